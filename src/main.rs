@@ -1,0 +1,3 @@
+//! The `beamscope` program.
+
+fn main() {}
