@@ -2,5 +2,9 @@
 
 pub mod capture;
 pub mod decode;
+pub mod event;
+pub mod flow;
+pub mod limits;
+pub mod reassembly;
 pub mod time;
 pub mod wire;

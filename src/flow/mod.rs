@@ -1,0 +1,12 @@
+//! Stage 3: which connection a segment belongs to.
+//!
+//! In: a segment's ends. Out: the place of its connection in a bounded table. Knows nothing of what a
+//! connection carries.
+
+mod key;
+mod table;
+mod young;
+
+pub use key::{Direction, FlowKey};
+pub use table::{FlowId, FlowTable};
+pub use young::{Opening, YoungTable};

@@ -1,0 +1,123 @@
+//! The connections that are followed, in a table of bounded size.
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::FlowKey;
+
+/// Place of a connection in the table; stays the same while it is there.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct FlowId(u32);
+
+/// Connections by key. When full, the one that was quiet for longest, or nearly so, makes room.
+#[derive(Debug)]
+pub struct FlowTable<C> {
+    ids: HashMap<FlowKey, FlowId, RandomState>,
+    slots: Vec<Slot<C>>,
+    free: Vec<FlowId>,
+    /// Next slot that the search for room looks at.
+    hand: usize,
+    capacity: usize,
+}
+
+#[derive(Debug)]
+struct Slot<C> {
+    entry: Option<(FlowKey, Box<C>)>,
+    /// Set by use, cleared by the search for room: second chance, which needs no list to keep.
+    used: bool,
+}
+
+impl<C> FlowTable<C> {
+    /// An empty table for `capacity` connections.
+    pub fn new(capacity: usize) -> Self {
+        Self { ids: HashMap::default(), slots: Vec::new(), free: Vec::new(), hand: 0, capacity }
+    }
+
+    /// Where the connection of `key` is.
+    pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
+        self.ids.get(key).copied()
+    }
+
+    /// The connection at `id`.
+    pub fn get_mut(&mut self, id: FlowId) -> Option<&mut C> {
+        let slot = self.slots.get_mut(id.0 as usize)?;
+        slot.used = true;
+        slot.entry.as_mut().map(|(_, connection)| connection.as_mut())
+    }
+
+    /// Puts a connection in, and gives back the one that had to make room.
+    pub fn insert(&mut self, key: FlowKey, connection: C) -> (FlowId, Option<Box<C>>) {
+        let evicted = if self.ids.len() >= self.capacity { self.evict() } else { None };
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { entry: None, used: true });
+            FlowId(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
+        });
+        if let Some(slot) = self.slots.get_mut(id.0 as usize) {
+            *slot = Slot { entry: Some((key, Box::new(connection))), used: true };
+            self.ids.insert(key, id);
+        }
+        (id, evicted)
+    }
+
+    /// Takes the connection at `id` out.
+    pub fn remove(&mut self, id: FlowId) -> Option<Box<C>> {
+        let (key, connection) = self.slots.get_mut(id.0 as usize)?.entry.take()?;
+        self.ids.remove(&key);
+        self.free.push(id);
+        Some(connection)
+    }
+
+    /// Takes everything out, in no particular order.
+    pub fn drain(&mut self) -> impl Iterator<Item = Box<C>> {
+        self.ids.clear();
+        self.free.clear();
+        self.hand = 0;
+        std::mem::take(&mut self.slots).into_iter().filter_map(|slot| Some(slot.entry?.1))
+    }
+
+    fn evict(&mut self) -> Option<Box<C>> {
+        // Two rounds at the most: the first clears every mark that it does not find cleared.
+        for _ in 0..self.slots.len().saturating_mul(2) {
+            let hand = self.hand;
+            self.hand = (hand + 1) % self.slots.len().max(1);
+            let slot = self.slots.get_mut(hand)?;
+            if slot.entry.is_some() && !std::mem::take(&mut slot.used) {
+                return self.remove(FlowId(u32::try_from(hand).ok()?));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::decode::Endpoint;
+
+    fn key(port: u16) -> FlowKey {
+        let end = |port| Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port };
+        FlowKey::new(end(1), end(port)).0
+    }
+
+    #[test]
+    fn a_full_table_forgets_one_and_keeps_what_is_in_use() {
+        let mut table = FlowTable::new(3);
+        let ids: Vec<_> = (10..13).map(|port| table.insert(key(port), port).0).collect();
+        assert_eq!(table.insert(key(13), 13).1.as_deref(), Some(&10));
+        table.get_mut(ids[1]);
+        assert_eq!(table.insert(key(14), 14).1.as_deref(), Some(&12));
+        assert_eq!(table.find(&key(11)), Some(ids[1]));
+        assert_eq!(table.drain().count(), 3);
+    }
+
+    #[test]
+    fn a_place_that_was_left_is_used_again() {
+        let mut table = FlowTable::new(8);
+        let (id, _) = table.insert(key(10), 10);
+        assert_eq!(table.remove(id).as_deref(), Some(&10));
+        assert_eq!(table.find(&key(10)), None);
+        assert_eq!(table.insert(key(11), 11).0, id);
+    }
+}

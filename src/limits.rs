@@ -1,0 +1,86 @@
+//! Every bound of the program, each with the reason for its default.
+//!
+//! Captures are hostile input: whatever is kept, is kept up to a bound, and a bound that bites is told
+//! by an `anomaly` of kind `limit` and by `evictions` in `stats`.
+
+use std::time::Duration;
+
+/// Bounds of the stages behind decoding.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections kept at a time. An Erlang cluster of 300 nodes has 45,000; each costs about 1 KiB.
+    pub connections: usize,
+    /// Connections that have not said anything yet, kept in a table of fixed size until their first
+    /// octets show whether they are Erlang. A power of two; busy links open a few thousand a second.
+    pub young: usize,
+    /// Out-of-order octets held for one direction. A window of 1 MiB fills a 10 Gbit/s LAN.
+    pub held_per_direction: usize,
+    /// Out-of-order octets held in all.
+    pub held_total: usize,
+    /// How long a hole that the receiver has acknowledged may still be filled: its octets did arrive,
+    /// so the capture has lost or reordered them, and captures reorder by milliseconds.
+    pub hole_grace: Duration,
+    /// Segments after which a stream whose beginning was not seen starts with the lowest octet there is.
+    pub start_segments: u32,
+    /// Time after which it does. Captures reorder by milliseconds.
+    pub start_grace: Duration,
+    /// Quiet time after the first FIN or RST after which the verdict is told although the other side has
+    /// not closed: longer than a retransmission, short for a person who watches.
+    pub close_grace: Duration,
+    /// How long a SYN may go unanswered before that is told: the set-up time of a node, 7 s, has run out.
+    pub syn_wait: Duration,
+    /// Silence in mid-handshake after which an open session is told as it stands. Twice the set-up time.
+    pub handshake_idle: Duration,
+    /// Silence after which a session in mid-handshake is forgotten: the longest `net_setuptime` is 120 s.
+    pub handshake_forget: Duration,
+    /// Silence after which an established session is told as it stands and forgotten. Ticks come every
+    /// 15 s; a `net_ticktime` of an hour is seen in the wild.
+    pub established_idle: Duration,
+    /// How long a closed connection is remembered, so that stray copies of its packets open no new one.
+    pub closed_forget: Duration,
+    /// Longest handshake message. Names have at most 255 characters of at most 4 octets on each side of
+    /// the `@`; what lies behind a name must be ignored and is not bounded by the protocol.
+    pub handshake_message: usize,
+    /// Longest EPMD reply kept: a port mapper has at most 1,024 connections, so as many lines.
+    pub epmd_reply: usize,
+    /// EPMD answers remembered, to find the look-up behind a connection.
+    pub lookups: usize,
+    /// Ports remembered as those of a node.
+    pub ports: usize,
+    /// Nodes remembered with what is known of them.
+    pub nodes: usize,
+    /// Problems remembered, so that a repeat is counted and not told again.
+    pub incidents: usize,
+    /// Candidate cookies: each digest is tested against each.
+    pub cookies: usize,
+    /// Anomalies told one by one for one kind; further ones are counted.
+    pub anomalies: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 50_000,
+            young: 16_384,
+            held_per_direction: 1 << 20,
+            held_total: 8 << 20,
+            hole_grace: Duration::from_secs(1),
+            start_segments: 16,
+            start_grace: Duration::from_millis(200),
+            close_grace: Duration::from_secs(1),
+            syn_wait: Duration::from_secs(8),
+            handshake_idle: Duration::from_secs(14),
+            handshake_forget: Duration::from_secs(150),
+            established_idle: Duration::from_secs(4 * 3600),
+            closed_forget: Duration::from_secs(60),
+            handshake_message: 4096,
+            epmd_reply: 256 << 10,
+            lookups: 4096,
+            ports: 65_536,
+            nodes: 16_384,
+            incidents: 16_384,
+            cookies: 4096,
+            anomalies: 1000,
+        }
+    }
+}

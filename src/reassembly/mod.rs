@@ -1,0 +1,10 @@
+//! Stage 4: TCP segments to streams.
+//!
+//! In: segments of one direction, in any order, again, overlapping. Out: its octets in order, once, and
+//! the holes that the capture has. In order costs no copy. Knows nothing of what the octets mean.
+
+mod half;
+mod seq;
+
+pub use half::{Budget, Half, Piece, StreamEvent, Taken};
+pub use seq::SeqNum;
