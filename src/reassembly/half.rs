@@ -69,6 +69,8 @@ pub struct Half {
     octets: u64,
     missing: u64,
     gaps: u64,
+    /// Offset at which the first hole that was given up begins.
+    first_gap: Option<u64>,
     retransmitted: u64,
     conflicts: u64,
     /// The last pieces that came, to tell a packet captured twice from one sent twice.
@@ -123,6 +125,7 @@ impl Default for Half {
             octets: 0,
             missing: 0,
             gaps: 0,
+            first_gap: None,
             retransmitted: 0,
             conflicts: 0,
             recent: [None; 4],
@@ -145,6 +148,11 @@ impl Half {
     /// Holes given up.
     pub const fn gaps(&self) -> u64 {
         self.gaps
+    }
+
+    /// Offset at which the first hole that was given up begins.
+    pub const fn first_gap(&self) -> Option<u64> {
+        self.first_gap
     }
 
     /// Octets that were sent again.
@@ -331,6 +339,7 @@ impl Half {
 
     fn lose(&mut self, octets: u64, mark: Mark, out: &mut impl FnMut(Taken<'_>)) {
         self.gaps += 1;
+        self.first_gap.get_or_insert(self.next);
         self.missing += octets;
         self.next += octets;
         out(Taken { mark, end: self.next, event: StreamEvent::Gap(octets) });

@@ -13,7 +13,7 @@ impl SeqNum {
     /// How far `self` lies behind `origin`: negative when before it. Right for distances below 2^31,
     /// twice the largest window there is.
     pub const fn distance(self, origin: Self) -> i64 {
-        self.0.wrapping_sub(origin.0).cast_signed() as i64
+        self.0.wrapping_sub(origin.0) as i32 as i64
     }
 }
 

@@ -1,0 +1,395 @@
+//! One direction of a distribution connection, cut into messages.
+//!
+//! In: octets and gaps in stream order. Out: handshake messages whole; frames by their kind, their bodies
+//! skipped unread. Which message makes the framing change is the caller's knowledge.
+
+use crate::identify::{self, Verdict};
+use crate::wire::header::{Credible, FrameKind, credible_frame};
+use crate::wire::{Cut, framing};
+
+/// What was cut from a stream.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Item<'a> {
+    /// A whole handshake message, without its length.
+    Handshake(&'a [u8]),
+    /// A handshake message of this length that the capture has in part only.
+    HandshakeLost(usize),
+    /// A frame after the handshake.
+    Frame(FrameKind),
+    /// A whole TLS hello: the first record of a TLS connection.
+    TlsHello,
+    /// A TLS alert in clear, with its description.
+    TlsAlert(u8),
+    /// The stream begins with these octets, which are no handshake.
+    Foreign(&'a [u8]),
+    /// A frame that begins with these octets is none.
+    Broken([u8; 2]),
+    /// These octets, of a stream whose place in the protocol is lost, begin nothing.
+    Unknown,
+}
+
+/// Cuts one direction. Holds the unfinished tail of a handshake message, and nothing of a frame.
+#[derive(Debug)]
+pub(super) struct Reader {
+    mode: Mode,
+    /// Unfinished tail; never longer than a handshake message with its length.
+    tail: Vec<u8>,
+    /// Octets of the message in `tail` that the capture does not have.
+    hole: usize,
+    /// Octets of the current frame still to skip.
+    skip: u64,
+    /// Longest handshake message taken.
+    max: usize,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mode {
+    /// Nothing was read; the stream's first octet comes next.
+    Start,
+    /// `{packet, 2}`.
+    Handshake,
+    /// `{packet, 4}`.
+    Frames,
+    /// The place in the protocol is lost, or was never known.
+    Searching,
+    /// Nothing more is read.
+    Opaque,
+}
+
+impl Reader {
+    /// A reader whose stream may begin in its middle.
+    pub(super) const fn new(max: usize) -> Self {
+        Self { mode: Mode::Searching, tail: Vec::new(), hole: 0, skip: 0, max }
+    }
+
+    /// The next octet is the first of the stream.
+    pub(super) const fn begin(&mut self) {
+        self.mode = Mode::Start;
+    }
+
+    /// The handshake of this direction is over.
+    pub(super) fn switch_to_frames(&mut self) {
+        self.mode = Mode::Frames;
+        self.tail.clear();
+    }
+
+    /// Nothing more of this direction can be read.
+    pub(super) fn close(&mut self) {
+        self.mode = Mode::Opaque;
+        self.tail = Vec::new();
+    }
+
+    /// Octets that wait for more: to be put before those that come next.
+    pub(super) fn take_tail(&mut self) -> Option<Vec<u8>> {
+        (self.hole == 0 && !self.tail.is_empty()).then(|| std::mem::take(&mut self.tail))
+    }
+
+    /// Cuts the next item from the front of `input`; `None` when it holds no more.
+    pub(super) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
+        match self.mode {
+            _ if input.is_empty() => None,
+            Mode::Start => match input.first() {
+                // Read as a length, these would be longer than any handshake message.
+                Some(&TLS_ALERT | &TLS_HANDSHAKE) => self.tls(input),
+                _ => {
+                    self.mode = Mode::Handshake;
+                    self.handshake(input)
+                }
+            },
+            Mode::Handshake => self.handshake(input),
+            Mode::Frames => self.frame(input),
+            Mode::Searching => self.search(input),
+            Mode::Opaque => {
+                *input = &[];
+                None
+            }
+        }
+    }
+
+    /// The capture does not have the next `octets`.
+    pub(super) fn gap(&mut self, octets: u64) -> Option<Item<'static>> {
+        match self.mode {
+            Mode::Opaque => return None,
+            Mode::Frames if self.tail.is_empty() && octets <= self.skip => {
+                self.skip -= octets;
+                return None;
+            }
+            Mode::Handshake => {
+                if let Some(len) = self.tail.first_chunk().map(|len| u16::from_be_bytes(*len)) {
+                    let len = usize::from(len);
+                    let left = (len + 2).saturating_sub(self.tail.len() + self.hole);
+                    let octets = usize::try_from(octets).unwrap_or(usize::MAX);
+                    if octets < left {
+                        self.hole += octets;
+                        return None;
+                    }
+                    let mode = if octets == left { Mode::Handshake } else { Mode::Searching };
+                    self.restart(mode);
+                    return Some(Item::HandshakeLost(len));
+                }
+            }
+            _ => {}
+        }
+        self.restart(Mode::Searching);
+        None
+    }
+
+    fn restart(&mut self, mode: Mode) {
+        self.mode = mode;
+        self.tail.clear();
+        self.hole = 0;
+        self.skip = 0;
+    }
+
+    fn handshake<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
+        if self.hole > 0 {
+            return self.rest_of_lost(input);
+        }
+        if input.get(2..3).is_some_and(|tag| !HANDSHAKE_TAGS.contains(&tag.first().copied())) {
+            return Some(self.foreign(input));
+        }
+        match framing::cut_packet2(input) {
+            Cut::Message { body, .. } if body.is_empty() || body.len() > self.max => {
+                Some(self.foreign(input))
+            }
+            Cut::Message { body, used } => {
+                *input = input.get(used..).unwrap_or_default();
+                Some(Item::Handshake(body))
+            }
+            Cut::Need(more) if input.len() + more > self.max + 2 => Some(self.foreign(input)),
+            _ => {
+                self.keep(input);
+                None
+            }
+        }
+    }
+
+    /// Passes over what is left of a message with a hole in it.
+    fn rest_of_lost<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
+        let len = self.tail.first_chunk().map_or(0, |len| u16::from_be_bytes(*len));
+        let len = usize::from(len);
+        let left = (len + 2).saturating_sub(self.tail.len() + self.hole);
+        let here = left.min(input.len());
+        *input = input.get(here..).unwrap_or_default();
+        if here < left {
+            self.hole += here;
+            return None;
+        }
+        self.restart(Mode::Handshake);
+        Some(Item::HandshakeLost(len))
+    }
+
+    fn frame<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
+        let here = usize::try_from(self.skip).unwrap_or(usize::MAX).min(input.len());
+        self.skip -= here as u64;
+        *input = input.get(here..).unwrap_or_default();
+        let Some((len, body)) = input.split_first_chunk::<4>() else {
+            self.keep(input);
+            return None;
+        };
+        let len = u32::from_be_bytes(*len);
+        let kind = match (len, body) {
+            (0, _) => FrameKind::Tick,
+            (1, _) => FrameKind::Unknown,
+            (_, [_, _, ..]) => FrameKind::of(body.get(..2).unwrap_or_default()),
+            _ => {
+                self.keep(input);
+                return None;
+            }
+        };
+        if kind == FrameKind::Unknown {
+            let start = body.first_chunk().copied().unwrap_or_default();
+            self.restart(Mode::Searching);
+            *input = &[];
+            return Some(Item::Broken(start));
+        }
+        self.skip = u64::from(len);
+        *input = body;
+        Some(Item::Frame(kind))
+    }
+
+    /// Looks for a place to go on at, at the start of what one segment brought.
+    fn search<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
+        match (identify::handshake_start(input), credible_frame(input)) {
+            (Verdict::Certain | Verdict::Fits, _) => {
+                self.mode = Mode::Handshake;
+                self.handshake(input)
+            }
+            (_, Credible::Yes) => {
+                self.mode = Mode::Frames;
+                self.frame(input)
+            }
+            (_, Credible::Tick) => {
+                // A tick alone, or before what the next look can judge.
+                *input = input.get(4..).unwrap_or_default();
+                Some(Item::Frame(FrameKind::Tick))
+            }
+            (Verdict::Unsure, _) | (_, Credible::NeedMore(_)) if input.len() <= MAX_SEARCHED => {
+                self.keep(input);
+                None
+            }
+            _ => {
+                *input = &[];
+                Some(Item::Unknown)
+            }
+        }
+    }
+
+    fn tls<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
+        let item = match **input {
+            [TLS_ALERT, TLS_MAJOR, 0..=4, 0, 2, 1 | 2, description, ..] => {
+                Some(Item::TlsAlert(description))
+            }
+            // A ServerHello or ClientHello that is whole: type, length, and a record that holds it.
+            [TLS_HANDSHAKE, TLS_MAJOR, 0..=4, high, low, 1 | 2, 0, ..] => {
+                let len = usize::from(u16::from_be_bytes([high, low]));
+                match input.get(5..).map(<[u8]>::len) {
+                    _ if !(40..=MAX_TLS_RECORD).contains(&len) => None,
+                    Some(here) if here >= len => Some(Item::TlsHello),
+                    _ => return self.keep_all(input),
+                }
+            }
+            [TLS_ALERT | TLS_HANDSHAKE]
+            | [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR]
+            | [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4]
+            | [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4, _]
+            | [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4, _, _]
+            | [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4, _, _, 1 | 2] => {
+                return self.keep_all(input);
+            }
+            _ => None,
+        };
+        match item {
+            Some(item) => {
+                self.close();
+                *input = &[];
+                Some(item)
+            }
+            None => Some(self.foreign(input)),
+        }
+    }
+
+    fn foreign<'a>(&mut self, input: &mut &'a [u8]) -> Item<'a> {
+        self.close();
+        Item::Foreign(std::mem::take(input))
+    }
+
+    fn keep(&mut self, input: &mut &[u8]) {
+        self.tail.extend_from_slice(std::mem::take(input));
+    }
+
+    fn keep_all<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
+        self.keep(input);
+        None
+    }
+}
+
+const HANDSHAKE_TAGS: [Option<u8>; 6] =
+    [Some(b'N'), Some(b'n'), Some(b's'), Some(b'c'), Some(b'r'), Some(b'a')];
+
+/// Enough to read a whole distribution header with full cache references and the control term behind it.
+const MAX_SEARCHED: usize = 2048;
+
+const TLS_ALERT: u8 = 21;
+const TLS_HANDSHAKE: u8 = 22;
+const TLS_MAJOR: u8 = 3;
+
+/// RFC 8446, section 5.1.
+const MAX_TLS_RECORD: usize = 1 << 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `stream` in pieces of `size` octets and tells the items, shortened.
+    fn cut(reader: &mut Reader, stream: &[u8], size: usize) -> Vec<String> {
+        let mut out = Vec::new();
+        for piece in stream.chunks(size) {
+            let joined = reader.take_tail().map(|mut tail| {
+                tail.extend_from_slice(piece);
+                tail
+            });
+            let mut input = joined.as_deref().unwrap_or(piece);
+            while let Some(item) = reader.next(&mut input) {
+                out.push(match item {
+                    Item::Handshake(body) => String::from_utf8_lossy(body).into_owned(),
+                    other => format!("{other:?}"),
+                });
+            }
+        }
+        out
+    }
+
+    fn from_start() -> Reader {
+        let mut reader = Reader::new(600);
+        reader.begin();
+        reader
+    }
+
+    #[test]
+    fn any_segmentation_gives_the_same_messages() {
+        for size in 1..16 {
+            let mut reader = from_start();
+            assert_eq!(cut(&mut reader, b"\0\x03sok\0\x06salive", size), ["sok", "salive"]);
+        }
+    }
+
+    #[test]
+    fn frames_are_walked_and_not_kept() {
+        let stream = b"\0\0\0\0\0\0\0\x06\x83D\0haa\0\0\0\x05p\x83haa\0\0\0\0";
+        for size in 1..16 {
+            let mut reader = from_start();
+            reader.switch_to_frames();
+            let out = cut(&mut reader, stream, size);
+            assert_eq!(out, ["Frame(Tick)", "Frame(Normal)", "Frame(PassThrough)", "Frame(Tick)"]);
+        }
+    }
+
+    #[test]
+    fn a_hole_in_a_message_does_not_lose_the_one_behind_it() {
+        let mut reader = from_start();
+        assert!(cut(&mut reader, b"\0\x06sal", 99).is_empty());
+        assert_eq!(reader.gap(2), None);
+        assert_eq!(cut(&mut reader, b"e\0\x03sok", 99), ["HandshakeLost(6)", "sok"]);
+        assert!(cut(&mut reader, b"\0\x06sal", 99).is_empty());
+        assert_eq!(reader.gap(3), Some(Item::HandshakeLost(6)));
+        assert_eq!(cut(&mut reader, b"\0\x03sok", 99), ["sok"]);
+    }
+
+    #[test]
+    fn behind_a_hole_of_unknown_content_a_credible_start_is_looked_for() {
+        let mut reader = from_start();
+        assert_eq!(reader.gap(7), None);
+        assert_eq!(cut(&mut reader, b"rubbish!", 99), ["Unknown"]);
+        assert_eq!(cut(&mut reader, b"\0\x03sok", 99), ["sok"]);
+    }
+
+    #[test]
+    fn a_frame_keeps_its_place_over_a_hole_inside_it() {
+        let mut reader = from_start();
+        reader.switch_to_frames();
+        assert_eq!(cut(&mut reader, b"\0\0\0\x0a\x83D\0h", 99), ["Frame(Normal)"]);
+        assert_eq!(reader.gap(6), None);
+        assert_eq!(cut(&mut reader, b"\0\0\0\0", 99), ["Frame(Tick)"]);
+    }
+
+    #[test]
+    fn other_protocols_are_foreign_at_once() {
+        for stream in [&b"GET / HTTP/1.1"[..], b"\0\0", b"\xff\xff\x01", b"\0\x3cQ", b"SSH-2.0"] {
+            let out = cut(&mut from_start(), stream, 99);
+            assert!(out[0].starts_with("Foreign"), "{out:?}");
+        }
+    }
+
+    #[test]
+    fn tls_is_a_whole_hello_and_not_two_octets() {
+        let mut hello = vec![0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3];
+        hello.extend([0; 54]);
+        for size in [1, 7, 99] {
+            assert_eq!(cut(&mut from_start(), &hello, size), ["TlsHello"]);
+        }
+        assert_eq!(cut(&mut from_start(), b"\x15\x03\x03\0\x02\x02\x0a", 1), ["TlsAlert(10)"]);
+        assert!(cut(&mut from_start(), &hello[..20], 99).is_empty());
+        assert!(cut(&mut from_start(), b"\x16\x03\x01\0\x05hello", 99)[0].starts_with("Foreign"));
+    }
+}

@@ -1,0 +1,471 @@
+//! The TCP side of a connection: who opened it, what is missing, who closed it first and having heard
+//! what.
+//!
+//! Everything here is told from sequence and acknowledgement numbers where they tell it, and from the
+//! order of capture only where they do not: captures reorder.
+
+use std::time::Duration;
+
+use crate::decode::{Segment, TcpFlags, Unreachable};
+use crate::event::{CloseKind, Mark};
+use crate::flow::Direction;
+use crate::limits::Limits;
+use crate::reassembly::{Budget, Half, Piece, SeqNum, Taken};
+use crate::time::Timestamp;
+
+/// Both halves of a TCP connection, and its opening and closing.
+#[derive(Debug)]
+pub struct Tcp {
+    up: Side,
+    down: Side,
+    originator: Option<Direction>,
+    icmp: Option<Unreachable>,
+    first: Mark,
+    last: Mark,
+}
+
+/// What one side sent.
+#[derive(Debug, Default)]
+pub struct Side {
+    /// Its stream.
+    pub half: Half,
+    /// Segments seen.
+    pub segments: u64,
+    /// SYN or SYN-ACK.
+    pub syn: Option<Syn>,
+    /// First segment that is no SYN.
+    after_syn: Option<Timestamp>,
+    /// Last segment that carried octets, new or again.
+    pub last_octets: Option<Timestamp>,
+    fin: Option<Fin>,
+    rst: Option<Rst>,
+}
+
+/// The SYN of one side.
+#[derive(Clone, Copy, Debug)]
+pub struct Syn {
+    /// Initial sequence number.
+    pub isn: SeqNum,
+    /// First copy.
+    pub mark: Mark,
+    /// Copies sent, doubled packets aside.
+    pub count: u32,
+    last: Timestamp,
+    ip_id: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fin {
+    /// Sequence number of the FIN itself.
+    seq: SeqNum,
+    /// Lowest acknowledgement that any copy carries: what the sender had heard when it closed.
+    ack: Option<SeqNum>,
+    mark: Mark,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rst {
+    seq: SeqNum,
+    ack: Option<SeqNum>,
+    mark: Mark,
+}
+
+/// The first close of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FirstClose {
+    /// Who; `None` when the capture does not tell which of two came first.
+    pub by: Option<Direction>,
+    /// FIN or RST.
+    pub kind: CloseKind,
+    /// The packet.
+    pub mark: Mark,
+    /// Offset up to which the closing side had heard the other; `None` where its RST does not tell.
+    pub heard: Option<u64>,
+}
+
+/// How a connection was opened, or was not.
+#[derive(Clone, Copy, Debug)]
+pub enum Opened {
+    /// The responder has answered, or the capture began later.
+    Yes,
+    /// RST to the SYN.
+    Reset(Mark),
+    /// ICMP "destination unreachable" to the SYN.
+    Unreachable(Unreachable),
+    /// Nothing but SYNs.
+    Unanswered,
+}
+
+impl Tcp {
+    /// A connection whose first packet is `first`.
+    pub fn new(first: Mark) -> Self {
+        Self {
+            up: Side::default(),
+            down: Side::default(),
+            originator: None,
+            icmp: None,
+            first,
+            last: first,
+        }
+    }
+
+    /// Who sent the SYN, when a SYN or SYN-ACK was seen.
+    pub const fn originator(&self) -> Option<Direction> {
+        self.originator
+    }
+
+    /// First packet.
+    pub const fn first(&self) -> Mark {
+        self.first
+    }
+
+    /// Last packet that came.
+    pub const fn last(&self) -> Mark {
+        self.last
+    }
+
+    /// What `direction` sent.
+    pub const fn side(&self, direction: Direction) -> &Side {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        }
+    }
+
+    const fn side_mut(&mut self, direction: Direction) -> &mut Side {
+        match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        }
+    }
+
+    /// The ICMP message that refused the connection.
+    pub const fn icmp(&self) -> Option<&Unreachable> {
+        self.icmp.as_ref()
+    }
+
+    /// Whether both directions were seen.
+    pub const fn both_seen(&self) -> bool {
+        self.up.segments > 0 && self.down.segments > 0
+    }
+
+    /// Whether `segment` is the SYN of another connection between the same ends.
+    pub fn is_other_connection(&self, segment: &Segment<'_>, direction: Direction) -> bool {
+        if !segment.flags.has(TcpFlags::SYN) || segment.flags.has(TcpFlags::RST) {
+            return false;
+        }
+        let side = self.side(direction);
+        match side.syn {
+            Some(syn) => syn.isn != SeqNum(segment.seq),
+            // The SYN of a connection whose first segments came before it begins where they do.
+            None => {
+                side.half.octets() > 0
+                    && side.half.offset_of(SeqNum(segment.seq).plus(1))
+                        != Some(side.half.end() - side.half.octets() - side.half.missing())
+            }
+        }
+    }
+
+    /// Takes a segment in and hands its stream on.
+    pub fn on_segment(
+        &mut self,
+        segment: &Segment<'_>,
+        direction: Direction,
+        limits: &Limits,
+        budget: &mut Budget,
+        out: &mut impl FnMut(Taken<'_>),
+    ) {
+        let mark = Mark { frame: segment.frame, at: segment.at };
+        self.last.frame = mark.frame;
+        self.last.at = self.last.at.max(mark.at);
+        let seq = SeqNum(segment.seq);
+        let ack = segment.flags.has(TcpFlags::ACK).then_some(SeqNum(segment.ack));
+        let is_syn = segment.flags.has(TcpFlags::SYN);
+        if is_syn {
+            let opens = ack.is_none();
+            self.originator.get_or_insert(if opens { direction } else { direction.reverse() });
+        }
+        let opening = self.originator.is_some();
+        let side = self.side_mut(direction);
+        side.segments += 1;
+        if is_syn {
+            side.on_syn(seq, mark, segment.ip_id);
+        } else if !segment.flags.has(TcpFlags::RST) {
+            side.after_syn.get_or_insert(mark.at);
+        }
+        let payload_seq = if is_syn { seq.plus(1) } else { seq };
+        let sent = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
+        let sent = sent.saturating_add(segment.missing);
+        if segment.flags.has(TcpFlags::RST) {
+            side.rst.get_or_insert(Rst { seq, ack, mark });
+        } else {
+            if segment.flags.has(TcpFlags::FIN) {
+                side.on_fin(payload_seq.plus(sent), ack, mark);
+            }
+            if sent > 0 {
+                side.last_octets = side.last_octets.max(Some(mark.at));
+                let piece = Piece {
+                    seq: payload_seq,
+                    payload: segment.payload,
+                    missing: segment.missing,
+                    mark,
+                    ip_id: segment.ip_id,
+                };
+                side.half.push(piece, limits, budget, out);
+            } else if is_syn {
+                side.half.settle(mark.at, limits, budget, out);
+            }
+            if let Some(ack) = ack {
+                let peer = self.side_mut(direction.reverse());
+                // A SYN-ACK acknowledges the SYN, whose own number says better where a stream begins.
+                peer.half.on_ack(ack, opening && !is_syn, mark.at, limits);
+            }
+        }
+    }
+
+    /// An ICMP message about the SYN of `direction`.
+    pub fn on_unreachable(&mut self, unreachable: &Unreachable, direction: Direction) {
+        let about_syn = self.side(direction).syn.is_some_and(|s| s.isn.0 == unreachable.seq);
+        if about_syn && self.side(direction.reverse()).segments == 0 {
+            self.last.frame = unreachable.frame;
+            self.last.at = self.last.at.max(unreachable.at);
+            self.icmp.get_or_insert(*unreachable);
+        }
+    }
+
+    /// How it was opened.
+    pub fn opened(&self) -> Opened {
+        let Some(originator) = self.originator else {
+            return match self.lone_reset() {
+                Some((_, mark)) => Opened::Reset(mark),
+                None => Opened::Yes,
+            };
+        };
+        let (from, to) = (self.side(originator), self.side(originator.reverse()));
+        if to.syn.is_some() || to.half.octets() > 0 || from.after_syn.is_some() || from.syn.is_none()
+        {
+            return Opened::Yes;
+        }
+        if let Some(rst) = to.rst {
+            return Opened::Reset(rst.mark);
+        }
+        match self.icmp {
+            Some(icmp) => Opened::Unreachable(icmp),
+            None if to.segments == 0 => Opened::Unanswered,
+            None => Opened::Yes,
+        }
+    }
+
+    /// Who sent the RST, when the connection is nothing but the answer of a closed port: sequence number
+    /// 0 and an acknowledgement (RFC 9293, section 3.5.2, group 1).
+    pub fn lone_reset(&self) -> Option<(Direction, Mark)> {
+        [Direction::Up, Direction::Down].into_iter().find_map(|direction| {
+            let rst = self.side(direction).rst?;
+            let alone = self.side(direction).segments == 1
+                && self.side(direction.reverse()).segments == 0;
+            (alone && rst.seq == SeqNum(0) && rst.ack.is_some()).then_some((direction, rst.mark))
+        })
+    }
+
+    /// One round trip between the ends, as far as the opening shows it.
+    pub fn round_trip(&self) -> Option<Duration> {
+        let side = self.side(self.originator?);
+        let syn = side.syn?;
+        Some(side.after_syn?.since(syn.last))
+    }
+
+    /// Whether segments were sent again, so that pauses may be the network's.
+    pub fn is_lossy(&self) -> bool {
+        self.up.half.retransmitted() + self.down.half.retransmitted() > 0
+            || [&self.up, &self.down].into_iter().any(|s| s.syn.is_some_and(|syn| syn.count > 1))
+    }
+
+    /// The first close, by what each closing side had heard of the other.
+    pub fn first_close(&self) -> Option<FirstClose> {
+        let close = |direction: Direction| self.close_of(direction);
+        match (close(Direction::Up), close(Direction::Down)) {
+            (None, None) => None,
+            (Some(only), None) => Some(self.unless_other_closed_unseen(only, Direction::Up)),
+            (None, Some(only)) => Some(self.unless_other_closed_unseen(only, Direction::Down)),
+            (Some(up), Some(down)) => Some(self.earlier(up, down)),
+        }
+    }
+
+    fn earlier(&self, up: FirstClose, down: FirstClose) -> FirstClose {
+        let heard_close = |close: &FirstClose, of: Direction| {
+            let fin = self.side(of).fin.and_then(|fin| self.side(of).half.offset_of(fin.seq));
+            matches!((close.heard, fin), (Some(heard), Some(fin)) if heard > fin)
+        };
+        if heard_close(&up, Direction::Down) {
+            down
+        } else if heard_close(&down, Direction::Up) {
+            up
+        } else if self.fin_unseen(Direction::Up) || self.fin_unseen(Direction::Down) {
+            let first = if up.mark.frame <= down.mark.frame { up } else { down };
+            FirstClose { by: None, ..first }
+        } else if up.mark.frame <= down.mark.frame {
+            up
+        } else {
+            down
+        }
+    }
+
+    /// `close` is the only one seen; an acknowledgement one past the other side's end stands for a FIN
+    /// that the capture lost, and then who came first is not known.
+    fn unless_other_closed_unseen(&self, close: FirstClose, direction: Direction) -> FirstClose {
+        let other = self.side(direction.reverse());
+        match close.heard {
+            Some(heard) if heard == other.half.end() + 1 => FirstClose { by: None, ..close },
+            _ => close,
+        }
+    }
+
+    fn close_of(&self, direction: Direction) -> Option<FirstClose> {
+        let side = self.side(direction);
+        let peer = &self.side(direction.reverse()).half;
+        let heard = |ack: Option<SeqNum>| ack.and_then(|ack| peer.offset_of(ack));
+        let by = Some(direction);
+        if let Some(fin) = side.fin {
+            let kind = CloseKind::Fin;
+            return Some(FirstClose { by, kind, mark: fin.mark, heard: heard(fin.ack) });
+        }
+        let rst = side.rst?;
+        let by = if self.fin_unseen(direction) { None } else { by };
+        Some(FirstClose { by, kind: CloseKind::Rst, mark: rst.mark, heard: heard(rst.ack) })
+    }
+
+    /// Whether `direction` sent a FIN that was not seen: its RST, or an acknowledgement by the other
+    /// side, lies one past its end.
+    fn fin_unseen(&self, direction: Direction) -> bool {
+        let side = self.side(direction);
+        let past_end = Some(side.half.end() + 1);
+        side.fin.is_none()
+            && !side.half.is_waiting()
+            && (side.half.acked() == past_end
+                || side.rst.is_some_and(|rst| {
+                    rst.seq != SeqNum(0) && side.half.offset_of(rst.seq) == past_end
+                }))
+    }
+
+    /// Whether both sides are done, with nothing left to wait for.
+    pub fn is_over(&self) -> bool {
+        let done = |direction: Direction| {
+            let side = self.side(direction);
+            side.fin.is_some_and(|fin| side.half.offset_of(fin.seq) == Some(side.half.end()))
+        };
+        if self.is_short(Direction::Up) || self.is_short(Direction::Down) {
+            return false;
+        }
+        let reset = self.up.rst.is_some() || self.down.rst.is_some();
+        done(Direction::Up) && done(Direction::Down)
+            || reset && !self.fin_unseen(Direction::Up) && !self.fin_unseen(Direction::Down)
+    }
+
+    /// Whether octets of `direction` are known to have been sent that were not seen, or not yet.
+    pub fn is_short(&self, direction: Direction) -> bool {
+        let half = &self.side(direction).half;
+        half.is_waiting() || self.sent_end(direction) > half.end()
+    }
+
+    /// Octets known to be missing from `direction`, at its end included.
+    pub fn missing(&self, direction: Direction) -> u64 {
+        let half = &self.side(direction).half;
+        half.missing() + self.sent_end(direction).saturating_sub(half.end())
+    }
+
+    /// Whether everything that `direction` sent before offset `until` was seen; `None` for all of it.
+    pub fn is_whole(&self, direction: Direction, until: Option<u64>) -> bool {
+        let half = &self.side(direction).half;
+        let until = until.unwrap_or(u64::MAX).min(self.sent_end(direction).max(half.end()));
+        half.first_gap().is_none_or(|gap| gap >= until) && half.end() >= until
+    }
+
+    /// Offset up to which octets of `direction` are known to have been sent: where its FIN is, or its RST,
+    /// or as far as the other side has acknowledged.
+    fn sent_end(&self, direction: Direction) -> u64 {
+        let side = self.side(direction);
+        let end = side.half.end();
+        if let Some(fin) = side.fin.and_then(|fin| side.half.offset_of(fin.seq)) {
+            return fin.max(end);
+        }
+        let rst = side.rst.filter(|rst| rst.seq != SeqNum(0));
+        let rst = rst.and_then(|rst| side.half.offset_of(rst.seq)).unwrap_or(end);
+        let known = rst.max(side.half.acked().unwrap_or(end)).max(end);
+        // One past the end is a FIN that was not seen, and no octet.
+        if known == end + 1 { end } else { known }
+    }
+
+    /// Gives up on what has not come until `now`.
+    pub fn settle(
+        &mut self,
+        direction: Direction,
+        now: Timestamp,
+        limits: &Limits,
+        budget: &mut Budget,
+        out: &mut impl FnMut(Taken<'_>),
+    ) {
+        self.side_mut(direction).half.settle(now, limits, budget, out);
+    }
+
+    /// Hands on whatever is left of `direction`, holes and all.
+    pub fn finish(
+        &mut self,
+        direction: Direction,
+        budget: &mut Budget,
+        out: &mut impl FnMut(Taken<'_>),
+    ) {
+        self.side_mut(direction).half.finish(budget, out);
+    }
+
+    /// Drops what is held without handing it on.
+    pub fn discard(&mut self, budget: &mut Budget) {
+        self.up.half.discard(budget);
+        self.down.half.discard(budget);
+    }
+
+    /// When [`Self::settle`] wants to be called, if no segment comes before.
+    pub fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
+        [&self.up, &self.down].into_iter().filter_map(|side| side.half.deadline(limits)).min()
+    }
+}
+
+impl Side {
+    fn on_syn(&mut self, isn: SeqNum, mark: Mark, ip_id: Option<u16>) {
+        self.half.begins_at(isn.plus(1));
+        match &mut self.syn {
+            None => self.syn = Some(Syn { isn, mark, count: 1, last: mark.at, ip_id }),
+            Some(syn) => {
+                let doubled = match (syn.ip_id, ip_id) {
+                    (Some(a), Some(b)) if a != 0 || b != 0 => a == b,
+                    _ => mark.at.since(syn.last) < SYN_DOUBLED_WITHIN,
+                };
+                if !doubled {
+                    syn.count += 1;
+                    syn.last = syn.last.max(mark.at);
+                    syn.ip_id = ip_id;
+                }
+            }
+        }
+    }
+
+    fn on_fin(&mut self, seq: SeqNum, ack: Option<SeqNum>, mark: Mark) {
+        match &mut self.fin {
+            None => self.fin = Some(Fin { seq, ack, mark }),
+            Some(fin) => {
+                if let (Some(known), Some(ack)) = (fin.ack, ack) {
+                    if ack.distance(known) < 0 {
+                        fin.ack = Some(ack);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether it has closed.
+    pub const fn has_closed(&self) -> bool {
+        self.fin.is_some() || self.rst.is_some()
+    }
+}
+
+/// No system sends a SYN again within this time; the same packet on two interfaces comes within it.
+const SYN_DOUBLED_WITHIN: Duration = Duration::from_millis(50);

@@ -1,0 +1,141 @@
+//! Is this Erlang? Told from the first octets of a stream, or from octets in its middle.
+//!
+//! In: octets at the start of a segment. Out: a verdict. Ports are not looked at here: where a port is
+//! known to be a node's, nobody needs to ask.
+
+use crate::wire::handshake::{self, HandshakeMessage, Status};
+use crate::wire::header::{Credible, credible_frame};
+use crate::wire::{Cut, DistFlags, decode, framing};
+
+/// How much octets look like something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Nothing else looks like this.
+    Certain,
+    /// They fit, and something else might.
+    Fits,
+    /// Too few to tell; nothing speaks against it.
+    Unsure,
+    /// They do not fit.
+    NotForUs,
+}
+
+/// Whether a segment with this payload may belong to a distribution connection on an unknown port.
+pub fn distribution(front: &[u8]) -> Verdict {
+    match handshake_start(front) {
+        Verdict::NotForUs => match credible_frame(front) {
+            Credible::Yes => Verdict::Certain,
+            Credible::NeedMore(_) => Verdict::Unsure,
+            Credible::Tick | Credible::No => Verdict::NotForUs,
+        },
+        verdict => verdict,
+    }
+}
+
+/// Whether a handshake message begins here.
+pub fn handshake_start(front: &[u8]) -> Verdict {
+    let len = match front {
+        [] => return Verdict::Unsure,
+        // The fast way out for nearly everything: a message this long is none.
+        [high, ..] if *high > 2 => return Verdict::NotForUs,
+        [_] | [_, _] => return Verdict::Unsure,
+        [high, low, ..] => u16::from_be_bytes([*high, *low]),
+    };
+    let body = front.get(2..).unwrap_or_default();
+    if !fits(len, body) {
+        return Verdict::NotForUs;
+    }
+    let Cut::Message { body, .. } = framing::cut_packet2(front) else { return Verdict::Unsure };
+    match body.first() {
+        Some(b'N' | b'n') => {
+            let read = [handshake::from_initiator, handshake::from_acceptor];
+            let certain = read.iter().any(|parser| decode(body, parser).is_ok_and(|m| is_hello(&m)));
+            if certain { Verdict::Certain } else { Verdict::NotForUs }
+        }
+        Some(b's') => match decode(body, handshake::status) {
+            Ok(Status::Other(_)) | Err(_) => Verdict::NotForUs,
+            Ok(_) => Verdict::Certain,
+        },
+        _ => Verdict::Fits,
+    }
+}
+
+/// Whether the beginning of a body fits its announced length.
+fn fits(len: u16, body: &[u8]) -> bool {
+    match body {
+        // The flags that are in use end at bit 38.
+        [b'N', flags @ ..] => len >= 15 && flags.iter().take(3).all(|octet| *octet == 0),
+        [b'n', version @ ..] => {
+            len >= 10 && version.iter().zip([0, 5]).all(|(octet, five)| *octet == five)
+        }
+        [b's', text @ ..] => len <= 600 && text.iter().take(5).all(u8::is_ascii_graphic),
+        [b'r', ..] => len == 21,
+        [b'c', ..] => len == 9,
+        [b'a', ..] => len == 17,
+        _ => false,
+    }
+}
+
+/// Whether a hello makes sense: the flags that every release demands, and a name that is one.
+fn is_hello(message: &HandshakeMessage<'_>) -> bool {
+    let demanded = DistFlags::EXTENDED_REFERENCES.union(DistFlags::EXTENDED_PIDS_PORTS);
+    match message {
+        HandshakeMessage::SendName(m) => {
+            m.flags.contains(demanded)
+                && (handshake::is_node_name(m.name) || m.flags.contains(DistFlags::NAME_ME))
+        }
+        HandshakeMessage::Challenge(m) => {
+            m.flags.contains(demanded) && handshake::is_node_name(m.name)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEND_NAME: &[u8] = b"\0\x1aN\0\0\0\x01\x01\xdf\x7f\xbd\x6b\x03\x09\x21\0\x0ba@127.0.0.1";
+    const CHALLENGE: &[u8] =
+        b"\0\x1eN\0\0\0\x01\x01\xdf\x7f\xbd\xd9\x93\x56\x36\x6b\x03\x09\x1f\0\x0bb@127.0.0.1";
+
+    #[test]
+    fn a_handshake_is_known_by_its_grammar() {
+        for message in [SEND_NAME, CHALLENGE, b"\0\x03sok", b"\0\x0csnot_allowed"] {
+            assert_eq!(distribution(message), Verdict::Certain);
+        }
+    }
+
+    #[test]
+    fn every_shorter_prefix_is_undecided() {
+        for message in [SEND_NAME, CHALLENGE, b"\0\x03sok"] {
+            for cut in 0..message.len() {
+                assert_eq!(distribution(&message[..cut]), Verdict::Unsure, "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_left_alone() {
+        let others: [&[u8]; 8] = [
+            b"GET / HTTP/1.1\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            b"*1\r\n$4\r\nPING\r\n",
+            b"\0\0\0\x08\x04\xd2\x16\x2f",                 // PostgreSQL: SSL request
+            b"\0\x1c\x12\x34\x01\x00\x00\x01\0\0\0\0\0\0", // DNS over TCP
+            b"\0\0\0\0\0\0\0\0\0\0\0\0",
+            b"\0\x1aN\0\0\0\x01\0\0\0\0\x6b\x03\x09\x21\0\x0ba@127.0.0.1", // no flags
+        ];
+        for other in others {
+            assert_eq!(distribution(other), Verdict::NotForUs, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_reply_alone_fits_and_proves_nothing() {
+        let mut reply = b"\0\x15r".to_vec();
+        reply.extend([7; 20]);
+        assert_eq!(distribution(&reply), Verdict::Fits);
+    }
+}
