@@ -1,0 +1,341 @@
+//! Capability flags of the handshake, and what each OTP release demands of them.
+//!
+//! In: 64 bits. Out: their names, the oldest release that can have sent them, and what a peer
+//! misses. Which of two nodes refuses the other is for the handshake's observer to say.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// What a node can do, one bit each, sent in `send_name` and `challenge`.
+///
+/// Spec: *Distribution Protocol*, "Distribution Flags". The consts keep the name after `DFLAG_`.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct DistFlags(pub u64);
+
+/// Writes the consts and their names from one list of bits.
+macro_rules! dist_flags {
+    ($($(#[$doc:meta])+ $bit:literal $name:ident;)+) => {
+        impl DistFlags {
+            $($(#[$doc])+ pub const $name: Self = Self(1 << $bit);)+
+
+            const fn name_of(bit: u32) -> Option<&'static str> {
+                match bit {
+                    $($bit => Some(stringify!($name)),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+dist_flags! {
+    /// The node is to be in the peer's `nodes()`; clear for a hidden connection.
+    0 PUBLISHED;
+    /// Obsolete, not sent.
+    1 ATOM_CACHE;
+    /// References of more than one word. Demanded by every release.
+    2 EXTENDED_REFERENCES;
+    /// Monitors of processes.
+    3 DIST_MONITOR;
+    /// Old funs in a tuple. Demanded from OTP 25.
+    4 FUN_TAGS;
+    /// Monitors of registered names.
+    5 DIST_MONITOR_NAME;
+    /// Atom cache towards hidden nodes too; sent up to OTP 20.
+    6 HIDDEN_ATOM_CACHE;
+    /// `NEW_FUN_EXT`. Demanded from OTP 21.
+    7 NEW_FUN_TAGS;
+    /// Pids and ports of more bits. Demanded by every release.
+    8 EXTENDED_PIDS_PORTS;
+    /// `EXPORT_EXT`. Demanded from OTP 25.
+    9 EXPORT_PTR_TAG;
+    /// `BIT_BINARY_EXT`. Demanded from OTP 25.
+    10 BIT_BINARIES;
+    /// `NEW_FLOAT_EXT`. Demanded from OTP 25.
+    11 NEW_FLOATS;
+    /// Unicode in the I/O protocol.
+    12 UNICODE_IO;
+    /// The distribution header with its atom cache.
+    13 DIST_HDR_ATOM_CACHE;
+    /// `SMALL_ATOM_EXT`.
+    14 SMALL_ATOM_TAGS;
+    /// Atoms in UTF-8. First sent by R16, demanded from OTP 20.
+    16 UTF8_ATOMS;
+    /// `MAP_EXT`. First sent by OTP 17, demanded from OTP 25.
+    17 MAP_TAG;
+    /// Creations of 32 bits. First sent by OTP 19, demanded from OTP 23.
+    18 BIG_CREATION;
+    /// `SEND_SENDER`. First sent by OTP 21.
+    19 SEND_SENDER;
+    /// Any term as label of a trace token. First sent by OTP 21.
+    20 BIG_SEQTRACE_LABELS;
+    /// Exit reasons as payload. First sent by OTP 22.
+    22 EXIT_PAYLOAD;
+    /// Large messages in fragments. First sent by OTP 22.
+    23 FRAGMENTS;
+    /// The handshake with tag `N`. First sent by OTP 23, demanded from OTP 25.
+    24 HANDSHAKE_23;
+    /// `UNLINK_ID`. First sent by OTP 23.3, demanded from OTP 26.
+    25 UNLINK_ID;
+    /// Stands for all flags that OTP 25 demands. First sent by OTP 25.
+    ///
+    /// Observed: bit 26 in OTP 25 to 29, where the specification says bit 36.
+    26 MANDATORY_25_DIGEST;
+    /// `SPAWN_REQUEST`. First sent by OTP 23.
+    32 SPAWN;
+    /// A request, not a capability: the initiator has no name and wants one. First sent by OTP 23.
+    33 NAME_ME;
+    /// Pids and ports with creations of 32 bits and ports of 64. First sent by OTP 24, demanded
+    /// from OTP 26.
+    34 V4_NC;
+    /// Process aliases. First sent by OTP 24.
+    35 ALIAS;
+    /// Internal to OTP from 26, never sent.
+    36 LOCAL_EXT;
+    /// `ALTACT_SIG_SEND`. First sent by OTP 28.
+    37 ALTACT_SIG;
+    /// `RECORD_EXT`. First sent by OTP 29.
+    38 NATIVE_RECORDS;
+}
+
+impl DistFlags {
+    /// Whether all of `flags` are set.
+    pub const fn contains(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    /// Whether one of `flags` is set.
+    pub const fn intersects(self, flags: Self) -> bool {
+        self.0 & flags.0 != 0
+    }
+
+    /// Whether no flag is set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Flags in either set.
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Flags in both sets: what two peers use.
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Flags in `self` that are not in `other`.
+    pub const fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Names of the flags set, lowest bit first; `BIT_n` where the specification has no name.
+    pub fn names(self) -> impl Iterator<Item = Cow<'static, str>> {
+        (0..u64::BITS).filter(move |bit| self.0 >> bit & 1 == 1).map(|bit| {
+            Self::name_of(bit).map_or_else(|| format!("BIT_{bit}").into(), Cow::Borrowed)
+        })
+    }
+
+    /// The first OTP release that sent one of these flags; `None` before R16, or for flags that
+    /// tell nothing.
+    ///
+    /// A lower bound on the sender's release. OTP 21 and 22 send in `challenge` only what both
+    /// nodes have, which makes them look older.
+    pub fn otp_at_least(self) -> Option<u16> {
+        #[rustfmt::skip] // a table reads best as a table
+        const FIRST_SENT: [(u16, DistFlags); 10] = [
+            (29, DistFlags::NATIVE_RECORDS),
+            (28, DistFlags::ALTACT_SIG),
+            (25, DistFlags::MANDATORY_25_DIGEST),
+            (24, DistFlags::V4_NC.union(DistFlags::ALIAS)),
+            (23, DistFlags::HANDSHAKE_23.union(DistFlags::UNLINK_ID).union(DistFlags::SPAWN)),
+            (22, DistFlags::EXIT_PAYLOAD.union(DistFlags::FRAGMENTS)),
+            (21, DistFlags::SEND_SENDER.union(DistFlags::BIG_SEQTRACE_LABELS)),
+            (19, DistFlags::BIG_CREATION),
+            (17, DistFlags::MAP_TAG),
+            (16, DistFlags::UTF8_ATOMS),
+        ];
+        FIRST_SENT.iter().find(|(_, flags)| self.intersects(*flags)).map(|(release, _)| *release)
+    }
+
+    /// The flags of `mandatory` that a node with these flags lacks. `MANDATORY_25_DIGEST` counts as
+    /// all that OTP 25 demands.
+    pub const fn missing(self, mandatory: Self) -> Self {
+        let counted = if self.contains(Self::MANDATORY_25_DIGEST) {
+            self.union(Release::Otp25.mandatory())
+        } else {
+            self
+        };
+        mandatory.difference(counted)
+    }
+}
+
+impl fmt::Display for DistFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// OTP releases by what they demand of a peer, each named for the first of its span.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Release {
+    /// OTP 19 and all before it.
+    UpTo19,
+    /// OTP 20.
+    Otp20,
+    /// OTP 21 and 22.
+    Otp21,
+    /// OTP 23 and 24.
+    Otp23,
+    /// OTP 25.
+    Otp25,
+    /// OTP 26 to 29.
+    Otp26,
+}
+
+impl Release {
+    /// The newest that is known.
+    pub const NEWEST: Self = Self::Otp26;
+
+    /// What a peer must have, or be refused.
+    #[rustfmt::skip] // a table reads best as a table
+    pub const fn mandatory(self) -> DistFlags {
+        DistFlags(match self {
+            Self::UpTo19 => 0x0000_0104,
+            Self::Otp20  => 0x0001_0104,
+            Self::Otp21  => 0x0001_0184,
+            Self::Otp23  => 0x0005_0184,
+            Self::Otp25  => 0x0107_0f94,
+            Self::Otp26  => 0x4_0307_0f94,
+        })
+    }
+}
+
+/// What a node demands of its peers, as far as its own flags tell its release.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Demands {
+    /// The oldest release it can be: it demands at least this.
+    pub sure: Release,
+    /// The newest release it can be: it demands at most this.
+    pub possible: Release,
+}
+
+impl Demands {
+    /// What a node with these flags demands; `None` where it showed none.
+    #[rustfmt::skip] // a table reads best as a table
+    pub fn of(own: Option<DistFlags>) -> Self {
+        use Release::*;
+        let Some(own) = own else { return Self { sure: UpTo19, possible: Release::NEWEST } };
+        let (sure, possible) = match own.otp_at_least() {
+            Some(28..) => (Otp26, Release::NEWEST),
+            Some(25..) => (Otp25, Release::NEWEST), // 25, 26 and 27 send the same flags
+            Some(23..) => (Otp23, Otp23),
+            Some(21..) => (Otp21, Otp21),
+            // 21 and 22, too, where their challenge holds only what an older peer has.
+            _ if !own.contains(DistFlags::HIDDEN_ATOM_CACHE) => (UpTo19, Otp21),
+            Some(19..) => (UpTo19, Otp20),          // 19 and 20 send the same flags
+            _          => (UpTo19, UpTo19),
+        };
+        Self { sure, possible }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(flags: DistFlags) -> String {
+        flags.names().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn names_go_from_the_lowest_bit_up_and_keep_bits_without_one() {
+        assert_eq!(names(DistFlags(0)), "");
+        assert_eq!(
+            names(DistFlags(1 << 63 | 0x21_0000_8001)),
+            "PUBLISHED BIT_15 SPAWN ALTACT_SIG BIT_63"
+        );
+    }
+
+    #[test]
+    fn mandatory_masks_hold_the_flags_of_the_specification() {
+        let grown = |older: Release, newer: Release| {
+            assert!(newer.mandatory().contains(older.mandatory()));
+            names(newer.mandatory().difference(older.mandatory()))
+        };
+        assert_eq!(names(Release::UpTo19.mandatory()), "EXTENDED_REFERENCES EXTENDED_PIDS_PORTS");
+        assert_eq!(grown(Release::UpTo19, Release::Otp20), "UTF8_ATOMS");
+        assert_eq!(grown(Release::Otp20, Release::Otp21), "NEW_FUN_TAGS");
+        assert_eq!(grown(Release::Otp21, Release::Otp23), "BIG_CREATION");
+        assert_eq!(
+            grown(Release::Otp23, Release::Otp25),
+            "FUN_TAGS EXPORT_PTR_TAG BIT_BINARIES NEW_FLOATS MAP_TAG HANDSHAKE_23"
+        );
+        assert_eq!(grown(Release::Otp25, Release::Otp26), "UNLINK_ID V4_NC");
+    }
+
+    /// Default flags of published nodes, the release they show, and what that release demands.
+    #[rustfmt::skip]
+    const FINGERPRINTS: [(u64, Option<u16>, Release, Release); 12] = [
+        (0x7ffd,           None,     Release::UpTo19, Release::UpTo19), // R13B03 to R15B
+        (0x1_7ffd,         Some(16), Release::UpTo19, Release::UpTo19), // R16B
+        (0x3_7ffd,         Some(17), Release::UpTo19, Release::UpTo19), // 17, 18
+        (0x7_7ffd,         Some(19), Release::UpTo19, Release::Otp20),  // 19, 20
+        (0x1f_7fbd,        Some(21), Release::Otp21,  Release::Otp21),  // 21
+        (0xdf_7fbd,        Some(22), Release::Otp21,  Release::Otp21),  // 22
+        (0x1_01df_7fbd,    Some(23), Release::Otp23,  Release::Otp23),  // 23.0 to 23.2
+        (0x1_03df_7fbd,    Some(23), Release::Otp23,  Release::Otp23),  // 23.3
+        (0xd_03df_7fbd,    Some(24), Release::Otp23,  Release::Otp23),  // 24
+        (0xd_07df_7fbd,    Some(25), Release::Otp25,  Release::Otp26),  // 25, 26, 27
+        (0x2d_07df_7fbd,   Some(28), Release::Otp26,  Release::Otp26),  // 28
+        (0x6d_07df_7fbd,   Some(29), Release::Otp26,  Release::Otp26),  // 29
+    ];
+
+    #[test]
+    fn default_flags_tell_the_release() {
+        for (flags, otp, sure, possible) in FINGERPRINTS {
+            let flags = DistFlags(flags);
+            assert_eq!(flags.otp_at_least(), otp, "{flags}");
+            assert_eq!(Demands::of(Some(flags)), Demands { sure, possible }, "{flags}");
+            assert!(flags.missing(possible.mandatory()).is_empty(), "{flags} refuses its own kind");
+        }
+    }
+
+    #[test]
+    fn hidden_nodes_and_c_nodes_tell_their_release_too() {
+        assert_eq!(DistFlags(0x1_01df_7fbc).otp_at_least(), Some(23));
+        assert_eq!(DistFlags(0x4_0707_4f9c).otp_at_least(), Some(25));
+    }
+
+    #[test]
+    fn a_node_that_showed_no_flags_may_be_the_newest() {
+        let unknown = Demands { sure: Release::UpTo19, possible: Release::NEWEST };
+        assert_eq!(Demands::of(None), unknown);
+    }
+
+    #[test]
+    fn a_challenge_of_22_to_an_older_node_does_not_pass_for_an_older_release() {
+        let shared = DistFlags(0xdf_7fbd).intersection(DistFlags(0x3_7ffd));
+        assert_eq!(Demands::of(Some(shared)).possible, Release::Otp21);
+    }
+
+    #[test]
+    fn missing_flags_are_those_that_the_log_of_the_refusing_node_names() {
+        let newest = Release::NEWEST.mandatory();
+        assert_eq!(names(DistFlags(0x1_01df_7fbd).missing(newest)), "UNLINK_ID V4_NC");
+        assert_eq!(names(DistFlags(0x1_03df_7fbd).missing(newest)), "V4_NC");
+        assert_eq!(names(DistFlags(0xd_03df_7fbd).missing(newest)), "");
+    }
+
+    #[test]
+    fn the_digest_stands_for_what_25_demands_and_no_more() {
+        let digest = DistFlags::MANDATORY_25_DIGEST;
+        assert!(digest.missing(Release::Otp25.mandatory()).is_empty());
+        assert_eq!(names(digest.missing(Release::Otp26.mandatory())), "UNLINK_ID V4_NC");
+    }
+
+    #[test]
+    fn text_is_hexadecimal() {
+        assert_eq!(DistFlags(0xd_07df_7fbd).to_string(), "0xd07df7fbd");
+    }
+}

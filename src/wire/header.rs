@@ -1,0 +1,347 @@
+//! Frames of an established connection, by their first octets.
+//!
+//! In: the start of a `{packet, 4}` frame. Out: what kind of frame it is, and whether it is one at
+//! all. The distribution header is walked for that, and nothing of it kept.
+
+use nom::bytes::streaming::{tag, take};
+use nom::combinator::verify;
+use nom::number::streaming::{be_u8, be_u16, be_u32, be_u64};
+use nom::{IResult, Parser};
+
+/// What a frame of an established connection carries, by the first octets behind its length.
+///
+/// Spec: *Distribution Protocol*, "Protocol between Connected Nodes"; *External Term Format*,
+/// "Distribution Header" (fragments since OTP 22).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum FrameKind {
+    /// No octets: a sign of life.
+    Tick,
+    /// 112: terms with their own version octets, where no distribution header was agreed on.
+    PassThrough,
+    /// 131 68: distribution header, control term and, for some operations, a message term.
+    Normal,
+    /// 131 69: as `Normal`, with the start of a message that goes on in continuations.
+    FirstFragment,
+    /// 131 70: the next octets of such a message.
+    Continuation,
+    /// None of these.
+    Unknown,
+}
+
+impl FrameKind {
+    /// The kind of the frame with this body.
+    pub const fn of(body: &[u8]) -> Self {
+        match body {
+            [] => Self::Tick,
+            [PASS_THROUGH, VERSION, ..] => Self::PassThrough,
+            [VERSION, NORMAL, ..] => Self::Normal,
+            [VERSION, FIRST_FRAGMENT, ..] => Self::FirstFragment,
+            [VERSION, CONTINUATION, ..] => Self::Continuation,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Whether octets look like the start of a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Credible {
+    /// They do: by chance, octets do so once in 2^40 times or less.
+    Yes,
+    /// No node sends this.
+    No,
+    /// A length of zero. It is legal, and proves nothing: zeros are everywhere.
+    Tick,
+    /// Nothing speaks against it yet; at least so many more octets tell more.
+    NeedMore(usize),
+}
+
+/// Judges `prefix`, the octets of a stream from a possible frame start on: to find the next frame
+/// behind a gap, and to know the distribution in a stream whose handshake was not seen.
+///
+/// What is read: a length of at most 64 MiB; the kind; the fragment's number; the whole atom cache
+/// header; and that the control term is a tuple which begins with a known operation.
+pub fn credible_frame(prefix: &[u8]) -> Credible {
+    let Some((len, body)) = prefix.split_first_chunk() else {
+        return Credible::NeedMore(4_usize.saturating_sub(prefix.len()));
+    };
+    let len = match usize::try_from(u32::from_be_bytes(*len)) {
+        Ok(0) => return Credible::Tick,
+        Ok(len) if len <= MAX_CREDIBLE => len,
+        _ => return Credible::No,
+    };
+    // Of a frame that is here as a whole, nothing more will come.
+    let (body, whole) = body.get(..len).map_or((body, false), |body| (body, true));
+    match frame_start(body) {
+        Ok(_) => Credible::Yes,
+        Err(nom::Err::Incomplete(nom::Needed::Size(more))) if !whole => {
+            let still_to_come = len - body.len();
+            if more.get() > still_to_come { Credible::No } else { Credible::NeedMore(more.get()) }
+        }
+        Err(_) => Credible::No,
+    }
+}
+
+/// Far above the 64 KiB at which OTP cuts fragments. Peers without fragments send frames of any
+/// size, but a greater length is much more often no length.
+const MAX_CREDIBLE: usize = 64 << 20;
+
+const PASS_THROUGH: u8 = 112;
+const VERSION: u8 = 131;
+const NORMAL: u8 = 68;
+const FIRST_FRAGMENT: u8 = 69;
+const CONTINUATION: u8 = 70;
+
+const SMALL_TUPLE_EXT: u8 = 104;
+const SMALL_INTEGER_EXT: u8 = 97;
+
+/// An atom has at most 255 characters, of at most four octets each in UTF-8.
+const MAX_ATOM: u16 = 1020;
+
+/// What the octets behind a streaming parser are; it asks for more where they end too soon.
+type Judged<'a, T> = IResult<&'a [u8], T, ()>;
+
+fn frame_start(i: &[u8]) -> Judged<'_, ()> {
+    let (i, first) = be_u8(i)?;
+    if first == PASS_THROUGH {
+        let (i, _) = tag(&[VERSION][..]).parse(i)?;
+        return control_start(i);
+    }
+    let (i, kind) = verify(be_u8, |_: &u8| first == VERSION).parse(i)?;
+    match kind {
+        NORMAL => {
+            let (i, ()) = atom_cache_header(i)?;
+            control_start(i)
+        }
+        FIRST_FRAGMENT => {
+            let (i, ()) = fragment_ids(i)?;
+            let (i, ()) = atom_cache_header(i)?;
+            control_start(i)
+        }
+        CONTINUATION => fragment_ids(i),
+        _ => Err(nom::Err::Error(())),
+    }
+}
+
+/// `SequenceId` is the sender's pid, never 0; `FragmentId` counts down to 1 from the number of
+/// fragments, of 64 KiB each, so that its upper half is never needed.
+fn fragment_ids(i: &[u8]) -> Judged<'_, ()> {
+    let (i, _) = verify(be_u64, |sequence: &u64| *sequence != 0).parse(i)?;
+    let (i, _) = verify(be_u32, |upper: &u32| *upper == 0).parse(i)?;
+    let (i, _) = verify(be_u32, |fragment: &u32| *fragment != 0).parse(i)?;
+    Ok((i, ()))
+}
+
+/// Walks over the atom cache references of a distribution header.
+///
+/// ```text
+///   1    N/2+1           N times, the last two for new entries only
+/// | N | nibbles | InternalSegmentIndex (1) | Length (1 or 2) | AtomText |
+/// ```
+///
+/// For N = 0 there are no nibbles either.
+///
+/// Spec: *External Term Format*, "Normal Distribution Header".
+fn atom_cache_header(i: &[u8]) -> Judged<'_, ()> {
+    const NEW_CACHE_ENTRY: u8 = 8;
+    const LONG_ATOMS: u8 = 1;
+
+    let (i, refs) = be_u8(i)?;
+    if refs == 0 {
+        return Ok((i, ()));
+    }
+    let (mut i, nibbles) = take(refs / 2 + 1).parse(i)?;
+    let long_atoms = nibble(nibbles, refs) & LONG_ATOMS != 0;
+    for reference in 0..refs {
+        (i, _) = be_u8(i)?;
+        if nibble(nibbles, reference) & NEW_CACHE_ENTRY != 0 {
+            let length;
+            (i, length) = if long_atoms { be_u16(i)? } else { be_u8.map(u16::from).parse(i)? };
+            if length > MAX_ATOM {
+                return Err(nom::Err::Error(()));
+            }
+            (i, _) = take(length).parse(i)?;
+        }
+    }
+    Ok((i, ()))
+}
+
+/// Number `index` of the half octets, of which the lower comes first.
+fn nibble(octets: &[u8], index: u8) -> u8 {
+    let octet = octets.get(usize::from(index / 2)).copied().unwrap_or(0);
+    if index % 2 == 0 { octet & 0x0f } else { octet >> 4 }
+}
+
+/// A control term: a tuple whose first element is an operation that is assigned and in use. Each
+/// has three to seven elements.
+///
+/// Spec: *Distribution Protocol*, "Protocol between Connected Nodes".
+fn control_start(i: &[u8]) -> Judged<'_, ()> {
+    let (i, _) = tag(&[SMALL_TUPLE_EXT][..]).parse(i)?;
+    let (i, _) = verify(be_u8, |arity: &u8| matches!(arity, 3..=7)).parse(i)?;
+    let (i, _) = tag(&[SMALL_INTEGER_EXT][..]).parse(i)?;
+    let (i, _) =
+        verify(be_u8, |op: &u8| matches!(op, 1..=4 | 6..=8 | 12 | 13 | 16 | 18..=37)).parse(i)?;
+    Ok((i, ()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `MONITOR_P` without atom cache references, shortened behind its operation.
+    #[rustfmt::skip]
+    const NO_REFERENCES: &[u8] = &[
+        0x00, 0x00, 0x00, 0x4d, // length
+        0x83, 0x44,             // version, normal header
+        0x00,                   // N
+        0x68, 0x04,             // control term: tuple of 4
+        0x61, 0x13,             // MONITOR_P
+    ];
+
+    /// `SEND_SENDER` behind a header of three references, the second of which is not new.
+    #[rustfmt::skip]
+    const REFERENCES: &[u8] = &[
+        0x00, 0x00, 0x00, 0x30, // length
+        0x83, 0x44,             // version, normal header
+        0x03,                   // N
+        0x0c, 0x0a,             // nibbles: new in 4, old in 0, new in 2; short atoms
+        0x66, 0x01, b'a',       // InternalSegmentIndex, Length, AtomText
+        0x05,                   // InternalSegmentIndex
+        0xb5, 0x03, b'r', b'e', b'x',
+        0x68, 0x03,             // control term: tuple of 3
+        0x61, 0x16,             // SEND_SENDER
+    ];
+
+    #[rustfmt::skip]
+    const LONG_ATOM: &[u8] = &[
+        0x00, 0x00, 0x00, 0x30, // length
+        0x83, 0x44,             // version, normal header
+        0x01,                   // N
+        0x18,                   // nibbles: new in 0; long atoms
+        0x66, 0x00, 0x02, b'o', b'k',
+        0x68, 0x03,             // control term: tuple of 3
+        0x61, 0x16,             // SEND_SENDER
+    ];
+
+    #[rustfmt::skip]
+    const FIRST: &[u8] = &[
+        0x00, 0x01, 0x00, 0x1c,                         // length
+        0x83, 0x45,                                     // version, first fragment
+        0x00, 0x00, 0x00, 0x48, 0x00, 0x00, 0x00, 0x93, // SequenceId
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x04, // FragmentId
+        0x00,                                           // N
+        0x68, 0x04,                                     // control term: tuple of 4
+        0x61, 0x06,                                     // REG_SEND
+    ];
+
+    #[rustfmt::skip]
+    const NEXT: &[u8] = &[
+        0x00, 0x01, 0x00, 0x12,                         // length
+        0x83, 0x46,                                     // version, continuation
+        0x00, 0x00, 0x00, 0x48, 0x00, 0x00, 0x00, 0x93, // SequenceId
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03, // FragmentId
+    ];
+
+    /// The C node `c17@vm`.
+    #[rustfmt::skip]
+    const PASSED_THROUGH: &[u8] = &[
+        0x00, 0x00, 0x00, 0x57, // length
+        0x70, 0x83,             // pass-through, version
+        0x68, 0x04,             // control term: tuple of 4
+        0x61, 0x06,             // REG_SEND
+    ];
+
+    const FRAMES: [(&[u8], FrameKind); 6] = [
+        (NO_REFERENCES, FrameKind::Normal),
+        (REFERENCES, FrameKind::Normal),
+        (LONG_ATOM, FrameKind::Normal),
+        (FIRST, FrameKind::FirstFragment),
+        (NEXT, FrameKind::Continuation),
+        (PASSED_THROUGH, FrameKind::PassThrough),
+    ];
+
+    #[test]
+    fn two_octets_tell_the_kind() {
+        for (frame, kind) in FRAMES {
+            assert_eq!(FrameKind::of(&frame[4..]), kind);
+            assert_eq!(FrameKind::of(&frame[4..5]), FrameKind::Unknown);
+        }
+        assert_eq!(FrameKind::of(&[]), FrameKind::Tick);
+        assert_eq!(FrameKind::of(&[0x83, 0x68]), FrameKind::Unknown);
+    }
+
+    #[test]
+    fn a_frame_is_credible_once_its_operation_is_seen_and_never_refused_before() {
+        for (frame, kind) in FRAMES {
+            for cut in 0..frame.len() {
+                match credible_frame(&frame[..cut]) {
+                    Credible::NeedMore(more) => {
+                        assert!(more > 0 && cut + more <= frame.len(), "{kind:?} cut at {cut}");
+                    }
+                    other => panic!("{kind:?} cut at {cut}: {other:?}"),
+                }
+            }
+            assert_eq!(credible_frame(frame), Credible::Yes, "{kind:?}");
+            assert_eq!(credible_frame(&[frame, b"more"].concat()), Credible::Yes, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_octet_in_what_is_judged_is_refused() {
+        for (at, octet) in [(0, 0x05), (4, 0x84), (5, 0x47), (7, 0x69), (8, 8), (9, 0x62), (10, 5)]
+        {
+            let mut frame = NO_REFERENCES.to_vec();
+            frame[at] = octet;
+            assert_eq!(credible_frame(&frame), Credible::No, "octet {at}");
+        }
+    }
+
+    #[test]
+    fn a_fragment_without_sequence_or_credible_number_is_refused() {
+        let mut frame = NEXT.to_vec();
+        frame[14] = 1;
+        assert_eq!(credible_frame(&frame), Credible::No);
+        frame[14] = 0;
+        frame[21] = 0;
+        assert_eq!(credible_frame(&frame), Credible::No);
+        frame[21] = 1;
+        frame[6..14].fill(0);
+        assert_eq!(credible_frame(&frame), Credible::No);
+    }
+
+    #[test]
+    fn a_length_too_small_for_its_header_is_refused() {
+        for len in 1..7 {
+            let mut frame = NO_REFERENCES.to_vec();
+            frame[3] = len;
+            assert_eq!(credible_frame(&frame), Credible::No, "length {len}");
+        }
+        let mut frame = NO_REFERENCES.to_vec();
+        frame[3] = 7;
+        assert_eq!(credible_frame(&frame), Credible::Yes);
+        assert_eq!(credible_frame(&[0, 0, 0, 2, 0x83, 0x44]), Credible::No);
+        let atom_beyond_frame = [0, 0, 0, 8, 0x83, 0x44, 1, 8, 0x66, 0xff];
+        assert_eq!(credible_frame(&atom_beyond_frame), Credible::No);
+    }
+
+    #[test]
+    fn an_atom_longer_than_any_atom_is_refused() {
+        let mut frame = LONG_ATOM.to_vec();
+        frame[9] = 0x04;
+        assert_eq!(credible_frame(&frame), Credible::No);
+    }
+
+    #[test]
+    fn a_tick_is_not_a_message() {
+        assert_eq!(credible_frame(&[0; 4]), Credible::Tick);
+        assert_eq!(credible_frame(&[0; 9]), Credible::Tick);
+        assert_eq!(credible_frame(&[0; 3]), Credible::NeedMore(1));
+    }
+
+    #[test]
+    fn other_protocols_are_not_credible() {
+        for other in [&b"GET / HTTP/1.1"[..], b"\x16\x03\x01\x02\x00\x01", b"\x00\x15rabcdefgh"] {
+            assert_eq!(credible_frame(other), Credible::No);
+        }
+    }
+}
