@@ -412,6 +412,8 @@ pub struct SessionSeen {
     pub tls_alert: Option<u8>,
     /// The message that a side owed when the other gave up.
     pub owed: Option<&'static str>,
+    /// Whether a record with this outcome was told before.
+    pub again: bool,
 }
 
 /// What was spoken on a connection.

@@ -1,9 +1,11 @@
 //! Beamscope reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
 
 pub mod capture;
+pub mod conn;
 pub mod decode;
 pub mod event;
 pub mod flow;
+pub mod identify;
 pub mod limits;
 pub mod reassembly;
 pub mod time;
