@@ -2,5 +2,6 @@
 
 pub mod capture;
 pub mod decode;
+pub mod limits;
 pub mod time;
 pub mod wire;
