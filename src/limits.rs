@@ -20,7 +20,7 @@ pub struct DefragLimits {
     /// Octets held for all of them, bookkeeping included. What Linux allows itself by default
     /// (`ipfrag_high_thresh`, 4 MiB).
     pub octets: usize,
-    /// Pieces of one datagram. A datagram of 65,535 octets over the smallest common MTU of 576 has 119.
+    /// Pieces of one datagram. One of 65,535 octets has 119 over the smallest common MTU of 576.
     pub pieces: usize,
     /// Time on the capture's clock from the first fragment to the last. What Linux waits for IPv4
     /// (`ipfrag_time`, 30 s).

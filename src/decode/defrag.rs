@@ -1,8 +1,8 @@
 //! Stage 2, on the side: IP fragments put together.
 //!
-//! In: fragments in any order. Out: the payload of their datagram, once it is covered. Where fragments
-//! overlap the octets seen first stay. Nothing is reserved by the word of an offset; what is held is
-//! bounded by [`DefragLimits`], and what goes is counted. Reads no header.
+//! In: fragments in any order. Out: the payload of their datagram, once it is covered. Where
+//! fragments overlap the octets seen first stay. Nothing is reserved by the word of an offset; what
+//! is held is bounded by [`DefragLimits`], and what goes is counted. Reads no header.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -27,7 +27,8 @@ pub struct FragmentCounters {
     pub expired: u64,
     /// Datagrams given up for the bounds of the table.
     pub evicted: u64,
-    /// Fragments that fit in no datagram: beyond 65,535 octets, against its end, of no length, too many.
+    /// Fragments that fit in no datagram: beyond 65,535 octets, against its end, of no length, too
+    /// many.
     pub refused: u64,
     /// Datagrams that wait for more; at the end of the input, those that stayed incomplete.
     pub waiting: usize,
@@ -74,8 +75,9 @@ impl Defrag {
         FragmentCounters { waiting: self.waiting.len(), ..self.counters }
     }
 
-    /// Takes a fragment. When it was the last one missing, writes the datagram's payload to `whole` up
-    /// to the first octet not captured, and returns its protocol and the number of octets from there.
+    /// Takes a fragment. When it was the last one missing, writes the datagram's payload to `whole`
+    /// up to the first octet not captured, and returns its protocol and the number of octets from
+    /// there.
     pub(super) fn add(
         &mut self,
         key: Key,

@@ -193,8 +193,8 @@ pub(super) fn unreachable<'a>(
     }))
 }
 
-/// Passes the extension headers (RFC 8200, section 4; AH in IPv4 too) up to the first fragment or the
-/// upper layer.
+/// Passes the extension headers (RFC 8200, section 4; AH in IPv4 too) up to the first fragment or
+/// the upper layer.
 #[inline(always)]
 fn behind_extensions(
     mut protocol: IpNumber,
@@ -239,8 +239,8 @@ fn behind_extensions(
     }
 }
 
-/// Length in the jumbo payload option (RFC 2675, section 2) of the hop-by-hop header at the front of
-/// `payload`.
+/// Length in the jumbo payload option (RFC 2675, section 2) of the hop-by-hop header at the front
+/// of `payload`.
 fn jumbo_payload_len(payload: &[u8]) -> Option<u32> {
     let header = Ipv6RawExtHeaderSlice::from_slice(payload).ok()?;
     let mut options = header.payload();

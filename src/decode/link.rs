@@ -1,8 +1,8 @@
 //! Stage 2, first step: link headers.
 //!
-//! In: a frame and its link type, or an Ethernet frame out of a tunnel. Out: the span that begins with
-//! an IP header, its tags and labels pushed as layers. Whether IP stands there, and which, is told by
-//! the version in its first octet and read in `ip.rs`.
+//! In: a frame and its link type, or an Ethernet frame out of a tunnel. Out: the span that begins
+//! with an IP header, its tags and labels pushed as layers. Whether IP stands there, and which, is
+//! told by the version in its first octet and read in `ip.rs`.
 
 use super::Layer;
 use super::span::{Skip, Span};
@@ -36,6 +36,7 @@ pub(super) fn ip_in_frame<'a>(
     }
 }
 
+/// The IP datagram in a frame of any type but Ethernet.
 fn ip_in_other_frame<'a>(
     link: LinkType,
     frame: Span<'a>,
@@ -50,7 +51,8 @@ fn ip_in_other_frame<'a>(
         LinkType::NULL | LinkType::LOOP => {
             let (family, ip) = frame.split()?;
             match u32_either_order(*family) {
-                AF_INET | 10 | 24 | 28 | 30 => Ok(ip), // AF_INET6: Linux, OpenBSD, FreeBSD, Darwin
+                2 => Ok(ip),                 // AF_INET everywhere
+                10 | 24 | 28 | 30 => Ok(ip), // AF_INET6 of Linux, OpenBSD, FreeBSD, Darwin
                 _ => Err(Skip::NotIp),
             }
         }
@@ -80,8 +82,8 @@ fn ip_in_other_frame<'a>(
     }
 }
 
-/// The IP datagram behind the protocol field of a Linux cooked header: an EtherType or a small number
-/// of Linux's own.
+/// The IP datagram behind the protocol field of a Linux cooked header: an EtherType or a small
+/// number of Linux's own.
 fn ip_in_cooked<'a>(
     protocol: u16,
     rest: Span<'a>,
@@ -160,8 +162,8 @@ fn llc(span: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
     }
 }
 
-/// PPP with or without HDLC framing, or Cisco's HDLC, told apart by their first octets as the registry
-/// of link types has it: EtherType and rest.
+/// PPP with or without HDLC framing, or Cisco's HDLC, told apart by their first octets as the
+/// registry of link types has it: EtherType and rest.
 fn hdlc(frame: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
     match frame.bytes {
         [0xff, ..] => ppp(frame.skip(2)?), // address, control: RFC 1662, section 3.1
@@ -224,11 +226,15 @@ fn pktap(link: LinkType, frame: Span<'_>) -> Result<(LinkType, Span<'_>), Skip> 
     let (&[l0, l1, l2, l3, n0, n1, n2, n3, d0, d1, d2, d3], _) = frame.split()?;
     let len = usize::try_from(u32_either_order([l0, l1, l2, l3])).unwrap_or(usize::MAX);
     let follows = u32_either_order([n0, n1, n2, n3]);
-    let inner = u16::try_from(u32_either_order([d0, d1, d2, d3])).map(LinkType);
-    match inner {
-        Ok(LinkType::PKTAP | LinkType::USER2) | Err(_) => Err(Skip::Unsupported(link)),
-        Ok(inner) if len >= LEAST_LEN && follows == PACKET_FOLLOWS => Ok((inner, frame.skip(len)?)),
-        Ok(_) => Err(Skip::Unsupported(link)),
+    match u16::try_from(u32_either_order([d0, d1, d2, d3])).map(LinkType) {
+        Ok(inner)
+            if !matches!(inner, LinkType::PKTAP | LinkType::USER2)
+                && len >= LEAST_LEN
+                && follows == PACKET_FOLLOWS =>
+        {
+            Ok((inner, frame.skip(len)?))
+        }
+        _ => Err(Skip::Unsupported(link)),
     }
 }
 
@@ -238,7 +244,6 @@ fn u32_either_order(bytes: [u8; 4]) -> u32 {
     u32::from_le_bytes(bytes).min(u32::from_be_bytes(bytes))
 }
 
-const AF_INET: u32 = 2;
 const MPLS_BOTTOM: u32 = 0x100; // bottom of stack, RFC 3032, section 2.1
 const SLL_LLC: u16 = 0x0004; // LINUX_SLL_P_802_2
 

@@ -210,7 +210,10 @@ pub(super) fn links() -> Vec<Sample> {
         with_v6("IPv6", LinkType::IPV6, &[]),
         with("PPP", LinkType::PPP, &[&[0x00, 0x21]], &[]),
         with_v6("PPP, compressed protocol (RFC 1661)", LinkType::PPP, &[&[0x57]]),
-        with("PPP in HDLC framing (RFC 1662)", LinkType::PPP_HDLC, &[&[0xff, 0x03, 0x00, 0x21]], &[]),
+        with("PPP in HDLC framing (RFC 1662)", LinkType::PPP_HDLC, &[
+            &[0xff, 0x03,       // all stations, unnumbered information
+              0x00, 0x21],
+        ], &[]),
         with("PPP, MPLS", LinkType::PPP, &[&[0x02, 0x81], &[0x00, 0x01, 0x01, 0x40]], &["mpls 16"]),
         with("Cisco HDLC", LinkType::C_HDLC, &[&[0x0f, 0x00, 0x08, 0x00]], &[]),
         with("PKTAP", LinkType::PKTAP, &[&pktap, MACS, &[0x08, 0x00]], &[]),
@@ -284,7 +287,9 @@ pub(super) fn tunnels() -> Vec<Sample> {
             0x00, 0x00, 0x07, 0x00, // VNI
             0x01, 0x02, 0x00, 0x01, 0, 0, 0, 0, // one option
         ], &frame, &["geneve 7"]),
-        over_udp("GENEVE, IPv4", 6081, &[0x00, 0x00, 0x08, 0x00, 0, 0, 7, 0], &request(), &["geneve 7"]),
+        over_udp("GENEVE, IPv4", 6081, &[
+            0x00, 0x00, 0x08, 0x00, 0x00, 0x00, 0x07, 0x00,
+        ], &request(), &["geneve 7"]),
         over_udp("GTP-U (TS 29.281)", 2152, &[
             0x30, 0xff,             // version 1, GTP; G-PDU
             0x00, 0x37,             // length

@@ -1,7 +1,7 @@
 //! Stage 2, reading: octets that the snaplen may have cut.
 //!
-//! In: captured octets and how many more there were. Out: the same, shorter by what was read, or why
-//! reading cannot go on. Knows no protocol.
+//! In: captured octets and how many more there were. Out: the same, shorter by what was read, or
+//! why reading cannot go on. Knows no protocol.
 
 use crate::capture::LinkType;
 
@@ -16,14 +16,14 @@ impl<'a> Span<'a> {
     /// Takes `N` octets from the front.
     #[inline]
     pub(super) fn split<const N: usize>(self) -> Result<(&'a [u8; N], Self), Skip> {
-        let (head, bytes) = self.bytes.split_first_chunk().ok_or(self.short())?;
+        let (head, bytes) = self.bytes.split_first_chunk().ok_or_else(|| self.short())?;
         Ok((head, Self { bytes, ..self }))
     }
 
     /// What stands behind the first `octets`.
     #[inline]
     pub(super) fn skip(self, octets: usize) -> Result<Self, Skip> {
-        let bytes = self.bytes.get(octets..).ok_or(self.short())?;
+        let bytes = self.bytes.get(octets..).ok_or_else(|| self.short())?;
         Ok(Self { bytes, ..self })
     }
 

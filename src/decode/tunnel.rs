@@ -1,8 +1,8 @@
 //! Stage 2, third step: tunnels over IP.
 //!
-//! In: the payload of a datagram and its protocol. Out: the span that begins with the inner IP header,
-//! the tunnel and the tags inside it pushed as layers; `None` when the payload is no tunnel of ours.
-//! WireGuard and ESP stay closed.
+//! In: the payload of a datagram and its protocol. Out: the span that begins with the inner IP
+//! header, the tunnel and the tags inside it pushed as layers; `None` when the payload is no tunnel
+//! of ours. WireGuard and ESP stay closed.
 
 use etherparse::{IpNumber, ip_number};
 
@@ -138,7 +138,7 @@ fn gtp_u<'a>(packet: Span<'a>, layers: &mut Vec<Layer>) -> Result<Option<Span<'a
             let (&[units], _) = rest.split()?;
             let len = usize::from(units).saturating_mul(4);
             let last = len.checked_sub(1).ok_or(Skip::Malformed)?;
-            next = *rest.bytes.get(last).ok_or(rest.short())?;
+            next = *rest.bytes.get(last).ok_or_else(|| rest.short())?;
             rest = rest.skip(len)?;
         }
     }
