@@ -16,7 +16,7 @@ pub struct FrameRef {
 }
 
 /// Link type of a frame, a `LINKTYPE_` value of the tcpdump.org registry.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LinkType(pub u16);
 
 impl LinkType {
@@ -24,20 +24,34 @@ impl LinkType {
     pub const NULL: Self = Self(0);
     /// Ethernet.
     pub const ETHERNET: Self = Self(1);
+    /// PPP, with or without HDLC framing.
+    pub const PPP: Self = Self(9);
     /// Raw IP, as libpcap calls it on Linux when live (`DLT_RAW`).
     pub const DLT_RAW: Self = Self(12);
     /// Raw IP, as OpenBSD numbers it.
     pub const DLT_RAW_OPENBSD: Self = Self(14);
+    /// PPP in HDLC framing, or Cisco HDLC.
+    pub const PPP_HDLC: Self = Self(50);
     /// Raw IP in files.
     pub const RAW: Self = Self(101);
+    /// Cisco HDLC.
+    pub const C_HDLC: Self = Self(104);
+    /// IEEE 802.11.
+    pub const IEEE802_11: Self = Self(105);
     /// OpenBSD loopback, address family in network byte order.
     pub const LOOP: Self = Self(108);
     /// Linux cooked, version 1.
     pub const LINUX_SLL: Self = Self(113);
+    /// IEEE 802.11 behind a radiotap header.
+    pub const IEEE802_11_RADIOTAP: Self = Self(127);
+    /// For private use; Darwin writes PKTAP under it.
+    pub const USER2: Self = Self(149);
     /// Raw IPv4.
     pub const IPV4: Self = Self(228);
     /// Raw IPv6.
     pub const IPV6: Self = Self(229);
+    /// Darwin's packet metadata, with another link type inside.
+    pub const PKTAP: Self = Self(258);
     /// Linux cooked, version 2.
     pub const LINUX_SLL2: Self = Self(276);
 }
