@@ -235,7 +235,9 @@ pub enum NodeType {
 }
 
 /// What came of an EPMD request.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum EpmdOutcome {
     /// A whole reply, and a positive one.
@@ -358,7 +360,7 @@ pub struct Session {
 }
 
 /// A moment in the capture, and its packet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Mark {
     /// The packet.
     pub frame: FrameRef,

@@ -229,8 +229,7 @@ impl EpmdTalk {
             let mut record = asked.record;
             // EPMD closes without a word when more comes than one request.
             let silent = self.reply.octets.is_empty() && closed.is_some() && is_whole(tcp);
-            record.outcome =
-                if silent { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete };
+            record.outcome = if silent { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete };
             record.seen = EpmdSeen { request: Some(asked.mark), ..seen.clone() };
             out.push(Body::Epmd { epmd: Box::new(record) });
         }
@@ -327,7 +326,9 @@ fn record_of(request: &Request<'_>) -> Epmd {
 fn read_reply(asked: EpmdTag, octets: &[u8], record: &mut Epmd) -> EpmdOutcome {
     match asked {
         EpmdTag::ALIVE2_REQ => {
-            let Ok(reply) = decode(octets, wire::alive2_resp) else { return EpmdOutcome::Malformed };
+            let Ok(reply) = decode(octets, wire::alive2_resp) else {
+                return EpmdOutcome::Malformed;
+            };
             record.response = reply.tag.name();
             record.result = Some(reply.result);
             if reply.result != 0 {
@@ -352,8 +353,7 @@ fn read_reply(asked: EpmdTag, octets: &[u8], record: &mut Epmd) -> EpmdOutcome {
                     record.lowest_version = Some(node.lowest_version);
                     record.extra_hex = (!node.extra.is_empty()).then(|| hex(node.extra));
                     if record.name.is_none() {
-                        (record.name, record.name_hex) =
-                            node.name.map_or((None, None), alive_name);
+                        (record.name, record.name_hex) = node.name.map_or((None, None), alive_name);
                     }
                 }
             }
@@ -371,7 +371,9 @@ fn read_reply(asked: EpmdTag, octets: &[u8], record: &mut Epmd) -> EpmdOutcome {
             });
         }
         _ => {
-            let text = String::from_utf8_lossy(octets.get(..MAX_WORD.min(octets.len())).unwrap_or_default());
+            let text = String::from_utf8_lossy(
+                octets.get(..MAX_WORD.min(octets.len())).unwrap_or_default(),
+            );
             // `NO` to KILL, `NOEXISTSTOPPED` to STOP.
             let refused = text.starts_with("NO");
             record.reply = Some(text.into_owned());

@@ -25,9 +25,7 @@ use self::session::Told;
 use self::tcp::{Opened, Tcp};
 use crate::capture::FrameRef;
 use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
-use crate::event::{
-    Body, CloseKind, ConnectionIds, Event, EventSink, Mark, Orientation, Outcome,
-};
+use crate::event::{Body, CloseKind, ConnectionIds, Event, EventSink, Mark, Orientation, Outcome};
 use crate::flow::Direction;
 use crate::limits::Limits;
 use crate::reassembly::Budget;
@@ -133,11 +131,9 @@ impl Connection {
         self.tcp.is_other_connection(segment, direction)
     }
 
-    /// The endpoint at which the acceptor listens, once a handshake has shown that a node does.
-    pub fn node_port(&self) -> Option<Endpoint> {
-        let Talk::Distribution(talk) = &self.talk else { return None };
-        talk.exchange.send_name.as_ref()?;
-        Some(self.end(talk.initiator()?.0.reverse()))
+    /// Its first packet.
+    pub const fn first(&self) -> Mark {
+        self.tcp.first()
     }
 
     /// Outcome of the record told last, for the statistics.
@@ -359,4 +355,26 @@ impl Connection {
             Direction::Down => down,
         }
     }
+}
+
+/// What octets that are none of Erlang's look like.
+fn looks_like(octets: &[u8]) -> &'static str {
+    const SIGNS: [(&[u8], &str); 14] = [
+        (b"GET ", "an HTTP request"),
+        (b"POST ", "an HTTP request"),
+        (b"HEAD ", "an HTTP request"),
+        (b"OPTIONS ", "an HTTP request"),
+        (b"PRI * HTTP/2", "an HTTP/2 request"),
+        (b"SSH-", "an SSH banner"),
+        (b"\x16\x03", "the start of TLS"),
+        (b"\x80", "the start of an old SSL"),
+        (b"\x03\x00", "a remote desktop request"),
+        (b"PROXY ", "a PROXY protocol header"),
+        (b"\r\n\r\nQUIT\n", "a PROXY protocol header"),
+        (b"AMQP", "AMQP"),
+        (b"*1\r\n", "a Redis command"),
+        (b"\0\0", "a message of no octets"),
+    ];
+    let known = SIGNS.iter().find(|(sign, _)| octets.starts_with(sign));
+    known.map_or("octets of no protocol known here", |(_, name)| name)
 }

@@ -171,8 +171,9 @@ impl Connection {
             cookies: &cookies,
             now: now.at,
         });
-        let role =
-            |direction: Direction| if direction == initiator { Role::Initiator } else { Role::Acceptor };
+        let role = |direction: Direction| {
+            if direction == initiator { Role::Initiator } else { Role::Acceptor }
+        };
         let (closed_by, close_kind) = match opened {
             Opened::Reset(_) => (Some(Role::Acceptor), Some(CloseKind::Rst)),
             Opened::Unreachable(_) => (None, None),
@@ -241,9 +242,11 @@ impl Connection {
             closed_by,
             close: close_kind,
             lookup: facts.lookup,
-            handshake_us: exchange.send_name.as_ref().zip(exchange.ack.as_ref()).map(
-                |(from, to)| micros(to.mark.at.since(from.mark.at)),
-            ),
+            handshake_us: exchange
+                .send_name
+                .as_ref()
+                .zip(exchange.ack.as_ref())
+                .map(|(from, to)| micros(to.mark.at.since(from.mark.at))),
             duration_us: micros(self.tcp.last().at.since(self.tcp.first().at)),
             traffic: Traffic { initiator: flowed(initiator), acceptor: flowed(acceptor) },
             seen: self.seen(talk, initiator, &verdict, refused),

@@ -242,7 +242,10 @@ impl Tcp {
             };
         };
         let (from, to) = (self.side(originator), self.side(originator.reverse()));
-        if to.syn.is_some() || to.half.octets() > 0 || from.after_syn.is_some() || from.syn.is_none()
+        if to.syn.is_some()
+            || to.half.octets() > 0
+            || from.after_syn.is_some()
+            || from.syn.is_none()
         {
             return Opened::Yes;
         }
@@ -261,8 +264,8 @@ impl Tcp {
     pub fn lone_reset(&self) -> Option<(Direction, Mark)> {
         [Direction::Up, Direction::Down].into_iter().find_map(|direction| {
             let rst = self.side(direction).rst?;
-            let alone = self.side(direction).segments == 1
-                && self.side(direction.reverse()).segments == 0;
+            let alone =
+                self.side(direction).segments == 1 && self.side(direction.reverse()).segments == 0;
             (alone && rst.seq == SeqNum(0) && rst.ack.is_some()).then_some((direction, rst.mark))
         })
     }

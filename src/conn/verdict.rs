@@ -157,9 +157,7 @@ impl Case<'_> {
 
     fn unanswered(&self) -> Verdict {
         let syn = self.tcp.side(self.initiator).syn;
-        let told = syn.is_some_and(|syn| {
-            syn.count > 1 || self.now.since(syn.mark.at) >= SYN_OLD
-        });
+        let told = syn.is_some_and(|syn| syn.count > 1 || self.now.since(syn.mark.at) >= SYN_OLD);
         if told {
             Verdict::likely(Outcome::Unanswered)
                 .unless(&["the answer did not pass the place of capture"])
@@ -246,9 +244,7 @@ impl Case<'_> {
         match &self.exchange.answer.as_ref()?.what {
             Answer::Nok => Some(Verdict::proven(Outcome::Superseded).by(self.who_dropped())),
             Answer::NotAllowed => Some(self.not_allowed()),
-            Answer::Alive
-                if self.exchange.alive_reply.as_ref().is_some_and(|said| !said.what) =>
-            {
+            Answer::Alive if self.exchange.alive_reply.as_ref().is_some_and(|said| !said.what) => {
                 Some(Verdict::proven(Outcome::AlreadyConnected).by(Role::Acceptor))
             }
             _ => None,
@@ -408,9 +404,8 @@ impl Case<'_> {
         if by == Role::Initiator {
             return self.gave_up_or_left(close, by, Role::Acceptor, "challenge_ack");
         }
-        let acceptor = self.exchange.challenge.as_ref().map_or("the acceptor", |said| {
-            &*said.what.name
-        });
+        let acceptor =
+            self.exchange.challenge.as_ref().map_or("the acceptor", |said| &*said.what.name);
         if !self.is_at_once(close, reply) {
             let mut verdict = Verdict::likely(Outcome::Aborted).by(by);
             verdict.owed = Some("challenge_ack");
@@ -471,11 +466,7 @@ impl Case<'_> {
                 close.by == Some(self.direction(*role)) || is_heard(&close, *mark, *end)
             })
         });
-        heard
-            .map(|(mark, ..)| mark.at)
-            .chain(opened)
-            .max()
-            .unwrap_or(self.tcp.first().at)
+        heard.map(|(mark, ..)| mark.at).chain(opened).max().unwrap_or(self.tcp.first().at)
     }
 
     /// Whether a close followed `trigger` within a few round trips, retransmissions aside.
@@ -486,7 +477,8 @@ impl Case<'_> {
             .filter(|at| *at <= close.mark.at);
         let last = copies.chain([trigger.at]).max().unwrap_or(trigger.at);
         let trips = self.tcp.round_trip().unwrap_or_default().min(LONGEST_TRIP) * 4;
-        let allowed = AT_ONCE + trips + if self.tcp.is_lossy() { ONE_RETRANSMISSION } else { Duration::ZERO };
+        let allowed =
+            AT_ONCE + trips + if self.tcp.is_lossy() { ONE_RETRANSMISSION } else { Duration::ZERO };
         close.mark.at.since(last) <= allowed
     }
 }
