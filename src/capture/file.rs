@@ -1,0 +1,234 @@
+//! Stage 1: one capture, whatever its format and wherever it comes from.
+//!
+//! In: a path or any [`Read`]. Out: one [`Item`] after the other, the frames numbered as Wireshark
+//! numbers them. Tells formats apart by content, decompresses, and reads forward only; the order of
+//! frames is that of the input.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::buffer::Buffer;
+use super::compressed::Decompressed;
+use super::pcap::Pcap;
+use super::pcapng::Pcapng;
+use super::{Error, Frame, FrameRef, Interface, Item, LinkType, Notice, NoticeKind, Record, Step};
+use crate::time::Timestamp;
+
+/// A capture being read: pcap or pcapng, plain or compressed.
+///
+/// Reads when asked for a frame, once, and only when no whole frame is in hand. Allocates nothing for
+/// a frame.
+///
+/// # Limits
+///
+/// 64 MiB of buffer, of which 256 KiB are used unless a record is larger; a decompressor's window of up
+/// to 128 MiB. A pcap record beyond 16 MiB or a pcapng block beyond 32 MiB counts as damage.
+pub struct CaptureFile {
+    name: String,
+    buffer: Buffer,
+    format: Format,
+    /// Number of the last frame, 0 before the first.
+    id: FrameRef,
+    record: Record,
+    /// Nothing comes any more: the end was told, or an error was.
+    ended: bool,
+}
+
+enum Format {
+    /// Nothing was read so far.
+    Unread,
+    Pcap(Pcap),
+    Pcapng(Pcapng),
+}
+
+/// What [`CaptureFile::advance`] came to.
+pub(super) enum Advance {
+    /// A frame of this time, now to be had from [`CaptureFile::frame`].
+    Frame(Timestamp),
+    Notice(Notice),
+    End,
+}
+
+impl CaptureFile {
+    /// Opens the capture at `path`, as input number `input`.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be opened, and directories. What is no capture shows when it is read.
+    pub fn open(path: &Path, input: u16) -> Result<Self, Error> {
+        let name = path.display().to_string();
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.is_dir(), file)));
+        match opened {
+            Ok((true, _)) => Err(Error::Directory { name }),
+            Ok((false, file)) => Ok(Self::from_reader(name, input, Box::new(file))),
+            Err(source) => Err(Error::Open { name, source }),
+        }
+    }
+
+    /// Reads the capture that `source` gives, under a `name` for errors. Reads nothing yet.
+    pub fn from_reader(name: String, input: u16, source: Box<dyn Read>) -> Self {
+        Self {
+            name,
+            buffer: Buffer::new(Box::new(Decompressed::new(source))),
+            format: Format::Unread,
+            id: FrameRef { input, number: 0 },
+            record: Record {
+                at: Timestamp::default(),
+                link: LinkType::NULL,
+                interface: None,
+                wire_len: 0,
+                place: 0..0,
+            },
+            ended: false,
+        }
+    }
+
+    /// The next frame or notice; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// The input is no capture, or the operating system fails. Nothing comes after an error.
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, Error> {
+        Ok(match self.advance()? {
+            Advance::Frame(_) => Some(Item::Frame(self.frame())),
+            Advance::Notice(notice) => Some(Item::Notice(notice)),
+            Advance::End => None,
+        })
+    }
+
+    /// The interfaces that the capture declared so far, as [`Frame::interface`] counts them.
+    pub fn interfaces(&self) -> &[Interface] {
+        match &self.format {
+            Format::Pcapng(pcapng) => &pcapng.interfaces,
+            _ => &[],
+        }
+    }
+
+    /// Reads on to the next frame, which then stays until the next call.
+    pub(super) fn advance(&mut self) -> Result<Advance, Error> {
+        if self.ended {
+            return Ok(Advance::End);
+        }
+        let number = &mut self.id.number;
+        let step = match &mut self.format {
+            Format::Pcap(pcap) => pcap.advance(&mut self.buffer, number),
+            Format::Pcapng(pcapng) => pcapng.advance(&mut self.buffer, number),
+            Format::Unread => {
+                self.ended = true;
+                match self.begin()? {
+                    Some(step) => step,
+                    None => {
+                        self.ended = false;
+                        return self.advance();
+                    }
+                }
+            }
+        };
+        let Step::Frame(record) = step else { return self.trouble(step) };
+        self.record = record;
+        Ok(Advance::Frame(self.record.at))
+    }
+
+    /// The frame that [`Self::advance`] found last.
+    pub(super) fn frame(&self) -> Frame<'_> {
+        let Record { at, link, interface, wire_len, ref place } = self.record;
+        let bytes = self.buffer.at(place.clone());
+        Frame { id: self.id, at, link, interface, wire_len, bytes }
+    }
+
+    /// Recognises the format and passes its header, or gives the step that stands in its place.
+    fn begin(&mut self) -> Result<Option<Step>, Error> {
+        let header_cut = Step::Truncated { offset: 0, what: "the file header" };
+        self.buffer.fill(4);
+        let Some(magic) = self.buffer.bytes().first_chunk() else {
+            return match self.buffer.len() {
+                _ if self.buffer.has_failed() => Ok(Some(header_cut)),
+                0 => Err(Error::Empty { name: self.name.clone() }),
+                _ => Err(self.not_a_capture()),
+            };
+        };
+        if let Some(mut pcap) = Pcap::recognise(*magic) {
+            if !pcap.read_header(&mut self.buffer) {
+                return Ok(Some(header_cut));
+            }
+            self.format = Format::Pcap(pcap);
+            return Ok(None);
+        }
+        if *magic == SECTION_MAGIC {
+            if !self.buffer.fill(SECTION_HEAD_LEN) {
+                return Ok(Some(header_cut));
+            }
+            if Pcapng::recognise(self.buffer.bytes()) {
+                self.format = Format::Pcapng(Pcapng::new());
+                return Ok(None);
+            }
+        }
+        Err(self.not_a_capture())
+    }
+
+    /// Turns what is no frame into a notice, an error or the end.
+    fn trouble(&mut self, step: Step) -> Result<Advance, Error> {
+        let (kind, offset, skipped, detail) = match step {
+            Step::Corrupt { offset, skipped, detail } => {
+                self.ended = skipped.is_none();
+                (NoticeKind::Corrupt, offset, skipped, detail)
+            }
+            Step::Truncated { offset, what } => {
+                self.ended = true;
+                let end = self.buffer.offset().saturating_add(self.buffer.len() as u64);
+                let (kind, why) = match self.buffer.take_failure() {
+                    Some(failure) => self.stopped(failure)?,
+                    None => (NoticeKind::Truncated, "the input ends".into()),
+                };
+                let detail = format!("expected the rest of {what}; {why}");
+                (kind, offset, Some(end.saturating_sub(offset)), detail)
+            }
+            Step::Frame(_) | Step::End => {
+                self.ended = true;
+                let Some(failure) = self.buffer.take_failure() else { return Ok(Advance::End) };
+                let (kind, why) = self.stopped(failure)?;
+                (
+                    kind,
+                    self.buffer.offset(),
+                    Some(0),
+                    format!("expected a record or the end; {why}"),
+                )
+            }
+        };
+        Ok(Advance::Notice(Notice { after: self.id, kind, offset, skipped, detail }))
+    }
+
+    /// What a failed read means: damaged compression is part of the capture and told in a notice, a
+    /// failing device is an error.
+    fn stopped(&self, failure: io::Error) -> Result<(NoticeKind, String), Error> {
+        if failure.raw_os_error().is_some() {
+            let offset = self.buffer.offset().saturating_add(self.buffer.len() as u64);
+            return Err(Error::Read { name: self.name.clone(), offset, source: failure });
+        }
+        Ok(match failure.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                (NoticeKind::Truncated, "the compressed input ends".into())
+            }
+            _ => (NoticeKind::Corrupt, format!("the compressed input is damaged: {failure}")),
+        })
+    }
+
+    fn not_a_capture(&self) -> Error {
+        let mut found = String::new();
+        for octet in self.buffer.bytes().iter().take(SHOWN) {
+            let space = if found.is_empty() { "" } else { " " };
+            // Writing to a string does not fail.
+            let _ = write!(found, "{space}{octet:02x}");
+        }
+        Error::NotACapture { name: self.name.clone(), found }
+    }
+}
+
+/// Type of a pcapng section header, alike in both byte orders, and the octets up to its own.
+const SECTION_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+const SECTION_HEAD_LEN: usize = 12;
+
+/// Octets of an unknown input that its error shows.
+const SHOWN: usize = 8;

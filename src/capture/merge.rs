@@ -1,0 +1,198 @@
+//! Stage 1: several captures as one timeline.
+//!
+//! In: the inputs as the command line names them. Out: their items merged by capture time, or one input
+//! behind the other. Within an input nothing changes its place.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::file::Advance;
+use super::{CaptureFile, Error, Interface, Item};
+use crate::time::Timestamp;
+
+/// Where an input comes from.
+pub enum Input {
+    /// A file, a named pipe, a device.
+    Path(PathBuf),
+    /// Octets from elsewhere, such as standard input.
+    Stream {
+        /// What errors call it.
+        name: String,
+        /// The octets.
+        source: Box<dyn Read>,
+    },
+}
+
+/// How several inputs make one sequence.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Order {
+    /// By capture time; at the same time, in the order given.
+    #[default]
+    Time,
+    /// One after the other, in the order given.
+    Given,
+}
+
+/// Several captures read as one.
+///
+/// An input that cannot be read does not keep the others from being read: its error waits in
+/// [`Inputs::take_errors`].
+///
+/// Regular files are opened when their first frame is due, so that rotated captures are open one or
+/// two at a time however many there are.
+pub struct Inputs {
+    sources: Vec<Source>,
+    /// Time of the next frame of each input that has one, and the input.
+    due: BinaryHeap<Reverse<(Timestamp, u16)>>,
+    /// Inputs to come that do not stand in `due`: all at first, then those behind the current one when
+    /// the order is the given one.
+    waiting: std::ops::Range<u16>,
+    order: Order,
+    /// The input whose item was given last and which has not been read on since.
+    current: Option<u16>,
+    errors: Vec<(u16, Error)>,
+}
+
+enum Source {
+    Waiting(Input),
+    Open(Box<CaptureFile>),
+    /// Read to its end, or to its error. The interfaces stay for those who kept an index.
+    Done(Vec<Interface>),
+}
+
+impl Inputs {
+    /// Takes the inputs; opens none.
+    ///
+    /// # Errors
+    ///
+    /// There are more than 65 535.
+    pub fn new(inputs: Vec<Input>, order: Order) -> Result<Self, Error> {
+        let count = u16::try_from(inputs.len())
+            .map_err(|_| Error::TooManyInputs { given: inputs.len() })?;
+        Ok(Self {
+            sources: inputs.into_iter().map(Source::Waiting).collect(),
+            due: BinaryHeap::new(),
+            waiting: 0..count,
+            order,
+            current: None,
+            errors: Vec::new(),
+        })
+    }
+
+    /// The next frame or notice of any input; `None` when all have ended.
+    pub fn next_item(&mut self) -> Option<Item<'_>> {
+        loop {
+            // Reading on is put off until now: a pipe is not asked for more than was wanted.
+            if let Some(input) = self.current.take() {
+                match self.advance(input) {
+                    Some(Advance::Notice(notice)) => {
+                        self.current = Some(input);
+                        return Some(Item::Notice(notice));
+                    }
+                    Some(Advance::Frame(at)) => self.due.push(Reverse((at, input))),
+                    Some(Advance::End) | None => {}
+                }
+            } else if let Some(input) = self.next_waiting() {
+                self.current = Some(input);
+            } else {
+                let Reverse((_, input)) = self.due.pop()?;
+                self.current = Some(input);
+                if let Some(Source::Open(_)) = self.sources.get(usize::from(input)) {
+                    break;
+                }
+            }
+        }
+        match self.sources.get(usize::from(self.current?))? {
+            Source::Open(capture) => Some(Item::Frame(capture.frame())),
+            Source::Waiting(_) | Source::Done(_) => None,
+        }
+    }
+
+    /// Errors of inputs that could not be read, or not to their end, since the last call; in the
+    /// order of the inputs.
+    pub fn take_errors(&mut self) -> Vec<(u16, Error)> {
+        self.errors.sort_by_key(|(input, _)| *input);
+        std::mem::take(&mut self.errors)
+    }
+
+    /// The interface that a frame of `input` names.
+    pub fn interface(&self, input: u16, interface: u32) -> Option<&Interface> {
+        self.interfaces(input).get(interface as usize)
+    }
+
+    /// All interfaces that `input` declared so far.
+    pub fn interfaces(&self, input: u16) -> &[Interface] {
+        match self.sources.get(usize::from(input)) {
+            Some(Source::Open(capture)) => capture.interfaces(),
+            Some(Source::Done(interfaces)) => interfaces,
+            Some(Source::Waiting(_)) | None => &[],
+        }
+    }
+
+    /// An input that must be opened before anything else can be given. Puts off those whose first
+    /// time can be had without keeping them open.
+    fn next_waiting(&mut self) -> Option<u16> {
+        if self.order == Order::Given && !self.due.is_empty() {
+            return None;
+        }
+        let several = self.sources.len() > 1 && self.order == Order::Time;
+        for input in self.waiting.by_ref() {
+            match self.sources.get(usize::from(input)) {
+                Some(Source::Waiting(Input::Path(path))) if several && path.is_file() => {
+                    let first = first_time(path);
+                    self.due.push(Reverse((first, input)));
+                }
+                _ => return Some(input),
+            }
+        }
+        None
+    }
+
+    /// Reads an input on, opening it first where it is not open yet. `None` when it failed.
+    fn advance(&mut self, input: u16) -> Option<Advance> {
+        let source = self.sources.get_mut(usize::from(input))?;
+        let advanced = match source.open(input) {
+            Ok(Some(capture)) => capture.advance(),
+            Ok(None) => Ok(Advance::End),
+            Err(e) => Err(e),
+        };
+        if !matches!(advanced, Ok(Advance::Frame(_) | Advance::Notice(_))) {
+            source.close();
+        }
+        advanced.map_err(|e| self.errors.push((input, e))).ok()
+    }
+}
+
+impl Source {
+    fn open(&mut self, input: u16) -> Result<Option<&mut CaptureFile>, Error> {
+        if let Self::Waiting(waiting) = self {
+            let waiting = std::mem::replace(waiting, Input::Path(PathBuf::new()));
+            *self = Self::Open(Box::new(match waiting {
+                Input::Path(path) => CaptureFile::open(&path, input)?,
+                Input::Stream { name, source } => CaptureFile::from_reader(name, input, source),
+            }));
+        }
+        Ok(match self {
+            Self::Open(capture) => Some(capture),
+            Self::Waiting(_) | Self::Done(_) => None,
+        })
+    }
+
+    fn close(&mut self) {
+        *self = Self::Done(match self {
+            Self::Open(capture) => capture.interfaces().to_vec(),
+            Self::Waiting(_) | Self::Done(_) => Vec::new(),
+        });
+    }
+}
+
+/// Time of the first frame of the file, or the beginning of time where its first item is something
+/// else, which then comes first.
+fn first_time(path: &Path) -> Timestamp {
+    match CaptureFile::open(path, 0).and_then(|mut capture| capture.advance()) {
+        Ok(Advance::Frame(at)) => at,
+        _ => Timestamp::default(),
+    }
+}
