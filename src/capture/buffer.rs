@@ -111,6 +111,7 @@ const INITIAL: usize = 256 * 1024;
 pub(super) const MAX_NEED: usize = 32 * 1024 * 1024;
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "counts that make octets")]
 mod tests {
     use super::*;
 

@@ -215,7 +215,8 @@ impl CaptureFile {
         })
     }
 
-    fn not_a_capture(&self) -> Error {
+    fn not_a_capture(&mut self) -> Error {
+        self.buffer.fill(SHOWN);
         let mut found = String::new();
         for octet in self.buffer.bytes().iter().take(SHOWN) {
             let space = if found.is_empty() { "" } else { " " };
@@ -232,3 +233,143 @@ const SECTION_HEAD_LEN: usize = 12;
 
 /// Octets of an unknown input that its error shows.
 const SHOWN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::super::Endian;
+    use super::super::samples::{Blocks, Records, items, read};
+    use super::*;
+
+    fn small_captures() -> Vec<Vec<u8>> {
+        let mut captures = Vec::new();
+        for endian in [Endian::Big, Endian::Little] {
+            for magic in [0xa1b2_c3d4, 0xa1b2_3c4d, 0xa1b2_cd34] {
+                let mut pcap = Records::file(endian, magic, 1);
+                pcap.record(1, 0, 3, b"one").record(2, 0, 0, b"").record(3, 0, 5, b"three");
+                captures.push(pcap.bytes);
+            }
+            let mut pcapng = Blocks::section(endian);
+            pcapng.interface(1, 0, &[(2, b"eth0")]).packet(0, 1, b"one").words(3, &[2], b"ab");
+            pcapng.words(4, &[0], b"").packet(0, 3, b"three");
+            captures.push(pcapng.bytes);
+        }
+        captures
+    }
+
+    #[test]
+    fn a_cut_at_any_octet_gives_the_frames_before_it_and_one_notice() {
+        for capture in small_captures() {
+            let (whole, notices, error) = items(&capture);
+            assert_eq!((whole.len(), notices.len(), error.is_none()), (3, 0, true));
+            let mut given = 0;
+            for cut in 0..capture.len() {
+                let (frames, notices, error) = items(&capture[..cut]);
+                match error {
+                    Some(Error::Empty { .. }) => assert_eq!(cut, 0),
+                    Some(Error::NotACapture { .. }) => assert!((1..4).contains(&cut)),
+                    Some(e) => panic!("{e}"),
+                    None => assert!(cut >= 4),
+                }
+                assert_eq!(frames, whole[..frames.len()]);
+                // One frame more each time a record is whole: then there is nothing to notice.
+                let whole_records = frames.len() > given;
+                given = frames.len();
+                assert!(notices.len() <= 1 && (notices.is_empty() || !whole_records));
+                for notice in notices {
+                    assert_eq!(notice.kind, NoticeKind::Truncated);
+                    assert_eq!(notice.after.number, given as u64);
+                    assert_eq!(notice.offset + notice.skipped.unwrap(), cut as u64);
+                }
+            }
+            assert_eq!(given, 2);
+        }
+    }
+
+    #[test]
+    fn a_header_without_packets_is_no_error() {
+        for capture in [
+            Records::file(Endian::Little, 0xa1b2_c3d4, 1).bytes,
+            Blocks::section(Endian::Big).bytes,
+        ] {
+            let (frames, notices, error) = items(&capture);
+            assert!(frames.is_empty() && notices.is_empty() && error.is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_no_capture_is_told_by_its_first_octets() {
+        let error = items(b"{\"event\":1}\n").2.unwrap();
+        assert!(error.to_string().contains("found octets 7b 22 65 76 65 6e 74 22"), "{error}");
+        // The type of a section header without its byte-order magic.
+        assert!(items(b"\n\r\r\n and then text").2.is_some());
+        let error = items(b"").2.unwrap();
+        assert_eq!(
+            error.to_string(),
+            "sample is an empty file; expected a capture file (pcap or pcapng)"
+        );
+    }
+
+    #[test]
+    fn nothing_comes_after_an_error() {
+        let mut capture = read(b"text".to_vec(), 1);
+        assert!(capture.next_item().is_err());
+        assert!(matches!(capture.next_item(), Ok(None)));
+    }
+
+    #[test]
+    fn a_directory_and_a_missing_file_are_told_before_reading() {
+        let open = |path: &str| CaptureFile::open(Path::new(path), 0).err().unwrap();
+        assert!(matches!(open("/"), Error::Directory { .. }));
+        assert!(matches!(open("/no/such/file"), Error::Open { .. }));
+    }
+
+    #[test]
+    fn a_failing_device_is_an_error_after_the_frames_before_it() {
+        struct Failing(Vec<u8>);
+        impl Read for Failing {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                match self.0.len() {
+                    0 => Err(io::Error::from_raw_os_error(5)),
+                    octets => {
+                        into[..octets].copy_from_slice(&self.0);
+                        self.0.clear();
+                        Ok(octets)
+                    }
+                }
+            }
+        }
+        let mut pcap = Records::file(Endian::Big, 0xa1b2_c3d4, 1);
+        pcap.record(1, 0, 3, b"one");
+        let source = Failing(pcap.bytes[4..].to_vec());
+        let source = io::Cursor::new(pcap.bytes[..4].to_vec()).chain(source);
+        let mut capture = CaptureFile::from_reader("disk".into(), 0, Box::new(source));
+        assert!(matches!(capture.next_item(), Ok(Some(Item::Frame(_)))));
+        assert!(matches!(capture.next_item(), Err(Error::Read { offset: 43, .. })));
+        assert!(matches!(capture.next_item(), Ok(None)));
+    }
+
+    #[test]
+    fn a_frame_in_the_pipe_does_not_wait_for_the_next() {
+        /// Gives a header and one record, and fails the test when asked for more.
+        struct Pipe(Vec<Vec<u8>>);
+        impl Read for Pipe {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                let chunk = self.0.remove(0);
+                assert!(!chunk.is_empty(), "asked for more than was needed");
+                let octets = chunk.len().min(into.len());
+                into[..octets].copy_from_slice(&chunk[..octets]);
+                if octets < chunk.len() {
+                    self.0.insert(0, chunk[octets..].to_vec());
+                }
+                Ok(octets)
+            }
+        }
+        for capture in small_captures() {
+            let pipe = Pipe(vec![capture, Vec::new()]);
+            let mut capture = CaptureFile::from_reader("pipe".into(), 0, Box::new(pipe));
+            for _ in 0..3 {
+                assert!(matches!(capture.next_item(), Ok(Some(Item::Frame(_)))));
+            }
+        }
+    }
+}

@@ -196,3 +196,79 @@ fn first_time(path: &Path) -> Timestamp {
         _ => Timestamp::default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Endian;
+    use super::super::samples::Records;
+    use super::*;
+
+    fn stream(seconds: &[u32]) -> Input {
+        let mut pcap = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        for seconds in seconds {
+            pcap.record(*seconds, 0, 1, b"x");
+        }
+        let source = Box::new(std::io::Cursor::new(pcap.bytes));
+        Input::Stream { name: "sample".into(), source }
+    }
+
+    /// (input, number) of each frame.
+    fn order(inputs: &mut Inputs) -> Vec<(u16, u64)> {
+        let mut order = Vec::new();
+        while let Some(item) = inputs.next_item() {
+            if let Item::Frame(frame) = item {
+                order.push((frame.id.input, frame.id.number));
+            }
+        }
+        order
+    }
+
+    #[test]
+    fn inputs_are_merged_by_time_and_ties_by_their_order() {
+        let inputs = vec![stream(&[2, 5, 9]), stream(&[1, 5, 6])];
+        let mut inputs = Inputs::new(inputs, Order::Time).unwrap();
+        assert_eq!(order(&mut inputs), [(1, 1), (0, 1), (0, 2), (1, 2), (1, 3), (0, 3)]);
+        assert!(inputs.take_errors().is_empty());
+    }
+
+    #[test]
+    fn an_input_is_never_reordered() {
+        let inputs = vec![stream(&[5, 1, 7]), stream(&[6])];
+        let mut inputs = Inputs::new(inputs, Order::Time).unwrap();
+        assert_eq!(order(&mut inputs), [(0, 1), (0, 2), (1, 1), (0, 3)]);
+    }
+
+    #[test]
+    fn the_given_order_puts_one_input_behind_the_other() {
+        let inputs = vec![stream(&[5, 6]), stream(&[1]), stream(&[])];
+        let mut inputs = Inputs::new(inputs, Order::Given).unwrap();
+        assert_eq!(order(&mut inputs), [(0, 1), (0, 2), (1, 1)]);
+    }
+
+    #[test]
+    fn an_unreadable_input_keeps_no_other_from_being_read() {
+        for given in [Order::Time, Order::Given] {
+            let text = Box::new(&b"no capture"[..]);
+            let inputs = vec![
+                stream(&[1]),
+                Input::Path("/no/such/file".into()),
+                Input::Stream { name: "text".into(), source: text },
+                stream(&[2]),
+                Input::Path("/".into()),
+            ];
+            let mut inputs = Inputs::new(inputs, given).unwrap();
+            assert_eq!(order(&mut inputs), [(0, 1), (3, 1)]);
+            let errors = inputs.take_errors();
+            assert_eq!(errors.iter().map(|(input, _)| *input).collect::<Vec<_>>(), [1, 2, 4]);
+        }
+    }
+
+    #[test]
+    fn more_inputs_than_can_be_numbered_are_refused() {
+        let inputs = (0..=u16::MAX).map(|_| Input::Path("x".into())).collect();
+        assert!(matches!(
+            Inputs::new(inputs, Order::Time),
+            Err(Error::TooManyInputs { given: 65_536 })
+        ));
+    }
+}

@@ -12,6 +12,8 @@ pub mod live;
 mod merge;
 mod pcap;
 mod pcapng;
+#[cfg(test)]
+mod samples;
 
 pub use error::Error;
 pub use file::CaptureFile;

@@ -95,3 +95,60 @@ const FILE_HEADER_LEN: usize = 24;
 /// No capture tool writes records above 256 KiB; offload makes some of 64 KiB, USB larger ones. What
 /// claims more than this is damage.
 const MAX_CAPTURED: u32 = 16 * 1024 * 1024;
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "counts that make octets")]
+mod tests {
+    use super::super::NoticeKind;
+    use super::super::samples::{Records, frames, notices};
+    use super::*;
+
+    const SECONDS: u32 = 1_700_000_000;
+
+    #[test]
+    fn every_magic_is_read_in_both_byte_orders() {
+        for endian in [Endian::Big, Endian::Little] {
+            for (magic, nanos) in [(0xa1b2_c3d4, 5_000), (0xa1b2_3c4d, 5), (0xa1b2_cd34, 5_000)] {
+                let mut file = Records::file(endian, magic, 1);
+                file.record(SECONDS, 5, 99, b"one").record(SECONDS, 6, 3, b"two");
+                let frames = frames(&file.bytes);
+                assert_eq!(frames.len(), 2, "{magic:x}");
+                assert_eq!(frames[0].at, Timestamp::new(SECONDS.into(), nanos));
+                assert_eq!((frames[0].wire_len, frames[0].bytes.as_slice()), (99, &b"one"[..]));
+                assert_eq!((frames[1].number, frames[1].bytes.as_slice()), (2, &b"two"[..]));
+            }
+        }
+    }
+
+    #[test]
+    fn the_link_type_is_the_lower_half_of_its_field() {
+        let mut file = Records::file(Endian::Big, 0xa1b2_c3d4, 0x5400_0114);
+        file.record(1, 0, 1, b"x");
+        assert_eq!(frames(&file.bytes)[0].link, LinkType::LINUX_SLL2);
+    }
+
+    #[test]
+    fn an_impossible_length_ends_the_file_where_it_stands() {
+        for length in [MAX_CAPTURED + 1, u32::MAX] {
+            let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+            file.record(1, 0, 1, b"x");
+            let offset = file.bytes.len() as u64;
+            file.record(1, 0, 1, b"y").record(1, 0, 1, b"z");
+            file.bytes[offset as usize + 8..][..4].copy_from_slice(&length.to_le_bytes());
+            assert_eq!(frames(&file.bytes).len(), 1);
+            let notices = notices(&file.bytes);
+            assert_eq!(notices.len(), 1);
+            assert_eq!((notices[0].kind, notices[0].offset), (NoticeKind::Corrupt, offset));
+            assert_eq!((notices[0].skipped, notices[0].after.number), (None, 1));
+        }
+    }
+
+    #[test]
+    fn a_record_larger_than_the_first_buffer_is_one_slice() {
+        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        let large: Vec<u8> = (0..1_000_000u32).map(|n| n as u8).collect();
+        file.record(1, 0, 1_000_000, &large).record(2, 0, 1, b"x");
+        let frames = frames(&file.bytes);
+        assert!(frames[0].bytes == large && frames[1].bytes == b"x");
+    }
+}

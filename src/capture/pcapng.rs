@@ -113,6 +113,11 @@ impl Pcapng {
                     self.undeclared_told = false;
                     Ok(())
                 }
+                // Wireshark shows and counts these as frames.
+                JOURNAL_EXPORT | CUSTOM | CUSTOM_NOT_COPIED => {
+                    *number += 1;
+                    Ok(())
+                }
                 _ => Ok(()),
             };
             if let Err(detail) = read {
@@ -281,7 +286,7 @@ impl Pcapng {
                 (IF_TSRESOL, [resolution, ..]) => clock = Clock::new(*resolution),
                 (IF_TSOFFSET, value) => {
                     if let Some(octets) = value.first_chunk() {
-                        offset_seconds = self.endian.u64(*octets).cast_signed();
+                        offset_seconds = i64::from_ne_bytes(self.endian.u64(*octets).to_ne_bytes());
                     }
                 }
                 _ => {}
@@ -393,7 +398,10 @@ const PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
+const JOURNAL_EXPORT: u32 = 9;
 const DECRYPTION_SECRETS: u32 = 10;
+const CUSTOM: u32 = 0x0000_0bad;
+const CUSTOM_NOT_COPIED: u32 = 0x4000_0bad;
 
 const END_OF_OPTIONS: u16 = 0;
 const IF_NAME: u16 = 2;
@@ -423,3 +431,226 @@ const MAX_NAME: usize = 256;
 
 /// Options looked at in one statistics block; the specification has eight.
 const MAX_COUNTERS: usize = 64;
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "counts that make octets")]
+mod tests {
+    use super::super::samples::{Blocks, frames, items, notices, read};
+    use super::super::{Endian, NoticeKind};
+    use super::*;
+
+    const SECONDS: u64 = 1_700_000_000;
+
+    #[test]
+    fn every_section_has_its_own_byte_order_and_interfaces() {
+        let mut file = Blocks::section(Endian::Big);
+        file.interface(1, 0, &[]).packet(0, SECONDS * 1_000_000 + 1, b"first");
+        let mut second = Blocks::section(Endian::Little);
+        second.interface(276, 0, &[]).interface(101, 0, &[]);
+        second.packet(1, SECONDS * 1_000_000 + 2, b"second");
+        file.bytes.append(&mut second.bytes);
+        let frames = frames(&file.bytes);
+        assert_eq!(
+            frames.iter().map(|f| (f.number, f.link.0, f.interface)).collect::<Vec<_>>(),
+            [(1, 1, Some(0)), (2, 101, Some(2))]
+        );
+        assert_eq!(frames[0].at, Timestamp::new(SECONDS, 1000));
+        assert_eq!(frames[1].bytes, b"second");
+    }
+
+    #[test]
+    fn resolution_and_offset_of_time_belong_to_the_interface() {
+        for endian in [Endian::Big, Endian::Little] {
+            let offset = |seconds: i64| match endian {
+                Endian::Big => seconds.to_be_bytes(),
+                Endian::Little => seconds.to_le_bytes(),
+            };
+            let mut file = Blocks::section(endian);
+            file.interface(1, 0, &[(IF_TSRESOL, &[9]), (IF_TSOFFSET, &offset(1000))])
+                .interface(1, 0, &[(IF_TSRESOL, &[0x94]), (IF_TSOFFSET, &offset(-5))])
+                .interface(1, 0, &[(IF_TSRESOL, &[12])])
+                .interface(1, 0, &[(IF_TSRESOL, &[0])])
+                .interface(1, 0, &[(IF_TSRESOL, &[0x7f])])
+                .interface(1, 0, &[(IF_TSRESOL, &[0xff])])
+                .interface(1, 0, &[(IF_TSOFFSET, &offset(i64::MIN))])
+                .interface(1, 0, &[(IF_TSRESOL, &[0]), (IF_TSOFFSET, &offset(i64::MAX))])
+                .packet(0, SECONDS * 1_000_000_000 + 123_456_789, b"x")
+                .packet(1, SECONDS * (1 << 20) + 77_777, b"x")
+                .packet(2, 1_700_000_123_456_789_012, b"x")
+                .packet(3, SECONDS, b"x")
+                .packet(4, u64::MAX, b"x")
+                .packet(5, u64::MAX, b"x")
+                .packet(6, u64::MAX, b"x")
+                .packet(7, u64::MAX, b"x");
+            let at: Vec<_> = frames(&file.bytes).iter().map(|frame| frame.at).collect();
+            assert_eq!(at[0], Timestamp::new(SECONDS + 1000, 123_456_789));
+            assert_eq!(at[1], Timestamp::new(SECONDS - 5, 74_173_927));
+            assert_eq!(at[2], Timestamp::new(1_700_000, 123_456_789));
+            assert_eq!(at[3], Timestamp::new(SECONDS, 0));
+            assert_eq!(at[4..7], [Timestamp(0); 3]);
+            assert_eq!(at[7], Timestamp(u64::MAX));
+        }
+    }
+
+    #[test]
+    fn simple_packets_are_cut_at_the_first_interfaces_snaplen_and_take_the_last_time() {
+        for (snaplen, captured) in [(0, 6), (4, 4), (100, 6)] {
+            let mut file = Blocks::section(Endian::Big);
+            file.interface(1, snaplen, &[]).packet(0, 7, b"timed");
+            file.words(SIMPLE_PACKET, &[6], b"abcdef");
+            let frames = frames(&file.bytes);
+            assert_eq!(frames[1].bytes, &b"abcdef"[..captured]);
+            assert_eq!((frames[1].at, frames[1].wire_len), (Timestamp(7000), 6));
+        }
+    }
+
+    #[test]
+    fn obsolete_packets_name_their_interface_in_16_bits() {
+        for (endian, first_word) in [(Endian::Big, 0x0001_0007), (Endian::Little, 0x0007_0001)] {
+            let mut file = Blocks::section(endian);
+            file.interface(1, 0, &[]).interface(113, 0, &[]);
+            file.words(PACKET, &[first_word, 0, 9, 3, 60], b"abc");
+            let frames = frames(&file.bytes);
+            assert_eq!((frames[0].link.0, frames[0].wire_len), (113, 60));
+            assert_eq!((frames[0].bytes.as_slice(), frames[0].at), (&b"abc"[..], Timestamp(9000)));
+        }
+    }
+
+    #[test]
+    fn wireshark_counts_journal_and_custom_blocks_and_no_others() {
+        let mut file = Blocks::section(Endian::Little);
+        file.interface(1, 0, &[]);
+        for kind in [JOURNAL_EXPORT, CUSTOM, CUSTOM_NOT_COPIED, DECRYPTION_SECRETS, 4, 77] {
+            file.words(kind, &[1], b"what it holds");
+        }
+        file.packet(0, 1, b"x");
+        assert_eq!(frames(&file.bytes)[0].number, 4);
+    }
+
+    #[test]
+    fn interfaces_have_names_and_counters() {
+        let mut file = Blocks::section(Endian::Big);
+        let long = [b'n'; 1000];
+        file.interface(1, 0, &[(IF_NAME, b"eth0"), (END_OF_OPTIONS, b""), (IF_NAME, b"no")]);
+        file.interface(1, 0, &[(IF_NAME, &long)]);
+        let counter = |count: u64| count.to_be_bytes();
+        let counters =
+            [(ISB_IFRECV, counter(9)), (ISB_IFDROP, counter(3)), (ISB_OSDROP, counter(4))];
+        for (code, count) in counters {
+            let mut option = vec![0, code as u8, 0, 8];
+            option.extend(count);
+            file.words(INTERFACE_STATISTICS, &[0, 0, 0], &option);
+        }
+        let mut capture = read(file.bytes, usize::MAX);
+        while capture.next_item().unwrap().is_some() {}
+        let [first, second] = capture.interfaces() else { panic!("two interfaces") };
+        assert_eq!(first.name.as_deref(), Some("eth0"));
+        assert_eq!((first.received, first.if_drop, first.os_drop), (Some(9), Some(3), Some(4)));
+        assert_eq!(second.name.as_ref().map(String::len), Some(MAX_NAME));
+    }
+
+    #[test]
+    fn a_packet_of_an_undeclared_interface_is_told_once_and_keeps_its_number() {
+        let mut file = Blocks::section(Endian::Little);
+        file.interface(1, 0, &[]).packet(0, 1, b"a").packet(9, 2, b"b").packet(8, 3, b"c");
+        file.packet(0, 4, b"d");
+        assert_eq!(frames(&file.bytes).iter().map(|f| f.number).collect::<Vec<_>>(), [1, 4]);
+        let notices = notices(&file.bytes);
+        assert_eq!(notices.len(), 1);
+        assert!(notices[0].detail.contains("interface 9"), "{}", notices[0].detail);
+    }
+
+    /// Three packets, and where the second begins and ends.
+    fn three_packets() -> (Vec<u8>, std::ops::Range<usize>) {
+        let mut file = Blocks::section(Endian::Little);
+        file.interface(1, 0, &[]).packet(0, 1, b"packet 1");
+        let start = file.bytes.len();
+        file.packet(0, 2, b"packet 2");
+        let second = start..file.bytes.len();
+        file.packet(0, 3, b"packet 3");
+        (file.bytes, second)
+    }
+
+    #[test]
+    fn a_false_length_costs_one_packet() {
+        let (file, second) = three_packets();
+        let leading = [0, 3, 8, 36, 44, 1 << 20, 1 << 30, u32::MAX];
+        let leading = leading.map(|length| (second.start + 4, length));
+        for (at, length) in leading.into_iter().chain([(second.end - 4, 1)]) {
+            let mut file = file.clone();
+            file[at..][..4].copy_from_slice(&length.to_le_bytes());
+            let (frames, notices, _) = items(&file);
+            let given: Vec<_> = frames.iter().map(|frame| frame.bytes.as_slice()).collect();
+            assert_eq!(given, [b"packet 1", b"packet 3"], "{length}");
+            let [notice] = notices.as_slice() else { panic!("{notices:?}") };
+            assert_eq!((notice.kind, notice.after.number), (NoticeKind::Corrupt, 1));
+            assert_eq!(notice.offset, second.start as u64);
+            assert_eq!(notice.skipped, Some(second.len() as u64));
+        }
+    }
+
+    #[test]
+    fn inserted_octets_cost_no_packet() {
+        let (mut file, second) = three_packets();
+        file.splice(second.start..second.start, [0xaa; 7]);
+        let (frames, notices, _) = items(&file);
+        assert_eq!((frames.len(), notices.len(), notices[0].skipped), (3, 1, Some(7)));
+    }
+
+    #[test]
+    fn a_captured_length_beyond_the_block_spoils_that_packet_alone() {
+        let mut file = Blocks::section(Endian::Big);
+        file.interface(1, 0, &[]);
+        file.words(ENHANCED_PACKET, &[0, 0, 1, u32::MAX, 4], b"abcd").words(
+            ENHANCED_PACKET,
+            &[],
+            b"",
+        );
+        file.words(INTERFACE_DESCRIPTION, &[], b"").words(SIMPLE_PACKET, &[], b"");
+        file.packet(0, 5, b"good");
+        assert_eq!(notices(&file.bytes).len(), 4);
+        assert_eq!(frames(&file.bytes)[0].number, 4);
+    }
+
+    #[test]
+    fn octets_of_any_kind_never_stop_the_reader() {
+        // A fixed sequence; every octet of a small file replaced by several values.
+        let mut file = Blocks::section(Endian::Little);
+        file.interface(1, 96, &[(IF_NAME, b"eth0"), (IF_TSRESOL, &[9])]).packet(0, 5, b"abcde");
+        file.words(SIMPLE_PACKET, &[4], b"abcd").packet(0, 6, b"fghij");
+        for at in 12..file.bytes.len() {
+            for value in [0, 1, 6, 0x0a, 0x7f, 0x80, 0xff] {
+                let mut bytes = file.bytes.clone();
+                bytes[at] = value;
+                assert!(items(&bytes).0.len() <= 4);
+            }
+        }
+    }
+
+    #[test]
+    fn pcap_parser_reads_the_same_packets() {
+        use pcap_parser::{Block, parse_block_be, parse_block_le};
+        for endian in [Endian::Big, Endian::Little] {
+            let mut file = Blocks::section(endian);
+            file.interface(113, 0, &[(IF_NAME, b"any")]);
+            for n in 0..20u64 {
+                file.packet(0, SECONDS * 1_000_000 + n, &vec![n as u8; n as usize]);
+            }
+            let mut theirs = Vec::new();
+            let mut rest = file.bytes.as_slice();
+            while !rest.is_empty() {
+                let parse = if endian == Endian::Big { parse_block_be } else { parse_block_le };
+                let (behind, block) = parse(rest).unwrap();
+                if let Block::EnhancedPacket(packet) = block {
+                    let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
+                    let data = packet.data[..packet.caplen as usize].to_vec();
+                    theirs.push((Timestamp(ticks * 1000), packet.origlen, data));
+                }
+                rest = behind;
+            }
+            let ours = frames(&file.bytes);
+            let ours: Vec<_> = ours.into_iter().map(|f| (f.at, f.wire_len, f.bytes)).collect();
+            assert_eq!(ours, theirs);
+        }
+    }
+}
