@@ -34,6 +34,10 @@ pub struct CaptureFile {
     record: Record,
     /// Nothing comes any more: the end was told, or an error was.
     ended: bool,
+    /// Damaged places that were told one by one.
+    told: u32,
+    /// Damaged places beyond those, and their octets.
+    untold: (u64, u64),
 }
 
 enum Format {
@@ -82,6 +86,8 @@ impl CaptureFile {
                 place: 0..0,
             },
             ended: false,
+            told: 0,
+            untold: (0, 0),
         }
     }
 
@@ -108,27 +114,35 @@ impl CaptureFile {
 
     /// Reads on to the next frame, which then stays until the next call.
     pub(super) fn advance(&mut self) -> Result<Advance, Error> {
-        if self.ended {
-            return Ok(Advance::End);
-        }
-        let number = &mut self.id.number;
-        let step = match &mut self.format {
-            Format::Pcap(pcap) => pcap.advance(&mut self.buffer, number),
-            Format::Pcapng(pcapng) => pcapng.advance(&mut self.buffer, number),
-            Format::Unread => {
-                self.ended = true;
-                match self.begin()? {
-                    Some(step) => step,
-                    None => {
-                        self.ended = false;
-                        return self.advance();
+        while !self.ended {
+            let number = &mut self.id.number;
+            let step = match &mut self.format {
+                Format::Pcap(pcap) => pcap.advance(&mut self.buffer, number),
+                Format::Pcapng(pcapng) => pcapng.advance(&mut self.buffer, number),
+                Format::Unread => {
+                    self.ended = true;
+                    match self.begin()? {
+                        Some(step) => step,
+                        None => {
+                            self.ended = false;
+                            continue;
+                        }
                     }
                 }
+            };
+            match step {
+                Step::Frame(record) => {
+                    self.record = record;
+                    return Ok(Advance::Frame(self.record.at));
+                }
+                Step::Corrupt { skipped: Some(octets), .. } if self.told == MAX_TOLD => {
+                    let (places, sum) = self.untold;
+                    self.untold = (places + 1, sum.saturating_add(octets));
+                }
+                step => return self.trouble(step),
             }
-        };
-        let Step::Frame(record) = step else { return self.trouble(step) };
-        self.record = record;
-        Ok(Advance::Frame(self.record.at))
+        }
+        Ok(Advance::End)
     }
 
     /// The frame that [`Self::advance`] found last.
@@ -173,11 +187,12 @@ impl CaptureFile {
         let (kind, offset, skipped, detail) = match step {
             Step::Corrupt { offset, skipped, detail } => {
                 self.ended = skipped.is_none();
+                self.told += 1;
                 (NoticeKind::Corrupt, offset, skipped, detail)
             }
             Step::Truncated { offset, what } => {
-                self.ended = true;
-                let end = self.buffer.offset().saturating_add(self.buffer.len() as u64);
+                self.buffer.consume(self.buffer.len());
+                let end = self.buffer.offset();
                 let (kind, why) = match self.buffer.take_failure() {
                     Some(failure) => self.stopped(failure)?,
                     None => (NoticeKind::Truncated, "the input ends".into()),
@@ -186,15 +201,17 @@ impl CaptureFile {
                 (kind, offset, Some(end.saturating_sub(offset)), detail)
             }
             Step::Frame(_) | Step::End => {
-                self.ended = true;
-                let Some(failure) = self.buffer.take_failure() else { return Ok(Advance::End) };
-                let (kind, why) = self.stopped(failure)?;
-                (
-                    kind,
-                    self.buffer.offset(),
-                    Some(0),
-                    format!("expected a record or the end; {why}"),
-                )
+                let offset = self.buffer.offset();
+                if let Some(failure) = self.buffer.take_failure() {
+                    let (kind, why) = self.stopped(failure)?;
+                    (kind, offset, Some(0), format!("expected a record or the end; {why}"))
+                } else if let (places @ 1.., octets) = std::mem::take(&mut self.untold) {
+                    let detail = format!("{places} more damaged places were passed over");
+                    (NoticeKind::Corrupt, offset, Some(octets), detail)
+                } else {
+                    self.ended = true;
+                    return Ok(Advance::End);
+                }
             }
         };
         Ok(Advance::Notice(Notice { after: self.id, kind, offset, skipped, detail }))
@@ -202,9 +219,10 @@ impl CaptureFile {
 
     /// What a failed read means: damaged compression is part of the capture and told in a notice, a
     /// failing device is an error.
-    fn stopped(&self, failure: io::Error) -> Result<(NoticeKind, String), Error> {
+    fn stopped(&mut self, failure: io::Error) -> Result<(NoticeKind, String), Error> {
         if failure.raw_os_error().is_some() {
             let offset = self.buffer.offset().saturating_add(self.buffer.len() as u64);
+            self.ended = true;
             return Err(Error::Read { name: self.name.clone(), offset, source: failure });
         }
         Ok(match failure.kind() {
@@ -230,6 +248,10 @@ impl CaptureFile {
 /// Type of a pcapng section header, alike in both byte orders, and the octets up to its own.
 const SECTION_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 const SECTION_HEAD_LEN: usize = 12;
+
+/// Damage that comes more often is told in one notice at the end: a file of nothing but damage would
+/// give more text than it has octets.
+const MAX_TOLD: u32 = 1000;
 
 /// Octets of an unknown input that its error shows.
 const SHOWN: usize = 8;
@@ -307,6 +329,21 @@ mod tests {
             error.to_string(),
             "sample is an empty file; expected a capture file (pcap or pcapng)"
         );
+    }
+
+    #[test]
+    fn damage_without_end_is_told_in_a_bounded_number_of_notices() {
+        let mut pcapng = Blocks::section(Endian::Little);
+        pcapng.interface(1, 0, &[]);
+        for _ in 0..MAX_TOLD + 5 {
+            pcapng.bytes.extend([0xff; 4]);
+            pcapng.packet(0, 1, b"x");
+        }
+        let (frames, notices, _) = items(&pcapng.bytes);
+        assert_eq!((frames.len(), notices.len()), (MAX_TOLD as usize + 5, MAX_TOLD as usize + 1));
+        let last = notices.last().unwrap();
+        assert_eq!(last.detail, "5 more damaged places were passed over");
+        assert_eq!(last.skipped, Some(20));
     }
 
     #[test]

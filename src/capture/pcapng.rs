@@ -205,18 +205,14 @@ impl Pcapng {
             || format!("a packet block of {} octets has no room for its header", block.len());
         let room = |header_len| block.len().checked_sub(header_len + 4).ok_or_else(too_short);
         let packet = match kind {
-            ENHANCED_PACKET => {
-                let [_, _, interface, high, low, captured, wire_len] =
+            ENHANCED_PACKET | PACKET => {
+                let [_, _, mut interface, high, low, captured, wire_len] =
                     self.endian.words(block).ok_or_else(too_short)?;
-                let ticks = Some(u64::from(high) << 32 | u64::from(low));
-                Packet { interface, ticks, captured, wire_len, header_len: 28 }
-            }
-            PACKET => {
-                let [_, _, _, high, low, captured, wire_len] =
-                    self.endian.words(block).ok_or_else(too_short)?;
-                // The interface shares its word with a count of drops, in the section's byte order.
-                let interface = block.get(8..).and_then(|field| field.first_chunk());
-                let interface = self.endian.u16(*interface.ok_or_else(too_short)?).into();
+                if kind == PACKET {
+                    // The interface shares its word with a count of drops.
+                    let field = block.get(8..).and_then(|rest| rest.first_chunk());
+                    interface = self.endian.u16(*field.ok_or_else(too_short)?).into();
+                }
                 let ticks = Some(u64::from(high) << 32 | u64::from(low));
                 Packet { interface, ticks, captured, wire_len, header_len: 28 }
             }
@@ -264,13 +260,10 @@ impl Pcapng {
 
     /// Interface description: link type (2), reserved (2), snaplen (4), options.
     fn describe_interface(&mut self, body: &[u8]) -> Result<(), String> {
-        let Some((([link @ .., _, _], snaplen), options)) = body
-            .split_first_chunk::<4>()
-            .and_then(|(link, rest)| Some((link, rest.split_first_chunk::<4>()?)))
-            .map(|(link, (snaplen, options))| ((link, snaplen), options))
-        else {
+        let (Some(link), Some([_, snaplen])) = (body.first_chunk(), self.endian.words(body)) else {
             return Err("an interface description has no room for its fields".into());
         };
+        let options = body.get(8..).unwrap_or_default();
         if self.declared.len() == MAX_INTERFACES {
             return Err(format!("more than {MAX_INTERFACES} interfaces in one section"));
         }
@@ -300,7 +293,7 @@ impl Pcapng {
         }
         self.declared.push(Declared {
             link: LinkType(self.endian.u16(*link)),
-            snaplen: self.endian.u32(*snaplen),
+            snaplen,
             clock: Clock { offset_seconds, ..clock },
             index,
         });
