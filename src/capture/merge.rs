@@ -264,6 +264,32 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_opened_when_its_first_frame_is_due_and_closed_at_its_end() {
+        let folder = std::env::temp_dir().join(format!("beamscope-merge-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let paths: Vec<_> = [30, 10, 20]
+            .into_iter()
+            .map(|seconds| {
+                let mut pcap = Records::file(Endian::Big, 0xa1b2_c3d4, 1);
+                pcap.record(seconds, 0, 1, b"x").record(seconds + 1, 0, 1, b"y");
+                let path = folder.join(format!("{seconds}.pcap"));
+                std::fs::write(&path, pcap.bytes).unwrap();
+                path
+            })
+            .collect();
+        let inputs = paths.into_iter().map(Input::Path).collect();
+        let mut inputs = Inputs::new(inputs, Order::Time).unwrap();
+        let mut order = Vec::new();
+        while let Some(Item::Frame(frame)) = inputs.next_item() {
+            order.push((frame.id.input, frame.id.number));
+            let open = inputs.sources.iter().filter(|source| matches!(source, Source::Open(_)));
+            assert_eq!(open.count(), 1);
+        }
+        assert_eq!(order, [(1, 1), (1, 2), (2, 1), (2, 2), (0, 1), (0, 2)]);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn more_inputs_than_can_be_numbered_are_refused() {
         let inputs = (0..=u16::MAX).map(|_| Input::Path("x".into())).collect();
         assert!(matches!(
