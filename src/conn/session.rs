@@ -1,6 +1,5 @@
 //! The record of one connection: the verdict, and everything that goes with it.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use super::digest::short_id;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Problem;
 use crate::correlate::{acceptor_end, ip_of};
 use crate::event::{
-    Body, Confidence, ConnectionIds, Event, Evidence, Mark, Party, Role, Session, Severity, State,
+    Body, ConnectionIds, Event, Evidence, Mark, Party, Role, Session, Severity, State,
 };
 
 /// A session that is over, or as far along as the capture goes, seen for the first time with its
@@ -133,13 +133,4 @@ pub(super) fn release(party: &Party) -> String {
 /// Microseconds as seconds with one decimal.
 pub(super) fn seconds(us: u64) -> String {
     format!("{}.{} s", us / 1_000_000, us / 100_000 % 10)
-}
-
-/// "likely" is the protocol's usual reading; a sentence should not claim more.
-pub(super) const fn hedge(confidence: Confidence) -> &'static str {
-    match confidence {
-        Confidence::Proven => "",
-        Confidence::Likely => "most likely ",
-        Confidence::Possible => "possibly ",
-    }
 }
