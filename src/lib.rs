@@ -5,6 +5,7 @@ pub mod decode;
 pub mod event;
 pub mod flow;
 pub mod limits;
+pub mod output;
 pub mod reassembly;
 pub mod time;
 pub mod wire;
