@@ -68,6 +68,7 @@ pub struct ConnectionIds {
     /// Its port.
     pub dest_port: u16,
     /// Always `"TCP"`.
+    #[schemars(extend("const" = "TCP"))]
     pub proto: &'static str,
     /// Outer layers, outermost first, such as `"vlan 7"`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -793,12 +794,15 @@ pub struct Stats {
     /// Capture time of the last.
     pub last: Option<Timestamp>,
     /// Sessions by the outcome of their last record.
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/Outcome" }))]
     pub sessions: BTreeMap<Outcome, u64>,
     /// EPMD requests by outcome.
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/EpmdOutcome" }))]
     pub epmd: BTreeMap<EpmdOutcome, u64>,
     /// Problems by rule, each counted once.
     pub findings: BTreeMap<&'static str, u64>,
     /// Anomalies by kind.
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/AnomalyKind" }))]
     pub anomalies: BTreeMap<AnomalyKind, u64>,
     /// Stretches of Erlang connections that the capture does not have.
     pub gaps: u64,

@@ -4,10 +4,8 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match cli::run(&cli::Args::parse()) {
+    match cli::run(&cli::arguments()) {
         Ok(outcome) => outcome.exit_code(),
         Err(error) => {
             cli::complain(&error, error.hint());

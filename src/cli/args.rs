@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use beamscope::capture::Order;
 use beamscope::event::Severity;
+pub(super) use clap::ColorChoice;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, ColorChoice, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 /// Reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
 ///
@@ -169,6 +170,11 @@ pub(crate) struct Args {
         value_parser = severity(&["never"]).map(|name| FailOn(severity_of(&name)))
     )]
     pub(super) fail_on: FailOn,
+}
+
+/// The arguments of this process. Ends it with help, or with status 2, where they ask for that.
+pub(crate) fn arguments() -> Args {
+    Args::parse()
 }
 
 /// What to do instead of reading captures.

@@ -9,7 +9,7 @@ mod cookies;
 mod live;
 mod run;
 
-pub(crate) use args::Args;
+pub(crate) use args::arguments;
 pub(crate) use run::run;
 
 use std::fmt::Display;

@@ -10,14 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anstream::AutoStream;
-use beamscope::capture::{Input, Inputs, Item, Notice, NoticeKind};
+use beamscope::capture::{self, Input, Inputs, Item, Notice, NoticeKind};
 use beamscope::event::{Anomaly, AnomalyKind};
 use beamscope::limits::Limits;
 use beamscope::output::{self, Format, Output, TextOptions};
 use beamscope::pipeline::{Config, Pipeline};
-use clap::ColorChoice;
 
-use super::args::{Args, Command, FormatName};
+use super::args::{Args, ColorChoice, Command, FormatName};
 use super::{Error, Outcome, complain, cookies};
 
 /// Where events go: standard output, or a file.
@@ -58,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
 
 /// Reads captures.
 fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
-    let paths: Vec<&PathBuf> = args.read.iter().chain(&args.captures).collect();
+    let paths: Vec<&Path> = captures(args).collect();
     match paths.iter().filter(|path| is_stdin(path)).count() {
         _ if paths.is_empty() => return Err(Error::NoInput),
         0 => {}
@@ -71,7 +70,7 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
         if is_stdin(path) {
             Input::Stream { name: "-".to_owned(), source: Box::new(io::stdin()) }
         } else {
-            Input::Path(path.to_path_buf())
+            Input::Path(path.into())
         }
     });
     let mut inputs = Inputs::new(sources.collect(), args.order)?;
@@ -92,7 +91,12 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
         }
     }
     let errors = inputs.take_errors();
-    errors.iter().for_each(|(_, error)| complain(error, error.hint()));
+    for (input, error) in &errors {
+        complain(error, error.hint());
+        if let capture::Error::Read { offset, .. } = error {
+            pipeline.on_input_anomaly(*input, cut_off(*offset, error.to_string()));
+        }
+    }
 
     let interfaces = || (0..u16::MAX).take(paths.len()).flat_map(|n| inputs.interfaces(n));
     let kernel = interfaces().filter_map(|interface| interface.os_drop).reduce(u64::saturating_add);
@@ -153,7 +157,8 @@ fn output(args: &Args, inputs: Vec<Arc<str>>) -> Result<Output<Out>, Error> {
         },
         only_findings: args.only_findings,
         min_severity: args.min_severity,
-        line_buffered: args.line_buffered || terminal,
+        // What comes through a pipe may come slowly, and end with the Ctrl-C that ends its source.
+        line_buffered: args.line_buffered || terminal || captures(args).any(is_stdin),
     };
     Ok(Output::new(out, inputs, options))
 }
@@ -187,9 +192,9 @@ fn terminal_width() -> Option<usize> {
 fn create(args: &Args, path: &Path) -> Result<File, Error> {
     let name = || output_name(args);
     if let Ok(target) = fs::canonicalize(path) {
-        let is_target = |input: &PathBuf| fs::canonicalize(input).is_ok_and(|it| it == target);
+        let is_target = |input: &Path| fs::canonicalize(input).is_ok_and(|it| it == target);
         // A device, such as /dev/null, is not emptied.
-        if target.is_file() && args.read.iter().chain(&args.captures).any(is_target) {
+        if target.is_file() && captures(args).any(is_target) {
             return Err(Error::OwnInput { name: name() });
         }
     }
@@ -199,6 +204,10 @@ fn create(args: &Args, path: &Path) -> Result<File, Error> {
 fn output_name(args: &Args) -> String {
     let path = args.output.as_ref();
     path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string())
+}
+
+fn captures(args: &Args) -> impl Iterator<Item = &Path> {
+    args.read.iter().chain(&args.captures).map(PathBuf::as_path)
 }
 
 fn is_stdin(path: &Path) -> bool {
@@ -212,6 +221,11 @@ fn anomaly(notice: Notice) -> Anomaly {
         NoticeKind::Corrupt => AnomalyKind::InputCorrupt,
     };
     Anomaly { kind, field: None, offset: Some(notice.offset), detail: notice.detail }
+}
+
+/// What a reader that failed half-way means for the events.
+const fn cut_off(offset: u64, detail: String) -> Anomaly {
+    Anomaly { kind: AnomalyKind::InputTruncated, field: None, offset: Some(offset), detail }
 }
 
 /// Prints an answer that is no event.

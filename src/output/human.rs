@@ -48,6 +48,13 @@ impl Human {
         Self { options, styles, day: String::new(), parties: None }
     }
 
+    /// Takes note of an event, whether or not it is written.
+    pub(super) fn note(&mut self, event: &Event) {
+        if let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) {
+            self.parties = Some((Arc::clone(&ids.session_id), ends(session, Some(ids))));
+        }
+    }
+
     /// Writes what is to be said about one event, if anything is.
     pub(super) fn write(
         &mut self,
@@ -76,13 +83,9 @@ impl Human {
                 self.line(out, event.at, self.styles.dim, &text, &place)
             }
             Body::Session { session } => {
-                let ends =
-                    [Role::Initiator, Role::Acceptor].map(|role| end(session, connection, role));
+                let ends = ends(session, connection);
                 let [initiator, acceptor] = &ends;
                 let text = format!("{initiator} -> {acceptor}: {}", fate(session, &ends));
-                if let Some(connection) = connection {
-                    self.parties = Some((Arc::clone(&connection.session_id), ends));
-                }
                 self.line(out, event.at, self.styles.outcome(session.outcome), &text, &place)
             }
             Body::Finding { finding } => self.finding(out, event.at, connection, finding),
@@ -376,6 +379,11 @@ fn answer(epmd: &Epmd) -> String {
     }
 }
 
+/// Initiator and acceptor.
+fn ends(session: &Session, connection: Option<&ConnectionIds>) -> [String; 2] {
+    [Role::Initiator, Role::Acceptor].map(|role| end(session, connection, role))
+}
+
 /// One end of a connection: its node name, else its address.
 fn end(session: &Session, connection: Option<&ConnectionIds>, role: Role) -> String {
     let (party, usual): (&Party, _) = match role {
@@ -390,14 +398,19 @@ fn end(session: &Session, connection: Option<&ConnectionIds>, role: Role) -> Str
 }
 
 /// What became of a connection.
-fn fate(session: &Session, [initiator, acceptor]: &[String; 2]) -> String {
-    let words = outcome_words(session.outcome);
-    if session.outcome != Outcome::Connected {
-        return match session.confidence {
-            Confidence::Proven => words.to_owned(),
-            unsure => format!("{words} ({})", confidence(unsure)),
-        };
+fn fate(session: &Session, ends: &[String; 2]) -> String {
+    let words = match session.outcome {
+        Outcome::Connected => stay(session, ends),
+        failed => outcome_words(failed).to_owned(),
+    };
+    match session.confidence {
+        Confidence::Proven => words,
+        unsure => format!("{words} ({})", confidence(unsure)),
     }
+}
+
+/// How long a connection stood, and who ended it.
+fn stay(session: &Session, [initiator, acceptor]: &[String; 2]) -> String {
     let lasted = duration(session.duration_us);
     let closer = match session.closed_by {
         Some(Role::Initiator) => format!(" by {initiator}"),
@@ -405,13 +418,14 @@ fn fate(session: &Session, [initiator, acceptor]: &[String; 2]) -> String {
         None => String::new(),
     };
     match (session.state, session.close) {
-        (State::Established, _) => session
-            .handshake_us
-            .map_or_else(|| words.to_owned(), |us| format!("{words} in {}", duration(us))),
+        (State::Established, _) => match session.handshake_us {
+            Some(us) => format!("connected in {}", duration(us)),
+            None => "connected".to_owned(),
+        },
         (State::Closed, Some(CloseKind::Rst)) => format!("reset{closer} after {lasted}"),
         (State::Closed, _) => format!("closed{closer} after {lasted}"),
-        (State::Open, Some(CloseKind::Idle)) => format!("{words}, silent since {lasted}"),
-        (State::Open, _) => format!("{words}, still open after {lasted}"),
+        (State::Open, Some(CloseKind::Idle)) => format!("connected, silent after {lasted}"),
+        (State::Open, _) => format!("connected, still open after {lasted}"),
     }
 }
 
@@ -514,6 +528,7 @@ mod tests {
         let mut human = Human::new(options);
         let mut out = Vec::new();
         for event in events {
+            human.note(event);
             human.write(&mut out, Some("a.pcap"), event).unwrap();
         }
         String::from_utf8(out).unwrap()

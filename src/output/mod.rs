@@ -129,6 +129,9 @@ impl<W: Write> Output<W> {
 
 impl<W: Write> EventSink for Output<W> {
     fn event(&mut self, mut event: Event) {
+        if let Printer::Text(human) = &mut self.printer {
+            human.note(&event);
+        }
         let input = event.frame.map(|frame| frame.input).or(event.input);
         if let Body::Finding { finding } = &mut event.body {
             self.worst = self.worst.max(Some(finding.severity));
@@ -181,6 +184,14 @@ mod tests {
         assert_eq!(types, ["finding", "incident", "anomaly", "stats"]);
         assert!(text.starts_with(r#"{"v":1,"#));
         assert!(text.lines().last().unwrap().contains(r#""seq":4,"#), "numbered as written");
+    }
+
+    #[test]
+    fn text_names_the_nodes_of_a_session_that_is_not_written() {
+        let text = TextOptions { width: 80, colour: false, verbose: false };
+        let options = Options { format: Format::Text(text), only_findings: true, ..options() };
+        let text = run(options, samples::all());
+        assert!(text.contains("frame 19  one@192.168.0.100: challenge_reply"), "{text}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 #[schemars(title = "A line of Beamscope's output")]
 pub(super) struct Line<'a> {
     /// Version of this schema.
+    #[schemars(extend("const" = VERSION))]
     v: u8,
     /// Capture time of the packet that settled the fact, or the moment on the capture's clock at which
     /// it was settled without one; RFC 3339 in UTC with nine decimals, so that text order is time order.

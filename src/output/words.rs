@@ -18,14 +18,14 @@ pub(super) const fn outcome_words(outcome: Outcome) -> &'static str {
         Outcome::VersionMismatch => "refused over protocol version or flags",
         Outcome::AlreadyConnected => "refused as connected already",
         Outcome::Superseded => "given up for a simultaneous connection",
-        Outcome::TlsMismatch => "failed: one side speaks TLS and the other does not",
-        Outcome::Tls => "TLS, contents unknown",
+        Outcome::TlsMismatch => "failed with TLS on one side alone",
+        Outcome::Tls => "TLS with unknown contents",
         Outcome::TimedOut => "timed out in mid-handshake",
-        Outcome::Refused => "refused by the host: nothing listens there, or a filter says no",
+        Outcome::Refused => "refused with RST or ICMP",
         Outcome::Unanswered => "unanswered in this capture",
         Outcome::Aborted => "closed in mid-handshake",
         Outcome::NotDistribution => "no distribution protocol",
-        Outcome::Incomplete => "undecided, the capture lacks a part",
+        Outcome::Incomplete => "undecided for want of packets",
     }
 }
 
@@ -40,7 +40,7 @@ pub(super) const fn epmd_words(outcome: EpmdOutcome) -> &'static str {
         EpmdOutcome::Malformed => "not the EPMD protocol",
         EpmdOutcome::CommandRefused => "command refused",
         EpmdOutcome::Unregistered => "registration ended",
-        EpmdOutcome::Incomplete => "undecided, the capture lacks a part",
+        EpmdOutcome::Incomplete => "undecided for want of packets",
     }
 }
 
