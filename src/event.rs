@@ -387,7 +387,7 @@ pub struct Session {
 }
 
 /// A moment in the capture, and its packet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Mark {
     /// The packet.
     pub frame: FrameRef,
@@ -441,6 +441,8 @@ pub struct SessionSeen {
     pub tls_alert: Option<u8>,
     /// The message that a side owed when the other gave up.
     pub owed: Option<&'static str>,
+    /// Whether a record with this outcome was told before.
+    pub again: bool,
 }
 
 /// What was spoken on a connection.

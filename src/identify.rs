@@ -49,7 +49,8 @@ pub fn handshake_start(front: &[u8]) -> Verdict {
     match body.first() {
         Some(b'N' | b'n') => {
             let read = [handshake::from_initiator, handshake::from_acceptor];
-            let certain = read.iter().any(|parser| decode(body, parser).is_ok_and(|m| is_hello(&m)));
+            let certain =
+                read.iter().any(|parser| decode(body, parser).is_ok_and(|m| is_hello(&m)));
             if certain { Verdict::Certain } else { Verdict::NotForUs }
         }
         Some(b's') => match decode(body, handshake::status) {
@@ -122,7 +123,7 @@ mod tests {
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
             b"SSH-2.0-OpenSSH_9.2\r\n",
             b"*1\r\n$4\r\nPING\r\n",
-            b"\0\0\0\x08\x04\xd2\x16\x2f",                 // PostgreSQL: SSL request
+            b"\0\0\0\x08\x04\xd2\x16\x2f", // PostgreSQL: SSL request
             b"\0\x1c\x12\x34\x01\x00\x00\x01\0\0\0\0\0\0", // DNS over TCP
             b"\0\0\0\0\0\0\0\0\0\0\0\0",
             b"\0\x1aN\0\0\0\x01\0\0\0\0\x6b\x03\x09\x21\0\x0ba@127.0.0.1", // no flags

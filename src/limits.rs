@@ -57,6 +57,8 @@ pub struct Limits {
     pub cookie_file: u64,
     /// Anomalies told one by one for one kind; further ones are counted.
     pub anomalies: u64,
+    /// The table in which IP fragments wait.
+    pub fragments: DefragLimits,
 }
 
 impl Default for Limits {
@@ -84,6 +86,35 @@ impl Default for Limits {
             cookies: 4096,
             cookie_file: 1 << 20,
             anomalies: 1000,
+            fragments: DefragLimits::default(),
         }
+    }
+}
+
+/// Tags, labels and session headers read between one link header and its IP datagram. Three are
+/// rare in honest traffic; a frame made of nothing but tags must end somewhere.
+pub const LINK_TAGS: usize = 8;
+
+/// Tunnels opened, one in the other. A container network over a provider's tunnel has two.
+pub const TUNNELS: usize = 4;
+
+/// Bounds of the table in which IP fragments wait for one another.
+#[derive(Clone, Copy, Debug)]
+pub struct DefragLimits {
+    /// Datagrams waiting at once. Arbitrary: the octets bind first unless the fragments are tiny.
+    pub datagrams: usize,
+    /// Octets held for all of them, bookkeeping included. What Linux allows itself by default
+    /// (`ipfrag_high_thresh`, 4 MiB).
+    pub octets: usize,
+    /// Pieces of one datagram. One of 65,535 octets has 119 over the smallest common MTU of 576.
+    pub pieces: usize,
+    /// Time on the capture's clock from the first fragment to the last. What Linux waits for IPv4
+    /// (`ipfrag_time`, 30 s).
+    pub age: Duration,
+}
+
+impl Default for DefragLimits {
+    fn default() -> Self {
+        Self { datagrams: 1024, octets: 4 << 20, pieces: 256, age: Duration::from_secs(30) }
     }
 }

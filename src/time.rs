@@ -35,16 +35,13 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
-        let nanos = i128::from(self.0.min(LAST_PRINTABLE));
+        let nanos = i128::from(self.0);
         let instant = jiff::Timestamp::from_nanosecond(nanos).map_err(|_| fmt::Error)?;
         PRINTER.print_timestamp(&instant, jiff::fmt::StdFmtWrite(f)).map_err(|_| fmt::Error)
     }
 }
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
-
-/// 2554-07-21, the last second that 64 bits of nanoseconds hold; RFC 3339 ends in the year 9999.
-const LAST_PRINTABLE: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {

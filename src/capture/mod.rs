@@ -1,7 +1,25 @@
 //! Stage 1: frames out of capture files and interfaces.
 //!
 //! In: octets of a file, a pipe, or libpcap's ring. Out: one [`Frame`] after the other, borrowed from
-//! the reader's buffer. Nothing here looks into a frame.
+//! the reader's buffer, and a [`Notice`] where a capture is damaged. Nothing here looks into a frame.
+
+mod buffer;
+mod compressed;
+mod error;
+mod file;
+#[cfg(feature = "live")]
+pub mod live;
+mod merge;
+mod pcap;
+mod pcapng;
+#[cfg(test)]
+mod samples;
+
+pub use error::Error;
+pub use file::CaptureFile;
+pub use merge::{Input, Inputs, Order};
+
+use std::ops::Range;
 
 use crate::time::Timestamp;
 
@@ -16,7 +34,7 @@ pub struct FrameRef {
 }
 
 /// Link type of a frame, a `LINKTYPE_` value of the tcpdump.org registry.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LinkType(pub u16);
 
 impl LinkType {
@@ -24,20 +42,34 @@ impl LinkType {
     pub const NULL: Self = Self(0);
     /// Ethernet.
     pub const ETHERNET: Self = Self(1);
+    /// PPP, with or without HDLC framing.
+    pub const PPP: Self = Self(9);
     /// Raw IP, as libpcap calls it on Linux when live (`DLT_RAW`).
     pub const DLT_RAW: Self = Self(12);
     /// Raw IP, as OpenBSD numbers it.
     pub const DLT_RAW_OPENBSD: Self = Self(14);
+    /// PPP in HDLC framing, or Cisco HDLC.
+    pub const PPP_HDLC: Self = Self(50);
     /// Raw IP in files.
     pub const RAW: Self = Self(101);
+    /// Cisco HDLC.
+    pub const C_HDLC: Self = Self(104);
+    /// IEEE 802.11.
+    pub const IEEE802_11: Self = Self(105);
     /// OpenBSD loopback, address family in network byte order.
     pub const LOOP: Self = Self(108);
     /// Linux cooked, version 1.
     pub const LINUX_SLL: Self = Self(113);
+    /// IEEE 802.11 behind a radiotap header.
+    pub const IEEE802_11_RADIOTAP: Self = Self(127);
+    /// For private use; Darwin writes PKTAP under it.
+    pub const USER2: Self = Self(149);
     /// Raw IPv4.
     pub const IPV4: Self = Self(228);
     /// Raw IPv6.
     pub const IPV6: Self = Self(229);
+    /// Darwin's packet metadata, with another link type inside.
+    pub const PKTAP: Self = Self(258);
     /// Linux cooked, version 2.
     pub const LINUX_SLL2: Self = Self(276);
 }
@@ -51,8 +83,137 @@ pub struct Frame<'a> {
     pub at: Timestamp,
     /// How `bytes` begin.
     pub link: LinkType,
+    /// Index into [`CaptureFile::interfaces`]; `None` where the capture names no interfaces.
+    pub interface: Option<u32>,
     /// Octets the frame had on the wire; more than `bytes` holds when the snaplen cut it.
     pub wire_len: u32,
     /// Octets captured.
     pub bytes: &'a [u8],
+}
+
+/// What a capture gives next.
+#[derive(Debug)]
+pub enum Item<'a> {
+    /// A frame.
+    Frame(Frame<'a>),
+    /// Something that keeps frames from us. It stands where they would have been.
+    Notice(Notice),
+}
+
+/// A capture is cut short or damaged. Everything before counts, and so does what could be read behind.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Notice {
+    /// The last frame before; its number is 0 when there is none.
+    pub after: FrameRef,
+    /// Cut short or damaged.
+    pub kind: NoticeKind,
+    /// Octet of the (decompressed) input at which the trouble begins.
+    pub offset: u64,
+    /// Octets from there that gave no frame; `None` when the rest of the input was given up unread.
+    pub skipped: Option<u64>,
+    /// What was expected and what was there.
+    pub detail: String,
+}
+
+/// The two ways in which a capture is incomplete.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoticeKind {
+    /// The input ends in the middle of a record: the writer was killed, or is still writing.
+    Truncated,
+    /// The input says what cannot be.
+    Corrupt,
+}
+
+impl NoticeKind {
+    /// The name in events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Truncated => "input_truncated",
+            Self::Corrupt => "input_corrupt",
+        }
+    }
+}
+
+/// An interface that a pcapng section declares, with its own counters where the file has them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Interface {
+    /// `if_name`, cut to a sane length.
+    pub name: Option<String>,
+    /// `isb_ifrecv`: packets received.
+    pub received: Option<u64>,
+    /// `isb_ifdrop`: packets that the interface lost for want of resources.
+    pub if_drop: Option<u64>,
+    /// `isb_osdrop`: packets that the operating system lost.
+    pub os_drop: Option<u64>,
+}
+
+/// A frame as the format describes it, its octets still in the buffer.
+#[derive(Clone, Debug)]
+struct Record {
+    at: Timestamp,
+    link: LinkType,
+    interface: Option<u32>,
+    wire_len: u32,
+    place: Range<usize>,
+}
+
+/// What a format finds next in the buffer. Formats count frames in the number they are given, those
+/// included that they cannot hand out, so that numbers stay those of Wireshark.
+#[derive(Debug)]
+enum Step {
+    Frame(Record),
+    Corrupt {
+        offset: u64,
+        skipped: Option<u64>,
+        detail: String,
+    },
+    /// The input ends inside `what`, which begins at `offset`.
+    Truncated {
+        offset: u64,
+        what: &'static str,
+    },
+    End,
+}
+
+/// Byte order of a file or of a section.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Endian {
+    Big,
+    Little,
+}
+
+impl Endian {
+    fn u16(self, octets: [u8; 2]) -> u16 {
+        match self {
+            Self::Big => u16::from_be_bytes(octets),
+            Self::Little => u16::from_le_bytes(octets),
+        }
+    }
+
+    fn u32(self, octets: [u8; 4]) -> u32 {
+        match self {
+            Self::Big => u32::from_be_bytes(octets),
+            Self::Little => u32::from_le_bytes(octets),
+        }
+    }
+
+    fn u64(self, octets: [u8; 8]) -> u64 {
+        match self {
+            Self::Big => u64::from_be_bytes(octets),
+            Self::Little => u64::from_le_bytes(octets),
+        }
+    }
+
+    /// The first `N` 32-bit fields of `bytes`: how every header in both formats is read.
+    #[inline]
+    fn words<const N: usize>(self, bytes: &[u8]) -> Option<[u32; N]> {
+        let mut words = [0; N];
+        let mut rest = bytes;
+        for word in &mut words {
+            let (octets, behind) = rest.split_first_chunk()?;
+            *word = self.u32(*octets);
+            rest = behind;
+        }
+        Some(words)
+    }
 }

@@ -20,6 +20,8 @@ pub(super) enum Item<'a> {
     TlsHello,
     /// A TLS alert in clear, with its description.
     TlsAlert(u8),
+    /// Four zero octets where the place in the protocol is not known: a tick, or nothing.
+    MaybeTick,
     /// The stream begins with these octets, which are no handshake.
     Foreign(&'a [u8]),
     /// A frame that begins with these octets is none.
@@ -222,7 +224,7 @@ impl Reader {
             (_, Credible::Tick) => {
                 // A tick alone, or before what the next look can judge.
                 *input = input.get(4..).unwrap_or_default();
-                Some(Item::Frame(FrameKind::Tick))
+                Some(Item::MaybeTick)
             }
             (Verdict::Unsure, _) | (_, Credible::NeedMore(_)) if input.len() <= MAX_SEARCHED => {
                 self.keep(input);

@@ -242,7 +242,10 @@ impl Tcp {
             };
         };
         let (from, to) = (self.side(originator), self.side(originator.reverse()));
-        if to.syn.is_some() || to.half.octets() > 0 || from.after_syn.is_some() || from.syn.is_none()
+        if to.syn.is_some()
+            || to.half.octets() > 0
+            || from.after_syn.is_some()
+            || from.syn.is_none()
         {
             return Opened::Yes;
         }
@@ -261,8 +264,8 @@ impl Tcp {
     pub fn lone_reset(&self) -> Option<(Direction, Mark)> {
         [Direction::Up, Direction::Down].into_iter().find_map(|direction| {
             let rst = self.side(direction).rst?;
-            let alone = self.side(direction).segments == 1
-                && self.side(direction.reverse()).segments == 0;
+            let alone =
+                self.side(direction).segments == 1 && self.side(direction.reverse()).segments == 0;
             (alone && rst.seq == SeqNum(0) && rst.ack.is_some()).then_some((direction, rst.mark))
         })
     }
@@ -293,20 +296,31 @@ impl Tcp {
 
     fn earlier(&self, up: FirstClose, down: FirstClose) -> FirstClose {
         let heard_close = |close: &FirstClose, of: Direction| {
-            let fin = self.side(of).fin.and_then(|fin| self.side(of).half.offset_of(fin.seq));
-            matches!((close.heard, fin), (Some(heard), Some(fin)) if heard > fin)
+            matches!((close.heard, self.fin_at(of)), (Some(heard), Some(fin)) if heard > fin)
+        };
+        let (first, second, direction) = if up.mark.frame <= down.mark.frame {
+            (up, down, Direction::Down)
+        } else {
+            (down, up, Direction::Up)
         };
         if heard_close(&up, Direction::Down) {
             down
         } else if heard_close(&down, Direction::Up) {
             up
-        } else if self.fin_unseen(Direction::Up) || self.fin_unseen(Direction::Down) {
-            let first = if up.mark.frame <= down.mark.frame { up } else { down };
+        } else if second.kind == CloseKind::Rst && self.fin_unseen(direction) {
+            // The FIN before this RST was not seen: it may have come before the other side's.
             FirstClose { by: None, ..first }
-        } else if up.mark.frame <= down.mark.frame {
-            up
         } else {
-            down
+            first
+        }
+    }
+
+    /// Where the FIN of `direction` is in its stream, also where it shows only by its absence.
+    fn fin_at(&self, direction: Direction) -> Option<u64> {
+        let side = self.side(direction);
+        match side.fin {
+            Some(fin) => side.half.offset_of(fin.seq),
+            None => self.fin_unseen(direction).then(|| side.half.end()),
         }
     }
 
@@ -330,7 +344,6 @@ impl Tcp {
             return Some(FirstClose { by, kind, mark: fin.mark, heard: heard(fin.ack) });
         }
         let rst = side.rst?;
-        let by = if self.fin_unseen(direction) { None } else { by };
         Some(FirstClose { by, kind: CloseKind::Rst, mark: rst.mark, heard: heard(rst.ack) })
     }
 

@@ -1,12 +1,153 @@
 //! Stage 2: TCP segments out of link frames.
 //!
-//! In: a [`Frame`](crate::capture::Frame). Out: a [`Segment`] that borrows it, or the datagram that its
-//! fragments gave. Knows no connection. The only door to `etherparse`.
+//! In: a [`Frame`]. Out: a [`Segment`] that borrows it, or the datagram that its fragments gave.
+//! Knows no connection. The only door to `etherparse`.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::mem;
 use std::net::IpAddr;
 
-use crate::capture::FrameRef;
+use etherparse::ip_number;
+use foldhash::fast::FixedState;
+
+use crate::capture::{Frame, FrameRef, LinkType};
+use crate::limits::{DefragLimits, TUNNELS};
 use crate::time::Timestamp;
+
+mod defrag;
+mod ip;
+mod link;
+#[cfg(test)]
+mod samples;
+mod span;
+mod tunnel;
+
+pub use defrag::FragmentCounters;
+use defrag::{Defrag, Key};
+use ip::Datagram;
+use span::{Skip, Span, octets_in};
+
+/// Turns frames into segments, one frame at a time.
+///
+/// Holds nothing of a frame but the fragments of datagrams still incomplete, within
+/// [`DefragLimits`].
+pub struct Decoder {
+    counters: Counters,
+    defrag: Defrag,
+    /// Of the frame in hand.
+    layers: Vec<Layer>,
+    /// Datagrams out of fragments, one for each header around the segment in hand that was
+    /// fragmented.
+    whole: [Vec<u8>; TUNNELS + 1],
+}
+
+/// What the frames held that gave no segment, and what the capture lacks.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Frames given to the decoder.
+    pub frames: u64,
+    /// Of these, frames longer on the wire than captured.
+    pub cut: u64,
+    /// Of these, frames cut so short that a header is missing.
+    pub headers_cut: u64,
+    /// Frames with a header that contradicts itself, or the one around it.
+    pub malformed: u64,
+    /// Frames without an IP datagram that can be read: ARP, encrypted wireless frames, and so on.
+    pub not_ip: u64,
+    /// Frames with more tags or tunnels than [`limits`](crate::limits) allows.
+    pub too_deep: u64,
+    /// Frames of link types that the decoder cannot read, by type.
+    pub unsupported: BTreeMap<LinkType, u64>,
+    /// IP fragments.
+    pub fragments: FragmentCounters,
+}
+
+impl Decoder {
+    /// A decoder that holds fragments within `limits`.
+    pub fn new(limits: DefragLimits) -> Self {
+        Self {
+            counters: Counters::default(),
+            defrag: Defrag::new(limits),
+            layers: Vec::new(),
+            whole: Default::default(),
+        }
+    }
+
+    /// The segment or ICMP error in `frame`.
+    ///
+    /// The payload borrows the frame; only where fragments were put together it borrows the
+    /// decoder.
+    pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
+        let Self { counters, defrag, layers, whole } = self;
+        let missing = frame.wire_len.saturating_sub(octets_in(frame.bytes));
+        counters.frames += 1;
+        counters.cut += u64::from(missing > 0);
+        layers.clear();
+        walk(frame, missing, defrag, layers, whole).unwrap_or_else(|skip| {
+            counters.count(skip);
+            Decoded::Other
+        })
+    }
+
+    /// Counts so far.
+    pub fn counters(&self) -> Counters {
+        Counters { fragments: self.defrag.counters(), ..self.counters.clone() }
+    }
+}
+
+impl Counters {
+    #[cold]
+    fn count(&mut self, skip: Skip) {
+        *match skip {
+            Skip::Cut => &mut self.headers_cut,
+            Skip::Malformed => &mut self.malformed,
+            Skip::NotIp => &mut self.not_ip,
+            Skip::TooDeep => &mut self.too_deep,
+            Skip::Unsupported(link) => self.unsupported.entry(link).or_default(),
+        } += 1;
+    }
+}
+
+/// From header to header, inwards.
+///
+/// Each datagram put together takes one of the buffers in `whole`, which the headers inside borrow
+/// while the next one is made. The readers of the common headers are inlined by force: handed back
+/// through memory, their results took 13 of 33 ns a packet.
+fn walk<'a>(
+    frame: &Frame<'a>,
+    missing: u32,
+    defrag: &mut Defrag,
+    layers: &'a mut Vec<Layer>,
+    mut whole: &'a mut [Vec<u8>],
+) -> Result<Decoded<'a>, Skip> {
+    let octets = Span { bytes: frame.bytes, missing };
+    let mut span = link::ip_in_frame(frame.link, octets, layers)?;
+    for _ in 0..=TUNNELS {
+        let mut datagram = Datagram::read(span)?;
+        while let Some(fragment) = datagram.fragment {
+            let (buffer, rest) = mem::take(&mut whole).split_first_mut().ok_or(Skip::TooDeep)?;
+            whole = rest;
+            let Datagram { src, dst, id, protocol, payload, .. } = datagram;
+            // Fixed: who forges a collision gains no more than by forging a fragment.
+            let context = FixedState::default().hash_one((frame.id.input, &*layers));
+            let key = Key { context, src, dst, id: fragment.id, protocol: id.map(|_| protocol) };
+            let done = defrag.add(key, frame.at, protocol, fragment, payload, buffer);
+            let Some((protocol, missing)) = done else { return Ok(Decoded::Other) };
+            datagram = datagram.reassembled(protocol, Span { bytes: buffer, missing })?;
+        }
+        match datagram.protocol {
+            ip_number::TCP => return ip::segment(frame, &datagram, layers),
+            ip_number::ICMP | ip_number::IPV6_ICMP => return ip::unreachable(frame, &datagram),
+            protocol => match tunnel::ip_in_tunnel(protocol, datagram.payload, layers)? {
+                Some(inner) => span = inner,
+                None => return Ok(Decoded::Other),
+            },
+        }
+    }
+    Err(Skip::TooDeep)
+}
 
 /// What one frame held, as far as it concerns the stages behind.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +179,8 @@ pub struct Segment<'a> {
     pub flags: TcpFlags,
     /// Window as sent, unscaled.
     pub window: u16,
-    /// Identification of the IPv4 header; tells a doubled packet from one sent again. `None` for IPv6.
+    /// Identification of the IPv4 header; tells a doubled packet from one sent again. `None` for
+    /// IPv6.
     pub ip_id: Option<u16>,
     /// Payload octets captured.
     pub payload: &'a [u8],
@@ -99,7 +241,7 @@ pub struct Unreachable {
 }
 
 /// One outer layer around the IP datagram that held a segment.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Layer {
     /// 802.1Q or 802.1ad tag with its VLAN identifier.
     Vlan(u16),
@@ -107,7 +249,7 @@ pub enum Layer {
     Mpls(u32),
     /// PPPoE session.
     Pppoe(u16),
-    /// IP in IP, by the outer version and the inner one.
+    /// IP in IP, either version in either (RFC 2003, 2473, 4213).
     IpInIp,
     /// GRE, with its key when it has one (RFC 2784, 2890).
     Gre(Option<u32>),
@@ -119,4 +261,146 @@ pub enum Layer {
     Geneve(u32),
     /// GTP-U tunnel endpoint (3GPP TS 29.281).
     GtpU(u32),
+}
+
+/// As in the field `encap` of events: a word, and the number that tells two of a kind apart.
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vlan(id) => write!(f, "vlan {id}"),
+            Self::Mpls(label) => write!(f, "mpls {label}"),
+            Self::Pppoe(session) => write!(f, "pppoe {session}"),
+            Self::IpInIp => f.write_str("ipip"),
+            Self::Gre(None) => f.write_str("gre"),
+            Self::Gre(Some(key)) => write!(f, "gre {key}"),
+            Self::Nvgre(subnet) => write!(f, "nvgre {subnet}"),
+            Self::Vxlan(network) => write!(f, "vxlan {network}"),
+            Self::Geneve(network) => write!(f, "geneve {network}"),
+            Self::GtpU(endpoint) => write!(f, "gtp-u {endpoint}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::{Seen, decoder, frame, request, segment_in};
+    use super::*;
+    use crate::limits::LINK_TAGS;
+
+    fn all_samples() -> Vec<samples::Sample> {
+        samples::links().into_iter().chain(samples::tunnels()).collect()
+    }
+
+    #[test]
+    fn wherever_the_snaplen_cuts_the_segment_keeps_its_length() {
+        for sample in all_samples() {
+            let whole = frame(sample.link, &sample.frame);
+            let payload_at = sample.frame.len() - samples::NAMES_REQ.len();
+            let fixed_header_end = payload_at - 12;
+            for len in 0..sample.frame.len() {
+                let mut decoder = decoder();
+                let decoded = decoder.decode(&Frame { bytes: &sample.frame[..len], ..whole });
+                if len < fixed_header_end {
+                    assert!(matches!(decoded, Decoded::Other), "{} cut at {len}", sample.name);
+                    let counters = decoder.counters();
+                    assert_eq!((counters.cut, counters.headers_cut), (1, 1), "{}", sample.name);
+                } else {
+                    let Decoded::Tcp(segment) = decoded else { panic!("{} at {len}", sample.name) };
+                    let captured = &sample.frame[payload_at.min(len)..len];
+                    assert_eq!(segment.payload, captured, "{} cut at {len}", sample.name);
+                    assert_eq!(captured.len() + segment.missing as usize, 3, "{}", sample.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn flipped_octets_never_panic() {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        let limits = DefragLimits { datagrams: 8, octets: 4096, ..DefragLimits::default() };
+        let mut decoder = Decoder::new(limits);
+        for sample in all_samples() {
+            for _ in 0..2000 {
+                let mut bytes = sample.frame.clone();
+                for _ in 0..=random(4) {
+                    let at = random(bytes.len());
+                    bytes[at] = u8::try_from(random(256)).unwrap();
+                }
+                bytes.truncate(bytes.len() - random(8));
+                let mut flipped = frame(sample.link, &bytes);
+                flipped.wire_len = sample.frame.len().try_into().unwrap();
+                if let Decoded::Tcp(segment) = decoder.decode(&flipped) {
+                    assert!(segment.payload.len() <= bytes.len() * 8);
+                    assert!(segment.layers.len() <= (LINK_TAGS + 1) * (TUNNELS + 1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_frame_leaves_no_layer_to_the_next() {
+        let mut decoder = decoder();
+        let tagged = samples::ethernet(0x8100, &[&[0, 7, 8, 0], &request()[..]].concat());
+        decoder.decode(&frame(LinkType::ETHERNET, &tagged));
+        let plain = request();
+        let Decoded::Tcp(segment) = decoder.decode(&frame(LinkType::RAW, &plain)) else { panic!() };
+        assert!(segment.layers.is_empty());
+    }
+
+    #[test]
+    fn fragments_of_tunnel_and_tunnelled_are_both_put_together() {
+        let inner = samples::ethernet(0x0800, &request());
+        let vxlan = [&[0x08, 0, 0, 0, 0, 0, 0x2a, 0], &inner[..]].concat();
+        let datagram = samples::ipv4(17, &samples::udp(4789, &vxlan));
+        let mut decoder = decoder();
+        // The inner request in two, each half in a tunnel packet in two.
+        let halves = |datagram: &[u8]| {
+            let part = |from: usize, to: usize, more: u8| {
+                let mut half = samples::ipv4(datagram[9], &datagram[20 + from..20 + to]);
+                half[6] = more;
+                half[7] = (from / 8).try_into().unwrap();
+                half
+            };
+            [part(0, 16, 0x20), part(16, datagram.len() - 20, 0)]
+        };
+        let mut seen = None;
+        for (id, inner) in (1..).zip(halves(&request())) {
+            let wrapped = [&vxlan[..8], &samples::ethernet(0x0800, &inner)].concat();
+            for mut outer in halves(&samples::ipv4(17, &samples::udp(4789, &wrapped))) {
+                outer[5] = id;
+                if let Decoded::Tcp(segment) = decoder.decode(&frame(LinkType::RAW, &outer)) {
+                    seen = Some(Seen::from(segment));
+                }
+            }
+        }
+        assert_eq!(seen, segment_in(LinkType::RAW, &datagram));
+        assert_eq!(decoder.counters().fragments.reassembled, 3);
+    }
+
+    #[test]
+    fn equal_addresses_behind_different_tags_are_different_datagrams() {
+        let mut fragment = request();
+        fragment[6] = 0x20;
+        fragment.truncate(20 + 16);
+        fragment[3] = 36;
+        let mut decoder = decoder();
+        for vlan in [7, 8] {
+            let tagged = samples::ethernet(0x8100, &[&[0, vlan, 8, 0], &fragment[..]].concat());
+            decoder.decode(&frame(LinkType::ETHERNET, &tagged));
+        }
+        assert_eq!(decoder.counters().fragments.waiting, 2);
+    }
+
+    #[test]
+    fn layers_read_as_in_the_events() {
+        let text = |layers: &[Layer]| layers.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let layers = [Layer::Vlan(7), Layer::Vxlan(42), Layer::Gre(None), Layer::Gre(Some(5))];
+        assert_eq!(text(&layers), ["vlan 7", "vxlan 42", "gre", "gre 5"]);
+    }
 }

@@ -48,6 +48,18 @@ impl Opening {
         })
     }
 
+    /// Whether `segment` carries the first octets of its side.
+    pub fn is_followed_by(&self, segment: &Segment<'_>) -> bool {
+        self.segments.iter().flatten().any(|s| {
+            let own = s.from_first == (self.first == segment.src);
+            if s.flags.has(TcpFlags::SYN) {
+                own && s.seq.wrapping_add(1) == segment.seq
+            } else {
+                !own && s.ack == segment.seq
+            }
+        })
+    }
+
     /// The segments again.
     pub fn segments(&self) -> impl Iterator<Item = Segment<'static>> {
         self.segments.iter().flatten().map(|s| {
@@ -107,8 +119,7 @@ impl YoungTable {
             place if segment.flags.has(TcpFlags::SYN) => {
                 let mut segments = [None; KEPT];
                 segments[0] = Some(bare);
-                *place =
-                    Some(Opening { key, first: segment.src, second: segment.dst, segments });
+                *place = Some(Opening { key, first: segment.src, second: segment.dst, segments });
             }
             _ => {}
         }

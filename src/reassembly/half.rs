@@ -477,8 +477,7 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            let limits =
-                Limits { held_per_direction: 4096, held_total: 8192, ..Limits::default() };
+            let limits = Limits { held_per_direction: 4096, held_total: 8192, ..Limits::default() };
             Self { half: Half::default(), budget: Budget::default(), limits, out: Vec::new() }
         }
 

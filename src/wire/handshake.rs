@@ -60,17 +60,23 @@ pub enum MessageKind {
     ChallengeAck,
 }
 
-/// The name as events have it.
-impl fmt::Display for MessageKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl MessageKind {
+    /// The name as events have it.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::SendName => "send_name",
             Self::Status => "status",
             Self::Challenge => "challenge",
             Self::Complement => "complement",
             Self::ChallengeReply => "challenge_reply",
             Self::ChallengeAck => "challenge_ack",
-        })
+        }
+    }
+}
+
+impl fmt::Display for MessageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

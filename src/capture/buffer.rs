@@ -1,0 +1,176 @@
+//! Stage 1: the octets of an input in one buffer that is used again and again.
+//!
+//! In: any [`Read`]. Out: slices of what it gave, in order. Copies an octet at most once after it was
+//! read, and knows no format.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+/// A window onto a stream, moved forward by its user.
+pub(super) struct Buffer {
+    source: Box<dyn Read>,
+    data: Vec<u8>,
+    /// The octets in hand are `data[hand]`; `hand.end` never passes the end of `data`.
+    hand: Range<usize>,
+    /// Octets of the stream before the hand.
+    offset: u64,
+    ended: bool,
+    failure: Option<io::Error>,
+}
+
+impl Buffer {
+    pub(super) fn new(source: Box<dyn Read>) -> Self {
+        Self { source, data: Vec::new(), hand: 0..0, offset: 0, ended: false, failure: None }
+    }
+
+    /// The octets in hand.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.at(self.hand.clone())
+    }
+
+    /// How many octets are in hand.
+    pub(super) fn len(&self) -> usize {
+        self.hand.len()
+    }
+
+    /// Position in the stream of the first octet in hand.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Octets at a place that [`Self::consume`] told; empty once [`Self::fill`] had to move them.
+    pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
+        self.data.get(place).unwrap_or_default()
+    }
+
+    /// Lets go of `octets` in hand and says where they lie until the next [`Self::fill`].
+    pub(super) fn consume(&mut self, octets: usize) -> usize {
+        let start = self.hand.start;
+        let octets = octets.min(self.hand.len());
+        self.hand.start += octets;
+        self.offset = self.offset.saturating_add(octets as u64);
+        start
+    }
+
+    /// Reads until `need` octets are in hand; false when the input ends before.
+    ///
+    /// Reads nothing while they are in hand already, so a packet that lies in a pipe never waits for
+    /// the one behind it. `need` is at most [`MAX_NEED`].
+    pub(super) fn fill(&mut self, need: usize) -> bool {
+        self.hand.len() >= need || self.read_until(need)
+    }
+
+    /// Why the input ended, when it was not by its end.
+    pub(super) fn take_failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
+    }
+
+    /// Whether a failure waits to be taken.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    #[cold]
+    fn read_until(&mut self, need: usize) -> bool {
+        while self.hand.len() < need.min(MAX_NEED) && !self.ended {
+            self.make_room();
+            let free = self.data.get_mut(self.hand.end..).unwrap_or_default();
+            match self.source.read(free) {
+                Ok(0) => self.ended = true,
+                Ok(octets) => self.hand.end += octets.min(free.len()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    self.ended = true;
+                    self.failure = Some(e);
+                }
+            }
+        }
+        self.hand.len() >= need
+    }
+
+    /// Makes room behind the hand. Moves only what is smaller than what was consumed since the last
+    /// move, so the cost of moving stays below one copy an octet however the input is built; doubles
+    /// only a buffer that is full, so a length on the wire reserves nothing.
+    fn make_room(&mut self) {
+        if self.hand.start >= self.data.len() / 2 {
+            self.data.copy_within(self.hand.clone(), 0);
+            self.hand = 0..self.hand.len();
+        }
+        if self.hand.end == self.data.len() {
+            self.data.resize((self.data.len() * 2).max(INITIAL), 0);
+        }
+    }
+}
+
+/// Large enough that the price of a `read` call vanishes, small enough to stay in the second-level
+/// cache while its records are walked.
+const INITIAL: usize = 256 * 1024;
+
+/// The most octets that a record may need at once. A full buffer is doubled only while less than this
+/// is in hand and that is more than half of it: it never passes twice this size, 64 MiB.
+pub(super) const MAX_NEED: usize = 32 * 1024 * 1024;
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "counts that make octets")]
+mod tests {
+    use super::*;
+
+    /// Gives `octets` at a time of an endless count 0, 1, 2 …, and counts the calls.
+    struct Counting {
+        octets: usize,
+        given: u64,
+        left: u64,
+    }
+
+    impl Read for Counting {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let octets = self.octets.min(into.len()).min(self.left as usize);
+            for slot in &mut into[..octets] {
+                *slot = self.given as u8;
+                self.given += 1;
+            }
+            self.left -= octets as u64;
+            Ok(octets)
+        }
+    }
+
+    #[test]
+    fn octets_come_in_order_however_they_arrive_and_are_taken() {
+        for octets in [1, 7, 4096, usize::MAX] {
+            let source = Counting { octets, given: 0, left: 600_000 };
+            let mut buffer = Buffer::new(Box::new(source));
+            let mut expected = 0u64;
+            while buffer.fill(1000) {
+                assert_eq!(buffer.offset(), expected);
+                let start = buffer.consume(1000);
+                let taken = buffer.at(start..start + 1000);
+                assert!(taken.iter().all(|&octet| {
+                    expected += 1;
+                    octet == (expected - 1) as u8
+                }));
+            }
+            assert_eq!(expected, 600_000);
+            assert_eq!(buffer.len(), 0);
+        }
+    }
+
+    #[test]
+    fn grows_for_what_arrives_and_not_for_what_is_asked() {
+        let source = Counting { octets: usize::MAX, given: 0, left: 1000 };
+        let mut buffer = Buffer::new(Box::new(source));
+        assert!(!buffer.fill(MAX_NEED));
+        assert_eq!((buffer.len(), buffer.data.len()), (1000, INITIAL));
+    }
+
+    #[test]
+    fn never_passes_twice_the_largest_need() {
+        let source = Counting { octets: usize::MAX, given: 0, left: u64::MAX };
+        let mut buffer = Buffer::new(Box::new(source));
+        for _ in 0..50 {
+            assert!(buffer.fill(MAX_NEED));
+            buffer.consume(1_000_003);
+        }
+        assert_eq!(buffer.data.len(), 2 * MAX_NEED);
+        assert!(!buffer.fill(MAX_NEED + 1 + 2 * MAX_NEED));
+    }
+}

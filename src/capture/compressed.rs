@@ -1,0 +1,231 @@
+//! Stage 1: compressed captures, told by their first octets and never by their name.
+//!
+//! In: any [`Read`]. Out: another that gives the same octets, or what they decompress to. Members,
+//! frames and streams in a row (rotated files joined by `cat`) are one stream. Knows no capture format.
+
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+
+use flate2::read::MultiGzDecoder;
+use lz4_flex::frame::FrameDecoder;
+use lzma_rust2::XzReader;
+
+/// Gives its source as it is, or decompressed. Touches it only when read for the first time.
+pub(super) struct Decompressed(State);
+
+enum State {
+    Unread(Box<dyn Read>),
+    Reading(Box<dyn Read>),
+    /// Left by a source that failed before it showed what it is.
+    Failed,
+}
+
+impl Decompressed {
+    pub(super) fn new(source: Box<dyn Read>) -> Self {
+        Self(State::Unread(source))
+    }
+}
+
+impl Read for Decompressed {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if let State::Reading(reader) = &mut self.0 {
+            return reader.read(into);
+        }
+        let State::Unread(source) = std::mem::replace(&mut self.0, State::Failed) else {
+            return Ok(0);
+        };
+        let mut reader = decoder(source)?;
+        let octets = reader.read(into);
+        self.0 = State::Reading(reader);
+        octets
+    }
+}
+
+/// Chooses the decoder for `source`. A pipe may give its first octets one by one.
+fn decoder(mut source: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
+    let mut magic = Vec::new();
+    source.by_ref().take(MAGIC_LEN).read_to_end(&mut magic)?;
+    let plain = Cursor::new(magic.clone()).chain(source);
+    Ok(match *magic {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(plain)),
+        // The second pattern is a skippable frame, with which parallel compressors begin.
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
+            let mut frames = zstd::Decoder::new(plain)?;
+            frames.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(frames)
+        }
+        [0x04, 0x22, 0x4d, 0x18] => Box::new(Lz4Frames::new(BufReader::new(plain))),
+        [0xfd, b'7', b'z', b'X'] => {
+            Box::new(XzReader::new_mem_limit(BufReader::new(plain), true, XZ_MEMORY_KIB))
+        }
+        _ => Box::new(plain),
+    })
+}
+
+/// LZ4 frames in a row. The decoder alone stops after each, and takes a cut between two blocks for an
+/// end.
+struct Lz4Frames<R: BufRead> {
+    decoder: FrameDecoder<Witness<R>>,
+}
+
+impl<R: BufRead> Lz4Frames<R> {
+    fn new(source: R) -> Self {
+        let source = Witness { source, missed: false };
+        Self { decoder: FrameDecoder::new(source) }
+    }
+}
+
+impl<R: BufRead> Read for Lz4Frames<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let octets = self.decoder.read(into)?;
+            if octets > 0 || into.is_empty() {
+                return Ok(octets);
+            }
+            // The decoder was satisfied by an end mark, or it asked for more and there was none.
+            let source = self.decoder.get_mut();
+            if source.missed {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if source.source.fill_buf()?.is_empty() {
+                return Ok(0);
+            }
+        }
+    }
+}
+
+/// Remembers that its reader asked for octets which the source did not have.
+struct Witness<R> {
+    source: R,
+    missed: bool,
+}
+
+impl<R: Read> Read for Witness<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let octets = self.source.read(into)?;
+        self.missed |= octets == 0 && !into.is_empty();
+        Ok(octets)
+    }
+}
+
+/// No signature needs more to be told from the others.
+const MAGIC_LEN: u64 = 4;
+
+/// 128 MiB, what `zstd -d` accepts unless told otherwise.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// 128 MiB; `xz -9` asks for 64.
+const XZ_MEMORY_KIB: u32 = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::samples::{Records, Trickle, frames, notices};
+    use super::super::{Endian, NoticeKind};
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        out.write_all(bytes).unwrap();
+        out.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::encode_all(bytes, 1).unwrap()
+    }
+
+    fn lz4(bytes: &[u8]) -> Vec<u8> {
+        let mut blocks = lz4_flex::frame::FrameInfo::new();
+        blocks.block_size = lz4_flex::frame::BlockSize::Max64KB;
+        let mut out = lz4_flex::frame::FrameEncoder::with_frame_info(blocks, Vec::new());
+        out.write_all(bytes).unwrap();
+        out.finish().unwrap()
+    }
+
+    /// `printf 'beamscope' | xz -0`
+    #[rustfmt::skip]
+    const XZ: &[u8] = &[
+        0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x04, 0xe6, 0xd6, 0xb4, 0x46,
+        0x02, 0x00, 0x21, 0x01, 0x0c, 0x00, 0x00, 0x00, 0x8f, 0x98, 0x41, 0x9c,
+        0x01, 0x00, 0x08, 0x62, 0x65, 0x61, 0x6d, 0x73, 0x63, 0x6f, 0x70, 0x65,
+        0x00, 0x00, 0x00, 0x00, 0x55, 0x29, 0xaf, 0x4c, 0x2c, 0x67, 0xb9, 0xc0,
+        0x00, 0x01, 0x21, 0x09, 0x6c, 0x18, 0xc5, 0xd5, 0x1f, 0xb6, 0xf3, 0x7d,
+        0x01, 0x00, 0x00, 0x00, 0x00, 0x04, 0x59, 0x5a,
+    ];
+
+    fn decompress(bytes: &[u8], octets: usize) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let source = Trickle { bytes: bytes.to_vec().into(), octets };
+        Decompressed::new(Box::new(source)).read_to_end(&mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn all_are_told_by_content_whole_and_in_a_row_also_octet_by_octet() {
+        let (one, two) = (b"beamscope".as_slice(), b"beamscopebeamscope".as_slice());
+        for packed in [gzip(one), zstd(one), lz4(one), XZ.to_vec()] {
+            for octets in [1, 3, usize::MAX] {
+                assert_eq!(decompress(&packed, octets).unwrap(), one);
+                assert_eq!(decompress(&packed.repeat(2), octets).unwrap(), two);
+            }
+        }
+        assert_eq!(decompress(b"be", 1).unwrap(), b"be");
+    }
+
+    #[test]
+    fn a_cut_is_told_and_all_frames_before_it_are_given() {
+        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        let mut state = 1u32;
+        for n in 0..3000u32 {
+            // Octets that do not compress, so that a part of the output needs a part of the input.
+            let noise = std::iter::repeat_with(|| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            });
+            let noise: Vec<u8> = noise.take(100).collect();
+            file.record(n, n, 100, &noise);
+        }
+        for packed in [gzip(&file.bytes), zstd(&file.bytes), lz4(&file.bytes)] {
+            assert_eq!(frames(&packed).len(), 3000);
+            let mut before = 0;
+            for eighth in 1..8 {
+                let cut = &packed[..packed.len() * eighth / 8];
+                let given = frames(cut).len();
+                assert!(given >= before && given < 3000);
+                before = given;
+                let notices = notices(cut);
+                assert_eq!(notices.len(), 1);
+                assert_eq!(notices[0].kind, NoticeKind::Truncated);
+            }
+            assert!(before > 0);
+        }
+    }
+
+    #[test]
+    fn a_cut_at_any_octet_is_told_and_is_no_panic() {
+        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        file.record(1, 1, 3, b"abc");
+        for packed in [gzip(&file.bytes), zstd(&file.bytes), lz4(&file.bytes)] {
+            for cut in 4..packed.len() {
+                assert_eq!(notices(&packed[..cut]).len(), 1, "{cut} of {}", packed.len());
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_no_panic() {
+        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        file.record(1, 1, 3, b"abc");
+        for packed in [gzip(&file.bytes), zstd(&file.bytes), lz4(&file.bytes), XZ.to_vec()] {
+            for at in 4..packed.len() {
+                for flip in [0x01, 0x80, 0xff] {
+                    let mut packed = packed.clone();
+                    packed[at] ^= flip;
+                    // An error or other octets: a flip in an LZ4 block without a checksum shows
+                    // in the capture alone.
+                    let _ = decompress(&packed, usize::MAX);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Stage 1: why an input cannot be read, in words for whoever typed its name.
+//!
+//! In: the failure where it happened. Out: [`Error`], and a hint what to do about it. What is wrong
+//! *inside* a capture is no error but a [`Notice`](super::Notice).
+
+use std::io;
+
+/// Why an input gives no frames, or no more of them.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system does not open the file.
+    #[error("cannot open {name}: {source}")]
+    Open {
+        /// The input as the user named it.
+        name: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The name is that of a directory.
+    #[error("{name} is a directory; expected a capture file (pcap or pcapng)")]
+    Directory {
+        /// The input as the user named it.
+        name: String,
+    },
+    /// Not one octet in it, or nothing but the wrapping of a compression.
+    #[error("{name} is an empty file; expected a capture file (pcap or pcapng)")]
+    Empty {
+        /// The input as the user named it.
+        name: String,
+    },
+    /// It begins like no format that this crate reads.
+    #[error(
+        "{name} is not a capture file: expected pcap or pcapng, plain or compressed (gzip, zstd, \
+         lz4, xz), found octets {found}"
+    )]
+    NotACapture {
+        /// The input as the user named it.
+        name: String,
+        /// Its first octets in hexadecimal, after decompression.
+        found: String,
+    },
+    /// The operating system failed while the input was read.
+    #[error("cannot read {name} beyond octet {offset}: {source}")]
+    Read {
+        /// The input as the user named it.
+        name: String,
+        /// Octets (after decompression) that were read before.
+        offset: u64,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// More inputs than a frame reference can tell apart.
+    #[error("{given} inputs given; expected at most {max}", max = u16::MAX)]
+    TooManyInputs {
+        /// Number of inputs named.
+        given: usize,
+    },
+    /// libpcap does not capture from the interface.
+    #[error("cannot capture from {device}: {message}")]
+    Device {
+        /// Name of the interface.
+        device: String,
+        /// What libpcap said.
+        message: String,
+        /// What to do, where that is known.
+        hint: Option<String>,
+    },
+    /// libpcap does not understand the filter.
+    #[error("cannot use filter \"{text}\": {message}")]
+    Filter {
+        /// The filter as given.
+        text: String,
+        /// What libpcap said.
+        message: String,
+    },
+}
+
+impl Error {
+    /// What the user can do about it, as one clause to follow the error.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Directory { name } => Some(format!("name the files in it: {name}/*.pcap*")),
+            Self::Empty { .. } => Some(
+                "a capture has a header even when it holds no packet; check what wrote it".into(),
+            ),
+            Self::NotACapture { name, .. } => Some(format!(
+                "if Wireshark reads it, convert it: editcap -F pcapng {name} converted.pcapng"
+            )),
+            Self::TooManyInputs { .. } => Some("join some first: mergecap -w ONE FILE...".into()),
+            Self::Filter { .. } => Some("the syntax is that of pcap-filter(7)".into()),
+            Self::Device { hint, .. } => hint.clone(),
+            Self::Open { .. } | Self::Read { .. } => None,
+        }
+    }
+}

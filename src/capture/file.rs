@@ -1,0 +1,412 @@
+//! Stage 1: one capture, whatever its format and wherever it comes from.
+//!
+//! In: a path or any [`Read`]. Out: one [`Item`] after the other, the frames numbered as Wireshark
+//! numbers them. Tells formats apart by content, decompresses, and reads forward only; the order of
+//! frames is that of the input.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::buffer::Buffer;
+use super::compressed::Decompressed;
+use super::pcap::Pcap;
+use super::pcapng::Pcapng;
+use super::{Error, Frame, FrameRef, Interface, Item, LinkType, Notice, NoticeKind, Record, Step};
+use crate::time::Timestamp;
+
+/// A capture being read: pcap or pcapng, plain or compressed.
+///
+/// Reads when asked for a frame, once, and only when no whole frame is in hand. Allocates nothing for
+/// a frame.
+///
+/// # Limits
+///
+/// 64 MiB of buffer, of which 256 KiB are used unless a record is larger; a decompressor's window of up
+/// to 128 MiB. A pcap record beyond 16 MiB or a pcapng block beyond 32 MiB counts as damage.
+pub struct CaptureFile {
+    name: String,
+    buffer: Buffer,
+    format: Format,
+    /// Number of the last frame, 0 before the first.
+    id: FrameRef,
+    record: Record,
+    /// Nothing comes any more: the end was told, or an error was.
+    ended: bool,
+    /// Damaged places that were told one by one.
+    told: u32,
+    /// Damaged places beyond those, and their octets.
+    untold: (u64, u64),
+}
+
+enum Format {
+    /// Nothing was read so far.
+    Unread,
+    Pcap(Pcap),
+    Pcapng(Pcapng),
+}
+
+/// What [`CaptureFile::advance`] came to.
+pub(super) enum Advance {
+    /// A frame of this time, now to be had from [`CaptureFile::frame`].
+    Frame(Timestamp),
+    Notice(Notice),
+    End,
+}
+
+impl CaptureFile {
+    /// Opens the capture at `path`, as input number `input`.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be opened, and directories. What is no capture shows when it is read.
+    pub fn open(path: &Path, input: u16) -> Result<Self, Error> {
+        let name = path.display().to_string();
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.is_dir(), file)));
+        match opened {
+            Ok((true, _)) => Err(Error::Directory { name }),
+            Ok((false, file)) => Ok(Self::from_reader(name, input, Box::new(file))),
+            Err(source) => Err(Error::Open { name, source }),
+        }
+    }
+
+    /// Reads the capture that `source` gives, under a `name` for errors. Reads nothing yet.
+    pub fn from_reader(name: String, input: u16, source: Box<dyn Read>) -> Self {
+        Self {
+            name,
+            buffer: Buffer::new(Box::new(Decompressed::new(source))),
+            format: Format::Unread,
+            id: FrameRef { input, number: 0 },
+            record: Record {
+                at: Timestamp::default(),
+                link: LinkType::NULL,
+                interface: None,
+                wire_len: 0,
+                place: 0..0,
+            },
+            ended: false,
+            told: 0,
+            untold: (0, 0),
+        }
+    }
+
+    /// The next frame or notice; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// The input is no capture, or the operating system fails. Nothing comes after an error.
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, Error> {
+        Ok(match self.advance()? {
+            Advance::Frame(_) => Some(Item::Frame(self.frame())),
+            Advance::Notice(notice) => Some(Item::Notice(notice)),
+            Advance::End => None,
+        })
+    }
+
+    /// The interfaces that the capture declared so far, as [`Frame::interface`] counts them.
+    pub fn interfaces(&self) -> &[Interface] {
+        match &self.format {
+            Format::Pcapng(pcapng) => &pcapng.interfaces,
+            _ => &[],
+        }
+    }
+
+    /// Reads on to the next frame, which then stays until the next call.
+    pub(super) fn advance(&mut self) -> Result<Advance, Error> {
+        while !self.ended {
+            let number = &mut self.id.number;
+            let step = match &mut self.format {
+                Format::Pcap(pcap) => pcap.advance(&mut self.buffer, number),
+                Format::Pcapng(pcapng) => pcapng.advance(&mut self.buffer, number),
+                Format::Unread => {
+                    self.ended = true;
+                    match self.begin()? {
+                        Some(step) => step,
+                        None => {
+                            self.ended = false;
+                            continue;
+                        }
+                    }
+                }
+            };
+            match step {
+                Step::Frame(record) => {
+                    self.record = record;
+                    return Ok(Advance::Frame(self.record.at));
+                }
+                Step::Corrupt { skipped: Some(octets), .. } if self.told == MAX_TOLD => {
+                    let (places, sum) = self.untold;
+                    self.untold = (places + 1, sum.saturating_add(octets));
+                }
+                step => return self.trouble(step),
+            }
+        }
+        Ok(Advance::End)
+    }
+
+    /// The frame that [`Self::advance`] found last.
+    pub(super) fn frame(&self) -> Frame<'_> {
+        let Record { at, link, interface, wire_len, ref place } = self.record;
+        let bytes = self.buffer.at(place.clone());
+        Frame { id: self.id, at, link, interface, wire_len, bytes }
+    }
+
+    /// Recognises the format and passes its header, or gives the step that stands in its place.
+    fn begin(&mut self) -> Result<Option<Step>, Error> {
+        let header_cut = Step::Truncated { offset: 0, what: "the file header" };
+        self.buffer.fill(4);
+        let Some(magic) = self.buffer.bytes().first_chunk() else {
+            return match self.buffer.len() {
+                _ if self.buffer.has_failed() => Ok(Some(header_cut)),
+                0 => Err(Error::Empty { name: self.name.clone() }),
+                _ => Err(self.not_a_capture()),
+            };
+        };
+        if let Some(mut pcap) = Pcap::recognise(*magic) {
+            if !pcap.read_header(&mut self.buffer) {
+                return Ok(Some(header_cut));
+            }
+            self.format = Format::Pcap(pcap);
+            return Ok(None);
+        }
+        if *magic == SECTION_MAGIC {
+            if !self.buffer.fill(SECTION_HEAD_LEN) {
+                return Ok(Some(header_cut));
+            }
+            if Pcapng::recognise(self.buffer.bytes()) {
+                self.format = Format::Pcapng(Pcapng::new());
+                return Ok(None);
+            }
+        }
+        Err(self.not_a_capture())
+    }
+
+    /// Turns what is no frame into a notice, an error or the end.
+    fn trouble(&mut self, step: Step) -> Result<Advance, Error> {
+        let (kind, offset, skipped, detail) = match step {
+            Step::Corrupt { offset, skipped, detail } => {
+                self.ended = skipped.is_none();
+                self.told += 1;
+                (NoticeKind::Corrupt, offset, skipped, detail)
+            }
+            Step::Truncated { offset, what } => {
+                self.buffer.consume(self.buffer.len());
+                let end = self.buffer.offset();
+                let (kind, why) = match self.buffer.take_failure() {
+                    Some(failure) => self.stopped(failure)?,
+                    None => (NoticeKind::Truncated, "the input ends".into()),
+                };
+                let detail = format!("expected the rest of {what}; {why}");
+                (kind, offset, Some(end.saturating_sub(offset)), detail)
+            }
+            Step::Frame(_) | Step::End => {
+                let offset = self.buffer.offset();
+                if let Some(failure) = self.buffer.take_failure() {
+                    let (kind, why) = self.stopped(failure)?;
+                    (kind, offset, Some(0), format!("expected a record or the end; {why}"))
+                } else if let (places @ 1.., octets) = std::mem::take(&mut self.untold) {
+                    let detail = format!("{places} more damaged places were passed over");
+                    (NoticeKind::Corrupt, offset, Some(octets), detail)
+                } else {
+                    self.ended = true;
+                    return Ok(Advance::End);
+                }
+            }
+        };
+        Ok(Advance::Notice(Notice { after: self.id, kind, offset, skipped, detail }))
+    }
+
+    /// What a failed read means: damaged compression is part of the capture and told in a notice, a
+    /// failing device is an error.
+    fn stopped(&mut self, failure: io::Error) -> Result<(NoticeKind, String), Error> {
+        if failure.raw_os_error().is_some() {
+            let offset = self.buffer.offset().saturating_add(self.buffer.len() as u64);
+            self.ended = true;
+            return Err(Error::Read { name: self.name.clone(), offset, source: failure });
+        }
+        Ok(match failure.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                (NoticeKind::Truncated, "the compressed input ends".into())
+            }
+            _ => (NoticeKind::Corrupt, format!("the compressed input is damaged: {failure}")),
+        })
+    }
+
+    fn not_a_capture(&mut self) -> Error {
+        self.buffer.fill(SHOWN);
+        let mut found = String::new();
+        for octet in self.buffer.bytes().iter().take(SHOWN) {
+            let space = if found.is_empty() { "" } else { " " };
+            // Writing to a string does not fail.
+            let _ = write!(found, "{space}{octet:02x}");
+        }
+        Error::NotACapture { name: self.name.clone(), found }
+    }
+}
+
+/// Type of a pcapng section header, alike in both byte orders, and the octets up to its own.
+const SECTION_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+const SECTION_HEAD_LEN: usize = 12;
+
+/// Damage that comes more often is told in one notice at the end: a file of nothing but damage would
+/// give more text than it has octets.
+const MAX_TOLD: u32 = 1000;
+
+/// Octets of an unknown input that its error shows.
+const SHOWN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::super::Endian;
+    use super::super::samples::{Blocks, Records, items, read};
+    use super::*;
+
+    fn small_captures() -> Vec<Vec<u8>> {
+        let mut captures = Vec::new();
+        for endian in [Endian::Big, Endian::Little] {
+            for magic in [0xa1b2_c3d4, 0xa1b2_3c4d, 0xa1b2_cd34] {
+                let mut pcap = Records::file(endian, magic, 1);
+                pcap.record(1, 0, 3, b"one").record(2, 0, 0, b"").record(3, 0, 5, b"three");
+                captures.push(pcap.bytes);
+            }
+            let mut pcapng = Blocks::section(endian);
+            pcapng.interface(1, 0, &[(2, b"eth0")]).packet(0, 1, b"one").words(3, &[2], b"ab");
+            pcapng.words(4, &[0], b"").packet(0, 3, b"three");
+            captures.push(pcapng.bytes);
+        }
+        captures
+    }
+
+    #[test]
+    fn a_cut_at_any_octet_gives_the_frames_before_it_and_one_notice() {
+        for capture in small_captures() {
+            let (whole, notices, error) = items(&capture);
+            assert_eq!((whole.len(), notices.len(), error.is_none()), (3, 0, true));
+            let mut given = 0;
+            for cut in 0..capture.len() {
+                let (frames, notices, error) = items(&capture[..cut]);
+                match error {
+                    Some(Error::Empty { .. }) => assert_eq!(cut, 0),
+                    Some(Error::NotACapture { .. }) => assert!((1..4).contains(&cut)),
+                    Some(e) => panic!("{e}"),
+                    None => assert!(cut >= 4),
+                }
+                assert_eq!(frames, whole[..frames.len()]);
+                // One frame more each time a record is whole: then there is nothing to notice.
+                let whole_records = frames.len() > given;
+                given = frames.len();
+                assert!(notices.len() <= 1 && (notices.is_empty() || !whole_records));
+                for notice in notices {
+                    assert_eq!(notice.kind, NoticeKind::Truncated);
+                    assert_eq!(notice.after.number, given as u64);
+                    assert_eq!(notice.offset + notice.skipped.unwrap(), cut as u64);
+                }
+            }
+            assert_eq!(given, 2);
+        }
+    }
+
+    #[test]
+    fn a_header_without_packets_is_no_error() {
+        for capture in [
+            Records::file(Endian::Little, 0xa1b2_c3d4, 1).bytes,
+            Blocks::section(Endian::Big).bytes,
+        ] {
+            let (frames, notices, error) = items(&capture);
+            assert!(frames.is_empty() && notices.is_empty() && error.is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_no_capture_is_told_by_its_first_octets() {
+        let error = items(b"{\"event\":1}\n").2.unwrap();
+        assert!(error.to_string().contains("found octets 7b 22 65 76 65 6e 74 22"), "{error}");
+        // The type of a section header without its byte-order magic.
+        assert!(items(b"\n\r\r\n and then text").2.is_some());
+        let error = items(b"").2.unwrap();
+        assert_eq!(
+            error.to_string(),
+            "sample is an empty file; expected a capture file (pcap or pcapng)"
+        );
+    }
+
+    #[test]
+    fn damage_without_end_is_told_in_a_bounded_number_of_notices() {
+        let mut pcapng = Blocks::section(Endian::Little);
+        pcapng.interface(1, 0, &[]);
+        for _ in 0..MAX_TOLD + 5 {
+            pcapng.bytes.extend([0xff; 4]);
+            pcapng.packet(0, 1, b"x");
+        }
+        let (frames, notices, _) = items(&pcapng.bytes);
+        assert_eq!((frames.len(), notices.len()), (MAX_TOLD as usize + 5, MAX_TOLD as usize + 1));
+        let last = notices.last().unwrap();
+        assert_eq!(last.detail, "5 more damaged places were passed over");
+        assert_eq!(last.skipped, Some(20));
+    }
+
+    #[test]
+    fn nothing_comes_after_an_error() {
+        let mut capture = read(b"text".to_vec(), 1);
+        assert!(capture.next_item().is_err());
+        assert!(matches!(capture.next_item(), Ok(None)));
+    }
+
+    #[test]
+    fn a_directory_and_a_missing_file_are_told_before_reading() {
+        let open = |path: &str| CaptureFile::open(Path::new(path), 0).err().unwrap();
+        assert!(matches!(open("/"), Error::Directory { .. }));
+        assert!(matches!(open("/no/such/file"), Error::Open { .. }));
+    }
+
+    #[test]
+    fn a_failing_device_is_an_error_after_the_frames_before_it() {
+        struct Failing(Vec<u8>);
+        impl Read for Failing {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                match self.0.len() {
+                    0 => Err(io::Error::from_raw_os_error(5)),
+                    octets => {
+                        into[..octets].copy_from_slice(&self.0);
+                        self.0.clear();
+                        Ok(octets)
+                    }
+                }
+            }
+        }
+        let mut pcap = Records::file(Endian::Big, 0xa1b2_c3d4, 1);
+        pcap.record(1, 0, 3, b"one");
+        let source = Failing(pcap.bytes[4..].to_vec());
+        let source = io::Cursor::new(pcap.bytes[..4].to_vec()).chain(source);
+        let mut capture = CaptureFile::from_reader("disk".into(), 0, Box::new(source));
+        assert!(matches!(capture.next_item(), Ok(Some(Item::Frame(_)))));
+        assert!(matches!(capture.next_item(), Err(Error::Read { offset: 43, .. })));
+        assert!(matches!(capture.next_item(), Ok(None)));
+    }
+
+    #[test]
+    fn a_frame_in_the_pipe_does_not_wait_for_the_next() {
+        /// Gives a header and one record, and fails the test when asked for more.
+        struct Pipe(Vec<Vec<u8>>);
+        impl Read for Pipe {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                let chunk = self.0.remove(0);
+                assert!(!chunk.is_empty(), "asked for more than was needed");
+                let octets = chunk.len().min(into.len());
+                into[..octets].copy_from_slice(&chunk[..octets]);
+                if octets < chunk.len() {
+                    self.0.insert(0, chunk[octets..].to_vec());
+                }
+                Ok(octets)
+            }
+        }
+        for capture in small_captures() {
+            let pipe = Pipe(vec![capture, Vec::new()]);
+            let mut capture = CaptureFile::from_reader("pipe".into(), 0, Box::new(pipe));
+            for _ in 0..3 {
+                assert!(matches!(capture.next_item(), Ok(Some(Item::Frame(_)))));
+            }
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Stage 1: frames from an interface, by libpcap.
+//!
+//! In: the name of an interface. Out: frames when there are some, a descriptor to wait on, and what was
+//! lost. Never blocks and never waits: a quiet interface must not stop the caller's own clock, and
+//! libpcap's time-out does not fire on one. The only door to the crate `pcap`.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use pcap::{Active, BpfProgram, Capture, Device, Linktype, Precision, Stat};
+
+use super::{Error, Frame, FrameRef, LinkType};
+use crate::time::Timestamp;
+
+/// How to capture.
+#[derive(Clone, Debug)]
+pub struct LiveOptions {
+    /// Octets kept of a frame.
+    pub snaplen: u32,
+    /// Octets of the kernel's ring.
+    pub buffer: u32,
+    /// How long the kernel may hold frames back to hand over many at once.
+    pub timeout: Duration,
+    /// Ask the interface for frames that are not for this host.
+    pub promisc: bool,
+    /// Hand each frame over at once. Costs several times the time and most of the ring.
+    pub immediate: bool,
+    /// A filter for the kernel, in the syntax of pcap-filter(7).
+    pub filter: Option<String>,
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        Self {
+            // Offload hands up frames of 64 KiB and more.
+            snaplen: 262_144,
+            // The usual 2 MiB last 9 ms at full load.
+            buffer: 16 * 1024 * 1024,
+            timeout: Duration::from_millis(100),
+            promisc: true,
+            immediate: false,
+            filter: None,
+        }
+    }
+}
+
+/// Packets since the capture began, as libpcap counts them; on Linux's `lo` it counts each twice.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LiveStats {
+    /// Packets that passed the filter.
+    pub received: u64,
+    /// Packets that the kernel dropped because its ring was full.
+    pub dropped: u64,
+    /// Packets that the interface or its driver dropped.
+    pub if_dropped: u64,
+}
+
+/// An interface being captured from.
+pub struct Live {
+    device: String,
+    capture: Capture<Active>,
+    link: LinkType,
+    id: FrameRef,
+    stats: LiveStats,
+    /// The counters as libpcap told them last; 32 bits, which wrap.
+    last: Stat,
+}
+
+impl Live {
+    /// Begins to capture from `device`, as input number `input`.
+    ///
+    /// # Errors
+    ///
+    /// The interface is unknown, capturing is not permitted, or the filter does not compile.
+    pub fn open(device: &str, input: u16, options: &LiveOptions) -> Result<Self, Error> {
+        let failed = |e| device_error(device, &e);
+        let timeout = i32::try_from(options.timeout.as_millis()).unwrap_or(i32::MAX);
+        let mut capture = Capture::from_device(device)
+            .map_err(failed)?
+            .snaplen(i32::try_from(options.snaplen).unwrap_or(i32::MAX))
+            .buffer_size(i32::try_from(options.buffer).unwrap_or(i32::MAX))
+            .timeout(timeout)
+            .promisc(options.promisc)
+            .immediate_mode(options.immediate)
+            .precision(PRECISION)
+            .open()
+            .map_err(failed)?;
+        // On `any`, only the second version of the cooked header tells the interface.
+        let sll2 = Linktype(LinkType::LINUX_SLL2.0.into());
+        if capture.list_datalinks().is_ok_and(|offered| offered.contains(&sll2)) {
+            capture.set_datalink(sll2).map_err(failed)?;
+        }
+        let link = link_of(capture.get_datalink());
+        if let Some(text) = &options.filter {
+            capture.filter(text, true).map_err(|e| filter_error(text, &e))?;
+        }
+        Ok(Self {
+            device: device.to_owned(),
+            capture: capture.setnonblock().map_err(failed)?,
+            link,
+            id: FrameRef { input, number: 0 },
+            stats: LiveStats::default(),
+            last: Stat { received: 0, dropped: 0, if_dropped: 0 },
+        })
+    }
+
+    /// How frames begin.
+    pub fn link(&self) -> LinkType {
+        self.link
+    }
+
+    /// The next frame; `None` when there is none now, until the descriptor is readable.
+    ///
+    /// # Errors
+    ///
+    /// The interface went down or away.
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Error> {
+        let packet = match self.capture.next_packet() {
+            Ok(packet) => packet,
+            Err(pcap::Error::TimeoutExpired | pcap::Error::NoMorePackets) => return Ok(None),
+            Err(e) => return Err(device_error(&self.device, &e)),
+        };
+        self.id.number += 1;
+        let seconds = u64::try_from(packet.header.ts.tv_sec).unwrap_or(0);
+        let fraction = u64::try_from(packet.header.ts.tv_usec).unwrap_or(0);
+        Ok(Some(Frame {
+            id: self.id,
+            at: Timestamp::new(seconds, fraction.saturating_mul(NANOS_PER_FRACTION)),
+            link: self.link,
+            interface: None,
+            wire_len: packet.header.len,
+            bytes: packet.data,
+        }))
+    }
+
+    /// What was received and lost since the capture began.
+    ///
+    /// # Errors
+    ///
+    /// libpcap does not tell.
+    pub fn stats(&mut self) -> Result<LiveStats, Error> {
+        let now = self.capture.stats().map_err(|e| device_error(&self.device, &e))?;
+        self.stats.widen(self.last, now);
+        self.last = now;
+        Ok(self.stats)
+    }
+}
+
+impl AsFd for Live {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.capture.as_fd()
+    }
+}
+
+impl AsRawFd for Live {
+    fn as_raw_fd(&self) -> RawFd {
+        self.capture.as_raw_fd()
+    }
+}
+
+impl LiveStats {
+    /// Adds what came between two readings of counters that wrap at 32 bits.
+    fn widen(&mut self, last: Stat, now: Stat) {
+        self.received += u64::from(now.received.wrapping_sub(last.received));
+        self.dropped += u64::from(now.dropped.wrapping_sub(last.dropped));
+        self.if_dropped += u64::from(now.if_dropped.wrapping_sub(last.if_dropped));
+    }
+}
+
+/// An interface that libpcap can capture from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Available {
+    /// The name to give to [`Live::open`].
+    pub name: String,
+    /// What the operating system says about it.
+    pub description: Option<String>,
+    /// Its addresses, as text.
+    pub addresses: Vec<String>,
+    /// Whether it is up.
+    pub up: bool,
+}
+
+/// The interfaces that libpcap can capture from, in its order: the likely ones first.
+///
+/// # Errors
+///
+/// libpcap does not tell.
+pub fn available() -> Result<Vec<Available>, Error> {
+    let devices = Device::list().map_err(|e| device_error("any interface", &e))?;
+    Ok(devices
+        .into_iter()
+        .map(|device| Available {
+            up: device.flags.is_up(),
+            addresses: device.addresses.iter().map(|address| address.addr.to_string()).collect(),
+            description: device.desc,
+            name: device.name,
+        })
+        .collect())
+}
+
+/// A filter over frames that are in memory already, compiled for one link type.
+pub struct Filter(BpfProgram);
+
+impl Filter {
+    /// Compiles `text`, in the syntax of pcap-filter(7).
+    ///
+    /// # Errors
+    ///
+    /// libpcap does not understand it, or not for this link type (`vlan` on cooked frames, say).
+    pub fn compile(text: &str, link: LinkType) -> Result<Self, Error> {
+        // libpcap compiles for its own number of raw IP, not for that of files.
+        let link = if link == LinkType::RAW { LinkType::DLT_RAW } else { link };
+        Capture::dead(Linktype(link.0.into()))
+            .and_then(|dead| dead.compile(text, true))
+            .map(Self)
+            .map_err(|e| filter_error(text, &e))
+    }
+
+    /// Whether a frame passes.
+    pub fn matches(&self, frame: &[u8]) -> bool {
+        self.0.filter(frame)
+    }
+}
+
+/// libpcap's own number of a link type differs from that of files for raw IP alone.
+fn link_of(link: Linktype) -> LinkType {
+    match u16::try_from(link.0).map(LinkType) {
+        Ok(LinkType::DLT_RAW | LinkType::DLT_RAW_OPENBSD) => LinkType::RAW,
+        Ok(link) => link,
+        Err(_) => LinkType(u16::MAX),
+    }
+}
+
+fn device_error(device: &str, error: &pcap::Error) -> Error {
+    let message = message(error);
+    let has = |part: &str| message.contains(part);
+    let hint = if has("ermission") || has("not permitted") {
+        Some("allow it once: sudo setcap cap_net_raw=ep $(command -v beamscope)".to_owned())
+    } else if has("No such device") {
+        let names: Vec<_> =
+            Device::list().unwrap_or_default().into_iter().map(|known| known.name).collect();
+        (!names.is_empty()).then(|| format!("known interfaces: {}", names.join(", ")))
+    } else if has("not up") {
+        Some(format!("bring it up: sudo ip link set {device} up"))
+    } else {
+        None
+    };
+    Error::Device { device: device.to_owned(), message, hint }
+}
+
+fn filter_error(text: &str, error: &pcap::Error) -> Error {
+    Error::Filter { text: text.to_owned(), message: message(error) }
+}
+
+/// What libpcap said, without the crate's words around it.
+fn message(error: &pcap::Error) -> String {
+    match error {
+        pcap::Error::PcapError(message) => message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Linux gives nanoseconds whenever asked; elsewhere asking does not tell whether they were granted.
+#[cfg(target_os = "linux")]
+const PRECISION: Precision = Precision::Nano;
+#[cfg(target_os = "linux")]
+const NANOS_PER_FRACTION: u64 = 1;
+#[cfg(not(target_os = "linux"))]
+const PRECISION: Precision = Precision::Micro;
+#[cfg(not(target_os = "linux"))]
+const NANOS_PER_FRACTION: u64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_go_on_past_32_bits() {
+        let mut stats = LiveStats::default();
+        let stat = |received| Stat { received, dropped: received, if_dropped: 0 };
+        stats.widen(stat(0), stat(u32::MAX));
+        stats.widen(stat(u32::MAX), stat(9));
+        assert_eq!(stats.received, (1 << 32) + 9);
+        assert_eq!(stats.dropped, stats.received);
+    }
+
+    #[test]
+    fn three_numbers_of_raw_ip_are_one_link_type() {
+        for number in [12, 14, 101] {
+            assert_eq!(link_of(Linktype(number)), LinkType::RAW);
+        }
+        assert_eq!(link_of(Linktype(276)), LinkType::LINUX_SLL2);
+    }
+
+    #[test]
+    fn a_filter_compiles_for_every_link_type_that_is_decoded() {
+        use LinkType as L;
+        let links = [L::NULL, L::ETHERNET, L::RAW, L::LOOP, L::LINUX_SLL, L::IPV4, L::LINUX_SLL2];
+        for link in links {
+            Filter::compile("tcp port 4369", link).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_filter_passes_what_it_names() {
+        #[rustfmt::skip]
+        let datagram = [
+            0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, // IPv4, TCP
+            10, 0, 0, 1, 10, 0, 0, 2,
+            0x9c, 0x40, 0x11, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, // ports 40000, 4369
+            0x50, 0x02, 0, 0, 0, 0, 0, 0,
+        ];
+        assert!(Filter::compile("tcp port 4369", LinkType::RAW).unwrap().matches(&datagram));
+        assert!(!Filter::compile("tcp port 4370", LinkType::RAW).unwrap().matches(&datagram));
+    }
+
+    #[test]
+    fn a_bad_filter_is_answered_in_libpcaps_words() {
+        let error = Filter::compile("tcp prot 4369", LinkType::ETHERNET).err().unwrap();
+        assert!(error.to_string().contains("syntax error"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_interface_is_an_error_that_helps() {
+        let Err(error) = Live::open("no-such-if0", 0, &LiveOptions::default()) else {
+            panic!("opened")
+        };
+        assert!(error.hint().is_some(), "{error}");
+    }
+}

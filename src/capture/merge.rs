@@ -1,0 +1,300 @@
+//! Stage 1: several captures as one timeline.
+//!
+//! In: the inputs as the command line names them. Out: their items merged by capture time, or one input
+//! behind the other. Within an input nothing changes its place.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::file::Advance;
+use super::{CaptureFile, Error, Interface, Item};
+use crate::time::Timestamp;
+
+/// Where an input comes from.
+pub enum Input {
+    /// A file, a named pipe, a device.
+    Path(PathBuf),
+    /// Octets from elsewhere, such as standard input.
+    Stream {
+        /// What errors call it.
+        name: String,
+        /// The octets.
+        source: Box<dyn Read>,
+    },
+}
+
+/// How several inputs make one sequence.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Order {
+    /// By capture time; at the same time, in the order given.
+    #[default]
+    Time,
+    /// One after the other, in the order given.
+    Given,
+}
+
+/// Several captures read as one.
+///
+/// An input that cannot be read does not keep the others from being read: its error waits in
+/// [`Inputs::take_errors`].
+///
+/// Regular files are opened when their first frame is due, so that rotated captures are open one or
+/// two at a time however many there are.
+pub struct Inputs {
+    sources: Vec<Source>,
+    /// Time of the next frame of each input that has one, and the input.
+    due: BinaryHeap<Reverse<(Timestamp, u16)>>,
+    /// Inputs to come that do not stand in `due`: all at first, then those behind the current one when
+    /// the order is the given one.
+    waiting: std::ops::Range<u16>,
+    order: Order,
+    /// The input whose item was given last and which has not been read on since.
+    current: Option<u16>,
+    errors: Vec<(u16, Error)>,
+}
+
+enum Source {
+    Waiting(Input),
+    Open(Box<CaptureFile>),
+    /// Read to its end, or to its error. The interfaces stay for those who kept an index.
+    Done(Vec<Interface>),
+}
+
+impl Inputs {
+    /// Takes the inputs; opens none.
+    ///
+    /// # Errors
+    ///
+    /// There are more than 65 535.
+    pub fn new(inputs: Vec<Input>, order: Order) -> Result<Self, Error> {
+        let count = u16::try_from(inputs.len())
+            .map_err(|_| Error::TooManyInputs { given: inputs.len() })?;
+        Ok(Self {
+            sources: inputs.into_iter().map(Source::Waiting).collect(),
+            due: BinaryHeap::new(),
+            waiting: 0..count,
+            order,
+            current: None,
+            errors: Vec::new(),
+        })
+    }
+
+    /// The next frame or notice of any input; `None` when all have ended.
+    pub fn next_item(&mut self) -> Option<Item<'_>> {
+        loop {
+            // Reading on is put off until now: a pipe is not asked for more than was wanted.
+            if let Some(input) = self.current.take() {
+                match self.advance(input) {
+                    Some(Advance::Notice(notice)) => {
+                        self.current = Some(input);
+                        return Some(Item::Notice(notice));
+                    }
+                    Some(Advance::Frame(at)) => self.due.push(Reverse((at, input))),
+                    Some(Advance::End) | None => {}
+                }
+            } else if let Some(input) = self.next_waiting() {
+                self.current = Some(input);
+            } else {
+                let Reverse((_, input)) = self.due.pop()?;
+                self.current = Some(input);
+                if let Some(Source::Open(_)) = self.sources.get(usize::from(input)) {
+                    break;
+                }
+            }
+        }
+        match self.sources.get(usize::from(self.current?))? {
+            Source::Open(capture) => Some(Item::Frame(capture.frame())),
+            Source::Waiting(_) | Source::Done(_) => None,
+        }
+    }
+
+    /// Errors of inputs that could not be read, or not to their end, since the last call; in the
+    /// order of the inputs.
+    pub fn take_errors(&mut self) -> Vec<(u16, Error)> {
+        self.errors.sort_by_key(|(input, _)| *input);
+        std::mem::take(&mut self.errors)
+    }
+
+    /// The interface that a frame of `input` names.
+    pub fn interface(&self, input: u16, interface: u32) -> Option<&Interface> {
+        self.interfaces(input).get(interface as usize)
+    }
+
+    /// All interfaces that `input` declared so far.
+    pub fn interfaces(&self, input: u16) -> &[Interface] {
+        match self.sources.get(usize::from(input)) {
+            Some(Source::Open(capture)) => capture.interfaces(),
+            Some(Source::Done(interfaces)) => interfaces,
+            Some(Source::Waiting(_)) | None => &[],
+        }
+    }
+
+    /// An input that must be opened before anything else can be given. Puts off those whose first
+    /// time can be had without keeping them open.
+    fn next_waiting(&mut self) -> Option<u16> {
+        if self.order == Order::Given && !self.due.is_empty() {
+            return None;
+        }
+        let several = self.sources.len() > 1 && self.order == Order::Time;
+        for input in self.waiting.by_ref() {
+            match self.sources.get(usize::from(input)) {
+                Some(Source::Waiting(Input::Path(path))) if several && path.is_file() => {
+                    let first = first_time(path);
+                    self.due.push(Reverse((first, input)));
+                }
+                _ => return Some(input),
+            }
+        }
+        None
+    }
+
+    /// Reads an input on, opening it first where it is not open yet. `None` when it failed.
+    fn advance(&mut self, input: u16) -> Option<Advance> {
+        let source = self.sources.get_mut(usize::from(input))?;
+        let advanced = match source.open(input) {
+            Ok(Some(capture)) => capture.advance(),
+            Ok(None) => Ok(Advance::End),
+            Err(e) => Err(e),
+        };
+        if !matches!(advanced, Ok(Advance::Frame(_) | Advance::Notice(_))) {
+            source.close();
+        }
+        advanced.map_err(|e| self.errors.push((input, e))).ok()
+    }
+}
+
+impl Source {
+    fn open(&mut self, input: u16) -> Result<Option<&mut CaptureFile>, Error> {
+        if let Self::Waiting(waiting) = self {
+            let waiting = std::mem::replace(waiting, Input::Path(PathBuf::new()));
+            *self = Self::Open(Box::new(match waiting {
+                Input::Path(path) => CaptureFile::open(&path, input)?,
+                Input::Stream { name, source } => CaptureFile::from_reader(name, input, source),
+            }));
+        }
+        Ok(match self {
+            Self::Open(capture) => Some(capture),
+            Self::Waiting(_) | Self::Done(_) => None,
+        })
+    }
+
+    fn close(&mut self) {
+        *self = Self::Done(match self {
+            Self::Open(capture) => capture.interfaces().to_vec(),
+            Self::Waiting(_) | Self::Done(_) => Vec::new(),
+        });
+    }
+}
+
+/// Time of the first frame of the file, or the beginning of time where its first item is something
+/// else, which then comes first.
+fn first_time(path: &Path) -> Timestamp {
+    match CaptureFile::open(path, 0).and_then(|mut capture| capture.advance()) {
+        Ok(Advance::Frame(at)) => at,
+        _ => Timestamp::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Endian;
+    use super::super::samples::Records;
+    use super::*;
+
+    fn stream(seconds: &[u32]) -> Input {
+        let mut pcap = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        for seconds in seconds {
+            pcap.record(*seconds, 0, 1, b"x");
+        }
+        let source = Box::new(std::io::Cursor::new(pcap.bytes));
+        Input::Stream { name: "sample".into(), source }
+    }
+
+    /// (input, number) of each frame.
+    fn order(inputs: &mut Inputs) -> Vec<(u16, u64)> {
+        let mut order = Vec::new();
+        while let Some(item) = inputs.next_item() {
+            if let Item::Frame(frame) = item {
+                order.push((frame.id.input, frame.id.number));
+            }
+        }
+        order
+    }
+
+    #[test]
+    fn inputs_are_merged_by_time_and_ties_by_their_order() {
+        let inputs = vec![stream(&[2, 5, 9]), stream(&[1, 5, 6])];
+        let mut inputs = Inputs::new(inputs, Order::Time).unwrap();
+        assert_eq!(order(&mut inputs), [(1, 1), (0, 1), (0, 2), (1, 2), (1, 3), (0, 3)]);
+        assert!(inputs.take_errors().is_empty());
+    }
+
+    #[test]
+    fn an_input_is_never_reordered() {
+        let inputs = vec![stream(&[5, 1, 7]), stream(&[6])];
+        let mut inputs = Inputs::new(inputs, Order::Time).unwrap();
+        assert_eq!(order(&mut inputs), [(0, 1), (0, 2), (1, 1), (0, 3)]);
+    }
+
+    #[test]
+    fn the_given_order_puts_one_input_behind_the_other() {
+        let inputs = vec![stream(&[5, 6]), stream(&[1]), stream(&[])];
+        let mut inputs = Inputs::new(inputs, Order::Given).unwrap();
+        assert_eq!(order(&mut inputs), [(0, 1), (0, 2), (1, 1)]);
+    }
+
+    #[test]
+    fn an_unreadable_input_keeps_no_other_from_being_read() {
+        for given in [Order::Time, Order::Given] {
+            let text = Box::new(&b"no capture"[..]);
+            let inputs = vec![
+                stream(&[1]),
+                Input::Path("/no/such/file".into()),
+                Input::Stream { name: "text".into(), source: text },
+                stream(&[2]),
+                Input::Path("/".into()),
+            ];
+            let mut inputs = Inputs::new(inputs, given).unwrap();
+            assert_eq!(order(&mut inputs), [(0, 1), (3, 1)]);
+            let errors = inputs.take_errors();
+            assert_eq!(errors.iter().map(|(input, _)| *input).collect::<Vec<_>>(), [1, 2, 4]);
+        }
+    }
+
+    #[test]
+    fn a_file_is_opened_when_its_first_frame_is_due_and_closed_at_its_end() {
+        let folder = std::env::temp_dir().join(format!("beamscope-merge-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let paths: Vec<_> = [30, 10, 20]
+            .into_iter()
+            .map(|seconds| {
+                let mut pcap = Records::file(Endian::Big, 0xa1b2_c3d4, 1);
+                pcap.record(seconds, 0, 1, b"x").record(seconds + 1, 0, 1, b"y");
+                let path = folder.join(format!("{seconds}.pcap"));
+                std::fs::write(&path, pcap.bytes).unwrap();
+                path
+            })
+            .collect();
+        let inputs = paths.into_iter().map(Input::Path).collect();
+        let mut inputs = Inputs::new(inputs, Order::Time).unwrap();
+        let mut order = Vec::new();
+        while let Some(Item::Frame(frame)) = inputs.next_item() {
+            order.push((frame.id.input, frame.id.number));
+            let open = inputs.sources.iter().filter(|source| matches!(source, Source::Open(_)));
+            assert_eq!(open.count(), 1);
+        }
+        assert_eq!(order, [(1, 1), (1, 2), (2, 1), (2, 2), (0, 1), (0, 2)]);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn more_inputs_than_can_be_numbered_are_refused() {
+        let inputs = (0..=u16::MAX).map(|_| Input::Path("x".into())).collect();
+        assert!(matches!(
+            Inputs::new(inputs, Order::Time),
+            Err(Error::TooManyInputs { given: 65_536 })
+        ));
+    }
+}

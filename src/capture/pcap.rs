@@ -1,0 +1,154 @@
+//! Stage 1: records of the classic pcap format.
+//!
+//! In: the buffer, at a file header or a record. Out: one [`Record`] after the other, or where the file
+//! stops making sense. A record has no mark by which to find it again, so damage is the end here.
+//!
+//! ```text
+//! file    4       2       2       4          4         4         4
+//!      | magic | major | minor | zone | accuracy | snaplen | FCS flags, link type |
+//!
+//! record     4          4           4           4       8, only "modified"   captured
+//!      | seconds | fraction | captured | original |      ...       |   octets of the frame |
+//! ```
+//!
+//! Spec: *PCAP Capture File Format*, draft-ietf-opsawg-pcap. The snaplen is not trusted: files exist
+//! whose records are longer.
+
+use super::buffer::Buffer;
+use super::{Endian, LinkType, Record, Step};
+use crate::time::Timestamp;
+
+/// How to read the records of one file.
+pub(super) struct Pcap {
+    endian: Endian,
+    link: LinkType,
+    nanos_per_fraction: u64,
+    record_header_len: usize,
+}
+
+impl Pcap {
+    /// Reads the magic number; `None` when it is none of this format.
+    pub(super) fn recognise(magic: [u8; 4]) -> Option<Self> {
+        let (nanos_per_fraction, record_header_len) = (1000, 16);
+        let pcap =
+            |endian| Self { endian, link: LinkType::NULL, nanos_per_fraction, record_header_len };
+        [Endian::Big, Endian::Little].into_iter().find_map(|endian| match endian.u32(magic) {
+            0xa1b2_c3d4 => Some(pcap(endian)),
+            0xa1b2_3c4d => Some(Self { nanos_per_fraction: 1, ..pcap(endian) }),
+            // The "modified" format: interface, protocol and packet type in each record header.
+            0xa1b2_cd34 => Some(Self { record_header_len: 24, ..pcap(endian) }),
+            _ => None,
+        })
+    }
+
+    /// Reads the rest of the file header; false when the input ends in it.
+    pub(super) fn read_header(&mut self, buffer: &mut Buffer) -> bool {
+        if !buffer.fill(FILE_HEADER_LEN) {
+            return false;
+        }
+        if let Some([.., network]) = self.endian.words::<6>(buffer.bytes()) {
+            // The upper half says whether frames end in a frame check sequence.
+            let [_, _, link @ ..] = network.to_be_bytes();
+            self.link = LinkType(u16::from_be_bytes(link));
+        }
+        buffer.consume(FILE_HEADER_LEN);
+        true
+    }
+
+    pub(super) fn advance(&mut self, buffer: &mut Buffer, number: &mut u64) -> Step {
+        let offset = buffer.offset();
+        let header_len = self.record_header_len;
+        if !buffer.fill(header_len) && buffer.len() == 0 {
+            return Step::End;
+        }
+        let header = buffer.bytes().get(..header_len).and_then(|header| self.endian.words(header));
+        let Some([seconds, fraction, captured, wire_len]) = header else {
+            return Step::Truncated { offset, what: "a record header" };
+        };
+        if captured > MAX_CAPTURED {
+            let detail = format!(
+                "expected a record of at most {MAX_CAPTURED} octets, found {captured}; stopped reading"
+            );
+            return Step::Corrupt { offset, skipped: None, detail };
+        }
+        let captured = captured as usize;
+        if !buffer.fill(header_len + captured) {
+            return Step::Truncated { offset, what: "a record" };
+        }
+        let start = buffer.consume(header_len + captured) + header_len;
+        *number += 1;
+        Step::Frame(Record {
+            at: Timestamp::new(
+                seconds.into(),
+                u64::from(fraction).saturating_mul(self.nanos_per_fraction),
+            ),
+            link: self.link,
+            interface: None,
+            wire_len,
+            place: start..start + captured,
+        })
+    }
+}
+
+const FILE_HEADER_LEN: usize = 24;
+
+/// No capture tool writes records above 256 KiB; offload makes some of 64 KiB, USB larger ones. What
+/// claims more than this is damage.
+const MAX_CAPTURED: u32 = 16 * 1024 * 1024;
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "counts that make octets")]
+mod tests {
+    use super::super::NoticeKind;
+    use super::super::samples::{Records, frames, notices};
+    use super::*;
+
+    const SECONDS: u32 = 1_700_000_000;
+
+    #[test]
+    fn every_magic_is_read_in_both_byte_orders() {
+        for endian in [Endian::Big, Endian::Little] {
+            for (magic, nanos) in [(0xa1b2_c3d4, 5_000), (0xa1b2_3c4d, 5), (0xa1b2_cd34, 5_000)] {
+                let mut file = Records::file(endian, magic, 1);
+                file.record(SECONDS, 5, 99, b"one").record(SECONDS, 6, 3, b"two");
+                let frames = frames(&file.bytes);
+                assert_eq!(frames.len(), 2, "{magic:x}");
+                assert_eq!(frames[0].at, Timestamp::new(SECONDS.into(), nanos));
+                assert_eq!((frames[0].wire_len, frames[0].bytes.as_slice()), (99, &b"one"[..]));
+                assert_eq!((frames[1].number, frames[1].bytes.as_slice()), (2, &b"two"[..]));
+            }
+        }
+    }
+
+    #[test]
+    fn the_link_type_is_the_lower_half_of_its_field() {
+        let mut file = Records::file(Endian::Big, 0xa1b2_c3d4, 0x5400_0114);
+        file.record(1, 0, 1, b"x");
+        assert_eq!(frames(&file.bytes)[0].link, LinkType::LINUX_SLL2);
+    }
+
+    #[test]
+    fn an_impossible_length_ends_the_file_where_it_stands() {
+        for length in [MAX_CAPTURED + 1, u32::MAX] {
+            let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+            file.record(1, 0, 1, b"x");
+            let offset = file.bytes.len() as u64;
+            file.record(1, 0, 1, b"y").record(1, 0, 1, b"z");
+            file.bytes[offset as usize + 8..][..4].copy_from_slice(&length.to_le_bytes());
+            assert_eq!(frames(&file.bytes).len(), 1);
+            let notices = notices(&file.bytes);
+            assert_eq!(notices.len(), 1);
+            assert_eq!((notices[0].kind, notices[0].offset), (NoticeKind::Corrupt, offset));
+            assert_eq!((notices[0].skipped, notices[0].after.number), (None, 1));
+        }
+    }
+
+    #[test]
+    fn a_record_larger_than_the_first_buffer_is_one_slice() {
+        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        let large: Vec<u8> = (0..1_000_000u32).map(|n| n as u8).collect();
+        file.record(1, 0, 1_000_000, &large).record(2, 0, 1, b"x");
+        let frames = frames(&file.bytes);
+        assert!(frames[0].bytes == large && frames[1].bytes == b"x");
+    }
+}

@@ -1,0 +1,649 @@
+//! Stage 1: blocks of the pcapng format.
+//!
+//! In: the buffer, at a block. Out: one [`Record`] a packet block, the interfaces as they are declared,
+//! and where damage was passed over. Comments, names and secrets are skipped.
+//!
+//! ```text
+//!   4        4                                   4
+//! | type | length | body, padded to 4 octets | length |
+//! ```
+//!
+//! Every section may have its own byte order and declares its own interfaces; the link type, the
+//! resolution and the origin of time stamps belong to the interface. Both lengths count the whole
+//! block, which is how the next one is found again after damage.
+//!
+//! Spec: *PCAP Next Generation Capture File Format*, draft-ietf-opsawg-pcapng.
+//!
+//! Bodies are read here and not by `pcap-parser`, which serves the tests as a second opinion: it
+//! allocates a list of options a block, reads `if_tsoffset` little-endian always, knows no resolution
+//! of powers of two and no obsolete packet block.
+
+use super::buffer::{Buffer, MAX_NEED};
+use super::{Endian, Interface, LinkType, Record, Step};
+use crate::time::Timestamp;
+
+/// Where a file stands: its section, and what it told about interfaces.
+pub(super) struct Pcapng {
+    endian: Endian,
+    /// Interfaces of the section, by their identifier.
+    declared: Vec<Declared>,
+    /// Interfaces of all sections, in the order of their blocks.
+    pub(super) interfaces: Vec<Interface>,
+    /// A packet of this section named an interface that is not declared; say so once.
+    undeclared_told: bool,
+    /// Time of the packet before, which is all that is known of one without a time.
+    last: Timestamp,
+}
+
+/// What the reading of packets needs to know of an interface.
+struct Declared {
+    link: LinkType,
+    snaplen: u32,
+    clock: Clock,
+    /// Its place in [`Pcapng::interfaces`].
+    index: Option<u32>,
+}
+
+/// What the two halves of a packet's time stamp count, and from when.
+struct Clock {
+    /// Set where it is a whole number, as for all resolutions in use.
+    nanos_per_tick: Option<i128>,
+    ticks_per_second: i128,
+    offset_seconds: i64,
+}
+
+/// Why there is no block at the front of the buffer.
+enum NoBlock {
+    End,
+    Cut,
+    Corrupt(String),
+}
+
+/// A block as a packet describes itself.
+struct Packet {
+    interface: u32,
+    ticks: Option<u64>,
+    captured: u32,
+    wire_len: u32,
+    /// Octets of the block before those of the frame.
+    header_len: usize,
+}
+
+impl Pcapng {
+    /// Whether the 12 octets `head` begin a section.
+    pub(super) fn recognise(head: &[u8]) -> bool {
+        section_endian(head).is_some()
+    }
+
+    pub(super) fn new() -> Self {
+        Self {
+            endian: Endian::Little,
+            declared: Vec::new(),
+            interfaces: Vec::new(),
+            undeclared_told: false,
+            last: Timestamp::default(),
+        }
+    }
+
+    pub(super) fn advance(&mut self, buffer: &mut Buffer, number: &mut u64) -> Step {
+        loop {
+            let (kind, len) = match self.front(buffer) {
+                Ok(front) => front,
+                Err(NoBlock::End) => return Step::End,
+                Err(NoBlock::Cut) => return self.resynchronise(buffer, None),
+                Err(NoBlock::Corrupt(detail)) => return self.resynchronise(buffer, Some(detail)),
+            };
+            let offset = buffer.offset();
+            let start = buffer.consume(len);
+            let block = buffer.at(start..start + len);
+            let body = block.get(8..len - 4).unwrap_or_default();
+            let read = match kind {
+                ENHANCED_PACKET | SIMPLE_PACKET | PACKET => {
+                    *number += 1;
+                    match self.packet(kind, block, start) {
+                        Ok(Some(record)) => return Step::Frame(record),
+                        Ok(None) => continue,
+                        Err(why) => Err(why),
+                    }
+                }
+                INTERFACE_DESCRIPTION => self.describe_interface(body),
+                INTERFACE_STATISTICS => self.count_statistics(body),
+                SECTION_HEADER => {
+                    self.declared.clear();
+                    self.undeclared_told = false;
+                    Ok(())
+                }
+                // Wireshark shows and counts these as frames.
+                JOURNAL_EXPORT | CUSTOM | CUSTOM_NOT_COPIED => {
+                    *number += 1;
+                    Ok(())
+                }
+                _ => Ok(()),
+            };
+            if let Err(detail) = read {
+                return Step::Corrupt { offset, skipped: Some(len as u64), detail };
+            }
+        }
+    }
+
+    /// Type and length of the block at the front, all of it in hand and its two lengths alike. Takes
+    /// on the byte order of a section that begins.
+    fn front(&mut self, buffer: &mut Buffer) -> Result<(u32, usize), NoBlock> {
+        if !buffer.fill(MIN_BLOCK) {
+            return Err(if buffer.len() == 0 { NoBlock::End } else { NoBlock::Cut });
+        }
+        let head = buffer.bytes();
+        let [mut kind, mut len] = self.endian.words(head).ok_or(NoBlock::Cut)?;
+        if kind == SECTION_HEADER {
+            self.endian = section_endian(head).ok_or_else(|| {
+                NoBlock::Corrupt("expected a byte-order magic in a section header".into())
+            })?;
+            [kind, len] = self.endian.words(head).ok_or(NoBlock::Cut)?;
+        }
+        let whole = block_len(len).ok_or_else(|| {
+            let expected = format!("a multiple of 4 from {MIN_BLOCK} to {MAX_NEED}");
+            NoBlock::Corrupt(format!("expected a block length, {expected}; found {len}"))
+        })?;
+        if !buffer.fill(whole) {
+            return Err(NoBlock::Cut);
+        }
+        let trailing = trailing_len(self.endian, buffer.bytes(), whole);
+        if trailing != Some(len) {
+            let found = trailing.unwrap_or_default();
+            let detail =
+                format!("expected a block of {len} octets to end in its length, found {found}");
+            return Err(NoBlock::Corrupt(detail));
+        }
+        Ok((kind, whole))
+    }
+
+    /// Passes over octets until a block can be trusted again. `detail` says what was wrong; without
+    /// it, the input ended in what may have been a block, unless a whole one follows after all.
+    fn resynchronise(&mut self, buffer: &mut Buffer, detail: Option<String>) -> Step {
+        let offset = buffer.offset();
+        loop {
+            buffer.consume(1);
+            if !buffer.fill(MIN_BLOCK) {
+                break;
+            }
+            if self.trustworthy(buffer) {
+                let detail = detail.unwrap_or_else(|| {
+                    "expected a whole block, found a length beyond the end of the input".into()
+                });
+                let skipped = Some(buffer.offset().saturating_sub(offset));
+                return Step::Corrupt { offset, skipped, detail };
+            }
+        }
+        buffer.consume(buffer.len());
+        match detail {
+            None => Step::Truncated { offset, what: "a block" },
+            Some(detail) => {
+                let skipped = Some(buffer.offset().saturating_sub(offset));
+                Step::Corrupt { offset, skipped, detail }
+            }
+        }
+    }
+
+    /// Whether what lies at the front is a block beyond reasonable doubt: of a known type, of a length
+    /// as blocks have, and with the same length at its end.
+    fn trustworthy(&self, buffer: &mut Buffer) -> bool {
+        let head = buffer.bytes();
+        let endian = section_endian(head).unwrap_or(self.endian);
+        let Some([kind, len]) = endian.words(head) else { return false };
+        let known = matches!(kind, SECTION_HEADER | DECRYPTION_SECRETS)
+            || (INTERFACE_DESCRIPTION..=ENHANCED_PACKET).contains(&kind);
+        let len = block_len(len).filter(|len| *len <= MAX_TRUSTED && known);
+        len.is_some_and(|len| {
+            buffer.fill(len)
+                && trailing_len(endian, buffer.bytes(), len).is_some_and(|end| end as usize == len)
+        })
+    }
+
+    /// Reads a packet block that lies at `start` in the buffer.
+    fn packet(&mut self, kind: u32, block: &[u8], start: usize) -> Result<Option<Record>, String> {
+        let too_short =
+            || format!("a packet block of {} octets has no room for its header", block.len());
+        let room = |header_len| block.len().checked_sub(header_len + 4).ok_or_else(too_short);
+        let packet = match kind {
+            ENHANCED_PACKET | PACKET => {
+                let [_, _, mut interface, high, low, captured, wire_len] =
+                    self.endian.words(block).ok_or_else(too_short)?;
+                if kind == PACKET {
+                    // The interface shares its word with a count of drops.
+                    let field = block.get(8..).and_then(|rest| rest.first_chunk());
+                    interface = self.endian.u16(*field.ok_or_else(too_short)?).into();
+                }
+                let ticks = Some(u64::from(high) << 32 | u64::from(low));
+                Packet { interface, ticks, captured, wire_len, header_len: 28 }
+            }
+            _ => {
+                let [_, _, wire_len] = self.endian.words(block).ok_or_else(too_short)?;
+                // It tells neither time nor interface nor how much of the frame was captured: all
+                // that the block has room for, within the first interface's snaplen.
+                let snaplen = self.declared.first().map_or(0, |first| first.snaplen);
+                let room = u32::try_from(room(12)?).unwrap_or(u32::MAX);
+                let captured = match snaplen {
+                    0 => wire_len.min(room),
+                    snaplen => wire_len.min(room).min(snaplen),
+                };
+                Packet { interface: 0, ticks: None, captured, wire_len, header_len: 12 }
+            }
+        };
+        let room = room(packet.header_len)?;
+        let captured = packet.captured as usize;
+        if captured > room {
+            return Err(format!("expected at most {room} octets of a frame, found {captured}"));
+        }
+        let Some(declared) = self.declared.get(packet.interface as usize) else {
+            if std::mem::replace(&mut self.undeclared_told, true) {
+                return Ok(None);
+            }
+            return Err(format!(
+                "expected one of the section's {} interfaces, found interface {}; packets of \
+                 undeclared interfaces are left out",
+                self.declared.len(),
+                packet.interface
+            ));
+        };
+        if let Some(ticks) = packet.ticks {
+            self.last = declared.clock.at(ticks);
+        }
+        let start = start + packet.header_len;
+        Ok(Some(Record {
+            at: self.last,
+            link: declared.link,
+            interface: declared.index,
+            wire_len: packet.wire_len,
+            place: start..start + captured,
+        }))
+    }
+
+    /// Interface description: link type (2), reserved (2), snaplen (4), options.
+    fn describe_interface(&mut self, body: &[u8]) -> Result<(), String> {
+        let (Some(link), Some([_, snaplen])) = (body.first_chunk(), self.endian.words(body)) else {
+            return Err("an interface description has no room for its fields".into());
+        };
+        let options = body.get(8..).unwrap_or_default();
+        if self.declared.len() == MAX_INTERFACES {
+            return Err(format!("more than {MAX_INTERFACES} interfaces in one section"));
+        }
+        let mut interface = Interface::default();
+        let mut clock = Clock::new(DEFAULT_RESOLUTION);
+        let mut offset_seconds = 0;
+        for (code, value) in self.options(options) {
+            match (code, value) {
+                (IF_NAME, name) => {
+                    let name = name.get(..MAX_NAME).unwrap_or(name);
+                    interface.name = Some(String::from_utf8_lossy(name).into_owned());
+                }
+                (IF_TSRESOL, [resolution, ..]) => clock = Clock::new(*resolution),
+                (IF_TSOFFSET, value) => {
+                    if let Some(octets) = value.first_chunk() {
+                        offset_seconds = i64::from_ne_bytes(self.endian.u64(*octets).to_ne_bytes());
+                    }
+                }
+                _ => {}
+            }
+        }
+        let index = (self.interfaces.len() < MAX_INTERFACES)
+            .then(|| u32::try_from(self.interfaces.len()).ok())
+            .flatten();
+        if index.is_some() {
+            self.interfaces.push(interface);
+        }
+        self.declared.push(Declared {
+            link: LinkType(self.endian.u16(*link)),
+            snaplen,
+            clock: Clock { offset_seconds, ..clock },
+            index,
+        });
+        Ok(())
+    }
+
+    /// Interface statistics: interface (4), time stamp (8), options. Counters count from the start of
+    /// the capture, so the last block holds.
+    fn count_statistics(&mut self, body: &[u8]) -> Result<(), String> {
+        let Some([interface, _, _]) = self.endian.words(body) else {
+            return Err("interface statistics have no room for their fields".into());
+        };
+        let index = self.declared.get(interface as usize).and_then(|declared| declared.index);
+        let Some(index) = index else { return Ok(()) };
+        let counters: Vec<_> = self
+            .options(body.get(12..).unwrap_or_default())
+            .filter_map(|(code, value)| Some((code, self.endian.u64(*value.first_chunk()?))))
+            .take(MAX_COUNTERS)
+            .collect();
+        if let Some(interface) = self.interfaces.get_mut(index as usize) {
+            for (code, count) in counters {
+                match code {
+                    ISB_IFRECV => interface.received = Some(count),
+                    ISB_IFDROP => interface.if_drop = Some(count),
+                    ISB_OSDROP => interface.os_drop = Some(count),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Options as (code, value) up to their end, or up to one that does not fit.
+    fn options<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
+        let endian = self.endian;
+        let mut rest = bytes;
+        std::iter::from_fn(move || {
+            let (code, behind) = rest.split_first_chunk()?;
+            let (len, behind) = behind.split_first_chunk()?;
+            let len = usize::from(endian.u16(*len));
+            let value = behind.get(..len)?;
+            rest = behind.get(len.next_multiple_of(4)..).unwrap_or_default();
+            Some((endian.u16(*code), value)).filter(|(code, _)| *code != END_OF_OPTIONS)
+        })
+    }
+}
+
+impl Clock {
+    /// `if_tsresol`: the seven lower bits are the negative exponent, the upper one the base, 10 or 2.
+    fn new(resolution: u8) -> Self {
+        let exponent = u32::from(resolution & 0x7f);
+        let base: i128 = if resolution & 0x80 == 0 { 10 } else { 2 };
+        // With more ticks in a second, 64 bits of them do not fill a nanosecond.
+        let ticks_per_second = base.checked_pow(exponent).unwrap_or(i128::MAX);
+        let nanos_per_tick = (NANOS_PER_SECOND % ticks_per_second == 0)
+            .then_some(NANOS_PER_SECOND / ticks_per_second);
+        Self { nanos_per_tick, ticks_per_second, offset_seconds: 0 }
+    }
+
+    /// The moment that a time stamp means; 1970 where it lies before.
+    fn at(&self, ticks: u64) -> Timestamp {
+        // 64 bits times a thousand million is 94 bits: no overflow in 128.
+        let nanos = match self.nanos_per_tick {
+            Some(nanos) => i128::from(ticks) * nanos,
+            None => i128::from(ticks) * NANOS_PER_SECOND / self.ticks_per_second,
+        };
+        let nanos = nanos + i128::from(self.offset_seconds) * NANOS_PER_SECOND;
+        Timestamp(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
+    }
+}
+
+/// Byte order of the section that `head` begins; `None` when it begins none.
+fn section_endian(head: &[u8]) -> Option<Endian> {
+    [Endian::Big, Endian::Little]
+        .into_iter()
+        .find(|endian| matches!(endian.words(head), Some([SECTION_HEADER, _, BYTE_ORDER_MAGIC])))
+}
+
+/// A length that a block may have.
+fn block_len(len: u32) -> Option<usize> {
+    let len = len as usize;
+    ((MIN_BLOCK..=MAX_NEED).contains(&len) && len % 4 == 0).then_some(len)
+}
+
+/// The length at the end of the block of `len` octets that begins `bytes`.
+fn trailing_len(endian: Endian, bytes: &[u8], len: usize) -> Option<u32> {
+    Some(endian.u32(*bytes.get(..len)?.last_chunk()?))
+}
+
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+const INTERFACE_DESCRIPTION: u32 = 1;
+/// The obsolete packet block.
+const PACKET: u32 = 2;
+const SIMPLE_PACKET: u32 = 3;
+const INTERFACE_STATISTICS: u32 = 5;
+const ENHANCED_PACKET: u32 = 6;
+const JOURNAL_EXPORT: u32 = 9;
+const DECRYPTION_SECRETS: u32 = 10;
+const CUSTOM: u32 = 0x0000_0bad;
+const CUSTOM_NOT_COPIED: u32 = 0x4000_0bad;
+
+const END_OF_OPTIONS: u16 = 0;
+const IF_NAME: u16 = 2;
+const IF_TSRESOL: u16 = 9;
+const IF_TSOFFSET: u16 = 14;
+const ISB_IFRECV: u16 = 4;
+const ISB_IFDROP: u16 = 5;
+const ISB_OSDROP: u16 = 7;
+
+/// Microseconds, where an interface says nothing else.
+const DEFAULT_RESOLUTION: u8 = 6;
+
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
+
+/// Two lengths and a type.
+const MIN_BLOCK: usize = 12;
+
+/// Damage is passed over only up to a block below this: larger ones are rare, and a false length found
+/// in the middle of octets should not make a live reader wait for many more.
+const MAX_TRUSTED: usize = 1024 * 1024;
+
+/// The obsolete packet block could name this many; a section of a real capture has a few dozen.
+const MAX_INTERFACES: usize = 65_536;
+
+/// Octets of an interface's name. Linux has 15, Windows about 50.
+const MAX_NAME: usize = 256;
+
+/// Options looked at in one statistics block; the specification has eight.
+const MAX_COUNTERS: usize = 64;
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "counts that make octets")]
+mod tests {
+    use super::super::samples::{Blocks, frames, items, notices, read};
+    use super::super::{Endian, NoticeKind};
+    use super::*;
+
+    const SECONDS: u64 = 1_700_000_000;
+
+    #[test]
+    fn every_section_has_its_own_byte_order_and_interfaces() {
+        let mut file = Blocks::section(Endian::Big);
+        file.interface(1, 0, &[]).packet(0, SECONDS * 1_000_000 + 1, b"first");
+        let mut second = Blocks::section(Endian::Little);
+        second.interface(276, 0, &[]).interface(101, 0, &[]);
+        second.packet(1, SECONDS * 1_000_000 + 2, b"second");
+        file.bytes.append(&mut second.bytes);
+        let frames = frames(&file.bytes);
+        assert_eq!(
+            frames.iter().map(|f| (f.number, f.link.0, f.interface)).collect::<Vec<_>>(),
+            [(1, 1, Some(0)), (2, 101, Some(2))]
+        );
+        assert_eq!(frames[0].at, Timestamp::new(SECONDS, 1000));
+        assert_eq!(frames[1].bytes, b"second");
+    }
+
+    #[test]
+    fn resolution_and_offset_of_time_belong_to_the_interface() {
+        for endian in [Endian::Big, Endian::Little] {
+            let offset = |seconds: i64| match endian {
+                Endian::Big => seconds.to_be_bytes(),
+                Endian::Little => seconds.to_le_bytes(),
+            };
+            let mut file = Blocks::section(endian);
+            file.interface(1, 0, &[(IF_TSRESOL, &[9]), (IF_TSOFFSET, &offset(1000))])
+                .interface(1, 0, &[(IF_TSRESOL, &[0x94]), (IF_TSOFFSET, &offset(-5))])
+                .interface(1, 0, &[(IF_TSRESOL, &[12])])
+                .interface(1, 0, &[(IF_TSRESOL, &[0])])
+                .interface(1, 0, &[(IF_TSRESOL, &[0x7f])])
+                .interface(1, 0, &[(IF_TSRESOL, &[0xff])])
+                .interface(1, 0, &[(IF_TSOFFSET, &offset(i64::MIN))])
+                .interface(1, 0, &[(IF_TSRESOL, &[0]), (IF_TSOFFSET, &offset(i64::MAX))])
+                .packet(0, SECONDS * 1_000_000_000 + 123_456_789, b"x")
+                .packet(1, SECONDS * (1 << 20) + 77_777, b"x")
+                .packet(2, 1_700_000_123_456_789_012, b"x")
+                .packet(3, SECONDS, b"x")
+                .packet(4, u64::MAX, b"x")
+                .packet(5, u64::MAX, b"x")
+                .packet(6, u64::MAX, b"x")
+                .packet(7, u64::MAX, b"x");
+            let at: Vec<_> = frames(&file.bytes).iter().map(|frame| frame.at).collect();
+            assert_eq!(at[0], Timestamp::new(SECONDS + 1000, 123_456_789));
+            assert_eq!(at[1], Timestamp::new(SECONDS - 5, 74_173_927));
+            assert_eq!(at[2], Timestamp::new(1_700_000, 123_456_789));
+            assert_eq!(at[3], Timestamp::new(SECONDS, 0));
+            assert_eq!(at[4..7], [Timestamp(0); 3]);
+            assert_eq!(at[7], Timestamp(u64::MAX));
+        }
+    }
+
+    #[test]
+    fn simple_packets_are_cut_at_the_first_interfaces_snaplen_and_take_the_last_time() {
+        for (snaplen, captured) in [(0, 6), (4, 4), (100, 6)] {
+            let mut file = Blocks::section(Endian::Big);
+            file.interface(1, snaplen, &[]).packet(0, 7, b"timed");
+            file.words(SIMPLE_PACKET, &[6], b"abcdef");
+            let frames = frames(&file.bytes);
+            assert_eq!(frames[1].bytes, &b"abcdef"[..captured]);
+            assert_eq!((frames[1].at, frames[1].wire_len), (Timestamp(7000), 6));
+        }
+    }
+
+    #[test]
+    fn obsolete_packets_name_their_interface_in_16_bits() {
+        for (endian, first_word) in [(Endian::Big, 0x0001_0007), (Endian::Little, 0x0007_0001)] {
+            let mut file = Blocks::section(endian);
+            file.interface(1, 0, &[]).interface(113, 0, &[]);
+            file.words(PACKET, &[first_word, 0, 9, 3, 60], b"abc");
+            let frames = frames(&file.bytes);
+            assert_eq!((frames[0].link.0, frames[0].wire_len), (113, 60));
+            assert_eq!((frames[0].bytes.as_slice(), frames[0].at), (&b"abc"[..], Timestamp(9000)));
+        }
+    }
+
+    #[test]
+    fn wireshark_counts_journal_and_custom_blocks_and_no_others() {
+        let mut file = Blocks::section(Endian::Little);
+        file.interface(1, 0, &[]);
+        for kind in [JOURNAL_EXPORT, CUSTOM, CUSTOM_NOT_COPIED, DECRYPTION_SECRETS, 4, 77] {
+            file.words(kind, &[1], b"what it holds");
+        }
+        file.packet(0, 1, b"x");
+        assert_eq!(frames(&file.bytes)[0].number, 4);
+    }
+
+    #[test]
+    fn interfaces_have_names_and_counters() {
+        let mut file = Blocks::section(Endian::Big);
+        let long = [b'n'; 1000];
+        file.interface(1, 0, &[(IF_NAME, b"eth0"), (END_OF_OPTIONS, b""), (IF_NAME, b"no")]);
+        file.interface(1, 0, &[(IF_NAME, &long)]);
+        let counter = |count: u64| count.to_be_bytes();
+        let counters =
+            [(ISB_IFRECV, counter(9)), (ISB_IFDROP, counter(3)), (ISB_OSDROP, counter(4))];
+        for (code, count) in counters {
+            let mut option = vec![0, code as u8, 0, 8];
+            option.extend(count);
+            file.words(INTERFACE_STATISTICS, &[0, 0, 0], &option);
+        }
+        let mut capture = read(file.bytes, usize::MAX);
+        while capture.next_item().unwrap().is_some() {}
+        let [first, second] = capture.interfaces() else { panic!("two interfaces") };
+        assert_eq!(first.name.as_deref(), Some("eth0"));
+        assert_eq!((first.received, first.if_drop, first.os_drop), (Some(9), Some(3), Some(4)));
+        assert_eq!(second.name.as_ref().map(String::len), Some(MAX_NAME));
+    }
+
+    #[test]
+    fn a_packet_of_an_undeclared_interface_is_told_once_and_keeps_its_number() {
+        let mut file = Blocks::section(Endian::Little);
+        file.interface(1, 0, &[]).packet(0, 1, b"a").packet(9, 2, b"b").packet(8, 3, b"c");
+        file.packet(0, 4, b"d");
+        assert_eq!(frames(&file.bytes).iter().map(|f| f.number).collect::<Vec<_>>(), [1, 4]);
+        let notices = notices(&file.bytes);
+        assert_eq!(notices.len(), 1);
+        assert!(notices[0].detail.contains("interface 9"), "{}", notices[0].detail);
+    }
+
+    /// Three packets, and where the second begins and ends.
+    fn three_packets() -> (Vec<u8>, std::ops::Range<usize>) {
+        let mut file = Blocks::section(Endian::Little);
+        file.interface(1, 0, &[]).packet(0, 1, b"packet 1");
+        let start = file.bytes.len();
+        file.packet(0, 2, b"packet 2");
+        let second = start..file.bytes.len();
+        file.packet(0, 3, b"packet 3");
+        (file.bytes, second)
+    }
+
+    #[test]
+    fn a_false_length_costs_one_packet() {
+        let (file, second) = three_packets();
+        let leading = [0, 3, 8, 36, 44, 1 << 20, 1 << 30, u32::MAX];
+        let leading = leading.map(|length| (second.start + 4, length));
+        for (at, length) in leading.into_iter().chain([(second.end - 4, 1)]) {
+            let mut file = file.clone();
+            file[at..][..4].copy_from_slice(&length.to_le_bytes());
+            let (frames, notices, _) = items(&file);
+            let given: Vec<_> = frames.iter().map(|frame| frame.bytes.as_slice()).collect();
+            assert_eq!(given, [b"packet 1", b"packet 3"], "{length}");
+            let [notice] = notices.as_slice() else { panic!("{notices:?}") };
+            assert_eq!((notice.kind, notice.after.number), (NoticeKind::Corrupt, 1));
+            assert_eq!(notice.offset, second.start as u64);
+            assert_eq!(notice.skipped, Some(second.len() as u64));
+        }
+    }
+
+    #[test]
+    fn inserted_octets_cost_no_packet() {
+        let (mut file, second) = three_packets();
+        file.splice(second.start..second.start, [0xaa; 7]);
+        let (frames, notices, _) = items(&file);
+        assert_eq!((frames.len(), notices.len(), notices[0].skipped), (3, 1, Some(7)));
+    }
+
+    #[test]
+    fn a_captured_length_beyond_the_block_spoils_that_packet_alone() {
+        let mut file = Blocks::section(Endian::Big);
+        file.interface(1, 0, &[]);
+        file.words(ENHANCED_PACKET, &[0, 0, 1, u32::MAX, 4], b"abcd").words(
+            ENHANCED_PACKET,
+            &[],
+            b"",
+        );
+        file.words(INTERFACE_DESCRIPTION, &[], b"").words(SIMPLE_PACKET, &[], b"");
+        file.packet(0, 5, b"good");
+        assert_eq!(notices(&file.bytes).len(), 4);
+        assert_eq!(frames(&file.bytes)[0].number, 4);
+    }
+
+    #[test]
+    fn octets_of_any_kind_never_stop_the_reader() {
+        // A fixed sequence; every octet of a small file replaced by several values.
+        let mut file = Blocks::section(Endian::Little);
+        file.interface(1, 96, &[(IF_NAME, b"eth0"), (IF_TSRESOL, &[9])]).packet(0, 5, b"abcde");
+        file.words(SIMPLE_PACKET, &[4], b"abcd").packet(0, 6, b"fghij");
+        for at in 12..file.bytes.len() {
+            for value in [0, 1, 6, 0x0a, 0x7f, 0x80, 0xff] {
+                let mut bytes = file.bytes.clone();
+                bytes[at] = value;
+                assert!(items(&bytes).0.len() <= 4);
+            }
+        }
+    }
+
+    #[test]
+    fn pcap_parser_reads_the_same_packets() {
+        use pcap_parser::{Block, parse_block_be, parse_block_le};
+        for endian in [Endian::Big, Endian::Little] {
+            let mut file = Blocks::section(endian);
+            file.interface(113, 0, &[(IF_NAME, b"any")]);
+            for n in 0..20u64 {
+                file.packet(0, SECONDS * 1_000_000 + n, &vec![n as u8; n as usize]);
+            }
+            let mut theirs = Vec::new();
+            let mut rest = file.bytes.as_slice();
+            while !rest.is_empty() {
+                let parse = if endian == Endian::Big { parse_block_be } else { parse_block_le };
+                let (behind, block) = parse(rest).unwrap();
+                if let Block::EnhancedPacket(packet) = block {
+                    let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
+                    let data = packet.data[..packet.caplen as usize].to_vec();
+                    theirs.push((Timestamp(ticks * 1000), packet.origlen, data));
+                }
+                rest = behind;
+            }
+            let ours = frames(&file.bytes);
+            let ours: Vec<_> = ours.into_iter().map(|f| (f.at, f.wire_len, f.bytes)).collect();
+            assert_eq!(ours, theirs);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! One distribution connection: who is the initiator, what the handshake said, how many frames followed.
+
+use super::Setting;
+use super::handshake::{Exchange, Heard};
+use super::reader::{Item, Reader};
+use super::verdict::TlsSign;
+use crate::event::{Anomaly, AnomalyKind, Body, Foreign, Mark, Orientation, Role};
+use crate::flow::Direction;
+use crate::reassembly::{StreamEvent, Taken};
+use crate::wire::handshake::{self, HandshakeMessage, Status};
+use crate::wire::header::FrameKind;
+use crate::wire::{WireError, decode};
+
+/// What is said on one connection to a node, or to a port known as one.
+#[derive(Debug)]
+pub(super) struct Distribution {
+    up: Voice,
+    down: Voice,
+    pub(super) exchange: Exchange,
+    initiator: Option<(Direction, Orientation)>,
+    /// Whether this is Erlang for sure: by its port, or by what was said.
+    pub(super) is_certain: bool,
+}
+
+/// What one side says.
+#[derive(Debug)]
+pub(super) struct Voice {
+    reader: Reader,
+    spoke: bool,
+    /// Distribution messages, each fragment train counted once.
+    pub(super) messages: u64,
+    pub(super) ticks: u64,
+    /// Frames that are frames for sure.
+    pub(super) frames: u64,
+    pub(super) foreign: Option<(Mark, &'static str)>,
+    pub(super) tls: Option<(TlsSign, Mark)>,
+    /// Segments in which nothing was found to go on at.
+    unknown: u32,
+}
+
+impl Voice {
+    fn new(setting: &Setting<'_>) -> Self {
+        Self {
+            reader: Reader::new(setting.limits.handshake_message),
+            spoke: false,
+            messages: 0,
+            ticks: 0,
+            frames: 0,
+            foreign: None,
+            tls: None,
+            unknown: 0,
+        }
+    }
+
+    fn on_frame(&mut self, kind: FrameKind) {
+        self.frames += 1;
+        match kind {
+            FrameKind::Tick => self.ticks += 1,
+            FrameKind::Continuation => {}
+            FrameKind::PassThrough
+            | FrameKind::Normal
+            | FrameKind::FirstFragment
+            | FrameKind::Unknown => self.messages += 1,
+        }
+    }
+}
+
+impl Distribution {
+    pub(super) fn new(is_certain: bool, setting: &Setting<'_>) -> Self {
+        Self {
+            up: Voice::new(setting),
+            down: Voice::new(setting),
+            exchange: Exchange::default(),
+            initiator: None,
+            is_certain,
+        }
+    }
+
+    /// The roles, as far as they are known.
+    pub(super) const fn initiator(&self) -> Option<(Direction, Orientation)> {
+        self.initiator
+    }
+
+    /// Settles who is the initiator, by something at least as good as what settled it before.
+    pub(super) fn orient(&mut self, initiator: Direction, by: Orientation) {
+        let settled = self.initiator.is_some_and(|(_, known)| rank(known) <= rank(by));
+        if !settled {
+            self.initiator = Some((initiator, by));
+        }
+    }
+
+    pub(super) const fn voice(&self, direction: Direction) -> &Voice {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        }
+    }
+
+    const fn voice_mut(&mut self, direction: Direction) -> &mut Voice {
+        match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        }
+    }
+
+    /// Whether what was said shows that this is no business of ours.
+    pub(super) fn is_not_for_us(&self) -> bool {
+        !self.is_certain
+            && [&self.up, &self.down].into_iter().any(|voice| {
+                voice.foreign.is_some() || voice.tls.is_some() || voice.unknown > MAX_UNKNOWN
+            })
+    }
+
+    /// Whether the handshake ran to its end, as far as this connection alone tells.
+    pub(super) const fn is_established(&self) -> bool {
+        self.exchange.ack.is_some() || self.up.frames > 0 || self.down.frames > 0
+    }
+
+    /// The next stretch of one direction. `from_start`: the stream's first octet was its first.
+    pub(super) fn on_stream(
+        &mut self,
+        direction: Direction,
+        taken: &Taken<'_>,
+        from_start: bool,
+        setting: &Setting<'_>,
+        out: &mut Vec<Body>,
+    ) {
+        let voice = self.voice_mut(direction);
+        if !std::mem::replace(&mut voice.spoke, true) {
+            if from_start {
+                voice.reader.begin();
+            } else {
+                self.exchange.is_lost = [true; 2];
+            }
+        }
+        match taken.event {
+            StreamEvent::Gap(octets) => {
+                if let Some(Item::HandshakeLost(len)) = self.voice_mut(direction).reader.gap(octets)
+                {
+                    self.on_lost(direction, len);
+                }
+                if let Some(role) = self.role_of(direction) {
+                    if let Some(lost) = self.exchange.is_lost.get_mut(role.index()) {
+                        *lost = true;
+                    }
+                }
+            }
+            StreamEvent::Data(octets) => {
+                let voice = self.voice_mut(direction);
+                let joined = voice.reader.take_tail().map(|mut tail| {
+                    tail.extend_from_slice(octets);
+                    tail
+                });
+                let mut input = joined.as_deref().unwrap_or(octets);
+                loop {
+                    let Some(item) = self.voice_mut(direction).reader.next(&mut input) else {
+                        return;
+                    };
+                    let end = taken.end - input.len() as u64;
+                    self.on_item(direction, item, taken.mark, end, setting, out);
+                }
+            }
+        }
+    }
+
+    fn on_item(
+        &mut self,
+        direction: Direction,
+        item: Item<'_>,
+        mark: Mark,
+        end: u64,
+        setting: &Setting<'_>,
+        out: &mut Vec<Body>,
+    ) {
+        match item {
+            Item::Handshake(body) => self.on_message(direction, body, mark, end, setting, out),
+            Item::HandshakeLost(len) => self.on_lost(direction, len),
+            Item::Frame(kind) => {
+                self.is_certain = true;
+                self.voice_mut(direction).on_frame(kind);
+            }
+            Item::MaybeTick => {
+                let voice = self.voice_mut(direction);
+                voice.ticks += 1;
+                // One could be anything; a second one is a habit.
+                voice.frames += u64::from(voice.ticks > 1);
+            }
+            Item::TlsHello => self.voice_mut(direction).tls = Some((TlsSign::Hello, mark)),
+            Item::TlsAlert(description) => {
+                self.voice_mut(direction).tls = Some((TlsSign::Alert(description), mark));
+            }
+            Item::Foreign(octets) => {
+                self.voice_mut(direction).foreign = Some((mark, super::looks_like(octets)));
+            }
+            Item::Broken(start) => {
+                let detail =
+                    format!("expected a frame, found octets {:02x} {:02x}", start[0], start[1]);
+                out.push(anomaly(AnomalyKind::Malformed, Some("frame"), None, detail));
+            }
+            Item::Unknown => self.voice_mut(direction).unknown += 1,
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        direction: Direction,
+        body: &[u8],
+        mark: Mark,
+        end: u64,
+        setting: &Setting<'_>,
+        out: &mut Vec<Body>,
+    ) {
+        if !matches!(self.initiator, Some((_, Orientation::Syn))) {
+            if let Some(role) = sender_of(body) {
+                let initiator =
+                    if role == Role::Initiator { direction } else { direction.reverse() };
+                if self.initiator.is_none_or(|(known, _)| known != initiator) {
+                    self.initiator = Some((initiator, Orientation::Handshake));
+                }
+            }
+        }
+        let Some(role) = self.role_of(direction) else { return };
+        let heard = self.exchange.on_message(
+            role,
+            body,
+            mark,
+            end,
+            setting.cookies,
+            setting.include_secrets,
+        );
+        match heard {
+            Ok(Heard { event, done, out_of_turn }) => {
+                if let Some(misplaced) = out_of_turn {
+                    let detail =
+                        format!("{} from the {role} in phase {:?}", misplaced.got, misplaced.phase);
+                    out.push(anomaly(AnomalyKind::OutOfTurn, None, None, detail));
+                    self.voice_mut(direction).reader.close();
+                    return;
+                }
+                self.is_certain |= !matches!(event.message, "challenge_reply" | "challenge_ack");
+                if self.is_certain {
+                    out.push(Body::Handshake { handshake: Box::new(event) });
+                }
+                if done {
+                    self.voice_mut(direction).reader.switch_to_frames();
+                }
+            }
+            Err(WireError { field, offset }) => {
+                let voice = self.voice_mut(direction);
+                voice.reader.close();
+                voice.foreign = Some((mark, "a malformed handshake message"));
+                if self.is_certain {
+                    let detail = format!("expected a handshake message from the {role}");
+                    out.push(anomaly(
+                        AnomalyKind::Malformed,
+                        Some(field),
+                        Some(offset as u64),
+                        detail,
+                    ));
+                }
+            }
+        }
+    }
+
+    fn on_lost(&mut self, direction: Direction, len: usize) {
+        if let Some(role) = self.role_of(direction) {
+            if self.exchange.on_lost(role, len) {
+                self.voice_mut(direction).reader.switch_to_frames();
+            }
+        }
+    }
+
+    fn role_of(&self, direction: Direction) -> Option<Role> {
+        let (initiator, _) = self.initiator?;
+        Some(if initiator == direction { Role::Initiator } else { Role::Acceptor })
+    }
+
+    /// The first octets of another protocol, by whoever spoke it.
+    pub(super) fn foreign(&self, initiator: Direction) -> Option<Foreign> {
+        let sides = [(initiator, Role::Initiator), (initiator.reverse(), Role::Acceptor)];
+        sides.into_iter().find_map(|(direction, from)| {
+            let (mark, looks_like) = self.voice(direction).foreign?;
+            Some(Foreign { from, mark, looks_like })
+        })
+    }
+}
+
+/// Who sends such a message, where the message tells.
+fn sender_of(body: &[u8]) -> Option<Role> {
+    match body.first()? {
+        b'r' | b'c' => Some(Role::Initiator),
+        b'a' => Some(Role::Acceptor),
+        b's' => match decode(body, handshake::status) {
+            Ok(Status::True | Status::False) => Some(Role::Initiator),
+            _ => Some(Role::Acceptor),
+        },
+        _ => {
+            // Both hellos have one tag; the one whose name fills it to the end is meant.
+            let fills = |message: HandshakeMessage<'_>| match message {
+                HandshakeMessage::SendName(m) => {
+                    m.extra.is_empty() && (handshake::is_node_name(m.name) || m.asks_for_name())
+                }
+                HandshakeMessage::Challenge(m) => {
+                    m.extra.is_empty() && handshake::is_node_name(m.name)
+                }
+                _ => false,
+            };
+            let challenge = decode(body, handshake::from_acceptor).is_ok_and(fills);
+            let send_name = decode(body, handshake::from_initiator).is_ok_and(fills);
+            match (send_name, challenge) {
+                (true, false) => Some(Role::Initiator),
+                (false, true) => Some(Role::Acceptor),
+                // In the old layout four octets of a challenge may pass for the start of a name.
+                (true, true) => Some(if body.get(7).is_some_and(u8::is_ascii_graphic) {
+                    Role::Initiator
+                } else {
+                    Role::Acceptor
+                }),
+                (false, false) => None,
+            }
+        }
+    }
+}
+
+const fn rank(orientation: Orientation) -> u8 {
+    match orientation {
+        Orientation::Syn => 0,
+        Orientation::Handshake => 1,
+        Orientation::Epmd => 2,
+        Orientation::Guess => 3,
+    }
+}
+
+fn anomaly(
+    kind: AnomalyKind,
+    field: Option<&'static str>,
+    offset: Option<u64>,
+    detail: String,
+) -> Body {
+    Body::Anomaly { anomaly: Box::new(Anomaly { kind, field, offset, detail }) }
+}
+
+/// Segments of a stream joined in its middle in which nothing begins, before it is left alone.
+const MAX_UNKNOWN: u32 = 3;

@@ -1,0 +1,380 @@
+//! Stage 5: what one connection says, and the verdict on it.
+//!
+//! In: the segments of one connection, and time. Out: events about it. A connection is a pure function of
+//! its own segments and of the facts it is told: no clock, no I/O, no look at a neighbour, so that the
+//! order in which unrelated connections interleave changes nothing.
+
+pub mod digest;
+mod distribution;
+mod epmd;
+mod facts;
+mod handshake;
+mod reader;
+mod session;
+mod tcp;
+mod verdict;
+
+use std::sync::Arc;
+
+pub use facts::{FactSource, Facts, Question};
+
+use self::digest::Cookies;
+use self::distribution::Distribution;
+use self::epmd::EpmdTalk;
+use self::session::Told;
+use self::tcp::{Opened, Tcp};
+use crate::capture::FrameRef;
+use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
+use crate::event::{Body, CloseKind, ConnectionIds, Event, EventSink, Mark, Orientation, Outcome};
+use crate::flow::Direction;
+use crate::limits::Limits;
+use crate::reassembly::Budget;
+use crate::time::Timestamp;
+
+/// What a connection works with: the same for all, and nothing that remembers.
+pub struct Setting<'a> {
+    /// Bounds.
+    pub limits: &'a Limits,
+    /// Candidate cookies.
+    pub cookies: &'a Cookies,
+    /// Whether challenges and digests are told.
+    pub include_secrets: bool,
+    /// What other connections have shown.
+    pub facts: &'a dyn FactSource,
+}
+
+/// One connection that is, or may be, Erlang's.
+#[derive(Debug)]
+pub struct Connection {
+    /// The end that sends [`Direction::Up`], and the other.
+    ends: [Endpoint; 2],
+    tcp: Tcp,
+    talk: Talk,
+    encap: Vec<String>,
+    ids: Option<Arc<ConnectionIds>>,
+    /// The record told last.
+    told: Option<Told>,
+    established_told: bool,
+    /// Nothing more can change the record.
+    over: bool,
+}
+
+#[derive(Debug)]
+enum Talk {
+    Epmd(EpmdTalk),
+    Distribution(Box<Distribution>),
+}
+
+/// Why a connection is followed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Known {
+    /// One of its ports is a port mapper's; who asks.
+    Epmd(Direction),
+    /// One of its ports is known as a node's; who dials it.
+    Node(Direction),
+    /// Its first octets may be Erlang's.
+    Maybe,
+}
+
+/// Whether a connection is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Keep {
+    /// It may still say something.
+    Yes,
+    /// It is none of our business, or long over.
+    No,
+}
+
+/// A moment, and the packet that brought it.
+#[derive(Clone, Copy)]
+struct Now {
+    at: Timestamp,
+    frame: Option<FrameRef>,
+}
+
+impl Connection {
+    /// A connection that begins with `segment`, which went `direction`.
+    pub fn new(
+        segment: &Segment<'_>,
+        direction: Direction,
+        known: Known,
+        setting: &Setting<'_>,
+    ) -> Self {
+        let first = Mark { frame: segment.frame, at: segment.at };
+        let ends = match direction {
+            Direction::Up => [segment.src, segment.dst],
+            Direction::Down => [segment.dst, segment.src],
+        };
+        let talk = match known {
+            Known::Epmd(requester) => Talk::Epmd(EpmdTalk::new(requester)),
+            Known::Node(initiator) => {
+                let mut distribution = Distribution::new(true, setting);
+                distribution.orient(initiator, Orientation::Epmd);
+                Talk::Distribution(Box::new(distribution))
+            }
+            Known::Maybe => Talk::Distribution(Box::new(Distribution::new(false, setting))),
+        };
+        Self {
+            ends,
+            tcp: Tcp::new(first),
+            talk,
+            encap: Vec::new(),
+            ids: None,
+            told: None,
+            established_told: false,
+            over: false,
+        }
+    }
+
+    /// Whether `segment` opens another connection between the same ends.
+    pub fn is_other_connection(&self, segment: &Segment<'_>, direction: Direction) -> bool {
+        self.tcp.is_other_connection(segment, direction)
+    }
+
+    /// Its first packet.
+    pub const fn first(&self) -> Mark {
+        self.tcp.first()
+    }
+
+    /// Outcome of the record told last, for the statistics.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.told.as_ref().map(|told| told.outcome)
+    }
+
+    /// Holes that were given up, and the octets in them.
+    pub fn gaps(&self) -> (u64, u64) {
+        [Direction::Up, Direction::Down].into_iter().fold((0, 0), |(gaps, octets), direction| {
+            let missing = self.tcp.missing(direction);
+            let given_up = self.tcp.side(direction).half.gaps();
+            (gaps + given_up.max(u64::from(missing > 0)), octets + missing)
+        })
+    }
+
+    /// Overlapping segments whose octets differ.
+    pub fn conflicts(&self) -> u64 {
+        self.tcp.side(Direction::Up).half.conflicts()
+            + self.tcp.side(Direction::Down).half.conflicts()
+    }
+
+    /// Whether one direction alone was seen, of a connection that had two.
+    pub fn is_one_sided(&self) -> bool {
+        !self.tcp.both_seen() && matches!(self.tcp.opened(), Opened::Yes)
+    }
+
+    /// Takes a segment in.
+    pub fn on_segment(
+        &mut self,
+        segment: &Segment<'_>,
+        direction: Direction,
+        setting: &Setting<'_>,
+        budget: &mut Budget,
+        sink: &mut dyn EventSink,
+    ) -> Keep {
+        if self.encap.is_empty() && !segment.layers.is_empty() {
+            self.encap = segment.layers.iter().map(ToString::to_string).collect();
+        }
+        let opening = self.tcp.originator().is_some() || segment.flags.has(TcpFlags::SYN);
+        let mut bodies = Vec::new();
+        let Self { tcp, talk, .. } = self;
+        tcp.on_segment(segment, direction, setting.limits, budget, &mut |taken| match talk {
+            Talk::Epmd(talk) => talk.on_stream(direction, &taken, setting.limits, &mut bodies),
+            Talk::Distribution(talk) => {
+                talk.on_stream(direction, &taken, opening, setting, &mut bodies);
+            }
+        });
+        if let (Some(originator), Talk::Distribution(talk)) = (tcp.originator(), talk) {
+            talk.orient(originator, Orientation::Syn);
+        }
+        let now = Now { at: segment.at, frame: Some(segment.frame) };
+        self.go_on(now, bodies, setting, budget, sink)
+    }
+
+    /// An ICMP message says that the SYN of `direction` did not arrive.
+    pub fn on_unreachable(
+        &mut self,
+        unreachable: &Unreachable,
+        direction: Direction,
+        setting: &Setting<'_>,
+        budget: &mut Budget,
+        sink: &mut dyn EventSink,
+    ) {
+        self.tcp.on_unreachable(unreachable, direction);
+        let now = Now { at: unreachable.at, frame: Some(unreachable.frame) };
+        self.go_on(now, Vec::new(), setting, budget, sink);
+    }
+
+    /// When [`Self::on_time`] wants to be called, if no segment comes before; `None` for never.
+    pub fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
+        let last = self.tcp.last().at;
+        let own = if self.over {
+            Some(last.after(limits.closed_forget))
+        } else if self.tcp.first_close().is_some() {
+            Some(if self.told.is_some() {
+                last.after(limits.handshake_forget)
+            } else {
+                last.after(limits.close_grace)
+            })
+        } else if matches!(self.tcp.opened(), Opened::Unanswered) {
+            let wait = if self.told.is_some() { limits.handshake_forget } else { limits.syn_wait };
+            Some(self.tcp.first().at.after(wait))
+        } else {
+            match &self.talk {
+                Talk::Epmd(talk) if talk.is_registration() => None,
+                Talk::Distribution(talk) if talk.is_established() => {
+                    Some(last.after(limits.established_idle))
+                }
+                _ if self.told.is_some() => Some(last.after(limits.handshake_forget)),
+                _ => Some(last.after(limits.handshake_idle)),
+            }
+        };
+        own.into_iter().chain(self.tcp.deadline(limits)).min()
+    }
+
+    /// The capture's clock has reached [`Self::deadline`].
+    pub fn on_time(
+        &mut self,
+        now: Timestamp,
+        setting: &Setting<'_>,
+        budget: &mut Budget,
+        sink: &mut dyn EventSink,
+    ) -> Keep {
+        let Some(due) = self.deadline(setting.limits).filter(|due| *due <= now) else {
+            return Keep::Yes;
+        };
+        let mut bodies = Vec::new();
+        for direction in [Direction::Up, Direction::Down] {
+            let Self { tcp, talk, .. } = self;
+            let opening = tcp.originator().is_some();
+            tcp.settle(direction, due, setting.limits, budget, &mut |taken| match talk {
+                Talk::Epmd(talk) => talk.on_stream(direction, &taken, setting.limits, &mut bodies),
+                Talk::Distribution(talk) => {
+                    talk.on_stream(direction, &taken, opening, setting, &mut bodies);
+                }
+            });
+        }
+        let at = Now { at: due, frame: None };
+        if self.go_on(at, bodies, setting, budget, sink) == Keep::No {
+            return Keep::No;
+        }
+        let last = self.tcp.last().at;
+        let limits = setting.limits;
+        if self.over && due >= last.after(limits.closed_forget) {
+            return Keep::No;
+        }
+        let forget = if matches!(&self.talk, Talk::Distribution(t) if t.is_established()) {
+            limits.established_idle
+        } else {
+            limits.handshake_forget
+        };
+        let closing = self.tcp.first_close().is_some() && due >= last.after(limits.close_grace);
+        let unanswered = matches!(self.tcp.opened(), Opened::Unanswered)
+            && due >= self.tcp.first().at.after(limits.syn_wait);
+        let idle = due >= last.after(limits.handshake_idle.min(forget))
+            && !matches!(&self.talk, Talk::Epmd(talk) if talk.is_registration())
+            && (due >= last.after(forget) || !self.is_established());
+        if !self.over && (closing || unanswered || idle) {
+            self.tell(at, CloseKind::Idle, setting, budget, sink);
+        }
+        if due >= last.after(forget) && (idle || closing) { Keep::No } else { Keep::Yes }
+    }
+
+    /// Nothing more will come: the input has ended, or the connection has to make room.
+    pub fn on_end(
+        &mut self,
+        now: Timestamp,
+        setting: &Setting<'_>,
+        budget: &mut Budget,
+        sink: &mut dyn EventSink,
+    ) {
+        let at = Now { at: now.max(self.tcp.last().at), frame: None };
+        if !self.is_for_us() {
+            self.tcp.discard(budget);
+            return;
+        }
+        self.tell(at, CloseKind::InputEnd, setting, budget, sink);
+    }
+
+    /// Whether what was said so far may be Erlang's at all.
+    fn is_for_us(&self) -> bool {
+        match &self.talk {
+            Talk::Epmd(_) => true,
+            Talk::Distribution(talk) => talk.is_certain,
+        }
+    }
+
+    fn is_established(&self) -> bool {
+        matches!(&self.talk, Talk::Distribution(talk) if talk.is_established())
+    }
+
+    /// Tells what has been settled by what just came.
+    fn go_on(
+        &mut self,
+        now: Now,
+        bodies: Vec<Body>,
+        setting: &Setting<'_>,
+        budget: &mut Budget,
+        sink: &mut dyn EventSink,
+    ) -> Keep {
+        self.emit(now, bodies, sink);
+        if let Talk::Distribution(talk) = &self.talk {
+            if talk.is_not_for_us() {
+                self.tcp.discard(budget);
+                return Keep::No;
+            }
+            if talk.is_established() && talk.is_certain && !self.established_told {
+                self.established_told = true;
+                self.tell_established(now, setting, sink);
+            }
+        }
+        if !self.is_for_us() {
+            return Keep::Yes;
+        }
+        let refused = matches!(self.tcp.opened(), Opened::Reset(_) | Opened::Unreachable(_));
+        if !self.over && (refused || self.tcp.is_over()) {
+            self.over = true;
+            self.tell(now, CloseKind::InputEnd, setting, budget, sink);
+        } else if self.over && !refused && !self.tcp.is_over() {
+            // Something came behind the end after all.
+            self.over = false;
+        }
+        Keep::Yes
+    }
+
+    fn emit(&mut self, now: Now, bodies: Vec<Body>, sink: &mut dyn EventSink) {
+        for body in bodies {
+            let connection = Some(self.ids());
+            let input = now.frame.is_none().then_some(self.tcp.last().frame.input);
+            sink.event(Event { at: now.at, frame: now.frame, input, connection, body });
+        }
+    }
+
+    fn end(&self, direction: Direction) -> Endpoint {
+        let [up, down] = self.ends;
+        match direction {
+            Direction::Up => up,
+            Direction::Down => down,
+        }
+    }
+}
+
+/// What octets that are none of Erlang's look like.
+fn looks_like(octets: &[u8]) -> &'static str {
+    const SIGNS: [(&[u8], &str); 14] = [
+        (b"GET ", "an HTTP request"),
+        (b"POST ", "an HTTP request"),
+        (b"HEAD ", "an HTTP request"),
+        (b"OPTIONS ", "an HTTP request"),
+        (b"PRI * HTTP/2", "an HTTP/2 request"),
+        (b"SSH-", "an SSH banner"),
+        (b"\x16\x03", "the start of TLS"),
+        (b"\x80", "the start of an old SSL"),
+        (b"\x03\x00", "a remote desktop request"),
+        (b"PROXY ", "a PROXY protocol header"),
+        (b"\r\n\r\nQUIT\n", "a PROXY protocol header"),
+        (b"AMQP", "AMQP"),
+        (b"*1\r\n", "a Redis command"),
+        (b"\0\0", "a message of no octets"),
+    ];
+    let known = SIGNS.iter().find(|(sign, _)| octets.starts_with(sign));
+    known.map_or("octets of no protocol known here", |(_, name)| name)
+}

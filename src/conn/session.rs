@@ -1,0 +1,324 @@
+//! The record of one connection: the verdict, and everything that goes with it.
+
+use std::sync::Arc;
+
+use super::digest::short_id;
+use super::distribution::Distribution;
+use super::facts::Question;
+use super::handshake::Hello;
+use super::tcp::Opened;
+use super::verdict::{Case, CookieTest, TlsSign, Verdict, judge};
+use super::{Connection, Now, Setting, Talk};
+use crate::event::{
+    Body, CloseKind, ConnectionIds, EventSink, Flowed, Hex, Mark, Orientation, Outcome, Party,
+    Role, Session, SessionSeen, State, Traffic, Wanted,
+};
+use crate::flow::Direction;
+use crate::reassembly::Budget;
+
+/// What of a record is compared to see whether telling it again says anything new.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Told {
+    pub(super) outcome: Outcome,
+    state: State,
+    closed_by: Option<Role>,
+    octets: u64,
+}
+
+impl Connection {
+    /// The names of this connection, settled when its first line is written.
+    pub(super) fn ids(&mut self) -> Arc<ConnectionIds> {
+        if let Some(ids) = &self.ids {
+            return Arc::clone(ids);
+        }
+        let originator = self.originator();
+        let (src, dst) = (self.end(originator), self.end(originator.reverse()));
+        let isn = |direction: Direction| {
+            self.tcp.side(direction).syn.map_or_else(String::new, |syn| syn.isn.0.to_string())
+        };
+        let text = format!(
+            "{},{},{},{},{},{}",
+            src.ip,
+            src.port,
+            dst.ip,
+            dst.port,
+            isn(originator),
+            isn(originator.reverse())
+        );
+        let ids = Arc::new(ConnectionIds {
+            session_id: short_id(&text),
+            community_id: community_id(src, dst).into(),
+            src_ip: src.ip,
+            src_port: src.port,
+            dest_ip: dst.ip,
+            dest_port: dst.port,
+            proto: "TCP",
+            encap: self.encap.clone(),
+        });
+        self.ids = Some(Arc::clone(&ids));
+        ids
+    }
+
+    /// Who opened the TCP connection: by its SYN, else the Erlang side that would have.
+    fn originator(&self) -> Direction {
+        let by_reset = || Some(self.tcp.lone_reset()?.0.reverse());
+        let by_role = match &self.talk {
+            Talk::Epmd(talk) => Some(talk.requester()),
+            Talk::Distribution(talk) => talk.initiator().map(|(initiator, _)| initiator),
+        };
+        self.tcp.originator().or(by_role).or_else(by_reset).unwrap_or(Direction::Up)
+    }
+
+    /// Tells the session whose handshake has just completed.
+    pub(super) fn tell_established(
+        &mut self,
+        now: Now,
+        setting: &Setting<'_>,
+        sink: &mut dyn EventSink,
+    ) {
+        let Talk::Distribution(talk) = &self.talk else { return };
+        let mut record = self.record(talk, now, setting);
+        if record.outcome == Outcome::Connected {
+            record.state = State::Established;
+            record.closed_by = None;
+            record.close = None;
+            self.emit(now, vec![Body::Session { session: Box::new(record) }], sink);
+        }
+    }
+
+    /// Tells the connection as it stands, unless that was told already. `open` is why, where it is open.
+    pub(super) fn tell(
+        &mut self,
+        now: Now,
+        open: CloseKind,
+        setting: &Setting<'_>,
+        budget: &mut Budget,
+        sink: &mut dyn EventSink,
+    ) {
+        let mut bodies = Vec::new();
+        for direction in [Direction::Up, Direction::Down] {
+            let Self { tcp, talk, .. } = &mut *self;
+            let opening = tcp.originator().is_some();
+            tcp.finish(direction, budget, &mut |taken| match talk {
+                Talk::Epmd(talk) => talk.on_stream(direction, &taken, setting.limits, &mut bodies),
+                Talk::Distribution(talk) => {
+                    talk.on_stream(direction, &taken, opening, setting, &mut bodies);
+                }
+            });
+        }
+        let Self { tcp, talk, .. } = &mut *self;
+        match talk {
+            Talk::Epmd(talk) => talk.on_end(tcp, now.at, &mut bodies),
+            Talk::Distribution(_) => {}
+        }
+        self.emit(now, bodies, sink);
+        let Talk::Distribution(talk) = &self.talk else { return };
+        let mut record = self.record(talk, now, setting);
+        if record.state == State::Open {
+            record.close = Some(open);
+        }
+        let told = Told {
+            outcome: record.outcome,
+            state: record.state,
+            closed_by: record.closed_by,
+            octets: record.traffic.initiator.octets + record.traffic.acceptor.octets,
+        };
+        if self.told == Some(told) {
+            return;
+        }
+        record.seen.again = self.told.is_some_and(|before| before.outcome == told.outcome);
+        self.told = Some(told);
+        self.emit(now, vec![Body::Session { session: Box::new(record) }], sink);
+    }
+
+    fn record(&self, talk: &Distribution, now: Now, setting: &Setting<'_>) -> Session {
+        let guessed = (self.originator(), Orientation::Guess);
+        let (initiator, orientation) = talk.initiator().unwrap_or(guessed);
+        let acceptor = initiator.reverse();
+        let exchange = &talk.exchange;
+        let close = self.tcp.first_close();
+        let opened = self.tcp.opened();
+        let refused = match opened {
+            Opened::Reset(mark) => Some(mark),
+            Opened::Unreachable(icmp) => Some(Mark { frame: icmp.frame, at: icmp.at }),
+            Opened::Yes | Opened::Unanswered => None,
+        };
+        let name = |hello: &Hello| hello.name.clone();
+        let initiator_name = exchange.initiator_name().map(|(name, _)| Arc::clone(name));
+        let acceptor_name = exchange.challenge.as_ref().map(|said| name(&said.what));
+        let facts = setting.facts.facts(&Question {
+            initiator: self.end(initiator).ip,
+            acceptor: self.end(acceptor),
+            opened: self.tcp.first().at,
+            closed: close.map_or(now.at, |close| close.mark.at),
+            initiator_name: initiator_name.as_deref(),
+            acceptor_name: acceptor_name.as_deref(),
+        });
+        let cookies = CookieTest {
+            reply: exchange.reply_cookie(setting.cookies),
+            ack: exchange.ack_cookie(setting.cookies),
+        };
+        let voices = [talk.voice(initiator), talk.voice(acceptor)];
+        let verdict = judge(&Case {
+            tcp: &self.tcp,
+            exchange,
+            facts: &facts,
+            initiator,
+            frames: voices.map(|voice| voice.frames),
+            foreign: voices.map(|voice| voice.foreign.is_some()),
+            tls: voices.map(|voice| voice.tls.map(|(sign, _)| sign)),
+            cookies: &cookies,
+            now: now.at,
+        });
+        let role = |direction: Direction| {
+            if direction == initiator { Role::Initiator } else { Role::Acceptor }
+        };
+        let (closed_by, close_kind) = match opened {
+            Opened::Reset(_) => (Some(Role::Acceptor), Some(CloseKind::Rst)),
+            Opened::Unreachable(_) => (None, None),
+            _ => (close.and_then(|c| c.by).map(role), close.map(|c| c.kind)),
+        };
+        let is_closed = close.is_some() || refused.is_some();
+        let flowed = |direction: Direction| {
+            let (half, voice) = (&self.tcp.side(direction).half, talk.voice(direction));
+            Flowed {
+                octets: half.octets(),
+                missing_octets: self.tcp.missing(direction),
+                retransmitted_octets: half.retransmitted(),
+                messages: voice.messages,
+                ticks: voice.ticks,
+            }
+        };
+        let turned = initiator != self.originator();
+        let address = |direction: Direction| {
+            let end = self.end(direction);
+            if turned { (Some(end.ip), Some(end.port)) } else { (None, None) }
+        };
+        let (initiator_ip, initiator_port) = address(initiator);
+        let (acceptor_ip, acceptor_port) = address(acceptor);
+        let party = |hello: Option<&Hello>| {
+            hello.map_or_else(Party::default, |hello| Party {
+                version: Some(hello.version),
+                flags: Some(Hex(hello.flags.0)),
+                creation: hello.creation,
+                otp_at_least: hello.flags.otp_at_least(),
+                ..Party::default()
+            })
+        };
+        let named = exchange.initiator_name();
+        let said_name = exchange.send_name.as_ref().map(|said| &said.what);
+        let said_challenge = exchange.challenge.as_ref().map(|said| &said.what);
+        Session {
+            protocol: verdict.protocol,
+            state: if is_closed { State::Closed } else { State::Open },
+            outcome: verdict.outcome,
+            confidence: verdict.confidence,
+            not_excluded: verdict.not_excluded.iter().map(ToString::to_string).collect(),
+            detected_by: verdict.detected_by,
+            orientation,
+            initiator: Party {
+                node: initiator_name,
+                node_hex: named.and_then(|(_, hex)| hex.cloned()),
+                cookie: cookies.reply.flatten(),
+                ip: initiator_ip,
+                port: initiator_port,
+                ..party(said_name)
+            },
+            acceptor: Party {
+                node: acceptor_name,
+                node_hex: said_challenge.and_then(|hello| hello.name_hex.clone()),
+                cookie: cookies.ack.flatten(),
+                ip: acceptor_ip,
+                port: acceptor_port,
+                ..party(said_challenge)
+            },
+            reached: exchange.reached().map(|kind| kind.name()),
+            wanted: facts.lookup.as_ref().map(|lookup| Wanted {
+                alive: Some(Arc::clone(&lookup.asked)),
+                host: None,
+                rests_on: vec!["epmd"],
+            }),
+            closed_by,
+            close: close_kind,
+            lookup: facts.lookup,
+            handshake_us: exchange
+                .send_name
+                .as_ref()
+                .zip(exchange.ack.as_ref())
+                .map(|(from, to)| micros(to.mark.at.since(from.mark.at))),
+            duration_us: micros(self.tcp.last().at.since(self.tcp.first().at)),
+            traffic: Traffic { initiator: flowed(initiator), acceptor: flowed(acceptor) },
+            seen: self.seen(talk, initiator, &verdict, refused),
+        }
+    }
+
+    fn seen(
+        &self,
+        talk: &Distribution,
+        initiator: Direction,
+        verdict: &Verdict,
+        refused: Option<Mark>,
+    ) -> SessionSeen {
+        let exchange = &talk.exchange;
+        let (from, to) = (self.tcp.side(initiator), self.tcp.side(initiator.reverse()));
+        let close = refused.or_else(|| self.tcp.first_close().map(|close| close.mark));
+        let last_word = [
+            exchange.send_name.as_ref().map(|said| said.mark),
+            exchange.answer.as_ref().map(|said| said.mark),
+            exchange.challenge.as_ref().map(|said| said.mark),
+            exchange.reply.as_ref().map(|said| said.mark),
+            to.syn.map(|syn| syn.mark),
+        ];
+        let last_word = last_word.into_iter().flatten().map(|mark| mark.at);
+        let before = |at: &crate::time::Timestamp| close.is_none_or(|close| *at <= close.at);
+        let last_word = last_word.filter(before).max();
+        let tls = [(initiator, Role::Initiator), (initiator.reverse(), Role::Acceptor)]
+            .into_iter()
+            .find_map(|(direction, role)| {
+                let (sign, mark) = talk.voice(direction).tls?;
+                Some((role, sign, mark))
+            });
+        SessionSeen {
+            syn: from.syn.map(|syn| syn.mark),
+            syns: from.syn.map_or(0, |syn| syn.count),
+            syn_ack: to.syn.map(|syn| syn.mark),
+            send_name: exchange.send_name.as_ref().map(|said| said.mark),
+            status: exchange.answer.as_ref().map(|s| (s.mark, s.what.text().to_owned())),
+            challenge: exchange.challenge.as_ref().map(|said| said.mark),
+            challenge_reply: exchange.reply.as_ref().map(|said| said.mark),
+            challenge_ack: exchange.ack.as_ref().map(|said| said.mark),
+            close,
+            silence_us: close
+                .zip(last_word)
+                .map_or(0, |(close, word)| micros(close.at.since(word))),
+            icmp: self.tcp.icmp().map(|icmp| (icmp.kind, icmp.code, icmp.reporter)),
+            missing_flags: verdict.missing_flags.names().map(|n| n.into_owned()).collect(),
+            foreign: talk.foreign(initiator),
+            tls: tls.map(|(role, _, mark)| (role, mark)),
+            tls_alert: tls.and_then(|(_, sign, _)| match sign {
+                TlsSign::Alert(description) => Some(description),
+                TlsSign::Hello => None,
+            }),
+            owed: verdict.owed,
+            again: false,
+        }
+    }
+}
+
+fn community_id(src: crate::decode::Endpoint, dst: crate::decode::Endpoint) -> String {
+    const TCP: u8 = 6;
+    community_id::calculate_community_id(
+        0,
+        src.ip,
+        dst.ip,
+        Some(src.port),
+        Some(dst.port),
+        TCP,
+        Default::default(),
+    )
+    .unwrap_or_default()
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

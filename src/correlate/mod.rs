@@ -1,0 +1,150 @@
+//! Stage 6: what several connections show together.
+//!
+//! In: events. Out: facts for the connections that ask. Decides nothing about a connection by itself, and
+//! keeps nothing without a bound.
+
+mod registry;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use self::registry::Registry;
+use crate::conn::{FactSource, Facts, Question};
+use crate::decode::Endpoint;
+use crate::event::{Body, ConnectionIds, Event, Party, Role, Session};
+use crate::limits::Limits;
+use crate::time::Timestamp;
+
+/// What all connections so far have shown.
+#[derive(Debug)]
+pub struct Correlator {
+    registry: Registry,
+    /// Labels of the cookies that a node's digests were made with.
+    cookies: HashMap<Arc<str>, Vec<Arc<str>>, RandomState>,
+    /// Connections that a node took in place of its own dial, the last ones.
+    crossings: VecDeque<Crossing>,
+    nodes: usize,
+    evictions: u64,
+}
+
+/// A status `ok_simultaneous`: its sender dropped its own dial to the other side.
+#[derive(Debug)]
+struct Crossing {
+    dropper: IpAddr,
+    other: IpAddr,
+    at: Timestamp,
+}
+
+impl Correlator {
+    /// Knows nothing yet, except the ports that people named.
+    pub fn new(limits: &Limits, dist_ports: Vec<std::ops::RangeInclusive<u16>>) -> Self {
+        Self {
+            registry: Registry::new(limits, dist_ports),
+            cookies: HashMap::default(),
+            crossings: VecDeque::new(),
+            nodes: limits.nodes,
+            evictions: 0,
+        }
+    }
+
+    /// Facts that were forgotten because a bound was reached.
+    pub const fn evictions(&self) -> u64 {
+        self.evictions + self.registry.evictions()
+    }
+
+    /// Takes an event in. Ports that it marks as a node's, and that were not, go to `marked`.
+    pub fn on_event(&mut self, event: &Event, marked: &mut Vec<Endpoint>) {
+        let Some(ids) = &event.connection else { return };
+        match &event.body {
+            Body::Epmd { epmd } => self.registry.on_epmd(event, ids, epmd, marked),
+            Body::Handshake { handshake } => {
+                if handshake.status.as_deref() == Some("ok_simultaneous") {
+                    let (dropper, other) = (ids.dest_ip, ids.src_ip);
+                    self.crossings.push_back(Crossing { dropper, other, at: event.at });
+                    if self.crossings.len() > MAX_CROSSINGS {
+                        self.crossings.pop_front();
+                    }
+                }
+            }
+            Body::Session { session } => self.on_session(ids, session, marked),
+            Body::Finding { .. }
+            | Body::Incident { .. }
+            | Body::Anomaly { .. }
+            | Body::Stats { .. } => {}
+        }
+    }
+
+    fn on_session(&mut self, ids: &ConnectionIds, session: &Session, marked: &mut Vec<Endpoint>) {
+        for party in [&session.initiator, &session.acceptor] {
+            self.on_party(party);
+        }
+        if session.acceptor.node.is_some() {
+            self.registry.mark(acceptor_end(ids, session), marked);
+        }
+    }
+
+    fn on_party(&mut self, party: &Party) {
+        let (Some(node), Some(cookie)) = (&party.node, &party.cookie) else { return };
+        if self.cookies.len() >= self.nodes && !self.cookies.contains_key(node) {
+            self.evictions += 1;
+            return;
+        }
+        let held = self.cookies.entry(Arc::clone(node)).or_default();
+        if !held.contains(cookie) && held.len() < MAX_COOKIES_PER_NODE {
+            held.push(Arc::clone(cookie));
+        }
+    }
+}
+
+impl FactSource for Correlator {
+    fn facts(&self, about: &Question<'_>) -> Facts {
+        let lookup = self.registry.lookup(about);
+        let held = about.acceptor_name.and_then(|name| self.cookies.get(name));
+        let crossed = self.crossings.iter().any(|crossing| {
+            crossing.dropper == about.initiator
+                && crossing.other == about.acceptor.ip
+                && crossing.at >= about.opened.before(CROSSING)
+                && crossing.at <= about.closed.after(CROSSING)
+        });
+        Facts {
+            acceptor_version: lookup.as_ref().map(|lookup| lookup.highest_version),
+            lookup,
+            acceptor_cookies: held.cloned().unwrap_or_default(),
+            crossed,
+        }
+    }
+
+    fn is_node_port(&self, end: Endpoint) -> bool {
+        self.registry.is_node_port(end)
+    }
+}
+
+/// Where the acceptor of a session listens.
+pub fn acceptor_end(ids: &ConnectionIds, session: &Session) -> Endpoint {
+    Endpoint {
+        ip: session.acceptor.ip.unwrap_or(ids.dest_ip),
+        port: session.acceptor.port.unwrap_or(ids.dest_port),
+    }
+}
+
+/// Where a side of a session is.
+pub fn ip_of(ids: &ConnectionIds, session: &Session, role: Role) -> IpAddr {
+    match role {
+        Role::Initiator => session.initiator.ip.unwrap_or(ids.src_ip),
+        Role::Acceptor => session.acceptor.ip.unwrap_or(ids.dest_ip),
+    }
+}
+
+/// Dials that cross do so within the set-up time of both, 7 s by default, and some.
+const CROSSING: Duration = Duration::from_secs(10);
+
+/// Far more crossings than happen within [`CROSSING`].
+const MAX_CROSSINGS: usize = 256;
+
+/// A node has a cookie of its own and may have one for each peer; more than a few are a test bench.
+const MAX_COOKIES_PER_NODE: usize = 16;

@@ -1,0 +1,131 @@
+//! What port mappers have said: which port belongs to which name, and who asked.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+
+use crate::conn::Question;
+use crate::decode::Endpoint;
+use crate::event::{ConnectionIds, Epmd, EpmdOutcome, Event, Lookup};
+use crate::limits::Limits;
+use crate::time::Timestamp;
+
+/// EPMD's answers so far.
+#[derive(Debug)]
+pub(super) struct Registry {
+    /// Ports named on the command line, on any host.
+    named: Vec<RangeInclusive<u16>>,
+    /// Ports on which a node listens, or did.
+    ports: HashSet<Endpoint, RandomState>,
+    max_ports: usize,
+    /// Answered look-ups, by who asked and for which port the answer was; oldest first.
+    lookups: HashMap<(IpAddr, Endpoint), VecDeque<Answered>, RandomState>,
+    /// Keys of `lookups` in the order of the answers.
+    order: VecDeque<(IpAddr, Endpoint)>,
+    max_lookups: usize,
+    evictions: u64,
+}
+
+#[derive(Debug)]
+struct Answered {
+    at: Timestamp,
+    lookup: Lookup,
+}
+
+impl Registry {
+    pub(super) fn new(limits: &Limits, named: Vec<RangeInclusive<u16>>) -> Self {
+        Self {
+            named,
+            ports: HashSet::default(),
+            max_ports: limits.ports,
+            lookups: HashMap::default(),
+            order: VecDeque::new(),
+            max_lookups: limits.lookups,
+            evictions: 0,
+        }
+    }
+
+    pub(super) const fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    pub(super) fn is_node_port(&self, end: Endpoint) -> bool {
+        self.ports.contains(&end) || self.named.iter().any(|range| range.contains(&end.port))
+    }
+
+    /// A node listens at `end`.
+    pub(super) fn mark(&mut self, end: Endpoint, marked: &mut Vec<Endpoint>) {
+        if self.ports.len() >= self.max_ports {
+            self.evictions += u64::from(!self.ports.contains(&end));
+        } else if self.ports.insert(end) {
+            marked.push(end);
+        }
+    }
+
+    /// A port mapper has spoken.
+    pub(super) fn on_epmd(
+        &mut self,
+        event: &Event,
+        ids: &ConnectionIds,
+        epmd: &Epmd,
+        marked: &mut Vec<Endpoint>,
+    ) {
+        if epmd.outcome != EpmdOutcome::Answered {
+            return;
+        }
+        let ip = ids.dest_ip;
+        for port in epmd.names.iter().flatten().map(|known| known.port).chain(epmd.port) {
+            if port != 0 {
+                self.mark(Endpoint { ip, port }, marked);
+            }
+        }
+        let (Some("PORT2_RESP"), Some(port), Some(frame)) = (epmd.response, epmd.port, event.frame)
+        else {
+            return;
+        };
+        let key = (ids.src_ip, Endpoint { ip, port });
+        let lookup = Lookup {
+            session_id: Arc::clone(&ids.session_id),
+            reply: frame,
+            asked: epmd.name.clone().unwrap_or_default(),
+            port,
+            highest_version: epmd.highest_version.unwrap_or_default(),
+        };
+        self.lookups.entry(key).or_default().push_back(Answered { at: event.at, lookup });
+        self.order.push_back(key);
+        if self.order.len() > self.max_lookups {
+            self.forget_oldest();
+        }
+    }
+
+    /// The look-up that led to a connection: the last one answered before it was opened.
+    pub(super) fn lookup(&self, about: &Question<'_>) -> Option<Lookup> {
+        let answered = self.lookups.get(&(about.initiator, about.acceptor))?;
+        let latest = about.opened.after(REORDERED);
+        let earliest = about.opened.before(LOOKUP_AGE);
+        let before = answered.iter().rev().find(|answer| answer.at <= about.opened);
+        let found = before.or_else(|| answered.iter().find(|answer| answer.at <= latest))?;
+        (found.at >= earliest).then(|| found.lookup.clone())
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(key) = self.order.pop_front() else { return };
+        if let Some(answered) = self.lookups.get_mut(&key) {
+            answered.pop_front();
+            if answered.is_empty() {
+                self.lookups.remove(&key);
+            }
+        }
+    }
+}
+
+/// A node dials right after the answer; its set-up timer, 7 s by default, runs for both.
+const LOOKUP_AGE: Duration = Duration::from_secs(10);
+
+/// Captures reorder by milliseconds: an answer may show a little after the SYN that it led to.
+const REORDERED: Duration = Duration::from_millis(50);

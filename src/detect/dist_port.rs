@@ -1,0 +1,80 @@
+//! EPMD gives a port, and the port does not let anyone in.
+//!
+//! `stale-registration`: RST, nobody listens there. `dist-port-blocked`: no answer in this capture, or ICMP.
+//! What it does not tell: why; a listener on another interface and a port mapping look like the first.
+
+use super::text::{Sides, address, looked_up, problem, settled, shown};
+use super::{Problem, Rule};
+use crate::correlate::acceptor_end;
+use crate::event::{Event, Outcome, Role, Severity};
+
+#[derive(Default)]
+pub(super) struct DistPort;
+
+impl Rule for DistPort {
+    fn ids(&self) -> &'static [&'static str] {
+        &["stale-registration", "dist-port-blocked"]
+    }
+
+    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+        let Some((ids, session)) = settled(event) else { return };
+        let sides = Sides::of(ids, session);
+        let end = acceptor_end(ids, session);
+        let port = address(end.ip, end.port);
+        let node = match &session.lookup {
+            Some(lookup) => format!("\"{}\"", lookup.asked),
+            None => "a node".to_owned(),
+        };
+        let open_ports = format!(
+            "Open the distribution ports between the hosts, not 4369 alone: fix their range with \
+             inet_dist_listen_min and inet_dist_listen_max (kernel application) and let {} through.",
+            end.port
+        );
+        let mut found = match (session.outcome, session.seen.icmp) {
+            (Outcome::Refused, None) => {
+                let mut found = problem("stale-registration", Severity::High, session, &sides);
+                found.title = format!("nobody listens on {port}, where {node} is said to be");
+                found.explanation = format!(
+                    "{} was led to {port} and its SYN was answered with RST: the host is up and the port \
+                     is closed. The registration outlived the listener, the node died in between, or it \
+                     listens on another interface.",
+                    sides.initiator
+                );
+                found.remedy = vec![format!(
+                    "On {}, compare `epmd -names` with the sockets that listen (`ss -ltnp`); restart the \
+                     node whose port is not there. Look at inet_dist_use_interface and port mappings.",
+                    end.ip
+                )];
+                found
+            }
+            (Outcome::Refused, Some((kind, code, reporter))) => {
+                let mut found = problem("dist-port-blocked", Severity::High, session, &sides);
+                found.title = format!("the way to {node} at {port} is rejected");
+                found.explanation = format!(
+                    "{reporter} answered the SYN to {port} with ICMP {kind}/{code}, \"destination \
+                     unreachable\": a packet filter rejects it, or there is no route."
+                );
+                found.remedy = vec![open_ports];
+                found
+            }
+            (Outcome::Unanswered, _) => {
+                let mut found = problem("dist-port-blocked", Severity::High, session, &sides);
+                found.title = format!("no answer from {node} at {port}");
+                found.explanation = format!(
+                    "{} SYN from {} to {port} and no answer in this capture. Where the port mapper of \
+                     the same host answers, a packet filter that lets 4369 through and not this port is \
+                     the usual reason.",
+                    session.seen.syns, sides.initiator
+                );
+                found.remedy = vec![open_ports];
+                found
+            }
+            _ => return,
+        };
+        found.evidence.extend(looked_up(session));
+        found.evidence.extend(shown(session.seen.syn, Some(Role::Initiator), "SYN"));
+        let answer = if session.seen.icmp.is_some() { "ICMP unreachable" } else { "RST" };
+        found.evidence.extend(shown(session.seen.close, Some(Role::Acceptor), answer));
+        out.push(found);
+    }
+}

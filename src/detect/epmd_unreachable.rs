@@ -1,0 +1,89 @@
+//! No way to the port mapper.
+//!
+//! Evidence: RST or ICMP in answer to the SYN, or no answer in this capture. What it does not tell: whether
+//! the host is down, or a filter is in between.
+
+use super::text::address;
+use super::{Problem, Rule};
+use crate::event::{Body, Confidence, EpmdOutcome, Event, Evidence, Mark, Role, Severity};
+
+#[derive(Default)]
+pub(super) struct EpmdUnreachable;
+
+impl Rule for EpmdUnreachable {
+    fn ids(&self) -> &'static [&'static str] {
+        &["epmd-unreachable"]
+    }
+
+    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+        let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return };
+        let seen = &epmd.seen;
+        let mapper = address(ids.dest_ip, ids.dest_port);
+        let (how, explanation, remedy) = match (epmd.outcome, seen.icmp) {
+            (EpmdOutcome::ConnectionRefused, Some((kind, code, reporter))) => (
+                "is rejected",
+                format!(
+                    "{reporter} answered the SYN with ICMP {kind}/{code}, \"destination unreachable\": a \
+                     packet filter rejects the connection, or there is no route."
+                ),
+                format!("Open TCP port {} from {} to {}.", ids.dest_port, ids.src_ip, ids.dest_ip),
+            ),
+            (EpmdOutcome::ConnectionRefused, None) => (
+                "refuses the connection",
+                format!(
+                    "The SYN to {mapper} was answered with RST: the host is up, and no port mapper \
+                     listens on that address and port."
+                ),
+                format!(
+                    "Start a node (or `epmd -daemon`) on {}, and compare ERL_EPMD_PORT and \
+                     ERL_EPMD_ADDRESS on both sides; `ss -ltn` shows what listens.",
+                    ids.dest_ip
+                ),
+            ),
+            (EpmdOutcome::Unanswered, _) => (
+                "does not answer",
+                format!(
+                    "{} SYN to {mapper} and no answer in this capture: a packet filter drops them, the \
+                     host is down, or the name resolves to the wrong address.",
+                    seen.syns
+                ),
+                format!(
+                    "Open TCP port {} towards {}, and check which address the part of the node name \
+                     right of the @ resolves to on {}.",
+                    ids.dest_port, ids.dest_ip, ids.src_ip
+                ),
+            ),
+            _ => return,
+        };
+        let shown = |mark: Option<Mark>, from: Role, what: &str| {
+            mark.map(|mark| Evidence {
+                frame: mark.frame,
+                input: None,
+                session_id: None,
+                from: Some(from),
+                what: what.to_owned(),
+            })
+        };
+        let answer = if seen.icmp.is_some() { "ICMP unreachable" } else { "RST" };
+        let evidence =
+            [shown(seen.syn, Role::Initiator, "SYN"), shown(seen.close, Role::Acceptor, answer)];
+        let unanswered = epmd.outcome == EpmdOutcome::Unanswered;
+        out.push(Problem {
+            rule: "epmd-unreachable",
+            severity: Severity::High,
+            confidence: if unanswered { Confidence::Likely } else { Confidence::Proven },
+            title: format!("the port mapper at {mapper} {how} (asked by {})", ids.src_ip),
+            explanation,
+            remedy: vec![remedy],
+            nodes: Vec::new(),
+            parties: format!("{},{mapper},{how}", ids.src_ip),
+            evidence: evidence.into_iter().flatten().collect(),
+            not_excluded: if unanswered {
+                vec!["the answer did not pass the place of capture".to_owned()]
+            } else {
+                Vec::new()
+            },
+            logged_by: Vec::new(),
+        });
+    }
+}

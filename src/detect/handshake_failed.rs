@@ -1,0 +1,105 @@
+//! A handshake that ended without a better reading.
+//!
+//! `handshake-timeout`: a side owed a message, was silent, and the other gave up. `handshake-aborted`: closed
+//! in mid-handshake and nothing shows why.
+
+use super::text::{Sides, closed, problem, seconds, settled, shown};
+use super::{Problem, Rule};
+use crate::event::{CloseKind, Event, Outcome, Protocol, Role, Session, Severity};
+
+#[derive(Default)]
+pub(super) struct HandshakeFailed;
+
+impl Rule for HandshakeFailed {
+    fn ids(&self) -> &'static [&'static str] {
+        &["handshake-timeout", "handshake-aborted"]
+    }
+
+    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+        let Some((ids, session)) = settled(event) else { return };
+        let sides = Sides::of(ids, session);
+        let (a, b) = (&sides.initiator, &sides.acceptor);
+        let reached = session.reached.map_or_else(
+            || "before anything was said".to_owned(),
+            |message| format!("after {message}"),
+        );
+        let by = session.detected_by.unwrap_or(Role::Initiator);
+        let (who, other) = if by == Role::Initiator { (a, b) } else { (b, a) };
+        let mut found = match session.outcome {
+            Outcome::TimedOut => {
+                let mut found = problem("handshake-timeout", Severity::Medium, session, &sides);
+                let owed = session.seen.owed.unwrap_or("next message");
+                let silence = seconds(session.seen.silence_us);
+                found.title = format!("{other} fell silent in the handshake with {who}");
+                found.explanation = format!(
+                    "{other} owed the {owed} and sent none for {silence}; {who} gave up {reached}."
+                );
+                found.remedy = vec![
+                    format!(
+                        "Look at {other}: is it suspended, out of memory, swapping, or overloaded? Its \
+                         kernel accepts connections even when the node itself does nothing."
+                    ),
+                    "Where the node is well, look for a proxy or a filter that opens the connection and \
+                     swallows what follows."
+                        .to_owned(),
+                ];
+                found
+            }
+            Outcome::Aborted => {
+                let mut found = problem("handshake-aborted", Severity::Medium, session, &sides);
+                found.title = format!("{who} closed the connection with {other} {reached}");
+                found.explanation = format!(
+                    "The handshake stopped {reached}: {who} closed the connection, and nothing in this \
+                     capture shows why."
+                );
+                found.remedy = vec![format!(
+                    "Read the log of {who} at this moment, and of any proxy in between."
+                )];
+                found
+            }
+            Outcome::Connected if is_reset_before_first_frame(session) => {
+                let mut found = problem("handshake-aborted", Severity::Medium, session, &sides);
+                found.title =
+                    format!("the connection of {a} and {b} was reset as soon as it was up");
+                found.explanation =
+                    "The handshake ran to its end, and a reset came before the first frame: a node \
+                     crashed at that point, or a middlebox cut the connection."
+                        .to_owned();
+                found.remedy = vec!["Read the logs of both nodes at this moment.".to_owned()];
+                found
+            }
+            _ => return,
+        };
+        found.evidence.extend(last_words(session));
+        found.evidence.extend(closed(session, &reached));
+        if session.protocol == Protocol::Tls {
+            found.evidence.extend(
+                session
+                    .seen
+                    .tls
+                    .and_then(|(role, mark)| shown(Some(mark), Some(role), "TLS hello")),
+            );
+        }
+        out.push(found);
+    }
+}
+
+fn is_reset_before_first_frame(session: &Session) -> bool {
+    let traffic = &session.traffic;
+    let frames = [traffic.initiator, traffic.acceptor].map(|side| side.messages + side.ticks);
+    session.close == Some(CloseKind::Rst) && session.reached.is_some() && frames == [0, 0]
+}
+
+/// The message that came last.
+fn last_words(session: &Session) -> Option<crate::event::Evidence> {
+    let seen = &session.seen;
+    let (mark, from) = match session.reached? {
+        "send_name" => (seen.send_name, Role::Initiator),
+        "status" => (seen.status.as_ref().map(|(mark, _)| *mark), Role::Acceptor),
+        "challenge" => (seen.challenge, Role::Acceptor),
+        "challenge_reply" => (seen.challenge_reply, Role::Initiator),
+        "challenge_ack" => (seen.challenge_ack, Role::Acceptor),
+        _ => return None,
+    };
+    shown(mark, Some(from), session.reached?)
+}

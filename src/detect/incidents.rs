@@ -1,0 +1,167 @@
+//! One problem between the same parties is one incident, however often it is tried.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::Problem;
+use crate::conn::digest::short_id;
+use crate::event::{
+    Body, Confidence, EpmdOutcome, Event, Finding, Incident, Outcome, Severity, State,
+};
+use crate::time::Timestamp;
+
+/// The problems that are known, by rule and parties.
+#[derive(Debug)]
+pub(super) struct Incidents {
+    known: HashMap<Key, Ongoing, RandomState>,
+    /// Keys in the order in which the incidents began.
+    order: VecDeque<(Key, u64)>,
+    begun: u64,
+    capacity: usize,
+    evictions: u64,
+}
+
+type Key = (&'static str, String);
+
+#[derive(Debug)]
+struct Ongoing {
+    incident: Incident,
+    /// Which of all incidents it is: tells a key that began anew from its old place in the order.
+    number: u64,
+    /// What ends it, where no two nodes that connect do.
+    ended_by: Option<String>,
+}
+
+impl Incidents {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { known: HashMap::default(), order: VecDeque::new(), begun: 0, capacity, evictions: 0 }
+    }
+
+    pub(super) const fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    /// Tells a problem that is new, counts one that is known.
+    pub(super) fn on_problem(&mut self, problem: Problem, event: &Event, out: &mut Vec<Event>) {
+        let key = (problem.rule, problem.parties.clone());
+        if let Some(ongoing) = self.known.get_mut(&key) {
+            ongoing.incident.count += 1;
+            ongoing.incident.last = ongoing.incident.last.max(event.at);
+            return;
+        }
+        if self.known.len() >= self.capacity {
+            self.evict(event.at, out);
+        }
+        self.begun += 1;
+        let text = format!("{},{},{}", problem.rule, problem.parties, event.at);
+        // What is only possible is nothing to be woken up for.
+        let severity = match problem.confidence {
+            Confidence::Possible => problem.severity.min(Severity::Low),
+            Confidence::Likely | Confidence::Proven => problem.severity,
+        };
+        let incident = Incident {
+            incident_id: short_id(&text),
+            rule: problem.rule,
+            severity,
+            nodes: problem.nodes.clone(),
+            count: 1,
+            first: event.at,
+            last: event.at,
+        };
+        let finding = Finding {
+            rule: problem.rule,
+            severity,
+            confidence: problem.confidence,
+            title: problem.title,
+            explanation: problem.explanation,
+            remedy: problem.remedy,
+            nodes: problem.nodes,
+            incident_id: Arc::clone(&incident.incident_id),
+            evidence: problem.evidence,
+            not_excluded: problem.not_excluded,
+            logged_by: problem.logged_by,
+        };
+        self.order.push_back((key.clone(), self.begun));
+        let ended_by = end_of(event);
+        self.known.insert(key, Ongoing { incident, number: self.begun, ended_by });
+        out.push(Event {
+            at: event.at,
+            frame: event.frame,
+            input: event.input,
+            connection: event.connection.clone(),
+            body: Body::Finding { finding: Box::new(finding) },
+        });
+    }
+
+    /// Two nodes that connect, or a port mapper that answers, end what was wrong between them.
+    pub(super) fn on_event(&mut self, event: &Event, out: &mut Vec<Event>) {
+        let ended: Vec<Key> = match &event.body {
+            Body::Session { session }
+                if session.state == State::Established && session.outcome == Outcome::Connected =>
+            {
+                let (Some(a), Some(b)) = (&session.initiator.node, &session.acceptor.node) else {
+                    return;
+                };
+                self.matching(|ongoing| {
+                    let nodes = &ongoing.incident.nodes;
+                    nodes.len() == 2 && nodes.contains(a) && nodes.contains(b)
+                })
+            }
+            Body::Epmd { epmd } if epmd.outcome == EpmdOutcome::Answered => {
+                let end = end_of(event);
+                self.matching(|ongoing| end.is_some() && ongoing.ended_by == end)
+            }
+            _ => return,
+        };
+        for key in ended {
+            self.close(&key, event.at, out);
+        }
+    }
+
+    /// The run ends.
+    pub(super) fn finish(&mut self, now: Timestamp, out: &mut Vec<Event>) {
+        while let Some((key, number)) = self.order.pop_front() {
+            if self.known.get(&key).is_some_and(|ongoing| ongoing.number == number) {
+                self.close(&key, now, out);
+            }
+        }
+    }
+
+    /// Keys of the incidents that `is_meant` holds for, in the order in which they began.
+    fn matching(&self, is_meant: impl Fn(&Ongoing) -> bool) -> Vec<Key> {
+        if self.known.is_empty() {
+            return Vec::new();
+        }
+        let mut keys: Vec<_> = self.known.iter().filter(|(_, ongoing)| is_meant(ongoing)).collect();
+        keys.sort_by_key(|(_, ongoing)| ongoing.number);
+        keys.into_iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    fn evict(&mut self, now: Timestamp, out: &mut Vec<Event>) {
+        while let Some((key, number)) = self.order.pop_front() {
+            if self.known.get(&key).is_some_and(|ongoing| ongoing.number == number) {
+                self.evictions += 1;
+                self.close(&key, now, out);
+                return;
+            }
+        }
+    }
+
+    fn close(&mut self, key: &Key, now: Timestamp, out: &mut Vec<Event>) {
+        let Some(Ongoing { incident, .. }) = self.known.remove(key) else { return };
+        if incident.count > 1 {
+            let body = Body::Incident { incident: Box::new(incident) };
+            out.push(Event { at: now, frame: None, input: None, connection: None, body });
+        }
+    }
+}
+
+/// What an EPMD problem is over with: an answer by the same port mapper about the same name.
+fn end_of(event: &Event) -> Option<String> {
+    let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return None };
+    let name = epmd.name.as_deref().unwrap_or_default();
+    Some(format!("{},{},{},{name}", ids.src_ip, ids.dest_ip, ids.dest_port))
+}

@@ -1,0 +1,41 @@
+//! A node that is not on the list of those allowed to connect.
+//!
+//! Evidence: status `not_allowed` although no mandatory flag is missing. May look like it: a carrier or a
+//! release that demands flags unknown here.
+
+use super::text::{Sides, problem, settled, shown};
+use super::{Problem, Rule};
+use crate::event::{Event, Outcome, Role, Severity};
+
+#[derive(Default)]
+pub(super) struct NotAllowed;
+
+impl Rule for NotAllowed {
+    fn ids(&self) -> &'static [&'static str] {
+        &["not-allowed"]
+    }
+
+    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+        let Some((ids, session)) = settled(event) else { return };
+        if session.outcome != Outcome::NotAllowed {
+            return;
+        }
+        let sides = Sides::of(ids, session);
+        let (a, b) = (&sides.initiator, &sides.acceptor);
+        let mut found = problem("not-allowed", Severity::High, session, &sides);
+        found.title = format!("{b} does not allow {a} to connect");
+        found.explanation = format!(
+            "{b} answered the name of {a} with not_allowed, before any cookie was looked at, and {a} \
+             has every flag that a release demands: so {a} is not on the list of nodes that {b} allows."
+        );
+        found.remedy = vec![format!(
+            "On {b}, look for net_kernel:allow/1 (or dist_util-based access lists of your platform) and \
+             add '{a}'."
+        )];
+        let status = session.seen.status.as_ref().map(|(mark, _)| *mark);
+        found.evidence.extend(shown(session.seen.send_name, Some(Role::Initiator), "send_name"));
+        found.evidence.extend(shown(status, Some(Role::Acceptor), "status not_allowed"));
+        found.logged_by = vec![Role::Acceptor];
+        out.push(found);
+    }
+}

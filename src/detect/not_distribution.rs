@@ -1,0 +1,69 @@
+//! Something else spoke to EPMD or to a node.
+//!
+//! A scanner, a health check, a browser: harmless by itself, and the reason for odd lines in logs.
+
+use super::text::{Sides, address, problem, settled, shown};
+use super::{Problem, Rule};
+use crate::correlate::ip_of;
+use crate::event::{Body, Confidence, EpmdOutcome, Event, Outcome, Role, Severity};
+
+#[derive(Default)]
+pub(super) struct NotDistribution;
+
+impl Rule for NotDistribution {
+    fn ids(&self) -> &'static [&'static str] {
+        &["not-distribution"]
+    }
+
+    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+        if let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) {
+            if let (EpmdOutcome::Malformed, Some(foreign)) = (epmd.outcome, &epmd.seen.foreign) {
+                let mapper = address(ids.dest_ip, ids.dest_port);
+                out.push(Problem {
+                    rule: "not-distribution",
+                    severity: Severity::Low,
+                    confidence: Confidence::Proven,
+                    title: format!("{} sent the port mapper at {mapper} no EPMD", ids.src_ip),
+                    explanation: format!(
+                        "What it sent looks like {}. EPMD closes such a connection without a word.",
+                        foreign.looks_like
+                    ),
+                    remedy: vec![REMEDY.to_owned()],
+                    nodes: Vec::new(),
+                    parties: format!("{},{mapper}", ids.src_ip),
+                    evidence: shown(Some(foreign.mark), Some(Role::Initiator), foreign.looks_like)
+                        .into_iter()
+                        .collect(),
+                    not_excluded: Vec::new(),
+                    logged_by: Vec::new(),
+                });
+            }
+            return;
+        }
+        let Some((ids, session)) = settled(event) else { return };
+        if session.outcome != Outcome::NotDistribution {
+            return;
+        }
+        let sides = Sides::of(ids, session);
+        let Some(foreign) = &session.seen.foreign else { return };
+        let mut found = problem("not-distribution", Severity::Low, session, &sides);
+        found.parties = format!("{},{}", ip_of(ids, session, Role::Initiator), sides.acceptor);
+        found.title = match foreign.from {
+            Role::Initiator => {
+                format!("{} spoke no Erlang to the node at {}", sides.initiator, sides.acceptor)
+            }
+            Role::Acceptor => format!("what answers at {} is no Erlang node", sides.acceptor),
+        };
+        found.explanation = format!(
+            "What was sent looks like {}. A node waits for the rest of such a message and closes after \
+             its set-up time.",
+            foreign.looks_like
+        );
+        found.remedy = vec![REMEDY.to_owned()];
+        found.evidence.extend(shown(Some(foreign.mark), Some(foreign.from), foreign.looks_like));
+        out.push(found);
+    }
+}
+
+const REMEDY: &str = "Find out what connects there: a health check or a scanner belongs on another port; \
+                      anything from outside should not reach these ports at all.";

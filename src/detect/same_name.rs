@@ -1,0 +1,109 @@
+//! A node that dials with the name of the node it dials.
+//!
+//! Symptom: `nok`, as in a simultaneous connect, but nobody dials back. Evidence: the initiator's name is the
+//! name that the acceptor goes by. May look like it: a simultaneous connect between hosts whose nodes share
+//! an alive name, which is why any dial the other way keeps the rule silent.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::text::{Sides, closed, looked_up, problem, settled, shown};
+use super::{Problem, Rule};
+use crate::correlate::{acceptor_end, ip_of};
+use crate::decode::Endpoint;
+use crate::event::{Body, Confidence, Event, Outcome, Role, Session, Severity};
+use crate::time::Timestamp;
+
+#[derive(Default)]
+pub(super) struct SameName {
+    /// Who dialed whom, the last ones.
+    dials: VecDeque<(IpAddr, IpAddr, Timestamp)>,
+    /// Names that acceptors gave, by where they listen; the last ones.
+    names: VecDeque<(Endpoint, Arc<str>)>,
+}
+
+impl Rule for SameName {
+    fn ids(&self) -> &'static [&'static str] {
+        &["same-name"]
+    }
+
+    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+        let Some(ids) = &event.connection else { return };
+        if let Body::Handshake { handshake } = &event.body {
+            if handshake.message == "send_name" {
+                push(&mut self.dials, (ids.src_ip, ids.dest_ip, event.at));
+            }
+            return;
+        }
+        let Some((ids, session)) = settled(event) else { return };
+        let end = acceptor_end(ids, session);
+        if let Some(name) = &session.acceptor.node {
+            self.names.retain(|(known, _)| *known != end);
+            push(&mut self.names, (end, Arc::clone(name)));
+        }
+        let refused = session.seen.status.as_ref().is_some_and(|(_, text)| text == "nok");
+        if session.outcome != Outcome::Superseded || !refused {
+            return;
+        }
+        let Some(name) = &session.initiator.node else { return };
+        let Some(confidence) = self.same(end, name, session) else { return };
+        let (from, to) = (ip_of(ids, session, Role::Initiator), end.ip);
+        let crossed = self.dials.iter().any(|(dialer, dialed, at)| {
+            (*dialer, *dialed) == (to, from)
+                && event.at.since(*at) <= CROSSING
+                && at.since(event.at) <= CROSSING
+        });
+        if crossed && from != to {
+            return;
+        }
+        let sides = Sides::of(ids, session);
+        let mut found = problem("same-name", Severity::High, session, &sides);
+        found.confidence = confidence;
+        found.title = format!("two nodes call themselves {name}");
+        found.explanation = format!(
+            "The node at {from} introduced itself to the node at {to} as {name}, which is that node's own \
+             name; it was refused with nok."
+        );
+        found.remedy = vec!["Give one of the two another name and restart it.".to_owned()];
+        found.evidence.extend(looked_up(session));
+        found.evidence.extend(shown(session.seen.send_name, Some(Role::Initiator), "send_name"));
+        let status = session.seen.status.as_ref().map(|(mark, _)| *mark);
+        found.evidence.extend(shown(status, Some(Role::Acceptor), "status nok"));
+        found.evidence.extend(closed(session, "after nok"));
+        found.not_excluded = match confidence {
+            Confidence::Proven => Vec::new(),
+            _ => {
+                vec!["a simultaneous connect whose other dial the capture does not show".to_owned()]
+            }
+        };
+        found.logged_by = vec![Role::Acceptor];
+        out.push(found);
+    }
+}
+
+impl SameName {
+    /// Whether the acceptor at `end` goes by `name`, and how sure that is.
+    fn same(&self, end: Endpoint, name: &str, session: &Session) -> Option<Confidence> {
+        if let Some((_, known)) = self.names.iter().find(|(known, _)| *known == end) {
+            return (known.as_ref() == name).then_some(Confidence::Proven);
+        }
+        let (alive, host) = name.split_once('@')?;
+        let asked = session.lookup.as_ref().is_some_and(|lookup| lookup.asked.as_ref() == alive);
+        (asked && host == end.ip.to_string()).then_some(Confidence::Likely)
+    }
+}
+
+fn push<T>(queue: &mut VecDeque<T>, item: T) {
+    queue.push_back(item);
+    if queue.len() > REMEMBERED {
+        queue.pop_front();
+    }
+}
+
+/// Dials that cross do so within the set-up time of both, and some.
+const CROSSING: Duration = Duration::from_secs(10);
+
+/// Dials and names kept: far more than there are within [`CROSSING`].
+const REMEMBERED: usize = 1024;

@@ -1,0 +1,136 @@
+//! Words that several rules use.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Problem;
+use crate::correlate::{acceptor_end, ip_of};
+use crate::event::{
+    Body, ConnectionIds, Event, Evidence, Mark, Party, Role, Session, Severity, State,
+};
+
+/// A session that is over, or as far along as the capture goes, seen for the first time with its
+/// outcome; what every rule about sessions looks at.
+pub(super) fn settled(event: &Event) -> Option<(&ConnectionIds, &Session)> {
+    let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
+        return None;
+    };
+    let settled = session.state != State::Established && !session.seen.again;
+    settled.then_some((ids, session))
+}
+
+/// The two sides of a session, as a person would call them.
+pub(super) struct Sides {
+    /// Node name, or address.
+    pub(super) initiator: String,
+    /// Node name, the name that was asked for, or address and port.
+    pub(super) acceptor: String,
+    /// Node names that were seen.
+    pub(super) nodes: Vec<Arc<str>>,
+}
+
+impl Sides {
+    pub(super) fn of(ids: &ConnectionIds, session: &Session) -> Self {
+        let end = acceptor_end(ids, session);
+        let asked = session.lookup.as_ref().map(|lookup| &lookup.asked);
+        let nodes: Vec<_> = [&session.initiator.node, &session.acceptor.node]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        let initiator = session
+            .initiator
+            .node
+            .as_deref()
+            .map_or_else(|| ip_of(ids, session, Role::Initiator).to_string(), ToOwned::to_owned);
+        let acceptor = match (&session.acceptor.node, asked) {
+            (Some(node), _) => node.to_string(),
+            (None, Some(asked)) => format!("\"{asked}\" at {}", address(end.ip, end.port)),
+            (None, None) => address(end.ip, end.port),
+        };
+        Self { initiator, acceptor, nodes }
+    }
+
+    /// Who is concerned, the same whoever dials.
+    pub(super) fn either_way(&self) -> String {
+        let (a, b) = (&self.initiator, &self.acceptor);
+        if a <= b { format!("{a},{b}") } else { format!("{b},{a}") }
+    }
+
+    /// Who is concerned, and who dials.
+    pub(super) fn one_way(&self) -> String {
+        format!("{},{}", self.initiator, self.acceptor)
+    }
+}
+
+/// A problem of a session, with everything that most rules fill in alike.
+pub(super) fn problem(
+    rule: &'static str,
+    severity: Severity,
+    session: &Session,
+    sides: &Sides,
+) -> Problem {
+    Problem {
+        rule,
+        severity,
+        confidence: session.confidence,
+        title: String::new(),
+        explanation: String::new(),
+        remedy: Vec::new(),
+        nodes: sides.nodes.clone(),
+        parties: sides.one_way(),
+        evidence: Vec::new(),
+        not_excluded: session.not_excluded.clone(),
+        logged_by: Vec::new(),
+    }
+}
+
+/// Address and port as people write them.
+pub(super) fn address(ip: IpAddr, port: u16) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("{ip}:{port}"),
+        IpAddr::V6(ip) => format!("[{ip}]:{port}"),
+    }
+}
+
+/// A packet on the session's own connection.
+pub(super) fn shown(mark: Option<Mark>, from: Option<Role>, what: &str) -> Option<Evidence> {
+    mark.map(|mark| Evidence {
+        frame: mark.frame,
+        input: None,
+        session_id: None,
+        from,
+        what: what.to_owned(),
+    })
+}
+
+/// The look-up that led to a session.
+pub(super) fn looked_up(session: &Session) -> Option<Evidence> {
+    session.lookup.as_ref().map(|lookup| Evidence {
+        frame: lookup.reply,
+        input: None,
+        session_id: Some(Arc::clone(&lookup.session_id)),
+        from: None,
+        what: format!("PORT2_RESP: \"{}\" is at port {}", lookup.asked, lookup.port),
+    })
+}
+
+/// The close of a session, and what it came in place of.
+pub(super) fn closed(session: &Session, instead_of: &str) -> Option<Evidence> {
+    use crate::event::CloseKind::Rst;
+    let kind = if session.close == Some(Rst) { "RST" } else { "FIN" };
+    shown(session.seen.close, session.closed_by, &format!("{kind} {instead_of}"))
+}
+
+/// A release by what its flags show, for a sentence.
+pub(super) fn release(party: &Party) -> String {
+    match party.otp_at_least {
+        Some(release) => format!("OTP {release} or newer by its flags"),
+        None => "of unknown release".to_owned(),
+    }
+}
+
+/// Microseconds as seconds with one decimal.
+pub(super) fn seconds(us: u64) -> String {
+    format!("{}.{} s", us / 1_000_000, us / 100_000 % 10)
+}

@@ -1,0 +1,64 @@
+//! TLS on one side only.
+//!
+//! Evidence: a TLS hello that a plain node waits out, or a TLS alert in answer to a plain `send_name`. May
+//! look like it: a TLS node that is stuck.
+
+use super::text::{Sides, closed, looked_up, problem, settled, shown};
+use super::{Problem, Rule};
+use crate::event::{Event, Outcome, Role, Severity};
+
+#[derive(Default)]
+pub(super) struct TlsMismatch;
+
+impl Rule for TlsMismatch {
+    fn ids(&self) -> &'static [&'static str] {
+        &["tls-mismatch"]
+    }
+
+    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+        let Some((ids, session)) = settled(event) else { return };
+        if session.outcome != Outcome::TlsMismatch {
+            return;
+        }
+        let sides = Sides::of(ids, session);
+        let (a, b) = (&sides.initiator, &sides.acceptor);
+        let tls = session.seen.tls.map(|(role, mark)| (role, Some(mark)));
+        let (tls_side, mark) = tls.unwrap_or((Role::Initiator, None));
+        let (with, without) = match tls_side {
+            Role::Initiator => (a, b),
+            Role::Acceptor => (b, a),
+        };
+        let mut found = problem("tls-mismatch", Severity::High, session, &sides);
+        found.title = format!("{with} uses TLS for distribution, {without} does not");
+        found.explanation = match tls_side {
+            Role::Initiator => format!(
+                "{a} opened with a TLS hello; {b} never answered it. A node without TLS reads such a \
+                 hello as the length of a long message and waits until somebody gives up."
+            ),
+            Role::Acceptor => {
+                format!("{a} introduced itself in clear; {b} answered with a TLS alert and closed.")
+            }
+        };
+        found.remedy = vec![
+            "Start all nodes of the cluster with the same -proto_dist: inet_tls with the same \
+             -ssl_dist_optfile, or none."
+                .to_owned(),
+        ];
+        found.evidence.extend(looked_up(session));
+        if tls_side == Role::Acceptor {
+            found.evidence.extend(shown(
+                session.seen.send_name,
+                Some(Role::Initiator),
+                "send_name",
+            ));
+        }
+        let what = if tls_side == Role::Initiator { "TLS ClientHello" } else { "TLS alert" };
+        found.evidence.extend(shown(mark, Some(tls_side), what));
+        found.evidence.extend(closed(session, "without an answer that both understand"));
+        found.logged_by = match tls_side {
+            Role::Initiator => Vec::new(),
+            Role::Acceptor => vec![Role::Acceptor],
+        };
+        out.push(found);
+    }
+}

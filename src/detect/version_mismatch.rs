@@ -1,0 +1,74 @@
+//! Two releases too far apart.
+//!
+//! Symptom: `not_allowed`, or a close right after the other side's flags. Evidence: a flag that the refusing
+//! side's release demands is missing, or the hello is of a layout it no longer reads. May look like it: a
+//! list of allowed nodes; an initiator that wanted another name.
+
+use super::text::{Sides, closed, problem, release, settled, shown};
+use super::{Problem, Rule};
+use crate::event::{Event, Outcome, Role, Severity};
+
+#[derive(Default)]
+pub(super) struct VersionMismatch;
+
+impl Rule for VersionMismatch {
+    fn ids(&self) -> &'static [&'static str] {
+        &["version-mismatch"]
+    }
+
+    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+        let Some((ids, session)) = settled(event) else { return };
+        if session.outcome != Outcome::VersionMismatch {
+            return;
+        }
+        let sides = Sides::of(ids, session);
+        let by_initiator = session.detected_by == Some(Role::Initiator);
+        let (refusing, refused) = if by_initiator {
+            (&sides.initiator, &sides.acceptor)
+        } else {
+            (&sides.acceptor, &sides.initiator)
+        };
+        let party = if by_initiator { &session.acceptor } else { &session.initiator };
+        let mut found = problem("version-mismatch", Severity::High, session, &sides);
+        found.title = format!("{refusing} refused {refused}: their OTP releases are too far apart");
+        let missing = &session.seen.missing_flags;
+        let lacks = if missing.is_empty() {
+            String::new()
+        } else {
+            format!(" It lacks {}, which the other side demands.", missing.join(", "))
+        };
+        let layout = match party.version {
+            Some(version) => format!(" and speaks handshake version {version}"),
+            None => String::new(),
+        };
+        found.explanation = format!(
+            "{refused} is {}{layout}; {refusing} closed the door on it.{lacks}",
+            release(party)
+        );
+        found.remedy = vec![
+            "Upgrade the older node: releases at most two apart connect.".to_owned(),
+            "An acceptor of OTP 25.0 to 25.2 refuses every node that begins with the old handshake, \
+             which OTP 23 and 24 do without EPMD: upgrade it to 25.3, or let them use EPMD."
+                .to_owned(),
+        ];
+        let seen = &session.seen;
+        found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), "send_name"));
+        match &seen.status {
+            Some((mark, text)) if text == "not_allowed" => {
+                found.evidence.extend(shown(
+                    Some(*mark),
+                    Some(Role::Acceptor),
+                    "status not_allowed",
+                ));
+            }
+            _ => {
+                found.evidence.extend(shown(seen.challenge, Some(Role::Acceptor), "challenge"));
+                found.evidence.extend(closed(session, "at once"));
+            }
+        }
+        // A release that cannot read the hello at all, or closes without a status, logs nothing.
+        found.logged_by =
+            if missing.is_empty() { Vec::new() } else { session.detected_by.into_iter().collect() };
+        out.push(found);
+    }
+}

@@ -1,0 +1,520 @@
+//! The way of a packet: the only file that knows every stage.
+//!
+//! In: frames, and time. Out: events, to a sink. Pushes; nothing is queued between stages.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::RangeInclusive;
+
+use crate::capture::Frame;
+use crate::conn::digest::Cookies;
+use crate::conn::{Connection, FactSource, Keep, Known, Setting};
+use crate::correlate::Correlator;
+use crate::decode::{Counters, Decoded, Decoder, Endpoint, Segment, TcpFlags, Unreachable};
+use crate::detect::Detector;
+use crate::event::{Anomaly, AnomalyKind, Body, Event, EventSink, Stats};
+use crate::flow::{Direction, FlowId, FlowKey, FlowTable, Opening, YoungTable};
+use crate::identify::{self, Verdict};
+use crate::limits::Limits;
+use crate::reassembly::Budget;
+use crate::time::Timestamp;
+
+/// What a run works with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bounds.
+    pub limits: Limits,
+    /// Candidate cookies.
+    pub cookies: Cookies,
+    /// Whether challenges and digests are told.
+    pub include_secrets: bool,
+    /// Ports of port mappers.
+    pub epmd_ports: Vec<u16>,
+    /// Ports known as those of nodes, on any host.
+    pub dist_ports: Vec<RangeInclusive<u16>>,
+}
+
+/// All stages behind the capture.
+pub struct Pipeline<S> {
+    decoder: Decoder,
+    stages: Stages<S>,
+}
+
+/// The stages behind decoding: apart from it, because a segment borrows the decoder.
+struct Stages<S> {
+    config: Config,
+    flows: FlowTable<Followed>,
+    young: YoungTable,
+    budget: Budget,
+    /// When connections want to be asked for what time has settled.
+    alarms: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
+    correlator: Correlator,
+    detector: Detector,
+    stats: Stats,
+    /// Latest capture time; capture clocks may go back.
+    now: Timestamp,
+    /// Capture time of the last frame of each input.
+    clocks: Vec<Timestamp>,
+    /// What connections say while they are at work; empty in between.
+    said: Vec<Event>,
+    sink: S,
+}
+
+/// A connection in the table.
+#[derive(Debug)]
+struct Followed {
+    connection: Connection,
+    /// The earliest of its alarms.
+    alarm: Option<Timestamp>,
+}
+
+impl<S: EventSink> Pipeline<S> {
+    /// A pipeline that has seen nothing.
+    pub fn new(config: Config, sink: S) -> Self {
+        let decoder = Decoder::new(config.limits.fragments);
+        Self { decoder, stages: Stages::new(config, sink) }
+    }
+
+    /// Takes one frame in.
+    pub fn push_frame(&mut self, frame: &Frame<'_>) {
+        self.stages.count(frame);
+        self.stages.advance(frame.at);
+        match self.decoder.decode(frame) {
+            Decoded::Tcp(segment) => self.stages.on_segment(&segment),
+            Decoded::Unreachable(unreachable) => self.stages.on_unreachable(&unreachable),
+            Decoded::Other => {}
+        }
+    }
+
+    /// The reader of input number `input` has something to say about it.
+    pub fn on_input_anomaly(&mut self, input: u16, anomaly: Anomaly) {
+        self.stages.on_input_anomaly(input, anomaly);
+    }
+
+    /// Time goes on to `now`, with or without a packet.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.stages.advance(now);
+    }
+
+    /// What the kernel and the interfaces have dropped so far.
+    pub const fn drops(&mut self, kernel: Option<u64>, interface: Option<u64>) {
+        self.stages.stats.kernel_drops = kernel;
+        self.stages.stats.interface_drops = interface;
+    }
+
+    /// Tells the statistics so far.
+    pub fn stats(&mut self) {
+        let stats = self.stages.stats_now(&self.decoder.counters());
+        self.stages.tell_stats(stats);
+    }
+
+    /// Where the events go.
+    pub const fn sink_mut(&mut self) -> &mut S {
+        &mut self.stages.sink
+    }
+
+    /// Settles everything that is still open, closes incidents, and tells the final statistics.
+    pub fn finish(mut self) -> S {
+        self.stages.settle_all();
+        let counters = self.decoder.counters();
+        self.stages.tell_unsupported(&counters);
+        let stats = Stats { is_final: true, ..self.stages.stats_now(&counters) };
+        self.stages.tell_stats(stats);
+        self.stages.sink
+    }
+}
+
+impl<S: EventSink> Stages<S> {
+    fn new(config: Config, sink: S) -> Self {
+        Self {
+            flows: FlowTable::new(config.limits.connections),
+            young: YoungTable::new(config.limits.young),
+            budget: Budget::default(),
+            alarms: BinaryHeap::new(),
+            correlator: Correlator::new(&config.limits, config.dist_ports.clone()),
+            detector: Detector::new(&config.limits),
+            stats: Stats::default(),
+            now: Timestamp::default(),
+            clocks: Vec::new(),
+            said: Vec::new(),
+            config,
+            sink,
+        }
+    }
+
+    fn on_input_anomaly(&mut self, input: u16, anomaly: Anomaly) {
+        let body = Body::Anomaly { anomaly: Box::new(anomaly) };
+        let input = Some(input);
+        self.dispatch(Event { at: self.now, frame: None, input, connection: None, body });
+    }
+
+    fn advance(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        while let Some(&Reverse((due, id))) = self.alarms.peek() {
+            if due > self.now {
+                return;
+            }
+            self.alarms.pop();
+            self.on_alarm(due, id);
+        }
+    }
+
+    fn settle_all(&mut self) {
+        let mut open: Vec<_> = self.flows.drain().collect();
+        open.sort_by_key(|followed| followed.connection.first());
+        for followed in open {
+            self.retire(followed.connection);
+        }
+        let mut closing = Vec::new();
+        self.detector.finish(self.now, &mut closing);
+        for event in closing {
+            self.tell(event);
+        }
+    }
+
+    fn count(&mut self, frame: &Frame<'_>) {
+        self.stats.packets += 1;
+        self.stats.octets += u64::from(frame.wire_len);
+        self.stats.first.get_or_insert(frame.at);
+        self.stats.last = Some(self.now.max(frame.at));
+        let input = usize::from(frame.id.input);
+        if self.clocks.len() <= input {
+            self.clocks.resize(input + 1, Timestamp::default());
+        }
+        if let Some(clock) = self.clocks.get_mut(input) {
+            self.stats.clock_steps += u64::from(clock.since(frame.at) > CLOCK_STEP);
+            *clock = frame.at;
+        }
+    }
+
+    fn on_segment(&mut self, segment: &Segment<'_>) {
+        let (key, direction) = FlowKey::new(segment.src, segment.dst);
+        if let Some(id) = self.flows.find(&key) {
+            let another = self
+                .flows
+                .get_mut(id)
+                .is_some_and(|f| f.connection.is_other_connection(segment, direction));
+            if !another {
+                self.hand_to(id, segment, direction);
+                return;
+            }
+            if let Some(old) = self.flows.remove(id) {
+                self.retire(old.connection);
+            }
+        }
+        self.on_unknown(key, segment, direction);
+    }
+
+    /// A segment of a connection that is not followed.
+    fn on_unknown(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
+        let known = self.known_by_port(segment, direction);
+        if let Some(known) = known {
+            if !is_worth_following(segment) {
+                return;
+            }
+            let opening = self.young.take(&key);
+            self.follow(key, segment, direction, known, opening.as_ref());
+        } else if segment.payload.is_empty() {
+            self.young.note(key, segment);
+        } else if identify::distribution(segment.payload) != Verdict::NotForUs {
+            self.follow_if_erlang(key, segment, direction);
+        }
+    }
+
+    /// The first octets of a connection on an unknown port may be Erlang's.
+    fn follow_if_erlang(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
+        let opening = self.young.take(&key);
+        let is_first = match &opening {
+            Some(opening) => opening.is_followed_by(segment),
+            None => segment.flags.has(TcpFlags::SYN),
+        };
+        let enough = match identify::distribution(segment.payload) {
+            Verdict::Certain => true,
+            // In the middle of a stream, a few octets that fit are chance.
+            Verdict::Fits | Verdict::Unsure => is_first,
+            Verdict::NotForUs => false,
+        };
+        if enough {
+            let opening = opening.filter(|_| is_first);
+            self.follow(key, segment, direction, Known::Maybe, opening.as_ref());
+        }
+    }
+
+    fn known_by_port(&self, segment: &Segment<'_>, direction: Direction) -> Option<Known> {
+        let epmd = |end: Endpoint| self.config.epmd_ports.contains(&end.port);
+        let node = |end: Endpoint| self.correlator.is_node_port(end);
+        if epmd(segment.dst) && !(epmd(segment.src) && is_syn_ack(segment)) {
+            Some(Known::Epmd(direction))
+        } else if epmd(segment.src) {
+            Some(Known::Epmd(direction.reverse()))
+        } else if node(segment.dst) {
+            Some(Known::Node(direction))
+        } else if node(segment.src) {
+            Some(Known::Node(direction.reverse()))
+        } else {
+            None
+        }
+    }
+
+    fn follow(
+        &mut self,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        direction: Direction,
+        known: Known,
+        opening: Option<&Opening>,
+    ) {
+        let Some(id) = self.enter(key, segment, direction, known, opening) else { return };
+        self.hand_to(id, segment, direction);
+    }
+
+    /// Puts a connection into the table and gives it its opening.
+    fn enter(
+        &mut self,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        direction: Direction,
+        known: Known,
+        opening: Option<&Opening>,
+    ) -> Option<FlowId> {
+        let first = opening.and_then(|opening| opening.segments().next());
+        let (begins, began) = match &first {
+            Some(first) => (first, FlowKey::new(first.src, first.dst).1),
+            None => (segment, direction),
+        };
+        let setting = setting(&self.config, &self.correlator);
+        let connection = Connection::new(begins, began, known, &setting);
+        let (id, evicted) = self.flows.insert(key, Followed { connection, alarm: None });
+        if let Some(evicted) = evicted {
+            self.on_eviction(evicted.connection);
+        }
+        for segment in opening.into_iter().flat_map(Opening::segments) {
+            let (_, direction) = FlowKey::new(segment.src, segment.dst);
+            self.hand_to(id, &segment, direction);
+            self.flows.get_mut(id)?;
+        }
+        Some(id)
+    }
+
+    /// Gives a followed connection its segment.
+    fn hand_to(&mut self, id: FlowId, segment: &Segment<'_>, direction: Direction) {
+        let Some(followed) = self.flows.get_mut(id) else { return };
+        let setting = setting(&self.config, &self.correlator);
+        let keep = followed.connection.on_segment(
+            segment,
+            direction,
+            &setting,
+            &mut self.budget,
+            &mut self.said,
+        );
+        self.after(id, keep);
+    }
+
+    fn on_unreachable(&mut self, unreachable: &Unreachable) {
+        let (key, direction) = FlowKey::new(unreachable.src, unreachable.dst);
+        let Some(id) = self.flows.find(&key) else { return };
+        let Some(followed) = self.flows.get_mut(id) else { return };
+        let setting = setting(&self.config, &self.correlator);
+        followed.connection.on_unreachable(
+            unreachable,
+            direction,
+            &setting,
+            &mut self.budget,
+            &mut self.said,
+        );
+        self.after(id, Keep::Yes);
+    }
+
+    fn on_alarm(&mut self, due: Timestamp, id: FlowId) {
+        let Some(followed) = self.flows.get_mut(id) else { return };
+        if followed.alarm != Some(due) {
+            return;
+        }
+        followed.alarm = None;
+        let setting = setting(&self.config, &self.correlator);
+        let keep = followed.connection.on_time(due, &setting, &mut self.budget, &mut self.said);
+        self.after(id, keep);
+    }
+
+    /// What a connection wants after it was at work.
+    fn after(&mut self, id: FlowId, keep: Keep) {
+        if let Some(followed) = self.flows.get_mut(id) {
+            if keep == Keep::No {
+                if let Some(followed) = self.flows.remove(id) {
+                    self.close_account(&followed.connection);
+                }
+            } else if let Some(due) = followed.connection.deadline(&self.config.limits) {
+                if followed.alarm.is_none_or(|alarm| due < alarm) {
+                    followed.alarm = Some(due);
+                    self.alarms.push(Reverse((due, id)));
+                }
+            }
+        }
+        self.dispatch_said();
+    }
+
+    /// A connection has to end: its ports are used again, it makes room, or the input is over.
+    fn retire(&mut self, mut connection: Connection) {
+        let setting = setting(&self.config, &self.correlator);
+        connection.on_end(self.now, &setting, &mut self.budget, &mut self.said);
+        self.close_account(&connection);
+        self.dispatch_said();
+    }
+
+    fn on_eviction(&mut self, connection: Connection) {
+        self.stats.evictions += 1;
+        if self.stats.evictions == 1 {
+            let anomaly = Anomaly {
+                kind: AnomalyKind::Limit,
+                field: None,
+                offset: None,
+                detail: format!(
+                    "more than {} connections at a time: the ones quiet for longest are forgotten",
+                    self.config.limits.connections
+                ),
+            };
+            self.on_input_anomaly(connection.first().frame.input, anomaly);
+        }
+        self.retire(connection);
+    }
+
+    /// Adds a connection that is over to the statistics.
+    fn close_account(&mut self, connection: &Connection) {
+        let Some(outcome) = connection.outcome() else { return };
+        *self.stats.sessions.entry(outcome).or_default() += 1;
+        let (gaps, octets) = connection.gaps();
+        self.stats.gaps += gaps;
+        self.stats.missing_octets += octets;
+        self.stats.one_sided += u64::from(connection.is_one_sided());
+    }
+
+    fn dispatch_said(&mut self) {
+        if self.said.is_empty() {
+            return;
+        }
+        let mut said = std::mem::take(&mut self.said);
+        for event in said.drain(..) {
+            self.dispatch(event);
+        }
+        // What is followed anew below speaks into a list of its own; this one is kept for its room.
+        if self.said.is_empty() {
+            self.said = said;
+        }
+    }
+
+    /// Shows an event to the stages that see several connections, then tells it and what they make of it.
+    fn dispatch(&mut self, event: Event) {
+        let mut marked = Vec::new();
+        self.correlator.on_event(&event, &mut marked);
+        let mut found = Vec::new();
+        self.detector.on_event(&event, &mut found);
+        self.tell(event);
+        for finding in found {
+            self.tell(finding);
+        }
+        for end in marked {
+            self.on_marked(end);
+        }
+    }
+
+    /// A port has become known as a node's: connections to it that have said nothing yet are followed.
+    fn on_marked(&mut self, end: Endpoint) {
+        for (key, opening) in self.young.take_to(end) {
+            let Some(first) = opening.segments().next() else { continue };
+            let (_, direction) = FlowKey::new(first.src, first.dst);
+            let dials = if first.dst == end { direction } else { direction.reverse() };
+            self.enter(key, &first, direction, Known::Node(dials), Some(&opening));
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        match &event.body {
+            Body::Epmd { epmd } => *self.stats.epmd.entry(epmd.outcome).or_default() += 1,
+            Body::Finding { finding } => {
+                *self.stats.findings.entry(finding.rule).or_default() += 1;
+            }
+            Body::Anomaly { anomaly } => {
+                let told = self.stats.anomalies.entry(anomaly.kind).or_default();
+                *told += 1;
+                if *told > self.config.limits.anomalies {
+                    return;
+                }
+            }
+            Body::Handshake { .. }
+            | Body::Session { .. }
+            | Body::Incident { .. }
+            | Body::Stats { .. } => {}
+        }
+        self.sink.event(event);
+    }
+
+    fn tell_stats(&mut self, stats: Stats) {
+        let body = Body::Stats { stats: Box::new(stats) };
+        let input = (self.clocks.len() <= 1).then_some(0);
+        self.tell(Event { at: self.now, frame: None, input, connection: None, body });
+    }
+
+    fn stats_now(&self, decoded: &Counters) -> Stats {
+        let mut stats = self.stats.clone();
+        stats.cut_packets = decoded.cut;
+        let fragments = &decoded.fragments;
+        stats.lost_fragments =
+            fragments.expired + fragments.evicted + fragments.refused + fragments.waiting as u64;
+        stats.evictions += self.correlator.evictions() + self.detector.evictions();
+        let about_input = |kind: &AnomalyKind| kind.is_about_input() || *kind == AnomalyKind::Limit;
+        stats.complete = stats.missing_octets == 0
+            && stats.gaps == 0
+            && stats.cut_packets == 0
+            && stats.lost_fragments == 0
+            && stats.evictions == 0
+            && stats.kernel_drops.unwrap_or(0) == 0
+            && stats.interface_drops.unwrap_or(0) == 0
+            && !stats.anomalies.keys().any(about_input);
+        stats
+    }
+
+    /// One message for each link type that was met and is not read.
+    fn tell_unsupported(&mut self, decoded: &Counters) {
+        for (link, frames) in decoded.unsupported.iter().take(MAX_UNSUPPORTED_TOLD) {
+            let detail = format!(
+                "{frames} frames have link type {} (LINKTYPE_ registry of tcpdump.org), which is not \
+                 read: nothing in them was looked at",
+                link.0
+            );
+            let kind = AnomalyKind::UnsupportedLink;
+            self.on_input_anomaly(0, Anomaly { kind, field: None, offset: None, detail });
+        }
+    }
+}
+
+/// A free function, so that the borrow checker sees which fields it borrows.
+fn setting<'a>(config: &'a Config, correlator: &'a Correlator) -> Setting<'a> {
+    Setting {
+        limits: &config.limits,
+        cookies: &config.cookies,
+        include_secrets: config.include_secrets,
+        facts: correlator,
+    }
+}
+
+/// Whether a segment on a known port may begin a record: the last words of a connection that is over and
+/// forgotten do not, except the reset of a closed port, which needs no SYN to be understood.
+fn is_worth_following(segment: &Segment<'_>) -> bool {
+    let flags = segment.flags;
+    let answers_syn = flags.has(TcpFlags::RST) && flags.has(TcpFlags::ACK) && segment.seq == 0;
+    flags.has(TcpFlags::SYN)
+        || answers_syn
+        || !segment.payload.is_empty()
+        || segment.missing > 0
+        || !(flags.has(TcpFlags::RST) || flags.has(TcpFlags::FIN))
+}
+
+fn is_syn_ack(segment: &Segment<'_>) -> bool {
+    segment.flags.has(TcpFlags::SYN) && segment.flags.has(TcpFlags::ACK)
+}
+
+/// Captures of several processors are out of order by less than this.
+const CLOCK_STEP: std::time::Duration = std::time::Duration::from_millis(1);
+
+/// A capture with more link types than this is not one.
+const MAX_UNSUPPORTED_TOLD: usize = 8;
