@@ -12,8 +12,8 @@ use std::sync::Arc;
 use anstyle::{AnsiColor, Style};
 
 use super::words::{
-    anomaly_words, confidence, count, date, duration, epmd_words, escape, grouped, listed, octets,
-    outcome_words, time,
+    anomaly_words, confidence, count, date, deed, duration, epmd_words, escape, grouped, listed,
+    octets, outcome_words, time,
 };
 use crate::event::{
     Anomaly, Body, CloseKind, Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence,
@@ -35,17 +35,21 @@ pub struct TextOptions {
 /// Writes events as text.
 pub(super) struct Human {
     options: TextOptions,
+    several_inputs: bool,
     styles: Styles,
     /// Date under which the last line stands.
     day: String,
     /// The latest connection told of, and its two ends: a finding about it names them.
     parties: Option<(Arc<str>, [String; 2])>,
+    /// Whether the last line is an empty one, or there is none yet.
+    spaced: bool,
 }
 
 impl Human {
-    pub(super) fn new(options: TextOptions) -> Self {
+    /// Frames are named with their input where there are several.
+    pub(super) fn new(options: TextOptions, several_inputs: bool) -> Self {
         let styles = if options.colour { Styles::COLOURED } else { Styles::default() };
-        Self { options, styles, day: String::new(), parties: None }
+        Self { options, several_inputs, styles, day: String::new(), parties: None, spaced: true }
     }
 
     /// Takes note of an event, whether or not it is written.
@@ -69,7 +73,8 @@ impl Human {
             Body::Stats { stats } if stats.is_final => return self.summary(out, stats),
             _ => self.date(out, event.at)?,
         }
-        let place = Place { frame: event.frame.map(|frame| frame.number), input: None };
+        let input_of_frame = if self.several_inputs { input } else { None };
+        let place = Place { frame: event.frame.map(|frame| frame.number), input: input_of_frame };
         match &event.body {
             Body::Epmd { epmd } => {
                 let style = match epmd.outcome {
@@ -88,7 +93,7 @@ impl Human {
                 let text = format!("{initiator} -> {acceptor}: {}", fate(session, &ends));
                 self.line(out, event.at, self.styles.outcome(session.outcome), &text, &place)
             }
-            Body::Finding { finding } => self.finding(out, event.at, connection, finding),
+            Body::Finding { finding } => self.finding(out, event.at, connection, finding, &place),
             Body::Incident { incident } => {
                 let style = self.styles.severity(incident.severity);
                 self.line(out, event.at, style, &repeated(incident), &place)
@@ -125,18 +130,25 @@ impl Human {
             let dim = self.styles.dim;
             writeln!(out, "{dim}{day}, times in UTC{dim:#}")?;
             self.day = day;
+            self.spaced = false;
         }
         Ok(())
     }
 
+    /// Puts one empty line before a block.
+    fn space(&mut self, out: &mut impl Write) -> io::Result<()> {
+        if std::mem::replace(&mut self.spaced, true) { Ok(()) } else { writeln!(out) }
+    }
+
     fn line(
-        &self,
+        &mut self,
         out: &mut impl Write,
         at: Timestamp,
         style: Style,
         text: &str,
         place: &Place<'_>,
     ) -> io::Result<()> {
+        self.spaced = false;
         let dim = self.styles.dim;
         let (time, text) = (time(at), escape(text));
         write!(out, "{dim}{time}{dim:#}  {style}{text}{style:#}")?;
@@ -147,12 +159,14 @@ impl Human {
     }
 
     fn finding(
-        &self,
+        &mut self,
         out: &mut impl Write,
         at: Timestamp,
         connection: Option<&ConnectionIds>,
         finding: &Finding,
+        place: &Place<'_>,
     ) -> io::Result<()> {
+        self.space(out)?;
         let Styles { dim, bold, .. } = self.styles;
         let badge = self.styles.severity(finding.severity);
         let severity = finding.severity.name().to_ascii_uppercase();
@@ -161,10 +175,13 @@ impl Human {
             Some((id, ends)) if session.is_some_and(|session| session == id) => {
                 ends.get(role.index()).cloned().unwrap_or_default()
             }
-            _ => format!("the {role}"),
+            _ => match (connection, role) {
+                (Some(ids), Role::Initiator) if session == own => source(ids),
+                (Some(ids), Role::Acceptor) if session == own => destination(ids),
+                _ => format!("the {role}"),
+            },
         };
 
-        writeln!(out)?;
         let title = escape(&finding.title);
         writeln!(out, "{badge}{severity}{badge:#}  {bold}{title}{bold:#}")?;
         let (rule, how_sure) = (finding.rule, confidence(finding.confidence));
@@ -174,11 +191,15 @@ impl Human {
             self.heading(out, "Seen in the capture:")?;
             for evidence in &finding.evidence {
                 let Evidence { frame, input, session_id, from, what } = evidence;
-                let place = Place { frame: Some(frame.number), input: input.as_deref() };
+                let input = input.as_deref().or(place.input);
+                let place = Place { frame: Some(frame.number), input };
                 let session = session_id.as_ref().or(own);
-                let who =
-                    from.map_or_else(String::new, |role| format!("{}: ", side(role, session)));
-                self.wrapped(out, &format!("{INDENT}  {place}  "), &format!("{who}{what}"))?;
+                let text = match (from, deed(what)) {
+                    (Some(role), Some(deed)) => format!("{} {deed} ({what})", side(*role, session)),
+                    (Some(role), None) => format!("{}: {what}", side(*role, session)),
+                    (None, _) => what.clone(),
+                };
+                self.wrapped(out, &format!("{INDENT}  {place}  "), &text)?;
             }
         }
         self.bullets(out, "What to do:", &finding.remedy)?;
@@ -240,9 +261,10 @@ impl Human {
         text
     }
 
-    fn summary(&self, out: &mut impl Write, stats: &Stats) -> io::Result<()> {
+    fn summary(&mut self, out: &mut impl Write, stats: &Stats) -> io::Result<()> {
         let bold = self.styles.bold;
-        writeln!(out, "\n{bold}Summary{bold:#}")?;
+        self.space(out)?;
+        writeln!(out, "{bold}Summary{bold:#}")?;
         let bullet = "  ";
         self.wrapped(out, bullet, &extent(stats))?;
         let sessions = tally(&stats.sessions, |outcome| outcome_words(*outcome));
@@ -403,9 +425,10 @@ fn fate(session: &Session, ends: &[String; 2]) -> String {
         Outcome::Connected => stay(session, ends),
         failed => outcome_words(failed).to_owned(),
     };
-    match session.confidence {
-        Confidence::Proven => words,
-        unsure => format!("{words} ({})", confidence(unsure)),
+    match (session.confidence, session.outcome) {
+        // Without the cookies, no acknowledgement is beyond doubt; saying so each time helps nobody.
+        (Confidence::Proven, _) | (Confidence::Likely, Outcome::Connected) => words,
+        (unsure, _) => format!("{words} ({})", confidence(unsure)),
     }
 }
 
@@ -525,7 +548,7 @@ mod tests {
     use crate::output::words::is_unsafe;
 
     fn told(events: &[Event], options: TextOptions) -> String {
-        let mut human = Human::new(options);
+        let mut human = Human::new(options, false);
         let mut out = Vec::new();
         for event in events {
             human.note(event);
@@ -551,8 +574,9 @@ HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
       one@192.168.0.100 answered the challenge with the cookie cookies.txt:1;
       two@192.168.0.103 closed the connection without an acknowledgement.
       Seen in the capture:
-        frame 19  one@192.168.0.100: challenge_reply
-        frame 21  two@192.168.0.103: FIN without challenge_ack
+        frame 19  one@192.168.0.100 answered the challenge (challenge_reply)
+        frame 21  two@192.168.0.103 closed the connection (FIN without
+                  challenge_ack)
       What to do:
         - Give both nodes the same cookie.
       Other readings that the capture leaves open:
@@ -597,9 +621,13 @@ Summary
 
     #[test]
     fn a_finding_about_another_connection_names_no_node_of_the_last() {
-        let text = plain(&[samples::finding()]);
-        assert!(text.contains("frame 19  the initiator: challenge_reply"), "{text}");
-        assert!(text.contains("log of the acceptor"), "{text}");
+        let mut event = samples::finding();
+        let Body::Finding { finding } = &mut event.body else { unreachable!() };
+        finding.evidence[1].session_id = Some("0000000000000000".into());
+        let text = plain(&[event]);
+        assert!(text.contains("frame 19  192.168.0.100:37832 answered the challenge"), "{text}");
+        assert!(text.contains("frame 21  the acceptor closed"), "{text}");
+        assert!(text.contains("log of 192.168.0.103:33435"), "{text}");
     }
 
     #[test]
@@ -641,7 +669,8 @@ Summary
 
     #[test]
     fn words_are_wrapped_and_long_ones_stick_out() {
-        let human = Human::new(TextOptions { width: 10, colour: false, verbose: false });
+        let options = TextOptions { width: 10, colour: false, verbose: false };
+        let human = Human::new(options, false);
         let mut out = Vec::new();
         human.wrapped(&mut out, "- ", "aa bb cc dd  eeeeeeeeeeee ff").unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "- aa bb cc\n  dd\n  eeeeeeeeeeee\n  ff\n");

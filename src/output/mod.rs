@@ -65,7 +65,9 @@ impl<W: Write> Output<W> {
     pub fn new(out: W, inputs: Vec<Arc<str>>, options: Options) -> Self {
         let printer = match &options.format {
             Format::Ndjson => Printer::Ndjson,
-            Format::Text(text) => Printer::Text(Box::new(human::Human::new(text.clone()))),
+            Format::Text(text) => {
+                Printer::Text(Box::new(human::Human::new(text.clone(), inputs.len() > 1)))
+            }
         };
         let out = BufWriter::with_capacity(BLOCK, out);
         Self { inputs, options, printer, out, seq: 0, worst: None, error: None }
@@ -191,7 +193,7 @@ mod tests {
         let text = TextOptions { width: 80, colour: false, verbose: false };
         let options = Options { format: Format::Text(text), only_findings: true, ..options() };
         let text = run(options, samples::all());
-        assert!(text.contains("frame 19  one@192.168.0.100: challenge_reply"), "{text}");
+        assert!(text.contains("frame 19 of a.pcap  one@192.168.0.100 answered"), "{text}");
     }
 
     #[test]

@@ -57,6 +57,24 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
     }
 }
 
+/// What somebody did who sent what a piece of evidence names, for those who do not know the protocol.
+pub(super) fn deed(what: &str) -> Option<&'static str> {
+    let first = what.split([' ', ':']).next()?;
+    Some(match first {
+        "PORT_PLEASE2_REQ" => "asked for a port",
+        "PORT2_RESP" => "answered",
+        "SYN" => "tried to connect",
+        "send_name" => "gave its name",
+        "status" => "gave a status",
+        "challenge" => "gave its name and a challenge",
+        "challenge_reply" => "answered the challenge",
+        "challenge_ack" => "acknowledged the answer",
+        "FIN" => "closed the connection",
+        "RST" => "reset the connection",
+        _ => return None,
+    })
+}
+
 pub(super) const fn confidence(confidence: Confidence) -> &'static str {
     match confidence {
         Confidence::Possible => "possible",
