@@ -53,7 +53,7 @@ pub struct Limits {
     pub incidents: usize,
     /// Candidate cookies: each digest is tested against each.
     pub cookies: usize,
-    /// Octets of a file of cookies: as many cookies of the usual 20 characters, with labels, and to spare.
+    /// Octets of a file of cookies: room for that many of the usual 20 characters, with labels.
     pub cookie_file: u64,
     /// Anomalies told one by one for one kind; further ones are counted.
     pub anomalies: u64,

@@ -1,7 +1,7 @@
 //! The command line as typed.
 //!
-//! In: the arguments of the process. Out: [`Args`], each value read, nothing opened yet. Help and usage
-//! errors are clap's, which ends the process with status 2. The only door to `clap`.
+//! In: the arguments of the process. Out: [`Args`], each value read, nothing opened yet. Help and
+//! usage errors are clap's, which ends the process with status 2. The only door to `clap`.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -17,8 +17,8 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 /// Reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
 ///
-/// Events go to standard output: text at a terminal, else one JSON object a line. Everything else goes
-/// to standard error.
+/// Events go to standard output: text at a terminal, else one JSON object a line. Everything else
+/// goes to standard error.
 #[derive(Debug, Parser)]
 #[command(
     name = "beamscope",
@@ -34,8 +34,8 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
 
-    /// Captures to read: pcap or pcapng, also compressed (gzip, zstd, lz4, xz); "-" is standard input.
-    /// Several make one timeline
+    /// Captures to read: pcap or pcapng, also compressed (gzip, zstd, lz4, xz); "-" is standard
+    /// input. Several make one timeline
     #[arg(value_name = "CAPTURE")]
     pub(super) captures: Vec<PathBuf>,
 
@@ -100,17 +100,18 @@ pub(crate) struct Args {
     )]
     pub(super) epmd_port: Vec<u16>,
 
-    /// Port, or ports P-Q, on which nodes listen, for captures that lack the answer of the port mapper.
-    /// May be given several times
+    /// Port, or ports P-Q, on which nodes listen, for captures that lack the answer of the port
+    /// mapper. May be given several times
     #[arg(long, value_name = "P[-Q]", help_heading = PROTOCOL, value_parser = ports)]
     pub(super) dist_port: Vec<RangeInclusive<u16>>,
 
-    /// Test digests against the cookies in this file, one a line, each with LABEL and a tab before it or
-    /// without. May be given several times. Output names the label, never the cookie
+    /// Test digests against the cookies in this file, one a line, each with LABEL and a tab before
+    /// it or without. May be given several times. Output names the label, never the cookie
     #[arg(long, value_name = "FILE", help_heading = SECRETS)]
     pub(super) cookie_file: Vec<PathBuf>,
 
-    /// Test digests against this cookie. Other users of the machine can see it in the list of processes
+    /// Test digests against this cookie. Other users of the machine can see it in the list of
+    /// processes
     #[arg(
         long, value_name = "TEXT", help_heading = SECRETS, allow_hyphen_values = true,
         value_parser = OsStringValueParser::new().map(Secret)
@@ -145,7 +146,7 @@ pub(crate) struct Args {
     pub(super) json: bool,
 
     /// How to write events [default: text at a terminal, else ndjson]
-    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum, hide_default_value = true)]
+    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
     pub(super) format: Option<FormatName>,
 
     /// Hand on each event at once, also into a file or a pipe

@@ -1,7 +1,7 @@
 //! Candidate cookies, from files and from the command line.
 //!
-//! In: names of files, and cookies as typed. Out: [`Cookies`], each with the label under which output
-//! names it. No text that leaves here, errors included, shows a cookie or a part of one.
+//! In: names of files, and cookies as typed. Out: [`Cookies`], each with the label under which
+//! output names it. No text that leaves here, errors included, shows a cookie or a part of one.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -104,8 +104,8 @@ impl Candidates {
         Self { cookies: Cookies::default(), max, labels: HashSet::new() }
     }
 
-    /// A file of cookies, one a line, `LABEL<TAB>COOKIE` or `COOKIE` alone; `name` is what labels and
-    /// errors call it.
+    /// A file of cookies, one a line, `LABEL<TAB>COOKIE` or `COOKIE` alone; `name` is what labels
+    /// and errors call it.
     fn add_file(&mut self, name: &str, octets: &[u8]) -> Result<(), Error> {
         let file = || name.to_owned();
         let mut is_empty = true;
@@ -154,7 +154,8 @@ impl Candidates {
         self.add("home".to_owned(), cookie).map(drop)
     }
 
-    /// Takes in a candidate unless it is known already; `false` when its label means another cookie.
+    /// Takes in a candidate unless it is known already; `false` when its label means another
+    /// cookie.
     fn add(&mut self, label: String, cookie: &[u8]) -> Result<bool, Error> {
         let before = self.cookies.len();
         self.cookies.add(Cookie::new(&label, cookie));
@@ -167,8 +168,9 @@ impl Candidates {
 
 /// The lines that are not empty, with their numbers.
 ///
-/// Like the runtime, which takes all printable ASCII of `.erlang.cookie` and then allows nothing but
-/// ends of lines: a blank at the end of a line is part of the cookie, and a common cause of trouble.
+/// Like the runtime, which takes all printable ASCII of `.erlang.cookie` and then allows nothing
+/// but ends of lines: a blank at the end of a line is part of the cookie, and a common cause of
+/// trouble.
 fn lines(octets: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     octets.split(|octet| *octet == b'\n').zip(1..).filter_map(|(line, number)| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -184,8 +186,8 @@ fn split_label(line: &[u8]) -> (Option<&[u8]>, &[u8]) {
     }
 }
 
-/// A label that may be printed. One that looks like the cookies that the runtime makes, 20 capitals, is
-/// more likely a cookie that stands on the wrong side of the tab.
+/// A label that may be printed. One that looks like the cookies that the runtime makes, 20
+/// capitals, is more likely a cookie that stands on the wrong side of the tab.
 fn label_of(octets: &[u8]) -> Option<String> {
     let may_stand = |octet: &u8| octet.is_ascii_alphanumeric() || b"._-@".contains(octet);
     let is_cookie = octets.len() == 20 && octets.iter().all(u8::is_ascii_uppercase);

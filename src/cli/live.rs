@@ -1,7 +1,8 @@
 //! Capturing until told to stop.
 //!
-//! In: interfaces, signals, and the other end of standard output. Out: frames pushed into the pipeline,
-//! and the time told to it while there are none. One loop around one `poll`; nothing is analysed.
+//! In: interfaces, signals, and the other end of standard output. Out: frames pushed into the
+//! pipeline, and the time told to it while there are none. One loop around one `poll`; nothing is
+//! analysed.
 
 use std::fmt::Write as _;
 use std::io;
@@ -48,8 +49,8 @@ impl Capture {
         Ok(Self { devices, signals: Signals::new().map_err(Error::Wait)? })
     }
 
-    /// Captures until a signal, a limit of the arguments, the end of whoever reads the output, or the
-    /// loss of all interfaces. `false` when an interface was lost.
+    /// Captures until a signal, a limit of the arguments, the end of whoever reads the output, or
+    /// the loss of all interfaces. `false` when an interface was lost.
     ///
     /// # Errors
     ///
@@ -183,8 +184,8 @@ fn now() -> Timestamp {
 /// Longest sleep, so that what waits for a time to pass is told in time.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Age up to which the kernel may still hold frames back: its time-out for a block is 100 ms, and the
-/// time that is told to the pipeline must not be ahead of a frame that comes later.
+/// Age up to which the kernel may still hold frames back: its time-out for a block is 100 ms, and
+/// the time that is told to the pipeline must not be ahead of a frame that comes later.
 const HELD_BACK: Duration = Duration::from_millis(250);
 
 /// Frames of one interface before the others, the signals and the clock have their turn: a few

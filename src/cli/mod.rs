@@ -1,4 +1,5 @@
-//! The command line: the only place that knows arguments, environment, standard streams, exit status.
+//! The command line: the only place that knows arguments, environment, standard streams, exit
+//! status.
 //!
 //! In: what the user typed. Out: a run of the pipeline, its events on standard output or in a file,
 //! everything else on standard error. Analyses nothing.
@@ -106,8 +107,8 @@ impl Error {
     }
 }
 
-/// Tells the user on standard error what went wrong. Where even that cannot be written, the exit status
-/// must do.
+/// Tells the user on standard error what went wrong. Where even that cannot be written, the exit
+/// status must do.
 pub(crate) fn complain(error: &dyn Display, hint: Option<String>) {
     let mut stderr = io::stderr().lock();
     let _ = writeln!(stderr, "error: {error}");

@@ -1,8 +1,8 @@
 //! From arguments to a run.
 //!
-//! In: [`Args`]. Out: captures pushed through the pipeline, events written, and how that ended. Checks
-//! what the arguments mean together, opens what they name, and carries items from one stage to the next;
-//! what they mean is decided elsewhere.
+//! In: [`Args`]. Out: captures pushed through the pipeline, events written, and how that ended.
+//! Checks what the arguments mean together, opens what they name, and carries items from one stage
+//! to the next; what they mean is decided elsewhere.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
@@ -26,8 +26,8 @@ pub(super) type Out = Box<dyn Write>;
 ///
 /// # Errors
 ///
-/// They make no sense together, or what they name cannot be opened, written, or captured from. An input
-/// that cannot be read is no error here: the others are, and the [`Outcome`] tells.
+/// They make no sense together, or what they name cannot be opened, written, or captured from. An
+/// input that cannot be read is no error here: the others are, and the [`Outcome`] tells.
 pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     match args.command {
         Some(Command::Schema) => return print(&output::schema()),
@@ -122,7 +122,8 @@ fn capture(_: &Args, _: Config) -> Result<Outcome, Error> {
     Err(Error::NoLive)
 }
 
-/// Writes what is held back and says how the run ended. A reader that closed the pipe has seen enough.
+/// Writes what is held back and says how the run ended. A reader that closed the pipe has seen
+/// enough.
 fn conclude(args: &Args, output: Output<Out>, input_failed: bool) -> Result<Outcome, Error> {
     let found = args.fail_on.0.is_some_and(|least| output.worst() >= Some(least));
     match output.finish() {

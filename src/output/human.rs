@@ -1,8 +1,9 @@
 //! Stage 8: events as sentences for a person at a terminal.
 //!
-//! In: an [`Event`] and the name of its input. Out: a block for each finding, a line for each finished
-//! connection and request, a summary at the end. Judges nothing: what is bad and why, the events say.
-//! Text from the wire is escaped, since a node may call itself anything, terminal controls included.
+//! In: an [`Event`] and the name of its input. Out: a block for each finding, a line for each
+//! finished connection and request, a summary at the end. Judges nothing: what is bad and why, the
+//! events say. Text from the wire is escaped, since a node may call itself anything, terminal
+//! controls included.
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write};
@@ -226,8 +227,8 @@ impl Human {
         items.iter().try_for_each(|item| self.wrapped(out, &format!("{INDENT}  - "), item))
     }
 
-    /// Writes `text` in lines of at most `width` columns: the first behind `lead`, the others behind
-    /// as many spaces. A word that does not fit stands alone and sticks out.
+    /// Writes `text` in lines of at most `width` columns: the first behind `lead`, the others
+    /// behind as many spaces. A word that does not fit stands alone and sticks out.
     fn wrapped(&self, out: &mut impl Write, lead: &str, text: &str) -> io::Result<()> {
         let lead = escape(lead);
         let start = lead.chars().count();
@@ -426,7 +427,8 @@ fn fate(session: &Session, ends: &[String; 2]) -> String {
         failed => outcome_words(failed).to_owned(),
     };
     match (session.confidence, session.outcome) {
-        // Without the cookies, no acknowledgement is beyond doubt; saying so each time helps nobody.
+        // Without the cookies, no acknowledgement is beyond doubt; saying so each time helps
+        // nobody.
         (Confidence::Proven, _) | (Confidence::Likely, Outcome::Connected) => words,
         (unsure, _) => format!("{words} ({})", confidence(unsure)),
     }

@@ -1,8 +1,8 @@
 //! Stage 8: events as text.
 //!
-//! In: settled [`Event`]s. Out: lines on any [`io::Write`], for machines ([NDJSON](Format::Ndjson)) or
-//! people ([text](Format::Text)). Decides nothing: severities and words of a finding come with it, and
-//! what is left out was asked for. The only door to `serde_json`.
+//! In: settled [`Event`]s. Out: lines on any [`io::Write`], for machines ([NDJSON](Format::Ndjson))
+//! or people ([text](Format::Text)). Decides nothing: severities and words of a finding come with
+//! it, and what is left out was asked for. The only door to `serde_json`.
 
 mod human;
 mod ndjson;
@@ -41,8 +41,8 @@ pub struct Options {
 
 /// Writes events to `W`.
 ///
-/// After the first failure nothing is written any more; [`Output::failed`] tells, so that a run can end
-/// early, and [`Output::finish`] gives the error.
+/// After the first failure nothing is written any more; [`Output::failed`] tells, so that a run can
+/// end early, and [`Output::finish`] gives the error.
 pub struct Output<W: Write> {
     /// Inputs as named by the user, in the order in which frames count them.
     inputs: Vec<Arc<str>>,

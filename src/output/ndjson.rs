@@ -1,7 +1,8 @@
 //! Stage 8: events as lines of JSON.
 //!
-//! In: an [`Event`], its number and the name of its input. Out: one object on one line, in the shape of
-//! Suricata's EVE records. The types are those of [`crate::event`]; nothing is put into words here.
+//! In: an [`Event`], its number and the name of its input. Out: one object on one line, in the
+//! shape of Suricata's EVE records. The types are those of [`crate::event`]; nothing is put into
+//! words here.
 
 use std::io::{self, Write};
 
@@ -18,20 +19,21 @@ pub(super) struct Line<'a> {
     /// Version of this schema.
     #[schemars(extend("const" = VERSION))]
     v: u8,
-    /// Capture time of the packet that settled the fact, or the moment on the capture's clock at which
-    /// it was settled without one; RFC 3339 in UTC with nine decimals, so that text order is time order.
+    /// Capture time of the packet that settled the fact, or the moment on the capture's clock at
+    /// which it was settled without one; RFC 3339 in UTC with nine decimals, so that text order is
+    /// time order.
     timestamp: Timestamp,
     /// What the line is about; the body stands under a key of the same name.
     event_type: &'static str,
     /// 1, 2, 3 … in output order.
     #[schemars(range(min = 1))]
     seq: u64,
-    /// The file as given, `-` for standard input, or the name of the interface; absent where several
-    /// are meant.
+    /// The file as given, `-` for standard input, or the name of the interface; absent where
+    /// several are meant.
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<&'a str>,
-    /// 1-based number of the packet in its input, as Wireshark counts; absent where no packet settled
-    /// the fact.
+    /// 1-based number of the packet in its input, as Wireshark counts; absent where no packet
+    /// settled the fact.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     frame: Option<u64>,

@@ -19,8 +19,8 @@ fn value() -> Value {
     let mut schema = settings.into_generator().into_root_schema_for::<Line<'_>>();
     absent_is_not_null(&mut schema);
     tie_body_to_type(&mut schema);
-    // The fields of a line stand in several parts of the schema, which `additionalProperties` does not
-    // see together.
+    // The fields of a line stand in several parts of the schema, which `additionalProperties` does
+    // not see together.
     schema.insert("unevaluatedProperties".into(), false.into());
     schema.to_value()
 }

@@ -1,7 +1,7 @@
 //! Stage 8: the words and units of text for people.
 //!
-//! In: single values of an event. Out: the phrase, number or span as a person reads it, and text from
-//! the wire in a form that no terminal obeys. Knows nothing of lines and layout.
+//! In: single values of an event. Out: the phrase, number or span as a person reads it, and text
+//! from the wire in a form that no terminal obeys. Knows nothing of lines and layout.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -57,7 +57,8 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
     }
 }
 
-/// What somebody did who sent what a piece of evidence names, for those who do not know the protocol.
+/// What somebody did who sent what a piece of evidence names, for those who do not know the
+/// protocol.
 pub(super) fn deed(what: &str) -> Option<&'static str> {
     let first = what.split([' ', ':']).next()?;
     Some(match first {
@@ -144,8 +145,8 @@ pub(super) fn grouped(n: u64) -> String {
     text
 }
 
-/// `text` without anything that a terminal obeys: control characters as `\xNN`, and those that change
-/// the direction or the breaking of lines as `\u{NNNN}`.
+/// `text` without anything that a terminal obeys: control characters as `\xNN`, and those that
+/// change the direction or the breaking of lines as `\u{NNNN}`.
 pub(super) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
