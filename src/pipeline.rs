@@ -223,26 +223,32 @@ impl<S: EventSink> Stages<S> {
             self.follow(key, segment, direction, known, opening.as_ref());
         } else if segment.payload.is_empty() {
             self.young.note(key, segment);
-        } else if identify::distribution(segment.payload) != Verdict::NotForUs {
-            self.follow_if_erlang(key, segment, direction);
+        } else {
+            self.on_first_words(key, segment, direction);
         }
     }
 
-    /// The first octets of a connection on an unknown port may be Erlang's.
-    fn follow_if_erlang(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
-        let opening = self.young.take(&key);
-        let is_first = match &opening {
-            Some(opening) => opening.is_followed_by(segment),
-            None => segment.flags.has(TcpFlags::SYN),
+    /// Octets on an unknown port: the first of a connection tell whether it is followed. Captures reorder,
+    /// so the first to come need not be the first sent.
+    fn on_first_words(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
+        let verdict = identify::distribution(segment.payload);
+        let before = match self.young.get(&key) {
+            Some(opening) => opening.octets_before(segment),
+            None => segment.flags.has(TcpFlags::SYN).then_some(0),
         };
-        let enough = match identify::distribution(segment.payload) {
-            Verdict::Certain => true,
+        let follows = match (before, verdict) {
+            (Some(0), Verdict::NotForUs) => {
+                self.young.take(&key);
+                false
+            }
+            (Some(0), _) | (_, Verdict::Certain) => true,
+            (Some(before), _) => before < MAX_BEFORE_HELLO,
             // In the middle of a stream, a few octets that fit are chance.
-            Verdict::Fits | Verdict::Unsure => is_first,
-            Verdict::NotForUs => false,
+            (None, Verdict::Fits | Verdict::Unsure) => segment.payload.len() >= MIN_TELLING,
+            (None, Verdict::NotForUs) => false,
         };
-        if enough {
-            let opening = opening.filter(|_| is_first);
+        if follows {
+            let opening = self.young.take(&key).filter(|_| before.is_some());
             self.follow(key, segment, direction, Known::Maybe, opening.as_ref());
         }
     }
@@ -351,6 +357,8 @@ impl<S: EventSink> Stages<S> {
                     self.close_account(&followed.connection);
                 }
             } else if let Some(due) = followed.connection.deadline(&self.config.limits) {
+                // Time goes forward: what has not been settled by now is asked for a moment later.
+                let due = due.max(self.now.after(MOMENT));
                 if followed.alarm.is_none_or(|alarm| due < alarm) {
                     followed.alarm = Some(due);
                     self.alarms.push(Reverse((due, id)));
@@ -522,6 +530,15 @@ fn is_syn_ack(segment: &Segment<'_>) -> bool {
 
 /// Captures of several processors are out of order by less than this.
 const CLOCK_STEP: std::time::Duration = std::time::Duration::from_millis(1);
+
+/// A hello is shorter than this: what lies further behind the start of a stream is not a part of it.
+const MAX_BEFORE_HELLO: u32 = 600;
+
+/// Length and tag of a message: fewer octets fit by chance.
+const MIN_TELLING: usize = 3;
+
+/// The shortest time between two looks at a connection for which nothing comes.
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(1);
 
 /// A capture with more link types than this is not one.
 const MAX_UNSUPPORTED_TOLD: usize = 8;

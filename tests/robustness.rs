@@ -163,8 +163,7 @@ fn story(events: &[Event]) -> Story {
         }
     }
     findings.sort();
-    let mut story =
-        Story { sessions: BTreeMap::new(), outcomes: BTreeMap::new(), findings };
+    let mut story = Story { sessions: BTreeMap::new(), outcomes: BTreeMap::new(), findings };
     let mut uses: BTreeMap<String, usize> = BTreeMap::new();
     for key in order {
         let session = &last[&key];
@@ -205,7 +204,8 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as usize) % sides
     }
 }
@@ -252,7 +252,7 @@ fn doubled(segments: &[Owned], dice: &mut Dice) -> Vec<Owned> {
         }
     }
     out.extend(later.into_iter().map(|(_, segment)| segment));
-    retimed(out, segments)
+    renumbered(out)
 }
 
 /// Moves packets by up to `window` places.
@@ -261,15 +261,12 @@ fn reordered(segments: &[Owned], window: usize, dice: &mut Dice) -> Vec<Owned> {
         (0..segments.len()).map(|place| (place + dice.roll(window + 1), place)).collect();
     keyed.sort();
     let out = keyed.into_iter().map(|(_, place)| segments[place].clone()).collect();
-    retimed(out, segments)
+    renumbered(out)
 }
 
-/// Numbers frames anew and lets the clock go forward only.
-fn retimed(mut segments: Vec<Owned>, like: &[Owned]) -> Vec<Owned> {
-    let mut now = like.first().map_or(Timestamp(0), |first| first.at);
+/// Numbers frames anew; each packet keeps its own time.
+fn renumbered(mut segments: Vec<Owned>) -> Vec<Owned> {
     for (number, segment) in segments.iter_mut().enumerate() {
-        now = now.max(segment.at);
-        segment.at = now;
         segment.frame.number = number as u64 + 1;
     }
     segments
@@ -296,7 +293,11 @@ fn cut_doubled_or_reordered_packets_tell_the_same_story() {
             for (how, segments) in variants {
                 let other = story(&events(&scene, &segments));
                 if other != plain {
-                    wrong.push(format!("{} {how} {seed}\n{}", scene.name, difference(&plain, &other)));
+                    wrong.push(format!(
+                        "{} {how} {seed}\n{}",
+                        scene.name,
+                        difference(&plain, &other)
+                    ));
                 }
             }
         }
@@ -342,7 +343,13 @@ fn may_be_said(rule: &str, plain: &Story) -> bool {
         }
 }
 
-fn check_lesser(scene: &Scene, plain: &Story, lesser: &[Owned], how: &str, wrong: &mut Vec<String>) {
+fn check_lesser(
+    scene: &Scene,
+    plain: &Story,
+    lesser: &[Owned],
+    how: &str,
+    wrong: &mut Vec<String>,
+) {
     let other = story(&events(scene, lesser));
     // A connection that lost its SYN may have fallen into the one before it: then they are not paired.
     let mut bad = String::new();

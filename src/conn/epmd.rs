@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
+use super::Now;
 use super::tcp::{Opened, Tcp};
 use crate::event::{
-    Anomaly, AnomalyKind, Body, Charset, Epmd, EpmdOutcome, EpmdSeen, Foreign, Mark, NodeType,
-    RegisteredName, Role, hex, wire_text,
+    Anomaly, AnomalyKind, Body, Charset, CloseKind, Epmd, EpmdOutcome, EpmdSeen, Foreign, Mark,
+    NodeType, RegisteredName, Role, hex, wire_text,
 };
 use crate::flow::Direction;
 use crate::limits::Limits;
@@ -27,7 +28,8 @@ pub(super) struct EpmdTalk {
     /// Requests behind the first, which EPMD never answers.
     pipelined: Vec<Asked>,
     broken: Option<Foreign>,
-    told: bool,
+    /// What was told of the first request, if anything.
+    told: Option<EpmdOutcome>,
     registration: Option<Registration>,
 }
 
@@ -63,7 +65,7 @@ impl EpmdTalk {
             asked: None,
             pipelined: Vec::new(),
             broken: None,
-            told: false,
+            told: None,
             registration: None,
         }
     }
@@ -153,7 +155,7 @@ impl EpmdTalk {
 
     /// Tells what came of the request as soon as the reply shows its own end.
     fn answer_if_whole(&mut self, out: &mut Vec<Body>) {
-        if self.told {
+        if self.is_settled() {
             return;
         }
         let Some(asked) = &self.asked else { return };
@@ -184,15 +186,21 @@ impl EpmdTalk {
                 since: self.reply.last.map_or(asked.mark.at, |mark| mark.at),
             });
         }
-        self.told = true;
+        self.told = Some(record.outcome);
         out.push(Body::Epmd { epmd: Box::new(record) });
     }
 
-    /// The connection is over, or the capture is: tells what has not been told.
-    pub(super) fn on_end(&mut self, tcp: &Tcp, now: Timestamp, out: &mut Vec<Body>) {
+    /// Whether what was told of the request is the last word: a late answer still counts.
+    const fn is_settled(&self) -> bool {
+        !matches!(self.told, None | Some(EpmdOutcome::Unanswered | EpmdOutcome::Incomplete))
+    }
+
+    /// The connection is over, or quiet, or the capture ends: tells what has not been told. One that is
+    /// just quiet may still be answered.
+    pub(super) fn on_end(&mut self, tcp: &Tcp, now: Now, why: CloseKind, out: &mut Vec<Body>) {
         let closed = tcp.first_close();
         if let Some(registration) = self.registration.take_if(|_| closed.is_some()) {
-            let until = closed.map_or(now, |close| close.mark.at);
+            let until = closed.map_or(now.at, |close| close.mark.at);
             out.push(Body::Epmd {
                 epmd: Box::new(Epmd {
                     request: EpmdTag::ALIVE2_REQ.name(),
@@ -206,15 +214,21 @@ impl EpmdTalk {
                 }),
             });
         }
-        if self.told {
+        if self.is_settled() {
             return;
         }
-        let outcome = self.outcome_at_end(tcp, now);
+        let outcome = self.outcome_at_end(tcp, now.at);
+        let waits =
+            why == CloseKind::Idle && closed.is_none() && outcome == Some(EpmdOutcome::Incomplete);
+        if waits || self.told.is_some() && self.told == outcome {
+            return;
+        }
         let seen = self.seen(tcp);
         if outcome.is_none() && self.asked.is_some() {
             self.tell_reply(out);
         } else {
             let outcome = outcome.unwrap_or_default();
+            self.told = Some(outcome);
             let mut record = match &self.asked {
                 Some(asked) => asked.record.clone(),
                 None => unasked(&self.reply.octets),
@@ -233,7 +247,6 @@ impl EpmdTalk {
             record.seen = EpmdSeen { request: Some(asked.mark), ..seen.clone() };
             out.push(Body::Epmd { epmd: Box::new(record) });
         }
-        self.told = true;
     }
 
     /// What came of a request that was not told before the end; `None` when the reply tells.

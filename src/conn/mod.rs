@@ -28,7 +28,7 @@ use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
 use crate::event::{Body, CloseKind, ConnectionIds, Event, EventSink, Mark, Orientation, Outcome};
 use crate::flow::Direction;
 use crate::limits::Limits;
-use crate::reassembly::Budget;
+use crate::reassembly::{Budget, Taken};
 use crate::time::Timestamp;
 
 /// What a connection works with: the same for all, and nothing that remembers.
@@ -57,12 +57,40 @@ pub struct Connection {
     established_told: bool,
     /// Nothing more can change the record.
     over: bool,
+    /// Nothing came for so long that the record was told as it stands.
+    rests: bool,
+}
+
+/// What time brings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// The record is told as it stands.
+    Tell,
+    /// It is told unless it was, and the connection forgotten.
+    Forget,
 }
 
 #[derive(Debug)]
 enum Talk {
     Epmd(EpmdTalk),
     Distribution(Box<Distribution>),
+}
+
+impl Talk {
+    /// The next stretch of one direction; `opening`: the capture has the opening of the connection.
+    fn on_stream(
+        &mut self,
+        direction: Direction,
+        taken: &Taken<'_>,
+        opening: bool,
+        setting: &Setting<'_>,
+        out: &mut Vec<Body>,
+    ) {
+        match self {
+            Self::Epmd(talk) => talk.on_stream(direction, taken, setting.limits, out),
+            Self::Distribution(talk) => talk.on_stream(direction, taken, opening, setting, out),
+        }
+    }
 }
 
 /// Why a connection is followed.
@@ -123,6 +151,7 @@ impl Connection {
             told: None,
             established_told: false,
             over: false,
+            rests: false,
         }
     }
 
@@ -176,12 +205,11 @@ impl Connection {
         let opening = self.tcp.originator().is_some() || segment.flags.has(TcpFlags::SYN);
         let mut bodies = Vec::new();
         let Self { tcp, talk, .. } = self;
-        tcp.on_segment(segment, direction, setting.limits, budget, &mut |taken| match talk {
-            Talk::Epmd(talk) => talk.on_stream(direction, &taken, setting.limits, &mut bodies),
-            Talk::Distribution(talk) => {
-                talk.on_stream(direction, &taken, opening, setting, &mut bodies);
-            }
+        tcp.on_segment(segment, direction, setting.limits, budget, &mut |taken| {
+            talk.on_stream(direction, &taken, opening, setting, &mut bodies);
         });
+        self.rests = false;
+        let Self { tcp, talk, .. } = self;
         if let (Some(originator), Talk::Distribution(talk)) = (tcp.originator(), talk) {
             talk.orient(originator, Orientation::Syn);
         }
@@ -205,29 +233,35 @@ impl Connection {
 
     /// When [`Self::on_time`] wants to be called, if no segment comes before; `None` for never.
     pub fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
+        let settle = self.tcp.deadline(limits);
+        self.next_step(limits).map(|(due, _)| due).into_iter().chain(settle).min()
+    }
+
+    /// What is to be done about this connection when nothing comes, and when.
+    fn next_step(&self, limits: &Limits) -> Option<(Timestamp, Step)> {
         let last = self.tcp.last().at;
-        let own = if self.over {
-            Some(last.after(limits.closed_forget))
+        let tell_then_forget = |tell: Timestamp, forget: Timestamp| {
+            if self.rests { (forget.max(tell), Step::Forget) } else { (tell, Step::Tell) }
+        };
+        let forget = last.after(limits.handshake_forget);
+        Some(if self.over {
+            (last.after(limits.closed_forget), Step::Forget)
+        } else if !self.is_for_us() {
+            (last.after(limits.handshake_idle), Step::Forget)
         } else if self.tcp.first_close().is_some() {
-            Some(if self.told.is_some() {
-                last.after(limits.handshake_forget)
-            } else {
-                last.after(limits.close_grace)
-            })
+            tell_then_forget(last.after(limits.close_grace), forget)
         } else if matches!(self.tcp.opened(), Opened::Unanswered) {
-            let wait = if self.told.is_some() { limits.handshake_forget } else { limits.syn_wait };
-            Some(self.tcp.first().at.after(wait))
+            let waited = self.tcp.first().at.after(limits.syn_wait);
+            tell_then_forget(waited.max(last.after(limits.close_grace)), forget)
         } else {
             match &self.talk {
-                Talk::Epmd(talk) if talk.is_registration() => None,
+                Talk::Epmd(talk) if talk.is_registration() => return None,
                 Talk::Distribution(talk) if talk.is_established() => {
-                    Some(last.after(limits.established_idle))
+                    (last.after(limits.established_idle), Step::Forget)
                 }
-                _ if self.told.is_some() => Some(last.after(limits.handshake_forget)),
-                _ => Some(last.after(limits.handshake_idle)),
+                _ => tell_then_forget(last.after(limits.handshake_idle), forget),
             }
-        };
-        own.into_iter().chain(self.tcp.deadline(limits)).min()
+        })
     }
 
     /// The capture's clock has reached [`Self::deadline`].
@@ -238,44 +272,33 @@ impl Connection {
         budget: &mut Budget,
         sink: &mut dyn EventSink,
     ) -> Keep {
-        let Some(due) = self.deadline(setting.limits).filter(|due| *due <= now) else {
-            return Keep::Yes;
-        };
         let mut bodies = Vec::new();
         for direction in [Direction::Up, Direction::Down] {
             let Self { tcp, talk, .. } = self;
             let opening = tcp.originator().is_some();
-            tcp.settle(direction, due, setting.limits, budget, &mut |taken| match talk {
-                Talk::Epmd(talk) => talk.on_stream(direction, &taken, setting.limits, &mut bodies),
-                Talk::Distribution(talk) => {
-                    talk.on_stream(direction, &taken, opening, setting, &mut bodies);
-                }
+            tcp.settle(direction, now, setting.limits, budget, &mut |taken| {
+                talk.on_stream(direction, &taken, opening, setting, &mut bodies);
             });
         }
-        let at = Now { at: due, frame: None };
+        let at = Now { at: now, frame: None };
         if self.go_on(at, bodies, setting, budget, sink) == Keep::No {
             return Keep::No;
         }
-        let last = self.tcp.last().at;
-        let limits = setting.limits;
-        if self.over && due >= last.after(limits.closed_forget) {
-            return Keep::No;
+        match self.next_step(setting.limits) {
+            Some((due, step)) if due <= now => {
+                if self.is_for_us() {
+                    let is_epmd = matches!(self.talk, Talk::Epmd(_));
+                    let last_word = step == Step::Forget && is_epmd;
+                    let why = if last_word { CloseKind::InputEnd } else { CloseKind::Idle };
+                    self.tell(at, why, setting, budget, sink);
+                } else {
+                    self.tcp.discard(budget);
+                }
+                self.rests = true;
+                if step == Step::Forget { Keep::No } else { Keep::Yes }
+            }
+            _ => Keep::Yes,
         }
-        let forget = if matches!(&self.talk, Talk::Distribution(t) if t.is_established()) {
-            limits.established_idle
-        } else {
-            limits.handshake_forget
-        };
-        let closing = self.tcp.first_close().is_some() && due >= last.after(limits.close_grace);
-        let unanswered = matches!(self.tcp.opened(), Opened::Unanswered)
-            && due >= self.tcp.first().at.after(limits.syn_wait);
-        let idle = due >= last.after(limits.handshake_idle.min(forget))
-            && !matches!(&self.talk, Talk::Epmd(talk) if talk.is_registration())
-            && (due >= last.after(forget) || !self.is_established());
-        if !self.over && (closing || unanswered || idle) {
-            self.tell(at, CloseKind::Idle, setting, budget, sink);
-        }
-        if due >= last.after(forget) && (idle || closing) { Keep::No } else { Keep::Yes }
     }
 
     /// Nothing more will come: the input has ended, or the connection has to make room.
@@ -302,10 +325,6 @@ impl Connection {
         }
     }
 
-    fn is_established(&self) -> bool {
-        matches!(&self.talk, Talk::Distribution(talk) if talk.is_established())
-    }
-
     /// Tells what has been settled by what just came.
     fn go_on(
         &mut self,
@@ -317,7 +336,8 @@ impl Connection {
     ) -> Keep {
         self.emit(now, bodies, sink);
         if let Talk::Distribution(talk) = &self.talk {
-            if talk.is_not_for_us() {
+            let undecided = !talk.is_certain && self.tcp.segments() > MAX_UNDECIDED;
+            if undecided || talk.is_not_for_us() {
                 self.tcp.discard(budget);
                 return Keep::No;
             }
@@ -356,6 +376,10 @@ impl Connection {
         }
     }
 }
+
+/// Segments after which a connection that may be Erlang's should have shown it, a hello cut into single
+/// octets included.
+const MAX_UNDECIDED: u64 = 512;
 
 /// What octets that are none of Erlang's look like.
 fn looks_like(octets: &[u8]) -> &'static str {

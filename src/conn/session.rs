@@ -99,16 +99,13 @@ impl Connection {
         for direction in [Direction::Up, Direction::Down] {
             let Self { tcp, talk, .. } = &mut *self;
             let opening = tcp.originator().is_some();
-            tcp.finish(direction, budget, &mut |taken| match talk {
-                Talk::Epmd(talk) => talk.on_stream(direction, &taken, setting.limits, &mut bodies),
-                Talk::Distribution(talk) => {
-                    talk.on_stream(direction, &taken, opening, setting, &mut bodies);
-                }
+            tcp.finish(direction, budget, &mut |taken| {
+                talk.on_stream(direction, &taken, opening, setting, &mut bodies);
             });
         }
         let Self { tcp, talk, .. } = &mut *self;
         match talk {
-            Talk::Epmd(talk) => talk.on_end(tcp, now.at, &mut bodies),
+            Talk::Epmd(talk) => talk.on_end(tcp, now, open, &mut bodies),
             Talk::Distribution(_) => {}
         }
         self.emit(now, bodies, sink);

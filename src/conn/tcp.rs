@@ -35,8 +35,9 @@ pub struct Side {
     pub syn: Option<Syn>,
     /// First segment that is no SYN.
     after_syn: Option<Timestamp>,
-    /// Last segment that carried octets, new or again.
-    pub last_octets: Option<Timestamp>,
+    /// When the last segments came that carried octets, new or again.
+    carried: [Option<Timestamp>; 4],
+    carried_next: u8,
     fin: Option<Fin>,
     rst: Option<Rst>,
 }
@@ -144,6 +145,11 @@ impl Tcp {
         self.icmp.as_ref()
     }
 
+    /// Segments seen in both directions.
+    pub const fn segments(&self) -> u64 {
+        self.up.segments + self.down.segments
+    }
+
     /// Whether both directions were seen.
     pub const fn both_seen(&self) -> bool {
         self.up.segments > 0 && self.down.segments > 0
@@ -203,7 +209,7 @@ impl Tcp {
                 side.on_fin(payload_seq.plus(sent), ack, mark);
             }
             if sent > 0 {
-                side.last_octets = side.last_octets.max(Some(mark.at));
+                side.on_octets(mark.at);
                 let piece = Piece {
                     seq: payload_seq,
                     payload: segment.payload,
@@ -295,9 +301,7 @@ impl Tcp {
     }
 
     fn earlier(&self, up: FirstClose, down: FirstClose) -> FirstClose {
-        let heard_close = |close: &FirstClose, of: Direction| {
-            matches!((close.heard, self.fin_at(of)), (Some(heard), Some(fin)) if heard > fin)
-        };
+        let heard_close = |close: &FirstClose, of: Direction| matches!((close.heard, self.fin_at(of)), (Some(heard), Some(fin)) if heard > fin);
         let (first, second, direction) = if up.mark.frame <= down.mark.frame {
             (up, down, Direction::Down)
         } else {
@@ -459,6 +463,19 @@ impl Side {
                 }
             }
         }
+    }
+
+    fn on_octets(&mut self, at: Timestamp) {
+        let place = usize::from(self.carried_next) % self.carried.len();
+        if let Some(place) = self.carried.get_mut(place) {
+            *place = Some(at);
+        }
+        self.carried_next = self.carried_next.wrapping_add(1);
+    }
+
+    /// When octets were last sent, new or again, before `until`.
+    pub fn last_octets(&self, until: Timestamp) -> Option<Timestamp> {
+        self.carried.iter().flatten().copied().filter(|at| *at <= until).max()
     }
 
     fn on_fin(&mut self, seq: SeqNum, ack: Option<SeqNum>, mark: Mark) {

@@ -189,7 +189,8 @@ impl Case<'_> {
         if self.tcp.side(self.direction(Role::Acceptor)).half.octets() > 0 {
             return Verdict::incomplete();
         }
-        let said = self.tcp.side(self.initiator).last_octets.unwrap_or(close.mark.at);
+        let said = self.tcp.side(self.initiator).last_octets(close.mark.at);
+        let said = said.unwrap_or(close.mark.at);
         if close.mark.at.since(said) >= SILENCE {
             Verdict::likely(Outcome::TlsMismatch).unless(&["the acceptor was stuck"])
         } else {
@@ -473,8 +474,7 @@ impl Case<'_> {
     fn is_at_once(&self, close: &FirstClose, trigger: Mark) -> bool {
         let copies = [Direction::Up, Direction::Down]
             .into_iter()
-            .filter_map(|direction| self.tcp.side(direction).last_octets)
-            .filter(|at| *at <= close.mark.at);
+            .filter_map(|direction| self.tcp.side(direction).last_octets(close.mark.at));
         let last = copies.chain([trigger.at]).max().unwrap_or(trigger.at);
         let trips = self.tcp.round_trip().unwrap_or_default().min(LONGEST_TRIP) * 4;
         let allowed =

@@ -48,15 +48,18 @@ impl Opening {
         })
     }
 
-    /// Whether `segment` carries the first octets of its side.
-    pub fn is_followed_by(&self, segment: &Segment<'_>) -> bool {
-        self.segments.iter().flatten().any(|s| {
+    /// How many octets its side sent before `segment`, as far as the opening tells.
+    pub fn octets_before(&self, segment: &Segment<'_>) -> Option<u32> {
+        self.segments.iter().flatten().find_map(|s| {
             let own = s.from_first == (self.first == segment.src);
-            if s.flags.has(TcpFlags::SYN) {
-                own && s.seq.wrapping_add(1) == segment.seq
+            let begins = if !own && s.flags.has(TcpFlags::ACK) {
+                s.ack
+            } else if own && s.flags.has(TcpFlags::SYN) {
+                s.seq.wrapping_add(1)
             } else {
-                !own && s.ack == segment.seq
-            }
+                return None;
+            };
+            Some(segment.seq.wrapping_sub(begins))
         })
     }
 
@@ -87,13 +90,17 @@ impl Opening {
 #[derive(Debug)]
 pub struct YoungTable {
     hasher: RandomState,
+    /// The upper half of the hash of what is in each place; 0 for nothing. Most packets of other protocols
+    /// end here, without touching an entry.
+    marks: Vec<u32>,
     places: Vec<Option<Opening>>,
 }
 
 impl YoungTable {
     /// A table of `places` places.
     pub fn new(places: usize) -> Self {
-        Self { hasher: RandomState::default(), places: vec![None; places.max(1)] }
+        let places = places.max(1);
+        Self { hasher: RandomState::default(), marks: vec![0; places], places: vec![None; places] }
     }
 
     /// Notes a segment without payload. Only a SYN begins an entry; another is noted where one is.
@@ -108,27 +115,36 @@ impl YoungTable {
             ip_id: segment.ip_id,
             from_first: true,
         };
-        let Some(place) = self.place(&key) else { return };
-        match place {
-            Some(known) if known.key == key && !is_another(known, segment) => {
-                let from_first = known.first == segment.src;
-                if let Some(free) = known.segments.iter_mut().find(|s| s.is_none()) {
-                    *free = Some(Bare { from_first, ..bare });
-                }
+        let known = self.get_mut(&key).filter(|known| !is_another(known, segment));
+        if let Some(known) = known {
+            let from_first = known.first == segment.src;
+            if let Some(free) = known.segments.iter_mut().find(|s| s.is_none()) {
+                *free = Some(Bare { from_first, ..bare });
             }
-            place if segment.flags.has(TcpFlags::SYN) => {
-                let mut segments = [None; KEPT];
-                segments[0] = Some(bare);
-                *place = Some(Opening { key, first: segment.src, second: segment.dst, segments });
+        } else if segment.flags.has(TcpFlags::SYN) {
+            let mut segments = [None; KEPT];
+            segments[0] = Some(bare);
+            let (place, mark) = self.place_of(&key);
+            if let (Some(kept), Some(known)) =
+                (self.marks.get_mut(place), self.places.get_mut(place))
+            {
+                *kept = mark;
+                *known = Some(Opening { key, first: segment.src, second: segment.dst, segments });
             }
-            _ => {}
         }
+    }
+
+    /// The opening of `key`.
+    pub fn get(&mut self, key: &FlowKey) -> Option<&Opening> {
+        self.get_mut(key).map(|opening| &*opening)
     }
 
     /// Takes the opening of `key` out.
     pub fn take(&mut self, key: &FlowKey) -> Option<Opening> {
-        let place = self.place(key)?;
-        if place.as_ref().is_some_and(|known| known.key == *key) { place.take() } else { None }
+        self.get_mut(key)?;
+        let (place, _) = self.place_of(key);
+        *self.marks.get_mut(place)? = 0;
+        self.places.get_mut(place)?.take()
     }
 
     /// Takes out every opening of a connection to `end`, by time: it has just become known as a node's.
@@ -143,9 +159,19 @@ impl YoungTable {
         found
     }
 
-    fn place(&mut self, key: &FlowKey) -> Option<&mut Option<Opening>> {
-        let hash = self.hasher.hash_one(key) % self.places.len() as u64;
-        self.places.get_mut(usize::try_from(hash).ok()?)
+    fn get_mut(&mut self, key: &FlowKey) -> Option<&mut Opening> {
+        let (place, mark) = self.place_of(key);
+        if *self.marks.get(place)? != mark {
+            return None;
+        }
+        self.places.get_mut(place)?.as_mut().filter(|known| known.key == *key)
+    }
+
+    /// Where an entry belongs, and the mark that stands for it.
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of a hash")]
+    fn place_of(&self, key: &FlowKey) -> (usize, u32) {
+        let hash = self.hasher.hash_one(key);
+        (hash as u32 as usize % self.places.len(), (hash >> 32) as u32 | 1)
     }
 }
 

@@ -74,7 +74,7 @@ pub struct Half {
     retransmitted: u64,
     conflicts: u64,
     /// The last pieces that came, to tell a packet captured twice from one sent twice.
-    recent: [Option<(SeqNum, Option<u16>, Timestamp)>; 4],
+    recent: [Option<(SeqNum, Option<u16>, Timestamp)>; 12],
     recent_next: u8,
 }
 
@@ -128,7 +128,7 @@ impl Default for Half {
             first_gap: None,
             retransmitted: 0,
             conflicts: 0,
-            recent: [None; 4],
+            recent: [None; 12],
             recent_next: 0,
         }
     }
