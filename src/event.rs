@@ -5,12 +5,13 @@
 //!
 //! An absent field does not apply. `null` means: looked for and not seen.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use crate::capture::FrameRef;
@@ -67,15 +68,16 @@ pub struct ConnectionIds {
     /// Its port.
     pub dest_port: u16,
     /// Always `"TCP"`.
+    #[schemars(extend("const" = "TCP"))]
     pub proto: &'static str,
     /// Outer layers, outermost first, such as `"vlan 7"`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub encap: Vec<String>,
 }
 
-/// What an event says; `event_type` on the line, with the body under a key of the same name.
+/// What an event says: the body, under a key of the same name as the `event_type` of the line.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
-#[serde(tag = "event_type", rename_all = "snake_case")]
+#[serde(untagged)]
 #[allow(missing_docs, reason = "each variant is documented at its only field's type")]
 pub enum Body {
     Epmd { epmd: Box<Epmd> },
@@ -85,6 +87,21 @@ pub enum Body {
     Incident { incident: Box<Incident> },
     Anomaly { anomaly: Box<Anomaly> },
     Stats { stats: Box<Stats> },
+}
+
+impl Body {
+    /// `event_type` of the line, and the key of the body.
+    pub const fn event_type(&self) -> &'static str {
+        match self {
+            Self::Epmd { .. } => "epmd",
+            Self::Handshake { .. } => "handshake",
+            Self::Session { .. } => "session",
+            Self::Finding { .. } => "finding",
+            Self::Incident { .. } => "incident",
+            Self::Anomaly { .. } => "anomaly",
+            Self::Stats { .. } => "stats",
+        }
+    }
 }
 
 /// The Erlang side of a connection that something is about.
@@ -127,6 +144,16 @@ impl fmt::Display for Role {
 /// A 64-bit value as `"0x…"`: JSON numbers end at 2^53.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Hex(pub u64);
+
+impl JsonSchema for Hex {
+    fn schema_name() -> Cow<'static, str> {
+        "Hex".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^0x[0-9a-f]{1,16}$" })
+    }
+}
 
 impl Serialize for Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -214,6 +241,7 @@ pub struct EpmdSeen {
 
 /// A registered node in an EPMD listing.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[schemars(deny_unknown_fields)]
 pub struct RegisteredName {
     /// Alive name.
     pub name: Arc<str>,
@@ -282,7 +310,6 @@ pub struct Handshake {
     pub name_hex: Option<String>,
     /// Distribution flags; the high half alone in a `complement`, in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
     pub flags: Option<Hex>,
     /// Their names without `DFLAG_`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -518,7 +545,6 @@ pub struct Party {
     pub version: Option<u8>,
     /// Its flags.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
     pub flags: Option<Hex>,
     /// Its creation.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -652,6 +678,22 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// All of them, the least first.
+    pub const ALL: [Self; 5] = [Self::Info, Self::Low, Self::Medium, Self::High, Self::Critical];
+
+    /// As printed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// A packet that shows something.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
@@ -688,10 +730,8 @@ pub struct Incident {
     /// How often it happened, the finding included.
     pub count: u64,
     /// When first.
-    #[schemars(with = "String")]
     pub first: Timestamp,
     /// When last.
-    #[schemars(with = "String")]
     pub last: Timestamp,
 }
 
@@ -752,18 +792,19 @@ pub struct Stats {
     /// Octets those frames had on the wire.
     pub octets: u64,
     /// Capture time of the first frame; `null` without one.
-    #[schemars(with = "Option<String>")]
     pub first: Option<Timestamp>,
     /// Capture time of the last.
-    #[schemars(with = "Option<String>")]
     pub last: Option<Timestamp>,
     /// Sessions by the outcome of their last record.
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/Outcome" }))]
     pub sessions: BTreeMap<Outcome, u64>,
     /// EPMD requests by outcome.
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/EpmdOutcome" }))]
     pub epmd: BTreeMap<EpmdOutcome, u64>,
     /// Problems by rule, each counted once.
     pub findings: BTreeMap<&'static str, u64>,
     /// Anomalies by kind.
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/AnomalyKind" }))]
     pub anomalies: BTreeMap<AnomalyKind, u64>,
     /// Stretches of Erlang connections that the capture does not have.
     pub gaps: u64,
@@ -785,6 +826,20 @@ pub struct Stats {
     pub evictions: u64,
     /// False when anything was lost, cut or evicted.
     pub complete: bool,
+}
+
+impl JsonSchema for Timestamp {
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": "date-time",
+            "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{9}Z$",
+        })
+    }
 }
 
 impl Serialize for Timestamp {

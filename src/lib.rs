@@ -9,6 +9,7 @@ pub mod event;
 pub mod flow;
 pub mod identify;
 pub mod limits;
+pub mod output;
 pub mod pipeline;
 pub mod reassembly;
 pub mod time;

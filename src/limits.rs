@@ -53,6 +53,8 @@ pub struct Limits {
     pub incidents: usize,
     /// Candidate cookies: each digest is tested against each.
     pub cookies: usize,
+    /// Octets of a file of cookies: room for that many of the usual 20 characters, with labels.
+    pub cookie_file: u64,
     /// Anomalies told one by one for one kind; further ones are counted.
     pub anomalies: u64,
     /// The table in which IP fragments wait.
@@ -82,6 +84,7 @@ impl Default for Limits {
             nodes: 16_384,
             incidents: 16_384,
             cookies: 4096,
+            cookie_file: 1 << 20,
             anomalies: 1000,
             fragments: DefragLimits::default(),
         }

@@ -1,3 +1,15 @@
-//! The `beamscope` program.
+//! The `beamscope` program: arguments in, exit status out.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run(&cli::arguments()) {
+        Ok(outcome) => outcome.exit_code(),
+        Err(error) => {
+            cli::complain(&error, error.hint());
+            ExitCode::from(2)
+        }
+    }
+}

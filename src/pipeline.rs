@@ -86,6 +86,13 @@ impl<S: EventSink> Pipeline<S> {
         }
     }
 
+    /// Takes a segment in that was decoded elsewhere: the stages behind decoding need nothing of its frame.
+    pub fn push_segment(&mut self, segment: &Segment<'_>) {
+        self.stages.stats.packets += 1;
+        self.stages.advance(segment.at);
+        self.stages.on_segment(segment);
+    }
+
     /// The reader of input number `input` has something to say about it.
     pub fn on_input_anomaly(&mut self, input: u16, anomaly: Anomaly) {
         self.stages.on_input_anomaly(input, anomaly);

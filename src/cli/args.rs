@@ -1,0 +1,339 @@
+//! The command line as typed.
+//!
+//! In: the arguments of the process. Out: [`Args`], each value read, nothing opened yet. Help and
+//! usage errors are clap's, which ends the process with status 2. The only door to `clap`.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use beamscope::capture::Order;
+use beamscope::event::Severity;
+pub(super) use clap::ColorChoice;
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+/// Reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
+///
+/// Events go to standard output: text at a terminal, else one JSON object a line. Everything else
+/// goes to standard error.
+#[derive(Debug, Parser)]
+#[command(
+    name = "beamscope",
+    version,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    override_usage = "beamscope [OPTIONS] CAPTURE...\n       \
+                      beamscope [OPTIONS] -i INTERFACE\n       \
+                      beamscope COMMAND"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+
+    /// Captures to read: pcap or pcapng, also compressed (gzip, zstd, lz4, xz); "-" is standard
+    /// input. Several make one timeline
+    #[arg(value_name = "CAPTURE")]
+    pub(super) captures: Vec<PathBuf>,
+
+    /// Read this capture, as if named without the option
+    #[arg(short, long, value_name = "FILE", help_heading = INPUT)]
+    pub(super) read: Vec<PathBuf>,
+
+    /// Capture from this interface until Ctrl-C ("any": from all). May be given several times
+    #[arg(
+        short, long, value_name = "INTERFACE", help_heading = INPUT,
+        conflicts_with_all = FILES
+    )]
+    pub(super) interface: Vec<String>,
+
+    /// List the interfaces that can be captured from
+    #[arg(short = 'D', long, exclusive = true, help_heading = INPUT)]
+    pub(super) list_interfaces: bool,
+
+    /// Stop after this many packets
+    #[arg(
+        short, long, value_name = "N", help_heading = INPUT,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub(super) count: Option<u64>,
+
+    /// Stop capturing after this time, such as 90s, 10m, 2h; a bare number is seconds
+    #[arg(
+        long, value_name = "TIME", help_heading = INPUT, value_parser = duration,
+        conflicts_with_all = FILES
+    )]
+    pub(super) duration: Option<Duration>,
+
+    /// Capture at most this many octets of a packet
+    #[arg(
+        short, long, value_name = "OCTETS", help_heading = INPUT, conflicts_with_all = FILES,
+        value_parser = clap::value_parser!(u32).range(64..)
+    )]
+    pub(super) snaplen: Option<u32>,
+
+    /// Do not ask the interface for packets to other hosts
+    #[arg(short = 'p', long, help_heading = INPUT, conflicts_with_all = FILES)]
+    pub(super) no_promisc: bool,
+
+    /// Size of the kernel's buffer in KiB [default: 16384]
+    #[arg(
+        short = 'B', long, value_name = "KIB", help_heading = INPUT, conflicts_with_all = FILES,
+        value_parser = clap::value_parser!(u32).range(1..=1 << 21)
+    )]
+    pub(super) buffer_size: Option<u32>,
+
+    /// Order of packets from several captures
+    #[arg(
+        long, value_name = "ORDER", help_heading = INPUT, default_value = "time",
+        value_parser = PossibleValuesParser::new(["time", "given"]).map(order)
+    )]
+    pub(super) order: Order,
+
+    /// Port of a port mapper (EPMD), besides 4369. May be given several times
+    #[arg(
+        long, value_name = "PORT", help_heading = PROTOCOL,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub(super) epmd_port: Vec<u16>,
+
+    /// Port, or ports P-Q, on which nodes listen, for captures that lack the answer of the port
+    /// mapper. May be given several times
+    #[arg(long, value_name = "P[-Q]", help_heading = PROTOCOL, value_parser = ports)]
+    pub(super) dist_port: Vec<RangeInclusive<u16>>,
+
+    /// Test digests against the cookies in this file, one a line, each with LABEL and a tab before
+    /// it or without. May be given several times. Output names the label, never the cookie
+    #[arg(long, value_name = "FILE", help_heading = SECRETS)]
+    pub(super) cookie_file: Vec<PathBuf>,
+
+    /// Test digests against this cookie. Other users of the machine can see it in the list of
+    /// processes
+    #[arg(
+        long, value_name = "TEXT", help_heading = SECRETS, allow_hyphen_values = true,
+        value_parser = OsStringValueParser::new().map(Secret)
+    )]
+    pub(super) cookie: Vec<Secret>,
+
+    /// Test digests against the cookie in ~/.erlang.cookie, which is not read otherwise
+    #[arg(long, help_heading = SECRETS)]
+    pub(super) home_cookie: bool,
+
+    /// Print challenges and digests, with which anyone can test guesses at the cookie
+    #[arg(long, help_heading = SECRETS)]
+    pub(super) include_secrets: bool,
+
+    /// Print only findings, their repeats, what is wrong with the input, and the final statistics
+    #[arg(long, help_heading = OUTPUT)]
+    pub(super) only_findings: bool,
+
+    /// Leave out findings below this severity
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
+        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
+    )]
+    pub(super) min_severity: Severity,
+
+    /// Write events to this file
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) output: Option<PathBuf>,
+
+    /// Write JSON, also at a terminal
+    #[arg(long, help_heading = OUTPUT, conflicts_with = "format")]
+    pub(super) json: bool,
+
+    /// How to write events [default: text at a terminal, else ndjson]
+    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
+    pub(super) format: Option<FormatName>,
+
+    /// Hand on each event at once, also into a file or a pipe
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(super) line_buffered: bool,
+
+    /// Whether text is coloured
+    #[arg(long, value_name = "WHEN", help_heading = OUTPUT, default_value = "auto", value_enum)]
+    pub(super) color: ColorChoice,
+
+    /// No warnings
+    #[arg(short, long, help_heading = OUTPUT, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+
+    /// In text, also tell each handshake message
+    #[arg(short, long, help_heading = OUTPUT, action = ArgAction::SetTrue)]
+    pub(super) verbose: bool,
+
+    /// End with status 1 when there is a finding of this severity or a worse one
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "never",
+        value_parser = severity(&["never"]).map(|name| FailOn(severity_of(&name)))
+    )]
+    pub(super) fail_on: FailOn,
+}
+
+/// The arguments of this process. Ends it with help, or with status 2, where they ask for that.
+pub(crate) fn arguments() -> Args {
+    Args::parse()
+}
+
+/// What to do instead of reading captures.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print the JSON Schema of the lines that are written
+    Schema,
+}
+
+/// Names of the formats.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum FormatName {
+    /// One JSON object a line
+    Ndjson,
+    /// Sentences
+    Text,
+}
+
+/// The severity from which a finding fails the run; `None`: none does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct FailOn(pub(super) Option<Severity>);
+
+/// A cookie as typed. Never printed.
+#[derive(Clone)]
+pub(crate) struct Secret(pub(super) OsString);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+fn severity(others: &[&'static str]) -> PossibleValuesParser {
+    let names = Severity::ALL.map(Severity::name);
+    PossibleValuesParser::new(others.iter().copied().chain(names).collect::<Vec<_>>())
+}
+
+fn severity_of(name: &str) -> Option<Severity> {
+    Severity::ALL.into_iter().find(|severity| severity.name() == name)
+}
+
+fn order(name: String) -> Order {
+    if name == "given" { Order::Given } else { Order::Time }
+}
+
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if 0 < first && first <= last => Ok(first..=last),
+        _ => Err("expected a port, or two as in 9100-9105".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    let unit = match text.get(digits.len()..) {
+        Some("" | "s") => 1,
+        Some("m") => 60,
+        Some("h") => 3600,
+        _ => 0,
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(unit))
+        .filter(|seconds| *seconds > 0)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "expected a time such as 90s, 10m or 2h".to_owned())
+}
+
+/// What cannot stand beside an interface.
+const FILES: [&str; 2] = ["captures", "read"];
+
+const INPUT: &str = "Input";
+const PROTOCOL: &str = "Protocol";
+const SECRETS: &str = "Cookies";
+const OUTPUT: &str = "Output";
+
+const EXAMPLES: &str = "\
+Examples:
+  beamscope trace.pcapng                       why do these nodes not connect?
+  beamscope rotated-*.pcap.gz                  several files, one timeline
+  sudo beamscope -i any                        watch until Ctrl-C
+  ssh host tcpdump -U -w - | beamscope -       watch another machine
+  beamscope --cookie-file cookies trace.pcap   name the cookie that each node used
+  beamscope trace.pcap | jq 'select(.event_type == \"finding\").finding.title'
+  beamscope --fail-on high trace.pcap          status 1 when something is badly wrong
+
+Exit status: 0 the run reached its end; 1 a finding at or above --fail-on; 2 wrong
+usage, or an input that could not be read (what could be, has been).";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from(["beamscope"].iter().chain(arguments))
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn captures_options_and_commands_stand_side_by_side() {
+        let args = parse(&["-r", "-", "a.pcap", "-c", "5"]).unwrap();
+        assert_eq!((args.read.len(), args.captures.len(), args.count), (1, 1, Some(5)));
+        assert!(matches!(parse(&["schema"]).unwrap().command, Some(Command::Schema)));
+        assert!(parse(&["./schema"]).unwrap().command.is_none());
+        assert!(parse(&["-i", "lo", "a.pcap"]).is_err());
+        assert!(parse(&["-s", "96", "a.pcap"]).is_err(), "a snaplen without an interface");
+    }
+
+    #[test]
+    fn values_are_checked() {
+        for wrong in [
+            ["--epmd-port", "0"],
+            ["--epmd-port", "65536"],
+            ["--dist-port", "9105-9100"],
+            ["--dist-port", "0-1"],
+            ["--fail-on", "bad"],
+            ["--min-severity", "never"],
+            ["-c", "0"],
+        ] {
+            assert!(parse(&wrong).is_err(), "{wrong:?}");
+        }
+        let args = parse(&["--dist-port", "9100-9105", "--dist-port", "25672"]).unwrap();
+        assert_eq!(args.dist_port, [9100..=9105, 25672..=25672]);
+        let args = parse(&["--fail-on", "high", "--min-severity", "low"]).unwrap();
+        assert_eq!(args.fail_on, FailOn(Some(Severity::High)));
+        assert_eq!(args.min_severity, Severity::Low);
+        assert_eq!(parse(&[]).unwrap().fail_on, FailOn(None));
+    }
+
+    #[test]
+    fn times_have_units() {
+        let seconds = |text| duration(text).map(|time| time.as_secs());
+        assert_eq!(["90", "90s", "10m", "2h"].map(seconds), [90, 90, 600, 7200].map(Ok));
+        for wrong in ["", "s", "0", "1d", "1.5s", "-1", "99999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_may_begin_with_a_hyphen_and_is_never_echoed() {
+        let args = parse(&["--cookie", "-s3cr3t", "--cookie", "--s3cr3t"]).unwrap();
+        assert_eq!(args.cookie.len(), 2);
+        assert!(!format!("{args:?}").contains("s3cr3t"));
+        for wrong in [
+            &["--cookie", "s3cr3t", "--json", "--format", "text"][..],
+            &["--cookei=s3cr3t"],
+            &["--cookie", "s3cr3t", "--nonsense"],
+        ] {
+            let error = parse(wrong).unwrap_err().to_string();
+            assert!(!error.contains("s3cr3t"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! From arguments to a run.
+//!
+//! In: [`Args`]. Out: captures pushed through the pipeline, events written, and how that ended.
+//! Checks what the arguments mean together, opens what they name, and carries items from one stage
+//! to the next; what they mean is decided elsewhere.
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anstream::AutoStream;
+use beamscope::capture::{self, Input, Inputs, Item, Notice, NoticeKind};
+use beamscope::event::{Anomaly, AnomalyKind};
+use beamscope::limits::Limits;
+use beamscope::output::{self, Format, Output, TextOptions};
+use beamscope::pipeline::{Config, Pipeline};
+
+use super::args::{Args, ColorChoice, Command, FormatName};
+use super::{Error, Outcome, complain, cookies};
+
+/// Where events go: standard output, or a file.
+pub(super) type Out = Box<dyn Write>;
+
+/// Does what the arguments say.
+///
+/// # Errors
+///
+/// They make no sense together, or what they name cannot be opened, written, or captured from. An
+/// input that cannot be read is no error here: the others are, and the [`Outcome`] tells.
+pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
+    match args.command {
+        Some(Command::Schema) => return print(&output::schema()),
+        None if args.list_interfaces => return list_interfaces(),
+        None => {}
+    }
+    let limits = Limits::default();
+    let cookies = cookies::candidates(args, &limits)?;
+    if !args.cookie.is_empty() && !args.quiet {
+        let _ = writeln!(
+            io::stderr(),
+            "warning: other users of this machine can see a cookie given with --cookie; \
+             --cookie-file keeps it from them"
+        );
+    }
+    let mut epmd_ports = vec![EPMD_PORT];
+    epmd_ports.extend(args.epmd_port.iter().filter(|port| **port != EPMD_PORT));
+    let config = Config {
+        limits,
+        cookies,
+        include_secrets: args.include_secrets,
+        epmd_ports,
+        dist_ports: args.dist_port.clone(),
+    };
+    if args.interface.is_empty() { read(args, config) } else { capture(args, config) }
+}
+
+/// Reads captures.
+fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
+    let paths: Vec<&Path> = captures(args).collect();
+    match paths.iter().filter(|path| is_stdin(path)).count() {
+        _ if paths.is_empty() => return Err(Error::NoInput),
+        0 => {}
+        1 if io::stdin().is_terminal() => return Err(Error::Terminal),
+        1 => {}
+        _ => return Err(Error::StdinTwice),
+    }
+    let names = paths.iter().map(|path| path.to_string_lossy().into()).collect();
+    let sources = paths.iter().map(|path| {
+        if is_stdin(path) {
+            Input::Stream { name: "-".to_owned(), source: Box::new(io::stdin()) }
+        } else {
+            Input::Path(path.into())
+        }
+    });
+    let mut inputs = Inputs::new(sources.collect(), args.order)?;
+    let mut pipeline = Pipeline::new(config, output(args, names)?);
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while let Some(item) = inputs.next_item() {
+        match item {
+            Item::Frame(frame) => {
+                pipeline.push_frame(&frame);
+                left -= 1;
+            }
+            Item::Notice(notice) => {
+                pipeline.on_input_anomaly(notice.after.input, anomaly(notice));
+            }
+        }
+        if left == 0 || pipeline.sink_mut().failed() {
+            break;
+        }
+    }
+    let errors = inputs.take_errors();
+    for (input, error) in &errors {
+        complain(error, error.hint());
+        if let capture::Error::Read { offset, .. } = error {
+            pipeline.on_input_anomaly(*input, cut_off(*offset, error.to_string()));
+        }
+    }
+
+    let interfaces = || (0..u16::MAX).take(paths.len()).flat_map(|n| inputs.interfaces(n));
+    let kernel = interfaces().filter_map(|interface| interface.os_drop).reduce(u64::saturating_add);
+    let device = interfaces().filter_map(|interface| interface.if_drop).reduce(u64::saturating_add);
+    pipeline.drops(kernel, device);
+    conclude(args, pipeline.finish(), !errors.is_empty())
+}
+
+/// Captures from interfaces.
+#[cfg(feature = "live")]
+fn capture(args: &Args, config: Config) -> Result<Outcome, Error> {
+    // Before the file of `-o` is made: what cannot be captured from leaves nothing behind.
+    let mut live = super::live::Capture::open(args)?;
+    let names = args.interface.iter().map(|name| name.as_str().into()).collect();
+    let mut pipeline = Pipeline::new(config, output(args, names)?);
+    let ended = live.run(args, &mut pipeline);
+    let written = conclude(args, pipeline.finish(), false)?;
+    if ended? { Ok(written) } else { Ok(Outcome::Incomplete) }
+}
+
+#[cfg(not(feature = "live"))]
+fn capture(_: &Args, _: Config) -> Result<Outcome, Error> {
+    Err(Error::NoLive)
+}
+
+/// Writes what is held back and says how the run ended. A reader that closed the pipe has seen
+/// enough.
+fn conclude(args: &Args, output: Output<Out>, input_failed: bool) -> Result<Outcome, Error> {
+    let found = args.fail_on.0.is_some_and(|least| output.worst() >= Some(least));
+    match output.finish() {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(Outcome::Done),
+        Err(source) => return Err(Error::Output { name: output_name(args), source }),
+        Ok(()) => {}
+    }
+    Ok(match (input_failed, found) {
+        (true, _) => Outcome::Incomplete,
+        (false, true) => Outcome::Found,
+        (false, false) => Outcome::Done,
+    })
+}
+
+/// Opens where events go, and settles how they are written.
+fn output(args: &Args, inputs: Vec<Arc<str>>) -> Result<Output<Out>, Error> {
+    let terminal = args.output.is_none() && io::stdout().is_terminal();
+    let out: Out = match &args.output {
+        Some(path) => Box::new(create(args, path)?),
+        None => Box::new(io::stdout()),
+    };
+    let format = match args.format {
+        _ if args.json => FormatName::Ndjson,
+        Some(format) => format,
+        None if terminal => FormatName::Text,
+        None => FormatName::Ndjson,
+    };
+    let options = output::Options {
+        format: match format {
+            FormatName::Ndjson => Format::Ndjson,
+            FormatName::Text => Format::Text(text_options(args, terminal)),
+        },
+        only_findings: args.only_findings,
+        min_severity: args.min_severity,
+        // What comes through a pipe may come slowly, and end with the Ctrl-C that ends its source.
+        line_buffered: args.line_buffered || terminal || captures(args).any(is_stdin),
+    };
+    Ok(Output::new(out, inputs, options))
+}
+
+fn text_options(args: &Args, terminal: bool) -> TextOptions {
+    let colour = match args.color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        // Knows NO_COLOR, CLICOLOR_FORCE, and terminals that cannot.
+        ColorChoice::Auto => {
+            args.output.is_none()
+                && AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+        }
+    };
+    let width = if terminal { terminal_width() } else { None };
+    let width = width.unwrap_or(80).clamp(40, 100);
+    TextOptions { width, colour, verbose: args.verbose }
+}
+
+#[cfg(unix)]
+fn terminal_width() -> Option<usize> {
+    rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col.into())
+}
+
+#[cfg(not(unix))]
+fn terminal_width() -> Option<usize> {
+    None
+}
+
+/// Creates the file of `-o`, unless that would empty an input.
+fn create(args: &Args, path: &Path) -> Result<File, Error> {
+    let name = || output_name(args);
+    if let Ok(target) = fs::canonicalize(path) {
+        let is_target = |input: &Path| fs::canonicalize(input).is_ok_and(|it| it == target);
+        // A device, such as /dev/null, is not emptied.
+        if target.is_file() && captures(args).any(is_target) {
+            return Err(Error::OwnInput { name: name() });
+        }
+    }
+    File::create(path).map_err(|source| Error::Output { name: name(), source })
+}
+
+fn output_name(args: &Args) -> String {
+    let path = args.output.as_ref();
+    path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string())
+}
+
+fn captures(args: &Args) -> impl Iterator<Item = &Path> {
+    args.read.iter().chain(&args.captures).map(PathBuf::as_path)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// What the reader noticed, as an event tells it.
+fn anomaly(notice: Notice) -> Anomaly {
+    let kind = match notice.kind {
+        NoticeKind::Truncated => AnomalyKind::InputTruncated,
+        NoticeKind::Corrupt => AnomalyKind::InputCorrupt,
+    };
+    Anomaly { kind, field: None, offset: Some(notice.offset), detail: notice.detail }
+}
+
+/// What a reader that failed half-way means for the events.
+const fn cut_off(offset: u64, detail: String) -> Anomaly {
+    Anomaly { kind: AnomalyKind::InputTruncated, field: None, offset: Some(offset), detail }
+}
+
+/// Prints an answer that is no event.
+fn print(text: &str) -> Result<Outcome, Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::Output { name: "standard output".to_owned(), source: e })
+        }
+        _ => Ok(Outcome::Done),
+    }
+}
+
+#[cfg(feature = "live")]
+fn list_interfaces() -> Result<Outcome, Error> {
+    print(&super::live::interfaces()?)
+}
+
+#[cfg(not(feature = "live"))]
+fn list_interfaces() -> Result<Outcome, Error> {
+    Err(Error::NoLive)
+}
+
+/// The port mapper's, registered with IANA.
+const EPMD_PORT: u16 = 4369;

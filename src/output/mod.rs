@@ -1,0 +1,452 @@
+//! Stage 8: events as text.
+//!
+//! In: settled [`Event`]s. Out: lines on any [`io::Write`], for machines ([NDJSON](Format::Ndjson))
+//! or people ([text](Format::Text)). Decides nothing: severities and words of a finding come with
+//! it, and what is left out was asked for. The only door to `serde_json`.
+
+mod human;
+mod ndjson;
+mod schema;
+mod words;
+
+pub use human::TextOptions;
+pub use schema::schema;
+
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+
+use crate::event::{Body, Event, EventSink, Severity};
+
+/// How events are written.
+#[derive(Clone, Debug)]
+pub enum Format {
+    /// One JSON object a line, as [`schema`] describes it.
+    Ndjson,
+    /// Sentences for a terminal.
+    Text(TextOptions),
+}
+
+/// What is written, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How.
+    pub format: Format,
+    /// Leave only findings, incidents, anomalies about the input, and the final statistics.
+    pub only_findings: bool,
+    /// Leave out findings and incidents below this.
+    pub min_severity: Severity,
+    /// Hand on every event at once instead of 64 KiB at a time.
+    pub line_buffered: bool,
+}
+
+/// Writes events to `W`.
+///
+/// After the first failure nothing is written any more; [`Output::failed`] tells, so that a run can
+/// end early, and [`Output::finish`] gives the error.
+pub struct Output<W: Write> {
+    /// Inputs as named by the user, in the order in which frames count them.
+    inputs: Vec<Arc<str>>,
+    options: Options,
+    printer: Printer,
+    out: BufWriter<W>,
+    /// Number of the last event written.
+    seq: u64,
+    worst: Option<Severity>,
+    error: Option<io::Error>,
+}
+
+enum Printer {
+    Ndjson,
+    Text(Box<human::Human>),
+}
+
+impl<W: Write> Output<W> {
+    /// Writes to `out`; `inputs` are the names of the inputs as given.
+    pub fn new(out: W, inputs: Vec<Arc<str>>, options: Options) -> Self {
+        let printer = match &options.format {
+            Format::Ndjson => Printer::Ndjson,
+            Format::Text(text) => {
+                Printer::Text(Box::new(human::Human::new(text.clone(), inputs.len() > 1)))
+            }
+        };
+        let out = BufWriter::with_capacity(BLOCK, out);
+        Self { inputs, options, printer, out, seq: 0, worst: None, error: None }
+    }
+
+    /// Whether writing has failed, so that nothing that follows is written.
+    pub const fn failed(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// The severity of the worst finding so far, whether written or left out.
+    pub const fn worst(&self) -> Option<Severity> {
+        self.worst
+    }
+
+    /// Hands on what is held back.
+    pub fn flush(&mut self) {
+        if self.error.is_none() {
+            self.error = self.out.flush().err();
+        }
+    }
+
+    /// Hands on the rest.
+    ///
+    /// # Errors
+    ///
+    /// The first that any writing met.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.flush();
+        // Taken apart, so that nothing held back is tried again.
+        let _ = self.out.into_parts();
+        self.error.map_or(Ok(()), Err)
+    }
+
+    fn is_wanted(&self, body: &Body) -> bool {
+        match body {
+            Body::Finding { finding } => finding.severity >= self.options.min_severity,
+            Body::Incident { incident } => incident.severity >= self.options.min_severity,
+            Body::Anomaly { anomaly } => {
+                !self.options.only_findings || anomaly.kind.is_about_input()
+            }
+            Body::Stats { stats } => !self.options.only_findings || stats.is_final,
+            Body::Epmd { .. } | Body::Handshake { .. } | Body::Session { .. } => {
+                !self.options.only_findings
+            }
+        }
+    }
+
+    fn write(&mut self, event: &Event, input: Option<&str>) -> io::Result<()> {
+        match &mut self.printer {
+            Printer::Ndjson => ndjson::write(&mut self.out, self.seq, input, event)?,
+            Printer::Text(human) => human.write(&mut self.out, input, event)?,
+        }
+        if self.options.line_buffered { self.out.flush() } else { Ok(()) }
+    }
+
+    fn name(&self, input: u16) -> Option<Arc<str>> {
+        self.inputs.get(usize::from(input)).cloned()
+    }
+}
+
+impl<W: Write> EventSink for Output<W> {
+    fn event(&mut self, mut event: Event) {
+        if let Printer::Text(human) = &mut self.printer {
+            human.note(&event);
+        }
+        let input = event.frame.map(|frame| frame.input).or(event.input);
+        if let Body::Finding { finding } = &mut event.body {
+            self.worst = self.worst.max(Some(finding.severity));
+            for evidence in &mut finding.evidence {
+                if Some(evidence.frame.input) != input {
+                    evidence.input = self.name(evidence.frame.input);
+                }
+            }
+        }
+        if self.failed() || !self.is_wanted(&event.body) {
+            return;
+        }
+        self.seq += 1;
+        let input = input.and_then(|input| self.name(input));
+        self.error = self.write(&event, input.as_deref()).err();
+    }
+}
+
+/// Large enough to make system calls rare, small beside everything else.
+const BLOCK: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::samples;
+
+    fn options() -> Options {
+        Options {
+            format: Format::Ndjson,
+            only_findings: false,
+            min_severity: Severity::Info,
+            line_buffered: false,
+        }
+    }
+
+    fn run(options: Options, events: Vec<Event>) -> String {
+        let mut octets = Vec::new();
+        let inputs = vec!["a.pcap".into(), "b.pcap".into()];
+        let mut output = Output::new(&mut octets, inputs, options);
+        events.into_iter().for_each(|event| output.event(event));
+        output.finish().unwrap();
+        String::from_utf8(octets).unwrap()
+    }
+
+    #[test]
+    fn only_findings_leaves_what_a_person_must_see() {
+        let options = Options { only_findings: true, ..options() };
+        let text = run(options, samples::all());
+        let types: Vec<_> = text.lines().map(|l| l.split('"').nth(9).unwrap()).collect();
+        assert_eq!(types, ["finding", "incident", "anomaly", "stats"]);
+        assert!(text.starts_with(r#"{"v":1,"#));
+        assert!(text.lines().last().unwrap().contains(r#""seq":4,"#), "numbered as written");
+    }
+
+    #[test]
+    fn text_names_the_nodes_of_a_session_that_is_not_written() {
+        let text = TextOptions { width: 80, colour: false, verbose: false };
+        let options = Options { format: Format::Text(text), only_findings: true, ..options() };
+        let text = run(options, samples::all());
+        assert!(text.contains("frame 19 of a.pcap  one@192.168.0.100 answered"), "{text}");
+    }
+
+    #[test]
+    fn a_finding_below_the_asked_severity_is_left_out_and_still_counts_as_worst() {
+        let options = Options { min_severity: Severity::Critical, ..options() };
+        let mut octets = Vec::new();
+        let mut output = Output::new(&mut octets, vec!["a.pcap".into()], options);
+        samples::all().into_iter().for_each(|event| output.event(event));
+        assert_eq!(output.worst(), Some(Severity::High));
+        output.finish().unwrap();
+        let text = String::from_utf8(octets).unwrap();
+        assert!(!text.contains("\"finding\":{\"rule") && !text.contains("\"incident\":"), "{text}");
+    }
+
+    #[test]
+    fn evidence_names_its_input_only_where_it_is_another() {
+        let mut event = samples::finding();
+        if let Body::Finding { finding } = &mut event.body {
+            finding.evidence[0].frame.input = 1;
+        }
+        let text = run(options(), vec![event]);
+        assert_eq!(text.matches("a.pcap").count(), 1, "{text}");
+        assert_eq!(text.matches("b.pcap").count(), 1, "{text}");
+    }
+
+    /// Takes `room` octets and then fails.
+    struct Full {
+        room: usize,
+        calls: usize,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.calls += 1;
+            if self.room == 0 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let taken = octets.len().min(self.room);
+            self.room -= taken;
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_first_failure_is_kept_and_nothing_is_written_behind_it() {
+        let mut full = Full { room: 10, calls: 0 };
+        let options = Options { line_buffered: true, ..options() };
+        let mut output = Output::new(&mut full, vec!["a.pcap".into()], options);
+        samples::all().into_iter().for_each(|event| output.event(event));
+        assert!(output.failed());
+        assert_eq!(output.finish().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(full.calls, 2, "one that took ten octets, one that failed");
+    }
+}
+
+/// One event of every type, for the tests of this folder.
+#[cfg(test)]
+mod samples {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::capture::FrameRef;
+    use crate::event::*;
+    use crate::time::Timestamp;
+
+    /// 2014-05-25T14:32:25Z and some.
+    pub(super) fn at(micros: u64) -> Timestamp {
+        Timestamp::new(1_401_028_345, micros * 1000)
+    }
+
+    fn event(frame: u64, micros: u64, body: Body) -> Event {
+        let connection = ConnectionIds {
+            session_id: "5f0c1a2b3c4d5e6f".into(),
+            community_id: "1:E13v/443dILbtN/IyLRmvhbtZcU=".into(),
+            src_ip: [192, 168, 0, 100].into(),
+            src_port: 37832,
+            dest_ip: [192, 168, 0, 103].into(),
+            dest_port: 33435,
+            proto: "TCP",
+            encap: vec!["vlan 7".into()],
+        };
+        Event {
+            at: at(micros),
+            frame: Some(FrameRef { input: 0, number: frame }),
+            input: None,
+            connection: Some(Arc::new(connection)),
+            body,
+        }
+    }
+
+    fn alone(body: Body, input: Option<u16>) -> Event {
+        Event { at: at(90_000), frame: None, input, connection: None, body }
+    }
+
+    pub(super) fn epmd() -> Event {
+        let epmd = Epmd {
+            request: Some("PORT_PLEASE2_REQ"),
+            name: Some("two".into()),
+            outcome: EpmdOutcome::Answered,
+            response: Some("PORT2_RESP"),
+            result: Some(0),
+            port: Some(33435),
+            node_type: Some(NodeType::Named("normal")),
+            highest_version: Some(6),
+            lowest_version: Some(5),
+            response_time_us: Some(213),
+            ..Epmd::default()
+        };
+        event(9, 512, Body::Epmd { epmd: Box::new(epmd) })
+    }
+
+    fn names() -> Event {
+        let epmd = Epmd {
+            request: Some("NAMES_REQ"),
+            outcome: EpmdOutcome::Answered,
+            names: Some(vec![RegisteredName { name: "two".into(), name_hex: None, port: 33435 }]),
+            ..Epmd::default()
+        };
+        event(11, 900, Body::Epmd { epmd: Box::new(epmd) })
+    }
+
+    fn handshake() -> Event {
+        let handshake = Handshake {
+            message: "send_name",
+            from: Role::Initiator,
+            version: Some(6),
+            name: Some("one@192.168.0.100".into()),
+            name_hex: None,
+            flags: Some(Hex(0xd_07df_7fbd)),
+            flag_names: Some(vec!["PUBLISHED".into()]),
+            creation: Some(1_795_361_392),
+            status: None,
+            assigned_name: None,
+            assigned_name_hex: None,
+            cookie: None,
+            challenge: None,
+            digest: None,
+        };
+        event(14, 60_000, Body::Handshake { handshake: Box::new(handshake) })
+    }
+
+    pub(super) fn party(node: &str) -> Party {
+        Party { node: Some(node.into()), flags: Some(Hex(4)), ..Party::default() }
+    }
+
+    pub(super) fn session(state: State, outcome: Outcome) -> Event {
+        let failed = !matches!(outcome, Outcome::Connected);
+        let session = Session {
+            protocol: Protocol::Distribution,
+            state,
+            outcome,
+            confidence: if failed { Confidence::Likely } else { Confidence::Proven },
+            not_excluded: vec![],
+            detected_by: failed.then_some(Role::Acceptor),
+            orientation: Orientation::Syn,
+            initiator: party("one@192.168.0.100"),
+            acceptor: party("two@192.168.0.103"),
+            reached: Some("challenge_reply"),
+            wanted: Some(Wanted { alive: Some("two".into()), host: None, rests_on: vec!["epmd"] }),
+            closed_by: matches!(state, State::Closed).then_some(Role::Acceptor),
+            close: matches!(state, State::Closed).then_some(CloseKind::Fin),
+            lookup: Some(Lookup {
+                session_id: "0011223344556677".into(),
+                reply: FrameRef { input: 0, number: 9 },
+                asked: "two".into(),
+                port: 33435,
+                highest_version: 6,
+            }),
+            handshake_us: (!failed).then_some(412),
+            duration_us: 80_213,
+            traffic: Traffic::default(),
+            seen: SessionSeen::default(),
+        };
+        event(21, 80_725, Body::Session { session: Box::new(session) })
+    }
+
+    pub(super) fn finding() -> Event {
+        let evidence = |number, from, what: &str| Evidence {
+            frame: FrameRef { input: 0, number },
+            input: None,
+            session_id: None,
+            from: Some(from),
+            what: what.into(),
+        };
+        let finding = Finding {
+            rule: "cookie-mismatch",
+            severity: Severity::High,
+            confidence: Confidence::Likely,
+            title: "two@192.168.0.103 refused the cookie of one@192.168.0.100".into(),
+            explanation: "one@192.168.0.100 answered the challenge with the cookie cookies.txt:1; \
+                          two@192.168.0.103 closed the connection without an acknowledgement."
+                .into(),
+            remedy: vec!["Give both nodes the same cookie.".into()],
+            nodes: vec!["one@192.168.0.100".into(), "two@192.168.0.103".into()],
+            incident_id: "9c41000000000000".into(),
+            evidence: vec![
+                evidence(19, Role::Initiator, "challenge_reply"),
+                evidence(21, Role::Acceptor, "FIN without challenge_ack"),
+            ],
+            not_excluded: vec![
+                "two@192.168.0.103 closed for another reason at this very point".into(),
+            ],
+            logged_by: vec![Role::Acceptor],
+        };
+        event(21, 80_725, Body::Finding { finding: Box::new(finding) })
+    }
+
+    pub(super) fn incident() -> Event {
+        let incident = Incident {
+            incident_id: "9c41000000000000".into(),
+            rule: "cookie-mismatch",
+            severity: Severity::High,
+            nodes: vec!["one@192.168.0.100".into(), "two@192.168.0.103".into()],
+            count: 3,
+            first: at(80_725),
+            last: at(90_000),
+        };
+        alone(Body::Incident { incident: Box::new(incident) }, None)
+    }
+
+    pub(super) fn anomaly() -> Event {
+        let anomaly = Anomaly {
+            kind: AnomalyKind::InputTruncated,
+            field: None,
+            offset: Some(4711),
+            detail: "ends inside a packet record".into(),
+        };
+        alone(Body::Anomaly { anomaly: Box::new(anomaly) }, Some(0))
+    }
+
+    pub(super) fn stats() -> Event {
+        let stats = Stats {
+            is_final: true,
+            packets: 1234,
+            octets: 56_789,
+            first: Some(at(0)),
+            last: Some(at(90_000)),
+            sessions: BTreeMap::from([(Outcome::Connected, 1), (Outcome::CookieMismatch, 3)]),
+            epmd: BTreeMap::from([(EpmdOutcome::Answered, 4)]),
+            findings: BTreeMap::from([("cookie-mismatch", 1)]),
+            anomalies: BTreeMap::from([(AnomalyKind::InputTruncated, 1)]),
+            cut_packets: 2,
+            ..Stats::default()
+        };
+        alone(Body::Stats { stats: Box::new(stats) }, None)
+    }
+
+    pub(super) fn all() -> Vec<Event> {
+        let session = session(State::Closed, Outcome::CookieMismatch);
+        vec![epmd(), names(), handshake(), session, finding(), incident(), anomaly(), stats()]
+    }
+}

@@ -1,0 +1,390 @@
+//! Properties over whole captures: however the packets are cut, doubled or reordered, the sessions and
+//! findings are the same; and one packet less, or an earlier end, never turns into an accusation.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use beamscope::capture::{FrameRef, Input, Inputs, Item, Order};
+use beamscope::conn::digest::{Cookie, Cookies};
+use beamscope::decode::{Decoded, Decoder, Endpoint, Segment, TcpFlags};
+use beamscope::event::{Body, Event, Outcome, State};
+use beamscope::limits::{DefragLimits, Limits};
+use beamscope::pipeline::{Config, Pipeline};
+use beamscope::time::Timestamp;
+
+/// A segment that owns its payload.
+#[derive(Clone, Debug)]
+struct Owned {
+    frame: FrameRef,
+    at: Timestamp,
+    src: Endpoint,
+    dst: Endpoint,
+    seq: u32,
+    ack: u32,
+    flags: TcpFlags,
+    ip_id: Option<u16>,
+    payload: Vec<u8>,
+    missing: u32,
+}
+
+impl Owned {
+    fn borrowed(&self) -> Segment<'_> {
+        Segment {
+            frame: self.frame,
+            at: self.at,
+            src: self.src,
+            dst: self.dst,
+            seq: self.seq,
+            ack: self.ack,
+            flags: self.flags,
+            window: 64_000,
+            ip_id: self.ip_id,
+            payload: &self.payload,
+            missing: self.missing,
+            layers: &[],
+        }
+    }
+}
+
+/// A capture, and the cookies that its nodes had.
+struct Scene {
+    name: String,
+    segments: Vec<Owned>,
+    cookies: Cookies,
+    epmd_ports: Vec<u16>,
+}
+
+fn load(path: &Path) -> Scene {
+    let mut inputs = Inputs::new(vec![Input::Path(path.into())], Order::Time).unwrap();
+    let mut decoder = Decoder::new(DefragLimits::default());
+    let mut segments = Vec::new();
+    while let Some(item) = inputs.next_item() {
+        let Item::Frame(frame) = item else { continue };
+        if let Decoded::Tcp(s) = decoder.decode(&frame) {
+            segments.push(Owned {
+                frame: s.frame,
+                at: s.at,
+                src: s.src,
+                dst: s.dst,
+                seq: s.seq,
+                ack: s.ack,
+                flags: s.flags,
+                ip_id: s.ip_id,
+                payload: s.payload.to_vec(),
+                missing: s.missing,
+            });
+        }
+    }
+    let mut scene = Scene {
+        name: path.file_name().unwrap().to_string_lossy().into_owned(),
+        segments,
+        cookies: Cookies::default(),
+        epmd_ports: vec![4369],
+    };
+    // What really happened is written beside captures of a larger corpus.
+    let stem = scene.name.split('.').next().unwrap().to_owned();
+    if let Ok(text) = std::fs::read_to_string(path.with_file_name(format!("{stem}.truth.json"))) {
+        let truth: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for (n, cookie) in truth["cookies"].as_array().into_iter().flatten().enumerate() {
+            let secret = cookie.as_str().unwrap().as_bytes();
+            scene.cookies.add(Cookie::new(&format!("k{n}"), secret));
+        }
+        let ports = truth["epmd_ports"].as_array().into_iter().flatten();
+        scene.epmd_ports.extend(ports.map(|port| port.as_u64().unwrap() as u16));
+    }
+    scene
+}
+
+/// The captures of the project, and those of the folder that `BEAMSCOPE_CAPTURES` names.
+fn scenes() -> Vec<Scene> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures");
+    let folders = [Some(own), std::env::var_os("BEAMSCOPE_CAPTURES").map(PathBuf::from)];
+    let mut paths: Vec<PathBuf> = folders
+        .iter()
+        .flatten()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            let name = path.to_string_lossy();
+            [".pcap", ".pcapng", ".pcap.gz", ".pcap.zst"].iter().any(|end| name.ends_with(end))
+        })
+        .collect();
+    paths.sort();
+    let only = std::env::var("BEAMSCOPE_ONLY").unwrap_or_default();
+    paths.iter().map(|path| load(path)).filter(|scene| scene.name.contains(&only)).collect()
+}
+
+fn events(scene: &Scene, segments: &[Owned]) -> Vec<Event> {
+    let config = Config {
+        limits: Limits { young: 256, ..Limits::default() },
+        cookies: scene.cookies.clone(),
+        include_secrets: false,
+        epmd_ports: scene.epmd_ports.clone(),
+        dist_ports: Vec::new(),
+    };
+    let mut pipeline = Pipeline::new(config, Vec::new());
+    for segment in segments {
+        pipeline.push_segment(&segment.borrowed());
+    }
+    pipeline.finish()
+}
+
+/// What is left of a run when times and frames are put aside.
+#[derive(Debug, Eq, PartialEq)]
+struct Story {
+    /// The last record of each connection, by its ends and by which of their connections it is.
+    sessions: BTreeMap<(String, usize), String>,
+    outcomes: BTreeMap<(String, usize), Outcome>,
+    findings: Vec<String>,
+}
+
+fn story(events: &[Event]) -> Story {
+    let mut order: Vec<(String, String)> = Vec::new();
+    let (mut last, mut findings) = (BTreeMap::new(), Vec::new());
+    for event in events {
+        let Some(ids) = &event.connection else { continue };
+        match &event.body {
+            Body::Session { session } => {
+                let mut ends = [
+                    format!("{}:{}", ids.src_ip, ids.src_port),
+                    format!("{}:{}", ids.dest_ip, ids.dest_port),
+                ];
+                ends.sort();
+                let key = (ends.join(" "), ids.session_id.to_string());
+                if !order.contains(&key) {
+                    order.push(key.clone());
+                }
+                last.insert(key, session.clone());
+            }
+            Body::Finding { finding } => {
+                findings.push(format!("{} {:?}", finding.rule, finding.title));
+            }
+            _ => {}
+        }
+    }
+    findings.sort();
+    let mut story =
+        Story { sessions: BTreeMap::new(), outcomes: BTreeMap::new(), findings };
+    let mut uses: BTreeMap<String, usize> = BTreeMap::new();
+    for key in order {
+        let session = &last[&key];
+        let turn = uses.entry(key.0.clone()).or_default();
+        let place = (key.0, *turn);
+        *turn += 1;
+        assert_ne!(session.state, State::Established, "every session is told when it is over");
+        let octets = [session.traffic.initiator, session.traffic.acceptor]
+            .map(|side| (side.octets, side.missing_octets, side.messages, side.ticks));
+        let text = format!(
+            "{:?} {:?} {:?} {:?} {:?} by {:?} {:?} {:?} | {:?} {:?} {:?} {:?} | {:?} {:?} {:?} {:?} | {:?} {octets:?}",
+            session.protocol,
+            session.state,
+            session.outcome,
+            session.confidence,
+            session.not_excluded,
+            session.detected_by,
+            session.closed_by,
+            session.close,
+            session.initiator.node,
+            session.initiator.flags,
+            session.initiator.creation,
+            session.initiator.cookie,
+            session.acceptor.node,
+            session.acceptor.flags,
+            session.acceptor.creation,
+            session.acceptor.cookie,
+            session.lookup.as_ref().map(|lookup| &lookup.asked),
+        );
+        story.outcomes.insert(place.clone(), session.outcome);
+        story.sessions.insert(place, text);
+    }
+    story
+}
+
+/// A small generator with a fixed seed: the tests are the same on each run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % sides
+    }
+}
+
+/// Cuts each payload into pieces of one octet and more.
+fn resegmented(segments: &[Owned], dice: &mut Dice) -> Vec<Owned> {
+    let mut out = Vec::new();
+    for segment in segments {
+        let mut rest = segment.payload.as_slice();
+        let mut piece = Owned { payload: Vec::new(), ..segment.clone() };
+        if segment.flags.has(TcpFlags::SYN) {
+            out.push(segment.clone());
+            continue;
+        }
+        while rest.len() > 1 && dice.roll(8) > 0 {
+            let longest = if dice.roll(3) == 0 { rest.len() } else { rest.len().min(7) };
+            let (head, tail) = rest.split_at(1 + dice.roll(longest - 1));
+            out.push(Owned {
+                payload: head.to_vec(),
+                flags: TcpFlags(segment.flags.0 & !TcpFlags::FIN.0),
+                missing: 0,
+                ip_id: None,
+                ..piece.clone()
+            });
+            piece.seq = piece.seq.wrapping_add(head.len() as u32);
+            rest = tail;
+        }
+        out.push(Owned { payload: rest.to_vec(), ip_id: None, ..piece });
+    }
+    out
+}
+
+/// Sends some packets again, a little later.
+fn doubled(segments: &[Owned], dice: &mut Dice) -> Vec<Owned> {
+    let mut out: Vec<Owned> = Vec::new();
+    let mut later: Vec<(usize, Owned)> = Vec::new();
+    for segment in segments {
+        out.push(segment.clone());
+        if dice.roll(3) == 0 {
+            later.push((out.len() + dice.roll(4), segment.clone()));
+        }
+        while let Some(place) = later.iter().position(|(due, _)| *due <= out.len()) {
+            out.push(later.remove(place).1);
+        }
+    }
+    out.extend(later.into_iter().map(|(_, segment)| segment));
+    retimed(out, segments)
+}
+
+/// Moves packets by up to `window` places.
+fn reordered(segments: &[Owned], window: usize, dice: &mut Dice) -> Vec<Owned> {
+    let mut keyed: Vec<(usize, usize)> =
+        (0..segments.len()).map(|place| (place + dice.roll(window + 1), place)).collect();
+    keyed.sort();
+    let out = keyed.into_iter().map(|(_, place)| segments[place].clone()).collect();
+    retimed(out, segments)
+}
+
+/// Numbers frames anew and lets the clock go forward only.
+fn retimed(mut segments: Vec<Owned>, like: &[Owned]) -> Vec<Owned> {
+    let mut now = like.first().map_or(Timestamp(0), |first| first.at);
+    for (number, segment) in segments.iter_mut().enumerate() {
+        now = now.max(segment.at);
+        segment.at = now;
+        segment.frame.number = number as u64 + 1;
+    }
+    segments
+}
+
+#[test]
+fn cut_doubled_or_reordered_packets_tell_the_same_story() {
+    let rounds = if std::env::var_os("BEAMSCOPE_CAPTURES").is_some() { 12 } else { 4 };
+    let mut wrong = Vec::new();
+    for scene in scenes() {
+        let plain = story(&events(&scene, &scene.segments));
+        for seed in 0..rounds {
+            let mut dice = Dice(seed);
+            let variants = [
+                ("cut", resegmented(&scene.segments, &mut dice)),
+                ("doubled", doubled(&scene.segments, &mut dice)),
+                ("reordered", reordered(&scene.segments, 3, &mut dice)),
+                ("all", {
+                    let cut = resegmented(&scene.segments, &mut dice);
+                    let twice = doubled(&cut, &mut dice);
+                    reordered(&twice, 3, &mut dice)
+                }),
+            ];
+            for (how, segments) in variants {
+                let other = story(&events(&scene, &segments));
+                if other != plain {
+                    wrong.push(format!("{} {how} {seed}\n{}", scene.name, difference(&plain, &other)));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn difference(plain: &Story, other: &Story) -> String {
+    let mut out = String::new();
+    for (key, text) in &plain.sessions {
+        if other.sessions.get(key) != Some(text) {
+            out += &format!("  {key:?}\n    - {text}\n    + {:?}\n", other.sessions.get(key));
+        }
+    }
+    for key in other.sessions.keys().filter(|key| !plain.sessions.contains_key(key)) {
+        out += &format!("  {key:?}\n    + {}\n", other.sessions[key]);
+    }
+    if plain.findings != other.findings {
+        out += &format!("  - {:?}\n  + {:?}\n", plain.findings, other.findings);
+    }
+    out
+}
+
+/// What may be left of an outcome when a packet is missing.
+fn may_become(was: Outcome, is: Option<&Outcome>) -> bool {
+    let Some(is) = is else { return true };
+    *is == was
+        || *is == Outcome::Incomplete
+        || matches!(
+            (was, is),
+            (Outcome::Refused, Outcome::Unanswered) | (Outcome::NameMismatch, Outcome::Aborted)
+        )
+}
+
+/// The rules that may speak of what is left of an outcome.
+fn may_be_said(rule: &str, plain: &Story) -> bool {
+    let said = |other: &str| plain.findings.iter().any(|finding| finding.starts_with(other));
+    said(rule)
+        || match rule {
+            "dist-port-blocked" => said("stale-registration"),
+            "handshake-aborted" => said("name-mismatch"),
+            _ => false,
+        }
+}
+
+fn check_lesser(scene: &Scene, plain: &Story, lesser: &[Owned], how: &str, wrong: &mut Vec<String>) {
+    let other = story(&events(scene, lesser));
+    // A connection that lost its SYN may have fallen into the one before it: then they are not paired.
+    let mut bad = String::new();
+    for (key, was) in &plain.outcomes {
+        if !may_become(*was, other.outcomes.get(key)) {
+            bad += &format!("  {key:?}: {was:?} became {:?}\n", other.sessions.get(key));
+        }
+    }
+    for (key, is) in &other.outcomes {
+        if !plain.outcomes.contains_key(key) && *is != Outcome::Incomplete {
+            bad += &format!("  {key:?}: new, {}\n", other.sessions[key]);
+        }
+    }
+    for finding in &other.findings {
+        let rule = finding.split(' ').next().unwrap();
+        if !may_be_said(rule, plain) {
+            bad += &format!("  new finding {finding}\n");
+        }
+    }
+    if !bad.is_empty() {
+        wrong.push(format!("{} {how}\n{bad}", scene.name));
+    }
+}
+
+#[test]
+fn one_packet_less_or_an_earlier_end_accuses_nobody() {
+    let all = std::env::var_os("BEAMSCOPE_CAPTURES").is_some();
+    let mut wrong = Vec::new();
+    for scene in scenes() {
+        let plain = story(&events(&scene, &scene.segments));
+        let count = scene.segments.len();
+        // Quadratic in the packets: the long captures are sampled, evenly.
+        let step = if all { 1 + count / 1200 } else { 1 + count / 120 };
+        for place in (0..count).step_by(step) {
+            let mut lesser = scene.segments.clone();
+            let gone = lesser.remove(place);
+            let how = format!("without frame {}", gone.frame.number);
+            check_lesser(&scene, &plain, &lesser, &how, &mut wrong);
+            lesser.truncate(place);
+            let how = format!("cut before frame {}", gone.frame.number);
+            check_lesser(&scene, &plain, &lesser, &how, &mut wrong);
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
