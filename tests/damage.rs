@@ -2,8 +2,8 @@
 //! bounded, everything before the damage delivered, and the same events told about it.
 //!
 //! Where frames end is found here by a walk of its own, so that the readers are not their own witness.
-//! `BEAMSCOPE_FULL=1` tries every place; without it, large captures are tried at places of a fixed
-//! seed, as many as their size allows.
+//! Large captures are tried at places of a fixed seed, as many as their size allows; a hundred times as
+//! many, and each with more patterns, with `BEAMSCOPE_FULL=1`.
 
 mod corpus;
 
@@ -213,7 +213,8 @@ impl Capture {
 
     /// How many times the whole capture may go through all stages.
     fn affordable(&self) -> usize {
-        if is_full() { usize::MAX } else { WORK / self.frames.len().max(1) }
+        let work = if is_full() { 100 * WORK } else { WORK };
+        work / self.frames.len().max(1)
     }
 
     /// At most `most` of `places`, by a fixed seed, the first ones always.
