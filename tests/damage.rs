@@ -5,6 +5,8 @@
 //! Large captures are tried at places of a fixed seed, as many as their size allows; a hundred times as
 //! many, and each with more patterns, with `BEAMSCOPE_FULL=1`.
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
+
 mod corpus;
 
 use std::collections::BTreeSet;

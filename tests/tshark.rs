@@ -4,6 +4,8 @@
 //! tshark is the second opinion up to the first octet that it reports as missing; what lies behind a
 //! hole, it and this crate tell differently with equal right.
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
+
 mod corpus;
 
 use std::collections::{BTreeMap, HashMap};
