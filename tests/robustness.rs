@@ -1,6 +1,13 @@
 //! Properties over whole captures: however the packets are cut, doubled or reordered, the sessions and
 //! findings are the same; and one packet less, or an earlier end, never turns into an accusation.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "test code"
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -177,6 +184,10 @@ fn story(events: &[Event]) -> Story {
         // one that is, the segmentation decides.
         if session.reached.is_none() && session.outcome == Outcome::Connected {
             octets = Default::default();
+        }
+        // Where the stream of a side that was never seen began, only the first acknowledgement tells.
+        if octets.iter().any(|side| side.0 == 0) {
+            octets.iter_mut().for_each(|side| side.1 = 0);
         }
         // What other connections prove depends on which of them the capture shows first.
         let confidence = (session.outcome != Outcome::CookieMismatch).then_some(session.confidence);

@@ -83,7 +83,7 @@ enum Step {
 
 #[derive(Debug)]
 enum Talk {
-    Epmd(EpmdTalk),
+    Epmd(Box<EpmdTalk>),
     Distribution(Box<Distribution>),
 }
 
@@ -145,7 +145,7 @@ impl Connection {
             Direction::Down => [segment.dst, segment.src],
         };
         let talk = match known {
-            Known::Epmd(requester) => Talk::Epmd(EpmdTalk::new(requester)),
+            Known::Epmd(requester) => Talk::Epmd(Box::new(EpmdTalk::new(requester))),
             Known::Node(initiator) => {
                 let mut distribution = Distribution::new(true, setting);
                 distribution.orient(initiator, Orientation::Epmd);

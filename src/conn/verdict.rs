@@ -185,7 +185,8 @@ impl Case<'_> {
 
     /// The initiator spoke TLS and the acceptor did not.
     fn tls_alone(&self) -> Verdict {
-        if self.exchange.answer.is_some() || self.foreign[Role::Acceptor.index()] {
+        let [_, foreign_acceptor] = self.foreign;
+        if self.exchange.answer.is_some() || foreign_acceptor {
             return Verdict::proven(Outcome::TlsMismatch);
         }
         let Some((close, by)) = self.judged_close() else { return Verdict::incomplete() };
@@ -485,7 +486,7 @@ impl Case<'_> {
                 close.by == Some(self.direction(*role)) || is_heard(&close, *mark, *end)
             })
         });
-        heard.map(|(mark, ..)| mark.at).chain(opened).max().unwrap_or(self.tcp.first().at)
+        heard.map(|(mark, ..)| mark.at).chain(opened).max().unwrap_or_else(|| self.tcp.first().at)
     }
 
     /// Whether a close followed `trigger` within a few round trips, retransmissions aside.
