@@ -10,6 +10,8 @@ mod epmd;
 mod facts;
 mod handshake;
 mod reader;
+#[cfg(test)]
+mod scripts;
 mod session;
 mod tcp;
 mod verdict;

@@ -324,7 +324,8 @@ impl Case<'_> {
                 return Verdict::proven(Outcome::Superseded).by(by);
             }
             // A node that drops its dial for the other side's says so there, a moment later.
-            if self.now.since(close.mark.at) < CROSSING_SHOWS {
+            let was_quick = close.mark.at.since(self.last_word()) < SILENCE;
+            if was_quick && self.now.since(close.mark.at) < CROSSING_SHOWS {
                 return Verdict { is_pending: true, ..Verdict::incomplete() };
             }
         }
