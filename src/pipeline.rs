@@ -13,7 +13,7 @@ use crate::correlate::Correlator;
 use crate::decode::{Counters, Decoded, Decoder, Endpoint, Segment, TcpFlags, Unreachable};
 use crate::detect::Detector;
 use crate::event::{Anomaly, AnomalyKind, Body, Event, EventSink, Stats};
-use crate::flow::{Direction, FlowId, FlowKey, FlowTable, Opening, YoungTable};
+use crate::flow::{Direction, FlowId, FlowKey, FlowTable, KeyHash, KeyHasher, Opening, YoungTable};
 use crate::identify::{self, Verdict};
 use crate::limits::Limits;
 use crate::reassembly::Budget;
@@ -43,11 +43,14 @@ pub struct Pipeline<S> {
 /// The stages behind decoding: apart from it, because a segment borrows the decoder.
 struct Stages<S> {
     config: Config,
+    hasher: KeyHasher,
     flows: FlowTable<Followed>,
     young: YoungTable,
     budget: Budget,
     /// When connections want to be asked for what time has settled.
     alarms: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
+    /// Ports of port mappers and nodes, whatever their host.
+    ports: PortSet,
     correlator: Correlator,
     detector: Detector,
     stats: Stats,
@@ -79,9 +82,9 @@ impl<S: EventSink> Pipeline<S> {
     pub fn push_frame(&mut self, frame: &Frame<'_>) {
         self.stages.count(frame);
         self.stages.advance(frame.at);
-        match self.decoder.decode(frame) {
-            Decoded::Tcp(segment) => self.stages.on_segment(&segment),
-            Decoded::Unreachable(unreachable) => self.stages.on_unreachable(&unreachable),
+        match &self.decoder.decode(frame) {
+            Decoded::Tcp(segment) => self.stages.on_segment(segment),
+            Decoded::Unreachable(unreachable) => self.stages.on_unreachable(unreachable),
             Decoded::Other => {}
         }
     }
@@ -134,10 +137,12 @@ impl<S: EventSink> Pipeline<S> {
 impl<S: EventSink> Stages<S> {
     fn new(config: Config, sink: S) -> Self {
         Self {
+            hasher: KeyHasher::default(),
             flows: FlowTable::new(config.limits.connections),
             young: YoungTable::new(config.limits.young),
             budget: Budget::default(),
             alarms: BinaryHeap::new(),
+            ports: PortSet::of(&config),
             correlator: Correlator::new(&config.limits, config.dist_ports.clone()),
             detector: Detector::new(&config.limits),
             stats: Stats::default(),
@@ -196,7 +201,8 @@ impl<S: EventSink> Stages<S> {
 
     fn on_segment(&mut self, segment: &Segment<'_>) {
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
-        if let Some(id) = self.flows.find(&key) {
+        let hash = self.hasher.hash(&key);
+        if let Some(id) = self.flows.find(hash, &key) {
             let another = self
                 .flows
                 .get_mut(id)
@@ -209,36 +215,48 @@ impl<S: EventSink> Stages<S> {
                 self.retire(old.connection);
             }
         }
-        self.on_unknown(key, segment, direction);
+        self.on_unknown(hash, key, segment, direction);
     }
 
     /// A segment of a connection that is not followed.
-    fn on_unknown(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
+    fn on_unknown(
+        &mut self,
+        hash: KeyHash,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        direction: Direction,
+    ) {
         let known = self.known_by_port(segment, direction);
         if let Some(known) = known {
             if !is_worth_following(segment) {
                 return;
             }
-            let opening = self.young.take(&key);
+            let opening = self.young.take(hash, &key);
             self.follow(key, segment, direction, known, opening.as_ref());
         } else if segment.payload.is_empty() {
-            self.young.note(key, segment);
+            self.young.note(hash, key, segment);
         } else {
-            self.on_first_words(key, segment, direction);
+            self.on_first_words(hash, key, segment, direction);
         }
     }
 
     /// Octets on an unknown port: the first of a connection tell whether it is followed. Captures reorder,
     /// so the first to come need not be the first sent.
-    fn on_first_words(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
+    fn on_first_words(
+        &mut self,
+        hash: KeyHash,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        direction: Direction,
+    ) {
         let verdict = identify::distribution(segment.payload);
-        let before = match self.young.get(&key) {
+        let before = match self.young.get(hash, &key) {
             Some(opening) => opening.octets_before(segment),
             None => segment.flags.has(TcpFlags::SYN).then_some(0),
         };
         let follows = match (before, verdict) {
             (Some(0), Verdict::NotForUs) => {
-                self.young.take(&key);
+                self.young.take(hash, &key);
                 false
             }
             (Some(0), _) | (_, Verdict::Certain) => true,
@@ -248,12 +266,16 @@ impl<S: EventSink> Stages<S> {
             (None, Verdict::NotForUs) => false,
         };
         if follows {
-            let opening = self.young.take(&key).filter(|_| before.is_some());
+            let opening = self.young.take(hash, &key).filter(|_| before.is_some());
             self.follow(key, segment, direction, Known::Maybe, opening.as_ref());
         }
     }
 
     fn known_by_port(&self, segment: &Segment<'_>, direction: Direction) -> Option<Known> {
+        // Nearly every segment ends here: no table of ends is asked about a port that no end has.
+        if !self.ports.contains(segment.src.port) && !self.ports.contains(segment.dst.port) {
+            return None;
+        }
         let epmd = |end: Endpoint| self.config.epmd_ports.contains(&end.port);
         let node = |end: Endpoint| self.correlator.is_node_port(end);
         if epmd(segment.dst) && !(epmd(segment.src) && is_syn_ack(segment)) {
@@ -297,7 +319,8 @@ impl<S: EventSink> Stages<S> {
         };
         let setting = setting(&self.config, &self.correlator);
         let connection = Connection::new(begins, began, known, &setting);
-        let (id, evicted) = self.flows.insert(key, Followed { connection, alarm: None });
+        let (id, evicted) =
+            self.flows.insert(self.hasher.hash(&key), key, Followed { connection, alarm: None });
         if let Some(evicted) = evicted {
             self.on_eviction(evicted.connection);
         }
@@ -325,7 +348,7 @@ impl<S: EventSink> Stages<S> {
 
     fn on_unreachable(&mut self, unreachable: &Unreachable) {
         let (key, direction) = FlowKey::new(unreachable.src, unreachable.dst);
-        let Some(id) = self.flows.find(&key) else { return };
+        let Some(id) = self.flows.find(self.hasher.hash(&key), &key) else { return };
         let Some(followed) = self.flows.get_mut(id) else { return };
         let setting = setting(&self.config, &self.correlator);
         followed.connection.on_unreachable(
@@ -434,6 +457,7 @@ impl<S: EventSink> Stages<S> {
 
     /// A port has become known as a node's: connections to it that have said nothing yet are followed.
     fn on_marked(&mut self, end: Endpoint) {
+        self.ports.insert(end.port);
         for (key, opening) in self.young.take_to(end) {
             let Some(first) = opening.segments().next() else { continue };
             let (_, direction) = FlowKey::new(first.src, first.dst);
@@ -499,6 +523,28 @@ impl<S: EventSink> Stages<S> {
             let kind = AnomalyKind::UnsupportedLink;
             self.on_input_anomaly(0, Anomaly { kind, field: None, offset: None, detail });
         }
+    }
+}
+
+/// A set of port numbers, as bits.
+struct PortSet(Vec<u64>);
+
+impl PortSet {
+    fn of(config: &Config) -> Self {
+        let mut ports = Self(vec![0; 1 << 10]);
+        let named = config.dist_ports.iter().cloned().flatten();
+        named.chain(config.epmd_ports.iter().copied()).for_each(|port| ports.insert(port));
+        ports
+    }
+
+    fn insert(&mut self, port: u16) {
+        if let Some(word) = self.0.get_mut(usize::from(port >> 6)) {
+            *word |= 1 << (port & 63);
+        }
+    }
+
+    fn contains(&self, port: u16) -> bool {
+        self.0.get(usize::from(port >> 6)).is_some_and(|word| word >> (port & 63) & 1 == 1)
     }
 }
 

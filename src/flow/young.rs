@@ -4,11 +4,7 @@
 //! before. A table of fixed size keeps the opening of the connections of the last moments, so that what is
 //! not Erlang costs no lasting memory. An entry that is overwritten loses the opening and nothing else.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::RandomState;
-
-use super::FlowKey;
+use super::{FlowKey, KeyHash};
 use crate::capture::FrameRef;
 use crate::decode::{Endpoint, Segment, TcpFlags};
 use crate::time::Timestamp;
@@ -89,10 +85,11 @@ impl Opening {
 /// Openings by key, each in the one place that its hash gives it.
 #[derive(Debug)]
 pub struct YoungTable {
-    hasher: RandomState,
     /// The upper half of the hash of what is in each place; 0 for nothing. Most packets of other protocols
     /// end here, without touching an entry.
     marks: Vec<u32>,
+    /// The port that what is in each place was opened to, for the search by that.
+    ports: Vec<u16>,
     places: Vec<Option<Opening>>,
 }
 
@@ -100,11 +97,11 @@ impl YoungTable {
     /// A table of `places` places.
     pub fn new(places: usize) -> Self {
         let places = places.max(1);
-        Self { hasher: RandomState::default(), marks: vec![0; places], places: vec![None; places] }
+        Self { marks: vec![0; places], ports: vec![0; places], places: vec![None; places] }
     }
 
     /// Notes a segment without payload. Only a SYN begins an entry; another is noted where one is.
-    pub fn note(&mut self, key: FlowKey, segment: &Segment<'_>) {
+    pub fn note(&mut self, hash: KeyHash, key: FlowKey, segment: &Segment<'_>) {
         let bare = Bare {
             frame: segment.frame,
             at: segment.at,
@@ -115,7 +112,7 @@ impl YoungTable {
             ip_id: segment.ip_id,
             from_first: true,
         };
-        let known = self.get_mut(&key).filter(|known| !is_another(known, segment));
+        let known = self.get_mut(hash, &key).filter(|known| !is_another(known, segment));
         if let Some(known) = known {
             let from_first = known.first == segment.src;
             if let Some(free) = known.segments.iter_mut().find(|s| s.is_none()) {
@@ -124,43 +121,45 @@ impl YoungTable {
         } else if segment.flags.has(TcpFlags::SYN) {
             let mut segments = [None; KEPT];
             segments[0] = Some(bare);
-            let (place, mark) = self.place_of(&key);
-            if let (Some(kept), Some(known)) =
-                (self.marks.get_mut(place), self.places.get_mut(place))
+            let (place, mark) = self.place_of(hash);
+            let opening = Opening { key, first: segment.src, second: segment.dst, segments };
+            let port = opening.responder().map_or(0, |responder| responder.port);
+            let Self { marks, ports, places } = self;
+            if let (Some(kept), Some(opened_to), Some(known)) =
+                (marks.get_mut(place), ports.get_mut(place), places.get_mut(place))
             {
-                *kept = mark;
-                *known = Some(Opening { key, first: segment.src, second: segment.dst, segments });
+                (*kept, *opened_to, *known) = (mark, port, Some(opening));
             }
         }
     }
 
     /// The opening of `key`.
-    pub fn get(&mut self, key: &FlowKey) -> Option<&Opening> {
-        self.get_mut(key).map(|opening| &*opening)
+    pub fn get(&mut self, hash: KeyHash, key: &FlowKey) -> Option<&Opening> {
+        self.get_mut(hash, key).map(|opening| &*opening)
     }
 
     /// Takes the opening of `key` out.
-    pub fn take(&mut self, key: &FlowKey) -> Option<Opening> {
-        self.get_mut(key)?;
-        let (place, _) = self.place_of(key);
+    pub fn take(&mut self, hash: KeyHash, key: &FlowKey) -> Option<Opening> {
+        self.get_mut(hash, key)?;
+        let (place, _) = self.place_of(hash);
         *self.marks.get_mut(place)? = 0;
         self.places.get_mut(place)?.take()
     }
 
     /// Takes out every opening of a connection to `end`, by time: it has just become known as a node's.
     pub fn take_to(&mut self, end: Endpoint) -> Vec<(FlowKey, Opening)> {
-        let mut found: Vec<_> = self
-            .places
-            .iter_mut()
-            .filter(|place| place.as_ref().is_some_and(|known| known.responder() == Some(end)))
-            .filter_map(|place| place.take().map(|opening| (opening.key, opening)))
+        let places = self.ports.iter().zip(self.places.iter_mut());
+        let mut found: Vec<_> = places
+            .filter(|(port, _)| **port == end.port)
+            .filter(|(_, place)| place.as_ref().is_some_and(|it| it.responder() == Some(end)))
+            .filter_map(|(_, place)| place.take().map(|opening| (opening.key, opening)))
             .collect();
         found.sort_by_key(|(_, opening)| opening.segments[0].map(|first| first.frame));
         found
     }
 
-    fn get_mut(&mut self, key: &FlowKey) -> Option<&mut Opening> {
-        let (place, mark) = self.place_of(key);
+    fn get_mut(&mut self, hash: KeyHash, key: &FlowKey) -> Option<&mut Opening> {
+        let (place, mark) = self.place_of(hash);
         if *self.marks.get(place)? != mark {
             return None;
         }
@@ -169,8 +168,7 @@ impl YoungTable {
 
     /// Where an entry belongs, and the mark that stands for it.
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of a hash")]
-    fn place_of(&self, key: &FlowKey) -> (usize, u32) {
-        let hash = self.hasher.hash_one(key);
+    fn place_of(&self, KeyHash(hash): KeyHash) -> (usize, u32) {
         (hash as u32 as usize % self.places.len(), (hash >> 32) as u32 | 1)
     }
 }
@@ -191,6 +189,7 @@ mod tests {
 
     use super::*;
 
+    const HASH: KeyHash = KeyHash(0x1234_5678_9abc_def0);
     const A: Endpoint = Endpoint { ip: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), port: 5 };
     const B: Endpoint = Endpoint { ip: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)), port: 6 };
 
@@ -215,21 +214,21 @@ mod tests {
     fn the_opening_comes_out_as_it_came_in() {
         let mut young = YoungTable::new(64);
         let (key, _) = FlowKey::new(A, B);
-        young.note(key, &bare(A, B, 1, 0x02));
-        young.note(key, &bare(B, A, 2, 0x12));
-        young.note(key, &bare(A, B, 3, 0x10));
-        let opening = young.take(&key).unwrap();
+        young.note(HASH, key, &bare(A, B, 1, 0x02));
+        young.note(HASH, key, &bare(B, A, 2, 0x12));
+        young.note(HASH, key, &bare(A, B, 3, 0x10));
+        let opening = young.take(HASH, &key).unwrap();
         let seen: Vec<_> = opening.segments().map(|s| (s.src, s.seq)).collect();
         assert_eq!(seen, [(A, 1), (B, 2), (A, 3)]);
-        assert!(young.take(&key).is_none());
+        assert!(young.take(HASH, &key).is_none());
     }
 
     #[test]
     fn connections_to_a_port_are_found_from_either_syn() {
         let mut young = YoungTable::new(64);
         let (key, _) = FlowKey::new(A, B);
-        young.note(key, &bare(B, A, 2, 0x12));
-        young.note(key, &bare(A, B, 1, 0x02));
+        young.note(HASH, key, &bare(B, A, 2, 0x12));
+        young.note(HASH, key, &bare(A, B, 1, 0x02));
         assert!(young.take_to(A).is_empty());
         assert_eq!(young.take_to(B).len(), 1);
     }
@@ -238,9 +237,9 @@ mod tests {
     fn ports_used_again_begin_a_new_opening() {
         let mut young = YoungTable::new(64);
         let (key, _) = FlowKey::new(A, B);
-        young.note(key, &bare(A, B, 1, 0x02));
-        young.note(key, &bare(A, B, 9, 0x02));
-        let opening = young.take(&key).unwrap();
+        young.note(HASH, key, &bare(A, B, 1, 0x02));
+        young.note(HASH, key, &bare(A, B, 9, 0x02));
+        let opening = young.take(HASH, &key).unwrap();
         assert_eq!(opening.segments().map(|s| s.seq).collect::<Vec<_>>(), [9]);
     }
 }
