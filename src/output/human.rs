@@ -42,6 +42,8 @@ pub(super) struct Human {
     day: String,
     /// The latest connection told of, and its two ends: a finding about it names them.
     parties: Option<(Arc<str>, [String; 2])>,
+    /// The worst findings written so far, the worst first; at most [`TITLES`].
+    worst: Vec<(Severity, String)>,
     /// Whether the last line is an empty one, or there is none yet.
     spaced: bool,
 }
@@ -50,7 +52,8 @@ impl Human {
     /// Frames are named with their input where there are several.
     pub(super) fn new(options: TextOptions, several_inputs: bool) -> Self {
         let styles = if options.colour { Styles::COLOURED } else { Styles::default() };
-        Self { options, several_inputs, styles, day: String::new(), parties: None, spaced: true }
+        let (day, worst) = (String::new(), Vec::new());
+        Self { options, several_inputs, styles, day, parties: None, worst, spaced: true }
     }
 
     /// Takes note of an event, whether or not it is written.
@@ -183,6 +186,9 @@ impl Human {
             },
         };
 
+        self.worst.push((finding.severity, finding.title.clone()));
+        self.worst.sort_by_key(|(severity, _)| std::cmp::Reverse(*severity));
+        self.worst.truncate(TITLES);
         let title = escape(&finding.title);
         writeln!(out, "{badge}{severity}{badge:#}  {bold}{title}{bold:#}")?;
         let (rule, how_sure) = (finding.rule, confidence(finding.confidence));
@@ -285,20 +291,33 @@ impl Human {
                         not have them.";
             self.wrapped(out, bullet, text)?;
         }
-        let problems = match tally(&stats.findings, |rule| rule) {
-            Some(problems) => {
+        match tally(&stats.findings, |rule| rule) {
+            Some(rules) => {
                 let total = stats.findings.values().sum();
-                format!("{} found: {problems}.", count(total, "problem"))
+                self.wrapped(out, bullet, &format!("{} found: {rules}.", count(total, "problem")))?;
+                self.worst_again(out, total)?;
             }
-            None => "No problem found in what the capture shows.".to_owned(),
-        };
-        self.wrapped(out, bullet, &problems)?;
+            None => self.wrapped(out, bullet, "No problem found in what the capture shows.")?,
+        }
         let losses = losses(stats);
         if losses.is_empty() && stats.complete {
             return self.wrapped(out, bullet, "As far as can be told, the capture lacks nothing.");
         }
         self.wrapped(out, bullet, "The capture does not show everything:")?;
         losses.iter().try_for_each(|loss| self.wrapped(out, "    - ", loss))
+    }
+
+    /// The titles of the worst findings: the blocks themselves have often left the screen.
+    fn worst_again(&self, out: &mut impl Write, total: u64) -> io::Result<()> {
+        for (severity, title) in &self.worst {
+            let badge = self.styles.severity(*severity);
+            let name = severity.name().to_ascii_uppercase();
+            writeln!(out, "    - {badge}{name}{badge:#}  {}", escape(title))?;
+        }
+        match total.saturating_sub(self.worst.len() as u64) {
+            0 => Ok(()),
+            more => writeln!(out, "    - and {} more", grouped(more)),
+        }
     }
 }
 
@@ -543,6 +562,9 @@ fn endpoint(ip: IpAddr, port: u16) -> String {
 
 const INDENT: &str = "      ";
 
+/// How many titles the summary repeats: few enough to be read, and to stay on one screen.
+const TITLES: usize = 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -597,11 +619,31 @@ Summary
   4 connections between nodes: 3 refused over the cookie, 1 connected.
   4 requests to port mappers: 4 answered.
   1 problem found: 1 cookie-mismatch.
+    - HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
   The capture does not show everything:
     - 2 packets cut short by the capture's snapshot length.
     - The input ends in the middle of a record.
 ";
         assert_eq!(plain(&samples::all()), expected);
+    }
+
+    #[test]
+    fn the_summary_repeats_the_worst_titles_and_counts_the_others() {
+        let mut events = vec![samples::finding(); TITLES + 5];
+        for (n, event) in events.iter_mut().enumerate() {
+            let Body::Finding { finding } = &mut event.body else { unreachable!() };
+            finding.title = format!("title {n}").into();
+            if n == TITLES + 4 {
+                finding.severity = Severity::Critical;
+            }
+        }
+        let mut stats = samples::stats();
+        let Body::Stats { stats: totals } = &mut stats.body else { unreachable!() };
+        totals.findings = [("cookie-mismatch", TITLES as u64 + 5)].into();
+        events.push(stats);
+        let text = plain(&events);
+        assert!(text.contains("\n    - CRITICAL  title 14\n    - HIGH  title 0\n"), "{text}");
+        assert!(text.contains("    - HIGH  title 8\n    - and 5 more\n"), "{text}");
     }
 
     #[test]
