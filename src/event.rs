@@ -443,6 +443,8 @@ pub struct SessionSeen {
     pub owed: Option<&'static str>,
     /// Whether a record with this outcome was told before.
     pub again: bool,
+    /// Whether what comes in the next moment may show another cause.
+    pub is_pending: bool,
 }
 
 /// What was spoken on a connection.

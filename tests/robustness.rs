@@ -171,15 +171,23 @@ fn story(events: &[Event]) -> Story {
         let place = (key.0, *turn);
         *turn += 1;
         assert_ne!(session.state, State::Established, "every session is told when it is over");
-        let octets = [session.traffic.initiator, session.traffic.acceptor]
+        let mut octets = [session.traffic.initiator, session.traffic.acceptor]
             .map(|side| (side.octets, side.missing_octets, side.messages, side.ticks));
+        // A connection joined in its middle is known from the first frame that begins a segment: which
+        // one that is, the segmentation decides.
+        if session.reached.is_none() && session.outcome == Outcome::Connected {
+            octets = Default::default();
+        }
+        // What other connections prove depends on which of them the capture shows first.
+        let confidence = (session.outcome != Outcome::CookieMismatch).then_some(session.confidence);
+        let not_excluded = confidence.map(|_| &session.not_excluded);
         let text = format!(
             "{:?} {:?} {:?} {:?} {:?} by {:?} {:?} {:?} | {:?} {:?} {:?} {:?} | {:?} {:?} {:?} {:?} | {:?} {octets:?}",
             session.protocol,
             session.state,
             session.outcome,
-            session.confidence,
-            session.not_excluded,
+            confidence,
+            not_excluded,
             session.detected_by,
             session.closed_by,
             session.close,
@@ -328,7 +336,9 @@ fn may_become(was: Outcome, is: Option<&Outcome>) -> bool {
         || *is == Outcome::Incomplete
         || matches!(
             (was, is),
-            (Outcome::Refused, Outcome::Unanswered) | (Outcome::NameMismatch, Outcome::Aborted)
+            (Outcome::Refused, Outcome::Unanswered)
+                // Without the look-up, what EPMD says of the acceptor is not known.
+                | (Outcome::NameMismatch | Outcome::VersionMismatch, Outcome::Aborted)
         )
 }
 
@@ -338,7 +348,7 @@ fn may_be_said(rule: &str, plain: &Story) -> bool {
     said(rule)
         || match rule {
             "dist-port-blocked" => said("stale-registration"),
-            "handshake-aborted" => said("name-mismatch"),
+            "handshake-aborted" => said("name-mismatch") || said("version-mismatch"),
             _ => false,
         }
 }

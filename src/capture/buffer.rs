@@ -97,7 +97,10 @@ impl Buffer {
             self.hand = 0..self.hand.len();
         }
         if self.hand.end == self.data.len() {
-            self.data.resize((self.data.len() * 2).max(INITIAL), 0);
+            // Zeroes from the system cost nothing until they are written over.
+            let mut larger = vec![0; (self.data.len() * 2).max(INITIAL)];
+            larger.split_at_mut(self.data.len()).0.copy_from_slice(&self.data);
+            self.data = larger;
         }
     }
 }

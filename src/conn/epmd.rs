@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::Now;
 use super::tcp::{Opened, Tcp};
+use super::{Now, Why};
 use crate::event::{
-    Anomaly, AnomalyKind, Body, Charset, CloseKind, Epmd, EpmdOutcome, EpmdSeen, Foreign, Mark,
-    NodeType, RegisteredName, Role, hex, wire_text,
+    Anomaly, AnomalyKind, Body, Charset, Epmd, EpmdOutcome, EpmdSeen, Foreign, Mark, NodeType,
+    RegisteredName, Role, hex, wire_text,
 };
 use crate::flow::Direction;
 use crate::limits::Limits;
@@ -197,7 +197,7 @@ impl EpmdTalk {
 
     /// The connection is over, or quiet, or the capture ends: tells what has not been told. One that is
     /// just quiet may still be answered.
-    pub(super) fn on_end(&mut self, tcp: &Tcp, now: Now, why: CloseKind, out: &mut Vec<Body>) {
+    pub(super) fn on_end(&mut self, tcp: &Tcp, now: Now, why: Why, out: &mut Vec<Body>) {
         let closed = tcp.first_close();
         if let Some(registration) = self.registration.take_if(|_| closed.is_some()) {
             let until = closed.map_or(now.at, |close| close.mark.at);
@@ -219,7 +219,7 @@ impl EpmdTalk {
         }
         let outcome = self.outcome_at_end(tcp, now.at);
         let waits =
-            why == CloseKind::Idle && closed.is_none() && outcome == Some(EpmdOutcome::Incomplete);
+            why == Why::Quiet && closed.is_none() && outcome == Some(EpmdOutcome::Incomplete);
         if waits || self.told.is_some() && self.told == outcome {
             return;
         }

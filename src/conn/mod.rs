@@ -25,7 +25,7 @@ use self::session::Told;
 use self::tcp::{Opened, Tcp};
 use crate::capture::FrameRef;
 use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
-use crate::event::{Body, CloseKind, ConnectionIds, Event, EventSink, Mark, Orientation, Outcome};
+use crate::event::{Body, ConnectionIds, Event, EventSink, Mark, Orientation, Outcome};
 use crate::flow::Direction;
 use crate::limits::Limits;
 use crate::reassembly::{Budget, Taken};
@@ -59,6 +59,17 @@ pub struct Connection {
     over: bool,
     /// Nothing came for so long that the record was told as it stands.
     rests: bool,
+}
+
+/// Why a connection is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Why {
+    /// Both sides are done.
+    Over,
+    /// Nothing came for long.
+    Quiet,
+    /// Nothing more will come.
+    End,
 }
 
 /// What time brings.
@@ -245,7 +256,7 @@ impl Connection {
         };
         let forget = last.after(limits.handshake_forget);
         Some(if self.over {
-            (last.after(limits.closed_forget), Step::Forget)
+            tell_then_forget(last.after(limits.close_grace), last.after(limits.closed_forget))
         } else if !self.is_for_us() {
             (last.after(limits.handshake_idle), Step::Forget)
         } else if self.tcp.first_close().is_some() {
@@ -289,7 +300,7 @@ impl Connection {
                 if self.is_for_us() {
                     let is_epmd = matches!(self.talk, Talk::Epmd(_));
                     let last_word = step == Step::Forget && is_epmd;
-                    let why = if last_word { CloseKind::InputEnd } else { CloseKind::Idle };
+                    let why = if last_word { Why::End } else { Why::Quiet };
                     self.tell(at, why, setting, budget, sink);
                 } else {
                     self.tcp.discard(budget);
@@ -314,7 +325,7 @@ impl Connection {
             self.tcp.discard(budget);
             return;
         }
-        self.tell(at, CloseKind::InputEnd, setting, budget, sink);
+        self.tell(at, Why::End, setting, budget, sink);
     }
 
     /// Whether what was said so far may be Erlang's at all.
@@ -352,7 +363,7 @@ impl Connection {
         let refused = matches!(self.tcp.opened(), Opened::Reset(_) | Opened::Unreachable(_));
         if !self.over && (refused || self.tcp.is_over()) {
             self.over = true;
-            self.tell(now, CloseKind::InputEnd, setting, budget, sink);
+            self.tell(now, Why::Over, setting, budget, sink);
         } else if self.over && !refused && !self.tcp.is_over() {
             // Something came behind the end after all.
             self.over = false;

@@ -8,7 +8,7 @@ use super::facts::Question;
 use super::handshake::Hello;
 use super::tcp::Opened;
 use super::verdict::{Case, CookieTest, TlsSign, Verdict, judge};
-use super::{Connection, Now, Setting, Talk};
+use super::{Connection, Now, Setting, Talk, Why};
 use crate::event::{
     Body, CloseKind, ConnectionIds, EventSink, Flowed, Hex, Mark, Orientation, Outcome, Party,
     Role, Session, SessionSeen, State, Traffic, Wanted,
@@ -86,11 +86,11 @@ impl Connection {
         }
     }
 
-    /// Tells the connection as it stands, unless that was told already. `open` is why, where it is open.
+    /// Tells the connection as it stands, unless that was told already.
     pub(super) fn tell(
         &mut self,
         now: Now,
-        open: CloseKind,
+        why: Why,
         setting: &Setting<'_>,
         budget: &mut Budget,
         sink: &mut dyn EventSink,
@@ -105,14 +105,18 @@ impl Connection {
         }
         let Self { tcp, talk, .. } = &mut *self;
         match talk {
-            Talk::Epmd(talk) => talk.on_end(tcp, now, open, &mut bodies),
+            Talk::Epmd(talk) => talk.on_end(tcp, now, why, &mut bodies),
             Talk::Distribution(_) => {}
         }
         self.emit(now, bodies, sink);
         let Talk::Distribution(talk) = &self.talk else { return };
         let mut record = self.record(talk, now, setting);
+        if record.seen.is_pending && why == Why::Over {
+            return;
+        }
         if record.state == State::Open {
-            record.close = Some(open);
+            record.close =
+                Some(if why == Why::Quiet { CloseKind::Idle } else { CloseKind::InputEnd });
         }
         let told = Told {
             outcome: record.outcome,
@@ -298,6 +302,7 @@ impl Connection {
             }),
             owed: verdict.owed,
             again: false,
+            is_pending: verdict.is_pending,
         }
     }
 }

@@ -61,7 +61,10 @@ struct Fin {
     seq: SeqNum,
     /// Lowest acknowledgement that any copy carries: what the sender had heard when it closed.
     ack: Option<SeqNum>,
+    /// The earliest copy.
     mark: Mark,
+    /// Whether it was sent again.
+    again: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -223,8 +226,7 @@ impl Tcp {
             }
             if let Some(ack) = ack {
                 let peer = self.side_mut(direction.reverse());
-                // A SYN-ACK acknowledges the SYN, whose own number says better where a stream begins.
-                peer.half.on_ack(ack, opening && !is_syn, mark.at, limits);
+                peer.half.on_ack(ack, opening, limits);
             }
         }
     }
@@ -286,7 +288,9 @@ impl Tcp {
     /// Whether segments were sent again, so that pauses may be the network's.
     pub fn is_lossy(&self) -> bool {
         self.up.half.retransmitted() + self.down.half.retransmitted() > 0
-            || [&self.up, &self.down].into_iter().any(|s| s.syn.is_some_and(|syn| syn.count > 1))
+            || [&self.up, &self.down].into_iter().any(|side| {
+                side.syn.is_some_and(|syn| syn.count > 1) || side.fin.is_some_and(|fin| fin.again)
+            })
     }
 
     /// The first close, by what each closing side had heard of the other.
@@ -353,7 +357,7 @@ impl Tcp {
 
     /// Whether `direction` sent a FIN that was not seen: its RST, or an acknowledgement by the other
     /// side, lies one past its end.
-    fn fin_unseen(&self, direction: Direction) -> bool {
+    pub(super) fn fin_unseen(&self, direction: Direction) -> bool {
         let side = self.side(direction);
         let past_end = Some(side.half.end() + 1);
         side.fin.is_none()
@@ -454,7 +458,7 @@ impl Side {
             Some(syn) => {
                 let doubled = match (syn.ip_id, ip_id) {
                     (Some(a), Some(b)) if a != 0 || b != 0 => a == b,
-                    _ => mark.at.since(syn.last) < SYN_DOUBLED_WITHIN,
+                    _ => mark.at.since(syn.last) < DOUBLED_WITHIN,
                 };
                 if !doubled {
                     syn.count += 1;
@@ -480,8 +484,12 @@ impl Side {
 
     fn on_fin(&mut self, seq: SeqNum, ack: Option<SeqNum>, mark: Mark) {
         match &mut self.fin {
-            None => self.fin = Some(Fin { seq, ack, mark }),
+            None => self.fin = Some(Fin { seq, ack, mark, again: false }),
             Some(fin) => {
+                let (earlier, later) =
+                    if mark.at < fin.mark.at { (mark, fin.mark) } else { (fin.mark, mark) };
+                fin.again |= later.at.since(earlier.at) >= DOUBLED_WITHIN;
+                fin.mark = earlier;
                 if let (Some(known), Some(ack)) = (fin.ack, ack) {
                     if ack.distance(known) < 0 {
                         fin.ack = Some(ack);
@@ -497,5 +505,5 @@ impl Side {
     }
 }
 
-/// No system sends a SYN again within this time; the same packet on two interfaces comes within it.
-const SYN_DOUBLED_WITHIN: Duration = Duration::from_millis(50);
+/// No system sends a SYN or FIN again within this time; the same packet on two interfaces comes within it.
+const DOUBLED_WITHIN: Duration = Duration::from_millis(50);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::facts::Facts;
 use super::handshake::{Answer, Exchange, Said};
 use super::tcp::{FirstClose, Opened, Tcp};
-use crate::event::{Confidence, Mark, Outcome, Protocol, Role};
+use crate::event::{CloseKind, Confidence, Mark, Outcome, Protocol, Role};
 use crate::flow::Direction;
 use crate::time::Timestamp;
 use crate::wire::DistFlags;
@@ -78,6 +78,8 @@ pub(super) struct Verdict {
     pub(super) missing_flags: DistFlags,
     /// The message that was owed when a side gave up.
     pub(super) owed: Option<&'static str>,
+    /// What comes in the next moment may show another cause.
+    pub(super) is_pending: bool,
 }
 
 impl Verdict {
@@ -90,6 +92,7 @@ impl Verdict {
             detected_by: None,
             missing_flags: DistFlags(0),
             owed: None,
+            is_pending: false,
         }
     }
 
@@ -229,7 +232,10 @@ impl Case<'_> {
             close.by == Some(self.initiator)
                 && self.exchange.ack.as_ref().is_some_and(|ack| self.is_at_once(&close, ack.mark))
         });
-        Some(if left_at_once {
+        Some(if left_at_once && self.judged_close().is_none() {
+            // What would tell whether the digests contradict each other may be what is missing.
+            Verdict::incomplete()
+        } else if left_at_once {
             Verdict::new(Outcome::Connected, Confidence::Possible)
                 .unless(&[refuses, "a probe that leaves once it is connected"])
         } else {
@@ -281,7 +287,10 @@ impl Case<'_> {
     fn judged_close(&self) -> Option<(FirstClose, Role)> {
         let close = self.tcp.first_close()?;
         let by = close.by?;
-        let whole = self.tcp.both_seen()
+        // A reset behind a FIN that was not seen says nothing of when that was sent.
+        let dated = close.kind == CloseKind::Fin || !self.tcp.fin_unseen(by);
+        let whole = dated
+            && self.tcp.both_seen()
             && !self.exchange.is_torn
             && self.tcp.is_whole(by, None)
             && self.tcp.is_whole(by.reverse(), close.heard);
@@ -309,8 +318,17 @@ impl Case<'_> {
         let challenge = counts(self.exchange.challenge.as_ref(), &close, from_acceptor);
         let started = self.exchange.send_name.is_some();
 
-        if self.facts.crossed && by == Role::Initiator && answer.is_none() {
-            return Verdict::proven(Outcome::Superseded).by(by);
+        if by == Role::Initiator && hello.is_some() && answer.is_none() {
+            if self.facts.crossed {
+                return Verdict::proven(Outcome::Superseded).by(by);
+            }
+            // A node that drops its dial for the other side's says so there, a moment later.
+            if self.now.since(close.mark.at) < CROSSING_SHOWS {
+                return Verdict { is_pending: true, ..Verdict::incomplete() };
+            }
+        }
+        if self.exchange.reached().is_none() && self.exchange.is_lost.contains(&true) {
+            return Verdict::incomplete();
         }
         match (answer, challenge) {
             // The stream of the acceptor begins behind its status: the capture lacks it.
@@ -494,6 +512,9 @@ fn is_heard(close: &FirstClose, mark: Mark, end: u64) -> bool {
         None => mark.frame <= close.mark.frame,
     }
 }
+
+/// A node answers on one connection within milliseconds of closing the other; the answer travels.
+const CROSSING_SHOWS: Duration = Duration::from_secs(1);
 
 /// A SYN this old would have been answered.
 const SYN_OLD: Duration = Duration::from_secs(1);

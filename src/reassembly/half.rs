@@ -191,37 +191,27 @@ impl Half {
 
     /// The SYN of this direction says where its stream begins.
     pub fn begins_at(&mut self, seq: SeqNum) {
-        match self.start {
-            Start::Unseen => {
-                self.anchor = seq;
-                self.start = Start::Known;
+        if self.start == Start::Unseen {
+            self.anchor = seq;
+        } else {
+            let Some(offset) = self.offset_of(seq) else { return };
+            let is_untouched = self.octets == 0 && self.missing == 0;
+            if matches!(self.start, Start::Open { .. }) || is_untouched && offset < self.next {
+                self.next = offset.min(self.held.keys().next().copied().unwrap_or(offset));
             }
-            Start::Open { .. } => {
-                if let Some(offset) = self.offset_of(seq) {
-                    self.next = offset.min(self.held.keys().next().copied().unwrap_or(offset));
-                    self.start = Start::Known;
-                }
-            }
-            Start::Known => {}
         }
+        self.start = Start::Known;
     }
 
-    /// The other side acknowledges everything before `seq`. With `opening`, nothing was sent before the
-    /// capture began, so the lowest such number is where the stream begins.
-    pub fn on_ack(&mut self, seq: SeqNum, opening: bool, at: Timestamp, limits: &Limits) {
-        if self.start == Start::Unseen {
-            if !opening {
-                return;
-            }
-            self.anchor = seq;
-            self.start = Start::Open { since: at, segments: 0, lowest: BASE };
+    /// The other side acknowledges everything before `seq`. With `opening`, the capture has the opening of
+    /// the connection: nothing was sent before it, and the lowest such number is where the stream begins.
+    pub fn on_ack(&mut self, seq: SeqNum, opening: bool, limits: &Limits) {
+        let begins = self.start == Start::Unseen
+            || self.octets == 0 && self.offset_of(seq).is_some_and(|offset| offset < self.next);
+        if opening && begins {
+            self.begins_at(seq);
         }
         let Some(offset) = self.offset_of(seq) else { return };
-        if let Start::Open { lowest, .. } = &mut self.start {
-            if opening {
-                *lowest = (*lowest).min(offset);
-            }
-        }
         // A number far beyond any window is not an acknowledgement of this stream.
         if offset <= self.next.saturating_add(limits.held_per_direction as u64 * 64) {
             self.acked = Some(self.acked.map_or(offset, |known| known.max(offset)));
@@ -581,7 +571,7 @@ mod tests {
         bench.half.begins_at(SeqNum(1));
         bench.push(0, 3, b"c", 0);
         assert_eq!(bench.half.deadline(&bench.limits), None, "it may still be sent again");
-        bench.half.on_ack(SeqNum(4), false, Timestamp(0), &bench.limits);
+        bench.half.on_ack(SeqNum(4), false, &bench.limits);
         bench.push(999, 4, b"d", 0);
         assert_eq!(bench.out, []);
         bench.push(1000, 5, b"e", 0);
@@ -608,7 +598,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_of_the_opening_shows_where_a_stream_begins() {
         let mut bench = Bench::new();
-        bench.half.on_ack(SeqNum(1), true, Timestamp(0), &Limits::default());
+        bench.half.on_ack(SeqNum(1), true, &Limits::default());
         bench.push(0, 3, b"cd", 0);
         assert_eq!(bench.text(), "<2>cd");
     }
