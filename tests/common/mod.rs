@@ -1,5 +1,7 @@
 //! What tests of the real binary share: how it is started, and the captures of the project.
 
+#![allow(dead_code, reason = "no test uses all of it")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
