@@ -1,6 +1,9 @@
 //! The real binary: arguments, exit status, pipes, files, and what it never prints.
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
+
 mod common;
+mod corpus;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -286,23 +289,24 @@ fn secrets_are_left_out_unless_asked_for() {
 fn every_line_of_every_capture_keeps_to_the_schema() {
     let schema: Value = serde_json::from_str(&lines_of(&["schema"])).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for capture in captures() {
-        for options in [&["--cookie-file", "captures/cookies.txt"][..], &["--include-secrets"]] {
-            let lines = lines_of(&[options, &[&capture]].concat());
-            for line in events(&lines) {
-                if let Err(error) = validator.validate(&line) {
-                    panic!("{capture}, line {}: {error}", line["seq"]);
-                }
-            }
-        }
-    }
+    corpus::check_all(|capture| {
+        let capture = capture.to_str().unwrap();
+        let labels = &["--cookie-file", "captures/cookies.txt", capture][..];
+        let secrets = &["--include-secrets", capture];
+        let lines = [labels, secrets].map(lines_of).concat();
+        let wrong = events(&lines).into_iter().filter_map(|line| {
+            validator.validate(&line).err().map(|error| format!("line {}: {error}", line["seq"]))
+        });
+        wrong.collect()
+    });
 }
 
 #[test]
 fn two_runs_give_the_same_bytes() {
-    for capture in captures() {
-        assert!(lines_of(&[&capture]) == lines_of(&[&capture]), "{capture}");
-    }
+    corpus::check_all(|capture| {
+        let capture = &[capture.to_str().unwrap()];
+        if lines_of(capture) == lines_of(capture) { Vec::new() } else { vec!["differ".into()] }
+    });
 }
 
 /// The records of a little-endian pcap file, header and contents.

@@ -1,6 +1,8 @@
 //! What the program says about each capture, compared with `captures/expected/`. With
 //! `BEAMSCOPE_BLESS=1` the files there are written anew; the diff is then reviewed like any other.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use std::collections::BTreeSet;

@@ -4,6 +4,8 @@
 //! `sh` stand commands that need a network or a terminal: of those, the options must exist. With
 //! `BEAMSCOPE_BLESS=1` the output in README.md is written anew.
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use std::collections::BTreeSet;

@@ -632,7 +632,7 @@ Summary
         let mut events = vec![samples::finding(); TITLES + 5];
         for (n, event) in events.iter_mut().enumerate() {
             let Body::Finding { finding } = &mut event.body else { unreachable!() };
-            finding.title = format!("title {n}").into();
+            finding.title = format!("title {n}");
             if n == TITLES + 4 {
                 finding.severity = Severity::Critical;
             }

@@ -23,7 +23,7 @@ pub(crate) fn lines_of(arguments: &[&str]) -> String {
     String::from_utf8(stdout).unwrap()
 }
 
-/// All captures of the project, as `captures/NAME`, sorted.
+/// The project's own captures, as `captures/NAME`, sorted.
 pub(crate) fn captures() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures");
     let mut names: Vec<String> = std::fs::read_dir(folder)
