@@ -42,8 +42,9 @@ pub(super) struct Human {
     day: String,
     /// The latest connection told of, and its two ends: a finding about it names them.
     parties: Option<(Arc<str>, [String; 2])>,
-    /// The worst findings written so far, the worst first; at most [`TITLES`].
-    worst: Vec<(Severity, String)>,
+    /// Titles of the worst findings written so far and how many have each, the worst first; at most
+    /// [`TITLES`].
+    worst: Vec<(Severity, String, u64)>,
     /// Whether the last line is an empty one, or there is none yet.
     spaced: bool,
 }
@@ -186,8 +187,11 @@ impl Human {
             },
         };
 
-        self.worst.push((finding.severity, finding.title.clone()));
-        self.worst.sort_by_key(|(severity, _)| std::cmp::Reverse(*severity));
+        match self.worst.iter_mut().find(|(_, title, _)| *title == finding.title) {
+            Some((.., n)) => *n += 1,
+            None => self.worst.push((finding.severity, finding.title.clone(), 1)),
+        }
+        self.worst.sort_by_key(|(severity, ..)| std::cmp::Reverse(*severity));
         self.worst.truncate(TITLES);
         let title = escape(&finding.title);
         writeln!(out, "{badge}{severity}{badge:#}  {bold}{title}{bold:#}")?;
@@ -309,12 +313,17 @@ impl Human {
 
     /// The titles of the worst findings: the blocks themselves have often left the screen.
     fn worst_again(&self, out: &mut impl Write, total: u64) -> io::Result<()> {
-        for (severity, title) in &self.worst {
+        for (severity, title, n) in &self.worst {
             let badge = self.styles.severity(*severity);
             let name = severity.name().to_ascii_uppercase();
-            writeln!(out, "    - {badge}{name}{badge:#}  {}", escape(title))?;
+            write!(out, "    - {badge}{name}{badge:#}  {}", escape(title))?;
+            match n {
+                1 => writeln!(out)?,
+                n => writeln!(out, "  ({n} times)")?,
+            }
         }
-        match total.saturating_sub(self.worst.len() as u64) {
+        let told: u64 = self.worst.iter().map(|(.., n)| n).sum();
+        match total.saturating_sub(told) {
             0 => Ok(()),
             more => writeln!(out, "    - and {} more", grouped(more)),
         }
@@ -397,11 +406,20 @@ fn request(epmd: &Epmd, connection: Option<&ConnectionIds>) -> String {
         Some("PORT_PLEASE2_REQ") => format!("asked the port mapper of {mapper} for \"{name}\""),
         Some("ALIVE2_REQ") => {
             let port = epmd.port.map_or_else(String::new, |port| format!(" at port {port}"));
-            format!("registered \"{name}\"{port} with the port mapper of {mapper}")
+            if epmd.outcome == EpmdOutcome::Unregistered {
+                format!("had registered \"{name}\"{port} with the port mapper of {mapper}")
+            } else {
+                format!("asked the port mapper of {mapper} to register \"{name}\"{port}")
+            }
         }
         Some("NAMES_REQ") => format!("asked the port mapper of {mapper} for all names"),
         Some(other) => format!("sent {other} to the port mapper of {mapper}"),
-        None => format!("connected to the port mapper of {mapper}"),
+        None => match epmd.outcome {
+            EpmdOutcome::Unanswered | EpmdOutcome::ConnectionRefused => {
+                format!("tried to reach the port mapper of {mapper}")
+            }
+            _ => format!("connected to the port mapper of {mapper}"),
+        },
     };
     format!("{asker} {asked}: {}", answer(epmd))
 }
@@ -411,9 +429,8 @@ fn answer(epmd: &Epmd) -> String {
     match (epmd.outcome, &epmd.names, epmd.port, &epmd.reply) {
         (EpmdOutcome::Answered, Some(names), ..) => count(names.len() as u64, "name"),
         (EpmdOutcome::Answered, _, _, Some(reply)) => format!("\"{}\"", reply.trim_end()),
-        (EpmdOutcome::Answered, _, Some(port), _) if epmd.request != Some("ALIVE2_REQ") => {
-            format!("port {port}")
-        }
+        (EpmdOutcome::Answered, ..) if epmd.request == Some("ALIVE2_REQ") => "registered".into(),
+        (EpmdOutcome::Answered, _, Some(port), _) => format!("port {port}"),
         (EpmdOutcome::Unregistered, ..) => epmd
             .lifetime_us
             .map_or_else(|| words.clone(), |us| format!("{words} after {}", duration(us))),
@@ -447,8 +464,10 @@ fn fate(session: &Session, ends: &[String; 2]) -> String {
     };
     match (session.confidence, session.outcome) {
         // Without the cookies, no acknowledgement is beyond doubt; saying so each time helps
-        // nobody.
-        (Confidence::Proven, _) | (Confidence::Likely, Outcome::Connected) => words,
+        // nobody. What is undecided has said how sure it is.
+        (Confidence::Proven, _)
+        | (Confidence::Likely, Outcome::Connected)
+        | (_, Outcome::Incomplete) => words,
         (unsure, _) => format!("{words} ({})", confidence(unsure)),
     }
 }
@@ -630,9 +649,10 @@ Summary
     #[test]
     fn the_summary_repeats_the_worst_titles_and_counts_the_others() {
         let mut events = vec![samples::finding(); TITLES + 5];
+        let again = |n| if n == 1 { 0 } else { n };
         for (n, event) in events.iter_mut().enumerate() {
             let Body::Finding { finding } = &mut event.body else { unreachable!() };
-            finding.title = format!("title {n}");
+            finding.title = format!("title {}", again(n));
             if n == TITLES + 4 {
                 finding.severity = Severity::Critical;
             }
@@ -642,8 +662,11 @@ Summary
         totals.findings = [("cookie-mismatch", TITLES as u64 + 5)].into();
         events.push(stats);
         let text = plain(&events);
-        assert!(text.contains("\n    - CRITICAL  title 14\n    - HIGH  title 0\n"), "{text}");
-        assert!(text.contains("    - HIGH  title 8\n    - and 5 more\n"), "{text}");
+        assert!(
+            text.contains("\n    - CRITICAL  title 14\n    - HIGH  title 0  (2 times)\n"),
+            "{text}"
+        );
+        assert!(text.contains("    - HIGH  title 9\n    - and 4 more\n"), "{text}");
     }
 
     #[test]
@@ -699,6 +722,37 @@ Summary
         let line = "send_name from the initiator \"one@192.168.0.100\"  (frame 14)";
         assert!(told(&samples::all(), options).contains(line));
         assert!(!plain(&samples::all()).contains("send_name"));
+    }
+
+    #[test]
+    fn nobody_is_said_to_have_connected_who_got_no_answer() {
+        let mut event = samples::epmd();
+        let Body::Epmd { epmd } = &mut event.body else { unreachable!() };
+        (epmd.request, epmd.outcome) = (None, EpmdOutcome::Unanswered);
+        let line = "192.168.0.100 tried to reach the port mapper of 192.168.0.103: unanswered";
+        assert!(plain(&[event]).contains(line));
+    }
+
+    #[test]
+    fn a_registration_reads_as_asked_granted_and_ended() {
+        let text =
+            [EpmdOutcome::Answered, EpmdOutcome::RegistrationRefused, EpmdOutcome::Unregistered]
+                .map(|outcome| {
+                    let mut event = samples::epmd();
+                    let Body::Epmd { epmd } = &mut event.body else { unreachable!() };
+                    (epmd.request, epmd.outcome) = (Some("ALIVE2_REQ"), outcome);
+                    plain(&[event])
+                })
+                .concat();
+        assert!(text.contains("103 to register \"two\" at port 33435: registered  ("), "{text}");
+        assert!(text.contains("\" at port 33435: registration refused  ("), "{text}");
+        assert!(text.contains("100 had registered \"two\" at port 33435 with"), "{text}");
+    }
+
+    #[test]
+    fn what_is_undecided_needs_no_doubt_beside_it() {
+        let text = plain(&[samples::session(State::Closed, Outcome::Incomplete)]);
+        assert!(text.contains("undecided for want of packets  (frame"), "{text}");
     }
 
     #[test]
