@@ -395,3 +395,74 @@ fn one_packet_less_or_an_earlier_end_accuses_nobody() {
 
 /// Places of a capture at which it is cut, and a packet taken out.
 const PLACES: usize = 400;
+
+/// Segments as no honest host sends them: numbers anywhere, flags at random, octets that are nearly
+/// messages.
+fn hostile(dice: &mut Dice, place: usize, clock_leaps: bool) -> Owned {
+    const SAYINGS: [&[u8]; 12] = [
+        b"\0\x03sok",
+        b"\0\x04snok",
+        b"\0\x06salive",
+        b"\0\x1aN\0\0\0\x01\x01\xdf\x7f\xbd\x6b\x03\x09\x21\0\x0ba@127.0.0.1",
+        b"\0\x1eN\0\0\0\x01\x01\xdf\x7f\xbd\xd9\x93\x56\x36\x6b\x03\x09\x1f\0\x0bb@127.0.0.1",
+        b"\0\x15r\0\0\0\x01\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10",
+        b"\0\x11a\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10",
+        b"\0\0\0\x05p\x83haa\0\0\0\0",
+        b"\xff\xff\xff\xff\x83D\0",
+        b"\x16\x03\x01\0\x2c\x01\0\0\x28\x03\x03",
+        b"\0\x02zb",
+        b"w\0\x23\x8cM\0\0\x06\0\x05\0\x01b\0\0",
+    ];
+    let port = [4369, 9100, 9100, 50_000][dice.roll(4)];
+    let client =
+        Endpoint { ip: std::net::IpAddr::from([10, 0, 0, 1]), port: 40_000 + dice.roll(6) as u16 };
+    let server = Endpoint { ip: std::net::IpAddr::from([10, 0, 0, 2]), port };
+    let (src, dst) = if dice.roll(2) == 0 { (client, server) } else { (server, client) };
+    let near = |dice: &mut Dice| match dice.roll(8) {
+        0 => dice.roll(1 << 31) as u32 * 2,
+        1 => u32::MAX - dice.roll(40) as u32,
+        _ => dice.roll(80) as u32,
+    };
+    let mut payload = SAYINGS[dice.roll(SAYINGS.len())].to_vec();
+    match dice.roll(5) {
+        0 => payload.clear(),
+        1 => payload.truncate(dice.roll(payload.len())),
+        2 => {
+            let octet = dice.roll(payload.len());
+            payload[octet] ^= 1 << dice.roll(8);
+        }
+        _ => {}
+    }
+    let flags = [0x02, 0x12, 0x10, 0x10, 0x10, 0x18, 0x18, 0x11, 0x14, 0x04, 0x3f][dice.roll(11)];
+    // A clock that mostly goes on, sometimes leaps and sometimes goes back.
+    let at = match dice.roll(50) {
+        0 if clock_leaps => dice.roll(1 << 31) as u64 * 1_000_000_000,
+        _ => 1_700_000_000_000_000_000 + place as u64 * 10_000_000,
+    };
+    Owned {
+        frame: FrameRef { input: 0, number: place as u64 + 1 },
+        at: Timestamp(at),
+        src,
+        dst,
+        seq: near(dice),
+        ack: near(dice),
+        flags: TcpFlags(flags),
+        ip_id: (dice.roll(2) == 0).then(|| dice.roll(4) as u16),
+        payload,
+        missing: if dice.roll(20) == 0 { dice.roll(70_000) as u32 } else { 0 },
+    }
+}
+
+#[test]
+fn hostile_segments_neither_panic_nor_keep_the_run_from_its_end() {
+    for seed in 0..60 {
+        let mut dice = Dice(seed);
+        let leaps = seed % 4 == 0;
+        let segments: Vec<_> = (0..2000).map(|place| hostile(&mut dice, place, leaps)).collect();
+        let scene =
+            Scene { segments: Vec::new(), cookies: Cookies::default(), epmd_ports: vec![4369] };
+        let told = events(&scene, &segments);
+        let finals = told.iter().filter(|event| matches!(event.body, Body::Stats { .. })).count();
+        assert_eq!(finals, 1);
+    }
+}
