@@ -259,7 +259,7 @@ Examples:
   beamscope trace.pcapng                       why do these nodes not connect?
   beamscope rotated-*.pcap.gz                  several files, one timeline
   sudo beamscope -i any                        watch until Ctrl-C
-  ssh host tcpdump -U -w - | beamscope -       watch another machine
+  ssh host tcpdump -U -w - not port 22 | beamscope -   watch another machine
   beamscope --cookie-file cookies trace.pcap   name the cookie that each node used
   beamscope trace.pcap | jq 'select(.event_type == \"finding\").finding.title'
   beamscope --fail-on high trace.pcap          status 1 when something is badly wrong

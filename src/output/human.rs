@@ -42,6 +42,9 @@ pub(super) struct Human {
     day: String,
     /// The latest connection told of, and its two ends: a finding about it names them.
     parties: Option<(Arc<str>, [String; 2])>,
+    /// Titles of the worst findings written so far and how many have each, the worst first; at most
+    /// [`TITLES`].
+    worst: Vec<(Severity, String, u64)>,
     /// Whether the last line is an empty one, or there is none yet.
     spaced: bool,
 }
@@ -50,7 +53,8 @@ impl Human {
     /// Frames are named with their input where there are several.
     pub(super) fn new(options: TextOptions, several_inputs: bool) -> Self {
         let styles = if options.colour { Styles::COLOURED } else { Styles::default() };
-        Self { options, several_inputs, styles, day: String::new(), parties: None, spaced: true }
+        let (day, worst) = (String::new(), Vec::new());
+        Self { options, several_inputs, styles, day, parties: None, worst, spaced: true }
     }
 
     /// Takes note of an event, whether or not it is written.
@@ -183,6 +187,12 @@ impl Human {
             },
         };
 
+        match self.worst.iter_mut().find(|(_, title, _)| *title == finding.title) {
+            Some((.., n)) => *n += 1,
+            None => self.worst.push((finding.severity, finding.title.clone(), 1)),
+        }
+        self.worst.sort_by_key(|(severity, ..)| std::cmp::Reverse(*severity));
+        self.worst.truncate(TITLES);
         let title = escape(&finding.title);
         writeln!(out, "{badge}{severity}{badge:#}  {bold}{title}{bold:#}")?;
         let (rule, how_sure) = (finding.rule, confidence(finding.confidence));
@@ -285,20 +295,38 @@ impl Human {
                         not have them.";
             self.wrapped(out, bullet, text)?;
         }
-        let problems = match tally(&stats.findings, |rule| rule) {
-            Some(problems) => {
+        match tally(&stats.findings, |rule| rule) {
+            Some(rules) => {
                 let total = stats.findings.values().sum();
-                format!("{} found: {problems}.", count(total, "problem"))
+                self.wrapped(out, bullet, &format!("{} found: {rules}.", count(total, "problem")))?;
+                self.worst_again(out, total)?;
             }
-            None => "No problem found in what the capture shows.".to_owned(),
-        };
-        self.wrapped(out, bullet, &problems)?;
+            None => self.wrapped(out, bullet, "No problem found in what the capture shows.")?,
+        }
         let losses = losses(stats);
         if losses.is_empty() && stats.complete {
             return self.wrapped(out, bullet, "As far as can be told, the capture lacks nothing.");
         }
         self.wrapped(out, bullet, "The capture does not show everything:")?;
         losses.iter().try_for_each(|loss| self.wrapped(out, "    - ", loss))
+    }
+
+    /// The titles of the worst findings: the blocks themselves have often left the screen.
+    fn worst_again(&self, out: &mut impl Write, total: u64) -> io::Result<()> {
+        for (severity, title, n) in &self.worst {
+            let badge = self.styles.severity(*severity);
+            let name = severity.name().to_ascii_uppercase();
+            write!(out, "    - {badge}{name}{badge:#}  {}", escape(title))?;
+            match n {
+                1 => writeln!(out)?,
+                n => writeln!(out, "  ({n} times)")?,
+            }
+        }
+        let told: u64 = self.worst.iter().map(|(.., n)| n).sum();
+        match total.saturating_sub(told) {
+            0 => Ok(()),
+            more => writeln!(out, "    - and {} more", grouped(more)),
+        }
     }
 }
 
@@ -378,11 +406,20 @@ fn request(epmd: &Epmd, connection: Option<&ConnectionIds>) -> String {
         Some("PORT_PLEASE2_REQ") => format!("asked the port mapper of {mapper} for \"{name}\""),
         Some("ALIVE2_REQ") => {
             let port = epmd.port.map_or_else(String::new, |port| format!(" at port {port}"));
-            format!("registered \"{name}\"{port} with the port mapper of {mapper}")
+            if epmd.outcome == EpmdOutcome::Unregistered {
+                format!("had registered \"{name}\"{port} with the port mapper of {mapper}")
+            } else {
+                format!("asked the port mapper of {mapper} to register \"{name}\"{port}")
+            }
         }
         Some("NAMES_REQ") => format!("asked the port mapper of {mapper} for all names"),
         Some(other) => format!("sent {other} to the port mapper of {mapper}"),
-        None => format!("connected to the port mapper of {mapper}"),
+        None => match epmd.outcome {
+            EpmdOutcome::Unanswered | EpmdOutcome::ConnectionRefused => {
+                format!("tried to reach the port mapper of {mapper}")
+            }
+            _ => format!("connected to the port mapper of {mapper}"),
+        },
     };
     format!("{asker} {asked}: {}", answer(epmd))
 }
@@ -392,9 +429,8 @@ fn answer(epmd: &Epmd) -> String {
     match (epmd.outcome, &epmd.names, epmd.port, &epmd.reply) {
         (EpmdOutcome::Answered, Some(names), ..) => count(names.len() as u64, "name"),
         (EpmdOutcome::Answered, _, _, Some(reply)) => format!("\"{}\"", reply.trim_end()),
-        (EpmdOutcome::Answered, _, Some(port), _) if epmd.request != Some("ALIVE2_REQ") => {
-            format!("port {port}")
-        }
+        (EpmdOutcome::Answered, ..) if epmd.request == Some("ALIVE2_REQ") => "registered".into(),
+        (EpmdOutcome::Answered, _, Some(port), _) => format!("port {port}"),
         (EpmdOutcome::Unregistered, ..) => epmd
             .lifetime_us
             .map_or_else(|| words.clone(), |us| format!("{words} after {}", duration(us))),
@@ -428,8 +464,10 @@ fn fate(session: &Session, ends: &[String; 2]) -> String {
     };
     match (session.confidence, session.outcome) {
         // Without the cookies, no acknowledgement is beyond doubt; saying so each time helps
-        // nobody.
-        (Confidence::Proven, _) | (Confidence::Likely, Outcome::Connected) => words,
+        // nobody. What is undecided has said how sure it is.
+        (Confidence::Proven, _)
+        | (Confidence::Likely, Outcome::Connected)
+        | (_, Outcome::Incomplete) => words,
         (unsure, _) => format!("{words} ({})", confidence(unsure)),
     }
 }
@@ -543,6 +581,9 @@ fn endpoint(ip: IpAddr, port: u16) -> String {
 
 const INDENT: &str = "      ";
 
+/// How many titles the summary repeats: few enough to be read, and to stay on one screen.
+const TITLES: usize = 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -597,11 +638,35 @@ Summary
   4 connections between nodes: 3 refused over the cookie, 1 connected.
   4 requests to port mappers: 4 answered.
   1 problem found: 1 cookie-mismatch.
+    - HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
   The capture does not show everything:
     - 2 packets cut short by the capture's snapshot length.
     - The input ends in the middle of a record.
 ";
         assert_eq!(plain(&samples::all()), expected);
+    }
+
+    #[test]
+    fn the_summary_repeats_the_worst_titles_and_counts_the_others() {
+        let mut events = vec![samples::finding(); TITLES + 5];
+        let again = |n| if n == 1 { 0 } else { n };
+        for (n, event) in events.iter_mut().enumerate() {
+            let Body::Finding { finding } = &mut event.body else { unreachable!() };
+            finding.title = format!("title {}", again(n));
+            if n == TITLES + 4 {
+                finding.severity = Severity::Critical;
+            }
+        }
+        let mut stats = samples::stats();
+        let Body::Stats { stats: totals } = &mut stats.body else { unreachable!() };
+        totals.findings = [("cookie-mismatch", TITLES as u64 + 5)].into();
+        events.push(stats);
+        let text = plain(&events);
+        assert!(
+            text.contains("\n    - CRITICAL  title 14\n    - HIGH  title 0  (2 times)\n"),
+            "{text}"
+        );
+        assert!(text.contains("    - HIGH  title 9\n    - and 4 more\n"), "{text}");
     }
 
     #[test]
@@ -657,6 +722,37 @@ Summary
         let line = "send_name from the initiator \"one@192.168.0.100\"  (frame 14)";
         assert!(told(&samples::all(), options).contains(line));
         assert!(!plain(&samples::all()).contains("send_name"));
+    }
+
+    #[test]
+    fn nobody_is_said_to_have_connected_who_got_no_answer() {
+        let mut event = samples::epmd();
+        let Body::Epmd { epmd } = &mut event.body else { unreachable!() };
+        (epmd.request, epmd.outcome) = (None, EpmdOutcome::Unanswered);
+        let line = "192.168.0.100 tried to reach the port mapper of 192.168.0.103: unanswered";
+        assert!(plain(&[event]).contains(line));
+    }
+
+    #[test]
+    fn a_registration_reads_as_asked_granted_and_ended() {
+        let text =
+            [EpmdOutcome::Answered, EpmdOutcome::RegistrationRefused, EpmdOutcome::Unregistered]
+                .map(|outcome| {
+                    let mut event = samples::epmd();
+                    let Body::Epmd { epmd } = &mut event.body else { unreachable!() };
+                    (epmd.request, epmd.outcome) = (Some("ALIVE2_REQ"), outcome);
+                    plain(&[event])
+                })
+                .concat();
+        assert!(text.contains("103 to register \"two\" at port 33435: registered  ("), "{text}");
+        assert!(text.contains("\" at port 33435: registration refused  ("), "{text}");
+        assert!(text.contains("100 had registered \"two\" at port 33435 with"), "{text}");
+    }
+
+    #[test]
+    fn what_is_undecided_needs_no_doubt_beside_it() {
+        let text = plain(&[samples::session(State::Closed, Outcome::Incomplete)]);
+        assert!(text.contains("undecided for want of packets  (frame"), "{text}");
     }
 
     #[test]

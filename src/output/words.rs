@@ -35,7 +35,7 @@ pub(super) const fn epmd_words(outcome: EpmdOutcome) -> &'static str {
         EpmdOutcome::NotRegistered => "no such name registered",
         EpmdOutcome::RegistrationRefused => "registration refused",
         EpmdOutcome::ConnectionRefused => "connection refused",
-        EpmdOutcome::Unanswered => "no answer in this capture",
+        EpmdOutcome::Unanswered => "unanswered in this capture",
         EpmdOutcome::NoReply => "closed without a reply",
         EpmdOutcome::Malformed => "not the EPMD protocol",
         EpmdOutcome::CommandRefused => "command refused",
