@@ -771,6 +771,8 @@ pub enum AnomalyKind {
     InputTruncated,
     /// The input is damaged.
     InputCorrupt,
+    /// The input cannot be opened, or is no capture.
+    InputUnreadable,
     /// The input has frames of a link type that is not read.
     UnsupportedLink,
 }
@@ -778,7 +780,13 @@ pub enum AnomalyKind {
 impl AnomalyKind {
     /// Whether it is about the input itself and not about what is in it.
     pub const fn is_about_input(self) -> bool {
-        matches!(self, Self::InputTruncated | Self::InputCorrupt | Self::UnsupportedLink)
+        matches!(
+            self,
+            Self::InputTruncated
+                | Self::InputCorrupt
+                | Self::InputUnreadable
+                | Self::UnsupportedLink
+        )
     }
 }
 

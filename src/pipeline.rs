@@ -12,7 +12,7 @@ use crate::conn::{Connection, FactSource, Keep, Known, Setting};
 use crate::correlate::Correlator;
 use crate::decode::{Counters, Decoded, Decoder, Endpoint, Segment, TcpFlags, Unreachable};
 use crate::detect::Detector;
-use crate::event::{Anomaly, AnomalyKind, Body, Event, EventSink, Stats};
+use crate::event::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
 use crate::flow::{Direction, FlowId, FlowKey, FlowTable, KeyHash, KeyHasher, Opening, YoungTable};
 use crate::identify::{self, Verdict};
 use crate::limits::Limits;
@@ -468,7 +468,10 @@ impl<S: EventSink> Stages<S> {
 
     fn tell(&mut self, event: Event) {
         match &event.body {
-            Body::Epmd { epmd } => *self.stats.epmd.entry(epmd.outcome).or_default() += 1,
+            // The end of a registration is no request.
+            Body::Epmd { epmd } if epmd.outcome != EpmdOutcome::Unregistered => {
+                *self.stats.epmd.entry(epmd.outcome).or_default() += 1;
+            }
             Body::Finding { finding } => {
                 *self.stats.findings.entry(finding.rule).or_default() += 1;
             }
@@ -479,7 +482,8 @@ impl<S: EventSink> Stages<S> {
                     return;
                 }
             }
-            Body::Handshake { .. }
+            Body::Epmd { .. }
+            | Body::Handshake { .. }
             | Body::Session { .. }
             | Body::Incident { .. }
             | Body::Stats { .. } => {}

@@ -93,9 +93,7 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let errors = inputs.take_errors();
     for (input, error) in &errors {
         complain(error, error.hint());
-        if let capture::Error::Read { offset, .. } = error {
-            pipeline.on_input_anomaly(*input, cut_off(*offset, error.to_string()));
-        }
+        pipeline.on_input_anomaly(*input, unreadable(error));
     }
 
     let interfaces = || (0..u16::MAX).take(paths.len()).flat_map(|n| inputs.interfaces(n));
@@ -225,8 +223,12 @@ fn anomaly(notice: Notice) -> Anomaly {
 }
 
 /// What a reader that failed half-way means for the events.
-const fn cut_off(offset: u64, detail: String) -> Anomaly {
-    Anomaly { kind: AnomalyKind::InputTruncated, field: None, offset: Some(offset), detail }
+fn unreadable(error: &capture::Error) -> Anomaly {
+    let (kind, offset) = match error {
+        capture::Error::Read { offset, .. } => (AnomalyKind::InputTruncated, Some(*offset)),
+        _ => (AnomalyKind::InputUnreadable, None),
+    };
+    Anomaly { kind, field: None, offset, detail: error.to_string() }
 }
 
 /// Prints an answer that is no event.

@@ -57,6 +57,7 @@ pub struct Connection {
     /// The record told last.
     told: Option<Told>,
     established_told: bool,
+    damage_told: bool,
     /// Nothing more can change the record.
     over: bool,
     /// Nothing came for so long that the record was told as it stands.
@@ -163,6 +164,7 @@ impl Connection {
             ids: None,
             told: None,
             established_told: false,
+            damage_told: false,
             over: false,
             rests: false,
         }
@@ -190,12 +192,6 @@ impl Connection {
             let given_up = self.tcp.side(direction).half.gaps();
             (gaps + given_up.max(u64::from(missing > 0)), octets + missing)
         })
-    }
-
-    /// Overlapping segments whose octets differ.
-    pub fn conflicts(&self) -> u64 {
-        self.tcp.side(Direction::Up).half.conflicts()
-            + self.tcp.side(Direction::Down).half.conflicts()
     }
 
     /// Whether one direction alone was seen, of a connection that had two.

@@ -10,8 +10,8 @@ use super::tcp::Opened;
 use super::verdict::{Case, CookieTest, TlsSign, Verdict, judge};
 use super::{Connection, Now, Setting, Talk, Why};
 use crate::event::{
-    Body, CloseKind, ConnectionIds, EventSink, Flowed, Hex, Mark, Orientation, Outcome, Party,
-    Role, Session, SessionSeen, State, Traffic, Wanted,
+    Anomaly, AnomalyKind, Body, CloseKind, ConnectionIds, EventSink, Flowed, Hex, Mark,
+    Orientation, Outcome, Party, Role, Session, SessionSeen, State, Traffic, Wanted,
 };
 use crate::flow::Direction;
 use crate::reassembly::Budget;
@@ -127,9 +127,35 @@ impl Connection {
         if self.told == Some(told) {
             return;
         }
+        self.tell_damage(now, sink);
         record.seen.again = self.told.is_some_and(|before| before.outcome == told.outcome);
         self.told = Some(told);
         self.emit(now, vec![Body::Session { session: Box::new(record) }], sink);
+    }
+
+    /// Tells, once, what of the streams is missing or came in two versions.
+    fn tell_damage(&mut self, now: Now, sink: &mut dyn EventSink) {
+        let (gaps, octets) = self.gaps();
+        let conflicts = [Direction::Up, Direction::Down]
+            .map(|direction| self.tcp.side(direction).half.conflicts())
+            .iter()
+            .sum::<u64>();
+        let found = [
+            (gaps, AnomalyKind::Gap, format!("{octets} octets in {gaps} gaps were not captured")),
+            (
+                conflicts,
+                AnomalyKind::OverlapConflict,
+                format!("{conflicts} segments differ from what came before; the first is believed"),
+            ),
+        ];
+        if std::mem::replace(&mut self.damage_told, gaps + conflicts > 0) {
+            return;
+        }
+        let bodies = found.into_iter().filter(|(count, ..)| *count > 0).map(|(_, kind, detail)| {
+            Body::Anomaly { anomaly: Box::new(Anomaly { kind, field: None, offset: None, detail }) }
+        });
+        let bodies = bodies.collect();
+        self.emit(now, bodies, sink);
     }
 
     fn record(&self, talk: &Distribution, now: Now, setting: &Setting<'_>) -> Session {

@@ -5,7 +5,7 @@
 
 use super::text::{Sides, closed, problem, seconds, settled, shown};
 use super::{Problem, Rule};
-use crate::event::{CloseKind, Event, Outcome, Protocol, Role, Session, Severity};
+use crate::event::{CloseKind, Event, Evidence, Mark, Outcome, Protocol, Role, Session, Severity};
 
 #[derive(Default)]
 pub(super) struct HandshakeFailed;
@@ -32,7 +32,7 @@ impl Rule for HandshakeFailed {
                 let silence = seconds(session.seen.silence_us);
                 found.title = format!("{other} fell silent in the handshake with {who}");
                 found.explanation = format!(
-                    "{other} owed the {owed} and sent none for {silence}; {who} gave up {reached}."
+                    "{other} owed the {owed} and sent none for {silence}; then {who} gave up."
                 );
                 found.remedy = vec![
                     format!(
@@ -46,7 +46,10 @@ impl Rule for HandshakeFailed {
                 found
             }
             Outcome::Aborted => {
-                let mut found = problem("handshake-aborted", Severity::Medium, session, &sides);
+                // Whoever connects, says nothing and leaves is a probe more often than a node.
+                let is_probe = by == Role::Initiator && session.traffic.initiator.octets == 0;
+                let severity = if is_probe { Severity::Low } else { Severity::Medium };
+                let mut found = problem("handshake-aborted", severity, session, &sides);
                 found.title = format!("{who} closed the connection with {other} {reached}");
                 found.explanation = format!(
                     "The handshake stopped {reached}: {who} closed the connection, and nothing in this \
@@ -71,7 +74,7 @@ impl Rule for HandshakeFailed {
             _ => return,
         };
         found.evidence.extend(last_words(session));
-        found.evidence.extend(closed(session, &reached));
+        found.evidence.extend(closed(session, "in mid-handshake"));
         if session.protocol == Protocol::Tls {
             found.evidence.extend(
                 session
@@ -90,16 +93,20 @@ fn is_reset_before_first_frame(session: &Session) -> bool {
     session.close == Some(CloseKind::Rst) && session.reached.is_some() && frames == [0, 0]
 }
 
-/// The message that came last.
-fn last_words(session: &Session) -> Option<crate::event::Evidence> {
+/// The message that came last before the close.
+fn last_words(session: &Session) -> Option<Evidence> {
     let seen = &session.seen;
-    let (mark, from) = match session.reached? {
-        "send_name" => (seen.send_name, Role::Initiator),
-        "status" => (seen.status.as_ref().map(|(mark, _)| *mark), Role::Acceptor),
-        "challenge" => (seen.challenge, Role::Acceptor),
-        "challenge_reply" => (seen.challenge_reply, Role::Initiator),
-        "challenge_ack" => (seen.challenge_ack, Role::Acceptor),
-        _ => return None,
+    let status = seen.status.as_ref().map(|(mark, _)| *mark);
+    let said = [
+        (seen.challenge_ack, Role::Acceptor, "challenge_ack"),
+        (seen.challenge_reply, Role::Initiator, "challenge_reply"),
+        (seen.challenge, Role::Acceptor, "challenge"),
+        (status, Role::Acceptor, "status"),
+        (seen.send_name, Role::Initiator, "send_name"),
+    ];
+    let before = |mark: &Option<Mark>| {
+        mark.is_some_and(|mark| seen.close.is_none_or(|close| mark.at <= close.at))
     };
-    shown(mark, Some(from), session.reached?)
+    let (mark, from, what) = said.into_iter().find(|(mark, ..)| before(mark))?;
+    shown(mark, Some(from), what)
 }

@@ -85,7 +85,8 @@ impl Incidents {
             logged_by: problem.logged_by,
         };
         self.order.push_back((key.clone(), self.begun));
-        let ended_by = end_of(event);
+        let by_an_answer = ENDED_BY_AN_ANSWER.contains(&incident.rule);
+        let ended_by = by_an_answer.then(|| end_of(event)).flatten();
         self.known.insert(key, Ongoing { incident, number: self.begun, ended_by });
         out.push(Event {
             at: event.at,
@@ -158,6 +159,9 @@ impl Incidents {
         }
     }
 }
+
+/// Problems that are over once the port mapper gives what it did not give before.
+const ENDED_BY_AN_ANSWER: [&str; 2] = ["epmd-unreachable", "node-not-registered"];
 
 /// What an EPMD problem is over with: an answer by the same port mapper about the same name.
 fn end_of(event: &Event) -> Option<String> {

@@ -28,10 +28,8 @@ impl Rule for NotAllowed {
             "{b} answered the name of {a} with not_allowed, before any cookie was looked at, and {a} \
              has every flag that a release demands: so {a} is not on the list of nodes that {b} allows."
         );
-        found.remedy = vec![format!(
-            "On {b}, look for net_kernel:allow/1 (or dist_util-based access lists of your platform) and \
-             add '{a}'."
-        )];
+        found.remedy =
+            vec![format!("On {b}, find who calls net_kernel:allow/1 and add '{a}' to its list.")];
         let status = session.seen.status.as_ref().map(|(mark, _)| *mark);
         found.evidence.extend(shown(session.seen.send_name, Some(Role::Initiator), "send_name"));
         found.evidence.extend(shown(status, Some(Role::Acceptor), "status not_allowed"));

@@ -45,12 +45,15 @@ impl Rule for VersionMismatch {
             "{refused} is {}{layout}; {refusing} closed the door on it.{lacks}",
             release(party)
         );
-        found.remedy = vec![
-            "Upgrade the older node: releases at most two apart connect.".to_owned(),
-            "An acceptor of OTP 25.0 to 25.2 refuses every node that begins with the old handshake, \
+        found.remedy =
+            vec!["Upgrade the older node: releases at most two apart connect.".to_owned()];
+        if !by_initiator && party.version == Some(5) {
+            found.remedy.push(
+                "An acceptor of OTP 25.0 to 25.2 refuses every node that begins with the old handshake, \
              which OTP 23 and 24 do without EPMD: upgrade it to 25.3, or let them use EPMD."
-                .to_owned(),
-        ];
+                    .to_owned(),
+            );
+        }
         let seen = &session.seen;
         found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), "send_name"));
         match &seen.status {

@@ -53,6 +53,7 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
         AnomalyKind::Limit => "A limit was reached",
         AnomalyKind::InputTruncated => "The input ends in the middle of a record",
         AnomalyKind::InputCorrupt => "The input is damaged",
+        AnomalyKind::InputUnreadable => "The input cannot be read",
         AnomalyKind::UnsupportedLink => "The input has frames of a kind that is not read",
     }
 }
