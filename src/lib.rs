@@ -1,4 +1,66 @@
 //! Beamscope reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
+//!
+//! # The way of a packet
+//!
+//! Top to bottom, each stage a folder or a file; what flows in between is borrowed as long as it can be.
+//!
+//! | stage | takes | gives |
+//! |---|---|---|
+//! | [`capture`] | octets of files, pipes, interfaces | [`Frame`](capture::Frame) |
+//! | [`decode`] | frames of any link, tunnels, fragments | [`Segment`](decode::Segment) |
+//! | [`flow`], [`identify`] | segments | the connection they belong to, if it is Erlang's |
+//! | [`reassembly`] | one direction's segments in any order | [`StreamEvent`](reassembly::StreamEvent) |
+//! | [`wire`] | one message's octets | its fields |
+//! | [`conn`] | both streams of one connection, and time | [`Event`](event::Event): messages, verdicts |
+//! | [`correlate`] | events of all connections | facts that one connection cannot know |
+//! | [`detect`] | events | findings and incidents |
+//! | [`output`] | events | lines of JSON, or text |
+//!
+//! [`pipeline`] is the only file that knows every stage; [`limits`] holds every bound.
+//!
+//! # What holds everywhere
+//!
+//! - No input makes it panic, allocate without bound, or take more than linear time.
+//! - Time is the capture's; nothing here reads a clock, except where live frames get their stamp.
+//! - A connection is judged by its own segments and by the facts it is told, so the order in which
+//!   unrelated connections interleave changes nothing. What a capture does not show is `incomplete`.
+//! - A cookie is known by its label; its octets never leave [`conn::digest`].
+//!
+//! # Example
+//!
+//! ```
+//! use beamscope::capture::{Input, Inputs, Item, Order};
+//! use beamscope::conn::digest::Cookies;
+//! use beamscope::event::Body;
+//! use beamscope::limits::Limits;
+//! use beamscope::pipeline::{Config, Pipeline};
+//!
+//! let path = "captures/seed-lan-wrong-then-right-cookie.pcap";
+//! let mut inputs = Inputs::new(vec![Input::Path(path.into())], Order::Time)?;
+//! let config = Config {
+//!     limits: Limits::default(),
+//!     cookies: Cookies::default(),
+//!     include_secrets: false,
+//!     epmd_ports: vec![4369],
+//!     dist_ports: Vec::new(),
+//! };
+//! let mut pipeline = Pipeline::new(config, Vec::new());
+//! while let Some(item) = inputs.next_item() {
+//!     if let Item::Frame(frame) = item {
+//!         pipeline.push_frame(&frame);
+//!     }
+//! }
+//! let titles: Vec<_> = pipeline
+//!     .finish()
+//!     .into_iter()
+//!     .filter_map(|event| match event.body {
+//!         Body::Finding { finding } => Some(finding.title),
+//!         _ => None,
+//!     })
+//!     .collect();
+//! assert_eq!(titles, ["two@192.168.0.103 refused the cookie of one@192.168.0.100"]);
+//! # Ok::<(), beamscope::capture::Error>(())
+//! ```
 
 pub mod capture;
 pub mod conn;

@@ -19,10 +19,12 @@ impl Rule for HandshakeFailed {
         let Some((ids, session)) = settled(event) else { return };
         let sides = Sides::of(ids, session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
-        let reached = session.reached.map_or_else(
-            || "before anything was said".to_owned(),
-            |message| format!("after {message}"),
-        );
+        let octets = session.traffic.initiator.octets + session.traffic.acceptor.octets;
+        let reached = match session.reached {
+            Some(message) => format!("after {message}"),
+            None if octets > 0 => "before a whole message was said".to_owned(),
+            None => "before anything was said".to_owned(),
+        };
         let by = session.detected_by.unwrap_or(Role::Initiator);
         let (who, other) = if by == Role::Initiator { (a, b) } else { (b, a) };
         let mut found = match session.outcome {
