@@ -50,7 +50,7 @@ pub struct Budget {
 
 /// One half of a connection: takes segments in any order, gives the stream.
 ///
-/// Offsets count from [`BASE`], the first octet after the SYN, or the first one known of a stream whose
+/// Offsets count from the first octet after the SYN, or the first one known of a stream whose
 /// SYN was not seen.
 #[derive(Debug)]
 pub struct Half {
