@@ -5,7 +5,9 @@
 
 use super::text::{Sides, closed, problem, seconds, settled, shown};
 use super::{Problem, Rule};
-use crate::event::{CloseKind, Event, Evidence, Mark, Outcome, Protocol, Role, Session, Severity};
+use crate::event::{
+    CloseKind, Event, Evidence, Flowed, Mark, Outcome, Protocol, Role, Session, Severity,
+};
 
 #[derive(Default)]
 pub(super) struct HandshakeFailed;
@@ -91,8 +93,12 @@ impl Rule for HandshakeFailed {
 
 fn is_reset_before_first_frame(session: &Session) -> bool {
     let traffic = &session.traffic;
-    let frames = [traffic.initiator, traffic.acceptor].map(|side| side.messages + side.ticks);
-    session.close == Some(CloseKind::Rst) && session.reached.is_some() && frames == [0, 0]
+    // Octets that the capture lacks may have been frames.
+    let silent = |side: &Flowed| side.messages + side.ticks + side.missing_octets == 0;
+    session.close == Some(CloseKind::Rst)
+        && session.reached.is_some()
+        && silent(&traffic.initiator)
+        && silent(&traffic.acceptor)
 }
 
 /// The message that came last before the close.
