@@ -302,26 +302,17 @@ impl Case<'_> {
         let Some((close, by)) = self.judged_close().filter(|(judged, _)| judged == close) else {
             return Verdict::incomplete();
         };
-        let heard_by = |role: Role, of: Role| role == of.peer() && by == role;
-        // What of the other side's words the closing side had heard; its own count in any case.
-        fn counts<'s, T>(
-            said: Option<&'s Said<T>>,
-            close: &FirstClose,
-            is_peer: bool,
-        ) -> Option<&'s Said<T>> {
-            said.filter(|said| !is_peer || has_heard(close, said))
-        }
-        let from_acceptor = heard_by(Role::Initiator, Role::Acceptor);
-        let from_initiator = heard_by(Role::Acceptor, Role::Initiator);
-        let hello = counts(self.exchange.send_name.as_ref(), &close, from_initiator);
-        let reply = counts(self.exchange.reply.as_ref(), &close, from_initiator);
-        let answer = counts(self.exchange.answer.as_ref(), &close, from_acceptor);
-        let challenge = counts(self.exchange.challenge.as_ref(), &close, from_acceptor);
-        let started = self.exchange.send_name.is_some();
+        let e = self.exchange;
+        let hello = known(&e.send_name, Role::Initiator, by, &close);
+        let reply = known(&e.reply, Role::Initiator, by, &close);
+        let answer = known(&e.answer, Role::Acceptor, by, &close);
+        let challenge = known(&e.challenge, Role::Acceptor, by, &close);
 
         if by == Role::Initiator && hello.is_some() && answer.is_none() {
             if self.facts.crossed {
-                return Verdict::proven(Outcome::Superseded).by(by);
+                return Verdict::likely(Outcome::Superseded)
+                    .by(by)
+                    .unless(&["the initiator was stopped at this very point"]);
             }
             // A node that drops its dial for the other side's says so there, a moment later.
             let was_quick = close.mark.at.since(self.last_word()) < SILENCE;
@@ -329,13 +320,13 @@ impl Case<'_> {
                 return Verdict { is_pending: true, ..Verdict::incomplete() };
             }
         }
-        if self.exchange.reached().is_none() && self.exchange.is_lost.contains(&true) {
+        if e.reached().is_none() && e.is_lost.contains(&true) {
             return Verdict::incomplete();
         }
         match (answer, challenge) {
             // The stream of the acceptor begins behind its status: the capture lacks it.
             (None, Some(_)) => Verdict::incomplete(),
-            _ if !started && self.exchange.reached().is_some() => Verdict::incomplete(),
+            _ if e.send_name.is_none() && e.reached().is_some() => Verdict::incomplete(),
             (None, None) => match hello {
                 None => self.gave_up_or_left(&close, by, Role::Initiator, "send_name"),
                 Some(hello) => self.closed_after_hello(&close, by, hello.mark),
@@ -501,6 +492,17 @@ impl Case<'_> {
             AT_ONCE + trips + if self.tcp.is_lossy() { ONE_RETRANSMISSION } else { Duration::ZERO };
         close.mark.at.since(last) <= allowed
     }
+}
+
+/// What `from` said, as far as it counts for a close by `by`: a side knows its own words, and of the
+/// other's what it had heard.
+fn known<'s, T>(
+    said: &'s Option<Said<T>>,
+    from: Role,
+    by: Role,
+    close: &FirstClose,
+) -> Option<&'s Said<T>> {
+    said.as_ref().filter(|said| from == by || has_heard(close, said))
 }
 
 /// Whether the closing side had heard what the other said.

@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use self::registry::Registry;
 use crate::conn::{FactSource, Facts, Question};
 use crate::decode::Endpoint;
-use crate::event::{Body, ConnectionIds, Event, Party, Role, Session};
+use crate::event::{Body, ConnectionIds, Event, Handshake, Lookup, Party, Role, Session};
 use crate::limits::Limits;
 use crate::time::Timestamp;
 
@@ -26,6 +26,8 @@ pub struct Correlator {
     registry: Registry,
     /// Labels of the cookies that a node's digests were made with.
     cookies: HashMap<Arc<str>, Vec<Arc<str>>, RandomState>,
+    /// Who introduced itself in which connection, the last ones.
+    hellos: VecDeque<(Arc<str>, Arc<str>)>,
     /// Connections that a node took in place of its own dial, the last ones.
     crossings: VecDeque<Crossing>,
     nodes: usize,
@@ -37,6 +39,8 @@ pub struct Correlator {
 struct Crossing {
     dropper: IpAddr,
     other: IpAddr,
+    /// The name that the other side gave, where that was seen.
+    other_name: Option<Arc<str>>,
     at: Timestamp,
 }
 
@@ -46,6 +50,7 @@ impl Correlator {
         Self {
             registry: Registry::new(limits, dist_ports),
             cookies: HashMap::default(),
+            hellos: VecDeque::new(),
             crossings: VecDeque::new(),
             nodes: limits.nodes,
             evictions: 0,
@@ -63,19 +68,25 @@ impl Correlator {
         match &event.body {
             Body::Epmd { epmd } => self.registry.on_epmd(event, ids, epmd, marked),
             Body::Handshake { handshake } => {
-                if handshake.status.as_deref() == Some("ok_simultaneous") {
-                    let (dropper, other) = (ids.dest_ip, ids.src_ip);
-                    self.crossings.push_back(Crossing { dropper, other, at: event.at });
-                    if self.crossings.len() > MAX_CROSSINGS {
-                        self.crossings.pop_front();
-                    }
-                }
+                self.on_handshake(event.at, ids, handshake);
             }
             Body::Session { session } => self.on_session(ids, session, marked),
             Body::Finding { .. }
             | Body::Incident { .. }
             | Body::Anomaly { .. }
             | Body::Stats { .. } => {}
+        }
+    }
+
+    fn on_handshake(&mut self, at: Timestamp, ids: &ConnectionIds, handshake: &Handshake) {
+        let id = &ids.session_id;
+        if let ("send_name", Some(name)) = (handshake.message, &handshake.name) {
+            remember(&mut self.hellos, (Arc::clone(id), Arc::clone(name)));
+        } else if handshake.status.as_deref() == Some("ok_simultaneous") {
+            let hello = self.hellos.iter().rev().find(|(session, _)| session == id);
+            let other_name = hello.map(|(_, name)| Arc::clone(name));
+            let (dropper, other) = (ids.dest_ip, ids.src_ip);
+            remember(&mut self.crossings, Crossing { dropper, other, other_name, at });
         }
     }
 
@@ -110,6 +121,7 @@ impl FactSource for Correlator {
                 && crossing.other == about.acceptor.ip
                 && crossing.at >= about.opened.before(CROSSING)
                 && crossing.at <= about.closed.after(CROSSING)
+                && crossing.is_about(lookup.as_ref())
         });
         Facts {
             acceptor_version: lookup.as_ref().map(|lookup| lookup.highest_version),
@@ -121,6 +133,21 @@ impl FactSource for Correlator {
 
     fn is_node_port(&self, end: Endpoint) -> bool {
         self.registry.is_node_port(end)
+    }
+}
+
+impl Crossing {
+    /// Whether the node on the other side may be the one that `lookup` asked for.
+    fn is_about(&self, lookup: Option<&Lookup>) -> bool {
+        let alive = self.other_name.as_ref().and_then(|name| Some(name.split_once('@')?.0));
+        alive.zip(lookup).is_none_or(|(alive, lookup)| alive == lookup.asked.as_ref())
+    }
+}
+
+fn remember<T>(queue: &mut VecDeque<T>, item: T) {
+    queue.push_back(item);
+    if queue.len() > REMEMBERED {
+        queue.pop_front();
     }
 }
 
@@ -143,8 +170,8 @@ pub fn ip_of(ids: &ConnectionIds, session: &Session, role: Role) -> IpAddr {
 /// Dials that cross do so within the set-up time of both, 7 s by default, and some.
 const CROSSING: Duration = Duration::from_secs(10);
 
-/// Far more crossings than happen within [`CROSSING`].
-const MAX_CROSSINGS: usize = 256;
+/// Far more hellos and crossings than there are within [`CROSSING`].
+const REMEMBERED: usize = 1024;
 
 /// A node has a cookie of its own and may have one for each peer; more than a few are a test bench.
 const MAX_COOKIES_PER_NODE: usize = 16;
