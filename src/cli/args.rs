@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use beamscope::capture::Order;
 use beamscope::event::Severity;
+use beamscope::time::Timestamp;
 pub(super) use clap::ColorChoice;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
@@ -61,11 +62,30 @@ pub(crate) struct Args {
     )]
     pub(super) count: Option<u64>,
 
-    /// Stop capturing after this time, such as 90s, 10m, 2h; a bare number is seconds
-    #[arg(
-        long, value_name = "TIME", help_heading = INPUT, value_parser = duration,
-        conflicts_with_all = FILES
-    )]
+    /// Leave out packets from before this time: 2014-05-25T14:32:25Z, "2014-05-25 14:32" in UTC, or
+    /// seconds since 1970
+    #[arg(long, value_name = "TIME", help_heading = INPUT, conflicts_with = "interface")]
+    pub(super) since: Option<Timestamp>,
+
+    /// Leave out packets from after this time
+    #[arg(long, value_name = "TIME", help_heading = INPUT, conflicts_with = "interface")]
+    pub(super) until: Option<Timestamp>,
+
+    /// Look only at packets that this filter lets pass, in the syntax of pcap-filter(7)
+    #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
+    pub(super) filter: Option<String>,
+
+    /// Read the filter from this file
+    #[arg(short = 'F', long, value_name = "FILE", help_heading = INPUT)]
+    pub(super) filter_file: Option<PathBuf>,
+
+    /// Wait at the end of the last capture for more to be written, until Ctrl-C
+    #[arg(long, help_heading = INPUT, conflicts_with = "interface")]
+    pub(super) follow: bool,
+
+    /// Stop capturing, or following, after this time, such as 90s, 10m, 2h; a bare number is
+    /// seconds
+    #[arg(long, value_name = "TIME", help_heading = INPUT, value_parser = duration)]
     pub(super) duration: Option<Duration>,
 
     /// Capture at most this many octets of a packet
@@ -258,6 +278,8 @@ const EXAMPLES: &str = "\
 Examples:
   beamscope trace.pcapng                       why do these nodes not connect?
   beamscope rotated-*.pcap.gz                  several files, one timeline
+  beamscope --since 2014-05-25T14:30Z a.pcap   from this moment on
+  beamscope --follow growing.pcap              what another program is writing
   sudo beamscope -i any                        watch until Ctrl-C
   ssh host tcpdump -U -w - | beamscope -       watch another machine
   beamscope --cookie-file cookies trace.pcap   name the cookie that each node used
@@ -302,6 +324,7 @@ mod tests {
             ["--fail-on", "bad"],
             ["--min-severity", "never"],
             ["-c", "0"],
+            ["--since", "yesterday"],
         ] {
             assert!(parse(&wrong).is_err(), "{wrong:?}");
         }
