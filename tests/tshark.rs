@@ -193,7 +193,7 @@ impl Ours {
         }
         if segment.flags.has(TcpFlags::ACK) {
             let (peer, _) = connection.halves.entry(segment.dst).or_default();
-            peer.on_ack(SeqNum(segment.ack), false, segment.at, &self.limits);
+            peer.on_ack(SeqNum(segment.ack), false, &self.limits);
         }
         index
     }

@@ -10,6 +10,8 @@ mod epmd;
 mod facts;
 mod handshake;
 mod reader;
+#[cfg(test)]
+mod scripts;
 mod session;
 mod tcp;
 mod verdict;
@@ -83,7 +85,7 @@ enum Step {
 
 #[derive(Debug)]
 enum Talk {
-    Epmd(EpmdTalk),
+    Epmd(Box<EpmdTalk>),
     Distribution(Box<Distribution>),
 }
 
@@ -145,7 +147,7 @@ impl Connection {
             Direction::Down => [segment.dst, segment.src],
         };
         let talk = match known {
-            Known::Epmd(requester) => Talk::Epmd(EpmdTalk::new(requester)),
+            Known::Epmd(requester) => Talk::Epmd(Box::new(EpmdTalk::new(requester))),
             Known::Node(initiator) => {
                 let mut distribution = Distribution::new(true, setting);
                 distribution.orient(initiator, Orientation::Epmd);

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 
 /// Both halves of a TCP connection, and its opening and closing.
 #[derive(Debug)]
-pub struct Tcp {
+pub(super) struct Tcp {
     up: Side,
     down: Side,
     originator: Option<Direction>,
@@ -26,13 +26,13 @@ pub struct Tcp {
 
 /// What one side sent.
 #[derive(Debug, Default)]
-pub struct Side {
+pub(super) struct Side {
     /// Its stream.
-    pub half: Half,
+    pub(super) half: Half,
     /// Segments seen.
-    pub segments: u64,
+    pub(super) segments: u64,
     /// SYN or SYN-ACK.
-    pub syn: Option<Syn>,
+    pub(super) syn: Option<Syn>,
     /// First segment that is no SYN.
     after_syn: Option<Timestamp>,
     /// When the last segments came that carried octets, new or again.
@@ -44,13 +44,13 @@ pub struct Side {
 
 /// The SYN of one side.
 #[derive(Clone, Copy, Debug)]
-pub struct Syn {
+pub(super) struct Syn {
     /// Initial sequence number.
-    pub isn: SeqNum,
+    pub(super) isn: SeqNum,
     /// First copy.
-    pub mark: Mark,
+    pub(super) mark: Mark,
     /// Copies sent, doubled packets aside.
-    pub count: u32,
+    pub(super) count: u32,
     last: Timestamp,
     ip_id: Option<u16>,
 }
@@ -76,20 +76,20 @@ struct Rst {
 
 /// The first close of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct FirstClose {
+pub(super) struct FirstClose {
     /// Who; `None` when the capture does not tell which of two came first.
-    pub by: Option<Direction>,
+    pub(super) by: Option<Direction>,
     /// FIN or RST.
-    pub kind: CloseKind,
+    pub(super) kind: CloseKind,
     /// The packet.
-    pub mark: Mark,
+    pub(super) mark: Mark,
     /// Offset up to which the closing side had heard the other; `None` where its RST does not tell.
-    pub heard: Option<u64>,
+    pub(super) heard: Option<u64>,
 }
 
 /// How a connection was opened, or was not.
 #[derive(Clone, Copy, Debug)]
-pub enum Opened {
+pub(super) enum Opened {
     /// The responder has answered, or the capture began later.
     Yes,
     /// RST to the SYN.
@@ -102,7 +102,7 @@ pub enum Opened {
 
 impl Tcp {
     /// A connection whose first packet is `first`.
-    pub fn new(first: Mark) -> Self {
+    pub(super) fn new(first: Mark) -> Self {
         Self {
             up: Side::default(),
             down: Side::default(),
@@ -114,22 +114,22 @@ impl Tcp {
     }
 
     /// Who sent the SYN, when a SYN or SYN-ACK was seen.
-    pub const fn originator(&self) -> Option<Direction> {
+    pub(super) const fn originator(&self) -> Option<Direction> {
         self.originator
     }
 
     /// First packet.
-    pub const fn first(&self) -> Mark {
+    pub(super) const fn first(&self) -> Mark {
         self.first
     }
 
     /// Last packet that came.
-    pub const fn last(&self) -> Mark {
+    pub(super) const fn last(&self) -> Mark {
         self.last
     }
 
     /// What `direction` sent.
-    pub const fn side(&self, direction: Direction) -> &Side {
+    pub(super) const fn side(&self, direction: Direction) -> &Side {
         match direction {
             Direction::Up => &self.up,
             Direction::Down => &self.down,
@@ -144,22 +144,22 @@ impl Tcp {
     }
 
     /// The ICMP message that refused the connection.
-    pub const fn icmp(&self) -> Option<&Unreachable> {
+    pub(super) const fn icmp(&self) -> Option<&Unreachable> {
         self.icmp.as_ref()
     }
 
     /// Segments seen in both directions.
-    pub const fn segments(&self) -> u64 {
+    pub(super) const fn segments(&self) -> u64 {
         self.up.segments + self.down.segments
     }
 
     /// Whether both directions were seen.
-    pub const fn both_seen(&self) -> bool {
+    pub(super) const fn both_seen(&self) -> bool {
         self.up.segments > 0 && self.down.segments > 0
     }
 
     /// Whether `segment` is the SYN of another connection between the same ends.
-    pub fn is_other_connection(&self, segment: &Segment<'_>, direction: Direction) -> bool {
+    pub(super) fn is_other_connection(&self, segment: &Segment<'_>, direction: Direction) -> bool {
         if !segment.flags.has(TcpFlags::SYN) || segment.flags.has(TcpFlags::RST) {
             return false;
         }
@@ -176,7 +176,7 @@ impl Tcp {
     }
 
     /// Takes a segment in and hands its stream on.
-    pub fn on_segment(
+    pub(super) fn on_segment(
         &mut self,
         segment: &Segment<'_>,
         direction: Direction,
@@ -192,7 +192,8 @@ impl Tcp {
         let is_syn = segment.flags.has(TcpFlags::SYN);
         if is_syn {
             let opens = ack.is_none();
-            self.originator.get_or_insert(if opens { direction } else { direction.reverse() });
+            let originator = if opens { direction } else { direction.reverse() };
+            self.originator.get_or_insert(originator);
         }
         let opening = self.originator.is_some();
         let side = self.side_mut(direction);
@@ -232,7 +233,7 @@ impl Tcp {
     }
 
     /// An ICMP message about the SYN of `direction`.
-    pub fn on_unreachable(&mut self, unreachable: &Unreachable, direction: Direction) {
+    pub(super) fn on_unreachable(&mut self, unreachable: &Unreachable, direction: Direction) {
         let about_syn = self.side(direction).syn.is_some_and(|s| s.isn.0 == unreachable.seq);
         if about_syn && self.side(direction.reverse()).segments == 0 {
             self.last.frame = unreachable.frame;
@@ -242,7 +243,7 @@ impl Tcp {
     }
 
     /// How it was opened.
-    pub fn opened(&self) -> Opened {
+    pub(super) fn opened(&self) -> Opened {
         let Some(originator) = self.originator else {
             return match self.lone_reset() {
                 Some((_, mark)) => Opened::Reset(mark),
@@ -269,7 +270,7 @@ impl Tcp {
 
     /// Who sent the RST, when the connection is nothing but the answer of a closed port: sequence number
     /// 0 and an acknowledgement (RFC 9293, section 3.5.2, group 1).
-    pub fn lone_reset(&self) -> Option<(Direction, Mark)> {
+    pub(super) fn lone_reset(&self) -> Option<(Direction, Mark)> {
         [Direction::Up, Direction::Down].into_iter().find_map(|direction| {
             let rst = self.side(direction).rst?;
             let alone =
@@ -279,14 +280,14 @@ impl Tcp {
     }
 
     /// One round trip between the ends, as far as the opening shows it.
-    pub fn round_trip(&self) -> Option<Duration> {
+    pub(super) fn round_trip(&self) -> Option<Duration> {
         let side = self.side(self.originator?);
         let syn = side.syn?;
         Some(side.after_syn?.since(syn.last))
     }
 
     /// Whether segments were sent again, so that pauses may be the network's.
-    pub fn is_lossy(&self) -> bool {
+    pub(super) fn is_lossy(&self) -> bool {
         self.up.half.retransmitted() + self.down.half.retransmitted() > 0
             || [&self.up, &self.down].into_iter().any(|side| {
                 side.syn.is_some_and(|syn| syn.count > 1) || side.fin.is_some_and(|fin| fin.again)
@@ -294,7 +295,7 @@ impl Tcp {
     }
 
     /// The first close, by what each closing side had heard of the other.
-    pub fn first_close(&self) -> Option<FirstClose> {
+    pub(super) fn first_close(&self) -> Option<FirstClose> {
         let close = |direction: Direction| self.close_of(direction);
         match (close(Direction::Up), close(Direction::Down)) {
             (None, None) => None,
@@ -369,7 +370,7 @@ impl Tcp {
     }
 
     /// Whether both sides are done, with nothing left to wait for.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let done = |direction: Direction| {
             let side = self.side(direction);
             side.fin.is_some_and(|fin| side.half.offset_of(fin.seq) == Some(side.half.end()))
@@ -383,19 +384,19 @@ impl Tcp {
     }
 
     /// Whether octets of `direction` are known to have been sent that were not seen, or not yet.
-    pub fn is_short(&self, direction: Direction) -> bool {
+    pub(super) fn is_short(&self, direction: Direction) -> bool {
         let half = &self.side(direction).half;
         half.is_waiting() || self.sent_end(direction) > half.end()
     }
 
     /// Octets known to be missing from `direction`, at its end included.
-    pub fn missing(&self, direction: Direction) -> u64 {
+    pub(super) fn missing(&self, direction: Direction) -> u64 {
         let half = &self.side(direction).half;
         half.missing() + self.sent_end(direction).saturating_sub(half.end())
     }
 
     /// Whether everything that `direction` sent before offset `until` was seen; `None` for all of it.
-    pub fn is_whole(&self, direction: Direction, until: Option<u64>) -> bool {
+    pub(super) fn is_whole(&self, direction: Direction, until: Option<u64>) -> bool {
         let half = &self.side(direction).half;
         let until = until.unwrap_or(u64::MAX).min(self.sent_end(direction).max(half.end()));
         half.first_gap().is_none_or(|gap| gap >= until) && half.end() >= until
@@ -417,7 +418,7 @@ impl Tcp {
     }
 
     /// Gives up on what has not come until `now`.
-    pub fn settle(
+    pub(super) fn settle(
         &mut self,
         direction: Direction,
         now: Timestamp,
@@ -429,7 +430,7 @@ impl Tcp {
     }
 
     /// Hands on whatever is left of `direction`, holes and all.
-    pub fn finish(
+    pub(super) fn finish(
         &mut self,
         direction: Direction,
         budget: &mut Budget,
@@ -439,13 +440,13 @@ impl Tcp {
     }
 
     /// Drops what is held without handing it on.
-    pub fn discard(&mut self, budget: &mut Budget) {
+    pub(super) fn discard(&mut self, budget: &mut Budget) {
         self.up.half.discard(budget);
         self.down.half.discard(budget);
     }
 
     /// When [`Self::settle`] wants to be called, if no segment comes before.
-    pub fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
         [&self.up, &self.down].into_iter().filter_map(|side| side.half.deadline(limits)).min()
     }
 }
@@ -478,7 +479,7 @@ impl Side {
     }
 
     /// When octets were last sent, new or again, before `until`.
-    pub fn last_octets(&self, until: Timestamp) -> Option<Timestamp> {
+    pub(super) fn last_octets(&self, until: Timestamp) -> Option<Timestamp> {
         self.carried.iter().flatten().copied().filter(|at| *at <= until).max()
     }
 
@@ -500,7 +501,7 @@ impl Side {
     }
 
     /// Whether it has closed.
-    pub const fn has_closed(&self) -> bool {
+    pub(super) const fn has_closed(&self) -> bool {
         self.fin.is_some() || self.rst.is_some()
     }
 }

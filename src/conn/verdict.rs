@@ -185,7 +185,8 @@ impl Case<'_> {
 
     /// The initiator spoke TLS and the acceptor did not.
     fn tls_alone(&self) -> Verdict {
-        if self.exchange.answer.is_some() || self.foreign[Role::Acceptor.index()] {
+        let [_, foreign_acceptor] = self.foreign;
+        if self.exchange.answer.is_some() || foreign_acceptor {
             return Verdict::proven(Outcome::TlsMismatch);
         }
         let Some((close, by)) = self.judged_close() else { return Verdict::incomplete() };
@@ -323,7 +324,8 @@ impl Case<'_> {
                 return Verdict::proven(Outcome::Superseded).by(by);
             }
             // A node that drops its dial for the other side's says so there, a moment later.
-            if self.now.since(close.mark.at) < CROSSING_SHOWS {
+            let was_quick = close.mark.at.since(self.last_word()) < SILENCE;
+            if was_quick && self.now.since(close.mark.at) < CROSSING_SHOWS {
                 return Verdict { is_pending: true, ..Verdict::incomplete() };
             }
         }
@@ -485,7 +487,7 @@ impl Case<'_> {
                 close.by == Some(self.direction(*role)) || is_heard(&close, *mark, *end)
             })
         });
-        heard.map(|(mark, ..)| mark.at).chain(opened).max().unwrap_or(self.tcp.first().at)
+        heard.map(|(mark, ..)| mark.at).chain(opened).max().unwrap_or_else(|| self.tcp.first().at)
     }
 
     /// Whether a close followed `trigger` within a few round trips, retransmissions aside.
