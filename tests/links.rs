@@ -121,7 +121,7 @@ fn interleaved(frames: &[Kept], late: usize, copies: &dyn Fn(&Kept) -> Vec<Kept>
     placed.sort_by_key(|(place, n, _)| (*place, usize::MAX - n));
     let clock: Vec<_> = frames.iter().map(|frame| frame.at).collect();
     let in_order = |(place, _, copy): (usize, usize, Kept)| {
-        let at = clock.get(place).or(clock.last()).copied().unwrap();
+        let at = clock[place.min(clock.len() - 1)];
         Kept { at, ..copy }
     };
     placed.into_iter().map(in_order).collect()

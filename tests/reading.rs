@@ -7,6 +7,12 @@ use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Output, Stdio};
+#[cfg(all(feature = "live", target_os = "linux"))]
+use std::{
+    net::{TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -174,6 +180,66 @@ fn a_filter_that_cannot_be_used_is_told_once_and_the_rest_is_read() {
     assert_eq!(cooked.stats()["anomalies"]["unsupported_link"], 1);
     assert_eq!(cooked.stats()["complete"], false);
     assert_eq!(cooked.stats()["sessions"], run(&[SEED]).stats()["sessions"]);
+}
+
+/// On loopback the kernel filters: of two connections, it hands over the one that the filter names.
+#[cfg(all(feature = "live", target_os = "linux"))]
+#[test]
+fn a_filter_on_an_interface_is_the_kernels() {
+    let listeners = [0, 0].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
+    let [port, other] = [0, 1].map(|n: usize| listeners[n].local_addr().unwrap().port());
+    let filter = format!("tcp port {port}");
+    let child = beamscope(&["-i", "lo", "--duration", "2", "-f", &filter])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(1000));
+    for _ in 0..20 {
+        drop(TcpStream::connect(("127.0.0.1", other)).unwrap());
+    }
+    drop(TcpStream::connect(("127.0.0.1", port)).unwrap());
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    if !output.status.success() {
+        println!("skipped: live: {told}");
+        assert!(env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{told}");
+        return;
+    }
+    assert!(told.contains(&format!("port {port} alone")), "{told}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    let packets = last["stats"]["packets"].as_u64().unwrap();
+    assert!((3..20).contains(&packets), "a connection of {packets} packets");
+}
+
+/// A pcapng of two interfaces, each with a statistics block: `isb_ifdrop` (5), `isb_osdrop` (7).
+#[test]
+fn drops_that_a_capture_tells_are_in_the_statistics() {
+    fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+        let len = u32::try_from(12 + body.len()).unwrap().to_le_bytes();
+        [&kind.to_le_bytes()[..], &len, body, &len].concat()
+    }
+    let section = [&0x1a2b_3c4du32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat();
+    let mut capture = block(0x0a0d_0d0a, &section);
+    let interface = block(1, &[1, 0, 0, 0, 0, 0, 4, 0]);
+    capture.extend([&interface[..], &interface].concat());
+    for (id, if_drop, os_drop) in [(0u32, 3u64, 40u64), (1, 4, 2)] {
+        let mut body = [&id.to_le_bytes()[..], &[0; 8]].concat();
+        for (option, count) in [(5, if_drop), (7, os_drop)] {
+            body.extend([option, 0, 8, 0]);
+            body.extend(count.to_le_bytes());
+        }
+        capture.extend(block(5, &body));
+    }
+    let path = scratch("drops.pcapng");
+    fs::write(&path, capture).unwrap();
+    let run = run(&[path.to_str().unwrap()]);
+    fs::remove_file(&path).unwrap();
+    assert_eq!((run.status, &*run.told), (0, ""));
+    assert_eq!(run.stats()["kernel_drops"], 42);
+    assert_eq!(run.stats()["interface_drops"], 7);
+    assert_eq!(run.stats()["complete"], false);
 }
 
 #[cfg(not(feature = "live"))]
