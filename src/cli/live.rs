@@ -15,7 +15,7 @@ use beamscope::time::Timestamp;
 use super::args::Args;
 use super::run::Out;
 use super::wait::{Ending, TICK};
-use super::{Error, complain};
+use super::{Error, complain, filter};
 
 /// The interfaces being captured from.
 pub(super) struct Capture {
@@ -28,14 +28,14 @@ impl Capture {
     ///
     /// # Errors
     ///
-    /// One cannot be captured from, with this filter, or signals cannot be caught.
-    pub(super) fn open(args: &Args, filter: Option<String>) -> Result<Self, Error> {
+    /// One cannot be captured from, the filter cannot be used, or signals cannot be caught.
+    pub(super) fn open(args: &Args) -> Result<Self, Error> {
         let defaults = LiveOptions::default();
         let options = LiveOptions {
             snaplen: args.snaplen.unwrap_or(defaults.snaplen),
             buffer: args.buffer_size.map_or(defaults.buffer, |kib| kib.saturating_mul(1024)),
             promisc: !args.no_promisc,
-            filter,
+            filter: filter::text(args)?,
             ..defaults
         };
         let devices =

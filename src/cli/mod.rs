@@ -7,6 +7,8 @@
 mod args;
 mod cookies;
 #[cfg(feature = "live")]
+mod filter;
+#[cfg(feature = "live")]
 mod live;
 mod run;
 mod select;
@@ -87,6 +89,7 @@ pub(crate) enum Error {
     #[error("this build of beamscope has no filters")]
     NoFilter,
     /// The file of `-F`.
+    #[cfg(feature = "live")]
     #[error("cannot read the filter from {name}: {source}")]
     FilterFile {
         /// The file as named.
@@ -169,7 +172,9 @@ impl Error {
             Self::NoFollow => return None,
             #[cfg(unix)]
             Self::Wait(_) => return None,
-            Self::StdinTwice | Self::FilterFile { .. } | Self::Output { .. } => return None,
+            #[cfg(feature = "live")]
+            Self::FilterFile { .. } => return None,
+            Self::StdinTwice | Self::Output { .. } => return None,
             Self::Cookie(error) => return error.hint().map(str::to_owned),
             Self::Capture(error) => return error.hint(),
         };

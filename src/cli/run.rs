@@ -18,7 +18,7 @@ use beamscope::output::{self, Format, Output, TextOptions};
 use beamscope::pipeline::{Config, Pipeline};
 
 use super::args::{Args, ColorChoice, Command, FormatName};
-use super::select::{Selection, filter_text, hidden_ports};
+use super::select::Selection;
 use super::wait::Ending;
 use super::{Error, Outcome, complain, cookies, warn};
 
@@ -69,9 +69,7 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     if args.duration.is_some() && !args.follow {
         return Err(Error::Duration);
     }
-    let filter = filter_text(args)?;
-    warn_of(filter.as_deref(), args);
-    let mut selection = Selection::new(args, filter)?;
+    let mut selection = Selection::new(args)?;
     let names = paths.iter().map(|path| path.to_string_lossy().into()).collect();
     let mut sources: Vec<_> = paths.iter().map(|path| source(path)).collect();
     let followed = sources.last_mut().filter(|_| args.follow);
@@ -155,19 +153,11 @@ fn follow(_: &mut Input, _: &Args) -> Result<Rc<Ending>, Error> {
     Err(Error::NoFollow)
 }
 
-/// Tells what shows from the filter's text alone.
-fn warn_of(filter: Option<&str>, args: &Args) {
-    let doubt = filter.and_then(|text| hidden_ports(text, args));
-    doubt.iter().for_each(|doubt| warn(args, doubt));
-}
-
 /// Captures from interfaces.
 #[cfg(feature = "live")]
 fn capture(args: &Args, config: Config) -> Result<Outcome, Error> {
     // Before the file of `-o` is made: what cannot be captured from leaves nothing behind.
-    let filter = filter_text(args)?;
-    warn_of(filter.as_deref(), args);
-    let mut live = super::live::Capture::open(args, filter)?;
+    let mut live = super::live::Capture::open(args)?;
     let names = args.interface.iter().map(|name| name.as_str().into()).collect();
     let mut pipeline = Pipeline::new(config, output(args, names)?);
     let ended = live.run(args, &mut pipeline);
