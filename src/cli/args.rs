@@ -88,10 +88,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", help_heading = INPUT, value_parser = duration)]
     pub(super) duration: Option<Duration>,
 
-    /// Capture at most this many octets of a packet
+    /// Capture at most this many octets of a packet, 0 for all
     #[arg(
         short, long, value_name = "OCTETS", help_heading = INPUT, conflicts_with_all = FILES,
-        value_parser = clap::value_parser!(u32).range(64..)
+        value_parser = snaplen
     )]
     pub(super) snaplen: Option<u32>,
 
@@ -249,6 +249,12 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     }
 }
 
+/// Less than 64 octets would cut the headers of every packet.
+fn snaplen(text: &str) -> Result<u32, String> {
+    let octets = text.parse().ok().filter(|octets| *octets == 0 || *octets >= 64);
+    octets.ok_or_else(|| "expected 0, or at least 64 octets".to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
     let unit = match text.get(digits.len()..) {
@@ -325,6 +331,7 @@ mod tests {
             ["--min-severity", "never"],
             ["-c", "0"],
             ["--since", "yesterday"],
+            ["-s", "63"],
         ] {
             assert!(parse(&wrong).is_err(), "{wrong:?}");
         }
@@ -332,6 +339,7 @@ mod tests {
         assert_eq!(args.dist_port, [9100..=9105, 25672..=25672]);
         let args = parse(&["--fail-on", "high", "--min-severity", "low"]).unwrap();
         assert_eq!(args.fail_on, FailOn(Some(Severity::High)));
+        assert_eq!(parse(&["-i", "lo", "-s", "0"]).unwrap().snaplen, Some(0));
         assert_eq!(args.min_severity, Severity::Low);
         assert_eq!(parse(&[]).unwrap().fail_on, FailOn(None));
     }

@@ -32,7 +32,7 @@ impl Capture {
     pub(super) fn open(args: &Args) -> Result<Self, Error> {
         let defaults = LiveOptions::default();
         let options = LiveOptions {
-            snaplen: args.snaplen.unwrap_or(defaults.snaplen),
+            snaplen: args.snaplen.filter(|octets| *octets > 0).unwrap_or(defaults.snaplen),
             buffer: args.buffer_size.map_or(defaults.buffer, |kib| kib.saturating_mul(1024)),
             promisc: !args.no_promisc,
             filter: filter::text(args)?,
