@@ -85,13 +85,14 @@ impl Filter {
     pub(super) fn admits(&mut self, frame: &Frame<'_>) -> Result<bool, Error> {
         let link = frame.link;
         if !self.programs.contains_key(&link) {
-            let compiled = live::Filter::compile(&self.text, link);
-            let (program, told) = match compiled {
-                Ok(program) => (Some(program), Ok(())),
-                Err(source) => (None, Err(Error::FilterLink { link: link.0, source })),
+            let (program, error) = match live::Filter::compile(&self.text, link) {
+                Ok(program) => (Some(program), None),
+                Err(source) => (None, Some(Error::FilterLink { link: link.0, source })),
             };
             self.programs.insert(link, program);
-            told?;
+            if let Some(error) = error.filter(|_| self.programs.len() <= MAX_TOLD) {
+                return Err(error);
+            }
         }
         let Some(Some(program)) = self.programs.get(&link) else { return Ok(false) };
         let passes = program.matches(frame.bytes);
@@ -198,6 +199,9 @@ fn read_filter(path: &Path) -> Result<String, Error> {
 }
 
 const OR: [&str; 2] = ["or", "||"];
+
+/// A capture with more link types than this is not one.
+const MAX_TOLD: usize = 8;
 
 /// Far beyond the longest program that a kernel takes.
 const MAX_FILTER: u64 = 64 * 1024;
