@@ -44,8 +44,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// RFC 3339; without an offset, in UTC and also without seconds or time of day; or seconds since 1970,
-/// with up to nine decimals.
+/// RFC 3339; without an offset, in UTC and also without seconds or time of day; or seconds since
+/// 1970, with up to nine decimals.
 impl FromStr for Timestamp {
     type Err = InvalidTime;
 

@@ -109,8 +109,8 @@ fn story(frames: &[Kept]) -> Story {
     Story { sessions, requests, findings }
 }
 
-/// Each packet and its copies, each copy of number `n` behind `n * late` packets more, as the queues of
-/// several interfaces deliver them.
+/// Each packet and its copies, each copy of number `n` behind `n * late` packets more, as the
+/// queues of several interfaces deliver them.
 fn interleaved(frames: &[Kept], late: usize, copies: &dyn Fn(&Kept) -> Vec<Kept>) -> Vec<Kept> {
     let mut placed: Vec<(usize, usize, Kept)> = Vec::new();
     for (place, frame) in frames.iter().enumerate() {

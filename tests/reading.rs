@@ -86,6 +86,7 @@ fn times_that_make_no_sense_are_wrong_usage() {
         &["--since", "2014-05-26", "--until", "2014-05-25", SEED],
         &["--since", "0", "-i", "lo"],
         &["--duration", "1", SEED],
+        &["--duration", "1", "--follow", "no-such-file.pcap"],
         &["--follow", "-i", "lo"],
     ] {
         let run = run(arguments);
@@ -137,6 +138,8 @@ fn what_a_filter_hides_is_told() {
     let tunnel = run(&["-f", "host 10.10.0.1", "links-vxlan.pcap"]);
     assert!(tunnel.told.contains("in tunnels"), "{}", tunnel.told);
     assert_eq!(run(&["-f", "udp", "links-vxlan.pcap"]).told, "");
+    let cut = run(&["-f", "greater 97", "fmt-snaplen96.pcap"]);
+    assert!(cut.told.contains("116 packets"), "{}", cut.told);
 }
 
 /// Two frames: an IPv4 datagram in two fragments.

@@ -1,7 +1,7 @@
 //! Stage 1: a file that is still being written.
 //!
-//! In: a regular file, and somebody to ask at its end. Out: its octets, and those that come later. Knows
-//! no clock: whoever is asked does the waiting.
+//! In: a regular file, and somebody to ask at its end. Out: its octets, and those that come later.
+//! Knows no clock: whoever is asked does the waiting.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,8 +16,8 @@ pub struct Follow<F> {
 }
 
 impl<F: FnMut() -> bool> Follow<F> {
-    /// Opens the file at `path`. At its end `goes_on` is asked, which waits a while and says whether
-    /// there may be more.
+    /// Opens the file at `path`. At its end `goes_on` is asked, which waits a while and says
+    /// whether there may be more.
     ///
     /// # Errors
     ///

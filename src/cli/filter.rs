@@ -1,8 +1,8 @@
 //! Filters in the syntax of pcap-filter(7).
 //!
-//! In: the filter of the arguments, and frames. Out: whether each passes, compiled when the first frame
-//! of its link type comes; and what the filter may have hidden. Like all such filters, it sees ports
-//! neither behind a tag or a tunnel that it does not name nor in any fragment but the first.
+//! In: the filter of the arguments, and frames. Out: whether each passes, compiled when the first
+//! frame of its link type comes; and what the filter may have hidden. Like all such filters, it
+//! sees ports neither behind a tag or a tunnel that it does not name nor in any fragment but the first.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,8 +16,8 @@ use beamscope::limits::Limits;
 use super::args::Args;
 use super::{Error, warn};
 
-/// The filter as typed, or out of its file without what stands behind a `#`. Warns of what shows from
-/// the text alone. Reads the file, which may be a pipe, at each call.
+/// The filter as typed, or out of its file without what stands behind a `#`. Warns of what shows
+/// from the text alone. Reads the file, which may be a pipe, at each call.
 ///
 /// # Errors
 ///
@@ -43,11 +43,13 @@ pub(super) struct Filter {
     hidden: Hidden,
 }
 
-/// TCP segments that did not pass, by what they were in.
+/// What a filter may be wrong about: TCP segments that did not pass, by what they were in.
 #[derive(Default)]
 struct Hidden {
     tagged: u64,
     tunnelled: u64,
+    /// Frames cut by the snaplen, passed or not: their length is judged wrongly.
+    cut: u64,
 }
 
 impl Filter {
@@ -96,6 +98,7 @@ impl Filter {
         }
         let Some(Some(program)) = self.programs.get(&link) else { return Ok(false) };
         let passes = program.matches(frame.bytes);
+        self.hidden.cut += u64::from(frame.bytes.len() < frame.wire_len as usize);
         if !passes {
             self.look_at(frame);
         }
@@ -135,6 +138,12 @@ impl Filter {
             doubts.push(format!(
                 "the filter left out {fragments} IP fragments; all but the first of a datagram \
                  have no ports, and pass with: ({text}) or (ip[6:2] & 0x1fff != 0)"
+            ));
+        }
+        if self.hidden.cut > 0 && ["len", "greater", "less"].iter().any(|word| names(word)) {
+            doubts.push(format!(
+                "the filter took {} packets for as long as was captured of them; they were longer",
+                self.hidden.cut
             ));
         }
         doubts

@@ -115,7 +115,7 @@ pub(crate) enum Error {
         until: Timestamp,
     },
     /// `--duration` for captures that end by themselves.
-    #[error("--duration is for interfaces and for --follow; captures end by themselves")]
+    #[error("--duration is for interfaces and for files with --follow; others end by themselves")]
     Duration,
     /// What goes to standard output or to the file of `-o`.
     #[error("cannot write {name}: {source}")]
@@ -163,8 +163,8 @@ impl Error {
             }
             #[cfg(feature = "live")]
             Self::FilterLink { .. } => {
-                "some terms, such as vlan or ifindex, exist for some link types only; give captures \
-                 of one link type a filter that fits it"
+                "some terms, such as vlan or ifindex, exist for some link types only; give \
+                 captures of one link type a filter that fits it"
             }
             Self::EmptyWindow { .. } => "--since is the earlier of the two",
             Self::Duration => "--since and --until take a part of a capture",

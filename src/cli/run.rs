@@ -66,14 +66,14 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
         1 => {}
         _ => return Err(Error::StdinTwice),
     }
-    if args.duration.is_some() && !args.follow {
-        return Err(Error::Duration);
-    }
     let mut selection = Selection::new(args)?;
     let names = paths.iter().map(|path| path.to_string_lossy().into()).collect();
     let mut sources: Vec<_> = paths.iter().map(|path| source(path)).collect();
     let followed = sources.last_mut().filter(|_| args.follow);
-    let ending = followed.map(|last| follow(last, args)).transpose()?;
+    let ending = followed.map(|last| follow(last, args)).transpose()?.flatten();
+    if args.duration.is_some() && ending.is_none() {
+        return Err(Error::Duration);
+    }
     let mut inputs = Inputs::new(sources, args.order)?;
     let mut pipeline = Pipeline::new(config, output(args, names)?);
     let mut left = args.count.unwrap_or(u64::MAX);
@@ -128,28 +128,28 @@ fn source(path: &Path) -> Input {
     }
 }
 
-/// Gives the last input no end until the [`Ending`] is due. What is no regular file
-/// ends when its writer closes it, followed or not.
+/// Gives the last input no end until the [`Ending`] is due. `None` where it is no regular file: a
+/// pipe has an end of its own, and waits by itself.
 #[cfg(unix)]
-fn follow(last: &mut Input, args: &Args) -> Result<Rc<Ending>, Error> {
-    let ending = Rc::new(Ending::new(args).map_err(Error::Wait)?);
-    if let Input::Path(path) = last {
-        if path.is_file() {
-            let ending = Rc::clone(&ending);
-            let goes_on = move || {
-                !ending.is_due()
-                    && ending.wait::<File>(&[], super::wait::TICK).is_ok_and(|is_alone| !is_alone)
-            };
-            let name = path.display().to_string();
-            let source = Box::new(capture::Follow::open(path, goes_on)?);
-            *last = Input::Stream { name, source };
-        }
+fn follow(last: &mut Input, args: &Args) -> Result<Option<Rc<Ending>>, Error> {
+    let Input::Path(path) = last else { return Ok(None) };
+    if !path.is_file() {
+        return Ok(None);
     }
-    Ok(ending)
+    let ending = Rc::new(Ending::new(args).map_err(Error::Wait)?);
+    let asked = Rc::clone(&ending);
+    let goes_on = move || {
+        let unread = || asked.wait::<File>(&[], super::wait::TICK);
+        !asked.is_due() && unread().is_ok_and(|unread| !unread)
+    };
+    let name = path.display().to_string();
+    let source = Box::new(capture::Follow::open(path, goes_on)?);
+    *last = Input::Stream { name, source };
+    Ok(Some(ending))
 }
 
 #[cfg(not(unix))]
-fn follow(_: &mut Input, _: &Args) -> Result<Rc<Ending>, Error> {
+fn follow(_: &mut Input, _: &Args) -> Result<Option<Rc<Ending>>, Error> {
     Err(Error::NoFollow)
 }
 

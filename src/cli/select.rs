@@ -1,7 +1,7 @@
 //! Which frames are looked at.
 //!
-//! In: the arguments, and frames as they are read. Out: whether each goes on into the pipeline: those
-//! between two times that the filter lets pass.
+//! In: the arguments, and frames as they are read. Out: whether each goes on into the pipeline:
+//! those between two times that the filter lets pass.
 
 use beamscope::capture::Frame;
 use beamscope::time::Timestamp;
@@ -24,8 +24,8 @@ impl Selection {
     ///
     /// # Errors
     ///
-    /// The end is before the beginning; the filter cannot be read, is understood for no link type, or
-    /// this build has no filters.
+    /// The end is before the beginning; the filter cannot be read, is understood for no link type,
+    /// or this build has no filters.
     pub(super) fn new(args: &Args) -> Result<Self, Error> {
         let since = args.since.unwrap_or(Timestamp(0));
         let until = args.until.unwrap_or(Timestamp(u64::MAX));

@@ -1,7 +1,7 @@
 //! Waiting, and when to stop.
 //!
-//! In: signals, the time allowed, the other end of standard output. Out: whether a run that has no end
-//! of its own is to end. One `poll`; nothing is read.
+//! In: signals, the time allowed, the other end of standard output. Out: whether a run that has no
+//! end of its own is to end. One `poll`; nothing is read.
 
 use std::io;
 use std::os::fd::AsFd;
