@@ -2,7 +2,8 @@
 //!
 //! In: the filter of the arguments, and frames. Out: whether each passes, compiled when the first
 //! frame of its link type comes; and what the filter may have hidden. Like all such filters, it
-//! sees ports neither behind a tag or a tunnel that it does not name nor in any fragment but the first.
+//! sees ports neither behind a tag or a tunnel that it does not name nor in any fragment but the
+//! first.
 
 use std::collections::BTreeMap;
 use std::fs::File;
