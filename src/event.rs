@@ -797,7 +797,7 @@ pub struct Stats {
     /// Whether the run is over.
     #[serde(rename = "final")]
     pub is_final: bool,
-    /// Frames read.
+    /// Frames looked at: read, within the times asked for, and passed by the filter.
     pub packets: u64,
     /// Octets those frames had on the wire.
     pub octets: u64,

@@ -1,9 +1,12 @@
 //! Time as the capture has it: nanoseconds, from the packets, never from a clock of this process.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::civil::DateTime;
 use jiff::fmt::temporal::DateTimePrinter;
+use jiff::tz::TimeZone;
 
 /// A moment on the capture's clock, in nanoseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -41,6 +44,43 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// RFC 3339; without an offset, in UTC and also without seconds or time of day; or seconds since
+/// 1970, with up to nine decimals.
+impl FromStr for Timestamp {
+    type Err = InvalidTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        if let Some(epoch) = epoch(text) {
+            return Ok(epoch);
+        }
+        let instant = text.parse().or_else(|_| {
+            text.parse::<DateTime>().and_then(|civil| TimeZone::UTC.to_timestamp(civil))
+        });
+        let nanos = instant.map_err(|_| InvalidTime)?.as_nanosecond();
+        u64::try_from(nanos).map(Self).map_err(|_| InvalidTime)
+    }
+}
+
+/// Seconds since 1970; `None` when `text` is something else or beyond what can be told.
+fn epoch(text: &str) -> Option<Timestamp> {
+    let (seconds, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    if !is_number(seconds) || !is_number(decimals) || decimals.len() > 9 {
+        return None;
+    }
+    let nanos = format!("{decimals:0<9}").parse().ok()?;
+    let whole = seconds.parse::<u64>().ok()?.checked_mul(NANOS_PER_SECOND)?;
+    whole.checked_add(nanos).map(Timestamp)
+}
+
+/// A text that is no time, or one that captures cannot have: before 1970, or after 2554.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "expected a time such as 2014-05-25T14:32:25Z, \"2014-05-25 14:32\" (UTC) or 1401028345.5 \
+     (seconds since 1970)"
+)]
+pub struct InvalidTime;
+
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 #[cfg(test)]
@@ -55,6 +95,30 @@ mod tests {
         );
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000000000Z");
         assert_eq!(Timestamp(u64::MAX).to_string(), "2554-07-21T23:34:33.709551615Z");
+    }
+
+    #[test]
+    fn a_time_is_read_in_every_form_that_people_have_at_hand() {
+        let at = Timestamp::new(1_401_028_320, 0);
+        for text in [
+            "2014-05-25T14:32:00Z",
+            "2014-05-25T14:32Z",
+            "2014-05-25T16:32:00+02:00",
+            "2014-05-25T14:32:00",
+            "2014-05-25 14:32:00.0",
+            "2014-05-25 14:32",
+            "1401028320",
+            "1401028320.000000000",
+        ] {
+            assert_eq!(text.parse(), Ok(at), "{text}");
+        }
+        assert_eq!("1401028320.5".parse(), Ok(Timestamp::new(1_401_028_320, 500_000_000)));
+        assert_eq!("2014-05-25".parse(), Ok(Timestamp::new(1_400_976_000, 0)));
+        let last = Timestamp(u64::MAX);
+        assert_eq!(last.to_string().parse(), Ok(last));
+        for wrong in ["", ".", "1.", ".5", "-1", "14:32", "1969-12-31T23:59:59Z", "1.0000000001"] {
+            assert_eq!(wrong.parse::<Timestamp>(), Err(InvalidTime), "{wrong}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod buffer;
 mod compressed;
 mod error;
 mod file;
+mod follow;
 #[cfg(feature = "live")]
 pub mod live;
 mod merge;
@@ -17,6 +18,7 @@ mod samples;
 
 pub use error::Error;
 pub use file::CaptureFile;
+pub use follow::Follow;
 pub use merge::{Input, Inputs, Order};
 
 use std::ops::Range;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use beamscope::capture::Order;
 use beamscope::event::Severity;
+use beamscope::time::Timestamp;
 pub(super) use clap::ColorChoice;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
@@ -61,17 +62,36 @@ pub(crate) struct Args {
     )]
     pub(super) count: Option<u64>,
 
-    /// Stop capturing after this time, such as 90s, 10m, 2h; a bare number is seconds
-    #[arg(
-        long, value_name = "TIME", help_heading = INPUT, value_parser = duration,
-        conflicts_with_all = FILES
-    )]
+    /// Leave out packets from before this time: 2014-05-25T14:32:25Z, "2014-05-25 14:32" in UTC, or
+    /// seconds since 1970
+    #[arg(long, value_name = "TIME", help_heading = INPUT, conflicts_with = "interface")]
+    pub(super) since: Option<Timestamp>,
+
+    /// Leave out packets from after this time
+    #[arg(long, value_name = "TIME", help_heading = INPUT, conflicts_with = "interface")]
+    pub(super) until: Option<Timestamp>,
+
+    /// Look only at packets that this filter lets pass, in the syntax of pcap-filter(7)
+    #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
+    pub(super) filter: Option<String>,
+
+    /// Read the filter from this file
+    #[arg(short = 'F', long, value_name = "FILE", help_heading = INPUT)]
+    pub(super) filter_file: Option<PathBuf>,
+
+    /// Wait at the end of the last capture for more to be written, until Ctrl-C
+    #[arg(long, help_heading = INPUT, conflicts_with = "interface")]
+    pub(super) follow: bool,
+
+    /// Stop capturing, or following, after this time, such as 90s, 10m, 2h; a bare number is
+    /// seconds
+    #[arg(long, value_name = "TIME", help_heading = INPUT, value_parser = duration)]
     pub(super) duration: Option<Duration>,
 
-    /// Capture at most this many octets of a packet
+    /// Capture at most this many octets of a packet, 0 for all
     #[arg(
         short, long, value_name = "OCTETS", help_heading = INPUT, conflicts_with_all = FILES,
-        value_parser = clap::value_parser!(u32).range(64..)
+        value_parser = snaplen
     )]
     pub(super) snaplen: Option<u32>,
 
@@ -229,6 +249,12 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     }
 }
 
+/// Less than 64 octets would cut the headers of every packet.
+fn snaplen(text: &str) -> Result<u32, String> {
+    let octets = text.parse().ok().filter(|octets| *octets == 0 || *octets >= 64);
+    octets.ok_or_else(|| "expected 0, or at least 64 octets".to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
     let unit = match text.get(digits.len()..) {
@@ -258,6 +284,8 @@ const EXAMPLES: &str = "\
 Examples:
   beamscope trace.pcapng                       why do these nodes not connect?
   beamscope rotated-*.pcap.gz                  several files, one timeline
+  beamscope --since 2014-05-25T14:30Z a.pcap   from this moment on
+  beamscope --follow growing.pcap              what another program is writing
   sudo beamscope -i any                        watch until Ctrl-C
   ssh host tcpdump -U -w - not port 22 | beamscope -   watch another machine
   beamscope --cookie-file cookies trace.pcap   name the cookie that each node used
@@ -302,6 +330,8 @@ mod tests {
             ["--fail-on", "bad"],
             ["--min-severity", "never"],
             ["-c", "0"],
+            ["--since", "yesterday"],
+            ["-s", "63"],
         ] {
             assert!(parse(&wrong).is_err(), "{wrong:?}");
         }
@@ -309,6 +339,7 @@ mod tests {
         assert_eq!(args.dist_port, [9100..=9105, 25672..=25672]);
         let args = parse(&["--fail-on", "high", "--min-severity", "low"]).unwrap();
         assert_eq!(args.fail_on, FailOn(Some(Severity::High)));
+        assert_eq!(parse(&["-i", "lo", "-s", "0"]).unwrap().snaplen, Some(0));
         assert_eq!(args.min_severity, Severity::Low);
         assert_eq!(parse(&[]).unwrap().fail_on, FailOn(None));
     }

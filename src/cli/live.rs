@@ -5,28 +5,22 @@
 //! analysed.
 
 use std::fmt::Write as _;
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use beamscope::capture::live::{self, Live, LiveOptions};
 use beamscope::output::Output;
 use beamscope::pipeline::Pipeline;
 use beamscope::time::Timestamp;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::flag;
 
 use super::args::Args;
 use super::run::Out;
-use super::{Error, complain};
+use super::wait::{Ending, TICK};
+use super::{Error, complain, filter};
 
 /// The interfaces being captured from.
 pub(super) struct Capture {
     devices: Vec<Live>,
-    signals: Signals,
+    ending: Ending,
 }
 
 impl Capture {
@@ -34,19 +28,20 @@ impl Capture {
     ///
     /// # Errors
     ///
-    /// One cannot be captured from, or signals cannot be caught.
+    /// One cannot be captured from, the filter cannot be used, or signals cannot be caught.
     pub(super) fn open(args: &Args) -> Result<Self, Error> {
         let defaults = LiveOptions::default();
         let options = LiveOptions {
-            snaplen: args.snaplen.unwrap_or(defaults.snaplen),
+            snaplen: args.snaplen.filter(|octets| *octets > 0).unwrap_or(defaults.snaplen),
             buffer: args.buffer_size.map_or(defaults.buffer, |kib| kib.saturating_mul(1024)),
             promisc: !args.no_promisc,
+            filter: filter::text(args)?,
             ..defaults
         };
         let devices =
             args.interface.iter().zip(0..).map(|(name, input)| Live::open(name, input, &options));
         let devices = devices.collect::<Result<_, _>>()?;
-        Ok(Self { devices, signals: Signals::new().map_err(Error::Wait)? })
+        Ok(Self { devices, ending: Ending::new(args).map_err(Error::Wait)? })
     }
 
     /// Captures until a signal, a limit of the arguments, the end of whoever reads the output, or
@@ -60,16 +55,14 @@ impl Capture {
         args: &Args,
         pipeline: &mut Pipeline<Output<Out>>,
     ) -> Result<bool, Error> {
-        let until = args.duration.and_then(|time| Instant::now().checked_add(time));
         let mut left = args.count.unwrap_or(u64::MAX);
         let mut lost = Vec::new();
         let mut busy = false;
         while left > 0
             && !self.devices.is_empty()
-            && !self.signals.stop.load(Ordering::Relaxed)
-            && until.is_none_or(|until| Instant::now() < until)
+            && !self.ending.is_due()
             && !pipeline.sink_mut().failed()
-            && !self.wait(args, busy)?
+            && !self.wait(busy)?
         {
             busy = false;
             self.devices.retain_mut(|device| match drain(device, pipeline, &mut left) {
@@ -83,7 +76,7 @@ impl Capture {
                 }
             });
             pipeline.advance(now().before(HELD_BACK));
-            if self.signals.report.swap(false, Ordering::Relaxed) {
+            if self.ending.wants_report() {
                 self.count_drops(pipeline);
                 pipeline.stats();
             }
@@ -95,24 +88,10 @@ impl Capture {
     }
 
     /// Waits for packets, for a signal, or for [`TICK`]; not at all when `busy`. `true` when nobody
-    /// reads the output any more, which on a quiet link shows nowhere else.
-    fn wait(&self, args: &Args, busy: bool) -> Result<bool, Error> {
-        let stdout = io::stdout();
-        let mut fds: Vec<_> =
-            self.devices.iter().map(|device| PollFd::new(device, PollFlags::IN)).collect();
-        if args.output.is_none() {
-            fds.push(PollFd::new(&stdout, PollFlags::empty()));
-        }
-        let tick = if busy { Duration::ZERO } else { TICK };
-        let tick = Timespec { tv_sec: 0, tv_nsec: tick.subsec_nanos().into() };
-        match poll(&mut fds, Some(&tick)) {
-            // The flags of the signal are looked at next.
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(e) => return Err(Error::Wait(e.into())),
-        }
-        let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
-        let out = if args.output.is_none() { fds.last() } else { None };
-        Ok(out.is_some_and(|out| out.revents().intersects(gone)))
+    /// reads the output any more.
+    fn wait(&self, busy: bool) -> Result<bool, Error> {
+        let longest = if busy { Duration::ZERO } else { TICK };
+        self.ending.wait(&self.devices, longest).map_err(Error::Wait)
     }
 
     fn count_drops(&mut self, pipeline: &mut Pipeline<Output<Out>>) {
@@ -138,27 +117,6 @@ fn drain(
     Ok(true)
 }
 
-/// What signals ask for.
-struct Signals {
-    /// Ctrl-C, or `kill`: end well. A second one ends at once.
-    stop: Arc<AtomicBool>,
-    /// SIGUSR1: tell how it goes.
-    report: Arc<AtomicBool>,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let signals = Self { stop: Arc::default(), report: Arc::default() };
-        for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal must find the flag down.
-            flag::register_conditional_default(signal, Arc::clone(&signals.stop))?;
-            flag::register(signal, Arc::clone(&signals.stop))?;
-        }
-        flag::register(SIGUSR1, Arc::clone(&signals.report))?;
-        Ok(signals)
-    }
-}
-
 /// The interfaces that can be captured from, a line each.
 pub(super) fn interfaces() -> Result<String, Error> {
     let mut text = String::new();
@@ -180,9 +138,6 @@ fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::new(since.as_secs(), since.subsec_nanos().into())
 }
-
-/// Longest sleep, so that what waits for a time to pass is told in time.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Age up to which the kernel may still hold frames back: its time-out for a block is 100 ms, and
 /// the time that is told to the pipeline must not be ahead of a frame that comes later.

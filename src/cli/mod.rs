@@ -7,8 +7,13 @@
 mod args;
 mod cookies;
 #[cfg(feature = "live")]
+mod filter;
+#[cfg(feature = "live")]
 mod live;
 mod run;
+mod select;
+#[cfg(unix)]
+mod wait;
 
 pub(crate) use args::arguments;
 pub(crate) use run::run;
@@ -18,6 +23,23 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use beamscope::capture;
+use beamscope::time::Timestamp;
+
+/// Nothing is followed here: see [`Error::NoFollow`].
+#[cfg(not(unix))]
+mod wait {
+    pub(super) enum Ending {}
+
+    impl Ending {
+        pub(super) fn is_due(&self) -> bool {
+            match *self {}
+        }
+
+        pub(super) fn wants_report(&self) -> bool {
+            match *self {}
+        }
+    }
+}
 
 /// How a run ended that could do what it was asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,6 +84,39 @@ pub(crate) enum Error {
     #[cfg(not(feature = "live"))]
     #[error("this build of beamscope cannot capture from an interface")]
     NoLive,
+    /// `-f` or `-F` in a build without libpcap.
+    #[cfg(not(feature = "live"))]
+    #[error("this build of beamscope has no filters")]
+    NoFilter,
+    /// The file of `-F`.
+    #[cfg(feature = "live")]
+    #[error("cannot read the filter from {name}: {source}")]
+    FilterFile {
+        /// The file as named.
+        name: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A filter that means nothing for some of the frames.
+    #[cfg(feature = "live")]
+    #[error("all frames of link type {link} are left out: {source}")]
+    FilterLink {
+        /// Number in the registry of tcpdump.org.
+        link: u16,
+        /// What libpcap said.
+        source: capture::Error,
+    },
+    /// `--until` before `--since`.
+    #[error("nothing can be both after {since} and before {until}")]
+    EmptyWindow {
+        /// As given.
+        since: Timestamp,
+        /// As given.
+        until: Timestamp,
+    },
+    /// `--duration` for captures that end by themselves.
+    #[error("--duration is for interfaces and for files with --follow; others end by themselves")]
+    Duration,
     /// What goes to standard output or to the file of `-o`.
     #[error("cannot write {name}: {source}")]
     Output {
@@ -70,8 +125,12 @@ pub(crate) enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// `--follow` where neither a signal nor the reader's end could stop it.
+    #[cfg(not(unix))]
+    #[error("--follow is for Unix systems")]
+    NoFollow,
     /// Waiting for packets, or for signals.
-    #[cfg(feature = "live")]
+    #[cfg(unix)]
     #[error("cannot wait for packets: {0}")]
     Wait(#[source] io::Error),
     /// Candidate cookies.
@@ -97,8 +156,24 @@ impl Error {
                 "capture with another program: tcpdump -U -i eth0 -w - | beamscope -; or build \
                  beamscope with libpcap and the feature \"live\""
             }
+            #[cfg(not(feature = "live"))]
+            Self::NoFilter => {
+                "filter with another program: tcpdump -r FILE -w - FILTER | beamscope -; or build \
+                 beamscope with libpcap and the feature \"live\""
+            }
             #[cfg(feature = "live")]
+            Self::FilterLink { .. } => {
+                "some terms, such as vlan or ifindex, exist for some link types only; give \
+                 captures of one link type a filter that fits it"
+            }
+            Self::EmptyWindow { .. } => "--since is the earlier of the two",
+            Self::Duration => "--since and --until take a part of a capture",
+            #[cfg(not(unix))]
+            Self::NoFollow => return None,
+            #[cfg(unix)]
             Self::Wait(_) => return None,
+            #[cfg(feature = "live")]
+            Self::FilterFile { .. } => return None,
             Self::StdinTwice | Self::Output { .. } => return None,
             Self::Cookie(error) => return error.hint().map(str::to_owned),
             Self::Capture(error) => return error.hint(),
@@ -114,5 +189,12 @@ pub(crate) fn complain(error: &dyn Display, hint: Option<String>) {
     let _ = writeln!(stderr, "error: {error}");
     if let Some(hint) = hint {
         let _ = writeln!(stderr, "hint: {hint}");
+    }
+}
+
+/// Tells the user on standard error what may surprise them, unless they asked for quiet.
+fn warn(args: &args::Args, warning: &dyn Display) {
+    if !args.quiet {
+        let _ = writeln!(io::stderr(), "warning: {warning}");
     }
 }

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use anstream::AutoStream;
@@ -17,7 +18,9 @@ use beamscope::output::{self, Format, Output, TextOptions};
 use beamscope::pipeline::{Config, Pipeline};
 
 use super::args::{Args, ColorChoice, Command, FormatName};
-use super::{Error, Outcome, complain, cookies};
+use super::select::Selection;
+use super::wait::Ending;
+use super::{Error, Outcome, complain, cookies, warn};
 
 /// Where events go: standard output, or a file.
 pub(super) type Out = Box<dyn Write>;
@@ -36,12 +39,10 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     }
     let limits = Limits::default();
     let cookies = cookies::candidates(args, &limits)?;
-    if !args.cookie.is_empty() && !args.quiet {
-        let _ = writeln!(
-            io::stderr(),
-            "warning: other users of this machine can see a cookie given with --cookie; \
-             --cookie-file keeps it from them"
-        );
+    if !args.cookie.is_empty() {
+        let seen = "other users of this machine can see a cookie given with --cookie; \
+                    --cookie-file keeps it from them";
+        warn(args, &seen);
     }
     let mut epmd_ports = vec![EPMD_PORT];
     epmd_ports.extend(args.epmd_port.iter().filter(|port| **port != EPMD_PORT));
@@ -65,31 +66,45 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
         1 => {}
         _ => return Err(Error::StdinTwice),
     }
+    let mut selection = Selection::new(args)?;
     let names = paths.iter().map(|path| path.to_string_lossy().into()).collect();
-    let sources = paths.iter().map(|path| {
-        if is_stdin(path) {
-            Input::Stream { name: "-".to_owned(), source: Box::new(io::stdin()) }
-        } else {
-            Input::Path(path.into())
-        }
-    });
-    let mut inputs = Inputs::new(sources.collect(), args.order)?;
+    let mut sources: Vec<_> = paths.iter().map(|path| source(path)).collect();
+    let followed = sources.last_mut().filter(|_| args.follow);
+    let ending = followed.map(|last| follow(last, args)).transpose()?.flatten();
+    if args.duration.is_some() && ending.is_none() {
+        return Err(Error::Duration);
+    }
+    let mut inputs = Inputs::new(sources, args.order)?;
     let mut pipeline = Pipeline::new(config, output(args, names)?);
     let mut left = args.count.unwrap_or(u64::MAX);
+    let mut unfiltered = false;
     while let Some(item) = inputs.next_item() {
         match item {
-            Item::Frame(frame) => {
-                pipeline.push_frame(&frame);
-                left -= 1;
-            }
+            Item::Frame(frame) => match selection.admits(&frame) {
+                Ok(true) => {
+                    pipeline.push_frame(&frame);
+                    left -= 1;
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    unfiltered = true;
+                    complain(&error, error.hint());
+                    pipeline.on_input_anomaly(frame.id.input, left_out(error.to_string()));
+                }
+            },
             Item::Notice(notice) => {
                 pipeline.on_input_anomaly(notice.after.input, anomaly(notice));
             }
         }
-        if left == 0 || pipeline.sink_mut().failed() {
+        let ending = ending.as_deref();
+        if left == 0 || pipeline.sink_mut().failed() || ending.is_some_and(Ending::is_due) {
             break;
         }
+        if ending.is_some_and(Ending::wants_report) {
+            pipeline.stats();
+        }
     }
+    selection.doubts().iter().for_each(|doubt| warn(args, doubt));
     let errors = inputs.take_errors();
     for (input, error) in &errors {
         complain(error, error.hint());
@@ -100,7 +115,40 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let kernel = interfaces().filter_map(|interface| interface.os_drop).reduce(u64::saturating_add);
     let device = interfaces().filter_map(|interface| interface.if_drop).reduce(u64::saturating_add);
     pipeline.drops(kernel, device);
-    conclude(args, pipeline.finish(), !errors.is_empty())
+    conclude(args, pipeline.finish(), unfiltered || !errors.is_empty())
+}
+
+fn source(path: &Path) -> Input {
+    if is_stdin(path) {
+        Input::Stream { name: "-".to_owned(), source: Box::new(io::stdin()) }
+    } else {
+        Input::Path(path.into())
+    }
+}
+
+/// Gives the last input no end until the [`Ending`] is due. `None` where it is no regular file: a
+/// pipe has an end of its own, and waits by itself.
+#[cfg(unix)]
+fn follow(last: &mut Input, args: &Args) -> Result<Option<Rc<Ending>>, Error> {
+    let Input::Path(path) = last else { return Ok(None) };
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let ending = Rc::new(Ending::new(args).map_err(Error::Wait)?);
+    let asked = Rc::clone(&ending);
+    let goes_on = move || {
+        let unread = || asked.wait::<File>(&[], super::wait::TICK);
+        !asked.is_due() && unread().is_ok_and(|unread| !unread)
+    };
+    let name = path.display().to_string();
+    let source = Box::new(capture::Follow::open(path, goes_on)?);
+    *last = Input::Stream { name, source };
+    Ok(Some(ending))
+}
+
+#[cfg(not(unix))]
+fn follow(_: &mut Input, _: &Args) -> Result<Option<Rc<Ending>>, Error> {
+    Err(Error::NoFollow)
 }
 
 /// Captures from interfaces.
@@ -157,7 +205,10 @@ fn output(args: &Args, inputs: Vec<Arc<str>>) -> Result<Output<Out>, Error> {
         only_findings: args.only_findings,
         min_severity: args.min_severity,
         // What comes through a pipe may come slowly, and end with the Ctrl-C that ends its source.
-        line_buffered: args.line_buffered || terminal || captures(args).any(is_stdin),
+        line_buffered: args.line_buffered
+            || terminal
+            || args.follow
+            || captures(args).any(is_stdin),
     };
     Ok(Output::new(out, inputs, options))
 }
@@ -220,6 +271,11 @@ fn anomaly(notice: Notice) -> Anomaly {
         NoticeKind::Corrupt => AnomalyKind::InputCorrupt,
     };
     Anomaly { kind, field: None, offset: Some(notice.offset), detail: notice.detail }
+}
+
+/// What frames that the filter could not judge mean for the events.
+const fn left_out(detail: String) -> Anomaly {
+    Anomaly { kind: AnomalyKind::UnsupportedLink, field: None, offset: None, detail }
 }
 
 /// What a reader that failed half-way means for the events.

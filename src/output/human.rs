@@ -308,7 +308,8 @@ impl Human {
             return self.wrapped(out, bullet, "As far as can be told, the capture lacks nothing.");
         }
         self.wrapped(out, bullet, "The capture does not show everything:")?;
-        losses.iter().try_for_each(|loss| self.wrapped(out, "    - ", loss))
+        losses.iter().try_for_each(|loss| self.wrapped(out, "    - ", loss))?;
+        advice(stats).map_or(Ok(()), |advice| self.wrapped(out, bullet, &advice))
     }
 
     /// The titles of the worst findings: the blocks themselves have often left the screen.
@@ -530,10 +531,15 @@ fn losses(stats: &Stats) -> Vec<String> {
         0 => "within connections between nodes.".to_owned(),
         n => format!("within connections between nodes, {} in all.", octets(n)),
     };
+    let share = stats.cut_packets.saturating_mul(100) / stats.packets.max(1);
+    let cut = match share {
+        0 => "cut short by the capture's snapshot length.".to_owned(),
+        share => format!("cut short by the capture's snapshot length, {share}% of all."),
+    };
     let told = [
         drops(stats.kernel_drops, "the kernel").map(|(n, text)| (n, "packet", text)),
         drops(stats.interface_drops, "the interface").map(|(n, text)| (n, "packet", text)),
-        Some((stats.cut_packets, "packet", "cut short by the capture's snapshot length.".into())),
+        Some((stats.cut_packets, "packet", cut)),
         Some((stats.gaps, "gap", missing)),
         Some((stats.one_sided, "connection", "of which one direction alone was captured.".into())),
         Some((stats.lost_fragments, "IP fragment", "without the rest of their datagram.".into())),
@@ -553,6 +559,27 @@ fn losses(stats: &Stats) -> Vec<String> {
         }
     }
     losses
+}
+
+/// How to capture so that fewer verdicts stay open, where what is lost may be why they are.
+fn advice(stats: &Stats) -> Option<String> {
+    let sessions = stats.sessions.get(&Outcome::Incomplete).copied().unwrap_or(0);
+    let requests = stats.epmd.get(&EpmdOutcome::Incomplete).copied().unwrap_or(0);
+    let undecided = [(sessions, "connection"), (requests, "request")];
+    let undecided: Vec<_> =
+        undecided.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| count(n, what)).collect();
+    let dropped =
+        stats.kernel_drops.unwrap_or(0).saturating_add(stats.interface_drops.unwrap_or(0));
+    let ways = [
+        (stats.cut_packets, "with -s 0, which keeps packets whole"),
+        (dropped, "with a filter or a larger buffer (-B), so that less is dropped"),
+        (stats.one_sided, "where both directions pass"),
+    ];
+    let ways: Vec<_> =
+        ways.into_iter().filter(|(n, _)| *n > 0).map(|(_, way)| way.to_owned()).collect();
+    (!undecided.is_empty() && !ways.is_empty()).then(|| {
+        format!("Undecided, maybe for that: {}. Capture {}.", listed(&undecided), listed(&ways))
+    })
 }
 
 /// Counts with their words, the most frequent first: `3 refused, 1 connected`.
@@ -772,5 +799,17 @@ Summary
         let mut out = Vec::new();
         human.wrapped(&mut out, "- ", "aa bb cc dd  eeeeeeeeeeee ff").unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "- aa bb cc\n  dd\n  eeeeeeeeeeee\n  ff\n");
+    }
+
+    #[test]
+    fn the_advice_is_for_verdicts_that_lack_what_was_lost() {
+        let mut stats = Stats { packets: 181, cut_packets: 116, ..Stats::default() };
+        assert_eq!(advice(&stats), None);
+        stats.sessions.insert(Outcome::Incomplete, 1);
+        let expected = "Undecided, maybe for that: 1 connection. \
+                        Capture with -s 0, which keeps packets whole.";
+        assert_eq!(advice(&stats).as_deref(), Some(expected));
+        stats.cut_packets = 0;
+        assert_eq!(advice(&stats), None);
     }
 }

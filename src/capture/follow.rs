@@ -1,0 +1,75 @@
+//! Stage 1: a file that is still being written.
+//!
+//! In: a regular file, and somebody to ask at its end. Out: its octets, and those that come later.
+//! Knows no clock: whoever is asked does the waiting.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::Error;
+
+/// A file whose end is only the end so far.
+pub struct Follow<F> {
+    file: File,
+    goes_on: F,
+}
+
+impl<F: FnMut() -> bool> Follow<F> {
+    /// Opens the file at `path`. At its end `goes_on` is asked, which waits a while and says
+    /// whether there may be more.
+    ///
+    /// # Errors
+    ///
+    /// The operating system does not open the file.
+    pub fn open(path: &Path, goes_on: F) -> Result<Self, Error> {
+        let name = || path.display().to_string();
+        let file = File::open(path).map_err(|source| Error::Open { name: name(), source })?;
+        Ok(Self { file, goes_on })
+    }
+}
+
+impl<F: FnMut() -> bool> Read for Follow<F> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let octets = self.file.read(into)?;
+            if octets > 0 || into.is_empty() || !(self.goes_on)() {
+                return Ok(octets);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+    use std::io::Write;
+
+    use super::super::samples::Records;
+    use super::super::{CaptureFile, Endian, Item};
+    use super::*;
+
+    #[test]
+    fn what_is_written_at_the_end_is_read_as_if_it_had_been_there() {
+        let mut capture = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        capture.record(1, 0, 3, b"one").record(2, 0, 3, b"two");
+        let path = std::env::temp_dir().join(format!("beamscope-follow-{}", std::process::id()));
+        fs::write(&path, b"").unwrap();
+
+        // An octet each time that the end is reached, so that each record is cut everywhere.
+        let mut writer = OpenOptions::new().append(true).open(&path).unwrap();
+        let mut rest = capture.bytes.clone().into_iter();
+        let goes_on = move || rest.next().is_some_and(|octet| writer.write_all(&[octet]).is_ok());
+        let source = Box::new(Follow::open(&path, goes_on).unwrap());
+        let mut reader = CaptureFile::from_reader("growing".into(), 0, source);
+        let mut frames = Vec::new();
+        while let Some(item) = reader.next_item().unwrap() {
+            match item {
+                Item::Frame(frame) => frames.push(frame.bytes.to_vec()),
+                Item::Notice(notice) => panic!("{notice:?}"),
+            }
+        }
+        fs::remove_file(&path).unwrap();
+        assert_eq!(frames, [b"one", b"two"]);
+    }
+}
