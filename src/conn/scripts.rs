@@ -1,5 +1,7 @@
 //! Connections played from scripts: who sends what, when, and the verdict that must come of it.
 
+#![expect(clippy::cast_possible_truncation, reason = "test messages are short")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
