@@ -24,7 +24,7 @@ struct Wall {
 
 const DOOR: &str = "an outside crate has one door";
 const OUTSIDE: &str = "arguments, environment, standard streams and exit status are the program's";
-const CLOCK: &str = "time comes with the packets; only a live capture asks the clock";
+const CLOCK: &str = "time comes with the packets; only a live capture and --duration ask the clock";
 
 #[rustfmt::skip] // a table reads best as a table
 const RULES: &[Rule] = &[
@@ -44,14 +44,14 @@ const RULES: &[Rule] = &[
     Rule { path: "rustix",                only: &["cli/"],                           why: DOOR },
     Rule { path: "schemars",              only: &["event.rs", "output/", "time.rs"], why: DOOR },
     Rule { path: "serde_json",            only: &["output/"],                        why: DOOR },
-    Rule { path: "signal_hook",           only: &["cli/live.rs"],                    why: DOOR },
+    Rule { path: "signal_hook",           only: &["cli/wait.rs"],                    why: DOOR },
     Rule { path: "zstd",                  only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "std::env",              only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::process",          only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::io::stdin",        only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::io::stdout",       only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::io::stderr",       only: &["cli/", "main.rs"],                why: OUTSIDE },
-    Rule { path: "std::time::Instant",    only: &["cli/live.rs"],                    why: CLOCK },
+    Rule { path: "std::time::Instant",    only: &["cli/wait.rs"],                    why: CLOCK },
     Rule { path: "std::time::SystemTime", only: &["cli/live.rs"],                    why: CLOCK },
 ];
 

@@ -61,10 +61,15 @@ impl Watch {
         }
     }
 
+    /// Sends a signal, by the shell: small systems have no other `kill`.
+    fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    }
+
     /// Ctrl-C: the run ends with its final statistics.
     fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        self.signal("INT");
         let stats = self.wait_for(Duration::from_secs(10), |line| line["event_type"] == "stats");
         assert_eq!(stats["stats"]["final"], true);
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
@@ -130,8 +135,7 @@ fn a_terminated_run_ends_cleanly() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let Some(mut watch) = Watch::start(listener.local_addr().unwrap().port()) else { return };
     assert!(watch.child.try_wait().unwrap().is_none());
-    let pid = watch.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    watch.signal("TERM");
     watch.wait_for(Duration::from_secs(10), |line| line["event_type"] == "stats");
     assert_eq!(watch.child.wait().unwrap().code(), Some(0));
 }

@@ -289,7 +289,9 @@ fn ctrl_c_ends_what_is_followed_with_its_statistics() {
         beamscope(&["--follow", path.to_str().unwrap()]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     lines.next().unwrap().unwrap();
-    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    // By the shell: small systems have no other `kill`.
+    let interrupt = format!("kill -INT {}", child.id());
+    let interrupted = Command::new("sh").args(["-c", &interrupt]).status();
     assert!(interrupted.unwrap().success());
     let last = lines.last().unwrap().unwrap();
     let last: Value = serde_json::from_str(&last).unwrap();
