@@ -13,7 +13,7 @@ use crate::correlate::Correlator;
 use crate::decode::{Counters, Decoded, Decoder, Endpoint, Segment, TcpFlags, Unreachable};
 use crate::detect::Detector;
 use crate::event::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
-use crate::flow::{Direction, FlowId, FlowKey, FlowTable, KeyHash, KeyHasher, Opening, YoungTable};
+use crate::flow::{Direction, FlowId, FlowKey, FlowTable, Opening, YoungTable};
 use crate::identify::{self, Verdict};
 use crate::limits::Limits;
 use crate::reassembly::Budget;
@@ -43,13 +43,12 @@ pub struct Pipeline<S> {
 /// The stages behind decoding: apart from it, because a segment borrows the decoder.
 struct Stages<S> {
     config: Config,
-    hasher: KeyHasher,
     flows: FlowTable<Followed>,
     young: YoungTable,
     budget: Budget,
     /// When connections want to be asked for what time has settled.
     alarms: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
-    /// Ports of port mappers and nodes, whatever their host.
+    /// Ports of port mappers, of nodes, and of every connection that is or was followed, whatever their host.
     ports: PortSet,
     correlator: Correlator,
     detector: Detector,
@@ -137,7 +136,6 @@ impl<S: EventSink> Pipeline<S> {
 impl<S: EventSink> Stages<S> {
     fn new(config: Config, sink: S) -> Self {
         Self {
-            hasher: KeyHasher::default(),
             flows: FlowTable::new(config.limits.connections),
             young: YoungTable::new(config.limits.young),
             budget: Budget::default(),
@@ -201,8 +199,12 @@ impl<S: EventSink> Stages<S> {
 
     fn on_segment(&mut self, segment: &Segment<'_>) {
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
-        let hash = self.hasher.hash(&key);
-        if let Some(id) = self.flows.find(hash, &key) {
+        // Most segments of other protocols need no table: no connection that is followed has their ports.
+        if !self.ports.contains(segment.src.port) && !self.ports.contains(segment.dst.port) {
+            self.on_unknown(key, segment, direction);
+            return;
+        }
+        if let Some(id) = self.flows.find(&key) {
             let another = self
                 .flows
                 .get_mut(id)
@@ -215,48 +217,40 @@ impl<S: EventSink> Stages<S> {
                 self.retire(old.connection);
             }
         }
-        self.on_unknown(hash, key, segment, direction);
+        if let Some(known) = self.known_by_port(segment, direction) {
+            if is_worth_following(segment) {
+                let opening = self.young.take(&key);
+                self.follow(key, segment, direction, known, opening.as_ref());
+            }
+        } else {
+            self.on_unknown(key, segment, direction);
+        }
     }
 
-    /// A segment of a connection that is not followed.
-    fn on_unknown(
-        &mut self,
-        hash: KeyHash,
-        key: FlowKey,
-        segment: &Segment<'_>,
-        direction: Direction,
-    ) {
-        let known = self.known_by_port(segment, direction);
-        if let Some(known) = known {
-            if !is_worth_following(segment) {
-                return;
-            }
-            let opening = self.young.take(hash, &key);
-            self.follow(key, segment, direction, known, opening.as_ref());
-        } else if segment.payload.is_empty() {
-            self.young.note(hash, key, segment);
+    /// A segment of a connection that is not followed, on ports that nothing has marked.
+    fn on_unknown(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
+        if segment.payload.is_empty() {
+            self.young.note(key, segment);
         } else {
-            self.on_first_words(hash, key, segment, direction);
+            self.on_first_words(key, segment, direction);
         }
     }
 
     /// Octets on an unknown port: the first of a connection tell whether it is followed. Captures reorder,
     /// so the first to come need not be the first sent.
-    fn on_first_words(
-        &mut self,
-        hash: KeyHash,
-        key: FlowKey,
-        segment: &Segment<'_>,
-        direction: Direction,
-    ) {
+    fn on_first_words(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
         let verdict = identify::distribution(segment.payload);
-        let before = match self.young.get(hash, &key) {
+        // What lies behind octets this many is no part of a hello, so the opening need not be looked up.
+        if verdict == Verdict::NotForUs && segment.payload.len() >= MAX_BEFORE_HELLO as usize {
+            return;
+        }
+        let before = match self.young.get(&key) {
             Some(opening) => opening.octets_before(segment),
             None => segment.flags.has(TcpFlags::SYN).then_some(0),
         };
         let follows = match (before, verdict) {
             (Some(0), Verdict::NotForUs) => {
-                self.young.take(hash, &key);
+                self.young.take(&key);
                 false
             }
             (Some(0), _) | (_, Verdict::Certain) => true,
@@ -266,16 +260,12 @@ impl<S: EventSink> Stages<S> {
             (None, Verdict::NotForUs) => false,
         };
         if follows {
-            let opening = self.young.take(hash, &key).filter(|_| before.is_some());
+            let opening = self.young.take(&key).filter(|_| before.is_some());
             self.follow(key, segment, direction, Known::Maybe, opening.as_ref());
         }
     }
 
     fn known_by_port(&self, segment: &Segment<'_>, direction: Direction) -> Option<Known> {
-        // Nearly every segment ends here: no table of ends is asked about a port that no end has.
-        if !self.ports.contains(segment.src.port) && !self.ports.contains(segment.dst.port) {
-            return None;
-        }
         let epmd = |end: Endpoint| self.config.epmd_ports.contains(&end.port);
         let node = |end: Endpoint| self.correlator.is_node_port(end);
         if epmd(segment.dst) && !(epmd(segment.src) && is_syn_ack(segment)) {
@@ -317,10 +307,11 @@ impl<S: EventSink> Stages<S> {
             Some(first) => (first, FlowKey::new(first.src, first.dst).1),
             None => (segment, direction),
         };
+        self.ports.insert(segment.src.port);
+        self.ports.insert(segment.dst.port);
         let setting = setting(&self.config, &self.correlator);
         let connection = Connection::new(begins, began, known, &setting);
-        let (id, evicted) =
-            self.flows.insert(self.hasher.hash(&key), key, Followed { connection, alarm: None });
+        let (id, evicted) = self.flows.insert(key, Followed { connection, alarm: None });
         if let Some(evicted) = evicted {
             self.on_eviction(evicted.connection);
         }
@@ -348,7 +339,7 @@ impl<S: EventSink> Stages<S> {
 
     fn on_unreachable(&mut self, unreachable: &Unreachable) {
         let (key, direction) = FlowKey::new(unreachable.src, unreachable.dst);
-        let Some(id) = self.flows.find(self.hasher.hash(&key), &key) else { return };
+        let Some(id) = self.flows.find(&key) else { return };
         let Some(followed) = self.flows.get_mut(id) else { return };
         let setting = setting(&self.config, &self.correlator);
         followed.connection.on_unreachable(

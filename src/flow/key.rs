@@ -1,9 +1,6 @@
 //! What names a connection: the unordered pair of its ends.
 
-use std::hash::BuildHasher;
 use std::net::IpAddr;
-
-use foldhash::fast::RandomState;
 
 use crate::decode::Endpoint;
 
@@ -12,22 +9,6 @@ use crate::decode::Endpoint;
 pub struct FlowKey {
     low: (u128, u16),
     high: (u128, u16),
-}
-
-/// Hashes keys: once for each packet, for every table that is asked about it. Seeded, so that nobody can
-/// choose connections that collide.
-#[derive(Clone, Debug, Default)]
-pub struct KeyHasher(RandomState);
-
-/// The hash of a [`FlowKey`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct KeyHash(pub(super) u64);
-
-impl KeyHasher {
-    /// The hash of `key`.
-    pub fn hash(&self, key: &FlowKey) -> KeyHash {
-        KeyHash(self.0.hash_one(key))
-    }
 }
 
 /// Which way a segment goes, seen from a [`FlowKey`].

@@ -7,6 +7,6 @@ mod key;
 mod table;
 mod young;
 
-pub use key::{Direction, FlowKey, KeyHash, KeyHasher};
+pub use key::{Direction, FlowKey};
 pub use table::{FlowId, FlowTable};
 pub use young::{Opening, YoungTable};

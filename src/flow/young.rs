@@ -4,7 +4,11 @@
 //! before. A table of fixed size keeps the opening of the connections of the last moments, so that what is
 //! not Erlang costs no lasting memory. An entry that is overwritten loses the opening and nothing else.
 
-use super::{FlowKey, KeyHash};
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+
+use super::FlowKey;
 use crate::capture::FrameRef;
 use crate::decode::{Endpoint, Segment, TcpFlags};
 use crate::time::Timestamp;
@@ -82,7 +86,8 @@ impl Opening {
     }
 }
 
-/// Openings by key, each in the one place that its hash gives it.
+/// Openings by key, each in the one place that its hash gives it. The hash has no seed, so that the same
+/// capture gives the same output on each run; who makes entries collide displaces some, and no more.
 #[derive(Debug)]
 pub struct YoungTable {
     /// The upper half of the hash of what is in each place; 0 for nothing. Most packets of other protocols
@@ -101,7 +106,7 @@ impl YoungTable {
     }
 
     /// Notes a segment without payload. Only a SYN begins an entry; another is noted where one is.
-    pub fn note(&mut self, hash: KeyHash, key: FlowKey, segment: &Segment<'_>) {
+    pub fn note(&mut self, key: FlowKey, segment: &Segment<'_>) {
         let bare = Bare {
             frame: segment.frame,
             at: segment.at,
@@ -112,7 +117,7 @@ impl YoungTable {
             ip_id: segment.ip_id,
             from_first: true,
         };
-        let known = self.get_mut(hash, &key).filter(|known| !is_another(known, segment));
+        let known = self.get_mut(&key).filter(|known| !is_another(known, segment));
         if let Some(known) = known {
             let from_first = known.first == segment.src;
             if let Some(free) = known.segments.iter_mut().find(|s| s.is_none()) {
@@ -121,7 +126,7 @@ impl YoungTable {
         } else if segment.flags.has(TcpFlags::SYN) {
             let mut segments = [None; KEPT];
             segments[0] = Some(bare);
-            let (place, mark) = self.place_of(hash);
+            let (place, mark) = self.place_of(&key);
             let opening = Opening { key, first: segment.src, second: segment.dst, segments };
             let port = opening.responder().map_or(0, |responder| responder.port);
             let Self { marks, ports, places } = self;
@@ -134,14 +139,14 @@ impl YoungTable {
     }
 
     /// The opening of `key`.
-    pub fn get(&mut self, hash: KeyHash, key: &FlowKey) -> Option<&Opening> {
-        self.get_mut(hash, key).map(|opening| &*opening)
+    pub fn get(&mut self, key: &FlowKey) -> Option<&Opening> {
+        self.get_mut(key).map(|opening| &*opening)
     }
 
     /// Takes the opening of `key` out.
-    pub fn take(&mut self, hash: KeyHash, key: &FlowKey) -> Option<Opening> {
-        self.get_mut(hash, key)?;
-        let (place, _) = self.place_of(hash);
+    pub fn take(&mut self, key: &FlowKey) -> Option<Opening> {
+        self.get_mut(key)?;
+        let (place, _) = self.place_of(key);
         *self.marks.get_mut(place)? = 0;
         self.places.get_mut(place)?.take()
     }
@@ -158,8 +163,8 @@ impl YoungTable {
         found
     }
 
-    fn get_mut(&mut self, hash: KeyHash, key: &FlowKey) -> Option<&mut Opening> {
-        let (place, mark) = self.place_of(hash);
+    fn get_mut(&mut self, key: &FlowKey) -> Option<&mut Opening> {
+        let (place, mark) = self.place_of(key);
         if *self.marks.get(place)? != mark {
             return None;
         }
@@ -168,7 +173,8 @@ impl YoungTable {
 
     /// Where an entry belongs, and the mark that stands for it.
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of a hash")]
-    fn place_of(&self, KeyHash(hash): KeyHash) -> (usize, u32) {
+    fn place_of(&self, key: &FlowKey) -> (usize, u32) {
+        let hash = FixedState::default().hash_one(key);
         (hash as u32 as usize % self.places.len(), (hash >> 32) as u32 | 1)
     }
 }
@@ -189,7 +195,6 @@ mod tests {
 
     use super::*;
 
-    const HASH: KeyHash = KeyHash(0x1234_5678_9abc_def0);
     const A: Endpoint = Endpoint { ip: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), port: 5 };
     const B: Endpoint = Endpoint { ip: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)), port: 6 };
 
@@ -214,21 +219,21 @@ mod tests {
     fn the_opening_comes_out_as_it_came_in() {
         let mut young = YoungTable::new(64);
         let (key, _) = FlowKey::new(A, B);
-        young.note(HASH, key, &bare(A, B, 1, 0x02));
-        young.note(HASH, key, &bare(B, A, 2, 0x12));
-        young.note(HASH, key, &bare(A, B, 3, 0x10));
-        let opening = young.take(HASH, &key).unwrap();
+        young.note(key, &bare(A, B, 1, 0x02));
+        young.note(key, &bare(B, A, 2, 0x12));
+        young.note(key, &bare(A, B, 3, 0x10));
+        let opening = young.take(&key).unwrap();
         let seen: Vec<_> = opening.segments().map(|s| (s.src, s.seq)).collect();
         assert_eq!(seen, [(A, 1), (B, 2), (A, 3)]);
-        assert!(young.take(HASH, &key).is_none());
+        assert!(young.take(&key).is_none());
     }
 
     #[test]
     fn connections_to_a_port_are_found_from_either_syn() {
         let mut young = YoungTable::new(64);
         let (key, _) = FlowKey::new(A, B);
-        young.note(HASH, key, &bare(B, A, 2, 0x12));
-        young.note(HASH, key, &bare(A, B, 1, 0x02));
+        young.note(key, &bare(B, A, 2, 0x12));
+        young.note(key, &bare(A, B, 1, 0x02));
         assert!(young.take_to(A).is_empty());
         assert_eq!(young.take_to(B).len(), 1);
     }
@@ -237,9 +242,9 @@ mod tests {
     fn ports_used_again_begin_a_new_opening() {
         let mut young = YoungTable::new(64);
         let (key, _) = FlowKey::new(A, B);
-        young.note(HASH, key, &bare(A, B, 1, 0x02));
-        young.note(HASH, key, &bare(A, B, 9, 0x02));
-        let opening = young.take(HASH, &key).unwrap();
+        young.note(key, &bare(A, B, 1, 0x02));
+        young.note(key, &bare(A, B, 9, 0x02));
+        let opening = young.take(&key).unwrap();
         assert_eq!(opening.segments().map(|s| s.seq).collect::<Vec<_>>(), [9]);
     }
 }
