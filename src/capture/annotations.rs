@@ -1,22 +1,23 @@
 //! Stage 1: what a pcapng file says about its frames beside their octets.
 //!
-//! In: names, secrets and comments as [`super::pcapng`] cuts them from blocks. Out: [`Annotations`], for
-//! the stages that want them. Nothing here resolves a name, decrypts, or interprets a comment.
+//! In: names, secrets and comments as [`super::pcapng`] cuts them from blocks. Out:
+//! [`Annotations`], for the stages that want them. Nothing here resolves a name, decrypts, or interprets a comment.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use super::FrameRef;
 
-/// What a capture says about its frames beside their octets, in the order of its blocks; empty where
-/// the format has no such thing. Grows as the capture is read.
+/// What a capture says about its frames beside their octets, in the order of its blocks; empty
+/// where the format has no such thing. Grows as the capture is read.
 ///
 /// All octets are as in the file: meant to be UTF-8, but from hands that nobody checked.
 ///
 /// # Limits
 ///
-/// 4 096 of each kind; names up to 255 octets, comments up to 1 KiB, 1 MiB of secrets in all. What is
-/// beyond is left out whole and counted in [`Annotations::dropped`]. What is malformed is passed over.
+/// 4 096 of each kind; names up to 255 octets, comments up to 1 KiB, 1 MiB of secrets in all. What
+/// is beyond is left out whole and counted in [`Annotations::dropped`]. What is malformed is passed
+/// over.
 ///
 /// Spec: *PCAP Next Generation Capture File Format*, draft-ietf-opsawg-pcapng, "Options", "Name
 /// Resolution Block", "Decryption Secrets Block".
@@ -34,7 +35,7 @@ pub struct Annotations {
     secret_octets: usize,
 }
 
-/// What one decryption secrets block holds. `Debug` shows its type and length, and never its octets.
+/// What one decryption secrets block holds. `Debug` shows its type and length, never its octets.
 #[derive(Eq, PartialEq)]
 pub struct Secrets {
     /// What format they have.
@@ -105,8 +106,8 @@ impl Annotations {
     }
 }
 
-/// Names, secrets, comments each. Comments are made by hand, a cluster has fewer hosts, and a key log
-/// of so many blocks has long reached its octets.
+/// Names, secrets, comments each. Comments are made by hand, a cluster has fewer hosts, and a key
+/// log of so many blocks has long reached its octets.
 const MAX_OF_A_KIND: usize = 4096;
 
 /// Octets of a name: the longest that DNS has.

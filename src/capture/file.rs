@@ -115,8 +115,8 @@ impl CaptureFile {
         }
     }
 
-    /// Names, secrets and comments that the capture told so far. A comment stands here as soon as its
-    /// frame was given.
+    /// Names, secrets and comments that the capture told so far. A comment stands here as soon as
+    /// its frame was given.
     pub fn annotations(&self) -> &Annotations {
         match &self.format {
             Format::Pcapng(pcapng) => &pcapng.annotations,
