@@ -1,7 +1,8 @@
 //! Stage 1: what a pcapng file says about its frames beside their octets.
 //!
 //! In: names, secrets and comments as [`super::pcapng`] cuts them from blocks. Out:
-//! [`Annotations`], for the stages that want them. Nothing here resolves a name, decrypts, or interprets a comment.
+//! [`Annotations`], for the stages that want them. Nothing here resolves a name, decrypts, or
+//! interprets a comment.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -809,6 +809,10 @@ mod tests {
         let mut file = Blocks::section(Endian::Little);
         file.interface(1, 96, &[(IF_NAME, b"eth0"), (IF_TSRESOL, &[9])]).packet(0, 5, b"abcde");
         file.words(SIMPLE_PACKET, &[4], b"abcd").packet(0, 6, b"fghij");
+        let comment = options(Endian::Little, &[(OPT_COMMENT, b"comment")]);
+        let names = options(Endian::Little, &[(NRB_RECORD_IPV4, b"\x7f\0\0\x01me\0")]);
+        file.words(ENHANCED_PACKET, &[0; 5], &comment).words(NAME_RESOLUTION, &[], &names);
+        file.words(DECRYPTION_SECRETS, &[1, 4], b"keys");
         for at in 12..file.bytes.len() {
             for value in [0, 1, 6, 0x0a, 0x7f, 0x80, 0xff] {
                 let mut bytes = file.bytes.clone();
