@@ -13,7 +13,10 @@ use super::buffer::Buffer;
 use super::compressed::Decompressed;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
-use super::{Error, Frame, FrameRef, Interface, Item, LinkType, Notice, NoticeKind, Record, Step};
+use super::{
+    Annotations, Error, Frame, FrameRef, Interface, Item, LinkType, Notice, NoticeKind, Record,
+    Step,
+};
 use crate::time::Timestamp;
 
 /// A capture being read: pcap or pcapng, plain or compressed.
@@ -112,6 +115,23 @@ impl CaptureFile {
         }
     }
 
+    /// Names, secrets and comments that the capture told so far. A comment stands here as soon as
+    /// its frame was given.
+    pub fn annotations(&self) -> &Annotations {
+        match &self.format {
+            Format::Pcapng(pcapng) => &pcapng.annotations,
+            _ => Annotations::NONE,
+        }
+    }
+
+    /// What the capture told beside its frames, for use when it is no longer open.
+    pub(super) fn into_told(self) -> (Vec<Interface>, Annotations) {
+        match self.format {
+            Format::Pcapng(pcapng) => (pcapng.interfaces, pcapng.annotations),
+            _ => Default::default(),
+        }
+    }
+
     /// Reads on to the next frame, which then stays until the next call.
     pub(super) fn advance(&mut self) -> Result<Advance, Error> {
         while !self.ended {
@@ -175,7 +195,7 @@ impl CaptureFile {
                 return Ok(Some(header_cut));
             }
             if Pcapng::recognise(self.buffer.bytes()) {
-                self.format = Format::Pcapng(Pcapng::new());
+                self.format = Format::Pcapng(Pcapng::new(self.id.input));
                 return Ok(None);
             }
         }

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::file::Advance;
-use super::{CaptureFile, Error, Interface, Item};
+use super::{Annotations, CaptureFile, Error, Interface, Item};
 use crate::time::Timestamp;
 
 /// Where an input comes from.
@@ -58,8 +58,9 @@ pub struct Inputs {
 enum Source {
     Waiting(Input),
     Open(Box<CaptureFile>),
-    /// Read to its end, or to its error. The interfaces stay for those who kept an index.
-    Done(Vec<Interface>),
+    /// Read to its end, or to its error. The interfaces stay for those who kept an index, the
+    /// annotations for those who ask last.
+    Done(Vec<Interface>, Annotations),
 }
 
 impl Inputs {
@@ -106,7 +107,7 @@ impl Inputs {
         }
         match self.sources.get(usize::from(self.current?))? {
             Source::Open(capture) => Some(Item::Frame(capture.frame())),
-            Source::Waiting(_) | Source::Done(_) => None,
+            Source::Waiting(_) | Source::Done(..) => None,
         }
     }
 
@@ -126,8 +127,17 @@ impl Inputs {
     pub fn interfaces(&self, input: u16) -> &[Interface] {
         match self.sources.get(usize::from(input)) {
             Some(Source::Open(capture)) => capture.interfaces(),
-            Some(Source::Done(interfaces)) => interfaces,
+            Some(Source::Done(interfaces, _)) => interfaces,
             Some(Source::Waiting(_)) | None => &[],
+        }
+    }
+
+    /// Names, secrets and comments that `input` told so far.
+    pub fn annotations(&self, input: u16) -> &Annotations {
+        match self.sources.get(usize::from(input)) {
+            Some(Source::Open(capture)) => capture.annotations(),
+            Some(Source::Done(_, annotations)) => annotations,
+            Some(Source::Waiting(_)) | None => Annotations::NONE,
         }
     }
 
@@ -176,15 +186,16 @@ impl Source {
         }
         Ok(match self {
             Self::Open(capture) => Some(capture),
-            Self::Waiting(_) | Self::Done(_) => None,
+            Self::Waiting(_) | Self::Done(..) => None,
         })
     }
 
     fn close(&mut self) {
-        *self = Self::Done(match self {
-            Self::Open(capture) => capture.interfaces().to_vec(),
-            Self::Waiting(_) | Self::Done(_) => Vec::new(),
-        });
+        let closed = Self::Done(Vec::new(), Annotations::default());
+        if let Self::Open(capture) = std::mem::replace(self, closed) {
+            let (interfaces, annotations) = capture.into_told();
+            *self = Self::Done(interfaces, annotations);
+        }
     }
 }
 
@@ -199,8 +210,8 @@ fn first_time(path: &Path) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Endian;
-    use super::super::samples::Records;
+    use super::super::samples::{Blocks, Records};
+    use super::super::{Endian, FrameRef};
     use super::*;
 
     fn stream(seconds: &[u32]) -> Input {
@@ -287,6 +298,21 @@ mod tests {
         }
         assert_eq!(order, [(1, 1), (1, 2), (2, 1), (2, 2), (0, 1), (0, 2)]);
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn annotations_outlive_the_reading_of_their_input() {
+        let mut pcapng = Blocks::section(Endian::Big);
+        // A packet of no octets with opt_comment (1) of 2 octets.
+        pcapng.interface(1, 0, &[]).words(6, &[0, 0, 1, 0, 0], &[0, 1, 0, 2, b'h', b'i']);
+        let source = Box::new(std::io::Cursor::new(pcapng.bytes));
+        let pcapng = Input::Stream { name: "sample".into(), source };
+        let mut inputs = Inputs::new(vec![stream(&[1]), pcapng], Order::Given).unwrap();
+        assert_eq!(order(&mut inputs), [(0, 1), (1, 1)]);
+        let frame = FrameRef { input: 1, number: 1 };
+        assert_eq!(inputs.annotations(1).comments, [(frame, b"hi"[..].into())]);
+        assert_eq!(inputs.interfaces(1).len(), 1);
+        assert!([0, 2].iter().all(|input| inputs.annotations(*input).comments.is_empty()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! In: octets of a file, a pipe, or libpcap's ring. Out: one [`Frame`] after the other, borrowed from
 //! the reader's buffer, and a [`Notice`] where a capture is damaged. Nothing here looks into a frame.
 
+mod annotations;
 mod buffer;
 mod compressed;
 mod error;
@@ -16,6 +17,7 @@ mod pcapng;
 #[cfg(test)]
 mod samples;
 
+pub use annotations::{Annotations, Secrets, SecretsType};
 pub use error::Error;
 pub use file::CaptureFile;
 pub use follow::Follow;

@@ -1,7 +1,7 @@
 //! Stage 1: blocks of the pcapng format.
 //!
 //! In: the buffer, at a block. Out: one [`Record`] a packet block, the interfaces as they are declared,
-//! and where damage was passed over. Comments, names and secrets are skipped.
+//! where damage was passed over, and [`Annotations`]. Comments on anything but packets are skipped.
 //!
 //! ```text
 //!   4        4                                   4
@@ -18,8 +18,10 @@
 //! allocates a list of options a block, reads `if_tsoffset` little-endian always, knows no resolution
 //! of powers of two and no obsolete packet block.
 
+use std::net::IpAddr;
+
 use super::buffer::{Buffer, MAX_NEED};
-use super::{Endian, Interface, LinkType, Record, Step};
+use super::{Annotations, Endian, FrameRef, Interface, LinkType, Record, SecretsType, Step};
 use crate::time::Timestamp;
 
 /// Where a file stands: its section, and what it told about interfaces.
@@ -29,6 +31,9 @@ pub(super) struct Pcapng {
     declared: Vec<Declared>,
     /// Interfaces of all sections, in the order of their blocks.
     pub(super) interfaces: Vec<Interface>,
+    pub(super) annotations: Annotations,
+    /// Which input this is, for those annotations that name frames.
+    input: u16,
     /// A packet of this section named an interface that is not declared; say so once.
     undeclared_told: bool,
     /// Time of the packet before, which is all that is known of one without a time.
@@ -75,11 +80,13 @@ impl Pcapng {
         section_endian(head).is_some()
     }
 
-    pub(super) fn new() -> Self {
+    pub(super) fn new(input: u16) -> Self {
         Self {
             endian: Endian::Little,
             declared: Vec::new(),
             interfaces: Vec::new(),
+            annotations: Annotations::default(),
+            input,
             undeclared_told: false,
             last: Timestamp::default(),
         }
@@ -101,13 +108,29 @@ impl Pcapng {
                 ENHANCED_PACKET | SIMPLE_PACKET | PACKET => {
                     *number += 1;
                     match self.packet(kind, block, start) {
-                        Ok(Some(record)) => return Step::Frame(record),
+                        Ok(Some(record)) => {
+                            // Behind most frames, and behind all of simple packets, is nothing.
+                            let behind = (record.place.end - start).next_multiple_of(4);
+                            if behind < len - 4 && kind != SIMPLE_PACKET {
+                                let options = block.get(behind..len - 4).unwrap_or_default();
+                                self.keep_comments(options, *number);
+                            }
+                            return Step::Frame(record);
+                        }
                         Ok(None) => continue,
                         Err(why) => Err(why),
                     }
                 }
                 INTERFACE_DESCRIPTION => self.describe_interface(body),
                 INTERFACE_STATISTICS => self.count_statistics(body),
+                NAME_RESOLUTION => {
+                    self.keep_names(body);
+                    Ok(())
+                }
+                DECRYPTION_SECRETS => {
+                    self.keep_secrets(body);
+                    Ok(())
+                }
                 SECTION_HEADER => {
                     self.declared.clear();
                     self.undeclared_told = false;
@@ -326,6 +349,38 @@ impl Pcapng {
         Ok(())
     }
 
+    /// Comments among the options of packet `number`.
+    fn keep_comments(&mut self, options: &[u8], number: u64) {
+        let frame = FrameRef { input: self.input, number };
+        for (_, comment) in self.options(options).filter(|(code, _)| *code == OPT_COMMENT) {
+            self.annotations.comment(frame, comment);
+        }
+    }
+
+    /// Name resolution: records of an address and its names, each name ended by a zero octet.
+    fn keep_names(&mut self, body: &[u8]) {
+        // Records are laid out as options are, and their end has the same code.
+        for (kind, value) in self.options(body) {
+            let record = match kind {
+                NRB_RECORD_IPV4 => split_address::<4>(value),
+                NRB_RECORD_IPV6 => split_address::<16>(value),
+                _ => None,
+            };
+            let Some((address, names)) = record else { continue };
+            for name in names.split(|octet| *octet == 0).filter(|name| !name.is_empty()) {
+                self.annotations.name(address, name);
+            }
+        }
+    }
+
+    /// Decryption secrets: type (4), length (4), data, options.
+    fn keep_secrets(&mut self, body: &[u8]) {
+        let Some([kind, len]) = self.endian.words(body) else { return };
+        if let Some(data) = body.get(8..).and_then(|data| data.get(..len as usize)) {
+            self.annotations.secret(SecretsType(kind), data);
+        }
+    }
+
     /// Options as (code, value) up to their end, or up to one that does not fit.
     fn options<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
         let endian = self.endian;
@@ -365,6 +420,14 @@ impl Clock {
     }
 }
 
+/// The address of `N` octets that begins the value of a record, and the names behind it.
+fn split_address<const N: usize>(value: &[u8]) -> Option<(IpAddr, &[u8])>
+where
+    IpAddr: From<[u8; N]>,
+{
+    value.split_first_chunk().map(|(address, names)| (IpAddr::from(*address), names))
+}
+
 /// Byte order of the section that `head` begins; `None` when it begins none.
 fn section_endian(head: &[u8]) -> Option<Endian> {
     [Endian::Big, Endian::Little]
@@ -389,6 +452,7 @@ const INTERFACE_DESCRIPTION: u32 = 1;
 /// The obsolete packet block.
 const PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
+const NAME_RESOLUTION: u32 = 4;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 const JOURNAL_EXPORT: u32 = 9;
@@ -397,12 +461,16 @@ const CUSTOM: u32 = 0x0000_0bad;
 const CUSTOM_NOT_COPIED: u32 = 0x4000_0bad;
 
 const END_OF_OPTIONS: u16 = 0;
+const OPT_COMMENT: u16 = 1;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
 const IF_TSOFFSET: u16 = 14;
 const ISB_IFRECV: u16 = 4;
 const ISB_IFDROP: u16 = 5;
 const ISB_OSDROP: u16 = 7;
+
+const NRB_RECORD_IPV4: u16 = 1;
+const NRB_RECORD_IPV6: u16 = 2;
 
 /// Microseconds, where an interface says nothing else.
 const DEFAULT_RESOLUTION: u8 = 6;
@@ -542,6 +610,136 @@ mod tests {
         assert_eq!(second.name.as_ref().map(String::len), Some(MAX_NAME));
     }
 
+    /// Options, or records of names: code, length, value, padding.
+    fn options(endian: Endian, options: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut octets = Vec::new();
+        for (code, value) in options {
+            for field in [*code, value.len() as u16] {
+                octets.extend(match endian {
+                    Endian::Big => field.to_be_bytes(),
+                    Endian::Little => field.to_le_bytes(),
+                });
+            }
+            octets.extend(*value);
+            octets.resize(octets.len().next_multiple_of(4), 0);
+        }
+        octets
+    }
+
+    /// What a file of one interface and of what `fill` adds is annotated with.
+    fn annotations(endian: Endian, fill: impl Fn(&mut Blocks)) -> Annotations {
+        let mut file = Blocks::section(endian);
+        file.interface(1, 0, &[]);
+        fill(&mut file);
+        assert!(notices(&file.bytes).is_empty());
+        let mut capture = read(file.bytes, usize::MAX);
+        while capture.next_item().unwrap().is_some() {}
+        capture.into_told().1
+    }
+
+    #[test]
+    fn comments_belong_to_the_packet_that_has_them() {
+        for endian in [Endian::Big, Endian::Little] {
+            let told = annotations(endian, |file| {
+                let commented = options(
+                    endian,
+                    &[
+                        (OPT_COMMENT, b"one"),
+                        (2, &[0; 4]),
+                        (OPT_COMMENT, b""),
+                        (0, b""),
+                        (1, b"no"),
+                    ],
+                );
+                // Five octets of a frame and their padding.
+                let padded = [b"frame\0\0\0", commented.as_slice()].concat();
+                file.packet(0, 1, b"none").words(ENHANCED_PACKET, &[0, 0, 2, 5, 5], &padded);
+                file.words(SIMPLE_PACKET, &[5], &padded);
+                file.words(PACKET, &[0, 0, 4, 0, 0], &options(endian, &[(OPT_COMMENT, b"old")]));
+            });
+            let comments: Vec<_> =
+                told.comments.iter().map(|(frame, text)| (frame.number, &**text)).collect();
+            assert_eq!(comments, [(2, &b"one"[..]), (2, b""), (4, b"old")]);
+        }
+    }
+
+    #[test]
+    fn an_address_may_have_several_names_and_records_end_with_their_end() {
+        for endian in [Endian::Big, Endian::Little] {
+            let told = annotations(endian, |file| {
+                let mut ipv6 = [0; 16].to_vec();
+                ipv6[15] = 1;
+                ipv6.extend(b"six\0");
+                let records: [(u16, &[u8]); 6] = [
+                    (NRB_RECORD_IPV4, b"\x0a\0\0\x02a.example\0b\0"),
+                    (3, b"\x02\0\0\0\0\x01mac\0"),
+                    (NRB_RECORD_IPV4, b"\x0a\0\0"),
+                    (NRB_RECORD_IPV6, &ipv6),
+                    (0, b""),
+                    (NRB_RECORD_IPV4, b"\x0a\0\0\x03late\0"),
+                ];
+                file.words(NAME_RESOLUTION, &[], &options(endian, &records));
+            });
+            let names: Vec<_> =
+                told.names.iter().map(|(at, name)| (at.to_string(), &**name)).collect();
+            let expected = [("10.0.0.2", "a.example"), ("10.0.0.2", "b"), ("::1", "six")];
+            assert_eq!(names, expected.map(|(at, name)| (at.to_owned(), name.as_bytes())));
+        }
+    }
+
+    #[test]
+    fn secrets_are_kept_with_their_type() {
+        for endian in [Endian::Big, Endian::Little] {
+            let told = annotations(endian, |file| {
+                file.words(DECRYPTION_SECRETS, &[0x544c_534b, 5], b"log 1, and padding");
+                file.words(DECRYPTION_SECRETS, &[0x5353_484b, 0], b"");
+            });
+            let secrets: Vec<_> = told.secrets.iter().map(|s| (s.kind, s.expose())).collect();
+            let ssh = SecretsType(0x5353_484b);
+            assert_eq!(secrets, [(SecretsType::TLS_KEY_LOG, &b"log 1"[..]), (ssh, b"")]);
+        }
+    }
+
+    #[test]
+    fn malformed_annotations_end_at_the_first_that_does_not_fit_and_cost_no_frame() {
+        for endian in [Endian::Big, Endian::Little] {
+            let told = annotations(endian, |file| {
+                // Each list is whole, but for a last length that is beyond its block.
+                let cut = |list: &[(u16, &[u8])]| {
+                    let mut octets = options(endian, list);
+                    octets.extend(options(endian, &[(1, &[b'x'; 256])]).iter().take(8));
+                    octets
+                };
+                file.words(ENHANCED_PACKET, &[0, 0, 1, 0, 0], &cut(&[(OPT_COMMENT, b"kept")]));
+                file.words(ENHANCED_PACKET, &[0, 0, 1, 0, 0], b"\xff\xff\xff\xff");
+                file.words(NAME_RESOLUTION, &[], &cut(&[(NRB_RECORD_IPV4, b"\x7f\0\0\x01me")]));
+                file.words(NAME_RESOLUTION, &[], b"");
+                file.words(DECRYPTION_SECRETS, &[1, 5], b"four");
+                file.words(DECRYPTION_SECRETS, &[1, u32::MAX], b"four");
+                file.words(DECRYPTION_SECRETS, &[1], b"");
+            });
+            let kept = (told.comments.len(), told.names.len(), told.secrets.len(), told.dropped);
+            assert_eq!(kept, (1, 1, 0, 0));
+        }
+    }
+
+    #[test]
+    fn annotations_beyond_their_bounds_are_counted() {
+        let told = annotations(Endian::Big, |file| {
+            let long = vec![b'x'; 5000];
+            file.words(ENHANCED_PACKET, &[0; 5], &options(Endian::Big, &[(OPT_COMMENT, &long)]));
+            file.words(NAME_RESOLUTION, &[], &options(Endian::Big, &[(NRB_RECORD_IPV4, &long)]));
+            let many = [&[10, 0, 0, 1][..], &b"n\0".repeat(5000)].concat();
+            file.words(NAME_RESOLUTION, &[], &options(Endian::Big, &[(NRB_RECORD_IPV4, &many)]));
+            let secrets = vec![b's'; 600_000];
+            for _ in 0..2 {
+                file.words(DECRYPTION_SECRETS, &[1, 600_000], &secrets);
+            }
+        });
+        assert_eq!((told.comments.len(), told.names.len(), told.secrets.len()), (0, 4096, 1));
+        assert_eq!(told.dropped, 1 + 1 + (5000 - 4096) + 1);
+    }
+
     #[test]
     fn a_packet_of_an_undeclared_interface_is_told_once_and_keeps_its_number() {
         let mut file = Blocks::section(Endian::Little);
@@ -611,6 +809,10 @@ mod tests {
         let mut file = Blocks::section(Endian::Little);
         file.interface(1, 96, &[(IF_NAME, b"eth0"), (IF_TSRESOL, &[9])]).packet(0, 5, b"abcde");
         file.words(SIMPLE_PACKET, &[4], b"abcd").packet(0, 6, b"fghij");
+        let comment = options(Endian::Little, &[(OPT_COMMENT, b"comment")]);
+        let names = options(Endian::Little, &[(NRB_RECORD_IPV4, b"\x7f\0\0\x01me\0")]);
+        file.words(ENHANCED_PACKET, &[0; 5], &comment).words(NAME_RESOLUTION, &[], &names);
+        file.words(DECRYPTION_SECRETS, &[1, 4], b"keys");
         for at in 12..file.bytes.len() {
             for value in [0, 1, 6, 0x0a, 0x7f, 0x80, 0xff] {
                 let mut bytes = file.bytes.clone();
