@@ -48,7 +48,9 @@ struct Stages<S> {
     budget: Budget,
     /// When connections want to be asked for what time has settled.
     alarms: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
-    /// Ports of port mappers, of nodes, and of every connection that is or was followed, whatever their host.
+    /// Ports of port mappers and of nodes, whatever their host.
+    known_ports: PortSet,
+    /// Those, and the ports of the connections that are or were followed for their first octets.
     ports: PortSet,
     correlator: Correlator,
     detector: Detector,
@@ -140,6 +142,7 @@ impl<S: EventSink> Stages<S> {
             young: YoungTable::new(config.limits.young),
             budget: Budget::default(),
             alarms: BinaryHeap::new(),
+            known_ports: PortSet::of(&config),
             ports: PortSet::of(&config),
             correlator: Correlator::new(&config.limits, config.dist_ports.clone()),
             detector: Detector::new(&config.limits),
@@ -200,7 +203,7 @@ impl<S: EventSink> Stages<S> {
     fn on_segment(&mut self, segment: &Segment<'_>) {
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
         // Most segments of other protocols need no table: no connection that is followed has their ports.
-        if !self.ports.contains(segment.src.port) && !self.ports.contains(segment.dst.port) {
+        if !self.ports.has_one_of(segment) {
             self.on_unknown(key, segment, direction);
             return;
         }
@@ -229,10 +232,10 @@ impl<S: EventSink> Stages<S> {
 
     /// A segment of a connection that is not followed, on ports that nothing has marked.
     fn on_unknown(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
-        if segment.payload.is_empty() {
-            self.young.note(key, segment);
-        } else {
+        if !segment.payload.is_empty() {
             self.on_first_words(key, segment, direction);
+        } else if segment.flags.opens_or_closes() {
+            self.young.note(key, segment);
         }
     }
 
@@ -266,6 +269,9 @@ impl<S: EventSink> Stages<S> {
     }
 
     fn known_by_port(&self, segment: &Segment<'_>, direction: Direction) -> Option<Known> {
+        if !self.known_ports.has_one_of(segment) {
+            return None;
+        }
         let epmd = |end: Endpoint| self.config.epmd_ports.contains(&end.port);
         let node = |end: Endpoint| self.correlator.is_node_port(end);
         if epmd(segment.dst) && !(epmd(segment.src) && is_syn_ack(segment)) {
@@ -307,8 +313,10 @@ impl<S: EventSink> Stages<S> {
             Some(first) => (first, FlowKey::new(first.src, first.dst).1),
             None => (segment, direction),
         };
-        self.ports.insert(segment.src.port);
-        self.ports.insert(segment.dst.port);
+        if known == Known::Maybe {
+            self.ports.insert(segment.src.port);
+            self.ports.insert(segment.dst.port);
+        }
         let setting = setting(&self.config, &self.correlator);
         let connection = Connection::new(begins, began, known, &setting);
         let (id, evicted) = self.flows.insert(key, Followed { connection, alarm: None });
@@ -448,6 +456,7 @@ impl<S: EventSink> Stages<S> {
 
     /// A port has become known as a node's: connections to it that have said nothing yet are followed.
     fn on_marked(&mut self, end: Endpoint) {
+        self.known_ports.insert(end.port);
         self.ports.insert(end.port);
         for (key, opening) in self.young.take_to(end) {
             let Some(first) = opening.segments().next() else { continue };
@@ -536,6 +545,10 @@ impl PortSet {
         if let Some(word) = self.0.get_mut(usize::from(port >> 6)) {
             *word |= 1 << (port & 63);
         }
+    }
+
+    fn has_one_of(&self, segment: &Segment<'_>) -> bool {
+        self.contains(segment.src.port) || self.contains(segment.dst.port)
     }
 
     fn contains(&self, port: u16) -> bool {

@@ -137,8 +137,10 @@ impl CaptureFile {
         while !self.ended {
             let number = &mut self.id.number;
             let step = match &mut self.format {
-                Format::Pcap(pcap) => pcap.advance(&mut self.buffer, number),
-                Format::Pcapng(pcapng) => pcapng.advance(&mut self.buffer, number),
+                Format::Pcap(pcap) => pcap.advance(&mut self.buffer, number, &mut self.record),
+                Format::Pcapng(pcapng) => {
+                    pcapng.advance(&mut self.buffer, number, &mut self.record)
+                }
                 Format::Unread => {
                     self.ended = true;
                     match self.begin()? {
@@ -151,10 +153,7 @@ impl CaptureFile {
                 }
             };
             match step {
-                Step::Frame(record) => {
-                    self.record = record;
-                    return Ok(Advance::Frame(self.record.at));
-                }
+                Step::Frame => return Ok(Advance::Frame(self.record.at)),
                 Step::Corrupt { skipped: Some(octets), .. } if self.told == MAX_TOLD => {
                     let (places, sum) = self.untold;
                     self.untold = (places + 1, sum.saturating_add(octets));
@@ -220,7 +219,7 @@ impl CaptureFile {
                 let detail = format!("expected the rest of {what}; {why}");
                 (kind, offset, Some(end.saturating_sub(offset)), detail)
             }
-            Step::Frame(_) | Step::End => {
+            Step::Frame | Step::End => {
                 let offset = self.buffer.offset();
                 if let Some(failure) = self.buffer.take_failure() {
                     let (kind, why) = self.stopped(failure)?;

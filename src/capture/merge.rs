@@ -92,6 +92,11 @@ impl Inputs {
                         self.current = Some(input);
                         return Some(Item::Notice(notice));
                     }
+                    Some(Advance::Frame(_)) if self.due.is_empty() && self.waiting.is_empty() => {
+                        // The only one left: there is nothing to put it in order with.
+                        self.current = Some(input);
+                        break;
+                    }
                     Some(Advance::Frame(at)) => self.due.push(Reverse((at, input))),
                     Some(Advance::End) | None => {}
                 }

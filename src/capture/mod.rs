@@ -161,11 +161,13 @@ struct Record {
     place: Range<usize>,
 }
 
-/// What a format finds next in the buffer. Formats count frames in the number they are given, those
+/// What a format finds next in the buffer; of a frame, the record that the format was given is filled in. It
+/// is not returned by value: copying it on its way up stalled on stores just made, 5 % of a whole run.
+/// Formats count frames in the number they are given, those
 /// included that they cannot hand out, so that numbers stay those of Wireshark.
 #[derive(Debug)]
 enum Step {
-    Frame(Record),
+    Frame,
     Corrupt {
         offset: u64,
         skipped: Option<u64>,

@@ -55,7 +55,12 @@ impl Pcap {
         true
     }
 
-    pub(super) fn advance(&mut self, buffer: &mut Buffer, number: &mut u64) -> Step {
+    pub(super) fn advance(
+        &mut self,
+        buffer: &mut Buffer,
+        number: &mut u64,
+        record: &mut Record,
+    ) -> Step {
         let offset = buffer.offset();
         let header_len = self.record_header_len;
         if !buffer.fill(header_len) && buffer.len() == 0 {
@@ -77,7 +82,7 @@ impl Pcap {
         }
         let start = buffer.consume(header_len + captured) + header_len;
         *number += 1;
-        Step::Frame(Record {
+        *record = Record {
             at: Timestamp::new(
                 seconds.into(),
                 u64::from(fraction).saturating_mul(self.nanos_per_fraction),
@@ -86,7 +91,8 @@ impl Pcap {
             interface: None,
             wire_len,
             place: start..start + captured,
-        })
+        };
+        Step::Frame
     }
 }
 

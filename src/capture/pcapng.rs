@@ -92,7 +92,12 @@ impl Pcapng {
         }
     }
 
-    pub(super) fn advance(&mut self, buffer: &mut Buffer, number: &mut u64) -> Step {
+    pub(super) fn advance(
+        &mut self,
+        buffer: &mut Buffer,
+        number: &mut u64,
+        found: &mut Record,
+    ) -> Step {
         loop {
             let (kind, len) = match self.front(buffer) {
                 Ok(front) => front,
@@ -115,7 +120,8 @@ impl Pcapng {
                                 let options = block.get(behind..len - 4).unwrap_or_default();
                                 self.keep_comments(options, *number);
                             }
-                            return Step::Frame(record);
+                            *found = record;
+                            return Step::Frame;
                         }
                         Ok(None) => continue,
                         Err(why) => Err(why),

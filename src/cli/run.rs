@@ -80,9 +80,10 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let mut unfiltered = false;
     while let Some(item) = inputs.next_item() {
         match item {
-            Item::Frame(frame) => match selection.admits(&frame) {
+            // By reference: a copy of what was just put together waits for its stores.
+            Item::Frame(ref frame) => match selection.admits(frame) {
                 Ok(true) => {
-                    pipeline.push_frame(&frame);
+                    pipeline.push_frame(frame);
                     left -= 1;
                 }
                 Ok(false) => {}

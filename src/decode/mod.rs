@@ -213,6 +213,11 @@ impl TcpFlags {
     /// The acknowledgement field counts.
     pub const ACK: Self = Self(0x10);
 
+    /// Whether this is SYN, FIN or RST.
+    pub const fn opens_or_closes(self) -> bool {
+        self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0) != 0
+    }
+
     /// Whether every bit of `other` is set.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -24,7 +24,7 @@ pub struct Opening {
     segments: [Option<Bare>; KEPT],
 }
 
-/// SYN, SYN-ACK, ACK, and one retransmission, RST or FIN.
+/// SYN, SYN-ACK, and two of retransmissions, RST or FIN. Acknowledgements alone open nothing.
 const KEPT: usize = 4;
 
 /// A segment without its payload.
@@ -90,6 +90,7 @@ impl Opening {
 /// capture gives the same output on each run; who makes entries collide displaces some, and no more.
 #[derive(Debug)]
 pub struct YoungTable {
+    hasher: FixedState,
     /// The upper half of the hash of what is in each place; 0 for nothing. Most packets of other protocols
     /// end here, without touching an entry.
     marks: Vec<u32>,
@@ -102,7 +103,12 @@ impl YoungTable {
     /// A table of `places` places.
     pub fn new(places: usize) -> Self {
         let places = places.max(1);
-        Self { marks: vec![0; places], ports: vec![0; places], places: vec![None; places] }
+        Self {
+            hasher: FixedState::default(),
+            marks: vec![0; places],
+            ports: vec![0; places],
+            places: vec![None; places],
+        }
     }
 
     /// Notes a segment without payload. Only a SYN begins an entry; another is noted where one is.
@@ -129,7 +135,7 @@ impl YoungTable {
             let (place, mark) = self.place_of(&key);
             let opening = Opening { key, first: segment.src, second: segment.dst, segments };
             let port = opening.responder().map_or(0, |responder| responder.port);
-            let Self { marks, ports, places } = self;
+            let Self { marks, ports, places, .. } = self;
             if let (Some(kept), Some(opened_to), Some(known)) =
                 (marks.get_mut(place), ports.get_mut(place), places.get_mut(place))
             {
@@ -174,7 +180,7 @@ impl YoungTable {
     /// Where an entry belongs, and the mark that stands for it.
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of a hash")]
     fn place_of(&self, key: &FlowKey) -> (usize, u32) {
-        let hash = FixedState::default().hash_one(key);
+        let hash = self.hasher.hash_one(key);
         (hash as u32 as usize % self.places.len(), (hash >> 32) as u32 | 1)
     }
 }
