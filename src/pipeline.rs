@@ -99,7 +99,7 @@ impl<S: EventSink> Pipeline<S> {
 
     /// The reader of input number `input` has something to say about it.
     pub fn on_input_anomaly(&mut self, input: u16, anomaly: Anomaly) {
-        self.stages.on_input_anomaly(input, anomaly);
+        self.stages.on_input_anomaly(Some(input), anomaly);
     }
 
     /// Time goes on to `now`, with or without a packet.
@@ -155,9 +155,8 @@ impl<S: EventSink> Stages<S> {
         }
     }
 
-    fn on_input_anomaly(&mut self, input: u16, anomaly: Anomaly) {
+    fn on_input_anomaly(&mut self, input: Option<u16>, anomaly: Anomaly) {
         let body = Body::Anomaly { anomaly: Box::new(anomaly) };
-        let input = Some(input);
         self.dispatch(Event { at: self.now, frame: None, input, connection: None, body });
     }
 
@@ -410,7 +409,7 @@ impl<S: EventSink> Stages<S> {
                     self.config.limits.connections
                 ),
             };
-            self.on_input_anomaly(connection.first().frame.input, anomaly);
+            self.on_input_anomaly(Some(connection.first().frame.input), anomaly);
         }
         self.retire(connection);
     }
@@ -493,8 +492,13 @@ impl<S: EventSink> Stages<S> {
 
     fn tell_stats(&mut self, stats: Stats) {
         let body = Body::Stats { stats: Box::new(stats) };
-        let input = (self.clocks.len() <= 1).then_some(0);
+        let input = self.only_input();
         self.tell(Event { at: self.now, frame: None, input, connection: None, body });
+    }
+
+    /// The input that a line about all of them is about, where there is one alone.
+    fn only_input(&self) -> Option<u16> {
+        (self.clocks.len() <= 1).then_some(0)
     }
 
     fn stats_now(&self, decoded: &Counters) -> Stats {
@@ -525,7 +529,10 @@ impl<S: EventSink> Stages<S> {
                 link.0
             );
             let kind = AnomalyKind::UnsupportedLink;
-            self.on_input_anomaly(0, Anomaly { kind, field: None, offset: None, detail });
+            self.on_input_anomaly(
+                self.only_input(),
+                Anomaly { kind, field: None, offset: None, detail },
+            );
         }
     }
 }
