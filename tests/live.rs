@@ -32,16 +32,18 @@ impl Watch {
                 let _ = sender.send(serde_json::from_str(&line).unwrap());
             }
         });
-        // The capture is open when a packet shows; until then connections are made for nothing.
-        thread::sleep(Duration::from_millis(700));
-        if child.try_wait().unwrap().is_some() {
-            let mut text = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-            let why = text.lines().next().unwrap_or_default();
-            println!("skipped: live: {why}");
-            assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{text}");
+        // It says on standard error when the capture is open, or why it cannot be.
+        let mut said = String::new();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        stderr.read_line(&mut said).unwrap();
+        if !said.starts_with("listening on lo") {
+            child.wait().unwrap();
+            println!("skipped: live: {}", said.trim_end());
+            assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{said}");
             return None;
         }
+        // Kept open, so that nothing written there later fails.
+        thread::spawn(move || stderr.read_to_string(&mut String::new()));
         Some(Self { child, lines })
     }
 

@@ -159,6 +159,10 @@ fn capture(args: &Args, config: Config) -> Result<Outcome, Error> {
     let mut live = super::live::Capture::open(args)?;
     let names = args.interface.iter().map(|name| name.as_str().into()).collect();
     let mut pipeline = Pipeline::new(config, output(args, names)?);
+    if !args.quiet {
+        // As tcpdump does: from here on nothing is missed.
+        let _ = writeln!(io::stderr(), "listening on {}", args.interface.join(", "));
+    }
     let ended = live.run(args, &mut pipeline);
     let written = conclude(args, pipeline.finish(), false)?;
     if ended? { Ok(written) } else { Ok(Outcome::Incomplete) }
