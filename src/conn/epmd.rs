@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::tcp::{Opened, Tcp};
-use super::{Now, Why};
+use super::{Now, Why, micros};
 use crate::event::{
     Anomaly, AnomalyKind, Body, Charset, Epmd, EpmdOutcome, EpmdSeen, Foreign, Mark, NodeType,
     RegisteredName, Role, hex, wire_text,
@@ -256,10 +256,7 @@ impl EpmdTalk {
                 return Some(EpmdOutcome::ConnectionRefused);
             }
             Opened::Unanswered => {
-                let syn = tcp.side(self.requester).syn;
-                let told = syn.is_some_and(|syn| {
-                    syn.count > 1 || now.since(syn.mark.at) >= std::time::Duration::from_secs(1)
-                });
+                let told = tcp.has_waited(self.requester, now);
                 return Some(if told { EpmdOutcome::Unanswered } else { EpmdOutcome::Incomplete });
             }
             Opened::Yes => {}
@@ -288,11 +285,7 @@ impl EpmdTalk {
 
     fn seen(&self, tcp: &Tcp) -> EpmdSeen {
         let syn = tcp.side(self.requester).syn;
-        let refused = match tcp.opened() {
-            Opened::Reset(mark) => Some(mark),
-            Opened::Unreachable(icmp) => Some(Mark { frame: icmp.frame, at: icmp.at }),
-            Opened::Yes | Opened::Unanswered => None,
-        };
+        let refused = tcp.opened().refused();
         EpmdSeen {
             syn: syn.map(|syn| syn.mark),
             syns: syn.map_or(0, |syn| syn.count),
@@ -421,10 +414,6 @@ fn alive_name(name: &[u8]) -> (Option<Arc<str>>, Option<String>) {
 
 fn node_type(node_type: wire::NodeType) -> NodeType {
     node_type.name().map_or(NodeType::Number(node_type.0), NodeType::Named)
-}
-
-fn micros(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Where EPMD stops reading: a request and its length are shorter.

@@ -17,6 +17,7 @@ mod tcp;
 mod verdict;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use facts::{FactSource, Facts, Question};
 
@@ -217,11 +218,10 @@ impl Connection {
         tcp.on_segment(segment, direction, setting.limits, budget, &mut |taken| {
             talk.on_stream(direction, &taken, opening, setting, &mut bodies);
         });
-        self.rests = false;
-        let Self { tcp, talk, .. } = self;
         if let (Some(originator), Talk::Distribution(talk)) = (tcp.originator(), talk) {
             talk.orient(originator, Orientation::Syn);
         }
+        self.rests = false;
         let now = Now { at: segment.at, frame: Some(segment.frame) };
         self.go_on(now, bodies, setting, budget, sink)
     }
@@ -358,7 +358,7 @@ impl Connection {
         if !self.is_for_us() {
             return Keep::Yes;
         }
-        let refused = matches!(self.tcp.opened(), Opened::Reset(_) | Opened::Unreachable(_));
+        let refused = self.tcp.opened().refused().is_some();
         if !self.over && (refused || self.tcp.is_over()) {
             self.over = true;
             self.tell(now, Why::Over, setting, budget, sink);
@@ -384,6 +384,11 @@ impl Connection {
             Direction::Down => down,
         }
     }
+}
+
+/// A duration as events have it.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Segments after which a connection that may be Erlang's should have shown it, a hello cut into single

@@ -8,7 +8,7 @@ use super::facts::Question;
 use super::handshake::Hello;
 use super::tcp::Opened;
 use super::verdict::{Case, CookieTest, TlsSign, Verdict, judge};
-use super::{Connection, Now, Setting, Talk, Why};
+use super::{Connection, Now, Setting, Talk, Why, micros};
 use crate::event::{
     Anomaly, AnomalyKind, Body, CloseKind, ConnectionIds, EventSink, Flowed, Hex, Mark,
     Orientation, Outcome, Party, Role, Session, SessionSeen, State, Traffic, Wanted,
@@ -140,6 +140,9 @@ impl Connection {
             .map(|direction| self.tcp.side(direction).half.conflicts())
             .iter()
             .sum::<u64>();
+        if gaps + conflicts == 0 || std::mem::replace(&mut self.damage_told, true) {
+            return;
+        }
         let found = [
             (gaps, AnomalyKind::Gap, format!("{octets} octets in {gaps} gaps were not captured")),
             (
@@ -148,9 +151,6 @@ impl Connection {
                 format!("{conflicts} segments differ from what came before; the first is believed"),
             ),
         ];
-        if std::mem::replace(&mut self.damage_told, gaps + conflicts > 0) {
-            return;
-        }
         let bodies = found.into_iter().filter(|(count, ..)| *count > 0).map(|(_, kind, detail)| {
             Body::Anomaly { anomaly: Box::new(Anomaly { kind, field: None, offset: None, detail }) }
         });
@@ -165,14 +165,9 @@ impl Connection {
         let exchange = &talk.exchange;
         let close = self.tcp.first_close();
         let opened = self.tcp.opened();
-        let refused = match opened {
-            Opened::Reset(mark) => Some(mark),
-            Opened::Unreachable(icmp) => Some(Mark { frame: icmp.frame, at: icmp.at }),
-            Opened::Yes | Opened::Unanswered => None,
-        };
-        let name = |hello: &Hello| hello.name.clone();
+        let refused = opened.refused();
         let initiator_name = exchange.initiator_name().map(|(name, _)| Arc::clone(name));
-        let acceptor_name = exchange.challenge.as_ref().map(|said| name(&said.what));
+        let acceptor_name = exchange.challenge.as_ref().map(|said| Arc::clone(&said.what.name));
         let facts = setting.facts.facts(&Question {
             initiator: self.end(initiator).ip,
             acceptor: self.end(acceptor),
@@ -345,8 +340,4 @@ fn community_id(src: crate::decode::Endpoint, dst: crate::decode::Endpoint) -> S
         Default::default(),
     )
     .unwrap_or_default()
-}
-
-fn micros(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -100,6 +100,17 @@ pub(super) enum Opened {
     Unanswered,
 }
 
+impl Opened {
+    /// The packet that refused the connection.
+    pub(super) const fn refused(&self) -> Option<Mark> {
+        match self {
+            Self::Reset(mark) => Some(*mark),
+            Self::Unreachable(icmp) => Some(Mark { frame: icmp.frame, at: icmp.at }),
+            Self::Yes | Self::Unanswered => None,
+        }
+    }
+}
+
 impl Tcp {
     /// A connection whose first packet is `first`.
     pub(super) fn new(first: Mark) -> Self {
@@ -266,6 +277,13 @@ impl Tcp {
             None if to.segments == 0 => Opened::Unanswered,
             None => Opened::Yes,
         }
+    }
+
+    /// Whether an unanswered SYN of `direction` has waited long enough to be told: it was sent again, or is
+    /// so old that an answer would have come.
+    pub(super) fn has_waited(&self, direction: Direction, now: Timestamp) -> bool {
+        let syn = self.side(direction).syn;
+        syn.is_some_and(|syn| syn.count > 1 || now.since(syn.mark.at) >= SYN_OLD)
     }
 
     /// Who sent the RST, when the connection is nothing but the answer of a closed port: sequence number
@@ -505,6 +523,9 @@ impl Side {
         self.fin.is_some() || self.rst.is_some()
     }
 }
+
+/// A SYN this old would have been answered.
+const SYN_OLD: Duration = Duration::from_secs(1);
 
 /// No system sends a SYN or FIN again within this time; the same packet on two interfaces comes within it.
 const DOUBLED_WITHIN: Duration = Duration::from_millis(50);

@@ -159,9 +159,7 @@ impl Case<'_> {
     }
 
     fn unanswered(&self) -> Verdict {
-        let syn = self.tcp.side(self.initiator).syn;
-        let told = syn.is_some_and(|syn| syn.count > 1 || self.now.since(syn.mark.at) >= SYN_OLD);
-        if told {
+        if self.tcp.has_waited(self.initiator, self.now) {
             Verdict::likely(Outcome::Unanswered)
                 .unless(&["the answer did not pass the place of capture"])
         } else {
@@ -375,7 +373,8 @@ impl Case<'_> {
         else {
             return Verdict::incomplete();
         };
-        if by == Role::Acceptor || close.mark.at.since(self.last_word()) >= SILENCE_BEFORE_VERDICT {
+        // An initiator that leaves after a silence did not leave over what it read.
+        if by == Role::Acceptor || close.mark.at.since(self.last_word()) >= SILENCE {
             let verdict = self.gave_up_or_left(close, by, Role::Initiator, "challenge_reply");
             return if by == Role::Initiator {
                 verdict.unless(&["the initiator wanted a node of another name"])
@@ -520,15 +519,9 @@ fn is_heard(close: &FirstClose, mark: Mark, end: u64) -> bool {
 /// A node answers on one connection within milliseconds of closing the other; the answer travels.
 const CROSSING_SHOWS: Duration = Duration::from_secs(1);
 
-/// A SYN this old would have been answered.
-const SYN_OLD: Duration = Duration::from_secs(1);
-
 /// A side that owes a message for this long is silent. Set-up times differ (`net_setuptime`): 7 s is the
 /// default and no condition.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// After a challenge, an initiator that leaves this late did not leave over what it read.
-const SILENCE_BEFORE_VERDICT: Duration = SILENCE;
 
 /// A node closes over what it read within microseconds; this leaves room for a busy host.
 const AT_ONCE: Duration = Duration::from_millis(100);

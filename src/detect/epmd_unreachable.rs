@@ -3,9 +3,9 @@
 //! Evidence: RST or ICMP in answer to the SYN, or no answer in this capture. What it does not tell: whether
 //! the host is down, or a filter is in between.
 
-use super::text::address;
+use super::text::{address, shown};
 use super::{Problem, Rule};
-use crate::event::{Body, Confidence, EpmdOutcome, Event, Evidence, Mark, Role, Severity};
+use crate::event::{Body, Confidence, EpmdOutcome, Event, Role, Severity};
 
 #[derive(Default)]
 pub(super) struct EpmdUnreachable;
@@ -55,18 +55,11 @@ impl Rule for EpmdUnreachable {
             ),
             _ => return,
         };
-        let shown = |mark: Option<Mark>, from: Role, what: &str| {
-            mark.map(|mark| Evidence {
-                frame: mark.frame,
-                input: None,
-                session_id: None,
-                from: Some(from),
-                what: what.to_owned(),
-            })
-        };
         let answer = if seen.icmp.is_some() { "ICMP unreachable" } else { "RST" };
-        let evidence =
-            [shown(seen.syn, Role::Initiator, "SYN"), shown(seen.close, Role::Acceptor, answer)];
+        let evidence = [
+            shown(seen.syn, Some(Role::Initiator), "SYN"),
+            shown(seen.close, Some(Role::Acceptor), answer),
+        ];
         let unanswered = epmd.outcome == EpmdOutcome::Unanswered;
         out.push(Problem {
             rule: "epmd-unreachable",

@@ -3,9 +3,9 @@
 //! Evidence: PORT2_RESP with a result other than 0. What it does not tell: whether the node is down, has
 //! another alive name, or is registered with another port mapper.
 
-use super::text::address;
+use super::text::{address, shown};
 use super::{Problem, Rule};
-use crate::event::{Body, Confidence, EpmdOutcome, Event, Evidence, Role, Severity};
+use crate::event::{Body, Confidence, EpmdOutcome, Event, Role, Severity};
 
 #[derive(Default)]
 pub(super) struct NodeNotRegistered;
@@ -22,19 +22,13 @@ impl Rule for NodeNotRegistered {
         }
         let name = epmd.name.as_deref().unwrap_or("?");
         let mapper = address(ids.dest_ip, ids.dest_port);
-        let evidence =
-            [(epmd.seen.request, "PORT_PLEASE2_REQ"), (epmd.seen.reply, "PORT2_RESP: no")]
-                .into_iter()
-                .zip([Role::Initiator, Role::Acceptor])
-                .filter_map(|((mark, what), from)| {
-                    Some(Evidence {
-                        frame: mark?.frame,
-                        input: None,
-                        session_id: None,
-                        from: Some(from),
-                        what: format!("{what} \"{name}\""),
-                    })
-                });
+        let seen = &epmd.seen;
+        let asked = format!("PORT_PLEASE2_REQ \"{name}\"");
+        let answered = format!("PORT2_RESP: no \"{name}\"");
+        let evidence = [
+            shown(seen.request, Some(Role::Initiator), &asked),
+            shown(seen.reply, Some(Role::Acceptor), &answered),
+        ];
         out.push(Problem {
             rule: "node-not-registered",
             severity: Severity::Medium,
@@ -54,7 +48,7 @@ impl Rule for NodeNotRegistered {
             ],
             nodes: Vec::new(),
             parties: format!("{},{mapper},{name}", ids.src_ip),
-            evidence: evidence.collect(),
+            evidence: evidence.into_iter().flatten().collect(),
             not_excluded: Vec::new(),
             logged_by: Vec::new(),
         });
