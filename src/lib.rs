@@ -31,6 +31,7 @@
 //! ```
 //! use beamscope::capture::{Input, Inputs, Item, Order};
 //! use beamscope::conn::digest::Cookies;
+//! use beamscope::correlate::HomeNets;
 //! use beamscope::event::Body;
 //! use beamscope::limits::Limits;
 //! use beamscope::pipeline::{Config, Pipeline};
@@ -43,6 +44,7 @@
 //!     include_secrets: false,
 //!     epmd_ports: vec![4369],
 //!     dist_ports: Vec::new(),
+//!     home_nets: HomeNets::default(),
 //! };
 //! let mut pipeline = Pipeline::new(config, Vec::new());
 //! while let Some(item) = inputs.next_item() {

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use crate::capture::Frame;
 use crate::conn::digest::Cookies;
 use crate::conn::{Connection, FactSource, Keep, Known, Setting};
-use crate::correlate::Correlator;
+use crate::correlate::{Correlator, HomeNets};
 use crate::decode::{Counters, Decoded, Decoder, Endpoint, Segment, TcpFlags, Unreachable};
 use crate::detect::Detector;
 use crate::event::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
@@ -32,6 +32,8 @@ pub struct Config {
     pub epmd_ports: Vec<u16>,
     /// Ports known as those of nodes, on any host.
     pub dist_ports: Vec<RangeInclusive<u16>>,
+    /// Networks that are one's own; empty when none was named.
+    pub home_nets: HomeNets,
 }
 
 /// All stages behind the capture.
@@ -144,7 +146,11 @@ impl<S: EventSink> Stages<S> {
             alarms: BinaryHeap::new(),
             known_ports: PortSet::of(&config),
             ports: PortSet::of(&config),
-            correlator: Correlator::new(&config.limits, config.dist_ports.clone()),
+            correlator: Correlator::new(
+                &config.limits,
+                config.dist_ports.clone(),
+                config.home_nets.clone(),
+            ),
             detector: Detector::new(&config.limits),
             stats: Stats::default(),
             now: Timestamp::default(),
@@ -178,7 +184,7 @@ impl<S: EventSink> Stages<S> {
             self.retire(followed.connection);
         }
         let mut closing = Vec::new();
-        self.detector.finish(self.now, &mut closing);
+        self.detector.finish(self.now, &self.correlator, &mut closing);
         for event in closing {
             self.tell(event);
         }
@@ -441,15 +447,24 @@ impl<S: EventSink> Stages<S> {
     /// Shows an event to the stages that see several connections, then tells it and what they make of it.
     fn dispatch(&mut self, event: Event) {
         let mut marked = Vec::new();
-        self.correlator.on_event(&event, &mut marked);
-        let mut found = Vec::new();
-        self.detector.on_event(&event, &mut found);
-        self.tell(event);
-        for finding in found {
-            self.tell(finding);
+        let mut nodes = Vec::new();
+        self.correlator.on_event(&event, &mut marked, &mut nodes);
+        self.detect_and_tell(event);
+        for event in nodes {
+            self.detect_and_tell(event);
         }
         for end in marked {
             self.on_marked(end);
+        }
+    }
+
+    fn detect_and_tell(&mut self, event: Event) {
+        let mut found = Vec::new();
+        let incident = self.detector.on_event(&event, &self.correlator, &mut found);
+        self.correlator.on_verdict(&event, incident);
+        self.tell(event);
+        for finding in found {
+            self.tell(finding);
         }
     }
 
@@ -485,6 +500,8 @@ impl<S: EventSink> Stages<S> {
             | Body::Handshake { .. }
             | Body::Session { .. }
             | Body::Incident { .. }
+            | Body::Node { .. }
+            | Body::Cluster { .. }
             | Body::Stats { .. } => {}
         }
         self.sink.event(event);

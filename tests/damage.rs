@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use beamscope::capture::{CaptureFile, Error, Frame, Item, LinkType, Notice, NoticeKind};
 use beamscope::conn::digest::{Cookie, Cookies};
+use beamscope::correlate::HomeNets;
 use beamscope::event::{Anomaly, AnomalyKind, Event};
 use beamscope::limits::Limits;
 use beamscope::pipeline::{Config, Pipeline};
@@ -251,6 +252,7 @@ fn tell(source: impl Read + 'static) -> Told {
         include_secrets: false,
         epmd_ports: vec![4369],
         dist_ports: Vec::new(),
+        home_nets: HomeNets::default(),
     };
     let mut pipeline = Pipeline::new(config, Vec::<Event>::new());
     let mut told = Told::default();

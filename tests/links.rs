@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use beamscope::capture::{CaptureFile, Frame, FrameRef, Item, LinkType};
 use beamscope::conn::digest::Cookies;
+use beamscope::correlate::HomeNets;
 use beamscope::event::{Body, Event, Outcome};
 use beamscope::limits::Limits;
 use beamscope::pipeline::{Config, Pipeline};
@@ -56,6 +57,7 @@ fn events(frames: &[Kept]) -> Vec<Event> {
         include_secrets: false,
         epmd_ports: vec![4369],
         dist_ports: Vec::new(),
+        home_nets: HomeNets::default(),
     };
     let mut pipeline = Pipeline::new(config, Vec::new());
     for (number, Kept { at, link, wire_len, bytes }) in (1..).zip(frames) {

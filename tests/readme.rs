@@ -52,8 +52,7 @@ fn commands_that_are_not_run_have_options_that_exist() {
 #[test]
 fn every_rule_and_outcome_is_told_of() {
     let text = readme();
-    let known: BTreeSet<_> =
-        beamscope::detect::RULES.iter().flat_map(|rule| rule().ids().iter().copied()).collect();
+    let known: BTreeSet<_> = beamscope::detect::pages().map(|page| page.rule).collect();
     assert_eq!(known, BTreeSet::from(RULES), "the names of rules are stable");
     for rule in RULES {
         assert!(text.contains(&format!("`{rule}`")), "{rule}");

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use beamscope::capture::{FrameRef, Input, Inputs, Item, Order};
 use beamscope::conn::digest::{Cookie, Cookies};
+use beamscope::correlate::HomeNets;
 use beamscope::decode::{Decoded, Decoder, Endpoint, Segment, TcpFlags};
 use beamscope::event::{Body, Event, Outcome, State};
 use beamscope::limits::{DefragLimits, Limits};
@@ -111,6 +112,7 @@ fn events(scene: &Scene, segments: &[Owned]) -> Vec<Event> {
         include_secrets: false,
         epmd_ports: scene.epmd_ports.clone(),
         dist_ports: Vec::new(),
+        home_nets: HomeNets::default(),
     };
     let mut pipeline = Pipeline::new(config, Vec::new());
     for segment in segments {

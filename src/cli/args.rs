@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use beamscope::capture::Order;
+use beamscope::correlate::Cidr;
 use beamscope::event::Severity;
 use beamscope::time::Timestamp;
 pub(super) use clap::ColorChoice;
@@ -124,6 +125,11 @@ pub(crate) struct Args {
     /// mapper. May be given several times
     #[arg(long, value_name = "P[-Q]", help_heading = PROTOCOL, value_parser = ports)]
     pub(super) dist_port: Vec<RangeInclusive<u16>>,
+
+    /// A network that is one's own, such as 10.0.0.0/8: what is asked or dialed from outside is told
+    /// apart. May be given several times
+    #[arg(long, value_name = "CIDR", help_heading = PROTOCOL, value_parser = str::parse::<Cidr>)]
+    pub(super) home_net: Vec<Cidr>,
 
     /// Test digests against the cookies in this file, one a line, each with LABEL and a tab before
     /// it or without. May be given several times. Output names the label, never the cookie
@@ -327,6 +333,7 @@ mod tests {
             ["--epmd-port", "65536"],
             ["--dist-port", "9105-9100"],
             ["--dist-port", "0-1"],
+            ["--home-net", "10.0.0.0/33"],
             ["--fail-on", "bad"],
             ["--min-severity", "never"],
             ["-c", "0"],

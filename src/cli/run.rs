@@ -52,6 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         include_secrets: args.include_secrets,
         epmd_ports,
         dist_ports: args.dist_port.clone(),
+        home_nets: args.home_net.iter().copied().collect(),
     };
     if args.interface.is_empty() { read(args, config) } else { capture(args, config) }
 }

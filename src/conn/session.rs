@@ -310,6 +310,7 @@ impl Connection {
             challenge_reply: exchange.reply.as_ref().map(|said| said.mark),
             challenge_ack: exchange.ack.as_ref().map(|said| said.mark),
             close,
+            last_octets: [from, to].map(|side| side.last_octets(self.tcp.last().at)),
             silence_us: close
                 .zip(last_word)
                 .map_or(0, |(close, word)| micros(close.at.since(word))),

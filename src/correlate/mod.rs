@@ -3,7 +3,10 @@
 //! In: events. Out: facts for the connections that ask. Decides nothing about a connection by itself, and
 //! keeps nothing without a bound.
 
+mod home;
 mod registry;
+
+pub use self::home::{Cidr, HomeNets};
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -31,6 +34,7 @@ pub struct Correlator {
     /// Connections that a node took in place of its own dial, the last ones.
     crossings: VecDeque<Crossing>,
     nodes: usize,
+    home: HomeNets,
     evictions: u64,
 }
 
@@ -46,13 +50,18 @@ struct Crossing {
 
 impl Correlator {
     /// Knows nothing yet, except the ports that people named.
-    pub fn new(limits: &Limits, dist_ports: Vec<std::ops::RangeInclusive<u16>>) -> Self {
+    pub fn new(
+        limits: &Limits,
+        dist_ports: Vec<std::ops::RangeInclusive<u16>>,
+        home: HomeNets,
+    ) -> Self {
         Self {
             registry: Registry::new(limits, dist_ports),
             cookies: HashMap::default(),
             hellos: VecDeque::new(),
             crossings: VecDeque::new(),
             nodes: limits.nodes,
+            home,
             evictions: 0,
         }
     }
@@ -62,8 +71,14 @@ impl Correlator {
         self.evictions + self.registry.evictions()
     }
 
-    /// Takes an event in. Ports that it marks as a node's, and that were not, go to `marked`.
-    pub fn on_event(&mut self, event: &Event, marked: &mut Vec<Endpoint>) {
+    /// The networks that are one's own.
+    pub const fn home(&self) -> &HomeNets {
+        &self.home
+    }
+
+    /// Takes an event in. Ports that it marks as a node's, and that were not, go to `marked`; what it
+    /// tells about nodes goes to `nodes`.
+    pub fn on_event(&mut self, event: &Event, marked: &mut Vec<Endpoint>, _nodes: &mut Vec<Event>) {
         let Some(ids) = &event.connection else { return };
         match &event.body {
             Body::Epmd { epmd } => self.registry.on_epmd(event, ids, epmd, marked),
@@ -73,10 +88,15 @@ impl Correlator {
             Body::Session { session } => self.on_session(ids, session, marked),
             Body::Finding { .. }
             | Body::Incident { .. }
+            | Body::Node { .. }
+            | Body::Cluster { .. }
             | Body::Anomaly { .. }
             | Body::Stats { .. } => {}
         }
     }
+
+    /// Takes in what the rules made of an event: the incident it belongs to, if to any.
+    pub fn on_verdict(&mut self, _event: &Event, _incident: Option<Arc<str>>) {}
 
     fn on_handshake(&mut self, at: Timestamp, ids: &ConnectionIds, handshake: &Handshake) {
         let id = &ids.session_id;

@@ -4,19 +4,32 @@
 //! Evidence: the acceptor closes at once after `challenge_reply`, or candidate cookies tell the digests
 //! apart. May look like it: a node that stops at this very point.
 
-use super::text::{Sides, closed, problem, settled, shown};
-use super::{Problem, Rule};
-use crate::event::{Event, Outcome, Role, Severity};
+use super::text::{Sides, closed, finding, settled, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Event, Finding, Outcome, Role, Severity};
+
+/// `beamscope explain cookie-mismatch`.
+const PAGE: Page = Page {
+    rule: "cookie-mismatch",
+    severity: Severity::High,
+    summary: "the two nodes hold different cookies",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
+};
 
 #[derive(Default)]
 pub(super) struct CookieMismatch;
 
 impl Rule for CookieMismatch {
-    fn ids(&self) -> &'static [&'static str] {
-        &["cookie-mismatch"]
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::CookieMismatch {
             return;
@@ -27,7 +40,7 @@ impl Rule for CookieMismatch {
             cookie.as_ref().map_or_else(String::new, |label| format!(" with the cookie {label}"))
         };
         let by_acceptor = session.detected_by == Some(Role::Acceptor);
-        let mut found = problem("cookie-mismatch", Severity::High, session, &sides);
+        let mut found = finding(&PAGE, session, &sides);
         found.parties = sides.either_way();
         if by_acceptor {
             found.title = format!("{b} refused the cookie of {a}");

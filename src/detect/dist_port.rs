@@ -3,20 +3,45 @@
 //! `stale-registration`: RST, nobody listens there. `dist-port-blocked`: no answer in this capture, or ICMP.
 //! What it does not tell: why; a listener on another interface and a port mapping look like the first.
 
-use super::text::{Sides, address, looked_up, problem, settled, shown};
-use super::{Problem, Rule};
+use super::text::{Sides, address, finding, looked_up, settled, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
 use crate::correlate::acceptor_end;
-use crate::event::{Event, Outcome, Role, Severity};
+use crate::event::{Event, Finding, Outcome, Role, Severity};
+
+/// `beamscope explain stale-registration`.
+const STALE: Page = Page {
+    rule: "stale-registration",
+    severity: Severity::High,
+    summary: "EPMD gives a port on which nobody listens",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
+};
+
+/// `beamscope explain dist-port-blocked`.
+const BLOCKED: Page = Page {
+    rule: "dist-port-blocked",
+    severity: Severity::High,
+    summary: "EPMD gives a port that lets nobody in",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
+};
 
 #[derive(Default)]
 pub(super) struct DistPort;
 
 impl Rule for DistPort {
-    fn ids(&self) -> &'static [&'static str] {
-        &["stale-registration", "dist-port-blocked"]
+    fn pages(&self) -> &'static [Page] {
+        &[STALE, BLOCKED]
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         let sides = Sides::of(ids, session);
         let end = acceptor_end(ids, session);
@@ -32,7 +57,7 @@ impl Rule for DistPort {
         );
         let mut found = match (session.outcome, session.seen.icmp) {
             (Outcome::Refused, None) => {
-                let mut found = problem("stale-registration", Severity::High, session, &sides);
+                let mut found = finding(&STALE, session, &sides);
                 found.title = format!("nobody listens on {port}, where {node} is said to be");
                 found.explanation = format!(
                     "{} was led to {port} and its SYN was answered with RST: the host is up and the port \
@@ -48,7 +73,7 @@ impl Rule for DistPort {
                 found
             }
             (Outcome::Refused, Some((kind, code, reporter))) => {
-                let mut found = problem("dist-port-blocked", Severity::High, session, &sides);
+                let mut found = finding(&BLOCKED, session, &sides);
                 found.title = format!("the way to {node} at {port} is rejected");
                 found.explanation = format!(
                     "{reporter} answered the SYN to {port} with ICMP {kind}/{code}, \"destination \
@@ -58,7 +83,7 @@ impl Rule for DistPort {
                 found
             }
             (Outcome::Unanswered, _) => {
-                let mut found = problem("dist-port-blocked", Severity::High, session, &sides);
+                let mut found = finding(&BLOCKED, session, &sides);
                 found.title = format!("no answer from {node} at {port}");
                 found.explanation = format!(
                     "{} SYN from {} to {port} and no answer in this capture. Where the port mapper of \

@@ -3,19 +3,32 @@
 //! Evidence: RST or ICMP in answer to the SYN, or no answer in this capture. What it does not tell: whether
 //! the host is down, or a filter is in between.
 
-use super::text::{address, shown};
-use super::{Problem, Rule};
-use crate::event::{Body, Confidence, EpmdOutcome, Event, Role, Severity};
+use super::text::{address, blank, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Body, Confidence, EpmdOutcome, Event, Finding, Role, Severity};
+
+/// `beamscope explain epmd-unreachable`.
+const PAGE: Page = Page {
+    rule: "epmd-unreachable",
+    severity: Severity::High,
+    summary: "no way to the port mapper",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
+};
 
 #[derive(Default)]
 pub(super) struct EpmdUnreachable;
 
 impl Rule for EpmdUnreachable {
-    fn ids(&self) -> &'static [&'static str] {
-        &["epmd-unreachable"]
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return };
         let seen = &epmd.seen;
         let mapper = address(ids.dest_ip, ids.dest_port);
@@ -61,14 +74,11 @@ impl Rule for EpmdUnreachable {
             shown(seen.close, Some(Role::Acceptor), answer),
         ];
         let unanswered = epmd.outcome == EpmdOutcome::Unanswered;
-        out.push(Problem {
-            rule: "epmd-unreachable",
-            severity: Severity::High,
+        out.push(Finding {
             confidence: if unanswered { Confidence::Likely } else { Confidence::Proven },
             title: format!("the port mapper at {mapper} {how} (asked by {})", ids.src_ip),
             explanation,
             remedy: vec![remedy],
-            nodes: Vec::new(),
             parties: format!("{},{mapper},{how}", ids.src_ip),
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded: if unanswered {
@@ -76,7 +86,7 @@ impl Rule for EpmdUnreachable {
             } else {
                 Vec::new()
             },
-            logged_by: Vec::new(),
+            ..blank(&PAGE)
         });
     }
 }

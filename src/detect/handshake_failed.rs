@@ -3,21 +3,46 @@
 //! `handshake-timeout`: a side owed a message, was silent, and the other gave up. `handshake-aborted`: closed
 //! in mid-handshake and nothing shows why.
 
-use super::text::{Sides, closed, problem, seconds, settled, shown};
-use super::{Problem, Rule};
+use super::text::{Sides, closed, finding, seconds, settled, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
 use crate::event::{
-    CloseKind, Event, Evidence, Flowed, Mark, Outcome, Protocol, Role, Session, Severity,
+    CloseKind, Event, Evidence, Finding, Flowed, Mark, Outcome, Protocol, Role, Session, Severity,
+};
+
+/// `beamscope explain handshake-timeout`.
+const TIMEOUT: Page = Page {
+    rule: "handshake-timeout",
+    severity: Severity::Medium,
+    summary: "a side fell silent in mid-handshake",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
+};
+
+/// `beamscope explain handshake-aborted`.
+const ABORTED: Page = Page {
+    rule: "handshake-aborted",
+    severity: Severity::Medium,
+    summary: "closed in mid-handshake, and nothing shows why",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
 };
 
 #[derive(Default)]
 pub(super) struct HandshakeFailed;
 
 impl Rule for HandshakeFailed {
-    fn ids(&self) -> &'static [&'static str] {
-        &["handshake-timeout", "handshake-aborted"]
+    fn pages(&self) -> &'static [Page] {
+        &[TIMEOUT, ABORTED]
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         let sides = Sides::of(ids, session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
@@ -31,7 +56,7 @@ impl Rule for HandshakeFailed {
         let (who, other) = if by == Role::Initiator { (a, b) } else { (b, a) };
         let mut found = match session.outcome {
             Outcome::TimedOut => {
-                let mut found = problem("handshake-timeout", Severity::Medium, session, &sides);
+                let mut found = finding(&TIMEOUT, session, &sides);
                 let owed = session.seen.owed.unwrap_or("next message");
                 let silence = seconds(session.seen.silence_us);
                 found.title = format!("{other} fell silent in the handshake with {who}");
@@ -53,7 +78,8 @@ impl Rule for HandshakeFailed {
                 // Whoever connects, says nothing and leaves is a probe more often than a node.
                 let is_probe = by == Role::Initiator && session.traffic.initiator.octets == 0;
                 let severity = if is_probe { Severity::Low } else { Severity::Medium };
-                let mut found = problem("handshake-aborted", severity, session, &sides);
+                let mut found = finding(&ABORTED, session, &sides);
+                found.severity = severity;
                 found.title = format!("{who} closed the connection with {other} {reached}");
                 found.explanation = format!(
                     "The handshake stopped {reached}: {who} closed the connection, and nothing in this \
@@ -65,7 +91,7 @@ impl Rule for HandshakeFailed {
                 found
             }
             Outcome::Connected if is_reset_before_first_frame(session) => {
-                let mut found = problem("handshake-aborted", Severity::Medium, session, &sides);
+                let mut found = finding(&ABORTED, session, &sides);
                 found.title =
                     format!("the connection of {a} and {b} was reset as soon as it was up");
                 found.explanation =

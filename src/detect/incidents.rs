@@ -6,12 +6,28 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::Problem;
 use crate::conn::digest::short_id;
 use crate::event::{
     Body, Confidence, EpmdOutcome, Event, Finding, Incident, Outcome, Severity, State,
 };
 use crate::time::Timestamp;
+
+/// Where a finding is told.
+pub(super) struct Place<'a> {
+    at: Timestamp,
+    /// What shows it; nothing does at the end of a run.
+    event: Option<&'a Event>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) const fn of(event: &'a Event) -> Self {
+        Self { at: event.at, event: Some(event) }
+    }
+
+    pub(super) const fn nowhere(at: Timestamp) -> Self {
+        Self { at, event: None }
+    }
+}
 
 /// The problems that are known, by rule and parties.
 #[derive(Debug)]
@@ -44,57 +60,51 @@ impl Incidents {
         self.evictions
     }
 
-    /// Tells a problem that is new, counts one that is known.
-    pub(super) fn on_problem(&mut self, problem: Problem, event: &Event, out: &mut Vec<Event>) {
-        let key = (problem.rule, problem.parties.clone());
+    /// Tells a finding that is new, counts one that is known. Gives the incident it belongs to.
+    pub(super) fn on_finding(
+        &mut self,
+        mut finding: Finding,
+        place: &Place<'_>,
+        out: &mut Vec<Event>,
+    ) -> Arc<str> {
+        let key = (finding.rule, finding.parties.clone());
         if let Some(ongoing) = self.known.get_mut(&key) {
             ongoing.incident.count += 1;
-            ongoing.incident.last = ongoing.incident.last.max(event.at);
-            return;
+            ongoing.incident.last = ongoing.incident.last.max(place.at);
+            return Arc::clone(&ongoing.incident.incident_id);
         }
         if self.known.len() >= self.capacity {
-            self.evict(event.at, out);
+            self.evict(place.at, out);
         }
         self.begun += 1;
-        let text = format!("{},{},{}", problem.rule, problem.parties, event.at);
         // What is only possible is nothing to be woken up for.
-        let severity = match problem.confidence {
-            Confidence::Possible => problem.severity.min(Severity::Low),
-            Confidence::Likely | Confidence::Proven => problem.severity,
-        };
+        if finding.confidence == Confidence::Possible {
+            finding.severity = finding.severity.min(Severity::Low);
+        }
+        let text = format!("{},{},{}", finding.rule, finding.parties, place.at);
+        finding.incident_id = short_id(&text);
+        let id = Arc::clone(&finding.incident_id);
         let incident = Incident {
-            incident_id: short_id(&text),
-            rule: problem.rule,
-            severity,
-            nodes: problem.nodes.clone(),
+            incident_id: Arc::clone(&id),
+            rule: finding.rule,
+            severity: finding.severity,
+            nodes: finding.nodes.clone(),
             count: 1,
-            first: event.at,
-            last: event.at,
-        };
-        let finding = Finding {
-            rule: problem.rule,
-            severity,
-            confidence: problem.confidence,
-            title: problem.title,
-            explanation: problem.explanation,
-            remedy: problem.remedy,
-            nodes: problem.nodes,
-            incident_id: Arc::clone(&incident.incident_id),
-            evidence: problem.evidence,
-            not_excluded: problem.not_excluded,
-            logged_by: problem.logged_by,
+            first: place.at,
+            last: place.at,
         };
         self.order.push_back((key.clone(), self.begun));
         let by_an_answer = ENDED_BY_AN_ANSWER.contains(&incident.rule);
-        let ended_by = by_an_answer.then(|| end_of(event)).flatten();
+        let ended_by = place.event.filter(|_| by_an_answer).and_then(end_of);
         self.known.insert(key, Ongoing { incident, number: self.begun, ended_by });
         out.push(Event {
-            at: event.at,
-            frame: event.frame,
-            input: event.input,
-            connection: event.connection.clone(),
+            at: place.at,
+            frame: place.event.and_then(|event| event.frame),
+            input: place.event.and_then(|event| event.input),
+            connection: place.event.and_then(|event| event.connection.clone()),
             body: Body::Finding { finding: Box::new(finding) },
         });
+        id
     }
 
     /// Two nodes that connect, or a port mapper that answers, end what was wrong between them.

@@ -12,6 +12,7 @@ mod name_mismatch;
 mod node_not_registered;
 mod not_allowed;
 mod not_distribution;
+mod page;
 mod same_name;
 mod text;
 mod tls_mismatch;
@@ -19,46 +20,25 @@ mod version_mismatch;
 
 use std::sync::Arc;
 
-use self::incidents::Incidents;
-use crate::event::{Confidence, Event, Evidence, Role, Severity};
+pub use self::page::{LogLine, Page};
+
+use self::incidents::{Incidents, Place};
+use crate::correlate::Correlator;
+use crate::event::{Event, Finding};
 use crate::limits::Limits;
 use crate::time::Timestamp;
 
-/// A small state machine over events that knows one problem.
+/// A small state machine over events that knows one problem, or a few that are told apart at once.
 pub trait Rule {
-    /// Stable identifiers of what it may find: the names in the output.
-    fn ids(&self) -> &'static [&'static str];
+    /// What it may find.
+    fn pages(&self) -> &'static [Page];
 
-    /// Looks at one event; a problem that it shows goes to `out`.
-    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>);
-}
+    /// Looks at one event, and at what is `known` from all before it. What it finds goes to `out`
+    /// each time it is seen: repeats are sorted out behind the rules, by [`Finding::parties`].
+    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>);
 
-/// A problem as one event shows it; becomes a finding when it is the first of its kind between its
-/// parties.
-#[derive(Clone, Debug)]
-pub struct Problem {
-    /// Rule that found it.
-    pub rule: &'static str,
-    /// How bad.
-    pub severity: Severity,
-    /// How sure.
-    pub confidence: Confidence,
-    /// One sentence.
-    pub title: String,
-    /// What was seen and what it means.
-    pub explanation: String,
-    /// What to do.
-    pub remedy: Vec<String>,
-    /// Nodes concerned, as far as named.
-    pub nodes: Vec<Arc<str>>,
-    /// Who is concerned, in a form that is the same for each repeat.
-    pub parties: String,
-    /// The packets that show it.
-    pub evidence: Vec<Evidence>,
-    /// Other readings.
-    pub not_excluded: Vec<String>,
-    /// Which side logs it.
-    pub logged_by: Vec<Role>,
+    /// The input ends: the last chance for what is told once a run.
+    fn on_end(&mut self, _known: &Correlator, _out: &mut Vec<Finding>) {}
 }
 
 /// Every rule, in the order in which findings about one event are told.
@@ -76,11 +56,16 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<not_distribution::NotDistribution>::default(),
 ];
 
+/// The pages of all rules, in that order.
+pub fn pages() -> impl Iterator<Item = &'static Page> {
+    RULES.iter().flat_map(|rule| rule().pages())
+}
+
 /// All rules at work.
 pub struct Detector {
     rules: Vec<Box<dyn Rule>>,
     incidents: Incidents,
-    found: Vec<Problem>,
+    found: Vec<Finding>,
 }
 
 impl Detector {
@@ -98,19 +83,35 @@ impl Detector {
         self.incidents.evictions()
     }
 
-    /// Shows an event to every rule; findings, and incidents that it ends, go to `out`.
-    pub fn on_event(&mut self, event: &Event, out: &mut Vec<Event>) {
+    /// Shows an event to every rule; findings, and incidents that it ends, go to `out`. Gives the
+    /// incident that the event is the first or a further case of.
+    pub fn on_event(
+        &mut self,
+        event: &Event,
+        known: &Correlator,
+        out: &mut Vec<Event>,
+    ) -> Option<Arc<str>> {
         self.incidents.on_event(event, out);
         for rule in &mut self.rules {
-            rule.on_event(event, &mut self.found);
+            rule.on_event(event, known, &mut self.found);
         }
-        for problem in self.found.drain(..) {
-            self.incidents.on_problem(problem, event, out);
+        let place = Place::of(event);
+        let mut incident = None;
+        for finding in self.found.drain(..) {
+            let id = self.incidents.on_finding(finding, &place, out);
+            incident.get_or_insert(id);
         }
+        incident
     }
 
-    /// The run ends: closes what repeated.
-    pub fn finish(&mut self, now: Timestamp, out: &mut Vec<Event>) {
+    /// The run ends: tells what is told once a run, and closes what repeated.
+    pub fn finish(&mut self, now: Timestamp, known: &Correlator, out: &mut Vec<Event>) {
+        for rule in &mut self.rules {
+            rule.on_end(known, &mut self.found);
+        }
+        for finding in self.found.drain(..) {
+            self.incidents.on_finding(finding, &Place::nowhere(now), out);
+        }
         self.incidents.finish(now, out);
     }
 }

@@ -4,19 +4,32 @@
 //! once after the `challenge`, whose name it compares with the one it dialed. May look like it: an
 //! initiator that stops at this very point.
 
-use super::text::{Sides, closed, looked_up, problem, settled, shown};
-use super::{Problem, Rule};
-use crate::event::{Confidence, Event, Outcome, Role, Severity};
+use super::text::{Sides, closed, finding, looked_up, settled, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Confidence, Event, Finding, Outcome, Role, Severity};
+
+/// `beamscope explain name-mismatch`.
+const PAGE: Page = Page {
+    rule: "name-mismatch",
+    severity: Severity::High,
+    summary: "the node that answers is not the one that was dialed",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
+};
 
 #[derive(Default)]
 pub(super) struct NameMismatch;
 
 impl Rule for NameMismatch {
-    fn ids(&self) -> &'static [&'static str] {
-        &["name-mismatch"]
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::NameMismatch {
             return;
@@ -25,7 +38,7 @@ impl Rule for NameMismatch {
         let (a, b) = (&sides.initiator, &sides.acceptor);
         let (answered_alive, host) = b.split_once('@').unwrap_or((b, ""));
         let asked = session.lookup.as_ref().map(|lookup| lookup.asked.to_string());
-        let mut found = problem("name-mismatch", Severity::High, session, &sides);
+        let mut found = finding(&PAGE, session, &sides);
         match asked {
             Some(asked) if asked != answered_alive => {
                 found.title = format!("{a} asked for \"{asked}\" and reached {b}");

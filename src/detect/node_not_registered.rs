@@ -3,19 +3,32 @@
 //! Evidence: PORT2_RESP with a result other than 0. What it does not tell: whether the node is down, has
 //! another alive name, or is registered with another port mapper.
 
-use super::text::{address, shown};
-use super::{Problem, Rule};
-use crate::event::{Body, Confidence, EpmdOutcome, Event, Role, Severity};
+use super::text::{address, blank, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Body, EpmdOutcome, Event, Finding, Role, Severity};
+
+/// `beamscope explain node-not-registered`.
+const PAGE: Page = Page {
+    rule: "node-not-registered",
+    severity: Severity::Medium,
+    summary: "the port mapper does not know the name",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
+};
 
 #[derive(Default)]
 pub(super) struct NodeNotRegistered;
 
 impl Rule for NodeNotRegistered {
-    fn ids(&self) -> &'static [&'static str] {
-        &["node-not-registered"]
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return };
         if epmd.outcome != EpmdOutcome::NotRegistered {
             return;
@@ -29,10 +42,7 @@ impl Rule for NodeNotRegistered {
             shown(seen.request, Some(Role::Initiator), &asked),
             shown(seen.reply, Some(Role::Acceptor), &answered),
         ];
-        out.push(Problem {
-            rule: "node-not-registered",
-            severity: Severity::Medium,
-            confidence: Confidence::Proven,
+        out.push(Finding {
             title: format!("no node \"{name}\" is registered at {mapper}"),
             explanation: format!(
                 "{} asked the port mapper at {mapper} for \"{name}\", and it knows no such name. The \
@@ -46,11 +56,9 @@ impl Rule for NodeNotRegistered {
                  older than OTP 23.3 and have lost its registration when EPMD was restarted; restart it."
                     .to_owned(),
             ],
-            nodes: Vec::new(),
             parties: format!("{},{mapper},{name}", ids.src_ip),
             evidence: evidence.into_iter().flatten().collect(),
-            not_excluded: Vec::new(),
-            logged_by: Vec::new(),
+            ..blank(&PAGE)
         });
     }
 }

@@ -3,26 +3,39 @@
 //! Evidence: status `not_allowed` although no mandatory flag is missing. May look like it: a carrier or a
 //! release that demands flags unknown here.
 
-use super::text::{Sides, problem, settled, shown};
-use super::{Problem, Rule};
-use crate::event::{Event, Outcome, Role, Severity};
+use super::text::{Sides, finding, settled, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Event, Finding, Outcome, Role, Severity};
+
+/// `beamscope explain not-allowed`.
+const PAGE: Page = Page {
+    rule: "not-allowed",
+    severity: Severity::High,
+    summary: "the dialed node does not let this one in",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
+};
 
 #[derive(Default)]
 pub(super) struct NotAllowed;
 
 impl Rule for NotAllowed {
-    fn ids(&self) -> &'static [&'static str] {
-        &["not-allowed"]
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::NotAllowed {
             return;
         }
         let sides = Sides::of(ids, session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
-        let mut found = problem("not-allowed", Severity::High, session, &sides);
+        let mut found = finding(&PAGE, session, &sides);
         found.title = format!("{b} does not allow {a} to connect");
         found.explanation = format!(
             "{b} answered the name of {a} with not_allowed, before any cookie was looked at, and {a} \

@@ -2,40 +2,48 @@
 //!
 //! A scanner, a health check, a browser: harmless by itself, and the reason for odd lines in logs.
 
-use super::text::{Sides, address, problem, settled, shown};
-use super::{Problem, Rule};
+use super::text::{Sides, address, blank, finding, settled, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
 use crate::correlate::ip_of;
-use crate::event::{Body, Confidence, EpmdOutcome, Event, Outcome, Role, Severity};
+use crate::event::{Body, EpmdOutcome, Event, Finding, Outcome, Role, Severity};
+
+/// `beamscope explain not-distribution`.
+const PAGE: Page = Page {
+    rule: "not-distribution",
+    severity: Severity::Low,
+    summary: "something else spoke to EPMD or to a distribution port",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
+};
 
 #[derive(Default)]
 pub(super) struct NotDistribution;
 
 impl Rule for NotDistribution {
-    fn ids(&self) -> &'static [&'static str] {
-        &["not-distribution"]
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         if let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) {
             if let (EpmdOutcome::Malformed, Some(foreign)) = (epmd.outcome, &epmd.seen.foreign) {
                 let mapper = address(ids.dest_ip, ids.dest_port);
-                out.push(Problem {
-                    rule: "not-distribution",
-                    severity: Severity::Low,
-                    confidence: Confidence::Proven,
+                out.push(Finding {
                     title: format!("{} sent the port mapper at {mapper} no EPMD", ids.src_ip),
                     explanation: format!(
                         "What it sent looks like {}. EPMD closes such a connection without a word.",
                         foreign.looks_like
                     ),
                     remedy: vec![REMEDY.to_owned()],
-                    nodes: Vec::new(),
                     parties: format!("{},{mapper}", ids.src_ip),
                     evidence: shown(Some(foreign.mark), Some(Role::Initiator), foreign.looks_like)
                         .into_iter()
                         .collect(),
-                    not_excluded: Vec::new(),
-                    logged_by: Vec::new(),
+                    ..blank(&PAGE)
                 });
             }
             return;
@@ -46,7 +54,7 @@ impl Rule for NotDistribution {
         }
         let sides = Sides::of(ids, session);
         let Some(foreign) = &session.seen.foreign else { return };
-        let mut found = problem("not-distribution", Severity::Low, session, &sides);
+        let mut found = finding(&PAGE, session, &sides);
         found.parties = format!("{},{}", ip_of(ids, session, Role::Initiator), sides.acceptor);
         found.title = match foreign.from {
             Role::Initiator => {

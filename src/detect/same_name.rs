@@ -9,12 +9,25 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::text::{Sides, closed, looked_up, problem, settled, shown};
-use super::{Problem, Rule};
+use super::text::{Sides, closed, finding, looked_up, settled, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
 use crate::correlate::{acceptor_end, ip_of};
 use crate::decode::Endpoint;
-use crate::event::{Body, Confidence, Event, Outcome, Role, Session, Severity};
+use crate::event::{Body, Confidence, Event, Finding, Outcome, Role, Session, Severity};
 use crate::time::Timestamp;
+
+/// `beamscope explain same-name`.
+const PAGE: Page = Page {
+    rule: "same-name",
+    severity: Severity::High,
+    summary: "a node dials with the name of the node it dials",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
+};
 
 #[derive(Default)]
 pub(super) struct SameName {
@@ -25,11 +38,11 @@ pub(super) struct SameName {
 }
 
 impl Rule for SameName {
-    fn ids(&self) -> &'static [&'static str] {
-        &["same-name"]
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         let Some(ids) = &event.connection else { return };
         if let Body::Handshake { handshake } = &event.body {
             if handshake.message == "send_name" {
@@ -59,7 +72,7 @@ impl Rule for SameName {
             return;
         }
         let sides = Sides::of(ids, session);
-        let mut found = problem("same-name", Severity::High, session, &sides);
+        let mut found = finding(&PAGE, session, &sides);
         found.confidence = confidence;
         found.title = format!("two nodes call themselves {name}");
         found.explanation = format!(

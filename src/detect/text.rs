@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Problem;
+use super::Page;
 use crate::correlate::{acceptor_end, ip_of};
 use crate::event::{
-    Body, ConnectionIds, Event, Evidence, Mark, Party, Role, Session, Severity, State,
+    Body, Confidence, ConnectionIds, Event, Evidence, Finding, Mark, Party, Role, Session, State,
 };
 
 /// A session that is over, or as far along as the capture goes, seen for the first time with its
@@ -63,24 +63,31 @@ impl Sides {
     }
 }
 
-/// A problem of a session, with everything that most rules fill in alike.
-pub(super) fn problem(
-    rule: &'static str,
-    severity: Severity,
-    session: &Session,
-    sides: &Sides,
-) -> Problem {
-    Problem {
-        rule,
-        severity,
+/// A finding about a session, with everything that most rules fill in alike.
+pub(super) fn finding(page: &Page, session: &Session, sides: &Sides) -> Finding {
+    Finding {
         confidence: session.confidence,
+        nodes: sides.nodes.clone(),
+        parties: sides.one_way(),
+        not_excluded: session.not_excluded.clone(),
+        ..blank(page)
+    }
+}
+
+/// A finding of which the rule alone is known.
+pub(super) fn blank(page: &Page) -> Finding {
+    Finding {
+        rule: page.rule,
+        severity: page.severity,
+        confidence: Confidence::Proven,
         title: String::new(),
         explanation: String::new(),
         remedy: Vec::new(),
-        nodes: sides.nodes.clone(),
-        parties: sides.one_way(),
+        nodes: Vec::new(),
+        incident_id: Arc::default(),
+        parties: String::new(),
         evidence: Vec::new(),
-        not_excluded: session.not_excluded.clone(),
+        not_excluded: Vec::new(),
         logged_by: Vec::new(),
     }
 }

@@ -3,19 +3,32 @@
 //! Evidence: a TLS hello that a plain node waits out, or a TLS alert in answer to a plain `send_name`. May
 //! look like it: a TLS node that is stuck.
 
-use super::text::{Sides, closed, looked_up, problem, settled, shown};
-use super::{Problem, Rule};
-use crate::event::{Event, Outcome, Role, Severity};
+use super::text::{Sides, closed, finding, looked_up, settled, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Event, Finding, Outcome, Role, Severity};
+
+/// `beamscope explain tls-mismatch`.
+const PAGE: Page = Page {
+    rule: "tls-mismatch",
+    severity: Severity::High,
+    summary: "TLS on one side only",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
+};
 
 #[derive(Default)]
 pub(super) struct TlsMismatch;
 
 impl Rule for TlsMismatch {
-    fn ids(&self) -> &'static [&'static str] {
-        &["tls-mismatch"]
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::TlsMismatch {
             return;
@@ -28,7 +41,7 @@ impl Rule for TlsMismatch {
             Role::Initiator => (a, b),
             Role::Acceptor => (b, a),
         };
-        let mut found = problem("tls-mismatch", Severity::High, session, &sides);
+        let mut found = finding(&PAGE, session, &sides);
         found.title = format!("{with} uses TLS for distribution, {without} does not");
         found.explanation = match tls_side {
             Role::Initiator => format!(

@@ -4,19 +4,32 @@
 //! side's release demands is missing, or the hello is of a layout it no longer reads. May look like it: a
 //! list of allowed nodes; an initiator that wanted another name.
 
-use super::text::{Sides, closed, problem, release, settled, shown};
-use super::{Problem, Rule};
-use crate::event::{Event, Outcome, Role, Severity};
+use super::text::{Sides, closed, finding, release, settled, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Event, Finding, Outcome, Role, Severity};
+
+/// `beamscope explain version-mismatch`.
+const PAGE: Page = Page {
+    rule: "version-mismatch",
+    severity: Severity::High,
+    summary: "releases too far apart",
+    means: "",
+    proof: "",
+    resembles: "",
+    logs: &[],
+    remedy: &[],
+};
 
 #[derive(Default)]
 pub(super) struct VersionMismatch;
 
 impl Rule for VersionMismatch {
-    fn ids(&self) -> &'static [&'static str] {
-        &["version-mismatch"]
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Vec<Problem>) {
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::VersionMismatch {
             return;
@@ -29,7 +42,7 @@ impl Rule for VersionMismatch {
             (&sides.acceptor, &sides.initiator)
         };
         let party = if by_initiator { &session.acceptor } else { &session.initiator };
-        let mut found = problem("version-mismatch", Severity::High, session, &sides);
+        let mut found = finding(&PAGE, session, &sides);
         found.title = format!("{refusing} refused {refused}: their OTP releases are too far apart");
         let missing = &session.seen.missing_flags;
         let lacks = if missing.is_empty() {

@@ -74,6 +74,7 @@ impl Human {
         let connection = event.connection.as_deref();
         match &event.body {
             Body::Handshake { .. } if !self.options.verbose => return Ok(()),
+            Body::Node { .. } | Body::Cluster { .. } => return Ok(()),
             // It tells its own dates.
             Body::Stats { stats } if stats.is_final => return self.summary(out, stats),
             _ => self.date(out, event.at)?,
@@ -116,6 +117,7 @@ impl Human {
                 let text = format!("{subject}: {}", trouble(anomaly));
                 self.line(out, event.at, style, &text, &place)
             }
+            Body::Node { .. } | Body::Cluster { .. } => Ok(()),
             Body::Stats { stats } => {
                 let text = format!(
                     "{} so far, {}, {}",

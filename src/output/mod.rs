@@ -110,9 +110,11 @@ impl<W: Write> Output<W> {
                 !self.options.only_findings || anomaly.kind.is_about_input()
             }
             Body::Stats { stats } => !self.options.only_findings || stats.is_final,
-            Body::Epmd { .. } | Body::Handshake { .. } | Body::Session { .. } => {
-                !self.options.only_findings
-            }
+            Body::Epmd { .. }
+            | Body::Handshake { .. }
+            | Body::Session { .. }
+            | Body::Node { .. }
+            | Body::Cluster { .. } => !self.options.only_findings,
         }
     }
 
@@ -392,6 +394,7 @@ mod samples {
                 .into(),
             remedy: vec!["Give both nodes the same cookie.".into()],
             nodes: vec!["one@192.168.0.100".into(), "two@192.168.0.103".into()],
+            parties: String::new(),
             incident_id: "9c41000000000000".into(),
             evidence: vec![
                 evidence(19, Role::Initiator, "challenge_reply"),

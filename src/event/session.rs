@@ -1,0 +1,330 @@
+//! `handshake` and `session`: one handshake message; one distribution connection, or an attempt at one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Confidence, Foreign, Hex, Mark, Role, frame_number};
+use crate::capture::FrameRef;
+use crate::time::Timestamp;
+
+/// One handshake message.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Handshake {
+    /// `send_name`, `status`, `challenge`, `complement`, `challenge_reply` or `challenge_ack`.
+    pub message: &'static str,
+    /// Who sent it.
+    pub from: Role,
+    /// Layout on the wire, 5 or 6, where the message has two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u8>,
+    /// Node name, or only its host in a request for a dynamic name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
+    /// Exact octets of `name` where they are no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_hex: Option<String>,
+    /// Distribution flags; the high half alone in a `complement`, in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Hex>,
+    /// Their names without `DFLAG_`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flag_names: Option<Vec<String>>,
+    /// Incarnation of the node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creation: Option<u32>,
+    /// Text of a status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Dynamic name granted by a `named:` status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assigned_name: Option<Arc<str>>,
+    /// Exact octets of `assigned_name` where they are no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assigned_name_hex: Option<String>,
+    /// Label of the candidate cookie that the digest was made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<Arc<str>>,
+    /// The challenge; only with `--include-secrets`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<u32>,
+    /// The digest, 32 hex digits; only with `--include-secrets`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// One distribution connection, or an attempt at one. The last record of a `session_id` is the whole
+/// truth about it.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Session {
+    /// What was spoken.
+    pub protocol: Protocol,
+    /// Where the connection stands.
+    pub state: State,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How sure that is.
+    pub confidence: Confidence,
+    /// Other readings that the capture leaves open.
+    pub not_excluded: Vec<String>,
+    /// The side whose behaviour shows the failure, by being the one that gave up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detected_by: Option<Role>,
+    /// How the roles were settled.
+    pub orientation: Orientation,
+    /// The node that dialed.
+    pub initiator: Party,
+    /// The node that was dialed.
+    pub acceptor: Party,
+    /// The handshake message furthest along that was seen whole; `null` for none.
+    pub reached: Option<&'static str>,
+    /// What the initiator was after, as far as the capture tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Wanted>,
+    /// The first to close; `null` while open, or where the capture does not tell.
+    pub closed_by: Option<Role>,
+    /// How the connection ended, or why an open one is told.
+    pub close: Option<CloseKind>,
+    /// The EPMD look-up that led here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<Lookup>,
+    /// From `send_name` to `challenge_ack`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshake_us: Option<u64>,
+    /// From the first packet to the last.
+    pub duration_us: u64,
+    /// What flowed.
+    pub traffic: Traffic,
+    /// What the record rests on.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub seen: SessionSeen,
+}
+
+/// What a [`Session`] rests on; not printed.
+#[derive(Clone, Debug, Default)]
+pub struct SessionSeen {
+    /// First SYN.
+    pub syn: Option<Mark>,
+    /// SYNs sent.
+    pub syns: u32,
+    /// SYN-ACK.
+    pub syn_ack: Option<Mark>,
+    /// `send_name`.
+    pub send_name: Option<Mark>,
+    /// First status of the acceptor, and its text.
+    pub status: Option<(Mark, String)>,
+    /// `challenge`.
+    pub challenge: Option<Mark>,
+    /// `challenge_reply`.
+    pub challenge_reply: Option<Mark>,
+    /// `challenge_ack`.
+    pub challenge_ack: Option<Mark>,
+    /// First FIN or RST.
+    pub close: Option<Mark>,
+    /// When each side last sent octets, new or again: by [`Role::index`].
+    pub last_octets: [Option<Timestamp>; 2],
+    /// Time from the last word of either side to that.
+    pub silence_us: u64,
+    /// Type and code of an ICMP "destination unreachable" about the SYN, and who sent it.
+    pub icmp: Option<(u8, u8, IpAddr)>,
+    /// Flags that the refusing side demands and the other lacks, by name.
+    pub missing_flags: Vec<String>,
+    /// First octets of another protocol.
+    pub foreign: Option<Foreign>,
+    /// The side that spoke TLS, with its first octets.
+    pub tls: Option<(Role, Mark)>,
+    /// TLS alert that was sent in clear.
+    pub tls_alert: Option<u8>,
+    /// The message that a side owed when the other gave up.
+    pub owed: Option<&'static str>,
+    /// Whether a record with this outcome was told before.
+    pub again: bool,
+    /// Whether what comes in the next moment may show another cause.
+    pub is_pending: bool,
+}
+
+/// What was spoken on a connection.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// The Erlang distribution protocol, also where nothing was said on a port known for it.
+    Distribution,
+    /// TLS on a distribution port.
+    Tls,
+    /// Something else on a port known for distribution.
+    Unknown,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The handshake has just completed.
+    Established,
+    /// The connection is over.
+    Closed,
+    /// The input ended, or it went idle, first.
+    Open,
+}
+
+/// What came of a connection.
+#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The handshake ran to its end, or distribution frames flow.
+    Connected,
+    /// A digest was refused.
+    CookieMismatch,
+    /// The acceptor is not who the initiator wanted.
+    NameMismatch,
+    /// Status `not_allowed`, flags not at fault.
+    NotAllowed,
+    /// Refused over protocol version or mandatory flags.
+    VersionMismatch,
+    /// Status `alive`, answered `false` or closed.
+    AlreadyConnected,
+    /// Given up for a simultaneous connection.
+    Superseded,
+    /// One side TLS, the other not.
+    TlsMismatch,
+    /// Both sides spoke TLS: what is inside is not known.
+    Tls,
+    /// A side fell silent in mid-handshake and the other gave up.
+    TimedOut,
+    /// RST or ICMP unreachable to the SYN.
+    Refused,
+    /// SYN without an answer.
+    Unanswered,
+    /// Closed in mid-handshake with none of the above to explain it.
+    Aborted,
+    /// Octets that are no handshake.
+    NotDistribution,
+    /// The capture lacks what would decide.
+    Incomplete,
+}
+
+/// How the roles of the two sides were settled.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Orientation {
+    /// By the SYN or SYN-ACK.
+    Syn,
+    /// By a port known as that of a node.
+    Epmd,
+    /// By the handshake messages.
+    Handshake,
+    /// By who was seen to speak first.
+    Guess,
+}
+
+/// One side of a session.
+#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Party {
+    /// Node name, as this side gave it; `null` when not seen.
+    pub node: Option<Arc<str>>,
+    /// Exact octets of `node` where they are no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_hex: Option<String>,
+    /// Layout of its hello, 5 or 6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u8>,
+    /// Its flags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Hex>,
+    /// Its creation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creation: Option<u32>,
+    /// Oldest OTP release that sends such flags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otp_at_least: Option<u16>,
+    /// Label of the candidate cookie that its digest was made with; `null` when none fits or no digest
+    /// was seen.
+    pub cookie: Option<Arc<str>>,
+    /// Its address, where the Erlang roles differ from source and destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub ip: Option<IpAddr>,
+    /// Its port, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+/// What an initiator was after.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Wanted {
+    /// Part left of the `@`, from the look-up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alive: Option<Arc<str>>,
+    /// Part right of the `@`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Arc<str>>,
+    /// What this is known from.
+    pub rests_on: Vec<&'static str>,
+}
+
+/// The EPMD look-up that led to a connection.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Lookup {
+    /// Its own connection.
+    pub session_id: Arc<str>,
+    /// Frame of the answer.
+    #[serde(serialize_with = "frame_number", rename = "frame")]
+    #[schemars(with = "u64")]
+    pub reply: FrameRef,
+    /// Alive name asked for.
+    pub asked: Arc<str>,
+    /// Port answered.
+    pub port: u16,
+    /// Highest handshake version in the answer.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub highest_version: u16,
+}
+
+/// How a connection ended, or why an open one is told.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseKind {
+    /// FIN.
+    Fin,
+    /// RST.
+    Rst,
+    /// Nothing came for long.
+    Idle,
+    /// The input ended.
+    InputEnd,
+}
+
+/// What flowed on a connection, by the Erlang roles.
+#[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Traffic {
+    /// From initiator to acceptor.
+    pub initiator: Flowed,
+    /// From acceptor to initiator.
+    pub acceptor: Flowed,
+}
+
+/// What flowed one way.
+#[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Flowed {
+    /// Length of the stream as far as seen, each octet once, SYN and FIN not counted.
+    pub octets: u64,
+    /// Octets known to have been sent and not captured.
+    pub missing_octets: u64,
+    /// Octets sent again.
+    pub retransmitted_octets: u64,
+    /// Distribution messages after the handshake.
+    pub messages: u64,
+    /// Ticks.
+    pub ticks: u64,
+}

@@ -1,0 +1,110 @@
+//! `anomaly` and `stats`: what was odd about the input or the traffic, and what was read.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{EpmdOutcome, Outcome};
+use crate::time::Timestamp;
+
+/// Something that should not be in such traffic, or in such a capture.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Anomaly {
+    /// What kind.
+    pub kind: AnomalyKind,
+    /// Field at which reading broke, as the specification names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<&'static str>,
+    /// Octets from the start: of the message, or of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// In words.
+    pub detail: String,
+}
+
+/// Kinds of anomaly.
+#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnomalyKind {
+    /// A message cannot be read as what its tag claims.
+    Malformed,
+    /// A message where the protocol has no place for it.
+    OutOfTurn,
+    /// Octets the capture does not have.
+    Gap,
+    /// Two copies of one stretch of a stream differ.
+    OverlapConflict,
+    /// A bound of the program was reached.
+    Limit,
+    /// The input ends in the middle of a record.
+    InputTruncated,
+    /// The input is damaged.
+    InputCorrupt,
+    /// The input cannot be opened, or is no capture.
+    InputUnreadable,
+    /// The input has frames of a link type that is not read.
+    UnsupportedLink,
+}
+
+impl AnomalyKind {
+    /// Whether it is about the input itself and not about what is in it.
+    pub const fn is_about_input(self) -> bool {
+        matches!(
+            self,
+            Self::InputTruncated
+                | Self::InputCorrupt
+                | Self::InputUnreadable
+                | Self::UnsupportedLink
+        )
+    }
+}
+
+/// What was read, and what the capture could not show.
+#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Stats {
+    /// Whether the run is over.
+    #[serde(rename = "final")]
+    pub is_final: bool,
+    /// Frames looked at: read, within the times asked for, and passed by the filter.
+    pub packets: u64,
+    /// Octets those frames had on the wire.
+    pub octets: u64,
+    /// Capture time of the first frame; `null` without one.
+    pub first: Option<Timestamp>,
+    /// Capture time of the last.
+    pub last: Option<Timestamp>,
+    /// Sessions by the outcome of their last record.
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/Outcome" }))]
+    pub sessions: BTreeMap<Outcome, u64>,
+    /// EPMD requests by outcome.
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/EpmdOutcome" }))]
+    pub epmd: BTreeMap<EpmdOutcome, u64>,
+    /// Problems by rule, each counted once.
+    pub findings: BTreeMap<&'static str, u64>,
+    /// Anomalies by kind.
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/AnomalyKind" }))]
+    pub anomalies: BTreeMap<AnomalyKind, u64>,
+    /// Stretches of Erlang connections that the capture does not have.
+    pub gaps: u64,
+    /// Octets in them, as far as known.
+    pub missing_octets: u64,
+    /// Frames that the snaplen cut.
+    pub cut_packets: u64,
+    /// Connections of which one direction alone was seen.
+    pub one_sided: u64,
+    /// IP fragments that found no whole datagram.
+    pub lost_fragments: u64,
+    /// Times the clock of an input went back by more than a millisecond.
+    pub clock_steps: u64,
+    /// Packets dropped by the kernel's buffer; `null` where the input does not tell.
+    pub kernel_drops: Option<u64>,
+    /// Packets dropped by the interface; `null` where the input does not tell.
+    pub interface_drops: Option<u64>,
+    /// Connections and facts forgotten because a bound was reached.
+    pub evictions: u64,
+    /// False when anything was lost, cut or evicted.
+    pub complete: bool,
+}
