@@ -187,7 +187,7 @@ pub(crate) struct Args {
     #[arg(short, long, help_heading = OUTPUT, conflicts_with = "verbose")]
     pub(super) quiet: bool,
 
-    /// In text, also tell each handshake message
+    /// In text, also tell each handshake message, and in that of captures each connection and request
     #[arg(short, long, help_heading = OUTPUT, action = ArgAction::SetTrue)]
     pub(super) verbose: bool,
 

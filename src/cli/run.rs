@@ -14,7 +14,7 @@ use anstream::AutoStream;
 use beamscope::capture::{self, Input, Inputs, Item, Notice, NoticeKind};
 use beamscope::event::{Anomaly, AnomalyKind};
 use beamscope::limits::Limits;
-use beamscope::output::{self, Format, Output, TextOptions};
+use beamscope::output::{self, Format, Layout, Output, TextOptions};
 use beamscope::pipeline::{Config, Pipeline};
 
 use super::args::{Args, ColorChoice, Command, FormatName};
@@ -210,13 +210,15 @@ fn output(args: &Args, inputs: Vec<Arc<str>>) -> Result<Output<Out>, Error> {
         },
         only_findings: args.only_findings,
         min_severity: args.min_severity,
-        // What comes through a pipe may come slowly, and end with the Ctrl-C that ends its source.
-        line_buffered: args.line_buffered
-            || terminal
-            || args.follow
-            || captures(args).any(is_stdin),
+        line_buffered: args.line_buffered || terminal || is_awaited(args),
     };
     Ok(Output::new(out, inputs, options))
+}
+
+/// Whether somebody waits for what is still to come. What comes through a pipe may come slowly, and
+/// end with the Ctrl-C that ends its source.
+fn is_awaited(args: &Args) -> bool {
+    args.follow || captures(args).any(is_stdin)
 }
 
 fn text_options(args: &Args, terminal: bool) -> TextOptions {
@@ -231,7 +233,9 @@ fn text_options(args: &Args, terminal: bool) -> TextOptions {
     };
     let width = if terminal { terminal_width() } else { None };
     let width = width.unwrap_or(80).clamp(40, 100);
-    TextOptions { width, colour, verbose: args.verbose }
+    let is_live = !args.interface.is_empty() || is_awaited(args);
+    let layout = if is_live { Layout::Streaming } else { Layout::Grouped };
+    TextOptions { width, colour, verbose: args.verbose, layout }
 }
 
 #[cfg(unix)]
