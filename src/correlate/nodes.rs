@@ -282,3 +282,127 @@ const MAX_PER_NODE: usize = 16;
 /// A kernel delivers what a process wrote before it died, again and again where it is not acknowledged.
 /// A node that is alive says something every 15 s.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Outcome;
+    use crate::event::samples::{Dial, dial};
+
+    const B: &str = "b@h2/10.0.0.2/5";
+
+    /// What is told of `a@h1`, and what is known of it in the end.
+    fn told(dials: Vec<Dial>) -> (Vec<Change>, Node) {
+        let mut nodes = Nodes::new(&Limits::default());
+        let mut told = Vec::new();
+        for dial in dials {
+            let event = dial.event();
+            let Body::Session { session } = &event.body else { unreachable!() };
+            nodes.on_session(&event, event.connection.as_ref().unwrap(), session, &mut told);
+        }
+        let about_a = told.iter().filter_map(|event| match &event.body {
+            Body::Node { node } if node.node.as_ref() == "a@h1" => node.change,
+            _ => None,
+        });
+        (about_a.collect(), nodes.known["a@h1"].node.clone())
+    }
+
+    #[test]
+    fn a_node_is_told_once_and_again_when_more_is_known() {
+        let (changes, node) = told(vec![
+            dial(0, "a@h1/10.0.0.1/7", B),
+            dial(0, "a@h1/10.0.0.1/7", B).closed(9000, [9000; 2]),
+            dial(9500, B, "a@h1/10.0.0.1/7"),
+        ]);
+        assert_eq!(changes, [Change::Seen, Change::Updated]);
+        assert_eq!((node.creation, node.dist_ports, node.restarts), (Some(7), vec![9100], 0));
+        assert_eq!(
+            (node.otp_at_least, node.otp_at_most, node.hidden),
+            (Some(25), Some(27), Some(false))
+        );
+    }
+
+    #[test]
+    fn another_creation_is_a_restart_and_elsewhere_a_move() {
+        let (changes, node) = told(vec![
+            dial(0, "a@h1/10.0.0.1/7", B),
+            dial(5000, "a@h1/10.0.0.1/8", B),
+            dial(9000, "a@h1/10.0.0.9/9", B),
+        ]);
+        assert_eq!(changes, [Change::Seen, Change::Restarted, Change::Moved]);
+        assert_eq!((node.creation, node.restarts, node.ips.len()), (Some(9), 2, 2));
+    }
+
+    #[test]
+    fn one_creation_at_two_addresses_is_one_node() {
+        let (changes, _) = told(vec![
+            dial(0, "a@h1/10.0.0.1/7", B),
+            dial(5000, "a@h1/10.0.0.9/7", B),
+            dial(9000, "a@h1/10.0.0.1/7", B),
+        ]);
+        assert_eq!(changes, [Change::Seen, Change::Address]);
+    }
+
+    #[test]
+    fn who_introduces_itself_again_after_another_did_under_its_name_has_a_duplicate() {
+        let (changes, node) = told(vec![
+            dial(0, "a@h1/10.0.0.1/7", B),
+            dial(5000, "a@h1/10.0.0.9/9", B),
+            dial(6000, "a@h1/10.0.0.1/7", B),
+            dial(7000, "a@h1/10.0.0.9/9", B),
+        ]);
+        assert_eq!(changes, [Change::Seen, Change::Moved, Change::Duplicate]);
+        assert_eq!(node.creation, Some(9));
+    }
+
+    #[test]
+    fn who_goes_on_talking_has_a_duplicate_and_who_falls_silent_was_moved() {
+        let first = dial(0, "a@h1/10.0.0.1/7", B);
+        let second = dial(5000, "a@h1/10.0.0.9/9", B);
+        let after =
+            |spoke| vec![first.clone(), second.clone(), first.clone().closed(60_000, spoke)];
+        let (changes, _) = told(after([20_000, 60_000]));
+        assert_eq!(changes, [Change::Seen, Change::Moved, Change::Duplicate]);
+        let (changes, _) = told(after([9_000, 60_000]));
+        assert_eq!(changes, [Change::Seen, Change::Moved], "last words, and a peer that talks on");
+    }
+
+    #[test]
+    fn two_creations_at_one_address_are_never_a_duplicate() {
+        let first = dial(0, "a@h1/10.0.0.1/7", B);
+        let late = first.clone().closed(60_000, [60_000; 2]);
+        let (changes, _) = told(vec![first, dial(5000, "a@h1/10.0.0.1/9", B), late]);
+        assert_eq!(changes, [Change::Seen, Change::Restarted]);
+    }
+
+    #[test]
+    fn a_connection_told_late_brings_no_incarnation_back() {
+        let old = dial(0, "a@h1/10.0.0.1/3", B).fails(Outcome::TimedOut).closed(7000, [0; 2]);
+        let (changes, node) = told(vec![dial(5000, "a@h1/10.0.0.1/8", B), old]);
+        assert_eq!((changes, node.creation), (vec![Change::Seen], Some(8)));
+    }
+
+    #[test]
+    fn what_older_releases_answer_with_is_not_taken_for_all_they_can() {
+        // OTP 22 answers a hidden node of 18 with what both have.
+        let both = 0xdf_7fbd & 0x3_7ffc;
+        let (_, node) =
+            told(vec![dial(0, "c@h3/10.0.0.3/1", "a@h1/10.0.0.1/7").flags(0x3_7ffc, both)]);
+        assert_eq!((node.hidden, node.otp_at_most, node.accepted_up_to), (None, None, None));
+        let (_, node) =
+            told(vec![dial(0, "a@h1/10.0.0.1/7", B).flags(0x1_01df_7fbd, 0xd_07df_7fbd)]);
+        assert_eq!((node.otp_at_most, node.accepted_up_to), (Some(23), Some(25)));
+        assert_eq!(node.lacks, ["UNLINK_ID", "V4_NC"]);
+    }
+
+    #[test]
+    fn names_without_end_are_counted_and_not_kept() {
+        let mut nodes = Nodes::new(&Limits { nodes: 3, ..Limits::default() });
+        for n in 0..10 {
+            let event = dial(n, &format!("x{n}@h/10.0.0.1/1"), B).event();
+            let Body::Session { session } = &event.body else { unreachable!() };
+            nodes.on_session(&event, event.connection.as_ref().unwrap(), session, &mut Vec::new());
+        }
+        assert_eq!((nodes.all().count(), nodes.evictions()), (3, 8));
+    }
+}

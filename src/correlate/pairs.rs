@@ -362,3 +362,134 @@ const JOINING: Duration = Duration::from_secs(15);
 
 /// Nodes looked at for pairs that never tried: the work grows with the square.
 const MAX_MESH: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::{Correlator, HomeNets};
+    use crate::event::samples::{Dial, at, dial};
+    use crate::event::{Body, Cluster};
+
+    const A: &str = "a@h1/10.0.0.1/1";
+    const B: &str = "b@h2/10.0.0.2/2";
+    const C: &str = "c@h3/10.0.0.3/3";
+    const D: &str = "d@h4/10.0.0.4/4";
+
+    fn cluster(dials: Vec<Dial>, now: u64) -> Cluster {
+        let mut correlator = Correlator::new(&Limits::default(), Vec::new(), HomeNets::default());
+        for dial in dials {
+            let event = dial.event();
+            correlator.on_event(&event, &mut Vec::new(), &mut Vec::new());
+            correlator.on_verdict(&event, Some("incident".into()));
+        }
+        correlator.cluster(at(now))
+    }
+
+    fn never_tried(dials: Vec<Dial>, now: u64) -> Vec<String> {
+        let pairs = cluster(dials, now).never_tried;
+        pairs.iter().map(|[a, b]| format!("{a} {b}")).collect()
+    }
+
+    #[test]
+    fn a_pair_stands_as_it_did_last_whoever_dialed() {
+        let refused = |ms, from, to| dial(ms, from, to).fails(Outcome::CookieMismatch);
+        let all = cluster(
+            vec![
+                refused(0, A, B),
+                refused(100, B, A),
+                dial(200, A, B),
+                dial(300, A, C),
+                dial(300, A, C).closed(400, [400; 2]),
+                refused(500, C, A),
+                refused(600, A, C),
+            ],
+            1000,
+        );
+        let connected: Vec<_> =
+            all.connected.iter().map(|pair| (&*pair.nodes[1], pair.closed)).collect();
+        assert_eq!(connected, [("b@h2", false)]);
+        let [failed] = all.failed.as_slice() else { panic!("{:?}", all.failed) };
+        assert_eq!((&*failed.initiator, &*failed.acceptor, failed.count), ("a@h1", "c@h3", 2));
+        assert_eq!(failed.incident_id.as_deref(), Some("incident"));
+    }
+
+    #[test]
+    fn nodes_of_one_mesh_that_the_capture_would_show_and_that_never_tried_are_named() {
+        let ring = || vec![dial(0, A, B), dial(0, B, C), dial(0, C, D)];
+        assert_eq!(never_tried(ring(), 60_000), ["a@h1 c@h3", "a@h1 d@h4", "b@h2 d@h4"]);
+        assert!(never_tried(ring(), 5_000).is_empty(), "too early to tell");
+        let mut tried = ring();
+        tried.push(dial(10, A, D).fails(Outcome::CookieMismatch));
+        assert_eq!(never_tried(tried, 60_000), ["a@h1 c@h3", "b@h2 d@h4"]);
+    }
+
+    #[test]
+    fn a_capture_from_one_host_does_not_show_what_the_others_say_to_each_other() {
+        assert!(never_tried(vec![dial(0, A, B), dial(0, A, C), dial(0, D, A)], 60_000).is_empty());
+    }
+
+    #[test]
+    fn hidden_nodes_and_nodes_of_other_meshes_need_not_try() {
+        let hidden = 0xd_07df_7fbc;
+        let dials = vec![
+            dial(0, A, B),
+            dial(0, C, D),
+            dial(0, "x@h5/10.0.0.5/9", A).flags(hidden, 0xd_07df_7fbd),
+            dial(0, "x@h5/10.0.0.5/9", D).flags(hidden, 0xd_07df_7fbd),
+        ];
+        assert!(never_tried(dials, 60_000).is_empty());
+    }
+
+    #[test]
+    fn two_nodes_of_one_host_may_talk_where_nobody_listens() {
+        let neighbour = "n@h1/10.0.0.1/8";
+        let dials = vec![dial(0, A, B), dial(0, neighbour, B), dial(0, B, C), dial(0, A, C)];
+        assert_eq!(never_tried(dials, 60_000), Vec::<String>::new());
+    }
+
+    #[test]
+    fn groups_hold_who_agreed_and_name_who_refused() {
+        let refused = |ms, from, to| dial(ms, from, to).fails(Outcome::CookieMismatch);
+        let all = cluster(
+            vec![
+                dial(0, A, B).cookies(Some("old"), Some("old")),
+                dial(1, B, C),
+                refused(2, D, A).cookies(Some("new"), None),
+                refused(3, D, C),
+            ],
+            1000,
+        );
+        let groups: Vec<_> = all
+            .cookies
+            .iter()
+            .map(|group| [&group.nodes, &group.cookies, &group.refused].map(|list| list.join(" ")))
+            .collect();
+        assert_eq!(groups, [["a@h1 b@h2 c@h3", "old", "d@h4"], ["d@h4", "new", "a@h1 c@h3"]]);
+        assert_eq!(all.cookies[1].sessions.len(), 2);
+    }
+
+    #[test]
+    fn a_failed_look_up_counts_until_the_two_are_connected_by_name() {
+        let mut correlator = Correlator::new(&Limits::default(), Vec::new(), HomeNets::default());
+        let dialed = dial(500, A, B).event();
+        let epmd = Epmd {
+            request: Some("PORT_PLEASE2_REQ"),
+            name: Some("b".into()),
+            outcome: EpmdOutcome::NotRegistered,
+            ..Epmd::default()
+        };
+        let asked = crate::event::Event {
+            at: at(100),
+            body: Body::Epmd { epmd: Box::new(epmd) },
+            ..dialed.clone()
+        };
+        correlator.on_verdict(&asked, None);
+        let failed = correlator.cluster(at(200)).failed;
+        let names = (&*failed[0].initiator, &*failed[0].acceptor);
+        assert_eq!(names, ("10.0.0.1", "b at 10.0.0.2"));
+        assert_eq!(failed[0].outcome, Failure::Lookup(EpmdOutcome::NotRegistered));
+        correlator.on_event(&dialed, &mut Vec::new(), &mut Vec::new());
+        correlator.on_verdict(&dialed, None);
+        assert!(correlator.cluster(at(600)).failed.is_empty());
+    }
+}
