@@ -481,6 +481,7 @@ mod samples {
             otp_at_most: Some(26),
             accepted_up_to: Some(27),
             lacks: vec!["V4_NC".into()],
+            seen: NodeSeen::default(),
         }
     }
 
@@ -500,7 +501,7 @@ mod samples {
         let failed = FailedPair {
             initiator: Arc::clone(&one),
             acceptor: Arc::clone(&two),
-            outcome: Outcome::CookieMismatch,
+            outcome: Failure::Session(Outcome::CookieMismatch),
             count: 3,
             last: at(80_725),
             incident_id: Some("9c41000000000000".into()),

@@ -6,8 +6,8 @@
 use std::io::{self, Write};
 
 use super::sheet::Sheet;
-use crate::event::{Cluster, CookieGroup, FailedPair, Node};
-use crate::output::words::{count, grouped, listed, outcome_words};
+use crate::event::{Cluster, CookieGroup, FailedPair, Failure, Node};
+use crate::output::words::{count, epmd_words, grouped, listed, outcome_words};
 
 /// Writes the table.
 pub(super) fn write(sheet: &mut Sheet, out: &mut impl Write, cluster: &Cluster) -> io::Result<()> {
@@ -27,7 +27,11 @@ pub(super) fn write(sheet: &mut Sheet, out: &mut impl Write, cluster: &Cluster) 
         .map(|(n, what)| format!("{} {what}", grouped(*n as u64)))
         .collect();
     let pairs = if pairs.is_empty() { "no pair tried".to_owned() } else { listed(&pairs) };
-    let heading = format!("{}; pairs: {pairs}", count(nodes.len() as u64, "node"));
+    let named = match nodes.len() as u64 {
+        0 => "No node that gave its name".to_owned(),
+        n => count(n, "node"),
+    };
+    let heading = format!("{named}; pairs: {pairs}");
     sheet.heading(out, "", &heading)?;
     let names = nodes.iter().take(ROWS).map(|node| node.node.chars().count());
     let column = names.max().unwrap_or(0).min(COLUMN);
@@ -35,9 +39,12 @@ pub(super) fn write(sheet: &mut Sheet, out: &mut impl Write, cluster: &Cluster) 
     rows(sheet, out, failed, failure)?;
     let never = |[a, b]: &[_; 2]| format!("never tried: {a} and {b}");
     rows(sheet, out, never_tried, never)?;
-    let refusals = cookies.iter().any(|group| !group.refused.is_empty());
-    if cookies.len() > 1 || refusals {
-        rows(sheet, out, cookies, group)?;
+    // Of two nodes, whether they connect says it all.
+    if nodes.len() > 2 {
+        let telling = |group: &&CookieGroup| group.nodes.len() > 1 || !group.cookies.is_empty();
+        let telling: Vec<_> = cookies.iter().filter(telling).collect();
+        let is_split = telling.len() > 1 || telling.iter().any(|it| !it.refused.is_empty());
+        rows(sheet, out, if is_split { &telling } else { &[] }, |it| group(it))?;
     }
     sheet.more(out, LEAD, *left_out)
 }
@@ -56,7 +63,10 @@ fn rows<T>(
 }
 
 fn facts(node: &Node) -> String {
-    let mut facts = vec![few(&node.ips)];
+    let ips: Vec<_> = node.ips.iter().map(ToString::to_string).collect();
+    let unsaid: Vec<_> = ips.iter().filter(|ip| !node.node.contains(ip.as_str())).collect();
+    let mut facts = Vec::new();
+    facts.extend((!unsaid.is_empty()).then(|| few(&unsaid)));
     facts.extend(match (node.otp_at_least, node.otp_at_most) {
         (Some(least), Some(most)) if least == most => Some(format!("OTP {least}")),
         (Some(least), Some(most)) => Some(format!("OTP {least} to {most}")),
@@ -71,7 +81,11 @@ fn facts(node: &Node) -> String {
 
 fn failure(pair: &FailedPair) -> String {
     let FailedPair { initiator, acceptor, outcome, count: n, .. } = pair;
-    format!("{initiator} -> {acceptor}: {}, {}", outcome_words(*outcome), count(*n, "time"))
+    let words = match outcome {
+        Failure::Session(outcome) => outcome_words(*outcome),
+        Failure::Lookup(outcome) => epmd_words(*outcome),
+    };
+    format!("{initiator} -> {acceptor}: {words}, {}", count(*n, "time"))
 }
 
 fn group(group: &CookieGroup) -> String {
@@ -80,7 +94,7 @@ fn group(group: &CookieGroup) -> String {
         text += &format!(" ({})", few(&group.cookies));
     }
     if !group.refused.is_empty() {
-        text += &format!("; another: {}", few(&group.refused));
+        text += &format!("; at odds with {}", few(&group.refused));
     }
     text
 }

@@ -289,7 +289,7 @@ HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
       More about it: beamscope explain cookie-mismatch
 
 2 nodes; pairs: 1 failed
-  one@192.168.0.100  192.168.0.100, 10.0.0.1, OTP 25 to 26, hidden, 1 restart
+  one@192.168.0.100  10.0.0.1, OTP 25 to 26, hidden, 1 restart
   two@192.168.0.103  192.168.0.100, 10.0.0.1, OTP 25 to 26, hidden, 1 restart
   one@192.168.0.100 -> two@192.168.0.103: refused over the cookie, 3 times
 
@@ -439,6 +439,7 @@ Summary
             nodes: nodes.iter().map(|name| (*name).into()).collect(),
             cookies: vec!["cookies.txt:1".into()],
             refused: refused.iter().map(|name| (*name).into()).collect(),
+            sessions: vec!["5f0c1a2b3c4d5e6f".into()],
         };
         cluster.cookies = vec![group(&["n0@h"; 10], &["n4@h"])];
         cluster.left_out = 3;
@@ -447,7 +448,7 @@ Summary
             "50 nodes; pairs: 1,234 connected, 1 failed and 1 never tried\n",
             "\n  and 30 more\n",
             "\n  never tried: n2@h and n3@h\n",
-            "n0@h, n0@h and 2 more (cookies.txt:1); another: n4@h\n",
+            "n0@h, n0@h and 2 more (cookies.txt:1); at odds with n4@h\n",
             "\n  and 3 more\n",
         ] {
             assert!(text.contains(part), "{part}: {text}");
