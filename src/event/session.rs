@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Confidence, Foreign, Hex, Mark, Role, frame_number};
 use crate::capture::FrameRef;
@@ -161,7 +161,7 @@ pub enum Protocol {
 }
 
 /// Where a connection stands.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// The handshake has just completed.
@@ -173,7 +173,9 @@ pub enum State {
 }
 
 /// What came of a connection.
-#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The handshake ran to its end, or distribution frames flow.
@@ -206,6 +208,29 @@ pub enum Outcome {
     NotDistribution,
     /// The capture lacks what would decide.
     Incomplete,
+}
+
+impl Outcome {
+    /// Whether an attempt that ended so was in vain, as far as the capture tells.
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::Connected
+            | Self::AlreadyConnected
+            | Self::Superseded
+            | Self::Tls
+            | Self::Incomplete => false,
+            Self::CookieMismatch
+            | Self::NameMismatch
+            | Self::NotAllowed
+            | Self::VersionMismatch
+            | Self::TlsMismatch
+            | Self::TimedOut
+            | Self::Refused
+            | Self::Unanswered
+            | Self::Aborted
+            | Self::NotDistribution => true,
+        }
+    }
 }
 
 /// How the roles of the two sides were settled.

@@ -2,14 +2,17 @@
 //!
 //! In: settled [`Event`]s. Out: lines on any [`io::Write`], for machines ([NDJSON](Format::Ndjson))
 //! or people ([text](Format::Text)). Decides nothing: severities and words of a finding come with
-//! it, and what is left out was asked for. The only door to `serde_json`.
+//! it, and what is left out was asked for. Reads its own lines back, too. The only door to
+//! `serde_json`.
 
 mod human;
 mod ndjson;
+mod read;
 mod schema;
 mod words;
 
 pub use human::{Layout, TextOptions};
+pub use read::{ReadError, Records};
 pub use schema::schema;
 
 use std::io::{self, BufWriter, Write};
@@ -114,6 +117,7 @@ impl<W: Write> Output<W> {
                 !self.options.only_findings || anomaly.kind.is_about_input()
             }
             Body::Stats { stats } => !self.options.only_findings || stats.is_final,
+            Body::PairChange { .. } | Body::Comparison { .. } => true,
             Body::Epmd { .. }
             | Body::Handshake { .. }
             | Body::Session { .. }
@@ -189,7 +193,7 @@ mod tests {
     #[test]
     fn only_findings_leaves_what_a_person_must_see() {
         let options = Options { only_findings: true, ..options() };
-        let text = run(options, samples::all());
+        let text = run(options, samples::story());
         let types: Vec<_> = text.lines().map(|l| l.split('"').nth(9).unwrap()).collect();
         assert_eq!(types, ["finding", "incident", "anomaly", "stats"]);
         assert!(text.starts_with(r#"{"v":1,"#));
@@ -271,7 +275,7 @@ mod tests {
     }
 }
 
-/// One event of every type, for the tests of this folder.
+/// Events for the tests of this folder.
 #[cfg(test)]
 mod samples {
     use std::collections::BTreeMap;
@@ -513,7 +517,30 @@ mod samples {
         }
     }
 
-    pub(super) fn all() -> Vec<Event> {
+    pub(super) fn change(change: Turn, before: Option<Outcome>, after: Option<Outcome>) -> Event {
+        let state = |outcome| PairState {
+            outcome,
+            connected: u64::from(outcome == Outcome::Connected),
+            failed: if outcome == Outcome::Connected { 0 } else { 3 },
+            last: at(80_725),
+        };
+        let pair_change = PairChange {
+            change,
+            nodes: ["a@h1".into(), "b@h2".into()],
+            before: before.map(state),
+            after: after.map(state),
+        };
+        alone(Body::PairChange { pair_change: Box::new(pair_change) }, None)
+    }
+
+    pub(super) fn comparison() -> Event {
+        let changes = [(Turn::Broken, 1)].into();
+        let comparison = Comparison { changes, unchanged: 2, undecided: 1, left_out: 0 };
+        alone(Body::Comparison { comparison: Box::new(comparison) }, None)
+    }
+
+    /// A run over a capture.
+    pub(super) fn story() -> Vec<Event> {
         let session = session(State::Closed, Outcome::CookieMismatch);
         vec![
             epmd(),
@@ -527,5 +554,16 @@ mod samples {
             cluster(pair()),
             stats(),
         ]
+    }
+
+    /// One event of every type.
+    pub(super) fn all() -> Vec<Event> {
+        let mut events = story();
+        events.extend([
+            change(Turn::Broken, Some(Outcome::Connected), Some(Outcome::Refused)),
+            change(Turn::New, None, Some(Outcome::Connected)),
+            comparison(),
+        ]);
+        events
     }
 }

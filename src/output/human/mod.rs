@@ -6,6 +6,7 @@
 //! since a node may call itself anything, terminal controls included.
 
 mod block;
+mod changes;
 mod cluster;
 mod sentences;
 mod sheet;
@@ -138,6 +139,12 @@ impl Human {
                 self.sheet.date(out, event.at)?;
                 return cluster::write(&mut self.sheet, out, cluster);
             }
+            Body::PairChange { pair_change } => {
+                return changes::pair(&mut self.sheet, out, pair_change);
+            }
+            Body::Comparison { comparison } => {
+                return changes::whole(&mut self.sheet, out, comparison);
+            }
             Body::Stats { stats } if stats.is_final => return self.end(out, stats),
             Body::Epmd { .. }
             | Body::Handshake { .. }
@@ -187,7 +194,11 @@ impl Human {
                 };
                 (styles.dim, format!("{subject}: {}", trouble(anomaly)))
             }
-            Body::Handshake { .. } | Body::Finding { .. } | Body::Cluster { .. } => return None,
+            Body::Handshake { .. }
+            | Body::Finding { .. }
+            | Body::Cluster { .. }
+            | Body::PairChange { .. }
+            | Body::Comparison { .. } => return None,
         })
     }
 
@@ -227,7 +238,7 @@ const NOTES: usize = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Change, Outcome, Pair, Severity, State};
+    use crate::event::{Change, Outcome, Pair, Severity, State, Turn};
     use crate::output::samples;
     use crate::output::words::is_unsafe;
 
@@ -303,7 +314,7 @@ Summary
     - 2 packets cut short by the capture's snapshot length.
     - The input ends in the middle of a record.
 ";
-        assert_eq!(told(&samples::all(), PLAIN), expected);
+        assert_eq!(told(&samples::story(), PLAIN), expected);
     }
 
     #[test]
@@ -319,7 +330,7 @@ HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
       Between one@192.168.0.100 and two@192.168.0.103: first at 14:32:25.080
       (cookie-mismatch, likely).
 ";
-        let text = told(&samples::all(), LIVE);
+        let text = told(&samples::story(), LIVE);
         assert!(text.starts_with(expected), "{text}");
         let expected = "
       More about it: beamscope explain cookie-mismatch
@@ -423,6 +434,32 @@ Summary
     }
 
     #[test]
+    fn what_changed_between_two_captures_is_a_line_each() {
+        use Outcome::{Connected, Refused, TimedOut};
+        let mut hostile = samples::change(Turn::Gone, Some(Connected), None);
+        let Body::PairChange { pair_change } = &mut hostile.body else { unreachable!() };
+        pair_change.nodes[0] = "\x1b[2J".into();
+        let events = [
+            samples::change(Turn::Broken, Some(Connected), Some(Refused)),
+            samples::change(Turn::Changed, Some(Refused), Some(TimedOut)),
+            samples::change(Turn::New, None, Some(Connected)),
+            hostile,
+            samples::change(Turn::Fixed, Some(TimedOut), Some(Connected)),
+            samples::comparison(),
+        ];
+        let expected = "\
+broken   a@h1 and b@h2: connected, now refused with RST or ICMP (3 failed)
+changed  a@h1 and b@h2: refused with RST or ICMP (3 failed), now timed out in mid-handshake \
+(3 failed)
+new      a@h1 and b@h2: connected
+gone     \\x1b[2J and b@h2: connected, now undecided or not seen
+fixed    a@h1 and b@h2: timed out in mid-handshake (3 failed), now connected
+2 pairs unchanged. 1 connection that decided nothing.
+";
+        assert_eq!(told(&events, PLAIN), expected);
+    }
+
+    #[test]
     fn a_large_cluster_is_told_in_a_screenful_of_rows() {
         let mut cluster = samples::pair();
         cluster.nodes = (0..50).map(|n| samples::node(&format!("n{n}@h"), None)).collect();
@@ -513,15 +550,15 @@ Summary
     #[test]
     fn colour_is_written_only_when_asked_for() {
         let options = TextOptions { colour: true, ..PLAIN };
-        assert!(told(&samples::all(), options).contains("\x1b[1m\x1b[31mHIGH\x1b[0m"));
-        assert!(!told(&samples::all(), PLAIN).contains('\x1b'));
+        assert!(told(&samples::story(), options).contains("\x1b[1m\x1b[31mHIGH\x1b[0m"));
+        assert!(!told(&samples::story(), PLAIN).contains('\x1b'));
     }
 
     #[test]
     fn handshake_messages_are_told_to_those_who_ask() {
         let line = "send_name from the initiator \"one@192.168.0.100\"  (frame 14)";
-        assert!(told(&samples::all(), VERBOSE).contains(line));
-        assert!(!told(&samples::all(), PLAIN).contains("send_name"));
+        assert!(told(&samples::story(), VERBOSE).contains(line));
+        assert!(!told(&samples::story(), PLAIN).contains("send_name"));
     }
 
     #[test]

@@ -81,6 +81,18 @@ impl Sheet {
         writeln!(out, "{lead}{badge}{name}{badge:#}  {style}{text}{style:#}")
     }
 
+    /// A line that begins with a word in a style of its own.
+    pub(super) fn marked(
+        &mut self,
+        out: &mut impl Write,
+        style: Style,
+        mark: &str,
+        text: &str,
+    ) -> io::Result<()> {
+        self.spaced = false;
+        writeln!(out, "{style}{mark}{style:#}  {}", escape(text))
+    }
+
     pub(super) fn heading(
         &mut self,
         out: &mut impl Write,
@@ -138,9 +150,9 @@ pub(super) struct Styles {
     pub(super) plain: Style,
     pub(super) bold: Style,
     pub(super) dim: Style,
-    good: Style,
+    pub(super) good: Style,
     pub(super) notable: Style,
-    bad: Style,
+    pub(super) bad: Style,
     severe: Style,
 }
 

@@ -166,30 +166,9 @@ impl Tally {
     }
 }
 
-/// Whether an attempt that ended so was in vain and should not have been.
-const fn is_failure(outcome: Outcome) -> bool {
-    match outcome {
-        Outcome::Connected
-        | Outcome::AlreadyConnected
-        | Outcome::Superseded
-        | Outcome::Tls
-        | Outcome::Incomplete => false,
-        Outcome::CookieMismatch
-        | Outcome::NameMismatch
-        | Outcome::NotAllowed
-        | Outcome::VersionMismatch
-        | Outcome::TlsMismatch
-        | Outcome::TimedOut
-        | Outcome::Refused
-        | Outcome::Unanswered
-        | Outcome::Aborted
-        | Outcome::NotDistribution => true,
-    }
-}
-
 /// What failed, whether or not a finding tells of it.
 fn failed(stats: &Stats) -> Option<String> {
-    let sessions = stats.sessions.iter().filter(|(outcome, _)| is_failure(**outcome));
+    let sessions = stats.sessions.iter().filter(|(outcome, _)| outcome.is_failure());
     let well = [EpmdOutcome::Answered, EpmdOutcome::Unregistered, EpmdOutcome::Incomplete];
     let requests = stats.epmd.iter().filter(|(outcome, _)| !well.contains(outcome));
     let parts = [
