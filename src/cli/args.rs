@@ -117,6 +117,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) facts: Facts,
 
+    /// Print challenges and digests, with which anyone can test guesses at the cookie
+    #[arg(long, help_heading = SECRETS)]
+    pub(super) include_secrets: bool,
+
     /// Print only findings, their repeats, what is wrong with the input, and the final statistics
     #[arg(long, help_heading = OUTPUT)]
     pub(super) only_findings: bool,
@@ -188,10 +192,6 @@ pub(crate) struct Facts {
     /// Test digests against the cookie in ~/.erlang.cookie, which is not read otherwise
     #[arg(long, help_heading = SECRETS)]
     pub(super) home_cookie: bool,
-
-    /// Print challenges and digests, with which anyone can test guesses at the cookie
-    #[arg(long, help_heading = SECRETS)]
-    pub(super) include_secrets: bool,
 }
 
 /// Where events go, and how they are written.

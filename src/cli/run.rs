@@ -38,11 +38,12 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         None if args.list_interfaces => return list_interfaces(),
         None => {}
     }
-    let config = config(&args.facts, &args.writing)?;
+    let include_secrets = args.include_secrets;
+    let config = Config { include_secrets, ..config(&args.facts, &args.writing)? };
     if args.interface.is_empty() { read(args, config) } else { capture(args, config) }
 }
 
-/// What a run works with.
+/// What a run works with, as far as it is known beside the captures.
 pub(super) fn config(facts: &Facts, writing: &Writing) -> Result<Config, Error> {
     let limits = Limits::default();
     let cookies = cookies::candidates(facts, &limits)?;
@@ -56,7 +57,7 @@ pub(super) fn config(facts: &Facts, writing: &Writing) -> Result<Config, Error> 
     Ok(Config {
         limits,
         cookies,
-        include_secrets: facts.include_secrets,
+        include_secrets: false,
         epmd_ports,
         dist_ports: facts.dist_port.clone(),
         home_nets: facts.home_net.iter().copied().collect(),
