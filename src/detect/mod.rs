@@ -8,6 +8,7 @@ mod dist_port;
 mod epmd_unreachable;
 mod handshake_failed;
 mod incidents;
+mod logs;
 mod name_mismatch;
 mod node_not_registered;
 mod not_allowed;
@@ -20,6 +21,7 @@ mod version_mismatch;
 
 use std::sync::Arc;
 
+pub use self::logs::{Logged, lines, search};
 pub use self::page::{LogLine, Page};
 
 use self::incidents::{Incidents, Place};
