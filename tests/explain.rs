@@ -115,7 +115,7 @@ fn a_line_that_nobody_knows_is_status_1_with_what_to_try() {
 #[test]
 fn no_line_shows_all_lines() {
     let text = flat(&lines_of(&["explain", "--log", ""]));
-    for logged in detect::lines() {
+    for logged in detect::logs::lines() {
         assert!(text.contains(&flat(logged.line.text)), "{}", logged.line.text);
     }
 }

@@ -1,12 +1,13 @@
 //! `beamscope explain`: what is to be known about a rule, and the rules behind a line of a log.
 //!
-//! In: the name of a rule, a line, or neither. Out: their pages as text, or as JSON. Knows no rule by
-//! name: what is said is said in [`beamscope::detect`].
+//! In: the name of a rule, a line, or neither. Out: their pages as text, or as JSON. Knows no rule
+//! by name: what is said is said in [`beamscope::detect`].
 
 use std::cmp::Reverse;
 use std::io::{self, IsTerminal};
 
-use beamscope::detect::{self, LogLine, Logged, Page};
+use beamscope::detect::logs::{self, Logged};
+use beamscope::detect::{self, LogLine, Page};
 use beamscope::event::Severity;
 use beamscope::output;
 
@@ -29,12 +30,12 @@ pub(super) fn explain(rule: Option<&str>, log: Option<&str>, json: bool) -> Resu
             vec![page]
         }
         (None, Some(line)) if line.trim().is_empty() => {
-            let lines: Vec<_> = detect::lines().collect();
+            let lines: Vec<_> = logs::lines().collect();
             text.lines(&lines);
             distinct(&lines, |logged| logged.page)
         }
         (None, Some(line)) => {
-            let lines = detect::search(line);
+            let lines = logs::search(line);
             if lines.is_empty() {
                 let hint = "try the words of the line without what the logger puts around them; \
                             beamscope explain --log '' shows every line that is known";
@@ -217,7 +218,7 @@ where
     known
 }
 
-/// Up to three rules whose names are meant most likely: a few letters off, or with a part in common.
+/// Up to three rules that are meant most likely: a few letters off, or with a part in common.
 fn nearest(name: &str) -> Vec<&'static str> {
     let name = name.to_lowercase().replace(['_', ' '], "-");
     let has_part = |rule: &str| name.split('-').any(|part| part.len() > 2 && rule.contains(part));

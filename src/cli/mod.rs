@@ -179,8 +179,8 @@ impl Error {
             }
             Self::EmptyWindow { .. } => "--since is the earlier of the two",
             Self::NoRule { .. } => {
-                "beamscope explain lists all rules; beamscope explain --log LINE finds those behind \
-                 a line of a log"
+                "beamscope explain lists all rules; beamscope explain --log LINE finds those \
+                 behind a line of a log"
             }
             Self::Duration => "--since and --until take a part of a capture",
             #[cfg(not(unix))]

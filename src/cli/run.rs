@@ -232,7 +232,7 @@ fn text_options(args: &Args, terminal: bool) -> TextOptions {
     TextOptions { width: width(terminal), colour, verbose: args.verbose }
 }
 
-/// Whether standard output wants colours: knows NO_COLOR, CLICOLOR_FORCE, and terminals that cannot.
+/// Whether standard output wants colours. Knows NO_COLOR, CLICOLOR_FORCE, terminals that cannot.
 pub(super) fn takes_colour() -> bool {
     AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
 }

@@ -31,8 +31,8 @@ const TIMEOUT: Page = Page {
         logs::RABBITMQ_TIMED_OUT,
     ],
     remedy: &[
-        "Look at the silent node: is it suspended, swapping, out of memory, or are its schedulers \
-         overloaded? Does it answer in its own shell?",
+        "Look at the silent node: it may be suspended, swapping, out of memory, or its schedulers \
+         overloaded; see whether it answers in its own shell.",
         "After a status alive, the dialed node waits for an older connection of the pair to die: \
          look at that one.",
         "Where the node is well, look for a proxy, a load balancer or a service mesh that opens \

@@ -52,8 +52,6 @@ pub fn search(text: &str) -> Vec<Logged> {
 /// How well a known line fits, from the least telling to the most.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Likeness {
-    /// One of the two holds all words of the other.
-    is_held: bool,
     /// Words in common, one after the other.
     run: usize,
     /// All words of the known line are among those.
@@ -61,19 +59,17 @@ struct Likeness {
 }
 
 impl Likeness {
-    /// `None` where the two have too little in common.
+    /// `None` where the two have too little in common: neither holds all of the other, nor enough.
     fn of(known: &[String], sought: &[String]) -> Option<Self> {
         let run = longest_run(known, sought);
-        let is_whole = run == known.len();
-        let is_held = is_whole || run == sought.len();
         let shorter = known.len().min(sought.len());
-        let is_alike = is_held || run >= ENOUGH && run.saturating_mul(2) >= shorter;
-        (run > 0 && is_alike).then_some(Self { is_held, run, is_whole })
+        let is_alike = run == shorter || run >= ENOUGH && run.saturating_mul(2) >= shorter;
+        (run > 0 && is_alike).then_some(Self { run, is_whole: run == known.len() })
     }
 }
 
-/// The most words of `known` in a row that stand in `sought` in that order, with few others between:
-/// names that do not look like one, and what a logger puts before each piece of a wrapped line.
+/// The most words of `known` in a row that stand in `sought` in that order, with few others
+/// between: names that do not look like one, and what a logger puts before each piece of a line.
 fn longest_run(known: &[String], sought: &[String]) -> usize {
     /// A run that ends at a word of `known`, and where in `sought` it was last met.
     #[derive(Clone, Copy)]
@@ -101,7 +97,7 @@ fn longest_run(known: &[String], sought: &[String]) -> usize {
 }
 
 /// The words of a line that are the same in every log: without names of nodes and hosts, without
-/// what is quoted and has no blank inside, without anything that has a digit, without single letters.
+/// what is quoted and has no blank inside, without what has a digit, without single letters.
 fn words(text: &str) -> Vec<String> {
     // As JSON has them inside a string.
     let text = text.replace("\\n", " ").replace("\\t", " ").replace(['\u{2018}', '\u{2019}'], "'");
@@ -134,7 +130,9 @@ fn words(text: &str) -> Vec<String> {
 
 fn end_of_word(word: &mut String, words: &mut Vec<String>) {
     let bare = word.trim_matches(['.', '-']);
-    let is_name = bare.contains(['@', '.']) || bare.contains(|c: char| c.is_numeric());
+    // No host has a `_`, and `ALIVE2_REQ` is a word.
+    let is_numbered = !bare.contains('_') && bare.contains(char::is_numeric);
+    let is_name = bare.contains(['@', '.']) || is_numbered;
     if !is_name && bare.chars().nth(1).is_some() {
         words.push(bare.to_owned());
     }
@@ -208,8 +206,8 @@ pub(super) const TLS_NOTICE: LogLine = LogLine {
            Unexpected Message",
 };
 
-/// Lines that say no more than that a node was not reached, or how far one came; with the rules that
-/// they may stand for.
+/// Lines that say no more than that a node was not reached, or how far one came; with the rules
+/// that they may stand for.
 const COMMON: &[(LogLine, &[&[&str]])] = &[
     (
         LogLine {
@@ -364,8 +362,8 @@ mod tests {
         for (text, rules) in [
             // OTP 25, as written to a terminal.
             (
-                "=ERROR REPORT==== 22-Nov-2026::20:51:01.111935 ===\n** Connection attempt from node \
-                 'a1@127.0.0.1' rejected. Invalid challenge reply. **\n",
+                "=ERROR REPORT==== 22-Nov-2026::20:51:01.111935 ===\n** Connection attempt from \
+                 node 'a1@127.0.0.1' rejected. Invalid challenge reply. **\n",
                 WRONG_COOKIE,
             ),
             // Elixir's console.
@@ -375,7 +373,7 @@ mod tests {
                 WRONG_COOKIE,
             ),
             (
-                "[error] ** Connection attempt from node :a@h rejected. Invalid challenge reply. **",
+                "[error] ** Connection attempt from node :a@h rejected. Invalid challenge reply.",
                 WRONG_COOKIE,
             ),
             // journald, wrapped by hand.
@@ -386,7 +384,8 @@ mod tests {
             ),
             // A JSON log.
             (
-                r#"{"time":"2026-11-22T20:51:01Z","level":"error","msg":"** Connection attempt from node \"a@h\" rejected. Invalid\nchallenge reply. **\n"}"#,
+                "{\"time\":\"2026-11-22T20:51:01Z\",\"level\":\"error\",\"msg\":\"** Connection \
+                 attempt from node \\\"a@h\\\" rejected. Invalid\\nchallenge reply. **\\n\"}",
                 WRONG_COOKIE,
             ),
             // RabbitMQ, with its colours.
@@ -398,8 +397,8 @@ mod tests {
             ),
             ("** Connection attempt from disallowed node a2@127.0.0.1 ** ", COOKIE_OR_LIST),
             (
-                "** 'b@host.example': Connection attempt from node 'a@other.example' rejected since it \
-                 cannot handle [\"V4_NC\",\n     \"UNLINK_ID\",\"HANDSHAKE_23\"].**",
+                "** 'b@h.example': Connection attempt from node 'a@other.example' rejected since \
+                 it cannot handle [\"V4_NC\",\n     \"UNLINK_ID\",\"HANDSHAKE_23\"].**",
                 &["version-mismatch"],
             ),
             (
@@ -413,13 +412,13 @@ mod tests {
                 &["version-mismatch"],
             ),
             (
-                "2018-09-07 14:24:16.285 [error] pid=<0.58.0>\n** Cannot get connection id for node \
-                 :example_api@mystique",
+                "2018-09-07 14:24:16.285 [error] pid=<0.58.0>\n** Cannot get connection id for \
+                 node :example_api@mystique",
                 &["same-name"],
             ),
             (
-                "[notice] TLS :server: In state :hello at tls_record.erl:532 generated SERVER ALERT: \
-                 Fatal - Unexpected Message\n - {:unsupported_record_type, 71}",
+                "[notice] TLS :server: In state :hello at tls_record.erl:532 generated SERVER \
+                 ALERT: Fatal - Unexpected Message\n - {:unsupported_record_type, 71}",
                 &["not-distribution", "tls-mismatch"],
             ),
             (
@@ -428,14 +427,14 @@ mod tests {
                 &["not-allowed", "version-mismatch"],
             ),
             (
-                "rabbit@warp10:\n  * connected to epmd (port 4369) on warp10\n  * epmd reports node \
-                 'rabbit' running on port 25672\n  * TCP connection succeeded but Erlang distribution \
-                 failed\n\n  * Authentication failed (rejected by the remote node), please check the \
-                 Erlang cookie",
+                "rabbit@warp10:\n  * connected to epmd (port 4369) on warp10\n  * epmd reports \
+                 node 'rabbit' running on port 25672\n  * TCP connection succeeded but Erlang \
+                 distribution failed\n\n  * Authentication failed (rejected by the remote node), \
+                 please check the Erlang cookie",
                 WRONG_COOKIE,
             ),
             (
-                "rabbitmq3-1  |   * unable to connect to epmd (port 4369) on broker: timeout (timed out)",
+                "mq3-1  |   * unable to connect to epmd (port 4369) on broker: timeout (timed out)",
                 &["epmd-unreachable"],
             ),
             (
@@ -443,11 +442,11 @@ mod tests {
                 &["node-not-registered"],
             ),
             (
-                "  * can't establish TCP connection to the target node, reason: timeout (timed out)",
+                "  * can't establish TCP connection to the target node, reason: timeout",
                 &["dist-port-blocked", "stale-registration"],
             ),
             (
-                "  * can\u{2019}t establish TCP connection, reason: econnrefused (connection refused)",
+                "  * can\u{2019}t establish TCP connection, reason: econnrefused",
                 &["dist-port-blocked", "stale-registration"],
             ),
         ] {
@@ -494,7 +493,7 @@ mod tests {
             "Connection reset by peer while reading from the node",
             "[info] Running MyAppWeb.Endpoint with Bandit 1.5.0 at 127.0.0.1:4000 (http)",
             "=SUPERVISOR REPORT==== Supervisor: {local,kernel_sup} Context: shutdown_error",
-            "The connection to the database was closed. An attempt to connect from the pool failed.",
+            "The connection to the database was closed. An attempt to connect failed.",
         ] {
             assert_eq!(found(text), [""; 0], "{text}");
         }
@@ -508,10 +507,36 @@ mod tests {
             (r#"["V4_NC","UNLINK_ID"] inter-node tls_record.erl:564"#, "inter-node"),
             ("'not a name' \"nor this", "not name nor this"),
             ("rejected. Invalid", "rejected invalid"),
+            ("epmd: ALIVE2_REQ from node01 at 4369", "epmd alive2_req from at"),
+            (r"from\nnode\twith", "from node with"),
             ("\u{1b}[31mred\u{1b}[0m", ""),
         ] {
             assert_eq!(words(text).join(" "), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_run_has_few_words_between_and_none_left_out() {
+        for (known, sought, run) in [
+            ("aa bb cc", "xx aa bb cc yy", 3),
+            ("aa bb cc", "aa cc", 1),
+            ("aa bb cc", "cc bb aa", 1),
+            ("aa bb", "aa 1x xx xx xx xx bb", 2),
+            ("aa bb", "aa xx xx xx xx xx bb", 1),
+            ("aa aa", "aa", 1),
+            ("aa bb cc", "aa xx xx xx xx bb bb cc", 3),
+            ("aa", "", 0),
+        ] {
+            assert_eq!(longest_run(&words(known), &words(sought)), run, "{known} in {sought}");
+        }
+    }
+
+    #[test]
+    fn a_whole_line_goes_before_a_part_of_another() {
+        // Both hold it, and one of them is no more than that.
+        let whole = Likeness::of(&words("node not responding"), &words("node a@h not responding"));
+        let part = words("node not responding to pings");
+        assert!(whole > Likeness::of(&part, &words("node a@h not responding")));
     }
 
     #[test]

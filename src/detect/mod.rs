@@ -8,7 +8,7 @@ mod dist_port;
 mod epmd_unreachable;
 mod handshake_failed;
 mod incidents;
-mod logs;
+pub mod logs;
 mod name_mismatch;
 mod node_not_registered;
 mod not_allowed;
@@ -21,7 +21,6 @@ mod version_mismatch;
 
 use std::sync::Arc;
 
-pub use self::logs::{Logged, lines, search};
 pub use self::page::{LogLine, Page};
 
 use self::incidents::{Incidents, Place};
