@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::text::{Sides, blank, finding, seconds, settled, shown};
-use super::{Page, Rule};
+use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::event::{
     CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, Mark, Outcome, Role, Session,
@@ -32,21 +32,21 @@ const TIMEOUT: Page = Page {
                 the other (congested-link): it is not silent, it is not read. Different net_ticktime on \
                 the two sides, where the one with the shorter gives up on a healthy peer.",
     logs: &[
-        super::LogLine {
+        LogLine {
             by: "the node that closes",
             releases: "all",
             text: "** Node b@h not responding **",
         },
-        super::LogLine {
+        LogLine {
             by: "the node that closes",
             releases: "all",
             text: "** Removing (timedout) connection **",
         },
     ],
     remedy: &[
-        "Where the silent side's kernel went on acknowledging: look at that node. Is it suspended (a \
-         signal, a paused container or machine), swapping, out of CPU, or in a long garbage collection \
-         or NIF?",
+        "Where the silent side's kernel went on acknowledging: look at that node. It may be suspended \
+         (a signal, a paused container or machine), swapping, out of CPU, or in a long garbage \
+         collection or NIF.",
         "Where nothing came from that host any more: look at the host and the network in between, and \
          for a firewall or address translation that forgets idle connections.",
         "Give all nodes one net_ticktime (kernel application).",
@@ -78,7 +78,7 @@ const LOST: Page = Page {
 const CASCADE: Page = Page {
     rule: "partition-cascade",
     severity: Severity::High,
-    summary: "connections that were well were closed after one pair lost contact",
+    summary: "healthy connections closed after one pair lost contact",
     means: "From OTP 25, global takes care that a cluster never becomes two that overlap: when one pair \
             loses contact, nodes that still see both disconnect from one of them. So a single broken \
             link takes down connections that had no fault of their own.",
@@ -86,9 +86,9 @@ const CASCADE: Page = Page {
             closed with FIN, though both sides were heard of just before.",
     resembles: "A node that is stopped closes all its connections at once, and nobody lost contact \
                 before.",
-    logs: &[super::LogLine {
+    logs: &[LogLine {
         by: "a node that is cut off",
-        releases: "25 and later",
+        releases: "OTP 25 and newer",
         text: "'global' at node 'c@h' requested disconnect from node 'b@h' in order to prevent \
                overlapping partitions",
     }],

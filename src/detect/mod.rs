@@ -10,6 +10,7 @@ mod duplicate_node;
 mod epmd_unreachable;
 mod handshake_failed;
 mod incidents;
+pub mod logs;
 mod name_mismatch;
 mod node_not_registered;
 mod node_restarted;
