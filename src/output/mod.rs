@@ -12,6 +12,7 @@ mod schema;
 mod words;
 
 pub use human::{Layout, TextOptions};
+pub use ndjson::json_line;
 pub use read::{ReadError, Records};
 pub use schema::schema;
 
