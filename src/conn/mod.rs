@@ -12,7 +12,7 @@ mod handshake;
 mod reader;
 #[cfg(test)]
 mod scripts;
-mod session;
+pub(crate) mod session;
 mod tcp;
 mod verdict;
 
