@@ -328,6 +328,15 @@ fn a_close_right_after_the_challenge_is_another_name() {
 }
 
 #[test]
+fn a_reset_right_after_the_challenge_is_of_one_who_did_not_read_it() {
+    let mut play = Play::new();
+    play.told.0.lookup = Some(lookup("c", 6));
+    play.open().says(Initiator, &send_name("a@one")).says(Acceptor, b"sok");
+    play.says(Acceptor, &challenge("b@two")).segment(Initiator, 0x14, b"");
+    assert_eq!(play.outcome(), (Outcome::Aborted, Some(Initiator)));
+}
+
+#[test]
 fn another_alive_name_than_asked_for_proves_it() {
     let mut play = Play::new();
     play.told.0.lookup = Some(lookup("c", 6));
