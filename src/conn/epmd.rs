@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::tcp::{Opened, Tcp};
+use super::tcp::{FirstClose, Opened, Tcp};
 use super::{Now, Why, micros};
 use crate::event::{
-    Anomaly, AnomalyKind, Body, Charset, Epmd, EpmdOutcome, EpmdSeen, Foreign, Mark, NodeType,
-    RegisteredName, Role, hex, wire_text,
+    Anomaly, AnomalyKind, Body, Charset, CloseKind, Epmd, EpmdOutcome, EpmdSeen, Foreign, Mark,
+    NodeType, RegisteredName, Role, hex, wire_text,
 };
 use crate::flow::Direction;
 use crate::limits::Limits;
@@ -284,16 +284,30 @@ impl EpmdTalk {
     }
 
     fn seen(&self, tcp: &Tcp) -> EpmdSeen {
-        let syn = tcp.side(self.requester).syn;
+        let (asker, mapper) = (tcp.side(self.requester), tcp.side(self.requester.reverse()));
+        let syn = asker.syn;
         let refused = tcp.opened().refused();
+        let close = tcp.first_close();
+        let said = asker.half.end();
+        let is_unread = |close: &FirstClose| {
+            close.by == Some(self.requester.reverse())
+                && (close.kind == CloseKind::Rst || close.heard.is_some_and(|heard| heard < said))
+        };
+        let role = |by| if by == self.requester { Role::Initiator } else { Role::Acceptor };
         EpmdSeen {
             syn: syn.map(|syn| syn.mark),
             syns: syn.map_or(0, |syn| syn.count),
             request: self.asked.as_ref().map(|asked| asked.mark),
             reply: self.reply.last,
-            close: refused.or_else(|| tcp.first_close().map(|close| close.mark)),
+            close: refused.or_else(|| close.map(|close| close.mark)),
             icmp: tcp.icmp().map(|icmp| (icmp.kind, icmp.code, icmp.reporter)),
             foreign: self.broken.clone(),
+            closed_by: close.and_then(|close| close.by).map(role),
+            is_whole: is_whole(tcp),
+            is_acknowledged: asker.half.acked().is_some_and(|acked| acked >= said),
+            is_unread: close.is_some_and(|close| is_unread(&close)),
+            is_pipelined: !self.pipelined.is_empty() || !self.request.octets.is_empty(),
+            is_mute: asker.half.octets() + mapper.half.octets() == 0,
         }
     }
 }
