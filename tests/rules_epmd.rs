@@ -139,7 +139,7 @@ fn epmd_command() {
 /// one that is restarted, and the node registers again.
 #[test]
 fn what_is_nearly_so_is_silent() {
-    for name in ["epmd-healthy.pcap", "epmd-slow.pcap", "registration-returns.pcap"] {
+    for name in NEAR {
         says(name, &[]);
     }
     // The second registration comes from the port mapper's own host, by its address in the network.
@@ -159,6 +159,8 @@ const FIRING: [&str; 5] = [
     "registration-rejected.pcap",
 ];
 
+const NEAR: [&str; 3] = ["epmd-healthy.pcap", "epmd-slow.pcap", "registration-returns.pcap"];
+
 fn absences(findings: &[Finding]) -> BTreeSet<(&str, &str)> {
     let of_absence = told(findings).into_iter().filter(|(rule, ..)| ABSENCES.contains(rule));
     of_absence.map(|(rule, parties, _)| (rule, parties)).collect()
@@ -166,8 +168,7 @@ fn absences(findings: &[Finding]) -> BTreeSet<(&str, &str)> {
 
 #[test]
 fn a_capture_that_ends_early_accuses_nobody_else() {
-    let near = ["epmd-healthy.pcap", "epmd-slow.pcap", "registration-returns.pcap"];
-    for name in FIRING.into_iter().chain(near) {
+    for name in FIRING.into_iter().chain(NEAR) {
         let frames = load(name);
         let whole = findings_of(&frames, HomeNets::default());
         for end in 0..frames.len() {
@@ -180,7 +181,7 @@ fn a_capture_that_ends_early_accuses_nobody_else() {
 
 #[test]
 fn one_packet_less_accuses_nobody_else() {
-    for name in FIRING {
+    for name in FIRING.into_iter().chain(NEAR) {
         let frames = load(name);
         let whole = findings_of(&frames, HomeNets::default());
         for lost in 0..frames.len() {
@@ -190,6 +191,17 @@ fn one_packet_less_accuses_nobody_else() {
             assert!(part.is_subset(&absences(&whole)), "{name} without {lost}: {part:?}");
         }
     }
+}
+
+#[test]
+fn a_command_whose_answer_is_not_in_the_capture_is_told_in_the_end() {
+    let frames = load("epmd-command.pcap");
+    let asked = frames.iter().filter(|frame| is_to_mapper(frame));
+    let findings = findings_of(asked, HomeNets::default());
+    assert_eq!(findings.len(), 5);
+    assert!(findings.iter().all(|finding| finding.title.ends_with("the answer is not known")));
+    let evidence = findings.iter().flat_map(|finding| &finding.evidence);
+    assert!(evidence.into_iter().all(|shown| shown.session_id.is_some()));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Evidence: the request, and the words of the answer, or silence. No node sends any of them: an administrator
 //! does, a script, or somebody who should not. What it does not tell: which.
 
-use super::mapper;
+use super::mapper::{self, Pending};
 use super::text::{blank, seconds, shown};
 use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
@@ -56,7 +56,9 @@ const PAGE: Page = Page {
 };
 
 #[derive(Default)]
-pub(super) struct EpmdCommand;
+pub(super) struct EpmdCommand {
+    pending: Pending,
+}
 
 impl Rule for EpmdCommand {
     fn pages(&self) -> &'static [Page] {
@@ -89,7 +91,7 @@ impl Rule for EpmdCommand {
                 &what,
             ),
         ];
-        out.push(Finding {
+        let finding = Finding {
             title: format!("{asker} asked the port mapper at {mapper} {asks}: {did}"),
             explanation: format!("{means} No node sends this command by itself."),
             remedy: vec![
@@ -99,13 +101,21 @@ impl Rule for EpmdCommand {
                      is missing and older than OTP 23.3 has to be restarted."
                         .to_owned()
                 } else {
-                    format!("Close port {} to {} unless it is of the cluster.", ids.dest_port, ids.src_ip)
+                    format!(
+                        "Close port {} to {} unless it is of the cluster.",
+                        ids.dest_port, ids.src_ip
+                    )
                 },
             ],
             parties: format!("{},{mapper},{command},{kind}", ids.src_ip),
             evidence: evidence.into_iter().flatten().collect(),
             ..blank(&PAGE)
-        });
+        };
+        self.pending.tell(ids, epmd.outcome, finding, out);
+    }
+
+    fn on_end(&mut self, _: &Correlator, out: &mut Vec<Finding>) {
+        self.pending.release(out);
     }
 }
 
@@ -258,6 +268,16 @@ mod tests {
         let refused = told(HERE, "KILL_REQ", EpmdOutcome::CommandRefused, "NO");
         let done = told(HERE, "KILL_REQ", EpmdOutcome::Answered, "OK");
         assert_ne!(refused.parties, done.parties);
+    }
+
+    #[test]
+    fn a_command_whose_answer_comes_late_is_told_once() {
+        let asked = epmd(FAR, (10, 2.0), "KILL_REQ", "", EpmdOutcome::Incomplete, |_| ());
+        let silent = closed(Role::Acceptor, 0.001);
+        let settled = epmd(FAR, (10, 2.0), "KILL_REQ", "", EpmdOutcome::NoReply, silent);
+        let found = found::<EpmdCommand>(&[asked, settled]);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].title.ends_with("refused"));
     }
 
     #[test]

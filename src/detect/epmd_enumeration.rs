@@ -3,7 +3,7 @@
 //! Evidence: NAMES_REQ from another address than the port mapper's own. What it does not tell: why; a cluster
 //! that finds its nodes by their names does nothing else.
 
-use super::mapper;
+use super::mapper::{self, Pending};
 use super::text::{blank, shown};
 use super::{Page, Rule};
 use crate::correlate::Correlator;
@@ -33,7 +33,9 @@ const PAGE: Page = Page {
 };
 
 #[derive(Default)]
-pub(super) struct EpmdEnumeration;
+pub(super) struct EpmdEnumeration {
+    pending: Pending,
+}
 
 impl Rule for EpmdEnumeration {
     fn pages(&self) -> &'static [Page] {
@@ -65,7 +67,7 @@ impl Rule for EpmdEnumeration {
             shown(epmd.seen.request, Some(Role::Initiator), "NAMES_REQ"),
             shown(epmd.seen.reply, Some(Role::Acceptor), "names and ports"),
         ];
-        out.push(Finding {
+        let finding = Finding {
             severity,
             title: format!("{who} asked the port mapper at {mapper} for the names of all nodes"),
             explanation: format!(
@@ -80,7 +82,12 @@ impl Rule for EpmdEnumeration {
             parties: asker.to_string(),
             evidence: evidence.into_iter().flatten().collect(),
             ..blank(&PAGE)
-        });
+        };
+        self.pending.tell(ids, epmd.outcome, finding, out);
+    }
+
+    fn on_end(&mut self, _: &Correlator, out: &mut Vec<Finding>) {
+        self.pending.release(out);
     }
 }
 
@@ -118,7 +125,7 @@ mod tests {
     fn from_outside_the_home_networks_they_are_medium() {
         let home = || -> HomeNets { ["10.0.0.0/8".parse::<Cidr>().unwrap()].into_iter().collect() };
         let severity = |src| {
-            let found = found_at(home(), EpmdEnumeration, &[asks(src, "10.0.0.2")]);
+            let found = found_at(home(), EpmdEnumeration::default(), &[asks(src, "10.0.0.2")]);
             (found[0].severity, found[0].title.contains("outside"))
         };
         assert_eq!(severity("192.0.2.7"), (Severity::Medium, true));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::text::address;
 use crate::decode::Endpoint;
-use crate::event::{Body, ConnectionIds, Epmd, EpmdOutcome, Event, Mark};
+use crate::event::{Body, ConnectionIds, Epmd, EpmdOutcome, Event, Finding, Mark};
 use crate::time::Timestamp;
 
 /// A request to a port mapper and what came of it.
@@ -148,6 +148,44 @@ impl Registrations {
     }
 }
 
+/// Findings about requests whose answer may still come: told when the run ends, unless it came.
+#[derive(Default)]
+pub(super) struct Pending(VecDeque<(Arc<str>, Finding)>);
+
+impl Pending {
+    /// A finding about a request, told now unless the record may still change.
+    pub(super) fn tell(
+        &mut self,
+        ids: &ConnectionIds,
+        outcome: EpmdOutcome,
+        finding: Finding,
+        out: &mut Vec<Finding>,
+    ) {
+        self.0.retain(|(session_id, _)| *session_id != ids.session_id);
+        if outcome == EpmdOutcome::Incomplete {
+            if self.0.len() >= REMEMBERED {
+                self.0.pop_front();
+            }
+            self.0.push_back((Arc::clone(&ids.session_id), on_its_own(ids, finding)));
+        } else {
+            out.push(finding);
+        }
+    }
+
+    /// The run ends.
+    pub(super) fn release(&mut self, out: &mut Vec<Finding>) {
+        out.extend(self.0.drain(..).map(|(_, finding)| finding));
+    }
+}
+
+/// A finding that is told elsewhere than with the connection it is about.
+pub(super) fn on_its_own(ids: &ConnectionIds, mut finding: Finding) -> Finding {
+    for evidence in &mut finding.evidence {
+        evidence.session_id.get_or_insert_with(|| Arc::clone(&ids.session_id));
+    }
+    finding
+}
+
 /// Names kept: a port mapper has at most 1,024 connections.
 pub(super) const REMEMBERED: usize = 1024;
 
@@ -158,7 +196,7 @@ pub(super) mod tests {
     use crate::capture::FrameRef;
     use crate::correlate::{Correlator, HomeNets};
     use crate::detect::Rule;
-    use crate::event::{EpmdSeen, Finding, Role};
+    use crate::event::{EpmdSeen, Role};
     use crate::limits::Limits;
 
     pub(crate) const NODE: &str = "127.0.0.1";

@@ -64,6 +64,8 @@ struct Lost {
     was: Registration,
     close: Mark,
     closed_by: Option<Role>,
+    /// What is found, until no connection may turn out to be the next registration.
+    pending: Option<Finding>,
 }
 
 /// What is known of the host on whose loopback an input was captured.
@@ -100,9 +102,13 @@ impl Rule for RegistrationLost {
             self.on_epmd(event, ids, epmd);
         } else if let Some((ids, session)) = settled(event) {
             for role in [Role::Initiator, Role::Acceptor] {
-                out.extend(self.still_talking(event, ids, session, role));
+                self.on_side(event, ids, session, role, out);
             }
         }
+    }
+
+    fn on_end(&mut self, _: &Correlator, out: &mut Vec<Finding>) {
+        out.extend(self.lost.drain(..).filter_map(|lost| lost.pending));
     }
 }
 
@@ -110,17 +116,41 @@ impl RegistrationLost {
     fn on_epmd(&mut self, event: &Event, ids: &ConnectionIds, epmd: &Epmd) {
         let was = self.known.on_epmd(event, ids, epmd);
         if let (Some(was), Some(close)) = (was, epmd.seen.close) {
-            remember(&mut self.lost, Lost { was, close, closed_by: epmd.seen.closed_by });
-        } else if let Some(name) = &epmd.name {
-            // Whoever registers the name, or finds it registered, shows that it is back.
-            let mapper = Mapper::of(event, ids);
-            let registers = epmd.request == Some("ALIVE2_REQ");
-            let is_back = registers && epmd.outcome != EpmdOutcome::Unregistered
-                || epmd.outcome == EpmdOutcome::Answered;
-            self.lost.retain(|lost| {
-                let same_place = lost.was.mapper == mapper || Some(lost.was.port) == epmd.port;
-                !(is_back && same_place && lost.was.name == *name)
-            });
+            let closed_by = epmd.seen.closed_by;
+            remember(&mut self.lost, Lost { was, close, closed_by, pending: None });
+            return;
+        }
+        let mapper = Mapper::of(event, ids);
+        let registers = epmd.request == Some("ALIVE2_REQ");
+        let is_back = registers && epmd.outcome != EpmdOutcome::Unregistered
+            || epmd.outcome == EpmdOutcome::Answered;
+        self.lost.retain(|lost| {
+            let same_place = lost.was.mapper == mapper;
+            match &epmd.name {
+                // Whoever registers the name, or finds it registered, shows that it is back.
+                Some(name) => {
+                    let same_place = same_place || Some(lost.was.port) == epmd.port;
+                    !(is_back && same_place && lost.was.name == *name)
+                }
+                None => !(same_place && may_be_registration(epmd, lost.close.at)),
+            }
+        });
+    }
+
+    fn on_side(
+        &mut self,
+        event: &Event,
+        ids: &ConnectionIds,
+        session: &Session,
+        role: Role,
+        out: &mut Vec<Finding>,
+    ) {
+        let Some((place, finding)) = self.still_talking(event, ids, session, role) else { return };
+        let Some(lost) = self.lost.get_mut(place) else { return };
+        if event.at > lost.close.at.after(ALL_TOLD) {
+            out.push(finding);
+        } else {
+            lost.pending.get_or_insert_with(|| mapper::on_its_own(ids, finding));
         }
     }
 
@@ -131,7 +161,7 @@ impl RegistrationLost {
         ids: &ConnectionIds,
         session: &Session,
         role: Role,
-    ) -> Option<Finding> {
+    ) -> Option<(usize, Finding)> {
         let party = match role {
             Role::Initiator => &session.initiator,
             Role::Acceptor => &session.acceptor,
@@ -142,7 +172,7 @@ impl RegistrationLost {
         let began = session.seen.send_name?.at;
         let left = session.seen.close.filter(|_| session.closed_by == Some(role));
         let port = acceptor_end(ids, session).port;
-        let is_meant = |lost: &&Lost| {
+        let is_meant = |lost: &Lost| {
             let after = |at: Timestamp| at > lost.close.at.after(CLEARLY_LATER);
             lost.was.name.as_ref() == alive
                 && (role == Role::Initiator || lost.was.port == port)
@@ -151,7 +181,8 @@ impl RegistrationLost {
                 && left.is_none_or(|close| after(close.at))
                 && after(self.shown_until(lost, event, last))
         };
-        self.lost.iter().filter(is_meant).find_map(|lost| {
+        let mut meant = self.lost.iter().enumerate().filter(|(_, lost)| is_meant(lost));
+        meant.find_map(|(place, lost)| {
             let host = self.host(lost, event, ids, session, role);
             let creations = party.creation.zip(lost.was.creation);
             let creations = creations.filter(|(_, given)| *given > MAX_OLD_CREATION);
@@ -161,7 +192,7 @@ impl RegistrationLost {
                 (Host::Unknown, None) => Confidence::Possible,
                 _ => Confidence::Likely,
             };
-            Some(told(ids, lost, session, role, node, last, confidence))
+            Some((place, told(ids, lost, session, role, node, last, confidence)))
         })
     }
 
@@ -169,7 +200,7 @@ impl RegistrationLost {
     fn shown_until(&self, lost: &Lost, event: &Event, last: Timestamp) -> Timestamp {
         let input = lost.close.frame.input;
         let machine = self.machines.iter().find(|(known, _)| *known == input);
-        let until = machine.map_or(Timestamp::default(), |(_, machine)| machine.until);
+        let until = machine.map_or_else(Timestamp::default, |(_, machine)| machine.until);
         if input_of(event) == Some(input) { until.max(last) } else { until }
     }
 
@@ -230,7 +261,7 @@ fn told(
     last: Timestamp,
     confidence: Confidence,
 ) -> Finding {
-    let Lost { was, close, closed_by } = lost;
+    let Lost { was, close, closed_by, .. } = lost;
     let Registration { name, port, mapper, .. } = was;
     let flowed = match role {
         Role::Initiator => session.traffic.initiator,
@@ -294,6 +325,14 @@ fn told(
     }
 }
 
+/// Whether a connection may be a registration after `lost`, the request of which was not seen.
+fn may_be_registration(epmd: &Epmd, lost: Timestamp) -> bool {
+    epmd.request.is_none()
+        && matches!(epmd.outcome, EpmdOutcome::Answered | EpmdOutcome::Incomplete)
+        && !epmd.seen.is_mute
+        && epmd.seen.syn.is_some_and(|syn| syn.at > lost)
+}
+
 fn remember<T>(queue: &mut VecDeque<T>, item: T) {
     queue.push_back(item);
     if queue.len() > REMEMBERED {
@@ -304,6 +343,10 @@ fn remember<T>(queue: &mut VecDeque<T>, item: T) {
 /// A node that shuts down closes everything within a moment, and one from OTP 23.3 tries to register
 /// again every 2 s.
 const CLEARLY_LATER: Duration = Duration::from_secs(3);
+
+/// When every connection that a node opened to register again has been told: one whose request was not
+/// seen is, when it was quiet for 150 s ([`crate::limits::Limits::handshake_forget`]).
+const ALL_TOLD: Duration = Duration::from_secs(180);
 
 /// Old port mappers, and old nodes, know the creations 1 to 3: equal ones say nothing.
 const MAX_OLD_CREATION: u32 = 3;
@@ -400,7 +443,7 @@ mod tests {
             [(52, "the registration's connection is closed"), (32, "challenge")]
         );
         assert_eq!(finding.evidence[1].session_id.as_deref(), Some("1"));
-        assert_eq!(finding.evidence[2].session_id, None);
+        assert_eq!(finding.evidence[2].session_id.as_deref(), Some("s"));
     }
 
     #[test]
@@ -436,6 +479,41 @@ mod tests {
         ] {
             assert!(found::<RegistrationLost>(&events).is_empty());
         }
+    }
+
+    #[test]
+    fn a_connection_that_may_be_its_next_registration_keeps_silent() {
+        let told = |change: fn(&mut Epmd)| {
+            let mut events = story(60.0, |_| ());
+            let outcome = EpmdOutcome::Incomplete;
+            events.push(epmd((NODE, NODE, "2"), (80, 7.0), "ALIVE2_REQ", "", outcome, |epmd| {
+                (epmd.request, epmd.name) = (None, None);
+                epmd.seen.syn = Some(mark(79, 7.0));
+                change(epmd);
+            }));
+            found::<RegistrationLost>(&events).len()
+        };
+        assert_eq!(told(|_| ()), 0);
+        assert_eq!(
+            told(|epmd| epmd.outcome = EpmdOutcome::Answered),
+            0,
+            "only the answer was seen"
+        );
+        assert_eq!(told(|epmd| epmd.seen.is_mute = true), 1, "a probe");
+        assert_eq!(told(|epmd| epmd.seen.syn = None), 1, "older");
+        assert_eq!(told(|epmd| epmd.outcome = EpmdOutcome::ConnectionRefused), 1);
+    }
+
+    #[test]
+    fn what_can_no_more_be_refuted_is_told_at_once() {
+        let told = |last| {
+            let (mut rule, mut out) = (RegistrationLost::default(), Vec::new());
+            let limits = crate::limits::Limits::default();
+            let known = Correlator::new(&limits, Vec::new(), crate::correlate::HomeNets::default());
+            story(last, |_| ()).iter().for_each(|event| rule.on_event(event, &known, &mut out));
+            out.len()
+        };
+        assert_eq!((told(60.0), told(600.0)), (0, 1));
     }
 
     #[test]
