@@ -28,6 +28,8 @@ pub(super) struct EpmdTalk {
     /// Requests behind the first, which EPMD never answers.
     pipelined: Vec<Asked>,
     broken: Option<Foreign>,
+    /// Where the asker closed, before the port mapper did.
+    left: Option<Mark>,
     /// What was told of the first request, if anything.
     told: Option<EpmdOutcome>,
     registration: Option<Registration>,
@@ -65,6 +67,7 @@ impl EpmdTalk {
             asked: None,
             pipelined: Vec::new(),
             broken: None,
+            left: None,
             told: None,
             registration: None,
         }
@@ -78,6 +81,12 @@ impl EpmdTalk {
     /// Whether a node is registered through this connection: it stays quiet for as long as that lives.
     pub(super) const fn is_registration(&self) -> bool {
         self.registration.is_some()
+    }
+
+    /// How the connection was closed, as far as it goes.
+    pub(super) fn on_close(&mut self, close: Option<FirstClose>) {
+        let by_asker = close.filter(|close| close.by == Some(self.requester));
+        self.left = self.left.or_else(|| by_asker.map(|close| close.mark));
     }
 
     /// The next stretch of one direction.
@@ -176,6 +185,8 @@ impl EpmdTalk {
         record.outcome = read_reply(asked.tag, &self.reply.octets, &mut record);
         record.seen.request = Some(asked.mark);
         record.seen.reply = self.reply.last;
+        record.seen.close = self.left;
+        record.seen.closed_by = self.left.map(|_| Role::Initiator);
         record.response_time_us =
             self.reply.last.map(|reply| micros(reply.at.since(asked.mark.at)));
         if asked.tag == EpmdTag::ALIVE2_REQ && record.outcome == EpmdOutcome::Answered {

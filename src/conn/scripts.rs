@@ -568,6 +568,17 @@ fn who_gave_up_on_a_request_is_told_by_who_closed() {
 }
 
 #[test]
+fn an_answer_tells_whether_the_asker_had_left() {
+    let mut play = Play::to_epmd();
+    play.open().says(Initiator, b"zb").waits(2000).segment(Initiator, 0x11, b"");
+    play.raw(Acceptor, b"w\x01");
+    assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::NotRegistered]);
+    let Body::Epmd { epmd } = &play.events[0].body else { panic!("{:?}", play.events) };
+    assert_eq!(epmd.seen.closed_by, Some(Initiator));
+    assert!(epmd.seen.close.unwrap().at < epmd.seen.reply.unwrap().at);
+}
+
+#[test]
 fn a_request_that_was_read_is_told_from_one_that_was_not() {
     let mut play = Play::to_epmd();
     play.open().says(Initiator, b"zb").fin(Acceptor);

@@ -28,7 +28,7 @@ const PAGE: Page = Page {
     proof: "The TCP handshake, a whole request that the other side acknowledged, both directions without a \
             hole, and then: the asker closes first, a second or more later, without an octet of reply; or \
             the port mapper closes by FIN without one; or by RST, which means that it had not read the \
-            request; or a reply 7 s late or more.",
+            request; or a reply 7 s late or more, or one that came when the asker had given up.",
     resembles: "EPMD itself closes without a word: look-ups of a name that is empty, has 255 characters or \
                 more, contains an octet 0 or is no UTF-8 (told with low severity, for the name is at \
                 fault); registrations from another host (registration-rejected); commands that it refuses \
@@ -129,16 +129,27 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
         return None;
     }
     if epmd.outcome != EpmdOutcome::NoReply {
-        let took = epmd.response_time_us.filter(|took| *took >= LATE_US)?;
-        let took = seconds(took);
+        let took_us = epmd.response_time_us?;
+        // An asker that is gone when the answer comes, and had waited.
+        let gave_up_us = mapper::waited_us(epmd)
+            .filter(|waited| (GAVE_UP_US..took_us).contains(waited) && seen.closed_by.is_some());
+        if took_us < LATE_US && gave_up_us.is_none() {
+            return None;
+        }
+        let took = seconds(took_us);
+        let gave_up = match gave_up_us {
+            Some(waited) => format!(", and had given up after {}", seconds(waited)),
+            None => String::new(),
+        };
         return Some(Silence {
             cause: "hangs".to_owned(),
             severity: PAGE.severity,
             confidence: Confidence::Proven,
             what: format!("took {took} to answer"),
             means: format!(
-                "{asker} was answered {took} after it had asked. A node that dials another gives up after \
-                 7 s, and finds nobody: EPMD hangs at times, or its host is overloaded."
+                "{asker} was answered {took} after it had asked{gave_up}. A node that dials another gives up \
+                 after 7 s unless told otherwise, and finds nobody: EPMD hangs at times, or its host is \
+                 overloaded."
             ),
             remedy: ask_itself,
             end: shown(seen.reply, Some(Role::Acceptor), &format!("reply, {took} later")),
@@ -204,6 +215,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
             not_excluded: Some("what listens there is not EPMD"),
         });
     }
+    let when = if waited_us < 100_000 { "at once".to_owned() } else { format!("{waited} later") };
     // Registrations from another host have a rule of their own.
     if epmd.request == Some("ALIVE2_REQ") && !mapper::is_local(ids) {
         return None;
@@ -214,7 +226,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
         confidence: Confidence::Likely,
         what: "closes connections without an answer".to_owned(),
         means: format!(
-            "{asker} asked, and the connection was closed {waited} later without an octet of reply. EPMD \
+            "{asker} asked, and the connection was closed {when} without an octet of reply. EPMD \
              answers such a request: what listens on {} is probably not EPMD.",
             mapper::written(ids)
         ),
@@ -355,6 +367,15 @@ mod tests {
         };
         assert_eq!(evidence(&only(answered(7_500_000)))[1], (10, "reply, 7.5 s later"));
         is_none(answered(6_900_000));
+        let too_late = |waited, took| {
+            epmd(ENDS, (10, 2.0), "PORT_PLEASE2_REQ", "b", EpmdOutcome::NotRegistered, |epmd| {
+                closed(Role::Initiator, waited)(epmd);
+                epmd.response_time_us = Some(took);
+            })
+        };
+        assert!(only(too_late(2.0, 2_100_000)).explanation.contains("given up after 2.0 s"));
+        is_none(too_late(0.5, 2_100_000));
+        is_none(too_late(2.2, 2_100_000));
     }
 
     #[test]
