@@ -6,6 +6,8 @@
 
 mod args;
 mod cookies;
+mod diff;
+mod explain;
 #[cfg(feature = "live")]
 mod filter;
 #[cfg(feature = "live")]
@@ -23,6 +25,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use beamscope::capture;
+use beamscope::output::ReadError;
 use beamscope::time::Timestamp;
 
 /// Nothing is followed here: see [`Error::NoFollow`].
@@ -35,10 +38,18 @@ mod wait {
             match *self {}
         }
 
-        pub(super) fn wants_report(&self) -> bool {
+        pub(super) fn asked(&self) -> super::Asked {
             match *self {}
         }
     }
+}
+
+/// What a run that has no end of its own is asked to tell on the way.
+struct Asked {
+    /// The nodes and how they stand to each other.
+    cluster: bool,
+    /// The statistics.
+    stats: bool,
 }
 
 /// How a run ended that could do what it was asked for.
@@ -46,17 +57,19 @@ mod wait {
 pub(crate) enum Outcome {
     /// It reached its end, or whoever read its output has seen enough.
     Done,
-    /// So did this one, with a finding at or above `--fail-on`.
+    /// So did this one, with a finding at or above `--fail-on`, or a change that was asked for.
     Found,
     /// Some input could not be read; the others were.
     Incomplete,
+    /// Nothing is known that matches what was asked for.
+    NoMatch,
 }
 
 impl Outcome {
     pub(crate) fn exit_code(self) -> ExitCode {
         match self {
             Self::Done => ExitCode::SUCCESS,
-            Self::Found => ExitCode::FAILURE,
+            Self::Found | Self::NoMatch => ExitCode::FAILURE,
             Self::Incomplete => ExitCode::from(2),
         }
     }
@@ -117,6 +130,17 @@ pub(crate) enum Error {
     /// `--duration` for captures that end by themselves.
     #[error("--duration is for interfaces and for files with --follow; others end by themselves")]
     Duration,
+    /// `--cluster-interval` likewise.
+    #[error("--cluster-interval is for interfaces and for files with --follow")]
+    ClusterInterval,
+    /// `explain` with a name that no rule has.
+    #[error("no rule is named {name:?}{}", did_you_mean(nearest))]
+    NoRule {
+        /// As given.
+        name: String,
+        /// Rules that may be meant.
+        nearest: Vec<&'static str>,
+    },
     /// What goes to standard output or to the file of `-o`.
     #[error("cannot write {name}: {source}")]
     Output {
@@ -136,6 +160,14 @@ pub(crate) enum Error {
     /// Candidate cookies.
     #[error(transparent)]
     Cookie(#[from] cookies::Error),
+    /// A file of events.
+    #[error("{name}: {source}")]
+    Events {
+        /// The file as named.
+        name: String,
+        /// What is wrong with it.
+        source: ReadError,
+    },
     /// An interface.
     #[error(transparent)]
     Capture(#[from] capture::Error),
@@ -167,6 +199,11 @@ impl Error {
                  captures of one link type a filter that fits it"
             }
             Self::EmptyWindow { .. } => "--since is the earlier of the two",
+            Self::ClusterInterval => "the cluster is told at the end of a capture in any case",
+            Self::NoRule { .. } => {
+                "beamscope explain lists all rules; beamscope explain --log LINE finds those \
+                 behind a line of a log"
+            }
             Self::Duration => "--since and --until take a part of a capture",
             #[cfg(not(unix))]
             Self::NoFollow => return None,
@@ -174,11 +211,18 @@ impl Error {
             Self::Wait(_) => return None,
             #[cfg(feature = "live")]
             Self::FilterFile { .. } => return None,
-            Self::StdinTwice | Self::Output { .. } => return None,
+            Self::StdinTwice | Self::Output { .. } | Self::Events { .. } => return None,
             Self::Cookie(error) => return error.hint().map(str::to_owned),
             Self::Capture(error) => return error.hint(),
         };
         Some(hint.to_owned())
+    }
+}
+
+fn did_you_mean(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!("; did you mean {}?", names.join(" or ")),
     }
 }
 
@@ -193,8 +237,8 @@ pub(crate) fn complain(error: &dyn Display, hint: Option<String>) {
 }
 
 /// Tells the user on standard error what may surprise them, unless they asked for quiet.
-fn warn(args: &args::Args, warning: &dyn Display) {
-    if !args.quiet {
+fn warn(writing: &args::Writing, warning: &dyn Display) {
+    if !writing.quiet {
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
 }

@@ -12,7 +12,7 @@ mod handshake;
 mod reader;
 #[cfg(test)]
 mod scripts;
-mod session;
+pub(crate) mod session;
 mod tcp;
 mod verdict;
 
@@ -184,6 +184,11 @@ impl Connection {
     /// Outcome of the record told last, for the statistics.
     pub fn outcome(&self) -> Option<Outcome> {
         self.told.as_ref().map(|told| told.outcome)
+    }
+
+    /// Whether both sides are done with it: it is kept for stray copies of its packets alone.
+    pub const fn is_over(&self) -> bool {
+        self.over
     }
 
     /// Holes that were given up, and the octets in them.

@@ -4,9 +4,9 @@
 //! Evidence: the acceptor closes at once after `challenge_reply`, or candidate cookies tell the digests
 //! apart. May look like it: a node that stops at this very point.
 
-use super::text::{Sides, closed, finding, settled, shown};
-use super::{Page, Rule};
-use crate::correlate::Correlator;
+use super::text::{Sides, closed, finding, listed, settled, shown};
+use super::{LogLine, Page, Rule};
+use crate::correlate::{Cookies, Correlator};
 use crate::event::{Event, Finding, Outcome, Role, Severity};
 
 /// `beamscope explain cookie-mismatch`.
@@ -14,11 +14,77 @@ const PAGE: Page = Page {
     rule: "cookie-mismatch",
     severity: Severity::High,
     summary: "the two nodes hold different cookies",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "The two nodes reached each other and spoke the handshake, and one judged that the \
+            other does not hold its cookie. Each node looks up one cookie for the other: the one \
+            set for that node alone, else its own. The dialed node judges first, so it is nearly \
+            always the one that refuses; the dialing node sees a closed connection, and \
+            Node.connect gives false.",
+    proof: "The dialing node sends challenge_reply and the dialed node closes within milliseconds, \
+            without challenge_ack. Or challenge_ack comes and the dialing node closes on it. \
+            Candidates given with --cookie-file or --cookie are tested against the digests \
+            themselves: they prove it beyond doubt, and name the cookie of each side by its \
+            label.",
+    resembles: "A dialed node that is killed in that very moment: its other connections and its \
+                registration end then, too. A challenge_reply that meets seconds of silence is \
+                handshake-timeout. A refusal by release or by list comes earlier, as status \
+                not_allowed; but OTP 22 and older log a wrong cookie and a node that is not on the \
+                list in the same words, and only a capture tells which.",
+    logs: &[
+        LogLine {
+            by: "the dialed node",
+            releases: "OTP 23 and newer",
+            text: "** Connection attempt from node 'a@h' rejected. Invalid challenge reply. **",
+        },
+        LogLine {
+            by: "the dialed node",
+            releases: "OTP 22 and older",
+            text: "** Connection attempt from disallowed node a@h **",
+        },
+        LogLine {
+            by: "the dialing node, where it refuses the other",
+            releases: "OTP 23 and newer",
+            text: "** Connection attempt to node 'b@h' cancelled. Invalid challenge ack. **",
+        },
+        LogLine {
+            by: "the dialing node, where it refuses the other",
+            releases: "OTP 22 and older",
+            text: "** Connection attempt to disallowed node b@h **",
+        },
+        LogLine { by: "the dialing node, where it is refused", releases: "all", text: "" },
+        LogLine {
+            by: "the dialing node, with net_kernel:verbose(1)",
+            releases: "OTP 25 and older",
+            text: "{net_kernel,{'EXIT',<0.87.0>,{recv_challenge_ack_failed,{error,closed}}}}",
+        },
+        LogLine {
+            by: "the dialing node, with net_kernel:verbose(1), where it refuses the other",
+            releases: "OTP 25 and older",
+            text: "{net_kernel,{'EXIT',<0.87.0>,{recv_challenge_ack_failed,bad_cookie}}}",
+        },
+        LogLine {
+            by: "rabbitmqctl on the dialing host",
+            releases: "all",
+            text: "* Authentication failed (rejected by the remote node), please check the Erlang \
+                   cookie",
+        },
+        LogLine {
+            by: "rabbitmqctl on the dialing host, where it refuses the other",
+            releases: "all",
+            text: "* Authentication failed (rejected by the local node), please check the Erlang \
+                   cookie",
+        },
+    ],
+    remedy: &[
+        "Look up the cookie in use on both nodes: erlang:get_cookie(), or Node.get_cookie() in \
+         Elixir.",
+        "Give both the same: the same ~/.erlang.cookie for the users that run them (owner-readable \
+         only; a command run as another user reads another file), or the same -setcookie (Erlang), \
+         --cookie (Elixir) or RELEASE_COOKIE (release).",
+        "Look for a cookie set for one peer alone, with erlang:set_cookie(Node, Cookie) or \
+         Node.set_cookie/2: it goes before the node's own.",
+        "Where the files seem equal, compare their octets (od -c): a blank at the end of the line \
+         counts.",
+    ],
 };
 
 #[derive(Default)]
@@ -29,7 +95,7 @@ impl Rule for CookieMismatch {
         &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::CookieMismatch {
             return;
@@ -78,6 +144,12 @@ impl Rule for CookieMismatch {
             ));
             found.evidence.extend(closed(session, "after challenge_ack"));
         }
+        if let (Some(a), Some(b)) = (&session.initiator.node, &session.acceptor.node) {
+            for sentence in standing(known.cookies(), a, b) {
+                found.explanation.push(' ');
+                found.explanation.push_str(&sentence);
+            }
+        }
         found.remedy = vec![
             "Give both nodes the same cookie: compare ~/.erlang.cookie of the users that run them, or \
              start both with the same --cookie (Elixir) or -setcookie (Erlang)."
@@ -89,4 +161,48 @@ impl Rule for CookieMismatch {
         found.logged_by = session.detected_by.into_iter().collect();
         out.push(found);
     }
+}
+
+/// What the digests of other connections say about two nodes whose cookies differ.
+fn standing(cookies: &Cookies, a: &str, b: &str) -> Vec<String> {
+    let used = |node: &str, peer: &str| {
+        let peers = cookies.peers(node);
+        peers.iter().find(|known| known.name.as_ref() == peer)?.used.clone()
+    };
+    let mut sentences = Vec::new();
+    if let (Some(by_a), Some(by_b)) = (used(a, b), used(b, a)) {
+        if by_a != by_b && cookies.labels(b).contains(&by_a) && cookies.labels(a).contains(&by_b) {
+            sentences.push(format!(
+                "The two are crossed over: {a} uses {by_a} towards {b}, which is the cookie that {b} \
+                 uses elsewhere, and {b} uses {by_b} towards {a}. A cookie that is set for a peer \
+                 must be the same on both sides."
+            ));
+        } else if by_a != by_b {
+            sentences.push(format!("In its own dials {b} uses {by_b} towards {a}."));
+        }
+    }
+    for (node, peer) in [(a, b), (b, a)] {
+        if let [first, second, ..] = cookies.labels(node) {
+            sentences.push(format!("{node} has used more than one cookie: {first} and {second}."));
+        }
+        // One of two that is refused by others too, and taken by none, is the odd one out.
+        let others = |agreed: bool| {
+            let others = cookies
+                .peers(node)
+                .iter()
+                .filter(move |other| other.agreed == agreed && other.name.as_ref() != peer);
+            others.map(|other| other.name.as_ref()).collect::<Vec<_>>()
+        };
+        let peer_is_taken =
+            cookies.peers(peer).iter().any(|other| other.agreed && other.name.as_ref() != node);
+        let refused = others(false);
+        if !refused.is_empty() && others(true).is_empty() && peer_is_taken {
+            sentences.push(format!(
+                "{node} is the odd one out: it does not share a cookie with {} either, while {peer} \
+                 is connected to others.",
+                listed(&refused)
+            ));
+        }
+    }
+    sentences
 }

@@ -13,7 +13,7 @@ use crate::event::{ConnectionIds, Epmd, EpmdOutcome, Event, Finding, Role, Sever
 const PAGE: Page = Page {
     rule: "epmd-command",
     severity: Severity::Medium,
-    summary: "the port mapper was told to stop, to forget a node, or to show all it has",
+    summary: "the port mapper was told to end, to drop a name, or to dump",
     means: "Somebody gave the port mapper (EPMD) a command: KILL ends it, STOP closes the registration of \
             one node, DUMP shows all names it has and had. No node sends these; `epmd -kill`, `epmd -stop` \
             and programs for debugging do. After KILL or STOP, nodes from OTP 23.3 register again within \
@@ -26,23 +26,23 @@ const PAGE: Page = Page {
                 fault. A command from another host is turned away, and nobody sends one by mistake.",
     logs: &[
         LogLine {
-            by: "EPMD, where it runs in the foreground",
-            releases: "25, as seen",
-            text: "epmd: Sun Nov 22 20:59:46 2026: KILL_REQ from non local address",
+            by: "EPMD in the foreground, behind `epmd:` and the date",
+            releases: "OTP 25 (seen)",
+            text: "KILL_REQ from non local address",
         },
         LogLine {
-            by: "EPMD, where it runs in the foreground",
-            releases: "25, as seen",
-            text: "epmd: Sun Nov 22 20:59:47 2026: Disallowed KILL_REQ, live nodes",
+            by: "EPMD in the foreground, behind `epmd:` and the date",
+            releases: "OTP 25 (seen)",
+            text: "Disallowed KILL_REQ, live nodes",
         },
         LogLine {
-            by: "EPMD, where it runs in the foreground",
-            releases: "25, as seen",
-            text: "epmd: Sun Nov 22 20:59:47 2026: Disallowed STOP_REQ, no relaxed_command_check",
+            by: "EPMD in the foreground, behind `epmd:` and the date",
+            releases: "OTP 25 (seen)",
+            text: "Disallowed STOP_REQ, no relaxed_command_check",
         },
         LogLine {
             by: "`epmd -kill` on the terminal, where it is refused",
-            releases: "25, as seen",
+            releases: "OTP 25 (seen)",
             text: "Killing not allowed - living nodes in database.",
         },
     ],

@@ -39,12 +39,12 @@ const PAGE: Page = Page {
     logs: &[
         LogLine {
             by: "a node that wants to register and gets no answer in 10 s, and then ends",
-            releases: "25, as seen; others alike",
+            releases: "OTP 25 (seen); others alike",
             text: "Protocol 'inet_tcp': register/listen error: no_reg_reply_from_epmd",
         },
         LogLine {
             by: "a node that wants to register and is closed on without a word, and then ends",
-            releases: "25, as seen; others alike",
+            releases: "OTP 25 (seen); others alike",
             text: "Protocol 'inet_tcp': register/listen error: epmd_close",
         },
     ],

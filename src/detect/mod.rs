@@ -3,18 +3,22 @@
 //! In: events. Out: findings, each with the frames that show it, and incidents that close what repeated.
 //! Sees events and never octets. One cause gives one finding: the rules share the outcomes out among them.
 
+mod connection_lost;
 mod cookie_mismatch;
 mod dist_port;
+mod duplicate_node;
 mod epmd_command;
 mod epmd_enumeration;
 mod epmd_silent;
 mod epmd_unreachable;
 mod handshake_failed;
 mod incidents;
+pub mod logs;
 mod mapper;
 mod name_in_use;
 mod name_mismatch;
 mod node_not_registered;
+mod node_restarted;
 mod not_allowed;
 mod not_distribution;
 mod page;
@@ -64,6 +68,9 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<registration_lost::RegistrationLost>::default(),
     || Box::<dist_port::DistPort>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
+    || Box::<connection_lost::ConnectionLost>::default(),
+    || Box::<duplicate_node::DuplicateNode>::default(),
+    || Box::<node_restarted::NodeRestarted>::default(),
     || Box::<not_distribution::NotDistribution>::default(),
     || Box::<epmd_enumeration::EpmdEnumeration>::default(),
     || Box::<epmd_command::EpmdCommand>::default(),

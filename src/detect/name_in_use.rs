@@ -33,9 +33,9 @@ const PAGE: Page = Page {
             text: "Protocol 'inet_tcp': the name b@h seems to be in use by another Erlang node",
         },
         LogLine {
-            by: "EPMD, where it runs in the foreground",
-            releases: "25, as seen",
-            text: "epmd: Sun Nov 22 20:59:46 2026: node name already occupied b",
+            by: "EPMD in the foreground, behind `epmd:` and the date",
+            releases: "OTP 25 (seen)",
+            text: "node name already occupied b",
         },
     ],
     remedy: &[

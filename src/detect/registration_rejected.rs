@@ -13,7 +13,7 @@ use crate::event::{Confidence, EpmdOutcome, Event, Finding, Role, Severity};
 const PAGE: Page = Page {
     rule: "registration-rejected",
     severity: Severity::Medium,
-    summary: "a node tried to register with the port mapper of another host",
+    summary: "a node tried to register with another host's port mapper",
     means: "A node asked a port mapper (EPMD) on another host to register it. EPMD takes registrations \
             from its own host alone, that is, from 127.0.0.0/8, from ::1, or from the very address that \
             was connected to, and closes all others without a word. The node does not start as a \
@@ -27,13 +27,13 @@ const PAGE: Page = Page {
     logs: &[
         LogLine {
             by: "the node that is turned away, which then ends",
-            releases: "25, as seen; others alike",
+            releases: "OTP 25 (seen); others alike",
             text: "Protocol 'inet_tcp': register/listen error: epmd_close",
         },
         LogLine {
-            by: "EPMD, where it runs in the foreground",
-            releases: "25, as seen",
-            text: "epmd: Sun Nov 22 20:59:46 2026: ALIVE2_REQ from non local address",
+            by: "EPMD in the foreground, behind `epmd:` and the date",
+            releases: "OTP 25 (seen)",
+            text: "ALIVE2_REQ from non local address",
         },
     ],
     remedy: &[
