@@ -13,7 +13,7 @@ use crate::event::{ConnectionIds, Epmd, EpmdOutcome, Event, Finding, Role, Sever
 const PAGE: Page = Page {
     rule: "epmd-command",
     severity: Severity::Medium,
-    summary: "the port mapper was told to end, to drop a name, or to dump",
+    summary: "EPMD was told to end, to drop a name, or to dump",
     means: "Somebody gave the port mapper (EPMD) a command: KILL ends it, STOP closes the registration of \
             one node, DUMP shows all names it has and had. No node sends these; `epmd -kill`, `epmd -stop` \
             and programs for debugging do. After KILL or STOP, nodes from OTP 23.3 register again within \

@@ -13,7 +13,7 @@ use crate::event::{Confidence, EpmdOutcome, Event, Finding, Role, Severity};
 const PAGE: Page = Page {
     rule: "registration-rejected",
     severity: Severity::Medium,
-    summary: "a node tried to register with another host's port mapper",
+    summary: "a node tried to register on another host",
     means: "A node asked a port mapper (EPMD) on another host to register it. EPMD takes registrations \
             from its own host alone, that is, from 127.0.0.0/8, from ::1, or from the very address that \
             was connected to, and closes all others without a word. The node does not start as a \
