@@ -220,6 +220,9 @@ impl Connection {
         let opening = self.tcp.originator().is_some() || segment.flags.has(TcpFlags::SYN);
         let mut bodies = Vec::new();
         let Self { tcp, talk, .. } = self;
+        if let Talk::Epmd(talk) = talk {
+            talk.on_close(tcp.first_close());
+        }
         tcp.on_segment(segment, direction, setting.limits, budget, &mut |taken| {
             talk.on_stream(direction, &taken, opening, setting, &mut bodies);
         });
