@@ -173,14 +173,16 @@ impl<S: EventSink> Stages<S> {
     }
 
     fn advance(&mut self, now: Timestamp) {
-        self.now = self.now.max(now);
         while let Some(&Reverse((due, id))) = self.alarms.peek() {
-            if due > self.now {
-                return;
+            if due > now {
+                break;
             }
             self.alarms.pop();
+            // A long pause is gone through step by step: what an alarm sets off may be due in it.
+            self.now = self.now.max(due);
             self.on_alarm(due, id);
         }
+        self.now = self.now.max(now);
     }
 
     fn settle_all(&mut self) {

@@ -315,6 +315,8 @@ impl Connection {
             close,
             last: Some(self.tcp.last()),
             is_answer: self.tcp.first_close().is_some_and(|close| close.is_answer),
+            fin_unseen: [initiator, initiator.reverse()]
+                .map(|direction| self.tcp.fin_unseen(direction)),
             last_octets: [from, to]
                 .map(|side| side.last_octets(close.map_or(self.tcp.last().at, |close| close.at))),
             last_segment: [from.last(), to.last()],

@@ -130,7 +130,9 @@ pub struct SessionSeen {
     pub last: Option<Mark>,
     /// Whether the close is the RST of a host that does not know the connection any more.
     pub is_answer: bool,
-    /// When each side last sent octets before the close, new or again: by [`Role::index`], as below.
+    /// Whether each side sent a FIN that the capture lacks, by [`Role::index`], as below.
+    pub fin_unseen: [bool; 2],
+    /// When each side last sent octets before the close, new or again.
     pub last_octets: [Option<Timestamp>; 2],
     /// When each side last sent a segment of any kind.
     pub last_segment: [Option<Timestamp>; 2],
