@@ -1,4 +1,5 @@
-//! Stage 2, second step: IP headers, and the TCP segments and ICMP errors behind them.
+//! Stage 2, second step: IP headers, and the TCP segments, ICMP errors and answers of name servers behind
+//! them.
 //!
 //! In: a span that begins with an IP header. Out: the datagram, its length trusted and its checksum
 //! not (offload makes both odd in honest captures: a wrong checksum, a length of 0). Does not put
@@ -13,7 +14,7 @@ use etherparse::{
 };
 
 use super::span::{Skip, Span, octets_in};
-use super::{Decoded, Endpoint, Layer, Segment, TcpFlags, Unreachable};
+use super::{Decoded, Endpoint, Layer, Segment, TcpFlags, UdpDatagram, Unreachable};
 use crate::capture::Frame;
 
 /// One IP datagram, or one fragment of it.
@@ -193,6 +194,33 @@ pub(super) fn unreachable<'a>(
     }))
 }
 
+/// What a name server sent, when `datagram` comes from its port; cut by the snaplen it is of no use.
+pub(super) fn name_answer<'a>(
+    frame: &Frame<'_>,
+    datagram: &Datagram<'a>,
+) -> Result<Decoded<'a>, Skip> {
+    if datagram.protocol != ip_number::UDP {
+        return Ok(Decoded::Other);
+    }
+    let (&[s0, s1, d0, d1, l0, l1, _, _], _) = datagram.payload.split()?;
+    let port = u16::from_be_bytes([s0, s1]);
+    if !matches!(port, DNS | MDNS) {
+        return Ok(Decoded::Other);
+    }
+    let whole = datagram.payload.limit(u16::from_be_bytes([l0, l1]).into());
+    let body = whole.skip(8)?;
+    if body.missing > 0 {
+        return Ok(Decoded::Other);
+    }
+    Ok(Decoded::Names(UdpDatagram {
+        frame: frame.id,
+        at: frame.at,
+        src: Endpoint { ip: datagram.src, port },
+        dst: Endpoint { ip: datagram.dst, port: u16::from_be_bytes([d0, d1]) },
+        payload: body.bytes,
+    }))
+}
+
 /// Passes the extension headers (RFC 8200, section 4; AH in IPv4 too) up to the first fragment or
 /// the upper layer.
 #[inline(always)]
@@ -255,6 +283,11 @@ fn jumbo_payload_len(payload: &[u8]) -> Option<u32> {
         }
     }
 }
+
+/// UDP port of name servers (RFC 1035, section 4.2.1).
+const DNS: u16 = 53;
+/// UDP port of multicast name servers (RFC 6762, section 3).
+const MDNS: u16 = 5353;
 
 const PAD1: u8 = 0x00;
 const JUMBO_PAYLOAD: u8 = 0xc2;
@@ -381,6 +414,32 @@ mod tests {
             assert_eq!((told.kind, told.code), (kind, code));
             assert_eq!((told.src.port, told.dst.port, told.seq), (40_000, 4369, 0x0102_0304));
             assert_eq!(told.reporter, told.src.ip);
+        }
+    }
+
+    #[test]
+    fn of_udp_only_what_whole_name_servers_answers_hold_comes_out() {
+        let from = |port: u16| {
+            let mut udp = udp(40_000, b"answer");
+            udp[..2].copy_from_slice(&port.to_be_bytes());
+            udp
+        };
+        for (port, comes) in [(53, true), (5353, true), (54, false)] {
+            for datagram in [ipv4(17, &from(port)), ipv6(17, &from(port))] {
+                let mut decoder = decoder();
+                let decoded = decoder.decode(&frame(LinkType::RAW, &datagram));
+                let payload = match decoded {
+                    Decoded::Names(names) => {
+                        assert_eq!((names.src.port, names.dst.port), (port, 40_000));
+                        Some(names.payload)
+                    }
+                    _ => None,
+                };
+                assert_eq!(payload, comes.then_some(&b"answer"[..]), "{port}");
+                let mut cut = frame(LinkType::RAW, &datagram[..datagram.len() - 1]);
+                cut.wire_len += 1;
+                assert!(matches!(decoder.decode(&cut), Decoded::Other), "{port}");
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Stage 2: TCP segments out of link frames.
 //!
-//! In: a [`Frame`]. Out: a [`Segment`] that borrows it, or the datagram that its fragments gave.
+//! In: a [`Frame`]. Out: a [`Segment`] that borrows it, or the datagram that its fragments gave; of UDP,
+//! what name servers send.
 //! Knows no connection. The only door to `etherparse`.
 
 use std::collections::BTreeMap;
@@ -75,7 +76,7 @@ impl Decoder {
         }
     }
 
-    /// The segment or ICMP error in `frame`.
+    /// The segment, ICMP error or name server's answer in `frame`.
     ///
     /// The payload borrows the frame; only where fragments were put together it borrows the
     /// decoder.
@@ -142,7 +143,7 @@ fn walk<'a>(
             ip_number::ICMP | ip_number::IPV6_ICMP => return ip::unreachable(frame, &datagram),
             protocol => match tunnel::ip_in_tunnel(protocol, datagram.payload, layers)? {
                 Some(inner) => span = inner,
-                None => return Ok(Decoded::Other),
+                None => return ip::name_answer(frame, &datagram),
             },
         }
     }
@@ -156,6 +157,8 @@ pub enum Decoded<'a> {
     Tcp(Segment<'a>),
     /// An ICMP or ICMPv6 "destination unreachable" that quotes a TCP segment.
     Unreachable(Unreachable),
+    /// A whole UDP datagram from the port of DNS or mDNS.
+    Names(UdpDatagram<'a>),
     /// Nothing that concerns us: another protocol, an incomplete fragment, no IP.
     Other,
 }
@@ -190,7 +193,22 @@ pub struct Segment<'a> {
     pub layers: &'a [Layer],
 }
 
-/// One end of a TCP connection.
+/// One UDP datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct UdpDatagram<'a> {
+    /// The frame that held it, or the last fragment of it.
+    pub frame: FrameRef,
+    /// Capture time of that frame.
+    pub at: Timestamp,
+    /// Sender.
+    pub src: Endpoint,
+    /// Receiver.
+    pub dst: Endpoint,
+    /// All of its octets.
+    pub payload: &'a [u8],
+}
+
+/// One end of a TCP connection, or of a UDP datagram.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Endpoint {
     /// Address.
