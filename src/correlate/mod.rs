@@ -4,6 +4,7 @@
 //! keeps nothing without a bound.
 
 mod home;
+mod hosts;
 mod registry;
 
 pub use self::home::{Cidr, HomeNets};
@@ -16,17 +17,20 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use self::hosts::Hosts;
 use self::registry::Registry;
 use crate::conn::{FactSource, Facts, Question};
 use crate::decode::Endpoint;
 use crate::event::{Body, ConnectionIds, Event, Handshake, Lookup, Party, Role, Session};
 use crate::limits::Limits;
+use crate::names::{self, Resolved};
 use crate::time::Timestamp;
 
 /// What all connections so far have shown.
 #[derive(Debug)]
 pub struct Correlator {
     registry: Registry,
+    hosts: Hosts,
     /// Labels of the cookies that a node's digests were made with.
     cookies: HashMap<Arc<str>, Vec<Arc<str>>, RandomState>,
     /// Who introduced itself in which connection, the last ones.
@@ -57,6 +61,7 @@ impl Correlator {
     ) -> Self {
         Self {
             registry: Registry::new(limits, dist_ports),
+            hosts: Hosts::new(limits),
             cookies: HashMap::default(),
             hellos: VecDeque::new(),
             crossings: VecDeque::new(),
@@ -68,12 +73,24 @@ impl Correlator {
 
     /// Facts that were forgotten because a bound was reached.
     pub const fn evictions(&self) -> u64 {
-        self.evictions + self.registry.evictions()
+        self.evictions + self.registry.evictions() + self.hosts.evictions()
     }
 
     /// The networks that are one's own.
     pub const fn home(&self) -> &HomeNets {
         &self.home
+    }
+
+    /// A name server has answered.
+    pub fn on_resolved(&mut self, resolved: &Resolved) {
+        self.hosts.on_resolved(resolved);
+    }
+
+    /// The capture calls `ip` by `name`, should a host be able to have that.
+    pub fn on_listed_name(&mut self, ip: IpAddr, name: &[u8]) {
+        if let Some(name) = names::host(name) {
+            self.hosts.on_listed(ip, name);
+        }
     }
 
     /// Takes an event in. Ports that it marks as a node's, and that were not, go to `marked`; what it
@@ -85,7 +102,10 @@ impl Correlator {
             Body::Handshake { handshake } => {
                 self.on_handshake(event.at, ids, handshake);
             }
-            Body::Session { session } => self.on_session(ids, session, marked),
+            Body::Session { session } => {
+                self.hosts.on_session(event, ids, session);
+                self.on_session(ids, session, marked);
+            }
             Body::Finding { .. }
             | Body::Incident { .. }
             | Body::Node { .. }
@@ -134,7 +154,10 @@ impl Correlator {
 
 impl FactSource for Correlator {
     fn facts(&self, about: &Question<'_>) -> Facts {
-        let lookup = self.registry.lookup(about);
+        let answered = self.registry.lookup(about);
+        let lookup = answered.map(|answered| answered.lookup.clone());
+        let alive = lookup.as_ref().map(|lookup| &lookup.asked);
+        let turned_to = answered.and_then(|answered| answered.opened).unwrap_or(about.opened);
         let held = about.acceptor_name.and_then(|name| self.cookies.get(name));
         let crossed = self.crossings.iter().any(|crossing| {
             crossing.dropper == about.initiator
@@ -144,6 +167,7 @@ impl FactSource for Correlator {
                 && crossing.is_about(lookup.as_ref())
         });
         Facts {
+            hosts: self.hosts.clues(about, alive, turned_to),
             acceptor_version: lookup.as_ref().map(|lookup| lookup.highest_version),
             lookup,
             acceptor_cookies: held.cloned().unwrap_or_default(),
