@@ -55,6 +55,11 @@ pub struct Limits {
     pub ports: usize,
     /// Nodes remembered with what is known of them.
     pub nodes: usize,
+    /// Pairs of nodes remembered with how they stand to each other: as many as a full mesh of 180 nodes
+    /// has.
+    pub pairs: usize,
+    /// Entries of each list of a `cluster` event: one line is to stay readable.
+    pub cluster_rows: usize,
     /// Problems remembered, so that a repeat is counted and not told again.
     pub incidents: usize,
     /// Candidate cookies: each digest is tested against each.
@@ -90,6 +95,8 @@ impl Default for Limits {
             dials: 65_536,
             ports: 65_536,
             nodes: 16_384,
+            pairs: 16_384,
+            cluster_rows: 4096,
             incidents: 16_384,
             cookies: 4096,
             cookie_file: 1 << 20,

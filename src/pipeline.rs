@@ -125,6 +125,11 @@ impl<S: EventSink> Pipeline<S> {
         self.stages.stats.interface_drops = interface;
     }
 
+    /// Tells the nodes and how they stand to each other, so far.
+    pub fn cluster(&mut self) {
+        self.stages.tell_cluster();
+    }
+
     /// Tells the statistics so far.
     pub fn stats(&mut self) {
         let stats = self.stages.stats_now(&self.decoder.counters());
@@ -141,6 +146,7 @@ impl<S: EventSink> Pipeline<S> {
         self.stages.settle_all();
         let counters = self.decoder.counters();
         self.stages.tell_unsupported(&counters);
+        self.stages.tell_cluster();
         let stats = Stats { is_final: true, ..self.stages.stats_now(&counters) };
         self.stages.tell_stats(stats);
         self.stages.sink
@@ -420,8 +426,9 @@ impl<S: EventSink> Stages<S> {
     }
 
     fn on_eviction(&mut self, connection: Connection) {
-        self.stats.evictions += 1;
-        if self.stats.evictions == 1 {
+        // One that is over is told whole, before its time.
+        self.stats.evictions += u64::from(!connection.is_over());
+        if self.stats.evictions == 1 && !connection.is_over() {
             let anomaly = Anomaly {
                 kind: AnomalyKind::Limit,
                 field: None,
@@ -521,6 +528,12 @@ impl<S: EventSink> Stages<S> {
             | Body::Stats { .. } => {}
         }
         self.sink.event(event);
+    }
+
+    fn tell_cluster(&mut self) {
+        let body = Body::Cluster { cluster: Box::new(self.correlator.cluster(self.now)) };
+        let input = self.only_input();
+        self.tell(Event { at: self.now, frame: None, input, connection: None, body });
     }
 
     fn tell_stats(&mut self, stats: Stats) {

@@ -183,6 +183,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHEN", help_heading = OUTPUT, default_value = "auto", value_enum)]
     pub(super) color: ColorChoice,
 
+    /// While capturing or following, tell the nodes and how they stand to each other this often, such
+    /// as 10m; at the end, and on SIGUSR1, they are told in any case
+    #[arg(long, value_name = "TIME", help_heading = OUTPUT, value_parser = duration)]
+    pub(super) cluster_interval: Option<Duration>,
+
     /// No warnings
     #[arg(short, long, help_heading = OUTPUT, conflicts_with = "verbose")]
     pub(super) quiet: bool,

@@ -35,10 +35,18 @@ mod wait {
             match *self {}
         }
 
-        pub(super) fn wants_report(&self) -> bool {
+        pub(super) fn asked(&self) -> super::Asked {
             match *self {}
         }
     }
+}
+
+/// What a run that has no end of its own is asked to tell on the way.
+struct Asked {
+    /// The nodes and how they stand to each other.
+    cluster: bool,
+    /// The statistics.
+    stats: bool,
 }
 
 /// How a run ended that could do what it was asked for.
@@ -117,6 +125,9 @@ pub(crate) enum Error {
     /// `--duration` for captures that end by themselves.
     #[error("--duration is for interfaces and for files with --follow; others end by themselves")]
     Duration,
+    /// `--cluster-interval` likewise.
+    #[error("--cluster-interval is for interfaces and for files with --follow")]
+    ClusterInterval,
     /// What goes to standard output or to the file of `-o`.
     #[error("cannot write {name}: {source}")]
     Output {
@@ -167,6 +178,7 @@ impl Error {
                  captures of one link type a filter that fits it"
             }
             Self::EmptyWindow { .. } => "--since is the earlier of the two",
+            Self::ClusterInterval => "the cluster is told at the end of a capture in any case",
             Self::Duration => "--since and --until take a part of a capture",
             #[cfg(not(unix))]
             Self::NoFollow => return None,

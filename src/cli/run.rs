@@ -75,6 +75,9 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     if args.duration.is_some() && ending.is_none() {
         return Err(Error::Duration);
     }
+    if args.cluster_interval.is_some() && ending.is_none() {
+        return Err(Error::ClusterInterval);
+    }
     let mut inputs = Inputs::new(sources, args.order)?;
     let mut pipeline = Pipeline::new(config, output(args, names)?);
     let mut left = args.count.unwrap_or(u64::MAX);
@@ -110,7 +113,11 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
         if left == 0 || pipeline.sink_mut().failed() || ending.is_some_and(Ending::is_due) {
             break;
         }
-        if ending.is_some_and(Ending::wants_report) {
+        let asked = ending.map(Ending::asked);
+        if asked.as_ref().is_some_and(|asked| asked.cluster) {
+            pipeline.cluster();
+        }
+        if asked.is_some_and(|asked| asked.stats) {
             pipeline.stats();
         }
     }

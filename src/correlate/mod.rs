@@ -3,10 +3,14 @@
 //! In: events. Out: facts for the connections that ask. Decides nothing about a connection by itself, and
 //! keeps nothing without a bound.
 
+mod cookies;
 mod home;
 mod hosts;
+mod nodes;
+mod pairs;
 mod registry;
 
+pub use self::cookies::{Cookies, Peer};
 pub use self::home::{Cidr, HomeNets};
 
 use std::collections::VecDeque;
@@ -14,14 +18,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use self::hosts::Hosts;
+use self::nodes::Nodes;
+use self::pairs::Pairs;
 use self::registry::Registry;
 use crate::conn::{FactSource, Facts, Question};
 use crate::decode::Endpoint;
-use crate::event::{Body, ConnectionIds, Event, Handshake, Lookup, Party, Role, Session};
+use crate::event::{Body, Cluster, ConnectionIds, Event, Handshake, Lookup, Node, Role, Session};
 use crate::limits::Limits;
 use crate::names::{self, Resolved};
 use crate::time::Timestamp;
@@ -31,13 +34,15 @@ use crate::time::Timestamp;
 pub struct Correlator {
     registry: Registry,
     hosts: Hosts,
-    /// Labels of the cookies that a node's digests were made with.
-    cookies: HashMap<Arc<str>, Vec<Arc<str>>, RandomState>,
+    cookies: Cookies,
     /// Who introduced itself in which connection, the last ones.
     hellos: VecDeque<(Arc<str>, Arc<str>)>,
     /// Connections that a node took in place of its own dial, the last ones.
     crossings: VecDeque<Crossing>,
-    nodes: usize,
+    nodes: Nodes,
+    pairs: Pairs,
+    /// Entries of each list of a cluster event.
+    max_rows: usize,
     home: HomeNets,
     evictions: u64,
 }
@@ -62,10 +67,12 @@ impl Correlator {
         Self {
             registry: Registry::new(limits, dist_ports),
             hosts: Hosts::new(limits),
-            cookies: HashMap::default(),
+            cookies: Cookies::new(limits.nodes),
             hellos: VecDeque::new(),
             crossings: VecDeque::new(),
-            nodes: limits.nodes,
+            nodes: Nodes::new(limits),
+            pairs: Pairs::new(limits),
+            max_rows: limits.cluster_rows,
             home,
             evictions: 0,
         }
@@ -73,7 +80,17 @@ impl Correlator {
 
     /// Facts that were forgotten because a bound was reached.
     pub const fn evictions(&self) -> u64 {
-        self.evictions + self.registry.evictions() + self.hosts.evictions()
+        self.evictions
+            + self.registry.evictions()
+            + self.hosts.evictions()
+            + self.nodes.evictions()
+            + self.pairs.evictions()
+            + self.cookies.evictions()
+    }
+
+    /// Which cookies the nodes use, as far as digests show.
+    pub const fn cookies(&self) -> &Cookies {
+        &self.cookies
     }
 
     /// The networks that are one's own.
@@ -95,7 +112,7 @@ impl Correlator {
 
     /// Takes an event in. Ports that it marks as a node's, and that were not, go to `marked`; what it
     /// tells about nodes goes to `nodes`.
-    pub fn on_event(&mut self, event: &Event, marked: &mut Vec<Endpoint>, _nodes: &mut Vec<Event>) {
+    pub fn on_event(&mut self, event: &Event, marked: &mut Vec<Endpoint>, nodes: &mut Vec<Event>) {
         let Some(ids) = &event.connection else { return };
         match &event.body {
             Body::Epmd { epmd } => self.registry.on_epmd(event, ids, epmd, marked),
@@ -104,6 +121,7 @@ impl Correlator {
             }
             Body::Session { session } => {
                 self.hosts.on_session(event, ids, session);
+                self.nodes.on_session(event, ids, session, nodes);
                 self.on_session(ids, session, marked);
             }
             Body::Finding { .. }
@@ -116,7 +134,35 @@ impl Correlator {
     }
 
     /// Takes in what the rules made of an event: the incident it belongs to, if to any.
-    pub fn on_verdict(&mut self, _event: &Event, _incident: Option<Arc<str>>) {}
+    pub fn on_verdict(&mut self, event: &Event, incident: Option<Arc<str>>) {
+        let Some(ids) = &event.connection else { return };
+        match &event.body {
+            Body::Session { session } => self.pairs.on_session(event.at, ids, session, incident),
+            Body::Epmd { epmd } => self.pairs.on_epmd(event.at, ids, epmd, incident),
+            _ => {}
+        }
+    }
+
+    /// The whole, as seen by `now`.
+    pub fn cluster(&self, now: Timestamp) -> Cluster {
+        let lists = self.pairs.lists(&self.nodes);
+        let nodes = self.nodes.all().map(|node| Node { change: None, ..node.clone() });
+        let mut cluster = Cluster {
+            nodes: nodes.collect(),
+            connected: lists.connected,
+            failed: lists.failed,
+            never_tried: self.pairs.never_tried(&self.nodes, now),
+            cookies: self.cookies.groups(),
+            left_out: 0,
+        };
+        let Cluster { nodes, connected, failed, never_tried, cookies, left_out } = &mut cluster;
+        *left_out = cut(nodes, self.max_rows)
+            + cut(connected, self.max_rows)
+            + cut(failed, self.max_rows)
+            + cut(never_tried, self.max_rows)
+            + cut(cookies, self.max_rows);
+        cluster
+    }
 
     fn on_handshake(&mut self, at: Timestamp, ids: &ConnectionIds, handshake: &Handshake) {
         let id = &ids.session_id;
@@ -131,23 +177,9 @@ impl Correlator {
     }
 
     fn on_session(&mut self, ids: &ConnectionIds, session: &Session, marked: &mut Vec<Endpoint>) {
-        for party in [&session.initiator, &session.acceptor] {
-            self.on_party(party);
-        }
+        self.cookies.on_session(&ids.session_id, session);
         if session.acceptor.node.is_some() {
             self.registry.mark(acceptor_end(ids, session), marked);
-        }
-    }
-
-    fn on_party(&mut self, party: &Party) {
-        let (Some(node), Some(cookie)) = (&party.node, &party.cookie) else { return };
-        if self.cookies.len() >= self.nodes && !self.cookies.contains_key(node) {
-            self.evictions += 1;
-            return;
-        }
-        let held = self.cookies.entry(Arc::clone(node)).or_default();
-        if !held.contains(cookie) && held.len() < MAX_COOKIES_PER_NODE {
-            held.push(Arc::clone(cookie));
         }
     }
 }
@@ -158,7 +190,7 @@ impl FactSource for Correlator {
         let lookup = answered.map(|answered| answered.lookup.clone());
         let alive = lookup.as_ref().map(|lookup| &lookup.asked);
         let turned_to = answered.and_then(|answered| answered.opened).unwrap_or(about.opened);
-        let held = about.acceptor_name.and_then(|name| self.cookies.get(name));
+        let held = about.acceptor_name.map(|name| self.cookies.labels(name));
         let crossed = self.crossings.iter().any(|crossing| {
             crossing.dropper == about.initiator
                 && crossing.other == about.acceptor.ip
@@ -170,7 +202,7 @@ impl FactSource for Correlator {
             hosts: self.hosts.clues(about, alive, turned_to),
             acceptor_version: lookup.as_ref().map(|lookup| lookup.highest_version),
             lookup,
-            acceptor_cookies: held.cloned().unwrap_or_default(),
+            acceptor_cookies: held.unwrap_or_default().to_vec(),
             crossed,
         }
     }
@@ -186,6 +218,13 @@ impl Crossing {
         let alive = self.other_name.as_ref().and_then(|name| Some(name.split_once('@')?.0));
         alive.zip(lookup).is_none_or(|(alive, lookup)| alive == lookup.asked.as_ref())
     }
+}
+
+/// Cuts a list to `len`. Gives the number of entries left out.
+fn cut<T>(list: &mut Vec<T>, len: usize) -> u64 {
+    let left_out = list.len().saturating_sub(len);
+    list.truncate(len);
+    left_out as u64
 }
 
 fn remember<T>(queue: &mut VecDeque<T>, item: T) {
@@ -216,6 +255,3 @@ const CROSSING: Duration = Duration::from_secs(10);
 
 /// Far more hellos and crossings than there are within [`CROSSING`].
 const REMEMBERED: usize = 1024;
-
-/// A node has a cookie of its own and may have one for each peer; more than a few are a test bench.
-const MAX_COOKIES_PER_NODE: usize = 16;

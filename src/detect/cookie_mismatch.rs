@@ -4,9 +4,9 @@
 //! Evidence: the acceptor closes at once after `challenge_reply`, or candidate cookies tell the digests
 //! apart. May look like it: a node that stops at this very point.
 
-use super::text::{Sides, closed, finding, settled, shown};
+use super::text::{Sides, closed, finding, listed, settled, shown};
 use super::{Page, Rule};
-use crate::correlate::Correlator;
+use crate::correlate::{Cookies, Correlator};
 use crate::event::{Event, Finding, Outcome, Role, Severity};
 
 /// `beamscope explain cookie-mismatch`.
@@ -29,7 +29,7 @@ impl Rule for CookieMismatch {
         &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::CookieMismatch {
             return;
@@ -78,6 +78,12 @@ impl Rule for CookieMismatch {
             ));
             found.evidence.extend(closed(session, "after challenge_ack"));
         }
+        if let (Some(a), Some(b)) = (&session.initiator.node, &session.acceptor.node) {
+            for sentence in standing(known.cookies(), a, b) {
+                found.explanation.push(' ');
+                found.explanation.push_str(&sentence);
+            }
+        }
         found.remedy = vec![
             "Give both nodes the same cookie: compare ~/.erlang.cookie of the users that run them, or \
              start both with the same --cookie (Elixir) or -setcookie (Erlang)."
@@ -89,4 +95,48 @@ impl Rule for CookieMismatch {
         found.logged_by = session.detected_by.into_iter().collect();
         out.push(found);
     }
+}
+
+/// What the digests of other connections say about two nodes whose cookies differ.
+fn standing(cookies: &Cookies, a: &str, b: &str) -> Vec<String> {
+    let used = |node: &str, peer: &str| {
+        let peers = cookies.peers(node);
+        peers.iter().find(|known| known.name.as_ref() == peer)?.used.clone()
+    };
+    let mut sentences = Vec::new();
+    if let (Some(by_a), Some(by_b)) = (used(a, b), used(b, a)) {
+        if by_a != by_b && cookies.labels(b).contains(&by_a) && cookies.labels(a).contains(&by_b) {
+            sentences.push(format!(
+                "The two are crossed over: {a} uses {by_a} towards {b}, which is the cookie that {b} \
+                 uses elsewhere, and {b} uses {by_b} towards {a}. A cookie that is set for a peer \
+                 must be the same on both sides."
+            ));
+        } else if by_a != by_b {
+            sentences.push(format!("In its own dials {b} uses {by_b} towards {a}."));
+        }
+    }
+    for (node, peer) in [(a, b), (b, a)] {
+        if let [first, second, ..] = cookies.labels(node) {
+            sentences.push(format!("{node} has used more than one cookie: {first} and {second}."));
+        }
+        // One of two that is refused by others too, and taken by none, is the odd one out.
+        let others = |agreed: bool| {
+            let others = cookies
+                .peers(node)
+                .iter()
+                .filter(move |other| other.agreed == agreed && other.name.as_ref() != peer);
+            others.map(|other| other.name.as_ref()).collect::<Vec<_>>()
+        };
+        let peer_is_taken =
+            cookies.peers(peer).iter().any(|other| other.agreed && other.name.as_ref() != node);
+        let refused = others(false);
+        if !refused.is_empty() && others(true).is_empty() && peer_is_taken {
+            sentences.push(format!(
+                "{node} is the odd one out: it does not share a cookie with {} either, while {peer} \
+                 is connected to others.",
+                listed(&refused)
+            ));
+        }
+    }
+    sentences
 }

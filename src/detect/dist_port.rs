@@ -96,6 +96,8 @@ impl Rule for DistPort {
             }
             _ => return,
         };
+        // One port that lets nobody in is one cause, whoever dials.
+        found.parties = format!("{port},{node}");
         found.evidence.extend(looked_up(session));
         found.evidence.extend(shown(session.seen.syn, Some(Role::Initiator), "SYN"));
         let answer = if session.seen.icmp.is_some() { "ICMP unreachable" } else { "RST" };

@@ -79,7 +79,8 @@ impl Rule for EpmdUnreachable {
             title: format!("the port mapper at {mapper} {how} (asked by {})", ids.src_ip),
             explanation,
             remedy: vec![remedy],
-            parties: format!("{},{mapper},{how}", ids.src_ip),
+            // One port mapper that is not there is one cause, whoever asks.
+            parties: format!("{mapper},{how}"),
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded: if unanswered {
                 vec!["the answer did not pass the place of capture".to_owned()]

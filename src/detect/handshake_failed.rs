@@ -63,6 +63,8 @@ impl Rule for HandshakeFailed {
                 found.explanation = format!(
                     "{other} owed the {owed} and sent none for {silence}; then {who} gave up."
                 );
+                // One node that hangs is one cause, whoever waits for it.
+                found.parties = other.clone();
                 found.remedy = vec![
                     format!(
                         "Look at {other}: is it suspended, out of memory, swapping, or overloaded? Its \

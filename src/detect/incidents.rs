@@ -35,6 +35,8 @@ pub(super) struct Incidents {
     known: HashMap<Key, Ongoing, RandomState>,
     /// Keys in the order in which the incidents began.
     order: VecDeque<(Key, u64)>,
+    /// Keys by what ends their incident.
+    by_end: HashMap<String, Vec<(Key, u64)>, RandomState>,
     begun: u64,
     capacity: usize,
     evictions: u64,
@@ -47,13 +49,20 @@ struct Ongoing {
     incident: Incident,
     /// Which of all incidents it is: tells a key that began anew from its old place in the order.
     number: u64,
-    /// What ends it, where no two nodes that connect do.
+    /// What ends it, if anything but the end of the run.
     ended_by: Option<String>,
 }
 
 impl Incidents {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { known: HashMap::default(), order: VecDeque::new(), begun: 0, capacity, evictions: 0 }
+        Self {
+            known: HashMap::default(),
+            order: VecDeque::new(),
+            by_end: HashMap::default(),
+            begun: 0,
+            capacity,
+            evictions: 0,
+        }
     }
 
     pub(super) const fn evictions(&self) -> u64 {
@@ -71,6 +80,12 @@ impl Incidents {
         if let Some(ongoing) = self.known.get_mut(&key) {
             ongoing.incident.count += 1;
             ongoing.incident.last = ongoing.incident.last.max(place.at);
+            let nodes = &mut ongoing.incident.nodes;
+            for node in finding.nodes {
+                if nodes.len() < MAX_NODES && !nodes.contains(&node) {
+                    nodes.push(node);
+                }
+            }
             return Arc::clone(&ongoing.incident.incident_id);
         }
         if self.known.len() >= self.capacity {
@@ -80,6 +95,13 @@ impl Incidents {
         // What is only possible is nothing to be woken up for.
         if finding.confidence == Confidence::Possible {
             finding.severity = finding.severity.min(Severity::Low);
+        }
+        let own = place.event.and_then(|event| event.connection.as_ref());
+        for evidence in &mut finding.evidence {
+            evidence.session_id = evidence
+                .session_id
+                .take()
+                .filter(|id| own.is_none_or(|connection| connection.session_id != *id));
         }
         let text = format!("{},{},{}", finding.rule, finding.parties, place.at);
         finding.incident_id = short_id(&text);
@@ -95,7 +117,13 @@ impl Incidents {
         };
         self.order.push_back((key.clone(), self.begun));
         let by_an_answer = ENDED_BY_AN_ANSWER.contains(&incident.rule);
-        let ended_by = place.event.filter(|_| by_an_answer).and_then(end_of);
+        let ended_by = match place.event.filter(|_| by_an_answer) {
+            Some(event) => answer_end(event),
+            None => nodes_end(&incident.nodes),
+        };
+        if let Some(end) = &ended_by {
+            self.by_end.entry(end.clone()).or_default().push((key.clone(), self.begun));
+        }
         self.known.insert(key, Ongoing { incident, number: self.begun, ended_by });
         out.push(Event {
             at: place.at,
@@ -109,26 +137,21 @@ impl Incidents {
 
     /// Two nodes that connect, or a port mapper that answers, end what was wrong between them.
     pub(super) fn on_event(&mut self, event: &Event, out: &mut Vec<Event>) {
-        let ended: Vec<Key> = match &event.body {
+        let end = match &event.body {
             Body::Session { session }
                 if session.state == State::Established && session.outcome == Outcome::Connected =>
             {
-                let (Some(a), Some(b)) = (&session.initiator.node, &session.acceptor.node) else {
-                    return;
-                };
-                self.matching(|ongoing| {
-                    let nodes = &ongoing.incident.nodes;
-                    nodes.len() == 2 && nodes.contains(a) && nodes.contains(b)
-                })
+                let nodes = [&session.initiator.node, &session.acceptor.node];
+                nodes_end(&nodes.into_iter().flatten().cloned().collect::<Vec<_>>())
             }
-            Body::Epmd { epmd } if epmd.outcome == EpmdOutcome::Answered => {
-                let end = end_of(event);
-                self.matching(|ongoing| end.is_some() && ongoing.ended_by == end)
-            }
-            _ => return,
+            Body::Epmd { epmd } if epmd.outcome == EpmdOutcome::Answered => answer_end(event),
+            _ => None,
         };
-        for key in ended {
-            self.close(&key, event.at, out);
+        let ended = end.and_then(|end| self.by_end.remove(&end)).unwrap_or_default();
+        for (key, number) in ended {
+            if self.known.get(&key).is_some_and(|ongoing| ongoing.number == number) {
+                self.close(&key, event.at, out);
+            }
         }
     }
 
@@ -139,16 +162,6 @@ impl Incidents {
                 self.close(&key, now, out);
             }
         }
-    }
-
-    /// Keys of the incidents that `is_meant` holds for, in the order in which they began.
-    fn matching(&self, is_meant: impl Fn(&Ongoing) -> bool) -> Vec<Key> {
-        if self.known.is_empty() {
-            return Vec::new();
-        }
-        let mut keys: Vec<_> = self.known.iter().filter(|(_, ongoing)| is_meant(ongoing)).collect();
-        keys.sort_by_key(|(_, ongoing)| ongoing.number);
-        keys.into_iter().map(|(key, _)| key.clone()).collect()
     }
 
     fn evict(&mut self, now: Timestamp, out: &mut Vec<Event>) {
@@ -162,7 +175,15 @@ impl Incidents {
     }
 
     fn close(&mut self, key: &Key, now: Timestamp, out: &mut Vec<Event>) {
-        let Some(Ongoing { incident, .. }) = self.known.remove(key) else { return };
+        let Some(Ongoing { incident, number, ended_by }) = self.known.remove(key) else { return };
+        if let Some(end) = ended_by {
+            if let Some(ending) = self.by_end.get_mut(&end) {
+                ending.retain(|(_, other)| *other != number);
+                if ending.is_empty() {
+                    self.by_end.remove(&end);
+                }
+            }
+        }
         if incident.count > 1 {
             let body = Body::Incident { incident: Box::new(incident) };
             out.push(Event { at: now, frame: None, input: None, connection: None, body });
@@ -173,9 +194,21 @@ impl Incidents {
 /// Problems that are over once the port mapper gives what it did not give before.
 const ENDED_BY_AN_ANSWER: [&str; 2] = ["epmd-unreachable", "node-not-registered"];
 
+/// What a problem between two nodes is over with: that they connect.
+fn nodes_end(nodes: &[Arc<str>]) -> Option<String> {
+    match nodes {
+        [a, b] if a <= b => Some(format!("{a},{b}")),
+        [a, b] => Some(format!("{b},{a}")),
+        _ => None,
+    }
+}
+
 /// What an EPMD problem is over with: an answer by the same port mapper about the same name.
-fn end_of(event: &Event) -> Option<String> {
+fn answer_end(event: &Event) -> Option<String> {
     let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return None };
     let name = epmd.name.as_deref().unwrap_or_default();
     Some(format!("{},{},{},{name}", ids.src_ip, ids.dest_ip, ids.dest_port))
 }
+
+/// Nodes named of one incident: what all attack is told by the first few.
+const MAX_NODES: usize = 32;

@@ -5,11 +5,13 @@
 
 mod cookie_mismatch;
 mod dist_port;
+mod duplicate_node;
 mod epmd_unreachable;
 mod handshake_failed;
 mod incidents;
 mod name_mismatch;
 mod node_not_registered;
+mod node_restarted;
 mod not_allowed;
 mod not_distribution;
 mod page;
@@ -53,6 +55,8 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),
     || Box::<dist_port::DistPort>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
+    || Box::<duplicate_node::DuplicateNode>::default(),
+    || Box::<node_restarted::NodeRestarted>::default(),
     || Box::<not_distribution::NotDistribution>::default(),
 ];
 

@@ -56,7 +56,8 @@ impl Rule for NodeNotRegistered {
                  older than OTP 23.3 and have lost its registration when EPMD was restarted; restart it."
                     .to_owned(),
             ],
-            parties: format!("{},{mapper},{name}", ids.src_ip),
+            // Whoever asks, one node is missing.
+            parties: format!("{mapper},{name}"),
             evidence: evidence.into_iter().flatten().collect(),
             ..blank(&PAGE)
         });

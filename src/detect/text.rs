@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::Page;
 use crate::correlate::{acceptor_end, ip_of};
 use crate::event::{
-    Body, Confidence, ConnectionIds, Event, Evidence, Finding, Mark, Party, Role, Session, State,
+    Body, Confidence, ConnectionIds, Event, Evidence, Finding, Mark, Party, Role, Session,
+    Sighting, State,
 };
 
 /// A session that is over, or as far along as the capture goes, seen for the first time with its
@@ -111,6 +112,20 @@ pub(super) fn shown(mark: Option<Mark>, from: Option<Role>, what: &str) -> Optio
     })
 }
 
+/// A node's hello.
+pub(super) fn sighted(sighting: &Sighting) -> Evidence {
+    let what = if sighting.role == Role::Initiator { "send_name" } else { "challenge" };
+    let creation =
+        sighting.creation.map_or_else(String::new, |creation| format!(", creation {creation}"));
+    Evidence {
+        frame: sighting.hello.frame,
+        input: None,
+        session_id: Some(Arc::clone(&sighting.session_id)),
+        from: Some(sighting.role),
+        what: format!("{what} from {}{creation}", sighting.ip),
+    }
+}
+
 /// The look-up that led to a session.
 pub(super) fn looked_up(session: &Session) -> Option<Evidence> {
     session.lookup.as_ref().map(|lookup| Evidence {
@@ -141,3 +156,15 @@ pub(super) fn release(party: &Party) -> String {
 pub(super) fn seconds(us: u64) -> String {
     format!("{}.{} s", us / 1_000_000, us / 100_000 % 10)
 }
+
+/// The first few of `names`, for a sentence.
+pub(super) fn listed(names: &[&str]) -> String {
+    let shown = names.get(..LISTED).unwrap_or(names);
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Names in one sentence.
+const LISTED: usize = 4;

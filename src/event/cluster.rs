@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Hex, Outcome};
+use super::{EpmdOutcome, Hex, Mark, Outcome, Role};
 use crate::time::Timestamp;
 
 /// An Erlang node and what is known of it.
@@ -51,6 +51,34 @@ pub struct Node {
     /// Flags that the releases after that demand, and this node lacks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
+    /// What the line rests on.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub seen: NodeSeen,
+}
+
+/// What a [`Node`] line rests on; not printed.
+#[derive(Clone, Debug, Default)]
+pub struct NodeSeen {
+    /// The incarnation that is told of.
+    pub now: Option<Sighting>,
+    /// The one that it is told apart from.
+    pub before: Option<Sighting>,
+}
+
+/// A node's hello in a handshake.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// Where from.
+    pub ip: IpAddr,
+    /// Incarnation.
+    pub creation: Option<u32>,
+    /// The packet.
+    pub hello: Mark,
+    /// Its connection.
+    pub session_id: Arc<str>,
+    /// As which side.
+    pub role: Role,
 }
 
 /// What a `node` line is written for.
@@ -77,11 +105,9 @@ pub enum Change {
 pub enum Implementation {
     /// The Erlang virtual machine.
     Vm,
-    /// A C node (`erl_interface`), or a Java node (`jinterface`): their hellos are alike.
-    Foreign,
-    /// A C node, by its registration.
+    /// A C node (`erl_interface`).
     CNode,
-    /// A Java node, by its registration.
+    /// A Java node (`jinterface`).
     JavaNode,
     /// Not known.
     #[default]
@@ -126,8 +152,8 @@ pub struct FailedPair {
     pub initiator: Arc<str>,
     /// Who was dialed, by name, by the name that was asked for, or by address.
     pub acceptor: Arc<str>,
-    /// What came of the last attempt.
-    pub outcome: Outcome,
+    /// What came of the last attempt: the outcome of its session, or of the look-up before.
+    pub outcome: Failure,
     /// Attempts that failed since the two were last connected.
     pub count: u64,
     /// When last.
@@ -137,14 +163,26 @@ pub struct FailedPair {
     pub incident_id: Option<Arc<str>>,
 }
 
+/// Why a pair is not connected.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Failure {
+    /// The session failed.
+    Session(Outcome),
+    /// It did not come to a session.
+    Lookup(EpmdOutcome),
+}
+
 /// Nodes that must hold one cookie: each took a digest of another of them.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct CookieGroup {
     /// Their names.
     pub nodes: Vec<Arc<str>>,
     /// Labels of the candidate cookies that their digests were made with.
     pub cookies: Vec<Arc<str>>,
-    /// Nodes outside the group that one of it refused, or was refused by, over the cookie.
+    /// Nodes that one of the group refused, or was refused by, over the cookie.
     pub refused: Vec<Arc<str>>,
+    /// The connections that show it, by `session_id`.
+    pub sessions: Vec<Arc<str>>,
 }

@@ -8,6 +8,8 @@
 mod cluster;
 mod epmd;
 mod finding;
+#[cfg(test)]
+pub(crate) mod samples;
 mod session;
 mod stats;
 

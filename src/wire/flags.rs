@@ -158,6 +158,48 @@ impl DistFlags {
         FIRST_SENT.iter().find(|(_, flags)| self.intersects(*flags)).map(|(release, _)| *release)
     }
 
+    /// The last OTP release whose virtual machine sends no more than these flags by default; `None`
+    /// where that is the newest known, and for flags that are no virtual machine's.
+    ///
+    /// An upper bound on the sender's release, and a weaker one than the lower: flags can be taken
+    /// away.
+    #[rustfmt::skip] // a table reads best as a table
+    pub fn otp_at_most(self) -> Option<u16> {
+        if !self.is_vm() {
+            return None;
+        }
+        match self.otp_at_least() {
+            Some(29..)     => None,
+            Some(25..=27)  => Some(27), // 25, 26 and 27 send the same flags
+            Some(19..=20)  => Some(20), // so do 19 and 20
+            Some(17..=18)  => Some(18), // and 17 and 18
+            Some(release)  => Some(release),
+            None           => Some(15),
+        }
+    }
+
+    /// Whether a virtual machine sends such flags: C and Java nodes know no distribution header.
+    pub const fn is_vm(self) -> bool {
+        self.contains(Self::DIST_HDR_ATOM_CACHE)
+    }
+
+    /// Whether `erl_interface`, for C nodes, sends such flags; with neither this nor
+    /// [`Self::is_vm`], `jinterface` does.
+    ///
+    /// Observed: releases of OTP 25.
+    pub const fn is_c_node(self) -> bool {
+        !self.is_vm() && self.contains(Self::DIST_MONITOR)
+    }
+
+    /// The last OTP release that takes a node with these flags, and what the next one misses; `None`
+    /// when all that are known take it.
+    pub fn accepted_up_to(self) -> Option<(u16, Self)> {
+        Release::ALL.iter().find_map(|release| {
+            let missing = self.missing(release.mandatory());
+            (!missing.is_empty()).then(|| (release.first().saturating_sub(1), missing))
+        })
+    }
+
     /// The flags of `mandatory` that a node with these flags lacks. `MANDATORY_25_DIGEST` counts as
     /// all that OTP 25 demands.
     pub const fn missing(self, mandatory: Self) -> Self {
@@ -196,6 +238,22 @@ pub enum Release {
 impl Release {
     /// The newest that is known.
     pub const NEWEST: Self = Self::Otp26;
+
+    /// All of them, the oldest first.
+    const ALL: [Self; 6] =
+        [Self::UpTo19, Self::Otp20, Self::Otp21, Self::Otp23, Self::Otp25, Self::Otp26];
+
+    /// The first release of the span.
+    const fn first(self) -> u16 {
+        match self {
+            Self::UpTo19 => 13,
+            Self::Otp20 => 20,
+            Self::Otp21 => 21,
+            Self::Otp23 => 23,
+            Self::Otp25 => 25,
+            Self::Otp26 => 26,
+        }
+    }
 
     /// What a peer must have, or be refused.
     #[rustfmt::skip] // a table reads best as a table
@@ -299,6 +357,30 @@ mod tests {
             assert_eq!(Demands::of(Some(flags)), Demands { sure, possible }, "{flags}");
             assert!(flags.missing(possible.mandatory()).is_empty(), "{flags} refuses its own kind");
         }
+    }
+
+    #[test]
+    fn default_flags_tell_up_to_which_release_it_can_be_and_which_will_take_it() {
+        let bounds = FINGERPRINTS.map(|(flags, ..)| {
+            let flags = DistFlags(flags);
+            (flags.otp_at_most(), flags.accepted_up_to().map(|(release, _)| release))
+        });
+        #[rustfmt::skip] // a table reads best as a table
+        let expected = [
+            (Some(15), Some(19)), (Some(16), Some(22)), (Some(18), Some(22)), (Some(20), Some(24)),
+            (Some(21), Some(24)), (Some(22), Some(24)), (Some(23), Some(25)), (Some(23), Some(25)),
+            (Some(24), None),     (Some(27), None),     (Some(28), None),     (None, None),
+        ];
+        assert_eq!(bounds, expected);
+        let missing = DistFlags(0x1_03df_7fbd).accepted_up_to().unwrap().1;
+        assert_eq!(names(missing), "V4_NC", "what OTP 26 demands and 23.3 lacks");
+    }
+
+    #[test]
+    fn what_is_no_virtual_machine_has_no_upper_bound() {
+        let c_node = DistFlags(0x4_0707_4f9c);
+        assert_eq!((c_node.is_vm(), c_node.otp_at_most()), (false, None));
+        assert_eq!(c_node.accepted_up_to(), None);
     }
 
     #[test]

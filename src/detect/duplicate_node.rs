@@ -1,0 +1,85 @@
+//! Two nodes of one name, alive at once at different addresses.
+//!
+//! Symptom: peers drop one connection for the other, again and again; messages reach now one and now the
+//! other. Evidence: two creations of one name, and the earlier is heard of after the later came up. May
+//! look like it: a node that was moved, whose former self is silent; one node with several addresses,
+//! which has one creation.
+
+use super::text::{blank, sighted};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Body, Change, Confidence, Event, Finding, Severity};
+
+/// `beamscope explain duplicate-node`.
+const PAGE: Page = Page {
+    rule: "duplicate-node",
+    severity: Severity::Critical,
+    summary: "one node name, two nodes alive at once",
+    means: "Two nodes with one full name run at different addresses. A peer takes the second for the \
+            first, restarted, and drops its connection to the first; which then dials again. Processes \
+            registered by name, Mnesia, global and everything that goes by node name is mixed up between \
+            the two.",
+    proof: "Hellos with one name and two creations from different addresses, of which the earlier \
+            introduces itself again, or goes on talking, after the later came up.",
+    resembles: "A node that was moved to another host: its former self says nothing any more \
+                (node-restarted). One node with several addresses, or behind address translation: the \
+                creation is the same. Equal creations of OTP 22 and older (1 to 3) can hide a duplicate.",
+    logs: &[],
+    remedy: &[
+        "Find both by their addresses, and give one of them another name (-name, -sname, \
+         RELEASE_NODE, RABBITMQ_NODENAME), or stop it.",
+        "Look for a cloned virtual machine or container, two deployments of one configuration, or a \
+         failover that started the second while the first still ran.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct DuplicateNode;
+
+impl Rule for DuplicateNode {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+        let Body::Node { node } = &event.body else { return };
+        let (Some(Change::Duplicate), Some(now), Some(before)) =
+            (node.change, &node.seen.now, &node.seen.before)
+        else {
+            return;
+        };
+        let name = &node.node;
+        let came_again = before.hello.at > now.hello.at;
+        let after = if came_again { "introduced itself again" } else { "went on talking" };
+        let creation = |creation: Option<u32>| creation.unwrap_or_default();
+        let mut evidence = vec![sighted(before), sighted(now)];
+        evidence.sort_by_key(|seen| seen.frame);
+        out.push(Finding {
+            confidence: if came_again { Confidence::Proven } else { Confidence::Likely },
+            title: format!("two nodes call themselves {name}: at {} and at {}", before.ip, now.ip),
+            explanation: format!(
+                "The one at {} has creation {}, the one at {} has {}; the former {after} when the \
+                 latter was up. Peers take each for a restart of the other.",
+                before.ip,
+                creation(before.creation),
+                now.ip,
+                creation(now.creation)
+            ),
+            remedy: vec![
+                format!("Stop the node at {} or the one at {}, or give it another name.", before.ip, now.ip),
+                "Look for a cloned machine or container, or a failover that started the second while \
+                 the first still ran."
+                    .to_owned(),
+            ],
+            nodes: vec![name.clone()],
+            parties: name.to_string(),
+            evidence,
+            not_excluded: if came_again {
+                Vec::new()
+            } else {
+                vec!["the former one has ended and its last octets were delivered late".to_owned()]
+            },
+            ..blank(&PAGE)
+        });
+    }
+}

@@ -1,0 +1,78 @@
+//! A node name came back with another creation: the node was started again.
+//!
+//! Evidence: the hellos of both. What it does not tell: why the former one ended.
+
+use super::text::{blank, sighted};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Body, Change, Confidence, Event, Finding, Severity};
+
+/// `beamscope explain node-restarted`.
+const PAGE: Page = Page {
+    rule: "node-restarted",
+    severity: Severity::Info,
+    summary: "a node came back with another creation",
+    means: "A node gets a new creation each time it starts. The same name with another creation is the \
+            same node after a restart, at the same address or, where it was moved, at another.",
+    proof: "Two hellos (send_name or challenge) with one name and two creations.",
+    resembles: "Two nodes of one name at different addresses look like this until both are seen alive at \
+                once; then it is duplicate-node. Tools that connect as C nodes and leave (erl_call) have \
+                another creation at each call. Old port mappers (OTP 22 and older) count creations from 1 \
+                to 3 and begin again, so equal ones prove nothing there.",
+    logs: &[],
+    remedy: &[
+        "Nothing, where somebody restarted it. Else look for a crash dump (erl_crash.dump), the \
+               out-of-memory killer (dmesg), and whatever supervises the node (systemd, heart, \
+               Kubernetes) at that time.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct NodeRestarted;
+
+impl Rule for NodeRestarted {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+        let Body::Node { node } = &event.body else { return };
+        let (Some(now), Some(before)) = (&node.seen.now, &node.seen.before) else { return };
+        let name = &node.node;
+        let (title, how) = match node.change {
+            Some(Change::Restarted) => {
+                (format!("{name} was restarted"), format!("came back at {}", now.ip))
+            }
+            Some(Change::Moved) => (
+                format!("{name} came up at another address"),
+                format!("came up at {}, and was at {} before", now.ip, before.ip),
+            ),
+            _ => return,
+        };
+        let is_moved = node.change == Some(Change::Moved);
+        let creation = |creation: Option<u32>| creation.unwrap_or_default();
+        out.push(Finding {
+            confidence: if is_moved { Confidence::Likely } else { Confidence::Proven },
+            title,
+            explanation: format!(
+                "{name} {how}: creation {} became {}.",
+                creation(before.creation),
+                creation(now.creation)
+            ),
+            remedy: vec![
+                "Nothing, if somebody restarted it. Else look for a crash dump, the out-of-memory \
+                 killer, and the node's supervisor at this time."
+                    .to_owned(),
+            ],
+            nodes: vec![name.clone()],
+            parties: name.to_string(),
+            evidence: vec![sighted(before), sighted(now)],
+            not_excluded: if is_moved {
+                vec![format!("another node of this name, while the one at {} runs on", before.ip)]
+            } else {
+                Vec::new()
+            },
+            ..blank(&PAGE)
+        });
+    }
+}
