@@ -22,11 +22,8 @@ fn findings(capture: &str) -> Vec<(String, String)> {
 
 #[test]
 fn each_rule_fires_on_a_real_capture() {
-    let fired: BTreeSet<String> = captures()
-        .iter()
-        .flat_map(|capture| findings(capture))
-        .map(|(_, rule)| rule)
-        .collect();
+    let fired: BTreeSet<String> =
+        captures().iter().flat_map(|capture| findings(capture)).map(|(_, rule)| rule).collect();
     let silent: Vec<_> = beamscope::detect::pages()
         .map(|page| page.rule)
         .filter(|rule| !fired.contains(*rule))

@@ -6,6 +6,7 @@
 
 mod args;
 mod cookies;
+mod explain;
 #[cfg(feature = "live")]
 mod filter;
 #[cfg(feature = "live")]
@@ -58,13 +59,15 @@ pub(crate) enum Outcome {
     Found,
     /// Some input could not be read; the others were.
     Incomplete,
+    /// Nothing is known that matches what was asked for.
+    NoMatch,
 }
 
 impl Outcome {
     pub(crate) fn exit_code(self) -> ExitCode {
         match self {
             Self::Done => ExitCode::SUCCESS,
-            Self::Found => ExitCode::FAILURE,
+            Self::Found | Self::NoMatch => ExitCode::FAILURE,
             Self::Incomplete => ExitCode::from(2),
         }
     }
@@ -128,6 +131,14 @@ pub(crate) enum Error {
     /// `--cluster-interval` likewise.
     #[error("--cluster-interval is for interfaces and for files with --follow")]
     ClusterInterval,
+    /// `explain` with a name that no rule has.
+    #[error("no rule is named {name:?}{}", did_you_mean(nearest))]
+    NoRule {
+        /// As given.
+        name: String,
+        /// Rules that may be meant.
+        nearest: Vec<&'static str>,
+    },
     /// What goes to standard output or to the file of `-o`.
     #[error("cannot write {name}: {source}")]
     Output {
@@ -179,6 +190,10 @@ impl Error {
             }
             Self::EmptyWindow { .. } => "--since is the earlier of the two",
             Self::ClusterInterval => "the cluster is told at the end of a capture in any case",
+            Self::NoRule { .. } => {
+                "beamscope explain lists all rules; beamscope explain --log LINE finds those \
+                 behind a line of a log"
+            }
             Self::Duration => "--since and --until take a part of a capture",
             #[cfg(not(unix))]
             Self::NoFollow => return None,
@@ -191,6 +206,13 @@ impl Error {
             Self::Capture(error) => return error.hint(),
         };
         Some(hint.to_owned())
+    }
+}
+
+fn did_you_mean(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!("; did you mean {}?", names.join(" or ")),
     }
 }
 

@@ -3,12 +3,14 @@
 //! In: events. Out: findings, each with the frames that show it, and incidents that close what repeated.
 //! Sees events and never octets. One cause gives one finding: the rules share the outcomes out among them.
 
+mod connection_lost;
 mod cookie_mismatch;
 mod dist_port;
 mod duplicate_node;
 mod epmd_unreachable;
 mod handshake_failed;
 mod incidents;
+pub mod logs;
 mod name_mismatch;
 mod node_not_registered;
 mod node_restarted;
@@ -55,6 +57,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),
     || Box::<dist_port::DistPort>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
+    || Box::<connection_lost::ConnectionLost>::default(),
     || Box::<duplicate_node::DuplicateNode>::default(),
     || Box::<node_restarted::NodeRestarted>::default(),
     || Box::<not_distribution::NotDistribution>::default(),

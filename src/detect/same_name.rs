@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::text::{Sides, closed, finding, looked_up, settled, shown};
-use super::{Page, Rule};
+use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::correlate::{acceptor_end, ip_of};
 use crate::decode::Endpoint;
@@ -22,11 +22,27 @@ const PAGE: Page = Page {
     rule: "same-name",
     severity: Severity::High,
     summary: "a node dials with the name of the node it dials",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "A node introduced itself to another with that other's own name: two nodes share one \
+            name, on two hosts or with two port mappers. They never connect to each other, and a \
+            third node reaches now the one, now the other.",
+    proof: "The name in send_name is the name that the dialed node goes by; it answers with status \
+            nok and closes, and does not dial back.",
+    resembles: "Two nodes that dial each other at the same time: there, nok goes to the one with \
+                the smaller name while the other's own dial goes on and succeeds \
+                (simultaneous-connect).",
+    logs: &[
+        LogLine {
+            by: "the dialed node",
+            releases: "OTP 21 and newer",
+            text: "** Cannot get connection id for node 'b@h'",
+        },
+        LogLine { by: "the dialing node", releases: "all", text: "" },
+    ],
+    remedy: &[
+        "Give one of the two another name, and restart it.",
+        "Where hosts are cloned or containers share a template, make the name from the host: -name \
+         app@$(hostname -f).",
+    ],
 };
 
 #[derive(Default)]
