@@ -38,11 +38,20 @@ const PAGE: Page = Page {
                 a wrong name fails at every try. A refused cookie comes one step later, after the \
                 challenge_reply, and there the acceptor closes. A node with a short name that is told to \
                 dial a long one, or the other way round, refuses that itself and sends nothing.",
-    logs: &[LogLine {
-        by: "the dialing node (initiator), and only after net_kernel:verbose(1)",
-        releases: "25; releases from 27 on were not seen to write it",
-        text: "{net_kernel,{'EXIT',<0.87.0>,{recv_challenge_failed,no_node,\"b@h\"}}}",
-    }],
+    logs: &[
+        LogLine { by: "either node", releases: "all", text: "" },
+        LogLine {
+            by: "the dialing node, with net_kernel:verbose(1)",
+            releases: "OTP 25 and older",
+            text: "{net_kernel,{'EXIT',<0.87.0>,{recv_challenge_failed,no_node,\"b@h\"}}}",
+        },
+        LogLine {
+            by: "rabbitmqctl on the dialing host",
+            releases: "all",
+            text: "* Hostname mismatch: node \"b@h\" believes its host is different. Please ensure that \
+                   hostnames resolve the same way locally and on \"b@h\"",
+        },
+    ],
     remedy: &[
         "Ask the dialed node for its name, with node(), and dial exactly that.",
         "Or start it under the name by which it is dialed: erl -name b@HOST, iex --name b@HOST; or -sname \
