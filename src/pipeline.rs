@@ -381,6 +381,7 @@ impl<S: EventSink> Stages<S> {
         self.after(id, Keep::Yes);
     }
 
+    #[cold] // beside segments
     fn on_names(&mut self, datagram: &UdpDatagram<'_>) {
         for resolved in names::resolved(datagram) {
             self.correlator.on_resolved(&resolved);

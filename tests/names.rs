@@ -267,4 +267,40 @@ fn names_that_the_capture_brings_are_a_hint_unless_the_close_refutes_them() {
     assert_eq!(told.wanted(), "two@db-primary.example.lan epmd dns");
 }
 
+/// A block of a pcapng file: type, length, body in whole words, length.
+fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+    let mut body = body.to_vec();
+    body.resize(body.len().next_multiple_of(4), 0);
+    let len = (body.len() as u32 + 12).to_le_bytes();
+    [&kind.to_le_bytes(), &len, &body[..], &len].concat()
+}
+
+#[test]
+fn the_program_hands_on_what_a_capture_calls_its_addresses() {
+    let section = [&0x1a2b_3c4d_u32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat();
+    let interface = [1, 0, 0, 0, 0, 0, 0, 0];
+    let name = b"db.example.lan\0";
+    let record = [&[1, 0, 4 + name.len() as u8, 0, 10, 53, 0, 2], &name[..], &[0; 5]].concat();
+    let mut file = [block(0x0a0d_0d0a, &section), block(1, &interface), block(4, &record)].concat();
+    for Kept { at, bytes, .. } in load("names-alias.pcap") {
+        let us = at.since(Timestamp::default()).as_micros() as u64;
+        let (high, low) = ((us >> 32) as u32, us as u32);
+        let len = bytes.len() as u32;
+        let words = [0, high, low, len, len].map(u32::to_le_bytes).concat();
+        let port = [0, 53];
+        if bytes[34..36] != port {
+            file.extend(block(6, &[&words[..], &bytes].concat()));
+        }
+    }
+    let path = std::env::temp_dir().join(format!("beamscope-names-{}.pcapng", std::process::id()));
+    std::fs::write(&path, file).unwrap();
+    let program = env!("CARGO_BIN_EXE_beamscope");
+    let output = std::process::Command::new(program).arg("--json").arg(&path).output().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let wanted =
+        r#""wanted":{"alive":"two","host":"db.example.lan","rests_on":["epmd","capture_names"]}"#;
+    assert!(text.contains(wanted), "{text}");
+}
+
 const SECOND: std::time::Duration = std::time::Duration::from_secs(1);

@@ -88,16 +88,16 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let mut unfiltered = false;
     let mut listed = vec![0; paths.len()];
     while let Some(item) = inputs.next_item() {
-        let look_for_names = match &item {
-            Item::Frame(frame) if frame.id.number % NAMES_EVERY == 1 => Some(frame.id.input),
-            _ => None,
-        };
+        let mut look_for_names = None;
         match item {
             // By reference: a copy of what was just put together waits for its stores.
             Item::Frame(ref frame) => match selection.admits(frame) {
                 Ok(true) => {
                     pipeline.push_frame(frame);
                     left -= 1;
+                    if frame.id.number % NAMES_EVERY == 1 {
+                        look_for_names = Some(frame.id.input);
+                    }
                 }
                 Ok(false) => {}
                 Err(error) => {

@@ -14,7 +14,7 @@ use etherparse::{
 };
 
 use super::span::{Skip, Span, octets_in};
-use super::{Decoded, Endpoint, Layer, Segment, TcpFlags, UdpDatagram, Unreachable};
+use super::{Endpoint, Layer, Segment, TcpFlags, UdpDatagram, Unreachable};
 use crate::capture::Frame;
 
 /// One IP datagram, or one fragment of it.
@@ -125,7 +125,7 @@ pub(super) fn segment<'a>(
     frame: &Frame<'_>,
     datagram: &Datagram<'a>,
     layers: &'a [Layer],
-) -> Result<Decoded<'a>, Skip> {
+) -> Result<Segment<'a>, Skip> {
     let span = datagram.payload;
     let mut padded = None;
     let header = match TcpHeaderSlice::from_slice(span.bytes) {
@@ -140,7 +140,7 @@ pub(super) fn segment<'a>(
         Some(payload) => (payload, span.missing),
         None => (&[][..], span.sent().saturating_sub(octets_in(header.slice()))),
     };
-    Ok(Decoded::Tcp(Segment {
+    Ok(Segment {
         frame: frame.id,
         at: frame.at,
         src: Endpoint { ip: datagram.src, port: header.source_port() },
@@ -153,7 +153,7 @@ pub(super) fn segment<'a>(
         payload,
         missing,
         layers,
-    }))
+    })
 }
 
 /// A TCP header that the snaplen cut, zeros for the options it lacks.
@@ -165,24 +165,25 @@ fn pad_options(cut: &[u8]) -> Result<[u8; 60], Skip> {
     Ok(padded)
 }
 
-/// The "destination unreachable" that `datagram`, an ICMP or ICMPv6 message, is; [`Decoded::Other`]
-/// when it is another message or quotes no TCP segment. Errors quote 8 octets of the segment at
-/// least (RFC 792, RFC 4443 section 3.1).
-pub(super) fn unreachable<'a>(
+/// The "destination unreachable" that `datagram`, an ICMP or ICMPv6 message, is; `None` when it is
+/// another message or quotes no TCP segment. Errors quote 8 octets of the segment at least (RFC 792,
+/// RFC 4443 section 3.1).
+#[inline(never)]
+pub(super) fn unreachable(
     frame: &Frame<'_>,
-    datagram: &Datagram<'_>,
-) -> Result<Decoded<'a>, Skip> {
+    datagram: Datagram<'_>,
+) -> Result<Option<Unreachable>, Skip> {
     let (&[kind, code, ..], quote) = datagram.payload.split::<8>()?;
     if !matches!((datagram.protocol, kind), (ip_number::ICMP, 3) | (ip_number::IPV6_ICMP, 1)) {
-        return Ok(Decoded::Other);
+        return Ok(None);
     }
     let quoted = Datagram::read(quote)?;
     let begins_segment = quoted.fragment.is_none_or(|fragment| fragment.offset == 0);
     if quoted.protocol != ip_number::TCP || !begins_segment {
-        return Ok(Decoded::Other);
+        return Ok(None);
     }
     let (&[s0, s1, d0, d1, seq @ ..], _) = quoted.payload.split::<8>()?;
-    Ok(Decoded::Unreachable(Unreachable {
+    Ok(Some(Unreachable {
         frame: frame.id,
         at: frame.at,
         reporter: datagram.src,
@@ -195,24 +196,25 @@ pub(super) fn unreachable<'a>(
 }
 
 /// What a name server sent, when `datagram` comes from its port; cut by the snaplen it is of no use.
+#[inline(never)]
 pub(super) fn name_answer<'a>(
     frame: &Frame<'_>,
-    datagram: &Datagram<'a>,
-) -> Result<Decoded<'a>, Skip> {
+    datagram: Datagram<'a>,
+) -> Result<Option<UdpDatagram<'a>>, Skip> {
     if datagram.protocol != ip_number::UDP {
-        return Ok(Decoded::Other);
+        return Ok(None);
     }
     let (&[s0, s1, d0, d1, l0, l1, _, _], _) = datagram.payload.split()?;
     let port = u16::from_be_bytes([s0, s1]);
     if !matches!(port, DNS | MDNS) {
-        return Ok(Decoded::Other);
+        return Ok(None);
     }
     let whole = datagram.payload.limit(u16::from_be_bytes([l0, l1]).into());
     let body = whole.skip(8)?;
     if body.missing > 0 {
-        return Ok(Decoded::Other);
+        return Ok(None);
     }
-    Ok(Decoded::Names(UdpDatagram {
+    Ok(Some(UdpDatagram {
         frame: frame.id,
         at: frame.at,
         src: Endpoint { ip: datagram.src, port },
@@ -299,6 +301,7 @@ mod tests {
     };
     use super::*;
     use crate::capture::LinkType;
+    use crate::decode::Decoded;
 
     #[test]
     fn a_segment_has_the_fields_of_its_headers() {
