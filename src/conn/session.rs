@@ -10,12 +10,13 @@ use super::tcp::Opened;
 use super::verdict::{Case, CookieTest, TlsSign, Verdict, judge};
 use super::{Connection, Now, Setting, Talk, Why, micros};
 use crate::event::{
-    Anomaly, AnomalyKind, Body, CloseKind, Confidence, ConnectionIds, EventSink, Flowed, Ground,
-    Hex, HostClue, Lookup, Mark, Orientation, Outcome, Party, Role, Session, SessionSeen, State,
-    Traffic, Wanted,
+    Abilities, Anomaly, AnomalyKind, Body, CloseKind, Confidence, ConnectionIds, EventSink, Flowed,
+    Ground, Hex, HostClue, Implementation, Lookup, Mark, Orientation, Outcome, Party, Role,
+    Session, SessionSeen, State, Traffic, Wanted,
 };
 use crate::flow::Direction;
 use crate::reassembly::Budget;
+use crate::wire::flags::DistFlags;
 
 /// What of a record is compared to see whether telling it again says anything new.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -229,6 +230,7 @@ impl Connection {
                 version: Some(hello.version),
                 flags: Some(Hex(hello.flags.0)),
                 creation: hello.creation,
+                abilities: Some(abilities(hello.flags)),
                 otp_at_least: hello.flags.otp_at_least(),
                 ..Party::default()
             })
@@ -380,6 +382,23 @@ impl Wish {
             host: host.as_ref().map(|clue| Arc::clone(&clue.host)),
             rests_on,
         })
+    }
+}
+
+pub(crate) fn abilities(flags: DistFlags) -> Abilities {
+    Abilities {
+        published: flags.contains(DistFlags::PUBLISHED),
+        names: flags.contains(DistFlags::NAME_ME),
+        answers_whole: flags.contains(DistFlags::HANDSHAKE_23),
+        implementation: match () {
+            () if flags.is_vm() => Implementation::Vm,
+            () if flags.is_c_node() => Implementation::CNode,
+            () => Implementation::JavaNode,
+        },
+        otp_at_most: flags.otp_at_most(),
+        accepted_up_to: flags.accepted_up_to().map(|(release, missing)| {
+            (release, missing.names().map(|name| name.into_owned()).collect())
+        }),
     }
 }
 

@@ -128,6 +128,8 @@ impl Correlator {
             | Body::Incident { .. }
             | Body::Node { .. }
             | Body::Cluster { .. }
+            | Body::PairChange { .. }
+            | Body::Comparison { .. }
             | Body::Anomaly { .. }
             | Body::Stats { .. } => {}
         }

@@ -21,7 +21,7 @@ use crate::time::Timestamp;
 const TIMEOUT: Page = Page {
     rule: "tick-timeout",
     severity: Severity::High,
-    summary: "one side fell silent past the tick time, and the other closed",
+    summary: "one side fell silent past the tick time; the other closed",
     means: "Nodes that have nothing to say send four zero octets (a tick) every quarter of \
             net_ticktime, 15 s by default. A node that has read nothing for the whole of it, 45 to 75 s, \
             takes the other for dead and closes the connection.",
@@ -408,3 +408,131 @@ fn micros(span: Duration) -> u64 {
 
 /// Losses and closes kept: far more than there are within [`CASCADE_WITHIN`].
 const REMEMBERED: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::HomeNets;
+    use crate::event::samples::{at, dial};
+    use crate::limits::Limits;
+
+    const A: &str = "a@h1/10.0.0.1/1";
+    const B: &str = "b@h2/10.0.0.2/2";
+    const C: &str = "c@h3/10.0.0.3/3";
+
+    /// The acceptor last spoke at `spoke`, and the initiator closes at `closed`, in milliseconds.
+    fn closed(from: &str, to: &str, spoke: u64, closed: u64) -> Event {
+        dial(0, from, to).closed(closed, [closed, spoke]).event_with(|session| {
+            session.closed_by = Some(Role::Initiator);
+            session.traffic.initiator.ticks = 5;
+            session.seen.tick_period_us = [Some(1_000_000), None];
+            session.seen.last_segment = [Some(at(closed)), Some(at(closed))];
+            session.seen.close = Some(mark(closed));
+        })
+    }
+
+    fn mark(ms: u64) -> Mark {
+        let frame = crate::capture::FrameRef { input: 0, number: ms };
+        Mark { frame, at: at(ms) }
+    }
+
+    fn session(event: &mut Event) -> &mut Session {
+        let crate::event::Body::Session { session } = &mut event.body else { unreachable!() };
+        session
+    }
+
+    fn reset(spoke: u64, at: u64, is_answer: bool) -> Event {
+        let mut event = closed(A, B, spoke, at);
+        session(&mut event).close = Some(CloseKind::Rst);
+        session(&mut event).seen.is_answer = is_answer;
+        event
+    }
+
+    /// Neither hears the other from `since` on, and the input ends at `end`.
+    fn unheard(from: &str, to: &str, since: u64, end: u64) -> Event {
+        let mut event = closed(from, to, end, end);
+        let session = session(&mut event);
+        (session.close, session.closed_by) = (Some(CloseKind::InputEnd), None);
+        session.seen.close = None;
+        session.seen.last = Some(mark(end));
+        session.seen.unanswered = [Some(at(since)); 2];
+        session.traffic.initiator.retransmitted_octets = 4;
+        event
+    }
+
+    fn found(events: Vec<Event>) -> Vec<(&'static str, String)> {
+        let known = Correlator::new(&Limits::default(), Vec::new(), HomeNets::default());
+        let mut rule = ConnectionLost::default();
+        let mut out = Vec::new();
+        events.iter().for_each(|event| rule.on_event(event, &known, &mut out));
+        out.into_iter().map(|finding| (finding.rule, finding.parties)).collect()
+    }
+
+    fn rules(events: Vec<Event>) -> Vec<&'static str> {
+        found(events).into_iter().map(|(rule, _)| rule).collect()
+    }
+
+    #[test]
+    fn a_side_that_is_silent_for_three_tick_periods_has_timed_out() {
+        assert_eq!(rules(vec![closed(A, B, 6000, 10_000)]), ["tick-timeout"]);
+        assert!(rules(vec![closed(A, B, 8000, 10_000)]).is_empty(), "a close like any other");
+        let mut unknown = closed(A, B, 6000, 10_000);
+        session(&mut unknown).seen.tick_period_us = [None; 2];
+        assert!(rules(vec![unknown]).is_empty(), "the tick time may be 60 s");
+    }
+
+    #[test]
+    fn one_node_that_hangs_is_one_cause() {
+        let found = found(vec![closed(A, B, 6000, 10_000), closed(C, B, 6000, 10_200)]);
+        assert_eq!(
+            found,
+            [("tick-timeout", "b@h2".to_owned()), ("tick-timeout", "b@h2".to_owned())]
+        );
+    }
+
+    #[test]
+    fn what_was_not_captured_or_not_read_is_no_silence() {
+        let mut lost = closed(A, B, 6000, 10_000);
+        session(&mut lost).traffic.acceptor.missing_octets = 4;
+        let mut stalled = closed(A, B, 6000, 10_000);
+        session(&mut stalled).seen.stalled_us = [3_000_000, 0];
+        assert!(rules(vec![lost, stalled]).is_empty());
+    }
+
+    #[test]
+    fn a_reset_is_a_loss_unless_a_node_ends_with_octets_unread() {
+        assert_eq!(rules(vec![reset(1000, 60_000, false)]), ["connection-lost"]);
+        assert_eq!(rules(vec![reset(59_999, 60_000, true)]), ["connection-lost"]);
+        assert!(rules(vec![reset(59_000, 60_000, false)]).is_empty());
+    }
+
+    #[test]
+    fn octets_sent_into_the_void_are_a_loss() {
+        assert_eq!(rules(vec![unheard(A, B, 3000, 10_000)]), ["connection-lost"]);
+        assert!(rules(vec![unheard(A, B, 9000, 10_000)]).is_empty(), "the input ends too early");
+    }
+
+    #[test]
+    fn what_is_closed_after_a_loss_of_one_of_its_nodes_belongs_to_it() {
+        let cascade = ["connection-lost", "partition-cascade"];
+        let healthy = |ms| closed(C, A, ms, ms);
+        assert_eq!(rules(vec![healthy(6000), unheard(A, B, 3000, 10_000)]), cascade);
+        assert_eq!(rules(vec![unheard(A, B, 3000, 10_000), healthy(12_000)]), cascade);
+        assert_eq!(
+            rules(vec![closed(A, B, 6000, 10_000), healthy(10_100)]),
+            ["tick-timeout", "partition-cascade"]
+        );
+    }
+
+    #[test]
+    fn closes_without_a_loss_and_closes_of_others_are_none() {
+        let healthy = |ms| closed(C, A, ms, ms);
+        assert!(rules(vec![healthy(100), closed(B, A, 120, 120)]).is_empty(), "a node that stops");
+        let before = vec![healthy(2000), unheard(A, B, 3000, 10_000)];
+        assert_eq!(rules(before), ["connection-lost"]);
+        let long_after = vec![unheard(A, B, 3000, 10_000), healthy(20_000)];
+        assert_eq!(rules(long_after), ["connection-lost"]);
+        let others = vec![unheard(A, B, 3000, 10_000), closed(C, "d@h4/10.0.0.4/4", 6000, 6000)];
+        assert_eq!(rules(others), ["connection-lost"]);
+    }
+}

@@ -7,16 +7,23 @@ mod connection_lost;
 mod cookie_mismatch;
 mod dist_port;
 mod duplicate_node;
+mod epmd_command;
+mod epmd_enumeration;
+mod epmd_silent;
 mod epmd_unreachable;
 mod handshake_failed;
 mod incidents;
 pub mod logs;
+mod mapper;
+mod name_in_use;
 mod name_mismatch;
 mod node_not_registered;
 mod node_restarted;
 mod not_allowed;
 mod not_distribution;
 mod page;
+mod registration_lost;
+mod registration_rejected;
 mod same_name;
 mod text;
 mod tls_mismatch;
@@ -52,15 +59,21 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<version_mismatch::VersionMismatch>::default(),
     || Box::<not_allowed::NotAllowed>::default(),
     || Box::<same_name::SameName>::default(),
+    || Box::<name_in_use::NameInUse>::default(),
     || Box::<tls_mismatch::TlsMismatch>::default(),
     || Box::<node_not_registered::NodeNotRegistered>::default(),
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),
+    || Box::<epmd_silent::EpmdSilent>::default(),
+    || Box::<registration_rejected::RegistrationRejected>::default(),
+    || Box::<registration_lost::RegistrationLost>::default(),
     || Box::<dist_port::DistPort>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
     || Box::<connection_lost::ConnectionLost>::default(),
     || Box::<duplicate_node::DuplicateNode>::default(),
     || Box::<node_restarted::NodeRestarted>::default(),
     || Box::<not_distribution::NotDistribution>::default(),
+    || Box::<epmd_enumeration::EpmdEnumeration>::default(),
+    || Box::<epmd_command::EpmdCommand>::default(),
 ];
 
 /// The pages of all rules, in that order.
