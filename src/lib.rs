@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`capture`] | octets of files, pipes, interfaces | [`Frame`](capture::Frame) |
 //! | [`decode`] | frames of any link, tunnels, fragments | [`Segment`](decode::Segment) |
+//! | [`names`] | answers of name servers | names that addresses have |
 //! | [`flow`], [`identify`] | segments | the connection they belong to, if it is Erlang's |
 //! | [`reassembly`] | one direction's segments in any order | [`StreamEvent`](reassembly::StreamEvent) |
 //! | [`wire`] | one message's octets | its fields |
@@ -75,6 +76,7 @@ pub mod event;
 pub mod flow;
 pub mod identify;
 pub mod limits;
+pub mod names;
 pub mod output;
 pub mod pipeline;
 pub mod reassembly;

@@ -45,6 +45,12 @@ pub struct Limits {
     pub epmd_reply: usize,
     /// EPMD answers remembered, to find the look-up behind a connection.
     pub lookups: usize,
+    /// Pairs of who asked a name server and which address it was told, and addresses that a capture brings
+    /// names of. For a few minutes each: a resolver for hundreds of hosts answers some fifty a second.
+    pub resolved: usize,
+    /// Look-ups that have led to a connection, to know the full name behind the next. A cluster of 300
+    /// nodes has 45,000.
+    pub dials: usize,
     /// Ports remembered as those of a node.
     pub ports: usize,
     /// Nodes remembered with what is known of them.
@@ -85,6 +91,8 @@ impl Default for Limits {
             handshake_message: 4096,
             epmd_reply: 256 << 10,
             lookups: 4096,
+            resolved: 16_384,
+            dials: 65_536,
             ports: 65_536,
             nodes: 16_384,
             pairs: 16_384,

@@ -4,18 +4,22 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::capture::Frame;
 use crate::conn::digest::Cookies;
 use crate::conn::{Connection, FactSource, Keep, Known, Setting};
 use crate::correlate::{Correlator, HomeNets};
-use crate::decode::{Counters, Decoded, Decoder, Endpoint, Segment, TcpFlags, Unreachable};
+use crate::decode::{
+    Counters, Decoded, Decoder, Endpoint, Segment, TcpFlags, UdpDatagram, Unreachable,
+};
 use crate::detect::Detector;
 use crate::event::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
 use crate::flow::{Direction, FlowId, FlowKey, FlowTable, Opening, YoungTable};
 use crate::identify::{self, Verdict};
 use crate::limits::Limits;
+use crate::names;
 use crate::reassembly::Budget;
 use crate::time::Timestamp;
 
@@ -88,6 +92,7 @@ impl<S: EventSink> Pipeline<S> {
         match &self.decoder.decode(frame) {
             Decoded::Tcp(segment) => self.stages.on_segment(segment),
             Decoded::Unreachable(unreachable) => self.stages.on_unreachable(unreachable),
+            Decoded::Names(datagram) => self.stages.on_names(datagram),
             Decoded::Other => {}
         }
     }
@@ -97,6 +102,11 @@ impl<S: EventSink> Pipeline<S> {
         self.stages.stats.packets += 1;
         self.stages.advance(segment.at);
         self.stages.on_segment(segment);
+    }
+
+    /// The capture brings names of addresses: whoever made it called `ip` by `name`.
+    pub fn on_listed_name(&mut self, ip: IpAddr, name: &[u8]) {
+        self.stages.correlator.on_listed_name(ip, name);
     }
 
     /// The reader of input number `input` has something to say about it.
@@ -371,6 +381,13 @@ impl<S: EventSink> Stages<S> {
             &mut self.said,
         );
         self.after(id, Keep::Yes);
+    }
+
+    #[cold] // beside segments
+    fn on_names(&mut self, datagram: &UdpDatagram<'_>) {
+        for resolved in names::resolved(datagram) {
+            self.correlator.on_resolved(&resolved);
+        }
     }
 
     fn on_alarm(&mut self, due: Timestamp, id: FlowId) {

@@ -44,6 +44,7 @@ const RULES: &[Rule] = &[
     Rule { path: "rustix",                only: &["cli/"],                           why: DOOR },
     Rule { path: "schemars",              only: &["event/", "output/", "time.rs"], why: DOOR },
     Rule { path: "serde_json",            only: &["output/"],                        why: DOOR },
+    Rule { path: "simple_dns",            only: &["names.rs"],                       why: DOOR },
     Rule { path: "signal_hook",           only: &["cli/wait.rs"],                    why: DOOR },
     Rule { path: "zstd",                  only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "std::env",              only: &["cli/", "main.rs"],                why: OUTSIDE },
@@ -68,6 +69,7 @@ const WALLS: &[Wall] = &[
             "crate::flow",
             "crate::identify",
             "crate::limits",
+            "crate::names",
             "crate::output",
             "crate::pipeline",
             "crate::reassembly",
@@ -82,6 +84,7 @@ const WALLS: &[Wall] = &[
             "flow/",
             "reassembly/",
             "identify.rs",
+            "names.rs",
             "conn/",
             "event/",
             "limits.rs",
@@ -92,7 +95,7 @@ const WALLS: &[Wall] = &[
     },
     Wall {
         within: &["capture/", "decode/", "flow/", "reassembly/"],
-        never: &["crate::conn", "crate::identify", "crate::wire"],
+        never: &["crate::conn", "crate::identify", "crate::names", "crate::wire"],
         why: "what carries the octets does not know what they mean",
     },
     Wall {

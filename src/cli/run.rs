@@ -93,13 +93,18 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let mut pipeline = Pipeline::new(config, output(args, names)?);
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut unfiltered = false;
+    let mut listed = vec![0; paths.len()];
     while let Some(item) = inputs.next_item() {
+        let mut look_for_names = None;
         match item {
             // By reference: a copy of what was just put together waits for its stores.
             Item::Frame(ref frame) => match selection.admits(frame) {
                 Ok(true) => {
                     pipeline.push_frame(frame);
                     left -= 1;
+                    if frame.id.number % NAMES_EVERY == 1 {
+                        look_for_names = Some(frame.id.input);
+                    }
                 }
                 Ok(false) => {}
                 Err(error) => {
@@ -111,6 +116,9 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
             Item::Notice(notice) => {
                 pipeline.on_input_anomaly(notice.after.input, anomaly(notice));
             }
+        }
+        if let Some(input) = look_for_names {
+            hand_on_names(&inputs, input, &mut listed, &mut pipeline);
         }
         let ending = ending.as_deref();
         if left == 0 || pipeline.sink_mut().failed() || ending.is_some_and(Ending::is_due) {
@@ -124,6 +132,9 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
             pipeline.stats();
         }
     }
+    for input in (0..u16::MAX).take(paths.len()) {
+        hand_on_names(&inputs, input, &mut listed, &mut pipeline);
+    }
     selection.doubts().iter().for_each(|doubt| warn(&args.writing, doubt));
     let errors = inputs.take_errors();
     for (input, error) in &errors {
@@ -136,6 +147,22 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let device = interfaces().filter_map(|interface| interface.if_drop).reduce(u64::saturating_add);
     pipeline.drops(kernel, device);
     conclude(args, pipeline.finish(), unfiltered || !errors.is_empty())
+}
+
+/// Gives the pipeline the names of addresses that `input` has brought since the last time; `listed` counts
+/// those of each input that it has.
+fn hand_on_names(
+    inputs: &Inputs,
+    input: u16,
+    listed: &mut [usize],
+    pipeline: &mut Pipeline<Output<Out>>,
+) {
+    let Some(listed) = listed.get_mut(usize::from(input)) else { return };
+    let names = &inputs.annotations(input).names;
+    for (ip, name) in names.iter().skip(*listed) {
+        pipeline.on_listed_name(*ip, name);
+    }
+    *listed = names.len();
 }
 
 fn source(path: &Path) -> Input {
@@ -375,3 +402,6 @@ fn list_interfaces() -> Result<Outcome, Error> {
 
 /// The port mapper's, registered with IANA.
 const EPMD_PORT: u16 = 4369;
+
+/// Frames between two looks for names: they stand before the first frame, or anywhere.
+const NAMES_EVERY: u64 = 256;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::decode::Endpoint;
-use crate::event::Lookup;
+use crate::event::{HostClue, Lookup};
 use crate::time::Timestamp;
 
 /// Answers questions about other connections.
@@ -40,6 +40,8 @@ pub struct Question<'a> {
 pub struct Facts {
     /// The EPMD look-up that led here.
     pub lookup: Option<Lookup>,
+    /// Hosts that the initiator may have dialed, the best-founded first.
+    pub hosts: Vec<HostClue>,
     /// Highest handshake version that EPMD gives the acceptor.
     pub acceptor_version: Option<u16>,
     /// Labels of the cookies that the acceptor's digests were made with in other connections.

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::digest::short_id;
 use super::distribution::Distribution;
-use super::facts::Question;
-use super::handshake::Hello;
+use super::facts::{Facts, Question};
+use super::handshake::{Exchange, Hello};
 use super::tcp::Opened;
 use super::verdict::{Case, CookieTest, TlsSign, Verdict, judge};
 use super::{Connection, Now, Setting, Talk, Why, micros};
 use crate::event::{
-    Abilities, Anomaly, AnomalyKind, Body, CloseKind, ConnectionIds, EventSink, Flowed, Hex,
-    Implementation, Mark, Orientation, Outcome, Party, Role, Session, SessionSeen, State, Traffic,
-    Wanted,
+    Abilities, Anomaly, AnomalyKind, Body, CloseKind, Confidence, ConnectionIds, EventSink, Flowed,
+    Ground, Hex, HostClue, Implementation, Lookup, Mark, Orientation, Outcome, Party, Role,
+    Session, SessionSeen, State, Traffic, Wanted,
 };
 use crate::flow::Direction;
 use crate::reassembly::Budget;
@@ -183,7 +183,7 @@ impl Connection {
             ack: exchange.ack_cookie(setting.cookies),
         };
         let voices = [talk.voice(initiator), talk.voice(acceptor)];
-        let verdict = judge(&Case {
+        let mut verdict = judge(&Case {
             tcp: &self.tcp,
             exchange,
             facts: &facts,
@@ -194,6 +194,11 @@ impl Connection {
             cookies: &cookies,
             now: now.at,
         });
+        let wanted = Wish::of(facts, exchange, verdict.outcome);
+        if wanted.is_answered && verdict.confidence == Confidence::Likely {
+            // The close is a name mismatch's, and the names are equal as far as anything tells.
+            verdict.confidence = Confidence::Possible;
+        }
         let role = |direction: Direction| {
             if direction == initiator { Role::Initiator } else { Role::Acceptor }
         };
@@ -258,14 +263,10 @@ impl Connection {
                 ..party(said_challenge)
             },
             reached: exchange.reached().map(|kind| kind.name()),
-            wanted: facts.lookup.as_ref().map(|lookup| Wanted {
-                alive: Some(Arc::clone(&lookup.asked)),
-                host: None,
-                rests_on: vec!["epmd"],
-            }),
+            wanted: wanted.told(),
             closed_by,
             close: close_kind,
-            lookup: facts.lookup,
+            lookup: wanted.lookup,
             handshake_us: exchange
                 .send_name
                 .as_ref()
@@ -273,7 +274,10 @@ impl Connection {
                 .map(|(from, to)| micros(to.mark.at.since(from.mark.at))),
             duration_us: micros(self.tcp.last().at.since(self.tcp.first().at)),
             traffic: Traffic { initiator: flowed(initiator), acceptor: flowed(acceptor) },
-            seen: self.seen(talk, initiator, &verdict, refused),
+            seen: SessionSeen {
+                host_clue: wanted.host,
+                ..self.seen(talk, initiator, &verdict, refused)
+            },
         }
     }
 
@@ -336,9 +340,50 @@ impl Connection {
                 TlsSign::Hello => None,
             }),
             owed: verdict.owed,
+            host_clue: None,
             again: false,
             is_pending: verdict.is_pending,
         }
+    }
+}
+
+/// What the initiator was after.
+struct Wish {
+    lookup: Option<Lookup>,
+    host: Option<HostClue>,
+    /// It closed over the name of a node that has, as far as the capture tells, the one it dialed.
+    is_answered: bool,
+}
+
+impl Wish {
+    fn of(facts: Facts, exchange: &Exchange, outcome: Outcome) -> Self {
+        let Facts { lookup, hosts, .. } = facts;
+        if outcome == Outcome::Connected || exchange.reply.is_some() {
+            // It took the name that it was given: guesses have nothing to add.
+            return Self { lookup, host: None, is_answered: false };
+        }
+        let answered = exchange.challenge.as_ref().and_then(|said| said.what.name.split_once('@'));
+        let is_answered = |clue: &HostClue| {
+            let asked = lookup.as_ref().map(|lookup| &*lookup.asked);
+            outcome == Outcome::NameMismatch
+                && answered.is_some_and(|(alive, host)| Some(alive) == asked && host == &*clue.host)
+        };
+        // What is no more than a habit is refuted by the close.
+        let is_firm = |clue: &HostClue| matches!(clue.ground, Ground::Dns { .. });
+        let host = hosts.into_iter().find(|clue| is_firm(clue) || !is_answered(clue));
+        let is_answered = host.as_ref().is_some_and(is_answered);
+        Self { lookup, host, is_answered }
+    }
+
+    fn told(&self) -> Option<Wanted> {
+        let Self { lookup, host, .. } = self;
+        let rests_on = lookup.iter().map(|_| "epmd");
+        let rests_on: Vec<_> = rests_on.chain(host.iter().map(|clue| clue.ground.name())).collect();
+        (!rests_on.is_empty()).then(|| Wanted {
+            alive: lookup.as_ref().map(|lookup| Arc::clone(&lookup.asked)),
+            host: host.as_ref().map(|clue| Arc::clone(&clue.host)),
+            rests_on,
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod cookies;
 mod home;
+mod hosts;
 mod nodes;
 mod pairs;
 mod registry;
@@ -17,6 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::hosts::Hosts;
 use self::nodes::Nodes;
 use self::pairs::Pairs;
 use self::registry::Registry;
@@ -24,12 +26,14 @@ use crate::conn::{FactSource, Facts, Question};
 use crate::decode::Endpoint;
 use crate::event::{Body, Cluster, ConnectionIds, Event, Handshake, Lookup, Node, Role, Session};
 use crate::limits::Limits;
+use crate::names::{self, Resolved};
 use crate::time::Timestamp;
 
 /// What all connections so far have shown.
 #[derive(Debug)]
 pub struct Correlator {
     registry: Registry,
+    hosts: Hosts,
     cookies: Cookies,
     /// Who introduced itself in which connection, the last ones.
     hellos: VecDeque<(Arc<str>, Arc<str>)>,
@@ -62,6 +66,7 @@ impl Correlator {
     ) -> Self {
         Self {
             registry: Registry::new(limits, dist_ports),
+            hosts: Hosts::new(limits),
             cookies: Cookies::new(limits.nodes),
             hellos: VecDeque::new(),
             crossings: VecDeque::new(),
@@ -77,6 +82,7 @@ impl Correlator {
     pub const fn evictions(&self) -> u64 {
         self.evictions
             + self.registry.evictions()
+            + self.hosts.evictions()
             + self.nodes.evictions()
             + self.pairs.evictions()
             + self.cookies.evictions()
@@ -92,6 +98,18 @@ impl Correlator {
         &self.home
     }
 
+    /// A name server has answered.
+    pub fn on_resolved(&mut self, resolved: &Resolved) {
+        self.hosts.on_resolved(resolved);
+    }
+
+    /// The capture calls `ip` by `name`, should a host be able to have that.
+    pub fn on_listed_name(&mut self, ip: IpAddr, name: &[u8]) {
+        if let Some(name) = names::host(name) {
+            self.hosts.on_listed(ip, name);
+        }
+    }
+
     /// Takes an event in. Ports that it marks as a node's, and that were not, go to `marked`; what it
     /// tells about nodes goes to `nodes`.
     pub fn on_event(&mut self, event: &Event, marked: &mut Vec<Endpoint>, nodes: &mut Vec<Event>) {
@@ -102,6 +120,7 @@ impl Correlator {
                 self.on_handshake(event.at, ids, handshake);
             }
             Body::Session { session } => {
+                self.hosts.on_session(event, ids, session);
                 self.nodes.on_session(event, ids, session, nodes);
                 self.on_session(ids, session, marked);
             }
@@ -169,7 +188,10 @@ impl Correlator {
 
 impl FactSource for Correlator {
     fn facts(&self, about: &Question<'_>) -> Facts {
-        let lookup = self.registry.lookup(about);
+        let answered = self.registry.lookup(about);
+        let lookup = answered.map(|answered| answered.lookup.clone());
+        let alive = lookup.as_ref().map(|lookup| &lookup.asked);
+        let turned_to = answered.and_then(|answered| answered.opened).unwrap_or(about.opened);
         let held = about.acceptor_name.map(|name| self.cookies.labels(name));
         let crossed = self.crossings.iter().any(|crossing| {
             crossing.dropper == about.initiator
@@ -179,6 +201,7 @@ impl FactSource for Correlator {
                 && crossing.is_about(lookup.as_ref())
         });
         Facts {
+            hosts: self.hosts.clues(about, alive, turned_to),
             acceptor_version: lookup.as_ref().map(|lookup| lookup.highest_version),
             lookup,
             acceptor_cookies: held.unwrap_or_default().to_vec(),

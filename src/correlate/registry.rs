@@ -31,10 +31,13 @@ pub(super) struct Registry {
     evictions: u64,
 }
 
+/// An answer to a look-up.
 #[derive(Debug)]
-struct Answered {
+pub(super) struct Answered {
     at: Timestamp,
-    lookup: Lookup,
+    /// When the asking connection was opened, where that was seen.
+    pub(super) opened: Option<Timestamp>,
+    pub(super) lookup: Lookup,
 }
 
 impl Registry {
@@ -96,7 +99,8 @@ impl Registry {
             port,
             highest_version: epmd.highest_version.unwrap_or_default(),
         };
-        self.lookups.entry(key).or_default().push_back(Answered { at: event.at, lookup });
+        let opened = epmd.seen.syn.map(|mark| mark.at);
+        self.lookups.entry(key).or_default().push_back(Answered { at: event.at, opened, lookup });
         self.order.push_back(key);
         if self.order.len() > self.max_lookups {
             self.forget_oldest();
@@ -104,13 +108,13 @@ impl Registry {
     }
 
     /// The look-up that led to a connection: the last one answered before it was opened.
-    pub(super) fn lookup(&self, about: &Question<'_>) -> Option<Lookup> {
+    pub(super) fn lookup(&self, about: &Question<'_>) -> Option<&Answered> {
         let answered = self.lookups.get(&(about.initiator, about.acceptor))?;
         let latest = about.opened.after(REORDERED);
         let earliest = about.opened.before(LOOKUP_AGE);
         let before = answered.iter().rev().find(|answer| answer.at <= about.opened);
         let found = before.or_else(|| answered.iter().find(|answer| answer.at <= latest))?;
-        (found.at >= earliest).then(|| found.lookup.clone())
+        (found.at >= earliest).then_some(found)
     }
 
     fn forget_oldest(&mut self) {

@@ -1,4 +1,5 @@
-//! Stage 2, second step: IP headers, and the TCP segments and ICMP errors behind them.
+//! Stage 2, second step: IP headers, and the TCP segments, ICMP errors and answers of name servers behind
+//! them.
 //!
 //! In: a span that begins with an IP header. Out: the datagram, its length trusted and its checksum
 //! not (offload makes both odd in honest captures: a wrong checksum, a length of 0). Does not put
@@ -13,7 +14,7 @@ use etherparse::{
 };
 
 use super::span::{Skip, Span, octets_in};
-use super::{Decoded, Endpoint, Layer, Segment, TcpFlags, Unreachable};
+use super::{Endpoint, Layer, Segment, TcpFlags, UdpDatagram, Unreachable};
 use crate::capture::Frame;
 
 /// One IP datagram, or one fragment of it.
@@ -124,7 +125,7 @@ pub(super) fn segment<'a>(
     frame: &Frame<'_>,
     datagram: &Datagram<'a>,
     layers: &'a [Layer],
-) -> Result<Decoded<'a>, Skip> {
+) -> Result<Segment<'a>, Skip> {
     let span = datagram.payload;
     let mut padded = None;
     let header = match TcpHeaderSlice::from_slice(span.bytes) {
@@ -139,7 +140,7 @@ pub(super) fn segment<'a>(
         Some(payload) => (payload, span.missing),
         None => (&[][..], span.sent().saturating_sub(octets_in(header.slice()))),
     };
-    Ok(Decoded::Tcp(Segment {
+    Ok(Segment {
         frame: frame.id,
         at: frame.at,
         src: Endpoint { ip: datagram.src, port: header.source_port() },
@@ -152,7 +153,7 @@ pub(super) fn segment<'a>(
         payload,
         missing,
         layers,
-    }))
+    })
 }
 
 /// A TCP header that the snaplen cut, zeros for the options it lacks.
@@ -164,24 +165,25 @@ fn pad_options(cut: &[u8]) -> Result<[u8; 60], Skip> {
     Ok(padded)
 }
 
-/// The "destination unreachable" that `datagram`, an ICMP or ICMPv6 message, is; [`Decoded::Other`]
-/// when it is another message or quotes no TCP segment. Errors quote 8 octets of the segment at
-/// least (RFC 792, RFC 4443 section 3.1).
-pub(super) fn unreachable<'a>(
+/// The "destination unreachable" that `datagram`, an ICMP or ICMPv6 message, is; `None` when it is
+/// another message or quotes no TCP segment. Errors quote 8 octets of the segment at least (RFC 792,
+/// RFC 4443 section 3.1).
+#[inline(never)]
+pub(super) fn unreachable(
     frame: &Frame<'_>,
-    datagram: &Datagram<'_>,
-) -> Result<Decoded<'a>, Skip> {
+    datagram: Datagram<'_>,
+) -> Result<Option<Unreachable>, Skip> {
     let (&[kind, code, ..], quote) = datagram.payload.split::<8>()?;
     if !matches!((datagram.protocol, kind), (ip_number::ICMP, 3) | (ip_number::IPV6_ICMP, 1)) {
-        return Ok(Decoded::Other);
+        return Ok(None);
     }
     let quoted = Datagram::read(quote)?;
     let begins_segment = quoted.fragment.is_none_or(|fragment| fragment.offset == 0);
     if quoted.protocol != ip_number::TCP || !begins_segment {
-        return Ok(Decoded::Other);
+        return Ok(None);
     }
     let (&[s0, s1, d0, d1, seq @ ..], _) = quoted.payload.split::<8>()?;
-    Ok(Decoded::Unreachable(Unreachable {
+    Ok(Some(Unreachable {
         frame: frame.id,
         at: frame.at,
         reporter: datagram.src,
@@ -190,6 +192,34 @@ pub(super) fn unreachable<'a>(
         src: Endpoint { ip: quoted.src, port: u16::from_be_bytes([s0, s1]) },
         dst: Endpoint { ip: quoted.dst, port: u16::from_be_bytes([d0, d1]) },
         seq: u32::from_be_bytes(seq),
+    }))
+}
+
+/// What a name server sent, when `datagram` comes from its port; cut by the snaplen it is of no use.
+#[inline(never)]
+pub(super) fn name_answer<'a>(
+    frame: &Frame<'_>,
+    datagram: Datagram<'a>,
+) -> Result<Option<UdpDatagram<'a>>, Skip> {
+    if datagram.protocol != ip_number::UDP {
+        return Ok(None);
+    }
+    let (&[s0, s1, d0, d1, l0, l1, _, _], _) = datagram.payload.split()?;
+    let port = u16::from_be_bytes([s0, s1]);
+    if !matches!(port, DNS | MDNS) {
+        return Ok(None);
+    }
+    let whole = datagram.payload.limit(u16::from_be_bytes([l0, l1]).into());
+    let body = whole.skip(8)?;
+    if body.missing > 0 {
+        return Ok(None);
+    }
+    Ok(Some(UdpDatagram {
+        frame: frame.id,
+        at: frame.at,
+        src: Endpoint { ip: datagram.src, port },
+        dst: Endpoint { ip: datagram.dst, port: u16::from_be_bytes([d0, d1]) },
+        payload: body.bytes,
     }))
 }
 
@@ -256,6 +286,11 @@ fn jumbo_payload_len(payload: &[u8]) -> Option<u32> {
     }
 }
 
+/// UDP port of name servers (RFC 1035, section 4.2.1).
+const DNS: u16 = 53;
+/// UDP port of multicast name servers (RFC 6762, section 3).
+const MDNS: u16 = 5353;
+
 const PAD1: u8 = 0x00;
 const JUMBO_PAYLOAD: u8 = 0xc2;
 
@@ -266,6 +301,7 @@ mod tests {
     };
     use super::*;
     use crate::capture::LinkType;
+    use crate::decode::Decoded;
 
     #[test]
     fn a_segment_has_the_fields_of_its_headers() {
@@ -381,6 +417,32 @@ mod tests {
             assert_eq!((told.kind, told.code), (kind, code));
             assert_eq!((told.src.port, told.dst.port, told.seq), (40_000, 4369, 0x0102_0304));
             assert_eq!(told.reporter, told.src.ip);
+        }
+    }
+
+    #[test]
+    fn of_udp_only_what_whole_name_servers_answers_hold_comes_out() {
+        let from = |port: u16| {
+            let mut udp = udp(40_000, b"answer");
+            udp[..2].copy_from_slice(&port.to_be_bytes());
+            udp
+        };
+        for (port, comes) in [(53, true), (5353, true), (54, false)] {
+            for datagram in [ipv4(17, &from(port)), ipv6(17, &from(port))] {
+                let mut decoder = decoder();
+                let decoded = decoder.decode(&frame(LinkType::RAW, &datagram));
+                let payload = match decoded {
+                    Decoded::Names(names) => {
+                        assert_eq!((names.src.port, names.dst.port), (port, 40_000));
+                        Some(names.payload)
+                    }
+                    _ => None,
+                };
+                assert_eq!(payload, comes.then_some(&b"answer"[..]), "{port}");
+                let mut cut = frame(LinkType::RAW, &datagram[..datagram.len() - 1]);
+                cut.wire_len += 1;
+                assert!(matches!(decoder.decode(&cut), Decoded::Other), "{port}");
+            }
         }
     }
 

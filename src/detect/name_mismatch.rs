@@ -1,24 +1,65 @@
 //! The node that answered is not the one that was asked for.
 //!
 //! Symptom: `Node.connect` gives `false`, and neither node logs anything. Evidence: the initiator closes at
-//! once after the `challenge`, whose name it compares with the one it dialed. May look like it: an
-//! initiator that stops at this very point.
+//! once after the `challenge`, whose name it compares with the one it dialed. That one is never on the wire:
+//! its alive part is what EPMD was asked for, its host what the capture shows of how the address was found.
+//! May look like it: an initiator that stops at this very point.
+
+use std::net::IpAddr;
 
 use super::text::{Sides, closed, finding, looked_up, settled, shown};
-use super::{Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Confidence, Event, Finding, Outcome, Role, Severity};
+use super::{LogLine, Page, Rule};
+use crate::correlate::{Correlator, acceptor_end};
+use crate::event::{
+    Confidence, Event, Evidence, Finding, Ground, HostClue, Outcome, Role, Session, Severity,
+};
 
 /// `beamscope explain name-mismatch`.
 const PAGE: Page = Page {
     rule: "name-mismatch",
     severity: Severity::High,
     summary: "the node that answers is not the one that was dialed",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "A node is dialed by its full name, such as b@h. The part left of the @ is what EPMD is asked \
+            for; the part right of it is only used to find an address. When the node there presents \
+            itself, the dialing node compares the whole name, letter by letter, with the one it dialed, \
+            and closes if they differ. So b@alias, b@10.0.0.2, b@h and b@h.example.com may all lead to \
+            one node, and only one of them connects: the one that node() gives there. The other cause is \
+            a port that belongs to another node than EPMD says: a registration that is left over, or a \
+            port that another node has taken.",
+    proof: "The initiator closes at once after the acceptor's challenge, without a challenge_reply, and no \
+            flag that it demands is missing. It is proven when EPMD was asked for another name than the \
+            acceptor's: the octets of both are in the capture. The host that was dialed is never on the \
+            wire, so all else is likely at most. What host it was is told by a DNS answer to the \
+            initiator, shortly before, with the address that it then dialed; less surely by an earlier \
+            connection of the same initiator after the same look-up, or by names that the capture file \
+            itself brings.",
+    resembles: "A node of another release that misses a flag closes at the same place: then the flags tell, \
+                and it is version-mismatch. A node that is stopped at this very moment looks the same once; \
+                a wrong name fails at every try. A refused cookie comes one step later, after the \
+                challenge_reply, and there the acceptor closes. A node with a short name that is told to \
+                dial a long one, or the other way round, refuses that itself and sends nothing.",
+    logs: &[
+        LogLine { by: "either node", releases: "all", text: "" },
+        LogLine {
+            by: "the dialing node, with net_kernel:verbose(1)",
+            releases: "OTP 25 and older",
+            text: "{net_kernel,{'EXIT',<0.87.0>,{recv_challenge_failed,no_node,\"b@h\"}}}",
+        },
+        LogLine {
+            by: "rabbitmqctl on the dialing host",
+            releases: "all",
+            text: "* Hostname mismatch: node \"b@h\" believes its host is different. Please ensure that \
+                   hostnames resolve the same way locally and on \"b@h\"",
+        },
+    ],
+    remedy: &[
+        "Ask the dialed node for its name, with node(), and dial exactly that.",
+        "Or start it under the name by which it is dialed: erl -name b@HOST, iex --name b@HOST; or -sname \
+         and --sname, for a host of one word.",
+        "Give all nodes of a cluster names of one kind, short or long, whose hosts each of them resolves.",
+        "Where EPMD gives the port of another node: compare epmd -names with the sockets that listen on \
+         that host, and restart the node whose registration is wrong.",
+    ],
 };
 
 #[derive(Default)]
@@ -35,45 +76,19 @@ impl Rule for NameMismatch {
             return;
         }
         let sides = Sides::of(ids, session);
-        let (a, b) = (&sides.initiator, &sides.acceptor);
-        let (answered_alive, host) = b.split_once('@').unwrap_or((b, ""));
-        let asked = session.lookup.as_ref().map(|lookup| lookup.asked.to_string());
+        let dial = Dial::of(session, &sides);
+        let told = dial.told();
         let mut found = finding(&PAGE, session, &sides);
-        match asked {
-            Some(asked) if asked != answered_alive => {
-                found.title = format!("{a} asked for \"{asked}\" and reached {b}");
-                found.explanation = format!(
-                    "EPMD gave {a} the port of \"{asked}\", but the node that answers there is {b}; \
-                     {a} closed the connection."
-                );
-                found.remedy = vec![
-                    format!(
-                        "On the host of {b}, compare `epmd -names` with the sockets that listen: the \
-                         registration of \"{asked}\" is left over, or points to the wrong port."
-                    ),
-                    format!("Restart \"{asked}\" so that it registers the port it listens on."),
-                ];
-            }
-            _ => {
-                found.title = format!("{a} wanted another name than {b}");
-                found.explanation = format!(
-                    "{b} presented itself, and {a} closed the connection at once: a node does that \
-                     when the name is not letter by letter the one it dialed. {}",
-                    host_advice(a, host)
-                );
-                found.remedy = vec![
-                    format!("Dial exactly '{b}': the name that node() gives on that node."),
-                    "Or start both nodes with names of one kind, with hosts that each resolves: both \
-                     short (-sname) or both long (-name) with the same fully qualified host."
-                        .to_owned(),
-                ];
-            }
-        }
+        found.title = told.title;
+        found.explanation = told.explanation;
+        found.remedy = told.remedy;
+        let ip = acceptor_end(ids, session).ip;
+        found.evidence.extend(dial.clue.and_then(|clue| named(clue, ip)));
         found.evidence.extend(looked_up(session));
         found.evidence.extend(shown(
             session.seen.challenge,
             Some(Role::Acceptor),
-            &format!("challenge from {b}"),
+            &format!("challenge from {}", sides.acceptor),
         ));
         found.evidence.extend(closed(session, "without challenge_reply"));
         debug_assert!(found.confidence != Confidence::Proven || found.not_excluded.is_empty());
@@ -81,19 +96,369 @@ impl Rule for NameMismatch {
     }
 }
 
-/// What the host parts of the two names tell.
-fn host_advice(initiator: &str, host: &str) -> String {
-    let own_host = initiator.split_once('@').map_or("", |(_, host)| host);
-    let is_short = |host: &str| !host.contains(['.', ':']);
-    if !own_host.is_empty() && is_short(own_host) != is_short(host) {
-        let (short, long) = if is_short(host) { (host, own_host) } else { (own_host, host) };
-        format!(
-            "One of the two has a short name (host {short}), the other a long one (host {long}); such \
-             nodes do not connect."
-        )
+/// A dial, and who answered it.
+struct Dial<'a> {
+    initiator: &'a str,
+    acceptor: &'a str,
+    /// Name that EPMD was asked for.
+    alive: Option<&'a str>,
+    clue: Option<&'a HostClue>,
+}
+
+/// What a finding says in words.
+struct Told {
+    title: String,
+    explanation: String,
+    remedy: Vec<String>,
+}
+
+impl<'a> Dial<'a> {
+    fn of(session: &'a Session, sides: &'a Sides) -> Self {
+        Self {
+            initiator: &sides.initiator,
+            acceptor: &sides.acceptor,
+            alive: session.lookup.as_ref().map(|lookup| &*lookup.asked),
+            clue: session.seen.host_clue.as_ref(),
+        }
+    }
+
+    fn told(&self) -> Told {
+        let (own, answered) = (split(self.initiator), split(self.acceptor));
+        let is_of_other_kind = !own.1.is_empty() && is_short(own.1) != is_short(answered.1);
+        match (self.alive, self.clue) {
+            (Some(alive), _) if alive != answered.0 => self.of_other_alive(alive),
+            (Some(_), Some(clue)) if &*clue.host == answered.1 => self.of_equal_name(clue),
+            _ if is_of_other_kind => self.of_other_kind(),
+            _ => self.of_other_host(),
+        }
+    }
+
+    /// EPMD's answer led to a node of another name.
+    fn of_other_alive(&self, alive: &str) -> Told {
+        let Self { initiator: a, acceptor: b, .. } = self;
+        let host = self.clue.map(|clue| format!(" {}", self.known_by(clue))).unwrap_or_default();
+        Told {
+            title: format!("{a} asked for \"{alive}\" and reached {b}"),
+            explanation: format!(
+                "EPMD gave {a} the port of \"{alive}\", but the node that answers there is {b}; {a} \
+                 closed the connection.{host}"
+            ),
+            remedy: vec![
+                format!(
+                    "On the host of {b}, compare `epmd -names` with the sockets that listen \
+                     (`ss -ltnp`): the registration of \"{alive}\" is left over, or points to the wrong \
+                     port."
+                ),
+                format!("Restart \"{alive}\" so that it registers the port it listens on."),
+            ],
+        }
+    }
+
+    /// As far as anything tells, the name is the one that was dialed.
+    fn of_equal_name(&self, clue: &HostClue) -> Told {
+        let Self { initiator: a, acceptor: b, .. } = self;
+        Told {
+            title: format!("{a} closed on {b}, though it seems to have dialed that name"),
+            explanation: format!(
+                "{a} closed at once after {b} had presented itself, as a node does that reads another name \
+                 than it dialed. But it looked up that very name. {} So the name does not explain the \
+                 close, unless {a} dialed one that the capture does not show; it may have been stopped, or \
+                 have dropped this dial for another connection, at this very point.",
+                self.known_by(clue)
+            ),
+            remedy: vec![
+                "See whether it happens again: a wrong name fails at every try.".to_owned(),
+                format!(
+                    "Compare what {a} dials, letter by letter, with '{b}': the name that node() gives \
+                     there."
+                ),
+            ],
+        }
+    }
+
+    /// One of the two has a short name, the other a long one.
+    fn of_other_kind(&self) -> Told {
+        let Self { initiator: a, acceptor: b, .. } = self;
+        let (short, long) = if is_short(split(a).1) { (a, b) } else { (b, a) };
+        let (short_alive, long_alive) = (split(short).0, split(long).0);
+        let (long_host, is_address) = (split(long).1, is_address(split(long).1));
+        let word = long_host.split('.').next().filter(|_| !is_address).unwrap_or("HOST");
+        let dialed = self.clue.map(|clue| &*clue.host);
+        // Where the node that answered has the short name, the host that was dialed is its long one.
+        let full = dialed.filter(|host| short == b && !is_short(host)).unwrap_or("FULL.HOST.NAME");
+        let renamed = format!("{short_alive}@{full}");
+        // What is to be dialed afterwards, when the other one has changed.
+        let (both_short, both_long) = if short == a {
+            (format!("{long_alive}@{word}"), (*b).to_owned())
+        } else {
+            ((*b).to_owned(), renamed.clone())
+        };
+        let clue = self.clue.map(|clue| format!(" {}", self.known_by(clue))).unwrap_or_default();
+        Told {
+            title: self.title(),
+            explanation: format!(
+                "{b} presented itself, and {a} closed the connection at once: a node does that when the \
+                 name is not letter by letter the one it dialed.{clue} {short} has a short name (its host \
+                 is one word), {long} a long one (host {long_host}); such nodes do not connect, since \
+                 each can only dial names of its own kind."
+            ),
+            remedy: vec![
+                format!(
+                    "Either give both short names: restart {long} with `erl -sname {long_alive}` or \
+                     `iex --sname {long_alive}`, and dial '{both_short}'."
+                ),
+                format!(
+                    "Or give both long names: restart {short} with `erl -name {renamed}` or \
+                     `iex --name {renamed}` (its host is what `hostname -f` gives there, or its \
+                     address), and dial '{both_long}'."
+                ),
+                "Either way the host behind the @ must resolve on the other side: `getent hosts HOST`."
+                    .to_owned(),
+            ],
+        }
+    }
+
+    /// The alive name is right, or not known: then the host is another.
+    fn of_other_host(&self) -> Told {
+        let Self { initiator: a, acceptor: b, .. } = self;
+        let (alive, host) = split(b);
+        let reason = match self.clue {
+            Some(clue) => format!("{} {}", self.known_by(clue), difference(&clue.host, host)),
+            None if self.alive.is_none() => {
+                "Which name that was, the capture does not tell.".to_owned()
+            }
+            None => format!(
+                "The host it was dialed by is an alias, an address or a spelling other than {host}."
+            ),
+        };
+        let dialed = format!(
+            "{}@{}",
+            self.alive.map_or("NAME", |_| alive),
+            self.clue.map_or("HOST", |clue| &*clue.host)
+        );
+        let is_short = self.clue.is_some_and(|clue| is_short(&clue.host));
+        let (erl, iex) = if is_short { ("-sname", "--sname") } else { ("-name", "--name") };
+        let is_whole = self.alive.is_some() && self.clue.is_some();
+        let hint =
+            if is_whole { String::new() } else { format!(", {dialed} being what {a} dials") };
+        Told {
+            title: self.title(),
+            explanation: format!(
+                "{b} presented itself, and {a} closed the connection at once: a node does that when the \
+                 name is not letter by letter the one it dialed. {reason}"
+            ),
+            remedy: vec![
+                format!("Dial exactly '{b}': the name that node() gives on that node."),
+                format!(
+                    "Or start that node under the name by which it is dialed: \
+                     `erl {erl} {dialed}` or `iex {iex} {dialed}`{hint}."
+                ),
+            ],
+        }
+    }
+
+    fn title(&self) -> String {
+        let Self { initiator: a, acceptor: b, .. } = self;
+        match (self.alive, self.clue) {
+            (Some(alive), Some(HostClue { host, ground: Ground::Dns { .. } })) => {
+                format!("{a} wanted {alive}@{host} and reached {b}")
+            }
+            _ => format!("{a} wanted another name than {b}"),
+        }
+    }
+
+    /// What tells the host that was dialed.
+    fn known_by(&self, clue: &HostClue) -> String {
+        let Self { initiator: a, acceptor: b, .. } = self;
+        let HostClue { host, ground } = clue;
+        let dialed = self
+            .alive
+            .map_or_else(|| format!("a name at {host}"), |alive| format!("{alive}@{host}"));
+        match ground {
+            Ground::Dns { frame, asked } => {
+                let added = if asked == host { "" } else { " (a resolver adds search domains)" };
+                format!(
+                    "Shortly before, {a} asked DNS for {asked} (frame {}) and got the address of {b}: it \
+                     most likely dialed {dialed}{added}.",
+                    frame.number
+                )
+            }
+            Ground::Mdns(frame) => format!(
+                "Shortly before, mDNS told that address as {host} (frame {}): {a} may have dialed \
+                 {dialed}.",
+                frame.number
+            ),
+            Ground::OtherSession { frame, .. } => format!(
+                "After the same look-up, {a} has connected to {dialed} before (frame {}); it may have \
+                 dialed that name again.",
+                frame.number
+            ),
+            Ground::CaptureNames => format!(
+                "The capture file itself calls that address {host}: {a} may have dialed {dialed}."
+            ),
+        }
+    }
+}
+
+/// The packet that tells the host.
+fn named(clue: &HostClue, ip: IpAddr) -> Option<Evidence> {
+    let (frame, session_id, what) = match &clue.ground {
+        Ground::Dns { frame, asked } => (*frame, None, format!("DNS answer: {asked} is at {ip}")),
+        Ground::Mdns(frame) => (*frame, None, format!("mDNS answer: {} is at {ip}", clue.host)),
+        Ground::OtherSession { session_id, frame } => {
+            let what = format!("challenge from a node at {}", clue.host);
+            (*frame, Some(session_id.clone()), what)
+        }
+        Ground::CaptureNames => return None,
+    };
+    Some(Evidence { frame, input: None, session_id, from: None, what })
+}
+
+/// How the dialed host and the one that answered differ.
+fn difference(dialed: &str, answered: &str) -> String {
+    if dialed.eq_ignore_ascii_case(answered) {
+        "The two differ in capital letters, and those count.".to_owned()
+    } else if is_address(answered) {
+        format!("But the node there calls itself by its address, {answered}.")
     } else {
-        format!(
-            "The host it was dialed by is an alias, an address or a spelling other than {host}."
-        )
+        format!("But the node there calls itself by the host {answered}.")
+    }
+}
+
+/// Both parts of a node name; the host is empty where the side is no more than an address.
+fn split(name: &str) -> (&str, &str) {
+    name.split_once('@').unwrap_or((name, ""))
+}
+
+/// Whether a host is one word, as those of short names are.
+fn is_short(host: &str) -> bool {
+    !host.contains(['.', ':'])
+}
+
+fn is_address(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::FrameRef;
+
+    const FRAME: FrameRef = FrameRef { input: 0, number: 2 };
+
+    fn dns(host: &str, asked: &str) -> HostClue {
+        HostClue { host: host.into(), ground: Ground::Dns { frame: FRAME, asked: asked.into() } }
+    }
+
+    fn told(names: [&str; 2], alive: Option<&str>, clue: Option<&HostClue>) -> Told {
+        let [initiator, acceptor] = names;
+        Dial { initiator, acceptor, alive, clue }.told()
+    }
+
+    const LONG: [&str; 2] = ["one@hosta.example.lan", "two@hostb.example.lan"];
+
+    #[test]
+    fn an_alias_that_dns_was_asked_for_is_named() {
+        let clue = dns("db.example.lan", "db.example.lan");
+        let told = told(LONG, Some("two"), Some(&clue));
+        assert_eq!(
+            told.title,
+            "one@hosta.example.lan wanted two@db.example.lan and reached two@hostb.example.lan"
+        );
+        assert!(told.explanation.contains("asked DNS for db.example.lan (frame 2)"));
+        assert!(told.remedy[0].contains("Dial exactly 'two@hostb.example.lan'"));
+        assert!(told.remedy[1].contains("`erl -name two@db.example.lan`"), "{:?}", told.remedy);
+    }
+
+    #[test]
+    fn a_name_that_was_dialed_as_it_is_gets_no_alias_for_a_reason() {
+        let clue = dns("hostb.example.lan", "hostb.example.lan");
+        let told = told(LONG, Some("two"), Some(&clue));
+        assert!(told.title.contains("seems to have dialed that name"), "{}", told.title);
+        for text in [&told.title, &told.explanation] {
+            assert!(!text.contains("alias") && !text.contains(" wanted "), "{text}");
+        }
+        assert!(told.explanation.contains("the name does not explain the close"));
+    }
+
+    #[test]
+    fn short_against_long_says_how_to_make_both_alike() {
+        let clue = dns("hostb", "hostb.example.lan");
+        let to_long = told(["one@hosta", LONG[1]], Some("two"), Some(&clue));
+        assert!(to_long.title.contains("wanted two@hostb and reached two@hostb.example.lan"));
+        assert!(to_long.explanation.contains("one@hosta has a short name"));
+        assert!(to_long.remedy[0].contains("restart two@hostb.example.lan with `erl -sname two`"));
+        assert!(to_long.remedy[0].contains("dial 'two@hostb'"), "{:?}", to_long.remedy);
+        assert!(
+            to_long.remedy[1].contains("restart one@hosta with `erl -name one@FULL.HOST.NAME`")
+        );
+        assert!(to_long.remedy[1].contains("dial 'two@hostb.example.lan'"));
+        let clue = dns("hostb.example.lan", "hostb.example.lan");
+        let known = told([LONG[0], "two@hostb"], Some("two"), Some(&clue));
+        assert!(
+            known.remedy[1].contains("`erl -name two@hostb.example.lan`"),
+            "{:?}",
+            known.remedy
+        );
+        let to_short = told([LONG[0], "two@hostb"], Some("two"), None);
+        assert!(to_short.explanation.contains("two@hostb has a short name"));
+        assert!(to_short.remedy[0].contains("`erl -sname one`"), "{:?}", to_short.remedy);
+        assert!(to_short.remedy[0].contains("dial 'two@hostb'"));
+        assert!(to_short.remedy[1].contains("`erl -name two@FULL.HOST.NAME`"));
+        assert!(to_short.remedy[1].contains("dial 'two@FULL.HOST.NAME'"));
+    }
+
+    #[test]
+    fn an_address_in_a_name_is_no_first_label() {
+        let told = told(["one@hosta", "two@10.53.0.2"], Some("two"), None);
+        assert!(told.remedy[0].contains("dial 'two@HOST'"), "{:?}", told.remedy);
+    }
+
+    #[test]
+    fn another_alive_name_is_a_matter_of_the_registration_whatever_the_host() {
+        let clue = dns("hostb.example.lan", "hostb.example.lan");
+        for clue in [None, Some(&clue)] {
+            let told = told(LONG, Some("three"), clue);
+            assert!(told.title.contains("asked for \"three\" and reached two@"), "{}", told.title);
+            assert!(told.remedy[0].contains("epmd -names"));
+        }
+    }
+
+    #[test]
+    fn capital_letters_and_addresses_are_told_as_what_they_are() {
+        let clue = dns("HostB.example.lan", "HostB.example.lan");
+        assert!(told(LONG, Some("two"), Some(&clue)).explanation.contains("capital letters"));
+        let clue = dns("hostb.example.lan", "hostb.example.lan");
+        let told = told([LONG[0], "two@10.53.0.2"], Some("two"), Some(&clue));
+        assert!(told.explanation.contains("calls itself by its address, 10.53.0.2"));
+    }
+
+    #[test]
+    fn what_is_only_a_habit_gives_a_hint_and_no_title() {
+        let host: std::sync::Arc<str> = "db.example.lan".into();
+        let session_id = "0011223344556677".into();
+        for ground in [
+            Ground::Mdns(FRAME),
+            Ground::OtherSession { session_id, frame: FRAME },
+            Ground::CaptureNames,
+        ] {
+            let clue = HostClue { host: host.clone(), ground };
+            let told = told(LONG, Some("two"), Some(&clue));
+            assert_eq!(
+                told.title,
+                "one@hosta.example.lan wanted another name than two@hostb.example.lan"
+            );
+            assert!(told.explanation.contains("may have dialed"), "{}", told.explanation);
+        }
+    }
+
+    #[test]
+    fn without_any_clue_no_name_is_guessed() {
+        let known = told(LONG, Some("two"), None);
+        assert!(known.explanation.contains("an alias, an address or a spelling other than hostb"));
+        assert!(known.remedy[1].contains("--name two@HOST`, two@HOST being"), "{:?}", known.remedy);
+        let unknown = told(LONG, None, None);
+        assert!(unknown.explanation.ends_with("the capture does not tell."));
+        assert!(unknown.remedy[1].contains("NAME@HOST"), "{:?}", unknown.remedy);
     }
 }

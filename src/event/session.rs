@@ -156,6 +156,8 @@ pub struct SessionSeen {
     pub tls_alert: Option<u8>,
     /// The message that a side owed when the other gave up.
     pub owed: Option<&'static str>,
+    /// What tells the wanted host.
+    pub host_clue: Option<HostClue>,
     /// Whether a record with this outcome was told before.
     pub again: bool,
     /// Whether what comes in the next moment may show another cause.
@@ -324,11 +326,55 @@ pub struct Wanted {
     /// Part left of the `@`, from the look-up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alive: Option<Arc<str>>,
-    /// Part right of the `@`.
+    /// Part right of the `@`; absent once the initiator has taken the acceptor's name for the one it
+    /// dialed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Arc<str>>,
-    /// What this is known from.
+    /// What this is known from: `epmd`, `dns`, `other_session`, `capture_names`.
     pub rests_on: Vec<&'static str>,
+}
+
+/// A host that an initiator may have dialed; not printed as such.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostClue {
+    /// The part right of the `@`, as it was typed.
+    pub host: Arc<str>,
+    /// What tells it.
+    pub ground: Ground,
+}
+
+/// What tells the host that an initiator wanted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Ground {
+    /// The initiator asked a name server shortly before, and this address was the answer.
+    Dns {
+        /// The answer.
+        frame: FrameRef,
+        /// The name as it was asked for.
+        asked: Arc<str>,
+    },
+    /// Shortly before, this address was announced to all under that name (mDNS).
+    Mdns(FrameRef),
+    /// After the same look-up, the same initiator has connected to a node on that host.
+    OtherSession {
+        /// Its connection.
+        session_id: Arc<str>,
+        /// The packet that showed its name.
+        frame: FrameRef,
+    },
+    /// The capture brings a list of names, in which this address has that one.
+    CaptureNames,
+}
+
+impl Ground {
+    /// As printed in `rests_on`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Dns { .. } | Self::Mdns(_) => "dns",
+            Self::OtherSession { .. } => "other_session",
+            Self::CaptureNames => "capture_names",
+        }
+    }
 }
 
 /// The EPMD look-up that led to a connection.
