@@ -322,7 +322,7 @@ impl Connection {
             fin_unseen: [initiator, initiator.reverse()]
                 .map(|direction| self.tcp.fin_unseen(direction)),
             last_octets: [from, to]
-                .map(|side| side.last_octets(close.map_or(self.tcp.last().at, |close| close.at))),
+                .map(|side| side.last_octets(close.unwrap_or(self.tcp.last()).at)),
             last_segment: [from.last(), to.last()],
             unanswered: [from.unanswered(), to.unanswered()],
             tick_period_us: [initiator, initiator.reverse()]

@@ -101,6 +101,7 @@ impl Rule for EpmdUnreachable {
             shown(seen.close, Some(Role::Acceptor), answer),
         ];
         let unanswered = epmd.outcome == EpmdOutcome::Unanswered;
+        let is_closed = seen.icmp.is_none() && !unanswered;
         out.push(Finding {
             confidence: if unanswered { Confidence::Likely } else { Confidence::Proven },
             title: format!("the port mapper at {mapper} {how} (asked by {})", ids.src_ip),
@@ -108,7 +109,7 @@ impl Rule for EpmdUnreachable {
             remedy: vec![remedy],
             // One port mapper that is not there is one cause, whoever asks; and a filter that rejects
             // does not say so each time: senders of ICMP limit its rate.
-            parties: format!("{mapper},{}", seen.icmp.is_none() && !unanswered),
+            parties: format!("{mapper},{}", if is_closed { "closed" } else { "blocked" }),
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded: if unanswered {
                 vec!["the answer did not pass the place of capture".to_owned()]
