@@ -7,11 +7,11 @@ use super::distribution::Distribution;
 use super::facts::Question;
 use super::handshake::Hello;
 use super::tcp::Opened;
-use super::verdict::{Case, CookieTest, TlsSign, Verdict, judge};
+use super::verdict::{Case, CookieTest, Verdict, judge};
 use super::{Connection, Now, Setting, Talk, Why, micros};
 use crate::event::{
     Anomaly, AnomalyKind, Body, CloseKind, ConnectionIds, EventSink, Flowed, Hex, Mark,
-    Orientation, Outcome, Party, Role, Session, SessionSeen, State, Traffic, Wanted,
+    Orientation, Outcome, Party, Role, Session, SessionSeen, State, TlsAlert, Traffic, Wanted,
 };
 use crate::flow::Direction;
 use crate::reassembly::Budget;
@@ -294,18 +294,22 @@ impl Connection {
         let last_word = last_word.into_iter().flatten().map(|mark| mark.at);
         let before = |at: &crate::time::Timestamp| close.is_none_or(|close| *at <= close.at);
         let last_word = last_word.filter(before).max();
-        let tls = [(initiator, Role::Initiator), (initiator.reverse(), Role::Acceptor)]
-            .into_iter()
-            .find_map(|(direction, role)| {
-                let (sign, mark) = talk.voice(direction).tls?;
-                Some((role, sign, mark))
-            });
+        let sides = [(initiator, Role::Initiator), (initiator.reverse(), Role::Acceptor)];
+        let tls = sides.into_iter().find_map(|(direction, role)| {
+            let (_, mark) = talk.voice(direction).tls?;
+            Some((role, mark))
+        });
+        let alerts = sides.into_iter().filter_map(|(direction, from)| {
+            let (description, mark) = talk.voice(direction).fatal?;
+            Some(TlsAlert { from, mark, description })
+        });
         SessionSeen {
             syn: from.syn.map(|syn| syn.mark),
             syns: from.syn.map_or(0, |syn| syn.count),
             syn_ack: to.syn.map(|syn| syn.mark),
             send_name: exchange.send_name.as_ref().map(|said| said.mark),
             status: exchange.answer.as_ref().map(|s| (s.mark, s.what.text().to_owned())),
+            alive_reply: exchange.alive_reply.as_ref().map(|said| (said.mark, said.what)),
             challenge: exchange.challenge.as_ref().map(|said| said.mark),
             challenge_reply: exchange.reply.as_ref().map(|said| said.mark),
             challenge_ack: exchange.ack.as_ref().map(|said| said.mark),
@@ -317,11 +321,8 @@ impl Connection {
             icmp: self.tcp.icmp().map(|icmp| (icmp.kind, icmp.code, icmp.reporter)),
             missing_flags: verdict.missing_flags.names().map(|n| n.into_owned()).collect(),
             foreign: talk.foreign(initiator),
-            tls: tls.map(|(role, _, mark)| (role, mark)),
-            tls_alert: tls.and_then(|(_, sign, _)| match sign {
-                TlsSign::Alert(description) => Some(description),
-                TlsSign::Hello => None,
-            }),
+            tls,
+            tls_alert: alerts.min_by_key(|alert| alert.mark.at),
             owed: verdict.owed,
             again: false,
             is_pending: verdict.is_pending,

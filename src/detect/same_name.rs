@@ -4,18 +4,12 @@
 //! name that the acceptor goes by. May look like it: a simultaneous connect between hosts whose nodes share
 //! an alive name, which is why any dial the other way keeps the rule silent.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use super::text::{Sides, closed, finding, looked_up, settled, shown};
 use super::{Page, Rule};
-use crate::correlate::Correlator;
-use crate::correlate::{acceptor_end, ip_of};
-use crate::decode::Endpoint;
-use crate::event::{Body, Confidence, Event, Finding, Outcome, Role, Session, Severity};
-use crate::time::Timestamp;
+use crate::correlate::{Correlator, acceptor_end, ip_of};
+use crate::event::{Confidence, Event, Finding, Outcome, Role, Session, Severity};
 
 /// `beamscope explain same-name`.
 const PAGE: Page = Page {
@@ -30,45 +24,28 @@ const PAGE: Page = Page {
 };
 
 #[derive(Default)]
-pub(super) struct SameName {
-    /// Who dialed whom, the last ones.
-    dials: VecDeque<(IpAddr, IpAddr, Timestamp)>,
-    /// Names that acceptors gave, by where they listen; the last ones.
-    names: VecDeque<(Endpoint, Arc<str>)>,
-}
+pub(super) struct SameName;
 
 impl Rule for SameName {
     fn pages(&self) -> &'static [Page] {
         &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
-        let Some(ids) = &event.connection else { return };
-        if let Body::Handshake { handshake } = &event.body {
-            if handshake.message == "send_name" {
-                push(&mut self.dials, (ids.src_ip, ids.dest_ip, event.at));
-            }
-            return;
-        }
+    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
-        let end = acceptor_end(ids, session);
-        if let Some(name) = &session.acceptor.node {
-            self.names.retain(|(known, _)| *known != end);
-            push(&mut self.names, (end, Arc::clone(name)));
-        }
         let refused = session.seen.status.as_ref().is_some_and(|(_, text)| text == "nok");
         if session.outcome != Outcome::Superseded || !refused {
             return;
         }
         let Some(name) = &session.initiator.node else { return };
-        let Some(confidence) = self.same(end, name, session) else { return };
-        let (from, to) = (ip_of(ids, session, Role::Initiator), end.ip);
-        let crossed = self.dials.iter().any(|(dialer, dialed, at)| {
-            (*dialer, *dialed) == (to, from)
-                && event.at.since(*at) <= CROSSING
-                && at.since(event.at) <= CROSSING
-        });
-        if crossed && from != to {
+        let (from, end) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session));
+        let confidence = match known.dials().listener(end) {
+            Some(listener) if listener == name.as_ref() => Confidence::Proven,
+            None if asked_for_itself(session, end.ip) => Confidence::Likely,
+            _ => return,
+        };
+        let to = end.ip;
+        if known.dials().crossing(ids, session, event.at).is_some() {
             return;
         }
         let sides = Sides::of(ids, session);
@@ -96,27 +73,10 @@ impl Rule for SameName {
     }
 }
 
-impl SameName {
-    /// Whether the acceptor at `end` goes by `name`, and how sure that is.
-    fn same(&self, end: Endpoint, name: &str, session: &Session) -> Option<Confidence> {
-        if let Some((_, known)) = self.names.iter().find(|(known, _)| *known == end) {
-            return (known.as_ref() == name).then_some(Confidence::Proven);
-        }
-        let (alive, host) = name.split_once('@')?;
-        let asked = session.lookup.as_ref().is_some_and(|lookup| lookup.asked.as_ref() == alive);
-        (asked && host == end.ip.to_string()).then_some(Confidence::Likely)
-    }
+/// Whether the initiator asked EPMD for its own name, at the host that its name has.
+fn asked_for_itself(session: &Session, acceptor: IpAddr) -> bool {
+    let name = session.initiator.node.as_deref();
+    let Some((alive, host)) = name.and_then(|name| name.split_once('@')) else { return false };
+    let asked = session.lookup.as_ref().is_some_and(|lookup| lookup.asked.as_ref() == alive);
+    asked && host == acceptor.to_string()
 }
-
-fn push<T>(queue: &mut VecDeque<T>, item: T) {
-    queue.push_back(item);
-    if queue.len() > REMEMBERED {
-        queue.pop_front();
-    }
-}
-
-/// Dials that cross do so within the set-up time of both, and some.
-const CROSSING: Duration = Duration::from_secs(10);
-
-/// Dials and names kept: far more than there are within [`CROSSING`].
-const REMEMBERED: usize = 1024;
