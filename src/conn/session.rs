@@ -312,6 +312,7 @@ impl Connection {
             alive_reply: exchange.alive_reply.as_ref().map(|said| (said.mark, said.what)),
             challenge: exchange.challenge.as_ref().map(|said| said.mark),
             challenge_reply: exchange.reply.as_ref().map(|said| said.mark),
+            odd_challenge: exchange.odd_challenge(),
             challenge_ack: exchange.ack.as_ref().map(|said| said.mark),
             close,
             last_octets: [from, to].map(|side| side.last_octets(self.tcp.last().at)),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use super::registry::{LOOKUP_AGE, Registry};
 use super::{acceptor_end, ip_of};
 use crate::decode::Endpoint;
 use crate::event::{ConnectionIds, Mark, Outcome, Role, Session};
@@ -47,8 +48,6 @@ struct Attempt {
     at: Timestamp,
     name: Option<Arc<str>>,
     cookie: Option<Arc<str>>,
-    /// The look-up that led to it.
-    lookup: Option<Arc<str>>,
 }
 
 /// What shows that cookies are guessed.
@@ -58,8 +57,8 @@ pub enum Sign {
     Cookies(usize),
     /// So many names were given.
     Names(usize),
-    /// So many names were given, and EPMD asked once.
-    NamesOnOneLookup(usize),
+    /// So many names were given, and EPMD was asked so often for that: at least once, and far too seldom.
+    NamesOfFewLookups(usize, usize),
     /// So many dials were begun while another under the same name was pending.
     Overlaps(usize),
 }
@@ -89,7 +88,12 @@ impl Guesses {
     }
 
     /// A session that is over, told for the first time.
-    pub(super) fn on_session(&mut self, ids: &ConnectionIds, session: &Session) {
+    pub(super) fn on_session(
+        &mut self,
+        ids: &ConnectionIds,
+        session: &Session,
+        registry: &Registry,
+    ) {
         let is_refusal = session.outcome == Outcome::CookieMismatch
             && session.detected_by == Some(Role::Acceptor)
             && !session.seen.again;
@@ -103,7 +107,12 @@ impl Guesses {
                 }
             }
         }
-        self.known.entry(way).or_insert_with(|| Refused::new(mark)).on_refusal(session, mark);
+        let refused = self.known.entry(way).or_insert_with(|| Refused::new(mark));
+        let lookups = |since: Timestamp| {
+            let (from, to) = way;
+            registry.lookups_since(from, to, since.before(LOOKUP_AGE))
+        };
+        refused.on_refusal(session, mark, lookups);
     }
 
     /// Whether `from` is guessing the cookie of the node at `to`.
@@ -132,7 +141,7 @@ impl Refused {
         }
     }
 
-    fn on_refusal(&mut self, session: &Session, mark: Mark) {
+    fn on_refusal(&mut self, session: &Session, mark: Mark, lookups: impl Fn(Timestamp) -> usize) {
         let at = mark.at;
         let paused = self.recent.back().is_some_and(|last| at.since(last.at) > PAUSE);
         if paused {
@@ -145,30 +154,27 @@ impl Refused {
                 self.names.push(Arc::clone(name));
             }
         }
-        let lookup = session.lookup.as_ref().map(|lookup| Arc::clone(&lookup.session_id));
         let cookie = session.initiator.cookie.clone();
-        self.recent.push_back(Attempt { at, name, cookie, lookup });
+        self.recent.push_back(Attempt { at, name, cookie });
         while self.recent.len() > REMEMBERED
             || self.recent.front().is_some_and(|oldest| at.since(oldest.at) > WINDOW)
         {
             self.recent.pop_front();
         }
-        self.sign = self.sign.or_else(|| self.shown(at));
+        self.sign = self.sign.or_else(|| self.shown(at, lookups));
     }
 
-    fn shown(&self, now: Timestamp) -> Option<Sign> {
+    fn shown(&self, now: Timestamp, lookups: impl Fn(Timestamp) -> usize) -> Option<Sign> {
         let cookies = distinct(self.recent.iter().filter_map(|attempt| attempt.cookie.as_ref()));
         let names = distinct(self.recent.iter().filter_map(|attempt| attempt.name.as_ref()));
-        let last = self.recent.back().and_then(|attempt| attempt.lookup.as_ref());
-        let on_one_lookup = last.map_or(0, |last| {
-            let same = self.recent.iter().filter(|attempt| attempt.lookup.as_ref() == Some(last));
-            distinct(same.filter_map(|attempt| attempt.name.as_ref()))
-        });
         let overlaps = self.overlaps.iter().filter(|at| now.since(**at) <= WINDOW).count();
         if cookies >= MIN_COOKIES {
             Some(Sign::Cookies(cookies))
-        } else if on_one_lookup >= MIN_NAMES_ON_ONE_LOOKUP {
-            Some(Sign::NamesOnOneLookup(on_one_lookup))
+        } else if let Some(lookups) = (names >= MIN_NAMES_OF_FEW_LOOKUPS)
+            .then(|| self.recent.front().map_or(0, |oldest| lookups(oldest.at)))
+            .filter(|lookups| (1..=names / 4).contains(lookups))
+        {
+            Some(Sign::NamesOfFewLookups(names, lookups))
         } else if names >= MIN_NAMES {
             Some(Sign::Names(names))
         } else if overlaps >= MIN_OVERLAPS {
@@ -203,9 +209,9 @@ const MIN_COOKIES: usize = 4;
 /// second of processor time to do so: so many from one address within [`WINDOW`] are no such calls.
 const MIN_NAMES: usize = 32;
 
-/// A node asks EPMD before each dial. Nodes behind one address may ask one after the other and then dial,
-/// but not that many within one round trip.
-const MIN_NAMES_ON_ONE_LOOKUP: usize = 10;
+/// A node asks EPMD before each dial, so names are no more than look-ups. Where EPMD was asked at all, this
+/// many names with a quarter of the look-ups leave room for packets that were not captured.
+const MIN_NAMES_OF_FEW_LOOKUPS: usize = 10;
 
 /// A node has one pending dial to a peer. Two nodes of one name behind one address may overlap by chance,
 /// which this leaves room for.

@@ -151,7 +151,7 @@ impl Correlator {
     fn on_session(&mut self, ids: &ConnectionIds, session: &Session, marked: &mut Vec<Endpoint>) {
         self.cookies.on_session(&ids.session_id, session);
         self.dials.on_session(ids, session);
-        self.guesses.on_session(ids, session);
+        self.guesses.on_session(ids, session, &self.registry);
         if session.acceptor.node.is_some() {
             self.registry.mark(acceptor_end(ids, session), marked);
         }

@@ -3,12 +3,16 @@
 //! In: events. Out: findings, each with the frames that show it, and incidents that close what repeated.
 //! Sees events and never octets. One cause gives one finding: the rules share the outcomes out among them.
 
+mod already_connected;
+mod clear_text;
+mod cookie_guessing;
 mod cookie_mismatch;
 mod dist_port;
 mod duplicate_node;
 mod epmd_unreachable;
 mod handshake_failed;
 mod incidents;
+mod known_tool;
 mod name_mismatch;
 mod node_not_registered;
 mod node_restarted;
@@ -16,7 +20,9 @@ mod not_allowed;
 mod not_distribution;
 mod page;
 mod same_name;
+mod simultaneous_connect;
 mod text;
+mod tls_failure;
 mod tls_mismatch;
 mod version_mismatch;
 
@@ -45,12 +51,16 @@ pub trait Rule {
 
 /// Every rule, in the order in which findings about one event are told.
 pub const RULES: &[fn() -> Box<dyn Rule>] = &[
+    || Box::<cookie_guessing::CookieGuessing>::default(),
     || Box::<cookie_mismatch::CookieMismatch>::default(),
     || Box::<name_mismatch::NameMismatch>::default(),
     || Box::<version_mismatch::VersionMismatch>::default(),
     || Box::<not_allowed::NotAllowed>::default(),
     || Box::<same_name::SameName>::default(),
+    || Box::<simultaneous_connect::SimultaneousConnect>::default(),
+    || Box::<already_connected::AlreadyConnected>::default(),
     || Box::<tls_mismatch::TlsMismatch>::default(),
+    || Box::<tls_failure::TlsFailure>::default(),
     || Box::<node_not_registered::NodeNotRegistered>::default(),
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),
     || Box::<dist_port::DistPort>::default(),
@@ -58,6 +68,8 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<duplicate_node::DuplicateNode>::default(),
     || Box::<node_restarted::NodeRestarted>::default(),
     || Box::<not_distribution::NotDistribution>::default(),
+    || Box::<known_tool::KnownTool>::default(),
+    || Box::<clear_text::ClearText>::default(),
 ];
 
 /// The pages of all rules, in that order.

@@ -124,6 +124,8 @@ pub struct SessionSeen {
     pub challenge: Option<Mark>,
     /// `challenge_reply`.
     pub challenge_reply: Option<Mark>,
+    /// What is odd about the initiator's challenge in it.
+    pub odd_challenge: Option<OddChallenge>,
     /// `challenge_ack`.
     pub challenge_ack: Option<Mark>,
     /// First FIN or RST.
@@ -148,6 +150,15 @@ pub struct SessionSeen {
     pub again: bool,
     /// Whether what comes in the next moment may show another cause.
     pub is_pending: bool,
+}
+
+/// A challenge that is no random number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OddChallenge {
+    /// One of those that simple programs send each time: 0, or the octets 1 to 4.
+    Constant,
+    /// That of the other side.
+    Echo,
 }
 
 /// An alert that ends a TLS connection.
