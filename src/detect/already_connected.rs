@@ -89,3 +89,52 @@ impl Rule for AlreadyConnected {
         out.push(found);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::FrameRef;
+    use crate::detect::scripts::{but, found, rules};
+    use crate::event::Mark;
+    use crate::event::samples::{Dial, at, dial};
+
+    fn answered(dial: Dial, status: &str, reply: Option<bool>) -> Event {
+        but(dial, |session| {
+            let mark = |number| Mark { frame: FrameRef { input: 0, number }, at: at(number) };
+            session.seen.status = Some((mark(5), status.to_owned()));
+            session.seen.alive_reply = reply.map(|reply| (mark(6), reply));
+        })
+    }
+
+    fn up() -> Dial {
+        dial(0, "a@h1/10.0.0.1/1", "b@h1/10.0.0.1/2")
+    }
+
+    #[test]
+    fn alive_is_told_with_what_followed() {
+        let told = |event: Event| {
+            let [finding] = &found(&[event])[..] else { panic!() };
+            assert_eq!((finding.rule, finding.severity), ("already-connected", Severity::Info));
+            let frames: Vec<_> = finding.evidence.iter().map(|shown| shown.frame.number).collect();
+            (finding.explanation.clone(), frames)
+        };
+        let (text, frames) = told(answered(up(), "alive", Some(true)));
+        assert!(text.ends_with("a@h1 wanted the new one, which replaced the old."), "{text}");
+        assert_eq!(frames, [1, 5, 6]);
+        let given_up = || up().fails(Outcome::AlreadyConnected);
+        let (text, _) = told(answered(given_up(), "alive", Some(false)));
+        assert!(text.ends_with("did not want the new one any more, which was closed."), "{text}");
+        let (text, frames) = told(answered(given_up(), "alive", None));
+        assert!(text.ends_with("gave no answer, and the new one was closed."), "{text}");
+        assert_eq!(frames, [1, 5]);
+    }
+
+    #[test]
+    fn any_other_status_is_none_and_another_cause_goes_before() {
+        assert!(rules(&[answered(up(), "ok", None)]).is_empty());
+        let refused = answered(up().fails(Outcome::CookieMismatch), "alive", Some(true));
+        assert_eq!(rules(&[refused]), ["cookie-mismatch"]);
+        let closed = answered(up().closed(9, [9; 2]), "alive", Some(true));
+        assert!(rules(&[closed]).is_empty(), "it was told when it came up");
+    }
+}

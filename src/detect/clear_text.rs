@@ -3,7 +3,7 @@
 //! The cookie is not on the wire, but everything else is: whoever sees these packets reads every message, and
 //! whoever can change them owns the nodes. Normal in a closed network, an exposure beyond one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -83,19 +83,29 @@ impl Rule for ClearText {
         let mark = seen.challenge_ack.or(seen.challenge).or(seen.send_name);
         self.pairs.entry(key).or_insert_with(|| Pair {
             nodes: sides.nodes,
-            ips: [from, to],
+            ips: [from.min(to), from.max(to)],
             frame: mark.map(|mark| mark.frame).or(event.frame),
             session_id: ids.session_id.clone(),
         });
     }
 
     fn on_end(&mut self, known: &Correlator, out: &mut Vec<Finding>) {
+        // A connection that was joined in its middle names nobody; another one of the same two may have.
+        let named: BTreeSet<_> = self
+            .pairs
+            .values()
+            .filter(|pair| !pair.nodes.is_empty())
+            .map(|pair| pair.ips)
+            .collect();
+        self.pairs.retain(|_, pair| !pair.nodes.is_empty() || !named.contains(&pair.ips));
         let is_outside = |ip: &IpAddr| known.home().is_outside(*ip) == Some(true);
         let mut pairs: Vec<_> = std::mem::take(&mut self.pairs).into_iter().collect();
         let outside = |pair: &Pair| pair.ips.iter().any(is_outside);
         pairs.sort_by_key(|(_, pair)| !outside(pair));
         let exposed = pairs.iter().filter(|(_, pair)| outside(pair)).count();
-        let Some(first) = pairs.first() else { return };
+        if pairs.is_empty() {
+            return;
+        }
         let mut found = blank(&PAGE);
         let count = match (pairs.len(), self.beyond) {
             (1, 0) => "one pair of nodes talks".to_owned(),
@@ -133,8 +143,11 @@ impl Rule for ClearText {
                 .to_owned(),
         ];
         found.parties = "all".to_owned();
-        let nodes = if pairs.len() == 1 { first.1.nodes.clone() } else { Vec::new() };
-        found.nodes = nodes;
+        for node in pairs.iter().take(NAMED).flat_map(|(_, pair)| &pair.nodes) {
+            if !found.nodes.contains(node) {
+                found.nodes.push(Arc::clone(node));
+            }
+        }
         found.evidence = pairs
             .iter()
             .take(NAMED)
@@ -158,3 +171,76 @@ const MAX_PAIRS: usize = 4096;
 
 /// Pairs named, and shown.
 const NAMED: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::HomeNets;
+    use crate::detect::scripts::{but, found, found_at_home};
+    use crate::event::samples::dial;
+
+    fn told(findings: &[Finding]) -> Option<&Finding> {
+        let mut told = findings.iter().filter(|it| it.rule == "clear-text-distribution");
+        let one = told.next();
+        assert!(told.next().is_none());
+        one
+    }
+
+    #[test]
+    fn all_pairs_are_one_finding_and_what_is_too_long_is_counted() {
+        let mesh: Vec<_> = (1..=15)
+            .flat_map(|n| {
+                let from = format!("n{n:02}@h/10.0.0.{n}/1");
+                [dial(n, &from, "hub@h/10.0.1.1/1"), dial(n + 100, "hub@h/10.0.1.1/1", &from)]
+            })
+            .map(crate::event::samples::Dial::event)
+            .collect();
+        let findings = found(&mesh);
+        let finding = told(&findings).unwrap();
+        assert_eq!(finding.title, "15 pairs of nodes talk without TLS between hosts");
+        assert!(
+            finding.explanation.contains("hub@h and n10@h, and 5 more."),
+            "{}",
+            finding.explanation
+        );
+        assert_eq!((finding.severity, finding.evidence.len()), (Severity::Info, NAMED));
+    }
+
+    #[test]
+    fn one_host_and_failed_dials_are_none() {
+        let events = [
+            dial(0, "a@h/127.0.0.1/1", "b@h/127.0.0.1/2").event(),
+            dial(1, "a@h/::1/1", "b@h/::1/2").event(),
+            dial(2, "a@h/10.0.0.1/1", "b@h/10.0.0.1/2").event(),
+            dial(3, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").fails(Outcome::CookieMismatch).event(),
+            dial(4, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").fails(Outcome::Tls).event(),
+        ];
+        assert!(told(&found(&events)).is_none());
+    }
+
+    #[test]
+    fn an_end_outside_of_home_is_an_exposure_and_goes_first() {
+        let home: HomeNets = ["10.0.0.0/8".parse().unwrap()].into_iter().collect();
+        let inside = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").event();
+        let across = dial(1, "y@h9/203.0.113.9/1", "z@h2/10.0.0.2/2").event();
+        let findings = found_at_home(&[inside.clone(), across], home.clone());
+        let finding = told(&findings).unwrap();
+        assert_eq!(finding.severity, Severity::Medium);
+        assert!(
+            finding.explanation.starts_with("In clear: y@h9 and z@h2 (outside); a@h1 and b@h2.")
+        );
+        assert_eq!(told(&found_at_home(&[inside], home)).unwrap().severity, Severity::Info);
+    }
+
+    #[test]
+    fn a_connection_joined_in_its_middle_is_no_second_pair() {
+        let whole = dial(9, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").event();
+        let joined = but(dial(0, "a@h1/10.0.0.2/1", "b@h2/10.0.0.1/2"), |session| {
+            (session.initiator.node, session.acceptor.node) = (None, None);
+        });
+        let findings = found(&[joined.clone(), whole]);
+        assert_eq!(told(&findings).unwrap().nodes.len(), 2);
+        assert!(told(&findings).unwrap().title.starts_with("one pair"));
+        assert!(told(&found(&[joined])).unwrap().explanation.contains("10.0.0.1 and 10.0.0.2"));
+    }
+}

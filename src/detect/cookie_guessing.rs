@@ -182,3 +182,111 @@ const FIRST: &str = "challenge_reply of the first attempt";
 
 /// Whoever found the cookie uses it at once.
 const SOON: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::FrameRef;
+    use crate::correlate::HomeNets;
+    use crate::detect::scripts::{but, found, found_at_home, hello, reply, rules};
+    use crate::event::samples::{at, dial};
+    use crate::event::{CloseKind, Mark};
+
+    const B: &str = "b@h2/10.0.0.2/2";
+
+    /// A dial that is refused for its cookie, from `send_name` at `ms` to the reply `lasts` later.
+    fn refused(ms: u64, lasts: u64, name: &str, cookie: Option<&str>) -> Event {
+        let from = format!("{name}@h1/10.0.0.1/1");
+        let dial = dial(ms, &from, B).cookies(cookie, None).fails(Outcome::CookieMismatch);
+        but(dial, |session| {
+            session.detected_by = Some(Role::Acceptor);
+            session.close = Some(CloseKind::Fin);
+            let mark = |ms| Mark { frame: FrameRef { input: 0, number: ms }, at: at(ms) };
+            session.seen.challenge_reply = Some(mark(ms + lasts));
+            session.seen.close = Some(mark(ms + lasts + 1));
+        })
+    }
+
+    fn count(findings: &[Finding], rule: &str) -> usize {
+        findings.iter().filter(|finding| finding.rule == rule).count()
+    }
+
+    #[test]
+    fn two_hundred_names_are_one_guesser_and_a_handful_of_mismatches() {
+        let events: Vec<_> =
+            (1..=200).map(|n| refused(n * 20, 5, &format!("x{n}"), None)).collect();
+        let findings = found(&events);
+        assert_eq!(count(&findings, "cookie-guessing"), 1);
+        assert_eq!(count(&findings, "cookie-mismatch"), 6);
+        let guess = findings.iter().find(|finding| finding.rule == "cookie-guessing").unwrap();
+        assert_eq!(guess.title, "somebody at 10.0.0.1 is guessing the cookie of b@h2");
+        assert!(
+            guess.explanation.contains("refused 32 times within a second"),
+            "{}",
+            guess.explanation
+        );
+        assert_eq!(guess.severity, Severity::Critical);
+        let frames: Vec<_> = guess.evidence.iter().map(|shown| shown.frame.number).collect();
+        assert_eq!(frames, [25, 645, 646]);
+    }
+
+    #[test]
+    fn one_name_with_cookie_after_cookie_is_a_guesser() {
+        let labels = ["l1", "l2", "l3", "l4", "l5"];
+        let tries = |n: usize| {
+            let numbered = labels.iter().take(n).zip(1..);
+            numbered.map(|(label, n)| refused(n * 100, 5, "a", Some(label))).collect::<Vec<_>>()
+        };
+        assert_eq!(rules(&tries(3)), ["cookie-mismatch"]);
+        assert_eq!(rules(&tries(5)), ["cookie-mismatch", "cookie-guessing"]);
+    }
+
+    #[test]
+    fn dials_that_overlap_under_one_name_are_a_guesser() {
+        let overlapping = |every: u64| {
+            let dials: Vec<_> = (1..=20).map(|n| refused(n * every, 5, "a", None)).collect();
+            let said = dials.iter().flat_map(|dial| [hello(dial), reply(dial), dial.clone()]);
+            let mut said: Vec<_> = said.collect();
+            said.sort_by_key(|event| event.at);
+            rules(&said)
+        };
+        assert_eq!(overlapping(3), ["cookie-mismatch", "cookie-guessing"]);
+        assert_eq!(overlapping(6), ["cookie-mismatch"]);
+    }
+
+    #[test]
+    fn a_node_with_one_wrong_cookie_is_none_however_often_and_fast_it_dials() {
+        let redeployed: Vec<_> = (1..=500).map(|n| refused(n * 2, 1, "a", Some("old"))).collect();
+        assert_eq!(rules(&redeployed), ["cookie-mismatch"]);
+        let calls: Vec<_> =
+            (1..=200).map(|n| refused(n * 1000, 5, &format!("rpc-{n}"), Some("old"))).collect();
+        let findings = found(&calls);
+        assert_eq!(count(&findings, "cookie-guessing"), 0);
+        assert_eq!(count(&findings, "cookie-mismatch"), 6);
+    }
+
+    #[test]
+    fn whoever_gets_in_right_after_guessing_is_told_of() {
+        let mut events: Vec<_> =
+            (1..=40).map(|n| refused(n * 20, 5, &format!("x{n}"), None)).collect();
+        let late = dial(60_000, "n@h1/10.0.0.1/3", B).event();
+        events.push(late);
+        assert_eq!(count(&found(&events), "cookie-guessing"), 1, "that is long over");
+        events.pop();
+        events.push(dial(900, "x41@h1/10.0.0.1/3", B).event());
+        let findings = found(&events);
+        let got_in = findings.iter().filter(|it| it.rule == "cookie-guessing").nth(1).unwrap();
+        assert_eq!(got_in.title, "10.0.0.1 got in at b@h2 after 40 refused cookies");
+    }
+
+    #[test]
+    fn with_a_home_it_says_where_the_source_is() {
+        let events: Vec<_> = (1..=40).map(|n| refused(n * 20, 5, &format!("x{n}"), None)).collect();
+        for (net, says) in [("10.0.0.2", "(outside of your networks)"), ("10.0.0.0/8", "(inside")] {
+            let home: HomeNets = [net.parse().unwrap()].into_iter().collect();
+            let findings = found_at_home(&events, home);
+            let guess = findings.iter().find(|it| it.rule == "cookie-guessing").unwrap();
+            assert!(guess.explanation.contains(says), "{}", guess.explanation);
+        }
+    }
+}

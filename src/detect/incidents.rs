@@ -119,6 +119,8 @@ impl Incidents {
         let by_an_answer = ENDED_BY_AN_ANSWER.contains(&incident.rule);
         let ended_by = match place.event.filter(|_| by_an_answer) {
             Some(event) => answer_end(event),
+            // What is no fault is not over because the two connect: it is how they do.
+            None if incident.severity == Severity::Info => None,
             None => nodes_end(&incident.nodes),
         };
         if let Some(end) = &ended_by {

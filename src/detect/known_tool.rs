@@ -113,3 +113,48 @@ fn tool(session: &Session) -> Option<(&'static str, &'static str)> {
 /// Handshake version and flags of the tools. The first two are also those of C nodes: of OTP 17 and 18, and
 /// of 19 to 22.
 const FLAGS: [(u8, u64); 3] = [(5, 0x3_499c), (5, 0x7_499c), (6, 0x103_499c)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::scripts::{but, found};
+    use crate::event::samples::dial;
+
+    fn title(version: u8, flags: u64, name: &str, odd: Option<OddChallenge>) -> Option<String> {
+        let from = format!("{name}/10.0.0.1/1");
+        let dial = dial(0, &from, "b@h2/10.0.0.2/2").flags(flags, 0xd_07df_7fbd);
+        let event = but(dial.fails(Outcome::Aborted), |session| {
+            session.initiator.version = Some(version);
+            session.seen.odd_challenge = odd;
+        });
+        let mut told = found(&[event]).into_iter().filter(|finding| finding.rule == "known-tool");
+        told.next().map(|finding| {
+            assert_eq!(
+                (finding.severity, finding.confidence),
+                (Severity::Medium, Confidence::Likely)
+            );
+            finding.title
+        })
+    }
+
+    #[test]
+    fn tools_are_known_by_flags_together_with_another_mark() {
+        let exploit = "10.0.0.1 dialed b@h2 as an exploit for CVE-2022-24706 does";
+        assert_eq!(title(5, 0x3_499c, "AAAAAA@AAAAAAA", None).as_deref(), Some(exploit));
+        assert!(title(5, 0x3_499c, "QWERTY@nowhere", None).unwrap().contains("erl-matter"));
+        assert!(title(6, 0x103_499c, "QWERTY@nowhere", None).unwrap().contains("ERLPopper"));
+        let echo = title(5, 0x7_499c, "k3jD9s@Zs8Wq1", Some(OddChallenge::Echo)).unwrap();
+        assert!(echo.contains("Metasploit"), "{echo}");
+        assert!(title(5, 0x3_499c, "x@y", Some(OddChallenge::Constant)).is_some());
+        assert!(title(5, 0x4_0003_499c, "AAAAAA@AAAAAAA", None).is_some(), "completed flags");
+    }
+
+    #[test]
+    fn a_c_node_of_an_old_release_and_any_node_with_such_a_name_are_none() {
+        assert_eq!(title(5, 0x7_499c, "c17@h1", None), None);
+        assert_eq!(title(5, 0x3_499c, "c17@h1", None), None);
+        assert_eq!(title(6, 0xd_07df_7fbd, "AAAAAA@AAAAAAA", None), None);
+        assert_eq!(title(5, 0x3_7ffd, "QWERTY@nowhere", Some(OddChallenge::Echo)), None);
+        assert_eq!(title(5, 0x7_499c, "qwerty@nowhere", None), None);
+    }
+}

@@ -20,6 +20,8 @@ mod not_allowed;
 mod not_distribution;
 mod page;
 mod same_name;
+#[cfg(test)]
+mod scripts;
 mod simultaneous_connect;
 mod text;
 mod tls_failure;

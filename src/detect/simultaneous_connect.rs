@@ -79,3 +79,58 @@ impl Rule for SimultaneousConnect {
         out.push(found);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::FrameRef;
+    use crate::detect::scripts::{but, found, hello, rules};
+    use crate::event::Mark;
+    use crate::event::samples::{at, dial};
+
+    const A: &str = "a@h1/10.0.0.1/1";
+    const B: &str = "b@h2/10.0.0.2/2";
+
+    /// A dial that is given up, with `nok` or dropped, and what was known of the acceptor.
+    fn given_up(ms: u64, from: &str, to: &str, status: Option<&str>) -> Event {
+        but(dial(ms, from, to).fails(Outcome::Superseded), |session| {
+            session.acceptor.node = None;
+            let mark = Mark { frame: FrameRef { input: 0, number: ms + 5 }, at: at(ms + 5) };
+            session.seen.status = status.map(|text| (mark, text.to_owned()));
+        })
+    }
+
+    #[test]
+    fn two_dials_that_crossed_are_one_incident_whoever_gave_way() {
+        let (lost, won) = (given_up(100, A, B, Some("nok")), dial(120, B, A).event());
+        let again = given_up(9000, B, A, None);
+        let crossing = hello(&dial(9010, A, B).event());
+        let events = [hello(&lost), hello(&won), lost, won, hello(&again), crossing, again];
+        let findings = found(&events);
+        let of = |rule: &str| findings.iter().filter(|it| it.rule == rule).collect::<Vec<_>>();
+        let [finding] = of("simultaneous-connect")[..] else { panic!("{findings:?}") };
+        assert_eq!(finding.title, "a@h1 and b@h2 dialed each other at once");
+        assert_eq!(finding.severity, Severity::Info);
+        let frames: Vec<_> = finding.evidence.iter().map(|shown| shown.frame.number).collect();
+        assert_eq!(frames, [100, 105, 120]);
+        assert!(findings.iter().all(|finding| finding.severity == Severity::Info));
+    }
+
+    #[test]
+    fn a_dial_of_another_time_or_of_another_node_did_not_cross() {
+        let lost = given_up(60_000, A, B, Some("nok"));
+        let early = dial(100, B, A).event();
+        assert!(rules(&[hello(&early), hello(&lost), lost.clone()]).is_empty());
+        let other = dial(60_010, "c@h3/10.0.0.3/3", A).event();
+        assert!(rules(&[hello(&other), hello(&lost), lost]).is_empty());
+    }
+
+    #[test]
+    fn a_node_with_the_name_of_the_one_it_dials_is_another_matter() {
+        let twin = "b@h2/10.0.0.1/7";
+        let known = dial(0, "c@h3/10.0.0.3/3", B).fails(Outcome::TimedOut).event();
+        let lost = given_up(100, twin, B, Some("nok"));
+        let events = [hello(&known), known, hello(&lost), lost];
+        assert_eq!(rules(&events), ["handshake-timeout", "same-name"]);
+    }
+}

@@ -73,7 +73,7 @@ impl Rule for TlsFailure {
             format!("{who} sent the fatal TLS alert {name} ({}): {says}", alert.description);
         found.remedy = vec![fix.to_owned(), PAGE_CHECK.to_owned()];
         found.evidence.extend(looked_up(session));
-        if let Some((role, mark)) = session.seen.tls.filter(|(role, _)| *role != alert.from) {
+        if let Some((role, mark)) = session.seen.tls.filter(|(_, mark)| *mark != alert.mark) {
             found.evidence.extend(shown(Some(mark), Some(role), "TLS hello"));
         }
         let what = format!("fatal TLS alert {name}");
@@ -226,3 +226,42 @@ const PAGE_CHECK: &str = "Try it by hand: openssl s_client -connect HOST:PORT -s
 
 /// The healthy end of a TLS connection.
 const CLOSE_NOTIFY: u8 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::FrameRef;
+    use crate::detect::scripts::{but, found, rules};
+    use crate::event::samples::{at, dial};
+    use crate::event::{Mark, TlsAlert};
+
+    fn ended_by(outcome: Outcome, from: Role, description: u8) -> Event {
+        let dial = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(outcome);
+        but(dial, |session| {
+            (session.initiator.node, session.acceptor.node) = (None, None);
+            let mark = Mark { frame: FrameRef { input: 0, number: 9 }, at: at(9) };
+            session.seen.tls_alert = Some(TlsAlert { from, mark, description });
+        })
+    }
+
+    #[test]
+    fn a_fatal_alert_is_told_by_its_name_and_sender() {
+        let [finding] = &found(&[ended_by(Outcome::Tls, Role::Acceptor, 48)])[..] else { panic!() };
+        assert_eq!(finding.title, "10.0.0.2:9100 refused TLS with 10.0.0.1: unknown_ca");
+        assert_eq!((finding.rule, finding.confidence), ("tls-failure", Confidence::Proven));
+        assert!(finding.evidence.iter().any(|shown| shown.frame.number == 9));
+        let [finding] = &found(&[ended_by(Outcome::Tls, Role::Initiator, 45)])[..] else {
+            panic!()
+        };
+        assert_eq!(finding.title, "10.0.0.1 refused TLS with 10.0.0.2:9100: certificate_expired");
+    }
+
+    #[test]
+    fn a_healthy_end_and_tls_on_one_side_are_none() {
+        assert!(rules(&[ended_by(Outcome::Tls, Role::Acceptor, CLOSE_NOTIFY)]).is_empty());
+        let mismatch = ended_by(Outcome::TlsMismatch, Role::Acceptor, 10);
+        assert_eq!(rules(&[mismatch]), ["tls-mismatch"]);
+        let silent = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(Outcome::Tls);
+        assert!(rules(&[silent.event()]).is_empty());
+    }
+}
