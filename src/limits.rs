@@ -49,8 +49,8 @@ pub struct Limits {
     pub ports: usize,
     /// Nodes remembered with what is known of them.
     pub nodes: usize,
-    /// Pairs of nodes remembered with how they stand to each other: a full mesh of 256 nodes has half as
-    /// many.
+    /// Pairs of nodes remembered with how they stand to each other: as many as a full mesh of 180 nodes
+    /// has.
     pub pairs: usize,
     /// Entries of each list of a `cluster` event: one line is to stay readable.
     pub cluster_rows: usize,
@@ -87,7 +87,7 @@ impl Default for Limits {
             lookups: 4096,
             ports: 65_536,
             nodes: 16_384,
-            pairs: 65_536,
+            pairs: 16_384,
             cluster_rows: 4096,
             incidents: 16_384,
             cookies: 4096,

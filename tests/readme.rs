@@ -65,14 +65,16 @@ fn every_rule_and_outcome_is_told_of() {
     }
 }
 
-const RULES: [&str; 13] = [
+const RULES: [&str; 15] = [
     "cookie-mismatch",
     "dist-port-blocked",
+    "duplicate-node",
     "epmd-unreachable",
     "handshake-aborted",
     "handshake-timeout",
     "name-mismatch",
     "node-not-registered",
+    "node-restarted",
     "not-allowed",
     "not-distribution",
     "same-name",

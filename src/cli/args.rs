@@ -14,6 +14,7 @@ use beamscope::correlate::Cidr;
 use beamscope::event::Severity;
 use beamscope::time::Timestamp;
 pub(super) use clap::ColorChoice;
+pub(super) use clap::builder::styling::Style;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
@@ -183,6 +184,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHEN", help_heading = OUTPUT, default_value = "auto", value_enum)]
     pub(super) color: ColorChoice,
 
+    /// While capturing or following, tell the nodes and how they stand to each other this often, such
+    /// as 10m; at the end, and on SIGUSR1, they are told in any case
+    #[arg(long, value_name = "TIME", help_heading = OUTPUT, value_parser = duration)]
+    pub(super) cluster_interval: Option<Duration>,
+
     /// No warnings
     #[arg(short, long, help_heading = OUTPUT, conflicts_with = "verbose")]
     pub(super) quiet: bool,
@@ -205,8 +211,25 @@ pub(crate) fn arguments() -> Args {
 }
 
 /// What to do instead of reading captures.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Tell what a finding means, what proves it, what the nodes log, and what to do; or find the
+    /// findings behind a line of a log
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain {
+        /// The name of a rule, as findings have it; without one, all are listed
+        rule: Option<String>,
+
+        /// Tell which rules are behind this line of a log, or part of one; '' shows all that are
+        /// known
+        #[arg(long, value_name = "LINE", allow_hyphen_values = true, conflicts_with = "rule")]
+        log: Option<String>,
+
+        /// Print each rule as a line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+
     /// Print the JSON Schema of the lines that are written
     Schema,
 }
@@ -297,9 +320,21 @@ Examples:
   beamscope --cookie-file cookies trace.pcap   name the cookie that each node used
   beamscope trace.pcap | jq 'select(.event_type == \"finding\").finding.title'
   beamscope --fail-on high trace.pcap          status 1 when something is badly wrong
+  beamscope explain cookie-mismatch            what a finding means, and what to do
+  beamscope explain --log 'LINE OF A LOG'      what may be behind it
 
 Exit status: 0 the run reached its end; 1 a finding at or above --fail-on; 2 wrong
 usage, or an input that could not be read (what could be, has been).";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  beamscope explain                            all rules
+  beamscope explain cookie-mismatch            one of them
+  beamscope explain --log 'Connection attempt from disallowed node'
+  beamscope explain --json | jq -r '.rule + \": \" + .summary'
+
+Exit status: 0 it was told; 1 no rule is known to be behind the line; 2 wrong usage, or no
+such rule.";
 
 #[cfg(test)]
 mod tests {
@@ -322,6 +357,9 @@ mod tests {
         assert_eq!((args.read.len(), args.captures.len(), args.count), (1, 1, Some(5)));
         assert!(matches!(parse(&["schema"]).unwrap().command, Some(Command::Schema)));
         assert!(parse(&["./schema"]).unwrap().command.is_none());
+        let command = parse(&["explain", "--log", "- ** line **"]).unwrap().command;
+        assert!(matches!(command, Some(Command::Explain { rule: None, log: Some(_), .. })));
+        assert!(parse(&["explain", "cookie-mismatch", "--log", "line"]).is_err());
         assert!(parse(&["-i", "lo", "a.pcap"]).is_err());
         assert!(parse(&["-s", "96", "a.pcap"]).is_err(), "a snaplen without an interface");
     }

@@ -76,7 +76,11 @@ impl Capture {
                 }
             });
             pipeline.advance(now().before(HELD_BACK));
-            if self.ending.wants_report() {
+            let asked = self.ending.asked();
+            if asked.cluster {
+                pipeline.cluster();
+            }
+            if asked.stats {
                 self.count_drops(pipeline);
                 pipeline.stats();
             }

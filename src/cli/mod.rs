@@ -6,6 +6,7 @@
 
 mod args;
 mod cookies;
+mod explain;
 #[cfg(feature = "live")]
 mod filter;
 #[cfg(feature = "live")]
@@ -35,10 +36,18 @@ mod wait {
             match *self {}
         }
 
-        pub(super) fn wants_report(&self) -> bool {
+        pub(super) fn asked(&self) -> super::Asked {
             match *self {}
         }
     }
+}
+
+/// What a run that has no end of its own is asked to tell on the way.
+struct Asked {
+    /// The nodes and how they stand to each other.
+    cluster: bool,
+    /// The statistics.
+    stats: bool,
 }
 
 /// How a run ended that could do what it was asked for.
@@ -50,13 +59,15 @@ pub(crate) enum Outcome {
     Found,
     /// Some input could not be read; the others were.
     Incomplete,
+    /// Nothing is known that matches what was asked for.
+    NoMatch,
 }
 
 impl Outcome {
     pub(crate) fn exit_code(self) -> ExitCode {
         match self {
             Self::Done => ExitCode::SUCCESS,
-            Self::Found => ExitCode::FAILURE,
+            Self::Found | Self::NoMatch => ExitCode::FAILURE,
             Self::Incomplete => ExitCode::from(2),
         }
     }
@@ -117,6 +128,17 @@ pub(crate) enum Error {
     /// `--duration` for captures that end by themselves.
     #[error("--duration is for interfaces and for files with --follow; others end by themselves")]
     Duration,
+    /// `--cluster-interval` likewise.
+    #[error("--cluster-interval is for interfaces and for files with --follow")]
+    ClusterInterval,
+    /// `explain` with a name that no rule has.
+    #[error("no rule is named {name:?}{}", did_you_mean(nearest))]
+    NoRule {
+        /// As given.
+        name: String,
+        /// Rules that may be meant.
+        nearest: Vec<&'static str>,
+    },
     /// What goes to standard output or to the file of `-o`.
     #[error("cannot write {name}: {source}")]
     Output {
@@ -167,6 +189,11 @@ impl Error {
                  captures of one link type a filter that fits it"
             }
             Self::EmptyWindow { .. } => "--since is the earlier of the two",
+            Self::ClusterInterval => "the cluster is told at the end of a capture in any case",
+            Self::NoRule { .. } => {
+                "beamscope explain lists all rules; beamscope explain --log LINE finds those \
+                 behind a line of a log"
+            }
             Self::Duration => "--since and --until take a part of a capture",
             #[cfg(not(unix))]
             Self::NoFollow => return None,
@@ -179,6 +206,13 @@ impl Error {
             Self::Capture(error) => return error.hint(),
         };
         Some(hint.to_owned())
+    }
+}
+
+fn did_you_mean(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!("; did you mean {}?", names.join(" or ")),
     }
 }
 

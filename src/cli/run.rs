@@ -18,6 +18,7 @@ use beamscope::output::{self, Format, Output, TextOptions};
 use beamscope::pipeline::{Config, Pipeline};
 
 use super::args::{Args, ColorChoice, Command, FormatName};
+use super::explain::explain;
 use super::select::Selection;
 use super::wait::Ending;
 use super::{Error, Outcome, complain, cookies, warn};
@@ -32,8 +33,11 @@ pub(super) type Out = Box<dyn Write>;
 /// They make no sense together, or what they name cannot be opened, written, or captured from. An
 /// input that cannot be read is no error here: the others are, and the [`Outcome`] tells.
 pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
-    match args.command {
-        Some(Command::Schema) => return print(&output::schema()),
+    match &args.command {
+        Some(Command::Explain { rule, log, json }) => {
+            return explain(rule.as_deref(), log.as_deref(), *json);
+        }
+        Some(Command::Schema) => return print(output::schema()),
         None if args.list_interfaces => return list_interfaces(),
         None => {}
     }
@@ -75,6 +79,9 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     if args.duration.is_some() && ending.is_none() {
         return Err(Error::Duration);
     }
+    if args.cluster_interval.is_some() && ending.is_none() {
+        return Err(Error::ClusterInterval);
+    }
     let mut inputs = Inputs::new(sources, args.order)?;
     let mut pipeline = Pipeline::new(config, output(args, names)?);
     let mut left = args.count.unwrap_or(u64::MAX);
@@ -102,7 +109,11 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
         if left == 0 || pipeline.sink_mut().failed() || ending.is_some_and(Ending::is_due) {
             break;
         }
-        if ending.is_some_and(Ending::wants_report) {
+        let asked = ending.map(Ending::asked);
+        if asked.as_ref().is_some_and(|asked| asked.cluster) {
+            pipeline.cluster();
+        }
+        if asked.is_some_and(|asked| asked.stats) {
             pipeline.stats();
         }
     }
@@ -223,15 +234,20 @@ fn text_options(args: &Args, terminal: bool) -> TextOptions {
     let colour = match args.color {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
-        // Knows NO_COLOR, CLICOLOR_FORCE, and terminals that cannot.
-        ColorChoice::Auto => {
-            args.output.is_none()
-                && AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
-        }
+        ColorChoice::Auto => args.output.is_none() && takes_colour(),
     };
+    TextOptions { width: width(terminal), colour, verbose: args.verbose }
+}
+
+/// Whether standard output wants colours. Knows NO_COLOR, CLICOLOR_FORCE, terminals that cannot.
+pub(super) fn takes_colour() -> bool {
+    AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// Columns of text on standard output, where that is a terminal, or anywhere else.
+pub(super) fn width(terminal: bool) -> usize {
     let width = if terminal { terminal_width() } else { None };
-    let width = width.unwrap_or(80).clamp(40, 100);
-    TextOptions { width, colour, verbose: args.verbose }
+    width.unwrap_or(80).clamp(40, 100)
 }
 
 #[cfg(unix)]
@@ -294,19 +310,22 @@ fn unreadable(error: &capture::Error) -> Anomaly {
 }
 
 /// Prints an answer that is no event.
-fn print(text: &str) -> Result<Outcome, Error> {
+pub(super) fn print(answer: impl AsRef<[u8]>) -> Result<Outcome, Error> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::Output { name: "standard output".to_owned(), source: e })
-        }
+    match out.write_all(answer.as_ref()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(unwritten(e)),
         _ => Ok(Outcome::Done),
     }
 }
 
+/// Standard output takes no more.
+pub(super) fn unwritten(source: io::Error) -> Error {
+    Error::Output { name: "standard output".to_owned(), source }
+}
+
 #[cfg(feature = "live")]
 fn list_interfaces() -> Result<Outcome, Error> {
-    print(&super::live::interfaces()?)
+    print(super::live::interfaces()?)
 }
 
 #[cfg(not(feature = "live"))]

@@ -3,6 +3,7 @@
 //! In: signals, the time allowed, the other end of standard output. Out: whether a run that has no
 //! end of its own is to end. One `poll`; nothing is read.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
+use super::Asked;
 use super::args::Args;
 
 /// What ends a run that has no end of its own.
@@ -23,6 +25,8 @@ pub(super) struct Ending {
     /// SIGUSR1: tell how it goes.
     report: Arc<AtomicBool>,
     until: Option<Instant>,
+    /// How often the cluster is told, and when next.
+    cluster: Option<(Duration, Cell<Instant>)>,
     /// Whether events go to standard output.
     to_stdout: bool,
 }
@@ -38,6 +42,9 @@ impl Ending {
             stop: Arc::default(),
             report: Arc::default(),
             until: args.duration.and_then(|time| Instant::now().checked_add(time)),
+            cluster: args
+                .cluster_interval
+                .and_then(|every| Some((every, Cell::new(Instant::now().checked_add(every)?)))),
             to_stdout: args.output.is_none(),
         };
         for signal in [SIGINT, SIGTERM] {
@@ -54,9 +61,20 @@ impl Ending {
         self.stop.load(Ordering::Relaxed) || self.until.is_some_and(|until| until <= Instant::now())
     }
 
-    /// Whether the user has asked how it goes since the last call.
-    pub(super) fn wants_report(&self) -> bool {
-        self.report.swap(false, Ordering::Relaxed)
+    /// What is to be told by now: all of it on SIGUSR1, the cluster when its interval is over.
+    pub(super) fn asked(&self) -> Asked {
+        let stats = self.report.swap(false, Ordering::Relaxed);
+        Asked { stats, cluster: self.is_time_for_cluster() || stats }
+    }
+
+    fn is_time_for_cluster(&self) -> bool {
+        let Some((every, next)) = &self.cluster else { return false };
+        let now = Instant::now();
+        let is_time = next.get() <= now;
+        if is_time {
+            next.set(now.checked_add(*every).unwrap_or(now));
+        }
+        is_time
     }
 
     /// Waits until one of `sources` can be read, for a signal, or for the `longest` time, which is

@@ -1,5 +1,7 @@
 //! One distribution connection: who is the initiator, what the handshake said, how many frames followed.
 
+use std::time::Duration;
+
 use super::Setting;
 use super::handshake::{Exchange, Heard};
 use super::reader::{Item, Reader};
@@ -7,6 +9,7 @@ use super::verdict::TlsSign;
 use crate::event::{Anomaly, AnomalyKind, Body, Foreign, Mark, Orientation, Role};
 use crate::flow::Direction;
 use crate::reassembly::{StreamEvent, Taken};
+use crate::time::Timestamp;
 use crate::wire::handshake::{self, HandshakeMessage, Status};
 use crate::wire::header::FrameKind;
 use crate::wire::{WireError, decode};
@@ -30,6 +33,10 @@ pub(super) struct Voice {
     /// Distribution messages, each fragment train counted once.
     pub(super) messages: u64,
     pub(super) ticks: u64,
+    /// The last tick, unless a message followed it.
+    last_tick: Option<Timestamp>,
+    /// The shortest time from one tick to the next with nothing between them.
+    pub(super) tick_period: Option<Duration>,
     /// Frames that are frames for sure.
     pub(super) frames: u64,
     pub(super) foreign: Option<(Mark, &'static str)>,
@@ -47,6 +54,8 @@ impl Voice {
             spoke: false,
             messages: 0,
             ticks: 0,
+            last_tick: None,
+            tick_period: None,
             frames: 0,
             foreign: None,
             tls: None,
@@ -55,15 +64,29 @@ impl Voice {
         }
     }
 
-    fn on_frame(&mut self, kind: FrameKind) {
+    fn on_frame(&mut self, kind: FrameKind, at: Timestamp) {
         self.frames += 1;
         match kind {
-            FrameKind::Tick => self.ticks += 1,
+            FrameKind::Tick => self.on_tick(at),
             FrameKind::Continuation => {}
             FrameKind::PassThrough
             | FrameKind::Normal
             | FrameKind::FirstFragment
             | FrameKind::Unknown => self.messages += 1,
+        }
+        if kind != FrameKind::Tick {
+            self.last_tick = None;
+        }
+    }
+
+    fn on_tick(&mut self, at: Timestamp) {
+        self.ticks += 1;
+        if let Some(before) = self.last_tick.replace(at) {
+            let period = at.since(before);
+            // What was held up on the way comes in a bunch.
+            if period >= SHORTEST_TICK {
+                self.tick_period = Some(self.tick_period.map_or(period, |known| known.min(period)));
+            }
         }
     }
 }
@@ -180,11 +203,11 @@ impl Distribution {
             Item::HandshakeLost(len) => self.on_lost(direction, len),
             Item::Frame(kind) => {
                 self.is_certain = true;
-                self.voice_mut(direction).on_frame(kind);
+                self.voice_mut(direction).on_frame(kind, mark.at);
             }
             Item::MaybeTick => {
                 let voice = self.voice_mut(direction);
-                voice.ticks += 1;
+                voice.on_tick(mark.at);
                 // One could be anything; a second one is a habit.
                 voice.frames += u64::from(voice.ticks > 1);
             }
@@ -349,6 +372,9 @@ fn anomaly(
 
 /// RFC 5246, section 7.2: the connection is over.
 const FATAL: u8 = 2;
+
+/// `net_ticktime` is a number of seconds, and at least four ticks are sent in it.
+const SHORTEST_TICK: Duration = Duration::from_millis(200);
 
 /// Segments of a stream joined in its middle in which nothing begins, before it is left alone.
 const MAX_UNKNOWN: u32 = 3;

@@ -186,6 +186,11 @@ impl Connection {
         self.told.as_ref().map(|told| told.outcome)
     }
 
+    /// Whether both sides are done with it: it is kept for stray copies of its packets alone.
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// Holes that were given up, and the octets in them.
     pub fn gaps(&self) -> (u64, u64) {
         [Direction::Up, Direction::Down].into_iter().fold((0, 0), |(gaps, octets), direction| {

@@ -315,7 +315,15 @@ impl Connection {
             odd_challenge: exchange.odd_challenge(),
             challenge_ack: exchange.ack.as_ref().map(|said| said.mark),
             close,
-            last_octets: [from, to].map(|side| side.last_octets(self.tcp.last().at)),
+            last: Some(self.tcp.last()),
+            is_answer: self.tcp.first_close().is_some_and(|close| close.is_answer),
+            last_octets: [from, to]
+                .map(|side| side.last_octets(close.map_or(self.tcp.last().at, |close| close.at))),
+            last_segment: [from.last(), to.last()],
+            unanswered: [from.unanswered(), to.unanswered()],
+            tick_period_us: [initiator, initiator.reverse()]
+                .map(|direction| talk.voice(direction).tick_period.map(micros)),
+            stalled_us: [from, to].map(|side| micros(side.stalled())),
             silence_us: close
                 .zip(last_word)
                 .map_or(0, |(close, word)| micros(close.at.since(word))),

@@ -35,6 +35,14 @@ pub(super) struct Side {
     pub(super) syn: Option<Syn>,
     /// First segment that is no SYN.
     after_syn: Option<Timestamp>,
+    /// Last segment of any kind.
+    last: Option<Timestamp>,
+    /// Since when octets of it wait to be acknowledged.
+    unanswered: Option<Timestamp>,
+    /// Since when it has been letting the other side send nothing.
+    closed_window: Option<Timestamp>,
+    /// The longest time that it did so.
+    stalled: Duration,
     /// When the last segments came that carried octets, new or again.
     carried: [Option<Timestamp>; 4],
     carried_next: u8,
@@ -85,6 +93,9 @@ pub(super) struct FirstClose {
     pub(super) mark: Mark,
     /// Offset up to which the closing side had heard the other; `None` where its RST does not tell.
     pub(super) heard: Option<u64>,
+    /// Whether it is the RST of a host that does not know the connection: it answers a segment, and
+    /// has no acknowledgement (RFC 9293, section 3.5.2, group 3).
+    pub(super) is_answer: bool,
 }
 
 /// How a connection was opened, or was not.
@@ -209,6 +220,8 @@ impl Tcp {
         let opening = self.originator.is_some();
         let side = self.side_mut(direction);
         side.segments += 1;
+        side.last = side.last.max(Some(mark.at));
+        side.on_window(segment);
         if is_syn {
             side.on_syn(seq, mark, segment.ip_id);
         } else if !segment.flags.has(TcpFlags::RST) {
@@ -225,6 +238,7 @@ impl Tcp {
             }
             if sent > 0 {
                 side.on_octets(mark.at);
+                side.unanswered.get_or_insert(mark.at);
                 let piece = Piece {
                     seq: payload_seq,
                     payload: segment.payload,
@@ -239,6 +253,9 @@ impl Tcp {
             if let Some(ack) = ack {
                 let peer = self.side_mut(direction.reverse());
                 peer.half.on_ack(ack, opening, limits);
+                if peer.half.acked().is_some_and(|acked| acked >= peer.half.end()) {
+                    peer.unanswered = None;
+                }
             }
         }
     }
@@ -368,10 +385,12 @@ impl Tcp {
         let by = Some(direction);
         if let Some(fin) = side.fin {
             let kind = CloseKind::Fin;
-            return Some(FirstClose { by, kind, mark: fin.mark, heard: heard(fin.ack) });
+            let heard = heard(fin.ack);
+            return Some(FirstClose { by, kind, mark: fin.mark, heard, is_answer: false });
         }
         let rst = side.rst?;
-        Some(FirstClose { by, kind: CloseKind::Rst, mark: rst.mark, heard: heard(rst.ack) })
+        let (kind, is_answer) = (CloseKind::Rst, rst.ack.is_none());
+        Some(FirstClose { by, kind, mark: rst.mark, heard: heard(rst.ack), is_answer })
     }
 
     /// Whether `direction` sent a FIN that was not seen: its RST, or an acknowledgement by the other
@@ -485,6 +504,31 @@ impl Side {
                     syn.ip_id = ip_id;
                 }
             }
+        }
+    }
+
+    /// When the last segment of any kind came.
+    pub(super) const fn last(&self) -> Option<Timestamp> {
+        self.last
+    }
+
+    /// Since when octets of it wait to be acknowledged; `None` when none do.
+    pub(super) const fn unanswered(&self) -> Option<Timestamp> {
+        self.unanswered
+    }
+
+    /// The longest time that it let the other side send nothing, for want of room.
+    pub(super) const fn stalled(&self) -> Duration {
+        self.stalled
+    }
+
+    fn on_window(&mut self, segment: &Segment<'_>) {
+        let opens_or_closes = segment.flags.opens_or_closes();
+        if segment.window == 0 && !opens_or_closes {
+            let since = *self.closed_window.get_or_insert(segment.at);
+            self.stalled = self.stalled.max(segment.at.since(since));
+        } else if let Some(since) = self.closed_window.take() {
+            self.stalled = self.stalled.max(segment.at.since(since));
         }
     }
 

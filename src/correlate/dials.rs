@@ -38,6 +38,8 @@ pub struct Dial {
     pub frame: Option<FrameRef>,
     /// When the other side took this dial in place of its own (`ok_simultaneous`).
     taken: Option<Timestamp>,
+    /// Whether it was answered with `nok`.
+    declined: bool,
 }
 
 impl Dials {
@@ -54,6 +56,7 @@ impl Dials {
         match (handshake.message, handshake.status.as_deref(), known) {
             ("send_name", _, _) => self.note(event, ids, handshake.name.clone()),
             ("status", Some("ok_simultaneous"), Some(dial)) => dial.taken = Some(at),
+            ("status", Some("nok"), Some(dial)) => dial.declined = true,
             ("status", Some("ok_simultaneous"), None) => {
                 self.note(event, ids, None);
                 if let Some(dial) = self.recent.back_mut() {
@@ -83,6 +86,7 @@ impl Dials {
             at: event.at,
             frame: event.frame,
             taken: None,
+            declined: false,
         };
         remember(&mut self.recent, dial);
     }
@@ -130,6 +134,18 @@ impl Dials {
         })
     }
 
+    /// Whether this dial was declined before, a while ago, and nobody has dialed the other way since.
+    pub fn is_declined_again(&self, ids: &ConnectionIds, session: &Session) -> bool {
+        let Some(at) = session.seen.send_name.map(|mark| mark.at) else { return false };
+        let (from, end) = (session.initiator.ip.unwrap_or(ids.src_ip), acceptor_end(ids, session));
+        let mut others = self.recent.iter();
+        self.recent.iter().any(|dial| {
+            (dial.from, dial.to, &dial.name) == (from, end, &session.initiator.node)
+                && dial.declined
+                && at.since(dial.at) >= ANOTHER_TIME
+        }) && !others.any(|dial| (dial.from, dial.to.ip) == (end.ip, from))
+    }
+
     /// The name that the node at `end` gave last.
     pub fn listener(&self, end: Endpoint) -> Option<&str> {
         self.listeners.iter().find(|(known, _)| *known == end).map(|(_, name)| name.as_ref())
@@ -153,6 +169,9 @@ fn remember<T>(queue: &mut VecDeque<T>, item: T) {
 
 /// Dials that cross do so within the set-up time of both, 7 s by default, and some.
 const CROSSING: Duration = Duration::from_secs(10);
+
+/// Dials that cross do so once: a node that is declined dials again when it is asked to, or never.
+const ANOTHER_TIME: Duration = Duration::from_secs(1);
 
 /// Dials and names kept: far more than there are within [`CROSSING`].
 const REMEMBERED: usize = 1024;

@@ -5,7 +5,7 @@
 //! apart. May look like it: a node that stops at this very point.
 
 use super::text::{Sides, closed, finding, listed, settled, shown};
-use super::{Page, Rule};
+use super::{LogLine, Page, Rule};
 use crate::correlate::{Cookies, Correlator, acceptor_end, ip_of};
 use crate::event::{Event, Finding, Outcome, Role, Severity};
 
@@ -14,11 +14,77 @@ const PAGE: Page = Page {
     rule: "cookie-mismatch",
     severity: Severity::High,
     summary: "the two nodes hold different cookies",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "The two nodes reached each other and spoke the handshake, and one judged that the \
+            other does not hold its cookie. Each node looks up one cookie for the other: the one \
+            set for that node alone, else its own. The dialed node judges first, so it is nearly \
+            always the one that refuses; the dialing node sees a closed connection, and \
+            Node.connect gives false.",
+    proof: "The dialing node sends challenge_reply and the dialed node closes within milliseconds, \
+            without challenge_ack. Or challenge_ack comes and the dialing node closes on it. \
+            Candidates given with --cookie-file or --cookie are tested against the digests \
+            themselves: they prove it beyond doubt, and name the cookie of each side by its \
+            label.",
+    resembles: "A dialed node that is killed in that very moment: its other connections and its \
+                registration end then, too. A challenge_reply that meets seconds of silence is \
+                handshake-timeout. A refusal by release or by list comes earlier, as status \
+                not_allowed; but OTP 22 and older log a wrong cookie and a node that is not on the \
+                list in the same words, and only a capture tells which.",
+    logs: &[
+        LogLine {
+            by: "the dialed node",
+            releases: "OTP 23 and newer",
+            text: "** Connection attempt from node 'a@h' rejected. Invalid challenge reply. **",
+        },
+        LogLine {
+            by: "the dialed node",
+            releases: "OTP 22 and older",
+            text: "** Connection attempt from disallowed node a@h **",
+        },
+        LogLine {
+            by: "the dialing node, where it refuses the other",
+            releases: "OTP 23 and newer",
+            text: "** Connection attempt to node 'b@h' cancelled. Invalid challenge ack. **",
+        },
+        LogLine {
+            by: "the dialing node, where it refuses the other",
+            releases: "OTP 22 and older",
+            text: "** Connection attempt to disallowed node b@h **",
+        },
+        LogLine { by: "the dialing node, where it is refused", releases: "all", text: "" },
+        LogLine {
+            by: "the dialing node, with net_kernel:verbose(1)",
+            releases: "OTP 25 and older",
+            text: "{net_kernel,{'EXIT',<0.87.0>,{recv_challenge_ack_failed,{error,closed}}}}",
+        },
+        LogLine {
+            by: "the dialing node, with net_kernel:verbose(1), where it refuses the other",
+            releases: "OTP 25 and older",
+            text: "{net_kernel,{'EXIT',<0.87.0>,{recv_challenge_ack_failed,bad_cookie}}}",
+        },
+        LogLine {
+            by: "rabbitmqctl on the dialing host",
+            releases: "all",
+            text: "* Authentication failed (rejected by the remote node), please check the Erlang \
+                   cookie",
+        },
+        LogLine {
+            by: "rabbitmqctl on the dialing host, where it refuses the other",
+            releases: "all",
+            text: "* Authentication failed (rejected by the local node), please check the Erlang \
+                   cookie",
+        },
+    ],
+    remedy: &[
+        "Look up the cookie in use on both nodes: erlang:get_cookie(), or Node.get_cookie() in \
+         Elixir.",
+        "Give both the same: the same ~/.erlang.cookie for the users that run them (owner-readable \
+         only; a command run as another user reads another file), or the same -setcookie (Erlang), \
+         --cookie (Elixir) or RELEASE_COOKIE (release).",
+        "Look for a cookie set for one peer alone, with erlang:set_cookie(Node, Cookie) or \
+         Node.set_cookie/2: it goes before the node's own.",
+        "Where the files seem equal, compare their octets (od -c): a blank at the end of the line \
+         counts.",
+    ],
 };
 
 #[derive(Default)]

@@ -3,8 +3,9 @@
 //! `stale-registration`: RST, nobody listens there. `dist-port-blocked`: no answer in this capture, or ICMP.
 //! What it does not tell: why; a listener on another interface and a port mapping look like the first.
 
+use super::logs;
 use super::text::{Sides, address, finding, looked_up, settled, shown};
-use super::{Page, Rule};
+use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::correlate::acceptor_end;
 use crate::event::{Event, Finding, Outcome, Role, Severity};
@@ -14,11 +15,27 @@ const STALE: Page = Page {
     rule: "stale-registration",
     severity: Severity::High,
     summary: "EPMD gives a port on which nobody listens",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "The port mapper (EPMD) gave a port for the name, and the host refuses connections to \
+            that port: nobody listens there. The registration outlived the listener, the node died \
+            between the two, or it listens on another address or behind a port mapping.",
+    proof: "PORT2_RESP with a port, then a SYN to that port which is answered with RST.",
+    resembles: "A filter that answers with RST in the host's name. A filter that drops, or answers \
+                with ICMP, is dist-port-blocked. If something accepts and another node answers, \
+                that is name-mismatch.",
+    logs: &[
+        LogLine { by: "the dialing node", releases: "all", text: "" },
+        LogLine { by: "the dialed host", releases: "all", text: "" },
+        logs::NOBODY_THERE,
+        logs::RABBITMQ_NO_TCP,
+    ],
+    remedy: &[
+        "On the dialed host, compare `epmd -names` with the sockets that listen (`ss -ltnp`), and \
+         restart the node whose port is not there.",
+        "If the node listens on one address only (inet_dist_use_interface), dial it by that \
+         address.",
+        "Behind NAT or in a container, map the distribution port to the same number outside: fix \
+         it with inet_dist_listen_min and inet_dist_listen_max.",
+    ],
 };
 
 /// `beamscope explain dist-port-blocked`.
@@ -26,11 +43,28 @@ const BLOCKED: Page = Page {
     rule: "dist-port-blocked",
     severity: Severity::High,
     summary: "EPMD gives a port that lets nobody in",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "The port mapper (EPMD) gave a port for the name, and connections to that port are \
+            dropped or rejected on the way. Very often only port 4369 was opened, while each node \
+            listens on a port of its own choice.",
+    proof: "PORT2_RESP with a port, then a SYN to that port which is answered with ICMP. SYNs \
+            without any answer make it likely, the more so as the port mapper of the same host \
+            answers.",
+    resembles: "An RST in answer means that nobody listens: stale-registration. A host that went \
+                down after EPMD answered is silent, too, and so is an answer that goes past the \
+                place of capture.",
+    logs: &[
+        LogLine { by: "the dialing node", releases: "all", text: "" },
+        LogLine { by: "the dialed host", releases: "all", text: "" },
+        logs::SET_UP_TIME_OVER,
+        logs::RABBITMQ_NO_TCP,
+    ],
+    remedy: &[
+        "Fix the range of distribution ports on all nodes with the settings inet_dist_listen_min \
+         and inet_dist_listen_max of the kernel application, and open it between the hosts in both \
+         directions, besides 4369.",
+        "Until then, see with `epmd -names` on the dialed host which port the node has, and open \
+         that one.",
+    ],
 };
 
 #[derive(Default)]

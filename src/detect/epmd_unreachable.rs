@@ -3,8 +3,9 @@
 //! Evidence: RST or ICMP in answer to the SYN, or no answer in this capture. What it does not tell: whether
 //! the host is down, or a filter is in between.
 
+use super::logs;
 use super::text::{address, blank, shown};
-use super::{Page, Rule};
+use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::event::{Body, Confidence, EpmdOutcome, Event, Finding, Role, Severity};
 
@@ -13,11 +14,37 @@ const PAGE: Page = Page {
     rule: "epmd-unreachable",
     severity: Severity::High,
     summary: "no way to the port mapper",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "The port mapper (EPMD, port 4369) of the host could not be reached, so the dialing \
+            node never learned on which port the other listens. The connection is refused, \
+            rejected on the way, or not answered.",
+    proof: "A SYN to the port mapper that is answered with RST (nobody listens on that address and \
+            port) or with ICMP (a filter, or no route). SYNs without any answer make it likely: \
+            the answer may have gone past the place of capture.",
+    resembles: "A host name that cannot be resolved: then there are only questions to DNS, and no \
+                SYN. A connection that opens and brings no answer is epmd-silent.",
+    logs: &[
+        LogLine { by: "the dialing node", releases: "all", text: "" },
+        logs::SET_UP_TIME_OVER,
+        logs::NOBODY_THERE,
+        LogLine {
+            by: "a node that starts and finds no port mapper on its own host",
+            releases: "seen with OTP 25",
+            text: "Protocol 'inet_tcp': register/listen error: econnrefused",
+        },
+        LogLine {
+            by: "rabbitmqctl on the dialing host",
+            releases: "all",
+            text: "* unable to connect to epmd (port 4369) on h: ...",
+        },
+    ],
+    remedy: &[
+        "On the dialed host, see what listens: `ss -ltn 'sport = :4369'`, `epmd -names`. A node \
+         starts EPMD by itself; `epmd -daemon` starts it alone.",
+        "If it listens on 127.0.0.1 alone, look for ERL_EPMD_ADDRESS or -address; if on another \
+         port, set ERL_EPMD_PORT alike on all hosts.",
+        "If nothing answers, open TCP port 4369 between the hosts, and check on the dialing host \
+         which address the part right of the @ resolves to.",
+    ],
 };
 
 #[derive(Default)]

@@ -3,8 +3,9 @@
 //! `handshake-timeout`: a side owed a message, was silent, and the other gave up. `handshake-aborted`: closed
 //! in mid-handshake and nothing shows why.
 
+use super::logs;
 use super::text::{Sides, closed, finding, seconds, settled, shown};
-use super::{Page, Rule};
+use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::event::{
     CloseKind, Event, Evidence, Finding, Flowed, Mark, Outcome, Protocol, Role, Session, Severity,
@@ -15,11 +16,29 @@ const TIMEOUT: Page = Page {
     rule: "handshake-timeout",
     severity: Severity::Medium,
     summary: "a side fell silent in mid-handshake",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "In mid-handshake one side owed the next message and did not send it, and the other \
+            gave up when its set-up time was over (7 s by default). The host is alive, since its \
+            kernel took the connection; the node behind it is stuck, or something in between \
+            swallows what is said.",
+    proof: "The message that was owed is absent, the capture has both directions without a hole, \
+            and the other side closes after seconds of silence.",
+    resembles: "A hello of TLS to a node without TLS is waited out in the same way: tls-mismatch. \
+                So is what is no Erlang at all: not-distribution. A close within milliseconds is a \
+                judgement and no time-out.",
+    logs: &[
+        LogLine { by: "both nodes", releases: "all", text: "" },
+        logs::SET_UP_TIME_OVER,
+        logs::RABBITMQ_TIMED_OUT,
+    ],
+    remedy: &[
+        "Look at the silent node: it may be suspended, swapping, out of memory, or its schedulers \
+         overloaded; see whether it answers in its own shell.",
+        "After a status alive, the dialed node waits for an older connection of the pair to die: \
+         look at that one.",
+        "Where the node is well, look for a proxy, a load balancer or a service mesh that opens \
+         the connection and passes nothing on.",
+        "On slow hosts, the kernel application's net_setuptime gives more time.",
+    ],
 };
 
 /// `beamscope explain handshake-aborted`.
@@ -27,11 +46,26 @@ const ABORTED: Page = Page {
     rule: "handshake-aborted",
     severity: Severity::Medium,
     summary: "closed in mid-handshake, and nothing shows why",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "One side closed the connection in mid-handshake, and nothing in the capture shows why: \
+            the name, the flags, the cookie and the time give no reason.",
+    proof: "A close before challenge_ack that no other rule explains; or a reset right after \
+            challenge_ack, before a single frame.",
+    resembles: "Whoever connects, says nothing and leaves is a health check or a scanner more \
+                often than a node. A close where the cookie, the name or the release is judged has \
+                a rule of its own.",
+    logs: &[
+        LogLine { by: "both nodes", releases: "all", text: "" },
+        logs::CLOSED_WITHOUT_STATUS,
+        logs::RABBITMQ_CLOSED,
+    ],
+    remedy: &[
+        "Read the log of the side that closed, at that moment: a node that crashed or was stopped \
+         says so.",
+        "Look at limits on the dialed host (open files, +Q ports), and at proxies without a \
+         backend.",
+        "If an Erlang implementation of another make is involved, compare the names it uses: an \
+         illegal one is closed on without a word.",
+    ],
 };
 
 #[derive(Default)]

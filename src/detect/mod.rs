@@ -5,6 +5,7 @@
 
 mod already_connected;
 mod clear_text;
+mod connection_lost;
 mod cookie_guessing;
 mod cookie_mismatch;
 mod dist_port;
@@ -13,6 +14,7 @@ mod epmd_unreachable;
 mod handshake_failed;
 mod incidents;
 mod known_tool;
+pub mod logs;
 mod name_mismatch;
 mod node_not_registered;
 mod node_restarted;
@@ -53,8 +55,8 @@ pub trait Rule {
 
 /// Every rule, in the order in which findings about one event are told.
 pub const RULES: &[fn() -> Box<dyn Rule>] = &[
-    || Box::<cookie_guessing::CookieGuessing>::default(),
     || Box::<cookie_mismatch::CookieMismatch>::default(),
+    || Box::<cookie_guessing::CookieGuessing>::default(),
     || Box::<name_mismatch::NameMismatch>::default(),
     || Box::<version_mismatch::VersionMismatch>::default(),
     || Box::<not_allowed::NotAllowed>::default(),
@@ -67,6 +69,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),
     || Box::<dist_port::DistPort>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
+    || Box::<connection_lost::ConnectionLost>::default(),
     || Box::<duplicate_node::DuplicateNode>::default(),
     || Box::<node_restarted::NodeRestarted>::default(),
     || Box::<not_distribution::NotDistribution>::default(),

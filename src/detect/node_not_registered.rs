@@ -3,8 +3,9 @@
 //! Evidence: PORT2_RESP with a result other than 0. What it does not tell: whether the node is down, has
 //! another alive name, or is registered with another port mapper.
 
+use super::logs;
 use super::text::{address, blank, shown};
-use super::{Page, Rule};
+use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::event::{Body, EpmdOutcome, Event, Finding, Role, Severity};
 
@@ -13,11 +14,32 @@ const PAGE: Page = Page {
     rule: "node-not-registered",
     severity: Severity::Medium,
     summary: "the port mapper does not know the name",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "The port mapper (EPMD) on the host that was asked answered, and does not know the \
+            name. The node is not running there, goes by another name, or is registered with \
+            another port mapper.",
+    proof: "PORT2_RESP with a result other than 0, in answer to PORT_PLEASE2_REQ with that name.",
+    resembles: "A port mapper that cannot be reached is epmd-unreachable. One that closes without \
+                an answer was asked for a name that it does not take for one. A name that is \
+                known, with a port on which nobody listens, is stale-registration.",
+    logs: &[
+        LogLine { by: "the dialing node", releases: "all", text: "" },
+        logs::NOBODY_THERE,
+        LogLine {
+            by: "rabbitmqctl on the dialing host",
+            releases: "all",
+            text: "* epmd reports: node 'rabbit' not running at all",
+        },
+    ],
+    remedy: &[
+        "On the host that was asked, run `epmd -names`, and compare the spelling with the part \
+         left of the @: case counts.",
+        "If the name is missing, see whether the node runs at all, and whether it was started with \
+         a name (-name, -sname, RELEASE_NODE).",
+        "If it runs and is not listed, it may use another port mapper: its container's own, or \
+         another ERL_EPMD_PORT.",
+        "A node older than OTP 23.3 does not register again after EPMD was restarted: restart the \
+         node.",
+    ],
 };
 
 #[derive(Default)]

@@ -5,7 +5,7 @@
 use super::text::{blank, sighted};
 use super::{Page, Rule};
 use crate::correlate::Correlator;
-use crate::event::{Body, Change, Event, Finding, Severity};
+use crate::event::{Body, Change, Confidence, Event, Finding, Severity};
 
 /// `beamscope explain node-restarted`.
 const PAGE: Page = Page {
@@ -38,17 +38,24 @@ impl Rule for NodeRestarted {
     fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         let Body::Node { node } = &event.body else { return };
         let (Some(now), Some(before)) = (&node.seen.now, &node.seen.before) else { return };
-        let how = match node.change {
-            Some(Change::Restarted) => format!("at {}", now.ip),
-            Some(Change::Moved) => format!("at {}, formerly at {}", now.ip, before.ip),
+        let name = &node.node;
+        let (title, how) = match node.change {
+            Some(Change::Restarted) => {
+                (format!("{name} was restarted"), format!("came back at {}", now.ip))
+            }
+            Some(Change::Moved) => (
+                format!("{name} came up at another address"),
+                format!("came up at {}, and was at {} before", now.ip, before.ip),
+            ),
             _ => return,
         };
-        let name = &node.node;
+        let is_moved = node.change == Some(Change::Moved);
         let creation = |creation: Option<u32>| creation.unwrap_or_default();
         out.push(Finding {
-            title: format!("{name} was restarted"),
+            confidence: if is_moved { Confidence::Likely } else { Confidence::Proven },
+            title,
             explanation: format!(
-                "{name} came back {how}: creation {} became {}.",
+                "{name} {how}: creation {} became {}.",
                 creation(before.creation),
                 creation(now.creation)
             ),
@@ -60,6 +67,11 @@ impl Rule for NodeRestarted {
             nodes: vec![name.clone()],
             parties: name.to_string(),
             evidence: vec![sighted(before), sighted(now)],
+            not_excluded: if is_moved {
+                vec![format!("another node of this name, while the one at {} runs on", before.ip)]
+            } else {
+                Vec::new()
+            },
             ..blank(&PAGE)
         });
     }

@@ -3,8 +3,9 @@
 //! Evidence: status `not_allowed` although no mandatory flag is missing. May look like it: a carrier or a
 //! release that demands flags unknown here.
 
+use super::logs;
 use super::text::{Sides, finding, settled, shown};
-use super::{Page, Rule};
+use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::event::{Event, Finding, Outcome, Role, Severity};
 
@@ -13,11 +14,39 @@ const PAGE: Page = Page {
     rule: "not-allowed",
     severity: Severity::High,
     summary: "the dialed node does not let this one in",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "The dialed node keeps a list of nodes that may connect, set with net_kernel:allow/1, \
+            and the dialing node is not on it. It is refused before any cookie is looked at.",
+    proof: "Status not_allowed in answer to send_name, from a node that lacks no flag that any \
+            release demands.",
+    resembles: "Releases too far apart are refused with the same status, but a flag is missing \
+                then: version-mismatch. A carrier of one's own that demands further flags looks \
+                the same as a list. OTP 22 and older log a wrong cookie in the same words: \
+                cookie-mismatch.",
+    logs: &[
+        LogLine {
+            by: "the dialed node",
+            releases: "all",
+            text: "** Connection attempt from disallowed node a@h **",
+        },
+        LogLine { by: "the dialing node", releases: "all", text: "" },
+        LogLine {
+            by: "the dialing node, where it has a list without the other and so sends nothing",
+            releases: "all",
+            text: "** Connection attempt with disallowed node b@h **",
+        },
+        logs::REFUSED_BY_STATUS,
+        LogLine {
+            by: "rabbitmqctl on the dialing host",
+            releases: "all",
+            text: "* This node is not on the list of nodes authorised by remote node (see \
+                   net_kernel:allow/1)",
+        },
+    ],
+    remedy: &[
+        "On the dialed node, find who calls net_kernel:allow/1, and add the name of the dialing \
+         node, letter by letter.",
+        "net_kernel:allow/1 on the running node adds to the list at once.",
+    ],
 };
 
 #[derive(Default)]

@@ -2,8 +2,9 @@
 //!
 //! A scanner, a health check, a browser: harmless by itself, and the reason for odd lines in logs.
 
+use super::logs;
 use super::text::{Sides, address, blank, finding, settled, shown};
-use super::{Page, Rule};
+use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::correlate::ip_of;
 use crate::event::{Body, EpmdOutcome, Event, Finding, Outcome, Role, Severity};
@@ -13,11 +14,24 @@ const PAGE: Page = Page {
     rule: "not-distribution",
     severity: Severity::Low,
     summary: "something else spoke to EPMD or to a distribution port",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "Something that speaks neither Erlang distribution nor EPMD connected to a node or to \
+            the port mapper, or answers where a node was expected: a health check, a scanner, a \
+            browser, a metrics collector.",
+    proof: "The first octets are no message of the protocol, and often are those of another (HTTP, \
+            TLS, SSH).",
+    resembles: "A node with TLS that dials one without: its hello is no distribution either, but \
+                comes from a node that looked the other up; that is tls-mismatch.",
+    logs: &[
+        LogLine { by: "the node or port mapper that is spoken to", releases: "all", text: "" },
+        logs::TLS_NOTICE,
+    ],
+    remedy: &[
+        "Find out what connects there: `ss -tnp` on the host it comes from names the process.",
+        "Give a health check another port: a connection to a distribution port holds a process of \
+         the node for 7 s.",
+        "What comes from outside should not reach these ports at all: close 4369 and the \
+         distribution ports to it.",
+    ],
 };
 
 #[derive(Default)]

@@ -1,9 +1,11 @@
 //! What is to be known about a rule, for people who look it up.
 
+use serde::Serialize;
+
 use crate::event::Severity;
 
 /// One rule: what it means and how to tell it, in the order in which `beamscope explain` says it.
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq, Serialize)]
 pub struct Page {
     /// Stable identifier of the rule: the name in the output and on the command line.
     pub rule: &'static str,
@@ -17,19 +19,69 @@ pub struct Page {
     pub proof: &'static str,
     /// What may look like it, and how that differs.
     pub resembles: &'static str,
-    /// What the nodes write into their logs about it, word by word; empty when nothing.
+    /// What is written into logs, or said by tools, about it, word by word; empty when nothing.
     pub logs: &'static [LogLine],
     /// What to do, one step each.
     pub remedy: &'static [&'static str],
 }
 
-/// A line that a node, or EPMD, writes.
-#[derive(Debug)]
+/// A line that a node, EPMD, or a tool writes.
+#[derive(Debug, Eq, PartialEq, Serialize)]
 pub struct LogLine {
-    /// Who writes it, such as `the dialed node (acceptor)`.
+    /// Who writes it, such as `the dialed node`.
     pub by: &'static str,
-    /// Which releases write it so.
+    /// Which releases write it so: `all`, or such as `OTP 23 and newer`.
     pub releases: &'static str,
-    /// The line, with `a@h` for the dialing and `b@h` for the dialed node.
+    /// The line, with `a@h` for the dialing and `b@h` for the dialed node. Empty where nothing is
+    /// written by who might be expected to.
     pub text: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use crate::detect::pages;
+
+    #[test]
+    fn every_page_says_everything() {
+        let is_said = |text: &str| text.ends_with('.') && text.trim() == text;
+        let lacking: Vec<_> = pages()
+            .filter(|page| {
+                let is_short = (1..=60).contains(&page.summary.chars().count());
+                !is_short
+                    || page.summary.ends_with('.')
+                    || ![page.means, page.proof, page.resembles].into_iter().all(is_said)
+                    || page.remedy.is_empty()
+                    || !page.remedy.iter().all(|step| is_said(step))
+            })
+            .map(|page| page.rule)
+            .collect();
+        assert!(lacking.is_empty(), "{lacking:?}");
+    }
+
+    #[test]
+    fn every_log_line_has_its_author() {
+        for (page, line) in pages().flat_map(|page| page.logs.iter().map(move |line| (page, line)))
+        {
+            let rule = page.rule;
+            assert!(!line.by.is_empty() && !line.releases.is_empty(), "{rule}: {line:?}");
+            assert!(!line.text.contains('\n') && line.text.trim() == line.text, "{rule}: {line:?}");
+            let twice = page.logs.iter().filter(|other| *other == line).count();
+            assert_eq!(twice, 1, "{rule}: {line:?}");
+        }
+    }
+
+    #[test]
+    fn rules_have_names_of_their_own_in_kebab_case() {
+        let mut known = HashSet::new();
+        for page in pages() {
+            let parts = page.rule.split('-');
+            let is_kebab = parts.into_iter().all(|part| {
+                !part.is_empty()
+                    && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+            });
+            assert!(is_kebab && known.insert(page.rule), "{}", page.rule);
+        }
+    }
 }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::text::{Sides, closed, finding, looked_up, settled, shown};
-use super::{Page, Rule};
+use super::{LogLine, Page, Rule};
 use crate::correlate::{Correlator, acceptor_end, ip_of};
 use crate::event::{Confidence, Event, Finding, Outcome, Role, Session, Severity};
 
@@ -16,11 +16,27 @@ const PAGE: Page = Page {
     rule: "same-name",
     severity: Severity::High,
     summary: "a node dials with the name of the node it dials",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "A node introduced itself to another with that other's own name: two nodes share one \
+            name, on two hosts or with two port mappers. They never connect to each other, and a \
+            third node reaches now the one, now the other.",
+    proof: "The name in send_name is the name that the dialed node goes by, or EPMD was asked for it and \
+            the same happens again; it answers with status nok and closes, and does not dial back.",
+    resembles: "Two nodes that dial each other at the same time: there, nok goes to the one with \
+                the smaller name while the other's own dial goes on and succeeds \
+                (simultaneous-connect).",
+    logs: &[
+        LogLine {
+            by: "the dialed node",
+            releases: "OTP 21 and newer",
+            text: "** Cannot get connection id for node 'b@h'",
+        },
+        LogLine { by: "the dialing node", releases: "all", text: "" },
+    ],
+    remedy: &[
+        "Give one of the two another name, and restart it.",
+        "Where hosts are cloned or containers share a template, make the name from the host: -name \
+         app@$(hostname -f).",
+    ],
 };
 
 #[derive(Default)]
@@ -42,6 +58,12 @@ impl Rule for SameName {
         let confidence = match known.dials().listener(end) {
             Some(listener) if listener == name.as_ref() => Confidence::Proven,
             None if asked_for_itself(session, end.ip) => Confidence::Likely,
+            // One alive name on two hosts is customary; that two such nodes cross again and again is not.
+            None if asked_for_its_alive_name(session)
+                && known.dials().is_declined_again(ids, session) =>
+            {
+                Confidence::Likely
+            }
             _ => return,
         };
         let to = end.ip;
@@ -53,8 +75,12 @@ impl Rule for SameName {
         found.confidence = confidence;
         found.title = format!("two nodes call themselves {name}");
         found.explanation = format!(
-            "The node at {from} introduced itself to the node at {to} as {name}, which is that node's own \
-             name; it was refused with nok."
+            "The node at {from} introduced itself to the node at {to} as {name}, which is {}; it \
+             was refused with nok, and nobody had dialed the other way.",
+            match confidence {
+                Confidence::Proven => "that node's own name",
+                _ => "in all likelihood that node's own name: EPMD was asked for it",
+            }
         );
         found.remedy = vec!["Give one of the two another name and restart it.".to_owned()];
         found.evidence.extend(looked_up(session));
@@ -75,8 +101,59 @@ impl Rule for SameName {
 
 /// Whether the initiator asked EPMD for its own name, at the host that its name has.
 fn asked_for_itself(session: &Session, acceptor: IpAddr) -> bool {
-    let name = session.initiator.node.as_deref();
-    let Some((alive, host)) = name.and_then(|name| name.split_once('@')) else { return false };
-    let asked = session.lookup.as_ref().is_some_and(|lookup| lookup.asked.as_ref() == alive);
-    asked && host == acceptor.to_string()
+    let host = session.initiator.node.as_deref().and_then(|name| Some(name.split_once('@')?.1));
+    asked_for_its_alive_name(session) && host == Some(acceptor.to_string().as_str())
+}
+
+/// Whether it asked for the part of its own name left of the `@`.
+fn asked_for_its_alive_name(session: &Session) -> bool {
+    let alive = session.initiator.node.as_deref().and_then(|name| Some(name.split_once('@')?.0));
+    let asked = session.lookup.as_ref().map(|lookup| lookup.asked.as_ref());
+    alive.is_some() && alive == asked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::FrameRef;
+    use crate::detect::scripts::{but, hello, nok, rules};
+    use crate::event::samples::{at, dial};
+    use crate::event::{Lookup, Mark};
+
+    const B: &str = "app@pod-b/10.0.0.2/2";
+
+    /// A dial of `app@pod-a` to where EPMD said that an `app` listens, declined.
+    fn declined(ms: u64) -> Event {
+        but(dial(ms, "app@pod-a/10.0.0.1/1", B).fails(Outcome::Superseded), |session| {
+            session.acceptor.node = None;
+            let mark = Mark { frame: FrameRef { input: 0, number: ms + 5 }, at: at(ms + 5) };
+            session.seen.status = Some((mark, "nok".to_owned()));
+            session.lookup = Some(Lookup {
+                session_id: "lookup".into(),
+                reply: mark.frame,
+                asked: "app".into(),
+                port: 9100,
+                highest_version: 6,
+            });
+        })
+    }
+
+    fn dialed(dials: &[Event]) -> Vec<Event> {
+        let said = |dial: &Event| [hello(dial), nok(dial), dial.clone()];
+        dials.iter().flat_map(said).collect()
+    }
+
+    #[test]
+    fn a_node_that_is_declined_again_and_never_dialed_back_has_the_name_it_dials() {
+        assert!(rules(&dialed(&[declined(100)])).is_empty(), "once may be a crossing");
+        assert_eq!(rules(&dialed(&[declined(100), declined(5000)])), ["same-name"]);
+    }
+
+    #[test]
+    fn one_alive_name_on_two_hosts_that_dial_each_other_is_no_shared_name() {
+        let back = dial(90, B, "app@pod-a/10.0.0.1/1").fails(Outcome::Incomplete).event();
+        let mut events = vec![hello(&back)];
+        events.extend(dialed(&[declined(100), declined(5000)]));
+        assert!(!rules(&events).contains(&"same-name"));
+    }
 }

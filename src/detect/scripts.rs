@@ -57,6 +57,17 @@ pub(super) fn reply(event: &Event) -> Event {
     said(event, session, "challenge_reply")
 }
 
+/// The `nok` to a session.
+pub(super) fn nok(event: &Event) -> Event {
+    let mut told = hello(event);
+    if let Body::Handshake { handshake } = &mut told.body {
+        handshake.message = "status";
+        handshake.from = Role::Acceptor;
+        handshake.status = Some("nok".to_owned());
+    }
+    told
+}
+
 fn said(event: &Event, session: &Session, message: &'static str) -> Event {
     let is_hello = message == "send_name";
     let mark =

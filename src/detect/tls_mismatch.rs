@@ -3,8 +3,9 @@
 //! Evidence: a TLS hello that a plain node waits out, or a TLS alert in answer to a plain `send_name`. May
 //! look like it: a TLS node that is stuck.
 
+use super::logs;
 use super::text::{Sides, closed, finding, looked_up, settled, shown};
-use super::{Page, Rule};
+use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::event::{Event, Finding, Outcome, Role, Severity};
 
@@ -13,11 +14,27 @@ const PAGE: Page = Page {
     rule: "tls-mismatch",
     severity: Severity::High,
     summary: "TLS on one side only",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "One node carries its distribution over TLS, the other in clear. Neither understands a \
+            word of the other.",
+    proof: "A TLS hello to a node that never answers it, until one side's set-up time (7 s) is \
+            over; or a send_name in clear that is answered by a TLS alert.",
+    resembles: "A dialed node with TLS that is stuck answers no hello either; a TLS answer of it \
+                on another connection tells the two apart. Where both speak TLS and an alert ends \
+                it, certificates or TLS versions are to blame: tls-failure.",
+    logs: &[
+        logs::TLS_NOTICE,
+        LogLine { by: "the dialed node, if it is the one without TLS", releases: "all", text: "" },
+        LogLine { by: "the dialing node", releases: "all", text: "" },
+        logs::SET_UP_TIME_OVER,
+        logs::CLOSED_WITHOUT_STATUS,
+        logs::RABBITMQ_TIMED_OUT,
+        logs::RABBITMQ_CLOSED,
+    ],
+    remedy: &[
+        "Start all nodes of the cluster, and the tools that connect to it, alike: with -proto_dist \
+         inet_tls and the same -ssl_dist_optfile, or without both. Look into vm.args, ERL_FLAGS, \
+         and what the tools are started with.",
+    ],
 };
 
 #[derive(Default)]

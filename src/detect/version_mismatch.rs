@@ -4,8 +4,9 @@
 //! side's release demands is missing, or the hello is of a layout it no longer reads. May look like it: a
 //! list of allowed nodes; an initiator that wanted another name.
 
+use super::logs;
 use super::text::{Sides, closed, finding, release, settled, shown};
-use super::{Page, Rule};
+use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::event::{Event, Finding, Outcome, Role, Severity};
 
@@ -14,11 +15,59 @@ const PAGE: Page = Page {
     rule: "version-mismatch",
     severity: Severity::High,
     summary: "releases too far apart",
-    means: "",
-    proof: "",
-    resembles: "",
-    logs: &[],
-    remedy: &[],
+    means: "One node demands something of the protocol that the other cannot do, because their OTP \
+            releases are too far apart: a capability flag, or a layout of the first message. \
+            Releases at most two apart connect. A dialed node refuses with status not_allowed, or \
+            hangs up; a dialing node closes after the challenge.",
+    proof: "Status not_allowed to a node that lacks a flag which the other's release demands; or a \
+            dialing node that closes at once after a challenge whose flags lack one that its own \
+            release demands; or a hello in a layout that the dialed release does not read, and a \
+            close without a word. The flags in send_name and challenge also show which release \
+            each side is.",
+    resembles: "A list of allowed nodes also answers not_allowed, but to a node that lacks no \
+                flag: not-allowed. A dialing node that closes after a challenge with all flags \
+                wanted another name: name-mismatch.",
+    logs: &[
+        LogLine {
+            by: "the dialed node, where it refuses",
+            releases: "OTP 20 and newer",
+            text: "** 'b@h': Connection attempt from node 'a@h' rejected since it cannot handle \
+                   [\"V4_NC\",\"UNLINK_ID\"].**",
+        },
+        LogLine {
+            by: "the dialing node, where it refuses",
+            releases: "OTP 20 and newer",
+            text: "** 'a@h': Connection attempt to node 'b@h' aborted since it cannot handle \
+                   [\"V4_NC\",\"UNLINK_ID\"].**",
+        },
+        LogLine {
+            by: "the node that refuses",
+            releases: "OTP 19 and older",
+            text: "** 'b@h': Connection attempt from node 'a@h' rejected since it cannot handle \
+                   extended references, pids and ports. **",
+        },
+        LogLine {
+            by: "the dialed node, where it cannot read the hello",
+            releases: "OTP 22 and older, and 25.0 to 25.2",
+            text: "",
+        },
+        LogLine { by: "the node that is refused", releases: "all", text: "" },
+        logs::REFUSED_BY_STATUS,
+        logs::CLOSED_WITHOUT_STATUS,
+        LogLine {
+            by: "rabbitmqctl on the dialing host",
+            releases: "all",
+            text: "* Remote node uses an incompatible Erlang version",
+        },
+        logs::RABBITMQ_CLOSED,
+    ],
+    remedy: &[
+        "Upgrade the older node: releases at most two apart connect. The finding says which \
+         release each side looks like.",
+        "For a rolling upgrade over more than two releases, go through one in between.",
+        "OTP 25.0 to 25.2 refuses the old hello that OTP 23 and 24 send to nodes they did not look \
+         up with EPMD: upgrade it to 25.3, or let them use EPMD.",
+    ],
 };
 
 #[derive(Default)]

@@ -130,8 +130,20 @@ pub struct SessionSeen {
     pub challenge_ack: Option<Mark>,
     /// First FIN or RST.
     pub close: Option<Mark>,
-    /// When each side last sent octets, new or again: by [`Role::index`].
+    /// The last packet of the connection.
+    pub last: Option<Mark>,
+    /// Whether the close is the RST of a host that does not know the connection any more.
+    pub is_answer: bool,
+    /// When each side last sent octets before the close, new or again: by [`Role::index`], as below.
     pub last_octets: [Option<Timestamp>; 2],
+    /// When each side last sent a segment of any kind.
+    pub last_segment: [Option<Timestamp>; 2],
+    /// Since when octets of each side waited to be acknowledged, where they still did.
+    pub unanswered: [Option<Timestamp>; 2],
+    /// Shortest time from one tick of each side to its next.
+    pub tick_period_us: [Option<u64>; 2],
+    /// Longest time that each side let the other send nothing.
+    pub stalled_us: [u64; 2],
     /// Time from the last word of either side to that.
     pub silence_us: u64,
     /// Type and code of an ICMP "destination unreachable" about the SYN, and who sent it.

@@ -10,6 +10,7 @@ mod schema;
 mod words;
 
 pub use human::TextOptions;
+pub use ndjson::json_line;
 pub use schema::schema;
 
 use std::io::{self, BufWriter, Write};

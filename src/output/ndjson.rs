@@ -60,7 +60,16 @@ pub(super) fn write(
         connection: event.connection.as_deref(),
         body: &event.body,
     };
-    serde_json::to_writer(&mut *out, &line)?;
+    json_line(out, &line)
+}
+
+/// Writes anything as one line of JSON.
+///
+/// # Errors
+///
+/// `out` takes no more.
+pub fn json_line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")
 }
 

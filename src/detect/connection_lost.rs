@@ -1,0 +1,538 @@
+//! An established connection that did not end as one that is closed.
+//!
+//! `tick-timeout`: one side was silent past the tick time, and the other closed. `connection-lost`: a reset,
+//! or octets sent again and again into the void. `partition-cascade`: after one pair lost contact, others
+//! that were well are closed. What they do not tell: what stopped the silent side.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::text::{Sides, blank, finding, seconds, settled, shown};
+use super::{LogLine, Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{
+    CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, Mark, Outcome, Role, Session,
+    Severity,
+};
+use crate::time::Timestamp;
+
+/// `beamscope explain tick-timeout`.
+const TIMEOUT: Page = Page {
+    rule: "tick-timeout",
+    severity: Severity::High,
+    summary: "one side fell silent past the tick time; the other closed",
+    means: "Nodes that have nothing to say send four zero octets (a tick) every quarter of \
+            net_ticktime, 15 s by default. A node that has read nothing for the whole of it, 45 to 75 s, \
+            takes the other for dead and closes the connection.",
+    proof: "One side sends nothing, ticks included, for three or more tick periods of the other, which \
+            goes on ticking and then closes with FIN. Segments of the silent side that acknowledge in the \
+            meantime come from its kernel: the host and the way to it are well, and the node is not.",
+    resembles: "A capture that lacks one direction. A node whose octets wait behind the closed window of \
+                the other (congested-link): it is not silent, it is not read. Different net_ticktime on \
+                the two sides, where the one with the shorter gives up on a healthy peer.",
+    logs: &[
+        LogLine {
+            by: "the node that closes",
+            releases: "all",
+            text: "** Node b@h not responding **",
+        },
+        LogLine {
+            by: "the node that closes",
+            releases: "all",
+            text: "** Removing (timedout) connection **",
+        },
+    ],
+    remedy: &[
+        "Where the silent side's kernel went on acknowledging: look at that node. It may be suspended \
+         (a signal, a paused container or machine), swapping, out of CPU, or in a long garbage \
+         collection or NIF.",
+        "Where nothing came from that host any more: look at the host and the network in between, and \
+         for a firewall or address translation that forgets idle connections.",
+        "Give all nodes one net_ticktime (kernel application).",
+    ],
+};
+
+/// `beamscope explain connection-lost`.
+const LOST: Page = Page {
+    rule: "connection-lost",
+    severity: Severity::Medium,
+    summary: "an established connection was reset, or sent into the void",
+    means: "The connection did not end with a close: a reset (RST) tore it down, or one side sent the \
+            same octets again and again and nothing came back.",
+    proof: "An RST without a FIN before it, after frames have flowed; or octets sent again while not one \
+            segment comes from the other side.",
+    resembles: "A node that ends, killed or stopped, with octets unread: its kernel resets the \
+                connection at once, and nothing is told of it. An RST that follows a FIN, which is the \
+                answer to what came too late, and no fault. A capture that lacks one direction.",
+    logs: &[],
+    remedy: &[
+        "A reset by a node's own host: a node that was killed with octets unread resets its connections. \
+         Look for a crash dump, and for the out-of-memory killer.",
+        "A reset that neither host sent, or silence: look for firewalls, load balancers and address \
+         translation with an idle limit below the tick period.",
+    ],
+};
+
+/// `beamscope explain partition-cascade`.
+const CASCADE: Page = Page {
+    rule: "partition-cascade",
+    severity: Severity::High,
+    summary: "healthy connections closed after one pair lost contact",
+    means: "From OTP 25, global takes care that a cluster never becomes two that overlap: when one pair \
+            loses contact, nodes that still see both disconnect from one of them. So a single broken \
+            link takes down connections that had no fault of their own.",
+    proof: "Within seconds after one pair lost contact, connections of one of the two to other nodes are \
+            closed with FIN, though both sides were heard of just before.",
+    resembles: "A node that is stopped closes all its connections at once, and nobody lost contact \
+                before.",
+    logs: &[LogLine {
+        by: "a node that is cut off",
+        releases: "OTP 25 and newer",
+        text: "'global' at node 'c@h' requested disconnect from node 'b@h' in order to prevent \
+               overlapping partitions",
+    }],
+    remedy: &[
+        "Find and mend what parted the first pair; the others follow from it.",
+        "The nodes do not come together again by themselves: reconnect or restart those that were cut \
+         off.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct ConnectionLost {
+    /// Pairs that lost contact, the last ones.
+    losses: VecDeque<Loss>,
+    /// Connections that were closed though they were well, the last ones.
+    closes: VecDeque<Close>,
+}
+
+/// Two nodes that do not hear each other.
+struct Loss {
+    nodes: [Arc<str>; 2],
+    /// From when on.
+    began: Timestamp,
+    /// When one gave up, or the capture last showed them try.
+    ended: Timestamp,
+    shown: Evidence,
+}
+
+/// The close of a connection whose two sides heard each other.
+struct Close {
+    nodes: [Arc<str>; 2],
+    closer: Role,
+    at: Timestamp,
+    shown: Evidence,
+}
+
+impl Rule for ConnectionLost {
+    fn pages(&self) -> &'static [Page] {
+        &[TIMEOUT, LOST, CASCADE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+        let Some((ids, session)) = settled(event) else { return };
+        if session.outcome != Outcome::Connected {
+            return;
+        }
+        let sides = Sides::of(ids, session);
+        let void = void(session);
+        let closed = session.closed_by.zip(session.seen.close);
+        let (found, began) = match (session.close, closed) {
+            (Some(CloseKind::Fin), Some((closer, close))) => {
+                if let Some(silence) = silence(session, closer, close) {
+                    let began = close.at.before(silence);
+                    (tick_timeout(session, &sides, closer, silence), Some(began))
+                } else {
+                    self.on_close(ids, &sides, closer, close, out);
+                    return;
+                }
+            }
+            (Some(CloseKind::Rst), Some((closer, close)))
+                if has_flowed(session) && !is_end_of_node(session, closer, close) =>
+            {
+                (reset(session, &sides, closer), void.map(|(_, since)| since))
+            }
+            (Some(CloseKind::InputEnd | CloseKind::Idle), None) => match void {
+                Some((role, since)) => (unheard(session, &sides, role, since), Some(since)),
+                None => return,
+            },
+            _ => return,
+        };
+        if let ([a, b], Some(began), Some(shown)) =
+            (sides.nodes.as_slice(), began, found.evidence.last())
+        {
+            let shown = Evidence { session_id: Some(Arc::clone(&ids.session_id)), ..shown.clone() };
+            let nodes = [Arc::clone(a), Arc::clone(b)];
+            let loss = Loss { nodes, began, ended: event.at, shown };
+            let after: Vec<_> =
+                self.closes.iter().filter_map(|close| cascade(&loss, close)).collect();
+            push(&mut self.losses, loss);
+            out.push(found);
+            out.extend(after);
+        } else {
+            out.push(found);
+        }
+    }
+}
+
+impl ConnectionLost {
+    fn on_close(
+        &mut self,
+        ids: &ConnectionIds,
+        sides: &Sides,
+        closer: Role,
+        close: Mark,
+        out: &mut Vec<Finding>,
+    ) {
+        let [a, b] = sides.nodes.as_slice() else { return };
+        let Some(mut shown) = shown(Some(close), Some(closer), "FIN") else { return };
+        shown.session_id = Some(Arc::clone(&ids.session_id));
+        let nodes = [Arc::clone(a), Arc::clone(b)];
+        let close = Close { nodes, closer, at: close.at, shown };
+        out.extend(self.losses.iter().rev().find_map(|loss| cascade(loss, &close)));
+        push(&mut self.closes, close);
+    }
+}
+
+/// A connection that was well and is closed after one of its two lost contact to a third.
+fn cascade(loss: &Loss, close: &Close) -> Option<Finding> {
+    let [a, b] = &close.nodes;
+    let [first, second] = &loss.nodes;
+    let shared = loss.nodes.iter().filter(|node| *node == a || *node == b).count();
+    let is_after = close.at > loss.began && close.at <= loss.ended.after(CASCADE_WITHIN);
+    if shared != 1 || !is_after {
+        return None;
+    }
+    let mut nodes = vec![Arc::clone(first), Arc::clone(second)];
+    nodes.extend([a, b].into_iter().filter(|node| !loss.nodes.contains(node)).cloned());
+    Some(Finding {
+        confidence: Confidence::Likely,
+        title: format!("it began with {first} and {second}, which lost contact"),
+        explanation: format!(
+            "{} after {first} and {second} last heard each other, the connection of {a} and {b} was \
+             closed, though these two had been heard of just before. global disconnects nodes so that a \
+             cluster does not become two that overlap.",
+            seconds(micros(close.at.since(loss.began)))
+        ),
+        remedy: CASCADE.remedy.iter().map(ToString::to_string).collect(),
+        nodes,
+        parties: format!("{first},{second},{}", loss.began),
+        evidence: vec![loss.shown.clone(), close.shown.clone()],
+        not_excluded: vec!["somebody closed it at this very time".to_owned()],
+        logged_by: vec![close.closer.peer()],
+        ..blank(&CASCADE)
+    })
+}
+
+/// The side whose octets were sent again and again without an acknowledgement, and since when.
+fn void(session: &Session) -> Option<(Role, Timestamp)> {
+    [Role::Initiator, Role::Acceptor].into_iter().find_map(|role| {
+        let flowed = match role {
+            Role::Initiator => &session.traffic.initiator,
+            Role::Acceptor => &session.traffic.acceptor,
+        };
+        let since = (*session.seen.unanswered.get(role.index())?)?;
+        let last = (*session.seen.last_octets.get(role.index())?)?;
+        (flowed.retransmitted_octets > 0 && last.since(since) >= VOID).then_some((role, since))
+    })
+}
+
+/// How long the side that did not close had been silent, where that is longer than a node waits.
+fn silence(session: &Session, closer: Role, close: Mark) -> Option<Duration> {
+    let seen = &session.seen;
+    let silent = closer.peer();
+    let flowed = |role: Role| match role {
+        Role::Initiator => &session.traffic.initiator,
+        Role::Acceptor => &session.traffic.acceptor,
+    };
+    // What the capture lacks may have been said. What waits behind a closed window is.
+    let stalled = Duration::from_micros(*seen.stalled_us.get(closer.index())?);
+    if flowed(silent).missing_octets > 0 || stalled >= STALL {
+        return None;
+    }
+    let last = (*seen.last_octets.get(silent.index())?)?;
+    let silence = close.at.since(last);
+    let period = seen.tick_period_us.get(closer.index()).copied().flatten();
+    let waits = match period {
+        Some(period) => Duration::from_micros(period) * PERIODS,
+        None => DEFAULT_WAIT,
+    };
+    // A little less, since a tick and its check do not beat alike.
+    (silence + waits / 8 >= waits).then_some(silence)
+}
+
+fn tick_timeout(session: &Session, sides: &Sides, closer: Role, silence: Duration) -> Finding {
+    let (x, y) = match closer {
+        Role::Initiator => (&sides.initiator, &sides.acceptor),
+        Role::Acceptor => (&sides.acceptor, &sides.initiator),
+    };
+    let seen = &session.seen;
+    let of = |times: [Option<Timestamp>; 2]| times.get(closer.peer().index()).copied().flatten();
+    let last = of(seen.last_octets);
+    let kernel = of(seen.last_segment)
+        .zip(last)
+        .is_some_and(|(segment, octets)| segment.since(octets) * 2 >= silence);
+    let mut found = finding(&TIMEOUT, session, sides);
+    found.confidence = Confidence::Likely;
+    // One node that hangs is one cause, whoever gives up on it.
+    found.parties.clone_from(y);
+    found.title = format!("{y} fell silent, and {x} gave up on it");
+    found.explanation = format!(
+        "{y} sent nothing for {}, not even a tick; then {x} closed the connection. {}",
+        seconds(micros(silence)),
+        if kernel {
+            "The kernel of its host went on acknowledging: the host and the network were up, and the node \
+             itself did nothing."
+        } else {
+            "Nothing came from its host at all in that time, acknowledgements included: the host or the \
+             network was gone."
+        }
+    );
+    found.remedy = if kernel {
+        vec![format!(
+            "Look at {y}: was it suspended, swapping, out of CPU, or busy in a NIF or garbage collection?"
+        )]
+    } else {
+        vec![format!(
+            "Look at the host of {y}, at the network between the two, and at firewalls that forget idle \
+             connections."
+        )]
+    };
+    found.evidence.extend(shown(seen.close, Some(closer), "FIN after the silence"));
+    found.not_excluded = vec![format!("{x} was told to disconnect at this very time")];
+    found.logged_by = vec![closer];
+    found
+}
+
+fn unheard(session: &Session, sides: &Sides, role: Role, since: Timestamp) -> Finding {
+    let (x, y) = match role {
+        Role::Initiator => (&sides.initiator, &sides.acceptor),
+        Role::Acceptor => (&sides.acceptor, &sides.initiator),
+    };
+    let last = session.seen.last_octets.get(role.index()).copied().flatten().unwrap_or(since);
+    let mut found = finding(&LOST, session, sides);
+    found.confidence = Confidence::Likely;
+    found.parties = sides.either_way();
+    found.title = format!("{y} does not hear {x} any more");
+    found.explanation = format!(
+        "{x} sent the same octets again and again for {}, and {y} acknowledged none of them: the way \
+         between the two is cut, or the host of {y} is gone. The nodes notice when net_ticktime is over.",
+        seconds(micros(last.since(since)))
+    );
+    found.remedy = vec![format!(
+        "Look at the host of {y}, and at the network and the firewalls between the two."
+    )];
+    found.evidence.extend(shown(session.seen.last, Some(role), "octets sent again"));
+    found.not_excluded = vec!["the acknowledgements did not pass the place of capture".to_owned()];
+    found
+}
+
+fn reset(session: &Session, sides: &Sides, closer: Role) -> Finding {
+    let (x, y) = match closer {
+        Role::Initiator => (&sides.initiator, &sides.acceptor),
+        Role::Acceptor => (&sides.acceptor, &sides.initiator),
+    };
+    let mut found = finding(&LOST, session, sides);
+    found.confidence = Confidence::Likely;
+    found.parties = sides.either_way();
+    found.title = format!("the connection of {y} was reset by {x}");
+    let lasted = seconds(session.duration_us);
+    found.explanation = if session.seen.is_answer {
+        format!(
+            "After {lasted} the host of {x} answered octets of {y} with an RST: it had no such \
+             connection any more. {x} gave it up or ended, and its close is not in the capture: the way \
+             between the two was cut, or the host was restarted."
+        )
+    } else {
+        format!(
+            "After {lasted} an RST came from the address of {x}, without a close before it, and when {y} \
+             had said nothing just before: what tears down connections so is a firewall, a load \
+             balancer, or a node that ends with octets unread for long."
+        )
+    };
+    found.remedy = vec![if session.seen.is_answer {
+        format!("Look at {x}, its host and the network between the two at this time.")
+    } else {
+        format!(
+            "Look for a firewall or proxy between the two that resets idle connections, and at {x}: \
+             crash dump, out-of-memory killer."
+        )
+    }];
+    found.evidence.extend(shown(session.seen.close, Some(closer), "RST"));
+    found.not_excluded = vec![format!("something on the way sent it in the name of {x}")];
+    found
+}
+
+/// Whether a reset is that of a node that ends, however well: what reached it last it had no time to
+/// read, and its kernel says so.
+fn is_end_of_node(session: &Session, closer: Role, close: Mark) -> bool {
+    let last = session.seen.last_octets.get(closer.peer().index()).copied().flatten();
+    !session.seen.is_answer && last.is_some_and(|last| close.at.since(last) <= UNREAD)
+}
+
+/// Whether frames have flowed: a reset before is an aborted handshake.
+fn has_flowed(session: &Session) -> bool {
+    let (a, b) = (&session.traffic.initiator, &session.traffic.acceptor);
+    a.messages + a.ticks + b.messages + b.ticks > 0
+}
+
+/// A node gives up at its fourth check without anything read; three whole periods have passed by then.
+const PERIODS: u32 = 3;
+
+/// The shortest that a node waits with the default `net_ticktime` of 60 s.
+const DEFAULT_WAIT: Duration = Duration::from_secs(45);
+
+/// The kernel sends again after 200 ms and then at doubled times: four times by then.
+const VOID: Duration = Duration::from_secs(3);
+
+/// A node that is alive reads what comes in well under this.
+const UNREAD: Duration = Duration::from_secs(5);
+
+/// A window that is closed for this long keeps ticks from being read.
+const STALL: Duration = Duration::from_secs(1);
+
+/// Nodes tell each other of a loss at once, and disconnect when told.
+const CASCADE_WITHIN: Duration = Duration::from_secs(5);
+
+fn push<T>(queue: &mut VecDeque<T>, item: T) {
+    queue.push_back(item);
+    if queue.len() > REMEMBERED {
+        queue.pop_front();
+    }
+}
+
+fn micros(span: Duration) -> u64 {
+    span.as_micros().try_into().unwrap_or(u64::MAX)
+}
+
+/// Losses and closes kept: far more than there are within [`CASCADE_WITHIN`].
+const REMEMBERED: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::HomeNets;
+    use crate::event::samples::{at, dial};
+    use crate::limits::Limits;
+
+    const A: &str = "a@h1/10.0.0.1/1";
+    const B: &str = "b@h2/10.0.0.2/2";
+    const C: &str = "c@h3/10.0.0.3/3";
+
+    /// The acceptor last spoke at `spoke`, and the initiator closes at `closed`, in milliseconds.
+    fn closed(from: &str, to: &str, spoke: u64, closed: u64) -> Event {
+        dial(0, from, to).closed(closed, [closed, spoke]).event_with(|session| {
+            session.closed_by = Some(Role::Initiator);
+            session.traffic.initiator.ticks = 5;
+            session.seen.tick_period_us = [Some(1_000_000), None];
+            session.seen.last_segment = [Some(at(closed)), Some(at(closed))];
+            session.seen.close = Some(mark(closed));
+        })
+    }
+
+    fn mark(ms: u64) -> Mark {
+        let frame = crate::capture::FrameRef { input: 0, number: ms };
+        Mark { frame, at: at(ms) }
+    }
+
+    fn session(event: &mut Event) -> &mut Session {
+        let crate::event::Body::Session { session } = &mut event.body else { unreachable!() };
+        session
+    }
+
+    fn reset(spoke: u64, at: u64, is_answer: bool) -> Event {
+        let mut event = closed(A, B, spoke, at);
+        session(&mut event).close = Some(CloseKind::Rst);
+        session(&mut event).seen.is_answer = is_answer;
+        event
+    }
+
+    /// Neither hears the other from `since` on, and the input ends at `end`.
+    fn unheard(from: &str, to: &str, since: u64, end: u64) -> Event {
+        let mut event = closed(from, to, end, end);
+        let session = session(&mut event);
+        (session.close, session.closed_by) = (Some(CloseKind::InputEnd), None);
+        session.seen.close = None;
+        session.seen.last = Some(mark(end));
+        session.seen.unanswered = [Some(at(since)); 2];
+        session.traffic.initiator.retransmitted_octets = 4;
+        event
+    }
+
+    fn found(events: Vec<Event>) -> Vec<(&'static str, String)> {
+        let known = Correlator::new(&Limits::default(), Vec::new(), HomeNets::default());
+        let mut rule = ConnectionLost::default();
+        let mut out = Vec::new();
+        events.iter().for_each(|event| rule.on_event(event, &known, &mut out));
+        out.into_iter().map(|finding| (finding.rule, finding.parties)).collect()
+    }
+
+    fn rules(events: Vec<Event>) -> Vec<&'static str> {
+        found(events).into_iter().map(|(rule, _)| rule).collect()
+    }
+
+    #[test]
+    fn a_side_that_is_silent_for_three_tick_periods_has_timed_out() {
+        assert_eq!(rules(vec![closed(A, B, 6000, 10_000)]), ["tick-timeout"]);
+        assert!(rules(vec![closed(A, B, 8000, 10_000)]).is_empty(), "a close like any other");
+        let mut unknown = closed(A, B, 6000, 10_000);
+        session(&mut unknown).seen.tick_period_us = [None; 2];
+        assert!(rules(vec![unknown]).is_empty(), "the tick time may be 60 s");
+    }
+
+    #[test]
+    fn one_node_that_hangs_is_one_cause() {
+        let found = found(vec![closed(A, B, 6000, 10_000), closed(C, B, 6000, 10_200)]);
+        assert_eq!(
+            found,
+            [("tick-timeout", "b@h2".to_owned()), ("tick-timeout", "b@h2".to_owned())]
+        );
+    }
+
+    #[test]
+    fn what_was_not_captured_or_not_read_is_no_silence() {
+        let mut lost = closed(A, B, 6000, 10_000);
+        session(&mut lost).traffic.acceptor.missing_octets = 4;
+        let mut stalled = closed(A, B, 6000, 10_000);
+        session(&mut stalled).seen.stalled_us = [3_000_000, 0];
+        assert!(rules(vec![lost, stalled]).is_empty());
+    }
+
+    #[test]
+    fn a_reset_is_a_loss_unless_a_node_ends_with_octets_unread() {
+        assert_eq!(rules(vec![reset(1000, 60_000, false)]), ["connection-lost"]);
+        assert_eq!(rules(vec![reset(59_999, 60_000, true)]), ["connection-lost"]);
+        assert!(rules(vec![reset(59_000, 60_000, false)]).is_empty());
+    }
+
+    #[test]
+    fn octets_sent_into_the_void_are_a_loss() {
+        assert_eq!(rules(vec![unheard(A, B, 3000, 10_000)]), ["connection-lost"]);
+        assert!(rules(vec![unheard(A, B, 9000, 10_000)]).is_empty(), "the input ends too early");
+    }
+
+    #[test]
+    fn what_is_closed_after_a_loss_of_one_of_its_nodes_belongs_to_it() {
+        let cascade = ["connection-lost", "partition-cascade"];
+        let healthy = |ms| closed(C, A, ms, ms);
+        assert_eq!(rules(vec![healthy(6000), unheard(A, B, 3000, 10_000)]), cascade);
+        assert_eq!(rules(vec![unheard(A, B, 3000, 10_000), healthy(12_000)]), cascade);
+        assert_eq!(
+            rules(vec![closed(A, B, 6000, 10_000), healthy(10_100)]),
+            ["tick-timeout", "partition-cascade"]
+        );
+    }
+
+    #[test]
+    fn closes_without_a_loss_and_closes_of_others_are_none() {
+        let healthy = |ms| closed(C, A, ms, ms);
+        assert!(rules(vec![healthy(100), closed(B, A, 120, 120)]).is_empty(), "a node that stops");
+        let before = vec![healthy(2000), unheard(A, B, 3000, 10_000)];
+        assert_eq!(rules(before), ["connection-lost"]);
+        let long_after = vec![unheard(A, B, 3000, 10_000), healthy(20_000)];
+        assert_eq!(rules(long_after), ["connection-lost"]);
+        let others = vec![unheard(A, B, 3000, 10_000), closed(C, "d@h4/10.0.0.4/4", 6000, 6000)];
+        assert_eq!(rules(others), ["connection-lost"]);
+    }
+}
