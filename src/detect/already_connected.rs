@@ -1,7 +1,7 @@
 //! A node dials another that believes it is connected to it already.
 //!
 //! Status `alive`: the acceptor asks whether the connection that it has is to go. `true` replaces it, `false`
-//! gives the new one up. Either way the old connection had died at one end only.
+//! gives the new one up. Mostly the old connection had died at one end only.
 
 use super::text::{Sides, closed, finding, settled, shown};
 use super::{Page, Rule};
@@ -14,8 +14,8 @@ const PAGE: Page = Page {
     severity: Severity::Info,
     summary: "a node dialed another that still held a connection with it",
     means: "The dialed node still had a connection with the node that dials, and asked whether that one is \
-            to be given up (status alive). It means that the old connection had ended for the one and not \
-            for the other: the node was restarted or lost its link, and nothing had told the other yet.",
+            to be given up (status alive). Mostly the old connection had ended for the one and not for the \
+            other: the node was restarted or lost its link, and nothing had told the other yet.",
     proof: "Status alive from the dialed node, and the answer: true, after which the handshake goes on and \
             the new connection replaces the old one; false, or a close, after which the old one stays.",
     resembles: "Two nodes that share one name look the same to the dialed node: there duplicate-node is told \
@@ -69,7 +69,8 @@ impl Rule for AlreadyConnected {
         };
         found.explanation = format!(
             "{a} dialed {b}, which asked whether the connection that it still had is to go (status \
-             alive): for {a} it had ended before. {what_followed}"
+             alive): that one had ended for {a} before, or another node of that name holds it. \
+             {what_followed}"
         );
         found.remedy = vec![
             format!("Nothing, if {a} was restarted or lost its link for a moment."),
