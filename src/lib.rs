@@ -16,6 +16,7 @@
 //! | [`detect`] | events | findings and incidents |
 //! | [`output`] | events | lines of JSON, or text |
 //!
+//! Beside them, [`compare`] takes the sessions of two captures and gives what changed.
 //! [`pipeline`] is the only file that knows every stage; [`limits`] holds every bound.
 //!
 //! # What holds everywhere
@@ -65,6 +66,7 @@
 //! ```
 
 pub mod capture;
+pub mod compare;
 pub mod conn;
 pub mod correlate;
 pub mod decode;

@@ -509,6 +509,8 @@ impl<S: EventSink> Stages<S> {
             | Body::Incident { .. }
             | Body::Node { .. }
             | Body::Cluster { .. }
+            | Body::PairChange { .. }
+            | Body::Comparison { .. }
             | Body::Stats { .. } => {}
         }
         self.sink.event(event);

@@ -169,6 +169,21 @@ fn text_is_for_terminals_and_for_those_who_ask() {
 }
 
 #[test]
+fn text_of_a_file_begins_with_what_is_wrong_and_that_of_a_pipe_with_what_comes_first() {
+    let (wrong, first) = ("HIGH  two@192.168.0.103 refused", "asked the port mapper");
+    let text = lines_of(&["--format", "text", SEED]);
+    assert!(text.starts_with(wrong) && !text.contains(first), "{text}");
+    let (_, live, _) = run_on(&octets(SEED), &["--format", "text", "-"]);
+    let verbose = lines_of(&["--format", "text", "-v", SEED]);
+    for text in [live, verbose] {
+        assert!(text.find(first).unwrap() < text.find(wrong).unwrap(), "{text}");
+    }
+    let repeated = lines_of(&["--format", "text", "captures/ping-loop-old-cookie.pcap"]);
+    assert_eq!(repeated.matches("HIGH").count(), 1, "{repeated}");
+    assert!(repeated.contains(": 12 times from"), "{repeated}");
+}
+
+#[test]
 fn only_findings_leaves_findings_and_the_end() {
     let events = events(&lines_of(&["--only-findings", "captures/ping-loop-old-cookie.pcap"]));
     let types: Vec<_> = events.iter().map(|event| event["event_type"].as_str().unwrap()).collect();

@@ -101,7 +101,7 @@ const WALLS: &[Wall] = &[
         why: "rules and outputs see events and facts, never octets",
     },
     Wall {
-        within: &["correlate/", "detect/"],
+        within: &["compare.rs", "correlate/", "detect/"],
         never: &["crate::output", "crate::pipeline"],
         why: "a stage never imports a later one",
     },

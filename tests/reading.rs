@@ -276,10 +276,9 @@ fn a_file_that_grows_is_followed_until_the_time_is_over() {
     let whole = run(&[SEED]);
     for event in &mut events {
         event["input"] = SEED.into();
-        for evidence in event["finding"]["evidence"].as_array_mut().into_iter().flatten() {
-            if evidence["input"].is_string() {
-                evidence["input"] = SEED.into();
-            }
+        let evidence = event.pointer_mut("/finding/evidence").and_then(Value::as_array_mut);
+        for shown in evidence.into_iter().flatten().filter_map(|shown| shown.get_mut("input")) {
+            *shown = SEED.into();
         }
     }
     assert_eq!(events, whole.events);

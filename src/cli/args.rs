@@ -16,7 +16,7 @@ use beamscope::time::Timestamp;
 pub(super) use clap::ColorChoice;
 pub(super) use clap::builder::styling::Style;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
 ///
@@ -115,6 +115,51 @@ pub(crate) struct Args {
     )]
     pub(super) order: Order,
 
+    #[command(flatten)]
+    pub(super) facts: Facts,
+
+    /// Print challenges and digests, with which anyone can test guesses at the cookie
+    #[arg(long, help_heading = SECRETS)]
+    pub(super) include_secrets: bool,
+
+    /// Print only findings, their repeats, what is wrong with the input, and the final statistics
+    #[arg(long, help_heading = OUTPUT)]
+    pub(super) only_findings: bool,
+
+    /// Leave out findings below this severity
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
+        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
+    )]
+    pub(super) min_severity: Severity,
+
+    #[command(flatten)]
+    pub(super) writing: Writing,
+
+    /// Hand on each event at once, also into a file or a pipe
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(super) line_buffered: bool,
+
+    /// While capturing or following, tell the nodes and how they stand to each other this often, such
+    /// as 10m; at the end, and on SIGUSR1, they are told in any case
+    #[arg(long, value_name = "TIME", help_heading = OUTPUT, value_parser = duration)]
+    pub(super) cluster_interval: Option<Duration>,
+
+    /// In text, also tell each handshake message, and in that of captures each connection and request
+    #[arg(short, long, help_heading = OUTPUT, conflicts_with = "quiet")]
+    pub(super) verbose: bool,
+
+    /// End with status 1 when there is a finding of this severity or a worse one
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "never",
+        value_parser = severity(&["never"]).map(|name| FailOn(severity_of(&name)))
+    )]
+    pub(super) fail_on: FailOn,
+}
+
+/// What is known beside the captures.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Facts {
     /// Port of a port mapper (EPMD), besides 4369. May be given several times
     #[arg(
         long, value_name = "PORT", help_heading = PROTOCOL,
@@ -148,22 +193,11 @@ pub(crate) struct Args {
     /// Test digests against the cookie in ~/.erlang.cookie, which is not read otherwise
     #[arg(long, help_heading = SECRETS)]
     pub(super) home_cookie: bool,
+}
 
-    /// Print challenges and digests, with which anyone can test guesses at the cookie
-    #[arg(long, help_heading = SECRETS)]
-    pub(super) include_secrets: bool,
-
-    /// Print only findings, their repeats, what is wrong with the input, and the final statistics
-    #[arg(long, help_heading = OUTPUT)]
-    pub(super) only_findings: bool,
-
-    /// Leave out findings below this severity
-    #[arg(
-        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
-        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
-    )]
-    pub(super) min_severity: Severity,
-
+/// Where events go, and how they are written.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Writing {
     /// Write events to this file
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     pub(super) output: Option<PathBuf>,
@@ -176,33 +210,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
     pub(super) format: Option<FormatName>,
 
-    /// Hand on each event at once, also into a file or a pipe
-    #[arg(short, long, help_heading = OUTPUT)]
-    pub(super) line_buffered: bool,
-
     /// Whether text is coloured
     #[arg(long, value_name = "WHEN", help_heading = OUTPUT, default_value = "auto", value_enum)]
     pub(super) color: ColorChoice,
 
-    /// While capturing or following, tell the nodes and how they stand to each other this often, such
-    /// as 10m; at the end, and on SIGUSR1, they are told in any case
-    #[arg(long, value_name = "TIME", help_heading = OUTPUT, value_parser = duration)]
-    pub(super) cluster_interval: Option<Duration>,
-
     /// No warnings
-    #[arg(short, long, help_heading = OUTPUT, conflicts_with = "verbose")]
+    #[arg(short, long, help_heading = OUTPUT)]
     pub(super) quiet: bool,
-
-    /// In text, also tell each handshake message
-    #[arg(short, long, help_heading = OUTPUT, action = ArgAction::SetTrue)]
-    pub(super) verbose: bool,
-
-    /// End with status 1 when there is a finding of this severity or a worse one
-    #[arg(
-        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "never",
-        value_parser = severity(&["never"]).map(|name| FailOn(severity_of(&name)))
-    )]
-    pub(super) fail_on: FailOn,
 }
 
 /// The arguments of this process. Ends it with help, or with status 2, where they ask for that.
@@ -211,8 +225,12 @@ pub(crate) fn arguments() -> Args {
 }
 
 /// What to do instead of reading captures.
-#[derive(Clone, Debug, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Tell which pairs of nodes stand otherwise in AFTER than in BEFORE
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(Box<Diff>),
+
     /// Tell what a finding means, what proves it, what the nodes log, and what to do; or find the
     /// findings behind a line of a log
     #[command(after_help = EXPLAIN_EXAMPLES)]
@@ -232,6 +250,28 @@ pub(crate) enum Command {
 
     /// Print the JSON Schema of the lines that are written
     Schema,
+}
+
+/// What two captures are compared by.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Diff {
+    /// A capture, or a file of events as beamscope writes them; "-" is standard input
+    #[arg(value_name = "BEFORE")]
+    pub(super) before: PathBuf,
+
+    /// Likewise
+    #[arg(value_name = "AFTER")]
+    pub(super) after: PathBuf,
+
+    /// End with status 1 when a pair changed
+    #[arg(long, help_heading = OUTPUT)]
+    pub(super) exit_code: bool,
+
+    #[command(flatten)]
+    pub(super) facts: Facts,
+
+    #[command(flatten)]
+    pub(super) writing: Writing,
 }
 
 /// Names of the formats.
@@ -320,11 +360,21 @@ Examples:
   beamscope --cookie-file cookies trace.pcap   name the cookie that each node used
   beamscope trace.pcap | jq 'select(.event_type == \"finding\").finding.title'
   beamscope --fail-on high trace.pcap          status 1 when something is badly wrong
+  beamscope diff before.pcap after.pcap        which pairs of nodes changed
   beamscope explain cookie-mismatch            what a finding means, and what to do
   beamscope explain --log 'LINE OF A LOG'      what may be behind it
 
 Exit status: 0 the run reached its end; 1 a finding at or above --fail-on; 2 wrong
 usage, or an input that could not be read (what could be, has been).";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  beamscope diff before.pcap after.pcap        what the change of a firewall did
+  beamscope diff monday.ndjson tuesday.pcap    kept events stand for their capture
+  beamscope diff --exit-code a.pcap b.pcap     status 1 when a pair changed
+
+Exit status: 0 the two were compared; 1 a pair changed, with --exit-code; 2 wrong usage, or one of
+them could not be read.";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -356,6 +406,8 @@ mod tests {
         let args = parse(&["-r", "-", "a.pcap", "-c", "5"]).unwrap();
         assert_eq!((args.read.len(), args.captures.len(), args.count), (1, 1, Some(5)));
         assert!(matches!(parse(&["schema"]).unwrap().command, Some(Command::Schema)));
+        assert!(matches!(parse(&["diff", "a", "-"]).unwrap().command, Some(Command::Diff(_))));
+        assert!(parse(&["diff", "a"]).is_err());
         assert!(parse(&["./schema"]).unwrap().command.is_none());
         let command = parse(&["explain", "--log", "- ** line **"]).unwrap().command;
         assert!(matches!(command, Some(Command::Explain { rule: None, log: Some(_), .. })));
@@ -381,7 +433,7 @@ mod tests {
             assert!(parse(&wrong).is_err(), "{wrong:?}");
         }
         let args = parse(&["--dist-port", "9100-9105", "--dist-port", "25672"]).unwrap();
-        assert_eq!(args.dist_port, [9100..=9105, 25672..=25672]);
+        assert_eq!(args.facts.dist_port, [9100..=9105, 25672..=25672]);
         let args = parse(&["--fail-on", "high", "--min-severity", "low"]).unwrap();
         assert_eq!(args.fail_on, FailOn(Some(Severity::High)));
         assert_eq!(parse(&["-i", "lo", "-s", "0"]).unwrap().snaplen, Some(0));
@@ -401,7 +453,7 @@ mod tests {
     #[test]
     fn a_cookie_may_begin_with_a_hyphen_and_is_never_echoed() {
         let args = parse(&["--cookie", "-s3cr3t", "--cookie", "--s3cr3t"]).unwrap();
-        assert_eq!(args.cookie.len(), 2);
+        assert_eq!(args.facts.cookie.len(), 2);
         assert!(!format!("{args:?}").contains("s3cr3t"));
         for wrong in [
             &["--cookie", "s3cr3t", "--json", "--format", "text"][..],

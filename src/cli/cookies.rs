@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use beamscope::conn::digest::{Cookie, Cookies};
 use beamscope::limits::Limits;
 
-use super::args::{Args, Secret};
+use super::args::{Facts, Secret};
 
 /// Why a cookie cannot be used. Says where it stands, and nothing of what stands there.
 #[derive(Debug, thiserror::Error)]
@@ -69,10 +69,10 @@ impl Error {
 /// # Errors
 ///
 /// A file that cannot be read or understood; more, or larger files, than `limits` allow.
-pub(super) fn candidates(args: &Args, limits: &Limits) -> Result<Cookies, Error> {
+pub(super) fn candidates(facts: &Facts, limits: &Limits) -> Result<Cookies, Error> {
     let mut candidates = Candidates::new(limits.cookies);
-    for (at, path) in args.cookie_file.iter().enumerate() {
-        let name = short_name(path, &args.cookie_file);
+    for (at, path) in facts.cookie_file.iter().enumerate() {
+        let name = short_name(path, &facts.cookie_file);
         let octets = match octets_of(path, limits.cookie_file) {
             Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::NotFound { number: at + 1 });
@@ -81,10 +81,10 @@ pub(super) fn candidates(args: &Args, limits: &Limits) -> Result<Cookies, Error>
         };
         candidates.add_file(&name, &octets)?;
     }
-    for (at, secret) in args.cookie.iter().enumerate() {
+    for (at, secret) in facts.cookie.iter().enumerate() {
         candidates.add_typed(at + 1, secret)?;
     }
-    if args.home_cookie {
+    if facts.home_cookie {
         let home = std::env::var_os("HOME").ok_or(Error::NoHome)?;
         let path = Path::new(&home).join(".erlang.cookie");
         candidates.add_home(&octets_of(&path, limits.cookie_file)?)?;
@@ -310,8 +310,9 @@ mod tests {
     #[test]
     fn a_cookie_in_place_of_a_file_name_is_not_repeated() {
         use clap::Parser;
-        let args = Args::try_parse_from(["beamscope", "--cookie-file", "S3CR3T"]).unwrap();
-        let error = candidates(&args, &Limits::default()).unwrap_err();
+        let args = ["beamscope", "--cookie-file", "S3CR3T"];
+        let args = crate::cli::args::Args::try_parse_from(args).unwrap();
+        let error = candidates(&args.facts, &Limits::default()).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("S3CR3T"), "{error}");
     }
 

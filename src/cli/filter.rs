@@ -29,7 +29,7 @@ pub(super) fn text(args: &Args) -> Result<Option<String>, Error> {
         None => args.filter.clone(),
     };
     if let Some(doubt) = text.as_deref().and_then(|text| hidden_ports(text, args)) {
-        warn(args, &doubt);
+        warn(&args.writing, &doubt);
     }
     Ok(text)
 }
@@ -154,7 +154,7 @@ impl Filter {
 /// A warning where `filter` names ports, and connections to others would matter.
 fn hidden_ports(filter: &str, args: &Args) -> Option<String> {
     let ports = ports_kept(filter);
-    let is_told = |port: &u16| args.dist_port.iter().any(|told| told.contains(port));
+    let is_told = |port: &u16| args.facts.dist_port.iter().any(|told| told.contains(port));
     // Whoever says which ports the nodes have knows what the filter leaves.
     if ports.is_empty() || ports.iter().filter_map(|port| port.parse().ok()).any(|p| is_told(&p)) {
         return None;

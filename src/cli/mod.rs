@@ -6,6 +6,7 @@
 
 mod args;
 mod cookies;
+mod diff;
 mod explain;
 #[cfg(feature = "live")]
 mod filter;
@@ -24,6 +25,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use beamscope::capture;
+use beamscope::output::ReadError;
 use beamscope::time::Timestamp;
 
 /// Nothing is followed here: see [`Error::NoFollow`].
@@ -55,7 +57,7 @@ struct Asked {
 pub(crate) enum Outcome {
     /// It reached its end, or whoever read its output has seen enough.
     Done,
-    /// So did this one, with a finding at or above `--fail-on`.
+    /// So did this one, with a finding at or above `--fail-on`, or a change that was asked for.
     Found,
     /// Some input could not be read; the others were.
     Incomplete,
@@ -158,6 +160,14 @@ pub(crate) enum Error {
     /// Candidate cookies.
     #[error(transparent)]
     Cookie(#[from] cookies::Error),
+    /// A file of events.
+    #[error("{name}: {source}")]
+    Events {
+        /// The file as named.
+        name: String,
+        /// What is wrong with it.
+        source: ReadError,
+    },
     /// An interface.
     #[error(transparent)]
     Capture(#[from] capture::Error),
@@ -201,7 +211,7 @@ impl Error {
             Self::Wait(_) => return None,
             #[cfg(feature = "live")]
             Self::FilterFile { .. } => return None,
-            Self::StdinTwice | Self::Output { .. } => return None,
+            Self::StdinTwice | Self::Output { .. } | Self::Events { .. } => return None,
             Self::Cookie(error) => return error.hint().map(str::to_owned),
             Self::Capture(error) => return error.hint(),
         };
@@ -227,8 +237,8 @@ pub(crate) fn complain(error: &dyn Display, hint: Option<String>) {
 }
 
 /// Tells the user on standard error what may surprise them, unless they asked for quiet.
-fn warn(args: &args::Args, warning: &dyn Display) {
-    if !args.quiet {
+fn warn(writing: &args::Writing, warning: &dyn Display) {
+    if !writing.quiet {
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
 }

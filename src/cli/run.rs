@@ -14,14 +14,14 @@ use anstream::AutoStream;
 use beamscope::capture::{self, Input, Inputs, Item, Notice, NoticeKind};
 use beamscope::event::{Anomaly, AnomalyKind};
 use beamscope::limits::Limits;
-use beamscope::output::{self, Format, Output, TextOptions};
+use beamscope::output::{self, Format, Layout, Output, TextOptions};
 use beamscope::pipeline::{Config, Pipeline};
 
-use super::args::{Args, ColorChoice, Command, FormatName};
+use super::args::{Args, ColorChoice, Command, Facts, FormatName, Writing};
 use super::explain::explain;
 use super::select::Selection;
 use super::wait::Ending;
-use super::{Error, Outcome, complain, cookies, warn};
+use super::{Error, Outcome, complain, cookies, diff, warn};
 
 /// Where events go: standard output, or a file.
 pub(super) type Out = Box<dyn Write>;
@@ -34,6 +34,7 @@ pub(super) type Out = Box<dyn Write>;
 /// input that cannot be read is no error here: the others are, and the [`Outcome`] tells.
 pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     match &args.command {
+        Some(Command::Diff(args)) => return diff::run(args),
         Some(Command::Explain { rule, log, json }) => {
             return explain(rule.as_deref(), log.as_deref(), *json);
         }
@@ -41,24 +42,30 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         None if args.list_interfaces => return list_interfaces(),
         None => {}
     }
+    let include_secrets = args.include_secrets;
+    let config = Config { include_secrets, ..config(&args.facts, &args.writing)? };
+    if args.interface.is_empty() { read(args, config) } else { capture(args, config) }
+}
+
+/// What a run works with, as far as it is known beside the captures.
+pub(super) fn config(facts: &Facts, writing: &Writing) -> Result<Config, Error> {
     let limits = Limits::default();
-    let cookies = cookies::candidates(args, &limits)?;
-    if !args.cookie.is_empty() {
+    let cookies = cookies::candidates(facts, &limits)?;
+    if !facts.cookie.is_empty() {
         let seen = "other users of this machine can see a cookie given with --cookie; \
                     --cookie-file keeps it from them";
-        warn(args, &seen);
+        warn(writing, &seen);
     }
     let mut epmd_ports = vec![EPMD_PORT];
-    epmd_ports.extend(args.epmd_port.iter().filter(|port| **port != EPMD_PORT));
-    let config = Config {
+    epmd_ports.extend(facts.epmd_port.iter().filter(|port| **port != EPMD_PORT));
+    Ok(Config {
         limits,
         cookies,
-        include_secrets: args.include_secrets,
+        include_secrets: false,
         epmd_ports,
-        dist_ports: args.dist_port.clone(),
-        home_nets: args.home_net.iter().copied().collect(),
-    };
-    if args.interface.is_empty() { read(args, config) } else { capture(args, config) }
+        dist_ports: facts.dist_port.clone(),
+        home_nets: facts.home_net.iter().copied().collect(),
+    })
 }
 
 /// Reads captures.
@@ -117,7 +124,7 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
             pipeline.stats();
         }
     }
-    selection.doubts().iter().for_each(|doubt| warn(args, doubt));
+    selection.doubts().iter().for_each(|doubt| warn(&args.writing, doubt));
     let errors = inputs.take_errors();
     for (input, error) in &errors {
         complain(error, error.hint());
@@ -171,7 +178,7 @@ fn capture(args: &Args, config: Config) -> Result<Outcome, Error> {
     let mut live = super::live::Capture::open(args)?;
     let names = args.interface.iter().map(|name| name.as_str().into()).collect();
     let mut pipeline = Pipeline::new(config, output(args, names)?);
-    if !args.quiet {
+    if !args.writing.quiet {
         // As tcpdump does: from here on nothing is missed.
         let _ = writeln!(io::stderr(), "listening on {}", args.interface.join(", "));
     }
@@ -185,58 +192,87 @@ fn capture(_: &Args, _: Config) -> Result<Outcome, Error> {
     Err(Error::NoLive)
 }
 
-/// Writes what is held back and says how the run ended. A reader that closed the pipe has seen
-/// enough.
+/// Writes what is held back and says how the run ended.
 fn conclude(args: &Args, output: Output<Out>, input_failed: bool) -> Result<Outcome, Error> {
     let found = args.fail_on.0.is_some_and(|least| output.worst() >= Some(least));
+    let ended = if input_failed {
+        Outcome::Incomplete
+    } else if found {
+        Outcome::Found
+    } else {
+        Outcome::Done
+    };
+    finish(&args.writing, output, ended)
+}
+
+/// Writes what is held back, after which the run has `ended` so. A reader that closed the pipe has
+/// seen enough.
+pub(super) fn finish(
+    writing: &Writing,
+    output: Output<Out>,
+    ended: Outcome,
+) -> Result<Outcome, Error> {
     match output.finish() {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(Outcome::Done),
-        Err(source) => return Err(Error::Output { name: output_name(args), source }),
-        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::Done),
+        Err(source) => Err(Error::Output { name: output_name(writing), source }),
+        Ok(()) => Ok(ended),
     }
-    Ok(match (input_failed, found) {
-        (true, _) => Outcome::Incomplete,
-        (false, true) => Outcome::Found,
-        (false, false) => Outcome::Done,
-    })
 }
 
 /// Opens where events go, and settles how they are written.
 fn output(args: &Args, inputs: Vec<Arc<str>>) -> Result<Output<Out>, Error> {
-    let terminal = args.output.is_none() && io::stdout().is_terminal();
-    let out: Out = match &args.output {
-        Some(path) => Box::new(create(args, path)?),
-        None => Box::new(io::stdout()),
-    };
-    let format = match args.format {
-        _ if args.json => FormatName::Ndjson,
-        Some(format) => format,
-        None if terminal => FormatName::Text,
-        None => FormatName::Ndjson,
-    };
+    let is_live = !args.interface.is_empty() || is_awaited(args);
+    let layout = if is_live { Layout::Streaming } else { Layout::Grouped };
     let options = output::Options {
-        format: match format {
-            FormatName::Ndjson => Format::Ndjson,
-            FormatName::Text => Format::Text(text_options(args, terminal)),
-        },
+        format: format(&args.writing, args.verbose, layout),
         only_findings: args.only_findings,
         min_severity: args.min_severity,
-        // What comes through a pipe may come slowly, and end with the Ctrl-C that ends its source.
-        line_buffered: args.line_buffered
-            || terminal
-            || args.follow
-            || captures(args).any(is_stdin),
+        line_buffered: args.line_buffered || is_terminal(&args.writing) || is_awaited(args),
     };
-    Ok(Output::new(out, inputs, options))
+    Ok(Output::new(open(&args.writing, captures(args))?, inputs, options))
 }
 
-fn text_options(args: &Args, terminal: bool) -> TextOptions {
-    let colour = match args.color {
+/// Opens where events go, which must not be one of the `inputs`.
+pub(super) fn open<'a>(
+    writing: &Writing,
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<Out, Error> {
+    Ok(match &writing.output {
+        Some(path) => Box::new(create(writing, path, inputs)?),
+        None => Box::new(io::stdout()),
+    })
+}
+
+fn is_terminal(writing: &Writing) -> bool {
+    writing.output.is_none() && io::stdout().is_terminal()
+}
+
+pub(super) fn format(writing: &Writing, verbose: bool, layout: Layout) -> Format {
+    let name = match writing.format {
+        _ if writing.json => FormatName::Ndjson,
+        Some(format) => format,
+        None if is_terminal(writing) => FormatName::Text,
+        None => FormatName::Ndjson,
+    };
+    match name {
+        FormatName::Ndjson => Format::Ndjson,
+        FormatName::Text => Format::Text(text_options(writing, verbose, layout)),
+    }
+}
+
+/// Whether somebody waits for what is still to come. What comes through a pipe may come slowly, and
+/// end with the Ctrl-C that ends its source.
+fn is_awaited(args: &Args) -> bool {
+    args.follow || captures(args).any(is_stdin)
+}
+
+fn text_options(writing: &Writing, verbose: bool, layout: Layout) -> TextOptions {
+    let colour = match writing.color {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
-        ColorChoice::Auto => args.output.is_none() && takes_colour(),
+        ColorChoice::Auto => writing.output.is_none() && takes_colour(),
     };
-    TextOptions { width: width(terminal), colour, verbose: args.verbose }
+    TextOptions { width: width(is_terminal(writing)), colour, verbose, layout }
 }
 
 /// Whether standard output wants colours. Knows NO_COLOR, CLICOLOR_FORCE, terminals that cannot.
@@ -261,20 +297,24 @@ fn terminal_width() -> Option<usize> {
 }
 
 /// Creates the file of `-o`, unless that would empty an input.
-fn create(args: &Args, path: &Path) -> Result<File, Error> {
-    let name = || output_name(args);
+fn create<'a>(
+    writing: &Writing,
+    path: &Path,
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<File, Error> {
+    let name = || output_name(writing);
     if let Ok(target) = fs::canonicalize(path) {
         let is_target = |input: &Path| fs::canonicalize(input).is_ok_and(|it| it == target);
         // A device, such as /dev/null, is not emptied.
-        if target.is_file() && captures(args).any(is_target) {
+        if target.is_file() && inputs.into_iter().any(is_target) {
             return Err(Error::OwnInput { name: name() });
         }
     }
     File::create(path).map_err(|source| Error::Output { name: name(), source })
 }
 
-fn output_name(args: &Args) -> String {
-    let path = args.output.as_ref();
+fn output_name(writing: &Writing) -> String {
+    let path = writing.output.as_ref();
     path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string())
 }
 
@@ -282,12 +322,12 @@ fn captures(args: &Args) -> impl Iterator<Item = &Path> {
     args.read.iter().chain(&args.captures).map(PathBuf::as_path)
 }
 
-fn is_stdin(path: &Path) -> bool {
+pub(super) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
 /// What the reader noticed, as an event tells it.
-fn anomaly(notice: Notice) -> Anomaly {
+pub(super) fn anomaly(notice: Notice) -> Anomaly {
     let kind = match notice.kind {
         NoticeKind::Truncated => AnomalyKind::InputTruncated,
         NoticeKind::Corrupt => AnomalyKind::InputCorrupt,

@@ -45,7 +45,7 @@ impl Ending {
             cluster: args
                 .cluster_interval
                 .and_then(|every| Some((every, Cell::new(Instant::now().checked_add(every)?)))),
-            to_stdout: args.output.is_none(),
+            to_stdout: args.writing.output.is_none(),
         };
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first signal must find the flag down.

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::tcp::{Opened, Tcp};
+use super::tcp::{FirstClose, Opened, Tcp};
 use super::{Now, Why, micros};
 use crate::event::{
-    Anomaly, AnomalyKind, Body, Charset, Epmd, EpmdOutcome, EpmdSeen, Foreign, Mark, NodeType,
-    RegisteredName, Role, hex, wire_text,
+    Anomaly, AnomalyKind, Body, Charset, CloseKind, Epmd, EpmdOutcome, EpmdSeen, Foreign, Mark,
+    NodeType, RegisteredName, Role, hex, wire_text,
 };
 use crate::flow::Direction;
 use crate::limits::Limits;
@@ -28,6 +28,8 @@ pub(super) struct EpmdTalk {
     /// Requests behind the first, which EPMD never answers.
     pipelined: Vec<Asked>,
     broken: Option<Foreign>,
+    /// Where the asker closed, before the port mapper did.
+    left: Option<Mark>,
     /// What was told of the first request, if anything.
     told: Option<EpmdOutcome>,
     registration: Option<Registration>,
@@ -65,6 +67,7 @@ impl EpmdTalk {
             asked: None,
             pipelined: Vec::new(),
             broken: None,
+            left: None,
             told: None,
             registration: None,
         }
@@ -78,6 +81,12 @@ impl EpmdTalk {
     /// Whether a node is registered through this connection: it stays quiet for as long as that lives.
     pub(super) const fn is_registration(&self) -> bool {
         self.registration.is_some()
+    }
+
+    /// How the connection was closed, as far as it goes.
+    pub(super) fn on_close(&mut self, close: Option<FirstClose>) {
+        let by_asker = close.filter(|close| close.by == Some(self.requester));
+        self.left = self.left.or_else(|| by_asker.map(|close| close.mark));
     }
 
     /// The next stretch of one direction.
@@ -176,6 +185,8 @@ impl EpmdTalk {
         record.outcome = read_reply(asked.tag, &self.reply.octets, &mut record);
         record.seen.request = Some(asked.mark);
         record.seen.reply = self.reply.last;
+        record.seen.close = self.left;
+        record.seen.closed_by = self.left.map(|_| Role::Initiator);
         record.response_time_us =
             self.reply.last.map(|reply| micros(reply.at.since(asked.mark.at)));
         if asked.tag == EpmdTag::ALIVE2_REQ && record.outcome == EpmdOutcome::Answered {
@@ -284,16 +295,30 @@ impl EpmdTalk {
     }
 
     fn seen(&self, tcp: &Tcp) -> EpmdSeen {
-        let syn = tcp.side(self.requester).syn;
+        let (asker, mapper) = (tcp.side(self.requester), tcp.side(self.requester.reverse()));
+        let syn = asker.syn;
         let refused = tcp.opened().refused();
+        let close = tcp.first_close();
+        let said = asker.half.end();
+        let is_unread = |close: &FirstClose| {
+            close.by == Some(self.requester.reverse())
+                && (close.kind == CloseKind::Rst || close.heard.is_some_and(|heard| heard < said))
+        };
+        let role = |by| if by == self.requester { Role::Initiator } else { Role::Acceptor };
         EpmdSeen {
             syn: syn.map(|syn| syn.mark),
             syns: syn.map_or(0, |syn| syn.count),
             request: self.asked.as_ref().map(|asked| asked.mark),
             reply: self.reply.last,
-            close: refused.or_else(|| tcp.first_close().map(|close| close.mark)),
+            close: refused.or_else(|| close.map(|close| close.mark)),
             icmp: tcp.icmp().map(|icmp| (icmp.kind, icmp.code, icmp.reporter)),
             foreign: self.broken.clone(),
+            closed_by: close.and_then(|close| close.by).map(role),
+            is_whole: is_whole(tcp),
+            is_acknowledged: asker.half.acked().is_some_and(|acked| acked >= said),
+            is_unread: close.is_some_and(|close| is_unread(&close)),
+            is_pipelined: !self.pipelined.is_empty() || !self.request.octets.is_empty(),
+            is_mute: asker.half.octets() + mapper.half.octets() == 0,
         }
     }
 }

@@ -12,7 +12,7 @@ mod handshake;
 mod reader;
 #[cfg(test)]
 mod scripts;
-mod session;
+pub(crate) mod session;
 mod tcp;
 mod verdict;
 
@@ -220,6 +220,9 @@ impl Connection {
         let opening = self.tcp.originator().is_some() || segment.flags.has(TcpFlags::SYN);
         let mut bodies = Vec::new();
         let Self { tcp, talk, .. } = self;
+        if let Talk::Epmd(talk) = talk {
+            talk.on_close(tcp.first_close());
+        }
         tcp.on_segment(segment, direction, setting.limits, budget, &mut |taken| {
             talk.on_stream(direction, &taken, opening, setting, &mut bodies);
         });

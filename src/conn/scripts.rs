@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::digest::{Cookie, Cookies};
 use super::*;
-use crate::event::{Confidence, EpmdOutcome, Event, Lookup, Role, Session, State};
+use crate::event::{Confidence, EpmdOutcome, EpmdSeen, Event, Lookup, Role, Session, State};
 use crate::flow::FlowKey;
 
 const A: Endpoint = end([10, 0, 0, 1], 40_000);
@@ -328,6 +328,15 @@ fn a_close_right_after_the_challenge_is_another_name() {
 }
 
 #[test]
+fn a_reset_right_after_the_challenge_is_of_one_who_did_not_read_it() {
+    let mut play = Play::new();
+    play.told.0.lookup = Some(lookup("c", 6));
+    play.open().says(Initiator, &send_name("a@one")).says(Acceptor, b"sok");
+    play.says(Acceptor, &challenge("b@two")).segment(Initiator, 0x14, b"");
+    assert_eq!(play.outcome(), (Outcome::Aborted, Some(Initiator)));
+}
+
+#[test]
 fn another_alive_name_than_asked_for_proves_it() {
     let mut play = Play::new();
     play.told.0.lookup = Some(lookup("c", 6));
@@ -546,4 +555,75 @@ fn a_late_answer_still_counts() {
     assert_eq!(play.events.len(), 1, "told as unanswered");
     play.segment(Acceptor, 0x12, b"").says(Initiator, b"znope").raw(Acceptor, b"w\x01");
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::Unanswered, EpmdOutcome::NotRegistered]);
+}
+
+/// The record of a request that was not answered, and that alone.
+fn unanswered(play: &mut Play) -> EpmdSeen {
+    assert_eq!(epmd_outcomes(play), [EpmdOutcome::NoReply]);
+    let Body::Epmd { epmd } = &play.events[0].body else { panic!("{:?}", play.events) };
+    epmd.seen.clone()
+}
+
+#[test]
+fn who_gave_up_on_a_request_is_told_by_who_closed() {
+    let mut play = Play::to_epmd();
+    play.open().says(Initiator, b"zb").segment(Acceptor, 0x10, b"").waits(7000);
+    play.segment(Initiator, 0x11, b"").segment(Acceptor, 0x10, b"").time_goes_on(3);
+    assert_eq!(play.events.len(), 1, "told while the port mapper still hangs");
+    let seen = unanswered(&mut play);
+    assert_eq!(seen.closed_by, Some(Initiator));
+    assert!(seen.is_acknowledged && seen.is_whole && !seen.is_unread && !seen.is_pipelined);
+    assert!(seen.close.unwrap().at.since(seen.request.unwrap().at) >= Duration::from_secs(7));
+}
+
+#[test]
+fn an_answer_tells_whether_the_asker_had_left() {
+    let mut play = Play::to_epmd();
+    play.open().says(Initiator, b"zb").waits(2000).segment(Initiator, 0x11, b"");
+    play.raw(Acceptor, b"w\x01");
+    assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::NotRegistered]);
+    let Body::Epmd { epmd } = &play.events[0].body else { panic!("{:?}", play.events) };
+    assert_eq!(epmd.seen.closed_by, Some(Initiator));
+    assert!(epmd.seen.close.unwrap().at < epmd.seen.reply.unwrap().at);
+}
+
+#[test]
+fn a_request_that_was_read_is_told_from_one_that_was_not() {
+    let mut play = Play::to_epmd();
+    play.open().says(Initiator, b"zb").fin(Acceptor);
+    let seen = unanswered(&mut play);
+    assert!(seen.closed_by == Some(Acceptor) && !seen.is_unread && seen.is_acknowledged);
+    let mut play = Play::to_epmd();
+    play.open().says(Initiator, b"zb").segment(Acceptor, 0x14, b"");
+    assert!(unanswered(&mut play).is_unread, "reset");
+    // The FIN crosses the request.
+    let mut play = Play::to_epmd();
+    play.open().says(Initiator, b"zb");
+    play.seq[0] -= 4;
+    play.segment(Acceptor, 0x11, b"");
+    play.seq[0] += 4;
+    play.segment(Initiator, 0x11, b"");
+    let seen = unanswered(&mut play);
+    assert!(seen.is_unread && !seen.is_acknowledged);
+}
+
+#[test]
+fn a_second_request_shows_in_what_is_told_of_the_first() {
+    let mut play = Play::to_epmd();
+    play.open().raw(Initiator, b"\0\x01n\0\x01n").fin(Acceptor);
+    assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::NoReply; 2]);
+    for event in &play.events {
+        let Body::Epmd { epmd } = &event.body else { continue };
+        assert!(epmd.seen.is_pipelined);
+    }
+}
+
+#[test]
+fn a_connection_on_which_nobody_said_a_word_is_mute() {
+    let mut play = Play::to_epmd();
+    play.open().fin(Acceptor);
+    assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::Incomplete]);
+    let Body::Epmd { epmd } = &play.events[0].body else { panic!("{:?}", play.events) };
+    let seen = &epmd.seen;
+    assert!(seen.is_mute && seen.is_whole && seen.closed_by == Some(Acceptor));
 }

@@ -10,11 +10,13 @@ use super::tcp::Opened;
 use super::verdict::{Case, CookieTest, Verdict, judge};
 use super::{Connection, Now, Setting, Talk, Why, micros};
 use crate::event::{
-    Anomaly, AnomalyKind, Body, CloseKind, ConnectionIds, EventSink, Flowed, Hex, Mark,
-    Orientation, Outcome, Party, Role, Session, SessionSeen, State, TlsAlert, Traffic, Wanted,
+    Abilities, Anomaly, AnomalyKind, Body, CloseKind, ConnectionIds, EventSink, Flowed, Hex,
+    Implementation, Mark, Orientation, Outcome, Party, Role, Session, SessionSeen, State, TlsAlert,
+    Traffic, Wanted,
 };
 use crate::flow::Direction;
 use crate::reassembly::Budget;
+use crate::wire::flags::DistFlags;
 
 /// What of a record is compared to see whether telling it again says anything new.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -223,6 +225,7 @@ impl Connection {
                 version: Some(hello.version),
                 flags: Some(Hex(hello.flags.0)),
                 creation: hello.creation,
+                abilities: Some(abilities(hello.flags)),
                 otp_at_least: hello.flags.otp_at_least(),
                 ..Party::default()
             })
@@ -317,8 +320,9 @@ impl Connection {
             close,
             last: Some(self.tcp.last()),
             is_answer: self.tcp.first_close().is_some_and(|close| close.is_answer),
-            last_octets: [from, to]
-                .map(|side| side.last_octets(close.map_or(self.tcp.last().at, |close| close.at))),
+            last_octets: [from, to].map(|side| {
+                side.last_octets(close.map_or_else(|| self.tcp.last().at, |close| close.at))
+            }),
             last_segment: [from.last(), to.last()],
             unanswered: [from.unanswered(), to.unanswered()],
             tick_period_us: [initiator, initiator.reverse()]
@@ -336,6 +340,23 @@ impl Connection {
             again: false,
             is_pending: verdict.is_pending,
         }
+    }
+}
+
+pub(crate) fn abilities(flags: DistFlags) -> Abilities {
+    Abilities {
+        published: flags.contains(DistFlags::PUBLISHED),
+        names: flags.contains(DistFlags::NAME_ME),
+        answers_whole: flags.contains(DistFlags::HANDSHAKE_23),
+        implementation: match () {
+            () if flags.is_vm() => Implementation::Vm,
+            () if flags.is_c_node() => Implementation::CNode,
+            () => Implementation::JavaNode,
+        },
+        otp_at_most: flags.otp_at_most(),
+        accepted_up_to: flags.accepted_up_to().map(|(release, missing)| {
+            (release, missing.names().map(|name| name.into_owned()).collect())
+        }),
     }
 }
 

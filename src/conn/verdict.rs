@@ -382,7 +382,9 @@ impl Case<'_> {
                 verdict
             };
         }
-        if !self.is_at_once(close, challenge) {
+        // A node that turns a name down has read the challenge, and closes with FIN; its kernel resets
+        // where octets lie unread.
+        if close.kind == CloseKind::Rst || !self.is_at_once(close, challenge) {
             return Verdict::likely(Outcome::Aborted)
                 .by(by)
                 .unless(&["the initiator wanted a node of another name"]);

@@ -112,6 +112,8 @@ impl Correlator {
             | Body::Incident { .. }
             | Body::Node { .. }
             | Body::Cluster { .. }
+            | Body::PairChange { .. }
+            | Body::Comparison { .. }
             | Body::Anomaly { .. }
             | Body::Stats { .. } => {}
         }

@@ -12,12 +12,11 @@ use hashbrown::HashMap;
 
 use super::{acceptor_end, ip_of};
 use crate::event::{
-    Body, Change, ConnectionIds, Event, Hex, Implementation, Node, NodeSeen, Party, Role, Session,
+    Body, Change, ConnectionIds, Event, Implementation, Node, NodeSeen, Party, Role, Session,
     Sighting,
 };
 use crate::limits::Limits;
 use crate::time::Timestamp;
-use crate::wire::flags::DistFlags;
 
 /// Every node whose name was seen.
 #[derive(Debug)]
@@ -230,36 +229,24 @@ impl Known {
             node.versions.sort_unstable();
             is_new = true;
         }
-        let Some(Hex(flags)) = party.flags else { return is_new };
-        let flags = DistFlags(flags);
-        // OTP 22 and older answer with what both nodes have, and hide from hidden nodes.
-        let is_whole = role == Role::Initiator || flags.contains(DistFlags::HANDSHAKE_23);
-        let known = DistFlags(node.flags.map_or(0, |Hex(known)| known));
-        if (!is_whole && node.flags.is_some()) || (known == flags && node.flags.is_some()) {
+        let (Some(flags), Some(able)) = (party.flags, &party.abilities) else { return is_new };
+        let is_whole = role == Role::Initiator || able.answers_whole;
+        // Asking for a name is a request and no ability, and its answer echoes it.
+        let is_echo = able.names && role == Role::Acceptor;
+        if node.flags == Some(flags) || node.flags.is_some() && (!is_whole || is_echo) {
             return is_new;
         }
-        // Asking for a name is a request and no capability, and its answer echoes it.
-        let named = flags.contains(DistFlags::NAME_ME);
-        if named && role == Role::Acceptor && node.flags.is_some() {
-            return is_new;
+        node.flags = Some(flags);
+        node.dynamic |= able.names && role == Role::Initiator;
+        if able.published || (is_whole && !is_echo) {
+            node.hidden = Some(!able.published);
         }
-        node.flags = Some(Hex(flags.0));
-        node.dynamic |= named && role == Role::Initiator;
-        let published = flags.contains(DistFlags::PUBLISHED);
-        let tells = published || (is_whole && !(named && role == Role::Acceptor));
-        node.hidden = if tells { Some(!published) } else { node.hidden };
-        node.implementation = match () {
-            () if flags.is_vm() => Implementation::Vm,
-            () if flags.is_c_node() => Implementation::CNode,
-            () => Implementation::JavaNode,
-        };
-        node.otp_at_least = flags.otp_at_least();
-        node.otp_at_most = if is_whole { flags.otp_at_most() } else { None };
-        let accepted = if is_whole { flags.accepted_up_to() } else { None };
-        node.accepted_up_to = accepted.map(|(release, _)| release);
-        node.lacks = accepted
-            .map(|(_, missing)| missing.names().map(|name| name.into_owned()).collect())
-            .unwrap_or_default();
+        node.implementation = able.implementation;
+        node.otp_at_least = party.otp_at_least;
+        node.otp_at_most = able.otp_at_most.filter(|_| is_whole);
+        let accepted = able.accepted_up_to.clone().filter(|_| is_whole);
+        (node.accepted_up_to, node.lacks) =
+            accepted.map_or_else(Default::default, |accepted| (Some(accepted.0), accepted.1));
         true
     }
 }

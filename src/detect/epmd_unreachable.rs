@@ -106,8 +106,9 @@ impl Rule for EpmdUnreachable {
             title: format!("the port mapper at {mapper} {how} (asked by {})", ids.src_ip),
             explanation,
             remedy: vec![remedy],
-            // One port mapper that is not there is one cause, whoever asks.
-            parties: format!("{mapper},{how}"),
+            // One port mapper that is not there is one cause, whoever asks; and a filter that rejects
+            // does not say so each time: senders of ICMP limit its rate.
+            parties: format!("{mapper},{}", seen.icmp.is_none() && !unanswered),
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded: if unanswered {
                 vec!["the answer did not pass the place of capture".to_owned()]

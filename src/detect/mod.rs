@@ -10,17 +10,24 @@ mod cookie_guessing;
 mod cookie_mismatch;
 mod dist_port;
 mod duplicate_node;
+mod epmd_command;
+mod epmd_enumeration;
+mod epmd_silent;
 mod epmd_unreachable;
 mod handshake_failed;
 mod incidents;
 mod known_tool;
 pub mod logs;
+mod mapper;
+mod name_in_use;
 mod name_mismatch;
 mod node_not_registered;
 mod node_restarted;
 mod not_allowed;
 mod not_distribution;
 mod page;
+mod registration_lost;
+mod registration_rejected;
 mod same_name;
 #[cfg(test)]
 mod scripts;
@@ -63,16 +70,22 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<same_name::SameName>::default(),
     || Box::<simultaneous_connect::SimultaneousConnect>::default(),
     || Box::<already_connected::AlreadyConnected>::default(),
+    || Box::<name_in_use::NameInUse>::default(),
     || Box::<tls_mismatch::TlsMismatch>::default(),
     || Box::<tls_failure::TlsFailure>::default(),
     || Box::<node_not_registered::NodeNotRegistered>::default(),
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),
+    || Box::<epmd_silent::EpmdSilent>::default(),
+    || Box::<registration_rejected::RegistrationRejected>::default(),
+    || Box::<registration_lost::RegistrationLost>::default(),
     || Box::<dist_port::DistPort>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
     || Box::<connection_lost::ConnectionLost>::default(),
     || Box::<duplicate_node::DuplicateNode>::default(),
     || Box::<node_restarted::NodeRestarted>::default(),
     || Box::<not_distribution::NotDistribution>::default(),
+    || Box::<epmd_enumeration::EpmdEnumeration>::default(),
+    || Box::<epmd_command::EpmdCommand>::default(),
     || Box::<known_tool::KnownTool>::default(),
     || Box::<clear_text::ClearText>::default(),
 ];

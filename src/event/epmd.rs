@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Foreign, Mark};
+use super::{Foreign, Mark, Role};
 
 /// One request to a port mapper and what came of it.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
@@ -84,6 +84,18 @@ pub struct EpmdSeen {
     pub icmp: Option<(u8, u8, IpAddr)>,
     /// First octets of something that is not the EPMD protocol.
     pub foreign: Option<Foreign>,
+    /// The first to close, once the connection was open: the one who asks is the initiator.
+    pub closed_by: Option<Role>,
+    /// Whether both directions were seen without a hole.
+    pub is_whole: bool,
+    /// Whether the port mapper's system has acknowledged everything that was sent to it.
+    pub is_acknowledged: bool,
+    /// Whether the port mapper closed by RST, or before it had heard everything.
+    pub is_unread: bool,
+    /// Whether more was sent than one whole request.
+    pub is_pipelined: bool,
+    /// Whether neither side has said a word.
+    pub is_mute: bool,
 }
 
 /// A registered node in an EPMD listing.

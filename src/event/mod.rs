@@ -6,6 +6,7 @@
 //! An absent field does not apply. `null` means: looked for and not seen.
 
 mod cluster;
+mod comparison;
 mod epmd;
 mod finding;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod session;
 mod stats;
 
 pub use cluster::*;
+pub use comparison::*;
 pub use epmd::*;
 pub use finding::*;
 pub use session::*;
@@ -100,6 +102,8 @@ pub enum Body {
     Incident { incident: Box<Incident> },
     Node { node: Box<Node> },
     Cluster { cluster: Box<Cluster> },
+    PairChange { pair_change: Box<PairChange> },
+    Comparison { comparison: Box<Comparison> },
     Anomaly { anomaly: Box<Anomaly> },
     Stats { stats: Box<Stats> },
 }
@@ -115,6 +119,8 @@ impl Body {
             Self::Incident { .. } => "incident",
             Self::Node { .. } => "node",
             Self::Cluster { .. } => "cluster",
+            Self::PairChange { .. } => "pair_change",
+            Self::Comparison { .. } => "comparison",
             Self::Anomaly { .. } => "anomaly",
             Self::Stats { .. } => "stats",
         }

@@ -105,6 +105,10 @@ impl Dial {
             node: Some(Arc::clone(&side.name)),
             version: Some(6),
             flags: Some(Hex(side.flags)),
+            abilities: Some(crate::conn::session::abilities(crate::wire::flags::DistFlags(
+                side.flags,
+            ))),
+            otp_at_least: crate::wire::flags::DistFlags(side.flags).otp_at_least(),
             creation: Some(side.creation),
             cookie: side.cookie.clone(),
             ..Party::default()

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Confidence, Foreign, Hex, Mark, Role, frame_number};
+use super::{Confidence, Foreign, Hex, Implementation, Mark, Role, frame_number};
 use crate::capture::FrameRef;
 use crate::time::Timestamp;
 
@@ -197,7 +197,7 @@ pub enum Protocol {
 }
 
 /// Where a connection stands.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// The handshake has just completed.
@@ -209,7 +209,9 @@ pub enum State {
 }
 
 /// What came of a connection.
-#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The handshake ran to its end, or distribution frames flow.
@@ -244,6 +246,29 @@ pub enum Outcome {
     Incomplete,
 }
 
+impl Outcome {
+    /// Whether an attempt that ended so was in vain, as far as the capture tells.
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::Connected
+            | Self::AlreadyConnected
+            | Self::Superseded
+            | Self::Tls
+            | Self::Incomplete => false,
+            Self::CookieMismatch
+            | Self::NameMismatch
+            | Self::NotAllowed
+            | Self::VersionMismatch
+            | Self::TlsMismatch
+            | Self::TimedOut
+            | Self::Refused
+            | Self::Unanswered
+            | Self::Aborted
+            | Self::NotDistribution => true,
+        }
+    }
+}
+
 /// How the roles of the two sides were settled.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -276,6 +301,10 @@ pub struct Party {
     /// Its creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation: Option<u32>,
+    /// What else they tell.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub abilities: Option<Abilities>,
     /// Oldest OTP release that sends such flags.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otp_at_least: Option<u16>,
@@ -289,6 +318,25 @@ pub struct Party {
     /// Its port, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+}
+
+/// What a hello's flags tell of its sender; not printed with the session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Abilities {
+    /// It is to be in `nodes()` of its peer.
+    pub published: bool,
+    /// It asks for a name, or echoes that somebody did.
+    pub names: bool,
+    /// It is of OTP 23 or later: these send all they can in either hello. Older ones answer with what
+    /// both nodes have, and hide from hidden nodes.
+    pub answers_whole: bool,
+    /// Who sends such flags.
+    pub implementation: Implementation,
+    /// Newest release that sends such flags; `None` where that is the newest known.
+    pub otp_at_most: Option<u16>,
+    /// Newest release that takes a node with such flags, and the flags that the next one misses;
+    /// `None` where every one known does.
+    pub accepted_up_to: Option<(u16, Vec<String>)>,
 }
 
 /// What an initiator was after.

@@ -2,15 +2,18 @@
 //!
 //! In: settled [`Event`]s. Out: lines on any [`io::Write`], for machines ([NDJSON](Format::Ndjson))
 //! or people ([text](Format::Text)). Decides nothing: severities and words of a finding come with
-//! it, and what is left out was asked for. The only door to `serde_json`.
+//! it, and what is left out was asked for. Reads its own lines back, too. The only door to
+//! `serde_json`.
 
 mod human;
 mod ndjson;
+mod read;
 mod schema;
 mod words;
 
-pub use human::TextOptions;
+pub use human::{Layout, TextOptions};
 pub use ndjson::json_line;
+pub use read::{ReadError, Records};
 pub use schema::schema;
 
 use std::io::{self, BufWriter, Write};
@@ -97,6 +100,10 @@ impl<W: Write> Output<W> {
     ///
     /// The first that any writing met.
     pub fn finish(mut self) -> io::Result<()> {
+        // Nothing is left of a run that came to its end.
+        if let (Printer::Text(human), None) = (&mut self.printer, &self.error) {
+            self.error = human.release(&mut self.out).err();
+        }
         self.flush();
         // Taken apart, so that nothing held back is tried again.
         let _ = self.out.into_parts();
@@ -111,6 +118,7 @@ impl<W: Write> Output<W> {
                 !self.options.only_findings || anomaly.kind.is_about_input()
             }
             Body::Stats { stats } => !self.options.only_findings || stats.is_final,
+            Body::PairChange { .. } | Body::Comparison { .. } => true,
             Body::Epmd { .. }
             | Body::Handshake { .. }
             | Body::Session { .. }
@@ -119,9 +127,11 @@ impl<W: Write> Output<W> {
         }
     }
 
-    fn write(&mut self, event: &Event, input: Option<&str>) -> io::Result<()> {
+    fn write(&mut self, event: &Event, input: Option<&Arc<str>>) -> io::Result<()> {
         match &mut self.printer {
-            Printer::Ndjson => ndjson::write(&mut self.out, self.seq, input, event)?,
+            Printer::Ndjson => {
+                ndjson::write(&mut self.out, self.seq, input.map(|input| &**input), event)?;
+            }
             Printer::Text(human) => human.write(&mut self.out, input, event)?,
         }
         if self.options.line_buffered { self.out.flush() } else { Ok(()) }
@@ -151,7 +161,7 @@ impl<W: Write> EventSink for Output<W> {
         }
         self.seq += 1;
         let input = input.and_then(|input| self.name(input));
-        self.error = self.write(&event, input.as_deref()).err();
+        self.error = self.write(&event, input.as_ref()).err();
     }
 }
 
@@ -184,7 +194,7 @@ mod tests {
     #[test]
     fn only_findings_leaves_what_a_person_must_see() {
         let options = Options { only_findings: true, ..options() };
-        let text = run(options, samples::all());
+        let text = run(options, samples::story());
         let types: Vec<_> = text.lines().map(|l| l.split('"').nth(9).unwrap()).collect();
         assert_eq!(types, ["finding", "incident", "anomaly", "stats"]);
         assert!(text.starts_with(r#"{"v":1,"#));
@@ -193,10 +203,20 @@ mod tests {
 
     #[test]
     fn text_names_the_nodes_of_a_session_that_is_not_written() {
-        let text = TextOptions { width: 80, colour: false, verbose: false };
+        let layout = Layout::Grouped;
+        let text = TextOptions { width: 80, colour: false, verbose: false, layout };
         let options = Options { format: Format::Text(text), only_findings: true, ..options() };
         let text = run(options, samples::all());
         assert!(text.contains("frame 19 of a.pcap  one@192.168.0.100 answered"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_stops_short_still_says_what_it_found() {
+        let layout = Layout::Grouped;
+        let text = TextOptions { width: 80, colour: false, verbose: false, layout };
+        let options = Options { format: Format::Text(text), ..options() };
+        let text = run(options, vec![samples::finding()]);
+        assert!(text.starts_with("HIGH  two@192.168.0.103 refused"), "{text}");
     }
 
     #[test]
@@ -256,7 +276,7 @@ mod tests {
     }
 }
 
-/// One event of every type, for the tests of this folder.
+/// Events for the tests of this folder.
 #[cfg(test)]
 mod samples {
     use std::collections::BTreeMap;
@@ -449,8 +469,102 @@ mod samples {
         alone(Body::Stats { stats: Box::new(stats) }, None)
     }
 
-    pub(super) fn all() -> Vec<Event> {
+    pub(super) fn node(name: &str, change: Option<Change>) -> Node {
+        Node {
+            node: name.into(),
+            change,
+            ips: vec![[192, 168, 0, 100].into(), [10, 0, 0, 1].into()],
+            dist_ports: vec![33435],
+            creation: Some(1_795_361_392),
+            restarts: 1,
+            hidden: Some(true),
+            dynamic: false,
+            implementation: Implementation::Vm,
+            versions: vec![6],
+            flags: Some(Hex(4)),
+            otp_at_least: Some(25),
+            otp_at_most: Some(26),
+            accepted_up_to: Some(27),
+            lacks: vec!["V4_NC".into()],
+            seen: NodeSeen::default(),
+        }
+    }
+
+    pub(super) fn changed(name: &str, change: Change) -> Event {
+        let body = Body::Node { node: Box::new(node(name, Some(change))) };
+        Event { connection: None, ..event(14, 60_000, body) }
+    }
+
+    pub(super) fn cluster(cluster: Cluster) -> Event {
+        alone(Body::Cluster { cluster: Box::new(cluster) }, None)
+    }
+
+    /// Two nodes, of which the second refuses the cookie of the first.
+    pub(super) fn pair() -> Cluster {
+        let (one, two): (Arc<str>, Arc<str>) =
+            ("one@192.168.0.100".into(), "two@192.168.0.103".into());
+        let failed = FailedPair {
+            initiator: Arc::clone(&one),
+            acceptor: Arc::clone(&two),
+            outcome: Failure::Session(Outcome::CookieMismatch),
+            count: 3,
+            last: at(80_725),
+            incident_id: Some("9c41000000000000".into()),
+        };
+        Cluster {
+            nodes: vec![node(&one, None), node(&two, None)],
+            failed: vec![failed],
+            ..Cluster::default()
+        }
+    }
+
+    pub(super) fn change(change: Turn, before: Option<Outcome>, after: Option<Outcome>) -> Event {
+        let state = |outcome| PairState {
+            outcome,
+            connected: u64::from(outcome == Outcome::Connected),
+            failed: if outcome == Outcome::Connected { 0 } else { 3 },
+            last: at(80_725),
+        };
+        let pair_change = PairChange {
+            change,
+            nodes: ["a@h1".into(), "b@h2".into()],
+            before: before.map(state),
+            after: after.map(state),
+        };
+        alone(Body::PairChange { pair_change: Box::new(pair_change) }, None)
+    }
+
+    pub(super) fn comparison() -> Event {
+        let changes = [(Turn::Broken, 1)].into();
+        let comparison = Comparison { changes, unchanged: 2, undecided: 1, left_out: 0 };
+        alone(Body::Comparison { comparison: Box::new(comparison) }, None)
+    }
+
+    /// A run over a capture.
+    pub(super) fn story() -> Vec<Event> {
         let session = session(State::Closed, Outcome::CookieMismatch);
-        vec![epmd(), names(), handshake(), session, finding(), incident(), anomaly(), stats()]
+        vec![
+            epmd(),
+            names(),
+            handshake(),
+            changed("one@192.168.0.100", Change::Restarted),
+            session,
+            finding(),
+            incident(),
+            anomaly(),
+            cluster(pair()),
+            stats(),
+        ]
+    }
+
+    /// One event of every type.
+    pub(super) fn all() -> Vec<Event> {
+        let mut events = story();
+        events.extend([
+            change(Turn::Broken, Some(Outcome::Connected), Some(Outcome::Refused)),
+            change(Turn::New, None, Some(Outcome::Connected)),
+            comparison(),
+        ]);
+        events
     }
 }

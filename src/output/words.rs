@@ -104,6 +104,17 @@ pub(super) fn time(at: Timestamp) -> String {
     at.to_string().get(11..23).unwrap_or_default().to_owned()
 }
 
+/// Date and time of day, to the millisecond.
+pub(super) fn stamp(at: Timestamp) -> String {
+    format!("{} {}", date(at), time(at))
+}
+
+/// From when to when, in UTC; a date that is said already is not said again.
+pub(super) fn span(first: Timestamp, last: Timestamp) -> String {
+    let end = if date(first) == date(last) { time(last) } else { stamp(last) };
+    format!("from {} to {end} UTC", stamp(first))
+}
+
 /// A span in the two largest units that say something.
 pub(super) fn duration(micros: u64) -> String {
     let seconds = micros / 1_000_000;

@@ -1,0 +1,350 @@
+"""What scenes are played on: hosts on a bridge, Erlang nodes and EPMDs on them, and tcpdump.
+
+A host is a network namespace without a name, so nothing can clash, and it goes when the last
+process in it has gone. A thread enters one by `with host:`, and its sockets and child processes are
+then there.
+"""
+
+import collections
+import ctypes
+import fcntl
+import os
+import queue
+import select
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+CLONE_NEWNET = 0x40000000
+TUNSETIFF, TAP_WITHOUT_INFO = 0x400454CA, 0x1002
+EPMD_PORT = 4369
+
+libc = ctypes.CDLL(None, use_errno=True)
+outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+stopping = threading.Event()
+
+# A node does what it reads, and answers on a line of its own among what it logs.
+ANSWER = "\x01"
+OBEY = r"""
+    Obey = fun(Obey) ->
+        case io:get_line("") of
+            Line when is_list(Line) ->
+                {ok, Tokens, _} = erl_scan:string(Line),
+                {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+                Said = try erl_eval:exprs(Expressions, []) of {value, Value, _} -> Value
+                       catch Class:Reason -> {Class, Reason} end,
+                io:format("~c~0p~n", [1, Said]),
+                Obey(Obey);
+            _ -> halt(0)
+        end
+    end,
+    spawn(fun() -> io:format("~cready~n", [1]), Obey(Obey) end)."""
+
+
+class Failed(Exception):
+    """The scene could not be played."""
+
+
+def pause(seconds):
+    if stopping.wait(seconds):
+        raise Failed("stopped")
+
+
+def until(is_so, what, limit=20):
+    end = time.monotonic() + limit
+    while not is_so():
+        if time.monotonic() > end:
+            raise Failed(f"in vain: {what}")
+        pause(0.02)
+
+
+def setns(descriptor):
+    if libc.setns(descriptor, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+def ip(commands, family=4):
+    run = subprocess.run(
+        ["ip", f"-{family}", "-batch", "-"], input=commands, text=True, capture_output=True
+    )
+    if run.returncode:
+        raise Failed(f"ip: {run.stderr.strip()}: {commands}")
+
+
+class Namespace:
+    def __init__(self):
+        if libc.unshare(CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        self.descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        self.path = f"/proc/{os.getpid()}/fd/{self.descriptor}"
+        setns(outside)
+
+    def __enter__(self):
+        setns(self.descriptor)
+        return self
+
+    def __exit__(self, *_):
+        setns(outside)
+
+    def set(self, key, value):
+        with self:
+            Path("/proc/sys/net", key).write_text(str(value))
+
+
+class Host(Namespace):
+    """One machine on the cable, with an EPMD of its own."""
+
+    def __init__(self, stage, name, address):
+        super().__init__()
+        self.stage, self.name, self.address = stage, name, address
+        self.family = 6 if ":" in address else 4
+        self.epmd = None
+        if self.family == 4:
+            self.set("ipv6/conf/all/disable_ipv6", 1)
+
+    def start_epmd(self, *options):
+        with self:
+            self.epmd = self.stage.start([self.stage.draw_release().epmd, *options])
+            # Not by asking it, which a capture on this host would show.
+            until(self.listens, "epmd listens")
+        return self
+
+    def listens(self):
+        table = "tcp6" if self.family == 6 else "tcp"
+        listening = f":{EPMD_PORT:04X} {'0' * (32 if self.family == 6 else 8)}:0000 0A"
+        return listening in Path(f"/proc/thread-self/net/{table}").read_text()
+
+    def ask(self, alive, address=None):
+        """The port under which EPMD has a name: None when it has none, False without EPMD."""
+        try:
+            with socket.create_connection((address or self.address, EPMD_PORT), 5) as asked:
+                asked.sendall(struct.pack(">HB", 1 + len(alive), ord("z")) + alive.encode())
+                answer = asked.recv(4, socket.MSG_WAITALL)
+        except OSError:
+            return False
+        return struct.unpack(">H", answer[2:])[0] if len(answer) == 4 else None
+
+    @property
+    def loopback(self):
+        return "::1" if self.family == 6 else "127.0.0.1"
+
+    def block(self, port, how):
+        """What comes for the port is lost (blackhole), or ICMP says no (prohibit, unreachable)."""
+        forwarding = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
+        self.set(forwarding[self.family], 1)  # Only who may forward says so by ICMP.
+        with self:
+            ip(
+                f"rule add pref 10 lookup local\nrule del pref 0\n"
+                f"rule add pref 5 iif out0 ipproto tcp dport {port} {how}\n",
+                self.family,
+            )
+
+    def unblock(self):
+        with self:
+            ip("rule del pref 5\n", self.family)
+
+    def cable(self, state):
+        if self.family == 6:
+            self.set("ipv6/conf/out0/keep_addr_on_down", 1)
+        with self:
+            ip(f"link set out0 {state}\n")
+
+
+class Process:
+    """What was started, to be ended by its id."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def signal(self, number):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def freeze(self):
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.signal(signal.SIGCONT)
+
+    def kill(self):
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+
+class Node(Process):
+    """A real Erlang node that does what it is told."""
+
+    def __init__(self, stage, host, name, cookie, options, hosts):
+        self.stage, self.host, self.name, self.cookie = stage, host, name, cookie
+        self.alive, self.options = name.split("@")[0], options
+        home = Path(stage.work, f"node-{len(stage.started)}")
+        home.mkdir()
+        Path(home, "inetrc").write_text(self.names(hosts))
+        kind = "-name" if stage.long or "." in name else "-sname"
+        if host.family == 6 and "-proto_dist" not in options:
+            options = ["-proto_dist", "inet6_tcp", *options]
+        command = [stage.draw_release().erl, "-noshell", "-start_epmd", "false", kind, name]
+        command += ["-setcookie", cookie, "+S", "1:1", "+sbwt", "none", *options, "-eval", OBEY]
+        environment = os.environ | {"HOME": str(home), "ERL_INETRC": str(home / "inetrc")}
+        environment |= {"ERL_CRASH_DUMP_BYTES": "0", "ERL_CRASH_DUMP": "/dev/null"}
+        with host:
+            super().__init__(
+                stage.start(command, cwd=home, env=environment, stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            errors="replace").process
+            )
+        self.said, self.log = queue.Queue(), []
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def names(self, more):
+        """The hosts as this node resolves them: one line for each address, with all its names."""
+        lines = []
+        known = {host.name: host.address for host in self.stage.hosts} | more
+        for address in sorted(set(known.values())):
+            names = ",".join(f'"{name}"' for name in known if known[name] == address)
+            lines.append(f"{{host, {{{erlang(address)}}}, [{names}]}}.\n")
+        return "".join(lines) + "{lookup, [file]}.\n"
+
+    def read(self):
+        for line in self.process.stdout:
+            if line.startswith(ANSWER):
+                self.said.put(line[1:].rstrip())
+            else:
+                self.log.append(line)
+        self.said.put(None)
+
+    def answer(self, limit=30):
+        try:
+            said = self.said.get(timeout=limit)
+        except queue.Empty:
+            said = None
+        if said is None:
+            raise Failed(f"{self.name} is silent: {''.join(self.log[-20:])}")
+        return said
+
+    def tell(self, expression):
+        try:
+            self.process.stdin.write(" ".join(expression.split()) + ".\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise Failed(f"{self.name} is gone: {''.join(self.log[-20:])}") from error
+
+    def ask(self, expression):
+        self.tell(expression)
+        return self.answer()
+
+    @property
+    def port(self):
+        with self.host:
+            return self.host.ask(self.alive, self.host.loopback)
+
+
+def erlang(address):
+    """The inside of an address as Erlang writes it."""
+    if ":" not in address:
+        return address.replace(".", ",")
+    return ",".join(map(str, struct.unpack(">8H", socket.inet_pton(socket.AF_INET6, address))))
+
+
+class Stage:
+    """A scene's hosts, and all that was started on them."""
+
+    def __init__(self, work, certificates, draw_release):
+        self.work, self.certificates, self.draw_release = work, certificates, draw_release
+        self.long = True
+        self.hub, self.hosts, self.started, self.dumps = Namespace(), [], [], []
+        self.wire = None
+        with self.hub:
+            Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
+            ip("link add br0 type bridge\nlink set br0 up\n")
+
+    def start(self, command, **options):
+        for stream in ("stdin", "stdout", "stderr"):
+            options.setdefault(stream, subprocess.DEVNULL)
+        process = Process(subprocess.Popen(command, start_new_session=True, **options))
+        self.started.append(process)
+        return process
+
+    def host(self, name, address, bridge="br0"):
+        host = Host(self, name, address)
+        port = f"port{len(self.hosts)}"
+        with self.hub:
+            ip(f"link add {port} type veth peer name out0 netns {host.path}\n"
+               f"link set {port} master {bridge} up\n")
+        width, duplicates = (64, " nodad") if host.family == 6 else (24, "")
+        with host:
+            ip(f"link set lo up\naddress add {address}/{width} dev out0{duplicates}\n"
+               "link set out0 up\n", host.family)
+        self.hosts.append(host)
+        return host
+
+    def long_wire(self, delay):
+        """Hosts that are put on bridge br1 are that many seconds away from those on br0."""
+        with self.hub:
+            ip("link add br1 type bridge\nlink set br1 up\n")
+            ends = []
+            for number in (0, 1):
+                end = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+                request = struct.pack("16sH22x", b"wire%d" % number, TAP_WITHOUT_INFO)
+                fcntl.ioctl(end, TUNSETIFF, request)
+                ip(f"link set wire{number} master br{number} up\n")
+                ends.append(end)
+        self.wire = threading.Thread(target=self.carry, args=(ends, delay), daemon=True)
+        self.wire_cut = threading.Event()
+        self.wire.start()
+
+    def carry(self, ends, delay):
+        on_the_way = collections.deque()
+        while not self.wire_cut.is_set():
+            wait = on_the_way[0][0] - time.monotonic() if on_the_way else 0.2
+            for end in select.select(ends, [], [], max(wait, 0))[0]:
+                other = ends[1 - ends.index(end)]
+                on_the_way.append((time.monotonic() + delay, other, os.read(end, 65536)))
+            while on_the_way and on_the_way[0][0] <= time.monotonic():
+                _, other, frame = on_the_way.popleft()
+                os.write(other, frame)
+        for end in ends:
+            os.close(end)
+
+    def node(self, host, name, cookie, *options, hosts=None):
+        return Node(self, host, name, cookie, list(options), hosts or {})
+
+    def listen(self, pcap, where=None, device="br0"):
+        """tcpdump writes from now on what passes the bridge, or a device of one host."""
+        with where or self.hub:
+            # Each packet takes a whole snaplen of the buffer where it is handed over at once.
+            command = ["tcpdump", "-Z", "root", "-i", device, "-U", "--immediate-mode"]
+            command += ["-s", "65535", "-B", "16384", "-w", pcap]
+            dump = self.start(command, stderr=subprocess.PIPE, text=True)
+        for line in dump.process.stderr:
+            if "listening on" in line:
+                self.dumps.append(dump)
+                return
+        raise Failed("tcpdump does not listen")
+
+    def cut(self):
+        """The end of the scene: what happens from now on is not captured."""
+        pause(0.4)
+        for dump in self.dumps:
+            dump.signal(signal.SIGINT)
+            _, said = dump.process.communicate()
+            if "\n0 packets dropped by kernel" not in said:
+                raise Failed(f"tcpdump: {said}")
+
+    def abort(self):
+        for process in self.started:
+            process.signal(signal.SIGKILL)
+
+    def close(self):
+        self.abort()
+        for process in self.started:
+            process.process.wait()
+        if self.wire:
+            self.wire_cut.set()
+            self.wire.join()
+        for namespace in [self.hub, *self.hosts]:
+            os.close(namespace.descriptor)

@@ -1,0 +1,152 @@
+//! The names of a host's nodes, asked from elsewhere.
+//!
+//! Evidence: NAMES_REQ from another address than the port mapper's own. What it does not tell: why; a cluster
+//! that finds its nodes by their names does nothing else.
+
+use super::mapper::{self, Pending};
+use super::text::{blank, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{EpmdOutcome, Event, Finding, Role, Severity};
+
+/// `beamscope explain epmd-enumeration`.
+const PAGE: Page = Page {
+    rule: "epmd-enumeration",
+    severity: Severity::Low,
+    summary: "another host asked for the names of all nodes",
+    means: "A host asked the port mapper (EPMD) of another for all names and ports it has. EPMD tells them \
+            to whoever reaches it, without any authentication; it is the first thing that somebody does who \
+            looks for nodes to attack. With the networks named that are one's own (--home-net), an asker \
+            from outside them is of severity medium.",
+    proof: "NAMES_REQ from an address that is neither the port mapper's own nor loopback.",
+    resembles: "Honest programs ask the same: net_adm:names/1 and net_adm:world/0, the Epmd strategy of \
+                libcluster, monitoring. Ask who runs the asking host before anything else. `epmd -names` \
+                asks on its own host, and is not told.",
+    logs: &[],
+    remedy: &[
+        "Find out what runs on the asking host and whether it belongs to the cluster.",
+        "Let nothing but the hosts of the cluster reach port 4369 and the distribution ports: a packet \
+         filter, or ERL_EPMD_ADDRESS to bind EPMD to an inner network.",
+        "Who knows the ports needs only the cookie: use a long random one, and TLS where the network is \
+         not trusted.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct EpmdEnumeration {
+    pending: Pending,
+}
+
+impl Rule for EpmdEnumeration {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>) {
+        let Some((ids, epmd)) = mapper::talk(event) else { return };
+        // A port mapper that keeps silent has told nothing.
+        let told = epmd.outcome != EpmdOutcome::NoReply;
+        if epmd.request != Some("NAMES_REQ") || mapper::is_local(ids) || !told {
+            return;
+        }
+        let mapper = mapper::written(ids);
+        let asker = ids.src_ip;
+        let outside = known.home().is_outside(asker) == Some(true);
+        let (who, severity) = if outside {
+            (format!("{asker}, from outside the home networks,"), Severity::Medium)
+        } else {
+            (asker.to_string(), PAGE.severity)
+        };
+        let got = match epmd.names.as_ref().map(Vec::len) {
+            None => "The capture does not show the whole answer.".to_owned(),
+            Some(0) => "It was told that there are none.".to_owned(),
+            Some(1) => "It was told one, with its port.".to_owned(),
+            Some(names) => format!("It was told {names}, each with its port."),
+        };
+        let evidence = [
+            shown(epmd.seen.request, Some(Role::Initiator), "NAMES_REQ"),
+            shown(epmd.seen.reply, Some(Role::Acceptor), "names and ports"),
+        ];
+        let finding = Finding {
+            severity,
+            title: format!("{who} asked the port mapper at {mapper} for the names of all nodes"),
+            explanation: format!(
+                "{got} Programs that look for the nodes of a cluster ask the same (net_adm:names, \
+                 net_adm:world, the Epmd strategy of libcluster), and so does whoever looks for nodes to \
+                 attack."
+            ),
+            remedy: vec![
+                format!("Find out what asks at {asker}, and whether it belongs to the cluster."),
+                format!("If it does not, close port {} to it.", ids.dest_port),
+            ],
+            parties: asker.to_string(),
+            evidence: evidence.into_iter().flatten().collect(),
+            ..blank(&PAGE)
+        };
+        self.pending.tell(ids, epmd.outcome, finding, out);
+    }
+
+    fn on_end(&mut self, _: &Correlator, out: &mut Vec<Finding>) {
+        self.pending.release(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mapper::tests::{closed, epmd, evidence, found, found_at};
+    use super::*;
+    use crate::correlate::{Cidr, HomeNets};
+    use crate::event::{Epmd, RegisteredName};
+
+    fn asks(src: &str, dest: &str) -> Event {
+        let names = vec![RegisteredName { name: "b".into(), name_hex: None, port: 9100 }];
+        let change = |epmd: &mut Epmd| epmd.names = Some(names);
+        epmd((src, dest, "1"), (10, 2.0), "NAMES_REQ", "", EpmdOutcome::Answered, change)
+    }
+
+    #[test]
+    fn names_asked_from_another_host_are_told_low() {
+        let found = found::<EpmdEnumeration>(&[asks("10.0.0.1", "10.0.0.2")]);
+        let [finding] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(finding.severity, Severity::Low);
+        assert_eq!(finding.parties, "10.0.0.1");
+        assert_eq!(evidence(finding), [(9, "NAMES_REQ"), (10, "names and ports")]);
+        assert!(finding.explanation.starts_with("It was told one,"));
+    }
+
+    #[test]
+    fn names_asked_on_the_host_itself_are_none() {
+        let own =
+            [asks("127.0.0.1", "127.0.0.1"), asks("::1", "::1"), asks("10.0.0.2", "10.0.0.2")];
+        assert!(found::<EpmdEnumeration>(&own).is_empty());
+    }
+
+    #[test]
+    fn from_outside_the_home_networks_they_are_medium() {
+        let home = || -> HomeNets { ["10.0.0.0/8".parse::<Cidr>().unwrap()].into_iter().collect() };
+        let severity = |src| {
+            let found = found_at(home(), EpmdEnumeration::default(), &[asks(src, "10.0.0.2")]);
+            (found[0].severity, found[0].title.contains("outside"))
+        };
+        assert_eq!(severity("192.0.2.7"), (Severity::Medium, true));
+        assert_eq!(severity("10.0.0.1"), (Severity::Low, false));
+    }
+
+    #[test]
+    fn other_requests_and_a_silent_port_mapper_are_none() {
+        let ends = ("10.0.0.1", "10.0.0.2", "1");
+        let outcome = EpmdOutcome::Answered;
+        let events = [
+            epmd(ends, (10, 2.0), "PORT_PLEASE2_REQ", "b", outcome, |_| ()),
+            epmd(
+                ends,
+                (20, 3.0),
+                "NAMES_REQ",
+                "",
+                EpmdOutcome::NoReply,
+                closed(Role::Initiator, 7.0),
+            ),
+        ];
+        assert!(found::<EpmdEnumeration>(&events).is_empty());
+    }
+}

@@ -1,0 +1,398 @@
+//! The port of the port mapper is open, and no answer comes.
+//!
+//! Evidence: the request seen whole, and the connection closed without an octet of reply, or the reply many
+//! seconds late. What it does not tell: whether EPMD hangs, or something else listens there. What EPMD by its
+//! own rules answers with silence is told as that, or is another rule's: commands and far registrations.
+
+use std::time::Duration;
+
+use super::mapper;
+use super::text::{blank, seconds, shown};
+use super::{LogLine, Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{
+    Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Severity,
+};
+
+/// `beamscope explain epmd-silent`.
+const PAGE: Page = Page {
+    rule: "epmd-silent",
+    severity: Severity::Medium,
+    summary: "the port of the port mapper is open and no answer comes",
+    means: "The port mapper (EPMD) took a connection and did not answer what it was asked, or answered only \
+            after a node would have given up: 7 s for a look-up on the way to another node, 10 s for any \
+            other request. Either EPMD hangs (stopped by a signal, starved of processor time, swapped out), \
+            or it has too many connections and closes new ones at once, or something else listens on its \
+            port. A node that looks another up then fails to connect as if that were down; one that starts \
+            does not come up.",
+    proof: "The TCP handshake, a whole request that the other side acknowledged, both directions without a \
+            hole, and then: the asker closes first, a second or more later, without an octet of reply; or \
+            the port mapper closes by FIN without one; or by RST, which means that it had not read the \
+            request; or a reply 7 s late or more, or one that came when the asker had given up.",
+    resembles: "EPMD itself closes without a word: look-ups of a name that is empty, has 255 characters or \
+                more, contains an octet 0 or is no UTF-8 (told with low severity, for the name is at \
+                fault); registrations from another host (registration-rejected); commands that it refuses \
+                (epmd-command); octets that are no request (not-distribution); a second request in one \
+                connection. EPMD that is ended at this very moment closes alike. A load balancer without a \
+                backend takes connections and closes them, before anything was asked: that is only possible, \
+                since whoever connected may be a probe.",
+    logs: &[
+        LogLine {
+            by: "a node that wants to register and gets no answer in 10 s, and then ends",
+            releases: "OTP 25 (seen); others alike",
+            text: "Protocol 'inet_tcp': register/listen error: no_reg_reply_from_epmd",
+        },
+        LogLine {
+            by: "a node that wants to register and is closed on without a word, and then ends",
+            releases: "OTP 25 (seen); others alike",
+            text: "Protocol 'inet_tcp': register/listen error: epmd_close",
+        },
+    ],
+    remedy: &[
+        "On that host, see what listens there: `ss -ltnp 'sport = :4369'`. If it is not epmd, that has to go.",
+        "Ask it: `epmd -names`. If that hangs, look at the state of the process (`ps -o stat,wchan -C epmd`): \
+         T is stopped by a signal; then at the load of the host and the epmd process's open files.",
+        "Restart EPMD. Nodes from OTP 23.3 register again by themselves; older ones have to be restarted.",
+        "If connections are closed at once: EPMD has at most its limit of open files; see who keeps so many \
+         open (`ss -tn 'sport = :4369'`) and raise LimitNOFILE or `ulimit -n`.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct EpmdSilent;
+
+/// What is told, of each kind of silence.
+struct Silence {
+    /// Tells one kind from another: with the port mapper, what is one incident.
+    cause: String,
+    severity: Severity,
+    confidence: Confidence,
+    /// Follows "the port mapper at X".
+    what: String,
+    means: String,
+    remedy: String,
+    end: Option<Evidence>,
+    not_excluded: Option<&'static str>,
+}
+
+impl Rule for EpmdSilent {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+        let Some((ids, epmd)) = mapper::talk(event) else { return };
+        let Some(silence) = silence(ids, epmd) else { return };
+        let mapper = mapper::written(ids);
+        let request = match (epmd.request, &epmd.name) {
+            (Some(request), Some(name)) => format!("{request} \"{name}\""),
+            (request, _) => request.unwrap_or("SYN").to_owned(),
+        };
+        let asked = epmd.seen.request.or(epmd.seen.syn);
+        out.push(Finding {
+            severity: silence.severity,
+            confidence: silence.confidence,
+            title: format!("the port mapper at {mapper} {}", silence.what),
+            explanation: silence.means,
+            remedy: vec![silence.remedy],
+            parties: format!("{mapper},{}", silence.cause),
+            evidence: shown(asked, Some(Role::Initiator), &request)
+                .into_iter()
+                .chain(silence.end)
+                .collect(),
+            not_excluded: silence.not_excluded.map(ToOwned::to_owned).into_iter().collect(),
+            logged_by: (epmd.request == Some("ALIVE2_REQ"))
+                .then_some(Role::Initiator)
+                .into_iter()
+                .collect(),
+            ..blank(&PAGE)
+        });
+    }
+}
+
+fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
+    let seen = &epmd.seen;
+    let asker = ids.src_ip;
+    let ask_itself = format!(
+        "On {}, run `epmd -names`; if it hangs, look at the state and the load of the epmd process and \
+         restart it.",
+        ids.dest_ip
+    );
+    let look_what_listens = format!(
+        "On {}, see what listens on port {} (`ss -ltnp`), and run `epmd -names`.",
+        ids.dest_ip, ids.dest_port
+    );
+    if epmd.outcome == EpmdOutcome::Incomplete {
+        return closed_at_once(ids, epmd);
+    }
+    if !matches!(epmd.request, Some("ALIVE2_REQ" | "PORT_PLEASE2_REQ" | "NAMES_REQ")) {
+        return None;
+    }
+    if epmd.outcome != EpmdOutcome::NoReply {
+        let took_us = epmd.response_time_us?;
+        // An asker that is gone when the answer comes, and had waited.
+        let gave_up_us = mapper::waited_us(epmd)
+            .filter(|waited| (GAVE_UP_US..took_us).contains(waited) && seen.closed_by.is_some());
+        if took_us < LATE_US && gave_up_us.is_none() {
+            return None;
+        }
+        let took = seconds(took_us);
+        let gave_up = match gave_up_us {
+            Some(waited) => format!(", and had given up after {}", seconds(waited)),
+            None => String::new(),
+        };
+        return Some(Silence {
+            cause: "hangs".to_owned(),
+            severity: PAGE.severity,
+            confidence: Confidence::Proven,
+            what: format!("took {took} to answer"),
+            means: format!(
+                "{asker} was answered {took} after it had asked{gave_up}. A node that dials another gives up \
+                 after 7 s unless told otherwise, and finds nobody: EPMD hangs at times, or its host is \
+                 overloaded."
+            ),
+            remedy: ask_itself,
+            end: shown(seen.reply, Some(Role::Acceptor), &format!("reply, {took} later")),
+            not_excluded: None,
+        });
+    }
+    if seen.is_pipelined {
+        return None;
+    }
+    let waited_us = mapper::waited_us(epmd)?;
+    let waited = seconds(waited_us);
+    let end = |what: &str| shown(seen.close, seen.closed_by, what);
+    if seen.closed_by? == Role::Initiator {
+        return (waited_us >= GAVE_UP_US && seen.is_acknowledged).then(|| Silence {
+            cause: "hangs".to_owned(),
+            severity: PAGE.severity,
+            confidence: Confidence::Likely,
+            what: "takes requests and does not answer".to_owned(),
+            means: format!(
+                "{asker} asked, the system of {} acknowledged the request, and no answer came in {waited}; \
+                 then {asker} gave up. EPMD hangs, is stopped by a signal, or gets no processor time.",
+                ids.dest_ip
+            ),
+            remedy: ask_itself,
+            end: end(&format!("gave up after {waited}")),
+            not_excluded: Some("what listens there is not EPMD, and waits for more"),
+        });
+    }
+    if seen.is_unread {
+        return Some(Silence {
+            cause: "closes unread".to_owned(),
+            severity: PAGE.severity,
+            confidence: Confidence::Likely,
+            what: "closes connections without reading the request".to_owned(),
+            means: format!(
+                "{asker} connected and asked, and the connection was reset or closed before the request \
+                 was read: EPMD has as many connections as it may have and closes new ones at once, or what \
+                 took the connection is a proxy or a load balancer without EPMD behind it."
+            ),
+            remedy: format!(
+                "On {}, count the connections of EPMD (`ss -tn 'sport = :{}'`), see who holds them, and \
+                 raise its limit of open files; see what listens there (`ss -ltnp`).",
+                ids.dest_ip, ids.dest_port
+            ),
+            end: end("closed with the request unread"),
+            not_excluded: Some(
+                "EPMD was ended at that moment, or something on the way reset the connection",
+            ),
+        });
+    }
+    if let Some(why) = mapper::unanswerable(epmd) {
+        return Some(Silence {
+            cause: format!("cannot answer,{asker}"),
+            severity: Severity::Low,
+            confidence: Confidence::Likely,
+            what: format!("gives no answer about a name that {why}"),
+            means: format!(
+                "{asker} sent a name that {why}. EPMD closes the connection without a word then, and is \
+                 well: the name is at fault."
+            ),
+            remedy: format!("Correct the node name that {asker} dials or starts with."),
+            end: end("FIN without a reply"),
+            not_excluded: Some("what listens there is not EPMD"),
+        });
+    }
+    let when = if waited_us < 100_000 { "at once".to_owned() } else { format!("{waited} later") };
+    // Registrations from another host have a rule of their own.
+    if epmd.request == Some("ALIVE2_REQ") && !mapper::is_local(ids) {
+        return None;
+    }
+    Some(Silence {
+        cause: "closes".to_owned(),
+        severity: PAGE.severity,
+        confidence: Confidence::Likely,
+        what: "closes connections without an answer".to_owned(),
+        means: format!(
+            "{asker} asked, and the connection was closed {when} without an octet of reply. EPMD \
+             answers such a request: what listens on {} is probably not EPMD.",
+            mapper::written(ids)
+        ),
+        remedy: look_what_listens,
+        end: end("FIN without a reply"),
+        not_excluded: Some("EPMD was ended at that moment"),
+    })
+}
+
+/// A connection that was taken and closed at once, before anything was said.
+fn closed_at_once(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
+    let seen = &epmd.seen;
+    let lasted = seen.close?.at.since(seen.syn?.at);
+    let at_once = seen.is_mute && seen.is_whole && lasted < AT_ONCE;
+    (at_once && seen.closed_by == Some(Role::Acceptor)).then(|| Silence {
+        cause: "closes at once".to_owned(),
+        severity: Severity::Low,
+        confidence: Confidence::Possible,
+        what: "closes a connection before anything is asked".to_owned(),
+        means: format!(
+            "{} connected, and the other side closed at once. EPMD does that when it has as many connections \
+             as it may have; a load balancer without EPMD behind it does too.",
+            ids.src_ip
+        ),
+        remedy: format!(
+            "On {}, run `epmd -names` to see whether it answers, and `ss -ltnp` to see what listens.",
+            ids.dest_ip
+        ),
+        end: shown(seen.close, seen.closed_by, "closed, nothing said"),
+        not_excluded: Some("what connected is a probe, and EPMD was ended at that moment"),
+    })
+}
+
+/// The set-up time of a node: one that dials gives up on its look-up then.
+const LATE_US: u64 = 7_000_000;
+
+/// Nobody waits less who means it: a look-up has 7 s, and less only at the end of a busy set-up.
+const GAVE_UP_US: u64 = 1_000_000;
+
+/// From the SYN to a close that came before anything could be asked.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::super::mapper::tests::{closed, epmd, evidence, found, mark};
+    use super::*;
+
+    const ENDS: (&str, &str, &str) = ("10.0.0.1", "10.0.0.2", "1");
+
+    fn silent(request: &'static str, name: &str, change: impl FnOnce(&mut Epmd)) -> Event {
+        epmd(ENDS, (10, 2.0), request, name, EpmdOutcome::NoReply, change)
+    }
+
+    fn only(event: Event) -> Finding {
+        let mut found = found::<EpmdSilent>(&[event]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.remove(0)
+    }
+
+    fn is_none(event: Event) {
+        let found = found::<EpmdSilent>(&[event]);
+        assert!(found.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn an_asker_that_gives_up_shows_a_port_mapper_that_hangs() {
+        for request in ["PORT_PLEASE2_REQ", "NAMES_REQ", "ALIVE2_REQ"] {
+            let finding = only(silent(request, "b", closed(Role::Initiator, 7.0)));
+            assert_eq!(finding.parties, "10.0.0.2:4369,hangs");
+            assert_eq!(evidence(&finding)[1], (11, "gave up after 7.0 s"));
+            assert_eq!(finding.severity, Severity::Medium);
+        }
+        let finding = only(silent("PORT_PLEASE2_REQ", "b", closed(Role::Initiator, 7.0)));
+        assert_eq!(evidence(&finding)[0], (9, "PORT_PLEASE2_REQ \"b\""));
+        assert!(finding.logged_by.is_empty());
+    }
+
+    #[test]
+    fn an_asker_that_leaves_at_once_or_was_not_heard_shows_nothing() {
+        is_none(silent("PORT_PLEASE2_REQ", "b", closed(Role::Initiator, 0.9)));
+        is_none(silent("PORT_PLEASE2_REQ", "b", |epmd| {
+            closed(Role::Initiator, 7.0)(epmd);
+            epmd.seen.is_acknowledged = false;
+        }));
+        is_none(silent("PORT_PLEASE2_REQ", "b", |epmd| {
+            closed(Role::Initiator, 7.0)(epmd);
+            epmd.seen.closed_by = None;
+        }));
+    }
+
+    #[test]
+    fn what_the_capture_does_not_show_whole_is_nothing() {
+        let event =
+            epmd(ENDS, (10, 2.0), "PORT_PLEASE2_REQ", "b", EpmdOutcome::Incomplete, |epmd| {
+                closed(Role::Acceptor, 0.1)(epmd);
+                epmd.seen.syn = Some(mark(1, 2.0));
+            });
+        is_none(event);
+    }
+
+    #[test]
+    fn closed_without_a_word_and_closed_unread_are_told_apart() {
+        let finding = only(silent("PORT_PLEASE2_REQ", "b", closed(Role::Acceptor, 0.001)));
+        assert_eq!(finding.parties, "10.0.0.2:4369,closes");
+        let finding = only(silent("PORT_PLEASE2_REQ", "b", |epmd| {
+            closed(Role::Acceptor, 0.001)(epmd);
+            epmd.seen.is_unread = true;
+        }));
+        assert_eq!(finding.parties, "10.0.0.2:4369,closes unread");
+        assert_eq!(evidence(&finding)[1], (11, "closed with the request unread"));
+    }
+
+    #[test]
+    fn what_epmd_never_answers_is_no_fault_of_it() {
+        for name in ["", "a\0b", &"x".repeat(255)] {
+            let finding = only(silent("PORT_PLEASE2_REQ", name, closed(Role::Acceptor, 0.001)));
+            assert_eq!(finding.severity, Severity::Low, "{name:?}");
+            assert!(finding.title.contains("a name that"));
+        }
+        let fits =
+            only(silent("PORT_PLEASE2_REQ", &"x".repeat(254), closed(Role::Acceptor, 0.001)));
+        assert_eq!(fits.severity, Severity::Medium);
+        for request in ["ALIVE2_REQ", "KILL_REQ", "STOP_REQ", "DUMP_REQ", "PORT_REQ"] {
+            is_none(silent(request, "b", closed(Role::Acceptor, 0.001)));
+        }
+        is_none(silent("NAMES_REQ", "", |epmd| {
+            closed(Role::Acceptor, 0.001)(epmd);
+            epmd.seen.is_pipelined = true;
+        }));
+    }
+
+    #[test]
+    fn an_answer_is_late_when_a_node_would_have_given_up() {
+        let answered = |took| {
+            epmd(ENDS, (10, 2.0), "PORT_PLEASE2_REQ", "b", EpmdOutcome::NotRegistered, |epmd| {
+                epmd.response_time_us = Some(took);
+            })
+        };
+        assert_eq!(evidence(&only(answered(7_500_000)))[1], (10, "reply, 7.5 s later"));
+        is_none(answered(6_900_000));
+        let too_late = |waited, took| {
+            epmd(ENDS, (10, 2.0), "PORT_PLEASE2_REQ", "b", EpmdOutcome::NotRegistered, |epmd| {
+                closed(Role::Initiator, waited)(epmd);
+                epmd.response_time_us = Some(took);
+            })
+        };
+        assert!(only(too_late(2.0, 2_100_000)).explanation.contains("given up after 2.0 s"));
+        is_none(too_late(0.5, 2_100_000));
+        is_none(too_late(2.2, 2_100_000));
+    }
+
+    #[test]
+    fn closed_before_anything_was_asked_is_only_possible() {
+        let mute = |by, lasted: f64| {
+            let outcome = EpmdOutcome::Incomplete;
+            epmd(ENDS, (10, 2.0), "PORT_PLEASE2_REQ", "b", outcome, |epmd| {
+                closed(by, lasted)(epmd);
+                (epmd.request, epmd.name, epmd.seen.request) = (None, None, None);
+                epmd.seen.syn = Some(mark(1, 2.0));
+                epmd.seen.is_mute = true;
+            })
+        };
+        let finding = only(mute(Role::Acceptor, 0.001));
+        assert_eq!((finding.confidence, finding.severity), (Confidence::Possible, Severity::Low));
+        assert_eq!(evidence(&finding), [(1, "SYN"), (11, "closed, nothing said")]);
+        is_none(mute(Role::Initiator, 0.001));
+        is_none(mute(Role::Acceptor, 61.0));
+    }
+}

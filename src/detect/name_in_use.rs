@@ -1,0 +1,241 @@
+//! A registration that EPMD refused.
+//!
+//! Evidence: ALIVE2_RESP with a result other than 0. EPMD knows one error alone: the name may be taken, or be
+//! no name by its rules. Which it is, the name itself tells, and proven it is where its holder was seen.
+
+use super::mapper::{self, Mapper, Registration, Registrations};
+use super::text::{blank, seconds, shown};
+use super::{LogLine, Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Confidence, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Severity};
+
+/// `beamscope explain name-in-use`.
+const PAGE: Page = Page {
+    rule: "name-in-use",
+    severity: Severity::High,
+    summary: "the port mapper refused to register a node",
+    means: "A node asked the port mapper (EPMD) of its host to register its name, and was refused: another \
+            node holds that name there. Erlang then does not start as a distributed node; an `erl` or \
+            `iex` with a name on its command line ends at once. Names are taken per host, by the part \
+            left of the @ alone, and case counts.",
+    proof: "ALIVE2_REQ with the name, and ALIVE2_RESP or ALIVE2_X_RESP with a result other than 0 (EPMD \
+            sends 1, and 99 for the creation). EPMD does not say why. It is proven where the capture shows \
+            who holds the name: an earlier registration whose connection still stands, or an answer of that \
+            port mapper that gives a port for it.",
+    resembles: "EPMD refuses in the same words a name of more than 255 characters or 1020 octets, one \
+                that is no UTF-8, and extra data of more than 1020 octets; such a name is told as what it \
+                is. A node that is restarted before EPMD has noticed that the old one is gone is refused \
+                once and comes up at the next try.",
+    logs: &[
+        LogLine {
+            by: "the node that is refused, which then ends",
+            releases: "all",
+            text: "Protocol 'inet_tcp': the name b@h seems to be in use by another Erlang node",
+        },
+        LogLine {
+            by: "EPMD in the foreground, behind `epmd:` and the date",
+            releases: "OTP 25 (seen)",
+            text: "node name already occupied b",
+        },
+    ],
+    remedy: &[
+        "On that host, run `epmd -names`: it gives the port of the node that has the name.",
+        "Find its process with `ss -ltnp` by that port. If it is left over from an earlier start, end it; \
+         if it is meant to run, give the new node another name.",
+        "Where machines or containers share one network namespace, each node needs a name of its own.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct NameInUse {
+    known: Registrations,
+}
+
+impl Rule for NameInUse {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+        let Some((ids, epmd)) = mapper::talk(event) else { return };
+        self.known.on_epmd(event, ids, epmd);
+        if epmd.outcome != EpmdOutcome::RegistrationRefused {
+            return;
+        }
+        let name = epmd.name.as_deref().unwrap_or("?");
+        let (mapper, seen) = (mapper::written(ids), &epmd.seen);
+        let holder =
+            epmd.name.as_ref().and_then(|name| self.known.holder(Mapper::of(event, ids), name));
+        let (confidence, why, not_excluded) = match (holder, unacceptable(epmd)) {
+            (Some(holder), _) => (Confidence::Proven, held(holder, event), None),
+            (None, Some(why)) => (
+                Confidence::Likely,
+                format!("EPMD gives no reason, but it takes no such name: it {why}."),
+                Some("another node holds the name as well"),
+            ),
+            (None, None) => (
+                Confidence::Likely,
+                "EPMD gives no reason; as the name is one it takes, another node holds it. Which one, \
+                 the capture does not show."
+                    .to_owned(),
+                Some("what listens there is not Erlang's EPMD and has rules of its own"),
+            ),
+        };
+        let is_taken = holder.is_some() || unacceptable(epmd).is_none();
+        let evidence = [
+            holder.and_then(shown_by),
+            shown(seen.request, Some(Role::Initiator), &format!("ALIVE2_REQ \"{name}\"")),
+            shown(seen.reply, Some(Role::Acceptor), "registration refused"),
+        ];
+        out.push(Finding {
+            confidence,
+            title: if is_taken {
+                format!("the name \"{name}\" is in use at {mapper}")
+            } else {
+                format!("the port mapper at {mapper} takes no node by the name \"{name}\"")
+            },
+            explanation: format!(
+                "A node at {} asked the port mapper at {mapper} to register it as \"{name}\" and was \
+                 refused; it does not come up under that name. {why}",
+                ids.src_ip
+            ),
+            remedy: if is_taken {
+                vec![
+                    format!(
+                        "On the host of {mapper}, run `epmd -names` and find the process that listens on \
+                         the port of \"{name}\" (`ss -ltnp`)."
+                    ),
+                    "End it if it is left over; else give one of the two another name.".to_owned(),
+                ]
+            } else {
+                vec!["Start the node with a name of at most 255 characters of UTF-8.".to_owned()]
+            },
+            parties: format!("{mapper},{name}"),
+            evidence: evidence.into_iter().flatten().collect(),
+            not_excluded: not_excluded.map(ToOwned::to_owned).into_iter().collect(),
+            logged_by: vec![Role::Initiator],
+            ..blank(&PAGE)
+        });
+    }
+}
+
+/// Who has the name.
+fn held(holder: &Registration, event: &Event) -> String {
+    let Registration { port, at, node, .. } = holder;
+    let age = u64::try_from(event.at.since(*at).as_micros()).unwrap_or(u64::MAX);
+    let age = seconds(age);
+    match node {
+        Some(_) => format!(
+            "The node that listens on port {port} registered the name {age} before, and its connection \
+             to the port mapper stands."
+        ),
+        None => format!(
+            "{age} before, the same port mapper gave port {port} for that name: a node there holds it."
+        ),
+    }
+}
+
+fn shown_by(holder: &Registration) -> Option<Evidence> {
+    let Registration { node, port, name, session_id, .. } = holder;
+    let what = match node {
+        Some(_) => format!("\"{name}\" registered, with port {port}"),
+        None => format!("PORT2_RESP: \"{name}\" is at port {port}"),
+    };
+    let from = Some(Role::Acceptor);
+    let evidence = shown(holder.shown, from, &what)?;
+    Some(Evidence { session_id: Some(session_id.clone()), ..evidence })
+}
+
+/// Why EPMD registers no such node, by its own rules.
+fn unacceptable(epmd: &Epmd) -> Option<&'static str> {
+    let name = epmd.name.as_deref()?;
+    let extra_octets = epmd.extra_hex.as_ref().map_or(0, |hex| hex.len() / 2);
+    if epmd.name_hex.is_some() {
+        Some("is no UTF-8")
+    } else if name.chars().count() > 255 || name.len() > MAX_OCTETS {
+        Some("has more than 255 characters")
+    } else if extra_octets > MAX_OCTETS {
+        Some("comes with more than 1020 octets of extra data")
+    } else {
+        None
+    }
+}
+
+/// Longest name and longest extra data that EPMD registers.
+const MAX_OCTETS: usize = 1020;
+
+#[cfg(test)]
+mod tests {
+    use super::super::mapper::tests::{NODE, epmd, evidence, found};
+    use super::*;
+
+    fn refused(name: &str, change: impl FnOnce(&mut Epmd)) -> Event {
+        let outcome = EpmdOutcome::RegistrationRefused;
+        epmd((NODE, NODE, "new"), (20, 9.0), "ALIVE2_REQ", name, outcome, change)
+    }
+
+    fn answered(request: &'static str, name: &str) -> Event {
+        epmd((NODE, NODE, "old"), (10, 2.0), request, name, EpmdOutcome::Answered, |_| ())
+    }
+
+    #[test]
+    fn a_registration_that_stands_proves_who_has_the_name() {
+        let found = found::<NameInUse>(&[answered("ALIVE2_REQ", "b"), refused("b", |_| ())]);
+        let [finding] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(finding.confidence, Confidence::Proven);
+        assert!(finding.not_excluded.is_empty());
+        assert_eq!(finding.parties, "127.0.0.1:4369,b");
+        assert!(finding.explanation.contains("port 9100 registered the name 7.0 s before"));
+        let shown = evidence(finding);
+        assert_eq!(shown[0], (10, "\"b\" registered, with port 9100"));
+        assert_eq!(shown[1..], [(19, "ALIVE2_REQ \"b\""), (20, "registration refused")]);
+    }
+
+    #[test]
+    fn an_answer_about_the_name_proves_it_too() {
+        let found = found::<NameInUse>(&[answered("PORT_PLEASE2_REQ", "b"), refused("b", |_| ())]);
+        assert_eq!(found[0].confidence, Confidence::Proven);
+        assert_eq!(evidence(&found[0])[0].1, "PORT2_RESP: \"b\" is at port 9100");
+    }
+
+    #[test]
+    fn without_a_holder_in_sight_it_is_likely() {
+        let gone = epmd(
+            (NODE, NODE, "old"),
+            (15, 8.0),
+            "ALIVE2_REQ",
+            "b",
+            EpmdOutcome::Unregistered,
+            |_| (),
+        );
+        let other = [answered("ALIVE2_REQ", "B"), refused("b", |_| ())];
+        for events in [&other[..], &[answered("ALIVE2_REQ", "b"), gone, refused("b", |_| ())]] {
+            let found = found::<NameInUse>(events);
+            assert_eq!(found[0].confidence, Confidence::Likely);
+            assert_eq!(found[0].not_excluded.len(), 1);
+            assert!(found[0].title.contains("in use"));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_told_as_that() {
+        let long = "x".repeat(256);
+        let cases: [Event; 3] = [
+            refused(&long, |_| ()),
+            refused("\u{fffd}", |epmd| epmd.name_hex = Some("ff".to_owned())),
+            refused("b", |epmd| epmd.extra_hex = Some("00".repeat(1021))),
+        ];
+        for event in cases {
+            let found = found::<NameInUse>(&[event]);
+            assert!(found[0].title.contains("takes no node"), "{}", found[0].title);
+        }
+        let found = found::<NameInUse>(&[refused(&"x".repeat(255), |_| ())]);
+        assert!(found[0].title.contains("in use"));
+    }
+
+    #[test]
+    fn a_registration_that_is_answered_is_none() {
+        let again = [answered("ALIVE2_REQ", "b"), answered("ALIVE2_REQ", "b")];
+        assert!(found::<NameInUse>(&again).is_empty());
+    }
+}

@@ -1,0 +1,610 @@
+//! A node that its port mapper has lost, and that talks on.
+//!
+//! Evidence: the connection that is the registration closes, nothing registers the name again, and the node
+//! sends octets on a connection to another node clearly later. The registration usually came over loopback
+//! and the connection did not: that both are one node's rests on name, port, host and creation.
+//! What it does not tell: why EPMD let go. A node that shuts down closes everything at once and is no case.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::mapper::{self, Mapper, REMEMBERED, Registration, Registrations, input_of};
+use super::text::{blank, seconds, settled, shown};
+use super::{Page, Rule};
+use crate::correlate::{Correlator, acceptor_end, ip_of};
+use crate::event::{
+    Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, Mark, Role, Session,
+    Severity,
+};
+use crate::time::Timestamp;
+
+/// `beamscope explain registration-lost`.
+const PAGE: Page = Page {
+    rule: "registration-lost",
+    severity: Severity::Medium,
+    summary: "the port mapper has lost a node that is still up",
+    means: "The port mapper (EPMD) has no entry any more for a node that is running: its connection with \
+            the node, which is the registration, was closed, and the node did not come back. Connections \
+            that stand go on, and nobody new can find the node: look-ups say that it is not registered, \
+            until it registers again. A node registers again within about 2 s from OTP 23.3 on, while \
+            there is a port mapper to register with; an older one never does before it is restarted.",
+    proof: "ALIVE2_REQ with a positive answer, FIN or RST on that connection, no registration of the name \
+            after it, and octets from that node on a distribution connection more than 3 s later. That it \
+            is that node is likely: it has the registered name and, where it was dialed, the registered \
+            port; and its host is known to be that of the port mapper, or its creation is the one that EPMD \
+            gave.",
+    resembles: "A node that shuts down closes both within a moment. A node that was killed while much of \
+                what it had sent was not yet delivered: its system goes on sending for it. A node of the \
+                same name on another host, where a whole cluster uses one name and one port; where only \
+                name and port speak for the node, the finding is only possible.",
+    logs: &[],
+    remedy: &[
+        "On its host, run `epmd -names`. If that fails, start EPMD: nodes from OTP 23.3 register again by \
+         themselves.",
+        "If EPMD runs and does not list the node, which is older: restart it, or from its shell call \
+         erl_epmd:register_node/2 with its alive name and port.",
+        "Find out what ended EPMD (`epmd -kill`, `epmd -stop`, a restart of the service that had started \
+         it, memory pressure), and run it as a service of its own.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct RegistrationLost {
+    known: Registrations,
+    lost: VecDeque<Lost>,
+    /// By input.
+    machines: VecDeque<(u16, Machine)>,
+}
+
+/// A registration whose connection has closed.
+#[derive(Debug)]
+struct Lost {
+    was: Registration,
+    close: Mark,
+    closed_by: Option<Role>,
+    /// What is found, until no connection may turn out to be the next registration.
+    pending: Option<Finding>,
+}
+
+/// What is known of the host on whose loopback an input was captured.
+#[derive(Debug, Default)]
+struct Machine {
+    /// Addresses that every connection beside loopback has at one end: the host's own is among them,
+    /// unless it has several and none is left. `None` while no such connection was seen.
+    ends: Option<Vec<IpAddr>>,
+    /// When the input last showed anything.
+    until: Timestamp,
+}
+
+/// Whether the side of a session is on the host of a port mapper.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Host {
+    Same,
+    /// It has the one address that every connection of the input has at one end.
+    Inferred,
+    Unknown,
+    Other,
+}
+
+impl Rule for RegistrationLost {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+        let Some(ids) = &event.connection else { return };
+        if let Some(machine) = self.machine_of(input_of(event)) {
+            machine.on_connection(event, ids);
+        }
+        if let Some((ids, epmd)) = mapper::talk(event) {
+            self.on_epmd(event, ids, epmd);
+        } else if let Some((ids, session)) = settled(event) {
+            for role in [Role::Initiator, Role::Acceptor] {
+                self.on_side(event, ids, session, role, out);
+            }
+        }
+    }
+
+    fn on_end(&mut self, _: &Correlator, out: &mut Vec<Finding>) {
+        out.extend(self.lost.drain(..).filter_map(|lost| lost.pending));
+    }
+}
+
+impl RegistrationLost {
+    fn on_epmd(&mut self, event: &Event, ids: &ConnectionIds, epmd: &Epmd) {
+        let was = self.known.on_epmd(event, ids, epmd);
+        if let (Some(was), Some(close)) = (was, epmd.seen.close) {
+            let closed_by = epmd.seen.closed_by;
+            remember(&mut self.lost, Lost { was, close, closed_by, pending: None });
+            return;
+        }
+        let mapper = Mapper::of(event, ids);
+        let registers = epmd.request == Some("ALIVE2_REQ");
+        let is_back = registers && epmd.outcome != EpmdOutcome::Unregistered
+            || epmd.outcome == EpmdOutcome::Answered;
+        self.lost.retain(|lost| {
+            let same_place = lost.was.mapper == mapper;
+            match &epmd.name {
+                // Whoever registers the name, or finds it registered, shows that it is back.
+                Some(name) => {
+                    let same_place = same_place || Some(lost.was.port) == epmd.port;
+                    !(is_back && same_place && lost.was.name == *name)
+                }
+                None => !(same_place && may_be_registration(epmd, lost.close.at)),
+            }
+        });
+    }
+
+    fn on_side(
+        &mut self,
+        event: &Event,
+        ids: &ConnectionIds,
+        session: &Session,
+        role: Role,
+        out: &mut Vec<Finding>,
+    ) {
+        let Some((place, finding)) = self.still_talking(event, ids, session, role) else { return };
+        let Some(lost) = self.lost.get_mut(place) else { return };
+        if event.at > lost.close.at.after(ALL_TOLD) {
+            out.push(finding);
+        } else {
+            lost.pending.get_or_insert_with(|| mapper::on_its_own(ids, finding));
+        }
+    }
+
+    /// Whether a side of a session is a node whose registration was lost well before it last spoke.
+    fn still_talking(
+        &self,
+        event: &Event,
+        ids: &ConnectionIds,
+        session: &Session,
+        role: Role,
+    ) -> Option<(usize, Finding)> {
+        let party = match role {
+            Role::Initiator => &session.initiator,
+            Role::Acceptor => &session.acceptor,
+        };
+        let node = party.node.as_ref()?;
+        let (alive, _) = node.split_once('@')?;
+        let last = (*session.seen.last_octets.get(role.index())?)?;
+        let began = session.seen.send_name?.at;
+        let left = session.seen.close.filter(|_| session.closed_by == Some(role));
+        let port = acceptor_end(ids, session).port;
+        let is_meant = |lost: &Lost| {
+            let after = |at: Timestamp| at > lost.close.at.after(CLEARLY_LATER);
+            lost.was.name.as_ref() == alive
+                && (role == Role::Initiator || lost.was.port == port)
+                && began <= lost.close.at
+                && after(last)
+                && left.is_none_or(|close| after(close.at))
+                && after(self.shown_until(lost, event, last))
+        };
+        let mut meant = self.lost.iter().enumerate().filter(|(_, lost)| is_meant(lost));
+        meant.find_map(|(place, lost)| {
+            let host = self.host(lost, event, ids, session, role);
+            let creations = party.creation.zip(lost.was.creation);
+            let creations = creations.filter(|(_, given)| *given > MAX_OLD_CREATION);
+            let same_creation = creations.map(|(own, given)| own == given);
+            let confidence = match (host, same_creation) {
+                (Host::Other, _) | (Host::Inferred | Host::Unknown, Some(false)) => return None,
+                (Host::Unknown, None) => Confidence::Possible,
+                _ => Confidence::Likely,
+            };
+            Some((place, told(ids, lost, session, role, node, last, confidence)))
+        })
+    }
+
+    /// Until when the input that showed the loss would have shown a new registration, at least.
+    fn shown_until(&self, lost: &Lost, event: &Event, last: Timestamp) -> Timestamp {
+        let input = lost.close.frame.input;
+        let machine = self.machines.iter().find(|(known, _)| *known == input);
+        let until = machine.map_or_else(Timestamp::default, |(_, machine)| machine.until);
+        if input_of(event) == Some(input) { until.max(last) } else { until }
+    }
+
+    fn host(
+        &self,
+        lost: &Lost,
+        event: &Event,
+        ids: &ConnectionIds,
+        session: &Session,
+        role: Role,
+    ) -> Host {
+        let (ip, peer) = (ip_of(ids, session, role), ip_of(ids, session, role.peer()));
+        let Some(input) = lost.was.mapper.input else {
+            return if lost.was.node == Some(ip) { Host::Same } else { Host::Other };
+        };
+        if input_of(event) != Some(input) {
+            return Host::Unknown;
+        }
+        if ip.is_loopback() || ip == peer {
+            return Host::Same;
+        }
+        let machine = self.machines.iter().find(|(known, _)| *known == input);
+        match machine.and_then(|(_, machine)| machine.ends.as_deref()) {
+            Some([own]) if *own == ip => Host::Inferred,
+            Some([_]) => Host::Other,
+            _ => Host::Unknown,
+        }
+    }
+
+    fn machine_of(&mut self, input: Option<u16>) -> Option<&mut Machine> {
+        let input = input?;
+        if !self.machines.iter().any(|(known, _)| *known == input) {
+            remember(&mut self.machines, (input, Machine::default()));
+        }
+        self.machines.iter_mut().find(|(known, _)| *known == input).map(|(_, machine)| machine)
+    }
+}
+
+impl Machine {
+    fn on_connection(&mut self, event: &Event, ids: &ConnectionIds) {
+        // Without a packet, the time is that of all inputs.
+        if event.frame.is_some() {
+            self.until = self.until.max(event.at);
+        }
+        let ends = [ids.src_ip, ids.dest_ip];
+        if !ends.iter().any(IpAddr::is_loopback) {
+            self.ends.get_or_insert_with(|| ends.to_vec()).retain(|ip| ends.contains(ip));
+        }
+    }
+}
+
+fn told(
+    ids: &ConnectionIds,
+    lost: &Lost,
+    session: &Session,
+    role: Role,
+    node: &Arc<str>,
+    last: Timestamp,
+    confidence: Confidence,
+) -> Finding {
+    let Lost { was, close, closed_by, .. } = lost;
+    let Registration { name, port, mapper, .. } = was;
+    let flowed = match role {
+        Role::Initiator => session.traffic.initiator,
+        Role::Acceptor => session.traffic.acceptor,
+    };
+    let mapper = super::text::address(mapper.end.ip, mapper.end.port);
+    let talked =
+        u64::try_from(last.since(close.at).as_micros()).map_or_else(|_| String::new(), seconds);
+    let end = match closed_by {
+        Some(Role::Acceptor) => {
+            "the port mapper closed it, as it does when it is ended or told to stop"
+        }
+        Some(Role::Initiator) => "the node closed it",
+        None => "it was closed",
+    };
+    let is_sent_again = flowed.retransmitted_octets > 0;
+    let confidence = if is_sent_again { Confidence::Possible } else { confidence };
+    let mut not_excluded = vec!["it registered again and the capture does not show it".to_owned()];
+    if is_sent_again || session.closed_by == Some(role) {
+        not_excluded
+            .push("the node was gone, and its system still sent what it had left".to_owned());
+    }
+    if confidence == Confidence::Possible && !is_sent_again {
+        not_excluded.push(format!("{node} is on another host, and has the name by chance"));
+    }
+    let peer = ip_of(ids, session, role.peer());
+    let of_registration =
+        |evidence: Evidence| Evidence { session_id: Some(Arc::clone(&was.session_id)), ..evidence };
+    let registered = shown(was.shown, Some(Role::Acceptor), &format!("\"{name}\" registered"));
+    let gone = shown(Some(*close), *closed_by, "the registration's connection is closed");
+    let hello = match role {
+        Role::Initiator => shown(session.seen.send_name, Some(role), "send_name"),
+        Role::Acceptor => shown(session.seen.challenge, Some(role), "challenge"),
+    };
+    Finding {
+        confidence,
+        title: format!("{node} is up and no longer registered at {mapper}"),
+        explanation: format!(
+            "The registration of \"{name}\" (port {port}) ended: {end}. {node} went on talking to {peer} for \
+             {talked} at least, and nothing registered the name again in this capture. Until something does, \
+             whoever looks the node up is told that there is none."
+        ),
+        remedy: vec![
+            "On its host, run `epmd -names`; if that fails, start EPMD, and nodes from OTP 23.3 register \
+             again within 2 s."
+                .to_owned(),
+            "A node older than that does not come back by itself: restart it, or call \
+             erl_epmd:register_node/2 in its shell."
+                .to_owned(),
+        ],
+        nodes: vec![Arc::clone(node)],
+        parties: format!("{node},{mapper}"),
+        evidence: [registered, gone]
+            .into_iter()
+            .flatten()
+            .map(of_registration)
+            .chain(hello)
+            .collect(),
+        not_excluded,
+        ..blank(&PAGE)
+    }
+}
+
+/// Whether a connection may be a registration after `lost`, the request of which was not seen.
+fn may_be_registration(epmd: &Epmd, lost: Timestamp) -> bool {
+    epmd.request.is_none()
+        && matches!(epmd.outcome, EpmdOutcome::Answered | EpmdOutcome::Incomplete)
+        && !epmd.seen.is_mute
+        && epmd.seen.syn.is_some_and(|syn| syn.at > lost)
+}
+
+fn remember<T>(queue: &mut VecDeque<T>, item: T) {
+    queue.push_back(item);
+    if queue.len() > REMEMBERED {
+        queue.pop_front();
+    }
+}
+
+/// A node that shuts down closes everything within a moment, and one from OTP 23.3 tries to register
+/// again every 2 s.
+const CLEARLY_LATER: Duration = Duration::from_secs(3);
+
+/// When every connection that a node opened to register again has been told: one whose request was not
+/// seen is, when it was quiet for 150 s ([`crate::limits::Limits::handshake_forget`]).
+const ALL_TOLD: Duration = Duration::from_secs(180);
+
+/// Old port mappers, and old nodes, know the creations 1 to 3: equal ones say nothing.
+const MAX_OLD_CREATION: u32 = 3;
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers of our own")]
+mod tests {
+    use super::super::mapper::tests::{NODE, between, epmd, evidence, found, mark, seconds};
+    use super::*;
+    use crate::capture::FrameRef;
+    use crate::event::{
+        Body, CloseKind, Orientation, Outcome, Party, Protocol, SessionSeen, State, Traffic,
+    };
+
+    const LAN: (&str, &str) = ("10.0.0.1", "10.0.0.2");
+    const CREATION: u32 = 1_795_361_392;
+
+    fn registers(at: f64, id: &str) -> Event {
+        let frame = (at * 10.0) as u64 + 2;
+        epmd((NODE, NODE, id), (frame, at), "ALIVE2_REQ", "b", EpmdOutcome::Answered, |epmd| {
+            epmd.creation = Some(CREATION);
+        })
+    }
+
+    fn unregisters(at: f64, id: &str, by: Role) -> Event {
+        let frame = (at * 10.0) as u64 + 2;
+        epmd((NODE, NODE, id), (frame, at), "ALIVE2_REQ", "b", EpmdOutcome::Unregistered, |epmd| {
+            epmd.seen.close = Some(mark(frame, at));
+            epmd.seen.closed_by = Some(by);
+        })
+    }
+
+    /// A session between a node at LAN.0 and b@h at LAN.1 since second 3, in which b last spoke at
+    /// `last`; told at `last` as still open.
+    fn session(last: f64, change: impl FnOnce(&mut Session)) -> Event {
+        let party = |node: &str| Party {
+            node: Some(node.into()),
+            creation: Some(CREATION),
+            ..Party::default()
+        };
+        let mut session = Session {
+            protocol: Protocol::Distribution,
+            state: State::Open,
+            outcome: Outcome::Connected,
+            confidence: Confidence::Proven,
+            not_excluded: Vec::new(),
+            detected_by: None,
+            orientation: Orientation::Syn,
+            initiator: party("a@g"),
+            acceptor: party("b@h"),
+            reached: None,
+            wanted: None,
+            closed_by: None,
+            close: None,
+            lookup: None,
+            handshake_us: None,
+            duration_us: 0,
+            traffic: Traffic::default(),
+            seen: SessionSeen {
+                send_name: Some(mark(31, 3.0)),
+                challenge: Some(mark(32, 3.0)),
+                last_octets: [Some(seconds(last)); 2],
+                ..SessionSeen::default()
+            },
+        };
+        change(&mut session);
+        let mut ids = (*between(LAN.0, LAN.1, "s")).clone();
+        ids.dest_port = 9100;
+        Event {
+            at: seconds(last),
+            frame: None,
+            input: Some(0),
+            connection: Some(Arc::new(ids)),
+            body: Body::Session { session: Box::new(session) },
+        }
+    }
+
+    fn story(last: f64, change: impl FnOnce(&mut Session)) -> Vec<Event> {
+        let lost = unregisters(5.0, "1", Role::Acceptor);
+        vec![registers(1.0, "1"), lost, session(last, change)]
+    }
+
+    #[test]
+    fn a_node_that_talks_on_is_lost_to_its_port_mapper() {
+        let found = found::<RegistrationLost>(&story(9.0, |_| ()));
+        let [finding] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(finding.parties, "b@h,127.0.0.1:4369");
+        assert_eq!(finding.confidence, Confidence::Likely);
+        assert!(finding.explanation.contains("for 4.0 s at least"), "{}", finding.explanation);
+        let shown = evidence(finding);
+        assert_eq!(shown[0], (12, "\"b\" registered"));
+        assert_eq!(
+            shown[1..],
+            [(52, "the registration's connection is closed"), (32, "challenge")]
+        );
+        assert_eq!(finding.evidence[1].session_id.as_deref(), Some("1"));
+        assert_eq!(finding.evidence[2].session_id.as_deref(), Some("s"));
+    }
+
+    #[test]
+    fn a_node_that_shuts_down_is_not() {
+        assert!(found::<RegistrationLost>(&story(8.0, |_| ())).is_empty());
+        // Its system sends again what was not acknowledged, for long.
+        let killed = story(60.0, |session| {
+            (session.closed_by, session.close) = (Some(Role::Acceptor), Some(CloseKind::Fin));
+            session.seen.close = Some(mark(60, 5.0));
+        });
+        assert!(found::<RegistrationLost>(&killed).is_empty());
+        let resent = story(60.0, |session| session.traffic.acceptor.retransmitted_octets = 90);
+        assert_eq!(found::<RegistrationLost>(&resent)[0].confidence, Confidence::Possible);
+    }
+
+    #[test]
+    fn a_node_that_is_back_is_not() {
+        let talks = || session(60.0, |_| ());
+        let gone = || unregisters(5.0, "1", Role::Acceptor);
+        let asked = epmd(
+            ("10.0.0.1", "10.0.0.2", "q"),
+            (80, 8.0),
+            "PORT_PLEASE2_REQ",
+            "b",
+            EpmdOutcome::Answered,
+            |_| (),
+        );
+        for events in [
+            [registers(1.0, "1"), gone(), registers(7.0, "2"), talks()],
+            // The close is told late.
+            [registers(1.0, "1"), registers(5.5, "2"), gone(), talks()],
+            [registers(1.0, "1"), gone(), asked, talks()],
+        ] {
+            assert!(found::<RegistrationLost>(&events).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_connection_that_may_be_its_next_registration_keeps_silent() {
+        let told = |change: fn(&mut Epmd)| {
+            let mut events = story(60.0, |_| ());
+            let outcome = EpmdOutcome::Incomplete;
+            events.push(epmd((NODE, NODE, "2"), (80, 7.0), "ALIVE2_REQ", "", outcome, |epmd| {
+                (epmd.request, epmd.name) = (None, None);
+                epmd.seen.syn = Some(mark(79, 7.0));
+                change(epmd);
+            }));
+            found::<RegistrationLost>(&events).len()
+        };
+        assert_eq!(told(|_| ()), 0);
+        assert_eq!(
+            told(|epmd| epmd.outcome = EpmdOutcome::Answered),
+            0,
+            "only the answer was seen"
+        );
+        assert_eq!(told(|epmd| epmd.seen.is_mute = true), 1, "a probe");
+        assert_eq!(told(|epmd| epmd.seen.syn = None), 1, "older");
+        assert_eq!(told(|epmd| epmd.outcome = EpmdOutcome::ConnectionRefused), 1);
+    }
+
+    #[test]
+    fn what_can_no_more_be_refuted_is_told_at_once() {
+        let told = |last| {
+            let (mut rule, mut out) = (RegistrationLost::default(), Vec::new());
+            let limits = crate::limits::Limits::default();
+            let known = Correlator::new(&limits, Vec::new(), crate::correlate::HomeNets::default());
+            story(last, |_| ()).iter().for_each(|event| rule.on_event(event, &known, &mut out));
+            out.len()
+        };
+        assert_eq!((told(60.0), told(600.0)), (0, 1));
+    }
+
+    #[test]
+    fn another_node_is_not() {
+        let changes: [fn(&mut Session); 5] = [
+            |session| session.acceptor.node = Some("c@h".into()),
+            |session| session.acceptor.node = None,
+            |session| session.acceptor.creation = Some(CREATION + 1),
+            |session| session.acceptor.port = Some(9101),
+            // A later incarnation.
+            |session| session.seen.send_name = Some(mark(70, 7.0)),
+        ];
+        for change in changes {
+            assert!(found::<RegistrationLost>(&story(60.0, change)).is_empty());
+        }
+    }
+
+    #[test]
+    fn name_and_port_alone_make_it_possible() {
+        let found = found::<RegistrationLost>(&story(9.0, |s| s.acceptor.creation = None));
+        assert_eq!(found[0].confidence, Confidence::Possible);
+        assert!(found[0].not_excluded.iter().any(|reading| reading.contains("another host")));
+    }
+
+    #[test]
+    fn the_host_that_all_connections_share_settles_whose_it_is() {
+        let lookup = |src, dest| {
+            let outcome = EpmdOutcome::NotRegistered;
+            epmd((src, dest, "q"), (40, 4.0), "PORT_PLEASE2_REQ", "x", outcome, |_| ())
+        };
+        let old_node = |session: &mut Session| session.acceptor.creation = None;
+        let with = |other| {
+            let mut events = story(9.0, old_node);
+            events.insert(0, other);
+            found::<RegistrationLost>(&events)
+        };
+        assert_eq!(with(lookup("10.0.0.7", LAN.1))[0].confidence, Confidence::Likely);
+        assert!(with(lookup("10.0.0.7", LAN.0)).is_empty());
+        let unknown = with(lookup("10.0.0.7", "10.0.0.8"));
+        assert_eq!(unknown[0].confidence, Confidence::Possible);
+    }
+
+    #[test]
+    fn an_initiator_is_known_by_its_name() {
+        let dials = |session: &mut Session| {
+            std::mem::swap(&mut session.initiator.node, &mut session.acceptor.node);
+        };
+        let found = found::<RegistrationLost>(&story(9.0, dials));
+        assert_eq!(evidence(&found[0])[2], (31, "send_name"));
+    }
+
+    #[test]
+    fn a_registration_over_the_network_names_its_host() {
+        let over = |ip| {
+            let registers = registers(1.0, "1");
+            let lost = unregisters(5.0, "1", Role::Acceptor);
+            let moved = |event: Event| Event { connection: Some(between(ip, ip, "1")), ..event };
+            let old_node = |session: &mut Session| session.acceptor.creation = None;
+            let events = [moved(registers), moved(lost), session(9.0, old_node)];
+            found::<RegistrationLost>(&events)
+        };
+        assert_eq!(over(LAN.1)[0].confidence, Confidence::Likely);
+        assert!(over("10.0.0.7").is_empty());
+    }
+
+    #[test]
+    fn an_input_that_ends_early_shows_no_loss() {
+        let mut events = story(9.0, |_| ());
+        let elsewhere = |event: &mut Event| event.input = Some(1);
+        events.last_mut().into_iter().for_each(elsewhere);
+        assert!(found::<RegistrationLost>(&events).is_empty());
+        // It goes on, and shows something of another node.
+        let outcome = EpmdOutcome::Answered;
+        let ends = (NODE, NODE, "9");
+        let later = epmd(ends, (90, 8.5), "ALIVE2_REQ", "x", outcome, |_| ());
+        assert_eq!(later.frame, Some(FrameRef { input: 0, number: 90 }));
+        events.insert(2, later);
+        assert_eq!(found::<RegistrationLost>(&events)[0].confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut rule = RegistrationLost::default();
+        for number in 0..REMEMBERED + 10 {
+            let id = number.to_string();
+            for event in [registers(1.0, &id), unregisters(2.0, &id, Role::Initiator)] {
+                let (ids, epmd) = mapper::talk(&event).unwrap();
+                let name = Some(Arc::from(id.as_str()));
+                rule.on_epmd(&event, ids, &Epmd { name, ..epmd.clone() });
+            }
+        }
+        assert_eq!(rule.lost.len(), REMEMBERED);
+    }
+}

@@ -1,0 +1,161 @@
+//! A registration from another host.
+//!
+//! Evidence: ALIVE2_REQ from an address that is not local to the port mapper, and FIN without an octet. EPMD
+//! judges by the address alone, so what may look like it is something else that closes without a word.
+
+use super::mapper;
+use super::text::{blank, shown};
+use super::{LogLine, Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Confidence, EpmdOutcome, Event, Finding, Role, Severity};
+
+/// `beamscope explain registration-rejected`.
+const PAGE: Page = Page {
+    rule: "registration-rejected",
+    severity: Severity::Medium,
+    summary: "a node tried to register on another host",
+    means: "A node asked a port mapper (EPMD) on another host to register it. EPMD takes registrations \
+            from its own host alone, that is, from 127.0.0.0/8, from ::1, or from the very address that \
+            was connected to, and closes all others without a word. The node does not start as a \
+            distributed node.",
+    proof: "ALIVE2_REQ from an address other than the port mapper's own and other than loopback, read by \
+            its side, then FIN from there without one octet of reply.",
+    resembles: "Something that is not EPMD may close without a word too, and EPMD does when it is ended at \
+                that moment. Address translation or a proxy in front of a port mapper makes a local node \
+                look foreign, to EPMD as well: the remedy is the same. Port mappers before R14 took \
+                registrations from anywhere.",
+    logs: &[
+        LogLine {
+            by: "the node that is turned away, which then ends",
+            releases: "OTP 25 (seen); others alike",
+            text: "Protocol 'inet_tcp': register/listen error: epmd_close",
+        },
+        LogLine {
+            by: "EPMD in the foreground, behind `epmd:` and the date",
+            releases: "OTP 25 (seen)",
+            text: "ALIVE2_REQ from non local address",
+        },
+    ],
+    remedy: &[
+        "Run EPMD on the host of the node, and in the same network namespace (container, pod): an Erlang \
+         node starts one by itself unless told not to (-start_epmd false).",
+        "If the way to 127.0.0.1:4369 is redirected, by a proxy, a port mapping or a custom -epmd_module, \
+         end that for registrations; look-ups may go anywhere.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct RegistrationRejected;
+
+impl Rule for RegistrationRejected {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+        let Some((ids, epmd)) = mapper::talk(event) else { return };
+        let seen = &epmd.seen;
+        let silent = epmd.outcome == EpmdOutcome::NoReply
+            && seen.closed_by == Some(Role::Acceptor)
+            && !seen.is_unread
+            && !seen.is_pipelined;
+        if epmd.request != Some("ALIVE2_REQ") || mapper::is_local(ids) || !silent {
+            return;
+        }
+        let name = epmd.name.as_deref().unwrap_or("?");
+        let mapper = mapper::written(ids);
+        let (from, to) = (ids.src_ip, ids.dest_ip);
+        let mut not_excluded =
+            vec!["what listens there is not EPMD, or was ended at that moment".to_owned()];
+        not_excluded.extend(mapper::unanswerable(epmd).map(|why| {
+            format!("EPMD would have closed for an asker of its own host too: the name {why}")
+        }));
+        let evidence = [
+            shown(
+                seen.request,
+                Some(Role::Initiator),
+                &format!("ALIVE2_REQ \"{name}\" from {from}"),
+            ),
+            shown(seen.close, Some(Role::Acceptor), "FIN without a reply"),
+        ];
+        out.push(Finding {
+            confidence: Confidence::Likely,
+            title: format!("the port mapper at {mapper} turned \"{name}\" away, which is on another host"),
+            explanation: format!(
+                "A node at {from} asked the port mapper at {mapper} to register it as \"{name}\", and the \
+                 connection was closed without an answer. EPMD registers processes of its own host alone; \
+                 the node does not come up under that name."
+            ),
+            remedy: vec![
+                format!(
+                    "Let the node register with a port mapper on its own host, in its own network \
+                     namespace; find out what leads it from {from} to {to} (a proxy, a port mapping, a \
+                     custom -epmd_module)."
+                ),
+            ],
+            parties: format!("{mapper},{name}"),
+            evidence: evidence.into_iter().flatten().collect(),
+            not_excluded,
+            logged_by: vec![Role::Initiator],
+            ..blank(&PAGE)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mapper::tests::{closed, epmd, evidence, found};
+    use super::*;
+    use crate::event::Epmd;
+
+    fn registers(src: &str, dest: &str, change: impl FnOnce(&mut Epmd)) -> Event {
+        let outcome = EpmdOutcome::NoReply;
+        epmd((src, dest, "1"), (10, 2.0), "ALIVE2_REQ", "c", outcome, change)
+    }
+
+    const FAR: (&str, &str) = ("10.0.0.1", "10.0.0.2");
+
+    #[test]
+    fn silence_towards_another_host_is_a_rejection() {
+        let event = registers(FAR.0, FAR.1, closed(Role::Acceptor, 0.001));
+        let found = found::<RegistrationRejected>(&[event]);
+        let [finding] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(finding.parties, "10.0.0.2:4369,c");
+        let shown = [(9, "ALIVE2_REQ \"c\" from 10.0.0.1"), (11, "FIN without a reply")];
+        assert_eq!(evidence(finding), shown);
+        assert_eq!(finding.confidence, Confidence::Likely);
+    }
+
+    #[test]
+    fn silence_towards_the_own_host_is_none() {
+        for (src, dest) in [("127.0.0.9", "127.0.0.1"), ("::1", "::1"), ("10.0.0.2", "10.0.0.2")] {
+            let event = registers(src, dest, closed(Role::Acceptor, 0.001));
+            assert!(found::<RegistrationRejected>(&[event]).is_empty(), "{src}");
+        }
+    }
+
+    #[test]
+    fn what_epmd_did_not_read_or_did_not_close_it_did_not_reject() {
+        let unread = |epmd: &mut Epmd| {
+            closed(Role::Acceptor, 0.001)(epmd);
+            epmd.seen.is_unread = true;
+        };
+        let events = [
+            registers(FAR.0, FAR.1, unread),
+            registers(FAR.0, FAR.1, closed(Role::Initiator, 10.0)),
+            registers(FAR.0, FAR.1, |epmd| epmd.outcome = EpmdOutcome::Incomplete),
+            registers(FAR.0, FAR.1, |epmd| epmd.outcome = EpmdOutcome::Answered),
+        ];
+        assert!(found::<RegistrationRejected>(&events).is_empty());
+    }
+
+    #[test]
+    fn a_name_that_epmd_takes_from_nobody_is_said() {
+        let event = registers(FAR.0, FAR.1, |epmd| {
+            closed(Role::Acceptor, 0.001)(epmd);
+            epmd.name = Some("".into());
+        });
+        let found = found::<RegistrationRejected>(&[event]);
+        assert_eq!(found[0].not_excluded.len(), 2);
+    }
+}
