@@ -130,7 +130,7 @@ impl Incidents {
         out.push(Event {
             at: place.at,
             frame: place.event.and_then(|event| event.frame),
-            input: place.event.and_then(|event| event.input),
+            input: place.event.map_or_else(|| only_input(&finding), |event| event.input),
             connection: place.event.and_then(|event| event.connection.clone()),
             body: Body::Finding { finding: Box::new(finding) },
         });
@@ -210,6 +210,13 @@ fn answer_end(event: &Event) -> Option<String> {
     let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return None };
     let name = epmd.name.as_deref().unwrap_or_default();
     Some(format!("{},{},{},{name}", ids.src_ip, ids.dest_ip, ids.dest_port))
+}
+
+/// The input that all of a finding is about, where no event has it.
+fn only_input(finding: &Finding) -> Option<u16> {
+    let mut inputs = finding.evidence.iter().map(|shown| shown.frame.input);
+    let first = inputs.next()?;
+    inputs.all(|input| input == first).then_some(first)
 }
 
 /// Nodes named of one incident: what all attack is told by the first few.
