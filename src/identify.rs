@@ -67,7 +67,8 @@ fn fits(len: u16, body: &[u8]) -> bool {
         // The flags that are in use end at bit 38.
         [b'N', flags @ ..] => len >= 15 && flags.iter().take(3).all(|octet| *octet == 0),
         [b'n', version @ ..] => {
-            len >= 10 && version.iter().zip([0, 5]).all(|(octet, five)| *octet == five)
+            // Nobody checks the version: tools are known that say 7.
+            len >= 10 && version.iter().zip([0..=0, 5..=7]).all(|(octet, may)| may.contains(octet))
         }
         [b's', text @ ..] => len <= 600 && text.iter().take(5).all(u8::is_ascii_graphic),
         [b'r', ..] => len == 21,

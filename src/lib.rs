@@ -34,7 +34,7 @@
 //! use beamscope::capture::{Input, Inputs, Item, Order};
 //! use beamscope::conn::digest::Cookies;
 //! use beamscope::correlate::HomeNets;
-//! use beamscope::event::Body;
+//! use beamscope::event::{Body, Severity};
 //! use beamscope::limits::Limits;
 //! use beamscope::pipeline::{Config, Pipeline};
 //!
@@ -58,7 +58,7 @@
 //!     .finish()
 //!     .into_iter()
 //!     .filter_map(|event| match event.body {
-//!         Body::Finding { finding } => Some(finding.title),
+//!         Body::Finding { finding } if finding.severity > Severity::Info => Some(finding.title),
 //!         _ => None,
 //!     })
 //!     .collect();

@@ -116,7 +116,7 @@ fn an_unreadable_capture_hides_no_other() {
     for arguments in [[SEED, "missing.pcap"], ["missing.pcap", SEED]] {
         let (status, lines, complaints) = run(&arguments);
         assert_eq!(status, Some(2));
-        assert_eq!(of_type(&events(&lines), "finding").len(), 1, "{arguments:?}");
+        assert_eq!(of_type(&events(&lines), "finding").len(), 2, "{arguments:?}");
         assert!(complaints.contains("missing.pcap"));
     }
 }
@@ -152,7 +152,7 @@ fn a_cut_capture_tells_all_before_the_cut() {
     let events = events(&lines);
     assert_eq!(status, Some(0));
     assert_eq!(of_type(&events, "anomaly")[0]["anomaly"]["kind"], "input_truncated");
-    assert_eq!(of_type(&events, "finding").len(), 1);
+    assert_eq!(of_type(&events, "finding").len(), 2);
     let stats = &events.last().unwrap()["stats"];
     assert_eq!((&stats["packets"], &stats["complete"]), (&64.into(), &false.into()));
 }
@@ -187,13 +187,13 @@ fn text_of_a_file_begins_with_what_is_wrong_and_that_of_a_pipe_with_what_comes_f
 fn only_findings_leaves_findings_and_the_end() {
     let events = events(&lines_of(&["--only-findings", "captures/ping-loop-old-cookie.pcap"]));
     let types: Vec<_> = events.iter().map(|event| event["event_type"].as_str().unwrap()).collect();
-    assert_eq!(types, ["finding", "incident", "stats"]);
+    assert_eq!(types, ["finding", "incident", "finding", "stats"]);
     assert_eq!(events[1]["incident"]["count"], 12);
 }
 
 #[test]
 fn min_severity_leaves_out_what_is_below() {
-    for (severity, findings) in [("info", 1), ("high", 1), ("critical", 0)] {
+    for (severity, findings) in [("info", 2), ("high", 1), ("critical", 0)] {
         let events = events(&lines_of(&["--min-severity", severity, SEED]));
         assert_eq!(of_type(&events, "finding").len(), findings, "{severity}");
     }

@@ -41,6 +41,8 @@ pub(super) struct Voice {
     pub(super) frames: u64,
     pub(super) foreign: Option<(Mark, &'static str)>,
     pub(super) tls: Option<(TlsSign, Mark)>,
+    /// The first alert in clear that ends a TLS connection.
+    pub(super) fatal: Option<(u8, Mark)>,
     /// Segments in which nothing was found to go on at.
     unknown: u32,
 }
@@ -57,6 +59,7 @@ impl Voice {
             frames: 0,
             foreign: None,
             tls: None,
+            fatal: None,
             unknown: 0,
         }
     }
@@ -209,8 +212,12 @@ impl Distribution {
                 voice.frames += u64::from(voice.ticks > 1);
             }
             Item::TlsHello => self.voice_mut(direction).tls = Some((TlsSign::Hello, mark)),
-            Item::TlsAlert(description) => {
-                self.voice_mut(direction).tls = Some((TlsSign::Alert(description), mark));
+            Item::TlsAlert(alert) => {
+                let voice = self.voice_mut(direction);
+                voice.tls.get_or_insert((TlsSign::Alert, mark));
+                if alert.level == FATAL {
+                    voice.fatal.get_or_insert((alert.description, mark));
+                }
             }
             Item::Foreign(octets) => {
                 self.voice_mut(direction).foreign = Some((mark, super::looks_like(octets)));
@@ -362,6 +369,9 @@ fn anomaly(
 ) -> Body {
     Body::Anomaly { anomaly: Box::new(Anomaly { kind, field, offset, detail }) }
 }
+
+/// RFC 5246, section 7.2: the connection is over.
+const FATAL: u8 = 2;
 
 /// `net_ticktime` is a number of seconds, and at least four ticks are sent in it.
 const SHORTEST_TICK: Duration = Duration::from_millis(200);

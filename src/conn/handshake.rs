@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::digest::Cookies;
-use crate::event::{Charset, Handshake, Hex, Mark, Role, hex, wire_text};
+use crate::event::{Charset, Handshake, Hex, Mark, OddChallenge, Role, hex, wire_text};
 use crate::wire::handshake::{self, HandshakeMessage, MessageKind, Status};
 use crate::wire::{DistFlags, WireError, decode};
 
@@ -274,6 +274,15 @@ impl Exchange {
             (self.send_name.is_some(), MessageKind::SendName),
         ];
         seen.into_iter().find(|(seen, _)| *seen).map(|(_, kind)| kind)
+    }
+
+    /// What is odd about the challenge of the initiator, which a node draws at random.
+    pub(super) fn odd_challenge(&self) -> Option<OddChallenge> {
+        match self.reply_digest?.1 {
+            0 | 0x0102_0304 => Some(OddChallenge::Constant),
+            drawn if self.challenge_value == Some(drawn) => Some(OddChallenge::Echo),
+            _ => None,
+        }
     }
 
     /// The name that the initiator goes by: its own, or the one it was given.

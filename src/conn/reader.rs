@@ -5,7 +5,8 @@
 
 use crate::identify::{self, Verdict};
 use crate::wire::header::{Credible, FrameKind, credible_frame};
-use crate::wire::{Cut, framing};
+use crate::wire::tls::{self, Alert, ContentType, RecordHeader};
+use crate::wire::{Cut, decode, framing};
 
 /// What was cut from a stream.
 #[derive(Debug, Eq, PartialEq)]
@@ -18,8 +19,8 @@ pub(super) enum Item<'a> {
     Frame(FrameKind),
     /// A whole TLS hello: the first record of a TLS connection.
     TlsHello,
-    /// A TLS alert in clear, with its description.
-    TlsAlert(u8),
+    /// A TLS alert in clear.
+    TlsAlert(Alert),
     /// Four zero octets where the place in the protocol is not known: a tick, or nothing.
     MaybeTick,
     /// The stream begins with these octets, which are no handshake.
@@ -52,6 +53,8 @@ enum Mode {
     Handshake,
     /// `{packet, 4}`.
     Frames,
+    /// Records of TLS behind a hello, as long as they are in clear.
+    Tls,
     /// The place in the protocol is lost, or was never known.
     Searching,
     /// Nothing more is read.
@@ -100,6 +103,7 @@ impl Reader {
             },
             Mode::Handshake => self.handshake(input),
             Mode::Frames => self.frame(input),
+            Mode::Tls => self.record(input),
             Mode::Searching => self.search(input),
             Mode::Opaque => {
                 *input = &[];
@@ -112,8 +116,12 @@ impl Reader {
     pub(super) fn gap(&mut self, octets: u64) -> Option<Item<'static>> {
         match self.mode {
             Mode::Opaque => return None,
-            Mode::Frames if self.tail.is_empty() && octets <= self.skip => {
+            Mode::Frames | Mode::Tls if self.tail.is_empty() && octets <= self.skip => {
                 self.skip -= octets;
+                return None;
+            }
+            Mode::Tls => {
+                self.close();
                 return None;
             }
             Mode::Handshake => {
@@ -182,9 +190,7 @@ impl Reader {
     }
 
     fn frame<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
-        let here = usize::try_from(self.skip).unwrap_or(usize::MAX).min(input.len());
-        self.skip -= here as u64;
-        *input = input.get(here..).unwrap_or_default();
+        self.pass_over(input);
         let Some((len, body)) = input.split_first_chunk::<4>() else {
             self.keep(input);
             return None;
@@ -208,6 +214,44 @@ impl Reader {
         self.skip = u64::from(len);
         *input = body;
         Some(Item::Frame(kind))
+    }
+
+    /// Passes over what is left of the current frame.
+    fn pass_over(&mut self, input: &mut &[u8]) {
+        let here = usize::try_from(self.skip).unwrap_or(usize::MAX).min(input.len());
+        self.skip -= here as u64;
+        *input = input.get(here..).unwrap_or_default();
+    }
+
+    /// Walks over records that are in clear to an alert; nothing of them is kept.
+    fn record<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
+        loop {
+            self.pass_over(input);
+            let Some((header, body)) = input.split_at_checked(RecordHeader::LEN) else {
+                return self.keep_all(input);
+            };
+            match decode(header, tls::record_header) {
+                Ok(RecordHeader { content_type: ContentType::HANDSHAKE, length })
+                    if length <= RecordHeader::MAX_LENGTH =>
+                {
+                    self.skip = length.into();
+                    *input = body;
+                }
+                Ok(RecordHeader { content_type: ContentType::ALERT, length: Alert::LEN }) => {
+                    let Some((alert, rest)) = body.split_at_checked(Alert::LEN.into()) else {
+                        return self.keep_all(input);
+                    };
+                    *input = rest;
+                    return decode(alert, tls::alert).ok().map(Item::TlsAlert);
+                }
+                // Sealed from here on, or no TLS.
+                _ => {
+                    self.close();
+                    *input = &[];
+                    return None;
+                }
+            }
+        }
     }
 
     /// Looks for a place to go on at, at the start of what one segment brought.
@@ -238,17 +282,25 @@ impl Reader {
     }
 
     fn tls<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
-        let item = match **input {
-            [TLS_ALERT, TLS_MAJOR, 0..=4, 0, 2, 1 | 2, description, ..] => {
-                Some(Item::TlsAlert(description))
+        match **input {
+            [TLS_ALERT, TLS_MAJOR, 0..=4, 0, 2, level @ (1 | 2), description, ..] => {
+                self.close();
+                *input = &[];
+                Some(Item::TlsAlert(Alert { level, description }))
             }
             // A ServerHello or ClientHello that is whole: type, length, and a record that holds it.
             [TLS_HANDSHAKE, TLS_MAJOR, 0..=4, high, low, 1 | 2, 0, ..] => {
                 let len = usize::from(u16::from_be_bytes([high, low]));
-                match input.get(5..).map(<[u8]>::len) {
-                    _ if !(40..=MAX_TLS_RECORD).contains(&len) => None,
-                    Some(here) if here >= len => Some(Item::TlsHello),
-                    _ => return self.keep_all(input),
+                match input.get(RecordHeader::LEN..) {
+                    Some(body) if (40..=MAX_TLS_RECORD).contains(&len) => match body.get(len..) {
+                        Some(rest) => {
+                            self.mode = Mode::Tls;
+                            *input = rest;
+                            Some(Item::TlsHello)
+                        }
+                        None => self.keep_all(input),
+                    },
+                    _ => Some(self.foreign(input)),
                 }
             }
             [TLS_ALERT | TLS_HANDSHAKE]
@@ -256,18 +308,8 @@ impl Reader {
             | [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4]
             | [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4, _]
             | [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4, _, _]
-            | [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4, _, _, 1 | 2] => {
-                return self.keep_all(input);
-            }
-            _ => None,
-        };
-        match item {
-            Some(item) => {
-                self.close();
-                *input = &[];
-                Some(item)
-            }
-            None => Some(self.foreign(input)),
+            | [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4, _, _, 1 | 2] => self.keep_all(input),
+            _ => Some(self.foreign(input)),
         }
     }
 
@@ -292,8 +334,8 @@ const HANDSHAKE_TAGS: [Option<u8>; 6] =
 /// Enough to read a whole distribution header with full cache references and the control term behind it.
 const MAX_SEARCHED: usize = 2048;
 
-const TLS_ALERT: u8 = 21;
-const TLS_HANDSHAKE: u8 = 22;
+const TLS_ALERT: u8 = ContentType::ALERT.0;
+const TLS_HANDSHAKE: u8 = ContentType::HANDSHAKE.0;
 const TLS_MAJOR: u8 = 3;
 
 /// RFC 8446, section 5.1.
@@ -383,6 +425,53 @@ mod tests {
         }
     }
 
+    fn alert(level: u8, description: u8) -> String {
+        format!("TlsAlert(Alert {{ level: {level}, description: {description} }})")
+    }
+
+    /// A record with `body_len` octets of a handshake.
+    fn flight(body_len: u8) -> Vec<u8> {
+        let mut record = vec![0x16, 3, 3, 0, body_len, 2, 0, 0, body_len - 4];
+        record.resize(usize::from(body_len) + 5, 0x15);
+        record
+    }
+
+    #[test]
+    fn an_alert_is_found_behind_any_number_of_records_in_clear() {
+        let stream = [flight(60), flight(250), flight(4), b"\x15\x03\x03\0\x02\x02\x30".to_vec()];
+        let stream = stream.concat();
+        for size in 1..20 {
+            let mut reader = from_start();
+            assert_eq!(cut(&mut reader, &stream, size), ["TlsHello".to_owned(), alert(2, 48)]);
+            assert!(reader.tail.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_is_not_read() {
+        let sealed = b"\x14\x03\x03\0\x01\x01\x15\x03\x03\0\x02\x02\x30".to_vec();
+        let data = b"\x17\x03\x03\0\x01\x01\x15\x03\x03\0\x02\x02\x30".to_vec();
+        let long = b"\x15\x03\x03\0\x1a\x02\x30".to_vec();
+        for rest in [sealed, data, long, b"rubbish".to_vec()] {
+            let stream = [flight(60), rest].concat();
+            for size in [1, 3, 99] {
+                assert_eq!(cut(&mut from_start(), &stream, size), ["TlsHello"]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_hole_inside_a_record_loses_nothing_and_one_across_its_end_all() {
+        for (octets, found) in [(40, true), (41, false)] {
+            let mut reader = from_start();
+            assert_eq!(cut(&mut reader, &flight(60), 99), ["TlsHello"]);
+            assert!(cut(&mut reader, &flight(60)[..25], 99).is_empty());
+            assert_eq!(reader.gap(octets), None);
+            let out = cut(&mut reader, b"\x15\x03\x03\0\x02\x02\x30", 99);
+            assert_eq!(!out.is_empty(), found, "{octets}");
+        }
+    }
+
     #[test]
     fn tls_is_a_whole_hello_and_not_two_octets() {
         let mut hello = vec![0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3];
@@ -390,7 +479,7 @@ mod tests {
         for size in [1, 7, 99] {
             assert_eq!(cut(&mut from_start(), &hello, size), ["TlsHello"]);
         }
-        assert_eq!(cut(&mut from_start(), b"\x15\x03\x03\0\x02\x02\x0a", 1), ["TlsAlert(10)"]);
+        assert_eq!(cut(&mut from_start(), b"\x15\x03\x03\0\x02\x02\x0a", 1), [alert(2, 10)]);
         assert!(cut(&mut from_start(), &hello[..20], 99).is_empty());
         assert!(cut(&mut from_start(), b"\x16\x03\x01\0\x05hello", 99)[0].starts_with("Foreign"));
     }

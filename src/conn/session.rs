@@ -7,12 +7,12 @@ use super::distribution::Distribution;
 use super::facts::{Facts, Question};
 use super::handshake::{Exchange, Hello};
 use super::tcp::Opened;
-use super::verdict::{Case, CookieTest, TlsSign, Verdict, judge};
+use super::verdict::{Case, CookieTest, Verdict, judge};
 use super::{Connection, Now, Setting, Talk, Why, micros};
 use crate::event::{
     Abilities, Anomaly, AnomalyKind, Body, CloseKind, Confidence, ConnectionIds, EventSink, Flowed,
     Ground, Hex, HostClue, Implementation, Lookup, Mark, Orientation, Outcome, Party, Role,
-    Session, SessionSeen, State, Traffic, Wanted,
+    Session, SessionSeen, State, TlsAlert, Traffic, Wanted,
 };
 use crate::flow::Direction;
 use crate::reassembly::Budget;
@@ -301,20 +301,25 @@ impl Connection {
         let last_word = last_word.into_iter().flatten().map(|mark| mark.at);
         let before = |at: &crate::time::Timestamp| close.is_none_or(|close| *at <= close.at);
         let last_word = last_word.filter(before).max();
-        let tls = [(initiator, Role::Initiator), (initiator.reverse(), Role::Acceptor)]
-            .into_iter()
-            .find_map(|(direction, role)| {
-                let (sign, mark) = talk.voice(direction).tls?;
-                Some((role, sign, mark))
-            });
+        let sides = [(initiator, Role::Initiator), (initiator.reverse(), Role::Acceptor)];
+        let tls = sides.into_iter().find_map(|(direction, role)| {
+            let (_, mark) = talk.voice(direction).tls?;
+            Some((role, mark))
+        });
+        let alerts = sides.into_iter().filter_map(|(direction, from)| {
+            let (description, mark) = talk.voice(direction).fatal?;
+            Some(TlsAlert { from, mark, description })
+        });
         SessionSeen {
             syn: from.syn.map(|syn| syn.mark),
             syns: from.syn.map_or(0, |syn| syn.count),
             syn_ack: to.syn.map(|syn| syn.mark),
             send_name: exchange.send_name.as_ref().map(|said| said.mark),
             status: exchange.answer.as_ref().map(|s| (s.mark, s.what.text().to_owned())),
+            alive_reply: exchange.alive_reply.as_ref().map(|said| (said.mark, said.what)),
             challenge: exchange.challenge.as_ref().map(|said| said.mark),
             challenge_reply: exchange.reply.as_ref().map(|said| said.mark),
+            odd_challenge: exchange.odd_challenge(),
             challenge_ack: exchange.ack.as_ref().map(|said| said.mark),
             close,
             last: Some(self.tcp.last()),
@@ -322,7 +327,7 @@ impl Connection {
             fin_unseen: [initiator, initiator.reverse()]
                 .map(|direction| self.tcp.fin_unseen(direction)),
             last_octets: [from, to]
-                .map(|side| side.last_octets(close.unwrap_or(self.tcp.last()).at)),
+                .map(|side| side.last_octets(close.unwrap_or_else(|| self.tcp.last()).at)),
             last_segment: [from.last(), to.last()],
             unanswered: [from.unanswered(), to.unanswered()],
             tick_period_us: [initiator, initiator.reverse()]
@@ -334,11 +339,8 @@ impl Connection {
             icmp: self.tcp.icmp().map(|icmp| (icmp.kind, icmp.code, icmp.reporter)),
             missing_flags: verdict.missing_flags.names().map(|n| n.into_owned()).collect(),
             foreign: talk.foreign(initiator),
-            tls: tls.map(|(role, _, mark)| (role, mark)),
-            tls_alert: tls.and_then(|(_, sign, _)| match sign {
-                TlsSign::Alert(description) => Some(description),
-                TlsSign::Hello => None,
-            }),
+            tls,
+            tls_alert: alerts.min_by_key(|alert| alert.mark.at),
             owed: verdict.owed,
             host_clue: None,
             again: false,

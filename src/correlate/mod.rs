@@ -4,6 +4,8 @@
 //! keeps nothing without a bound.
 
 mod cookies;
+mod dials;
+mod guesses;
 mod home;
 mod hosts;
 mod nodes;
@@ -11,12 +13,12 @@ mod pairs;
 mod registry;
 
 pub use self::cookies::{Cookies, Peer};
+pub use self::dials::{Dial, Dials};
+pub use self::guesses::{Guess, Guesses, Sign};
 pub use self::home::{Cidr, HomeNets};
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use self::hosts::Hosts;
 use self::nodes::Nodes;
@@ -24,7 +26,7 @@ use self::pairs::Pairs;
 use self::registry::Registry;
 use crate::conn::{FactSource, Facts, Question};
 use crate::decode::Endpoint;
-use crate::event::{Body, Cluster, ConnectionIds, Event, Handshake, Lookup, Node, Role, Session};
+use crate::event::{Body, Cluster, ConnectionIds, Event, Node, Role, Session};
 use crate::limits::Limits;
 use crate::names::{self, Resolved};
 use crate::time::Timestamp;
@@ -35,26 +37,14 @@ pub struct Correlator {
     registry: Registry,
     hosts: Hosts,
     cookies: Cookies,
-    /// Who introduced itself in which connection, the last ones.
-    hellos: VecDeque<(Arc<str>, Arc<str>)>,
-    /// Connections that a node took in place of its own dial, the last ones.
-    crossings: VecDeque<Crossing>,
+    dials: Dials,
+    guesses: Guesses,
     nodes: Nodes,
     pairs: Pairs,
     /// Entries of each list of a cluster event.
     max_rows: usize,
     home: HomeNets,
     evictions: u64,
-}
-
-/// A status `ok_simultaneous`: its sender dropped its own dial to the other side.
-#[derive(Debug)]
-struct Crossing {
-    dropper: IpAddr,
-    other: IpAddr,
-    /// The name that the other side gave, where that was seen.
-    other_name: Option<Arc<str>>,
-    at: Timestamp,
 }
 
 impl Correlator {
@@ -68,8 +58,8 @@ impl Correlator {
             registry: Registry::new(limits, dist_ports),
             hosts: Hosts::new(limits),
             cookies: Cookies::new(limits.nodes),
-            hellos: VecDeque::new(),
-            crossings: VecDeque::new(),
+            dials: Dials::default(),
+            guesses: Guesses::default(),
             nodes: Nodes::new(limits),
             pairs: Pairs::new(limits),
             max_rows: limits.cluster_rows,
@@ -91,6 +81,16 @@ impl Correlator {
     /// Which cookies the nodes use, as far as digests show.
     pub const fn cookies(&self) -> &Cookies {
         &self.cookies
+    }
+
+    /// Who dialed whom.
+    pub const fn dials(&self) -> &Dials {
+        &self.dials
+    }
+
+    /// Who tries cookies.
+    pub const fn guesses(&self) -> &Guesses {
+        &self.guesses
     }
 
     /// The networks that are one's own.
@@ -117,7 +117,10 @@ impl Correlator {
         match &event.body {
             Body::Epmd { epmd } => self.registry.on_epmd(event, ids, epmd, marked),
             Body::Handshake { handshake } => {
-                self.on_handshake(event.at, ids, handshake);
+                if self.dials.on_handshake(event, ids, handshake) {
+                    let to = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
+                    self.guesses.on_overlap(ids.src_ip, to, event.at);
+                }
             }
             Body::Session { session } => {
                 self.hosts.on_session(event, ids, session);
@@ -166,20 +169,10 @@ impl Correlator {
         cluster
     }
 
-    fn on_handshake(&mut self, at: Timestamp, ids: &ConnectionIds, handshake: &Handshake) {
-        let id = &ids.session_id;
-        if let ("send_name", Some(name)) = (handshake.message, &handshake.name) {
-            remember(&mut self.hellos, (Arc::clone(id), Arc::clone(name)));
-        } else if handshake.status.as_deref() == Some("ok_simultaneous") {
-            let hello = self.hellos.iter().rev().find(|(session, _)| session == id);
-            let other_name = hello.map(|(_, name)| Arc::clone(name));
-            let (dropper, other) = (ids.dest_ip, ids.src_ip);
-            remember(&mut self.crossings, Crossing { dropper, other, other_name, at });
-        }
-    }
-
     fn on_session(&mut self, ids: &ConnectionIds, session: &Session, marked: &mut Vec<Endpoint>) {
         self.cookies.on_session(&ids.session_id, session);
+        self.dials.on_session(ids, session);
+        self.guesses.on_session(ids, session, &self.registry);
         if session.acceptor.node.is_some() {
             self.registry.mark(acceptor_end(ids, session), marked);
         }
@@ -193,19 +186,12 @@ impl FactSource for Correlator {
         let alive = lookup.as_ref().map(|lookup| &lookup.asked);
         let turned_to = answered.and_then(|answered| answered.opened).unwrap_or(about.opened);
         let held = about.acceptor_name.map(|name| self.cookies.labels(name));
-        let crossed = self.crossings.iter().any(|crossing| {
-            crossing.dropper == about.initiator
-                && crossing.other == about.acceptor.ip
-                && crossing.at >= about.opened.before(CROSSING)
-                && crossing.at <= about.closed.after(CROSSING)
-                && crossing.is_about(lookup.as_ref())
-        });
         Facts {
             hosts: self.hosts.clues(about, alive, turned_to),
             acceptor_version: lookup.as_ref().map(|lookup| lookup.highest_version),
+            crossed: self.dials.crossed(about, lookup.as_ref()),
             lookup,
             acceptor_cookies: held.unwrap_or_default().to_vec(),
-            crossed,
         }
     }
 
@@ -214,26 +200,11 @@ impl FactSource for Correlator {
     }
 }
 
-impl Crossing {
-    /// Whether the node on the other side may be the one that `lookup` asked for.
-    fn is_about(&self, lookup: Option<&Lookup>) -> bool {
-        let alive = self.other_name.as_ref().and_then(|name| Some(name.split_once('@')?.0));
-        alive.zip(lookup).is_none_or(|(alive, lookup)| alive == lookup.asked.as_ref())
-    }
-}
-
 /// Cuts a list to `len`. Gives the number of entries left out.
 fn cut<T>(list: &mut Vec<T>, len: usize) -> u64 {
     let left_out = list.len().saturating_sub(len);
     list.truncate(len);
     left_out as u64
-}
-
-fn remember<T>(queue: &mut VecDeque<T>, item: T) {
-    queue.push_back(item);
-    if queue.len() > REMEMBERED {
-        queue.pop_front();
-    }
 }
 
 /// Where the acceptor of a session listens.
@@ -252,8 +223,7 @@ pub fn ip_of(ids: &ConnectionIds, session: &Session, role: Role) -> IpAddr {
     }
 }
 
-/// Dials that cross do so within the set-up time of both, 7 s by default, and some.
-const CROSSING: Duration = Duration::from_secs(10);
-
-/// Far more hellos and crossings than there are within [`CROSSING`].
-const REMEMBERED: usize = 1024;
+/// The part of a node name left of the `@`.
+fn alive_of(name: &str) -> Option<&str> {
+    Some(name.split_once('@')?.0)
+}

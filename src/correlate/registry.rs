@@ -117,6 +117,12 @@ impl Registry {
         (found.at >= earliest).then_some(found)
     }
 
+    /// How often `asker` was given the port of the node at `end` since then.
+    pub(super) fn lookups_since(&self, asker: IpAddr, end: Endpoint, since: Timestamp) -> usize {
+        let answered = self.lookups.get(&(asker, end)).into_iter().flatten();
+        answered.filter(|answer| answer.at >= since).count()
+    }
+
     fn forget_oldest(&mut self) {
         let Some(key) = self.order.pop_front() else { return };
         if let Some(answered) = self.lookups.get_mut(&key) {
@@ -129,7 +135,7 @@ impl Registry {
 }
 
 /// A node dials right after the answer; its set-up timer, 7 s by default, runs for both.
-const LOOKUP_AGE: Duration = Duration::from_secs(10);
+pub(super) const LOOKUP_AGE: Duration = Duration::from_secs(10);
 
 /// Captures reorder by milliseconds: an answer may show a little after the SYN that it led to.
 const REORDERED: Duration = Duration::from_millis(50);

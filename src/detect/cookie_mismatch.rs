@@ -6,7 +6,7 @@
 
 use super::text::{Sides, closed, finding, listed, settled, shown};
 use super::{LogLine, Page, Rule};
-use crate::correlate::{Cookies, Correlator};
+use crate::correlate::{Cookies, Correlator, acceptor_end, ip_of};
 use crate::event::{Event, Finding, Outcome, Role, Severity};
 
 /// `beamscope explain cookie-mismatch`.
@@ -100,12 +100,17 @@ impl Rule for CookieMismatch {
         if session.outcome != Outcome::CookieMismatch {
             return;
         }
+        let (from, end) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session));
+        let by_acceptor = session.detected_by == Some(Role::Acceptor);
+        // Whoever guesses is told of as such.
+        if by_acceptor && known.guesses().guess(from, end).is_some() {
+            return;
+        }
         let sides = Sides::of(ids, session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
         let made_with = |cookie: &Option<std::sync::Arc<str>>| {
             cookie.as_ref().map_or_else(String::new, |label| format!(" with the cookie {label}"))
         };
-        let by_acceptor = session.detected_by == Some(Role::Acceptor);
         let mut found = finding(&PAGE, session, &sides);
         found.parties = sides.either_way();
         if by_acceptor {
@@ -149,6 +154,15 @@ impl Rule for CookieMismatch {
                 found.explanation.push(' ');
                 found.explanation.push_str(&sentence);
             }
+        }
+        if by_acceptor && known.guesses().is_one_of_many(from, end, a) {
+            found.parties = format!("{from},{b}");
+            found.nodes = session.acceptor.node.iter().cloned().collect();
+            found.title = format!("{b} refused the cookie of further nodes at {from}");
+            found.explanation.push_str(
+                " Other names from this address were refused before; this one and all further ones are \
+                 counted here and not told one by one.",
+            );
         }
         found.remedy = vec![
             "Give both nodes the same cookie: compare ~/.erlang.cookie of the users that run them, or \

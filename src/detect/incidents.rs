@@ -119,6 +119,8 @@ impl Incidents {
         let by_an_answer = ENDED_BY_AN_ANSWER.contains(&incident.rule);
         let ended_by = match place.event.filter(|_| by_an_answer) {
             Some(event) => answer_end(event),
+            // What is no fault is not over because the two connect: it is how they do.
+            None if incident.severity == Severity::Info => None,
             None => nodes_end(&incident.nodes),
         };
         if let Some(end) = &ended_by {
@@ -128,7 +130,7 @@ impl Incidents {
         out.push(Event {
             at: place.at,
             frame: place.event.and_then(|event| event.frame),
-            input: place.event.and_then(|event| event.input),
+            input: place.event.map_or_else(|| only_input(&finding), |event| event.input),
             connection: place.event.and_then(|event| event.connection.clone()),
             body: Body::Finding { finding: Box::new(finding) },
         });
@@ -208,6 +210,13 @@ fn answer_end(event: &Event) -> Option<String> {
     let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return None };
     let name = epmd.name.as_deref().unwrap_or_default();
     Some(format!("{},{},{},{name}", ids.src_ip, ids.dest_ip, ids.dest_port))
+}
+
+/// The input that all of a finding is about, where no event has it.
+fn only_input(finding: &Finding) -> Option<u16> {
+    let mut inputs = finding.evidence.iter().map(|shown| shown.frame.input);
+    let first = inputs.next()?;
+    inputs.all(|input| input == first).then_some(first)
 }
 
 /// Nodes named of one incident: what all attack is told by the first few.

@@ -317,7 +317,8 @@ mod tests {
     }
 
     const WRONG_COOKIE: &[&str] = &["cookie-mismatch"];
-    const COOKIE_OR_LIST: &[&str] = &["cookie-mismatch", "not-allowed"];
+    const REFUSED_DIGEST: &[&str] = &["cookie-guessing", "cookie-mismatch"];
+    const COOKIE_OR_LIST: &[&str] = &["cookie-guessing", "cookie-mismatch", "not-allowed"];
 
     #[test]
     fn common_lines_name_rules_that_exist() {
@@ -344,8 +345,8 @@ mod tests {
         for (text, rules) in [
             ("Connection attempt from disallowed node", COOKIE_OR_LIST),
             ("connection attempt from DISALLOWED", COOKIE_OR_LIST),
-            ("Invalid challenge reply", WRONG_COOKIE),
-            ("rejected. Invalid challenge reply.", WRONG_COOKIE),
+            ("Invalid challenge reply", REFUSED_DIGEST),
+            ("rejected. Invalid challenge reply.", REFUSED_DIGEST),
             ("please check the Erlang cookie", WRONG_COOKIE),
             ("rejected since it cannot handle", &["version-mismatch"]),
             ("Cannot get connection id", &["same-name"]),
@@ -364,36 +365,36 @@ mod tests {
             (
                 "=ERROR REPORT==== 22-Nov-2026::20:51:01.111935 ===\n** Connection attempt from \
                  node 'a1@127.0.0.1' rejected. Invalid challenge reply. **\n",
-                WRONG_COOKIE,
+                REFUSED_DIGEST,
             ),
             // Elixir's console.
             (
                 "20:51:07.675 [error] ** Connection attempt from node :\"a4@127.0.0.1\" rejected. \
                  Invalid challenge reply. **",
-                WRONG_COOKIE,
+                REFUSED_DIGEST,
             ),
             (
                 "[error] ** Connection attempt from node :a@h rejected. Invalid challenge reply.",
-                WRONG_COOKIE,
+                REFUSED_DIGEST,
             ),
             // journald, wrapped by hand.
             (
                 "Nov 22 20:51:01 web beam.smp[4711]: ** Connection attempt from node 'a@h.lan'\n\
                  Nov 22 20:51:01 web beam.smp[4711]:    rejected. Invalid challenge reply. **",
-                WRONG_COOKIE,
+                REFUSED_DIGEST,
             ),
             // A JSON log.
             (
                 "{\"time\":\"2026-11-22T20:51:01Z\",\"level\":\"error\",\"msg\":\"** Connection \
                  attempt from node \\\"a@h\\\" rejected. Invalid\\nchallenge reply. **\\n\"}",
-                WRONG_COOKIE,
+                REFUSED_DIGEST,
             ),
             // RabbitMQ, with its colours.
             (
                 "\u{1b}[38;5;160m2026-11-22 20:51:01.111935+00:00 [error] <0.2100.0> ** Connection \
                  attempt from node 'rabbitmqcli-99391-rabbit@warp10' rejected. Invalid challenge \
                  reply. **\u{1b}[0m",
-                WRONG_COOKIE,
+                REFUSED_DIGEST,
             ),
             ("** Connection attempt from disallowed node a2@127.0.0.1 ** ", COOKIE_OR_LIST),
             (

@@ -3,7 +3,10 @@
 //! In: events. Out: findings, each with the frames that show it, and incidents that close what repeated.
 //! Sees events and never octets. One cause gives one finding: the rules share the outcomes out among them.
 
+mod already_connected;
+mod clear_text;
 mod connection_lost;
+mod cookie_guessing;
 mod cookie_mismatch;
 mod dist_port;
 mod duplicate_node;
@@ -13,6 +16,7 @@ mod epmd_silent;
 mod epmd_unreachable;
 mod handshake_failed;
 mod incidents;
+mod known_tool;
 pub mod logs;
 mod mapper;
 mod name_in_use;
@@ -25,7 +29,11 @@ mod page;
 mod registration_lost;
 mod registration_rejected;
 mod same_name;
+#[cfg(test)]
+mod scripts;
+mod simultaneous_connect;
 mod text;
+mod tls_failure;
 mod tls_mismatch;
 mod version_mismatch;
 
@@ -55,12 +63,16 @@ pub trait Rule {
 /// Every rule, in the order in which findings about one event are told.
 pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<cookie_mismatch::CookieMismatch>::default(),
+    || Box::<cookie_guessing::CookieGuessing>::default(),
     || Box::<name_mismatch::NameMismatch>::default(),
     || Box::<version_mismatch::VersionMismatch>::default(),
     || Box::<not_allowed::NotAllowed>::default(),
     || Box::<same_name::SameName>::default(),
+    || Box::<simultaneous_connect::SimultaneousConnect>::default(),
+    || Box::<already_connected::AlreadyConnected>::default(),
     || Box::<name_in_use::NameInUse>::default(),
     || Box::<tls_mismatch::TlsMismatch>::default(),
+    || Box::<tls_failure::TlsFailure>::default(),
     || Box::<node_not_registered::NodeNotRegistered>::default(),
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),
     || Box::<epmd_silent::EpmdSilent>::default(),
@@ -74,6 +86,8 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<not_distribution::NotDistribution>::default(),
     || Box::<epmd_enumeration::EpmdEnumeration>::default(),
     || Box::<epmd_command::EpmdCommand>::default(),
+    || Box::<known_tool::KnownTool>::default(),
+    || Box::<clear_text::ClearText>::default(),
 ];
 
 /// The pages of all rules, in that order.

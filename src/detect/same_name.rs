@@ -4,18 +4,12 @@
 //! name that the acceptor goes by. May look like it: a simultaneous connect between hosts whose nodes share
 //! an alive name, which is why any dial the other way keeps the rule silent.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use super::text::{Sides, closed, finding, looked_up, settled, shown};
 use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::correlate::{acceptor_end, ip_of};
-use crate::decode::Endpoint;
-use crate::event::{Body, Confidence, Event, Finding, Outcome, Role, Session, Severity};
-use crate::time::Timestamp;
+use crate::correlate::{Correlator, acceptor_end, ip_of};
+use crate::event::{Confidence, Event, Finding, Outcome, Role, Session, Severity};
 
 /// `beamscope explain same-name`.
 const PAGE: Page = Page {
@@ -25,8 +19,8 @@ const PAGE: Page = Page {
     means: "A node introduced itself to another with that other's own name: two nodes share one \
             name, on two hosts or with two port mappers. They never connect to each other, and a \
             third node reaches now the one, now the other.",
-    proof: "The name in send_name is the name that the dialed node goes by; it answers with status \
-            nok and closes, and does not dial back.",
+    proof: "The name in send_name is the name that the dialed node goes by, or EPMD was asked for it and \
+            the same happens again; it answers with status nok and closes, and does not dial back.",
     resembles: "Two nodes that dial each other at the same time: there, nok goes to the one with \
                 the smaller name while the other's own dial goes on and succeeds \
                 (simultaneous-connect).",
@@ -46,45 +40,34 @@ const PAGE: Page = Page {
 };
 
 #[derive(Default)]
-pub(super) struct SameName {
-    /// Who dialed whom, the last ones.
-    dials: VecDeque<(IpAddr, IpAddr, Timestamp)>,
-    /// Names that acceptors gave, by where they listen; the last ones.
-    names: VecDeque<(Endpoint, Arc<str>)>,
-}
+pub(super) struct SameName;
 
 impl Rule for SameName {
     fn pages(&self) -> &'static [Page] {
         &[PAGE]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
-        let Some(ids) = &event.connection else { return };
-        if let Body::Handshake { handshake } = &event.body {
-            if handshake.message == "send_name" {
-                push(&mut self.dials, (ids.src_ip, ids.dest_ip, event.at));
-            }
-            return;
-        }
+    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
-        let end = acceptor_end(ids, session);
-        if let Some(name) = &session.acceptor.node {
-            self.names.retain(|(known, _)| *known != end);
-            push(&mut self.names, (end, Arc::clone(name)));
-        }
         let refused = session.seen.status.as_ref().is_some_and(|(_, text)| text == "nok");
         if session.outcome != Outcome::Superseded || !refused {
             return;
         }
         let Some(name) = &session.initiator.node else { return };
-        let Some(confidence) = self.same(end, name, session) else { return };
-        let (from, to) = (ip_of(ids, session, Role::Initiator), end.ip);
-        let crossed = self.dials.iter().any(|(dialer, dialed, at)| {
-            (*dialer, *dialed) == (to, from)
-                && event.at.since(*at) <= CROSSING
-                && at.since(event.at) <= CROSSING
-        });
-        if crossed && from != to {
+        let (from, end) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session));
+        let confidence = match known.dials().listener(end) {
+            Some(listener) if listener == name.as_ref() => Confidence::Proven,
+            None if asked_for_itself(session, end.ip) => Confidence::Likely,
+            // One alive name on two hosts is customary; that two such nodes cross again and again is not.
+            None if asked_for_its_alive_name(session)
+                && known.dials().is_declined_again(ids, session) =>
+            {
+                Confidence::Likely
+            }
+            _ => return,
+        };
+        let to = end.ip;
+        if known.dials().crossing(ids, session, event.at).is_some() {
             return;
         }
         let sides = Sides::of(ids, session);
@@ -92,8 +75,12 @@ impl Rule for SameName {
         found.confidence = confidence;
         found.title = format!("two nodes call themselves {name}");
         found.explanation = format!(
-            "The node at {from} introduced itself to the node at {to} as {name}, which is that node's own \
-             name; it was refused with nok."
+            "The node at {from} introduced itself to the node at {to} as {name}, which is {}; it \
+             was refused with nok, and nobody had dialed the other way.",
+            match confidence {
+                Confidence::Proven => "that node's own name",
+                _ => "in all likelihood that node's own name: EPMD was asked for it",
+            }
         );
         found.remedy = vec!["Give one of the two another name and restart it.".to_owned()];
         found.evidence.extend(looked_up(session));
@@ -112,27 +99,61 @@ impl Rule for SameName {
     }
 }
 
-impl SameName {
-    /// Whether the acceptor at `end` goes by `name`, and how sure that is.
-    fn same(&self, end: Endpoint, name: &str, session: &Session) -> Option<Confidence> {
-        if let Some((_, known)) = self.names.iter().find(|(known, _)| *known == end) {
-            return (known.as_ref() == name).then_some(Confidence::Proven);
-        }
-        let (alive, host) = name.split_once('@')?;
-        let asked = session.lookup.as_ref().is_some_and(|lookup| lookup.asked.as_ref() == alive);
-        (asked && host == end.ip.to_string()).then_some(Confidence::Likely)
-    }
+/// Whether the initiator asked EPMD for its own name, at the host that its name has.
+fn asked_for_itself(session: &Session, acceptor: IpAddr) -> bool {
+    let host = session.initiator.node.as_deref().and_then(|name| Some(name.split_once('@')?.1));
+    asked_for_its_alive_name(session) && host == Some(acceptor.to_string().as_str())
 }
 
-fn push<T>(queue: &mut VecDeque<T>, item: T) {
-    queue.push_back(item);
-    if queue.len() > REMEMBERED {
-        queue.pop_front();
-    }
+/// Whether it asked for the part of its own name left of the `@`.
+fn asked_for_its_alive_name(session: &Session) -> bool {
+    let alive = session.initiator.node.as_deref().and_then(|name| Some(name.split_once('@')?.0));
+    let asked = session.lookup.as_ref().map(|lookup| lookup.asked.as_ref());
+    alive.is_some() && alive == asked
 }
 
-/// Dials that cross do so within the set-up time of both, and some.
-const CROSSING: Duration = Duration::from_secs(10);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::FrameRef;
+    use crate::detect::scripts::{but, hello, nok, rules};
+    use crate::event::samples::{at, dial};
+    use crate::event::{Lookup, Mark};
 
-/// Dials and names kept: far more than there are within [`CROSSING`].
-const REMEMBERED: usize = 1024;
+    const B: &str = "app@pod-b/10.0.0.2/2";
+
+    /// A dial of `app@pod-a` to where EPMD said that an `app` listens, declined.
+    fn declined(ms: u64) -> Event {
+        but(dial(ms, "app@pod-a/10.0.0.1/1", B).fails(Outcome::Superseded), |session| {
+            session.acceptor.node = None;
+            let mark = Mark { frame: FrameRef { input: 0, number: ms + 5 }, at: at(ms + 5) };
+            session.seen.status = Some((mark, "nok".to_owned()));
+            session.lookup = Some(Lookup {
+                session_id: "lookup".into(),
+                reply: mark.frame,
+                asked: "app".into(),
+                port: 9100,
+                highest_version: 6,
+            });
+        })
+    }
+
+    fn dialed(dials: &[Event]) -> Vec<Event> {
+        let said = |dial: &Event| [hello(dial), nok(dial), dial.clone()];
+        dials.iter().flat_map(said).collect()
+    }
+
+    #[test]
+    fn a_node_that_is_declined_again_and_never_dialed_back_has_the_name_it_dials() {
+        assert!(rules(&dialed(&[declined(100)])).is_empty(), "once may be a crossing");
+        assert_eq!(rules(&dialed(&[declined(100), declined(5000)])), ["same-name"]);
+    }
+
+    #[test]
+    fn one_alive_name_on_two_hosts_that_dial_each_other_is_no_shared_name() {
+        let back = dial(90, B, "app@pod-a/10.0.0.1/1").fails(Outcome::Incomplete).event();
+        let mut events = vec![hello(&back)];
+        events.extend(dialed(&[declined(100), declined(5000)]));
+        assert!(!rules(&events).contains(&"same-name"));
+    }
+}

@@ -118,10 +118,14 @@ pub struct SessionSeen {
     pub send_name: Option<Mark>,
     /// First status of the acceptor, and its text.
     pub status: Option<(Mark, String)>,
+    /// The initiator's word on `alive`, and whether it was `true`.
+    pub alive_reply: Option<(Mark, bool)>,
     /// `challenge`.
     pub challenge: Option<Mark>,
     /// `challenge_reply`.
     pub challenge_reply: Option<Mark>,
+    /// What is odd about the initiator's challenge in it.
+    pub odd_challenge: Option<OddChallenge>,
     /// `challenge_ack`.
     pub challenge_ack: Option<Mark>,
     /// First FIN or RST.
@@ -152,8 +156,8 @@ pub struct SessionSeen {
     pub foreign: Option<Foreign>,
     /// The side that spoke TLS, with its first octets.
     pub tls: Option<(Role, Mark)>,
-    /// TLS alert that was sent in clear.
-    pub tls_alert: Option<u8>,
+    /// The first alert in clear that ends a TLS connection.
+    pub tls_alert: Option<TlsAlert>,
     /// The message that a side owed when the other gave up.
     pub owed: Option<&'static str>,
     /// What tells the wanted host.
@@ -162,6 +166,26 @@ pub struct SessionSeen {
     pub again: bool,
     /// Whether what comes in the next moment may show another cause.
     pub is_pending: bool,
+}
+
+/// A challenge that is no random number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OddChallenge {
+    /// One of those that simple programs send each time: 0, or the octets 1 to 4.
+    Constant,
+    /// That of the other side.
+    Echo,
+}
+
+/// An alert that ends a TLS connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TlsAlert {
+    /// Who sent it.
+    pub from: Role,
+    /// Where.
+    pub mark: Mark,
+    /// Its number, as in IANA's "TLS Alerts".
+    pub description: u8,
 }
 
 /// What was spoken on a connection.

@@ -11,6 +11,7 @@ pub mod flags;
 pub mod framing;
 pub mod handshake;
 pub mod header;
+pub mod tls;
 
 use std::fmt;
 
@@ -146,6 +147,8 @@ mod tests {
         if let Ok(listing) = decode(octets, epmd::listing) {
             let _ = (listing.names().count(), listing.dump().count());
         }
+        let _ = decode(octets, tls::record_header);
+        let _ = decode(octets, tls::alert);
         let _ = decode(octets, handshake::from_initiator);
         let _ = decode(octets, handshake::from_acceptor);
         let _ = handshake::is_node_name(octets);

@@ -1,0 +1,246 @@
+//! Distribution without TLS between different hosts: told once, at the end of a run.
+//!
+//! The cookie is not on the wire, but everything else is: whoever sees these packets reads every message, and
+//! whoever can change them owns the nodes. Normal in a closed network, an exposure beyond one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::text::{Sides, blank};
+use super::{Page, Rule};
+use crate::capture::FrameRef;
+use crate::correlate::{Correlator, acceptor_end, ip_of};
+use crate::event::{Body, Confidence, Event, Evidence, Finding, Outcome, Protocol, Role, Severity};
+
+/// `beamscope explain clear-text-distribution`.
+const PAGE: Page = Page {
+    rule: "clear-text-distribution",
+    severity: Severity::Info,
+    summary: "nodes on different hosts talk without TLS",
+    means: "The nodes of these pairs are connected in clear. The cookie itself is not sent, but every message \
+            is readable on the way, a captured handshake lets anyone test cookies off-line, and whoever is on \
+            the path can take the connection over and run code on both nodes. This is the default, and \
+            customary inside a closed network. It is medium where an end lies outside of the networks that \
+            --home-net names.",
+    proof: "A distribution handshake that ran to its end, or frames after it, in clear between two addresses \
+            that are not one host's.",
+    resembles: "Nodes that talk through an encrypted tunnel (WireGuard, IPsec, a service mesh) look like this \
+                on the inner device: see encap, and where the capture was made. Two addresses may belong to \
+                one host.",
+    logs: &[],
+    remedy: &[
+        "Nothing, where the network between the nodes is closed, or encrypted below.",
+        "Else run all nodes with -proto_dist inet_tls and an -ssl_dist_optfile that has certificates and \
+         {verify, verify_peer} on both sides, and set fail_if_no_peer_cert for servers.",
+        "Let firewalls pass port 4369 and the distribution ports (inet_dist_listen_min, \
+         inet_dist_listen_max) between the nodes alone.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct ClearText {
+    /// Pairs by name, or by address where no name was seen.
+    pairs: BTreeMap<[String; 2], Pair>,
+    /// Connections of further pairs when [`MAX_PAIRS`] were known.
+    beyond: u64,
+}
+
+struct Pair {
+    nodes: Vec<Arc<str>>,
+    ips: [IpAddr; 2],
+    frame: Option<FrameRef>,
+    session_id: Arc<str>,
+}
+
+impl Rule for ClearText {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, _: &mut Vec<Finding>) {
+        let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
+            return;
+        };
+        if session.outcome != Outcome::Connected || session.protocol != Protocol::Distribution {
+            return;
+        }
+        let (from, to) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session).ip);
+        if from == to || from.is_loopback() || to.is_loopback() {
+            return;
+        }
+        let sides = Sides::of(ids, session);
+        let address = |name: &Option<Arc<str>>, ip: IpAddr| {
+            name.as_ref().map_or_else(|| ip.to_string(), ToString::to_string)
+        };
+        let mut key = [address(&session.initiator.node, from), address(&session.acceptor.node, to)];
+        key.sort_unstable();
+        if self.pairs.len() >= MAX_PAIRS && !self.pairs.contains_key(&key) {
+            self.beyond += u64::from(!session.seen.again);
+            return;
+        }
+        let seen = &session.seen;
+        let mark = seen.challenge_ack.or(seen.challenge).or(seen.send_name);
+        self.pairs.entry(key).or_insert_with(|| Pair {
+            nodes: sides.nodes,
+            ips: [from.min(to), from.max(to)],
+            frame: mark.map(|mark| mark.frame).or(event.frame),
+            session_id: ids.session_id.clone(),
+        });
+    }
+
+    fn on_end(&mut self, known: &Correlator, out: &mut Vec<Finding>) {
+        // A connection that was joined in its middle names nobody; another one of the same two may have.
+        let named: BTreeSet<_> = self
+            .pairs
+            .values()
+            .filter(|pair| !pair.nodes.is_empty())
+            .map(|pair| pair.ips)
+            .collect();
+        self.pairs.retain(|_, pair| !pair.nodes.is_empty() || !named.contains(&pair.ips));
+        let is_outside = |ip: &IpAddr| known.home().is_outside(*ip) == Some(true);
+        let mut pairs: Vec<_> = std::mem::take(&mut self.pairs).into_iter().collect();
+        let outside = |pair: &Pair| pair.ips.iter().any(is_outside);
+        pairs.sort_by_key(|(_, pair)| !outside(pair));
+        let exposed = pairs.iter().filter(|(_, pair)| outside(pair)).count();
+        if pairs.is_empty() {
+            return;
+        }
+        let mut found = blank(&PAGE);
+        let count = match (pairs.len(), self.beyond) {
+            (1, 0) => "one pair of nodes talks".to_owned(),
+            (count, 0) => format!("{count} pairs of nodes talk"),
+            (count, _) => format!("more than {count} pairs of nodes talk"),
+        };
+        found.title = if exposed > 0 {
+            found.severity = Severity::Medium;
+            format!("{count} without TLS between hosts, {exposed} of them with an end outside")
+        } else {
+            format!("{count} without TLS between hosts")
+        };
+        let named: Vec<_> = pairs
+            .iter()
+            .take(NAMED)
+            .map(|(key, pair)| {
+                let [a, b] = key;
+                let mark = if outside(pair) { " (outside)" } else { "" };
+                format!("{a} and {b}{mark}")
+            })
+            .collect();
+        let rest = match pairs.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            rest => format!(", and {rest} more"),
+        };
+        found.explanation = format!(
+            "In clear: {}{rest}. Whoever is on the way reads every message, and can test cookies against \
+             the handshakes.",
+            named.join("; ")
+        );
+        found.remedy = vec![
+            "Nothing, where the network between the nodes is closed, or encrypted below."
+                .to_owned(),
+            "Else run all nodes with -proto_dist inet_tls and certificates that both sides verify."
+                .to_owned(),
+        ];
+        found.parties = "all".to_owned();
+        for node in pairs.iter().take(NAMED).flat_map(|(_, pair)| &pair.nodes) {
+            if !found.nodes.contains(node) {
+                found.nodes.push(Arc::clone(node));
+            }
+        }
+        found.evidence = pairs
+            .iter()
+            .take(NAMED)
+            .filter_map(|([a, b], pair)| {
+                Some(Evidence {
+                    frame: pair.frame?,
+                    input: None,
+                    session_id: Some(pair.session_id.clone()),
+                    from: None,
+                    what: format!("{a} and {b} in clear"),
+                })
+            })
+            .collect();
+        found.confidence = Confidence::Proven;
+        out.push(found);
+    }
+}
+
+/// Pairs known at a time: a full mesh of 90 nodes.
+const MAX_PAIRS: usize = 4096;
+
+/// Pairs named, and shown.
+const NAMED: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::HomeNets;
+    use crate::detect::scripts::{but, found, found_at_home};
+    use crate::event::samples::dial;
+
+    fn told(findings: &[Finding]) -> Option<&Finding> {
+        let mut told = findings.iter().filter(|it| it.rule == "clear-text-distribution");
+        let one = told.next();
+        assert!(told.next().is_none());
+        one
+    }
+
+    #[test]
+    fn all_pairs_are_one_finding_and_what_is_too_long_is_counted() {
+        let mesh: Vec<_> = (1..=15)
+            .flat_map(|n| {
+                let from = format!("n{n:02}@h/10.0.0.{n}/1");
+                [dial(n, &from, "hub@h/10.0.1.1/1"), dial(n + 100, "hub@h/10.0.1.1/1", &from)]
+            })
+            .map(crate::event::samples::Dial::event)
+            .collect();
+        let findings = found(&mesh);
+        let finding = told(&findings).unwrap();
+        assert_eq!(finding.title, "15 pairs of nodes talk without TLS between hosts");
+        assert!(
+            finding.explanation.contains("hub@h and n10@h, and 5 more."),
+            "{}",
+            finding.explanation
+        );
+        assert_eq!((finding.severity, finding.evidence.len()), (Severity::Info, NAMED));
+    }
+
+    #[test]
+    fn one_host_and_failed_dials_are_none() {
+        let events = [
+            dial(0, "a@h/127.0.0.1/1", "b@h/127.0.0.1/2").event(),
+            dial(1, "a@h/::1/1", "b@h/::1/2").event(),
+            dial(2, "a@h/10.0.0.1/1", "b@h/10.0.0.1/2").event(),
+            dial(3, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").fails(Outcome::CookieMismatch).event(),
+            dial(4, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").fails(Outcome::Tls).event(),
+        ];
+        assert!(told(&found(&events)).is_none());
+    }
+
+    #[test]
+    fn an_end_outside_of_home_is_an_exposure_and_goes_first() {
+        let home: HomeNets = ["10.0.0.0/8".parse().unwrap()].into_iter().collect();
+        let inside = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").event();
+        let across = dial(1, "y@h9/203.0.113.9/1", "z@h2/10.0.0.2/2").event();
+        let findings = found_at_home(&[inside.clone(), across], home.clone());
+        let finding = told(&findings).unwrap();
+        assert_eq!(finding.severity, Severity::Medium);
+        assert!(
+            finding.explanation.starts_with("In clear: y@h9 and z@h2 (outside); a@h1 and b@h2.")
+        );
+        assert_eq!(told(&found_at_home(&[inside], home)).unwrap().severity, Severity::Info);
+    }
+
+    #[test]
+    fn a_connection_joined_in_its_middle_is_no_second_pair() {
+        let whole = dial(9, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").event();
+        let joined = but(dial(0, "a@h1/10.0.0.2/1", "b@h2/10.0.0.1/2"), |session| {
+            (session.initiator.node, session.acceptor.node) = (None, None);
+        });
+        let findings = found(&[joined.clone(), whole]);
+        assert_eq!(told(&findings).unwrap().nodes.len(), 2);
+        assert!(told(&findings).unwrap().title.starts_with("one pair"));
+        assert!(told(&found(&[joined])).unwrap().explanation.contains("10.0.0.1 and 10.0.0.2"));
+    }
+}

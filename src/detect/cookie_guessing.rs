@@ -1,0 +1,292 @@
+//! Somebody tries cookies.
+//!
+//! Evidence: refused digests of one address at one node, and with them what no node with a wrong cookie does:
+//! many names, many of the candidate cookies, or dials to a node that is being dialed already. Number and pace
+//! of the attempts prove nothing. Observed: a real node in a loop of `net_adm:ping/1` is refused 1,200 times a
+//! second (OTP 25.2.3).
+
+use std::time::Duration;
+
+use super::text::{Sides, address, blank, closed, settled, shown};
+use super::{LogLine, Page, Rule};
+use crate::correlate::{Correlator, Guess, Sign, acceptor_end, ip_of};
+use crate::event::{
+    Body, Confidence, ConnectionIds, Event, Evidence, Finding, Outcome, Role, Session, Severity,
+    State,
+};
+
+/// `beamscope explain cookie-guessing`.
+const PAGE: Page = Page {
+    rule: "cookie-guessing",
+    severity: Severity::Critical,
+    summary: "somebody tries cookies",
+    means: "One address was refused again and again for its cookie, and not in the way of a node that has a \
+            wrong one: it is searching for the right one. Whoever finds it can run any code on the node and, \
+            from there, on the whole cluster.",
+    proof: "Refused digests from one address to one node within seconds, and one of these signs: four or more \
+            of the candidate cookies fit them (needs --cookie-file); ten or more names, and EPMD asked at most once for four \
+            of them, while a node asks before each dial; 32 or more names within ten seconds; or dials \
+            that were begun while another one under the same name was pending, eight times and more, which \
+            a node never does.",
+    resembles: "A node with one wrong cookie that retries is cookie-mismatch with a count, however fast it \
+                dials: over a thousand times a second in a loop. Command line tools of releases and of \
+                RabbitMQ take a new name at each call; many nodes behind one address have many names. Both \
+                are slower, and ask EPMD for each dial. A guesser with one name, no overlap and cookies that \
+                are not among the candidates cannot be told from a node in a loop: look at the count of its \
+                cookie-mismatch.",
+    logs: &[
+        LogLine {
+            by: "the dialed node (acceptor), once for each attempt",
+            releases: "23 and newer",
+            text: "** Connection attempt from node 'a@h' rejected. Invalid challenge reply. **",
+        },
+        LogLine {
+            by: "the dialed node (acceptor), once for each attempt",
+            releases: "22 and older",
+            text: "** Connection attempt from disallowed node 'a@h' **",
+        },
+    ],
+    remedy: &[
+        "Find out what runs at that address. If it is none of yours, block it from port 4369 and from the \
+         distribution ports (inet_dist_listen_min to inet_dist_listen_max) now.",
+        "Give all nodes of the cluster a new, long, random cookie (20 characters and more), and never one of \
+         a default installation such as monster, rabbit or cookie.",
+        "Keep distribution inside: bind it with -kernel inet_dist_use_interface, filter it, or use \
+         -proto_dist inet_tls with certificates that both sides verify.",
+        "Look whether the address got in: a finding says so here, and nodes(connected) on the node.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct CookieGuessing;
+
+impl Rule for CookieGuessing {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>) {
+        let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
+            return;
+        };
+        let (from, end) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session));
+        let Some(guess) = known.guesses().guess(from, end) else { return };
+        let sides = Sides::of(ids, session);
+        let mut found = blank(&PAGE);
+        found.confidence = Confidence::Likely;
+        found.nodes = session.acceptor.node.iter().cloned().collect();
+        let place = match known.home().is_outside(from) {
+            Some(true) => " (outside of your networks)",
+            Some(false) => " (inside your networks)",
+            None => "",
+        };
+        let b = &sides.acceptor;
+        if is_refused(event) {
+            tell_attempts(&mut found, ids, session, &guess);
+            found.title = format!("somebody at {from} is guessing the cookie of {b}");
+            found.explanation = format!(
+                "{from}{place} was refused {} times within {}: {}. What follows is counted, not told.",
+                guess.refused,
+                lasted(guess.lasted),
+                sign(guess.sign)
+            );
+            found.parties = format!("{from},{}", address(end.ip, end.port));
+        } else if session.state == State::Established
+            && session.outcome == Outcome::Connected
+            && event.at.since(guess.first.at) <= guess.lasted + SOON
+        {
+            found.title = format!("{from} got in at {b} after {} refused cookies", guess.refused);
+            found.explanation = format!(
+                "{from}{place} was refused {} times: {}. Right after that, {} connected from there to {b}: \
+                 its cookie was accepted.",
+                guess.refused,
+                sign(guess.sign),
+                sides.initiator
+            );
+            found.parties = format!("{from},{},in", address(end.ip, end.port));
+            let ack = session.seen.challenge_ack;
+            found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), FIRST));
+            found.evidence.extend(shown(ack, Some(Role::Acceptor), "challenge_ack"));
+            found.not_excluded = vec!["another node behind the same address connected".to_owned()];
+        } else {
+            return;
+        }
+        found.remedy = vec![
+            format!(
+                "Find out what runs at {from}. If it is none of yours, block it from port 4369 and from \
+                 the distribution ports."
+            ),
+            "Give the cluster a new, long, random cookie, and let no network but the cluster's own reach \
+             distribution."
+                .to_owned(),
+        ];
+        out.push(found);
+    }
+}
+
+fn is_refused(event: &Event) -> bool {
+    settled(event).is_some_and(|(_, session)| {
+        session.outcome == Outcome::CookieMismatch && session.detected_by == Some(Role::Acceptor)
+    })
+}
+
+fn tell_attempts(found: &mut Finding, ids: &ConnectionIds, session: &Session, guess: &Guess) {
+    found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), FIRST));
+    let reply = session.seen.challenge_reply;
+    for evidence in shown(reply, Some(Role::Initiator), "challenge_reply of the last one so far")
+        .into_iter()
+        .chain(closed(session, "without challenge_ack"))
+    {
+        let session_id = Some(ids.session_id.clone());
+        found.evidence.push(Evidence { session_id, ..evidence });
+    }
+    found.not_excluded = vec!["a test of your own".to_owned()];
+    if matches!(guess.sign, Sign::Names(_) | Sign::Overlaps(_)) {
+        found
+            .not_excluded
+            .push("many nodes behind one address, all with a wrong cookie".to_owned());
+    }
+    found.logged_by = vec![Role::Acceptor];
+}
+
+fn lasted(time: Duration) -> String {
+    match time.as_secs() {
+        0 => "a second".to_owned(),
+        seconds => format!("{} seconds", seconds + 1),
+    }
+}
+
+/// What shows that this is no node with a wrong cookie.
+fn sign(sign: Sign) -> String {
+    match sign {
+        Sign::Cookies(count) => {
+            format!(
+                "the attempts were made with {count} different candidate cookies, and a node has one"
+            )
+        }
+        Sign::Names(count) => {
+            format!("it gave itself {count} names within ten seconds, and a node has one")
+        }
+        Sign::NamesOfFewLookups(names, lookups) => format!(
+            "it gave itself {names} names and asked EPMD {lookups} times, while a node has one name and asks \
+             before each dial"
+        ),
+        Sign::Overlaps(count) => format!(
+            "it began {count} dials while another one under the same name was pending, and a node dials a \
+             peer once at a time"
+        ),
+    }
+}
+
+const FIRST: &str = "challenge_reply of the first attempt";
+
+/// Whoever found the cookie uses it at once.
+const SOON: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::FrameRef;
+    use crate::correlate::HomeNets;
+    use crate::detect::scripts::{but, found, found_at_home, hello, reply, rules};
+    use crate::event::samples::{at, dial};
+    use crate::event::{CloseKind, Mark};
+
+    const B: &str = "b@h2/10.0.0.2/2";
+
+    /// A dial that is refused for its cookie, from `send_name` at `ms` to the reply `lasts` later.
+    fn refused(ms: u64, lasts: u64, name: &str, cookie: Option<&str>) -> Event {
+        let from = format!("{name}@h1/10.0.0.1/1");
+        let dial = dial(ms, &from, B).cookies(cookie, None).fails(Outcome::CookieMismatch);
+        but(dial, |session| {
+            session.detected_by = Some(Role::Acceptor);
+            session.close = Some(CloseKind::Fin);
+            let mark = |ms| Mark { frame: FrameRef { input: 0, number: ms }, at: at(ms) };
+            session.seen.challenge_reply = Some(mark(ms + lasts));
+            session.seen.close = Some(mark(ms + lasts + 1));
+        })
+    }
+
+    fn count(findings: &[Finding], rule: &str) -> usize {
+        findings.iter().filter(|finding| finding.rule == rule).count()
+    }
+
+    #[test]
+    fn two_hundred_names_are_one_guesser_and_a_handful_of_mismatches() {
+        let events: Vec<_> =
+            (1..=200).map(|n| refused(n * 20, 5, &format!("x{n}"), None)).collect();
+        let findings = found(&events);
+        assert_eq!(count(&findings, "cookie-guessing"), 1);
+        assert_eq!(count(&findings, "cookie-mismatch"), 6);
+        let guess = findings.iter().find(|finding| finding.rule == "cookie-guessing").unwrap();
+        assert_eq!(guess.title, "somebody at 10.0.0.1 is guessing the cookie of b@h2");
+        assert!(
+            guess.explanation.contains("refused 32 times within a second"),
+            "{}",
+            guess.explanation
+        );
+        assert_eq!(guess.severity, Severity::Critical);
+        let frames: Vec<_> = guess.evidence.iter().map(|shown| shown.frame.number).collect();
+        assert_eq!(frames, [25, 645, 646]);
+    }
+
+    #[test]
+    fn one_name_with_cookie_after_cookie_is_a_guesser() {
+        let labels = ["l1", "l2", "l3", "l4", "l5"];
+        let tries = |n: usize| {
+            let numbered = labels.iter().take(n).zip(1..);
+            numbered.map(|(label, n)| refused(n * 100, 5, "a", Some(label))).collect::<Vec<_>>()
+        };
+        assert_eq!(rules(&tries(3)), ["cookie-mismatch"]);
+        assert_eq!(rules(&tries(5)), ["cookie-mismatch", "cookie-guessing"]);
+    }
+
+    #[test]
+    fn dials_that_overlap_under_one_name_are_a_guesser() {
+        let overlapping = |every: u64| {
+            let dials: Vec<_> = (1..=20).map(|n| refused(n * every, 5, "a", None)).collect();
+            let said = dials.iter().flat_map(|dial| [hello(dial), reply(dial), dial.clone()]);
+            let mut said: Vec<_> = said.collect();
+            said.sort_by_key(|event| event.at);
+            rules(&said)
+        };
+        assert_eq!(overlapping(3), ["cookie-mismatch", "cookie-guessing"]);
+        assert_eq!(overlapping(6), ["cookie-mismatch"]);
+    }
+
+    #[test]
+    fn a_node_with_one_wrong_cookie_is_none_however_often_and_fast_it_dials() {
+        let redeployed: Vec<_> = (1..=500).map(|n| refused(n * 2, 1, "a", Some("old"))).collect();
+        assert_eq!(rules(&redeployed), ["cookie-mismatch"]);
+        let calls: Vec<_> =
+            (1..=200).map(|n| refused(n * 1000, 5, &format!("rpc-{n}"), Some("old"))).collect();
+        let findings = found(&calls);
+        assert_eq!(count(&findings, "cookie-guessing"), 0);
+        assert_eq!(count(&findings, "cookie-mismatch"), 6);
+    }
+
+    #[test]
+    fn whoever_gets_in_right_after_guessing_is_told_of() {
+        let mut events: Vec<_> =
+            (1..=40).map(|n| refused(n * 20, 5, &format!("x{n}"), None)).collect();
+        let late = dial(60_000, "n@h1/10.0.0.1/3", B).event();
+        events.push(late);
+        assert_eq!(count(&found(&events), "cookie-guessing"), 1, "that is long over");
+        events.pop();
+        events.push(dial(900, "x41@h1/10.0.0.1/3", B).event());
+        let findings = found(&events);
+        let got_in = findings.iter().filter(|it| it.rule == "cookie-guessing").nth(1).unwrap();
+        assert_eq!(got_in.title, "10.0.0.1 got in at b@h2 after 40 refused cookies");
+    }
+
+    #[test]
+    fn with_a_home_it_says_where_the_source_is() {
+        let events: Vec<_> = (1..=40).map(|n| refused(n * 20, 5, &format!("x{n}"), None)).collect();
+        for (net, says) in [("10.0.0.2", "(outside of your networks)"), ("10.0.0.0/8", "(inside")] {
+            let home: HomeNets = [net.parse().unwrap()].into_iter().collect();
+            let findings = found_at_home(&events, home);
+            let guess = findings.iter().find(|it| it.rule == "cookie-guessing").unwrap();
+            assert!(guess.explanation.contains(says), "{}", guess.explanation);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The handshake of a known attack tool.
+//!
+//! The flags of these tools are those of C nodes of OTP 17 to 22 (`erl_interface`), from which they were once
+//! taken, and prove nothing. What no C node does with them: call itself as the tools do, or send a challenge
+//! that is no random number. A hint: whoever writes a tool may write another, and a tool may be used by its
+//! target's owner.
+
+use super::text::{Sides, address, finding, settled, shown};
+use super::{Page, Rule};
+use crate::correlate::{Correlator, acceptor_end, ip_of};
+use crate::event::{
+    Body, Confidence, Event, Finding, OddChallenge, Outcome, Role, Session, Severity, State,
+};
+
+/// `beamscope explain known-tool`.
+const PAGE: Page = Page {
+    rule: "known-tool",
+    severity: Severity::Medium,
+    summary: "the hello of a known scanner or attack tool",
+    means: "The handshake has the marks of a published tool that tries a cookie and, where it is accepted, \
+            runs a command on the node: exploits for CVE-2022-24706 (Apache CouchDB with its default cookie), \
+            Metasploit's modules for Erlang cookies, erl-matter, ERLPopper. A hint, never a proof: tools can \
+            be changed, and audits use them too.",
+    proof: "The exact capability flags of these tools (0x3499c, 0x7499c or 0x103499c), and with them the name \
+            AAAAAA@AAAAAAA, six capitals at nowhere, or a challenge that is a constant or the echo of the \
+            acceptor's, which a node draws at random.",
+    resembles: "C nodes of OTP 17 to 22 (erl_call and others built with erl_interface) send the same flags \
+                with a name of their own and a random challenge: nothing is told of those.",
+    logs: &[],
+    remedy: &[
+        "Find out what runs at the address it came from, and whether it was a test of your own.",
+        "See what became of the connection: connected means that the cookie was right, and whoever it was \
+         could run any command. Then treat the host of the node as taken over, and change the cookie.",
+        "Let no network but the cluster's own reach port 4369 and the distribution ports.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct KnownTool;
+
+impl Rule for KnownTool {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+        let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
+            return;
+        };
+        let connected = session.outcome == Outcome::Connected;
+        // Told once: when it gets in, or when it has ended without.
+        if connected != (session.state == State::Established)
+            || !connected && settled(event).is_none()
+        {
+            return;
+        }
+        let Some((tool, sign)) = tool(session) else { return };
+        let (from, end) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session));
+        let sides = Sides::of(ids, session);
+        let mut found = finding(&PAGE, session, &sides);
+        found.confidence = Confidence::Likely;
+        found.parties = format!("{from},{},{tool}", address(end.ip, end.port));
+        found.title = format!("{from} dialed {} as {tool} does", sides.acceptor);
+        found.explanation = format!(
+            "The hello has the flags of {tool}, and {sign}. {} This is a hint and no proof.",
+            if connected { "Its cookie was accepted." } else { "It did not get in." }
+        );
+        found.remedy = vec![
+            format!("Find out what runs at {from}, and whether it was a test of your own."),
+            "Let no network but the cluster's own reach port 4369 and the distribution ports."
+                .to_owned(),
+        ];
+        let seen = &session.seen;
+        found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), "send_name"));
+        if seen.odd_challenge.is_some() {
+            let what = "challenge_reply with a challenge that is not random";
+            found.evidence.extend(shown(seen.challenge_reply, Some(Role::Initiator), what));
+        }
+        found.not_excluded =
+            vec!["a test of your own, or another program that does the same".to_owned()];
+        found.logged_by = Vec::new();
+        out.push(found);
+    }
+}
+
+/// The tool that a session looks like the work of, and by what.
+fn tool(session: &Session) -> Option<(&'static str, &'static str)> {
+    let hello = &session.initiator;
+    let (flags, name) = (hello.flags?.0, hello.node.as_deref().unwrap_or_default());
+    // A complement fills the high half of the old layout's flags in.
+    let flags = if hello.version == Some(5) { flags & u64::from(u32::MAX) } else { flags };
+    if !FLAGS.contains(&(hello.version?, flags)) {
+        return None;
+    }
+    let capitals = name.strip_suffix("@nowhere").unwrap_or_default();
+    if name == "AAAAAA@AAAAAAA" {
+        return Some(("an exploit for CVE-2022-24706", "the name that all of those have"));
+    }
+    if capitals.len() == 6 && capitals.bytes().all(|octet| octet.is_ascii_uppercase()) {
+        return Some(("erl-matter or ERLPopper", "a name such as those make up"));
+    }
+    match session.seen.odd_challenge? {
+        OddChallenge::Echo => Some((
+            "Metasploit's erlang_cookie_rce or ERLPopper",
+            "its challenge is the echo of the acceptor's",
+        )),
+        OddChallenge::Constant => {
+            Some(("an exploit for CVE-2022-24706 or erl-matter", "its challenge is a constant"))
+        }
+    }
+}
+
+/// Handshake version and flags of the tools. The first two are also those of C nodes: of OTP 17 and 18, and
+/// of 19 to 22.
+const FLAGS: [(u8, u64); 3] = [(5, 0x3_499c), (5, 0x7_499c), (6, 0x103_499c)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::scripts::{but, found};
+    use crate::event::samples::dial;
+
+    fn title(version: u8, flags: u64, name: &str, odd: Option<OddChallenge>) -> Option<String> {
+        let from = format!("{name}/10.0.0.1/1");
+        let dial = dial(0, &from, "b@h2/10.0.0.2/2").flags(flags, 0xd_07df_7fbd);
+        let event = but(dial.fails(Outcome::Aborted), |session| {
+            session.initiator.version = Some(version);
+            session.seen.odd_challenge = odd;
+        });
+        let mut told = found(&[event]).into_iter().filter(|finding| finding.rule == "known-tool");
+        told.next().map(|finding| {
+            assert_eq!(
+                (finding.severity, finding.confidence),
+                (Severity::Medium, Confidence::Likely)
+            );
+            finding.title
+        })
+    }
+
+    #[test]
+    fn tools_are_known_by_flags_together_with_another_mark() {
+        let exploit = "10.0.0.1 dialed b@h2 as an exploit for CVE-2022-24706 does";
+        assert_eq!(title(5, 0x3_499c, "AAAAAA@AAAAAAA", None).as_deref(), Some(exploit));
+        assert!(title(5, 0x3_499c, "QWERTY@nowhere", None).unwrap().contains("erl-matter"));
+        assert!(title(6, 0x103_499c, "QWERTY@nowhere", None).unwrap().contains("ERLPopper"));
+        let echo = title(5, 0x7_499c, "k3jD9s@Zs8Wq1", Some(OddChallenge::Echo)).unwrap();
+        assert!(echo.contains("Metasploit"), "{echo}");
+        assert!(title(5, 0x3_499c, "x@y", Some(OddChallenge::Constant)).is_some());
+        assert!(title(5, 0x4_0003_499c, "AAAAAA@AAAAAAA", None).is_some(), "completed flags");
+    }
+
+    #[test]
+    fn a_c_node_of_an_old_release_and_any_node_with_such_a_name_are_none() {
+        assert_eq!(title(5, 0x7_499c, "c17@h1", None), None);
+        assert_eq!(title(5, 0x3_499c, "c17@h1", None), None);
+        assert_eq!(title(6, 0xd_07df_7fbd, "AAAAAA@AAAAAAA", None), None);
+        assert_eq!(title(5, 0x3_7ffd, "QWERTY@nowhere", Some(OddChallenge::Echo)), None);
+        assert_eq!(title(5, 0x7_499c, "qwerty@nowhere", None), None);
+    }
+}

@@ -1,0 +1,136 @@
+//! Two nodes dialed each other at once, and one of the two dials gave way.
+//!
+//! Evidence: a dial that was refused with `nok` or dropped, and the other one. It is how the protocol settles
+//! such a thing: told as context for whoever wonders about the dial that failed.
+
+use super::text::{Sides, closed, finding, settled, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Event, Evidence, Finding, Outcome, Role, Severity};
+
+/// `beamscope explain simultaneous-connect`.
+const PAGE: Page = Page {
+    rule: "simultaneous-connect",
+    severity: Severity::Info,
+    summary: "two nodes dialed each other at once, and one dial gave way",
+    means: "Both nodes dialed each other within the same moment. One connection is enough, so one of the two \
+            dials is given up: that of the node whose name is the smaller one. Nothing is wrong.",
+    proof: "A dial that ends with status nok, or that its node drops before it has an answer, and a dial \
+            between the same two nodes in the other direction at the same time (ok_simultaneous, where it was \
+            answered while the first was pending).",
+    resembles: "nok without any dial the other way: a node that uses the name of the node it dials, which is \
+                same-name. A dial that was dropped because its node was stopped looks the same until the \
+                other one is seen.",
+    logs: &[],
+    remedy: &[
+        "Nothing, as long as one of the two dials connects.",
+        "If both nodes dial each other each time they start, one side may do it alone: a mesh needs one dial \
+         a pair.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct SimultaneousConnect;
+
+impl Rule for SimultaneousConnect {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>) {
+        let Some((ids, session)) = settled(event) else { return };
+        if session.outcome != Outcome::Superseded {
+            return;
+        }
+        let (Some(hello), Some(name)) = (session.seen.send_name, &session.initiator.node) else {
+            return;
+        };
+        let Some(other) = known.dials().crossing(ids, session, hello.at) else { return };
+        let mut sides = Sides::of(ids, session);
+        if let Some(dialer) = &other.name {
+            sides.acceptor = dialer.to_string();
+            sides.nodes = vec![name.clone(), dialer.clone()];
+        }
+        let (a, b) = (&sides.initiator, &sides.acceptor);
+        let refused = session.seen.status.as_ref().filter(|(_, text)| text == "nok");
+        let mut found = finding(&PAGE, session, &sides);
+        found.parties = sides.either_way();
+        found.title = format!("{a} and {b} dialed each other at once");
+        found.explanation = format!(
+            "The dial of {a} gave way to the dial of {b}: {}. That is how two dials that cross are \
+             settled, and no fault.",
+            if refused.is_some() { "it was answered with nok" } else { "it was dropped" }
+        );
+        found.remedy = vec!["Nothing, as long as the other dial connects.".to_owned()];
+        found.evidence.extend(shown(Some(hello), Some(Role::Initiator), "send_name"));
+        match refused {
+            Some((mark, _)) => {
+                found.evidence.extend(shown(Some(*mark), Some(Role::Acceptor), "status nok"));
+            }
+            None => found.evidence.extend(closed(session, "before an answer")),
+        }
+        found.evidence.extend(other.frame.map(|frame| Evidence {
+            frame,
+            input: None,
+            session_id: Some(other.session_id.clone()),
+            from: Some(Role::Initiator),
+            what: "send_name of the dial the other way".to_owned(),
+        }));
+        out.push(found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::FrameRef;
+    use crate::detect::scripts::{but, found, hello, rules};
+    use crate::event::Mark;
+    use crate::event::samples::{at, dial};
+
+    const A: &str = "a@h1/10.0.0.1/1";
+    const B: &str = "b@h2/10.0.0.2/2";
+
+    /// A dial that is given up, with `nok` or dropped, and what was known of the acceptor.
+    fn given_up(ms: u64, from: &str, to: &str, status: Option<&str>) -> Event {
+        but(dial(ms, from, to).fails(Outcome::Superseded), |session| {
+            session.acceptor.node = None;
+            let mark = Mark { frame: FrameRef { input: 0, number: ms + 5 }, at: at(ms + 5) };
+            session.seen.status = status.map(|text| (mark, text.to_owned()));
+        })
+    }
+
+    #[test]
+    fn two_dials_that_crossed_are_one_incident_whoever_gave_way() {
+        let (lost, won) = (given_up(100, A, B, Some("nok")), dial(120, B, A).event());
+        let again = given_up(9000, B, A, None);
+        let crossing = hello(&dial(9010, A, B).event());
+        let events = [hello(&lost), hello(&won), lost, won, hello(&again), crossing, again];
+        let findings = found(&events);
+        let of = |rule: &str| findings.iter().filter(|it| it.rule == rule).collect::<Vec<_>>();
+        let [finding] = of("simultaneous-connect")[..] else { panic!("{findings:?}") };
+        assert_eq!(finding.title, "a@h1 and b@h2 dialed each other at once");
+        assert_eq!(finding.severity, Severity::Info);
+        let frames: Vec<_> = finding.evidence.iter().map(|shown| shown.frame.number).collect();
+        assert_eq!(frames, [100, 105, 120]);
+        assert!(findings.iter().all(|finding| finding.severity == Severity::Info));
+    }
+
+    #[test]
+    fn a_dial_of_another_time_or_of_another_node_did_not_cross() {
+        let lost = given_up(60_000, A, B, Some("nok"));
+        let early = dial(100, B, A).event();
+        assert!(rules(&[hello(&early), hello(&lost), lost.clone()]).is_empty());
+        let other = dial(60_010, "c@h3/10.0.0.3/3", A).event();
+        assert!(rules(&[hello(&other), hello(&lost), lost]).is_empty());
+    }
+
+    #[test]
+    fn a_node_with_the_name_of_the_one_it_dials_is_another_matter() {
+        let twin = "b@h2/10.0.0.1/7";
+        let known = dial(0, "c@h3/10.0.0.3/3", B).fails(Outcome::TimedOut).event();
+        let lost = given_up(100, twin, B, Some("nok"));
+        let events = [hello(&known), known, hello(&lost), lost];
+        assert_eq!(rules(&events), ["handshake-timeout", "same-name"]);
+    }
+}

@@ -1,0 +1,267 @@
+//! A TLS connection between nodes that an alert ended.
+//!
+//! Evidence: a fatal alert that is sent in clear, which is before its sender has sealed anything. What comes
+//! sealed cannot be read: in TLS 1.3 that is every verdict on a certificate, in TLS 1.2 mostly
+//! `close_notify`, which is how a healthy connection ends. Nothing is guessed from those.
+
+use super::text::{Sides, closed, finding, looked_up, settled, shown};
+use super::{LogLine, Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Confidence, Event, Finding, Outcome, Role, Severity};
+
+/// `beamscope explain tls-failure`.
+const PAGE: Page = Page {
+    rule: "tls-failure",
+    severity: Severity::High,
+    summary: "a TLS alert ended the connection of two nodes",
+    means: "Both nodes use TLS for distribution, and one of them refused the other in the TLS handshake: its \
+            certificate, its TLS version, its cipher suites or its name. The Erlang handshake inside was \
+            never begun, so cookies and node names are not at fault.",
+    proof: "A fatal alert in clear behind the hellos, with its number: 48 unknown_ca, 42 to 46 a certificate, \
+            40 handshake_failure, 70 protocol_version, 112 unrecognized_name and so on. Whoever sends it is \
+            the one that refused.",
+    resembles: "TLS on one side only is tls-mismatch. An alert of level warning, and close_notify, end \
+                nothing or end it well. In TLS 1.3 whatever is said about a certificate is sealed, and here \
+                nothing is told: read the logs of both nodes, or try with {versions, ['tlsv1.2']}.",
+    logs: &[
+        LogLine {
+            by: "either node, as a notice",
+            releases: "22 and newer",
+            text: "TLS server: In state certify at ssl_handshake.erl:2109 generated SERVER ALERT: Fatal - \
+                   Unknown CA",
+        },
+        LogLine {
+            by: "either node, as a notice",
+            releases: "22 and newer",
+            text: "TLS client: In state cipher received SERVER ALERT: Fatal - Unknown CA",
+        },
+    ],
+    remedy: &[
+        "Look at the file that -ssl_dist_optfile (or -ssl_dist_opt) names, on the node that sent the alert \
+         for what it demands and on the other for what it offers.",
+        "Look at the certificates: openssl x509 -in CERT.pem -noout -subject -issuer -dates -ext \
+         subjectAltName,extendedKeyUsage; and openssl verify -CAfile CA.pem CERT.pem.",
+        "Try it by hand: openssl s_client -connect HOST:PORT -servername HOST -CAfile CA.pem -cert CERT.pem \
+         -key KEY.pem. It prints the same alert, and the certificates that the node sends.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct TlsFailure;
+
+impl Rule for TlsFailure {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+        let Some((ids, session)) = settled(event) else { return };
+        let Some(alert) = &session.seen.tls_alert else { return };
+        if session.outcome != Outcome::Tls || alert.description == CLOSE_NOTIFY {
+            return;
+        }
+        let sides = Sides::of(ids, session);
+        let (who, other) = match alert.from {
+            Role::Initiator => (&sides.initiator, &sides.acceptor),
+            Role::Acceptor => (&sides.acceptor, &sides.initiator),
+        };
+        let Meaning { name, says, fix } = meaning(alert.description);
+        let mut found = finding(&PAGE, session, &sides);
+        found.confidence = Confidence::Proven;
+        found.title = format!("{who} refused TLS with {other}: {name}");
+        found.explanation =
+            format!("{who} sent the fatal TLS alert {name} ({}): {says}", alert.description);
+        found.remedy = vec![fix.to_owned(), PAGE_CHECK.to_owned()];
+        found.evidence.extend(looked_up(session));
+        if let Some((role, mark)) = session.seen.tls.filter(|(_, mark)| *mark != alert.mark) {
+            found.evidence.extend(shown(Some(mark), Some(role), "TLS hello"));
+        }
+        let what = format!("fatal TLS alert {name}");
+        found.evidence.extend(shown(Some(alert.mark), Some(alert.from), &what));
+        found.evidence.extend(closed(session, "in the TLS handshake"));
+        found.not_excluded = Vec::new();
+        found.logged_by = vec![Role::Initiator, Role::Acceptor];
+        out.push(found);
+    }
+}
+
+/// What an alert means between two nodes.
+struct Meaning {
+    name: &'static str,
+    says: &'static str,
+    fix: &'static str,
+}
+
+/// What is meant by an alert of this number.
+///
+/// Spec: RFC 8446, section 6.2; RFC 5246, section 7.2.2; RFC 6066, section 3.
+fn meaning(description: u8) -> Meaning {
+    let (name, says, fix) = match description {
+        10 => (
+            "unexpected_message",
+            "what came was not the message that was due, as when something that is no TLS node answers.",
+            "Check that both nodes run with -proto_dist inet_tls, and that nothing between them terminates \
+             TLS.",
+        ),
+        20 | 21 | 51 => (
+            match description {
+                20 => "bad_record_mac",
+                21 => "decryption_failed",
+                _ => "decrypt_error",
+            },
+            "what came could not be deciphered or its signature is wrong: a key that does not belong to its \
+             certificate, octets changed on the way, or two releases that disagree.",
+            "Check that keyfile and certfile belong together: openssl x509 -in CERT.pem -noout -pubkey and \
+             openssl pkey -in KEY.pem -pubout must print the same.",
+        ),
+        40 => (
+            "handshake_failure",
+            "the two have no set of parameters in common (cipher suites, curves, signatures), a certificate \
+             was demanded and none was sent, or the name in the certificate is not the host that was dialed.",
+            "Compare ciphers, versions and eccs of both -ssl_dist_optfile; where one side has \
+             {fail_if_no_peer_cert, true}, give the other certfile and keyfile; and see that the \
+             certificate's subjectAltName has the host part of the node name.",
+        ),
+        41 | 116 => (
+            if description == 41 { "no_certificate" } else { "certificate_required" },
+            "it demands a certificate, and the other side has sent none.",
+            "Give the other node certfile and keyfile in its -ssl_dist_optfile, under client if it dials and \
+             under server if it is dialed.",
+        ),
+        42 => (
+            "bad_certificate",
+            "the certificate that it was sent is broken: its signature does not fit, or a check on it failed.",
+            "Verify the certificate of the other node against the cacertfile of this one, and look for a \
+             verify_fun or a wrong intermediate certificate.",
+        ),
+        43 => (
+            "unsupported_certificate",
+            "the certificate that it was sent is of a kind or for a use that it does not take, such as a \
+             server certificate presented by a node that dials.",
+            "Issue the certificate of the other node for both uses: extendedKeyUsage = serverAuth, \
+             clientAuth. A node is client and server.",
+        ),
+        44 => (
+            "certificate_revoked",
+            "the certificate that it was sent is on a revocation list.",
+            "Issue a new certificate for the other node, or look at crl_check and crl_cache of this one.",
+        ),
+        45 => (
+            "certificate_expired",
+            "the certificate that it was sent is past its date or not yet valid, by the clock of the node \
+             that refused.",
+            "Renew the certificate of the other node, with its issuers, and compare the clocks of both hosts.",
+        ),
+        46 => (
+            "certificate_unknown",
+            "something about the certificate that it was sent was not acceptable.",
+            "Read the notice in the log of the node that refused: it has the reason.",
+        ),
+        47 => (
+            "illegal_parameter",
+            "a field of the handshake is out of range or contradicts another one.",
+            "Look for two releases or TLS libraries that disagree, and for a middlebox that changes TLS.",
+        ),
+        48 => (
+            "unknown_ca",
+            "the certificate that it was sent is not signed by an authority that it trusts.",
+            "Put the authority that signed the other node's certificate, with any intermediates, into the \
+             cacertfile of the node that refused.",
+        ),
+        49 => (
+            "access_denied",
+            "the certificate is valid, and its owner is not let in.",
+            "Look at verify_fun in the -ssl_dist_optfile of the node that refused.",
+        ),
+        70 => (
+            "protocol_version",
+            "the two have no TLS version in common.",
+            "Compare {versions, [...]} in both -ssl_dist_optfile, and the releases: up to OTP 25 distribution \
+             offers TLS 1.2 unless told otherwise.",
+        ),
+        71 => (
+            "insufficient_security",
+            "what the other side offers is too weak for it.",
+            "Compare ciphers and key sizes in both -ssl_dist_optfile.",
+        ),
+        80 => (
+            "internal_error",
+            "it failed for a reason of its own: often a file in its options that is missing or unreadable.",
+            "Read the log of the node that refused; check that its user can read certfile, keyfile and \
+             cacertfile.",
+        ),
+        86 => (
+            "inappropriate_fallback",
+            "the other side came back with an older TLS version than it can.",
+            "Look for a middlebox that breaks newer TLS, and compare {versions, [...]} on both nodes.",
+        ),
+        109 => (
+            "missing_extension",
+            "the hello lacks an extension that it demands.",
+            "Compare the releases and the -ssl_dist_optfile of both nodes.",
+        ),
+        112 => (
+            "unrecognized_name",
+            "the host that was dialed (SNI) is none that it answers for: the host part of the node name is \
+             not the one its certificate or its sni_hosts are for.",
+            "Dial the node by the host name that its certificate has, or issue one for the host part of its \
+             node name.",
+        ),
+        120 => (
+            "no_application_protocol",
+            "it demands an application protocol (ALPN), which nodes do not offer: it is no node.",
+            "Check what listens on that port: a TLS proxy or a web server is in the place of the node.",
+        ),
+        _ => (
+            "of another kind",
+            "see IANA's list of TLS alerts for this number.",
+            "Read the logs of both nodes at this moment.",
+        ),
+    };
+    Meaning { name, says, fix }
+}
+
+const PAGE_CHECK: &str = "Try it by hand: openssl s_client -connect HOST:PORT -servername HOST -CAfile CA.pem \
+                          -cert CERT.pem -key KEY.pem prints the same alert and the certificates.";
+
+/// The healthy end of a TLS connection.
+const CLOSE_NOTIFY: u8 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::FrameRef;
+    use crate::detect::scripts::{but, found, rules};
+    use crate::event::samples::{at, dial};
+    use crate::event::{Mark, TlsAlert};
+
+    fn ended_by(outcome: Outcome, from: Role, description: u8) -> Event {
+        let dial = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(outcome);
+        but(dial, |session| {
+            (session.initiator.node, session.acceptor.node) = (None, None);
+            let mark = Mark { frame: FrameRef { input: 0, number: 9 }, at: at(9) };
+            session.seen.tls_alert = Some(TlsAlert { from, mark, description });
+        })
+    }
+
+    #[test]
+    fn a_fatal_alert_is_told_by_its_name_and_sender() {
+        let [finding] = &found(&[ended_by(Outcome::Tls, Role::Acceptor, 48)])[..] else { panic!() };
+        assert_eq!(finding.title, "10.0.0.2:9100 refused TLS with 10.0.0.1: unknown_ca");
+        assert_eq!((finding.rule, finding.confidence), ("tls-failure", Confidence::Proven));
+        assert!(finding.evidence.iter().any(|shown| shown.frame.number == 9));
+        let [finding] = &found(&[ended_by(Outcome::Tls, Role::Initiator, 45)])[..] else {
+            panic!()
+        };
+        assert_eq!(finding.title, "10.0.0.1 refused TLS with 10.0.0.2:9100: certificate_expired");
+    }
+
+    #[test]
+    fn a_healthy_end_and_tls_on_one_side_are_none() {
+        assert!(rules(&[ended_by(Outcome::Tls, Role::Acceptor, CLOSE_NOTIFY)]).is_empty());
+        let mismatch = ended_by(Outcome::TlsMismatch, Role::Acceptor, 10);
+        assert_eq!(rules(&[mismatch]), ["tls-mismatch"]);
+        let silent = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(Outcome::Tls);
+        assert!(rules(&[silent.event()]).is_empty());
+    }
+}
