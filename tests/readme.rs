@@ -65,20 +65,35 @@ fn every_rule_and_outcome_is_told_of() {
     }
 }
 
-const RULES: [&str; 15] = [
+const RULES: [&str; 30] = [
+    "already-connected",
+    "clear-text-distribution",
+    "connection-lost",
+    "cookie-guessing",
     "cookie-mismatch",
     "dist-port-blocked",
     "duplicate-node",
+    "epmd-command",
+    "epmd-enumeration",
+    "epmd-silent",
     "epmd-unreachable",
     "handshake-aborted",
     "handshake-timeout",
+    "known-tool",
+    "name-in-use",
     "name-mismatch",
     "node-not-registered",
     "node-restarted",
     "not-allowed",
     "not-distribution",
+    "partition-cascade",
+    "registration-lost",
+    "registration-rejected",
     "same-name",
+    "simultaneous-connect",
     "stale-registration",
+    "tick-timeout",
+    "tls-failure",
     "tls-mismatch",
     "version-mismatch",
 ];

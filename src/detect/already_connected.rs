@@ -12,7 +12,7 @@ use crate::event::{Body, Event, Finding, Outcome, Role, Severity, State};
 const PAGE: Page = Page {
     rule: "already-connected",
     severity: Severity::Info,
-    summary: "a node dialed another that still held a connection with it",
+    summary: "the dialed node still held a connection with it",
     means: "The dialed node still had a connection with the node that dials, and asked whether that one is \
             to be given up (status alive). Mostly the old connection had ended for the one and not for the \
             other: the node was restarted or lost its link, and nothing had told the other yet.",

@@ -21,7 +21,7 @@ use crate::time::Timestamp;
 const TIMEOUT: Page = Page {
     rule: "tick-timeout",
     severity: Severity::High,
-    summary: "one side fell silent past the tick time; the other closed",
+    summary: "one side fell silent past the tick time",
     means: "Nodes that have nothing to say send four zero octets (a tick) every quarter of \
             net_ticktime, 15 s by default. A node that has read nothing for the whole of it, 45 to 75 s, \
             takes the other for dead and closes the connection.",
@@ -57,7 +57,7 @@ const TIMEOUT: Page = Page {
 const LOST: Page = Page {
     rule: "connection-lost",
     severity: Severity::Medium,
-    summary: "an established connection was reset, or sent into the void",
+    summary: "a connection was reset, or sent into the void",
     means: "The connection did not end with a close: a reset (RST) tore it down, or one side sent the \
             same octets again and again and nothing came back.",
     proof: "An RST without a FIN before it, after frames have flowed; or octets sent again while not one \
@@ -78,7 +78,7 @@ const LOST: Page = Page {
 const CASCADE: Page = Page {
     rule: "partition-cascade",
     severity: Severity::High,
-    summary: "healthy connections closed after one pair lost contact",
+    summary: "healthy connections closed after a pair lost contact",
     means: "From OTP 25, global takes care that a cluster never becomes two that overlap: when one pair \
             loses contact, nodes that still see both disconnect from one of them. So a single broken \
             link takes down connections that had no fault of their own.",

@@ -18,7 +18,7 @@ use crate::event::{
 const PAGE: Page = Page {
     rule: "epmd-silent",
     severity: Severity::Medium,
-    summary: "the port of the port mapper is open and no answer comes",
+    summary: "the port mapper's port is open and nobody answers",
     means: "The port mapper (EPMD) took a connection and did not answer what it was asked, or answered only \
             after a node would have given up: 7 s for a look-up on the way to another node, 10 s for any \
             other request. Either EPMD hangs (stopped by a signal, starved of processor time, swapped out), \

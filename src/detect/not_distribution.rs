@@ -13,7 +13,7 @@ use crate::event::{Body, EpmdOutcome, Event, Finding, Outcome, Role, Severity};
 const PAGE: Page = Page {
     rule: "not-distribution",
     severity: Severity::Low,
-    summary: "something else spoke to EPMD or to a distribution port",
+    summary: "something else spoke to EPMD or to a node's port",
     means: "Something that speaks neither Erlang distribution nor EPMD connected to a node or to \
             the port mapper, or answers where a node was expected: a health check, a scanner, a \
             browser, a metrics collector.",

@@ -12,7 +12,7 @@ use crate::event::{Event, Evidence, Finding, Outcome, Role, Severity};
 const PAGE: Page = Page {
     rule: "simultaneous-connect",
     severity: Severity::Info,
-    summary: "two nodes dialed each other at once, and one dial gave way",
+    summary: "two nodes dialed each other, and one dial gave way",
     means: "Both nodes dialed each other within the same moment. One connection is enough, so one of the two \
             dials is given up: that of the node whose name is the smaller one. Nothing is wrong.",
     proof: "A dial that ends with status nok, or that its node drops before it has an answer, and a dial \
