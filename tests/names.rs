@@ -80,7 +80,9 @@ fn story(frames: &[Kept], listed: &[(&str, &str)]) -> Story {
             Body::Session { session } if session.state != State::Established => {
                 sessions.push(*session);
             }
-            Body::Finding { finding } => findings.push(*finding),
+            Body::Finding { finding } if finding.severity > Severity::Info => {
+                findings.push(*finding);
+            }
             _ => {}
         }
     }

@@ -54,7 +54,7 @@ fn findings_of<'a>(
     }
     let events = pipeline.finish();
     let findings = events.into_iter().filter_map(|event| match event.body {
-        Body::Finding { finding } => Some(*finding),
+        Body::Finding { finding } if finding.severity > Severity::Info => Some(*finding),
         _ => None,
     });
     findings.collect()
