@@ -207,7 +207,7 @@ fn cascade(loss: &Loss, close: &Close) -> Option<Finding> {
     nodes.extend([a, b].into_iter().filter(|node| !loss.nodes.contains(node)).cloned());
     Some(Finding {
         confidence: Confidence::Likely,
-        title: format!("it began with {first} and {second}, which lost contact"),
+        title: format!("connections were closed after {first} and {second} had lost contact"),
         explanation: format!(
             "{} after {first} and {second} last heard each other, the connection of {a} and {b} was \
              closed, though these two had been heard of just before. global disconnects nodes so that a \
