@@ -16,7 +16,7 @@ use crate::decode::{
 };
 use crate::detect::Detector;
 use crate::event::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
-use crate::flow::{Direction, FlowId, FlowKey, FlowTable, Opening, YoungTable};
+use crate::flow::{Direction, FlowId, FlowKey, FlowTable, Opening, PortSet, YoungTable};
 use crate::identify::{self, Verdict};
 use crate::limits::Limits;
 use crate::names;
@@ -172,13 +172,15 @@ impl<S: EventSink> Pipeline<S> {
 
 impl<S: EventSink> Stages<S> {
     fn new(config: Config, sink: S) -> Self {
+        let named = config.dist_ports.iter().cloned().flatten();
+        let known_ports: PortSet = named.chain(config.epmd_ports.iter().copied()).collect();
         Self {
             flows: FlowTable::new(config.limits.connections),
             young: YoungTable::new(config.limits.young),
             budget: Budget::default(),
             alarms: BinaryHeap::new(),
-            known_ports: PortSet::of(&config),
-            ports: PortSet::of(&config),
+            ports: known_ports.clone(),
+            known_ports,
             correlator: Correlator::new(
                 &config.limits,
                 config.dist_ports.clone(),
@@ -243,7 +245,7 @@ impl<S: EventSink> Stages<S> {
     fn on_segment(&mut self, segment: &Segment<'_>) {
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
         // Most segments of other protocols need no table: no connection that is followed has their ports.
-        if !self.ports.has_one_of(segment) {
+        if !self.ports.has_one_of(segment.src.port, segment.dst.port) {
             self.on_unknown(key, segment, direction);
             return;
         }
@@ -309,7 +311,7 @@ impl<S: EventSink> Stages<S> {
     }
 
     fn known_by_port(&self, segment: &Segment<'_>, direction: Direction) -> Option<Known> {
-        if !self.known_ports.has_one_of(segment) {
+        if !self.known_ports.has_one_of(segment.src.port, segment.dst.port) {
             return None;
         }
         let epmd = |end: Endpoint| self.config.epmd_ports.contains(&end.port);
@@ -602,32 +604,6 @@ impl<S: EventSink> Stages<S> {
                 Anomaly { kind, field: None, offset: None, detail },
             );
         }
-    }
-}
-
-/// A set of port numbers, as bits.
-struct PortSet(Vec<u64>);
-
-impl PortSet {
-    fn of(config: &Config) -> Self {
-        let mut ports = Self(vec![0; 1 << 10]);
-        let named = config.dist_ports.iter().cloned().flatten();
-        named.chain(config.epmd_ports.iter().copied()).for_each(|port| ports.insert(port));
-        ports
-    }
-
-    fn insert(&mut self, port: u16) {
-        if let Some(word) = self.0.get_mut(usize::from(port >> 6)) {
-            *word |= 1 << (port & 63);
-        }
-    }
-
-    fn has_one_of(&self, segment: &Segment<'_>) -> bool {
-        self.contains(segment.src.port) || self.contains(segment.dst.port)
-    }
-
-    fn contains(&self, port: u16) -> bool {
-        self.0.get(usize::from(port >> 6)).is_some_and(|word| word >> (port & 63) & 1 == 1)
     }
 }
 

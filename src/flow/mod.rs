@@ -4,9 +4,11 @@
 //! connection carries.
 
 mod key;
+mod ports;
 mod table;
 mod young;
 
 pub use key::{Direction, FlowKey};
+pub use ports::PortSet;
 pub use table::{FlowId, FlowTable};
 pub use young::{Opening, YoungTable};
