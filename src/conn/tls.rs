@@ -48,14 +48,15 @@ pub(super) fn refusal(case: &Case<'_>, voices: [&Voice; 2]) -> Option<TlsAlert> 
     is_last.then_some(TlsAlert { from, mark: alert.mark, says })
 }
 
-/// An alert is all that the client says to the whole flight of the server, where its own Finished is due.
+/// An alert is all that the client says to the whole flight of the server, where its own Finished is due:
+/// EncryptedExtensions, Certificate, CertificateVerify, Finished. A resumed session has no certificates.
 fn by_client(
     seal: Sealed,
     client: &[SealedRecord],
     server: &[SealedRecord],
 ) -> Option<SealedRecord> {
     match (client, server) {
-        (&[alert], [.., finished])
+        (&[alert], [_, _, _, .., finished])
             if alert.length == seal.alert() && finished.length == seal.finished() =>
         {
             Some(alert)
@@ -144,6 +145,7 @@ mod tests {
         assert!(!client_refuses([FINISHED], flight));
         assert!(!client_refuses([ALERT, ALERT], flight));
         assert!(!client_refuses([ALERT], [EXTENSIONS, CERTIFICATE]), "gave up in mid-flight");
+        assert!(!client_refuses([ALERT], [EXTENSIONS, FINISHED]), "no certificate to refuse");
         assert!(!client_refuses([ALERT], []));
     }
 
