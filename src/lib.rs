@@ -32,23 +32,12 @@
 //!
 //! ```
 //! use beamscope::capture::{Input, Inputs, Item, Order};
-//! use beamscope::conn::digest::Cookies;
-//! use beamscope::correlate::HomeNets;
 //! use beamscope::event::{Body, Severity};
-//! use beamscope::limits::Limits;
 //! use beamscope::pipeline::{Config, Pipeline};
 //!
 //! let path = "captures/seed-lan-wrong-then-right-cookie.pcap";
 //! let mut inputs = Inputs::new(vec![Input::Path(path.into())], Order::Time)?;
-//! let config = Config {
-//!     limits: Limits::default(),
-//!     cookies: Cookies::default(),
-//!     include_secrets: false,
-//!     epmd_ports: vec![4369],
-//!     dist_ports: Vec::new(),
-//!     home_nets: HomeNets::default(),
-//! };
-//! let mut pipeline = Pipeline::new(config, Vec::new());
+//! let mut pipeline = Pipeline::new(Config::default(), Vec::new());
 //! while let Some(item) = inputs.next_item() {
 //!     if let Item::Frame(frame) = item {
 //!         pipeline.push_frame(&frame);

@@ -40,6 +40,23 @@ pub struct Config {
     pub home_nets: HomeNets,
 }
 
+impl Default for Config {
+    /// No candidate cookies, nothing secret told, and the port mapper where it usually is.
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            cookies: Cookies::default(),
+            include_secrets: false,
+            epmd_ports: vec![EPMD_PORT],
+            dist_ports: Vec::new(),
+            home_nets: HomeNets::default(),
+        }
+    }
+}
+
+/// The port mapper's, registered with IANA.
+pub const EPMD_PORT: u16 = 4369;
+
 /// All stages behind the capture.
 pub struct Pipeline<S> {
     decoder: Decoder,

@@ -23,9 +23,7 @@ use std::time::Duration;
 
 use beamscope::capture::{CaptureFile, Error, Frame, Item, LinkType, Notice, NoticeKind};
 use beamscope::conn::digest::{Cookie, Cookies};
-use beamscope::correlate::HomeNets;
 use beamscope::event::{Anomaly, AnomalyKind, Event};
-use beamscope::limits::Limits;
 use beamscope::pipeline::{Config, Pipeline};
 
 #[test]
@@ -246,14 +244,7 @@ fn reader(source: impl Read + 'static) -> CaptureFile {
 fn tell(source: impl Read + 'static) -> Told {
     let mut cookies = Cookies::default();
     cookies.add(Cookie::new("right", b"cookie"));
-    let config = Config {
-        limits: Limits::default(),
-        cookies,
-        include_secrets: false,
-        epmd_ports: vec![4369],
-        dist_ports: Vec::new(),
-        home_nets: HomeNets::default(),
-    };
+    let config = Config { cookies, ..Config::default() };
     let mut pipeline = Pipeline::new(config, Vec::<Event>::new());
     let mut told = Told::default();
     let mut capture = reader(source);

@@ -13,10 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beamscope::capture::{CaptureFile, Frame, FrameRef, Item, LinkType};
-use beamscope::conn::digest::Cookies;
-use beamscope::correlate::HomeNets;
 use beamscope::event::{Body, Event, Outcome};
-use beamscope::limits::Limits;
 use beamscope::pipeline::{Config, Pipeline};
 use beamscope::time::Timestamp;
 
@@ -51,15 +48,7 @@ fn load(name: &str) -> Vec<Kept> {
 }
 
 fn events(frames: &[Kept]) -> Vec<Event> {
-    let config = Config {
-        limits: Limits::default(),
-        cookies: Cookies::default(),
-        include_secrets: false,
-        epmd_ports: vec![4369],
-        dist_ports: Vec::new(),
-        home_nets: HomeNets::default(),
-    };
-    let mut pipeline = Pipeline::new(config, Vec::new());
+    let mut pipeline = Pipeline::new(Config::default(), Vec::new());
     for (number, Kept { at, link, wire_len, bytes }) in (1..).zip(frames) {
         let id = FrameRef { input: 0, number };
         let (at, link, wire_len) = (*at, *link, *wire_len);

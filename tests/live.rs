@@ -19,8 +19,13 @@ struct Watch {
 impl Watch {
     /// Starts on loopback for the connections to `port`; `None` where that is not allowed.
     fn start(port: u16) -> Option<Self> {
+        Self::start_with(port, &[])
+    }
+
+    fn start_with(port: u16, more: &[&str]) -> Option<Self> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_beamscope"))
             .args(["-i", "lo", "--json", "-l", "--dist-port", &port.to_string()])
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -113,6 +118,30 @@ fn a_refused_cookie_is_told_while_it_happens() {
     let found = watch.wait_for(Duration::from_secs(5), |line| line["event_type"] == "finding");
     assert_eq!(found["finding"]["rule"], "cookie-mismatch");
     assert_eq!(found["finding"]["title"], "two@127.0.0.1 refused the cookie of one@127.0.0.1");
+    watch.stop();
+}
+
+#[test]
+fn the_cluster_is_told_on_an_interval_and_on_a_signal() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let Some(watch) = Watch::start_with(port, &["--cluster-interval", "1"]) else { return };
+    let mut a = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut b, _) = listener.accept().unwrap();
+    says(&mut a, &hello(&[0, 0, 0, 1], "one@127.0.0.1"));
+    says(&mut b, b"sok");
+    says(&mut b, &hello(&[0, 0, 0, 77, 0, 0, 0, 2], "two@127.0.0.1"));
+    drop(a);
+    let names = |line: &serde_json::Value| {
+        let nodes = line["cluster"]["nodes"].as_array().cloned().unwrap_or_default();
+        nodes.iter().map(|node| node["node"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let both = ["one@127.0.0.1", "two@127.0.0.1"];
+    watch.wait_for(Duration::from_secs(10), |line| names(line) == both);
+    watch.wait_for(Duration::from_secs(10), |line| names(line) == both);
+    watch.signal("USR1");
+    let stats = watch.wait_for(Duration::from_secs(10), |line| line["event_type"] == "stats");
+    assert_eq!(stats["stats"]["final"], false);
     watch.stop();
 }
 

@@ -8,10 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use beamscope::capture::{CaptureFile, Frame, FrameRef, Item, LinkType};
-use beamscope::conn::digest::Cookies;
-use beamscope::correlate::HomeNets;
 use beamscope::event::{Body, Confidence, Finding, Outcome, Session, Severity, State};
-use beamscope::limits::Limits;
 use beamscope::pipeline::{Config, Pipeline};
 use beamscope::time::Timestamp;
 
@@ -57,15 +54,7 @@ impl Story {
 }
 
 fn story(frames: &[Kept], listed: &[(&str, &str)]) -> Story {
-    let config = Config {
-        limits: Limits::default(),
-        cookies: Cookies::default(),
-        include_secrets: false,
-        epmd_ports: vec![4369],
-        dist_ports: Vec::new(),
-        home_nets: HomeNets::default(),
-    };
-    let mut pipeline = Pipeline::new(config, Vec::new());
+    let mut pipeline = Pipeline::new(Config::default(), Vec::new());
     for (ip, name) in listed {
         pipeline.on_listed_name(ip.parse::<IpAddr>().unwrap(), name.as_bytes());
     }
@@ -80,7 +69,9 @@ fn story(frames: &[Kept], listed: &[(&str, &str)]) -> Story {
             Body::Session { session } if session.state != State::Established => {
                 sessions.push(*session);
             }
-            Body::Finding { finding } => findings.push(*finding),
+            Body::Finding { finding } if finding.severity > Severity::Info => {
+                findings.push(*finding);
+            }
             _ => {}
         }
     }

@@ -155,7 +155,10 @@ fn run(command: &str) -> String {
         "scripts/run" => format!("beamscope {SEED}"),
         other => other.to_owned(),
     };
-    let is_text = command.starts_with("beamscope ") && !command.contains(['|', '>']);
+    // The answers of `explain` are text in any case.
+    let is_text = command.starts_with("beamscope ")
+        && !command.starts_with("beamscope explain")
+        && !command.contains(['|', '>']);
     let command = if is_text { command.replacen(' ', " --format text ", 1) } else { command };
     let output = Command::new("sh")
         .args(["-c", &command])

@@ -15,7 +15,6 @@ use std::path::Path;
 
 use beamscope::capture::{FrameRef, Input, Inputs, Item, Order};
 use beamscope::conn::digest::{Cookie, Cookies};
-use beamscope::correlate::HomeNets;
 use beamscope::decode::{Decoded, Decoder, Endpoint, Segment, TcpFlags};
 use beamscope::event::{Body, Event, Outcome, State};
 use beamscope::limits::{DefragLimits, Limits};
@@ -109,10 +108,8 @@ fn events(scene: &Scene, segments: &[Owned]) -> Vec<Event> {
     let config = Config {
         limits: Limits { young: 256, ..Limits::default() },
         cookies: scene.cookies.clone(),
-        include_secrets: false,
         epmd_ports: scene.epmd_ports.clone(),
-        dist_ports: Vec::new(),
-        home_nets: HomeNets::default(),
+        ..Config::default()
     };
     let mut pipeline = Pipeline::new(config, Vec::new());
     for segment in segments {

@@ -9,7 +9,6 @@ use beamscope::capture::{Input, Inputs, Item, Order};
 use beamscope::conn::digest::{Cookie, Cookies};
 use beamscope::correlate::HomeNets;
 use beamscope::event::{Body, Confidence, Finding, Incident, Outcome, Session, Severity};
-use beamscope::limits::Limits;
 use beamscope::pipeline::{Config, Pipeline};
 
 /// What a run over one of the project's captures says.
@@ -51,15 +50,12 @@ fn run(name: &str, home: &[&str], cookies: Cookies) -> Told {
     let path = captures().join(name);
     let mut inputs = Inputs::new(vec![Input::Path(path)], Order::Time).unwrap();
     let config = Config {
-        limits: Limits::default(),
         cookies,
-        include_secrets: false,
-        epmd_ports: vec![4369],
-        dist_ports: Vec::new(),
         home_nets: home
             .iter()
             .map(|net| net.parse::<beamscope::correlate::Cidr>().unwrap())
             .collect::<HomeNets>(),
+        ..Config::default()
     };
     let mut pipeline = Pipeline::new(config, Vec::new());
     while let Some(item) = inputs.next_item() {

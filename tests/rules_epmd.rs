@@ -7,10 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use beamscope::capture::{CaptureFile, Frame, FrameRef, Item, LinkType};
-use beamscope::conn::digest::Cookies;
 use beamscope::correlate::HomeNets;
 use beamscope::event::{Body, Finding, Severity};
-use beamscope::limits::Limits;
 use beamscope::pipeline::{Config, Pipeline};
 use beamscope::time::Timestamp;
 
@@ -38,14 +36,7 @@ fn findings_of<'a>(
     frames: impl IntoIterator<Item = &'a Kept>,
     home_nets: HomeNets,
 ) -> Vec<Finding> {
-    let config = Config {
-        limits: Limits::default(),
-        cookies: Cookies::default(),
-        include_secrets: false,
-        epmd_ports: vec![4369],
-        dist_ports: Vec::new(),
-        home_nets,
-    };
+    let config = Config { home_nets, ..Config::default() };
     let mut pipeline = Pipeline::new(config, Vec::new());
     for Kept { number, at, link, wire_len, bytes } in frames {
         let id = FrameRef { input: 0, number: *number };
@@ -54,7 +45,7 @@ fn findings_of<'a>(
     }
     let events = pipeline.finish();
     let findings = events.into_iter().filter_map(|event| match event.body {
-        Body::Finding { finding } => Some(*finding),
+        Body::Finding { finding } if finding.severity > Severity::Info => Some(*finding),
         _ => None,
     });
     findings.collect()

@@ -10,8 +10,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use beamscope::capture::FrameRef;
-use beamscope::conn::digest::Cookies;
-use beamscope::correlate::HomeNets;
 use beamscope::decode::{Endpoint, Segment, TcpFlags};
 use beamscope::event::{Body, Event, EventSink};
 use beamscope::limits::Limits;
@@ -62,14 +60,7 @@ struct Storm {
 
 impl Storm {
     fn new() -> Self {
-        let config = Config {
-            limits: Limits::default(),
-            cookies: Cookies::default(),
-            include_secrets: false,
-            epmd_ports: vec![4369],
-            dist_ports: vec![9100..=9100],
-            home_nets: HomeNets::default(),
-        };
+        let config = Config { dist_ports: vec![9100..=9100], ..Config::default() };
         let pipeline = Pipeline::new(config, Tally::default());
         Self { pipeline, frame: 0, at: Timestamp::new(1_000, 0), dials: 0 }
     }

@@ -15,7 +15,7 @@ use beamscope::capture::{self, Input, Inputs, Item, Notice, NoticeKind};
 use beamscope::event::{Anomaly, AnomalyKind};
 use beamscope::limits::Limits;
 use beamscope::output::{self, Format, Layout, Output, TextOptions};
-use beamscope::pipeline::{Config, Pipeline};
+use beamscope::pipeline::{Config, EPMD_PORT, Pipeline};
 
 use super::args::{Args, ColorChoice, Command, Facts, FormatName, Writing};
 use super::explain::explain;
@@ -399,9 +399,6 @@ fn list_interfaces() -> Result<Outcome, Error> {
 fn list_interfaces() -> Result<Outcome, Error> {
     Err(Error::NoLive)
 }
-
-/// The port mapper's, registered with IANA.
-const EPMD_PORT: u16 = 4369;
 
 /// Frames between two looks for names: they stand before the first frame, or anywhere.
 const NAMES_EVERY: u64 = 256;

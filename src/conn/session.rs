@@ -328,6 +328,7 @@ impl Connection {
             close,
             last: Some(self.tcp.last()),
             is_answer: self.tcp.first_close().is_some_and(|close| close.is_answer),
+            closed_at: [from, to].map(|side| side.closed_at()),
             fin_unseen: [initiator, initiator.reverse()]
                 .map(|direction| self.tcp.fin_unseen(direction)),
             last_octets: [from, to]

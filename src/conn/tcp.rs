@@ -507,6 +507,12 @@ impl Side {
         }
     }
 
+    /// When it sent its FIN or RST.
+    pub(super) fn closed_at(&self) -> Option<Timestamp> {
+        let fin = self.fin.map(|fin| fin.mark.at);
+        fin.or_else(|| Some(self.rst?.mark.at))
+    }
+
     /// When the last segment of any kind came.
     pub(super) const fn last(&self) -> Option<Timestamp> {
         self.last

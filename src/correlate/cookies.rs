@@ -57,6 +57,25 @@ impl Cookies {
         self.holders.get(node).map_or(&[], |holder| &holder.peers)
     }
 
+    /// Label of the candidate that `node` uses towards `peer`, if that is known.
+    pub fn used(&self, node: &str, peer: &str) -> Option<&Arc<str>> {
+        self.peers(node).iter().find(|known| known.name.as_ref() == peer)?.used.as_ref()
+    }
+
+    /// Whether each of two nodes uses the cookie towards the other that the other uses elsewhere: the
+    /// cookies that were set for a peer are crossed over.
+    pub fn are_crossed(&self, a: &str, b: &str) -> bool {
+        let holds_elsewhere = |node: &str, peer: &str, label: &Arc<str>| {
+            self.labels(node).contains(label) && self.used(node, peer) != Some(label)
+        };
+        match (self.used(a, b), self.used(b, a)) {
+            (Some(by_a), Some(by_b)) => {
+                by_a != by_b && holds_elsewhere(b, a, by_a) && holds_elsewhere(a, b, by_b)
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn on_session(&mut self, session_id: &Arc<str>, session: &Session) {
         let parties = [&session.initiator, &session.acceptor];
         let agreed = match session.outcome {

@@ -59,6 +59,8 @@ pub enum Sign {
     Names(usize),
     /// So many names were given, and EPMD was asked so often for that: at least once, and far too seldom.
     NamesOfFewLookups(usize, usize),
+    /// So many attempts were made, and EPMD was asked so often for that, likewise.
+    FewLookups(usize, usize),
     /// So many dials were begun while another under the same name was pending.
     Overlaps(usize),
 }
@@ -168,13 +170,19 @@ impl Refused {
         let cookies = distinct(self.recent.iter().filter_map(|attempt| attempt.cookie.as_ref()));
         let names = distinct(self.recent.iter().filter_map(|attempt| attempt.name.as_ref()));
         let overlaps = self.overlaps.iter().filter(|at| now.since(**at) <= WINDOW).count();
+        let asked = || self.recent.front().map_or(0, |oldest| lookups(oldest.at));
+        let (attempts, asked) = match self.recent.len() {
+            attempts if names >= MIN_NAMES_OF_FEW_LOOKUPS || attempts >= MIN_OF_FEW_LOOKUPS => {
+                (attempts, asked())
+            }
+            attempts => (attempts, 0),
+        };
         if cookies >= MIN_COOKIES {
             Some(Sign::Cookies(cookies))
-        } else if let Some(lookups) = (names >= MIN_NAMES_OF_FEW_LOOKUPS)
-            .then(|| self.recent.front().map_or(0, |oldest| lookups(oldest.at)))
-            .filter(|lookups| (1..=names / 4).contains(lookups))
-        {
-            Some(Sign::NamesOfFewLookups(names, lookups))
+        } else if names >= MIN_NAMES_OF_FEW_LOOKUPS && (1..=names / 4).contains(&asked) {
+            Some(Sign::NamesOfFewLookups(names, asked))
+        } else if attempts >= MIN_OF_FEW_LOOKUPS && (1..=attempts / 8).contains(&asked) {
+            Some(Sign::FewLookups(attempts, asked))
         } else if names >= MIN_NAMES {
             Some(Sign::Names(names))
         } else if overlaps >= MIN_OVERLAPS {
@@ -212,6 +220,9 @@ const MIN_NAMES: usize = 32;
 /// A node asks EPMD before each dial, so names are no more than look-ups. Where EPMD was asked at all, this
 /// many names with a quarter of the look-ups leave room for packets that were not captured.
 const MIN_NAMES_OF_FEW_LOOKUPS: usize = 10;
+
+/// So with attempts under one name. A node that finds its peers without EPMD asks not once.
+const MIN_OF_FEW_LOOKUPS: usize = 16;
 
 /// A node has one pending dial to a peer. Two nodes of one name behind one address may overlap by chance,
 /// which this leaves room for.

@@ -26,7 +26,7 @@ use self::pairs::Pairs;
 use self::registry::Registry;
 use crate::conn::{FactSource, Facts, Question};
 use crate::decode::Endpoint;
-use crate::event::{Body, Cluster, ConnectionIds, Event, Node, Role, Session};
+use crate::event::{Body, Cluster, ConnectionIds, Event, Failure, Node, Outcome, Role, Session};
 use crate::limits::Limits;
 use crate::names::{self, Resolved};
 use crate::time::Timestamp;
@@ -150,7 +150,15 @@ impl Correlator {
 
     /// The whole, as seen by `now`.
     pub fn cluster(&self, now: Timestamp) -> Cluster {
-        let lists = self.pairs.lists(&self.nodes);
+        let mut lists = self.pairs.lists(&self.nodes);
+        for pair in &mut lists.failed {
+            let used = |node: &str, peer: &str| self.cookies.used(node, peer).cloned();
+            if pair.outcome == Failure::Session(Outcome::CookieMismatch) {
+                pair.initiator_cookie = used(&pair.initiator, &pair.acceptor);
+                pair.acceptor_cookie = used(&pair.acceptor, &pair.initiator);
+                pair.crossed = self.cookies.are_crossed(&pair.initiator, &pair.acceptor);
+            }
+        }
         let nodes = self.nodes.all().map(|node| Node { change: None, ..node.clone() });
         let mut cluster = Cluster {
             nodes: nodes.collect(),

@@ -192,6 +192,9 @@ impl Pairs {
                 initiator,
                 acceptor,
                 outcome: failed.outcome,
+                initiator_cookie: None,
+                acceptor_cookie: None,
+                crossed: false,
                 count: failed.count,
                 last: failed.last,
                 incident_id: failed.incident.clone(),
@@ -466,6 +469,24 @@ mod tests {
             .collect();
         assert_eq!(groups, [["a@h1 b@h2 c@h3", "old", "d@h4"], ["d@h4", "new", "a@h1 c@h3"]]);
         assert_eq!(all.cookies[1].sessions.len(), 2);
+    }
+
+    #[test]
+    fn cookies_set_for_each_other_and_crossed_are_seen_when_both_have_dialed() {
+        let refused = |ms, from, to| dial(ms, from, to).fails(Outcome::CookieMismatch);
+        let dials = |last: Option<&str>| {
+            vec![
+                dial(0, A, C).cookies(Some("of-a"), Some("of-a")),
+                dial(0, B, D).cookies(Some("of-b"), Some("of-b")),
+                refused(100, A, B).cookies(Some("of-b"), None),
+                refused(9000, B, A).cookies(last, None),
+            ]
+        };
+        let [pair] = &cluster(dials(Some("of-a")), 10_000).failed[..] else { panic!("one pair") };
+        let used = [&pair.initiator_cookie, &pair.acceptor_cookie].map(Option::as_deref);
+        assert_eq!((used, pair.crossed), ([Some("of-a"), Some("of-b")], true));
+        assert!(!cluster(dials(Some("of-b")), 10_000).failed[0].crossed, "of-b on both sides");
+        assert!(!cluster(dials(None), 10_000).failed[0].crossed);
     }
 
     #[test]

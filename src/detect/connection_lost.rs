@@ -207,7 +207,7 @@ fn cascade(loss: &Loss, close: &Close) -> Option<Finding> {
     nodes.extend([a, b].into_iter().filter(|node| !loss.nodes.contains(node)).cloned());
     Some(Finding {
         confidence: Confidence::Likely,
-        title: format!("it began with {first} and {second}, which lost contact"),
+        title: format!("connections were closed after {first} and {second} had lost contact"),
         explanation: format!(
             "{} after {first} and {second} last heard each other, the connection of {a} and {b} was \
              closed, though these two had been heard of just before. global disconnects nodes so that a \
@@ -440,6 +440,7 @@ const REMEMBERED: usize = 256;
 mod tests {
     use super::*;
     use crate::correlate::HomeNets;
+    use crate::detect::scripts::but;
     use crate::event::samples::{at, dial};
     use crate::limits::Limits;
 
@@ -449,7 +450,7 @@ mod tests {
 
     /// The acceptor last spoke at `spoke`, and the initiator closes at `closed`, in milliseconds.
     fn closed(from: &str, to: &str, spoke: u64, closed: u64) -> Event {
-        dial(0, from, to).closed(closed, [closed, spoke]).event_with(|session| {
+        but(dial(0, from, to).closed(closed, [closed, spoke]), |session| {
             session.closed_by = Some(Role::Initiator);
             session.traffic.initiator.ticks = 5;
             session.seen.tick_period_us = [Some(1_000_000), None];

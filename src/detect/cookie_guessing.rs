@@ -25,14 +25,15 @@ const PAGE: Page = Page {
             from there, on the whole cluster.",
     proof: "Refused digests from one address to one node within seconds, and one of these signs: four or more \
             of the candidate cookies fit them (needs --cookie-file); ten or more names, and EPMD asked at most once for four \
-            of them, while a node asks before each dial; 32 or more names within ten seconds; or dials \
+            of them, while a node asks before each dial; 16 or more dials, and EPMD asked at most once for \
+            eight of them; 32 or more names within ten seconds; or dials \
             that were begun while another one under the same name was pending, eight times and more, which \
             a node never does.",
     resembles: "A node with one wrong cookie that retries is cookie-mismatch with a count, however fast it \
                 dials: over a thousand times a second in a loop. Command line tools of releases and of \
                 RabbitMQ take a new name at each call; many nodes behind one address have many names. Both \
-                are slower, and ask EPMD for each dial. A guesser with one name, no overlap and cookies that \
-                are not among the candidates cannot be told from a node in a loop: look at the count of its \
+                are slower, and ask EPMD for each dial. A guesser with one name that asks EPMD for each \
+                dial, or never, and tries cookies that are not among the candidates cannot be told from a node in a loop: look at the count of its \
                 cookie-mismatch.",
     logs: &[
         LogLine {
@@ -141,7 +142,7 @@ fn tell_attempts(found: &mut Finding, ids: &ConnectionIds, session: &Session, gu
         found.evidence.push(Evidence { session_id, ..evidence });
     }
     found.not_excluded = vec!["a test of your own".to_owned()];
-    if matches!(guess.sign, Sign::Names(_) | Sign::Overlaps(_)) {
+    if matches!(guess.sign, Sign::Names(_) | Sign::Overlaps(_) | Sign::FewLookups(..)) {
         found
             .not_excluded
             .push("many nodes behind one address, all with a wrong cookie".to_owned());
@@ -169,6 +170,10 @@ fn sign(sign: Sign) -> String {
         }
         Sign::NamesOfFewLookups(names, lookups) => format!(
             "it gave itself {names} names and asked EPMD {lookups} times, while a node has one name and asks \
+             before each dial"
+        ),
+        Sign::FewLookups(attempts, lookups) => format!(
+            "it dialed {attempts} times within ten seconds and asked EPMD {lookups} times, while a node asks \
              before each dial"
         ),
         Sign::Overlaps(count) => format!(

@@ -179,21 +179,17 @@ impl Rule for CookieMismatch {
 
 /// What the digests of other connections say about two nodes whose cookies differ.
 fn standing(cookies: &Cookies, a: &str, b: &str) -> Vec<String> {
-    let used = |node: &str, peer: &str| {
-        let peers = cookies.peers(node);
-        peers.iter().find(|known| known.name.as_ref() == peer)?.used.clone()
-    };
     let mut sentences = Vec::new();
-    if let (Some(by_a), Some(by_b)) = (used(a, b), used(b, a)) {
-        if by_a != by_b && cookies.labels(b).contains(&by_a) && cookies.labels(a).contains(&by_b) {
-            sentences.push(format!(
-                "The two are crossed over: {a} uses {by_a} towards {b}, which is the cookie that {b} \
-                 uses elsewhere, and {b} uses {by_b} towards {a}. A cookie that is set for a peer \
-                 must be the same on both sides."
-            ));
-        } else if by_a != by_b {
+    match (cookies.used(a, b), cookies.used(b, a)) {
+        (Some(by_a), Some(by_b)) if cookies.are_crossed(a, b) => sentences.push(format!(
+            "The two are crossed over: {a} uses {by_a} towards {b}, which is the cookie that {b} uses \
+             elsewhere, and {b} uses {by_b} towards {a}. A cookie that is set for a peer must be the same \
+             on both sides."
+        )),
+        (Some(by_a), Some(by_b)) if by_a != by_b => {
             sentences.push(format!("In its own dials {b} uses {by_b} towards {a}."));
         }
+        _ => {}
     }
     for (node, peer) in [(a, b), (b, a)] {
         if let [first, second, ..] = cookies.labels(node) {
@@ -219,4 +215,59 @@ fn standing(cookies: &Cookies, a: &str, b: &str) -> Vec<String> {
         }
     }
     sentences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::scripts::found;
+    use crate::event::samples::{Dial, dial};
+
+    const A: &str = "a@h1/10.0.0.1/1";
+    const B: &str = "b@h2/10.0.0.2/2";
+    const C: &str = "c@h3/10.0.0.3/3";
+
+    fn refused(ms: u64, from: &str, to: &str) -> Dial {
+        dial(ms, from, to).fails(Outcome::CookieMismatch)
+    }
+
+    /// The explanation of the last refusal.
+    fn explained(dials: Vec<Dial>) -> String {
+        let events: Vec<_> = dials.into_iter().map(Dial::event).collect();
+        let findings = found(&events);
+        let last = findings.iter().rfind(|finding| finding.rule == "cookie-mismatch");
+        last.unwrap().explanation.clone()
+    }
+
+    #[test]
+    fn who_is_refused_by_nodes_that_agree_is_the_odd_one_out() {
+        let text = explained(vec![dial(0, A, B), refused(100, C, A), refused(200, C, B)]);
+        assert!(text.contains("c@h3 is the odd one out"), "{text}");
+        assert!(text.contains("with a@h1 either"), "{text}");
+        let text = explained(vec![refused(100, C, A), refused(200, C, B)]);
+        assert!(!text.contains("odd one out"), "nobody is known to agree with anybody: {text}");
+        let text = explained(vec![dial(0, A, B), refused(100, C, A)]);
+        assert!(!text.contains("odd one out"), "one refusal may be a cookie for one peer: {text}");
+    }
+
+    #[test]
+    fn cookies_that_are_set_for_each_other_and_crossed_are_told() {
+        let cookies = |dial: Dial, from: &str, to: Option<&str>| dial.cookies(Some(from), to);
+        let text = explained(vec![
+            cookies(dial(0, A, C), "of-a", Some("of-a")),
+            cookies(dial(0, B, "d@h4/10.0.0.4/4"), "of-b", Some("of-b")),
+            cookies(refused(100, A, B), "of-b", None),
+            cookies(refused(9000, B, A), "of-a", None),
+        ]);
+        // The second refusal is a repeat of the first, which could not know.
+        assert!(!text.contains("crossed over"), "{text}");
+        let text = explained(vec![
+            cookies(dial(0, A, C), "of-a", Some("of-a")),
+            cookies(dial(0, B, "d@h4/10.0.0.4/4"), "of-b", Some("of-b")),
+            cookies(dial(50, B, A), "of-a", Some("of-a")),
+            cookies(refused(100, A, B), "of-b", None),
+        ]);
+        assert!(text.contains("crossed over: a@h1 uses of-b towards b@h2"), "{text}");
+        assert!(text.contains("has used more than one cookie"), "{text}");
+    }
 }

@@ -5,11 +5,13 @@
 //! an alive name, which is why any dial the other way keeps the rule silent.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::text::{Sides, closed, finding, looked_up, settled, shown};
 use super::{LogLine, Page, Rule};
 use crate::correlate::{Correlator, acceptor_end, ip_of};
 use crate::event::{Confidence, Event, Finding, Outcome, Role, Session, Severity};
+use crate::time::Timestamp;
 
 /// `beamscope explain same-name`.
 const PAGE: Page = Page {
@@ -58,9 +60,11 @@ impl Rule for SameName {
         let confidence = match known.dials().listener(end) {
             Some(listener) if listener == name.as_ref() => Confidence::Proven,
             None if asked_for_itself(session, end.ip) => Confidence::Likely,
-            // One alive name on two hosts is customary; that two such nodes cross again and again is not.
+            // One alive name on two hosts is customary. That two such nodes cross again and again is not,
+            // nor that a dial is declined for another one that does not come.
             None if asked_for_its_alive_name(session)
-                && known.dials().is_declined_again(ids, session) =>
+                && (known.dials().is_declined_again(ids, session)
+                    || waited(session, event.at) >= HELD_ON) =>
             {
                 Confidence::Likely
             }
@@ -91,13 +95,30 @@ impl Rule for SameName {
         found.not_excluded = match confidence {
             Confidence::Proven => Vec::new(),
             _ => {
-                vec!["a simultaneous connect whose other dial the capture does not show".to_owned()]
+                vec!["a simultaneous connect whose other dial did not arrive, or is not in the capture"
+                    .to_owned()]
             }
         };
         found.logged_by = vec![Role::Acceptor];
         out.push(found);
     }
 }
+
+/// How long the initiator held on to the dial that was declined. A node drops it when the dial that it was
+/// declined for arrives, which is on its way by then, and else when its set-up time is over.
+fn waited(session: &Session, now: Timestamp) -> Duration {
+    let [initiator_left, _] = session.seen.fin_unseen;
+    match &session.seen.status {
+        Some((declined, _)) if !initiator_left => {
+            let [initiator_closed, _] = session.seen.closed_at;
+            initiator_closed.unwrap_or(now).since(declined.at)
+        }
+        _ => Duration::ZERO,
+    }
+}
+
+/// A dial that crosses arrives within a few round trips.
+const HELD_ON: Duration = Duration::from_secs(1);
 
 /// Whether the initiator asked EPMD for its own name, at the host that its name has.
 fn asked_for_itself(session: &Session, acceptor: IpAddr) -> bool {
@@ -118,7 +139,7 @@ mod tests {
     use crate::capture::FrameRef;
     use crate::detect::scripts::{but, hello, nok, rules};
     use crate::event::samples::{at, dial};
-    use crate::event::{Lookup, Mark};
+    use crate::event::{Body, Lookup, Mark};
 
     const B: &str = "app@pod-b/10.0.0.2/2";
 
@@ -147,6 +168,16 @@ mod tests {
     fn a_node_that_is_declined_again_and_never_dialed_back_has_the_name_it_dials() {
         assert!(rules(&dialed(&[declined(100)])).is_empty(), "once may be a crossing");
         assert_eq!(rules(&dialed(&[declined(100), declined(5000)])), ["same-name"]);
+    }
+
+    #[test]
+    fn a_dial_that_is_held_on_to_was_declined_for_none_that_came() {
+        let told_at = |ms: u64| Event { at: at(ms), ..declined(100) };
+        assert_eq!(rules(&dialed(&[told_at(1200)])), ["same-name"]);
+        let mut dropped = told_at(1200);
+        let Body::Session { session } = &mut dropped.body else { unreachable!() };
+        session.seen.closed_at = [Some(at(190)), Some(at(106))];
+        assert!(rules(&dialed(&[dropped])).is_empty(), "the other dial arrived");
     }
 
     #[test]

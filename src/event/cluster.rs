@@ -154,6 +154,15 @@ pub struct FailedPair {
     pub acceptor: Arc<str>,
     /// What came of the last attempt: the outcome of its session, or of the look-up before.
     pub outcome: Failure,
+    /// Label of the candidate cookie that the initiator used towards the acceptor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initiator_cookie: Option<Arc<str>>,
+    /// Label of the one that the acceptor used towards the initiator, known from a dial of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acceptor_cookie: Option<Arc<str>>,
+    /// Whether each of the two uses the cookie that the other uses elsewhere.
+    #[serde(skip_serializing_if = "is_false")]
+    pub crossed: bool,
     /// Attempts that failed since the two were last connected.
     pub count: u64,
     /// When last.
@@ -161,6 +170,11 @@ pub struct FailedPair {
     /// The incident that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident_id: Option<Arc<str>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields on by reference")]
+const fn is_false(is: &bool) -> bool {
+    !*is
 }
 
 /// Why a pair is not connected.

@@ -90,15 +90,6 @@ impl Dial {
         self
     }
 
-    /// The event, after `change` of its record.
-    pub(crate) fn event_with(self, change: impl FnOnce(&mut Session)) -> Event {
-        let mut event = self.event();
-        if let Body::Session { session } = &mut event.body {
-            change(session);
-        }
-        event
-    }
-
     pub(crate) fn event(self) -> Event {
         let mark = |ms: u64| Mark { frame: FrameRef { input: 0, number: ms.max(1) }, at: at(ms) };
         let party = |side: &Side| Party {

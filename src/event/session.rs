@@ -134,6 +134,8 @@ pub struct SessionSeen {
     pub last: Option<Mark>,
     /// Whether the close is the RST of a host that does not know the connection any more.
     pub is_answer: bool,
+    /// When each side closed, by [`Role::index`]; `None` where it did not, or the capture lacks its FIN.
+    pub closed_at: [Option<Timestamp>; 2],
     /// Whether each side sent a FIN that the capture lacks, by [`Role::index`], as below.
     pub fin_unseen: [bool; 2],
     /// When each side last sent octets before the close, new or again.

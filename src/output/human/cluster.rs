@@ -85,7 +85,16 @@ fn failure(pair: &FailedPair) -> String {
         Failure::Session(outcome) => outcome_words(*outcome),
         Failure::Lookup(outcome) => epmd_words(*outcome),
     };
-    format!("{initiator} -> {acceptor}: {words}, {}", count(*n, "time"))
+    let mut text = format!("{initiator} -> {acceptor}: {words}, {}", count(*n, "time"));
+    match (&pair.initiator_cookie, &pair.acceptor_cookie) {
+        (Some(mine), Some(theirs)) => text += &format!(" ({mine} against {theirs})"),
+        (Some(mine), None) => text += &format!(" (with {mine})"),
+        (None, _) => {}
+    }
+    if pair.crossed {
+        text += ", crossed over";
+    }
+    text
 }
 
 fn group(group: &CookieGroup) -> String {

@@ -302,7 +302,7 @@ HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
 2 nodes; pairs: 1 failed
   one@192.168.0.100  10.0.0.1, OTP 25 to 26, hidden, 1 restart
   two@192.168.0.103  192.168.0.100, 10.0.0.1, OTP 25 to 26, hidden, 1 restart
-  one@192.168.0.100 -> two@192.168.0.103: refused over the cookie, 3 times
+  one@192.168.0.100 -> two@192.168.0.103: refused over the cookie, 3 times (with cookies.txt:1), crossed over
 
 Summary
   1 problem found: 1 cookie-mismatch.
