@@ -8,7 +8,7 @@ use std::path::Path;
 use beamscope::capture::{Input, Inputs, Item, Order};
 use beamscope::conn::digest::{Cookie, Cookies};
 use beamscope::correlate::HomeNets;
-use beamscope::event::{Body, Finding, Incident, Outcome, Session, Severity};
+use beamscope::event::{Body, Confidence, Finding, Incident, Outcome, Session, Severity};
 use beamscope::pipeline::{Config, Pipeline};
 
 /// What a run over one of the project's captures says.
@@ -139,8 +139,43 @@ fn a_tls_alert_is_told_by_its_name_and_by_whoever_sent_it() {
 }
 
 #[test]
+fn a_sealed_refusal_is_told_by_its_place() {
+    let hello = (16, "TLS hello");
+    let alert = |frame| (frame, "encrypted TLS alert");
+    let close = |frame| (frame, "FIN in the TLS handshake");
+    for (name, title, evidence) in [
+        (
+            "tls13-other-host.pcap",
+            "10.9.0.1 most likely refused TLS with \"two\" at 10.9.0.2:43593: the certificate of the \
+             dialed node",
+            vec![(8, "PORT2_RESP"), hello, alert(20), close(21)],
+        ),
+        (
+            "tls13-unknown-ca.pcap",
+            "\"two\" at 10.9.0.2:34935 most likely refused TLS with 10.9.0.1: the certificate of the \
+             dialing node",
+            vec![(8, "PORT2_RESP"), hello, alert(23), close(24)],
+        ),
+        (
+            "tls13-no-certificate.pcap",
+            "\"two\" at 10.9.0.2:46175 most likely refused TLS with 10.9.0.1: no certificate was sent",
+            vec![(8, "PORT2_RESP"), hello, alert(22), close(23)],
+        ),
+    ] {
+        let told = told(name);
+        let finding = told.one("tls-failure");
+        assert_eq!(finding.title, title);
+        assert_eq!(finding.confidence, Confidence::Likely);
+        assert_eq!(shown(finding), evidence, "{name}");
+        assert_eq!(told.findings.len(), 1, "{name}: one cause, one finding");
+    }
+}
+
+#[test]
 fn healthy_tls_and_tls_on_one_side_are_no_tls_failure() {
     assert!(told("tls-both.pcap").rules().is_empty());
+    let newer = told("tls13-both.pcap");
+    assert_eq!((newer.findings.len(), newer.outcomes(Outcome::Tls)), (0, 2));
     assert_eq!(told("tls-initiator-only.pcap").rules(), ["tls-mismatch"]);
 }
 

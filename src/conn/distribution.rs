@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Setting;
 use super::handshake::{Exchange, Heard};
 use super::reader::{Item, Reader};
+use super::tls::SealedRecord;
 use super::verdict::TlsSign;
 use crate::event::{Anomaly, AnomalyKind, Body, Foreign, Mark, Orientation, Role};
 use crate::flow::Direction;
@@ -12,6 +13,7 @@ use crate::reassembly::{StreamEvent, Taken};
 use crate::time::Timestamp;
 use crate::wire::handshake::{self, HandshakeMessage, Status};
 use crate::wire::header::FrameKind;
+use crate::wire::tls::{self, Sealed};
 use crate::wire::{WireError, decode};
 
 /// What is said on one connection to a node, or to a port known as one.
@@ -43,6 +45,10 @@ pub(super) struct Voice {
     pub(super) tls: Option<(TlsSign, Mark)>,
     /// The first alert in clear that ends a TLS connection.
     pub(super) fatal: Option<(u8, Mark)>,
+    /// How TLS 1.3 is sealed, if this side settles that.
+    pub(super) seal: Option<Sealed>,
+    /// The first sealed records, up to [`SealedRecord::KEPT`].
+    pub(super) sealed: Vec<SealedRecord>,
     /// Segments in which nothing was found to go on at.
     unknown: u32,
 }
@@ -60,6 +66,8 @@ impl Voice {
             foreign: None,
             tls: None,
             fatal: None,
+            seal: None,
+            sealed: Vec::new(),
             unknown: 0,
         }
     }
@@ -211,12 +219,27 @@ impl Distribution {
                 // One could be anything; a second one is a habit.
                 voice.frames += u64::from(voice.ticks > 1);
             }
-            Item::TlsHello => self.voice_mut(direction).tls = Some((TlsSign::Hello, mark)),
+            Item::TlsHello(body) => {
+                let voice = self.voice_mut(direction);
+                voice.tls = Some((TlsSign::Hello, mark));
+                voice.seal = decode(body, tls::server_hello)
+                    .ok()
+                    .filter(|hello| hello.is_tls13)
+                    .and_then(|hello| Sealed::by(hello.cipher_suite));
+            }
             Item::TlsAlert(alert) => {
                 let voice = self.voice_mut(direction);
                 voice.tls.get_or_insert((TlsSign::Alert, mark));
                 if alert.level == FATAL {
                     voice.fatal.get_or_insert((alert.description, mark));
+                }
+            }
+            Item::TlsSealed(length) => {
+                let voice = self.voice_mut(direction);
+                let end = end + u64::from(length);
+                voice.sealed.push(SealedRecord { length, end, mark });
+                if voice.sealed.len() == SealedRecord::KEPT {
+                    voice.reader.close();
                 }
             }
             Item::Foreign(octets) => {

@@ -14,6 +14,7 @@ mod reader;
 mod scripts;
 pub(crate) mod session;
 mod tcp;
+mod tls;
 mod verdict;
 
 use std::sync::Arc;

@@ -17,10 +17,12 @@ pub(super) enum Item<'a> {
     HandshakeLost(usize),
     /// A frame after the handshake.
     Frame(FrameKind),
-    /// A whole TLS hello: the first record of a TLS connection.
-    TlsHello,
+    /// The body of the first record of a TLS connection: a whole hello.
+    TlsHello(&'a [u8]),
     /// A TLS alert in clear.
     TlsAlert(Alert),
+    /// The header of a sealed TLS record with a body of this length.
+    TlsSealed(u16),
     /// Four zero octets where the place in the protocol is not known: a tick, or nothing.
     MaybeTick,
     /// The stream begins with these octets, which are no handshake.
@@ -55,6 +57,8 @@ enum Mode {
     Frames,
     /// Records of TLS behind a hello, as long as they are in clear.
     Tls,
+    /// Records of TLS, of which some are sealed.
+    TlsSealed,
     /// The place in the protocol is lost, or was never known.
     Searching,
     /// Nothing more is read.
@@ -103,12 +107,9 @@ impl Reader {
             },
             Mode::Handshake => self.handshake(input),
             Mode::Frames => self.frame(input),
-            Mode::Tls => self.record(input),
+            Mode::Tls | Mode::TlsSealed => self.record(input),
             Mode::Searching => self.search(input),
-            Mode::Opaque => {
-                *input = &[];
-                None
-            }
+            Mode::Opaque => self.end(input),
         }
     }
 
@@ -116,11 +117,13 @@ impl Reader {
     pub(super) fn gap(&mut self, octets: u64) -> Option<Item<'static>> {
         match self.mode {
             Mode::Opaque => return None,
-            Mode::Frames | Mode::Tls if self.tail.is_empty() && octets <= self.skip => {
+            Mode::Frames | Mode::Tls | Mode::TlsSealed
+                if self.tail.is_empty() && octets <= self.skip =>
+            {
                 self.skip -= octets;
                 return None;
             }
-            Mode::Tls => {
+            Mode::Tls | Mode::TlsSealed => {
                 self.close();
                 return None;
             }
@@ -223,35 +226,47 @@ impl Reader {
         *input = input.get(here..).unwrap_or_default();
     }
 
-    /// Walks over records that are in clear to an alert; nothing of them is kept.
+    /// Walks over records to an alert in clear or a sealed one; nothing of them is kept.
     fn record<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
         loop {
             self.pass_over(input);
             let Some((header, body)) = input.split_at_checked(RecordHeader::LEN) else {
                 return self.keep_all(input);
             };
-            match decode(header, tls::record_header) {
-                Ok(RecordHeader { content_type: ContentType::HANDSHAKE, length })
-                    if length <= RecordHeader::MAX_LENGTH =>
-                {
-                    self.skip = length.into();
-                    *input = body;
-                }
-                Ok(RecordHeader { content_type: ContentType::ALERT, length: Alert::LEN }) => {
+            let Ok(RecordHeader { content_type, length }) = decode(header, tls::record_header)
+            else {
+                return self.end(input);
+            };
+            match (content_type, self.mode) {
+                _ if length > RecordHeader::MAX_LENGTH => return self.end(input),
+                (ContentType::ALERT, Mode::Tls) if length == Alert::LEN => {
                     let Some((alert, rest)) = body.split_at_checked(Alert::LEN.into()) else {
                         return self.keep_all(input);
                     };
                     *input = rest;
                     return decode(alert, tls::alert).ok().map(Item::TlsAlert);
                 }
-                // Sealed from here on, or no TLS.
-                _ => {
-                    self.close();
-                    *input = &[];
-                    return None;
+                // A handshake goes on in clear behind it where TLS 1.3 retries its hellos.
+                (ContentType::CHANGE_CIPHER_SPEC, _) => self.mode = Mode::TlsSealed,
+                (ContentType::HANDSHAKE, _) => {}
+                (ContentType::APPLICATION_DATA, _) => {
+                    self.mode = Mode::TlsSealed;
+                    self.skip = length.into();
+                    *input = body;
+                    return Some(Item::TlsSealed(length));
                 }
+                // Sealed as in TLS 1.2, or no TLS.
+                _ => return self.end(input),
             }
+            self.skip = length.into();
+            *input = body;
         }
+    }
+
+    fn end<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
+        self.close();
+        *input = &[];
+        None
     }
 
     /// Looks for a place to go on at, at the start of what one segment brought.
@@ -292,14 +307,14 @@ impl Reader {
             [TLS_HANDSHAKE, TLS_MAJOR, 0..=4, high, low, 1 | 2, 0, ..] => {
                 let len = usize::from(u16::from_be_bytes([high, low]));
                 match input.get(RecordHeader::LEN..) {
-                    Some(body) if (40..=MAX_TLS_RECORD).contains(&len) => match body.get(len..) {
-                        Some(rest) => {
-                            self.mode = Mode::Tls;
-                            *input = rest;
-                            Some(Item::TlsHello)
-                        }
-                        None => self.keep_all(input),
-                    },
+                    Some(body) if (40..=MAX_TLS_RECORD).contains(&len) => {
+                        let Some((hello, rest)) = body.split_at_checked(len) else {
+                            return self.keep_all(input);
+                        };
+                        self.mode = Mode::Tls;
+                        *input = rest;
+                        Some(Item::TlsHello(hello))
+                    }
                     _ => Some(self.foreign(input)),
                 }
             }
@@ -357,6 +372,7 @@ mod tests {
             while let Some(item) = reader.next(&mut input) {
                 out.push(match item {
                     Item::Handshake(body) => String::from_utf8_lossy(body).into_owned(),
+                    Item::TlsHello(_) => "TlsHello".to_owned(),
                     other => format!("{other:?}"),
                 });
             }
@@ -447,12 +463,27 @@ mod tests {
         }
     }
 
+    const CHANGE_CIPHER_SPEC: &[u8] = b"\x14\x03\x03\0\x01\x01";
+    const CLEAR_ALERT: &[u8] = b"\x15\x03\x03\0\x02\x02\x30";
+
     #[test]
-    fn what_is_sealed_is_not_read() {
-        let sealed = b"\x14\x03\x03\0\x01\x01\x15\x03\x03\0\x02\x02\x30".to_vec();
-        let data = b"\x17\x03\x03\0\x01\x01\x15\x03\x03\0\x02\x02\x30".to_vec();
-        let long = b"\x15\x03\x03\0\x1a\x02\x30".to_vec();
-        for rest in [sealed, data, long, b"rubbish".to_vec()] {
+    fn of_what_is_sealed_the_length_alone_is_told() {
+        let data = b"\x17\x03\x03\0\x03\x15\x03\x03".to_vec();
+        let retried = [&flight(60), CHANGE_CIPHER_SPEC, &flight(60), &data, &data, CLEAR_ALERT];
+        for size in 1..20 {
+            let mut reader = from_start();
+            let out = cut(&mut reader, &retried.concat(), size);
+            assert_eq!(out, ["TlsHello", "TlsSealed(3)", "TlsSealed(3)"]);
+            assert!(reader.tail.is_empty());
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_where_alerts_are_sealed_and_where_there_is_no_tls() {
+        let sealed = [CHANGE_CIPHER_SPEC, CLEAR_ALERT].concat();
+        let long = [b"\x15\x03\x03\0\x1a\x02\x30", CLEAR_ALERT].concat();
+        let over_long = [b"\x17\x03\x03\xff\xff", CLEAR_ALERT].concat();
+        for rest in [sealed, long, over_long, b"rubbish".to_vec()] {
             let stream = [flight(60), rest].concat();
             for size in [1, 3, 99] {
                 assert_eq!(cut(&mut from_start(), &stream, size), ["TlsHello"]);

@@ -7,12 +7,13 @@ use super::distribution::Distribution;
 use super::facts::{Facts, Question};
 use super::handshake::{Exchange, Hello};
 use super::tcp::Opened;
+use super::tls;
 use super::verdict::{Case, CookieTest, Verdict, judge};
 use super::{Connection, Now, Setting, Talk, Why, micros};
 use crate::event::{
-    Abilities, Anomaly, AnomalyKind, Body, CloseKind, Confidence, ConnectionIds, EventSink, Flowed,
-    Ground, Hex, HostClue, Implementation, Lookup, Mark, Orientation, Outcome, Party, Role,
-    Session, SessionSeen, State, TlsAlert, Traffic, Wanted,
+    Abilities, AlertSays, Anomaly, AnomalyKind, Body, CloseKind, Confidence, ConnectionIds,
+    EventSink, Flowed, Ground, Hex, HostClue, Implementation, Lookup, Mark, Orientation, Outcome,
+    Party, Role, Session, SessionSeen, State, TlsAlert, Traffic, Wanted,
 };
 use crate::flow::Direction;
 use crate::reassembly::Budget;
@@ -183,7 +184,7 @@ impl Connection {
             ack: exchange.ack_cookie(setting.cookies),
         };
         let voices = [talk.voice(initiator), talk.voice(acceptor)];
-        let mut verdict = judge(&Case {
+        let case = Case {
             tcp: &self.tcp,
             exchange,
             facts: &facts,
@@ -193,7 +194,9 @@ impl Connection {
             tls: voices.map(|voice| voice.tls.map(|(sign, _)| sign)),
             cookies: &cookies,
             now: now.at,
-        });
+        };
+        let mut verdict = judge(&case);
+        let refusal = tls::refusal(&case, voices);
         let wanted = Wish::of(facts, exchange, verdict.outcome);
         if wanted.is_answered && verdict.confidence == Confidence::Likely {
             // The close is a name mismatch's, and the names are equal as far as anything tells.
@@ -274,9 +277,10 @@ impl Connection {
                 .map(|(from, to)| micros(to.mark.at.since(from.mark.at))),
             duration_us: micros(self.tcp.last().at.since(self.tcp.first().at)),
             traffic: Traffic { initiator: flowed(initiator), acceptor: flowed(acceptor) },
-            seen: SessionSeen {
-                host_clue: wanted.host,
-                ..self.seen(talk, initiator, &verdict, refused)
+            seen: {
+                let seen = self.seen(talk, initiator, &verdict, refused);
+                let tls_alert = seen.tls_alert.or(refusal);
+                SessionSeen { host_clue: wanted.host, tls_alert, ..seen }
             },
         }
     }
@@ -308,7 +312,7 @@ impl Connection {
         });
         let alerts = sides.into_iter().filter_map(|(direction, from)| {
             let (description, mark) = talk.voice(direction).fatal?;
-            Some(TlsAlert { from, mark, description })
+            Some(TlsAlert { from, mark, says: AlertSays::Number(description) })
         });
         SessionSeen {
             syn: from.syn.map(|syn| syn.mark),

@@ -147,7 +147,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
 }
 
 impl Case<'_> {
-    const fn direction(&self, role: Role) -> Direction {
+    pub(super) const fn direction(&self, role: Role) -> Direction {
         match role {
             Role::Initiator => self.initiator,
             Role::Acceptor => self.initiator.reverse(),
@@ -283,7 +283,7 @@ impl Case<'_> {
     }
 
     /// The first close, when the capture shows everything that it can have been decided by.
-    fn judged_close(&self) -> Option<(FirstClose, Role)> {
+    pub(super) fn judged_close(&self) -> Option<(FirstClose, Role)> {
         let close = self.tcp.first_close()?;
         let by = close.by?;
         // A reset behind a FIN that was not seen says nothing of when that was sent.
@@ -511,7 +511,7 @@ fn has_heard<T>(close: &FirstClose, said: &Said<T>) -> bool {
     is_heard(close, said.mark, said.end)
 }
 
-fn is_heard(close: &FirstClose, mark: Mark, end: u64) -> bool {
+pub(super) fn is_heard(close: &FirstClose, mark: Mark, end: u64) -> bool {
     match close.heard {
         Some(heard) => end <= heard,
         None => mark.frame <= close.mark.frame,

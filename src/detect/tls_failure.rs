@@ -1,13 +1,13 @@
 //! A TLS connection between nodes that an alert ended.
 //!
-//! Evidence: a fatal alert that is sent in clear, which is before its sender has sealed anything. What comes
-//! sealed cannot be read: in TLS 1.3 that is every verdict on a certificate, in TLS 1.2 mostly
-//! `close_notify`, which is how a healthy connection ends. Nothing is guessed from those.
+//! Evidence: a fatal alert that is sent in clear, which is before its sender has sealed anything; or, in
+//! TLS 1.3, a sealed one in a place where nothing but a refusal is due. Which one that is cannot be read. Any
+//! other sealed alert is mostly `close_notify`, which is how a healthy connection ends.
 
 use super::text::{Sides, closed, finding, looked_up, settled, shown};
 use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
-use crate::event::{Confidence, Event, Finding, Outcome, Role, Severity};
+use crate::event::{AlertSays, Confidence, Event, Finding, Outcome, Role, Severity, TlsAlert};
 
 /// `beamscope explain tls-failure`.
 const PAGE: Page = Page {
@@ -19,10 +19,13 @@ const PAGE: Page = Page {
             never begun, so cookies and node names are not at fault.",
     proof: "A fatal alert in clear behind the hellos, with its number: 48 unknown_ca, 42 to 46 a certificate, \
             40 handshake_failure, 70 protocol_version, 112 unrecognized_name and so on. Whoever sends it is \
-            the one that refused.",
+            the one that refused. In TLS 1.3 the alert over a certificate is encrypted, and shows by its \
+            length and its place: it is all that the dialing node says to the certificate of the other, or all \
+            that the dialed node says to that of the dialing one. That is likely, and not proven.",
     resembles: "TLS on one side only is tls-mismatch. An alert of level warning, and close_notify, end \
-                nothing or end it well. In TLS 1.3 whatever is said about a certificate is sealed, and here \
-                nothing is told: read the logs of both nodes, or try with {versions, ['tlsv1.2']}.",
+                nothing or end it well; in TLS 1.3 close_notify is as long as any alert, and comes behind \
+                other records. A node that leaves in mid-handshake for a reason of its own looks the same as \
+                one that refuses. To see the number in the capture, try with {versions, ['tlsv1.2']}.",
     logs: &[
         LogLine {
             by: "either node, as a notice",
@@ -34,6 +37,28 @@ const PAGE: Page = Page {
             by: "either node, as a notice",
             releases: "22 and newer",
             text: "TLS client: In state cipher received SERVER ALERT: Fatal - Unknown CA",
+        },
+        LogLine {
+            by: "the dialing node that refuses in TLS 1.3, as a notice",
+            releases: "22 and newer",
+            text: "TLS client: In state wait_cert_cr at ssl_handshake.erl:2017 generated CLIENT ALERT: Fatal - \
+                   Handshake Failure - {bad_cert,hostname_check_failed}",
+        },
+        LogLine {
+            by: "the dialed node that was refused in TLS 1.3, as a notice",
+            releases: "22 and newer",
+            text: "TLS server: In state wait_finished received CLIENT ALERT: Fatal - Unknown CA",
+        },
+        LogLine {
+            by: "the dialed node that refuses in TLS 1.3, as a notice",
+            releases: "22 and newer",
+            text: "TLS server: In state wait_cert at tls_handshake_1_3.erl:1484 generated SERVER ALERT: Fatal - \
+                   Certificate required",
+        },
+        LogLine {
+            by: "the dialing node that was refused in TLS 1.3, as a notice",
+            releases: "22 and newer",
+            text: "TLS client: In state connection received SERVER ALERT: Fatal - Certificate required",
         },
     ],
     remedy: &[
@@ -57,7 +82,7 @@ impl Rule for TlsFailure {
     fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         let Some(alert) = &session.seen.tls_alert else { return };
-        if session.outcome != Outcome::Tls || alert.description == CLOSE_NOTIFY {
+        if session.outcome != Outcome::Tls || alert.says == AlertSays::Number(CLOSE_NOTIFY) {
             return;
         }
         let sides = Sides::of(ids, session);
@@ -65,25 +90,77 @@ impl Rule for TlsFailure {
             Role::Initiator => (&sides.initiator, &sides.acceptor),
             Role::Acceptor => (&sides.acceptor, &sides.initiator),
         };
-        let Meaning { name, says, fix } = meaning(alert.description);
         let mut found = finding(&PAGE, session, &sides);
-        found.confidence = Confidence::Proven;
-        found.title = format!("{who} refused TLS with {other}: {name}");
-        found.explanation =
-            format!("{who} sent the fatal TLS alert {name} ({}): {says}", alert.description);
-        found.remedy = vec![fix.to_owned(), PAGE_CHECK.to_owned()];
+        found.not_excluded = Vec::new();
+        let what = if let AlertSays::Number(description) = alert.says {
+            let Meaning { name, says, fix } = meaning(description);
+            found.confidence = Confidence::Proven;
+            found.title = format!("{who} refused TLS with {other}: {name}");
+            found.explanation =
+                format!("{who} sent the fatal TLS alert {name} ({description}): {says}");
+            found.remedy = vec![fix.to_owned(), PAGE_CHECK.to_owned()];
+            format!("fatal TLS alert {name}")
+        } else {
+            let Meaning { name, says, fix } = sealed(alert);
+            found.confidence = Confidence::Likely;
+            found.title = format!("{who} most likely refused TLS with {other}: {name}");
+            found.explanation = format!(
+                "{who} sent an encrypted TLS 1.3 alert {says} Which alert it is cannot be read in the \
+                 capture; both nodes log it."
+            );
+            found.remedy = vec![READ_LOGS.to_owned(), fix.to_owned(), PAGE_CHECK.to_owned()];
+            found.not_excluded = NOT_EXCLUDED.map(ToOwned::to_owned).to_vec();
+            "encrypted TLS alert".to_owned()
+        };
         found.evidence.extend(looked_up(session));
         if let Some((role, mark)) = session.seen.tls.filter(|(_, mark)| *mark != alert.mark) {
             found.evidence.extend(shown(Some(mark), Some(role), "TLS hello"));
         }
-        let what = format!("fatal TLS alert {name}");
         found.evidence.extend(shown(Some(alert.mark), Some(alert.from), &what));
         found.evidence.extend(closed(session, "in the TLS handshake"));
-        found.not_excluded = Vec::new();
         found.logged_by = vec![Role::Initiator, Role::Acceptor];
         out.push(found);
     }
 }
+
+/// What is most likely meant by a sealed alert in its place; the words go on from "sent an alert".
+fn sealed(alert: &TlsAlert) -> Meaning {
+    match (alert.from, alert.says) {
+        (Role::Initiator, _) => Meaning {
+            name: "the certificate of the dialed node",
+            says: "and nothing else where its own part of the handshake was due, having got the certificate \
+                   of the dialed node. Most likely it does not accept that: its authority, its dates, or its \
+                   names, among which must be the host that was dialed.",
+            fix: "On the dialing node check the authority in cacertfile, and on the dialed one its \
+                  certificate: its issuer, its dates, and that its subjectAltName has the host part of the \
+                  node name.",
+        },
+        (Role::Acceptor, AlertSays::RefusedNoCertificate) => Meaning {
+            name: "no certificate was sent",
+            says: "and nothing else when the dialing node had finished its part of the handshake, in which it \
+                   was asked for a certificate and sent none. Most likely that is why.",
+            fix: "Give the dialing node certfile and keyfile under client in its -ssl_dist_optfile. They are \
+                  demanded by {verify, verify_peer} with {fail_if_no_peer_cert, true} under server on the \
+                  dialed one.",
+        },
+        (Role::Acceptor, _) => Meaning {
+            name: "the certificate of the dialing node",
+            says: "and nothing else when the dialing node had finished its part of the handshake, in which it \
+                   was asked for a certificate and sent one. Most likely the dialed node does not accept \
+                   that: its authority, its dates, or its use.",
+            fix: "On the dialed node check the authority in cacertfile, and on the dialing one the \
+                  certificate under client: its issuer, its dates, and that it is for clientAuth too.",
+        },
+    }
+}
+
+const READ_LOGS: &str = "Read the notice that both nodes log in that moment: it ends in the name of the alert, such \
+                         as Fatal - Unknown CA.";
+
+const NOT_EXCLUDED: [&str; 2] = [
+    "another alert than one about a certificate",
+    "a side that left in mid-handshake for a reason of its own",
+];
 
 /// What an alert means between two nodes.
 struct Meaning {
@@ -232,15 +309,19 @@ mod tests {
     use super::*;
     use crate::capture::FrameRef;
     use crate::detect::scripts::{but, found, rules};
+    use crate::event::Mark;
     use crate::event::samples::{at, dial};
-    use crate::event::{Mark, TlsAlert};
 
     fn ended_by(outcome: Outcome, from: Role, description: u8) -> Event {
+        ended_with(outcome, from, AlertSays::Number(description))
+    }
+
+    fn ended_with(outcome: Outcome, from: Role, says: AlertSays) -> Event {
         let dial = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(outcome);
         but(dial, |session| {
             (session.initiator.node, session.acceptor.node) = (None, None);
             let mark = Mark { frame: FrameRef { input: 0, number: 9 }, at: at(9) };
-            session.seen.tls_alert = Some(TlsAlert { from, mark, description });
+            session.seen.tls_alert = Some(TlsAlert { from, mark, says });
         })
     }
 
@@ -254,6 +335,33 @@ mod tests {
             panic!()
         };
         assert_eq!(finding.title, "10.0.0.1 refused TLS with 10.0.0.2:9100: certificate_expired");
+    }
+
+    #[test]
+    fn a_sealed_alert_is_told_by_its_place_as_likely() {
+        for (from, says, title) in [
+            (
+                Role::Initiator,
+                AlertSays::RefusedCertificate,
+                "10.0.0.1 most likely refused TLS with 10.0.0.2:9100: the certificate of the dialed node",
+            ),
+            (
+                Role::Acceptor,
+                AlertSays::RefusedCertificate,
+                "10.0.0.2:9100 most likely refused TLS with 10.0.0.1: the certificate of the dialing node",
+            ),
+            (
+                Role::Acceptor,
+                AlertSays::RefusedNoCertificate,
+                "10.0.0.2:9100 most likely refused TLS with 10.0.0.1: no certificate was sent",
+            ),
+        ] {
+            let [finding] = &found(&[ended_with(Outcome::Tls, from, says)])[..] else { panic!() };
+            assert_eq!(finding.title, title);
+            assert_eq!(finding.confidence, Confidence::Likely);
+            assert!(!finding.not_excluded.is_empty());
+            assert!(finding.evidence.iter().any(|shown| shown.what == "encrypted TLS alert"));
+        }
     }
 
     #[test]

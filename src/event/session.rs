@@ -158,7 +158,7 @@ pub struct SessionSeen {
     pub foreign: Option<Foreign>,
     /// The side that spoke TLS, with its first octets.
     pub tls: Option<(Role, Mark)>,
-    /// The first alert in clear that ends a TLS connection.
+    /// The alert that ends a TLS connection: the first in clear, or a sealed one.
     pub tls_alert: Option<TlsAlert>,
     /// The message that a side owed when the other gave up.
     pub owed: Option<&'static str>,
@@ -186,8 +186,19 @@ pub struct TlsAlert {
     pub from: Role,
     /// Where.
     pub mark: Mark,
-    /// Its number, as in IANA's "TLS Alerts".
-    pub description: u8,
+    /// What it says.
+    pub says: AlertSays,
+}
+
+/// What an alert says of why it was sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AlertSays {
+    /// In clear: its number, as in IANA's "TLS Alerts".
+    Number(u8),
+    /// Sealed, in answer to the other side's part of the handshake, which brought a certificate.
+    RefusedCertificate,
+    /// Sealed, in answer to a part of the handshake that had an empty place for a certificate.
+    RefusedNoCertificate,
 }
 
 /// What was spoken on a connection.

@@ -149,6 +149,7 @@ mod tests {
         }
         let _ = decode(octets, tls::record_header);
         let _ = decode(octets, tls::alert);
+        let _ = decode(octets, tls::server_hello);
         let _ = decode(octets, handshake::from_initiator);
         let _ = decode(octets, handshake::from_acceptor);
         let _ = handshake::is_node_name(octets);
