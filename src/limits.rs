@@ -62,6 +62,9 @@ pub struct Limits {
     pub cluster_rows: usize,
     /// Problems remembered, so that a repeat is counted and not told again.
     pub incidents: usize,
+    /// Findings that one rule tells within an hour; further ones are counted. Nobody reads more, and an
+    /// outage of a cluster of a hundred nodes has fewer.
+    pub findings: u64,
     /// Candidate cookies: each digest is tested against each.
     pub cookies: usize,
     /// Octets of a file of cookies: room for that many of the usual 20 characters, with labels.
@@ -98,6 +101,7 @@ impl Default for Limits {
             pairs: 16_384,
             cluster_rows: 4096,
             incidents: 16_384,
+            findings: 1000,
             cookies: 4096,
             cookie_file: 1 << 20,
             anomalies: 1000,

@@ -29,6 +29,8 @@ struct Tally {
     repeats: u64,
     longest_cluster: usize,
     limits: u64,
+    /// Rules that had too much to tell.
+    floods: u64,
     finals: u64,
 }
 
@@ -40,6 +42,9 @@ impl EventSink for Tally {
             Body::Cluster { cluster } => {
                 let rows = [cluster.nodes.len(), cluster.failed.len(), cluster.cookies.len()];
                 self.longest_cluster = rows.into_iter().max().unwrap();
+            }
+            Body::Anomaly { anomaly } => {
+                self.floods += u64::from(anomaly.detail.contains("findings of"));
             }
             Body::Stats { stats } => {
                 self.finals += u64::from(stats.is_final);
@@ -209,6 +214,11 @@ fn a_storm_of_names_without_end_neither_fills_the_memory_nor_the_screen() {
     // Tables are at their bounds by then, and stay there.
     assert!(grown < 8 << 10, "{grown} KiB more once the tables were full");
     assert!(tally.limits > 0, "bounds that bite are told");
+    let most = Limits::default().findings;
+    assert!(tally.findings.values().all(|told| *told <= most), "{:?}", tally.findings);
+    assert_eq!(tally.floods, 2, "refused cookies, and names that nobody has");
+    let told: u64 = tally.findings.values().sum();
+    assert_eq!(told + tally.repeats, 100_000, "what is not told is counted");
     let longest = Limits::default().cluster_rows;
     assert!(tally.longest_cluster <= longest, "{}", tally.longest_cluster);
 }

@@ -2,14 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::conn::digest::short_id;
 use crate::event::{
-    Body, Confidence, EpmdOutcome, Event, Finding, Incident, Outcome, Severity, State,
+    Anomaly, AnomalyKind, Body, Confidence, EpmdOutcome, Event, Finding, Incident, Outcome,
+    Severity, State,
 };
+use crate::limits::Limits;
 use crate::time::Timestamp;
 
 /// Where a finding is told.
@@ -27,6 +30,17 @@ impl<'a> Place<'a> {
     pub(super) const fn nowhere(at: Timestamp) -> Self {
         Self { at, event: None }
     }
+
+    /// An event of what is told there, about `input` where nothing shows it.
+    fn tells(&self, input: Option<u16>, body: Body) -> Event {
+        Event {
+            at: self.at,
+            frame: self.event.and_then(|event| event.frame),
+            input: self.event.map_or(input, |event| event.input),
+            connection: self.event.and_then(|event| event.connection.clone()),
+            body,
+        }
+    }
 }
 
 /// The problems that are known, by rule and parties.
@@ -37,9 +51,29 @@ pub(super) struct Incidents {
     order: VecDeque<(Key, u64)>,
     /// Keys by what ends their incident.
     by_end: HashMap<String, Vec<(Key, u64)>, RandomState>,
+    /// How much each rule has told of late.
+    floods: HashMap<&'static str, Flood, RandomState>,
+    most_told: u64,
     begun: u64,
     capacity: usize,
     evictions: u64,
+}
+
+/// What one rule tells, and what it has too much of.
+#[derive(Debug)]
+struct Flood {
+    /// When counting began.
+    since: Timestamp,
+    /// Findings since then.
+    told: u64,
+    /// Those that were one too many, of the whole run.
+    rest: Option<Incident>,
+}
+
+impl Flood {
+    const fn new(since: Timestamp) -> Self {
+        Self { since, told: 0, rest: None }
+    }
 }
 
 type Key = (&'static str, String);
@@ -54,13 +88,15 @@ struct Ongoing {
 }
 
 impl Incidents {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             known: HashMap::default(),
             order: VecDeque::new(),
             by_end: HashMap::default(),
+            floods: HashMap::default(),
+            most_told: limits.findings,
             begun: 0,
-            capacity,
+            capacity: limits.incidents,
             evictions: 0,
         }
     }
@@ -87,6 +123,9 @@ impl Incidents {
                 }
             }
             return Arc::clone(&ongoing.incident.incident_id);
+        }
+        if let Some(id) = self.is_one_too_many(&finding, place, out) {
+            return id;
         }
         if self.known.len() >= self.capacity {
             self.evict(place.at, out);
@@ -127,14 +166,50 @@ impl Incidents {
             self.by_end.entry(end.clone()).or_default().push((key.clone(), self.begun));
         }
         self.known.insert(key, Ongoing { incident, number: self.begun, ended_by });
-        out.push(Event {
-            at: place.at,
-            frame: place.event.and_then(|event| event.frame),
-            input: place.event.map_or_else(|| only_input(&finding), |event| event.input),
-            connection: place.event.and_then(|event| event.connection.clone()),
-            body: Body::Finding { finding: Box::new(finding) },
-        });
+        let input = only_input(&finding);
+        out.push(place.tells(input, Body::Finding { finding: Box::new(finding) }));
         id
+    }
+
+    /// Whether a rule has told so much of late that a finding is counted and not told: the incident
+    /// that all of those belong to.
+    fn is_one_too_many(
+        &mut self,
+        finding: &Finding,
+        place: &Place<'_>,
+        out: &mut Vec<Event>,
+    ) -> Option<Arc<str>> {
+        let flood = self.floods.entry(finding.rule).or_insert_with(|| Flood::new(place.at));
+        if place.at.since(flood.since) >= FLOOD_WINDOW {
+            (flood.since, flood.told) = (place.at, 0);
+        }
+        flood.told += 1;
+        if flood.told <= self.most_told {
+            return None;
+        }
+        if let Some(rest) = &mut flood.rest {
+            rest.count += 1;
+            rest.last = rest.last.max(place.at);
+            return Some(Arc::clone(&rest.incident_id));
+        }
+        let id = short_id(&format!("{},,{}", finding.rule, place.at));
+        flood.rest = Some(Incident {
+            incident_id: Arc::clone(&id),
+            rule: finding.rule,
+            severity: finding.severity,
+            nodes: Vec::new(),
+            count: 1,
+            first: place.at,
+            last: place.at,
+        });
+        let detail = format!(
+            "more than {} findings of {} within an hour: further ones are counted, in one incident, and \
+             not told",
+            self.most_told, finding.rule
+        );
+        let anomaly = Anomaly { kind: AnomalyKind::Limit, field: None, offset: None, detail };
+        out.push(place.tells(None, Body::Anomaly { anomaly: Box::new(anomaly) }));
+        Some(id)
     }
 
     /// Two nodes that connect, or a port mapper that answers, end what was wrong between them.
@@ -163,6 +238,12 @@ impl Incidents {
             if self.known.get(&key).is_some_and(|ongoing| ongoing.number == number) {
                 self.close(&key, now, out);
             }
+        }
+        let mut rest: Vec<_> = self.floods.drain().filter_map(|(_, flood)| flood.rest).collect();
+        rest.sort_unstable_by_key(|incident| incident.rule);
+        for incident in rest {
+            let body = Body::Incident { incident: Box::new(incident) };
+            out.push(Event { at: now, frame: None, input: None, connection: None, body });
         }
     }
 
@@ -218,6 +299,9 @@ fn only_input(finding: &Finding) -> Option<u16> {
     let first = inputs.next()?;
     inputs.all(|input| input == first).then_some(first)
 }
+
+/// Time in which a rule may tell [`Limits::findings`] different things.
+const FLOOD_WINDOW: Duration = Duration::from_secs(3600);
 
 /// Nodes named of one incident: what all attack is told by the first few.
 const MAX_NODES: usize = 32;

@@ -107,7 +107,7 @@ impl Detector {
     pub fn new(limits: &Limits) -> Self {
         Self {
             rules: RULES.iter().map(|rule| rule()).collect(),
-            incidents: Incidents::new(limits.incidents),
+            incidents: Incidents::new(limits),
             found: Vec::new(),
         }
     }
