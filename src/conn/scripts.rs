@@ -389,6 +389,18 @@ fn a_dial_dropped_for_the_other_sides_is_superseded() {
 }
 
 #[test]
+fn a_dial_may_be_dropped_before_its_first_word() {
+    let mut play = Play::new();
+    play.told.0.crossed = true;
+    play.open().fin(Initiator);
+    assert_eq!(play.outcome(), (Outcome::Superseded, Some(Initiator)));
+    let mut play = Play::new();
+    play.told.0.crossed = true;
+    play.open().raw(Initiator, b"GET / HTTP/1.1").fin(Initiator).time_goes_on(3);
+    assert_ne!(play.outcome().0, Outcome::Superseded);
+}
+
+#[test]
 fn a_dial_dropped_at_the_very_end_of_the_capture_is_undecided() {
     let mut play = Play::new();
     play.open().says(Initiator, &send_name("a@one")).fin(Initiator);

@@ -306,7 +306,9 @@ impl Case<'_> {
         let answer = known(&e.answer, Role::Acceptor, by, &close);
         let challenge = known(&e.challenge, Role::Acceptor, by, &close);
 
-        if by == Role::Initiator && hello.is_some() && answer.is_none() {
+        // A dial may be dropped before its first word, too.
+        let may_be_dropped = hello.is_some() || self.tcp.side(self.initiator).half.octets() == 0;
+        if by == Role::Initiator && may_be_dropped && answer.is_none() {
             if self.facts.crossed {
                 return Verdict::likely(Outcome::Superseded)
                     .by(by)
