@@ -48,4 +48,6 @@ pub struct Facts {
     pub acceptor_cookies: Vec<Arc<str>>,
     /// The initiator accepted, about then, a connection from the acceptor in place of this one.
     pub crossed: bool,
+    /// The acceptor had dialed the initiator, a moment before this one was closed.
+    pub dialed_back: bool,
 }

@@ -391,13 +391,12 @@ fn a_dial_dropped_for_the_other_sides_is_superseded() {
 #[test]
 fn a_dial_may_be_dropped_before_its_first_word() {
     let mut play = Play::new();
-    play.told.0.crossed = true;
-    play.told.0.lookup = Some(lookup("b", 6));
+    (play.told.0.crossed, play.told.0.dialed_back) = (true, true);
     play.open().fin(Initiator);
     assert_eq!(play.outcome(), (Outcome::Superseded, Some(Initiator)));
     let mut play = Play::new();
     play.open().fin(Initiator);
-    assert_eq!(play.outcome(), (Outcome::Aborted, Some(Initiator)), "nobody had asked EPMD");
+    assert_eq!(play.outcome(), (Outcome::Aborted, Some(Initiator)), "nobody had dialed back");
 }
 
 #[test]

@@ -306,10 +306,9 @@ impl Case<'_> {
         let answer = known(&e.answer, Role::Acceptor, by, &close);
         let challenge = known(&e.challenge, Role::Acceptor, by, &close);
 
-        // A node that has asked EPMD may drop its dial before its first word, too; a health check has
-        // not asked.
+        // A node that is dialed may drop its own dial before the first word, too.
         let is_silent = self.tcp.side(self.initiator).half.octets() == 0;
-        let may_be_dropped = hello.is_some() || is_silent && self.facts.lookup.is_some();
+        let may_be_dropped = hello.is_some() || is_silent && self.facts.dialed_back;
         if by == Role::Initiator && may_be_dropped && answer.is_none() {
             if self.facts.crossed {
                 return Verdict::likely(Outcome::Superseded)

@@ -111,6 +111,16 @@ impl Dials {
         })
     }
 
+    /// Whether the acceptor had dialed the initiator when this connection was closed, a moment before.
+    pub(super) fn dialed_back(&self, about: &Question<'_>, lookup: Option<&Lookup>) -> bool {
+        self.recent.iter().any(|dial| {
+            (dial.from, dial.to.ip) == (about.acceptor.ip, about.initiator)
+                && dial.at <= about.closed
+                && dial.at >= about.opened.before(A_MOMENT)
+                && dial.may_be_asked_for(lookup)
+        })
+    }
+
     /// A dial from the acceptor of `session` to its initiator that crossed it, `at` about the time.
     pub fn crossing(&self, ids: &ConnectionIds, session: &Session, at: Timestamp) -> Option<&Dial> {
         let end = acceptor_end(ids, session);
@@ -169,6 +179,9 @@ fn remember<T>(queue: &mut VecDeque<T>, item: T) {
 
 /// Dials that cross do so within the set-up time of both, 7 s by default, and some.
 const CROSSING: Duration = Duration::from_secs(10);
+
+/// A node drops its dial for one that has just come, and both were begun at about the same time.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// Dials that cross do so once: a node that is declined dials again when it is asked to, or never.
 const ANOTHER_TIME: Duration = Duration::from_secs(1);

@@ -198,6 +198,7 @@ impl FactSource for Correlator {
             hosts: self.hosts.clues(about, alive, turned_to),
             acceptor_version: lookup.as_ref().map(|lookup| lookup.highest_version),
             crossed: self.dials.crossed(about, lookup.as_ref()),
+            dialed_back: self.dials.dialed_back(about, lookup.as_ref()),
             lookup,
             acceptor_cookies: held.unwrap_or_default().to_vec(),
         }
