@@ -44,7 +44,6 @@ pub struct Correlator {
     /// Entries of each list of a cluster event.
     max_rows: usize,
     home: HomeNets,
-    evictions: u64,
 }
 
 impl Correlator {
@@ -64,14 +63,12 @@ impl Correlator {
             pairs: Pairs::new(limits),
             max_rows: limits.cluster_rows,
             home,
-            evictions: 0,
         }
     }
 
     /// Facts that were forgotten because a bound was reached.
     pub const fn evictions(&self) -> u64 {
-        self.evictions
-            + self.registry.evictions()
+        self.registry.evictions()
             + self.hosts.evictions()
             + self.nodes.evictions()
             + self.pairs.evictions()
