@@ -3,6 +3,7 @@
 //! Captures are hostile input: whatever is kept, is kept up to a bound, and a bound that bites is told
 //! by an `anomaly` of kind `limit` and by `evictions` in `stats`.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Bounds of the stages behind decoding.
@@ -107,6 +108,14 @@ impl Default for Limits {
             anomalies: 1000,
             fragments: DefragLimits::default(),
         }
+    }
+}
+
+/// Keeps the last `most` of what comes.
+pub(crate) fn remember<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
+    queue.push_back(item);
+    if queue.len() > most {
+        queue.pop_front();
     }
 }
 

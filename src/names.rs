@@ -9,7 +9,7 @@ use std::sync::Arc;
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, OPCODE, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
 
-use crate::decode::UdpDatagram;
+use crate::decode::{MDNS, UdpDatagram};
 use crate::event::Mark;
 
 /// What a name server answered.
@@ -152,9 +152,6 @@ const MIN_QUESTION: usize = 5;
 
 /// A name of no label, type, class, time to live and length.
 const MIN_RECORD: usize = 11;
-
-/// UDP port of multicast DNS.
-const MDNS: u16 = 5353;
 
 #[cfg(test)]
 mod tests {

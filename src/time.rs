@@ -12,6 +12,11 @@ use jiff::tz::TimeZone;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Timestamp(pub u64);
 
+/// A span in microseconds, as events tell it.
+pub fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl Timestamp {
     /// The moment `seconds` and `nanos` after 1970.
     pub const fn new(seconds: u64, nanos: u64) -> Self {

@@ -170,26 +170,8 @@ impl Text {
         self.wrapped("", "beamscope explain RULE tells more about one of them.");
     }
 
-    /// Lines of at most `width` columns: the first behind `lead`, the others behind as many blanks.
-    /// A word that does not fit stands alone and sticks out.
     fn wrapped(&mut self, lead: &str, text: &str) {
-        let indent = lead.chars().count();
-        let mut column = indent;
-        self.out.push_str(lead);
-        for word in text.split_whitespace() {
-            let len = word.chars().count();
-            if column > indent && column + 1 + len > self.width {
-                self.out.push('\n');
-                self.out.extend(std::iter::repeat_n(' ', indent));
-                column = indent;
-            } else if column > indent {
-                self.out.push(' ');
-                column += 1;
-            }
-            self.out.push_str(word);
-            column += len;
-        }
-        self.out.push('\n');
+        self.out.push_str(&output::wrapped(lead, text, self.width));
     }
 }
 

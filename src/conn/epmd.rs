@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::tcp::{FirstClose, Opened, Tcp};
-use super::{Now, Why, micros};
+use super::{Now, Why};
 use crate::event::{
     Anomaly, AnomalyKind, Body, Charset, CloseKind, Epmd, EpmdOutcome, EpmdSeen, Foreign, Mark,
     NodeType, RegisteredName, Role, hex, wire_text,
@@ -14,7 +14,7 @@ use crate::event::{
 use crate::flow::Direction;
 use crate::limits::Limits;
 use crate::reassembly::{StreamEvent, Taken};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, micros};
 use crate::wire::epmd::{self as wire, EpmdTag, Port2Resp, Request};
 use crate::wire::{Cut, WireError, decode, framing};
 

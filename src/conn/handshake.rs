@@ -170,7 +170,7 @@ impl Exchange {
             self.take_in(from, &message, mark, end);
             self.told(from, &message, cookies, secrets)
         } else {
-            empty_event(from, kind)
+            Handshake::new(kind.name(), from)
         };
         let done = out_of_turn.is_none()
             && matches!(kind, MessageKind::ChallengeReply | MessageKind::ChallengeAck);
@@ -302,7 +302,7 @@ impl Exchange {
         cookies: &Cookies,
         secrets: bool,
     ) -> Handshake {
-        let mut event = empty_event(from, message.kind());
+        let mut event = Handshake::new(message.kind().name(), from);
         let flag_names =
             |flags: DistFlags| Some(flags.names().map(|name| name.into_owned()).collect());
         match *message {
@@ -363,23 +363,4 @@ fn hello(
 
 fn text_of(status: Status<'_>) -> String {
     String::from_utf8_lossy(status.text()).into_owned()
-}
-
-fn empty_event(from: Role, kind: MessageKind) -> Handshake {
-    Handshake {
-        message: kind.name(),
-        from,
-        version: None,
-        name: None,
-        name_hex: None,
-        flags: None,
-        flag_names: None,
-        creation: None,
-        status: None,
-        assigned_name: None,
-        assigned_name_hex: None,
-        cookie: None,
-        challenge: None,
-        digest: None,
-    }
 }

@@ -18,7 +18,6 @@ mod tls;
 mod verdict;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use facts::{FactSource, Facts, Question};
 
@@ -393,11 +392,6 @@ impl Connection {
             Direction::Down => down,
         }
     }
-}
-
-/// A duration as events have it.
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Segments after which a connection that may be Erlang's should have shown it, a hello cut into single

@@ -9,7 +9,7 @@ use super::handshake::{Exchange, Hello};
 use super::tcp::Opened;
 use super::tls;
 use super::verdict::{Case, CookieTest, Verdict, judge};
-use super::{Connection, Now, Setting, Talk, Why, micros};
+use super::{Connection, Now, Setting, Talk, Why};
 use crate::event::{
     Abilities, AlertSays, Anomaly, AnomalyKind, Body, CloseKind, Confidence, ConnectionIds,
     EventSink, Flowed, Ground, Hex, HostClue, Implementation, Lookup, Mark, Orientation, Outcome,
@@ -17,6 +17,7 @@ use crate::event::{
 };
 use crate::flow::Direction;
 use crate::reassembly::Budget;
+use crate::time::micros;
 use crate::wire::flags::DistFlags;
 
 /// What of a record is compared to see whether telling it again says anything new.

@@ -11,6 +11,7 @@ use crate::capture::FrameRef;
 use crate::conn::Question;
 use crate::decode::Endpoint;
 use crate::event::{ConnectionIds, Event, Handshake, Lookup, Session};
+use crate::limits::remember;
 use crate::time::Timestamp;
 
 /// The last dials, and the names of those who answered.
@@ -88,14 +89,14 @@ impl Dials {
             taken: None,
             declined: false,
         };
-        remember(&mut self.recent, dial);
+        remember(&mut self.recent, dial, REMEMBERED);
     }
 
     pub(super) fn on_session(&mut self, ids: &ConnectionIds, session: &Session) {
         if let Some(name) = &session.acceptor.node {
             let end = acceptor_end(ids, session);
             self.listeners.retain(|(known, _)| *known != end);
-            remember(&mut self.listeners, (end, Arc::clone(name)));
+            remember(&mut self.listeners, (end, Arc::clone(name)), REMEMBERED);
         }
     }
 
@@ -167,13 +168,6 @@ impl Dial {
     fn may_be_asked_for(&self, lookup: Option<&Lookup>) -> bool {
         let alive = self.name.as_deref().and_then(alive_of);
         alive.zip(lookup).is_none_or(|(alive, lookup)| alive == lookup.asked.as_ref())
-    }
-}
-
-fn remember<T>(queue: &mut VecDeque<T>, item: T) {
-    queue.push_back(item);
-    if queue.len() > REMEMBERED {
-        queue.pop_front();
     }
 }
 

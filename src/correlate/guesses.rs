@@ -16,6 +16,7 @@ use super::registry::{LOOKUP_AGE, Registry};
 use super::{acceptor_end, ip_of};
 use crate::decode::Endpoint;
 use crate::event::{ConnectionIds, Mark, Outcome, Role, Session};
+use crate::limits::remember;
 use crate::time::Timestamp;
 
 /// Refused digests, by source and by the node that refused.
@@ -82,10 +83,7 @@ impl Guesses {
     /// A dial from `from` to `to` under a name that had another dial pending there.
     pub(super) fn on_overlap(&mut self, from: IpAddr, to: Endpoint, at: Timestamp) {
         if let Some(refused) = self.known.get_mut(&(from, to)) {
-            refused.overlaps.push_back(at);
-            if refused.overlaps.len() > REMEMBERED {
-                refused.overlaps.pop_front();
-            }
+            remember(&mut refused.overlaps, at, REMEMBERED);
         }
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use super::registry::REORDERED;
 use crate::capture::FrameRef;
 use crate::conn::Question;
 use crate::event::{ConnectionIds, Event, Ground, HostClue, Mark, Outcome, Role, Session};
@@ -297,9 +298,6 @@ fn common_labels<'n>(name: &'n str, other: &str) -> &'n str {
 
 /// A node dials as soon as it has the address.
 const MEMORY: Duration = Duration::from_secs(10);
-
-/// Captures reorder by milliseconds: an answer may show a little after the SYN that it led to.
-const REORDERED: Duration = Duration::from_millis(50);
 
 /// A dial is told at the latest after the longest set-up time, 120 s, and some.
 const ASKED_FOR: Duration = Duration::from_secs(180);

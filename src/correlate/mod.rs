@@ -230,6 +230,6 @@ pub fn ip_of(ids: &ConnectionIds, session: &Session, role: Role) -> IpAddr {
 }
 
 /// The part of a node name left of the `@`.
-fn alive_of(name: &str) -> Option<&str> {
+pub(crate) fn alive_of(name: &str) -> Option<&str> {
     Some(name.split_once('@')?.0)
 }

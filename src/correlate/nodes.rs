@@ -70,10 +70,7 @@ impl Nodes {
     ) {
         for role in [Role::Initiator, Role::Acceptor] {
             let Some(change) = self.on_party(ids, session, role) else { continue };
-            let name = match role {
-                Role::Initiator => &session.initiator.node,
-                Role::Acceptor => &session.acceptor.node,
-            };
+            let name = &session.party(role).node;
             let Some(known) = name.as_ref().and_then(|name| self.known.get(name)) else { continue };
             let node = Node { change: Some(change), ..known.node.clone() };
             told.push(Event {
@@ -85,10 +82,8 @@ impl Nodes {
     }
 
     fn on_party(&mut self, ids: &ConnectionIds, session: &Session, role: Role) -> Option<Change> {
-        let (party, hello) = match role {
-            Role::Initiator => (&session.initiator, session.seen.send_name),
-            Role::Acceptor => (&session.acceptor, session.seen.challenge),
-        };
+        let party = session.party(role);
+        let hello = session.seen.hello(role);
         let (name, hello) = (party.node.as_ref()?, hello?);
         let sighting = Sighting {
             ip: ip_of(ids, session, role),
@@ -98,8 +93,7 @@ impl Nodes {
             session_id: Arc::clone(&ids.session_id),
             role,
         };
-        let [initiator, acceptor] = session.seen.last_octets;
-        let spoke = if role == Role::Initiator { initiator } else { acceptor };
+        let spoke = session.seen.last_octets.get(role.index()).copied().flatten();
         let spoke = spoke.unwrap_or(hello.at).max(hello.at);
         let port = (role == Role::Acceptor).then(|| acceptor_end(ids, session).port);
         if let Some(known) = self.known.get_mut(name) {

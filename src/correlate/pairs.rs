@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
 use super::nodes::{Nodes, is_at};
-use super::{acceptor_end, ip_of};
+use super::{acceptor_end, alive_of, ip_of};
 use crate::event::{
     ConnectionIds, Epmd, EpmdOutcome, FailedPair, Failure, Node, Outcome, Pair, Role, Session,
     State,
@@ -300,9 +300,7 @@ impl<'a> Names<'a> {
         match side {
             Side::Node(name) => Arc::clone(name),
             Side::Asked(alive, ip) => {
-                let is_asked = |node: &&&Node| {
-                    node.node.split_once('@').is_some_and(|(known, _)| known == alive.as_ref())
-                };
+                let is_asked = |node: &&&Node| alive_of(&node.node) == Some(alive);
                 let named = at(ip).iter().find(is_asked);
                 named.map_or_else(|| format!("{alive} at {ip}").into(), |node| node.node.clone())
             }

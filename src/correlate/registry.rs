@@ -138,4 +138,4 @@ impl Registry {
 pub(super) const LOOKUP_AGE: Duration = Duration::from_secs(10);
 
 /// Captures reorder by milliseconds: an answer may show a little after the SYN that it led to.
-const REORDERED: Duration = Duration::from_millis(50);
+pub(super) const REORDERED: Duration = Duration::from_millis(50);

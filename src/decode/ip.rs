@@ -14,7 +14,7 @@ use etherparse::{
 };
 
 use super::span::{Skip, Span, octets_in};
-use super::{Endpoint, Layer, Segment, TcpFlags, UdpDatagram, Unreachable};
+use super::{Endpoint, Layer, MDNS, Segment, TcpFlags, UdpDatagram, Unreachable};
 use crate::capture::Frame;
 
 /// One IP datagram, or one fragment of it.
@@ -288,8 +288,6 @@ fn jumbo_payload_len(payload: &[u8]) -> Option<u32> {
 
 /// UDP port of name servers (RFC 1035, section 4.2.1).
 const DNS: u16 = 53;
-/// UDP port of multicast name servers (RFC 6762, section 3).
-const MDNS: u16 = 5353;
 
 const PAD1: u8 = 0x00;
 const JUMBO_PAYLOAD: u8 = 0xc2;

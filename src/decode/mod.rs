@@ -319,6 +319,9 @@ impl fmt::Display for Layer {
     }
 }
 
+/// UDP port of multicast name servers (RFC 6762, section 3).
+pub(crate) const MDNS: u16 = 5353;
+
 #[cfg(test)]
 mod tests {
     use super::samples::{Seen, decoder, frame, request, segment_in};

@@ -15,7 +15,8 @@ use crate::event::{
     CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, Mark, Outcome, Role, Session,
     Severity,
 };
-use crate::time::Timestamp;
+use crate::limits::remember;
+use crate::time::{Timestamp, micros};
 
 /// `beamscope explain tick-timeout`.
 const TIMEOUT: Page = Page {
@@ -166,7 +167,7 @@ impl Rule for ConnectionLost {
             let loss = Loss { nodes, began, ended: event.at, shown };
             let after: Vec<_> =
                 self.closes.iter().filter_map(|close| cascade(&loss, close)).collect();
-            push(&mut self.losses, loss);
+            remember(&mut self.losses, loss, REMEMBERED);
             out.push(found);
             out.extend(after);
         } else {
@@ -190,7 +191,7 @@ impl ConnectionLost {
         let nodes = [Arc::clone(a), Arc::clone(b)];
         let close = Close { nodes, closer, at: close.at, shown };
         out.extend(self.losses.iter().rev().find_map(|loss| cascade(loss, &close)));
-        push(&mut self.closes, close);
+        remember(&mut self.closes, close, REMEMBERED);
     }
 }
 
@@ -227,10 +228,7 @@ fn cascade(loss: &Loss, close: &Close) -> Option<Finding> {
 /// The side whose octets were sent again and again without an acknowledgement, and since when.
 fn void(session: &Session) -> Option<(Role, Timestamp)> {
     [Role::Initiator, Role::Acceptor].into_iter().find_map(|role| {
-        let flowed = match role {
-            Role::Initiator => &session.traffic.initiator,
-            Role::Acceptor => &session.traffic.acceptor,
-        };
+        let flowed = session.traffic.of(role);
         let since = (*session.seen.unanswered.get(role.index())?)?;
         let last = (*session.seen.last_octets.get(role.index())?)?;
         (flowed.retransmitted_octets > 0 && last.since(since) >= VOID).then_some((role, since))
@@ -250,10 +248,7 @@ enum Heard {
 fn heard(session: &Session, closer: Role, close: Mark) -> Heard {
     let seen = &session.seen;
     let silent = closer.peer();
-    let flowed = match silent {
-        Role::Initiator => &session.traffic.initiator,
-        Role::Acceptor => &session.traffic.acceptor,
-    };
+    let flowed = session.traffic.of(silent);
     let stalled = seen.stalled_us.get(closer.index()).copied().unwrap_or_default();
     let last = seen.last_octets.get(silent.index()).copied().flatten();
     // What the capture lacks may have been said. What waits behind a closed window is.
@@ -275,10 +270,7 @@ fn heard(session: &Session, closer: Role, close: Mark) -> Heard {
 }
 
 fn tick_timeout(session: &Session, sides: &Sides, closer: Role, silence: Duration) -> Finding {
-    let (x, y) = match closer {
-        Role::Initiator => (&sides.initiator, &sides.acceptor),
-        Role::Acceptor => (&sides.acceptor, &sides.initiator),
-    };
+    let (x, y) = sides.beginning_with(closer);
     let seen = &session.seen;
     let of = |times: [Option<Timestamp>; 2]| times.get(closer.peer().index()).copied().flatten();
     let last = of(seen.last_octets);
@@ -318,10 +310,7 @@ fn tick_timeout(session: &Session, sides: &Sides, closer: Role, silence: Duratio
 }
 
 fn unheard(session: &Session, sides: &Sides, role: Role, since: Timestamp) -> Finding {
-    let (x, y) = match role {
-        Role::Initiator => (&sides.initiator, &sides.acceptor),
-        Role::Acceptor => (&sides.acceptor, &sides.initiator),
-    };
+    let (x, y) = sides.beginning_with(role);
     let last = session.seen.last_octets.get(role.index()).copied().flatten().unwrap_or(since);
     let mut found = finding(&LOST, session, sides);
     found.confidence = Confidence::Likely;
@@ -341,10 +330,7 @@ fn unheard(session: &Session, sides: &Sides, role: Role, since: Timestamp) -> Fi
 }
 
 fn reset(session: &Session, sides: &Sides, closer: Role) -> Finding {
-    let (x, y) = match closer {
-        Role::Initiator => (&sides.initiator, &sides.acceptor),
-        Role::Acceptor => (&sides.acceptor, &sides.initiator),
-    };
+    let (x, y) = sides.beginning_with(closer);
     let mut found = finding(&LOST, session, sides);
     found.confidence = Confidence::Likely;
     found.parties = sides.either_way();
@@ -421,17 +407,6 @@ const STALL: Duration = Duration::from_secs(1);
 
 /// Nodes tell each other of a loss at once, and disconnect when told.
 const CASCADE_WITHIN: Duration = Duration::from_secs(5);
-
-fn push<T>(queue: &mut VecDeque<T>, item: T) {
-    queue.push_back(item);
-    if queue.len() > REMEMBERED {
-        queue.pop_front();
-    }
-}
-
-fn micros(span: Duration) -> u64 {
-    span.as_micros().try_into().unwrap_or(u64::MAX)
-}
 
 /// Losses and closes kept: far more than there are within [`CASCADE_WITHIN`].
 const REMEMBERED: usize = 256;

@@ -87,7 +87,7 @@ impl Rule for HandshakeFailed {
             None => "before anything was said".to_owned(),
         };
         let by = session.detected_by.unwrap_or(Role::Initiator);
-        let (who, other) = if by == Role::Initiator { (a, b) } else { (b, a) };
+        let (who, other) = sides.beginning_with(by);
         let mut found = match session.outcome {
             Outcome::TimedOut => {
                 let mut found = finding(&TIMEOUT, session, &sides);

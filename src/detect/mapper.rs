@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::text::address;
 use crate::decode::Endpoint;
 use crate::event::{Body, ConnectionIds, Epmd, EpmdOutcome, Event, Finding, Mark};
-use crate::time::Timestamp;
+use crate::limits::remember;
+use crate::time::{Timestamp, micros};
 
 /// A request to a port mapper and what came of it.
 pub(super) fn talk(event: &Event) -> Option<(&ConnectionIds, &Epmd)> {
@@ -47,8 +48,7 @@ pub(super) fn unanswerable(epmd: &Epmd) -> Option<&'static str> {
 
 /// Microseconds from the request to the first close.
 pub(super) fn waited_us(epmd: &Epmd) -> Option<u64> {
-    let waited = epmd.seen.close?.at.since(epmd.seen.request?.at);
-    u64::try_from(waited.as_micros()).ok()
+    Some(micros(epmd.seen.close?.at.since(epmd.seen.request?.at)))
 }
 
 /// A port mapper, told from all others: the loopback of one input is not that of another.
@@ -129,10 +129,7 @@ impl Registrations {
             }
             return None;
         }
-        if self.0.len() >= REMEMBERED {
-            self.0.pop_front();
-        }
-        self.0.push_back(new);
+        remember(&mut self.0, new, REMEMBERED);
         None
     }
 
@@ -163,10 +160,8 @@ impl Pending {
     ) {
         self.0.retain(|(session_id, _)| *session_id != ids.session_id);
         if outcome == EpmdOutcome::Incomplete {
-            if self.0.len() >= REMEMBERED {
-                self.0.pop_front();
-            }
-            self.0.push_back((Arc::clone(&ids.session_id), on_its_own(ids, finding)));
+            let pending = (Arc::clone(&ids.session_id), on_its_own(ids, finding));
+            remember(&mut self.0, pending, REMEMBERED);
         } else {
             out.push(finding);
         }

@@ -8,6 +8,7 @@ use super::text::{blank, seconds, shown};
 use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::event::{Confidence, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Severity};
+use crate::time::micros;
 
 /// `beamscope explain name-in-use`.
 const PAGE: Page = Page {
@@ -122,8 +123,7 @@ impl Rule for NameInUse {
 /// Who has the name.
 fn held(holder: &Registration, event: &Event) -> String {
     let Registration { port, at, node, .. } = holder;
-    let age = u64::try_from(event.at.since(*at).as_micros()).unwrap_or(u64::MAX);
-    let age = seconds(age);
+    let age = seconds(micros(event.at.since(*at)));
     match node {
         Some(_) => format!(
             "The node that listens on port {port} registered the name {age} before, and its connection \

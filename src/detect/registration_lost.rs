@@ -13,12 +13,13 @@ use std::time::Duration;
 use super::mapper::{self, Mapper, REMEMBERED, Registration, Registrations, input_of};
 use super::text::{blank, seconds, settled, shown};
 use super::{Page, Rule};
-use crate::correlate::{Correlator, acceptor_end, ip_of};
+use crate::correlate::{Correlator, acceptor_end, alive_of, ip_of};
 use crate::event::{
     Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, Mark, Role, Session,
     Severity,
 };
-use crate::time::Timestamp;
+use crate::limits::remember;
+use crate::time::{Timestamp, micros};
 
 /// `beamscope explain registration-lost`.
 const PAGE: Page = Page {
@@ -117,7 +118,8 @@ impl RegistrationLost {
         let was = self.known.on_epmd(event, ids, epmd);
         if let (Some(was), Some(close)) = (was, epmd.seen.close) {
             let closed_by = epmd.seen.closed_by;
-            remember(&mut self.lost, Lost { was, close, closed_by, pending: None });
+            let lost = Lost { was, close, closed_by, pending: None };
+            remember(&mut self.lost, lost, REMEMBERED);
             return;
         }
         let mapper = Mapper::of(event, ids);
@@ -162,12 +164,9 @@ impl RegistrationLost {
         session: &Session,
         role: Role,
     ) -> Option<(usize, Finding)> {
-        let party = match role {
-            Role::Initiator => &session.initiator,
-            Role::Acceptor => &session.acceptor,
-        };
+        let party = session.party(role);
         let node = party.node.as_ref()?;
-        let (alive, _) = node.split_once('@')?;
+        let alive = alive_of(node)?;
         let last = (*session.seen.last_octets.get(role.index())?)?;
         let began = session.seen.send_name?.at;
         let left = session.seen.close.filter(|_| session.closed_by == Some(role));
@@ -233,7 +232,7 @@ impl RegistrationLost {
     fn machine_of(&mut self, input: Option<u16>) -> Option<&mut Machine> {
         let input = input?;
         if !self.machines.iter().any(|(known, _)| *known == input) {
-            remember(&mut self.machines, (input, Machine::default()));
+            remember(&mut self.machines, (input, Machine::default()), REMEMBERED);
         }
         self.machines.iter_mut().find(|(known, _)| *known == input).map(|(_, machine)| machine)
     }
@@ -263,13 +262,9 @@ fn told(
 ) -> Finding {
     let Lost { was, close, closed_by, .. } = lost;
     let Registration { name, port, mapper, .. } = was;
-    let flowed = match role {
-        Role::Initiator => session.traffic.initiator,
-        Role::Acceptor => session.traffic.acceptor,
-    };
+    let flowed = session.traffic.of(role);
     let mapper = super::text::address(mapper.end.ip, mapper.end.port);
-    let talked =
-        u64::try_from(last.since(close.at).as_micros()).map_or_else(|_| String::new(), seconds);
+    let talked = seconds(micros(last.since(close.at)));
     let end = match closed_by {
         Some(Role::Acceptor) => {
             "the port mapper closed it, as it does when it is ended or told to stop"
@@ -331,13 +326,6 @@ fn may_be_registration(epmd: &Epmd, lost: Timestamp) -> bool {
         && matches!(epmd.outcome, EpmdOutcome::Answered | EpmdOutcome::Incomplete)
         && !epmd.seen.is_mute
         && epmd.seen.syn.is_some_and(|syn| syn.at > lost)
-}
-
-fn remember<T>(queue: &mut VecDeque<T>, item: T) {
-    queue.push_back(item);
-    if queue.len() > REMEMBERED {
-        queue.pop_front();
-    }
 }
 
 /// A node that shuts down closes everything within a moment, and one from OTP 23.3 tries to register

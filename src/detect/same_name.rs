@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::text::{Sides, closed, finding, looked_up, settled, shown};
 use super::{LogLine, Page, Rule};
-use crate::correlate::{Correlator, acceptor_end, ip_of};
+use crate::correlate::{Correlator, acceptor_end, alive_of, ip_of};
 use crate::event::{Confidence, Event, Finding, Outcome, Role, Session, Severity};
 use crate::time::Timestamp;
 
@@ -128,7 +128,7 @@ fn asked_for_itself(session: &Session, acceptor: IpAddr) -> bool {
 
 /// Whether it asked for the part of its own name left of the `@`.
 fn asked_for_its_alive_name(session: &Session) -> bool {
-    let alive = session.initiator.node.as_deref().and_then(|name| Some(name.split_once('@')?.0));
+    let alive = session.initiator.node.as_deref().and_then(alive_of);
     let asked = session.lookup.as_ref().map(|lookup| lookup.asked.as_ref());
     alive.is_some() && alive == asked
 }

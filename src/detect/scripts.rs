@@ -73,20 +73,10 @@ fn said(event: &Event, session: &Session, message: &'static str) -> Event {
     let mark =
         if is_hello { session.seen.send_name } else { session.seen.challenge_reply }.unwrap();
     let handshake = Handshake {
-        message,
-        from: Role::Initiator,
         version: Some(6),
         name: session.initiator.node.clone().filter(|_| is_hello),
-        name_hex: None,
         flags: Some(Hex(0xd_07df_7fbd)),
-        flag_names: None,
-        creation: None,
-        status: None,
-        assigned_name: None,
-        assigned_name_hex: None,
-        cookie: None,
-        challenge: None,
-        digest: None,
+        ..Handshake::new(message, Role::Initiator)
     };
     Event {
         at: mark.at,

@@ -52,6 +52,14 @@ impl Sides {
         Self { initiator, acceptor, nodes }
     }
 
+    /// The side in this role, and the other one.
+    pub(super) const fn beginning_with(&self, role: Role) -> (&String, &String) {
+        match role {
+            Role::Initiator => (&self.initiator, &self.acceptor),
+            Role::Acceptor => (&self.acceptor, &self.initiator),
+        }
+    }
+
     /// Who is concerned, the same whoever dials.
     pub(super) fn either_way(&self) -> String {
         let (a, b) = (&self.initiator, &self.acceptor);

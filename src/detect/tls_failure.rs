@@ -86,10 +86,7 @@ impl Rule for TlsFailure {
             return;
         }
         let sides = Sides::of(ids, session);
-        let (who, other) = match alert.from {
-            Role::Initiator => (&sides.initiator, &sides.acceptor),
-            Role::Acceptor => (&sides.acceptor, &sides.initiator),
-        };
+        let (who, other) = sides.beginning_with(alert.from);
         let mut found = finding(&PAGE, session, &sides);
         found.not_excluded = Vec::new();
         let what = if let AlertSays::Number(description) = alert.says {

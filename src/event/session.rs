@@ -56,6 +56,28 @@ pub struct Handshake {
     pub digest: Option<String>,
 }
 
+impl Handshake {
+    /// A message of which nothing more is told than what it is.
+    pub const fn new(message: &'static str, from: Role) -> Self {
+        Self {
+            message,
+            from,
+            version: None,
+            name: None,
+            name_hex: None,
+            flags: None,
+            flag_names: None,
+            creation: None,
+            status: None,
+            assigned_name: None,
+            assigned_name_hex: None,
+            cookie: None,
+            challenge: None,
+            digest: None,
+        }
+    }
+}
+
 /// One distribution connection, or an attempt at one. The last record of a `session_id` is the whole
 /// truth about it.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
@@ -103,6 +125,26 @@ pub struct Session {
     #[serde(skip)]
     #[schemars(skip)]
     pub seen: SessionSeen,
+}
+
+impl SessionSeen {
+    /// The message in which the side in this role gave its name.
+    pub const fn hello(&self, role: Role) -> Option<Mark> {
+        match role {
+            Role::Initiator => self.send_name,
+            Role::Acceptor => self.challenge,
+        }
+    }
+}
+
+impl Session {
+    /// The side in this role.
+    pub const fn party(&self, role: Role) -> &Party {
+        match role {
+            Role::Initiator => &self.initiator,
+            Role::Acceptor => &self.acceptor,
+        }
+    }
 }
 
 /// What a [`Session`] rests on; not printed.
@@ -456,6 +498,16 @@ pub struct Traffic {
     pub initiator: Flowed,
     /// From acceptor to initiator.
     pub acceptor: Flowed,
+}
+
+impl Traffic {
+    /// What the side in this role sent.
+    pub const fn of(&self, role: Role) -> &Flowed {
+        match role {
+            Role::Initiator => &self.initiator,
+            Role::Acceptor => &self.acceptor,
+        }
+    }
 }
 
 /// What flowed one way.

@@ -15,6 +15,7 @@ pub use human::{Layout, TextOptions};
 pub use ndjson::json_line;
 pub use read::{ReadError, Records};
 pub use schema::schema;
+pub use words::wrapped;
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -344,20 +345,12 @@ mod samples {
 
     fn handshake() -> Event {
         let handshake = Handshake {
-            message: "send_name",
-            from: Role::Initiator,
             version: Some(6),
             name: Some("one@192.168.0.100".into()),
-            name_hex: None,
             flags: Some(Hex(0xd_07df_7fbd)),
             flag_names: Some(vec!["PUBLISHED".into()]),
             creation: Some(1_795_361_392),
-            status: None,
-            assigned_name: None,
-            assigned_name_hex: None,
-            cookie: None,
-            challenge: None,
-            digest: None,
+            ..Handshake::new("send_name", Role::Initiator)
         };
         event(14, 60_000, Body::Handshake { handshake: Box::new(handshake) })
     }

@@ -157,6 +157,29 @@ pub(super) fn grouped(n: u64) -> String {
     text
 }
 
+/// `text` in lines of at most `width` columns: the first behind `lead`, the others behind as many
+/// blanks. A word that does not fit stands alone and sticks out.
+pub fn wrapped(lead: &str, text: &str, width: usize) -> String {
+    let start = lead.chars().count();
+    let mut lines = lead.to_owned();
+    let mut column = start;
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let len = word.chars().count();
+        if column > start && column + 1 + len > width {
+            lines.push('\n');
+            lines.extend(std::iter::repeat_n(' ', start));
+            column = start;
+        } else if column > start {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += len;
+    }
+    lines.push('\n');
+    lines
+}
+
 /// `text` without anything that a terminal obeys: control characters as `\xNN`, and those that
 /// change the direction or the breaking of lines as `\u{NNNN}`.
 pub(super) fn escape(text: &str) -> Cow<'_, str> {
@@ -185,6 +208,12 @@ pub(super) const fn is_unsafe(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_wrapped_and_long_ones_stick_out() {
+        let lines = wrapped("- ", "aa bb cc dd  eeeeeeeeeeee ff", 10);
+        assert_eq!(lines, "- aa bb cc\n  dd\n  eeeeeeeeeeee\n  ff\n");
+    }
 
     #[test]
     fn spans_and_sizes_are_told_in_units_that_fit() {

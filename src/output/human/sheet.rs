@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::TextOptions;
 use crate::event::{Outcome, Severity};
-use crate::output::words::{date, escape, grouped, time};
+use crate::output::words::{date, escape, grouped, time, wrapped};
 use crate::time::Timestamp;
 
 /// Where text is written, line by line.
@@ -104,8 +104,7 @@ impl Sheet {
         writeln!(out, "{lead}{bold}{}{bold:#}", escape(text))
     }
 
-    /// Writes `text` in lines of at most `width` columns: the first behind `lead`, the others
-    /// behind as many spaces. A word that does not fit stands alone and sticks out.
+    /// Writes `text` in lines that fit, the first behind `lead`, as [`wrapped`] has it.
     pub(super) fn wrapped(
         &mut self,
         out: &mut impl Write,
@@ -113,23 +112,7 @@ impl Sheet {
         text: &str,
     ) -> io::Result<()> {
         self.spaced = false;
-        let lead = escape(lead);
-        let start = lead.chars().count();
-        write!(out, "{lead}")?;
-        let mut column = start;
-        for word in escape(text).split(' ').filter(|word| !word.is_empty()) {
-            let len = word.chars().count();
-            if column > start && column + 1 + len > self.width {
-                write!(out, "\n{:start$}", "")?;
-                column = start;
-            } else if column > start {
-                write!(out, " ")?;
-                column += 1;
-            }
-            write!(out, "{word}")?;
-            column += len;
-        }
-        writeln!(out)
+        out.write_all(wrapped(&escape(lead), &escape(text), self.width).as_bytes())
     }
 
     /// A line of a table: as it stands.
@@ -208,20 +191,5 @@ impl Display for Place<'_> {
             write!(f, "frame {frame}")?;
         }
         self.input.map_or(Ok(()), |input| write!(f, " of {input}"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::output::human::Layout;
-
-    #[test]
-    fn words_are_wrapped_and_long_ones_stick_out() {
-        let options =
-            TextOptions { width: 10, colour: false, verbose: false, layout: Layout::Streaming };
-        let mut out = Vec::new();
-        Sheet::new(&options).wrapped(&mut out, "- ", "aa bb cc dd  eeeeeeeeeeee ff").unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "- aa bb cc\n  dd\n  eeeeeeeeeeee\n  ff\n");
     }
 }

@@ -14,6 +14,7 @@ use crate::event::{AnomalyKind, EpmdOutcome, Incident, Outcome, Session, Severit
 use crate::output::words::{
     anomaly_words, count, duration, epmd_words, grouped, listed, octets, outcome_words, span,
 };
+use crate::time::micros;
 
 /// What was told of so far, as far as the statistics do not have it.
 #[derive(Default)]
@@ -208,8 +209,7 @@ fn odd(stats: &Stats) -> Option<String> {
 fn extent(stats: &Stats) -> String {
     let read = format!("{} of {}", count(stats.packets, "packet"), octets(stats.octets));
     let (Some(first), Some(last)) = (stats.first, stats.last) else { return format!("{read}.") };
-    let micros = u64::try_from(last.since(first).as_micros()).unwrap_or(u64::MAX);
-    format!("{read} in {}, {}.", duration(micros), span(first, last))
+    format!("{read} in {}, {}.", duration(micros(last.since(first))), span(first, last))
 }
 
 /// What the capture lacks, a sentence each.
