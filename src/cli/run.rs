@@ -315,7 +315,9 @@ pub(super) fn width(terminal: bool) -> usize {
 
 #[cfg(unix)]
 fn terminal_width() -> Option<usize> {
-    rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col.into())
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    // A terminal without a screen behind it has no columns, and takes any.
+    (size.ws_col > 0).then(|| size.ws_col.into())
 }
 
 #[cfg(not(unix))]
