@@ -1,7 +1,7 @@
-//! Frames of an established connection, by their first octets.
+//! Frames of an established connection: what stands in them before the terms.
 //!
-//! In: the start of a `{packet, 4}` frame. Out: what kind of frame it is, and whether it is one at
-//! all. The distribution header is walked for that, and nothing of it kept.
+//! In: the start of a `{packet, 4}` frame. Out: what kind of frame it is, its distribution header, and
+//! whether it is a frame at all. Which atoms the header refers to is the connection's knowledge.
 
 use nom::bytes::streaming::{tag, take};
 use nom::combinator::verify;
@@ -40,6 +40,115 @@ impl FrameKind {
             _ => Self::Unknown,
         }
     }
+}
+
+/// What stands in a frame before its terms.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Header<'a> {
+    /// Which fragment of a message this is, where it is one.
+    pub fragment: Option<Fragment>,
+    /// The atoms that the terms refer to by number.
+    pub references: References<'a>,
+}
+
+/// The place of a fragment.
+///
+/// ```text
+///       8            8
+/// | SequenceId | FragmentId |
+/// ```
+///
+/// Spec: *External Term Format*, "Distribution Header for fragmented messages" (OTP 22 and later).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fragment {
+    /// Which message: one number for all fragments of a message, and for the next message of the same
+    /// sender.
+    pub sequence: u64,
+    /// How many fragments are still to come, this one included.
+    pub left: u32,
+}
+
+/// The atom cache references of a distribution header, in order: in the terms behind it, reference
+/// number `i` is the octets 82 `i`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct References<'a> {
+    count: u8,
+    nibbles: &'a [u8],
+    octets: &'a [u8],
+}
+
+/// One atom cache reference.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reference<'a> {
+    /// Place in the sender's cache, below [`CACHE_SLOTS`].
+    pub slot: u16,
+    /// The atom that is put there, for a new entry: UTF-8 or Latin-1, by what the nodes agreed on.
+    pub text: Option<&'a [u8]>,
+}
+
+/// Entries of an atom cache: 8 segments of 256.
+pub const CACHE_SLOTS: usize = 2048;
+
+impl<'a> References<'a> {
+    /// How many there are.
+    pub const fn len(&self) -> u8 {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Each in turn.
+    pub fn iter(&self) -> impl Iterator<Item = Reference<'a>> {
+        let Self { count, nibbles, mut octets } = *self;
+        let long_atoms = nibble(nibbles, count) & LONG_ATOMS != 0;
+        (0..count).map_while(move |index| {
+            let flags = nibble(nibbles, index);
+            let (rest, reference) = reference(octets, flags, long_atoms).ok()?;
+            octets = rest;
+            Some(reference)
+        })
+    }
+}
+
+/// Why a header could not be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HeaderError {
+    /// It goes on behind the octets given.
+    CutShort,
+    /// No node sends it.
+    Malformed,
+}
+
+/// Reads the header of a frame of this kind from its body, and gives what stands behind it: the control
+/// term, which in a pass-through frame has a version octet; or, in a continuation, the next octets of the
+/// message.
+///
+/// # Errors
+///
+/// The octets end in the header, or are none.
+pub fn header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), HeaderError> {
+    let read = match kind {
+        FrameKind::Tick | FrameKind::Unknown => return Err(HeaderError::Malformed),
+        FrameKind::PassThrough => take(1_usize).parse(body).map(|(i, _)| (i, None)),
+        FrameKind::Normal => take(2_usize).parse(body).map(|(i, _)| (i, None)),
+        FrameKind::FirstFragment | FrameKind::Continuation => {
+            (take(2_usize), fragment_ids).parse(body).map(|(i, (_, ids))| (i, Some(ids)))
+        }
+    };
+    let read = read.and_then(|(i, fragment): (_, Option<Fragment>)| {
+        let (i, references) = match kind {
+            FrameKind::Normal | FrameKind::FirstFragment => atom_cache_header(i)?,
+            _ => (i, References::default()),
+        };
+        Ok((Header { fragment, references }, i))
+    });
+    read.map_err(|e: nom::Err<()>| match e {
+        nom::Err::Incomplete(_) => HeaderError::CutShort,
+        nom::Err::Error(()) | nom::Err::Failure(()) => HeaderError::Malformed,
+    })
 }
 
 /// Whether octets look like the start of a frame.
@@ -94,6 +203,9 @@ const CONTINUATION: u8 = 70;
 const SMALL_TUPLE_EXT: u8 = 104;
 const SMALL_INTEGER_EXT: u8 = 97;
 
+/// In the half octet behind those of the references.
+const LONG_ATOMS: u8 = 1;
+
 /// An atom has at most 255 characters, of at most four octets each in UTF-8.
 const MAX_ATOM: u16 = 1020;
 
@@ -109,26 +221,26 @@ fn frame_start(i: &[u8]) -> Judged<'_, ()> {
     let (i, kind) = verify(be_u8, |_: &u8| first == VERSION).parse(i)?;
     match kind {
         NORMAL => {
-            let (i, ()) = atom_cache_header(i)?;
+            let (i, _) = atom_cache_header(i)?;
             control_start(i)
         }
         FIRST_FRAGMENT => {
-            let (i, ()) = fragment_ids(i)?;
-            let (i, ()) = atom_cache_header(i)?;
+            let (i, _) = fragment_ids(i)?;
+            let (i, _) = atom_cache_header(i)?;
             control_start(i)
         }
-        CONTINUATION => fragment_ids(i),
+        CONTINUATION => fragment_ids.map(|_| ()).parse(i),
         _ => Err(nom::Err::Error(())),
     }
 }
 
 /// `SequenceId` is the sender's pid, never 0; `FragmentId` counts down to 1 from the number of
 /// fragments, of 64 KiB each, so that its upper half is never needed.
-fn fragment_ids(i: &[u8]) -> Judged<'_, ()> {
-    let (i, _) = verify(be_u64, |sequence: &u64| *sequence != 0).parse(i)?;
+fn fragment_ids(i: &[u8]) -> Judged<'_, Fragment> {
+    let (i, sequence) = verify(be_u64, |sequence: &u64| *sequence != 0).parse(i)?;
     let (i, _) = verify(be_u32, |upper: &u32| *upper == 0).parse(i)?;
-    let (i, _) = verify(be_u32, |fragment: &u32| *fragment != 0).parse(i)?;
-    Ok((i, ()))
+    let (i, left) = verify(be_u32, |fragment: &u32| *fragment != 0).parse(i)?;
+    Ok((i, Fragment { sequence, left }))
 }
 
 /// Walks over the atom cache references of a distribution header.
@@ -141,28 +253,36 @@ fn fragment_ids(i: &[u8]) -> Judged<'_, ()> {
 /// For N = 0 there are no nibbles either.
 ///
 /// Spec: *External Term Format*, "Normal Distribution Header".
-fn atom_cache_header(i: &[u8]) -> Judged<'_, ()> {
-    const NEW_CACHE_ENTRY: u8 = 8;
-    const LONG_ATOMS: u8 = 1;
+fn atom_cache_header(i: &[u8]) -> Judged<'_, References<'_>> {
+    let (i, count) = be_u8(i)?;
+    if count == 0 {
+        return Ok((i, References::default()));
+    }
+    let (octets, nibbles) = take(count / 2 + 1).parse(i)?;
+    let long_atoms = nibble(nibbles, count) & LONG_ATOMS != 0;
+    let mut i = octets;
+    for index in 0..count {
+        (i, _) = reference(i, nibble(nibbles, index), long_atoms)?;
+    }
+    Ok((i, References { count, nibbles, octets }))
+}
 
-    let (i, refs) = be_u8(i)?;
-    if refs == 0 {
-        return Ok((i, ()));
+/// One of them, whose half octet is `flags`: three bits of segment, and whether it is new.
+fn reference(i: &[u8], flags: u8, long_atoms: bool) -> Judged<'_, Reference<'_>> {
+    const NEW_CACHE_ENTRY: u8 = 8;
+    const SEGMENT_INDEX: u8 = 7;
+
+    let (i, internal) = be_u8(i)?;
+    let slot = u16::from(flags & SEGMENT_INDEX) << 8 | u16::from(internal);
+    if flags & NEW_CACHE_ENTRY == 0 {
+        return Ok((i, Reference { slot, text: None }));
     }
-    let (mut i, nibbles) = take(refs / 2 + 1).parse(i)?;
-    let long_atoms = nibble(nibbles, refs) & LONG_ATOMS != 0;
-    for reference in 0..refs {
-        (i, _) = be_u8(i)?;
-        if nibble(nibbles, reference) & NEW_CACHE_ENTRY != 0 {
-            let length;
-            (i, length) = if long_atoms { be_u16(i)? } else { be_u8.map(u16::from).parse(i)? };
-            if length > MAX_ATOM {
-                return Err(nom::Err::Error(()));
-            }
-            (i, _) = take(length).parse(i)?;
-        }
+    let (i, length) = if long_atoms { be_u16(i)? } else { be_u8.map(u16::from).parse(i)? };
+    if length > MAX_ATOM {
+        return Err(nom::Err::Error(()));
     }
-    Ok((i, ()))
+    let (i, text) = take(length).parse(i)?;
+    Ok((i, Reference { slot, text: Some(text) }))
 }
 
 /// Number `index` of the half octets, of which the lower comes first.
@@ -322,6 +442,42 @@ mod tests {
         assert_eq!(credible_frame(&[0, 0, 0, 2, 0x83, 0x44]), Credible::No);
         let atom_beyond_frame = [0, 0, 0, 8, 0x83, 0x44, 1, 8, 0x66, 0xff];
         assert_eq!(credible_frame(&atom_beyond_frame), Credible::No);
+    }
+
+    fn references_of(frame: &[u8]) -> Vec<(u16, Option<&[u8]>)> {
+        let body = &frame[4..];
+        let (header, rest) = header(FrameKind::of(body), body).unwrap();
+        assert_eq!(rest[0], SMALL_TUPLE_EXT);
+        assert_eq!(header.references.iter().count(), usize::from(header.references.len()));
+        header.references.iter().map(|reference| (reference.slot, reference.text)).collect()
+    }
+
+    #[test]
+    fn references_name_their_slots_and_new_ones_their_atoms() {
+        assert!(references_of(NO_REFERENCES).is_empty());
+        let expected = [(0x466, Some(&b"a"[..])), (0x005, None), (0x2b5, Some(b"rex"))];
+        assert_eq!(references_of(REFERENCES), expected);
+        assert_eq!(references_of(LONG_ATOM), [(0x066, Some(&b"ok"[..]))]);
+    }
+
+    #[test]
+    fn fragments_tell_their_place() {
+        for (frame, left) in [(FIRST, 4), (NEXT, 3)] {
+            let (header, _) = header(FrameKind::of(&frame[4..]), &frame[4..]).unwrap();
+            assert_eq!(header.fragment, Some(Fragment { sequence: 0x48_0000_0093, left }));
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_cut_anywhere_is_cut_short_and_never_malformed() {
+        for (frame, kind) in FRAMES {
+            let body = &frame[4..];
+            let (_, rest) = header(kind, body).unwrap();
+            let len = body.len() - rest.len();
+            for cut in 0..len {
+                assert_eq!(header(kind, &body[..cut]), Err(HeaderError::CutShort), "{kind:?} {cut}");
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,196 @@
+//! The atom cache of one direction.
+//!
+//! In: the references of each distribution header, in order. Out: the atom that each stands for, as far as
+//! the capture shows it. An entry that was not seen is unknown, and so is each one behind a hole: never
+//! yesterday's atom.
+
+use std::str;
+use std::sync::Arc;
+
+use super::lease::Lease;
+use crate::wire::header::{CACHE_SLOTS, References};
+use crate::wire::term::Atoms;
+
+/// What is known of the cache that a node keeps for what it sends on one connection.
+#[derive(Debug)]
+pub(super) struct AtomCache {
+    /// For each slot, one more than its place in `atoms`; 0 for what is unknown. Made at the first entry.
+    slots: Option<Box<[u16; CACHE_SLOTS]>>,
+    atoms: Vec<Arc<str>>,
+    /// The references of the header read last: as in `slots`.
+    header: Vec<u16>,
+    /// Atoms are in Latin-1: one of the nodes is older than R16.
+    is_latin1: bool,
+    lease: Lease,
+}
+
+impl AtomCache {
+    pub(super) const fn new(lease: Lease) -> Self {
+        Self { slots: None, atoms: Vec::new(), header: Vec::new(), is_latin1: false, lease }
+    }
+
+    /// The nodes have agreed on Latin-1.
+    pub(super) const fn use_latin1(&mut self) {
+        self.is_latin1 = true;
+    }
+
+    /// Takes the references of the next header in.
+    pub(super) fn apply(&mut self, references: References<'_>) {
+        self.header.clear();
+        for reference in references.iter() {
+            let place = match reference.text {
+                Some(text) => self.enter(reference.slot, text),
+                None => self.slot(reference.slot),
+            };
+            self.header.push(place);
+        }
+    }
+
+    /// Octets of this direction were lost, headers perhaps among them.
+    pub(super) fn forget(&mut self) {
+        self.slots = None;
+        self.atoms = Vec::new();
+        self.header.clear();
+        self.lease.give_back();
+    }
+
+    /// The atoms of the header read last.
+    pub(super) fn header(&self) -> HeaderAtoms<'_> {
+        HeaderAtoms { places: &self.header, atoms: &self.atoms }
+    }
+
+    fn slot(&self, slot: u16) -> u16 {
+        let slots = self.slots.as_ref();
+        slots.and_then(|slots| slots.get(usize::from(slot))).copied().unwrap_or(0)
+    }
+
+    /// Puts an atom into its slot, and gives what then stands there.
+    fn enter(&mut self, slot: u16, octets: &[u8]) -> u16 {
+        let known = self.slot(slot);
+        let room = octets.len() + ENTRY;
+        let is_first = self.slots.is_none();
+        if is_first && !self.lease.take(size_of::<[u16; CACHE_SLOTS]>()) || !self.lease.take(room) {
+            // Unknown from here on, rather than what stood there before.
+            self.set(slot, 0);
+            return 0;
+        }
+        let text = self.text(octets);
+        if let Some(atom) = known.checked_sub(1).and_then(|at| self.atoms.get_mut(usize::from(at))) {
+            self.lease.release(atom.len() + ENTRY);
+            *atom = text;
+            return known;
+        }
+        self.atoms.push(text);
+        // An atom that is known keeps its place, so that there are more than slots only where room ran out.
+        let place = u16::try_from(self.atoms.len()).unwrap_or(0);
+        self.set(slot, place);
+        place
+    }
+
+    fn set(&mut self, slot: u16, place: u16) {
+        if place == 0 && self.slots.is_none() {
+            return;
+        }
+        let slots = self.slots.get_or_insert_with(|| Box::new([0; CACHE_SLOTS]));
+        if let Some(slot) = slots.get_mut(usize::from(slot)) {
+            *slot = place;
+        }
+    }
+
+    fn text(&self, octets: &[u8]) -> Arc<str> {
+        match str::from_utf8(octets) {
+            Ok(text) if !self.is_latin1 => Arc::from(text),
+            _ => octets.iter().copied().map(char::from).collect::<String>().into(),
+        }
+    }
+}
+
+/// The atoms that one distribution header refers to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeaderAtoms<'a> {
+    places: &'a [u16],
+    atoms: &'a [Arc<str>],
+}
+
+impl Atoms for HeaderAtoms<'_> {
+    fn atom(&self, reference: u8) -> Option<&str> {
+        let place = self.places.get(usize::from(reference))?.checked_sub(1)?;
+        self.atoms.get(usize::from(place)).map(|atom| &**atom)
+    }
+}
+
+/// What an entry costs beside its text, about.
+const ENTRY: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::super::lease::Pool;
+    use super::*;
+    use crate::wire::header::{FrameKind, header};
+
+    /// A header with these references, in segment 0.
+    fn references(entries: &[(u8, Option<&str>)]) -> Vec<u8> {
+        let count = entries.len();
+        let mut nibbles = vec![0_u8; count / 2 + 1];
+        let mut octets = Vec::new();
+        for (at, (slot, text)) in entries.iter().enumerate() {
+            octets.push(*slot);
+            if let Some(text) = text {
+                nibbles[at / 2] |= 8 << (at % 2 * 4);
+                octets.push(u8::try_from(text.len()).unwrap());
+                octets.extend(text.bytes());
+            }
+        }
+        [vec![131, 68, u8::try_from(count).unwrap()], nibbles, octets].concat()
+    }
+
+    fn apply(cache: &mut AtomCache, entries: &[(u8, Option<&str>)]) -> Vec<Option<String>> {
+        let octets = references(entries);
+        let (header, _) = header(FrameKind::Normal, &octets).unwrap();
+        cache.apply(header.references);
+        let count = u8::try_from(entries.len()).unwrap();
+        (0..count).map(|i| cache.header().atom(i).map(str::to_owned)).collect()
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn entries_last_until_they_are_overwritten() {
+        let mut cache = AtomCache::new(Pool::new(1 << 20).lease());
+        assert_eq!(apply(&mut cache, &[(7, Some("rex")), (9, Some("ok"))]), [some("rex"), some("ok")]);
+        assert_eq!(apply(&mut cache, &[(9, None), (7, None)]), [some("ok"), some("rex")]);
+        assert_eq!(apply(&mut cache, &[(7, Some("other")), (9, None)]), [some("other"), some("ok")]);
+        assert_eq!(apply(&mut cache, &[(7, None)]), [some("other")]);
+        assert_eq!(cache.header().atom(1), None, "no more references than the header has");
+    }
+
+    #[test]
+    fn what_was_not_seen_is_unknown_until_it_is_new_again() {
+        let mut cache = AtomCache::new(Pool::new(1 << 20).lease());
+        assert_eq!(apply(&mut cache, &[(7, None)]), [None]);
+        apply(&mut cache, &[(7, Some("rex"))]);
+        cache.forget();
+        assert_eq!(apply(&mut cache, &[(7, None), (8, Some("ok"))]), [None, some("ok")]);
+    }
+
+    #[test]
+    fn without_room_an_entry_is_unknown_and_not_what_it_was() {
+        let room = size_of::<[u16; CACHE_SLOTS]>() + 2 * ENTRY + 8;
+        let mut cache = AtomCache::new(Pool::new(room).lease());
+        assert_eq!(apply(&mut cache, &[(1, Some("ab")), (2, Some("cd"))]), [some("ab"), some("cd")]);
+        assert_eq!(apply(&mut cache, &[(1, Some("abcdef")), (2, None)]), [None, some("cd")]);
+        assert_eq!(apply(&mut cache, &[(1, None)]), [None]);
+    }
+
+    #[test]
+    fn latin_1_is_read_where_it_was_agreed_on_or_nothing_else_fits() {
+        let pool = Pool::new(1 << 20);
+        let (new, mut old) = (AtomCache::new(pool.lease()), AtomCache::new(pool.lease()));
+        old.use_latin1();
+        assert_eq!(new.text("é".as_bytes()).as_ref(), "é");
+        assert_eq!(new.text(b"\xe9").as_ref(), "é");
+        assert_eq!(old.text("é".as_bytes()).as_ref(), "Ã©");
+    }
+}

@@ -1,0 +1,219 @@
+//! Control messages: what one node tells another after the handshake.
+//!
+//! In: the octets of a control term, as they stand behind a distribution header. Out: its operation and
+//! its fields by name. What the message term behind it says is no business of this file.
+
+use super::WireError;
+use super::term::{Term, cut_term};
+
+/// First element of a control term. Values this crate does not know stay representable.
+///
+/// Spec: *Distribution Protocol*, "Protocol between Connected Nodes".
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Operation(pub u8);
+
+/// What one element of a control term is.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Field {
+    /// The process, or registered name, that the signal is from.
+    From,
+    /// The process, name or alias that it is for.
+    To,
+    /// The registered name that it is for.
+    ToName,
+    /// The reference of a monitor, or of a request to spawn.
+    Reference,
+    /// Why a process ended.
+    Reason,
+    /// Trace token: `{Flags, Label, Serial, From, LastCnt}`.
+    Token,
+    /// Number that an unlink has from its sender.
+    Id,
+    /// The group leader of a process that is to be spawned.
+    GroupLeader,
+    /// Module, function and arity to spawn.
+    Mfa,
+    /// Options of a request to spawn.
+    Options,
+    /// Bits that depend on the operation.
+    Flags,
+    /// The spawned process, or why there is none.
+    Result,
+    /// The empty atom.
+    Unused,
+}
+
+/// Writes the consts, and the layout of each operation, from one table.
+macro_rules! operations {
+    ($($(#[$doc:meta])+ $code:literal $name:ident ($($field:ident)*) $($payload:ident)?;)+) => {
+        impl Operation {
+            $($(#[$doc])+ pub const $name: Self = Self($code);)+
+
+            /// The specification's name, for an operation that is assigned.
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($code => Some(stringify!($name)),)+
+                    _ => None,
+                }
+            }
+
+            /// Its elements behind the operation, in order.
+            pub const fn fields(self) -> Option<&'static [Field]> {
+                match self.0 {
+                    $($code => Some(&[$(Field::$field),*]),)+
+                    _ => None,
+                }
+            }
+
+            /// Whether a term follows the control term.
+            pub const fn has_payload(self) -> bool {
+                match self.0 {
+                    $($code => operations!(@ $($payload)?),)+
+                    _ => false,
+                }
+            }
+        }
+    };
+    (@) => { false };
+    (@ payload) => { true };
+}
+
+operations! {
+    /// Links two processes.
+    1 LINK (From To);
+    /// A message to a process; before OTP 21.
+    2 SEND (Unused To) payload;
+    /// A linked process ended; before OTP 22.
+    3 EXIT (From To Reason);
+    /// Takes a link away; gone in OTP 26.
+    4 UNLINK (From To);
+    /// A message to a registered name.
+    6 REG_SEND (From Unused ToName) payload;
+    /// Gives a process another group leader.
+    7 GROUP_LEADER (From To);
+    /// `exit/2`; before OTP 22.
+    8 EXIT2 (From To Reason);
+    /// [`Self::SEND`], traced.
+    12 SEND_TT (Unused To Token) payload;
+    /// [`Self::EXIT`], traced.
+    13 EXIT_TT (From To Token Reason);
+    /// [`Self::REG_SEND`], traced.
+    16 REG_SEND_TT (From Unused ToName Token) payload;
+    /// [`Self::EXIT2`], traced.
+    18 EXIT2_TT (From To Token Reason);
+    /// Monitors a process or a registered name.
+    19 MONITOR_P (From To Reference);
+    /// Takes a monitor away.
+    20 DEMONITOR_P (From To Reference);
+    /// A monitored process ended; before OTP 22.
+    21 MONITOR_P_EXIT (From To Reference Reason);
+    /// A message to a process; OTP 21 and later.
+    22 SEND_SENDER (From To) payload;
+    /// [`Self::SEND_SENDER`], traced.
+    23 SEND_SENDER_TT (From To Token) payload;
+    /// A linked process ended, with the reason behind; OTP 22 and later.
+    24 PAYLOAD_EXIT (From To) payload;
+    /// [`Self::PAYLOAD_EXIT`], traced.
+    25 PAYLOAD_EXIT_TT (From To Token) payload;
+    /// `exit/2`, with the reason behind.
+    26 PAYLOAD_EXIT2 (From To) payload;
+    /// [`Self::PAYLOAD_EXIT2`], traced.
+    27 PAYLOAD_EXIT2_TT (From To Token) payload;
+    /// A monitored process ended, with the reason behind.
+    28 PAYLOAD_MONITOR_P_EXIT (From To Reference) payload;
+    /// Asks for a process, with its arguments behind; OTP 23 and later.
+    29 SPAWN_REQUEST (Reference From GroupLeader Mfa Options) payload;
+    /// [`Self::SPAWN_REQUEST`], traced.
+    30 SPAWN_REQUEST_TT (Reference From GroupLeader Mfa Options Token) payload;
+    /// What came of that; flags 1: linked, 2: monitored.
+    31 SPAWN_REPLY (Reference To Flags Result);
+    /// [`Self::SPAWN_REPLY`], traced.
+    32 SPAWN_REPLY_TT (Reference To Flags Result Token);
+    /// A message to an alias; OTP 24 to 27, and later to older peers.
+    33 ALIAS_SEND (From To) payload;
+    /// [`Self::ALIAS_SEND`], traced.
+    34 ALIAS_SEND_TT (From To Token) payload;
+    /// Takes a link away; OTP 23.3 and later.
+    35 UNLINK_ID (Id From To);
+    /// The answer to that.
+    36 UNLINK_ID_ACK (Id From To);
+    /// A message or exit signal with more choices; OTP 28 and later. A trace token may follow.
+    37 ALTACT_SIG_SEND (Flags From To Token) payload;
+}
+
+/// Most elements that an operation has behind itself.
+const MOST_FIELDS: usize = 6;
+
+/// A control term.
+#[derive(Clone, Copy, Debug)]
+pub struct ControlMessage<'a> {
+    /// Its first element.
+    pub operation: Operation,
+    terms: [Option<Term<'a>>; MOST_FIELDS],
+}
+
+impl<'a> ControlMessage<'a> {
+    /// The fields, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (Field, Term<'a>)> {
+        let fields = self.operation.fields().unwrap_or_default();
+        fields.iter().copied().zip(self.terms).map_while(|(field, term)| Some((field, term?)))
+    }
+
+    /// One of them.
+    pub fn field(&self, field: Field) -> Option<Term<'a>> {
+        let fields = self.operation.fields().unwrap_or_default();
+        let place = fields.iter().position(|known| *known == field)?;
+        *self.terms.get(place)?
+    }
+}
+
+/// Reads the control term at the front of `i`, and gives what stands behind it.
+///
+/// # Errors
+///
+/// It is no control term, or it is cut short.
+pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), WireError> {
+    let error = |field, at: &[u8]| WireError { field, offset: i.len().saturating_sub(at.len()) };
+    let [SMALL_TUPLE_EXT, arity, SMALL_INTEGER_EXT, code, rest @ ..] = i else {
+        return Err(error("operation", i));
+    };
+    let operation = Operation(*code);
+    let Some(fields) = operation.fields() else { return Err(error("operation", i)) };
+    let is_optional = operation == Operation::ALTACT_SIG_SEND;
+    let count = usize::from(*arity).saturating_sub(1);
+    if count != fields.len() && !(is_optional && count + 1 == fields.len()) {
+        return Err(error("arity", i));
+    }
+    let mut terms = [None; MOST_FIELDS];
+    let mut rest = rest;
+    for (place, field) in terms.iter_mut().zip(fields).take(count) {
+        let (term, behind) = cut_term(rest).map_err(|_| error(field.name(), rest))?;
+        *place = Some(term);
+        rest = behind;
+    }
+    Ok((ControlMessage { operation, terms }, rest))
+}
+
+impl Field {
+    /// As events name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::From => "from_pid",
+            Self::To => "to",
+            Self::ToName => "to_name",
+            Self::Reference => "ref",
+            Self::Reason => "reason",
+            Self::Token => "token",
+            Self::Id => "id",
+            Self::GroupLeader => "group_leader",
+            Self::Mfa => "mfa",
+            Self::Options => "options",
+            Self::Flags => "flags",
+            Self::Result => "result",
+            Self::Unused => "unused",
+        }
+    }
+}
+
+const SMALL_TUPLE_EXT: u8 = 104;
+const SMALL_INTEGER_EXT: u8 = 97;
