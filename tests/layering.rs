@@ -26,6 +26,10 @@ const DOOR: &str = "an outside crate has one door";
 const OUTSIDE: &str = "arguments, environment, standard streams and exit status are the program's";
 const CLOCK: &str = "time comes with the packets; only a live capture and --duration ask the clock";
 
+const TWO_DOORS: &str =
+    "captures are compressed, and terms are: two formats, and one crate for both";
+const INFLATES: &[&str] = &["capture/compressed.rs", "wire/term/compressed.rs"];
+
 #[rustfmt::skip] // a table reads best as a table
 const RULES: &[Rule] = &[
     Rule { path: "anstream",              only: &["cli/"],                           why: DOOR },
@@ -33,7 +37,7 @@ const RULES: &[Rule] = &[
     Rule { path: "clap",                  only: &["cli/"],                           why: DOOR },
     Rule { path: "community_id",          only: &["conn/session.rs"],                why: DOOR },
     Rule { path: "etherparse",            only: &["decode/"],                        why: DOOR },
-    Rule { path: "flate2",                only: &["capture/compressed.rs"],          why: DOOR },
+    Rule { path: "flate2",                only: INFLATES,                            why: TWO_DOORS },
     Rule { path: "jiff",                  only: &["time.rs"],                        why: DOOR },
     Rule { path: "lz4_flex",              only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "lzma_rust2",            only: &["capture/compressed.rs"],          why: DOOR },

@@ -11,6 +11,7 @@ pub mod flags;
 pub mod framing;
 pub mod handshake;
 pub mod header;
+pub mod term;
 pub mod tls;
 
 use std::fmt;

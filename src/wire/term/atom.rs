@@ -1,0 +1,141 @@
+//! Atoms, and what their references stand for.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use super::cut::RawAtom;
+
+/// What `ATOM_CACHE_REF` stands for: the references of one distribution header.
+pub trait Atoms {
+    /// The text of reference number `reference`; `None` where it is not known, as after a late start
+    /// of the capture.
+    fn atom(&self, reference: u8) -> Option<&str>;
+}
+
+impl<T: Atoms + ?Sized> Atoms for &T {
+    fn atom(&self, reference: u8) -> Option<&str> {
+        (**self).atom(reference)
+    }
+}
+
+/// No header: every reference is unknown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoAtoms;
+
+impl Atoms for NoAtoms {
+    fn atom(&self, _: u8) -> Option<&str> {
+        None
+    }
+}
+
+/// The references of a header in their order.
+impl Atoms for [&str] {
+    fn atom(&self, reference: u8) -> Option<&str> {
+        self.get(usize::from(reference)).copied()
+    }
+}
+
+/// An atom's text. Equal text is equal however it was encoded.
+#[derive(Clone, Copy, Debug)]
+pub enum AtomText<'a> {
+    /// What it says.
+    Utf8(&'a str),
+    /// What it says in Latin-1; some of it is beyond ASCII.
+    Latin1(&'a [u8]),
+    /// A reference to an atom that is not known, by its number in the distribution header.
+    Unknown(u8),
+}
+
+impl<'a> AtomText<'a> {
+    #[inline]
+    pub(super) fn resolve(raw: RawAtom<'a>, atoms: &'a (impl Atoms + ?Sized)) -> Self {
+        match raw {
+            RawAtom::Utf8(text) => Self::Utf8(text),
+            RawAtom::Latin1(octets) => Self::Latin1(octets),
+            RawAtom::Reference(reference) => match atoms.atom(reference) {
+                Some(text) => Self::Utf8(text),
+                None => Self::Unknown(reference),
+            },
+        }
+    }
+
+    /// Its characters, none where it is not known.
+    pub fn chars(self) -> impl Iterator<Item = char> + 'a {
+        let (text, octets): (_, &[u8]) = match self {
+            Self::Utf8(text) => (text, &[]),
+            Self::Latin1(octets) => ("", octets),
+            Self::Unknown(_) => ("", &[]),
+        };
+        text.chars().chain(octets.iter().map(|octet| char::from(*octet)))
+    }
+
+    /// Its text; `None` where it is not known. Allocates for Latin-1 only, which no node since OTP 26
+    /// sends.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Utf8(text) => Some(Cow::Borrowed(text)),
+            Self::Latin1(_) => Some(Cow::Owned(self.chars().collect())),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// Whether it is known.
+    pub const fn is_known(self) -> bool {
+        !matches!(self, Self::Unknown(_))
+    }
+}
+
+impl PartialEq for AtomText<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (*self, *other) {
+            (Self::Utf8(a), Self::Utf8(b)) => a == b,
+            (Self::Latin1(a), Self::Latin1(b)) => a == b,
+            (Self::Unknown(a), Self::Unknown(b)) => a == b,
+            (Self::Unknown(_), _) | (_, Self::Unknown(_)) => false,
+            (a, b) => a.chars().eq(b.chars()),
+        }
+    }
+}
+
+impl Eq for AtomText<'_> {}
+
+impl PartialEq<str> for AtomText<'_> {
+    #[inline]
+    fn eq(&self, text: &str) -> bool {
+        match *self {
+            Self::Utf8(own) => own == text,
+            other => other == AtomText::Utf8(text),
+        }
+    }
+}
+
+impl PartialEq<&str> for AtomText<'_> {
+    #[inline]
+    fn eq(&self, text: &&str) -> bool {
+        *self == **text
+    }
+}
+
+impl Hash for AtomText<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match *self {
+            Self::Utf8(text) => text.hash(state),
+            Self::Latin1(_) => self.text().unwrap_or_default().hash(state),
+            Self::Unknown(reference) => reference.hash(state),
+        }
+    }
+}
+
+/// The text as it is, without quotes, and `#3` for reference number 3 where that is not known.
+impl fmt::Display for AtomText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Utf8(text) => f.write_str(text),
+            Self::Latin1(octets) => {
+                octets.iter().try_for_each(|octet| fmt::Write::write_char(f, char::from(*octet)))
+            }
+            Self::Unknown(reference) => write!(f, "#{reference}"),
+        }
+    }
+}

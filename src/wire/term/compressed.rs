@@ -1,0 +1,138 @@
+//! Terms behind a version octet, and those that are compressed.
+//!
+//! Nodes do not compress what they send one another; foreign peers may, where frames are passed
+//! through without a distribution header, and people put compressed terms into binaries.
+
+use std::fmt;
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::cut::Reader;
+use super::tag::{COMPRESSED, VERSION};
+use super::{Term, TermError, cut_term};
+
+/// Cuts what begins with a version octet (131) at the front of `input`, and the octets behind it.
+/// Where a compressed term ends shows only when it is [inflated](Compressed::inflate): nothing is
+/// left behind one.
+///
+/// # Errors
+///
+/// The field that is cut short, or holds what no node sends.
+pub fn cut_external(input: &[u8]) -> Result<(External<'_>, &[u8]), TermError> {
+    let mut i = Reader(input);
+    if i.u8("version").map_err(|fault| fault.within(input))? != VERSION {
+        return Err(Reader(input).malformed("version").within(input));
+    }
+    if i.0.first() == Some(&COMPRESSED) {
+        i.skip(1, "tag").map_err(|fault| fault.within(input))?;
+        let size = i.u32("UncompressedSize").map_err(|fault| fault.within(input))?;
+        return Ok((External::Compressed(Compressed { size, data: i.0 }), &[]));
+    }
+    match cut_term(i.0) {
+        Ok((term, rest)) => Ok((External::Term(term), rest)),
+        Err(e) => Err(TermError { offset: e.offset + 1, ..e }),
+    }
+}
+
+/// What follows a version octet.
+#[derive(Clone, Copy, Debug)]
+pub enum External<'a> {
+    /// A term as it is.
+    Term(Term<'a>),
+    /// One that must be inflated first.
+    Compressed(Compressed<'a>),
+}
+
+/// A term that zlib compressed.
+///
+/// ```text
+///    1     1           4                  ...
+/// | 131 | 80 | UncompressedSize | Zlib-compressed data |
+/// ```
+///
+/// Spec: *External Term Format*, "Introduction".
+#[derive(Clone, Copy, Debug)]
+pub struct Compressed<'a> {
+    /// Octets of the term, as its sender said.
+    pub size: u32,
+    /// The compressed octets, and whatever lies behind them.
+    pub data: &'a [u8],
+}
+
+impl Compressed<'_> {
+    /// Inflates it into `into`, whose contents it replaces. Gives the term and how many octets of
+    /// `data` it took.
+    ///
+    /// # Limits
+    ///
+    /// No more than `most` octets, and no more than the size that its sender said.
+    ///
+    /// # Errors
+    ///
+    /// When it is larger than `most`, or not what its sender said.
+    pub fn inflate<'b>(
+        &self,
+        most: usize,
+        into: &'b mut Vec<u8>,
+    ) -> Result<(Term<'b>, usize), InflateError> {
+        let size = self.size as usize;
+        if size > most {
+            return Err(InflateError::TooLarge { size: self.size });
+        }
+        into.clear();
+        let mut zlib = Decompress::new(true);
+        let mut buffer = [0; 4096];
+        let mut used = 0;
+        loop {
+            let rest = self.data.get(used..).unwrap_or_default();
+            let before = (zlib.total_in(), zlib.total_out());
+            let status = zlib
+                .decompress(rest, &mut buffer, FlushDecompress::None)
+                .map_err(|_| InflateError::Malformed)?;
+            used = usize::try_from(zlib.total_in()).unwrap_or(usize::MAX);
+            let written = usize::try_from(zlib.total_out() - before.1).unwrap_or(usize::MAX);
+            if written > size - into.len() {
+                return Err(InflateError::Malformed);
+            }
+            into.extend_from_slice(buffer.get(..written).unwrap_or_default());
+            match status {
+                Status::StreamEnd => break,
+                // No octet was read or written, so none will be: the data end too soon.
+                _ if (zlib.total_in(), zlib.total_out()) == before => {
+                    return Err(InflateError::CutShort);
+                }
+                _ => {}
+            }
+        }
+        match cut_term(into) {
+            Ok((term, [])) if into.len() == size => Ok((term, used)),
+            _ => Err(InflateError::Malformed),
+        }
+    }
+}
+
+/// Why a compressed term cannot be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum InflateError {
+    /// It says that it is larger than the caller allows.
+    TooLarge {
+        /// Octets that it says it has.
+        size: u32,
+    },
+    /// Its octets end too soon.
+    CutShort,
+    /// It is not compressed by zlib, not of the size that it says, or holds no term.
+    Malformed,
+}
+
+impl fmt::Display for InflateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { size } => write!(f, "compressed term of {size} octets is too large"),
+            Self::CutShort => f.write_str("compressed term is cut short"),
+            Self::Malformed => f.write_str("compressed term is malformed"),
+        }
+    }
+}
+
+impl std::error::Error for InflateError {}

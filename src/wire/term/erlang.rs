@@ -1,0 +1,478 @@
+//! Terms in Erlang's syntax.
+//!
+//! What Erlang's own scanner can read back, it reads back as the same term: all but pids, ports,
+//! references and closures, for which there is no syntax, and atoms that are not known.
+
+use std::fmt::{self, Write};
+
+use super::cut::{self, Reader};
+use super::number::{self, Integer};
+use super::tag::*;
+use super::text::{self, Out};
+use super::{Atoms, Export, Fun, Pid, Port, Record, Reference, Term};
+
+/// How much of a term is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Budget {
+    /// Octets of text. What is open then is closed, which takes a few more.
+    pub octets: usize,
+    /// Terms in the term, itself included.
+    pub terms: usize,
+    /// How deep terms lie in it.
+    pub depth: u16,
+}
+
+impl Default for Budget {
+    /// 1,024 octets: a dozen lines of a terminal; the others bind later.
+    fn default() -> Self {
+        Self { octets: 1024, terms: 1024, depth: MAX_DEPTH }
+    }
+}
+
+impl Budget {
+    /// Everything, to the greatest depth.
+    pub const ALL: Self = Self { octets: usize::MAX, terms: usize::MAX, depth: MAX_DEPTH };
+}
+
+/// A term that [`Display`](fmt::Display) writes in Erlang's syntax.
+///
+/// - Atoms have quotes where Erlang needs them; `#3` is reference number 3 of the distribution
+///   header, which is not known.
+/// - Lists of characters are `"text"` where each can be seen, binaries `<<"text">>` or, beyond ASCII,
+///   `<<"text"/utf8>>`; others are `[1,2]` and `<<1,2,5:3>>`.
+/// - Integers beyond 1,024 bits are `16#ff`; floats the shortest digits that read back.
+/// - `<node.id.serial>`, `#Port<node.id>`, `#Ref<node.w2.w1.w0>`, `#Fun<module.index.uniq>`, each with
+///   the whole name of the node; `fun m:f/1`, `#{key => value}`, `#module:record{field = value}`.
+/// - `…` stands where the budget or the octets ended, and for what lies too deep.
+#[derive(Debug)]
+pub struct Erlang<'a, A: ?Sized> {
+    term: Term<'a>,
+    atoms: &'a A,
+    budget: Budget,
+}
+
+impl<'a, A: Atoms + ?Sized> Erlang<'a, A> {
+    /// Written up to [`Budget::default`].
+    pub fn new(term: Term<'a>, atoms: &'a A) -> Self {
+        Self { term, atoms, budget: Budget::default() }
+    }
+
+    /// Written up to `budget`.
+    pub const fn within(term: Term<'a>, atoms: &'a A, budget: Budget) -> Self {
+        Self { term, atoms, budget }
+    }
+
+    /// Writes it to `out`, and says whether that is all of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn write_to(&self, out: &mut (impl Write + ?Sized)) -> Result<bool, fmt::Error> {
+        let mut printer = Printer {
+            out: Out::new(out, self.budget.octets),
+            i: Reader(self.term.octets),
+            atoms: self.atoms,
+            terms: self.budget.terms,
+            whole: true,
+        };
+        printer.term(self.budget.depth.min(MAX_DEPTH))?;
+        Ok(printer.whole)
+    }
+}
+
+impl<A: Atoms + ?Sized> fmt::Display for Erlang<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_to(f).map(|_| ())
+    }
+}
+
+/// Walks over the octets once. Its functions are false when nothing more is to be written but what
+/// closes what is open.
+struct Printer<'a, 'w, W: ?Sized, A: ?Sized> {
+    out: Out<'w, W>,
+    /// What was not yet walked over.
+    i: Reader<'a>,
+    atoms: &'a A,
+    terms: usize,
+    whole: bool,
+}
+
+type Printed = Result<bool, fmt::Error>;
+
+/// The value, or what is left is not there or is no term.
+macro_rules! read {
+    ($printer:ident, $read:expr) => {
+        match $read {
+            Ok(value) => value,
+            Err(_) => return $printer.cut(),
+        }
+    };
+}
+
+impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
+    /// Recurses as deep as `depth`.
+    fn term(&mut self, depth: u16) -> Printed {
+        if self.out.is_full() || self.terms == 0 {
+            return self.cut();
+        }
+        self.terms -= 1;
+        let start = self.i;
+        let tag = read!(self, self.i.u8("tag"));
+        match tag {
+            SMALL_INTEGER_EXT => {
+                let value = read!(self, self.i.u8("Int"));
+                write!(self.out, "{value}")?;
+                Ok(true)
+            }
+            ATOM_CACHE_REF | SMALL_ATOM_UTF8_EXT | ATOM_UTF8_EXT | SMALL_ATOM_EXT | ATOM_EXT => {
+                let len = start.0.len();
+                self.i = start;
+                read!(self, cut::atom(&mut self.i, "atom"));
+                let octets = start.0.get(..len - self.i.0.len()).unwrap_or_default();
+                self.atom(Term { octets })
+            }
+            NIL_EXT => self.write("[]"),
+            _ if depth == 0 && !is_leaf(tag) => {
+                self.write("…")?;
+                self.whole = false;
+                self.i = Reader(read!(self, cut::skip_terms(start.0, 1)));
+                Ok(true)
+            }
+            SMALL_TUPLE_EXT => {
+                let arity = read!(self, self.i.u8("Arity"));
+                self.between("{", arity.into(), "}", depth)
+            }
+            LARGE_TUPLE_EXT => {
+                let arity = read!(self, self.i.u32("Arity"));
+                self.between("{", arity, "}", depth)
+            }
+            LIST_EXT => self.list(depth),
+            MAP_EXT => self.map(depth),
+            STRING_EXT => self.string(),
+            BINARY_EXT | BIT_BINARY_EXT => self.bits(tag),
+            INTEGER_EXT | SMALL_BIG_EXT | LARGE_BIG_EXT => {
+                self.i = start;
+                let integer = read!(self, Integer::read(&mut self.i));
+                let most = self.out.left;
+                let whole = integer.write_up_to(most, &mut self.out)?;
+                if whole { Ok(true) } else { self.cut() }
+            }
+            NEW_FLOAT_EXT | FLOAT_EXT => {
+                self.i = start;
+                let value = read!(self, number::float(&mut self.i));
+                number::write_float(value, &mut self.out)?;
+                Ok(true)
+            }
+            _ => {
+                self.i = start;
+                self.name(tag, depth)
+            }
+        }
+    }
+
+    /// Terms that name something, and records.
+    fn name(&mut self, tag: u8, depth: u16) -> Printed {
+        match tag {
+            NEW_PID_EXT | PID_EXT => {
+                let pid = read!(self, Pid::read(&mut self.i));
+                self.write("<")?;
+                let whole = self.atom(pid.node)?;
+                write!(self.out, ".{}.{}>", pid.id, pid.serial)?;
+                Ok(whole)
+            }
+            V4_PORT_EXT | NEW_PORT_EXT | PORT_EXT => {
+                let port = read!(self, Port::read(&mut self.i));
+                self.write("#Port<")?;
+                let whole = self.atom(port.node)?;
+                write!(self.out, ".{}>", port.id)?;
+                Ok(whole)
+            }
+            NEWER_REFERENCE_EXT | NEW_REFERENCE_EXT | REFERENCE_EXT => {
+                let reference = read!(self, Reference::read(&mut self.i));
+                self.write("#Ref<")?;
+                let whole = self.atom(reference.node)?;
+                for word in reference.words().iter().rev() {
+                    write!(self.out, ".{word}")?;
+                }
+                self.write(">")?;
+                Ok(whole)
+            }
+            EXPORT_EXT => {
+                let export = read!(self, Export::read(&mut self.i));
+                self.write("fun ")?;
+                let module = self.atom(export.module)?;
+                self.write(":")?;
+                let function = self.atom(export.function)?;
+                write!(self.out, "/{}", export.arity)?;
+                Ok(module && function)
+            }
+            NEW_FUN_EXT | FUN_EXT => {
+                let fun = read!(self, Fun::read(&mut self.i));
+                self.write("#Fun<")?;
+                let whole = self.atom(fun.module)?;
+                write!(self.out, ".{}.{}>", fun.index, fun.uniq)?;
+                self.i = Reader(read!(self, cut::skip_terms(self.i.0, fun.free.len().into())));
+                Ok(whole)
+            }
+            RECORD_EXT => self.record(depth),
+            _ => self.cut(),
+        }
+    }
+
+    fn between(&mut self, open: &str, count: u32, close: &str, depth: u16) -> Printed {
+        self.write(open)?;
+        let whole = self.elements(count, depth)?;
+        self.write(close)?;
+        Ok(whole)
+    }
+
+    fn elements(&mut self, count: u32, depth: u16) -> Printed {
+        for n in 0..count {
+            if n > 0 {
+                self.write(",")?;
+            }
+            if !self.term(depth - 1)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn list(&mut self, depth: u16) -> Printed {
+        let count = read!(self, self.i.u32("Length"));
+        if count == 0 {
+            // What stands behind the elements is all there is.
+            return self.term(depth - 1);
+        }
+        if let Some(printed) = self.characters(count) {
+            return printed;
+        }
+        self.write("[")?;
+        let mut whole = self.elements(count, depth)?;
+        if whole {
+            match self.i.0 {
+                [NIL_EXT, rest @ ..] => self.i = Reader(rest),
+                _ => {
+                    self.write("|")?;
+                    whole = self.term(depth - 1)?;
+                }
+            }
+        }
+        self.write("]")?;
+        Ok(whole)
+    }
+
+    /// Writes a list of `count` terms, of which the first is next, as a string if it is one as far as
+    /// it would be written.
+    fn characters(&mut self, count: u32) -> Option<Printed> {
+        let mut ahead = Characters { i: self.i, left: count };
+        let fits = (count as usize).min(self.out.left).min(self.terms);
+        for _ in 0..fits {
+            if !ahead.next().is_some_and(text::is_printable) {
+                return None;
+            }
+        }
+        let is_whole = fits == count as usize;
+        if is_whole && ahead.i.0.first() != Some(&NIL_EXT) {
+            return None;
+        }
+        let chars = Characters { i: self.i, left: count }.take(fits);
+        let written = match text::quoted(&mut self.out, chars, '"') {
+            Ok(written) => written,
+            Err(e) => return Some(Err(e)),
+        };
+        self.terms -= fits;
+        self.i = Reader(ahead.i.0.get(1..).unwrap_or_default());
+        Some(if is_whole && written { Ok(true) } else { self.cut() })
+    }
+
+    fn string(&mut self) -> Printed {
+        let len = usize::from(read!(self, self.i.u16("Length")));
+        let octets = self.take_up_to(len);
+        let shown = octets.get(..self.out.left).unwrap_or(octets);
+        if len == 0 {
+            return self.write("[]");
+        }
+        if shown.iter().all(|octet| text::is_printable(char::from(*octet))) {
+            let chars = octets.iter().map(|octet| char::from(*octet));
+            let written = text::quoted(&mut self.out, chars, '"')?;
+            return if written && octets.len() == len { Ok(true) } else { self.cut() };
+        }
+        self.numbers("[", octets, len, "]")
+    }
+
+    /// The numbers of `octets`, and behind them `…` if there are not `len`.
+    fn numbers(&mut self, open: &str, octets: &[u8], len: usize, close: &str) -> Printed {
+        self.write(open)?;
+        let mut written = 0;
+        for octet in octets {
+            if self.out.is_full() {
+                break;
+            }
+            let comma = if written > 0 { "," } else { "" };
+            write!(self.out, "{comma}{octet}")?;
+            written += 1;
+        }
+        let whole = written == len;
+        if !whole {
+            self.write(",")?;
+            self.cut()?;
+        }
+        self.write(close)?;
+        Ok(whole)
+    }
+
+    fn bits(&mut self, tag: u8) -> Printed {
+        let len = read!(self, self.i.u32("Len")) as usize;
+        let bits = if tag == BIT_BINARY_EXT { read!(self, self.i.u8("Bits")) } else { 8 };
+        let octets = self.take_up_to(len);
+        if len == 0 {
+            return self.write("<<>>");
+        }
+        if bits == 8 {
+            if let Some(text) = text_ahead(octets, len, self.out.left) {
+                return self.binary_text(text, len);
+            }
+            return self.numbers("<<", octets, len, ">>");
+        }
+        let Some((last, full)) = octets.split_last().filter(|_| octets.len() == len) else {
+            return self.numbers("<<", octets, len, ">>");
+        };
+        let whole = self.numbers("<<", full, full.len(), "")?;
+        if whole {
+            let comma = if full.is_empty() { "" } else { "," };
+            let value = last.checked_shr(8 - u32::from(bits.min(8))).unwrap_or_default();
+            write!(self.out, "{comma}{value}:{bits}")?;
+        }
+        self.write(">>")?;
+        Ok(whole)
+    }
+
+    fn binary_text(&mut self, text: &str, len: usize) -> Printed {
+        self.write("<<")?;
+        let written = text::quoted_str(&mut self.out, text, '"')?;
+        if !text.is_ascii() {
+            self.write("/utf8")?;
+        }
+        let whole = written && text.len() == len;
+        if !whole {
+            self.cut()?;
+        }
+        self.write(">>")?;
+        Ok(whole)
+    }
+
+    fn map(&mut self, depth: u16) -> Printed {
+        let pairs = read!(self, self.i.u32("Arity"));
+        self.write("#{")?;
+        let mut whole = true;
+        for n in 0..pairs {
+            if n > 0 {
+                self.write(",")?;
+            }
+            whole = self.term(depth - 1)?;
+            if whole {
+                self.write(" => ")?;
+                whole = self.term(depth - 1)?;
+            }
+            if !whole {
+                break;
+            }
+        }
+        self.write("}")?;
+        Ok(whole)
+    }
+
+    fn record(&mut self, depth: u16) -> Printed {
+        let record = read!(self, Record::read(&mut self.i));
+        self.i = Reader(record.values.rest);
+        self.write("#")?;
+        self.atom(record.module)?;
+        self.write(":")?;
+        self.atom(record.name)?;
+        self.write("{")?;
+        let mut whole = true;
+        for (n, field) in record.fields.enumerate() {
+            if n > 0 {
+                self.write(",")?;
+            }
+            self.atom(field)?;
+            self.write(" = ")?;
+            whole = self.term(depth - 1)?;
+            if !whole {
+                break;
+            }
+        }
+        self.write("}")?;
+        Ok(whole)
+    }
+
+    fn atom(&mut self, term: Term<'a>) -> Printed {
+        match term.as_atom(self.atoms) {
+            Some(atom) => {
+                let whole = text::atom(&mut self.out, atom)?;
+                if whole { Ok(true) } else { self.cut() }
+            }
+            None => self.cut(),
+        }
+    }
+
+    fn write(&mut self, text: &str) -> Printed {
+        self.out.write_str(text)?;
+        Ok(true)
+    }
+
+    fn cut(&mut self) -> Printed {
+        self.whole = false;
+        self.out.write_str("…")?;
+        Ok(false)
+    }
+
+    /// What there is of the next `len` octets.
+    fn take_up_to(&mut self, len: usize) -> &'a [u8] {
+        let (octets, rest) = self.i.0.split_at_checked(len).unwrap_or((self.i.0, &[]));
+        self.i = Reader(rest);
+        octets
+    }
+}
+
+/// Small integers in a row that are characters.
+struct Characters<'a> {
+    i: Reader<'a>,
+    left: u32,
+}
+
+impl Iterator for Characters<'_> {
+    type Item = char;
+
+    fn next(&mut self) -> Option<char> {
+        self.left = self.left.checked_sub(1)?;
+        let code = cut::small_integer(&mut self.i, "Int").ok()?;
+        char::from_u32(u32::try_from(code).ok()?)
+    }
+}
+
+/// The text at the front of `octets`, up to `most` of them, if all of it can be seen. `len` is how
+/// many there are to be: a character that is cut off is none.
+pub(super) fn text_ahead(octets: &[u8], len: usize, most: usize) -> Option<&str> {
+    let shown = octets.get(..most).unwrap_or(octets);
+    let text = match std::str::from_utf8(shown) {
+        Ok(text) => text,
+        Err(e) if e.error_len().is_none() && shown.len() < len => {
+            std::str::from_utf8(shown.get(..e.valid_up_to())?).ok()?
+        }
+        Err(_) => return None,
+    };
+    text.chars().all(text::is_printable).then_some(text)
+}
+
+/// Whether no terms follow it.
+fn is_leaf(tag: u8) -> bool {
+    !matches!(
+        tag,
+        SMALL_TUPLE_EXT | LARGE_TUPLE_EXT | LIST_EXT | MAP_EXT | RECORD_EXT | NEW_FUN_EXT | FUN_EXT
+    )
+}
+
+/// Deeper than people write terms by far, and little for a stack.
+const MAX_DEPTH: u16 = 256;

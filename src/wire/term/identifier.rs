@@ -1,0 +1,273 @@
+//! Terms that name something on a node: processes, ports, references, functions; and records.
+//!
+//! Fields are in the wire's order, except where old and new forms of a term differ in it.
+
+use super::cut::{self, Fault, Head, Reader};
+use super::tag::*;
+use super::{AtomText, Atoms, Elements, Term};
+
+/// `NEW_PID_EXT`, or `PID_EXT` of OTP 22 and earlier: a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Pid<'a> {
+    /// The node that it is on: an atom.
+    pub node: Term<'a>,
+    /// Its number on that node.
+    pub id: u32,
+    /// How often the numbers had been used up.
+    pub serial: u32,
+    /// Which incarnation of the node.
+    pub creation: u32,
+}
+
+/// `V4_PORT_EXT` of OTP 24 and later, `NEW_PORT_EXT`, or `PORT_EXT` of OTP 22 and earlier.
+#[derive(Clone, Copy, Debug)]
+pub struct Port<'a> {
+    /// The node that it is on: an atom.
+    pub node: Term<'a>,
+    /// Its number on that node.
+    pub id: u64,
+    /// Which incarnation of the node.
+    pub creation: u32,
+}
+
+/// `NEWER_REFERENCE_EXT`, or `NEW_REFERENCE_EXT` and `REFERENCE_EXT` of OTP 22 and earlier.
+#[derive(Clone, Copy, Debug)]
+pub struct Reference<'a> {
+    /// The node that made it: an atom.
+    pub node: Term<'a>,
+    /// Which incarnation of the node.
+    pub creation: u32,
+    words: [u32; MAX_WORDS],
+    len: usize,
+}
+
+/// What tells two references apart.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ReferenceKey<'a> {
+    /// The node that made it.
+    pub node: AtomText<'a>,
+    /// Which incarnation of the node.
+    pub creation: u32,
+    /// Its words, zeros behind them: a node holds no two references that differ only so.
+    pub words: [u32; MAX_WORDS],
+}
+
+/// `EXPORT_EXT`: `fun module:function/arity`.
+#[derive(Clone, Copy, Debug)]
+pub struct Export<'a> {
+    /// An atom.
+    pub module: Term<'a>,
+    /// An atom.
+    pub function: Term<'a>,
+    /// How many arguments it takes.
+    pub arity: u8,
+}
+
+/// `NEW_FUN_EXT`, or `FUN_EXT` of old: a closure.
+#[derive(Clone, Copy, Debug)]
+pub struct Fun<'a> {
+    /// How many arguments it takes, the number among the module's funs, and the MD5 of the module's
+    /// code: not in `FUN_EXT`.
+    pub new: Option<(u8, u32, [u8; 16])>,
+    /// The module that it was written in: an atom.
+    pub module: Term<'a>,
+    /// The old number among the module's funs.
+    pub index: i32,
+    /// The old check on the module's code.
+    pub uniq: i32,
+    /// The process that made it.
+    pub pid: Pid<'a>,
+    /// The values that it took along.
+    pub free: Elements<'a>,
+}
+
+/// `RECORD_EXT`: a record that is no tuple (OTP 29).
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Bit 0: other modules may look into it.
+    pub flags: u8,
+    /// The module that defines it: an atom.
+    pub module: Term<'a>,
+    /// An atom.
+    pub name: Term<'a>,
+    /// Atoms.
+    pub fields: Elements<'a>,
+    /// As many.
+    pub values: Elements<'a>,
+}
+
+impl<'a> Pid<'a> {
+    pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
+        let at = *i;
+        let new = match i.u8("tag")? {
+            NEW_PID_EXT => true,
+            PID_EXT => false,
+            _ => return Err(at.malformed("tag")),
+        };
+        let node = atom(i, "Node")?;
+        let (id, serial) = (i.u32("ID")?, i.u32("Serial")?);
+        Ok(Self { node, id, serial, creation: creation(i, new)? })
+    }
+
+    /// The name of its node.
+    pub fn node_name<'t>(&self, atoms: &'t (impl Atoms + ?Sized)) -> AtomText<'t>
+    where
+        'a: 't,
+    {
+        text(self.node, atoms)
+    }
+}
+
+impl<'a> Port<'a> {
+    pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
+        let at = *i;
+        let tag = i.u8("tag")?;
+        if !matches!(tag, V4_PORT_EXT | NEW_PORT_EXT | PORT_EXT) {
+            return Err(at.malformed("tag"));
+        }
+        let node = atom(i, "Node")?;
+        let id = if tag == V4_PORT_EXT { i.u64("ID")? } else { i.u32("ID")?.into() };
+        Ok(Self { node, id, creation: creation(i, tag != PORT_EXT)? })
+    }
+
+    /// The name of its node.
+    pub fn node_name<'t>(&self, atoms: &'t (impl Atoms + ?Sized)) -> AtomText<'t>
+    where
+        'a: 't,
+    {
+        text(self.node, atoms)
+    }
+}
+
+impl<'a> Reference<'a> {
+    pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
+        let at = *i;
+        let (mut words, mut len) = ([0; MAX_WORDS], 1);
+        let tag = i.u8("tag")?;
+        match tag {
+            NEWER_REFERENCE_EXT | NEW_REFERENCE_EXT => len = i.u16("Len")?.into(),
+            REFERENCE_EXT => {}
+            _ => return Err(at.malformed("tag")),
+        }
+        let node = atom(i, "Node")?;
+        let mut incarnation = 0;
+        if tag != REFERENCE_EXT {
+            incarnation = creation(i, tag == NEWER_REFERENCE_EXT)?;
+        }
+        for word in words.get_mut(..len).ok_or_else(|| at.malformed("Len"))? {
+            *word = i.u32("ID")?;
+        }
+        if tag == REFERENCE_EXT {
+            incarnation = creation(i, false)?;
+        }
+        Ok(Self { node, creation: incarnation, words, len })
+    }
+
+    /// Its words in the wire's order, which is the reverse of that in print.
+    pub fn words(&self) -> &[u32] {
+        self.words.get(..self.len).unwrap_or_default()
+    }
+
+    /// What tells it from other references.
+    pub fn key<'t>(&self, atoms: &'t (impl Atoms + ?Sized)) -> ReferenceKey<'t>
+    where
+        'a: 't,
+    {
+        ReferenceKey { node: self.node_name(atoms), creation: self.creation, words: self.words }
+    }
+
+    /// The name of its node.
+    pub fn node_name<'t>(&self, atoms: &'t (impl Atoms + ?Sized)) -> AtomText<'t>
+    where
+        'a: 't,
+    {
+        text(self.node, atoms)
+    }
+}
+
+impl<'a> Export<'a> {
+    pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
+        let at = *i;
+        if i.u8("tag")? != EXPORT_EXT {
+            return Err(at.malformed("tag"));
+        }
+        let (module, function) = (atom(i, "Module")?, atom(i, "Function")?);
+        i.skip(1, "Arity")?;
+        Ok(Self { module, function, arity: i.u8("Arity")? })
+    }
+}
+
+impl<'a> Fun<'a> {
+    /// Leaves `i` at the free variables.
+    pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
+        let at = *i;
+        match i.u8("tag")? {
+            NEW_FUN_EXT => {
+                i.skip(4, "Size")?;
+                let arity = i.u8("Arity")?;
+                let md5 = i.array("Uniq")?;
+                let new_index = i.u32("Index")?;
+                let left = i.u32("NumFree")?;
+                let module = atom(i, "Module")?;
+                let index = cut::small_integer(i, "OldIndex")?;
+                let uniq = cut::small_integer(i, "OldUniq")?;
+                let pid = Pid::read(i)?;
+                let (new, free) = (Some((arity, new_index, md5)), Elements { rest: i.0, left });
+                Ok(Self { new, module, index, uniq, pid, free })
+            }
+            FUN_EXT => {
+                let left = i.u32("NumFree")?;
+                let pid = Pid::read(i)?;
+                let module = atom(i, "Module")?;
+                let index = cut::small_integer(i, "Index")?;
+                let uniq = cut::small_integer(i, "Uniq")?;
+                let free = Elements { rest: i.0, left };
+                Ok(Self { new: None, module, index, uniq, pid, free })
+            }
+            _ => Err(at.malformed("tag")),
+        }
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Leaves `i` at the values.
+    pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
+        let start = i.0;
+        let Head::Terms(_) = cut::head(i)? else { return Err(i.malformed("tag")) };
+        let values = i.0;
+        let mut i = Reader(start);
+        if i.u8("tag")? != RECORD_EXT {
+            return Err(i.malformed("tag"));
+        }
+        let left = i.u32("NumFields")?;
+        let flags = i.u8("Flags")?;
+        let (module, name) = (atom(&mut i, "Module")?, atom(&mut i, "Name")?);
+        let fields = Elements { rest: i.0, left };
+        Ok(Self { flags, module, name, fields, values: Elements { rest: values, left } })
+    }
+
+    /// Whether other modules may look into it.
+    pub const fn is_exported(&self) -> bool {
+        self.flags & 1 != 0
+    }
+}
+
+fn atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<Term<'a>, Fault> {
+    let start = i.0;
+    cut::atom(i, field)?;
+    let octets = start.get(..start.len() - i.0.len()).unwrap_or_default();
+    Ok(Term { octets })
+}
+
+/// Old forms have two bits in an octet.
+fn creation(i: &mut Reader<'_>, new: bool) -> Result<u32, Fault> {
+    if new { i.u32("Creation") } else { i.u8("Creation").map(u32::from) }
+}
+
+/// The text of a term that was read as an atom.
+fn text<'t>(atom: Term<'t>, atoms: &'t (impl Atoms + ?Sized)) -> AtomText<'t> {
+    atom.as_atom(atoms).unwrap_or(AtomText::Utf8(""))
+}
+
+/// Words of a reference since OTP 24; three before.
+const MAX_WORDS: usize = 5;

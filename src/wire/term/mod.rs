@@ -1,0 +1,474 @@
+//! Terms: the values that Erlang nodes send one another.
+//!
+//! In: octets that begin with a term. Out: a [`Term`] that borrows them, and views of its parts.
+//! Nothing is decoded before it is asked for, and nothing allocated.
+//!
+//! [`cut_term`] finds where a term ends and checks every head on the way; [`Term::cut_off`] takes
+//! what there is of a longer one. [`Erlang`] writes a term out, each octet of it visited once.
+
+mod atom;
+mod compressed;
+mod cut;
+mod erlang;
+mod identifier;
+mod number;
+mod tag;
+mod text;
+
+use std::fmt;
+
+pub use atom::{AtomText, Atoms, NoAtoms};
+pub use compressed::{Compressed, External, InflateError, cut_external};
+pub use erlang::{Budget, Erlang};
+pub use identifier::{Export, Fun, Pid, Port, Record, Reference, ReferenceKey};
+
+pub use number::Integer;
+
+use cut::Reader;
+use tag::*;
+
+/// Cuts the term at the front of `input`: the term, and the octets behind it.
+///
+/// Whatever a sender claims, this takes time for the octets that there are, and no room.
+///
+/// Two things that a node refuses are let pass: equal keys in one map, which cannot be found without
+/// remembering all, and [`ATOM_CACHE_REF`](Atoms) outside of distribution frames. One is refused
+/// that a node lets pass: a fun whose `Size` is not its size.
+///
+/// # Errors
+///
+/// The field that is cut short, or holds what no node sends.
+pub fn cut_term(input: &[u8]) -> Result<(Term<'_>, &[u8]), TermError> {
+    let rest = cut::skip_terms(input, 1)?;
+    let (octets, rest) = input.split_at(input.len() - rest.len());
+    Ok((Term { octets }, rest))
+}
+
+/// Why octets are no whole term.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TermError {
+    /// What is wrong.
+    pub kind: TermErrorKind,
+    /// The field that could not be read, as the specification names it.
+    pub field: &'static str,
+    /// Octets from the start of the input to where reading stopped.
+    pub offset: usize,
+}
+
+/// What is wrong with octets that are no whole term.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TermErrorKind {
+    /// They are the start of a term that goes on behind them.
+    CutShort,
+    /// No octets behind them make a term of them.
+    Malformed,
+}
+
+impl fmt::Display for TermError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            TermErrorKind::CutShort => "cut short in",
+            TermErrorKind::Malformed => "malformed",
+        };
+        write!(f, "{what} {} at octet {}", self.field, self.offset)
+    }
+}
+
+impl std::error::Error for TermError {}
+
+/// One term, as sent.
+///
+/// Views of its parts are `None` where it is of another kind. Those of a term that was
+/// [cut off](Self::cut_off) end where its octets do.
+///
+/// Equal octets are equal terms; equal terms may have other octets.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct Term<'a> {
+    octets: &'a [u8],
+}
+
+/// What a term is, whichever tag says it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Kind {
+    /// Also one that is only referred to.
+    Atom,
+    /// Whole octets, or bits.
+    BitString,
+    /// A function by module, name and arity: `fun m:f/1`.
+    Export,
+    /// A number with a fraction.
+    Float,
+    /// A closure.
+    Fun,
+    /// A whole number of any size.
+    Integer,
+    /// Also the empty one, and a string.
+    List,
+    /// Keys and values.
+    Map,
+    /// A process.
+    Pid,
+    /// A port.
+    Port,
+    /// A record of its own kind (OTP 29), no tuple.
+    Record,
+    /// A reference.
+    Reference,
+    /// Elements of a fixed number.
+    Tuple,
+    /// What no node sends, or nothing at all.
+    Unknown,
+}
+
+impl<'a> Term<'a> {
+    /// A term of which perhaps only `prefix` is at hand, or none: nothing is checked.
+    pub const fn cut_off(prefix: &'a [u8]) -> Self {
+        Self { octets: prefix }
+    }
+
+    /// Its octets.
+    pub const fn octets(self) -> &'a [u8] {
+        self.octets
+    }
+
+    /// What it is.
+    pub fn kind(self) -> Kind {
+        let Some(tag) = self.octets.first() else { return Kind::Unknown };
+        match *tag {
+            ATOM_CACHE_REF | ATOM_EXT | SMALL_ATOM_EXT | ATOM_UTF8_EXT | SMALL_ATOM_UTF8_EXT => {
+                Kind::Atom
+            }
+            SMALL_INTEGER_EXT | INTEGER_EXT | SMALL_BIG_EXT | LARGE_BIG_EXT => Kind::Integer,
+            NEW_FLOAT_EXT | FLOAT_EXT => Kind::Float,
+            SMALL_TUPLE_EXT | LARGE_TUPLE_EXT => Kind::Tuple,
+            NIL_EXT | STRING_EXT | LIST_EXT => Kind::List,
+            BINARY_EXT | BIT_BINARY_EXT => Kind::BitString,
+            MAP_EXT => Kind::Map,
+            NEW_PID_EXT | PID_EXT => Kind::Pid,
+            NEW_PORT_EXT | PORT_EXT | V4_PORT_EXT => Kind::Port,
+            NEWER_REFERENCE_EXT | NEW_REFERENCE_EXT | REFERENCE_EXT => Kind::Reference,
+            EXPORT_EXT => Kind::Export,
+            NEW_FUN_EXT | FUN_EXT => Kind::Fun,
+            RECORD_EXT => Kind::Record,
+            _ => Kind::Unknown,
+        }
+    }
+
+    /// An atom's text.
+    #[inline]
+    pub fn as_atom<'t>(self, atoms: &'t (impl Atoms + ?Sized)) -> Option<AtomText<'t>>
+    where
+        'a: 't,
+    {
+        let raw = cut::atom(&mut Reader(self.octets), "atom").ok()?;
+        Some(AtomText::resolve(raw, atoms))
+    }
+
+    /// Whether it is the atom `text`.
+    #[inline]
+    pub fn is_atom(self, text: &str, atoms: &(impl Atoms + ?Sized)) -> bool {
+        self.as_atom(atoms).is_some_and(|atom| atom == *text)
+    }
+
+    /// An integer in one octet or four, as operations, flags and sizes are.
+    #[inline]
+    pub fn as_small_int(self) -> Option<i32> {
+        cut::small_integer(&mut Reader(self.octets), "Int").ok()
+    }
+
+    /// An integer that 64 bits hold.
+    pub fn as_i64(self) -> Option<i64> {
+        self.as_integer()?.as_i64()
+    }
+
+    /// An integer that 64 bits without a sign hold, as the ids of `UNLINK_ID` are.
+    pub fn as_u64(self) -> Option<u64> {
+        self.as_integer()?.as_u64()
+    }
+
+    /// An integer.
+    pub fn as_integer(self) -> Option<Integer<'a>> {
+        Integer::read(&mut Reader(self.octets)).ok()
+    }
+
+    /// A float.
+    pub fn as_float(self) -> Option<f64> {
+        number::float(&mut Reader(self.octets)).ok()
+    }
+
+    /// The octets of a binary; `None` for a bit string that ends within an octet.
+    pub fn as_binary(self) -> Option<&'a [u8]> {
+        self.as_bits().and_then(|(octets, bits)| (bits == 8).then_some(octets))
+    }
+
+    /// The octets of a bit string, and how many bits of the last are its own, the high ones: 1 to 8.
+    /// Of one that was cut off, the octets that there are.
+    pub fn as_bits(self) -> Option<(&'a [u8], u8)> {
+        let mut i = Reader(self.octets);
+        let (len, bits) = match i.u8("tag").ok()? {
+            BINARY_EXT => (i.u32("Len").ok()?, 8),
+            BIT_BINARY_EXT => (i.u32("Len").ok()?, i.u8("Bits").ok()?),
+            _ => return None,
+        };
+        let octets = i.0.get(..len as usize).unwrap_or(i.0);
+        // The last octet of a cut one is none of those.
+        let whole = octets.len() == len as usize && len > 0;
+        Some((octets, if whole { bits } else { 8 }))
+    }
+
+    /// The octets that stand for a list of small integers. A list may look the same and be none.
+    pub fn as_string(self) -> Option<&'a [u8]> {
+        let mut i = Reader(self.octets);
+        match i.u8("tag").ok()? {
+            STRING_EXT => {
+                let len = i.u16("Length").ok()?;
+                Some(i.0.get(..usize::from(len)).unwrap_or(i.0))
+            }
+            _ => None,
+        }
+    }
+
+    /// The elements of a tuple.
+    #[inline]
+    pub fn as_tuple(self) -> Option<Elements<'a>> {
+        let mut i = Reader(self.octets);
+        let left = match i.u8("tag").ok()? {
+            SMALL_TUPLE_EXT => i.u8("Arity").ok()?.into(),
+            LARGE_TUPLE_EXT => i.u32("Arity").ok()?,
+            _ => return None,
+        };
+        Some(Elements { rest: i.0, left })
+    }
+
+    /// The first `N` elements of a tuple that has `N`.
+    #[inline]
+    pub fn as_array<const N: usize>(self) -> Option<[Self; N]> {
+        let mut elements = self.as_tuple()?;
+        if elements.left as usize != N {
+            return None;
+        }
+        let mut array = [Self::cut_off(&[]); N];
+        for slot in &mut array {
+            *slot = elements.next()?;
+        }
+        Some(array)
+    }
+
+    /// The elements of a list: none of the empty list, and none of a [string](Self::as_string).
+    pub fn as_list(self) -> Option<List<'a>> {
+        let mut i = Reader(self.octets);
+        match i.u8("tag").ok()? {
+            NIL_EXT => Some(List { elements: Elements { rest: self.octets, left: 0 } }),
+            LIST_EXT => {
+                let left = i.u32("Length").ok()?;
+                Some(List { elements: Elements { rest: i.0, left } })
+            }
+            _ => None,
+        }
+    }
+
+    /// The keys and values of a map, in the sender's order.
+    pub fn as_map(self) -> Option<Pairs<'a>> {
+        let mut i = Reader(self.octets);
+        if i.u8("tag").ok()? != MAP_EXT {
+            return None;
+        }
+        let left = i.u32("Arity").ok()?;
+        Some(Pairs { rest: i.0, left })
+    }
+
+    /// A process.
+    pub fn as_pid(self) -> Option<Pid<'a>> {
+        Pid::read(&mut Reader(self.octets)).ok()
+    }
+
+    /// A port.
+    pub fn as_port(self) -> Option<Port<'a>> {
+        Port::read(&mut Reader(self.octets)).ok()
+    }
+
+    /// A reference.
+    pub fn as_reference(self) -> Option<Reference<'a>> {
+        Reference::read(&mut Reader(self.octets)).ok()
+    }
+
+    /// A function by its name.
+    pub fn as_export(self) -> Option<Export<'a>> {
+        Export::read(&mut Reader(self.octets)).ok()
+    }
+
+    /// A closure.
+    pub fn as_fun(self) -> Option<Fun<'a>> {
+        Fun::read(&mut Reader(self.octets)).ok()
+    }
+
+    /// A record of its own kind.
+    pub fn as_record(self) -> Option<Record<'a>> {
+        Record::read(&mut Reader(self.octets)).ok()
+    }
+}
+
+/// In Erlang's syntax, cut at [`Budget::default`]; references to atoms are unknown.
+impl fmt::Debug for Term<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Erlang::new(*self, &NoAtoms), f)
+    }
+}
+
+/// Terms in a row. Each is cut when it is asked for: to look at what lies at every depth, write the
+/// whole term with [`Erlang`] instead.
+#[derive(Clone, Copy, Debug)]
+pub struct Elements<'a> {
+    rest: &'a [u8],
+    left: u32,
+}
+
+impl<'a> Elements<'a> {
+    /// How many are still to come, as their sender said.
+    #[expect(clippy::len_without_is_empty, reason = "an iterator")]
+    pub const fn len(&self) -> u32 {
+        self.left
+    }
+
+    /// What there is of the next one, where that is cut off and so no element.
+    pub fn cut_off(self) -> Option<Term<'a>> {
+        (self.left > 0).then_some(Term { octets: self.rest })
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Term<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Term<'a>> {
+        if self.left == 0 {
+            return None;
+        }
+        let (term, rest) = cut_term(self.rest).ok()?;
+        self.left -= 1;
+        self.rest = rest;
+        Some(term)
+    }
+}
+
+/// The elements of a list, then its tail.
+#[derive(Clone, Copy, Debug)]
+pub struct List<'a> {
+    /// Its elements.
+    pub elements: Elements<'a>,
+}
+
+impl<'a> List<'a> {
+    /// What stands behind the last element: the empty list, unless the list is improper. Takes as
+    /// long as all elements that were not taken yet.
+    pub fn tail(self) -> Option<Term<'a>> {
+        let rest = cut::skip_terms(self.elements.rest, self.elements.left.into()).ok()?;
+        cut_term(rest).ok().map(|(tail, _)| tail)
+    }
+}
+
+/// Keys and values in a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Pairs<'a> {
+    rest: &'a [u8],
+    left: u32,
+}
+
+impl Pairs<'_> {
+    /// How many are still to come, as their sender said.
+    #[expect(clippy::len_without_is_empty, reason = "an iterator")]
+    pub const fn len(&self) -> u32 {
+        self.left
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (Term<'a>, Term<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let (key, rest) = cut_term(self.rest).ok()?;
+        let (value, rest) = cut_term(rest).ok()?;
+        self.left -= 1;
+        self.rest = rest;
+        Some((key, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `{'$gen_call', {Pid, [alias | Ref]}, {get, <<"key">>}}`, as `gen_server:call/2` sends it.
+    #[rustfmt::skip]
+    pub(super) const GEN_CALL: &[u8] = &[
+        104, 3,                                     // SMALL_TUPLE_EXT
+        82, 0,                                      // ATOM_CACHE_REF
+        104, 2,                                     // SMALL_TUPLE_EXT
+        88, 82, 1,                                  // NEW_PID_EXT, Node
+        0, 0, 0, 93, 0, 0, 0, 7,                    // ID, Serial
+        0x65, 0x4b, 0x1a, 0x02,                     // Creation
+        108, 0, 0, 0, 1,                            // LIST_EXT
+        82, 2,                                      // ATOM_CACHE_REF
+        90, 0, 3, 82, 1, 0x65, 0x4b, 0x1a, 0x02,    // NEWER_REFERENCE_EXT, Len, Node, Creation
+        0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 7,         // ID
+        104, 2,                                     // SMALL_TUPLE_EXT
+        119, 3, b'g', b'e', b't',                   // SMALL_ATOM_UTF8_EXT
+        109, 0, 0, 0, 3, b'k', b'e', b'y',          // BINARY_EXT
+    ];
+
+    pub(super) const ATOMS: [&str; 3] = ["$gen_call", "a@host", "alias"];
+
+    #[test]
+    fn a_call_is_taken_apart_where_it_lies() {
+        let atoms = &ATOMS[..];
+        let (term, rest) = cut_term(GEN_CALL).unwrap();
+        assert_eq!((term.octets(), rest, term.kind()), (GEN_CALL, &[][..], Kind::Tuple));
+        let [tag, from, request] = term.as_array().unwrap();
+        assert!(tag.is_atom("$gen_call", atoms));
+        let [pid, list] = from.as_array().unwrap();
+        let pid = pid.as_pid().unwrap();
+        assert_eq!((pid.id, pid.serial, pid.creation), (93, 7, 0x654b_1a02));
+        assert_eq!(pid.node_name(atoms), "a@host");
+        let list = list.as_list().unwrap();
+        assert!(list.elements.clone().all(|element| element.is_atom("alias", atoms)));
+        let reference = list.tail().unwrap().as_reference().unwrap();
+        assert_eq!(reference.words(), [5, 6, 7]);
+        assert_eq!(reference.key(atoms).node, "a@host");
+        let [get, key] = request.as_array().unwrap();
+        assert!(get.is_atom("get", &NoAtoms));
+        assert_eq!(key.as_binary(), Some(&b"key"[..]));
+    }
+
+    #[test]
+    fn a_call_is_printed_as_erlang_writes_it() {
+        let (term, _) = cut_term(GEN_CALL).unwrap();
+        assert_eq!(
+            Erlang::new(term, &ATOMS[..]).to_string(),
+            "{'$gen_call',{<a@host.93.7>,[alias|#Ref<a@host.7.6.5>]},{get,<<\"key\">>}}"
+        );
+        assert_eq!(format!("{term:?}"), "{#0,{<#1.93.7>,[#2|#Ref<#1.7.6.5>]},{get,<<\"key\">>}}");
+    }
+
+    #[test]
+    fn every_prefix_of_a_call_is_cut_short() {
+        for len in 0..GEN_CALL.len() {
+            let error = cut_term(&GEN_CALL[..len]).unwrap_err();
+            assert_eq!(error.kind, TermErrorKind::CutShort, "{len}");
+        }
+    }
+
+    #[test]
+    fn what_there_is_of_a_cut_off_term_can_be_read() {
+        let cut = Term::cut_off(&GEN_CALL[..GEN_CALL.len() - 6]);
+        let mut elements = cut.as_tuple().unwrap();
+        assert!(elements.next().unwrap().is_atom("$gen_call", &ATOMS[..]));
+        assert!(elements.next().is_some());
+        assert!(elements.next().is_none());
+        let request = elements.cut_off().unwrap();
+        assert!(request.as_tuple().unwrap().next().unwrap().is_atom("get", &NoAtoms));
+        assert_eq!(Erlang::new(request, &NoAtoms).to_string(), "{get,…}");
+    }
+}

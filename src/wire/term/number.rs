@@ -1,0 +1,215 @@
+//! Numbers as terms carry them: integers of any size, and floats as text.
+
+use std::fmt::{self, Write};
+
+use super::cut::{FLOAT_TEXT, Fault, Reader};
+use super::tag::*;
+
+/// An integer of any size.
+#[derive(Clone, Copy, Debug)]
+pub struct Integer<'a>(Repr<'a>);
+
+#[derive(Clone, Copy, Debug)]
+enum Repr<'a> {
+    Small(i32),
+    /// Sign, and the magnitude's octets, the lowest first, without zeros at the end.
+    Big(bool, &'a [u8]),
+}
+
+impl<'a> Integer<'a> {
+    pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
+        let at = *i;
+        let len = match i.u8("tag")? {
+            SMALL_INTEGER_EXT => return Ok(Self(Repr::Small(i.u8("Int")?.into()))),
+            INTEGER_EXT => return Ok(Self(Repr::Small(i32::from_be_bytes(i.array("Int")?)))),
+            SMALL_BIG_EXT => i.u8("n")?.into(),
+            LARGE_BIG_EXT => i.u32("n")? as usize,
+            _ => return Err(at.malformed("tag")),
+        };
+        let negative = i.u8("Sign")? != 0;
+        Ok(Self::big(negative, i.take(len, "d")?))
+    }
+
+    /// Zeros at the end of `magnitude` are legal and mean nothing.
+    fn big(negative: bool, magnitude: &'a [u8]) -> Self {
+        let len = magnitude.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 1);
+        let magnitude = magnitude.get(..len).unwrap_or_default();
+        Self(Repr::Big(negative && len > 0, magnitude))
+    }
+
+    /// Its value, where 64 bits hold it.
+    pub fn as_i64(self) -> Option<i64> {
+        match self.0 {
+            Repr::Small(value) => Some(value.into()),
+            Repr::Big(negative, octets) => {
+                let magnitude = i128::from(unsigned(octets)?);
+                i64::try_from(if negative { -magnitude } else { magnitude }).ok()
+            }
+        }
+    }
+
+    /// Its value, where 64 bits without a sign hold it.
+    pub fn as_u64(self) -> Option<u64> {
+        match self.0 {
+            Repr::Small(value) => value.try_into().ok(),
+            Repr::Big(true, _) => None,
+            Repr::Big(false, octets) => unsigned(octets),
+        }
+    }
+
+    /// Writes it in Erlang's syntax: decimal, and hexadecimal (`16#ff`) where it has more than 1,024
+    /// bits, since the time for decimal digits grows with the square of their number.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn write_erlang(self, out: &mut (impl Write + ?Sized)) -> fmt::Result {
+        self.write_up_to(usize::MAX, out).map(|_| ())
+    }
+
+    /// Writes about `most` digits; false when there are more. Only hexadecimal ones are cut.
+    pub(super) fn write_up_to(
+        self,
+        most: usize,
+        out: &mut (impl Write + ?Sized),
+    ) -> Result<bool, fmt::Error> {
+        match self.0 {
+            Repr::Small(value) => write!(out, "{value}").map(|()| true),
+            Repr::Big(negative, octets) => {
+                if negative {
+                    out.write_char('-')?;
+                }
+                write_magnitude(octets, most, out)
+            }
+        }
+    }
+}
+
+fn unsigned(octets: &[u8]) -> Option<u64> {
+    let mut value = [0; 8];
+    value.get_mut(..octets.len())?.copy_from_slice(octets);
+    Some(u64::from_le_bytes(value))
+}
+
+fn write_magnitude(
+    octets: &[u8],
+    most: usize,
+    out: &mut (impl Write + ?Sized),
+) -> Result<bool, fmt::Error> {
+    if let Some(value) = unsigned(octets) {
+        return write!(out, "{value}").map(|()| true);
+    }
+    let mut words = [0_u32; MAX_DECIMAL_WORDS];
+    if octets.len() > 4 * words.len() {
+        return write_hex(octets, most, out);
+    }
+    for (word, four) in words.iter_mut().zip(octets.chunks(4)) {
+        let mut padded = [0; 4];
+        padded.iter_mut().zip(four).for_each(|(to, from)| *to = *from);
+        *word = u32::from_le_bytes(padded);
+    }
+    // Nine digits a turn, the lowest first.
+    let mut groups = [0_u32; MAX_DECIMAL_WORDS * 32 / 29 + 1];
+    let mut len = 0;
+    while words.iter().any(|word| *word != 0) {
+        let mut remainder = 0;
+        for word in words.iter_mut().rev() {
+            let value = remainder << 32 | u64::from(*word);
+            *word = u32::try_from(value / NINE_DIGITS).unwrap_or(u32::MAX);
+            remainder = value % NINE_DIGITS;
+        }
+        if let Some(group) = groups.get_mut(len) {
+            *group = u32::try_from(remainder).unwrap_or(u32::MAX);
+        }
+        len += 1;
+    }
+    let mut groups = groups.iter().take(len).rev();
+    if let Some(first) = groups.next() {
+        write!(out, "{first}")?;
+    }
+    groups.try_for_each(|group| write!(out, "{group:09}"))?;
+    Ok(true)
+}
+
+fn write_hex(
+    octets: &[u8],
+    most: usize,
+    out: &mut (impl Write + ?Sized),
+) -> Result<bool, fmt::Error> {
+    out.write_str("16#")?;
+    let written = octets.len().min(most / 2);
+    let mut digits = octets.iter().rev().take(written);
+    if let Some(highest) = digits.next() {
+        write!(out, "{highest:x}")?;
+    }
+    digits.try_for_each(|octet| write!(out, "{octet:02x}"))?;
+    Ok(written == octets.len())
+}
+
+/// A float, of either form.
+pub(super) fn float(i: &mut Reader<'_>) -> Result<f64, Fault> {
+    let at = *i;
+    let value = match i.u8("tag")? {
+        NEW_FLOAT_EXT => Some(f64::from_bits(i.u64("IEEE float")?)),
+        FLOAT_EXT => float_of_text(i.take(FLOAT_TEXT, "Float string")?),
+        _ => None,
+    };
+    // A node takes neither infinity nor what is no number.
+    value.filter(|value| value.is_finite()).ok_or_else(|| at.malformed("float"))
+}
+
+/// Writes the shortest digits that read back as `value`, with the dot that Erlang demands.
+pub(super) fn write_float(value: f64, out: &mut (impl Write + ?Sized)) -> fmt::Result {
+    let mut text = FloatText { octets: [0; 32], len: 0 };
+    write!(text, "{value:?}")?;
+    let text = text.as_str();
+    match text.split_once('e') {
+        Some((mantissa, exponent)) if !mantissa.contains('.') => {
+            write!(out, "{mantissa}.0e{exponent}")
+        }
+        _ => out.write_str(text),
+    }
+}
+
+/// At most 24 octets: sign, 17 digits, dot, and an exponent of five.
+struct FloatText {
+    octets: [u8; 32],
+    len: usize,
+}
+
+impl FloatText {
+    fn as_str(&self) -> &str {
+        self.octets.get(..self.len).and_then(|it| std::str::from_utf8(it).ok()).unwrap_or_default()
+    }
+}
+
+impl Write for FloatText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        let into = self.octets.get_mut(self.len..end).ok_or(fmt::Error)?;
+        into.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// The value of the text of `FLOAT_EXT`, which C's `%.20e` wrote, with zeros behind it.
+fn float_of_text(octets: &[u8]) -> Option<f64> {
+    let end = octets.iter().position(|octet| *octet == 0).unwrap_or(octets.len());
+    let text = std::str::from_utf8(octets.get(..end)?).ok()?;
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (text, None),
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    let (whole, fraction) = mantissa.split_once('.')?;
+    let number = |text: &str| digits(text.strip_prefix(['+', '-']).unwrap_or(text));
+    let legal = number(whole) && digits(fraction) && exponent.is_none_or(number);
+    let value = text.parse::<f64>().ok()?;
+    (legal && value.is_finite()).then_some(value)
+}
+
+/// 1,024 bits, 309 digits. Keys and hashes are integers of this size; larger ones nobody reads.
+const MAX_DECIMAL_WORDS: usize = 32;
+
+const NINE_DIGITS: u64 = 1_000_000_000;

@@ -1,0 +1,165 @@
+//! Text out of terms in Erlang's quotes, in a form that no terminal obeys.
+
+use std::fmt::{self, Write};
+
+use super::AtomText;
+
+/// Where text is written to, and how many octets of it may still come.
+pub(super) struct Out<'w, W: ?Sized> {
+    to: &'w mut W,
+    pub(super) left: usize,
+}
+
+impl<'w, W: Write + ?Sized> Out<'w, W> {
+    pub(super) const fn new(to: &'w mut W, left: usize) -> Self {
+        Self { to, left }
+    }
+
+    pub(super) const fn is_full(&self) -> bool {
+        self.left == 0
+    }
+}
+
+impl<W: Write + ?Sized> Write for Out<'_, W> {
+    #[inline]
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.left = self.left.saturating_sub(text.len());
+        self.to.write_str(text)
+    }
+}
+
+/// Writes an atom, in quotes where Erlang needs them. False when it was cut.
+pub(super) fn atom<W: Write + ?Sized>(
+    out: &mut Out<'_, W>,
+    atom: AtomText<'_>,
+) -> Result<bool, fmt::Error> {
+    match atom {
+        AtomText::Utf8(text) if is_plain_atom(text) => {
+            out.write_str(text)?;
+            Ok(true)
+        }
+        AtomText::Utf8(text) => quoted_str(out, text, '\''),
+        AtomText::Latin1(_) => {
+            let is_plain = is_plain_start(atom.chars().next()) && atom.chars().all(is_name);
+            if is_plain {
+                atom.chars().try_for_each(|c| out.write_char(c))?;
+                return Ok(true);
+            }
+            quoted(out, atom.chars(), '\'')
+        }
+        AtomText::Unknown(reference) => {
+            write!(out, "#{reference}")?;
+            Ok(true)
+        }
+    }
+}
+
+/// Whether an atom is written without quotes, as `io_lib:write_atom/1` does.
+fn is_plain_atom(text: &str) -> bool {
+    let is_name = text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'@')
+        || text.chars().all(is_name);
+    is_plain_start(text.chars().next()) && is_name && !is_reserved(text)
+}
+
+fn is_plain_start(c: Option<char>) -> bool {
+    matches!(c, Some('a'..='z' | 'ß'..='ö' | 'ø'..='ÿ'))
+}
+
+/// Letters beyond Latin-1 are quoted although newer scanners read them without.
+fn is_name(c: char) -> bool {
+    matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '@' | 'À'..='Ö' | 'Ø'..='ö' | 'ø'..='ÿ')
+}
+
+/// `else` and `maybe` since OTP 27, and earlier where they were asked for.
+fn is_reserved(text: &str) -> bool {
+    #[rustfmt::skip] // a table reads best as a table
+    let reserved = matches!(
+        text,
+        "after" | "and" | "andalso" | "band" | "begin" | "bnot" | "bor" | "bsl" | "bsr" | "bxor"
+            | "case" | "catch" | "cond" | "div" | "else" | "end" | "fun" | "if" | "let" | "maybe"
+            | "not" | "of" | "or" | "orelse" | "receive" | "rem" | "try" | "when" | "xor"
+    );
+    reserved
+}
+
+/// Writes `text` between quotes. False when it was cut.
+pub(super) fn quoted_str<W: Write + ?Sized>(
+    out: &mut Out<'_, W>,
+    text: &str,
+    quote: char,
+) -> Result<bool, fmt::Error> {
+    out.write_char(quote)?;
+    let mut rest = text;
+    while !rest.is_empty() && !out.is_full() {
+        let is_special = |c: u8| !matches!(c, b' '..=b'~') || char::from(c) == quote || c == b'\\';
+        let ahead = rest.len().min(out.left);
+        let plain = rest.bytes().take(ahead).position(is_special).unwrap_or(ahead);
+        // Ends behind an ASCII character, or where a character begins.
+        let (run, behind) = rest.split_at_checked(plain).unwrap_or((rest, ""));
+        out.write_str(run)?;
+        let mut chars = behind.chars();
+        if plain < ahead {
+            if let Some(c) = chars.next() {
+                escaped(out, c, quote)?;
+            }
+        }
+        rest = chars.as_str();
+    }
+    out.write_char(quote)?;
+    Ok(rest.is_empty())
+}
+
+/// Writes `chars` between quotes. False when they were cut.
+pub(super) fn quoted<W: Write + ?Sized>(
+    out: &mut Out<'_, W>,
+    chars: impl Iterator<Item = char>,
+    quote: char,
+) -> Result<bool, fmt::Error> {
+    out.write_char(quote)?;
+    let mut whole = true;
+    for c in chars {
+        if out.is_full() {
+            whole = false;
+            break;
+        }
+        escaped(out, c, quote)?;
+    }
+    out.write_char(quote)?;
+    Ok(whole)
+}
+
+fn escaped<W: Write + ?Sized>(out: &mut Out<'_, W>, c: char, quote: char) -> fmt::Result {
+    match c {
+        '\\' => out.write_str("\\\\"),
+        '\n' => out.write_str("\\n"),
+        '\r' => out.write_str("\\r"),
+        '\t' => out.write_str("\\t"),
+        '\u{8}' => out.write_str("\\b"),
+        '\u{b}' => out.write_str("\\v"),
+        '\u{c}' => out.write_str("\\f"),
+        '\u{1b}' => out.write_str("\\e"),
+        '\u{7f}' => out.write_str("\\d"),
+        c if c == quote => {
+            out.write_char('\\')?;
+            out.write_char(quote)
+        }
+        c if is_graphic(c) => out.write_char(c),
+        c => write!(out, "\\x{{{:x}}}", u32::from(c)),
+    }
+}
+
+/// Whether text made of such characters is shown as text: what is seen, and the white space and
+/// escapes that Erlang's printer knows.
+pub(super) fn is_printable(c: char) -> bool {
+    matches!(c, '\u{8}'..='\u{d}' | '\u{1b}') || is_graphic(c)
+}
+
+/// Whether a character shows itself: no control, no change of direction, no half of a character.
+fn is_graphic(c: char) -> bool {
+    match c {
+        ' '..='~' => true,
+        '\0'..='\u{9f}' => false,
+        // What Rust would escape is what cannot be seen.
+        c => c.escape_debug().next() != Some('\\'),
+    }
+}
