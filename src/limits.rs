@@ -42,6 +42,9 @@ pub struct Limits {
     /// Longest handshake message. Names have at most 255 characters of at most 4 octets on each side of
     /// the `@`; what lies behind a name must be ignored and is not bounded by the protocol.
     pub handshake_message: usize,
+    /// Octets kept of messages after the handshake, by all connections: atom caches, headers and messages
+    /// that come in pieces, requests that wait for an answer. An atom cache of a busy node has some 20 KiB.
+    pub messages: usize,
     /// Longest EPMD reply kept: a port mapper has at most 1,024 connections, so as many lines.
     pub epmd_reply: usize,
     /// EPMD answers remembered, to find the look-up behind a connection.
@@ -93,6 +96,7 @@ impl Default for Limits {
             established_idle: Duration::from_secs(4 * 3600),
             closed_forget: Duration::from_secs(60),
             handshake_message: 4096,
+            messages: 64 << 20,
             epmd_reply: 256 << 10,
             lookups: 4096,
             resolved: 16_384,

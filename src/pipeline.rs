@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 use crate::capture::Frame;
 use crate::conn::digest::Cookies;
-use crate::conn::{Connection, FactSource, Keep, Known, Setting};
+use crate::conn::{Connection, FactSource, Keep, Known, MessageDetail, Pool, Said, Setting};
 use crate::correlate::{Correlator, HomeNets};
 use crate::decode::{
     Counters, Decoded, Decoder, Endpoint, Segment, TcpFlags, UdpDatagram, Unreachable,
@@ -32,6 +32,8 @@ pub struct Config {
     pub cookies: Cookies,
     /// Whether challenges and digests are told.
     pub include_secrets: bool,
+    /// Which messages after the handshake are told.
+    pub messages: MessageDetail,
     /// Ports of port mappers.
     pub epmd_ports: Vec<u16>,
     /// Ports known as those of nodes, on any host.
@@ -47,6 +49,7 @@ impl Default for Config {
             limits: Limits::default(),
             cookies: Cookies::default(),
             include_secrets: false,
+            messages: MessageDetail::None,
             epmd_ports: vec![EPMD_PORT],
             dist_ports: Vec::new(),
             home_nets: HomeNets::default(),
@@ -83,7 +86,9 @@ struct Stages<S> {
     /// Capture time of the last frame of each input.
     clocks: Vec<Timestamp>,
     /// What connections say while they are at work; empty in between.
-    said: Vec<Event>,
+    said: Said,
+    /// Memory for what they keep of messages.
+    pool: Pool,
     sink: S,
 }
 
@@ -190,7 +195,8 @@ impl<S: EventSink> Stages<S> {
             stats: Stats::default(),
             now: Timestamp::default(),
             clocks: Vec::new(),
-            said: Vec::new(),
+            said: Said::default(),
+            pool: Pool::new(config.limits.messages),
             config,
             sink,
         }
@@ -359,7 +365,7 @@ impl<S: EventSink> Stages<S> {
             self.ports.insert(segment.src.port);
             self.ports.insert(segment.dst.port);
         }
-        let setting = setting(&self.config, &self.correlator);
+        let setting = setting(&self.config, &self.pool, &self.correlator);
         let connection = Connection::new(begins, began, known, &setting);
         let (id, evicted) = self.flows.insert(key, Followed { connection, alarm: None });
         if let Some(evicted) = evicted {
@@ -376,7 +382,7 @@ impl<S: EventSink> Stages<S> {
     /// Gives a followed connection its segment.
     fn hand_to(&mut self, id: FlowId, segment: &Segment<'_>, direction: Direction) {
         let Some(followed) = self.flows.get_mut(id) else { return };
-        let setting = setting(&self.config, &self.correlator);
+        let setting = setting(&self.config, &self.pool, &self.correlator);
         let keep = followed.connection.on_segment(
             segment,
             direction,
@@ -391,7 +397,7 @@ impl<S: EventSink> Stages<S> {
         let (key, direction) = FlowKey::new(unreachable.src, unreachable.dst);
         let Some(id) = self.flows.find(&key) else { return };
         let Some(followed) = self.flows.get_mut(id) else { return };
-        let setting = setting(&self.config, &self.correlator);
+        let setting = setting(&self.config, &self.pool, &self.correlator);
         followed.connection.on_unreachable(
             unreachable,
             direction,
@@ -415,7 +421,7 @@ impl<S: EventSink> Stages<S> {
             return;
         }
         followed.alarm = None;
-        let setting = setting(&self.config, &self.correlator);
+        let setting = setting(&self.config, &self.pool, &self.correlator);
         let keep = followed.connection.on_time(due, &setting, &mut self.budget, &mut self.said);
         self.after(id, keep);
     }
@@ -441,7 +447,7 @@ impl<S: EventSink> Stages<S> {
 
     /// A connection has to end: its ports are used again, it makes room, or the input is over.
     fn retire(&mut self, mut connection: Connection) {
-        let setting = setting(&self.config, &self.correlator);
+        let setting = setting(&self.config, &self.pool, &self.correlator);
         connection.on_end(self.now, &setting, &mut self.budget, &mut self.said);
         self.close_account(&connection);
         self.dispatch_said();
@@ -480,13 +486,30 @@ impl<S: EventSink> Stages<S> {
             return;
         }
         let mut said = std::mem::take(&mut self.said);
-        for event in said.drain(..) {
+        let before = said.before_messages();
+        let mut events = std::mem::take(&mut said.events);
+        let behind = events.split_off(before.min(events.len()));
+        for event in events {
             self.dispatch(event);
         }
-        // What is followed anew below speaks into a list of its own; this one is kept for its room.
+        self.tell_messages(&said);
+        for event in behind {
+            self.dispatch(event);
+        }
+        // What is followed anew above speaks into a list of its own; this one is kept for its room.
+        said.clear();
         if self.said.is_empty() {
             self.said = said;
         }
+    }
+
+    fn tell_messages(&mut self, said: &Said) {
+        let wanted = self.config.messages != MessageDetail::None;
+        said.each_message(|event| {
+            if wanted {
+                self.sink.message(event);
+            }
+        });
     }
 
     /// Shows an event to the stages that see several connections, then tells it and what they make of it.
@@ -608,11 +631,17 @@ impl<S: EventSink> Stages<S> {
 }
 
 /// A free function, so that the borrow checker sees which fields it borrows.
-fn setting<'a>(config: &'a Config, correlator: &'a Correlator) -> Setting<'a> {
+fn setting<'a>(
+    config: &'a Config,
+    pool: &'a Pool,
+    correlator: &'a Correlator,
+) -> Setting<'a> {
     Setting {
         limits: &config.limits,
         cookies: &config.cookies,
         include_secrets: config.include_secrets,
+        messages: config.messages,
+        pool,
         facts: correlator,
     }
 }

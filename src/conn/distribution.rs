@@ -1,18 +1,15 @@
-//! One distribution connection: who is the initiator, what the handshake said, how many frames followed.
+//! One distribution connection: who is the initiator, what the handshake said, what followed it.
 
-use std::time::Duration;
-
-use super::Setting;
 use super::handshake::{Exchange, Heard};
+use super::messages::{Calls, Desk, MessageLog, Speech, Walked};
 use super::reader::{Item, Reader};
 use super::tls::SealedRecord;
 use super::verdict::TlsSign;
+use super::Setting;
 use crate::event::{Anomaly, AnomalyKind, Body, Foreign, Mark, Orientation, Role};
 use crate::flow::Direction;
 use crate::reassembly::{StreamEvent, Taken};
-use crate::time::Timestamp;
 use crate::wire::handshake::{self, HandshakeMessage, Status};
-use crate::wire::header::FrameKind;
 use crate::wire::tls::{self, Sealed};
 use crate::wire::{WireError, decode};
 
@@ -22,6 +19,8 @@ pub(super) struct Distribution {
     up: Voice,
     down: Voice,
     pub(super) exchange: Exchange,
+    /// Made with the first request.
+    pub(super) calls: Option<Box<Calls>>,
     initiator: Option<(Direction, Orientation)>,
     /// Whether this is Erlang for sure: by its port, or by what was said.
     pub(super) is_certain: bool,
@@ -32,15 +31,9 @@ pub(super) struct Distribution {
 pub(super) struct Voice {
     reader: Reader,
     spoke: bool,
-    /// Distribution messages, each fragment train counted once.
-    pub(super) messages: u64,
-    pub(super) ticks: u64,
-    /// The last tick, unless a message followed it.
-    last_tick: Option<Timestamp>,
-    /// The shortest time from one tick to the next with nothing between them.
-    pub(super) tick_period: Option<Duration>,
-    /// Frames that are frames for sure.
-    pub(super) frames: u64,
+    pub(super) speech: Speech,
+    /// Frames that may be frames: ticks where no frame was expected for sure.
+    maybe_frames: u64,
     pub(super) foreign: Option<(Mark, &'static str)>,
     pub(super) tls: Option<(TlsSign, Mark)>,
     /// The first alert in clear that ends a TLS connection.
@@ -53,16 +46,21 @@ pub(super) struct Voice {
     unknown: u32,
 }
 
+/// Where what is said goes.
+pub(super) struct Saying<'a> {
+    /// Handshake messages, and what is odd.
+    pub(super) bodies: &'a mut Vec<Body>,
+    /// Messages after the handshake.
+    pub(super) log: &'a mut MessageLog,
+}
+
 impl Voice {
     fn new(setting: &Setting<'_>) -> Self {
         Self {
             reader: Reader::new(setting.limits.handshake_message),
             spoke: false,
-            messages: 0,
-            ticks: 0,
-            last_tick: None,
-            tick_period: None,
-            frames: 0,
+            speech: Speech::new(setting.pool),
+            maybe_frames: 0,
             foreign: None,
             tls: None,
             fatal: None,
@@ -72,30 +70,9 @@ impl Voice {
         }
     }
 
-    fn on_frame(&mut self, kind: FrameKind, at: Timestamp) {
-        self.frames += 1;
-        match kind {
-            FrameKind::Tick => self.on_tick(at),
-            FrameKind::Continuation => {}
-            FrameKind::PassThrough
-            | FrameKind::Normal
-            | FrameKind::FirstFragment
-            | FrameKind::Unknown => self.messages += 1,
-        }
-        if kind != FrameKind::Tick {
-            self.last_tick = None;
-        }
-    }
-
-    fn on_tick(&mut self, at: Timestamp) {
-        self.ticks += 1;
-        if let Some(before) = self.last_tick.replace(at) {
-            let period = at.since(before);
-            // What was held up on the way comes in a bunch.
-            if period >= SHORTEST_TICK {
-                self.tick_period = Some(self.tick_period.map_or(period, |known| known.min(period)));
-            }
-        }
+    /// Frames that are frames for sure.
+    pub(super) const fn frames(&self) -> u64 {
+        self.speech.frames() + self.maybe_frames
     }
 }
 
@@ -105,6 +82,7 @@ impl Distribution {
             up: Voice::new(setting),
             down: Voice::new(setting),
             exchange: Exchange::default(),
+            calls: None,
             initiator: None,
             is_certain,
         }
@@ -147,7 +125,7 @@ impl Distribution {
 
     /// Whether the handshake ran to its end, as far as this connection alone tells.
     pub(super) const fn is_established(&self) -> bool {
-        self.exchange.ack.is_some() || self.up.frames > 0 || self.down.frames > 0
+        self.exchange.ack.is_some() || self.up.frames() > 0 || self.down.frames() > 0
     }
 
     /// The next stretch of one direction. `from_start`: the stream's first octet was its first.
@@ -157,7 +135,7 @@ impl Distribution {
         taken: &Taken<'_>,
         from_start: bool,
         setting: &Setting<'_>,
-        out: &mut Vec<Body>,
+        out: &mut Saying<'_>,
     ) {
         let voice = self.voice_mut(direction);
         if !std::mem::replace(&mut voice.spoke, true) {
@@ -168,17 +146,7 @@ impl Distribution {
             }
         }
         match taken.event {
-            StreamEvent::Gap(octets) => {
-                if let Some(Item::HandshakeLost(len)) = self.voice_mut(direction).reader.gap(octets)
-                {
-                    self.on_lost(direction, len);
-                }
-                if let Some(role) = self.role_of(direction) {
-                    if let Some(lost) = self.exchange.is_lost.get_mut(role.index()) {
-                        *lost = true;
-                    }
-                }
-            }
+            StreamEvent::Gap(octets) => self.on_gap(direction, octets),
             StreamEvent::Data(octets) => {
                 let voice = self.voice_mut(direction);
                 let joined = voice.reader.take_tail().map(|mut tail| {
@@ -186,15 +154,74 @@ impl Distribution {
                     tail
                 });
                 let mut input = joined.as_deref().unwrap_or(octets);
-                loop {
-                    let Some(item) = self.voice_mut(direction).reader.next(&mut input) else {
+                while !input.is_empty() {
+                    if self.voice(direction).reader.is_in_frames() {
+                        self.on_frames(direction, &mut input, taken.mark, setting, out);
+                    } else if let Some(item) = self.voice_mut(direction).reader.next(&mut input) {
+                        let end = taken.end - input.len() as u64;
+                        self.on_item(direction, item, taken.mark, end, setting, out.bodies);
+                    } else if !self.voice(direction).reader.is_in_frames() {
                         return;
-                    };
-                    let end = taken.end - input.len() as u64;
-                    self.on_item(direction, item, taken.mark, end, setting, out);
+                    }
                 }
             }
         }
+    }
+
+    fn on_gap(&mut self, direction: Direction, octets: u64) {
+        let voice = self.voice_mut(direction);
+        if voice.reader.is_in_frames() {
+            if !voice.speech.gap(octets) {
+                voice.reader.lose_frames();
+            }
+        } else if let Some(Item::HandshakeLost(len)) = voice.reader.gap(octets) {
+            self.on_lost(direction, len);
+        }
+        if let Some(role) = self.role_of(direction) {
+            if let Some(lost) = self.exchange.is_lost.get_mut(role.index()) {
+                *lost = true;
+            }
+        }
+    }
+
+    fn on_frames(
+        &mut self,
+        direction: Direction,
+        input: &mut &[u8],
+        mark: Mark,
+        setting: &Setting<'_>,
+        out: &mut Saying<'_>,
+    ) {
+        let from = self.role_of(direction).unwrap_or(match direction {
+            Direction::Up => Role::Initiator,
+            Direction::Down => Role::Acceptor,
+        });
+        let Self { up, down, calls, .. } = self;
+        let voice = match direction {
+            Direction::Up => up,
+            Direction::Down => down,
+        };
+        let mut desk = Desk {
+            direction,
+            from,
+            mark,
+            detail: setting.messages,
+            calls,
+            log: out.log,
+            pool: setting.pool,
+        };
+        let walked = voice.speech.walk(input, &mut desk);
+        if let Walked::Broken { len, start } = walked {
+            *input = &[];
+            voice.reader.lose_frames();
+            voice.speech.lose();
+            let detail = format!(
+                "expected a frame, found octets {:02x} {:02x} behind the length {len}",
+                start[0], start[1]
+            );
+            out.bodies.push(anomaly(AnomalyKind::Malformed, Some("frame"), None, detail));
+        }
+        self.is_certain |= self.voice(direction).speech.frames() > 0;
     }
 
     fn on_item(
@@ -209,15 +236,11 @@ impl Distribution {
         match item {
             Item::Handshake(body) => self.on_message(direction, body, mark, end, setting, out),
             Item::HandshakeLost(len) => self.on_lost(direction, len),
-            Item::Frame(kind) => {
-                self.is_certain = true;
-                self.voice_mut(direction).on_frame(kind, mark.at);
-            }
             Item::MaybeTick => {
                 let voice = self.voice_mut(direction);
-                voice.on_tick(mark.at);
+                voice.speech.on_maybe_tick(mark.at);
                 // One could be anything; a second one is a habit.
-                voice.frames += u64::from(voice.ticks > 1);
+                voice.maybe_frames += u64::from(voice.speech.ticks() > 1);
             }
             Item::TlsHello(body) => {
                 let voice = self.voice_mut(direction);
@@ -244,11 +267,6 @@ impl Distribution {
             }
             Item::Foreign(octets) => {
                 self.voice_mut(direction).foreign = Some((mark, super::looks_like(octets)));
-            }
-            Item::Broken(start) => {
-                let detail =
-                    format!("expected a frame, found octets {:02x} {:02x}", start[0], start[1]);
-                out.push(anomaly(AnomalyKind::Malformed, Some("frame"), None, detail));
             }
             Item::Unknown => self.voice_mut(direction).unknown += 1,
         }
@@ -395,9 +413,6 @@ fn anomaly(
 
 /// RFC 5246, section 7.2: the connection is over.
 const FATAL: u8 = 2;
-
-/// `net_ticktime` is a number of seconds, and at least four ticks are sent in it.
-const SHORTEST_TICK: Duration = Duration::from_millis(200);
 
 /// Segments of a stream joined in its middle in which nothing begins, before it is left alone.
 const MAX_UNKNOWN: u32 = 3;

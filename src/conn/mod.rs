@@ -9,6 +9,7 @@ mod distribution;
 mod epmd;
 mod facts;
 mod handshake;
+mod messages;
 mod reader;
 #[cfg(test)]
 mod scripts;
@@ -20,15 +21,16 @@ mod verdict;
 use std::sync::Arc;
 
 pub use facts::{FactSource, Facts, Question};
+pub use messages::{MessageDetail, MessageLog, Pool};
 
 use self::digest::Cookies;
-use self::distribution::Distribution;
+use self::distribution::{Distribution, Saying};
 use self::epmd::EpmdTalk;
 use self::session::Told;
 use self::tcp::{Opened, Tcp};
 use crate::capture::FrameRef;
 use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
-use crate::event::{Body, ConnectionIds, Event, EventSink, Mark, Orientation, Outcome};
+use crate::event::{Body, ConnectionIds, Event, Mark, MessageEvent, Orientation, Outcome};
 use crate::flow::Direction;
 use crate::limits::Limits;
 use crate::reassembly::{Budget, Taken};
@@ -42,8 +44,53 @@ pub struct Setting<'a> {
     pub cookies: &'a Cookies,
     /// Whether challenges and digests are told.
     pub include_secrets: bool,
+    /// Which messages are told.
+    pub messages: MessageDetail,
+    /// Memory for what is kept of messages.
+    pub pool: &'a Pool,
     /// What other connections have shown.
     pub facts: &'a dyn FactSource,
+}
+
+/// What a connection says while it is at work.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// Events, in order.
+    pub events: Vec<Event>,
+    /// Messages after the handshake, in order.
+    messages: MessageLog,
+    /// How many of the events come before the messages.
+    before_messages: usize,
+    /// The connection whose messages these are.
+    connection: Option<Arc<ConnectionIds>>,
+}
+
+impl Said {
+    /// Whether nothing was said.
+    pub const fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.messages.is_empty()
+    }
+
+    /// How many of the events come before the messages.
+    pub const fn before_messages(&self) -> usize {
+        self.before_messages
+    }
+
+    /// Each message.
+    pub fn each_message(&self, mut tell: impl FnMut(&MessageEvent<'_>)) {
+        let Some(connection) = &self.connection else { return };
+        for (mark, message) in self.messages.iter() {
+            tell(&MessageEvent { mark, connection, message: &message });
+        }
+    }
+
+    /// Forgets everything, and keeps the room.
+    pub fn clear(&mut self) {
+        self.events.clear();
+        self.messages.clear();
+        self.before_messages = 0;
+        self.connection = None;
+    }
 }
 
 /// One connection that is, or may be, Erlang's.
@@ -99,10 +146,10 @@ impl Talk {
         taken: &Taken<'_>,
         opening: bool,
         setting: &Setting<'_>,
-        out: &mut Vec<Body>,
+        out: &mut Saying<'_>,
     ) {
         match self {
-            Self::Epmd(talk) => talk.on_stream(direction, taken, setting.limits, out),
+            Self::Epmd(talk) => talk.on_stream(direction, taken, setting.limits, out.bodies),
             Self::Distribution(talk) => talk.on_stream(direction, taken, opening, setting, out),
         }
     }
@@ -212,26 +259,27 @@ impl Connection {
         direction: Direction,
         setting: &Setting<'_>,
         budget: &mut Budget,
-        sink: &mut dyn EventSink,
+        said: &mut Said,
     ) -> Keep {
         if self.encap.is_empty() && !segment.layers.is_empty() {
             self.encap = segment.layers.iter().map(ToString::to_string).collect();
         }
         let opening = self.tcp.originator().is_some() || segment.flags.has(TcpFlags::SYN);
         let mut bodies = Vec::new();
+        let mut saying = Saying { bodies: &mut bodies, log: &mut said.messages };
         let Self { tcp, talk, .. } = self;
         if let Talk::Epmd(talk) = talk {
             talk.on_close(tcp.first_close());
         }
         tcp.on_segment(segment, direction, setting.limits, budget, &mut |taken| {
-            talk.on_stream(direction, &taken, opening, setting, &mut bodies);
+            talk.on_stream(direction, &taken, opening, setting, &mut saying);
         });
         if let (Some(originator), Talk::Distribution(talk)) = (tcp.originator(), talk) {
             talk.orient(originator, Orientation::Syn);
         }
         self.rests = false;
         let now = Now { at: segment.at, frame: Some(segment.frame) };
-        self.go_on(now, bodies, setting, budget, sink)
+        self.go_on(now, bodies, setting, budget, said)
     }
 
     /// An ICMP message says that the SYN of `direction` did not arrive.
@@ -241,11 +289,11 @@ impl Connection {
         direction: Direction,
         setting: &Setting<'_>,
         budget: &mut Budget,
-        sink: &mut dyn EventSink,
+        said: &mut Said,
     ) {
         self.tcp.on_unreachable(unreachable, direction);
         let now = Now { at: unreachable.at, frame: Some(unreachable.frame) };
-        self.go_on(now, Vec::new(), setting, budget, sink);
+        self.go_on(now, Vec::new(), setting, budget, said);
     }
 
     /// When [`Self::on_time`] wants to be called, if no segment comes before; `None` for never.
@@ -287,18 +335,19 @@ impl Connection {
         now: Timestamp,
         setting: &Setting<'_>,
         budget: &mut Budget,
-        sink: &mut dyn EventSink,
+        said: &mut Said,
     ) -> Keep {
         let mut bodies = Vec::new();
+        let mut saying = Saying { bodies: &mut bodies, log: &mut said.messages };
         for direction in [Direction::Up, Direction::Down] {
             let Self { tcp, talk, .. } = self;
             let opening = tcp.originator().is_some();
             tcp.settle(direction, now, setting.limits, budget, &mut |taken| {
-                talk.on_stream(direction, &taken, opening, setting, &mut bodies);
+                talk.on_stream(direction, &taken, opening, setting, &mut saying);
             });
         }
         let at = Now { at: now, frame: None };
-        if self.go_on(at, bodies, setting, budget, sink) == Keep::No {
+        if self.go_on(at, bodies, setting, budget, said) == Keep::No {
             return Keep::No;
         }
         match self.next_step(setting.limits) {
@@ -307,7 +356,7 @@ impl Connection {
                     let is_epmd = matches!(self.talk, Talk::Epmd(_));
                     let last_word = step == Step::Forget && is_epmd;
                     let why = if last_word { Why::End } else { Why::Quiet };
-                    self.tell(at, why, setting, budget, sink);
+                    self.tell(at, why, setting, budget, said);
                 } else {
                     self.tcp.discard(budget);
                 }
@@ -324,14 +373,14 @@ impl Connection {
         now: Timestamp,
         setting: &Setting<'_>,
         budget: &mut Budget,
-        sink: &mut dyn EventSink,
+        said: &mut Said,
     ) {
         let at = Now { at: now.max(self.tcp.last().at), frame: None };
         if !self.is_for_us() {
             self.tcp.discard(budget);
             return;
         }
-        self.tell(at, Why::End, setting, budget, sink);
+        self.tell(at, Why::End, setting, budget, said);
     }
 
     /// Whether what was said so far may be Erlang's at all.
@@ -349,9 +398,9 @@ impl Connection {
         bodies: Vec<Body>,
         setting: &Setting<'_>,
         budget: &mut Budget,
-        sink: &mut dyn EventSink,
+        said: &mut Said,
     ) -> Keep {
-        self.emit(now, bodies, sink);
+        self.emit(now, bodies, said);
         if let Talk::Distribution(talk) = &self.talk {
             let undecided = !talk.is_certain && self.tcp.segments() > MAX_UNDECIDED;
             if undecided || talk.is_not_for_us() {
@@ -360,16 +409,17 @@ impl Connection {
             }
             if talk.is_established() && talk.is_certain && !self.established_told {
                 self.established_told = true;
-                self.tell_established(now, setting, sink);
+                self.tell_established(now, setting, said);
             }
         }
+        self.place_messages(said);
         if !self.is_for_us() {
             return Keep::Yes;
         }
         let refused = self.tcp.opened().refused().is_some();
         if !self.over && (refused || self.tcp.is_over()) {
             self.over = true;
-            self.tell(now, Why::Over, setting, budget, sink);
+            self.tell(now, Why::Over, setting, budget, said);
         } else if self.over && !refused && !self.tcp.is_over() {
             // Something came behind the end after all.
             self.over = false;
@@ -377,11 +427,19 @@ impl Connection {
         Keep::Yes
     }
 
-    fn emit(&mut self, now: Now, bodies: Vec<Body>, sink: &mut dyn EventSink) {
+    /// Messages come behind what was told so far.
+    fn place_messages(&mut self, said: &mut Said) {
+        if !said.messages.is_empty() {
+            said.before_messages = said.events.len();
+            said.connection = Some(self.ids());
+        }
+    }
+
+    fn emit(&mut self, now: Now, bodies: Vec<Body>, said: &mut Said) {
         for body in bodies {
             let connection = Some(self.ids());
             let input = now.frame.is_none().then_some(self.tcp.last().frame.input);
-            sink.event(Event { at: now.at, frame: now.frame, input, connection, body });
+            said.events.push(Event { at: now.at, frame: now.frame, input, connection, body });
         }
     }
 

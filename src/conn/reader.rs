@@ -1,10 +1,10 @@
 //! One direction of a distribution connection, cut into messages.
 //!
-//! In: octets and gaps in stream order. Out: handshake messages whole; frames by their kind, their bodies
-//! skipped unread. Which message makes the framing change is the caller's knowledge.
+//! In: octets and gaps in stream order. Out: handshake messages whole, and the place where frames begin:
+//! those are cut elsewhere. Which message makes the framing change is the caller's knowledge.
 
 use crate::identify::{self, Verdict};
-use crate::wire::header::{Credible, FrameKind, credible_frame};
+use crate::wire::header::{Credible, credible_frame};
 use crate::wire::tls::{self, Alert, ContentType, RecordHeader};
 use crate::wire::{Cut, decode, framing};
 
@@ -15,8 +15,6 @@ pub(super) enum Item<'a> {
     Handshake(&'a [u8]),
     /// A handshake message of this length that the capture has in part only.
     HandshakeLost(usize),
-    /// A frame after the handshake.
-    Frame(FrameKind),
     /// The body of the first record of a TLS connection: a whole hello.
     TlsHello(&'a [u8]),
     /// A TLS alert in clear.
@@ -27,13 +25,11 @@ pub(super) enum Item<'a> {
     MaybeTick,
     /// The stream begins with these octets, which are no handshake.
     Foreign(&'a [u8]),
-    /// A frame that begins with these octets is none.
-    Broken([u8; 2]),
     /// These octets, of a stream whose place in the protocol is lost, begin nothing.
     Unknown,
 }
 
-/// Cuts one direction. Holds the unfinished tail of a handshake message, and nothing of a frame.
+/// Cuts one direction. Holds the unfinished tail of a handshake message.
 #[derive(Debug)]
 pub(super) struct Reader {
     mode: Mode,
@@ -41,7 +37,7 @@ pub(super) struct Reader {
     tail: Vec<u8>,
     /// Octets of the message in `tail` that the capture does not have.
     hole: usize,
-    /// Octets of the current frame still to skip.
+    /// Octets of the current record still to skip.
     skip: u64,
     /// Longest handshake message taken.
     max: usize,
@@ -53,7 +49,7 @@ enum Mode {
     Start,
     /// `{packet, 2}`.
     Handshake,
-    /// `{packet, 4}`.
+    /// `{packet, 4}`, which is not read here.
     Frames,
     /// Records of TLS behind a hello, as long as they are in clear.
     Tls,
@@ -82,6 +78,16 @@ impl Reader {
         self.tail.clear();
     }
 
+    /// Whether frames come next.
+    pub(super) fn is_in_frames(&self) -> bool {
+        self.mode == Mode::Frames
+    }
+
+    /// What should be a frame is none, or was not captured.
+    pub(super) fn lose_frames(&mut self) {
+        self.restart(Mode::Searching);
+    }
+
     /// Nothing more of this direction can be read.
     pub(super) fn close(&mut self) {
         self.mode = Mode::Opaque;
@@ -93,7 +99,7 @@ impl Reader {
         (self.hole == 0 && !self.tail.is_empty()).then(|| std::mem::take(&mut self.tail))
     }
 
-    /// Cuts the next item from the front of `input`; `None` when it holds no more.
+    /// Cuts the next item from the front of `input`; `None` when it holds no more, or frames begin.
     pub(super) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
         match self.mode {
             _ if input.is_empty() => None,
@@ -106,7 +112,7 @@ impl Reader {
                 }
             },
             Mode::Handshake => self.handshake(input),
-            Mode::Frames => self.frame(input),
+            Mode::Frames => None,
             Mode::Tls | Mode::TlsSealed => self.record(input),
             Mode::Searching => self.search(input),
             Mode::Opaque => self.end(input),
@@ -117,7 +123,7 @@ impl Reader {
     pub(super) fn gap(&mut self, octets: u64) -> Option<Item<'static>> {
         match self.mode {
             Mode::Opaque => return None,
-            Mode::Frames | Mode::Tls | Mode::TlsSealed
+            Mode::Tls | Mode::TlsSealed
                 if self.tail.is_empty() && octets <= self.skip =>
             {
                 self.skip -= octets;
@@ -192,34 +198,7 @@ impl Reader {
         Some(Item::HandshakeLost(len))
     }
 
-    fn frame<'a>(&mut self, input: &mut &'a [u8]) -> Option<Item<'a>> {
-        self.pass_over(input);
-        let Some((len, body)) = input.split_first_chunk::<4>() else {
-            self.keep(input);
-            return None;
-        };
-        let len = u32::from_be_bytes(*len);
-        let kind = match (len, body) {
-            (0, _) => FrameKind::Tick,
-            (1, _) => FrameKind::Unknown,
-            (_, [_, _, ..]) => FrameKind::of(body.get(..2).unwrap_or_default()),
-            _ => {
-                self.keep(input);
-                return None;
-            }
-        };
-        if kind == FrameKind::Unknown {
-            let start = body.first_chunk().copied().unwrap_or_default();
-            self.restart(Mode::Searching);
-            *input = &[];
-            return Some(Item::Broken(start));
-        }
-        self.skip = u64::from(len);
-        *input = body;
-        Some(Item::Frame(kind))
-    }
-
-    /// Passes over what is left of the current frame.
+    /// Passes over what is left of the current record.
     fn pass_over(&mut self, input: &mut &[u8]) {
         let here = usize::try_from(self.skip).unwrap_or(usize::MAX).min(input.len());
         self.skip -= here as u64;
@@ -278,7 +257,7 @@ impl Reader {
             }
             (_, Credible::Yes) => {
                 self.mode = Mode::Frames;
-                self.frame(input)
+                None
             }
             (_, Credible::Tick) => {
                 // A tick alone, or before what the next look can judge.
@@ -395,17 +374,6 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_walked_and_not_kept() {
-        let stream = b"\0\0\0\0\0\0\0\x06\x83D\0haa\0\0\0\x05p\x83haa\0\0\0\0";
-        for size in 1..16 {
-            let mut reader = from_start();
-            reader.switch_to_frames();
-            let out = cut(&mut reader, stream, size);
-            assert_eq!(out, ["Frame(Tick)", "Frame(Normal)", "Frame(PassThrough)", "Frame(Tick)"]);
-        }
-    }
-
-    #[test]
     fn a_hole_in_a_message_does_not_lose_the_one_behind_it() {
         let mut reader = from_start();
         assert!(cut(&mut reader, b"\0\x06sal", 99).is_empty());
@@ -422,15 +390,6 @@ mod tests {
         assert_eq!(reader.gap(7), None);
         assert_eq!(cut(&mut reader, b"rubbish!", 99), ["Unknown"]);
         assert_eq!(cut(&mut reader, b"\0\x03sok", 99), ["sok"]);
-    }
-
-    #[test]
-    fn a_frame_keeps_its_place_over_a_hole_inside_it() {
-        let mut reader = from_start();
-        reader.switch_to_frames();
-        assert_eq!(cut(&mut reader, b"\0\0\0\x0a\x83D\0h", 99), ["Frame(Normal)"]);
-        assert_eq!(reader.gap(6), None);
-        assert_eq!(cut(&mut reader, b"\0\0\0\0", 99), ["Frame(Tick)"]);
     }
 
     #[test]

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::digest::short_id;
-use super::distribution::Distribution;
+use super::distribution::{Distribution, Saying, Voice};
 use super::facts::{Facts, Question};
 use super::handshake::{Exchange, Hello};
 use super::tcp::Opened;
 use super::tls;
 use super::verdict::{Case, CookieTest, Verdict, judge};
-use super::{Connection, Now, Setting, Talk, Why};
+use super::{Connection, Now, Said, Setting, Talk, Why};
 use crate::event::{
     Abilities, AlertSays, Anomaly, AnomalyKind, Body, CloseKind, Confidence, ConnectionIds,
-    EventSink, Flowed, Ground, Hex, HostClue, Implementation, Lookup, Mark, Orientation, Outcome,
+    Flowed, Ground, Hex, HostClue, Implementation, Lookup, Mark, Orientation, Outcome,
     Party, Role, Session, SessionSeen, State, TlsAlert, Traffic, Wanted,
 };
 use crate::flow::Direction;
@@ -78,7 +78,7 @@ impl Connection {
         &mut self,
         now: Now,
         setting: &Setting<'_>,
-        sink: &mut dyn EventSink,
+        said: &mut Said,
     ) {
         let Talk::Distribution(talk) = &self.talk else { return };
         let mut record = self.record(talk, now, setting);
@@ -86,7 +86,7 @@ impl Connection {
             record.state = State::Established;
             record.closed_by = None;
             record.close = None;
-            self.emit(now, vec![Body::Session { session: Box::new(record) }], sink);
+            self.emit(now, vec![Body::Session { session: Box::new(record) }], said);
         }
     }
 
@@ -97,14 +97,15 @@ impl Connection {
         why: Why,
         setting: &Setting<'_>,
         budget: &mut Budget,
-        sink: &mut dyn EventSink,
+        said: &mut Said,
     ) {
         let mut bodies = Vec::new();
+        let mut saying = Saying { bodies: &mut bodies, log: &mut said.messages };
         for direction in [Direction::Up, Direction::Down] {
             let Self { tcp, talk, .. } = &mut *self;
             let opening = tcp.originator().is_some();
             tcp.finish(direction, budget, &mut |taken| {
-                talk.on_stream(direction, &taken, opening, setting, &mut bodies);
+                talk.on_stream(direction, &taken, opening, setting, &mut saying);
             });
         }
         let Self { tcp, talk, .. } = &mut *self;
@@ -112,7 +113,8 @@ impl Connection {
             Talk::Epmd(talk) => talk.on_end(tcp, now, why, &mut bodies),
             Talk::Distribution(_) => {}
         }
-        self.emit(now, bodies, sink);
+        self.emit(now, bodies, said);
+        self.place_messages(said);
         let Talk::Distribution(talk) = &self.talk else { return };
         let mut record = self.record(talk, now, setting);
         if record.seen.is_pending && why == Why::Over {
@@ -131,14 +133,14 @@ impl Connection {
         if self.told == Some(told) {
             return;
         }
-        self.tell_damage(now, sink);
+        self.tell_damage(now, said);
         record.seen.again = self.told.is_some_and(|before| before.outcome == told.outcome);
         self.told = Some(told);
-        self.emit(now, vec![Body::Session { session: Box::new(record) }], sink);
+        self.emit(now, vec![Body::Session { session: Box::new(record) }], said);
     }
 
     /// Tells, once, what of the streams is missing or came in two versions.
-    fn tell_damage(&mut self, now: Now, sink: &mut dyn EventSink) {
+    fn tell_damage(&mut self, now: Now, said: &mut Said) {
         let (gaps, octets) = self.gaps();
         let conflicts = [Direction::Up, Direction::Down]
             .map(|direction| self.tcp.side(direction).half.conflicts())
@@ -159,7 +161,7 @@ impl Connection {
             Body::Anomaly { anomaly: Box::new(Anomaly { kind, field: None, offset: None, detail }) }
         });
         let bodies = bodies.collect();
-        self.emit(now, bodies, sink);
+        self.emit(now, bodies, said);
     }
 
     fn record(&self, talk: &Distribution, now: Now, setting: &Setting<'_>) -> Session {
@@ -190,7 +192,7 @@ impl Connection {
             exchange,
             facts: &facts,
             initiator,
-            frames: voices.map(|voice| voice.frames),
+            frames: voices.map(Voice::frames),
             foreign: voices.map(|voice| voice.foreign.is_some()),
             tls: voices.map(|voice| voice.tls.map(|(sign, _)| sign)),
             cookies: &cookies,
@@ -218,8 +220,8 @@ impl Connection {
                 octets: half.octets(),
                 missing_octets: self.tcp.missing(direction),
                 retransmitted_octets: half.retransmitted(),
-                messages: voice.messages,
-                ticks: voice.ticks,
+                messages: voice.speech.messages(),
+                ticks: voice.speech.ticks(),
             }
         };
         let turned = initiator != self.originator();
@@ -337,7 +339,7 @@ impl Connection {
             last_segment: [from.last(), to.last()],
             unanswered: [from.unanswered(), to.unanswered()],
             tick_period_us: [initiator, initiator.reverse()]
-                .map(|direction| talk.voice(direction).tick_period.map(micros)),
+                .map(|direction| talk.voice(direction).speech.tick_period().map(micros)),
             stalled_us: [from, to].map(|side| micros(side.stalled())),
             silence_us: close
                 .zip(last_word)

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use super::{ConnectionIds, Mark, Role};
+use super::{ConnectionIds, Mark, Role, frame_number};
+use crate::capture::FrameRef;
 use crate::wire::otp::Execution;
-use crate::wire::term::{Budget, Erlang, JsonTerm, NoAtoms, Term};
+use crate::wire::term::{Atoms, Budget, Erlang, Term};
 
 /// A message on its way to the output: borrowed, and gone with the next segment.
 #[derive(Clone, Copy, Debug)]
@@ -112,8 +113,10 @@ pub struct Call<'a> {
 /// A message term.
 #[derive(Clone, Copy, Debug)]
 pub struct Payload<'a> {
-    /// The term, or as much of it as is kept; with its atoms in place of references.
+    /// The term, or as much of it as is kept.
     pub term: Term<'a>,
+    /// The atoms that it refers to by number, as far as they are known.
+    pub atoms: &'a [Option<Arc<str>>],
     /// How it is written.
     pub style: PayloadStyle,
 }
@@ -143,13 +146,129 @@ impl JsonSchema for Payload<'_> {
 impl Serialize for Payload<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.style {
-            PayloadStyle::Erlang => {
-                serializer.collect_str(&Erlang::within(self.term, &NoAtoms, PAYLOAD))
-            }
-            PayloadStyle::Json => JsonTerm::new(self.term, &NoAtoms).serialize(serializer),
+            PayloadStyle::Erlang => serializer.collect_str(&self.erlang(PAYLOAD)),
+            PayloadStyle::Json => serializer.collect_str(&self.erlang(PAYLOAD)), // TODO
         }
+    }
+}
+
+impl Payload<'_> {
+    /// It in Erlang's syntax.
+    pub const fn erlang(&self, budget: Budget) -> Erlang<'_, Self> {
+        Erlang::within(self.term, self, budget)
+    }
+}
+
+impl Atoms for Payload<'_> {
+    fn atom(&self, reference: u8) -> Option<&str> {
+        self.atoms.get(usize::from(reference))?.as_deref()
     }
 }
 
 /// A payload as text: enough for a term of a few screens.
 pub const PAYLOAD: Budget = Budget { octets: 4096, terms: 4096, depth: 64 };
+
+/// What one side sent after the handshake, added up.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Account {
+    /// By operation, the most frequent first.
+    pub operations: Vec<Share>,
+    /// By the registered name they were for: the busiest ten.
+    pub names: Vec<Share>,
+    /// By the function they had run: the busiest ten, as `module:name/arity`.
+    pub functions: Vec<Share>,
+    /// The largest message that was sent whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub largest: Option<Largest>,
+    /// Messages that came in several frames.
+    pub fragmented: u64,
+    /// Frames of those.
+    pub fragments: u64,
+    /// Of those messages the ones that never became whole.
+    pub unfinished: u64,
+    /// Frames of which the capture lacks what tells what they are.
+    pub unreadable: u64,
+}
+
+/// Messages of one kind, and their octets with all frames.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Share {
+    /// Which.
+    pub name: Box<str>,
+    /// How many.
+    pub messages: u64,
+    /// Their octets, length prefixes included.
+    pub octets: u64,
+}
+
+/// The largest message of one side.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Largest {
+    /// Its octets with all frames.
+    pub octets: u64,
+    /// Its operation.
+    pub operation: &'static str,
+    /// The packet that brought its end.
+    #[serde(serialize_with = "frame_number")]
+    #[schemars(with = "u64")]
+    pub frame: FrameRef,
+}
+
+/// What one side asked of the other, and came of it.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Calls {
+    /// `gen_call` (`gen_server`, `gen_statem`, `GenServer`), `rpc` (`rpc` and `erpc`), or `spawn`.
+    pub kind: &'static str,
+    /// Requests.
+    pub asked: u64,
+    /// Of those, the ones that were answered.
+    pub answered: u64,
+    /// The ones still without an answer.
+    pub unanswered: u64,
+    /// The ones whose caller waited no longer.
+    pub given_up: u64,
+    /// The ones for a process that does not exist.
+    pub noproc: u64,
+    /// The ones whose process ended, or was not made.
+    pub down: u64,
+    /// Half of the answers took no longer; to within 3 %.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub median_us: Option<u64>,
+    /// 99 of 100 answers took no longer; to within 3 %.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_us: Option<u64>,
+    /// The slowest answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slowest: Option<Slowest>,
+    /// The oldest request still without an answer.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_frame_number")]
+    #[schemars(with = "Option<u64>")]
+    pub oldest_unanswered_frame: Option<FrameRef>,
+}
+
+/// A request and its answer.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Slowest {
+    /// Time from one to the other.
+    pub latency_us: u64,
+    /// The packet with the request.
+    #[serde(serialize_with = "frame_number")]
+    #[schemars(with = "u64")]
+    pub request_frame: FrameRef,
+    /// The packet with the answer.
+    #[serde(serialize_with = "frame_number")]
+    #[schemars(with = "u64")]
+    pub answer_frame: FrameRef,
+}
+
+fn maybe_frame_number<S: Serializer>(
+    frame: &Option<FrameRef>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    frame.map(|frame| frame.number).serialize(serializer)
+}

@@ -9,6 +9,7 @@ mod cluster;
 mod comparison;
 mod epmd;
 mod finding;
+mod message;
 #[cfg(test)]
 pub(crate) mod samples;
 mod session;
@@ -18,6 +19,7 @@ pub use cluster::*;
 pub use comparison::*;
 pub use epmd::*;
 pub use finding::*;
+pub use message::*;
 pub use session::*;
 pub use stats::*;
 
@@ -39,6 +41,9 @@ pub const VERSION: u8 = 1;
 pub trait EventSink {
     /// One event; events come in the order of the packets that settled them.
     fn event(&mut self, event: Event);
+
+    /// One message after the handshake, where these were asked for; in the same order.
+    fn message(&mut self, _event: &MessageEvent<'_>) {}
 }
 
 impl EventSink for Vec<Event> {

@@ -3,8 +3,7 @@
 //! In: the octets of a control term, as they stand behind a distribution header. Out: its operation and
 //! its fields by name. What the message term behind it says is no business of this file.
 
-use super::WireError;
-use super::term::{Term, cut_term};
+use super::term::{Term, TermError, TermErrorKind, cut_term};
 
 /// First element of a control term. Values this crate does not know stay representable.
 ///
@@ -141,6 +140,20 @@ operations! {
     37 ALTACT_SIG_SEND (Flags From To Token) payload;
 }
 
+impl Operation {
+    /// Whether the term that follows is the reason why a process ended.
+    pub const fn carries_reason(self) -> bool {
+        matches!(
+            self,
+            Self::PAYLOAD_EXIT
+                | Self::PAYLOAD_EXIT_TT
+                | Self::PAYLOAD_EXIT2
+                | Self::PAYLOAD_EXIT2_TT
+                | Self::PAYLOAD_MONITOR_P_EXIT
+        )
+    }
+}
+
 /// Most elements that an operation has behind itself.
 const MOST_FIELDS: usize = 6;
 
@@ -172,22 +185,30 @@ impl<'a> ControlMessage<'a> {
 /// # Errors
 ///
 /// It is no control term, or it is cut short.
-pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), WireError> {
-    let error = |field, at: &[u8]| WireError { field, offset: i.len().saturating_sub(at.len()) };
+pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
+    let malformed = |field, offset| TermError { kind: TermErrorKind::Malformed, field, offset };
     let [SMALL_TUPLE_EXT, arity, SMALL_INTEGER_EXT, code, rest @ ..] = i else {
-        return Err(error("operation", i));
+        let is_start = i.len() < 4
+            && i.first().is_none_or(|tag| *tag == SMALL_TUPLE_EXT)
+            && i.get(2).is_none_or(|tag| *tag == SMALL_INTEGER_EXT);
+        let kind = if is_start { TermErrorKind::CutShort } else { TermErrorKind::Malformed };
+        return Err(TermError { kind, field: "operation", offset: 0 });
     };
     let operation = Operation(*code);
-    let Some(fields) = operation.fields() else { return Err(error("operation", i)) };
-    let is_optional = operation == Operation::ALTACT_SIG_SEND;
+    let Some(fields) = operation.fields() else { return Err(malformed("operation", 3)) };
+    let has_optional = operation == Operation::ALTACT_SIG_SEND;
     let count = usize::from(*arity).saturating_sub(1);
-    if count != fields.len() && !(is_optional && count + 1 == fields.len()) {
-        return Err(error("arity", i));
+    if count != fields.len() && !(has_optional && count + 1 == fields.len()) {
+        return Err(malformed("arity", 1));
     }
     let mut terms = [None; MOST_FIELDS];
     let mut rest = rest;
     for (place, field) in terms.iter_mut().zip(fields).take(count) {
-        let (term, behind) = cut_term(rest).map_err(|_| error(field.name(), rest))?;
+        let (term, behind) = cut_term(rest).map_err(|e| TermError {
+            field: field.name(),
+            offset: i.len() - rest.len() + e.offset,
+            ..e
+        })?;
         *place = Some(term);
         rest = behind;
     }

@@ -6,11 +6,13 @@
 //! `framing` alone knows "not yet": it cuts messages from a stream. Everything else is given a
 //! whole message, so running short there means that the message is malformed.
 
+pub mod control;
 pub mod epmd;
 pub mod flags;
 pub mod framing;
 pub mod handshake;
 pub mod header;
+pub mod otp;
 pub mod term;
 pub mod tls;
 

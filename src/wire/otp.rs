@@ -7,15 +7,15 @@
 //! Source: OTP's `gen.erl`, `erpc.erl`, `rpc.erl`, `group.erl`, as of 22 to 29; none of it is in a guide.
 
 use super::control::{ControlMessage, Field, Operation};
-use super::term::{Atoms, Elements, Kind, Reference, Term};
+use super::term::{Atoms, Elements, Kind, Term};
 
 /// What a message is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// Which of OTP's conventions it follows.
     pub kind: RequestKind,
-    /// What pairs it with its answer, where it has or is one.
-    pub reference: Option<Reference<'a>>,
+    /// The reference that pairs it with its answer, where it has or is one.
+    pub reference: Option<Term<'a>>,
     /// The atom that a request is or begins with.
     pub label: Option<Term<'a>>,
     /// The function to be run.
@@ -106,7 +106,7 @@ pub fn request<'a>(
 
 /// A control message that answers the one with its reference.
 fn answer<'a>(kind: RequestKind, control: &ControlMessage<'a>) -> Request<'a> {
-    let reference = control.field(Field::Reference).and_then(Term::as_reference);
+    let reference = control.field(Field::Reference).and_then(tag);
     Request { kind, reference, label: None, function: None }
 }
 
@@ -142,14 +142,14 @@ fn sent<'a>(message: Term<'a>, atoms: &(impl Atoms + ?Sized)) -> Option<Request<
     }
 }
 
-const fn plain(kind: RequestKind, reference: Option<Reference<'_>>) -> Request<'_> {
+const fn plain(kind: RequestKind, reference: Option<Term<'_>>) -> Request<'_> {
     Request { kind, reference, label: None, function: None }
 }
 
 /// A call or cast of `request`, which may be one to `rex`.
 fn asked<'a>(
     kind: RequestKind,
-    reference: Option<Reference<'a>>,
+    reference: Option<Term<'a>>,
     request: Term<'a>,
     atoms: &(impl Atoms + ?Sized),
 ) -> Request<'a> {
@@ -218,17 +218,18 @@ fn last(mut elements: Elements<'_>) -> Option<Term<'_>> {
 }
 
 /// The reference in `{Pid, Tag}`.
-fn from(from: Term<'_>) -> Option<Reference<'_>> {
+fn from(from: Term<'_>) -> Option<Term<'_>> {
     let [_, it] = from.as_array()?;
     tag(it)
 }
 
 /// A reference, or `[alias | Reference]`, as calls have it from OTP 24.
-fn tag(term: Term<'_>) -> Option<Reference<'_>> {
-    term.as_reference().or_else(|| {
-        let list = term.as_list().filter(|list| list.elements.len() == 1)?;
-        list.tail()?.as_reference()
-    })
+fn tag(term: Term<'_>) -> Option<Term<'_>> {
+    if term.kind() == Kind::Reference {
+        return Some(term);
+    }
+    let list = term.as_list().filter(|list| list.elements.len() == 1)?;
+    list.tail().filter(|tail| tail.kind() == Kind::Reference)
 }
 
 /// The atom that a term is or begins with.

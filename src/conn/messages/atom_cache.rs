@@ -59,6 +59,12 @@ impl AtomCache {
         HeaderAtoms { places: &self.header, atoms: &self.atoms }
     }
 
+    /// Those, to be kept.
+    pub(super) fn atoms(&self) -> impl Iterator<Item = Option<Arc<str>>> {
+        let atom = |place: &u16| self.atoms.get(usize::from(place.checked_sub(1)?)).cloned();
+        self.header.iter().map(atom)
+    }
+
     fn slot(&self, slot: u16) -> u16 {
         let slots = self.slots.as_ref();
         slots.and_then(|slots| slots.get(usize::from(slot))).copied().unwrap_or(0)

@@ -21,7 +21,7 @@ pub(super) struct Frame<'a> {
 
 /// How a walk over a stretch of the stream ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Walked {
+pub(in crate::conn) enum Walked {
     /// The stretch is used up.
     Whole,
     /// Where a frame should begin stand octets that begin none. The length said so much.

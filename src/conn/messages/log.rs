@@ -4,12 +4,13 @@
 //! text for all, which is used again for the next segment: a message costs no allocation.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use super::atom_cache::HeaderAtoms;
 use crate::event::{Call, Mark, Message, Payload, PayloadStyle, Role};
 use crate::wire::control::{ControlMessage, Field};
-use crate::wire::otp::{Execution, Request, RequestKind, execution};
-use crate::wire::term::{AtomText, Budget, Erlang, Kind, Term, expand};
+use crate::wire::otp::{Execution, Function, Request, RequestKind, execution};
+use crate::wire::term::{Budget, Erlang, Kind, Term};
 
 /// Messages in the order in which they came.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub struct MessageLog {
     entries: Vec<Entry>,
     text: String,
     payloads: Vec<u8>,
+    /// The atoms of the headers of messages with payloads.
+    atoms: Vec<Option<Arc<str>>>,
 }
 
 /// One message: where its terms stand in the log's text.
@@ -30,9 +33,15 @@ struct Entry {
     call: Option<CallEntry>,
     fragments: u32,
     payload_octets: Option<u64>,
-    payload: Option<Span>,
-    style: PayloadStyle,
+    payload: Option<PayloadEntry>,
     execution: Option<Execution>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PayloadEntry {
+    octets: Span,
+    atoms: Span,
+    style: PayloadStyle,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,10 +62,6 @@ struct Span {
     to: usize,
 }
 
-/// A message that goes on in further frames.
-#[derive(Debug)]
-pub(super) struct Begun(MessageLog);
-
 /// What is to be told of a message beside its terms.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told {
@@ -64,6 +69,7 @@ pub(super) struct Told {
     pub(super) from: Role,
     pub(super) payload_octets: Option<u64>,
     pub(super) latency_us: Option<u64>,
+    pub(super) execution: Option<Execution>,
 }
 
 impl MessageLog {
@@ -77,6 +83,7 @@ impl MessageLog {
         self.entries.clear();
         self.text.clear();
         self.payloads.clear();
+        self.atoms.clear();
     }
 
     /// Each message, and the packet that brought its last octet.
@@ -113,9 +120,9 @@ impl MessageLog {
             }),
             fragments: entry.fragments,
             payload_octets: entry.payload_octets,
-            payload: entry.payload.and_then(|span| {
-                let octets = self.payloads.get(span.from..span.to)?;
-                Some(Payload { term: Term::cut_off(octets), style: entry.style })
+            payload: entry.payload.and_then(|PayloadEntry { octets, atoms, style }| {
+                let term = Term::cut_off(self.payloads.get(octets.from..octets.to)?);
+                Some(Payload { term, atoms: self.atoms.get(atoms.from..atoms.to)?, style })
             }),
             execution: entry.execution,
         }
@@ -144,10 +151,9 @@ impl MessageLog {
         if let (Some(reason), Some(place)) = (reason, fields.get_mut(Field::Reason as usize)) {
             *place = Some(self.shape(reason, atoms));
         }
-        let execution = request.and_then(|request| executed(request, atoms));
         let call = request.map(|request| CallEntry {
             kind: request.kind,
-            tag: request.reference.map(|tag| self.display(&tag.display(&atoms))),
+            tag: request.reference.map(|tag| self.term(tag, atoms)),
             request: request.label.map(|label| self.atom(label, atoms)),
             module: request.function.map(|function| self.atom(function.module, atoms)),
             function: request.function.map(|function| self.atom(function.name, atoms)),
@@ -163,8 +169,133 @@ impl MessageLog {
             fragments: 1,
             payload_octets: told.payload_octets,
             payload: None,
-            style: PayloadStyle::Erlang,
-            execution,
+            execution: told.execution,
         });
     }
+
+    /// Gives the message added last its payload, or as much of it as is kept.
+    pub(super) fn set_payload(
+        &mut self,
+        octets: &[u8],
+        atoms: impl Iterator<Item = Option<Arc<str>>>,
+        style: PayloadStyle,
+    ) {
+        let Some(entry) = self.entries.last_mut() else { return };
+        let (from, first_atom) = (self.payloads.len(), self.atoms.len());
+        self.payloads.extend_from_slice(octets);
+        self.atoms.extend(atoms);
+        entry.payload = Some(PayloadEntry {
+            octets: Span { from, to: self.payloads.len() },
+            atoms: Span { from: first_atom, to: self.atoms.len() },
+            style,
+        });
+    }
+
+    /// Takes the message added last out, to be put back when all of it is here. It has no payload yet.
+    pub(super) fn take_last(&mut self) -> Option<Self> {
+        let mut entry = self.entries.pop()?;
+        let from = entry.spans().map(|span| span.from).min().unwrap_or(self.text.len());
+        let text = self.text.split_off(from);
+        entry.spans().for_each(|span| {
+            span.from -= from;
+            span.to -= from;
+        });
+        Some(Self { entries: vec![entry], text, payloads: Vec::new(), atoms: Vec::new() })
+    }
+
+    /// Puts back what was taken out, now that it is here as a whole.
+    pub(super) fn put_back(&mut self, begun: &Self, mark: Mark, fragments: u32, octets: u64) {
+        let Some(mut entry) = begun.entries.first().copied() else { return };
+        let from = self.text.len();
+        self.text.push_str(&begun.text);
+        entry.spans().for_each(|span| {
+            span.from += from;
+            span.to += from;
+        });
+        entry.mark = mark;
+        entry.fragments = fragments;
+        entry.payload_octets = Some(octets);
+        self.entries.push(entry);
+    }
+
+    /// Octets that this takes, about.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Entry>() + self.text.len()
+    }
+
+    fn term(&mut self, term: Term<'_>, atoms: HeaderAtoms<'_>) -> Span {
+        let from = self.text.len();
+        // Writing to a `String` cannot fail.
+        let _ = Erlang::within(term, &atoms, FIELD).write_to(&mut self.text);
+        Span { from, to: self.text.len() }
+    }
+
+    /// An atom without quotes.
+    fn atom(&mut self, atom: Term<'_>, atoms: HeaderAtoms<'_>) -> Span {
+        let from = self.text.len();
+        if let Some(text) = atom.as_atom(&atoms) {
+            let _ = write!(self.text, "{text}");
+        }
+        Span { from, to: self.text.len() }
+    }
+
+    /// The outer shape of a reason: what it is, or begins with; the rest may be anybody's data.
+    fn shape(&mut self, reason: Term<'_>, atoms: HeaderAtoms<'_>) -> Span {
+        let from = self.text.len();
+        match reason.kind() {
+            Kind::Atom => return self.term(reason, atoms),
+            Kind::Tuple => {
+                let first = reason.as_tuple().and_then(|mut elements| elements.next());
+                match first.filter(|first| first.kind() == Kind::Atom) {
+                    Some(first) => {
+                        self.text.push('{');
+                        self.term(first, atoms);
+                        self.text.push_str(",…}");
+                    }
+                    None => self.text.push_str("{…}"),
+                }
+            }
+            Kind::List => self.text.push_str("[…]"),
+            Kind::Map => self.text.push_str("#{…}"),
+            _ => self.text.push('…'),
+        }
+        Span { from, to: self.text.len() }
+    }
 }
+
+impl Entry {
+    /// Every place in the text that it holds.
+    fn spans(&mut self) -> impl Iterator<Item = &mut Span> {
+        let call = self.call.iter_mut().flat_map(|call| {
+            [&mut call.tag, &mut call.request, &mut call.module, &mut call.function]
+        });
+        self.fields.iter_mut().chain(call).flatten()
+    }
+}
+
+/// Writes `module:name/arity`.
+pub(super) fn write_function(out: &mut String, function: &Function<'_>, atoms: HeaderAtoms<'_>) {
+    let text = |atom: Term<'_>, out: &mut String| {
+        // Writing to a `String` cannot fail.
+        let _ = Erlang::within(atom, &atoms, FIELD).write_to(out);
+    };
+    text(function.module, out);
+    out.push(':');
+    text(function.name, out);
+    if let Some(arity) = function.arity {
+        let _ = write!(out, "/{arity}");
+    }
+}
+
+/// What a function does on the node that runs it, where that is to run what it is told.
+pub(super) fn execution_of(function: &Function<'_>, atoms: HeaderAtoms<'_>) -> Option<Execution> {
+    let module = function.module.as_atom(&atoms)?.text()?;
+    let name = function.name.as_atom(&atoms)?.text()?;
+    execution(&module, &name)
+}
+
+/// Values of [`Field`].
+const FIELDS: usize = 13;
+
+/// A field as text: pids and references have some 40 octets, names of nodes 511 at most.
+const FIELD: Budget = Budget { octets: 600, terms: 64, depth: 16 };

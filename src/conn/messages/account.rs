@@ -1,0 +1,229 @@
+//! What one side has sent, added up.
+//!
+//! In: each message by its operation, size, and whom or what it is for. Out: the account of a session
+//! record. Takes no more room the longer it goes on.
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::lease::Lease;
+use crate::event::{self, Mark, Share};
+use crate::wire::control::Operation;
+
+/// Messages, and their octets with all frames.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Count {
+    messages: u64,
+    octets: u64,
+}
+
+/// The account of one direction.
+#[derive(Debug)]
+pub(super) struct Account {
+    /// By number.
+    operations: [Count; OPERATIONS],
+    names: Busiest,
+    functions: Busiest,
+    largest: Option<Largest>,
+    pub(super) fragmented: u64,
+    pub(super) fragments: u64,
+    pub(super) unfinished: u64,
+    /// Messages of which the capture lacks what tells what they are.
+    pub(super) unreadable: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Largest {
+    octets: u64,
+    operation: Operation,
+    mark: Mark,
+}
+
+impl Account {
+    pub(super) fn new(lease: impl Fn() -> Lease) -> Self {
+        Self {
+            operations: [Count::default(); OPERATIONS],
+            names: Busiest::new(lease()),
+            functions: Busiest::new(lease()),
+            largest: None,
+            fragmented: 0,
+            fragments: 0,
+            unfinished: 0,
+            unreadable: 0,
+        }
+    }
+
+    /// A message of one frame, or the first of several.
+    pub(super) fn on_message(&mut self, operation: Operation, octets: u64) {
+        if let Some(count) = self.operations.get_mut(usize::from(operation.0)) {
+            count.messages += 1;
+            count.octets += octets;
+        }
+    }
+
+    /// A further frame of a message.
+    pub(super) fn on_fragment(&mut self, operation: Operation, octets: u64) {
+        self.fragments += 1;
+        if let Some(count) = self.operations.get_mut(usize::from(operation.0)) {
+            count.octets += octets;
+        }
+    }
+
+    /// It is for this registered name.
+    pub(super) fn on_name(&mut self, name: &str, octets: u64) {
+        self.names.add(name, octets);
+    }
+
+    /// It has this function run.
+    pub(super) fn on_function(&mut self, function: &str, octets: u64) {
+        self.functions.add(function, octets);
+    }
+
+    /// All of a message was sent.
+    pub(super) fn on_whole(&mut self, operation: Operation, octets: u64, mark: Mark) {
+        if self.largest.is_none_or(|largest| octets > largest.octets) {
+            self.largest = Some(Largest { octets, operation, mark });
+        }
+    }
+
+    /// As a record tells it.
+    pub(super) fn told(&self) -> event::Account {
+        let counts = (0..).map(Operation).zip(&self.operations);
+        let counts = counts.filter(|(_, count)| count.messages > 0);
+        let mut operations: Vec<_> = counts
+            .filter_map(|(operation, count)| {
+                let Count { messages, octets } = *count;
+                Some(Share { name: operation.name()?.into(), messages, octets })
+            })
+            .collect();
+        operations.sort_by(busiest_first);
+        event::Account {
+            operations,
+            names: self.names.told(),
+            functions: self.functions.told(),
+            largest: self.largest.map(|largest| event::Largest {
+                octets: largest.octets,
+                operation: largest.operation.name().unwrap_or_default(),
+                frame: largest.mark.frame,
+            }),
+            fragmented: self.fragmented,
+            fragments: self.fragments,
+            unfinished: self.unfinished,
+            unreadable: self.unreadable,
+        }
+    }
+}
+
+/// The names that come most often, of any number of names.
+#[derive(Debug)]
+struct Busiest {
+    counts: HashMap<Box<str>, Count, RandomState>,
+    lease: Lease,
+}
+
+impl Busiest {
+    fn new(lease: Lease) -> Self {
+        Self { counts: HashMap::default(), lease }
+    }
+
+    fn add(&mut self, name: &str, octets: u64) {
+        if self.counts.len() >= MOST_NAMES {
+            self.thin_out();
+        }
+        if let Some(count) = self.counts.get_mut(name) {
+            count.messages += 1;
+            count.octets += octets;
+        } else if self.lease.take(name.len() + NAME) {
+            self.counts.insert(name.into(), Count { messages: 1, octets });
+        }
+    }
+
+    /// Forgets the half that came least often: what remains is found among many that came once.
+    fn thin_out(&mut self) {
+        let mut messages: Vec<u64> = self.counts.values().map(|count| count.messages).collect();
+        let middle = messages.len() / 2;
+        let (_, least, _) = messages.select_nth_unstable(middle);
+        let least = *least;
+        let mut freed = 0;
+        self.counts.retain(|name, count| {
+            let stays = count.messages > least;
+            freed += if stays { 0 } else { name.len() + NAME };
+            stays
+        });
+        self.lease.release(freed);
+    }
+
+    fn told(&self) -> Vec<Share> {
+        let mut shares: Vec<_> = self
+            .counts
+            .iter()
+            .map(|(name, count)| Share {
+                name: name.clone(),
+                messages: count.messages,
+                octets: count.octets,
+            })
+            .collect();
+        shares.sort_by(busiest_first);
+        shares.truncate(TOLD);
+        shares
+    }
+}
+
+fn busiest_first(a: &Share, b: &Share) -> std::cmp::Ordering {
+    b.messages.cmp(&a.messages).then_with(|| a.name.cmp(&b.name))
+}
+
+/// Operations are numbered up to 37.
+const OPERATIONS: usize = 38;
+
+/// Names counted at a time: far more than are told.
+const MOST_NAMES: usize = 256;
+
+/// Names told.
+const TOLD: usize = 10;
+
+/// What a name costs beside its text, about.
+const NAME: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::super::lease::Pool;
+    use super::*;
+
+    fn busiest(pool: &Pool) -> Busiest {
+        Busiest::new(pool.lease())
+    }
+
+    #[test]
+    fn the_busiest_names_are_found_among_any_number_of_others() {
+        let pool = Pool::new(1 << 20);
+        let mut names = busiest(&pool);
+        for round in 0..20_000 {
+            names.add(&format!("once-{round}"), 1);
+            if round % 10 == 0 {
+                names.add("rex", 100);
+            }
+            if round % 50 == 0 {
+                names.add("global_name_server", 10);
+            }
+        }
+        let told = names.told();
+        assert_eq!((&*told[0].name, told[0].messages, told[0].octets), ("rex", 2000, 200_000));
+        assert_eq!((&*told[1].name, told[1].messages), ("global_name_server", 400));
+        assert!(names.counts.len() <= MOST_NAMES);
+        assert_eq!(told.len(), TOLD);
+    }
+
+    #[test]
+    fn without_room_no_further_name_is_counted() {
+        let pool = Pool::new(NAME + 3);
+        let mut names = busiest(&pool);
+        names.add("rex", 1);
+        names.add("other", 1);
+        names.add("rex", 1);
+        assert_eq!(names.told().len(), 1);
+        assert_eq!(names.told()[0].messages, 2);
+        drop(names);
+        assert!(pool.lease().take(NAME + 3), "given back");
+    }
+}

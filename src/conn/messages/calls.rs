@@ -1,0 +1,355 @@
+//! Requests and their answers, paired.
+//!
+//! In: each message that asks or answers, by its reference. Out: how long the answers took, and what came
+//! of requests that got none. A request is known by the reference that its caller made for it, so that
+//! neither names nor processes have to be followed.
+
+use std::collections::VecDeque;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::lease::Lease;
+use crate::capture::FrameRef;
+use crate::event::{self, Mark};
+use crate::flow::Direction;
+use crate::time::micros;
+use crate::wire::otp::RequestKind;
+use crate::wire::term::{AtomText, Term};
+
+/// The requests of one connection that wait for an answer, and what came of the others.
+#[derive(Debug)]
+pub(in crate::conn) struct Calls {
+    waiting: HashMap<Key, Asked, RandomState>,
+    /// In the order in which they came; some of them are answered.
+    order: VecDeque<Key>,
+    up: [Tally; KINDS],
+    down: [Tally; KINDS],
+    lease: Lease,
+}
+
+/// A reference of a request, and who made it. The name of its node is left out: it is the caller's.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Key {
+    caller: Direction,
+    creation: u32,
+    words: [u32; 5],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    kind: Kind,
+    mark: Mark,
+}
+
+/// What is told apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    GenCall,
+    Rpc,
+    Spawn,
+}
+
+const KINDS: usize = 3;
+
+impl Kind {
+    fn of(request: RequestKind) -> Option<Self> {
+        match request {
+            RequestKind::GenCall => Some(Self::GenCall),
+            RequestKind::RpcCall | RequestKind::ErpcCall => Some(Self::Rpc),
+            RequestKind::Spawn => Some(Self::Spawn),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::GenCall => "gen_call",
+            Self::Rpc => "rpc",
+            Self::Spawn => "spawn",
+        }
+    }
+}
+
+/// What an answer says of its request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Answer {
+    /// It was answered.
+    Reply,
+    /// There was no such process.
+    NoProc,
+    /// The process ended, or was not made.
+    Down,
+    /// The caller waits no longer.
+    GivenUp,
+}
+
+/// A message, as far as it asks or answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Saying<'a> {
+    pub(super) from: Direction,
+    pub(super) kind: RequestKind,
+    pub(super) reference: Term<'a>,
+    /// The atom that the reason of an end, or the result of a spawn, is or begins with.
+    pub(super) why: Option<AtomText<'a>>,
+    pub(super) mark: Mark,
+}
+
+impl Calls {
+    pub(super) fn new(lease: Lease) -> Self {
+        Self {
+            waiting: HashMap::default(),
+            order: VecDeque::new(),
+            up: Default::default(),
+            down: Default::default(),
+            lease,
+        }
+    }
+
+    /// Takes a message in. Gives the time since its request, for an answer.
+    pub(super) fn on_message(&mut self, said: &Saying<'_>) -> Option<u64> {
+        match (said.kind, said.why) {
+            (RequestKind::GenReply, _) => self.on_answer(said, Answer::Reply),
+            (RequestKind::Down, Some(why)) if why == "noproc" => {
+                self.on_answer(said, Answer::NoProc)
+            }
+            (RequestKind::Down, Some(_)) => self.on_answer(said, Answer::Down),
+            // `erpc` gives its result as the reason, which begins with a reference.
+            (RequestKind::Down, None) => {
+                let is_result = |asked: &Asked| asked.kind == Kind::Rpc;
+                let key = key(said.reference, said.from.reverse())?;
+                let is_result = self.waiting.get(&key).is_some_and(is_result);
+                self.on_answer(said, if is_result { Answer::Reply } else { Answer::Down })
+            }
+            (RequestKind::SpawnReply, Some(_)) => self.on_answer(said, Answer::Down),
+            (RequestKind::SpawnReply, None) => {
+                let key = key(said.reference, said.from.reverse())?;
+                let is_spawn = self.waiting.get(&key).is_some_and(|it| it.kind == Kind::Spawn);
+                if is_spawn { self.on_answer(said, Answer::Reply) } else { None }
+            }
+            (kind, _) => {
+                self.on_request(Kind::of(kind)?, said);
+                None
+            }
+        }
+    }
+
+    /// The caller takes its monitor away: it waits no longer.
+    pub(super) fn on_demonitor(&mut self, from: Direction, reference: Term<'_>, mark: Mark) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        if let Some(key) = key(reference, from) {
+            self.settle(key, Answer::GivenUp, mark);
+        }
+    }
+
+    fn on_request(&mut self, kind: Kind, said: &Saying<'_>) {
+        self.tally(said.from, kind).asked += 1;
+        let Some(key) = key(said.reference, said.from) else { return };
+        if self.order.len() >= MOST_WAITING {
+            self.make_room();
+        }
+        if !self.lease.take(WAITING) {
+            return;
+        }
+        self.order.push_back(key);
+        self.waiting.insert(key, Asked { kind, mark: said.mark });
+    }
+
+    /// Forgets those that are answered, and if these are few, the older half of those that wait.
+    fn make_room(&mut self) {
+        let before = self.order.len();
+        let waiting = &mut self.waiting;
+        self.order.retain(|key| waiting.contains_key(key));
+        if self.order.len() > before / 2 {
+            for key in self.order.drain(..before / 2) {
+                waiting.remove(&key);
+            }
+        }
+        self.lease.release((before - self.order.len()) * WAITING);
+    }
+
+    fn on_answer(&mut self, said: &Saying<'_>, answer: Answer) -> Option<u64> {
+        self.settle(key(said.reference, said.from.reverse())?, answer, said.mark)
+    }
+
+    fn settle(&mut self, key: Key, answer: Answer, mark: Mark) -> Option<u64> {
+        let asked = self.waiting.remove(&key)?;
+        let latency = micros(mark.at.since(asked.mark.at));
+        let tally = self.tally(key.caller, asked.kind);
+        match answer {
+            Answer::Reply => tally.on_reply(latency, asked.mark, mark),
+            Answer::NoProc => tally.noproc += 1,
+            Answer::Down => tally.down += 1,
+            Answer::GivenUp => tally.given_up += 1,
+        }
+        (answer != Answer::GivenUp).then_some(latency)
+    }
+
+    fn tally(&mut self, caller: Direction, kind: Kind) -> &mut Tally {
+        let tallies = match caller {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        };
+        let [gen_call, rpc, spawn] = tallies;
+        match kind {
+            Kind::GenCall => gen_call,
+            Kind::Rpc => rpc,
+            Kind::Spawn => spawn,
+        }
+    }
+
+    /// What this side asked and came of it.
+    pub(in crate::conn) fn told(&self, caller: Direction) -> Vec<event::Calls> {
+        let tallies = match caller {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        };
+        let kinds = [Kind::GenCall, Kind::Rpc, Kind::Spawn].into_iter().zip(tallies);
+        kinds
+            .filter(|(_, tally)| tally.asked > 0)
+            .map(|(kind, tally)| {
+                let waits = |key: &&Key| key.caller == caller;
+                let oldest = self.order.iter().filter(waits).find_map(|key| {
+                    let asked = self.waiting.get(key)?;
+                    (asked.kind == kind).then_some(asked.mark.frame)
+                });
+                tally.told(kind.name(), oldest)
+            })
+            .collect()
+    }
+}
+
+fn key(reference: Term<'_>, caller: Direction) -> Option<Key> {
+    let reference = reference.as_reference()?;
+    let mut words = [0; 5];
+    for (place, word) in words.iter_mut().zip(reference.words()) {
+        *place = *word;
+    }
+    Some(Key { caller, creation: reference.creation, words })
+}
+
+/// What came of the requests of one side and kind.
+#[derive(Debug, Default)]
+struct Tally {
+    asked: u64,
+    answered: u64,
+    noproc: u64,
+    down: u64,
+    given_up: u64,
+    latencies: Option<Box<Histogram>>,
+    slowest: Option<(u64, Mark, Mark)>,
+}
+
+impl Tally {
+    fn on_reply(&mut self, latency: u64, asked: Mark, answered: Mark) {
+        self.answered += 1;
+        self.latencies.get_or_insert_default().add(latency);
+        if self.slowest.is_none_or(|(slowest, ..)| latency > slowest) {
+            self.slowest = Some((latency, asked, answered));
+        }
+    }
+
+    fn told(&self, kind: &'static str, oldest: Option<FrameRef>) -> event::Calls {
+        let settled = self.answered + self.noproc + self.down + self.given_up;
+        let most = self.slowest.map_or(0, |(latency, ..)| latency);
+        let at = |share| self.latencies.as_ref().map(|all| all.at(share).min(most));
+        event::Calls {
+            kind,
+            asked: self.asked,
+            answered: self.answered,
+            unanswered: self.asked - settled.min(self.asked),
+            given_up: self.given_up,
+            noproc: self.noproc,
+            down: self.down,
+            median_us: at(0.5),
+            p99_us: at(0.99),
+            slowest: self.slowest.map(|(latency_us, asked, answered)| event::Slowest {
+                latency_us,
+                request_frame: asked.frame,
+                answer_frame: answered.frame,
+            }),
+            oldest_unanswered_frame: oldest,
+        }
+    }
+}
+
+/// Numbers counted by size: exactly up to 64, and to a thirty-second above.
+#[derive(Debug)]
+struct Histogram {
+    counts: [u32; BUCKETS],
+    total: u64,
+}
+
+const FINE: u64 = 32;
+const BUCKETS: usize = 1280;
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { counts: [0; BUCKETS], total: 0 }
+    }
+}
+
+impl Histogram {
+    fn add(&mut self, number: u64) {
+        if let Some(count) = self.counts.get_mut(bucket(number)) {
+            *count = count.saturating_add(1);
+            self.total += 1;
+        }
+    }
+
+    /// The number below or at which so great a share of them lies.
+    fn at(&self, share: f64) -> u64 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share of a count")]
+        let wanted = (self.total as f64 * share).ceil() as u64;
+        let mut seen = 0;
+        for (bucket, count) in self.counts.iter().enumerate() {
+            seen += u64::from(*count);
+            if seen >= wanted.max(1) {
+                return highest(bucket);
+            }
+        }
+        0
+    }
+}
+
+/// Where a number is counted.
+fn bucket(number: u64) -> usize {
+    let shift = u64::from(number.max(1).ilog2()).saturating_sub(5);
+    let bucket = shift * FINE + (number >> shift);
+    usize::try_from(bucket).unwrap_or(usize::MAX).min(BUCKETS - 1)
+}
+
+/// The highest number that is counted there.
+const fn highest(bucket: usize) -> u64 {
+    let bucket = bucket as u64;
+    if bucket < 2 * FINE {
+        return bucket;
+    }
+    let shift = bucket / FINE - 1;
+    ((bucket - shift * FINE + 1) << shift) - 1
+}
+
+/// Requests that wait at a time. A node that has more under way to one peer has other worries.
+const MOST_WAITING: usize = 8192;
+
+/// What one costs, about.
+const WAITING: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_told_exactly_or_nearly_so() {
+        for number in (0..100).chain([1000, 12_345, 999_999, 7_000_000, 1 << 39]) {
+            let highest = highest(bucket(number));
+            assert!(highest >= number && highest <= number + number / 32, "{number}: {highest}");
+        }
+        assert!(bucket(u64::MAX) < BUCKETS);
+        let mut all = Histogram::default();
+        (1..=100).for_each(|number| all.add(number * 10));
+        assert_eq!((all.at(0.5), all.at(0.99)), (highest(bucket(500)), highest(bucket(990))));
+    }
+}

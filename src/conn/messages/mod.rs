@@ -1,0 +1,459 @@
+//! What one side says after the handshake.
+//!
+//! In: one direction of the stream from its first frame on. Out: an account of its messages; and each of
+//! them to the log, where somebody asked for that, or where it has the other node run what it is told. The
+//! terms that a message carries are looked at no further than OTP's own conventions go.
+
+mod account;
+mod atom_cache;
+mod calls;
+mod frames;
+mod lease;
+mod log;
+mod trains;
+
+use std::time::Duration;
+
+pub use lease::Pool;
+pub use log::MessageLog;
+
+use self::account::Account;
+use self::atom_cache::{AtomCache, HeaderAtoms};
+pub(in crate::conn) use self::calls::Calls;
+use self::calls::Saying;
+pub(in crate::conn) use self::frames::Walked;
+use self::frames::{Frame, Frames, Hole, MAX_HEAD};
+use self::log::Told;
+use self::trains::{Continued, Train, Trains};
+use crate::event::{self, Mark, PayloadStyle, Role};
+use crate::flow::Direction;
+use crate::time::Timestamp;
+use crate::wire::control::{ControlMessage, Field, Operation, control_message};
+use crate::wire::header::{Fragment, FrameKind, Header, HeaderError, header};
+use crate::wire::otp::{self, Request, RequestKind};
+use crate::wire::term::{Kind, Term, TermError, TermErrorKind};
+
+/// Which messages are told, and what of them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum MessageDetail {
+    /// None, but for those that have a node run what it is told.
+    #[default]
+    None,
+    /// All, without what they carry.
+    Operations,
+    /// All, with what they carry.
+    Payloads(PayloadStyle),
+}
+
+impl MessageDetail {
+    /// Octets of a message term that are looked at, and no further ones kept.
+    const fn payload(self) -> usize {
+        match self {
+            Self::None | Self::Operations => LOOKED_AT,
+            Self::Payloads(_) => KEPT,
+        }
+    }
+}
+
+/// What a direction works with while it is read.
+pub(in crate::conn) struct Desk<'a> {
+    pub(in crate::conn) direction: Direction,
+    /// The role of its sender.
+    pub(in crate::conn) from: Role,
+    pub(in crate::conn) mark: Mark,
+    pub(in crate::conn) detail: MessageDetail,
+    pub(in crate::conn) calls: &'a mut Option<Box<Calls>>,
+    pub(in crate::conn) log: &'a mut MessageLog,
+    pub(in crate::conn) pool: &'a Pool,
+}
+
+impl Desk<'_> {
+    fn calls(&mut self) -> &mut Calls {
+        self.calls.get_or_insert_with(|| Box::new(Calls::new(self.pool.lease())))
+    }
+}
+
+/// One direction after the handshake.
+#[derive(Debug)]
+pub(in crate::conn) struct Speech {
+    frames: Frames,
+    /// Made with the first message.
+    heard: Option<Box<Heard>>,
+    is_latin1: bool,
+    /// Distribution messages, each fragment train counted once.
+    messages: u64,
+    ticks: u64,
+    /// The last tick, unless a message followed it.
+    last_tick: Option<Timestamp>,
+    /// The shortest time from one tick to the next with nothing between them.
+    tick_period: Option<Duration>,
+    /// The first frame that a node would refuse.
+    corrupt: Option<Corrupt>,
+}
+
+/// What is remembered of its messages.
+#[derive(Debug)]
+struct Heard {
+    cache: AtomCache,
+    trains: Trains,
+    account: Account,
+    /// Room for the name of a function.
+    function: String,
+}
+
+/// A frame that a node would refuse.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::conn) struct Corrupt {
+    pub(in crate::conn) mark: Mark,
+    /// What could not be read, as the specification names it.
+    pub(in crate::conn) field: &'static str,
+}
+
+impl Speech {
+    pub(in crate::conn) fn new(pool: &Pool) -> Self {
+        Self {
+            frames: Frames::new(pool.lease()),
+            heard: None,
+            is_latin1: false,
+            messages: 0,
+            ticks: 0,
+            last_tick: None,
+            tick_period: None,
+            corrupt: None,
+        }
+    }
+
+    /// One of the nodes is older than R16: atoms are in Latin-1.
+    pub(in crate::conn) const fn use_latin1(&mut self) {
+        self.is_latin1 = true;
+    }
+
+    /// Messages that have begun.
+    pub(in crate::conn) const fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Ticks.
+    pub(in crate::conn) const fn ticks(&self) -> u64 {
+        self.ticks
+    }
+
+    /// The shortest time from one tick to the next with nothing between them.
+    pub(in crate::conn) const fn tick_period(&self) -> Option<Duration> {
+        self.tick_period
+    }
+
+    /// The first frame that a node would refuse.
+    pub(in crate::conn) const fn corrupt(&self) -> Option<Corrupt> {
+        self.corrupt
+    }
+
+    /// Frames that were begun.
+    pub(in crate::conn) const fn frames(&self) -> u64 {
+        self.frames.begun()
+    }
+
+    /// What was sent, added up; `None` without a message.
+    pub(in crate::conn) fn account(&self) -> Option<event::Account> {
+        let heard = self.heard.as_ref()?;
+        let mut told = heard.account.told();
+        told.unfinished += heard.trains.len() as u64;
+        Some(told)
+    }
+
+    /// Takes in what comes next of the stream.
+    pub(in crate::conn) fn walk(&mut self, input: &mut &[u8], desk: &mut Desk<'_>) -> Walked {
+        let Self {
+            frames, heard, is_latin1, messages, ticks, last_tick, tick_period, corrupt, ..
+        } = self;
+        let kept = desk.detail.payload();
+        let on_frame = |frame: Frame<'_>| {
+            if frame.kind == FrameKind::Tick {
+                *ticks += 1;
+                on_tick(desk.mark.at, last_tick, tick_period);
+                return;
+            }
+            *last_tick = None;
+            *messages += u64::from(frame.kind != FrameKind::Continuation);
+            let heard = heard.get_or_insert_with(|| Box::new(Heard::new(desk.pool, *is_latin1)));
+            if let Err(field) = heard.on_frame(&frame, desk) {
+                corrupt.get_or_insert(Corrupt { mark: desk.mark, field });
+                heard.forget();
+            }
+        };
+        frames.walk(input, |kind, head| wanted(kind, head, kept), on_frame)
+    }
+
+    /// Four zero octets where no frame was expected for sure.
+    pub(in crate::conn) fn on_maybe_tick(&mut self, at: Timestamp) {
+        self.ticks += 1;
+        on_tick(at, &mut self.last_tick, &mut self.tick_period);
+    }
+
+    /// The capture does not have the next `octets`; false when the place in the stream is lost.
+    pub(in crate::conn) fn gap(&mut self, octets: u64) -> bool {
+        let passed = self.frames.gap(octets) == Hole::Passed;
+        if !passed {
+            self.lose();
+        }
+        passed
+    }
+
+    /// Nothing is known any more of what was said before.
+    pub(in crate::conn) fn lose(&mut self) {
+        if let Some(heard) = &mut self.heard {
+            heard.forget();
+        }
+    }
+}
+
+fn on_tick(at: Timestamp, last: &mut Option<Timestamp>, shortest: &mut Option<Duration>) {
+    if let Some(before) = last.replace(at) {
+        let period = at.since(before);
+        // What was held up on the way comes in a bunch.
+        if period >= SHORTEST_TICK {
+            *shortest = Some(shortest.map_or(period, |known| known.min(period)));
+        }
+    }
+}
+
+/// How much of a frame's body is to be kept, by its front: the header, the control term, and what is looked
+/// at of the message term.
+fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
+    let more = head.len().saturating_mul(2);
+    let rest = match header(kind, head) {
+        Ok((_, rest)) => rest,
+        Err(HeaderError::CutShort) => return more,
+        Err(HeaderError::Malformed) => return head.len(),
+    };
+    let behind = if kind == FrameKind::Continuation {
+        rest
+    } else {
+        match control(kind, rest) {
+            Ok((_, behind)) => behind,
+            Err(e) if e.kind == TermErrorKind::CutShort => return more,
+            Err(_) => return head.len(),
+        }
+    };
+    (head.len() - behind.len()).saturating_add(payload)
+}
+
+/// Reads the control term, which has a version octet where there is no header.
+fn control(
+    kind: FrameKind,
+    octets: &[u8],
+) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
+    control_message(unversioned(kind, octets))
+}
+
+fn unversioned(kind: FrameKind, octets: &[u8]) -> &[u8] {
+    let is_versioned = kind == FrameKind::PassThrough;
+    octets.strip_prefix(&[VERSION]).filter(|_| is_versioned).unwrap_or(octets)
+}
+
+impl Heard {
+    fn new(pool: &Pool, is_latin1: bool) -> Self {
+        let mut cache = AtomCache::new(pool.lease());
+        if is_latin1 {
+            cache.use_latin1();
+        }
+        Self {
+            cache,
+            trains: Trains::new(pool.lease()),
+            account: Account::new(|| pool.lease()),
+            function: String::new(),
+        }
+    }
+
+    fn forget(&mut self) {
+        self.cache.forget();
+        self.account.unfinished += self.trains.forget();
+    }
+
+    /// Takes a frame in that is no tick.
+    ///
+    /// # Errors
+    ///
+    /// The field that a node would refuse.
+    fn on_frame(&mut self, frame: &Frame<'_>, desk: &mut Desk<'_>) -> Result<(), &'static str> {
+        let octets = PREFIX + u64::from(frame.len);
+        let (Header { fragment, references }, rest) = match header(frame.kind, frame.head) {
+            Ok(read) => read,
+            // The capture lacks it, and with it perhaps new entries of the cache.
+            Err(_) if frame.is_cut => {
+                self.account.unreadable += 1;
+                self.forget();
+                return Ok(());
+            }
+            Err(_) => return Err("distribution header"),
+        };
+        if let (FrameKind::Continuation, Some(fragment)) = (frame.kind, fragment) {
+            let payload_octets = u64::from(frame.len) - (frame.head.len() - rest.len()) as u64;
+            self.on_continuation(fragment, octets, payload_octets, rest, desk);
+            return Ok(());
+        }
+        self.cache.apply(references);
+        let (control, behind) = match control(frame.kind, rest) {
+            Ok(read) => read,
+            Err(_) if frame.is_cut || frame.head.len() >= MAX_HEAD => {
+                self.account.unreadable += 1;
+                return Ok(());
+            }
+            Err(_) => return Err("control message"),
+        };
+        let has_payload = control.operation.has_payload();
+        let payload = if has_payload { unversioned(frame.kind, behind) } else { &[] };
+        let before = (frame.head.len() - behind.len()) as u64;
+        let payload_octets = u64::from(frame.len) - before;
+        if has_payload && payload_octets == 0 && fragment.is_none() {
+            return Err("message");
+        }
+        // As much of it as would be here, had the frame come in pieces.
+        let payload = payload.get(..desk.detail.payload()).unwrap_or(payload);
+        let more = fragment.filter(|fragment| fragment.left > 1);
+        self.on_message(&control, Term::cut_off(payload), octets, payload_octets, more, desk);
+        Ok(())
+    }
+
+    /// A message, or the first fragment of one of which `more` is to come.
+    fn on_message(
+        &mut self,
+        control: &ControlMessage<'_>,
+        payload: Term<'_>,
+        octets: u64,
+        payload_octets: u64,
+        more: Option<Fragment>,
+        desk: &mut Desk<'_>,
+    ) {
+        let operation = control.operation;
+        let atoms = self.cache.header();
+        let request = otp::request(control, payload, &atoms);
+        let latency_us = pair(control, request.as_ref(), atoms, desk);
+        self.account.on_message(operation, octets);
+        if let Some(name) = name_of(control).and_then(|name| name.as_atom(&atoms)?.text()) {
+            self.account.on_name(&name, octets);
+        }
+        let function = request.as_ref().and_then(|request| request.function);
+        if let Some(function) = &function {
+            self.function.clear();
+            log::write_function(&mut self.function, function, atoms);
+            self.account.on_function(&self.function, octets);
+        }
+        let execution = function.and_then(|function| log::execution_of(&function, atoms));
+        let is_told = desk.detail != MessageDetail::None || execution.is_some();
+        let has_payload = operation.has_payload();
+        if is_told {
+            let told = Told {
+                mark: desk.mark,
+                from: desk.from,
+                payload_octets: has_payload.then_some(payload_octets),
+                latency_us,
+                execution,
+            };
+            let reason = operation.carries_reason().then_some(payload);
+            desk.log.add(control, reason, request.as_ref(), atoms, told);
+        }
+        let style = match desk.detail {
+            MessageDetail::Payloads(style) if has_payload => Some(style),
+            _ => None,
+        };
+        let Some(fragment) = more else {
+            self.account.on_whole(operation, octets, desk.mark);
+            if let Some(style) = style {
+                desk.log.set_payload(payload.octets(), self.cache.atoms(), style);
+            }
+            return;
+        };
+        let mut train = Train::new(fragment, operation, octets);
+        train.payload_octets = payload_octets;
+        if is_told {
+            train.begun = desk.log.take_last();
+        }
+        if style.is_some() {
+            train.payload = payload.octets().to_vec();
+            train.atoms = self.cache.atoms().collect();
+        }
+        self.account.fragmented += 1;
+        self.account.fragments += 1;
+        self.account.unfinished += self.trains.begin(train);
+    }
+
+    fn on_continuation(
+        &mut self,
+        fragment: Fragment,
+        octets: u64,
+        payload_octets: u64,
+        start: &[u8],
+        desk: &mut Desk<'_>,
+    ) {
+        let kept = match desk.detail {
+            MessageDetail::Payloads(_) => KEPT,
+            MessageDetail::None | MessageDetail::Operations => 0,
+        };
+        let train = match self.trains.go_on(fragment, octets, payload_octets, start, kept) {
+            Continued::Unknown => {
+                self.account.unreadable += 1;
+                return;
+            }
+            Continued::GoesOn(operation) => {
+                self.account.on_fragment(operation, octets);
+                return;
+            }
+            Continued::Whole(train) => train,
+        };
+        self.account.on_fragment(train.operation, octets);
+        self.account.on_whole(train.operation, train.octets, desk.mark);
+        let Some(begun) = &train.begun else { return };
+        desk.log.put_back(begun, desk.mark, train.fragments, train.payload_octets);
+        if let MessageDetail::Payloads(style) = desk.detail {
+            desk.log.set_payload(&train.payload, train.atoms.into_iter(), style);
+        }
+    }
+}
+
+/// Pairs a message with its request or answer; gives the time since its request, for an answer.
+fn pair(
+    control: &ControlMessage<'_>,
+    request: Option<&Request<'_>>,
+    atoms: HeaderAtoms<'_>,
+    desk: &mut Desk<'_>,
+) -> Option<u64> {
+    let (from, mark) = (desk.direction, desk.mark);
+    if control.operation == Operation::DEMONITOR_P {
+        let reference = control.field(Field::Reference)?;
+        desk.calls.as_mut()?.on_demonitor(from, reference, mark);
+        return None;
+    }
+    let Request { kind, reference, label, .. } = *request?;
+    let why = match kind {
+        RequestKind::Down | RequestKind::SpawnReply => label.and_then(|it| it.as_atom(&atoms)),
+        _ => None,
+    };
+    let said = Saying { from, kind, reference: reference?, why, mark };
+    desk.calls().on_message(&said)
+}
+
+/// The registered name that a message is for.
+fn name_of<'a>(control: &ControlMessage<'a>) -> Option<Term<'a>> {
+    match control.operation {
+        Operation::REG_SEND | Operation::REG_SEND_TT => control.field(Field::ToName),
+        Operation::MONITOR_P | Operation::ALTACT_SIG_SEND => {
+            control.field(Field::To).filter(|to| to.kind() == Kind::Atom)
+        }
+        _ => None,
+    }
+}
+
+/// Octets of the length prefix.
+const PREFIX: u64 = 4;
+
+const VERSION: u8 = 131;
+
+/// Octets of a message term that are looked at: the head of a call, its tag, and the name of a function.
+const LOOKED_AT: usize = 512;
+
+/// Octets of a message term that are kept where somebody asked for it: one fragment's.
+const KEPT: usize = 64 << 10;
+
+/// `net_ticktime` is a number of seconds, and at least four ticks are sent in it.
+const SHORTEST_TICK: Duration = Duration::from_millis(200);

@@ -1,0 +1,162 @@
+//! Messages that come in several frames.
+//!
+//! In: first fragments and continuations, in any interleaving. Out: when a message is whole. What a
+//! continuation carries is counted, and kept only for a payload that somebody asked to see.
+
+use std::sync::Arc;
+
+use super::lease::Lease;
+use super::log::MessageLog;
+use crate::wire::control::Operation;
+use crate::wire::header::Fragment;
+
+/// The messages of one direction that are under way.
+#[derive(Debug)]
+pub(super) struct Trains {
+    /// In the order in which they began.
+    under_way: Vec<Train>,
+    lease: Lease,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Train {
+    sequence: u64,
+    /// The number that the next fragment must have.
+    next: u32,
+    pub(super) operation: Operation,
+    pub(super) fragments: u32,
+    /// Octets of its frames.
+    pub(super) octets: u64,
+    /// Octets of its message term.
+    pub(super) payload_octets: u64,
+    /// What is to be told of it, if anything is.
+    pub(super) begun: Option<MessageLog>,
+    /// The start of its message term, if somebody asked for it.
+    pub(super) payload: Vec<u8>,
+    /// The atoms of its first header, which its term refers to.
+    pub(super) atoms: Vec<Option<Arc<str>>>,
+    size: usize,
+}
+
+impl Train {
+    pub(super) const fn new(fragment: Fragment, operation: Operation, octets: u64) -> Self {
+        Self {
+            sequence: fragment.sequence,
+            next: fragment.left - 1,
+            operation,
+            fragments: 1,
+            octets,
+            payload_octets: 0,
+            begun: None,
+            payload: Vec::new(),
+            atoms: Vec::new(),
+            size: 0,
+        }
+    }
+}
+
+/// What a continuation belongs to.
+#[derive(Debug)]
+pub(super) enum Continued {
+    /// A message that goes on behind it.
+    GoesOn(Operation),
+    /// A message that ends with it.
+    Whole(Train),
+    /// None that is known, or not the next part of it.
+    Unknown,
+}
+
+impl Trains {
+    pub(super) const fn new(lease: Lease) -> Self {
+        Self { under_way: Vec::new(), lease }
+    }
+
+    /// A message begins, of which more is to come. Gives how many others this leaves without an end.
+    pub(super) fn begin(&mut self, mut train: Train) -> u64 {
+        let mut unfinished = 0;
+        // The sender has begun another: what is left of the one before will not come.
+        if let Some(place) = self.place(train.sequence) {
+            self.remove(place);
+            unfinished += 1;
+        }
+        if self.under_way.len() >= MOST {
+            self.remove(0);
+            unfinished += 1;
+        }
+        train.size = TRAIN
+            + train.begun.as_ref().map_or(0, MessageLog::size)
+            + train.payload.capacity()
+            + train.atoms.len() * size_of::<Option<Arc<str>>>();
+        if self.lease.take(train.size) {
+            self.under_way.push(train);
+        } else {
+            unfinished += 1;
+        }
+        unfinished
+    }
+
+    /// A continuation of `octets`, its payload with this start, comes.
+    pub(super) fn go_on(
+        &mut self,
+        fragment: Fragment,
+        octets: u64,
+        payload_octets: u64,
+        start: &[u8],
+        kept: usize,
+    ) -> Continued {
+        let Some(place) = self.place(fragment.sequence) else { return Continued::Unknown };
+        let Some(train) = self.under_way.get_mut(place) else { return Continued::Unknown };
+        if train.next != fragment.left {
+            self.remove(place);
+            return Continued::Unknown;
+        }
+        let operation = train.operation;
+        train.next -= 1;
+        train.fragments += 1;
+        train.octets += octets;
+        train.payload_octets += payload_octets;
+        let room = kept.saturating_sub(train.payload.len()).min(start.len());
+        // Only what is behind octets that are all there.
+        let is_joined = train.payload_octets - payload_octets == train.payload.len() as u64;
+        if room > 0 && is_joined && self.lease.take(room) {
+            train.size += room;
+            train.payload.extend_from_slice(start.get(..room).unwrap_or_default());
+        }
+        let is_whole = train.next == 0;
+        if is_whole {
+            return self.remove(place).map_or(Continued::Unknown, Continued::Whole);
+        }
+        Continued::GoesOn(operation)
+    }
+
+    /// Octets were lost: no message that is under way will be whole. Gives how many there were.
+    pub(super) fn forget(&mut self) -> u64 {
+        let unfinished = self.under_way.len() as u64;
+        self.under_way.clear();
+        self.lease.give_back();
+        unfinished
+    }
+
+    /// How many are under way.
+    pub(super) const fn len(&self) -> usize {
+        self.under_way.len()
+    }
+
+    fn place(&self, sequence: u64) -> Option<usize> {
+        self.under_way.iter().position(|train| train.sequence == sequence)
+    }
+
+    fn remove(&mut self, place: usize) -> Option<Train> {
+        let train = (place < self.under_way.len()).then(|| self.under_way.remove(place))?;
+        self.lease.release(train.size);
+        Some(train)
+    }
+}
+
+/// Messages under way at a time, one for each process that sends a long one. A node puts no more frames of
+/// others between two fragments than its queue to the other node holds.
+const MOST: usize = 256;
+
+/// What one costs beside what it keeps, about.
+const TRAIN: usize = size_of::<Train>();
