@@ -467,7 +467,7 @@ pub(super) fn text_ahead(octets: &[u8], len: usize, most: usize) -> Option<&str>
 }
 
 /// Whether no terms follow it.
-fn is_leaf(tag: u8) -> bool {
+pub(super) fn is_leaf(tag: u8) -> bool {
     !matches!(
         tag,
         SMALL_TUPLE_EXT | LARGE_TUPLE_EXT | LIST_EXT | MAP_EXT | RECORD_EXT | NEW_FUN_EXT | FUN_EXT
@@ -475,4 +475,4 @@ fn is_leaf(tag: u8) -> bool {
 }
 
 /// Deeper than people write terms by far, and little for a stack.
-const MAX_DEPTH: u16 = 256;
+pub(super) const MAX_DEPTH: u16 = 256;

@@ -4,13 +4,15 @@
 //! Nothing is decoded before it is asked for, and nothing allocated.
 //!
 //! [`cut_term`] finds where a term ends and checks every head on the way; [`Term::cut_off`] takes
-//! what there is of a longer one. [`Erlang`] writes a term out, each octet of it visited once.
+//! what there is of a longer one. [`Erlang`] and [`JsonTerm`] write a term out, each octet of it
+//! visited once.
 
 mod atom;
 mod compressed;
 mod cut;
 mod erlang;
 mod identifier;
+mod json;
 mod number;
 mod tag;
 mod text;
@@ -22,6 +24,7 @@ pub use compressed::{Compressed, External, InflateError, cut_external};
 pub use erlang::{Budget, Erlang};
 pub use identifier::{Export, Fun, Pid, Port, Record, Reference, ReferenceKey};
 
+pub use json::JsonTerm;
 pub use number::Integer;
 
 use cut::Reader;
@@ -316,7 +319,7 @@ impl fmt::Debug for Term<'_> {
 }
 
 /// Terms in a row. Each is cut when it is asked for: to look at what lies at every depth, write the
-/// whole term with [`Erlang`] instead.
+/// whole term with [`Erlang`] or [`JsonTerm`] instead.
 #[derive(Clone, Copy, Debug)]
 pub struct Elements<'a> {
     rest: &'a [u8],
@@ -420,6 +423,13 @@ mod tests {
     ];
 
     pub(super) const ATOMS: [&str; 3] = ["$gen_call", "a@host", "alias"];
+
+    /// Tuples of one element, one in the other, and a small integer in the innermost.
+    pub(super) fn nested(depth: usize) -> Vec<u8> {
+        let mut octets = [SMALL_TUPLE_EXT, 1].repeat(depth);
+        octets.extend([SMALL_INTEGER_EXT, 7]);
+        octets
+    }
 
     #[test]
     fn a_call_is_taken_apart_where_it_lies() {

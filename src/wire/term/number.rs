@@ -57,16 +57,6 @@ impl<'a> Integer<'a> {
         }
     }
 
-    /// Writes it in Erlang's syntax: decimal, and hexadecimal (`16#ff`) where it has more than 1,024
-    /// bits, since the time for decimal digits grows with the square of their number.
-    ///
-    /// # Errors
-    ///
-    /// Those of `out`.
-    pub fn write_erlang(self, out: &mut (impl Write + ?Sized)) -> fmt::Result {
-        self.write_up_to(usize::MAX, out).map(|_| ())
-    }
-
     /// Writes about `most` digits; false when there are more. Only hexadecimal ones are cut.
     pub(super) fn write_up_to(
         self,
@@ -82,6 +72,23 @@ impl<'a> Integer<'a> {
                 write_magnitude(octets, most, out)
             }
         }
+    }
+
+    /// The octets of which [`write_up_to`](Self::write_up_to) writes digits, and how many there are.
+    pub(super) fn octets_up_to(&self, most: usize) -> (&'a [u8], usize) {
+        match self.0 {
+            Repr::Small(_) => (&[], 0),
+            Repr::Big(_, octets) if octets.len() <= MAX_DECIMAL => (octets, octets.len()),
+            Repr::Big(_, octets) => (octets.get(..most / 2).unwrap_or(octets), octets.len()),
+        }
+    }
+}
+
+/// In Erlang's syntax: decimal, and hexadecimal (`16#ff`) where it has more than 1,024 bits, since the
+/// time for decimal digits grows with the square of their number.
+impl fmt::Display for Integer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_up_to(usize::MAX, f).map(|_| ())
     }
 }
 
@@ -99,17 +106,17 @@ fn write_magnitude(
     if let Some(value) = unsigned(octets) {
         return write!(out, "{value}").map(|()| true);
     }
-    let mut words = [0_u32; MAX_DECIMAL_WORDS];
-    if octets.len() > 4 * words.len() {
+    if octets.len() > MAX_DECIMAL {
         return write_hex(octets, most, out);
     }
+    let mut words = [0_u32; MAX_DECIMAL / 4];
     for (word, four) in words.iter_mut().zip(octets.chunks(4)) {
         let mut padded = [0; 4];
         padded.iter_mut().zip(four).for_each(|(to, from)| *to = *from);
         *word = u32::from_le_bytes(padded);
     }
     // Nine digits a turn, the lowest first.
-    let mut groups = [0_u32; MAX_DECIMAL_WORDS * 32 / 29 + 1];
+    let mut groups = [0_u32; MAX_DECIMAL / 3];
     let mut len = 0;
     while words.iter().any(|word| *word != 0) {
         let mut remainder = 0;
@@ -210,6 +217,6 @@ fn float_of_text(octets: &[u8]) -> Option<f64> {
 }
 
 /// 1,024 bits, 309 digits. Keys and hashes are integers of this size; larger ones nobody reads.
-const MAX_DECIMAL_WORDS: usize = 32;
+const MAX_DECIMAL: usize = 128;
 
 const NINE_DIGITS: u64 = 1_000_000_000;
