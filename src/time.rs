@@ -23,6 +23,11 @@ impl Timestamp {
         Self(seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(nanos))
     }
 
+    /// Its whole seconds since 1970, and the nanoseconds behind them.
+    pub const fn parts(self) -> (u64, u64) {
+        (self.0 / NANOS_PER_SECOND, self.0 % NANOS_PER_SECOND)
+    }
+
     /// Time from `earlier` to `self`; zero when the capture's clock went backwards in between.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -118,6 +118,22 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) facts: Facts,
 
+    /// Print each message after the handshake: its operation, for whom it is, what is called; not
+    /// what it carries
+    #[arg(long, help_heading = OUTPUT)]
+    pub(super) messages: bool,
+
+    /// Like --messages, with what they carry: captures hold other people's data
+    #[arg(long, help_heading = SECRETS)]
+    pub(super) payloads: bool,
+
+    /// How --payloads writes terms: in Erlang's syntax, cut at a bound, or as JSON without loss
+    #[arg(
+        long, value_name = "STYLE", help_heading = SECRETS, default_value = "erlang",
+        requires = "payloads", value_enum
+    )]
+    pub(super) terms: TermStyle,
+
     /// Print challenges and digests, with which anyone can test guesses at the cookie
     #[arg(long, help_heading = SECRETS)]
     pub(super) include_secrets: bool,
@@ -281,6 +297,15 @@ pub(crate) enum FormatName {
     Ndjson,
     /// Sentences
     Text,
+}
+
+/// How terms are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum TermStyle {
+    /// Erlang's syntax
+    Erlang,
+    /// JSON
+    Json,
 }
 
 /// The severity from which a finding fails the run; `None`: none does.

@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use anstream::AutoStream;
 use beamscope::capture::{self, Input, Inputs, Item, Notice, NoticeKind};
-use beamscope::event::{Anomaly, AnomalyKind};
+use beamscope::conn::MessageDetail;
+use beamscope::event::{Anomaly, AnomalyKind, PayloadStyle};
 use beamscope::limits::Limits;
 use beamscope::output::{self, Format, Layout, Output, TextOptions};
 use beamscope::pipeline::{Config, EPMD_PORT, Pipeline};
 
-use super::args::{Args, ColorChoice, Command, Facts, FormatName, Writing};
+use super::args::{Args, ColorChoice, Command, Facts, FormatName, TermStyle, Writing};
 use super::explain::explain;
 use super::select::Selection;
 use super::wait::Ending;
@@ -43,7 +44,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         None => {}
     }
     let include_secrets = args.include_secrets;
-    let config = Config { include_secrets, ..config(&args.facts, &args.writing)? };
+    let messages = detail(args);
+    let config = Config { include_secrets, messages, ..config(&args.facts, &args.writing)? };
     if args.interface.is_empty() { read(args, config) } else { capture(args, config) }
 }
 
@@ -62,10 +64,21 @@ pub(super) fn config(facts: &Facts, writing: &Writing) -> Result<Config, Error> 
         limits,
         cookies,
         include_secrets: false,
+        messages: MessageDetail::None,
         epmd_ports,
         dist_ports: facts.dist_port.clone(),
         home_nets: facts.home_net.iter().copied().collect(),
     })
+}
+
+/// Which messages are told, and what of them.
+const fn detail(args: &Args) -> MessageDetail {
+    match (args.messages || args.payloads, args.payloads, args.terms) {
+        (false, ..) => MessageDetail::None,
+        (true, false, _) => MessageDetail::Operations,
+        (true, true, TermStyle::Erlang) => MessageDetail::Payloads(PayloadStyle::Erlang),
+        (true, true, TermStyle::Json) => MessageDetail::Payloads(PayloadStyle::Json),
+    }
 }
 
 /// Reads captures.

@@ -6,12 +6,12 @@ use super::reader::{Item, Reader};
 use super::tls::SealedRecord;
 use super::verdict::TlsSign;
 use super::Setting;
-use crate::event::{Anomaly, AnomalyKind, Body, Foreign, Mark, Orientation, Role};
+use crate::event::{Anomaly, AnomalyKind, Body, Foreign, Mark, Messages, Orientation, Role};
 use crate::flow::Direction;
 use crate::reassembly::{StreamEvent, Taken};
 use crate::wire::handshake::{self, HandshakeMessage, Status};
 use crate::wire::tls::{self, Sealed};
-use crate::wire::{WireError, decode};
+use crate::wire::{DistFlags, WireError, decode};
 
 /// What is said on one connection to a node, or to a port known as one.
 #[derive(Debug)]
@@ -313,7 +313,12 @@ impl Distribution {
                     out.push(Body::Handshake { handshake: Box::new(event) });
                 }
                 if done {
-                    self.voice_mut(direction).reader.switch_to_frames();
+                    let is_latin1 = self.exchange.lacks(DistFlags::UTF8_ATOMS);
+                    let voice = self.voice_mut(direction);
+                    voice.reader.switch_to_frames();
+                    if is_latin1 {
+                        voice.speech.use_latin1();
+                    }
                 }
             }
             Err(WireError { field, offset }) => {
@@ -344,6 +349,27 @@ impl Distribution {
     fn role_of(&self, direction: Direction) -> Option<Role> {
         let (initiator, _) = self.initiator?;
         Some(if initiator == direction { Role::Initiator } else { Role::Acceptor })
+    }
+
+    /// What was said after the handshake, added up.
+    pub(super) fn messages(&self, initiator: Direction) -> Option<Messages> {
+        let account = |direction: Direction| {
+            let mut account = self.voice(direction).speech.account()?;
+            account.calls = self.calls.as_ref().map_or_else(Vec::new, |it| it.told(direction));
+            Some(account)
+        };
+        let (initiator, acceptor) = (account(initiator), account(initiator.reverse()));
+        (initiator.is_some() || acceptor.is_some()).then_some(Messages { initiator, acceptor })
+    }
+
+    /// The first frame that a node would refuse.
+    pub(super) fn corrupt(&self, initiator: Direction) -> Option<(Role, Mark, &'static str)> {
+        let sides = [(initiator, Role::Initiator), (initiator.reverse(), Role::Acceptor)];
+        let corrupt = sides.into_iter().filter_map(|(direction, from)| {
+            let corrupt = self.voice(direction).speech.corrupt()?;
+            Some((from, corrupt.mark, corrupt.field))
+        });
+        corrupt.min_by_key(|(_, mark, _)| *mark)
     }
 
     /// The first octets of another protocol, by whoever spoke it.

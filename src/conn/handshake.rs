@@ -295,6 +295,12 @@ impl Exchange {
         hello.name.contains('@').then_some((&hello.name, hello.name_hex.as_ref()))
     }
 
+    /// Whether one side has said that it lacks such a flag.
+    pub(super) fn lacks(&self, flag: DistFlags) -> bool {
+        let hellos = [&self.send_name, &self.challenge].into_iter().flatten();
+        hellos.into_iter().any(|said| !said.what.flags.contains(flag))
+    }
+
     fn told(
         &self,
         from: Role,

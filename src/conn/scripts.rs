@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::digest::{Cookie, Cookies};
 use super::*;
-use crate::event::{Confidence, EpmdOutcome, EpmdSeen, Event, Lookup, Role, Session, State};
+use crate::event::{Confidence, EpmdOutcome, EpmdSeen, Lookup, Role, Session, State};
 use crate::flow::FlowKey;
 
 const A: Endpoint = end([10, 0, 0, 1], 40_000);
@@ -47,10 +47,21 @@ struct Play {
     cookies: Cookies,
     told: Told,
     budget: Budget,
-    events: Vec<Event>,
+    pool: Pool,
+    said: Said,
 }
 
 use Role::{Acceptor, Initiator};
+
+fn setting<'a>(
+    limits: &'a Limits,
+    cookies: &'a Cookies,
+    pool: &'a Pool,
+    facts: &'a Told,
+) -> Setting<'a> {
+    let messages = MessageDetail::Operations;
+    Setting { limits, cookies, include_secrets: false, messages, pool, facts }
+}
 
 impl Play {
     fn new() -> Self {
@@ -67,7 +78,8 @@ impl Play {
             cookies: Cookies::default(),
             told: Told::default(),
             budget: Budget::default(),
-            events: Vec::new(),
+            pool: Pool::new(1 << 20),
+            said: Said::default(),
         }
     }
 
@@ -104,12 +116,12 @@ impl Play {
         let advance = payload.len() as u32 + u32::from(flags & 0x03 != 0);
         self.seq[own] = self.seq[own].wrapping_add(advance);
         let (_, direction) = FlowKey::new(src, dst);
-        let Self { limits, cookies, told, budget, events, known, .. } = self;
-        let setting = Setting { limits, cookies, include_secrets: false, facts: told };
+        let Self { limits, cookies, told, budget, said, pool, known, .. } = self;
+        let setting = setting(limits, cookies, pool, told);
         let connection = self
             .connection
             .get_or_insert_with(|| Connection::new(&segment, direction, *known, &setting));
-        connection.on_segment(&segment, direction, &setting, budget, events);
+        connection.on_segment(&segment, direction, &setting, budget, said);
         self
     }
 
@@ -148,8 +160,8 @@ impl Play {
     /// Lets time settle what it settles, as the pipeline does.
     fn time_goes_on(&mut self, seconds: u64) -> &mut Self {
         let until = self.at.after(Duration::from_secs(seconds));
-        let Self { limits, cookies, told, budget, events, .. } = self;
-        let setting = Setting { limits, cookies, include_secrets: false, facts: told };
+        let Self { limits, cookies, told, budget, said, pool, .. } = self;
+        let setting = setting(limits, cookies, pool, told);
         let mut last = self.at;
         while let Some(connection) = &mut self.connection {
             let Some(due) = connection.deadline(&setting.limits.clone()) else { break };
@@ -158,7 +170,7 @@ impl Play {
             }
             assert!(due >= last, "time goes forward");
             last = due.after(Duration::from_nanos(1));
-            if connection.on_time(due, &setting, budget, events) == Keep::No {
+            if connection.on_time(due, &setting, budget, said) == Keep::No {
                 self.connection = None;
             }
         }
@@ -168,12 +180,12 @@ impl Play {
 
     /// The last record, once the input has ended.
     fn session(&mut self) -> Session {
-        let Self { limits, cookies, told, budget, events, .. } = self;
-        let setting = Setting { limits, cookies, include_secrets: false, facts: told };
+        let Self { limits, cookies, told, budget, said, pool, .. } = self;
+        let setting = setting(limits, cookies, pool, told);
         if let Some(connection) = &mut self.connection {
-            connection.on_end(self.at, &setting, budget, events);
+            connection.on_end(self.at, &setting, budget, said);
         }
-        let sessions = events.iter().rev().filter_map(|event| match &event.body {
+        let sessions = said.events.iter().rev().filter_map(|event| match &event.body {
             Body::Session { session } => Some(session.as_ref().clone()),
             _ => None,
         });
@@ -520,12 +532,12 @@ fn time_alone_ends_every_connection_and_never_stands_still() {
 }
 
 fn epmd_outcomes(play: &mut Play) -> Vec<EpmdOutcome> {
-    let Play { limits, cookies, told, budget, events, .. } = play;
-    let setting = Setting { limits, cookies, include_secrets: false, facts: told };
+    let Play { limits, cookies, told, budget, said, pool, .. } = play;
+    let setting = setting(limits, cookies, pool, told);
     if let Some(connection) = &mut play.connection {
-        connection.on_end(play.at, &setting, budget, events);
+        connection.on_end(play.at, &setting, budget, said);
     }
-    let outcomes = events.iter().filter_map(|event| match &event.body {
+    let outcomes = said.events.iter().filter_map(|event| match &event.body {
         Body::Epmd { epmd } => Some(epmd.outcome),
         _ => None,
     });
@@ -563,7 +575,7 @@ fn a_registration_lasts_as_long_as_its_connection() {
 fn a_late_answer_still_counts() {
     let mut play = Play::to_epmd();
     play.segment(Initiator, 0x02, b"").time_goes_on(30);
-    assert_eq!(play.events.len(), 1, "told as unanswered");
+    assert_eq!(play.said.events.len(), 1, "told as unanswered");
     play.segment(Acceptor, 0x12, b"").says(Initiator, b"znope").raw(Acceptor, b"w\x01");
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::Unanswered, EpmdOutcome::NotRegistered]);
 }
@@ -571,7 +583,7 @@ fn a_late_answer_still_counts() {
 /// The record of a request that was not answered, and that alone.
 fn unanswered(play: &mut Play) -> EpmdSeen {
     assert_eq!(epmd_outcomes(play), [EpmdOutcome::NoReply]);
-    let Body::Epmd { epmd } = &play.events[0].body else { panic!("{:?}", play.events) };
+    let Body::Epmd { epmd } = &play.said.events[0].body else { panic!("{:?}", play.said.events) };
     epmd.seen.clone()
 }
 
@@ -580,7 +592,7 @@ fn who_gave_up_on_a_request_is_told_by_who_closed() {
     let mut play = Play::to_epmd();
     play.open().says(Initiator, b"zb").segment(Acceptor, 0x10, b"").waits(7000);
     play.segment(Initiator, 0x11, b"").segment(Acceptor, 0x10, b"").time_goes_on(3);
-    assert_eq!(play.events.len(), 1, "told while the port mapper still hangs");
+    assert_eq!(play.said.events.len(), 1, "told while the port mapper still hangs");
     let seen = unanswered(&mut play);
     assert_eq!(seen.closed_by, Some(Initiator));
     assert!(seen.is_acknowledged && seen.is_whole && !seen.is_unread && !seen.is_pipelined);
@@ -593,7 +605,7 @@ fn an_answer_tells_whether_the_asker_had_left() {
     play.open().says(Initiator, b"zb").waits(2000).segment(Initiator, 0x11, b"");
     play.raw(Acceptor, b"w\x01");
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::NotRegistered]);
-    let Body::Epmd { epmd } = &play.events[0].body else { panic!("{:?}", play.events) };
+    let Body::Epmd { epmd } = &play.said.events[0].body else { panic!("{:?}", play.said.events) };
     assert_eq!(epmd.seen.closed_by, Some(Initiator));
     assert!(epmd.seen.close.unwrap().at < epmd.seen.reply.unwrap().at);
 }
@@ -623,7 +635,7 @@ fn a_second_request_shows_in_what_is_told_of_the_first() {
     let mut play = Play::to_epmd();
     play.open().raw(Initiator, b"\0\x01n\0\x01n").fin(Acceptor);
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::NoReply; 2]);
-    for event in &play.events {
+    for event in &play.said.events {
         let Body::Epmd { epmd } = &event.body else { continue };
         assert!(epmd.seen.is_pipelined);
     }
@@ -634,7 +646,7 @@ fn a_connection_on_which_nobody_said_a_word_is_mute() {
     let mut play = Play::to_epmd();
     play.open().fin(Acceptor);
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::Incomplete]);
-    let Body::Epmd { epmd } = &play.events[0].body else { panic!("{:?}", play.events) };
+    let Body::Epmd { epmd } = &play.said.events[0].body else { panic!("{:?}", play.said.events) };
     let seen = &epmd.seen;
     assert!(seen.is_mute && seen.is_whole && seen.closed_by == Some(Acceptor));
 }

@@ -280,6 +280,7 @@ impl Connection {
                 .map(|(from, to)| micros(to.mark.at.since(from.mark.at))),
             duration_us: micros(self.tcp.last().at.since(self.tcp.first().at)),
             traffic: Traffic { initiator: flowed(initiator), acceptor: flowed(acceptor) },
+            messages: talk.messages(initiator).map(Box::new),
             seen: {
                 let seen = self.seen(talk, initiator, &verdict, refused);
                 let tls_alert = seen.tls_alert.or(refusal);
@@ -338,6 +339,7 @@ impl Connection {
                 .map(|side| side.last_octets(close.unwrap_or_else(|| self.tcp.last()).at)),
             last_segment: [from.last(), to.last()],
             unanswered: [from.unanswered(), to.unanswered()],
+            corrupt: talk.corrupt(initiator),
             tick_period_us: [initiator, initiator.reverse()]
                 .map(|direction| talk.voice(direction).speech.tick_period().map(micros)),
             stalled_us: [from, to].map(|side| micros(side.stalled())),

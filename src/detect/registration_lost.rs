@@ -393,6 +393,7 @@ mod tests {
             handshake_us: None,
             duration_us: 0,
             traffic: Traffic::default(),
+            messages: None,
             seen: SessionSeen {
                 send_name: Some(mark(31, 3.0)),
                 challenge: Some(mark(32, 3.0)),

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::{ConnectionIds, Mark, Role, frame_number};
 use crate::capture::FrameRef;
 use crate::wire::otp::Execution;
-use crate::wire::term::{Atoms, Budget, Erlang, Term};
+use crate::wire::term::{Atoms, Budget, Erlang, JsonTerm, Term};
 
 /// A message on its way to the output: borrowed, and gone with the next segment.
 #[derive(Clone, Copy, Debug)]
@@ -147,7 +147,7 @@ impl Serialize for Payload<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.style {
             PayloadStyle::Erlang => serializer.collect_str(&self.erlang(PAYLOAD)),
-            PayloadStyle::Json => serializer.collect_str(&self.erlang(PAYLOAD)), // TODO
+            PayloadStyle::Json => JsonTerm::within(self.term, self, Budget::ALL).serialize(serializer),
         }
     }
 }
@@ -167,6 +167,18 @@ impl Atoms for Payload<'_> {
 
 /// A payload as text: enough for a term of a few screens.
 pub const PAYLOAD: Budget = Budget { octets: 4096, terms: 4096, depth: 64 };
+
+/// What was said after the handshake, added up by who said it.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Messages {
+    /// From initiator to acceptor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initiator: Option<Account>,
+    /// From acceptor to initiator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acceptor: Option<Account>,
+}
 
 /// What one side sent after the handshake, added up.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
@@ -189,6 +201,8 @@ pub struct Account {
     pub unfinished: u64,
     /// Frames of which the capture lacks what tells what they are.
     pub unreadable: u64,
+    /// What this side asked of the other.
+    pub calls: Vec<Calls>,
 }
 
 /// Messages of one kind, and their octets with all frames.

@@ -124,6 +124,7 @@ impl Dial {
             handshake_us: None,
             duration_us: 0,
             traffic: Traffic::default(),
+            messages: None,
             seen: SessionSeen {
                 send_name: Some(mark(self.begun)),
                 challenge: Some(mark(self.begun)),

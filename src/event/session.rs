@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Confidence, Foreign, Hex, Implementation, Mark, Role, frame_number};
+use super::{Confidence, Foreign, Hex, Implementation, Mark, Messages, Role, frame_number};
 use crate::capture::FrameRef;
 use crate::time::Timestamp;
 
@@ -121,6 +121,9 @@ pub struct Session {
     pub duration_us: u64,
     /// What flowed.
     pub traffic: Traffic,
+    /// The messages after the handshake, added up; absent where there were none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Box<Messages>>,
     /// What the record rests on.
     #[serde(skip)]
     #[schemars(skip)]
@@ -186,6 +189,8 @@ pub struct SessionSeen {
     pub last_segment: [Option<Timestamp>; 2],
     /// Since when octets of each side waited to be acknowledged, where they still did.
     pub unanswered: [Option<Timestamp>; 2],
+    /// The first frame of either side that a node would refuse, and what of it.
+    pub corrupt: Option<(Role, Mark, &'static str)>,
     /// Shortest time from one tick of each side to its next.
     pub tick_period_us: [Option<u64>; 2],
     /// Longest time that each side let the other send nothing.

@@ -20,7 +20,7 @@ pub use words::wrapped;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
-use crate::event::{Body, Event, EventSink, Severity};
+use crate::event::{Body, Event, EventSink, MessageEvent, Severity};
 
 /// How events are written.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ pub struct Output<W: Write> {
 }
 
 enum Printer {
-    Ndjson,
+    Ndjson(Box<ndjson::MessageLines>),
     Text(Box<human::Human>),
 }
 
@@ -69,7 +69,7 @@ impl<W: Write> Output<W> {
     /// Writes to `out`; `inputs` are the names of the inputs as given.
     pub fn new(out: W, inputs: Vec<Arc<str>>, options: Options) -> Self {
         let printer = match &options.format {
-            Format::Ndjson => Printer::Ndjson,
+            Format::Ndjson => Printer::Ndjson(Box::default()),
             Format::Text(text) => {
                 Printer::Text(Box::new(human::Human::new(text.clone(), inputs.len() > 1)))
             }
@@ -130,10 +130,22 @@ impl<W: Write> Output<W> {
 
     fn write(&mut self, event: &Event, input: Option<&Arc<str>>) -> io::Result<()> {
         match &mut self.printer {
-            Printer::Ndjson => {
+            Printer::Ndjson(_) => {
                 ndjson::write(&mut self.out, self.seq, input.map(|input| &**input), event)?;
             }
             Printer::Text(human) => human.write(&mut self.out, input, event)?,
+        }
+        if self.options.line_buffered { self.out.flush() } else { Ok(()) }
+    }
+
+    fn write_message(&mut self, event: &MessageEvent<'_>) -> io::Result<()> {
+        let Self { inputs, printer, out, seq, .. } = self;
+        let name = |input: u16| inputs.get(usize::from(input)).cloned();
+        match printer {
+            Printer::Ndjson(lines) => lines.write(out, *seq, name, event)?,
+            Printer::Text(human) => {
+                human.message(out, name(event.mark.frame.input).as_ref(), event)?;
+            }
         }
         if self.options.line_buffered { self.out.flush() } else { Ok(()) }
     }
@@ -163,6 +175,14 @@ impl<W: Write> EventSink for Output<W> {
         self.seq += 1;
         let input = input.and_then(|input| self.name(input));
         self.error = self.write(&event, input.as_ref()).err();
+    }
+
+    fn message(&mut self, event: &MessageEvent<'_>) {
+        if self.failed() || self.options.only_findings {
+            return;
+        }
+        self.seq += 1;
+        self.error = self.write_message(event).err();
     }
 }
 
@@ -359,6 +379,36 @@ mod samples {
         Party { node: Some(node.into()), flags: Some(Hex(4)), ..Party::default() }
     }
 
+    fn messages() -> Messages {
+        let share = |name: &str| Share { name: name.into(), messages: 3, octets: 210 };
+        let frame = FrameRef { input: 0, number: 17 };
+        let calls = Calls {
+            kind: "gen_call",
+            asked: 4,
+            answered: 1,
+            unanswered: 1,
+            given_up: 1,
+            noproc: 1,
+            down: 0,
+            median_us: Some(120),
+            p99_us: Some(120),
+            slowest: Some(Slowest { latency_us: 120, request_frame: frame, answer_frame: frame }),
+            oldest_unanswered_frame: Some(frame),
+        };
+        let account = Account {
+            operations: vec![share("REG_SEND"), share("MONITOR_P")],
+            names: vec![share("rex")],
+            functions: vec![share("lists:seq/2")],
+            largest: Some(Largest { octets: 80, operation: "REG_SEND", frame }),
+            fragmented: 1,
+            fragments: 3,
+            unfinished: 0,
+            unreadable: 0,
+            calls: vec![calls],
+        };
+        Messages { initiator: Some(account), acceptor: None }
+    }
+
     pub(super) fn session(state: State, outcome: Outcome) -> Event {
         let failed = !matches!(outcome, Outcome::Connected);
         let session = Session {
@@ -385,6 +435,7 @@ mod samples {
             handshake_us: (!failed).then_some(412),
             duration_us: 80_213,
             traffic: Traffic::default(),
+            messages: Some(Box::new(messages())),
             seen: SessionSeen::default(),
         };
         event(21, 80_725, Body::Session { session: Box::new(session) })

@@ -8,6 +8,7 @@ use schemars::{Schema, transform};
 use serde_json::{Map, Value, json};
 
 use super::ndjson::Line;
+use crate::event::Message;
 
 /// JSON Schema (draft 2020-12) of one line of [NDJSON](super::Format::Ndjson), ending in a newline.
 pub fn schema() -> String {
@@ -15,8 +16,18 @@ pub fn schema() -> String {
 }
 
 fn value() -> Value {
-    let settings = SchemaSettings::draft2020_12().for_serialize();
-    let mut schema = settings.into_generator().into_root_schema_for::<Line<'_>>();
+    let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let message = generator.subschema_for::<Message<'_>>();
+    let mut schema = generator.into_root_schema_for::<Line<'_>>();
+    // Messages are borrowed, and so are no event's body.
+    let bodies = schema.get_mut("anyOf").and_then(Value::as_array_mut);
+    bodies.into_iter().for_each(|bodies| {
+        bodies.push(json!({
+            "type": "object",
+            "properties": { "message": message },
+            "required": ["message"],
+        }));
+    });
     absent_is_not_null(&mut schema);
     tie_body_to_type(&mut schema);
     // The fields of a line stand in several parts of the schema, which `additionalProperties` does

@@ -110,6 +110,7 @@ impl Account {
             fragments: self.fragments,
             unfinished: self.unfinished,
             unreadable: self.unreadable,
+            calls: Vec::new(),
         }
     }
 }

@@ -23,7 +23,7 @@ use self::block::{Latest, Problem};
 use self::sentences::{Ends, attempt, change, message, progress, repeated, request, trouble};
 use self::sheet::{Place, Sheet};
 use self::summary::Tally;
-use crate::event::{Body, Cluster, EpmdOutcome, Event, Stats};
+use crate::event::{Body, Cluster, EpmdOutcome, Event, MessageEvent, Stats};
 
 /// How text is laid out.
 #[derive(Clone, Debug)]
@@ -156,6 +156,24 @@ impl Human {
         let Some((style, text)) = self.sentence(input, event) else { return Ok(()) };
         let place = Place { frame, input: input_of_frame.map(|input| &**input) };
         self.sheet.line(out, event.at, style, &text, &place)
+    }
+
+    /// Writes one message after the handshake.
+    pub(super) fn message(
+        &mut self,
+        out: &mut impl Write,
+        input: Option<&Arc<str>>,
+        event: &MessageEvent<'_>,
+    ) -> io::Result<()> {
+        let MessageEvent { mark, connection, message } = event;
+        let latest = self.latest.as_ref();
+        let latest = latest.filter(|latest| latest.session_id == connection.session_id);
+        let names = latest.map(|latest| &latest.ends.names);
+        let text = sentences::signal(message, connection, names);
+        let input = input.filter(|_| self.several_inputs).map(|input| &**input);
+        let place = Place { frame: Some(mark.frame.number), input };
+        let plain = self.sheet.styles.plain;
+        self.sheet.line(out, mark.at, plain, &text, &place)
     }
 
     /// What the time line says of an event, and in which style.

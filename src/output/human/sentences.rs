@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::event::{
     Anomaly, Change, CloseKind, Confidence, ConnectionIds, Epmd, EpmdOutcome, Handshake, Incident,
-    Node, Outcome, Party, Role, Session, State, Stats,
+    Message, Node, Outcome, Party, PAYLOAD, Role, Session, State, Stats,
 };
 use crate::output::words::{
     anomaly_words, confidence, count, duration, epmd_words, listed, outcome_words, span,
@@ -60,6 +60,58 @@ pub(super) fn attempt(session: &Session, connection: Option<&ConnectionIds>) -> 
     let Ends { names, .. } = Ends::of(session, connection);
     let [initiator, acceptor] = &names;
     format!("{initiator} -> {acceptor}: {}", fate(session, &names))
+}
+
+/// One message after the handshake.
+pub(super) fn signal(
+    message: &Message<'_>,
+    connection: &ConnectionIds,
+    names: Option<&[String; 2]>,
+) -> String {
+    let side = |role: Role| match names.and_then(|names| names.get(role.index())) {
+        Some(name) => name.clone(),
+        None if role == Role::Initiator => source(connection),
+        None => destination(connection),
+    };
+    let mut text =
+        format!("{} -> {}: {}", side(message.from), side(message.from.peer()), message.operation);
+    let mut add = |part: std::fmt::Arguments<'_>| {
+        // Writing to a `String` cannot fail.
+        let _ = text.write_fmt(part);
+    };
+    if let Some(call) = &message.call {
+        add(format_args!(" {}", call.kind));
+        if let (Some(module), Some(function)) = (call.module, call.function) {
+            add(format_args!(" {module}:{function}"));
+            if let Some(arity) = call.arity {
+                add(format_args!("/{arity}"));
+            }
+        } else if let Some(request) = call.request {
+            add(format_args!(" {request}"));
+        }
+    }
+    if let Some(from) = message.from_pid {
+        add(format_args!(" from {from}"));
+    }
+    if let Some(to) = message.to_name.or(message.to) {
+        add(format_args!(" to {to}"));
+    }
+    if let Some(reason) = message.reason {
+        add(format_args!(" because of {reason}"));
+    }
+    if let Some(result) = message.result {
+        add(format_args!(", {result}"));
+    }
+    if let Some(latency) = message.call.and_then(|call| call.latency_us) {
+        add(format_args!(" after {}", duration(latency)));
+    }
+    if let Some(octets) = message.payload_octets {
+        add(format_args!(", {}", count(octets, "octet")));
+    }
+    if let Some(payload) = &message.payload {
+        add(format_args!(": {}", payload.erlang(PAYLOAD)));
+    }
+    text
 }
 
 /// What became of a connection.
