@@ -6,6 +6,7 @@
 //! `serde_json`.
 
 mod human;
+mod message_lines;
 mod ndjson;
 mod read;
 mod schema;
@@ -61,7 +62,7 @@ pub struct Output<W: Write> {
 }
 
 enum Printer {
-    Ndjson(Box<ndjson::MessageLines>),
+    Ndjson(Box<message_lines::MessageLines>),
     Text(Box<human::Human>),
 }
 

@@ -5,12 +5,11 @@
 //! words here.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::event::{Body, ConnectionIds, Event, MessageEvent, VERSION};
+use crate::event::{Body, ConnectionIds, Event, VERSION};
 use crate::time::Timestamp;
 
 /// One line of output.
@@ -62,67 +61,6 @@ pub(super) fn write(
         body: &event.body,
     };
     json_line(out, &line)
-}
-
-/// Writes the lines of messages, which may come by the million: what is the same on many of them is kept
-/// as it was written.
-#[derive(Default)]
-pub(super) struct MessageLines {
-    /// The input that lines were written for last, and as it is written.
-    input: Option<(u16, Vec<u8>)>,
-    connection: Option<(Arc<ConnectionIds>, Vec<u8>)>,
-    second: Option<(u64, String)>,
-}
-
-impl MessageLines {
-    /// Writes one line.
-    pub(super) fn write(
-        &mut self,
-        out: &mut impl Write,
-        seq: u64,
-        name: impl FnOnce(u16) -> Option<Arc<str>>,
-        event: &MessageEvent<'_>,
-    ) -> io::Result<()> {
-        let MessageEvent { mark, connection, message } = event;
-        let (second, nanos) = mark.at.parts();
-        if self.second.as_ref().is_none_or(|(known, _)| *known != second) {
-            let text = Timestamp::new(second, 0).to_string();
-            // "2014-05-25T14:32:25." of "2014-05-25T14:32:25.000000000Z"
-            let whole = text.split_inclusive('.').next().unwrap_or_default().to_owned();
-            self.second = Some((second, whole));
-        }
-        if self.input.as_ref().is_none_or(|(known, _)| *known != mark.frame.input) {
-            let mut written = Vec::new();
-            if let Some(name) = name(mark.frame.input) {
-                written.extend(b",\"input\":");
-                serde_json::to_writer(&mut written, &*name)?;
-            }
-            self.input = Some((mark.frame.input, written));
-        }
-        if self.connection.as_ref().is_none_or(|(known, _)| !Arc::ptr_eq(known, connection)) {
-            let mut written = serde_json::to_vec(&**connection)?;
-            // Its fields, without the braces around them.
-            written.pop();
-            let fields = written.get(1..).unwrap_or_default().to_vec();
-            self.connection = Some((Arc::clone(connection), fields));
-        }
-        let Self { input: Some((_, input)), connection: Some((_, fields)), second: Some((_, second)) } =
-            self
-        else {
-            return Ok(());
-        };
-        write!(
-            out,
-            "{{\"v\":{VERSION},\"timestamp\":\"{second}{nanos:09}Z\",\"event_type\":\"message\",\
-             \"seq\":{seq}",
-        )?;
-        out.write_all(input)?;
-        write!(out, ",\"frame\":{},", mark.frame.number)?;
-        out.write_all(fields)?;
-        out.write_all(b",\"message\":")?;
-        serde_json::to_writer(&mut *out, message)?;
-        out.write_all(b"}\n")
-    }
 }
 
 /// Writes anything as one line of JSON.

@@ -212,9 +212,9 @@ fn function<'a>(elements: &mut Elements<'a>) -> Option<Function<'a>> {
     Some(Function { module, name, arity })
 }
 
-/// The next element, or what there is of it.
-fn last(mut elements: Elements<'_>) -> Option<Term<'_>> {
-    elements.next().or_else(|| elements.cut_off())
+/// The next element, which is the last that matters: where it ends is not looked for.
+fn last(elements: Elements<'_>) -> Option<Term<'_>> {
+    elements.cut_off()
 }
 
 /// The reference in `{Pid, Tag}`.

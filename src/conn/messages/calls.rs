@@ -4,8 +4,6 @@
 //! of requests that got none. A request is known by the reference that its caller made for it, so that
 //! neither names nor processes have to be followed.
 
-use std::collections::VecDeque;
-
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -20,21 +18,23 @@ use crate::wire::term::{AtomText, Term};
 /// The requests of one connection that wait for an answer, and what came of the others.
 #[derive(Debug)]
 pub(in crate::conn) struct Calls {
-    waiting: HashMap<Key, Asked, RandomState>,
-    /// In the order in which they came; some of them are answered.
-    order: VecDeque<Key>,
-    up: [Tally; KINDS],
-    down: [Tally; KINDS],
+    up: Side,
+    down: Side,
     lease: Lease,
 }
 
-/// A reference of a request, and who made it. The name of its node is left out: it is the caller's.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Key {
-    caller: Direction,
-    creation: u32,
-    words: [u32; 5],
+/// The requests of one side.
+#[derive(Debug, Default)]
+struct Side {
+    waiting: HashMap<Key, Asked, RandomState>,
+    /// How many it has taken memory for.
+    room: usize,
+    tallies: [Tally; KINDS],
 }
+
+/// A reference: its words, and the incarnation of its node. The name of that is left out: it is the caller's.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Key(u64, u64, u64);
 
 #[derive(Clone, Copy, Debug)]
 struct Asked {
@@ -53,15 +53,6 @@ enum Kind {
 const KINDS: usize = 3;
 
 impl Kind {
-    fn of(request: RequestKind) -> Option<Self> {
-        match request {
-            RequestKind::GenCall => Some(Self::GenCall),
-            RequestKind::RpcCall | RequestKind::ErpcCall => Some(Self::Rpc),
-            RequestKind::Spawn => Some(Self::Spawn),
-            _ => None,
-        }
-    }
-
     const fn name(self) -> &'static str {
         match self {
             Self::GenCall => "gen_call",
@@ -97,87 +88,102 @@ pub(super) struct Saying<'a> {
 
 impl Calls {
     pub(super) fn new(lease: Lease) -> Self {
-        Self {
-            waiting: HashMap::default(),
-            order: VecDeque::new(),
-            up: Default::default(),
-            down: Default::default(),
-            lease,
-        }
+        Self { up: Side::default(), down: Side::default(), lease }
     }
 
     /// Takes a message in. Gives the time since its request, for an answer.
     pub(super) fn on_message(&mut self, said: &Saying<'_>) -> Option<u64> {
-        match (said.kind, said.why) {
-            (RequestKind::GenReply, _) => self.on_answer(said, Answer::Reply),
-            (RequestKind::Down, Some(why)) if why == "noproc" => {
-                self.on_answer(said, Answer::NoProc)
+        let kind = match said.kind {
+            RequestKind::GenCall => Kind::GenCall,
+            RequestKind::RpcCall | RequestKind::ErpcCall => Kind::Rpc,
+            RequestKind::Spawn => Kind::Spawn,
+            RequestKind::GenReply | RequestKind::Down | RequestKind::SpawnReply => {
+                return self.side(said.from.reverse()).on_answer(said);
             }
-            (RequestKind::Down, Some(_)) => self.on_answer(said, Answer::Down),
-            // `erpc` gives its result as the reason, which begins with a reference.
-            (RequestKind::Down, None) => {
-                let is_result = |asked: &Asked| asked.kind == Kind::Rpc;
-                let key = key(said.reference, said.from.reverse())?;
-                let is_result = self.waiting.get(&key).is_some_and(is_result);
-                self.on_answer(said, if is_result { Answer::Reply } else { Answer::Down })
-            }
-            (RequestKind::SpawnReply, Some(_)) => self.on_answer(said, Answer::Down),
-            (RequestKind::SpawnReply, None) => {
-                let key = key(said.reference, said.from.reverse())?;
-                let is_spawn = self.waiting.get(&key).is_some_and(|it| it.kind == Kind::Spawn);
-                if is_spawn { self.on_answer(said, Answer::Reply) } else { None }
-            }
-            (kind, _) => {
-                self.on_request(Kind::of(kind)?, said);
-                None
-            }
-        }
+            RequestKind::GenCast
+            | RequestKind::RpcCast
+            | RequestKind::ErpcCast
+            | RequestKind::IoRequest
+            | RequestKind::IoReply => return None,
+        };
+        let Self { up, down, lease } = self;
+        let side = if said.from == Direction::Up { up } else { down };
+        side.on_request(kind, said, lease);
+        None
     }
 
     /// The caller takes its monitor away: it waits no longer.
     pub(super) fn on_demonitor(&mut self, from: Direction, reference: Term<'_>, mark: Mark) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        if let Some(key) = key(reference, from) {
-            self.settle(key, Answer::GivenUp, mark);
+        let side = self.side(from);
+        if let (false, Some(key)) = (side.waiting.is_empty(), Key::of(reference)) {
+            side.settle(key, Answer::GivenUp, mark);
         }
     }
 
-    fn on_request(&mut self, kind: Kind, said: &Saying<'_>) {
-        self.tally(said.from, kind).asked += 1;
-        let Some(key) = key(said.reference, said.from) else { return };
-        if self.order.len() >= MOST_WAITING {
-            self.make_room();
+    const fn side(&mut self, caller: Direction) -> &mut Side {
+        match caller {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
         }
-        if !self.lease.take(WAITING) {
-            return;
+    }
+
+    /// What this side asked and came of it.
+    pub(in crate::conn) fn told(&self, caller: Direction) -> Vec<event::Calls> {
+        let side = match caller {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        };
+        let kinds = [Kind::GenCall, Kind::Rpc, Kind::Spawn].into_iter().zip(&side.tallies);
+        kinds
+            .filter(|(_, tally)| tally.asked > 0)
+            .map(|(kind, tally)| {
+                let waiting = side.waiting.values().filter(|asked| asked.kind == kind);
+                let oldest = waiting.map(|asked| asked.mark).min();
+                tally.told(kind.name(), oldest.map(|mark| mark.frame))
+            })
+            .collect()
+    }
+}
+
+impl Side {
+    fn on_request(&mut self, kind: Kind, said: &Saying<'_>, lease: &mut Lease) {
+        self.tally(kind).asked += 1;
+        let Some(key) = Key::of(said.reference) else { return };
+        if self.waiting.len() >= MOST_WAITING {
+            self.forget_older_half();
+        } else if self.waiting.len() >= self.room {
+            // The table is about to double.
+            let more = self.room.max(FIRST_WAITING);
+            if !lease.take(more * size_of::<(Key, Asked)>()) {
+                return;
+            }
+            self.room += more;
         }
-        self.order.push_back(key);
         self.waiting.insert(key, Asked { kind, mark: said.mark });
     }
 
-    /// Forgets those that are answered, and if these are few, the older half of those that wait.
-    fn make_room(&mut self) {
-        let before = self.order.len();
-        let waiting = &mut self.waiting;
-        self.order.retain(|key| waiting.contains_key(key));
-        if self.order.len() > before / 2 {
-            for key in self.order.drain(..before / 2) {
-                waiting.remove(&key);
-            }
+    fn on_answer(&mut self, said: &Saying<'_>) -> Option<u64> {
+        if self.waiting.is_empty() {
+            return None;
         }
-        self.lease.release((before - self.order.len()) * WAITING);
-    }
-
-    fn on_answer(&mut self, said: &Saying<'_>, answer: Answer) -> Option<u64> {
-        self.settle(key(said.reference, said.from.reverse())?, answer, said.mark)
+        let key = Key::of(said.reference)?;
+        let asked = self.waiting.get(&key)?.kind;
+        let answer = match (said.kind, said.why) {
+            (RequestKind::GenReply, _) => Answer::Reply,
+            (RequestKind::Down, Some(why)) if why == "noproc" => Answer::NoProc,
+            // `erpc` gives its result as the reason, which begins with a reference.
+            (RequestKind::Down, None) if asked == Kind::Rpc => Answer::Reply,
+            (RequestKind::SpawnReply, None) if asked == Kind::Spawn => Answer::Reply,
+            (RequestKind::SpawnReply, None) => return None,
+            _ => Answer::Down,
+        };
+        self.settle(key, answer, said.mark)
     }
 
     fn settle(&mut self, key: Key, answer: Answer, mark: Mark) -> Option<u64> {
         let asked = self.waiting.remove(&key)?;
         let latency = micros(mark.at.since(asked.mark.at));
-        let tally = self.tally(key.caller, asked.kind);
+        let tally = self.tally(asked.kind);
         match answer {
             Answer::Reply => tally.on_reply(latency, asked.mark, mark),
             Answer::NoProc => tally.noproc += 1,
@@ -187,47 +193,33 @@ impl Calls {
         (answer != Answer::GivenUp).then_some(latency)
     }
 
-    fn tally(&mut self, caller: Direction, kind: Kind) -> &mut Tally {
-        let tallies = match caller {
-            Direction::Up => &mut self.up,
-            Direction::Down => &mut self.down,
-        };
-        let [gen_call, rpc, spawn] = tallies;
+    fn forget_older_half(&mut self) {
+        let mut times: Vec<_> = self.waiting.values().map(|asked| asked.mark).collect();
+        let middle = times.len() / 2;
+        let (_, until, _) = times.select_nth_unstable(middle);
+        let until = *until;
+        self.waiting.retain(|_, asked| asked.mark > until);
+    }
+
+    const fn tally(&mut self, kind: Kind) -> &mut Tally {
+        let [gen_call, rpc, spawn] = &mut self.tallies;
         match kind {
             Kind::GenCall => gen_call,
             Kind::Rpc => rpc,
             Kind::Spawn => spawn,
         }
     }
-
-    /// What this side asked and came of it.
-    pub(in crate::conn) fn told(&self, caller: Direction) -> Vec<event::Calls> {
-        let tallies = match caller {
-            Direction::Up => &self.up,
-            Direction::Down => &self.down,
-        };
-        let kinds = [Kind::GenCall, Kind::Rpc, Kind::Spawn].into_iter().zip(tallies);
-        kinds
-            .filter(|(_, tally)| tally.asked > 0)
-            .map(|(kind, tally)| {
-                let waits = |key: &&Key| key.caller == caller;
-                let oldest = self.order.iter().filter(waits).find_map(|key| {
-                    let asked = self.waiting.get(key)?;
-                    (asked.kind == kind).then_some(asked.mark.frame)
-                });
-                tally.told(kind.name(), oldest)
-            })
-            .collect()
-    }
 }
 
-fn key(reference: Term<'_>, caller: Direction) -> Option<Key> {
-    let reference = reference.as_reference()?;
-    let mut words = [0; 5];
-    for (place, word) in words.iter_mut().zip(reference.words()) {
-        *place = *word;
+impl Key {
+    fn of(reference: Term<'_>) -> Option<Self> {
+        let reference = reference.as_reference()?;
+        let words = reference.words();
+        let word = |at: usize| u64::from(words.get(at).copied().unwrap_or(0));
+        let pair = |high: u64, low: u64| high << 32 | low;
+        let creation = u64::from(reference.creation);
+        Some(Self(pair(word(0), word(1)), pair(word(2), word(3)), pair(word(4), creation)))
     }
-    Some(Key { caller, creation: reference.creation, words })
 }
 
 /// What came of the requests of one side and kind.
@@ -334,8 +326,8 @@ const fn highest(bucket: usize) -> u64 {
 /// Requests that wait at a time. A node that has more under way to one peer has other worries.
 const MOST_WAITING: usize = 8192;
 
-/// What one costs, about.
-const WAITING: usize = 128;
+/// Those that the table has room for at first.
+const FIRST_WAITING: usize = 14;
 
 #[cfg(test)]
 mod tests {
