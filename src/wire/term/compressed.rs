@@ -105,7 +105,8 @@ impl Compressed<'_> {
             }
         }
         match cut_term(into) {
-            Ok((term, [])) if into.len() == size => Ok((term, used)),
+            // As behind a term that is not compressed, a node does not look at more.
+            Ok((term, _)) if into.len() == size => Ok((term, used)),
             _ => Err(InflateError::Malformed),
         }
     }

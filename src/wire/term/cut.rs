@@ -6,6 +6,7 @@
 //! A message may hold hundreds of thousands of terms: these loops are written by hand over slices,
 //! without parser combinators, and the head of a term is all that is looked at.
 
+use super::identifier::{Export, MAX_WORDS, Pid, Port, Reference};
 use super::number;
 use super::tag::*;
 use super::{TermError, TermErrorKind};
@@ -103,7 +104,16 @@ pub(super) fn head(i: &mut Reader<'_>) -> Result<Head, Fault> {
             atom(i, "Node")?;
             i.skip(12, "ID")?;
         }
-        NEWER_REFERENCE_EXT => reference(i, 5, 4)?,
+        NEWER_REFERENCE_EXT => {
+            let at = *i;
+            let words = i.u16("Len")?;
+            if !(1..=MAX_WORDS).contains(&usize::from(words)) {
+                return Err(at.malformed("Len"));
+            }
+            atom(i, "Node")?;
+            i.skip(4, "Creation")?;
+            i.skip(4 * usize::from(words), "ID")?;
+        }
         BINARY_EXT => {
             let len = i.u32("Len")?;
             i.skip(len as usize, "Data")?;
@@ -153,30 +163,20 @@ fn rare(i: &mut Reader<'_>) -> Result<Head, Fault> {
             i.skip(n as usize, "d")?;
         }
         PID_EXT => {
-            atom(i, "Node")?;
-            i.skip(9, "ID")?;
+            *i = start;
+            Pid::read(i)?;
         }
-        NEW_PORT_EXT => {
-            atom(i, "Node")?;
-            i.skip(8, "ID")?;
+        V4_PORT_EXT | NEW_PORT_EXT | PORT_EXT => {
+            *i = start;
+            Port::read(i)?;
         }
-        V4_PORT_EXT => {
-            atom(i, "Node")?;
-            i.skip(12, "ID")?;
+        NEW_REFERENCE_EXT | REFERENCE_EXT => {
+            *i = start;
+            Reference::read(i)?;
         }
-        PORT_EXT | REFERENCE_EXT => {
-            atom(i, "Node")?;
-            i.skip(5, "ID")?;
-        }
-        NEW_REFERENCE_EXT => reference(i, 3, 1)?,
         EXPORT_EXT => {
-            atom(i, "Module")?;
-            atom(i, "Function")?;
-            let at = *i;
-            if i.u8("Arity")? != SMALL_INTEGER_EXT {
-                return Err(at.malformed("Arity"));
-            }
-            i.skip(1, "Arity")?;
+            *i = start;
+            Export::read(i)?;
         }
         NEW_FUN_EXT => {
             let at = *i;
@@ -189,12 +189,12 @@ fn rare(i: &mut Reader<'_>) -> Result<Head, Fault> {
             atom(i, "Module")?;
             small_integer(i, "OldIndex")?;
             small_integer(i, "OldUniq")?;
-            pid(i)?;
+            Pid::read(i)?;
             return Ok(Head::Fun { free, end });
         }
         FUN_EXT => {
             let free = num_free(i)?;
-            pid(i)?;
+            Pid::read(i)?;
             atom(i, "Module")?;
             small_integer(i, "Index")?;
             small_integer(i, "Uniq")?;
@@ -255,17 +255,6 @@ pub(super) enum RawAtom<'a> {
     Reference(u8),
 }
 
-fn reference(i: &mut Reader<'_>, most: u16, creation: usize) -> Result<(), Fault> {
-    let at = *i;
-    let words = i.u16("Len")?;
-    if words == 0 || words > most {
-        return Err(at.malformed("Len"));
-    }
-    atom(i, "Node")?;
-    i.skip(creation, "Creation")?;
-    i.skip(4 * usize::from(words), "ID")
-}
-
 fn num_free(i: &mut Reader<'_>) -> Result<u64, Fault> {
     let at = *i;
     match i.u32("NumFree")? {
@@ -281,15 +270,6 @@ pub(super) fn small_integer(i: &mut Reader<'_>, field: &'static str) -> Result<i
         INTEGER_EXT => Ok(i32::from_be_bytes(i.array(field)?)),
         _ => Err(at.malformed(field)),
     }
-}
-
-fn pid(i: &mut Reader<'_>) -> Result<(), Fault> {
-    let at = *i;
-    if !matches!(i.u8("Pid")?, PID_EXT | NEW_PID_EXT) {
-        return Err(at.malformed("Pid"));
-    }
-    *i = at;
-    head(i).map(|_| ())
 }
 
 /// Octets that are taken from the front.

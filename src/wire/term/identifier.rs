@@ -102,7 +102,7 @@ impl<'a> Pid<'a> {
         let new = match i.u8("tag")? {
             NEW_PID_EXT => true,
             PID_EXT => false,
-            _ => return Err(at.malformed("tag")),
+            _ => return Err(at.malformed("Pid")),
         };
         let node = atom(i, "Node")?;
         let (id, serial) = (i.u32("ID")?, i.u32("Serial")?);
@@ -154,8 +154,12 @@ impl<'a> Reference<'a> {
         if tag != REFERENCE_EXT {
             incarnation = creation(i, tag == NEWER_REFERENCE_EXT)?;
         }
-        for word in words.get_mut(..len).ok_or_else(|| at.malformed("Len"))? {
+        let id = *i;
+        for word in words.get_mut(..len).filter(|_| len > 0).ok_or_else(|| at.malformed("Len"))? {
             *word = i.u32("ID")?;
+        }
+        if tag != NEWER_REFERENCE_EXT && words.first().is_some_and(|word| *word > MAX_OLD_WORD) {
+            return Err(id.malformed("ID"));
         }
         if tag == REFERENCE_EXT {
             incarnation = creation(i, false)?;
@@ -192,8 +196,10 @@ impl<'a> Export<'a> {
             return Err(at.malformed("tag"));
         }
         let (module, function) = (atom(i, "Module")?, atom(i, "Function")?);
-        i.skip(1, "Arity")?;
-        Ok(Self { module, function, arity: i.u8("Arity")? })
+        let at = *i;
+        let arity = cut::small_integer(i, "Arity")?;
+        let arity = arity.try_into().map_err(|_| at.malformed("Arity"))?;
+        Ok(Self { module, function, arity })
     }
 }
 
@@ -261,7 +267,11 @@ fn atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<Term<'a>, Fault> 
 
 /// Old forms have two bits in an octet.
 fn creation(i: &mut Reader<'_>, new: bool) -> Result<u32, Fault> {
-    if new { i.u32("Creation") } else { i.u8("Creation").map(u32::from) }
+    let at = *i;
+    match if new { i.u32("Creation")? } else { i.u8("Creation")?.into() } {
+        old if !new && old > MAX_OLD_CREATION => Err(at.malformed("Creation")),
+        creation => Ok(creation),
+    }
 }
 
 /// The text of a term that was read as an atom.
@@ -270,4 +280,8 @@ fn text<'t>(atom: Term<'t>, atoms: &'t (impl Atoms + ?Sized)) -> AtomText<'t> {
 }
 
 /// Words of a reference since OTP 24; three before.
-const MAX_WORDS: usize = 5;
+pub(super) const MAX_WORDS: usize = 5;
+
+/// What a node takes of old forms: references of 18 bits, incarnations of two.
+const MAX_OLD_WORD: u32 = (1 << 18) - 1;
+const MAX_OLD_CREATION: u32 = 3;

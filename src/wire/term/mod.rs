@@ -34,9 +34,13 @@ use tag::*;
 ///
 /// Whatever a sender claims, this takes time for the octets that there are, and no room.
 ///
-/// Two things that a node refuses are let pass: equal keys in one map, which cannot be found without
-/// remembering all, and [`ATOM_CACHE_REF`](Atoms) outside of distribution frames. One is refused
-/// that a node lets pass: a fun whose `Size` is not its size.
+/// Three things that a node refuses are let pass: equal keys in one map, which cannot be found without
+/// remembering all, [`ATOM_CACHE_REF`](Atoms) outside of distribution frames, and `FUN_EXT`, which
+/// nodes took until OTP 22.
+///
+/// Observed: OTP 25 lets pass, and this refuses, what no encoder writes: a fun whose `Size` is not
+/// its size or whose `Pid` is none, a reference of no words, an arity as a big integer, a comma in
+/// `FLOAT_EXT`, and two of a node's own tags (73, 75).
 ///
 /// # Errors
 ///

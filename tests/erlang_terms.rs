@@ -1,0 +1,425 @@
+//! Side by side with a real Erlang: what it encodes is printed so that it reads the same term back,
+//! and what it takes for a term is taken for one here.
+
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
+
+use std::env;
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use beamscope::wire::term::{
+    Budget, Erlang, External, Kind, NoAtoms, Term, TermError, cut_external, cut_term,
+};
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+
+#[test]
+fn what_is_printed_reads_back_as_the_same_term() {
+    let Some(made) = erlang(&["make", "20261127", "6000"], String::new()) else { return };
+    let mut lines = String::new();
+    for line in made.lines() {
+        let octets = octets(line);
+        let (External::Term(term), []) = cut_external(&octets).unwrap() else { panic!("{line}") };
+        let text = Erlang::within(term, &NoAtoms, Budget::ALL).to_string();
+        assert!(!text.contains(is_unsafe), "{text:?}");
+        writeln!(lines, "{line}|{text}").unwrap();
+    }
+    let told = erlang(&["compare"], lines).unwrap();
+    // The line that was given, and what is wrong with it.
+    let short = |line: &str| line.chars().take(600).collect::<String>();
+    let some: Vec<_> = told.lines().take(20).map(short).collect();
+    assert!(
+        told == "same: 6000, different: 0\n",
+        "{}\n{}",
+        some.join("\n"),
+        told.lines().last().unwrap()
+    );
+}
+
+#[test]
+fn what_a_node_takes_for_a_term_is_one_here() {
+    let Some(made) = erlang(&["make", "77", "1500"], String::new()) else { return };
+    let mut random = Random(0x7465_726d);
+    let mut cases: Vec<Vec<u8>> =
+        made.lines().map(octets).filter(|it| it.len() < 400 && !is_of_this_node(it)).collect();
+    for octets in &mut cases {
+        random.damage(octets);
+    }
+    for _ in 0..30_000 {
+        let mut octets = vec![131];
+        random.term(&mut octets, 3);
+        if random.below(3) == 0 {
+            random.damage(&mut octets);
+        }
+        cases.push(octets);
+    }
+    for _ in 0..1000 {
+        let mut octets = Vec::new();
+        random.term(&mut octets, 3);
+        cases.push(random.compressed(&octets));
+    }
+    let lines = cases.iter().fold(String::new(), |lines, octets| lines + &hex(octets) + "\n");
+    let told = erlang(&["accept"], lines).unwrap();
+    let (mut taken, mut excused) = (0, 0);
+    let mut differences = Vec::new();
+    for (octets, verdict) in cases.iter().zip(told.lines()) {
+        let mut inflated = Vec::new();
+        let ours = read(octets, &mut inflated);
+        taken += u32::from(verdict == "ok");
+        match (&ours, verdict) {
+            (Ok(_), "ok") | (Err(_), "badarg") => {}
+            // What the documentation of `cut_term` tells.
+            (Ok(term), "badarg") if has_what_a_node_refuses(*term) => excused += 1,
+            (Err(("Size" | "Len" | "Arity" | "Pid", _)), "ok") => excused += 1,
+            (Err((_, Some(b'I' | b'K'))), "ok") => excused += 1,
+            _ => differences.push(format!("{}: {ours:?}, Erlang: {verdict}", hex(octets))),
+        }
+    }
+    println!("{} terms, {taken} taken by Erlang, {excused} excused", cases.len());
+    assert_eq!(told.lines().count(), cases.len());
+    assert!(taken > 10_000 && excused < 1000, "{taken} taken, {excused} excused");
+    let some = &differences[..differences.len().min(20)];
+    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), some.join("\n"));
+}
+
+/// The term in `octets`, or the field that is wrong and the first octet of it.
+fn read<'a>(
+    octets: &'a [u8],
+    inflated: &'a mut Vec<u8>,
+) -> Result<Term<'a>, (&'static str, Option<u8>)> {
+    let wrong = |octets: &[u8], e: TermError| (e.field, octets.get(e.offset).copied());
+    match cut_external(octets).map_err(|e| wrong(octets, e))?.0 {
+        External::Term(term) => Ok(term),
+        External::Compressed(compressed) => {
+            let error = compressed.inflate(1 << 20, inflated).err();
+            match cut_term(inflated) {
+                Ok((term, _)) if error.is_none() => Ok(term),
+                Err(e) if inflated.len() == compressed.size as usize => Err(wrong(inflated, e)),
+                _ => Err(("compressed", None)),
+            }
+        }
+    }
+}
+
+/// Whether a term names the node that decodes it: of its own pids, that knows more than their form.
+fn is_of_this_node(octets: &[u8]) -> bool {
+    octets.windows(6).any(|window| window == b"nonode")
+}
+
+/// Equal keys in a map, and references to atoms where there is no header.
+fn has_what_a_node_refuses(term: Term<'_>) -> bool {
+    let mut open = vec![term];
+    while let Some(term) = open.pop() {
+        match term.kind() {
+            Kind::Map => {
+                let pairs = term.as_map().unwrap();
+                let mut keys: Vec<_> =
+                    pairs.map(|(key, _)| Erlang::new(key, &NoAtoms).to_string()).collect();
+                let len = keys.len();
+                keys.sort();
+                keys.dedup();
+                if keys.len() < len {
+                    return true;
+                }
+                open.extend(pairs.flat_map(|(key, value)| [key, value]));
+            }
+            Kind::Tuple => open.extend(term.as_tuple().unwrap()),
+            Kind::List => {
+                if let Some(list) = term.as_list() {
+                    open.extend(list.elements);
+                    open.extend(list.tail().filter(|tail| tail.octets() != [106]));
+                }
+            }
+            Kind::Fun => open.extend(term.as_fun().unwrap().free),
+            Kind::Atom if !term.as_atom(&NoAtoms).unwrap().is_known() => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Runs the script in `tests/erlang`; `None` where there is no Erlang.
+fn erlang(arguments: &[&str], input: String) -> Option<String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/erlang/terms.escript");
+    let child = Command::new("escript")
+        .arg(script)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(e) => {
+            println!("skipped: erlang terms: escript: {e}");
+            assert!(env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "escript: {e}");
+            return None;
+        }
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    let feeder = thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
+    let mut told = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut told).unwrap();
+    let told = String::from_utf8_lossy(&told).into_owned();
+    feeder.join().unwrap();
+    assert!(child.wait().unwrap().success(), "{arguments:?}: {told}");
+    Some(told)
+}
+
+/// What a terminal would obey, or hide.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn octets(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::new(), |text, octet| text + &format!("{octet:02x}"))
+}
+
+/// Numbers that look random and are the same in every run (xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % below
+    }
+
+    fn octet(&mut self, below: usize) -> u8 {
+        u8::try_from(self.below(below)).unwrap()
+    }
+
+    fn take(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.octet(256)).collect()
+    }
+
+    /// Changes, drops or adds a few octets; the version octet stays.
+    fn damage(&mut self, octets: &mut Vec<u8>) {
+        for _ in 0..=self.below(2) {
+            if octets.len() < 3 {
+                return;
+            }
+            let at = 1 + self.below(octets.len() - 1);
+            match self.below(5) {
+                0 => octets.truncate(at),
+                1 => octets.insert(at, self.octet(256)),
+                2 => octets[at] = octets[at].wrapping_add(1),
+                _ => octets[at] = self.octet(256),
+            }
+        }
+    }
+
+    /// A term as any release of any peer may write it, and now and then as none does.
+    fn term(&mut self, out: &mut Vec<u8>, depth: usize) {
+        match self.below(if depth == 0 { 21 } else { 29 }) {
+            0 => out.extend([97, self.octet(256)]),
+            1 => {
+                out.push(98);
+                out.extend(self.take(4));
+            }
+            2 => {
+                out.push(70);
+                out.extend(self.take(8));
+            }
+            3 => self.float_text(out),
+            4..=6 => self.atom(out),
+            7 => {
+                let len = self.octet(4);
+                out.extend([107, 0, len]);
+                out.extend(self.take(len.into()));
+            }
+            8 => {
+                let len = self.octet(4);
+                out.extend([109, 0, 0, 0, len]);
+                out.extend(self.take(len.into()));
+            }
+            9 => {
+                let len = self.octet(4);
+                out.extend([77, 0, 0, 0, len, self.octet(10)]);
+                out.extend(self.take(len.into()));
+            }
+            10 => {
+                let len = self.octet(12);
+                out.extend([110, len, self.octet(3)]);
+                out.extend(self.take(len.into()));
+            }
+            11 => {
+                let len = self.octet(12);
+                out.extend([111, 0, 0, 0, len, self.octet(3)]);
+                out.extend(self.take(len.into()));
+            }
+            12..=13 => self.pid(out),
+            14 => {
+                out.push([89, 120][self.below(2)]);
+                let id = if out.last() == Some(&89) { 4 } else { 8 };
+                self.atom(out);
+                let high = out.len();
+                out.extend(self.take(id + 4));
+                out[high] &= 0x0f;
+            }
+            15 => {
+                // Old ports and references.
+                out.push([101, 102][self.below(2)]);
+                self.atom(out);
+                let id = [0, self.octet(4), self.octet(256), self.octet(256), self.octet(4)];
+                out.extend(id);
+            }
+            16 | 17 => {
+                let is_new = self.below(2) == 0;
+                let len = self.octet(7);
+                out.extend([if is_new { 90 } else { 114 }, 0, len]);
+                self.atom(out);
+                if is_new {
+                    out.extend(self.take(4));
+                } else {
+                    out.push(self.octet(4));
+                }
+                out.extend([0, 0, self.octet(256), self.octet(256)]);
+                out.extend(self.take((4 * usize::from(len)).saturating_sub(4)));
+            }
+            18 => {
+                out.push(113);
+                self.atom(out);
+                self.atom(out);
+                match self.below(9) {
+                    0 => self.term(out, 0),
+                    _ => out.extend([97, self.octet(256)]),
+                }
+            }
+            19 => out.push(106),
+            // A tag of any kind, known or not, with too little behind it as a rule.
+            20 => out.push(self.octet(256)),
+            21..=22 => {
+                let arity = self.octet(4);
+                out.extend([104, arity]);
+                self.terms(out, arity, depth);
+            }
+            23 => {
+                let arity = self.octet(4);
+                out.extend([105, 0, 0, 0, arity]);
+                self.terms(out, arity, depth);
+            }
+            24..=25 => {
+                let len = self.octet(4);
+                out.extend([108, 0, 0, 0, len]);
+                self.terms(out, len, depth);
+                if self.below(3) > 0 { out.push(106) } else { self.term(out, depth - 1) }
+            }
+            26 => {
+                let len = self.octet(3);
+                out.extend([116, 0, 0, 0, len]);
+                self.terms(out, 2 * len, depth);
+            }
+            _ => self.fun(out, depth),
+        }
+    }
+
+    /// A compressed term, now and then with a wrong size, damaged, or with octets too many.
+    fn compressed(&mut self, octets: &[u8]) -> Vec<u8> {
+        let mut plain = octets.to_vec();
+        if self.below(5) == 0 {
+            plain.push(0);
+        }
+        let wrong = [0, 0, 0, 0, 0, 0, 1, usize::MAX][self.below(8)];
+        let size = u32::try_from(plain.len().wrapping_add(wrong)).unwrap();
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+        zlib.write_all(&plain).unwrap();
+        let mut out = [&[131, 80][..], &size.to_be_bytes(), &zlib.finish().unwrap()].concat();
+        match self.below(8) {
+            0 => out.extend(self.take(3)),
+            1 => out.truncate(out.len() - self.below(6)),
+            2 => self.damage(&mut out),
+            _ => {}
+        }
+        out
+    }
+
+    fn terms(&mut self, out: &mut Vec<u8>, count: u8, depth: usize) {
+        for _ in 0..count {
+            self.term(out, depth - 1);
+        }
+    }
+
+    fn atom(&mut self, out: &mut Vec<u8>) {
+        let texts: [&[u8]; 7] =
+            [b"", b"a", b"b@h", b"\xc3\xa9", b"\xf0\x9f\x98\x80", b"\xe9", b"\xed\xa0\x80"];
+        let choice = if self.below(8) == 0 { 7 } else { 5 };
+        let mut text = texts[self.below(choice)].to_vec();
+        if self.below(100) == 0 {
+            text = text.repeat(64 * self.below(5));
+        }
+        let len = u16::try_from(text.len()).unwrap().to_be_bytes();
+        match self.below(4) {
+            0 => out.extend([100, len[0], len[1]]),
+            1 => out.extend([115, len[1]]),
+            2 => out.extend([118, len[0], len[1]]),
+            _ => out.extend([119, len[1]]),
+        }
+        out.extend(text);
+        if self.below(400) == 0 {
+            out.truncate(out.len() - 1);
+        }
+    }
+
+    fn pid(&mut self, out: &mut Vec<u8>) {
+        let is_new = self.below(2) == 0;
+        out.push(if is_new { 88 } else { 103 });
+        self.atom(out);
+        out.extend([0, 0, self.octet(128), self.octet(256), 0, 0, self.octet(32), 0]);
+        if is_new {
+            out.extend(self.take(4));
+        } else {
+            out.push(self.octet(4));
+        }
+    }
+
+    fn fun(&mut self, out: &mut Vec<u8>, depth: usize) {
+        let start = out.len();
+        let free = self.octet(3);
+        out.extend([112, 0, 0, 0, 0, self.octet(256)]);
+        out.extend(self.take(20));
+        out.extend([0, 0, 0, free]);
+        self.atom(out);
+        out.extend([97, self.octet(256), 98]);
+        out.extend([0, self.octet(256), self.octet(256), self.octet(256)]);
+        self.pid(out);
+        self.terms(out, free, depth);
+        let size = u32::try_from(out.len() - start - 1).unwrap();
+        out[start + 1..start + 5].copy_from_slice(&size.to_be_bytes());
+    }
+
+    fn float_text(&mut self, out: &mut Vec<u8>) {
+        let texts = [
+            "1.50000000000000000000e+00",
+            "-0.00000000000000000000e+00",
+            "1.5",
+            "+1.5e3",
+            "1.5E-3",
+            "1.e3",
+            ".5",
+            "1",
+            "1e5",
+            " 1.5",
+            "1.5 ",
+            "1.0e400",
+            "1.0e-400",
+            "inf",
+            "nan",
+            "0x1.8p1",
+            "1.5e",
+            "1.5e+",
+            "",
+        ];
+        let mut text = texts[self.below(texts.len())].as_bytes().to_vec();
+        text.resize(31, 0);
+        out.push(99);
+        out.extend(text);
+    }
+}
