@@ -631,11 +631,7 @@ impl<S: EventSink> Stages<S> {
 }
 
 /// A free function, so that the borrow checker sees which fields it borrows.
-fn setting<'a>(
-    config: &'a Config,
-    pool: &'a Pool,
-    correlator: &'a Correlator,
-) -> Setting<'a> {
+fn setting<'a>(config: &'a Config, pool: &'a Pool, correlator: &'a Correlator) -> Setting<'a> {
     Setting {
         limits: &config.limits,
         cookies: &config.cookies,

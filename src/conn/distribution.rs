@@ -1,11 +1,11 @@
 //! One distribution connection: who is the initiator, what the handshake said, what followed it.
 
+use super::Setting;
 use super::handshake::{Exchange, Heard};
 use super::messages::{Calls, Desk, MessageLog, Speech, Walked};
 use super::reader::{Item, Reader};
 use super::tls::SealedRecord;
 use super::verdict::TlsSign;
-use super::Setting;
 use crate::event::{Anomaly, AnomalyKind, Body, Foreign, Mark, Messages, Orientation, Role};
 use crate::flow::Direction;
 use crate::reassembly::{StreamEvent, Taken};

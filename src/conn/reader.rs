@@ -123,9 +123,7 @@ impl Reader {
     pub(super) fn gap(&mut self, octets: u64) -> Option<Item<'static>> {
         match self.mode {
             Mode::Opaque => return None,
-            Mode::Tls | Mode::TlsSealed
-                if self.tail.is_empty() && octets <= self.skip =>
-            {
+            Mode::Tls | Mode::TlsSealed if self.tail.is_empty() && octets <= self.skip => {
                 self.skip -= octets;
                 return None;
             }

@@ -11,9 +11,9 @@ use super::tls;
 use super::verdict::{Case, CookieTest, Verdict, judge};
 use super::{Connection, Now, Said, Setting, Talk, Why};
 use crate::event::{
-    Abilities, AlertSays, Anomaly, AnomalyKind, Body, CloseKind, Confidence, ConnectionIds,
-    Flowed, Ground, Hex, HostClue, Implementation, Lookup, Mark, Orientation, Outcome,
-    Party, Role, Session, SessionSeen, State, TlsAlert, Traffic, Wanted,
+    Abilities, AlertSays, Anomaly, AnomalyKind, Body, CloseKind, Confidence, ConnectionIds, Flowed,
+    Ground, Hex, HostClue, Implementation, Lookup, Mark, Orientation, Outcome, Party, Role,
+    Session, SessionSeen, State, TlsAlert, Traffic, Wanted,
 };
 use crate::flow::Direction;
 use crate::reassembly::Budget;
@@ -74,12 +74,7 @@ impl Connection {
     }
 
     /// Tells the session whose handshake has just completed.
-    pub(super) fn tell_established(
-        &mut self,
-        now: Now,
-        setting: &Setting<'_>,
-        said: &mut Said,
-    ) {
+    pub(super) fn tell_established(&mut self, now: Now, setting: &Setting<'_>, said: &mut Said) {
         let Talk::Distribution(talk) = &self.talk else { return };
         let mut record = self.record(talk, now, setting);
         if record.outcome == Outcome::Connected {

@@ -147,7 +147,9 @@ impl Serialize for Payload<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.style {
             PayloadStyle::Erlang => serializer.collect_str(&self.erlang(PAYLOAD)),
-            PayloadStyle::Json => JsonTerm::within(self.term, self, Budget::ALL).serialize(serializer),
+            PayloadStyle::Json => {
+                JsonTerm::within(self.term, self, Budget::ALL).serialize(serializer)
+            }
         }
     }
 }

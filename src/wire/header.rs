@@ -475,7 +475,11 @@ mod tests {
             let (_, rest) = header(kind, body).unwrap();
             let len = body.len() - rest.len();
             for cut in 0..len {
-                assert_eq!(header(kind, &body[..cut]), Err(HeaderError::CutShort), "{kind:?} {cut}");
+                assert_eq!(
+                    header(kind, &body[..cut]),
+                    Err(HeaderError::CutShort),
+                    "{kind:?} {cut}"
+                );
             }
         }
     }

@@ -128,9 +128,7 @@ fn sent<'a>(message: Term<'a>, atoms: &(impl Atoms + ?Sized)) -> Option<Request<
             let reference = from(elements.next()?);
             Some(asked(RequestKind::GenCall, reference, last(elements)?, atoms))
         }
-        2 if name == "$gen_cast" => {
-            Some(asked(RequestKind::GenCast, None, last(elements)?, atoms))
-        }
+        2 if name == "$gen_cast" => Some(asked(RequestKind::GenCast, None, last(elements)?, atoms)),
         4 if name == "io_request" => {
             elements.next()?;
             let reference = elements.next().and_then(tag);

@@ -81,7 +81,8 @@ impl AtomCache {
             return 0;
         }
         let text = self.text(octets);
-        if let Some(atom) = known.checked_sub(1).and_then(|at| self.atoms.get_mut(usize::from(at))) {
+        if let Some(atom) = known.checked_sub(1).and_then(|at| self.atoms.get_mut(usize::from(at)))
+        {
             self.lease.release(atom.len() + ENTRY);
             *atom = text;
             return known;
@@ -165,9 +166,15 @@ mod tests {
     #[test]
     fn entries_last_until_they_are_overwritten() {
         let mut cache = AtomCache::new(Pool::new(1 << 20).lease());
-        assert_eq!(apply(&mut cache, &[(7, Some("rex")), (9, Some("ok"))]), [some("rex"), some("ok")]);
+        assert_eq!(
+            apply(&mut cache, &[(7, Some("rex")), (9, Some("ok"))]),
+            [some("rex"), some("ok")]
+        );
         assert_eq!(apply(&mut cache, &[(9, None), (7, None)]), [some("ok"), some("rex")]);
-        assert_eq!(apply(&mut cache, &[(7, Some("other")), (9, None)]), [some("other"), some("ok")]);
+        assert_eq!(
+            apply(&mut cache, &[(7, Some("other")), (9, None)]),
+            [some("other"), some("ok")]
+        );
         assert_eq!(apply(&mut cache, &[(7, None)]), [some("other")]);
         assert_eq!(cache.header().atom(1), None, "no more references than the header has");
     }
@@ -185,7 +192,10 @@ mod tests {
     fn without_room_an_entry_is_unknown_and_not_what_it_was() {
         let room = size_of::<[u16; CACHE_SLOTS]>() + 2 * ENTRY + 8;
         let mut cache = AtomCache::new(Pool::new(room).lease());
-        assert_eq!(apply(&mut cache, &[(1, Some("ab")), (2, Some("cd"))]), [some("ab"), some("cd")]);
+        assert_eq!(
+            apply(&mut cache, &[(1, Some("ab")), (2, Some("cd"))]),
+            [some("ab"), some("cd")]
+        );
         assert_eq!(apply(&mut cache, &[(1, Some("abcdef")), (2, None)]), [None, some("cd")]);
         assert_eq!(apply(&mut cache, &[(1, None)]), [None]);
     }

@@ -246,11 +246,19 @@ mod tests {
     fn walk(frames: &mut Frames, stream: &[u8], size: usize, wanted: usize) -> Vec<String> {
         let mut told = Vec::new();
         for mut piece in stream.chunks(size) {
-            let walked = frames.walk(&mut piece, |_, _| wanted, |frame| {
-                let Frame { kind, len, head, is_cut } = frame;
-                let head = if wanted < head.len() { &head[..wanted] } else { head };
-                told.push(format!("{kind:?} {len} {}{}", head.len(), if is_cut { " cut" } else { "" }));
-            });
+            let walked = frames.walk(
+                &mut piece,
+                |_, _| wanted,
+                |frame| {
+                    let Frame { kind, len, head, is_cut } = frame;
+                    let head = if wanted < head.len() { &head[..wanted] } else { head };
+                    told.push(format!(
+                        "{kind:?} {len} {}{}",
+                        head.len(),
+                        if is_cut { " cut" } else { "" }
+                    ));
+                },
+            );
             if let Walked::Broken { len, start } = walked {
                 told.push(format!("Broken {len} {start:?}"));
                 break;
@@ -262,7 +270,8 @@ mod tests {
     #[test]
     fn any_segmentation_gives_the_same_frames() {
         let stream = b"\0\0\0\0\0\0\0\x06\x83D\0haa\0\0\0\x05p\x83haa\0\0\0\0\0\0\0\x02\x83E";
-        let expected = ["Tick 0 0", "Normal 6 6", "PassThrough 5 5", "Tick 0 0", "FirstFragment 2 2"];
+        let expected =
+            ["Tick 0 0", "Normal 6 6", "PassThrough 5 5", "Tick 0 0", "FirstFragment 2 2"];
         for size in 1..40 {
             let mut frames = frames();
             assert_eq!(walk(&mut frames, stream, size, 99), expected, "{size}");

@@ -18,11 +18,7 @@ struct Shared {
 impl Pool {
     /// A pool of `most` octets.
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Shared {
-            used: AtomicUsize::new(0),
-            most,
-            refused: AtomicUsize::new(0),
-        }))
+        Self(Arc::new(Shared { used: AtomicUsize::new(0), most, refused: AtomicUsize::new(0) }))
     }
 
     /// How often there was no room.

@@ -239,10 +239,7 @@ fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
 }
 
 /// Reads the control term, which has a version octet where there is no header.
-fn control(
-    kind: FrameKind,
-    octets: &[u8],
-) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
+fn control(kind: FrameKind, octets: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
     control_message(unversioned(kind, octets))
 }
 

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::event::{
     Anomaly, Change, CloseKind, Confidence, ConnectionIds, Epmd, EpmdOutcome, Handshake, Incident,
-    Message, Node, Outcome, Party, PAYLOAD, Role, Session, State, Stats,
+    Message, Node, Outcome, PAYLOAD, Party, Role, Session, State, Stats,
 };
 use crate::output::words::{
     anomaly_words, confidence, count, duration, epmd_words, listed, outcome_words, span,

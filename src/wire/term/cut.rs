@@ -98,10 +98,10 @@ pub(super) fn head(i: &mut Reader<'_>) -> Result<Head, Fault> {
         SMALL_TUPLE_EXT => return Ok(Head::Terms(i.u8("Arity")?.into())),
         SMALL_ATOM_UTF8_EXT | ATOM_UTF8_EXT | SMALL_ATOM_EXT | ATOM_EXT => {
             *i = start;
-            atom(i, "atom")?;
+            skip_atom(i, "atom")?;
         }
         NEW_PID_EXT => {
-            atom(i, "Node")?;
+            skip_atom(i, "Node")?;
             i.skip(12, "ID")?;
         }
         NEWER_REFERENCE_EXT => {
@@ -110,7 +110,7 @@ pub(super) fn head(i: &mut Reader<'_>) -> Result<Head, Fault> {
             if !(1..=MAX_WORDS).contains(&usize::from(words)) {
                 return Err(at.malformed("Len"));
             }
-            atom(i, "Node")?;
+            skip_atom(i, "Node")?;
             i.skip(4, "Creation")?;
             i.skip(4 * usize::from(words), "ID")?;
         }
@@ -186,7 +186,7 @@ fn rare(i: &mut Reader<'_>) -> Result<Head, Fault> {
             i.skip(16, "Uniq")?;
             i.skip(4, "Index")?;
             let free = num_free(i)?;
-            atom(i, "Module")?;
+            skip_atom(i, "Module")?;
             small_integer(i, "OldIndex")?;
             small_integer(i, "OldUniq")?;
             Pid::read(i)?;
@@ -195,7 +195,7 @@ fn rare(i: &mut Reader<'_>) -> Result<Head, Fault> {
         FUN_EXT => {
             let free = num_free(i)?;
             Pid::read(i)?;
-            atom(i, "Module")?;
+            skip_atom(i, "Module")?;
             small_integer(i, "Index")?;
             small_integer(i, "Uniq")?;
             return Ok(Head::Terms(free));
@@ -203,13 +203,13 @@ fn rare(i: &mut Reader<'_>) -> Result<Head, Fault> {
         RECORD_EXT => {
             let fields = i.u32("NumFields")?;
             i.skip(1, "Flags")?;
-            atom(i, "Module")?;
-            atom(i, "Name")?;
+            skip_atom(i, "Module")?;
+            skip_atom(i, "Name")?;
             if u64::from(fields) > i.0.len() as u64 {
                 return Err(i.short("FieldName"));
             }
             for _ in 0..fields {
-                atom(i, "FieldName")?;
+                skip_atom(i, "FieldName")?;
             }
             return Ok(Head::Terms(fields.into()));
         }
@@ -223,28 +223,57 @@ fn rare(i: &mut Reader<'_>) -> Result<Head, Fault> {
 #[inline]
 pub(super) fn atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<RawAtom<'a>, Fault> {
     let start = *i;
-    let (text, utf8) = match i.u8(field)? {
-        ATOM_CACHE_REF => return Ok(RawAtom::Reference(i.u8(field)?)),
-        SMALL_ATOM_UTF8_EXT => (i.u8(field).map(usize::from), true),
-        ATOM_UTF8_EXT => (i.u16(field).map(usize::from), true),
-        SMALL_ATOM_EXT => (i.u8(field).map(usize::from), false),
-        ATOM_EXT => (i.u16(field).map(usize::from), false),
-        _ => return Err(start.malformed(field)),
+    let (text, utf8) = match atom_octets(i, field)? {
+        Ok(found) => found,
+        Err(reference) => return Ok(RawAtom::Reference(reference)),
     };
-    let len = text?;
-    if len > if utf8 { MAX_ATOM_OCTETS } else { MAX_ATOM_CHARACTERS } {
-        return Err(start.malformed(field));
-    }
-    let text = i.take(len, field)?;
     if !utf8 && !text.is_ascii() {
         return Ok(RawAtom::Latin1(text));
     }
     match std::str::from_utf8(text) {
-        Ok(text) if len <= MAX_ATOM_CHARACTERS || text.chars().count() <= MAX_ATOM_CHARACTERS => {
-            Ok(RawAtom::Utf8(text))
-        }
+        Ok(text) if is_short(text) => Ok(RawAtom::Utf8(text)),
         _ => Err(start.malformed(field)),
     }
+}
+
+/// Passes over an atom: checks it as [`atom`] does, and makes no text of it.
+#[inline]
+pub(super) fn skip_atom(i: &mut Reader<'_>, field: &'static str) -> Result<(), Fault> {
+    let start = *i;
+    match atom_octets(i, field)? {
+        Ok((text, true)) if text.len() > MAX_ATOM_CHARACTERS || !text.is_ascii() => {
+            match std::str::from_utf8(text) {
+                Ok(text) if is_short(text) => Ok(()),
+                _ => Err(start.malformed(field)),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_short(text: &str) -> bool {
+    text.len() <= MAX_ATOM_CHARACTERS || text.chars().count() <= MAX_ATOM_CHARACTERS
+}
+
+/// The octets of an atom, and whether they are to be UTF-8; or the number of a reference.
+#[inline]
+fn atom_octets<'a>(
+    i: &mut Reader<'a>,
+    field: &'static str,
+) -> Result<Result<(&'a [u8], bool), u8>, Fault> {
+    let start = *i;
+    let (len, utf8) = match i.u8(field)? {
+        ATOM_CACHE_REF => return Ok(Err(i.u8(field)?)),
+        SMALL_ATOM_UTF8_EXT => (usize::from(i.u8(field)?), true),
+        ATOM_UTF8_EXT => (usize::from(i.u16(field)?), true),
+        SMALL_ATOM_EXT => (usize::from(i.u8(field)?), false),
+        ATOM_EXT => (usize::from(i.u16(field)?), false),
+        _ => return Err(start.malformed(field)),
+    };
+    if len > if utf8 { MAX_ATOM_OCTETS } else { MAX_ATOM_CHARACTERS } {
+        return Err(start.malformed(field));
+    }
+    Ok(Ok((i.take(len, field)?, utf8)))
 }
 
 /// An atom before its reference is looked up. Latin-1 that is ASCII is `Utf8`.

@@ -177,7 +177,11 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
                 let pid = read!(self, Pid::read(&mut self.i));
                 self.write("<")?;
                 let whole = self.atom(pid.node)?;
-                write!(self.out, ".{}.{}>", pid.id, pid.serial)?;
+                self.write(".")?;
+                self.out.number(pid.id)?;
+                self.write(".")?;
+                self.out.number(pid.serial)?;
+                self.write(">")?;
                 Ok(whole)
             }
             V4_PORT_EXT | NEW_PORT_EXT | PORT_EXT => {
@@ -192,7 +196,8 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
                 self.write("#Ref<")?;
                 let whole = self.atom(reference.node)?;
                 for word in reference.words().iter().rev() {
-                    write!(self.out, ".{word}")?;
+                    self.write(".")?;
+                    self.out.number(*word)?;
                 }
                 self.write(">")?;
                 Ok(whole)

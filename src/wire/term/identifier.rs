@@ -260,7 +260,7 @@ impl<'a> Record<'a> {
 
 fn atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<Term<'a>, Fault> {
     let start = i.0;
-    cut::atom(i, field)?;
+    cut::skip_atom(i, field)?;
     let octets = start.get(..start.len() - i.0.len()).unwrap_or_default();
     Ok(Term { octets })
 }

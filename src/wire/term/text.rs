@@ -18,6 +18,12 @@ impl<'w, W: Write + ?Sized> Out<'w, W> {
     pub(super) const fn is_full(&self) -> bool {
         self.left == 0
     }
+
+    /// Writes a number: pids and references are most of what is written of messages.
+    #[inline]
+    pub(super) fn number(&mut self, number: impl itoa::Integer) -> fmt::Result {
+        self.write_str(itoa::Buffer::new().format(number))
+    }
 }
 
 impl<W: Write + ?Sized> Write for Out<'_, W> {
@@ -34,11 +40,25 @@ pub(super) fn atom<W: Write + ?Sized>(
     atom: AtomText<'_>,
 ) -> Result<bool, fmt::Error> {
     match atom {
-        AtomText::Utf8(text) if is_plain_atom(text) => {
+        AtomText::Utf8(text) => {
+            // Names of nodes and functions: one look at each octet.
+            let seen = text.bytes().fold(0, |seen, octet| seen | looks(octet));
+            let is_plain = match seen & !NAME {
+                0 => is_plain_start(text.chars().next()) && !is_reserved(text),
+                QUOTED if text.len() < out.left => {
+                    out.write_str("'")?;
+                    out.write_str(text)?;
+                    out.write_str("'")?;
+                    return Ok(true);
+                }
+                _ => is_plain_atom(text),
+            };
+            if !is_plain {
+                return quoted_str(out, text, '\'');
+            }
             out.write_str(text)?;
             Ok(true)
         }
-        AtomText::Utf8(text) => quoted_str(out, text, '\''),
         AtomText::Latin1(_) => {
             let is_plain = is_plain_start(atom.chars().next()) && atom.chars().all(is_name);
             if is_plain {
@@ -51,6 +71,23 @@ pub(super) fn atom<W: Write + ?Sized>(
             write!(out, "#{reference}")?;
             Ok(true)
         }
+    }
+}
+
+/// Stands in an atom without quotes.
+const NAME: u8 = 1;
+/// Stands between quotes as it is.
+const QUOTED: u8 = 2;
+/// Needs to be looked at.
+const OTHER: u8 = 4;
+
+#[inline]
+const fn looks(octet: u8) -> u8 {
+    match octet {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'@' => NAME,
+        b'\\' | b'\'' => OTHER,
+        b' '..=b'~' => QUOTED,
+        _ => OTHER,
     }
 }
 
