@@ -504,10 +504,17 @@ impl<S: EventSink> Stages<S> {
     }
 
     fn tell_messages(&mut self, said: &Said) {
-        let wanted = self.config.messages != MessageDetail::None;
+        let are_wanted = self.config.messages != MessageDetail::None;
+        let mut found = Vec::new();
         said.each_message(|event| {
-            if wanted {
+            if are_wanted {
                 self.sink.message(event);
+            }
+            if event.message.execution.is_some() {
+                self.detector.on_message(event, &mut found);
+            }
+            for finding in found.drain(..) {
+                self.tell(finding);
             }
         });
     }

@@ -214,7 +214,7 @@ impl Distribution {
         if let Walked::Broken { len, start } = walked {
             *input = &[];
             voice.reader.lose_frames();
-            voice.speech.lose();
+            voice.speech.on_broken(mark);
             let detail = format!(
                 "expected a frame, found octets {:02x} {:02x} behind the length {len}",
                 start[0], start[1]

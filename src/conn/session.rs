@@ -337,7 +337,7 @@ impl Connection {
             corrupt: talk.corrupt(initiator),
             tick_period_us: [initiator, initiator.reverse()]
                 .map(|direction| talk.voice(direction).speech.tick_period().map(micros)),
-            stalled_us: [from, to].map(|side| micros(side.stalled())),
+            stalls: [from, to].map(|side| side.stall()),
             silence_us: close
                 .zip(last_word)
                 .map_or(0, |(close, word)| micros(close.at.since(word))),

@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use crate::decode::{Segment, TcpFlags, Unreachable};
-use crate::event::{CloseKind, Mark};
+use crate::event::{CloseKind, Mark, Stall};
 use crate::flow::Direction;
 use crate::limits::Limits;
 use crate::reassembly::{Budget, Half, Piece, SeqNum, Taken};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, micros};
 
 /// Both halves of a TCP connection, and its opening and closing.
 #[derive(Debug)]
@@ -39,10 +39,10 @@ pub(super) struct Side {
     last: Option<Timestamp>,
     /// Since when octets of it wait to be acknowledged.
     unanswered: Option<Timestamp>,
-    /// Since when it has been letting the other side send nothing.
-    closed_window: Option<Timestamp>,
-    /// The longest time that it did so.
-    stalled: Duration,
+    /// The time in which it has been letting the other side send nothing, so far.
+    closed_window: Option<Stall>,
+    /// The longest such time.
+    stalled: Option<Stall>,
     /// When the last segments came that carried octets, new or again.
     carried: [Option<Timestamp>; 4],
     carried_next: u8,
@@ -524,17 +524,23 @@ impl Side {
     }
 
     /// The longest time that it let the other side send nothing, for want of room.
-    pub(super) const fn stalled(&self) -> Duration {
+    pub(super) const fn stall(&self) -> Option<Stall> {
         self.stalled
     }
 
     fn on_window(&mut self, segment: &Segment<'_>) {
-        let opens_or_closes = segment.flags.opens_or_closes();
-        if segment.window == 0 && !opens_or_closes {
-            let since = *self.closed_window.get_or_insert(segment.at);
-            self.stalled = self.stalled.max(segment.at.since(since));
-        } else if let Some(since) = self.closed_window.take() {
-            self.stalled = self.stalled.max(segment.at.since(since));
+        let is_closed = segment.window == 0 && !segment.flags.opens_or_closes();
+        if !is_closed && self.closed_window.is_none() {
+            return;
+        }
+        let since = Mark { frame: segment.frame, at: segment.at };
+        let first = Stall { since, lasted_us: 0, spoke: false };
+        let mut stall = self.closed_window.unwrap_or(first);
+        stall.lasted_us = micros(segment.at.since(stall.since.at));
+        stall.spoke |= is_closed && !segment.payload.is_empty();
+        self.closed_window = is_closed.then_some(stall);
+        if self.stalled.is_none_or(|longest| stall.lasted_us >= longest.lasted_us) {
+            self.stalled = Some(stall);
         }
     }
 

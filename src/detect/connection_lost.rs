@@ -249,7 +249,8 @@ fn heard(session: &Session, closer: Role, close: Mark) -> Heard {
     let seen = &session.seen;
     let silent = closer.peer();
     let flowed = session.traffic.of(silent);
-    let stalled = seen.stalled_us.get(closer.index()).copied().unwrap_or_default();
+    let stall = seen.stalls.get(closer.index()).copied().flatten();
+    let stalled = stall.map_or(0, |stall| stall.lasted_us);
     let last = seen.last_octets.get(silent.index()).copied().flatten();
     // What the capture lacks may have been said. What waits behind a closed window is.
     let Some(last) = last.filter(|_| flowed.missing_octets == 0 && micros(STALL) > stalled) else {
@@ -414,8 +415,10 @@ const REMEMBERED: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::FrameRef;
     use crate::correlate::HomeNets;
     use crate::detect::scripts::but;
+    use crate::event::Stall;
     use crate::event::samples::{at, dial};
     use crate::limits::Limits;
 
@@ -435,7 +438,7 @@ mod tests {
     }
 
     fn mark(ms: u64) -> Mark {
-        let frame = crate::capture::FrameRef { input: 0, number: ms };
+        let frame = FrameRef { input: 0, number: ms };
         Mark { frame, at: at(ms) }
     }
 
@@ -505,7 +508,9 @@ mod tests {
         let mut lost = closed(A, B, 6000, 10_000);
         session(&mut lost).traffic.acceptor.missing_octets = 4;
         let mut stalled = closed(A, B, 6000, 10_000);
-        session(&mut stalled).seen.stalled_us = [3_000_000, 0];
+        let since = Mark { frame: FrameRef { input: 0, number: 9 }, at: at(7000) };
+        let stall = Stall { since, lasted_us: 3_000_000, spoke: true };
+        session(&mut stalled).seen.stalls = [Some(stall), None];
         assert!(rules(vec![lost, stalled]).is_empty());
     }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::capture::FrameRef;
 use crate::conn::digest::short_id;
 use crate::event::{
-    Anomaly, AnomalyKind, Body, Confidence, EpmdOutcome, Event, Finding, Incident, Outcome,
-    Severity, State,
+    Anomaly, AnomalyKind, Body, Confidence, ConnectionIds, EpmdOutcome, Event, Finding, Incident,
+    MessageEvent, Outcome, Severity, State,
 };
 use crate::limits::Limits;
 use crate::time::Timestamp;
@@ -18,26 +19,39 @@ use crate::time::Timestamp;
 /// Where a finding is told.
 pub(super) struct Place<'a> {
     at: Timestamp,
-    /// What shows it; nothing does at the end of a run.
+    /// The packet that shows it; none does at the end of a run.
+    frame: Option<FrameRef>,
+    input: Option<u16>,
+    connection: Option<&'a Arc<ConnectionIds>>,
+    /// The event that shows it; a message is none.
     event: Option<&'a Event>,
 }
 
 impl<'a> Place<'a> {
     pub(super) const fn of(event: &'a Event) -> Self {
-        Self { at: event.at, event: Some(event) }
+        let Event { at, frame, input, connection, .. } = event;
+        let connection = connection.as_ref();
+        Self { at: *at, frame: *frame, input: *input, connection, event: Some(event) }
+    }
+
+    pub(super) const fn of_message(event: &MessageEvent<'a>) -> Self {
+        let MessageEvent { mark, connection, .. } = event;
+        let (at, frame) = (mark.at, Some(mark.frame));
+        Self { at, frame, input: None, connection: Some(connection), event: None }
     }
 
     pub(super) const fn nowhere(at: Timestamp) -> Self {
-        Self { at, event: None }
+        Self { at, frame: None, input: None, connection: None, event: None }
     }
 
     /// An event of what is told there, about `input` where nothing shows it.
     fn tells(&self, input: Option<u16>, body: Body) -> Event {
+        let is_nowhere = self.frame.is_none() && self.event.is_none();
         Event {
             at: self.at,
-            frame: self.event.and_then(|event| event.frame),
-            input: self.event.map_or(input, |event| event.input),
-            connection: self.event.and_then(|event| event.connection.clone()),
+            frame: self.frame,
+            input: if is_nowhere { input } else { self.input },
+            connection: self.connection.cloned(),
             body,
         }
     }
@@ -135,7 +149,7 @@ impl Incidents {
         if finding.confidence == Confidence::Possible {
             finding.severity = finding.severity.min(Severity::Low);
         }
-        let own = place.event.and_then(|event| event.connection.as_ref());
+        let own = place.connection;
         for evidence in &mut finding.evidence {
             evidence.session_id = evidence
                 .session_id

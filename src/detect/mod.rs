@@ -5,9 +5,11 @@
 
 mod already_connected;
 mod clear_text;
+mod congested_link;
 mod connection_lost;
 mod cookie_guessing;
 mod cookie_mismatch;
+mod corrupt_distribution;
 mod dist_port;
 mod duplicate_node;
 mod epmd_command;
@@ -28,6 +30,7 @@ mod not_distribution;
 mod page;
 mod registration_lost;
 mod registration_rejected;
+mod remote_execution;
 mod same_name;
 #[cfg(test)]
 mod scripts;
@@ -43,7 +46,7 @@ pub use self::page::{LogLine, Page};
 
 use self::incidents::{Incidents, Place};
 use crate::correlate::Correlator;
-use crate::event::{Event, Finding};
+use crate::event::{Event, Finding, MessageEvent};
 use crate::limits::Limits;
 use crate::time::Timestamp;
 
@@ -55,6 +58,9 @@ pub trait Rule {
     /// Looks at one event, and at what is `known` from all before it. What it finds goes to `out`
     /// each time it is seen: repeats are sorted out behind the rules, by [`Finding::parties`].
     fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>);
+
+    /// Looks at a message that has a node run what it is told: no other comes here.
+    fn on_message(&mut self, _event: &MessageEvent<'_>, _out: &mut Vec<Finding>) {}
 
     /// The input ends: the last chance for what is told once a run.
     fn on_end(&mut self, _known: &Correlator, _out: &mut Vec<Finding>) {}
@@ -81,12 +87,15 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<dist_port::DistPort>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
     || Box::<connection_lost::ConnectionLost>::default(),
+    || Box::<corrupt_distribution::CorruptDistribution>::default(),
+    || Box::<congested_link::CongestedLink>::default(),
     || Box::<duplicate_node::DuplicateNode>::default(),
     || Box::<node_restarted::NodeRestarted>::default(),
     || Box::<not_distribution::NotDistribution>::default(),
     || Box::<epmd_enumeration::EpmdEnumeration>::default(),
     || Box::<epmd_command::EpmdCommand>::default(),
     || Box::<known_tool::KnownTool>::default(),
+    || Box::<remote_execution::RemoteExecution>::default(),
     || Box::<clear_text::ClearText>::default(),
 ];
 
@@ -136,6 +145,17 @@ impl Detector {
             incident.get_or_insert(id);
         }
         incident
+    }
+
+    /// Shows a message that has a node run what it is told to every rule.
+    pub fn on_message(&mut self, event: &MessageEvent<'_>, out: &mut Vec<Event>) {
+        for rule in &mut self.rules {
+            rule.on_message(event, &mut self.found);
+        }
+        let place = Place::of_message(event);
+        for finding in self.found.drain(..) {
+            self.incidents.on_finding(finding, &place, out);
+        }
     }
 
     /// The run ends: tells what is told once a run, and closes what repeated.

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::{ConnectionIds, Mark, Role, frame_number};
 use crate::capture::FrameRef;
-use crate::wire::otp::Execution;
+pub use crate::wire::otp::Execution;
 use crate::wire::term::{Atoms, Budget, Erlang, JsonTerm, Term};
 
 /// A message on its way to the output: borrowed, and gone with the next segment.

@@ -193,8 +193,8 @@ pub struct SessionSeen {
     pub corrupt: Option<(Role, Mark, &'static str)>,
     /// Shortest time from one tick of each side to its next.
     pub tick_period_us: [Option<u64>; 2],
-    /// Longest time that each side let the other send nothing.
-    pub stalled_us: [u64; 2],
+    /// The longest time that each side let the other send nothing.
+    pub stalls: [Option<Stall>; 2],
     /// Time from the last word of either side to that.
     pub silence_us: u64,
     /// Type and code of an ICMP "destination unreachable" about the SYN, and who sent it.
@@ -215,6 +215,17 @@ pub struct SessionSeen {
     pub again: bool,
     /// Whether what comes in the next moment may show another cause.
     pub is_pending: bool,
+}
+
+/// A time in which a side let the other send nothing, for want of room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stall {
+    /// Its first segment that says so.
+    pub since: Mark,
+    /// How long.
+    pub lasted_us: u64,
+    /// Whether it sent octets of its own meanwhile.
+    pub spoke: bool,
 }
 
 /// A challenge that is no random number.

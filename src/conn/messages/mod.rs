@@ -184,6 +184,12 @@ impl Speech {
         frames.walk(input, |kind, head| wanted(kind, head, kept), on_frame)
     }
 
+    /// What should be a frame at `mark` is none.
+    pub(in crate::conn) fn on_broken(&mut self, mark: Mark) {
+        self.corrupt.get_or_insert(Corrupt { mark, field: "frame" });
+        self.lose();
+    }
+
     /// Four zero octets where no frame was expected for sure.
     pub(in crate::conn) fn on_maybe_tick(&mut self, at: Timestamp) {
         self.ticks += 1;

@@ -1,0 +1,108 @@
+//! A connection whose receiver does not read.
+//!
+//! `congested-link`: a closed receive window for seconds, on the side of a node that goes on speaking. What
+//! it does not tell: why that node does not read.
+
+use super::text::{Sides, finding, seconds, settled, shown};
+use super::{LogLine, Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Confidence, Event, Finding, Outcome, Role, Severity};
+
+/// `beamscope explain congested-link`.
+const PAGE: Page = Page {
+    rule: "congested-link",
+    severity: Severity::Medium,
+    summary: "a receiver let the other send nothing for seconds",
+    means: "The receiving side's kernel has no room left, because its node does not read, and says so: a \
+            window of zero. What the sender has to say waits in its queue; processes that send more are \
+            suspended (busy_dist_port), and ticks wait behind the messages. When that lasts as long as \
+            net_ticktime, the two lose each other although both are well.",
+    proof: "Segments with a window of zero for five seconds or more, from a side that goes on sending its \
+            own ticks or messages.",
+    resembles: "A node that is frozen: its window closes too, and it says nothing itself. That is \
+                tick-timeout or connection-lost, and not told here.",
+    logs: &[LogLine {
+        by: "the sending node, where somebody watches (erlang:system_monitor/2)",
+        releases: "all",
+        text: "{monitor, Pid, busy_dist_port, Port}",
+    }],
+    remedy: &[
+        "Look at the node that does not read: schedulers at their limit, a process with a long queue, a NIF \
+         that holds a scheduler.",
+        "Send less at once: split large messages, keep bulk data off the distribution.",
+        "+zdbbl on the sending node gives its queue more room, and net_ticktime its peers more patience; \
+         both help over peaks only.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct CongestedLink;
+
+impl Rule for CongestedLink {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+        let Some((ids, session)) = settled(event) else { return };
+        if session.outcome != Outcome::Connected {
+            return;
+        }
+        let sides = Sides::of(ids, session);
+        for role in [Role::Initiator, Role::Acceptor] {
+            let stall = session.seen.stalls.get(role.index()).copied().flatten();
+            let Some(stall) = stall.filter(|stall| stall.lasted_us >= LONG_US && stall.spoke)
+            else {
+                continue;
+            };
+            let (receiver, sender) = sides.beginning_with(role);
+            let mut found = finding(&PAGE, session, &sides);
+            found.confidence = Confidence::Likely;
+            found.parties = format!("{sender},{receiver}");
+            let lasted = seconds(stall.lasted_us);
+            found.title = format!("{receiver} let {sender} send nothing for {lasted}");
+            found.explanation = format!(
+                "The receive window of {receiver} was closed for {lasted}, while {receiver} itself went on \
+                 speaking: its node did not read what {sender} sends. What {sender} had to say, ticks \
+                 included, waited."
+            );
+            found.remedy = PAGE.remedy.iter().map(ToString::to_string).collect();
+            found.evidence.extend(shown(Some(stall.since), Some(role), "window of zero"));
+            found.not_excluded = vec!["a proxy in between that does not read".to_owned()];
+            found.logged_by = vec![role.peer()];
+            out.push(found);
+        }
+    }
+}
+
+/// Long enough for a person to notice, and a third of a tick period.
+const LONG_US: u64 = 5_000_000;
+
+#[cfg(test)]
+mod tests {
+    use crate::capture::FrameRef;
+    use crate::detect::scripts::{but, found};
+    use crate::event::samples::{at, dial};
+    use crate::event::{Mark, Stall};
+
+    fn told(lasted_us: u64, spoke: bool) -> Vec<String> {
+        let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").closed(20_000, [20_000; 2]);
+        let since = Mark { frame: FrameRef { input: 0, number: 7 }, at: at(9000) };
+        let event = but(dial, |session| {
+            session.seen.stalls = [None, Some(Stall { since, lasted_us, spoke })];
+        });
+        let found = found(&[event]).into_iter();
+        found.filter(|f| f.rule == "congested-link").map(|f| f.title).collect()
+    }
+
+    #[test]
+    fn a_long_stall_of_a_side_that_speaks_is_told() {
+        assert_eq!(told(7_300_000, true), ["b@h let a@h send nothing for 7.3 s"]);
+    }
+
+    #[test]
+    fn a_short_one_and_that_of_a_frozen_node_are_not() {
+        assert!(told(4_900_000, true).is_empty());
+        assert!(told(60_000_000, false).is_empty());
+    }
+}

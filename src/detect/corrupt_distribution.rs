@@ -1,0 +1,128 @@
+//! A frame that no node takes, and a close.
+//!
+//! `corrupt-distribution`. What it does not tell: whether the sender wrote it so, or something on the way
+//! did.
+
+use std::time::Duration;
+
+use super::text::{Sides, finding, settled, shown};
+use super::{LogLine, Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{Confidence, Event, Finding, Outcome, Severity};
+
+/// `beamscope explain corrupt-distribution`.
+const PAGE: Page = Page {
+    rule: "corrupt-distribution",
+    severity: Severity::High,
+    summary: "a malformed frame, and the connection was closed",
+    means: "A node closes a connection when it cannot read what comes: a distribution header, a control \
+            message or a fragment that is none. All links and monitors over it end with noconnection.",
+    proof: "Octets that are no frame, or a frame whose header or control message cannot be read, in a \
+            stream of which nothing is missing; then the other side closes at once.",
+    resembles: "A capture that lacks packets: what stands behind a hole may look like anything, so nothing \
+                is told there. A custom carrier (-proto_dist) with a framing of its own.",
+    logs: &[
+        LogLine {
+            by: "the node that closes",
+            releases: "all",
+            text: "'b@h' got a corrupted distribution header from 'a@h' on distribution channel 5",
+        },
+        LogLine {
+            by: "the node that closes",
+            releases: "all",
+            text: "** Got message from incompatible erlang on channel 5",
+        },
+        LogLine {
+            by: "the node that closes",
+            releases: "all",
+            text: "Invalid distribution message: 4 bytes: <<131,68,0,1>>",
+        },
+    ],
+    remedy: &[
+        "Open the named frame: are the octets behind the length those of a node, or of something else?",
+        "Look for what may change octets on the way: a proxy, a VPN, offload of a faulty network card.",
+        "Look at what the sending side is: a node of another implementation, a custom carrier, a NIF or \
+         driver that writes where it should not.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct CorruptDistribution;
+
+impl Rule for CorruptDistribution {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+        let Some((ids, session)) = settled(event) else { return };
+        let (Some((from, mark, field)), Some(close)) = (session.seen.corrupt, session.seen.close)
+        else {
+            return;
+        };
+        let is_answered = session.closed_by == Some(from.peer())
+            && close.at >= mark.at
+            && close.at.since(mark.at) <= AT_ONCE;
+        let is_whole = session.traffic.of(from).missing_octets == 0;
+        if session.outcome != Outcome::Connected || !is_answered || !is_whole {
+            return;
+        }
+        let sides = Sides::of(ids, session);
+        let (sender, closer) = sides.beginning_with(from);
+        let mut found = finding(&PAGE, session, &sides);
+        found.confidence = Confidence::Likely;
+        found.title = format!("{closer} closed on a malformed frame of {sender}");
+        found.explanation = format!(
+            "{sender} sent what cannot be read as a {field}, and {closer} closed the connection at once. \
+             Nothing of the stream is missing in the capture."
+        );
+        found.remedy = PAGE.remedy.iter().map(ToString::to_string).collect();
+        found.evidence.extend(shown(Some(mark), Some(from), &format!("malformed {field}")));
+        found.evidence.extend(shown(Some(close), session.closed_by, "close"));
+        found.not_excluded = vec![format!("{closer} closed for another reason at this very time")];
+        found.logged_by = vec![from.peer()];
+        out.push(found);
+    }
+}
+
+/// A node closes as soon as it has read the frame.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use crate::capture::FrameRef;
+    use crate::detect::scripts::{but, found};
+    use crate::event::samples::{at, dial};
+    use crate::event::{Mark, Role, Session};
+
+    fn mark(ms: u64) -> Mark {
+        Mark { frame: FrameRef { input: 0, number: ms }, at: at(ms) }
+    }
+
+    /// Findings of a connection with a malformed frame of its initiator at 5 s, changed.
+    fn told(change: impl FnOnce(&mut Session)) -> Vec<String> {
+        let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").closed(5100, [5000, 4900]);
+        let event = but(dial, |session| {
+            session.seen.corrupt = Some((Role::Initiator, mark(5000), "control message"));
+            session.seen.close = Some(mark(5020));
+            session.closed_by = Some(Role::Acceptor);
+            change(session);
+        });
+        let found = found(&[event]).into_iter();
+        let corrupt = found.filter(|finding| finding.rule == "corrupt-distribution");
+        corrupt.map(|finding| finding.title).collect()
+    }
+
+    #[test]
+    fn a_close_on_a_malformed_frame_is_told() {
+        assert_eq!(told(|_| ()), ["b@h closed on a malformed frame of a@h"]);
+    }
+
+    #[test]
+    fn a_hole_another_closer_and_a_later_close_say_nothing() {
+        assert!(told(|session| session.traffic.initiator.missing_octets = 1).is_empty());
+        assert!(told(|session| session.closed_by = Some(Role::Initiator)).is_empty());
+        assert!(told(|session| session.seen.close = Some(mark(9000))).is_empty());
+        assert!(told(|session| session.seen.corrupt = None).is_empty());
+    }
+}

@@ -1,0 +1,183 @@
+//! One node has another run a command, or code that it brings.
+//!
+//! Told from the name of the function that is asked for, by RPC or by a request to spawn; arguments are not
+//! looked at. Operators and tools do the same: it is the names that a person should see.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::text::{address, blank, shown};
+use super::{Page, Rule};
+use crate::correlate::Correlator;
+use crate::event::{
+    Body, Confidence, Event, Execution, Finding, MessageEvent, Outcome, Role, Severity, State,
+};
+
+/// `beamscope explain remote-execution`.
+const PAGE: Page = Page {
+    rule: "remote-execution",
+    severity: Severity::High,
+    summary: "a node had another run a command, or code",
+    means: "Whoever is connected to a node may call any function on it. These functions run what they are \
+            told: os:cmd and erlang:open_port start programs, code:load_binary and the like bring code, \
+            erl_eval, file:eval and Elixir's Code.eval_string evaluate it. It is what somebody does who has \
+            come by the cookie, and also what an operator does from a shell.",
+    proof: "A call by rpc or erpc, or a request to spawn, that names such a function. Only its name is \
+            told, never its arguments.",
+    resembles: "A deployment that loads code on all nodes (c:nl, code:load_binary by rpc), an operator who \
+                asks a host something with os:cmd, a monitoring that does. A fun that is sent to be run may \
+                do the same, and does not show what it does: nothing is told of it.",
+    logs: &[],
+    remedy: &[
+        "Find out who was at the node that asked, and whether it was meant.",
+        "Where it was not: treat the asked node's host as taken over, change the cookie, and let no network \
+         but the cluster's own reach port 4369 and the distribution ports.",
+        "Distribution over TLS with client certificates lets only known nodes in.",
+    ],
+};
+
+/// Knows the names of the nodes that are connected, since messages do not bring them.
+#[derive(Default)]
+pub(super) struct RemoteExecution {
+    connected: HashMap<Arc<str>, [Option<Arc<str>>; 2]>,
+}
+
+impl Rule for RemoteExecution {
+    fn pages(&self) -> &'static [Page] {
+        &[PAGE]
+    }
+
+    fn on_event(&mut self, event: &Event, _: &Correlator, _: &mut Vec<Finding>) {
+        let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
+            return;
+        };
+        if session.outcome != Outcome::Connected {
+            return;
+        }
+        if session.state != State::Established {
+            self.connected.remove(&ids.session_id);
+        } else if self.connected.len() < MOST_CONNECTED {
+            let names = [&session.initiator, &session.acceptor].map(|party| party.node.clone());
+            self.connected.insert(Arc::clone(&ids.session_id), names);
+        }
+    }
+
+    fn on_message(&mut self, event: &MessageEvent<'_>, out: &mut Vec<Finding>) {
+        let MessageEvent { mark, connection, message } = event;
+        let (Some(execution), Some(call)) = (message.execution, message.call) else { return };
+        let (Some(module), Some(function)) = (call.module, call.function) else { return };
+        let names = self.connected.get(&connection.session_id);
+        let name = |role: Role| names.and_then(|names| names.get(role.index())?.clone());
+        let side = |role: Role| {
+            let end = match role {
+                Role::Initiator => (connection.src_ip, connection.src_port),
+                Role::Acceptor => (connection.dest_ip, connection.dest_port),
+            };
+            name(role).map_or_else(|| address(end.0, end.1), |name| name.to_string())
+        };
+        let (from, to) = (side(message.from), side(message.from.peer()));
+        // As Erlang writes it; Elixir's modules without what Elixir leaves away.
+        let module = module.strip_prefix("Elixir.").unwrap_or(module);
+        let arity = call.arity.map_or_else(String::new, |arity| format!("/{arity}"));
+        let what = match execution {
+            Execution::Command => "which starts a program on its host",
+            Execution::CodeLoading => "which loads code into it",
+            Execution::Evaluation => "which evaluates what it is given",
+        };
+        out.push(Finding {
+            confidence: Confidence::Proven,
+            title: format!("{from} had {to} run {module}:{function}"),
+            explanation: format!(
+                "{from} asked {to} to run {module}:{function}{arity} ({}), {what}. Whether it was meant, \
+                 the capture does not tell.",
+                call.kind
+            ),
+            remedy: PAGE.remedy.iter().map(ToString::to_string).collect(),
+            nodes: [name(message.from), name(message.from.peer())].into_iter().flatten().collect(),
+            parties: format!("{from},{to},{module}:{function}"),
+            evidence: shown(
+                Some(*mark),
+                Some(message.from),
+                &format!("{} of {module}:{function}{arity}", message.operation),
+            )
+            .into_iter()
+            .collect(),
+            not_excluded: vec!["an operator, or a tool of yours, that does so".to_owned()],
+            ..blank(&PAGE)
+        });
+    }
+}
+
+/// Connections whose names are known: as many as a full mesh of 180 nodes has.
+const MOST_CONNECTED: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::FrameRef;
+    use crate::event::samples::{at, dial};
+    use crate::event::{Call, Mark, Message};
+
+    fn call<'a>(module: &'a str, function: &'a str, execution: Option<Execution>) -> Message<'a> {
+        Message {
+            from: Role::Acceptor,
+            operation: "SPAWN_REQUEST",
+            from_pid: None,
+            to: None,
+            to_name: None,
+            reference: None,
+            reason: None,
+            id: None,
+            group_leader: None,
+            mfa: None,
+            options: None,
+            flags: None,
+            result: None,
+            token: None,
+            call: Some(Call {
+                kind: "erpc_call",
+                tag: None,
+                request: None,
+                module: Some(module),
+                function: Some(function),
+                arity: Some(1),
+                latency_us: None,
+            }),
+            fragments: 1,
+            payload_octets: Some(9),
+            payload: None,
+            execution,
+        }
+    }
+
+    fn told(session: Option<Event>, message: &Message<'_>) -> Vec<Finding> {
+        let mut rule = RemoteExecution::default();
+        let mut out = Vec::new();
+        let event = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").event();
+        let connection = event.connection.clone().unwrap();
+        let known = Correlator::new(&Default::default(), Vec::new(), Default::default());
+        if let Some(session) = session {
+            rule.on_event(&session, &known, &mut out);
+        }
+        let mark = Mark { frame: FrameRef { input: 0, number: 31 }, at: at(100) };
+        let event = MessageEvent { mark, connection: &connection, message };
+        rule.on_message(&event, &mut out);
+        out
+    }
+
+    #[test]
+    fn who_had_whom_run_what_is_told_by_name() {
+        let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2");
+        let found = told(Some(dial.event()), &call("os", "cmd", Some(Execution::Command)));
+        assert_eq!(found[0].title, "b@h had a@h run os:cmd");
+        assert_eq!(found[0].evidence[0].what, "SPAWN_REQUEST of os:cmd/1");
+        let code = call("Elixir.Code", "eval_string", Some(Execution::Evaluation));
+        let found = told(None, &code);
+        assert_eq!(found[0].title, "10.0.0.2:9100 had 10.0.0.1:40000 run Code:eval_string");
+    }
+
+    #[test]
+    fn any_other_function_is_nobodys_business() {
+        assert!(told(None, &call("lists", "seq", None)).is_empty());
+    }
+}
