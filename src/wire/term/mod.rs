@@ -252,7 +252,8 @@ impl<'a> Term<'a> {
         Some(Elements { rest: i.0, left })
     }
 
-    /// The first `N` elements of a tuple that has `N`.
+    /// The elements of a tuple that has `N`. The last is not looked at: of a tuple that is cut off in
+    /// it, it is cut off too.
     #[inline]
     pub fn as_array<const N: usize>(self) -> Option<[Self; N]> {
         let mut elements = self.as_tuple()?;
@@ -260,8 +261,11 @@ impl<'a> Term<'a> {
             return None;
         }
         let mut array = [Self::cut_off(&[]); N];
-        for slot in &mut array {
-            *slot = elements.next()?;
+        if let Some((last, others)) = array.split_last_mut() {
+            for slot in others {
+                *slot = elements.next()?;
+            }
+            *last = elements.cut_off()?;
         }
         Some(array)
     }
@@ -356,10 +360,11 @@ impl<'a> Iterator for Elements<'a> {
         if self.left == 0 {
             return None;
         }
-        let (term, rest) = cut_term(self.rest).ok()?;
+        let rest = cut::skip_term(self.rest)?;
+        let (octets, rest) = self.rest.split_at_checked(self.rest.len() - rest.len())?;
         self.left -= 1;
         self.rest = rest;
-        Some(term)
+        Some(Term { octets })
     }
 }
 
