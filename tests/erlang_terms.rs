@@ -4,11 +4,10 @@
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
 
-use std::env;
+mod erlang;
+
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
-use std::thread;
+use std::io::Write;
 
 use beamscope::wire::term::{
     Budget, Erlang, External, Kind, NoAtoms, Term, TermError, cut_external, cut_term,
@@ -17,6 +16,8 @@ use erltf::types::ExternalFun;
 use erltf::{Atom, BigInt, ExternalPid, ExternalPort, ExternalReference, OwnedTerm, Sign};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+
+use erlang::{erlang, expanded, hex};
 
 #[test]
 fn what_is_printed_reads_back_as_the_same_term() {
@@ -39,6 +40,56 @@ fn what_is_printed_reads_back_as_the_same_term() {
         some.join("\n"),
         told.lines().last().unwrap()
     );
+}
+
+/// Terms of a distribution frame: their atoms are looked up, and then the node that sent them would say
+/// the same.
+#[test]
+fn atoms_in_place_of_references_read_back_too() {
+    let Some(made) = erlang(&["make", "3", "1500"], String::new()) else { return };
+    let mut lines = String::new();
+    for line in made.lines() {
+        let octets = octets(line);
+        let (mut names, mut referring) = (Vec::new(), Vec::new());
+        refer(cut_term(&octets[1..]).unwrap().0, &mut names, &mut referring);
+        let names: Vec<&str> = names.iter().map(|it| &**it).collect();
+        let (term, rest) = cut_term(&referring).unwrap();
+        assert!(rest.is_empty());
+        let text = Erlang::within(term, &names[..], Budget::ALL);
+        writeln!(lines, "{}|{text}", hex(&expanded(term, &names[..]).unwrap())).unwrap();
+        assert_eq!(expanded(term, &NoAtoms).is_none(), !names.is_empty());
+    }
+    assert_eq!(erlang(&["compare"], lines).unwrap(), "same: 1500, different: 0\n");
+}
+
+/// Writes `term` with references in place of the atoms at its top, in its tuples and lists.
+fn refer(term: Term<'_>, names: &mut Vec<String>, out: &mut Vec<u8>) {
+    let octets = term.octets();
+    match term.kind() {
+        Kind::Atom if names.len() < 200 => {
+            out.extend([82, u8::try_from(names.len()).unwrap()]);
+            names.push(term.as_atom(&NoAtoms).unwrap().text().unwrap().into_owned());
+        }
+        Kind::Tuple => {
+            out.extend(&octets[..if octets[0] == 104 { 2 } else { 5 }]);
+            term.as_tuple().unwrap().for_each(|element| refer(element, names, out));
+        }
+        Kind::List if octets[0] == 108 => {
+            let list = term.as_list().unwrap();
+            out.extend(&octets[..5]);
+            list.elements.for_each(|element| refer(element, names, out));
+            refer(list.tail().unwrap(), names, out);
+        }
+        Kind::Pid => {
+            let pid = term.as_pid().unwrap();
+            out.push(88);
+            refer(pid.node, names, out);
+            for number in [pid.id, pid.serial, pid.creation] {
+                out.extend(number.to_be_bytes());
+            }
+        }
+        _ => out.extend(octets),
+    }
 }
 
 #[test]
@@ -210,33 +261,6 @@ fn has_what_a_node_refuses(term: Term<'_>) -> bool {
     false
 }
 
-/// Runs the script in `tests/erlang`; `None` where there is no Erlang.
-fn erlang(arguments: &[&str], input: String) -> Option<String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/erlang/terms.escript");
-    let child = Command::new("escript")
-        .arg(script)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(e) => {
-            println!("skipped: erlang terms: escript: {e}");
-            assert!(env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "escript: {e}");
-            return None;
-        }
-    };
-    let mut stdin = child.stdin.take().unwrap();
-    let feeder = thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
-    let mut told = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut told).unwrap();
-    let told = String::from_utf8_lossy(&told).into_owned();
-    feeder.join().unwrap();
-    assert!(child.wait().unwrap().success(), "{arguments:?}: {told}");
-    Some(told)
-}
-
 /// What a terminal would obey, or hide.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
@@ -245,10 +269,6 @@ fn is_unsafe(c: char) -> bool {
 
 fn octets(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-}
-
-fn hex(octets: &[u8]) -> String {
-    octets.iter().fold(String::new(), |text, octet| text + &format!("{octet:02x}"))
 }
 
 /// Numbers that look random and are the same in every run (xorshift64).
