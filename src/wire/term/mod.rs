@@ -25,7 +25,6 @@ pub use atom::{AtomText, Atoms, NoAtoms};
 pub use compressed::{Compressed, External, InflateError, cut_external};
 pub use erlang::{Budget, Erlang};
 pub use identifier::{Export, Fun, Pid, Port, Record, Reference, ReferenceKey};
-
 pub use json::JsonTerm;
 pub use number::Integer;
 
