@@ -1,19 +1,23 @@
 //! Side by side with a real Erlang: what it encodes is printed so that it reads the same term back,
-//! and what it takes for a term is taken for one here.
+//! and what it takes for a term is taken for one here. And with `erltf`: what that encodes has the same
+//! values here.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
 
-use std::env;
+mod erlang;
+
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
-use std::thread;
+use std::io::Write;
 
 use beamscope::wire::term::{
     Budget, Erlang, External, Kind, NoAtoms, Term, TermError, cut_external, cut_term,
 };
+use erltf::types::ExternalFun;
+use erltf::{Atom, BigInt, ExternalPid, ExternalPort, ExternalReference, OwnedTerm, Sign};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+
+use erlang::{erlang, expanded, hex};
 
 #[test]
 fn what_is_printed_reads_back_as_the_same_term() {
@@ -36,6 +40,56 @@ fn what_is_printed_reads_back_as_the_same_term() {
         some.join("\n"),
         told.lines().last().unwrap()
     );
+}
+
+/// Terms of a distribution frame: their atoms are looked up, and then the node that sent them would say
+/// the same.
+#[test]
+fn atoms_in_place_of_references_read_back_too() {
+    let Some(made) = erlang(&["make", "3", "1500"], String::new()) else { return };
+    let mut lines = String::new();
+    for line in made.lines() {
+        let octets = octets(line);
+        let (mut names, mut referring) = (Vec::new(), Vec::new());
+        refer(cut_term(&octets[1..]).unwrap().0, &mut names, &mut referring);
+        let names: Vec<&str> = names.iter().map(|it| &**it).collect();
+        let (term, rest) = cut_term(&referring).unwrap();
+        assert!(rest.is_empty());
+        let text = Erlang::within(term, &names[..], Budget::ALL);
+        writeln!(lines, "{}|{text}", hex(&expanded(term, &names[..]).unwrap())).unwrap();
+        assert_eq!(expanded(term, &NoAtoms).is_none(), !names.is_empty());
+    }
+    assert_eq!(erlang(&["compare"], lines).unwrap(), "same: 1500, different: 0\n");
+}
+
+/// Writes `term` with references in place of the atoms at its top, in its tuples and lists.
+fn refer(term: Term<'_>, names: &mut Vec<String>, out: &mut Vec<u8>) {
+    let octets = term.octets();
+    match term.kind() {
+        Kind::Atom if names.len() < 200 => {
+            out.extend([82, u8::try_from(names.len()).unwrap()]);
+            names.push(term.as_atom(&NoAtoms).unwrap().text().unwrap().into_owned());
+        }
+        Kind::Tuple => {
+            out.extend(&octets[..if octets[0] == 104 { 2 } else { 5 }]);
+            term.as_tuple().unwrap().for_each(|element| refer(element, names, out));
+        }
+        Kind::List if octets[0] == 108 => {
+            let list = term.as_list().unwrap();
+            out.extend(&octets[..5]);
+            list.elements.for_each(|element| refer(element, names, out));
+            refer(list.tail().unwrap(), names, out);
+        }
+        Kind::Pid => {
+            let pid = term.as_pid().unwrap();
+            out.push(88);
+            refer(pid.node, names, out);
+            for number in [pid.id, pid.serial, pid.creation] {
+                out.extend(number.to_be_bytes());
+            }
+        }
+        _ => out.extend(octets),
+    }
 }
 
 #[test]
@@ -82,6 +136,73 @@ fn what_a_node_takes_for_a_term_is_one_here() {
     assert!(taken > 10_000 && excused < 1000, "{taken} taken, {excused} excused");
     let some = &differences[..differences.len().min(20)];
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), some.join("\n"));
+}
+
+#[test]
+fn values_are_those_that_erltf_encoded() {
+    let mut random = Random(0x0065_726c_7466);
+    for _ in 0..5000 {
+        let term = random.owned_term(4);
+        let octets = erltf::encode(&term).unwrap();
+        let (External::Term(ours), []) = cut_external(&octets).unwrap() else { panic!("{term:?}") };
+        assert_eq!(owned(ours), term);
+    }
+}
+
+/// A term as `erltf` has it, by its views.
+fn owned(term: Term<'_>) -> OwnedTerm {
+    let atom = |term: Term<'_>| Atom::new(term.as_atom(&NoAtoms).unwrap().text().unwrap());
+    match term.kind() {
+        Kind::Atom => OwnedTerm::Atom(atom(term)),
+        Kind::Integer => match term.as_i64() {
+            Some(value) => OwnedTerm::Integer(value),
+            None => {
+                OwnedTerm::BigInt(big_int(term.as_integer().unwrap().to_string().parse().unwrap()))
+            }
+        },
+        Kind::Float => OwnedTerm::Float(term.as_float().unwrap()),
+        Kind::Tuple => OwnedTerm::Tuple(term.as_tuple().unwrap().map(owned).collect()),
+        Kind::List => {
+            let list = term.as_list().unwrap();
+            let (elements, tail) = (list.elements.map(owned).collect(), list.tail().unwrap());
+            match tail.octets() {
+                [106] => OwnedTerm::List(elements),
+                _ => OwnedTerm::ImproperList { elements, tail: Box::new(owned(tail)) },
+            }
+        }
+        Kind::BitString => match (term.as_binary(), term.as_bits().unwrap()) {
+            (Some(octets), _) => OwnedTerm::Binary(octets.to_vec()),
+            (None, (octets, bits)) => OwnedTerm::BitBinary { bytes: octets.to_vec(), bits },
+        },
+        Kind::Map => {
+            let pairs = term.as_map().unwrap();
+            OwnedTerm::Map(pairs.map(|(key, value)| (owned(key), owned(value))).collect())
+        }
+        Kind::Pid => {
+            let pid = term.as_pid().unwrap();
+            OwnedTerm::Pid(ExternalPid::new(atom(pid.node), pid.id, pid.serial, pid.creation))
+        }
+        Kind::Port => {
+            let port = term.as_port().unwrap();
+            OwnedTerm::Port(ExternalPort::new(atom(port.node), port.id, port.creation))
+        }
+        Kind::Reference => {
+            let reference = term.as_reference().unwrap();
+            let (node, words) = (atom(reference.node), reference.words().to_vec());
+            OwnedTerm::Reference(ExternalReference::new(node, reference.creation, words))
+        }
+        Kind::Export => {
+            let export = term.as_export().unwrap();
+            let (module, function) = (atom(export.module), atom(export.function));
+            OwnedTerm::ExternalFun(ExternalFun::new(module, function, export.arity))
+        }
+        Kind::Fun | Kind::Record | Kind::Unknown => panic!("{term:?}"),
+    }
+}
+
+fn big_int(value: i128) -> BigInt {
+    let sign = if value < 0 { Sign::Negative } else { Sign::Positive };
+    BigInt { sign, digits: value.unsigned_abs().to_le_bytes().to_vec() }
 }
 
 /// The term in `octets`, or the field that is wrong and the first octet of it.
@@ -140,33 +261,6 @@ fn has_what_a_node_refuses(term: Term<'_>) -> bool {
     false
 }
 
-/// Runs the script in `tests/erlang`; `None` where there is no Erlang.
-fn erlang(arguments: &[&str], input: String) -> Option<String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/erlang/terms.escript");
-    let child = Command::new("escript")
-        .arg(script)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(e) => {
-            println!("skipped: erlang terms: escript: {e}");
-            assert!(env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "escript: {e}");
-            return None;
-        }
-    };
-    let mut stdin = child.stdin.take().unwrap();
-    let feeder = thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
-    let mut told = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut told).unwrap();
-    let told = String::from_utf8_lossy(&told).into_owned();
-    feeder.join().unwrap();
-    assert!(child.wait().unwrap().success(), "{arguments:?}: {told}");
-    Some(told)
-}
-
 /// What a terminal would obey, or hide.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
@@ -175,10 +269,6 @@ fn is_unsafe(c: char) -> bool {
 
 fn octets(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-}
-
-fn hex(octets: &[u8]) -> String {
-    octets.iter().fold(String::new(), |text, octet| text + &format!("{octet:02x}"))
 }
 
 /// Numbers that look random and are the same in every run (xorshift64).
@@ -393,6 +483,65 @@ impl Random {
         self.terms(out, free, depth);
         let size = u32::try_from(out.len() - start - 1).unwrap();
         out[start + 1..start + 5].copy_from_slice(&size.to_be_bytes());
+    }
+
+    fn owned_term(&mut self, depth: usize) -> OwnedTerm {
+        let deeper = depth.saturating_sub(1);
+        let atom = |random: &mut Self| Atom::new(["a", "", "B c", "é", "日本@h"][random.below(5)]);
+        let word = |random: &mut Self| u32::try_from(random.below(1 << 31)).unwrap();
+        let many = |random: &mut Self| -> Vec<_> {
+            (0..random.below(4)).map(|_| random.owned_term(deeper)).collect()
+        };
+        match self.below(if depth == 0 { 10 } else { 15 }) {
+            0 => OwnedTerm::Atom(atom(self)),
+            1 => {
+                let shift = self.below(64);
+                let value = i64::from_le_bytes(self.take(8).try_into().unwrap());
+                OwnedTerm::Integer(value >> shift)
+            }
+            2 => OwnedTerm::BigInt(big_int(
+                i128::from_le_bytes(self.take(16).try_into().unwrap()) | 1 << 100,
+            )),
+            3 => {
+                let float = f64::from_le_bytes(self.take(8).try_into().unwrap());
+                OwnedTerm::Float(if float.is_finite() { float } else { 0.5 })
+            }
+            4 => {
+                let len = self.below(300);
+                OwnedTerm::Binary(self.take(len))
+            }
+            5 => {
+                let len = 1 + self.below(4);
+                OwnedTerm::BitBinary { bytes: self.take(len), bits: 1 + self.octet(7) }
+            }
+            6 => {
+                let (node, id, serial) = (atom(self), word(self), word(self));
+                OwnedTerm::Pid(ExternalPid::new(node, id, serial, word(self)))
+            }
+            7 => {
+                let (node, id) = (atom(self), u64::from(word(self)) << self.below(32));
+                OwnedTerm::Port(ExternalPort::new(node, id, word(self)))
+            }
+            8 => {
+                let (node, creation) = (atom(self), word(self));
+                let words = (0..=self.below(5)).map(|_| word(self)).collect();
+                OwnedTerm::Reference(ExternalReference::new(node, creation, words))
+            }
+            9 => {
+                let (module, function) = (atom(self), atom(self));
+                OwnedTerm::ExternalFun(ExternalFun::new(module, function, self.octet(256)))
+            }
+            10 | 11 => OwnedTerm::Tuple(many(self)),
+            12 => OwnedTerm::List(many(self)),
+            13 => {
+                let elements = vec![self.owned_term(deeper)];
+                OwnedTerm::ImproperList { elements, tail: Box::new(OwnedTerm::Tuple(many(self))) }
+            }
+            _ => {
+                let (keys, values) = (many(self), many(self));
+                OwnedTerm::Map(keys.into_iter().zip(values).collect())
+            }
+        }
     }
 
     fn float_text(&mut self, out: &mut Vec<u8>) {

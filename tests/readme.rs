@@ -65,12 +65,14 @@ fn every_rule_and_outcome_is_told_of() {
     }
 }
 
-const RULES: [&str; 30] = [
+const RULES: [&str; 33] = [
     "already-connected",
     "clear-text-distribution",
+    "congested-link",
     "connection-lost",
     "cookie-guessing",
     "cookie-mismatch",
+    "corrupt-distribution",
     "dist-port-blocked",
     "duplicate-node",
     "epmd-command",
@@ -89,6 +91,7 @@ const RULES: [&str; 30] = [
     "partition-cascade",
     "registration-lost",
     "registration-rejected",
+    "remote-execution",
     "same-name",
     "simultaneous-connect",
     "stale-registration",

@@ -150,6 +150,7 @@ mod tests {
         if let Ok(listing) = decode(octets, epmd::listing) {
             let _ = (listing.names().count(), listing.dump().count());
         }
+        term::write_everything(octets);
         let _ = decode(octets, tls::record_header);
         let _ = decode(octets, tls::alert);
         let _ = decode(octets, tls::server_hello);
@@ -183,7 +184,7 @@ mod tests {
     #[test]
     fn random_octets_behind_an_honest_start_never_panic() {
         let mut random = Octets(0x6469_7374);
-        let starts: [&[u8]; 15] = [
+        let starts: [&[u8]; 20] = [
             b"x",
             b"y",
             b"v",
@@ -199,6 +200,11 @@ mod tests {
             b"\0\x11\x11name ",
             b"\0\0\x01\0\x83\x44",
             b"\0\0\x01\0\x83\x45",
+            b"\x68\x03",
+            b"\x6c\0\0\0\x03",
+            b"\x74\0\0\0\x02",
+            b"\x43\0\0\0\x01\x01\x52\x01\x52\x02",
+            b"\x83\x50\0\0\x10\0\x78\x01",
         ];
         for round in 0..20_000 {
             let mut octets = starts[round % starts.len()].to_vec();

@@ -139,3 +139,54 @@ impl fmt::Display for AtomText<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
+    use super::super::Term;
+    use super::*;
+
+    fn read<'a>(octets: &'a [u8], atoms: &'a [&str]) -> AtomText<'a> {
+        Term::cut_off(octets).as_atom(atoms).unwrap()
+    }
+
+    #[test]
+    fn equal_text_is_equal_however_it_was_encoded() {
+        let atoms = &["ete", "été"][..];
+        let hasher = RandomState::new();
+        for (text, encodings) in [
+            ("ete", [&b"\x52\0"[..], b"\x64\0\x03ete", b"\x73\x03ete", b"\x77\x03ete"]),
+            (
+                "été",
+                [
+                    &b"\x52\x01"[..],
+                    b"\x64\0\x03\xe9t\xe9",
+                    b"\x73\x03\xe9t\xe9",
+                    b"\x77\x05\xc3\xa9t\xc3\xa9",
+                ],
+            ),
+        ] {
+            for encoded in encodings {
+                let atom = read(encoded, atoms);
+                assert_eq!(atom, text);
+                assert_eq!(atom, AtomText::Utf8(text));
+                assert_eq!(hasher.hash_one(atom), hasher.hash_one(AtomText::Utf8(text)));
+                assert_eq!((atom.text().as_deref(), &*atom.to_string()), (Some(text), text));
+                assert_ne!(atom, "et");
+            }
+        }
+    }
+
+    #[test]
+    fn an_atom_that_is_not_known_is_no_text() {
+        let unknown = read(b"\x52\x02", &["a", "b"]);
+        assert!(!unknown.is_known() && unknown.text().is_none());
+        assert_eq!(unknown, AtomText::Unknown(2));
+        for text in ["", "#2", "a"] {
+            assert_ne!(unknown, text);
+        }
+        assert_ne!(unknown, AtomText::Unknown(3));
+        assert_eq!(unknown.to_string(), "#2");
+    }
+}

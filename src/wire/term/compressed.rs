@@ -137,3 +137,85 @@ impl fmt::Display for InflateError {
 }
 
 impl std::error::Error for InflateError {}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
+
+    use super::super::TermErrorKind;
+    use super::*;
+
+    fn compressed(term: &[u8], size: u32) -> Vec<u8> {
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
+        zlib.write_all(term).unwrap();
+        [&[VERSION, COMPRESSED][..], &size.to_be_bytes(), &zlib.finish().unwrap()].concat()
+    }
+
+    fn read(octets: &[u8]) -> Compressed<'_> {
+        match cut_external(octets).unwrap() {
+            (External::Compressed(compressed), []) => compressed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A binary of so many zeros.
+    fn zeros(len: u32) -> Vec<u8> {
+        [&[109][..], &len.to_be_bytes(), &vec![0; len as usize]].concat()
+    }
+
+    #[test]
+    fn a_compressed_term_is_inflated_and_what_lies_behind_it_is_not_taken() {
+        let term = zeros(100_000);
+        let mut octets = compressed(&term, 100_005);
+        let len = octets.len() - 6;
+        octets.extend(b"more");
+        let mut into = b"before".to_vec();
+        let (inflated, used) = read(&octets).inflate(1 << 20, &mut into).unwrap();
+        assert_eq!((inflated.octets(), used), (&term[..], len));
+    }
+
+    #[test]
+    fn a_bomb_costs_no_more_than_its_stated_size() {
+        // 4 MiB in 4 KiB.
+        let bomb = zeros(4 << 20);
+        let mut into = Vec::new();
+        let honest = compressed(&bomb, (4 << 20) + 5);
+        let error = read(&honest).inflate(1 << 20, &mut into).unwrap_err();
+        assert_eq!(error, InflateError::TooLarge { size: (4 << 20) + 5 });
+        let liar = compressed(&bomb, 1000);
+        assert_eq!(read(&liar).inflate(1 << 20, &mut into).unwrap_err(), InflateError::Malformed);
+        assert!(into.len() <= 1000 && into.capacity() < 8192);
+        // One that promises much and holds little gets room for little.
+        let poor = compressed(&zeros(10), 1 << 20);
+        let mut into = Vec::new();
+        assert_eq!(read(&poor).inflate(1 << 20, &mut into).unwrap_err(), InflateError::Malformed);
+        assert!(into.capacity() < 1000);
+    }
+
+    #[test]
+    fn every_shorter_prefix_is_cut_short() {
+        let octets = compressed(b"\x6b\0\x0bhello hello", 14);
+        let mut into = Vec::new();
+        assert!(read(&octets).inflate(100, &mut into).is_ok());
+        for len in 0..6 {
+            let error = cut_external(&octets[..len]).unwrap_err();
+            assert_eq!(error.kind, TermErrorKind::CutShort, "{len}");
+        }
+        for len in 6..octets.len() {
+            let error = read(&octets[..len]).inflate(100, &mut into).unwrap_err();
+            assert_eq!(error, InflateError::CutShort, "{len}");
+        }
+    }
+
+    #[test]
+    fn compression_stands_behind_a_version_octet_only() {
+        let within = [&[VERSION, 104, 1][..], &compressed(b"\x6a", 1)[1..]].concat();
+        let error = cut_external(&within).unwrap_err();
+        assert_eq!((error.field, error.offset), ("tag", 3));
+        assert_eq!(cut_external(b"\x6a").unwrap_err().field, "version");
+        assert!(matches!(cut_external(b"\x83\x6a\x01"), Ok((External::Term(_), [1]))));
+    }
+}

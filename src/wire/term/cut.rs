@@ -18,10 +18,41 @@ pub(super) fn skip_terms(input: &[u8], count: u64) -> Result<&[u8], TermError> {
     Ok(i.0)
 }
 
-/// How many terms must still come, and where the funs end that are open.
-fn skip(i: &mut Reader<'_>, count: u64) -> Result<(), Fault> {
-    let mut pending = count;
+/// The octets behind the term at the front of `input`; `None` where there is no whole one.
+pub(super) fn skip_term(input: &[u8]) -> Option<&[u8]> {
+    let mut i = Reader(input);
+    // Most are leaves, which need no more than their head.
+    match head(&mut i).ok()? {
+        Head::Leaf => {}
+        Head::Terms(children) => skip(&mut i, children).ok()?,
+        Head::Fun { free, end } => skip_funs(&mut i, 0, free, end).ok()?,
+    }
+    Some(i.0)
+}
+
+/// Walks over terms, of which so many must still come.
+fn skip(i: &mut Reader<'_>, mut pending: u64) -> Result<(), Fault> {
+    while pending > 0 {
+        pending -= 1;
+        match head(i)? {
+            Head::Leaf => continue,
+            Head::Terms(children) => pending += children,
+            Head::Fun { free, end } => return skip_funs(i, pending, free, end),
+        }
+        // Every term has an octet at least, so that counts cost nothing that is not there.
+        if pending > i.0.len() as u64 {
+            return Err(i.short("element"));
+        }
+    }
+    Ok(())
+}
+
+/// Goes on where the first fun was met: from here on, ends are minded.
+#[cold]
+fn skip_funs(i: &mut Reader<'_>, mut pending: u64, free: u64, end: usize) -> Result<(), Fault> {
     let mut funs = Funs::default();
+    funs.open(pending, end);
+    pending += free;
     loop {
         while pending > funs.floor {
             pending -= 1;
@@ -33,7 +64,6 @@ fn skip(i: &mut Reader<'_>, count: u64) -> Result<(), Fault> {
                     pending += free;
                 }
             }
-            // Every term has an octet at least, so that counts cost nothing that is not there.
             if pending > i.0.len() as u64 {
                 return Err(i.short("element"));
             }
@@ -88,8 +118,9 @@ pub(super) enum Head {
     },
 }
 
-/// Reads one term up to the terms in it.
-#[inline]
+/// Reads one term up to the terms in it. Where it is not inlined, what it gives goes through memory,
+/// and walking over many terms takes thrice the time.
+#[inline(always)]
 pub(super) fn head(i: &mut Reader<'_>) -> Result<Head, Fault> {
     let start = *i;
     match i.u8("tag")? {
@@ -391,3 +422,236 @@ const MAX_FREE: u32 = 255;
 
 /// Octets of the text of `FLOAT_EXT`.
 pub(super) const FLOAT_TEXT: usize = 31;
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use super::super::samples::nested;
+    use super::super::{Term, cut_term};
+    use super::*;
+
+    /// A closure that took one value along.
+    #[rustfmt::skip]
+    const FUN: &[u8] = &[
+        112,                                        // NEW_FUN_EXT
+        0, 0, 0, 56,                                // Size
+        1,                                          // Arity
+        9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, // Uniq
+        0, 0, 0, 2,                                 // Index
+        0, 0, 0, 1,                                 // NumFree
+        119, 1, b'm',                               // Module
+        97, 2,                                      // OldIndex
+        98, 0, 0, 1, 0,                             // OldUniq
+        88, 119, 1, b'n',                           // Pid: NEW_PID_EXT, Node
+        0, 0, 0, 1, 0, 0, 0, 0,                     // ID, Serial
+        0, 0, 0, 3,                                 // Creation
+        106,                                        // the value: NIL_EXT
+    ];
+
+    #[rustfmt::skip] // a table reads best as a table
+    const SAMPLES: &[(u8, &[u8])] = &[
+        (RECORD_EXT, b"\0\0\0\x02\x01\x77\x01m\x77\x01r\x77\x01a\x52\x00\x61\x01\x6a"),
+        (NEW_FLOAT_EXT, b"\x3f\xf8\0\0\0\0\0\0"),
+        (BIT_BINARY_EXT, b"\0\0\0\x02\x03\xff\xe0"),
+        (BIT_BINARY_EXT, b"\0\0\0\0\x00"),
+        (ATOM_CACHE_REF, b"\x07"),
+        (NEW_PID_EXT, b"\x77\x01n\0\0\0\x01\0\0\0\x02\0\0\0\x03"),
+        (NEW_PORT_EXT, b"\x52\x00\0\0\0\x01\0\0\0\x03"),
+        (NEWER_REFERENCE_EXT, b"\0\x02\x77\x01n\0\0\0\x03\0\0\0\x01\0\0\0\x02"),
+        (SMALL_INTEGER_EXT, b"\xff"),
+        (INTEGER_EXT, b"\xff\xff\xff\xff"),
+        (FLOAT_EXT, b"1.50000000000000000000e+00\0\0\0\0\0"),
+        (ATOM_EXT, b"\0\x02ok"),
+        (REFERENCE_EXT, b"\x64\0\x01n\0\x03\xff\xff\x03"),
+        (PORT_EXT, b"\x64\0\x01n\0\0\0\x01\x03"),
+        (PID_EXT, b"\x64\0\x01n\0\0\0\x01\0\0\0\x02\x03"),
+        (SMALL_TUPLE_EXT, b"\x02\x6a\x61\x01"),
+        (SMALL_TUPLE_EXT, b"\x00"),
+        (LARGE_TUPLE_EXT, b"\0\0\0\x02\x6a\x61\x01"),
+        (NIL_EXT, b""),
+        (STRING_EXT, b"\0\x02ab"),
+        (LIST_EXT, b"\0\0\0\x02\x61\x01\x61\x02\x6a"),
+        (LIST_EXT, b"\0\0\0\x01\x61\x01\x61\x02"),
+        (BINARY_EXT, b"\0\0\0\x02\0\xff"),
+        (SMALL_BIG_EXT, b"\x02\x01\xff\xff"),
+        (LARGE_BIG_EXT, b"\0\0\0\x02\x00\xff\xff"),
+        (EXPORT_EXT, b"\x77\x01m\x77\x01f\x61\x02"),
+        (NEW_REFERENCE_EXT, b"\0\x02\x64\0\x01n\x03\0\x03\xff\xff\xff\xff\xff\xff"),
+        (SMALL_ATOM_EXT, b"\x01\xe9"),
+        (MAP_EXT, b"\0\0\0\x01\x61\x01\x6a"),
+        (
+            FUN_EXT,
+            b"\0\0\0\x01\x67\x64\0\x01n\0\0\0\x01\0\0\0\x02\x03\x64\0\x01m\x61\x02\x62\0\0\x01\0\x6a",
+        ),
+        (ATOM_UTF8_EXT, b"\0\x02\xc3\xa9"),
+        (SMALL_ATOM_UTF8_EXT, b"\x02\xc3\xa9"),
+        (V4_PORT_EXT, b"\x77\x01n\0\0\0\0\0\0\0\x01\0\0\0\x03"),
+    ];
+
+    fn samples() -> impl Iterator<Item = Vec<u8>> {
+        let tables = SAMPLES.iter().map(|(tag, body)| [&[*tag], *body].concat());
+        tables.chain(iter::once(FUN.to_vec()))
+    }
+
+    #[test]
+    fn every_tag_is_cut_where_its_term_ends() {
+        for sample in samples() {
+            let with_more = [&sample[..], b"\xff\xff\xff"].concat();
+            let (term, rest) = cut_term(&with_more).unwrap();
+            assert_eq!((term.octets(), rest), (&sample[..], &b"\xff\xff\xff"[..]), "{sample:?}");
+        }
+    }
+
+    #[test]
+    fn every_shorter_prefix_is_cut_short() {
+        for sample in samples() {
+            for len in 0..sample.len() {
+                let error = cut_term(&sample[..len]).unwrap_err();
+                assert_eq!(error.kind, TermErrorKind::CutShort, "{sample:?} at {len}: {error}");
+                assert!(error.offset <= len);
+            }
+        }
+    }
+
+    #[test]
+    fn tags_that_are_not_of_the_wire_are_malformed() {
+        let known: Vec<u8> = samples().map(|sample| sample[0]).collect();
+        for tag in (0..=u8::MAX).filter(|tag| !known.contains(tag)) {
+            let octets = [&[SMALL_TUPLE_EXT, 1, tag][..], &[0; 64]].concat();
+            assert_eq!(cut_term(&octets).map(|_| ()), malformed("tag", 2), "{tag}");
+        }
+        assert_eq!(known.len(), samples().count());
+    }
+
+    fn malformed(field: &'static str, offset: usize) -> Result<(), TermError> {
+        Err(TermError { kind: TermErrorKind::Malformed, field, offset })
+    }
+
+    fn short(field: &'static str, offset: usize) -> Result<(), TermError> {
+        Err(TermError { kind: TermErrorKind::CutShort, field, offset })
+    }
+
+    fn cut(octets: &[u8]) -> Result<(), TermError> {
+        cut_term(octets).map(|_| ())
+    }
+
+    #[test]
+    fn counts_beyond_the_octets_are_cut_short_at_once() {
+        for tag in [LIST_EXT, LARGE_TUPLE_EXT, MAP_EXT] {
+            let octets = [&[tag, 255, 255, 255, 255][..], &[NIL_EXT; 100]].concat();
+            assert_eq!(cut(&octets), short("element", 5), "{tag}");
+        }
+        // A thousand lists, each of which promises four thousand million elements.
+        assert_eq!(cut(&[LIST_EXT, 255, 255, 255, 255].repeat(1000)), short("element", 5));
+        for (tag, field) in [(BINARY_EXT, "Data"), (LARGE_BIG_EXT, "d"), (BIT_BINARY_EXT, "Data")] {
+            let octets = [tag, 255, 255, 255, 255, 1, 1, 1];
+            assert_eq!(cut(&octets).unwrap_err().field, field);
+        }
+        let record = [&[RECORD_EXT, 255, 255, 255, 255, 1, 82, 0, 82, 0][..], &[82; 99]].concat();
+        assert_eq!(cut(&record), short("FieldName", 10));
+    }
+
+    #[test]
+    fn two_million_tuples_one_in_the_other_are_one_term() {
+        let octets = nested(2_000_000);
+        assert_eq!(cut_term(&octets).unwrap().1, b"");
+        assert_eq!(cut(&octets[..octets.len() - 1]), short("value", octets.len() - 1));
+    }
+
+    #[test]
+    fn a_reference_has_one_to_five_words() {
+        for (words, tag) in [(0, 90), (6, 90), (65_535_u16, 90), (0, 114), (6, 114)] {
+            let [high, low] = words.to_be_bytes();
+            let octets = [&[tag, high, low, 82, 0][..], &[0; 64]].concat();
+            assert_eq!(cut(&octets).unwrap_err().field, "Len", "{words}");
+        }
+    }
+
+    #[test]
+    fn atoms_have_up_to_255_characters() {
+        let atom = |tag: u8, text: &[u8]| {
+            let [high, low] = u16::try_from(text.len()).unwrap().to_be_bytes();
+            cut(&[&[tag, high, low][..], text].concat())
+        };
+        let longest = "\u{1f600}".repeat(255);
+        assert_eq!(atom(ATOM_UTF8_EXT, longest.as_bytes()), Ok(()));
+        assert_eq!(atom(ATOM_UTF8_EXT, "é".repeat(256).as_bytes()), malformed("atom", 0));
+        assert_eq!(atom(ATOM_UTF8_EXT, (longest + "a").as_bytes()), malformed("atom", 0));
+        assert_eq!(atom(ATOM_EXT, &[0xe9; 255]), Ok(()));
+        assert_eq!(atom(ATOM_EXT, &[0xe9; 256]), malformed("atom", 0));
+        assert_eq!(atom(ATOM_UTF8_EXT, b"\xe9"), malformed("atom", 0));
+        assert_eq!(atom(ATOM_UTF8_EXT, b"\xed\xa0\x80"), malformed("atom", 0));
+    }
+
+    #[test]
+    fn a_fun_is_of_the_size_that_it_says() {
+        for (size, error) in [(55, malformed("Size", 57)), (57, short("Size", 1))] {
+            let mut fun = FUN.to_vec();
+            fun[4] = size;
+            assert_eq!(cut(&fun), error);
+        }
+        let mut too_long = [FUN, &[NIL_EXT]].concat();
+        too_long[4] += 1;
+        assert_eq!(cut(&too_long), malformed("Size", 57));
+    }
+
+    /// A fun that took a fun along, that took a fun along …
+    fn funs(depth: usize) -> Vec<u8> {
+        let (head, mut inner) = (&FUN[..FUN.len() - 1], vec![NIL_EXT]);
+        for _ in 0..depth {
+            inner = [head, &inner].concat();
+            let size = u32::try_from(inner.len() - 1).unwrap();
+            inner[1..5].copy_from_slice(&size.to_be_bytes());
+        }
+        inner
+    }
+
+    #[test]
+    fn funs_in_funs_are_checked_one_by_one() {
+        for depth in [1, 2, MAX_FUNS, MAX_FUNS + 1, 1000] {
+            let sound = funs(depth);
+            assert_eq!(cut(&sound), Ok(()), "{depth}");
+            // The innermost that is checked is one octet short of its own.
+            let innermost = depth.min(MAX_FUNS) - 1;
+            let mut octets = sound.clone();
+            octets[innermost * (FUN.len() - 1) + 4] -= 1;
+            assert_eq!(cut(&octets), malformed("Size", octets.len()), "{depth}");
+        }
+        // Behind what is not checked, the outer ones still are.
+        let mut octets = [&[SMALL_TUPLE_EXT, 2][..], &funs(20), FUN].concat();
+        assert_eq!(cut(&octets), Ok(()));
+        let last = octets.len() - FUN.len() + 4;
+        octets[last] -= 1;
+        assert_eq!(cut(&octets), malformed("Size", octets.len()));
+    }
+
+    #[test]
+    fn values_that_no_node_takes_are_malformed() {
+        let cases: [(&[u8], &str); 9] = [
+            (b"\x46\x7f\xf0\0\0\0\0\0\0", "float"),
+            (b"\x46\x7f\xf8\0\0\0\0\0\0", "float"),
+            (b"\x63inf\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "float"),
+            (b"\x4d\0\0\0\x01\x09\xff", "Bits"),
+            (b"\x4d\0\0\0\x01\x00\xff", "Bits"),
+            (b"\x58\x61\x01\0\0\0\x01\0\0\0\x02\0\0\0\x03", "Node"),
+            (b"\x65\x64\0\x01n\0\x04\0\0\x03", "ID"),
+            (b"\x67\x64\0\x01n\0\0\0\x01\0\0\0\x02\x04", "Creation"),
+            (b"\x71\x77\x01m\x77\x01f\x6a\x02", "Arity"),
+        ];
+        for (octets, field) in cases {
+            let error = cut(octets).unwrap_err();
+            assert_eq!((error.kind, error.field), (TermErrorKind::Malformed, field), "{octets:?}");
+        }
+    }
+
+    /// What was read of a cut-off term is as the whole one has it.
+    #[test]
+    fn every_view_of_every_prefix_ends_where_the_octets_do() {
+        for sample in samples() {
+            for len in 0..=sample.len() {
+                super::super::samples::look_at_everything(Term::cut_off(&sample[..len]), 8);
+            }
+        }
+    }
+}

@@ -121,7 +121,7 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
         match tag {
             SMALL_INTEGER_EXT => {
                 let value = read!(self, self.i.u8("Int"));
-                write!(self.out, "{value}")?;
+                number::write_decimal(value.into(), &mut self.out)?;
                 Ok(true)
             }
             ATOM_CACHE_REF | SMALL_ATOM_UTF8_EXT | ATOM_UTF8_EXT | SMALL_ATOM_EXT | ATOM_EXT => {
@@ -133,9 +133,9 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
             }
             NIL_EXT => self.write("[]"),
             _ if depth == 0 && !is_leaf(tag) => {
-                self.write("…")?;
-                self.whole = false;
-                self.i = Reader(read!(self, cut::skip_terms(start.0, 1)));
+                self.cut()?;
+                let Ok(rest) = cut::skip_terms(start.0, 1) else { return Ok(false) };
+                self.i = Reader(rest);
                 Ok(true)
             }
             SMALL_TUPLE_EXT => {
@@ -177,10 +177,8 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
                 let pid = read!(self, Pid::read(&mut self.i));
                 self.write("<")?;
                 let whole = self.atom(pid.node)?;
-                self.write(".")?;
-                self.out.number(pid.id)?;
-                self.write(".")?;
-                self.out.number(pid.serial)?;
+                self.number(pid.id.into())?;
+                self.number(pid.serial.into())?;
                 self.write(">")?;
                 Ok(whole)
             }
@@ -188,7 +186,8 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
                 let port = read!(self, Port::read(&mut self.i));
                 self.write("#Port<")?;
                 let whole = self.atom(port.node)?;
-                write!(self.out, ".{}>", port.id)?;
+                self.number(port.id)?;
+                self.write(">")?;
                 Ok(whole)
             }
             NEWER_REFERENCE_EXT | NEW_REFERENCE_EXT | REFERENCE_EXT => {
@@ -196,8 +195,7 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
                 self.write("#Ref<")?;
                 let whole = self.atom(reference.node)?;
                 for word in reference.words().iter().rev() {
-                    self.write(".")?;
-                    self.out.number(*word)?;
+                    self.number((*word).into())?;
                 }
                 self.write(">")?;
                 Ok(whole)
@@ -272,6 +270,9 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
     fn characters(&mut self, count: u32) -> Option<Printed> {
         let mut ahead = Characters { i: self.i, left: count };
         let fits = (count as usize).min(self.out.left).min(self.terms);
+        if fits == 0 {
+            return None;
+        }
         for _ in 0..fits {
             if !ahead.next().is_some_and(text::is_printable) {
                 return None;
@@ -314,8 +315,10 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
             if self.out.is_full() {
                 break;
             }
-            let comma = if written > 0 { "," } else { "" };
-            write!(self.out, "{comma}{octet}")?;
+            if written > 0 {
+                self.write(",")?;
+            }
+            number::write_decimal((*octet).into(), &mut self.out)?;
             written += 1;
         }
         let whole = written == len;
@@ -422,6 +425,12 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
         }
     }
 
+    /// One of the numbers behind the name of a node.
+    fn number(&mut self, number: u64) -> fmt::Result {
+        self.out.write_str(".")?;
+        number::write_decimal(number, &mut self.out)
+    }
+
     fn write(&mut self, text: &str) -> Printed {
         self.out.write_str(text)?;
         Ok(true)
@@ -481,3 +490,137 @@ pub(super) fn is_leaf(tag: u8) -> bool {
 
 /// Deeper than people write terms by far, and little for a stack.
 pub(super) const MAX_DEPTH: u16 = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use super::super::samples::{ATOMS, GEN_CALL, nested};
+    use super::super::{NoAtoms, cut_term};
+    use super::*;
+
+    fn all(octets: &[u8]) -> String {
+        assert_eq!(cut_term(octets).unwrap().1, b"");
+        let mut text = String::new();
+        let term = Erlang::within(Term::cut_off(octets), &ATOMS[..], Budget::ALL);
+        assert!(term.write_to(&mut text).unwrap(), "{text}");
+        text
+    }
+
+    fn cut(octets: &[u8], budget: Budget) -> String {
+        let mut text = String::new();
+        let term = Erlang::within(Term::cut_off(octets), &ATOMS[..], budget);
+        assert!(!term.write_to(&mut text).unwrap(), "{text}");
+        text
+    }
+
+    #[test]
+    fn every_kind_of_term_is_written_as_erlang_writes_it() {
+        let cases: &[(&[u8], &str)] = &[
+            (b"\x61\x07", "7"),
+            (b"\x62\xff\xff\xff\xff", "-1"),
+            (b"\x6e\x09\x01\0\0\0\0\0\0\0\0\x01", "-18446744073709551616"),
+            (b"\x46\x40\x09\x21\xfb\x54\x44\x2d\x18", "3.141592653589793"),
+            (b"\x6a", "[]"),
+            (b"\x6b\0\0", "[]"),
+            (b"\x6b\0\x04a\"\n\xe9", r#""a\"\né""#),
+            (b"\x6b\0\x02\x01\x02", "[1,2]"),
+            (b"\x6c\0\0\0\x02\x61A\x62\0\0\x04\0\x6a", "\"AЀ\""),
+            (b"\x6c\0\0\0\x02\x61A\x62\0\0\xd8\0\x6a", "[65,55296]"),
+            (b"\x6c\0\0\0\x02\x61A\x61B\x61C", "[65,66|67]"),
+            (b"\x6c\0\0\0\x01\x61\x01\x6b\0\x01a", "[1|\"a\"]"),
+            (b"\x6c\0\0\0\0\x61\x01", "1"),
+            (b"\x68\x00", "{}"),
+            (b"\x69\0\0\0\x02\x52\x02\x52\x00", "{alias,'$gen_call'}"),
+            (b"\x52\x03", "#3"),
+            (b"\x74\0\0\0\0", "#{}"),
+            (b"\x74\0\0\0\x02\x61\x01\x6a\x52\x02\x6a", "#{1 => [],alias => []}"),
+            (b"\x6d\0\0\0\0", "<<>>"),
+            (b"\x6d\0\0\0\x03a\"b", r#"<<"a\"b">>"#),
+            (b"\x6d\0\0\0\x02\xc3\xa9", "<<\"é\"/utf8>>"),
+            (b"\x6d\0\0\0\x02\x01\xff", "<<1,255>>"),
+            (b"\x4d\0\0\0\x03\x03\x01\x02\xa0", "<<1,2,5:3>>"),
+            (b"\x4d\0\0\0\x01\x01\x80", "<<1:1>>"),
+            (b"\x4d\0\0\0\x01\x08a", "<<\"a\">>"),
+            (b"\x58\x77\x05a@h.x\0\0\0\x5d\0\0\0\x07\0\0\0\x01", "<'a@h.x'.93.7>"),
+            (b"\x78\x52\x01\0\0\0\0\0\0\0\x05\0\0\0\x01", "#Port<a@host.5>"),
+            (b"\x66\x52\x01\0\0\0\x05\x01", "#Port<a@host.5>"),
+            (b"\x5a\0\x02\x52\x01\0\0\0\x01\0\0\0\x05\0\0\0\x06", "#Ref<a@host.6.5>"),
+            (b"\x71\x77\x01m\x77\x01F\x61\x02", "fun m:'F'/2"),
+            (
+                b"\x43\0\0\0\x02\x01\x77\x01m\x77\x01r\x77\x01a\x77\x01B\x61\x01\x61\x02",
+                "#m:r{a = 1,'B' = 2}",
+            ),
+        ];
+        for (octets, text) in cases {
+            assert_eq!(all(octets), *text);
+        }
+    }
+
+    #[test]
+    fn a_term_is_cut_once_and_closed() {
+        let terms = |terms| Budget { terms, ..Budget::ALL };
+        assert_eq!(cut(GEN_CALL, terms(1)), "{…}");
+        assert_eq!(cut(GEN_CALL, terms(3)), "{'$gen_call',{…}}");
+        assert_eq!(cut(GEN_CALL, terms(5)), "{'$gen_call',{<a@host.93.7>,[…]}}");
+        let octets = |octets| Budget { octets, ..Budget::ALL };
+        assert_eq!(cut(GEN_CALL, octets(0)), "…");
+        assert_eq!(cut(GEN_CALL, octets(6)), "{'$gen'…}");
+        assert_eq!(cut(b"\x6d\0\0\0\x06abcdef", octets(5)), "<<\"ab\"…>>");
+        assert_eq!(cut(b"\x6d\0\0\0\x03\x01\x02\x03", octets(5)), "<<1,2,…>>");
+        assert_eq!(cut(b"\x6b\0\x03\x01\x02\x03", octets(3)), "[1,2,…]");
+        assert_eq!(cut(b"\x6b\0\x06abcdef", octets(3)), "\"ab\"…");
+        assert_eq!(cut(b"\x6c\0\0\0\x03\x61a\x61b\x61c\x6a", terms(3)), "\"ab\"…");
+        assert_eq!(cut(b"\x74\0\0\0\x01\x61\x01\x6a", terms(2)), "#{1 => …}");
+    }
+
+    #[test]
+    fn what_is_cut_off_ends_where_its_octets_do() {
+        for len in 0..GEN_CALL.len() {
+            let text = cut(&GEN_CALL[..len], Budget::ALL);
+            assert_eq!(text.matches('…').count(), 1, "{text}");
+        }
+        assert_eq!(cut(b"\x6d\0\0\0\x06abc", Budget::ALL), "<<\"abc\"…>>");
+        // A character that is cut off is none.
+        assert_eq!(cut(b"\x6d\0\0\0\x06ab\xc3", Budget::ALL), "<<\"ab\"…>>");
+        assert_eq!(cut(b"\x4d\0\0\0\x06\x03\x01\x02", Budget::ALL), "<<1,2,…>>");
+        assert_eq!(cut(b"\x6b\0\x06abc", Budget::ALL), "\"abc\"…");
+    }
+
+    #[test]
+    fn what_lies_too_deep_is_left_out_and_what_follows_is_not() {
+        let depth = Budget { depth: 1, ..Budget::ALL };
+        assert_eq!(cut(b"\x68\x03\x68\x01\x61\x01\x6a\x61\x02", depth), "{…,[],2}");
+        let text = cut(&nested(2_000_000), Budget { octets: usize::MAX, ..Budget::ALL });
+        let deepest = usize::from(MAX_DEPTH);
+        assert_eq!(text, "{".repeat(deepest) + "…" + &"}".repeat(deepest));
+        // Empty lists before their tail nest as well.
+        let tails: Vec<u8> = [LIST_EXT, 0, 0, 0, 0].repeat(1_000_000);
+        assert_eq!(cut(&tails, Budget::ALL), "…");
+    }
+
+    /// A mebioctet of each costs what is shown of it: this ends.
+    #[test]
+    fn what_is_not_shown_is_not_looked_at() {
+        let len = 1_u32 << 20;
+        let body = vec![b'a'; len as usize];
+        for head in [&[BINARY_EXT][..], &[BIT_BINARY_EXT], &[LARGE_BIG_EXT]] {
+            let extra: &[u8] = if head == [BINARY_EXT] { &[] } else { &[1] };
+            let one = [head, &len.to_be_bytes(), extra, &body].concat();
+            let list: Vec<u8> = [LIST_EXT, 0, 0, 0, 200].into_iter().chain(one.clone()).collect();
+            let many: Vec<u8> = list.into_iter().chain(iter::repeat_n(one, 3).flatten()).collect();
+            let budget = Budget { octets: 100, ..Budget::ALL };
+            let text = cut(&many, budget);
+            assert!(text.len() < 120, "{text}");
+        }
+        let numbers =
+            [&[LIST_EXT, 0, 1, 0, 0][..], &[SMALL_INTEGER_EXT, 1].repeat(65_536)].concat();
+        assert!(cut(&numbers, Budget { octets: 100, ..Budget::ALL }).len() < 120);
+    }
+
+    #[test]
+    fn an_atom_that_is_not_known_is_never_guessed() {
+        assert_eq!(Erlang::new(Term::cut_off(b"\x52\x02"), &ATOMS[..]).to_string(), "alias");
+        assert_eq!(Erlang::new(Term::cut_off(b"\x52\x02"), &NoAtoms).to_string(), "#2");
+    }
+}

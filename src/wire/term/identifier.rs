@@ -41,7 +41,8 @@ pub struct Reference<'a> {
     len: usize,
 }
 
-/// What tells two references apart.
+/// What tells two references apart, whichever side sent them. Where the node is
+/// [unknown](AtomText::Unknown), within one distribution header only.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ReferenceKey<'a> {
     /// The node that made it.

@@ -587,7 +587,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::cut_term;
-    use super::super::tests::{ATOMS, GEN_CALL, nested};
+    use super::super::samples::{ATOMS, GEN_CALL, nested};
     use super::*;
 
     fn within(octets: &[u8], budget: Budget) -> serde_json::Value {

@@ -14,6 +14,8 @@ mod erlang;
 mod identifier;
 mod json;
 mod number;
+#[cfg(test)]
+mod samples;
 mod tag;
 mod text;
 
@@ -23,9 +25,11 @@ pub use atom::{AtomText, Atoms, NoAtoms};
 pub use compressed::{Compressed, External, InflateError, cut_external};
 pub use erlang::{Budget, Erlang};
 pub use identifier::{Export, Fun, Pid, Port, Record, Reference, ReferenceKey};
-
 pub use json::JsonTerm;
 pub use number::Integer;
+
+#[cfg(test)]
+pub(super) use samples::write_everything;
 
 use cut::Reader;
 use tag::*;
@@ -247,7 +251,8 @@ impl<'a> Term<'a> {
         Some(Elements { rest: i.0, left })
     }
 
-    /// The first `N` elements of a tuple that has `N`.
+    /// The elements of a tuple that has `N`. The last is not looked at: of a tuple that is cut off in
+    /// it, it is cut off too.
     #[inline]
     pub fn as_array<const N: usize>(self) -> Option<[Self; N]> {
         let mut elements = self.as_tuple()?;
@@ -255,8 +260,11 @@ impl<'a> Term<'a> {
             return None;
         }
         let mut array = [Self::cut_off(&[]); N];
-        for slot in &mut array {
-            *slot = elements.next()?;
+        if let Some((last, others)) = array.split_last_mut() {
+            for slot in others {
+                *slot = elements.next()?;
+            }
+            *last = elements.cut_off()?;
         }
         Some(array)
     }
@@ -351,10 +359,11 @@ impl<'a> Iterator for Elements<'a> {
         if self.left == 0 {
             return None;
         }
-        let (term, rest) = cut_term(self.rest).ok()?;
+        let rest = cut::skip_term(self.rest)?;
+        let (octets, rest) = self.rest.split_at_checked(self.rest.len() - rest.len())?;
         self.left -= 1;
         self.rest = rest;
-        Some(term)
+        Some(Term { octets })
     }
 }
 
@@ -406,34 +415,8 @@ impl<'a> Iterator for Pairs<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::samples::{ATOMS, GEN_CALL};
     use super::*;
-
-    /// `{'$gen_call', {Pid, [alias | Ref]}, {get, <<"key">>}}`, as `gen_server:call/2` sends it.
-    #[rustfmt::skip]
-    pub(super) const GEN_CALL: &[u8] = &[
-        104, 3,                                     // SMALL_TUPLE_EXT
-        82, 0,                                      // ATOM_CACHE_REF
-        104, 2,                                     // SMALL_TUPLE_EXT
-        88, 82, 1,                                  // NEW_PID_EXT, Node
-        0, 0, 0, 93, 0, 0, 0, 7,                    // ID, Serial
-        0x65, 0x4b, 0x1a, 0x02,                     // Creation
-        108, 0, 0, 0, 1,                            // LIST_EXT
-        82, 2,                                      // ATOM_CACHE_REF
-        90, 0, 3, 82, 1, 0x65, 0x4b, 0x1a, 0x02,    // NEWER_REFERENCE_EXT, Len, Node, Creation
-        0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 7,         // ID
-        104, 2,                                     // SMALL_TUPLE_EXT
-        119, 3, b'g', b'e', b't',                   // SMALL_ATOM_UTF8_EXT
-        109, 0, 0, 0, 3, b'k', b'e', b'y',          // BINARY_EXT
-    ];
-
-    pub(super) const ATOMS: [&str; 3] = ["$gen_call", "a@host", "alias"];
-
-    /// Tuples of one element, one in the other, and a small integer in the innermost.
-    pub(super) fn nested(depth: usize) -> Vec<u8> {
-        let mut octets = [SMALL_TUPLE_EXT, 1].repeat(depth);
-        octets.extend([SMALL_INTEGER_EXT, 7]);
-        octets
-    }
 
     #[test]
     fn a_call_is_taken_apart_where_it_lies() {

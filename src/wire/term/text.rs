@@ -18,12 +18,6 @@ impl<'w, W: Write + ?Sized> Out<'w, W> {
     pub(super) const fn is_full(&self) -> bool {
         self.left == 0
     }
-
-    /// Writes a number: pids and references are most of what is written of messages.
-    #[inline]
-    pub(super) fn number(&mut self, number: impl itoa::Integer) -> fmt::Result {
-        self.write_str(itoa::Buffer::new().format(number))
-    }
 }
 
 impl<W: Write + ?Sized> Write for Out<'_, W> {
@@ -198,5 +192,85 @@ fn is_graphic(c: char) -> bool {
         '\0'..='\u{9f}' => false,
         // What Rust would escape is what cannot be seen.
         c => c.escape_debug().next() != Some('\\'),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(text: AtomText<'_>) -> String {
+        let mut to = String::new();
+        assert!(atom(&mut Out::new(&mut to, usize::MAX), text).unwrap());
+        to
+    }
+
+    #[test]
+    fn atoms_have_quotes_exactly_where_erlang_needs_them() {
+        for plain in ["a", "ok", "a1_@B", "a@host", "nonode@nohost", "été", "ß", "ÿÀ", "ends", "do"]
+        {
+            assert_eq!(printed(AtomText::Utf8(plain)), plain);
+        }
+        for quoted in [
+            "",
+            "A",
+            "_a",
+            "1a",
+            "@a",
+            "a b",
+            "a.b",
+            "a-b",
+            "$gen_call",
+            "Elixir.A",
+            "÷",
+            "a×",
+            "aΩ",
+            "日本",
+            "when",
+            "maybe",
+            "else",
+            "and",
+            "xor",
+            "fun",
+        ] {
+            assert_eq!(printed(AtomText::Utf8(quoted)), format!("'{quoted}'"));
+        }
+        assert_eq!(printed(AtomText::Latin1(b"\xe9t\xe9")), "été");
+        assert_eq!(printed(AtomText::Latin1(b"\xc9t\xe9")), "'Été'");
+        assert_eq!(printed(AtomText::Unknown(7)), "#7");
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_or_hides_is_written() {
+        assert_eq!(printed(AtomText::Utf8("\u{1b}[2J\r\n\t\0")), r"'\e[2J\r\n\t\x{0}'");
+        assert_eq!(printed(AtomText::Utf8("'\\\"")), r#"'\'\\"'"#);
+        assert_eq!(printed(AtomText::Utf8("a\u{202e}b\u{2066}")), r"'a\x{202e}b\x{2066}'");
+        assert_eq!(
+            printed(AtomText::Utf8("\u{200b}\u{feff}\u{2028}")),
+            r"'\x{200b}\x{feff}\x{2028}'"
+        );
+        assert_eq!(printed(AtomText::Latin1(b"\x9b\x7f\xad\xa0")), r"'\x{9b}\d\x{ad}\x{a0}'");
+        for code in (0..0x20).chain(0x7f..0xa0) {
+            assert!(!printed(AtomText::Latin1(&[code])).contains(char::is_control), "{code}");
+        }
+    }
+
+    #[test]
+    fn quoted_text_is_cut_at_its_bound_and_closed() {
+        for (text, most, expected) in [
+            ("abcdef", 4, r#""abc""#),
+            ("abc", 4, r#""abc""#),
+            ("éééé", 4, r#""éé""#),
+            ("\u{1}\u{1}\u{1}", 4, r#""\x{1}""#),
+            ("\"\"\"\"\"", 4, r#""\"\"""#),
+            ("abc", 0, r#""""#),
+        ] {
+            let mut to = String::new();
+            let whole = quoted_str(&mut Out::new(&mut to, most), text, '"').unwrap();
+            assert_eq!((&*to, whole), (expected, text == "abc" && most > 0), "{text}");
+            let mut by_chars = String::new();
+            let whole_too = quoted(&mut Out::new(&mut by_chars, most), text.chars(), '"').unwrap();
+            assert_eq!((by_chars, whole_too), (to, whole));
+        }
     }
 }
