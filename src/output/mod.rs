@@ -170,6 +170,13 @@ impl<W: Write> EventSink for Output<W> {
                 }
             }
         }
+        if let Body::Session { session } = &mut event.body {
+            for spot in session.messages.iter_mut().flat_map(|messages| messages.spots()) {
+                if Some(spot.frame.input) != input {
+                    spot.input = self.name(spot.frame.input);
+                }
+            }
+        }
         if self.failed() || !self.is_wanted(&event.body) {
             return;
         }
@@ -382,7 +389,7 @@ mod samples {
 
     fn messages() -> Messages {
         let share = |name: &str| Share { name: name.into(), messages: 3, octets: 210 };
-        let frame = FrameRef { input: 0, number: 17 };
+        let spot = || Spot { frame: FrameRef { input: 0, number: 17 }, input: None };
         let calls = Calls {
             kind: "gen_call",
             asked: 4,
@@ -393,14 +400,14 @@ mod samples {
             down: 0,
             median_us: Some(120),
             p99_us: Some(120),
-            slowest: Some(Slowest { latency_us: 120, request_frame: frame, answer_frame: frame }),
-            oldest_unanswered_frame: Some(frame),
+            slowest: Some(Slowest { latency_us: 120, request: spot(), answer: spot() }),
+            oldest_unanswered: Some(spot()),
         };
         let account = Account {
             operations: vec![share("REG_SEND"), share("MONITOR_P")],
             names: vec![share("rex")],
             functions: vec![share("lists:seq/2")],
-            largest: Some(Largest { octets: 80, operation: "REG_SEND", frame }),
+            largest: Some(Largest { octets: 80, operation: "REG_SEND", at: spot() }),
             fragmented: 1,
             fragments: 3,
             unfinished: 0,
