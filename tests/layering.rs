@@ -31,6 +31,8 @@ const RULES: &[Rule] = &[
     Rule { path: "anstream",              only: &["cli/"],                           why: DOOR },
     Rule { path: "anstyle",               only: &["output/"],                        why: DOOR },
     Rule { path: "clap",                  only: &["cli/"],                           why: DOOR },
+    Rule { path: "clap_complete",         only: &["cli/"],                           why: DOOR },
+    Rule { path: "clap_mangen",           only: &["cli/shell.rs"],                   why: DOOR },
     Rule { path: "community_id",          only: &["conn/session.rs"],                why: DOOR },
     Rule { path: "etherparse",            only: &["decode/"],                        why: DOOR },
     Rule { path: "flate2",                only: &["capture/compressed.rs"],          why: DOOR },

@@ -99,7 +99,8 @@ fn every_scene_is_told_for_what_it_was() {
         let (meant, also) = (names(&scene.truth["rules"]), names(&scene.truth["also"]));
         let story = format!("{}: {}\n  found: {findings:#?}", scene.name, scene.truth["story"]);
         assert!(found.is_superset(&meant), "{story}");
-        let beside: Vec<_> = found.difference(&meant).filter(|rule| !also.contains(*rule)).collect();
+        let beside: Vec<_> =
+            found.difference(&meant).filter(|rule| !also.contains(*rule)).collect();
         assert!(beside.is_empty(), "{beside:?} in {story}");
         let (_, last) = scene.live.last().unwrap();
         assert_eq!(last["stats"]["complete"], true, "{}: {last}", scene.name);

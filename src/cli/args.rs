@@ -17,6 +17,7 @@ pub(super) use clap::ColorChoice;
 pub(super) use clap::builder::styling::Style;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// Reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
 ///
@@ -250,6 +251,20 @@ pub(crate) enum Command {
 
     /// Print the JSON Schema of the lines that are written
     Schema,
+
+    /// Print what a shell reads to complete arguments
+    #[command(hide = true)]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+
+    /// Print the page of the manual in roff
+    #[command(hide = true)]
+    Man {
+        /// A command that has a page of its own
+        command: Option<String>,
+    },
 }
 
 /// What two captures are compared by.

@@ -14,6 +14,7 @@ mod filter;
 mod live;
 mod run;
 mod select;
+mod shell;
 #[cfg(unix)]
 mod wait;
 
@@ -141,6 +142,14 @@ pub(crate) enum Error {
         /// Rules that may be meant.
         nearest: Vec<&'static str>,
     },
+    /// `man` with a name that no command has.
+    #[error("no command is named {name:?}; expected one of {}", known.join(", "))]
+    NoCommand {
+        /// As given.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
     /// What goes to standard output or to the file of `-o`.
     #[error("cannot write {name}: {source}")]
     Output {
@@ -211,6 +220,7 @@ impl Error {
             Self::Wait(_) => return None,
             #[cfg(feature = "live")]
             Self::FilterFile { .. } => return None,
+            Self::NoCommand { .. } => return None,
             Self::StdinTwice | Self::Output { .. } | Self::Events { .. } => return None,
             Self::Cookie(error) => return error.hint().map(str::to_owned),
             Self::Capture(error) => return error.hint(),

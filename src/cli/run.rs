@@ -21,7 +21,7 @@ use super::args::{Args, ColorChoice, Command, Facts, FormatName, Writing};
 use super::explain::explain;
 use super::select::Selection;
 use super::wait::Ending;
-use super::{Error, Outcome, complain, cookies, diff, warn};
+use super::{Error, Outcome, complain, cookies, diff, shell, warn};
 
 /// Where events go: standard output, or a file.
 pub(super) type Out = Box<dyn Write>;
@@ -39,6 +39,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
             return explain(rule.as_deref(), log.as_deref(), *json);
         }
         Some(Command::Schema) => return print(output::schema()),
+        Some(Command::Completions { shell }) => return shell::completions(*shell),
+        Some(Command::Man { command }) => return shell::man(command.as_deref()),
         None if args.list_interfaces => return list_interfaces(),
         None => {}
     }
