@@ -142,6 +142,16 @@ impl<S: EventSink> Pipeline<S> {
         self.stages.stats.interface_drops = interface;
     }
 
+    /// How many events the sink has left out so far.
+    pub const fn left_out(&mut self, events: u64) {
+        self.stages.stats.left_out = Some(events);
+    }
+
+    /// Something about the run, and not about one input.
+    pub fn on_anomaly(&mut self, anomaly: Anomaly) {
+        self.stages.on_input_anomaly(None, anomaly);
+    }
+
     /// Tells the nodes and how they stand to each other, so far.
     pub fn cluster(&mut self) {
         self.stages.tell_cluster();
@@ -586,6 +596,7 @@ impl<S: EventSink> Stages<S> {
             && stats.evictions == 0
             && stats.kernel_drops.unwrap_or(0) == 0
             && stats.interface_drops.unwrap_or(0) == 0
+            && stats.left_out.unwrap_or(0) == 0
             && !stats.anomalies.keys().any(about_input);
         stats
     }
