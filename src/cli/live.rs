@@ -80,6 +80,7 @@ impl Capture {
             end: None,
             lost: LiveStats::default(),
             are_lost: false,
+            dropped: 0,
             unread: Unread::default(),
         };
         let tick = Every::new(TICK);
@@ -135,6 +136,8 @@ struct Watch<'a> {
     /// What interfaces that are lost have dropped.
     lost: LiveStats,
     are_lost: bool,
+    /// Packets dropped by the last look.
+    dropped: u64,
     unread: Unread,
 }
 
@@ -250,6 +253,10 @@ impl Watch<'_> {
 
     fn count_drops(&mut self, devices: &mut [Live]) {
         let total = devices.iter_mut().map(Live::stats).fold(self.lost, LiveStats::and);
+        let dropped = total.dropped.saturating_add(total.if_dropped);
+        if dropped > std::mem::replace(&mut self.dropped, dropped) {
+            self.pipeline.on_loss(now());
+        }
         self.pipeline.drops(Some(total.dropped), Some(total.if_dropped));
     }
 }
