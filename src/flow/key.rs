@@ -30,6 +30,11 @@ impl FlowKey {
             (Self { low: to, high: from }, Direction::Down)
         }
     }
+
+    /// The ports of both ends.
+    pub const fn ports(&self) -> [u16; 2] {
+        [self.low.1, self.high.1]
+    }
 }
 
 impl Direction {
