@@ -179,7 +179,7 @@ fn what_is_told_live_is_told_of_the_same_packets_in_a_file() {
 /// Events without what must differ between an interface and a file:
 ///
 /// - `input`, which is the name of the one or of the other;
-/// - `kernel_drops` and `interface_drops`, which a file does not tell;
+/// - `kernel_drops`, `interface_drops` and `left_out`, which a file does not have;
 /// - the times of what is told when the run ends: of its last packet off-line, and live of the moment
 ///   at which it was ended;
 /// - an `incident_id` that is made from such a time: each is numbered by its first appearance.
@@ -195,8 +195,9 @@ fn comparable<'a>(events: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
             event.insert("timestamp".to_owned(), "the end".into());
         }
         let body = event[&body].as_object_mut().unwrap();
-        body.remove("kernel_drops");
-        body.remove("interface_drops");
+        for only_live in ["kernel_drops", "interface_drops", "left_out"] {
+            body.remove(only_live);
+        }
         number(body, &mut incidents);
         for failed in body.get_mut("failed").and_then(Value::as_array_mut).into_iter().flatten() {
             number(failed.as_object_mut().unwrap(), &mut incidents);
