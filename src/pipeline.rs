@@ -16,6 +16,7 @@ use crate::decode::{
 };
 use crate::detect::Detector;
 use crate::event::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
+use crate::evidence::{Archive, Keeper, Stake};
 use crate::flow::{Direction, FlowId, FlowKey, FlowTable, Opening, PortSet, YoungTable};
 use crate::identify::{self, Verdict};
 use crate::limits::Limits;
@@ -84,6 +85,8 @@ struct Stages<S> {
     clocks: Vec<Timestamp>,
     /// What connections say while they are at work; empty in between.
     said: Vec<Event>,
+    /// Packets for files of evidence, where those were asked for.
+    keeper: Option<Box<Keeper>>,
     sink: S,
 }
 
@@ -106,7 +109,11 @@ impl<S: EventSink> Pipeline<S> {
     pub fn push_frame(&mut self, frame: &Frame<'_>) {
         self.stages.count(frame);
         self.stages.advance(frame.at);
-        match &self.decoder.decode(frame) {
+        let decoded = self.decoder.decode(frame);
+        if self.stages.keeper.is_some() {
+            self.stages.stage(frame, &decoded);
+        }
+        match &decoded {
             Decoded::Tcp(segment) => self.stages.on_segment(segment),
             Decoded::Unreachable(unreachable) => self.stages.on_unreachable(unreachable),
             Decoded::Names(datagram) => self.stages.on_names(datagram),
@@ -121,6 +128,12 @@ impl<S: EventSink> Pipeline<S> {
         self.stages.on_segment(segment);
     }
 
+    /// From here on, the packets of each finding are put into `archive` before it is told.
+    pub fn keep_evidence(&mut self, archive: Box<dyn Archive>) {
+        let limits = &self.stages.config.limits;
+        self.stages.keeper = Some(Box::new(Keeper::new(limits, archive)));
+    }
+
     /// The capture brings names of addresses: whoever made it called `ip` by `name`.
     pub fn on_listed_name(&mut self, ip: IpAddr, name: &[u8]) {
         self.stages.correlator.on_listed_name(ip, name);
@@ -129,6 +142,11 @@ impl<S: EventSink> Pipeline<S> {
     /// The reader of input number `input` has something to say about it.
     pub fn on_input_anomaly(&mut self, input: u16, anomaly: Anomaly) {
         self.stages.on_input_anomaly(Some(input), anomaly);
+    }
+
+    /// Something is wrong with the run that has to do with no input.
+    pub fn on_anomaly(&mut self, anomaly: Anomaly) {
+        self.stages.on_input_anomaly(None, anomaly);
     }
 
     /// Time goes on to `now`, with or without a packet.
@@ -191,6 +209,7 @@ impl<S: EventSink> Stages<S> {
             now: Timestamp::default(),
             clocks: Vec::new(),
             said: Vec::new(),
+            keeper: None,
             config,
             sink,
         }
@@ -240,6 +259,37 @@ impl<S: EventSink> Stages<S> {
             self.stats.clock_steps += u64::from(clock.since(frame.at) > CLOCK_STEP);
             *clock = frame.at;
         }
+    }
+
+    /// Shows a frame to the keeper of evidence before anything is made of it.
+    #[cold] // keeping evidence is asked for
+    fn stage(&mut self, frame: &Frame<'_>, decoded: &Decoded<'_>) {
+        let stake = match decoded {
+            Decoded::Tcp(segment) => self.stake_in(segment),
+            Decoded::Unreachable(it) => {
+                let known = self.flows.find(&FlowKey::new(it.src, it.dst).0);
+                known.map_or(Stake::None, |_| Stake::Now)
+            }
+            Decoded::Names(_) | Decoded::Other => Stake::None,
+        };
+        if let Some(keeper) = &mut self.keeper {
+            keeper.recent.stage(frame, stake);
+        }
+    }
+
+    /// Whether [`Self::on_segment`] may follow the connection of a segment, now or later. Says yes rather
+    /// once too often: what is not followed after all is let go.
+    fn stake_in(&mut self, segment: &Segment<'_>) -> Stake {
+        if segment.payload.is_empty() && segment.flags.opens_or_closes() {
+            return Stake::Later;
+        }
+        let is_on_port = || self.ports.has_one_of(segment.src.port, segment.dst.port);
+        let is_worth_a_look = is_on_port()
+            || !segment.payload.is_empty()
+                && (identify::distribution(segment.payload) != Verdict::NotForUs
+                    || (segment.payload.len() < MAX_BEFORE_HELLO as usize
+                        && self.young.get(&FlowKey::new(segment.src, segment.dst).0).is_some()));
+        if is_worth_a_look { Stake::Now } else { Stake::None }
     }
 
     fn on_segment(&mut self, segment: &Segment<'_>) {
@@ -362,6 +412,9 @@ impl<S: EventSink> Stages<S> {
         let setting = setting(&self.config, &self.correlator);
         let connection = Connection::new(begins, began, known, &setting);
         let (id, evicted) = self.flows.insert(key, Followed { connection, alarm: None });
+        if let Some(keeper) = &mut self.keeper {
+            keeper.recent.begin(id);
+        }
         if let Some(evicted) = evicted {
             self.on_eviction(evicted.connection);
         }
@@ -376,6 +429,9 @@ impl<S: EventSink> Stages<S> {
     /// Gives a followed connection its segment.
     fn hand_to(&mut self, id: FlowId, segment: &Segment<'_>, direction: Direction) {
         let Some(followed) = self.flows.get_mut(id) else { return };
+        if let Some(keeper) = &mut self.keeper {
+            keeper.recent.attach(id, segment.frame);
+        }
         let setting = setting(&self.config, &self.correlator);
         let keep = followed.connection.on_segment(
             segment,
@@ -391,6 +447,9 @@ impl<S: EventSink> Stages<S> {
         let (key, direction) = FlowKey::new(unreachable.src, unreachable.dst);
         let Some(id) = self.flows.find(&key) else { return };
         let Some(followed) = self.flows.get_mut(id) else { return };
+        if let Some(keeper) = &mut self.keeper {
+            keeper.recent.attach(id, unreachable.frame);
+        }
         let setting = setting(&self.config, &self.correlator);
         followed.connection.on_unreachable(
             unreachable,
@@ -525,7 +584,8 @@ impl<S: EventSink> Stages<S> {
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn tell(&mut self, mut event: Event) {
+        let kept = self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.on_event(&mut event));
         match &event.body {
             // The end of a registration is no request.
             Body::Epmd { epmd } if epmd.outcome != EpmdOutcome::Unregistered => {
@@ -552,6 +612,10 @@ impl<S: EventSink> Stages<S> {
             | Body::Stats { .. } => {}
         }
         self.sink.event(event);
+        if let Err(detail) = kept {
+            let kind = AnomalyKind::NotSaved;
+            self.on_input_anomaly(None, Anomaly { kind, field: None, offset: None, detail });
+        }
     }
 
     fn tell_cluster(&mut self) {

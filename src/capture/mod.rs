@@ -1,4 +1,4 @@
-//! Stage 1: frames out of capture files and interfaces.
+//! Stage 1: frames out of capture files and interfaces, and into files again.
 //!
 //! In: octets of a file, a pipe, or libpcap's ring. Out: one [`Frame`] after the other, borrowed from
 //! the reader's buffer, and a [`Notice`] where a capture is damaged. Nothing here looks into a frame.
@@ -16,6 +16,7 @@ mod pcap;
 mod pcapng;
 #[cfg(test)]
 mod samples;
+pub mod save;
 
 pub use annotations::{Annotations, Secrets, SecretsType};
 pub use error::Error;

@@ -46,6 +46,8 @@ pub enum AnomalyKind {
     InputUnreadable,
     /// The input has frames of a link type that is not read.
     UnsupportedLink,
+    /// Packets that were to be saved could not be.
+    NotSaved,
 }
 
 impl AnomalyKind {

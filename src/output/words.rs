@@ -55,6 +55,7 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
         AnomalyKind::InputCorrupt => "The input is damaged",
         AnomalyKind::InputUnreadable => "The input cannot be read",
         AnomalyKind::UnsupportedLink => "The input has frames of a kind that is not read",
+        AnomalyKind::NotSaved => "Packets are not saved",
     }
 }
 
