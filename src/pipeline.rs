@@ -12,7 +12,8 @@ use crate::conn::digest::Cookies;
 use crate::conn::{Connection, FactSource, Keep, Known, Setting};
 use crate::correlate::{Correlator, HomeNets};
 use crate::decode::{
-    Counters, Decoded, Decoder, Endpoint, Segment, TcpFlags, UdpDatagram, Unreachable,
+    Counters, Decoded, Decoder, Endpoint, Glance, Outline, Segment, TcpFlags, UdpDatagram,
+    Unreachable,
 };
 use crate::detect::Detector;
 use crate::event::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
@@ -106,11 +107,19 @@ impl<S: EventSink> Pipeline<S> {
     pub fn push_frame(&mut self, frame: &Frame<'_>) {
         self.stages.count(frame);
         self.stages.advance(frame.at);
-        match &self.decoder.decode(frame) {
-            Decoded::Tcp(segment) => self.stages.on_segment(segment),
-            Decoded::Unreachable(unreachable) => self.stages.on_unreachable(unreachable),
-            Decoded::Names(datagram) => self.stages.on_names(datagram),
-            Decoded::Other => {}
+        match self.decoder.glance(frame) {
+            Glance::Tcp(outline) => {
+                if self.stages.may_concern_us(&outline) {
+                    self.stages.on_segment(&self.decoder.segment(frame, &outline));
+                }
+            }
+            Glance::Other => {}
+            Glance::Unread => match &self.decoder.decode_whole(frame) {
+                Decoded::Tcp(segment) => self.stages.on_segment(segment),
+                Decoded::Unreachable(unreachable) => self.stages.on_unreachable(unreachable),
+                Decoded::Names(datagram) => self.stages.on_names(datagram),
+                Decoded::Other => {}
+            },
         }
     }
 
@@ -237,8 +246,29 @@ impl<S: EventSink> Stages<S> {
             self.clocks.resize(input + 1, Timestamp::default());
         }
         if let Some(clock) = self.clocks.get_mut(input) {
-            self.stats.clock_steps += u64::from(clock.since(frame.at) > CLOCK_STEP);
+            self.stats.clock_steps += u64::from(*clock > frame.at.after(CLOCK_STEP));
             *clock = frame.at;
+        }
+    }
+
+    /// Whether [`Self::on_segment`] would do anything about a segment. Most are of other protocols, on ports
+    /// that no connection which is followed has: those need neither a table nor to be put together.
+    #[inline]
+    fn may_concern_us(&mut self, outline: &Outline<'_>) -> bool {
+        let (src, dst) = outline.ports();
+        if self.ports.has_one_of(src, dst) {
+            return true;
+        }
+        let payload = outline.payload();
+        if payload.is_empty() {
+            return outline.flags().opens_or_closes();
+        }
+        if identify::distribution(payload) != Verdict::NotForUs {
+            return true;
+        }
+        !reaches_past_hello(payload) && {
+            let (src, dst) = outline.ends();
+            self.young.get(&FlowKey::new(src, dst).0).is_some()
         }
     }
 
@@ -285,8 +315,7 @@ impl<S: EventSink> Stages<S> {
     /// so the first to come need not be the first sent.
     fn on_first_words(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
         let verdict = identify::distribution(segment.payload);
-        // What lies behind octets this many is no part of a hello, so the opening need not be looked up.
-        if verdict == Verdict::NotForUs && segment.payload.len() >= MAX_BEFORE_HELLO as usize {
+        if verdict == Verdict::NotForUs && reaches_past_hello(segment.payload) {
             return;
         }
         let before = match self.young.get(&key) {
@@ -631,6 +660,11 @@ fn is_worth_following(segment: &Segment<'_>) -> bool {
 
 fn is_syn_ack(segment: &Segment<'_>) -> bool {
     segment.flags.has(TcpFlags::SYN) && segment.flags.has(TcpFlags::ACK)
+}
+
+/// Whether what lies behind octets this many is no part of a hello, so that nobody need know where they stand.
+const fn reaches_past_hello(payload: &[u8]) -> bool {
+    payload.len() >= MAX_BEFORE_HELLO as usize
 }
 
 /// Captures of several processors are out of order by less than this.
