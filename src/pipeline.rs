@@ -74,8 +74,6 @@ struct Stages<S> {
     alarms: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
     /// Ports of port mappers and of nodes, whatever their host.
     known_ports: PortSet,
-    /// Those, and the ports of the connections that are or were followed for their first octets.
-    ports: PortSet,
     correlator: Correlator,
     detector: Detector,
     stats: Stats,
@@ -188,7 +186,6 @@ impl<S: EventSink> Stages<S> {
             young: YoungTable::new(config.limits.young),
             budget: Budget::default(),
             alarms: BinaryHeap::new(),
-            ports: known_ports.clone(),
             known_ports,
             correlator: Correlator::new(
                 &config.limits,
@@ -251,12 +248,12 @@ impl<S: EventSink> Stages<S> {
         }
     }
 
-    /// Whether [`Self::on_segment`] would do anything about a segment. Most are of other protocols, on ports
-    /// that no connection which is followed has: those need neither a table nor to be put together.
+    /// Whether [`Self::on_segment`] would do anything about a segment. Most are of other protocols, between
+    /// ports that no connection which is followed has: they need no table and are not even put together.
     #[inline]
     fn may_concern_us(&mut self, outline: &Outline<'_>) -> bool {
         let (src, dst) = outline.ports();
-        if self.ports.has_one_of(src, dst) {
+        if self.flows.may_have(src, dst) || self.known_ports.has_one_of(src, dst) {
             return true;
         }
         let payload = outline.payload();
@@ -274,11 +271,6 @@ impl<S: EventSink> Stages<S> {
 
     fn on_segment(&mut self, segment: &Segment<'_>) {
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
-        // Most segments of other protocols need no table: no connection that is followed has their ports.
-        if !self.ports.has_one_of(segment.src.port, segment.dst.port) {
-            self.on_unknown(key, segment, direction);
-            return;
-        }
         if let Some(id) = self.flows.find(&key) {
             let another = self
                 .flows
@@ -384,10 +376,6 @@ impl<S: EventSink> Stages<S> {
             Some(first) => (first, FlowKey::new(first.src, first.dst).1),
             None => (segment, direction),
         };
-        if known == Known::Maybe {
-            self.ports.insert(segment.src.port);
-            self.ports.insert(segment.dst.port);
-        }
         let setting = setting(&self.config, &self.correlator);
         let connection = Connection::new(begins, began, known, &setting);
         let (id, evicted) = self.flows.insert(key, Followed { connection, alarm: None });
@@ -545,7 +533,6 @@ impl<S: EventSink> Stages<S> {
     /// A port has become known as a node's: connections to it that have said nothing yet are followed.
     fn on_marked(&mut self, end: Endpoint) {
         self.known_ports.insert(end.port);
-        self.ports.insert(end.port);
         for (key, opening) in self.young.take_to(end) {
             let Some(first) = opening.segments().next() else { continue };
             let (_, direction) = FlowKey::new(first.src, first.dst);
