@@ -12,7 +12,8 @@ use crate::conn::digest::Cookies;
 use crate::conn::{Connection, FactSource, Keep, Known, Setting};
 use crate::correlate::{Correlator, HomeNets};
 use crate::decode::{
-    Counters, Decoded, Decoder, Endpoint, Segment, TcpFlags, UdpDatagram, Unreachable,
+    Counters, Decoded, Decoder, Endpoint, Glance, Outline, Segment, TcpFlags, UdpDatagram,
+    Unreachable,
 };
 use crate::detect::Detector;
 use crate::event::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
@@ -74,8 +75,6 @@ struct Stages<S> {
     alarms: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
     /// Ports of port mappers and of nodes, whatever their host.
     known_ports: PortSet,
-    /// Those, and the ports of the connections that are or were followed for their first octets.
-    ports: PortSet,
     correlator: Correlator,
     detector: Detector,
     stats: Stats,
@@ -109,15 +108,27 @@ impl<S: EventSink> Pipeline<S> {
     pub fn push_frame(&mut self, frame: &Frame<'_>) {
         self.stages.count(frame);
         self.stages.advance(frame.at);
-        let decoded = self.decoder.decode(frame);
-        if self.stages.keeper.is_some() {
-            self.stages.stage(frame, &decoded);
-        }
-        match &decoded {
-            Decoded::Tcp(segment) => self.stages.on_segment(segment),
-            Decoded::Unreachable(unreachable) => self.stages.on_unreachable(unreachable),
-            Decoded::Names(datagram) => self.stages.on_names(datagram),
-            Decoded::Other => {}
+        match self.decoder.glance(frame) {
+            Glance::Tcp(outline) => {
+                if self.stages.may_concern_us(&outline) {
+                    let segment = self.decoder.segment(frame, &outline);
+                    self.stages.stage_segment(frame, &segment);
+                    self.stages.on_segment(&segment);
+                }
+            }
+            Glance::Other => {}
+            Glance::Unread => match &self.decoder.decode_whole(frame) {
+                Decoded::Tcp(segment) => {
+                    self.stages.stage_segment(frame, segment);
+                    self.stages.on_segment(segment);
+                }
+                Decoded::Unreachable(unreachable) => {
+                    self.stages.stage(frame, Stake::Now);
+                    self.stages.on_unreachable(unreachable);
+                }
+                Decoded::Names(datagram) => self.stages.on_names(datagram),
+                Decoded::Other => {}
+            },
         }
     }
 
@@ -197,7 +208,6 @@ impl<S: EventSink> Stages<S> {
             young: YoungTable::new(config.limits.young),
             budget: Budget::default(),
             alarms: BinaryHeap::new(),
-            ports: known_ports.clone(),
             known_ports,
             correlator: Correlator::new(
                 &config.limits,
@@ -256,49 +266,61 @@ impl<S: EventSink> Stages<S> {
             self.clocks.resize(input + 1, Timestamp::default());
         }
         if let Some(clock) = self.clocks.get_mut(input) {
-            self.stats.clock_steps += u64::from(clock.since(frame.at) > CLOCK_STEP);
+            self.stats.clock_steps += u64::from(*clock > frame.at.after(CLOCK_STEP));
             *clock = frame.at;
         }
     }
 
     /// Shows a frame to the keeper of evidence before anything is made of it.
-    #[cold] // keeping evidence is asked for
-    fn stage(&mut self, frame: &Frame<'_>, decoded: &Decoded<'_>) {
-        let stake = match decoded {
-            Decoded::Tcp(segment) => self.stake_in(segment),
-            Decoded::Unreachable(it) => {
-                let known = self.flows.find(&FlowKey::new(it.src, it.dst).0);
-                known.map_or(Stake::None, |_| Stake::Now)
-            }
-            Decoded::Names(_) | Decoded::Other => Stake::None,
-        };
+    #[inline]
+    fn stage(&mut self, frame: &Frame<'_>, stake: Stake) {
         if let Some(keeper) = &mut self.keeper {
             keeper.recent.stage(frame, stake);
         }
     }
 
-    /// Whether [`Self::on_segment`] may follow the connection of a segment, now or later. Says yes rather
-    /// once too often: what is not followed after all is let go.
-    fn stake_in(&mut self, segment: &Segment<'_>) -> Stake {
-        if segment.payload.is_empty() && segment.flags.opens_or_closes() {
-            return Stake::Later;
+    /// Likewise the frame of a segment, which [`Self::on_segment`] may follow now or later; that of one which it
+    /// does not follow after all is let go.
+    #[inline]
+    fn stage_segment(&mut self, frame: &Frame<'_>, segment: &Segment<'_>) {
+        if self.keeper.is_none() {
+            return;
         }
-        let is_on_port = || self.ports.has_one_of(segment.src.port, segment.dst.port);
-        let is_worth_a_look = is_on_port()
-            || !segment.payload.is_empty()
-                && (identify::distribution(segment.payload) != Verdict::NotForUs
-                    || (segment.payload.len() < MAX_BEFORE_HELLO as usize
-                        && self.young.get(&FlowKey::new(segment.src, segment.dst).0).is_some()));
-        if is_worth_a_look { Stake::Now } else { Stake::None }
+        let (src, dst, payload) = (segment.src.port, segment.dst.port, segment.payload);
+        if payload.is_empty() && segment.flags.opens_or_closes() {
+            self.stage(frame, Stake::Later);
+        } else if self.flows.may_have(src, dst)
+            || self.known_ports.has_one_of(src, dst)
+            || !reaches_past_hello(payload)
+            || identify::distribution(payload) != Verdict::NotForUs
+        {
+            self.stage(frame, Stake::Now);
+        }
+    }
+
+    /// Whether [`Self::on_segment`] would do anything about a segment. Most are of other protocols, between
+    /// ports that no connection which is followed has: they need no table and are not even put together.
+    #[inline]
+    fn may_concern_us(&mut self, outline: &Outline<'_>) -> bool {
+        let (src, dst) = outline.ports();
+        if self.flows.may_have(src, dst) || self.known_ports.has_one_of(src, dst) {
+            return true;
+        }
+        let payload = outline.payload();
+        if payload.is_empty() {
+            return outline.flags().opens_or_closes();
+        }
+        if identify::distribution(payload) != Verdict::NotForUs {
+            return true;
+        }
+        !reaches_past_hello(payload) && {
+            let (src, dst) = outline.ends();
+            self.young.get(&FlowKey::new(src, dst).0).is_some()
+        }
     }
 
     fn on_segment(&mut self, segment: &Segment<'_>) {
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
-        // Most segments of other protocols need no table: no connection that is followed has their ports.
-        if !self.ports.has_one_of(segment.src.port, segment.dst.port) {
-            self.on_unknown(key, segment, direction);
-            return;
-        }
         if let Some(id) = self.flows.find(&key) {
             let another = self
                 .flows
@@ -335,8 +357,7 @@ impl<S: EventSink> Stages<S> {
     /// so the first to come need not be the first sent.
     fn on_first_words(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
         let verdict = identify::distribution(segment.payload);
-        // What lies behind octets this many is no part of a hello, so the opening need not be looked up.
-        if verdict == Verdict::NotForUs && segment.payload.len() >= MAX_BEFORE_HELLO as usize {
+        if verdict == Verdict::NotForUs && reaches_past_hello(segment.payload) {
             return;
         }
         let before = match self.young.get(&key) {
@@ -405,10 +426,6 @@ impl<S: EventSink> Stages<S> {
             Some(first) => (first, FlowKey::new(first.src, first.dst).1),
             None => (segment, direction),
         };
-        if known == Known::Maybe {
-            self.ports.insert(segment.src.port);
-            self.ports.insert(segment.dst.port);
-        }
         let setting = setting(&self.config, &self.correlator);
         let connection = Connection::new(begins, began, known, &setting);
         let (id, evicted) = self.flows.insert(key, Followed { connection, alarm: None });
@@ -575,7 +592,6 @@ impl<S: EventSink> Stages<S> {
     /// A port has become known as a node's: connections to it that have said nothing yet are followed.
     fn on_marked(&mut self, end: Endpoint) {
         self.known_ports.insert(end.port);
-        self.ports.insert(end.port);
         for (key, opening) in self.young.take_to(end) {
             let Some(first) = opening.segments().next() else { continue };
             let (_, direction) = FlowKey::new(first.src, first.dst);
@@ -695,6 +711,11 @@ fn is_worth_following(segment: &Segment<'_>) -> bool {
 
 fn is_syn_ack(segment: &Segment<'_>) -> bool {
     segment.flags.has(TcpFlags::SYN) && segment.flags.has(TcpFlags::ACK)
+}
+
+/// Whether what lies behind octets this many is no part of a hello, so that nobody need know where they stand.
+const fn reaches_past_hello(payload: &[u8]) -> bool {
+    payload.len() >= MAX_BEFORE_HELLO as usize
 }
 
 /// Captures of several processors are out of order by less than this.

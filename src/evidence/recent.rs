@@ -20,8 +20,6 @@ use crate::time::Timestamp;
 /// What a frame may be good for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stake {
-    /// Nothing: not even looked at.
-    None,
     /// Its connection may be followed with this very frame, or is.
     Now,
     /// It opens or closes a connection that may be followed later.
@@ -104,20 +102,18 @@ impl Recent {
         if let Some((kept, Stake::Later)) = self.staged.take() {
             self.young.push(kept, self.limits.young);
         }
-        if stake != Stake::None {
-            self.serial += 1;
-            let bytes = frame.bytes.get(..self.limits.frame).unwrap_or(frame.bytes);
-            let kept = Kept {
-                serial: self.serial,
-                id: frame.id,
-                at: frame.at,
-                link: frame.link,
-                interface: frame.interface,
-                wire_len: frame.wire_len,
-                bytes: bytes.into(),
-            };
-            self.staged = Some((kept, stake));
-        }
+        self.serial += 1;
+        let bytes = frame.bytes.get(..self.limits.frame).unwrap_or(frame.bytes);
+        let kept = Kept {
+            serial: self.serial,
+            id: frame.id,
+            at: frame.at,
+            link: frame.link,
+            interface: frame.interface,
+            wire_len: frame.wire_len,
+            bytes: bytes.into(),
+        };
+        self.staged = Some((kept, stake));
     }
 
     /// Another connection has begun at `flow`.

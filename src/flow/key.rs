@@ -32,6 +32,14 @@ impl FlowKey {
     }
 }
 
+impl FlowKey {
+    /// Ports of the lower end and of the higher one.
+    #[inline]
+    pub(super) const fn ports(&self) -> [u16; 2] {
+        [self.low.1, self.high.1]
+    }
+}
+
 impl Direction {
     /// The other way.
     pub const fn reverse(self) -> Self {
