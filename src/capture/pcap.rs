@@ -87,12 +87,7 @@ impl Pcap {
 
     /// Takes the next record where all of it is in hand.
     #[inline]
-    pub(super) fn step(
-        &self,
-        buffer: &mut Buffer,
-        number: &mut u64,
-        record: &mut Record,
-    ) -> bool {
+    pub(super) fn step(&self, buffer: &mut Buffer, number: &mut u64, record: &mut Record) -> bool {
         let header = self.endian.words(buffer.bytes());
         let Some([seconds, fraction, captured, wire_len]) = header else { return false };
         let whole = self.record_header_len + captured as usize;

@@ -8,12 +8,14 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use beamscope::capture::live::{self, Live, LiveOptions};
+use beamscope::capture::save::Described;
 use beamscope::output::Output;
 use beamscope::pipeline::Pipeline;
 use beamscope::time::Timestamp;
 
 use super::args::Args;
-use super::run::Out;
+use super::run::{self, Out};
+use super::save::Saver;
 use super::wait::{Ending, TICK};
 use super::{Error, complain, filter};
 
@@ -54,6 +56,7 @@ impl Capture {
         &mut self,
         args: &Args,
         pipeline: &mut Pipeline<Output<Out>>,
+        mut saver: Option<&mut Saver>,
     ) -> Result<bool, Error> {
         let mut left = args.count.unwrap_or(u64::MAX);
         let mut lost = Vec::new();
@@ -65,14 +68,16 @@ impl Capture {
             && !self.wait(busy)?
         {
             busy = false;
-            self.devices.retain_mut(|device| match drain(device, pipeline, &mut left) {
-                Ok(more) => {
-                    busy |= more;
-                    true
-                }
-                Err(error) => {
-                    lost.push(error);
-                    false
+            self.devices.retain_mut(|device| {
+                match drain(device, pipeline, saver.as_deref_mut(), &mut left) {
+                    Ok(more) => {
+                        busy |= more;
+                        true
+                    }
+                    Err(error) => {
+                        lost.push(error);
+                        false
+                    }
                 }
             });
             pipeline.advance(now().before(HELD_BACK));
@@ -83,6 +88,10 @@ impl Capture {
             if asked.stats {
                 self.count_drops(pipeline);
                 pipeline.stats();
+            }
+            if let Some(saver) = &mut saver {
+                saver.flush();
+                run::tell_trouble(args, saver, pipeline);
             }
             pipeline.sink_mut().flush();
         }
@@ -111,11 +120,15 @@ impl Capture {
 fn drain(
     device: &mut Live,
     pipeline: &mut Pipeline<Output<Out>>,
+    mut saver: Option<&mut Saver>,
     left: &mut u64,
 ) -> Result<bool, beamscope::capture::Error> {
     for _ in 0..BATCH.min(*left) {
         let Some(frame) = device.next_frame()? else { return Ok(false) };
         pipeline.push_frame(&frame);
+        if let Some(saver) = &mut saver {
+            saver.save(&frame, [], Described::default);
+        }
         *left -= 1;
     }
     Ok(true)

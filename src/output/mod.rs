@@ -15,7 +15,7 @@ pub use human::{Layout, TextOptions};
 pub use ndjson::json_line;
 pub use read::{ReadError, Records};
 pub use schema::schema;
-pub use words::wrapped;
+pub use words::{escape, wrapped};
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;

@@ -183,7 +183,7 @@ pub fn wrapped(lead: &str, text: &str, width: usize) -> String {
 
 /// `text` without anything that a terminal obeys: control characters as `\xNN`, and those that
 /// change the direction or the breaking of lines as `\u{NNNN}`.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
+pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
