@@ -159,6 +159,8 @@ pub struct EvidenceLimits {
     /// Octets of packets that opened connections of which nobody knows yet what they carry, bookkeeping
     /// included: as many as there are places for such connections, with two small packets each.
     pub young: usize,
+    /// Octets of answers of name servers that may be behind a connection, bookkeeping included.
+    pub names: usize,
     /// First packets kept of a connection. A dial has about twenty: the handshakes of TCP and of the
     /// distribution, acknowledgements, and the close.
     pub first_frames: usize,
@@ -181,6 +183,7 @@ impl Default for EvidenceLimits {
         Self {
             octets: 32 << 20,
             young: 6 << 20,
+            names: 1 << 20,
             first_frames: 32,
             first_octets: 32 << 10,
             last_frames: 32,

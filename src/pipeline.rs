@@ -126,7 +126,10 @@ impl<S: EventSink> Pipeline<S> {
                     self.stages.stage(frame, Stake::Now);
                     self.stages.on_unreachable(unreachable);
                 }
-                Decoded::Names(datagram) => self.stages.on_names(datagram),
+                Decoded::Names(datagram) => {
+                    self.stages.stage(frame, Stake::Now);
+                    self.stages.on_names(datagram);
+                }
                 Decoded::Other => {}
             },
         }
@@ -447,7 +450,7 @@ impl<S: EventSink> Stages<S> {
     fn hand_to(&mut self, id: FlowId, segment: &Segment<'_>, direction: Direction) {
         let Some(followed) = self.flows.get_mut(id) else { return };
         if let Some(keeper) = &mut self.keeper {
-            keeper.recent.attach(id, segment.frame);
+            keeper.recent.attach(id, segment.frame, [segment.src, segment.dst]);
         }
         let setting = setting(&self.config, &self.correlator);
         let keep = followed.connection.on_segment(
@@ -465,7 +468,7 @@ impl<S: EventSink> Stages<S> {
         let Some(id) = self.flows.find(&key) else { return };
         let Some(followed) = self.flows.get_mut(id) else { return };
         if let Some(keeper) = &mut self.keeper {
-            keeper.recent.attach(id, unreachable.frame);
+            keeper.recent.attach(id, unreachable.frame, [unreachable.src, unreachable.dst]);
         }
         let setting = setting(&self.config, &self.correlator);
         followed.connection.on_unreachable(
@@ -480,8 +483,13 @@ impl<S: EventSink> Stages<S> {
 
     #[cold] // beside segments
     fn on_names(&mut self, datagram: &UdpDatagram<'_>) {
-        for resolved in names::resolved(datagram) {
-            self.correlator.on_resolved(&resolved);
+        let all = names::resolved(datagram);
+        for resolved in &all {
+            self.correlator.on_resolved(resolved);
+        }
+        if let (Some(keeper), Some(first)) = (&mut self.keeper, all.first()) {
+            let client = first.client;
+            keeper.recent.note_names(client, all.into_iter().flat_map(|it| it.ips).collect());
         }
     }
 

@@ -208,6 +208,8 @@ impl Saver {
         open.since.get_or_insert(frame.at);
         if let Err(error) = self.encoder.frame(frame, comments, describe, &mut self.buffer) {
             let hint = "call it .pcapng, which holds all of them";
+            // What came before is whole.
+            self.flush();
             return self.stop(&format!("{error}; {hint}"));
         }
         if self.at_once || self.buffer.len() >= BLOCK {
@@ -283,7 +285,7 @@ impl Saver {
         let Target::Row(row) = &mut self.target else { return };
         let is_over = self.open.as_ref().is_some_and(|open| {
             let Some(since) = open.since else { return false };
-            let more = frame.bytes.len() as u64 + BLOCK_OVERHEAD;
+            let more = frame.bytes.len() as u64 + RESERVE;
             let octets = open.octets + self.buffer.len() as u64 + more;
             row.size.is_some_and(|size| octets > size)
                 || row.every.is_some_and(|every| frame.at.since(since) >= every)
@@ -446,8 +448,8 @@ const PRIVATE: u32 = 0o600;
 /// Octets that are held back before they are written.
 const BLOCK: usize = 256 << 10;
 
-/// What a block has beside the octets of its frame, roughly.
-const BLOCK_OVERHEAD: u64 = 36;
+/// What a frame takes in a file beside its octets, with the counters at its end: roughly.
+const RESERVE: u64 = 128;
 
 /// Names in one block: with the longest of 255 octets, less than a reader takes.
 const NAMES_IN_A_BLOCK: usize = 256;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 pub(crate) use self::recent::{Recent, Stake};
 use crate::capture::{Frame, FrameRef};
+use crate::decode::Endpoint;
 use crate::event::{Body, Event, Evidence, Finding};
 use crate::limits::{self, Limits};
 use crate::time::Timestamp;
@@ -33,7 +34,8 @@ pub struct Case<'a> {
     /// The finding.
     pub finding: &'a Finding,
     /// The packets in the order in which they were read: of each connection those from its start and the
-    /// last ones, of the connections that its evidence names, and of the look-ups behind them.
+    /// last ones, of the connections that its evidence names, and of the look-ups behind them, with the
+    /// answers of name servers.
     pub packets: Vec<Packet<'a>>,
     /// Packets of its evidence that are not among them: too long ago.
     pub missing: usize,
@@ -54,6 +56,8 @@ pub(crate) struct Keeper {
     pub(crate) recent: Recent,
     /// The look-up behind a connection: its id, and the frame of the answer.
     lookups: VecDeque<(Arc<str>, FrameRef)>,
+    /// Where nodes listen, and the frame that told it.
+    nodes: VecDeque<(Endpoint, FrameRef)>,
     most_lookups: usize,
     archive: Box<dyn Archive>,
 }
@@ -63,6 +67,7 @@ impl Keeper {
         Self {
             recent: Recent::new(limits.evidence),
             lookups: VecDeque::new(),
+            nodes: VecDeque::new(),
             most_lookups: limits.lookups,
             archive,
         }
@@ -84,6 +89,18 @@ impl Keeper {
                     }
                 }
             }
+            Body::Epmd { epmd } => {
+                let (Some(own), Some(frame)) = (&event.connection, event.frame) else {
+                    return Ok(());
+                };
+                // Whoever registers listens at its own address, whoever is asked tells of its host.
+                let ip = if epmd.request == Some(REGISTRATION) { own.src_ip } else { own.dest_ip };
+                let listed = epmd.names.iter().flatten().map(|listed| listed.port);
+                for port in epmd.port.into_iter().chain(listed) {
+                    let node = (Endpoint { ip, port }, frame);
+                    limits::remember(&mut self.nodes, node, self.most_lookups);
+                }
+            }
             Body::Finding { finding } => {
                 let own = event.connection.as_ref().map(|own| &own.session_id);
                 let shown = finding.evidence.iter().map(|evidence| evidence.frame);
@@ -93,6 +110,11 @@ impl Keeper {
                     let known = self.lookups.iter().rev().find(|(id, _)| id == session);
                     wanted.extend(known.map(|(_, reply)| *reply));
                 }
+                wanted.sort_unstable();
+                // What a connection that said nothing was about shows in who told of its port.
+                wanted.extend(self.recent.ends_of(&wanted).into_iter().filter_map(|end| {
+                    self.nodes.iter().rev().find(|(node, _)| *node == end).map(|(_, frame)| *frame)
+                }));
                 wanted.sort_unstable();
                 wanted.dedup();
                 let case = self.recent.case(event.at, finding, &wanted);
@@ -106,6 +128,9 @@ impl Keeper {
         Ok(())
     }
 }
+
+/// The request by which a node registers.
+const REGISTRATION: &str = "ALIVE2_REQ";
 
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

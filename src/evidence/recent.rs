@@ -6,12 +6,14 @@
 //! bounded, and the connection that was quiet for longest, or nearly so, makes room.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::{Case, Packet};
 use crate::capture::{Frame, FrameRef, LinkType};
+use crate::decode::Endpoint;
 use crate::event::Finding;
 use crate::flow::FlowId;
 use crate::limits::EvidenceLimits;
@@ -35,6 +37,9 @@ pub(crate) struct Recent {
     /// The frame that goes through the pipeline just now, where it has a stake.
     staged: Option<(Kept, Stake)>,
     young: Young,
+    /// Answers of name servers, who was told, and which addresses.
+    names: VecDeque<NameAnswer>,
+    names_octets: usize,
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
     by_flow: HashMap<FlowId, usize, RandomState>,
@@ -55,10 +60,20 @@ struct Kept {
     bytes: Box<[u8]>,
 }
 
+/// An answer of a name server.
+#[derive(Debug)]
+struct NameAnswer {
+    kept: Kept,
+    /// Who asked; `None` where all hear the answer.
+    client: Option<IpAddr>,
+    ips: Vec<IpAddr>,
+}
+
 /// Packets of one connection.
 #[derive(Debug)]
 struct Connection {
     flow: FlowId,
+    ends: [Endpoint; 2],
     first: Vec<Kept>,
     first_octets: usize,
     last: VecDeque<Kept>,
@@ -89,6 +104,8 @@ impl Recent {
             serial: 0,
             staged: None,
             young: Young::default(),
+            names: VecDeque::new(),
+            names_octets: 0,
             connections: Vec::new(),
             free: Vec::new(),
             by_flow: HashMap::default(),
@@ -122,7 +139,7 @@ impl Recent {
     }
 
     /// A frame belongs to the connection at `flow`: the one that is staged, or one that waits.
-    pub(crate) fn attach(&mut self, flow: FlowId, frame: FrameRef) {
+    pub(crate) fn attach(&mut self, flow: FlowId, frame: FrameRef, ends: [Endpoint; 2]) {
         let kept = match self.staged.take_if(|(kept, _)| kept.id == frame) {
             Some((kept, _)) => Some(kept),
             None => self.young.take(frame),
@@ -130,7 +147,7 @@ impl Recent {
         let Some(kept) = kept else { return };
         let place = match self.by_flow.get(&flow) {
             Some(place) => *place,
-            None => self.enter(flow, frame),
+            None => self.enter(Connection::new(flow, frame, ends)),
         };
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
         let (taken, let_go) = connection.take(kept, &self.limits);
@@ -138,13 +155,32 @@ impl Recent {
         while self.octets > self.limits.octets && self.evict() {}
     }
 
-    fn enter(&mut self, flow: FlowId, frame: FrameRef) -> usize {
+    /// The frame that is staged is an answer of a name server.
+    pub(crate) fn note_names(&mut self, client: Option<IpAddr>, ips: Vec<IpAddr>) {
+        let Some((kept, _)) = self.staged.take() else { return };
+        let answer = NameAnswer { kept, client, ips };
+        self.names_octets += answer.octets();
+        self.names.push_back(answer);
+        while self.names_octets > self.limits.names {
+            let Some(gone) = self.names.pop_front() else { break };
+            self.names_octets -= gone.octets();
+        }
+    }
+
+    /// The ends of the connections that have one of the frames that are `wanted`, which are in order.
+    pub(super) fn ends_of(&self, wanted: &[FrameRef]) -> Vec<Endpoint> {
+        let known = self.connections.iter().flatten().filter(|it| it.has_one_of(wanted));
+        known.flat_map(|connection| connection.ends).collect()
+    }
+
+    fn enter(&mut self, connection: Connection) -> usize {
+        let flow = connection.flow;
         let place = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
             self.connections.len() - 1
         });
         if let Some(entry) = self.connections.get_mut(place) {
-            *entry = Some(Connection::new(flow, frame));
+            *entry = Some(connection);
             self.octets += CONNECTION_OVERHEAD;
         }
         self.by_flow.insert(flow, place);
@@ -178,14 +214,16 @@ impl Recent {
         finding: &'a Finding,
         wanted: &[FrameRef],
     ) -> Case<'a> {
-        let mut kept = Vec::new();
-        let mut left_out = 0;
+        let (mut kept, mut ends, mut left_out) = (Vec::new(), Vec::new(), 0);
         for connection in self.connections.iter().flatten() {
             if connection.has_one_of(wanted) {
                 kept.extend(connection.frames());
+                ends.push(connection.ends);
                 left_out += connection.left_out;
             }
         }
+        let answers = self.names.iter().rev().filter(|answer| answer.is_about(&ends));
+        kept.extend(answers.take(MOST_ANSWERS).map(|answer| &answer.kept));
         kept.sort_unstable_by_key(|kept| kept.serial);
         let is_there = |frame: FrameRef| kept.iter().any(|kept| kept.id == frame);
         let missing = finding.evidence.iter().filter(|it| !is_there(it.frame)).count();
@@ -217,10 +255,26 @@ impl Kept {
     }
 }
 
+impl NameAnswer {
+    fn octets(&self) -> usize {
+        self.kept.octets() + self.ips.len() * size_of::<IpAddr>()
+    }
+
+    /// Whether one of two ends was told the address of the other, or that a name has none.
+    fn is_about(&self, ends: &[[Endpoint; 2]]) -> bool {
+        let told = |who: Endpoint, whom: Endpoint| {
+            self.client.is_none_or(|client| client == who.ip)
+                && (self.ips.is_empty() || self.ips.contains(&whom.ip))
+        };
+        ends.iter().any(|[one, other]| told(*one, *other) || told(*other, *one))
+    }
+}
+
 impl Connection {
-    const fn new(flow: FlowId, frame: FrameRef) -> Self {
+    const fn new(flow: FlowId, frame: FrameRef, ends: [Endpoint; 2]) -> Self {
         Self {
             flow,
+            ends,
             first: Vec::new(),
             first_octets: 0,
             last: VecDeque::new(),
@@ -300,8 +354,137 @@ impl Young {
     }
 }
 
+/// Answers of name servers in one case: the latest.
+const MOST_ANSWERS: usize = 16;
+
 /// What a frame costs beside its octets, roughly.
 const FRAME_OVERHEAD: usize = 96;
 
 /// What a connection costs beside its frames, roughly.
 const CONNECTION_OVERHEAD: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{FlowKey, FlowTable};
+
+    /// Identities as the table of connections gives them.
+    fn flows(count: u16) -> Vec<FlowId> {
+        let mut table = FlowTable::new(count.into());
+        let end = |port| Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port };
+        (0..count).map(|port| table.insert(FlowKey::new(end(1), end(port)).0, ()).0).collect()
+    }
+
+    const ENDS: [Endpoint; 2] = [
+        Endpoint { ip: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port: 1 },
+        Endpoint { ip: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port: 2 },
+    ];
+
+    fn id(number: u64) -> FrameRef {
+        FrameRef { input: 0, number }
+    }
+
+    fn frame(number: u64, bytes: &[u8]) -> Frame<'_> {
+        Frame {
+            id: id(number),
+            at: Timestamp(number),
+            link: LinkType::ETHERNET,
+            interface: None,
+            wire_len: 9999,
+            bytes,
+        }
+    }
+
+    fn limits() -> EvidenceLimits {
+        EvidenceLimits { first_frames: 2, last_frames: 3, frame: 100, ..EvidenceLimits::default() }
+    }
+
+    impl Recent {
+        fn follow(&mut self, flow: FlowId, number: u64, octets: usize) {
+            self.stage(&frame(number, &vec![7; octets]), Stake::Now);
+            self.attach(flow, id(number), ENDS);
+        }
+
+        fn numbers(&self, wanted: u64) -> Vec<u64> {
+            let connections = self.connections.iter().flatten();
+            let mut with = connections.filter(|it| it.has_one_of(&[id(wanted)]));
+            let one = with.next().into_iter().flat_map(Connection::frames);
+            one.map(|kept| kept.id.number).collect()
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_last_packets_of_a_connection_stay_and_are_cut() {
+        let mut recent = Recent::new(limits());
+        let flow = flows(1)[0];
+        (1..=9).for_each(|number| recent.follow(flow, number, 500));
+        assert_eq!(recent.numbers(1), [1, 2, 7, 8, 9]);
+        let connection = recent.connections[0].as_ref().unwrap();
+        assert_eq!(connection.left_out, 4);
+        assert!(connection.frames().all(|kept| kept.bytes.len() == 100 && kept.wire_len == 9999));
+        assert_eq!(recent.octets, connection.octets());
+    }
+
+    #[test]
+    fn octets_are_bounded_and_what_is_in_use_stays() {
+        let limits = EvidenceLimits { octets: 20 * (CONNECTION_OVERHEAD + 400), ..limits() };
+        let mut recent = Recent::new(limits);
+        let flows = flows(500);
+        for (number, flow) in (1_u64..).zip(&flows[1..]) {
+            recent.follow(*flow, number * 2, 100);
+            recent.follow(flows[0], number * 2 + 1, 10);
+            assert!(recent.octets <= limits.octets, "{}", recent.octets);
+        }
+        assert_eq!(recent.numbers(3)[..2], [3, 5], "the one in use has its start");
+        assert!(recent.numbers(2).is_empty(), "an old one is gone");
+        assert!(!recent.numbers(2 * 499).is_empty(), "the last one is there");
+        let octets: usize = recent.connections.iter().flatten().map(Connection::octets).sum();
+        assert_eq!(octets, recent.octets);
+        assert!(recent.connections.len() < 60, "places are used again");
+    }
+
+    #[test]
+    fn a_connection_that_is_followed_late_gets_the_packets_that_opened_it() {
+        let mut recent = Recent::new(limits());
+        for number in 1..=3 {
+            recent.stage(&frame(number, b"syn"), Stake::Later);
+        }
+        recent.stage(&frame(4, b"name"), Stake::Now);
+        let flow = flows(1)[0];
+        recent.begin(flow);
+        for number in [1, 2, 4] {
+            recent.attach(flow, id(number), ENDS);
+        }
+        assert_eq!(recent.numbers(4), [1, 2, 4]);
+        // The next frame settles what was staged; what nobody followed and opened nothing is let go.
+        recent.stage(&frame(5, b"junk"), Stake::Now);
+        recent.stage(&frame(6, b"junk"), Stake::Now);
+        assert_eq!(recent.young.places.len(), 1, "the third one still waits");
+    }
+
+    #[test]
+    fn packets_that_open_connections_wait_within_a_bound() {
+        let limits = EvidenceLimits { young: 10 * (FRAME_OVERHEAD + 3), ..limits() };
+        let mut recent = Recent::new(limits);
+        for number in 1..=1000 {
+            recent.stage(&frame(number, b"syn"), Stake::Later);
+            assert!(recent.young.octets <= limits.young);
+            assert_eq!(recent.young.places.len(), recent.young.frames.len());
+        }
+        assert_eq!(recent.young.frames.len(), 10);
+        let flow = flows(1)[0];
+        recent.attach(flow, id(1), ENDS);
+        recent.attach(flow, id(999), ENDS);
+        assert_eq!(recent.numbers(999), [999]);
+    }
+
+    #[test]
+    fn ports_that_are_used_again_are_another_connection() {
+        let mut recent = Recent::new(limits());
+        let flow = flows(1)[0];
+        recent.follow(flow, 1, 10);
+        recent.begin(flow);
+        recent.follow(flow, 2, 10);
+        assert_eq!((recent.numbers(1), recent.numbers(2)), (vec![1], vec![2]));
+    }
+}
