@@ -72,6 +72,9 @@ pub struct Limits {
     pub cookie_file: u64,
     /// Anomalies told one by one for one kind; further ones are counted.
     pub anomalies: u64,
+    /// Octets of events that wait for a slow reader while live. Ten seconds of a flood of 20,000 short
+    /// sessions a second would be 200 MB; findings, which are few, outlive the rest.
+    pub unread: usize,
     /// The table in which IP fragments wait.
     pub fragments: DefragLimits,
     /// The packets at hand for files of evidence.
@@ -108,6 +111,7 @@ impl Default for Limits {
             cookies: 4096,
             cookie_file: 1 << 20,
             anomalies: 1000,
+            unread: 16 << 20,
             fragments: DefragLimits::default(),
             evidence: EvidenceLimits::default(),
         }

@@ -75,6 +75,8 @@ struct Stages<S> {
     alarms: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
     /// Ports of port mappers and of nodes, whatever their host.
     known_ports: PortSet,
+    /// Whether it was told that facts are forgotten.
+    forgets: bool,
     correlator: Correlator,
     detector: Detector,
     stats: Stats,
@@ -158,11 +160,6 @@ impl<S: EventSink> Pipeline<S> {
         self.stages.on_input_anomaly(Some(input), anomaly);
     }
 
-    /// Something is wrong with the run that has to do with no input.
-    pub fn on_anomaly(&mut self, anomaly: Anomaly) {
-        self.stages.on_input_anomaly(None, anomaly);
-    }
-
     /// Time goes on to `now`, with or without a packet.
     pub fn advance(&mut self, now: Timestamp) {
         self.stages.advance(now);
@@ -172,6 +169,22 @@ impl<S: EventSink> Pipeline<S> {
     pub const fn drops(&mut self, kernel: Option<u64>, interface: Option<u64>) {
         self.stages.stats.kernel_drops = kernel;
         self.stages.stats.interface_drops = interface;
+    }
+
+    /// The capture has lost packets, the last of them by `until` at the latest: nothing is concluded from
+    /// the absence of what may have been among them.
+    pub fn on_loss(&mut self, until: Timestamp) {
+        self.stages.correlator.on_loss(until);
+    }
+
+    /// How many events the sink has left out so far.
+    pub const fn left_out(&mut self, events: u64) {
+        self.stages.stats.left_out = Some(events);
+    }
+
+    /// Something about the run, and not about one input.
+    pub fn on_anomaly(&mut self, anomaly: Anomaly) {
+        self.stages.on_input_anomaly(None, anomaly);
     }
 
     /// Tells the nodes and how they stand to each other, so far.
@@ -211,6 +224,7 @@ impl<S: EventSink> Stages<S> {
             young: YoungTable::new(config.limits.young),
             budget: Budget::default(),
             alarms: BinaryHeap::new(),
+            forgets: false,
             known_ports,
             correlator: Correlator::new(
                 &config.limits,
@@ -446,6 +460,16 @@ impl<S: EventSink> Stages<S> {
         Some(id)
     }
 
+    /// Drops the alarms that were put forward, once they are most of all: an old one may lie hours ahead.
+    fn forget_alarms(&mut self) {
+        if self.alarms.len() > ALARMS_KEPT.max(self.flows.len().saturating_mul(4)) {
+            let flows = &self.flows;
+            self.alarms.retain(|Reverse((due, id))| {
+                flows.peek(*id).is_some_and(|followed| followed.alarm == Some(*due))
+            });
+        }
+    }
+
     /// Gives a followed connection its segment.
     fn hand_to(&mut self, id: FlowId, segment: &Segment<'_>, direction: Direction) {
         let Some(followed) = self.flows.get_mut(id) else { return };
@@ -517,6 +541,7 @@ impl<S: EventSink> Stages<S> {
                 if followed.alarm.is_none_or(|alarm| due < alarm) {
                     followed.alarm = Some(due);
                     self.alarms.push(Reverse((due, id)));
+                    self.forget_alarms();
                 }
             }
         }
@@ -594,6 +619,18 @@ impl<S: EventSink> Stages<S> {
         self.tell(event);
         for finding in found {
             self.tell(finding);
+        }
+        if !self.forgets && self.correlator.evictions() + self.detector.evictions() > 0 {
+            self.forgets = true;
+            let anomaly = Anomaly {
+                kind: AnomalyKind::Limit,
+                field: None,
+                offset: None,
+                detail: "more nodes, pairs, look-ups or problems than are remembered: some are forgotten"
+                    .to_owned(),
+            };
+            let body = Body::Anomaly { anomaly: Box::new(anomaly) };
+            self.tell(Event { at: self.now, frame: None, input: None, connection: None, body });
         }
     }
 
@@ -674,6 +711,7 @@ impl<S: EventSink> Stages<S> {
             && stats.evictions == 0
             && stats.kernel_drops.unwrap_or(0) == 0
             && stats.interface_drops.unwrap_or(0) == 0
+            && stats.left_out.unwrap_or(0) == 0
             && !stats.anomalies.keys().any(about_input);
         stats
     }
@@ -725,6 +763,8 @@ fn is_syn_ack(segment: &Segment<'_>) -> bool {
 const fn reaches_past_hello(payload: &[u8]) -> bool {
     payload.len() >= MAX_BEFORE_HELLO as usize
 }
+/// Alarms below which none is dropped: little beside what else is kept.
+const ALARMS_KEPT: usize = 4096;
 
 /// Captures of several processors are out of order by less than this.
 const CLOCK_STEP: std::time::Duration = std::time::Duration::from_millis(1);
@@ -740,3 +780,69 @@ const MOMENT: std::time::Duration = std::time::Duration::from_millis(1);
 
 /// A capture with more link types than this is not one.
 const MAX_UNSUPPORTED_TOLD: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::FrameRef;
+
+    /// What keeps a pipeline busy for days, in little time.
+    struct Days {
+        pipeline: Pipeline<Vec<Event>>,
+        at: Timestamp,
+        number: u64,
+    }
+
+    impl Days {
+        fn new() -> Self {
+            let pipeline = Pipeline::new(Config::default(), Vec::new());
+            Self { pipeline, at: Timestamp::new(1_000_000, 0), number: 0 }
+        }
+
+        fn segment(&mut self, (from, to): (u16, u16), seq: u32, flags: u8, payload: &[u8]) {
+            self.number += 1;
+            let end = |port| Endpoint { ip: IpAddr::from([10, 0, 0, (port >> 15) as u8]), port };
+            self.pipeline.push_segment(&Segment {
+                frame: FrameRef { input: 0, number: self.number },
+                at: self.at,
+                src: end(from),
+                dst: end(to),
+                seq,
+                ack: 1,
+                flags: TcpFlags(flags),
+                window: 1000,
+                ip_id: None,
+                payload,
+                missing: 0,
+                layers: &[],
+            });
+        }
+
+        fn pass(&mut self, seconds: u64) {
+            self.at = self.at.after(std::time::Duration::from_secs(seconds));
+        }
+    }
+
+    #[test]
+    fn alarms_and_ports_of_connections_that_are_gone_are_forgotten() {
+        const HELLO: &[u8] = b"\0\x0dn\0\x05\0\0\0\x04a@host";
+        const ACK: &[u8] = b"\0\x11aaaaaaaaaaaaaaaaa";
+        let mut days = Days::new();
+        for dial in 0..20_000_u32 {
+            let (from, to) = (32_768 + (dial % 30_000) as u16, 1000 + (dial % 10_000) as u16);
+            days.segment((from, to), 0, 0x02, b"");
+            days.segment((to, from), 0, 0x12, b"");
+            days.segment((from, to), 1, 0x18, HELLO);
+            // Joined in mid-life: frames flow, so that its next alarm lies hours ahead.
+            days.segment((to, from), 1, 0x18, ACK);
+            days.pass(1);
+            days.segment((from, to), 1 + HELLO.len() as u32, 0x04, b"");
+            days.pass(90);
+        }
+        let stages = &days.pipeline.stages;
+        assert!(stages.flows.len() < 10, "{}", stages.flows.len());
+        assert!(stages.alarms.len() <= 5000, "{}", stages.alarms.len());
+        let marked = (0..=u16::MAX).filter(|port| stages.ports.has_one_of(*port, *port)).count();
+        assert!(marked <= 5000, "{marked}");
+    }
+}

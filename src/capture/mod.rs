@@ -17,12 +17,14 @@ mod pcapng;
 #[cfg(test)]
 mod samples;
 pub mod save;
+mod timeline;
 
 pub use annotations::{Annotations, Secrets, SecretsType};
 pub use error::Error;
 pub use file::CaptureFile;
 pub use follow::Follow;
 pub use merge::{Input, Inputs, Order};
+pub use timeline::Timeline;
 
 use std::ops::Range;
 
@@ -88,7 +90,8 @@ pub struct Frame<'a> {
     pub at: Timestamp,
     /// How `bytes` begin.
     pub link: LinkType,
-    /// Index into [`CaptureFile::interfaces`]; `None` where the capture names no interfaces.
+    /// Index into the interfaces of its input ([`CaptureFile::interfaces`], or those of a live capture);
+    /// `None` where the capture names no interfaces.
     pub interface: Option<u32>,
     /// Octets the frame had on the wire; more than `bytes` holds when the snaplen cut it.
     pub wire_len: u32,

@@ -47,7 +47,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE", help_heading = INPUT)]
     pub(super) read: Vec<PathBuf>,
 
-    /// Capture from this interface until Ctrl-C ("any": from all). May be given several times
+    /// Capture from this interface, by name or by its number in --list-interfaces, until Ctrl-C
+    /// ("any": from all). May be given several times
     #[arg(
         short, long, value_name = "INTERFACE", help_heading = INPUT,
         conflicts_with_all = FILES
@@ -109,6 +110,11 @@ pub(crate) struct Args {
     )]
     pub(super) buffer_size: Option<u32>,
 
+    /// Ask the kernel for each packet at once: for tests, at the price of time and of most of the
+    /// buffer. Otherwise packets come within 100 ms
+    #[arg(long, help_heading = INPUT, conflicts_with_all = FILES)]
+    pub(super) immediate: bool,
+
     /// Order of packets from several captures
     #[arg(
         long, value_name = "ORDER", help_heading = INPUT, default_value = "time",
@@ -118,6 +124,15 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(super) facts: Facts,
+
+    /// Once the interfaces and files are open, go on as this user: a name, or UID or UID:GID. Without
+    /// it, the user stays and all capabilities go
+    #[arg(short = 'Z', long, value_name = "USER", help_heading = PRIVILEGES, conflicts_with_all = FILES)]
+    pub(super) user: Option<String>,
+
+    /// Do not confine the program to what capturing needs, for systems where that gets in the way
+    #[arg(long, help_heading = PRIVILEGES, conflicts_with_all = FILES)]
+    pub(super) no_sandbox: bool,
 
     /// Print challenges and digests, with which anyone can test guesses at the cookie
     #[arg(long, help_heading = SECRETS)]
@@ -149,7 +164,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", help_heading = OUTPUT, value_parser = duration)]
     pub(super) cluster_interval: Option<Duration>,
 
-    /// In text, also tell each handshake message, and in that of captures each connection and request
+    /// While capturing or following, tell the statistics this often; at the end, and on SIGUSR1,
+    /// they are told in any case
+    #[arg(long, value_name = "TIME", help_heading = OUTPUT, value_parser = duration)]
+    pub(super) stats_interval: Option<Duration>,
+
+    /// In text, also tell each handshake message, and in that of captures each connection and
+    /// request; when live, say on standard error which privileges are kept
     #[arg(short, long, help_heading = OUTPUT, conflicts_with = "quiet")]
     pub(super) verbose: bool,
 
@@ -409,6 +430,7 @@ const PROTOCOL: &str = "Protocol";
 const SECRETS: &str = "Cookies";
 const OUTPUT: &str = "Output";
 const SAVING: &str = "Saving packets";
+const PRIVILEGES: &str = "Privileges";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -25,6 +25,8 @@ use super::{Error, warn_unless};
 /// The directory of the files.
 pub(super) struct Folder {
     path: PathBuf,
+    /// Whether it was not there before.
+    is_new: bool,
     /// Inputs as named.
     inputs: Vec<Arc<str>>,
     least: Severity,
@@ -51,12 +53,14 @@ impl Folder {
     ) -> Result<Option<Self>, Error> {
         let Some(path) = &args.saving.evidence else { return Ok(None) };
         let failure = |source| Error::Output { name: path.display().to_string(), source };
+        let is_new = !path.exists();
         make(path).map_err(failure)?;
         if !path.is_dir() {
             return Err(failure(io::ErrorKind::NotADirectory.into()));
         }
         Ok(Some(Self {
             path: path.clone(),
+            is_new,
             inputs: inputs.to_vec(),
             least: args.min_severity,
             limits,
@@ -66,6 +70,12 @@ impl Folder {
             quiet: args.writing.quiet,
             failed: Rc::clone(failed),
         }))
+    }
+
+    /// Its path, where it was made for this run.
+    #[cfg(feature = "live")]
+    pub(super) fn made(&self) -> Option<&Path> {
+        self.is_new.then_some(&self.path)
     }
 
     fn write(&self, name: &str, octets: &[u8]) -> io::Result<()> {

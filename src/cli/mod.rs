@@ -13,7 +13,11 @@ mod explain;
 mod filter;
 #[cfg(feature = "live")]
 mod live;
+#[cfg(feature = "live")]
+mod privileges;
 mod run;
+#[cfg(feature = "live")]
+mod sandbox;
 mod save;
 mod select;
 #[cfg(unix)]
@@ -52,6 +56,8 @@ struct Asked {
     cluster: bool,
     /// The statistics.
     stats: bool,
+    /// The file of `-o` is to be opened anew.
+    reopen: bool,
 }
 
 /// How a run ended that could do what it was asked for.
@@ -141,9 +147,12 @@ pub(crate) enum Error {
     /// `--duration` for captures that end by themselves.
     #[error("--duration is for interfaces and for files with --follow; others end by themselves")]
     Duration,
-    /// `--cluster-interval` likewise.
-    #[error("--cluster-interval is for interfaces and for files with --follow")]
-    ClusterInterval,
+    /// `--cluster-interval` and `--stats-interval` likewise.
+    #[error("{option} is for interfaces and for files with --follow")]
+    Interval {
+        /// Which of them.
+        option: &'static str,
+    },
     /// `explain` with a name that no rule has.
     #[error("no rule is named {name:?}{}", did_you_mean(nearest))]
     NoRule {
@@ -179,6 +188,22 @@ pub(crate) enum Error {
         /// What is wrong with it.
         source: ReadError,
     },
+    /// `-Z` with somebody that the system does not know.
+    #[cfg(feature = "live")]
+    #[error("no user {name:?} in {}", privileges::ACCOUNTS)]
+    NoUser {
+        /// As given.
+        name: String,
+    },
+    /// Privileges that cannot be given up are no reason to go on with them.
+    #[cfg(feature = "live")]
+    #[error("cannot {what}: {source}")]
+    Privileges {
+        /// What was tried.
+        what: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// An interface.
     #[error(transparent)]
     Capture(#[from] capture::Error),
@@ -213,7 +238,7 @@ impl Error {
                  captures of one link type a filter that fits it"
             }
             Self::EmptyWindow { .. } => "--since is the earlier of the two",
-            Self::ClusterInterval => "the cluster is told at the end of a capture in any case",
+            Self::Interval { .. } => "both are told at the end of a capture in any case",
             Self::NoRule { .. } => {
                 "beamscope explain lists all rules; beamscope explain --log LINE finds those \
                  behind a line of a log"
@@ -225,6 +250,10 @@ impl Error {
             Self::Wait(_) => return None,
             #[cfg(feature = "live")]
             Self::FilterFile { .. } => return None,
+            #[cfg(feature = "live")]
+            Self::NoUser { .. } => "name one by number: -Z UID:GID",
+            #[cfg(feature = "live")]
+            Self::Privileges { .. } => "only root becomes another user; others need no -Z",
             Self::StdinTwice | Self::Output { .. } | Self::Events { .. } => return None,
             Self::Cookie(error) => return error.hint().map(str::to_owned),
             Self::Capture(error) => return error.hint(),

@@ -10,6 +10,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+#[cfg(feature = "live")]
+use std::thread;
 
 use anstream::AutoStream;
 use beamscope::capture::save::Described;
@@ -26,9 +28,11 @@ use super::save::Saver;
 use super::select::Selection;
 use super::wait::Ending;
 use super::{Error, Outcome, complain, cookies, diff, warn};
+#[cfg(feature = "live")]
+use super::{privileges, sandbox};
 
 /// Where events go: standard output, or a file.
-pub(super) type Out = Box<dyn Write>;
+pub(super) type Out = Box<dyn Write + Send>;
 
 /// Does what the arguments say.
 ///
@@ -90,8 +94,12 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     if args.duration.is_some() && ending.is_none() {
         return Err(Error::Duration);
     }
-    if args.cluster_interval.is_some() && ending.is_none() {
-        return Err(Error::ClusterInterval);
+    let intervals =
+        [(args.cluster_interval, "--cluster-interval"), (args.stats_interval, "--stats-interval")];
+    if let (Some((_, option)), None) =
+        (intervals.into_iter().find(|(interval, _)| interval.is_some()), &ending)
+    {
+        return Err(Error::Interval { option });
     }
     let mut inputs = Inputs::new(sources, args.order)?;
     let unsaved = Rc::<Cell<bool>>::default();
@@ -277,28 +285,52 @@ fn follow(_: &mut Input, _: &Args) -> Result<Option<Rc<Ending>>, Error> {
     Err(Error::NoFollow)
 }
 
-/// Captures from interfaces.
+/// Captures from interfaces: everything is opened first, then all rights are given up.
 #[cfg(feature = "live")]
 fn capture(args: &Args, config: Config) -> Result<Outcome, Error> {
+    let account = args.user.as_deref().map(privileges::account).transpose()?;
     // Before the file of `-o` is made: what cannot be captured from leaves nothing behind.
     let mut live = super::live::Capture::open(args)?;
-    let names: Vec<Arc<str>> = args.interface.iter().map(|name| name.as_str().into()).collect();
+    let (queue, backlog) = output::queue(open(&args.writing, [])?, config.limits.unread);
+    let names: Vec<Arc<str>> = live.names().iter().map(|name| name.as_str().into()).collect();
     let unsaved = Rc::<Cell<bool>>::default();
     let folder = Folder::open(args, &names, config.limits.evidence, &unsaved)?;
-    let mut pipeline = Pipeline::new(config, output(args, names)?);
     let mut saver = Saver::open(args, &[], false)?;
+    if let Some(account) = &account {
+        let made = folder.as_ref().and_then(Folder::made).into_iter();
+        made.chain(saver.as_ref().and_then(Saver::made)).for_each(|path| account.hand_over(path));
+    }
+    let kept = privileges::give_up(account.as_ref())?;
+    let sandbox = sandbox::Sandbox::enter(args);
+    // From here on, threads are begun without any rights, and none is begun once the sandbox is shut.
+    let writer = thread::Builder::new().name("output".to_owned()).spawn(|| backlog.write());
+    drop(writer.map_err(|source| Error::Output { name: output_name(&args.writing), source })?);
+    let sandbox = sandbox.shut();
+    let mut pipeline = Pipeline::new(config, Output::queued(queue, names, output_options(args)));
     if let Some(folder) = folder {
         pipeline.keep_evidence(Box::new(folder));
     }
+    if args.verbose {
+        let _ = writeln!(io::stderr(), "privileges: {kept}\nsandbox: {sandbox}");
+    }
     if !args.writing.quiet {
         // As tcpdump does: from here on nothing is missed.
-        let _ = writeln!(io::stderr(), "listening on {}", args.interface.join(", "));
+        let _ = writeln!(io::stderr(), "listening on {}", live.names().join(", "));
     }
     let ended = live.run(args, &mut pipeline, saver.as_mut());
     let saved = conclude_saving(args, saver, &mut pipeline);
     let output = pipeline.finish();
     let written = conclude(args, output, !saved || unsaved.get())?;
     if ended? { Ok(written) } else { Ok(Outcome::Incomplete) }
+}
+
+/// Opens the file of `-o` anew, which somebody may have moved away. What is there is kept.
+#[cfg(feature = "live")]
+pub(super) fn reopen(writing: &Writing) -> Option<Result<Out, Error>> {
+    let path = writing.output.as_ref()?;
+    let file = File::options().append(true).create(true).open(path);
+    let failed = |source| Error::Output { name: output_name(writing), source };
+    Some(file.map(|file| Box::new(file) as Out).map_err(failed))
 }
 
 #[cfg(not(feature = "live"))]
@@ -335,15 +367,18 @@ pub(super) fn finish(
 
 /// Opens where events go, and settles how they are written.
 fn output(args: &Args, inputs: Vec<Arc<str>>) -> Result<Output<Out>, Error> {
+    Ok(Output::new(open(&args.writing, captures(args))?, inputs, output_options(args)))
+}
+
+fn output_options(args: &Args) -> output::Options {
     let is_live = !args.interface.is_empty() || is_awaited(args);
     let layout = if is_live { Layout::Streaming } else { Layout::Grouped };
-    let options = output::Options {
+    output::Options {
         format: format(&args.writing, args.verbose, layout),
         only_findings: args.only_findings,
         min_severity: args.min_severity,
         line_buffered: args.line_buffered || is_terminal(&args.writing) || is_awaited(args),
-    };
-    Ok(Output::new(open(&args.writing, captures(args))?, inputs, options))
+    }
 }
 
 /// Opens where events go, which must not be one of the `inputs`.

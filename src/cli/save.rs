@@ -73,7 +73,7 @@ struct Open {
     sink: Sink,
     /// What it is called in messages.
     name: String,
-    /// Octets written, of whole blocks.
+    /// Octets that are in it, of whole blocks.
     octets: u64,
     /// Time of its first packet.
     since: Option<Timestamp>,
@@ -172,6 +172,15 @@ impl Saver {
         Ok(Some(saver))
     }
 
+    /// The one file that was made for this run.
+    #[cfg(feature = "live")]
+    pub(super) fn made(&self) -> Option<&Path> {
+        match &self.target {
+            Target::One(path) if path.is_file() => Some(path),
+            Target::One(_) | Target::Row(_) | Target::Stdout => None,
+        }
+    }
+
     /// A frame is looked at. It is saved by [`Self::save_staged`], when its input can be asked about it.
     pub(super) fn stage(&mut self, frame: &Frame<'_>) {
         let mut bytes = self.staged.take().map(|staged| staged.bytes).unwrap_or_default();
@@ -244,27 +253,33 @@ impl Saver {
         }
     }
 
-    /// Opens the one file of a run anew, which somebody may have moved away, or tries the next of a row.
+    /// Opens the one file of a run anew where somebody has moved it away, or where it could not be written;
+    /// begins the next of a row.
     #[cfg(feature = "live")]
     pub(super) fn reopen(&mut self) {
-        match &mut self.target {
-            Target::Stdout => {}
+        let path = match &mut self.target {
+            Target::Stdout => return,
             Target::Row(row) => {
                 row.retry = None;
-                self.close();
+                return self.close();
             }
-            Target::One(path) => {
-                let path = path.clone();
-                self.close();
-                match create(&path) {
-                    Ok(file) => {
-                        let name = self.name();
-                        self.begin(Sink::File(file), name);
-                        self.flush();
-                    }
-                    Err(error) => self.stop(&error.to_string()),
-                }
+            Target::One(path) => path.clone(),
+        };
+        if self.open.as_ref().is_some_and(|open| open.is_at(&path)) {
+            return;
+        }
+        self.close();
+        // Behind what a file has, another section goes, which the older format does not know.
+        let is_taken = self.format == SaveFormat::Pcap
+            && fs::metadata(&path).is_ok_and(|there| there.is_file() && there.len() > 0);
+        let file = if is_taken { Err(io::ErrorKind::AlreadyExists.into()) } else { append(&path) };
+        match file {
+            Ok(file) => {
+                let name = self.name();
+                self.begin(Sink::File(file), name);
+                self.flush();
             }
+            Err(error) => self.stop(&error.to_string()),
         }
     }
 
@@ -319,7 +334,11 @@ impl Saver {
         self.encoder = Encoder::new(self.format);
         self.buffer.clear();
         self.encoder.begin("", &mut self.buffer);
-        self.open = Some(Open { sink, name, octets: 0, since: None });
+        let octets = match &sink {
+            Sink::File(file) => file.metadata().map_or(0, |there| there.len()),
+            Sink::Stdout(_) => 0,
+        };
+        self.open = Some(Open { sink, name, octets, since: None });
     }
 
     /// Ends the file that is open with what is known of its interfaces.
@@ -374,6 +393,17 @@ impl Row {
 }
 
 impl Open {
+    /// Whether the file of this name is still the one that is open.
+    #[cfg(feature = "live")]
+    fn is_at(&self, path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let Sink::File(file) = &self.sink else { return true };
+        match (file.metadata(), fs::metadata(path)) {
+            (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
+            _ => false,
+        }
+    }
+
     /// Writes whole blocks. What could not be written whole is taken back, so that the file stays a whole
     /// one.
     fn write(&mut self, blocks: &[u8]) -> io::Result<()> {
@@ -408,10 +438,18 @@ pub(super) fn stamp(at: Timestamp, decimals: usize) -> String {
 
 /// Makes a file that nobody else can read, or empties the one that is there.
 pub(super) fn create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    open(path, OpenOptions::new().write(true).create(true).truncate(true))
+}
+
+/// Makes a file that nobody else can read, or goes on with the one that is there.
+#[cfg(feature = "live")]
+fn append(path: &Path) -> io::Result<File> {
+    open(path, OpenOptions::new().append(true).create(true))
+}
+
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE);
+    std::os::unix::fs::OpenOptionsExt::mode(options, PRIVATE);
     let file = options.open(path)?;
     #[cfg(unix)]
     if file.metadata()?.is_file() {

@@ -297,10 +297,19 @@ impl Tcp {
     }
 
     /// Whether an unanswered SYN of `direction` has waited long enough to be told: it was sent again, or is
-    /// so old that an answer would have come.
-    pub(super) fn has_waited(&self, direction: Direction, now: Timestamp) -> bool {
+    /// so old that an answer would have come. Not where the answer may be among what the capture lost, up to
+    /// the moment `lost`.
+    pub(super) fn has_waited(
+        &self,
+        direction: Direction,
+        now: Timestamp,
+        lost: Option<Timestamp>,
+    ) -> bool {
         let syn = self.side(direction).syn;
-        syn.is_some_and(|syn| syn.count > 1 || now.since(syn.mark.at) >= SYN_OLD)
+        syn.is_some_and(|syn| {
+            lost.is_none_or(|lost| lost < syn.last)
+                && (syn.count > 1 || now.since(syn.mark.at) >= SYN_OLD)
+        })
     }
 
     /// Who sent the RST, when the connection is nothing but the answer of a closed port: sequence number

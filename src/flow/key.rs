@@ -30,9 +30,7 @@ impl FlowKey {
             (Self { low: to, high: from }, Direction::Down)
         }
     }
-}
 
-impl FlowKey {
     /// Ports of the lower end and of the higher one.
     #[inline]
     pub(super) const fn ports(&self) -> [u16; 2] {

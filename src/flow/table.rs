@@ -64,6 +64,21 @@ impl<C> FlowTable<C> {
         slot.entry.as_mut().map(|(_, connection)| connection.as_mut())
     }
 
+    /// The connection at `id`, without that counting as use.
+    pub fn peek(&self, id: FlowId) -> Option<&C> {
+        self.slots.get(id.0 as usize)?.entry.as_ref().map(|(_, connection)| connection.as_ref())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
     /// Puts a connection in, and gives back the one that had to make room.
     pub fn insert(&mut self, key: FlowKey, connection: C) -> (FlowId, Option<Box<C>>) {
         let evicted = if self.ids.len() >= self.capacity { self.evict() } else { None };

@@ -55,6 +55,9 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
         AnomalyKind::InputCorrupt => "The input is damaged",
         AnomalyKind::InputUnreadable => "The input cannot be read",
         AnomalyKind::UnsupportedLink => "The input has frames of a kind that is not read",
+        AnomalyKind::InterfaceDown => "The interface went down",
+        AnomalyKind::InterfaceUp => "The interface is up again",
+        AnomalyKind::InterfaceGone => "The interface is gone",
         AnomalyKind::NotSaved => "Packets are not saved",
     }
 }
