@@ -21,7 +21,16 @@ pub enum Verdict {
 }
 
 /// Whether a segment with this payload may belong to a distribution connection on an unknown port.
+#[inline]
 pub fn distribution(front: &[u8]) -> Verdict {
+    match front {
+        // The fast way out for nearly everything: as the length of a message or a frame, it is too much.
+        [high, _, _, _, ..] if *high > 4 => Verdict::NotForUs,
+        _ => distribution_start(front),
+    }
+}
+
+fn distribution_start(front: &[u8]) -> Verdict {
     match handshake_start(front) {
         Verdict::NotForUs => match credible_frame(front) {
             Credible::Yes => Verdict::Certain,
@@ -36,7 +45,7 @@ pub fn distribution(front: &[u8]) -> Verdict {
 pub fn handshake_start(front: &[u8]) -> Verdict {
     let len = match front {
         [] => return Verdict::Unsure,
-        // The fast way out for nearly everything: a message this long is none.
+        // A message this long is none.
         [high, ..] if *high > 2 => return Verdict::NotForUs,
         [_] | [_, _] => return Verdict::Unsure,
         [high, low, ..] => u16::from_be_bytes([*high, *low]),

@@ -12,10 +12,12 @@ use crate::conn::digest::Cookies;
 use crate::conn::{Connection, FactSource, Keep, Known, Setting};
 use crate::correlate::{Correlator, HomeNets};
 use crate::decode::{
-    Counters, Decoded, Decoder, Endpoint, Segment, TcpFlags, UdpDatagram, Unreachable,
+    Counters, Decoded, Decoder, Endpoint, Glance, Outline, Segment, TcpFlags, UdpDatagram,
+    Unreachable,
 };
 use crate::detect::Detector;
 use crate::event::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
+use crate::evidence::{Archive, Keeper, Stake};
 use crate::flow::{Direction, FlowId, FlowKey, FlowTable, Opening, PortSet, YoungTable};
 use crate::identify::{self, Verdict};
 use crate::limits::Limits;
@@ -73,10 +75,6 @@ struct Stages<S> {
     alarms: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
     /// Ports of port mappers and of nodes, whatever their host.
     known_ports: PortSet,
-    /// Those, and the ports of the connections that are or were followed for their first octets.
-    ports: PortSet,
-    /// Ports added to that set since it was last made anew.
-    added_ports: usize,
     /// Whether it was told that facts are forgotten.
     forgets: bool,
     correlator: Correlator,
@@ -88,6 +86,8 @@ struct Stages<S> {
     clocks: Vec<Timestamp>,
     /// What connections say while they are at work; empty in between.
     said: Vec<Event>,
+    /// Packets for files of evidence, where those were asked for.
+    keeper: Option<Box<Keeper>>,
     sink: S,
 }
 
@@ -110,11 +110,30 @@ impl<S: EventSink> Pipeline<S> {
     pub fn push_frame(&mut self, frame: &Frame<'_>) {
         self.stages.count(frame);
         self.stages.advance(frame.at);
-        match &self.decoder.decode(frame) {
-            Decoded::Tcp(segment) => self.stages.on_segment(segment),
-            Decoded::Unreachable(unreachable) => self.stages.on_unreachable(unreachable),
-            Decoded::Names(datagram) => self.stages.on_names(datagram),
-            Decoded::Other => {}
+        match self.decoder.glance(frame) {
+            Glance::Tcp(outline) => {
+                if self.stages.may_concern_us(&outline) {
+                    let segment = self.decoder.segment(frame, &outline);
+                    self.stages.stage_segment(frame, &segment);
+                    self.stages.on_segment(&segment);
+                }
+            }
+            Glance::Other => {}
+            Glance::Unread => match &self.decoder.decode_whole(frame) {
+                Decoded::Tcp(segment) => {
+                    self.stages.stage_segment(frame, segment);
+                    self.stages.on_segment(segment);
+                }
+                Decoded::Unreachable(unreachable) => {
+                    self.stages.stage(frame, Stake::Now);
+                    self.stages.on_unreachable(unreachable);
+                }
+                Decoded::Names(datagram) => {
+                    self.stages.stage(frame, Stake::Now);
+                    self.stages.on_names(datagram);
+                }
+                Decoded::Other => {}
+            },
         }
     }
 
@@ -123,6 +142,12 @@ impl<S: EventSink> Pipeline<S> {
         self.stages.stats.packets += 1;
         self.stages.advance(segment.at);
         self.stages.on_segment(segment);
+    }
+
+    /// From here on, the packets of each finding are put into `archive` before it is told.
+    pub fn keep_evidence(&mut self, archive: Box<dyn Archive>) {
+        let limits = &self.stages.config.limits;
+        self.stages.keeper = Some(Box::new(Keeper::new(limits, archive)));
     }
 
     /// The capture brings names of addresses: whoever made it called `ip` by `name`.
@@ -199,8 +224,6 @@ impl<S: EventSink> Stages<S> {
             young: YoungTable::new(config.limits.young),
             budget: Budget::default(),
             alarms: BinaryHeap::new(),
-            ports: known_ports.clone(),
-            added_ports: 0,
             forgets: false,
             known_ports,
             correlator: Correlator::new(
@@ -213,6 +236,7 @@ impl<S: EventSink> Stages<S> {
             now: Timestamp::default(),
             clocks: Vec::new(),
             said: Vec::new(),
+            keeper: None,
             config,
             sink,
         }
@@ -259,18 +283,61 @@ impl<S: EventSink> Stages<S> {
             self.clocks.resize(input + 1, Timestamp::default());
         }
         if let Some(clock) = self.clocks.get_mut(input) {
-            self.stats.clock_steps += u64::from(clock.since(frame.at) > CLOCK_STEP);
+            self.stats.clock_steps += u64::from(*clock > frame.at.after(CLOCK_STEP));
             *clock = frame.at;
+        }
+    }
+
+    /// Shows a frame to the keeper of evidence before anything is made of it.
+    #[inline]
+    fn stage(&mut self, frame: &Frame<'_>, stake: Stake) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.recent.stage(frame, stake);
+        }
+    }
+
+    /// Likewise the frame of a segment, which [`Self::on_segment`] may follow now or later; that of one which it
+    /// does not follow after all is let go.
+    #[inline]
+    fn stage_segment(&mut self, frame: &Frame<'_>, segment: &Segment<'_>) {
+        if self.keeper.is_none() {
+            return;
+        }
+        let (src, dst, payload) = (segment.src.port, segment.dst.port, segment.payload);
+        if payload.is_empty() && segment.flags.opens_or_closes() {
+            self.stage(frame, Stake::Later);
+        } else if self.flows.may_have(src, dst)
+            || self.known_ports.has_one_of(src, dst)
+            || !reaches_past_hello(payload)
+            || identify::distribution(payload) != Verdict::NotForUs
+        {
+            self.stage(frame, Stake::Now);
+        }
+    }
+
+    /// Whether [`Self::on_segment`] would do anything about a segment. Most are of other protocols, between
+    /// ports that no connection which is followed has: they need no table and are not even put together.
+    #[inline]
+    fn may_concern_us(&mut self, outline: &Outline<'_>) -> bool {
+        let (src, dst) = outline.ports();
+        if self.flows.may_have(src, dst) || self.known_ports.has_one_of(src, dst) {
+            return true;
+        }
+        let payload = outline.payload();
+        if payload.is_empty() {
+            return outline.flags().opens_or_closes();
+        }
+        if identify::distribution(payload) != Verdict::NotForUs {
+            return true;
+        }
+        !reaches_past_hello(payload) && {
+            let (src, dst) = outline.ends();
+            self.young.get(&FlowKey::new(src, dst).0).is_some()
         }
     }
 
     fn on_segment(&mut self, segment: &Segment<'_>) {
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
-        // Most segments of other protocols need no table: no connection that is followed has their ports.
-        if !self.ports.has_one_of(segment.src.port, segment.dst.port) {
-            self.on_unknown(key, segment, direction);
-            return;
-        }
         if let Some(id) = self.flows.find(&key) {
             let another = self
                 .flows
@@ -307,8 +374,7 @@ impl<S: EventSink> Stages<S> {
     /// so the first to come need not be the first sent.
     fn on_first_words(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
         let verdict = identify::distribution(segment.payload);
-        // What lies behind octets this many is no part of a hello, so the opening need not be looked up.
-        if verdict == Verdict::NotForUs && segment.payload.len() >= MAX_BEFORE_HELLO as usize {
+        if verdict == Verdict::NotForUs && reaches_past_hello(segment.payload) {
             return;
         }
         let before = match self.young.get(&key) {
@@ -377,15 +443,12 @@ impl<S: EventSink> Stages<S> {
             Some(first) => (first, FlowKey::new(first.src, first.dst).1),
             None => (segment, direction),
         };
-        if known == Known::Maybe {
-            self.forget_ports();
-            self.ports.insert(segment.src.port);
-            self.ports.insert(segment.dst.port);
-            self.added_ports += 2;
-        }
         let setting = setting(&self.config, &self.correlator);
         let connection = Connection::new(begins, began, known, &setting);
         let (id, evicted) = self.flows.insert(key, Followed { connection, alarm: None });
+        if let Some(keeper) = &mut self.keeper {
+            keeper.recent.begin(id);
+        }
         if let Some(evicted) = evicted {
             self.on_eviction(evicted.connection);
         }
@@ -395,18 +458,6 @@ impl<S: EventSink> Stages<S> {
             self.flows.get_mut(id)?;
         }
         Some(id)
-    }
-
-    /// Makes the set of ports anew once most of those in it may be of connections that are long forgotten:
-    /// after days it would hold every port, and every segment of other protocols would cost a search.
-    fn forget_ports(&mut self) {
-        if self.added_ports > PORTS_KEPT.max(self.flows.len().saturating_mul(4)) {
-            self.added_ports = 0;
-            self.ports = self.known_ports.clone();
-            for port in self.flows.keys().flat_map(FlowKey::ports) {
-                self.ports.insert(port);
-            }
-        }
     }
 
     /// Drops the alarms that were put forward, once they are most of all: an old one may lie hours ahead.
@@ -422,6 +473,9 @@ impl<S: EventSink> Stages<S> {
     /// Gives a followed connection its segment.
     fn hand_to(&mut self, id: FlowId, segment: &Segment<'_>, direction: Direction) {
         let Some(followed) = self.flows.get_mut(id) else { return };
+        if let Some(keeper) = &mut self.keeper {
+            keeper.recent.attach(id, segment.frame, [segment.src, segment.dst]);
+        }
         let setting = setting(&self.config, &self.correlator);
         let keep = followed.connection.on_segment(
             segment,
@@ -437,6 +491,9 @@ impl<S: EventSink> Stages<S> {
         let (key, direction) = FlowKey::new(unreachable.src, unreachable.dst);
         let Some(id) = self.flows.find(&key) else { return };
         let Some(followed) = self.flows.get_mut(id) else { return };
+        if let Some(keeper) = &mut self.keeper {
+            keeper.recent.attach(id, unreachable.frame, [unreachable.src, unreachable.dst]);
+        }
         let setting = setting(&self.config, &self.correlator);
         followed.connection.on_unreachable(
             unreachable,
@@ -450,8 +507,13 @@ impl<S: EventSink> Stages<S> {
 
     #[cold] // beside segments
     fn on_names(&mut self, datagram: &UdpDatagram<'_>) {
-        for resolved in names::resolved(datagram) {
-            self.correlator.on_resolved(&resolved);
+        let all = names::resolved(datagram);
+        for resolved in &all {
+            self.correlator.on_resolved(resolved);
+        }
+        if let (Some(keeper), Some(first)) = (&mut self.keeper, all.first()) {
+            let client = first.client;
+            keeper.recent.note_names(client, all.into_iter().flat_map(|it| it.ips).collect());
         }
     }
 
@@ -575,7 +637,6 @@ impl<S: EventSink> Stages<S> {
     /// A port has become known as a node's: connections to it that have said nothing yet are followed.
     fn on_marked(&mut self, end: Endpoint) {
         self.known_ports.insert(end.port);
-        self.ports.insert(end.port);
         for (key, opening) in self.young.take_to(end) {
             let Some(first) = opening.segments().next() else { continue };
             let (_, direction) = FlowKey::new(first.src, first.dst);
@@ -584,7 +645,8 @@ impl<S: EventSink> Stages<S> {
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn tell(&mut self, mut event: Event) {
+        let kept = self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.on_event(&mut event));
         match &event.body {
             // The end of a registration is no request.
             Body::Epmd { epmd } if epmd.outcome != EpmdOutcome::Unregistered => {
@@ -611,6 +673,10 @@ impl<S: EventSink> Stages<S> {
             | Body::Stats { .. } => {}
         }
         self.sink.event(event);
+        if let Err(detail) = kept {
+            let kind = AnomalyKind::NotSaved;
+            self.on_input_anomaly(None, Anomaly { kind, field: None, offset: None, detail });
+        }
     }
 
     fn tell_cluster(&mut self) {
@@ -693,9 +759,11 @@ fn is_syn_ack(segment: &Segment<'_>) -> bool {
     segment.flags.has(TcpFlags::SYN) && segment.flags.has(TcpFlags::ACK)
 }
 
-/// Ports of connections below which the set of them is not made anew, and alarms likewise: little beside
-/// what else is kept.
-const PORTS_KEPT: usize = 4096;
+/// Whether what lies behind octets this many is no part of a hello, so that nobody need know where they stand.
+const fn reaches_past_hello(payload: &[u8]) -> bool {
+    payload.len() >= MAX_BEFORE_HELLO as usize
+}
+/// Alarms below which none is dropped: little beside what else is kept.
 const ALARMS_KEPT: usize = 4096;
 
 /// Captures of several processors are out of order by less than this.

@@ -24,26 +24,31 @@ impl Buffer {
     }
 
     /// The octets in hand.
+    #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         self.at(self.hand.clone())
     }
 
     /// How many octets are in hand.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.hand.len()
     }
 
     /// Position in the stream of the first octet in hand.
+    #[inline]
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
     /// Octets at a place that [`Self::consume`] told; empty once [`Self::fill`] had to move them.
+    #[inline]
     pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
         self.data.get(place).unwrap_or_default()
     }
 
     /// Lets go of `octets` in hand and says where they lie until the next [`Self::fill`].
+    #[inline]
     pub(super) fn consume(&mut self, octets: usize) -> usize {
         let start = self.hand.start;
         let octets = octets.min(self.hand.len());
@@ -56,6 +61,7 @@ impl Buffer {
     ///
     /// Reads nothing while they are in hand already, so a packet that lies in a pipe never waits for
     /// the one behind it. `need` is at most [`MAX_NEED`].
+    #[inline]
     pub(super) fn fill(&mut self, need: usize) -> bool {
         self.hand.len() >= need || self.read_until(need)
     }

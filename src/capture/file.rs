@@ -132,6 +132,20 @@ impl CaptureFile {
         }
     }
 
+    /// Goes on to the next frame where it is in hand as a whole, as nearly all are, and gives its time. Small
+    /// enough to become a part of the loop over all frames: [`Self::advance`] for each took as long as
+    /// decoding them.
+    #[inline]
+    pub(super) fn step(&mut self) -> Option<Timestamp> {
+        let number = &mut self.id.number;
+        let stepped = match &mut self.format {
+            _ if self.ended => false,
+            Format::Pcap(pcap) => pcap.step(&mut self.buffer, number, &mut self.record),
+            Format::Pcapng(_) | Format::Unread => false,
+        };
+        stepped.then_some(self.record.at)
+    }
+
     /// Reads on to the next frame, which then stays until the next call.
     pub(super) fn advance(&mut self) -> Result<Advance, Error> {
         while !self.ended {
@@ -165,6 +179,7 @@ impl CaptureFile {
     }
 
     /// The frame that [`Self::advance`] found last.
+    #[inline]
     pub(super) fn frame(&self) -> Frame<'_> {
         let Record { at, link, interface, wire_len, ref place } = self.record;
         let bytes = self.buffer.at(place.clone());

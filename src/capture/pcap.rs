@@ -55,6 +55,7 @@ impl Pcap {
         true
     }
 
+    /// Reads on to the next record.
     pub(super) fn advance(
         &mut self,
         buffer: &mut Buffer,
@@ -67,7 +68,7 @@ impl Pcap {
             return Step::End;
         }
         let header = buffer.bytes().get(..header_len).and_then(|header| self.endian.words(header));
-        let Some([seconds, fraction, captured, wire_len]) = header else {
+        let Some([_, _, captured]) = header else {
             return Step::Truncated { offset, what: "a record header" };
         };
         if captured > MAX_CAPTURED {
@@ -76,11 +77,24 @@ impl Pcap {
             );
             return Step::Corrupt { offset, skipped: None, detail };
         }
-        let captured = captured as usize;
-        if !buffer.fill(header_len + captured) {
-            return Step::Truncated { offset, what: "a record" };
+        buffer.fill(header_len + captured as usize);
+        if self.step(buffer, number, record) {
+            Step::Frame
+        } else {
+            Step::Truncated { offset, what: "a record" }
         }
-        let start = buffer.consume(header_len + captured) + header_len;
+    }
+
+    /// Takes the next record where all of it is in hand.
+    #[inline]
+    pub(super) fn step(&self, buffer: &mut Buffer, number: &mut u64, record: &mut Record) -> bool {
+        let header = self.endian.words(buffer.bytes());
+        let Some([seconds, fraction, captured, wire_len]) = header else { return false };
+        let whole = self.record_header_len + captured as usize;
+        if captured > MAX_CAPTURED || whole > buffer.len() {
+            return false;
+        }
+        let start = buffer.consume(whole);
         *number += 1;
         *record = Record {
             at: Timestamp::new(
@@ -90,9 +104,9 @@ impl Pcap {
             link: self.link,
             interface: None,
             wire_len,
-            place: start..start + captured,
+            place: start + self.record_header_len..start + whole,
         };
-        Step::Frame
+        true
     }
 }
 

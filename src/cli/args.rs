@@ -16,7 +16,7 @@ use beamscope::time::Timestamp;
 pub(super) use clap::ColorChoice;
 pub(super) use clap::builder::styling::Style;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// Reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
@@ -30,6 +30,7 @@ use clap_complete::Shell;
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
+    group = ArgGroup::new("rotation").multiple(true),
     override_usage = "beamscope [OPTIONS] CAPTURE...\n       \
                       beamscope [OPTIONS] -i INTERFACE\n       \
                       beamscope COMMAND"
@@ -152,6 +153,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) writing: Writing,
 
+    #[command(flatten)]
+    pub(super) saving: Saving,
+
     /// Hand on each event at once, also into a file or a pipe
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) line_buffered: bool,
@@ -239,6 +243,44 @@ pub(crate) struct Writing {
     /// No warnings
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) quiet: bool,
+}
+
+/// Which packets are saved, and where.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct Saving {
+    /// Save the packets that are looked at to this file: pcapng, or pcap where its name ends in .pcap,
+    /// both with nanoseconds. "-" is standard output, which then takes no events
+    #[arg(short, long, value_name = "FILE", help_heading = SAVING)]
+    pub(super) write: Option<PathBuf>,
+
+    /// Begin another file before this one has more octets than this, such as 500k, 100M or 2G; a bare
+    /// number is millions. The files are called like FILE, with time and number: NAME-TIME-NUMBER
+    #[arg(
+        short = 'C', long, value_name = "SIZE", help_heading = SAVING, value_parser = size,
+        requires = "write", group = "rotation"
+    )]
+    pub(super) rotate_size: Option<u64>,
+
+    /// Begin another file with the first packet that comes this long after the first one of the file,
+    /// such as 90s, 10m, 2h; a bare number is seconds
+    #[arg(
+        short = 'G', long, value_name = "TIME", help_heading = SAVING, value_parser = duration,
+        requires = "write", group = "rotation"
+    )]
+    pub(super) rotate_every: Option<Duration>,
+
+    /// Keep this many of those files, and delete older ones
+    #[arg(
+        short = 'W', long, value_name = "COUNT", help_heading = SAVING, requires = "rotation",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1 << 20)
+    )]
+    pub(super) rotate_count: Option<usize>,
+
+    /// For each finding, save the packets of the connections that it rests on to a small pcapng file in
+    /// this directory, with what they show as comments
+    #[arg(long, value_name = "DIR", help_heading = SAVING)]
+    pub(super) evidence: Option<PathBuf>,
 }
 
 /// The arguments of this process. Ends it with help, or with status 2, where they ask for that.
@@ -377,6 +419,24 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a time such as 90s, 10m or 2h".to_owned())
 }
 
+/// Octets: a number of millions as tcpdump has it, or one with a unit.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..).map(str::to_ascii_lowercase).as_deref() {
+        Some("") => 1_000_000,
+        Some("k") => 1 << 10,
+        Some("m") => 1 << 20,
+        Some("g") => 1 << 30,
+        _ => 0,
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(unit))
+        .filter(|octets| *octets > 0)
+        .ok_or_else(|| "expected a size such as 500k, 100M or 2G".to_owned())
+}
+
 /// What cannot stand beside an interface.
 const FILES: [&str; 2] = ["captures", "read"];
 
@@ -384,6 +444,7 @@ const INPUT: &str = "Input";
 const PROTOCOL: &str = "Protocol";
 const SECRETS: &str = "Cookies";
 const OUTPUT: &str = "Output";
+const SAVING: &str = "Saving packets";
 const PRIVILEGES: &str = "Privileges";
 
 const EXAMPLES: &str = "\
@@ -396,13 +457,16 @@ Examples:
   ssh host tcpdump -U -w - not port 22 | beamscope -   watch another machine
   beamscope --cookie-file cookies trace.pcap   name the cookie that each node used
   beamscope trace.pcap | jq 'select(.event_type == \"finding\").finding.title'
+  beamscope -i eth0 -w lan.pcapng -C 100M -W 20   keep the last 2 GB of packets
+  beamscope --evidence found trace.pcap        a small capture for each finding
   beamscope --fail-on high trace.pcap          status 1 when something is badly wrong
   beamscope diff before.pcap after.pcap        which pairs of nodes changed
   beamscope explain cookie-mismatch            what a finding means, and what to do
   beamscope explain --log 'LINE OF A LOG'      what may be behind it
 
 Exit status: 0 the run reached its end; 1 a finding at or above --fail-on; 2 wrong
-usage, or an input that could not be read (what could be, has been).";
+usage, or an input that could not be read (what could be, has been), or packets
+that could not be saved.";
 
 const DIFF_EXAMPLES: &str = "\
 Examples:
@@ -466,6 +530,8 @@ mod tests {
             ["-c", "0"],
             ["--since", "yesterday"],
             ["-s", "63"],
+            ["-C", "100M"],
+            ["-G", "10m"],
         ] {
             assert!(parse(&wrong).is_err(), "{wrong:?}");
         }
@@ -485,6 +551,18 @@ mod tests {
         for wrong in ["", "s", "0", "1d", "1.5s", "-1", "99999999999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn sizes_have_units_and_rotation_needs_a_file() {
+        let sizes = ["1", "500k", "100M", "2G", "3m"].map(size);
+        assert_eq!(sizes, [1_000_000, 500 << 10, 100 << 20, 2 << 30, 3 << 20].map(Ok));
+        for wrong in ["", "M", "0", "1T", "1.5M", "-1", "99999999999999G"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse(&["-w", "a", "-W", "3"]).is_err(), "nothing to count");
+        let args = parse(&["-w", "a", "-C", "5", "-G", "60", "-W", "3"]).unwrap();
+        assert_eq!(args.saving.rotate_count, Some(3));
     }
 
     #[test]

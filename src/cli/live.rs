@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use beamscope::capture::live::{self, Live, LiveOptions, LiveStats};
-use beamscope::capture::{Frame, Timeline};
+use beamscope::capture::save::Described;
+use beamscope::capture::{Frame, Interface, Timeline};
 use beamscope::event::{Anomaly, AnomalyKind};
 use beamscope::output::Output;
 use beamscope::pipeline::Pipeline;
@@ -16,6 +17,7 @@ use beamscope::time::Timestamp;
 
 use super::args::Args;
 use super::run::{self, Out};
+use super::save::Saver;
 use super::wait::{Ending, Every, TICK};
 use super::{Error, complain, filter};
 
@@ -26,6 +28,8 @@ pub(super) struct Capture {
     ending: Ending,
     /// Age up to which a frame may still come although nothing waits.
     held_back: Duration,
+    /// Octets kept of a frame.
+    snaplen: u32,
 }
 
 impl Capture {
@@ -52,6 +56,7 @@ impl Capture {
             names,
             ending: Ending::new(args).map_err(Error::Wait)?,
             held_back: options.held_back(),
+            snaplen: options.snaplen,
         })
     }
 
@@ -70,9 +75,13 @@ impl Capture {
         &mut self,
         args: &Args,
         pipeline: &mut Pipeline<Output<Out>>,
+        saver: Option<&mut Saver>,
     ) -> Result<bool, Error> {
         let mut watch = Watch {
             pipeline,
+            saver,
+            names: &self.names,
+            snaplen: self.snaplen,
             timeline: (self.devices.len() > 1)
                 .then(|| Timeline::new(self.devices.len(), MOST_HELD)),
             held_back: self.held_back,
@@ -114,7 +123,11 @@ impl Capture {
                     Some(Err(error)) => complain(&error, error.hint()),
                     None => {}
                 }
+                if let Some(saver) = &mut watch.saver {
+                    saver.reopen();
+                }
             }
+            watch.flush_saver(args);
             watch.pipeline.sink_mut().flush();
         }
         watch.release(Timestamp(u64::MAX));
@@ -126,6 +139,10 @@ impl Capture {
 /// The state of the loop.
 struct Watch<'a> {
     pipeline: &'a mut Pipeline<Output<Out>>,
+    saver: Option<&'a mut Saver>,
+    /// What the interfaces are called, and how much is kept of a frame.
+    names: &'a [String],
+    snaplen: u32,
     /// Where there are several interfaces: puts their frames in order.
     timeline: Option<Timeline>,
     held_back: Duration,
@@ -149,6 +166,21 @@ impl Watch<'_> {
         }
         self.left -= 1;
         self.pipeline.push_frame(frame);
+        if let Some(saver) = &mut self.saver {
+            let (names, snaplen) = (self.names, self.snaplen);
+            let describe =
+                || Described { name: names.get(usize::from(frame.id.input)).cloned(), snaplen };
+            // Cooked frames of several interfaces tell them apart themselves.
+            saver.save(&Frame { interface: None, ..*frame }, [], describe);
+        }
+    }
+
+    /// Hands on the packets that are to be saved.
+    fn flush_saver(&mut self, args: &Args) {
+        if let Some(saver) = &mut self.saver {
+            saver.flush();
+            run::tell_trouble(args, saver, self.pipeline);
+        }
     }
 
     fn is_over(&mut self) -> bool {
@@ -252,7 +284,20 @@ impl Watch<'_> {
     }
 
     fn count_drops(&mut self, devices: &mut [Live]) {
-        let total = devices.iter_mut().map(Live::stats).fold(self.lost, LiveStats::and);
+        let mut total = self.lost;
+        for device in devices {
+            let stats = device.stats();
+            total = total.and(stats);
+            if let Some(saver) = &mut self.saver {
+                let counts = Interface {
+                    name: None,
+                    received: Some(stats.received),
+                    if_drop: Some(stats.if_dropped),
+                    os_drop: Some(stats.dropped),
+                };
+                saver.count(device.input(), None, counts);
+            }
+        }
         let dropped = total.dropped.saturating_add(total.if_dropped);
         if dropped > std::mem::replace(&mut self.dropped, dropped) {
             self.pipeline.on_loss(now());

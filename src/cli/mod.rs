@@ -7,6 +7,7 @@
 mod args;
 mod cookies;
 mod diff;
+mod evidence;
 mod explain;
 #[cfg(feature = "live")]
 mod filter;
@@ -17,6 +18,7 @@ mod privileges;
 mod run;
 #[cfg(feature = "live")]
 mod sandbox;
+mod save;
 mod select;
 mod shell;
 #[cfg(unix)]
@@ -66,7 +68,7 @@ pub(crate) enum Outcome {
     Done,
     /// So did this one, with a finding at or above `--fail-on`, or a change that was asked for.
     Found,
-    /// Some input could not be read; the others were.
+    /// Some input could not be read, or some packets not saved; all else was done.
     Incomplete,
     /// Nothing is known that matches what was asked for.
     NoMatch,
@@ -100,6 +102,15 @@ pub(crate) enum Error {
         /// The file as named.
         name: String,
     },
+    /// `-w -` beside events on standard output.
+    #[error("standard output is taken by the events; packets cannot go there as well")]
+    StdoutTwice,
+    /// `-w -` to somebody who looks at it.
+    #[error("standard output is a terminal; packets are not for reading")]
+    StdoutTerminal,
+    /// `-w -` with `-C` or `-G`.
+    #[error("standard output cannot begin anew: -C and -G are for files")]
+    RowOfStdout,
     /// `-i` or `-D` in a build without libpcap.
     #[cfg(not(feature = "live"))]
     #[error("this build of beamscope cannot capture from an interface")]
@@ -216,7 +227,10 @@ impl Error {
                  interface; beamscope --help shows more"
             }
             Self::Terminal => "tcpdump -U -w - | beamscope -",
-            Self::OwnInput { .. } => "name another file with --output",
+            Self::OwnInput { .. } => "name another file",
+            Self::StdoutTwice => "send the events to a file: --output FILE --write -",
+            Self::StdoutTerminal => "beamscope -i eth0 -o events.ndjson -w - | tshark -r -",
+            Self::RowOfStdout => return None,
             #[cfg(not(feature = "live"))]
             Self::NoLive => {
                 "capture with another program: tcpdump -U -i eth0 -w - | beamscope -; or build \
@@ -277,7 +291,11 @@ pub(crate) fn complain(error: &dyn Display, hint: Option<String>) {
 
 /// Tells the user on standard error what may surprise them, unless they asked for quiet.
 fn warn(writing: &args::Writing, warning: &dyn Display) {
-    if !writing.quiet {
+    warn_unless(writing.quiet, warning);
+}
+
+fn warn_unless(quiet: bool, warning: &dyn Display) {
+    if !quiet {
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
 }

@@ -4,6 +4,7 @@
 //! the first thread: Linux keeps rights for each thread.
 
 use std::fs;
+use std::path::Path;
 
 use super::Error;
 
@@ -18,6 +19,16 @@ pub(super) const ACCOUNTS: &str = "Linux, where alone -Z works";
 pub(super) struct Account {
     uid: u32,
     gid: u32,
+}
+
+impl Account {
+    /// Makes it the owner of what was made for it; what cannot be handed over shows when it is used.
+    pub(super) fn hand_over(&self, path: &Path) {
+        #[cfg(unix)]
+        let _ = std::os::unix::fs::chown(path, Some(self.uid), Some(self.gid));
+        #[cfg(not(unix))]
+        let _ = path;
+    }
 }
 
 /// The account that `name` means: a user of [`ACCOUNTS`], or numbers.

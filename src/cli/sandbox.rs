@@ -11,8 +11,8 @@ use super::args::Args;
 /// Directories in which files are made after confinement: those of all that the arguments name for
 /// writing. A file that may be opened anew belongs here.
 fn written_to(args: &Args) -> Vec<PathBuf> {
-    let files = args.writing.output.iter();
-    files.map(|file| directory_of(file)).collect()
+    let files = args.writing.output.iter().chain(&args.saving.write);
+    files.map(|file| directory_of(file)).chain(args.saving.evidence.clone()).collect()
 }
 
 /// What has to be writable so that `file` can be made again: its directory, or itself when it is a

@@ -52,6 +52,8 @@ pub enum AnomalyKind {
     InterfaceUp,
     /// The interface is gone: nothing more will come from it.
     InterfaceGone,
+    /// Packets that were to be saved could not be.
+    NotSaved,
 }
 
 impl AnomalyKind {

@@ -31,8 +31,9 @@ impl FlowKey {
         }
     }
 
-    /// The ports of both ends.
-    pub const fn ports(&self) -> [u16; 2] {
+    /// Ports of the lower end and of the higher one.
+    #[inline]
+    pub(super) const fn ports(&self) -> [u16; 2] {
         [self.low.1, self.high.1]
     }
 }

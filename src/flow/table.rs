@@ -4,6 +4,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::FlowKey;
+use super::ports::PortCounts;
 
 /// Place of a connection in the table; stays the same while it is there.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -13,6 +14,7 @@ pub struct FlowId(u32);
 #[derive(Debug)]
 pub struct FlowTable<C> {
     ids: HashMap<FlowKey, FlowId, RandomState>,
+    ports: PortCounts,
     slots: Vec<Slot<C>>,
     free: Vec<FlowId>,
     /// Next slot that the search for room looks at.
@@ -30,11 +32,28 @@ struct Slot<C> {
 impl<C> FlowTable<C> {
     /// An empty table for `capacity` connections.
     pub fn new(capacity: usize) -> Self {
-        Self { ids: HashMap::default(), slots: Vec::new(), free: Vec::new(), hand: 0, capacity }
+        Self {
+            ids: HashMap::default(),
+            ports: PortCounts::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            hand: 0,
+            capacity,
+        }
+    }
+
+    /// Whether a connection between such ports may be in the table. Costs next to nothing.
+    #[inline]
+    pub fn may_have(&self, src_port: u16, dst_port: u16) -> bool {
+        self.ports.have_both(src_port, dst_port)
     }
 
     /// Where the connection of `key` is.
     pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
+        let [low, high] = key.ports();
+        if !self.may_have(low, high) {
+            return None;
+        }
         self.ids.get(key).copied()
     }
 
@@ -48,11 +67,6 @@ impl<C> FlowTable<C> {
     /// The connection at `id`, without that counting as use.
     pub fn peek(&self, id: FlowId) -> Option<&C> {
         self.slots.get(id.0 as usize)?.entry.as_ref().map(|(_, connection)| connection.as_ref())
-    }
-
-    /// The keys of all, in no particular order.
-    pub fn keys(&self) -> impl Iterator<Item = &FlowKey> {
-        self.ids.keys()
     }
 
     /// How many there are.
@@ -74,7 +88,9 @@ impl<C> FlowTable<C> {
         });
         if let Some(slot) = self.slots.get_mut(id.0 as usize) {
             *slot = Slot { entry: Some((key, Box::new(connection))), used: true };
-            self.ids.insert(key, id);
+            if self.ids.insert(key, id).is_none() {
+                self.ports.add(key.ports());
+            }
         }
         (id, evicted)
     }
@@ -82,7 +98,9 @@ impl<C> FlowTable<C> {
     /// Takes the connection at `id` out.
     pub fn remove(&mut self, id: FlowId) -> Option<Box<C>> {
         let (key, connection) = self.slots.get_mut(id.0 as usize)?.entry.take()?;
-        self.ids.remove(&key);
+        if self.ids.remove(&key).is_some() {
+            self.ports.subtract(key.ports());
+        }
         self.free.push(id);
         Some(connection)
     }
@@ -90,6 +108,7 @@ impl<C> FlowTable<C> {
     /// Takes everything out, in no particular order.
     pub fn drain(&mut self) -> impl Iterator<Item = Box<C>> {
         self.ids.clear();
+        self.ports = PortCounts::default();
         self.free.clear();
         self.hand = 0;
         std::mem::take(&mut self.slots).into_iter().filter_map(|slot| Some(slot.entry?.1))

@@ -17,7 +17,7 @@ pub use ndjson::json_line;
 pub use queue::{Backlog, Queue, queue};
 pub use read::{ReadError, Records};
 pub use schema::schema;
-pub use words::wrapped;
+pub use words::{escape, wrapped};
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -533,6 +533,7 @@ mod samples {
                 "two@192.168.0.103 closed for another reason at this very point".into(),
             ],
             logged_by: vec![Role::Acceptor],
+            evidence_file: None,
         };
         event(21, 80_725, Body::Finding { finding: Box::new(finding) })
     }

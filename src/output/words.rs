@@ -58,6 +58,7 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
         AnomalyKind::InterfaceDown => "The interface went down",
         AnomalyKind::InterfaceUp => "The interface is up again",
         AnomalyKind::InterfaceGone => "The interface is gone",
+        AnomalyKind::NotSaved => "Packets are not saved",
     }
 }
 
@@ -185,7 +186,7 @@ pub fn wrapped(lead: &str, text: &str, width: usize) -> String {
 
 /// `text` without anything that a terminal obeys: control characters as `\xNN`, and those that
 /// change the direction or the breaking of lines as `\u{NNNN}`.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
+pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }

@@ -1,0 +1,139 @@
+//! Beside the pipeline: the packets that findings rest on.
+//!
+//! In: frames of the connections that are followed, and the findings. Out: a [`Case`] a finding, to an
+//! [`Archive`]. Keeps the last of what comes within bounds, copies nothing of what is not followed, and
+//! opens no file.
+
+mod recent;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+pub(crate) use self::recent::{Recent, Stake};
+use crate::capture::{Frame, FrameRef};
+use crate::decode::Endpoint;
+use crate::event::{Body, Event, Evidence, Finding};
+use crate::limits::{self, Limits};
+use crate::time::Timestamp;
+
+/// Keeps cases, where and as it likes.
+pub trait Archive {
+    /// Keeps one case, and gives the name under which; `None` where it was not to be kept.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be kept, in words for an anomaly. An archive says so once and not for each case.
+    fn keep(&mut self, case: &Case<'_>) -> Result<Option<Arc<str>>, String>;
+}
+
+/// A finding, and the packets of the connections that it rests on.
+pub struct Case<'a> {
+    /// When it was told.
+    pub at: Timestamp,
+    /// The finding.
+    pub finding: &'a Finding,
+    /// The packets in the order in which they were read: of each connection those from its start and the
+    /// last ones, of the connections that its evidence names, and of the look-ups behind them, with the
+    /// answers of name servers.
+    pub packets: Vec<Packet<'a>>,
+    /// Packets of its evidence that are not among them: too long ago.
+    pub missing: usize,
+    /// Packets of the same connections that were left out between the first and the last.
+    pub left_out: u64,
+}
+
+/// One packet of a case.
+pub struct Packet<'a> {
+    /// Its frame, cut at [`EvidenceLimits::frame`](limits::EvidenceLimits::frame).
+    pub frame: Frame<'a>,
+    /// What the finding says about it.
+    pub shows: Vec<&'a Evidence>,
+}
+
+/// Joins findings with the packets that are still at hand, for an archive.
+pub(crate) struct Keeper {
+    pub(crate) recent: Recent,
+    /// The look-up behind a connection: its id, and the frame of the answer.
+    lookups: VecDeque<(Arc<str>, FrameRef)>,
+    /// Where nodes listen, and the frame that told it.
+    nodes: VecDeque<(Endpoint, FrameRef)>,
+    most_lookups: usize,
+    archive: Box<dyn Archive>,
+}
+
+impl Keeper {
+    pub(crate) fn new(limits: &Limits, archive: Box<dyn Archive>) -> Self {
+        Self {
+            recent: Recent::new(limits.evidence),
+            lookups: VecDeque::new(),
+            nodes: VecDeque::new(),
+            most_lookups: limits.lookups,
+            archive,
+        }
+    }
+
+    /// Sees an event before it is told: learns the look-ups behind connections, and puts the packets of a
+    /// finding into the archive, whose name for them the finding then tells.
+    ///
+    /// # Errors
+    ///
+    /// Those of the archive.
+    pub(crate) fn on_event(&mut self, event: &mut Event) -> Result<(), String> {
+        match &mut event.body {
+            Body::Session { session } => {
+                if let (Some(lookup), Some(own)) = (&session.lookup, &event.connection) {
+                    let lookup = (Arc::clone(&own.session_id), lookup.reply);
+                    if self.lookups.back() != Some(&lookup) {
+                        limits::remember(&mut self.lookups, lookup, self.most_lookups);
+                    }
+                }
+            }
+            Body::Epmd { epmd } => {
+                let (Some(own), Some(frame)) = (&event.connection, event.frame) else {
+                    return Ok(());
+                };
+                // Whoever registers listens at its own address, whoever is asked tells of its host.
+                let ip = if epmd.request == Some(REGISTRATION) { own.src_ip } else { own.dest_ip };
+                let listed = epmd.names.iter().flatten().map(|listed| listed.port);
+                for port in epmd.port.into_iter().chain(listed) {
+                    let node = (Endpoint { ip, port }, frame);
+                    limits::remember(&mut self.nodes, node, self.most_lookups);
+                }
+            }
+            Body::Finding { finding } => {
+                let own = event.connection.as_ref().map(|own| &own.session_id);
+                let shown = finding.evidence.iter().map(|evidence| evidence.frame);
+                let mut wanted: Vec<_> = shown.chain(event.frame).collect();
+                let others = finding.evidence.iter().filter_map(|it| it.session_id.as_ref());
+                for session in own.into_iter().chain(others) {
+                    let known = self.lookups.iter().rev().find(|(id, _)| id == session);
+                    wanted.extend(known.map(|(_, reply)| *reply));
+                }
+                wanted.sort_unstable();
+                // What a connection that said nothing was about shows in who told of its port.
+                wanted.extend(self.recent.ends_of(&wanted).into_iter().filter_map(|end| {
+                    self.nodes.iter().rev().find(|(node, _)| *node == end).map(|(_, frame)| *frame)
+                }));
+                wanted.sort_unstable();
+                wanted.dedup();
+                let case = self.recent.case(event.at, finding, &wanted);
+                if case.packets.is_empty() {
+                    return Ok(());
+                }
+                finding.evidence_file = self.archive.keep(&case)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The request by which a node registers.
+const REGISTRATION: &str = "ALIVE2_REQ";
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").field("recent", &self.recent).finish_non_exhaustive()
+    }
+}
