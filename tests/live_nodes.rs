@@ -69,7 +69,7 @@ fn read(folder: &Path) -> Vec<Scene> {
     assert!(notes.len() >= 10, "{notes:?}");
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     let scene = |note: &PathBuf| {
-        let capture = note.with_extension("pcap");
+        let capture = note.with_extension("pcapng");
         let offline = lines_of(&["--json", capture.to_str().unwrap()]);
         let live = fs::read_to_string(note.with_extension("ndjson")).unwrap();
         let arrived = live.lines().map(|line| {
@@ -96,12 +96,17 @@ fn every_scene_is_told_for_what_it_was() {
         let findings = scene.live.iter().filter(|(_, event)| event["event_type"] == "finding");
         let findings: Vec<_> = findings.map(|(_, event)| &event["finding"]).collect();
         let found: BTreeSet<_> = findings.iter().map(|f| f["rule"].as_str().unwrap()).collect();
-        let (meant, also) = (names(&scene.truth["rules"]), names(&scene.truth["also"]));
+        let also = names(&scene.truth["also"]);
+        let meant: Vec<BTreeSet<_>> = names(&scene.truth["rules"])
+            .into_iter()
+            .map(|rules| rules.split('|').collect())
+            .collect();
         let story = format!("{}: {}\n  found: {findings:#?}", scene.name, scene.truth["story"]);
-        assert!(found.is_superset(&meant), "{story}");
-        let beside: Vec<_> =
-            found.difference(&meant).filter(|rule| !also.contains(*rule)).collect();
-        assert!(beside.is_empty(), "{beside:?} in {story}");
+        for rules in &meant {
+            assert!(!found.is_disjoint(rules), "no {rules:?} in {story}");
+        }
+        let is_meant = |rule: &&str| also.contains(rule) || meant.iter().any(|m| m.contains(rule));
+        assert!(found.iter().all(is_meant), "{story}");
         let (_, last) = scene.live.last().unwrap();
         assert_eq!(last["stats"]["complete"], true, "{}: {last}", scene.name);
     }
@@ -176,10 +181,27 @@ fn what_is_told_live_is_told_of_the_same_packets_in_a_file() {
     }
 }
 
+#[test]
+fn what_is_saved_of_a_finding_shows_it() {
+    for scene in scenes().unwrap_or_default() {
+        for (_, event) in scene.live.iter().filter(|(_, event)| event["event_type"] == "finding") {
+            let file = event["finding"]["evidence_file"].as_str().unwrap();
+            let told = lines_of(&["--json", file]);
+            let told = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let found: Vec<_> = told.filter(|event| event["event_type"] == "finding").collect();
+            let is_same = |found: &&Value| {
+                ["rule", "nodes"].iter().all(|key| found["finding"][key] == event["finding"][key])
+            };
+            assert!(found.iter().any(|found| is_same(&found)), "{file}: {found:#?}");
+        }
+    }
+}
+
 /// Events without what must differ between an interface and a file:
 ///
 /// - `input`, which is the name of the one or of the other;
-/// - `kernel_drops`, `interface_drops` and `left_out`, which a file does not have;
+/// - `left_out`, which only a reader of live events can be too slow for;
+/// - `evidence_file`, which was asked for live alone;
 /// - the times of what is told when the run ends: of its last packet off-line, and live of the moment
 ///   at which it was ended;
 /// - an `incident_id` that is made from such a time: each is numbered by its first appearance.
@@ -195,7 +217,7 @@ fn comparable<'a>(events: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
             event.insert("timestamp".to_owned(), "the end".into());
         }
         let body = event[&body].as_object_mut().unwrap();
-        for only_live in ["kernel_drops", "interface_drops", "left_out"] {
+        for only_live in ["evidence_file", "left_out"] {
             body.remove(only_live);
         }
         number(body, &mut incidents);

@@ -21,8 +21,8 @@ SHORT = ["-kernel", "net_ticktime", str(TICK_TIME), "net_setuptime", str(SETUP_T
 
 
 def scene(rules, also=()):
-    """Enters a scene, which returns its story, with the rules that must find it, each of them, and
-    those that may speak too."""
+    """Enters a scene, which returns its story, with the rules that must find it, each of them ("a|b":
+    one of the two), and those that may speak too."""
 
     def enter(play):
         SCENES[play.__name__.replace("_", "-")] = (play, list(rules), list(also))
@@ -34,11 +34,13 @@ def scene(rules, also=()):
 class Watch:
     """`beamscope -i br0 --json | jq`, each line with the time of its arrival."""
 
-    def __init__(self, stage, program, path, *options):
-        self.arrived = []
+    def __init__(self, stage, program, path):
+        self.path, self.arrived, self.said = path, [], []
+        path.mkdir(exist_ok=True)
+        saved = path.with_suffix(".pcapng")
         with stage.hub:
             self.process = stage.start(
-                [program, "-i", "br0", "--json", *options],
+                [program, "-i", "br0", "--json", "-w", saved, "--evidence", path],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             ).process
         self.jq = stage.start(
@@ -46,7 +48,6 @@ class Watch:
             stdin=self.process.stdout, stdout=subprocess.PIPE, text=True,
         ).process
         self.process.stdout.close()
-        self.path, self.said = path, []
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
         threading.Thread(target=self.listen, daemon=True).start()
@@ -72,7 +73,7 @@ class Watch:
             raise Failed(f"beamscope goes on after SIGINT: {self.said}") from error
         self.jq.wait(20)
         self.reader.join(20)
-        with self.path.open("w") as file:
+        with self.path.with_suffix(".ndjson").open("w") as file:
             for arrived, line in self.arrived:
                 file.write(f'{{"arrived":{arrived},"event":{line.rstrip()}}}\n')
         if status:
@@ -193,7 +194,8 @@ def killed(s):
     return f"{b.name} is killed by SIGKILL, dialed in vain, and started again"
 
 
-@scene(["tick-timeout", *CLEAR])
+# Which of the two depends on whether the last words of the other side come through in the end.
+@scene(["tick-timeout|connection-lost", *CLEAR])
 def cable_cut(s):
     a, b = s.pair()
     s.dial(a, b, "true")

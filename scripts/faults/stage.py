@@ -363,13 +363,12 @@ class Stage:
     def node(self, host, name, cookie, *options, hosts=None, kind=Node):
         return kind(self, host, name, cookie, list(options), hosts or {})
 
-    def listen(self, pcap, where=None, device="br0", precision="micro"):
+    def listen(self, pcap, where=None, device="br0"):
         """tcpdump writes from now on what passes the bridge, or a device of one host."""
         with where or self.hub:
             # Each packet takes a whole snaplen of the buffer where it is handed over at once.
             command = ["tcpdump", "-Z", "root", "-i", device, "-U", "--immediate-mode"]
             command += ["-s", "65535", "-B", "16384", "-w", pcap]
-            command += ["--time-stamp-precision", precision]
             dump = self.start(command, stderr=subprocess.PIPE, text=True)
         for line in dump.process.stderr:
             if "listening on" in line:
