@@ -207,17 +207,20 @@ impl<S: EventSink> Stages<S> {
         self.dispatch(Event { at: self.now, frame: None, input, connection: None, body });
     }
 
+    #[inline]
     fn advance(&mut self, now: Timestamp) {
-        while let Some(&Reverse((due, id))) = self.alarms.peek() {
-            if due > now {
-                break;
-            }
-            self.alarms.pop();
-            // A long pause is gone through step by step: what an alarm sets off may be due in it.
-            self.now = self.now.max(due);
-            self.on_alarm(due, id);
+        while self.alarms.peek().is_some_and(|Reverse((due, _))| *due <= now) {
+            self.on_first_alarm();
         }
         self.now = self.now.max(now);
+    }
+
+    #[cold] // beside packets
+    fn on_first_alarm(&mut self) {
+        let Some(Reverse((due, id))) = self.alarms.pop() else { return };
+        // A long pause is gone through step by step: what an alarm sets off may be due in it.
+        self.now = self.now.max(due);
+        self.on_alarm(due, id);
     }
 
     fn settle_all(&mut self) {
@@ -299,7 +302,7 @@ impl<S: EventSink> Stages<S> {
         if !segment.payload.is_empty() {
             self.on_first_words(key, segment, direction);
         } else if segment.flags.opens_or_closes() {
-            self.young.note(key, segment);
+            self.young.note(key, segment, direction);
         }
     }
 
@@ -311,7 +314,7 @@ impl<S: EventSink> Stages<S> {
             return;
         }
         let before = match self.young.get(&key) {
-            Some(opening) => opening.octets_before(segment),
+            Some(opening) => opening.octets_before(segment, direction),
             None => segment.flags.has(TcpFlags::SYN).then_some(0),
         };
         let follows = match (before, verdict) {
@@ -373,7 +376,7 @@ impl<S: EventSink> Stages<S> {
     ) -> Option<FlowId> {
         let first = opening.and_then(|opening| opening.segments().next());
         let (begins, began) = match &first {
-            Some(first) => (first, FlowKey::new(first.src, first.dst).1),
+            Some((first, began)) => (first, *began),
             None => (segment, direction),
         };
         let setting = setting(&self.config, &self.correlator);
@@ -382,8 +385,7 @@ impl<S: EventSink> Stages<S> {
         if let Some(evicted) = evicted {
             self.on_eviction(evicted.connection);
         }
-        for segment in opening.into_iter().flat_map(Opening::segments) {
-            let (_, direction) = FlowKey::new(segment.src, segment.dst);
+        for (segment, direction) in opening.into_iter().flat_map(Opening::segments) {
             self.hand_to(id, &segment, direction);
             self.flows.get_mut(id)?;
         }
@@ -534,8 +536,7 @@ impl<S: EventSink> Stages<S> {
     fn on_marked(&mut self, end: Endpoint) {
         self.known_ports.insert(end.port);
         for (key, opening) in self.young.take_to(end) {
-            let Some(first) = opening.segments().next() else { continue };
-            let (_, direction) = FlowKey::new(first.src, first.dst);
+            let Some((first, direction)) = opening.segments().next() else { continue };
             let dials = if first.dst == end { direction } else { direction.reverse() };
             self.enter(key, &first, direction, Known::Node(dials), Some(&opening));
         }
