@@ -275,10 +275,11 @@ impl<S: EventSink> Stages<S> {
     fn on_segment(&mut self, segment: &Segment<'_>) {
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
         if let Some(id) = self.flows.find(&key) {
-            let another = self
-                .flows
-                .get_mut(id)
-                .is_some_and(|f| f.connection.is_other_connection(segment, direction));
+            let another = segment.flags.has(TcpFlags::SYN)
+                && self
+                    .flows
+                    .get_mut(id)
+                    .is_some_and(|it| it.connection.is_other_connection(segment, direction));
             if !another {
                 self.hand_to(id, segment, direction);
                 return;
@@ -440,13 +441,14 @@ impl<S: EventSink> Stages<S> {
     }
 
     /// What a connection wants after it was at work.
+    #[inline]
     fn after(&mut self, id: FlowId, keep: Keep) {
-        if let Some(followed) = self.flows.get_mut(id) {
-            if keep == Keep::No {
-                if let Some(followed) = self.flows.remove(id) {
-                    self.close_account(&followed.connection);
-                }
-            } else if let Some(due) = followed.connection.deadline(&self.config.limits) {
+        if keep == Keep::No {
+            if let Some(followed) = self.flows.remove(id) {
+                self.close_account(&followed.connection);
+            }
+        } else if let Some(followed) = self.flows.get_mut(id) {
+            if let Some(due) = followed.connection.deadline(&self.config.limits) {
                 // Time goes forward: what has not been settled by now is asked for a moment later.
                 let due = due.max(self.now.after(MOMENT));
                 if followed.alarm.is_none_or(|alarm| due < alarm) {
@@ -455,7 +457,9 @@ impl<S: EventSink> Stages<S> {
                 }
             }
         }
-        self.dispatch_said();
+        if !self.said.is_empty() {
+            self.dispatch_said();
+        }
     }
 
     /// A connection has to end: its ports are used again, it makes room, or the input is over.
