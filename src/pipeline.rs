@@ -106,18 +106,31 @@ impl<S: EventSink> Pipeline<S> {
         self.stages.count(frame);
         self.stages.advance(frame.at);
         match self.decoder.glance(frame) {
-            Glance::Tcp(outline) => {
-                if self.stages.may_concern_us(&outline) {
-                    self.stages.on_segment(&self.decoder.segment(frame, &outline));
+            Glance::Tcp(outline) => match self.stages.concern(&outline) {
+                Concern::None => {}
+                Concern::Opening => {
+                    self.stages.on_bare(&self.decoder.segment(frame, &outline));
                 }
-            }
-            Glance::Other => {}
-            Glance::Unread => match &self.decoder.decode_whole(frame) {
-                Decoded::Tcp(segment) => self.stages.on_segment(segment),
-                Decoded::Unreachable(unreachable) => self.stages.on_unreachable(unreachable),
-                Decoded::Names(datagram) => self.stages.on_names(datagram),
-                Decoded::Other => {}
+                Concern::Segment => self.push_outline(frame, &outline),
             },
+            Glance::Other => {}
+            Glance::Unread => self.push_unread(frame),
+        }
+    }
+
+    // Both apart from the few instructions that most frames need.
+    #[inline(never)]
+    fn push_outline(&mut self, frame: &Frame<'_>, outline: &Outline<'_>) {
+        self.stages.on_segment(&self.decoder.segment(frame, outline));
+    }
+
+    #[inline(never)]
+    fn push_unread(&mut self, frame: &Frame<'_>) {
+        match &self.decoder.decode_whole(frame) {
+            Decoded::Tcp(segment) => self.stages.on_segment(segment),
+            Decoded::Unreachable(unreachable) => self.stages.on_unreachable(unreachable),
+            Decoded::Names(datagram) => self.stages.on_names(datagram),
+            Decoded::Other => {}
         }
     }
 
@@ -251,25 +264,38 @@ impl<S: EventSink> Stages<S> {
         }
     }
 
-    /// Whether [`Self::on_segment`] would do anything about a segment. Most are of other protocols, between
-    /// ports that no connection which is followed has: they need no table and are not even put together.
+    /// What a segment is to us. Most are of other protocols, between ports that no connection which is
+    /// followed has: they need no table and are not even put together.
     #[inline]
-    fn may_concern_us(&mut self, outline: &Outline<'_>) -> bool {
+    fn concern(&mut self, outline: &Outline<'_>) -> Concern {
         let (src, dst) = outline.ports();
         if self.flows.may_have(src, dst) || self.known_ports.has_one_of(src, dst) {
-            return true;
+            return Concern::Segment;
         }
         let payload = outline.payload();
+        let opens_or_closes = outline.flags().opens_or_closes();
+        // Without a branch for each: which of the two a segment is cannot be foreseen.
+        let begins_nothing = identify::is_no_beginning(payload);
+        if (payload.is_empty() & !opens_or_closes) | (begins_nothing & reaches_past_hello(payload)) {
+            return Concern::None;
+        }
         if payload.is_empty() {
-            return outline.flags().opens_or_closes();
+            return Concern::Opening;
         }
-        if identify::distribution(payload) != Verdict::NotForUs {
-            return true;
-        }
-        !reaches_past_hello(payload) && {
-            let (src, dst) = outline.ends();
-            self.young.get(&FlowKey::new(src, dst).0).is_some()
-        }
+        if begins_nothing && !self.is_young(outline) { Concern::None } else { Concern::Segment }
+    }
+
+    #[inline(never)]
+    fn is_young(&mut self, outline: &Outline<'_>) -> bool {
+        let (src, dst) = outline.ends();
+        self.young.get(&FlowKey::new(src, dst).0).is_some()
+    }
+
+    /// A segment without octets, of a connection that is not followed, which opens or closes it.
+    #[inline]
+    fn on_bare(&mut self, segment: &Segment<'_>) {
+        let (key, direction) = FlowKey::new(segment.src, segment.dst);
+        self.young.note(key, segment, direction);
     }
 
     fn on_segment(&mut self, segment: &Segment<'_>) {
@@ -626,6 +652,16 @@ impl<S: EventSink> Stages<S> {
             );
         }
     }
+}
+
+/// What a segment is to the stages behind decoding.
+enum Concern {
+    /// Nothing.
+    None,
+    /// A part of the opening, or of the end, of a connection that has said nothing so far.
+    Opening,
+    /// Perhaps a part of a connection that is, or will be, followed.
+    Segment,
 }
 
 /// A free function, so that the borrow checker sees which fields it borrows.

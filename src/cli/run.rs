@@ -94,11 +94,12 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut unfiltered = false;
     let mut listed = vec![0; paths.len()];
-    while let Some(item) = inputs.next_item() {
+    loop {
         let mut look_for_names = None;
-        match item {
-            // By reference: a copy of what was just put together waits for its stores.
-            Item::Frame(ref frame) => match selection.admits(frame) {
+        // By reference: a copy of what was just put together waits for its stores.
+        match &inputs.next_item() {
+            None => break,
+            Some(Item::Frame(frame)) => match selection.admits(frame) {
                 Ok(true) => {
                     pipeline.push_frame(frame);
                     left -= 1;
@@ -113,8 +114,8 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
                     pipeline.on_input_anomaly(frame.id.input, left_out(error.to_string()));
                 }
             },
-            Item::Notice(notice) => {
-                pipeline.on_input_anomaly(notice.after.input, anomaly(notice));
+            Some(Item::Notice(notice)) => {
+                pipeline.on_input_anomaly(notice.after.input, anomaly(notice.clone()));
             }
         }
         if let Some(input) = look_for_names {

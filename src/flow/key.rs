@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::decode::Endpoint;
 
 /// The two ends of a connection, the same whichever way a segment goes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct FlowKey {
     low: Packed,
     high: Packed,

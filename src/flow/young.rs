@@ -14,7 +14,7 @@ use crate::decode::{Endpoint, Segment, TcpFlags};
 use crate::time::Timestamp;
 
 /// The segments without payload that opened a connection, as they came.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Opening {
     key: FlowKey,
     /// In order of arrival; the first `kept` of them.
@@ -63,10 +63,12 @@ impl Bare {
 }
 
 impl Opening {
-    fn new(key: FlowKey, first: Bare) -> Self {
-        let mut segments = [Bare::default(); MOST];
-        segments[0] = first;
-        Self { key, segments, kept: 1 }
+    /// Begins anew. What stays of the one before is behind `kept`: to write it over would cost more than all
+    /// the rest.
+    fn begin(&mut self, key: &FlowKey, first: &Bare) {
+        self.key = *key;
+        self.segments[0] = *first;
+        self.kept = 1;
     }
 
     fn bare(&self) -> &[Bare] {
@@ -123,8 +125,8 @@ impl Opening {
     }
 }
 
-/// Openings by key, each in the one place that its hash gives it. The hash has no seed, so that the same
-/// capture gives the same output on each run; who makes entries collide displaces some, and no more.
+/// The last openings, by key, each in the one place that its hash gives it. The hash has no seed, so that the
+/// same capture gives the same output on each run; who makes entries collide displaces some, and no more.
 #[derive(Debug)]
 pub struct YoungTable {
     hasher: FixedState,
@@ -133,9 +135,12 @@ pub struct YoungTable {
     marks: Vec<u32>,
     /// The port that what is in each place was opened to, for the search by that.
     ports: Vec<u16>,
-    /// Where in `openings` each place has its own, once it was used: a run pays for as many as it needs.
+    /// Where in `openings` each place has its own, unless another has come there since.
     slots: Vec<u32>,
+    /// A ring, written in the order of arrival: it grows to what a run needs, and a million SYNs go through
+    /// it line by line, where writing each at the place of its hash took twice the time.
     openings: Vec<Opening>,
+    next: usize,
 }
 
 /// A place of the table for a key.
@@ -145,30 +150,32 @@ struct Place {
     mark: u32,
 }
 
-/// What [`YoungTable::slots`] says of a place that was never used.
-const UNUSED: u32 = 0;
-
 impl YoungTable {
-    /// A table of `places` places.
+    /// A table of `places` places, or as many as the next power of two.
     pub fn new(places: usize) -> Self {
-        let places = places.max(1);
+        let places = places.next_power_of_two();
         Self {
             hasher: FixedState::default(),
             // Zeroes from the system cost nothing until they are written over.
             marks: vec![0; places],
             ports: vec![0; places],
-            slots: vec![UNUSED; places],
+            slots: vec![0; places],
             openings: Vec::new(),
+            next: 0,
         }
     }
 
     /// Notes a segment without payload. Only a SYN begins an entry; another is noted where one is.
+    #[inline]
     pub fn note(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
-        let place = self.place_of(&key);
-        let bare = Bare::new(segment, direction);
-        match self.at(place, &key) {
-            Some(known) if !is_another(known, &bare) => known.keep(bare),
-            _ if segment.flags.has(TcpFlags::SYN) => self.put(place, Opening::new(key, bare)),
+        self.note_bare(&key, &Bare::new(segment, direction));
+    }
+
+    fn note_bare(&mut self, key: &FlowKey, bare: &Bare) {
+        let place = self.place_of(key);
+        match self.at(place, key) {
+            Some(known) if !is_another(known, bare) => known.keep(*bare),
+            _ if bare.flags.has(TcpFlags::SYN) => self.put(place, key, bare),
             _ => {}
         }
     }
@@ -202,16 +209,18 @@ impl YoungTable {
     }
 
     fn take_from(&mut self, index: usize, end: Endpoint) -> Option<(FlowKey, Opening)> {
-        if *self.ports.get(index)? != end.port || *self.marks.get(index)? == 0 {
+        if *self.ports.get(index)? != end.port {
             return None;
         }
-        let opening = self.opening(index)?;
-        if opening.responder() != Some(end) {
+        let mark = *self.marks.get(index)?;
+        let opening = self.opening(index)?.clone();
+        let place = self.place_of(&opening.key);
+        let is_own = (place.index, place.mark) == (index, mark);
+        if !is_own || opening.responder() != Some(end) {
             return None;
         }
-        let taken = (opening.key, opening.clone());
         self.clear(index);
-        Some(taken)
+        Some((opening.key, opening))
     }
 
     /// What `place` holds, if it is the opening of `key`.
@@ -225,24 +234,27 @@ impl YoungTable {
 
     fn opening(&mut self, index: usize) -> Option<&mut Opening> {
         let slot = *self.slots.get(index)?;
-        self.openings.get_mut((slot as usize).checked_sub(1)?)
+        self.openings.get_mut(slot as usize)
     }
 
-    fn put(&mut self, place: Place, opening: Opening) {
-        let port = opening.responder().map_or(0, |responder| responder.port);
-        let Self { marks, ports, slots, openings, .. } = self;
-        let (Some(mark), Some(opened_to), Some(slot)) =
-            (marks.get_mut(place.index), ports.get_mut(place.index), slots.get_mut(place.index))
-        else {
+    fn put(&mut self, place: Place, key: &FlowKey, first: &Bare) {
+        if self.next == self.openings.len() {
+            self.openings.push(Opening::default());
+        }
+        let Self { marks, ports, slots, openings, next, .. } = self;
+        let (Some(mark), Some(port), Some(slot), Some(opening)) = (
+            marks.get_mut(place.index),
+            ports.get_mut(place.index),
+            slots.get_mut(place.index),
+            openings.get_mut(*next),
+        ) else {
             return;
         };
-        (*mark, *opened_to) = (place.mark, port);
-        if *slot == UNUSED {
-            openings.push(opening);
-            *slot = u32::try_from(openings.len()).unwrap_or(UNUSED);
-        } else if let Some(known) = openings.get_mut(*slot as usize - 1) {
-            *known = opening;
-        }
+        opening.begin(key, first);
+        *mark = place.mark;
+        *port = opening.responder().map_or(0, |responder| responder.port);
+        *slot = u32::try_from(*next).unwrap_or(u32::MAX);
+        *next = (*next + 1) & (marks.len() - 1);
     }
 
     fn clear(&mut self, index: usize) {
@@ -256,7 +268,8 @@ impl YoungTable {
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of a hash")]
     fn place_of(&self, key: &FlowKey) -> Place {
         let hash = self.hasher.hash_one(key);
-        Place { index: hash as u32 as usize % self.marks.len(), mark: (hash >> 32) as u32 | 1 }
+        let index = hash as u32 as usize & (self.marks.len() - 1);
+        Place { index, mark: (hash >> 32) as u32 | 1 }
     }
 }
 
@@ -315,6 +328,22 @@ mod tests {
         let seen: Vec<_> = opening.segments().map(|(s, _)| (s.src, s.seq)).collect();
         assert_eq!(seen, [(A, 1), (B, 2), (A, 3)]);
         assert!(young.take(&key).is_none());
+    }
+
+    #[test]
+    fn the_oldest_openings_make_room_and_no_other_is_taken_for_them() {
+        let mut young = YoungTable::new(4);
+        let from = |port| Endpoint { port, ..A };
+        for port in 100..120 {
+            note(&mut young, &bare(from(port), B, port.into(), 0x02));
+        }
+        let mut left: Vec<_> =
+            (100..120).filter(|port| young.get(&FlowKey::new(from(*port), B).0).is_some()).collect();
+        assert!(left.len() <= 4 && left.iter().all(|port| *port >= 116), "{left:?}");
+        let taken = young.take_to(B);
+        let ports = taken.iter().map(|(_, opening)| opening.segments().next().unwrap().0.src.port);
+        left.sort_unstable();
+        assert_eq!(ports.collect::<Vec<_>>(), left);
     }
 
     #[test]
