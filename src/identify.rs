@@ -21,16 +21,10 @@ pub enum Verdict {
 }
 
 /// Whether a segment with this payload may belong to a distribution connection on an unknown port.
-#[inline]
 pub fn distribution(front: &[u8]) -> Verdict {
-    match front {
-        // The fast way out for nearly everything: as the length of a message or a frame, it is too much.
-        [high, _, _, _, ..] if *high > 4 => Verdict::NotForUs,
-        _ => distribution_start(front),
+    if is_no_beginning(front) {
+        return Verdict::NotForUs;
     }
-}
-
-fn distribution_start(front: &[u8]) -> Verdict {
     match handshake_start(front) {
         Verdict::NotForUs => match credible_frame(front) {
             Credible::Yes => Verdict::Certain,
@@ -39,6 +33,14 @@ fn distribution_start(front: &[u8]) -> Verdict {
         },
         verdict => verdict,
     }
+}
+
+/// The fast way out of [`distribution`] for nearly everything: four octets that are too much for the length of
+/// a message or of a frame.
+#[inline]
+pub fn is_no_beginning(front: &[u8]) -> bool {
+    const HIGHEST: u8 = 4; // 64 MiB
+    (front.len() >= 4) & (*front.first().unwrap_or(&0) > HIGHEST)
 }
 
 /// Whether a handshake message begins here.

@@ -111,29 +111,44 @@ impl<S: EventSink> Pipeline<S> {
         self.stages.count(frame);
         self.stages.advance(frame.at);
         match self.decoder.glance(frame) {
-            Glance::Tcp(outline) => {
-                if self.stages.may_concern_us(&outline) {
+            Glance::Tcp(outline) => match self.stages.concern(&outline) {
+                Concern::None => {}
+                Concern::Opening => {
                     let segment = self.decoder.segment(frame, &outline);
                     self.stages.stage_segment(frame, &segment);
-                    self.stages.on_segment(&segment);
+                    self.stages.on_bare(&segment);
                 }
-            }
-            Glance::Other => {}
-            Glance::Unread => match &self.decoder.decode_whole(frame) {
-                Decoded::Tcp(segment) => {
-                    self.stages.stage_segment(frame, segment);
-                    self.stages.on_segment(segment);
-                }
-                Decoded::Unreachable(unreachable) => {
-                    self.stages.stage(frame, Stake::Now);
-                    self.stages.on_unreachable(unreachable);
-                }
-                Decoded::Names(datagram) => {
-                    self.stages.stage(frame, Stake::Now);
-                    self.stages.on_names(datagram);
-                }
-                Decoded::Other => {}
+                Concern::Segment => self.push_outline(frame, &outline),
             },
+            Glance::Other => {}
+            Glance::Unread => self.push_unread(frame),
+        }
+    }
+
+    // Both apart from the few instructions that most frames need.
+    #[inline(never)]
+    fn push_outline(&mut self, frame: &Frame<'_>, outline: &Outline<'_>) {
+        let segment = self.decoder.segment(frame, outline);
+        self.stages.stage_segment(frame, &segment);
+        self.stages.on_segment(&segment);
+    }
+
+    #[inline(never)]
+    fn push_unread(&mut self, frame: &Frame<'_>) {
+        match &self.decoder.decode_whole(frame) {
+            Decoded::Tcp(segment) => {
+                self.stages.stage_segment(frame, segment);
+                self.stages.on_segment(segment);
+            }
+            Decoded::Unreachable(unreachable) => {
+                self.stages.stage(frame, Stake::Now);
+                self.stages.on_unreachable(unreachable);
+            }
+            Decoded::Names(datagram) => {
+                self.stages.stage(frame, Stake::Now);
+                self.stages.on_names(datagram);
+            }
+            Decoded::Other => {}
         }
     }
 
@@ -247,17 +262,20 @@ impl<S: EventSink> Stages<S> {
         self.dispatch(Event { at: self.now, frame: None, input, connection: None, body });
     }
 
+    #[inline]
     fn advance(&mut self, now: Timestamp) {
-        while let Some(&Reverse((due, id))) = self.alarms.peek() {
-            if due > now {
-                break;
-            }
-            self.alarms.pop();
-            // A long pause is gone through step by step: what an alarm sets off may be due in it.
-            self.now = self.now.max(due);
-            self.on_alarm(due, id);
+        while self.alarms.peek().is_some_and(|Reverse((due, _))| *due <= now) {
+            self.on_first_alarm();
         }
         self.now = self.now.max(now);
+    }
+
+    #[cold] // beside packets
+    fn on_first_alarm(&mut self) {
+        let Some(Reverse((due, id))) = self.alarms.pop() else { return };
+        // A long pause is gone through step by step: what an alarm sets off may be due in it.
+        self.now = self.now.max(due);
+        self.on_alarm(due, id);
     }
 
     fn settle_all(&mut self) {
@@ -317,32 +335,49 @@ impl<S: EventSink> Stages<S> {
 
     /// Whether [`Self::on_segment`] would do anything about a segment. Most are of other protocols, between
     /// ports that no connection which is followed has: they need no table and are not even put together.
+    /// What a segment is to us. Most are of other protocols, between ports that no connection which is
+    /// followed has: they need no table and are not even put together.
     #[inline]
-    fn may_concern_us(&mut self, outline: &Outline<'_>) -> bool {
+    fn concern(&mut self, outline: &Outline<'_>) -> Concern {
         let (src, dst) = outline.ports();
         if self.flows.may_have(src, dst) || self.known_ports.has_one_of(src, dst) {
-            return true;
+            return Concern::Segment;
         }
         let payload = outline.payload();
+        let opens_or_closes = outline.flags().opens_or_closes();
+        // Without a branch for each: which of the two a segment is cannot be foreseen.
+        let begins_nothing = identify::is_no_beginning(payload);
+        if (payload.is_empty() & !opens_or_closes) | (begins_nothing & reaches_past_hello(payload))
+        {
+            return Concern::None;
+        }
         if payload.is_empty() {
-            return outline.flags().opens_or_closes();
+            return Concern::Opening;
         }
-        if identify::distribution(payload) != Verdict::NotForUs {
-            return true;
-        }
-        !reaches_past_hello(payload) && {
-            let (src, dst) = outline.ends();
-            self.young.get(&FlowKey::new(src, dst).0).is_some()
-        }
+        if begins_nothing && !self.is_young(outline) { Concern::None } else { Concern::Segment }
+    }
+
+    #[inline(never)]
+    fn is_young(&mut self, outline: &Outline<'_>) -> bool {
+        let (src, dst) = outline.ends();
+        self.young.get(&FlowKey::new(src, dst).0).is_some()
+    }
+
+    /// A segment without octets, of a connection that is not followed, which opens or closes it.
+    #[inline]
+    fn on_bare(&mut self, segment: &Segment<'_>) {
+        let (key, direction) = FlowKey::new(segment.src, segment.dst);
+        self.young.note(key, segment, direction);
     }
 
     fn on_segment(&mut self, segment: &Segment<'_>) {
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
         if let Some(id) = self.flows.find(&key) {
-            let another = self
-                .flows
-                .get_mut(id)
-                .is_some_and(|f| f.connection.is_other_connection(segment, direction));
+            let another = segment.flags.has(TcpFlags::SYN)
+                && self
+                    .flows
+                    .get_mut(id)
+                    .is_some_and(|it| it.connection.is_other_connection(segment, direction));
             if !another {
                 self.hand_to(id, segment, direction);
                 return;
@@ -366,7 +401,7 @@ impl<S: EventSink> Stages<S> {
         if !segment.payload.is_empty() {
             self.on_first_words(key, segment, direction);
         } else if segment.flags.opens_or_closes() {
-            self.young.note(key, segment);
+            self.young.note(key, segment, direction);
         }
     }
 
@@ -378,7 +413,7 @@ impl<S: EventSink> Stages<S> {
             return;
         }
         let before = match self.young.get(&key) {
-            Some(opening) => opening.octets_before(segment),
+            Some(opening) => opening.octets_before(segment, direction),
             None => segment.flags.has(TcpFlags::SYN).then_some(0),
         };
         let follows = match (before, verdict) {
@@ -440,7 +475,7 @@ impl<S: EventSink> Stages<S> {
     ) -> Option<FlowId> {
         let first = opening.and_then(|opening| opening.segments().next());
         let (begins, began) = match &first {
-            Some(first) => (first, FlowKey::new(first.src, first.dst).1),
+            Some((first, began)) => (first, *began),
             None => (segment, direction),
         };
         let setting = setting(&self.config, &self.correlator);
@@ -452,8 +487,7 @@ impl<S: EventSink> Stages<S> {
         if let Some(evicted) = evicted {
             self.on_eviction(evicted.connection);
         }
-        for segment in opening.into_iter().flat_map(Opening::segments) {
-            let (_, direction) = FlowKey::new(segment.src, segment.dst);
+        for (segment, direction) in opening.into_iter().flat_map(Opening::segments) {
             self.hand_to(id, &segment, direction);
             self.flows.get_mut(id)?;
         }
@@ -529,13 +563,14 @@ impl<S: EventSink> Stages<S> {
     }
 
     /// What a connection wants after it was at work.
+    #[inline]
     fn after(&mut self, id: FlowId, keep: Keep) {
-        if let Some(followed) = self.flows.get_mut(id) {
-            if keep == Keep::No {
-                if let Some(followed) = self.flows.remove(id) {
-                    self.close_account(&followed.connection);
-                }
-            } else if let Some(due) = followed.connection.deadline(&self.config.limits) {
+        if keep == Keep::No {
+            if let Some(followed) = self.flows.remove(id) {
+                self.close_account(&followed.connection);
+            }
+        } else if let Some(followed) = self.flows.get_mut(id) {
+            if let Some(due) = followed.connection.deadline(&self.config.limits) {
                 // Time goes forward: what has not been settled by now is asked for a moment later.
                 let due = due.max(self.now.after(MOMENT));
                 if followed.alarm.is_none_or(|alarm| due < alarm) {
@@ -545,7 +580,9 @@ impl<S: EventSink> Stages<S> {
                 }
             }
         }
-        self.dispatch_said();
+        if !self.said.is_empty() {
+            self.dispatch_said();
+        }
     }
 
     /// A connection has to end: its ports are used again, it makes room, or the input is over.
@@ -638,8 +675,7 @@ impl<S: EventSink> Stages<S> {
     fn on_marked(&mut self, end: Endpoint) {
         self.known_ports.insert(end.port);
         for (key, opening) in self.young.take_to(end) {
-            let Some(first) = opening.segments().next() else { continue };
-            let (_, direction) = FlowKey::new(first.src, first.dst);
+            let Some((first, direction)) = opening.segments().next() else { continue };
             let dials = if first.dst == end { direction } else { direction.reverse() };
             self.enter(key, &first, direction, Known::Node(dials), Some(&opening));
         }
@@ -731,6 +767,16 @@ impl<S: EventSink> Stages<S> {
             );
         }
     }
+}
+
+/// What a segment is to the stages behind decoding.
+enum Concern {
+    /// Nothing.
+    None,
+    /// A part of the opening, or of the end, of a connection that has said nothing so far.
+    Opening,
+    /// Perhaps a part of a connection that is, or will be, followed.
+    Segment,
 }
 
 /// A free function, so that the borrow checker sees which fields it borrows.

@@ -26,7 +26,7 @@ use crate::time::Timestamp;
 ///
 /// # Limits
 ///
-/// 64 MiB of buffer, of which 256 KiB are used unless a record is larger; a decompressor's window of up
+/// 64 MiB of buffer, of which 512 KiB are used unless a record is larger; a decompressor's window of up
 /// to 128 MiB. A pcap record beyond 16 MiB or a pcapng block beyond 32 MiB counts as damage.
 pub struct CaptureFile {
     name: String,
@@ -201,6 +201,7 @@ impl CaptureFile {
             if !pcap.read_header(&mut self.buffer) {
                 return Ok(Some(header_cut));
             }
+            self.record.link = pcap.link();
             self.format = Format::Pcap(pcap);
             return Ok(None);
         }

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::file::Advance;
-use super::{Annotations, CaptureFile, Error, Frame, Interface, Item};
+use super::{Annotations, CaptureFile, Error, Frame, Interface, Item, Notice};
 use crate::time::Timestamp;
 
 /// Where an input comes from.
@@ -85,7 +85,12 @@ impl Inputs {
     /// The next frame or notice of any input; `None` when all have ended.
     #[inline]
     pub fn next_item(&mut self) -> Option<Item<'_>> {
-        if self.steps_on() { self.frame().map(Item::Frame) } else { self.next_of_any() }
+        if !self.steps_on() {
+            if let Some(notice) = self.seek() {
+                return Some(Item::Notice(notice));
+            }
+        }
+        self.frame().map(Item::Frame)
     }
 
     /// Whether the next item is a frame of the input that gave the last one, and in hand: so it is but for the
@@ -121,19 +126,21 @@ impl Inputs {
         }
     }
 
+    /// Goes on to the next frame of any input, which is then that of the current one; there is none when all
+    /// have ended. A notice comes first.
     #[inline(never)]
-    fn next_of_any(&mut self) -> Option<Item<'_>> {
+    fn seek(&mut self) -> Option<Notice> {
         loop {
             // Reading on is put off until now: a pipe is not asked for more than was wanted.
             if let Some(input) = self.current.take() {
                 match self.advance(input) {
                     Some(Advance::Notice(notice)) => {
                         self.current = Some(input);
-                        return Some(Item::Notice(notice));
+                        return Some(notice);
                     }
                     Some(Advance::Frame(at)) if self.is_next(at, input) => {
                         self.current = Some(input);
-                        break;
+                        return None;
                     }
                     Some(Advance::Frame(at)) => self.due.push(Reverse((at, input))),
                     Some(Advance::End) | None => {}
@@ -144,11 +151,10 @@ impl Inputs {
                 let Reverse((_, input)) = self.due.pop()?;
                 self.current = Some(input);
                 if let Some(Source::Open(_)) = self.sources.get(usize::from(input)) {
-                    break;
+                    return None;
                 }
             }
         }
-        self.frame().map(Item::Frame)
     }
 
     /// Errors of inputs that could not be read, or not to their end, since the last call; in the

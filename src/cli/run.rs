@@ -115,11 +115,12 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let mut unfiltered = false;
     let mut listed = vec![0; paths.len()];
     let mut saved_names = vec![0; paths.len()];
-    while let Some(item) = inputs.next_item() {
+    loop {
         let (mut look_for_names, mut save_for) = (None, None);
-        match item {
-            // By reference: a copy of what was just put together waits for its stores.
-            Item::Frame(ref frame) => match selection.admits(frame) {
+        // By reference: a copy of what was just put together waits for its stores.
+        match &inputs.next_item() {
+            None => break,
+            Some(Item::Frame(frame)) => match selection.admits(frame) {
                 Ok(true) => {
                     pipeline.push_frame(frame);
                     if let Some(saver) = &mut saver {
@@ -138,8 +139,8 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
                     pipeline.on_input_anomaly(frame.id.input, left_out(error.to_string()));
                 }
             },
-            Item::Notice(notice) => {
-                pipeline.on_input_anomaly(notice.after.input, anomaly(notice));
+            Some(Item::Notice(notice)) => {
+                pipeline.on_input_anomaly(notice.after.input, anomaly(notice.clone()));
             }
         }
         if let (Some(saver), Some(input)) = (&mut saver, save_for) {

@@ -94,7 +94,7 @@ impl Decoder {
     ///
     /// Who wants its segment goes on with [`Self::segment`]; a frame that is [`Glance::Unread`] goes on with
     /// [`Self::decode_whole`].
-    #[inline]
+    #[inline(always)]
     pub fn glance<'a>(&mut self, frame: &Frame<'a>) -> Glance<'a> {
         self.counters.frames += 1;
         self.counters.cut += u64::from(frame.wire_len > octets_in(frame.bytes));

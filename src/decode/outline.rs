@@ -114,7 +114,7 @@ fn v6(octets: &[u8]) -> Ipv6Addr {
 }
 
 /// Looks at the headers of `frame`.
-#[inline]
+#[inline(always)]
 pub(super) fn glance<'a>(frame: &Frame<'a>) -> Glance<'a> {
     read(frame).unwrap_or(Glance::Unread)
 }

@@ -1,8 +1,11 @@
 //! Which ports matter.
 
+/// One bit a port.
+const WORDS: usize = 1 << 10;
+
 /// A set of port numbers, as bits: asked for each segment.
 #[derive(Clone, Debug)]
-pub struct PortSet(Vec<u64>);
+pub struct PortSet(Box<[u64; WORDS]>);
 
 impl PortSet {
     /// Adds a port.
@@ -39,7 +42,7 @@ impl PortSet {
 
 impl Default for PortSet {
     fn default() -> Self {
-        Self(vec![0; 1 << 10])
+        Self(Box::new([0; WORDS]))
     }
 }
 
