@@ -864,30 +864,64 @@ mod tests {
             });
         }
 
-        fn pass(&mut self, seconds: u64) {
-            self.at = self.at.after(std::time::Duration::from_secs(seconds));
+        fn says(&mut self, ends: (u16, u16), seq: &mut u32, message: &[u8]) {
+            let framed = [&(message.len() as u16).to_be_bytes(), message].concat();
+            self.segment(ends, *seq, 0x18, &framed);
+            *seq += framed.len() as u32;
+        }
+
+        fn pass(&mut self, millis: u64) {
+            self.at = self.at.after(std::time::Duration::from_millis(millis));
         }
     }
 
     #[test]
-    fn alarms_and_ports_of_connections_that_are_gone_are_forgotten() {
-        const HELLO: &[u8] = b"\0\x0dn\0\x05\0\0\0\x04a@host";
-        const ACK: &[u8] = b"\0\x11aaaaaaaaaaaaaaaaa";
+    fn alarms_of_connections_that_are_gone_are_forgotten() {
+        const STEP: u64 = 200;
+        // Long enough for the next look at the connection to lie hours ahead.
+        const LASTS: u32 = 100;
         let mut days = Days::new();
-        for dial in 0..20_000_u32 {
-            let (from, to) = (32_768 + (dial % 30_000) as u16, 1000 + (dial % 10_000) as u16);
-            days.segment((from, to), 0, 0x02, b"");
-            days.segment((to, from), 0, 0x12, b"");
-            days.segment((from, to), 1, 0x18, HELLO);
-            // Joined in mid-life: frames flow, so that its next alarm lies hours ahead.
-            days.segment((to, from), 1, 0x18, ACK);
-            days.pass(1);
-            days.segment((from, to), 1 + HELLO.len() as u32, 0x04, b"");
-            days.pass(90);
+        let ends = |dial: u32| (32_768 + (dial % 30_000) as u16, 1000 + (dial % 10) as u16);
+        let name = |name: &str| {
+            [[0; 4].as_slice(), &(name.len() as u16).to_be_bytes(), name.as_bytes()].concat()
+        };
+        let flags = 0xd_07df_7fbd_u64.to_be_bytes();
+        let hello = [b"N", flags.as_slice(), &name("a@one")].concat();
+        let challenge = [b"N", flags.as_slice(), &[0; 4], &name("b@two")].concat();
+        for dial in 0..5_500 {
+            let there = ends(dial);
+            let back = (there.1, there.0);
+            let (mut up, mut down) = (1, 1);
+            days.segment(there, 0, 0x02, b"");
+            days.segment(back, 0, 0x12, b"");
+            days.says(there, &mut up, &hello);
+            days.says(back, &mut down, b"sok");
+            days.says(back, &mut down, &challenge);
+            days.says(there, &mut up, &[b'r'; 21]);
+            days.says(back, &mut down, &[b'a'; 17]);
+            if dial >= LASTS {
+                days.segment(ends(dial - LASTS), up, 0x04, b"");
+            }
+            days.pass(STEP);
+        }
+        let stages = &days.pipeline.stages;
+        assert!((100..1000).contains(&stages.flows.len()), "{}", stages.flows.len());
+        assert!(stages.alarms.len() <= 5000, "{}", stages.alarms.len());
+    }
+
+    #[test]
+    fn ports_of_connections_that_are_gone_are_forgotten() {
+        let mut days = Days::new();
+        for dial in 0..10_000_u32 {
+            let ends = (32_768 + (dial % 30_000) as u16, 1000 + (dial % 10_000) as u16);
+            days.segment(ends, 0, 0x02, b"");
+            // What a hello may begin with.
+            days.segment(ends, 1, 0x18, b"\0\x0dn\0\x05\0\0\0\x04a@one");
+            days.segment(ends, 16, 0x04, b"");
+            days.pass(90_000);
         }
         let stages = &days.pipeline.stages;
         assert!(stages.flows.len() < 10, "{}", stages.flows.len());
-        assert!(stages.alarms.len() <= 5000, "{}", stages.alarms.len());
         let marked = (0..=u16::MAX).filter(|port| stages.flows.may_have(*port, *port)).count();
         assert!(marked <= 5000, "{marked}");
     }
