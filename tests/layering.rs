@@ -114,6 +114,11 @@ const WALLS: &[Wall] = &[
         why: "a stage never imports a later one",
     },
     Wall {
+        within: &["evidence/"],
+        never: &["crate::conn", "crate::detect", "crate::output", "crate::pipeline", "std::fs"],
+        why: "evidence/ keeps packets; what they mean is told, and files are the program's",
+    },
+    Wall {
         within: &["output/"],
         never: &["crate::correlate", "crate::detect", "crate::pipeline", "crate::conn"],
         why: "output/ decides nothing",

@@ -358,7 +358,7 @@ impl Young {
 const MOST_ANSWERS: usize = 16;
 
 /// What a frame costs beside its octets, roughly.
-const FRAME_OVERHEAD: usize = 96;
+const FRAME_OVERHEAD: usize = 128;
 
 /// What a connection costs beside its frames, roughly.
 const CONNECTION_OVERHEAD: usize = 256;
