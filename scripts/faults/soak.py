@@ -162,8 +162,10 @@ class Watched:
 
     def __init__(self, stage, program):
         with stage.hub:
-            self.process = stage.start([program, "-i", "br0", "--json"], text=True,
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE).process
+            self.process = stage.start(
+                [program, "-i", "br0", "--json", "--evidence", Path(stage.work, "evidence")],
+                text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            ).process
         self.told, self.broken, self.stats, self.said = collections.Counter(), [], {}, []
         self.readers = [threading.Thread(target=read, daemon=True)
                         for read in (self.read, self.listen)]
