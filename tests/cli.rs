@@ -393,3 +393,13 @@ fn the_manual_and_completions_know_every_option() {
     assert_eq!(status, Some(2));
     assert!(stderr.contains("expected one of diff, explain, schema"), "{stderr}");
 }
+
+#[test]
+fn what_a_file_has_is_kept_when_asked_for() {
+    let path = scratch_with("append.ndjson", b"before\n");
+    lines_of(&["--json", "--append", "-o", &path, GOOD]);
+    let kept = fs::read_to_string(&path).unwrap();
+    assert!(kept.starts_with("before\n{"), "{kept}");
+    lines_of(&["--json", "-o", &path, GOOD]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), kept["before\n".len()..]);
+}

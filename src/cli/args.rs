@@ -228,6 +228,10 @@ pub(crate) struct Writing {
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     pub(super) output: Option<PathBuf>,
 
+    /// Keep what that file has already, and write behind it
+    #[arg(long, help_heading = OUTPUT, requires = "output")]
+    pub(super) append: bool,
+
     /// Write JSON, also at a terminal
     #[arg(long, help_heading = OUTPUT, conflicts_with = "format")]
     pub(super) json: bool,

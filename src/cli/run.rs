@@ -331,7 +331,7 @@ fn capture(args: &Args, config: Config) -> Result<Outcome, Error> {
 #[cfg(feature = "live")]
 pub(super) fn reopen(writing: &Writing) -> Option<Result<Out, Error>> {
     let path = writing.output.as_ref()?;
-    let file = File::options().append(true).create(true).open(path);
+    let file = append_to(path);
     let failed = |source| Error::Output { name: output_name(writing), source };
     Some(file.map(|file| Box::new(file) as Out).map_err(failed))
 }
@@ -464,7 +464,12 @@ fn create<'a>(
             return Err(Error::OwnInput { name: name() });
         }
     }
-    File::create(path).map_err(|source| Error::Output { name: name(), source })
+    let file = if writing.append { append_to(path) } else { File::create(path) };
+    file.map_err(|source| Error::Output { name: name(), source })
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).open(path)
 }
 
 fn output_name(writing: &Writing) -> String {
