@@ -323,7 +323,15 @@ impl<S: EventSink> Stages<S> {
         }
         let (src, dst, payload) = (segment.src.port, segment.dst.port, segment.payload);
         if payload.is_empty() && segment.flags.opens_or_closes() {
-            self.stage(frame, Stake::Later);
+            // Most that close are of connections that have shown what they are.
+            let mut is_known = || {
+                self.flows.may_have(src, dst)
+                    || self.known_ports.has_one_of(src, dst)
+                    || self.young.get(&FlowKey::new(segment.src, segment.dst).0).is_some()
+            };
+            if segment.flags.has(TcpFlags::SYN) || is_known() {
+                self.stage(frame, Stake::Later);
+            }
         } else if self.flows.may_have(src, dst)
             || self.known_ports.has_one_of(src, dst)
             || !reaches_past_hello(payload)

@@ -55,7 +55,7 @@ impl Watch {
         let mut child = Command::new(env!("CARGO_BIN_EXE_beamscope"))
             .args(["-i", "lo", "--json", "--dist-port", &port, "-f", &filter])
             .args(more)
-            .stdout(Stdio::null())
+            .stdout(if more.contains(&"-") { Stdio::piped() } else { Stdio::null() })
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -256,4 +256,44 @@ fn another_user_writes_into_the_directory_that_was_made_for_it() {
     let owner = |path: &Path| fs::metadata(path).unwrap().uid();
     let file = fs::read_dir(&evidence).unwrap().next().unwrap().unwrap().path();
     assert_eq!([owner(&file), owner(Path::new(&saved))], [65534, 65534]);
+}
+
+#[test]
+fn a_reader_of_packets_that_stops_costs_the_analysis_nothing() {
+    let folder = Folder::new("live-stdout");
+    let (out, saved) = (folder.file("events"), folder.file("saved.pcapng"));
+    let Some(mut watch) = Watch::start(&["-w", "-", "-o", &out]) else { return };
+    // Far more than a pipe and the queue hold, while nobody reads.
+    let listener = &watch.listener;
+    let mut a = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut b, _) = listener.accept().unwrap();
+    let reader = thread::spawn(move || {
+        let (mut octets, mut room) = (0, vec![0; 1 << 20]);
+        while let Ok(count @ 1..) = b.read(&mut room) {
+            octets += count;
+        }
+        octets
+    });
+    let junk = vec![0xee; 1 << 20];
+    (0..64).for_each(|_| a.write_all(&junk).unwrap());
+    drop(a);
+    assert_eq!(reader.join().unwrap(), 64 << 20);
+    watch.dial();
+    wait_until("the finding is told", || {
+        fs::read_to_string(&out).unwrap_or_default().contains("\"cookie-mismatch\"")
+    });
+    assert!(fs::read_to_string(&out).unwrap().contains("packets are left out of standard output"));
+    let mut stdout = watch.child.stdout.take().unwrap();
+    let rest = thread::spawn(move || {
+        let mut octets = Vec::new();
+        stdout.read_to_end(&mut octets).unwrap();
+        octets
+    });
+    wait_until("the reader has caught up", || {
+        watch.dial();
+        rest.is_finished() || fs::read_to_string(&out).unwrap().matches("\"session\"").count() > 8
+    });
+    assert_eq!(watch.stop(), Some(2), "not all was saved");
+    fs::write(&saved, rest.join().unwrap()).unwrap();
+    assert!(frames(&saved) > 0);
 }
