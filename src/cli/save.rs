@@ -34,9 +34,9 @@ pub(super) struct Saver {
     encoder: Encoder,
     /// What packets go to; `None` before the first file of a row, and while saving is not possible.
     open: Option<Open>,
-    /// Whole blocks that are not written yet, and how many packets they hold.
+    /// Whole blocks that are not written yet, and where in them each packet ends.
     buffer: Vec<u8>,
-    buffered: u64,
+    ends: Vec<usize>,
     /// Packets that a reader was too slow for.
     left_out: u64,
     /// Hand on each packet at once: somebody waits for it.
@@ -173,7 +173,7 @@ impl Saver {
             encoder: Encoder::new(format),
             open: None,
             buffer: Vec::new(),
-            buffered: 0,
+            ends: Vec::new(),
             left_out: 0,
             at_once,
             counts: HashMap::new(),
@@ -258,7 +258,7 @@ impl Saver {
             self.flush();
             return self.stop(&format!("{error}; {hint}"));
         }
-        self.buffered += 1;
+        self.ends.push(self.buffer.len());
         if self.at_once || self.buffer.len() >= BLOCK {
             self.flush();
         }
@@ -285,10 +285,10 @@ impl Saver {
         if self.buffer.is_empty() {
             return;
         }
-        match open.write(&self.buffer) {
+        match open.write(&self.buffer, &self.ends) {
             Ok(()) => {
                 self.buffer.clear();
-                self.buffered = 0;
+                self.ends.clear();
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.leave_out(),
             Err(error) => self.stop(&error.to_string()),
@@ -304,7 +304,8 @@ impl Saver {
             );
         }
         self.failed = true;
-        self.left_out += std::mem::take(&mut self.buffered);
+        self.left_out += self.ends.len() as u64;
+        self.ends.clear();
         self.buffer.clear();
         if self.format == SaveFormat::Pcapng {
             // What was left out may have described interfaces: another section has its own.
@@ -397,7 +398,7 @@ impl Saver {
     fn begin(&mut self, sink: Sink, name: String) {
         self.encoder = Encoder::new(self.format);
         self.buffer.clear();
-        self.buffered = 0;
+        self.ends.clear();
         self.encoder.begin("", &mut self.buffer);
         let octets = match &sink {
             Sink::File(file) => file.metadata().map_or(0, |there| there.len()),
@@ -473,24 +474,43 @@ impl Open {
         }
     }
 
-    /// Writes whole blocks. What could not be written whole is taken back, so that the file stays a whole
-    /// one.
-    fn write(&mut self, blocks: &[u8]) -> io::Result<()> {
-        let written = match &mut self.sink {
-            Sink::File(file) => file.write_all(blocks),
-            Sink::Stdout(stdout) => stdout.write_all(blocks).and_then(|()| stdout.flush()),
-            Sink::Queue(queue) => queue.push(blocks),
-        };
-        match (&written, &self.sink) {
-            (Ok(()), _) => self.octets += blocks.len() as u64,
-            (Err(_), Sink::File(file)) => {
-                // A pipe or a device keeps what it has.
-                let _ = file.set_len(self.octets);
+    /// Writes blocks. Where not all could be written, what is behind the last of the `ends` that was is taken
+    /// back, so that the file stays a whole one.
+    fn write(&mut self, blocks: &[u8], ends: &[usize]) -> io::Result<()> {
+        let file = match &mut self.sink {
+            Sink::Stdout(stdout) => {
+                return stdout.write_all(blocks).and_then(|()| stdout.flush());
             }
-            (Err(_), Sink::Stdout(_) | Sink::Queue(_)) => {}
+            Sink::Queue(queue) => return queue.push(blocks),
+            Sink::File(file) => file,
+        };
+        let (written, outcome) = write_some(file, blocks);
+        let whole = match outcome {
+            Ok(()) => written,
+            Err(_) => ends.iter().rev().copied().find(|end| *end <= written).unwrap_or(0),
+        };
+        self.octets += whole as u64;
+        if outcome.is_err() {
+            // A pipe or a device keeps what it has.
+            let _ = file.set_len(self.octets);
         }
-        written
+        outcome
     }
+}
+
+/// Writes all, or as much as there is room for, and tells how much.
+fn write_some(file: &mut File, octets: &[u8]) -> (usize, io::Result<()>) {
+    let mut rest = octets;
+    let outcome = loop {
+        match file.write(rest) {
+            _ if rest.is_empty() => break Ok(()),
+            Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(error),
+        }
+    };
+    (octets.len() - rest.len(), outcome)
 }
 
 impl Queue {
