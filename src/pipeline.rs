@@ -837,6 +837,8 @@ const MAX_UNSUPPORTED_TOLD: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "a test may")]
+
     use super::*;
     use crate::capture::FrameRef;
 

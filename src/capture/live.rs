@@ -51,7 +51,7 @@ impl Default for LiveOptions {
             snaplen: 262_144,
             // The usual 2 MiB last 9 ms at full load.
             buffer: 16 * 1024 * 1024,
-            timeout: Duration::from_millis(50),
+            timeout: Duration::from_millis(25),
             promisc: true,
             immediate: false,
             filter: None,

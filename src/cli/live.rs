@@ -117,7 +117,7 @@ impl Capture {
                 watch.count_drops(&mut self.devices);
                 watch.pipeline.stats();
             }
-            if asked.reopen {
+            if self.ending.is_to_reopen() {
                 match run::reopen(&args.writing) {
                     Some(Ok(out)) => watch.pipeline.sink_mut().replace(out),
                     Some(Err(error)) => complain(&error, error.hint()),
@@ -365,7 +365,7 @@ const BATCH: usize = 4096;
 const MOST_HELD: usize = 32 << 20;
 
 /// Longest sleep while frames may wait for that time to be over.
-const HELD_TICK: Duration = Duration::from_millis(20);
+const HELD_TICK: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
