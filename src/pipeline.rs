@@ -268,6 +268,9 @@ impl<S: EventSink> Stages<S> {
             self.on_first_alarm();
         }
         self.now = self.now.max(now);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.settle(now);
+        }
     }
 
     #[cold] // beside packets
@@ -288,6 +291,9 @@ impl<S: EventSink> Stages<S> {
         self.detector.finish(self.now, &self.correlator, &mut closing);
         for event in closing {
             self.tell(event);
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.settle(Timestamp(u64::MAX));
         }
     }
 

@@ -117,12 +117,16 @@ impl Folder {
 
 impl Archive for Folder {
     fn keep(&mut self, case: &Case<'_>) -> Result<Option<Arc<str>>, String> {
-        if self.is_full || case.finding.severity < self.least {
+        if case.finding.severity < self.least || self.is_full && !case.is_again {
             return Ok(None);
         }
         let octets = self.encode(case);
-        let more = self.octets.saturating_add(octets.len() as u64);
-        if self.files >= self.limits.files || more > self.limits.file_octets {
+        // One that is written again takes little more than before.
+        let (files, more) = match case.is_again {
+            true => (self.files, self.octets),
+            false => (self.files + 1, self.octets.saturating_add(octets.len() as u64)),
+        };
+        if files > self.limits.files || more > self.limits.file_octets {
             self.is_full = true;
             return Err(self.warned(format!(
                 "{} files of evidence with {} octets in all are enough: no more are written in {}",
@@ -142,8 +146,7 @@ impl Archive for Folder {
             }
             return Err(self.warned(format!("cannot write {}: {error}; {again}", path.display())));
         }
-        self.files += 1;
-        self.octets = more;
+        (self.files, self.octets) = (files, more);
         Ok(Some(path.to_string_lossy().into()))
     }
 }
