@@ -93,6 +93,7 @@ enum Sink {
     File(File),
     Stdout(Stdout),
     /// Standard output by way of a thread, so that a slow reader keeps nobody from capturing.
+    #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "who reads files may wait"))]
     Queue(Queue),
 }
 
