@@ -111,7 +111,7 @@ pub(crate) struct Args {
     pub(super) buffer_size: Option<u32>,
 
     /// Ask the kernel for each packet at once: for tests, at the price of time and of most of the
-    /// buffer. Otherwise packets come within 50 ms
+    /// buffer. Otherwise packets come within 100 ms
     #[arg(long, help_heading = INPUT, conflicts_with_all = FILES)]
     pub(super) immediate: bool,
 
