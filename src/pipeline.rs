@@ -268,6 +268,9 @@ impl<S: EventSink> Stages<S> {
             self.on_first_alarm();
         }
         self.now = self.now.max(now);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.settle(now);
+        }
     }
 
     #[cold] // beside packets
@@ -288,6 +291,9 @@ impl<S: EventSink> Stages<S> {
         self.detector.finish(self.now, &self.correlator, &mut closing);
         for event in closing {
             self.tell(event);
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.settle(Timestamp(u64::MAX));
         }
     }
 
@@ -323,7 +329,15 @@ impl<S: EventSink> Stages<S> {
         }
         let (src, dst, payload) = (segment.src.port, segment.dst.port, segment.payload);
         if payload.is_empty() && segment.flags.opens_or_closes() {
-            self.stage(frame, Stake::Later);
+            // Most that close are of connections that have shown what they are.
+            let mut is_known = || {
+                self.flows.may_have(src, dst)
+                    || self.known_ports.has_one_of(src, dst)
+                    || self.young.get(&FlowKey::new(segment.src, segment.dst).0).is_some()
+            };
+            if segment.flags.has(TcpFlags::SYN) || is_known() {
+                self.stage(frame, Stake::Later);
+            }
         } else if self.flows.may_have(src, dst)
             || self.known_ports.has_one_of(src, dst)
             || !reaches_past_hello(payload)
@@ -829,6 +843,8 @@ const MAX_UNSUPPORTED_TOLD: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "a test may")]
+
     use super::*;
     use crate::capture::FrameRef;
 

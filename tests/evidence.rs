@@ -109,6 +109,8 @@ fn a_file_holds_the_connections_from_their_syn_with_the_lookup_and_says_what_sho
     let syns: Vec<_> = ports.iter().filter(|(.., is_syn)| *is_syn).collect();
     assert_eq!(syns.len(), 4, "two connections, each with both its SYNs: {ports:?}");
     assert!(ports[0].2 && ports[0].1 == 4369, "the look-up comes first");
+    // All of both: the last acknowledgement comes after the finding was told.
+    assert_eq!((ports.len(), &found["frame"]), (23, &Value::from(24)));
     let comments: Vec<_> = capture
         .annotations()
         .comments

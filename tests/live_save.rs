@@ -55,7 +55,7 @@ impl Watch {
         let mut child = Command::new(env!("CARGO_BIN_EXE_beamscope"))
             .args(["-i", "lo", "--json", "--dist-port", &port, "-f", &filter])
             .args(more)
-            .stdout(Stdio::null())
+            .stdout(if more.contains(&"-") { Stdio::piped() } else { Stdio::null() })
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -256,4 +256,41 @@ fn another_user_writes_into_the_directory_that_was_made_for_it() {
     let owner = |path: &Path| fs::metadata(path).unwrap().uid();
     let file = fs::read_dir(&evidence).unwrap().next().unwrap().unwrap().path();
     assert_eq!([owner(&file), owner(Path::new(&saved))], [65534, 65534]);
+}
+
+#[test]
+fn a_reader_of_packets_that_stops_costs_the_analysis_nothing() {
+    let folder = Folder::new("live-stdout");
+    let (out, saved) = (folder.file("events"), folder.file("saved.pcapng"));
+    let Some(mut watch) = Watch::start(&["-w", "-", "-o", &out]) else { return };
+    // Far more than a pipe and the queue hold, while nobody reads.
+    let listener = &watch.listener;
+    let mut a = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut b, _) = listener.accept().unwrap();
+    let reader = thread::spawn(move || {
+        let mut room = vec![0; 1 << 20];
+        while matches!(b.read(&mut room), Ok(1..)) {}
+    });
+    let junk = vec![0xee; 4 << 20];
+    wait_until("packets are left out", || {
+        a.write_all(&junk).unwrap();
+        let told = fs::read_to_string(&out).unwrap_or_default();
+        told.contains("packets are left out of standard output")
+    });
+    drop(a);
+    reader.join().unwrap();
+    // While packets were dropped, nothing is told that rests on one that is not there.
+    wait_until("the finding is told", || {
+        watch.dial();
+        fs::read_to_string(&out).unwrap_or_default().contains("\"cookie-mismatch\"")
+    });
+    let mut stdout = watch.child.stdout.take().unwrap();
+    let rest = thread::spawn(move || {
+        let mut octets = Vec::new();
+        stdout.read_to_end(&mut octets).unwrap();
+        octets
+    });
+    assert_eq!(watch.stop(), Some(2), "not all was saved");
+    fs::write(&saved, rest.join().unwrap()).unwrap();
+    assert!(frames(&saved) > 0);
 }

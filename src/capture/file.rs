@@ -141,7 +141,8 @@ impl CaptureFile {
         let stepped = match &mut self.format {
             _ if self.ended => false,
             Format::Pcap(pcap) => pcap.step(&mut self.buffer, number, &mut self.record),
-            Format::Pcapng(_) | Format::Unread => false,
+            Format::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number, &mut self.record),
+            Format::Unread => false,
         };
         stepped.then_some(self.record.at)
     }

@@ -42,7 +42,7 @@ impl LiveOptions {
 }
 
 /// From the moment that the kernel hands frames over until this process runs.
-const WAKE_UP: Duration = Duration::from_millis(50);
+const WAKE_UP: Duration = Duration::from_millis(20);
 
 impl Default for LiveOptions {
     fn default() -> Self {
@@ -51,6 +51,8 @@ impl Default for LiveOptions {
             snaplen: 262_144,
             // The usual 2 MiB last 9 ms at full load.
             buffer: 16 * 1024 * 1024,
+            // A block is handed over half empty when it is over, and a ring has some sixty: the longer, the
+            // more a busy host may be late.
             timeout: Duration::from_millis(50),
             promisc: true,
             immediate: false,

@@ -26,6 +26,7 @@ use super::{Error, warn_unless};
 pub(super) struct Folder {
     path: PathBuf,
     /// Whether it was not there before.
+    #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "nobody becomes another user"))]
     is_new: bool,
     /// Inputs as named.
     inputs: Vec<Arc<str>>,
@@ -117,12 +118,16 @@ impl Folder {
 
 impl Archive for Folder {
     fn keep(&mut self, case: &Case<'_>) -> Result<Option<Arc<str>>, String> {
-        if self.is_full || case.finding.severity < self.least {
+        if case.finding.severity < self.least || self.is_full && !case.is_again {
             return Ok(None);
         }
         let octets = self.encode(case);
-        let more = self.octets.saturating_add(octets.len() as u64);
-        if self.files >= self.limits.files || more > self.limits.file_octets {
+        // One that is written again takes little more than before.
+        let (files, more) = match case.is_again {
+            true => (self.files, self.octets),
+            false => (self.files + 1, self.octets.saturating_add(octets.len() as u64)),
+        };
+        if files > self.limits.files || more > self.limits.file_octets {
             self.is_full = true;
             return Err(self.warned(format!(
                 "{} files of evidence with {} octets in all are enough: no more are written in {}",
@@ -142,8 +147,7 @@ impl Archive for Folder {
             }
             return Err(self.warned(format!("cannot write {}: {error}; {again}", path.display())));
         }
-        self.files += 1;
-        self.octets = more;
+        (self.files, self.octets) = (files, more);
         Ok(Some(path.to_string_lossy().into()))
     }
 }
@@ -197,4 +201,82 @@ fn make(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use beamscope::capture::{Input, Inputs, Item, Order};
+    use beamscope::event::{Body, Event};
+    use beamscope::pipeline::{Config, Pipeline};
+
+    use super::*;
+
+    const CAPTURE: &str = "captures/seed-lan-wrong-then-right-cookie.pcap";
+
+    fn folder(name: &str, limits: EvidenceLimits, failed: &Rc<Cell<bool>>) -> Folder {
+        let path = std::env::temp_dir().join(format!("beamscope-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        make(&path).unwrap();
+        Folder {
+            path,
+            is_new: true,
+            inputs: vec![CAPTURE.into()],
+            least: Severity::Info,
+            limits,
+            files: 0,
+            octets: 0,
+            is_full: false,
+            quiet: true,
+            failed: Rc::clone(failed),
+        }
+    }
+
+    /// Files that the two findings of the capture tell, and what could not be saved.
+    fn run(folder: Folder) -> (Vec<Arc<str>>, Vec<String>) {
+        let mut inputs = Inputs::new(vec![Input::Path(CAPTURE.into())], Order::Time).unwrap();
+        let mut pipeline = Pipeline::new(Config::default(), Vec::<Event>::new());
+        pipeline.keep_evidence(Box::new(folder));
+        while let Some(Item::Frame(frame)) = inputs.next_item() {
+            pipeline.push_frame(&frame);
+        }
+        let (mut files, mut troubles) = (Vec::new(), Vec::new());
+        for event in pipeline.finish() {
+            match event.body {
+                Body::Finding { finding } => files.extend(finding.evidence_file),
+                Body::Anomaly { anomaly } => troubles.push(anomaly.detail),
+                _ => {}
+            }
+        }
+        (files, troubles)
+    }
+
+    #[test]
+    fn files_and_their_octets_are_bounded_and_the_bound_is_told_once() {
+        let limits = EvidenceLimits::default();
+        for limits in
+            [EvidenceLimits { files: 1, ..limits }, EvidenceLimits { file_octets: 5000, ..limits }]
+        {
+            let failed = Rc::default();
+            let folder = folder("evidence-bound", limits, &failed);
+            let path = folder.path.clone();
+            let (files, troubles) = run(folder);
+            assert_eq!((files.len(), fs::read_dir(&path).unwrap().count()), (1, 1));
+            let [trouble] = troubles.as_slice() else { panic!("{troubles:?}") };
+            assert!(trouble.starts_with("1 files of evidence"), "{trouble}");
+            assert!(!failed.get(), "a bound is no failure");
+            fs::remove_dir_all(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_once_and_named_by_no_finding() {
+        let failed = Rc::default();
+        let folder = folder("evidence-gone", EvidenceLimits::default(), &failed);
+        fs::remove_dir_all(&folder.path).unwrap();
+        let (files, troubles) = run(folder);
+        assert!(files.is_empty(), "{files:?}");
+        let [trouble] = troubles.as_slice() else { panic!("{troubles:?}") };
+        assert!(trouble.starts_with("cannot write "), "{trouble}");
+        assert!(failed.get());
+    }
 }

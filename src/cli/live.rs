@@ -95,7 +95,11 @@ impl Capture {
         let tick = Every::new(TICK);
         let mut busy = false;
         let mut is_read = true;
-        while is_read && !watch.is_over() && !self.devices.is_empty() {
+        while is_read
+            && (busy || !watch.is_drained())
+            && !watch.is_done()
+            && !self.devices.is_empty()
+        {
             if watch.end.is_none() && self.ending.is_due() {
                 // What has reached the host by now is still on its way to us.
                 watch.end = Some(now());
@@ -117,7 +121,7 @@ impl Capture {
                 watch.count_drops(&mut self.devices);
                 watch.pipeline.stats();
             }
-            if asked.reopen {
+            if self.ending.is_to_reopen() {
                 match run::reopen(&args.writing) {
                     Some(Ok(out)) => watch.pipeline.sink_mut().replace(out),
                     Some(Err(error)) => complain(&error, error.hint()),
@@ -183,9 +187,14 @@ impl Watch<'_> {
         }
     }
 
-    fn is_over(&mut self) -> bool {
-        let is_drained = self.end.is_some_and(|end| end.after(self.held_back) < now());
-        is_drained || self.left == 0 || self.pipeline.sink_mut().failed()
+    /// Whether nothing is wanted any more, whatever has come.
+    fn is_done(&mut self) -> bool {
+        self.left == 0 || self.pipeline.sink_mut().failed()
+    }
+
+    /// Whether all has come that reached the host before the end.
+    fn is_drained(&self) -> bool {
+        self.end.is_some_and(|end| end.after(self.held_back) < now())
     }
 
     /// How long to wait for packets, or for a signal.
@@ -198,23 +207,31 @@ impl Watch<'_> {
     }
 
     /// Takes the frames that are there, up to [`BATCH`] of each interface. `true` when that may not be
-    /// all.
+    /// all that are wanted.
     fn take(&mut self, devices: &mut Vec<Live>) -> bool {
         let mut busy = false;
         devices.retain_mut(|device| {
+            let mut last = Timestamp::default();
             let taken = match self.timeline.take() {
                 Some(mut timeline) => {
-                    let taken = device.frames(BATCH, |frame| timeline.hold(frame));
+                    let taken = device.frames(BATCH, |frame| {
+                        last = frame.at;
+                        timeline.hold(frame);
+                    });
                     self.timeline = Some(timeline);
                     taken
                 }
                 None => {
                     let most = usize::try_from(self.left).unwrap_or(BATCH).min(BATCH);
-                    device.frames(most, |frame| self.on_frame(frame))
+                    device.frames(most, |frame| {
+                        last = frame.at;
+                        self.on_frame(frame);
+                    })
                 }
             };
             match taken {
-                Ok(more) => busy |= more,
+                // What comes after the end is not waited for.
+                Ok(more) => busy |= more && self.end.is_none_or(|end| last <= end),
                 Err(error) => {
                     complain(&error, error.hint());
                     self.on_interface(device, AnomalyKind::InterfaceGone, error.to_string());
@@ -365,7 +382,7 @@ const BATCH: usize = 4096;
 const MOST_HELD: usize = 32 << 20;
 
 /// Longest sleep while frames may wait for that time to be over.
-const HELD_TICK: Duration = Duration::from_millis(20);
+const HELD_TICK: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {

@@ -57,8 +57,6 @@ struct Asked {
     cluster: bool,
     /// The statistics.
     stats: bool,
-    /// The file of `-o` is to be opened anew.
-    reopen: bool,
 }
 
 /// How a run ended that could do what it was asked for.

@@ -308,6 +308,7 @@ fn capture(args: &Args, config: Config) -> Result<Outcome, Error> {
     // From here on, threads are begun without any rights, and none is begun once the sandbox is shut.
     let writer = thread::Builder::new().name("output".to_owned()).spawn(|| backlog.write());
     drop(writer.map_err(|source| Error::Output { name: output_name(&args.writing), source })?);
+    saver.as_mut().map_or(Ok(()), Saver::queue)?;
     let sandbox = sandbox.shut();
     let mut pipeline = Pipeline::new(config, Output::queued(queue, names, output_options(args)));
     if let Some(folder) = folder {

@@ -10,6 +10,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Stdout, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(feature = "live")]
+use std::sync::mpsc;
+use std::sync::mpsc::{Receiver, Sender};
+#[cfg(feature = "live")]
+use std::thread;
 use std::time::Duration;
 
 use beamscope::capture::save::{Described, Encoder, SaveFormat};
@@ -27,8 +34,11 @@ pub(super) struct Saver {
     encoder: Encoder,
     /// What packets go to; `None` before the first file of a row, and while saving is not possible.
     open: Option<Open>,
-    /// Whole blocks that are not written yet.
+    /// Whole blocks that are not written yet, and where in them each packet ends.
     buffer: Vec<u8>,
+    ends: Vec<usize>,
+    /// Packets that a reader was too slow for.
+    left_out: u64,
     /// Hand on each packet at once: somebody waits for it.
     at_once: bool,
     /// What the interfaces have received and lost, by input and interface.
@@ -82,6 +92,18 @@ struct Open {
 enum Sink {
     File(File),
     Stdout(Stdout),
+    /// Standard output by way of a thread, so that a slow reader keeps nobody from capturing.
+    #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "who reads files may wait"))]
+    Queue(Queue),
+}
+
+/// Blocks on their way to a reader.
+struct Queue {
+    blocks: Sender<Vec<u8>>,
+    /// Octets that are on it.
+    octets: Arc<AtomicUsize>,
+    /// Hangs up when all are written, or when nobody reads any more.
+    done: Receiver<()>,
 }
 
 /// A frame that outlives its buffer, whose room is used again.
@@ -152,6 +174,8 @@ impl Saver {
             encoder: Encoder::new(format),
             open: None,
             buffer: Vec::new(),
+            ends: Vec::new(),
+            left_out: 0,
             at_once,
             counts: HashMap::new(),
             last: Timestamp::default(),
@@ -204,6 +228,20 @@ impl Saver {
         self.staged = Some(staged);
     }
 
+    /// From here on, whoever reads standard output is not waited for.
+    ///
+    /// # Errors
+    ///
+    /// No thread can be begun.
+    #[cfg(feature = "live")]
+    pub(super) fn queue(&mut self) -> Result<(), Error> {
+        if let Some(Open { sink: sink @ Sink::Stdout(_), .. }) = &mut self.open {
+            let failed = |source| Error::Output { name: "standard output".to_owned(), source };
+            *sink = Sink::Queue(Queue::new().map_err(failed)?);
+        }
+        Ok(())
+    }
+
     /// Saves a frame.
     pub(super) fn save<'c>(
         &mut self,
@@ -221,6 +259,7 @@ impl Saver {
             self.flush();
             return self.stop(&format!("{error}; {hint}"));
         }
+        self.ends.push(self.buffer.len());
         if self.at_once || self.buffer.len() >= BLOCK {
             self.flush();
         }
@@ -247,9 +286,32 @@ impl Saver {
         if self.buffer.is_empty() {
             return;
         }
-        match open.write(&self.buffer) {
-            Ok(()) => self.buffer.clear(),
+        match open.write(&self.buffer, &self.ends) {
+            Ok(()) => {
+                self.buffer.clear();
+                self.ends.clear();
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.leave_out(),
             Err(error) => self.stop(&error.to_string()),
+        }
+    }
+
+    /// The reader is too slow for what is held back.
+    fn leave_out(&mut self) {
+        if self.left_out == 0 {
+            self.trouble = Some(
+                "packets are left out of standard output: whoever reads them is slower than the capture"
+                    .to_owned(),
+            );
+        }
+        self.failed = true;
+        self.left_out += self.ends.len() as u64;
+        self.ends.clear();
+        self.buffer.clear();
+        if self.format == SaveFormat::Pcapng {
+            // What was left out may have described interfaces: another section has its own.
+            self.encoder = Encoder::new(self.format);
+            self.encoder.begin("", &mut self.buffer);
         }
     }
 
@@ -292,6 +354,10 @@ impl Saver {
     /// unless it has.
     pub(super) fn finish(&mut self) -> bool {
         self.close();
+        if self.left_out > 0 {
+            let packets = std::mem::take(&mut self.left_out);
+            self.trouble = Some(format!("{packets} packets were left out of standard output"));
+        }
         !self.failed
     }
 
@@ -333,10 +399,11 @@ impl Saver {
     fn begin(&mut self, sink: Sink, name: String) {
         self.encoder = Encoder::new(self.format);
         self.buffer.clear();
+        self.ends.clear();
         self.encoder.begin("", &mut self.buffer);
         let octets = match &sink {
             Sink::File(file) => file.metadata().map_or(0, |there| there.len()),
-            Sink::Stdout(_) => 0,
+            Sink::Stdout(_) | Sink::Queue(_) => 0,
         };
         self.open = Some(Open { sink, name, octets, since: None });
     }
@@ -347,7 +414,11 @@ impl Saver {
             let counts = |input, interface| self.counts.get(&(input, interface)).cloned();
             self.encoder.statistics(self.last, counts, &mut self.buffer);
             self.flush();
-            self.open = None;
+            if let Some(Open { sink: Sink::Queue(queue), .. }) = self.open.take() {
+                if !queue.finish() {
+                    self.stop("its reader does not take the rest");
+                }
+            }
         }
     }
 
@@ -404,22 +475,78 @@ impl Open {
         }
     }
 
-    /// Writes whole blocks. What could not be written whole is taken back, so that the file stays a whole
-    /// one.
-    fn write(&mut self, blocks: &[u8]) -> io::Result<()> {
-        let written = match &mut self.sink {
-            Sink::File(file) => file.write_all(blocks),
-            Sink::Stdout(stdout) => stdout.write_all(blocks).and_then(|()| stdout.flush()),
-        };
-        match (&written, &self.sink) {
-            (Ok(()), _) => self.octets += blocks.len() as u64,
-            (Err(_), Sink::File(file)) => {
-                // A pipe or a device keeps what it has.
-                let _ = file.set_len(self.octets);
+    /// Writes blocks. Where not all could be written, what is behind the last of the `ends` that was is taken
+    /// back, so that the file stays a whole one.
+    fn write(&mut self, blocks: &[u8], ends: &[usize]) -> io::Result<()> {
+        let file = match &mut self.sink {
+            Sink::Stdout(stdout) => {
+                return stdout.write_all(blocks).and_then(|()| stdout.flush());
             }
-            (Err(_), Sink::Stdout(_)) => {}
+            Sink::Queue(queue) => return queue.push(blocks),
+            Sink::File(file) => file,
+        };
+        let (written, outcome) = write_some(file, blocks);
+        let whole = match outcome {
+            Ok(()) => written,
+            Err(_) => ends.iter().rev().copied().find(|end| *end <= written).unwrap_or(0),
+        };
+        self.octets += whole as u64;
+        if outcome.is_err() {
+            // A pipe or a device keeps what it has.
+            let _ = file.set_len(self.octets);
         }
-        written
+        outcome
+    }
+}
+
+/// Writes all, or as much as there is room for, and tells how much.
+fn write_some(file: &mut File, octets: &[u8]) -> (usize, io::Result<()>) {
+    let mut rest = octets;
+    let outcome = loop {
+        match file.write(rest) {
+            _ if rest.is_empty() => break Ok(()),
+            Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(error),
+        }
+    };
+    (octets.len() - rest.len(), outcome)
+}
+
+impl Queue {
+    #[cfg(feature = "live")]
+    fn new() -> io::Result<Self> {
+        let (blocks, queued) = mpsc::channel::<Vec<u8>>();
+        let (finished, done) = mpsc::channel();
+        let octets = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&octets);
+        thread::Builder::new().name("packets".to_owned()).spawn(move || {
+            let mut stdout = io::stdout();
+            for block in queued {
+                if stdout.write_all(&block).and_then(|()| stdout.flush()).is_err() {
+                    return;
+                }
+                left.fetch_sub(block.len(), Ordering::Relaxed);
+            }
+            let _ = finished.send(());
+        })?;
+        Ok(Self { blocks, octets, done })
+    }
+
+    fn push(&self, blocks: &[u8]) -> io::Result<()> {
+        if self.octets.load(Ordering::Relaxed) + blocks.len() > QUEUED {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.octets.fetch_add(blocks.len(), Ordering::Relaxed);
+        self.blocks.send(blocks.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Waits for the rest to be written; `false` when it was not.
+    fn finish(self) -> bool {
+        let Self { blocks, done, .. } = self;
+        drop(blocks);
+        done.recv_timeout(PATIENCE).is_ok()
     }
 }
 
@@ -482,6 +609,12 @@ fn unwritten(path: &Path, source: io::Error) -> Error {
 /// Read and written by their owner alone.
 #[cfg(unix)]
 const PRIVATE: u32 = 0o600;
+
+/// Octets that wait for a slow reader: some seconds of a busy link.
+const QUEUED: usize = 32 << 20;
+
+/// How long the reader has for the rest when all is over.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Octets that are held back before they are written.
 const BLOCK: usize = 256 << 10;

@@ -78,8 +78,13 @@ impl Ending {
             // Both are asked, so that neither misses its turn.
             cluster: is_time(&self.cluster) | report,
             stats: is_time(&self.stats) | report,
-            reopen: self.reopen.swap(false, Ordering::Relaxed),
         }
+    }
+
+    /// Whether SIGHUP has come: the file of `-o` is to be opened anew.
+    #[cfg(feature = "live")]
+    pub(super) fn is_to_reopen(&self) -> bool {
+        self.reopen.swap(false, Ordering::Relaxed)
     }
 
     /// Waits until one of `sources` can be read, for a signal, or for the `longest` time, which is

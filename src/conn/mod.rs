@@ -346,6 +346,7 @@ impl Connection {
     }
 
     /// Tells what has been settled by what just came.
+    #[inline]
     fn go_on(
         &mut self,
         now: Now,

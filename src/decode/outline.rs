@@ -208,3 +208,99 @@ const IPV6: usize = 40;
 const IPV6_LEN: u32 = 40;
 const TCP: usize = 20;
 const UDP: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::samples::{self, decoder};
+    use super::super::{Decoded, Decoder};
+    use super::*;
+    use crate::capture::{CaptureFile, Item};
+
+    /// What the long way makes of a frame, shortened.
+    fn at_length(decoder: &mut Decoder, frame: &Frame<'_>) -> String {
+        let decoded = format!("{:?}", decoder.decode_whole(frame));
+        format!("{decoded} {:?}", decoder.counters())
+    }
+
+    /// Holds the short way against the long one; false where it says nothing.
+    fn agree(frame: &Frame<'_>) -> bool {
+        let (mut short, mut long) = (decoder(), decoder());
+        let said = match short.glance(frame) {
+            Glance::Unread => return false,
+            Glance::Other => Decoded::Other,
+            Glance::Tcp(outline) => {
+                let segment = short.segment(frame, &outline);
+                assert_eq!(outline.ends(), (segment.src, segment.dst));
+                assert_eq!(outline.ports(), (segment.src.port, segment.dst.port));
+                assert_eq!((outline.flags(), outline.payload()), (segment.flags, segment.payload));
+                Decoded::Tcp(segment)
+            }
+        };
+        let said = format!("{said:?}");
+        long.glance(frame);
+        let counters = long.counters();
+        // The long way counts what it skips; the short one has nothing to skip.
+        assert_eq!(format!("{said} {counters:?}"), at_length(&mut long, frame), "{frame:02x?}");
+        true
+    }
+
+    fn random(state: &mut u64) -> impl FnMut(usize) -> usize {
+        move |below| {
+            *state ^= *state << 13;
+            *state ^= *state >> 7;
+            *state ^= *state << 17;
+            usize::try_from(*state >> 33).unwrap() % below.max(1)
+        }
+    }
+
+    /// `frame`, and many others that are nearly the same; how many the short way read.
+    fn agree_nearby(frame: &Frame<'_>, random: &mut impl FnMut(usize) -> usize) -> usize {
+        let mut read = usize::from(agree(frame));
+        for _ in 0..20 {
+            let mut bytes = frame.bytes.to_vec();
+            let headers = bytes.len().min(80);
+            for _ in 0..random(3) {
+                if let Some(octet) = bytes.get_mut(random(headers)) {
+                    *octet = u8::try_from(random(256)).unwrap();
+                }
+            }
+            if random(2) == 0 {
+                bytes.truncate(random(headers + 1));
+            }
+            read += usize::from(agree(&Frame { bytes: &bytes, ..*frame }));
+        }
+        read
+    }
+
+    #[test]
+    fn both_ways_agree_on_every_link_and_tunnel() {
+        let mut state = 0x2545_f491_4f6c_dd1d;
+        let mut random = random(&mut state);
+        for sample in samples::links().into_iter().chain(samples::tunnels()) {
+            for _ in 0..50 {
+                agree_nearby(&samples::frame(sample.link, &sample.frame), &mut random);
+            }
+        }
+    }
+
+    #[test]
+    fn both_ways_agree_on_every_capture_whole_flipped_and_cut() {
+        let mut state = 0x9e37_79b9_7f4a_7c15;
+        let mut random = random(&mut state);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures");
+        let (mut frames, mut read) = (0, 0);
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let Ok(mut capture) = CaptureFile::open(&path, 0) else { continue };
+            while let Ok(Some(item)) = capture.next_item() {
+                let Item::Frame(frame) = item else { continue };
+                frames += 1;
+                read += agree_nearby(&frame, &mut random);
+            }
+        }
+        assert!(frames > 1000, "{frames} frames");
+        assert!(read > frames * 5, "the short way read {read} of {}", frames * 21);
+    }
+}

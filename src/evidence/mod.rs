@@ -9,6 +9,7 @@ mod recent;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use self::recent::{Recent, Stake};
 use crate::capture::{Frame, FrameRef};
@@ -41,6 +42,8 @@ pub struct Case<'a> {
     pub missing: usize,
     /// Packets of the same connections that were left out between the first and the last.
     pub left_out: u64,
+    /// It was given before, with fewer packets: the close was still to come.
+    pub is_again: bool,
 }
 
 /// One packet of a case.
@@ -60,6 +63,19 @@ pub(crate) struct Keeper {
     nodes: VecDeque<(Endpoint, FrameRef)>,
     most_lookups: usize,
     archive: Box<dyn Archive>,
+    /// Cases that may get more packets, in the order in which they were told.
+    unsettled: VecDeque<Unsettled>,
+}
+
+/// A case that was kept a moment ago.
+struct Unsettled {
+    /// When it is looked at again.
+    due: Timestamp,
+    at: Timestamp,
+    finding: Box<Finding>,
+    wanted: Vec<FrameRef>,
+    /// Packets that it had.
+    packets: usize,
 }
 
 impl Keeper {
@@ -70,6 +86,20 @@ impl Keeper {
             nodes: VecDeque::new(),
             most_lookups: limits.lookups,
             archive,
+            unsettled: VecDeque::new(),
+        }
+    }
+
+    /// Gives the cases again that were kept long enough before `now` and have got more packets since.
+    pub(crate) fn settle(&mut self, now: Timestamp) {
+        while self.unsettled.front().is_some_and(|case| case.due <= now) {
+            let Some(case) = self.unsettled.pop_front() else { break };
+            let Unsettled { at, finding, wanted, packets, .. } = case;
+            let again = Case { is_again: true, ..self.recent.case(at, &finding, &wanted) };
+            if again.packets.len() > packets {
+                // What could be kept once stays as it was.
+                let _ = self.archive.keep(&again);
+            }
         }
     }
 
@@ -121,13 +151,27 @@ impl Keeper {
                 if case.packets.is_empty() {
                     return Ok(());
                 }
+                let packets = case.packets.len();
                 finding.evidence_file = self.archive.keep(&case)?;
+                if finding.evidence_file.is_some() {
+                    let (due, at) = (event.at.after(AFTERMATH), event.at);
+                    let finding = finding.clone();
+                    let case = Unsettled { due, at, finding, wanted, packets };
+                    limits::remember(&mut self.unsettled, case, MOST_UNSETTLED);
+                }
             }
             _ => {}
         }
         Ok(())
     }
 }
+
+/// How long packets of a case are waited for after it was told: the answer to the close that told it comes
+/// within a few round trips.
+const AFTERMATH: Duration = Duration::from_secs(1);
+
+/// Cases waited for at a time; with more, the oldest stay as they are.
+const MOST_UNSETTLED: usize = 64;
 
 /// The request by which a node registers.
 const REGISTRATION: &str = "ALIVE2_REQ";

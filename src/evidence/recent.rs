@@ -234,7 +234,7 @@ impl Recent {
                 shows: finding.evidence.iter().filter(|it| it.frame == kept.id).collect(),
             })
             .collect();
-        Case { at, finding, packets, missing, left_out }
+        Case { at, finding, packets, missing, left_out, is_again: false }
     }
 }
 

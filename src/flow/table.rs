@@ -15,6 +15,8 @@ pub struct FlowId(u32);
 pub struct FlowTable<C> {
     ids: HashMap<FlowKey, FlowId, RandomState>,
     ports: PortCounts,
+    /// What was found last: packets of a connection come in bursts.
+    last: Option<(FlowKey, FlowId)>,
     slots: Vec<Slot<C>>,
     free: Vec<FlowId>,
     /// Next slot that the search for room looks at.
@@ -35,6 +37,7 @@ impl<C> FlowTable<C> {
         Self {
             ids: HashMap::default(),
             ports: PortCounts::default(),
+            last: None,
             slots: Vec::new(),
             free: Vec::new(),
             hand: 0,
@@ -49,12 +52,22 @@ impl<C> FlowTable<C> {
     }
 
     /// Where the connection of `key` is.
-    pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
+    #[inline]
+    pub fn find(&mut self, key: &FlowKey) -> Option<FlowId> {
+        match self.last {
+            Some((last, id)) if last == *key => Some(id),
+            _ => self.look_up(key),
+        }
+    }
+
+    fn look_up(&mut self, key: &FlowKey) -> Option<FlowId> {
         let [low, high] = key.ports();
         if !self.may_have(low, high) {
             return None;
         }
-        self.ids.get(key).copied()
+        let id = self.ids.get(key).copied()?;
+        self.last = Some((*key, id));
+        Some(id)
     }
 
     /// The connection at `id`.
@@ -101,6 +114,7 @@ impl<C> FlowTable<C> {
         if self.ids.remove(&key).is_some() {
             self.ports.subtract(key.ports());
         }
+        self.last = None;
         self.free.push(id);
         Some(connection)
     }
@@ -108,6 +122,7 @@ impl<C> FlowTable<C> {
     /// Takes everything out, in no particular order.
     pub fn drain(&mut self) -> impl Iterator<Item = Box<C>> {
         self.ids.clear();
+        self.last = None;
         self.ports = PortCounts::default();
         self.free.clear();
         self.hand = 0;
@@ -155,6 +170,7 @@ mod tests {
     fn a_place_that_was_left_is_used_again() {
         let mut table = FlowTable::new(8);
         let (id, _) = table.insert(key(10), 10);
+        assert_eq!(table.find(&key(10)), Some(id));
         assert_eq!(table.remove(id).as_deref(), Some(&10));
         assert_eq!(table.find(&key(10)), None);
         assert_eq!(table.insert(key(11), 11).0, id);

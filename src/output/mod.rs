@@ -132,7 +132,7 @@ impl<W: Write> Output<W> {
     pub fn replace(&mut self, out: W) {
         match &mut self.out {
             Destination::Direct(old) => {
-                self.error = self.error.take().or(old.flush().err());
+                self.error = self.error.take().or_else(|| old.flush().err());
                 *old = BufWriter::with_capacity(BLOCK, out);
             }
             Destination::Queued { queue, .. } => queue.replace(out),
