@@ -26,7 +26,7 @@ use crate::time::Timestamp;
 ///
 /// # Limits
 ///
-/// 64 MiB of buffer, of which 256 KiB are used unless a record is larger; a decompressor's window of up
+/// 64 MiB of buffer, of which 512 KiB are used unless a record is larger; a decompressor's window of up
 /// to 128 MiB. A pcap record beyond 16 MiB or a pcapng block beyond 32 MiB counts as damage.
 pub struct CaptureFile {
     name: String,
@@ -132,6 +132,21 @@ impl CaptureFile {
         }
     }
 
+    /// Goes on to the next frame where it is in hand as a whole, as nearly all are, and gives its time. Small
+    /// enough to become a part of the loop over all frames: [`Self::advance`] for each took as long as
+    /// decoding them.
+    #[inline]
+    pub(super) fn step(&mut self) -> Option<Timestamp> {
+        let number = &mut self.id.number;
+        let stepped = match &mut self.format {
+            _ if self.ended => false,
+            Format::Pcap(pcap) => pcap.step(&mut self.buffer, number, &mut self.record),
+            Format::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number, &mut self.record),
+            Format::Unread => false,
+        };
+        stepped.then_some(self.record.at)
+    }
+
     /// Reads on to the next frame, which then stays until the next call.
     pub(super) fn advance(&mut self) -> Result<Advance, Error> {
         while !self.ended {
@@ -165,6 +180,7 @@ impl CaptureFile {
     }
 
     /// The frame that [`Self::advance`] found last.
+    #[inline]
     pub(super) fn frame(&self) -> Frame<'_> {
         let Record { at, link, interface, wire_len, ref place } = self.record;
         let bytes = self.buffer.at(place.clone());
@@ -186,6 +202,7 @@ impl CaptureFile {
             if !pcap.read_header(&mut self.buffer) {
                 return Ok(Some(header_cut));
             }
+            self.record.link = pcap.link();
             self.format = Format::Pcap(pcap);
             return Ok(None);
         }

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::file::Advance;
-use super::{Annotations, CaptureFile, Error, Interface, Item};
+use super::{Annotations, CaptureFile, Error, Frame, Interface, Item, Notice};
 use crate::time::Timestamp;
 
 /// Where an input comes from.
@@ -83,19 +83,64 @@ impl Inputs {
     }
 
     /// The next frame or notice of any input; `None` when all have ended.
+    #[inline]
     pub fn next_item(&mut self) -> Option<Item<'_>> {
+        if !self.steps_on() {
+            if let Some(notice) = self.seek() {
+                return Some(Item::Notice(notice));
+            }
+        }
+        self.frame().map(Item::Frame)
+    }
+
+    /// Whether the next item is a frame of the input that gave the last one, and in hand: so it is but for the
+    /// moments in which something has to be read, and where inputs take turns.
+    #[inline]
+    fn steps_on(&mut self) -> bool {
+        let Some(input) = self.current else { return false };
+        let Some(Source::Open(capture)) = self.sources.get_mut(usize::from(input)) else {
+            return false;
+        };
+        let Some(at) = capture.step() else { return false };
+        let is_next = self.is_next(at, input);
+        if !is_next {
+            self.current = None;
+            self.due.push(Reverse((at, input)));
+        }
+        is_next
+    }
+
+    /// Whether no other input has anything to give before the frame that `input` has found.
+    #[inline]
+    fn is_next(&self, at: Timestamp, input: u16) -> bool {
+        (self.waiting.is_empty() || self.order == Order::Given)
+            && self.due.peek().is_none_or(|Reverse(due)| (at, input) < *due)
+    }
+
+    /// The frame that the current input has found.
+    #[inline]
+    fn frame(&self) -> Option<Frame<'_>> {
+        match self.sources.get(usize::from(self.current?))? {
+            Source::Open(capture) => Some(capture.frame()),
+            Source::Waiting(_) | Source::Done(..) => None,
+        }
+    }
+
+    /// Goes on to the next frame of any input, which is then that of the current one; there is none when all
+    /// have ended. A notice comes first.
+    #[inline(never)]
+    fn seek(&mut self) -> Option<Notice> {
         loop {
             // Reading on is put off until now: a pipe is not asked for more than was wanted.
             if let Some(input) = self.current.take() {
                 match self.advance(input) {
                     Some(Advance::Notice(notice)) => {
                         self.current = Some(input);
-                        return Some(Item::Notice(notice));
+                        return Some(notice);
                     }
-                    Some(Advance::Frame(_)) if self.due.is_empty() && self.waiting.is_empty() => {
-                        // The only one left: there is nothing to put it in order with.
+                    Some(Advance::Frame(at)) if self.is_next(at, input) => {
                         self.current = Some(input);
-                        break;
+                        return None;
                     }
                     Some(Advance::Frame(at)) => self.due.push(Reverse((at, input))),
                     Some(Advance::End) | None => {}
@@ -106,13 +151,9 @@ impl Inputs {
                 let Reverse((_, input)) = self.due.pop()?;
                 self.current = Some(input);
                 if let Some(Source::Open(_)) = self.sources.get(usize::from(input)) {
-                    break;
+                    return None;
                 }
             }
-        }
-        match self.sources.get(usize::from(self.current?))? {
-            Source::Open(capture) => Some(Item::Frame(capture.frame())),
-            Source::Waiting(_) | Source::Done(..) => None,
         }
     }
 

@@ -298,8 +298,11 @@ impl Connection {
 
     /// When [`Self::on_time`] wants to be called, if no segment comes before; `None` for never.
     pub fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
-        let settle = self.tcp.deadline(limits);
-        self.next_step(limits).map(|(due, _)| due).into_iter().chain(settle).min()
+        let step = self.next_step(limits).map(|(due, _)| due);
+        match (step, self.tcp.deadline(limits)) {
+            (Some(step), Some(settle)) => Some(step.min(settle)),
+            (step, settle) => step.or(settle),
+        }
     }
 
     /// What is to be done about this connection when nothing comes, and when.
@@ -392,6 +395,7 @@ impl Connection {
     }
 
     /// Tells what has been settled by what just came.
+    #[inline]
     fn go_on(
         &mut self,
         now: Now,
@@ -400,7 +404,9 @@ impl Connection {
         budget: &mut Budget,
         said: &mut Said,
     ) -> Keep {
-        self.emit(now, bodies, said);
+        if !bodies.is_empty() {
+            self.emit(now, bodies, said);
+        }
         if let Talk::Distribution(talk) = &self.talk {
             let undecided = !talk.is_certain && self.tcp.segments() > MAX_UNDECIDED;
             if undecided || talk.is_not_for_us() {
