@@ -276,7 +276,8 @@ impl<S: EventSink> Stages<S> {
         let opens_or_closes = outline.flags().opens_or_closes();
         // Without a branch for each: which of the two a segment is cannot be foreseen.
         let begins_nothing = identify::is_no_beginning(payload);
-        if (payload.is_empty() & !opens_or_closes) | (begins_nothing & reaches_past_hello(payload)) {
+        if (payload.is_empty() & !opens_or_closes) | (begins_nothing & reaches_past_hello(payload))
+        {
             return Concern::None;
         }
         if payload.is_empty() {
@@ -298,6 +299,7 @@ impl<S: EventSink> Stages<S> {
         self.young.note(key, segment, direction);
     }
 
+    #[inline]
     fn on_segment(&mut self, segment: &Segment<'_>) {
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
         if let Some(id) = self.flows.find(&key) {

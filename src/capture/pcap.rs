@@ -88,12 +88,7 @@ impl Pcap {
     /// Takes the next record where all of it is in hand. What is the same for all of them stands in `record`
     /// already: to write less than is read at once stalled, 6 % of a run.
     #[inline]
-    pub(super) fn step(
-        &self,
-        buffer: &mut Buffer,
-        number: &mut u64,
-        record: &mut Record,
-    ) -> bool {
+    pub(super) fn step(&self, buffer: &mut Buffer, number: &mut u64, record: &mut Record) -> bool {
         let header = self.endian.words(buffer.bytes());
         let Some([seconds, fraction, captured, wire_len]) = header else { return false };
         let whole = self.record_header_len + captured as usize;

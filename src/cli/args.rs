@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -107,6 +108,10 @@ pub(crate) struct Args {
         value_parser = clap::value_parser!(u32).range(1..=1 << 21)
     )]
     pub(super) buffer_size: Option<u32>,
+
+    /// Threads to read compressed captures with [default: one for each processor]
+    #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
+    pub(super) threads: Option<NonZeroUsize>,
 
     /// Order of packets from several captures
     #[arg(

@@ -6,9 +6,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread;
 
 use anstream::AutoStream;
 use beamscope::capture::{self, Input, Inputs, Item, Notice, NoticeKind};
@@ -89,7 +91,7 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     if args.cluster_interval.is_some() && ending.is_none() {
         return Err(Error::ClusterInterval);
     }
-    let mut inputs = Inputs::new(sources, args.order)?;
+    let mut inputs = Inputs::new(sources, args.order)?.with_threads(threads(args));
     let mut pipeline = Pipeline::new(config, output(args, names)?);
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut unfiltered = false;
@@ -164,6 +166,12 @@ fn hand_on_names(
         pipeline.on_listed_name(*ip, name);
     }
     *listed = names.len();
+}
+
+/// How many threads are used: those asked for, or as many as can run at a time. Only decompression gets any.
+fn threads(args: &Args) -> NonZeroUsize {
+    let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    args.threads.unwrap_or_else(all)
 }
 
 fn source(path: &Path) -> Input {

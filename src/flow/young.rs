@@ -337,8 +337,9 @@ mod tests {
         for port in 100..120 {
             note(&mut young, &bare(from(port), B, port.into(), 0x02));
         }
-        let mut left: Vec<_> =
-            (100..120).filter(|port| young.get(&FlowKey::new(from(*port), B).0).is_some()).collect();
+        let mut left: Vec<_> = (100..120)
+            .filter(|port| young.get(&FlowKey::new(from(*port), B).0).is_some())
+            .collect();
         assert!(left.len() <= 4 && left.iter().all(|port| *port >= 116), "{left:?}");
         let taken = young.take_to(B);
         let ports = taken.iter().map(|(_, opening)| opening.segments().next().unwrap().0.src.port);
