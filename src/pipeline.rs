@@ -384,6 +384,7 @@ impl<S: EventSink> Stages<S> {
         self.young.note(key, segment, direction);
     }
 
+    #[inline]
     fn on_segment(&mut self, segment: &Segment<'_>) {
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
         if let Some(id) = self.flows.find(&key) {

@@ -9,8 +9,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::ahead::{Ahead, Helpers};
 use super::buffer::Buffer;
-use super::compressed::Decompressed;
+use super::compressed::{Decompressed, is_compressed};
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::{
@@ -65,20 +66,41 @@ impl CaptureFile {
     ///
     /// What cannot be opened, and directories. What is no capture shows when it is read.
     pub fn open(path: &Path, input: u16) -> Result<Self, Error> {
+        Self::open_with(path, input, &Helpers::default())
+    }
+
+    /// As [`Self::open`], a compressed file decompressed by one of the `helpers` where one is free.
+    pub(super) fn open_with(path: &Path, input: u16, helpers: &Helpers) -> Result<Self, Error> {
         let name = path.display().to_string();
-        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.is_dir(), file)));
-        match opened {
-            Ok((true, _)) => Err(Error::Directory { name }),
-            Ok((false, file)) => Ok(Self::from_reader(name, input, Box::new(file))),
-            Err(source) => Err(Error::Open { name, source }),
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+        let (metadata, mut file) = match opened {
+            Ok(opened) => opened,
+            Err(source) => return Err(Error::Open { name, source }),
+        };
+        if metadata.is_dir() {
+            return Err(Error::Directory { name });
         }
+        // A pipe or a device is not asked for more than is wanted, and gives nothing twice.
+        if metadata.is_file() && is_compressed(&mut file).unwrap_or_default() {
+            let file = file.try_clone().map(|file| move || Decompressed::new(Box::new(file)));
+            match file.ok().and_then(|file| Ahead::start(helpers, file)) {
+                Some(Ok(ahead)) => return Ok(Self::new(name, input, Box::new(ahead))),
+                // No thread to be had: it goes without.
+                Some(Err(_)) | None => {}
+            }
+        }
+        Ok(Self::from_reader(name, input, Box::new(file)))
     }
 
     /// Reads the capture that `source` gives, under a `name` for errors. Reads nothing yet.
     pub fn from_reader(name: String, input: u16, source: Box<dyn Read>) -> Self {
+        Self::new(name, input, Box::new(Decompressed::new(source)))
+    }
+
+    fn new(name: String, input: u16, source: Box<dyn Read>) -> Self {
         Self {
             name,
-            buffer: Buffer::new(Box::new(Decompressed::new(source))),
+            buffer: Buffer::new(source),
             format: Format::Unread,
             id: FrameRef { input, number: 0 },
             record: Record {

@@ -6,8 +6,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::Read;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use super::ahead::Helpers;
 use super::file::Advance;
 use super::{Annotations, CaptureFile, Error, Frame, Interface, Item, Notice};
 use crate::time::Timestamp;
@@ -52,6 +54,7 @@ pub struct Inputs {
     order: Order,
     /// The input whose item was given last and which has not been read on since.
     current: Option<u16>,
+    helpers: Helpers,
     errors: Vec<(u16, Error)>,
 }
 
@@ -78,8 +81,16 @@ impl Inputs {
             waiting: 0..count,
             order,
             current: None,
+            helpers: Helpers::default(),
             errors: Vec::new(),
         })
+    }
+
+    /// Uses so many threads, the caller's included, to decompress captures. What is read, and in which order,
+    /// is the same for every number.
+    #[must_use]
+    pub fn with_threads(self, threads: NonZeroUsize) -> Self {
+        Self { helpers: Helpers::new(threads.get() - 1), ..self }
     }
 
     /// The next frame or notice of any input; `None` when all have ended.
@@ -209,7 +220,7 @@ impl Inputs {
     /// Reads an input on, opening it first where it is not open yet. `None` when it failed.
     fn advance(&mut self, input: u16) -> Option<Advance> {
         let source = self.sources.get_mut(usize::from(input))?;
-        let advanced = match source.open(input) {
+        let advanced = match source.open(input, &self.helpers) {
             Ok(Some(capture)) => capture.advance(),
             Ok(None) => Ok(Advance::End),
             Err(e) => Err(e),
@@ -222,11 +233,11 @@ impl Inputs {
 }
 
 impl Source {
-    fn open(&mut self, input: u16) -> Result<Option<&mut CaptureFile>, Error> {
+    fn open(&mut self, input: u16, helpers: &Helpers) -> Result<Option<&mut CaptureFile>, Error> {
         if let Self::Waiting(waiting) = self {
             let waiting = std::mem::replace(waiting, Input::Path(PathBuf::new()));
             *self = Self::Open(Box::new(match waiting {
-                Input::Path(path) => CaptureFile::open(&path, input)?,
+                Input::Path(path) => CaptureFile::open_with(&path, input, helpers)?,
                 Input::Stream { name, source } => CaptureFile::from_reader(name, input, source),
             }));
         }

@@ -3,6 +3,7 @@
 //! In: octets of a file, a pipe, or libpcap's ring. Out: one [`Frame`] after the other, borrowed from
 //! the reader's buffer, and a [`Notice`] where a capture is damaged. Nothing here looks into a frame.
 
+mod ahead;
 mod annotations;
 mod buffer;
 mod compressed;

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -115,6 +116,10 @@ pub(crate) struct Args {
     /// buffer. Otherwise packets come within 100 ms
     #[arg(long, help_heading = INPUT, conflicts_with_all = FILES)]
     pub(super) immediate: bool,
+
+    /// Threads to read compressed captures with [default: one for each processor]
+    #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
+    pub(super) threads: Option<NonZeroUsize>,
 
     /// Order of packets from several captures
     #[arg(

@@ -7,10 +7,10 @@
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-#[cfg(feature = "live")]
 use std::thread;
 
 use anstream::AutoStream;
@@ -103,7 +103,7 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     {
         return Err(Error::Interval { option });
     }
-    let mut inputs = Inputs::new(sources, args.order)?;
+    let mut inputs = Inputs::new(sources, args.order)?.with_threads(threads(args));
     let unsaved = Rc::<Cell<bool>>::default();
     let folder = Folder::open(args, &names, config.limits.evidence, &unsaved)?;
     let mut pipeline = Pipeline::new(config, output(args, names.clone())?);
@@ -253,6 +253,12 @@ fn hand_on_names(
         pipeline.on_listed_name(*ip, name);
     }
     *listed = names.len();
+}
+
+/// How many threads are used: those asked for, or as many as can run at a time. Only decompression gets any.
+fn threads(args: &Args) -> NonZeroUsize {
+    let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    args.threads.unwrap_or_else(all)
 }
 
 fn source(path: &Path) -> Input {

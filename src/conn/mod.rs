@@ -249,12 +249,24 @@ impl Connection {
     }
 
     /// When [`Self::on_time`] wants to be called, if no segment comes before; `None` for never.
+    #[inline]
     pub fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
+        if self.is_at_work() {
+            return Some(self.tcp.last().at.after(limits.established_idle));
+        }
         let step = self.next_step(limits).map(|(due, _)| due);
         match (step, self.tcp.deadline(limits)) {
             (Some(step), Some(settle)) => Some(step.min(settle)),
             (step, settle) => step.or(settle),
         }
+    }
+
+    /// Whether it is established, as was told, and its octets come in order: then nothing changes the record, and
+    /// silence alone is waited for. So it is for nearly all segments of most connections, and they need none of
+    /// what this spares them.
+    #[inline]
+    fn is_at_work(&self) -> bool {
+        self.established_told && !self.over && self.tcp.flows()
     }
 
     /// What is to be done about this connection when nothing comes, and when.
@@ -357,6 +369,9 @@ impl Connection {
     ) -> Keep {
         if !bodies.is_empty() {
             self.emit(now, bodies, sink);
+        }
+        if self.is_at_work() {
+            return Keep::Yes;
         }
         if let Talk::Distribution(talk) = &self.talk {
             let undecided = !talk.is_certain && self.tcp.segments() > MAX_UNDECIDED;

@@ -421,6 +421,12 @@ impl Tcp {
                 }))
     }
 
+    /// Whether both sides may go on, and nothing that was sent is waited for.
+    #[inline]
+    pub(super) fn flows(&self) -> bool {
+        !self.has_closed() && !self.up.half.is_waiting() && !self.down.half.is_waiting()
+    }
+
     /// Whether a side has closed.
     #[inline]
     const fn has_closed(&self) -> bool {

@@ -171,6 +171,7 @@ impl Half {
     }
 
     /// Whether pieces wait behind a hole, or for the stream to begin.
+    #[inline]
     pub fn is_waiting(&self) -> bool {
         !self.held.is_empty()
     }
