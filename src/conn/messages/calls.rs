@@ -327,8 +327,9 @@ const fn highest(bucket: usize) -> u64 {
     ((bucket - shift * FINE + 1) << shift) - 1
 }
 
-/// Requests that wait at a time. A node that has more under way to one peer has other worries.
-const MOST_WAITING: usize = 8192;
+/// Requests of one side that wait at a time. A table that grows with those that are never answered costs
+/// every other request a miss of the cache, and half of the time of reading a message.
+const MOST_WAITING: usize = 1024;
 
 /// Those that the table has room for at first.
 const FIRST_WAITING: usize = 14;
