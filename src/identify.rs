@@ -22,6 +22,9 @@ pub enum Verdict {
 
 /// Whether a segment with this payload may belong to a distribution connection on an unknown port.
 pub fn distribution(front: &[u8]) -> Verdict {
+    if is_no_beginning(front) {
+        return Verdict::NotForUs;
+    }
     match handshake_start(front) {
         Verdict::NotForUs => match credible_frame(front) {
             Credible::Yes => Verdict::Certain,
@@ -32,11 +35,19 @@ pub fn distribution(front: &[u8]) -> Verdict {
     }
 }
 
+/// The fast way out of [`distribution`] for nearly everything: four octets that are too much for the length of
+/// a message or of a frame.
+#[inline]
+pub fn is_no_beginning(front: &[u8]) -> bool {
+    const HIGHEST: u8 = 4; // 64 MiB
+    (front.len() >= 4) & (*front.first().unwrap_or(&0) > HIGHEST)
+}
+
 /// Whether a handshake message begins here.
 pub fn handshake_start(front: &[u8]) -> Verdict {
     let len = match front {
         [] => return Verdict::Unsure,
-        // The fast way out for nearly everything: a message this long is none.
+        // A message this long is none.
         [high, ..] if *high > 2 => return Verdict::NotForUs,
         [_] | [_, _] => return Verdict::Unsure,
         [high, low, ..] => u16::from_be_bytes([*high, *low]),

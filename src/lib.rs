@@ -17,7 +17,8 @@
 //! | [`detect`] | events | findings and incidents |
 //! | [`output`] | events | lines of JSON, or text |
 //!
-//! Beside them, [`compare`] takes the sessions of two captures and gives what changed.
+//! Beside them, [`compare`] takes the sessions of two captures and gives what changed, and [`evidence`]
+//! keeps the packets that findings rest on.
 //! [`pipeline`] is the only file that knows every stage; [`limits`] holds every bound.
 //!
 //! # What holds everywhere
@@ -62,6 +63,7 @@ pub mod correlate;
 pub mod decode;
 pub mod detect;
 pub mod event;
+pub mod evidence;
 pub mod flow;
 pub mod identify;
 pub mod limits;

@@ -75,8 +75,13 @@ pub struct Limits {
     pub cookie_file: u64,
     /// Anomalies told one by one for one kind; further ones are counted.
     pub anomalies: u64,
+    /// Octets of events that wait for a slow reader while live. Ten seconds of a flood of 20,000 short
+    /// sessions a second would be 200 MB; findings, which are few, outlive the rest.
+    pub unread: usize,
     /// The table in which IP fragments wait.
     pub fragments: DefragLimits,
+    /// The packets at hand for files of evidence.
+    pub evidence: EvidenceLimits,
 }
 
 impl Default for Limits {
@@ -110,7 +115,9 @@ impl Default for Limits {
             cookies: 4096,
             cookie_file: 1 << 20,
             anomalies: 1000,
+            unread: 16 << 20,
             fragments: DefragLimits::default(),
+            evidence: EvidenceLimits::default(),
         }
     }
 }
@@ -148,5 +155,50 @@ pub struct DefragLimits {
 impl Default for DefragLimits {
     fn default() -> Self {
         Self { datagrams: 1024, octets: 4 << 20, pieces: 256, age: Duration::from_secs(30) }
+    }
+}
+
+/// Bounds of the packets that are kept for files of evidence, and of those files.
+#[derive(Clone, Copy, Debug)]
+pub struct EvidenceLimits {
+    /// Octets of packets kept, bookkeeping included: some 10,000 failed dials of a dozen small packets
+    /// each, or 500 connections with all that may be kept of one.
+    pub octets: usize,
+    /// Octets of packets that opened connections of which nobody knows yet what they carry, bookkeeping
+    /// included: as many as there are places for such connections, with two small packets each.
+    pub young: usize,
+    /// Octets of answers of name servers that may be behind a connection, bookkeeping included.
+    pub names: usize,
+    /// First packets kept of a connection. A dial has about twenty: the handshakes of TCP and of the
+    /// distribution, acknowledgements, and the close.
+    pub first_frames: usize,
+    /// Octets of them, so that the longest handshakes fit.
+    pub first_octets: usize,
+    /// Last packets kept of a connection that has more: what led to its end, or a few rounds of ticks.
+    pub last_frames: usize,
+    /// Octets of them.
+    pub last_octets: usize,
+    /// Octets kept of a packet. A handshake message is shorter; offload hands up packets of 64 KiB.
+    pub frame: usize,
+    /// Files in one run. Nobody reads more, and a run may last for months.
+    pub files: u64,
+    /// Octets of all files of a run.
+    pub file_octets: u64,
+}
+
+impl Default for EvidenceLimits {
+    fn default() -> Self {
+        Self {
+            octets: 32 << 20,
+            young: 6 << 20,
+            names: 1 << 20,
+            first_frames: 32,
+            first_octets: 32 << 10,
+            last_frames: 32,
+            last_octets: 32 << 10,
+            frame: 4608,
+            files: 1000,
+            file_octets: 256 << 20,
+        }
     }
 }

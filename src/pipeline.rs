@@ -12,10 +12,12 @@ use crate::conn::digest::Cookies;
 use crate::conn::{Connection, FactSource, Keep, Known, MessageDetail, Pool, Said, Setting};
 use crate::correlate::{Correlator, HomeNets};
 use crate::decode::{
-    Counters, Decoded, Decoder, Endpoint, Segment, TcpFlags, UdpDatagram, Unreachable,
+    Counters, Decoded, Decoder, Endpoint, Glance, Outline, Segment, TcpFlags, UdpDatagram,
+    Unreachable,
 };
 use crate::detect::Detector;
 use crate::event::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
+use crate::evidence::{Archive, Keeper, Stake};
 use crate::flow::{Direction, FlowId, FlowKey, FlowTable, Opening, PortSet, YoungTable};
 use crate::identify::{self, Verdict};
 use crate::limits::Limits;
@@ -76,8 +78,8 @@ struct Stages<S> {
     alarms: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
     /// Ports of port mappers and of nodes, whatever their host.
     known_ports: PortSet,
-    /// Those, and the ports of the connections that are or were followed for their first octets.
-    ports: PortSet,
+    /// Whether it was told that facts are forgotten.
+    forgets: bool,
     correlator: Correlator,
     detector: Detector,
     stats: Stats,
@@ -89,6 +91,8 @@ struct Stages<S> {
     said: Said,
     /// Memory for what they keep of messages.
     pool: Pool,
+    /// Packets for files of evidence, where those were asked for.
+    keeper: Option<Box<Keeper>>,
     sink: S,
 }
 
@@ -111,10 +115,44 @@ impl<S: EventSink> Pipeline<S> {
     pub fn push_frame(&mut self, frame: &Frame<'_>) {
         self.stages.count(frame);
         self.stages.advance(frame.at);
-        match &self.decoder.decode(frame) {
-            Decoded::Tcp(segment) => self.stages.on_segment(segment),
-            Decoded::Unreachable(unreachable) => self.stages.on_unreachable(unreachable),
-            Decoded::Names(datagram) => self.stages.on_names(datagram),
+        match self.decoder.glance(frame) {
+            Glance::Tcp(outline) => match self.stages.concern(&outline) {
+                Concern::None => {}
+                Concern::Opening => {
+                    let segment = self.decoder.segment(frame, &outline);
+                    self.stages.stage_segment(frame, &segment);
+                    self.stages.on_bare(&segment);
+                }
+                Concern::Segment => self.push_outline(frame, &outline),
+            },
+            Glance::Other => {}
+            Glance::Unread => self.push_unread(frame),
+        }
+    }
+
+    // Both apart from the few instructions that most frames need.
+    #[inline(never)]
+    fn push_outline(&mut self, frame: &Frame<'_>, outline: &Outline<'_>) {
+        let segment = self.decoder.segment(frame, outline);
+        self.stages.stage_segment(frame, &segment);
+        self.stages.on_segment(&segment);
+    }
+
+    #[inline(never)]
+    fn push_unread(&mut self, frame: &Frame<'_>) {
+        match &self.decoder.decode_whole(frame) {
+            Decoded::Tcp(segment) => {
+                self.stages.stage_segment(frame, segment);
+                self.stages.on_segment(segment);
+            }
+            Decoded::Unreachable(unreachable) => {
+                self.stages.stage(frame, Stake::Now);
+                self.stages.on_unreachable(unreachable);
+            }
+            Decoded::Names(datagram) => {
+                self.stages.stage(frame, Stake::Now);
+                self.stages.on_names(datagram);
+            }
             Decoded::Other => {}
         }
     }
@@ -124,6 +162,12 @@ impl<S: EventSink> Pipeline<S> {
         self.stages.stats.packets += 1;
         self.stages.advance(segment.at);
         self.stages.on_segment(segment);
+    }
+
+    /// From here on, the packets of each finding are put into `archive` before it is told.
+    pub fn keep_evidence(&mut self, archive: Box<dyn Archive>) {
+        let limits = &self.stages.config.limits;
+        self.stages.keeper = Some(Box::new(Keeper::new(limits, archive)));
     }
 
     /// The capture brings names of addresses: whoever made it called `ip` by `name`.
@@ -145,6 +189,22 @@ impl<S: EventSink> Pipeline<S> {
     pub const fn drops(&mut self, kernel: Option<u64>, interface: Option<u64>) {
         self.stages.stats.kernel_drops = kernel;
         self.stages.stats.interface_drops = interface;
+    }
+
+    /// The capture has lost packets, the last of them by `until` at the latest: nothing is concluded from
+    /// the absence of what may have been among them.
+    pub fn on_loss(&mut self, until: Timestamp) {
+        self.stages.correlator.on_loss(until);
+    }
+
+    /// How many events the sink has left out so far.
+    pub const fn left_out(&mut self, events: u64) {
+        self.stages.stats.left_out = Some(events);
+    }
+
+    /// Something about the run, and not about one input.
+    pub fn on_anomaly(&mut self, anomaly: Anomaly) {
+        self.stages.on_input_anomaly(None, anomaly);
     }
 
     /// Tells the nodes and how they stand to each other, so far.
@@ -184,7 +244,7 @@ impl<S: EventSink> Stages<S> {
             young: YoungTable::new(config.limits.young),
             budget: Budget::default(),
             alarms: BinaryHeap::new(),
-            ports: known_ports.clone(),
+            forgets: false,
             known_ports,
             correlator: Correlator::new(
                 &config.limits,
@@ -197,6 +257,7 @@ impl<S: EventSink> Stages<S> {
             clocks: Vec::new(),
             said: Said::default(),
             pool: Pool::new(config.limits.messages),
+            keeper: None,
             config,
             sink,
         }
@@ -207,17 +268,23 @@ impl<S: EventSink> Stages<S> {
         self.dispatch(Event { at: self.now, frame: None, input, connection: None, body });
     }
 
+    #[inline]
     fn advance(&mut self, now: Timestamp) {
-        while let Some(&Reverse((due, id))) = self.alarms.peek() {
-            if due > now {
-                break;
-            }
-            self.alarms.pop();
-            // A long pause is gone through step by step: what an alarm sets off may be due in it.
-            self.now = self.now.max(due);
-            self.on_alarm(due, id);
+        while self.alarms.peek().is_some_and(|Reverse((due, _))| *due <= now) {
+            self.on_first_alarm();
         }
         self.now = self.now.max(now);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.settle(now);
+        }
+    }
+
+    #[cold] // beside packets
+    fn on_first_alarm(&mut self) {
+        let Some(Reverse((due, id))) = self.alarms.pop() else { return };
+        // A long pause is gone through step by step: what an alarm sets off may be due in it.
+        self.now = self.now.max(due);
+        self.on_alarm(due, id);
     }
 
     fn settle_all(&mut self) {
@@ -231,6 +298,9 @@ impl<S: EventSink> Stages<S> {
         for event in closing {
             self.tell(event);
         }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.settle(Timestamp(u64::MAX));
+        }
     }
 
     fn count(&mut self, frame: &Frame<'_>) {
@@ -243,23 +313,92 @@ impl<S: EventSink> Stages<S> {
             self.clocks.resize(input + 1, Timestamp::default());
         }
         if let Some(clock) = self.clocks.get_mut(input) {
-            self.stats.clock_steps += u64::from(clock.since(frame.at) > CLOCK_STEP);
+            self.stats.clock_steps += u64::from(*clock > frame.at.after(CLOCK_STEP));
             *clock = frame.at;
         }
     }
 
-    fn on_segment(&mut self, segment: &Segment<'_>) {
-        let (key, direction) = FlowKey::new(segment.src, segment.dst);
-        // Most segments of other protocols need no table: no connection that is followed has their ports.
-        if !self.ports.has_one_of(segment.src.port, segment.dst.port) {
-            self.on_unknown(key, segment, direction);
+    /// Shows a frame to the keeper of evidence before anything is made of it.
+    #[inline]
+    fn stage(&mut self, frame: &Frame<'_>, stake: Stake) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.recent.stage(frame, stake);
+        }
+    }
+
+    /// Likewise the frame of a segment, which [`Self::on_segment`] may follow now or later; that of one which it
+    /// does not follow after all is let go.
+    #[inline]
+    fn stage_segment(&mut self, frame: &Frame<'_>, segment: &Segment<'_>) {
+        if self.keeper.is_none() {
             return;
         }
+        let (src, dst, payload) = (segment.src.port, segment.dst.port, segment.payload);
+        if payload.is_empty() && segment.flags.opens_or_closes() {
+            // Most that close are of connections that have shown what they are.
+            let mut is_known = || {
+                self.flows.may_have(src, dst)
+                    || self.known_ports.has_one_of(src, dst)
+                    || self.young.get(&FlowKey::new(segment.src, segment.dst).0).is_some()
+            };
+            if segment.flags.has(TcpFlags::SYN) || is_known() {
+                self.stage(frame, Stake::Later);
+            }
+        } else if self.flows.may_have(src, dst)
+            || self.known_ports.has_one_of(src, dst)
+            || !reaches_past_hello(payload)
+            || identify::distribution(payload) != Verdict::NotForUs
+        {
+            self.stage(frame, Stake::Now);
+        }
+    }
+
+    /// Whether [`Self::on_segment`] would do anything about a segment. Most are of other protocols, between
+    /// ports that no connection which is followed has: they need no table and are not even put together.
+    /// What a segment is to us. Most are of other protocols, between ports that no connection which is
+    /// followed has: they need no table and are not even put together.
+    #[inline]
+    fn concern(&mut self, outline: &Outline<'_>) -> Concern {
+        let (src, dst) = outline.ports();
+        if self.flows.may_have(src, dst) || self.known_ports.has_one_of(src, dst) {
+            return Concern::Segment;
+        }
+        let payload = outline.payload();
+        let opens_or_closes = outline.flags().opens_or_closes();
+        // Without a branch for each: which of the two a segment is cannot be foreseen.
+        let begins_nothing = identify::is_no_beginning(payload);
+        if (payload.is_empty() & !opens_or_closes) | (begins_nothing & reaches_past_hello(payload))
+        {
+            return Concern::None;
+        }
+        if payload.is_empty() {
+            return Concern::Opening;
+        }
+        if begins_nothing && !self.is_young(outline) { Concern::None } else { Concern::Segment }
+    }
+
+    #[inline(never)]
+    fn is_young(&mut self, outline: &Outline<'_>) -> bool {
+        let (src, dst) = outline.ends();
+        self.young.get(&FlowKey::new(src, dst).0).is_some()
+    }
+
+    /// A segment without octets, of a connection that is not followed, which opens or closes it.
+    #[inline]
+    fn on_bare(&mut self, segment: &Segment<'_>) {
+        let (key, direction) = FlowKey::new(segment.src, segment.dst);
+        self.young.note(key, segment, direction);
+    }
+
+    #[inline]
+    fn on_segment(&mut self, segment: &Segment<'_>) {
+        let (key, direction) = FlowKey::new(segment.src, segment.dst);
         if let Some(id) = self.flows.find(&key) {
-            let another = self
-                .flows
-                .get_mut(id)
-                .is_some_and(|f| f.connection.is_other_connection(segment, direction));
+            let another = segment.flags.has(TcpFlags::SYN)
+                && self
+                    .flows
+                    .get_mut(id)
+                    .is_some_and(|it| it.connection.is_other_connection(segment, direction));
             if !another {
                 self.hand_to(id, segment, direction);
                 return;
@@ -283,7 +422,7 @@ impl<S: EventSink> Stages<S> {
         if !segment.payload.is_empty() {
             self.on_first_words(key, segment, direction);
         } else if segment.flags.opens_or_closes() {
-            self.young.note(key, segment);
+            self.young.note(key, segment, direction);
         }
     }
 
@@ -291,12 +430,11 @@ impl<S: EventSink> Stages<S> {
     /// so the first to come need not be the first sent.
     fn on_first_words(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
         let verdict = identify::distribution(segment.payload);
-        // What lies behind octets this many is no part of a hello, so the opening need not be looked up.
-        if verdict == Verdict::NotForUs && segment.payload.len() >= MAX_BEFORE_HELLO as usize {
+        if verdict == Verdict::NotForUs && reaches_past_hello(segment.payload) {
             return;
         }
         let before = match self.young.get(&key) {
-            Some(opening) => opening.octets_before(segment),
+            Some(opening) => opening.octets_before(segment, direction),
             None => segment.flags.has(TcpFlags::SYN).then_some(0),
         };
         let follows = match (before, verdict) {
@@ -358,30 +496,41 @@ impl<S: EventSink> Stages<S> {
     ) -> Option<FlowId> {
         let first = opening.and_then(|opening| opening.segments().next());
         let (begins, began) = match &first {
-            Some(first) => (first, FlowKey::new(first.src, first.dst).1),
+            Some((first, began)) => (first, *began),
             None => (segment, direction),
         };
-        if known == Known::Maybe {
-            self.ports.insert(segment.src.port);
-            self.ports.insert(segment.dst.port);
-        }
         let setting = setting(&self.config, &self.pool, &self.correlator);
         let connection = Connection::new(begins, began, known, &setting);
         let (id, evicted) = self.flows.insert(key, Followed { connection, alarm: None });
+        if let Some(keeper) = &mut self.keeper {
+            keeper.recent.begin(id);
+        }
         if let Some(evicted) = evicted {
             self.on_eviction(evicted.connection);
         }
-        for segment in opening.into_iter().flat_map(Opening::segments) {
-            let (_, direction) = FlowKey::new(segment.src, segment.dst);
+        for (segment, direction) in opening.into_iter().flat_map(Opening::segments) {
             self.hand_to(id, &segment, direction);
             self.flows.get_mut(id)?;
         }
         Some(id)
     }
 
+    /// Drops the alarms that were put forward, once they are most of all: an old one may lie hours ahead.
+    fn forget_alarms(&mut self) {
+        if self.alarms.len() > ALARMS_KEPT.max(self.flows.len().saturating_mul(4)) {
+            let flows = &self.flows;
+            self.alarms.retain(|Reverse((due, id))| {
+                flows.peek(*id).is_some_and(|followed| followed.alarm == Some(*due))
+            });
+        }
+    }
+
     /// Gives a followed connection its segment.
     fn hand_to(&mut self, id: FlowId, segment: &Segment<'_>, direction: Direction) {
         let Some(followed) = self.flows.get_mut(id) else { return };
+        if let Some(keeper) = &mut self.keeper {
+            keeper.recent.attach(id, segment.frame, [segment.src, segment.dst]);
+        }
         let setting = setting(&self.config, &self.pool, &self.correlator);
         let keep = followed.connection.on_segment(
             segment,
@@ -397,6 +546,9 @@ impl<S: EventSink> Stages<S> {
         let (key, direction) = FlowKey::new(unreachable.src, unreachable.dst);
         let Some(id) = self.flows.find(&key) else { return };
         let Some(followed) = self.flows.get_mut(id) else { return };
+        if let Some(keeper) = &mut self.keeper {
+            keeper.recent.attach(id, unreachable.frame, [unreachable.src, unreachable.dst]);
+        }
         let setting = setting(&self.config, &self.pool, &self.correlator);
         followed.connection.on_unreachable(
             unreachable,
@@ -410,8 +562,13 @@ impl<S: EventSink> Stages<S> {
 
     #[cold] // beside segments
     fn on_names(&mut self, datagram: &UdpDatagram<'_>) {
-        for resolved in names::resolved(datagram) {
-            self.correlator.on_resolved(&resolved);
+        let all = names::resolved(datagram);
+        for resolved in &all {
+            self.correlator.on_resolved(resolved);
+        }
+        if let (Some(keeper), Some(first)) = (&mut self.keeper, all.first()) {
+            let client = first.client;
+            keeper.recent.note_names(client, all.into_iter().flat_map(|it| it.ips).collect());
         }
     }
 
@@ -427,22 +584,26 @@ impl<S: EventSink> Stages<S> {
     }
 
     /// What a connection wants after it was at work.
+    #[inline]
     fn after(&mut self, id: FlowId, keep: Keep) {
-        if let Some(followed) = self.flows.get_mut(id) {
-            if keep == Keep::No {
-                if let Some(followed) = self.flows.remove(id) {
-                    self.close_account(&followed.connection);
-                }
-            } else if let Some(due) = followed.connection.deadline(&self.config.limits) {
+        if keep == Keep::No {
+            if let Some(followed) = self.flows.remove(id) {
+                self.close_account(&followed.connection);
+            }
+        } else if let Some(followed) = self.flows.get_mut(id) {
+            if let Some(due) = followed.connection.deadline(&self.config.limits) {
                 // Time goes forward: what has not been settled by now is asked for a moment later.
                 let due = due.max(self.now.after(MOMENT));
                 if followed.alarm.is_none_or(|alarm| due < alarm) {
                     followed.alarm = Some(due);
                     self.alarms.push(Reverse((due, id)));
+                    self.forget_alarms();
                 }
             }
         }
-        self.dispatch_said();
+        if !self.said.is_empty() {
+            self.dispatch_said();
+        }
     }
 
     /// A connection has to end: its ports are used again, it makes room, or the input is over.
@@ -541,21 +702,32 @@ impl<S: EventSink> Stages<S> {
         for finding in found {
             self.tell(finding);
         }
+        if !self.forgets && self.correlator.evictions() + self.detector.evictions() > 0 {
+            self.forgets = true;
+            let anomaly = Anomaly {
+                kind: AnomalyKind::Limit,
+                field: None,
+                offset: None,
+                detail: "more nodes, pairs, look-ups or problems than are remembered: some are forgotten"
+                    .to_owned(),
+            };
+            let body = Body::Anomaly { anomaly: Box::new(anomaly) };
+            self.tell(Event { at: self.now, frame: None, input: None, connection: None, body });
+        }
     }
 
     /// A port has become known as a node's: connections to it that have said nothing yet are followed.
     fn on_marked(&mut self, end: Endpoint) {
         self.known_ports.insert(end.port);
-        self.ports.insert(end.port);
         for (key, opening) in self.young.take_to(end) {
-            let Some(first) = opening.segments().next() else { continue };
-            let (_, direction) = FlowKey::new(first.src, first.dst);
+            let Some((first, direction)) = opening.segments().next() else { continue };
             let dials = if first.dst == end { direction } else { direction.reverse() };
             self.enter(key, &first, direction, Known::Node(dials), Some(&opening));
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn tell(&mut self, mut event: Event) {
+        let kept = self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.on_event(&mut event));
         match &event.body {
             // The end of a registration is no request.
             Body::Epmd { epmd } if epmd.outcome != EpmdOutcome::Unregistered => {
@@ -582,6 +754,10 @@ impl<S: EventSink> Stages<S> {
             | Body::Stats { .. } => {}
         }
         self.sink.event(event);
+        if let Err(detail) = kept {
+            let kind = AnomalyKind::NotSaved;
+            self.on_input_anomaly(None, Anomaly { kind, field: None, offset: None, detail });
+        }
     }
 
     fn tell_cluster(&mut self) {
@@ -616,6 +792,7 @@ impl<S: EventSink> Stages<S> {
             && stats.evictions == 0
             && stats.kernel_drops.unwrap_or(0) == 0
             && stats.interface_drops.unwrap_or(0) == 0
+            && stats.left_out.unwrap_or(0) == 0
             && !stats.anomalies.keys().any(about_input);
         stats
     }
@@ -635,6 +812,16 @@ impl<S: EventSink> Stages<S> {
             );
         }
     }
+}
+
+/// What a segment is to the stages behind decoding.
+enum Concern {
+    /// Nothing.
+    None,
+    /// A part of the opening, or of the end, of a connection that has said nothing so far.
+    Opening,
+    /// Perhaps a part of a connection that is, or will be, followed.
+    Segment,
 }
 
 /// A free function, so that the borrow checker sees which fields it borrows.
@@ -665,6 +852,13 @@ fn is_syn_ack(segment: &Segment<'_>) -> bool {
     segment.flags.has(TcpFlags::SYN) && segment.flags.has(TcpFlags::ACK)
 }
 
+/// Whether what lies behind octets this many is no part of a hello, so that nobody need know where they stand.
+const fn reaches_past_hello(payload: &[u8]) -> bool {
+    payload.len() >= MAX_BEFORE_HELLO as usize
+}
+/// Alarms below which none is dropped: little beside what else is kept.
+const ALARMS_KEPT: usize = 4096;
+
 /// Captures of several processors are out of order by less than this.
 const CLOCK_STEP: std::time::Duration = std::time::Duration::from_millis(1);
 
@@ -679,3 +873,105 @@ const MOMENT: std::time::Duration = std::time::Duration::from_millis(1);
 
 /// A capture with more link types than this is not one.
 const MAX_UNSUPPORTED_TOLD: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "a test may")]
+
+    use super::*;
+    use crate::capture::FrameRef;
+
+    /// What keeps a pipeline busy for days, in little time.
+    struct Days {
+        pipeline: Pipeline<Vec<Event>>,
+        at: Timestamp,
+        number: u64,
+    }
+
+    impl Days {
+        fn new() -> Self {
+            let pipeline = Pipeline::new(Config::default(), Vec::new());
+            Self { pipeline, at: Timestamp::new(1_000_000, 0), number: 0 }
+        }
+
+        fn segment(&mut self, (from, to): (u16, u16), seq: u32, flags: u8, payload: &[u8]) {
+            self.number += 1;
+            let end = |port| Endpoint { ip: IpAddr::from([10, 0, 0, (port >> 15) as u8]), port };
+            self.pipeline.push_segment(&Segment {
+                frame: FrameRef { input: 0, number: self.number },
+                at: self.at,
+                src: end(from),
+                dst: end(to),
+                seq,
+                ack: 1,
+                flags: TcpFlags(flags),
+                window: 1000,
+                ip_id: None,
+                payload,
+                missing: 0,
+                layers: &[],
+            });
+        }
+
+        fn says(&mut self, ends: (u16, u16), seq: &mut u32, message: &[u8]) {
+            let framed = [&(message.len() as u16).to_be_bytes(), message].concat();
+            self.segment(ends, *seq, 0x18, &framed);
+            *seq += framed.len() as u32;
+        }
+
+        fn pass(&mut self, millis: u64) {
+            self.at = self.at.after(std::time::Duration::from_millis(millis));
+        }
+    }
+
+    #[test]
+    fn alarms_of_connections_that_are_gone_are_forgotten() {
+        const STEP: u64 = 200;
+        // Long enough for the next look at the connection to lie hours ahead.
+        const LASTS: u32 = 100;
+        let mut days = Days::new();
+        let ends = |dial: u32| (32_768 + (dial % 30_000) as u16, 1000 + (dial % 10) as u16);
+        let name = |name: &str| {
+            [[0; 4].as_slice(), &(name.len() as u16).to_be_bytes(), name.as_bytes()].concat()
+        };
+        let flags = 0xd_07df_7fbd_u64.to_be_bytes();
+        let hello = [b"N", flags.as_slice(), &name("a@one")].concat();
+        let challenge = [b"N", flags.as_slice(), &[0; 4], &name("b@two")].concat();
+        for dial in 0..5_500 {
+            let there = ends(dial);
+            let back = (there.1, there.0);
+            let (mut up, mut down) = (1, 1);
+            days.segment(there, 0, 0x02, b"");
+            days.segment(back, 0, 0x12, b"");
+            days.says(there, &mut up, &hello);
+            days.says(back, &mut down, b"sok");
+            days.says(back, &mut down, &challenge);
+            days.says(there, &mut up, &[b'r'; 21]);
+            days.says(back, &mut down, &[b'a'; 17]);
+            if dial >= LASTS {
+                days.segment(ends(dial - LASTS), up, 0x04, b"");
+            }
+            days.pass(STEP);
+        }
+        let stages = &days.pipeline.stages;
+        assert!((100..1000).contains(&stages.flows.len()), "{}", stages.flows.len());
+        assert!(stages.alarms.len() <= 5000, "{}", stages.alarms.len());
+    }
+
+    #[test]
+    fn ports_of_connections_that_are_gone_are_forgotten() {
+        let mut days = Days::new();
+        for dial in 0..10_000_u32 {
+            let ends = (32_768 + (dial % 30_000) as u16, 1000 + (dial % 10_000) as u16);
+            days.segment(ends, 0, 0x02, b"");
+            // What a hello may begin with.
+            days.segment(ends, 1, 0x18, b"\0\x0dn\0\x05\0\0\0\x04a@one");
+            days.segment(ends, 16, 0x04, b"");
+            days.pass(90_000);
+        }
+        let stages = &days.pipeline.stages;
+        assert!(stages.flows.len() < 10, "{}", stages.flows.len());
+        let marked = (0..=u16::MAX).filter(|port| stages.flows.may_have(*port, *port)).count();
+        assert!(marked <= 5000, "{marked}");
+    }
+}

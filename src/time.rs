@@ -17,6 +17,11 @@ pub fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// A span in nanoseconds, or more than captures last.
+const fn nanos(span: Duration) -> u64 {
+    Timestamp::new(span.as_secs(), span.subsec_nanos() as u64).0
+}
+
 impl Timestamp {
     /// The moment `seconds` and `nanos` after 1970.
     pub const fn new(seconds: u64, nanos: u64) -> Self {
@@ -34,13 +39,14 @@ impl Timestamp {
     }
 
     /// The moment `by` later, or the last one that can be told.
-    pub fn after(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    #[inline]
+    pub const fn after(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(by)))
     }
 
     /// The moment `by` earlier, or 1970.
-    pub fn before(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    pub const fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(by)))
     }
 }
 

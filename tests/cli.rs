@@ -371,3 +371,35 @@ fn connections_go_on_across_the_seam_of_two_files() {
         assert_eq!(placeless(&given), expected, "{at}");
     }
 }
+
+#[test]
+fn the_manual_and_completions_know_every_option() {
+    let help = lines_of(&["--help"]);
+    let words = help.split(|c: char| c != '-' && !c.is_ascii_alphabetic());
+    let options: Vec<_> = words.filter(|word| word.starts_with("--")).collect();
+    assert!(options.len() > 30, "{options:?}");
+    let manual = lines_of(&["man"]).replace('\\', "");
+    for shell in ["bash", "fish", "zsh"] {
+        let completions = lines_of(&["completions", shell]);
+        for option in &options {
+            assert!(manual.contains(option), "{option}");
+            // fish has it without the dashes, behind a flag of its own.
+            let wanted = if shell == "fish" { &option[2..] } else { option };
+            assert!(completions.contains(wanted), "{shell}: {option}");
+        }
+    }
+    assert!(lines_of(&["man", "diff"]).contains("beamscope-diff"));
+    let (status, _, stderr) = run(&["man", "nonsense"]);
+    assert_eq!(status, Some(2));
+    assert!(stderr.contains("expected one of diff, explain, schema"), "{stderr}");
+}
+
+#[test]
+fn what_a_file_has_is_kept_when_asked_for() {
+    let path = scratch_with("append.ndjson", b"before\n");
+    lines_of(&["--json", "--append", "-o", &path, GOOD]);
+    let kept = fs::read_to_string(&path).unwrap();
+    assert!(kept.starts_with("before\n{"), "{kept}");
+    lines_of(&["--json", "-o", &path, GOOD]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), kept["before\n".len()..]);
+}

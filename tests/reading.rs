@@ -58,6 +58,46 @@ fn scratch(name: &str) -> PathBuf {
 const SEED: &str = "seed-lan-wrong-then-right-cookie.pcap";
 
 #[test]
+fn any_number_of_threads_gives_the_same_lines() {
+    let folder = scratch("threads");
+    fs::create_dir_all(&folder).unwrap();
+    let seed = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("captures").join(SEED)).unwrap();
+    let gzip = |octets: &[u8]| {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        out.write_all(octets).unwrap();
+        out.finish().unwrap()
+    };
+    let packed = gzip(&seed);
+    let damaged = packed.iter().enumerate().map(|(n, octet)| octet ^ u8::from(n == 2000)).collect();
+    let files = [
+        ("one.pcap.gz", packed.clone()),
+        ("two.pcap.zst", zstd::encode_all(&seed[..], 1).unwrap()),
+        ("cut.pcap.gz", packed[..packed.len() / 2].to_vec()),
+        ("damaged.pcap.gz", damaged),
+        ("plain.pcap", seed),
+        ("no-capture.gz", gzip(b"no capture")),
+    ];
+    let mut names = Vec::new();
+    for (name, octets) in files {
+        let path = folder.join(name);
+        fs::write(&path, octets).unwrap();
+        names.push(path.to_str().unwrap().to_owned());
+    }
+    for order in ["time", "given"] {
+        let outputs = ["1", "2", "4", "64"].map(|threads| {
+            let mut arguments = vec!["--json", "--order", order, "-j", threads];
+            arguments.extend(names.iter().map(String::as_str));
+            beamscope(&arguments).output().unwrap()
+        });
+        assert!(outputs[0].stdout.len() > 10_000);
+        for output in &outputs[1..] {
+            assert_eq!(output, &outputs[0]);
+        }
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_window_of_time_keeps_the_numbers_of_its_frames() {
     let whole = run(&[SEED]);
     let (first, last) = (&whole.stats()["first"], &whole.stats()["last"]);

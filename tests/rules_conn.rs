@@ -289,3 +289,44 @@ fn healthy_captures_give_nothing_above_info() {
         }
     }
 }
+
+#[test]
+fn what_a_node_has_another_run_is_told_by_name() {
+    let told_all = told("remote-execution.pcap");
+    let found = told_all.of("remote-execution");
+    let titles: Vec<_> = found.iter().map(|finding| finding.title.as_str()).collect();
+    assert_eq!(
+        titles,
+        [
+            "one@10.9.0.1 had two@10.9.0.2 run os:cmd",
+            "one@10.9.0.1 had two@10.9.0.2 run code:load_file",
+        ]
+    );
+    assert_eq!(nodes(found[0]), ["one@10.9.0.1", "two@10.9.0.2"]);
+    for name in ["tls13-both.pcap", "seed-lan-same-cookie.pcap", "partition-cascade.pcap"] {
+        assert!(told(name).of("remote-execution").is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_malformed_frame_is_told_with_the_close_that_answers_it() {
+    let told_all = told("corrupt-distribution.pcap");
+    let finding = told_all.one("corrupt-distribution");
+    assert_eq!(finding.title, "two@10.9.0.2 closed on a malformed frame of script@10.9.0.1");
+    let seen = shown(finding);
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert_eq!((seen[0].1, seen[1].1), ("malformed control message", "close"));
+    for name in ["junk-to-epmd-and-dist.pcap", "fmt-snaplen96.pcap", "java-node.pcap"] {
+        assert!(told(name).of("corrupt-distribution").is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_receiver_that_does_not_read_and_lives_is_told_and_a_frozen_one_is_not() {
+    let told_all = told("congested-link.pcap");
+    let finding = told_all.one("congested-link");
+    assert!(finding.title.starts_with("script@10.9.0.1 let two@10.9.0.2 send nothing for 7."));
+    for name in ["tick-timeout.pcap", "frozen-acceptor.pcap", "link-cut-tick-timeout.pcap"] {
+        assert!(told(name).of("congested-link").is_empty(), "{name}");
+    }
+}

@@ -5,11 +5,13 @@ process in it has gone. A thread enters one by `with host:`, and its sockets and
 then there.
 """
 
-import collections
 import ctypes
 import fcntl
+import heapq
+import itertools
 import os
 import queue
+import random
 import select
 import signal
 import socket
@@ -26,6 +28,9 @@ EPMD_PORT = 4369
 libc = ctypes.CDLL(None, use_errno=True)
 outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
 stopping = threading.Event()
+
+# Schedulers that wait do not spin.
+QUIET = ["+S", "1:1", "+sbwt", "none"]
 
 # A node does what it reads, and answers on a line of its own among what it logs.
 ANSWER = "\x01"
@@ -184,11 +189,9 @@ class Node(Process):
         home = Path(stage.work, f"node-{len(stage.started)}")
         home.mkdir()
         Path(home, "inetrc").write_text(self.names(hosts))
-        kind = "-name" if stage.long or "." in name else "-sname"
         if host.family == 6 and "-proto_dist" not in options:
             options = ["-proto_dist", "inet6_tcp", *options]
-        command = [stage.draw_release().erl, "-noshell", "-start_epmd", "false", kind, name]
-        command += ["-setcookie", cookie, "+S", "1:1", "+sbwt", "none", *options, "-eval", OBEY]
+        command = self.command("name" if stage.long or "." in name else "sname", options)
         environment = os.environ | {"HOME": str(home), "ERL_INETRC": str(home / "inetrc")}
         environment |= {"ERL_CRASH_DUMP_BYTES": "0", "ERL_CRASH_DUMP": "/dev/null"}
         with host:
@@ -199,6 +202,11 @@ class Node(Process):
             )
         self.said, self.log = queue.Queue(), []
         threading.Thread(target=self.read, daemon=True).start()
+
+    def command(self, kind, options):
+        command = [self.stage.draw_release().erl, "-noshell", "-start_epmd", "false"]
+        command += [f"-{kind}", self.name, "-setcookie", self.cookie, *QUIET, *options]
+        return [*command, "-eval", OBEY]
 
     def names(self, more):
         """The hosts as this node resolves them: one line for each address, with all its names."""
@@ -211,10 +219,12 @@ class Node(Process):
 
     def read(self):
         for line in self.process.stdout:
-            if line.startswith(ANSWER):
-                self.said.put(line[1:].rstrip())
+            # What a shell prompts with stands before it.
+            before, mark, answer = line.partition(ANSWER)
+            if mark:
+                self.said.put(answer.rstrip())
             else:
-                self.log.append(line)
+                self.log.append(before)
         self.said.put(None)
 
     def answer(self, limit=30):
@@ -227,8 +237,11 @@ class Node(Process):
         return said
 
     def tell(self, expression):
+        self.type(" ".join(expression.split()) + ".\n")
+
+    def type(self, line):
         try:
-            self.process.stdin.write(" ".join(expression.split()) + ".\n")
+            self.process.stdin.write(line)
             self.process.stdin.flush()
         except OSError as error:
             raise Failed(f"{self.name} is gone: {''.join(self.log[-20:])}") from error
@@ -243,11 +256,42 @@ class Node(Process):
             return self.host.ask(self.alive, self.host.loopback)
 
 
+class Iex(Node):
+    """A node whose Elixir shell is typed into."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.tell(":ready")
+
+    def command(self, kind, options):
+        erl = " ".join(["-start_epmd false", *QUIET, *options])
+        return ["iex", f"--{kind}", self.name, "--cookie", self.cookie, "--erl", erl]
+
+    def tell(self, expression):
+        self.type(f"IO.puts(<<{ord(ANSWER)}>> <> inspect({expression}))\n")
+
+
 def erlang(address):
     """The inside of an address as Erlang writes it."""
     if ":" not in address:
         return address.replace(".", ",")
     return ",".join(map(str, struct.unpack(">8H", socket.inet_pton(socket.AF_INET6, address))))
+
+
+class Weather:
+    """What happens to frames on the way: the share that is lost, comes late, comes twice."""
+
+    def __init__(self, loss=0, late=0, twice=0, seed=0):
+        self.loss, self.late, self.twice = loss, late, twice
+        self.rng = random.Random(seed)
+
+    def copies(self):
+        """By how much later than the others each copy of the next frame arrives."""
+        if self.rng.random() < self.loss:
+            return []
+        number = 2 if self.rng.random() < self.twice else 1
+        # Later than what is sent next in answer, sooner than it is sent again.
+        return [0.02 if self.rng.random() < self.late else 0 for _ in range(number)]
 
 
 class Stage:
@@ -282,8 +326,11 @@ class Stage:
         self.hosts.append(host)
         return host
 
-    def long_wire(self, delay):
-        """Hosts that are put on bridge br1 are that many seconds away from those on br0."""
+    def long_wire(self, delay, **weather):
+        """Hosts that are put on bridge br1 are that many seconds away from those on br0.
+
+        `weather` is what may happen to a frame on the way: see `Weather`.
+        """
         with self.hub:
             ip("link add br1 type bridge\nlink set br1 up\n")
             ends = []
@@ -293,25 +340,28 @@ class Stage:
                 fcntl.ioctl(end, TUNSETIFF, request)
                 ip(f"link set wire{number} master br{number} up\n")
                 ends.append(end)
-        self.wire = threading.Thread(target=self.carry, args=(ends, delay), daemon=True)
+        arguments = (ends, delay, Weather(**weather))
+        self.wire = threading.Thread(target=self.carry, args=arguments, daemon=True)
         self.wire_cut = threading.Event()
         self.wire.start()
 
-    def carry(self, ends, delay):
-        on_the_way = collections.deque()
+    def carry(self, ends, delay, weather):
+        on_the_way, numbers = [], itertools.count()
         while not self.wire_cut.is_set():
             wait = on_the_way[0][0] - time.monotonic() if on_the_way else 0.2
             for end in select.select(ends, [], [], max(wait, 0))[0]:
-                other = ends[1 - ends.index(end)]
-                on_the_way.append((time.monotonic() + delay, other, os.read(end, 65536)))
+                other, frame = ends[1 - ends.index(end)], os.read(end, 65536)
+                for late in weather.copies():
+                    arrival = time.monotonic() + delay + late
+                    heapq.heappush(on_the_way, (arrival, next(numbers), other, frame))
             while on_the_way and on_the_way[0][0] <= time.monotonic():
-                _, other, frame = on_the_way.popleft()
+                *_, other, frame = heapq.heappop(on_the_way)
                 os.write(other, frame)
         for end in ends:
             os.close(end)
 
-    def node(self, host, name, cookie, *options, hosts=None):
-        return Node(self, host, name, cookie, list(options), hosts or {})
+    def node(self, host, name, cookie, *options, hosts=None, kind=Node):
+        return kind(self, host, name, cookie, list(options), hosts or {})
 
     def listen(self, pcap, where=None, device="br0"):
         """tcpdump writes from now on what passes the bridge, or a device of one host."""

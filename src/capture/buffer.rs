@@ -24,26 +24,31 @@ impl Buffer {
     }
 
     /// The octets in hand.
+    #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         self.at(self.hand.clone())
     }
 
     /// How many octets are in hand.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.hand.len()
     }
 
     /// Position in the stream of the first octet in hand.
+    #[inline]
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
     /// Octets at a place that [`Self::consume`] told; empty once [`Self::fill`] had to move them.
+    #[inline]
     pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
         self.data.get(place).unwrap_or_default()
     }
 
     /// Lets go of `octets` in hand and says where they lie until the next [`Self::fill`].
+    #[inline]
     pub(super) fn consume(&mut self, octets: usize) -> usize {
         let start = self.hand.start;
         let octets = octets.min(self.hand.len());
@@ -56,6 +61,7 @@ impl Buffer {
     ///
     /// Reads nothing while they are in hand already, so a packet that lies in a pipe never waits for
     /// the one behind it. `need` is at most [`MAX_NEED`].
+    #[inline]
     pub(super) fn fill(&mut self, need: usize) -> bool {
         self.hand.len() >= need || self.read_until(need)
     }
@@ -106,8 +112,8 @@ impl Buffer {
 }
 
 /// Large enough that the price of a `read` call vanishes, small enough to stay in the second-level
-/// cache while its records are walked.
-const INITIAL: usize = 256 * 1024;
+/// cache while its records are walked: with 256 KiB, reading took a sixth longer.
+const INITIAL: usize = 512 * 1024;
 
 /// The most octets that a record may need at once. A full buffer is doubled only while less than this
 /// is in hand and that is more than half of it: it never passes twice this size, 64 MiB.

@@ -3,7 +3,8 @@
 //! In: any [`Read`]. Out: another that gives the same octets, or what they decompress to. Members,
 //! frames and streams in a row (rotated files joined by `cat`) are one stream. Knows no capture format.
 
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 
 use flate2::read::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
@@ -22,6 +23,35 @@ enum State {
 impl Decompressed {
     pub(super) fn new(source: Box<dyn Read>) -> Self {
         Self(State::Unread(source))
+    }
+}
+
+/// Whether a file begins like one that has to be decompressed. It is left at its beginning.
+pub(super) fn is_compressed(file: &mut File) -> io::Result<bool> {
+    let mut magic = Vec::new();
+    file.by_ref().take(MAGIC_LEN).read_to_end(&mut magic)?;
+    file.rewind()?;
+    Ok(Compression::of(&magic).is_some())
+}
+
+/// What an input may be compressed as.
+enum Compression {
+    Gzip,
+    Zstd,
+    Lz4,
+    Xz,
+}
+
+impl Compression {
+    const fn of(magic: &[u8]) -> Option<Self> {
+        Some(match magic {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            // The second pattern is a skippable frame, with which parallel compressors begin.
+            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Self::Zstd,
+            [0x04, 0x22, 0x4d, 0x18] => Self::Lz4,
+            [0xfd, b'7', b'z', b'X'] => Self::Xz,
+            _ => return None,
+        })
     }
 }
 
@@ -45,19 +75,18 @@ fn decoder(mut source: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
     let mut magic = Vec::new();
     source.by_ref().take(MAGIC_LEN).read_to_end(&mut magic)?;
     let plain = Cursor::new(magic.clone()).chain(source);
-    Ok(match *magic {
-        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(plain)),
-        // The second pattern is a skippable frame, with which parallel compressors begin.
-        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
+    Ok(match Compression::of(&magic) {
+        Some(Compression::Gzip) => Box::new(MultiGzDecoder::new(plain)),
+        Some(Compression::Zstd) => {
             let mut frames = zstd::Decoder::new(plain)?;
             frames.window_log_max(ZSTD_WINDOW_LOG)?;
             Box::new(frames)
         }
-        [0x04, 0x22, 0x4d, 0x18] => Box::new(Lz4Frames::new(BufReader::new(plain))),
-        [0xfd, b'7', b'z', b'X'] => {
+        Some(Compression::Lz4) => Box::new(Lz4Frames::new(BufReader::new(plain))),
+        Some(Compression::Xz) => {
             Box::new(XzReader::new_mem_limit(BufReader::new(plain), true, XZ_MEMORY_KIB))
         }
-        _ => Box::new(plain),
+        None => Box::new(plain),
     })
 }
 

@@ -9,8 +9,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::ahead::{Ahead, Helpers};
 use super::buffer::Buffer;
-use super::compressed::Decompressed;
+use super::compressed::{Decompressed, is_compressed};
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::{
@@ -26,7 +27,7 @@ use crate::time::Timestamp;
 ///
 /// # Limits
 ///
-/// 64 MiB of buffer, of which 256 KiB are used unless a record is larger; a decompressor's window of up
+/// 64 MiB of buffer, of which 512 KiB are used unless a record is larger; a decompressor's window of up
 /// to 128 MiB. A pcap record beyond 16 MiB or a pcapng block beyond 32 MiB counts as damage.
 pub struct CaptureFile {
     name: String,
@@ -65,20 +66,41 @@ impl CaptureFile {
     ///
     /// What cannot be opened, and directories. What is no capture shows when it is read.
     pub fn open(path: &Path, input: u16) -> Result<Self, Error> {
+        Self::open_with(path, input, &Helpers::default())
+    }
+
+    /// As [`Self::open`], a compressed file decompressed by one of the `helpers` where one is free.
+    pub(super) fn open_with(path: &Path, input: u16, helpers: &Helpers) -> Result<Self, Error> {
         let name = path.display().to_string();
-        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.is_dir(), file)));
-        match opened {
-            Ok((true, _)) => Err(Error::Directory { name }),
-            Ok((false, file)) => Ok(Self::from_reader(name, input, Box::new(file))),
-            Err(source) => Err(Error::Open { name, source }),
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+        let (metadata, mut file) = match opened {
+            Ok(opened) => opened,
+            Err(source) => return Err(Error::Open { name, source }),
+        };
+        if metadata.is_dir() {
+            return Err(Error::Directory { name });
         }
+        // A pipe or a device is not asked for more than is wanted, and gives nothing twice.
+        if metadata.is_file() && is_compressed(&mut file).unwrap_or_default() {
+            let file = file.try_clone().map(|file| move || Decompressed::new(Box::new(file)));
+            match file.ok().and_then(|file| Ahead::start(helpers, file)) {
+                Some(Ok(ahead)) => return Ok(Self::new(name, input, Box::new(ahead))),
+                // No thread to be had: it goes without.
+                Some(Err(_)) | None => {}
+            }
+        }
+        Ok(Self::from_reader(name, input, Box::new(file)))
     }
 
     /// Reads the capture that `source` gives, under a `name` for errors. Reads nothing yet.
     pub fn from_reader(name: String, input: u16, source: Box<dyn Read>) -> Self {
+        Self::new(name, input, Box::new(Decompressed::new(source)))
+    }
+
+    fn new(name: String, input: u16, source: Box<dyn Read>) -> Self {
         Self {
             name,
-            buffer: Buffer::new(Box::new(Decompressed::new(source))),
+            buffer: Buffer::new(source),
             format: Format::Unread,
             id: FrameRef { input, number: 0 },
             record: Record {
@@ -132,6 +154,21 @@ impl CaptureFile {
         }
     }
 
+    /// Goes on to the next frame where it is in hand as a whole, as nearly all are, and gives its time. Small
+    /// enough to become a part of the loop over all frames: [`Self::advance`] for each took as long as
+    /// decoding them.
+    #[inline]
+    pub(super) fn step(&mut self) -> Option<Timestamp> {
+        let number = &mut self.id.number;
+        let stepped = match &mut self.format {
+            _ if self.ended => false,
+            Format::Pcap(pcap) => pcap.step(&mut self.buffer, number, &mut self.record),
+            Format::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number, &mut self.record),
+            Format::Unread => false,
+        };
+        stepped.then_some(self.record.at)
+    }
+
     /// Reads on to the next frame, which then stays until the next call.
     pub(super) fn advance(&mut self) -> Result<Advance, Error> {
         while !self.ended {
@@ -165,6 +202,7 @@ impl CaptureFile {
     }
 
     /// The frame that [`Self::advance`] found last.
+    #[inline]
     pub(super) fn frame(&self) -> Frame<'_> {
         let Record { at, link, interface, wire_len, ref place } = self.record;
         let bytes = self.buffer.at(place.clone());
@@ -186,6 +224,7 @@ impl CaptureFile {
             if !pcap.read_header(&mut self.buffer) {
                 return Ok(Some(header_cut));
             }
+            self.record.link = pcap.link();
             self.format = Format::Pcap(pcap);
             return Ok(None);
         }

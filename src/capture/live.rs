@@ -1,15 +1,17 @@
 //! Stage 1: frames from an interface, by libpcap.
 //!
-//! In: the name of an interface. Out: frames when there are some, a descriptor to wait on, and what was
-//! lost. Never blocks and never waits: a quiet interface must not stop the caller's own clock, and
-//! libpcap's time-out does not fire on one. The only door to the crate `pcap`.
+//! In: the name of an interface. Out: frames when there are some, a descriptor to wait on, what was
+//! lost, and whether the interface is up. Never blocks and never waits: a quiet interface must not stop
+//! the caller's own clock, and libpcap's time-out does not fire on one. The only door to the crate
+//! `pcap`.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use pcap::{Active, BpfProgram, Capture, Device, Linktype, Precision, Stat};
 
-use super::{Error, Frame, FrameRef, LinkType};
+use super::{Error, Frame, FrameRef, Interface, LinkType};
 use crate::time::Timestamp;
 
 /// How to capture.
@@ -29,6 +31,19 @@ pub struct LiveOptions {
     pub filter: Option<String>,
 }
 
+impl LiveOptions {
+    /// Age that a frame may have when it is handed over although nothing waits in the ring. The kernel
+    /// looks at the block that is being filled each [`timeout`](Self::timeout), and closes it when it
+    /// was there the last time.
+    pub fn held_back(&self) -> Duration {
+        let blocks = if self.immediate { Duration::ZERO } else { self.timeout.saturating_mul(2) };
+        blocks.saturating_add(WAKE_UP)
+    }
+}
+
+/// From the moment that the kernel hands frames over until this process runs.
+const WAKE_UP: Duration = Duration::from_millis(20);
+
 impl Default for LiveOptions {
     fn default() -> Self {
         Self {
@@ -36,7 +51,9 @@ impl Default for LiveOptions {
             snaplen: 262_144,
             // The usual 2 MiB last 9 ms at full load.
             buffer: 16 * 1024 * 1024,
-            timeout: Duration::from_millis(100),
+            // A block is handed over half empty when it is over, and a ring has some sixty: the longer, the
+            // more a busy host may be late.
+            timeout: Duration::from_millis(50),
             promisc: true,
             immediate: false,
             filter: None,
@@ -61,6 +78,11 @@ pub struct Live {
     capture: Capture<Active>,
     link: LinkType,
     id: FrameRef,
+    /// The interfaces that frames came from: the device, or, on `any`, those that were met.
+    interfaces: Vec<Interface>,
+    /// Their numbers in the kernel, where frames tell them.
+    indices: Vec<u32>,
+    is_up: bool,
     stats: LiveStats,
     /// The counters as libpcap told them last; 32 bits, which wrap.
     last: Stat,
@@ -94,56 +116,143 @@ impl Live {
         if let Some(text) = &options.filter {
             capture.filter(text, true).map_err(|e| filter_error(text, &e))?;
         }
+        let named = Interface { name: Some(device.to_owned()), ..Interface::default() };
         Ok(Self {
             device: device.to_owned(),
             capture: capture.setnonblock().map_err(failed)?,
             link,
             id: FrameRef { input, number: 0 },
+            interfaces: if link == LinkType::LINUX_SLL2 { Vec::new() } else { vec![named] },
+            indices: Vec::new(),
+            is_up: true,
             stats: LiveStats::default(),
             last: Stat { received: 0, dropped: 0, if_dropped: 0 },
         })
     }
 
+    /// The name it was opened by.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Which input its frames count as.
+    pub const fn input(&self) -> u16 {
+        self.id.input
+    }
+
     /// How frames begin.
-    pub fn link(&self) -> LinkType {
+    pub const fn link(&self) -> LinkType {
         self.link
     }
 
-    /// The next frame; `None` when there is none now, until the descriptor is readable.
-    ///
-    /// # Errors
-    ///
-    /// The interface went down or away.
-    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Error> {
-        let packet = match self.capture.next_packet() {
-            Ok(packet) => packet,
-            Err(pcap::Error::TimeoutExpired | pcap::Error::NoMorePackets) => return Ok(None),
-            Err(e) => return Err(device_error(&self.device, &e)),
-        };
-        self.id.number += 1;
-        let seconds = u64::try_from(packet.header.ts.tv_sec).unwrap_or(0);
-        let fraction = u64::try_from(packet.header.ts.tv_usec).unwrap_or(0);
-        Ok(Some(Frame {
-            id: self.id,
-            at: Timestamp::new(seconds, fraction.saturating_mul(NANOS_PER_FRACTION)),
-            link: self.link,
-            interface: None,
-            wire_len: packet.header.len,
-            bytes: packet.data,
-        }))
+    /// The interfaces that [`Frame::interface`] counts; grows while frames come.
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
     }
 
-    /// What was received and lost since the capture began.
+    /// Gives the frames that are there, up to `most`, to `on_frame`. `true` when there may be more; else
+    /// there is none until the descriptor is readable.
     ///
     /// # Errors
     ///
-    /// libpcap does not tell.
-    pub fn stats(&mut self) -> Result<LiveStats, Error> {
-        let now = self.capture.stats().map_err(|e| device_error(&self.device, &e))?;
-        self.stats.widen(self.last, now);
-        self.last = now;
-        Ok(self.stats)
+    /// The interface went away.
+    pub fn frames(
+        &mut self,
+        most: usize,
+        mut on_frame: impl FnMut(&Frame<'_>),
+    ) -> Result<bool, Error> {
+        let Self { capture, link, id, interfaces, indices, .. } = self;
+        let link = *link;
+        // Frames are looked at where the kernel has put them: `next_packet` would copy each.
+        let given = capture.dispatch(Some(most.min(MOST)), |packet| {
+            id.number += 1;
+            let seconds = u64::try_from(packet.header.ts.tv_sec).unwrap_or(0);
+            let fraction = u64::try_from(packet.header.ts.tv_usec).unwrap_or(0);
+            on_frame(&Frame {
+                id: *id,
+                at: Timestamp::new(seconds, fraction.saturating_mul(NANOS_PER_FRACTION)),
+                link,
+                interface: match link {
+                    LinkType::LINUX_SLL2 => interface_of(packet.data, interfaces, indices),
+                    _ => Some(0),
+                },
+                wire_len: packet.header.len,
+                bytes: packet.data,
+            });
+        });
+        match given {
+            Ok(given) => Ok(given >= most.min(MOST)),
+            Err(pcap::Error::TimeoutExpired | pcap::Error::NoMorePackets) => Ok(false),
+            Err(e) => Err(device_error(&self.device, &e)),
+        }
     }
+
+    /// What was received and lost since the capture began, as far as libpcap tells. To be asked before a
+    /// counter can have gone round: at the very most, once a minute.
+    pub fn stats(&mut self) -> LiveStats {
+        if let Ok(now) = self.capture.stats() {
+            self.stats.widen(self.last, now);
+            self.last = now;
+        }
+        self.stats
+    }
+
+    /// Whether the interface has gone down (`Some(false)`) or come up since the last time; libpcap goes on
+    /// in both cases and says nothing.
+    pub fn turn(&mut self) -> Option<bool> {
+        let is_up = flags(&self.device)? & IFF_UP != 0;
+        (std::mem::replace(&mut self.is_up, is_up) != is_up).then_some(is_up)
+    }
+}
+
+/// The most frames asked for at once; what libpcap counts in is a C `int`.
+const MOST: usize = 1 << 16;
+
+/// `IFF_UP` of netdevice(7).
+const IFF_UP: u32 = 1;
+
+/// The flags of an interface, where the system has such a file.
+fn flags(device: &str) -> Option<u32> {
+    let text = fs::read_to_string(format!("{SYSFS}/{device}/flags")).ok()?;
+    u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()
+}
+
+/// Where Linux tells about interfaces.
+const SYSFS: &str = "/sys/class/net";
+
+/// The interface that a cooked header names by its number.
+///
+/// ```text
+///     2         2           4          2        1      1       8
+/// | protocol | zero | interface index | ARPHRD | type | length | address |
+/// ```
+fn interface_of(
+    frame: &[u8],
+    interfaces: &mut Vec<Interface>,
+    indices: &mut Vec<u32>,
+) -> Option<u32> {
+    let index = u32::from_be_bytes(*frame.get(4..)?.first_chunk()?);
+    let place = match indices.iter().position(|known| *known == index) {
+        Some(place) => place,
+        None if indices.len() < MAX_INTERFACES => {
+            interfaces.push(Interface { name: name_of(index), ..Interface::default() });
+            indices.push(index);
+            indices.len() - 1
+        }
+        None => return None,
+    };
+    u32::try_from(place).ok()
+}
+
+/// Interfaces told apart on `any`. A host of containers has a few hundred at a time.
+const MAX_INTERFACES: usize = 4096;
+
+fn name_of(index: u32) -> Option<String> {
+    let interfaces = fs::read_dir(SYSFS).ok()?.filter_map(Result::ok);
+    let named = interfaces.map(|entry| entry.path()).find(|path| {
+        fs::read_to_string(path.join("ifindex")).is_ok_and(|text| text.trim().parse() == Ok(index))
+    })?;
+    Some(named.file_name()?.to_string_lossy().into_owned())
 }
 
 impl AsFd for Live {
@@ -152,13 +261,17 @@ impl AsFd for Live {
     }
 }
 
-impl AsRawFd for Live {
-    fn as_raw_fd(&self) -> RawFd {
-        self.capture.as_raw_fd()
-    }
-}
-
 impl LiveStats {
+    /// Those of both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            received: self.received.saturating_add(other.received),
+            dropped: self.dropped.saturating_add(other.dropped),
+            if_dropped: self.if_dropped.saturating_add(other.if_dropped),
+        }
+    }
+
     /// Adds what came between two readings of counters that wrap at 32 bits.
     fn widen(&mut self, last: Stat, now: Stat) {
         self.received += u64::from(now.received.wrapping_sub(last.received));
@@ -196,6 +309,26 @@ pub fn available() -> Result<Vec<Available>, Error> {
             name: device.name,
         })
         .collect())
+}
+
+/// The interface that `given` means: one of that name, or the one at that place, from 1, among the
+/// [`available`].
+///
+/// # Errors
+///
+/// There are not as many.
+pub fn named(given: &str) -> Result<String, Error> {
+    let Ok(place) = given.parse::<usize>() else { return Ok(given.to_owned()) };
+    let known = available()?;
+    if known.iter().any(|device| device.name == given) {
+        return Ok(given.to_owned());
+    }
+    let at = place.checked_sub(1).and_then(|place| known.get(place));
+    at.map(|device| device.name.clone()).ok_or_else(|| Error::Device {
+        device: format!("interface {given}"),
+        message: format!("there are {} interfaces", known.len()),
+        hint: Some("beamscope -D numbers them".to_owned()),
+    })
 }
 
 /// A filter over frames that are in memory already, compiled for one link type.
@@ -282,6 +415,25 @@ mod tests {
         stats.widen(stat(u32::MAX), stat(9));
         assert_eq!(stats.received, (1 << 32) + 9);
         assert_eq!(stats.dropped, stats.received);
+    }
+
+    #[test]
+    fn a_cooked_frame_tells_its_interface() {
+        let (mut interfaces, mut indices) = (Vec::new(), Vec::new());
+        let frame = |index: u8| [&[8, 0, 0, 0, 0, 0, 1, index], [0; 12].as_slice()].concat();
+        let places = [7, 9, 7].map(|n| interface_of(&frame(n), &mut interfaces, &mut indices));
+        assert_eq!(places, [Some(0), Some(1), Some(0)]);
+        assert_eq!(indices, [0x107, 0x109]);
+        assert_eq!(interface_of(&[8, 0, 0, 0, 0, 0, 1], &mut interfaces, &mut indices), None);
+    }
+
+    #[test]
+    fn a_number_means_the_place_in_the_list() {
+        assert_eq!(named("eth0").unwrap(), "eth0");
+        assert!(named("0").is_err() && named("65536").is_err());
+        if let Some(first) = available().unwrap().first() {
+            assert_eq!(named("1").unwrap(), first.name);
+        }
     }
 
     #[test]

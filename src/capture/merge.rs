@@ -6,10 +6,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::Read;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use super::ahead::Helpers;
 use super::file::Advance;
-use super::{Annotations, CaptureFile, Error, Interface, Item};
+use super::{Annotations, CaptureFile, Error, Frame, Interface, Item, Notice};
 use crate::time::Timestamp;
 
 /// Where an input comes from.
@@ -52,6 +54,7 @@ pub struct Inputs {
     order: Order,
     /// The input whose item was given last and which has not been read on since.
     current: Option<u16>,
+    helpers: Helpers,
     errors: Vec<(u16, Error)>,
 }
 
@@ -78,24 +81,77 @@ impl Inputs {
             waiting: 0..count,
             order,
             current: None,
+            helpers: Helpers::default(),
             errors: Vec::new(),
         })
     }
 
+    /// Uses so many threads, the caller's included, to decompress captures. What is read, and in which order,
+    /// is the same for every number.
+    #[must_use]
+    pub fn with_threads(self, threads: NonZeroUsize) -> Self {
+        Self { helpers: Helpers::new(threads.get() - 1), ..self }
+    }
+
     /// The next frame or notice of any input; `None` when all have ended.
+    #[inline]
     pub fn next_item(&mut self) -> Option<Item<'_>> {
+        if !self.steps_on() {
+            if let Some(notice) = self.seek() {
+                return Some(Item::Notice(notice));
+            }
+        }
+        self.frame().map(Item::Frame)
+    }
+
+    /// Whether the next item is a frame of the input that gave the last one, and in hand: so it is but for the
+    /// moments in which something has to be read, and where inputs take turns.
+    #[inline]
+    fn steps_on(&mut self) -> bool {
+        let Some(input) = self.current else { return false };
+        let Some(Source::Open(capture)) = self.sources.get_mut(usize::from(input)) else {
+            return false;
+        };
+        let Some(at) = capture.step() else { return false };
+        let is_next = self.is_next(at, input);
+        if !is_next {
+            self.current = None;
+            self.due.push(Reverse((at, input)));
+        }
+        is_next
+    }
+
+    /// Whether no other input has anything to give before the frame that `input` has found.
+    #[inline]
+    fn is_next(&self, at: Timestamp, input: u16) -> bool {
+        (self.waiting.is_empty() || self.order == Order::Given)
+            && self.due.peek().is_none_or(|Reverse(due)| (at, input) < *due)
+    }
+
+    /// The frame that the current input has found.
+    #[inline]
+    fn frame(&self) -> Option<Frame<'_>> {
+        match self.sources.get(usize::from(self.current?))? {
+            Source::Open(capture) => Some(capture.frame()),
+            Source::Waiting(_) | Source::Done(..) => None,
+        }
+    }
+
+    /// Goes on to the next frame of any input, which is then that of the current one; there is none when all
+    /// have ended. A notice comes first.
+    #[inline(never)]
+    fn seek(&mut self) -> Option<Notice> {
         loop {
             // Reading on is put off until now: a pipe is not asked for more than was wanted.
             if let Some(input) = self.current.take() {
                 match self.advance(input) {
                     Some(Advance::Notice(notice)) => {
                         self.current = Some(input);
-                        return Some(Item::Notice(notice));
+                        return Some(notice);
                     }
-                    Some(Advance::Frame(_)) if self.due.is_empty() && self.waiting.is_empty() => {
-                        // The only one left: there is nothing to put it in order with.
+                    Some(Advance::Frame(at)) if self.is_next(at, input) => {
                         self.current = Some(input);
-                        break;
+                        return None;
                     }
                     Some(Advance::Frame(at)) => self.due.push(Reverse((at, input))),
                     Some(Advance::End) | None => {}
@@ -106,13 +162,9 @@ impl Inputs {
                 let Reverse((_, input)) = self.due.pop()?;
                 self.current = Some(input);
                 if let Some(Source::Open(_)) = self.sources.get(usize::from(input)) {
-                    break;
+                    return None;
                 }
             }
-        }
-        match self.sources.get(usize::from(self.current?))? {
-            Source::Open(capture) => Some(Item::Frame(capture.frame())),
-            Source::Waiting(_) | Source::Done(..) => None,
         }
     }
 
@@ -168,7 +220,7 @@ impl Inputs {
     /// Reads an input on, opening it first where it is not open yet. `None` when it failed.
     fn advance(&mut self, input: u16) -> Option<Advance> {
         let source = self.sources.get_mut(usize::from(input))?;
-        let advanced = match source.open(input) {
+        let advanced = match source.open(input, &self.helpers) {
             Ok(Some(capture)) => capture.advance(),
             Ok(None) => Ok(Advance::End),
             Err(e) => Err(e),
@@ -181,11 +233,11 @@ impl Inputs {
 }
 
 impl Source {
-    fn open(&mut self, input: u16) -> Result<Option<&mut CaptureFile>, Error> {
+    fn open(&mut self, input: u16, helpers: &Helpers) -> Result<Option<&mut CaptureFile>, Error> {
         if let Self::Waiting(waiting) = self {
             let waiting = std::mem::replace(waiting, Input::Path(PathBuf::new()));
             *self = Self::Open(Box::new(match waiting {
-                Input::Path(path) => CaptureFile::open(&path, input)?,
+                Input::Path(path) => CaptureFile::open_with(&path, input, helpers)?,
                 Input::Stream { name, source } => CaptureFile::from_reader(name, input, source),
             }));
         }

@@ -1,8 +1,9 @@
-//! Stage 1: frames out of capture files and interfaces.
+//! Stage 1: frames out of capture files and interfaces, and into files again.
 //!
 //! In: octets of a file, a pipe, or libpcap's ring. Out: one [`Frame`] after the other, borrowed from
 //! the reader's buffer, and a [`Notice`] where a capture is damaged. Nothing here looks into a frame.
 
+mod ahead;
 mod annotations;
 mod buffer;
 mod compressed;
@@ -16,12 +17,15 @@ mod pcap;
 mod pcapng;
 #[cfg(test)]
 mod samples;
+pub mod save;
+mod timeline;
 
 pub use annotations::{Annotations, Secrets, SecretsType};
 pub use error::Error;
 pub use file::CaptureFile;
 pub use follow::Follow;
 pub use merge::{Input, Inputs, Order};
+pub use timeline::Timeline;
 
 use std::ops::Range;
 
@@ -87,7 +91,8 @@ pub struct Frame<'a> {
     pub at: Timestamp,
     /// How `bytes` begin.
     pub link: LinkType,
-    /// Index into [`CaptureFile::interfaces`]; `None` where the capture names no interfaces.
+    /// Index into the interfaces of its input ([`CaptureFile::interfaces`], or those of a live capture);
+    /// `None` where the capture names no interfaces.
     pub interface: Option<u32>,
     /// Octets the frame had on the wire; more than `bytes` holds when the snaplen cut it.
     pub wire_len: u32,
@@ -213,13 +218,22 @@ impl Endian {
     /// The first `N` 32-bit fields of `bytes`: how every header in both formats is read.
     #[inline]
     fn words<const N: usize>(self, bytes: &[u8]) -> Option<[u32; N]> {
-        let mut words = [0; N];
-        let mut rest = bytes;
-        for word in &mut words {
-            let (octets, behind) = rest.split_first_chunk()?;
-            *word = self.u32(*octets);
-            rest = behind;
+        // One choice for all of them, not one for each.
+        match self {
+            Self::Big => words(bytes, u32::from_be_bytes),
+            Self::Little => words(bytes, u32::from_le_bytes),
         }
-        Some(words)
     }
+}
+
+#[inline(always)]
+fn words<const N: usize>(bytes: &[u8], word: impl Fn([u8; 4]) -> u32) -> Option<[u32; N]> {
+    let mut rest = bytes.get(..N * 4)?;
+    let mut words = [0; N];
+    for slot in &mut words {
+        let (octets, behind) = rest.split_first_chunk()?;
+        *slot = word(*octets);
+        rest = behind;
+    }
+    Some(words)
 }

@@ -53,6 +53,8 @@ struct Declared {
 struct Clock {
     /// Set where it is a whole number, as for all resolutions in use.
     nanos_per_tick: Option<i128>,
+    /// The same, where times count from 1970.
+    plain_nanos_per_tick: Option<u64>,
     ticks_per_second: i128,
     offset_seconds: i64,
 }
@@ -155,6 +157,42 @@ impl Pcapng {
         }
     }
 
+    /// Takes the next block where it is a packet as nearly all are: an enhanced packet block, whole and in hand,
+    /// without options. Says nothing about any other, which is left to [`Self::advance`]; that takes three
+    /// times as long.
+    #[inline]
+    pub(super) fn step(
+        &mut self,
+        buffer: &mut Buffer,
+        number: &mut u64,
+        record: &mut Record,
+    ) -> bool {
+        let bytes = buffer.bytes();
+        let header = self.endian.words(bytes);
+        let Some([ENHANCED_PACKET, len, interface, high, low, captured, wire_len]) = header else {
+            return false;
+        };
+        let (whole, captured) = (len as usize, captured as usize);
+        let Some(declared) = self.declared.get(interface as usize) else { return false };
+        if captured > MAX_NEED
+            || whole != ENHANCED_HEADER_LEN + captured.next_multiple_of(4) + 4
+            || trailing_len(self.endian, bytes, whole) != Some(len)
+        {
+            return false;
+        }
+        self.last = declared.clock.at(u64::from(high) << 32 | u64::from(low));
+        let start = buffer.consume(whole) + ENHANCED_HEADER_LEN;
+        *number += 1;
+        *record = Record {
+            at: self.last,
+            link: declared.link,
+            interface: declared.index,
+            wire_len,
+            place: start..start + captured,
+        };
+        true
+    }
+
     /// Type and length of the block at the front, all of it in hand and its two lengths alike. Takes
     /// on the byte order of a section that begins.
     fn front(&mut self, buffer: &mut Buffer) -> Result<(u32, usize), NoBlock> {
@@ -243,7 +281,7 @@ impl Pcapng {
                     interface = self.endian.u16(*field.ok_or_else(too_short)?).into();
                 }
                 let ticks = Some(u64::from(high) << 32 | u64::from(low));
-                Packet { interface, ticks, captured, wire_len, header_len: 28 }
+                Packet { interface, ticks, captured, wire_len, header_len: ENHANCED_HEADER_LEN }
             }
             _ => {
                 let [_, _, wire_len] = self.endian.words(block).ok_or_else(too_short)?;
@@ -323,7 +361,7 @@ impl Pcapng {
         self.declared.push(Declared {
             link: LinkType(self.endian.u16(*link)),
             snaplen,
-            clock: Clock { offset_seconds, ..clock },
+            clock: clock.with_offset(offset_seconds),
             index,
         });
         Ok(())
@@ -411,11 +449,24 @@ impl Clock {
         let ticks_per_second = base.checked_pow(exponent).unwrap_or(i128::MAX);
         let nanos_per_tick = (NANOS_PER_SECOND % ticks_per_second == 0)
             .then_some(NANOS_PER_SECOND / ticks_per_second);
-        Self { nanos_per_tick, ticks_per_second, offset_seconds: 0 }
+        let plain_nanos_per_tick = nanos_per_tick.and_then(|nanos| nanos.try_into().ok());
+        Self { nanos_per_tick, plain_nanos_per_tick, ticks_per_second, offset_seconds: 0 }
+    }
+
+    fn with_offset(self, offset_seconds: i64) -> Self {
+        let plain_nanos_per_tick = self.plain_nanos_per_tick.filter(|_| offset_seconds == 0);
+        Self { plain_nanos_per_tick, offset_seconds, ..self }
     }
 
     /// The moment that a time stamp means; 1970 where it lies before.
+    #[inline]
     fn at(&self, ticks: u64) -> Timestamp {
+        // 64 bits do, for the resolutions and the times that are in use.
+        let plain = self.plain_nanos_per_tick.and_then(|nanos| ticks.checked_mul(nanos));
+        plain.map_or_else(|| self.at_any(ticks), Timestamp)
+    }
+
+    fn at_any(&self, ticks: u64) -> Timestamp {
         // 64 bits times a thousand million is 94 bits: no overflow in 128.
         let nanos = match self.nanos_per_tick {
             Some(nanos) => i128::from(ticks) * nanos,
@@ -465,6 +516,9 @@ const JOURNAL_EXPORT: u32 = 9;
 const DECRYPTION_SECRETS: u32 = 10;
 const CUSTOM: u32 = 0x0000_0bad;
 const CUSTOM_NOT_COPIED: u32 = 0x4000_0bad;
+
+/// Type, length, interface, two halves of the time, length captured and sent.
+const ENHANCED_HEADER_LEN: usize = 28;
 
 const END_OF_OPTIONS: u16 = 0;
 const OPT_COMMENT: u16 = 1;

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use beamscope::time::Timestamp;
 pub(super) use clap::ColorChoice;
 pub(super) use clap::builder::styling::Style;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// Reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
 ///
@@ -29,6 +31,7 @@ use clap::{Parser, Subcommand, ValueEnum};
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
+    group = ArgGroup::new("rotation").multiple(true),
     override_usage = "beamscope [OPTIONS] CAPTURE...\n       \
                       beamscope [OPTIONS] -i INTERFACE\n       \
                       beamscope COMMAND"
@@ -46,7 +49,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE", help_heading = INPUT)]
     pub(super) read: Vec<PathBuf>,
 
-    /// Capture from this interface until Ctrl-C ("any": from all). May be given several times
+    /// Capture from this interface, by name or by its number in --list-interfaces, until Ctrl-C
+    /// ("any": from all). May be given several times
     #[arg(
         short, long, value_name = "INTERFACE", help_heading = INPUT,
         conflicts_with_all = FILES
@@ -108,6 +112,15 @@ pub(crate) struct Args {
     )]
     pub(super) buffer_size: Option<u32>,
 
+    /// Ask the kernel for each packet at once: for tests, at the price of time and of most of the
+    /// buffer. Otherwise packets come within 100 ms
+    #[arg(long, help_heading = INPUT, conflicts_with_all = FILES)]
+    pub(super) immediate: bool,
+
+    /// Threads to read compressed captures with [default: one for each processor]
+    #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
+    pub(super) threads: Option<NonZeroUsize>,
+
     /// Order of packets from several captures
     #[arg(
         long, value_name = "ORDER", help_heading = INPUT, default_value = "time",
@@ -134,6 +147,15 @@ pub(crate) struct Args {
     )]
     pub(super) terms: TermStyle,
 
+    /// Once the interfaces and files are open, go on as this user: a name, or UID or UID:GID. Without
+    /// it, the user stays and all capabilities go
+    #[arg(short = 'Z', long, value_name = "USER", help_heading = PRIVILEGES, conflicts_with_all = FILES)]
+    pub(super) user: Option<String>,
+
+    /// Do not confine the program to what capturing needs, for systems where that gets in the way
+    #[arg(long, help_heading = PRIVILEGES, conflicts_with_all = FILES)]
+    pub(super) no_sandbox: bool,
+
     /// Print challenges and digests, with which anyone can test guesses at the cookie
     #[arg(long, help_heading = SECRETS)]
     pub(super) include_secrets: bool,
@@ -152,6 +174,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) writing: Writing,
 
+    #[command(flatten)]
+    pub(super) saving: Saving,
+
     /// Hand on each event at once, also into a file or a pipe
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) line_buffered: bool,
@@ -161,7 +186,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", help_heading = OUTPUT, value_parser = duration)]
     pub(super) cluster_interval: Option<Duration>,
 
-    /// In text, also tell each handshake message, and in that of captures each connection and request
+    /// While capturing or following, tell the statistics this often; at the end, and on SIGUSR1,
+    /// they are told in any case
+    #[arg(long, value_name = "TIME", help_heading = OUTPUT, value_parser = duration)]
+    pub(super) stats_interval: Option<Duration>,
+
+    /// In text, also tell each handshake message, and in that of captures each connection and
+    /// request; when live, say on standard error which privileges are kept
     #[arg(short, long, help_heading = OUTPUT, conflicts_with = "quiet")]
     pub(super) verbose: bool,
 
@@ -218,6 +249,10 @@ pub(crate) struct Writing {
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     pub(super) output: Option<PathBuf>,
 
+    /// Keep what that file has already, and write behind it
+    #[arg(long, help_heading = OUTPUT, requires = "output")]
+    pub(super) append: bool,
+
     /// Write JSON, also at a terminal
     #[arg(long, help_heading = OUTPUT, conflicts_with = "format")]
     pub(super) json: bool,
@@ -233,6 +268,44 @@ pub(crate) struct Writing {
     /// No warnings
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) quiet: bool,
+}
+
+/// Which packets are saved, and where.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct Saving {
+    /// Save the packets that are looked at to this file: pcapng, or pcap where its name ends in .pcap,
+    /// both with nanoseconds. "-" is standard output, which then takes no events
+    #[arg(short, long, value_name = "FILE", help_heading = SAVING)]
+    pub(super) write: Option<PathBuf>,
+
+    /// Begin another file before this one has more octets than this, such as 500k, 100M or 2G; a bare
+    /// number is millions. The files are called like FILE, with time and number: NAME-TIME-NUMBER
+    #[arg(
+        short = 'C', long, value_name = "SIZE", help_heading = SAVING, value_parser = size,
+        requires = "write", group = "rotation"
+    )]
+    pub(super) rotate_size: Option<u64>,
+
+    /// Begin another file with the first packet that comes this long after the first one of the file,
+    /// such as 90s, 10m, 2h; a bare number is seconds
+    #[arg(
+        short = 'G', long, value_name = "TIME", help_heading = SAVING, value_parser = duration,
+        requires = "write", group = "rotation"
+    )]
+    pub(super) rotate_every: Option<Duration>,
+
+    /// Keep this many of those files, and delete older ones
+    #[arg(
+        short = 'W', long, value_name = "COUNT", help_heading = SAVING, requires = "rotation",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1 << 20)
+    )]
+    pub(super) rotate_count: Option<usize>,
+
+    /// For each finding, save the packets of the connections that it rests on to a small pcapng file in
+    /// this directory, with what they show as comments
+    #[arg(long, value_name = "DIR", help_heading = SAVING)]
+    pub(super) evidence: Option<PathBuf>,
 }
 
 /// The arguments of this process. Ends it with help, or with status 2, where they ask for that.
@@ -266,6 +339,20 @@ pub(crate) enum Command {
 
     /// Print the JSON Schema of the lines that are written
     Schema,
+
+    /// Print what a shell reads to complete arguments
+    #[command(hide = true)]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+
+    /// Print the page of the manual in roff
+    #[command(hide = true)]
+    Man {
+        /// A command that has a page of its own
+        command: Option<String>,
+    },
 }
 
 /// What two captures are compared by.
@@ -366,6 +453,24 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a time such as 90s, 10m or 2h".to_owned())
 }
 
+/// Octets: a number of millions as tcpdump has it, or one with a unit.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..).map(str::to_ascii_lowercase).as_deref() {
+        Some("") => 1_000_000,
+        Some("k") => 1 << 10,
+        Some("m") => 1 << 20,
+        Some("g") => 1 << 30,
+        _ => 0,
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(unit))
+        .filter(|octets| *octets > 0)
+        .ok_or_else(|| "expected a size such as 500k, 100M or 2G".to_owned())
+}
+
 /// What cannot stand beside an interface.
 const FILES: [&str; 2] = ["captures", "read"];
 
@@ -373,6 +478,8 @@ const INPUT: &str = "Input";
 const PROTOCOL: &str = "Protocol";
 const SECRETS: &str = "Cookies";
 const OUTPUT: &str = "Output";
+const SAVING: &str = "Saving packets";
+const PRIVILEGES: &str = "Privileges";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -384,13 +491,16 @@ Examples:
   ssh host tcpdump -U -w - not port 22 | beamscope -   watch another machine
   beamscope --cookie-file cookies trace.pcap   name the cookie that each node used
   beamscope trace.pcap | jq 'select(.event_type == \"finding\").finding.title'
+  beamscope -i eth0 -w lan.pcapng -C 100M -W 20   keep the last 2 GB of packets
+  beamscope --evidence found trace.pcap        a small capture for each finding
   beamscope --fail-on high trace.pcap          status 1 when something is badly wrong
   beamscope diff before.pcap after.pcap        which pairs of nodes changed
   beamscope explain cookie-mismatch            what a finding means, and what to do
   beamscope explain --log 'LINE OF A LOG'      what may be behind it
 
 Exit status: 0 the run reached its end; 1 a finding at or above --fail-on; 2 wrong
-usage, or an input that could not be read (what could be, has been).";
+usage, or an input that could not be read (what could be, has been), or packets
+that could not be saved.";
 
 const DIFF_EXAMPLES: &str = "\
 Examples:
@@ -454,6 +564,8 @@ mod tests {
             ["-c", "0"],
             ["--since", "yesterday"],
             ["-s", "63"],
+            ["-C", "100M"],
+            ["-G", "10m"],
         ] {
             assert!(parse(&wrong).is_err(), "{wrong:?}");
         }
@@ -473,6 +585,18 @@ mod tests {
         for wrong in ["", "s", "0", "1d", "1.5s", "-1", "99999999999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn sizes_have_units_and_rotation_needs_a_file() {
+        let sizes = ["1", "500k", "100M", "2G", "3m"].map(size);
+        assert_eq!(sizes, [1_000_000, 500 << 10, 100 << 20, 2 << 30, 3 << 20].map(Ok));
+        for wrong in ["", "M", "0", "1T", "1.5M", "-1", "99999999999999G"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse(&["-w", "a", "-W", "3"]).is_err(), "nothing to count");
+        let args = parse(&["-w", "a", "-C", "5", "-G", "60", "-W", "3"]).unwrap();
+        assert_eq!(args.saving.rotate_count, Some(3));
     }
 
     #[test]

@@ -2,25 +2,34 @@
 //!
 //! In: interfaces, signals, and the other end of standard output. Out: frames pushed into the
 //! pipeline, and the time told to it while there are none. One loop around one `poll`; nothing is
-//! analysed.
+//! analysed, and nothing waits: events leave by a queue.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use beamscope::capture::live::{self, Live, LiveOptions};
+use beamscope::capture::live::{self, Live, LiveOptions, LiveStats};
+use beamscope::capture::save::Described;
+use beamscope::capture::{Frame, Interface, Timeline};
+use beamscope::event::{Anomaly, AnomalyKind};
 use beamscope::output::Output;
 use beamscope::pipeline::Pipeline;
 use beamscope::time::Timestamp;
 
 use super::args::Args;
-use super::run::Out;
-use super::wait::{Ending, TICK};
+use super::run::{self, Out};
+use super::save::Saver;
+use super::wait::{Ending, Every, TICK};
 use super::{Error, complain, filter};
 
 /// The interfaces being captured from.
 pub(super) struct Capture {
     devices: Vec<Live>,
+    names: Vec<String>,
     ending: Ending,
+    /// Age up to which a frame may still come although nothing waits.
+    held_back: Duration,
+    /// Octets kept of a frame.
+    snaplen: u32,
 }
 
 impl Capture {
@@ -35,13 +44,25 @@ impl Capture {
             snaplen: args.snaplen.filter(|octets| *octets > 0).unwrap_or(defaults.snaplen),
             buffer: args.buffer_size.map_or(defaults.buffer, |kib| kib.saturating_mul(1024)),
             promisc: !args.no_promisc,
+            immediate: args.immediate,
             filter: filter::text(args)?,
             ..defaults
         };
-        let devices =
-            args.interface.iter().zip(0..).map(|(name, input)| Live::open(name, input, &options));
-        let devices = devices.collect::<Result<_, _>>()?;
-        Ok(Self { devices, ending: Ending::new(args).map_err(Error::Wait)? })
+        let names = args.interface.iter().map(|given| live::named(given));
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        let devices = names.iter().zip(0..).map(|(name, input)| Live::open(name, input, &options));
+        Ok(Self {
+            devices: devices.collect::<Result<_, _>>()?,
+            names,
+            ending: Ending::new(args).map_err(Error::Wait)?,
+            held_back: options.held_back(),
+            snaplen: options.snaplen,
+        })
+    }
+
+    /// What the interfaces are called, in the order of their inputs.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Captures until a signal, a limit of the arguments, the end of whoever reads the output, or
@@ -54,80 +75,289 @@ impl Capture {
         &mut self,
         args: &Args,
         pipeline: &mut Pipeline<Output<Out>>,
+        saver: Option<&mut Saver>,
     ) -> Result<bool, Error> {
-        let mut left = args.count.unwrap_or(u64::MAX);
-        let mut lost = Vec::new();
+        let mut watch = Watch {
+            pipeline,
+            saver,
+            names: &self.names,
+            snaplen: self.snaplen,
+            timeline: (self.devices.len() > 1)
+                .then(|| Timeline::new(self.devices.len(), MOST_HELD)),
+            held_back: self.held_back,
+            left: args.count.unwrap_or(u64::MAX),
+            end: None,
+            lost: LiveStats::default(),
+            are_lost: false,
+            dropped: 0,
+            unread: Unread::default(),
+        };
+        let tick = Every::new(TICK);
         let mut busy = false;
-        while left > 0
+        let mut is_read = true;
+        while is_read
+            && (busy || !watch.is_drained())
+            && !watch.is_done()
             && !self.devices.is_empty()
-            && !self.ending.is_due()
-            && !pipeline.sink_mut().failed()
-            && !self.wait(busy)?
         {
-            busy = false;
-            self.devices.retain_mut(|device| match drain(device, pipeline, &mut left) {
-                Ok(more) => {
-                    busy |= more;
-                    true
-                }
-                Err(error) => {
-                    lost.push(error);
-                    false
-                }
-            });
-            pipeline.advance(now().before(HELD_BACK));
+            if watch.end.is_none() && self.ending.is_due() {
+                // What has reached the host by now is still on its way to us.
+                watch.end = Some(now());
+            }
+            is_read =
+                !self.ending.wait(&self.devices, watch.patience(busy)).map_err(Error::Wait)?;
+            busy = watch.take(&mut self.devices);
+            if tick.is_over() {
+                watch.look_around(&mut self.devices);
+            }
+            if !busy {
+                watch.pass_time();
+            }
             let asked = self.ending.asked();
             if asked.cluster {
-                pipeline.cluster();
+                watch.pipeline.cluster();
             }
             if asked.stats {
-                self.count_drops(pipeline);
-                pipeline.stats();
+                watch.count_drops(&mut self.devices);
+                watch.pipeline.stats();
             }
-            pipeline.sink_mut().flush();
+            if self.ending.is_to_reopen() {
+                match run::reopen(&args.writing) {
+                    Some(Ok(out)) => watch.pipeline.sink_mut().replace(out),
+                    Some(Err(error)) => complain(&error, error.hint()),
+                    None => {}
+                }
+                if let Some(saver) = &mut watch.saver {
+                    saver.reopen();
+                }
+            }
+            watch.flush_saver(args);
+            watch.pipeline.sink_mut().flush();
         }
-        self.count_drops(pipeline);
-        lost.iter().for_each(|error| complain(error, error.hint()));
-        Ok(lost.is_empty())
-    }
-
-    /// Waits for packets, for a signal, or for [`TICK`]; not at all when `busy`. `true` when nobody
-    /// reads the output any more.
-    fn wait(&self, busy: bool) -> Result<bool, Error> {
-        let longest = if busy { Duration::ZERO } else { TICK };
-        self.ending.wait(&self.devices, longest).map_err(Error::Wait)
-    }
-
-    fn count_drops(&mut self, pipeline: &mut Pipeline<Output<Out>>) {
-        let counts = self.devices.iter_mut().filter_map(|device| device.stats().ok());
-        let total = counts
-            .map(|stats| (stats.dropped, stats.if_dropped))
-            .reduce(|a, b| (a.0.saturating_add(b.0), a.1.saturating_add(b.1)));
-        pipeline.drops(total.map(|(kernel, _)| kernel), total.map(|(_, device)| device));
+        watch.release(Timestamp(u64::MAX));
+        watch.look_around(&mut self.devices);
+        Ok(!watch.are_lost)
     }
 }
 
-/// Pushes the frames that are there, up to [`BATCH`]. `true` when that was not all.
-fn drain(
-    device: &mut Live,
-    pipeline: &mut Pipeline<Output<Out>>,
-    left: &mut u64,
-) -> Result<bool, beamscope::capture::Error> {
-    for _ in 0..BATCH.min(*left) {
-        let Some(frame) = device.next_frame()? else { return Ok(false) };
-        pipeline.push_frame(&frame);
-        *left -= 1;
-    }
-    Ok(true)
+/// The state of the loop.
+struct Watch<'a> {
+    pipeline: &'a mut Pipeline<Output<Out>>,
+    saver: Option<&'a mut Saver>,
+    /// What the interfaces are called, and how much is kept of a frame.
+    names: &'a [String],
+    snaplen: u32,
+    /// Where there are several interfaces: puts their frames in order.
+    timeline: Option<Timeline>,
+    held_back: Duration,
+    /// Packets still wanted.
+    left: u64,
+    /// When the run was ended: what came later is not looked at.
+    end: Option<Timestamp>,
+    /// What interfaces that are lost have dropped.
+    lost: LiveStats,
+    are_lost: bool,
+    /// Packets dropped by the last look.
+    dropped: u64,
+    unread: Unread,
 }
 
-/// The interfaces that can be captured from, a line each.
+impl Watch<'_> {
+    /// Each frame passes here, in the order of time.
+    fn on_frame(&mut self, frame: &Frame<'_>) {
+        if self.left == 0 || self.end.is_some_and(|end| end < frame.at) {
+            return;
+        }
+        self.left -= 1;
+        self.pipeline.push_frame(frame);
+        if let Some(saver) = &mut self.saver {
+            let (names, snaplen) = (self.names, self.snaplen);
+            let describe =
+                || Described { name: names.get(usize::from(frame.id.input)).cloned(), snaplen };
+            // Cooked frames of several interfaces tell them apart themselves.
+            saver.save(&Frame { interface: None, ..*frame }, [], describe);
+        }
+    }
+
+    /// Hands on the packets that are to be saved.
+    fn flush_saver(&mut self, args: &Args) {
+        if let Some(saver) = &mut self.saver {
+            saver.flush();
+            run::tell_trouble(args, saver, self.pipeline);
+        }
+    }
+
+    /// Whether nothing is wanted any more, whatever has come.
+    fn is_done(&mut self) -> bool {
+        self.left == 0 || self.pipeline.sink_mut().failed()
+    }
+
+    /// Whether all has come that reached the host before the end.
+    fn is_drained(&self) -> bool {
+        self.end.is_some_and(|end| end.after(self.held_back) < now())
+    }
+
+    /// How long to wait for packets, or for a signal.
+    const fn patience(&self, busy: bool) -> Duration {
+        match (busy, &self.timeline, self.end) {
+            (true, ..) => Duration::ZERO,
+            (false, None, None) => TICK,
+            (false, ..) => HELD_TICK,
+        }
+    }
+
+    /// Takes the frames that are there, up to [`BATCH`] of each interface. `true` when that may not be
+    /// all that are wanted.
+    fn take(&mut self, devices: &mut Vec<Live>) -> bool {
+        let mut busy = false;
+        devices.retain_mut(|device| {
+            let mut last = Timestamp::default();
+            let taken = match self.timeline.take() {
+                Some(mut timeline) => {
+                    let taken = device.frames(BATCH, |frame| {
+                        last = frame.at;
+                        timeline.hold(frame);
+                    });
+                    self.timeline = Some(timeline);
+                    taken
+                }
+                None => {
+                    let most = usize::try_from(self.left).unwrap_or(BATCH).min(BATCH);
+                    device.frames(most, |frame| {
+                        last = frame.at;
+                        self.on_frame(frame);
+                    })
+                }
+            };
+            match taken {
+                // What comes after the end is not waited for.
+                Ok(more) => busy |= more && self.end.is_none_or(|end| last <= end),
+                Err(error) => {
+                    complain(&error, error.hint());
+                    self.on_interface(device, AnomalyKind::InterfaceGone, error.to_string());
+                    self.lost = self.lost.and(device.stats());
+                    self.are_lost = true;
+                    if let Some(timeline) = &mut self.timeline {
+                        timeline.close(device.input());
+                    }
+                    return false;
+                }
+            }
+            true
+        });
+        // While there is more, only what no interface can precede is told.
+        self.release(if busy { Timestamp(0) } else { now().before(self.held_back) });
+        busy
+    }
+
+    /// Hands on the frames up to `until`, and those before which none can come.
+    fn release(&mut self, until: Timestamp) {
+        if let Some(mut timeline) = self.timeline.take() {
+            timeline.release(until, |frame| self.on_frame(frame));
+            self.timeline = Some(timeline);
+        }
+    }
+
+    /// Tells the pipeline the time up to which all frames have come.
+    fn pass_time(&mut self) {
+        let until = now().before(self.held_back);
+        self.pipeline.advance(self.end.map_or(until, |end| until.min(end)));
+    }
+
+    /// What does not show in the frames: interfaces that go down and come back, drops, and readers that
+    /// are too slow.
+    fn look_around(&mut self, devices: &mut [Live]) {
+        for device in devices.iter_mut() {
+            let device_name = device.device().to_owned();
+            match device.turn() {
+                Some(false) => {
+                    let detail = format!("{device_name} is down: no packet comes from it");
+                    self.on_interface(device, AnomalyKind::InterfaceDown, detail);
+                }
+                Some(true) => {
+                    let detail = format!("{device_name} is up again");
+                    self.on_interface(device, AnomalyKind::InterfaceUp, detail);
+                }
+                None => {}
+            }
+        }
+        self.count_drops(devices);
+        let output = self.pipeline.sink_mut();
+        let (left_out, is_behind) = (output.left_out(), output.is_behind());
+        self.pipeline.left_out(left_out);
+        if let Some(detail) = self.unread.turn(left_out, is_behind) {
+            self.pipeline.on_anomaly(Anomaly {
+                kind: AnomalyKind::Limit,
+                field: None,
+                offset: None,
+                detail,
+            });
+        }
+    }
+
+    fn on_interface(&mut self, device: &Live, kind: AnomalyKind, detail: String) {
+        let anomaly = Anomaly { kind, field: None, offset: None, detail };
+        self.pipeline.on_input_anomaly(device.input(), anomaly);
+    }
+
+    fn count_drops(&mut self, devices: &mut [Live]) {
+        let mut total = self.lost;
+        for device in devices {
+            let stats = device.stats();
+            total = total.and(stats);
+            if let Some(saver) = &mut self.saver {
+                let counts = Interface {
+                    name: None,
+                    received: Some(stats.received),
+                    if_drop: Some(stats.if_dropped),
+                    os_drop: Some(stats.dropped),
+                };
+                saver.count(device.input(), None, counts);
+            }
+        }
+        let dropped = total.dropped.saturating_add(total.if_dropped);
+        if dropped > std::mem::replace(&mut self.dropped, dropped) {
+            self.pipeline.on_loss(now());
+        }
+        self.pipeline.drops(Some(total.dropped), Some(total.if_dropped));
+    }
+}
+
+/// What is said of events that were left out.
+#[derive(Default)]
+struct Unread {
+    /// Events left out when there was last room for all.
+    before: u64,
+    is_behind: bool,
+}
+
+impl Unread {
+    /// What is to be said now that `left_out` events are left out in all: once when that begins, and once
+    /// when the reader has caught up.
+    fn turn(&mut self, left_out: u64, is_behind: bool) -> Option<String> {
+        if !self.is_behind && left_out > self.before {
+            self.is_behind = true;
+            return Some(
+                "events are left out from here on: whoever reads them is slower than the capture"
+                    .to_owned(),
+            );
+        }
+        if self.is_behind && !is_behind {
+            self.is_behind = false;
+            let events = left_out - std::mem::replace(&mut self.before, left_out);
+            return Some(format!("{events} events were left out; from here on all are told"));
+        }
+        None
+    }
+}
+
+/// The interfaces that can be captured from, a line each, numbered as `-i` takes them.
 pub(super) fn interfaces() -> Result<String, Error> {
     let mut text = String::new();
-    for device in live::available()? {
+    for (number, device) in (1..).zip(live::available()?) {
         let state = if device.up { "" } else { " (down)" };
         // Writing to a `String` cannot fail.
-        let _ = write!(text, "{}{state}", device.name);
+        let _ = write!(text, "{number}.{}{state}", device.name);
         let about = device.description.into_iter().chain(device.addresses).collect::<Vec<_>>();
         let _ = match about.as_slice() {
             [] => writeln!(text),
@@ -143,10 +373,30 @@ fn now() -> Timestamp {
     Timestamp::new(since.as_secs(), since.subsec_nanos().into())
 }
 
-/// Age up to which the kernel may still hold frames back: its time-out for a block is 100 ms, and
-/// the time that is told to the pipeline must not be ahead of a frame that comes later.
-const HELD_BACK: Duration = Duration::from_millis(250);
-
 /// Frames of one interface before the others, the signals and the clock have their turn: a few
 /// milliseconds of work.
-const BATCH: u64 = 4096;
+const BATCH: usize = 4096;
+
+/// Octets of frames that wait for those of other interfaces: what a link of 1 Gbit/s brings in the time
+/// for which they do, twice.
+const MOST_HELD: usize = 32 << 20;
+
+/// Longest sleep while frames may wait for that time to be over.
+const HELD_TICK: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_reader_is_told_of_once_when_it_begins_and_once_when_it_is_over() {
+        let mut unread = Unread::default();
+        assert!(unread.turn(0, true).is_none(), "behind, and nothing left out yet");
+        assert!(unread.turn(5, true).unwrap().contains("from here on"));
+        assert!(unread.turn(9, true).is_none());
+        assert!(unread.turn(9, false).unwrap().starts_with("9 events"));
+        assert!(unread.turn(9, false).is_none());
+        assert!(unread.turn(10, true).is_some());
+        assert!(unread.turn(12, false).unwrap().starts_with("3 events"));
+    }
+}

@@ -7,13 +7,20 @@
 mod args;
 mod cookies;
 mod diff;
+mod evidence;
 mod explain;
 #[cfg(feature = "live")]
 mod filter;
 #[cfg(feature = "live")]
 mod live;
+#[cfg(feature = "live")]
+mod privileges;
 mod run;
+#[cfg(feature = "live")]
+mod sandbox;
+mod save;
 mod select;
+mod shell;
 #[cfg(unix)]
 mod wait;
 
@@ -59,7 +66,7 @@ pub(crate) enum Outcome {
     Done,
     /// So did this one, with a finding at or above `--fail-on`, or a change that was asked for.
     Found,
-    /// Some input could not be read; the others were.
+    /// Some input could not be read, or some packets not saved; all else was done.
     Incomplete,
     /// Nothing is known that matches what was asked for.
     NoMatch,
@@ -93,6 +100,15 @@ pub(crate) enum Error {
         /// The file as named.
         name: String,
     },
+    /// `-w -` beside events on standard output.
+    #[error("standard output is taken by the events; packets cannot go there as well")]
+    StdoutTwice,
+    /// `-w -` to somebody who looks at it.
+    #[error("standard output is a terminal; packets are not for reading")]
+    StdoutTerminal,
+    /// `-w -` with `-C` or `-G`.
+    #[error("standard output cannot begin anew: -C and -G are for files")]
+    RowOfStdout,
     /// `-i` or `-D` in a build without libpcap.
     #[cfg(not(feature = "live"))]
     #[error("this build of beamscope cannot capture from an interface")]
@@ -130,9 +146,12 @@ pub(crate) enum Error {
     /// `--duration` for captures that end by themselves.
     #[error("--duration is for interfaces and for files with --follow; others end by themselves")]
     Duration,
-    /// `--cluster-interval` likewise.
-    #[error("--cluster-interval is for interfaces and for files with --follow")]
-    ClusterInterval,
+    /// `--cluster-interval` and `--stats-interval` likewise.
+    #[error("{option} is for interfaces and for files with --follow")]
+    Interval {
+        /// Which of them.
+        option: &'static str,
+    },
     /// `explain` with a name that no rule has.
     #[error("no rule is named {name:?}{}", did_you_mean(nearest))]
     NoRule {
@@ -140,6 +159,14 @@ pub(crate) enum Error {
         name: String,
         /// Rules that may be meant.
         nearest: Vec<&'static str>,
+    },
+    /// `man` with a name that no command has.
+    #[error("no command is named {name:?}; expected one of {}", known.join(", "))]
+    NoCommand {
+        /// As given.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
     },
     /// What goes to standard output or to the file of `-o`.
     #[error("cannot write {name}: {source}")]
@@ -168,6 +195,22 @@ pub(crate) enum Error {
         /// What is wrong with it.
         source: ReadError,
     },
+    /// `-Z` with somebody that the system does not know.
+    #[cfg(feature = "live")]
+    #[error("no user {name:?} in {}", privileges::ACCOUNTS)]
+    NoUser {
+        /// As given.
+        name: String,
+    },
+    /// Privileges that cannot be given up are no reason to go on with them.
+    #[cfg(feature = "live")]
+    #[error("cannot {what}: {source}")]
+    Privileges {
+        /// What was tried.
+        what: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// An interface.
     #[error(transparent)]
     Capture(#[from] capture::Error),
@@ -182,7 +225,10 @@ impl Error {
                  interface; beamscope --help shows more"
             }
             Self::Terminal => "tcpdump -U -w - | beamscope -",
-            Self::OwnInput { .. } => "name another file with --output",
+            Self::OwnInput { .. } => "name another file",
+            Self::StdoutTwice => "send the events to a file: --output FILE --write -",
+            Self::StdoutTerminal => "beamscope -i eth0 -o events.ndjson -w - | tshark -r -",
+            Self::RowOfStdout => return None,
             #[cfg(not(feature = "live"))]
             Self::NoLive => {
                 "capture with another program: tcpdump -U -i eth0 -w - | beamscope -; or build \
@@ -199,7 +245,7 @@ impl Error {
                  captures of one link type a filter that fits it"
             }
             Self::EmptyWindow { .. } => "--since is the earlier of the two",
-            Self::ClusterInterval => "the cluster is told at the end of a capture in any case",
+            Self::Interval { .. } => "both are told at the end of a capture in any case",
             Self::NoRule { .. } => {
                 "beamscope explain lists all rules; beamscope explain --log LINE finds those \
                  behind a line of a log"
@@ -211,6 +257,11 @@ impl Error {
             Self::Wait(_) => return None,
             #[cfg(feature = "live")]
             Self::FilterFile { .. } => return None,
+            Self::NoCommand { .. } => return None,
+            #[cfg(feature = "live")]
+            Self::NoUser { .. } => "name one by number: -Z UID:GID",
+            #[cfg(feature = "live")]
+            Self::Privileges { .. } => "only root becomes another user; others need no -Z",
             Self::StdinTwice | Self::Output { .. } | Self::Events { .. } => return None,
             Self::Cookie(error) => return error.hint().map(str::to_owned),
             Self::Capture(error) => return error.hint(),
@@ -238,7 +289,11 @@ pub(crate) fn complain(error: &dyn Display, hint: Option<String>) {
 
 /// Tells the user on standard error what may surprise them, unless they asked for quiet.
 fn warn(writing: &args::Writing, warning: &dyn Display) {
-    if !writing.quiet {
+    warn_unless(writing.quiet, warning);
+}
+
+fn warn_unless(quiet: bool, warning: &dyn Display) {
+    if !quiet {
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
 }

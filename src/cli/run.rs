@@ -4,14 +4,18 @@
 //! Checks what the arguments mean together, opens what they name, and carries items from one stage
 //! to the next; what they mean is decided elsewhere.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread;
 
 use anstream::AutoStream;
-use beamscope::capture::{self, Input, Inputs, Item, Notice, NoticeKind};
+use beamscope::capture::save::Described;
+use beamscope::capture::{self, FrameRef, Input, Inputs, Item, Notice, NoticeKind};
 use beamscope::conn::MessageDetail;
 use beamscope::event::{Anomaly, AnomalyKind, PayloadStyle};
 use beamscope::limits::Limits;
@@ -19,13 +23,17 @@ use beamscope::output::{self, Format, Layout, Output, TextOptions};
 use beamscope::pipeline::{Config, EPMD_PORT, Pipeline};
 
 use super::args::{Args, ColorChoice, Command, Facts, FormatName, TermStyle, Writing};
+use super::evidence::Folder;
 use super::explain::explain;
+use super::save::Saver;
 use super::select::Selection;
 use super::wait::Ending;
-use super::{Error, Outcome, complain, cookies, diff, warn};
+use super::{Error, Outcome, complain, cookies, diff, shell, warn};
+#[cfg(feature = "live")]
+use super::{privileges, sandbox};
 
 /// Where events go: standard output, or a file.
-pub(super) type Out = Box<dyn Write>;
+pub(super) type Out = Box<dyn Write + Send>;
 
 /// Does what the arguments say.
 ///
@@ -40,6 +48,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
             return explain(rule.as_deref(), log.as_deref(), *json);
         }
         Some(Command::Schema) => return print(output::schema()),
+        Some(Command::Completions { shell }) => return shell::completions(*shell),
+        Some(Command::Man { command }) => return shell::man(command.as_deref()),
         None if args.list_interfaces => return list_interfaces(),
         None => {}
     }
@@ -92,28 +102,44 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
         _ => return Err(Error::StdinTwice),
     }
     let mut selection = Selection::new(args)?;
-    let names = paths.iter().map(|path| path.to_string_lossy().into()).collect();
+    let names: Vec<Arc<str>> = paths.iter().map(|path| path.to_string_lossy().into()).collect();
     let mut sources: Vec<_> = paths.iter().map(|path| source(path)).collect();
     let followed = sources.last_mut().filter(|_| args.follow);
     let ending = followed.map(|last| follow(last, args)).transpose()?.flatten();
     if args.duration.is_some() && ending.is_none() {
         return Err(Error::Duration);
     }
-    if args.cluster_interval.is_some() && ending.is_none() {
-        return Err(Error::ClusterInterval);
+    let intervals =
+        [(args.cluster_interval, "--cluster-interval"), (args.stats_interval, "--stats-interval")];
+    if let (Some((_, option)), None) =
+        (intervals.into_iter().find(|(interval, _)| interval.is_some()), &ending)
+    {
+        return Err(Error::Interval { option });
     }
-    let mut inputs = Inputs::new(sources, args.order)?;
-    let mut pipeline = Pipeline::new(config, output(args, names)?);
+    let mut inputs = Inputs::new(sources, args.order)?.with_threads(threads(args));
+    let unsaved = Rc::<Cell<bool>>::default();
+    let folder = Folder::open(args, &names, config.limits.evidence, &unsaved)?;
+    let mut pipeline = Pipeline::new(config, output(args, names.clone())?);
+    let mut saver = Saver::open(args, &paths, is_awaited(args))?;
+    if let Some(folder) = folder {
+        pipeline.keep_evidence(Box::new(folder));
+    }
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut unfiltered = false;
     let mut listed = vec![0; paths.len()];
-    while let Some(item) = inputs.next_item() {
-        let mut look_for_names = None;
-        match item {
-            // By reference: a copy of what was just put together waits for its stores.
-            Item::Frame(ref frame) => match selection.admits(frame) {
+    let mut saved_names = vec![0; paths.len()];
+    loop {
+        let (mut look_for_names, mut save_for) = (None, None);
+        // By reference: a copy of what was just put together waits for its stores.
+        match &inputs.next_item() {
+            None => break,
+            Some(Item::Frame(frame)) => match selection.admits(frame) {
                 Ok(true) => {
                     pipeline.push_frame(frame);
+                    if let Some(saver) = &mut saver {
+                        saver.stage(frame);
+                        save_for = Some(frame.id.input);
+                    }
                     left -= 1;
                     if frame.id.number % NAMES_EVERY == 1 {
                         look_for_names = Some(frame.id.input);
@@ -126,9 +152,17 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
                     pipeline.on_input_anomaly(frame.id.input, left_out(error.to_string()));
                 }
             },
-            Item::Notice(notice) => {
-                pipeline.on_input_anomaly(notice.after.input, anomaly(notice));
+            Some(Item::Notice(notice)) => {
+                pipeline.on_input_anomaly(notice.after.input, anomaly(notice.clone()));
             }
+        }
+        if let (Some(saver), Some(input)) = (&mut saver, save_for) {
+            save_names(&inputs, input, &mut saved_names, saver);
+            saver.save_staged(
+                |frame| comments(&inputs, frame),
+                |input, interface| described(&inputs, &names, input, interface),
+            );
+            tell_trouble(args, saver, &mut pipeline);
         }
         if let Some(input) = look_for_names {
             hand_on_names(&inputs, input, &mut listed, &mut pipeline);
@@ -159,7 +193,63 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let kernel = interfaces().filter_map(|interface| interface.os_drop).reduce(u64::saturating_add);
     let device = interfaces().filter_map(|interface| interface.if_drop).reduce(u64::saturating_add);
     pipeline.drops(kernel, device);
-    conclude(args, pipeline.finish(), unfiltered || !errors.is_empty())
+    if let Some(saver) = &mut saver {
+        for input in (0..u16::MAX).take(paths.len()) {
+            save_names(&inputs, input, &mut saved_names, saver);
+            for (interface, counts) in (0..).zip(inputs.interfaces(input)) {
+                saver.count(input, Some(interface), counts.clone());
+            }
+        }
+    }
+    let saved = conclude_saving(args, saver, &mut pipeline);
+    let output = pipeline.finish();
+    conclude(args, output, unfiltered || !errors.is_empty() || !saved || unsaved.get())
+}
+
+/// Writes what is left of the packets. `false` when not all could be saved.
+fn conclude_saving(
+    args: &Args,
+    saver: Option<Saver>,
+    pipeline: &mut Pipeline<Output<Out>>,
+) -> bool {
+    let Some(mut saver) = saver else { return true };
+    let saved = saver.finish();
+    tell_trouble(args, &mut saver, pipeline);
+    saved
+}
+
+/// Tells what keeps packets from being saved, once.
+pub(super) fn tell_trouble(args: &Args, saver: &mut Saver, pipeline: &mut Pipeline<Output<Out>>) {
+    if let Some(detail) = saver.take_trouble() {
+        warn(&args.writing, &detail);
+        let kind = AnomalyKind::NotSaved;
+        pipeline.on_anomaly(Anomaly { kind, field: None, offset: None, detail });
+    }
+}
+
+/// Saves the names of addresses that `input` has brought since the last time; `saved` counts those of
+/// each input.
+fn save_names(inputs: &Inputs, input: u16, saved: &mut [usize], saver: &mut Saver) {
+    let names = &inputs.annotations(input).names;
+    if let Some(saved) = saved.get_mut(usize::from(input)) {
+        saver.names(names.get(*saved..).unwrap_or_default());
+        *saved = names.len();
+    }
+}
+
+/// The comments on a frame that has just been read.
+fn comments(inputs: &Inputs, frame: FrameRef) -> impl Iterator<Item = &[u8]> {
+    let all = &inputs.annotations(frame.input).comments;
+    let others = all.iter().rposition(|(on, _)| *on != frame).map_or(0, |last| last + 1);
+    all.get(others..).unwrap_or_default().iter().map(|(_, text)| &**text)
+}
+
+/// What an interface of an input is called: as its capture says, or as the input.
+fn described(inputs: &Inputs, names: &[Arc<str>], input: u16, interface: Option<u32>) -> Described {
+    let known = interface.and_then(|interface| inputs.interface(input, interface));
+    let name = known.and_then(|known| known.name.clone());
+    let input = || names.get(usize::from(input)).map(|name| name.to_string());
+    Described { name: name.or_else(input), snaplen: 0 }
 }
 
 /// Gives the pipeline the names of addresses that `input` has brought since the last time; `listed` counts
@@ -176,6 +266,12 @@ fn hand_on_names(
         pipeline.on_listed_name(*ip, name);
     }
     *listed = names.len();
+}
+
+/// How many threads are used: those asked for, or as many as can run at a time. Only decompression gets any.
+fn threads(args: &Args) -> NonZeroUsize {
+    let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    args.threads.unwrap_or_else(all)
 }
 
 fn source(path: &Path) -> Input {
@@ -211,20 +307,53 @@ fn follow(_: &mut Input, _: &Args) -> Result<Option<Rc<Ending>>, Error> {
     Err(Error::NoFollow)
 }
 
-/// Captures from interfaces.
+/// Captures from interfaces: everything is opened first, then all rights are given up.
 #[cfg(feature = "live")]
 fn capture(args: &Args, config: Config) -> Result<Outcome, Error> {
+    let account = args.user.as_deref().map(privileges::account).transpose()?;
     // Before the file of `-o` is made: what cannot be captured from leaves nothing behind.
     let mut live = super::live::Capture::open(args)?;
-    let names = args.interface.iter().map(|name| name.as_str().into()).collect();
-    let mut pipeline = Pipeline::new(config, output(args, names)?);
+    let (queue, backlog) = output::queue(open(&args.writing, [])?, config.limits.unread);
+    let names: Vec<Arc<str>> = live.names().iter().map(|name| name.as_str().into()).collect();
+    let unsaved = Rc::<Cell<bool>>::default();
+    let folder = Folder::open(args, &names, config.limits.evidence, &unsaved)?;
+    let mut saver = Saver::open(args, &[], false)?;
+    if let Some(account) = &account {
+        let made = folder.as_ref().and_then(Folder::made).into_iter();
+        made.chain(saver.as_ref().and_then(Saver::made)).for_each(|path| account.hand_over(path));
+    }
+    let kept = privileges::give_up(account.as_ref())?;
+    let sandbox = sandbox::Sandbox::enter(args);
+    // From here on, threads are begun without any rights, and none is begun once the sandbox is shut.
+    let writer = thread::Builder::new().name("output".to_owned()).spawn(|| backlog.write());
+    drop(writer.map_err(|source| Error::Output { name: output_name(&args.writing), source })?);
+    saver.as_mut().map_or(Ok(()), Saver::queue)?;
+    let sandbox = sandbox.shut();
+    let mut pipeline = Pipeline::new(config, Output::queued(queue, names, output_options(args)));
+    if let Some(folder) = folder {
+        pipeline.keep_evidence(Box::new(folder));
+    }
+    if args.verbose {
+        let _ = writeln!(io::stderr(), "privileges: {kept}\nsandbox: {sandbox}");
+    }
     if !args.writing.quiet {
         // As tcpdump does: from here on nothing is missed.
-        let _ = writeln!(io::stderr(), "listening on {}", args.interface.join(", "));
+        let _ = writeln!(io::stderr(), "listening on {}", live.names().join(", "));
     }
-    let ended = live.run(args, &mut pipeline);
-    let written = conclude(args, pipeline.finish(), false)?;
+    let ended = live.run(args, &mut pipeline, saver.as_mut());
+    let saved = conclude_saving(args, saver, &mut pipeline);
+    let output = pipeline.finish();
+    let written = conclude(args, output, !saved || unsaved.get())?;
     if ended? { Ok(written) } else { Ok(Outcome::Incomplete) }
+}
+
+/// Opens the file of `-o` anew, which somebody may have moved away. What is there is kept.
+#[cfg(feature = "live")]
+pub(super) fn reopen(writing: &Writing) -> Option<Result<Out, Error>> {
+    let path = writing.output.as_ref()?;
+    let file = append_to(path);
+    let failed = |source| Error::Output { name: output_name(writing), source };
+    Some(file.map(|file| Box::new(file) as Out).map_err(failed))
 }
 
 #[cfg(not(feature = "live"))]
@@ -233,9 +362,9 @@ fn capture(_: &Args, _: Config) -> Result<Outcome, Error> {
 }
 
 /// Writes what is held back and says how the run ended.
-fn conclude(args: &Args, output: Output<Out>, input_failed: bool) -> Result<Outcome, Error> {
+fn conclude(args: &Args, output: Output<Out>, incomplete: bool) -> Result<Outcome, Error> {
     let found = args.fail_on.0.is_some_and(|least| output.worst() >= Some(least));
-    let ended = if input_failed {
+    let ended = if incomplete {
         Outcome::Incomplete
     } else if found {
         Outcome::Found
@@ -261,15 +390,18 @@ pub(super) fn finish(
 
 /// Opens where events go, and settles how they are written.
 fn output(args: &Args, inputs: Vec<Arc<str>>) -> Result<Output<Out>, Error> {
+    Ok(Output::new(open(&args.writing, captures(args))?, inputs, output_options(args)))
+}
+
+fn output_options(args: &Args) -> output::Options {
     let is_live = !args.interface.is_empty() || is_awaited(args);
     let layout = if is_live { Layout::Streaming } else { Layout::Grouped };
-    let options = output::Options {
+    output::Options {
         format: format(&args.writing, args.verbose, layout),
         only_findings: args.only_findings,
         min_severity: args.min_severity,
         line_buffered: args.line_buffered || is_terminal(&args.writing) || is_awaited(args),
-    };
-    Ok(Output::new(open(&args.writing, captures(args))?, inputs, options))
+    }
 }
 
 /// Opens where events go, which must not be one of the `inputs`.
@@ -352,7 +484,12 @@ fn create<'a>(
             return Err(Error::OwnInput { name: name() });
         }
     }
-    File::create(path).map_err(|source| Error::Output { name: name(), source })
+    let file = if writing.append { append_to(path) } else { File::create(path) };
+    file.map_err(|source| Error::Output { name: name(), source })
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).open(path)
 }
 
 fn output_name(writing: &Writing) -> String {

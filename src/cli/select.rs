@@ -49,6 +49,7 @@ impl Selection {
     /// # Errors
     ///
     /// The filter does not compile for its link type: told at the first of them, all are left out.
+    #[inline]
     pub(super) fn admits(&mut self, frame: &Frame<'_>) -> Result<bool, Error> {
         if !(self.since..=self.until).contains(&frame.at) {
             return Ok(false);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 use super::Asked;
@@ -24,9 +24,13 @@ pub(super) struct Ending {
     stop: Arc<AtomicBool>,
     /// SIGUSR1: tell how it goes.
     report: Arc<AtomicBool>,
+    /// SIGHUP: open the output anew.
+    reopen: Arc<AtomicBool>,
     until: Option<Instant>,
-    /// How often the cluster is told, and when next.
-    cluster: Option<(Duration, Cell<Instant>)>,
+    /// When the cluster is told.
+    cluster: Option<Every>,
+    /// When the statistics are.
+    stats: Option<Every>,
     /// Whether events go to standard output.
     to_stdout: bool,
 }
@@ -41,10 +45,10 @@ impl Ending {
         let ending = Self {
             stop: Arc::default(),
             report: Arc::default(),
+            reopen: Arc::default(),
             until: args.duration.and_then(|time| Instant::now().checked_add(time)),
-            cluster: args
-                .cluster_interval
-                .and_then(|every| Some((every, Cell::new(Instant::now().checked_add(every)?)))),
+            cluster: args.cluster_interval.map(Every::new),
+            stats: args.stats_interval.map(Every::new),
             to_stdout: args.writing.output.is_none(),
         };
         for signal in [SIGINT, SIGTERM] {
@@ -53,6 +57,11 @@ impl Ending {
             flag::register(signal, Arc::clone(&ending.stop))?;
         }
         flag::register(SIGUSR1, Arc::clone(&ending.report))?;
+        if !args.interface.is_empty() {
+            // Without a file there is nothing to open: the terminal is gone.
+            let hung_up = if ending.to_stdout { &ending.stop } else { &ending.reopen };
+            flag::register(SIGHUP, Arc::clone(hung_up))?;
+        }
         Ok(ending)
     }
 
@@ -61,20 +70,21 @@ impl Ending {
         self.stop.load(Ordering::Relaxed) || self.until.is_some_and(|until| until <= Instant::now())
     }
 
-    /// What is to be told by now: all of it on SIGUSR1, the cluster when its interval is over.
+    /// What is to be done by now: on SIGUSR1 all is told, else what its interval is over for.
     pub(super) fn asked(&self) -> Asked {
-        let stats = self.report.swap(false, Ordering::Relaxed);
-        Asked { stats, cluster: self.is_time_for_cluster() || stats }
+        let report = self.report.swap(false, Ordering::Relaxed);
+        let is_time = |every: &Option<Every>| every.as_ref().is_some_and(Every::is_over);
+        Asked {
+            // Both are asked, so that neither misses its turn.
+            cluster: is_time(&self.cluster) | report,
+            stats: is_time(&self.stats) | report,
+        }
     }
 
-    fn is_time_for_cluster(&self) -> bool {
-        let Some((every, next)) = &self.cluster else { return false };
-        let now = Instant::now();
-        let is_time = next.get() <= now;
-        if is_time {
-            next.set(now.checked_add(*every).unwrap_or(now));
-        }
-        is_time
+    /// Whether SIGHUP has come: the file of `-o` is to be opened anew.
+    #[cfg(feature = "live")]
+    pub(super) fn is_to_reopen(&self) -> bool {
+        self.reopen.swap(false, Ordering::Relaxed)
     }
 
     /// Waits until one of `sources` can be read, for a signal, or for the `longest` time, which is
@@ -100,6 +110,30 @@ impl Ending {
         let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
         let out = if self.to_stdout { fds.last() } else { None };
         Ok(out.is_some_and(|out| out.revents().intersects(gone)))
+    }
+}
+
+/// An interval of time, again and again.
+pub(super) struct Every {
+    length: Duration,
+    next: Cell<Instant>,
+}
+
+impl Every {
+    /// The first begins now.
+    pub(super) fn new(length: Duration) -> Self {
+        let now = Instant::now();
+        Self { length, next: Cell::new(now.checked_add(length).unwrap_or(now)) }
+    }
+
+    /// Whether one is over; the next begins with that.
+    pub(super) fn is_over(&self) -> bool {
+        let now = Instant::now();
+        let is_over = self.next.get() <= now;
+        if is_over {
+            self.next.set(now.checked_add(self.length).unwrap_or(now));
+        }
+        is_over
     }
 }
 

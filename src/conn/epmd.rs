@@ -208,7 +208,15 @@ impl EpmdTalk {
 
     /// The connection is over, or quiet, or the capture ends: tells what has not been told. One that is
     /// just quiet may still be answered.
-    pub(super) fn on_end(&mut self, tcp: &Tcp, now: Now, why: Why, out: &mut Vec<Body>) {
+    /// Up to the moment `lost`, what the capture does not show may have been there.
+    pub(super) fn on_end(
+        &mut self,
+        tcp: &Tcp,
+        now: Now,
+        why: Why,
+        lost: Option<Timestamp>,
+        out: &mut Vec<Body>,
+    ) {
         let closed = tcp.first_close();
         if let Some(registration) = self.registration.take_if(|_| closed.is_some()) {
             let until = closed.map_or(now.at, |close| close.mark.at);
@@ -228,7 +236,7 @@ impl EpmdTalk {
         if self.is_settled() {
             return;
         }
-        let outcome = self.outcome_at_end(tcp, now.at);
+        let outcome = self.outcome_at_end(tcp, now.at, lost);
         let waits =
             why == Why::Quiet && closed.is_none() && outcome == Some(EpmdOutcome::Incomplete);
         if waits || self.told.is_some() && self.told == outcome {
@@ -261,13 +269,18 @@ impl EpmdTalk {
     }
 
     /// What came of a request that was not told before the end; `None` when the reply tells.
-    fn outcome_at_end(&self, tcp: &Tcp, now: Timestamp) -> Option<EpmdOutcome> {
+    fn outcome_at_end(
+        &self,
+        tcp: &Tcp,
+        now: Timestamp,
+        lost: Option<Timestamp>,
+    ) -> Option<EpmdOutcome> {
         match tcp.opened() {
             Opened::Reset(_) | Opened::Unreachable(_) => {
                 return Some(EpmdOutcome::ConnectionRefused);
             }
             Opened::Unanswered => {
-                let told = tcp.has_waited(self.requester, now);
+                let told = tcp.has_waited(self.requester, now, lost);
                 return Some(if told { EpmdOutcome::Unanswered } else { EpmdOutcome::Incomplete });
             }
             Opened::Yes => {}

@@ -16,6 +16,11 @@ pub trait FactSource {
     fn facts(&self, about: &Question<'_>) -> Facts;
     /// Whether a packet has marked this port as one where a node listens.
     fn is_node_port(&self, end: Endpoint) -> bool;
+    /// Up to when the capture is known to have lost packets: until then, what it does not show may have been
+    /// there.
+    fn lost_until(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// The connection that facts are asked about.

@@ -297,9 +297,24 @@ impl Connection {
     }
 
     /// When [`Self::on_time`] wants to be called, if no segment comes before; `None` for never.
+    #[inline]
     pub fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
-        let settle = self.tcp.deadline(limits);
-        self.next_step(limits).map(|(due, _)| due).into_iter().chain(settle).min()
+        if self.is_at_work() {
+            return Some(self.tcp.last().at.after(limits.established_idle));
+        }
+        let step = self.next_step(limits).map(|(due, _)| due);
+        match (step, self.tcp.deadline(limits)) {
+            (Some(step), Some(settle)) => Some(step.min(settle)),
+            (step, settle) => step.or(settle),
+        }
+    }
+
+    /// Whether it is established, as was told, and its octets come in order: then nothing changes the record, and
+    /// silence alone is waited for. So it is for nearly all segments of most connections, and they need none of
+    /// what this spares them.
+    #[inline]
+    fn is_at_work(&self) -> bool {
+        self.established_told && !self.over && self.tcp.flows()
     }
 
     /// What is to be done about this connection when nothing comes, and when.
@@ -392,6 +407,7 @@ impl Connection {
     }
 
     /// Tells what has been settled by what just came.
+    #[inline]
     fn go_on(
         &mut self,
         now: Now,
@@ -400,7 +416,12 @@ impl Connection {
         budget: &mut Budget,
         said: &mut Said,
     ) -> Keep {
-        self.emit(now, bodies, said);
+        if !bodies.is_empty() {
+            self.emit(now, bodies, said);
+        }
+        if self.is_at_work() {
+            return Keep::Yes;
+        }
         if let Talk::Distribution(talk) = &self.talk {
             let undecided = !talk.is_certain && self.tcp.segments() > MAX_UNDECIDED;
             if undecided || talk.is_not_for_us() {

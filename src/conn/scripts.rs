@@ -20,7 +20,7 @@ const fn end(ip: [u8; 4], port: u16) -> Endpoint {
 
 /// Facts as a test wants them.
 #[derive(Default)]
-struct Told(Facts);
+struct Told(Facts, Option<Timestamp>);
 
 impl FactSource for Told {
     fn facts(&self, _: &Question<'_>) -> Facts {
@@ -29,6 +29,10 @@ impl FactSource for Told {
 
     fn is_node_port(&self, _: Endpoint) -> bool {
         true
+    }
+
+    fn lost_until(&self) -> Option<Timestamp> {
+        self.1
     }
 }
 
@@ -486,6 +490,24 @@ fn a_syn_is_refused_by_reset_and_unanswered_by_nothing() {
     assert_eq!(play.outcome().0, Outcome::Incomplete, "a SYN this young may yet be answered");
     play.time_goes_on(60);
     assert_eq!(play.outcome().0, Outcome::Unanswered);
+}
+
+#[test]
+fn what_may_have_been_lost_is_not_told_as_silence() {
+    let lost = |since_syn: i64| {
+        let mut play = Play::new();
+        play.segment(Initiator, 0x02, b"");
+        play.told.1 = Some(Timestamp(play.at.0.saturating_add_signed(since_syn * 1_000_000_000)));
+        play.time_goes_on(60);
+        play.outcome().0
+    };
+    assert_eq!(lost(2), Outcome::Incomplete, "the answer may be what was lost");
+    assert_eq!(lost(-2), Outcome::Unanswered, "nothing was lost since");
+    let mut play = Play::to_epmd();
+    play.segment(Initiator, 0x02, b"");
+    play.told.1 = Some(play.at.after(Duration::from_secs(2)));
+    play.time_goes_on(1000);
+    assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::Incomplete]);
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Connection {
         }
         let Self { tcp, talk, .. } = &mut *self;
         match talk {
-            Talk::Epmd(talk) => talk.on_end(tcp, now, why, &mut bodies),
+            Talk::Epmd(talk) => talk.on_end(tcp, now, why, setting.facts.lost_until(), &mut bodies),
             Talk::Distribution(_) => {}
         }
         self.emit(now, bodies, said);
@@ -192,6 +192,7 @@ impl Connection {
             tls: voices.map(|voice| voice.tls.map(|(sign, _)| sign)),
             cookies: &cookies,
             now: now.at,
+            lost: setting.facts.lost_until(),
         };
         let mut verdict = judge(&case);
         let refusal = tls::refusal(&case, voices);

@@ -297,10 +297,19 @@ impl Tcp {
     }
 
     /// Whether an unanswered SYN of `direction` has waited long enough to be told: it was sent again, or is
-    /// so old that an answer would have come.
-    pub(super) fn has_waited(&self, direction: Direction, now: Timestamp) -> bool {
+    /// so old that an answer would have come. Not where the answer may be among what the capture lost, up to
+    /// the moment `lost`.
+    pub(super) fn has_waited(
+        &self,
+        direction: Direction,
+        now: Timestamp,
+        lost: Option<Timestamp>,
+    ) -> bool {
         let syn = self.side(direction).syn;
-        syn.is_some_and(|syn| syn.count > 1 || now.since(syn.mark.at) >= SYN_OLD)
+        syn.is_some_and(|syn| {
+            lost.is_none_or(|lost| lost < syn.last)
+                && (syn.count > 1 || now.since(syn.mark.at) >= SYN_OLD)
+        })
     }
 
     /// Who sent the RST, when the connection is nothing but the answer of a closed port: sequence number
@@ -330,7 +339,13 @@ impl Tcp {
     }
 
     /// The first close, by what each closing side had heard of the other.
+    #[inline]
     pub(super) fn first_close(&self) -> Option<FirstClose> {
+        // Asked after every segment.
+        if self.has_closed() { self.first_of_closes() } else { None }
+    }
+
+    fn first_of_closes(&self) -> Option<FirstClose> {
         let close = |direction: Direction| self.close_of(direction);
         match (close(Direction::Up), close(Direction::Down)) {
             (None, None) => None,
@@ -406,8 +421,25 @@ impl Tcp {
                 }))
     }
 
+    /// Whether both sides may go on, and nothing that was sent is waited for.
+    #[inline]
+    pub(super) fn flows(&self) -> bool {
+        !self.has_closed() && !self.up.half.is_waiting() && !self.down.half.is_waiting()
+    }
+
+    /// Whether a side has closed.
+    #[inline]
+    const fn has_closed(&self) -> bool {
+        self.up.has_closed() || self.down.has_closed()
+    }
+
     /// Whether both sides are done, with nothing left to wait for.
+    #[inline]
     pub(super) fn is_over(&self) -> bool {
+        self.has_closed() && self.is_settled()
+    }
+
+    fn is_settled(&self) -> bool {
         let done = |direction: Direction| {
             let side = self.side(direction);
             side.fin.is_some_and(|fin| side.half.offset_of(fin.seq) == Some(side.half.end()))
@@ -483,8 +515,12 @@ impl Tcp {
     }
 
     /// When [`Self::settle`] wants to be called, if no segment comes before.
+    #[inline]
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
-        [&self.up, &self.down].into_iter().filter_map(|side| side.half.deadline(limits)).min()
+        match (self.up.half.deadline(limits), self.down.half.deadline(limits)) {
+            (Some(up), Some(down)) => Some(up.min(down)),
+            (up, down) => up.or(down),
+        }
     }
 }
 
@@ -575,6 +611,7 @@ impl Side {
     }
 
     /// Whether it has closed.
+    #[inline]
     pub(super) const fn has_closed(&self) -> bool {
         self.fin.is_some() || self.rst.is_some()
     }

@@ -34,6 +34,8 @@ pub(super) struct Case<'a> {
     pub(super) cookies: &'a CookieTest,
     /// The moment up to which the capture was seen.
     pub(super) now: Timestamp,
+    /// Up to when the capture is known to have lost packets.
+    pub(super) lost: Option<Timestamp>,
 }
 
 /// What of TLS a side showed.
@@ -159,7 +161,7 @@ impl Case<'_> {
     }
 
     fn unanswered(&self) -> Verdict {
-        if self.tcp.has_waited(self.initiator, self.now) {
+        if self.tcp.has_waited(self.initiator, self.now, self.lost) {
             Verdict::likely(Outcome::Unanswered)
                 .unless(&["the answer did not pass the place of capture"])
         } else {
@@ -319,6 +321,10 @@ impl Case<'_> {
             let was_quick = close.mark.at.since(self.last_word()) < SILENCE;
             if was_quick && self.now.since(close.mark.at) < CROSSING_SHOWS {
                 return Verdict { is_pending: true, ..Verdict::incomplete() };
+            }
+            // What shows in the other connection alone, and by its absence.
+            if self.lost.is_some_and(|lost| lost >= self.tcp.first().at) {
+                return Verdict::incomplete();
             }
         }
         if e.reached().is_none() && e.is_lost.contains(&true) {

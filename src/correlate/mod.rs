@@ -44,6 +44,8 @@ pub struct Correlator {
     /// Entries of each list of a cluster event.
     max_rows: usize,
     home: HomeNets,
+    /// Up to when packets were lost to the capture.
+    lost: Option<Timestamp>,
 }
 
 impl Correlator {
@@ -63,7 +65,13 @@ impl Correlator {
             pairs: Pairs::new(limits),
             max_rows: limits.cluster_rows,
             home,
+            lost: None,
         }
+    }
+
+    /// The capture has lost packets, the last of them by `until` at the latest.
+    pub fn on_loss(&mut self, until: Timestamp) {
+        self.lost = self.lost.max(Some(until));
     }
 
     /// Facts that were forgotten because a bound was reached.
@@ -203,6 +211,10 @@ impl FactSource for Correlator {
 
     fn is_node_port(&self, end: Endpoint) -> bool {
         self.registry.is_node_port(end)
+    }
+
+    fn lost_until(&self) -> Option<Timestamp> {
+        self.lost
     }
 }
 

@@ -41,7 +41,6 @@ pub(super) struct Fragment {
 
 impl<'a> Datagram<'a> {
     /// Reads the header at the front of `span`, whichever version it is.
-    #[inline(always)]
     pub(super) fn read(span: Span<'a>) -> Result<Self, Skip> {
         match span.bytes.first().map(|first| first >> 4) {
             Some(4) => Self::read_v4(span),
@@ -57,7 +56,6 @@ impl<'a> Datagram<'a> {
         Ok(Self { fragment, protocol, payload, ..self })
     }
 
-    #[inline(always)]
     fn read_v4(span: Span<'a>) -> Result<Self, Skip> {
         let header = Ipv4HeaderSlice::from_slice(span.bytes).map_err(|error| match error {
             ipv4::HeaderSliceError::Len(_) => span.short(),
@@ -91,7 +89,6 @@ impl<'a> Datagram<'a> {
         })
     }
 
-    #[inline(always)]
     fn read_v6(span: Span<'a>) -> Result<Self, Skip> {
         let header = Ipv6HeaderSlice::from_slice(span.bytes).map_err(|error| match error {
             ipv6::HeaderSliceError::Len(_) => span.short(),
@@ -120,7 +117,6 @@ impl<'a> Datagram<'a> {
 /// The TCP segment that `datagram` is.
 ///
 /// Nothing is read of the options, so a header that the snaplen cut behind its 20th octet will do.
-#[inline(always)]
 pub(super) fn segment<'a>(
     frame: &Frame<'_>,
     datagram: &Datagram<'a>,
@@ -206,7 +202,7 @@ pub(super) fn name_answer<'a>(
     }
     let (&[s0, s1, d0, d1, l0, l1, _, _], _) = datagram.payload.split()?;
     let port = u16::from_be_bytes([s0, s1]);
-    if !matches!(port, DNS | MDNS) {
+    if !is_name_server(port) {
         return Ok(None);
     }
     let whole = datagram.payload.limit(u16::from_be_bytes([l0, l1]).into());
@@ -223,9 +219,13 @@ pub(super) fn name_answer<'a>(
     }))
 }
 
+/// Whether what comes from a UDP port is an answer of a name server.
+pub(super) const fn is_name_server(port: u16) -> bool {
+    matches!(port, DNS | MDNS)
+}
+
 /// Passes the extension headers (RFC 8200, section 4; AH in IPv4 too) up to the first fragment or
 /// the upper layer.
-#[inline(always)]
 fn behind_extensions(
     mut protocol: IpNumber,
     mut payload: Span<'_>,

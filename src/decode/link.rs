@@ -13,8 +13,8 @@ use crate::limits::LINK_TAGS;
 pub(super) mod ether_type {
     pub(in crate::decode) const IPV4: u16 = 0x0800;
     pub(in crate::decode) const ETHERNET: u16 = 0x6558; // transparent Ethernet bridging, RFC 1701
-    pub(super) const VLAN: u16 = 0x8100; // 802.1Q
-    pub(super) const IPV6: u16 = 0x86dd;
+    pub(in crate::decode) const VLAN: u16 = 0x8100; // 802.1Q
+    pub(in crate::decode) const IPV6: u16 = 0x86dd;
     pub(super) const MPLS: u16 = 0x8847;
     pub(super) const MPLS_MULTICAST: u16 = 0x8848; // since RFC 5332: upstream-assigned labels
     pub(super) const PPPOE_SESSION: u16 = 0x8864;
@@ -24,7 +24,6 @@ pub(super) mod ether_type {
 }
 
 /// The IP datagram in a frame of type `link`.
-#[inline(always)]
 pub(super) fn ip_in_frame<'a>(
     link: LinkType,
     frame: Span<'a>,
@@ -32,17 +31,6 @@ pub(super) fn ip_in_frame<'a>(
 ) -> Result<Span<'a>, Skip> {
     match link {
         LinkType::ETHERNET => ip_in_ethernet(frame, layers),
-        _ => ip_in_other_frame(link, frame, layers),
-    }
-}
-
-/// The IP datagram in a frame of any type but Ethernet.
-fn ip_in_other_frame<'a>(
-    link: LinkType,
-    frame: Span<'a>,
-    layers: &mut Vec<Layer>,
-) -> Result<Span<'a>, Skip> {
-    match link {
         LinkType::DLT_RAW
         | LinkType::DLT_RAW_OPENBSD
         | LinkType::RAW
@@ -98,16 +86,12 @@ fn ip_in_cooked<'a>(
 }
 
 /// The IP datagram in an Ethernet frame.
-#[inline(always)]
 pub(super) fn ip_in_ethernet<'a>(
     frame: Span<'a>,
     layers: &mut Vec<Layer>,
 ) -> Result<Span<'a>, Skip> {
     let (&[.., t0, t1], rest) = frame.split::<14>()?;
-    match u16::from_be_bytes([t0, t1]) {
-        ether_type::IPV4 | ether_type::IPV6 => Ok(rest), // no call for the common frame: see `walk`
-        kind => ip_behind(kind, rest, layers),
-    }
+    ip_behind(u16::from_be_bytes([t0, t1]), rest, layers)
 }
 
 /// The IP datagram behind an EtherType, an 802.3 length, and whatever tags and labels follow.

@@ -20,6 +20,7 @@ use crate::time::Timestamp;
 mod defrag;
 mod ip;
 mod link;
+mod outline;
 #[cfg(test)]
 mod samples;
 mod span;
@@ -28,6 +29,7 @@ mod tunnel;
 pub use defrag::FragmentCounters;
 use defrag::{Defrag, Key};
 use ip::Datagram;
+pub use outline::{Glance, Outline};
 use span::{Skip, Span, octets_in};
 
 /// Turns frames into segments, one frame at a time.
@@ -81,10 +83,36 @@ impl Decoder {
     /// The payload borrows the frame; only where fragments were put together it borrows the
     /// decoder.
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
+        match self.glance(frame) {
+            Glance::Tcp(outline) => Decoded::Tcp(self.segment(frame, &outline)),
+            Glance::Other => Decoded::Other,
+            Glance::Unread => self.decode_whole(frame),
+        }
+    }
+
+    /// Counts a frame, and says what can be said of it at once.
+    ///
+    /// Who wants its segment goes on with [`Self::segment`]; a frame that is [`Glance::Unread`] goes on with
+    /// [`Self::decode_whole`].
+    #[inline(always)]
+    pub fn glance<'a>(&mut self, frame: &Frame<'a>) -> Glance<'a> {
+        self.counters.frames += 1;
+        self.counters.cut += u64::from(frame.wire_len > octets_in(frame.bytes));
+        outline::glance(frame)
+    }
+
+    /// The segment that [`Self::glance`] saw in `frame`.
+    #[inline]
+    pub fn segment<'a>(&'a mut self, frame: &Frame<'a>, outline: &Outline<'a>) -> Segment<'a> {
+        self.layers.clear();
+        outline.segment(frame, &mut self.layers)
+    }
+
+    /// Reads header by header what [`Self::glance`] has left unread.
+    #[inline(never)]
+    pub fn decode_whole<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
         let Self { counters, defrag, layers, whole } = self;
         let missing = frame.wire_len.saturating_sub(octets_in(frame.bytes));
-        counters.frames += 1;
-        counters.cut += u64::from(missing > 0);
         layers.clear();
         let mut decoded = Decoded::Other;
         if let Err(skip) = walk(frame, missing, defrag, layers, whole, &mut decoded) {
@@ -115,8 +143,7 @@ impl Counters {
 /// From header to header, inwards.
 ///
 /// Each datagram put together takes one of the buffers in `whole`, which the headers inside borrow
-/// while the next one is made. The readers of the common headers are inlined by force, and what they
-/// give is put where it stays: handed back through memory, their results took 13 of 33 ns a packet.
+/// while the next one is made.
 fn walk<'a>(
     frame: &Frame<'a>,
     missing: u32,

@@ -31,14 +31,19 @@ pub(super) fn ip_in_tunnel<'a>(
             };
             let body = datagram.skip(UDP_HEADER.into())?;
             match u16::from_be_bytes([p0, p1]) {
-                2152 => gtp_u(body, layers),
-                4789 | 8472 => vxlan(body, layers), // IANA's port, and the one of Linux before it
-                6081 => geneve(body, layers),
+                GTP_U => gtp_u(body, layers),
+                VXLAN | VXLAN_OF_LINUX => vxlan(body, layers),
+                GENEVE => geneve(body, layers),
                 _ => Ok(None),
             }
         }
         _ => Ok(None),
     }
+}
+
+/// Whether what is sent to a UDP port may be one of the tunnels above.
+pub(super) const fn is_tunnel(port: u16) -> bool {
+    matches!(port, GTP_U | VXLAN | VXLAN_OF_LINUX | GENEVE)
 }
 
 /// GRE (RFC 2784) with key and sequence number (RFC 2890); NVGRE (RFC 7637) where it looks like it.
@@ -156,6 +161,12 @@ fn ip_in<'a>(kind: u16, span: Span<'a>, layers: &mut Vec<Layer>) -> Result<Span<
 }
 
 const UDP_HEADER: u16 = 8;
+
+/// UDP ports, as IANA has them.
+const GTP_U: u16 = 2152;
+const VXLAN: u16 = 4789;
+const VXLAN_OF_LINUX: u16 = 8472; // before there was one of IANA
+const GENEVE: u16 = 6081;
 
 #[cfg(test)]
 mod tests {

@@ -140,14 +140,23 @@ impl Rule for ConnectionLost {
         let void = void(session);
         let closed = session.closed_by.zip(session.seen.close);
         let (found, began) = match (session.close, closed) {
-            (Some(CloseKind::Fin), Some((closer, close))) => match heard(session, closer, close) {
-                Heard::Silent(silence) => {
-                    let began = close.at.before(silence);
-                    (tick_timeout(session, &sides, closer, silence), Some(began))
+            (Some(CloseKind::Fin), Some((closer, close))) => {
+                let into_void = void.filter(|(role, _)| *role != closer);
+                match (heard(session, closer, close), into_void) {
+                    (Heard::Silent(silence), _) => {
+                        let began = close.at.before(silence);
+                        (tick_timeout(session, &sides, closer, silence), Some(began))
+                    }
+                    // It spoke, and the one that closed has heard nothing of it.
+                    (Heard::Lately | Heard::Unknown, Some((role, since))) => {
+                        (unheard(session, &sides, role, since), Some(since))
+                    }
+                    (Heard::Lately, None) => {
+                        return self.on_close(ids, &sides, closer, close, out);
+                    }
+                    (Heard::Unknown, None) => return,
                 }
-                Heard::Lately => return self.on_close(ids, &sides, closer, close, out),
-                Heard::Unknown => return,
-            },
+            }
             (Some(CloseKind::Rst), Some((closer, close)))
                 if has_flowed(session) && !is_end_of_node(session, closer, close) =>
             {
@@ -526,6 +535,19 @@ mod tests {
     fn octets_sent_into_the_void_are_a_loss() {
         assert_eq!(rules(vec![unheard(A, B, 3000, 10_000)]), ["connection-lost"]);
         assert!(rules(vec![unheard(A, B, 9000, 10_000)]).is_empty(), "the input ends too early");
+    }
+
+    #[test]
+    fn octets_sent_to_one_that_closes_without_having_heard_them_are_a_loss() {
+        let closes = |spoke: u64, since: u64| {
+            let mut event = closed(A, B, spoke, 10_000);
+            session(&mut event).seen.unanswered = [None, Some(at(since))];
+            session(&mut event).traffic.acceptor.retransmitted_octets = 4;
+            event
+        };
+        assert_eq!(rules(vec![closes(8000, 4000)]), ["connection-lost"]);
+        assert_eq!(rules(vec![closes(9900, 4000)]), ["connection-lost"]);
+        assert!(rules(vec![closes(9900, 9000)]).is_empty(), "they are on the way");
     }
 
     #[test]

@@ -39,7 +39,7 @@ const PAGE: Page = Page {
         },
     ],
     remedy: &[
-        "Open the named frame: are the octets behind the length those of a node, or of something else?",
+        "Open the named frame, and see whether the octets behind its length are a node's or something else's.",
         "Look for what may change octets on the way: a proxy, a VPN, offload of a faulty network card.",
         "Look at what the sending side is: a node of another implementation, a custom carrier, a NIF or \
          driver that writes where it should not.",

@@ -179,6 +179,7 @@ impl Incidents {
         if let Some(end) = &ended_by {
             self.by_end.entry(end.clone()).or_default().push((key.clone(), self.begun));
         }
+        self.forget_ended();
         self.known.insert(key, Ongoing { incident, number: self.begun, ended_by });
         let input = only_input(&finding);
         out.push(place.tells(input, Body::Finding { finding: Box::new(finding) }));
@@ -261,6 +262,18 @@ impl Incidents {
         }
     }
 
+    /// Drops the places of incidents that are over, once they are most of all: two nodes may fail and
+    /// connect for days.
+    fn forget_ended(&mut self) {
+        if self.order.len() > PLACES_KEPT.max(self.known.len().saturating_mul(4)) {
+            let known = &self.known;
+            self.order.retain(|(key, number)| {
+                *number == self.begun
+                    || known.get(key).is_some_and(|ongoing| ongoing.number == *number)
+            });
+        }
+    }
+
     fn evict(&mut self, now: Timestamp, out: &mut Vec<Event>) {
         while let Some((key, number)) = self.order.pop_front() {
             if self.known.get(&key).is_some_and(|ongoing| ongoing.number == number) {
@@ -316,6 +329,9 @@ fn only_input(finding: &Finding) -> Option<u16> {
 
 /// Time in which a rule may tell [`Limits::findings`] different things.
 const FLOOD_WINDOW: Duration = Duration::from_secs(3600);
+
+/// Places in the order below which none is dropped: little beside what else is kept.
+const PLACES_KEPT: usize = 4096;
 
 /// Nodes named of one incident: what all attack is told by the first few.
 const MAX_NODES: usize = 32;

@@ -98,6 +98,7 @@ pub(super) fn blank(page: &Page) -> Finding {
         evidence: Vec::new(),
         not_excluded: Vec::new(),
         logged_by: Vec::new(),
+        evidence_file: None,
     }
 }
 

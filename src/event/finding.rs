@@ -40,6 +40,9 @@ pub struct Finding {
     pub not_excluded: Vec<String>,
     /// Which side writes anything about it in its own log; `[]` when none does.
     pub logged_by: Vec<Role>,
+    /// The file that its packets were saved to, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence_file: Option<Arc<str>>,
 }
 
 /// How bad a finding is.

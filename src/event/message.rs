@@ -228,9 +228,7 @@ pub struct Largest {
     /// Its operation.
     pub operation: &'static str,
     /// The packet that brought its end.
-    #[serde(serialize_with = "frame_number")]
-    #[schemars(with = "u64")]
-    pub frame: FrameRef,
+    pub at: Spot,
 }
 
 /// What one side asked of the other, and came of it.
@@ -261,9 +259,8 @@ pub struct Calls {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slowest: Option<Slowest>,
     /// The oldest request still without an answer.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_frame_number")]
-    #[schemars(with = "Option<u64>")]
-    pub oldest_unanswered_frame: Option<FrameRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_unanswered: Option<Spot>,
 }
 
 /// A request and its answer.
@@ -273,18 +270,44 @@ pub struct Slowest {
     /// Time from one to the other.
     pub latency_us: u64,
     /// The packet with the request.
-    #[serde(serialize_with = "frame_number")]
-    #[schemars(with = "u64")]
-    pub request_frame: FrameRef,
+    pub request: Spot,
     /// The packet with the answer.
-    #[serde(serialize_with = "frame_number")]
-    #[schemars(with = "u64")]
-    pub answer_frame: FrameRef,
+    pub answer: Spot,
 }
 
-fn maybe_frame_number<S: Serializer>(
-    frame: &Option<FrameRef>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    frame.map(|frame| frame.number).serialize(serializer)
+/// A packet.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Spot {
+    /// Frame number within its input.
+    #[serde(serialize_with = "frame_number")]
+    #[schemars(with = "u64")]
+    pub frame: FrameRef,
+    /// Its input, where that is not the line's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<Arc<str>>,
+}
+
+impl From<Mark> for Spot {
+    fn from(mark: Mark) -> Self {
+        Self { frame: mark.frame, input: None }
+    }
+}
+
+impl Messages {
+    /// Every packet that is named.
+    pub fn spots(&mut self) -> impl Iterator<Item = &mut Spot> {
+        [&mut self.initiator, &mut self.acceptor].into_iter().flatten().flat_map(|account| {
+            let largest = account.largest.as_mut().map(|largest| &mut largest.at);
+            largest.into_iter().chain(account.calls.iter_mut().flat_map(Calls::spots))
+        })
+    }
+}
+
+impl Calls {
+    fn spots(&mut self) -> impl Iterator<Item = &mut Spot> {
+        let slowest = self.slowest.as_mut();
+        let slowest = slowest.map(|slowest| [&mut slowest.request, &mut slowest.answer]);
+        slowest.into_iter().flatten().chain(&mut self.oldest_unanswered)
+    }
 }

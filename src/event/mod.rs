@@ -201,6 +201,17 @@ pub enum Confidence {
     Proven,
 }
 
+impl Confidence {
+    /// As printed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Possible => "possible",
+            Self::Likely => "likely",
+            Self::Proven => "proven",
+        }
+    }
+}
+
 /// A moment in the capture, and its packet.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Mark {

@@ -46,6 +46,14 @@ pub enum AnomalyKind {
     InputUnreadable,
     /// The input has frames of a link type that is not read.
     UnsupportedLink,
+    /// The interface went down: nothing comes from it.
+    InterfaceDown,
+    /// The interface is up again.
+    InterfaceUp,
+    /// The interface is gone: nothing more will come from it.
+    InterfaceGone,
+    /// Packets that were to be saved could not be.
+    NotSaved,
 }
 
 impl AnomalyKind {
@@ -57,6 +65,9 @@ impl AnomalyKind {
                 | Self::InputCorrupt
                 | Self::InputUnreadable
                 | Self::UnsupportedLink
+                | Self::InterfaceDown
+                | Self::InterfaceUp
+                | Self::InterfaceGone
         )
     }
 }
@@ -105,6 +116,10 @@ pub struct Stats {
     pub interface_drops: Option<u64>,
     /// Connections and facts forgotten because a bound was reached.
     pub evictions: u64,
-    /// False when anything was lost, cut or evicted.
+    /// Events left out because whoever reads them was slower than the capture; their numbers (`seq`) are
+    /// missing. While live only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<u64>,
+    /// False when anything was lost, cut, evicted or left out.
     pub complete: bool,
 }

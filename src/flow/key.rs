@@ -1,20 +1,27 @@
 //! What names a connection: the unordered pair of its ends.
 
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use crate::decode::Endpoint;
 
 /// The two ends of a connection, the same whichever way a segment goes.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct FlowKey {
-    low: (u128, u16),
-    high: (u128, u16),
+    low: Packed,
+    high: Packed,
+    ports: [u16; 2],
+    is_v4: bool,
 }
 
+/// An address of either version as a number in two halves: one width hashes faster than an enum.
+type Packed = (u64, u64);
+
 /// Which way a segment goes, seen from a [`FlowKey`].
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Direction {
     /// From the lower end to the higher one.
+    #[default]
     Up,
     /// From the higher end to the lower one.
     Down,
@@ -22,13 +29,58 @@ pub enum Direction {
 
 impl FlowKey {
     /// The key of a segment from `src` to `dst`, and which way that segment goes.
+    #[inline]
     pub fn new(src: Endpoint, dst: Endpoint) -> (Self, Direction) {
-        let (from, to) = (packed(src), packed(dst));
-        if from <= to {
-            (Self { low: from, high: to }, Direction::Up)
+        let (from, to) = (packed(src.ip), packed(dst.ip));
+        let is_v4 = src.ip.is_ipv4();
+        if (from, src.port) <= (to, dst.port) {
+            (Self { low: from, high: to, ports: [src.port, dst.port], is_v4 }, Direction::Up)
         } else {
-            (Self { low: to, high: from }, Direction::Down)
+            (Self { low: to, high: from, ports: [dst.port, src.port], is_v4 }, Direction::Down)
         }
+    }
+
+    /// Ports of the lower end and of the higher one.
+    #[inline]
+    pub(super) const fn ports(&self) -> [u16; 2] {
+        self.ports
+    }
+
+    /// The end that sends in `direction`.
+    pub(super) fn end(&self, direction: Direction) -> Endpoint {
+        let [low, high] = self.ports;
+        match direction {
+            Direction::Up => Endpoint { ip: self.unpacked(self.low), port: low },
+            Direction::Down => Endpoint { ip: self.unpacked(self.high), port: high },
+        }
+    }
+
+    /// Whether its ends have IPv4 addresses.
+    pub(super) const fn is_v4(&self) -> bool {
+        self.is_v4
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "32 bits were put in")]
+    fn unpacked(&self, (upper, lower): Packed) -> IpAddr {
+        if self.is_v4 {
+            IpAddr::V4((lower as u32).into())
+        } else {
+            IpAddr::V6((u128::from(upper) << 64 | u128::from(lower)).into())
+        }
+    }
+}
+
+/// Word by word: derived, each half and each port would be taken in by itself.
+impl Hash for FlowKey {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { low, high, ports: [low_port, high_port], is_v4 } = *self;
+        state.write_u64(low.0);
+        state.write_u64(low.1);
+        state.write_u64(high.0);
+        state.write_u64(high.1);
+        let ports = u64::from(low_port) << 16 | u64::from(high_port);
+        state.write_u64(ports << 1 | u64::from(is_v4));
     }
 }
 
@@ -42,13 +94,16 @@ impl Direction {
     }
 }
 
-/// IPv4 as its mapped IPv6 address: one width for both hashes faster than an enum.
-fn packed(end: Endpoint) -> (u128, u16) {
-    let address = match end.ip {
-        IpAddr::V4(v4) => 0xffff_0000_0000 | u128::from(u32::from(v4)),
-        IpAddr::V6(v6) => u128::from(v6),
-    };
-    (address, end.port)
+#[inline]
+fn packed(ip: IpAddr) -> Packed {
+    match ip {
+        IpAddr::V4(v4) => (0, u32::from(v4).into()),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = v6.octets();
+            let upper = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            (upper, u64::from_be_bytes([i, j, k, l, m, n, o, p]))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -63,5 +118,18 @@ mod tests {
         let (back, down) = FlowKey::new(b, a);
         assert_eq!(there, back);
         assert_eq!(up, down.reverse());
+    }
+
+    #[test]
+    fn a_key_gives_its_ends_back_also_where_one_version_is_mapped_to_the_other() {
+        let v4 = IpAddr::from([10, 0, 0, 1]);
+        let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
+        let v6: IpAddr = "fd00::1:2".parse().unwrap();
+        for ip in [v4, mapped, v6] {
+            let (src, dst) = (Endpoint { ip, port: 9 }, Endpoint { ip, port: 7 });
+            let (key, direction) = FlowKey::new(src, dst);
+            assert_eq!((key.end(direction), key.end(direction.reverse())), (src, dst));
+            assert_eq!(key.is_v4(), ip.is_ipv4());
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! Which ports matter.
 
+/// One bit a port.
+const WORDS: usize = 1 << 10;
+
 /// A set of port numbers, as bits: asked for each segment.
-#[derive(Clone)]
-pub struct PortSet(Vec<u64>);
+#[derive(Clone, Debug)]
+pub struct PortSet(Box<[u64; WORDS]>);
 
 impl PortSet {
     /// Adds a port.
@@ -12,27 +15,100 @@ impl PortSet {
         }
     }
 
-    /// Whether one of the two ends of a segment is at a port of the set.
-    pub fn has_one_of(&self, src: u16, dst: u16) -> bool {
-        self.contains(src) || self.contains(dst)
+    /// Takes a port out.
+    pub fn remove(&mut self, port: u16) {
+        if let Some(word) = self.0.get_mut(usize::from(port >> 6)) {
+            *word &= !(1 << (port & 63));
+        }
     }
 
+    /// Whether one of the two ends of a segment is at a port of the set.
+    #[inline]
+    pub fn has_one_of(&self, src: u16, dst: u16) -> bool {
+        self.contains(src) | self.contains(dst)
+    }
+
+    /// Whether both are.
+    #[inline]
+    pub fn has_both(&self, src: u16, dst: u16) -> bool {
+        self.contains(src) && self.contains(dst)
+    }
+
+    #[inline]
     fn contains(&self, port: u16) -> bool {
         self.0.get(usize::from(port >> 6)).is_some_and(|word| word >> (port & 63) & 1 == 1)
     }
 }
 
+impl Default for PortSet {
+    fn default() -> Self {
+        Self(Box::new([0; WORDS]))
+    }
+}
+
 impl FromIterator<u16> for PortSet {
     fn from_iter<I: IntoIterator<Item = u16>>(ports: I) -> Self {
-        let mut set = Self(vec![0; 1 << 10]);
+        let mut set = Self::default();
         ports.into_iter().for_each(|port| set.insert(port));
         set
+    }
+}
+
+/// How many connections have each port, and which ports have any: the answer for most segments, which are
+/// of other protocols, without a look into the table.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PortCounts {
+    /// Empty until the first connection comes.
+    counts: Vec<u32>,
+    used: PortSet,
+}
+
+impl PortCounts {
+    pub(super) fn add(&mut self, ports: [u16; 2]) {
+        if self.counts.is_empty() {
+            self.counts = vec![0; 1 << 16];
+        }
+        for port in ports {
+            if let Some(count) = self.counts.get_mut(usize::from(port)) {
+                *count += 1;
+                self.used.insert(port);
+            }
+        }
+    }
+
+    pub(super) fn subtract(&mut self, ports: [u16; 2]) {
+        for port in ports {
+            if let Some(count) = self.counts.get_mut(usize::from(port)) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.used.remove(port);
+                }
+            }
+        }
+    }
+
+    /// Whether both ports of a segment are ports of connections, as those of one are.
+    #[inline]
+    pub(super) fn have_both(&self, src: u16, dst: u16) -> bool {
+        self.used.has_both(src, dst)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_counts_until_its_last_connection_is_gone() {
+        let mut counts = PortCounts::default();
+        counts.add([1, 2]);
+        counts.add([2, 2]);
+        assert!(counts.have_both(2, 1) && !counts.have_both(1, 3));
+        counts.subtract([2, 2]);
+        assert!(counts.have_both(1, 2));
+        counts.subtract([1, 2]);
+        assert!(!counts.have_both(1, 2) && !counts.have_both(2, 2));
+    }
 
     #[test]
     fn either_end_counts_and_the_last_port_too() {

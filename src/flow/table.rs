@@ -4,6 +4,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::FlowKey;
+use super::ports::PortCounts;
 
 /// Place of a connection in the table; stays the same while it is there.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -13,6 +14,9 @@ pub struct FlowId(u32);
 #[derive(Debug)]
 pub struct FlowTable<C> {
     ids: HashMap<FlowKey, FlowId, RandomState>,
+    ports: PortCounts,
+    /// What was found last: packets of a connection come in bursts.
+    last: Option<(FlowKey, FlowId)>,
     slots: Vec<Slot<C>>,
     free: Vec<FlowId>,
     /// Next slot that the search for room looks at.
@@ -30,12 +34,40 @@ struct Slot<C> {
 impl<C> FlowTable<C> {
     /// An empty table for `capacity` connections.
     pub fn new(capacity: usize) -> Self {
-        Self { ids: HashMap::default(), slots: Vec::new(), free: Vec::new(), hand: 0, capacity }
+        Self {
+            ids: HashMap::default(),
+            ports: PortCounts::default(),
+            last: None,
+            slots: Vec::new(),
+            free: Vec::new(),
+            hand: 0,
+            capacity,
+        }
+    }
+
+    /// Whether a connection between such ports may be in the table. Costs next to nothing.
+    #[inline]
+    pub fn may_have(&self, src_port: u16, dst_port: u16) -> bool {
+        self.ports.have_both(src_port, dst_port)
     }
 
     /// Where the connection of `key` is.
-    pub fn find(&self, key: &FlowKey) -> Option<FlowId> {
-        self.ids.get(key).copied()
+    #[inline]
+    pub fn find(&mut self, key: &FlowKey) -> Option<FlowId> {
+        match self.last {
+            Some((last, id)) if last == *key => Some(id),
+            _ => self.look_up(key),
+        }
+    }
+
+    fn look_up(&mut self, key: &FlowKey) -> Option<FlowId> {
+        let [low, high] = key.ports();
+        if !self.may_have(low, high) {
+            return None;
+        }
+        let id = self.ids.get(key).copied()?;
+        self.last = Some((*key, id));
+        Some(id)
     }
 
     /// The connection at `id`.
@@ -43,6 +75,21 @@ impl<C> FlowTable<C> {
         let slot = self.slots.get_mut(id.0 as usize)?;
         slot.used = true;
         slot.entry.as_mut().map(|(_, connection)| connection.as_mut())
+    }
+
+    /// The connection at `id`, without that counting as use.
+    pub fn peek(&self, id: FlowId) -> Option<&C> {
+        self.slots.get(id.0 as usize)?.entry.as_ref().map(|(_, connection)| connection.as_ref())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
     }
 
     /// Puts a connection in, and gives back the one that had to make room.
@@ -54,7 +101,9 @@ impl<C> FlowTable<C> {
         });
         if let Some(slot) = self.slots.get_mut(id.0 as usize) {
             *slot = Slot { entry: Some((key, Box::new(connection))), used: true };
-            self.ids.insert(key, id);
+            if self.ids.insert(key, id).is_none() {
+                self.ports.add(key.ports());
+            }
         }
         (id, evicted)
     }
@@ -62,7 +111,10 @@ impl<C> FlowTable<C> {
     /// Takes the connection at `id` out.
     pub fn remove(&mut self, id: FlowId) -> Option<Box<C>> {
         let (key, connection) = self.slots.get_mut(id.0 as usize)?.entry.take()?;
-        self.ids.remove(&key);
+        if self.ids.remove(&key).is_some() {
+            self.ports.subtract(key.ports());
+        }
+        self.last = None;
         self.free.push(id);
         Some(connection)
     }
@@ -70,6 +122,8 @@ impl<C> FlowTable<C> {
     /// Takes everything out, in no particular order.
     pub fn drain(&mut self) -> impl Iterator<Item = Box<C>> {
         self.ids.clear();
+        self.last = None;
+        self.ports = PortCounts::default();
         self.free.clear();
         self.hand = 0;
         std::mem::take(&mut self.slots).into_iter().filter_map(|slot| Some(slot.entry?.1))
@@ -116,6 +170,7 @@ mod tests {
     fn a_place_that_was_left_is_used_again() {
         let mut table = FlowTable::new(8);
         let (id, _) = table.insert(key(10), 10);
+        assert_eq!(table.find(&key(10)), Some(id));
         assert_eq!(table.remove(id).as_deref(), Some(&10));
         assert_eq!(table.find(&key(10)), None);
         assert_eq!(table.insert(key(11), 11).0, id);

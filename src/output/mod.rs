@@ -8,20 +8,25 @@
 mod human;
 mod message_lines;
 mod ndjson;
+mod queue;
 mod read;
 mod schema;
 mod words;
 
 pub use human::{Layout, TextOptions};
 pub use ndjson::json_line;
+pub use queue::{Backlog, Queue, queue};
 pub use read::{ReadError, Records};
 pub use schema::schema;
-pub use words::wrapped;
+pub use words::{escape, wrapped};
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::event::{Body, Event, EventSink, MessageEvent, Severity};
+use queue::Rank;
+
+use crate::event::{AnomalyKind, Body, Event, EventSink, MessageEvent, Severity};
 
 /// How events are written.
 #[derive(Clone, Debug)]
@@ -54,11 +59,23 @@ pub struct Output<W: Write> {
     inputs: Vec<Arc<str>>,
     options: Options,
     printer: Printer,
-    out: BufWriter<W>,
+    out: Destination<W>,
     /// Number of the last event written.
     seq: u64,
     worst: Option<Severity>,
     error: Option<io::Error>,
+}
+
+/// How written events leave.
+enum Destination<W: Write> {
+    /// In blocks, or one by one. Waits for who reads them.
+    Direct(BufWriter<W>),
+    /// By a queue that another thread empties.
+    Queued {
+        queue: Queue<W>,
+        /// The event being written; empty in between.
+        line: Vec<u8>,
+    },
 }
 
 enum Printer {
@@ -69,19 +86,58 @@ enum Printer {
 impl<W: Write> Output<W> {
     /// Writes to `out`; `inputs` are the names of the inputs as given.
     pub fn new(out: W, inputs: Vec<Arc<str>>, options: Options) -> Self {
+        Self::to(Destination::Direct(BufWriter::with_capacity(BLOCK, out)), inputs, options)
+    }
+
+    /// Writes into `queue`, and so never waits for who reads.
+    pub fn queued(queue: Queue<W>, inputs: Vec<Arc<str>>, options: Options) -> Self {
+        Self::to(Destination::Queued { queue, line: Vec::new() }, inputs, options)
+    }
+
+    fn to(out: Destination<W>, inputs: Vec<Arc<str>>, options: Options) -> Self {
         let printer = match &options.format {
             Format::Ndjson => Printer::Ndjson(Box::default()),
             Format::Text(text) => {
                 Printer::Text(Box::new(human::Human::new(text.clone(), inputs.len() > 1)))
             }
         };
-        let out = BufWriter::with_capacity(BLOCK, out);
         Self { inputs, options, printer, out, seq: 0, worst: None, error: None }
     }
 
     /// Whether writing has failed, so that nothing that follows is written.
-    pub const fn failed(&self) -> bool {
-        self.error.is_some()
+    pub fn failed(&self) -> bool {
+        let elsewhere = match &self.out {
+            Destination::Direct(_) => false,
+            Destination::Queued { queue, .. } => queue.failed(),
+        };
+        elsewhere || self.error.is_some()
+    }
+
+    /// Events left out because whoever reads them was too slow.
+    pub fn left_out(&self) -> u64 {
+        match &self.out {
+            Destination::Direct(_) => 0,
+            Destination::Queued { queue, .. } => queue.left_out(),
+        }
+    }
+
+    /// Whether more waits for the reader than is usual.
+    pub fn is_behind(&self) -> bool {
+        match &self.out {
+            Destination::Direct(_) => false,
+            Destination::Queued { queue, .. } => queue.is_behind(),
+        }
+    }
+
+    /// What comes from here on goes to `out`; what has come, where it was to go.
+    pub fn replace(&mut self, out: W) {
+        match &mut self.out {
+            Destination::Direct(old) => {
+                self.error = self.error.take().or_else(|| old.flush().err());
+                *old = BufWriter::with_capacity(BLOCK, out);
+            }
+            Destination::Queued { queue, .. } => queue.replace(out),
+        }
     }
 
     /// The severity of the worst finding so far, whether written or left out.
@@ -92,7 +148,13 @@ impl<W: Write> Output<W> {
     /// Hands on what is held back.
     pub fn flush(&mut self) {
         if self.error.is_none() {
-            self.error = self.out.flush().err();
+            self.error = match &mut self.out {
+                Destination::Direct(out) => out.flush().err(),
+                Destination::Queued { queue, .. } => {
+                    queue.flush();
+                    None
+                }
+            };
         }
     }
 
@@ -104,12 +166,25 @@ impl<W: Write> Output<W> {
     pub fn finish(mut self) -> io::Result<()> {
         // Nothing is left of a run that came to its end.
         if let (Printer::Text(human), None) = (&mut self.printer, &self.error) {
-            self.error = human.release(&mut self.out).err();
+            self.error = match &mut self.out {
+                Destination::Direct(out) => human.release(out).err(),
+                Destination::Queued { queue, line } => {
+                    let released = human.release(line);
+                    queue.push(Rank::Finding, line);
+                    released.err()
+                }
+            };
         }
         self.flush();
-        // Taken apart, so that nothing held back is tried again.
-        let _ = self.out.into_parts();
-        self.error.map_or(Ok(()), Err)
+        let written = match self.out {
+            Destination::Direct(out) => {
+                // Taken apart, so that nothing held back is tried again.
+                let _ = out.into_parts();
+                Ok(())
+            }
+            Destination::Queued { queue, .. } => queue.finish(PATIENCE),
+        };
+        self.error.map_or(written, Err)
     }
 
     fn is_wanted(&self, body: &Body) -> bool {
@@ -130,29 +205,84 @@ impl<W: Write> Output<W> {
     }
 
     fn write(&mut self, event: &Event, input: Option<&Arc<str>>) -> io::Result<()> {
-        match &mut self.printer {
-            Printer::Ndjson(_) => {
-                ndjson::write(&mut self.out, self.seq, input.map(|input| &**input), event)?;
+        match &mut self.out {
+            Destination::Direct(out) => {
+                self.printer.write(out, self.seq, input, event)?;
+                if self.options.line_buffered { out.flush() } else { Ok(()) }
             }
-            Printer::Text(human) => human.write(&mut self.out, input, event)?,
+            Destination::Queued { queue, line } => {
+                line.clear();
+                self.printer.write(line, self.seq, input, event)?;
+                queue.push(rank(&event.body), line);
+                Ok(())
+            }
         }
-        if self.options.line_buffered { self.out.flush() } else { Ok(()) }
     }
 
     fn write_message(&mut self, event: &MessageEvent<'_>) -> io::Result<()> {
-        let Self { inputs, printer, out, seq, .. } = self;
-        let name = |input: u16| inputs.get(usize::from(input)).cloned();
-        match printer {
-            Printer::Ndjson(lines) => lines.write(out, *seq, name, event)?,
-            Printer::Text(human) => {
-                human.message(out, name(event.mark.frame.input).as_ref(), event)?;
+        let Self { inputs, printer, out, seq, options, .. } = self;
+        match out {
+            Destination::Direct(out) => {
+                printer.write_message(out, *seq, inputs, event)?;
+                if options.line_buffered { out.flush() } else { Ok(()) }
+            }
+            Destination::Queued { queue, line } => {
+                line.clear();
+                printer.write_message(line, *seq, inputs, event)?;
+                queue.push(Rank::Message, line);
+                Ok(())
             }
         }
-        if self.options.line_buffered { self.out.flush() } else { Ok(()) }
     }
 
     fn name(&self, input: u16) -> Option<Arc<str>> {
         self.inputs.get(usize::from(input)).cloned()
+    }
+}
+
+impl Printer {
+    fn write(
+        &mut self,
+        out: &mut impl Write,
+        seq: u64,
+        input: Option<&Arc<str>>,
+        event: &Event,
+    ) -> io::Result<()> {
+        match self {
+            Self::Ndjson(_) => ndjson::write(out, seq, input.map(|input| &**input), event),
+            Self::Text(human) => human.write(out, input, event),
+        }
+    }
+
+    fn write_message(
+        &mut self,
+        out: &mut impl Write,
+        seq: u64,
+        inputs: &[Arc<str>],
+        event: &MessageEvent<'_>,
+    ) -> io::Result<()> {
+        let name = |input: u16| inputs.get(usize::from(input));
+        match self {
+            Self::Ndjson(lines) => lines.write(out, seq, |input| name(input).cloned(), event),
+            Self::Text(human) => human.message(out, name(event.mark.frame.input), event),
+        }
+    }
+}
+
+/// What is left out first where there is no room for all.
+fn rank(body: &Body) -> Rank {
+    match body {
+        Body::Epmd { .. } | Body::Handshake { .. } => Rank::Step,
+        Body::Session { .. } | Body::Node { .. } | Body::Cluster { .. } => Rank::Record,
+        Body::Anomaly { anomaly } => {
+            let is_ours = anomaly.kind.is_about_input() || anomaly.kind == AnomalyKind::Limit;
+            if is_ours { Rank::Finding } else { Rank::Record }
+        }
+        Body::Finding { .. }
+        | Body::Incident { .. }
+        | Body::PairChange { .. }
+        | Body::Comparison { .. }
+        | Body::Stats { .. } => Rank::Finding,
     }
 }
 
@@ -167,6 +297,13 @@ impl<W: Write> EventSink for Output<W> {
             for evidence in &mut finding.evidence {
                 if Some(evidence.frame.input) != input {
                     evidence.input = self.name(evidence.frame.input);
+                }
+            }
+        }
+        if let Body::Session { session } = &mut event.body {
+            for spot in session.messages.iter_mut().flat_map(|messages| messages.spots()) {
+                if Some(spot.frame.input) != input {
+                    spot.input = self.name(spot.frame.input);
                 }
             }
         }
@@ -189,6 +326,9 @@ impl<W: Write> EventSink for Output<W> {
 
 /// Large enough to make system calls rare, small beside everything else.
 const BLOCK: usize = 64 << 10;
+
+/// How long the end of a run waits for a reader that takes nothing: a pager, say, that somebody looks at.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -382,7 +522,7 @@ mod samples {
 
     fn messages() -> Messages {
         let share = |name: &str| Share { name: name.into(), messages: 3, octets: 210 };
-        let frame = FrameRef { input: 0, number: 17 };
+        let spot = || Spot { frame: FrameRef { input: 0, number: 17 }, input: None };
         let calls = Calls {
             kind: "gen_call",
             asked: 4,
@@ -393,14 +533,14 @@ mod samples {
             down: 0,
             median_us: Some(120),
             p99_us: Some(120),
-            slowest: Some(Slowest { latency_us: 120, request_frame: frame, answer_frame: frame }),
-            oldest_unanswered_frame: Some(frame),
+            slowest: Some(Slowest { latency_us: 120, request: spot(), answer: spot() }),
+            oldest_unanswered: Some(spot()),
         };
         let account = Account {
             operations: vec![share("REG_SEND"), share("MONITOR_P")],
             names: vec![share("rex")],
             functions: vec![share("lists:seq/2")],
-            largest: Some(Largest { octets: 80, operation: "REG_SEND", frame }),
+            largest: Some(Largest { octets: 80, operation: "REG_SEND", at: spot() }),
             fragmented: 1,
             fragments: 3,
             unfinished: 0,
@@ -470,6 +610,7 @@ mod samples {
                 "two@192.168.0.103 closed for another reason at this very point".into(),
             ],
             logged_by: vec![Role::Acceptor],
+            evidence_file: None,
         };
         event(21, 80_725, Body::Finding { finding: Box::new(finding) })
     }

@@ -55,6 +55,10 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
         AnomalyKind::InputCorrupt => "The input is damaged",
         AnomalyKind::InputUnreadable => "The input cannot be read",
         AnomalyKind::UnsupportedLink => "The input has frames of a kind that is not read",
+        AnomalyKind::InterfaceDown => "The interface went down",
+        AnomalyKind::InterfaceUp => "The interface is up again",
+        AnomalyKind::InterfaceGone => "The interface is gone",
+        AnomalyKind::NotSaved => "Packets are not saved",
     }
 }
 
@@ -182,7 +186,7 @@ pub fn wrapped(lead: &str, text: &str, width: usize) -> String {
 
 /// `text` without anything that a terminal obeys: control characters as `\xNN`, and those that
 /// change the direction or the breaking of lines as `\u{NNNN}`.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
+pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }

@@ -171,6 +171,7 @@ impl Half {
     }
 
     /// Whether pieces wait behind a hole, or for the stream to begin.
+    #[inline]
     pub fn is_waiting(&self) -> bool {
         !self.held.is_empty()
     }
@@ -231,11 +232,14 @@ impl Half {
             self.start = Start::Open { since: piece.mark.at, segments: 0, lowest: BASE };
         }
         let Some(offset) = self.offset_of(piece.seq) else { return };
-        let doubled = self.is_doubled(&piece);
         if self.start == Start::Known && offset == self.next && self.held.is_empty() {
+            // Nothing of it came before, so nobody asks whether it is a copy.
+            self.remember(&piece);
             self.hand_on(piece.payload, piece.missing, piece.mark, out);
             return;
         }
+        let doubled = self.is_doubled(&piece);
+        self.remember(&piece);
         if let Start::Open { segments, lowest, .. } = &mut self.start {
             *segments += 1;
             *lowest = (*lowest).min(offset);
@@ -253,6 +257,7 @@ impl Half {
     }
 
     /// When this half wants [`Self::settle`] to be called, if nothing comes before.
+    #[inline]
     pub fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
         let (&first, _) = self.held.first_key_value()?;
         match self.start {
@@ -409,20 +414,23 @@ impl Half {
     }
 
     /// Whether this is a packet that was captured twice, on two interfaces or going in and out.
-    fn is_doubled(&mut self, piece: &Piece<'_>) -> bool {
-        let known = self.recent.iter().flatten().any(|&(seq, ip_id, at)| {
+    fn is_doubled(&self, piece: &Piece<'_>) -> bool {
+        self.recent.iter().flatten().any(|&(seq, ip_id, at)| {
             seq == piece.seq
                 && match (ip_id, piece.ip_id) {
                     (Some(a), Some(b)) if a != 0 || b != 0 => a == b,
                     _ => piece.mark.at.since(at).as_nanos() < u128::from(DOUBLED_WITHIN_NS),
                 }
-        });
+        })
+    }
+
+    /// Keeps in mind that `piece` came.
+    fn remember(&mut self, piece: &Piece<'_>) {
         let place = usize::from(self.recent_next) % self.recent.len();
         if let Some(place) = self.recent.get_mut(place) {
             *place = Some((piece.seq, piece.ip_id, piece.mark.at));
         }
         self.recent_next = self.recent_next.wrapping_add(1);
-        known
     }
 }
 

@@ -111,7 +111,7 @@ impl Account {
             largest: self.largest.map(|largest| event::Largest {
                 octets: largest.octets,
                 operation: largest.operation.name().unwrap_or_default(),
-                frame: largest.mark.frame,
+                at: largest.mark.into(),
             }),
             fragmented: self.fragmented,
             fragments: self.fragments,

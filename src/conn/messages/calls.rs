@@ -8,7 +8,6 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::lease::Lease;
-use crate::capture::FrameRef;
 use crate::event::{self, Mark};
 use crate::flow::Direction;
 use crate::time::micros;
@@ -139,7 +138,7 @@ impl Calls {
             .map(|(kind, tally)| {
                 let waiting = side.waiting.values().filter(|asked| asked.kind == kind);
                 let oldest = waiting.map(|asked| asked.mark).min();
-                tally.told(kind.name(), oldest.map(|mark| mark.frame))
+                tally.told(kind.name(), oldest)
             })
             .collect()
     }
@@ -243,7 +242,7 @@ impl Tally {
         }
     }
 
-    fn told(&self, kind: &'static str, oldest: Option<FrameRef>) -> event::Calls {
+    fn told(&self, kind: &'static str, oldest: Option<Mark>) -> event::Calls {
         let settled = self.answered + self.noproc + self.down + self.given_up;
         let most = self.slowest.map_or(0, |(latency, ..)| latency);
         let at = |share| self.latencies.as_ref().map(|all| all.at(share).min(most));
@@ -259,10 +258,10 @@ impl Tally {
             p99_us: at(0.99),
             slowest: self.slowest.map(|(latency_us, asked, answered)| event::Slowest {
                 latency_us,
-                request_frame: asked.frame,
-                answer_frame: answered.frame,
+                request: asked.into(),
+                answer: answered.into(),
             }),
-            oldest_unanswered_frame: oldest,
+            oldest_unanswered: oldest.map(Into::into),
         }
     }
 }

@@ -74,6 +74,9 @@ impl Problem {
         let others = &self.finding.not_excluded;
         bullets(sheet, out, "Other readings that the capture leaves open:", others)?;
         sheet.wrapped(out, INDENT, &self.logs())?;
+        if let Some(file) = &self.finding.evidence_file {
+            sheet.wrapped(out, INDENT, &format!("The packets are in {file}"))?;
+        }
         sheet.wrapped(out, INDENT, &format!("More about it: beamscope explain {rule}"))?;
         sheet.space(out)
     }

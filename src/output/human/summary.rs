@@ -234,6 +234,7 @@ fn losses(stats: &Stats) -> Vec<String> {
         Some((stats.one_sided, "connection", "of which one direction alone was captured.".into())),
         Some((stats.lost_fragments, "IP fragment", "without the rest of their datagram.".into())),
         Some((stats.clock_steps, "step", "back of the capture's clock.".into())),
+        stats.left_out.map(|n| (n, "event", "left out: the reader was too slow.".into())),
         Some((stats.evictions, "fact", "forgotten to stay within the memory allowed.".into())),
     ];
     let told = told.into_iter().flatten().filter(|(n, ..)| *n > 0);

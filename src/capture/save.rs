@@ -1,0 +1,490 @@
+//! Stage 1 backwards: frames into capture files.
+//!
+//! In: frames, and what is known of where they came from. Out: octets of a nanosecond pcapng section or
+//! of a nanosecond pcap file, appended to a buffer that the caller writes where it likes. Reads nothing,
+//! opens nothing.
+//!
+//! ```text
+//! section   type   length   magic  1.0   -1 (length unknown)       comment, program
+//! interface 1      length   link type, 0   snaplen                 name, resolution
+//! packet    6      length   interface  time (2)  captured  wire    frame, padding, comments
+//! names     4      length   records of an address and its name
+//! counters  5      length   interface  time (2)                    received, drops
+//! ```
+//!
+//! Spec: *PCAP Next Generation Capture File Format*, draft-ietf-opsawg-pcapng; *PCAP Capture File
+//! Format*, draft-ietf-opsawg-pcap.
+
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::{Frame, Interface, LinkType};
+use crate::time::Timestamp;
+
+/// The two formats that are written, both with nanoseconds, in little-endian order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SaveFormat {
+    /// Any number of interfaces and link types, comments, names, counters.
+    Pcapng,
+    /// One link type, and nothing but frames.
+    Pcap,
+}
+
+/// Turns frames into the octets of one file.
+///
+/// Each call appends whole blocks or records, so that a file that ends behind any of them is whole.
+#[derive(Debug)]
+pub struct Encoder {
+    format: SaveFormat,
+    /// What each interface of the file stands for, in the order of their blocks.
+    interfaces: HashMap<Origin, u32, RandomState>,
+    /// The one of the frame before: most files have one.
+    last: Option<(Origin, u32)>,
+}
+
+/// What makes frames belong to one interface of the file: their input, its interface, their link type.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Origin {
+    input: u16,
+    interface: Option<u32>,
+    link: LinkType,
+}
+
+/// What an interface block says beside the link type.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Described {
+    /// Its name, or the name of the file that does not tell one.
+    pub name: Option<String>,
+    /// Octets kept of a frame; 0 for all.
+    pub snaplen: u32,
+}
+
+/// A classic pcap file holds frames of one link type.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a pcap file holds packets of one link type; this one has {has}, and a packet has {other}")]
+pub struct OtherLink {
+    /// That of the file.
+    pub has: u16,
+    /// That of the frame.
+    pub other: u16,
+}
+
+impl Encoder {
+    /// A file that is empty so far: the first call gives its header.
+    pub fn new(format: SaveFormat) -> Self {
+        Self { format, interfaces: HashMap::default(), last: None }
+    }
+
+    /// Begins the file with a `comment`, which may be empty. A pcap file begins with its first frame,
+    /// whose link type its header tells.
+    pub fn begin(&self, comment: &str, out: &mut Vec<u8>) {
+        if self.format == SaveFormat::Pcap {
+            return;
+        }
+        let block = Block::begin(SECTION_HEADER, out);
+        words(out, &[BYTE_ORDER_MAGIC, VERSION_1_0, u32::MAX, u32::MAX]);
+        if !comment.is_empty() {
+            option(OPT_COMMENT, clipped(comment, MAX_SECTION_COMMENT).as_bytes(), out);
+        }
+        option(SHB_USERAPPL, concat!("beamscope ", env!("CARGO_PKG_VERSION")).as_bytes(), out);
+        option(END_OF_OPTIONS, b"", out);
+        block.end(out);
+    }
+
+    /// A frame with the comments on it. Its interface is described before its first frame by what
+    /// `describe` gives.
+    ///
+    /// # Errors
+    ///
+    /// The format is pcap, and the frame has another link type than the file.
+    pub fn frame<'c>(
+        &mut self,
+        frame: &Frame<'_>,
+        comments: impl IntoIterator<Item = &'c [u8]>,
+        describe: impl FnOnce() -> Described,
+        out: &mut Vec<u8>,
+    ) -> Result<(), OtherLink> {
+        let origin = Origin { input: frame.id.input, interface: frame.interface, link: frame.link };
+        if self.format == SaveFormat::Pcap {
+            return self.record(origin, frame, out);
+        }
+        let interface = match self.last {
+            Some((last, interface)) if last == origin => interface,
+            _ => self.interface(origin, describe, out),
+        };
+        self.last = Some((origin, interface));
+        let block = Block::begin(ENHANCED_PACKET, out);
+        let [high, low] = halves(frame.at);
+        words(out, &[interface, high, low, length(frame.bytes), frame.wire_len]);
+        padded(frame.bytes, out);
+        let mut commented = false;
+        for comment in comments {
+            option(OPT_COMMENT, comment.get(..MAX_COMMENT).unwrap_or(comment), out);
+            commented = true;
+        }
+        if commented {
+            option(END_OF_OPTIONS, b"", out);
+        }
+        block.end(out);
+        Ok(())
+    }
+
+    /// Names of addresses, as whoever made the capture knew them.
+    pub fn names(&self, names: &[(IpAddr, Box<[u8]>)], out: &mut Vec<u8>) {
+        if self.format == SaveFormat::Pcap || names.is_empty() {
+            return;
+        }
+        let block = Block::begin(NAME_RESOLUTION, out);
+        for (address, name) in names {
+            let (kind, mut record) = match address {
+                IpAddr::V4(v4) => (NRB_RECORD_IPV4, v4.octets().to_vec()),
+                IpAddr::V6(v6) => (NRB_RECORD_IPV6, v6.octets().to_vec()),
+            };
+            record.extend_from_slice(name);
+            record.push(0);
+            option(kind, &record, out);
+        }
+        option(END_OF_OPTIONS, b"", out);
+        block.end(out);
+    }
+
+    /// What the interfaces of the file have received and lost by `at`, as far as `counts` knows; asked for
+    /// each with the input and its interface.
+    pub fn statistics(
+        &self,
+        at: Timestamp,
+        counts: impl Fn(u16, Option<u32>) -> Option<Interface>,
+        out: &mut Vec<u8>,
+    ) {
+        if self.format == SaveFormat::Pcap {
+            return;
+        }
+        let mut known: Vec<_> = self.interfaces.iter().collect();
+        known.sort_unstable_by_key(|(_, interface)| **interface);
+        for (origin, interface) in known {
+            let Some(counts) = counts(origin.input, origin.interface) else { continue };
+            let counters = [
+                (ISB_IFRECV, counts.received),
+                (ISB_IFDROP, counts.if_drop),
+                (ISB_OSDROP, counts.os_drop),
+            ];
+            if counters.iter().all(|(_, count)| count.is_none()) {
+                continue;
+            }
+            let block = Block::begin(INTERFACE_STATISTICS, out);
+            let [high, low] = halves(at);
+            words(out, &[*interface, high, low]);
+            for (code, count) in counters {
+                if let Some(count) = count {
+                    option(code, &count.to_le_bytes(), out);
+                }
+            }
+            option(END_OF_OPTIONS, b"", out);
+            block.end(out);
+        }
+    }
+
+    /// The number of an interface, which is described when it is new.
+    fn interface(
+        &mut self,
+        origin: Origin,
+        describe: impl FnOnce() -> Described,
+        out: &mut Vec<u8>,
+    ) -> u32 {
+        let next = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
+        *self.interfaces.entry(origin).or_insert_with(|| {
+            let Described { name, snaplen } = describe();
+            let block = Block::begin(INTERFACE_DESCRIPTION, out);
+            words(out, &[origin.link.0.into(), snaplen]);
+            if let Some(name) = name {
+                option(IF_NAME, clipped(&name, MAX_NAME).as_bytes(), out);
+            }
+            option(IF_TSRESOL, &[NANOSECONDS], out);
+            option(END_OF_OPTIONS, b"", out);
+            block.end(out);
+            next
+        })
+    }
+
+    /// A record of the pcap format, behind the file's header where it is the first.
+    fn record(
+        &mut self,
+        origin: Origin,
+        frame: &Frame<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), OtherLink> {
+        match self.last {
+            Some((first, _)) if first.link != origin.link => {
+                return Err(OtherLink { has: first.link.0, other: origin.link.0 });
+            }
+            Some(_) => {}
+            None => {
+                words(out, &[PCAP_NANOSECONDS, PCAP_VERSION_2_4, 0, 0, PCAP_SNAPLEN]);
+                words(out, &[origin.link.0.into()]);
+                self.last = Some((origin, 0));
+            }
+        }
+        let seconds = u32::try_from(frame.at.0 / NANOS_PER_SECOND).unwrap_or(u32::MAX);
+        let nanos = u32::try_from(frame.at.0 % NANOS_PER_SECOND).unwrap_or_default();
+        words(out, &[seconds, nanos, length(frame.bytes), frame.wire_len]);
+        out.extend_from_slice(frame.bytes);
+        Ok(())
+    }
+}
+
+/// A block whose length is not known yet.
+struct Block {
+    start: usize,
+}
+
+impl Block {
+    fn begin(kind: u32, out: &mut Vec<u8>) -> Self {
+        let start = out.len();
+        words(out, &[kind, 0]);
+        Self { start }
+    }
+
+    /// Both lengths: in front and at the end.
+    fn end(self, out: &mut Vec<u8>) {
+        let length = u32::try_from(out.len() - self.start + 4).unwrap_or(u32::MAX);
+        if let Some(field) = out.get_mut(self.start + 4..self.start + 8) {
+            field.copy_from_slice(&length.to_le_bytes());
+        }
+        words(out, &[length]);
+    }
+}
+
+fn words(out: &mut Vec<u8>, words: &[u32]) {
+    words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+}
+
+/// An option, or a record of names: code, length, value, padding.
+fn option(code: u16, value: &[u8], out: &mut Vec<u8>) {
+    let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&code.to_le_bytes());
+    out.extend_from_slice(&length.to_le_bytes());
+    padded(value.get(..length.into()).unwrap_or(value), out);
+}
+
+fn padded(octets: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(octets);
+    let padding = octets.len().next_multiple_of(4) - octets.len();
+    out.extend([0; 4].iter().take(padding));
+}
+
+fn length(octets: &[u8]) -> u32 {
+    u32::try_from(octets.len()).unwrap_or(u32::MAX)
+}
+
+fn halves(at: Timestamp) -> [u32; 2] {
+    let high = u32::try_from(at.0 >> 32).unwrap_or(u32::MAX);
+    let low = u32::try_from(at.0 & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    [high, low]
+}
+
+/// The front of `text`, at most so many octets and whole characters.
+fn clipped(text: &str, octets: usize) -> &str {
+    let end = (0..=octets.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    text.get(..end.unwrap_or_default()).unwrap_or_default()
+}
+
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+const VERSION_1_0: u32 = 1;
+const INTERFACE_DESCRIPTION: u32 = 1;
+const NAME_RESOLUTION: u32 = 4;
+const INTERFACE_STATISTICS: u32 = 5;
+const ENHANCED_PACKET: u32 = 6;
+
+const END_OF_OPTIONS: u16 = 0;
+const OPT_COMMENT: u16 = 1;
+const SHB_USERAPPL: u16 = 4;
+const IF_NAME: u16 = 2;
+const IF_TSRESOL: u16 = 9;
+const ISB_IFRECV: u16 = 4;
+const ISB_IFDROP: u16 = 5;
+const ISB_OSDROP: u16 = 7;
+const NRB_RECORD_IPV4: u16 = 1;
+const NRB_RECORD_IPV6: u16 = 2;
+
+/// `if_tsresol`: 10 to the power of minus 9.
+const NANOSECONDS: u8 = 9;
+
+const PCAP_NANOSECONDS: u32 = 0xa1b2_3c4d;
+const PCAP_VERSION_2_4: u32 = 0x0004_0002;
+/// As libpcap writes it where nothing is cut.
+const PCAP_SNAPLEN: u32 = 262_144;
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Octets of a name of an interface that readers keep.
+const MAX_NAME: usize = 255;
+
+/// Octets of a comment on a frame; ours are short, and our reader keeps no longer ones.
+const MAX_COMMENT: usize = 1024;
+
+/// Octets of the comment on a section: less than an option can have, more than a finding says.
+const MAX_SECTION_COMMENT: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{frames, items, read};
+    use super::super::{FrameRef, Item};
+    use super::*;
+
+    fn frame(number: u64, bytes: &[u8]) -> Frame<'_> {
+        Frame {
+            id: FrameRef { input: 0, number },
+            at: Timestamp::new(1_700_000_000, 123_456_789 + number),
+            link: LinkType::ETHERNET,
+            interface: None,
+            wire_len: length(bytes) + 7,
+            bytes,
+        }
+    }
+
+    fn eth0() -> Described {
+        Described { name: Some("eth0".into()), snaplen: 96 }
+    }
+
+    #[test]
+    fn frames_come_back_as_they_went_in_both_formats() {
+        let octets: Vec<u8> = (0..=60).collect();
+        // Of every length, since frames are padded to four octets.
+        let sent: Vec<_> =
+            (1..=60).map(|n| frame(n, octets.split_at(usize::try_from(n).unwrap()).0)).collect();
+        for format in [SaveFormat::Pcapng, SaveFormat::Pcap] {
+            let (mut encoder, mut out) = (Encoder::new(format), Vec::new());
+            encoder.begin("", &mut out);
+            for frame in &sent {
+                encoder.frame(frame, [], eth0, &mut out).unwrap();
+            }
+            let (read, notices, error) = items(&out);
+            assert!(notices.is_empty() && error.is_none(), "{notices:?} {error:?}");
+            assert_eq!(read.len(), sent.len());
+            for (sent, kept) in sent.iter().zip(read) {
+                assert_eq!((kept.number, kept.at, kept.link), (sent.id.number, sent.at, sent.link));
+                assert_eq!((kept.wire_len, &kept.bytes[..]), (sent.wire_len, sent.bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn each_input_interface_and_link_type_is_an_interface_of_its_own() {
+        let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
+        encoder.begin("", &mut out);
+        let sent = [(0, None, 1), (1, None, 1), (0, None, 1), (0, Some(0), 1), (0, Some(0), 101)];
+        for (number, (input, interface, link)) in (1..).zip(sent) {
+            let frame = Frame {
+                id: FrameRef { input, number },
+                interface,
+                link: LinkType(link),
+                ..frame(number, b"x")
+            };
+            let name = Some(format!("{input} {interface:?} {link}"));
+            encoder.frame(&frame, [], || Described { name, snaplen: 0 }, &mut out).unwrap();
+        }
+        let mut capture = read(out.clone(), usize::MAX);
+        while capture.next_item().unwrap().is_some() {}
+        let names: Vec<_> = capture.interfaces().iter().map(|it| it.name.as_deref()).collect();
+        let expected = ["0 None 1", "1 None 1", "0 Some(0) 1", "0 Some(0) 101"];
+        assert_eq!(names, expected.map(Some));
+        let interfaces: Vec<_> = frames(&out).iter().map(|frame| frame.interface).collect();
+        assert_eq!(interfaces, [0, 1, 0, 2, 3].map(Some));
+    }
+
+    #[test]
+    fn comments_names_and_counters_come_back() {
+        let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
+        encoder.begin("about it all", &mut out);
+        encoder.names(
+            &[
+                ([10, 0, 0, 1].into(), b"one.example"[..].into()),
+                (IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), b"me"[..].into()),
+            ],
+            &mut out,
+        );
+        let long = [b'x'; 2000];
+        let comments = [&b"first"[..], b"second", &long];
+        encoder.frame(&frame(1, b"abc"), comments, eth0, &mut out).unwrap();
+        encoder.frame(&frame(2, b"abcd"), [], eth0, &mut out).unwrap();
+        let counts =
+            Interface { os_drop: Some(4), received: Some(1 << 40), ..Interface::default() };
+        encoder.statistics(Timestamp(7), |_, _| Some(counts.clone()), &mut out);
+        let mut capture = read(out, usize::MAX);
+        while let Some(item) = capture.next_item().unwrap() {
+            assert!(matches!(item, Item::Frame(_)), "{item:?}");
+        }
+        let read = capture.interfaces()[0].clone();
+        assert_eq!(read, Interface { name: Some("eth0".into()), ..counts });
+        let told = capture.annotations();
+        assert_eq!(told.names.len(), 2);
+        let comments: Vec<_> =
+            told.comments.iter().map(|(frame, text)| (frame.number, text.len())).collect();
+        assert_eq!(comments, [(1, 5), (1, 6), (1, MAX_COMMENT)]);
+    }
+
+    #[test]
+    fn a_pcap_file_takes_one_link_type() {
+        let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcap), Vec::new());
+        encoder.frame(&frame(1, b"a"), [], eth0, &mut out).unwrap();
+        let octets = out.len();
+        let other = Frame { link: LinkType::RAW, ..frame(2, b"b") };
+        let error = encoder.frame(&other, [], eth0, &mut out).unwrap_err();
+        assert_eq!((error, out.len()), (OtherLink { has: 1, other: 101 }, octets));
+        encoder.frame(&frame(3, b"c"), [], eth0, &mut out).unwrap();
+        assert_eq!(frames(&out).len(), 2);
+    }
+
+    #[test]
+    fn pcap_parser_finds_the_same_in_it() {
+        use pcap_parser::pcapng::Block as Theirs;
+        use pcap_parser::{Block, OptionCode, PcapNGOption, parse_block_le};
+        let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
+        encoder.begin("why", &mut out);
+        encoder.frame(&frame(1, b"abcde"), [&b"this one"[..]], eth0, &mut out).unwrap();
+        let counts = || Some(Interface { os_drop: Some(3), ..Interface::default() });
+        encoder.statistics(Timestamp(7), |_, _| counts(), &mut out);
+        // Theirs keeps the padding.
+        let value = |it: &PcapNGOption<'_>| it.value()[..it.len.into()].to_vec();
+        let (mut rest, mut seen) = (out.as_slice(), Vec::new());
+        while !rest.is_empty() {
+            let (behind, block): (_, Theirs<'_>) = parse_block_le(rest).unwrap();
+            match block {
+                Block::SectionHeader(it) => {
+                    seen.push("section");
+                    assert_eq!((it.major_version, it.minor_version, it.section_len), (1, 0, -1));
+                    assert_eq!(value(&it.options[0]), b"why");
+                }
+                Block::InterfaceDescription(it) => {
+                    seen.push("interface");
+                    assert_eq!((it.linktype.0, it.snaplen, it.if_tsresol), (1, 96, 9));
+                }
+                Block::EnhancedPacket(it) => {
+                    seen.push("packet");
+                    let ticks = u64::from(it.ts_high) << 32 | u64::from(it.ts_low);
+                    assert_eq!(Timestamp(ticks), frame(1, b"").at);
+                    assert_eq!((&it.data[..5], it.caplen, it.origlen), (&b"abcde"[..], 5, 12));
+                    assert_eq!(it.options[0].code, OptionCode::Comment);
+                    assert_eq!(value(&it.options[0]), b"this one");
+                }
+                Block::InterfaceStatistics(it) => {
+                    seen.push("statistics");
+                    assert_eq!(value(&it.options[0]), 3_u64.to_le_bytes());
+                }
+                other => panic!("{other:?}"),
+            }
+            rest = behind;
+        }
+        assert_eq!(seen, ["section", "interface", "packet", "statistics"]);
+    }
+
+    #[test]
+    fn text_is_clipped_between_characters() {
+        assert_eq!(clipped("aéb", 2), "a");
+        assert_eq!(clipped("aéb", 3), "aé");
+        assert_eq!(clipped("ab", 9), "ab");
+    }
+}

@@ -1,0 +1,296 @@
+//! Saving packets while they come: on loopback, with a dial played over real TCP.
+
+#![cfg(all(feature = "live", target_os = "linux"))]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use beamscope::capture::{CaptureFile, Item};
+use common::lines_of;
+use serde_json::Value;
+
+/// A folder of its own, gone at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("beamscope-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The program at work on loopback, where dials are played to a port of its own.
+struct Watch {
+    child: Child,
+    listener: TcpListener,
+}
+
+impl Watch {
+    /// `None` where capturing is not allowed.
+    fn start(more: &[&str]) -> Option<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let filter = format!("tcp port {port}");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_beamscope"))
+            .args(["-i", "lo", "--json", "--dist-port", &port, "-f", &filter])
+            .args(more)
+            .stdout(if more.contains(&"-") { Stdio::piped() } else { Stdio::null() })
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        stderr.read_line(&mut said).unwrap();
+        if !said.starts_with("listening on lo") {
+            child.wait().unwrap();
+            println!("skipped: live saving: {}", said.trim_end());
+            assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{said}");
+            return None;
+        }
+        thread::spawn(move || stderr.read_to_string(&mut String::new()));
+        Some(Self { child, listener })
+    }
+
+    /// A dial that is refused over the cookie.
+    fn dial(&self) {
+        let mut a = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+        let (mut b, _) = self.listener.accept().unwrap();
+        says(&mut a, &hello(&[0, 0, 0, 1], "one@127.0.0.1"));
+        says(&mut b, b"sok");
+        says(&mut b, &hello(&[0, 0, 0, 77, 0, 0, 0, 2], "two@127.0.0.1"));
+        says(&mut a, &[b"r".as_slice(), &[7; 20]].concat());
+        let _ = b.read(&mut [0; 1024]).unwrap();
+        drop(b);
+        let _ = a.read_to_end(&mut Vec::new());
+    }
+
+    fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    }
+
+    fn stop(mut self) -> Option<i32> {
+        self.signal("INT");
+        self.child.wait().unwrap().code()
+    }
+}
+
+fn says(stream: &mut TcpStream, message: &[u8]) {
+    let mut framed = u16::try_from(message.len()).unwrap().to_be_bytes().to_vec();
+    framed.extend(message);
+    stream.write_all(&framed).unwrap();
+    thread::sleep(Duration::from_millis(20));
+}
+
+/// `N`, flags of OTP 25, and what stands between them and the name.
+fn hello(between: &[u8], name: &str) -> Vec<u8> {
+    let mut message = vec![b'N'];
+    message.extend(0xd_07df_7fbd_u64.to_be_bytes());
+    message.extend(between);
+    message.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
+    message.extend(name.as_bytes());
+    message
+}
+
+/// Frames of a capture, which must be whole.
+fn frames(path: &str) -> usize {
+    let mut capture = CaptureFile::open(Path::new(path), 0).unwrap();
+    let mut frames = 0;
+    while let Some(item) = capture.next_item().unwrap() {
+        assert!(matches!(item, Item::Frame(_)), "{item:?}");
+        frames += 1;
+    }
+    frames
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < until, "{what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Events in the order written, without the name of the input and what only one kind of run has: the wall
+/// clock at its end, events left out, files of evidence.
+fn events(text: &str) -> Vec<Value> {
+    let events = text.lines().map(|line| {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        event.as_object_mut().unwrap().remove("input");
+        if let Some(finding) = event.get_mut("finding") {
+            finding.as_object_mut().unwrap().remove("evidence_file");
+        }
+        if let Some(stats) = event.get_mut("stats") {
+            stats.as_object_mut().unwrap().remove("left_out");
+        }
+        if event.get("frame").is_none() {
+            event.as_object_mut().unwrap().remove("timestamp");
+        }
+        event
+    });
+    events.collect()
+}
+
+#[test]
+fn what_is_saved_says_what_was_said_live_and_each_finding_has_its_file() {
+    let folder = Folder::new("live-save");
+    let (saved, out) = (folder.file("saved.pcapng"), folder.file("events"));
+    let evidence = folder.file("evidence");
+    let Some(watch) = Watch::start(&["-w", &saved, "-o", &out, "--evidence", &evidence]) else {
+        return;
+    };
+    watch.dial();
+    let finding = || {
+        let text = fs::read_to_string(&out).unwrap_or_default();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        events(whole).into_iter().any(|event| event["event_type"] == "finding")
+    };
+    wait_until("the finding is told", finding);
+    // While it runs: the packets of the dial, and the file of the finding, whole.
+    wait_until("the packets are in the file", || frames(&saved) >= 10);
+    let files: Vec<_> = fs::read_dir(&evidence).unwrap().map(|it| it.unwrap().path()).collect();
+    let [file] = files.as_slice() else { panic!("{files:?}") };
+    assert_eq!(watch.stop(), Some(0));
+
+    let live = fs::read_to_string(&out).unwrap();
+    assert!(live.contains(&format!("\"evidence_file\":\"{}\"", file.display())), "{live}");
+    let port = live.split("\"dest_port\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let again = lines_of(&["--json", "--dist-port", &port, &saved]);
+    assert_eq!(events(&again), events(&live));
+    let alone = lines_of(&["--json", &file.display().to_string()]);
+    let titles = |text: &str| {
+        let found = events(text).into_iter().filter(|event| event["event_type"] == "finding");
+        found.map(|event| event["finding"]["title"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(titles(&alone), titles(&live));
+    for (path, mode) in [(saved.as_str(), 0o600), (evidence.as_str(), 0o700)] {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, mode, "{path}");
+    }
+    assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_row_goes_on_behind_the_sandbox_and_its_oldest_files_go() {
+    let folder = Folder::new("live-row");
+    let Some(watch) = Watch::start(&["-w", &folder.file("lan.pcap"), "-C", "1k", "-W", "3"]) else {
+        return;
+    };
+    let names = || {
+        let entries = fs::read_dir(&folder.0).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    (0..5).for_each(|_| watch.dial());
+    let last = || names().last().and_then(|name| name.rsplit_once('-')?.1[..5].parse().ok());
+    wait_until("several files", || last() >= Some(5));
+    assert_eq!(watch.stop(), Some(0));
+    assert_eq!(names().len(), 3, "{:?}", names());
+    for name in names() {
+        assert!(frames(&folder.file(&name)) > 0, "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_was_moved_away_is_made_anew_on_sighup() {
+    let folder = Folder::new("live-hup");
+    let (saved, moved) = (folder.file("lan.pcapng"), folder.file("moved.pcapng"));
+    // Without -o, whoever hangs up is the reader of standard output.
+    let Some(watch) = Watch::start(&["-w", &saved, "-o", "/dev/null"]) else { return };
+    watch.dial();
+    wait_until("packets", || frames(&saved) >= 10);
+    // Nobody moved it: it goes on.
+    let file = fs::metadata(&saved).unwrap().ino();
+    watch.signal("HUP");
+    watch.dial();
+    wait_until("more packets", || frames(&saved) >= 20);
+    assert_eq!(fs::metadata(&saved).unwrap().ino(), file);
+    fs::rename(&saved, &moved).unwrap();
+    watch.signal("HUP");
+    wait_until("another file", || Path::new(&saved).exists());
+    watch.dial();
+    wait_until("packets in the other file", || frames(&saved) >= 10);
+    assert_eq!(watch.stop(), Some(0));
+    assert!(frames(&moved) >= 20);
+}
+
+#[test]
+fn another_user_writes_into_the_directory_that_was_made_for_it() {
+    // Only root becomes another user.
+    if !fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
+        println!("skipped: saving as another user: not root");
+        assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"));
+        return;
+    }
+    let folder = Folder::new("live-user");
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o711)).unwrap();
+    let (saved, evidence) = (folder.file("lan.pcapng"), folder.file("evidence"));
+    let Some(watch) = Watch::start(&["-Z", "65534", "-w", &saved, "--evidence", &evidence]) else {
+        return;
+    };
+    watch.dial();
+    wait_until("a file of evidence", || fs::read_dir(&evidence).unwrap().count() == 1);
+    assert_eq!(watch.stop(), Some(0));
+    let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+    let file = fs::read_dir(&evidence).unwrap().next().unwrap().unwrap().path();
+    assert_eq!([owner(&file), owner(Path::new(&saved))], [65534, 65534]);
+}
+
+#[test]
+fn a_reader_of_packets_that_stops_costs_the_analysis_nothing() {
+    let folder = Folder::new("live-stdout");
+    let (out, saved) = (folder.file("events"), folder.file("saved.pcapng"));
+    let Some(mut watch) = Watch::start(&["-w", "-", "-o", &out]) else { return };
+    // Far more than a pipe and the queue hold, while nobody reads.
+    let listener = &watch.listener;
+    let mut a = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut b, _) = listener.accept().unwrap();
+    let reader = thread::spawn(move || {
+        let mut room = vec![0; 1 << 20];
+        while matches!(b.read(&mut room), Ok(1..)) {}
+    });
+    let junk = vec![0xee; 4 << 20];
+    wait_until("packets are left out", || {
+        a.write_all(&junk).unwrap();
+        let told = fs::read_to_string(&out).unwrap_or_default();
+        told.contains("packets are left out of standard output")
+    });
+    drop(a);
+    reader.join().unwrap();
+    // While packets were dropped, nothing is told that rests on one that is not there.
+    wait_until("the finding is told", || {
+        watch.dial();
+        fs::read_to_string(&out).unwrap_or_default().contains("\"cookie-mismatch\"")
+    });
+    let mut stdout = watch.child.stdout.take().unwrap();
+    let rest = thread::spawn(move || {
+        let mut octets = Vec::new();
+        stdout.read_to_end(&mut octets).unwrap();
+        octets
+    });
+    assert_eq!(watch.stop(), Some(2), "not all was saved");
+    fs::write(&saved, rest.join().unwrap()).unwrap();
+    assert!(frames(&saved) > 0);
+}
