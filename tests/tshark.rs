@@ -7,6 +7,7 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
 
 mod corpus;
+mod streams;
 
 use std::collections::{BTreeMap, HashMap};
 use std::env;
@@ -15,11 +16,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use beamscope::capture::{CaptureFile, Frame, Item};
-use beamscope::decode::{Decoded, Decoder, Endpoint, Segment, TcpFlags};
-use beamscope::event::Mark;
-use beamscope::flow::FlowKey;
-use beamscope::limits::Limits;
-use beamscope::reassembly::{Budget, Half, Piece, SeqNum, StreamEvent, Taken};
+use beamscope::decode::{Decoded, Decoder, Endpoint};
+use beamscope::limits::DefragLimits;
+use streams::{Stream, Streams};
 
 #[test]
 fn frames_and_streams_are_those_of_tshark() {
@@ -34,7 +33,7 @@ fn frames_and_streams_are_those_of_tshark() {
 /// What the two sides differ in.
 fn compare(path: &Path) -> Vec<String> {
     let ours = Ours::read(path);
-    let theirs = Theirs::read(path, ours.connections.len());
+    let theirs = Theirs::read(path, ours.streams.connections.len());
     let mut differences = Vec::new();
     let mut differ = |what: String| differences.push(what);
     if ours.frames.len() != theirs.frames.len() {
@@ -58,7 +57,7 @@ fn compare(path: &Path) -> Vec<String> {
             (our, their) => differ(format!("frame {number}: TCP {our:?}, tshark: {their:?}")),
         }
     }
-    for (index, connection) in ours.connections.iter().enumerate() {
+    for (index, connection) in ours.streams.connections.iter().enumerate() {
         let Some(stream) = stream_of.get(&index) else { continue };
         for (end, our) in &connection.streams {
             let their = theirs.streams.get(&(*stream, *end)).cloned().unwrap_or_default();
@@ -83,40 +82,11 @@ fn compare(path: &Path) -> Vec<String> {
 /// Capture time in nanoseconds, octets on the wire, octets captured.
 type Header = (u64, usize, usize);
 
-/// One direction of a connection up to its first hole.
-#[derive(Clone, Debug, Default)]
-struct Stream {
-    octets: Vec<u8>,
-    /// Whether octets are missing behind them.
-    hole: bool,
-    /// Whether a snaplen has cut them off. tshark goes on with the next segment and says nothing, though
-    /// the sequence numbers jump.
-    cut: bool,
-}
-
-impl Stream {
-    fn push(&mut self, octets: &[u8]) {
-        if !self.hole {
-            self.octets.extend(octets);
-        }
-    }
-
-    /// For messages: what there is at `offset`.
-    fn from(&self, offset: usize) -> String {
-        let shown = &self.octets[offset..self.octets.len().min(offset + 16)];
-        format!("{shown:02x?} of {}{}", self.octets.len(), if self.hole { ", hole" } else { "" })
-    }
-}
-
 /// What this crate makes of a capture.
 #[derive(Default)]
 struct Ours {
     frames: Vec<OurFrame>,
-    connections: Vec<Connection>,
-    /// The connection that a pair of ends has now.
-    open: HashMap<FlowKey, usize>,
-    budget: Budget,
-    limits: Limits,
+    streams: Streams,
 }
 
 struct OurFrame {
@@ -124,87 +94,27 @@ struct OurFrame {
     connection: Option<usize>,
 }
 
-#[derive(Default)]
-struct Connection {
-    halves: HashMap<Endpoint, (Half, Option<SeqNum>)>,
-    streams: HashMap<Endpoint, Stream>,
-}
-
 impl Ours {
     fn read(path: &Path) -> Self {
         let mut ours = Self::default();
         let mut capture = CaptureFile::open(path, 0).unwrap();
-        let mut decoder = Decoder::new(ours.limits.fragments);
+        let mut decoder = Decoder::new(DefragLimits::default());
         while let Some(item) = capture.next_item().unwrap() {
             if let Item::Frame(frame) = item {
                 ours.on_frame(&frame, &mut decoder);
             }
         }
-        for connection in &mut ours.connections {
-            for (end, (half, _)) in &mut connection.halves {
-                let stream = connection.streams.entry(*end).or_default();
-                half.finish(&mut ours.budget, &mut |taken| stream.take(&taken));
-            }
-        }
+        ours.streams.finish();
         ours
     }
 
     fn on_frame(&mut self, frame: &Frame<'_>, decoder: &mut Decoder) {
         let header = (frame.at.0, frame.wire_len as usize, frame.bytes.len());
         let connection = match decoder.decode(frame) {
-            Decoded::Tcp(segment) => Some(self.on_segment(&segment)),
+            Decoded::Tcp(segment) => Some(self.streams.on_segment(&segment)),
             _ => None,
         };
         self.frames.push(OurFrame { header, connection });
-    }
-
-    fn on_segment(&mut self, segment: &Segment<'_>) -> usize {
-        let (key, _) = FlowKey::new(segment.src, segment.dst);
-        let is_syn = segment.flags.has(TcpFlags::SYN);
-        let isn = SeqNum(segment.seq);
-        let known = self.open.get(&key).copied().filter(|&index| {
-            let half = self.connections[index].halves.get(&segment.src);
-            !is_syn || half.is_none_or(|(_, syn)| syn.is_none_or(|syn| syn == isn))
-        });
-        let index = known.unwrap_or(self.connections.len());
-        if known.is_none() {
-            self.connections.push(Connection::default());
-            self.open.insert(key, index);
-        }
-        let connection = &mut self.connections[index];
-        let mark = Mark { frame: segment.frame, at: segment.at };
-        let (half, syn) = connection.halves.entry(segment.src).or_default();
-        let stream = connection.streams.entry(segment.src).or_default();
-        if is_syn {
-            *syn = Some(isn);
-            half.begins_at(isn.plus(1));
-        }
-        stream.cut |= segment.missing > 0;
-        if !segment.flags.has(TcpFlags::RST) && segment.payload.len() + segment.missing as usize > 0
-        {
-            let piece = Piece {
-                seq: if is_syn { isn.plus(1) } else { isn },
-                payload: segment.payload,
-                missing: segment.missing,
-                mark,
-                ip_id: segment.ip_id,
-            };
-            half.push(piece, &self.limits, &mut self.budget, &mut |taken| stream.take(&taken));
-        }
-        if segment.flags.has(TcpFlags::ACK) {
-            let (peer, _) = connection.halves.entry(segment.dst).or_default();
-            peer.on_ack(SeqNum(segment.ack), false, &self.limits);
-        }
-        index
-    }
-}
-
-impl Stream {
-    fn take(&mut self, taken: &Taken<'_>) {
-        match taken.event {
-            StreamEvent::Data(octets) => self.push(octets),
-            StreamEvent::Gap(_) => self.hole = true,
-        }
     }
 }
 

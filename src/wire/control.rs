@@ -140,20 +140,6 @@ operations! {
     37 ALTACT_SIG_SEND (Flags From To Token) payload;
 }
 
-impl Operation {
-    /// Whether the term that follows is the reason why a process ended.
-    pub const fn carries_reason(self) -> bool {
-        matches!(
-            self,
-            Self::PAYLOAD_EXIT
-                | Self::PAYLOAD_EXIT_TT
-                | Self::PAYLOAD_EXIT2
-                | Self::PAYLOAD_EXIT2_TT
-                | Self::PAYLOAD_MONITOR_P_EXIT
-        )
-    }
-}
-
 /// Most elements that an operation has behind itself.
 const MOST_FIELDS: usize = 6;
 
@@ -178,7 +164,26 @@ impl<'a> ControlMessage<'a> {
         let place = fields.iter().position(|known| *known == field)?;
         *self.terms.get(place)?
     }
+
+    /// Whether the term that follows is the reason why a process ended.
+    pub fn carries_reason(&self) -> bool {
+        match self.operation {
+            Operation::PAYLOAD_EXIT
+            | Operation::PAYLOAD_EXIT_TT
+            | Operation::PAYLOAD_EXIT2
+            | Operation::PAYLOAD_EXIT2_TT
+            | Operation::PAYLOAD_MONITOR_P_EXIT => true,
+            Operation::ALTACT_SIG_SEND => {
+                let flags = self.field(Field::Flags).and_then(Term::as_small_int);
+                flags.is_some_and(|flags| flags & ALTACT_EXIT != 0)
+            }
+            _ => false,
+        }
+    }
 }
+
+/// Flag of `ALTACT_SIG_SEND`: an exit signal, and no message.
+const ALTACT_EXIT: i32 = 16;
 
 /// Reads the control term at the front of `i`, and gives what stands behind it.
 ///

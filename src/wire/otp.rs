@@ -99,7 +99,7 @@ pub fn request<'a>(
             let reason = control.field(Field::Reason).unwrap_or(payload);
             Some(Request { subject: Some(reason), ..answer(RequestKind::Down, control) })
         }
-        operation if operation.has_payload() => sent(payload, atoms),
+        operation if operation.has_payload() && !control.carries_reason() => sent(payload, atoms),
         _ => None,
     }
 }
@@ -220,13 +220,18 @@ fn from(from: Term<'_>) -> Option<Term<'_>> {
     tag(it)
 }
 
-/// A reference, or `[alias | Reference]`, as calls have it from OTP 24.
+/// A reference; or `[alias | Reference]`, as calls have it from OTP 24; or of `gen_server:multi_call`
+/// `{Reference, Node}`, and `[[alias | Alias] | Reference]` in later releases.
 fn tag(term: Term<'_>) -> Option<Term<'_>> {
-    if term.kind() == Kind::Reference {
-        return Some(term);
-    }
-    let list = term.as_list().filter(|list| list.elements.len() == 1)?;
-    list.tail().filter(|tail| tail.kind() == Kind::Reference)
+    let reference = match term.kind() {
+        Kind::Reference => term,
+        Kind::Tuple => {
+            let [reference, node] = term.as_array()?;
+            (node.kind() == Kind::Atom).then_some(reference)?
+        }
+        _ => term.as_list().filter(|list| list.elements.len() == 1)?.tail()?,
+    };
+    (reference.kind() == Kind::Reference).then_some(reference)
 }
 
 impl<'a> Request<'a> {

@@ -1,5 +1,5 @@
-//! What tests share that ask a real Erlang about terms: running `terms.escript`, and terms as that
-//! takes them.
+//! What tests share that ask a real Erlang about terms and frames: running the scripts here, and terms as
+//! `terms.escript` takes them.
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
@@ -10,12 +10,16 @@ use std::thread;
 
 use beamscope::wire::term::{Atoms, Kind, Term};
 
-/// Runs the script, whose header tells what it takes; `None`, and a line that says so, where there is
-/// no Erlang.
+/// Runs `terms.escript`.
 pub(crate) fn erlang(arguments: &[&str], input: String) -> Option<String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/erlang/terms.escript");
+    script("terms.escript", arguments, input)
+}
+
+/// Runs a script, whose header tells what it takes; `None`, and a line that says so, where there is
+/// no Erlang.
+pub(crate) fn script(name: &str, arguments: &[&str], input: String) -> Option<String> {
     let child = Command::new("escript")
-        .arg(script)
+        .arg(format!("{}/tests/erlang/{name}", env!("CARGO_MANIFEST_DIR")))
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::lease::Lease;
+use super::trains::Train;
 use crate::event::{self, Mark, Share};
 use crate::wire::control::Operation;
 
@@ -62,10 +63,16 @@ impl Account {
     }
 
     /// A further frame of a message.
-    pub(super) fn on_fragment(&mut self, operation: Operation, octets: u64) {
+    pub(super) fn on_fragment(&mut self, train: &Train, octets: u64) {
         self.fragments += 1;
-        if let Some(count) = self.operations.get_mut(usize::from(operation.0)) {
+        if let Some(count) = self.operations.get_mut(usize::from(train.operation.0)) {
             count.octets += octets;
+        }
+        if let Some(name) = &train.name {
+            self.names.add_more(name, octets);
+        }
+        if let Some(function) = &train.function {
+            self.functions.add_more(function, octets);
         }
     }
 
@@ -136,6 +143,13 @@ impl Busiest {
             count.octets += octets;
         } else if self.lease.take(name.len() + NAME) {
             self.counts.insert(name.into(), Count { messages: 1, octets });
+        }
+    }
+
+    /// A message that was added goes on.
+    fn add_more(&mut self, name: &str, octets: u64) {
+        if let Some(count) = self.counts.get_mut(name) {
+            count.octets += octets;
         }
     }
 

@@ -19,6 +19,10 @@ pub(super) struct AtomCache {
     atoms: Vec<Arc<str>>,
     /// The references of the header read last: as in `slots`.
     header: Vec<u16>,
+    /// Places of atoms that stood in a slot until that header.
+    replaced: Vec<u16>,
+    /// Places of no atom.
+    free: Vec<u16>,
     /// Atoms are in Latin-1: one of the nodes is older than R16.
     is_latin1: bool,
     lease: Lease,
@@ -26,7 +30,15 @@ pub(super) struct AtomCache {
 
 impl AtomCache {
     pub(super) const fn new(lease: Lease) -> Self {
-        Self { slots: None, atoms: Vec::new(), header: Vec::new(), is_latin1: false, lease }
+        Self {
+            slots: None,
+            atoms: Vec::new(),
+            header: Vec::new(),
+            replaced: Vec::new(),
+            free: Vec::new(),
+            is_latin1: false,
+            lease,
+        }
     }
 
     /// The nodes have agreed on Latin-1.
@@ -37,6 +49,7 @@ impl AtomCache {
     /// Takes the references of the next header in.
     pub(super) fn apply(&mut self, references: References<'_>) {
         self.header.clear();
+        self.free_replaced();
         for reference in references.iter() {
             let place = match reference.text {
                 Some(text) => self.enter(reference.slot, text),
@@ -51,6 +64,8 @@ impl AtomCache {
         self.slots = None;
         self.atoms = Vec::new();
         self.header.clear();
+        self.replaced.clear();
+        self.free.clear();
         self.lease.give_back();
     }
 
@@ -74,24 +89,49 @@ impl AtomCache {
     fn enter(&mut self, slot: u16, octets: &[u8]) -> u16 {
         let known = self.slot(slot);
         let room = octets.len() + ENTRY;
-        let is_first = self.slots.is_none();
-        if is_first && !self.lease.take(size_of::<[u16; CACHE_SLOTS]>()) || !self.lease.take(room) {
+        let table = if self.slots.is_none() { size_of::<[u16; CACHE_SLOTS]>() } else { 0 };
+        if !self.lease.take(table + room) {
             // Unknown from here on, rather than what stood there before.
             self.set(slot, 0);
+            self.replaced.extend(Some(known).filter(|known| *known > 0));
             return 0;
         }
         let text = self.text(octets);
-        if let Some(atom) = known.checked_sub(1).and_then(|at| self.atoms.get_mut(usize::from(at)))
+        // What this header has named before keeps its place: both are in the terms behind it.
+        let is_named = self.header.contains(&known);
+        let place = if known > 0 && !is_named { known } else { self.free_place() };
+        if let Some(atom) = usize::from(place).checked_sub(1).and_then(|at| self.atoms.get_mut(at))
         {
-            self.lease.release(atom.len() + ENTRY);
+            self.lease.release(if place == known { atom.len() + ENTRY } else { 0 });
             *atom = text;
-            return known;
         }
-        self.atoms.push(text);
-        // An atom that is known keeps its place, so that there are more than slots only where room ran out.
-        let place = u16::try_from(self.atoms.len()).unwrap_or(0);
+        if known > 0 && is_named {
+            self.replaced.push(known);
+        }
         self.set(slot, place);
         place
+    }
+
+    /// A place for an atom, which is one more than its index.
+    fn free_place(&mut self) -> u16 {
+        if let Some(place) = self.free.pop() {
+            return place;
+        }
+        // At most one for each slot, and for each reference of a header.
+        self.atoms.push(Arc::default());
+        u16::try_from(self.atoms.len()).unwrap_or(0)
+    }
+
+    /// The header read last is done with: so are the atoms that it named and that stand in no slot any more.
+    fn free_replaced(&mut self) {
+        for place in self.replaced.drain(..) {
+            let atom = usize::from(place).checked_sub(1).and_then(|at| self.atoms.get_mut(at));
+            if let Some(atom) = atom {
+                self.lease.release(atom.len() + ENTRY);
+                *atom = Arc::default();
+                self.free.push(place);
+            }
+        }
     }
 
     fn set(&mut self, slot: u16, place: u16) {
@@ -177,6 +217,29 @@ mod tests {
         );
         assert_eq!(apply(&mut cache, &[(7, None)]), [some("other")]);
         assert_eq!(cache.header().atom(1), None, "no more references than the header has");
+    }
+
+    #[test]
+    fn one_header_may_put_two_atoms_into_one_slot() {
+        let mut cache = AtomCache::new(Pool::new(1 << 20).lease());
+        apply(&mut cache, &[(7, Some("rex"))]);
+        let both = [(7, None), (7, Some("ok")), (7, Some("no"))];
+        assert_eq!(apply(&mut cache, &both), [some("rex"), some("ok"), some("no")]);
+        for _ in 0..100 {
+            assert_eq!(apply(&mut cache, &both), [some("no"), some("ok"), some("no")]);
+        }
+        assert_eq!(apply(&mut cache, &[(7, None)]), [some("no")]);
+        assert!(cache.atoms.len() <= 3, "{}", cache.atoms.len());
+    }
+
+    #[test]
+    fn room_for_the_slots_is_taken_with_the_first_entry_or_not_at_all() {
+        let pool = Pool::new(size_of::<[u16; CACHE_SLOTS]>() + ENTRY + 3);
+        let mut cache = AtomCache::new(pool.lease());
+        for _ in 0..9 {
+            assert_eq!(apply(&mut cache, &[(7, Some("more"))]), [None]);
+        }
+        assert_eq!(apply(&mut cache, &[(7, Some("rex"))]), [some("rex")]);
     }
 
     #[test]

@@ -305,7 +305,8 @@ impl Heard {
             Err(_) => return Err("control message"),
         };
         let has_payload = control.operation.has_payload();
-        let payload = if has_payload { unversioned(frame.kind, behind) } else { &[] };
+        let behind = unversioned(frame.kind, behind);
+        let payload = if has_payload { behind } else { &[] };
         let before = (frame.head.len() - behind.len()) as u64;
         let payload_octets = u64::from(frame.len) - before;
         if has_payload && payload_octets == 0 && fragment.is_none() {
@@ -333,8 +334,9 @@ impl Heard {
         let request = otp::request(control, payload, &atoms);
         let latency_us = pair(control, request.as_ref(), atoms, desk);
         self.account.on_message(operation, octets);
-        if let Some(name) = name_of(control).and_then(|name| name.as_atom(&atoms)?.text()) {
-            self.account.on_name(&name, octets);
+        let name = name_of(control).and_then(|name| name.as_atom(&atoms)?.text());
+        if let Some(name) = &name {
+            self.account.on_name(name, octets);
         }
         let function = request.as_ref().and_then(|request| request.function);
         if let Some(function) = &function {
@@ -353,7 +355,7 @@ impl Heard {
                 latency_us,
                 execution,
             };
-            let reason = operation.carries_reason().then_some(payload);
+            let reason = control.carries_reason().then_some(payload);
             desk.log.add(control, reason, request.as_ref(), atoms, told);
         }
         let style = match desk.detail {
@@ -369,6 +371,8 @@ impl Heard {
         };
         let mut train = Train::new(fragment, operation, octets);
         train.payload_octets = payload_octets;
+        train.name = name.map(|name| name.as_ref().into());
+        train.function = function.map(|_| self.function.as_str().into());
         if is_told {
             train.begun = desk.log.take_last();
         }
@@ -398,13 +402,13 @@ impl Heard {
                 self.account.unreadable += 1;
                 return;
             }
-            Continued::GoesOn(operation) => {
-                self.account.on_fragment(operation, octets);
+            Continued::GoesOn(train) => {
+                self.account.on_fragment(train, octets);
                 return;
             }
             Continued::Whole(train) => train,
         };
-        self.account.on_fragment(train.operation, octets);
+        self.account.on_fragment(&train, octets);
         self.account.on_whole(train.operation, train.octets, desk.mark);
         let Some(begun) = &train.begun else { return };
         desk.log.put_back(begun, desk.mark, train.fragments, train.payload_octets);

@@ -32,6 +32,10 @@ pub(super) struct Train {
     pub(super) payload_octets: u64,
     /// What is to be told of it, if anything is.
     pub(super) begun: Option<MessageLog>,
+    /// The registered name that it is for.
+    pub(super) name: Option<Box<str>>,
+    /// The function that it has run.
+    pub(super) function: Option<Box<str>>,
     /// The start of its message term, if somebody asked for it.
     pub(super) payload: Vec<u8>,
     /// The atoms of its first header, which its term refers to.
@@ -49,6 +53,8 @@ impl Train {
             octets,
             payload_octets: 0,
             begun: None,
+            name: None,
+            function: None,
             payload: Vec::new(),
             atoms: Vec::new(),
             size: 0,
@@ -58,9 +64,9 @@ impl Train {
 
 /// What a continuation belongs to.
 #[derive(Debug)]
-pub(super) enum Continued {
+pub(super) enum Continued<'a> {
     /// A message that goes on behind it.
-    GoesOn(Operation),
+    GoesOn(&'a Train),
     /// A message that ends with it.
     Whole(Train),
     /// None that is known, or not the next part of it.
@@ -86,6 +92,11 @@ impl Trains {
         }
         train.size = TRAIN
             + train.begun.as_ref().map_or(0, MessageLog::size)
+            + [&train.name, &train.function]
+                .into_iter()
+                .flatten()
+                .map(|it| it.len())
+                .sum::<usize>()
             + train.payload.capacity()
             + train.atoms.len() * size_of::<Option<Arc<str>>>();
         if self.lease.take(train.size) {
@@ -104,14 +115,13 @@ impl Trains {
         payload_octets: u64,
         start: &[u8],
         kept: usize,
-    ) -> Continued {
+    ) -> Continued<'_> {
         let Some(place) = self.place(fragment.sequence) else { return Continued::Unknown };
         let Some(train) = self.under_way.get_mut(place) else { return Continued::Unknown };
         if train.next != fragment.left {
             self.remove(place);
             return Continued::Unknown;
         }
-        let operation = train.operation;
         train.next -= 1;
         train.fragments += 1;
         train.octets += octets;
@@ -123,11 +133,10 @@ impl Trains {
             train.size += room;
             train.payload.extend_from_slice(start.get(..room).unwrap_or_default());
         }
-        let is_whole = train.next == 0;
-        if is_whole {
+        if train.next == 0 {
             return self.remove(place).map_or(Continued::Unknown, Continued::Whole);
         }
-        Continued::GoesOn(operation)
+        self.under_way.get(place).map_or(Continued::Unknown, Continued::GoesOn)
     }
 
     /// Octets were lost: no message that is under way will be whole. Gives how many there were.
