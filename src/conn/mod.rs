@@ -420,6 +420,7 @@ impl Connection {
             self.emit(now, bodies, said);
         }
         if self.is_at_work() {
+            self.place_messages(said);
             return Keep::Yes;
         }
         if let Talk::Distribution(talk) = &self.talk {
