@@ -4,9 +4,10 @@ use super::Setting;
 use super::handshake::{Exchange, Heard};
 use super::messages::{Calls, Desk, MessageLog, Speech, Walked};
 use super::reader::{Item, Reader};
+use super::tcp::Tcp;
 use super::tls::SealedRecord;
 use super::verdict::TlsSign;
-use crate::event::{Anomaly, AnomalyKind, Body, Foreign, Mark, Messages, Orientation, Role};
+use crate::event::{Anomaly, AnomalyKind, Body, Foreign, Mark, Messages, Orientation, Pause, Role};
 use crate::flow::Direction;
 use crate::reassembly::{StreamEvent, Taken};
 use crate::wire::handshake::{self, HandshakeMessage, Status};
@@ -351,11 +352,15 @@ impl Distribution {
         Some(if initiator == direction { Role::Initiator } else { Role::Acceptor })
     }
 
-    /// What was said after the handshake, added up.
-    pub(super) fn messages(&self, initiator: Direction) -> Option<Messages> {
+    /// What was said after the handshake, added up, with what the TCP side has seen of it.
+    pub(super) fn messages(&self, initiator: Direction, tcp: &Tcp) -> Option<Messages> {
         let account = |direction: Direction| {
-            let mut account = self.voice(direction).speech.account()?;
+            let mut account = self.voice(direction).speech.account(tcp.last().at)?;
             account.calls = self.calls.as_ref().map_or_else(Vec::new, |it| it.told(direction));
+            account.longest_stall = tcp
+                .side(direction)
+                .stall()
+                .map(|stall| Pause { lasted_us: stall.lasted_us, since: stall.since.into() });
             Some(account)
         };
         let (initiator, acceptor) = (account(initiator), account(initiator.reverse()));

@@ -276,7 +276,7 @@ impl Connection {
                 .map(|(from, to)| micros(to.mark.at.since(from.mark.at))),
             duration_us: micros(self.tcp.last().at.since(self.tcp.first().at)),
             traffic: Traffic { initiator: flowed(initiator), acceptor: flowed(acceptor) },
-            messages: talk.messages(initiator).map(Box::new),
+            messages: talk.messages(initiator, &self.tcp).map(Box::new),
             seen: {
                 let seen = self.seen(talk, initiator, &verdict, refused);
                 let tls_alert = seen.tls_alert.or(refusal);

@@ -183,7 +183,7 @@ pub struct Messages {
 }
 
 /// What one side sent after the handshake, added up.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Account {
     /// By operation, the most frequent first.
@@ -205,6 +205,25 @@ pub struct Account {
     pub unreadable: u64,
     /// What this side asked of the other.
     pub calls: Vec<Calls>,
+    /// `net_ticktime` in seconds, as the shortest time from tick to tick implies: four ticks are sent in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tick_time_s: Option<u64>,
+    /// The longest time in which this side sent no octet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest_silence: Option<Pause>,
+    /// The longest time in which this side let the other send nothing: its receive window was closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest_stall: Option<Pause>,
+}
+
+/// A time in which something did not happen.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Pause {
+    /// How long.
+    pub lasted_us: u64,
+    /// The packet before it, or with which it began.
+    pub since: Spot,
 }
 
 /// Messages of one kind, and their octets with all frames.
@@ -299,7 +318,10 @@ impl Messages {
     pub fn spots(&mut self) -> impl Iterator<Item = &mut Spot> {
         [&mut self.initiator, &mut self.acceptor].into_iter().flatten().flat_map(|account| {
             let largest = account.largest.as_mut().map(|largest| &mut largest.at);
-            largest.into_iter().chain(account.calls.iter_mut().flat_map(Calls::spots))
+            let pauses = [&mut account.longest_silence, &mut account.longest_stall];
+            let pauses = pauses.into_iter().flatten().map(|pause| &mut pause.since);
+            let calls = account.calls.iter_mut().flat_map(Calls::spots);
+            largest.into_iter().chain(pauses).chain(calls)
         })
     }
 }

@@ -546,6 +546,9 @@ mod samples {
             unfinished: 0,
             unreadable: 0,
             calls: vec![calls],
+            tick_time_s: Some(60),
+            longest_silence: Some(Pause { lasted_us: 15_000_000, since: spot() }),
+            longest_stall: Some(Pause { lasted_us: 2_000_000, since: spot() }),
         };
         Messages { initiator: Some(account), acceptor: None }
     }

@@ -117,7 +117,7 @@ impl Account {
             fragments: self.fragments,
             unfinished: self.unfinished,
             unreadable: self.unreadable,
-            calls: Vec::new(),
+            ..event::Account::default()
         }
     }
 }

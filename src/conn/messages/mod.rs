@@ -27,7 +27,7 @@ use self::log::Told;
 use self::trains::{Continued, Train, Trains};
 use crate::event::{self, Mark, PayloadStyle, Role};
 use crate::flow::Direction;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
 use crate::wire::header::{Fragment, FrameKind, Header, HeaderError, header};
 use crate::wire::otp::{self, Request, RequestKind};
@@ -87,6 +87,10 @@ pub(in crate::conn) struct Speech {
     last_tick: Option<Timestamp>,
     /// The shortest time from one tick to the next with nothing between them.
     tick_period: Option<Duration>,
+    /// The last packet that brought octets.
+    last: Option<Mark>,
+    /// The longest time without any, and the packet before it.
+    silence: Option<(Duration, Mark)>,
     /// The first frame that a node would refuse.
     corrupt: Option<Corrupt>,
 }
@@ -119,6 +123,8 @@ impl Speech {
             ticks: 0,
             last_tick: None,
             tick_period: None,
+            last: None,
+            silence: None,
             corrupt: None,
         }
     }
@@ -153,19 +159,47 @@ impl Speech {
         self.frames.begun()
     }
 
-    /// What was sent, added up; `None` without a message.
-    pub(in crate::conn) fn account(&self) -> Option<event::Account> {
-        let heard = self.heard.as_ref()?;
-        let mut told = heard.account.told();
-        told.unfinished += heard.trains.len() as u64;
+    /// What was sent, added up, when the connection was last heard of at `until`; `None` without a frame.
+    pub(in crate::conn) fn account(&self, until: Timestamp) -> Option<event::Account> {
+        if self.frames() == 0 {
+            return None;
+        }
+        let mut told = match &self.heard {
+            Some(heard) => {
+                let told = heard.account.told();
+                let under_way = heard.trains.len() as u64;
+                event::Account { unfinished: told.unfinished + under_way, ..told }
+            }
+            None => event::Account::default(),
+        };
+        let now = self.last.map(|last| (until.since(last.at), last));
+        let longest = now.into_iter().chain(self.silence).max_by_key(|(lasted, _)| *lasted);
+        told.longest_silence = longest.filter(|(lasted, _)| *lasted >= SILENCE).map(pause);
+        told.tick_time_s =
+            self.tick_period.map(|period| (period * TICKS).as_secs_f64().round() as u64);
         Some(told)
     }
 
     /// Takes in what comes next of the stream.
     pub(in crate::conn) fn walk(&mut self, input: &mut &[u8], desk: &mut Desk<'_>) -> Walked {
         let Self {
-            frames, heard, is_latin1, messages, ticks, last_tick, tick_period, corrupt, ..
+            frames,
+            heard,
+            is_latin1,
+            messages,
+            ticks,
+            last_tick,
+            tick_period,
+            last,
+            silence,
+            corrupt,
         } = self;
+        if let Some(before) = last.replace(desk.mark) {
+            let lasted = desk.mark.at.since(before.at);
+            if silence.is_none_or(|(longest, _)| lasted > longest) {
+                *silence = Some((lasted, before));
+            }
+        }
         let kept = desk.detail.payload();
         let on_frame = |frame: Frame<'_>| {
             if frame.kind == FrameKind::Tick {
@@ -198,6 +232,8 @@ impl Speech {
 
     /// The capture does not have the next `octets`; false when the place in the stream is lost.
     pub(in crate::conn) fn gap(&mut self, octets: u64) -> bool {
+        // Nobody knows when they were sent.
+        self.last = None;
         let passed = self.frames.gap(octets) == Hole::Passed;
         if !passed {
             self.lose();
@@ -211,6 +247,10 @@ impl Speech {
             heard.forget();
         }
     }
+}
+
+fn pause((lasted, since): (Duration, Mark)) -> event::Pause {
+    event::Pause { lasted_us: micros(lasted), since: since.into() }
 }
 
 fn on_tick(at: Timestamp, last: &mut Option<Timestamp>, shortest: &mut Option<Duration>) {
@@ -464,6 +504,12 @@ const LOOKED_AT: usize = 512;
 
 /// Octets of a message term that are kept where somebody asked for it: one fragment's.
 const KEPT: usize = 64 << 10;
+
+/// A shorter time without a word is none that anybody looks for.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Ticks in `net_ticktime`, unless `net_tickintensity` says otherwise.
+const TICKS: u32 = 4;
 
 /// `net_ticktime` is a number of seconds, and at least four ticks are sent in it.
 const SHORTEST_TICK: Duration = Duration::from_millis(200);

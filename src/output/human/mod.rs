@@ -5,6 +5,7 @@
 //! and request. Judges nothing: what is bad and why, the events say. Text from the wire is escaped,
 //! since a node may call itself anything, terminal controls included.
 
+mod account;
 mod block;
 mod changes;
 mod cluster;
@@ -155,7 +156,15 @@ impl Human {
         }
         let Some((style, text)) = self.sentence(input, event) else { return Ok(()) };
         let place = Place { frame, input: input_of_frame.map(|input| &**input) };
-        self.sheet.line(out, event.at, style, &text, &place)
+        self.sheet.line(out, event.at, style, &text, &place)?;
+        match &event.body {
+            Body::Session { session } if self.options.verbose => {
+                let Some(messages) = &session.messages else { return Ok(()) };
+                let ends = Ends::of(session, event.connection.as_deref());
+                account::write(&mut self.sheet, out, messages, &ends.names)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes one message after the handshake.
