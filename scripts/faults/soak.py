@@ -40,7 +40,7 @@ SYNS, FRAMES = 2000, 200
 # forgotten last, so that what is shorter than this many seconds only keeps below a ceiling, with all
 # tables full.
 SLACK_KIB = 2048
-WHOLE = 600
+WHOLE = 1200
 CEILING_KIB = 400 << 10
 
 

@@ -83,10 +83,9 @@ impl CaptureFile {
         // A pipe or a device is not asked for more than is wanted, and gives nothing twice.
         if metadata.is_file() && is_compressed(&mut file).unwrap_or_default() {
             let file = file.try_clone().map(|file| move || Decompressed::new(Box::new(file)));
-            match file.ok().and_then(|file| Ahead::start(helpers, file)) {
-                Some(Ok(ahead)) => return Ok(Self::new(name, input, Box::new(ahead))),
-                // No thread to be had: it goes without.
-                Some(Err(_)) | None => {}
+            // Where no thread is to be had, it goes without.
+            if let Some(Ok(ahead)) = file.ok().and_then(|file| Ahead::start(helpers, file)) {
+                return Ok(Self::new(name, input, Box::new(ahead)));
             }
         }
         Ok(Self::from_reader(name, input, Box::new(file)))

@@ -4,10 +4,6 @@
 //! before. A table of fixed size keeps the opening of the connections of the last moments, so that what is
 //! not Erlang costs no lasting memory. An entry that is overwritten loses the opening and nothing else.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
-
 use super::{Direction, FlowKey};
 use crate::capture::FrameRef;
 use crate::decode::{Endpoint, Segment, TcpFlags};
@@ -129,14 +125,12 @@ impl Opening {
 /// same capture gives the same output on each run; who makes entries collide displaces some, and no more.
 #[derive(Debug)]
 pub struct YoungTable {
-    hasher: FixedState,
-    /// The upper half of the hash of what is in each place; 0 for nothing. Most packets of other protocols
-    /// end here, without touching an entry.
-    marks: Vec<u32>,
+    /// In the upper half of each place, the mark of what is in it, 0 for nothing: most packets of other
+    /// protocols end here, without touching an opening. In the lower half, where in `openings` it has its own,
+    /// unless another has come there since.
+    places: Vec<u64>,
     /// The port that what is in each place was opened to, for the search by that.
     ports: Vec<u16>,
-    /// Where in `openings` each place has its own, unless another has come there since.
-    slots: Vec<u32>,
     /// A ring, written in the order of arrival: it grows to what a run needs, and a million SYNs go through
     /// it line by line, where writing each at the place of its hash took twice the time.
     openings: Vec<Opening>,
@@ -155,11 +149,9 @@ impl YoungTable {
     pub fn new(places: usize) -> Self {
         let places = places.next_power_of_two();
         Self {
-            hasher: FixedState::default(),
             // Zeroes from the system cost nothing until they are written over.
-            marks: vec![0; places],
+            places: vec![0; places],
             ports: vec![0; places],
-            slots: vec![0; places],
             openings: Vec::new(),
             next: 0,
         }
@@ -212,8 +204,8 @@ impl YoungTable {
         if *self.ports.get(index)? != end.port {
             return None;
         }
-        let mark = *self.marks.get(index)?;
-        let opening = self.opening(index)?.clone();
+        let (mark, slot) = halves(*self.places.get(index)?);
+        let opening = self.openings.get(slot)?.clone();
         let place = self.place_of(&opening.key);
         let is_own = (place.index, place.mark) == (index, mark);
         if !is_own || opening.responder() != Some(end) {
@@ -226,51 +218,47 @@ impl YoungTable {
     /// What `place` holds, if it is the opening of `key`.
     #[inline]
     fn at(&mut self, place: Place, key: &FlowKey) -> Option<&mut Opening> {
-        if *self.marks.get(place.index)? != place.mark {
+        let (mark, slot) = halves(*self.places.get(place.index)?);
+        if mark != place.mark {
             return None;
         }
-        self.opening(place.index).filter(|known| known.key == *key)
-    }
-
-    fn opening(&mut self, index: usize) -> Option<&mut Opening> {
-        let slot = *self.slots.get(index)?;
-        self.openings.get_mut(slot as usize)
+        self.openings.get_mut(slot).filter(|known| known.key == *key)
     }
 
     fn put(&mut self, place: Place, key: &FlowKey, first: &Bare) {
         if self.next == self.openings.len() {
             self.openings.push(Opening::default());
         }
-        let Self { marks, ports, slots, openings, next, .. } = self;
-        let (Some(mark), Some(port), Some(slot), Some(opening)) = (
-            marks.get_mut(place.index),
-            ports.get_mut(place.index),
-            slots.get_mut(place.index),
-            openings.get_mut(*next),
-        ) else {
+        let Self { places, ports, openings, next } = self;
+        let last = places.len() - 1;
+        let (Some(known), Some(port), Some(opening)) =
+            (places.get_mut(place.index), ports.get_mut(place.index), openings.get_mut(*next))
+        else {
             return;
         };
         opening.begin(key, first);
-        *mark = place.mark;
+        *known = u64::from(place.mark) << 32 | *next as u64;
         *port = opening.responder().map_or(0, |responder| responder.port);
-        *slot = u32::try_from(*next).unwrap_or(u32::MAX);
-        *next = (*next + 1) & (marks.len() - 1);
+        *next = (*next + 1) & last;
     }
 
     fn clear(&mut self, index: usize) {
-        if let Some(mark) = self.marks.get_mut(index) {
-            *mark = 0;
+        if let Some(place) = self.places.get_mut(index) {
+            *place = 0;
         }
     }
 
     /// Where an entry belongs, and the mark that stands for it.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves of a hash")]
     fn place_of(&self, key: &FlowKey) -> Place {
-        let hash = self.hasher.hash_one(key);
-        let index = hash as u32 as usize & (self.marks.len() - 1);
-        Place { index, mark: (hash >> 32) as u32 | 1 }
+        let (mark, index) = halves(key.unseeded_hash());
+        Place { index: index & (self.places.len() - 1), mark: mark | 1 }
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "one half each")]
+const fn halves(word: u64) -> (u32, usize) {
+    ((word >> 32) as u32, word as u32 as usize)
 }
 
 /// Places that are searched at once.

@@ -209,15 +209,17 @@ pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermErro
     let mut terms = [None; MOST_FIELDS];
     let mut rest = rest;
     for (place, field) in terms.iter_mut().zip(fields).take(count) {
-        let (term, behind) = cut_term(rest).map_err(|e| TermError {
-            field: field.name(),
-            offset: i.len() - rest.len() + e.offset,
-            ..e
-        })?;
+        let (term, behind) = cut_term(rest).map_err(|e| within(field.name(), i, rest, e))?;
         *place = Some(term);
         rest = behind;
     }
     Ok((ControlMessage { operation, terms }, rest))
+}
+
+/// What is wrong with a field, whose octets are `rest` and those behind it, of the control term `i`.
+#[cold]
+const fn within(field: &'static str, i: &[u8], rest: &[u8], e: TermError) -> TermError {
+    TermError { field, offset: i.len() - rest.len() + e.offset, ..e }
 }
 
 impl Field {

@@ -16,8 +16,8 @@ pub struct Request<'a> {
     pub kind: RequestKind,
     /// The reference that pairs it with its answer, where it has or is one.
     pub reference: Option<Term<'a>>,
-    /// The atom that a request is or begins with.
-    pub label: Option<Term<'a>>,
+    /// What is asked for, or why a process ended, or what a spawn came to.
+    pub subject: Option<Term<'a>>,
     /// The function to be run.
     pub function: Option<Function<'a>>,
 }
@@ -92,12 +92,12 @@ pub fn request<'a>(
     match control.operation {
         Operation::SPAWN_REQUEST | Operation::SPAWN_REQUEST_TT => spawn(control, payload, atoms),
         Operation::SPAWN_REPLY | Operation::SPAWN_REPLY_TT => {
-            let label = control.field(Field::Result).filter(|result| result.kind() == Kind::Atom);
-            Some(Request { label, ..answer(RequestKind::SpawnReply, control) })
+            let subject = control.field(Field::Result);
+            Some(Request { subject, ..answer(RequestKind::SpawnReply, control) })
         }
         Operation::MONITOR_P_EXIT | Operation::PAYLOAD_MONITOR_P_EXIT => {
             let reason = control.field(Field::Reason).unwrap_or(payload);
-            Some(Request { label: label(reason), ..answer(RequestKind::Down, control) })
+            Some(Request { subject: Some(reason), ..answer(RequestKind::Down, control) })
         }
         operation if operation.has_payload() && !control.carries_reason() => sent(payload, atoms),
         _ => None,
@@ -107,7 +107,7 @@ pub fn request<'a>(
 /// A control message that answers the one with its reference.
 fn answer<'a>(kind: RequestKind, control: &ControlMessage<'a>) -> Request<'a> {
     let reference = control.field(Field::Reference).and_then(tag);
-    Request { kind, reference, label: None, function: None }
+    Request { kind, reference, subject: None, function: None }
 }
 
 /// A message between processes.
@@ -132,8 +132,7 @@ fn sent<'a>(message: Term<'a>, atoms: &(impl Atoms + ?Sized)) -> Option<Request<
         4 if name == "io_request" => {
             elements.next()?;
             let reference = elements.next().and_then(tag);
-            let label = last(elements).and_then(label);
-            Some(Request { label, ..plain(RequestKind::IoRequest, reference) })
+            Some(Request { subject: last(elements), ..plain(RequestKind::IoRequest, reference) })
         }
         3 if name == "io_reply" => Some(plain(RequestKind::IoReply, elements.next().and_then(tag))),
         _ => None,
@@ -141,7 +140,7 @@ fn sent<'a>(message: Term<'a>, atoms: &(impl Atoms + ?Sized)) -> Option<Request<
 }
 
 const fn plain(kind: RequestKind, reference: Option<Term<'_>>) -> Request<'_> {
-    Request { kind, reference, label: None, function: None }
+    Request { kind, reference, subject: None, function: None }
 }
 
 /// A call or cast of `request`, which may be one to `rex`.
@@ -151,7 +150,7 @@ fn asked<'a>(
     request: Term<'a>,
     atoms: &(impl Atoms + ?Sized),
 ) -> Request<'a> {
-    let asked = Request { label: label(request), ..plain(kind, reference) };
+    let asked = Request { subject: Some(request), ..plain(kind, reference) };
     let Some(mut elements) = request.as_tuple().filter(|elements| elements.len() == 5) else {
         return asked;
     };
@@ -235,12 +234,15 @@ fn tag(term: Term<'_>) -> Option<Term<'_>> {
     (reference.kind() == Kind::Reference).then_some(reference)
 }
 
-/// The atom that a term is or begins with.
-fn label(term: Term<'_>) -> Option<Term<'_>> {
-    match term.kind() {
-        Kind::Atom => Some(term),
-        Kind::Tuple => term.as_tuple()?.next().filter(|first| first.kind() == Kind::Atom),
-        _ => None,
+impl<'a> Request<'a> {
+    /// The atom that the subject is or begins with.
+    pub fn label(&self) -> Option<Term<'a>> {
+        let subject = self.subject?;
+        match subject.kind() {
+            Kind::Atom => Some(subject),
+            Kind::Tuple => subject.as_tuple()?.next().filter(|first| first.kind() == Kind::Atom),
+            _ => None,
+        }
     }
 }
 

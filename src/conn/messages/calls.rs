@@ -25,11 +25,16 @@ pub(in crate::conn) struct Calls {
 /// The requests of one side.
 #[derive(Debug, Default)]
 struct Side {
-    waiting: HashMap<Key, Asked, RandomState>,
-    /// How many it has taken memory for.
+    /// Those that came last.
+    young: Waiting,
+    /// Those before them. What is older is forgotten as a whole, once there are enough young ones.
+    old: Waiting,
+    /// How many both tables have taken memory for.
     room: usize,
     tallies: [Tally; KINDS],
 }
+
+type Waiting = HashMap<Key, Asked, RandomState>;
 
 /// A reference: its words, and the incarnation of its node. The name of that is left out: it is the caller's.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -114,7 +119,10 @@ impl Calls {
     /// The caller takes its monitor away: it waits no longer.
     pub(super) fn on_demonitor(&mut self, from: Direction, reference: Term<'_>, mark: Mark) {
         let side = self.side(from);
-        if let (false, Some(key)) = (side.waiting.is_empty(), Key::of(reference)) {
+        if side.is_idle() {
+            return;
+        }
+        if let Some(key) = Key::of(reference) {
             side.settle(key, Answer::GivenUp, mark);
         }
     }
@@ -136,7 +144,8 @@ impl Calls {
         kinds
             .filter(|(_, tally)| tally.asked > 0)
             .map(|(kind, tally)| {
-                let waiting = side.waiting.values().filter(|asked| asked.kind == kind);
+                let waiting = side.old.values().chain(side.young.values());
+                let waiting = waiting.filter(|asked| asked.kind == kind);
                 let oldest = waiting.map(|asked| asked.mark).min();
                 tally.told(kind.name(), oldest)
             })
@@ -148,25 +157,31 @@ impl Side {
     fn on_request(&mut self, kind: Kind, said: &Saying<'_>, lease: &mut Lease) {
         self.tally(kind).asked += 1;
         let Some(key) = Key::of(said.reference) else { return };
-        if self.waiting.len() >= MOST_WAITING {
-            self.forget_older_half();
-        } else if self.waiting.len() >= self.room {
-            // The table is about to double.
+        if self.young.len() >= GENERATION {
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+        }
+        if self.young.len() >= self.room {
+            // The table is about to double, and so will the other.
             let more = self.room.max(FIRST_WAITING);
-            if !lease.take(more * size_of::<(Key, Asked)>()) {
+            if !lease.take(2 * more * size_of::<(Key, Asked)>()) {
                 return;
             }
             self.room += more;
         }
-        self.waiting.insert(key, Asked { kind, mark: said.mark });
+        self.young.insert(key, Asked { kind, mark: said.mark });
+    }
+
+    fn is_idle(&self) -> bool {
+        self.young.is_empty() && self.old.is_empty()
     }
 
     fn on_answer(&mut self, said: &Saying<'_>) -> Option<u64> {
-        if self.waiting.is_empty() {
+        if self.is_idle() {
             return None;
         }
         let key = Key::of(said.reference)?;
-        let asked = self.waiting.get(&key)?.kind;
+        let asked = self.young.get(&key).or_else(|| self.old.get(&key))?.kind;
         let answer = match (said.kind, said.why) {
             (RequestKind::GenReply, _) => Answer::Reply,
             (RequestKind::Down, Some(why)) if why == "noproc" => Answer::NoProc,
@@ -180,7 +195,7 @@ impl Side {
     }
 
     fn settle(&mut self, key: Key, answer: Answer, mark: Mark) -> Option<u64> {
-        let asked = self.waiting.remove(&key)?;
+        let asked = self.young.remove(&key).or_else(|| self.old.remove(&key))?;
         let latency = micros(mark.at.since(asked.mark.at));
         let tally = self.tally(asked.kind);
         match answer {
@@ -190,14 +205,6 @@ impl Side {
             Answer::GivenUp => tally.given_up += 1,
         }
         (answer != Answer::GivenUp).then_some(latency)
-    }
-
-    fn forget_older_half(&mut self) {
-        let mut times: Vec<_> = self.waiting.values().map(|asked| asked.mark).collect();
-        let middle = times.len() / 2;
-        let (_, until, _) = times.select_nth_unstable(middle);
-        let until = *until;
-        self.waiting.retain(|_, asked| asked.mark > until);
     }
 
     const fn tally(&mut self, kind: Kind) -> &mut Tally {
@@ -327,8 +334,9 @@ const fn highest(bucket: usize) -> u64 {
     ((bucket - shift * FINE + 1) << shift) - 1
 }
 
-/// Requests that wait at a time. A node that has more under way to one peer has other worries.
-const MOST_WAITING: usize = 8192;
+/// Requests of one side that wait at a time, at the least: twice as many at the most. A table that grows with
+/// those that are never answered costs every other request a miss of the cache.
+const GENERATION: usize = 1024;
 
 /// Those that the table has room for at first.
 const FIRST_WAITING: usize = 14;

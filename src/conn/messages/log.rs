@@ -154,7 +154,7 @@ impl MessageLog {
         let call = request.map(|request| CallEntry {
             kind: request.kind,
             tag: request.reference.map(|tag| self.term(tag, atoms)),
-            request: request.label.map(|label| self.atom(label, atoms)),
+            request: request.label().map(|label| self.atom(label, atoms)),
             module: request.function.map(|function| self.atom(function.module, atoms)),
             function: request.function.map(|function| self.atom(function.name, atoms)),
             arity: request.function.and_then(|function| function.arity),

@@ -431,9 +431,12 @@ fn pair(
         desk.calls.as_mut()?.on_demonitor(from, reference, mark);
         return None;
     }
-    let Request { kind, reference, label, .. } = *request?;
+    let request = request?;
+    let Request { kind, reference, .. } = *request;
     let why = match kind {
-        RequestKind::Down | RequestKind::SpawnReply => label.and_then(|it| it.as_atom(&atoms)),
+        RequestKind::Down | RequestKind::SpawnReply => {
+            request.label().and_then(|it| it.as_atom(&atoms))
+        }
         _ => None,
     };
     let said = Saying { from, kind, reference: reference?, why, mark };

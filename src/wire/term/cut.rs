@@ -270,16 +270,23 @@ pub(super) fn atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<RawAto
 /// Passes over an atom: checks it as [`atom`] does, and makes no text of it.
 #[inline]
 pub(super) fn skip_atom(i: &mut Reader<'_>, field: &'static str) -> Result<(), Fault> {
-    let start = *i;
-    match atom_octets(i, field)? {
-        Ok((text, true)) if text.len() > MAX_ATOM_CHARACTERS || !text.is_ascii() => {
-            match std::str::from_utf8(text) {
-                Ok(text) if is_short(text) => Ok(()),
-                _ => Err(start.malformed(field)),
+    // What nearly every one is.
+    match i.0 {
+        [ATOM_CACHE_REF, _, rest @ ..] => {
+            i.0 = rest;
+            return Ok(());
+        }
+        [SMALL_ATOM_UTF8_EXT, len, rest @ ..] => {
+            if let Some((text, rest)) = rest.split_at_checked(usize::from(*len)) {
+                if text.is_ascii() {
+                    i.0 = rest;
+                    return Ok(());
+                }
             }
         }
-        _ => Ok(()),
+        _ => {}
     }
+    atom(i, field).map(|_| ())
 }
 
 fn is_short(text: &str) -> bool {
