@@ -80,6 +80,8 @@ struct Stages<S> {
     known_ports: PortSet,
     /// Whether it was told that facts are forgotten.
     forgets: bool,
+    /// Whether it was told that there is no more room for what is kept of messages.
+    lacks_room: bool,
     correlator: Correlator,
     detector: Detector,
     stats: Stats,
@@ -245,6 +247,7 @@ impl<S: EventSink> Stages<S> {
             budget: Budget::default(),
             alarms: BinaryHeap::new(),
             forgets: false,
+            lacks_room: false,
             known_ports,
             correlator: Correlator::new(
                 &config.limits,
@@ -714,6 +717,21 @@ impl<S: EventSink> Stages<S> {
             let body = Body::Anomaly { anomaly: Box::new(anomaly) };
             self.tell(Event { at: self.now, frame: None, input: None, connection: None, body });
         }
+        if !self.lacks_room && self.pool.refused() > 0 {
+            self.lacks_room = true;
+            let anomaly = Anomaly {
+                kind: AnomalyKind::Limit,
+                field: None,
+                offset: None,
+                detail: format!(
+                    "messages need more than the {} octets that are kept of them: some atoms, names and \
+                     calls stay unknown",
+                    self.config.limits.messages
+                ),
+            };
+            let body = Body::Anomaly { anomaly: Box::new(anomaly) };
+            self.tell(Event { at: self.now, frame: None, input: None, connection: None, body });
+        }
     }
 
     /// A port has become known as a node's: connections to it that have said nothing yet are followed.
@@ -784,6 +802,7 @@ impl<S: EventSink> Stages<S> {
         stats.lost_fragments =
             fragments.expired + fragments.evicted + fragments.refused + fragments.waiting as u64;
         stats.evictions += self.correlator.evictions() + self.detector.evictions();
+        stats.evictions += self.pool.refused() as u64;
         let about_input = |kind: &AnomalyKind| kind.is_about_input() || *kind == AnomalyKind::Limit;
         stats.complete = stats.missing_octets == 0
             && stats.gaps == 0

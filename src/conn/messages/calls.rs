@@ -4,13 +4,16 @@
 //! of requests that got none. A request is known by the reference that its caller made for it, so that
 //! neither names nor processes have to be followed.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::lease::Lease;
 use crate::event::{self, Mark};
 use crate::flow::Direction;
-use crate::time::micros;
+use crate::time::{Timestamp, micros};
 use crate::wire::otp::RequestKind;
 use crate::wire::term::{AtomText, Term};
 
@@ -31,6 +34,10 @@ struct Side {
     old: Waiting,
     /// How many both tables have taken memory for.
     room: usize,
+    /// Answers that came before their requests, perhaps: captures reorder.
+    early: Recent<Early>,
+    /// Requests that were given up, perhaps because of an answer that comes late.
+    given_up: Recent<Asked>,
     tallies: [Tally; KINDS],
 }
 
@@ -44,6 +51,50 @@ struct Key(u64, u64, u64);
 struct Asked {
     kind: Kind,
     mark: Mark,
+}
+
+/// An answer for which no request waits.
+#[derive(Clone, Copy, Debug)]
+struct Early {
+    kind: RequestKind,
+    has_reason: bool,
+    is_noproc: bool,
+    mark: Mark,
+}
+
+/// What came last of something, by reference and with its time.
+#[derive(Debug)]
+struct Recent<T>(VecDeque<(Key, Timestamp, T)>);
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T: Copy> Recent<T> {
+    fn add(&mut self, key: Key, at: Timestamp, item: T, lease: &mut Lease) {
+        let size = RECENT * size_of::<(Key, Timestamp, T)>();
+        if self.0.capacity() == 0 && !lease.take(size) {
+            return;
+        }
+        if self.0.capacity() == 0 {
+            self.0.reserve_exact(RECENT);
+        }
+        if self.0.len() >= RECENT {
+            self.0.pop_front();
+        }
+        self.0.push_back((key, at, item));
+    }
+
+    /// Takes what has this reference, if it came just before `at`.
+    fn take(&mut self, key: Key, at: Timestamp) -> Option<T> {
+        // Times of a reordered capture may go either way.
+        let is_recent = |then: Timestamp| at.since(then).max(then.since(at)) <= REORDERED;
+        self.0.back().filter(|(_, then, _)| is_recent(*then))?;
+        let place = self.0.iter().position(|(known, then, _)| *known == key && is_recent(*then))?;
+        self.0.remove(place).map(|(.., item)| item)
+    }
 }
 
 /// What is told apart.
@@ -102,7 +153,9 @@ impl Calls {
             RequestKind::RpcCall | RequestKind::ErpcCall => Kind::Rpc,
             RequestKind::Spawn => Kind::Spawn,
             RequestKind::GenReply | RequestKind::Down | RequestKind::SpawnReply => {
-                return self.side(said.from.reverse()).on_answer(said);
+                let Self { up, down, lease } = self;
+                let side = if said.from == Direction::Up { down } else { up };
+                return side.on_answer(said, lease);
             }
             RequestKind::GenCast
             | RequestKind::RpcCast
@@ -118,19 +171,15 @@ impl Calls {
 
     /// The caller takes its monitor away: it waits no longer.
     pub(super) fn on_demonitor(&mut self, from: Direction, reference: Term<'_>, mark: Mark) {
-        let side = self.side(from);
+        let Self { up, down, lease } = self;
+        let side = if from == Direction::Up { up } else { down };
         if side.is_idle() {
             return;
         }
-        if let Some(key) = Key::of(reference) {
-            side.settle(key, Answer::GivenUp, mark);
-        }
-    }
-
-    const fn side(&mut self, caller: Direction) -> &mut Side {
-        match caller {
-            Direction::Up => &mut self.up,
-            Direction::Down => &mut self.down,
+        let Some(key) = Key::of(reference) else { return };
+        if let Some(asked) = side.remove(key) {
+            side.settle(asked, Answer::GivenUp, mark);
+            side.given_up.add(key, mark.at, asked, lease);
         }
     }
 
@@ -157,6 +206,14 @@ impl Side {
     fn on_request(&mut self, kind: Kind, said: &Saying<'_>, lease: &mut Lease) {
         self.tally(kind).asked += 1;
         let Some(key) = Key::of(said.reference) else { return };
+        let asked = Asked { kind, mark: said.mark };
+        // Of a spawned call, the process and then what it came to.
+        while let Some(early) = self.early.take(key, said.mark.at) {
+            if let Some(answer) = early.answers(kind) {
+                self.settle(asked, answer, early.mark);
+                return;
+            }
+        }
         if self.young.len() >= GENERATION {
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
@@ -169,33 +226,42 @@ impl Side {
             }
             self.room += more;
         }
-        self.young.insert(key, Asked { kind, mark: said.mark });
+        self.young.insert(key, asked);
     }
 
     fn is_idle(&self) -> bool {
         self.young.is_empty() && self.old.is_empty()
     }
 
-    fn on_answer(&mut self, said: &Saying<'_>) -> Option<u64> {
-        if self.is_idle() {
-            return None;
-        }
-        let key = Key::of(said.reference)?;
-        let asked = self.young.get(&key).or_else(|| self.old.get(&key))?.kind;
-        let answer = match (said.kind, said.why) {
-            (RequestKind::GenReply, _) => Answer::Reply,
-            (RequestKind::Down, Some(why)) if why == "noproc" => Answer::NoProc,
-            // `erpc` gives its result as the reason, which begins with a reference.
-            (RequestKind::Down, None) if asked == Kind::Rpc => Answer::Reply,
-            (RequestKind::SpawnReply, None) if asked == Kind::Spawn => Answer::Reply,
-            (RequestKind::SpawnReply, None) => return None,
-            _ => Answer::Down,
-        };
-        self.settle(key, answer, said.mark)
+    fn remove(&mut self, key: Key) -> Option<Asked> {
+        self.young.remove(&key).or_else(|| self.old.remove(&key))
     }
 
-    fn settle(&mut self, key: Key, answer: Answer, mark: Mark) -> Option<u64> {
-        let asked = self.young.remove(&key).or_else(|| self.old.remove(&key))?;
+    fn on_answer(&mut self, said: &Saying<'_>, lease: &mut Lease) -> Option<u64> {
+        let key = Key::of(said.reference)?;
+        let answer = Early {
+            kind: said.kind,
+            has_reason: said.why.is_some(),
+            is_noproc: said.why.is_some_and(|why| why == "noproc"),
+            mark: said.mark,
+        };
+        if let Some(asked) = self.young.get(&key).or_else(|| self.old.get(&key)).copied() {
+            let answer = answer.answers(asked.kind)?;
+            self.remove(key);
+            return self.settle(asked, answer, said.mark);
+        }
+        if let Some(asked) = self.given_up.take(key, said.mark.at) {
+            // It was taken away because it had been answered.
+            let answer = answer.answers(asked.kind)?;
+            let tally = self.tally(asked.kind);
+            tally.given_up = tally.given_up.saturating_sub(1);
+            return self.settle(asked, answer, said.mark);
+        }
+        self.early.add(key, said.mark.at, answer, lease);
+        None
+    }
+
+    fn settle(&mut self, asked: Asked, answer: Answer, mark: Mark) -> Option<u64> {
         let latency = micros(mark.at.since(asked.mark.at));
         let tally = self.tally(asked.kind);
         match answer {
@@ -214,6 +280,21 @@ impl Side {
             Kind::Rpc => rpc,
             Kind::Spawn => spawn,
         }
+    }
+}
+
+impl Early {
+    /// What this says of a request of this kind; nothing, where another answer follows.
+    fn answers(self, asked: Kind) -> Option<Answer> {
+        Some(match self.kind {
+            RequestKind::GenReply => Answer::Reply,
+            RequestKind::Down if self.is_noproc => Answer::NoProc,
+            // `erpc` gives its result as the reason, which begins with a reference.
+            RequestKind::Down if !self.has_reason && asked == Kind::Rpc => Answer::Reply,
+            RequestKind::SpawnReply if !self.has_reason && asked == Kind::Spawn => Answer::Reply,
+            RequestKind::SpawnReply if !self.has_reason => return None,
+            _ => Answer::Down,
+        })
     }
 }
 
@@ -337,6 +418,12 @@ const fn highest(bucket: usize) -> u64 {
 /// Requests of one side that wait at a time, at the least: twice as many at the most. A table that grows with
 /// those that are never answered costs every other request a miss of the cache.
 const GENERATION: usize = 1024;
+
+/// Answers and requests given up that are looked through where something does not fit.
+const RECENT: usize = 32;
+
+/// Captures reorder by milliseconds.
+const REORDERED: Duration = Duration::from_millis(50);
 
 /// Those that the table has room for at first.
 const FIRST_WAITING: usize = 14;
