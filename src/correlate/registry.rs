@@ -22,6 +22,8 @@ pub(super) struct Registry {
     named: Vec<RangeInclusive<u16>>,
     /// Ports on which a node listens, or did.
     ports: HashSet<Endpoint, RandomState>,
+    /// In the order in which they were marked: nodes take a new port at each start, for months.
+    port_order: VecDeque<Endpoint>,
     max_ports: usize,
     /// Answered look-ups, by who asked and for which port the answer was; oldest first.
     lookups: HashMap<(IpAddr, Endpoint), VecDeque<Answered>, RandomState>,
@@ -45,6 +47,7 @@ impl Registry {
         Self {
             named,
             ports: HashSet::default(),
+            port_order: VecDeque::new(),
             max_ports: limits.ports,
             lookups: HashMap::default(),
             order: VecDeque::new(),
@@ -63,10 +66,17 @@ impl Registry {
 
     /// A node listens at `end`.
     pub(super) fn mark(&mut self, end: Endpoint, marked: &mut Vec<Endpoint>) {
-        if self.ports.len() >= self.max_ports {
-            self.evictions += u64::from(!self.ports.contains(&end));
-        } else if self.ports.insert(end) {
-            marked.push(end);
+        if !self.ports.insert(end) {
+            return;
+        }
+        marked.push(end);
+        self.port_order.push_back(end);
+        if self.port_order.len() > self.max_ports {
+            // One that is still in use is marked again by its next session.
+            self.evictions += 1;
+            if let Some(oldest) = self.port_order.pop_front() {
+                self.ports.remove(&oldest);
+            }
         }
     }
 
@@ -139,3 +149,21 @@ pub(super) const LOOKUP_AGE: Duration = Duration::from_secs(10);
 
 /// Captures reorder by milliseconds: an answer may show a little after the SYN that it led to.
 pub(super) const REORDERED: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ports_marked_last_are_known() {
+        let mut registry = Registry::new(&Limits { ports: 3, ..Limits::default() }, Vec::new());
+        let end = |port| Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port };
+        let mut marked = Vec::new();
+        for port in [1, 2, 2, 3, 4, 5] {
+            registry.mark(end(port), &mut marked);
+        }
+        assert_eq!(marked.len(), 5);
+        let known: Vec<_> = (0..9).filter(|port| registry.is_node_port(end(*port))).collect();
+        assert_eq!((known, registry.evictions()), (vec![3, 4, 5], 2));
+    }
+}
