@@ -36,6 +36,8 @@ pub struct Config {
     pub include_secrets: bool,
     /// Which messages after the handshake are told.
     pub messages: MessageDetail,
+    /// Whether a side that falls silent is told before the other gives up on it: for those who watch.
+    pub warns: bool,
     /// Ports of port mappers.
     pub epmd_ports: Vec<u16>,
     /// Ports known as those of nodes, on any host.
@@ -52,6 +54,7 @@ impl Default for Config {
             cookies: Cookies::default(),
             include_secrets: false,
             messages: MessageDetail::None,
+            warns: false,
             epmd_ports: vec![EPMD_PORT],
             dist_ports: Vec::new(),
             home_nets: HomeNets::default(),
@@ -594,7 +597,8 @@ impl<S: EventSink> Stages<S> {
                 self.close_account(&followed.connection);
             }
         } else if let Some(followed) = self.flows.get_mut(id) {
-            if let Some(due) = followed.connection.deadline(&self.config.limits) {
+            if let Some(due) = followed.connection.deadline(&self.config.limits, self.config.warns)
+            {
                 // Time goes forward: what has not been settled by now is asked for a moment later.
                 let due = due.max(self.now.after(MOMENT));
                 if followed.alarm.is_none_or(|alarm| due < alarm) {
@@ -850,6 +854,7 @@ fn setting<'a>(config: &'a Config, pool: &'a Pool, correlator: &'a Correlator) -
         cookies: &config.cookies,
         include_secrets: config.include_secrets,
         messages: config.messages,
+        warns: config.warns,
         pool,
         facts: correlator,
     }

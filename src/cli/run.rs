@@ -55,7 +55,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     }
     let include_secrets = args.include_secrets;
     let messages = detail(args);
-    let config = Config { include_secrets, messages, ..config(&args.facts, &args.writing)? };
+    let warns = !args.interface.is_empty() || args.follow;
+    let config = config(&args.facts, &args.writing)?;
+    let config = Config { include_secrets, messages, warns, ..config };
     if args.interface.is_empty() { read(args, config) } else { capture(args, config) }
 }
 
@@ -75,6 +77,7 @@ pub(super) fn config(facts: &Facts, writing: &Writing) -> Result<Config, Error> 
         cookies,
         include_secrets: false,
         messages: MessageDetail::None,
+        warns: false,
         epmd_ports,
         dist_ports: facts.dist_port.clone(),
         home_nets: facts.home_net.iter().copied().collect(),

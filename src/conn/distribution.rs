@@ -10,6 +10,7 @@ use super::verdict::TlsSign;
 use crate::event::{Anomaly, AnomalyKind, Body, Foreign, Mark, Messages, Orientation, Pause, Role};
 use crate::flow::Direction;
 use crate::reassembly::{StreamEvent, Taken};
+use crate::time::Timestamp;
 use crate::wire::handshake::{self, HandshakeMessage, Status};
 use crate::wire::tls::{self, Sealed};
 use crate::wire::{DistFlags, WireError, decode};
@@ -365,6 +366,17 @@ impl Distribution {
         };
         let (initiator, acceptor) = (account(initiator), account(initiator.reverse()));
         (initiator.is_some() || acceptor.is_some()).then_some(Messages { initiator, acceptor })
+    }
+
+    /// The side that the other, by its own ticks, will soon give up on: its last word, and when that is so
+    /// old. The one that waits longest, where both do.
+    pub(super) fn silent(&self) -> Option<(Direction, Mark, Timestamp)> {
+        let silences = [Direction::Up, Direction::Down].into_iter().filter_map(|silent| {
+            let waits = self.voice(silent.reverse()).speech.tick_period()?;
+            let last = self.voice(silent).speech.last()?;
+            Some((silent, last, last.at.after(waits * 11 / 4)))
+        });
+        silences.min_by_key(|(_, _, due)| *due)
     }
 
     /// The first frame that a node would refuse.

@@ -46,6 +46,8 @@ pub struct Setting<'a> {
     pub include_secrets: bool,
     /// Which messages are told.
     pub messages: MessageDetail,
+    /// Whether a side that falls silent is told before the other gives up on it: for those who watch.
+    pub warns: bool,
     /// Memory for what is kept of messages.
     pub pool: &'a Pool,
     /// What other connections have shown.
@@ -110,6 +112,8 @@ pub struct Connection {
     over: bool,
     /// Nothing came for so long that the record was told as it stands.
     rests: bool,
+    /// The last word of a side whose silence was looked at.
+    warned: Option<Mark>,
 }
 
 /// Why a connection is told.
@@ -215,6 +219,7 @@ impl Connection {
             damage_told: false,
             over: false,
             rests: false,
+            warned: None,
         }
     }
 
@@ -298,9 +303,11 @@ impl Connection {
 
     /// When [`Self::on_time`] wants to be called, if no segment comes before; `None` for never.
     #[inline]
-    pub fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
+    pub fn deadline(&self, limits: &Limits, warns: bool) -> Option<Timestamp> {
         if self.is_at_work() {
-            return Some(self.tcp.last().at.after(limits.established_idle));
+            let forget = self.tcp.last().at.after(limits.established_idle);
+            let warning = self.silence().filter(|_| warns);
+            return Some(warning.map_or(forget, |(_, _, due)| forget.min(due)));
         }
         let step = self.next_step(limits).map(|(due, _)| due);
         match (step, self.tcp.deadline(limits)) {
@@ -315,6 +322,30 @@ impl Connection {
     #[inline]
     fn is_at_work(&self) -> bool {
         self.established_told && !self.over && self.tcp.flows()
+    }
+
+    /// A silence of an established connection that was not looked at yet: of whom, since when, and when it is
+    /// to be told.
+    fn silence(&self) -> Option<(Direction, Mark, Timestamp)> {
+        let Talk::Distribution(talk) = &self.talk else { return None };
+        talk.silent().filter(|(_, last, _)| self.warned != Some(*last))
+    }
+
+    /// Tells a silence that is due, unless there is doubt about it.
+    fn warn(&mut self, now: Now, setting: &Setting<'_>, said: &mut Said) {
+        let Some((silent, last, _)) = self.silence().filter(|(_, _, due)| *due <= now.at) else {
+            return;
+        };
+        self.warned = Some(last);
+        let Talk::Distribution(talk) = &self.talk else { return };
+        let other = &talk.voice(silent.reverse()).speech;
+        let waits = other.tick_period().unwrap_or_default() * 2;
+        let is_waited_for = other.last().is_some_and(|tick| tick.at >= last.at.after(waits));
+        // What is missing may have been said, and what waits behind a closed window is.
+        let is_seen = self.tcp.missing(silent) == 0 && !self.tcp.side(silent.reverse()).is_closed();
+        if is_waited_for && is_seen && self.tcp.both_seen() {
+            self.tell_silence(now, silent, last, setting, said);
+        }
     }
 
     /// What is to be done about this connection when nothing comes, and when.
@@ -364,6 +395,9 @@ impl Connection {
         let at = Now { at: now, frame: None };
         if self.go_on(at, bodies, setting, budget, said) == Keep::No {
             return Keep::No;
+        }
+        if setting.warns && self.is_at_work() {
+            self.warn(at, setting, said);
         }
         match self.next_step(setting.limits) {
             Some((due, step)) if due <= now => {

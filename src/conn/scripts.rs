@@ -64,7 +64,7 @@ fn setting<'a>(
     facts: &'a Told,
 ) -> Setting<'a> {
     let messages = MessageDetail::Operations;
-    Setting { limits, cookies, include_secrets: false, messages, pool, facts }
+    Setting { limits, cookies, include_secrets: false, messages, warns: true, pool, facts }
 }
 
 impl Play {
@@ -168,7 +168,7 @@ impl Play {
         let setting = setting(limits, cookies, pool, told);
         let mut last = self.at;
         while let Some(connection) = &mut self.connection {
-            let Some(due) = connection.deadline(&setting.limits.clone()) else { break };
+            let Some(due) = connection.deadline(&setting.limits.clone(), true) else { break };
             if due > until {
                 break;
             }
@@ -671,4 +671,40 @@ fn a_connection_on_which_nobody_said_a_word_is_mute() {
     let Body::Epmd { epmd } = &play.said.events[0].body else { panic!("{:?}", play.said.events) };
     let seen = &epmd.seen;
     assert!(seen.is_mute && seen.is_whole && seen.closed_by == Some(Acceptor));
+}
+
+/// A connected pair, of which A ticks every four seconds, and B answers as often as `answers` says.
+fn ticking(answers: u32) -> Play {
+    let mut play = Play::new();
+    play.up_to_reply().says(Acceptor, &ack("C"));
+    for n in 0..8 {
+        play.time_goes_on(4);
+        play.raw(Initiator, &[0; 4]);
+        if n < answers {
+            play.raw(Acceptor, &[0; 4]);
+        }
+    }
+    play
+}
+
+fn silences(play: &Play) -> Vec<Role> {
+    let events = play.said.events.iter();
+    let silent = events.filter_map(|event| match &event.body {
+        Body::Session { session } => session.seen.silent,
+        _ => None,
+    });
+    silent.map(|(role, _)| role).collect()
+}
+
+#[test]
+fn a_side_that_falls_silent_is_told_before_the_other_gives_up_on_it_and_once() {
+    assert_eq!(silences(&ticking(3)), [Acceptor]);
+    assert_eq!(silences(&ticking(8)), []);
+}
+
+#[test]
+fn where_both_are_silent_nobody_waits() {
+    let mut play = ticking(8);
+    play.time_goes_on(60);
+    assert_eq!(silences(&play), []);
 }

@@ -85,6 +85,26 @@ impl Connection {
         }
     }
 
+    /// Tells the established session one side of which has fallen silent with its packet `last`.
+    pub(super) fn tell_silence(
+        &mut self,
+        now: Now,
+        silent: Direction,
+        last: Mark,
+        setting: &Setting<'_>,
+        said: &mut Said,
+    ) {
+        let Talk::Distribution(talk) = &self.talk else { return };
+        let (initiator, _) = talk.initiator().unwrap_or((self.originator(), Orientation::Guess));
+        let mut record = self.record(talk, now, setting);
+        if record.outcome == Outcome::Connected && record.state == State::Open {
+            record.state = State::Established;
+            let role = if silent == initiator { Role::Initiator } else { Role::Acceptor };
+            record.seen.silent = Some((role, last));
+            self.emit(now, vec![Body::Session { session: Box::new(record) }], said);
+        }
+    }
+
     /// Tells the connection as it stands, unless that was told already.
     pub(super) fn tell(
         &mut self,
@@ -335,6 +355,7 @@ impl Connection {
                 .map(|side| side.last_octets(close.unwrap_or_else(|| self.tcp.last()).at)),
             last_segment: [from.last(), to.last()],
             unanswered: [from.unanswered(), to.unanswered()],
+            silent: None,
             corrupt: talk.corrupt(initiator),
             tick_period_us: [initiator, initiator.reverse()]
                 .map(|direction| talk.voice(direction).speech.tick_period().map(micros)),

@@ -564,6 +564,11 @@ impl Side {
         self.stalled
     }
 
+    /// Whether it lets the other side send nothing.
+    pub(super) const fn is_closed(&self) -> bool {
+        self.closed_window.is_some()
+    }
+
     fn on_window(&mut self, segment: &Segment<'_>) {
         let is_closed = segment.window == 0 && !segment.flags.opens_or_closes();
         if !is_closed && self.closed_window.is_none() {

@@ -12,8 +12,8 @@ use super::text::{Sides, blank, finding, seconds, settled, shown};
 use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::event::{
-    CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, Mark, Outcome, Role, Session,
-    Severity,
+    Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, Mark, Outcome, Role,
+    Session, Severity,
 };
 use crate::limits::remember;
 use crate::time::{Timestamp, micros};
@@ -132,6 +132,14 @@ impl Rule for ConnectionLost {
     }
 
     fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+        if let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) {
+            out.extend(
+                session
+                    .seen
+                    .silent
+                    .map(|silent| warning(session, &Sides::of(ids, session), silent, event.at)),
+            );
+        }
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::Connected {
             return;
@@ -319,6 +327,41 @@ fn tick_timeout(session: &Session, sides: &Sides, closer: Role, silence: Duratio
     found
 }
 
+/// A side that says nothing, whom the other still waits for.
+fn warning(
+    session: &Session,
+    sides: &Sides,
+    (silent, last): (Role, Mark),
+    now: Timestamp,
+) -> Finding {
+    let (y, x) = sides.beginning_with(silent);
+    let segment = session.seen.last_segment.get(silent.index()).copied().flatten();
+    let silence = now.since(last.at);
+    let kernel = segment.is_some_and(|segment| segment.since(last.at) * 2 >= silence);
+    let mut found = finding(&TIMEOUT, session, sides);
+    found.severity = Severity::Medium;
+    found.confidence = Confidence::Likely;
+    // What comes of it is told on its own.
+    found.parties = format!("{y} while {x} waits");
+    found.title = format!("{y} has fallen silent, and {x} will give up on it");
+    found.explanation = format!(
+        "{y} has sent nothing for {}, not even a tick, while {x} goes on ticking. {x} closes the \
+         connection when it has read nothing for four of its ticks. {}",
+        seconds(micros(silence)),
+        if kernel {
+            "The kernel of its host still acknowledges: the host and the network are up, and the node itself \
+             does nothing."
+        } else {
+            "Nothing comes from its host at all, acknowledgements included."
+        }
+    );
+    found.remedy = vec![format!("Look at {y} now: it may still be in the state that stops it.")];
+    found.evidence.extend(shown(Some(last), Some(silent), "the last that was heard"));
+    found.not_excluded = vec![format!("{y} comes back before {x} gives up")];
+    found.logged_by = Vec::new();
+    found
+}
+
 fn unheard(session: &Session, sides: &Sides, role: Role, since: Timestamp) -> Finding {
     let (x, y) = sides.beginning_with(role);
     let last = session.seen.last_octets.get(role.index()).copied().flatten().unwrap_or(since);
@@ -452,7 +495,7 @@ mod tests {
     }
 
     fn session(event: &mut Event) -> &mut Session {
-        let crate::event::Body::Session { session } = &mut event.body else { unreachable!() };
+        let Body::Session { session } = &mut event.body else { unreachable!() };
         session
     }
 
@@ -572,5 +615,19 @@ mod tests {
         assert_eq!(rules(long_after), ["connection-lost"]);
         let others = vec![unheard(A, B, 3000, 10_000), closed(C, "d@h4/10.0.0.4/4", 6000, 6000)];
         assert_eq!(rules(others), ["connection-lost"]);
+    }
+
+    #[test]
+    fn a_silence_is_told_while_it_lasts_and_its_end_on_its_own() {
+        let dial = || dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2");
+        let warned = but(dial(), |session| {
+            let frame = FrameRef { input: 0, number: 7 };
+            session.seen.silent = Some((Role::Acceptor, Mark { frame, at: at(0) }));
+        });
+        let known = Correlator::new(&Limits::default(), Vec::new(), HomeNets::default());
+        let mut out = Vec::new();
+        ConnectionLost::default().on_event(&warned, &known, &mut out);
+        assert_eq!(out[0].title, "b@h has fallen silent, and a@h will give up on it");
+        assert_eq!((out.len(), out[0].severity), (1, Severity::Medium));
     }
 }

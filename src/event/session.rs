@@ -189,6 +189,8 @@ pub struct SessionSeen {
     pub last_segment: [Option<Timestamp>; 2],
     /// Since when octets of each side waited to be acknowledged, where they still did.
     pub unanswered: [Option<Timestamp>; 2],
+    /// The side that has fallen silent, with its last word: the other will give up on it.
+    pub silent: Option<(Role, Mark)>,
     /// The first frame of either side that a node would refuse, and what of it.
     pub corrupt: Option<(Role, Mark, &'static str)>,
     /// Shortest time from one tick of each side to its next.

@@ -149,6 +149,11 @@ impl Speech {
         self.tick_period
     }
 
+    /// The last packet that brought octets.
+    pub(in crate::conn) const fn last(&self) -> Option<Mark> {
+        self.last
+    }
+
     /// The first frame that a node would refuse.
     pub(in crate::conn) const fn corrupt(&self) -> Option<Corrupt> {
         self.corrupt
