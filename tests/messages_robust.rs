@@ -109,8 +109,8 @@ fn from_a_late_start_no_atom_is_wrong() {
     });
 }
 
-/// Messages before a place among which the one at that place is looked for.
-const ABOUT: usize = 12;
+/// Packets about a place in which the message at that place is looked for.
+const ABOUT: u64 = 64;
 
 /// Places of a capture at which it begins, and a packet is taken out.
 const PLACES: usize = 120;
@@ -232,9 +232,8 @@ impl Heard {
     /// ends with the next packet.
     fn not_in(&self, whole: &Self) -> Vec<String> {
         let is_known = |message: &&Told| {
-            let about = whole.messages.partition_point(|it| it.frame <= message.frame);
-            let there = &whole.messages[about.saturating_sub(ABOUT)..about];
-            !there.iter().any(|it| message.may_be(it))
+            let is_about = |it: &&Told| it.frame.abs_diff(message.frame) <= ABOUT;
+            !whole.messages.iter().filter(is_about).any(|it| message.may_be(it))
         };
         let shown = |message: &Told| {
             let payload: String = message.payload.chars().take(200).collect();

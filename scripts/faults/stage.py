@@ -363,12 +363,13 @@ class Stage:
     def node(self, host, name, cookie, *options, hosts=None, kind=Node):
         return kind(self, host, name, cookie, list(options), hosts or {})
 
-    def listen(self, pcap, where=None, device="br0"):
+    def listen(self, pcap, where=None, device="br0", at_once=True):
         """tcpdump writes from now on what passes the bridge, or a device of one host."""
         with where or self.hub:
-            # Each packet takes a whole snaplen of the buffer where it is handed over at once.
-            command = ["tcpdump", "-Z", "root", "-i", device, "-U", "--immediate-mode"]
-            command += ["-s", "65535", "-B", "16384", "-w", pcap]
+            # Each packet takes a whole snaplen of the buffer where it is handed over at once: that is
+            # not for megabytes in a moment.
+            command = ["tcpdump", "-Z", "root", "-i", device, "-s", "65535", "-w", pcap]
+            command += ["-U", "--immediate-mode", "-B", "16384"] if at_once else ["-B", "131072"]
             dump = self.start(command, stderr=subprocess.PIPE, text=True)
         for line in dump.process.stderr:
             if "listening on" in line:
