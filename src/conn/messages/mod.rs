@@ -180,8 +180,9 @@ impl Speech {
         let now = self.last.map(|last| (until.since(last.at), last));
         let longest = now.into_iter().chain(self.silence).max_by_key(|(lasted, _)| *lasted);
         told.longest_silence = longest.filter(|(lasted, _)| *lasted >= SILENCE).map(pause);
-        told.tick_time_s =
-            self.tick_period.map(|period| (period * TICKS).as_secs_f64().round() as u64);
+        // To the nearest second.
+        let seconds = |period: Duration| (period * TICKS + Duration::from_millis(500)).as_secs();
+        told.tick_time_s = self.tick_period.map(seconds);
         Some(told)
     }
 
