@@ -158,6 +158,8 @@ impl Capture {
                 Role::Initiator => messages.and_then(|messages| messages.initiator.as_ref()),
                 Role::Acceptor => messages.and_then(|messages| messages.acceptor.as_ref()),
             };
+            // A side that only ticks has an account without messages.
+            let our = our.filter(|account| !account.operations.is_empty());
             let our = our.map_or_else(String::new, account_of);
             let their = if own.is_silent() { String::new() } else { own.account(other) };
             if our != their {
