@@ -342,8 +342,10 @@ impl Heard {
             return Ok(());
         }
         self.cache.apply(references);
-        let (control, behind) = match control(frame.kind, rest) {
-            Ok(read) => read,
+        // By reference: a copy of what was just put together waits for its stores.
+        let read = control(frame.kind, rest);
+        let (control, behind) = match &read {
+            Ok((control, behind)) => (control, *behind),
             Err(_) if frame.is_cut || frame.head.len() >= MAX_HEAD => {
                 self.account.unreadable += 1;
                 return Ok(());
@@ -361,7 +363,7 @@ impl Heard {
         // As much of it as would be here, had the frame come in pieces.
         let payload = payload.get(..desk.detail.payload()).unwrap_or(payload);
         let more = fragment.filter(|fragment| fragment.left > 1);
-        self.on_message(&control, Term::cut_off(payload), octets, payload_octets, more, desk);
+        self.on_message(control, Term::cut_off(payload), octets, payload_octets, more, desk);
         Ok(())
     }
 
