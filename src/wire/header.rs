@@ -524,7 +524,7 @@ mod tests {
                 // Flags behind the references are those of none.
                 for at in 0..count + u8::from(count > 0) {
                     let flags = match new {
-                        Some(new) if new == at => 8 | at % 8,
+                        Some(new) if new == at => 8 | (at % 8),
                         _ if at == count => 9,
                         _ => at % 8,
                     };
