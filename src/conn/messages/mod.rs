@@ -10,6 +10,8 @@ mod calls;
 mod frames;
 mod lease;
 mod log;
+#[cfg(test)]
+mod scripts;
 mod trains;
 
 use std::time::Duration;
@@ -445,6 +447,11 @@ impl Heard {
         let train = match self.trains.go_on(fragment, octets, payload_octets, start, kept) {
             Continued::Unknown => {
                 self.account.unreadable += 1;
+                return;
+            }
+            Continued::OutOfOrder => {
+                self.account.unreadable += 1;
+                self.account.unfinished += 1;
                 return;
             }
             Continued::GoesOn(train) => {
