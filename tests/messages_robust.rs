@@ -310,10 +310,14 @@ impl EventSink for Heard {
     }
 }
 
+/// What of an account is about times and packets.
+const TIMES: [&str; 7] =
+    ["at", "longest_silence", "median_us", "oldest_unanswered", "p99_us", "slowest", "tick_time_s"];
+
 fn without_times(mut value: Value) -> Value {
     match &mut value {
         Value::Object(fields) => {
-            for key in ["at", "median_us", "p99_us", "slowest", "oldest_unanswered"] {
+            for key in TIMES {
                 fields.remove(key);
             }
             let inside =
