@@ -683,6 +683,21 @@ fn fragments_of_many_messages_without_end_cost_what_a_few_cost() {
 }
 
 #[test]
+fn zeros_behind_a_lost_packet_are_no_ticks_and_the_next_message_is_found() {
+    let mut wire = Wire::new(40_000);
+    let zeros = [&b"m\0\0\xea\x60"[..], &[0; 60_000]].concat();
+    wire.say_in_pieces(Role::Initiator, &frame(&[SEND, &zeros]).repeat(2), 1448);
+    wire.say(Role::Initiator, &frame(&[LINK]));
+    let whole = wire.heard();
+    assert_eq!(whole.messages.len(), 3);
+    // The packet with the end of the first.
+    wire.segments.remove(7 + 60_050 / 1448);
+    let heard = wire.heard();
+    assert_eq!(heard.messages.last().map(|it| &it.text), whole.messages.last().map(|it| &it.text));
+    assert_eq!(heard.sessions.values().next().unwrap()["traffic"]["initiator"]["ticks"], 0);
+}
+
+#[test]
 fn damaged_frames_of_whole_captures_neither_panic_nor_keep_the_run_from_its_end() {
     corpus::check_all(|path| {
         let scene = load(path);
