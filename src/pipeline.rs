@@ -678,7 +678,7 @@ impl<S: EventSink> Stages<S> {
             if are_wanted {
                 self.sink.message(event);
             }
-            if event.message.execution.is_some() {
+            if event.message.telling.is_some() {
                 self.detector.on_message(event, &mut found);
             }
             for finding in found.drain(..) {

@@ -298,11 +298,14 @@ impl OurMessage {
             (Field::Token, message.token),
         ];
         let call = message.call.map(|call| {
-            let function =
-                call.module.zip(call.function).map_or("-".to_owned(), |(module, name)| {
-                    let arity = call.arity.map_or("?".to_owned(), |arity| arity.to_string());
+            let function = call.module.zip(call.function).map_or_else(
+                || "-".to_owned(),
+                |(module, name)| {
+                    let arity =
+                        call.arity.map_or_else(|| "?".to_owned(), |arity| arity.to_string());
                     format!("{module}:{name}/{arity}")
-                });
+                },
+            );
             (call.kind, call.tag.map(str::to_owned), function)
         });
         let payload = message.payload.map(|payload| {

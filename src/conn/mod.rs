@@ -69,7 +69,7 @@ pub struct Said {
 
 impl Said {
     /// Whether nothing was said.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.messages.is_empty()
     }
 

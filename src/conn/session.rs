@@ -95,7 +95,8 @@ impl Connection {
         said: &mut Said,
     ) {
         let Talk::Distribution(talk) = &self.talk else { return };
-        let (initiator, _) = talk.initiator().unwrap_or((self.originator(), Orientation::Guess));
+        let (initiator, _) =
+            talk.initiator().unwrap_or_else(|| (self.originator(), Orientation::Guess));
         let mut record = self.record(talk, now, setting);
         if record.outcome == Outcome::Connected && record.state == State::Open {
             record.state = State::Established;

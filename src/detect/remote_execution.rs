@@ -11,6 +11,7 @@ use super::{Page, Rule};
 use crate::correlate::Correlator;
 use crate::event::{
     Body, Confidence, Event, Execution, Finding, MessageEvent, Outcome, Role, Severity, State,
+    Telling,
 };
 
 /// `beamscope explain remote-execution`.
@@ -64,7 +65,10 @@ impl Rule for RemoteExecution {
 
     fn on_message(&mut self, event: &MessageEvent<'_>, out: &mut Vec<Finding>) {
         let MessageEvent { mark, connection, message } = event;
-        let (Some(execution), Some(call)) = (message.execution, message.call) else { return };
+        let (Some(Telling::Execution(execution)), Some(call)) = (message.telling, message.call)
+        else {
+            return;
+        };
         let (Some(module), Some(function)) = (call.module, call.function) else { return };
         let names = self.connected.get(&connection.session_id);
         let name = |role: Role| names.and_then(|names| names.get(role.index())?.clone());
@@ -146,7 +150,7 @@ mod tests {
             fragments: 1,
             payload_octets: Some(9),
             payload: None,
-            execution,
+            telling: execution.map(Telling::Execution),
         }
     }
 

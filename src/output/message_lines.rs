@@ -214,7 +214,7 @@ mod tests {
             fragments: 1,
             payload_octets: None,
             payload: None,
-            execution: None,
+            telling: None,
         };
         let call = Call {
             kind: "gen_call",
@@ -254,7 +254,7 @@ mod tests {
             fragments: 3,
             payload_octets: Some(1 << 40),
             payload: Some(Payload { term, atoms, style: PayloadStyle::Erlang }),
-            execution: None,
+            telling: None,
         };
         let payload = Some(Payload { term, atoms, style: PayloadStyle::Json });
         vec![empty, whole, Message { call: Some(bare), payload, ..empty }, whole]

@@ -246,6 +246,17 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Whether a message tells `global` on another node to disconnect from its sender:
+/// `{remove_connection, Node}`, when it prevents overlapping partitions.
+pub fn asks_to_disconnect(message: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> bool {
+    let first = message.as_tuple().filter(|elements| elements.len() == 2);
+    let first = first.and_then(|mut elements| elements.next());
+    first.is_some_and(|first| first.is_atom("remove_connection", atoms))
+}
+
+/// The registered name of `global`.
+pub const GLOBAL: &str = "global_name_server";
+
 /// What a function does on the node that runs it, where that is to run what it is told.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Execution {

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::atom_cache::HeaderAtoms;
-use crate::event::{Call, Mark, Message, Payload, PayloadStyle, Role};
+use crate::event::{Call, Mark, Message, Payload, PayloadStyle, Role, Telling};
 use crate::wire::control::{ControlMessage, Field};
 use crate::wire::otp::{Execution, Function, Request, RequestKind, execution};
 use crate::wire::term::{Budget, Erlang, Kind, Term};
@@ -34,7 +34,7 @@ struct Entry {
     fragments: u32,
     payload_octets: Option<u64>,
     payload: Option<PayloadEntry>,
-    execution: Option<Execution>,
+    telling: Option<Telling>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,12 +69,12 @@ pub(super) struct Told {
     pub(super) from: Role,
     pub(super) payload_octets: Option<u64>,
     pub(super) latency_us: Option<u64>,
-    pub(super) execution: Option<Execution>,
+    pub(super) telling: Option<Telling>,
 }
 
 impl MessageLog {
     /// Whether nothing was said.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
@@ -124,7 +124,7 @@ impl MessageLog {
                 let term = Term::cut_off(self.payloads.get(octets.from..octets.to)?);
                 Some(Payload { term, atoms: self.atoms.get(atoms.from..atoms.to)?, style })
             }),
-            execution: entry.execution,
+            telling: entry.telling,
         }
     }
 
@@ -169,7 +169,7 @@ impl MessageLog {
             fragments: 1,
             payload_octets: told.payload_octets,
             payload: None,
-            execution: told.execution,
+            telling: told.telling,
         });
     }
 

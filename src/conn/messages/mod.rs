@@ -27,7 +27,7 @@ pub(in crate::conn) use self::frames::Walked;
 use self::frames::{Frame, Frames, Hole, MAX_HEAD};
 use self::log::Told;
 use self::trains::{Continued, Train, Trains};
-use crate::event::{self, Mark, PayloadStyle, Role};
+use crate::event::{self, Mark, PayloadStyle, Role, Telling};
 use crate::flow::Direction;
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
@@ -182,8 +182,9 @@ impl Speech {
         let now = self.last.map(|last| (until.since(last.at), last));
         let longest = now.into_iter().chain(self.silence).max_by_key(|(lasted, _)| *lasted);
         told.longest_silence = longest.filter(|(lasted, _)| *lasted >= SILENCE).map(pause);
-        told.tick_time_s =
-            self.tick_period.map(|period| (period * TICKS).as_secs_f64().round() as u64);
+        // To the nearest second.
+        let seconds = |period: Duration| (period * TICKS + Duration::from_millis(500)).as_secs();
+        told.tick_time_s = self.tick_period.map(seconds);
         Some(told)
     }
 
@@ -381,9 +382,11 @@ impl Heard {
         let request = otp::request(control, payload, &atoms);
         let latency_us = pair(control, request.as_ref(), atoms, desk);
         self.account.on_message(operation, octets);
+        let mut disconnects = false;
         let name = name_of(control).and_then(|name| name.as_atom(&atoms)?.text());
         if let Some(name) = &name {
             self.account.on_name(name, octets);
+            disconnects = name == otp::GLOBAL && otp::asks_to_disconnect(payload, &atoms);
         }
         let function = request.as_ref().and_then(|request| request.function);
         if let Some(function) = &function {
@@ -392,7 +395,9 @@ impl Heard {
             self.account.on_function(&self.function, octets);
         }
         let execution = function.and_then(|function| log::execution_of(&function, atoms));
-        let is_told = desk.detail != MessageDetail::None || execution.is_some();
+        let telling =
+            execution.map(Telling::Execution).or(disconnects.then_some(Telling::Disconnect));
+        let is_told = desk.detail != MessageDetail::None || telling.is_some();
         let has_payload = operation.has_payload();
         if is_told {
             let told = Told {
@@ -400,7 +405,7 @@ impl Heard {
                 from: desk.from,
                 payload_octets: has_payload.then_some(payload_octets),
                 latency_us,
-                execution,
+                telling,
             };
             let reason = control.carries_reason().then_some(payload);
             desk.log.add(control, reason, request.as_ref(), atoms, told);

@@ -68,7 +68,7 @@ pub(super) enum Continued<'a> {
     /// A message that goes on behind it.
     GoesOn(&'a Train),
     /// A message that ends with it.
-    Whole(Train),
+    Whole(Box<Train>),
     /// One whose next part this is not: it will never be whole.
     OutOfOrder,
     /// None that is known.
@@ -136,7 +136,8 @@ impl Trains {
             train.payload.extend_from_slice(start.get(..room).unwrap_or_default());
         }
         if train.next == 0 {
-            return self.remove(place).map_or(Continued::Unknown, Continued::Whole);
+            let train = self.remove(place).map(Box::new);
+            return train.map_or(Continued::Unknown, Continued::Whole);
         }
         self.under_way.get(place).map_or(Continued::Unknown, Continued::GoesOn)
     }
@@ -150,7 +151,7 @@ impl Trains {
     }
 
     /// How many are under way.
-    pub(super) const fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.under_way.len()
     }
 
