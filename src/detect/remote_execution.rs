@@ -106,7 +106,6 @@ impl Rule for RemoteExecution {
             )
             .into_iter()
             .collect(),
-            not_excluded: vec!["an operator, or a tool of yours, that does so".to_owned()],
             ..blank(&PAGE)
         });
     }
