@@ -326,7 +326,7 @@ mod tests {
         let reference = if request.reference.is_some() { " ref" } else { "" };
         let label = request.label().map(|label| format!(" {}", text(label))).unwrap_or_default();
         let function = request.function.map(|function| {
-            let arity = function.arity.map_or("?".to_owned(), |arity| arity.to_string());
+            let arity = function.arity.map_or_else(|| "?".to_owned(), |arity| arity.to_string());
             format!(" {}:{}/{arity}", text(function.module), text(function.name))
         });
         Some(format!("{}{reference}{label}{}", request.kind.name(), function.unwrap_or_default()))
