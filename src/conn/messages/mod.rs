@@ -395,8 +395,9 @@ impl Heard {
             self.account.on_function(&self.function, octets);
         }
         let execution = function.and_then(|function| log::execution_of(&function, atoms));
-        let telling =
-            execution.map(Telling::Execution).or(disconnects.then_some(Telling::Disconnect));
+        let telling = execution
+            .map(Telling::Execution)
+            .or_else(|| disconnects.then_some(Telling::Disconnect));
         let is_told = desk.detail != MessageDetail::None || telling.is_some();
         let has_payload = operation.has_payload();
         if is_told {
