@@ -10,12 +10,11 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use self::common::lines_of;
+use self::common::{lines_of, play, texts};
 
 /// One scene, as it was told live and as the capture of the same run is told off-line.
 struct Scene {
@@ -28,35 +27,12 @@ struct Scene {
     offline: Vec<Value>,
 }
 
+const PLAY: &[&str] = &["scripts/live-stage", "--beamscope", env!("CARGO_BIN_EXE_beamscope")];
+
 /// All scenes, played once; `None` where that cannot be.
 fn scenes() -> Option<&'static [Scene]> {
     static SCENES: OnceLock<Option<Vec<Scene>>> = OnceLock::new();
-    SCENES.get_or_init(|| play().map(|folder| read(&folder))).as_deref()
-}
-
-/// Plays into a folder, which stays.
-fn play() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("live");
-    let _ = fs::remove_dir_all(&folder);
-    let run = Command::new("python3")
-        .args(["scripts/live-stage", "--beamscope", env!("CARGO_BIN_EXE_beamscope")])
-        .arg(&folder)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output();
-    let reason = match run {
-        Err(e) => format!("python3: {e}"),
-        Ok(run) => {
-            let said = String::from_utf8_lossy(&run.stderr).into_owned();
-            match run.status.code() {
-                Some(0) => return Some(folder),
-                Some(2) => said.trim_end().to_owned(),
-                _ => panic!("scenes are missing: {said}"),
-            }
-        }
-    };
-    println!("skipped: live nodes: {reason}");
-    assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{reason}");
-    None
+    SCENES.get_or_init(|| play("live-nodes", PLAY).map(|folder| read(&folder))).as_deref()
 }
 
 fn read(folder: &Path) -> Vec<Scene> {
@@ -86,18 +62,14 @@ fn read(folder: &Path) -> Vec<Scene> {
     notes.iter().map(scene).collect()
 }
 
-fn names(list: &Value) -> BTreeSet<&str> {
-    list.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
-}
-
 #[test]
 fn every_scene_is_told_for_what_it_was() {
     for scene in scenes().unwrap_or_default() {
         let findings = scene.live.iter().filter(|(_, event)| event["event_type"] == "finding");
         let findings: Vec<_> = findings.map(|(_, event)| &event["finding"]).collect();
         let found: BTreeSet<_> = findings.iter().map(|f| f["rule"].as_str().unwrap()).collect();
-        let also = names(&scene.truth["also"]);
-        let meant: Vec<BTreeSet<_>> = names(&scene.truth["rules"])
+        let also = texts(&scene.truth["also"]);
+        let meant: Vec<BTreeSet<_>> = texts(&scene.truth["rules"])
             .into_iter()
             .map(|rules| rules.split('|').collect())
             .collect();

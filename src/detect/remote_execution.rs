@@ -118,25 +118,12 @@ const MOST_CONNECTED: usize = 16_384;
 mod tests {
     use super::*;
     use crate::capture::FrameRef;
-    use crate::event::samples::{at, dial};
+    use crate::event::samples::{at, dial, message};
     use crate::event::{Call, Mark, Message};
 
     fn call<'a>(module: &'a str, function: &'a str, execution: Option<Execution>) -> Message<'a> {
         Message {
             from: Role::Acceptor,
-            operation: "SPAWN_REQUEST",
-            from_pid: None,
-            to: None,
-            to_name: None,
-            reference: None,
-            reason: None,
-            id: None,
-            group_leader: None,
-            mfa: None,
-            options: None,
-            flags: None,
-            result: None,
-            token: None,
             call: Some(Call {
                 kind: "erpc_call",
                 tag: None,
@@ -146,10 +133,9 @@ mod tests {
                 arity: Some(1),
                 latency_us: None,
             }),
-            fragments: 1,
             payload_octets: Some(9),
-            payload: None,
             telling: execution.map(Telling::Execution),
+            ..message("SPAWN_REQUEST")
         }
     }
 

@@ -1,4 +1,4 @@
-//! `message`: one distribution message after the handshake, and what flows in their stead in records.
+//! `message`: one distribution message after the handshake; and the account of all of them in `session`.
 
 use std::sync::Arc;
 

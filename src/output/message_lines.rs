@@ -176,6 +176,7 @@ mod tests {
 
     use super::*;
     use crate::capture::FrameRef;
+    use crate::event::samples::message;
     use crate::event::{Event, Mark, Payload, PayloadStyle};
     use crate::output::samples;
     use crate::wire::term::Term;
@@ -195,27 +196,7 @@ mod tests {
 
     /// Messages in which each field has a value at least once, and is absent at least once.
     fn messages<'a>(atoms: &'a [Option<Arc<str>>]) -> Vec<Message<'a>> {
-        let empty = Message {
-            from: Role::Initiator,
-            operation: "LINK",
-            from_pid: None,
-            to: None,
-            to_name: None,
-            reference: None,
-            reason: None,
-            id: None,
-            group_leader: None,
-            mfa: None,
-            options: None,
-            flags: None,
-            result: None,
-            token: None,
-            call: None,
-            fragments: 1,
-            payload_octets: None,
-            payload: None,
-            telling: None,
-        };
+        let empty = message("LINK");
         let call = Call {
             kind: "gen_call",
             tag: Some("#Ref<a@h.1.2.3>"),
