@@ -144,7 +144,8 @@ fn nanoseconds(text: &str) -> u64 {
 #[test]
 fn what_is_told_live_is_told_of_the_same_packets_in_a_file() {
     for scene in scenes().unwrap_or_default() {
-        let live = comparable(scene.live.iter().map(|(_, event)| event));
+        let live = without_warnings(scene.live.iter().map(|(_, event)| event.clone()).collect());
+        let live = comparable(&live);
         let offline = comparable(&scene.offline);
         for (live, offline) in live.iter().zip(&offline) {
             assert_eq!(live, offline, "{}", scene.name);
@@ -156,7 +157,9 @@ fn what_is_told_live_is_told_of_the_same_packets_in_a_file() {
 #[test]
 fn what_is_saved_of_a_finding_shows_it() {
     for scene in scenes().unwrap_or_default() {
-        for (_, event) in scene.live.iter().filter(|(_, event)| event["event_type"] == "finding") {
+        let events = scene.live.iter().map(|(_, event)| event);
+        let findings = events.filter(|event| event["event_type"] == "finding");
+        for event in findings.filter(|event| !is_warning(event)) {
             let file = event["finding"]["evidence_file"].as_str().unwrap();
             let told = lines_of(&["--json", file]);
             let told = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -198,6 +201,32 @@ fn comparable<'a>(events: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
         }
     }
     events.iter().map(Value::to_string).collect()
+}
+
+/// Whether a finding says, while it can still be helped, that one side has fallen silent. That is told live
+/// alone: in a file stands what came of it, which the same rule tells with a higher severity.
+fn is_warning(event: &Value) -> bool {
+    let finding = &event["finding"];
+    finding["rule"] == "tick-timeout" && finding["severity"] == "medium"
+}
+
+/// Without warnings and the record that each rests on, which stands before it; the rest numbered and counted
+/// anew.
+fn without_warnings(mut events: Vec<Value>) -> Vec<Value> {
+    while let Some(at) = events.iter().position(is_warning) {
+        let record = &events[at - 1];
+        assert_eq!(record["session_id"], events[at]["session_id"]);
+        assert_eq!(record["session"]["state"], "established");
+        events.drain(at - 1..=at);
+        for later in &mut events[at - 1..] {
+            let less = |count: &Value, by: u64| Value::from(count.as_u64().unwrap() - by);
+            later["seq"] = less(&later["seq"], 2);
+            if let Some(told) = later.pointer_mut("/stats/findings/tick-timeout") {
+                *told = less(told, 1);
+            }
+        }
+    }
+    events
 }
 
 fn number(holder: &mut serde_json::Map<String, Value>, known: &mut BTreeMap<String, usize>) {

@@ -4,9 +4,15 @@
 //! `scripts/capture-messages` plays and counts them.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "test code"
+)]
 
 mod common;
+mod packets;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +21,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use self::common::{lines_of, play};
+use self::packets::Dice;
 
 #[test]
 fn ten_thousand_messages_are_told_and_counted_as_they_were_said() {
@@ -211,15 +218,4 @@ fn reordered(pcap: &[u8]) -> Vec<u8> {
         out.extend(&records[*place]);
     }
     out
-}
-
-/// A small generator with a fixed seed: the test is the same on each run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % sides
-    }
 }

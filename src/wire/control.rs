@@ -243,8 +243,8 @@ impl Field {
     }
 }
 
-const SMALL_TUPLE_EXT: u8 = 104;
-const SMALL_INTEGER_EXT: u8 = 97;
+pub(super) const SMALL_TUPLE_EXT: u8 = 104;
+pub(super) const SMALL_INTEGER_EXT: u8 = 97;
 
 #[cfg(test)]
 mod tests {
