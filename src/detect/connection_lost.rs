@@ -2,7 +2,8 @@
 //!
 //! `tick-timeout`: one side was silent past the tick time, and the other closed. `connection-lost`: a reset,
 //! or octets sent again and again into the void. `partition-cascade`: after one pair lost contact, others
-//! that were well are closed. What they do not tell: what stopped the silent side.
+//! that were well are closed. Live, the silence of a side is told as `tick-timeout` while it lasts. What
+//! they do not tell: what stopped the silent side.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
