@@ -93,8 +93,9 @@ impl Inputs {
         Self { helpers: Helpers::new(threads.get() - 1), ..self }
     }
 
-    /// The next frame or notice of any input; `None` when all have ended.
-    #[inline]
+    /// The next frame or notice of any input; `None` when all have ended. Always a part of the loop over all
+    /// frames: what it gives goes through memory otherwise, and is waited for there.
+    #[inline(always)]
     pub fn next_item(&mut self) -> Option<Item<'_>> {
         if !self.steps_on() {
             if let Some(notice) = self.seek() {
@@ -106,7 +107,7 @@ impl Inputs {
 
     /// Whether the next item is a frame of the input that gave the last one, and in hand: so it is but for the
     /// moments in which something has to be read, and where inputs take turns.
-    #[inline]
+    #[inline(always)]
     fn steps_on(&mut self) -> bool {
         let Some(input) = self.current else { return false };
         let Some(Source::Open(capture)) = self.sources.get_mut(usize::from(input)) else {

@@ -306,7 +306,7 @@ impl Connection {
     pub fn deadline(&self, limits: &Limits, warns: bool) -> Option<Timestamp> {
         if self.is_at_work() {
             let forget = self.tcp.last().at.after(limits.established_idle);
-            let warning = self.silence().filter(|_| warns);
+            let warning = if warns { self.silence() } else { None };
             return Some(warning.map_or(forget, |(_, _, due)| forget.min(due)));
         }
         let step = self.next_step(limits).map(|(due, _)| due);

@@ -20,9 +20,10 @@ pub(super) struct MessageLines {
     line: Vec<u8>,
     /// The input that lines were written for last, and as it is written.
     input: Option<(u16, Vec<u8>)>,
-    /// Connections that messages came on lately, by a part of their address, and as they are written.
+    /// Connections that messages came on lately, by a part of their address, and as they are written, up to
+    /// the message.
     connections: Vec<Option<(Arc<ConnectionIds>, Vec<u8>)>>,
-    /// The second that they were about, up to its decimals.
+    /// The second that they were about, and how a line begins, up to its decimals.
     second: Option<(u64, Vec<u8>)>,
 }
 
@@ -41,7 +42,8 @@ impl MessageLines {
             let text = Timestamp::new(second, 0).to_string();
             // "2014-05-25T14:32:25." of "2014-05-25T14:32:25.000000000Z"
             let whole = text.split_inclusive('.').next().unwrap_or_default();
-            self.second = Some((second, whole.into()));
+            let start = format!("{{\"v\":{VERSION},\"timestamp\":\"{whole}");
+            self.second = Some((second, start.into()));
         }
         if self.input.as_ref().is_none_or(|(known, _)| *known != mark.frame.input) {
             let mut written = Vec::new();
@@ -57,18 +59,18 @@ impl MessageLines {
         let place = (Arc::as_ptr(connection).addr() / align_of::<ConnectionIds>()) % CONNECTIONS;
         let Some(place) = self.connections.get_mut(place) else { return Ok(()) };
         if place.as_ref().is_none_or(|(known, _)| !Arc::ptr_eq(known, connection)) {
-            let mut written = serde_json::to_vec(&**connection)?;
+            let mut fields = serde_json::to_vec(&**connection)?;
             // Its fields, without the braces around them.
-            written.pop();
-            let fields = written.get(1..).unwrap_or_default().to_vec();
+            fields.pop();
+            if let Some(open) = fields.first_mut() {
+                *open = b',';
+            }
+            fields.extend(b",\"message\":");
             *place = Some((Arc::clone(connection), fields));
         }
         let fields = place.as_ref().map_or(&[][..], |(_, fields)| fields);
         let line = &mut self.line;
         line.clear();
-        line.extend(b"{\"v\":");
-        number(line, VERSION.into());
-        line.extend(b",\"timestamp\":\"");
         line.extend(self.second.as_ref().map_or(&[][..], |(_, second)| second));
         decimals(line, nanos);
         line.extend(b"Z\",\"event_type\":\"message\",\"seq\":");
@@ -76,9 +78,7 @@ impl MessageLines {
         line.extend(self.input.as_ref().map_or(&[][..], |(_, input)| input));
         line.extend(b",\"frame\":");
         number(line, mark.frame.number);
-        line.push(b',');
         line.extend(fields);
-        line.extend(b",\"message\":");
         body(line, message)?;
         line.extend(b"}\n");
         out.write_all(line)
@@ -93,7 +93,7 @@ fn body(line: &mut Vec<u8>, message: &Message<'_>) -> io::Result<()> {
         Role::Initiator => &b"{\"from\":\"initiator\""[..],
         Role::Acceptor => b"{\"from\":\"acceptor\"",
     });
-    text(line, b",\"operation\":", Some(message.operation));
+    word(line, b",\"operation\":", message.operation);
     text(line, b",\"from_pid\":", message.from_pid);
     text(line, b",\"to\":", message.to);
     text(line, b",\"to_name\":", message.to_name);
@@ -124,7 +124,7 @@ fn body(line: &mut Vec<u8>, message: &Message<'_>) -> io::Result<()> {
 }
 
 fn called(line: &mut Vec<u8>, call: &Call<'_>) {
-    text(line, b",\"call\":{\"kind\":", Some(call.kind));
+    word(line, b",\"call\":{\"kind\":", call.kind);
     text(line, b",\"tag\":", call.tag);
     text(line, b",\"request\":", call.request);
     text(line, b",\"module\":", call.module);
@@ -156,6 +156,15 @@ fn text(line: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
         line.extend(value.as_bytes());
         line.push(b'"');
     }
+}
+
+/// A field whose value is a word of ours.
+#[inline]
+fn word(line: &mut Vec<u8>, key: &[u8], value: &str) {
+    line.extend(key);
+    line.push(b'"');
+    line.extend(value.as_bytes());
+    line.push(b'"');
 }
 
 fn number(line: &mut Vec<u8>, number: u64) {

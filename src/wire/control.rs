@@ -190,6 +190,7 @@ const ALTACT_EXIT: i32 = 16;
 /// # Errors
 ///
 /// It is no control term, or it is cut short.
+#[inline]
 pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
     let malformed = |field, offset| TermError { kind: TermErrorKind::Malformed, field, offset };
     let [SMALL_TUPLE_EXT, arity, SMALL_INTEGER_EXT, code, rest @ ..] = i else {
@@ -209,9 +210,13 @@ pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermErro
     let mut terms = [None; MOST_FIELDS];
     let mut rest = rest;
     for (place, field) in terms.iter_mut().zip(fields).take(count) {
-        let (term, behind) = cut_term(rest).map_err(|e| within(field.name(), i, rest, e))?;
-        *place = Some(term);
-        rest = behind;
+        match cut_term(rest) {
+            Ok((term, behind)) => {
+                *place = Some(term);
+                rest = behind;
+            }
+            Err(e) => return Err(within(field.name(), i, rest, e)),
+        }
     }
     Ok((ControlMessage { operation, terms }, rest))
 }

@@ -102,7 +102,17 @@ impl<'a> References<'a> {
         self.count == 0
     }
 
+    /// The place of each in turn, where none is new.
+    #[inline]
+    pub fn known(&self) -> Option<impl Iterator<Item = u16>> {
+        let Self { count, nibbles, octets } = *self;
+        let slots = (0..count).zip(octets);
+        (!bring_new(count, nibbles))
+            .then(|| slots.map(move |(index, internal)| slot(nibble(nibbles, index), *internal)))
+    }
+
     /// Each in turn.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Reference<'a>> {
         let Self { count, nibbles, mut octets } = *self;
         let long_atoms = nibble(nibbles, count) & LONG_ATOMS != 0;
@@ -131,7 +141,33 @@ pub enum HeaderError {
 /// # Errors
 ///
 /// The octets end in the header, or are none.
+#[inline]
 pub fn header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), HeaderError> {
+    match known_atoms(body) {
+        Some((references, rest)) if kind == FrameKind::Normal => {
+            Ok((Header { fragment: None, references }, rest))
+        }
+        _ => any_header(kind, body),
+    }
+}
+
+/// The header of a message in one frame which brings no new atom, as nearly all are once two nodes have
+/// talked for a while: as many octets as it has references. `None` for every other one.
+#[inline]
+fn known_atoms(body: &[u8]) -> Option<(References<'_>, &[u8])> {
+    let [_, _, count, i @ ..] = body else { return None };
+    if *count == 0 {
+        return Some((References::default(), i));
+    }
+    let (nibbles, octets) = i.split_at_checked(usize::from(*count / 2 + 1))?;
+    if bring_new(*count, nibbles) {
+        return None;
+    }
+    let rest = octets.get(usize::from(*count)..)?;
+    Some((References { count: *count, nibbles, octets }, rest))
+}
+
+fn any_header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), HeaderError> {
     let read = match kind {
         FrameKind::Tick | FrameKind::Unknown => return Err(HeaderError::Malformed),
         FrameKind::PassThrough => take(1_usize).parse(body).map(|(i, _)| (i, None)),
@@ -268,12 +304,9 @@ fn atom_cache_header(i: &[u8]) -> Judged<'_, References<'_>> {
 
 /// One of them, whose half octet is `flags`: three bits of segment, and whether it is new.
 fn reference(i: &[u8], flags: u8, long_atoms: bool) -> Judged<'_, Reference<'_>> {
-    const NEW_CACHE_ENTRY: u8 = 8;
-    const SEGMENT_INDEX: u8 = 7;
-
     let (i, internal) = be_u8(i)?;
-    let slot = u16::from(flags & SEGMENT_INDEX) << 8 | u16::from(internal);
-    if flags & NEW_CACHE_ENTRY == 0 {
+    let slot = slot(flags, internal);
+    if !is_new(flags) {
         return Ok((i, Reference { slot, text: None }));
     }
     let (i, length) = if long_atoms { be_u16(i)? } else { be_u8.map(u16::from).parse(i)? };
@@ -282,6 +315,28 @@ fn reference(i: &[u8], flags: u8, long_atoms: bool) -> Judged<'_, Reference<'_>>
     }
     let (i, text) = take(length).parse(i)?;
     Ok((i, Reference { slot, text: Some(text) }))
+}
+
+/// In the half octet of a reference.
+const NEW_CACHE_ENTRY: u8 = 8;
+const SEGMENT_INDEX: u8 = 7;
+
+/// Whether one of `count` references is new.
+#[inline]
+fn bring_new(count: u8, nibbles: &[u8]) -> bool {
+    // The half octet behind the last reference has flags of its own.
+    let Some((last, others)) = nibbles.split_last() else { return false };
+    let last = if count % 2 == 0 { 0 } else { last & 0x0f };
+    let all = others.iter().fold(last, |all, two| all | two);
+    is_new(all) || is_new(all >> 4)
+}
+
+const fn is_new(flags: u8) -> bool {
+    flags & NEW_CACHE_ENTRY != 0
+}
+
+fn slot(flags: u8, internal: u8) -> u16 {
+    u16::from(flags & SEGMENT_INDEX) << 8 | u16::from(internal)
 }
 
 /// Number `index` of the half octets, of which the lower comes first.
@@ -456,6 +511,37 @@ mod tests {
         let expected = [(0x466, Some(&b"a"[..])), (0x005, None), (0x2b5, Some(b"rex"))];
         assert_eq!(references_of(REFERENCES), expected);
         assert_eq!(references_of(LONG_ATOM), [(0x066, Some(&b"ok"[..]))]);
+    }
+
+    #[test]
+    fn where_no_reference_is_new_each_has_its_place_alone() {
+        for count in 0..=9_u8 {
+            for new in (0..=count).map(|at| (at < count).then_some(at)) {
+                let mut nibbles = vec![0; if count == 0 { 0 } else { usize::from(count / 2 + 1) }];
+                let mut octets = Vec::new();
+                // Flags behind the references are those of none.
+                for at in 0..count + u8::from(count > 0) {
+                    let flags = match new {
+                        Some(new) if new == at => 8 | at % 8,
+                        _ if at == count => 9,
+                        _ => at % 8,
+                    };
+                    nibbles[usize::from(at / 2)] |= flags << (at % 2 * 4);
+                    if at < count {
+                        octets.push(at);
+                        octets.extend(if new == Some(at) { &b"\0\x02ok"[..] } else { b"" });
+                    }
+                }
+                let body = [&[131, 68, count][..], &nibbles, &octets, b"behind"].concat();
+                let (header, behind) = header(FrameKind::Normal, &body).unwrap();
+                assert_eq!(any_header(FrameKind::Normal, &body), Ok((header, &b"behind"[..])));
+                assert_eq!(behind, b"behind");
+                let all: Vec<_> = header.references.iter().map(|it| it.slot).collect();
+                assert_eq!(all.len(), usize::from(count));
+                let known = header.references.known().map(Iterator::collect);
+                assert_eq!(known, new.is_none().then_some(all), "{count} {new:?}");
+            }
+        }
     }
 
     #[test]

@@ -49,7 +49,15 @@ impl AtomCache {
     /// Takes the references of the next header in.
     pub(super) fn apply(&mut self, references: References<'_>) {
         self.header.clear();
-        self.free_replaced();
+        if !self.replaced.is_empty() {
+            self.free_replaced();
+        }
+        if let Some(known) = references.known() {
+            let slots = self.slots.as_deref();
+            let place = |slot: u16| Some(*slots?.get(usize::from(slot))?);
+            self.header.extend(known.map(|slot| place(slot).unwrap_or(0)));
+            return;
+        }
         for reference in references.iter() {
             let place = match reference.text {
                 Some(text) => self.enter(reference.slot, text),

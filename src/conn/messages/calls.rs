@@ -189,15 +189,20 @@ impl Calls {
             Direction::Up => &self.up,
             Direction::Down => &self.down,
         };
+        // Thousands may wait: they are looked through once.
+        let mut oldest = [None; KINDS];
+        for asked in side.old.values().chain(side.young.values()) {
+            if let Some(oldest) = oldest.get_mut(asked.kind as usize) {
+                if oldest.is_none_or(|oldest| asked.mark < oldest) {
+                    *oldest = Some(asked.mark);
+                }
+            }
+        }
         let kinds = [Kind::GenCall, Kind::Rpc, Kind::Spawn].into_iter().zip(&side.tallies);
         kinds
-            .filter(|(_, tally)| tally.asked > 0)
-            .map(|(kind, tally)| {
-                let waiting = side.old.values().chain(side.young.values());
-                let waiting = waiting.filter(|asked| asked.kind == kind);
-                let oldest = waiting.map(|asked| asked.mark).min();
-                tally.told(kind.name(), oldest)
-            })
+            .zip(oldest)
+            .filter(|((_, tally), _)| tally.asked > 0)
+            .map(|((kind, tally), oldest)| tally.told(kind.name(), oldest))
             .collect()
     }
 }

@@ -4,6 +4,7 @@
 //! text for all, which is used again for the next segment: a message costs no allocation.
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::atom_cache::HeaderAtoms;
@@ -55,11 +56,29 @@ struct CallEntry {
     latency_us: Option<u64>,
 }
 
-/// From one octet of the text to another.
+/// From one octet of the text to another. An entry holds a dozen, so that they are small: what the messages of
+/// one segment say is far below 4 GiB.
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    from: usize,
-    to: usize,
+    from: u32,
+    to: u32,
+}
+
+impl Span {
+    fn new(from: usize, to: usize) -> Self {
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { from: place(from), to: place(to) }
+    }
+
+    const fn range(self) -> Range<usize> {
+        self.from as usize..self.to as usize
+    }
+
+    /// The same stretch, were the text before it `more` octets longer and `fewer` shorter.
+    fn moved(self, more: usize, fewer: usize) -> Self {
+        let place = |at: u32| (at as usize).saturating_add(more).saturating_sub(fewer);
+        Self::new(place(self.from), place(self.to))
+    }
 }
 
 /// What is to be told of a message beside its terms.
@@ -92,7 +111,7 @@ impl MessageLog {
     }
 
     fn message(&self, entry: &Entry) -> Message<'_> {
-        let text = |span: Option<Span>| self.text.get(span?.from..span?.to);
+        let text = |span: Option<Span>| self.text.get(span?.range());
         let field = |field: Field| text(*entry.fields.get(field as usize)?);
         Message {
             from: entry.from,
@@ -121,8 +140,8 @@ impl MessageLog {
             fragments: entry.fragments,
             payload_octets: entry.payload_octets,
             payload: entry.payload.and_then(|PayloadEntry { octets, atoms, style }| {
-                let term = Term::cut_off(self.payloads.get(octets.from..octets.to)?);
-                Some(Payload { term, atoms: self.atoms.get(atoms.from..atoms.to)?, style })
+                let term = Term::cut_off(self.payloads.get(octets.range())?);
+                Some(Payload { term, atoms: self.atoms.get(atoms.range())?, style })
             }),
             telling: entry.telling,
         }
@@ -185,8 +204,8 @@ impl MessageLog {
         self.payloads.extend_from_slice(octets);
         self.atoms.extend(atoms);
         entry.payload = Some(PayloadEntry {
-            octets: Span { from, to: self.payloads.len() },
-            atoms: Span { from: first_atom, to: self.atoms.len() },
+            octets: Span::new(from, self.payloads.len()),
+            atoms: Span::new(first_atom, self.atoms.len()),
             style,
         });
     }
@@ -194,12 +213,10 @@ impl MessageLog {
     /// Takes the message added last out, to be put back when all of it is here. It has no payload yet.
     pub(super) fn take_last(&mut self) -> Option<Self> {
         let mut entry = self.entries.pop()?;
-        let from = entry.spans().map(|span| span.from).min().unwrap_or(self.text.len());
+        let from = entry.spans().map(|span| span.range().start).min();
+        let from = from.unwrap_or(self.text.len());
         let text = self.text.split_off(from);
-        entry.spans().for_each(|span| {
-            span.from -= from;
-            span.to -= from;
-        });
+        entry.spans().for_each(|span| *span = span.moved(0, from));
         Some(Self { entries: vec![entry], text, payloads: Vec::new(), atoms: Vec::new() })
     }
 
@@ -208,10 +225,7 @@ impl MessageLog {
         let Some(mut entry) = begun.entries.first().copied() else { return };
         let from = self.text.len();
         self.text.push_str(&begun.text);
-        entry.spans().for_each(|span| {
-            span.from += from;
-            span.to += from;
-        });
+        entry.spans().for_each(|span| *span = span.moved(from, 0));
         entry.mark = mark;
         entry.fragments = fragments;
         entry.payload_octets = Some(octets);
@@ -227,7 +241,7 @@ impl MessageLog {
         let from = self.text.len();
         // Writing to a `String` cannot fail.
         let _ = Erlang::within(term, &atoms, FIELD).write_to(&mut self.text);
-        Span { from, to: self.text.len() }
+        Span::new(from, self.text.len())
     }
 
     /// An atom without quotes.
@@ -236,7 +250,7 @@ impl MessageLog {
         if let Some(text) = atom.as_atom(&atoms) {
             let _ = write!(self.text, "{text}");
         }
-        Span { from, to: self.text.len() }
+        Span::new(from, self.text.len())
     }
 
     /// The outer shape of a reason: what it is, or begins with; the rest may be anybody's data.
@@ -259,7 +273,7 @@ impl MessageLog {
             Kind::Map => self.text.push_str("#{…}"),
             _ => self.text.push('…'),
         }
-        Span { from, to: self.text.len() }
+        Span::new(from, self.text.len())
     }
 }
 

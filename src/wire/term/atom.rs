@@ -72,6 +72,7 @@ impl<'a> AtomText<'a> {
 
     /// Its text; `None` where it is not known. Allocates for Latin-1 only, which no node since OTP 26
     /// sends.
+    #[inline]
     pub fn text(self) -> Option<Cow<'a, str>> {
         match self {
             Self::Utf8(text) => Some(Cow::Borrowed(text)),

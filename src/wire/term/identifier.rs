@@ -141,7 +141,36 @@ impl<'a> Port<'a> {
 }
 
 impl<'a> Reference<'a> {
+    #[inline]
     pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
+        match Self::usual(i.0) {
+            Some((reference, rest)) => {
+                i.0 = rest;
+                Ok(reference)
+            }
+            None => Self::any(i),
+        }
+    }
+
+    /// One of today's nodes, and what stands behind it.
+    #[inline]
+    fn usual(i: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let [NEWER_REFERENCE_EXT, 0, len, from_node @ ..] = i else { return None };
+        let rest = cut::usual_atom(from_node)?;
+        let node = Term { octets: from_node.get(..from_node.len() - rest.len())? };
+        let (creation, mut rest) = rest.split_first_chunk()?;
+        let len = usize::from(*len);
+        let mut words = [0; MAX_WORDS];
+        for word in words.get_mut(..len).filter(|_| len > 0)? {
+            let (octets, behind) = rest.split_first_chunk()?;
+            *word = u32::from_be_bytes(*octets);
+            rest = behind;
+        }
+        Some((Self { node, creation: u32::from_be_bytes(*creation), words, len }, rest))
+    }
+
+    /// One of any kind.
+    pub(super) fn any(i: &mut Reader<'a>) -> Result<Self, Fault> {
         let at = *i;
         let (mut words, mut len) = ([0; MAX_WORDS], 1);
         let tag = i.u8("tag")?;
@@ -259,6 +288,7 @@ impl<'a> Record<'a> {
     }
 }
 
+#[inline]
 fn atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<Term<'a>, Fault> {
     let start = i.0;
     cut::skip_atom(i, field)?;

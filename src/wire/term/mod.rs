@@ -49,8 +49,12 @@ use tag::*;
 /// # Errors
 ///
 /// The field that is cut short, or holds what no node sends.
+#[inline]
 pub fn cut_term(input: &[u8]) -> Result<(Term<'_>, &[u8]), TermError> {
-    let rest = cut::skip_terms(input, 1)?;
+    let rest = match cut::usual(input) {
+        Some(rest) => rest,
+        None => cut::skip_terms(input, 1)?,
+    };
     let (octets, rest) = input.split_at(input.len() - rest.len());
     Ok((Term { octets }, rest))
 }
@@ -143,6 +147,7 @@ impl<'a> Term<'a> {
     }
 
     /// What it is.
+    #[inline]
     pub fn kind(self) -> Kind {
         let Some(tag) = self.octets.first() else { return Kind::Unknown };
         match *tag {
@@ -303,6 +308,7 @@ impl<'a> Term<'a> {
     }
 
     /// A reference.
+    #[inline]
     pub fn as_reference(self) -> Option<Reference<'a>> {
         Reference::read(&mut Reader(self.octets)).ok()
     }

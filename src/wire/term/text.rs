@@ -36,7 +36,9 @@ pub(super) fn atom<W: Write + ?Sized>(
     match atom {
         AtomText::Utf8(text) => {
             // Names of nodes and functions: one look at each octet.
-            let seen = text.bytes().fold(0, |seen, octet| seen | looks(octet));
+            let seen = text.bytes().fold(0, |seen, octet| {
+                seen | LOOKS.get(usize::from(octet)).copied().unwrap_or(OTHER)
+            });
             let is_plain = match seen & !NAME {
                 0 => is_plain_start(text.chars().next()) && !is_reserved(text),
                 QUOTED if text.len() < out.left => {
@@ -75,7 +77,21 @@ const QUOTED: u8 = 2;
 /// Needs to be looked at.
 const OTHER: u8 = 4;
 
-#[inline]
+/// [`looks`] of each octet: by its ranges it takes thrice the time.
+static LOOKS: [u8; 256] = {
+    let mut table = [OTHER; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        #[expect(clippy::indexing_slicing, reason = "while it is compiled")]
+        {
+            table[octet] = looks(octet as u8);
+        }
+        octet += 1;
+    }
+    table
+};
+
 const fn looks(octet: u8) -> u8 {
     match octet {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'@' => NAME,
