@@ -11,14 +11,14 @@
 //! | [`names`] | answers of name servers | names that addresses have |
 //! | [`flow`], [`identify`] | segments | the connection they belong to, if it is Erlang's |
 //! | [`reassembly`] | one direction's segments in any order | [`StreamEvent`](reassembly::StreamEvent) |
-//! | [`wire`] | one message's octets | its fields |
-//! | [`conn`] | both streams of one connection, and time | [`Event`](event::Event): messages, verdicts |
+//! | [`wire`] | one message's octets | its fields, and terms |
+//! | [`conn`] | both streams of one connection, and time | [`Event`](event::Event), [`Message`](event::Message) |
 //! | [`correlate`] | events of all connections | facts that one connection cannot know |
-//! | [`detect`] | events | findings and incidents |
-//! | [`output`] | events | lines of JSON, or text |
+//! | [`detect`] | events, messages that are telling | findings and incidents |
+//! | [`output`] | events, messages | lines of JSON, or text |
 //!
-//! Beside them, [`compare`] takes the sessions of two captures and gives what changed, and [`evidence`]
-//! keeps the packets that findings rest on.
+//! Beside them, [`compare`] takes the sessions of two captures and gives what changed, [`evidence`]
+//! keeps the packets that findings rest on, and [`capture::save`] makes capture files of packets again.
 //! [`pipeline`] is the only file that knows every stage; [`limits`] holds every bound.
 //!
 //! # What holds everywhere

@@ -359,8 +359,6 @@ impl<S: EventSink> Stages<S> {
         }
     }
 
-    /// Whether [`Self::on_segment`] would do anything about a segment. Most are of other protocols, between
-    /// ports that no connection which is followed has: they need no table and are not even put together.
     /// What a segment is to us. Most are of other protocols, between ports that no connection which is
     /// followed has: they need no table and are not even put together.
     #[inline]
@@ -625,15 +623,11 @@ impl<S: EventSink> Stages<S> {
         // One that is over is told whole, before its time.
         self.stats.evictions += u64::from(!connection.is_over());
         if self.stats.evictions == 1 && !connection.is_over() {
-            let anomaly = Anomaly {
-                kind: AnomalyKind::Limit,
-                field: None,
-                offset: None,
-                detail: format!(
-                    "more than {} connections at a time: the ones quiet for longest are forgotten",
-                    self.config.limits.connections
-                ),
-            };
+            let detail = format!(
+                "more than {} connections at a time: the ones quiet for longest are forgotten",
+                self.config.limits.connections
+            );
+            let anomaly = Anomaly::new(AnomalyKind::Limit, detail);
             self.on_input_anomaly(Some(connection.first().frame.input), anomaly);
         }
         self.retire(connection);
@@ -678,7 +672,7 @@ impl<S: EventSink> Stages<S> {
             if are_wanted {
                 self.sink.message(event);
             }
-            if event.message.execution.is_some() {
+            if event.message.telling.is_some() {
                 self.detector.on_message(event, &mut found);
             }
             for finding in found.drain(..) {
@@ -711,31 +705,25 @@ impl<S: EventSink> Stages<S> {
         }
         if !self.forgets && self.correlator.evictions() + self.detector.evictions() > 0 {
             self.forgets = true;
-            let anomaly = Anomaly {
-                kind: AnomalyKind::Limit,
-                field: None,
-                offset: None,
-                detail: "more nodes, pairs, look-ups or problems than are remembered: some are forgotten"
-                    .to_owned(),
-            };
-            let body = Body::Anomaly { anomaly: Box::new(anomaly) };
-            self.tell(Event { at: self.now, frame: None, input: None, connection: None, body });
+            let detail =
+                "more nodes, pairs, look-ups or problems than are remembered: some are forgotten";
+            self.tell_limit(detail.to_owned());
         }
         if !self.lacks_room && self.pool.refused() > 0 {
             self.lacks_room = true;
-            let anomaly = Anomaly {
-                kind: AnomalyKind::Limit,
-                field: None,
-                offset: None,
-                detail: format!(
-                    "messages need more than the {} octets that are kept of them: some atoms, names and \
-                     calls stay unknown",
-                    self.config.limits.messages
-                ),
-            };
-            let body = Body::Anomaly { anomaly: Box::new(anomaly) };
-            self.tell(Event { at: self.now, frame: None, input: None, connection: None, body });
+            self.tell_limit(format!(
+                "messages need more than the {} octets that are kept of them: some atoms, names and calls \
+                 stay unknown",
+                self.config.limits.messages
+            ));
         }
+    }
+
+    /// A bound of the whole run has been reached.
+    fn tell_limit(&mut self, detail: String) {
+        let anomaly = Box::new(Anomaly::new(AnomalyKind::Limit, detail));
+        let body = Body::Anomaly { anomaly };
+        self.tell(Event { at: self.now, frame: None, input: None, connection: None, body });
     }
 
     /// A port has become known as a node's: connections to it that have said nothing yet are followed.
@@ -777,8 +765,7 @@ impl<S: EventSink> Stages<S> {
         }
         self.sink.event(event);
         if let Err(detail) = kept {
-            let kind = AnomalyKind::NotSaved;
-            self.on_input_anomaly(None, Anomaly { kind, field: None, offset: None, detail });
+            self.on_input_anomaly(None, Anomaly::new(AnomalyKind::NotSaved, detail));
         }
     }
 
@@ -828,11 +815,8 @@ impl<S: EventSink> Stages<S> {
                  read: nothing in them was looked at",
                 link.0
             );
-            let kind = AnomalyKind::UnsupportedLink;
-            self.on_input_anomaly(
-                self.only_input(),
-                Anomaly { kind, field: None, offset: None, detail },
-            );
+            let anomaly = Anomaly::new(AnomalyKind::UnsupportedLink, detail);
+            self.on_input_anomaly(self.only_input(), anomaly);
         }
     }
 }

@@ -9,29 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use beamscope::capture::{CaptureFile, FrameRef, Item};
-use common::{SEED, beamscope, captures};
+use common::{Folder, SEED, beamscope, captures, skip};
 use serde_json::Value;
-
-/// A folder of its own, gone at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("beamscope-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn run(arguments: &[&str]) -> Output {
     beamscope(&[&["--json", "--cookie-file", "captures/cookies.txt"], arguments].concat())
@@ -67,7 +46,7 @@ const RESTS_ON_OTHERS: &[(&str, &str)] = &[
 
 #[test]
 fn the_file_of_a_finding_alone_gives_the_same_finding() {
-    let folder = Folder::new("evidence");
+    let folder = Folder::to_be_made("evidence");
     let mut weaker = Vec::new();
     for capture in captures() {
         for found in findings(&run(&["--evidence", folder.path(), &capture])) {
@@ -89,7 +68,7 @@ fn the_file_of_a_finding_alone_gives_the_same_finding() {
 
 #[test]
 fn a_file_holds_the_connections_from_their_syn_with_the_lookup_and_says_what_shows_it() {
-    let folder = Folder::new("evidence-seed");
+    let folder = Folder::to_be_made("evidence-seed");
     let output = run(&["--evidence", folder.path(), SEED]);
     let found = findings(&output).remove(0);
     let file = PathBuf::from(found["finding"]["evidence_file"].as_str().unwrap());
@@ -131,12 +110,11 @@ fn a_file_holds_the_connections_from_their_syn_with_the_lookup_and_says_what_sho
 #[test]
 fn tshark_shows_the_comments_on_the_packets_that_show_it() {
     let Ok(version) = Command::new("tshark").arg("--version").output() else {
-        println!("skipped: comments in tshark: tshark is not installed");
-        assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"));
+        skip("comments in tshark", "tshark is not installed");
         return;
     };
     assert!(version.status.success());
-    let folder = Folder::new("evidence-tshark");
+    let folder = Folder::to_be_made("evidence-tshark");
     let found = findings(&run(&["--evidence", folder.path(), SEED])).remove(0);
     let file = found["finding"]["evidence_file"].as_str().unwrap();
     let output = Command::new("tshark")
@@ -161,7 +139,7 @@ fn tshark_shows_the_comments_on_the_packets_that_show_it() {
 #[test]
 fn nobody_else_can_look_into_them() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::new("evidence-mode");
+    let folder = Folder::to_be_made("evidence-mode");
     let below = folder.0.join("made/for/it");
     run(&["--evidence", below.to_str().unwrap(), SEED]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -175,7 +153,7 @@ fn nobody_else_can_look_into_them() {
 
 #[test]
 fn a_finding_that_is_not_asked_for_leaves_no_file() {
-    let folder = Folder::new("evidence-severity");
+    let folder = Folder::to_be_made("evidence-severity");
     let found = findings(&run(&["--evidence", folder.path(), "--min-severity", "medium", SEED]));
     assert_eq!(found.len(), 1);
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
@@ -183,7 +161,7 @@ fn a_finding_that_is_not_asked_for_leaves_no_file() {
 
 #[test]
 fn a_second_run_writes_the_same_files() {
-    let folder = Folder::new("evidence-twice");
+    let folder = Folder::to_be_made("evidence-twice");
     let all = || {
         let entries = fs::read_dir(&folder.0).unwrap().map(|it| it.unwrap().path());
         let mut all: Vec<_> = entries.map(|it| (it.clone(), fs::read(it).unwrap())).collect();
@@ -207,7 +185,7 @@ fn a_directory_that_cannot_be_made_is_told_before_anything_is_read() {
 
 #[test]
 fn events_are_the_same_with_and_without() {
-    let folder = Folder::new("evidence-same");
+    let folder = Folder::to_be_made("evidence-same");
     for capture in captures() {
         let without = run(&[&capture]).stdout;
         let with = run(&["--evidence", folder.path(), &capture]).stdout;

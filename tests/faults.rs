@@ -8,38 +8,11 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use serde_json::Value;
 
-use self::common::lines_of;
-
-/// Draws `count` captures into a folder that stays when the test fails; `None` where that cannot be.
-fn draw(seed: &str, count: usize) -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults");
-    let _ = fs::remove_dir_all(&folder);
-    let count = count.to_string();
-    let run = Command::new("python3")
-        .args(["scripts/capture-faults", "--seed", seed, "--count", &count])
-        .arg(&folder)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output();
-    let reason = match run {
-        Err(e) => format!("python3: {e}"),
-        Ok(run) => {
-            let said = String::from_utf8_lossy(&run.stderr).into_owned();
-            match run.status.code() {
-                Some(0) => return Some(folder),
-                Some(2) => said.trim_end().to_owned(),
-                _ => panic!("captures are missing: {said}"),
-            }
-        }
-    };
-    println!("skipped: faults: {reason}");
-    assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{reason}");
-    None
-}
+use self::common::{lines_of, play, texts};
 
 /// What the program finds in a capture: rules and severities.
 fn found(capture: &Path) -> BTreeSet<(String, String)> {
@@ -52,13 +25,9 @@ fn found(capture: &Path) -> BTreeSet<(String, String)> {
         .collect()
 }
 
-fn names(list: &Value) -> BTreeSet<&str> {
-    list.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
-}
-
 /// What is wrong with the findings of one capture, if anything is.
 fn misjudged(truth: &Value, found: &BTreeSet<(String, String)>) -> Option<String> {
-    let (rules, also) = (names(&truth["rules"]), names(&truth["also"]));
+    let (rules, also) = (texts(&truth["rules"]), texts(&truth["also"]));
     let is_meant = |rule: &str| rules.contains(rule) || also.contains(rule);
     let hit = rules.is_empty() || found.iter().any(|(rule, _)| rules.contains(rule.as_str()));
     let is_false = |(rule, severity): &&(String, String)| severity != "info" && !is_meant(rule);
@@ -74,7 +43,9 @@ fn misjudged(truth: &Value, found: &BTreeSet<(String, String)>) -> Option<String
 #[test]
 fn every_drawn_fault_is_found_and_no_other() {
     const COUNT: usize = 50;
-    let Some(folder) = draw("1", COUNT) else { return };
+    let count = COUNT.to_string();
+    let draw = ["scripts/capture-faults", "--seed", "1", "--count", &count];
+    let Some(folder) = play("faults", &draw) else { return };
     let mut wrong = Vec::new();
     let mut judged = 0;
     for entry in fs::read_dir(&folder).unwrap() {

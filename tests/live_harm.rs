@@ -4,11 +4,13 @@
 #![cfg(all(feature = "live", target_os = "linux"))]
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
 
+mod common;
+
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -16,6 +18,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::live::{self, events, signal};
+use common::{Folder, skip};
 use serde_json::Value;
 
 /// For what takes a moment on a busy machine.
@@ -41,8 +45,7 @@ impl Net {
             Err(error) => format!("ip: {error}"),
         };
         std::mem::forget(net);
-        println!("skipped: live-harm: no network namespace of its own: {reason}");
-        assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{reason}");
+        skip("live-harm", &format!("no network namespace of its own: {reason}"));
         None
     }
 
@@ -160,19 +163,11 @@ impl Watch {
 
     /// From now on, its lines are read.
     fn read(&mut self) -> Receiver<Value> {
-        let stdout = BufReader::new(self.stdout.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let _ = sender.send(serde_json::from_str(&line).unwrap());
-            }
-        });
-        lines
+        events(self.stdout.take().unwrap())
     }
 
     fn signal(&self, name: &str) {
-        let command = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+        signal(&self.child, name);
     }
 
     fn wait(&mut self) -> ExitStatus {
@@ -209,52 +204,22 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn wait_for(lines: &Receiver<Value>, is_meant: impl Fn(&Value) -> bool) -> Value {
-    let until = Instant::now() + SOON;
-    let mut others = Vec::new();
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let line = lines.recv_timeout(left);
-        let line = line.unwrap_or_else(|_| panic!("the event does not come; others: {others:#?}"));
-        if is_meant(&line) {
-            return line;
-        }
-        others.push(line);
-    }
+    live::wait_for(lines, SOON, is_meant)
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let until = Instant::now() + SOON;
-    while !is_so() {
-        assert!(Instant::now() < until, "{what}");
-        thread::sleep(Duration::from_millis(20));
-    }
+    live::wait_until(what, SOON, is_so);
 }
 
 fn is_refusal(line: &Value) -> bool {
     line["epmd"]["outcome"] == "connection_refused"
 }
 
-/// A directory of its own, gone at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("beamscope-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// A folder that others may look into.
+fn open_folder(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
+    folder
 }
 
 #[test]
@@ -351,7 +316,7 @@ fn sigterm_under_load_ends_with_the_statistics() {
 #[test]
 fn sighup_opens_the_output_anew_also_without_rights() {
     let Some(net) = Net::new() else { return };
-    let folder = Folder::new("sighup");
+    let folder = open_folder("sighup");
     let (file, moved) = (folder.file("events.ndjson"), folder.file("events.ndjson.1"));
     std::os::unix::fs::chown(&folder.0, Some(65_534), Some(65_534)).unwrap();
     let mut watch = Watch::start(&net, &["-i", "lo", "-o", &file, "-v", "-Z", "65534:65534"]);
@@ -514,12 +479,11 @@ fn as_nobody(net: &Net, program: &str, arguments: &[&str]) -> Command {
 #[test]
 fn an_ordinary_user_captures_with_the_one_capability() {
     let Some(net) = Net::new() else { return };
-    let folder = Folder::new("capability");
+    let folder = open_folder("capability");
     let program = copy(&folder);
     let set = Command::new("setcap").args(["cap_net_raw=ep", &program]).status();
     if !set.is_ok_and(|set| set.success()) {
-        println!("skipped: live-harm: setcap does not work here");
-        assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"));
+        skip("live-harm", "setcap does not work here");
         return;
     }
     let mut watch = Watch::spawn(&mut as_nobody(&net, &program, &["-i", "lo", "-v", "--json"]));
@@ -534,7 +498,7 @@ fn an_ordinary_user_captures_with_the_one_capability() {
 #[test]
 fn without_it_the_one_command_that_helps_is_told() {
     let Some(net) = Net::new() else { return };
-    let folder = Folder::new("no-capability");
+    let folder = open_folder("no-capability");
     let program = copy(&folder);
     let ended = as_nobody(&net, &program, &["-i", "lo", "-o", "/dev/null"]).output().unwrap();
     assert_eq!(ended.status.code(), Some(2));
@@ -553,7 +517,7 @@ fn who_is_not_root_becomes_nobody_else() {
     let mut command = net.command("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
     command.args(["--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"]);
-    let folder = Folder::new("no-root");
+    let folder = open_folder("no-root");
     command.arg(copy(&folder)).args(["-i", "lo", "-Z", "0:0", "--duration", "1"]);
     let ended = command.output().unwrap();
     assert_eq!(ended.status.code(), Some(2));

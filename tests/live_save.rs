@@ -6,39 +6,18 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use beamscope::capture::{CaptureFile, Item};
-use common::lines_of;
+use common::live::{self, connected, listening, refused_cookie, signal};
+use common::{Folder, lines_of, skip};
 use serde_json::Value;
-
-/// A folder of its own, gone at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("beamscope-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The program at work on loopback, where dials are played to a port of its own.
 struct Watch {
@@ -52,65 +31,28 @@ impl Watch {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
         let filter = format!("tcp port {port}");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_beamscope"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_beamscope"));
+        command
             .args(["-i", "lo", "--json", "--dist-port", &port, "-f", &filter])
             .args(more)
-            .stdout(if more.contains(&"-") { Stdio::piped() } else { Stdio::null() })
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        stderr.read_line(&mut said).unwrap();
-        if !said.starts_with("listening on lo") {
-            child.wait().unwrap();
-            println!("skipped: live saving: {}", said.trim_end());
-            assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{said}");
-            return None;
-        }
-        thread::spawn(move || stderr.read_to_string(&mut String::new()));
+            .stdout(if more.contains(&"-") { Stdio::piped() } else { Stdio::null() });
+        let child = listening("live saving", &mut command)?;
         Some(Self { child, listener })
     }
 
     /// A dial that is refused over the cookie.
     fn dial(&self) {
-        let mut a = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
-        let (mut b, _) = self.listener.accept().unwrap();
-        says(&mut a, &hello(&[0, 0, 0, 1], "one@127.0.0.1"));
-        says(&mut b, b"sok");
-        says(&mut b, &hello(&[0, 0, 0, 77, 0, 0, 0, 2], "two@127.0.0.1"));
-        says(&mut a, &[b"r".as_slice(), &[7; 20]].concat());
-        let _ = b.read(&mut [0; 1024]).unwrap();
-        drop(b);
-        let _ = a.read_to_end(&mut Vec::new());
+        refused_cookie(&self.listener);
     }
 
     fn signal(&self, name: &str) {
-        let command = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+        signal(&self.child, name);
     }
 
     fn stop(mut self) -> Option<i32> {
         self.signal("INT");
         self.child.wait().unwrap().code()
     }
-}
-
-fn says(stream: &mut TcpStream, message: &[u8]) {
-    let mut framed = u16::try_from(message.len()).unwrap().to_be_bytes().to_vec();
-    framed.extend(message);
-    stream.write_all(&framed).unwrap();
-    thread::sleep(Duration::from_millis(20));
-}
-
-/// `N`, flags of OTP 25, and what stands between them and the name.
-fn hello(between: &[u8], name: &str) -> Vec<u8> {
-    let mut message = vec![b'N'];
-    message.extend(0xd_07df_7fbd_u64.to_be_bytes());
-    message.extend(between);
-    message.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
-    message.extend(name.as_bytes());
-    message
 }
 
 /// Frames of a capture, which must be whole.
@@ -124,12 +66,8 @@ fn frames(path: &str) -> usize {
     frames
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(10);
-    while !is_so() {
-        assert!(Instant::now() < until, "{what}");
-        thread::sleep(Duration::from_millis(20));
-    }
+fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+    live::wait_until(what, Duration::from_secs(10), is_so);
 }
 
 /// Events in the order written, without the name of the input and what only one kind of run has: the wall
@@ -196,13 +134,7 @@ fn a_row_goes_on_behind_the_sandbox_and_its_oldest_files_go() {
     let Some(watch) = Watch::start(&["-w", &folder.file("lan.pcap"), "-C", "1k", "-W", "3"]) else {
         return;
     };
-    let names = || {
-        let entries = fs::read_dir(&folder.0).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    };
+    let names = || folder.names();
     (0..5).for_each(|_| watch.dial());
     let last = || names().last().and_then(|name| name.rsplit_once('-')?.1[..5].parse().ok());
     wait_until("several files", || last() >= Some(5));
@@ -240,8 +172,7 @@ fn a_file_that_was_moved_away_is_made_anew_on_sighup() {
 fn another_user_writes_into_the_directory_that_was_made_for_it() {
     // Only root becomes another user.
     if !fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
-        println!("skipped: saving as another user: not root");
-        assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"));
+        skip("saving as another user", "not root");
         return;
     }
     let folder = Folder::new("live-user");
@@ -264,9 +195,7 @@ fn a_reader_of_packets_that_stops_costs_the_analysis_nothing() {
     let (out, saved) = (folder.file("events"), folder.file("saved.pcapng"));
     let Some(mut watch) = Watch::start(&["-w", "-", "-o", &out]) else { return };
     // Far more than a pipe and the queue hold, while nobody reads.
-    let listener = &watch.listener;
-    let mut a = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (mut b, _) = listener.accept().unwrap();
+    let (mut a, mut b) = connected(&watch.listener);
     let reader = thread::spawn(move || {
         let mut room = vec![0; 1 << 20];
         while matches!(b.read(&mut room), Ok(1..)) {}

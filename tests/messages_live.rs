@@ -4,22 +4,28 @@
 //! `scripts/capture-messages` plays and counts them.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "test code"
+)]
 
 mod common;
+mod packets;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use serde_json::Value;
 
-use self::common::lines_of;
+use self::common::{lines_of, play};
+use self::packets::Dice;
 
 #[test]
 fn ten_thousand_messages_are_told_and_counted_as_they_were_said() {
-    let Some(folder) = play() else { return };
+    let Some(folder) = play("messages", &["scripts/capture-messages"]) else { return };
     let truth: Value =
         serde_json::from_slice(&fs::read(folder.join("messages.json")).unwrap()).unwrap();
     let plain = folder.join("messages.pcap");
@@ -37,30 +43,6 @@ fn ten_thousand_messages_are_told_and_counted_as_they_were_said() {
     let difference = told.messages.iter().zip(&again.messages).find(|(a, b)| a != b);
     assert_eq!(difference, None);
     assert_eq!(told.messages.len(), again.messages.len());
-}
-
-/// Lets the script play, into a folder that stays when the test fails; `None` where that cannot be.
-fn play() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("messages");
-    let run = Command::new("python3")
-        .arg("scripts/capture-messages")
-        .arg(&folder)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output();
-    let reason = match run {
-        Err(e) => format!("python3: {e}"),
-        Ok(run) => {
-            let said = String::from_utf8_lossy(&run.stderr).into_owned();
-            match run.status.code() {
-                Some(0) => return Some(folder),
-                Some(2) => said.trim_end().to_owned(),
-                _ => panic!("the capture is missing: {said}"),
-            }
-        }
-    };
-    println!("skipped: messages: {reason}");
-    assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{reason}");
-    None
 }
 
 /// What the program tells of a capture.
@@ -236,15 +218,4 @@ fn reordered(pcap: &[u8]) -> Vec<u8> {
         out.extend(&records[*place]);
     }
     out
-}
-
-/// A small generator with a fixed seed: the test is the same on each run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % sides
-    }
 }

@@ -33,13 +33,8 @@ use serde_json::Value;
 
 #[test]
 fn cut_doubled_or_reordered_packets_tell_the_same_messages() {
-    corpus::check_all(|path| {
+    check_all(|scene, plain| {
         let mut wrong = Vec::new();
-        let scene = load(path);
-        let plain = Heard::of(&scene, &scene.segments);
-        if plain.messages.is_empty() {
-            return wrong;
-        }
         for seed in 0..ROUNDS {
             let mut dice = Dice(seed);
             let cut = resegmented(&scene.segments, &mut dice);
@@ -51,7 +46,7 @@ fn cut_doubled_or_reordered_packets_tell_the_same_messages() {
                 ("all", reordered(&twice, WINDOW, &mut dice)),
             ];
             for (how, segments) in variants {
-                let other = Heard::of(&scene, &segments);
+                let other = Heard::of(scene, &segments);
                 wrong.extend(plain.difference(&other).map(|it| format!("{how} {seed}: {it}")));
             }
         }
@@ -67,21 +62,16 @@ const WINDOW: usize = 3;
 
 #[test]
 fn behind_a_lost_packet_no_atom_is_wrong_and_messages_are_found_again() {
-    corpus::check_all(|path| {
+    check_all(|scene, whole| {
         let mut wrong = Vec::new();
-        let scene = load(path);
-        let whole = Heard::of(&scene, &scene.segments);
-        if whole.messages.is_empty() {
-            return wrong;
-        }
         let starts = Starts::of(&scene.segments);
         let step = 1 + scene.segments.len() / PLACES;
         for place in (0..scene.segments.len()).step_by(step) {
             let mut lesser = scene.segments.clone();
             let lost = lesser.remove(place);
-            let other = Heard::of(&scene, &lesser);
+            let other = Heard::of(scene, &lesser);
             let how = format!("without frame {}", lost.frame.number);
-            wrong.extend(other.not_in(&whole).into_iter().map(|it| format!("{how}: {it}")));
+            wrong.extend(other.not_in(whole).into_iter().map(|it| format!("{how}: {it}")));
             if let Some(again) = starts.next_behind(&scene.segments, place) {
                 wrong.extend(whole.missing(&other, again).map(|it| format!("{how}: {it}")));
             }
@@ -92,20 +82,24 @@ fn behind_a_lost_packet_no_atom_is_wrong_and_messages_are_found_again() {
 
 #[test]
 fn from_a_late_start_no_atom_is_wrong() {
-    corpus::check_all(|path| {
+    check_all(|scene, whole| {
         let mut wrong = Vec::new();
-        let scene = load(path);
-        let whole = Heard::of(&scene, &scene.segments);
-        if whole.messages.is_empty() {
-            return wrong;
-        }
         let step = 1 + scene.segments.len() / PLACES;
         for place in (0..scene.segments.len()).step_by(step) {
-            let other = Heard::of(&scene, &scene.segments[place..]);
+            let other = Heard::of(scene, &scene.segments[place..]);
             let how = format!("from frame {}", scene.segments[place].frame.number);
-            wrong.extend(other.not_in(&whole).into_iter().map(|it| format!("{how}: {it}")));
+            wrong.extend(other.not_in(whole).into_iter().map(|it| format!("{how}: {it}")));
         }
         wrong
+    });
+}
+
+/// Runs `check` on every capture with messages; it also gets what is heard of the whole of it.
+fn check_all(check: impl Fn(&Scene, &Heard) -> Vec<String> + Sync) {
+    corpus::check_all(|path| {
+        let scene = load(path);
+        let whole = Heard::of(&scene, &scene.segments);
+        if whole.messages.is_empty() { Vec::new() } else { check(&scene, &whole) }
     });
 }
 
@@ -310,10 +304,14 @@ impl EventSink for Heard {
     }
 }
 
+/// What of an account is about times and packets.
+const TIMES: [&str; 7] =
+    ["at", "longest_silence", "median_us", "oldest_unanswered", "p99_us", "slowest", "tick_time_s"];
+
 fn without_times(mut value: Value) -> Value {
     match &mut value {
         Value::Object(fields) => {
-            for key in ["at", "median_us", "p99_us", "slowest", "oldest_unanswered"] {
+            for key in TIMES {
                 fields.remove(key);
             }
             let inside =
@@ -679,12 +677,23 @@ fn fragments_of_many_messages_without_end_cost_what_a_few_cost() {
 }
 
 #[test]
+fn zeros_behind_a_lost_packet_are_no_ticks_and_the_next_message_is_found() {
+    let mut wire = Wire::new(40_000);
+    let zeros = [&b"m\0\0\xea\x60"[..], &[0; 60_000]].concat();
+    wire.say_in_pieces(Role::Initiator, &frame(&[SEND, &zeros]).repeat(2), 1448);
+    wire.say(Role::Initiator, &frame(&[LINK]));
+    let whole = wire.heard();
+    assert_eq!(whole.messages.len(), 3);
+    // The packet with the end of the first.
+    wire.segments.remove(7 + 60_050 / 1448);
+    let heard = wire.heard();
+    assert_eq!(heard.messages.last().map(|it| &it.text), whole.messages.last().map(|it| &it.text));
+    assert_eq!(heard.sessions.values().next().unwrap()["traffic"]["initiator"]["ticks"], 0);
+}
+
+#[test]
 fn damaged_frames_of_whole_captures_neither_panic_nor_keep_the_run_from_its_end() {
-    corpus::check_all(|path| {
-        let scene = load(path);
-        if Heard::of(&scene, &scene.segments).messages.is_empty() {
-            return Vec::new();
-        }
+    check_all(|scene, _| {
         let mut dice = Dice(5);
         for _ in 0..DAMAGES {
             let mut segments = scene.segments.clone();
@@ -698,7 +707,7 @@ fn damaged_frames_of_whole_captures_neither_panic_nor_keep_the_run_from_its_end(
                     };
                 }
             }
-            Heard::of(&scene, &segments);
+            Heard::of(scene, &segments);
         }
         Vec::new()
     });

@@ -476,7 +476,7 @@ const FILES: [&str; 2] = ["captures", "read"];
 
 const INPUT: &str = "Input";
 const PROTOCOL: &str = "Protocol";
-const SECRETS: &str = "Cookies";
+const SECRETS: &str = "Cookies and contents";
 const OUTPUT: &str = "Output";
 const SAVING: &str = "Saving packets";
 const PRIVILEGES: &str = "Privileges";

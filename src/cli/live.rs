@@ -286,18 +286,12 @@ impl Watch<'_> {
         let (left_out, is_behind) = (output.left_out(), output.is_behind());
         self.pipeline.left_out(left_out);
         if let Some(detail) = self.unread.turn(left_out, is_behind) {
-            self.pipeline.on_anomaly(Anomaly {
-                kind: AnomalyKind::Limit,
-                field: None,
-                offset: None,
-                detail,
-            });
+            self.pipeline.on_anomaly(Anomaly::new(AnomalyKind::Limit, detail));
         }
     }
 
     fn on_interface(&mut self, device: &Live, kind: AnomalyKind, detail: String) {
-        let anomaly = Anomaly { kind, field: None, offset: None, detail };
-        self.pipeline.on_input_anomaly(device.input(), anomaly);
+        self.pipeline.on_input_anomaly(device.input(), Anomaly::new(kind, detail));
     }
 
     fn count_drops(&mut self, devices: &mut [Live]) {

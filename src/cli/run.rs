@@ -225,8 +225,7 @@ fn conclude_saving(
 pub(super) fn tell_trouble(args: &Args, saver: &mut Saver, pipeline: &mut Pipeline<Output<Out>>) {
     if let Some(detail) = saver.take_trouble() {
         warn(&args.writing, &detail);
-        let kind = AnomalyKind::NotSaved;
-        pipeline.on_anomaly(Anomaly { kind, field: None, offset: None, detail });
+        pipeline.on_anomaly(Anomaly::new(AnomalyKind::NotSaved, detail));
     }
 }
 
@@ -519,7 +518,7 @@ pub(super) fn anomaly(notice: Notice) -> Anomaly {
 
 /// What frames that the filter could not judge mean for the events.
 const fn left_out(detail: String) -> Anomaly {
-    Anomaly { kind: AnomalyKind::UnsupportedLink, field: None, offset: None, detail }
+    Anomaly::new(AnomalyKind::UnsupportedLink, detail)
 }
 
 /// What a reader that failed half-way means for the events.

@@ -374,6 +374,7 @@ impl Distribution {
         let silences = [Direction::Up, Direction::Down].into_iter().filter_map(|silent| {
             let waits = self.voice(silent.reverse()).speech.tick_period()?;
             let last = self.voice(silent).speech.last()?;
+            // The other gives up after four of its ticks, one less or more: a quarter of one before that.
             Some((silent, last, last.at.after(waits * 11 / 4)))
         });
         silences.min_by_key(|(_, _, due)| *due)

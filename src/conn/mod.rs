@@ -1,8 +1,8 @@
 //! Stage 5: what one connection says, and the verdict on it.
 //!
-//! In: the segments of one connection, and time. Out: events about it. A connection is a pure function of
-//! its own segments and of the facts it is told: no clock, no I/O, no look at a neighbour, so that the
-//! order in which unrelated connections interleave changes nothing.
+//! In: the segments of one connection, and time. Out: events about it, and the messages on it. A
+//! connection is a pure function of its own segments and of the facts it is told: no clock, no I/O, no
+//! look at a neighbour, so that the order in which unrelated connections interleave changes nothing.
 
 pub mod digest;
 mod distribution;

@@ -257,6 +257,10 @@ impl Reader {
                 self.mode = Mode::Frames;
                 None
             }
+            (_, Credible::Tick) if has_zeros(input) => {
+                *input = &[];
+                Some(Item::Unknown)
+            }
             (_, Credible::Tick) => {
                 // A tick alone, or before what the next look can judge.
                 *input = input.get(4..).unwrap_or_default();
@@ -323,6 +327,14 @@ impl Reader {
 const HANDSHAKE_TAGS: [Option<u8>; 6] =
     [Some(b'N'), Some(b'n'), Some(b's'), Some(b'c'), Some(b'r'), Some(b'a')];
 
+/// Whether there are more zeros at the front than ticks come at once: they are octets of a message.
+fn has_zeros(input: &[u8]) -> bool {
+    input.get(..4 * MOST_TICKS).is_some_and(|front| front.iter().all(|octet| *octet == 0))
+}
+
+/// Ticks that one packet brings, after minutes in which none came through.
+const MOST_TICKS: usize = 16;
+
 /// Enough to read a whole distribution header with full cache references and the control term behind it.
 const MAX_SEARCHED: usize = 2048;
 
@@ -388,6 +400,14 @@ mod tests {
         assert_eq!(reader.gap(7), None);
         assert_eq!(cut(&mut reader, b"rubbish!", 99), ["Unknown"]);
         assert_eq!(cut(&mut reader, b"\0\x03sok", 99), ["sok"]);
+    }
+
+    #[test]
+    fn behind_a_hole_zeros_of_a_message_are_no_ticks() {
+        let mut reader = from_start();
+        assert_eq!(reader.gap(7), None);
+        assert_eq!(cut(&mut reader, &[0; 1448], 1448), ["Unknown"]);
+        assert_eq!(cut(&mut reader, &[0; 12], 99), ["MaybeTick"; 3]);
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Connection {
             ),
         ];
         let bodies = found.into_iter().filter(|(count, ..)| *count > 0).map(|(_, kind, detail)| {
-            Body::Anomaly { anomaly: Box::new(Anomaly { kind, field: None, offset: None, detail }) }
+            Body::Anomaly { anomaly: Box::new(Anomaly::new(kind, detail)) }
         });
         let bodies = bodies.collect();
         self.emit(now, bodies, said);

@@ -2,7 +2,8 @@
 //!
 //! `tick-timeout`: one side was silent past the tick time, and the other closed. `connection-lost`: a reset,
 //! or octets sent again and again into the void. `partition-cascade`: after one pair lost contact, others
-//! that were well are closed. What they do not tell: what stopped the silent side.
+//! that were well are closed. Live, the silence of a side is told as `tick-timeout` while it lasts. What
+//! they do not tell: what stopped the silent side.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use super::text::{Sides, blank, finding, seconds, settled, shown};
 use super::{LogLine, Page, Rule};
 use crate::correlate::Correlator;
 use crate::event::{
-    Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, Mark, Outcome, Role,
-    Session, Severity,
+    Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, Mark, MessageEvent,
+    Outcome, Role, Session, Severity, Telling,
 };
 use crate::limits::remember;
 use crate::time::{Timestamp, micros};
@@ -86,7 +87,8 @@ const CASCADE: Page = Page {
     proof: "Within seconds after one pair lost contact, connections of one of the two to other nodes are \
             closed with FIN, though both sides were heard of just before.",
     resembles: "A node that is stopped closes all its connections at once, and nobody lost contact \
-                before.",
+                before. Where the message by which global asks for it is in the capture, nothing else is \
+                left open.",
     logs: &[LogLine {
         by: "a node that is cut off",
         releases: "OTP 25 and newer",
@@ -106,6 +108,8 @@ pub(super) struct ConnectionLost {
     losses: VecDeque<Loss>,
     /// Connections that were closed though they were well, the last ones.
     closes: VecDeque<Close>,
+    /// Messages by which `global` had a node disconnect, with who sent them and on which connection.
+    asked: VecDeque<(Arc<str>, Role, Evidence)>,
 }
 
 /// Two nodes that do not hear each other.
@@ -124,6 +128,8 @@ struct Close {
     closer: Role,
     at: Timestamp,
     shown: Evidence,
+    /// By whom `global` was told to close it.
+    asked: Option<(Role, Evidence)>,
 }
 
 impl Rule for ConnectionLost {
@@ -149,7 +155,10 @@ impl Rule for ConnectionLost {
         let closed = session.closed_by.zip(session.seen.close);
         let (found, began) = match (session.close, closed) {
             (Some(CloseKind::Fin), Some((closer, close))) => {
-                let into_void = void.filter(|(role, _)| *role != closer);
+                let stall = session.seen.stalls.get(closer.index()).copied().flatten();
+                let stalled = stall.map_or(0, |stall| stall.lasted_us);
+                // What waits behind a closed window is not sent into the void.
+                let into_void = void.filter(|(role, _)| *role != closer && stalled < micros(STALL));
                 match (heard(session, closer, close), into_void) {
                     (Heard::Silent(silence), _) => {
                         let began = close.at.before(silence);
@@ -191,6 +200,19 @@ impl Rule for ConnectionLost {
             out.push(found);
         }
     }
+
+    fn on_message(&mut self, event: &MessageEvent<'_>, _: &mut Vec<Finding>) {
+        let MessageEvent { mark, connection, message } = event;
+        if message.telling != Some(Telling::Disconnect) {
+            return;
+        }
+        let from = message.from;
+        if let Some(mut shown) = shown(Some(*mark), Some(from), "remove_connection to global") {
+            shown.session_id = Some(Arc::clone(&connection.session_id));
+            let asked = (Arc::clone(&connection.session_id), from, shown);
+            remember(&mut self.asked, asked, REMEMBERED);
+        }
+    }
 }
 
 impl ConnectionLost {
@@ -206,7 +228,9 @@ impl ConnectionLost {
         let Some(mut shown) = shown(Some(close), Some(closer), "FIN") else { return };
         shown.session_id = Some(Arc::clone(&ids.session_id));
         let nodes = [Arc::clone(a), Arc::clone(b)];
-        let close = Close { nodes, closer, at: close.at, shown };
+        let asked = self.asked.iter().rev().find(|(session, ..)| *session == ids.session_id);
+        let asked = asked.map(|(_, from, shown)| (*from, shown.clone()));
+        let close = Close { nodes, closer, at: close.at, shown, asked };
         out.extend(self.losses.iter().rev().find_map(|loss| cascade(loss, &close)));
         remember(&mut self.closes, close, REMEMBERED);
     }
@@ -223,20 +247,32 @@ fn cascade(loss: &Loss, close: &Close) -> Option<Finding> {
     }
     let mut nodes = vec![Arc::clone(first), Arc::clone(second)];
     nodes.extend([a, b].into_iter().filter(|node| !loss.nodes.contains(node)).cloned());
+    let (said, not_excluded) = match &close.asked {
+        Some((from, _)) => {
+            let node = if *from == Role::Initiator { a } else { b };
+            (format!(" {node} asked for that by a message to global on the other."), Vec::new())
+        }
+        None => (String::new(), vec!["somebody closed it at this very time".to_owned()]),
+    };
+    let asked = close.asked.iter().map(|(_, shown)| shown.clone());
     Some(Finding {
-        confidence: Confidence::Likely,
+        confidence: if close.asked.is_some() { Confidence::Proven } else { Confidence::Likely },
         title: format!("connections were closed after {first} and {second} had lost contact"),
         explanation: format!(
             "{} after {first} and {second} last heard each other, the connection of {a} and {b} was \
              closed, though these two had been heard of just before. global disconnects nodes so that a \
-             cluster does not become two that overlap.",
+             cluster does not become two that overlap.{said}",
             seconds(micros(close.at.since(loss.began)))
         ),
         remedy: CASCADE.remedy.iter().map(ToString::to_string).collect(),
         nodes,
         parties: format!("{first},{second},{}", loss.began),
-        evidence: vec![loss.shown.clone(), close.shown.clone()],
-        not_excluded: vec!["somebody closed it at this very time".to_owned()],
+        evidence: [loss.shown.clone()]
+            .into_iter()
+            .chain(asked)
+            .chain([close.shown.clone()])
+            .collect(),
+        not_excluded,
         logged_by: vec![close.closer.peer()],
         ..blank(&CASCADE)
     })

@@ -222,7 +222,7 @@ impl Incidents {
              not told",
             self.most_told, finding.rule
         );
-        let anomaly = Anomaly { kind: AnomalyKind::Limit, field: None, offset: None, detail };
+        let anomaly = Anomaly::new(AnomalyKind::Limit, detail);
         out.push(place.tells(None, Body::Anomaly { anomaly: Box::new(anomaly) }));
         Some(id)
     }

@@ -1,7 +1,8 @@
 //! Stage 7: what a person should look at.
 //!
-//! In: events. Out: findings, each with the frames that show it, and incidents that close what repeated.
-//! Sees events and never octets. One cause gives one finding: the rules share the outcomes out among them.
+//! In: events, and messages that are telling. Out: findings, each with the frames that show it, and
+//! incidents that close what repeated. Sees events and never octets. One cause gives one finding: the
+//! rules share the outcomes out among them.
 
 mod already_connected;
 mod clear_text;
@@ -59,7 +60,7 @@ pub trait Rule {
     /// each time it is seen: repeats are sorted out behind the rules, by [`Finding::parties`].
     fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>);
 
-    /// Looks at a message that has a node run what it is told: no other comes here.
+    /// Looks at a message that is [telling](crate::event::Telling): no other comes here.
     fn on_message(&mut self, _event: &MessageEvent<'_>, _out: &mut Vec<Finding>) {}
 
     /// The input ends: the last chance for what is told once a run.
@@ -147,7 +148,7 @@ impl Detector {
         incident
     }
 
-    /// Shows a message that has a node run what it is told to every rule.
+    /// Shows a telling message to every rule.
     pub fn on_message(&mut self, event: &MessageEvent<'_>, out: &mut Vec<Event>) {
         for rule in &mut self.rules {
             rule.on_message(event, &mut self.found);

@@ -11,6 +11,7 @@ use super::{Page, Rule};
 use crate::correlate::Correlator;
 use crate::event::{
     Body, Confidence, Event, Execution, Finding, MessageEvent, Outcome, Role, Severity, State,
+    Telling,
 };
 
 /// `beamscope explain remote-execution`.
@@ -64,7 +65,10 @@ impl Rule for RemoteExecution {
 
     fn on_message(&mut self, event: &MessageEvent<'_>, out: &mut Vec<Finding>) {
         let MessageEvent { mark, connection, message } = event;
-        let (Some(execution), Some(call)) = (message.execution, message.call) else { return };
+        let (Some(Telling::Execution(execution)), Some(call)) = (message.telling, message.call)
+        else {
+            return;
+        };
         let (Some(module), Some(function)) = (call.module, call.function) else { return };
         let names = self.connected.get(&connection.session_id);
         let name = |role: Role| names.and_then(|names| names.get(role.index())?.clone());
@@ -102,7 +106,6 @@ impl Rule for RemoteExecution {
             )
             .into_iter()
             .collect(),
-            not_excluded: vec!["an operator, or a tool of yours, that does so".to_owned()],
             ..blank(&PAGE)
         });
     }
@@ -115,25 +118,12 @@ const MOST_CONNECTED: usize = 16_384;
 mod tests {
     use super::*;
     use crate::capture::FrameRef;
-    use crate::event::samples::{at, dial};
+    use crate::event::samples::{at, dial, message};
     use crate::event::{Call, Mark, Message};
 
     fn call<'a>(module: &'a str, function: &'a str, execution: Option<Execution>) -> Message<'a> {
         Message {
             from: Role::Acceptor,
-            operation: "SPAWN_REQUEST",
-            from_pid: None,
-            to: None,
-            to_name: None,
-            reference: None,
-            reason: None,
-            id: None,
-            group_leader: None,
-            mfa: None,
-            options: None,
-            flags: None,
-            result: None,
-            token: None,
             call: Some(Call {
                 kind: "erpc_call",
                 tag: None,
@@ -143,10 +133,9 @@ mod tests {
                 arity: Some(1),
                 latency_us: None,
             }),
-            fragments: 1,
             payload_octets: Some(9),
-            payload: None,
-            execution,
+            telling: execution.map(Telling::Execution),
+            ..message("SPAWN_REQUEST")
         }
     }
 

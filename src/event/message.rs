@@ -1,4 +1,4 @@
-//! `message`: one distribution message after the handshake, and what flows in their stead in records.
+//! `message`: one distribution message after the handshake; and the account of all of them in `session`.
 
 use std::sync::Arc;
 
@@ -77,10 +77,19 @@ pub struct Message<'a> {
     /// The message term; only with `--payloads`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Payload<'a>>,
-    /// What it has the other node run, where that is to run what it is told.
+    /// What of it rules look at.
     #[serde(skip)]
     #[schemars(skip)]
-    pub execution: Option<Execution>,
+    pub telling: Option<Telling>,
+}
+
+/// What a message may do that rules look at; not printed as such.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Telling {
+    /// Has the other node run what it is told.
+    Execution(Execution),
+    /// Has `global` on the other node disconnect, to prevent overlapping partitions.
+    Disconnect,
 }
 
 /// What a message asks for, or answers, by the conventions of OTP's libraries. Never its arguments.

@@ -1,7 +1,8 @@
 //! Events: what the stages after `conn/` speak, and what the program prints.
 //!
-//! These types are the output contract. One [`Event`] becomes one line; the JSON Schema is derived from
-//! the same types. Fields are only ever added; a rename or a new type for a field raises [`VERSION`].
+//! These types are the output contract. One [`Event`] or [`Message`] becomes one line; the JSON Schema is
+//! derived from the same types. Fields are only ever added; a rename or a new type for a field raises
+//! [`VERSION`].
 //!
 //! An absent field does not apply. `null` means: looked for and not seen.
 

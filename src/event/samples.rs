@@ -1,12 +1,12 @@
-//! Session records as tests write them.
+//! Session records and messages as tests write them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Body, CloseKind, Confidence, ConnectionIds, Event, Hex, Mark, Orientation, Outcome, Party,
-    Protocol, Session, SessionSeen, State, Traffic,
+    Body, CloseKind, Confidence, ConnectionIds, Event, Hex, Mark, Message, Orientation, Outcome,
+    Party, Protocol, Role, Session, SessionSeen, State, Traffic,
 };
 use crate::capture::FrameRef;
 use crate::time::Timestamp;
@@ -14,6 +14,31 @@ use crate::time::Timestamp;
 /// A moment so many milliseconds into the capture.
 pub(crate) fn at(ms: u64) -> Timestamp {
     Timestamp::default().after(Duration::from_millis(ms))
+}
+
+/// A message of the initiator that says nothing but what it is.
+pub(crate) const fn message<'a>(operation: &'static str) -> Message<'a> {
+    Message {
+        from: Role::Initiator,
+        operation,
+        from_pid: None,
+        to: None,
+        to_name: None,
+        reference: None,
+        reason: None,
+        id: None,
+        group_leader: None,
+        mfa: None,
+        options: None,
+        flags: None,
+        result: None,
+        token: None,
+        call: None,
+        fragments: 1,
+        payload_octets: None,
+        payload: None,
+        telling: None,
+    }
 }
 
 /// A dial between two nodes, each written as `name/address/creation`, that begins at `ms`.

@@ -24,6 +24,13 @@ pub struct Anomaly {
     pub detail: String,
 }
 
+impl Anomaly {
+    /// One that is at no field of a message.
+    pub const fn new(kind: AnomalyKind, detail: String) -> Self {
+        Self { kind, field: None, offset: None, detail }
+    }
+}
+
 /// Kinds of anomaly.
 #[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]

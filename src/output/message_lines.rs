@@ -185,6 +185,7 @@ mod tests {
 
     use super::*;
     use crate::capture::FrameRef;
+    use crate::event::samples::message;
     use crate::event::{Event, Mark, Payload, PayloadStyle};
     use crate::output::samples;
     use crate::wire::term::Term;
@@ -204,27 +205,7 @@ mod tests {
 
     /// Messages in which each field has a value at least once, and is absent at least once.
     fn messages<'a>(atoms: &'a [Option<Arc<str>>]) -> Vec<Message<'a>> {
-        let empty = Message {
-            from: Role::Initiator,
-            operation: "LINK",
-            from_pid: None,
-            to: None,
-            to_name: None,
-            reference: None,
-            reason: None,
-            id: None,
-            group_leader: None,
-            mfa: None,
-            options: None,
-            flags: None,
-            result: None,
-            token: None,
-            call: None,
-            fragments: 1,
-            payload_octets: None,
-            payload: None,
-            execution: None,
-        };
+        let empty = message("LINK");
         let call = Call {
             kind: "gen_call",
             tag: Some("#Ref<a@h.1.2.3>"),
@@ -263,7 +244,7 @@ mod tests {
             fragments: 3,
             payload_octets: Some(1 << 40),
             payload: Some(Payload { term, atoms, style: PayloadStyle::Erlang }),
-            execution: None,
+            telling: None,
         };
         let payload = Some(Payload { term, atoms, style: PayloadStyle::Json });
         vec![empty, whole, Message { call: Some(bare), payload, ..empty }, whole]

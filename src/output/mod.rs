@@ -1,9 +1,9 @@
 //! Stage 8: events as text.
 //!
-//! In: settled [`Event`]s. Out: lines on any [`io::Write`], for machines ([NDJSON](Format::Ndjson))
-//! or people ([text](Format::Text)). Decides nothing: severities and words of a finding come with
-//! it, and what is left out was asked for. Reads its own lines back, too. The only door to
-//! `serde_json`.
+//! In: settled [`Event`]s, and messages. Out: lines on any [`io::Write`], for machines
+//! ([NDJSON](Format::Ndjson)) or people ([text](Format::Text)). Decides nothing: severities and words
+//! of a finding come with it, and what is left out was asked for, or is counted where a reader is too
+//! slow. Reads its own lines back, too. The only door to `serde_json`.
 
 mod human;
 mod message_lines;

@@ -1,4 +1,4 @@
-//! A bounded queue between the events and whoever reads them.
+//! Stage 8: a bounded queue between the events and whoever reads them.
 //!
 //! In: written events, each with its [`Rank`]. Out: the same octets, by a thread that may wait for a
 //! slow reader as long as it likes: who captures never does. When the queue is full, the least

@@ -248,5 +248,148 @@ impl Field {
     }
 }
 
-const SMALL_TUPLE_EXT: u8 = 104;
-const SMALL_INTEGER_EXT: u8 = 97;
+pub(super) const SMALL_TUPLE_EXT: u8 = 104;
+pub(super) const SMALL_INTEGER_EXT: u8 = 97;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `{22, From, To}`, and behind it the message.
+    #[rustfmt::skip]
+    const SEND_SENDER: &[u8] = &[
+        104, 3,                      // SMALL_TUPLE_EXT
+        97, 22,                      // SEND_SENDER
+        88, 119, 3, b'a', b'@', b'h', // NEW_PID_EXT, Node
+        0, 0, 0, 93, 0, 0, 0, 0,     // ID, Serial
+        0x65, 0x4b, 0x1a, 0x02,      // Creation
+        88, 82, 0,                   // NEW_PID_EXT, ATOM_CACHE_REF
+        0, 0, 0, 77, 0, 0, 0, 1,     // ID, Serial
+        0x65, 0x4b, 0x1a, 0x03,      // Creation
+        119, 2, b'o', b'k',          // the message
+    ];
+
+    /// Operations as the specification lists them: number, name, elements, and whether a term follows.
+    #[rustfmt::skip]
+    const OPERATIONS: &[(u8, &str, &[Field], bool)] = {
+        use Field::{From, Flags, GroupLeader, Id, Mfa, Options, Reason, Reference, Result, To, ToName, Token, Unused};
+        &[
+            (1, "LINK", &[From, To], false),
+            (2, "SEND", &[Unused, To], true),
+            (3, "EXIT", &[From, To, Reason], false),
+            (4, "UNLINK", &[From, To], false),
+            (6, "REG_SEND", &[From, Unused, ToName], true),
+            (7, "GROUP_LEADER", &[From, To], false),
+            (8, "EXIT2", &[From, To, Reason], false),
+            (12, "SEND_TT", &[Unused, To, Token], true),
+            (13, "EXIT_TT", &[From, To, Token, Reason], false),
+            (16, "REG_SEND_TT", &[From, Unused, ToName, Token], true),
+            (18, "EXIT2_TT", &[From, To, Token, Reason], false),
+            (19, "MONITOR_P", &[From, To, Reference], false),
+            (20, "DEMONITOR_P", &[From, To, Reference], false),
+            (21, "MONITOR_P_EXIT", &[From, To, Reference, Reason], false),
+            (22, "SEND_SENDER", &[From, To], true),
+            (23, "SEND_SENDER_TT", &[From, To, Token], true),
+            (24, "PAYLOAD_EXIT", &[From, To], true),
+            (25, "PAYLOAD_EXIT_TT", &[From, To, Token], true),
+            (26, "PAYLOAD_EXIT2", &[From, To], true),
+            (27, "PAYLOAD_EXIT2_TT", &[From, To, Token], true),
+            (28, "PAYLOAD_MONITOR_P_EXIT", &[From, To, Reference], true),
+            (29, "SPAWN_REQUEST", &[Reference, From, GroupLeader, Mfa, Options], true),
+            (30, "SPAWN_REQUEST_TT", &[Reference, From, GroupLeader, Mfa, Options, Token], true),
+            (31, "SPAWN_REPLY", &[Reference, To, Flags, Result], false),
+            (32, "SPAWN_REPLY_TT", &[Reference, To, Flags, Result, Token], false),
+            (33, "ALIAS_SEND", &[From, To], true),
+            (34, "ALIAS_SEND_TT", &[From, To, Token], true),
+            (35, "UNLINK_ID", &[Id, From, To], false),
+            (36, "UNLINK_ID_ACK", &[Id, From, To], false),
+            (37, "ALTACT_SIG_SEND", &[Flags, From, To], true),
+            (37, "ALTACT_SIG_SEND", &[Flags, From, To, Token], true),
+        ]
+    };
+
+    /// A control term with as many elements, which are numbers from 256 on.
+    fn numbered_as(code: u8, fields: &[Field]) -> Vec<u8> {
+        let count = u8::try_from(fields.len()).unwrap();
+        let elements = (0..count).flat_map(|element| [98, 0, 0, 1, element]);
+        [104, 1 + count, 97, code].into_iter().chain(elements).collect()
+    }
+
+    #[test]
+    fn fields_stand_where_the_specification_has_them() {
+        let (control, behind) = control_message(SEND_SENDER).unwrap();
+        assert_eq!(control.operation, Operation::SEND_SENDER);
+        assert_eq!(behind, [119, 2, b'o', b'k']);
+        assert_eq!(control.field(Field::From).unwrap().octets(), &SEND_SENDER[4..22]);
+        assert_eq!(control.field(Field::To).unwrap().octets(), &SEND_SENDER[22..37]);
+        assert!(control.field(Field::Token).is_none());
+    }
+
+    #[test]
+    fn each_operation_is_read_whole_and_no_shorter_prefix_is() {
+        for (code, name, fields, has_payload) in OPERATIONS {
+            let octets = numbered_as(*code, fields);
+            let longer = [&octets[..], b"more"].concat();
+            let (control, behind) = control_message(&longer).unwrap();
+            assert_eq!((control.operation.name(), behind), (Some(*name), &b"more"[..]));
+            assert_eq!(control.operation.has_payload(), *has_payload, "{name}");
+            let found: Vec<_> = control.fields().map(|(field, _)| field).collect();
+            assert_eq!(found, *fields, "{name}");
+            for (place, (field, term)) in (0..).zip(control.fields()) {
+                assert_eq!(term.as_small_int(), Some(256 + place), "{name} {field:?}");
+            }
+            for cut in 0..octets.len() {
+                let error = control_message(&octets[..cut]).unwrap_err();
+                assert_eq!(error.kind, TermErrorKind::CutShort, "{name} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn operations_that_are_not_assigned_and_other_arities_are_refused() {
+        let known: Vec<u8> = OPERATIONS.iter().map(|(code, ..)| *code).collect();
+        for code in (0..=255).filter(|code| !known.contains(code)) {
+            let error = control_message(&numbered_as(code, &[Field::From; 2])).unwrap_err();
+            assert_eq!(
+                (error.kind, error.field),
+                (TermErrorKind::Malformed, "operation"),
+                "{code}"
+            );
+        }
+        for (code, name, fields, _) in OPERATIONS {
+            let other = [fields.len() - 1, fields.len() + 1].map(|len| vec![Field::From; len]);
+            let is_assigned = |fields: &[Field]| {
+                OPERATIONS.iter().any(|it| it.0 == *code && it.2.len() == fields.len())
+            };
+            for fields in other.iter().filter(|fields| !is_assigned(fields)) {
+                let error = control_message(&numbered_as(*code, fields)).unwrap_err();
+                assert_eq!(
+                    (error.kind, error.field),
+                    (TermErrorKind::Malformed, "arity"),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_small_tuple_with_a_small_operation_is_refused() {
+        for octets in [&b"\x69\0\0\0\x03a\x01"[..], b"\x68\x03b\0\0\0\x01", b"l", b"\x83h\x03a\x01"]
+        {
+            assert_eq!(control_message(octets).unwrap_err().kind, TermErrorKind::Malformed);
+        }
+    }
+
+    #[test]
+    fn a_signal_of_choices_carries_a_reason_where_its_flags_say_so() {
+        for (flags, expected) in [(0_u8, false), (8, false), (16, true), (18, true)] {
+            let octets = [&[104, 4, 97, 37, 97, flags][..], b"a\x01a\x02"].concat();
+            assert_eq!(control_message(&octets).unwrap().0.carries_reason(), expected, "{flags}");
+        }
+        for (code, name, fields, has_payload) in OPERATIONS.iter().filter(|it| it.0 != 37) {
+            let octets = numbered_as(*code, fields);
+            let carries = control_message(&octets).unwrap().0.carries_reason();
+            assert_eq!(carries, *has_payload && name.contains("EXIT"), "{name}");
+        }
+    }
+}

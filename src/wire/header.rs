@@ -8,6 +8,8 @@ use nom::combinator::verify;
 use nom::number::streaming::{be_u8, be_u16, be_u32, be_u64};
 use nom::{IResult, Parser};
 
+use super::control::{Operation, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT};
+
 /// What a frame of an established connection carries, by the first octets behind its length.
 ///
 /// Spec: *Distribution Protocol*, "Protocol between Connected Nodes"; *External Term Format*,
@@ -236,9 +238,6 @@ const NORMAL: u8 = 68;
 const FIRST_FRAGMENT: u8 = 69;
 const CONTINUATION: u8 = 70;
 
-const SMALL_TUPLE_EXT: u8 = 104;
-const SMALL_INTEGER_EXT: u8 = 97;
-
 /// In the half octet behind those of the references.
 const LONG_ATOMS: u8 = 1;
 
@@ -354,8 +353,7 @@ fn control_start(i: &[u8]) -> Judged<'_, ()> {
     let (i, _) = tag(&[SMALL_TUPLE_EXT][..]).parse(i)?;
     let (i, _) = verify(be_u8, |arity: &u8| matches!(arity, 3..=7)).parse(i)?;
     let (i, _) = tag(&[SMALL_INTEGER_EXT][..]).parse(i)?;
-    let (i, _) =
-        verify(be_u8, |op: &u8| matches!(op, 1..=4 | 6..=8 | 12 | 13 | 16 | 18..=37)).parse(i)?;
+    let (i, _) = verify(be_u8, |op: &u8| Operation(*op).fields().is_some()).parse(i)?;
     Ok((i, ()))
 }
 

@@ -1,4 +1,5 @@
-//! The protocols to the byte: EPMD, the distribution handshake, and framing.
+//! The protocols to the byte: EPMD, the distribution handshake, framing, and what nodes say once they are
+//! connected: headers, control messages, terms.
 //!
 //! In: octets, exactly one message. Out: a struct that borrows them. Knows no flow, direction, time
 //! or connection. The only door to `nom`.

@@ -246,6 +246,17 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Whether a message tells `global` on another node to disconnect from its sender:
+/// `{remove_connection, Node}`, when it prevents overlapping partitions.
+pub fn asks_to_disconnect(message: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> bool {
+    let first = message.as_tuple().filter(|elements| elements.len() == 2);
+    let first = first.and_then(|mut elements| elements.next());
+    first.is_some_and(|first| first.is_atom("remove_connection", atoms))
+}
+
+/// The registered name of `global`.
+pub const GLOBAL: &str = "global_name_server";
+
 /// What a function does on the node that runs it, where that is to run what it is told.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Execution {
@@ -276,4 +287,207 @@ pub fn execution(module: &str, name: &str) -> Option<Execution> {
         | ("Elixir.Code", "eval_string_with_env") => Execution::Evaluation,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::control::control_message;
+    use crate::wire::term::NoAtoms;
+
+    fn atom(name: &str) -> Vec<u8> {
+        [&[119, u8::try_from(name.len()).unwrap()][..], name.as_bytes()].concat()
+    }
+
+    fn tuple(elements: &[Vec<u8>]) -> Vec<u8> {
+        [&[104, u8::try_from(elements.len()).unwrap()][..], &elements.concat()].concat()
+    }
+
+    fn list(elements: &[Vec<u8>], tail: &[u8]) -> Vec<u8> {
+        let len = u32::try_from(elements.len()).unwrap().to_be_bytes();
+        [&[108][..], &len, &elements.concat(), tail].concat()
+    }
+
+    fn pid() -> Vec<u8> {
+        [&[88][..], &atom("a@h"), &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]].concat()
+    }
+
+    fn reference() -> Vec<u8> {
+        [&[90, 0, 1][..], &atom("a@h"), &[0, 0, 0, 1, 0, 0, 0, 9]].concat()
+    }
+
+    const NIL: &[u8] = &[106];
+
+    /// Kind, whether there is a reference, label, and function of what `octets` say behind `control`.
+    fn told(control: &[u8], octets: &[u8]) -> Option<String> {
+        let (control, _) = control_message(control).unwrap();
+        let request = request(&control, Term::cut_off(octets), &NoAtoms)?;
+        let text = |term: Term<'_>| term.as_atom(&NoAtoms).unwrap().text().unwrap().into_owned();
+        let reference = if request.reference.is_some() { " ref" } else { "" };
+        let label = request.label().map(|label| format!(" {}", text(label))).unwrap_or_default();
+        let function = request.function.map(|function| {
+            let arity = function.arity.map_or_else(|| "?".to_owned(), |arity| arity.to_string());
+            format!(" {}:{}/{arity}", text(function.module), text(function.name))
+        });
+        Some(format!("{}{reference}{label}{}", request.kind.name(), function.unwrap_or_default()))
+    }
+
+    fn sent(octets: &[u8]) -> Option<String> {
+        told(&tuple(&[vec![97, 22], pid(), pid()]), octets)
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn calls_casts_and_replies_of_gen() {
+        let tags = [
+            reference(),
+            list(&[atom("alias")], &reference()),
+            // Of `gen_server:multi_call`, up to OTP 25 and later.
+            tuple(&[reference(), atom("b@h")]),
+            list(&[list(&[atom("alias")], &reference())], &reference()),
+        ];
+        let get = tuple(&[atom("get"), vec![97, 1]]);
+        for tag in tags {
+            let from = tuple(&[pid(), tag.clone()]);
+            let call = tuple(&[atom("$gen_call"), from.clone(), get.clone()]);
+            assert_eq!(sent(&call), some("gen_call ref get"));
+            assert_eq!(sent(&tuple(&[tag, atom("ok")])), some("gen_reply ref"));
+            let stop = tuple(&[atom("$gen_call"), from, atom("stop")]);
+            assert_eq!(sent(&stop), some("gen_call ref stop"));
+        }
+        assert_eq!(sent(&tuple(&[atom("$gen_cast"), get])), some("gen_cast get"));
+        assert_eq!(sent(&tuple(&[atom("$gen_cast"), vec![97, 1]])), some("gen_cast"));
+        let odd = tuple(&[atom("$gen_call"), vec![97, 1], vec![97, 2]]);
+        assert_eq!(sent(&odd), some("gen_call"));
+    }
+
+    #[test]
+    fn requests_and_replies_of_io() {
+        let put = tuple(&[atom("put_chars"), atom("unicode"), vec![97, 1]]);
+        let ask = tuple(&[atom("io_request"), pid(), reference(), put]);
+        assert_eq!(sent(&ask), some("io_request ref put_chars"));
+        let reply = tuple(&[atom("io_reply"), reference(), atom("ok")]);
+        assert_eq!(sent(&reply), some("io_reply ref"));
+    }
+
+    #[test]
+    fn calls_and_casts_through_rex() {
+        let ask = |how: &str, arguments: &[u8]| {
+            tuple(&[atom(how), atom("lists"), atom("seq"), arguments.to_vec(), pid()])
+        };
+        let call = |request| tuple(&[atom("$gen_call"), tuple(&[pid(), reference()]), request]);
+        let two = list(&[vec![97, 1], vec![97, 2]], NIL);
+        for (how, arguments, expected) in [
+            ("call", &two[..], "rpc_call ref call lists:seq/2"),
+            ("block_call", &two, "rpc_call ref block_call lists:seq/2"),
+            // A list of small numbers.
+            ("call", b"k\0\x03abc", "rpc_call ref call lists:seq/3"),
+            ("call", NIL, "rpc_call ref call lists:seq/0"),
+            ("other", &two, "gen_call ref other"),
+        ] {
+            assert_eq!(sent(&call(ask(how, arguments))), some(expected));
+        }
+        let cast = tuple(&[atom("$gen_cast"), ask("cast", &two)]);
+        assert_eq!(sent(&cast), some("rpc_cast cast lists:seq/2"));
+    }
+
+    fn spawn(module: &str, name: &str, arity: u8) -> Vec<u8> {
+        let mfa = tuple(&[atom(module), atom(name), vec![97, arity]]);
+        tuple(&[vec![97, 29], reference(), pid(), pid(), mfa, NIL.to_vec()])
+    }
+
+    #[test]
+    fn spawns_and_calls_by_spawning() {
+        let call =
+            |first: Vec<u8>| list(&[first, atom("m"), atom("f"), b"k\0\x02ab".to_vec()], NIL);
+        let cast = list(&[atom("m"), atom("f"), NIL.to_vec()], NIL);
+        for (module, name, arity, arguments, expected) in [
+            ("m", "loop", 1, &[][..], "spawn ref m:loop/1"),
+            ("erpc", "execute_call", 4, &call(reference()), "erpc_call ref m:f/2"),
+            ("erpc", "execute_call", 3, &cast, "erpc_call ref m:f/0"),
+            ("erpc", "execute_cast", 3, &cast, "erpc_cast ref m:f/0"),
+            ("erpc", "execute_call", 4, &[], "spawn ref erpc:execute_call/4"),
+            ("erpc", "other", 3, &cast, "spawn ref erpc:other/3"),
+        ] {
+            assert_eq!(told(&spawn(module, name, arity), arguments), some(expected));
+        }
+    }
+
+    #[test]
+    fn answers_of_control_messages() {
+        let reply = |result| tuple(&[vec![97, 31], reference(), pid(), vec![97, 0], result]);
+        assert_eq!(told(&reply(pid()), &[]), some("spawn_reply ref"));
+        assert_eq!(told(&reply(atom("badarg")), &[]), some("spawn_reply ref badarg"));
+        let down = tuple(&[vec![97, 28], pid(), pid(), reference()]);
+        assert_eq!(told(&down, &atom("noproc")), some("down ref noproc"));
+        let result = tuple(&[reference(), atom("return"), vec![97, 1]]);
+        assert_eq!(told(&down, &result), some("down ref"));
+        let old = tuple(&[vec![97, 21], pid(), pid(), reference(), atom("killed")]);
+        assert_eq!(told(&old, &[]), some("down ref killed"));
+    }
+
+    #[test]
+    fn a_reason_is_no_request() {
+        let cast = tuple(&[atom("$gen_cast"), atom("stop")]);
+        for code in 24..=27 {
+            let mut exit = vec![vec![97, code], pid(), pid()];
+            if code % 2 == 1 {
+                exit.push(NIL.to_vec());
+            }
+            assert_eq!(told(&tuple(&exit), &cast), None, "{code}");
+        }
+        let signal = |flags| tuple(&[vec![97, 37], vec![97, flags], pid(), pid()]);
+        assert_eq!(told(&signal(16), &cast), None);
+        assert_eq!(told(&signal(0), &cast), some("gen_cast stop"));
+    }
+
+    #[test]
+    fn a_programs_own_messages_are_no_requests() {
+        for message in [
+            atom("$gen_call"),
+            tuple(&[]),
+            tuple(&[atom("$gen_call"), atom("stop")]),
+            tuple(&[pid(), atom("ok")]),
+            tuple(&[reference(), atom("a"), atom("b")]),
+            tuple(&[tuple(&[atom("a"), atom("b")]), atom("c")]),
+            list(&[atom("$gen_cast"), atom("a")], NIL),
+        ] {
+            assert_eq!(sent(&message), None, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_told_as_far_as_it_goes_and_never_otherwise() {
+        let two = list(&[vec![97, 1], vec![97, 2]], NIL);
+        let asked = tuple(&[atom("call"), atom("lists"), atom("seq"), two, pid()]);
+        let call = tuple(&[atom("$gen_call"), tuple(&[pid(), reference()]), asked]);
+        let mut seen = Vec::new();
+        for cut in 0..=call.len() {
+            let told = sent(&call[..cut]);
+            if seen.last() != Some(&told) {
+                seen.push(told);
+            }
+        }
+        let whole = some("rpc_call ref call lists:seq/2");
+        assert_eq!(seen.first(), Some(&None));
+        assert_eq!(seen.last(), Some(&whole));
+        let expected = ["gen_call ref", "gen_call ref call", "rpc_call ref call lists:seq/2"];
+        for told in seen.into_iter().flatten() {
+            let is_known =
+                expected.contains(&&*told) || told.starts_with("rpc_call ref call lists:seq/");
+            assert!(is_known || told == "gen_call", "{told}");
+        }
+    }
+
+    #[test]
+    fn what_runs_code_is_known_by_its_name() {
+        assert_eq!(execution("os", "cmd"), Some(Execution::Command));
+        assert_eq!(execution("code", "load_binary"), Some(Execution::CodeLoading));
+        assert_eq!(execution("erl_eval", "expr"), Some(Execution::Evaluation));
+        assert_eq!(execution("Elixir.Code", "eval_string"), Some(Execution::Evaluation));
+        assert_eq!(execution("lists", "seq"), None);
+    }
 }

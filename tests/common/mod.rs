@@ -1,9 +1,17 @@
-//! What tests of the real binary share: how it is started, and the captures of the project.
+//! What tests of the real binary share: how it is started, the captures of the project, folders of their
+//! own, scripts that play scenes, and what to do where something is missing.
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use serde_json::Value;
+
+#[cfg(all(feature = "live", target_os = "linux"))]
+pub(crate) mod live;
 
 /// The capture of the story in README.md.
 pub(crate) const SEED: &str = "captures/seed-lan-wrong-then-right-cookie.pcap";
@@ -26,11 +34,92 @@ pub(crate) fn lines_of(arguments: &[&str]) -> String {
 /// The project's own captures, as `captures/NAME`, sorted.
 pub(crate) fn captures() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures");
-    let mut names: Vec<String> = std::fs::read_dir(folder)
+    let mut names: Vec<String> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| format!("captures/{}", entry.unwrap().file_name().to_string_lossy()))
         .filter(|name| name.contains(".pcap"))
         .collect();
     names.sort();
     names
+}
+
+/// Says that a group of tests is skipped and why; fails where nothing may be.
+pub(crate) fn skip(group: &str, reason: &str) {
+    println!("skipped: {group}: {reason}");
+    assert!(std::env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{reason}");
+}
+
+/// Runs a script of the project, which ends with status 2 and a reason where the machine lacks what it
+/// needs: then the group is skipped. Whether it was run.
+pub(crate) fn script(group: &str, arguments: &[&str]) -> bool {
+    let run =
+        Command::new("python3").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let reason = match run {
+        Err(e) => format!("python3: {e}"),
+        Ok(run) => {
+            let said = String::from_utf8_lossy(&run.stderr);
+            match run.status.code() {
+                Some(0) => return true,
+                Some(2) => said.trim_end().to_owned(),
+                _ => panic!("{arguments:?}: {said}{}", String::from_utf8_lossy(&run.stdout)),
+            }
+        }
+    };
+    skip(group, &reason);
+    false
+}
+
+/// Lets a script, whose last argument is a folder, play into one that stays when the test fails; `None`
+/// where that cannot be.
+pub(crate) fn play(group: &str, arguments: &[&str]) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(group);
+    let _ = fs::remove_dir_all(&folder);
+    let arguments = [arguments, &[folder.to_str().unwrap()]].concat();
+    script(group, &arguments).then_some(folder)
+}
+
+/// The strings of a list.
+pub(crate) fn texts(list: &Value) -> BTreeSet<&str> {
+    list.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+}
+
+/// A folder of its own, gone at the end.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let folder = Self::to_be_made(name);
+        fs::create_dir(&folder.0).unwrap();
+        folder
+    }
+
+    /// One that the program is to make.
+    pub(crate) fn to_be_made(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("beamscope-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    /// Names of what is in it, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

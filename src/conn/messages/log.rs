@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::atom_cache::HeaderAtoms;
-use crate::event::{Call, Mark, Message, Payload, PayloadStyle, Role};
+use crate::event::{Call, Mark, Message, Payload, PayloadStyle, Role, Telling};
 use crate::wire::control::{ControlMessage, Field};
 use crate::wire::otp::{Execution, Function, Request, RequestKind, execution};
 use crate::wire::term::{Budget, Erlang, Kind, Term};
@@ -35,7 +35,7 @@ struct Entry {
     fragments: u32,
     payload_octets: Option<u64>,
     payload: Option<PayloadEntry>,
-    execution: Option<Execution>,
+    telling: Option<Telling>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ pub(super) struct Told {
     pub(super) from: Role,
     pub(super) payload_octets: Option<u64>,
     pub(super) latency_us: Option<u64>,
-    pub(super) execution: Option<Execution>,
+    pub(super) telling: Option<Telling>,
 }
 
 impl MessageLog {
@@ -143,7 +143,7 @@ impl MessageLog {
                 let term = Term::cut_off(self.payloads.get(octets.range())?);
                 Some(Payload { term, atoms: self.atoms.get(atoms.range())?, style })
             }),
-            execution: entry.execution,
+            telling: entry.telling,
         }
     }
 
@@ -188,7 +188,7 @@ impl MessageLog {
             fragments: 1,
             payload_octets: told.payload_octets,
             payload: None,
-            execution: told.execution,
+            telling: told.telling,
         });
     }
 

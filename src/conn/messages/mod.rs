@@ -10,6 +10,8 @@ mod calls;
 mod frames;
 mod lease;
 mod log;
+#[cfg(test)]
+mod scripts;
 mod trains;
 
 use std::time::Duration;
@@ -25,7 +27,7 @@ pub(in crate::conn) use self::frames::Walked;
 use self::frames::{Frame, Frames, Hole, MAX_HEAD};
 use self::log::Told;
 use self::trains::{Continued, Train, Trains};
-use crate::event::{self, Mark, PayloadStyle, Role};
+use crate::event::{self, Mark, PayloadStyle, Role, Telling};
 use crate::flow::Direction;
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
@@ -382,9 +384,11 @@ impl Heard {
         let request = otp::request(control, payload, &atoms);
         let latency_us = pair(control, request.as_ref(), atoms, desk);
         self.account.on_message(operation, octets);
+        let mut disconnects = false;
         let name = name_of(control).and_then(|name| name.as_atom(&atoms)?.text());
         if let Some(name) = &name {
             self.account.on_name(name, octets);
+            disconnects = name == otp::GLOBAL && otp::asks_to_disconnect(payload, &atoms);
         }
         let function = request.as_ref().and_then(|request| request.function);
         if let Some(function) = &function {
@@ -393,7 +397,10 @@ impl Heard {
             self.account.on_function(&self.function, octets);
         }
         let execution = function.and_then(|function| log::execution_of(&function, atoms));
-        let is_told = desk.detail != MessageDetail::None || execution.is_some();
+        let telling = execution
+            .map(Telling::Execution)
+            .or_else(|| disconnects.then_some(Telling::Disconnect));
+        let is_told = desk.detail != MessageDetail::None || telling.is_some();
         let has_payload = operation.has_payload();
         if is_told {
             let told = Told {
@@ -401,7 +408,7 @@ impl Heard {
                 from: desk.from,
                 payload_octets: has_payload.then_some(payload_octets),
                 latency_us,
-                execution,
+                telling,
             };
             let reason = control.carries_reason().then_some(payload);
             desk.log.add(control, reason, request.as_ref(), atoms, told);
@@ -448,6 +455,11 @@ impl Heard {
         let train = match self.trains.go_on(fragment, octets, payload_octets, start, kept) {
             Continued::Unknown => {
                 self.account.unreadable += 1;
+                return;
+            }
+            Continued::OutOfOrder => {
+                self.account.unreadable += 1;
+                self.account.unfinished += 1;
                 return;
             }
             Continued::GoesOn(train) => {

@@ -69,7 +69,9 @@ pub(super) enum Continued<'a> {
     GoesOn(&'a Train),
     /// A message that ends with it.
     Whole(Box<Train>),
-    /// None that is known, or not the next part of it.
+    /// One whose next part this is not: it will never be whole.
+    OutOfOrder,
+    /// None that is known.
     Unknown,
 }
 
@@ -120,7 +122,7 @@ impl Trains {
         let Some(train) = self.under_way.get_mut(place) else { return Continued::Unknown };
         if train.next != fragment.left {
             self.remove(place);
-            return Continued::Unknown;
+            return Continued::OutOfOrder;
         }
         train.next -= 1;
         train.fragments += 1;

@@ -1,8 +1,8 @@
 //! First octets of terms.
 //!
-//! Spec: *External Term Format*; `RECORD_EXT` since OTP 29. The tags that are missing here are not
-//! of the wire: 67, 78 meant other things before R13, 72 to 76 and `LOCAL_EXT` (121) are a node's
-//! own.
+//! Spec: *External Term Format*; `RECORD_EXT` since OTP 29, whose number meant something else before
+//! R13. The tags that are missing here are not of the wire: 78 was before R13, 72 to 76 and `LOCAL_EXT`
+//! (121) are a node's own.
 
 pub(super) const VERSION: u8 = 131;
 /// Only directly behind [`VERSION`].
