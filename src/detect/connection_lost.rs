@@ -26,7 +26,9 @@ const TIMEOUT: Page = Page {
     summary: "one side fell silent past the tick time",
     means: "Nodes that have nothing to say send four zero octets (a tick) every quarter of \
             net_ticktime, 15 s by default. A node that has read nothing for the whole of it, 45 to 75 s, \
-            takes the other for dead and closes the connection.",
+            takes the other for dead and closes the connection. Those who watch, live or with --follow, \
+            are warned before, with medium severity, once the silence has lasted for nearly three ticks of the \
+            other.",
     proof: "One side sends nothing, ticks included, for three or more tick periods of the other, which \
             goes on ticking and then closes with FIN. Segments of the silent side that acknowledge in the \
             meantime come from its kernel: the host and the way to it are well, and the node is not.",
