@@ -226,8 +226,9 @@ impl Encoder {
                 self.last = Some((origin, 0));
             }
         }
-        let seconds = u32::try_from(frame.at.0 / NANOS_PER_SECOND).unwrap_or(u32::MAX);
-        let nanos = u32::try_from(frame.at.0 % NANOS_PER_SECOND).unwrap_or_default();
+        let (seconds, nanos) = frame.at.parts();
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        let nanos = u32::try_from(nanos).unwrap_or_default();
         words(out, &[seconds, nanos, length(frame.bytes), frame.wire_len]);
         out.extend_from_slice(frame.bytes);
         Ok(())
@@ -316,8 +317,6 @@ const PCAP_NANOSECONDS: u32 = 0xa1b2_3c4d;
 const PCAP_VERSION_2_4: u32 = 0x0004_0002;
 /// As libpcap writes it where nothing is cut.
 const PCAP_SNAPLEN: u32 = 262_144;
-
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Octets of a name of an interface that readers keep.
 const MAX_NAME: usize = 255;
