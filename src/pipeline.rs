@@ -653,17 +653,16 @@ impl<S: EventSink> Stages<S> {
             return;
         }
         let mut said = std::mem::take(&mut self.said);
-        let before = said.before_messages();
-        let mut events = std::mem::take(&mut said.events);
-        let behind = events.split_off(before.min(events.len()));
-        for event in events {
+        let mut events = std::mem::take(&mut said.events).into_iter();
+        for event in events.by_ref().take(said.before_messages()) {
             self.dispatch(event);
         }
         self.tell_messages(&said);
-        for event in behind {
+        for event in events {
             self.dispatch(event);
         }
-        // What is followed anew above speaks into a list of its own; this one is kept for its room.
+        // What is followed anew above speaks into a list of its own; this one is kept for the room of its
+        // messages.
         said.clear();
         if self.said.is_empty() {
             self.said = said;
