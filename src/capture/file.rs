@@ -44,6 +44,7 @@ pub struct CaptureFile {
     untold: (u64, u64),
 }
 
+#[repr(u8)] // a tag of its own is told sooner than one that hides in a field
 enum Format {
     /// Nothing was read so far.
     Unread,
@@ -128,6 +129,11 @@ impl CaptureFile {
         })
     }
 
+    /// Which input this is.
+    pub(super) const fn input(&self) -> u16 {
+        self.id.input
+    }
+
     /// The interfaces that the capture declared so far, as [`Frame::interface`] counts them.
     pub fn interfaces(&self) -> &[Interface] {
         match &self.format {
@@ -153,10 +159,9 @@ impl CaptureFile {
         }
     }
 
-    /// Goes on to the next frame where it is in hand as a whole, as nearly all are, and gives its time. Small
-    /// enough to become a part of the loop over all frames: [`Self::advance`] for each took as long as
-    /// decoding them.
-    #[inline]
+    /// Goes on to the next frame where it is in hand as a whole, as nearly all are, and gives its time. A part of
+    /// the loop over all frames: [`Self::advance`] for each took as long as decoding them.
+    #[inline(always)]
     pub(super) fn step(&mut self) -> Option<Timestamp> {
         let number = &mut self.id.number;
         let stepped = match &mut self.format {
@@ -201,7 +206,7 @@ impl CaptureFile {
     }
 
     /// The frame that [`Self::advance`] found last.
-    #[inline]
+    #[inline(always)]
     pub(super) fn frame(&self) -> Frame<'_> {
         let Record { at, link, interface, wire_len, ref place } = self.record;
         let bytes = self.buffer.at(place.clone());

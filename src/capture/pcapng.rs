@@ -160,23 +160,24 @@ impl Pcapng {
     /// Takes the next block where it is a packet as nearly all are: an enhanced packet block, whole and in hand,
     /// without options. Says nothing about any other, which is left to [`Self::advance`]; that takes three
     /// times as long.
-    #[inline]
+    #[inline(always)]
     pub(super) fn step(
         &mut self,
         buffer: &mut Buffer,
         number: &mut u64,
         record: &mut Record,
     ) -> bool {
-        let bytes = buffer.bytes();
-        let header = self.endian.words(bytes);
-        let Some([ENHANCED_PACKET, len, interface, high, low, captured, wire_len]) = header else {
+        let Some(header) = buffer.front::<ENHANCED_HEADER_LEN>() else { return false };
+        let Some([ENHANCED_PACKET, len, interface, high, low, captured, wire_len]) =
+            self.endian.words(header)
+        else {
             return false;
         };
         let (whole, captured) = (len as usize, captured as usize);
         let Some(declared) = self.declared.get(interface as usize) else { return false };
         if captured > MAX_NEED
             || whole != ENHANCED_HEADER_LEN + captured.next_multiple_of(4) + 4
-            || trailing_len(self.endian, bytes, whole) != Some(len)
+            || trailing_len(self.endian, buffer.bytes(), whole) != Some(len)
         {
             return false;
         }
