@@ -21,6 +21,7 @@ use crate::capture::{Frame, LinkType};
 
 /// What the short way says of a frame.
 #[derive(Clone, Copy, Debug)]
+#[repr(u8)] // a tag that is known at once where it is made, and so is what follows
 pub enum Glance<'a> {
     /// A TCP segment.
     Tcp(Outline<'a>),

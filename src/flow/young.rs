@@ -10,17 +10,26 @@ use crate::decode::{Endpoint, Segment, TcpFlags};
 use crate::time::Timestamp;
 
 /// The segments without payload that opened a connection, as they came.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Opening {
     key: FlowKey,
-    /// In order of arrival; the first `kept` of them.
-    segments: [Bare; MOST],
-    kept: u8,
+    /// In order of arrival.
+    segments: Vec<Bare>,
 }
 
-/// SYN, SYN-ACK, and two of retransmissions, RST or FIN: more do not come before the first octet.
-/// Acknowledgements alone open nothing.
-const MOST: usize = 4;
+/// What one SYN writes of an opening: side by side, so that a million of them a second go through memory as one
+/// stream, and apart from what only follows behind some.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    key: FlowKey,
+    first: Bare,
+    /// How many segments there are behind the first.
+    later: u8,
+}
+
+/// Segments behind the first: SYN-ACK, and two of retransmissions, RST or FIN. More do not come before the first
+/// octet; acknowledgements alone open nothing.
+type Later = [Bare; 3];
 
 /// A segment without its payload. One million SYNs a second write one each, so its fields are those of
 /// [`Segment`] without the gaps between them.
@@ -59,49 +68,14 @@ impl Bare {
 }
 
 impl Opening {
-    /// Begins anew. What stays of the one before is behind `kept`: to write it over would cost more than all
-    /// the rest.
-    fn begin(&mut self, key: &FlowKey, first: &Bare) {
-        self.key = *key;
-        self.segments[0] = *first;
-        self.kept = 1;
-    }
-
-    fn bare(&self) -> &[Bare] {
-        self.segments.get(..self.kept.into()).unwrap_or_default()
-    }
-
-    fn keep(&mut self, bare: Bare) {
-        if let Some(free) = self.segments.get_mut(usize::from(self.kept)) {
-            *free = bare;
-            self.kept += 1;
-        }
-    }
-
-    /// The end that the connection was opened to: the receiver of a SYN, the sender of a SYN-ACK.
-    fn responder(&self) -> Option<Endpoint> {
-        let syn = self.bare().iter().find(|bare| bare.flags.has(TcpFlags::SYN))?;
-        Some(self.key.end(if syn.opens() { syn.direction.reverse() } else { syn.direction }))
-    }
-
     /// How many octets its side sent before `segment`, which goes `direction`, as far as the opening tells.
     pub fn octets_before(&self, segment: &Segment<'_>, direction: Direction) -> Option<u32> {
-        self.bare().iter().find_map(|bare| {
-            let own = bare.direction == direction;
-            let begins = if !own && bare.flags.has(TcpFlags::ACK) {
-                bare.ack
-            } else if own && bare.flags.has(TcpFlags::SYN) {
-                bare.seq.wrapping_add(1)
-            } else {
-                return None;
-            };
-            Some(segment.seq.wrapping_sub(begins))
-        })
+        octets_before(self.segments.iter(), segment, direction)
     }
 
     /// The segments again, and which way each goes.
     pub fn segments(&self) -> impl Iterator<Item = (Segment<'static>, Direction)> {
-        self.bare().iter().map(|bare| {
+        self.segments.iter().map(|bare| {
             let segment = Segment {
                 frame: FrameRef { input: bare.input, number: bare.number },
                 at: bare.at,
@@ -121,19 +95,48 @@ impl Opening {
     }
 }
 
+fn octets_before<'a>(
+    mut opening: impl Iterator<Item = &'a Bare>,
+    segment: &Segment<'_>,
+    direction: Direction,
+) -> Option<u32> {
+    opening.find_map(|bare| {
+        let own = bare.direction == direction;
+        let begins = if !own && bare.flags.has(TcpFlags::ACK) {
+            bare.ack
+        } else if own && bare.flags.has(TcpFlags::SYN) {
+            bare.seq.wrapping_add(1)
+        } else {
+            return None;
+        };
+        Some(segment.seq.wrapping_sub(begins))
+    })
+}
+
+impl Head {
+    /// The end that the connection was opened to: the receiver of a SYN, the sender of a SYN-ACK. An entry begins
+    /// with one of the two.
+    fn responder(&self) -> Endpoint {
+        let direction = self.first.direction;
+        self.key.end(if self.first.opens() { direction.reverse() } else { direction })
+    }
+}
+
 /// The last openings, by key, each in the one place that its hash gives it. The hash has no seed, so that the
 /// same capture gives the same output on each run; who makes entries collide displaces some, and no more.
 #[derive(Debug)]
 pub struct YoungTable {
     /// In the upper half of each place, the mark of what is in it, 0 for nothing: most packets of other
-    /// protocols end here, without touching an opening. In the lower half, where in `openings` it has its own,
+    /// protocols end here, without touching an opening. In the lower half, where in the ring it has its opening,
     /// unless another has come there since.
     places: Vec<u64>,
-    /// The port that what is in each place was opened to, for the search by that.
-    ports: Vec<u16>,
     /// A ring, written in the order of arrival: it grows to what a run needs, and a million SYNs go through
     /// it line by line, where writing each at the place of its hash took twice the time.
-    openings: Vec<Opening>,
+    heads: Vec<Head>,
+    /// For each of the ring, as far as any has some.
+    later: Vec<Later>,
+    /// For each of the ring the port that it was opened to, for the search by that.
+    ports: Vec<u16>,
     next: usize,
 }
 
@@ -147,12 +150,12 @@ struct Place {
 impl YoungTable {
     /// A table of `places` places, or as many as the next power of two.
     pub fn new(places: usize) -> Self {
-        let places = places.next_power_of_two();
         Self {
             // Zeroes from the system cost nothing until they are written over.
-            places: vec![0; places],
-            ports: vec![0; places],
-            openings: Vec::new(),
+            places: vec![0; places.next_power_of_two()],
+            heads: Vec::new(),
+            later: Vec::new(),
+            ports: Vec::new(),
             next: 0,
         }
     }
@@ -160,90 +163,139 @@ impl YoungTable {
     /// Notes a segment without payload. Only a SYN begins an entry; another is noted where one is.
     #[inline]
     pub fn note(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
-        self.note_bare(&key, &Bare::new(segment, direction));
-    }
-
-    fn note_bare(&mut self, key: &FlowKey, bare: &Bare) {
-        let place = self.place_of(key);
-        match self.at(place, key) {
-            Some(known) if !is_another(known, bare) => known.keep(*bare),
-            _ if bare.flags.has(TcpFlags::SYN) => self.put(place, key, bare),
+        let bare = Bare::new(segment, direction);
+        let place = self.place_of(&key);
+        match self.find(place, &key) {
+            Some(slot) if !self.is_another(slot, &bare) => self.keep(slot, bare),
+            _ if bare.flags.has(TcpFlags::SYN) => {
+                self.put(place, Head { key, first: bare, later: 0 })
+            }
             _ => {}
         }
     }
 
-    /// The opening of `key`.
-    pub fn get(&mut self, key: &FlowKey) -> Option<&Opening> {
+    /// Octets have come, in `segment`, that begin nothing that is followed: whether that is all that needs to be
+    /// known. It is where no opening is known, and where they are the first of their side: then the opening is
+    /// forgotten. Others, up to `most` octets behind the first, may have come before those that do begin something.
+    #[inline]
+    pub fn rules_out(
+        &mut self,
+        key: &FlowKey,
+        segment: &Segment<'_>,
+        direction: Direction,
+        most: u32,
+    ) -> bool {
         let place = self.place_of(key);
-        self.at(place, key).map(|opening| &*opening)
+        let Some(slot) = self.find(place, key) else { return true };
+        match octets_before(self.bare(slot), segment, direction) {
+            Some(0) => {
+                self.clear(place);
+                true
+            }
+            Some(before) => before >= most,
+            None => true,
+        }
+    }
+
+    /// Whether there is an opening of `key`.
+    pub fn has(&self, key: &FlowKey) -> bool {
+        self.find(self.place_of(key), key).is_some()
+    }
+
+    /// The opening of `key`.
+    pub fn get(&self, key: &FlowKey) -> Option<Opening> {
+        let slot = self.find(self.place_of(key), key)?;
+        Some(Opening { key: *key, segments: self.bare(slot).copied().collect() })
     }
 
     /// Takes the opening of `key` out.
     pub fn take(&mut self, key: &FlowKey) -> Option<Opening> {
-        let place = self.place_of(key);
-        let opening = self.at(place, key)?.clone();
-        self.clear(place.index);
+        let opening = self.get(key)?;
+        self.clear(self.place_of(key));
         Some(opening)
     }
 
     /// Takes out every opening of a connection to `end`, by time: it has just become known as a node's.
     pub fn take_to(&mut self, end: Endpoint) -> Vec<(FlowKey, Opening)> {
-        let mut found = Vec::new();
+        let mut keys = Vec::new();
         // Stretch by stretch: whether a port is in one at all is asked several ports at a time.
-        for start in (0..self.ports.len()).step_by(STRETCH) {
-            let stretch = start..(start + STRETCH).min(self.ports.len());
-            if self.ports.get(stretch.clone()).is_some_and(|ports| ports.contains(&end.port)) {
-                found.extend(stretch.filter_map(|index| self.take_from(index, end)));
+        let stretches = self.ports.chunks(STRETCH).zip(self.heads.chunks(STRETCH));
+        for (start, (ports, heads)) in (0..).step_by(STRETCH).zip(stretches) {
+            if ports.contains(&end.port) {
+                let to_end = (start..).zip(heads).filter(|(_, head)| head.responder() == end);
+                let current = to_end
+                    .filter(|(slot, it)| self.find(self.place_of(&it.key), &it.key) == Some(*slot));
+                keys.extend(current.map(|(_, head)| head.key));
             }
         }
-        found.sort_by_key(|(_, opening)| opening.bare().first().map(|it| (it.input, it.number)));
+        let mut found: Vec<_> =
+            keys.into_iter().filter_map(|key| Some((key, self.take(&key)?))).collect();
+        found.sort_by_key(|(_, opening)| opening.segments.first().map(|it| (it.input, it.number)));
         found
     }
 
-    fn take_from(&mut self, index: usize, end: Endpoint) -> Option<(FlowKey, Opening)> {
-        if *self.ports.get(index)? != end.port {
-            return None;
-        }
-        let (mark, slot) = halves(*self.places.get(index)?);
-        let opening = self.openings.get(slot)?.clone();
-        let place = self.place_of(&opening.key);
-        let is_own = (place.index, place.mark) == (index, mark);
-        if !is_own || opening.responder() != Some(end) {
-            return None;
-        }
-        self.clear(index);
-        Some((opening.key, opening))
-    }
-
-    /// What `place` holds, if it is the opening of `key`.
+    /// Where in the ring the opening of `key` is, if `place` holds that.
     #[inline]
-    fn at(&mut self, place: Place, key: &FlowKey) -> Option<&mut Opening> {
+    fn find(&self, place: Place, key: &FlowKey) -> Option<usize> {
         let (mark, slot) = halves(*self.places.get(place.index)?);
-        if mark != place.mark {
-            return None;
-        }
-        self.openings.get_mut(slot).filter(|known| known.key == *key)
+        let is_it = mark == place.mark && self.heads.get(slot)?.key == *key;
+        is_it.then_some(slot)
     }
 
-    fn put(&mut self, place: Place, key: &FlowKey, first: &Bare) {
-        if self.next == self.openings.len() {
-            self.openings.push(Opening::default());
+    /// The segments of one of the ring.
+    #[inline]
+    fn bare(&self, slot: usize) -> impl Iterator<Item = &Bare> {
+        let head = self.heads.get(slot);
+        let first = head.map(|head| &head.first);
+        let count = head.map_or(0, |head| usize::from(head.later));
+        // Not looked for where there is none.
+        let later = (count > 0).then(|| self.later.get(slot)?.get(..count)).flatten();
+        first.into_iter().chain(later.into_iter().flatten())
+    }
+
+    /// Whether a SYN opens another connection between the same ends: its number differs.
+    #[inline]
+    fn is_another(&self, slot: usize, segment: &Bare) -> bool {
+        segment.flags.has(TcpFlags::SYN)
+            && self.bare(slot).any(|bare| {
+                bare.flags.has(TcpFlags::SYN)
+                    && bare.direction == segment.direction
+                    && bare.seq != segment.seq
+            })
+    }
+
+    #[inline]
+    fn keep(&mut self, slot: usize, bare: Bare) {
+        if self.later.len() <= slot {
+            self.later.resize(slot + 1, Later::default());
         }
-        let Self { places, ports, openings, next } = self;
-        let last = places.len() - 1;
-        let (Some(known), Some(port), Some(opening)) =
-            (places.get_mut(place.index), ports.get_mut(place.index), openings.get_mut(*next))
-        else {
+        let (Some(head), Some(later)) = (self.heads.get_mut(slot), self.later.get_mut(slot)) else {
             return;
         };
-        opening.begin(key, first);
-        *known = u64::from(place.mark) << 32 | *next as u64;
-        *port = opening.responder().map_or(0, |responder| responder.port);
-        *next = (*next + 1) & last;
+        if let Some(free) = later.get_mut(usize::from(head.later)) {
+            *free = bare;
+            head.later += 1;
+        }
     }
 
-    fn clear(&mut self, index: usize) {
-        if let Some(place) = self.places.get_mut(index) {
+    #[inline]
+    fn put(&mut self, place: Place, head: Head) {
+        let port = head.responder().port;
+        match (self.heads.get_mut(self.next), self.ports.get_mut(self.next)) {
+            (Some(oldest), Some(its_port)) => (*oldest, *its_port) = (head, port),
+            _ => {
+                self.heads.push(head);
+                self.ports.push(port);
+            }
+        }
+        if let Some(known) = self.places.get_mut(place.index) {
+            *known = u64::from(place.mark) << 32 | self.next as u64;
+        }
+        self.next = (self.next + 1) & (self.places.len() - 1);
+    }
+
+    fn clear(&mut self, place: Place) {
+        if let Some(place) = self.places.get_mut(place.index) {
             *place = 0;
         }
     }
@@ -263,16 +315,6 @@ const fn halves(word: u64) -> (u32, usize) {
 
 /// Places that are searched at once.
 const STRETCH: usize = 256;
-
-/// Whether a SYN opens another connection between the ends of `known`: its number differs.
-fn is_another(known: &Opening, segment: &Bare) -> bool {
-    segment.flags.has(TcpFlags::SYN)
-        && known.bare().iter().any(|bare| {
-            bare.flags.has(TcpFlags::SYN)
-                && bare.direction == segment.direction
-                && bare.seq != segment.seq
-        })
-}
 
 #[cfg(test)]
 mod tests {
