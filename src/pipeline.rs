@@ -139,11 +139,19 @@ impl<S: EventSink> Pipeline<S> {
 
     #[inline(never)]
     fn push_opening(&mut self, frame: Frame<'_>, outline: Outline<'_>) {
+        if self.stages.keeper.is_some() {
+            self.stage_outline(frame, outline);
+        }
         let segment = self.decoder.segment(&frame, &outline);
-        // A copy, so that the segment itself need not stand in memory.
-        self.stages.stage_segment(&frame, &{ segment });
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
         self.stages.young.note(key, &segment, direction);
+    }
+
+    // With a segment of its own: one that is handed on stands in memory.
+    #[cold]
+    fn stage_outline(&mut self, frame: Frame<'_>, outline: Outline<'_>) {
+        let segment = self.decoder.segment(&frame, &outline);
+        self.stages.stage_segment(&frame, &segment);
     }
 
     #[inline(never)]
@@ -331,7 +339,6 @@ impl<S: EventSink> Stages<S> {
     /// Counts a frame, and goes on to its time.
     #[inline(always)]
     fn count(&mut self, frame: &Frame<'_>) {
-        self.stats.packets += 1;
         self.stats.octets += u64::from(frame.wire_len);
         match self.clocks.get_mut(usize::from(frame.id.input)) {
             Some(clock) => {
@@ -344,6 +351,7 @@ impl<S: EventSink> Stages<S> {
         }
         self.advance(frame.at);
         self.stats.last = Some(self.now);
+        self.stats.packets += 1;
     }
 
     /// The first frame of an input.
@@ -402,18 +410,24 @@ impl<S: EventSink> Stages<S> {
         if self.flows.may_have(src, dst) || self.known_ports.has_one_of(src, dst) {
             return Concern::Segment;
         }
-        let payload = outline.payload();
-        let opens_or_closes = outline.flags().opens_or_closes();
-        // Without a branch for each: which of the two a segment is cannot be foreseen.
+        let (payload, flags) = (outline.payload(), outline.flags());
+        let is_bare = payload.is_empty();
         let begins_nothing = identify::is_no_beginning(payload);
-        if (payload.is_empty() & !opens_or_closes) | (begins_nothing & reaches_past_hello(payload))
-        {
+        // Without a branch for each: which of them a segment is cannot be foreseen.
+        if (is_bare & !flags.opens_or_closes()) | (begins_nothing & reaches_past_hello(payload)) {
             return Concern::None;
         }
-        if payload.is_empty() {
-            return Concern::Opening;
+        let opens = is_bare & flags.has(TcpFlags::SYN);
+        if (is_bare | begins_nothing) & !opens & !self.young.may_have(src, dst) {
+            return Concern::None;
         }
-        if begins_nothing { Concern::Other } else { Concern::Segment }
+        if is_bare {
+            Concern::Opening
+        } else if begins_nothing {
+            Concern::Other
+        } else {
+            Concern::Segment
+        }
     }
 
     #[inline]

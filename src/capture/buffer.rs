@@ -29,10 +29,20 @@ impl Buffer {
         self.at(self.hand.clone())
     }
 
-    /// The first `N` octets in hand.
+    /// The next `N` octets, for who looks at each frame: what is not in hand of them means nothing, and
+    /// [`Self::take`] will say so.
     #[inline]
-    pub(super) fn front<const N: usize>(&self) -> Option<&[u8; N]> {
-        self.data.get(self.hand.clone())?.first_chunk()
+    pub(super) fn ahead<const N: usize>(&self) -> Option<&[u8; N]> {
+        self.data.get(self.hand.start..)?.first_chunk()
+    }
+
+    /// As [`Self::consume`], where so many octets are in hand.
+    #[inline]
+    pub(super) fn take(&mut self, octets: usize) -> Option<usize> {
+        let start = self.hand.start;
+        let end = start.checked_add(octets).filter(|end| *end <= self.hand.end)?;
+        self.hand.start = end;
+        Some(start)
     }
 
     /// How many octets are in hand.
@@ -50,7 +60,7 @@ impl Buffer {
     /// Octets at a place that [`Self::consume`] told; empty once [`Self::fill`] had to move them.
     #[inline]
     pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
-        self.data.get(place).unwrap_or_default()
+        self.data.get(place).unwrap_or_else(nothing)
     }
 
     /// Lets go of `octets` in hand and says where they lie until the next [`Self::fill`].
@@ -114,6 +124,12 @@ impl Buffer {
             self.data = larger;
         }
     }
+}
+
+/// A branch that is never taken costs less than a choice that is always made.
+#[cold]
+const fn nothing<'a>() -> &'a [u8] {
+    &[]
 }
 
 /// Large enough that the price of a `read` call vanishes, small enough to stay in the second-level

@@ -89,15 +89,15 @@ impl Pcap {
     /// already: to write less than is read at once stalled, 6 % of a run.
     #[inline(always)]
     pub(super) fn step(&self, buffer: &mut Buffer, number: &mut u64, record: &mut Record) -> bool {
-        let Some(header) = buffer.front::<16>() else { return false };
+        let Some(header) = buffer.ahead::<16>() else { return false };
         let Some([seconds, fraction, captured, wire_len]) = self.endian.words(header) else {
             return false;
         };
         let whole = self.record_header_len + captured as usize;
-        if captured > MAX_CAPTURED || whole > buffer.len() {
+        if captured > MAX_CAPTURED {
             return false;
         }
-        let start = buffer.consume(whole);
+        let Some(start) = buffer.take(whole) else { return false };
         *number += 1;
         record.at = Timestamp::new(
             seconds.into(),

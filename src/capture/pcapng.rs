@@ -167,7 +167,7 @@ impl Pcapng {
         number: &mut u64,
         record: &mut Record,
     ) -> bool {
-        let Some(header) = buffer.front::<ENHANCED_HEADER_LEN>() else { return false };
+        let Some(header) = buffer.ahead::<ENHANCED_HEADER_LEN>() else { return false };
         let Some([ENHANCED_PACKET, len, interface, high, low, captured, wire_len]) =
             self.endian.words(header)
         else {

@@ -16,7 +16,7 @@ pub(super) struct Selection {
     since: Timestamp,
     until: Timestamp,
     #[cfg(feature = "live")]
-    filter: Option<Filter>,
+    filter: Option<Box<Filter>>,
     /// Why frames are left out that were to be looked at, until it is told.
     trouble: Option<Error>,
 }
@@ -42,7 +42,7 @@ impl Selection {
             since,
             until,
             #[cfg(feature = "live")]
-            filter: filter::text(args)?.map(Filter::new).transpose()?,
+            filter: filter::text(args)?.map(Filter::new).transpose()?.map(Box::new),
             trouble: None,
         })
     }

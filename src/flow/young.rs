@@ -113,23 +113,19 @@ fn octets_before<'a>(
     })
 }
 
-impl Head {
-    /// The end that the connection was opened to: the receiver of a SYN, the sender of a SYN-ACK. An entry begins
-    /// with one of the two.
-    fn responder(&self) -> Endpoint {
-        let direction = self.first.direction;
-        self.key.end(if self.first.opens() { direction.reverse() } else { direction })
-    }
+/// The end that a connection was opened to: the receiver of a SYN, the sender of a SYN-ACK. An entry begins with
+/// one of the two.
+#[inline]
+fn responder(key: &FlowKey, first: Bare) -> Endpoint {
+    let direction = first.direction;
+    key.end(if first.opens() { direction.reverse() } else { direction })
 }
 
 /// The last openings, by key, each in the one place that its hash gives it. The hash has no seed, so that the
 /// same capture gives the same output on each run; who makes entries collide displaces some, and no more.
 #[derive(Debug)]
 pub struct YoungTable {
-    /// In the upper half of each place, the mark of what is in it, 0 for nothing: most packets of other
-    /// protocols end here, without touching an opening. In the lower half, where in the ring it has its opening,
-    /// unless another has come there since.
-    places: Vec<u64>,
+    places: Places,
     /// A ring, written in the order of arrival: it grows to what a run needs, and a million SYNs go through
     /// it line by line, where writing each at the place of its hash took twice the time.
     heads: Vec<Head>,
@@ -137,7 +133,20 @@ pub struct YoungTable {
     later: Vec<Later>,
     /// For each of the ring the port that it was opened to, for the search by that.
     ports: Vec<u16>,
-    next: usize,
+    /// How many entries were made; in the ring, each has the place of its number.
+    made: u32,
+}
+
+/// Where the openings of keys are.
+#[derive(Debug)]
+struct Places {
+    /// In the upper half of each place, the mark of what is in it, 0 for nothing. In the lower half, the number of
+    /// the entry, which may have made room for another since.
+    words: Vec<u64>,
+    /// How many of them there are for each [bucket](bucket) of ports. Of what closes a connection, and of first
+    /// octets, most are of connections whose opening was ruled out before: they end here, in 8 KiB that stay in the
+    /// cache, without so much as a key.
+    busy: Box<[u16; BUCKETS as usize]>,
 }
 
 /// A place of the table for a key.
@@ -147,29 +156,107 @@ struct Place {
     mark: u32,
 }
 
+impl Places {
+    fn new(places: usize) -> Self {
+        // Zeroes from the system cost nothing until they are written over.
+        let words = vec![0; places.next_power_of_two().min(MOST_PLACES)];
+        Self { words, busy: Box::new([0; BUCKETS as usize]) }
+    }
+
+    /// The greatest index.
+    #[inline]
+    fn last(&self) -> usize {
+        self.words.len() - 1
+    }
+
+    /// Where an entry belongs, and the mark that stands for it.
+    #[inline]
+    fn of(&self, key: &FlowKey) -> Place {
+        let (upper, lower) = halves(key.unseeded_hash());
+        let [low, high] = key.ports();
+        let mark = upper & !(2 * BUCKETS - 1) | BUCKETS | u32::from(bucket(low, high));
+        Place { index: lower as usize & self.last(), mark }
+    }
+
+    #[inline]
+    fn may_have(&self, a: u16, b: u16) -> bool {
+        self.busy.get(usize::from(bucket(a, b))).is_none_or(|busy| *busy > 0)
+    }
+
+    /// The number of the entry at `place`, if it may be what belongs there.
+    #[inline]
+    fn get(&self, place: Place) -> Option<u32> {
+        let (mark, number) = halves(*self.words.get(place.index)?);
+        (mark == place.mark).then_some(number)
+    }
+
+    #[inline]
+    fn put(&mut self, place: Place, number: u32) {
+        self.set(place.index, u64::from(place.mark) << 32 | u64::from(number));
+    }
+
+    /// Clears the place at `index` if its entry has made room for another, once `made` were made.
+    #[inline]
+    fn sweep(&mut self, index: usize, made: u32) {
+        let Some(word) = self.words.get(index) else { return };
+        if *word != 0 && made.wrapping_sub(halves(*word).1) as usize > self.last() {
+            self.set(index, 0);
+        }
+    }
+
+    #[inline]
+    fn set(&mut self, index: usize, word: u64) {
+        let Some(place) = self.words.get_mut(index) else { return };
+        let before = std::mem::replace(place, word);
+        let bucket_of = |word: u64| (halves(word).0 % BUCKETS) as usize;
+        if let Some(busy) = self.busy.get_mut(bucket_of(before)) {
+            *busy -= u16::from(before != 0);
+        }
+        if let Some(busy) = self.busy.get_mut(bucket_of(word)) {
+            *busy += u16::from(word != 0);
+        }
+    }
+}
+
+/// A number that is the same for both ways of a connection, and differs between those from one host to another.
+#[inline]
+const fn bucket(a: u16, b: u16) -> u16 {
+    (a ^ b) & ((1 << BUCKET_BITS) - 1)
+}
+
+/// So many can be counted.
+const MOST_PLACES: usize = 1 << 15;
+
+/// A few times as many as there are openings at a time on a busy link; a power of two.
+const BUCKET_BITS: u32 = 12;
+const BUCKETS: u32 = 1 << BUCKET_BITS;
+
 impl YoungTable {
     /// A table of `places` places, or as many as the next power of two.
     pub fn new(places: usize) -> Self {
         Self {
-            // Zeroes from the system cost nothing until they are written over.
-            places: vec![0; places.next_power_of_two()],
+            places: Places::new(places),
             heads: Vec::new(),
             later: Vec::new(),
             ports: Vec::new(),
-            next: 0,
+            made: 0,
         }
     }
 
-    /// Notes a segment without payload. Only a SYN begins an entry; another is noted where one is.
+    /// Whether there may be an opening of a connection between such ports. Costs next to nothing.
     #[inline]
+    pub fn may_have(&self, src_port: u16, dst_port: u16) -> bool {
+        self.places.may_have(src_port, dst_port)
+    }
+
+    /// Notes a segment without payload. Only a SYN begins an entry; another is noted where one is.
+    #[inline(always)] // a million times a second, each of its arguments through memory otherwise
     pub fn note(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
         let bare = Bare::new(segment, direction);
-        let place = self.place_of(&key);
+        let place = self.places.of(&key);
         match self.find(place, &key) {
-            Some(slot) if !self.is_another(slot, &bare) => self.keep(slot, bare),
-            _ if bare.flags.has(TcpFlags::SYN) => {
-                self.put(place, Head { key, first: bare, later: 0 })
-            }
+            Some(slot) if !self.is_another(slot, bare) => self.keep(slot, bare),
+            _ if bare.flags.has(TcpFlags::SYN) => self.put(place, key, bare),
             _ => {}
         }
     }
@@ -185,7 +272,7 @@ impl YoungTable {
         direction: Direction,
         most: u32,
     ) -> bool {
-        let place = self.place_of(key);
+        let place = self.places.of(key);
         let Some(slot) = self.find(place, key) else { return true };
         match octets_before(self.bare(slot), segment, direction) {
             Some(0) => {
@@ -199,19 +286,19 @@ impl YoungTable {
 
     /// Whether there is an opening of `key`.
     pub fn has(&self, key: &FlowKey) -> bool {
-        self.find(self.place_of(key), key).is_some()
+        self.find(self.places.of(key), key).is_some()
     }
 
     /// The opening of `key`.
     pub fn get(&self, key: &FlowKey) -> Option<Opening> {
-        let slot = self.find(self.place_of(key), key)?;
+        let slot = self.find(self.places.of(key), key)?;
         Some(Opening { key: *key, segments: self.bare(slot).copied().collect() })
     }
 
     /// Takes the opening of `key` out.
     pub fn take(&mut self, key: &FlowKey) -> Option<Opening> {
         let opening = self.get(key)?;
-        self.clear(self.place_of(key));
+        self.clear(self.places.of(key));
         Some(opening)
     }
 
@@ -222,9 +309,11 @@ impl YoungTable {
         let stretches = self.ports.chunks(STRETCH).zip(self.heads.chunks(STRETCH));
         for (start, (ports, heads)) in (0..).step_by(STRETCH).zip(stretches) {
             if ports.contains(&end.port) {
-                let to_end = (start..).zip(heads).filter(|(_, head)| head.responder() == end);
-                let current = to_end
-                    .filter(|(slot, it)| self.find(self.place_of(&it.key), &it.key) == Some(*slot));
+                let to_end =
+                    (start..).zip(heads).filter(|(_, it)| responder(&it.key, it.first) == end);
+                let current = to_end.filter(|(slot, it)| {
+                    self.find(self.places.of(&it.key), &it.key) == Some(*slot)
+                });
                 keys.extend(current.map(|(_, head)| head.key));
             }
         }
@@ -237,9 +326,14 @@ impl YoungTable {
     /// Where in the ring the opening of `key` is, if `place` holds that.
     #[inline]
     fn find(&self, place: Place, key: &FlowKey) -> Option<usize> {
-        let (mark, slot) = halves(*self.places.get(place.index)?);
-        let is_it = mark == place.mark && self.heads.get(slot)?.key == *key;
-        is_it.then_some(slot)
+        let slot = self.slot(self.places.get(place)?);
+        (self.heads.get(slot)?.key == *key).then_some(slot)
+    }
+
+    /// Where in the ring the entry of a number is.
+    #[inline]
+    fn slot(&self, number: u32) -> usize {
+        number as usize & self.places.last()
     }
 
     /// The segments of one of the ring.
@@ -255,7 +349,7 @@ impl YoungTable {
 
     /// Whether a SYN opens another connection between the same ends: its number differs.
     #[inline]
-    fn is_another(&self, slot: usize, segment: &Bare) -> bool {
+    fn is_another(&self, slot: usize, segment: Bare) -> bool {
         segment.flags.has(TcpFlags::SYN)
             && self.bare(slot).any(|bare| {
                 bare.flags.has(TcpFlags::SYN)
@@ -278,39 +372,34 @@ impl YoungTable {
         }
     }
 
-    #[inline]
-    fn put(&mut self, place: Place, head: Head) {
-        let port = head.responder().port;
-        match (self.heads.get_mut(self.next), self.ports.get_mut(self.next)) {
-            (Some(oldest), Some(its_port)) => (*oldest, *its_port) = (head, port),
-            _ => {
-                self.heads.push(head);
-                self.ports.push(port);
-            }
+    /// Makes an entry, field by field where it is to be: one that is put together elsewhere and copied is waited
+    /// for.
+    #[inline(always)]
+    fn put(&mut self, place: Place, key: FlowKey, first: Bare) {
+        let slot = self.slot(self.made);
+        if self.heads.len() <= slot {
+            self.heads.push(Head::default());
+            self.ports.push(0);
         }
-        if let Some(known) = self.places.get_mut(place.index) {
-            *known = u64::from(place.mark) << 32 | self.next as u64;
+        if let (Some(head), Some(port)) = (self.heads.get_mut(slot), self.ports.get_mut(slot)) {
+            head.key = key;
+            head.first = first;
+            head.later = 0;
+            *port = responder(&key, first).port;
         }
-        self.next = (self.next + 1) & (self.places.len() - 1);
+        self.places.sweep(slot, self.made);
+        self.places.put(place, self.made);
+        self.made = self.made.wrapping_add(1);
     }
 
     fn clear(&mut self, place: Place) {
-        if let Some(place) = self.places.get_mut(place.index) {
-            *place = 0;
-        }
-    }
-
-    /// Where an entry belongs, and the mark that stands for it.
-    #[inline]
-    fn place_of(&self, key: &FlowKey) -> Place {
-        let (mark, index) = halves(key.unseeded_hash());
-        Place { index: index & (self.places.len() - 1), mark: mark | 1 }
+        self.places.set(place.index, 0);
     }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "one half each")]
-const fn halves(word: u64) -> (u32, usize) {
-    ((word >> 32) as u32, word as u32 as usize)
+const fn halves(word: u64) -> (u32, u32) {
+    ((word >> 32) as u32, word as u32)
 }
 
 /// Places that are searched at once.
