@@ -119,70 +119,69 @@ impl<S: EventSink> Pipeline<S> {
     /// Takes one frame in.
     ///
     /// For nearly all frames this is all there is: their headers say that they are no business of ours. These
-    /// few instructions become a part of the loop over frames, and whatever is done for others stands apart and
-    /// gets its frame as a copy, so that here it need not stand in memory. Through memory, and with calls, the
-    /// same took twice as long.
+    /// few instructions become a part of the loop over frames, and whatever is done for others stands apart.
     #[inline(always)]
     pub fn push_frame(&mut self, frame: &Frame<'_>) {
         self.stages.count(frame);
         match self.decoder.glance(frame) {
             Glance::Tcp(outline) => match self.stages.concern(&outline) {
                 Concern::None => {}
-                Concern::Opening => self.push_opening(*frame, outline),
-                Concern::Other => self.push_other(*frame, outline),
-                Concern::Segment => self.push_outline(*frame, outline),
+                Concern::Opening => self.push_opening(frame, outline),
+                Concern::Other => self.push_other(frame, outline),
+                Concern::Segment => self.push_outline(frame, outline),
             },
             Glance::Other => {}
-            Glance::Unread => self.push_unread(*frame),
+            Glance::Unread => self.push_unread(frame),
         }
     }
 
     #[inline(never)]
-    fn push_opening(&mut self, frame: Frame<'_>, outline: Outline<'_>) {
+    fn push_opening(&mut self, frame: &Frame<'_>, outline: Outline<'_>) {
         if self.stages.keeper.is_some() {
             self.stage_outline(frame, outline);
         }
-        let segment = self.decoder.segment(&frame, &outline);
+        let segment = self.decoder.segment(frame, &outline);
         let (key, direction) = FlowKey::new(segment.src, segment.dst);
         self.stages.young.note(key, &segment, direction);
     }
 
     // With a segment of its own: one that is handed on stands in memory.
     #[cold]
-    fn stage_outline(&mut self, frame: Frame<'_>, outline: Outline<'_>) {
-        let segment = self.decoder.segment(&frame, &outline);
-        self.stages.stage_segment(&frame, &segment);
+    fn stage_outline(&mut self, frame: &Frame<'_>, outline: Outline<'_>) {
+        let segment = self.decoder.segment(frame, &outline);
+        self.stages.stage_segment(frame, &segment);
     }
 
     #[inline(never)]
-    fn push_other(&mut self, frame: Frame<'_>, outline: Outline<'_>) {
-        let segment = self.decoder.segment(&frame, &outline);
-        let (key, direction) = FlowKey::new(segment.src, segment.dst);
-        if !self.stages.young.rules_out(&key, &segment, direction, MAX_BEFORE_HELLO) {
+    fn push_other(&mut self, frame: &Frame<'_>, outline: Outline<'_>) {
+        let (src, dst) = outline.ends();
+        let (key, direction) = FlowKey::new(src, dst);
+        let seq = outline.seq();
+        if !self.stages.young.rules_out(&key, seq, direction, MAX_BEFORE_HELLO) {
             self.push_outline(frame, outline);
         }
     }
 
     #[inline(never)]
-    fn push_outline(&mut self, frame: Frame<'_>, outline: Outline<'_>) {
-        let segment = self.decoder.segment(&frame, &outline);
-        self.stages.stage_segment(&frame, &segment);
+    fn push_outline(&mut self, frame: &Frame<'_>, outline: Outline<'_>) {
+        let segment = self.decoder.segment(frame, &outline);
+        self.stages.stage_segment(frame, &segment);
         self.stages.on_segment(&segment);
     }
 
     #[inline(never)]
-    fn push_unread(&mut self, frame: Frame<'_>) {
-        match &self.decoder.decode_whole(&frame) {
+    fn push_unread(&mut self, frame: &Frame<'_>) {
+        match &self.decoder.decode_whole(frame) {
             Decoded::Tcp(segment) => {
-                self.stages.stage_segment(&frame, segment);
+                self.stages.stage_segment(frame, segment);
                 self.stages.on_segment(segment);
             }
             Decoded::Unreachable(unreachable) => {
-                self.stages.stage(&frame, Stake::Now);
+                self.stages.stage(frame, Stake::Now);
                 self.stages.on_unreachable(unreachable);
             }
             Decoded::Names(datagram) => {
-                self.stages.stage(&frame, Stake::Now);
+                self.stages.stage(frame, Stake::Now);
                 self.stages.on_names(datagram);
             }
             Decoded::Other => {}
@@ -269,16 +268,18 @@ impl<S: EventSink> Pipeline<S> {
 
 impl<S: EventSink> Stages<S> {
     fn new(config: Config, sink: S) -> Self {
-        let named = config.dist_ports.iter().cloned().flatten();
-        let known_ports: PortSet = named.chain(config.epmd_ports.iter().copied()).collect();
-        Self {
+        let known: Vec<u16> = {
+            let named = config.dist_ports.iter().cloned().flatten();
+            named.chain(config.epmd_ports.iter().copied()).collect()
+        };
+        let mut stages = Self {
             flows: FlowTable::new(config.limits.connections),
             young: YoungTable::new(config.limits.young),
             budget: Budget::default(),
             alarms: BinaryHeap::new(),
             forgets: false,
             lacks_room: false,
-            known_ports,
+            known_ports: PortSet::default(),
             correlator: Correlator::new(
                 &config.limits,
                 config.dist_ports.clone(),
@@ -293,7 +294,9 @@ impl<S: EventSink> Stages<S> {
             keeper: None,
             config,
             sink,
-        }
+        };
+        known.into_iter().for_each(|port| stages.know_port(port));
+        stages
     }
 
     fn on_input_anomaly(&mut self, input: Option<u16>, anomaly: Anomaly) {
@@ -386,15 +389,13 @@ impl<S: EventSink> Stages<S> {
         if payload.is_empty() && segment.flags.opens_or_closes() {
             // Most that close are of connections that have shown what they are.
             let is_known = || {
-                self.flows.may_have(src, dst)
-                    || self.known_ports.has_one_of(src, dst)
+                self.has_known_ports(src, dst)
                     || self.young.has(&FlowKey::new(segment.src, segment.dst).0)
             };
             if segment.flags.has(TcpFlags::SYN) || is_known() {
                 self.stage(frame, Stake::Later);
             }
-        } else if self.flows.may_have(src, dst)
-            || self.known_ports.has_one_of(src, dst)
+        } else if self.has_known_ports(src, dst)
             || !reaches_past_hello(payload)
             || identify::distribution(payload) != Verdict::NotForUs
         {
@@ -407,7 +408,7 @@ impl<S: EventSink> Stages<S> {
     #[inline(always)]
     fn concern(&mut self, outline: &Outline<'_>) -> Concern {
         let (src, dst) = outline.ports();
-        if self.flows.may_have(src, dst) || self.known_ports.has_one_of(src, dst) {
+        if self.flows.may_concern(src, dst) && self.has_known_ports(src, dst) {
             return Concern::Segment;
         }
         let (payload, flags) = (outline.payload(), outline.flags());
@@ -428,6 +429,12 @@ impl<S: EventSink> Stages<S> {
         } else {
             Concern::Segment
         }
+    }
+
+    /// Whether a connection between such ports is followed, or would be.
+    #[inline(never)]
+    fn has_known_ports(&self, src: u16, dst: u16) -> bool {
+        self.flows.may_have(src, dst) || self.known_ports.has_one_of(src, dst)
     }
 
     #[inline]
@@ -472,7 +479,7 @@ impl<S: EventSink> Stages<S> {
         let verdict = identify::distribution(segment.payload);
         if verdict == Verdict::NotForUs
             && (reaches_past_hello(segment.payload)
-                || self.young.rules_out(&key, segment, direction, MAX_BEFORE_HELLO))
+                || self.young.rules_out(&key, segment.seq, direction, MAX_BEFORE_HELLO))
         {
             return;
         }
@@ -761,11 +768,18 @@ impl<S: EventSink> Stages<S> {
 
     /// A port has become known as a node's: connections to it that have said nothing yet are followed.
     fn on_marked(&mut self, end: Endpoint) {
-        self.known_ports.insert(end.port);
+        self.know_port(end.port);
         for (key, opening) in self.young.take_to(end) {
             let Some((first, direction)) = opening.segments().next() else { continue };
             let dials = if first.dst == end { direction } else { direction.reverse() };
             self.enter(key, &first, direction, Known::Node(dials), Some(&opening));
+        }
+    }
+
+    fn know_port(&mut self, port: u16) {
+        if !self.known_ports.has_one_of(port, port) {
+            self.known_ports.insert(port);
+            self.flows.watch(port);
         }
     }
 

@@ -95,6 +95,7 @@ const fn detail(args: &Args) -> MessageDetail {
 }
 
 /// Reads captures.
+#[inline(never)] // the loop over frames, whose instructions count
 fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let paths: Vec<&Path> = captures(args).collect();
     match paths.iter().filter(|path| is_stdin(path)).count() {
@@ -133,13 +134,13 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let mut saved_names = vec![0; paths.len()];
     loop {
         let (mut look_for_names, mut save_for) = (None, None);
-        match inputs.next_item() {
+        // By reference: a copy of what was just put together waits for its stores.
+        match &inputs.next_item() {
             None => break,
-            Some(Item::Frame(frame)) if selection.admits(&frame) => {
-                pipeline.push_frame(&frame);
+            Some(Item::Frame(frame)) if selection.admits(frame) => {
+                pipeline.push_frame(frame);
                 if let Some(saver) = &mut saver {
-                    // A copy, so that the frame itself need not stand in memory.
-                    saver.stage(&{ frame });
+                    saver.stage(frame);
                     save_for = Some(frame.id.input);
                 }
                 left -= 1;
@@ -155,7 +156,7 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
                 }
             }
             Some(Item::Notice(notice)) => {
-                pipeline.on_input_anomaly(notice.after.input, anomaly(notice));
+                pipeline.on_input_anomaly(notice.after.input, anomaly(notice.clone()));
             }
         }
         if let (Some(saver), Some(input)) = (&mut saver, save_for) {

@@ -55,15 +55,16 @@ impl Selection {
         }
         #[cfg(feature = "live")]
         if self.filter.is_some() {
-            return self.passes(*frame);
+            return self.passes(frame);
         }
         true
     }
 
     #[cfg(feature = "live")]
-    fn passes(&mut self, frame: Frame<'_>) -> bool {
+    #[inline(never)]
+    fn passes(&mut self, frame: &Frame<'_>) -> bool {
         let Some(filter) = &mut self.filter else { return true };
-        filter.admits(&frame).unwrap_or_else(|trouble| {
+        filter.admits(frame).unwrap_or_else(|trouble| {
             self.trouble = Some(trouble);
             false
         })

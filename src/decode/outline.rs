@@ -70,6 +70,13 @@ impl<'a> Outline<'a> {
         (Endpoint { ip: src, port: src_port }, Endpoint { ip: dst, port: dst_port })
     }
 
+    /// Sequence number as sent.
+    #[inline]
+    pub const fn seq(&self) -> u32 {
+        let [_, _, _, _, q0, q1, q2, q3, ..] = *self.tcp;
+        u32::from_be_bytes([q0, q1, q2, q3])
+    }
+
     /// Flag bits.
     #[inline]
     pub const fn flags(&self) -> TcpFlags {
@@ -100,13 +107,13 @@ impl<'a> Outline<'a> {
             layers.push(Layer::Vlan(u16::from_be_bytes(*tag) & 0x0fff));
         }
         let (src, dst) = self.ends();
-        let [_, _, _, _, q0, q1, q2, q3, a0, a1, a2, a3, _, _, w0, w1, ..] = *self.tcp;
+        let [_, _, _, _, _, _, _, _, a0, a1, a2, a3, _, _, w0, w1, ..] = *self.tcp;
         Segment {
             frame: frame.id,
             at: frame.at,
             src,
             dst,
-            seq: u32::from_be_bytes([q0, q1, q2, q3]),
+            seq: self.seq(),
             ack: u32::from_be_bytes([a0, a1, a2, a3]),
             flags: self.flags(),
             window: u16::from_be_bytes([w0, w1]),

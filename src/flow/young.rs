@@ -70,7 +70,7 @@ impl Bare {
 impl Opening {
     /// How many octets its side sent before `segment`, which goes `direction`, as far as the opening tells.
     pub fn octets_before(&self, segment: &Segment<'_>, direction: Direction) -> Option<u32> {
-        octets_before(self.segments.iter(), segment, direction)
+        octets_before(self.segments.iter(), segment.seq, direction)
     }
 
     /// The segments again, and which way each goes.
@@ -97,7 +97,7 @@ impl Opening {
 
 fn octets_before<'a>(
     mut opening: impl Iterator<Item = &'a Bare>,
-    segment: &Segment<'_>,
+    seq: u32,
     direction: Direction,
 ) -> Option<u32> {
     opening.find_map(|bare| {
@@ -109,7 +109,7 @@ fn octets_before<'a>(
         } else {
             return None;
         };
-        Some(segment.seq.wrapping_sub(begins))
+        Some(seq.wrapping_sub(begins))
     })
 }
 
@@ -261,20 +261,14 @@ impl YoungTable {
         }
     }
 
-    /// Octets have come, in `segment`, that begin nothing that is followed: whether that is all that needs to be
+    /// Octets have come, numbered from `seq`, that begin nothing that is followed: whether that is all that needs to be
     /// known. It is where no opening is known, and where they are the first of their side: then the opening is
     /// forgotten. Others, up to `most` octets behind the first, may have come before those that do begin something.
     #[inline]
-    pub fn rules_out(
-        &mut self,
-        key: &FlowKey,
-        segment: &Segment<'_>,
-        direction: Direction,
-        most: u32,
-    ) -> bool {
+    pub fn rules_out(&mut self, key: &FlowKey, seq: u32, direction: Direction, most: u32) -> bool {
         let place = self.places.of(key);
         let Some(slot) = self.find(place, key) else { return true };
-        match octets_before(self.bare(slot), segment, direction) {
+        match octets_before(self.bare(slot), seq, direction) {
             Some(0) => {
                 self.clear(place);
                 true
