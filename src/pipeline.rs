@@ -79,6 +79,8 @@ struct Stages<S> {
     budget: Budget,
     /// When connections want to be asked for what time has settled.
     alarms: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
+    /// Before this time, nothing is to be done but for packets.
+    idle_until: Timestamp,
     /// Ports of port mappers and of nodes, whatever their host.
     known_ports: PortSet,
     /// Whether it was told that facts are forgotten.
@@ -90,6 +92,8 @@ struct Stages<S> {
     stats: Stats,
     /// Latest capture time; capture clocks may go back.
     now: Timestamp,
+    /// What it was with the last frame.
+    last: Timestamp,
     /// Capture time of the last frame of each input.
     clocks: Vec<Timestamp>,
     /// What connections say while they are at work; empty in between.
@@ -199,6 +203,7 @@ impl<S: EventSink> Pipeline<S> {
     pub fn keep_evidence(&mut self, archive: Box<dyn Archive>) {
         let limits = &self.stages.config.limits;
         self.stages.keeper = Some(Box::new(Keeper::new(limits, archive)));
+        self.stages.idle_until = Timestamp::default();
     }
 
     /// The capture brings names of addresses: whoever made it called `ip` by `name`.
@@ -277,6 +282,7 @@ impl<S: EventSink> Stages<S> {
             young: YoungTable::new(config.limits.young),
             budget: Budget::default(),
             alarms: BinaryHeap::new(),
+            idle_until: Timestamp(u64::MAX),
             forgets: false,
             lacks_room: false,
             known_ports: PortSet::default(),
@@ -288,6 +294,7 @@ impl<S: EventSink> Stages<S> {
             detector: Detector::new(&config.limits),
             stats: Stats::default(),
             now: Timestamp::default(),
+            last: Timestamp::default(),
             clocks: Vec::new(),
             said: Said::default(),
             pool: Pool::new(config.limits.messages),
@@ -306,13 +313,26 @@ impl<S: EventSink> Stages<S> {
 
     #[inline(always)]
     fn advance(&mut self, now: Timestamp) {
+        if now >= self.idle_until {
+            self.catch_up(now);
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// Does what time asks for, up to `now`.
+    #[inline(never)]
+    fn catch_up(&mut self, now: Timestamp) {
         while self.alarms.peek().is_some_and(|Reverse((due, _))| *due <= now) {
             self.on_first_alarm();
         }
-        self.now = self.now.max(now);
-        if let Some(keeper) = &mut self.keeper {
-            keeper.settle(now);
-        }
+        let first_alarm = self.alarms.peek().map_or(Timestamp(u64::MAX), |Reverse((due, _))| *due);
+        self.idle_until = match &mut self.keeper {
+            None => first_alarm,
+            Some(keeper) => {
+                keeper.settle(now);
+                Timestamp::default()
+            }
+        };
     }
 
     #[cold] // beside packets
@@ -353,7 +373,7 @@ impl<S: EventSink> Stages<S> {
             None => self.begin(frame.id.input, frame.at),
         }
         self.advance(frame.at);
-        self.stats.last = Some(self.now);
+        self.last = self.now;
         self.stats.packets += 1;
     }
 
@@ -643,6 +663,7 @@ impl<S: EventSink> Stages<S> {
                 if followed.alarm.is_none_or(|alarm| due < alarm) {
                     followed.alarm = Some(due);
                     self.alarms.push(Reverse((due, id)));
+                    self.idle_until = self.idle_until.min(due);
                     self.forget_alarms();
                 }
             }
@@ -835,6 +856,7 @@ impl<S: EventSink> Stages<S> {
 
     fn stats_now(&self, decoded: &Counters) -> Stats {
         let mut stats = self.stats.clone();
+        stats.last = stats.first.map(|_| self.last);
         stats.cut_packets = decoded.cut;
         let fragments = &decoded.fragments;
         stats.lost_fragments =

@@ -171,7 +171,10 @@ fn read<'a>(frame: &Frame<'a>) -> Option<Glance<'a>> {
         ip_number::TCP => {
             let tcp = body.first_chunk::<TCP>()?;
             let header_len = tcp_header_len(tcp);
-            let payload = body.get(header_len..).filter(|_| header_len >= TCP)?;
+            if header_len < TCP {
+                return None;
+            }
+            let payload = body.get(header_len..)?;
             Some(Glance::Tcp(Outline { ip, tcp, payload, vlan }))
         }
         ip_number::UDP => {
