@@ -477,4 +477,55 @@ mod tests {
         let opening = young.take(&FlowKey::new(A, B).0).unwrap();
         assert_eq!(opening.segments().map(|(s, _)| s.seq).collect::<Vec<_>>(), [9]);
     }
+
+    #[test]
+    fn ports_of_an_opening_are_never_denied_and_those_that_made_room_are_forgotten() {
+        let mut young = YoungTable::new(64);
+        let from = |port| Endpoint { port, ..A };
+        let key = |port| FlowKey::new(from(port), B).0;
+        let all_are_counted = |young: &YoungTable| {
+            let taken = young.places.words.iter().filter(|word| **word != 0).count();
+            let busy: usize = young.places.busy.iter().map(|busy| usize::from(*busy)).sum();
+            assert_eq!(busy, taken);
+        };
+        for port in 0..2000 {
+            note(&mut young, &bare(from(port), B, 1, 0x02));
+            // Every third says something, from its beginning.
+            if port % 3 == 0 && port > 10 {
+                let direction = FlowKey::new(from(port), B).1;
+                assert!(young.rules_out(&key(port - 9), 2, direction, 600));
+                assert!(!young.has(&key(port - 9)));
+            }
+            let known = (0..=port).filter(|port| young.has(&key(*port)));
+            assert!(known.into_iter().all(|port| young.may_have(B.port, port)));
+            all_are_counted(&young);
+        }
+        // Long after, what was there at a time of other ports is not taken for it.
+        for port in 10_000..10_128 {
+            note(&mut young, &bare(from(port), B, 1, 0x02));
+        }
+        let left = (0..2000).filter(|port| {
+            young
+                .places
+                .words
+                .iter()
+                .any(|word| *word != 0 && halves(*word).0 == young.places.of(&key(*port)).mark)
+        });
+        assert_eq!(left.count(), 0);
+        all_are_counted(&young);
+    }
+
+    #[test]
+    fn octets_behind_the_first_do_not_rule_out_what_may_follow() {
+        let mut young = YoungTable::new(64);
+        let (key, up) = FlowKey::new(A, B);
+        assert!(young.rules_out(&key, 7, up, 600), "nothing is known of it");
+        note(&mut young, &bare(A, B, 1, 0x02));
+        assert!(!young.rules_out(&key, 100, up, 600));
+        assert!(young.rules_out(&key, 900, up, 600));
+        assert!(young.rules_out(&key, 5, up.reverse(), 600), "of this side nothing is known");
+        assert!(young.has(&key));
+        assert!(young.rules_out(&key, 2, up, 600));
+        assert!(!young.has(&key));
+    }
 }
