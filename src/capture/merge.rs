@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::ahead::Helpers;
 use super::file::Advance;
-use super::{Annotations, CaptureFile, Error, Interface, Item, Notice};
+use super::{Annotations, CaptureFile, Error, Interface, Item, Notice, Record};
 use crate::time::Timestamp;
 
 /// Where an input comes from.
@@ -60,6 +60,13 @@ pub struct Inputs {
     errors: Vec<(u16, Error)>,
 }
 
+/// What [`Inputs::seek`] found.
+enum Next {
+    /// A frame of the current input.
+    Frame(Record),
+    Notice(Notice),
+}
+
 enum Source {
     Waiting(Input),
     /// Its next frame stands in [`Inputs::due`].
@@ -103,29 +110,19 @@ impl Inputs {
     /// frames: what it gives goes through memory otherwise, and is waited for there.
     #[inline(always)]
     pub fn next_item(&mut self) -> Option<Item<'_>> {
-        if !self.steps_on() {
-            if let Some(notice) = self.seek() {
-                return Some(Item::Notice(notice));
-            }
-        }
-        self.current.as_ref().map(|capture| Item::Frame(capture.frame()))
-    }
-
-    /// Whether the next item is a frame of the input that gave the last one, and in hand: so it is but for the
-    /// moments in which something has to be read, and where inputs take turns.
-    #[inline(always)]
-    fn steps_on(&mut self) -> bool {
-        let Some(capture) = &mut self.current else { return false };
-        let Some(at) = capture.step() else { return false };
-        let is_next = at < self.horizon;
-        if !is_next {
-            self.put_off(at);
-        }
-        is_next
+        // Nearly always a frame of the input that gave the last one, and in hand: but for the moments in which
+        // something has to be read, and where inputs take turns.
+        let record = match self.current.as_mut().and_then(|capture| capture.step()) {
+            Some(record) if record.at < self.horizon => record,
+            stepped => match self.seek(stepped)? {
+                Next::Frame(record) => record,
+                Next::Notice(notice) => return Some(Item::Notice(notice)),
+            },
+        };
+        self.current.as_ref().map(|capture| Item::Frame(capture.frame(record)))
     }
 
     /// The current input waits until its frame, of time `at`, is next.
-    #[cold]
     fn put_off(&mut self, at: Timestamp) {
         let Some(capture) = self.current.take() else { return };
         let input = capture.input();
@@ -181,16 +178,23 @@ impl Inputs {
         }
     }
 
-    /// Goes on to the next frame of any input, which is then that of the current one; there is none when all
-    /// have ended. A notice comes first.
+    /// What comes next, where it has to be looked for: the current input, of which `stepped` is in hand, has nothing
+    /// in hand, or gives way to another.
     #[inline(never)]
-    fn seek(&mut self) -> Option<Notice> {
+    fn seek(&mut self, stepped: Option<Record>) -> Option<Next> {
+        if let (Some(capture), Some(record)) = (&mut self.current, stepped) {
+            let at = record.at;
+            capture.keep(record);
+            self.put_off(at);
+        }
         loop {
             // Reading on is put off until now: a pipe is not asked for more than was wanted.
             if let Some(capture) = &mut self.current {
                 match capture.advance() {
-                    Ok(Advance::Notice(notice)) => return Some(notice),
-                    Ok(Advance::Frame(at)) if at < self.horizon => return None,
+                    Ok(Advance::Notice(notice)) => return Some(Next::Notice(notice)),
+                    Ok(Advance::Frame(at)) if at < self.horizon => {
+                        return Some(Next::Frame(capture.found()));
+                    }
                     Ok(Advance::Frame(at)) => self.put_off(at),
                     Ok(Advance::End) => self.close(),
                     Err(e) => {
@@ -203,7 +207,7 @@ impl Inputs {
             } else {
                 let Reverse((_, input)) = self.due.pop()?;
                 if self.take_up(input) {
-                    return None;
+                    return self.current.as_ref().map(|capture| Next::Frame(capture.found()));
                 }
             }
         }

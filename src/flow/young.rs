@@ -254,7 +254,10 @@ impl YoungTable {
     pub fn note(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
         let bare = Bare::new(segment, direction);
         let place = self.places.of(&key);
-        match self.find(place, &key) {
+        // Where there can be none, what the place holds is not waited for.
+        let [low, high] = key.ports();
+        let known = if self.may_have(low, high) { self.find(place, &key) } else { None };
+        match known {
             Some(slot) if !self.is_another(slot, bare) => self.keep(slot, bare),
             _ if bare.flags.has(TcpFlags::SYN) => self.put(place, key, bare),
             _ => {}
