@@ -604,7 +604,11 @@ impl<S: EventSink> Stages<S> {
             &mut self.budget,
             &mut self.said,
         );
-        self.after(id, keep);
+        if keep != Keep::AsBefore {
+            self.after(id, keep);
+        } else if !self.said.is_empty() {
+            self.dispatch_said();
+        }
     }
 
     fn on_unreachable(&mut self, unreachable: &Unreachable) {
@@ -649,7 +653,6 @@ impl<S: EventSink> Stages<S> {
     }
 
     /// What a connection wants after it was at work.
-    #[inline]
     fn after(&mut self, id: FlowId, keep: Keep) {
         if keep == Keep::No {
             if let Some(followed) = self.flows.remove(id) {

@@ -35,7 +35,13 @@ impl Timestamp {
 
     /// Time from `earlier` to `self`; zero when the capture's clock went backwards in between.
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.nanos_since(earlier))
+    }
+
+    /// Likewise in nanoseconds, for what is compared packet by packet.
+    #[inline]
+    pub const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 
     /// The moment `by` later, or the last one that can be told.

@@ -139,6 +139,24 @@ impl Distribution {
         setting: &Setting<'_>,
         out: &mut Saying<'_>,
     ) {
+        match taken.event {
+            // Frames are nearly all that is ever said.
+            StreamEvent::Data(mut octets) if self.voice(direction).reader.is_in_frames() => {
+                self.on_frames(direction, &mut octets, taken.mark, setting, out);
+            }
+            StreamEvent::Data(octets) => {
+                self.on_spoken(direction, from_start);
+                self.on_octets(direction, octets, taken, setting, out);
+            }
+            StreamEvent::Gap(octets) => {
+                self.on_spoken(direction, from_start);
+                self.on_gap(direction, octets);
+            }
+        }
+    }
+
+    /// One side says something, or is known to have done so.
+    fn on_spoken(&mut self, direction: Direction, from_start: bool) {
         let voice = self.voice_mut(direction);
         if !std::mem::replace(&mut voice.spoke, true) {
             if from_start {
@@ -147,25 +165,30 @@ impl Distribution {
                 self.exchange.is_lost = [true; 2];
             }
         }
-        match taken.event {
-            StreamEvent::Gap(octets) => self.on_gap(direction, octets),
-            StreamEvent::Data(octets) => {
-                let voice = self.voice_mut(direction);
-                let joined = voice.reader.take_tail().map(|mut tail| {
-                    tail.extend_from_slice(octets);
-                    tail
-                });
-                let mut input = joined.as_deref().unwrap_or(octets);
-                while !input.is_empty() {
-                    if self.voice(direction).reader.is_in_frames() {
-                        self.on_frames(direction, &mut input, taken.mark, setting, out);
-                    } else if let Some(item) = self.voice_mut(direction).reader.next(&mut input) {
-                        let end = taken.end - input.len() as u64;
-                        self.on_item(direction, item, taken.mark, end, setting, out.bodies);
-                    } else if !self.voice(direction).reader.is_in_frames() {
-                        return;
-                    }
-                }
+    }
+
+    /// The next octets of one direction, which are perhaps no frames, or not all.
+    fn on_octets(
+        &mut self,
+        direction: Direction,
+        octets: &[u8],
+        taken: &Taken<'_>,
+        setting: &Setting<'_>,
+        out: &mut Saying<'_>,
+    ) {
+        let joined = self.voice_mut(direction).reader.take_tail().map(|mut tail| {
+            tail.extend_from_slice(octets);
+            tail
+        });
+        let mut input = joined.as_deref().unwrap_or(octets);
+        while !input.is_empty() {
+            if self.voice(direction).reader.is_in_frames() {
+                self.on_frames(direction, &mut input, taken.mark, setting, out);
+            } else if let Some(item) = self.voice_mut(direction).reader.next(&mut input) {
+                let end = taken.end - input.len() as u64;
+                self.on_item(direction, item, taken.mark, end, setting, out.bodies);
+            } else if !self.voice(direction).reader.is_in_frames() {
+                return;
             }
         }
     }
@@ -353,7 +376,14 @@ impl Distribution {
         Some(if initiator == direction { Role::Initiator } else { Role::Acceptor })
     }
 
-    /// What was said after the handshake, added up, with what the TCP side has seen of it.
+    /// Pairs the calls that were said.
+    pub(super) fn catch_up(&mut self) {
+        if let Some(calls) = &mut self.calls {
+            calls.catch_up();
+        }
+    }
+
+    /// What was said after the handshake, added up and [caught up with](Self::catch_up), with what the TCP side has seen of it.
     pub(super) fn messages(&self, initiator: Direction, tcp: &Tcp) -> Option<Messages> {
         let account = |direction: Direction| {
             let mut account = self.voice(direction).speech.account(tcp.last().at)?;

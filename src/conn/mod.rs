@@ -173,6 +173,8 @@ pub enum Known {
 /// Whether a connection is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Keep {
+    /// It may still say something, and [`Connection::deadline`] comes no earlier than before.
+    AsBefore,
     /// It may still say something.
     Yes,
     /// It is none of our business, or long over.
@@ -266,9 +268,10 @@ impl Connection {
         budget: &mut Budget,
         said: &mut Said,
     ) -> Keep {
-        if self.encap.is_empty() && !segment.layers.is_empty() {
+        if !segment.layers.is_empty() && self.encap.is_empty() {
             self.encap = segment.layers.iter().map(ToString::to_string).collect();
         }
+        let was_at_work = self.is_at_work();
         let opening = self.tcp.originator().is_some() || segment.flags.has(TcpFlags::SYN);
         let mut bodies = Vec::new();
         let mut saying = Saying { bodies: &mut bodies, log: &mut said.messages };
@@ -279,7 +282,14 @@ impl Connection {
         tcp.on_segment(segment, direction, setting.limits, budget, &mut |taken| {
             talk.on_stream(direction, &taken, opening, setting, &mut saying);
         });
-        if let (Some(originator), Talk::Distribution(talk)) = (tcp.originator(), talk) {
+        if was_at_work && tcp.flows() && bodies.is_empty() && !setting.warns {
+            self.rests = false;
+            self.place_messages(said);
+            return Keep::AsBefore;
+        }
+        if let (Some(originator), Talk::Distribution(talk)) =
+            (self.tcp.originator(), &mut self.talk)
+        {
             talk.orient(originator, Orientation::Syn);
         }
         self.rests = false;
@@ -441,7 +451,6 @@ impl Connection {
     }
 
     /// Tells what has been settled by what just came.
-    #[inline]
     fn go_on(
         &mut self,
         now: Now,
@@ -484,6 +493,7 @@ impl Connection {
     }
 
     /// Messages come behind what was told so far.
+    #[inline]
     fn place_messages(&mut self, said: &mut Said) {
         if !said.messages.is_empty() {
             said.before_messages = said.events.len();

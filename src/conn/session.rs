@@ -75,8 +75,7 @@ impl Connection {
 
     /// Tells the session whose handshake has just completed.
     pub(super) fn tell_established(&mut self, now: Now, setting: &Setting<'_>, said: &mut Said) {
-        let Talk::Distribution(talk) = &self.talk else { return };
-        let mut record = self.record(talk, now, setting);
+        let Some(mut record) = self.record(now, setting) else { return };
         if record.outcome == Outcome::Connected {
             record.state = State::Established;
             record.closed_by = None;
@@ -97,7 +96,7 @@ impl Connection {
         let Talk::Distribution(talk) = &self.talk else { return };
         let (initiator, _) =
             talk.initiator().unwrap_or_else(|| (self.originator(), Orientation::Guess));
-        let mut record = self.record(talk, now, setting);
+        let Some(mut record) = self.record(now, setting) else { return };
         if record.outcome == Outcome::Connected && record.state == State::Open {
             record.state = State::Established;
             let role = if silent == initiator { Role::Initiator } else { Role::Acceptor };
@@ -131,8 +130,7 @@ impl Connection {
         }
         self.emit(now, bodies, said);
         self.place_messages(said);
-        let Talk::Distribution(talk) = &self.talk else { return };
-        let mut record = self.record(talk, now, setting);
+        let Some(mut record) = self.record(now, setting) else { return };
         if record.seen.is_pending && why == Why::Over {
             return;
         }
@@ -180,7 +178,11 @@ impl Connection {
         self.emit(now, bodies, said);
     }
 
-    fn record(&self, talk: &Distribution, now: Now, setting: &Setting<'_>) -> Session {
+    fn record(&mut self, now: Now, setting: &Setting<'_>) -> Option<Session> {
+        if let Talk::Distribution(talk) = &mut self.talk {
+            talk.catch_up();
+        }
+        let Talk::Distribution(talk) = &self.talk else { return None };
         let guessed = (self.originator(), Orientation::Guess);
         let (initiator, orientation) = talk.initiator().unwrap_or(guessed);
         let acceptor = initiator.reverse();
@@ -261,7 +263,7 @@ impl Connection {
         let named = exchange.initiator_name();
         let said_name = exchange.send_name.as_ref().map(|said| &said.what);
         let said_challenge = exchange.challenge.as_ref().map(|said| &said.what);
-        Session {
+        Some(Session {
             protocol: verdict.protocol,
             state: if is_closed { State::Closed } else { State::Open },
             outcome: verdict.outcome,
@@ -303,7 +305,7 @@ impl Connection {
                 let tls_alert = seen.tls_alert.or(refusal);
                 SessionSeen { host_clue: wanted.host, tls_alert, ..seen }
             },
-        }
+        })
     }
 
     fn seen(

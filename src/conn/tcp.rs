@@ -19,6 +19,8 @@ pub(super) struct Tcp {
     up: Side,
     down: Side,
     originator: Option<Direction>,
+    /// Whether a side has closed.
+    has_closed: bool,
     icmp: Option<Unreachable>,
     first: Mark,
     last: Mark,
@@ -129,6 +131,7 @@ impl Tcp {
             up: Side::default(),
             down: Side::default(),
             originator: None,
+            has_closed: false,
             icmp: None,
             first,
             last: first,
@@ -209,6 +212,43 @@ impl Tcp {
         let mark = Mark { frame: segment.frame, at: segment.at };
         self.last.frame = mark.frame;
         self.last.at = self.last.at.max(mark.at);
+        let side = self.side_mut(direction);
+        side.segments += 1;
+        side.last = side.last.max(Some(mark.at));
+        side.on_window(segment);
+        let mut seq = SeqNum(segment.seq);
+        if segment.flags.opens_or_closes() {
+            self.on_flags(segment, direction, mark);
+            if segment.flags.has(TcpFlags::RST) {
+                return;
+            }
+            seq = seq.plus(segment.flags.has(TcpFlags::SYN).into());
+        }
+        let opening = self.originator.is_some();
+        let (side, peer) = self.side_and_peer(direction);
+        if !segment.flags.has(TcpFlags::SYN) {
+            side.after_syn.get_or_insert(mark.at);
+        }
+        if !segment.payload.is_empty() || segment.missing > 0 {
+            side.on_octets(mark.at);
+            side.unanswered.get_or_insert(mark.at);
+            let Segment { payload, missing, ip_id, .. } = *segment;
+            let piece = Piece { seq, payload, missing, mark, ip_id };
+            side.half.push(piece, limits, budget, out);
+        } else if segment.flags.has(TcpFlags::SYN) {
+            side.half.settle(mark.at, limits, budget, out);
+        }
+        if segment.flags.has(TcpFlags::ACK) {
+            peer.half.on_ack(SeqNum(segment.ack), opening, limits);
+            if peer.half.acked().is_some_and(|acked| acked >= peer.half.end()) {
+                peer.unanswered = None;
+            }
+        }
+    }
+
+    /// Takes note of a SYN, FIN or RST.
+    #[cold] // beside the segments of a connection
+    fn on_flags(&mut self, segment: &Segment<'_>, direction: Direction, mark: Mark) {
         let seq = SeqNum(segment.seq);
         let ack = segment.flags.has(TcpFlags::ACK).then_some(SeqNum(segment.ack));
         let is_syn = segment.flags.has(TcpFlags::SYN);
@@ -217,46 +257,25 @@ impl Tcp {
             let originator = if opens { direction } else { direction.reverse() };
             self.originator.get_or_insert(originator);
         }
-        let opening = self.originator.is_some();
         let side = self.side_mut(direction);
-        side.segments += 1;
-        side.last = side.last.max(Some(mark.at));
-        side.on_window(segment);
         if is_syn {
             side.on_syn(seq, mark, segment.ip_id);
-        } else if !segment.flags.has(TcpFlags::RST) {
-            side.after_syn.get_or_insert(mark.at);
         }
-        let payload_seq = if is_syn { seq.plus(1) } else { seq };
-        let sent = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
-        let sent = sent.saturating_add(segment.missing);
         if segment.flags.has(TcpFlags::RST) {
             side.rst.get_or_insert(Rst { seq, ack, mark });
-        } else {
-            if segment.flags.has(TcpFlags::FIN) {
-                side.on_fin(payload_seq.plus(sent), ack, mark);
-            }
-            if sent > 0 {
-                side.on_octets(mark.at);
-                side.unanswered.get_or_insert(mark.at);
-                let piece = Piece {
-                    seq: payload_seq,
-                    payload: segment.payload,
-                    missing: segment.missing,
-                    mark,
-                    ip_id: segment.ip_id,
-                };
-                side.half.push(piece, limits, budget, out);
-            } else if is_syn {
-                side.half.settle(mark.at, limits, budget, out);
-            }
-            if let Some(ack) = ack {
-                let peer = self.side_mut(direction.reverse());
-                peer.half.on_ack(ack, opening, limits);
-                if peer.half.acked().is_some_and(|acked| acked >= peer.half.end()) {
-                    peer.unanswered = None;
-                }
-            }
+        } else if segment.flags.has(TcpFlags::FIN) {
+            let sent = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
+            let sent = sent.saturating_add(segment.missing).saturating_add(is_syn.into());
+            side.on_fin(seq.plus(sent), ack, mark);
+        }
+        self.has_closed |= segment.flags.closes();
+    }
+
+    const fn side_and_peer(&mut self, direction: Direction) -> (&mut Side, &mut Side) {
+        let Self { up, down, .. } = self;
+        match direction {
+            Direction::Up => (up, down),
+            Direction::Down => (down, up),
         }
     }
 
@@ -342,7 +361,7 @@ impl Tcp {
     #[inline]
     pub(super) fn first_close(&self) -> Option<FirstClose> {
         // Asked after every segment.
-        if self.has_closed() { self.first_of_closes() } else { None }
+        if self.has_closed { self.first_of_closes() } else { None }
     }
 
     fn first_of_closes(&self) -> Option<FirstClose> {
@@ -424,19 +443,13 @@ impl Tcp {
     /// Whether both sides may go on, and nothing that was sent is waited for.
     #[inline]
     pub(super) fn flows(&self) -> bool {
-        !self.has_closed() && !self.up.half.is_waiting() && !self.down.half.is_waiting()
-    }
-
-    /// Whether a side has closed.
-    #[inline]
-    const fn has_closed(&self) -> bool {
-        self.up.has_closed() || self.down.has_closed()
+        !self.has_closed && !self.up.half.is_waiting() && !self.down.half.is_waiting()
     }
 
     /// Whether both sides are done, with nothing left to wait for.
     #[inline]
     pub(super) fn is_over(&self) -> bool {
-        self.has_closed() && self.is_settled()
+        self.has_closed && self.is_settled()
     }
 
     fn is_settled(&self) -> bool {
@@ -569,7 +582,15 @@ impl Side {
         self.closed_window.is_some()
     }
 
+    #[inline]
     fn on_window(&mut self, segment: &Segment<'_>) {
+        if segment.window == 0 || self.closed_window.is_some() {
+            self.on_closed_window(segment);
+        }
+    }
+
+    #[cold]
+    fn on_closed_window(&mut self, segment: &Segment<'_>) {
         let is_closed = segment.window == 0 && !segment.flags.opens_or_closes();
         if !is_closed && self.closed_window.is_none() {
             return;

@@ -277,6 +277,11 @@ impl TcpFlags {
         self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0) != 0
     }
 
+    /// Whether this is FIN or RST.
+    pub const fn closes(self) -> bool {
+        self.0 & (Self::FIN.0 | Self::RST.0) != 0
+    }
+
     /// Whether every bit of `other` is set.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -88,12 +88,16 @@ impl Hash for FlowKey {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self { low, high, ports: [low_port, high_port], is_v4 } = *self;
+        let ports = u64::from(low_port) << 16 | u64::from(high_port);
+        state.write_u64(ports << 1 | u64::from(is_v4));
+        if is_v4 {
+            state.write_u64(low.1 << 32 | high.1);
+            return;
+        }
         state.write_u64(low.0);
         state.write_u64(low.1);
         state.write_u64(high.0);
         state.write_u64(high.1);
-        let ports = u64::from(low_port) << 16 | u64::from(high_port);
-        state.write_u64(ports << 1 | u64::from(is_v4));
     }
 }
 

@@ -182,6 +182,7 @@ impl Half {
     }
 
     /// The offset of a sequence number of this direction; `None` while nothing anchors it.
+    #[inline]
     pub fn offset_of(&self, seq: SeqNum) -> Option<u64> {
         if self.start == Start::Unseen {
             return None;
@@ -206,11 +207,10 @@ impl Half {
 
     /// The other side acknowledges everything before `seq`. With `opening`, the capture has the opening of
     /// the connection: nothing was sent before it, and the lowest such number is where the stream begins.
+    #[inline]
     pub fn on_ack(&mut self, seq: SeqNum, opening: bool, limits: &Limits) {
-        let begins = self.start == Start::Unseen
-            || self.octets == 0 && self.offset_of(seq).is_some_and(|offset| offset < self.next);
-        if opening && begins {
-            self.begins_at(seq);
+        if self.octets == 0 && opening {
+            self.on_first_ack(seq);
         }
         let Some(offset) = self.offset_of(seq) else { return };
         // A number far beyond any window is not an acknowledgement of this stream.
@@ -219,7 +219,15 @@ impl Half {
         }
     }
 
+    #[cold]
+    fn on_first_ack(&mut self, seq: SeqNum) {
+        if self.offset_of(seq).is_none_or(|offset| offset < self.next) {
+            self.begins_at(seq);
+        }
+    }
+
     /// Takes a piece in, and hands on what is in order now.
+    #[inline]
     pub fn push(
         &mut self,
         piece: Piece<'_>,
@@ -235,16 +243,34 @@ impl Half {
         if self.start == Start::Known && offset == self.next && self.held.is_empty() {
             // Nothing of it came before, so nobody asks whether it is a copy.
             self.remember(&piece);
-            self.hand_on(piece.payload, piece.missing, piece.mark, out);
-            return;
+            let Piece { payload, missing, mark, .. } = piece;
+            if missing > 0 || payload.is_empty() {
+                return self.hand_on(payload, missing, mark, out);
+            }
+            self.octets += payload.len() as u64;
+            self.next += payload.len() as u64;
+            return out(Taken { mark, end: self.next, event: StreamEvent::Data(payload) });
         }
-        let doubled = self.is_doubled(&piece);
-        self.remember(&piece);
+        self.push_out_of_order(offset, &piece, limits, budget, out);
+    }
+
+    /// Takes a piece in that is not what comes next, or not alone.
+    #[inline(never)]
+    fn push_out_of_order(
+        &mut self,
+        offset: u64,
+        piece: &Piece<'_>,
+        limits: &Limits,
+        budget: &mut Budget,
+        out: &mut impl FnMut(Taken<'_>),
+    ) {
+        let doubled = self.is_doubled(piece);
+        self.remember(piece);
         if let Start::Open { segments, lowest, .. } = &mut self.start {
             *segments += 1;
             *lowest = (*lowest).min(offset);
         }
-        let again = self.hold(offset, &piece, budget);
+        let again = self.hold(offset, piece, budget);
         if !doubled {
             self.retransmitted += again;
         }
@@ -315,6 +341,7 @@ impl Half {
         }
     }
 
+    #[inline(never)]
     fn hand_on(
         &mut self,
         octets: &[u8],
@@ -425,6 +452,7 @@ impl Half {
     }
 
     /// Keeps in mind that `piece` came.
+    #[inline]
     fn remember(&mut self, piece: &Piece<'_>) {
         let place = usize::from(self.recent_next) % self.recent.len();
         if let Some(place) = self.recent.get_mut(place) {

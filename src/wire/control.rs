@@ -3,7 +3,7 @@
 //! In: the octets of a control term, as they stand behind a distribution header. Out: its operation and
 //! its fields by name. What the message term behind it says is no business of this file.
 
-use super::term::{Term, TermError, TermErrorKind, cut_term};
+use super::term::{Term, TermError, TermErrorKind, skip_term};
 
 /// First element of a control term. Values this crate does not know stay representable.
 ///
@@ -148,21 +148,30 @@ const MOST_FIELDS: usize = 6;
 pub struct ControlMessage<'a> {
     /// Its first element.
     pub operation: Operation,
-    terms: [Option<Term<'a>>; MOST_FIELDS],
+    /// Its fields, and what stands behind them.
+    octets: &'a [u8],
+    /// Where each of them ends there: places, since each message has them and few are looked at.
+    ends: [u32; MOST_FIELDS],
+    count: u8,
 }
 
 impl<'a> ControlMessage<'a> {
     /// The fields, in order.
     pub fn fields(&self) -> impl Iterator<Item = (Field, Term<'a>)> {
         let fields = self.operation.fields().unwrap_or_default();
-        fields.iter().copied().zip(self.terms).map_while(|(field, term)| Some((field, term?)))
+        (0..).zip(fields).map_while(|(place, field)| Some((*field, self.term(place)?)))
     }
 
     /// One of them.
     pub fn field(&self, field: Field) -> Option<Term<'a>> {
         let fields = self.operation.fields().unwrap_or_default();
-        let place = fields.iter().position(|known| *known == field)?;
-        *self.terms.get(place)?
+        self.term(fields.iter().position(|known| *known == field)?)
+    }
+
+    fn term(&self, place: usize) -> Option<Term<'a>> {
+        let end = self.ends.get(place).filter(|_| place < usize::from(self.count))?;
+        let start = place.checked_sub(1).and_then(|before| self.ends.get(before)).unwrap_or(&0);
+        self.octets.get(*start as usize..*end as usize).map(Term::cut_off)
     }
 
     /// Whether the term that follows is the reason why a process ended.
@@ -203,22 +212,21 @@ pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermErro
     let operation = Operation(*code);
     let Some(fields) = operation.fields() else { return Err(malformed("operation", 3)) };
     let has_optional = operation == Operation::ALTACT_SIG_SEND;
-    let count = usize::from(*arity).saturating_sub(1);
-    if count != fields.len() && !(has_optional && count + 1 == fields.len()) {
+    let count = arity.saturating_sub(1);
+    let lacks = fields.len().wrapping_sub(usize::from(count));
+    if lacks != 0 && !(has_optional && lacks == 1) {
         return Err(malformed("arity", 1));
     }
-    let mut terms = [None; MOST_FIELDS];
-    let mut rest = rest;
-    for (place, field) in terms.iter_mut().zip(fields).take(count) {
-        match cut_term(rest) {
-            Ok((term, behind)) => {
-                *place = Some(term);
-                rest = behind;
-            }
-            Err(e) => return Err(within(field.name(), i, rest, e)),
-        }
+    let (octets, mut behind) = (rest, rest);
+    let mut ends = [0; MOST_FIELDS];
+    for (end, field) in ends.iter_mut().zip(fields).take(count.into()) {
+        behind = match skip_term(behind) {
+            Ok(behind) => behind,
+            Err(e) => return Err(within(field.name(), i, behind, e)),
+        };
+        *end = u32::try_from(octets.len() - behind.len()).unwrap_or(u32::MAX);
     }
-    Ok((ControlMessage { operation, terms }, rest))
+    Ok((ControlMessage { operation, octets, ends, count }, behind))
 }
 
 /// What is wrong with a field, whose octets are `rest` and those behind it, of the control term `i`.

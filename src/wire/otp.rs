@@ -125,7 +125,13 @@ fn sent<'a>(message: Term<'a>, atoms: &(impl Atoms + ?Sized)) -> Option<Request<
     let name = first.as_atom(atoms)?;
     match arity {
         3 if name == "$gen_call" => {
-            let reference = from(elements.next()?);
+            let reference = match elements.next_array() {
+                Some([_, it]) => tag(it),
+                None => {
+                    elements.next()?;
+                    None
+                }
+            };
             Some(asked(RequestKind::GenCall, reference, last(elements)?, atoms))
         }
         2 if name == "$gen_cast" => Some(asked(RequestKind::GenCast, None, last(elements)?, atoms)),
@@ -212,12 +218,6 @@ fn function<'a>(elements: &mut Elements<'a>) -> Option<Function<'a>> {
 /// The next element, which is the last that matters: where it ends is not looked for.
 fn last(elements: Elements<'_>) -> Option<Term<'_>> {
     elements.cut_off()
-}
-
-/// The reference in `{Pid, Tag}`.
-fn from(from: Term<'_>) -> Option<Term<'_>> {
-    let [_, it] = from.as_array()?;
-    tag(it)
 }
 
 /// A reference; or `[alias | Reference]`, as calls have it from OTP 24; or of `gen_server:multi_call`

@@ -17,7 +17,7 @@ pub(super) struct AtomCache {
     /// For each slot, one more than its place in `atoms`; 0 for what is unknown. Made at the first entry.
     slots: Option<Box<[u16; CACHE_SLOTS]>>,
     atoms: Vec<Arc<str>>,
-    /// The references of the header read last: as in `slots`.
+    /// The references of the header read last, where one of them was new: as in `slots`.
     header: Vec<u16>,
     /// Places of atoms that stood in a slot until that header.
     replaced: Vec<u16>,
@@ -52,10 +52,8 @@ impl AtomCache {
         if !self.replaced.is_empty() {
             self.free_replaced();
         }
-        if let Some(known) = references.known() {
-            let slots = self.slots.as_deref();
-            let place = |slot: u16| Some(*slots?.get(usize::from(slot))?);
-            self.header.extend(known.map(|slot| place(slot).unwrap_or(0)));
+        // Nearly all are known once two nodes have talked for a while; few of those are ever asked for.
+        if !references.bring_new() {
             return;
         }
         for reference in references.iter() {
@@ -77,20 +75,21 @@ impl AtomCache {
         self.lease.give_back();
     }
 
-    /// The atoms of the header read last.
-    pub(super) fn header(&self) -> HeaderAtoms<'_> {
-        HeaderAtoms { places: &self.header, atoms: &self.atoms }
+    /// The atoms of the header read last, which has these references.
+    pub(super) const fn header<'a>(&'a self, references: References<'a>) -> HeaderAtoms<'a> {
+        HeaderAtoms { cache: self, references }
     }
 
-    /// Those, to be kept.
-    pub(super) fn atoms(&self) -> impl Iterator<Item = Option<Arc<str>>> {
-        let atom = |place: &u16| self.atoms.get(usize::from(place.checked_sub(1)?)).cloned();
-        self.header.iter().map(atom)
-    }
-
+    #[inline]
     fn slot(&self, slot: u16) -> u16 {
         let slots = self.slots.as_ref();
         slots.and_then(|slots| slots.get(usize::from(slot))).copied().unwrap_or(0)
+    }
+
+    /// The atom at a place, which is one more than its index.
+    #[inline]
+    fn at(&self, place: u16) -> Option<&Arc<str>> {
+        self.atoms.get(usize::from(place.checked_sub(1)?))
     }
 
     /// Puts an atom into its slot, and gives what then stands there.
@@ -163,14 +162,32 @@ impl AtomCache {
 /// The atoms that one distribution header refers to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeaderAtoms<'a> {
-    places: &'a [u16],
-    atoms: &'a [Arc<str>],
+    cache: &'a AtomCache,
+    references: References<'a>,
+}
+
+impl HeaderAtoms<'_> {
+    /// All of them, to be kept.
+    pub(super) fn all(self) -> impl Iterator<Item = Option<Arc<str>>> {
+        (0..self.references.len()).map(move |reference| self.get(reference).cloned())
+    }
+
+    #[inline]
+    fn get(&self, reference: u8) -> Option<&Arc<str>> {
+        let Self { cache, references } = self;
+        let place = if cache.header.is_empty() {
+            cache.slot(references.slot(reference)?)
+        } else {
+            *cache.header.get(usize::from(reference))?
+        };
+        cache.at(place)
+    }
 }
 
 impl Atoms for HeaderAtoms<'_> {
+    #[inline]
     fn atom(&self, reference: u8) -> Option<&str> {
-        let place = self.places.get(usize::from(reference))?.checked_sub(1)?;
-        self.atoms.get(usize::from(place)).map(|atom| &**atom)
+        self.get(reference).map(|atom| &**atom)
     }
 }
 
@@ -204,7 +221,9 @@ mod tests {
         let (header, _) = header(FrameKind::Normal, &octets).unwrap();
         cache.apply(header.references);
         let count = u8::try_from(entries.len()).unwrap();
-        (0..count).map(|i| cache.header().atom(i).map(str::to_owned)).collect()
+        let atoms = cache.header(header.references);
+        assert_eq!(atoms.atom(count), None, "no more references than the header has");
+        (0..count).map(|i| atoms.atom(i).map(str::to_owned)).collect()
     }
 
     fn some(text: &str) -> Option<String> {
@@ -224,7 +243,6 @@ mod tests {
             [some("other"), some("ok")]
         );
         assert_eq!(apply(&mut cache, &[(7, None)]), [some("other")]);
-        assert_eq!(cache.header().atom(1), None, "no more references than the header has");
     }
 
     #[test]

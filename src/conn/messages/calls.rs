@@ -5,12 +5,13 @@
 //! neither names nor processes have to be followed.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+
+use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 
 use super::lease::Lease;
+use super::waiting::{Key, Waiting};
 use crate::event::{self, Mark};
 use crate::flow::Direction;
 use crate::time::{Timestamp, micros};
@@ -22,44 +23,50 @@ use crate::wire::term::{AtomText, Term};
 pub(in crate::conn) struct Calls {
     up: Side,
     down: Side,
+    /// What was said since the sides were looked at. They take a hundred kilobytes on a busy connection: brought
+    /// into the cache for one message at a time, they cost twice what reading it does.
+    unpaired: Vec<Said>,
+    /// Makes keys of references.
+    seed: RandomState,
     lease: Lease,
 }
 
 /// The requests of one side.
 #[derive(Debug, Default)]
 struct Side {
-    /// Those that came last.
-    young: Waiting,
-    /// Those before them. What is older is forgotten as a whole, once there are enough young ones.
-    old: Waiting,
-    /// How many both tables have taken memory for.
-    room: usize,
+    waiting: Waiting,
     /// Answers that came before their requests, perhaps: captures reorder.
-    early: Recent<Early>,
+    early: Recent<Answered>,
     /// Requests that were given up, perhaps because of an answer that comes late.
     given_up: Recent<Asked>,
     tallies: [Tally; KINDS],
 }
 
-type Waiting = HashMap<Key, Asked, RandomState>;
-
-/// A reference: its words, and the incarnation of its node. The name of that is left out: it is the caller's.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Key(u64, u64, u64);
-
+/// A request.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+pub(super) struct Asked {
     kind: Kind,
     mark: Mark,
 }
 
-/// An answer for which no request waits.
+/// An answer.
 #[derive(Clone, Copy, Debug)]
-struct Early {
+struct Answered {
     kind: RequestKind,
     has_reason: bool,
     is_noproc: bool,
     mark: Mark,
+}
+
+/// What a message asks or answers.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    /// A request, of the side that said so.
+    Asks(Option<Key>, Asked, Direction),
+    /// An answer to one of the other side.
+    Answers(Key, Answered, Direction),
+    /// The side that said so waits no longer.
+    GivesUp(Key, Mark, Direction),
 }
 
 /// What came last of something, by reference and with its time.
@@ -90,7 +97,8 @@ impl<T: Copy> Recent<T> {
     /// Takes what has this reference, if it came just before `at`.
     fn take(&mut self, key: Key, at: Timestamp) -> Option<T> {
         // Times of a reordered capture may go either way.
-        let is_recent = |then: Timestamp| at.since(then).max(then.since(at)) <= REORDERED;
+        let is_recent =
+            |then: Timestamp| at.nanos_since(then).max(then.nanos_since(at)) <= REORDERED;
         self.0.back().filter(|(_, then, _)| is_recent(*then))?;
         let place = self.0.iter().position(|(known, then, _)| *known == key && is_recent(*then))?;
         self.0.remove(place).map(|(.., item)| item)
@@ -134,56 +142,120 @@ enum Answer {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Saying<'a> {
     pub(super) from: Direction,
-    pub(super) kind: RequestKind,
+    pub(super) what: What<'a>,
     pub(super) reference: Term<'a>,
-    /// The atom that the reason of an end, or the result of a spawn, is or begins with.
-    pub(super) why: Option<AtomText<'a>>,
     pub(super) mark: Mark,
+}
+
+/// What it does.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum What<'a> {
+    /// It follows a convention of OTP's; with the atom that the reason of an end, or the result of a spawn, is
+    /// or begins with.
+    Says(RequestKind, Option<AtomText<'a>>),
+    /// The caller takes its monitor away: it waits no longer.
+    GivesUp,
 }
 
 impl Calls {
     pub(super) fn new(lease: Lease) -> Self {
-        Self { up: Side::default(), down: Side::default(), lease }
+        let (up, down) = (Side::default(), Side::default());
+        Self { up, down, unpaired: Vec::new(), seed: RandomState::default(), lease }
     }
 
     /// Takes a message in. Gives the time since its request, for an answer.
-    pub(super) fn on_message(&mut self, said: &Saying<'_>) -> Option<u64> {
-        let kind = match said.kind {
-            RequestKind::GenCall => Kind::GenCall,
-            RequestKind::RpcCall | RequestKind::ErpcCall => Kind::Rpc,
-            RequestKind::Spawn => Kind::Spawn,
-            RequestKind::GenReply | RequestKind::Down | RequestKind::SpawnReply => {
-                let Self { up, down, lease } = self;
-                let side = if said.from == Direction::Up { down } else { up };
-                return side.on_answer(said, lease);
+    pub(super) fn pair(&mut self, said: &Saying<'_>) -> Option<u64> {
+        let said = self.said(said)?;
+        self.catch_up();
+        self.take(said)
+    }
+
+    /// Takes a message in, of which nobody wants to know at once how long it took.
+    pub(super) fn note(&mut self, said: &Saying<'_>) {
+        let Some(said) = self.said(said) else { return };
+        if self.unpaired.capacity() == 0 {
+            if !self.lease.take(UNPAIRED * size_of::<Said>()) {
+                self.take(said);
+                return;
             }
-            RequestKind::GenCast
-            | RequestKind::RpcCast
-            | RequestKind::ErpcCast
-            | RequestKind::IoRequest
-            | RequestKind::IoReply => return None,
+            self.unpaired.reserve_exact(UNPAIRED);
+        }
+        self.unpaired.push(said);
+        if self.unpaired.len() >= UNPAIRED {
+            self.catch_up();
+        }
+    }
+
+    /// Pairs what was noted.
+    #[inline(never)]
+    pub(in crate::conn) fn catch_up(&mut self) {
+        let mut unpaired = std::mem::take(&mut self.unpaired);
+        for said in unpaired.drain(..) {
+            self.take(said);
+        }
+        self.unpaired = unpaired;
+    }
+
+    #[inline]
+    fn said(&self, saying: &Saying<'_>) -> Option<Said> {
+        let Saying { from, what, reference, mark } = *saying;
+        let kind = match what {
+            What::GivesUp => return Some(Said::GivesUp(self.key(reference)?, mark, from)),
+            What::Says(RequestKind::GenCall, _) => Kind::GenCall,
+            What::Says(RequestKind::RpcCall | RequestKind::ErpcCall, _) => Kind::Rpc,
+            What::Says(RequestKind::Spawn, _) => Kind::Spawn,
+            What::Says(
+                kind @ (RequestKind::GenReply | RequestKind::Down | RequestKind::SpawnReply),
+                why,
+            ) => {
+                let (has_reason, is_noproc) =
+                    (why.is_some(), why.is_some_and(|why| why == "noproc"));
+                let answer = Answered { kind, has_reason, is_noproc, mark };
+                return Some(Said::Answers(self.key(reference)?, answer, from));
+            }
+            What::Says(
+                RequestKind::GenCast
+                | RequestKind::RpcCast
+                | RequestKind::ErpcCast
+                | RequestKind::IoRequest
+                | RequestKind::IoReply,
+                _,
+            ) => return None,
         };
-        let Self { up, down, lease } = self;
-        let side = if said.from == Direction::Up { up } else { down };
-        side.on_request(kind, said, lease);
-        None
+        Some(Said::Asks(self.key(reference), Asked { kind, mark }, from))
     }
 
-    /// The caller takes its monitor away: it waits no longer.
-    pub(super) fn on_demonitor(&mut self, from: Direction, reference: Term<'_>, mark: Mark) {
-        let Self { up, down, lease } = self;
-        let side = if from == Direction::Up { up } else { down };
-        if side.is_idle() {
-            return;
-        }
-        let Some(key) = Key::of(reference) else { return };
-        if let Some(asked) = side.remove(key) {
-            side.settle(asked, Answer::GivenUp, mark);
-            side.given_up.add(key, mark.at, asked, lease);
+    /// The name of the node that made the reference is left out: it is the caller's.
+    #[inline]
+    fn key(&self, reference: Term<'_>) -> Option<Key> {
+        reference.reference_id(|id| {
+            let mut hasher = self.seed.build_hasher();
+            hasher.write(id);
+            hasher.finish()
+        })
+    }
+
+    fn take(&mut self, said: Said) -> Option<u64> {
+        let Self { up, down, lease, .. } = self;
+        match said {
+            Said::Asks(key, asked, from) => {
+                let side = if from == Direction::Up { up } else { down };
+                side.on_request(key, asked, lease);
+                None
+            }
+            Said::Answers(key, answer, from) => {
+                let side = if from == Direction::Up { down } else { up };
+                side.on_answer(key, answer, lease)
+            }
+            Said::GivesUp(key, mark, from) => {
+                let side = if from == Direction::Up { up } else { down };
+                side.on_given_up(key, mark, lease);
+                None
+            }
         }
     }
 
-    /// What this side asked and came of it.
+    /// What this side asked and came of it, as far as that [was paired](Self::catch_up).
     pub(in crate::conn) fn told(&self, caller: Direction) -> Vec<event::Calls> {
         let side = match caller {
             Direction::Up => &self.up,
@@ -191,7 +263,7 @@ impl Calls {
         };
         // Thousands may wait: they are looked through once.
         let mut oldest = [None; KINDS];
-        for asked in side.old.values().chain(side.young.values()) {
+        for asked in side.waiting.iter() {
             if let Some(oldest) = oldest.get_mut(asked.kind as usize) {
                 if oldest.is_none_or(|oldest| asked.mark < oldest) {
                     *oldest = Some(asked.mark);
@@ -208,62 +280,43 @@ impl Calls {
 }
 
 impl Side {
-    fn on_request(&mut self, kind: Kind, said: &Saying<'_>, lease: &mut Lease) {
+    fn on_request(&mut self, key: Option<Key>, asked: Asked, lease: &mut Lease) {
+        let Asked { kind, mark } = asked;
         self.tally(kind).asked += 1;
-        let Some(key) = Key::of(said.reference) else { return };
-        let asked = Asked { kind, mark: said.mark };
+        let Some(key) = key else { return };
         // Of a spawned call, the process and then what it came to.
-        while let Some(early) = self.early.take(key, said.mark.at) {
+        while let Some(early) = self.early.take(key, mark.at) {
             if let Some(answer) = early.answers(kind) {
                 self.settle(asked, answer, early.mark);
                 return;
             }
         }
-        if self.young.len() >= GENERATION {
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
-        }
-        if self.young.len() >= self.room {
-            // The table is about to double, and so will the other.
-            let more = self.room.max(FIRST_WAITING);
-            if !lease.take(2 * more * size_of::<(Key, Asked)>()) {
-                return;
-            }
-            self.room += more;
-        }
-        self.young.insert(key, asked);
+        self.waiting.insert(key, asked, lease);
     }
 
-    fn is_idle(&self) -> bool {
-        self.young.is_empty() && self.old.is_empty()
-    }
-
-    fn remove(&mut self, key: Key) -> Option<Asked> {
-        self.young.remove(&key).or_else(|| self.old.remove(&key))
-    }
-
-    fn on_answer(&mut self, said: &Saying<'_>, lease: &mut Lease) -> Option<u64> {
-        let key = Key::of(said.reference)?;
-        let answer = Early {
-            kind: said.kind,
-            has_reason: said.why.is_some(),
-            is_noproc: said.why.is_some_and(|why| why == "noproc"),
-            mark: said.mark,
-        };
-        if let Some(asked) = self.young.get(&key).or_else(|| self.old.get(&key)).copied() {
-            let answer = answer.answers(asked.kind)?;
-            self.remove(key);
-            return self.settle(asked, answer, said.mark);
+    fn on_answer(&mut self, key: Key, answered: Answered, lease: &mut Lease) -> Option<u64> {
+        let mark = answered.mark;
+        if let Some(asked) = self.waiting.get(key).copied() {
+            let answer = answered.answers(asked.kind)?;
+            self.waiting.remove(key);
+            return self.settle(asked, answer, mark);
         }
-        if let Some(asked) = self.given_up.take(key, said.mark.at) {
+        if let Some(asked) = self.given_up.take(key, mark.at) {
             // It was taken away because it had been answered.
-            let answer = answer.answers(asked.kind)?;
+            let answer = answered.answers(asked.kind)?;
             let tally = self.tally(asked.kind);
             tally.given_up = tally.given_up.saturating_sub(1);
-            return self.settle(asked, answer, said.mark);
+            return self.settle(asked, answer, mark);
         }
-        self.early.add(key, said.mark.at, answer, lease);
+        self.early.add(key, mark.at, answered, lease);
         None
+    }
+
+    fn on_given_up(&mut self, key: Key, mark: Mark, lease: &mut Lease) {
+        if let Some(asked) = self.waiting.remove(key) {
+            self.settle(asked, Answer::GivenUp, mark);
+            self.given_up.add(key, mark.at, asked, lease);
+        }
     }
 
     fn settle(&mut self, asked: Asked, answer: Answer, mark: Mark) -> Option<u64> {
@@ -288,7 +341,20 @@ impl Side {
     }
 }
 
-impl Early {
+#[cfg(test)]
+impl Asked {
+    /// A call that came at `mark`.
+    pub(super) const fn at(mark: Mark) -> Self {
+        Self { kind: Kind::GenCall, mark }
+    }
+
+    /// Where it came.
+    pub(super) const fn mark(&self) -> Mark {
+        self.mark
+    }
+}
+
+impl Answered {
     /// What this says of a request of this kind; nothing, where another answer follows.
     fn answers(self, asked: Kind) -> Option<Answer> {
         Some(match self.kind {
@@ -300,17 +366,6 @@ impl Early {
             RequestKind::SpawnReply if !self.has_reason => return None,
             _ => Answer::Down,
         })
-    }
-}
-
-impl Key {
-    fn of(reference: Term<'_>) -> Option<Self> {
-        let reference = reference.as_reference()?;
-        let words = reference.words();
-        let word = |at: usize| u64::from(words.get(at).copied().unwrap_or(0));
-        let pair = |high: u64, low: u64| high << 32 | low;
-        let creation = u64::from(reference.creation);
-        Some(Self(pair(word(0), word(1)), pair(word(2), word(3)), pair(word(4), creation)))
     }
 }
 
@@ -420,18 +475,14 @@ const fn highest(bucket: usize) -> u64 {
     ((bucket - shift * FINE + 1) << shift) - 1
 }
 
-/// Requests of one side that wait at a time, at the least: twice as many at the most. A table that grows with
-/// those that are never answered costs every other request a miss of the cache.
-const GENERATION: usize = 1024;
+/// Messages that are paired at a time.
+const UNPAIRED: usize = 128;
 
 /// Answers and requests given up that are looked through where something does not fit.
 const RECENT: usize = 32;
 
-/// Captures reorder by milliseconds.
-const REORDERED: Duration = Duration::from_millis(50);
-
-/// Those that the table has room for at first.
-const FIRST_WAITING: usize = 14;
+/// Captures reorder by milliseconds. In nanoseconds.
+const REORDERED: u64 = 50_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,15 @@ pub(super) struct Frame<'a> {
     pub(super) is_cut: bool,
 }
 
+/// What a walk over a stretch of the stream comes to next.
+#[derive(Debug)]
+pub(super) enum Step<'a> {
+    /// A frame.
+    Frame(Frame<'a>),
+    /// The end of the stretch.
+    Ended(Walked),
+}
+
 /// How a walk over a stretch of the stream ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::conn) enum Walked {
@@ -62,6 +71,8 @@ enum At {
     Front { wanted: usize },
     /// Behind its front, or behind a hole in it.
     Rest { left: u64, is_cut: bool },
+    /// Behind a frame whose front is still held.
+    Behind,
 }
 
 impl Frames {
@@ -74,51 +85,72 @@ impl Frames {
         self.begun
     }
 
-    /// Walks over what comes next, and takes from `input` what it walked over. `wants` is asked, for a frame
-    /// that comes in pieces and once so much of it is here, how many octets of its body are to be kept.
-    pub(super) fn walk(
-        &mut self,
-        input: &mut &[u8],
+    /// Walks over what comes next up to the end of a frame, and takes from `input` what it walked over. `wants`
+    /// is asked, for a frame that comes in pieces and once so much of it is here, how many octets of its body
+    /// are to be kept.
+    #[inline]
+    pub(super) fn next<'f, 'a: 'f>(
+        &'f mut self,
+        input: &mut &'a [u8],
         wants: impl Fn(FrameKind, &[u8]) -> usize,
-        mut on_frame: impl FnMut(Frame<'_>),
-    ) -> Walked {
-        loop {
-            if self.held.is_empty() {
-                if let Some(walked) = self.walk_whole(input, &mut on_frame) {
-                    return walked;
-                }
+    ) -> Step<'f> {
+        if self.held.is_empty() {
+            if input.is_empty() {
+                return Step::Ended(Walked::Whole);
             }
+            // Nearly all lie in the input as wholes: nothing is copied.
+            if let Some((frame, behind)) = whole(input) {
+                self.begun += 1;
+                *input = behind;
+                return Step::Frame(frame);
+            }
+        }
+        self.next_of_pieces(input, wants)
+    }
+
+    fn next_of_pieces<'f, 'a: 'f>(
+        &'f mut self,
+        input: &mut &'a [u8],
+        wants: impl Fn(FrameKind, &[u8]) -> usize,
+    ) -> Step<'f> {
+        loop {
             match self.at {
+                At::Behind => {
+                    self.clear();
+                    return self.next(input, wants);
+                }
                 At::Start => {
                     if !self.fill(input, PREFIX) {
-                        return Walked::Whole;
+                        return Step::Ended(Walked::Whole);
                     }
                     if self.start().0 == 0 {
                         self.begun += 1;
                         self.clear();
-                        on_frame(Frame { kind: FrameKind::Tick, len: 0, head: &[], is_cut: false });
-                        continue;
+                        return Step::Frame(TICK);
                     }
                     if !self.fill(input, START) {
-                        return Walked::Whole;
+                        return Step::Ended(Walked::Whole);
                     }
                     let (len, kind) = self.start();
                     if len < 2 || kind == FrameKind::Unknown {
                         let start = [4, 5].map(|at| self.held.get(at).copied().unwrap_or(0));
                         self.clear();
-                        return Walked::Broken { len, start };
+                        return Step::Ended(Walked::Broken { len, start });
                     }
                     self.begun += 1;
                     self.at = At::Front { wanted: PREFIX + FIRST_WANTED.min(size(len)) };
                 }
                 At::Front { wanted } => {
                     if !self.fill(input, wanted) {
-                        return Walked::Whole;
+                        return Step::Ended(Walked::Whole);
                     }
                     let (len, kind) = self.start();
                     let whole = PREFIX.saturating_add(size(len));
-                    let head = self.held.get(PREFIX..).unwrap_or_default();
-                    let more = PREFIX.saturating_add(wants(kind, head).min(MAX_HEAD)).min(whole);
+                    let mut more = whole;
+                    if wanted < whole {
+                        let head = self.held.get(PREFIX..).unwrap_or_default();
+                        more = PREFIX.saturating_add(wants(kind, head).min(MAX_HEAD)).min(whole);
+                    }
                     self.at = if more > wanted && self.lease.take(more - wanted) {
                         At::Front { wanted: more }
                     } else {
@@ -131,12 +163,12 @@ impl Frames {
                     let left = left - here as u64;
                     if left > 0 {
                         self.at = At::Rest { left, is_cut };
-                        return Walked::Whole;
+                        return Step::Ended(Walked::Whole);
                     }
+                    self.at = At::Behind;
                     let (len, kind) = self.start();
                     let head = self.held.get(PREFIX..).unwrap_or_default();
-                    on_frame(Frame { kind, len, head, is_cut });
-                    self.clear();
+                    return Step::Frame(Frame { kind, len, head, is_cut });
                 }
             }
         }
@@ -160,33 +192,11 @@ impl Frames {
                     Hole::Lost
                 }
             }
-            At::Start | At::Rest { .. } => {
+            At::Start | At::Rest { .. } | At::Behind => {
                 self.clear();
                 Hole::Lost
             }
         }
-    }
-
-    /// Walks over the frames that lie in `input` as wholes: the usual case, in which nothing is copied.
-    /// `None` when one is begun there, or nothing is left.
-    fn walk_whole(
-        &mut self,
-        input: &mut &[u8],
-        on_frame: &mut impl FnMut(Frame<'_>),
-    ) -> Option<Walked> {
-        while let Some((prefix, rest)) = input.split_first_chunk::<PREFIX>() {
-            let len = u32::from_be_bytes(*prefix);
-            let Some((body, behind)) = rest.split_at_checked(size(len)) else { break };
-            let kind = FrameKind::of(body);
-            if kind == FrameKind::Unknown {
-                break;
-            }
-            self.begun += 1;
-            let head = body.get(..MAX_HEAD).unwrap_or(body);
-            *input = behind;
-            on_frame(Frame { kind, len, head, is_cut: false });
-        }
-        input.is_empty().then_some(Walked::Whole)
     }
 
     /// Holds octets of `input` up to `wanted` in all; false when there are not enough.
@@ -215,6 +225,19 @@ impl Frames {
         self.at = At::Start;
     }
 }
+
+/// The frame at the front of `input`, where all of it lies there, and what stands behind it.
+#[inline]
+fn whole(input: &[u8]) -> Option<(Frame<'_>, &[u8])> {
+    let (prefix, rest) = input.split_first_chunk::<PREFIX>()?;
+    let len = u32::from_be_bytes(*prefix);
+    let (body, behind) = rest.split_at_checked(size(len))?;
+    let kind = FrameKind::of(body);
+    let head = body.get(..MAX_HEAD).unwrap_or(body);
+    (kind != FrameKind::Unknown).then_some((Frame { kind, len, head, is_cut: false }, behind))
+}
+
+const TICK: Frame<'_> = Frame { kind: FrameKind::Tick, len: 0, head: &[], is_cut: false };
 
 fn size(len: u32) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
@@ -246,19 +269,16 @@ mod tests {
     fn walk(frames: &mut Frames, stream: &[u8], size: usize, wanted: usize) -> Vec<String> {
         let mut told = Vec::new();
         for mut piece in stream.chunks(size) {
-            let walked = frames.walk(
-                &mut piece,
-                |_, _| wanted,
-                |frame| {
-                    let Frame { kind, len, head, is_cut } = frame;
-                    let head = if wanted < head.len() { &head[..wanted] } else { head };
-                    told.push(format!(
-                        "{kind:?} {len} {}{}",
-                        head.len(),
-                        if is_cut { " cut" } else { "" }
-                    ));
-                },
-            );
+            let walked = loop {
+                match frames.next(&mut piece, |_, _| wanted) {
+                    Step::Frame(Frame { kind, len, head, is_cut }) => {
+                        let head = if wanted < head.len() { &head[..wanted] } else { head };
+                        let cut = if is_cut { " cut" } else { "" };
+                        told.push(format!("{kind:?} {len} {}{cut}", head.len()));
+                    }
+                    Step::Ended(walked) => break walked,
+                }
+            };
             if let Walked::Broken { len, start } = walked {
                 told.push(format!("Broken {len} {start:?}"));
                 break;

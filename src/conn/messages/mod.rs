@@ -13,6 +13,7 @@ mod log;
 #[cfg(test)]
 mod scripts;
 mod trains;
+mod waiting;
 
 use std::time::Duration;
 
@@ -22,16 +23,16 @@ pub use log::MessageLog;
 use self::account::Account;
 use self::atom_cache::{AtomCache, HeaderAtoms};
 pub(in crate::conn) use self::calls::Calls;
-use self::calls::Saying;
+use self::calls::{Saying, What};
 pub(in crate::conn) use self::frames::Walked;
-use self::frames::{Frame, Frames, Hole, MAX_HEAD};
+use self::frames::{Frame, Frames, Hole, MAX_HEAD, Step};
 use self::log::Told;
 use self::trains::{Continued, Train, Trains};
 use crate::event::{self, Mark, PayloadStyle, Role, Telling};
 use crate::flow::Direction;
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
-use crate::wire::header::{Fragment, FrameKind, Header, HeaderError, header};
+use crate::wire::header::{Fragment, FrameKind, Header, HeaderError, References, header};
 use crate::wire::otp::{self, Request, RequestKind};
 use crate::wire::term::{Kind, Term, TermError, TermErrorKind};
 
@@ -91,8 +92,8 @@ pub(in crate::conn) struct Speech {
     tick_period: Option<Duration>,
     /// The last packet that brought octets.
     last: Option<Mark>,
-    /// The longest time without any, and the packet before it.
-    silence: Option<(Duration, Mark)>,
+    /// The longest time without any, in nanoseconds, and the packet before it.
+    silence: Option<(u64, Mark)>,
     /// The first frame that a node would refuse.
     corrupt: Option<Corrupt>,
 }
@@ -179,8 +180,9 @@ impl Speech {
             }
             None => event::Account::default(),
         };
-        let now = self.last.map(|last| (until.since(last.at), last));
+        let now = self.last.map(|last| (until.nanos_since(last.at), last));
         let longest = now.into_iter().chain(self.silence).max_by_key(|(lasted, _)| *lasted);
+        let longest = longest.map(|(lasted, since)| (Duration::from_nanos(lasted), since));
         told.longest_silence = longest.filter(|(lasted, _)| *lasted >= SILENCE).map(pause);
         // To the nearest second.
         let seconds = |period: Duration| (period * TICKS + Duration::from_millis(500)).as_secs();
@@ -203,17 +205,21 @@ impl Speech {
             corrupt,
         } = self;
         if let Some(before) = last.replace(desk.mark) {
-            let lasted = desk.mark.at.since(before.at);
+            let lasted = desk.mark.at.nanos_since(before.at);
             if silence.is_none_or(|(longest, _)| lasted > longest) {
                 *silence = Some((lasted, before));
             }
         }
         let kept = desk.detail.payload();
-        let on_frame = |frame: Frame<'_>| {
+        loop {
+            let frame = match frames.next(input, |kind, head| wanted(kind, head, kept)) {
+                Step::Frame(frame) => frame,
+                Step::Ended(walked) => return walked,
+            };
             if frame.kind == FrameKind::Tick {
                 *ticks += 1;
                 on_tick(desk.mark.at, last_tick, tick_period);
-                return;
+                continue;
             }
             *last_tick = None;
             *messages += u64::from(frame.kind != FrameKind::Continuation);
@@ -222,8 +228,7 @@ impl Speech {
                 corrupt.get_or_insert(Corrupt { mark: desk.mark, field });
                 heard.forget();
             }
-        };
-        frames.walk(input, |kind, head| wanted(kind, head, kept), on_frame)
+        }
     }
 
     /// What should be a frame at `mark` is none.
@@ -364,80 +369,75 @@ impl Heard {
         }
         // As much of it as would be here, had the frame come in pieces.
         let payload = payload.get(..desk.detail.payload()).unwrap_or(payload);
-        let more = fragment.filter(|fragment| fragment.left > 1);
-        self.on_message(control, Term::cut_off(payload), octets, payload_octets, more, desk);
+        let passed = Passed {
+            control,
+            references,
+            payload: Term::cut_off(payload),
+            octets,
+            payload_octets,
+            more: fragment.filter(|fragment| fragment.left > 1),
+        };
+        self.on_message(&passed, desk);
         Ok(())
     }
 
-    /// A message, or the first fragment of one of which `more` is to come.
-    fn on_message(
-        &mut self,
-        control: &ControlMessage<'_>,
-        payload: Term<'_>,
-        octets: u64,
-        payload_octets: u64,
-        more: Option<Fragment>,
-        desk: &mut Desk<'_>,
-    ) {
-        let operation = control.operation;
-        let atoms = self.cache.header();
+    fn on_message(&mut self, passed: &Passed<'_>, desk: &mut Desk<'_>) {
+        let Passed { control, payload, octets, .. } = *passed;
+        let Self { cache, trains, account, function: text } = self;
+        let atoms = cache.header(passed.references);
         let request = otp::request(control, payload, &atoms);
-        let latency_us = pair(control, request.as_ref(), atoms, desk);
-        self.account.on_message(operation, octets);
-        let mut disconnects = false;
+        let latency_us = pair(control, request.as_ref(), &atoms, desk);
+        account.on_message(control.operation, octets);
+        let mut telling = None;
         let name = name_of(control).and_then(|name| name.as_atom(&atoms)?.text());
         if let Some(name) = &name {
-            self.account.on_name(name, octets);
-            disconnects = name == otp::GLOBAL && otp::asks_to_disconnect(payload, &atoms);
+            account.on_name(name, octets);
+            if name == otp::GLOBAL && otp::asks_to_disconnect(payload, &atoms) {
+                telling = Some(Telling::Disconnect);
+            }
         }
-        let function = request.as_ref().and_then(|request| request.function);
-        if let Some(function) = &function {
-            self.function.clear();
-            log::write_function(&mut self.function, function, atoms);
-            self.account.on_function(&self.function, octets);
+        let function = request.as_ref().and_then(|request| request.function.as_ref());
+        if let Some(function) = function {
+            text.clear();
+            log::write_function(text, function, atoms);
+            account.on_function(text, octets);
+            let execution = log::execution_of(function, atoms);
+            telling = execution.map(Telling::Execution).or(telling);
         }
-        let execution = function.and_then(|function| log::execution_of(&function, atoms));
-        let telling = execution
-            .map(Telling::Execution)
-            .or_else(|| disconnects.then_some(Telling::Disconnect));
         let is_told = desk.detail != MessageDetail::None || telling.is_some();
-        let has_payload = operation.has_payload();
         if is_told {
             let told = Told {
                 mark: desk.mark,
                 from: desk.from,
-                payload_octets: has_payload.then_some(payload_octets),
+                payload_octets: passed.payload_octets(),
                 latency_us,
                 telling,
             };
             let reason = control.carries_reason().then_some(payload);
             desk.log.add(control, reason, request.as_ref(), atoms, told);
         }
-        let style = match desk.detail {
-            MessageDetail::Payloads(style) if has_payload => Some(style),
-            _ => None,
-        };
-        let Some(fragment) = more else {
-            self.account.on_whole(operation, octets, desk.mark);
+        let style = passed.style(desk.detail);
+        let Some(fragment) = passed.more else {
+            account.on_whole(control.operation, octets, desk.mark);
             if let Some(style) = style {
-                desk.log.set_payload(payload.octets(), self.cache.atoms(), style);
+                desk.log.set_payload(payload.octets(), atoms.all(), style);
             }
             return;
         };
-        let mut train = Train::new(fragment, operation, octets);
-        train.payload_octets = payload_octets;
+        let mut train = Train::new(fragment, control.operation, octets);
+        train.payload_octets = passed.payload_octets;
         train.name = name.map(|name| name.as_ref().into());
-        train.function = function.map(|_| self.function.as_str().into());
+        train.function = function.map(|_| text.as_str().into());
         if is_told {
             train.begun = desk.log.take_last();
         }
         if style.is_some() {
             train.payload = payload.octets().to_vec();
-            train.atoms = self.cache.atoms().collect();
+            train.atoms = atoms.all().collect();
         }
-        self.account.fragmented += 1;
-        self.account.fragments += 1;
-        self.account.unfinished += self.trains.begin(train);
+        account.fragmented += 1;
+        account.fragments += 1;
+        account.unfinished += trains.begin(train);
     }
 
     fn on_continuation(
@@ -478,29 +478,65 @@ impl Heard {
     }
 }
 
-/// Pairs a message with its request or answer; gives the time since its request, for an answer.
+/// A message, or the first fragment of one.
+struct Passed<'a> {
+    control: &'a ControlMessage<'a>,
+    references: References<'a>,
+    /// The front of what it carries.
+    payload: Term<'a>,
+    /// Octets of all of its frames so far.
+    octets: u64,
+    /// Octets of what it carries, in those.
+    payload_octets: u64,
+    /// The fragment, where more are to come.
+    more: Option<Fragment>,
+}
+
+impl Passed<'_> {
+    /// Octets of what it carries, if that is anything.
+    fn payload_octets(&self) -> Option<u64> {
+        self.control.operation.has_payload().then_some(self.payload_octets)
+    }
+
+    /// How what it carries is to be told, if that is anything and wanted.
+    const fn style(&self, detail: MessageDetail) -> Option<PayloadStyle> {
+        match detail {
+            MessageDetail::Payloads(style) if self.control.operation.has_payload() => Some(style),
+            _ => None,
+        }
+    }
+}
+
+/// Pairs a message with its request or answer; gives the time since its request, for an answer that is told.
 fn pair(
     control: &ControlMessage<'_>,
     request: Option<&Request<'_>>,
-    atoms: HeaderAtoms<'_>,
+    atoms: &HeaderAtoms<'_>,
     desk: &mut Desk<'_>,
 ) -> Option<u64> {
-    let (from, mark) = (desk.direction, desk.mark);
-    if control.operation == Operation::DEMONITOR_P {
-        let reference = control.field(Field::Reference)?;
-        desk.calls.as_mut()?.on_demonitor(from, reference, mark);
+    let (reference, what) = match request {
+        Some(request) => {
+            let why = match request.kind {
+                RequestKind::Down | RequestKind::SpawnReply => {
+                    request.label().and_then(|it| it.as_atom(atoms))
+                }
+                _ => None,
+            };
+            (request.reference?, What::Says(request.kind, why))
+        }
+        None if control.operation == Operation::DEMONITOR_P => {
+            // Of those who have asked nothing, most monitors are no calls'.
+            desk.calls.as_ref()?;
+            (control.field(Field::Reference)?, What::GivesUp)
+        }
+        None => return None,
+    };
+    let said = Saying { from: desk.direction, what, reference, mark: desk.mark };
+    if desk.detail == MessageDetail::None {
+        desk.calls().note(&said);
         return None;
     }
-    let request = request?;
-    let Request { kind, reference, .. } = *request;
-    let why = match kind {
-        RequestKind::Down | RequestKind::SpawnReply => {
-            request.label().and_then(|it| it.as_atom(&atoms))
-        }
-        _ => None,
-    };
-    let said = Saying { from, kind, reference: reference?, why, mark };
-    desk.calls().on_message(&said)
+    desk.calls().pair(&said)
 }
 
 /// The registered name that a message is for.

@@ -61,12 +61,14 @@ impl Talk {
         self.log.iter().map(|(_, message)| short(&message)).collect()
     }
 
-    fn calls(&self, direction: Direction) -> Vec<ToldCalls> {
-        self.calls.as_ref().map_or_else(Vec::new, |calls| calls.told(direction))
+    fn calls(&mut self, direction: Direction) -> Vec<ToldCalls> {
+        let Some(calls) = &mut self.calls else { return Vec::new() };
+        calls.catch_up();
+        calls.told(direction)
     }
 
     /// Asked, answered, unanswered, given up, no process, ended.
-    fn counts(&self, direction: Direction) -> Vec<(&'static str, [u64; 6])> {
+    fn counts(&mut self, direction: Direction) -> Vec<(&'static str, [u64; 6])> {
         let calls = self.calls(direction).into_iter();
         let counts = |it: &ToldCalls| {
             [it.asked, it.answered, it.unanswered, it.given_up, it.noproc, it.down]
@@ -355,6 +357,39 @@ fn packets_of_the_two_sides_may_be_out_of_order() {
     talk.at = talk.at.after(Duration::from_secs(5));
     talk.says(Up, &call(3));
     assert_eq!(talk.counts(Up), [("gen_call", [3, 2, 1, 0, 0, 0])]);
+}
+
+#[test]
+fn calls_are_told_the_same_whether_paired_one_by_one_or_many_together() {
+    let mut random = 1_u32;
+    let mut next = |below: u32| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        u8::try_from((random >> 8) % below).unwrap()
+    };
+    for _ in 0..20 {
+        let mut talks = [MessageDetail::None, MessageDetail::Operations]
+            .map(|detail| Talk { detail, ..Talk::new() });
+        for _ in 0..400 {
+            let (id, direction) = (next(40), if next(2) == 0 { Up } else { Down });
+            let octets = match next(9) {
+                0..4 => call(id),
+                4..7 => reply(id),
+                7 => down(id, &atom("noproc")),
+                _ => demonitor(id),
+            };
+            let pause = Duration::from_millis(u64::from(next(60)));
+            for talk in &mut talks {
+                talk.at = talk.at.after(pause);
+                talk.says(direction, &octets);
+            }
+        }
+        let [together, one_by_one] = &mut talks;
+        for direction in [Up, Down] {
+            let (together, one_by_one) = (together.calls(direction), one_by_one.calls(direction));
+            assert!(one_by_one[0].answered > 0 && one_by_one[0].given_up > 0);
+            assert_eq!(format!("{together:?}"), format!("{one_by_one:?}"));
+        }
+    }
 }
 
 #[test]

@@ -169,6 +169,19 @@ impl<'a> Reference<'a> {
         Some((Self { node, creation: u32::from_be_bytes(*creation), words, len }, rest))
     }
 
+    /// Creation and words of one of today's nodes, where they stand.
+    #[inline]
+    pub(super) fn usual_id(i: &[u8]) -> Option<&[u8]> {
+        let [NEWER_REFERENCE_EXT, 0, words @ 1..=5, from_node @ ..] = i else { return None };
+        cut::usual_atom(from_node)?.get(..4 + 4 * usize::from(*words))
+    }
+
+    /// Creation and words, as they would stand in one of today's nodes.
+    pub(super) fn id(&self) -> Vec<u8> {
+        let words = self.words().iter().flat_map(|word| word.to_be_bytes());
+        self.creation.to_be_bytes().into_iter().chain(words).collect()
+    }
+
     /// One of any kind.
     pub(super) fn any(i: &mut Reader<'a>) -> Result<Self, Fault> {
         let at = *i;

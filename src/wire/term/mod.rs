@@ -51,12 +51,22 @@ use tag::*;
 /// The field that is cut short, or holds what no node sends.
 #[inline]
 pub fn cut_term(input: &[u8]) -> Result<(Term<'_>, &[u8]), TermError> {
-    let rest = match cut::usual(input) {
-        Some(rest) => rest,
-        None => cut::skip_terms(input, 1)?,
-    };
+    let rest = skip_term(input)?;
     let (octets, rest) = input.split_at(input.len() - rest.len());
     Ok((Term { octets }, rest))
+}
+
+/// What stands behind the term at the front of `input`, as [`cut_term`] finds it.
+///
+/// # Errors
+///
+/// As there.
+#[inline]
+pub fn skip_term(input: &[u8]) -> Result<&[u8], TermError> {
+    match cut::usual(input) {
+        Some(rest) => Ok(rest),
+        None => cut::skip_terms(input, 1),
+    }
 }
 
 /// Why octets are no whole term.
@@ -313,6 +323,16 @@ impl<'a> Term<'a> {
         Reference::read(&mut Reader(self.octets)).ok()
     }
 
+    /// Shows `look` what tells a reference from the others of its node: creation and words, as octets in the
+    /// order in which [`NEWER_REFERENCE_EXT`](Reference) has them.
+    #[inline]
+    pub fn reference_id<T>(self, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        match Reference::usual_id(self.octets) {
+            Some(id) => Some(look(id)),
+            None => Some(look(self.as_reference()?.id().as_ref())),
+        }
+    }
+
     /// A function by its name.
     pub fn as_export(self) -> Option<Export<'a>> {
         Export::read(&mut Reader(self.octets)).ok()
@@ -349,6 +369,23 @@ impl<'a> Elements<'a> {
     #[expect(clippy::len_without_is_empty, reason = "an iterator")]
     pub const fn len(&self) -> u32 {
         self.left
+    }
+
+    /// The elements of the next one, where that is a tuple of `N`.
+    #[inline]
+    pub fn next_array<const N: usize>(&mut self) -> Option<[Term<'a>; N]> {
+        let [SMALL_TUPLE_EXT, arity, rest @ ..] = self.rest else { return None };
+        if self.left == 0 || usize::from(*arity) != N {
+            return None;
+        }
+        let mut inner = Self { rest, left: u32::from(*arity) };
+        let mut array = [Term { octets: &[] }; N];
+        for slot in &mut array {
+            *slot = inner.next()?;
+        }
+        self.left -= 1;
+        self.rest = inner.rest;
+        Some(array)
     }
 
     /// What there is of the next one, where that is cut off and so no element.
