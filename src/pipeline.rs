@@ -18,7 +18,7 @@ use crate::decode::{
 use crate::detect::Detector;
 use crate::event::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
 use crate::evidence::{Archive, Keeper, Stake};
-use crate::flow::{Direction, FlowId, FlowKey, FlowTable, Opening, PortSet, YoungTable};
+use crate::flow::{FlowId, FlowKey, FlowTable, Opening, PortSet, YoungTable};
 use crate::identify::{self, Verdict};
 use crate::limits::Limits;
 use crate::names;
@@ -145,8 +145,7 @@ impl<S: EventSink> Pipeline<S> {
             self.stage_outline(frame, outline);
         }
         let segment = self.decoder.segment(frame, &outline);
-        let (key, direction) = FlowKey::new(segment.src, segment.dst);
-        self.stages.young.note(key, &segment, direction);
+        self.stages.young.note(&segment);
     }
 
     // With a segment of its own: one that is handed on stands in memory.
@@ -158,10 +157,9 @@ impl<S: EventSink> Pipeline<S> {
 
     #[inline(never)]
     fn push_other(&mut self, frame: &Frame<'_>, outline: Outline<'_>) {
-        let (src, dst) = outline.ends();
-        let (key, direction) = FlowKey::new(src, dst);
+        let (flow, direction) = outline.flow();
         let seq = outline.seq();
-        if !self.stages.young.rules_out(&key, seq, direction, MAX_BEFORE_HELLO) {
+        if !self.stages.young.rules_out(&flow, seq, direction, MAX_BEFORE_HELLO) {
             self.push_outline(frame, outline);
         }
     }
@@ -405,13 +403,10 @@ impl<S: EventSink> Stages<S> {
     // Apart: nearly nobody asks for evidence off-line, and every segment passes here.
     #[cold]
     fn stage_if_it_matters(&mut self, frame: &Frame<'_>, segment: &Segment<'_>) {
-        let (src, dst, payload) = (segment.src.port, segment.dst.port, segment.payload);
+        let ([src, dst], payload) = (segment.flow.ports(), segment.payload);
         if payload.is_empty() && segment.flags.opens_or_closes() {
             // Most that close are of connections that have shown what they are.
-            let is_known = || {
-                self.has_known_ports(src, dst)
-                    || self.young.has(&FlowKey::new(segment.src, segment.dst).0)
-            };
+            let is_known = || self.has_known_ports(src, dst) || self.young.has(&segment.flow);
             if segment.flags.has(TcpFlags::SYN) || is_known() {
                 self.stage(frame, Stake::Later);
             }
@@ -459,52 +454,56 @@ impl<S: EventSink> Stages<S> {
 
     #[inline]
     fn on_segment(&mut self, segment: &Segment<'_>) {
-        let (key, direction) = FlowKey::new(segment.src, segment.dst);
-        if let Some(id) = self.flows.find(&key) {
+        if let Some(id) = self.flows.find(&segment.flow) {
             let another = segment.flags.has(TcpFlags::SYN)
                 && self
                     .flows
                     .get_mut(id)
-                    .is_some_and(|it| it.connection.is_other_connection(segment, direction));
+                    .is_some_and(|it| it.connection.is_other_connection(segment));
             if !another {
-                self.hand_to(id, segment, direction);
+                self.hand_to(id, segment);
                 return;
             }
             if let Some(old) = self.flows.remove(id) {
                 self.retire(old.connection);
             }
         }
-        if let Some(known) = self.known_by_port(segment, direction) {
+        if let Some(known) = self.known_by_port(segment) {
             if is_worth_following(segment) {
-                let opening = self.young.take(&key);
-                self.follow(key, segment, direction, known, opening.as_ref());
+                let opening = self.young.take(&segment.flow);
+                self.follow(segment, known, opening.as_ref());
             }
         } else {
-            self.on_unknown(key, segment, direction);
+            self.on_unknown(segment);
         }
     }
 
     /// A segment of a connection that is not followed, on ports that nothing has marked.
-    fn on_unknown(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
+    fn on_unknown(&mut self, segment: &Segment<'_>) {
         if !segment.payload.is_empty() {
-            self.on_first_words(key, segment, direction);
+            self.on_first_words(segment);
         } else if segment.flags.opens_or_closes() {
-            self.young.note(key, segment, direction);
+            self.young.note(segment);
         }
     }
 
     /// Octets on an unknown port: the first of a connection tell whether it is followed. Captures reorder,
     /// so the first to come need not be the first sent.
-    fn on_first_words(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
+    fn on_first_words(&mut self, segment: &Segment<'_>) {
         let verdict = identify::distribution(segment.payload);
         if verdict == Verdict::NotForUs
             && (reaches_past_hello(segment.payload)
-                || self.young.rules_out(&key, segment.seq, direction, MAX_BEFORE_HELLO))
+                || self.young.rules_out(
+                    &segment.flow,
+                    segment.seq,
+                    segment.direction,
+                    MAX_BEFORE_HELLO,
+                ))
         {
             return;
         }
-        let before = match self.young.get(&key) {
-            Some(opening) => opening.octets_before(segment, direction),
+        let before = match self.young.get(&segment.flow) {
+            Some(opening) => opening.octets_before(segment),
             None => segment.flags.has(TcpFlags::SYN).then_some(0),
         };
         let follows = match (before, verdict) {
@@ -514,67 +513,57 @@ impl<S: EventSink> Stages<S> {
             (None, _) => segment.payload.len() >= MIN_TELLING,
         };
         if follows {
-            let opening = self.young.take(&key).filter(|_| before.is_some());
-            self.follow(key, segment, direction, Known::Maybe, opening.as_ref());
+            let opening = self.young.take(&segment.flow).filter(|_| before.is_some());
+            self.follow(segment, Known::Maybe, opening.as_ref());
         }
     }
 
-    fn known_by_port(&self, segment: &Segment<'_>, direction: Direction) -> Option<Known> {
-        if !self.known_ports.has_one_of(segment.src.port, segment.dst.port) {
+    fn known_by_port(&self, segment: &Segment<'_>) -> Option<Known> {
+        let [low, high] = segment.flow.ports();
+        if !self.known_ports.has_one_of(low, high) {
             return None;
         }
+        let (src, dst, direction) = (segment.src(), segment.dst(), segment.direction);
         let epmd = |end: Endpoint| self.config.epmd_ports.contains(&end.port);
         let node = |end: Endpoint| self.correlator.is_node_port(end);
-        if epmd(segment.dst) && !(epmd(segment.src) && is_syn_ack(segment)) {
+        if epmd(dst) && !(epmd(src) && is_syn_ack(segment)) {
             Some(Known::Epmd(direction))
-        } else if epmd(segment.src) {
+        } else if epmd(src) {
             Some(Known::Epmd(direction.reverse()))
-        } else if node(segment.dst) {
+        } else if node(dst) {
             Some(Known::Node(direction))
-        } else if node(segment.src) {
+        } else if node(src) {
             Some(Known::Node(direction.reverse()))
         } else {
             None
         }
     }
 
-    fn follow(
-        &mut self,
-        key: FlowKey,
-        segment: &Segment<'_>,
-        direction: Direction,
-        known: Known,
-        opening: Option<&Opening>,
-    ) {
-        let Some(id) = self.enter(key, segment, direction, known, opening) else { return };
-        self.hand_to(id, segment, direction);
+    fn follow(&mut self, segment: &Segment<'_>, known: Known, opening: Option<&Opening>) {
+        let Some(id) = self.enter(segment, known, opening) else { return };
+        self.hand_to(id, segment);
     }
 
-    /// Puts a connection into the table and gives it its opening.
+    /// Puts the connection of a segment into the table and gives it its opening.
     fn enter(
         &mut self,
-        key: FlowKey,
         segment: &Segment<'_>,
-        direction: Direction,
         known: Known,
         opening: Option<&Opening>,
     ) -> Option<FlowId> {
         let first = opening.and_then(|opening| opening.segments().next());
-        let (begins, began) = match &first {
-            Some((first, began)) => (first, *began),
-            None => (segment, direction),
-        };
+        let begins = first.as_ref().unwrap_or(segment);
         let setting = setting(&self.config, &self.pool, &self.correlator);
-        let connection = Connection::new(begins, began, known, &setting);
-        let (id, evicted) = self.flows.insert(key, Followed { connection, alarm: None });
+        let connection = Connection::new(begins, known, &setting);
+        let (id, evicted) = self.flows.insert(segment.flow, Followed { connection, alarm: None });
         if let Some(keeper) = &mut self.keeper {
             keeper.recent.begin(id);
         }
         if let Some(evicted) = evicted {
             self.on_eviction(evicted.connection);
         }
-        for (segment, direction) in opening.into_iter().flat_map(Opening::segments) {
-            self.hand_to(id, &segment, direction);
+        for segment in opening.into_iter().flat_map(Opening::segments) {
+            self.hand_to(id, &segment);
             self.flows.get_mut(id)?;
         }
         Some(id)
@@ -591,19 +580,14 @@ impl<S: EventSink> Stages<S> {
     }
 
     /// Gives a followed connection its segment.
-    fn hand_to(&mut self, id: FlowId, segment: &Segment<'_>, direction: Direction) {
+    fn hand_to(&mut self, id: FlowId, segment: &Segment<'_>) {
         let Some(followed) = self.flows.get_mut(id) else { return };
         if let Some(keeper) = &mut self.keeper {
-            keeper.recent.attach(id, segment.frame, [segment.src, segment.dst]);
+            keeper.recent.attach(id, segment.frame, [segment.src(), segment.dst()]);
         }
         let setting = setting(&self.config, &self.pool, &self.correlator);
-        let keep = followed.connection.on_segment(
-            segment,
-            direction,
-            &setting,
-            &mut self.budget,
-            &mut self.said,
-        );
+        let keep =
+            followed.connection.on_segment(segment, &setting, &mut self.budget, &mut self.said);
         if keep != Keep::AsBefore {
             self.after(id, keep);
         } else if !self.said.is_empty() {
@@ -793,10 +777,11 @@ impl<S: EventSink> Stages<S> {
     /// A port has become known as a node's: connections to it that have said nothing yet are followed.
     fn on_marked(&mut self, end: Endpoint) {
         self.know_port(end.port);
-        for (key, opening) in self.young.take_to(end) {
-            let Some((first, direction)) = opening.segments().next() else { continue };
-            let dials = if first.dst == end { direction } else { direction.reverse() };
-            self.enter(key, &first, direction, Known::Node(dials), Some(&opening));
+        for opening in self.young.take_to(end) {
+            let Some(first) = opening.segments().next() else { continue };
+            let goes = first.direction;
+            let dials = if first.dst() == end { goes } else { goes.reverse() };
+            self.enter(&first, Known::Node(dials), Some(&opening));
         }
     }
 
@@ -979,11 +964,12 @@ mod tests {
         fn segment(&mut self, (from, to): (u16, u16), seq: u32, flags: u8, payload: &[u8]) {
             self.number += 1;
             let end = |port| Endpoint { ip: IpAddr::from([10, 0, 0, (port >> 15) as u8]), port };
+            let (flow, direction) = FlowKey::new(end(from), end(to));
             self.pipeline.push_segment(&Segment {
                 frame: FrameRef { input: 0, number: self.number },
                 at: self.at,
-                src: end(from),
-                dst: end(to),
+                flow,
+                direction,
                 seq,
                 ack: 1,
                 flags: TcpFlags(flags),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use beamscope::capture::FrameRef;
 use beamscope::decode::{Endpoint, Segment, TcpFlags};
 use beamscope::event::{Body, Event, EventSink};
+use beamscope::flow::FlowKey;
 use beamscope::limits::Limits;
 use beamscope::pipeline::{Config, Pipeline};
 use beamscope::time::Timestamp;
@@ -84,11 +85,12 @@ impl Storm {
             self.at = self.at.after(Duration::from_micros(100));
             let (own, peer) = (usize::from(!by_initiator), usize::from(*by_initiator));
             let (src, dst) = if *by_initiator { (src, dst) } else { (dst, src) };
+            let (flow, direction) = FlowKey::new(src, dst);
             self.pipeline.push_segment(&Segment {
                 frame: FrameRef { input: 0, number: self.frame },
                 at: self.at,
-                src,
-                dst,
+                flow,
+                direction,
                 seq: seq[own],
                 ack: if *flags == SYN { 0 } else { seq[peer] },
                 flags: TcpFlags(*flags),

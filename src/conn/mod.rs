@@ -189,18 +189,10 @@ struct Now {
 }
 
 impl Connection {
-    /// A connection that begins with `segment`, which went `direction`.
-    pub fn new(
-        segment: &Segment<'_>,
-        direction: Direction,
-        known: Known,
-        setting: &Setting<'_>,
-    ) -> Self {
+    /// A connection that begins with `segment`.
+    pub fn new(segment: &Segment<'_>, known: Known, setting: &Setting<'_>) -> Self {
         let first = Mark { frame: segment.frame, at: segment.at };
-        let ends = match direction {
-            Direction::Up => [segment.src, segment.dst],
-            Direction::Down => [segment.dst, segment.src],
-        };
+        let ends = [Direction::Up, Direction::Down].map(|direction| segment.flow.end(direction));
         let talk = match known {
             Known::Epmd(requester) => Talk::Epmd(Box::new(EpmdTalk::new(requester))),
             Known::Node(initiator) => {
@@ -226,8 +218,8 @@ impl Connection {
     }
 
     /// Whether `segment` opens another connection between the same ends.
-    pub fn is_other_connection(&self, segment: &Segment<'_>, direction: Direction) -> bool {
-        self.tcp.is_other_connection(segment, direction)
+    pub fn is_other_connection(&self, segment: &Segment<'_>) -> bool {
+        self.tcp.is_other_connection(segment)
     }
 
     /// Its first packet.
@@ -263,7 +255,6 @@ impl Connection {
     pub fn on_segment(
         &mut self,
         segment: &Segment<'_>,
-        direction: Direction,
         setting: &Setting<'_>,
         budget: &mut Budget,
         said: &mut Said,
@@ -279,8 +270,8 @@ impl Connection {
         if let Talk::Epmd(talk) = talk {
             talk.on_close(tcp.first_close());
         }
-        tcp.on_segment(segment, direction, setting.limits, budget, &mut |taken| {
-            talk.on_stream(direction, &taken, opening, setting, &mut saying);
+        tcp.on_segment(segment, setting.limits, budget, &mut |taken| {
+            talk.on_stream(segment.direction, &taken, opening, setting, &mut saying);
         });
         if was_at_work && tcp.flows() && bodies.is_empty() && !setting.warns {
             self.rests = false;

@@ -103,11 +103,12 @@ impl Play {
         self.at = self.at.after(Duration::from_micros(50));
         let (own, peer) = (from.index(), from.peer().index());
         self.heard[own] = self.seq[peer];
+        let (flow, direction) = FlowKey::new(src, dst);
         let segment = Segment {
             frame: FrameRef { input: 0, number: self.frame },
             at: self.at,
-            src,
-            dst,
+            flow,
+            direction,
             seq: self.seq[own],
             ack: self.heard[own],
             flags: TcpFlags(flags),
@@ -119,13 +120,11 @@ impl Play {
         };
         let advance = payload.len() as u32 + u32::from(flags & 0x03 != 0);
         self.seq[own] = self.seq[own].wrapping_add(advance);
-        let (_, direction) = FlowKey::new(src, dst);
         let Self { limits, cookies, told, budget, said, pool, known, .. } = self;
         let setting = setting(limits, cookies, pool, told);
-        let connection = self
-            .connection
-            .get_or_insert_with(|| Connection::new(&segment, direction, *known, &setting));
-        connection.on_segment(&segment, direction, &setting, budget, said);
+        let connection =
+            self.connection.get_or_insert_with(|| Connection::new(&segment, *known, &setting));
+        connection.on_segment(&segment, &setting, budget, said);
         self
     }
 

@@ -184,11 +184,11 @@ impl Tcp {
     }
 
     /// Whether `segment` is the SYN of another connection between the same ends.
-    pub(super) fn is_other_connection(&self, segment: &Segment<'_>, direction: Direction) -> bool {
+    pub(super) fn is_other_connection(&self, segment: &Segment<'_>) -> bool {
         if !segment.flags.has(TcpFlags::SYN) || segment.flags.has(TcpFlags::RST) {
             return false;
         }
-        let side = self.side(direction);
+        let side = self.side(segment.direction);
         match side.syn {
             Some(syn) => syn.isn != SeqNum(segment.seq),
             // The SYN of a connection whose first segments came before it begins where they do.
@@ -204,11 +204,11 @@ impl Tcp {
     pub(super) fn on_segment(
         &mut self,
         segment: &Segment<'_>,
-        direction: Direction,
         limits: &Limits,
         budget: &mut Budget,
         out: &mut impl FnMut(Taken<'_>),
     ) {
+        let direction = segment.direction;
         let mark = Mark { frame: segment.frame, at: segment.at };
         self.last.frame = mark.frame;
         self.last.at = self.last.at.max(mark.at);
@@ -218,7 +218,7 @@ impl Tcp {
         side.on_window(segment);
         let mut seq = SeqNum(segment.seq);
         if segment.flags.opens_or_closes() {
-            self.on_flags(segment, direction, mark);
+            self.on_flags(segment, mark);
             if segment.flags.has(TcpFlags::RST) {
                 return;
             }
@@ -248,7 +248,8 @@ impl Tcp {
 
     /// Takes note of a SYN, FIN or RST.
     #[cold] // beside the segments of a connection
-    fn on_flags(&mut self, segment: &Segment<'_>, direction: Direction, mark: Mark) {
+    fn on_flags(&mut self, segment: &Segment<'_>, mark: Mark) {
+        let direction = segment.direction;
         let seq = SeqNum(segment.seq);
         let ack = segment.flags.has(TcpFlags::ACK).then_some(SeqNum(segment.ack));
         let is_syn = segment.flags.has(TcpFlags::SYN);

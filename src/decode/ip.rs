@@ -14,7 +14,7 @@ use etherparse::{
 };
 
 use super::span::{Skip, Span, octets_in};
-use super::{Endpoint, Layer, MDNS, Segment, TcpFlags, UdpDatagram, Unreachable};
+use super::{Endpoint, FlowKey, Layer, MDNS, Segment, TcpFlags, UdpDatagram, Unreachable};
 use crate::capture::Frame;
 
 /// One IP datagram, or one fragment of it.
@@ -136,11 +136,15 @@ pub(super) fn segment<'a>(
         Some(payload) => (payload, span.missing),
         None => (&[][..], span.sent().saturating_sub(octets_in(header.slice()))),
     };
+    let (flow, direction) = FlowKey::new(
+        Endpoint { ip: datagram.src, port: header.source_port() },
+        Endpoint { ip: datagram.dst, port: header.destination_port() },
+    );
     Ok(Segment {
         frame: frame.id,
         at: frame.at,
-        src: Endpoint { ip: datagram.src, port: header.source_port() },
-        dst: Endpoint { ip: datagram.dst, port: header.destination_port() },
+        flow,
+        direction,
         seq: header.sequence_number(),
         ack: header.acknowledgment_number(),
         flags: TcpFlags(header.slice().get(13).copied().unwrap_or_default()),
@@ -306,15 +310,15 @@ mod tests {
         let mut decoder = decoder();
         let bytes = request();
         let Decoded::Tcp(segment) = decoder.decode(&frame(LinkType::RAW, &bytes)) else { panic!() };
-        assert_eq!(segment.src, Endpoint { ip: [192, 168, 0, 100].into(), port: 40_000 });
-        assert_eq!(segment.dst, Endpoint { ip: [192, 168, 0, 103].into(), port: 4369 });
+        assert_eq!(segment.src(), Endpoint { ip: [192, 168, 0, 100].into(), port: 40_000 });
+        assert_eq!(segment.dst(), Endpoint { ip: [192, 168, 0, 103].into(), port: 4369 });
         assert_eq!((segment.seq, segment.ack), (0x0102_0304, 0x0506_0708));
         assert_eq!((segment.flags, segment.window), (TcpFlags(0x18), 0x0200));
         assert_eq!((segment.ip_id, segment.payload), (Some(0xcafe), NAMES_REQ));
 
         let bytes = request_v6();
         let Decoded::Tcp(segment) = decoder.decode(&frame(LinkType::RAW, &bytes)) else { panic!() };
-        assert_eq!((segment.src.ip.to_string().as_str(), segment.ip_id), ("fd00::1", None));
+        assert_eq!((segment.src().ip.to_string().as_str(), segment.ip_id), ("fd00::1", None));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::time::Timestamp;
 
 mod defrag;
 mod ip;
+mod key;
 mod link;
 mod outline;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod tunnel;
 pub use defrag::FragmentCounters;
 use defrag::{Defrag, Key};
 use ip::Datagram;
+pub use key::{Direction, FlowKey};
 pub use outline::{Glance, Outline};
 use span::{Skip, Span, octets_in};
 
@@ -211,10 +213,10 @@ pub struct Segment<'a> {
     pub frame: FrameRef,
     /// Capture time of that frame.
     pub at: Timestamp,
-    /// Sender.
-    pub src: Endpoint,
-    /// Receiver.
-    pub dst: Endpoint,
+    /// Its connection, by the two ends.
+    pub flow: FlowKey,
+    /// Which way it goes.
+    pub direction: Direction,
     /// Sequence number as sent.
     pub seq: u32,
     /// Acknowledgement number as sent; means nothing unless `flags` has `ACK`.
@@ -232,6 +234,18 @@ pub struct Segment<'a> {
     pub missing: u32,
     /// Outer layers, outermost first.
     pub layers: &'a [Layer],
+}
+
+impl Segment<'_> {
+    /// Sender.
+    pub fn src(&self) -> Endpoint {
+        self.flow.end(self.direction)
+    }
+
+    /// Receiver.
+    pub fn dst(&self) -> Endpoint {
+        self.flow.end(self.direction.reverse())
+    }
 }
 
 /// One UDP datagram.

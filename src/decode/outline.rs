@@ -8,14 +8,12 @@
 //! takes 90, and most frames are done with it. What it says is held against the long way, frame by frame, by
 //! tests over every capture, with octets flipped and cut.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use etherparse::ip_number;
 
 use super::ip::is_name_server;
 use super::link::ether_type;
 use super::tunnel::is_tunnel;
-use super::{Endpoint, Layer, Segment, TcpFlags};
+use super::{Direction, FlowKey, Layer, Segment, TcpFlags};
 use crate::capture::{Frame, LinkType};
 
 /// What the short way says of a frame.
@@ -53,21 +51,20 @@ impl<'a> Outline<'a> {
         (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]))
     }
 
-    /// Sender and receiver.
+    /// The connection, and which way the segment goes.
     #[inline]
-    pub fn ends(&self) -> (Endpoint, Endpoint) {
+    pub fn flow(&self) -> (FlowKey, Direction) {
         let (src_port, dst_port) = self.ports();
-        let (src, dst) = match self.ip {
-            Ip::V4(&[.., s0, s1, s2, s3, d0, d1, d2, d3]) => (
-                IpAddr::V4(Ipv4Addr::new(s0, s1, s2, s3)),
-                IpAddr::V4(Ipv4Addr::new(d0, d1, d2, d3)),
-            ),
-            Ip::V6(&[_, _, _, _, _, _, _, _, ref addresses @ ..]) => {
-                let (src, dst) = addresses.split_at(16);
-                (IpAddr::V6(v6(src)), IpAddr::V6(v6(dst)))
+        match self.ip {
+            Ip::V4(&[.., s0, s1, s2, s3, d0, d1, d2, d3]) => {
+                FlowKey::v4([[s0, s1, s2, s3], [d0, d1, d2, d3]], [src_port, dst_port])
             }
-        };
-        (Endpoint { ip: src, port: src_port }, Endpoint { ip: dst, port: dst_port })
+            Ip::V6(&[_, _, _, _, _, _, _, _, ref addresses @ ..]) => {
+                let (addresses, _) = addresses.as_chunks();
+                let address = |at| addresses.get(at).copied().unwrap_or_default();
+                FlowKey::v6([address(0), address(1)], [src_port, dst_port])
+            }
+        }
     }
 
     /// Sequence number as sent.
@@ -106,13 +103,13 @@ impl<'a> Outline<'a> {
         if let Some(tag) = self.vlan {
             layers.push(Layer::Vlan(u16::from_be_bytes(*tag) & 0x0fff));
         }
-        let (src, dst) = self.ends();
+        let (flow, direction) = self.flow();
         let [_, _, _, _, _, _, _, _, a0, a1, a2, a3, _, _, w0, w1, ..] = *self.tcp;
         Segment {
             frame: frame.id,
             at: frame.at,
-            src,
-            dst,
+            flow,
+            direction,
             seq: self.seq(),
             ack: u32::from_be_bytes([a0, a1, a2, a3]),
             flags: self.flags(),
@@ -126,10 +123,6 @@ impl<'a> Outline<'a> {
             layers,
         }
     }
-}
-
-fn v6(octets: &[u8]) -> Ipv6Addr {
-    octets.first_chunk::<16>().copied().map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from)
 }
 
 /// Looks at the headers of `frame`.
@@ -269,8 +262,7 @@ mod tests {
             Glance::Other => Decoded::Other,
             Glance::Tcp(outline) => {
                 let segment = short.segment(frame, &outline);
-                assert_eq!(outline.ends(), (segment.src, segment.dst));
-                assert_eq!(outline.ports(), (segment.src.port, segment.dst.port));
+                assert_eq!(outline.ports(), (segment.src().port, segment.dst().port));
                 assert_eq!((outline.flags(), outline.payload()), (segment.flags, segment.payload));
                 Decoded::Tcp(segment)
             }

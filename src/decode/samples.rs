@@ -29,8 +29,8 @@ pub(super) struct Seen {
 impl From<Segment<'_>> for Seen {
     fn from(segment: Segment<'_>) -> Self {
         Self {
-            src: format!("{} {}", segment.src.ip, segment.src.port),
-            dst: format!("{} {}", segment.dst.ip, segment.dst.port),
+            src: format!("{} {}", segment.src().ip, segment.src().port),
+            dst: format!("{} {}", segment.dst().ip, segment.dst().port),
             payload: segment.payload.to_vec(),
             missing: segment.missing,
             layers: segment.layers.iter().map(ToString::to_string).collect(),

@@ -3,12 +3,11 @@
 //! In: a segment's ends. Out: the place of its connection in a bounded table. Knows nothing of what a
 //! connection carries.
 
-mod key;
 mod ports;
 mod table;
 mod young;
 
-pub use key::{Direction, FlowKey};
+pub use crate::decode::{Direction, FlowKey};
 pub use ports::PortSet;
 pub use table::{FlowId, FlowTable};
 pub use young::{Opening, YoungTable};

@@ -47,7 +47,7 @@ struct Bare {
 }
 
 impl Bare {
-    fn new(segment: &Segment<'_>, direction: Direction) -> Self {
+    fn new(segment: &Segment<'_>) -> Self {
         Self {
             number: segment.frame.number,
             at: segment.at,
@@ -57,7 +57,7 @@ impl Bare {
             window: segment.window,
             ip_id: segment.ip_id.unwrap_or_default(),
             flags: segment.flags,
-            direction,
+            direction: segment.direction,
         }
     }
 
@@ -68,29 +68,26 @@ impl Bare {
 }
 
 impl Opening {
-    /// How many octets its side sent before `segment`, which goes `direction`, as far as the opening tells.
-    pub fn octets_before(&self, segment: &Segment<'_>, direction: Direction) -> Option<u32> {
-        octets_before(self.segments.iter(), segment.seq, direction)
+    /// How many octets its side sent before `segment`, as far as the opening tells.
+    pub fn octets_before(&self, segment: &Segment<'_>) -> Option<u32> {
+        octets_before(self.segments.iter(), segment.seq, segment.direction)
     }
 
-    /// The segments again, and which way each goes.
-    pub fn segments(&self) -> impl Iterator<Item = (Segment<'static>, Direction)> {
-        self.segments.iter().map(|bare| {
-            let segment = Segment {
-                frame: FrameRef { input: bare.input, number: bare.number },
-                at: bare.at,
-                src: self.key.end(bare.direction),
-                dst: self.key.end(bare.direction.reverse()),
-                seq: bare.seq,
-                ack: bare.ack,
-                flags: bare.flags,
-                window: bare.window,
-                ip_id: self.key.is_v4().then_some(bare.ip_id),
-                payload: &[],
-                missing: 0,
-                layers: &[],
-            };
-            (segment, bare.direction)
+    /// The segments again.
+    pub fn segments(&self) -> impl Iterator<Item = Segment<'static>> {
+        self.segments.iter().map(|bare| Segment {
+            frame: FrameRef { input: bare.input, number: bare.number },
+            at: bare.at,
+            flow: self.key,
+            direction: bare.direction,
+            seq: bare.seq,
+            ack: bare.ack,
+            flags: bare.flags,
+            window: bare.window,
+            ip_id: self.key.is_v4().then_some(bare.ip_id),
+            payload: &[],
+            missing: 0,
+            layers: &[],
         })
     }
 }
@@ -251,8 +248,8 @@ impl YoungTable {
 
     /// Notes a segment without payload. Only a SYN begins an entry; another is noted where one is.
     #[inline(always)] // a million times a second, each of its arguments through memory otherwise
-    pub fn note(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
-        let bare = Bare::new(segment, direction);
+    pub fn note(&mut self, segment: &Segment<'_>) {
+        let (key, bare) = (segment.flow, Bare::new(segment));
         let place = self.places.of(&key);
         // Where there can be none, what the place holds is not waited for.
         let [low, high] = key.ports();
@@ -300,7 +297,7 @@ impl YoungTable {
     }
 
     /// Takes out every opening of a connection to `end`, by time: it has just become known as a node's.
-    pub fn take_to(&mut self, end: Endpoint) -> Vec<(FlowKey, Opening)> {
+    pub fn take_to(&mut self, end: Endpoint) -> Vec<Opening> {
         let mut keys = Vec::new();
         // Stretch by stretch: whether a port is in one at all is asked several ports at a time.
         let stretches = self.ports.chunks(STRETCH).zip(self.heads.chunks(STRETCH));
@@ -314,9 +311,8 @@ impl YoungTable {
                 keys.extend(current.map(|(_, head)| head.key));
             }
         }
-        let mut found: Vec<_> =
-            keys.into_iter().filter_map(|key| Some((key, self.take(&key)?))).collect();
-        found.sort_by_key(|(_, opening)| opening.segments.first().map(|it| (it.input, it.number)));
+        let mut found: Vec<_> = keys.iter().filter_map(|key| self.take(key)).collect();
+        found.sort_by_key(|opening| opening.segments.first().map(|it| (it.input, it.number)));
         found
     }
 
@@ -412,11 +408,12 @@ mod tests {
     const B: Endpoint = Endpoint { ip: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)), port: 6 };
 
     fn bare(src: Endpoint, dst: Endpoint, seq: u32, flags: u8) -> Segment<'static> {
+        let (flow, direction) = FlowKey::new(src, dst);
         Segment {
             frame: FrameRef { input: 0, number: u64::from(seq) },
             at: Timestamp(0),
-            src,
-            dst,
+            flow,
+            direction,
             seq,
             ack: 0,
             flags: TcpFlags(flags),
@@ -428,20 +425,15 @@ mod tests {
         }
     }
 
-    fn note(young: &mut YoungTable, segment: &Segment<'_>) {
-        let (key, direction) = FlowKey::new(segment.src, segment.dst);
-        young.note(key, segment, direction);
-    }
-
     #[test]
     fn the_opening_comes_out_as_it_came_in() {
         let mut young = YoungTable::new(64);
         let key = FlowKey::new(A, B).0;
-        note(&mut young, &bare(A, B, 1, 0x02));
-        note(&mut young, &bare(B, A, 2, 0x12));
-        note(&mut young, &bare(A, B, 3, 0x10));
+        young.note(&bare(A, B, 1, 0x02));
+        young.note(&bare(B, A, 2, 0x12));
+        young.note(&bare(A, B, 3, 0x10));
         let opening = young.take(&key).unwrap();
-        let seen: Vec<_> = opening.segments().map(|(s, _)| (s.src, s.seq)).collect();
+        let seen: Vec<_> = opening.segments().map(|s| (s.src(), s.seq)).collect();
         assert_eq!(seen, [(A, 1), (B, 2), (A, 3)]);
         assert!(young.take(&key).is_none());
     }
@@ -451,14 +443,14 @@ mod tests {
         let mut young = YoungTable::new(4);
         let from = |port| Endpoint { port, ..A };
         for port in 100..120 {
-            note(&mut young, &bare(from(port), B, port.into(), 0x02));
+            young.note(&bare(from(port), B, port.into(), 0x02));
         }
         let mut left: Vec<_> = (100..120)
             .filter(|port| young.get(&FlowKey::new(from(*port), B).0).is_some())
             .collect();
         assert!(left.len() <= 4 && left.iter().all(|port| *port >= 116), "{left:?}");
         let taken = young.take_to(B);
-        let ports = taken.iter().map(|(_, opening)| opening.segments().next().unwrap().0.src.port);
+        let ports = taken.iter().map(|opening| opening.segments().next().unwrap().src().port);
         left.sort_unstable();
         assert_eq!(ports.collect::<Vec<_>>(), left);
     }
@@ -466,8 +458,8 @@ mod tests {
     #[test]
     fn connections_to_a_port_are_found_from_either_syn() {
         let mut young = YoungTable::new(64);
-        note(&mut young, &bare(B, A, 2, 0x12));
-        note(&mut young, &bare(A, B, 1, 0x02));
+        young.note(&bare(B, A, 2, 0x12));
+        young.note(&bare(A, B, 1, 0x02));
         assert!(young.take_to(A).is_empty());
         assert_eq!(young.take_to(B).len(), 1);
     }
@@ -475,10 +467,10 @@ mod tests {
     #[test]
     fn ports_used_again_begin_a_new_opening() {
         let mut young = YoungTable::new(64);
-        note(&mut young, &bare(A, B, 1, 0x02));
-        note(&mut young, &bare(A, B, 9, 0x02));
+        young.note(&bare(A, B, 1, 0x02));
+        young.note(&bare(A, B, 9, 0x02));
         let opening = young.take(&FlowKey::new(A, B).0).unwrap();
-        assert_eq!(opening.segments().map(|(s, _)| s.seq).collect::<Vec<_>>(), [9]);
+        assert_eq!(opening.segments().map(|s| s.seq).collect::<Vec<_>>(), [9]);
     }
 
     #[test]
@@ -492,7 +484,7 @@ mod tests {
             assert_eq!(busy, taken);
         };
         for port in 0..2000 {
-            note(&mut young, &bare(from(port), B, 1, 0x02));
+            young.note(&bare(from(port), B, 1, 0x02));
             // Every third says something, from its beginning.
             if port % 3 == 0 && port > 10 {
                 let direction = FlowKey::new(from(port), B).1;
@@ -505,7 +497,7 @@ mod tests {
         }
         // Long after, what was there at a time of other ports is not taken for it.
         for port in 10_000..10_128 {
-            note(&mut young, &bare(from(port), B, 1, 0x02));
+            young.note(&bare(from(port), B, 1, 0x02));
         }
         let left = (0..2000).filter(|port| {
             young
@@ -523,7 +515,7 @@ mod tests {
         let mut young = YoungTable::new(64);
         let (key, up) = FlowKey::new(A, B);
         assert!(young.rules_out(&key, 7, up, 600), "nothing is known of it");
-        note(&mut young, &bare(A, B, 1, 0x02));
+        young.note(&bare(A, B, 1, 0x02));
         assert!(!young.rules_out(&key, 100, up, 600));
         assert!(young.rules_out(&key, 900, up, 600));
         assert!(young.rules_out(&key, 5, up.reverse(), 600), "of this side nothing is known");

@@ -7,6 +7,7 @@ use std::path::Path;
 use beamscope::capture::{FrameRef, Input, Inputs, Item, Order};
 use beamscope::conn::digest::{Cookie, Cookies};
 use beamscope::decode::{Decoded, Decoder, Endpoint, Segment, TcpFlags};
+use beamscope::flow::FlowKey;
 use beamscope::limits::DefragLimits;
 use beamscope::time::Timestamp;
 
@@ -27,11 +28,12 @@ pub(crate) struct Owned {
 
 impl Owned {
     pub(crate) fn borrowed(&self) -> Segment<'_> {
+        let (flow, direction) = FlowKey::new(self.src, self.dst);
         Segment {
             frame: self.frame,
             at: self.at,
-            src: self.src,
-            dst: self.dst,
+            flow,
+            direction,
             seq: self.seq,
             ack: self.ack,
             flags: self.flags,
@@ -61,8 +63,8 @@ pub(crate) fn load(path: &Path) -> Scene {
             segments.push(Owned {
                 frame: s.frame,
                 at: s.at,
-                src: s.src,
-                dst: s.dst,
+                src: s.src(),
+                dst: s.dst(),
                 seq: s.seq,
                 ack: s.ack,
                 flags: s.flags,

@@ -58,11 +58,11 @@ impl Streams {
 
     /// Takes a segment in; gives the number of its connection.
     pub(crate) fn on_segment(&mut self, segment: &Segment<'_>) -> usize {
-        let (key, _) = FlowKey::new(segment.src, segment.dst);
+        let key = segment.flow;
         let is_syn = segment.flags.has(TcpFlags::SYN);
         let isn = SeqNum(segment.seq);
         let known = self.open.get(&key).copied().filter(|&index| {
-            let half = self.connections[index].halves.get(&segment.src);
+            let half = self.connections[index].halves.get(&segment.src());
             !is_syn || half.is_none_or(|(_, syn)| syn.is_none_or(|syn| syn == isn))
         });
         let index = known.unwrap_or(self.connections.len());
@@ -72,8 +72,8 @@ impl Streams {
         }
         let connection = &mut self.connections[index];
         let mark = Mark { frame: segment.frame, at: segment.at };
-        let (half, syn) = connection.halves.entry(segment.src).or_default();
-        let stream = connection.streams.entry(segment.src).or_default();
+        let (half, syn) = connection.halves.entry(segment.src()).or_default();
+        let stream = connection.streams.entry(segment.src()).or_default();
         if is_syn {
             *syn = Some(isn);
             half.begins_at(isn.plus(1));
@@ -91,7 +91,7 @@ impl Streams {
             half.push(piece, &self.limits, &mut self.budget, &mut |taken| stream.take(&taken));
         }
         if segment.flags.has(TcpFlags::ACK) {
-            let (peer, _) = connection.halves.entry(segment.dst).or_default();
+            let (peer, _) = connection.halves.entry(segment.dst()).or_default();
             peer.on_ack(SeqNum(segment.ack), false, &self.limits);
         }
         index

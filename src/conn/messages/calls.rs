@@ -45,8 +45,8 @@ struct Side {
 /// A request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
-    kind: Kind,
-    mark: Mark,
+    pub(super) kind: Kind,
+    pub(super) mark: Mark,
 }
 
 /// An answer.
@@ -107,7 +107,7 @@ impl<T: Copy> Recent<T> {
 
 /// What is told apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     GenCall,
     Rpc,
     Spawn,
@@ -296,7 +296,7 @@ impl Side {
 
     fn on_answer(&mut self, key: Key, answered: Answered, lease: &mut Lease) -> Option<u64> {
         let mark = answered.mark;
-        if let Some(asked) = self.waiting.get(key).copied() {
+        if let Some(asked) = self.waiting.get(key) {
             let answer = answered.answers(asked.kind)?;
             self.waiting.remove(key);
             return self.settle(asked, answer, mark);
@@ -338,19 +338,6 @@ impl Side {
             Kind::Rpc => rpc,
             Kind::Spawn => spawn,
         }
-    }
-}
-
-#[cfg(test)]
-impl Asked {
-    /// A call that came at `mark`.
-    pub(super) const fn at(mark: Mark) -> Self {
-        Self { kind: Kind::GenCall, mark }
-    }
-
-    /// Where it came.
-    pub(super) const fn mark(&self) -> Mark {
-        self.mark
     }
 }
 

@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
-use crate::decode::Endpoint;
+use super::Endpoint;
 
 /// The two ends of a connection, the same whichever way a segment goes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,24 +32,45 @@ impl FlowKey {
     #[inline]
     pub fn new(src: Endpoint, dst: Endpoint) -> (Self, Direction) {
         let (from, to) = (packed(src.ip), packed(dst.ip));
-        let is_v4 = src.ip.is_ipv4();
-        if (from, src.port) <= (to, dst.port) {
-            (Self { low: from, high: to, ports: [src.port, dst.port], is_v4 }, Direction::Up)
+        Self::between((from, src.port), (to, dst.port), src.ip.is_ipv4())
+    }
+
+    /// Likewise, from an IPv4 header and a TCP header: an [`IpAddr`] on the way costs as much as all the rest.
+    #[inline]
+    pub(super) fn v4(addresses: [[u8; 4]; 2], ports: [u16; 2]) -> (Self, Direction) {
+        let [from, to] = addresses.map(|octets| (0, u32::from_be_bytes(octets).into()));
+        let [src_port, dst_port] = ports;
+        Self::between((from, src_port), (to, dst_port), true)
+    }
+
+    /// Likewise, from an IPv6 header and a TCP header.
+    #[inline]
+    pub(super) fn v6(addresses: [[u8; 16]; 2], ports: [u16; 2]) -> (Self, Direction) {
+        let [from, to] = addresses.map(packed_v6);
+        let [src_port, dst_port] = ports;
+        Self::between((from, src_port), (to, dst_port), false)
+    }
+
+    #[inline]
+    fn between(src: (Packed, u16), dst: (Packed, u16), is_v4: bool) -> (Self, Direction) {
+        let ((from, src_port), (to, dst_port)) = (src, dst);
+        if src <= dst {
+            (Self { low: from, high: to, ports: [src_port, dst_port], is_v4 }, Direction::Up)
         } else {
-            (Self { low: to, high: from, ports: [dst.port, src.port], is_v4 }, Direction::Down)
+            (Self { low: to, high: from, ports: [dst_port, src_port], is_v4 }, Direction::Down)
         }
     }
 
     /// Ports of the lower end and of the higher one.
     #[inline]
-    pub(super) const fn ports(&self) -> [u16; 2] {
+    pub(crate) const fn ports(&self) -> [u16; 2] {
         self.ports
     }
 
     /// A hash without a seed, for a table in which a collision displaces, and does no more.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
-    pub(super) fn unseeded_hash(&self) -> u64 {
+    pub(crate) fn unseeded_hash(&self) -> u64 {
         let Self { low, high, ports: [low_port, high_port], .. } = *self;
         let ports = u64::from(low_port) << 48 | u64::from(high_port) << 32;
         // The upper halves are zero in IPv4, and alike in most of IPv6.
@@ -60,7 +81,7 @@ impl FlowKey {
     }
 
     /// The end that sends in `direction`.
-    pub(super) fn end(&self, direction: Direction) -> Endpoint {
+    pub(crate) fn end(&self, direction: Direction) -> Endpoint {
         let [low, high] = self.ports;
         match direction {
             Direction::Up => Endpoint { ip: self.unpacked(self.low), port: low },
@@ -69,7 +90,7 @@ impl FlowKey {
     }
 
     /// Whether its ends have IPv4 addresses.
-    pub(super) const fn is_v4(&self) -> bool {
+    pub(crate) const fn is_v4(&self) -> bool {
         self.is_v4
     }
 
@@ -119,12 +140,15 @@ const PI: [u64; 4] =
 fn packed(ip: IpAddr) -> Packed {
     match ip {
         IpAddr::V4(v4) => (0, u32::from(v4).into()),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = v6.octets();
-            let upper = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-            (upper, u64::from_be_bytes([i, j, k, l, m, n, o, p]))
-        }
+        IpAddr::V6(v6) => packed_v6(v6.octets()),
     }
+}
+
+#[inline]
+fn packed_v6(octets: [u8; 16]) -> Packed {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+    let upper = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    (upper, u64::from_be_bytes([i, j, k, l, m, n, o, p]))
 }
 
 #[cfg(test)]
