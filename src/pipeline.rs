@@ -580,6 +580,7 @@ impl<S: EventSink> Stages<S> {
     }
 
     /// Gives a followed connection its segment.
+    #[inline(always)]
     fn hand_to(&mut self, id: FlowId, segment: &Segment<'_>) {
         let Some(followed) = self.flows.get_mut(id) else { return };
         if let Some(keeper) = &mut self.keeper {

@@ -131,6 +131,7 @@ impl Distribution {
     }
 
     /// The next stretch of one direction. `from_start`: the stream's first octet was its first.
+    #[inline]
     pub(super) fn on_stream(
         &mut self,
         direction: Direction,
@@ -144,14 +145,24 @@ impl Distribution {
             StreamEvent::Data(mut octets) if self.voice(direction).reader.is_in_frames() => {
                 self.on_frames(direction, &mut octets, taken.mark, setting, out);
             }
-            StreamEvent::Data(octets) => {
-                self.on_spoken(direction, from_start);
-                self.on_octets(direction, octets, taken, setting, out);
-            }
-            StreamEvent::Gap(octets) => {
-                self.on_spoken(direction, from_start);
-                self.on_gap(direction, octets);
-            }
+            _ => self.on_other(direction, taken, from_start, setting, out),
+        }
+    }
+
+    /// The next stretch, which is perhaps no frames, or not all.
+    #[inline(never)]
+    fn on_other(
+        &mut self,
+        direction: Direction,
+        taken: &Taken<'_>,
+        from_start: bool,
+        setting: &Setting<'_>,
+        out: &mut Saying<'_>,
+    ) {
+        self.on_spoken(direction, from_start);
+        match taken.event {
+            StreamEvent::Data(octets) => self.on_octets(direction, octets, taken, setting, out),
+            StreamEvent::Gap(octets) => self.on_gap(direction, octets),
         }
     }
 
@@ -167,7 +178,6 @@ impl Distribution {
         }
     }
 
-    /// The next octets of one direction, which are perhaps no frames, or not all.
     fn on_octets(
         &mut self,
         direction: Direction,

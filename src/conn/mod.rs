@@ -144,6 +144,7 @@ enum Talk {
 
 impl Talk {
     /// The next stretch of one direction; `opening`: the capture has the opening of the connection.
+    #[inline(always)]
     fn on_stream(
         &mut self,
         direction: Direction,

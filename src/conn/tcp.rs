@@ -201,6 +201,7 @@ impl Tcp {
     }
 
     /// Takes a segment in and hands its stream on.
+    #[inline(always)] // into the one place that it is called from, and what follows into this
     pub(super) fn on_segment(
         &mut self,
         segment: &Segment<'_>,

@@ -103,7 +103,7 @@ impl Decoder {
     }
 
     /// The segment that [`Self::glance`] saw in `frame`.
-    #[inline]
+    #[inline(always)]
     pub fn segment<'a>(&'a mut self, frame: &Frame<'a>, outline: &Outline<'a>) -> Segment<'a> {
         self.layers.clear();
         outline.segment(frame, &mut self.layers)

@@ -98,7 +98,7 @@ impl<'a> Outline<'a> {
     }
 
     /// The segment in full; it stands in `frame`, and `layers` are for what lies around it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn segment(&self, frame: &Frame<'_>, layers: &'a mut Vec<Layer>) -> Segment<'a> {
         if let Some(tag) = self.vlan {
             layers.push(Layer::Vlan(u16::from_be_bytes(*tag) & 0x0fff));

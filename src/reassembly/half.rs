@@ -227,7 +227,7 @@ impl Half {
     }
 
     /// Takes a piece in, and hands on what is in order now.
-    #[inline]
+    #[inline(always)]
     pub fn push(
         &mut self,
         piece: Piece<'_>,

@@ -219,10 +219,10 @@ pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermErro
     }
     let (octets, mut behind) = (rest, rest);
     let mut ends = [0; MOST_FIELDS];
-    for (end, field) in ends.iter_mut().zip(fields).take(count.into()) {
+    for (place, end) in ends.iter_mut().enumerate().take(count.into()) {
         behind = match skip_term(behind) {
             Ok(behind) => behind,
-            Err(e) => return Err(within(field.name(), i, behind, e)),
+            Err(e) => return Err(within(fields.get(place), i, behind, e)),
         };
         *end = u32::try_from(octets.len() - behind.len()).unwrap_or(u32::MAX);
     }
@@ -231,7 +231,8 @@ pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermErro
 
 /// What is wrong with a field, whose octets are `rest` and those behind it, of the control term `i`.
 #[cold]
-const fn within(field: &'static str, i: &[u8], rest: &[u8], e: TermError) -> TermError {
+fn within(field: Option<&Field>, i: &[u8], rest: &[u8], e: TermError) -> TermError {
+    let field = field.map_or("operation", |field| field.name());
     TermError { field, offset: i.len() - rest.len() + e.offset, ..e }
 }
 

@@ -75,6 +75,8 @@ pub struct Fragment {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct References<'a> {
     count: u8,
+    /// Whether one of them is new.
+    bring_new: bool,
     nibbles: &'a [u8],
     octets: &'a [u8],
 }
@@ -103,9 +105,8 @@ impl<'a> References<'a> {
     }
 
     /// Whether one of them is new.
-    #[inline]
-    pub fn bring_new(&self) -> bool {
-        bring_new(self.count, self.nibbles)
+    pub const fn bring_new(&self) -> bool {
+        self.bring_new
     }
 
     /// The slot of number `index`, where none [is new](Self::bring_new).
@@ -118,7 +119,7 @@ impl<'a> References<'a> {
     /// Each in turn.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Reference<'a>> {
-        let Self { count, nibbles, mut octets } = *self;
+        let Self { count, nibbles, mut octets, .. } = *self;
         let long_atoms = nibble(nibbles, count) & LONG_ATOMS != 0;
         (0..count).map_while(move |index| {
             let flags = nibble(nibbles, index);
@@ -168,7 +169,7 @@ fn known_atoms(body: &[u8]) -> Option<(References<'_>, &[u8])> {
         return None;
     }
     let rest = octets.get(usize::from(*count)..)?;
-    Some((References { count: *count, nibbles, octets }, rest))
+    Some((References { count: *count, bring_new: false, nibbles, octets }, rest))
 }
 
 fn any_header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), HeaderError> {
@@ -303,7 +304,8 @@ fn atom_cache_header(i: &[u8]) -> Judged<'_, References<'_>> {
     for index in 0..count {
         (i, _) = reference(i, nibble(nibbles, index), long_atoms)?;
     }
-    Ok((i, References { count, nibbles, octets }))
+    let bring_new = bring_new(count, nibbles);
+    Ok((i, References { count, bring_new, nibbles, octets }))
 }
 
 /// One of them, whose half octet is `flags`: three bits of segment, and whether it is new.

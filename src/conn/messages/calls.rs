@@ -171,19 +171,25 @@ impl Calls {
     }
 
     /// Takes a message in, of which nobody wants to know at once how long it took.
+    #[inline]
     pub(super) fn note(&mut self, said: &Saying<'_>) {
         let Some(said) = self.said(said) else { return };
-        if self.unpaired.capacity() == 0 {
-            if !self.lease.take(UNPAIRED * size_of::<Said>()) {
-                self.take(said);
-                return;
-            }
-            self.unpaired.reserve_exact(UNPAIRED);
+        if self.unpaired.len() == self.unpaired.capacity() && !self.make_room() {
+            self.take(said);
+            return;
         }
         self.unpaired.push(said);
-        if self.unpaired.len() >= UNPAIRED {
-            self.catch_up();
+    }
+
+    /// Room for what is said next.
+    #[cold]
+    fn make_room(&mut self) -> bool {
+        self.catch_up();
+        let is_made = self.unpaired.capacity() > 0;
+        if !is_made && self.lease.take(UNPAIRED * size_of::<Said>()) {
+            self.unpaired.reserve_exact(UNPAIRED);
         }
+        self.unpaired.capacity() > 0
     }
 
     /// Pairs what was noted.
@@ -196,7 +202,7 @@ impl Calls {
         self.unpaired = unpaired;
     }
 
-    #[inline]
+    #[inline(always)]
     fn said(&self, saying: &Saying<'_>) -> Option<Said> {
         let Saying { from, what, reference, mark } = *saying;
         let kind = match what {

@@ -381,6 +381,7 @@ impl Heard {
         Ok(())
     }
 
+    #[inline(always)] // into the one place that it is called from
     fn on_message(&mut self, passed: &Passed<'_>, desk: &mut Desk<'_>) {
         let Passed { control, payload, octets, .. } = *passed;
         let Self { cache, trains, account, function: text } = self;

@@ -15,7 +15,7 @@ use super::{TermError, TermErrorKind};
 /// integer, as today's nodes write them. `None` for every other, and for one that is cut short. One look at
 /// a few octets, where [`head`] takes them one by one and can say what is wrong: finding the ends of the
 /// terms of a message takes half the instructions with it.
-#[inline]
+#[inline(always)]
 pub(super) fn usual(input: &[u8]) -> Option<&[u8]> {
     match input {
         [ATOM_CACHE_REF | SMALL_INTEGER_EXT, _, rest @ ..] => Some(rest),
