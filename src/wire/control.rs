@@ -151,8 +151,8 @@ pub struct ControlMessage<'a> {
     /// Its fields, and what stands behind them.
     octets: &'a [u8],
     /// Where each of them ends there: places, since each message has them and few are looked at.
-    ends: [u32; MOST_FIELDS],
-    count: u8,
+    ends: [usize; MOST_FIELDS],
+    count: usize,
 }
 
 impl<'a> ControlMessage<'a> {
@@ -169,9 +169,9 @@ impl<'a> ControlMessage<'a> {
     }
 
     fn term(&self, place: usize) -> Option<Term<'a>> {
-        let end = self.ends.get(place).filter(|_| place < usize::from(self.count))?;
+        let end = self.ends.get(place).filter(|_| place < self.count)?;
         let start = place.checked_sub(1).and_then(|before| self.ends.get(before)).unwrap_or(&0);
-        self.octets.get(*start as usize..*end as usize).map(Term::cut_off)
+        self.octets.get(*start..*end).map(Term::cut_off)
     }
 
     /// Whether the term that follows is the reason why a process ended.
@@ -199,42 +199,56 @@ const ALTACT_EXIT: i32 = 16;
 /// # Errors
 ///
 /// It is no control term, or it is cut short.
-#[inline]
+#[inline(always)] // whatever it gives would go through memory
 pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
-    let malformed = |field, offset| TermError { kind: TermErrorKind::Malformed, field, offset };
-    let [SMALL_TUPLE_EXT, arity, SMALL_INTEGER_EXT, code, rest @ ..] = i else {
-        let is_start = i.len() < 4
-            && i.first().is_none_or(|tag| *tag == SMALL_TUPLE_EXT)
-            && i.get(2).is_none_or(|tag| *tag == SMALL_INTEGER_EXT);
-        let kind = if is_start { TermErrorKind::CutShort } else { TermErrorKind::Malformed };
-        return Err(TermError { kind, field: "operation", offset: 0 });
+    let [SMALL_TUPLE_EXT, arity, SMALL_INTEGER_EXT, code, octets @ ..] = i else {
+        return Err(no_operation(i));
     };
     let operation = Operation(*code);
     let Some(fields) = operation.fields() else { return Err(malformed("operation", 3)) };
+    let count = usize::from(*arity).saturating_sub(1);
     let has_optional = operation == Operation::ALTACT_SIG_SEND;
-    let count = arity.saturating_sub(1);
-    let lacks = fields.len().wrapping_sub(usize::from(count));
-    if lacks != 0 && !(has_optional && lacks == 1) {
+    if count != fields.len() && !(has_optional && count + 1 == fields.len()) {
         return Err(malformed("arity", 1));
     }
-    let (octets, mut behind) = (rest, rest);
-    let mut ends = [0; MOST_FIELDS];
-    for (place, end) in ends.iter_mut().enumerate().take(count.into()) {
+    let mut control = ControlMessage { operation, octets, ends: [0; MOST_FIELDS], count };
+    let mut behind = octets;
+    for end in control.ends.iter_mut().take(count) {
         behind = match skip_term(behind) {
             Ok(behind) => behind,
-            Err(e) => return Err(within(fields.get(place), i, behind, e)),
+            Err(e) => return Err(within(&control, behind, e)),
         };
-        *end = u32::try_from(octets.len() - behind.len()).unwrap_or(u32::MAX);
+        *end = octets.len() - behind.len();
     }
-    Ok((ControlMessage { operation, octets, ends, count }, behind))
+    Ok((control, behind))
 }
 
-/// What is wrong with a field, whose octets are `rest` and those behind it, of the control term `i`.
-#[cold]
-fn within(field: Option<&Field>, i: &[u8], rest: &[u8], e: TermError) -> TermError {
-    let field = field.map_or("operation", |field| field.name());
-    TermError { field, offset: i.len() - rest.len() + e.offset, ..e }
+const fn malformed(field: &'static str, offset: usize) -> TermError {
+    TermError { kind: TermErrorKind::Malformed, field, offset }
 }
+
+/// What is wrong with the start of a control term, or that it is cut short there.
+#[cold]
+fn no_operation(i: &[u8]) -> TermError {
+    let is_start = i.len() < 4
+        && i.first().is_none_or(|tag| *tag == SMALL_TUPLE_EXT)
+        && i.get(2).is_none_or(|tag| *tag == SMALL_INTEGER_EXT);
+    let kind = if is_start { TermErrorKind::CutShort } else { TermErrorKind::Malformed };
+    TermError { kind, field: "operation", offset: 0 }
+}
+
+/// What is wrong with the field that begins with `rest`, of a control term that was read up to there.
+#[cold]
+fn within(control: &ControlMessage<'_>, rest: &[u8], e: TermError) -> TermError {
+    let read = control.octets.len() - rest.len();
+    let place = control.ends.iter().filter(|end| (1..=read).contains(*end)).count();
+    let fields = control.operation.fields().unwrap_or_default();
+    let field = fields.get(place).map_or("operation", |field| field.name());
+    TermError { field, offset: START + read + e.offset, ..e }
+}
+
+/// Octets before the first field: the tuple, and the operation.
+const START: usize = 4;
 
 impl Field {
     /// As events name it.

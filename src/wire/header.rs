@@ -164,10 +164,10 @@ fn known_atoms(body: &[u8]) -> Option<(References<'_>, &[u8])> {
     if *count == 0 {
         return Some((References::default(), i));
     }
-    let (nibbles, octets) = i.split_at_checked(usize::from(*count / 2 + 1))?;
-    if bring_new(*count, nibbles) {
+    if bring_new(*count, i) {
         return None;
     }
+    let (nibbles, octets) = i.split_at_checked(usize::from(*count / 2 + 1))?;
     let rest = octets.get(usize::from(*count)..)?;
     Some((References { count: *count, bring_new: false, nibbles, octets }, rest))
 }
@@ -327,14 +327,15 @@ fn reference(i: &[u8], flags: u8, long_atoms: bool) -> Judged<'_, Reference<'_>>
 const NEW_CACHE_ENTRY: u8 = 8;
 const SEGMENT_INDEX: u8 = 7;
 
-/// Whether one of `count` references is new.
+/// Whether one of `count` references is new, whose half octets are at the front of `nibbles`.
 #[inline]
 fn bring_new(count: u8, nibbles: &[u8]) -> bool {
-    // The half octet behind the last reference has flags of its own.
-    let Some((last, others)) = nibbles.split_last() else { return false };
-    let last = if count % 2 == 0 { 0 } else { last & 0x0f };
-    let all = others.iter().fold(last, |all, two| all | two);
-    is_new(all) || is_new(all >> 4)
+    // Up to fifteen, as most headers have, at one look.
+    if let (Some(octets), 0..=15) = (nibbles.first_chunk(), count) {
+        let flags = u64::from_le_bytes(*octets) & u64::from_ne_bytes([NEW_CACHE_ENTRY * 0x11; 8]);
+        return flags & ((1 << (4 * count)) - 1) != 0;
+    }
+    (0..count).any(|index| is_new(nibble(nibbles, index)))
 }
 
 const fn is_new(flags: u8) -> bool {

@@ -122,9 +122,9 @@ fn sent<'a>(message: Term<'a>, atoms: &(impl Atoms + ?Sized)) -> Option<Request<
         let reference = tag(first).filter(|_| arity == 2)?;
         return Some(plain(RequestKind::GenReply, Some(reference)));
     }
-    let name = first.as_atom(atoms)?;
+    let is = |name| first.is_atom(name, atoms);
     match arity {
-        3 if name == "$gen_call" => {
+        3 if is("$gen_call") => {
             let reference = match elements.next_array() {
                 Some([_, it]) => tag(it),
                 None => {
@@ -134,13 +134,13 @@ fn sent<'a>(message: Term<'a>, atoms: &(impl Atoms + ?Sized)) -> Option<Request<
             };
             Some(asked(RequestKind::GenCall, reference, last(elements)?, atoms))
         }
-        2 if name == "$gen_cast" => Some(asked(RequestKind::GenCast, None, last(elements)?, atoms)),
-        4 if name == "io_request" => {
+        2 if is("$gen_cast") => Some(asked(RequestKind::GenCast, None, last(elements)?, atoms)),
+        4 if is("io_request") => {
             elements.next()?;
             let reference = elements.next().and_then(tag);
             Some(Request { subject: last(elements), ..plain(RequestKind::IoRequest, reference) })
         }
-        3 if name == "io_reply" => Some(plain(RequestKind::IoReply, elements.next().and_then(tag))),
+        3 if is("io_reply") => Some(plain(RequestKind::IoReply, elements.next().and_then(tag))),
         _ => None,
     }
 }

@@ -278,6 +278,7 @@ fn on_tick(at: Timestamp, last: &mut Option<Timestamp>, shortest: &mut Option<Du
 
 /// How much of a frame's body is to be kept, by its front: the header, the control term, and what is looked
 /// at of the message term.
+#[inline(never)]
 fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
     let more = head.len().saturating_mul(2);
     let rest = match header(kind, head) {
@@ -298,6 +299,7 @@ fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
 }
 
 /// Reads the control term, which has a version octet where there is no header.
+#[inline(always)] // into the hot place and a cold one
 fn control(kind: FrameKind, octets: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
     control_message(unversioned(kind, octets))
 }

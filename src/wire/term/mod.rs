@@ -193,7 +193,13 @@ impl<'a> Term<'a> {
     /// Whether it is the atom `text`.
     #[inline]
     pub fn is_atom(self, text: &str, atoms: &(impl Atoms + ?Sized)) -> bool {
-        self.as_atom(atoms).is_some_and(|atom| atom == *text)
+        match self.octets {
+            // Without a look at whether they are UTF-8, which takes longer.
+            [SMALL_ATOM_UTF8_EXT, len, rest @ ..] => {
+                rest.get(..usize::from(*len)) == Some(text.as_bytes())
+            }
+            _ => self.as_atom(atoms).is_some_and(|atom| atom == *text),
+        }
     }
 
     /// An integer in one octet or four, as operations, flags and sizes are.
@@ -378,13 +384,14 @@ impl<'a> Elements<'a> {
         if self.left == 0 || usize::from(*arity) != N {
             return None;
         }
-        let mut inner = Self { rest, left: u32::from(*arity) };
         let mut array = [Term { octets: &[] }; N];
+        let mut behind: &[u8] = rest;
         for slot in &mut array {
-            *slot = inner.next()?;
+            let (octets, rest) = behind.split_at(behind.len() - cut::skip_term(behind)?.len());
+            (*slot, behind) = (Term { octets }, rest);
         }
         self.left -= 1;
-        self.rest = inner.rest;
+        self.rest = behind;
         Some(array)
     }
 
