@@ -3,7 +3,7 @@
 //! In: the octets of a control term, as they stand behind a distribution header. Out: its operation and
 //! its fields by name. What the message term behind it says is no business of this file.
 
-use super::term::{Term, TermError, TermErrorKind, skip_term};
+use super::term::{Term, TermError, TermErrorKind, cut_term, skip_term};
 
 /// First element of a control term. Values this crate does not know stay representable.
 ///
@@ -215,8 +215,8 @@ pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermErro
     let mut behind = octets;
     for end in control.ends.iter_mut().take(count) {
         behind = match skip_term(behind) {
-            Ok(behind) => behind,
-            Err(e) => return Err(within(&control, behind, e)),
+            Some(behind) => behind,
+            None => return Err(fault(&control, behind)),
         };
         *end = octets.len() - behind.len();
     }
@@ -239,7 +239,8 @@ fn no_operation(i: &[u8]) -> TermError {
 
 /// What is wrong with the field that begins with `rest`, of a control term that was read up to there.
 #[cold]
-fn within(control: &ControlMessage<'_>, rest: &[u8], e: TermError) -> TermError {
+fn fault(control: &ControlMessage<'_>, rest: &[u8]) -> TermError {
+    let Err(e) = cut_term(rest) else { return malformed("operation", START) };
     let read = control.octets.len() - rest.len();
     let place = control.ends.iter().filter(|end| (1..=read).contains(*end)).count();
     let fields = control.operation.fields().unwrap_or_default();

@@ -148,11 +148,14 @@ pub enum HeaderError {
 /// The octets end in the header, or are none.
 #[inline]
 pub fn header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), HeaderError> {
-    match known_atoms(body) {
-        Some((references, rest)) if kind == FrameKind::Normal => {
-            Ok((Header { fragment: None, references }, rest))
-        }
-        _ => any_header(kind, body),
+    let read = match (kind, body) {
+        (FrameKind::Normal, _) => known_atoms(body),
+        (FrameKind::PassThrough, [_, rest @ ..]) => Some((References::default(), rest)),
+        _ => None,
+    };
+    match read {
+        Some((references, rest)) => Ok((Header { fragment: None, references }, rest)),
+        None => any_header(kind, body),
     }
 }
 
