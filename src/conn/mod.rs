@@ -264,6 +264,12 @@ impl Connection {
             self.encap = segment.layers.iter().map(ToString::to_string).collect();
         }
         let was_at_work = self.is_at_work();
+        // Two segments in five: nothing that is told changes by them.
+        if was_at_work && !segment.has_octets() && !segment.flags.opens_or_closes() {
+            self.tcp.on_bare(segment, setting.limits);
+            self.rests = false;
+            return Keep::AsBefore;
+        }
         let opening = self.tcp.originator().is_some() || segment.flags.has(TcpFlags::SYN);
         let mut bodies = Vec::new();
         let mut saying = Saying { bodies: &mut bodies, log: &mut said.messages };

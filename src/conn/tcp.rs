@@ -209,37 +209,51 @@ impl Tcp {
         budget: &mut Budget,
         out: &mut impl FnMut(Taken<'_>),
     ) {
-        let direction = segment.direction;
-        let mark = Mark { frame: segment.frame, at: segment.at };
-        self.last.frame = mark.frame;
-        self.last.at = self.last.at.max(mark.at);
-        let side = self.side_mut(direction);
-        side.segments += 1;
-        side.last = side.last.max(Some(mark.at));
-        side.on_window(segment);
-        let mut seq = SeqNum(segment.seq);
-        if segment.flags.opens_or_closes() {
-            self.on_flags(segment, mark);
-            if segment.flags.has(TcpFlags::RST) {
-                return;
-            }
-            seq = seq.plus(segment.flags.has(TcpFlags::SYN).into());
-        }
-        let opening = self.originator.is_some();
-        let (side, peer) = self.side_and_peer(direction);
-        if !segment.flags.has(TcpFlags::SYN) {
-            side.after_syn.get_or_insert(mark.at);
-        }
-        if !segment.payload.is_empty() || segment.missing > 0 {
-            side.on_octets(mark.at);
-            side.unanswered.get_or_insert(mark.at);
+        let Some(seq) = self.note(segment) else { return };
+        let side = self.side_mut(segment.direction);
+        if segment.has_octets() {
+            side.on_octets(segment.at);
             let Segment { payload, missing, ip_id, .. } = *segment;
+            let mark = Mark { frame: segment.frame, at: segment.at };
             let piece = Piece { seq, payload, missing, mark, ip_id };
             side.half.push(piece, limits, budget, out);
         } else if segment.flags.has(TcpFlags::SYN) {
-            side.half.settle(mark.at, limits, budget, out);
+            side.half.settle(segment.at, limits, budget, out);
         }
+        self.on_ack(segment, limits);
+    }
+
+    /// Takes a segment in that has no octets, and neither opens nor closes.
+    #[inline(always)] // likewise
+    pub(super) fn on_bare(&mut self, segment: &Segment<'_>, limits: &Limits) {
+        self.note(segment);
+        self.on_ack(segment, limits);
+    }
+
+    /// Takes note of a segment. Gives the number of its first octet, if it may have any.
+    #[inline(always)]
+    fn note(&mut self, segment: &Segment<'_>) -> Option<SeqNum> {
+        self.last.frame = segment.frame;
+        self.last.at = self.last.at.max(segment.at);
+        let side = self.side_mut(segment.direction);
+        side.segments += 1;
+        side.last = side.last.max(Some(segment.at));
+        side.on_window(segment);
+        let seq = SeqNum(segment.seq);
+        if !segment.flags.opens_or_closes() {
+            side.after_syn.get_or_insert(segment.at);
+            return Some(seq);
+        }
+        self.on_flags(segment);
+        let is_syn = segment.flags.has(TcpFlags::SYN);
+        (!segment.flags.has(TcpFlags::RST)).then(|| seq.plus(is_syn.into()))
+    }
+
+    #[inline(always)]
+    fn on_ack(&mut self, segment: &Segment<'_>, limits: &Limits) {
         if segment.flags.has(TcpFlags::ACK) {
+            let opening = self.originator.is_some();
+            let peer = self.side_mut(segment.direction.reverse());
             peer.half.on_ack(SeqNum(segment.ack), opening, limits);
             if peer.half.acked().is_some_and(|acked| acked >= peer.half.end()) {
                 peer.unanswered = None;
@@ -249,8 +263,9 @@ impl Tcp {
 
     /// Takes note of a SYN, FIN or RST.
     #[cold] // beside the segments of a connection
-    fn on_flags(&mut self, segment: &Segment<'_>, mark: Mark) {
+    fn on_flags(&mut self, segment: &Segment<'_>) {
         let direction = segment.direction;
+        let mark = Mark { frame: segment.frame, at: segment.at };
         let seq = SeqNum(segment.seq);
         let ack = segment.flags.has(TcpFlags::ACK).then_some(SeqNum(segment.ack));
         let is_syn = segment.flags.has(TcpFlags::SYN);
@@ -262,6 +277,8 @@ impl Tcp {
         let side = self.side_mut(direction);
         if is_syn {
             side.on_syn(seq, mark, segment.ip_id);
+        } else if !segment.flags.has(TcpFlags::RST) {
+            side.after_syn.get_or_insert(mark.at);
         }
         if segment.flags.has(TcpFlags::RST) {
             side.rst.get_or_insert(Rst { seq, ack, mark });
@@ -271,14 +288,6 @@ impl Tcp {
             side.on_fin(seq.plus(sent), ack, mark);
         }
         self.has_closed |= segment.flags.closes();
-    }
-
-    const fn side_and_peer(&mut self, direction: Direction) -> (&mut Side, &mut Side) {
-        let Self { up, down, .. } = self;
-        match direction {
-            Direction::Up => (up, down),
-            Direction::Down => (down, up),
-        }
     }
 
     /// An ICMP message about the SYN of `direction`.
@@ -608,7 +617,9 @@ impl Side {
         }
     }
 
+    #[inline]
     fn on_octets(&mut self, at: Timestamp) {
+        self.unanswered.get_or_insert(at);
         let place = usize::from(self.carried_next) % self.carried.len();
         if let Some(place) = self.carried.get_mut(place) {
             *place = Some(at);

@@ -246,6 +246,12 @@ impl Segment<'_> {
     pub fn dst(&self) -> Endpoint {
         self.flow.end(self.direction.reverse())
     }
+
+    /// Whether octets were sent in it, captured or not.
+    #[inline]
+    pub const fn has_octets(&self) -> bool {
+        !self.payload.is_empty() || self.missing > 0
+    }
 }
 
 /// One UDP datagram.
