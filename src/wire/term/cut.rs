@@ -33,11 +33,24 @@ pub(super) fn usual(input: &[u8]) -> Option<&[u8]> {
 pub(super) fn usual_atom(input: &[u8]) -> Option<&[u8]> {
     match input {
         [ATOM_CACHE_REF, _, rest @ ..] => Some(rest),
-        [SMALL_ATOM_UTF8_EXT, len, rest @ ..] => {
-            let (text, rest) = rest.split_at_checked(usize::from(*len))?;
-            text.is_ascii().then_some(rest)
+        [SMALL_ATOM_UTF8_EXT, len, text @ ..] => {
+            let behind = text.get(usize::from(*len)..)?;
+            begins_in_ascii(text, *len).then_some(behind)
         }
         _ => None,
+    }
+}
+
+/// Whether the first `len` octets are ASCII, of as many at least. Most atoms have up to sixteen: for those at one
+/// look, since how many they have cannot be foreseen.
+#[inline]
+fn begins_in_ascii(octets: &[u8], len: u8) -> bool {
+    match octets.first_chunk() {
+        Some(chunk) if len <= 16 => {
+            let others = u128::MAX.checked_shl(8 * u32::from(len)).unwrap_or(0);
+            u128::from_le_bytes(*chunk) & u128::from_ne_bytes([0x80; 16]) & !others == 0
+        }
+        _ => octets.get(..usize::from(len)).is_some_and(<[u8]>::is_ascii),
     }
 }
 
