@@ -25,18 +25,19 @@ impl PortSet {
     /// Whether one of the two ends of a segment is at a port of the set.
     #[inline]
     pub fn has_one_of(&self, src: u16, dst: u16) -> bool {
-        self.contains(src) | self.contains(dst)
+        (self.from(src) | self.from(dst)) & 1 == 1
     }
 
     /// Whether both are.
     #[inline]
     pub fn has_both(&self, src: u16, dst: u16) -> bool {
-        self.contains(src) && self.contains(dst)
+        self.from(src) & self.from(dst) & 1 == 1
     }
 
+    /// Bits from that of `port` on.
     #[inline]
-    fn contains(&self, port: u16) -> bool {
-        self.0.get(usize::from(port >> 6)).is_some_and(|word| word >> (port & 63) & 1 == 1)
+    fn from(&self, port: u16) -> u64 {
+        self.0.get(usize::from(port >> 6)).map_or(0, |word| word >> (port & 63))
     }
 }
 
