@@ -8,7 +8,7 @@
 //! on many lines is kept as it was written, and text from terms, which has no control characters, is looked
 //! through for the two characters that JSON escapes before it is copied as a whole.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 
 use crate::event::{Call, ConnectionIds, Message, MessageEvent, Role, VERSION};
@@ -17,47 +17,65 @@ use crate::time::Timestamp;
 /// Writes lines.
 #[derive(Default)]
 pub(super) struct MessageLines {
-    line: Vec<u8>,
+    head: Head,
     /// The input that lines were written for last, and as it is written.
     input: Option<(u16, Vec<u8>)>,
     /// Connections that messages came on lately, by a part of their address, and as they are written, up to
     /// the message.
     connections: Vec<Option<(Arc<ConnectionIds>, Vec<u8>)>>,
-    /// The second that they were about, and how a line begins, up to its decimals.
-    second: Option<(u64, Vec<u8>)>,
+}
+
+/// How a line begins, up to its number. What is sent within one second differs in nine digits, and what came
+/// in one packet not at all.
+#[derive(Default)]
+struct Head {
+    at: Timestamp,
+    text: Vec<u8>,
 }
 
 impl MessageLines {
     /// Writes one line; `name` gives the name of an input.
     pub(super) fn write(
         &mut self,
-        out: &mut impl Write,
+        line: &mut Vec<u8>,
         seq: u64,
         name: impl FnOnce(u16) -> Option<Arc<str>>,
         event: &MessageEvent<'_>,
     ) -> io::Result<()> {
         let MessageEvent { mark, connection, message } = event;
-        let (second, nanos) = mark.at.parts();
-        if self.second.as_ref().is_none_or(|(known, _)| *known != second) {
-            let text = Timestamp::new(second, 0).to_string();
-            // "2014-05-25T14:32:25." of "2014-05-25T14:32:25.000000000Z"
-            let whole = text.split_inclusive('.').next().unwrap_or_default();
-            let start = format!("{{\"v\":{VERSION},\"timestamp\":\"{whole}");
-            self.second = Some((second, start.into()));
-        }
-        if self.input.as_ref().is_none_or(|(known, _)| *known != mark.frame.input) {
+        line.extend(self.head.at(mark.at));
+        number(line, seq);
+        line.extend(self.input(mark.frame.input, name)?);
+        put(line, b",\"frame\":");
+        number(line, mark.frame.number);
+        line.extend(self.connection(connection)?);
+        body(line, message)?;
+        put(line, b"}\n");
+        Ok(())
+    }
+
+    fn input(
+        &mut self,
+        input: u16,
+        name: impl FnOnce(u16) -> Option<Arc<str>>,
+    ) -> io::Result<&[u8]> {
+        if self.input.as_ref().is_none_or(|(known, _)| *known != input) {
             let mut written = Vec::new();
-            if let Some(name) = name(mark.frame.input) {
+            if let Some(name) = name(input) {
                 written.extend(b",\"input\":");
                 serde_json::to_writer(&mut written, &*name)?;
             }
-            self.input = Some((mark.frame.input, written));
+            self.input = Some((input, written));
         }
+        Ok(self.input.as_ref().map_or(&[], |(_, written)| written))
+    }
+
+    fn connection(&mut self, connection: &Arc<ConnectionIds>) -> io::Result<&[u8]> {
         if self.connections.is_empty() {
             self.connections.resize(CONNECTIONS, None);
         }
         let place = (Arc::as_ptr(connection).addr() / align_of::<ConnectionIds>()) % CONNECTIONS;
-        let Some(place) = self.connections.get_mut(place) else { return Ok(()) };
+        let Some(place) = self.connections.get_mut(place) else { return Ok(&[]) };
         if place.as_ref().is_none_or(|(known, _)| !Arc::ptr_eq(known, connection)) {
             let mut fields = serde_json::to_vec(&**connection)?;
             // Its fields, without the braces around them.
@@ -65,118 +83,179 @@ impl MessageLines {
             if let Some(open) = fields.first_mut() {
                 *open = b',';
             }
-            fields.extend(b",\"message\":");
+            fields.extend(b",\"message\":{\"from\":\"");
             *place = Some((Arc::clone(connection), fields));
         }
-        let fields = place.as_ref().map_or(&[][..], |(_, fields)| fields);
-        let line = &mut self.line;
-        line.clear();
-        line.extend(self.second.as_ref().map_or(&[][..], |(_, second)| second));
-        decimals(line, nanos);
-        line.extend(b"Z\",\"event_type\":\"message\",\"seq\":");
-        number(line, seq);
-        line.extend(self.input.as_ref().map_or(&[][..], |(_, input)| input));
-        line.extend(b",\"frame\":");
-        number(line, mark.frame.number);
-        line.extend(fields);
-        body(line, message)?;
-        line.extend(b"}\n");
-        out.write_all(line)
+        Ok(place.as_ref().map_or(&[], |(_, fields)| fields))
     }
 }
 
 /// Enough for the connections that talk at one time; more cost a moment each.
 const CONNECTIONS: usize = 512;
 
+impl Head {
+    #[inline]
+    fn at(&mut self, at: Timestamp) -> &[u8] {
+        if self.at != at || self.text.is_empty() {
+            self.turn_to(at);
+        }
+        &self.text
+    }
+
+    fn turn_to(&mut self, at: Timestamp) {
+        let (second, nanos) = at.parts();
+        if self.at.parts().0 != second || self.text.is_empty() {
+            let start = Timestamp::new(second, 0);
+            self.text.clear();
+            self.text.extend(format!("{{\"v\":{VERSION},\"timestamp\":\"{start}").bytes());
+            self.text.extend(Self::BEHIND);
+        }
+        // The nine digits in front of the `Z`.
+        let end = self.text.len() - Self::BEHIND.len() - 1;
+        let decimals = self.text.get_mut(..end).and_then(|text| text.last_chunk_mut());
+        if let Some(decimals) = decimals {
+            *decimals = nine_digits(nanos);
+        }
+        self.at = at;
+    }
+
+    const BEHIND: &[u8] = b"\",\"event_type\":\"message\",\"seq\":";
+}
+
+/// Goes on behind the name of its first field.
 fn body(line: &mut Vec<u8>, message: &Message<'_>) -> io::Result<()> {
-    line.extend(match message.from {
-        Role::Initiator => &b"{\"from\":\"initiator\""[..],
-        Role::Acceptor => b"{\"from\":\"acceptor\"",
-    });
-    word(line, b",\"operation\":", message.operation);
-    text(line, b",\"from_pid\":", message.from_pid);
-    text(line, b",\"to\":", message.to);
-    text(line, b",\"to_name\":", message.to_name);
-    text(line, b",\"ref\":", message.reference);
-    text(line, b",\"reason\":", message.reason);
-    text(line, b",\"id\":", message.id);
-    text(line, b",\"group_leader\":", message.group_leader);
-    text(line, b",\"mfa\":", message.mfa);
-    text(line, b",\"options\":", message.options);
-    text(line, b",\"flags\":", message.flags);
-    text(line, b",\"result\":", message.result);
-    text(line, b",\"token\":", message.token);
+    match message.from {
+        Role::Initiator => put(line, b"initiator\",\"operation\":\""),
+        Role::Acceptor => put(line, b"acceptor\",\"operation\":\""),
+    }
+    line.extend(message.operation.as_bytes());
+    put(line, b"\"");
+    text(line, b",\"from_pid\":\"", message.from_pid);
+    text(line, b",\"to\":\"", message.to);
+    text(line, b",\"to_name\":\"", message.to_name);
+    text(line, b",\"ref\":\"", message.reference);
+    text(line, b",\"reason\":\"", message.reason);
+    text(line, b",\"id\":\"", message.id);
+    text(line, b",\"group_leader\":\"", message.group_leader);
+    text(line, b",\"mfa\":\"", message.mfa);
+    text(line, b",\"options\":\"", message.options);
+    text(line, b",\"flags\":\"", message.flags);
+    text(line, b",\"result\":\"", message.result);
+    text(line, b",\"token\":\"", message.token);
     if let Some(call) = &message.call {
         called(line, call);
     }
-    line.extend(b",\"fragments\":");
+    put(line, b",\"fragments\":");
     number(line, message.fragments.into());
     if let Some(octets) = message.payload_octets {
-        line.extend(b",\"payload_octets\":");
+        put(line, b",\"payload_octets\":");
         number(line, octets);
     }
     if let Some(payload) = &message.payload {
-        line.extend(b",\"payload\":");
+        put(line, b",\"payload\":");
         serde_json::to_writer(&mut *line, payload)?;
     }
-    line.push(b'}');
+    put(line, b"}");
     Ok(())
 }
 
 fn called(line: &mut Vec<u8>, call: &Call<'_>) {
-    word(line, b",\"call\":{\"kind\":", call.kind);
-    text(line, b",\"tag\":", call.tag);
-    text(line, b",\"request\":", call.request);
-    text(line, b",\"module\":", call.module);
-    text(line, b",\"function\":", call.function);
+    put(line, b",\"call\":{\"kind\":\"");
+    line.extend(call.kind.as_bytes());
+    put(line, b"\"");
+    text(line, b",\"tag\":\"", call.tag);
+    text(line, b",\"request\":\"", call.request);
+    text(line, b",\"module\":\"", call.module);
+    text(line, b",\"function\":\"", call.function);
     if let Some(arity) = call.arity {
-        line.extend(b",\"arity\":");
+        put(line, b",\"arity\":");
         number(line, arity.into());
     }
     if let Some(latency) = call.latency_us {
-        line.extend(b",\"latency_us\":");
+        put(line, b",\"latency_us\":");
         number(line, latency);
     }
-    line.push(b'}');
+    put(line, b"}");
 }
 
-/// A field whose value is text, if it has one.
+/// A field whose value is text, if it has one. `key` ends in the quote before that.
 #[inline]
-fn text(line: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
-    let Some(value) = value else { return };
-    line.extend(key);
+fn text<const N: usize>(line: &mut Vec<u8>, key: &[u8; N], value: Option<&str>) {
+    if let Some(value) = value {
+        put(line, key);
+        quoted(line, value);
+    }
+}
+
+/// The rest of a value that is text, behind its first quote.
+fn quoted(line: &mut Vec<u8>, value: &str) {
     // All octets are looked at, so that the compiler can take many at once.
     let escapes = |octet: u8| octet < b' ' || octet == b'"' || octet == b'\\';
     let has_escapes = value.bytes().fold(false, |has, octet| has | escapes(octet));
     if has_escapes {
+        line.pop();
         // Writing to a `Vec` cannot fail.
         let _ = serde_json::to_writer(&mut *line, value);
     } else {
-        line.push(b'"');
         line.extend(value.as_bytes());
-        line.push(b'"');
+        put(line, b"\"");
     }
 }
 
-/// A field whose value is a word of ours.
+/// What is the same on many lines. As its length is known, it is stored at once where it belongs.
+#[inline(always)]
+fn put<const N: usize>(line: &mut Vec<u8>, text: &[u8; N]) {
+    line.extend_from_slice(text);
+}
+
+/// A number. A line has about ten of them, most of four digits at most.
 #[inline]
-fn word(line: &mut Vec<u8>, key: &[u8], value: &str) {
-    line.extend(key);
-    line.push(b'"');
-    line.extend(value.as_bytes());
-    line.push(b'"');
-}
-
 fn number(line: &mut Vec<u8>, number: u64) {
-    line.extend(itoa::Buffer::new().format(number).as_bytes());
+    if number < 10_000 {
+        up_to_four_digits(line, number);
+    } else if number < 100_000_000 {
+        up_to_four_digits(line, number / 10_000);
+        put(line, &four_digits(number % 10_000));
+    } else {
+        line.extend(itoa::Buffer::new().format(number).as_bytes());
+    }
 }
 
-/// Nine digits.
-fn decimals(line: &mut Vec<u8>, nanos: u64) {
-    // A leading digit holds the place of zeros in front.
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(nanos + 1_000_000_000);
-    line.extend(digits.as_bytes().get(1..).unwrap_or_default());
+#[inline]
+fn up_to_four_digits(line: &mut Vec<u8>, number: u64) {
+    let [thousands, hundreds, tens, ones] = four_digits(number);
+    if number < 10 {
+        put(line, &[ones]);
+    } else if number < 100 {
+        put(line, &[tens, ones]);
+    } else if number < 1000 {
+        put(line, &[hundreds, tens, ones]);
+    } else {
+        put(line, &[thousands, hundreds, tens, ones]);
+    }
+}
+
+fn nine_digits(number: u64) -> [u8; 9] {
+    let [.., first] = four_digits(number / 100_000_000);
+    let [a, b, c, d] = four_digits(number / 10_000 % 10_000);
+    let [e, f, g, h] = four_digits(number % 10_000);
+    [first, a, b, c, d, e, f, g, h]
+}
+
+/// Of a number below 10,000.
+#[inline]
+fn four_digits(number: u64) -> [u8; 4] {
+    let [a, b] = two_digits(number / 100);
+    let [c, d] = two_digits(number % 100);
+    [a, b, c, d]
+}
+
+/// Of a number below 100.
+#[inline]
+fn two_digits(number: u64) -> [u8; 2] {
+    // Nothing is cut off.
+    let digit = |number: u64| b'0' | (number % 10).to_le_bytes()[0];
+    [digit(number / 10), digit(number)]
 }
 
 #[cfg(test)]
