@@ -306,7 +306,7 @@ impl OurMessage {
                     format!("{module}:{name}/{arity}")
                 },
             );
-            (call.kind, call.tag.map(str::to_owned), function)
+            (call.kind, call.tag.map(|tag| tag.to_string()), function)
         });
         let payload = message.payload.map(|payload| {
             let octets = payload.term.octets();
@@ -318,8 +318,11 @@ impl OurMessage {
         });
         Self {
             operation: message.operation,
-            fields: fields.into_iter().filter_map(|(f, text)| Some((f, text?.into()))).collect(),
-            reason: message.reason.map(str::to_owned),
+            fields: fields
+                .into_iter()
+                .filter_map(|(f, text)| Some((f, text?.to_string())))
+                .collect(),
+            reason: message.reason.map(|reason| reason.to_string()),
             call,
             fragments: message.fragments,
             payload_octets: message.payload_octets,

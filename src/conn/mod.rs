@@ -81,9 +81,7 @@ impl Said {
     /// Each message.
     pub fn each_message(&self, mut tell: impl FnMut(&MessageEvent<'_>)) {
         let Some(connection) = &self.connection else { return };
-        for (mark, message) in self.messages.iter() {
-            tell(&MessageEvent { mark, connection, message: &message });
-        }
+        self.messages.each(|mark, message| tell(&MessageEvent { mark, connection, message }));
     }
 
     /// Forgets everything, and keeps the room.

@@ -1,8 +1,10 @@
 //! `message`: one distribution message after the handshake; and the account of all of them in `session`.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
 use super::{ConnectionIds, Mark, Role, frame_number};
@@ -32,40 +34,40 @@ pub struct Message<'a> {
     pub operation: &'static str,
     /// The process or name that the signal is from.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_pid: Option<&'a str>,
+    pub from_pid: Option<Printed<'a>>,
     /// The process, name or alias that it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<&'a str>,
+    pub to: Option<Printed<'a>>,
     /// The registered name that it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to_name: Option<&'a str>,
+    pub to_name: Option<Printed<'a>>,
     /// Reference of a monitor, or of a request to spawn.
     #[serde(skip_serializing_if = "Option::is_none", rename = "ref")]
-    pub reference: Option<&'a str>,
+    pub reference: Option<Printed<'a>>,
     /// Why a process ended: the reason by its outer shape.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'a str>,
+    pub reason: Option<Printed<'a>>,
     /// Number that an unlink has from its sender.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<&'a str>,
+    pub id: Option<Printed<'a>>,
     /// Group leader of a process to be spawned.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub group_leader: Option<&'a str>,
+    pub group_leader: Option<Printed<'a>>,
     /// Module, function and arity to be spawned: `{M,F,A}`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mfa: Option<&'a str>,
+    pub mfa: Option<Printed<'a>>,
     /// Options of a request to spawn.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub options: Option<&'a str>,
+    pub options: Option<Printed<'a>>,
     /// Bits that depend on the operation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub flags: Option<&'a str>,
+    pub flags: Option<Printed<'a>>,
     /// The spawned process, or why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub result: Option<&'a str>,
+    pub result: Option<Printed<'a>>,
     /// Trace token: `{Flags,Label,Serial,From,LastCnt}`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<&'a str>,
+    pub token: Option<Printed<'a>>,
     /// What OTP's own conventions make of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<Call<'a>>,
@@ -81,6 +83,100 @@ pub struct Message<'a> {
     #[serde(skip)]
     #[schemars(skip)]
     pub telling: Option<Telling>,
+}
+
+impl Message<'_> {
+    /// A message that says nothing but what it is.
+    pub const fn new(from: Role, operation: &'static str) -> Self {
+        Self {
+            from,
+            operation,
+            from_pid: None,
+            to: None,
+            to_name: None,
+            reference: None,
+            reason: None,
+            id: None,
+            group_leader: None,
+            mfa: None,
+            options: None,
+            flags: None,
+            result: None,
+            token: None,
+            call: None,
+            fragments: 1,
+            payload_octets: None,
+            payload: None,
+            telling: None,
+        }
+    }
+}
+
+/// A term in Erlang's syntax. Pids and references, which are most of what is printed of messages, stay in
+/// parts until they stand in their line: their digits are written once.
+#[derive(Clone, Copy, Debug)]
+pub enum Printed<'a> {
+    /// Any term.
+    Text(&'a str),
+    /// One whose text JSON takes as it is: without `"`, `\\` and controls.
+    Plain(&'a str),
+    /// `<node.id.serial>`
+    Pid {
+        /// The name of its node, which is as plain.
+        node: &'a str,
+        /// Its numbers, as they are printed.
+        numbers: &'a [u32],
+    },
+    /// `#Ref<node.w2.w1.w0>`
+    Reference {
+        /// The name of its node, which is as plain.
+        node: &'a str,
+        /// Its numbers, as they are printed.
+        numbers: &'a [u32],
+    },
+}
+
+impl<'a> Printed<'a> {
+    /// It as text, unless it is in parts.
+    pub const fn as_text(self) -> Option<&'a str> {
+        match self {
+            Self::Text(text) | Self::Plain(text) => Some(text),
+            Self::Pid { .. } | Self::Reference { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Printed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (open, node, numbers) = match *self {
+            Self::Text(text) | Self::Plain(text) => return f.write_str(text),
+            Self::Pid { node, numbers } => ("<", node, numbers),
+            Self::Reference { node, numbers } => ("#Ref<", node, numbers),
+        };
+        write!(f, "{open}{node}")?;
+        numbers.iter().try_for_each(|number| write!(f, ".{number}"))?;
+        f.write_str(">")
+    }
+}
+
+impl Serialize for Printed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Printed<'_> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Printed".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        str::json_schema(generator)
+    }
 }
 
 /// What a message may do that rules look at; not printed as such.
@@ -101,7 +197,7 @@ pub struct Call<'a> {
     pub kind: &'static str,
     /// The reference that pairs it with its answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tag: Option<&'a str>,
+    pub tag: Option<Printed<'a>>,
     /// The atom that a request, or the reason of an end, is or begins with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<&'a str>,
@@ -141,11 +237,11 @@ pub enum PayloadStyle {
 }
 
 impl JsonSchema for Payload<'_> {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
+    fn schema_name() -> Cow<'static, str> {
         "Payload".into()
     }
 
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schemars::json_schema!({
             "description": "The message term: text in Erlang's syntax, or, with --terms json, as JSON.",
         })

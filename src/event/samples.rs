@@ -18,27 +18,7 @@ pub(crate) fn at(ms: u64) -> Timestamp {
 
 /// A message of the initiator that says nothing but what it is.
 pub(crate) const fn message<'a>(operation: &'static str) -> Message<'a> {
-    Message {
-        from: Role::Initiator,
-        operation,
-        from_pid: None,
-        to: None,
-        to_name: None,
-        reference: None,
-        reason: None,
-        id: None,
-        group_leader: None,
-        mfa: None,
-        options: None,
-        flags: None,
-        result: None,
-        token: None,
-        call: None,
-        fragments: 1,
-        payload_octets: None,
-        payload: None,
-        telling: None,
-    }
+    Message::new(Role::Initiator, operation)
 }
 
 /// A dial between two nodes, each written as `name/address/creation`, that begins at `ms`.

@@ -11,7 +11,8 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::event::{Call, ConnectionIds, Message, MessageEvent, Role, VERSION};
+use super::digits::{dot_number, nine, number};
+use crate::event::{Call, ConnectionIds, Message, MessageEvent, Printed, Role, VERSION};
 use crate::time::Timestamp;
 
 /// Writes lines.
@@ -114,7 +115,7 @@ impl Head {
         let end = self.text.len() - Self::BEHIND.len() - 1;
         let decimals = self.text.get_mut(..end).and_then(|text| text.last_chunk_mut());
         if let Some(decimals) = decimals {
-            *decimals = nine_digits(nanos);
+            *decimals = nine(nanos);
         }
         self.at = at;
     }
@@ -130,23 +131,27 @@ fn body(line: &mut Vec<u8>, message: &Message<'_>) -> io::Result<()> {
     }
     line.extend(message.operation.as_bytes());
     put(line, b"\"");
-    text(line, b",\"from_pid\":\"", message.from_pid);
-    text(line, b",\"to\":\"", message.to);
-    text(line, b",\"to_name\":\"", message.to_name);
-    text(line, b",\"ref\":\"", message.reference);
-    text(line, b",\"reason\":\"", message.reason);
-    text(line, b",\"id\":\"", message.id);
-    text(line, b",\"group_leader\":\"", message.group_leader);
-    text(line, b",\"mfa\":\"", message.mfa);
-    text(line, b",\"options\":\"", message.options);
-    text(line, b",\"flags\":\"", message.flags);
-    text(line, b",\"result\":\"", message.result);
-    text(line, b",\"token\":\"", message.token);
+    term(line, b",\"from_pid\":\"", message.from_pid);
+    term(line, b",\"to\":\"", message.to);
+    term(line, b",\"to_name\":\"", message.to_name);
+    term(line, b",\"ref\":\"", message.reference);
+    term(line, b",\"reason\":\"", message.reason);
+    term(line, b",\"id\":\"", message.id);
+    term(line, b",\"group_leader\":\"", message.group_leader);
+    term(line, b",\"mfa\":\"", message.mfa);
+    term(line, b",\"options\":\"", message.options);
+    term(line, b",\"flags\":\"", message.flags);
+    term(line, b",\"result\":\"", message.result);
+    term(line, b",\"token\":\"", message.token);
     if let Some(call) = &message.call {
         called(line, call);
     }
-    put(line, b",\"fragments\":");
-    number(line, message.fragments.into());
+    if message.fragments == 1 {
+        put(line, b",\"fragments\":1");
+    } else {
+        put(line, b",\"fragments\":");
+        number(line, message.fragments.into());
+    }
     if let Some(octets) = message.payload_octets {
         put(line, b",\"payload_octets\":");
         number(line, octets);
@@ -163,7 +168,7 @@ fn called(line: &mut Vec<u8>, call: &Call<'_>) {
     put(line, b",\"call\":{\"kind\":\"");
     line.extend(call.kind.as_bytes());
     put(line, b"\"");
-    text(line, b",\"tag\":\"", call.tag);
+    term(line, b",\"tag\":\"", call.tag);
     text(line, b",\"request\":\"", call.request);
     text(line, b",\"module\":\"", call.module);
     text(line, b",\"function\":\"", call.function);
@@ -176,6 +181,38 @@ fn called(line: &mut Vec<u8>, call: &Call<'_>) {
         number(line, latency);
     }
     put(line, b"}");
+}
+
+/// A field whose value is a term, if it has one. `key` ends in the quote before that.
+#[inline]
+fn term<const N: usize>(line: &mut Vec<u8>, key: &[u8; N], value: Option<Printed<'_>>) {
+    if let Some(value) = value {
+        put(line, key);
+        printed(line, value);
+    }
+}
+
+/// The rest of a value that is a term, behind its first quote.
+fn printed(line: &mut Vec<u8>, term: Printed<'_>) {
+    let (node, numbers) = match term {
+        Printed::Text(text) => return quoted(line, text),
+        Printed::Plain(text) => {
+            line.extend(text.as_bytes());
+            put(line, b"\"");
+            return;
+        }
+        Printed::Pid { node, numbers } => {
+            put(line, b"<");
+            (node, numbers)
+        }
+        Printed::Reference { node, numbers } => {
+            put(line, b"#Ref<");
+            (node, numbers)
+        }
+    };
+    line.extend(node.as_bytes());
+    numbers.iter().for_each(|number| dot_number(line, (*number).into()));
+    put(line, b">\"");
 }
 
 /// A field whose value is text, if it has one. `key` ends in the quote before that.
@@ -208,56 +245,6 @@ fn put<const N: usize>(line: &mut Vec<u8>, text: &[u8; N]) {
     line.extend_from_slice(text);
 }
 
-/// A number. A line has about ten of them, most of four digits at most.
-#[inline]
-fn number(line: &mut Vec<u8>, number: u64) {
-    if number < 10_000 {
-        up_to_four_digits(line, number);
-    } else if number < 100_000_000 {
-        up_to_four_digits(line, number / 10_000);
-        put(line, &four_digits(number % 10_000));
-    } else {
-        line.extend(itoa::Buffer::new().format(number).as_bytes());
-    }
-}
-
-#[inline]
-fn up_to_four_digits(line: &mut Vec<u8>, number: u64) {
-    let [thousands, hundreds, tens, ones] = four_digits(number);
-    if number < 10 {
-        put(line, &[ones]);
-    } else if number < 100 {
-        put(line, &[tens, ones]);
-    } else if number < 1000 {
-        put(line, &[hundreds, tens, ones]);
-    } else {
-        put(line, &[thousands, hundreds, tens, ones]);
-    }
-}
-
-fn nine_digits(number: u64) -> [u8; 9] {
-    let [.., first] = four_digits(number / 100_000_000);
-    let [a, b, c, d] = four_digits(number / 10_000 % 10_000);
-    let [e, f, g, h] = four_digits(number % 10_000);
-    [first, a, b, c, d, e, f, g, h]
-}
-
-/// Of a number below 10,000.
-#[inline]
-fn four_digits(number: u64) -> [u8; 4] {
-    let [a, b] = two_digits(number / 100);
-    let [c, d] = two_digits(number % 100);
-    [a, b, c, d]
-}
-
-/// Of a number below 100.
-#[inline]
-fn two_digits(number: u64) -> [u8; 2] {
-    // Nothing is cut off.
-    let digit = |number: u64| b'0' | (number % 10).to_le_bytes()[0];
-    [digit(number / 10), digit(number)]
-}
-
 #[cfg(test)]
 mod tests {
     use serde::Serialize;
@@ -287,7 +274,7 @@ mod tests {
         let empty = message("LINK");
         let call = Call {
             kind: "gen_call",
-            tag: Some("#Ref<a@h.1.2.3>"),
+            tag: Some(Printed::Reference { node: "a@h", numbers: &[1, 2, 3] }),
             request: Some("a \"quoted\" one"),
             module: Some("lists"),
             function: Some("seq"),
@@ -307,18 +294,21 @@ mod tests {
         let whole = Message {
             from: Role::Acceptor,
             operation: "REG_SEND",
-            from_pid: Some("<'a@h'.1.2>"),
-            to: Some("'\\\\'"),
-            to_name: Some("rex"),
-            reference: Some("#Ref<a@h.1>"),
-            reason: Some("{badarg,\u{2026}}"),
-            id: Some("18446744073709551615"),
-            group_leader: Some("<a@h.3.4>"),
-            mfa: Some("{m,f,1}"),
-            options: Some("[link]"),
-            flags: Some("4"),
-            result: Some("\u{1}"),
-            token: Some("{1,2,3,<a@h.3.4>,5}"),
+            from_pid: Some(Printed::Pid { node: "'a@h.d'", numbers: &[99_999, 0] }),
+            to: Some(Printed::Text("'\\\\'")),
+            to_name: Some(Printed::Plain("rex")),
+            reference: Some(Printed::Reference {
+                node: "a@h",
+                numbers: &[7, 10, 10_000, 99_999_999, u32::MAX],
+            }),
+            reason: Some(Printed::Text("{badarg,\u{2026}}")),
+            id: Some(Printed::Text("18446744073709551615")),
+            group_leader: Some(Printed::Pid { node: "a@h", numbers: &[3, 4] }),
+            mfa: Some(Printed::Text("{m,f,1}")),
+            options: Some(Printed::Text("[link]")),
+            flags: Some(Printed::Text("4")),
+            result: Some(Printed::Text("\u{1}")),
+            token: Some(Printed::Text("{1,2,3,<a@h.3.4>,5}")),
             call: Some(call),
             fragments: 3,
             payload_octets: Some(1 << 40),

@@ -1,36 +1,40 @@
 //! The messages of one segment, on their way from the connection to the output.
 //!
-//! In: control messages, and the atoms of their headers. Out: each with its terms as text. Kept in one
-//! text for all, which is used again for the next segment: a message costs no allocation.
+//! In: control messages, and the atoms of their headers. Out: each with its terms as they are printed. Kept
+//! in one text for all, which is used again for the next segment: a message costs no allocation.
 
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::atom_cache::HeaderAtoms;
-use crate::event::{Call, Mark, Message, Payload, PayloadStyle, Role, Telling};
+use super::spelling::Spellings;
+use crate::event::{Call, Mark, Message, Payload, PayloadStyle, Printed, Role, Telling};
 use crate::wire::control::{ControlMessage, Field};
 use crate::wire::otp::{Execution, Function, Request, RequestKind, execution};
-use crate::wire::term::{Budget, Erlang, Kind, Term};
+use crate::wire::term::{Budget, Erlang, Kind, MAX_WORDS, Term};
 
 /// Messages in the order in which they came.
 #[derive(Debug, Default)]
 pub struct MessageLog {
     entries: Vec<Entry>,
+    /// What they hold, message for message.
+    parts: Vec<(Part, Piece)>,
     text: String,
+    spellings: Spellings,
     payloads: Vec<u8>,
     /// The atoms of the headers of messages with payloads.
     atoms: Vec<Option<Arc<str>>>,
 }
 
-/// One message: where its terms stand in the log's text.
+/// One message.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     mark: Mark,
     from: Role,
     operation: &'static str,
-    /// By [`Field`].
-    fields: [Option<Span>; FIELDS],
+    /// Where its parts end; they begin where those of the message before it end.
+    parts: usize,
     call: Option<CallEntry>,
     fragments: u32,
     payload_octets: Option<u64>,
@@ -48,36 +52,49 @@ struct PayloadEntry {
 #[derive(Clone, Copy, Debug)]
 struct CallEntry {
     kind: RequestKind,
-    tag: Option<Span>,
-    request: Option<Span>,
-    module: Option<Span>,
-    function: Option<Span>,
     arity: Option<u32>,
     latency_us: Option<u64>,
 }
 
-/// From one octet of the text to another. An entry holds a dozen, so that they are small: what the messages of
-/// one segment say is far below 4 GiB.
+/// What a term is in its message.
 #[derive(Clone, Copy, Debug)]
-struct Span {
+enum Part {
+    Field(Field),
+    Tag,
+    Request,
+    Module,
+    Function,
+}
+
+/// A term, ready to be [`Printed`].
+#[derive(Clone, Copy, Debug)]
+enum Piece {
+    /// In the log's text.
+    Text(Span),
+    /// In its spellings.
+    Atom(Span),
+    /// The name of the node in its spellings, and the numbers as they are printed.
+    Pid(Span, [u32; 2]),
+    /// The same, and how many numbers there are.
+    Reference(Span, usize, [u32; MAX_WORDS]),
+}
+
+/// From one octet of a text to another. There are many, so that they are small: what the messages of one
+/// segment say is far below 4 GiB.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
     from: u32,
     to: u32,
 }
 
 impl Span {
-    fn new(from: usize, to: usize) -> Self {
+    pub(super) fn new(from: usize, to: usize) -> Self {
         let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         Self { from: place(from), to: place(to) }
     }
 
-    const fn range(self) -> Range<usize> {
+    pub(super) const fn range(self) -> Range<usize> {
         self.from as usize..self.to as usize
-    }
-
-    /// The same stretch, were the text before it `more` octets longer and `fewer` shorter.
-    fn moved(self, more: usize, fewer: usize) -> Self {
-        let place = |at: u32| (at as usize).saturating_add(more).saturating_sub(fewer);
-        Self::new(place(self.from), place(self.to))
     }
 }
 
@@ -100,50 +117,83 @@ impl MessageLog {
     /// Forgets everything, and keeps the room.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.parts.clear();
         self.text.clear();
+        self.spellings.tidy();
         self.payloads.clear();
         self.atoms.clear();
     }
 
     /// Each message, and the packet that brought its last octet.
-    pub fn iter(&self) -> impl Iterator<Item = (Mark, Message<'_>)> {
-        self.entries.iter().map(|entry| (entry.mark, self.message(entry)))
+    pub fn each(&self, mut tell: impl FnMut(Mark, &Message<'_>)) {
+        let mut begin = 0;
+        for entry in &self.entries {
+            let parts = self.parts.get(begin..entry.parts).unwrap_or_default();
+            begin = entry.parts;
+            let mut message = Message::new(entry.from, entry.operation);
+            message.fragments = entry.fragments;
+            message.payload_octets = entry.payload_octets;
+            message.telling = entry.telling;
+            if let Some(payload) = &entry.payload {
+                message.payload = self.payload(payload);
+            }
+            if let Some(call) = &entry.call {
+                message.call = Some(call.told());
+            }
+            self.fill(&mut message, parts);
+            tell(entry.mark, &message);
+        }
     }
 
-    fn message(&self, entry: &Entry) -> Message<'_> {
-        let text = |span: Option<Span>| self.text.get(span?.range());
-        let field = |field: Field| text(*entry.fields.get(field as usize)?);
-        Message {
-            from: entry.from,
-            operation: entry.operation,
-            from_pid: field(Field::From),
-            to: field(Field::To),
-            to_name: field(Field::ToName),
-            reference: field(Field::Reference),
-            reason: field(Field::Reason),
-            id: field(Field::Id),
-            group_leader: field(Field::GroupLeader),
-            mfa: field(Field::Mfa),
-            options: field(Field::Options),
-            flags: field(Field::Flags),
-            result: field(Field::Result),
-            token: field(Field::Token),
-            call: entry.call.map(|call| Call {
-                kind: call.kind.name(),
-                tag: text(call.tag),
-                request: text(call.request),
-                module: text(call.module),
-                function: text(call.function),
-                arity: call.arity,
-                latency_us: call.latency_us,
-            }),
-            fragments: entry.fragments,
-            payload_octets: entry.payload_octets,
-            payload: entry.payload.and_then(|PayloadEntry { octets, atoms, style }| {
-                let term = Term::cut_off(self.payloads.get(octets.range())?);
-                Some(Payload { term, atoms: self.atoms.get(atoms.range())?, style })
-            }),
-            telling: entry.telling,
+    fn payload(&self, payload: &PayloadEntry) -> Option<Payload<'_>> {
+        let term = Term::cut_off(self.payloads.get(payload.octets.range())?);
+        let atoms = self.atoms.get(payload.atoms.range())?;
+        Some(Payload { term, atoms, style: payload.style })
+    }
+
+    /// Gives a message its terms.
+    #[inline]
+    fn fill<'a>(&'a self, message: &mut Message<'a>, parts: &'a [(Part, Piece)]) {
+        for (part, piece) in parts {
+            let printed = self.printed(piece);
+            if let Part::Field(field) = part {
+                let place = match field {
+                    Field::From => &mut message.from_pid,
+                    Field::To => &mut message.to,
+                    Field::ToName => &mut message.to_name,
+                    Field::Reference => &mut message.reference,
+                    Field::Reason => &mut message.reason,
+                    Field::Token => &mut message.token,
+                    Field::Id => &mut message.id,
+                    Field::GroupLeader => &mut message.group_leader,
+                    Field::Mfa => &mut message.mfa,
+                    Field::Options => &mut message.options,
+                    Field::Flags => &mut message.flags,
+                    Field::Result => &mut message.result,
+                    Field::Unused => continue,
+                };
+                *place = Some(printed);
+            } else if let Some(call) = &mut message.call {
+                match part {
+                    Part::Request => call.request = printed.as_text(),
+                    Part::Module => call.module = printed.as_text(),
+                    Part::Function => call.function = printed.as_text(),
+                    Part::Tag | Part::Field(_) => call.tag = Some(printed),
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn printed<'a>(&'a self, piece: &'a Piece) -> Printed<'a> {
+        match piece {
+            Piece::Text(span) => Printed::Text(self.text.get(span.range()).unwrap_or_default()),
+            Piece::Atom(span) => Printed::Plain(self.spellings.text(*span)),
+            Piece::Pid(node, numbers) => Printed::Pid { node: self.spellings.text(*node), numbers },
+            Piece::Reference(node, count, numbers) => Printed::Reference {
+                node: self.spellings.text(*node),
+                numbers: numbers.get(..*count).unwrap_or_default(),
+            },
         }
     }
 
@@ -156,35 +206,47 @@ impl MessageLog {
         atoms: HeaderAtoms<'_>,
         told: Told,
     ) {
-        let mut fields = [None; FIELDS];
         for (field, term) in control.fields() {
-            let span = match field {
+            let piece = match field {
                 Field::Unused => continue,
-                Field::Reason => self.shape(term, atoms),
-                _ => self.term(term, atoms),
+                Field::Reason => Piece::Text(self.shape(term, atoms)),
+                _ => self.piece(term, atoms),
             };
-            if let Some(place) = fields.get_mut(field as usize) {
-                *place = Some(span);
+            self.parts.push((Part::Field(field), piece));
+        }
+        if let Some(reason) = reason {
+            let shape = Piece::Text(self.shape(reason, atoms));
+            self.parts.push((Part::Field(Field::Reason), shape));
+        }
+        let function = request.and_then(|request| request.function);
+        if let Some(request) = request {
+            if let Some(tag) = request.reference {
+                let tag = self.piece(tag, atoms);
+                self.parts.push((Part::Tag, tag));
+            }
+            let function = request.function;
+            let names = [
+                (Part::Request, request.label()),
+                (Part::Module, function.map(|function| function.module)),
+                (Part::Function, function.map(|function| function.name)),
+            ];
+            for (part, name) in names {
+                if let Some(name) = name {
+                    let name = self.atom(name, atoms);
+                    self.parts.push((part, name));
+                }
             }
         }
-        if let (Some(reason), Some(place)) = (reason, fields.get_mut(Field::Reason as usize)) {
-            *place = Some(self.shape(reason, atoms));
-        }
-        let call = request.map(|request| CallEntry {
-            kind: request.kind,
-            tag: request.reference.map(|tag| self.term(tag, atoms)),
-            request: request.label().map(|label| self.atom(label, atoms)),
-            module: request.function.map(|function| self.atom(function.module, atoms)),
-            function: request.function.map(|function| self.atom(function.name, atoms)),
-            arity: request.function.and_then(|function| function.arity),
-            latency_us: told.latency_us,
-        });
         self.entries.push(Entry {
             mark: told.mark,
             from: told.from,
             operation: control.operation.name().unwrap_or("unassigned"),
-            fields,
-            call,
+            parts: self.parts.len(),
+            call: request.map(|request| CallEntry {
+                kind: request.kind,
+                arity: function.and_then(|function| function.arity),
+                latency_us: told.latency_us,
+            }),
             fragments: 1,
             payload_octets: told.payload_octets,
             payload: None,
@@ -212,29 +274,58 @@ impl MessageLog {
 
     /// Takes the message added last out, to be put back when all of it is here. It has no payload yet.
     pub(super) fn take_last(&mut self) -> Option<Self> {
-        let mut entry = self.entries.pop()?;
-        let from = entry.spans().map(|span| span.range().start).min();
-        let from = from.unwrap_or(self.text.len());
-        let text = self.text.split_off(from);
-        entry.spans().for_each(|span| *span = span.moved(0, from));
-        Some(Self { entries: vec![entry], text, payloads: Vec::new(), atoms: Vec::new() })
+        let entry = self.entries.pop()?;
+        let mut taken = Self::default();
+        let begin = self.entries.last().map_or(0, |before| before.parts);
+        for (part, piece) in self.parts.get(begin..entry.parts).unwrap_or_default() {
+            taken.say(*part, self.printed(piece));
+        }
+        self.parts.truncate(begin);
+        taken.entries.push(entry);
+        Some(taken)
     }
 
     /// Puts back what was taken out, now that it is here as a whole.
     pub(super) fn put_back(&mut self, begun: &Self, mark: Mark, fragments: u32, octets: u64) {
-        let Some(mut entry) = begun.entries.first().copied() else { return };
-        let from = self.text.len();
-        self.text.push_str(&begun.text);
-        entry.spans().for_each(|span| *span = span.moved(from, 0));
-        entry.mark = mark;
-        entry.fragments = fragments;
-        entry.payload_octets = Some(octets);
-        self.entries.push(entry);
+        let Some(entry) = begun.entries.first() else { return };
+        for (part, piece) in &begun.parts {
+            self.say(*part, begun.printed(piece));
+        }
+        let parts = self.parts.len();
+        self.entries.push(Entry { mark, parts, fragments, payload_octets: Some(octets), ..*entry });
     }
 
     /// Octets that this takes, about.
     pub(super) fn size(&self) -> usize {
-        size_of::<Entry>() + self.text.len()
+        size_of::<Entry>() + size_of_val(&*self.parts) + self.text.len()
+    }
+
+    /// Adds what another log says.
+    fn say(&mut self, part: Part, printed: Printed<'_>) {
+        let from = self.text.len();
+        // Writing to a `String` cannot fail.
+        let _ = write!(self.text, "{printed}");
+        self.parts.push((part, Piece::Text(Span::new(from, self.text.len()))));
+    }
+
+    #[inline]
+    fn piece(&mut self, term: Term<'_>, atoms: HeaderAtoms<'_>) -> Piece {
+        let usual = match term.kind() {
+            Kind::Atom => self.spellings.printed(term, &atoms).map(Piece::Atom),
+            Kind::Pid => term.as_pid().and_then(|pid| {
+                let node = self.spellings.printed(pid.node, &atoms)?;
+                Some(Piece::Pid(node, [pid.id, pid.serial]))
+            }),
+            Kind::Reference => term.as_reference().and_then(|reference| {
+                let node = self.spellings.printed(reference.node, &atoms)?;
+                let words = reference.words();
+                let mut numbers = [0; MAX_WORDS];
+                numbers.iter_mut().zip(words.iter().rev()).for_each(|(to, word)| *to = *word);
+                Some(Piece::Reference(node, words.len(), numbers))
+            }),
+            _ => None,
+        };
+        usual.unwrap_or_else(|| Piece::Text(self.term(term, atoms)))
     }
 
     fn term(&mut self, term: Term<'_>, atoms: HeaderAtoms<'_>) -> Span {
@@ -245,12 +336,15 @@ impl MessageLog {
     }
 
     /// An atom without quotes.
-    fn atom(&mut self, atom: Term<'_>, atoms: HeaderAtoms<'_>) -> Span {
+    fn atom(&mut self, atom: Term<'_>, atoms: HeaderAtoms<'_>) -> Piece {
+        if let Some(own) = self.spellings.own(atom, &atoms) {
+            return Piece::Atom(own);
+        }
         let from = self.text.len();
         if let Some(text) = atom.as_atom(&atoms) {
             let _ = write!(self.text, "{text}");
         }
-        Span::new(from, self.text.len())
+        Piece::Text(Span::new(from, self.text.len()))
     }
 
     /// The outer shape of a reason: what it is, or begins with; the rest may be anybody's data.
@@ -277,13 +371,11 @@ impl MessageLog {
     }
 }
 
-impl Entry {
-    /// Every place in the text that it holds.
-    fn spans(&mut self) -> impl Iterator<Item = &mut Span> {
-        let call = self.call.iter_mut().flat_map(|call| {
-            [&mut call.tag, &mut call.request, &mut call.module, &mut call.function]
-        });
-        self.fields.iter_mut().chain(call).flatten()
+impl CallEntry {
+    const fn told<'a>(&self) -> Call<'a> {
+        let Self { kind, arity, latency_us } = *self;
+        let kind = kind.name();
+        Call { kind, tag: None, request: None, module: None, function: None, arity, latency_us }
     }
 }
 
@@ -308,8 +400,5 @@ pub(super) fn execution_of(function: &Function<'_>, atoms: HeaderAtoms<'_>) -> O
     execution(&module, &name)
 }
 
-/// Values of [`Field`].
-const FIELDS: usize = 13;
-
 /// A field as text: pids and references have some 40 octets, names of nodes 511 at most.
-const FIELD: Budget = Budget { octets: 600, terms: 64, depth: 16 };
+pub(super) const FIELD: Budget = Budget { octets: 600, terms: 64, depth: 16 };

@@ -58,7 +58,9 @@ impl Talk {
         };
         let speech = if direction == Up { &mut self.up } else { &mut self.down };
         assert_eq!(speech.walk(&mut &octets[..], &mut desk), Walked::Whole);
-        self.log.iter().map(|(_, message)| short(&message)).collect()
+        let mut told = Vec::new();
+        self.log.each(|_, message| told.push(short(message)));
+        told
     }
 
     fn calls(&self, direction: Direction) -> Vec<ToldCalls> {

@@ -98,7 +98,36 @@ pub struct Record<'a> {
 }
 
 impl<'a> Pid<'a> {
+    #[inline]
     pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
+        match Self::usual(i.0) {
+            Some((pid, rest)) => {
+                i.0 = rest;
+                Ok(pid)
+            }
+            None => Self::any(i),
+        }
+    }
+
+    /// One of today's nodes, and what stands behind it.
+    #[inline]
+    fn usual(i: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let [NEW_PID_EXT, from_node @ ..] = i else { return None };
+        let rest = cut::usual_atom(from_node)?;
+        let node = Term { octets: from_node.get(..from_node.len() - rest.len())? };
+        let (numbers, rest) = rest.split_first_chunk::<12>()?;
+        let [i0, i1, i2, i3, s0, s1, s2, s3, c0, c1, c2, c3] = *numbers;
+        let pid = Self {
+            node,
+            id: u32::from_be_bytes([i0, i1, i2, i3]),
+            serial: u32::from_be_bytes([s0, s1, s2, s3]),
+            creation: u32::from_be_bytes([c0, c1, c2, c3]),
+        };
+        Some((pid, rest))
+    }
+
+    /// One of any kind.
+    fn any(i: &mut Reader<'a>) -> Result<Self, Fault> {
         let at = *i;
         let new = match i.u8("tag")? {
             NEW_PID_EXT => true,
@@ -311,7 +340,7 @@ fn text<'t>(atom: Term<'t>, atoms: &'t (impl Atoms + ?Sized)) -> AtomText<'t> {
 }
 
 /// Words of a reference since OTP 24; three before.
-pub(super) const MAX_WORDS: usize = 5;
+pub const MAX_WORDS: usize = 5;
 
 /// What a node takes of old forms: references of 18 bits, incarnations of two.
 const MAX_OLD_WORD: u32 = (1 << 18) - 1;

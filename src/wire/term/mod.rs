@@ -24,7 +24,7 @@ use std::fmt;
 pub use atom::{AtomText, Atoms, NoAtoms};
 pub use compressed::{Compressed, External, InflateError, cut_external};
 pub use erlang::{Budget, Erlang};
-pub use identifier::{Export, Fun, Pid, Port, Record, Reference, ReferenceKey};
+pub use identifier::{Export, Fun, MAX_WORDS, Pid, Port, Record, Reference, ReferenceKey};
 pub use json::JsonTerm;
 pub use number::Integer;
 
@@ -178,6 +178,20 @@ impl<'a> Term<'a> {
     {
         let raw = cut::atom(&mut Reader(self.octets), "atom").ok()?;
         Some(AtomText::resolve(raw, atoms))
+    }
+
+    /// The octets of an atom's text, where they are to be UTF-8 and are at most 255. Whether they are is not
+    /// looked at: what they are equal to, they are.
+    #[inline]
+    pub fn utf8_atom<'t>(self, atoms: &'t (impl Atoms + ?Sized)) -> Option<&'t [u8]>
+    where
+        'a: 't,
+    {
+        match self.octets {
+            [ATOM_CACHE_REF, reference, ..] => atoms.atom(*reference).map(str::as_bytes),
+            [SMALL_ATOM_UTF8_EXT, len, rest @ ..] => rest.get(..usize::from(*len)),
+            _ => None,
+        }
     }
 
     /// Whether it is the atom `text`.
