@@ -277,8 +277,8 @@ impl EventSink for Ours {
 
     fn message(&mut self, event: &MessageEvent<'_>) {
         let (from, to, turn) = self.place(event.connection);
-        let messages = self.messages.entry((from, to, turn, event.message.from)).or_default();
-        messages.push(OurMessage::new(event.message));
+        let messages = self.messages.entry((from, to, turn, event.message().from)).or_default();
+        messages.push(OurMessage::new(&event.message()));
     }
 }
 
@@ -306,7 +306,7 @@ impl OurMessage {
                     format!("{module}:{name}/{arity}")
                 },
             );
-            (call.kind, call.tag.map(|tag| tag.to_string()), function)
+            (call.kind, call.tag.map(str::to_owned), function)
         });
         let payload = message.payload.map(|payload| {
             let octets = payload.term.octets();
@@ -318,11 +318,8 @@ impl OurMessage {
         });
         Self {
             operation: message.operation,
-            fields: fields
-                .into_iter()
-                .filter_map(|(f, text)| Some((f, text?.to_string())))
-                .collect(),
-            reason: message.reason.map(|reason| reason.to_string()),
+            fields: fields.into_iter().filter_map(|(f, text)| Some((f, text?.into()))).collect(),
+            reason: message.reason.map(str::to_owned),
             call,
             fragments: message.fragments,
             payload_octets: message.payload_octets,

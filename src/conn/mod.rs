@@ -81,7 +81,9 @@ impl Said {
     /// Each message.
     pub fn each_message(&self, mut tell: impl FnMut(&MessageEvent<'_>)) {
         let Some(connection) = &self.connection else { return };
-        self.messages.each(|mark, message| tell(&MessageEvent { mark, connection, message }));
+        for (mark, wording) in self.messages.iter() {
+            tell(&MessageEvent { mark, connection, wording });
+        }
     }
 
     /// Forgets everything, and keeps the room.

@@ -1,13 +1,11 @@
 //! `message`: one distribution message after the handshake; and the account of all of them in `session`.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use super::{ConnectionIds, Mark, Role, frame_number};
+use super::{ConnectionIds, Mark, Role, Wording, frame_number};
 use crate::capture::FrameRef;
 pub use crate::wire::otp::Execution;
 use crate::wire::term::{Atoms, Budget, Erlang, JsonTerm, Term};
@@ -20,7 +18,14 @@ pub struct MessageEvent<'a> {
     /// The TCP connection.
     pub connection: &'a Arc<ConnectionIds>,
     /// What it says.
-    pub message: &'a Message<'a>,
+    pub wording: Wording<'a>,
+}
+
+impl<'a> MessageEvent<'a> {
+    /// What it says, taken apart.
+    pub fn message(&self) -> Message<'a> {
+        self.wording.message()
+    }
 }
 
 /// One distribution message. Pids, references and other terms are in Erlang's syntax; `#3` in them is an
@@ -34,40 +39,40 @@ pub struct Message<'a> {
     pub operation: &'static str,
     /// The process or name that the signal is from.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_pid: Option<Printed<'a>>,
+    pub from_pid: Option<&'a str>,
     /// The process, name or alias that it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<Printed<'a>>,
+    pub to: Option<&'a str>,
     /// The registered name that it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to_name: Option<Printed<'a>>,
+    pub to_name: Option<&'a str>,
     /// Reference of a monitor, or of a request to spawn.
     #[serde(skip_serializing_if = "Option::is_none", rename = "ref")]
-    pub reference: Option<Printed<'a>>,
+    pub reference: Option<&'a str>,
     /// Why a process ended: the reason by its outer shape.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Printed<'a>>,
+    pub reason: Option<&'a str>,
     /// Number that an unlink has from its sender.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<Printed<'a>>,
+    pub id: Option<&'a str>,
     /// Group leader of a process to be spawned.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub group_leader: Option<Printed<'a>>,
+    pub group_leader: Option<&'a str>,
     /// Module, function and arity to be spawned: `{M,F,A}`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mfa: Option<Printed<'a>>,
+    pub mfa: Option<&'a str>,
     /// Options of a request to spawn.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub options: Option<Printed<'a>>,
+    pub options: Option<&'a str>,
     /// Bits that depend on the operation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub flags: Option<Printed<'a>>,
+    pub flags: Option<&'a str>,
     /// The spawned process, or why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub result: Option<Printed<'a>>,
+    pub result: Option<&'a str>,
     /// Trace token: `{Flags,Label,Serial,From,LastCnt}`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<Printed<'a>>,
+    pub token: Option<&'a str>,
     /// What OTP's own conventions make of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<Call<'a>>,
@@ -112,73 +117,6 @@ impl Message<'_> {
     }
 }
 
-/// A term in Erlang's syntax. Pids and references, which are most of what is printed of messages, stay in
-/// parts until they stand in their line: their digits are written once.
-#[derive(Clone, Copy, Debug)]
-pub enum Printed<'a> {
-    /// Any term.
-    Text(&'a str),
-    /// One whose text JSON takes as it is: without `"`, `\\` and controls.
-    Plain(&'a str),
-    /// `<node.id.serial>`
-    Pid {
-        /// The name of its node, which is as plain.
-        node: &'a str,
-        /// Its numbers, as they are printed.
-        numbers: &'a [u32],
-    },
-    /// `#Ref<node.w2.w1.w0>`
-    Reference {
-        /// The name of its node, which is as plain.
-        node: &'a str,
-        /// Its numbers, as they are printed.
-        numbers: &'a [u32],
-    },
-}
-
-impl<'a> Printed<'a> {
-    /// It as text, unless it is in parts.
-    pub const fn as_text(self) -> Option<&'a str> {
-        match self {
-            Self::Text(text) | Self::Plain(text) => Some(text),
-            Self::Pid { .. } | Self::Reference { .. } => None,
-        }
-    }
-}
-
-impl fmt::Display for Printed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (open, node, numbers) = match *self {
-            Self::Text(text) | Self::Plain(text) => return f.write_str(text),
-            Self::Pid { node, numbers } => ("<", node, numbers),
-            Self::Reference { node, numbers } => ("#Ref<", node, numbers),
-        };
-        write!(f, "{open}{node}")?;
-        numbers.iter().try_for_each(|number| write!(f, ".{number}"))?;
-        f.write_str(">")
-    }
-}
-
-impl Serialize for Printed<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl JsonSchema for Printed<'_> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Printed".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        str::json_schema(generator)
-    }
-}
-
 /// What a message may do that rules look at; not printed as such.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Telling {
@@ -197,7 +135,7 @@ pub struct Call<'a> {
     pub kind: &'static str,
     /// The reference that pairs it with its answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tag: Option<Printed<'a>>,
+    pub tag: Option<&'a str>,
     /// The atom that a request, or the reason of an end, is or begins with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<&'a str>,
@@ -237,11 +175,11 @@ pub enum PayloadStyle {
 }
 
 impl JsonSchema for Payload<'_> {
-    fn schema_name() -> Cow<'static, str> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
         "Payload".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "description": "The message term: text in Erlang's syntax, or, with --terms json, as JSON.",
         })

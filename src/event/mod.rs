@@ -8,6 +8,7 @@
 
 mod cluster;
 mod comparison;
+pub(crate) mod digits;
 mod epmd;
 mod finding;
 mod message;
@@ -15,6 +16,7 @@ mod message;
 pub(crate) mod samples;
 mod session;
 mod stats;
+mod wording;
 
 pub use cluster::*;
 pub use comparison::*;
@@ -23,6 +25,7 @@ pub use finding::*;
 pub use message::*;
 pub use session::*;
 pub use stats::*;
+pub use wording::*;
 
 use std::borrow::Cow;
 use std::fmt;

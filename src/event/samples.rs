@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Body, CloseKind, Confidence, ConnectionIds, Event, Hex, Mark, Message, Orientation, Outcome,
-    Party, Protocol, Role, Session, SessionSeen, State, Traffic,
+    Body, Call, CallFacts, CloseKind, Confidence, ConnectionIds, Event, Facts, Hex, Mark, Message,
+    Orientation, Outcome, Part, Party, Payload, Protocol, Role, Session, SessionSeen, State,
+    Traffic, Wording, WordingMark, Wordings,
 };
 use crate::capture::FrameRef;
 use crate::time::Timestamp;
@@ -19,6 +20,72 @@ pub(crate) fn at(ms: u64) -> Timestamp {
 /// A message of the initiator that says nothing but what it is.
 pub(crate) const fn message<'a>(operation: &'static str) -> Message<'a> {
     Message::new(Role::Initiator, operation)
+}
+
+/// A message in words.
+pub(crate) struct Worded<'a> {
+    facts: Facts,
+    wordings: Wordings,
+    end: WordingMark,
+    payload: Option<Payload<'a>>,
+}
+
+impl<'a> Worded<'a> {
+    pub(crate) fn new(message: &Message<'a>) -> Self {
+        let mut wordings = Wordings::default();
+        wordings.begin(message.from, message.operation);
+        let say = |wordings: &mut Wordings, part, text: Option<&str>| {
+            if let Some(text) = text {
+                wordings.text(part, |out| out.push_str(text));
+            }
+        };
+        for (part, text) in [
+            (Part::From, message.from_pid),
+            (Part::To, message.to),
+            (Part::ToName, message.to_name),
+            (Part::Reference, message.reference),
+            (Part::Reason, message.reason),
+            (Part::Id, message.id),
+            (Part::GroupLeader, message.group_leader),
+            (Part::Mfa, message.mfa),
+            (Part::Options, message.options),
+            (Part::Flags, message.flags),
+            (Part::Result, message.result),
+            (Part::Token, message.token),
+        ] {
+            say(&mut wordings, part, text);
+        }
+        if let Some(call) = &message.call {
+            wordings.begin_call(call.kind);
+            say(&mut wordings, Part::Tag, call.tag);
+            say(&mut wordings, Part::Request, call.request);
+            say(&mut wordings, Part::Module, call.module);
+            say(&mut wordings, Part::Function, call.function);
+            wordings.end_call(call.arity, call.latency_us);
+        }
+        let call = message.call.map(|Call { kind, arity, latency_us, .. }| CallFacts {
+            kind,
+            arity,
+            latency_us,
+        });
+        let facts = Facts {
+            from: message.from,
+            operation: message.operation,
+            call,
+            fragments: message.fragments,
+            payload_octets: message.payload_octets,
+            telling: message.telling,
+        };
+        let end = wordings.end();
+        Self { facts, wordings, end, payload: message.payload }
+    }
+
+    pub(crate) fn wording(&self) -> Wording<'_> {
+        let begin = WordingMark::default();
+        let mut wording = self.wordings.wording(begin, self.end, &self.facts);
+        wording.payload = self.payload;
+        wording
+    }
 }
 
 /// A dial between two nodes, each written as `name/address/creation`, that begins at `ms`.

@@ -11,8 +11,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::digits::{dot_number, nine, number};
-use crate::event::{Call, ConnectionIds, Message, MessageEvent, Printed, Role, VERSION};
+use crate::event::digits::{nine, number};
+use crate::event::{ConnectionIds, MessageEvent, VERSION};
 use crate::time::Timestamp;
 
 /// Writes lines.
@@ -43,15 +43,29 @@ impl MessageLines {
         name: impl FnOnce(u16) -> Option<Arc<str>>,
         event: &MessageEvent<'_>,
     ) -> io::Result<()> {
-        let MessageEvent { mark, connection, message } = event;
+        let MessageEvent { mark, connection, wording } = event;
         line.extend(self.head.at(mark.at));
         number(line, seq);
         line.extend(self.input(mark.frame.input, name)?);
         put(line, b",\"frame\":");
         number(line, mark.frame.number);
         line.extend(self.connection(connection)?);
-        body(line, message)?;
-        put(line, b"}\n");
+        line.extend(wording.words());
+        if wording.facts.fragments == 1 {
+            put(line, b",\"fragments\":1");
+        } else {
+            put(line, b",\"fragments\":");
+            number(line, wording.facts.fragments.into());
+        }
+        if let Some(octets) = wording.facts.payload_octets {
+            put(line, b",\"payload_octets\":");
+            number(line, octets);
+        }
+        if let Some(payload) = &wording.payload {
+            put(line, b",\"payload\":");
+            serde_json::to_writer(&mut *line, payload)?;
+        }
+        put(line, b"}}\n");
         Ok(())
     }
 
@@ -84,7 +98,7 @@ impl MessageLines {
             if let Some(open) = fields.first_mut() {
                 *open = b',';
             }
-            fields.extend(b",\"message\":{\"from\":\"");
+            fields.extend(b",\"message\":");
             *place = Some((Arc::clone(connection), fields));
         }
         Ok(place.as_ref().map_or(&[], |(_, fields)| fields))
@@ -123,123 +137,6 @@ impl Head {
     const BEHIND: &[u8] = b"\",\"event_type\":\"message\",\"seq\":";
 }
 
-/// Goes on behind the name of its first field.
-fn body(line: &mut Vec<u8>, message: &Message<'_>) -> io::Result<()> {
-    match message.from {
-        Role::Initiator => put(line, b"initiator\",\"operation\":\""),
-        Role::Acceptor => put(line, b"acceptor\",\"operation\":\""),
-    }
-    line.extend(message.operation.as_bytes());
-    put(line, b"\"");
-    term(line, b",\"from_pid\":\"", message.from_pid);
-    term(line, b",\"to\":\"", message.to);
-    term(line, b",\"to_name\":\"", message.to_name);
-    term(line, b",\"ref\":\"", message.reference);
-    term(line, b",\"reason\":\"", message.reason);
-    term(line, b",\"id\":\"", message.id);
-    term(line, b",\"group_leader\":\"", message.group_leader);
-    term(line, b",\"mfa\":\"", message.mfa);
-    term(line, b",\"options\":\"", message.options);
-    term(line, b",\"flags\":\"", message.flags);
-    term(line, b",\"result\":\"", message.result);
-    term(line, b",\"token\":\"", message.token);
-    if let Some(call) = &message.call {
-        called(line, call);
-    }
-    if message.fragments == 1 {
-        put(line, b",\"fragments\":1");
-    } else {
-        put(line, b",\"fragments\":");
-        number(line, message.fragments.into());
-    }
-    if let Some(octets) = message.payload_octets {
-        put(line, b",\"payload_octets\":");
-        number(line, octets);
-    }
-    if let Some(payload) = &message.payload {
-        put(line, b",\"payload\":");
-        serde_json::to_writer(&mut *line, payload)?;
-    }
-    put(line, b"}");
-    Ok(())
-}
-
-fn called(line: &mut Vec<u8>, call: &Call<'_>) {
-    put(line, b",\"call\":{\"kind\":\"");
-    line.extend(call.kind.as_bytes());
-    put(line, b"\"");
-    term(line, b",\"tag\":\"", call.tag);
-    text(line, b",\"request\":\"", call.request);
-    text(line, b",\"module\":\"", call.module);
-    text(line, b",\"function\":\"", call.function);
-    if let Some(arity) = call.arity {
-        put(line, b",\"arity\":");
-        number(line, arity.into());
-    }
-    if let Some(latency) = call.latency_us {
-        put(line, b",\"latency_us\":");
-        number(line, latency);
-    }
-    put(line, b"}");
-}
-
-/// A field whose value is a term, if it has one. `key` ends in the quote before that.
-#[inline]
-fn term<const N: usize>(line: &mut Vec<u8>, key: &[u8; N], value: Option<Printed<'_>>) {
-    if let Some(value) = value {
-        put(line, key);
-        printed(line, value);
-    }
-}
-
-/// The rest of a value that is a term, behind its first quote.
-fn printed(line: &mut Vec<u8>, term: Printed<'_>) {
-    let (node, numbers) = match term {
-        Printed::Text(text) => return quoted(line, text),
-        Printed::Plain(text) => {
-            line.extend(text.as_bytes());
-            put(line, b"\"");
-            return;
-        }
-        Printed::Pid { node, numbers } => {
-            put(line, b"<");
-            (node, numbers)
-        }
-        Printed::Reference { node, numbers } => {
-            put(line, b"#Ref<");
-            (node, numbers)
-        }
-    };
-    line.extend(node.as_bytes());
-    numbers.iter().for_each(|number| dot_number(line, (*number).into()));
-    put(line, b">\"");
-}
-
-/// A field whose value is text, if it has one. `key` ends in the quote before that.
-#[inline]
-fn text<const N: usize>(line: &mut Vec<u8>, key: &[u8; N], value: Option<&str>) {
-    if let Some(value) = value {
-        put(line, key);
-        quoted(line, value);
-    }
-}
-
-/// The rest of a value that is text, behind its first quote.
-fn quoted(line: &mut Vec<u8>, value: &str) {
-    // All octets are looked at, so that the compiler can take many at once.
-    let escapes = |octet: u8| octet < b' ' || octet == b'"' || octet == b'\\';
-    let has_escapes = value.bytes().fold(false, |has, octet| has | escapes(octet));
-    if has_escapes {
-        line.pop();
-        // Writing to a `Vec` cannot fail.
-        let _ = serde_json::to_writer(&mut *line, value);
-    } else {
-        line.extend(value.as_bytes());
-        put(line, b"\"");
-    }
-}
-
-/// What is the same on many lines. As its length is known, it is stored at once where it belongs.
 #[inline(always)]
 fn put<const N: usize>(line: &mut Vec<u8>, text: &[u8; N]) {
     line.extend_from_slice(text);
@@ -251,8 +148,8 @@ mod tests {
 
     use super::*;
     use crate::capture::FrameRef;
-    use crate::event::samples::message;
-    use crate::event::{Event, Mark, Payload, PayloadStyle};
+    use crate::event::samples::{Worded, message};
+    use crate::event::{Call, Event, Mark, Message, Payload, PayloadStyle, Role};
     use crate::output::samples;
     use crate::wire::term::Term;
 
@@ -274,7 +171,7 @@ mod tests {
         let empty = message("LINK");
         let call = Call {
             kind: "gen_call",
-            tag: Some(Printed::Reference { node: "a@h", numbers: &[1, 2, 3] }),
+            tag: Some("#Ref<a@h.1.2.3>"),
             request: Some("a \"quoted\" one"),
             module: Some("lists"),
             function: Some("seq"),
@@ -294,21 +191,18 @@ mod tests {
         let whole = Message {
             from: Role::Acceptor,
             operation: "REG_SEND",
-            from_pid: Some(Printed::Pid { node: "'a@h.d'", numbers: &[99_999, 0] }),
-            to: Some(Printed::Text("'\\\\'")),
-            to_name: Some(Printed::Plain("rex")),
-            reference: Some(Printed::Reference {
-                node: "a@h",
-                numbers: &[7, 10, 10_000, 99_999_999, u32::MAX],
-            }),
-            reason: Some(Printed::Text("{badarg,\u{2026}}")),
-            id: Some(Printed::Text("18446744073709551615")),
-            group_leader: Some(Printed::Pid { node: "a@h", numbers: &[3, 4] }),
-            mfa: Some(Printed::Text("{m,f,1}")),
-            options: Some(Printed::Text("[link]")),
-            flags: Some(Printed::Text("4")),
-            result: Some(Printed::Text("\u{1}")),
-            token: Some(Printed::Text("{1,2,3,<a@h.3.4>,5}")),
+            from_pid: Some("<'a@h'.1.2>"),
+            to: Some("'\\\\'"),
+            to_name: Some("rex"),
+            reference: Some("#Ref<a@h.1>"),
+            reason: Some("{badarg,\u{2026}}"),
+            id: Some("18446744073709551615"),
+            group_leader: Some("<a@h.3.4>"),
+            mfa: Some("{m,f,1}"),
+            options: Some("[link]"),
+            flags: Some("4"),
+            result: Some("\u{1}"),
+            token: Some("{1,2,3,<a@h.3.4>,5}"),
             call: Some(call),
             fragments: 3,
             payload_octets: Some(1 << 40),
@@ -329,10 +223,11 @@ mod tests {
             // Two in one second, then one in the next; of two inputs.
             let at = Timestamp::new(1_401_028_345 + seq / 3, 7 * seq);
             let frame = FrameRef { input: u16::from(seq == 4), number: 9 + seq };
+            let worded = Worded::new(&message);
             let event = MessageEvent {
                 mark: Mark { frame, at },
                 connection: &connection,
-                message: &message,
+                wording: worded.wording(),
             };
             let name = |input: u16| Some(["a.pcap", "b \".pcap"][usize::from(input)].into());
             let mut written = Vec::new();

@@ -5,7 +5,6 @@
 //! of a finding come with it, and what is left out was asked for, or is counted where a reader is too
 //! slow. Reads its own lines back, too. The only door to `serde_json`.
 
-mod digits;
 mod human;
 mod message_lines;
 mod ndjson;

@@ -1,26 +1,26 @@
 //! The messages of one segment, on their way from the connection to the output.
 //!
-//! In: control messages, and the atoms of their headers. Out: each with its terms as they are printed. Kept
-//! in one text for all, which is used again for the next segment: a message costs no allocation.
+//! In: control messages, and the atoms of their headers. Out: each in the [words](Wording) of its line. Kept in
+//! one text for all, which is used again for the next segment: a message costs no allocation.
 
 use std::fmt::Write;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::atom_cache::HeaderAtoms;
 use super::spelling::Spellings;
-use crate::event::{Call, Mark, Message, Payload, PayloadStyle, Printed, Role, Telling};
-use crate::wire::control::{ControlMessage, Field};
-use crate::wire::otp::{Execution, Function, Request, RequestKind, execution};
-use crate::wire::term::{Budget, Erlang, Kind, MAX_WORDS, Term};
+use crate::event::{
+    CallFacts, Facts, Mark, Part, Payload, PayloadStyle, Role, Span, Telling, Wording, WordingMark,
+    Wordings,
+};
+use crate::wire::control::ControlMessage;
+use crate::wire::otp::{Execution, Function, Request, execution};
+use crate::wire::term::{Budget, Erlang, Kind, Term};
 
 /// Messages in the order in which they came.
 #[derive(Debug, Default)]
 pub struct MessageLog {
     entries: Vec<Entry>,
-    /// What they hold, message for message.
-    parts: Vec<(Part, Piece)>,
-    text: String,
+    wordings: Wordings,
     spellings: Spellings,
     payloads: Vec<u8>,
     /// The atoms of the headers of messages with payloads.
@@ -31,15 +31,10 @@ pub struct MessageLog {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     mark: Mark,
-    from: Role,
-    operation: &'static str,
-    /// Where its parts end; they begin where those of the message before it end.
-    parts: usize,
-    call: Option<CallEntry>,
-    fragments: u32,
-    payload_octets: Option<u64>,
+    facts: Facts,
+    /// Where its words end; they begin where those of the message before it end.
+    end: WordingMark,
     payload: Option<PayloadEntry>,
-    telling: Option<Telling>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,55 +42,6 @@ struct PayloadEntry {
     octets: Span,
     atoms: Span,
     style: PayloadStyle,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct CallEntry {
-    kind: RequestKind,
-    arity: Option<u32>,
-    latency_us: Option<u64>,
-}
-
-/// What a term is in its message.
-#[derive(Clone, Copy, Debug)]
-enum Part {
-    Field(Field),
-    Tag,
-    Request,
-    Module,
-    Function,
-}
-
-/// A term, ready to be [`Printed`].
-#[derive(Clone, Copy, Debug)]
-enum Piece {
-    /// In the log's text.
-    Text(Span),
-    /// In its spellings.
-    Atom(Span),
-    /// The name of the node in its spellings, and the numbers as they are printed.
-    Pid(Span, [u32; 2]),
-    /// The same, and how many numbers there are.
-    Reference(Span, usize, [u32; MAX_WORDS]),
-}
-
-/// From one octet of a text to another. There are many, so that they are small: what the messages of one
-/// segment say is far below 4 GiB.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    from: u32,
-    to: u32,
-}
-
-impl Span {
-    pub(super) fn new(from: usize, to: usize) -> Self {
-        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Self { from: place(from), to: place(to) }
-    }
-
-    pub(super) const fn range(self) -> Range<usize> {
-        self.from as usize..self.to as usize
-    }
 }
 
 /// What is to be told of a message beside its terms.
@@ -117,84 +63,28 @@ impl MessageLog {
     /// Forgets everything, and keeps the room.
     pub fn clear(&mut self) {
         self.entries.clear();
-        self.parts.clear();
-        self.text.clear();
-        self.spellings.tidy();
+        self.wordings.clear();
         self.payloads.clear();
         self.atoms.clear();
     }
 
     /// Each message, and the packet that brought its last octet.
-    pub fn each(&self, mut tell: impl FnMut(Mark, &Message<'_>)) {
-        let mut begin = 0;
-        for entry in &self.entries {
-            let parts = self.parts.get(begin..entry.parts).unwrap_or_default();
-            begin = entry.parts;
-            let mut message = Message::new(entry.from, entry.operation);
-            message.fragments = entry.fragments;
-            message.payload_octets = entry.payload_octets;
-            message.telling = entry.telling;
+    pub fn iter(&self) -> impl Iterator<Item = (Mark, Wording<'_>)> {
+        let mut begin = WordingMark::default();
+        self.entries.iter().map(move |entry| {
+            let mut wording = self.wordings.wording(begin, entry.end, &entry.facts);
+            begin = entry.end;
             if let Some(payload) = &entry.payload {
-                message.payload = self.payload(payload);
+                wording.payload = self.payload(payload);
             }
-            if let Some(call) = &entry.call {
-                message.call = Some(call.told());
-            }
-            self.fill(&mut message, parts);
-            tell(entry.mark, &message);
-        }
+            (entry.mark, wording)
+        })
     }
 
     fn payload(&self, payload: &PayloadEntry) -> Option<Payload<'_>> {
         let term = Term::cut_off(self.payloads.get(payload.octets.range())?);
         let atoms = self.atoms.get(payload.atoms.range())?;
         Some(Payload { term, atoms, style: payload.style })
-    }
-
-    /// Gives a message its terms.
-    #[inline]
-    fn fill<'a>(&'a self, message: &mut Message<'a>, parts: &'a [(Part, Piece)]) {
-        for (part, piece) in parts {
-            let printed = self.printed(piece);
-            if let Part::Field(field) = part {
-                let place = match field {
-                    Field::From => &mut message.from_pid,
-                    Field::To => &mut message.to,
-                    Field::ToName => &mut message.to_name,
-                    Field::Reference => &mut message.reference,
-                    Field::Reason => &mut message.reason,
-                    Field::Token => &mut message.token,
-                    Field::Id => &mut message.id,
-                    Field::GroupLeader => &mut message.group_leader,
-                    Field::Mfa => &mut message.mfa,
-                    Field::Options => &mut message.options,
-                    Field::Flags => &mut message.flags,
-                    Field::Result => &mut message.result,
-                    Field::Unused => continue,
-                };
-                *place = Some(printed);
-            } else if let Some(call) = &mut message.call {
-                match part {
-                    Part::Request => call.request = printed.as_text(),
-                    Part::Module => call.module = printed.as_text(),
-                    Part::Function => call.function = printed.as_text(),
-                    Part::Tag | Part::Field(_) => call.tag = Some(printed),
-                }
-            }
-        }
-    }
-
-    #[inline]
-    fn printed<'a>(&'a self, piece: &'a Piece) -> Printed<'a> {
-        match piece {
-            Piece::Text(span) => Printed::Text(self.text.get(span.range()).unwrap_or_default()),
-            Piece::Atom(span) => Printed::Plain(self.spellings.text(*span)),
-            Piece::Pid(node, numbers) => Printed::Pid { node: self.spellings.text(*node), numbers },
-            Piece::Reference(node, count, numbers) => Printed::Reference {
-                node: self.spellings.text(*node),
-                numbers: numbers.get(..*count).unwrap_or_default(),
-            },
-        }
     }
 
     /// Adds a message that came in one frame, or the first of several.
@@ -206,52 +96,89 @@ impl MessageLog {
         atoms: HeaderAtoms<'_>,
         told: Told,
     ) {
-        for (field, term) in control.fields() {
-            let piece = match field {
-                Field::Unused => continue,
-                Field::Reason => Piece::Text(self.shape(term, atoms)),
-                _ => self.piece(term, atoms),
-            };
-            self.parts.push((Part::Field(field), piece));
+        let operation = control.operation.name().unwrap_or("unassigned");
+        self.wordings.begin(told.from, operation);
+        let reason = reason.map(|reason| (Part::Reason, reason));
+        let fields = control.fields().filter_map(|(field, term)| Some((Part::of(field)?, term)));
+        let order = control.operation.fields().unwrap_or_default();
+        if reason.is_none() && order.iter().filter_map(|field| Part::of(*field)).is_sorted() {
+            fields.for_each(|(part, term)| self.field(part, term, atoms));
+        } else {
+            let mut fields: Vec<_> = fields.chain(reason).collect();
+            fields.sort_by_key(|(part, _)| *part);
+            fields.into_iter().for_each(|(part, term)| self.field(part, term, atoms));
         }
-        if let Some(reason) = reason {
-            let shape = Piece::Text(self.shape(reason, atoms));
-            self.parts.push((Part::Field(Field::Reason), shape));
-        }
-        let function = request.and_then(|request| request.function);
-        if let Some(request) = request {
-            if let Some(tag) = request.reference {
-                let tag = self.piece(tag, atoms);
-                self.parts.push((Part::Tag, tag));
-            }
-            let function = request.function;
-            let names = [
-                (Part::Request, request.label()),
-                (Part::Module, function.map(|function| function.module)),
-                (Part::Function, function.map(|function| function.name)),
-            ];
-            for (part, name) in names {
-                if let Some(name) = name {
-                    let name = self.atom(name, atoms);
-                    self.parts.push((part, name));
-                }
-            }
-        }
-        self.entries.push(Entry {
-            mark: told.mark,
+        let call = request.map(|request| self.call(request, told.latency_us, atoms));
+        let facts = Facts {
             from: told.from,
-            operation: control.operation.name().unwrap_or("unassigned"),
-            parts: self.parts.len(),
-            call: request.map(|request| CallEntry {
-                kind: request.kind,
-                arity: function.and_then(|function| function.arity),
-                latency_us: told.latency_us,
-            }),
+            operation,
+            call,
             fragments: 1,
             payload_octets: told.payload_octets,
-            payload: None,
             telling: told.telling,
-        });
+        };
+        let end = self.wordings.end();
+        self.entries.push(Entry { mark: told.mark, facts, end, payload: None });
+    }
+
+    #[inline]
+    fn field(&mut self, part: Part, term: Term<'_>, atoms: HeaderAtoms<'_>) {
+        if part == Part::Reason {
+            self.wordings.text(part, |out| write_shape(out, term, atoms));
+        } else {
+            self.term(part, term, atoms);
+        }
+    }
+
+    fn call(
+        &mut self,
+        request: &Request<'_>,
+        latency_us: Option<u64>,
+        atoms: HeaderAtoms<'_>,
+    ) -> CallFacts {
+        let kind = request.kind.name();
+        self.wordings.begin_call(kind);
+        if let Some(tag) = request.reference {
+            self.term(Part::Tag, tag, atoms);
+        }
+        if let Some(label) = request.label() {
+            self.atom(Part::Request, label, atoms);
+        }
+        let mut arity = None;
+        if let Some(function) = &request.function {
+            self.atom(Part::Module, function.module, atoms);
+            self.atom(Part::Function, function.name, atoms);
+            arity = function.arity;
+        }
+        self.wordings.end_call(arity, latency_us);
+        CallFacts { kind, arity, latency_us }
+    }
+
+    /// A term in Erlang's syntax. Most are pids, references, and atoms whose spelling is known.
+    fn term(&mut self, part: Part, term: Term<'_>, atoms: HeaderAtoms<'_>) {
+        let Self { wordings, spellings, .. } = self;
+        if let Some(numbered) = term.as_numbered() {
+            if let Some(node) = spellings.find(numbered.node, &atoms) {
+                return wordings.numbered(part, node.printed(), &numbered);
+            }
+        } else if let Some(atom) = spellings.find(term, &atoms) {
+            return wordings.short(part, atom.printed());
+        }
+        wordings.text(part, |out| write_term(out, term, atoms));
+    }
+
+    /// An atom without quotes.
+    fn atom(&mut self, part: Part, atom: Term<'_>, atoms: HeaderAtoms<'_>) {
+        let Self { wordings, spellings, .. } = self;
+        match spellings.find(atom, &atoms) {
+            Some(known) if !known.is_quoted() => wordings.short(part, known.printed()),
+            _ => wordings.text(part, |out| {
+                if let Some(text) = atom.as_atom(&atoms) {
+                    // Writing to a `String` cannot fail.
+                    let _ = write!(out, "{text}");
+                }
+            }),
+        }
     }
 
     /// Gives the message added last its payload, or as much of it as is kept.
@@ -275,107 +202,48 @@ impl MessageLog {
     /// Takes the message added last out, to be put back when all of it is here. It has no payload yet.
     pub(super) fn take_last(&mut self) -> Option<Self> {
         let entry = self.entries.pop()?;
-        let mut taken = Self::default();
-        let begin = self.entries.last().map_or(0, |before| before.parts);
-        for (part, piece) in self.parts.get(begin..entry.parts).unwrap_or_default() {
-            taken.say(*part, self.printed(piece));
-        }
-        self.parts.truncate(begin);
-        taken.entries.push(entry);
-        Some(taken)
+        let begin = self.entries.last().map(|before| before.end).unwrap_or_default();
+        let wordings = self.wordings.split_off(begin);
+        Some(Self { entries: vec![entry], wordings, ..Self::default() })
     }
 
     /// Puts back what was taken out, now that it is here as a whole.
     pub(super) fn put_back(&mut self, begun: &Self, mark: Mark, fragments: u32, octets: u64) {
-        let Some(entry) = begun.entries.first() else { return };
-        for (part, piece) in &begun.parts {
-            self.say(*part, begun.printed(piece));
-        }
-        let parts = self.parts.len();
-        self.entries.push(Entry { mark, parts, fragments, payload_octets: Some(octets), ..*entry });
+        let Some(Entry { facts, .. }) = begun.entries.first() else { return };
+        let facts = Facts { fragments, payload_octets: Some(octets), ..*facts };
+        let end = self.wordings.append(&begun.wordings);
+        self.entries.push(Entry { mark, facts, end, payload: None });
     }
 
     /// Octets that this takes, about.
     pub(super) fn size(&self) -> usize {
-        size_of::<Entry>() + size_of_val(&*self.parts) + self.text.len()
-    }
-
-    /// Adds what another log says.
-    fn say(&mut self, part: Part, printed: Printed<'_>) {
-        let from = self.text.len();
-        // Writing to a `String` cannot fail.
-        let _ = write!(self.text, "{printed}");
-        self.parts.push((part, Piece::Text(Span::new(from, self.text.len()))));
-    }
-
-    #[inline]
-    fn piece(&mut self, term: Term<'_>, atoms: HeaderAtoms<'_>) -> Piece {
-        let usual = match term.kind() {
-            Kind::Atom => self.spellings.printed(term, &atoms).map(Piece::Atom),
-            Kind::Pid => term.as_pid().and_then(|pid| {
-                let node = self.spellings.printed(pid.node, &atoms)?;
-                Some(Piece::Pid(node, [pid.id, pid.serial]))
-            }),
-            Kind::Reference => term.as_reference().and_then(|reference| {
-                let node = self.spellings.printed(reference.node, &atoms)?;
-                let words = reference.words();
-                let mut numbers = [0; MAX_WORDS];
-                numbers.iter_mut().zip(words.iter().rev()).for_each(|(to, word)| *to = *word);
-                Some(Piece::Reference(node, words.len(), numbers))
-            }),
-            _ => None,
-        };
-        usual.unwrap_or_else(|| Piece::Text(self.term(term, atoms)))
-    }
-
-    fn term(&mut self, term: Term<'_>, atoms: HeaderAtoms<'_>) -> Span {
-        let from = self.text.len();
-        // Writing to a `String` cannot fail.
-        let _ = Erlang::within(term, &atoms, FIELD).write_to(&mut self.text);
-        Span::new(from, self.text.len())
-    }
-
-    /// An atom without quotes.
-    fn atom(&mut self, atom: Term<'_>, atoms: HeaderAtoms<'_>) -> Piece {
-        if let Some(own) = self.spellings.own(atom, &atoms) {
-            return Piece::Atom(own);
-        }
-        let from = self.text.len();
-        if let Some(text) = atom.as_atom(&atoms) {
-            let _ = write!(self.text, "{text}");
-        }
-        Piece::Text(Span::new(from, self.text.len()))
-    }
-
-    /// The outer shape of a reason: what it is, or begins with; the rest may be anybody's data.
-    fn shape(&mut self, reason: Term<'_>, atoms: HeaderAtoms<'_>) -> Span {
-        let from = self.text.len();
-        match reason.kind() {
-            Kind::Atom => return self.term(reason, atoms),
-            Kind::Tuple => {
-                let first = reason.as_tuple().and_then(|mut elements| elements.next());
-                match first.filter(|first| first.kind() == Kind::Atom) {
-                    Some(first) => {
-                        self.text.push('{');
-                        self.term(first, atoms);
-                        self.text.push_str(",…}");
-                    }
-                    None => self.text.push_str("{…}"),
-                }
-            }
-            Kind::List => self.text.push_str("[…]"),
-            Kind::Map => self.text.push_str("#{…}"),
-            _ => self.text.push('…'),
-        }
-        Span::new(from, self.text.len())
+        size_of::<Entry>() + self.wordings.size()
     }
 }
 
-impl CallEntry {
-    const fn told<'a>(&self) -> Call<'a> {
-        let Self { kind, arity, latency_us } = *self;
-        let kind = kind.name();
-        Call { kind, tag: None, request: None, module: None, function: None, arity, latency_us }
+fn write_term(out: &mut String, term: Term<'_>, atoms: HeaderAtoms<'_>) {
+    // Writing to a `String` cannot fail.
+    let _ = Erlang::within(term, &atoms, FIELD).write_to(out);
+}
+
+/// The outer shape of a reason: what it is, or begins with; the rest may be anybody's data.
+fn write_shape(out: &mut String, reason: Term<'_>, atoms: HeaderAtoms<'_>) {
+    match reason.kind() {
+        Kind::Atom => write_term(out, reason, atoms),
+        Kind::Tuple => {
+            let first = reason.as_tuple().and_then(|mut elements| elements.next());
+            match first.filter(|first| first.kind() == Kind::Atom) {
+                Some(first) => {
+                    out.push('{');
+                    write_term(out, first, atoms);
+                    out.push_str(",…}");
+                }
+                None => out.push_str("{…}"),
+            }
+        }
+        Kind::List => out.push_str("[…]"),
+        Kind::Map => out.push_str("#{…}"),
+        _ => out.push('…'),
     }
 }
 

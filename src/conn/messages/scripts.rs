@@ -58,9 +58,7 @@ impl Talk {
         };
         let speech = if direction == Up { &mut self.up } else { &mut self.down };
         assert_eq!(speech.walk(&mut &octets[..], &mut desk), Walked::Whole);
-        let mut told = Vec::new();
-        self.log.each(|_, message| told.push(short(message)));
-        told
+        self.log.iter().map(|(_, wording)| short(&wording.message())).collect()
     }
 
     fn calls(&self, direction: Direction) -> Vec<ToldCalls> {

@@ -2,6 +2,8 @@
 //!
 //! Fields are in the wire's order, except where old and new forms of a term differ in it.
 
+use std::iter;
+
 use super::cut::{self, Fault, Head, Reader};
 use super::tag::*;
 use super::{AtomText, Atoms, Elements, Term};
@@ -39,6 +41,17 @@ pub struct Reference<'a> {
     pub creation: u32,
     words: [u32; MAX_WORDS],
     len: usize,
+}
+
+/// A pid or a reference as today's nodes send them, as far as it is printed.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbered<'a> {
+    /// Whether it is a reference.
+    pub is_reference: bool,
+    /// The node that it is on, or that made it: an atom.
+    pub node: Term<'a>,
+    /// Its numbers of four octets each: ID and serial, or the words.
+    pub numbers: &'a [u8],
 }
 
 /// What tells two references apart, whichever side sent them. Where the node is
@@ -98,36 +111,7 @@ pub struct Record<'a> {
 }
 
 impl<'a> Pid<'a> {
-    #[inline]
     pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
-        match Self::usual(i.0) {
-            Some((pid, rest)) => {
-                i.0 = rest;
-                Ok(pid)
-            }
-            None => Self::any(i),
-        }
-    }
-
-    /// One of today's nodes, and what stands behind it.
-    #[inline]
-    fn usual(i: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let [NEW_PID_EXT, from_node @ ..] = i else { return None };
-        let rest = cut::usual_atom(from_node)?;
-        let node = Term { octets: from_node.get(..from_node.len() - rest.len())? };
-        let (numbers, rest) = rest.split_first_chunk::<12>()?;
-        let [i0, i1, i2, i3, s0, s1, s2, s3, c0, c1, c2, c3] = *numbers;
-        let pid = Self {
-            node,
-            id: u32::from_be_bytes([i0, i1, i2, i3]),
-            serial: u32::from_be_bytes([s0, s1, s2, s3]),
-            creation: u32::from_be_bytes([c0, c1, c2, c3]),
-        };
-        Some((pid, rest))
-    }
-
-    /// One of any kind.
-    fn any(i: &mut Reader<'a>) -> Result<Self, Fault> {
         let at = *i;
         let new = match i.u8("tag")? {
             NEW_PID_EXT => true,
@@ -145,6 +129,44 @@ impl<'a> Pid<'a> {
         'a: 't,
     {
         text(self.node, atoms)
+    }
+}
+
+impl<'a> Numbered<'a> {
+    /// The one at the front of `i`.
+    #[inline]
+    pub(super) fn read(i: &'a [u8]) -> Option<Self> {
+        let (is_reference, from_node, count) = match i {
+            [NEW_PID_EXT, rest @ ..] => (false, rest, 2),
+            [NEWER_REFERENCE_EXT, 0, count @ 1..=5, rest @ ..] => (true, rest, usize::from(*count)),
+            _ => return None,
+        };
+        let rest = cut::usual_atom(from_node)?;
+        let node = Term { octets: from_node.get(..from_node.len() - rest.len())? };
+        // A reference has its incarnation in front of its words, a pid behind its numbers.
+        let skipped = if is_reference { 4 } else { 0 };
+        let numbers = rest.get(skipped..skipped + 4 * count)?;
+        if !is_reference && rest.len() < 12 {
+            return None;
+        }
+        Some(Self { is_reference, node, numbers })
+    }
+
+    /// Its numbers as they are printed, the words of a reference from the last to the first.
+    #[inline]
+    pub fn printed(&self) -> impl Iterator<Item = u32> {
+        let number = |octets: &[u8; 4]| u32::from_be_bytes(*octets);
+        let (mut rest, is_reference) = (self.numbers, self.is_reference);
+        iter::from_fn(move || {
+            let (octets, others) = if is_reference {
+                let (others, last) = rest.split_last_chunk()?;
+                (last, others)
+            } else {
+                rest.split_first_chunk()?
+            };
+            rest = others;
+            Some(number(octets))
+        })
     }
 }
 
@@ -340,7 +362,7 @@ fn text<'t>(atom: Term<'t>, atoms: &'t (impl Atoms + ?Sized)) -> AtomText<'t> {
 }
 
 /// Words of a reference since OTP 24; three before.
-pub const MAX_WORDS: usize = 5;
+pub(super) const MAX_WORDS: usize = 5;
 
 /// What a node takes of old forms: references of 18 bits, incarnations of two.
 const MAX_OLD_WORD: u32 = (1 << 18) - 1;

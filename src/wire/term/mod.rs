@@ -24,7 +24,7 @@ use std::fmt;
 pub use atom::{AtomText, Atoms, NoAtoms};
 pub use compressed::{Compressed, External, InflateError, cut_external};
 pub use erlang::{Budget, Erlang};
-pub use identifier::{Export, Fun, MAX_WORDS, Pid, Port, Record, Reference, ReferenceKey};
+pub use identifier::{Export, Fun, Numbered, Pid, Port, Record, Reference, ReferenceKey};
 pub use json::JsonTerm;
 pub use number::Integer;
 
@@ -314,6 +314,12 @@ impl<'a> Term<'a> {
     /// A process.
     pub fn as_pid(self) -> Option<Pid<'a>> {
         Pid::read(&mut Reader(self.octets)).ok()
+    }
+
+    /// A pid or a reference, where it has the form that they have today.
+    #[inline]
+    pub fn as_numbered(self) -> Option<Numbered<'a>> {
+        Numbered::read(self.octets)
     }
 
     /// A port.

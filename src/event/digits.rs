@@ -4,20 +4,24 @@
 //! would be a third of all that it takes to write the line: three are looked up at a time, and all of a number
 //! stored at once.
 
+use super::wording::append;
+
 /// Appends a number.
 #[inline]
-pub(super) fn number(line: &mut Vec<u8>, number: u64) {
+pub(crate) fn number(line: &mut Vec<u8>, number: u64) {
     match short(number) {
-        Some(digits) => append(line, digits),
+        Some((octets, count)) => append(line, &octets.to_le_bytes(), count),
         None => long(line, number),
     }
 }
 
 /// Appends a dot and a number.
 #[inline]
-pub(super) fn dot_number(line: &mut Vec<u8>, number: u64) {
+pub(crate) fn dot_number(line: &mut Vec<u8>, number: u64) {
     match short(number) {
-        Some((octets, count)) => append(line, (octets << 8 | u64::from(b'.'), count + 1)),
+        Some((octets, count)) => {
+            append(line, &(octets << 8 | u64::from(b'.')).to_le_bytes(), count + 1);
+        }
         None => {
             line.push(b'.');
             long(line, number);
@@ -26,7 +30,7 @@ pub(super) fn dot_number(line: &mut Vec<u8>, number: u64) {
 }
 
 /// The nine digits of a number below 1,000,000,000.
-pub(super) fn nine(number: u64) -> [u8; 9] {
+pub(crate) fn nine(number: u64) -> [u8; 9] {
     let [a, b, c, _] = three(number / 1_000_000).to_le_bytes();
     let [d, e, f, _] = three(number / 1000 % 1000).to_le_bytes();
     let [g, h, i, _] = three(number % 1000).to_le_bytes();
@@ -36,18 +40,11 @@ pub(super) fn nine(number: u64) -> [u8; 9] {
 /// So many octets, the lowest is the first.
 type Octets = (u64, usize);
 
-#[inline]
-fn append(line: &mut Vec<u8>, (octets, count): Octets) {
-    // What is too much is taken away again: a length that is known when this is compiled is one store.
-    line.extend_from_slice(&octets.to_le_bytes());
-    line.truncate(line.len() + count - size_of::<u64>());
-}
-
 #[cold]
 fn long(line: &mut Vec<u8>, value: u64) {
     // As deep as there are groups of three digits: five.
     number(line, value / 1000);
-    append(line, (three(value % 1000).into(), 3));
+    append(line, &three(value % 1000).to_le_bytes(), 3);
 }
 
 /// A number below 1,000,000.
