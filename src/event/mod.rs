@@ -8,10 +8,10 @@
 
 mod cluster;
 mod comparison;
-pub(crate) mod digits;
 mod epmd;
 mod finding;
 mod message;
+pub(crate) mod pen;
 #[cfg(test)]
 pub(crate) mod samples;
 mod session;

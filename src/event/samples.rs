@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     Body, Call, CallFacts, CloseKind, Confidence, ConnectionIds, Event, Facts, Hex, Mark, Message,
     Orientation, Outcome, Part, Party, Payload, Protocol, Role, Session, SessionSeen, State,
-    Traffic, Wording, WordingMark, Wordings,
+    Traffic, Wording, WordingMark, Wordings, Words,
 };
 use crate::capture::FrameRef;
 use crate::time::Timestamp;
@@ -33,36 +33,7 @@ pub(crate) struct Worded<'a> {
 impl<'a> Worded<'a> {
     pub(crate) fn new(message: &Message<'a>) -> Self {
         let mut wordings = Wordings::default();
-        wordings.begin(message.from, message.operation);
-        let say = |wordings: &mut Wordings, part, text: Option<&str>| {
-            if let Some(text) = text {
-                wordings.text(part, |out| out.push_str(text));
-            }
-        };
-        for (part, text) in [
-            (Part::From, message.from_pid),
-            (Part::To, message.to),
-            (Part::ToName, message.to_name),
-            (Part::Reference, message.reference),
-            (Part::Reason, message.reason),
-            (Part::Id, message.id),
-            (Part::GroupLeader, message.group_leader),
-            (Part::Mfa, message.mfa),
-            (Part::Options, message.options),
-            (Part::Flags, message.flags),
-            (Part::Result, message.result),
-            (Part::Token, message.token),
-        ] {
-            say(&mut wordings, part, text);
-        }
-        if let Some(call) = &message.call {
-            wordings.begin_call(call.kind);
-            say(&mut wordings, Part::Tag, call.tag);
-            say(&mut wordings, Part::Request, call.request);
-            say(&mut wordings, Part::Module, call.module);
-            say(&mut wordings, Part::Function, call.function);
-            wordings.end_call(call.arity, call.latency_us);
-        }
+        let end = wordings.add(|words| Self::say(message, words));
         let call = message.call.map(|Call { kind, arity, latency_us, .. }| CallFacts {
             kind,
             arity,
@@ -76,8 +47,33 @@ impl<'a> Worded<'a> {
             payload_octets: message.payload_octets,
             telling: message.telling,
         };
-        let end = wordings.end();
         Self { facts, wordings, end, payload: message.payload }
+    }
+
+    fn say(message: &Message<'_>, words: &mut Words<'_>) -> Option<()> {
+        fn text(words: &mut Words<'_>, part: Part, text: Option<&str>) -> Option<()> {
+            text.map_or(Some(()), |text| words.text(part, |out| out.push_str(text)))
+        }
+        words.begin(message.from, message.operation)?;
+        text(words, Part::From, message.from_pid)?;
+        text(words, Part::To, message.to)?;
+        text(words, Part::ToName, message.to_name)?;
+        text(words, Part::Reference, message.reference)?;
+        text(words, Part::Reason, message.reason)?;
+        text(words, Part::Id, message.id)?;
+        text(words, Part::GroupLeader, message.group_leader)?;
+        text(words, Part::Mfa, message.mfa)?;
+        text(words, Part::Options, message.options)?;
+        text(words, Part::Flags, message.flags)?;
+        text(words, Part::Result, message.result)?;
+        text(words, Part::Token, message.token)?;
+        let Some(call) = &message.call else { return Some(()) };
+        words.begin_call(call.kind)?;
+        text(words, Part::Tag, call.tag)?;
+        text(words, Part::Request, call.request)?;
+        text(words, Part::Module, call.module)?;
+        text(words, Part::Function, call.function)?;
+        words.end_call(call.arity, call.latency_us)
     }
 
     pub(crate) fn wording(&self) -> Wording<'_> {

@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use super::digits::{dot_number, number};
+use super::pen::Pen;
 use super::{Call, Message, Payload, Role, Telling};
 use crate::wire::control::Field;
 use crate::wire::term::Numbered;
@@ -119,44 +119,23 @@ const fn padded<const N: usize>(text: &[u8; N]) -> ([u8; 24], usize) {
 }
 
 /// Where a term stands, counted from where its message begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Place {
     /// In the words: JSON takes it as it is.
-    Words(Span),
+    Words(Range<usize>),
     /// In the texts that JSON escapes.
-    Escaped(Span),
-}
-
-/// From one octet of a text to another. There are many, so that they are small: what is said in one segment
-/// is far below 4 GiB.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    from: u32,
-    to: u32,
-}
-
-impl Span {
-    pub(crate) fn new(from: usize, to: usize) -> Self {
-        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Self { from: place(from), to: place(to) }
-    }
-
-    pub(crate) const fn range(self) -> Range<usize> {
-        self.from as usize..self.to as usize
-    }
+    Escaped(Range<usize>),
 }
 
 /// The words of messages, one behind the other.
-///
-/// Of each, [`begin`](Self::begin) comes first, then its terms in the order of the fields of [`Message`], then
-/// its call, and [`end`](Self::end).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wordings {
-    words: Vec<u8>,
+    /// As long as there is room; what counts ends where the last message does.
+    page: Vec<u8>,
     escaped: String,
     parts: Vec<(Part, Place)>,
-    /// Where the message begins that is being written.
-    begin: WordingMark,
+    /// Where the last message ends.
+    end: WordingMark,
 }
 
 /// Between two messages.
@@ -168,88 +147,35 @@ pub(crate) struct WordingMark {
 }
 
 impl Wordings {
-    /// A message begins.
+    /// Adds a message, which `write` writes: once, or, where there was not enough room, anew. Gives its end.
     #[inline]
-    pub(crate) fn begin(&mut self, from: Role, operation: &str) {
-        match from {
-            Role::Initiator => self.put(b"{\"from\":\"initiator\",\"operation\":\""),
-            Role::Acceptor => self.put(b"{\"from\":\"acceptor\",\"operation\":\""),
-        }
-        self.words.extend_from_slice(operation.as_bytes());
-        self.put(b"\"");
-    }
-
-    /// A term.
-    #[inline]
-    pub(crate) fn short(&mut self, part: Part, text: &ShortText) {
-        let from = self.key(part);
-        text.append_to(&mut self.words);
-        self.close(part, from);
-    }
-
-    /// A pid or a reference; `node` is the name of its node.
-    #[inline]
-    pub(crate) fn numbered(&mut self, part: Part, node: &ShortText, term: &Numbered<'_>) {
-        let from = self.key(part);
-        if term.is_reference {
-            self.put(b"#Ref<");
-        } else {
-            self.put(b"<");
-        }
-        node.append_to(&mut self.words);
-        term.printed().for_each(|number| dot_number(&mut self.words, number.into()));
-        self.put(b">");
-        self.close(part, from);
-    }
-
-    /// Any text, which `write` writes.
-    pub(crate) fn text(&mut self, part: Part, write: impl FnOnce(&mut String)) {
-        let start = self.escaped.len();
-        write(&mut self.escaped);
-        let text = self.escaped.get(start..).unwrap_or_default();
-        if is_plain(text) {
-            let from = key(&mut self.words, part);
-            self.words.extend_from_slice(text.as_bytes());
-            self.escaped.truncate(start);
-            self.close(part, from);
-        } else {
-            key(&mut self.words, part);
-            escape(&mut self.words, text);
-            self.put(b"\"");
-            let begin = self.begin.escaped;
-            let span = Span::new(start - begin, self.escaped.len() - begin);
-            self.parts.push((part, Place::Escaped(span)));
+    pub(crate) fn add(
+        &mut self,
+        mut write: impl FnMut(&mut Words<'_>) -> Option<()>,
+    ) -> WordingMark {
+        loop {
+            let Self { page, escaped, parts, end } = self;
+            let room = page.get_mut(end.words..).unwrap_or_default();
+            let size = room.len();
+            let mut words = Words { pen: Pen::new(room), size, escaped, parts, begin: end.escaped };
+            if write(&mut words).is_some() {
+                let written = size - words.pen.left();
+                self.end = WordingMark {
+                    words: self.end.words + written,
+                    escaped: self.escaped.len(),
+                    parts: self.parts.len(),
+                };
+                return self.end;
+            }
+            self.enlarge();
         }
     }
 
-    /// What OTP's conventions make of the message begins; its terms are next.
-    #[inline]
-    pub(crate) fn begin_call(&mut self, kind: &str) {
-        self.put(b",\"call\":{\"kind\":\"");
-        self.words.extend_from_slice(kind.as_bytes());
-        self.put(b"\"");
-    }
-
-    /// It ends.
-    #[inline]
-    pub(crate) fn end_call(&mut self, arity: Option<u32>, latency_us: Option<u64>) {
-        if let Some(arity) = arity {
-            self.put(b",\"arity\":");
-            number(&mut self.words, arity.into());
-        }
-        if let Some(latency) = latency_us {
-            self.put(b",\"latency_us\":");
-            number(&mut self.words, latency);
-        }
-        self.put(b"}");
-    }
-
-    /// The message ends: here.
-    #[inline]
-    pub(crate) fn end(&mut self) -> WordingMark {
-        let Self { words, escaped, parts, .. } = self;
-        self.begin = WordingMark { words: words.len(), escaped: escaped.len(), parts: parts.len() };
-        self.begin
+    #[cold]
+    fn enlarge(&mut self) {
+        self.page.resize((2 * self.page.len()).max(ROOM), 0);
+        self.escaped.truncate(self.end.escaped);
+        self.parts.truncate(self.end.parts);
     }
 
     /// A message that lies between two marks.
@@ -263,7 +189,7 @@ impl Wordings {
         Wording {
             facts,
             payload: None,
-            words: self.words.get(from.words..to.words).unwrap_or_default(),
+            words: self.page.get(from.words..to.words).unwrap_or_default(),
             escaped: self.escaped.get(from.escaped..to.escaped).unwrap_or_default(),
             parts: self.parts.get(from.parts..to.parts).unwrap_or_default(),
         }
@@ -271,75 +197,158 @@ impl Wordings {
 
     /// Takes out what stands behind `mark`.
     pub(crate) fn split_off(&mut self, mark: WordingMark) -> Self {
-        let taken = Self {
-            words: self.words.get(mark.words..).unwrap_or_default().to_vec(),
-            escaped: self.escaped.get(mark.escaped..).unwrap_or_default().to_owned(),
-            parts: self.parts.get(mark.parts..).unwrap_or_default().to_vec(),
-            begin: WordingMark::default(),
+        let end = WordingMark {
+            words: self.end.words.saturating_sub(mark.words),
+            escaped: self.end.escaped.saturating_sub(mark.escaped),
+            parts: self.end.parts.saturating_sub(mark.parts),
         };
-        self.words.truncate(mark.words);
-        self.escaped.truncate(mark.escaped);
-        self.parts.truncate(mark.parts);
-        self.begin = mark;
-        taken
+        let page = self.page.get(mark.words..self.end.words).unwrap_or_default().to_vec();
+        let escaped = self.escaped.split_off(mark.escaped);
+        let parts = self.parts.split_off(mark.parts);
+        self.end = mark;
+        Self { page, escaped, parts, end }
     }
 
-    /// Adds one message of another's: all that it has.
+    /// Adds what another has, one message, and gives its end.
     pub(crate) fn append(&mut self, other: &Self) -> WordingMark {
-        self.words.extend_from_slice(&other.words);
-        self.escaped.push_str(&other.escaped);
-        self.parts.extend_from_slice(&other.parts);
-        self.end()
+        let Self { page, escaped, parts, end } = other;
+        let page = page.get(..end.words).unwrap_or_default();
+        self.add(|words| {
+            words.escaped.push_str(escaped);
+            words.parts.extend_from_slice(parts);
+            words.pen.copy(page)
+        })
     }
 
     /// Forgets all messages, and keeps the room.
     pub(crate) fn clear(&mut self) {
-        self.words.clear();
         self.escaped.clear();
         self.parts.clear();
-        self.begin = WordingMark::default();
+        self.end = WordingMark::default();
     }
 
     /// Octets that this takes, about.
     pub(crate) fn size(&self) -> usize {
-        self.words.len() + self.escaped.len() + size_of_val(&*self.parts)
+        self.page.len() + self.escaped.len() + size_of_val(&*self.parts)
+    }
+}
+
+/// Octets of words that there is room for at first: some of what one segment says.
+const ROOM: usize = 4 << 10;
+
+/// Writes the words of a message, and notes which of them are what.
+///
+/// [`begin`](Self::begin) comes first, then terms in the order of the fields of [`Message`], then its call.
+/// Everything is `None` where there is no room.
+pub(crate) struct Words<'a> {
+    pen: Pen<'a>,
+    /// What the pen had left at first.
+    size: usize,
+    escaped: &'a mut String,
+    parts: &'a mut Vec<(Part, Place)>,
+    /// Where the escaped texts of this message begin.
+    begin: usize,
+}
+
+impl Words<'_> {
+    /// The message begins.
+    #[inline]
+    pub(crate) fn begin(&mut self, from: Role, operation: &str) -> Option<()> {
+        match from {
+            Role::Initiator => self.pen.put(b"{\"from\":\"initiator\",\"operation\":\"")?,
+            Role::Acceptor => self.pen.put(b"{\"from\":\"acceptor\",\"operation\":\"")?,
+        }
+        self.pen.copy(operation.as_bytes())?;
+        self.pen.put(b"\"")
+    }
+
+    /// A term.
+    #[inline]
+    pub(crate) fn short(&mut self, part: Part, text: &ShortText) -> Option<()> {
+        let from = self.key(part)?;
+        self.pen.put_some(&text.octets, text.len.into())?;
+        self.close(part, from);
+        self.pen.put(b"\"")
+    }
+
+    /// A pid or a reference; `node` is the name of its node.
+    #[inline]
+    pub(crate) fn numbered(
+        &mut self,
+        part: Part,
+        node: &ShortText,
+        term: &Numbered<'_>,
+    ) -> Option<()> {
+        let from = self.key(part)?;
+        if term.is_reference {
+            self.pen.put(b"#Ref<")?;
+        } else {
+            self.pen.put(b"<")?;
+        }
+        self.pen.put_some(&node.octets, node.len.into())?;
+        term.for_each_printed(|number| self.pen.dot_number(number.into()))?;
+        self.pen.put(b">")?;
+        self.close(part, from);
+        self.pen.put(b"\"")
+    }
+
+    /// Any text, which `write` writes.
+    pub(crate) fn text(&mut self, part: Part, write: impl FnOnce(&mut String)) -> Option<()> {
+        let start = self.escaped.len();
+        write(self.escaped);
+        let from = self.key(part)?;
+        let text = self.escaped.get(start..).unwrap_or_default();
+        if is_plain(text) {
+            self.pen.copy(text.as_bytes())?;
+            self.escaped.truncate(start);
+            self.close(part, from);
+        } else {
+            text.bytes().try_for_each(|octet| escape(&mut self.pen, octet))?;
+            let range = start - self.begin..self.escaped.len() - self.begin;
+            self.parts.push((part, Place::Escaped(range)));
+        }
+        self.pen.put(b"\"")
+    }
+
+    /// What OTP's conventions make of the message begins; its terms are next.
+    #[inline]
+    pub(crate) fn begin_call(&mut self, kind: &str) -> Option<()> {
+        self.pen.put(b",\"call\":{\"kind\":\"")?;
+        self.pen.copy(kind.as_bytes())?;
+        self.pen.put(b"\"")
+    }
+
+    /// It ends.
+    #[inline]
+    pub(crate) fn end_call(&mut self, arity: Option<u32>, latency_us: Option<u64>) -> Option<()> {
+        if let Some(arity) = arity {
+            self.pen.put(b",\"arity\":")?;
+            self.pen.number(arity.into())?;
+        }
+        if let Some(latency) = latency_us {
+            self.pen.put(b",\"latency_us\":")?;
+            self.pen.number(latency)?;
+        }
+        self.pen.put(b"}")
     }
 
     /// Begins a field, and gives the place behind its first quote.
     #[inline]
-    fn key(&mut self, part: Part) -> usize {
-        key(&mut self.words, part)
+    fn key(&mut self, part: Part) -> Option<usize> {
+        let (key, len) = KEYS.get(part as usize)?;
+        self.pen.put_some(key, *len)?;
+        Some(self.at())
     }
 
-    /// Ends the field whose text begins at `from`.
+    /// Notes where the field whose text begins at `from` ends: here.
     #[inline]
     fn close(&mut self, part: Part, from: usize) {
-        let begin = self.begin.words;
-        let span = Span::new(from - begin, self.words.len() - begin);
-        self.parts.push((part, Place::Words(span)));
-        self.put(b"\"");
+        self.parts.push((part, Place::Words(from..self.at())));
     }
 
-    #[inline(always)]
-    fn put<const N: usize>(&mut self, text: &[u8; N]) {
-        self.words.extend_from_slice(text);
+    const fn at(&self) -> usize {
+        self.size - self.pen.left()
     }
-}
-
-#[inline]
-fn key(words: &mut Vec<u8>, part: Part) -> usize {
-    if let Some((key, len)) = KEYS.get(part as usize) {
-        append(words, key, *len);
-    }
-    words.len()
-}
-
-/// Adds the first `len` of `octets`: all are stored, which takes a moment where their number is known when this
-/// is compiled, and what is too much taken away again.
-#[inline]
-pub(crate) fn append<const N: usize>(words: &mut Vec<u8>, octets: &[u8; N], len: usize) {
-    words.extend_from_slice(octets);
-    words.truncate(words.len() + len - N);
 }
 
 /// A short text that JSON takes as it is.
@@ -364,11 +373,6 @@ impl ShortText {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.octets.get(..self.len.into()).unwrap_or_default()
     }
-
-    #[inline]
-    fn append_to(&self, words: &mut Vec<u8>) {
-        append(words, &self.octets, self.len.into());
-    }
 }
 
 /// Whether JSON takes a text as it is.
@@ -376,26 +380,18 @@ fn is_plain(text: &str) -> bool {
     !text.bytes().any(|octet| octet < b' ' || octet == b'"' || octet == b'\\')
 }
 
-fn escape(words: &mut Vec<u8>, text: &str) {
-    for octet in text.bytes() {
-        let short = match octet {
-            b'"' | b'\\' => octet,
-            b'\x08' => b'b',
-            b'\x0c' => b'f',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            b'\0'..b' ' => {
-                words.extend_from_slice(format!("\\u{octet:04x}").as_bytes());
-                continue;
-            }
-            _ => {
-                words.push(octet);
-                continue;
-            }
-        };
-        words.extend_from_slice(&[b'\\', short]);
-    }
+fn escape(pen: &mut Pen<'_>, octet: u8) -> Option<()> {
+    let short = match octet {
+        b'"' | b'\\' => octet,
+        b'\x08' => b'b',
+        b'\x0c' => b'f',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        b'\0'..b' ' => return pen.copy(format!("\\u{octet:04x}").as_bytes()),
+        _ => return pen.put(&[octet]),
+    };
+    pen.put(&[b'\\', short])
 }
 
 impl<'a> Wording<'a> {
@@ -424,7 +420,7 @@ impl<'a> Wording<'a> {
             ..Message::new(self.facts.from, self.facts.operation)
         };
         for (part, place) in self.parts {
-            let text = self.text(*place);
+            let text = self.text(place);
             match (part, &mut call) {
                 (Part::From, _) => message.from_pid = text,
                 (Part::To, _) => message.to = text,
@@ -449,10 +445,10 @@ impl<'a> Wording<'a> {
         message
     }
 
-    fn text(&self, place: Place) -> Option<&'a str> {
+    fn text(&self, place: &Place) -> Option<&'a str> {
         match place {
-            Place::Words(span) => str::from_utf8(self.words.get(span.range())?).ok(),
-            Place::Escaped(span) => self.escaped.get(span.range()),
+            Place::Words(range) => str::from_utf8(self.words.get(range.clone())?).ok(),
+            Place::Escaped(range) => self.escaped.get(range.clone()),
         }
     }
 }

@@ -11,7 +11,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::event::digits::{nine, number};
+use crate::event::pen::{Pen, nine_digits};
 use crate::event::{ConnectionIds, MessageEvent, VERSION};
 use crate::time::Timestamp;
 
@@ -21,9 +21,7 @@ pub(super) struct MessageLines {
     head: Head,
     /// The input that lines were written for last, and as it is written.
     input: Option<(u16, Vec<u8>)>,
-    /// Connections that messages came on lately, by a part of their address, and as they are written, up to
-    /// the message.
-    connections: Vec<Option<(Arc<ConnectionIds>, Vec<u8>)>>,
+    connections: Connections,
 }
 
 /// How a line begins, up to its number. What is sent within one second differs in nine digits, and what came
@@ -35,45 +33,58 @@ struct Head {
 }
 
 impl MessageLines {
-    /// Writes one line; `name` gives the name of an input.
+    /// Writes one line behind `lines`; `name` gives the name of an input.
     pub(super) fn write(
         &mut self,
-        line: &mut Vec<u8>,
+        lines: &mut Vec<u8>,
         seq: u64,
         name: impl FnOnce(u16) -> Option<Arc<str>>,
         event: &MessageEvent<'_>,
     ) -> io::Result<()> {
         let MessageEvent { mark, connection, wording } = event;
-        line.extend(self.head.at(mark.at));
-        number(line, seq);
-        line.extend(self.input(mark.frame.input, name)?);
-        put(line, b",\"frame\":");
-        number(line, mark.frame.number);
-        line.extend(self.connection(connection)?);
-        line.extend(wording.words());
-        if wording.facts.fragments == 1 {
-            put(line, b",\"fragments\":1");
-        } else {
-            put(line, b",\"fragments\":");
-            number(line, wording.facts.fragments.into());
+        if self.head.at != mark.at || self.head.text.is_empty() {
+            self.head.turn_to(mark.at);
         }
-        if let Some(octets) = wording.facts.payload_octets {
-            put(line, b",\"payload_octets\":");
-            number(line, octets);
-        }
+        self.turn_to_input(mark.frame.input, name)?;
+        let Self { head, input, connections } = self;
+        let head = &*head.text;
+        let input = input.as_ref().map_or(&[][..], |(_, written)| written);
+        let fields = connections.fields(connection)?;
+        let words = wording.words();
+        let begin = lines.len();
+        lines.resize(begin + head.len() + input.len() + fields.len() + words.len() + OTHERS, 0);
+        let mut pen = Pen::new(lines.get_mut(begin..).unwrap_or_default());
+        let mut write = || {
+            pen.copy(head)?;
+            pen.number(seq)?;
+            pen.copy(input)?;
+            pen.put(b",\"frame\":")?;
+            pen.number(mark.frame.number)?;
+            pen.copy(fields)?;
+            pen.copy(words)?;
+            pen.put(b",\"fragments\":")?;
+            pen.number(wording.facts.fragments.into())?;
+            if let Some(octets) = wording.facts.payload_octets {
+                pen.put(b",\"payload_octets\":")?;
+                pen.number(octets)?;
+            }
+            if wording.payload.is_none() { pen.put(b"}}\n") } else { pen.put(b",\"payload\":") }
+        };
+        write().ok_or(io::ErrorKind::WriteZero)?;
+        let left = pen.left();
+        lines.truncate(lines.len() - left);
         if let Some(payload) = &wording.payload {
-            put(line, b",\"payload\":");
-            serde_json::to_writer(&mut *line, payload)?;
+            serde_json::to_writer(&mut *lines, payload)?;
+            lines.extend_from_slice(b"}}\n");
         }
-        put(line, b"}}\n");
         Ok(())
     }
 
-    fn input(
+    fn turn_to_input(
         &mut self,
         input: u16,
         name: impl FnOnce(u16) -> Option<Arc<str>>,
-    ) -> io::Result<&[u8]> {
+    ) -> io::Result<()> {
         if self.input.as_ref().is_none_or(|(known, _)| *known != input) {
             let mut written = Vec::new();
             if let Some(name) = name(input) {
@@ -82,15 +93,26 @@ impl MessageLines {
             }
             self.input = Some((input, written));
         }
-        Ok(self.input.as_ref().map_or(&[], |(_, written)| written))
+        Ok(())
     }
+}
 
-    fn connection(&mut self, connection: &Arc<ConnectionIds>) -> io::Result<&[u8]> {
-        if self.connections.is_empty() {
-            self.connections.resize(CONNECTIONS, None);
+/// Octets that a line has at the most beside what is known before: four numbers, and what stands in front of
+/// them.
+const OTHERS: usize = 256;
+
+/// Connections that messages came on lately, by a part of their address, and as they are written, up to the
+/// message.
+#[derive(Default)]
+struct Connections(Vec<Option<(Arc<ConnectionIds>, Vec<u8>)>>);
+
+impl Connections {
+    fn fields(&mut self, connection: &Arc<ConnectionIds>) -> io::Result<&[u8]> {
+        if self.0.is_empty() {
+            self.0.resize(CONNECTIONS, None);
         }
         let place = (Arc::as_ptr(connection).addr() / align_of::<ConnectionIds>()) % CONNECTIONS;
-        let Some(place) = self.connections.get_mut(place) else { return Ok(&[]) };
+        let Some(place) = self.0.get_mut(place) else { return Ok(&[]) };
         if place.as_ref().is_none_or(|(known, _)| !Arc::ptr_eq(known, connection)) {
             let mut fields = serde_json::to_vec(&**connection)?;
             // Its fields, without the braces around them.
@@ -105,18 +127,10 @@ impl MessageLines {
     }
 }
 
-/// Enough for the connections that talk at one time; more cost a moment each.
-const CONNECTIONS: usize = 512;
+/// Enough for the connections that talk at one time; two that share a place cost a moment each.
+const CONNECTIONS: usize = 4096;
 
 impl Head {
-    #[inline]
-    fn at(&mut self, at: Timestamp) -> &[u8] {
-        if self.at != at || self.text.is_empty() {
-            self.turn_to(at);
-        }
-        &self.text
-    }
-
     fn turn_to(&mut self, at: Timestamp) {
         let (second, nanos) = at.parts();
         if self.at.parts().0 != second || self.text.is_empty() {
@@ -129,17 +143,12 @@ impl Head {
         let end = self.text.len() - Self::BEHIND.len() - 1;
         let decimals = self.text.get_mut(..end).and_then(|text| text.last_chunk_mut());
         if let Some(decimals) = decimals {
-            *decimals = nine(nanos);
+            *decimals = nine_digits(nanos);
         }
         self.at = at;
     }
 
     const BEHIND: &[u8] = b"\",\"event_type\":\"message\",\"seq\":";
-}
-
-#[inline(always)]
-fn put<const N: usize>(line: &mut Vec<u8>, text: &[u8; N]) {
-    line.extend_from_slice(text);
 }
 
 #[cfg(test)]

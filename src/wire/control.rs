@@ -155,7 +155,7 @@ impl<'a> ControlMessage<'a> {
     /// The fields, in order.
     pub fn fields(&self) -> impl Iterator<Item = (Field, Term<'a>)> {
         let fields = self.operation.fields().unwrap_or_default();
-        fields.iter().copied().zip(self.terms).map_while(|(field, term)| Some((field, term?)))
+        fields.iter().zip(&self.terms).map_while(|(field, term)| Some((*field, (*term)?)))
     }
 
     /// One of them.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::atom_cache::HeaderAtoms;
 use super::spelling::Spellings;
 use crate::event::{
-    CallFacts, Facts, Mark, Part, Payload, PayloadStyle, Role, Span, Telling, Wording, WordingMark,
-    Wordings,
+    CallFacts, Facts, Mark, Part, Payload, PayloadStyle, Role, Telling, Wording, WordingMark,
+    Wordings, Words,
 };
 use crate::wire::control::ControlMessage;
 use crate::wire::otp::{Execution, Function, Request, execution};
@@ -37,10 +37,13 @@ struct Entry {
     payload: Option<PayloadEntry>,
 }
 
+/// Of a stretch.
+type Ends = (usize, usize);
+
 #[derive(Clone, Copy, Debug)]
 struct PayloadEntry {
-    octets: Span,
-    atoms: Span,
+    octets: Ends,
+    atoms: Ends,
     style: PayloadStyle,
 }
 
@@ -82,8 +85,8 @@ impl MessageLog {
     }
 
     fn payload(&self, payload: &PayloadEntry) -> Option<Payload<'_>> {
-        let term = Term::cut_off(self.payloads.get(payload.octets.range())?);
-        let atoms = self.atoms.get(payload.atoms.range())?;
+        let term = Term::cut_off(self.payloads.get(payload.octets.0..payload.octets.1)?);
+        let atoms = self.atoms.get(payload.atoms.0..payload.atoms.1)?;
         Some(Payload { term, atoms, style: payload.style })
     }
 
@@ -97,18 +100,18 @@ impl MessageLog {
         told: Told,
     ) {
         let operation = control.operation.name().unwrap_or("unassigned");
-        self.wordings.begin(told.from, operation);
-        let reason = reason.map(|reason| (Part::Reason, reason));
-        let fields = control.fields().filter_map(|(field, term)| Some((Part::of(field)?, term)));
-        let order = control.operation.fields().unwrap_or_default();
-        if reason.is_none() && order.iter().filter_map(|field| Part::of(*field)).is_sorted() {
-            fields.for_each(|(part, term)| self.field(part, term, atoms));
-        } else {
-            let mut fields: Vec<_> = fields.chain(reason).collect();
-            fields.sort_by_key(|(part, _)| *part);
-            fields.into_iter().for_each(|(part, term)| self.field(part, term, atoms));
-        }
-        let call = request.map(|request| self.call(request, told.latency_us, atoms));
+        let Self { wordings, spellings, .. } = self;
+        let end = wordings.add(|words| {
+            let mut writer = Writer { words, spellings: &mut *spellings, atoms };
+            writer.words.begin(told.from, operation)?;
+            writer.fields(control, reason)?;
+            request.map_or(Some(()), |request| writer.call(request, told.latency_us))
+        });
+        let call = request.map(|request| CallFacts {
+            kind: request.kind.name(),
+            arity: request.function.and_then(|function| function.arity),
+            latency_us: told.latency_us,
+        });
         let facts = Facts {
             from: told.from,
             operation,
@@ -117,68 +120,7 @@ impl MessageLog {
             payload_octets: told.payload_octets,
             telling: told.telling,
         };
-        let end = self.wordings.end();
         self.entries.push(Entry { mark: told.mark, facts, end, payload: None });
-    }
-
-    #[inline]
-    fn field(&mut self, part: Part, term: Term<'_>, atoms: HeaderAtoms<'_>) {
-        if part == Part::Reason {
-            self.wordings.text(part, |out| write_shape(out, term, atoms));
-        } else {
-            self.term(part, term, atoms);
-        }
-    }
-
-    fn call(
-        &mut self,
-        request: &Request<'_>,
-        latency_us: Option<u64>,
-        atoms: HeaderAtoms<'_>,
-    ) -> CallFacts {
-        let kind = request.kind.name();
-        self.wordings.begin_call(kind);
-        if let Some(tag) = request.reference {
-            self.term(Part::Tag, tag, atoms);
-        }
-        if let Some(label) = request.label() {
-            self.atom(Part::Request, label, atoms);
-        }
-        let mut arity = None;
-        if let Some(function) = &request.function {
-            self.atom(Part::Module, function.module, atoms);
-            self.atom(Part::Function, function.name, atoms);
-            arity = function.arity;
-        }
-        self.wordings.end_call(arity, latency_us);
-        CallFacts { kind, arity, latency_us }
-    }
-
-    /// A term in Erlang's syntax. Most are pids, references, and atoms whose spelling is known.
-    fn term(&mut self, part: Part, term: Term<'_>, atoms: HeaderAtoms<'_>) {
-        let Self { wordings, spellings, .. } = self;
-        if let Some(numbered) = term.as_numbered() {
-            if let Some(node) = spellings.find(numbered.node, &atoms) {
-                return wordings.numbered(part, node.printed(), &numbered);
-            }
-        } else if let Some(atom) = spellings.find(term, &atoms) {
-            return wordings.short(part, atom.printed());
-        }
-        wordings.text(part, |out| write_term(out, term, atoms));
-    }
-
-    /// An atom without quotes.
-    fn atom(&mut self, part: Part, atom: Term<'_>, atoms: HeaderAtoms<'_>) {
-        let Self { wordings, spellings, .. } = self;
-        match spellings.find(atom, &atoms) {
-            Some(known) if !known.is_quoted() => wordings.short(part, known.printed()),
-            _ => wordings.text(part, |out| {
-                if let Some(text) = atom.as_atom(&atoms) {
-                    // Writing to a `String` cannot fail.
-                    let _ = write!(out, "{text}");
-                }
-            }),
-        }
     }
 
     /// Gives the message added last its payload, or as much of it as is kept.
@@ -193,8 +135,8 @@ impl MessageLog {
         self.payloads.extend_from_slice(octets);
         self.atoms.extend(atoms);
         entry.payload = Some(PayloadEntry {
-            octets: Span::new(from, self.payloads.len()),
-            atoms: Span::new(first_atom, self.atoms.len()),
+            octets: (from, self.payloads.len()),
+            atoms: (first_atom, self.atoms.len()),
             style,
         });
     }
@@ -218,6 +160,82 @@ impl MessageLog {
     /// Octets that this takes, about.
     pub(super) fn size(&self) -> usize {
         size_of::<Entry>() + self.wordings.size()
+    }
+}
+
+/// Puts terms into words. `None` where there is no room.
+struct Writer<'a, 'w> {
+    words: &'a mut Words<'w>,
+    spellings: &'a mut Spellings,
+    atoms: HeaderAtoms<'a>,
+}
+
+impl Writer<'_, '_> {
+    #[inline]
+    fn fields(&mut self, control: &ControlMessage<'_>, reason: Option<Term<'_>>) -> Option<()> {
+        let order = control.operation.fields().unwrap_or_default();
+        let mut fields =
+            control.fields().filter_map(|(field, term)| Some((Part::of(field)?, term)));
+        if reason.is_none() && order.iter().filter_map(|field| Part::of(*field)).is_sorted() {
+            return fields.try_for_each(|(part, term)| self.field(part, term));
+        }
+        let reason = reason.map(|reason| (Part::Reason, reason));
+        let mut fields: Vec<_> = fields.chain(reason).collect();
+        fields.sort_by_key(|(part, _)| *part);
+        fields.into_iter().try_for_each(|(part, term)| self.field(part, term))
+    }
+
+    #[inline]
+    fn field(&mut self, part: Part, term: Term<'_>) -> Option<()> {
+        match part {
+            Part::Reason => self.words.text(part, |out| write_shape(out, term, self.atoms)),
+            _ => self.term(part, term),
+        }
+    }
+
+    #[inline]
+    fn call(&mut self, request: &Request<'_>, latency_us: Option<u64>) -> Option<()> {
+        self.words.begin_call(request.kind.name())?;
+        if let Some(tag) = request.reference {
+            self.term(Part::Tag, tag)?;
+        }
+        if let Some(label) = request.label() {
+            self.atom(Part::Request, label)?;
+        }
+        let mut arity = None;
+        if let Some(function) = &request.function {
+            self.atom(Part::Module, function.module)?;
+            self.atom(Part::Function, function.name)?;
+            arity = function.arity;
+        }
+        self.words.end_call(arity, latency_us)
+    }
+
+    /// A term in Erlang's syntax. Most are pids, references, and atoms whose spelling is known.
+    fn term(&mut self, part: Part, term: Term<'_>) -> Option<()> {
+        let Self { words, spellings, atoms } = self;
+        if let Some(numbered) = term.as_numbered() {
+            if let Some(node) = spellings.find(numbered.node, atoms) {
+                return words.numbered(part, node.printed(), &numbered);
+            }
+        } else if let Some(atom) = spellings.find(term, atoms) {
+            return words.short(part, atom.printed());
+        }
+        words.text(part, |out| write_term(out, term, *atoms))
+    }
+
+    /// An atom without quotes.
+    fn atom(&mut self, part: Part, atom: Term<'_>) -> Option<()> {
+        let Self { words, spellings, atoms } = self;
+        match spellings.find(atom, atoms) {
+            Some(known) if !known.is_quoted() => words.short(part, known.printed()),
+            _ => words.text(part, |out| {
+                if let Some(text) = atom.as_atom(atoms) {
+                    // Writing to a `String` cannot fail.
+                    let _ = write!(out, "{text}");
+                }
+            }),
+        }
     }
 }
 

@@ -68,24 +68,22 @@ impl Spellings {
         hasher.write(octets);
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
         let place = hasher.finish() as usize % PLACES;
-        let is_there = match self.places.get(place) {
-            Some(Some(known)) => known.own() == octets,
-            _ => false,
-        };
-        if !is_there {
-            self.enter(place, Spelling::new(atom, atoms)?);
+        match self.places.get(place) {
+            Some(Some(known)) if known.own() == octets => {}
+            _ => self.enter(place, atom, atoms)?,
         }
         self.places.get(place)?.as_ref()
     }
 
     #[cold]
-    fn enter(&mut self, place: usize, spelling: Spelling) {
+    #[inline(never)]
+    fn enter(&mut self, place: usize, atom: Term<'_>, atoms: &impl Atoms) -> Option<()> {
+        let spelling = Spelling::new(atom, atoms)?;
         if self.places.is_empty() {
             self.places.resize(PLACES, None);
         }
-        if let Some(place) = self.places.get_mut(place) {
-            *place = Some(spelling);
-        }
+        *self.places.get_mut(place)? = Some(spelling);
+        Some(())
     }
 }
 

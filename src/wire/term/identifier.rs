@@ -2,8 +2,6 @@
 //!
 //! Fields are in the wire's order, except where old and new forms of a term differ in it.
 
-use std::iter;
-
 use super::cut::{self, Fault, Head, Reader};
 use super::tag::*;
 use super::{AtomText, Atoms, Elements, Term};
@@ -43,7 +41,8 @@ pub struct Reference<'a> {
     len: usize,
 }
 
-/// A pid or a reference as today's nodes send them, as far as it is printed.
+/// A pid or a reference as today's nodes send them, as far as it is printed. Whether the name of its node is
+/// text is not looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct Numbered<'a> {
     /// Whether it is a reference.
@@ -141,8 +140,12 @@ impl<'a> Numbered<'a> {
             [NEWER_REFERENCE_EXT, 0, count @ 1..=5, rest @ ..] => (true, rest, usize::from(*count)),
             _ => return None,
         };
-        let rest = cut::usual_atom(from_node)?;
-        let node = Term { octets: from_node.get(..from_node.len() - rest.len())? };
+        let (node, rest) = match from_node {
+            [ATOM_CACHE_REF, ..] => from_node.split_at_checked(2)?,
+            [SMALL_ATOM_UTF8_EXT, len, ..] => from_node.split_at_checked(2 + usize::from(*len))?,
+            _ => return None,
+        };
+        let node = Term { octets: node };
         // A reference has its incarnation in front of its words, a pid behind its numbers.
         let skipped = if is_reference { 4 } else { 0 };
         let numbers = rest.get(skipped..skipped + 4 * count)?;
@@ -152,21 +155,15 @@ impl<'a> Numbered<'a> {
         Some(Self { is_reference, node, numbers })
     }
 
-    /// Its numbers as they are printed, the words of a reference from the last to the first.
+    /// Its numbers as they are printed: the words of a reference from the last to the first.
     #[inline]
-    pub fn printed(&self) -> impl Iterator<Item = u32> {
-        let number = |octets: &[u8; 4]| u32::from_be_bytes(*octets);
-        let (mut rest, is_reference) = (self.numbers, self.is_reference);
-        iter::from_fn(move || {
-            let (octets, others) = if is_reference {
-                let (others, last) = rest.split_last_chunk()?;
-                (last, others)
-            } else {
-                rest.split_first_chunk()?
-            };
-            rest = others;
-            Some(number(octets))
-        })
+    pub fn for_each_printed(&self, mut print: impl FnMut(u32) -> Option<()>) -> Option<()> {
+        let mut print = |octets: &[u8]| print(u32::from_be_bytes(octets.try_into().ok()?));
+        if self.is_reference {
+            self.numbers.rchunks_exact(4).try_for_each(print)
+        } else {
+            self.numbers.chunks_exact(4).try_for_each(&mut print)
+        }
     }
 }
 
