@@ -8,9 +8,9 @@
 //! Making digits of numbers one by one would be a third of all that it takes to write a line: three are looked up
 //! at a time, and all of a number stored at once.
 
-use std::mem;
-
-/// Writes from the front of a slice on. After `None`, for which there is no room, nothing is left of it.
+/// Writes from the front of a slice on. Each piece gives the pen for what comes behind it, or `None` where there is
+/// no room: handed on by value, it never leaves the registers.
+#[derive(Debug)]
 pub(crate) struct Pen<'a> {
     rest: &'a mut [u8],
 }
@@ -28,34 +28,30 @@ impl<'a> Pen<'a> {
 
     /// Writes all of `octets`.
     #[inline(always)]
-    pub(crate) fn put<const N: usize>(&mut self, octets: &[u8; N]) -> Option<()> {
-        let (place, rest) = mem::take(&mut self.rest).split_first_chunk_mut()?;
+    pub(crate) fn put<const N: usize>(self, octets: &[u8; N]) -> Option<Self> {
+        let (place, rest) = self.rest.split_first_chunk_mut()?;
         *place = *octets;
-        self.rest = rest;
-        Some(())
+        Some(Self { rest })
     }
 
     /// Writes the first `len` of `octets`, where there is room for all of them.
     #[inline(always)]
-    pub(crate) fn put_some<const N: usize>(&mut self, octets: &[u8; N], len: usize) -> Option<()> {
-        let rest = mem::take(&mut self.rest);
-        *rest.first_chunk_mut()? = *octets;
-        self.rest = rest.get_mut(len..)?;
-        Some(())
+    pub(crate) fn put_some<const N: usize>(self, octets: &[u8; N], len: usize) -> Option<Self> {
+        *self.rest.first_chunk_mut()? = *octets;
+        Some(Self { rest: self.rest.get_mut(len..)? })
     }
 
     /// Writes octets whose number is not known.
     #[inline]
-    pub(crate) fn copy(&mut self, octets: &[u8]) -> Option<()> {
-        let (place, rest) = mem::take(&mut self.rest).split_at_mut_checked(octets.len())?;
+    pub(crate) fn copy(self, octets: &[u8]) -> Option<Self> {
+        let (place, rest) = self.rest.split_at_mut_checked(octets.len())?;
         place.copy_from_slice(octets);
-        self.rest = rest;
-        Some(())
+        Some(Self { rest })
     }
 
     /// Writes a number.
     #[inline]
-    pub(crate) fn number(&mut self, number: u64) -> Option<()> {
+    pub(crate) fn number(self, number: u64) -> Option<Self> {
         match short(number) {
             Some((octets, count)) => self.put_some(&octets.to_le_bytes(), count),
             None => self.long(number),
@@ -64,24 +60,20 @@ impl<'a> Pen<'a> {
 
     /// Writes a dot and a number.
     #[inline]
-    pub(crate) fn dot_number(&mut self, number: u64) -> Option<()> {
+    pub(crate) fn dot_number(self, number: u64) -> Option<Self> {
         match short(number) {
             Some((octets, count)) => {
                 let octets = octets << 8 | u64::from(b'.');
                 self.put_some(&octets.to_le_bytes(), count + 1)
             }
-            None => {
-                self.put(b".")?;
-                self.long(number)
-            }
+            None => self.put(b".")?.long(number),
         }
     }
 
     #[cold]
-    fn long(&mut self, number: u64) -> Option<()> {
+    fn long(self, number: u64) -> Option<Self> {
         // As deep as there are groups of three digits: five.
-        self.number(number / 1000)?;
-        self.put_some(&three(number % 1000).to_le_bytes(), 3)
+        self.number(number / 1000)?.put_some(&three(number % 1000).to_le_bytes(), 3)
     }
 }
 
@@ -113,44 +105,54 @@ fn short(number: u64) -> Option<Octets> {
 /// A number below 1,000, without zeros in front.
 #[inline]
 fn first(number: u64) -> Octets {
-    let zeros = usize::from(number < 100) + usize::from(number < 10);
-    (u64::from(three(number)) >> (8 * zeros), 3 - zeros)
+    let digits = usize::try_from(number).ok().and_then(|number| FIRST.get(number));
+    let [a, b, c, count] = digits.copied().unwrap_or_default().to_le_bytes();
+    (u32::from_le_bytes([a, b, c, 0]).into(), count.into())
 }
 
 /// The three digits of a number below 1,000.
 #[inline]
 fn three(number: u64) -> u32 {
-    let digits = usize::try_from(number).ok().and_then(|number| DIGITS.get(number));
+    let digits = usize::try_from(number).ok().and_then(|number| THREE.get(number));
     digits.copied().unwrap_or_default()
 }
 
-static DIGITS: [u32; 1000] = {
+/// Of each number the digits without zeros in front, and how many.
+static FIRST: [u32; 1000] = table(true);
+
+/// Of each number three digits.
+static THREE: [u32; 1000] = table(false);
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "while it is compiled"
+)]
+const fn table(without_zeros: bool) -> [u32; 1000] {
     let mut table = [0; 1000];
-    let mut number = 0_u16;
+    let mut number = 0;
     while number < 1000 {
-        #[expect(clippy::cast_possible_truncation, reason = "below 10")]
-        let digits = [(number / 100) as u8, (number / 10 % 10) as u8, (number % 10) as u8];
-        let [hundreds, tens, ones] = digits;
-        #[expect(clippy::indexing_slicing, reason = "while it is compiled")]
-        {
-            let digits = [b'0' + hundreds, b'0' + tens, b'0' + ones, 0];
-            table[number as usize] = u32::from_le_bytes(digits);
-        }
+        let [a, b, c] = [number / 100, number / 10 % 10, number % 10];
+        let [a, b, c] = [b'0' + a as u8, b'0' + b as u8, b'0' + c as u8];
+        table[number] = u32::from_le_bytes(match number {
+            0..10 if without_zeros => [c, 0, 0, 1],
+            10..100 if without_zeros => [b, c, 0, 2],
+            _ if without_zeros => [a, b, c, 3],
+            _ => [a, b, c, 0],
+        });
         number += 1;
     }
     table
-};
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn written(write: impl Fn(&mut Pen<'_>) -> Option<()>) -> String {
+    fn written(write: impl Fn(Pen<'_>) -> Option<Pen<'_>>) -> String {
         let mut room = [0; 64];
-        let mut pen = Pen::new(&mut room);
-        write(&mut pen).unwrap();
-        let len = 64 - pen.left();
-        String::from_utf8(room[..len].to_vec()).unwrap()
+        let left = write(Pen::new(&mut room)).unwrap().left();
+        String::from_utf8(room[..64 - left].to_vec()).unwrap()
     }
 
     #[test]
@@ -158,8 +160,10 @@ mod tests {
         let around = |n: u64| [n.saturating_sub(1), n, n.saturating_add(1)];
         let powers = (0..20).map(|digits| 10_u64.pow(digits)).flat_map(around);
         for value in (0..2000).chain(powers).chain([123_456_789, 1_002_003_004, u64::MAX]) {
-            let both = |pen: &mut Pen<'_>| pen.number(value).and_then(|()| pen.dot_number(value));
-            assert_eq!(written(both), format!("{value}.{value}"));
+            assert_eq!(
+                written(|pen| pen.number(value)?.dot_number(value)),
+                format!("{value}.{value}")
+            );
             if value < 1_000_000_000 {
                 assert_eq!(nine_digits(value), *format!("{value:09}").as_bytes());
             }
@@ -168,14 +172,12 @@ mod tests {
 
     #[test]
     fn pieces_stand_side_by_side_and_what_does_not_fit_is_none() {
-        let pieces = |pen: &mut Pen<'_>| {
-            pen.put(b"ab")?;
-            pen.put_some(b"cdef", 1)?;
-            pen.copy(b"gh")
-        };
+        fn pieces(pen: Pen<'_>) -> Option<Pen<'_>> {
+            pen.put(b"ab")?.put_some(b"cdef", 1)?.copy(b"gh")
+        }
         assert_eq!(written(pieces), "abcgh");
         for room in 0..6 {
-            let fits = pieces(&mut Pen::new(&mut [0; 6][..room])).is_some();
+            let fits = pieces(Pen::new(&mut [0; 6][..room])).is_some();
             assert_eq!(fits, room == 6, "{room}: all four octets of the second are stored");
         }
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::pen::Pen;
 use super::{
     Body, Call, CallFacts, CloseKind, Confidence, ConnectionIds, Event, Facts, Hex, Mark, Message,
     Orientation, Outcome, Part, Party, Payload, Protocol, Role, Session, SessionSeen, State,
@@ -33,7 +34,7 @@ pub(crate) struct Worded<'a> {
 impl<'a> Worded<'a> {
     pub(crate) fn new(message: &Message<'a>) -> Self {
         let mut wordings = Wordings::default();
-        let end = wordings.add(|words| Self::say(message, words));
+        let end = wordings.add(|words, pen| Self::say(message, words, pen));
         let call = message.call.map(|Call { kind, arity, latency_us, .. }| CallFacts {
             kind,
             arity,
@@ -50,30 +51,42 @@ impl<'a> Worded<'a> {
         Self { facts, wordings, end, payload: message.payload }
     }
 
-    fn say(message: &Message<'_>, words: &mut Words<'_>) -> Option<()> {
-        fn text(words: &mut Words<'_>, part: Part, text: Option<&str>) -> Option<()> {
-            text.map_or(Some(()), |text| words.text(part, |out| out.push_str(text)))
+    fn say<'p>(message: &Message<'_>, words: &mut Words<'_>, pen: Pen<'p>) -> Option<Pen<'p>> {
+        fn texts<'p, const N: usize>(
+            words: &mut Words<'_>,
+            pen: Pen<'p>,
+            texts: [(Part, Option<&str>); N],
+        ) -> Option<Pen<'p>> {
+            let given = texts.into_iter().filter_map(|(part, text)| Some((part, text?)));
+            given.fold(Some(pen), |pen, (part, text)| {
+                words.text(pen?, part, |out| out.push_str(text))
+            })
         }
-        words.begin(message.from, message.operation)?;
-        text(words, Part::From, message.from_pid)?;
-        text(words, Part::To, message.to)?;
-        text(words, Part::ToName, message.to_name)?;
-        text(words, Part::Reference, message.reference)?;
-        text(words, Part::Reason, message.reason)?;
-        text(words, Part::Id, message.id)?;
-        text(words, Part::GroupLeader, message.group_leader)?;
-        text(words, Part::Mfa, message.mfa)?;
-        text(words, Part::Options, message.options)?;
-        text(words, Part::Flags, message.flags)?;
-        text(words, Part::Result, message.result)?;
-        text(words, Part::Token, message.token)?;
-        let Some(call) = &message.call else { return Some(()) };
-        words.begin_call(call.kind)?;
-        text(words, Part::Tag, call.tag)?;
-        text(words, Part::Request, call.request)?;
-        text(words, Part::Module, call.module)?;
-        text(words, Part::Function, call.function)?;
-        words.end_call(call.arity, call.latency_us)
+        let pen = Words::begin(pen, message.from, message.operation)?;
+        let fields = [
+            (Part::From, message.from_pid),
+            (Part::To, message.to),
+            (Part::ToName, message.to_name),
+            (Part::Reference, message.reference),
+            (Part::Reason, message.reason),
+            (Part::Id, message.id),
+            (Part::GroupLeader, message.group_leader),
+            (Part::Mfa, message.mfa),
+            (Part::Options, message.options),
+            (Part::Flags, message.flags),
+            (Part::Result, message.result),
+            (Part::Token, message.token),
+        ];
+        let pen = texts(words, pen, fields)?;
+        let Some(call) = &message.call else { return Some(pen) };
+        let fields = [
+            (Part::Tag, call.tag),
+            (Part::Request, call.request),
+            (Part::Module, call.module),
+            (Part::Function, call.function),
+        ];
+        let pen = texts(words, Words::begin_call(pen, call.kind)?, fields)?;
+        Words::end_call(pen, call.arity, call.latency_us)
     }
 
     pub(crate) fn wording(&self) -> Wording<'_> {

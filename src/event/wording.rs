@@ -151,21 +151,19 @@ impl Wordings {
     #[inline]
     pub(crate) fn add(
         &mut self,
-        mut write: impl FnMut(&mut Words<'_>) -> Option<()>,
+        mut write: impl for<'a> FnMut(&mut Words<'_>, Pen<'a>) -> Option<Pen<'a>>,
     ) -> WordingMark {
         loop {
             let Self { page, escaped, parts, end } = self;
             let room = page.get_mut(end.words..).unwrap_or_default();
             let size = room.len();
-            let mut words = Words { pen: Pen::new(room), size, escaped, parts, begin: end.escaped };
-            if write(&mut words).is_some() {
-                let written = size - words.pen.left();
-                self.end = WordingMark {
-                    words: self.end.words + written,
-                    escaped: self.escaped.len(),
-                    parts: self.parts.len(),
-                };
-                return self.end;
+            let mut words = Words { size, begin: end.escaped, escaped, parts };
+            if let Some(pen) = write(&mut words, Pen::new(room)) {
+                let written = size - pen.left();
+                end.words += written;
+                end.escaped = escaped.len();
+                end.parts = parts.len();
+                return *end;
             }
             self.enlarge();
         }
@@ -213,10 +211,10 @@ impl Wordings {
     pub(crate) fn append(&mut self, other: &Self) -> WordingMark {
         let Self { page, escaped, parts, end } = other;
         let page = page.get(..end.words).unwrap_or_default();
-        self.add(|words| {
+        self.add(|words, pen| {
             words.escaped.push_str(escaped);
             words.parts.extend_from_slice(parts);
-            words.pen.copy(page)
+            pen.copy(page)
         })
     }
 
@@ -239,116 +237,135 @@ const ROOM: usize = 4 << 10;
 /// Writes the words of a message, and notes which of them are what.
 ///
 /// [`begin`](Self::begin) comes first, then terms in the order of the fields of [`Message`], then its call.
-/// Everything is `None` where there is no room.
 pub(crate) struct Words<'a> {
-    pen: Pen<'a>,
-    /// What the pen had left at first.
+    /// The room that there was for this message.
     size: usize,
-    escaped: &'a mut String,
-    parts: &'a mut Vec<(Part, Place)>,
     /// Where the escaped texts of this message begin.
     begin: usize,
+    escaped: &'a mut String,
+    parts: &'a mut Vec<(Part, Place)>,
 }
 
 impl Words<'_> {
     /// The message begins.
     #[inline]
-    pub(crate) fn begin(&mut self, from: Role, operation: &str) -> Option<()> {
-        match from {
-            Role::Initiator => self.pen.put(b"{\"from\":\"initiator\",\"operation\":\"")?,
-            Role::Acceptor => self.pen.put(b"{\"from\":\"acceptor\",\"operation\":\"")?,
-        }
-        self.pen.copy(operation.as_bytes())?;
-        self.pen.put(b"\"")
+    pub(crate) fn begin<'p>(pen: Pen<'p>, from: Role, operation: &str) -> Option<Pen<'p>> {
+        let pen = match from {
+            Role::Initiator => pen.put(b"{\"from\":\"initiator\",\"operation\":\"")?,
+            Role::Acceptor => pen.put(b"{\"from\":\"acceptor\",\"operation\":\"")?,
+        };
+        pen.copy(operation.as_bytes())?.put(b"\"")
     }
 
     /// A term.
     #[inline]
-    pub(crate) fn short(&mut self, part: Part, text: &ShortText) -> Option<()> {
-        let from = self.key(part)?;
-        self.pen.put_some(&text.octets, text.len.into())?;
-        self.close(part, from);
-        self.pen.put(b"\"")
+    pub(crate) fn short<'p>(
+        &mut self,
+        pen: Pen<'p>,
+        part: Part,
+        text: &ShortText,
+    ) -> Option<Pen<'p>> {
+        let pen = key(pen, part)?;
+        let from = self.at(&pen);
+        let pen = pen.put_some(&text.octets, text.len.into())?;
+        self.note(part, from, &pen);
+        pen.put(b"\"")
     }
 
     /// A pid or a reference; `node` is the name of its node.
     #[inline]
-    pub(crate) fn numbered(
+    pub(crate) fn numbered<'p>(
         &mut self,
+        pen: Pen<'p>,
         part: Part,
         node: &ShortText,
         term: &Numbered<'_>,
-    ) -> Option<()> {
-        let from = self.key(part)?;
-        if term.is_reference {
-            self.pen.put(b"#Ref<")?;
+    ) -> Option<Pen<'p>> {
+        let pen = key(pen, part)?;
+        let from = self.at(&pen);
+        let pen = if term.is_reference { pen.put(b"#Ref<")? } else { pen.put(b"<")? };
+        let pen = pen.put_some(&node.octets, node.len.into())?;
+        let pen = if term.is_reference {
+            // Printed from the last to the first.
+            term.numbers.rchunks_exact(4).try_fold(pen, dot_number)?
         } else {
-            self.pen.put(b"<")?;
-        }
-        self.pen.put_some(&node.octets, node.len.into())?;
-        term.for_each_printed(|number| self.pen.dot_number(number.into()))?;
-        self.pen.put(b">")?;
-        self.close(part, from);
-        self.pen.put(b"\"")
+            term.numbers.chunks_exact(4).try_fold(pen, dot_number)?
+        };
+        let pen = pen.put(b">")?;
+        self.note(part, from, &pen);
+        pen.put(b"\"")
     }
 
     /// Any text, which `write` writes.
-    pub(crate) fn text(&mut self, part: Part, write: impl FnOnce(&mut String)) -> Option<()> {
+    pub(crate) fn text<'p>(
+        &mut self,
+        pen: Pen<'p>,
+        part: Part,
+        write: impl FnOnce(&mut String),
+    ) -> Option<Pen<'p>> {
         let start = self.escaped.len();
         write(self.escaped);
-        let from = self.key(part)?;
+        let pen = key(pen, part)?;
         let text = self.escaped.get(start..).unwrap_or_default();
-        if is_plain(text) {
-            self.pen.copy(text.as_bytes())?;
+        let pen = if is_plain(text) {
+            let from = self.at(&pen);
+            let pen = pen.copy(text.as_bytes())?;
             self.escaped.truncate(start);
-            self.close(part, from);
+            self.note(part, from, &pen);
+            pen
         } else {
-            text.bytes().try_for_each(|octet| escape(&mut self.pen, octet))?;
+            let pen = text.bytes().try_fold(pen, escape)?;
             let range = start - self.begin..self.escaped.len() - self.begin;
             self.parts.push((part, Place::Escaped(range)));
-        }
-        self.pen.put(b"\"")
+            pen
+        };
+        pen.put(b"\"")
     }
 
     /// What OTP's conventions make of the message begins; its terms are next.
     #[inline]
-    pub(crate) fn begin_call(&mut self, kind: &str) -> Option<()> {
-        self.pen.put(b",\"call\":{\"kind\":\"")?;
-        self.pen.copy(kind.as_bytes())?;
-        self.pen.put(b"\"")
+    pub(crate) fn begin_call<'p>(pen: Pen<'p>, kind: &str) -> Option<Pen<'p>> {
+        pen.put(b",\"call\":{\"kind\":\"")?.copy(kind.as_bytes())?.put(b"\"")
     }
 
     /// It ends.
     #[inline]
-    pub(crate) fn end_call(&mut self, arity: Option<u32>, latency_us: Option<u64>) -> Option<()> {
+    pub(crate) fn end_call(
+        mut pen: Pen<'_>,
+        arity: Option<u32>,
+        latency_us: Option<u64>,
+    ) -> Option<Pen<'_>> {
         if let Some(arity) = arity {
-            self.pen.put(b",\"arity\":")?;
-            self.pen.number(arity.into())?;
+            pen = pen.put(b",\"arity\":")?.number(arity.into())?;
         }
         if let Some(latency) = latency_us {
-            self.pen.put(b",\"latency_us\":")?;
-            self.pen.number(latency)?;
+            pen = pen.put(b",\"latency_us\":")?.number(latency)?;
         }
-        self.pen.put(b"}")
+        pen.put(b"}")
     }
 
-    /// Begins a field, and gives the place behind its first quote.
+    /// Notes what stands from one place to where the pen is.
     #[inline]
-    fn key(&mut self, part: Part) -> Option<usize> {
-        let (key, len) = KEYS.get(part as usize)?;
-        self.pen.put_some(key, *len)?;
-        Some(self.at())
+    fn note(&mut self, part: Part, from: usize, pen: &Pen<'_>) {
+        self.parts.push((part, Place::Words(from..self.at(pen))));
     }
 
-    /// Notes where the field whose text begins at `from` ends: here.
-    #[inline]
-    fn close(&mut self, part: Part, from: usize) {
-        self.parts.push((part, Place::Words(from..self.at())));
+    const fn at(&self, pen: &Pen<'_>) -> usize {
+        self.size - pen.left()
     }
+}
 
-    const fn at(&self) -> usize {
-        self.size - self.pen.left()
-    }
+/// Begins a field whose value is text.
+#[inline]
+fn key(pen: Pen<'_>, part: Part) -> Option<Pen<'_>> {
+    let (key, len) = KEYS.get(part as usize)?;
+    pen.put_some(key, *len)
+}
+
+/// One number of four octets.
+#[inline]
+fn dot_number<'p>(pen: Pen<'p>, octets: &[u8]) -> Option<Pen<'p>> {
+    pen.dot_number(u32::from_be_bytes(octets.try_into().ok()?).into())
 }
 
 /// A short text that JSON takes as it is.
@@ -380,7 +397,7 @@ fn is_plain(text: &str) -> bool {
     !text.bytes().any(|octet| octet < b' ' || octet == b'"' || octet == b'\\')
 }
 
-fn escape(pen: &mut Pen<'_>, octet: u8) -> Option<()> {
+fn escape(pen: Pen<'_>, octet: u8) -> Option<Pen<'_>> {
     let short = match octet {
         b'"' | b'\\' => octet,
         b'\x08' => b'b',

@@ -53,25 +53,23 @@ impl MessageLines {
         let words = wording.words();
         let begin = lines.len();
         lines.resize(begin + head.len() + input.len() + fields.len() + words.len() + OTHERS, 0);
-        let mut pen = Pen::new(lines.get_mut(begin..).unwrap_or_default());
-        let mut write = || {
-            pen.copy(head)?;
-            pen.number(seq)?;
-            pen.copy(input)?;
-            pen.put(b",\"frame\":")?;
-            pen.number(mark.frame.number)?;
-            pen.copy(fields)?;
-            pen.copy(words)?;
-            pen.put(b",\"fragments\":")?;
-            pen.number(wording.facts.fragments.into())?;
-            if let Some(octets) = wording.facts.payload_octets {
-                pen.put(b",\"payload_octets\":")?;
-                pen.number(octets)?;
+        let room = lines.get_mut(begin..).unwrap_or_default();
+        let write = |pen: Pen<'_>| {
+            let pen = pen.copy(head)?.number(seq)?.copy(input)?;
+            let pen = pen.put(b",\"frame\":")?.number(mark.frame.number)?;
+            let pen = pen.copy(fields)?.copy(words)?;
+            let pen = pen.put(b",\"fragments\":")?.number(wording.facts.fragments.into())?;
+            let pen = match wording.facts.payload_octets {
+                Some(octets) => pen.put(b",\"payload_octets\":")?.number(octets)?,
+                None => pen,
+            };
+            match wording.payload {
+                Some(_) => pen.put(b",\"payload\":"),
+                None => pen.put(b"}}\n"),
             }
-            if wording.payload.is_none() { pen.put(b"}}\n") } else { pen.put(b",\"payload\":") }
+            .map(|pen| pen.left())
         };
-        write().ok_or(io::ErrorKind::WriteZero)?;
-        let left = pen.left();
+        let left = write(Pen::new(room)).ok_or(io::ErrorKind::WriteZero)?;
         lines.truncate(lines.len() - left);
         if let Some(payload) = &wording.payload {
             serde_json::to_writer(&mut *lines, payload)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::atom_cache::HeaderAtoms;
 use super::spelling::Spellings;
+use crate::event::pen::Pen;
 use crate::event::{
     CallFacts, Facts, Mark, Part, Payload, PayloadStyle, Role, Telling, Wording, WordingMark,
     Wordings, Words,
@@ -101,11 +102,14 @@ impl MessageLog {
     ) {
         let operation = control.operation.name().unwrap_or("unassigned");
         let Self { wordings, spellings, .. } = self;
-        let end = wordings.add(|words| {
+        let end = wordings.add(|words, pen| {
             let mut writer = Writer { words, spellings: &mut *spellings, atoms };
-            writer.words.begin(told.from, operation)?;
-            writer.fields(control, reason)?;
-            request.map_or(Some(()), |request| writer.call(request, told.latency_us))
+            let pen = Words::begin(pen, told.from, operation)?;
+            let pen = writer.fields(pen, control, reason)?;
+            match request {
+                Some(request) => writer.call(pen, request, told.latency_us),
+                None => Some(pen),
+            }
         });
         let call = request.map(|request| CallFacts {
             kind: request.kind.name(),
@@ -172,70 +176,90 @@ struct Writer<'a, 'w> {
 
 impl Writer<'_, '_> {
     #[inline]
-    fn fields(&mut self, control: &ControlMessage<'_>, reason: Option<Term<'_>>) -> Option<()> {
+    fn fields<'p>(
+        &mut self,
+        pen: Pen<'p>,
+        control: &ControlMessage<'_>,
+        reason: Option<Term<'_>>,
+    ) -> Option<Pen<'p>> {
         let order = control.operation.fields().unwrap_or_default();
         let mut fields =
             control.fields().filter_map(|(field, term)| Some((Part::of(field)?, term)));
         if reason.is_none() && order.iter().filter_map(|field| Part::of(*field)).is_sorted() {
-            return fields.try_for_each(|(part, term)| self.field(part, term));
+            return fields.try_fold(pen, |pen, (part, term)| self.field(pen, part, term));
         }
         let reason = reason.map(|reason| (Part::Reason, reason));
         let mut fields: Vec<_> = fields.chain(reason).collect();
         fields.sort_by_key(|(part, _)| *part);
-        fields.into_iter().try_for_each(|(part, term)| self.field(part, term))
+        fields.into_iter().try_fold(pen, |pen, (part, term)| self.field(pen, part, term))
     }
 
     #[inline]
-    fn field(&mut self, part: Part, term: Term<'_>) -> Option<()> {
+    fn field<'p>(&mut self, pen: Pen<'p>, part: Part, term: Term<'_>) -> Option<Pen<'p>> {
         match part {
-            Part::Reason => self.words.text(part, |out| write_shape(out, term, self.atoms)),
-            _ => self.term(part, term),
+            Part::Reason => self.words.text(pen, part, |out| write_shape(out, term, self.atoms)),
+            _ => self.term(pen, part, term),
         }
     }
 
     #[inline]
-    fn call(&mut self, request: &Request<'_>, latency_us: Option<u64>) -> Option<()> {
-        self.words.begin_call(request.kind.name())?;
+    fn call<'p>(
+        &mut self,
+        mut pen: Pen<'p>,
+        request: &Request<'_>,
+        latency_us: Option<u64>,
+    ) -> Option<Pen<'p>> {
+        pen = Words::begin_call(pen, request.kind.name())?;
         if let Some(tag) = request.reference {
-            self.term(Part::Tag, tag)?;
+            pen = self.term(pen, Part::Tag, tag)?;
         }
         if let Some(label) = request.label() {
-            self.atom(Part::Request, label)?;
+            pen = self.atom(pen, Part::Request, label)?;
         }
         let mut arity = None;
         if let Some(function) = &request.function {
-            self.atom(Part::Module, function.module)?;
-            self.atom(Part::Function, function.name)?;
+            pen = self.atom(pen, Part::Module, function.module)?;
+            pen = self.atom(pen, Part::Function, function.name)?;
             arity = function.arity;
         }
-        self.words.end_call(arity, latency_us)
+        Words::end_call(pen, arity, latency_us)
     }
 
     /// A term in Erlang's syntax. Most are pids, references, and atoms whose spelling is known.
-    fn term(&mut self, part: Part, term: Term<'_>) -> Option<()> {
+    fn term<'p>(&mut self, pen: Pen<'p>, part: Part, term: Term<'_>) -> Option<Pen<'p>> {
         let Self { words, spellings, atoms } = self;
         if let Some(numbered) = term.as_numbered() {
             if let Some(node) = spellings.find(numbered.node, atoms) {
-                return words.numbered(part, node.printed(), &numbered);
+                return words.numbered(pen, part, node.printed(), &numbered);
             }
         } else if let Some(atom) = spellings.find(term, atoms) {
-            return words.short(part, atom.printed());
+            return words.short(pen, part, atom.printed());
         }
-        words.text(part, |out| write_term(out, term, *atoms))
+        self.other(pen, part, term)
+    }
+
+    #[cold]
+    fn other<'p>(&mut self, pen: Pen<'p>, part: Part, term: Term<'_>) -> Option<Pen<'p>> {
+        self.words.text(pen, part, |out| write_term(out, term, self.atoms))
     }
 
     /// An atom without quotes.
-    fn atom(&mut self, part: Part, atom: Term<'_>) -> Option<()> {
+    fn atom<'p>(&mut self, pen: Pen<'p>, part: Part, atom: Term<'_>) -> Option<Pen<'p>> {
         let Self { words, spellings, atoms } = self;
         match spellings.find(atom, atoms) {
-            Some(known) if !known.is_quoted() => words.short(part, known.printed()),
-            _ => words.text(part, |out| {
-                if let Some(text) = atom.as_atom(atoms) {
-                    // Writing to a `String` cannot fail.
-                    let _ = write!(out, "{text}");
-                }
-            }),
+            Some(known) if !known.is_quoted() => words.short(pen, part, known.printed()),
+            _ => self.other_atom(pen, part, atom),
         }
+    }
+
+    #[cold]
+    fn other_atom<'p>(&mut self, pen: Pen<'p>, part: Part, atom: Term<'_>) -> Option<Pen<'p>> {
+        self.words.text(pen, part, |out| {
+            if let Some(text) = atom.as_atom(&self.atoms) {
+                // Writing to a `String` cannot fail.
+                let _ = write!(out, "{text}");
+            }
+        })
     }
 }
 

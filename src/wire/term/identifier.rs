@@ -49,7 +49,8 @@ pub struct Numbered<'a> {
     pub is_reference: bool,
     /// The node that it is on, or that made it: an atom.
     pub node: Term<'a>,
-    /// Its numbers of four octets each: ID and serial, or the words.
+    /// Its numbers of four octets each: ID and serial, or the words, which are printed from the last to the
+    /// first.
     pub numbers: &'a [u8],
 }
 
@@ -153,17 +154,6 @@ impl<'a> Numbered<'a> {
             return None;
         }
         Some(Self { is_reference, node, numbers })
-    }
-
-    /// Its numbers as they are printed: the words of a reference from the last to the first.
-    #[inline]
-    pub fn for_each_printed(&self, mut print: impl FnMut(u32) -> Option<()>) -> Option<()> {
-        let mut print = |octets: &[u8]| print(u32::from_be_bytes(octets.try_into().ok()?));
-        if self.is_reference {
-            self.numbers.rchunks_exact(4).try_for_each(print)
-        } else {
-            self.numbers.chunks_exact(4).try_for_each(&mut print)
-        }
     }
 }
 
