@@ -57,10 +57,8 @@ impl<'a> Worded<'a> {
             pen: Pen<'p>,
             texts: [(Part, Option<&str>); N],
         ) -> Option<Pen<'p>> {
-            let given = texts.into_iter().filter_map(|(part, text)| Some((part, text?)));
-            given.fold(Some(pen), |pen, (part, text)| {
-                words.text(pen?, part, |out| out.push_str(text))
-            })
+            let mut given = texts.into_iter().filter_map(|(part, text)| Some((part, text?)));
+            given.try_fold(pen, |pen, (part, text)| words.text(pen, part, |out| out.push_str(text)))
         }
         let pen = Words::begin(pen, message.from, message.operation)?;
         let fields = [

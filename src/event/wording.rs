@@ -9,6 +9,7 @@
 //! written once, where it is read, and the line takes all of them as a whole.
 
 use std::ops::Range;
+use std::str;
 
 use super::pen::Pen;
 use super::{Call, Message, Payload, Role, Telling};
@@ -113,8 +114,14 @@ static KEYS: [([u8; 24], usize); 16] = [
 
 const fn padded<const N: usize>(text: &[u8; N]) -> ([u8; 24], usize) {
     let mut padded = [0; 24];
-    let (front, _) = padded.split_at_mut(N);
-    front.copy_from_slice(text);
+    let mut at = 0;
+    while at < N {
+        #[expect(clippy::indexing_slicing, reason = "while it is compiled")]
+        {
+            padded[at] = text[at];
+        }
+        at += 1;
+    }
     (padded, N)
 }
 

@@ -5,8 +5,7 @@
 //!
 //! Messages come by the million where everything else comes by the thousand: through the serializer a line
 //! costs more than all that went before it, reading and pairing included (1.1 of 1.6 µs). What is the same
-//! on many lines is kept as it was written, and text from terms, which has no control characters, is looked
-//! through for the two characters that JSON escapes before it is copied as a whole.
+//! on many lines is kept as it was written, and a message comes in [words](crate::event::Wording).
 
 use std::io;
 use std::sync::Arc;
