@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use super::pen::Pen;
 use super::{
-    Body, Call, CallFacts, CloseKind, Confidence, ConnectionIds, Event, Facts, Hex, Mark, Message,
-    Orientation, Outcome, Part, Party, Payload, Protocol, Role, Session, SessionSeen, State,
-    Traffic, Wording, WordingMark, Wordings, Words,
+    Body, Call, CallFacts, CloseKind, Confidence, ConnectionIds, Event, Facts, Hex, KINDS, Mark,
+    Message, Orientation, Outcome, Part, Party, Payload, Protocol, Role, Session, SessionSeen,
+    State, Traffic, Wording, WordingMark, Wordings, Words,
 };
 use crate::capture::FrameRef;
 use crate::time::Timestamp;
+use crate::wire::control::Operation;
+use crate::wire::otp::RequestKind;
 
 /// A moment so many milliseconds into the capture.
 pub(crate) fn at(ms: u64) -> Timestamp {
@@ -36,13 +38,13 @@ impl<'a> Worded<'a> {
         let mut wordings = Wordings::default();
         let end = wordings.add(|words, pen| Self::say(message, words, pen));
         let call = message.call.map(|Call { kind, arity, latency_us, .. }| CallFacts {
-            kind,
+            kind: kind_named(kind),
             arity,
             latency_us,
         });
         let facts = Facts {
             from: message.from,
-            operation: message.operation,
+            operation: operation_named(message.operation),
             call,
             fragments: message.fragments,
             payload_octets: message.payload_octets,
@@ -60,7 +62,7 @@ impl<'a> Worded<'a> {
             let mut given = texts.into_iter().filter_map(|(part, text)| Some((part, text?)));
             given.try_fold(pen, |pen, (part, text)| words.text(pen, part, |out| out.push_str(text)))
         }
-        let pen = Words::begin(pen, message.from, message.operation)?;
+        let pen = Words::begin(pen, message.from, operation_named(message.operation))?;
         let fields = [
             (Part::From, message.from_pid),
             (Part::To, message.to),
@@ -83,7 +85,7 @@ impl<'a> Worded<'a> {
             (Part::Module, call.module),
             (Part::Function, call.function),
         ];
-        let pen = texts(words, Words::begin_call(pen, call.kind)?, fields)?;
+        let pen = texts(words, Words::begin_call(pen, kind_named(call.kind))?, fields)?;
         Words::end_call(pen, call.arity, call.latency_us)
     }
 
@@ -93,6 +95,14 @@ impl<'a> Worded<'a> {
         wording.payload = self.payload;
         wording
     }
+}
+
+fn operation_named(name: &str) -> Operation {
+    (0..=255).map(Operation).find(|operation| operation.name() == Some(name)).unwrap()
+}
+
+fn kind_named(name: &str) -> RequestKind {
+    *KINDS.iter().find(|kind| kind.name() == name).unwrap()
 }
 
 /// A dial between two nodes, each written as `name/address/creation`, that begins at `ms`.

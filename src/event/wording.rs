@@ -13,7 +13,8 @@ use std::str;
 
 use super::pen::Pen;
 use super::{Call, Message, Payload, Role, Telling};
-use crate::wire::control::Field;
+use crate::wire::control::{Field, Operation};
+use crate::wire::otp::RequestKind;
 use crate::wire::term::Numbered;
 
 /// A message as it is told.
@@ -33,7 +34,7 @@ pub struct Wording<'a> {
 #[allow(missing_docs, reason = "documented where they are told")]
 pub struct Facts {
     pub from: Role,
-    pub operation: &'static str,
+    pub operation: Operation,
     pub call: Option<CallFacts>,
     pub fragments: u32,
     pub payload_octets: Option<u64>,
@@ -44,7 +45,7 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "documented where they are told")]
 pub struct CallFacts {
-    pub kind: &'static str,
+    pub kind: RequestKind,
     pub arity: Option<u32>,
     pub latency_us: Option<u64>,
 }
@@ -92,37 +93,102 @@ impl Part {
     }
 }
 
-/// How each begins in its line, and how long that is.
-static KEYS: [([u8; 24], usize); 16] = [
-    padded(b",\"from_pid\":\""),
-    padded(b",\"to\":\""),
-    padded(b",\"to_name\":\""),
-    padded(b",\"ref\":\""),
-    padded(b",\"reason\":\""),
-    padded(b",\"id\":\""),
-    padded(b",\"group_leader\":\""),
-    padded(b",\"mfa\":\""),
-    padded(b",\"options\":\""),
-    padded(b",\"flags\":\""),
-    padded(b",\"result\":\""),
-    padded(b",\"token\":\""),
-    padded(b",\"tag\":\""),
-    padded(b",\"request\":\""),
-    padded(b",\"module\":\""),
-    padded(b",\"function\":\""),
+/// What is the same in many lines: so many octets of it count.
+type Piece<const N: usize> = ([u8; N], usize);
+
+/// How each begins in its line.
+static KEYS: [Piece<24>; 16] = [
+    joined(&[",\"from_pid\":\""]),
+    joined(&[",\"to\":\""]),
+    joined(&[",\"to_name\":\""]),
+    joined(&[",\"ref\":\""]),
+    joined(&[",\"reason\":\""]),
+    joined(&[",\"id\":\""]),
+    joined(&[",\"group_leader\":\""]),
+    joined(&[",\"mfa\":\""]),
+    joined(&[",\"options\":\""]),
+    joined(&[",\"flags\":\""]),
+    joined(&[",\"result\":\""]),
+    joined(&[",\"token\":\""]),
+    joined(&[",\"tag\":\""]),
+    joined(&[",\"request\":\""]),
+    joined(&[",\"module\":\""]),
+    joined(&[",\"function\":\""]),
 ];
 
-const fn padded<const N: usize>(text: &[u8; N]) -> ([u8; 24], usize) {
-    let mut padded = [0; 24];
+/// How the messages of each side begin, by their operation. One look instead of two choices that no processor
+/// can foresee.
+static BEGINNINGS: [[Piece<64>; OPERATIONS]; 2] =
+    [beginnings("{\"from\":\"initiator\""), beginnings("{\"from\":\"acceptor\"")];
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "while it is compiled"
+)]
+const fn beginnings(from: &str) -> [Piece<64>; OPERATIONS] {
+    let mut all = [joined(&[]); OPERATIONS];
+    let mut code = 0;
+    while code < OPERATIONS {
+        let name = name(Operation(code as u8));
+        all[code] = joined(&[from, ",\"operation\":\"", name, "\""]);
+        code += 1;
+    }
+    all
+}
+
+/// One more than the last that is assigned.
+const OPERATIONS: usize = Operation::ALTACT_SIG_SEND.0 as usize + 1;
+
+const fn name(operation: Operation) -> &'static str {
+    match operation.name() {
+        Some(name) => name,
+        None => "unassigned",
+    }
+}
+
+/// How calls begin, by their kind.
+#[expect(clippy::indexing_slicing, reason = "while it is compiled")]
+static CALLS: [Piece<32>; KINDS.len()] = {
+    let mut all = [joined(&[]); KINDS.len()];
     let mut at = 0;
-    while at < N {
-        #[expect(clippy::indexing_slicing, reason = "while it is compiled")]
-        {
-            padded[at] = text[at];
-        }
+    while at < KINDS.len() {
+        let kind = KINDS[at];
+        all[kind as usize] = joined(&[",\"call\":{\"kind\":\"", kind.name(), "\""]);
         at += 1;
     }
-    (padded, N)
+    all
+};
+
+/// All there are.
+pub(crate) const KINDS: [RequestKind; RequestKind::Down as usize + 1] = [
+    RequestKind::GenCall,
+    RequestKind::GenCast,
+    RequestKind::GenReply,
+    RequestKind::IoRequest,
+    RequestKind::IoReply,
+    RequestKind::RpcCall,
+    RequestKind::RpcCast,
+    RequestKind::ErpcCall,
+    RequestKind::ErpcCast,
+    RequestKind::Spawn,
+    RequestKind::SpawnReply,
+    RequestKind::Down,
+];
+
+#[expect(clippy::indexing_slicing, reason = "while it is compiled")]
+const fn joined<const N: usize>(pieces: &[&str]) -> Piece<N> {
+    let (mut joined, mut len, mut piece) = ([0; N], 0, 0);
+    while piece < pieces.len() {
+        let (octets, mut at) = (pieces[piece].as_bytes(), 0);
+        while at < octets.len() {
+            joined[len] = octets[at];
+            len += 1;
+            at += 1;
+        }
+        piece += 1;
+    }
+    (joined, len)
 }
 
 /// Where a term stands, counted from where its message begins.
@@ -160,25 +226,40 @@ impl Wordings {
         &mut self,
         mut write: impl for<'a> FnMut(&mut Words<'_>, Pen<'a>) -> Option<Pen<'a>>,
     ) -> WordingMark {
-        loop {
-            let Self { page, escaped, parts, end } = self;
-            let room = page.get_mut(end.words..).unwrap_or_default();
-            let size = room.len();
-            let mut words = Words { size, begin: end.escaped, escaped, parts };
-            if let Some(pen) = write(&mut words, Pen::new(room)) {
-                let written = size - pen.left();
-                end.words += written;
-                end.escaped = escaped.len();
-                end.parts = parts.len();
-                return *end;
-            }
+        if !self.try_add(&mut write) {
             self.enlarge();
+            if !self.try_add(&mut write) {
+                self.roll_back();
+            }
         }
+        self.end
+    }
+
+    #[inline]
+    fn try_add(
+        &mut self,
+        mut write: impl for<'a> FnMut(&mut Words<'_>, Pen<'a>) -> Option<Pen<'a>>,
+    ) -> bool {
+        let Self { page, escaped, parts, end } = self;
+        let room = page.get_mut(end.words..).unwrap_or_default();
+        let size = room.len();
+        let mut words = Words { size, begin: end.escaped, escaped, parts };
+        let Some(pen) = write(&mut words, Pen::new(room)) else { return false };
+        end.words += size - pen.left();
+        end.escaped = escaped.len();
+        end.parts = parts.len();
+        true
     }
 
     #[cold]
     fn enlarge(&mut self) {
-        self.page.resize((2 * self.page.len()).max(ROOM), 0);
+        self.roll_back();
+        let len = self.page.len() + self.page.len().max(ROOM);
+        self.page.resize(len, 0);
+    }
+
+    #[cold]
+    fn roll_back(&mut self) {
         self.escaped.truncate(self.end.escaped);
         self.parts.truncate(self.end.parts);
     }
@@ -238,8 +319,9 @@ impl Wordings {
     }
 }
 
-/// Octets of words that there is room for at first: some of what one segment says.
-const ROOM: usize = 4 << 10;
+/// Octets that there is more room for than before, at the least: as many as one message may need. It has a dozen
+/// terms of 600 octets and what closes them, each of which JSON writes as six at the most.
+const ROOM: usize = 64 << 10;
 
 /// Writes the words of a message, and notes which of them are what.
 ///
@@ -256,12 +338,11 @@ pub(crate) struct Words<'a> {
 impl Words<'_> {
     /// The message begins.
     #[inline]
-    pub(crate) fn begin<'p>(pen: Pen<'p>, from: Role, operation: &str) -> Option<Pen<'p>> {
-        let pen = match from {
-            Role::Initiator => pen.put(b"{\"from\":\"initiator\",\"operation\":\"")?,
-            Role::Acceptor => pen.put(b"{\"from\":\"acceptor\",\"operation\":\"")?,
-        };
-        pen.copy(operation.as_bytes())?.put(b"\"")
+    pub(crate) fn begin(pen: Pen<'_>, from: Role, operation: Operation) -> Option<Pen<'_>> {
+        match BEGINNINGS.get(from.index()).and_then(|all| all.get(usize::from(operation.0))) {
+            Some((octets, len)) => pen.put_some(octets, *len),
+            None => pen.put(b"{"),
+        }
     }
 
     /// A term.
@@ -331,8 +412,9 @@ impl Words<'_> {
 
     /// What OTP's conventions make of the message begins; its terms are next.
     #[inline]
-    pub(crate) fn begin_call<'p>(pen: Pen<'p>, kind: &str) -> Option<Pen<'p>> {
-        pen.put(b",\"call\":{\"kind\":\"")?.copy(kind.as_bytes())?.put(b"\"")
+    pub(crate) fn begin_call(pen: Pen<'_>, kind: RequestKind) -> Option<Pen<'_>> {
+        let (octets, len) = CALLS.get(kind as usize)?;
+        pen.put_some(octets, *len)
     }
 
     /// It ends.
@@ -428,7 +510,7 @@ impl<'a> Wording<'a> {
     /// The message, taken apart.
     pub fn message(&self) -> Message<'a> {
         let mut call = self.facts.call.map(|call| Call {
-            kind: call.kind,
+            kind: call.kind.name(),
             tag: None,
             request: None,
             module: None,
@@ -441,7 +523,7 @@ impl<'a> Wording<'a> {
             payload_octets: self.facts.payload_octets,
             payload: self.payload,
             telling: self.facts.telling,
-            ..Message::new(self.facts.from, self.facts.operation)
+            ..Message::new(self.facts.from, name(self.facts.operation))
         };
         for (part, place) in self.parts {
             let text = self.text(place);

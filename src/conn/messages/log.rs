@@ -100,7 +100,7 @@ impl MessageLog {
         atoms: HeaderAtoms<'_>,
         told: Told,
     ) {
-        let operation = control.operation.name().unwrap_or("unassigned");
+        let operation = control.operation;
         let Self { wordings, spellings, .. } = self;
         let end = wordings.add(|words, pen| {
             let mut writer = Writer { words, spellings: &mut *spellings, atoms };
@@ -112,7 +112,7 @@ impl MessageLog {
             }
         });
         let call = request.map(|request| CallFacts {
-            kind: request.kind.name(),
+            kind: request.kind,
             arity: request.function.and_then(|function| function.arity),
             latency_us: told.latency_us,
         });
@@ -209,7 +209,7 @@ impl Writer<'_, '_> {
         request: &Request<'_>,
         latency_us: Option<u64>,
     ) -> Option<Pen<'p>> {
-        pen = Words::begin_call(pen, request.kind.name())?;
+        pen = Words::begin_call(pen, request.kind)?;
         if let Some(tag) = request.reference {
             pen = self.term(pen, Part::Tag, tag)?;
         }

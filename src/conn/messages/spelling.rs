@@ -20,8 +20,9 @@ pub(super) struct Spellings {
     hasher: RandomState,
 }
 
-/// An atom as it is printed.
+/// An atom as it is printed: one line of the cache.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub(super) struct Spelling {
     printed: ShortText,
     is_quoted: bool,
