@@ -8,6 +8,68 @@
 //! Making digits of numbers one by one would be a third of all that it takes to write a line: three are looked up
 //! at a time, and all of a number stored at once.
 
+use std::io::{self, Write};
+
+/// Octets that were written, and room behind them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Page {
+    octets: Vec<u8>,
+    len: usize,
+}
+
+impl Page {
+    /// What was written.
+    #[inline]
+    pub(crate) fn octets(&self) -> &[u8] {
+        self.octets.get(..self.len).unwrap_or_default()
+    }
+
+    /// How much that is.
+    #[inline]
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds what `write` writes, which needs no more than `room`; nothing, and false, where it is more.
+    #[inline]
+    pub(crate) fn add(
+        &mut self,
+        room: usize,
+        write: impl for<'a> FnOnce(Pen<'a>) -> Option<Pen<'a>>,
+    ) -> bool {
+        if self.octets.len() - self.len < room {
+            self.enlarge(room);
+        }
+        let rest = self.octets.get_mut(self.len..).unwrap_or_default();
+        let size = rest.len();
+        let Some(pen) = write(Pen::new(rest)) else { return false };
+        self.len += size - pen.left();
+        true
+    }
+
+    #[cold]
+    fn enlarge(&mut self, room: usize) {
+        let more = self.octets.len().max(room);
+        self.octets.resize(self.len + more, 0);
+    }
+
+    /// Forgets what was written behind `len`, and keeps the room.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+}
+
+impl Write for Page {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.add(octets.len(), |pen| pen.copy(octets));
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes from the front of a slice on. Each piece gives the pen for what comes behind it, or `None` where there is
 /// no room: handed on by value, it never leaves the registers.
 #[derive(Debug)]
@@ -168,6 +230,20 @@ mod tests {
                 assert_eq!(nine_digits(value), *format!("{value:09}").as_bytes());
             }
         }
+    }
+
+    #[test]
+    fn a_page_has_the_room_that_is_asked_for() {
+        let mut page = Page::default();
+        for n in 0..1000 {
+            assert!(page.add(9, |pen| pen.put(b"ab")?.put_some(b"cdefghi", 1)));
+            page.write_all(b"jk").unwrap();
+            assert_eq!(page.len(), 5 * (n + 1));
+        }
+        assert_eq!(page.octets(), b"abcjk".repeat(1000));
+        assert!(!page.add(0, |_| None), "what fails adds nothing");
+        page.truncate(7);
+        assert_eq!(page.octets(), b"abcjkab");
     }
 
     #[test]

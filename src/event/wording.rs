@@ -11,7 +11,7 @@
 use std::ops::Range;
 use std::str;
 
-use super::pen::Pen;
+use super::pen::{Page, Pen};
 use super::{Call, Message, Payload, Role, Telling};
 use crate::wire::control::{Field, Operation};
 use crate::wire::otp::RequestKind;
@@ -203,12 +203,9 @@ enum Place {
 /// The words of messages, one behind the other.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wordings {
-    /// As long as there is room; what counts ends where the last message does.
-    page: Vec<u8>,
+    words: Page,
     escaped: String,
     parts: Vec<(Part, Place)>,
-    /// Where the last message ends.
-    end: WordingMark,
 }
 
 /// Between two messages.
@@ -220,48 +217,23 @@ pub(crate) struct WordingMark {
 }
 
 impl Wordings {
-    /// Adds a message, which `write` writes: once, or, where there was not enough room, anew. Gives its end.
+    /// Adds a message, which `write` writes, and gives its end.
     #[inline]
     pub(crate) fn add(
         &mut self,
-        mut write: impl for<'a> FnMut(&mut Words<'_>, Pen<'a>) -> Option<Pen<'a>>,
+        write: impl for<'a> FnOnce(&mut Words<'_>, Pen<'a>) -> Option<Pen<'a>>,
     ) -> WordingMark {
-        if !self.try_add(&mut write) {
-            self.enlarge();
-            if !self.try_add(&mut write) {
-                self.roll_back();
-            }
-        }
-        self.end
+        let Self { words, escaped, parts } = self;
+        words.add(ROOM, |pen| {
+            let begin = escaped.len();
+            write(&mut Words { size: pen.left(), begin, escaped, parts }, pen)
+        });
+        self.end()
     }
 
-    #[inline]
-    fn try_add(
-        &mut self,
-        mut write: impl for<'a> FnMut(&mut Words<'_>, Pen<'a>) -> Option<Pen<'a>>,
-    ) -> bool {
-        let Self { page, escaped, parts, end } = self;
-        let room = page.get_mut(end.words..).unwrap_or_default();
-        let size = room.len();
-        let mut words = Words { size, begin: end.escaped, escaped, parts };
-        let Some(pen) = write(&mut words, Pen::new(room)) else { return false };
-        end.words += size - pen.left();
-        end.escaped = escaped.len();
-        end.parts = parts.len();
-        true
-    }
-
-    #[cold]
-    fn enlarge(&mut self) {
-        self.roll_back();
-        let len = self.page.len() + self.page.len().max(ROOM);
-        self.page.resize(len, 0);
-    }
-
-    #[cold]
-    fn roll_back(&mut self) {
-        self.escaped.truncate(self.end.escaped);
-        self.parts.truncate(self.end.parts);
+    const fn end(&self) -> WordingMark {
+        let Self { words, escaped, parts } = self;
+        WordingMark { words: words.len(), escaped: escaped.len(), parts: parts.len() }
     }
 
     /// A message that lies between two marks.
@@ -275,7 +247,7 @@ impl Wordings {
         Wording {
             facts,
             payload: None,
-            words: self.page.get(from.words..to.words).unwrap_or_default(),
+            words: self.words.octets().get(from.words..to.words).unwrap_or_default(),
             escaped: self.escaped.get(from.escaped..to.escaped).unwrap_or_default(),
             parts: self.parts.get(from.parts..to.parts).unwrap_or_default(),
         }
@@ -283,44 +255,37 @@ impl Wordings {
 
     /// Takes out what stands behind `mark`.
     pub(crate) fn split_off(&mut self, mark: WordingMark) -> Self {
-        let end = WordingMark {
-            words: self.end.words.saturating_sub(mark.words),
-            escaped: self.end.escaped.saturating_sub(mark.escaped),
-            parts: self.end.parts.saturating_sub(mark.parts),
-        };
-        let page = self.page.get(mark.words..self.end.words).unwrap_or_default().to_vec();
+        let octets = self.words.octets().get(mark.words..).unwrap_or_default();
+        let mut words = Page::default();
+        words.add(octets.len(), |pen| pen.copy(octets));
+        self.words.truncate(mark.words);
         let escaped = self.escaped.split_off(mark.escaped);
-        let parts = self.parts.split_off(mark.parts);
-        self.end = mark;
-        Self { page, escaped, parts, end }
+        Self { words, escaped, parts: self.parts.split_off(mark.parts) }
     }
 
     /// Adds what another has, one message, and gives its end.
     pub(crate) fn append(&mut self, other: &Self) -> WordingMark {
-        let Self { page, escaped, parts, end } = other;
-        let page = page.get(..end.words).unwrap_or_default();
-        self.add(|words, pen| {
-            words.escaped.push_str(escaped);
-            words.parts.extend_from_slice(parts);
-            pen.copy(page)
-        })
+        self.words.add(other.words.len(), |pen| pen.copy(other.words.octets()));
+        self.escaped.push_str(&other.escaped);
+        self.parts.extend_from_slice(&other.parts);
+        self.end()
     }
 
     /// Forgets all messages, and keeps the room.
     pub(crate) fn clear(&mut self) {
+        self.words.truncate(0);
         self.escaped.clear();
         self.parts.clear();
-        self.end = WordingMark::default();
     }
 
     /// Octets that this takes, about.
     pub(crate) fn size(&self) -> usize {
-        self.page.len() + self.escaped.len() + size_of_val(&*self.parts)
+        self.words.len() + self.escaped.len() + size_of_val(&*self.parts)
     }
 }
 
-/// Octets that there is more room for than before, at the least: as many as one message may need. It has a dozen
-/// terms of 600 octets and what closes them, each of which JSON writes as six at the most.
+/// Octets that one message may need: it has a dozen terms of 600 octets and what closes them, each of which JSON
+/// writes as six at the most.
 const ROOM: usize = 64 << 10;
 
 /// Writes the words of a message, and notes which of them are what.

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use queue::Rank;
 
+use crate::event::pen::Page;
 use crate::event::{AnomalyKind, Body, Event, EventSink, MessageEvent, Severity};
 
 /// How events are written.
@@ -60,7 +61,7 @@ pub struct Output<W: Write> {
     options: Options,
     printer: Printer,
     /// Events that are written and not handed on yet.
-    block: Vec<u8>,
+    block: Page,
     out: Destination<W>,
     /// Number of the last event written.
     seq: u64,
@@ -99,7 +100,7 @@ impl<W: Write> Output<W> {
                 Printer::Text(Box::new(human::Human::new(text.clone(), inputs.len() > 1)))
             }
         };
-        let block = Vec::new();
+        let block = Page::default();
         Self { inputs, options, printer, block, out, seq: 0, worst: None, error: None }
     }
 
@@ -149,8 +150,8 @@ impl<W: Write> Output<W> {
         }
         match &mut self.out {
             Destination::Direct(out) => {
-                self.error = out.write_all(&self.block).and_then(|()| out.flush()).err();
-                self.block.clear();
+                self.error = out.write_all(self.block.octets()).and_then(|()| out.flush()).err();
+                self.block.truncate(0);
             }
             Destination::Queued(queue) => queue.flush(),
         }
@@ -206,8 +207,8 @@ impl<W: Write> Output<W> {
                 }
             }
             Destination::Queued(queue) => {
-                queue.push(rank, &self.block);
-                self.block.clear();
+                queue.push(rank, self.block.octets());
+                self.block.truncate(0);
             }
         }
     }
@@ -220,7 +221,7 @@ impl<W: Write> Output<W> {
 impl Printer {
     fn write(
         &mut self,
-        out: &mut Vec<u8>,
+        out: &mut Page,
         seq: u64,
         input: Option<&Arc<str>>,
         event: &Event,
@@ -233,7 +234,7 @@ impl Printer {
 
     fn write_message(
         &mut self,
-        out: &mut Vec<u8>,
+        out: &mut Page,
         seq: u64,
         inputs: &[Arc<str>],
         event: &MessageEvent<'_>,
