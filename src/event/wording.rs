@@ -231,7 +231,7 @@ impl Wordings {
         self.end()
     }
 
-    const fn end(&self) -> WordingMark {
+    fn end(&self) -> WordingMark {
         let Self { words, escaped, parts } = self;
         WordingMark { words: words.len(), escaped: escaped.len(), parts: parts.len() }
     }

@@ -13,7 +13,7 @@ use crate::event::{
     CallFacts, Facts, Mark, Part, Payload, PayloadStyle, Role, Telling, Wording, WordingMark,
     Wordings, Words,
 };
-use crate::wire::control::ControlMessage;
+use crate::wire::control::{ControlMessage, Field, Operation};
 use crate::wire::otp::{Execution, Function, Request, execution};
 use crate::wire::term::{Budget, Erlang, Kind, Term};
 
@@ -167,6 +167,39 @@ impl MessageLog {
     }
 }
 
+/// Of each operation, whether its fields are told in the order in which they are sent. Most are.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "while it is compiled"
+)]
+static IN_ORDER: [bool; 256] = {
+    let mut all = [false; 256];
+    let mut code = 0;
+    while code < all.len() {
+        if let Some(fields) = Operation(code as u8).fields() {
+            all[code] = is_in_order(fields);
+        }
+        code += 1;
+    }
+    all
+};
+
+#[expect(clippy::indexing_slicing, reason = "while it is compiled")]
+const fn is_in_order(fields: &[Field]) -> bool {
+    let (mut at, mut before) = (0, 0);
+    while at < fields.len() {
+        if let Some(part) = Part::of(fields[at]) {
+            if (part as u8) < before {
+                return false;
+            }
+            before = part as u8;
+        }
+        at += 1;
+    }
+    true
+}
+
 /// Puts terms into words. `None` where there is no room.
 struct Writer<'a, 'w> {
     words: &'a mut Words<'w>,
@@ -182,10 +215,10 @@ impl Writer<'_, '_> {
         control: &ControlMessage<'_>,
         reason: Option<Term<'_>>,
     ) -> Option<Pen<'p>> {
-        let order = control.operation.fields().unwrap_or_default();
         let mut fields =
             control.fields().filter_map(|(field, term)| Some((Part::of(field)?, term)));
-        if reason.is_none() && order.iter().filter_map(|field| Part::of(*field)).is_sorted() {
+        let is_in_order = IN_ORDER.get(usize::from(control.operation.0));
+        if reason.is_none() && is_in_order.is_some_and(|is_in_order| *is_in_order) {
             return fields.try_fold(pen, |pen, (part, term)| self.field(pen, part, term));
         }
         let reason = reason.map(|reason| (Part::Reason, reason));
