@@ -79,6 +79,8 @@ struct Stages<S> {
     budget: Budget,
     /// When connections want to be asked for what time has settled.
     alarms: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
+    /// Before this time, nothing is to be done but for packets.
+    idle_until: Timestamp,
     /// Ports of port mappers and of nodes, whatever their host.
     known_ports: PortSet,
     /// Whether it was told that facts are forgotten.
@@ -90,6 +92,8 @@ struct Stages<S> {
     stats: Stats,
     /// Latest capture time; capture clocks may go back.
     now: Timestamp,
+    /// What it was with the last frame.
+    last: Timestamp,
     /// Capture time of the last frame of each input.
     clocks: Vec<Timestamp>,
     /// What connections say while they are at work; empty in between.
@@ -117,28 +121,54 @@ impl<S: EventSink> Pipeline<S> {
     }
 
     /// Takes one frame in.
+    ///
+    /// For nearly all frames this is all there is: their headers say that they are no business of ours. These
+    /// few instructions become a part of the loop over frames, and whatever is done for others stands apart.
+    #[inline(always)]
     pub fn push_frame(&mut self, frame: &Frame<'_>) {
         self.stages.count(frame);
-        self.stages.advance(frame.at);
         match self.decoder.glance(frame) {
             Glance::Tcp(outline) => match self.stages.concern(&outline) {
                 Concern::None => {}
-                Concern::Opening => {
-                    let segment = self.decoder.segment(frame, &outline);
-                    self.stages.stage_segment(frame, &segment);
-                    self.stages.on_bare(&segment);
-                }
-                Concern::Segment => self.push_outline(frame, &outline),
+                Concern::Opening => self.push_opening(frame, outline),
+                Concern::Other => self.push_other(frame, outline),
+                Concern::Segment => self.push_outline(frame, outline),
             },
             Glance::Other => {}
             Glance::Unread => self.push_unread(frame),
         }
     }
 
-    // Both apart from the few instructions that most frames need.
     #[inline(never)]
-    fn push_outline(&mut self, frame: &Frame<'_>, outline: &Outline<'_>) {
-        let segment = self.decoder.segment(frame, outline);
+    fn push_opening(&mut self, frame: &Frame<'_>, outline: Outline<'_>) {
+        if self.stages.keeper.is_some() {
+            self.stage_outline(frame, outline);
+        }
+        let segment = self.decoder.segment(frame, &outline);
+        let (key, direction) = FlowKey::new(segment.src, segment.dst);
+        self.stages.young.note(key, &segment, direction);
+    }
+
+    // With a segment of its own: one that is handed on stands in memory.
+    #[cold]
+    fn stage_outline(&mut self, frame: &Frame<'_>, outline: Outline<'_>) {
+        let segment = self.decoder.segment(frame, &outline);
+        self.stages.stage_segment(frame, &segment);
+    }
+
+    #[inline(never)]
+    fn push_other(&mut self, frame: &Frame<'_>, outline: Outline<'_>) {
+        let (src, dst) = outline.ends();
+        let (key, direction) = FlowKey::new(src, dst);
+        let seq = outline.seq();
+        if !self.stages.young.rules_out(&key, seq, direction, MAX_BEFORE_HELLO) {
+            self.push_outline(frame, outline);
+        }
+    }
+
+    #[inline(never)]
+    fn push_outline(&mut self, frame: &Frame<'_>, outline: Outline<'_>) {
+        let segment = self.decoder.segment(frame, &outline);
         self.stages.stage_segment(frame, &segment);
         self.stages.on_segment(&segment);
     }
@@ -173,6 +203,7 @@ impl<S: EventSink> Pipeline<S> {
     pub fn keep_evidence(&mut self, archive: Box<dyn Archive>) {
         let limits = &self.stages.config.limits;
         self.stages.keeper = Some(Box::new(Keeper::new(limits, archive)));
+        self.stages.idle_until = Timestamp::default();
     }
 
     /// The capture brings names of addresses: whoever made it called `ip` by `name`.
@@ -242,16 +273,19 @@ impl<S: EventSink> Pipeline<S> {
 
 impl<S: EventSink> Stages<S> {
     fn new(config: Config, sink: S) -> Self {
-        let named = config.dist_ports.iter().cloned().flatten();
-        let known_ports: PortSet = named.chain(config.epmd_ports.iter().copied()).collect();
-        Self {
+        let known: Vec<u16> = {
+            let named = config.dist_ports.iter().cloned().flatten();
+            named.chain(config.epmd_ports.iter().copied()).collect()
+        };
+        let mut stages = Self {
             flows: FlowTable::new(config.limits.connections),
             young: YoungTable::new(config.limits.young),
             budget: Budget::default(),
             alarms: BinaryHeap::new(),
+            idle_until: Timestamp(u64::MAX),
             forgets: false,
             lacks_room: false,
-            known_ports,
+            known_ports: PortSet::default(),
             correlator: Correlator::new(
                 &config.limits,
                 config.dist_ports.clone(),
@@ -260,13 +294,16 @@ impl<S: EventSink> Stages<S> {
             detector: Detector::new(&config.limits),
             stats: Stats::default(),
             now: Timestamp::default(),
+            last: Timestamp::default(),
             clocks: Vec::new(),
             said: Said::default(),
             pool: Pool::new(config.limits.messages),
             keeper: None,
             config,
             sink,
-        }
+        };
+        known.into_iter().for_each(|port| stages.know_port(port));
+        stages
     }
 
     fn on_input_anomaly(&mut self, input: Option<u16>, anomaly: Anomaly) {
@@ -274,15 +311,28 @@ impl<S: EventSink> Stages<S> {
         self.dispatch(Event { at: self.now, frame: None, input, connection: None, body });
     }
 
-    #[inline]
+    #[inline(always)]
     fn advance(&mut self, now: Timestamp) {
+        if now >= self.idle_until {
+            self.catch_up(now);
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// Does what time asks for, up to `now`.
+    #[inline(never)]
+    fn catch_up(&mut self, now: Timestamp) {
         while self.alarms.peek().is_some_and(|Reverse((due, _))| *due <= now) {
             self.on_first_alarm();
         }
-        self.now = self.now.max(now);
-        if let Some(keeper) = &mut self.keeper {
-            keeper.settle(now);
-        }
+        let first_alarm = self.alarms.peek().map_or(Timestamp(u64::MAX), |Reverse((due, _))| *due);
+        self.idle_until = match &mut self.keeper {
+            None => first_alarm,
+            Some(keeper) => {
+                keeper.settle(now);
+                Timestamp::default()
+            }
+        };
     }
 
     #[cold] // beside packets
@@ -309,19 +359,30 @@ impl<S: EventSink> Stages<S> {
         }
     }
 
+    /// Counts a frame, and goes on to its time.
+    #[inline(always)]
     fn count(&mut self, frame: &Frame<'_>) {
-        self.stats.packets += 1;
         self.stats.octets += u64::from(frame.wire_len);
-        self.stats.first.get_or_insert(frame.at);
-        self.stats.last = Some(self.now.max(frame.at));
-        let input = usize::from(frame.id.input);
-        if self.clocks.len() <= input {
-            self.clocks.resize(input + 1, Timestamp::default());
+        match self.clocks.get_mut(usize::from(frame.id.input)) {
+            Some(clock) => {
+                let before = std::mem::replace(clock, frame.at);
+                if before > frame.at {
+                    self.stats.clock_steps += u64::from(before > frame.at.after(CLOCK_STEP));
+                }
+            }
+            None => self.begin(frame.id.input, frame.at),
         }
-        if let Some(clock) = self.clocks.get_mut(input) {
-            self.stats.clock_steps += u64::from(*clock > frame.at.after(CLOCK_STEP));
-            *clock = frame.at;
-        }
+        self.advance(frame.at);
+        self.last = self.now;
+        self.stats.packets += 1;
+    }
+
+    /// The first frame of an input.
+    #[cold]
+    fn begin(&mut self, input: u16, at: Timestamp) {
+        self.stats.first.get_or_insert(at);
+        self.clocks.resize(usize::from(input), Timestamp::default());
+        self.clocks.push(at);
     }
 
     /// Shows a frame to the keeper of evidence before anything is made of it.
@@ -347,16 +408,14 @@ impl<S: EventSink> Stages<S> {
         let (src, dst, payload) = (segment.src.port, segment.dst.port, segment.payload);
         if payload.is_empty() && segment.flags.opens_or_closes() {
             // Most that close are of connections that have shown what they are.
-            let mut is_known = || {
-                self.flows.may_have(src, dst)
-                    || self.known_ports.has_one_of(src, dst)
-                    || self.young.get(&FlowKey::new(segment.src, segment.dst).0).is_some()
+            let is_known = || {
+                self.has_known_ports(src, dst)
+                    || self.young.has(&FlowKey::new(segment.src, segment.dst).0)
             };
             if segment.flags.has(TcpFlags::SYN) || is_known() {
                 self.stage(frame, Stake::Later);
             }
-        } else if self.flows.may_have(src, dst)
-            || self.known_ports.has_one_of(src, dst)
+        } else if self.has_known_ports(src, dst)
             || !reaches_past_hello(payload)
             || identify::distribution(payload) != Verdict::NotForUs
         {
@@ -366,37 +425,36 @@ impl<S: EventSink> Stages<S> {
 
     /// What a segment is to us. Most are of other protocols, between ports that no connection which is
     /// followed has: they need no table and are not even put together.
-    #[inline]
+    #[inline(always)]
     fn concern(&mut self, outline: &Outline<'_>) -> Concern {
         let (src, dst) = outline.ports();
-        if self.flows.may_have(src, dst) || self.known_ports.has_one_of(src, dst) {
+        if self.flows.may_concern(src, dst) && self.has_known_ports(src, dst) {
             return Concern::Segment;
         }
-        let payload = outline.payload();
-        let opens_or_closes = outline.flags().opens_or_closes();
-        // Without a branch for each: which of the two a segment is cannot be foreseen.
+        let (payload, flags) = (outline.payload(), outline.flags());
+        let is_bare = payload.is_empty();
         let begins_nothing = identify::is_no_beginning(payload);
-        if (payload.is_empty() & !opens_or_closes) | (begins_nothing & reaches_past_hello(payload))
-        {
+        // Without a branch for each: which of them a segment is cannot be foreseen.
+        if (is_bare & !flags.opens_or_closes()) | (begins_nothing & reaches_past_hello(payload)) {
             return Concern::None;
         }
-        if payload.is_empty() {
-            return Concern::Opening;
+        let opens = is_bare & flags.has(TcpFlags::SYN);
+        if (is_bare | begins_nothing) & !opens & !self.young.may_have(src, dst) {
+            return Concern::None;
         }
-        if begins_nothing && !self.is_young(outline) { Concern::None } else { Concern::Segment }
+        if is_bare {
+            Concern::Opening
+        } else if begins_nothing {
+            Concern::Other
+        } else {
+            Concern::Segment
+        }
     }
 
+    /// Whether a connection between such ports is followed, or would be.
     #[inline(never)]
-    fn is_young(&mut self, outline: &Outline<'_>) -> bool {
-        let (src, dst) = outline.ends();
-        self.young.get(&FlowKey::new(src, dst).0).is_some()
-    }
-
-    /// A segment without octets, of a connection that is not followed, which opens or closes it.
-    #[inline]
-    fn on_bare(&mut self, segment: &Segment<'_>) {
-        let (key, direction) = FlowKey::new(segment.src, segment.dst);
-        self.young.note(key, segment, direction);
+    fn has_known_ports(&self, src: u16, dst: u16) -> bool {
+        self.flows.may_have(src, dst) || self.known_ports.has_one_of(src, dst)
     }
 
     #[inline]
@@ -439,7 +497,10 @@ impl<S: EventSink> Stages<S> {
     /// so the first to come need not be the first sent.
     fn on_first_words(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
         let verdict = identify::distribution(segment.payload);
-        if verdict == Verdict::NotForUs && reaches_past_hello(segment.payload) {
+        if verdict == Verdict::NotForUs
+            && (reaches_past_hello(segment.payload)
+                || self.young.rules_out(&key, segment.seq, direction, MAX_BEFORE_HELLO))
+        {
             return;
         }
         let before = match self.young.get(&key) {
@@ -447,15 +508,10 @@ impl<S: EventSink> Stages<S> {
             None => segment.flags.has(TcpFlags::SYN).then_some(0),
         };
         let follows = match (before, verdict) {
-            (Some(0), Verdict::NotForUs) => {
-                self.young.take(&key);
-                false
-            }
-            (Some(0), _) | (_, Verdict::Certain) => true,
+            (_, Verdict::Certain) => true,
             (Some(before), _) => before < MAX_BEFORE_HELLO,
             // In the middle of a stream, a few octets that fit are chance.
-            (None, Verdict::Fits | Verdict::Unsure) => segment.payload.len() >= MIN_TELLING,
-            (None, Verdict::NotForUs) => false,
+            (None, _) => segment.payload.len() >= MIN_TELLING,
         };
         if follows {
             let opening = self.young.take(&key).filter(|_| before.is_some());
@@ -607,6 +663,7 @@ impl<S: EventSink> Stages<S> {
                 if followed.alarm.is_none_or(|alarm| due < alarm) {
                     followed.alarm = Some(due);
                     self.alarms.push(Reverse((due, id)));
+                    self.idle_until = self.idle_until.min(due);
                     self.forget_alarms();
                 }
             }
@@ -732,11 +789,18 @@ impl<S: EventSink> Stages<S> {
 
     /// A port has become known as a node's: connections to it that have said nothing yet are followed.
     fn on_marked(&mut self, end: Endpoint) {
-        self.known_ports.insert(end.port);
+        self.know_port(end.port);
         for (key, opening) in self.young.take_to(end) {
             let Some((first, direction)) = opening.segments().next() else { continue };
             let dials = if first.dst == end { direction } else { direction.reverse() };
             self.enter(key, &first, direction, Known::Node(dials), Some(&opening));
+        }
+    }
+
+    fn know_port(&mut self, port: u16) {
+        if !self.known_ports.has_one_of(port, port) {
+            self.known_ports.insert(port);
+            self.flows.watch(port);
         }
     }
 
@@ -792,6 +856,7 @@ impl<S: EventSink> Stages<S> {
 
     fn stats_now(&self, decoded: &Counters) -> Stats {
         let mut stats = self.stats.clone();
+        stats.last = stats.first.map(|_| self.last);
         stats.cut_packets = decoded.cut;
         let fragments = &decoded.fragments;
         stats.lost_fragments =
@@ -831,6 +896,8 @@ enum Concern {
     None,
     /// A part of the opening, or of the end, of a connection that has said nothing so far.
     Opening,
+    /// Nothing, unless it has overtaken the beginning of a connection.
+    Other,
     /// Perhaps a part of a connection that is, or will be, followed.
     Segment,
 }

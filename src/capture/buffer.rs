@@ -12,21 +12,37 @@ pub(super) struct Buffer {
     data: Vec<u8>,
     /// The octets in hand are `data[hand]`; `hand.end` never passes the end of `data`.
     hand: Range<usize>,
-    /// Octets of the stream before the hand.
-    offset: u64,
+    /// Position in the stream of the first octet of `data`.
+    origin: u64,
     ended: bool,
     failure: Option<io::Error>,
 }
 
 impl Buffer {
     pub(super) fn new(source: Box<dyn Read>) -> Self {
-        Self { source, data: Vec::new(), hand: 0..0, offset: 0, ended: false, failure: None }
+        Self { source, data: Vec::new(), hand: 0..0, origin: 0, ended: false, failure: None }
     }
 
     /// The octets in hand.
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         self.at(self.hand.clone())
+    }
+
+    /// The next `N` octets, for who looks at each frame: what is not in hand of them means nothing, and
+    /// [`Self::take`] will say so.
+    #[inline]
+    pub(super) fn ahead<const N: usize>(&self) -> Option<&[u8; N]> {
+        self.data.get(self.hand.start..)?.first_chunk()
+    }
+
+    /// As [`Self::consume`], where so many octets are in hand.
+    #[inline]
+    pub(super) fn take(&mut self, octets: usize) -> Option<usize> {
+        let start = self.hand.start;
+        let end = start.checked_add(octets).filter(|end| *end <= self.hand.end)?;
+        self.hand.start = end;
+        Some(start)
     }
 
     /// How many octets are in hand.
@@ -38,22 +54,20 @@ impl Buffer {
     /// Position in the stream of the first octet in hand.
     #[inline]
     pub(super) fn offset(&self) -> u64 {
-        self.offset
+        self.origin.saturating_add(self.hand.start as u64)
     }
 
     /// Octets at a place that [`Self::consume`] told; empty once [`Self::fill`] had to move them.
     #[inline]
     pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
-        self.data.get(place).unwrap_or_default()
+        self.data.get(place).unwrap_or_else(nothing)
     }
 
     /// Lets go of `octets` in hand and says where they lie until the next [`Self::fill`].
     #[inline]
     pub(super) fn consume(&mut self, octets: usize) -> usize {
         let start = self.hand.start;
-        let octets = octets.min(self.hand.len());
-        self.hand.start += octets;
-        self.offset = self.offset.saturating_add(octets as u64);
+        self.hand.start += octets.min(self.hand.len());
         start
     }
 
@@ -100,6 +114,7 @@ impl Buffer {
     fn make_room(&mut self) {
         if self.hand.start >= self.data.len() / 2 {
             self.data.copy_within(self.hand.clone(), 0);
+            self.origin = self.offset();
             self.hand = 0..self.hand.len();
         }
         if self.hand.end == self.data.len() {
@@ -109,6 +124,12 @@ impl Buffer {
             self.data = larger;
         }
     }
+}
+
+/// A branch that is never taken costs less than a choice that is always made.
+#[cold]
+const fn nothing<'a>() -> &'a [u8] {
+    &[]
 }
 
 /// Large enough that the price of a `read` call vanishes, small enough to stay in the second-level

@@ -44,6 +44,7 @@ pub struct CaptureFile {
     untold: (u64, u64),
 }
 
+#[repr(u8)] // a tag of its own is told sooner than one that hides in a field
 enum Format {
     /// Nothing was read so far.
     Unread,
@@ -122,10 +123,15 @@ impl CaptureFile {
     /// The input is no capture, or the operating system fails. Nothing comes after an error.
     pub fn next_item(&mut self) -> Result<Option<Item<'_>>, Error> {
         Ok(match self.advance()? {
-            Advance::Frame(_) => Some(Item::Frame(self.frame())),
+            Advance::Frame(_) => Some(Item::Frame(self.frame(self.found()))),
             Advance::Notice(notice) => Some(Item::Notice(notice)),
             Advance::End => None,
         })
+    }
+
+    /// Which input this is.
+    pub(super) const fn input(&self) -> u16 {
+        self.id.input
     }
 
     /// The interfaces that the capture declared so far, as [`Frame::interface`] counts them.
@@ -153,19 +159,22 @@ impl CaptureFile {
         }
     }
 
-    /// Goes on to the next frame where it is in hand as a whole, as nearly all are, and gives its time. Small
-    /// enough to become a part of the loop over all frames: [`Self::advance`] for each took as long as
-    /// decoding them.
-    #[inline]
-    pub(super) fn step(&mut self) -> Option<Timestamp> {
+    /// Goes on to the next frame where it is in hand as a whole, as nearly all are. A part of the loop over all
+    /// frames: [`Self::advance`] for each took as long as decoding them.
+    #[inline(always)]
+    pub(super) fn step(&mut self) -> Option<Record> {
         let number = &mut self.id.number;
-        let stepped = match &mut self.format {
-            _ if self.ended => false,
-            Format::Pcap(pcap) => pcap.step(&mut self.buffer, number, &mut self.record),
-            Format::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number, &mut self.record),
-            Format::Unread => false,
-        };
-        stepped.then_some(self.record.at)
+        match &mut self.format {
+            _ if self.ended => None,
+            Format::Pcap(pcap) => pcap.step(&mut self.buffer, number),
+            Format::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number),
+            Format::Unread => None,
+        }
+    }
+
+    /// Keeps what [`Self::step`] gave, until the frame is asked for.
+    pub(super) fn keep(&mut self, record: Record) {
+        self.record = record;
     }
 
     /// Reads on to the next frame, which then stays until the next call.
@@ -200,12 +209,16 @@ impl CaptureFile {
         Ok(Advance::End)
     }
 
-    /// The frame that [`Self::advance`] found last.
-    #[inline]
-    pub(super) fn frame(&self) -> Frame<'_> {
-        let Record { at, link, interface, wire_len, ref place } = self.record;
-        let bytes = self.buffer.at(place.clone());
-        Frame { id: self.id, at, link, interface, wire_len, bytes }
+    /// What [`Self::advance`] found last, or [`Self::keep`] was given.
+    pub(super) fn found(&self) -> Record {
+        self.record.clone()
+    }
+
+    /// The frame that was found last, by its record.
+    #[inline(always)]
+    pub(super) fn frame(&self, record: Record) -> Frame<'_> {
+        let Record { at, link, interface, wire_len, place } = record;
+        Frame { id: self.id, at, link, interface, wire_len, bytes: self.buffer.at(place) }
     }
 
     /// Recognises the format and passes its header, or gives the step that stands in its place.
@@ -223,7 +236,6 @@ impl CaptureFile {
             if !pcap.read_header(&mut self.buffer) {
                 return Ok(Some(header_cut));
             }
-            self.record.link = pcap.link();
             self.format = Format::Pcap(pcap);
             return Ok(None);
         }

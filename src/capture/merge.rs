@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::ahead::Helpers;
 use super::file::Advance;
-use super::{Annotations, CaptureFile, Error, Frame, Interface, Item, Notice};
+use super::{Annotations, CaptureFile, Error, Interface, Item, Notice, Record};
 use crate::time::Timestamp;
 
 /// Where an input comes from.
@@ -53,14 +53,26 @@ pub struct Inputs {
     waiting: std::ops::Range<u16>,
     order: Order,
     /// The input whose item was given last and which has not been read on since.
-    current: Option<u16>,
+    current: Option<Box<CaptureFile>>,
+    /// Its frames from before this time come before those of any other.
+    horizon: Timestamp,
     helpers: Helpers,
     errors: Vec<(u16, Error)>,
 }
 
+/// What [`Inputs::seek`] found.
+enum Next {
+    /// A frame of the current input.
+    Frame(Record),
+    Notice(Notice),
+}
+
 enum Source {
     Waiting(Input),
+    /// Its next frame stands in [`Inputs::due`].
     Open(Box<CaptureFile>),
+    /// [`Inputs::current`], or about to be.
+    Current,
     /// Read to its end, or to its error. The interfaces stay for those who kept an index, the
     /// annotations for those who ask last.
     Done(Vec<Interface>, Annotations),
@@ -81,6 +93,7 @@ impl Inputs {
             waiting: 0..count,
             order,
             current: None,
+            horizon: Timestamp::default(),
             helpers: Helpers::default(),
             errors: Vec::new(),
         })
@@ -97,73 +110,104 @@ impl Inputs {
     /// frames: what it gives goes through memory otherwise, and is waited for there.
     #[inline(always)]
     pub fn next_item(&mut self) -> Option<Item<'_>> {
-        if !self.steps_on() {
-            if let Some(notice) = self.seek() {
-                return Some(Item::Notice(notice));
-            }
-        }
-        self.frame().map(Item::Frame)
-    }
-
-    /// Whether the next item is a frame of the input that gave the last one, and in hand: so it is but for the
-    /// moments in which something has to be read, and where inputs take turns.
-    #[inline(always)]
-    fn steps_on(&mut self) -> bool {
-        let Some(input) = self.current else { return false };
-        let Some(Source::Open(capture)) = self.sources.get_mut(usize::from(input)) else {
-            return false;
+        // Nearly always a frame of the input that gave the last one, and in hand: but for the moments in which
+        // something has to be read, and where inputs take turns.
+        let record = match self.current.as_mut().and_then(|capture| capture.step()) {
+            Some(record) if record.at < self.horizon => record,
+            stepped => match self.seek(stepped)? {
+                Next::Frame(record) => record,
+                Next::Notice(notice) => return Some(Item::Notice(notice)),
+            },
         };
-        let Some(at) = capture.step() else { return false };
-        let is_next = self.is_next(at, input);
-        if !is_next {
-            self.current = None;
-            self.due.push(Reverse((at, input)));
-        }
-        is_next
+        self.current.as_ref().map(|capture| Item::Frame(capture.frame(record)))
     }
 
-    /// Whether no other input has anything to give before the frame that `input` has found.
-    #[inline]
-    fn is_next(&self, at: Timestamp, input: u16) -> bool {
-        (self.waiting.is_empty() || self.order == Order::Given)
-            && self.due.peek().is_none_or(|Reverse(due)| (at, input) < *due)
+    /// The current input waits until its frame, of time `at`, is next.
+    fn put_off(&mut self, at: Timestamp) {
+        let Some(capture) = self.current.take() else { return };
+        let input = capture.input();
+        self.due.push(Reverse((at, input)));
+        self.put(input, Source::Open(capture));
     }
 
-    /// The frame that the current input has found.
-    #[inline]
-    fn frame(&self) -> Option<Frame<'_>> {
-        match self.sources.get(usize::from(self.current?))? {
-            Source::Open(capture) => Some(capture.frame()),
-            Source::Waiting(_) | Source::Done(..) => None,
+    fn put(&mut self, input: u16, source: Source) {
+        if let Some(place) = self.sources.get_mut(usize::from(input)) {
+            *place = source;
         }
     }
 
-    /// Goes on to the next frame of any input, which is then that of the current one; there is none when all
-    /// have ended. A notice comes first.
+    /// Makes `input` the current one, opening it first where it is not open yet, and says whether its next frame
+    /// has been found already.
+    fn take_up(&mut self, input: u16) -> bool {
+        let horizon = self.horizon_of(input);
+        let Some(place) = self.sources.get_mut(usize::from(input)) else { return false };
+        match std::mem::replace(place, Source::Current) {
+            Source::Open(capture) => {
+                (self.current, self.horizon) = (Some(capture), horizon);
+                return true;
+            }
+            Source::Waiting(waiting) => match waiting.open(input, &self.helpers) {
+                Ok(capture) => (self.current, self.horizon) = (Some(Box::new(capture)), horizon),
+                Err(e) => {
+                    *place = Source::Done(Vec::new(), Annotations::default());
+                    self.errors.push((input, e));
+                }
+            },
+            as_before => *place = as_before,
+        }
+        false
+    }
+
+    /// The time before which nothing comes of any input but `input`.
+    fn horizon_of(&self, input: u16) -> Timestamp {
+        if !self.waiting.is_empty() && self.order == Order::Time {
+            return Timestamp::default();
+        }
+        // At the same time, in the order given.
+        self.due.peek().map_or(Timestamp(u64::MAX), |Reverse((at, other))| {
+            Timestamp(at.0.saturating_add(u64::from(input < *other)))
+        })
+    }
+
+    /// Nothing more comes of the current input.
+    fn close(&mut self) {
+        if let Some(capture) = self.current.take() {
+            let input = capture.input();
+            let (interfaces, annotations) = capture.into_told();
+            self.put(input, Source::Done(interfaces, annotations));
+        }
+    }
+
+    /// What comes next, where it has to be looked for: the current input, of which `stepped` is in hand, has nothing
+    /// in hand, or gives way to another.
     #[inline(never)]
-    fn seek(&mut self) -> Option<Notice> {
+    fn seek(&mut self, stepped: Option<Record>) -> Option<Next> {
+        if let (Some(capture), Some(record)) = (&mut self.current, stepped) {
+            let at = record.at;
+            capture.keep(record);
+            self.put_off(at);
+        }
         loop {
             // Reading on is put off until now: a pipe is not asked for more than was wanted.
-            if let Some(input) = self.current.take() {
-                match self.advance(input) {
-                    Some(Advance::Notice(notice)) => {
-                        self.current = Some(input);
-                        return Some(notice);
+            if let Some(capture) = &mut self.current {
+                match capture.advance() {
+                    Ok(Advance::Notice(notice)) => return Some(Next::Notice(notice)),
+                    Ok(Advance::Frame(at)) if at < self.horizon => {
+                        return Some(Next::Frame(capture.found()));
                     }
-                    Some(Advance::Frame(at)) if self.is_next(at, input) => {
-                        self.current = Some(input);
-                        return None;
+                    Ok(Advance::Frame(at)) => self.put_off(at),
+                    Ok(Advance::End) => self.close(),
+                    Err(e) => {
+                        self.errors.push((capture.input(), e));
+                        self.close();
                     }
-                    Some(Advance::Frame(at)) => self.due.push(Reverse((at, input))),
-                    Some(Advance::End) | None => {}
                 }
             } else if let Some(input) = self.next_waiting() {
-                self.current = Some(input);
+                self.take_up(input);
             } else {
                 let Reverse((_, input)) = self.due.pop()?;
-                self.current = Some(input);
-                if let Some(Source::Open(_)) = self.sources.get(usize::from(input)) {
-                    return None;
+                if self.take_up(input) {
+                    return self.current.as_ref().map(|capture| Next::Frame(capture.found()));
                 }
             }
         }
@@ -185,6 +229,7 @@ impl Inputs {
     pub fn interfaces(&self, input: u16) -> &[Interface] {
         match self.sources.get(usize::from(input)) {
             Some(Source::Open(capture)) => capture.interfaces(),
+            Some(Source::Current) => self.current.as_ref().map_or(&[], |it| it.interfaces()),
             Some(Source::Done(interfaces, _)) => interfaces,
             Some(Source::Waiting(_)) | None => &[],
         }
@@ -194,6 +239,9 @@ impl Inputs {
     pub fn annotations(&self, input: u16) -> &Annotations {
         match self.sources.get(usize::from(input)) {
             Some(Source::Open(capture)) => capture.annotations(),
+            Some(Source::Current) => {
+                self.current.as_ref().map_or(Annotations::NONE, |it| it.annotations())
+            }
             Some(Source::Done(_, annotations)) => annotations,
             Some(Source::Waiting(_)) | None => Annotations::NONE,
         }
@@ -217,42 +265,13 @@ impl Inputs {
         }
         None
     }
-
-    /// Reads an input on, opening it first where it is not open yet. `None` when it failed.
-    fn advance(&mut self, input: u16) -> Option<Advance> {
-        let source = self.sources.get_mut(usize::from(input))?;
-        let advanced = match source.open(input, &self.helpers) {
-            Ok(Some(capture)) => capture.advance(),
-            Ok(None) => Ok(Advance::End),
-            Err(e) => Err(e),
-        };
-        if !matches!(advanced, Ok(Advance::Frame(_) | Advance::Notice(_))) {
-            source.close();
-        }
-        advanced.map_err(|e| self.errors.push((input, e))).ok()
-    }
 }
 
-impl Source {
-    fn open(&mut self, input: u16, helpers: &Helpers) -> Result<Option<&mut CaptureFile>, Error> {
-        if let Self::Waiting(waiting) = self {
-            let waiting = std::mem::replace(waiting, Input::Path(PathBuf::new()));
-            *self = Self::Open(Box::new(match waiting {
-                Input::Path(path) => CaptureFile::open_with(&path, input, helpers)?,
-                Input::Stream { name, source } => CaptureFile::from_reader(name, input, source),
-            }));
-        }
-        Ok(match self {
-            Self::Open(capture) => Some(capture),
-            Self::Waiting(_) | Self::Done(..) => None,
-        })
-    }
-
-    fn close(&mut self) {
-        let closed = Self::Done(Vec::new(), Annotations::default());
-        if let Self::Open(capture) = std::mem::replace(self, closed) {
-            let (interfaces, annotations) = capture.into_told();
-            *self = Self::Done(interfaces, annotations);
+impl Input {
+    fn open(self, input: u16, helpers: &Helpers) -> Result<CaptureFile, Error> {
+        match self {
+            Self::Path(path) => CaptureFile::open_with(&path, input, helpers),
+            Self::Stream { name, source } => Ok(CaptureFile::from_reader(name, input, source)),
         }
     }
 }
@@ -351,7 +370,8 @@ mod tests {
         let mut order = Vec::new();
         while let Some(Item::Frame(frame)) = inputs.next_item() {
             order.push((frame.id.input, frame.id.number));
-            let open = inputs.sources.iter().filter(|source| matches!(source, Source::Open(_)));
+            let is_open = |source: &&Source| matches!(source, Source::Open(_) | Source::Current);
+            let open = inputs.sources.iter().filter(is_open);
             assert_eq!(open.count(), 1);
         }
         assert_eq!(order, [(1, 1), (1, 2), (2, 1), (2, 2), (0, 1), (0, 2)]);

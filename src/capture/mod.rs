@@ -166,8 +166,7 @@ struct Record {
     place: Range<usize>,
 }
 
-/// What a format finds next in the buffer; of a frame, the record that the format was given is filled in. It
-/// is not returned by value: copying it on its way up stalled on stores just made, 5 % of a whole run.
+/// What a format finds next in the buffer; of a frame, the record that the format was given is filled in.
 /// Formats count frames in the number they are given, those
 /// included that they cannot hand out, so that numbers stay those of Wireshark.
 #[derive(Debug)]

@@ -160,37 +160,30 @@ impl Pcapng {
     /// Takes the next block where it is a packet as nearly all are: an enhanced packet block, whole and in hand,
     /// without options. Says nothing about any other, which is left to [`Self::advance`]; that takes three
     /// times as long.
-    #[inline]
-    pub(super) fn step(
-        &mut self,
-        buffer: &mut Buffer,
-        number: &mut u64,
-        record: &mut Record,
-    ) -> bool {
-        let bytes = buffer.bytes();
-        let header = self.endian.words(bytes);
-        let Some([ENHANCED_PACKET, len, interface, high, low, captured, wire_len]) = header else {
-            return false;
+    #[inline(always)]
+    pub(super) fn step(&mut self, buffer: &mut Buffer, number: &mut u64) -> Option<Record> {
+        let header = self.endian.words(buffer.ahead::<ENHANCED_HEADER_LEN>()?)?;
+        let [ENHANCED_PACKET, len, interface, high, low, captured, wire_len] = header else {
+            return None;
         };
         let (whole, captured) = (len as usize, captured as usize);
-        let Some(declared) = self.declared.get(interface as usize) else { return false };
+        let declared = self.declared.get(interface as usize)?;
         if captured > MAX_NEED
             || whole != ENHANCED_HEADER_LEN + captured.next_multiple_of(4) + 4
-            || trailing_len(self.endian, bytes, whole) != Some(len)
+            || trailing_len(self.endian, buffer.bytes(), whole) != Some(len)
         {
-            return false;
+            return None;
         }
+        let start = buffer.take(whole)? + ENHANCED_HEADER_LEN;
         self.last = declared.clock.at(u64::from(high) << 32 | u64::from(low));
-        let start = buffer.consume(whole) + ENHANCED_HEADER_LEN;
         *number += 1;
-        *record = Record {
+        Some(Record {
             at: self.last,
             link: declared.link,
             interface: declared.index,
             wire_len,
             place: start..start + captured,
-        };
-        true
+        })
     }
 
     /// Type and length of the block at the front, all of it in hand and its two lengths alike. Takes

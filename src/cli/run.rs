@@ -95,6 +95,7 @@ const fn detail(args: &Args) -> MessageDetail {
 }
 
 /// Reads captures.
+#[inline(never)] // the loop over frames, whose instructions count
 fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let paths: Vec<&Path> = captures(args).collect();
     match paths.iter().filter(|path| is_stdin(path)).count() {
@@ -136,25 +137,24 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
         // By reference: a copy of what was just put together waits for its stores.
         match &inputs.next_item() {
             None => break,
-            Some(Item::Frame(frame)) => match selection.admits(frame) {
-                Ok(true) => {
-                    pipeline.push_frame(frame);
-                    if let Some(saver) = &mut saver {
-                        saver.stage(frame);
-                        save_for = Some(frame.id.input);
-                    }
-                    left -= 1;
-                    if frame.id.number % NAMES_EVERY == 1 {
-                        look_for_names = Some(frame.id.input);
-                    }
+            Some(Item::Frame(frame)) if selection.admits(frame) => {
+                pipeline.push_frame(frame);
+                if let Some(saver) = &mut saver {
+                    saver.stage(frame);
+                    save_for = Some(frame.id.input);
                 }
-                Ok(false) => {}
-                Err(error) => {
+                left -= 1;
+                if frame.id.number % NAMES_EVERY == 1 {
+                    look_for_names = Some(frame.id.input);
+                }
+            }
+            Some(Item::Frame(frame)) => {
+                if let Some(error) = selection.take_trouble() {
                     unfiltered = true;
                     complain(&error, error.hint());
                     pipeline.on_input_anomaly(frame.id.input, left_out(error.to_string()));
                 }
-            },
+            }
             Some(Item::Notice(notice)) => {
                 pipeline.on_input_anomaly(notice.after.input, anomaly(notice.clone()));
             }

@@ -16,7 +16,9 @@ pub(super) struct Selection {
     since: Timestamp,
     until: Timestamp,
     #[cfg(feature = "live")]
-    filter: Option<Filter>,
+    filter: Option<Box<Filter>>,
+    /// Why frames are left out that were to be looked at, until it is told.
+    trouble: Option<Error>,
 }
 
 impl Selection {
@@ -40,25 +42,38 @@ impl Selection {
             since,
             until,
             #[cfg(feature = "live")]
-            filter: filter::text(args)?.map(Filter::new).transpose()?,
+            filter: filter::text(args)?.map(Filter::new).transpose()?.map(Box::new),
+            trouble: None,
         })
     }
 
     /// Whether `frame` is looked at.
-    ///
-    /// # Errors
-    ///
-    /// The filter does not compile for its link type: told at the first of them, all are left out.
-    #[inline(always)] // beside a result that goes through memory
-    pub(super) fn admits(&mut self, frame: &Frame<'_>) -> Result<bool, Error> {
+    #[inline(always)] // a few instructions, where nothing is filtered
+    pub(super) fn admits(&mut self, frame: &Frame<'_>) -> bool {
         if frame.at < self.since || frame.at > self.until {
-            return Ok(false);
+            return false;
         }
         #[cfg(feature = "live")]
-        if let Some(filter) = &mut self.filter {
-            return filter.admits(frame);
+        if self.filter.is_some() {
+            return self.passes(frame);
         }
-        Ok(true)
+        true
+    }
+
+    #[cfg(feature = "live")]
+    #[inline(never)]
+    fn passes(&mut self, frame: &Frame<'_>) -> bool {
+        let Some(filter) = &mut self.filter else { return true };
+        filter.admits(frame).unwrap_or_else(|trouble| {
+            self.trouble = Some(trouble);
+            false
+        })
+    }
+
+    /// Why a frame was not admitted that should have been looked at: the filter does not compile for its link
+    /// type. Told at the first of them, all are left out.
+    pub(super) fn take_trouble(&mut self) -> Option<Error> {
+        self.trouble.take()
     }
 
     /// What the filter may have hidden, a sentence each.

@@ -14,13 +14,13 @@ use etherparse::ip_number;
 
 use super::ip::is_name_server;
 use super::link::ether_type;
-use super::span::octets_in;
 use super::tunnel::is_tunnel;
 use super::{Endpoint, Layer, Segment, TcpFlags};
 use crate::capture::{Frame, LinkType};
 
 /// What the short way says of a frame.
 #[derive(Clone, Copy, Debug)]
+#[repr(u8)] // a tag that is known at once where it is made, and so is what follows
 pub enum Glance<'a> {
     /// A TCP segment.
     Tcp(Outline<'a>),
@@ -36,8 +36,7 @@ pub struct Outline<'a> {
     ip: Ip<'a>,
     tcp: &'a [u8; TCP],
     payload: &'a [u8],
-    missing: u32,
-    vlan: Option<u16>,
+    vlan: Option<&'a [u8; 2]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +70,13 @@ impl<'a> Outline<'a> {
         (Endpoint { ip: src, port: src_port }, Endpoint { ip: dst, port: dst_port })
     }
 
+    /// Sequence number as sent.
+    #[inline]
+    pub const fn seq(&self) -> u32 {
+        let [_, _, _, _, q0, q1, q2, q3, ..] = *self.tcp;
+        u32::from_be_bytes([q0, q1, q2, q3])
+    }
+
     /// Flag bits.
     #[inline]
     pub const fn flags(&self) -> TcpFlags {
@@ -83,20 +89,31 @@ impl<'a> Outline<'a> {
         self.payload
     }
 
+    /// Payload octets sent and not captured.
+    #[inline]
+    fn missing(&self) -> u32 {
+        let (sent, header_len) = match self.ip {
+            Ip::V4(header) => (sent_v4(header), IPV4),
+            Ip::V6(header) => (sent_v6(header), IPV6),
+        };
+        let captured = header_len + tcp_header_len(self.tcp) + self.payload.len();
+        sent.saturating_sub(captured.try_into().unwrap_or(u32::MAX))
+    }
+
     /// The segment in full; it stands in `frame`, and `layers` are for what lies around it.
     #[inline]
     pub(super) fn segment(&self, frame: &Frame<'_>, layers: &'a mut Vec<Layer>) -> Segment<'a> {
-        if let Some(vlan) = self.vlan {
-            layers.push(Layer::Vlan(vlan));
+        if let Some(tag) = self.vlan {
+            layers.push(Layer::Vlan(u16::from_be_bytes(*tag) & 0x0fff));
         }
         let (src, dst) = self.ends();
-        let [_, _, _, _, q0, q1, q2, q3, a0, a1, a2, a3, _, _, w0, w1, ..] = *self.tcp;
+        let [_, _, _, _, _, _, _, _, a0, a1, a2, a3, _, _, w0, w1, ..] = *self.tcp;
         Segment {
             frame: frame.id,
             at: frame.at,
             src,
             dst,
-            seq: u32::from_be_bytes([q0, q1, q2, q3]),
+            seq: self.seq(),
             ack: u32::from_be_bytes([a0, a1, a2, a3]),
             flags: self.flags(),
             window: u16::from_be_bytes([w0, w1]),
@@ -105,7 +122,7 @@ impl<'a> Outline<'a> {
                 Ip::V6(_) => None,
             },
             payload: self.payload,
-            missing: self.missing,
+            missing: self.missing(),
             layers,
         }
     }
@@ -127,22 +144,22 @@ fn read<'a>(frame: &Frame<'a>) -> Option<Glance<'a>> {
     let (ip, protocol, sent) = match datagram {
         [V4_WITHOUT_OPTIONS, ..] => {
             let header = datagram.first_chunk::<IPV4>()?;
-            let &[_, _, l0, l1, _, _, f0, f1, _, protocol, ..] = header;
+            let &[_, _, _, _, _, _, f0, f1, _, protocol, ..] = header;
             // A fragment: an offset, or more to come.
             if u16::from_be_bytes([f0 & 0x3f, f1]) != 0 {
                 return None;
             }
-            (Ip::V4(header), protocol, u32::from(u16::from_be_bytes([l0, l1])))
+            (Ip::V4(header), protocol, sent_v4(header))
         }
         [0x60..=0x6f, ..] => {
             let header = datagram.first_chunk::<IPV6>()?;
-            let &[_, _, _, _, l0, l1, next, ..] = header;
-            let len = u16::from_be_bytes([l0, l1]);
+            let &[_, _, _, _, _, _, next, ..] = header;
+            let sent = sent_v6(header);
             // 0: longer than the field can tell.
-            if len == 0 {
+            if sent == IPV6_LEN {
                 return None;
             }
-            (Ip::V6(header), next, u32::from(len) + IPV6_LEN)
+            (Ip::V6(header), next, sent)
         }
         _ => return None,
     };
@@ -153,10 +170,12 @@ fn read<'a>(frame: &Frame<'a>) -> Option<Glance<'a>> {
     match etherparse::IpNumber(protocol) {
         ip_number::TCP => {
             let tcp = body.first_chunk::<TCP>()?;
-            let header_len = usize::from(tcp[12] >> 4) * 4;
-            let payload = body.get(header_len.max(TCP)..).filter(|_| header_len >= TCP)?;
-            let missing = sent - octets_in(datagram).min(sent);
-            Some(Glance::Tcp(Outline { ip, tcp, payload, missing, vlan }))
+            let header_len = tcp_header_len(tcp);
+            if header_len < TCP {
+                return None;
+            }
+            let payload = body.get(header_len..)?;
+            Some(Glance::Tcp(Outline { ip, tcp, payload, vlan }))
         }
         ip_number::UDP => {
             let &[s0, s1, d0, d1, ..] = body.first_chunk::<UDP>()?;
@@ -168,9 +187,25 @@ fn read<'a>(frame: &Frame<'a>) -> Option<Glance<'a>> {
     }
 }
 
+/// Octets of a datagram, its header included, by the word of that.
+#[inline]
+fn sent_v4(&[_, _, l0, l1, ..]: &[u8; IPV4]) -> u32 {
+    u16::from_be_bytes([l0, l1]).into()
+}
+
+#[inline]
+fn sent_v6(&[_, _, _, _, l0, l1, ..]: &[u8; IPV6]) -> u32 {
+    u32::from(u16::from_be_bytes([l0, l1])) + IPV6_LEN
+}
+
+#[inline]
+const fn tcp_header_len(header: &[u8; TCP]) -> usize {
+    (header[12] >> 4) as usize * 4
+}
+
 /// The tag of a frame that has one at the most, and the IP datagram behind.
 #[inline(always)]
-fn datagram<'a>(frame: &Frame<'a>) -> Option<(Option<u16>, &'a [u8])> {
+fn datagram<'a>(frame: &Frame<'a>) -> Option<(Option<&'a [u8; 2]>, &'a [u8])> {
     let bytes = frame.bytes;
     let (kind, rest) = match frame.link {
         LinkType::ETHERNET => {
@@ -193,10 +228,10 @@ fn datagram<'a>(frame: &Frame<'a>) -> Option<(Option<u16>, &'a [u8])> {
     match kind {
         ether_type::IPV4 | ether_type::IPV6 => Some((None, rest)),
         ether_type::VLAN => {
-            let (&[t0, t1, k0, k1], rest) = rest.split_first_chunk()?;
-            let behind = u16::from_be_bytes([k0, k1]);
-            let tag = u16::from_be_bytes([t0, t1]) & 0x0fff;
-            matches!(behind, ether_type::IPV4 | ether_type::IPV6).then_some((Some(tag), rest))
+            let (tag, rest) = rest.split_first_chunk()?;
+            let (behind, rest) = rest.split_first_chunk()?;
+            matches!(u16::from_be_bytes(*behind), ether_type::IPV4 | ether_type::IPV6)
+                .then_some((Some(tag), rest))
         }
         _ => None,
     }

@@ -64,7 +64,7 @@ pub(super) struct PortCounts {
 }
 
 impl PortCounts {
-    pub(super) fn add(&mut self, ports: [u16; 2]) {
+    pub(super) fn add<const N: usize>(&mut self, ports: [u16; N]) {
         if self.counts.is_empty() {
             self.counts = vec![0; 1 << 16];
         }
@@ -85,6 +85,17 @@ impl PortCounts {
                 }
             }
         }
+    }
+
+    /// Counts a port once and for all.
+    pub(super) fn pin(&mut self, port: u16) {
+        self.add([port]);
+    }
+
+    /// Whether one of the ports of a segment is the port of any.
+    #[inline]
+    pub(super) fn have_either(&self, src: u16, dst: u16) -> bool {
+        self.used.has_one_of(src, dst)
     }
 
     /// Whether both ports of a segment are ports of connections, as those of one are.

@@ -10,17 +10,26 @@ use crate::decode::{Endpoint, Segment, TcpFlags};
 use crate::time::Timestamp;
 
 /// The segments without payload that opened a connection, as they came.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Opening {
     key: FlowKey,
-    /// In order of arrival; the first `kept` of them.
-    segments: [Bare; MOST],
-    kept: u8,
+    /// In order of arrival.
+    segments: Vec<Bare>,
 }
 
-/// SYN, SYN-ACK, and two of retransmissions, RST or FIN: more do not come before the first octet.
-/// Acknowledgements alone open nothing.
-const MOST: usize = 4;
+/// What one SYN writes of an opening: side by side, so that a million of them a second go through memory as one
+/// stream, and apart from what only follows behind some.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    key: FlowKey,
+    first: Bare,
+    /// How many segments there are behind the first.
+    later: u8,
+}
+
+/// Segments behind the first: SYN-ACK, and two of retransmissions, RST or FIN. More do not come before the first
+/// octet; acknowledgements alone open nothing.
+type Later = [Bare; 3];
 
 /// A segment without its payload. One million SYNs a second write one each, so its fields are those of
 /// [`Segment`] without the gaps between them.
@@ -59,49 +68,14 @@ impl Bare {
 }
 
 impl Opening {
-    /// Begins anew. What stays of the one before is behind `kept`: to write it over would cost more than all
-    /// the rest.
-    fn begin(&mut self, key: &FlowKey, first: &Bare) {
-        self.key = *key;
-        self.segments[0] = *first;
-        self.kept = 1;
-    }
-
-    fn bare(&self) -> &[Bare] {
-        self.segments.get(..self.kept.into()).unwrap_or_default()
-    }
-
-    fn keep(&mut self, bare: Bare) {
-        if let Some(free) = self.segments.get_mut(usize::from(self.kept)) {
-            *free = bare;
-            self.kept += 1;
-        }
-    }
-
-    /// The end that the connection was opened to: the receiver of a SYN, the sender of a SYN-ACK.
-    fn responder(&self) -> Option<Endpoint> {
-        let syn = self.bare().iter().find(|bare| bare.flags.has(TcpFlags::SYN))?;
-        Some(self.key.end(if syn.opens() { syn.direction.reverse() } else { syn.direction }))
-    }
-
     /// How many octets its side sent before `segment`, which goes `direction`, as far as the opening tells.
     pub fn octets_before(&self, segment: &Segment<'_>, direction: Direction) -> Option<u32> {
-        self.bare().iter().find_map(|bare| {
-            let own = bare.direction == direction;
-            let begins = if !own && bare.flags.has(TcpFlags::ACK) {
-                bare.ack
-            } else if own && bare.flags.has(TcpFlags::SYN) {
-                bare.seq.wrapping_add(1)
-            } else {
-                return None;
-            };
-            Some(segment.seq.wrapping_sub(begins))
-        })
+        octets_before(self.segments.iter(), segment.seq, direction)
     }
 
     /// The segments again, and which way each goes.
     pub fn segments(&self) -> impl Iterator<Item = (Segment<'static>, Direction)> {
-        self.bare().iter().map(|bare| {
+        self.segments.iter().map(|bare| {
             let segment = Segment {
                 frame: FrameRef { input: bare.input, number: bare.number },
                 at: bare.at,
@@ -121,20 +95,58 @@ impl Opening {
     }
 }
 
+fn octets_before<'a>(
+    mut opening: impl Iterator<Item = &'a Bare>,
+    seq: u32,
+    direction: Direction,
+) -> Option<u32> {
+    opening.find_map(|bare| {
+        let own = bare.direction == direction;
+        let begins = if !own && bare.flags.has(TcpFlags::ACK) {
+            bare.ack
+        } else if own && bare.flags.has(TcpFlags::SYN) {
+            bare.seq.wrapping_add(1)
+        } else {
+            return None;
+        };
+        Some(seq.wrapping_sub(begins))
+    })
+}
+
+/// The end that a connection was opened to: the receiver of a SYN, the sender of a SYN-ACK. An entry begins with
+/// one of the two.
+#[inline]
+fn responder(key: &FlowKey, first: Bare) -> Endpoint {
+    let direction = first.direction;
+    key.end(if first.opens() { direction.reverse() } else { direction })
+}
+
 /// The last openings, by key, each in the one place that its hash gives it. The hash has no seed, so that the
 /// same capture gives the same output on each run; who makes entries collide displaces some, and no more.
 #[derive(Debug)]
 pub struct YoungTable {
-    /// In the upper half of each place, the mark of what is in it, 0 for nothing: most packets of other
-    /// protocols end here, without touching an opening. In the lower half, where in `openings` it has its own,
-    /// unless another has come there since.
-    places: Vec<u64>,
-    /// The port that what is in each place was opened to, for the search by that.
-    ports: Vec<u16>,
+    places: Places,
     /// A ring, written in the order of arrival: it grows to what a run needs, and a million SYNs go through
     /// it line by line, where writing each at the place of its hash took twice the time.
-    openings: Vec<Opening>,
-    next: usize,
+    heads: Vec<Head>,
+    /// For each of the ring, as far as any has some.
+    later: Vec<Later>,
+    /// For each of the ring the port that it was opened to, for the search by that.
+    ports: Vec<u16>,
+    /// How many entries were made; in the ring, each has the place of its number.
+    made: u32,
+}
+
+/// Where the openings of keys are.
+#[derive(Debug)]
+struct Places {
+    /// In the upper half of each place, the mark of what is in it, 0 for nothing. In the lower half, the number of
+    /// the entry, which may have made room for another since.
+    words: Vec<u64>,
+    /// How many of them there are for each [bucket](bucket) of ports. Of what closes a connection, and of first
+    /// octets, most are of connections whose opening was ruled out before: they end here, in 8 KiB that stay in the
+    /// cache, without so much as a key.
+    busy: Box<[u16; BUCKETS as usize]>,
 }
 
 /// A place of the table for a key.
@@ -144,135 +156,251 @@ struct Place {
     mark: u32,
 }
 
-impl YoungTable {
-    /// A table of `places` places, or as many as the next power of two.
-    pub fn new(places: usize) -> Self {
-        let places = places.next_power_of_two();
-        Self {
-            // Zeroes from the system cost nothing until they are written over.
-            places: vec![0; places],
-            ports: vec![0; places],
-            openings: Vec::new(),
-            next: 0,
+impl Places {
+    fn new(places: usize) -> Self {
+        // Zeroes from the system cost nothing until they are written over.
+        let words = vec![0; places.next_power_of_two().min(MOST_PLACES)];
+        Self { words, busy: Box::new([0; BUCKETS as usize]) }
+    }
+
+    /// The greatest index.
+    #[inline]
+    fn last(&self) -> usize {
+        self.words.len() - 1
+    }
+
+    /// Where an entry belongs, and the mark that stands for it.
+    #[inline]
+    fn of(&self, key: &FlowKey) -> Place {
+        let (upper, lower) = halves(key.unseeded_hash());
+        let [low, high] = key.ports();
+        let mark = upper & !(2 * BUCKETS - 1) | BUCKETS | u32::from(bucket(low, high));
+        Place { index: lower as usize & self.last(), mark }
+    }
+
+    #[inline]
+    fn may_have(&self, a: u16, b: u16) -> bool {
+        self.busy.get(usize::from(bucket(a, b))).is_none_or(|busy| *busy > 0)
+    }
+
+    /// The number of the entry at `place`, if it may be what belongs there.
+    #[inline]
+    fn get(&self, place: Place) -> Option<u32> {
+        let (mark, number) = halves(*self.words.get(place.index)?);
+        (mark == place.mark).then_some(number)
+    }
+
+    #[inline]
+    fn put(&mut self, place: Place, number: u32) {
+        self.set(place.index, u64::from(place.mark) << 32 | u64::from(number));
+    }
+
+    /// Clears the place at `index` if its entry has made room for another, once `made` were made.
+    #[inline]
+    fn sweep(&mut self, index: usize, made: u32) {
+        let Some(word) = self.words.get(index) else { return };
+        if *word != 0 && made.wrapping_sub(halves(*word).1) as usize > self.last() {
+            self.set(index, 0);
         }
     }
 
-    /// Notes a segment without payload. Only a SYN begins an entry; another is noted where one is.
     #[inline]
-    pub fn note(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
-        self.note_bare(&key, &Bare::new(segment, direction));
+    fn set(&mut self, index: usize, word: u64) {
+        let Some(place) = self.words.get_mut(index) else { return };
+        let before = std::mem::replace(place, word);
+        let bucket_of = |word: u64| (halves(word).0 % BUCKETS) as usize;
+        if let Some(busy) = self.busy.get_mut(bucket_of(before)) {
+            *busy -= u16::from(before != 0);
+        }
+        if let Some(busy) = self.busy.get_mut(bucket_of(word)) {
+            *busy += u16::from(word != 0);
+        }
+    }
+}
+
+/// A number that is the same for both ways of a connection, and differs between those from one host to another.
+#[inline]
+const fn bucket(a: u16, b: u16) -> u16 {
+    (a ^ b) & ((1 << BUCKET_BITS) - 1)
+}
+
+/// So many can be counted.
+const MOST_PLACES: usize = 1 << 15;
+
+/// A few times as many as there are openings at a time on a busy link; a power of two.
+const BUCKET_BITS: u32 = 12;
+const BUCKETS: u32 = 1 << BUCKET_BITS;
+
+impl YoungTable {
+    /// A table of `places` places, or as many as the next power of two.
+    pub fn new(places: usize) -> Self {
+        Self {
+            places: Places::new(places),
+            heads: Vec::new(),
+            later: Vec::new(),
+            ports: Vec::new(),
+            made: 0,
+        }
     }
 
-    fn note_bare(&mut self, key: &FlowKey, bare: &Bare) {
-        let place = self.place_of(key);
-        match self.at(place, key) {
-            Some(known) if !is_another(known, bare) => known.keep(*bare),
+    /// Whether there may be an opening of a connection between such ports. Costs next to nothing.
+    #[inline]
+    pub fn may_have(&self, src_port: u16, dst_port: u16) -> bool {
+        self.places.may_have(src_port, dst_port)
+    }
+
+    /// Notes a segment without payload. Only a SYN begins an entry; another is noted where one is.
+    #[inline(always)] // a million times a second, each of its arguments through memory otherwise
+    pub fn note(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction) {
+        let bare = Bare::new(segment, direction);
+        let place = self.places.of(&key);
+        // Where there can be none, what the place holds is not waited for.
+        let [low, high] = key.ports();
+        let known = if self.may_have(low, high) { self.find(place, &key) } else { None };
+        match known {
+            Some(slot) if !self.is_another(slot, bare) => self.keep(slot, bare),
             _ if bare.flags.has(TcpFlags::SYN) => self.put(place, key, bare),
             _ => {}
         }
     }
 
+    /// Octets have come, numbered from `seq`, that begin nothing that is followed: whether that is all that needs to be
+    /// known. It is where no opening is known, and where they are the first of their side: then the opening is
+    /// forgotten. Others, up to `most` octets behind the first, may have come before those that do begin something.
+    #[inline]
+    pub fn rules_out(&mut self, key: &FlowKey, seq: u32, direction: Direction, most: u32) -> bool {
+        let place = self.places.of(key);
+        let Some(slot) = self.find(place, key) else { return true };
+        match octets_before(self.bare(slot), seq, direction) {
+            Some(0) => {
+                self.clear(place);
+                true
+            }
+            Some(before) => before >= most,
+            None => true,
+        }
+    }
+
+    /// Whether there is an opening of `key`.
+    pub fn has(&self, key: &FlowKey) -> bool {
+        self.find(self.places.of(key), key).is_some()
+    }
+
     /// The opening of `key`.
-    pub fn get(&mut self, key: &FlowKey) -> Option<&Opening> {
-        let place = self.place_of(key);
-        self.at(place, key).map(|opening| &*opening)
+    pub fn get(&self, key: &FlowKey) -> Option<Opening> {
+        let slot = self.find(self.places.of(key), key)?;
+        Some(Opening { key: *key, segments: self.bare(slot).copied().collect() })
     }
 
     /// Takes the opening of `key` out.
     pub fn take(&mut self, key: &FlowKey) -> Option<Opening> {
-        let place = self.place_of(key);
-        let opening = self.at(place, key)?.clone();
-        self.clear(place.index);
+        let opening = self.get(key)?;
+        self.clear(self.places.of(key));
         Some(opening)
     }
 
     /// Takes out every opening of a connection to `end`, by time: it has just become known as a node's.
     pub fn take_to(&mut self, end: Endpoint) -> Vec<(FlowKey, Opening)> {
-        let mut found = Vec::new();
+        let mut keys = Vec::new();
         // Stretch by stretch: whether a port is in one at all is asked several ports at a time.
-        for start in (0..self.ports.len()).step_by(STRETCH) {
-            let stretch = start..(start + STRETCH).min(self.ports.len());
-            if self.ports.get(stretch.clone()).is_some_and(|ports| ports.contains(&end.port)) {
-                found.extend(stretch.filter_map(|index| self.take_from(index, end)));
+        let stretches = self.ports.chunks(STRETCH).zip(self.heads.chunks(STRETCH));
+        for (start, (ports, heads)) in (0..).step_by(STRETCH).zip(stretches) {
+            if ports.contains(&end.port) {
+                let to_end =
+                    (start..).zip(heads).filter(|(_, it)| responder(&it.key, it.first) == end);
+                let current = to_end.filter(|(slot, it)| {
+                    self.find(self.places.of(&it.key), &it.key) == Some(*slot)
+                });
+                keys.extend(current.map(|(_, head)| head.key));
             }
         }
-        found.sort_by_key(|(_, opening)| opening.bare().first().map(|it| (it.input, it.number)));
+        let mut found: Vec<_> =
+            keys.into_iter().filter_map(|key| Some((key, self.take(&key)?))).collect();
+        found.sort_by_key(|(_, opening)| opening.segments.first().map(|it| (it.input, it.number)));
         found
     }
 
-    fn take_from(&mut self, index: usize, end: Endpoint) -> Option<(FlowKey, Opening)> {
-        if *self.ports.get(index)? != end.port {
-            return None;
-        }
-        let (mark, slot) = halves(*self.places.get(index)?);
-        let opening = self.openings.get(slot)?.clone();
-        let place = self.place_of(&opening.key);
-        let is_own = (place.index, place.mark) == (index, mark);
-        if !is_own || opening.responder() != Some(end) {
-            return None;
-        }
-        self.clear(index);
-        Some((opening.key, opening))
-    }
-
-    /// What `place` holds, if it is the opening of `key`.
+    /// Where in the ring the opening of `key` is, if `place` holds that.
     #[inline]
-    fn at(&mut self, place: Place, key: &FlowKey) -> Option<&mut Opening> {
-        let (mark, slot) = halves(*self.places.get(place.index)?);
-        if mark != place.mark {
-            return None;
-        }
-        self.openings.get_mut(slot).filter(|known| known.key == *key)
+    fn find(&self, place: Place, key: &FlowKey) -> Option<usize> {
+        let slot = self.slot(self.places.get(place)?);
+        (self.heads.get(slot)?.key == *key).then_some(slot)
     }
 
-    fn put(&mut self, place: Place, key: &FlowKey, first: &Bare) {
-        if self.next == self.openings.len() {
-            self.openings.push(Opening::default());
+    /// Where in the ring the entry of a number is.
+    #[inline]
+    fn slot(&self, number: u32) -> usize {
+        number as usize & self.places.last()
+    }
+
+    /// The segments of one of the ring.
+    #[inline]
+    fn bare(&self, slot: usize) -> impl Iterator<Item = &Bare> {
+        let head = self.heads.get(slot);
+        let first = head.map(|head| &head.first);
+        let count = head.map_or(0, |head| usize::from(head.later));
+        // Not looked for where there is none.
+        let later = (count > 0).then(|| self.later.get(slot)?.get(..count)).flatten();
+        first.into_iter().chain(later.into_iter().flatten())
+    }
+
+    /// Whether a SYN opens another connection between the same ends: its number differs.
+    #[inline]
+    fn is_another(&self, slot: usize, segment: Bare) -> bool {
+        segment.flags.has(TcpFlags::SYN)
+            && self.bare(slot).any(|bare| {
+                bare.flags.has(TcpFlags::SYN)
+                    && bare.direction == segment.direction
+                    && bare.seq != segment.seq
+            })
+    }
+
+    #[inline]
+    fn keep(&mut self, slot: usize, bare: Bare) {
+        if self.later.len() <= slot {
+            self.later.resize(slot + 1, Later::default());
         }
-        let Self { places, ports, openings, next } = self;
-        let last = places.len() - 1;
-        let (Some(known), Some(port), Some(opening)) =
-            (places.get_mut(place.index), ports.get_mut(place.index), openings.get_mut(*next))
-        else {
+        let (Some(head), Some(later)) = (self.heads.get_mut(slot), self.later.get_mut(slot)) else {
             return;
         };
-        opening.begin(key, first);
-        *known = u64::from(place.mark) << 32 | *next as u64;
-        *port = opening.responder().map_or(0, |responder| responder.port);
-        *next = (*next + 1) & last;
-    }
-
-    fn clear(&mut self, index: usize) {
-        if let Some(place) = self.places.get_mut(index) {
-            *place = 0;
+        if let Some(free) = later.get_mut(usize::from(head.later)) {
+            *free = bare;
+            head.later += 1;
         }
     }
 
-    /// Where an entry belongs, and the mark that stands for it.
-    #[inline]
-    fn place_of(&self, key: &FlowKey) -> Place {
-        let (mark, index) = halves(key.unseeded_hash());
-        Place { index: index & (self.places.len() - 1), mark: mark | 1 }
+    /// Makes an entry, field by field where it is to be: one that is put together elsewhere and copied is waited
+    /// for.
+    #[inline(always)]
+    fn put(&mut self, place: Place, key: FlowKey, first: Bare) {
+        let slot = self.slot(self.made);
+        if self.heads.len() <= slot {
+            self.heads.push(Head::default());
+            self.ports.push(0);
+        }
+        if let (Some(head), Some(port)) = (self.heads.get_mut(slot), self.ports.get_mut(slot)) {
+            head.key = key;
+            head.first = first;
+            head.later = 0;
+            *port = responder(&key, first).port;
+        }
+        self.places.sweep(slot, self.made);
+        self.places.put(place, self.made);
+        self.made = self.made.wrapping_add(1);
+    }
+
+    fn clear(&mut self, place: Place) {
+        self.places.set(place.index, 0);
     }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "one half each")]
-const fn halves(word: u64) -> (u32, usize) {
-    ((word >> 32) as u32, word as u32 as usize)
+const fn halves(word: u64) -> (u32, u32) {
+    ((word >> 32) as u32, word as u32)
 }
 
 /// Places that are searched at once.
 const STRETCH: usize = 256;
-
-/// Whether a SYN opens another connection between the ends of `known`: its number differs.
-fn is_another(known: &Opening, segment: &Bare) -> bool {
-    segment.flags.has(TcpFlags::SYN)
-        && known.bare().iter().any(|bare| {
-            bare.flags.has(TcpFlags::SYN)
-                && bare.direction == segment.direction
-                && bare.seq != segment.seq
-        })
-}
 
 #[cfg(test)]
 mod tests {
@@ -351,5 +479,56 @@ mod tests {
         note(&mut young, &bare(A, B, 9, 0x02));
         let opening = young.take(&FlowKey::new(A, B).0).unwrap();
         assert_eq!(opening.segments().map(|(s, _)| s.seq).collect::<Vec<_>>(), [9]);
+    }
+
+    #[test]
+    fn ports_of_an_opening_are_never_denied_and_those_that_made_room_are_forgotten() {
+        let mut young = YoungTable::new(64);
+        let from = |port| Endpoint { port, ..A };
+        let key = |port| FlowKey::new(from(port), B).0;
+        let all_are_counted = |young: &YoungTable| {
+            let taken = young.places.words.iter().filter(|word| **word != 0).count();
+            let busy: usize = young.places.busy.iter().map(|busy| usize::from(*busy)).sum();
+            assert_eq!(busy, taken);
+        };
+        for port in 0..2000 {
+            note(&mut young, &bare(from(port), B, 1, 0x02));
+            // Every third says something, from its beginning.
+            if port % 3 == 0 && port > 10 {
+                let direction = FlowKey::new(from(port), B).1;
+                assert!(young.rules_out(&key(port - 9), 2, direction, 600));
+                assert!(!young.has(&key(port - 9)));
+            }
+            let known = (0..=port).filter(|port| young.has(&key(*port)));
+            assert!(known.into_iter().all(|port| young.may_have(B.port, port)));
+            all_are_counted(&young);
+        }
+        // Long after, what was there at a time of other ports is not taken for it.
+        for port in 10_000..10_128 {
+            note(&mut young, &bare(from(port), B, 1, 0x02));
+        }
+        let left = (0..2000).filter(|port| {
+            young
+                .places
+                .words
+                .iter()
+                .any(|word| *word != 0 && halves(*word).0 == young.places.of(&key(*port)).mark)
+        });
+        assert_eq!(left.count(), 0);
+        all_are_counted(&young);
+    }
+
+    #[test]
+    fn octets_behind_the_first_do_not_rule_out_what_may_follow() {
+        let mut young = YoungTable::new(64);
+        let (key, up) = FlowKey::new(A, B);
+        assert!(young.rules_out(&key, 7, up, 600), "nothing is known of it");
+        note(&mut young, &bare(A, B, 1, 0x02));
+        assert!(!young.rules_out(&key, 100, up, 600));
+        assert!(young.rules_out(&key, 900, up, 600));
+        assert!(young.rules_out(&key, 5, up.reverse(), 600), "of this side nothing is known");
+        assert!(young.has(&key));
+        assert!(young.rules_out(&key, 2, up, 600));
+        assert!(!young.has(&key));
     }
 }
