@@ -721,7 +721,7 @@ impl<S: EventSink> Stages<S> {
             if are_wanted {
                 self.sink.message(event);
             }
-            if event.message.telling.is_some() {
+            if event.wording.facts.telling.is_some() {
                 self.detector.on_message(event, &mut found);
             }
             for finding in found.drain(..) {

@@ -277,8 +277,8 @@ impl EventSink for Ours {
 
     fn message(&mut self, event: &MessageEvent<'_>) {
         let (from, to, turn) = self.place(event.connection);
-        let messages = self.messages.entry((from, to, turn, event.message.from)).or_default();
-        messages.push(OurMessage::new(event.message));
+        let messages = self.messages.entry((from, to, turn, event.message().from)).or_default();
+        messages.push(OurMessage::new(&event.message()));
     }
 }
 

@@ -277,8 +277,8 @@ impl EventSink for Heard {
     }
 
     fn message(&mut self, event: &MessageEvent<'_>) {
-        let place = format!("{} {:?}", self.place(event.connection), event.message.from);
-        let mut plain = serde_json::to_value(Message { payload: None, ..*event.message }).unwrap();
+        let place = format!("{} {:?}", self.place(event.connection), event.message().from);
+        let mut plain = serde_json::to_value(Message { payload: None, ..event.message() }).unwrap();
         let fields = plain.as_object_mut().unwrap();
         for other in ["from", "fragments", "payload_octets"] {
             fields.remove(other);
@@ -287,18 +287,18 @@ impl EventSink for Heard {
         if let Some(call) = call.as_object_mut() {
             call.remove("latency_us");
         }
-        let payload = event.message.payload.map(|it| it.erlang(Budget::ALL).to_string());
-        let kept = event.message.payload.map_or(0, |it| it.term.octets().len() as u64);
+        let payload = event.message().payload.map(|it| it.erlang(Budget::ALL).to_string());
+        let kept = event.message().payload.map_or(0, |it| it.term.octets().len() as u64);
         // Not as JSON, in which quotes would have two forms.
         let fields: Vec<_> =
             fields.iter().map(|(key, text)| format!("{key} {}", text.as_str().unwrap())).collect();
         self.messages.push(Told {
             place,
             frame: event.mark.frame.number,
-            fragments: event.message.fragments,
+            fragments: event.message().fragments,
             text: fields.join(" "),
             payload: payload.unwrap_or_default(),
-            is_cut: kept < event.message.payload_octets.unwrap_or(0),
+            is_cut: kept < event.message().payload_octets.unwrap_or(0),
             call: call.to_string(),
         });
     }

@@ -81,8 +81,8 @@ impl Said {
     /// Each message.
     pub fn each_message(&self, mut tell: impl FnMut(&MessageEvent<'_>)) {
         let Some(connection) = &self.connection else { return };
-        for (mark, message) in self.messages.iter() {
-            tell(&MessageEvent { mark, connection, message: &message });
+        for (mark, wording) in self.messages.iter() {
+            tell(&MessageEvent { mark, connection, wording });
         }
     }
 

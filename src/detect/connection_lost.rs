@@ -204,11 +204,11 @@ impl Rule for ConnectionLost {
     }
 
     fn on_message(&mut self, event: &MessageEvent<'_>, _: &mut Vec<Finding>) {
-        let MessageEvent { mark, connection, message } = event;
-        if message.telling != Some(Telling::Disconnect) {
+        let MessageEvent { mark, connection, wording } = event;
+        if wording.facts.telling != Some(Telling::Disconnect) {
             return;
         }
-        let from = message.from;
+        let from = wording.facts.from;
         if let Some(mut shown) = shown(Some(*mark), Some(from), "remove_connection to global") {
             shown.session_id = Some(Arc::clone(&connection.session_id));
             let asked = (Arc::clone(&connection.session_id), from, shown);

@@ -64,7 +64,8 @@ impl Rule for RemoteExecution {
     }
 
     fn on_message(&mut self, event: &MessageEvent<'_>, out: &mut Vec<Finding>) {
-        let MessageEvent { mark, connection, message } = event;
+        let MessageEvent { mark, connection, .. } = event;
+        let message = event.message();
         let (Some(Telling::Execution(execution)), Some(call)) = (message.telling, message.call)
         else {
             return;
@@ -118,7 +119,7 @@ const MOST_CONNECTED: usize = 16_384;
 mod tests {
     use super::*;
     use crate::capture::FrameRef;
-    use crate::event::samples::{at, dial, message};
+    use crate::event::samples::{Worded, at, dial, message};
     use crate::event::{Call, Mark, Message};
 
     fn call<'a>(module: &'a str, function: &'a str, execution: Option<Execution>) -> Message<'a> {
@@ -149,7 +150,8 @@ mod tests {
             rule.on_event(&session, &known, &mut out);
         }
         let mark = Mark { frame: FrameRef { input: 0, number: 31 }, at: at(100) };
-        let event = MessageEvent { mark, connection: &connection, message };
+        let worded = Worded::new(message);
+        let event = MessageEvent { mark, connection: &connection, wording: worded.wording() };
         rule.on_message(&event, &mut out);
         out
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use super::{ConnectionIds, Mark, Role, frame_number};
+use super::{ConnectionIds, Mark, Role, Wording, frame_number};
 use crate::capture::FrameRef;
 pub use crate::wire::otp::Execution;
 use crate::wire::term::{Atoms, Budget, Erlang, JsonTerm, Term};
@@ -18,7 +18,14 @@ pub struct MessageEvent<'a> {
     /// The TCP connection.
     pub connection: &'a Arc<ConnectionIds>,
     /// What it says.
-    pub message: &'a Message<'a>,
+    pub wording: Wording<'a>,
+}
+
+impl<'a> MessageEvent<'a> {
+    /// What it says, taken apart.
+    pub fn message(&self) -> Message<'a> {
+        self.wording.message()
+    }
 }
 
 /// One distribution message. Pids, references and other terms are in Erlang's syntax; `#3` in them is an
@@ -81,6 +88,33 @@ pub struct Message<'a> {
     #[serde(skip)]
     #[schemars(skip)]
     pub telling: Option<Telling>,
+}
+
+impl Message<'_> {
+    /// A message that says nothing but what it is.
+    pub const fn new(from: Role, operation: &'static str) -> Self {
+        Self {
+            from,
+            operation,
+            from_pid: None,
+            to: None,
+            to_name: None,
+            reference: None,
+            reason: None,
+            id: None,
+            group_leader: None,
+            mfa: None,
+            options: None,
+            flags: None,
+            result: None,
+            token: None,
+            call: None,
+            fragments: 1,
+            payload_octets: None,
+            payload: None,
+            telling: None,
+        }
+    }
 }
 
 /// What a message may do that rules look at; not printed as such.

@@ -11,10 +11,12 @@ mod comparison;
 mod epmd;
 mod finding;
 mod message;
+pub(crate) mod pen;
 #[cfg(test)]
 pub(crate) mod samples;
 mod session;
 mod stats;
+mod wording;
 
 pub use cluster::*;
 pub use comparison::*;
@@ -23,6 +25,7 @@ pub use finding::*;
 pub use message::*;
 pub use session::*;
 pub use stats::*;
+pub use wording::*;
 
 use std::borrow::Cow;
 use std::fmt;

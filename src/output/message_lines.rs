@@ -5,59 +5,106 @@
 //!
 //! Messages come by the million where everything else comes by the thousand: through the serializer a line
 //! costs more than all that went before it, reading and pairing included (1.1 of 1.6 µs). What is the same
-//! on many lines is kept as it was written, and text from terms, which has no control characters, is looked
-//! through for the two characters that JSON escapes before it is copied as a whole.
+//! on many lines is kept as it was written, and a message comes in [words](crate::event::Wording).
 
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use crate::event::{Call, ConnectionIds, Message, MessageEvent, Role, VERSION};
+use crate::event::pen::{Page, nine_digits};
+use crate::event::{ConnectionIds, MessageEvent, VERSION};
 use crate::time::Timestamp;
 
 /// Writes lines.
 #[derive(Default)]
 pub(super) struct MessageLines {
-    line: Vec<u8>,
+    head: Head,
     /// The input that lines were written for last, and as it is written.
     input: Option<(u16, Vec<u8>)>,
-    /// Connections that messages came on lately, by a part of their address, and as they are written, up to
-    /// the message.
-    connections: Vec<Option<(Arc<ConnectionIds>, Vec<u8>)>>,
-    /// The second that they were about, and how a line begins, up to its decimals.
-    second: Option<(u64, Vec<u8>)>,
+    connections: Connections,
+}
+
+/// How a line begins, up to its number. What is sent within one second differs in nine digits, and what came
+/// in one packet not at all.
+#[derive(Default)]
+struct Head {
+    at: Timestamp,
+    text: Vec<u8>,
 }
 
 impl MessageLines {
-    /// Writes one line; `name` gives the name of an input.
+    /// Writes one line behind `lines`; `name` gives the name of an input.
     pub(super) fn write(
         &mut self,
-        out: &mut impl Write,
+        lines: &mut Page,
         seq: u64,
         name: impl FnOnce(u16) -> Option<Arc<str>>,
         event: &MessageEvent<'_>,
     ) -> io::Result<()> {
-        let MessageEvent { mark, connection, message } = event;
-        let (second, nanos) = mark.at.parts();
-        if self.second.as_ref().is_none_or(|(known, _)| *known != second) {
-            let text = Timestamp::new(second, 0).to_string();
-            // "2014-05-25T14:32:25." of "2014-05-25T14:32:25.000000000Z"
-            let whole = text.split_inclusive('.').next().unwrap_or_default();
-            let start = format!("{{\"v\":{VERSION},\"timestamp\":\"{whole}");
-            self.second = Some((second, start.into()));
+        let MessageEvent { mark, connection, wording } = event;
+        if self.head.at != mark.at || self.head.text.is_empty() {
+            self.head.turn_to(mark.at);
         }
-        if self.input.as_ref().is_none_or(|(known, _)| *known != mark.frame.input) {
+        self.turn_to_input(mark.frame.input, name)?;
+        let Self { head, input, connections } = self;
+        let head = &*head.text;
+        let input = input.as_ref().map_or(&[][..], |(_, written)| written);
+        let fields = connections.fields(connection)?;
+        let words = wording.words();
+        let room = head.len() + input.len() + fields.len() + words.len() + OTHERS;
+        lines.add(room, |pen| {
+            let pen = pen.copy(head)?.number(seq)?.copy(input)?;
+            let pen = pen.put(b",\"frame\":")?.number(mark.frame.number)?;
+            let pen = pen.copy(fields)?.copy(words)?;
+            let pen = pen.put(b",\"fragments\":")?.number(wording.facts.fragments.into())?;
+            let pen = match wording.facts.payload_octets {
+                Some(octets) => pen.put(b",\"payload_octets\":")?.number(octets)?,
+                None => pen,
+            };
+            match wording.payload {
+                Some(_) => pen.put(b",\"payload\":"),
+                None => pen.put(b"}}\n"),
+            }
+        });
+        if let Some(payload) = &wording.payload {
+            serde_json::to_writer(&mut *lines, payload)?;
+            lines.write_all(b"}}\n")?;
+        }
+        Ok(())
+    }
+
+    fn turn_to_input(
+        &mut self,
+        input: u16,
+        name: impl FnOnce(u16) -> Option<Arc<str>>,
+    ) -> io::Result<()> {
+        if self.input.as_ref().is_none_or(|(known, _)| *known != input) {
             let mut written = Vec::new();
-            if let Some(name) = name(mark.frame.input) {
+            if let Some(name) = name(input) {
                 written.extend(b",\"input\":");
                 serde_json::to_writer(&mut written, &*name)?;
             }
-            self.input = Some((mark.frame.input, written));
+            self.input = Some((input, written));
         }
-        if self.connections.is_empty() {
-            self.connections.resize(CONNECTIONS, None);
+        Ok(())
+    }
+}
+
+/// Octets that a line has at the most beside what is known before: four numbers, and what stands in front of
+/// them.
+const OTHERS: usize = 256;
+
+/// Connections that messages came on lately, by a part of their address, and as they are written, up to the
+/// message.
+#[derive(Default)]
+struct Connections(Vec<Option<(Arc<ConnectionIds>, Vec<u8>)>>);
+
+impl Connections {
+    fn fields(&mut self, connection: &Arc<ConnectionIds>) -> io::Result<&[u8]> {
+        if self.0.is_empty() {
+            self.0.resize(CONNECTIONS, None);
         }
         let place = (Arc::as_ptr(connection).addr() / align_of::<ConnectionIds>()) % CONNECTIONS;
-        let Some(place) = self.connections.get_mut(place) else { return Ok(()) };
+        let Some(place) = self.0.get_mut(place) else { return Ok(&[]) };
         if place.as_ref().is_none_or(|(known, _)| !Arc::ptr_eq(known, connection)) {
             let mut fields = serde_json::to_vec(&**connection)?;
             // Its fields, without the braces around them.
@@ -68,115 +115,32 @@ impl MessageLines {
             fields.extend(b",\"message\":");
             *place = Some((Arc::clone(connection), fields));
         }
-        let fields = place.as_ref().map_or(&[][..], |(_, fields)| fields);
-        let line = &mut self.line;
-        line.clear();
-        line.extend(self.second.as_ref().map_or(&[][..], |(_, second)| second));
-        decimals(line, nanos);
-        line.extend(b"Z\",\"event_type\":\"message\",\"seq\":");
-        number(line, seq);
-        line.extend(self.input.as_ref().map_or(&[][..], |(_, input)| input));
-        line.extend(b",\"frame\":");
-        number(line, mark.frame.number);
-        line.extend(fields);
-        body(line, message)?;
-        line.extend(b"}\n");
-        out.write_all(line)
+        Ok(place.as_ref().map_or(&[], |(_, fields)| fields))
     }
 }
 
-/// Enough for the connections that talk at one time; more cost a moment each.
-const CONNECTIONS: usize = 512;
+/// Enough for the connections that talk at one time; two that share a place cost a moment each.
+const CONNECTIONS: usize = 4096;
 
-fn body(line: &mut Vec<u8>, message: &Message<'_>) -> io::Result<()> {
-    line.extend(match message.from {
-        Role::Initiator => &b"{\"from\":\"initiator\""[..],
-        Role::Acceptor => b"{\"from\":\"acceptor\"",
-    });
-    word(line, b",\"operation\":", message.operation);
-    text(line, b",\"from_pid\":", message.from_pid);
-    text(line, b",\"to\":", message.to);
-    text(line, b",\"to_name\":", message.to_name);
-    text(line, b",\"ref\":", message.reference);
-    text(line, b",\"reason\":", message.reason);
-    text(line, b",\"id\":", message.id);
-    text(line, b",\"group_leader\":", message.group_leader);
-    text(line, b",\"mfa\":", message.mfa);
-    text(line, b",\"options\":", message.options);
-    text(line, b",\"flags\":", message.flags);
-    text(line, b",\"result\":", message.result);
-    text(line, b",\"token\":", message.token);
-    if let Some(call) = &message.call {
-        called(line, call);
+impl Head {
+    fn turn_to(&mut self, at: Timestamp) {
+        let (second, nanos) = at.parts();
+        if self.at.parts().0 != second || self.text.is_empty() {
+            let start = Timestamp::new(second, 0);
+            self.text.clear();
+            self.text.extend(format!("{{\"v\":{VERSION},\"timestamp\":\"{start}").bytes());
+            self.text.extend(Self::BEHIND);
+        }
+        // The nine digits in front of the `Z`.
+        let end = self.text.len() - Self::BEHIND.len() - 1;
+        let decimals = self.text.get_mut(..end).and_then(|text| text.last_chunk_mut());
+        if let Some(decimals) = decimals {
+            *decimals = nine_digits(nanos);
+        }
+        self.at = at;
     }
-    line.extend(b",\"fragments\":");
-    number(line, message.fragments.into());
-    if let Some(octets) = message.payload_octets {
-        line.extend(b",\"payload_octets\":");
-        number(line, octets);
-    }
-    if let Some(payload) = &message.payload {
-        line.extend(b",\"payload\":");
-        serde_json::to_writer(&mut *line, payload)?;
-    }
-    line.push(b'}');
-    Ok(())
-}
 
-fn called(line: &mut Vec<u8>, call: &Call<'_>) {
-    word(line, b",\"call\":{\"kind\":", call.kind);
-    text(line, b",\"tag\":", call.tag);
-    text(line, b",\"request\":", call.request);
-    text(line, b",\"module\":", call.module);
-    text(line, b",\"function\":", call.function);
-    if let Some(arity) = call.arity {
-        line.extend(b",\"arity\":");
-        number(line, arity.into());
-    }
-    if let Some(latency) = call.latency_us {
-        line.extend(b",\"latency_us\":");
-        number(line, latency);
-    }
-    line.push(b'}');
-}
-
-/// A field whose value is text, if it has one.
-#[inline]
-fn text(line: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
-    let Some(value) = value else { return };
-    line.extend(key);
-    // All octets are looked at, so that the compiler can take many at once.
-    let escapes = |octet: u8| octet < b' ' || octet == b'"' || octet == b'\\';
-    let has_escapes = value.bytes().fold(false, |has, octet| has | escapes(octet));
-    if has_escapes {
-        // Writing to a `Vec` cannot fail.
-        let _ = serde_json::to_writer(&mut *line, value);
-    } else {
-        line.push(b'"');
-        line.extend(value.as_bytes());
-        line.push(b'"');
-    }
-}
-
-/// A field whose value is a word of ours.
-#[inline]
-fn word(line: &mut Vec<u8>, key: &[u8], value: &str) {
-    line.extend(key);
-    line.push(b'"');
-    line.extend(value.as_bytes());
-    line.push(b'"');
-}
-
-fn number(line: &mut Vec<u8>, number: u64) {
-    line.extend(itoa::Buffer::new().format(number).as_bytes());
-}
-
-/// Nine digits.
-fn decimals(line: &mut Vec<u8>, nanos: u64) {
-    // A leading digit holds the place of zeros in front.
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(nanos + 1_000_000_000);
-    line.extend(digits.as_bytes().get(1..).unwrap_or_default());
+    const BEHIND: &[u8] = b"\",\"event_type\":\"message\",\"seq\":";
 }
 
 #[cfg(test)]
@@ -185,8 +149,8 @@ mod tests {
 
     use super::*;
     use crate::capture::FrameRef;
-    use crate::event::samples::message;
-    use crate::event::{Event, Mark, Payload, PayloadStyle};
+    use crate::event::samples::{Worded, message};
+    use crate::event::{Call, Event, Mark, Message, Payload, PayloadStyle, Role};
     use crate::output::samples;
     use crate::wire::term::Term;
 
@@ -260,13 +224,14 @@ mod tests {
             // Two in one second, then one in the next; of two inputs.
             let at = Timestamp::new(1_401_028_345 + seq / 3, 7 * seq);
             let frame = FrameRef { input: u16::from(seq == 4), number: 9 + seq };
+            let worded = Worded::new(&message);
             let event = MessageEvent {
                 mark: Mark { frame, at },
                 connection: &connection,
-                message: &message,
+                wording: worded.wording(),
             };
             let name = |input: u16| Some(["a.pcap", "b \".pcap"][usize::from(input)].into());
-            let mut written = Vec::new();
+            let mut written = Page::default();
             lines.write(&mut written, seq, name, &event).unwrap();
             let expected = Line {
                 v: VERSION,
@@ -280,7 +245,7 @@ mod tests {
             };
             let mut expected = serde_json::to_string(&expected).unwrap();
             expected.push('\n');
-            assert_eq!(String::from_utf8(written).unwrap(), expected);
+            assert_eq!(str::from_utf8(written.octets()).unwrap(), expected);
         }
     }
 }

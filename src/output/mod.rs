@@ -20,12 +20,13 @@ pub use read::{ReadError, Records};
 pub use schema::schema;
 pub use words::{escape, wrapped};
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use queue::Rank;
 
+use crate::event::pen::Page;
 use crate::event::{AnomalyKind, Body, Event, EventSink, MessageEvent, Severity};
 
 /// How events are written.
@@ -59,6 +60,8 @@ pub struct Output<W: Write> {
     inputs: Vec<Arc<str>>,
     options: Options,
     printer: Printer,
+    /// Events that are written and not handed on yet.
+    block: Page,
     out: Destination<W>,
     /// Number of the last event written.
     seq: u64,
@@ -69,13 +72,9 @@ pub struct Output<W: Write> {
 /// How written events leave.
 enum Destination<W: Write> {
     /// In blocks, or one by one. Waits for who reads them.
-    Direct(BufWriter<W>),
-    /// By a queue that another thread empties.
-    Queued {
-        queue: Queue<W>,
-        /// The event being written; empty in between.
-        line: Vec<u8>,
-    },
+    Direct(W),
+    /// One by one, by a queue that another thread empties.
+    Queued(Queue<W>),
 }
 
 enum Printer {
@@ -86,12 +85,12 @@ enum Printer {
 impl<W: Write> Output<W> {
     /// Writes to `out`; `inputs` are the names of the inputs as given.
     pub fn new(out: W, inputs: Vec<Arc<str>>, options: Options) -> Self {
-        Self::to(Destination::Direct(BufWriter::with_capacity(BLOCK, out)), inputs, options)
+        Self::to(Destination::Direct(out), inputs, options)
     }
 
     /// Writes into `queue`, and so never waits for who reads.
     pub fn queued(queue: Queue<W>, inputs: Vec<Arc<str>>, options: Options) -> Self {
-        Self::to(Destination::Queued { queue, line: Vec::new() }, inputs, options)
+        Self::to(Destination::Queued(queue), inputs, options)
     }
 
     fn to(out: Destination<W>, inputs: Vec<Arc<str>>, options: Options) -> Self {
@@ -101,14 +100,15 @@ impl<W: Write> Output<W> {
                 Printer::Text(Box::new(human::Human::new(text.clone(), inputs.len() > 1)))
             }
         };
-        Self { inputs, options, printer, out, seq: 0, worst: None, error: None }
+        let block = Page::default();
+        Self { inputs, options, printer, block, out, seq: 0, worst: None, error: None }
     }
 
     /// Whether writing has failed, so that nothing that follows is written.
     pub fn failed(&self) -> bool {
         let elsewhere = match &self.out {
             Destination::Direct(_) => false,
-            Destination::Queued { queue, .. } => queue.failed(),
+            Destination::Queued(queue) => queue.failed(),
         };
         elsewhere || self.error.is_some()
     }
@@ -117,7 +117,7 @@ impl<W: Write> Output<W> {
     pub fn left_out(&self) -> u64 {
         match &self.out {
             Destination::Direct(_) => 0,
-            Destination::Queued { queue, .. } => queue.left_out(),
+            Destination::Queued(queue) => queue.left_out(),
         }
     }
 
@@ -125,18 +125,16 @@ impl<W: Write> Output<W> {
     pub fn is_behind(&self) -> bool {
         match &self.out {
             Destination::Direct(_) => false,
-            Destination::Queued { queue, .. } => queue.is_behind(),
+            Destination::Queued(queue) => queue.is_behind(),
         }
     }
 
     /// What comes from here on goes to `out`; what has come, where it was to go.
     pub fn replace(&mut self, out: W) {
+        self.flush();
         match &mut self.out {
-            Destination::Direct(old) => {
-                self.error = self.error.take().or_else(|| old.flush().err());
-                *old = BufWriter::with_capacity(BLOCK, out);
-            }
-            Destination::Queued { queue, .. } => queue.replace(out),
+            Destination::Direct(old) => *old = out,
+            Destination::Queued(queue) => queue.replace(out),
         }
     }
 
@@ -147,14 +145,15 @@ impl<W: Write> Output<W> {
 
     /// Hands on what is held back.
     pub fn flush(&mut self) {
-        if self.error.is_none() {
-            self.error = match &mut self.out {
-                Destination::Direct(out) => out.flush().err(),
-                Destination::Queued { queue, .. } => {
-                    queue.flush();
-                    None
-                }
-            };
+        if self.error.is_some() {
+            return;
+        }
+        match &mut self.out {
+            Destination::Direct(out) => {
+                self.error = out.write_all(self.block.octets()).and_then(|()| out.flush()).err();
+                self.block.truncate(0);
+            }
+            Destination::Queued(queue) => queue.flush(),
         }
     }
 
@@ -166,23 +165,13 @@ impl<W: Write> Output<W> {
     pub fn finish(mut self) -> io::Result<()> {
         // Nothing is left of a run that came to its end.
         if let (Printer::Text(human), None) = (&mut self.printer, &self.error) {
-            self.error = match &mut self.out {
-                Destination::Direct(out) => human.release(out).err(),
-                Destination::Queued { queue, line } => {
-                    let released = human.release(line);
-                    queue.push(Rank::Finding, line);
-                    released.err()
-                }
-            };
+            let released = human.release(&mut self.block);
+            self.hand_on(Rank::Finding, released);
         }
         self.flush();
         let written = match self.out {
-            Destination::Direct(out) => {
-                // Taken apart, so that nothing held back is tried again.
-                let _ = out.into_parts();
-                Ok(())
-            }
-            Destination::Queued { queue, .. } => queue.finish(PATIENCE),
+            Destination::Direct(_) => Ok(()),
+            Destination::Queued(queue) => queue.finish(PATIENCE),
         };
         self.error.map_or(written, Err)
     }
@@ -204,33 +193,22 @@ impl<W: Write> Output<W> {
         }
     }
 
-    fn write(&mut self, event: &Event, input: Option<&Arc<str>>) -> io::Result<()> {
-        match &mut self.out {
-            Destination::Direct(out) => {
-                self.printer.write(out, self.seq, input, event)?;
-                if self.options.line_buffered { out.flush() } else { Ok(()) }
-            }
-            Destination::Queued { queue, line } => {
-                line.clear();
-                self.printer.write(line, self.seq, input, event)?;
-                queue.push(rank(&event.body), line);
-                Ok(())
-            }
+    /// Hands on what was `written` last, or keeps it until there is a block of it.
+    #[inline]
+    fn hand_on(&mut self, rank: Rank, written: io::Result<()>) {
+        if written.is_err() {
+            self.error = written.err();
+            return;
         }
-    }
-
-    fn write_message(&mut self, event: &MessageEvent<'_>) -> io::Result<()> {
-        let Self { inputs, printer, out, seq, options, .. } = self;
-        match out {
-            Destination::Direct(out) => {
-                printer.write_message(out, *seq, inputs, event)?;
-                if options.line_buffered { out.flush() } else { Ok(()) }
+        match &mut self.out {
+            Destination::Direct(_) => {
+                if self.block.len() >= BLOCK || self.options.line_buffered {
+                    self.flush();
+                }
             }
-            Destination::Queued { queue, line } => {
-                line.clear();
-                printer.write_message(line, *seq, inputs, event)?;
-                queue.push(Rank::Message, line);
-                Ok(())
+            Destination::Queued(queue) => {
+                queue.push(rank, self.block.octets());
+                self.block.truncate(0);
             }
         }
     }
@@ -243,7 +221,7 @@ impl<W: Write> Output<W> {
 impl Printer {
     fn write(
         &mut self,
-        out: &mut impl Write,
+        out: &mut Page,
         seq: u64,
         input: Option<&Arc<str>>,
         event: &Event,
@@ -256,7 +234,7 @@ impl Printer {
 
     fn write_message(
         &mut self,
-        out: &mut impl Write,
+        out: &mut Page,
         seq: u64,
         inputs: &[Arc<str>],
         event: &MessageEvent<'_>,
@@ -312,7 +290,8 @@ impl<W: Write> EventSink for Output<W> {
         }
         self.seq += 1;
         let input = input.and_then(|input| self.name(input));
-        self.error = self.write(&event, input.as_ref()).err();
+        let written = self.printer.write(&mut self.block, self.seq, input.as_ref(), &event);
+        self.hand_on(rank(&event.body), written);
     }
 
     fn message(&mut self, event: &MessageEvent<'_>) {
@@ -320,11 +299,13 @@ impl<W: Write> EventSink for Output<W> {
             return;
         }
         self.seq += 1;
-        self.error = self.write_message(event).err();
+        let Self { printer, block, seq, inputs, .. } = self;
+        let written = printer.write_message(block, *seq, inputs, event);
+        self.hand_on(Rank::Message, written);
     }
 }
 
-/// Large enough to make system calls rare, small beside everything else.
+/// Octets that are handed on at once: enough to make system calls rare, little beside everything else.
 const BLOCK: usize = 64 << 10;
 
 /// How long the end of a run waits for a reader that takes nothing: a pager, say, that somebody looks at.

@@ -1,84 +1,51 @@
 //! The messages of one segment, on their way from the connection to the output.
 //!
-//! In: control messages, and the atoms of their headers. Out: each with its terms as text. Kept in one
-//! text for all, which is used again for the next segment: a message costs no allocation.
+//! In: control messages, and the atoms of their headers. Out: each in the [words](Wording) of its line. Kept in
+//! one text for all, which is used again for the next segment: a message costs no allocation.
 
 use std::fmt::Write;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::atom_cache::HeaderAtoms;
-use crate::event::{Call, Mark, Message, Payload, PayloadStyle, Role, Telling};
-use crate::wire::control::{ControlMessage, Field};
-use crate::wire::otp::{Execution, Function, Request, RequestKind, execution};
+use super::spelling::Spellings;
+use crate::event::pen::Pen;
+use crate::event::{
+    CallFacts, Facts, Mark, Part, Payload, PayloadStyle, Role, Telling, Wording, WordingMark,
+    Wordings, Words,
+};
+use crate::wire::control::{ControlMessage, Field, Operation};
+use crate::wire::otp::{Execution, Function, Request, execution};
 use crate::wire::term::{Budget, Erlang, Kind, Term};
 
 /// Messages in the order in which they came.
 #[derive(Debug, Default)]
 pub struct MessageLog {
     entries: Vec<Entry>,
-    text: String,
+    wordings: Wordings,
+    spellings: Spellings,
     payloads: Vec<u8>,
     /// The atoms of the headers of messages with payloads.
     atoms: Vec<Option<Arc<str>>>,
 }
 
-/// One message: where its terms stand in the log's text.
+/// One message.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     mark: Mark,
-    from: Role,
-    operation: &'static str,
-    /// By [`Field`].
-    fields: [Option<Span>; FIELDS],
-    call: Option<CallEntry>,
-    fragments: u32,
-    payload_octets: Option<u64>,
+    facts: Facts,
+    /// Where its words end; they begin where those of the message before it end.
+    end: WordingMark,
     payload: Option<PayloadEntry>,
-    telling: Option<Telling>,
 }
+
+/// Of a stretch.
+type Ends = (usize, usize);
 
 #[derive(Clone, Copy, Debug)]
 struct PayloadEntry {
-    octets: Span,
-    atoms: Span,
+    octets: Ends,
+    atoms: Ends,
     style: PayloadStyle,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct CallEntry {
-    kind: RequestKind,
-    tag: Option<Span>,
-    request: Option<Span>,
-    module: Option<Span>,
-    function: Option<Span>,
-    arity: Option<u32>,
-    latency_us: Option<u64>,
-}
-
-/// From one octet of the text to another. An entry holds a dozen, so that they are small: what the messages of
-/// one segment say is far below 4 GiB.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    from: u32,
-    to: u32,
-}
-
-impl Span {
-    fn new(from: usize, to: usize) -> Self {
-        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Self { from: place(from), to: place(to) }
-    }
-
-    const fn range(self) -> Range<usize> {
-        self.from as usize..self.to as usize
-    }
-
-    /// The same stretch, were the text before it `more` octets longer and `fewer` shorter.
-    fn moved(self, more: usize, fewer: usize) -> Self {
-        let place = |at: u32| (at as usize).saturating_add(more).saturating_sub(fewer);
-        Self::new(place(self.from), place(self.to))
-    }
 }
 
 /// What is to be told of a message beside its terms.
@@ -100,51 +67,28 @@ impl MessageLog {
     /// Forgets everything, and keeps the room.
     pub fn clear(&mut self) {
         self.entries.clear();
-        self.text.clear();
+        self.wordings.clear();
         self.payloads.clear();
         self.atoms.clear();
     }
 
     /// Each message, and the packet that brought its last octet.
-    pub fn iter(&self) -> impl Iterator<Item = (Mark, Message<'_>)> {
-        self.entries.iter().map(|entry| (entry.mark, self.message(entry)))
+    pub fn iter(&self) -> impl Iterator<Item = (Mark, Wording<'_>)> {
+        let mut begin = WordingMark::default();
+        self.entries.iter().map(move |entry| {
+            let mut wording = self.wordings.wording(begin, entry.end, &entry.facts);
+            begin = entry.end;
+            if let Some(payload) = &entry.payload {
+                wording.payload = self.payload(payload);
+            }
+            (entry.mark, wording)
+        })
     }
 
-    fn message(&self, entry: &Entry) -> Message<'_> {
-        let text = |span: Option<Span>| self.text.get(span?.range());
-        let field = |field: Field| text(*entry.fields.get(field as usize)?);
-        Message {
-            from: entry.from,
-            operation: entry.operation,
-            from_pid: field(Field::From),
-            to: field(Field::To),
-            to_name: field(Field::ToName),
-            reference: field(Field::Reference),
-            reason: field(Field::Reason),
-            id: field(Field::Id),
-            group_leader: field(Field::GroupLeader),
-            mfa: field(Field::Mfa),
-            options: field(Field::Options),
-            flags: field(Field::Flags),
-            result: field(Field::Result),
-            token: field(Field::Token),
-            call: entry.call.map(|call| Call {
-                kind: call.kind.name(),
-                tag: text(call.tag),
-                request: text(call.request),
-                module: text(call.module),
-                function: text(call.function),
-                arity: call.arity,
-                latency_us: call.latency_us,
-            }),
-            fragments: entry.fragments,
-            payload_octets: entry.payload_octets,
-            payload: entry.payload.and_then(|PayloadEntry { octets, atoms, style }| {
-                let term = Term::cut_off(self.payloads.get(octets.range())?);
-                Some(Payload { term, atoms: self.atoms.get(atoms.range())?, style })
-            }),
-            telling: entry.telling,
-        }
+    fn payload(&self, payload: &PayloadEntry) -> Option<Payload<'_>> {
+        let term = Term::cut_off(self.payloads.get(payload.octets.0..payload.octets.1)?);
+        let atoms = self.atoms.get(payload.atoms.0..payload.atoms.1)?;
+        Some(Payload { term, atoms, style: payload.style })
     }
 
     /// Adds a message that came in one frame, or the first of several.
@@ -156,40 +100,31 @@ impl MessageLog {
         atoms: HeaderAtoms<'_>,
         told: Told,
     ) {
-        let mut fields = [None; FIELDS];
-        for (field, term) in control.fields() {
-            let span = match field {
-                Field::Unused => continue,
-                Field::Reason => self.shape(term, atoms),
-                _ => self.term(term, atoms),
-            };
-            if let Some(place) = fields.get_mut(field as usize) {
-                *place = Some(span);
+        let operation = control.operation;
+        let Self { wordings, spellings, .. } = self;
+        let end = wordings.add(|words, pen| {
+            let mut writer = Writer { words, spellings: &mut *spellings, atoms };
+            let pen = Words::begin(pen, told.from, operation)?;
+            let pen = writer.fields(pen, control, reason)?;
+            match request {
+                Some(request) => writer.call(pen, request, told.latency_us),
+                None => Some(pen),
             }
-        }
-        if let (Some(reason), Some(place)) = (reason, fields.get_mut(Field::Reason as usize)) {
-            *place = Some(self.shape(reason, atoms));
-        }
-        let call = request.map(|request| CallEntry {
+        });
+        let call = request.map(|request| CallFacts {
             kind: request.kind,
-            tag: request.reference.map(|tag| self.term(tag, atoms)),
-            request: request.label().map(|label| self.atom(label, atoms)),
-            module: request.function.map(|function| self.atom(function.module, atoms)),
-            function: request.function.map(|function| self.atom(function.name, atoms)),
             arity: request.function.and_then(|function| function.arity),
             latency_us: told.latency_us,
         });
-        self.entries.push(Entry {
-            mark: told.mark,
+        let facts = Facts {
             from: told.from,
-            operation: control.operation.name().unwrap_or("unassigned"),
-            fields,
+            operation,
             call,
             fragments: 1,
             payload_octets: told.payload_octets,
-            payload: None,
             telling: told.telling,
-        });
+        };
+        self.entries.push(Entry { mark: told.mark, facts, end, payload: None });
     }
 
     /// Gives the message added last its payload, or as much of it as is kept.
@@ -204,86 +139,186 @@ impl MessageLog {
         self.payloads.extend_from_slice(octets);
         self.atoms.extend(atoms);
         entry.payload = Some(PayloadEntry {
-            octets: Span::new(from, self.payloads.len()),
-            atoms: Span::new(first_atom, self.atoms.len()),
+            octets: (from, self.payloads.len()),
+            atoms: (first_atom, self.atoms.len()),
             style,
         });
     }
 
     /// Takes the message added last out, to be put back when all of it is here. It has no payload yet.
     pub(super) fn take_last(&mut self) -> Option<Self> {
-        let mut entry = self.entries.pop()?;
-        let from = entry.spans().map(|span| span.range().start).min();
-        let from = from.unwrap_or(self.text.len());
-        let text = self.text.split_off(from);
-        entry.spans().for_each(|span| *span = span.moved(0, from));
-        Some(Self { entries: vec![entry], text, payloads: Vec::new(), atoms: Vec::new() })
+        let entry = self.entries.pop()?;
+        let begin = self.entries.last().map(|before| before.end).unwrap_or_default();
+        let wordings = self.wordings.split_off(begin);
+        Some(Self { entries: vec![entry], wordings, ..Self::default() })
     }
 
     /// Puts back what was taken out, now that it is here as a whole.
     pub(super) fn put_back(&mut self, begun: &Self, mark: Mark, fragments: u32, octets: u64) {
-        let Some(mut entry) = begun.entries.first().copied() else { return };
-        let from = self.text.len();
-        self.text.push_str(&begun.text);
-        entry.spans().for_each(|span| *span = span.moved(from, 0));
-        entry.mark = mark;
-        entry.fragments = fragments;
-        entry.payload_octets = Some(octets);
-        self.entries.push(entry);
+        let Some(Entry { facts, .. }) = begun.entries.first() else { return };
+        let facts = Facts { fragments, payload_octets: Some(octets), ..*facts };
+        let end = self.wordings.append(&begun.wordings);
+        self.entries.push(Entry { mark, facts, end, payload: None });
     }
 
     /// Octets that this takes, about.
     pub(super) fn size(&self) -> usize {
-        size_of::<Entry>() + self.text.len()
-    }
-
-    fn term(&mut self, term: Term<'_>, atoms: HeaderAtoms<'_>) -> Span {
-        let from = self.text.len();
-        // Writing to a `String` cannot fail.
-        let _ = Erlang::within(term, &atoms, FIELD).write_to(&mut self.text);
-        Span::new(from, self.text.len())
-    }
-
-    /// An atom without quotes.
-    fn atom(&mut self, atom: Term<'_>, atoms: HeaderAtoms<'_>) -> Span {
-        let from = self.text.len();
-        if let Some(text) = atom.as_atom(&atoms) {
-            let _ = write!(self.text, "{text}");
-        }
-        Span::new(from, self.text.len())
-    }
-
-    /// The outer shape of a reason: what it is, or begins with; the rest may be anybody's data.
-    fn shape(&mut self, reason: Term<'_>, atoms: HeaderAtoms<'_>) -> Span {
-        let from = self.text.len();
-        match reason.kind() {
-            Kind::Atom => return self.term(reason, atoms),
-            Kind::Tuple => {
-                let first = reason.as_tuple().and_then(|mut elements| elements.next());
-                match first.filter(|first| first.kind() == Kind::Atom) {
-                    Some(first) => {
-                        self.text.push('{');
-                        self.term(first, atoms);
-                        self.text.push_str(",…}");
-                    }
-                    None => self.text.push_str("{…}"),
-                }
-            }
-            Kind::List => self.text.push_str("[…]"),
-            Kind::Map => self.text.push_str("#{…}"),
-            _ => self.text.push('…'),
-        }
-        Span::new(from, self.text.len())
+        size_of::<Entry>() + self.wordings.size()
     }
 }
 
-impl Entry {
-    /// Every place in the text that it holds.
-    fn spans(&mut self) -> impl Iterator<Item = &mut Span> {
-        let call = self.call.iter_mut().flat_map(|call| {
-            [&mut call.tag, &mut call.request, &mut call.module, &mut call.function]
-        });
-        self.fields.iter_mut().chain(call).flatten()
+/// Of each operation, whether its fields are told in the order in which they are sent. Most are.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "while it is compiled"
+)]
+static IN_ORDER: [bool; 256] = {
+    let mut all = [false; 256];
+    let mut code = 0;
+    while code < all.len() {
+        if let Some(fields) = Operation(code as u8).fields() {
+            all[code] = is_in_order(fields);
+        }
+        code += 1;
+    }
+    all
+};
+
+#[expect(clippy::indexing_slicing, reason = "while it is compiled")]
+const fn is_in_order(fields: &[Field]) -> bool {
+    let (mut at, mut before) = (0, 0);
+    while at < fields.len() {
+        if let Some(part) = Part::of(fields[at]) {
+            if (part as u8) < before {
+                return false;
+            }
+            before = part as u8;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Puts terms into words. `None` where there is no room.
+struct Writer<'a, 'w> {
+    words: &'a mut Words<'w>,
+    spellings: &'a mut Spellings,
+    atoms: HeaderAtoms<'a>,
+}
+
+impl Writer<'_, '_> {
+    #[inline]
+    fn fields<'p>(
+        &mut self,
+        pen: Pen<'p>,
+        control: &ControlMessage<'_>,
+        reason: Option<Term<'_>>,
+    ) -> Option<Pen<'p>> {
+        let mut fields =
+            control.fields().filter_map(|(field, term)| Some((Part::of(field)?, term)));
+        let is_in_order = IN_ORDER.get(usize::from(control.operation.0));
+        if reason.is_none() && is_in_order.is_some_and(|is_in_order| *is_in_order) {
+            return fields.try_fold(pen, |pen, (part, term)| self.field(pen, part, term));
+        }
+        let reason = reason.map(|reason| (Part::Reason, reason));
+        let mut fields: Vec<_> = fields.chain(reason).collect();
+        fields.sort_by_key(|(part, _)| *part);
+        fields.into_iter().try_fold(pen, |pen, (part, term)| self.field(pen, part, term))
+    }
+
+    #[inline]
+    fn field<'p>(&mut self, pen: Pen<'p>, part: Part, term: Term<'_>) -> Option<Pen<'p>> {
+        match part {
+            Part::Reason => self.words.text(pen, part, |out| write_shape(out, term, self.atoms)),
+            _ => self.term(pen, part, term),
+        }
+    }
+
+    #[inline]
+    fn call<'p>(
+        &mut self,
+        mut pen: Pen<'p>,
+        request: &Request<'_>,
+        latency_us: Option<u64>,
+    ) -> Option<Pen<'p>> {
+        pen = Words::begin_call(pen, request.kind)?;
+        if let Some(tag) = request.reference {
+            pen = self.term(pen, Part::Tag, tag)?;
+        }
+        if let Some(label) = request.label() {
+            pen = self.atom(pen, Part::Request, label)?;
+        }
+        let mut arity = None;
+        if let Some(function) = &request.function {
+            pen = self.atom(pen, Part::Module, function.module)?;
+            pen = self.atom(pen, Part::Function, function.name)?;
+            arity = function.arity;
+        }
+        Words::end_call(pen, arity, latency_us)
+    }
+
+    /// A term in Erlang's syntax. Most are pids, references, and atoms whose spelling is known.
+    fn term<'p>(&mut self, pen: Pen<'p>, part: Part, term: Term<'_>) -> Option<Pen<'p>> {
+        let Self { words, spellings, atoms } = self;
+        if let Some(numbered) = term.as_numbered() {
+            if let Some(node) = spellings.find(numbered.node, atoms) {
+                return words.numbered(pen, part, node.printed(), &numbered);
+            }
+        } else if let Some(atom) = spellings.find(term, atoms) {
+            return words.short(pen, part, atom.printed());
+        }
+        self.other(pen, part, term)
+    }
+
+    #[cold]
+    fn other<'p>(&mut self, pen: Pen<'p>, part: Part, term: Term<'_>) -> Option<Pen<'p>> {
+        self.words.text(pen, part, |out| write_term(out, term, self.atoms))
+    }
+
+    /// An atom without quotes.
+    fn atom<'p>(&mut self, pen: Pen<'p>, part: Part, atom: Term<'_>) -> Option<Pen<'p>> {
+        let Self { words, spellings, atoms } = self;
+        match spellings.find(atom, atoms) {
+            Some(known) if !known.is_quoted() => words.short(pen, part, known.printed()),
+            _ => self.other_atom(pen, part, atom),
+        }
+    }
+
+    #[cold]
+    fn other_atom<'p>(&mut self, pen: Pen<'p>, part: Part, atom: Term<'_>) -> Option<Pen<'p>> {
+        self.words.text(pen, part, |out| {
+            if let Some(text) = atom.as_atom(&self.atoms) {
+                // Writing to a `String` cannot fail.
+                let _ = write!(out, "{text}");
+            }
+        })
+    }
+}
+
+fn write_term(out: &mut String, term: Term<'_>, atoms: HeaderAtoms<'_>) {
+    // Writing to a `String` cannot fail.
+    let _ = Erlang::within(term, &atoms, FIELD).write_to(out);
+}
+
+/// The outer shape of a reason: what it is, or begins with; the rest may be anybody's data.
+fn write_shape(out: &mut String, reason: Term<'_>, atoms: HeaderAtoms<'_>) {
+    match reason.kind() {
+        Kind::Atom => write_term(out, reason, atoms),
+        Kind::Tuple => {
+            let first = reason.as_tuple().and_then(|mut elements| elements.next());
+            match first.filter(|first| first.kind() == Kind::Atom) {
+                Some(first) => {
+                    out.push('{');
+                    write_term(out, first, atoms);
+                    out.push_str(",…}");
+                }
+                None => out.push_str("{…}"),
+            }
+        }
+        Kind::List => out.push_str("[…]"),
+        Kind::Map => out.push_str("#{…}"),
+        _ => out.push('…'),
     }
 }
 
@@ -308,8 +343,5 @@ pub(super) fn execution_of(function: &Function<'_>, atoms: HeaderAtoms<'_>) -> O
     execution(&module, &name)
 }
 
-/// Values of [`Field`].
-const FIELDS: usize = 13;
-
 /// A field as text: pids and references have some 40 octets, names of nodes 511 at most.
-const FIELD: Budget = Budget { octets: 600, terms: 64, depth: 16 };
+pub(super) const FIELD: Budget = Budget { octets: 600, terms: 64, depth: 16 };

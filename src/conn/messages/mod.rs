@@ -12,6 +12,7 @@ mod lease;
 mod log;
 #[cfg(test)]
 mod scripts;
+mod spelling;
 mod trains;
 mod waiting;
 

@@ -2,12 +2,13 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "test messages are short")]
 
+use std::str;
 use std::time::Duration;
 
 use super::*;
 use crate::capture::FrameRef;
-use crate::event::{Calls as ToldCalls, Message};
-use crate::wire::term::Budget;
+use crate::event::{Calls as ToldCalls, Message, Wording};
+use crate::wire::term::{Budget, Erlang, NoAtoms};
 
 use Direction::{Down, Up};
 
@@ -58,7 +59,7 @@ impl Talk {
         };
         let speech = if direction == Up { &mut self.up } else { &mut self.down };
         assert_eq!(speech.walk(&mut &octets[..], &mut desk), Walked::Whole);
-        self.log.iter().map(|(_, message)| short(&message)).collect()
+        self.log.iter().map(|(_, wording)| told(&wording)).collect()
     }
 
     fn calls(&mut self, direction: Direction) -> Vec<ToldCalls> {
@@ -75,6 +76,14 @@ impl Talk {
         };
         calls.map(|it| (it.kind, counts(&it))).collect()
     }
+}
+
+/// A message, whose words are what its own serialization begins with.
+fn told(wording: &Wording<'_>) -> String {
+    let message = wording.message();
+    let line = serde_json::to_string(&message).unwrap();
+    assert_eq!(line.split(",\"fragments\":").next(), str::from_utf8(wording.words()).ok());
+    short(&message)
 }
 
 /// Operation, to whom, what is made of it, frames, and the payload.
@@ -451,4 +460,30 @@ fn without_room_messages_are_told_and_the_rest_is_unknown() {
     talk.says(Up, &call(1));
     assert_eq!(talk.counts(Up), [("gen_call", [1, 0, 1, 0, 0, 0])]);
     assert!(talk.pool.refused() > 0);
+}
+
+#[test]
+fn every_operation_is_told_in_the_order_of_the_fields_with_its_terms_as_erlang_prints_them() {
+    let long = "n".repeat(200);
+    let names = ["a@h", "a@10.0.0.1", "日本@h", "q\"b\\c", "new\nline", "'", "", &long];
+    for name in names {
+        let node = atom(name);
+        let pid = [&[88], &node[..], &[0, 1, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1]].concat();
+        let tag =
+            [&[90, 0, 2], &node[..], &[0, 0, 0, 1], &[0, 0, 0, 9, 0x3b, 0x9a, 0xca, 0]].concat();
+        for term in [&pid, &tag, &node, &tuple(&[&pid, &node]), &vec![97, 5]] {
+            for operation in (0..=255).map(Operation) {
+                let Some(fields) = operation.fields() else { continue };
+                let mut elements = vec![vec![97, operation.0]];
+                elements.extend(fields.iter().map(|_| term.clone()));
+                let elements: Vec<_> = elements.iter().map(|element| &element[..]).collect();
+                let payload = if operation.has_payload() { &tuple(&[&tag, &pid])[..] } else { &[] };
+                // Where words and serialization differ, the script ends here.
+                let told = Talk::new().says(Up, &frame(&tuple(&elements), payload));
+                let printed = Erlang::within(Term::cut_off(term), &NoAtoms, log::FIELD).to_string();
+                let has_to = fields.contains(&Field::To) || fields.contains(&Field::ToName);
+                assert!(!has_to || told[0].contains(&format!(" {printed}")), "{printed}: {told:?}");
+            }
+        }
+    }
 }

@@ -174,11 +174,11 @@ impl Human {
         input: Option<&Arc<str>>,
         event: &MessageEvent<'_>,
     ) -> io::Result<()> {
-        let MessageEvent { mark, connection, message } = event;
+        let MessageEvent { mark, connection, .. } = event;
         let latest = self.latest.as_ref();
         let latest = latest.filter(|latest| latest.session_id == connection.session_id);
         let names = latest.map(|latest| &latest.ends.names);
-        let text = sentences::signal(message, connection, names);
+        let text = sentences::signal(&event.message(), connection, names);
         let input = input.filter(|_| self.several_inputs).map(|input| &**input);
         let place = Place { frame: Some(mark.frame.number), input };
         let plain = self.sheet.styles.plain;

@@ -41,6 +41,19 @@ pub struct Reference<'a> {
     len: usize,
 }
 
+/// A pid or a reference as today's nodes send them, as far as it is printed. Whether the name of its node is
+/// text is not looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbered<'a> {
+    /// Whether it is a reference.
+    pub is_reference: bool,
+    /// The node that it is on, or that made it: an atom.
+    pub node: Term<'a>,
+    /// Its numbers of four octets each: ID and serial, or the words, which are printed from the last to the
+    /// first.
+    pub numbers: &'a [u8],
+}
+
 /// What tells two references apart, whichever side sent them. Where the node is
 /// [unknown](AtomText::Unknown), within one distribution header only.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -116,6 +129,31 @@ impl<'a> Pid<'a> {
         'a: 't,
     {
         text(self.node, atoms)
+    }
+}
+
+impl<'a> Numbered<'a> {
+    /// The one at the front of `i`.
+    #[inline]
+    pub(super) fn read(i: &'a [u8]) -> Option<Self> {
+        let (is_reference, from_node, count) = match i {
+            [NEW_PID_EXT, rest @ ..] => (false, rest, 2),
+            [NEWER_REFERENCE_EXT, 0, count @ 1..=5, rest @ ..] => (true, rest, usize::from(*count)),
+            _ => return None,
+        };
+        let (node, rest) = match from_node {
+            [ATOM_CACHE_REF, ..] => from_node.split_at_checked(2)?,
+            [SMALL_ATOM_UTF8_EXT, len, ..] => from_node.split_at_checked(2 + usize::from(*len))?,
+            _ => return None,
+        };
+        let node = Term { octets: node };
+        // A reference has its incarnation in front of its words, a pid behind its numbers.
+        let skipped = if is_reference { 4 } else { 0 };
+        let numbers = rest.get(skipped..skipped + 4 * count)?;
+        if !is_reference && rest.len() < 12 {
+            return None;
+        }
+        Some(Self { is_reference, node, numbers })
     }
 }
 

@@ -24,7 +24,7 @@ use std::fmt;
 pub use atom::{AtomText, Atoms, NoAtoms};
 pub use compressed::{Compressed, External, InflateError, cut_external};
 pub use erlang::{Budget, Erlang};
-pub use identifier::{Export, Fun, Pid, Port, Record, Reference, ReferenceKey};
+pub use identifier::{Export, Fun, Numbered, Pid, Port, Record, Reference, ReferenceKey};
 pub use json::JsonTerm;
 pub use number::Integer;
 
@@ -187,6 +187,20 @@ impl<'a> Term<'a> {
         Some(AtomText::resolve(raw, atoms))
     }
 
+    /// The octets of an atom's text, where they are to be UTF-8 and are at most 255. Whether they are is not
+    /// looked at: what they are equal to, they are.
+    #[inline]
+    pub fn utf8_atom<'t>(self, atoms: &'t (impl Atoms + ?Sized)) -> Option<&'t [u8]>
+    where
+        'a: 't,
+    {
+        match self.octets {
+            [ATOM_CACHE_REF, reference, ..] => atoms.atom(*reference).map(str::as_bytes),
+            [SMALL_ATOM_UTF8_EXT, len, rest @ ..] => rest.get(..usize::from(*len)),
+            _ => None,
+        }
+    }
+
     /// Whether it is the atom `text`.
     #[inline]
     pub fn is_atom(self, text: &str, atoms: &(impl Atoms + ?Sized)) -> bool {
@@ -313,6 +327,12 @@ impl<'a> Term<'a> {
     /// A process.
     pub fn as_pid(self) -> Option<Pid<'a>> {
         Pid::read(&mut Reader(self.octets)).ok()
+    }
+
+    /// A pid or a reference, where it has the form that they have today.
+    #[inline]
+    pub fn as_numbered(self) -> Option<Numbered<'a>> {
+        Numbered::read(self.octets)
     }
 
     /// A port.
