@@ -60,9 +60,9 @@ impl<'a> Outline<'a> {
                 FlowKey::v4([[s0, s1, s2, s3], [d0, d1, d2, d3]], [src_port, dst_port])
             }
             Ip::V6(&[_, _, _, _, _, _, _, _, ref addresses @ ..]) => {
-                let (addresses, _) = addresses.as_chunks();
-                let address = |at| addresses.get(at).copied().unwrap_or_default();
-                FlowKey::v6([address(0), address(1)], [src_port, dst_port])
+                let (src, dst) = addresses.split_at(16);
+                let addresses = [src, dst].map(|ip| ip.first_chunk().copied().unwrap_or_default());
+                FlowKey::v6(addresses, [src_port, dst_port])
             }
         }
     }

@@ -5,7 +5,6 @@
 //! neither names nor processes have to be followed.
 
 use std::collections::VecDeque;
-
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
@@ -181,15 +180,17 @@ impl Calls {
         self.unpaired.push(said);
     }
 
-    /// Room for what is said next.
+    /// Room for what is said next: more of it where much is said, or that of what is paired now.
     #[cold]
     fn make_room(&mut self) -> bool {
-        self.catch_up();
-        let is_made = self.unpaired.capacity() > 0;
-        if !is_made && self.lease.take(UNPAIRED * size_of::<Said>()) {
-            self.unpaired.reserve_exact(UNPAIRED);
+        let room = self.unpaired.capacity();
+        let more = (3 * room).max(FEW).min(UNPAIRED.saturating_sub(room));
+        if more > 0 && self.lease.take(more * size_of::<Said>()) {
+            self.unpaired.reserve_exact(more);
+            return true;
         }
-        self.unpaired.capacity() > 0
+        self.catch_up();
+        room > 0
     }
 
     /// Pairs what was noted.
@@ -468,8 +469,9 @@ const fn highest(bucket: usize) -> u64 {
     ((bucket - shift * FINE + 1) << shift) - 1
 }
 
-/// Messages that are paired at a time.
+/// Messages that are paired at a time, at the most and at the least.
 const UNPAIRED: usize = 128;
+const FEW: usize = 8;
 
 /// Answers and requests given up that are looked through where something does not fit.
 const RECENT: usize = 32;

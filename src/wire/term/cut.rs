@@ -41,14 +41,14 @@ pub(super) fn usual_atom(input: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Whether the first `len` octets are ASCII, of as many at least. Most atoms have up to sixteen: for those at one
-/// look, since how many they have cannot be foreseen.
+/// Whether the first `len` octets are ASCII, of as many at least. Most atoms have fewer than sixteen: for those at
+/// one look, since how many they have cannot be foreseen.
 #[inline]
 fn begins_in_ascii(octets: &[u8], len: u8) -> bool {
     match octets.first_chunk() {
-        Some(chunk) if len <= 16 => {
-            let others = u128::MAX.checked_shl(8 * u32::from(len)).unwrap_or(0);
-            u128::from_le_bytes(*chunk) & u128::from_ne_bytes([0x80; 16]) & !others == 0
+        Some(chunk) if len < 16 => {
+            let upper_bits = u128::from_le_bytes(*chunk) & u128::from_ne_bytes([0x80; 16]);
+            upper_bits & ((1 << (8 * len)) - 1) == 0
         }
         _ => octets.get(..usize::from(len)).is_some_and(<[u8]>::is_ascii),
     }
