@@ -63,7 +63,7 @@ const RULES: &[Rule] = &[
     Rule { path: "std::io::stdin",        only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::io::stdout",       only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::io::stderr",       only: &["cli/", "main.rs"],                why: OUTSIDE },
-    Rule { path: "std::thread",           only: &["capture/ahead.rs", "cli/run.rs", "cli/save.rs"], why: THREAD },
+    Rule { path: "std::thread",           only: &["capture/ahead.rs", "cli/run.rs", "cli/save.rs", "output/behind.rs"], why: THREAD },
     Rule { path: "std::time::Instant",    only: &["cli/wait.rs"],                    why: CLOCK },
     Rule { path: "std::time::SystemTime", only: &["cli/live.rs"],                    why: CLOCK },
 ];

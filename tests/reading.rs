@@ -54,6 +54,15 @@ fn scratch(name: &str) -> PathBuf {
     env::temp_dir().join(format!("beamscope-reading-{}-{name}", process::id()))
 }
 
+/// Every capture there is, in order.
+fn captures() -> Vec<String> {
+    let folder = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/captures")).unwrap();
+    let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.contains(".pcap")).collect();
+    names.sort();
+    names
+}
+
 /// The seed: refused over the cookie (first frame 1), then connected.
 const SEED: &str = "seed-lan-wrong-then-right-cookie.pcap";
 
@@ -95,6 +104,34 @@ fn any_number_of_threads_gives_the_same_lines() {
         }
     }
     fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn messages_are_the_same_lines_whether_a_thread_writes_them_or_not() {
+    let all = captures();
+    let lines = ["1", "2", "8"].map(|threads| {
+        let mut arguments = vec!["--json", "--payloads", "-j", threads];
+        arguments.extend(all.iter().map(String::as_str));
+        beamscope(&arguments).output().unwrap()
+    });
+    let has_blocks = lines[0].stdout.len() > 10 * (64 << 10);
+    assert!(has_blocks, "{}", lines[0].stdout.len());
+    assert!(lines[1..].iter().all(|output| *output == lines[0]));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_the_same_whether_a_thread_writes_or_not() {
+    let all = captures();
+    let told = ["1", "2"].map(|threads| {
+        let mut arguments = vec!["--json", "--payloads", "-j", threads];
+        arguments.extend(all.iter().map(String::as_str));
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        beamscope(&arguments).stdout(full).output().unwrap()
+    });
+    assert_eq!(told[0].status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&told[0].stderr).contains("No space left on device"));
+    assert_eq!(told[0], told[1]);
 }
 
 #[test]

@@ -117,7 +117,7 @@ pub(crate) struct Args {
     #[arg(long, help_heading = INPUT, conflicts_with_all = FILES)]
     pub(super) immediate: bool,
 
-    /// Threads to read compressed captures with [default: one for each processor]
+    /// Threads to decompress captures and to hand on messages with [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
     pub(super) threads: Option<NonZeroUsize>,
 

@@ -270,7 +270,8 @@ fn hand_on_names(
     *listed = names.len();
 }
 
-/// How many threads are used: those asked for, or as many as can run at a time. Only decompression gets any.
+/// How many threads are used: those asked for, or as many as can run at a time. Only decompression and the lines of
+/// messages get any.
 fn threads(args: &Args) -> NonZeroUsize {
     let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     args.threads.unwrap_or_else(all)
@@ -392,7 +393,14 @@ pub(super) fn finish(
 
 /// Opens where events go, and settles how they are written.
 fn output(args: &Args, inputs: Vec<Arc<str>>) -> Result<Output<Out>, Error> {
-    Ok(Output::new(open(&args.writing, captures(args))?, inputs, output_options(args)))
+    let options = output_options(args);
+    let mut out = open(&args.writing, captures(args))?;
+    let has_messages = args.messages || args.payloads;
+    if has_messages && !options.line_buffered && threads(args) > NonZeroUsize::MIN {
+        let failed = |source| Error::Output { name: output_name(&args.writing), source };
+        out = Box::new(output::Behind::start(out).map_err(failed)?);
+    }
+    Ok(Output::new(out, inputs, options))
 }
 
 fn output_options(args: &Args) -> output::Options {

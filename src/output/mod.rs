@@ -5,6 +5,7 @@
 //! of a finding come with it, and what is left out was asked for, or is counted where a reader is too
 //! slow. Reads its own lines back, too. The only door to `serde_json`.
 
+mod behind;
 mod human;
 mod message_lines;
 mod ndjson;
@@ -13,6 +14,7 @@ mod read;
 mod schema;
 mod words;
 
+pub use behind::Behind;
 pub use human::{Layout, TextOptions};
 pub use ndjson::json_line;
 pub use queue::{Backlog, Queue, queue};
@@ -148,12 +150,18 @@ impl<W: Write> Output<W> {
         if self.error.is_some() {
             return;
         }
+        self.write_block();
         match &mut self.out {
-            Destination::Direct(out) => {
-                self.error = out.write_all(self.block.octets()).and_then(|()| out.flush()).err();
-                self.block.truncate(0);
-            }
+            Destination::Direct(out) => self.error = self.error.take().or(out.flush().err()),
             Destination::Queued(queue) => queue.flush(),
+        }
+    }
+
+    /// Writes what is held back, which may still be on its way when this returns.
+    fn write_block(&mut self) {
+        if let Destination::Direct(out) = &mut self.out {
+            self.error = out.write_all(self.block.octets()).err();
+            self.block.truncate(0);
         }
     }
 
@@ -202,8 +210,10 @@ impl<W: Write> Output<W> {
         }
         match &mut self.out {
             Destination::Direct(_) => {
-                if self.block.len() >= BLOCK || self.options.line_buffered {
+                if self.options.line_buffered {
                     self.flush();
+                } else if self.block.len() >= BLOCK {
+                    self.write_block();
                 }
             }
             Destination::Queued(queue) => {
