@@ -75,7 +75,8 @@ fn reassembly(c: &mut Criterion) {
                     let place = n - n % 10 + order[n as usize % 10];
                     let mark = Mark { frame: FrameRef::default(), at: Timestamp(u64::from(n)) };
                     let seq = SeqNum(1 + place * 1448);
-                    let piece = Piece { seq, payload: &payload, missing: 0, mark, ip_id: Some(1) };
+                    let piece =
+                        Piece { seq, payload: &payload, missing: 0, mark: &mark, ip_id: Some(1) };
                     half.push(piece, &limits, &mut budget, &mut |taken| octets = taken.end);
                 }
                 octets

@@ -196,7 +196,7 @@ impl Distribution {
                 self.on_frames(direction, &mut input, taken.mark, setting, out);
             } else if let Some(item) = self.voice_mut(direction).reader.next(&mut input) {
                 let end = taken.end - input.len() as u64;
-                self.on_item(direction, item, taken.mark, end, setting, out.bodies);
+                self.on_item(direction, item, *taken.mark, end, setting, out.bodies);
             } else if !self.voice(direction).reader.is_in_frames() {
                 return;
             }
@@ -223,7 +223,7 @@ impl Distribution {
         &mut self,
         direction: Direction,
         input: &mut &[u8],
-        mark: Mark,
+        mark: &Mark,
         setting: &Setting<'_>,
         out: &mut Saying<'_>,
     ) {
@@ -249,7 +249,7 @@ impl Distribution {
         if let Walked::Broken { len, start } = walked {
             *input = &[];
             voice.reader.lose_frames();
-            voice.speech.on_broken(mark);
+            voice.speech.on_broken(*mark);
             let detail = format!(
                 "expected a frame, found octets {:02x} {:02x} behind the length {len}",
                 start[0], start[1]

@@ -99,8 +99,8 @@ impl EpmdTalk {
     ) {
         let from_requester = direction == self.requester;
         let stream = if from_requester { &mut self.request } else { &mut self.reply };
-        stream.first.get_or_insert(taken.mark);
-        stream.last = Some(taken.mark);
+        stream.first.get_or_insert(*taken.mark);
+        stream.last = Some(*taken.mark);
         match taken.event {
             StreamEvent::Gap(_) => stream.torn = true,
             StreamEvent::Data(octets) if !stream.torn => {

@@ -215,7 +215,7 @@ impl Tcp {
             side.on_octets(segment.at);
             let Segment { payload, missing, ip_id, .. } = *segment;
             let mark = Mark { frame: segment.frame, at: segment.at };
-            let piece = Piece { seq, payload, missing, mark, ip_id };
+            let piece = Piece { seq, payload, missing, mark: &mark, ip_id };
             side.half.push(piece, limits, budget, out);
         } else if segment.flags.has(TcpFlags::SYN) {
             side.half.settle(segment.at, limits, budget, out);

@@ -19,8 +19,9 @@ pub enum StreamEvent<'a> {
 /// A stretch of a stream, with the packet that brought it and the offset behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken<'a> {
-    /// The packet; for a gap, the one behind it.
-    pub mark: Mark,
+    /// The packet; for a gap, the one behind it. By reference: a copy of what was just put together waits for its
+    /// stores.
+    pub mark: &'a Mark,
     /// Offset of the octet after this stretch.
     pub end: u64,
     /// The octets, or their absence.
@@ -37,7 +38,7 @@ pub struct Piece<'a> {
     /// Octets behind them that were sent and not captured.
     pub missing: u32,
     /// The packet.
-    pub mark: Mark,
+    pub mark: &'a Mark,
     /// Identification of its IPv4 header.
     pub ip_id: Option<u16>,
 }
@@ -346,7 +347,7 @@ impl Half {
         &mut self,
         octets: &[u8],
         missing: u32,
-        mark: Mark,
+        mark: &Mark,
         out: &mut impl FnMut(Taken<'_>),
     ) {
         if !octets.is_empty() {
@@ -359,7 +360,7 @@ impl Half {
         }
     }
 
-    fn lose(&mut self, octets: u64, mark: Mark, out: &mut impl FnMut(Taken<'_>)) {
+    fn lose(&mut self, octets: u64, mark: &Mark, out: &mut impl FnMut(Taken<'_>)) {
         self.gaps += 1;
         self.first_gap.get_or_insert(self.next);
         self.missing += octets;
@@ -398,7 +399,7 @@ impl Half {
                 let cost = octets.len() + HELD_OVERHEAD;
                 self.held_octets += cost;
                 budget.used += cost;
-                self.held.insert(at, Held { octets, missing, mark: piece.mark });
+                self.held.insert(at, Held { octets, missing, mark: *piece.mark });
             }
             again += covered - until;
             at = covered;
@@ -422,7 +423,7 @@ impl Half {
             }
             let fresh = within(&held.octets, offset, self.next, end);
             let missing = u32::try_from(end - self.next - fresh.len() as u64).unwrap_or(u32::MAX);
-            self.hand_on(fresh, missing, held.mark, out);
+            self.hand_on(fresh, missing, &held.mark, out);
         }
     }
 
@@ -434,7 +435,7 @@ impl Half {
         let Some((&first, held)) = self.held.first_key_value() else { return false };
         let mark = held.mark;
         if first > self.next {
-            self.lose(first - self.next, mark, out);
+            self.lose(first - self.next, &mark, out);
         }
         self.drain(budget, out);
         true
@@ -509,7 +510,7 @@ mod tests {
 
         fn push(&mut self, ms: u64, seq: u32, payload: &[u8], missing: u32) -> &mut Self {
             let mark = Mark { frame: FrameRef::default(), at: Timestamp(ms * 1_000_000) };
-            let piece = Piece { seq: SeqNum(seq), payload, missing, mark, ip_id: None };
+            let piece = Piece { seq: SeqNum(seq), payload, missing, mark: &mark, ip_id: None };
             let out = &mut self.out;
             self.half.push(piece, &self.limits, &mut self.budget, &mut |taken| {
                 out.push(match taken.event {

@@ -85,7 +85,7 @@ impl Streams {
                 seq: if is_syn { isn.plus(1) } else { isn },
                 payload: segment.payload,
                 missing: segment.missing,
-                mark,
+                mark: &mark,
                 ip_id: segment.ip_id,
             };
             half.push(piece, &self.limits, &mut self.budget, &mut |taken| stream.take(&taken));

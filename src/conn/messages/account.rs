@@ -3,8 +3,10 @@
 //! In: each message by its operation, size, and whom or what it is for. Out: the account of a session
 //! record. Takes no more room the longer it goes on.
 
+use std::hash::BuildHasher;
+
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 use super::lease::Lease;
 use super::trains::Train;
@@ -87,9 +89,9 @@ impl Account {
     }
 
     /// All of a message was sent.
-    pub(super) fn on_whole(&mut self, operation: Operation, octets: u64, mark: Mark) {
+    pub(super) fn on_whole(&mut self, operation: Operation, octets: u64, mark: &Mark) {
         if self.largest.is_none_or(|largest| octets > largest.octets) {
-            self.largest = Some(Largest { octets, operation, mark });
+            self.largest = Some(Largest { octets, operation, mark: *mark });
         }
     }
 
@@ -125,47 +127,86 @@ impl Account {
 /// The names that come most often, of any number of names.
 #[derive(Debug)]
 struct Busiest {
-    counts: HashMap<Box<str>, Count, RandomState>,
+    counts: Vec<(Box<str>, Count)>,
+    /// Where each is.
+    places: HashTable<usize>,
+    seed: RandomState,
+    /// Where the one is that came last: names come in bursts.
+    last: usize,
     lease: Lease,
 }
 
 impl Busiest {
     fn new(lease: Lease) -> Self {
-        Self { counts: HashMap::default(), lease }
+        let (counts, places) = (Vec::new(), HashTable::new());
+        Self { counts, places, seed: RandomState::default(), last: 0, lease }
     }
 
     fn add(&mut self, name: &str, octets: u64) {
-        if self.counts.len() >= MOST_NAMES {
-            self.thin_out();
-        }
-        if let Some(count) = self.counts.get_mut(name) {
-            count.messages += 1;
-            count.octets += octets;
-        } else if self.lease.take(name.len() + NAME) {
-            self.counts.insert(name.into(), Count { messages: 1, octets });
-        }
+        let count = match self.counts.get_mut(self.last) {
+            Some((last, count)) if **last == *name => count,
+            _ => match self.find(name) {
+                Some(count) => count,
+                None => return,
+            },
+        };
+        count.messages += 1;
+        count.octets += octets;
     }
 
     /// A message that was added goes on.
     fn add_more(&mut self, name: &str, octets: u64) {
-        if let Some(count) = self.counts.get_mut(name) {
-            count.octets += octets;
+        if let Some(place) = self.place(name) {
+            if let Some((_, count)) = self.counts.get_mut(place) {
+                count.octets += octets;
+            }
         }
+    }
+
+    /// The count of a name, which may be new; `None` without room for it.
+    #[inline(never)]
+    fn find(&mut self, name: &str) -> Option<&mut Count> {
+        if self.counts.len() >= MOST_NAMES {
+            self.thin_out();
+        }
+        self.last = match self.place(name) {
+            Some(place) => place,
+            None if self.lease.take(name.len() + NAME) => {
+                self.counts.push((name.into(), Count::default()));
+                self.enter(self.counts.len() - 1);
+                self.counts.len() - 1
+            }
+            None => return None,
+        };
+        self.counts.get_mut(self.last).map(|(_, count)| count)
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        let is_it = |place: &usize| self.counts.get(*place).is_some_and(|(it, _)| **it == *name);
+        self.places.find(self.seed.hash_one(name), is_it).copied()
+    }
+
+    fn enter(&mut self, place: usize) {
+        let Self { counts, places, seed, .. } = self;
+        let hash = |place: &usize| counts.get(*place).map_or(0, |(name, _)| seed.hash_one(name));
+        places.insert_unique(hash(&place), place, hash);
     }
 
     /// Forgets the half that came least often: what remains is found among many that came once.
     fn thin_out(&mut self) {
-        let mut messages: Vec<u64> = self.counts.values().map(|count| count.messages).collect();
+        let mut messages: Vec<u64> = self.counts.iter().map(|(_, count)| count.messages).collect();
         let middle = messages.len() / 2;
         let (_, least, _) = messages.select_nth_unstable(middle);
         let least = *least;
         let mut freed = 0;
-        self.counts.retain(|name, count| {
+        self.counts.retain(|(name, count)| {
             let stays = count.messages > least;
             freed += if stays { 0 } else { name.len() + NAME };
             stays
         });
         self.lease.release(freed);
+        self.places.clear();
+        (0..self.counts.len()).for_each(|place| self.enter(place));
     }
 
     fn told(&self) -> Vec<Share> {

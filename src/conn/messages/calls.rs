@@ -143,7 +143,7 @@ pub(super) struct Saying<'a> {
     pub(super) from: Direction,
     pub(super) what: What<'a>,
     pub(super) reference: Term<'a>,
-    pub(super) mark: Mark,
+    pub(super) mark: &'a Mark,
 }
 
 /// What it does.
@@ -206,6 +206,7 @@ impl Calls {
     #[inline(always)]
     fn said(&self, saying: &Saying<'_>) -> Option<Said> {
         let Saying { from, what, reference, mark } = *saying;
+        let mark = *mark;
         let kind = match what {
             What::GivesUp => return Some(Said::GivesUp(self.key(reference)?, mark, from)),
             What::Says(RequestKind::GenCall, _) => Kind::GenCall,

@@ -249,8 +249,8 @@ const PREFIX: usize = 4;
 const START: usize = PREFIX + 2;
 
 /// Octets of a frame kept at first where it comes in pieces: header and control term of nearly every
-/// message, with the start of what it carries.
-const FIRST_WANTED: usize = 1024;
+/// message, with as much as is looked at of what it carries.
+const FIRST_WANTED: usize = 640;
 
 /// Most octets of a frame that are looked at. The longest distribution header has 255 atoms of 1,020 octets,
 /// 260,994 in all; control terms are short, but for the reasons in those of OTP 21 and older.
@@ -329,14 +329,16 @@ mod tests {
     fn without_room_a_long_front_is_cut_and_the_frame_keeps_its_place() {
         let mut frames = Frames::new(Pool::new(2000).lease());
         let stream = [long(9000), vec![0; 4]].concat();
-        assert_eq!(walk(&mut frames, &stream, 100, 5000), ["Normal 9000 1024 cut", "Tick 0 0"]);
+        let cut = format!("Normal 9000 {FIRST_WANTED} cut");
+        assert_eq!(walk(&mut frames, &stream, 100, 5000), [&cut, "Tick 0 0"]);
         let stream = long(2500);
         assert_eq!(walk(&mut frames, &stream, 100, 2500), ["Normal 2500 2500"], "given back");
     }
 
     #[test]
     fn a_hole_behind_the_front_costs_nothing_and_one_in_it_the_front() {
-        for (before, told) in [(1500, "Normal 9000 1024"), (500, "Normal 9000 496 cut")] {
+        let whole = format!("Normal 9000 {FIRST_WANTED}");
+        for (before, told) in [(1500, &*whole), (500, "Normal 9000 496 cut")] {
             let mut frames = frames();
             let stream = long(9000);
             assert!(walk(&mut frames, &stream[..before], 100, 10).is_empty());

@@ -64,7 +64,7 @@ pub(in crate::conn) struct Desk<'a> {
     pub(in crate::conn) direction: Direction,
     /// The role of its sender.
     pub(in crate::conn) from: Role,
-    pub(in crate::conn) mark: Mark,
+    pub(in crate::conn) mark: &'a Mark,
     pub(in crate::conn) detail: MessageDetail,
     pub(in crate::conn) calls: &'a mut Option<Box<Calls>>,
     pub(in crate::conn) log: &'a mut MessageLog,
@@ -205,7 +205,7 @@ impl Speech {
             silence,
             corrupt,
         } = self;
-        if let Some(before) = last.replace(desk.mark) {
+        if let Some(before) = last.replace(*desk.mark) {
             let lasted = desk.mark.at.nanos_since(before.at);
             if silence.is_none_or(|(longest, _)| lasted > longest) {
                 *silence = Some((lasted, before));
@@ -226,7 +226,7 @@ impl Speech {
             *messages += u64::from(frame.kind != FrameKind::Continuation);
             let heard = heard.get_or_insert_with(|| Box::new(Heard::new(desk.pool, *is_latin1)));
             if let Err(field) = heard.on_frame(&frame, desk) {
-                corrupt.get_or_insert(Corrupt { mark: desk.mark, field });
+                corrupt.get_or_insert(Corrupt { mark: *desk.mark, field });
                 heard.forget();
             }
         }
@@ -411,7 +411,7 @@ impl Heard {
         let is_told = desk.detail != MessageDetail::None || telling.is_some();
         if is_told {
             let told = Told {
-                mark: desk.mark,
+                mark: *desk.mark,
                 from: desk.from,
                 payload_octets: passed.payload_octets(),
                 latency_us,
@@ -475,7 +475,7 @@ impl Heard {
         self.account.on_fragment(&train, octets);
         self.account.on_whole(train.operation, train.octets, desk.mark);
         let Some(begun) = &train.begun else { return };
-        desk.log.put_back(begun, desk.mark, train.fragments, train.payload_octets);
+        desk.log.put_back(begun, *desk.mark, train.fragments, train.payload_octets);
         if let MessageDetail::Payloads(style) = desk.detail {
             desk.log.set_payload(&train.payload, train.atoms.into_iter(), style);
         }

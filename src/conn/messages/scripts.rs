@@ -51,7 +51,7 @@ impl Talk {
         let mut desk = Desk {
             direction,
             from: if direction == Up { Role::Initiator } else { Role::Acceptor },
-            mark: Mark { frame: FrameRef { input: 0, number: self.frame }, at: self.at },
+            mark: &Mark { frame: FrameRef { input: 0, number: self.frame }, at: self.at },
             detail: self.detail,
             calls: &mut self.calls,
             log: &mut self.log,
