@@ -15,7 +15,7 @@ use super::pen::{Page, Pen};
 use super::{Call, Message, Payload, Role, Telling};
 use crate::wire::control::{Field, Operation};
 use crate::wire::otp::RequestKind;
-use crate::wire::term::Numbered;
+use crate::wire::term::{Numbered, Spelling};
 
 /// A message as it is told.
 #[derive(Clone, Copy, Debug)]
@@ -310,17 +310,17 @@ impl Words<'_> {
         pen.put_some(octets, *len)
     }
 
-    /// A term.
+    /// An atom.
     #[inline]
-    pub(crate) fn short<'p>(
+    pub(crate) fn atom<'p>(
         &mut self,
         pen: Pen<'p>,
         part: Part,
-        text: &ShortText,
+        atom: Spelling<'_>,
     ) -> Option<Pen<'p>> {
         let pen = key(pen, part)?;
         let from = self.at(&pen);
-        let pen = pen.put_some(&text.octets, text.len.into())?;
+        let pen = spelled(pen, atom)?;
         self.note(part, from, &pen);
         pen.put(b"\"")
     }
@@ -331,13 +331,13 @@ impl Words<'_> {
         &mut self,
         pen: Pen<'p>,
         part: Part,
-        node: &ShortText,
+        node: Spelling<'_>,
         term: &Numbered<'_>,
     ) -> Option<Pen<'p>> {
         let pen = key(pen, part)?;
         let from = self.at(&pen);
         let pen = if term.is_reference { pen.put(b"#Ref<")? } else { pen.put(b"<")? };
-        let pen = pen.put_some(&node.octets, node.len.into())?;
+        let pen = spelled(pen, node)?;
         let pen = if term.is_reference {
             // Printed from the last to the first.
             term.numbers.rchunks_exact(4).try_fold(pen, dot_number)?
@@ -416,34 +416,17 @@ fn key(pen: Pen<'_>, part: Part) -> Option<Pen<'_>> {
     pen.put_some(key, *len)
 }
 
+/// An atom as Erlang writes it.
+#[inline]
+fn spelled<'p>(pen: Pen<'p>, Spelling { text, has_quotes }: Spelling<'_>) -> Option<Pen<'p>> {
+    let quotes = usize::from(has_quotes);
+    pen.put_some(b"'", quotes)?.copy(text)?.put_some(b"'", quotes)
+}
+
 /// One number of four octets.
 #[inline]
 fn dot_number<'p>(pen: Pen<'p>, octets: &[u8]) -> Option<Pen<'p>> {
     pen.dot_number(u32::from_be_bytes(octets.try_into().ok()?).into())
-}
-
-/// A short text that JSON takes as it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ShortText {
-    octets: [u8; Self::MOST],
-    len: u8,
-}
-
-impl ShortText {
-    /// With its length, and one octet more, a line of the cache. Longer names of nodes are rare.
-    const MOST: usize = 62;
-
-    /// `None` for what is none.
-    pub(crate) fn new(text: &str) -> Option<Self> {
-        let mut octets = [0; Self::MOST];
-        octets.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-        is_plain(text).then_some(Self { octets, len: u8::try_from(text.len()).ok()? })
-    }
-
-    #[inline]
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.octets.get(..self.len.into()).unwrap_or_default()
-    }
 }
 
 /// Whether JSON takes a text as it is.

@@ -7,7 +7,6 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::atom_cache::HeaderAtoms;
-use super::spelling::Spellings;
 use crate::event::pen::Pen;
 use crate::event::{
     CallFacts, Facts, Mark, Part, Payload, PayloadStyle, Role, Telling, Wording, WordingMark,
@@ -15,14 +14,13 @@ use crate::event::{
 };
 use crate::wire::control::{ControlMessage, Field, Operation};
 use crate::wire::otp::{Execution, Function, Request, execution};
-use crate::wire::term::{Budget, Erlang, Kind, Term};
+use crate::wire::term::{Budget, Erlang, Kind, Spelling, Term};
 
 /// Messages in the order in which they came.
 #[derive(Debug, Default)]
 pub struct MessageLog {
     entries: Vec<Entry>,
     wordings: Wordings,
-    spellings: Spellings,
     payloads: Vec<u8>,
     /// The atoms of the headers of messages with payloads.
     atoms: Vec<Option<Arc<str>>>,
@@ -101,9 +99,8 @@ impl MessageLog {
         told: Told,
     ) {
         let operation = control.operation;
-        let Self { wordings, spellings, .. } = self;
-        let end = wordings.add(|words, pen| {
-            let mut writer = Writer { words, spellings: &mut *spellings, atoms };
+        let end = self.wordings.add(|words, pen| {
+            let mut writer = Writer { words, atoms };
             let pen = Words::begin(pen, told.from, operation)?;
             let pen = writer.fields(pen, control, reason)?;
             match request {
@@ -203,7 +200,6 @@ const fn is_in_order(fields: &[Field]) -> bool {
 /// Puts terms into words. `None` where there is no room.
 struct Writer<'a, 'w> {
     words: &'a mut Words<'w>,
-    spellings: &'a mut Spellings,
     atoms: HeaderAtoms<'a>,
 }
 
@@ -258,15 +254,15 @@ impl Writer<'_, '_> {
         Words::end_call(pen, arity, latency_us)
     }
 
-    /// A term in Erlang's syntax. Most are pids, references, and atoms whose spelling is known.
+    /// A term in Erlang's syntax. Most are pids, references, and atoms, of which most have a [`Spelling`].
     fn term<'p>(&mut self, pen: Pen<'p>, part: Part, term: Term<'_>) -> Option<Pen<'p>> {
-        let Self { words, spellings, atoms } = self;
+        let Self { words, atoms } = self;
         if let Some(numbered) = term.as_numbered() {
-            if let Some(node) = spellings.find(numbered.node, atoms) {
-                return words.numbered(pen, part, node.printed(), &numbered);
+            if let Some(node) = numbered.node.spelling(atoms) {
+                return words.numbered(pen, part, node, &numbered);
             }
-        } else if let Some(atom) = spellings.find(term, atoms) {
-            return words.short(pen, part, atom.printed());
+        } else if let Some(atom) = term.spelling(atoms) {
+            return words.atom(pen, part, atom);
         }
         self.other(pen, part, term)
     }
@@ -278,10 +274,10 @@ impl Writer<'_, '_> {
 
     /// An atom without quotes.
     fn atom<'p>(&mut self, pen: Pen<'p>, part: Part, atom: Term<'_>) -> Option<Pen<'p>> {
-        let Self { words, spellings, atoms } = self;
-        match spellings.find(atom, atoms) {
-            Some(known) if !known.is_quoted() => words.short(pen, part, known.printed()),
-            _ => self.other_atom(pen, part, atom),
+        let Self { words, atoms } = self;
+        match atom.spelling(atoms) {
+            Some(known) => words.atom(pen, part, Spelling { has_quotes: false, ..known }),
+            None => self.other_atom(pen, part, atom),
         }
     }
 

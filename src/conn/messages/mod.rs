@@ -12,7 +12,6 @@ mod lease;
 mod log;
 #[cfg(test)]
 mod scripts;
-mod spelling;
 mod trains;
 mod waiting;
 
