@@ -8,12 +8,11 @@
 //! nothing but lines. Kept as texts and put into lines later, one took 4,300 instructions; with each term written
 //! once, where it is read, and all of them taken over as a whole, it takes 2,000.
 
-use std::ops::Range;
 use std::str;
 
 use super::pen::{Page, Pen};
 use super::{Call, Message, Payload, Role, Telling};
-use crate::wire::control::{Field, Operation};
+use crate::wire::control::{Field, OPERATIONS, Operation};
 use crate::wire::otp::RequestKind;
 use crate::wire::term::{Numbered, Spelling};
 
@@ -26,7 +25,6 @@ pub struct Wording<'a> {
     pub payload: Option<Payload<'a>>,
     words: &'a [u8],
     escaped: &'a str,
-    parts: &'a [(Part, Place)],
 }
 
 /// What is known of a message beside its terms; see [`Message`] and [`Call`].
@@ -137,9 +135,6 @@ const fn beginnings(from: &str) -> [Piece<64>; OPERATIONS] {
     all
 }
 
-/// One more than the last that is assigned.
-const OPERATIONS: usize = Operation::ALTACT_SIG_SEND.0 as usize + 1;
-
 const fn name(operation: Operation) -> &'static str {
     match operation.name() {
         Some(name) => name,
@@ -191,21 +186,12 @@ const fn joined<const N: usize>(pieces: &[&str]) -> Piece<N> {
     (joined, len)
 }
 
-/// Where a term stands, counted from where its message begins.
-#[derive(Clone, Debug)]
-enum Place {
-    /// In the words: JSON takes it as it is.
-    Words(Range<usize>),
-    /// In the texts that JSON escapes.
-    Escaped(Range<usize>),
-}
-
 /// The words of messages, one behind the other.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wordings {
     words: Page,
+    /// The texts in them of which JSON escapes something, as they are.
     escaped: String,
-    parts: Vec<(Part, Place)>,
 }
 
 /// Between two messages.
@@ -213,7 +199,6 @@ pub(crate) struct Wordings {
 pub(crate) struct WordingMark {
     words: usize,
     escaped: usize,
-    parts: usize,
 }
 
 impl Wordings {
@@ -223,17 +208,13 @@ impl Wordings {
         &mut self,
         write: impl for<'a> FnOnce(&mut Words<'_>, Pen<'a>) -> Option<Pen<'a>>,
     ) -> WordingMark {
-        let Self { words, escaped, parts } = self;
-        words.add(ROOM, |pen| {
-            let begin = escaped.len();
-            write(&mut Words { size: pen.left(), begin, escaped, parts }, pen)
-        });
+        let Self { words, escaped } = self;
+        words.add(ROOM, |pen| write(&mut Words { escaped }, pen));
         self.end()
     }
 
-    fn end(&self) -> WordingMark {
-        let Self { words, escaped, parts } = self;
-        WordingMark { words: words.len(), escaped: escaped.len(), parts: parts.len() }
+    const fn end(&self) -> WordingMark {
+        WordingMark { words: self.words.len(), escaped: self.escaped.len() }
     }
 
     /// A message that lies between two marks.
@@ -249,7 +230,6 @@ impl Wordings {
             payload: None,
             words: self.words.octets().get(from.words..to.words).unwrap_or_default(),
             escaped: self.escaped.get(from.escaped..to.escaped).unwrap_or_default(),
-            parts: self.parts.get(from.parts..to.parts).unwrap_or_default(),
         }
     }
 
@@ -259,15 +239,13 @@ impl Wordings {
         let mut words = Page::default();
         words.add(octets.len(), |pen| pen.copy(octets));
         self.words.truncate(mark.words);
-        let escaped = self.escaped.split_off(mark.escaped);
-        Self { words, escaped, parts: self.parts.split_off(mark.parts) }
+        Self { words, escaped: self.escaped.split_off(mark.escaped) }
     }
 
     /// Adds what another has, one message, and gives its end.
     pub(crate) fn append(&mut self, other: &Self) -> WordingMark {
         self.words.add(other.words.len(), |pen| pen.copy(other.words.octets()));
         self.escaped.push_str(&other.escaped);
-        self.parts.extend_from_slice(&other.parts);
         self.end()
     }
 
@@ -275,12 +253,11 @@ impl Wordings {
     pub(crate) fn clear(&mut self) {
         self.words.truncate(0);
         self.escaped.clear();
-        self.parts.clear();
     }
 
     /// Octets that this takes, about.
     pub(crate) fn size(&self) -> usize {
-        self.words.len() + self.escaped.len() + size_of_val(&*self.parts)
+        self.words.len() + self.escaped.len()
     }
 }
 
@@ -288,16 +265,11 @@ impl Wordings {
 /// writes as six at the most.
 const ROOM: usize = 64 << 10;
 
-/// Writes the words of a message, and notes which of them are what.
+/// Writes the words of a message.
 ///
 /// [`begin`](Self::begin) comes first, then terms in the order of the fields of [`Message`], then its call.
 pub(crate) struct Words<'a> {
-    /// The room that there was for this message.
-    size: usize,
-    /// Where the escaped texts of this message begin.
-    begin: usize,
     escaped: &'a mut String,
-    parts: &'a mut Vec<(Part, Place)>,
 }
 
 impl Words<'_> {
@@ -312,30 +284,19 @@ impl Words<'_> {
 
     /// An atom.
     #[inline]
-    pub(crate) fn atom<'p>(
-        &mut self,
-        pen: Pen<'p>,
-        part: Part,
-        atom: Spelling<'_>,
-    ) -> Option<Pen<'p>> {
-        let pen = key(pen, part)?;
-        let from = self.at(&pen);
-        let pen = spelled(pen, atom)?;
-        self.note(part, from, &pen);
-        pen.put(b"\"")
+    pub(crate) fn atom<'p>(pen: Pen<'p>, part: Part, atom: Spelling<'_>) -> Option<Pen<'p>> {
+        spelled(key(pen, part)?, atom)?.put(b"\"")
     }
 
     /// A pid or a reference; `node` is the name of its node.
     #[inline]
     pub(crate) fn numbered<'p>(
-        &mut self,
         pen: Pen<'p>,
         part: Part,
         node: Spelling<'_>,
         term: &Numbered<'_>,
     ) -> Option<Pen<'p>> {
         let pen = key(pen, part)?;
-        let from = self.at(&pen);
         let pen = if term.is_reference { pen.put(b"#Ref<")? } else { pen.put(b"<")? };
         let pen = spelled(pen, node)?;
         let pen = if term.is_reference {
@@ -344,9 +305,7 @@ impl Words<'_> {
         } else {
             term.numbers.chunks_exact(4).try_fold(pen, dot_number)?
         };
-        let pen = pen.put(b">")?;
-        self.note(part, from, &pen);
-        pen.put(b"\"")
+        pen.put(b">\"")
     }
 
     /// Any text, which `write` writes.
@@ -361,16 +320,11 @@ impl Words<'_> {
         let pen = key(pen, part)?;
         let text = self.escaped.get(start..).unwrap_or_default();
         let pen = if is_plain(text) {
-            let from = self.at(&pen);
             let pen = pen.copy(text.as_bytes())?;
             self.escaped.truncate(start);
-            self.note(part, from, &pen);
             pen
         } else {
-            let pen = text.bytes().try_fold(pen, escape)?;
-            let range = start - self.begin..self.escaped.len() - self.begin;
-            self.parts.push((part, Place::Escaped(range)));
-            pen
+            text.bytes().try_fold(pen, escape)?
         };
         pen.put(b"\"")
     }
@@ -396,16 +350,6 @@ impl Words<'_> {
             pen = pen.put(b",\"latency_us\":")?.number(latency)?;
         }
         pen.put(b"}")
-    }
-
-    /// Notes what stands from one place to where the pen is.
-    #[inline]
-    fn note(&mut self, part: Part, from: usize, pen: &Pen<'_>) {
-        self.parts.push((part, Place::Words(from..self.at(pen))));
-    }
-
-    const fn at(&self, pen: &Pen<'_>) -> usize {
-        self.size - pen.left()
     }
 }
 
@@ -455,7 +399,7 @@ impl<'a> Wording<'a> {
         self.words
     }
 
-    /// The message, taken apart.
+    /// The message, read back.
     pub fn message(&self) -> Message<'a> {
         let mut call = self.facts.call.map(|call| Call {
             kind: call.kind.name(),
@@ -473,36 +417,85 @@ impl<'a> Wording<'a> {
             telling: self.facts.telling,
             ..Message::new(self.facts.from, name(self.facts.operation))
         };
-        for (part, place) in self.parts {
-            let text = self.text(place);
-            match (part, &mut call) {
-                (Part::From, _) => message.from_pid = text,
-                (Part::To, _) => message.to = text,
-                (Part::ToName, _) => message.to_name = text,
-                (Part::Reference, _) => message.reference = text,
-                (Part::Reason, _) => message.reason = text,
-                (Part::Id, _) => message.id = text,
-                (Part::GroupLeader, _) => message.group_leader = text,
-                (Part::Mfa, _) => message.mfa = text,
-                (Part::Options, _) => message.options = text,
-                (Part::Flags, _) => message.flags = text,
-                (Part::Result, _) => message.result = text,
-                (Part::Token, _) => message.token = text,
-                (Part::Tag, Some(call)) => call.tag = text,
-                (Part::Request, Some(call)) => call.request = text,
-                (Part::Module, Some(call)) => call.module = text,
-                (Part::Function, Some(call)) => call.function = text,
-                (_, None) => {}
+        let words = str::from_utf8(self.words).unwrap_or_default();
+        for (key, text) in (Texts { words, escaped: self.escaped }) {
+            let text = Some(text);
+            match (key, &mut call) {
+                ("from_pid", _) => message.from_pid = text,
+                ("to", _) => message.to = text,
+                ("to_name", _) => message.to_name = text,
+                ("ref", _) => message.reference = text,
+                ("reason", _) => message.reason = text,
+                ("id", _) => message.id = text,
+                ("group_leader", _) => message.group_leader = text,
+                ("mfa", _) => message.mfa = text,
+                ("options", _) => message.options = text,
+                ("flags", _) => message.flags = text,
+                ("result", _) => message.result = text,
+                ("token", _) => message.token = text,
+                ("tag", Some(call)) => call.tag = text,
+                ("request", Some(call)) => call.request = text,
+                ("module", Some(call)) => call.module = text,
+                ("function", Some(call)) => call.function = text,
+                // The rest are facts.
+                _ => {}
             }
         }
         message.call = call;
         message
     }
+}
 
-    fn text(&self, place: &Place) -> Option<&'a str> {
-        match place {
-            Place::Words(range) => str::from_utf8(self.words.get(range.clone())?).ok(),
-            Place::Escaped(range) => self.escaped.get(range.clone()),
+/// The texts in the words of a message, each with its key.
+struct Texts<'a> {
+    words: &'a str,
+    escaped: &'a str,
+}
+
+impl<'a> Texts<'a> {
+    /// What stands between the next two quotes.
+    fn quoted(&mut self) -> Option<&'a str> {
+        let (_, behind) = self.words.split_once('"')?;
+        let mut is_escaped = false;
+        let end = behind.bytes().position(|octet| {
+            let ends = octet == b'"' && !is_escaped;
+            is_escaped = octet == b'\\' && !is_escaped;
+            ends
+        })?;
+        let (quoted, rest) = behind.split_at_checked(end)?;
+        self.words = rest.get(1..)?;
+        Some(quoted)
+    }
+
+    /// What JSON has written as `quoted`.
+    fn text(&mut self, quoted: &'a str) -> Option<&'a str> {
+        let (mut octets, mut len) = (quoted.bytes(), 0);
+        while let Some(octet) = octets.next() {
+            if octet == b'\\' && octets.next() == Some(b'u') {
+                octets.nth(3);
+            }
+            len += 1;
+        }
+        if len == quoted.len() {
+            return Some(quoted);
+        }
+        let text;
+        (text, self.escaped) = self.escaped.split_at_checked(len)?;
+        Some(text)
+    }
+}
+
+impl<'a> Iterator for Texts<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let key = self.quoted()?;
+            // Numbers are facts, and what is in a call follows like the rest.
+            if self.words.starts_with(":\"") {
+                let quoted = self.quoted()?;
+                return Some((key, self.text(quoted)?));
+            }
         }
     }
 }
