@@ -27,25 +27,16 @@ pub struct Wording<'a> {
     escaped: &'a str,
 }
 
-/// What is known of a message beside its terms; see [`Message`] and [`Call`].
+/// What is known of a message beside its terms; see [`Message`].
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "documented where they are told")]
 pub struct Facts {
     pub from: Role,
     pub operation: Operation,
-    pub call: Option<CallFacts>,
+    pub call: Option<RequestKind>,
     pub fragments: u32,
     pub payload_octets: Option<u64>,
     pub telling: Option<Telling>,
-}
-
-/// What is known of a call beside its terms.
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs, reason = "documented where they are told")]
-pub struct CallFacts {
-    pub kind: RequestKind,
-    pub arity: Option<u32>,
-    pub latency_us: Option<u64>,
 }
 
 /// What a term is in its message, in the order in which they are told.
@@ -364,7 +355,7 @@ fn key(pen: Pen<'_>, part: Part) -> Option<Pen<'_>> {
 #[inline]
 fn spelled<'p>(pen: Pen<'p>, Spelling { text, has_quotes }: Spelling<'_>) -> Option<Pen<'p>> {
     let quotes = usize::from(has_quotes);
-    pen.put_some(b"'", quotes)?.copy(text)?.put_some(b"'", quotes)
+    pen.put_some(b"'", quotes)?.copy_short(text)?.put_some(b"'", quotes)
 }
 
 /// One number of four octets.
@@ -401,14 +392,14 @@ impl<'a> Wording<'a> {
 
     /// The message, read back.
     pub fn message(&self) -> Message<'a> {
-        let mut call = self.facts.call.map(|call| Call {
-            kind: call.kind.name(),
+        let mut call = self.facts.call.map(|kind| Call {
+            kind: kind.name(),
             tag: None,
             request: None,
             module: None,
             function: None,
-            arity: call.arity,
-            latency_us: call.latency_us,
+            arity: None,
+            latency_us: None,
         });
         let mut message = Message {
             fragments: self.facts.fragments,
@@ -418,8 +409,8 @@ impl<'a> Wording<'a> {
             ..Message::new(self.facts.from, name(self.facts.operation))
         };
         let words = str::from_utf8(self.words).unwrap_or_default();
-        for (key, text) in (Texts { words, escaped: self.escaped }) {
-            let text = Some(text);
+        for (key, value) in (Fields { words, escaped: self.escaped }) {
+            let text = Some(value);
             match (key, &mut call) {
                 ("from_pid", _) => message.from_pid = text,
                 ("to", _) => message.to = text,
@@ -437,6 +428,8 @@ impl<'a> Wording<'a> {
                 ("request", Some(call)) => call.request = text,
                 ("module", Some(call)) => call.module = text,
                 ("function", Some(call)) => call.function = text,
+                ("arity", Some(call)) => call.arity = value.parse().ok(),
+                ("latency_us", Some(call)) => call.latency_us = value.parse().ok(),
                 // The rest are facts.
                 _ => {}
             }
@@ -446,13 +439,13 @@ impl<'a> Wording<'a> {
     }
 }
 
-/// The texts in the words of a message, each with its key.
-struct Texts<'a> {
+/// The texts and numbers in the words of a message, each with its key.
+struct Fields<'a> {
     words: &'a str,
     escaped: &'a str,
 }
 
-impl<'a> Texts<'a> {
+impl<'a> Fields<'a> {
     /// What stands between the next two quotes.
     fn quoted(&mut self) -> Option<&'a str> {
         let (_, behind) = self.words.split_once('"')?;
@@ -485,16 +478,20 @@ impl<'a> Texts<'a> {
     }
 }
 
-impl<'a> Iterator for Texts<'a> {
+impl<'a> Iterator for Fields<'a> {
     type Item = (&'a str, &'a str);
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let key = self.quoted()?;
-            // Numbers are facts, and what is in a call follows like the rest.
-            if self.words.starts_with(":\"") {
+            let value = self.words.strip_prefix(':')?;
+            if value.starts_with('"') {
                 let quoted = self.quoted()?;
                 return Some((key, self.text(quoted)?));
+            }
+            // What is in a call follows like the rest.
+            if !value.starts_with('{') {
+                return value.split([',', '}']).next().map(|number| (key, number));
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 #[derive(Default)]
 pub(super) struct MessageLines {
     head: Head,
-    /// The input that lines were written for last, and as it is written.
+    /// The input that lines were written for last, and as it is written, up to the number of the frame.
     input: Option<(u16, Vec<u8>)>,
     connections: Connections,
 }
@@ -52,8 +52,7 @@ impl MessageLines {
         let words = wording.words();
         let room = head.len() + input.len() + fields.len() + words.len() + OTHERS;
         lines.add(room, |pen| {
-            let pen = pen.copy(head)?.number(seq)?.copy(input)?;
-            let pen = pen.put(b",\"frame\":")?.number(mark.frame.number)?;
+            let pen = pen.copy(head)?.number(seq)?.copy(input)?.number(mark.frame.number)?;
             let pen = pen.copy(fields)?.copy(words)?;
             let pen = pen.put(b",\"fragments\":")?.number(wording.facts.fragments.into())?;
             let pen = match wording.facts.payload_octets {
@@ -83,6 +82,7 @@ impl MessageLines {
                 written.extend(b",\"input\":");
                 serde_json::to_writer(&mut written, &*name)?;
             }
+            written.extend(b",\"frame\":");
             self.input = Some((input, written));
         }
         Ok(())

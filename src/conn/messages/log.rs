@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::atom_cache::HeaderAtoms;
 use crate::event::pen::Pen;
 use crate::event::{
-    CallFacts, Facts, Mark, Part, Payload, PayloadStyle, Role, Telling, Wording, WordingMark,
+    Facts, Mark, Part, Payload, PayloadStyle, Role, Telling, Wording, WordingMark,
     Wordings, Words,
 };
 use crate::wire::control::{ControlMessage, MOST_FIELDS, OPERATIONS, Operation};
@@ -108,15 +108,10 @@ impl MessageLog {
                 None => Some(pen),
             }
         });
-        let call = request.map(|request| CallFacts {
-            kind: request.kind,
-            arity: request.function.and_then(|function| function.arity),
-            latency_us: told.latency_us,
-        });
         let facts = Facts {
             from: told.from,
             operation,
-            call,
+            call: request.map(|request| request.kind),
             fragments: 1,
             payload_octets: told.payload_octets,
             telling: told.telling,
@@ -240,7 +235,7 @@ impl Writer<'_, '_> {
         Some(pen)
     }
 
-    #[inline]
+    #[inline(always)] // into the one place that it is called from
     fn field<'p>(&mut self, pen: Pen<'p>, part: Part, term: Term<'_>) -> Option<Pen<'p>> {
         match part {
             Part::Reason => self.words.text(pen, part, |out| write_shape(out, term, self.atoms)),
@@ -272,6 +267,7 @@ impl Writer<'_, '_> {
     }
 
     /// A term in Erlang's syntax. Most are pids, references, and atoms, of which most have a [`Spelling`].
+    #[inline(always)] // into the two places that it is called from
     fn term<'p>(&mut self, pen: Pen<'p>, part: Part, term: Term<'_>) -> Option<Pen<'p>> {
         let atoms = &self.atoms;
         if let Some(numbered) = term.as_numbered() {

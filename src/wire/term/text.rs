@@ -68,7 +68,6 @@ pub(super) fn atom<W: Write + ?Sized>(
 
 /// Whether an atom is written in quotes, where its characters all stand for themselves, in JSON too. Names of
 /// nodes and functions do: one look at each octet.
-#[inline]
 pub(super) fn has_quotes(text: &[u8]) -> Option<bool> {
     let looks = |octet: &u8| LOOKS.get(usize::from(*octet)).copied().unwrap_or(OTHER);
     match text.iter().fold(0, |seen, octet| seen | looks(octet)) & !NAME {
