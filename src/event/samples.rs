@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::pen::Pen;
 use super::{
-    Body, CloseKind, Confidence, ConnectionIds, Event, Facts, Hex, KINDS, Mark,
-    Message, Orientation, Outcome, Part, Party, Payload, Protocol, Role, Session, SessionSeen,
-    State, Traffic, Wording, WordingMark, Wordings, Words,
+    Body, CloseKind, Confidence, ConnectionIds, Event, Facts, Hex, KINDS, Mark, Message,
+    Orientation, Outcome, Part, Party, Payload, Protocol, Role, Session, SessionSeen, State,
+    Traffic, Wording, WordingMark, Wordings, Words,
 };
 use crate::capture::FrameRef;
 use crate::time::Timestamp;

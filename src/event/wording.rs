@@ -280,7 +280,7 @@ impl Words<'_> {
     }
 
     /// A pid or a reference; `node` is the name of its node.
-    #[inline]
+    #[inline(always)] // into the one place that it is called from
     pub(crate) fn numbered<'p>(
         pen: Pen<'p>,
         part: Part,

@@ -183,7 +183,8 @@ pub(super) struct HeaderAtoms<'a> {
 impl HeaderAtoms<'_> {
     /// All of them, to be kept.
     pub(super) fn all(self) -> impl Iterator<Item = Option<Arc<str>>> {
-        (0..self.references.len()).map(move |reference| Some(Arc::clone(&self.get(reference)?.text)))
+        (0..self.references.len())
+            .map(move |reference| Some(Arc::clone(&self.get(reference)?.text)))
     }
 
     #[inline]

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use super::atom_cache::HeaderAtoms;
 use crate::event::pen::Pen;
 use crate::event::{
-    Facts, Mark, Part, Payload, PayloadStyle, Role, Telling, Wording, WordingMark,
-    Wordings, Words,
+    Facts, Mark, Part, Payload, PayloadStyle, Role, Telling, Wording, WordingMark, Wordings, Words,
 };
 use crate::wire::control::{ControlMessage, MOST_FIELDS, OPERATIONS, Operation};
 use crate::wire::otp::{Execution, Function, Request, execution};
@@ -95,8 +94,8 @@ impl MessageLog {
         control: &ControlMessage<'_>,
         reason: Option<Term<'_>>,
         request: Option<&Request<'_>>,
-        atoms: HeaderAtoms<'_>,
-        told: Told,
+        atoms: &HeaderAtoms<'_>,
+        told: &Told,
     ) {
         let operation = control.operation;
         let end = self.wordings.add(|words, pen| {
@@ -214,7 +213,7 @@ const fn inserted(mut order: Order, part: Part, place: usize) -> Order {
 /// Puts terms into words. `None` where there is no room.
 struct Writer<'a, 'w> {
     words: &'a mut Words<'w>,
-    atoms: HeaderAtoms<'a>,
+    atoms: &'a HeaderAtoms<'a>,
 }
 
 impl Writer<'_, '_> {
@@ -267,9 +266,9 @@ impl Writer<'_, '_> {
     }
 
     /// A term in Erlang's syntax. Most are pids, references, and atoms, of which most have a [`Spelling`].
-    #[inline(always)] // into the two places that it is called from
+    #[inline(never)] // it needs all registers
     fn term<'p>(&mut self, pen: Pen<'p>, part: Part, term: Term<'_>) -> Option<Pen<'p>> {
-        let atoms = &self.atoms;
+        let atoms = self.atoms;
         if let Some(numbered) = term.as_numbered() {
             if let Some(node) = numbered.node.spelling(atoms) {
                 return Words::numbered(pen, part, node, &numbered);
@@ -287,7 +286,7 @@ impl Writer<'_, '_> {
 
     /// An atom without quotes.
     fn atom<'p>(&mut self, pen: Pen<'p>, part: Part, atom: Term<'_>) -> Option<Pen<'p>> {
-        match atom.spelling(&self.atoms) {
+        match atom.spelling(self.atoms) {
             Some(known) => Words::atom(pen, part, Spelling { has_quotes: false, ..known }),
             None => self.other_atom(pen, part, atom),
         }
@@ -296,7 +295,7 @@ impl Writer<'_, '_> {
     #[cold]
     fn other_atom<'p>(&mut self, pen: Pen<'p>, part: Part, atom: Term<'_>) -> Option<Pen<'p>> {
         self.words.text(pen, part, |out| {
-            if let Some(text) = atom.as_atom(&self.atoms) {
+            if let Some(text) = atom.as_atom(self.atoms) {
                 // Writing to a `String` cannot fail.
                 let _ = write!(out, "{text}");
             }
@@ -304,13 +303,13 @@ impl Writer<'_, '_> {
     }
 }
 
-fn write_term(out: &mut String, term: Term<'_>, atoms: HeaderAtoms<'_>) {
+fn write_term(out: &mut String, term: Term<'_>, atoms: &HeaderAtoms<'_>) {
     // Writing to a `String` cannot fail.
-    let _ = Erlang::within(term, &atoms, FIELD).write_to(out);
+    let _ = Erlang::within(term, atoms, FIELD).write_to(out);
 }
 
 /// The outer shape of a reason: what it is, or begins with; the rest may be anybody's data.
-fn write_shape(out: &mut String, reason: Term<'_>, atoms: HeaderAtoms<'_>) {
+fn write_shape(out: &mut String, reason: Term<'_>, atoms: &HeaderAtoms<'_>) {
     match reason.kind() {
         Kind::Atom => write_term(out, reason, atoms),
         Kind::Tuple => {
