@@ -55,7 +55,7 @@ impl MessageLines {
         let Self { head, input, connections } = self;
         let input = input.as_ref().map_or(&[][..], |(_, written)| written);
         let fields = connections.fields(connection)?;
-        let words = wording.words();
+        let words = wording.words;
         let room = Head::ROOM + input.len() + fields.len() + words.len() + OTHERS;
         lines.add(room, |pen| {
             let pen = pen

@@ -244,6 +244,10 @@ mod tests {
         let count = u8::try_from(entries.len()).unwrap();
         let atoms = cache.header(header.references);
         assert_eq!(atoms.atom(count), None, "no more references than the header has");
+        for reference in 0..=count {
+            let text = atoms.atom(reference).map(str::as_bytes);
+            assert_eq!(atoms.spelling(reference), text.and_then(Spelling::of));
+        }
         (0..count).map(|i| atoms.atom(i).map(str::to_owned)).collect()
     }
 

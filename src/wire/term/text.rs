@@ -231,6 +231,7 @@ mod tests {
         for plain in ["a", "ok", "a1_@B", "a@host", "nonode@nohost", "été", "ß", "ÿÀ", "ends", "do"]
         {
             assert_eq!(printed(AtomText::Utf8(plain)), plain);
+            assert_ne!(has_quotes(plain.as_bytes()), Some(true), "{plain}");
         }
         for quoted in [
             "",
@@ -255,6 +256,10 @@ mod tests {
             "fun",
         ] {
             assert_eq!(printed(AtomText::Utf8(quoted)), format!("'{quoted}'"));
+            assert_ne!(has_quotes(quoted.as_bytes()), Some(false), "{quoted}");
+        }
+        for other in ["a\"b", "a\\b", "'a'", "a\nb", "\u{7f}", "\u{202e}", "''", "été"] {
+            assert_eq!(has_quotes(other.as_bytes()), None, "{other:?}");
         }
         assert_eq!(printed(AtomText::Latin1(b"\xe9t\xe9")), "été");
         assert_eq!(printed(AtomText::Latin1(b"\xc9t\xe9")), "'Été'");
