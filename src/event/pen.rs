@@ -269,6 +269,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_copied_is_the_same_at_any_length() {
+        let octets: Vec<_> = (b' '..b'~').collect();
+        for len in 0..50 {
+            let text = &octets[..len];
+            assert_eq!(
+                written(|pen| pen.copy_short(text)?.put(b".")).as_bytes(),
+                [text, b"."].concat()
+            );
+            assert!(Pen::new(&mut vec![0; len + 1][1..]).copy_short(text).is_some(), "{len}");
+            assert!(
+                len == 0 || Pen::new(&mut vec![0; len][1..]).copy_short(text).is_none(),
+                "{len}"
+            );
+        }
+    }
+
+    #[test]
     fn pieces_stand_side_by_side_and_what_does_not_fit_is_none() {
         fn pieces(pen: Pen<'_>) -> Option<Pen<'_>> {
             pen.put(b"ab")?.put_some(b"cdef", 1)?.copy(b"gh")

@@ -228,7 +228,7 @@ const ROOM: usize = 64 << 10;
 
 /// Writes the words of a message.
 ///
-/// [`begin`](Self::begin) comes first, then terms in the order of the fields of [`Message`], then its call.
+/// [`begin`](Self::begin) comes first, then terms in the order of the fields of [`Message`](super::Message), then its call.
 pub(crate) struct Words<'a> {
     escaped: &'a mut String,
 }
