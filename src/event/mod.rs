@@ -17,6 +17,7 @@ pub(crate) mod samples;
 mod session;
 mod stats;
 mod wording;
+mod words;
 
 pub use cluster::*;
 pub use comparison::*;
@@ -26,6 +27,7 @@ pub use message::*;
 pub use session::*;
 pub use stats::*;
 pub use wording::*;
+pub(crate) use words::*;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -103,6 +103,20 @@ impl<'a> Pen<'a> {
         Some(Self { rest: self.rest.get_mut(len..)? })
     }
 
+    /// Writes octets whose number is not known, and mostly small.
+    #[inline]
+    pub(crate) fn copy_short(self, octets: &[u8]) -> Option<Self> {
+        let (place, rest) = self.rest.split_at_mut_checked(octets.len())?;
+        match octets.len() {
+            0..4 => place.iter_mut().zip(octets).for_each(|(place, octet)| *place = *octet),
+            4..8 => copy_ends::<4>(place, octets)?,
+            8..16 => copy_ends::<8>(place, octets)?,
+            16..32 => copy_ends::<16>(place, octets)?,
+            _ => place.copy_from_slice(octets),
+        }
+        Some(Self { rest })
+    }
+
     /// Writes octets whose number is not known.
     #[inline]
     pub(crate) fn copy(self, octets: &[u8]) -> Option<Self> {
@@ -137,6 +151,14 @@ impl<'a> Pen<'a> {
         // As deep as there are groups of three digits: five.
         self.number(number / 1000)?.put_some(&three(number % 1000).to_le_bytes(), 3)
     }
+}
+
+/// Copies the first and the last `N` octets: all, where there are no more than twice as many.
+#[inline]
+fn copy_ends<const N: usize>(place: &mut [u8], octets: &[u8]) -> Option<()> {
+    *place.first_chunk_mut::<N>()? = *octets.first_chunk()?;
+    *place.last_chunk_mut::<N>()? = *octets.last_chunk()?;
+    Some(())
 }
 
 /// The nine digits of a number below 1,000,000,000.
@@ -244,6 +266,23 @@ mod tests {
         assert!(!page.add(0, |_| None), "what fails adds nothing");
         page.truncate(7);
         assert_eq!(page.octets(), b"abcjkab");
+    }
+
+    #[test]
+    fn what_is_copied_is_the_same_at_any_length() {
+        let octets: Vec<_> = (b' '..b'~').collect();
+        for len in 0..50 {
+            let text = &octets[..len];
+            assert_eq!(
+                written(|pen| pen.copy_short(text)?.put(b".")).as_bytes(),
+                [text, b"."].concat()
+            );
+            assert!(Pen::new(&mut vec![0; len + 1][1..]).copy_short(text).is_some(), "{len}");
+            assert!(
+                len == 0 || Pen::new(&mut vec![0; len][1..]).copy_short(text).is_none(),
+                "{len}"
+            );
+        }
     }
 
     #[test]

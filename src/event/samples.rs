@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::pen::Pen;
 use super::{
-    Body, Call, CallFacts, CloseKind, Confidence, ConnectionIds, Event, Facts, Hex, KINDS, Mark,
-    Message, Orientation, Outcome, Part, Party, Payload, Protocol, Role, Session, SessionSeen,
-    State, Traffic, Wording, WordingMark, Wordings, Words,
+    Body, CloseKind, Confidence, ConnectionIds, Event, Facts, Hex, KINDS, Mark, Message,
+    Orientation, Outcome, Part, Party, Payload, Protocol, Role, Session, SessionSeen, State,
+    Traffic, Wording, WordingMark, Wordings, Words,
 };
 use crate::capture::FrameRef;
 use crate::time::Timestamp;
@@ -37,15 +37,10 @@ impl<'a> Worded<'a> {
     pub(crate) fn new(message: &Message<'a>) -> Self {
         let mut wordings = Wordings::default();
         let end = wordings.add(|words, pen| Self::say(message, words, pen));
-        let call = message.call.map(|Call { kind, arity, latency_us, .. }| CallFacts {
-            kind: kind_named(kind),
-            arity,
-            latency_us,
-        });
         let facts = Facts {
             from: message.from,
             operation: operation_named(message.operation),
-            call,
+            call: message.call.map(|call| kind_named(call.kind)),
             fragments: message.fragments,
             payload_octets: message.payload_octets,
             telling: message.telling,

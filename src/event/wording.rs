@@ -1,21 +1,19 @@
 //! Messages in the words of their lines.
 //!
-//! In: a message, term by term, as it is read. Out: the JSON that [`Message`]'s own serialization gives, up to
-//! what is known only at its end, octet for octet; tests hold the two together. And the [`Message`], for
-//! whoever wants to look at it.
+//! In: the JSON that [`Message`]'s own serialization gives, up to what is known only at its end, octet for octet,
+//! as [`words`](super::words) writes it; tests hold the two together. Out: that as it is, for lines; and the
+//! [`Message`], read back from it, for whoever wants to look at it.
 //!
 //! Messages come by the million where everything else comes by the thousand, and nearly all of them become
 //! nothing but lines. Kept as texts and put into lines later, one took 4,300 instructions; with each term written
-//! once, where it is read, and all of them taken over as a whole, it takes 2,000.
+//! once, where it is read, and all of them taken over as a whole, it takes 1,700.
 
-use std::ops::Range;
 use std::str;
 
-use super::pen::{Page, Pen};
+use super::words::name;
 use super::{Call, Message, Payload, Role, Telling};
-use crate::wire::control::{Field, Operation};
+use crate::wire::control::Operation;
 use crate::wire::otp::RequestKind;
-use crate::wire::term::Numbered;
 
 /// A message as it is told.
 #[derive(Clone, Copy, Debug)]
@@ -24,464 +22,35 @@ pub struct Wording<'a> {
     pub facts: &'a Facts,
     /// What it carries, if somebody asked for that.
     pub payload: Option<Payload<'a>>,
-    words: &'a [u8],
-    escaped: &'a str,
-    parts: &'a [(Part, Place)],
+    /// Its JSON up to `fragments`.
+    pub(crate) words: &'a [u8],
+    /// The texts of which JSON escapes something, as they are.
+    pub(super) escaped: &'a str,
 }
 
-/// What is known of a message beside its terms; see [`Message`] and [`Call`].
+/// What is known of a message beside its terms; see [`Message`].
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "documented where they are told")]
 pub struct Facts {
     pub from: Role,
     pub operation: Operation,
-    pub call: Option<CallFacts>,
+    pub call: Option<RequestKind>,
     pub fragments: u32,
     pub payload_octets: Option<u64>,
     pub telling: Option<Telling>,
 }
 
-/// What is known of a call beside its terms.
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs, reason = "documented where they are told")]
-pub struct CallFacts {
-    pub kind: RequestKind,
-    pub arity: Option<u32>,
-    pub latency_us: Option<u64>,
-}
-
-/// What a term is in its message, in the order in which they are told.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Part {
-    From,
-    To,
-    ToName,
-    Reference,
-    Reason,
-    Id,
-    GroupLeader,
-    Mfa,
-    Options,
-    Flags,
-    Result,
-    Token,
-    Tag,
-    Request,
-    Module,
-    Function,
-}
-
-impl Part {
-    /// As which a field of a control message is told, if it is.
-    #[inline]
-    pub(crate) const fn of(field: Field) -> Option<Self> {
-        Some(match field {
-            Field::From => Self::From,
-            Field::To => Self::To,
-            Field::ToName => Self::ToName,
-            Field::Reference => Self::Reference,
-            Field::Reason => Self::Reason,
-            Field::Id => Self::Id,
-            Field::GroupLeader => Self::GroupLeader,
-            Field::Mfa => Self::Mfa,
-            Field::Options => Self::Options,
-            Field::Flags => Self::Flags,
-            Field::Result => Self::Result,
-            Field::Token => Self::Token,
-            Field::Unused => return None,
-        })
-    }
-}
-
-/// What is the same in many lines: so many octets of it count.
-type Piece<const N: usize> = ([u8; N], usize);
-
-/// How each begins in its line.
-static KEYS: [Piece<24>; 16] = [
-    joined(&[",\"from_pid\":\""]),
-    joined(&[",\"to\":\""]),
-    joined(&[",\"to_name\":\""]),
-    joined(&[",\"ref\":\""]),
-    joined(&[",\"reason\":\""]),
-    joined(&[",\"id\":\""]),
-    joined(&[",\"group_leader\":\""]),
-    joined(&[",\"mfa\":\""]),
-    joined(&[",\"options\":\""]),
-    joined(&[",\"flags\":\""]),
-    joined(&[",\"result\":\""]),
-    joined(&[",\"token\":\""]),
-    joined(&[",\"tag\":\""]),
-    joined(&[",\"request\":\""]),
-    joined(&[",\"module\":\""]),
-    joined(&[",\"function\":\""]),
-];
-
-/// How the messages of each side begin, by their operation. One look instead of two choices that no processor
-/// can foresee.
-static BEGINNINGS: [[Piece<64>; OPERATIONS]; 2] =
-    [beginnings("{\"from\":\"initiator\""), beginnings("{\"from\":\"acceptor\"")];
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
-    reason = "while it is compiled"
-)]
-const fn beginnings(from: &str) -> [Piece<64>; OPERATIONS] {
-    let mut all = [joined(&[]); OPERATIONS];
-    let mut code = 0;
-    while code < OPERATIONS {
-        let name = name(Operation(code as u8));
-        all[code] = joined(&[from, ",\"operation\":\"", name, "\""]);
-        code += 1;
-    }
-    all
-}
-
-/// One more than the last that is assigned.
-const OPERATIONS: usize = Operation::ALTACT_SIG_SEND.0 as usize + 1;
-
-const fn name(operation: Operation) -> &'static str {
-    match operation.name() {
-        Some(name) => name,
-        None => "unassigned",
-    }
-}
-
-/// How calls begin, by their kind.
-#[expect(clippy::indexing_slicing, reason = "while it is compiled")]
-static CALLS: [Piece<32>; KINDS.len()] = {
-    let mut all = [joined(&[]); KINDS.len()];
-    let mut at = 0;
-    while at < KINDS.len() {
-        let kind = KINDS[at];
-        all[kind as usize] = joined(&[",\"call\":{\"kind\":\"", kind.name(), "\""]);
-        at += 1;
-    }
-    all
-};
-
-/// All there are.
-pub(crate) const KINDS: [RequestKind; RequestKind::Down as usize + 1] = [
-    RequestKind::GenCall,
-    RequestKind::GenCast,
-    RequestKind::GenReply,
-    RequestKind::IoRequest,
-    RequestKind::IoReply,
-    RequestKind::RpcCall,
-    RequestKind::RpcCast,
-    RequestKind::ErpcCall,
-    RequestKind::ErpcCast,
-    RequestKind::Spawn,
-    RequestKind::SpawnReply,
-    RequestKind::Down,
-];
-
-#[expect(clippy::indexing_slicing, reason = "while it is compiled")]
-const fn joined<const N: usize>(pieces: &[&str]) -> Piece<N> {
-    let (mut joined, mut len, mut piece) = ([0; N], 0, 0);
-    while piece < pieces.len() {
-        let (octets, mut at) = (pieces[piece].as_bytes(), 0);
-        while at < octets.len() {
-            joined[len] = octets[at];
-            len += 1;
-            at += 1;
-        }
-        piece += 1;
-    }
-    (joined, len)
-}
-
-/// Where a term stands, counted from where its message begins.
-#[derive(Clone, Debug)]
-enum Place {
-    /// In the words: JSON takes it as it is.
-    Words(Range<usize>),
-    /// In the texts that JSON escapes.
-    Escaped(Range<usize>),
-}
-
-/// The words of messages, one behind the other.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Wordings {
-    words: Page,
-    escaped: String,
-    parts: Vec<(Part, Place)>,
-}
-
-/// Between two messages.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct WordingMark {
-    words: usize,
-    escaped: usize,
-    parts: usize,
-}
-
-impl Wordings {
-    /// Adds a message, which `write` writes, and gives its end.
-    #[inline]
-    pub(crate) fn add(
-        &mut self,
-        write: impl for<'a> FnOnce(&mut Words<'_>, Pen<'a>) -> Option<Pen<'a>>,
-    ) -> WordingMark {
-        let Self { words, escaped, parts } = self;
-        words.add(ROOM, |pen| {
-            let begin = escaped.len();
-            write(&mut Words { size: pen.left(), begin, escaped, parts }, pen)
-        });
-        self.end()
-    }
-
-    fn end(&self) -> WordingMark {
-        let Self { words, escaped, parts } = self;
-        WordingMark { words: words.len(), escaped: escaped.len(), parts: parts.len() }
-    }
-
-    /// A message that lies between two marks.
-    #[inline]
-    pub(crate) fn wording<'a>(
-        &'a self,
-        from: WordingMark,
-        to: WordingMark,
-        facts: &'a Facts,
-    ) -> Wording<'a> {
-        Wording {
-            facts,
-            payload: None,
-            words: self.words.octets().get(from.words..to.words).unwrap_or_default(),
-            escaped: self.escaped.get(from.escaped..to.escaped).unwrap_or_default(),
-            parts: self.parts.get(from.parts..to.parts).unwrap_or_default(),
-        }
-    }
-
-    /// Takes out what stands behind `mark`.
-    pub(crate) fn split_off(&mut self, mark: WordingMark) -> Self {
-        let octets = self.words.octets().get(mark.words..).unwrap_or_default();
-        let mut words = Page::default();
-        words.add(octets.len(), |pen| pen.copy(octets));
-        self.words.truncate(mark.words);
-        let escaped = self.escaped.split_off(mark.escaped);
-        Self { words, escaped, parts: self.parts.split_off(mark.parts) }
-    }
-
-    /// Adds what another has, one message, and gives its end.
-    pub(crate) fn append(&mut self, other: &Self) -> WordingMark {
-        self.words.add(other.words.len(), |pen| pen.copy(other.words.octets()));
-        self.escaped.push_str(&other.escaped);
-        self.parts.extend_from_slice(&other.parts);
-        self.end()
-    }
-
-    /// Forgets all messages, and keeps the room.
-    pub(crate) fn clear(&mut self) {
-        self.words.truncate(0);
-        self.escaped.clear();
-        self.parts.clear();
-    }
-
-    /// Octets that this takes, about.
-    pub(crate) fn size(&self) -> usize {
-        self.words.len() + self.escaped.len() + size_of_val(&*self.parts)
-    }
-}
-
-/// Octets that one message may need: it has a dozen terms of 600 octets and what closes them, each of which JSON
-/// writes as six at the most.
-const ROOM: usize = 64 << 10;
-
-/// Writes the words of a message, and notes which of them are what.
-///
-/// [`begin`](Self::begin) comes first, then terms in the order of the fields of [`Message`], then its call.
-pub(crate) struct Words<'a> {
-    /// The room that there was for this message.
-    size: usize,
-    /// Where the escaped texts of this message begin.
-    begin: usize,
-    escaped: &'a mut String,
-    parts: &'a mut Vec<(Part, Place)>,
-}
-
-impl Words<'_> {
-    /// The message begins.
-    #[inline]
-    pub(crate) fn begin(pen: Pen<'_>, from: Role, operation: Operation) -> Option<Pen<'_>> {
-        let all = BEGINNINGS.get(from.index())?;
-        // What is not assigned begins as 0 does, which is not either.
-        let (octets, len) = all.get(usize::from(operation.0)).or_else(|| all.first())?;
-        pen.put_some(octets, *len)
-    }
-
-    /// A term.
-    #[inline]
-    pub(crate) fn short<'p>(
-        &mut self,
-        pen: Pen<'p>,
-        part: Part,
-        text: &ShortText,
-    ) -> Option<Pen<'p>> {
-        let pen = key(pen, part)?;
-        let from = self.at(&pen);
-        let pen = pen.put_some(&text.octets, text.len.into())?;
-        self.note(part, from, &pen);
-        pen.put(b"\"")
-    }
-
-    /// A pid or a reference; `node` is the name of its node.
-    #[inline]
-    pub(crate) fn numbered<'p>(
-        &mut self,
-        pen: Pen<'p>,
-        part: Part,
-        node: &ShortText,
-        term: &Numbered<'_>,
-    ) -> Option<Pen<'p>> {
-        let pen = key(pen, part)?;
-        let from = self.at(&pen);
-        let pen = if term.is_reference { pen.put(b"#Ref<")? } else { pen.put(b"<")? };
-        let pen = pen.put_some(&node.octets, node.len.into())?;
-        let pen = if term.is_reference {
-            // Printed from the last to the first.
-            term.numbers.rchunks_exact(4).try_fold(pen, dot_number)?
-        } else {
-            term.numbers.chunks_exact(4).try_fold(pen, dot_number)?
-        };
-        let pen = pen.put(b">")?;
-        self.note(part, from, &pen);
-        pen.put(b"\"")
-    }
-
-    /// Any text, which `write` writes.
-    pub(crate) fn text<'p>(
-        &mut self,
-        pen: Pen<'p>,
-        part: Part,
-        write: impl FnOnce(&mut String),
-    ) -> Option<Pen<'p>> {
-        let start = self.escaped.len();
-        write(self.escaped);
-        let pen = key(pen, part)?;
-        let text = self.escaped.get(start..).unwrap_or_default();
-        let pen = if is_plain(text) {
-            let from = self.at(&pen);
-            let pen = pen.copy(text.as_bytes())?;
-            self.escaped.truncate(start);
-            self.note(part, from, &pen);
-            pen
-        } else {
-            let pen = text.bytes().try_fold(pen, escape)?;
-            let range = start - self.begin..self.escaped.len() - self.begin;
-            self.parts.push((part, Place::Escaped(range)));
-            pen
-        };
-        pen.put(b"\"")
-    }
-
-    /// What OTP's conventions make of the message begins; its terms are next.
-    #[inline]
-    pub(crate) fn begin_call(pen: Pen<'_>, kind: RequestKind) -> Option<Pen<'_>> {
-        let (octets, len) = CALLS.get(kind as usize)?;
-        pen.put_some(octets, *len)
-    }
-
-    /// It ends.
-    #[inline]
-    pub(crate) fn end_call(
-        mut pen: Pen<'_>,
-        arity: Option<u32>,
-        latency_us: Option<u64>,
-    ) -> Option<Pen<'_>> {
-        if let Some(arity) = arity {
-            pen = pen.put(b",\"arity\":")?.number(arity.into())?;
-        }
-        if let Some(latency) = latency_us {
-            pen = pen.put(b",\"latency_us\":")?.number(latency)?;
-        }
-        pen.put(b"}")
-    }
-
-    /// Notes what stands from one place to where the pen is.
-    #[inline]
-    fn note(&mut self, part: Part, from: usize, pen: &Pen<'_>) {
-        self.parts.push((part, Place::Words(from..self.at(pen))));
-    }
-
-    const fn at(&self, pen: &Pen<'_>) -> usize {
-        self.size - pen.left()
-    }
-}
-
-/// Begins a field whose value is text.
-#[inline]
-fn key(pen: Pen<'_>, part: Part) -> Option<Pen<'_>> {
-    let (key, len) = KEYS.get(part as usize)?;
-    pen.put_some(key, *len)
-}
-
-/// One number of four octets.
-#[inline]
-fn dot_number<'p>(pen: Pen<'p>, octets: &[u8]) -> Option<Pen<'p>> {
-    pen.dot_number(u32::from_be_bytes(octets.try_into().ok()?).into())
-}
-
-/// A short text that JSON takes as it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ShortText {
-    octets: [u8; Self::MOST],
-    len: u8,
-}
-
-impl ShortText {
-    /// With its length, and one octet more, a line of the cache. Longer names of nodes are rare.
-    const MOST: usize = 62;
-
-    /// `None` for what is none.
-    pub(crate) fn new(text: &str) -> Option<Self> {
-        let mut octets = [0; Self::MOST];
-        octets.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-        is_plain(text).then_some(Self { octets, len: u8::try_from(text.len()).ok()? })
-    }
-
-    #[inline]
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.octets.get(..self.len.into()).unwrap_or_default()
-    }
-}
-
-/// Whether JSON takes a text as it is.
-fn is_plain(text: &str) -> bool {
-    !text.bytes().any(|octet| octet < b' ' || octet == b'"' || octet == b'\\')
-}
-
-fn escape(pen: Pen<'_>, octet: u8) -> Option<Pen<'_>> {
-    let short = match octet {
-        b'"' | b'\\' => octet,
-        b'\x08' => b'b',
-        b'\x0c' => b'f',
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        b'\0'..b' ' => return pen.copy(format!("\\u{octet:04x}").as_bytes()),
-        _ => return pen.put(&[octet]),
-    };
-    pen.put(&[b'\\', short])
-}
-
 impl<'a> Wording<'a> {
-    /// Its JSON up to `fragments`.
-    #[inline]
-    pub(crate) const fn words(&self) -> &'a [u8] {
-        self.words
-    }
-
-    /// The message, taken apart.
+    /// The message, read back.
     pub fn message(&self) -> Message<'a> {
-        let mut call = self.facts.call.map(|call| Call {
-            kind: call.kind.name(),
+        let mut call = self.facts.call.map(|kind| Call {
+            kind: kind.name(),
             tag: None,
             request: None,
             module: None,
             function: None,
-            arity: call.arity,
-            latency_us: call.latency_us,
+            arity: None,
+            latency_us: None,
         });
         let mut message = Message {
             fragments: self.facts.fragments,
@@ -490,36 +59,134 @@ impl<'a> Wording<'a> {
             telling: self.facts.telling,
             ..Message::new(self.facts.from, name(self.facts.operation))
         };
-        for (part, place) in self.parts {
-            let text = self.text(place);
-            match (part, &mut call) {
-                (Part::From, _) => message.from_pid = text,
-                (Part::To, _) => message.to = text,
-                (Part::ToName, _) => message.to_name = text,
-                (Part::Reference, _) => message.reference = text,
-                (Part::Reason, _) => message.reason = text,
-                (Part::Id, _) => message.id = text,
-                (Part::GroupLeader, _) => message.group_leader = text,
-                (Part::Mfa, _) => message.mfa = text,
-                (Part::Options, _) => message.options = text,
-                (Part::Flags, _) => message.flags = text,
-                (Part::Result, _) => message.result = text,
-                (Part::Token, _) => message.token = text,
-                (Part::Tag, Some(call)) => call.tag = text,
-                (Part::Request, Some(call)) => call.request = text,
-                (Part::Module, Some(call)) => call.module = text,
-                (Part::Function, Some(call)) => call.function = text,
-                (_, None) => {}
+        let words = str::from_utf8(self.words).unwrap_or_default();
+        for (key, value) in (Fields { words, escaped: self.escaped }) {
+            let text = Some(value);
+            match (key, &mut call) {
+                ("from_pid", _) => message.from_pid = text,
+                ("to", _) => message.to = text,
+                ("to_name", _) => message.to_name = text,
+                ("ref", _) => message.reference = text,
+                ("reason", _) => message.reason = text,
+                ("id", _) => message.id = text,
+                ("group_leader", _) => message.group_leader = text,
+                ("mfa", _) => message.mfa = text,
+                ("options", _) => message.options = text,
+                ("flags", _) => message.flags = text,
+                ("result", _) => message.result = text,
+                ("token", _) => message.token = text,
+                ("tag", Some(call)) => call.tag = text,
+                ("request", Some(call)) => call.request = text,
+                ("module", Some(call)) => call.module = text,
+                ("function", Some(call)) => call.function = text,
+                ("arity", Some(call)) => call.arity = value.parse().ok(),
+                ("latency_us", Some(call)) => call.latency_us = value.parse().ok(),
+                // The rest are facts.
+                _ => {}
             }
         }
         message.call = call;
         message
     }
+}
 
-    fn text(&self, place: &Place) -> Option<&'a str> {
-        match place {
-            Place::Words(range) => str::from_utf8(self.words.get(range.clone())?).ok(),
-            Place::Escaped(range) => self.escaped.get(range.clone()),
+/// The texts and numbers in the words of a message, each with its key.
+struct Fields<'a> {
+    words: &'a str,
+    escaped: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    /// What stands between the next two quotes.
+    fn quoted(&mut self) -> Option<&'a str> {
+        let (_, behind) = self.words.split_once('"')?;
+        let mut is_escaped = false;
+        let end = behind.bytes().position(|octet| {
+            let ends = octet == b'"' && !is_escaped;
+            is_escaped = octet == b'\\' && !is_escaped;
+            ends
+        })?;
+        let (quoted, rest) = behind.split_at_checked(end)?;
+        self.words = rest.get(1..)?;
+        Some(quoted)
+    }
+
+    /// What JSON has written as `quoted`.
+    fn text(&mut self, quoted: &'a str) -> Option<&'a str> {
+        let (mut octets, mut len) = (quoted.bytes(), 0);
+        while let Some(octet) = octets.next() {
+            if octet == b'\\' && octets.next() == Some(b'u') {
+                octets.nth(3);
+            }
+            len += 1;
+        }
+        if len == quoted.len() {
+            return Some(quoted);
+        }
+        let text;
+        (text, self.escaped) = self.escaped.split_at_checked(len)?;
+        Some(text)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let key = self.quoted()?;
+            let value = self.words.strip_prefix(':')?;
+            if value.starts_with('"') {
+                let quoted = self.quoted()?;
+                return Some((key, self.text(quoted)?));
+            }
+            // What is in a call follows like the rest.
+            if !value.starts_with('{') {
+                return value.split([',', '}']).next().map(|number| (key, number));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::samples::{Worded, message};
+
+    #[test]
+    fn texts_are_read_back_whatever_json_makes_of_them() {
+        let texts = [
+            "plain",
+            "",
+            "\"",
+            "\\",
+            "\\\"",
+            "\u{1}\n\u{1f}u",
+            "\":\"to\":",
+            "é\\",
+            "tag",
+            "{1,2}",
+        ];
+        for (at, text) in texts.iter().enumerate() {
+            let [text, next] = [*text, texts[(at + 1) % texts.len()]];
+            let call = Call {
+                kind: "gen_call",
+                tag: Some(next),
+                request: None,
+                module: Some(text),
+                function: None,
+                arity: Some(2),
+                latency_us: Some(u64::MAX),
+            };
+            let told = Message {
+                from_pid: Some(text),
+                to: Some(next),
+                reason: Some(text),
+                call: Some(call),
+                ..message("LINK")
+            };
+            let worded = Worded::new(&told);
+            assert_eq!(format!("{:?}", worded.wording().message()), format!("{told:?}"));
         }
     }
 }

@@ -18,17 +18,24 @@ use crate::time::Timestamp;
 #[derive(Default)]
 pub(super) struct MessageLines {
     head: Head,
-    /// The input that lines were written for last, and as it is written.
+    /// The input that lines were written for last, and as it is written, up to the number of the frame.
     input: Option<(u16, Vec<u8>)>,
     connections: Connections,
 }
 
 /// How a line begins, up to its number. What is sent within one second differs in nine digits, and what came
 /// in one packet not at all.
-#[derive(Default)]
 struct Head {
     at: Timestamp,
-    text: Vec<u8>,
+    /// As many octets of it as `len`: none at first.
+    text: [u8; Self::ROOM],
+    len: usize,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self { at: Timestamp::default(), text: [0; Self::ROOM], len: 0 }
+    }
 }
 
 impl MessageLines {
@@ -41,22 +48,29 @@ impl MessageLines {
         event: &MessageEvent<'_>,
     ) -> io::Result<()> {
         let MessageEvent { mark, connection, wording } = event;
-        if self.head.at != mark.at || self.head.text.is_empty() {
+        if self.head.at != mark.at || self.head.len == 0 {
             self.head.turn_to(mark.at);
         }
         self.turn_to_input(mark.frame.input, name)?;
         let Self { head, input, connections } = self;
-        let head = &*head.text;
         let input = input.as_ref().map_or(&[][..], |(_, written)| written);
         let fields = connections.fields(connection)?;
-        let words = wording.words();
-        let room = head.len() + input.len() + fields.len() + words.len() + OTHERS;
+        let words = wording.words;
+        let room = Head::ROOM + input.len() + fields.len() + words.len() + OTHERS;
         lines.add(room, |pen| {
-            let pen = pen.copy(head)?.number(seq)?.copy(input)?;
-            let pen = pen.put(b",\"frame\":")?.number(mark.frame.number)?;
+            let pen = pen
+                .put_some(&head.text, head.len)?
+                .number(seq)?
+                .copy(input)?
+                .number(mark.frame.number)?;
             let pen = pen.copy(fields)?.copy(words)?;
-            let pen = pen.put(b",\"fragments\":")?.number(wording.facts.fragments.into())?;
-            let pen = match wording.facts.payload_octets {
+            let facts = wording.facts;
+            // Nearly all messages come in one.
+            let pen = match facts.fragments {
+                1 => pen.put(b",\"fragments\":1")?,
+                fragments => pen.put(b",\"fragments\":")?.number(fragments.into())?,
+            };
+            let pen = match facts.payload_octets {
                 Some(octets) => pen.put(b",\"payload_octets\":")?.number(octets)?,
                 None => pen,
             };
@@ -83,6 +97,7 @@ impl MessageLines {
                 written.extend(b",\"input\":");
                 serde_json::to_writer(&mut written, &*name)?;
             }
+            written.extend(b",\"frame\":");
             self.input = Some((input, written));
         }
         Ok(())
@@ -125,14 +140,16 @@ const CONNECTIONS: usize = 4096;
 impl Head {
     fn turn_to(&mut self, at: Timestamp) {
         let (second, nanos) = at.parts();
-        if self.at.parts().0 != second || self.text.is_empty() {
+        if self.at.parts().0 != second || self.len == 0 {
             let start = Timestamp::new(second, 0);
-            self.text.clear();
-            self.text.extend(format!("{{\"v\":{VERSION},\"timestamp\":\"{start}").bytes());
-            self.text.extend(Self::BEHIND);
+            let text = format!("{{\"v\":{VERSION},\"timestamp\":\"{start}{}", Self::BEHIND);
+            if let Some(place) = self.text.get_mut(..text.len()) {
+                place.copy_from_slice(text.as_bytes());
+                self.len = text.len();
+            }
         }
         // The nine digits in front of the `Z`.
-        let end = self.text.len() - Self::BEHIND.len() - 1;
+        let end = self.len.saturating_sub(Self::BEHIND.len() + 1);
         let decimals = self.text.get_mut(..end).and_then(|text| text.last_chunk_mut());
         if let Some(decimals) = decimals {
             *decimals = nine_digits(nanos);
@@ -140,7 +157,10 @@ impl Head {
         self.at = at;
     }
 
-    const BEHIND: &[u8] = b"\",\"event_type\":\"message\",\"seq\":";
+    const BEHIND: &str = "\",\"event_type\":\"message\",\"seq\":";
+
+    /// It has 81 octets.
+    const ROOM: usize = 96;
 }
 
 #[cfg(test)]

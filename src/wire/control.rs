@@ -140,8 +140,11 @@ operations! {
     37 ALTACT_SIG_SEND (Flags From To Token) payload;
 }
 
+/// One more than the last operation that is assigned.
+pub const OPERATIONS: usize = Operation::ALTACT_SIG_SEND.0 as usize + 1;
+
 /// Most elements that an operation has behind itself.
-const MOST_FIELDS: usize = 6;
+pub const MOST_FIELDS: usize = 6;
 
 /// A control term.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +171,8 @@ impl<'a> ControlMessage<'a> {
         self.term(fields.iter().position(|known| *known == field)?)
     }
 
-    fn term(&self, place: usize) -> Option<Term<'a>> {
+    /// One of them, by its place.
+    pub fn term(&self, place: usize) -> Option<Term<'a>> {
         let end = self.ends.get(place).filter(|_| place < self.count)?;
         let start = place.checked_sub(1).and_then(|before| self.ends.get(before)).unwrap_or(&0);
         self.octets.get(*start..*end).map(Term::cut_off)

@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use super::lease::Lease;
 use crate::wire::header::{CACHE_SLOTS, References};
-use crate::wire::term::Atoms;
+use crate::wire::term::{Atoms, Spelling};
 
 /// What is known of the cache that a node keeps for what it sends on one connection.
 #[derive(Debug)]
 pub(super) struct AtomCache {
     /// For each slot, one more than its place in `atoms`; 0 for what is unknown. Made at the first entry.
     slots: Option<Box<[u16; CACHE_SLOTS]>>,
-    atoms: Vec<Arc<str>>,
+    atoms: Vec<Atom>,
     /// The references of the header read last, where one of them was new: as in `slots`.
     header: Vec<u16>,
     /// Places of atoms that stood in a slot until that header.
@@ -26,6 +26,20 @@ pub(super) struct AtomCache {
     /// Atoms are in Latin-1: one of the nodes is older than R16.
     is_latin1: bool,
     lease: Lease,
+}
+
+/// An atom, and whether it is written in quotes where its [spelling](Spelling) is known.
+#[derive(Debug, Default)]
+struct Atom {
+    text: Arc<str>,
+    has_quotes: Option<bool>,
+}
+
+impl From<Arc<str>> for Atom {
+    fn from(text: Arc<str>) -> Self {
+        let has_quotes = Spelling::of(text.as_bytes()).map(|spelling| spelling.has_quotes);
+        Self { text, has_quotes }
+    }
 }
 
 impl AtomCache {
@@ -88,7 +102,7 @@ impl AtomCache {
 
     /// The atom at a place, which is one more than its index.
     #[inline]
-    fn at(&self, place: u16) -> Option<&Arc<str>> {
+    fn at(&self, place: u16) -> Option<&Atom> {
         self.atoms.get(usize::from(place.checked_sub(1)?))
     }
 
@@ -109,8 +123,8 @@ impl AtomCache {
         let place = if known > 0 && !is_named { known } else { self.free_place() };
         if let Some(atom) = usize::from(place).checked_sub(1).and_then(|at| self.atoms.get_mut(at))
         {
-            self.lease.release(if place == known { atom.len() + ENTRY } else { 0 });
-            *atom = text;
+            self.lease.release(if place == known { atom.text.len() + ENTRY } else { 0 });
+            *atom = text.into();
         }
         if known > 0 && is_named {
             self.replaced.push(known);
@@ -125,7 +139,7 @@ impl AtomCache {
             return place;
         }
         // At most one for each slot, and for each reference of a header.
-        self.atoms.push(Arc::default());
+        self.atoms.push(Atom::default());
         u16::try_from(self.atoms.len()).unwrap_or(0)
     }
 
@@ -134,8 +148,8 @@ impl AtomCache {
         for place in self.replaced.drain(..) {
             let atom = usize::from(place).checked_sub(1).and_then(|at| self.atoms.get_mut(at));
             if let Some(atom) = atom {
-                self.lease.release(atom.len() + ENTRY);
-                *atom = Arc::default();
+                self.lease.release(atom.text.len() + ENTRY);
+                *atom = Atom::default();
                 self.free.push(place);
             }
         }
@@ -169,11 +183,12 @@ pub(super) struct HeaderAtoms<'a> {
 impl HeaderAtoms<'_> {
     /// All of them, to be kept.
     pub(super) fn all(self) -> impl Iterator<Item = Option<Arc<str>>> {
-        (0..self.references.len()).map(move |reference| self.get(reference).cloned())
+        (0..self.references.len())
+            .map(move |reference| Some(Arc::clone(&self.get(reference)?.text)))
     }
 
     #[inline]
-    fn get(&self, reference: u8) -> Option<&Arc<str>> {
+    fn get(&self, reference: u8) -> Option<&Atom> {
         let Self { cache, references } = self;
         let place = if cache.header.is_empty() {
             cache.slot(references.slot(reference)?)
@@ -187,7 +202,13 @@ impl HeaderAtoms<'_> {
 impl Atoms for HeaderAtoms<'_> {
     #[inline]
     fn atom(&self, reference: u8) -> Option<&str> {
-        self.get(reference).map(|atom| &**atom)
+        self.get(reference).map(|atom| &*atom.text)
+    }
+
+    #[inline]
+    fn spelling(&self, reference: u8) -> Option<Spelling<'_>> {
+        let Atom { text, has_quotes } = self.get(reference)?;
+        Some(Spelling { text: text.as_bytes(), has_quotes: (*has_quotes)? })
     }
 }
 
@@ -223,6 +244,10 @@ mod tests {
         let count = u8::try_from(entries.len()).unwrap();
         let atoms = cache.header(header.references);
         assert_eq!(atoms.atom(count), None, "no more references than the header has");
+        for reference in 0..=count {
+            let text = atoms.atom(reference).map(str::as_bytes);
+            assert_eq!(atoms.spelling(reference), text.and_then(Spelling::of));
+        }
         (0..count).map(|i| atoms.atom(i).map(str::to_owned)).collect()
     }
 

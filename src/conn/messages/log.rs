@@ -7,22 +7,19 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::atom_cache::HeaderAtoms;
-use super::spelling::Spellings;
 use crate::event::pen::Pen;
 use crate::event::{
-    CallFacts, Facts, Mark, Part, Payload, PayloadStyle, Role, Telling, Wording, WordingMark,
-    Wordings, Words,
+    Facts, Mark, Part, Payload, PayloadStyle, Role, Telling, Wording, WordingMark, Wordings, Words,
 };
-use crate::wire::control::{ControlMessage, Field, Operation};
+use crate::wire::control::{ControlMessage, MOST_FIELDS, OPERATIONS, Operation};
 use crate::wire::otp::{Execution, Function, Request, execution};
-use crate::wire::term::{Budget, Erlang, Kind, Term};
+use crate::wire::term::{Budget, Erlang, Kind, Spelling, Term};
 
 /// Messages in the order in which they came.
 #[derive(Debug, Default)]
 pub struct MessageLog {
     entries: Vec<Entry>,
     wordings: Wordings,
-    spellings: Spellings,
     payloads: Vec<u8>,
     /// The atoms of the headers of messages with payloads.
     atoms: Vec<Option<Arc<str>>>,
@@ -97,13 +94,12 @@ impl MessageLog {
         control: &ControlMessage<'_>,
         reason: Option<Term<'_>>,
         request: Option<&Request<'_>>,
-        atoms: HeaderAtoms<'_>,
-        told: Told,
+        atoms: &HeaderAtoms<'_>,
+        told: &Told,
     ) {
         let operation = control.operation;
-        let Self { wordings, spellings, .. } = self;
-        let end = wordings.add(|words, pen| {
-            let mut writer = Writer { words, spellings: &mut *spellings, atoms };
+        let end = self.wordings.add(|words, pen| {
+            let mut writer = Writer { words, atoms };
             let pen = Words::begin(pen, told.from, operation)?;
             let pen = writer.fields(pen, control, reason)?;
             match request {
@@ -111,15 +107,10 @@ impl MessageLog {
                 None => Some(pen),
             }
         });
-        let call = request.map(|request| CallFacts {
-            kind: request.kind,
-            arity: request.function.and_then(|function| function.arity),
-            latency_us: told.latency_us,
-        });
         let facts = Facts {
             from: told.from,
             operation,
-            call,
+            call: request.map(|request| request.kind),
             fragments: 1,
             payload_octets: told.payload_octets,
             telling: told.telling,
@@ -167,67 +158,83 @@ impl MessageLog {
     }
 }
 
-/// Of each operation, whether its fields are told in the order in which they are sent. Most are.
+/// What is told of a message, in the order in which that is done: each with its place among the terms.
+type Order = [Option<(Part, usize)>; MOST_FIELDS + 1];
+
+/// The place of what follows a control term, where that is the reason why a process ended.
+const REASON: usize = MOST_FIELDS;
+
+/// That of each operation. Most tell their fields in the order in which they are sent.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::indexing_slicing,
     reason = "while it is compiled"
 )]
-static IN_ORDER: [bool; 256] = {
-    let mut all = [false; 256];
+static ORDERS: [Order; OPERATIONS] = {
+    let mut all = [[None; MOST_FIELDS + 1]; OPERATIONS];
     let mut code = 0;
-    while code < all.len() {
-        if let Some(fields) = Operation(code as u8).fields() {
-            all[code] = is_in_order(fields);
-        }
+    while code < OPERATIONS {
+        all[code] = order(Operation(code as u8));
         code += 1;
     }
     all
 };
 
 #[expect(clippy::indexing_slicing, reason = "while it is compiled")]
-const fn is_in_order(fields: &[Field]) -> bool {
-    let (mut at, mut before) = (0, 0);
-    while at < fields.len() {
-        if let Some(part) = Part::of(fields[at]) {
-            if (part as u8) < before {
-                return false;
-            }
-            before = part as u8;
+const fn order(operation: Operation) -> Order {
+    let mut order = [None; MOST_FIELDS + 1];
+    let Some(fields) = operation.fields() else { return order };
+    let mut place = 0;
+    while place < fields.len() {
+        if let Some(part) = Part::of(fields[place]) {
+            order = inserted(order, part, place);
+        }
+        place += 1;
+    }
+    if operation.has_payload() { inserted(order, Part::Reason, REASON) } else { order }
+}
+
+#[expect(clippy::indexing_slicing, reason = "while it is compiled")]
+const fn inserted(mut order: Order, part: Part, place: usize) -> Order {
+    let (mut at, mut carried) = (0, Some((part, place)));
+    while let Some((part, _)) = carried {
+        let stands_behind = match order[at] {
+            Some((known, _)) => known as u8 > part as u8,
+            None => true,
+        };
+        if stands_behind {
+            (order[at], carried) = (carried, order[at]);
         }
         at += 1;
     }
-    true
+    order
 }
 
 /// Puts terms into words. `None` where there is no room.
 struct Writer<'a, 'w> {
     words: &'a mut Words<'w>,
-    spellings: &'a mut Spellings,
-    atoms: HeaderAtoms<'a>,
+    atoms: &'a HeaderAtoms<'a>,
 }
 
 impl Writer<'_, '_> {
     #[inline]
     fn fields<'p>(
         &mut self,
-        pen: Pen<'p>,
+        mut pen: Pen<'p>,
         control: &ControlMessage<'_>,
         reason: Option<Term<'_>>,
     ) -> Option<Pen<'p>> {
-        let mut fields =
-            control.fields().filter_map(|(field, term)| Some((Part::of(field)?, term)));
-        let is_in_order = IN_ORDER.get(usize::from(control.operation.0));
-        if reason.is_none() && is_in_order.is_some_and(|is_in_order| *is_in_order) {
-            return fields.try_fold(pen, |pen, (part, term)| self.field(pen, part, term));
+        let order = ORDERS.get(usize::from(control.operation.0))?;
+        for (part, place) in order.iter().map_while(|told| *told) {
+            let term = if place == REASON { reason } else { control.term(place) };
+            if let Some(term) = term {
+                pen = self.field(pen, part, term)?;
+            }
         }
-        let reason = reason.map(|reason| (Part::Reason, reason));
-        let mut fields: Vec<_> = fields.chain(reason).collect();
-        fields.sort_by_key(|(part, _)| *part);
-        fields.into_iter().try_fold(pen, |pen, (part, term)| self.field(pen, part, term))
+        Some(pen)
     }
 
-    #[inline]
+    #[inline(always)] // into the one place that it is called from
     fn field<'p>(&mut self, pen: Pen<'p>, part: Part, term: Term<'_>) -> Option<Pen<'p>> {
         match part {
             Part::Reason => self.words.text(pen, part, |out| write_shape(out, term, self.atoms)),
@@ -258,15 +265,16 @@ impl Writer<'_, '_> {
         Words::end_call(pen, arity, latency_us)
     }
 
-    /// A term in Erlang's syntax. Most are pids, references, and atoms whose spelling is known.
+    /// A term in Erlang's syntax. Most are pids, references, and atoms, of which most have a [`Spelling`].
+    #[inline(never)] // it needs all registers
     fn term<'p>(&mut self, pen: Pen<'p>, part: Part, term: Term<'_>) -> Option<Pen<'p>> {
-        let Self { words, spellings, atoms } = self;
+        let atoms = self.atoms;
         if let Some(numbered) = term.as_numbered() {
-            if let Some(node) = spellings.find(numbered.node, atoms) {
-                return words.numbered(pen, part, node.printed(), &numbered);
+            if let Some(node) = numbered.node.spelling(atoms) {
+                return Words::numbered(pen, part, node, &numbered);
             }
-        } else if let Some(atom) = spellings.find(term, atoms) {
-            return words.short(pen, part, atom.printed());
+        } else if let Some(atom) = term.spelling(atoms) {
+            return Words::atom(pen, part, atom);
         }
         self.other(pen, part, term)
     }
@@ -278,17 +286,16 @@ impl Writer<'_, '_> {
 
     /// An atom without quotes.
     fn atom<'p>(&mut self, pen: Pen<'p>, part: Part, atom: Term<'_>) -> Option<Pen<'p>> {
-        let Self { words, spellings, atoms } = self;
-        match spellings.find(atom, atoms) {
-            Some(known) if !known.is_quoted() => words.short(pen, part, known.printed()),
-            _ => self.other_atom(pen, part, atom),
+        match atom.spelling(self.atoms) {
+            Some(known) => Words::atom(pen, part, Spelling { has_quotes: false, ..known }),
+            None => self.other_atom(pen, part, atom),
         }
     }
 
     #[cold]
     fn other_atom<'p>(&mut self, pen: Pen<'p>, part: Part, atom: Term<'_>) -> Option<Pen<'p>> {
         self.words.text(pen, part, |out| {
-            if let Some(text) = atom.as_atom(&self.atoms) {
+            if let Some(text) = atom.as_atom(self.atoms) {
                 // Writing to a `String` cannot fail.
                 let _ = write!(out, "{text}");
             }
@@ -296,13 +303,13 @@ impl Writer<'_, '_> {
     }
 }
 
-fn write_term(out: &mut String, term: Term<'_>, atoms: HeaderAtoms<'_>) {
+fn write_term(out: &mut String, term: Term<'_>, atoms: &HeaderAtoms<'_>) {
     // Writing to a `String` cannot fail.
-    let _ = Erlang::within(term, &atoms, FIELD).write_to(out);
+    let _ = Erlang::within(term, atoms, FIELD).write_to(out);
 }
 
 /// The outer shape of a reason: what it is, or begins with; the rest may be anybody's data.
-fn write_shape(out: &mut String, reason: Term<'_>, atoms: HeaderAtoms<'_>) {
+fn write_shape(out: &mut String, reason: Term<'_>, atoms: &HeaderAtoms<'_>) {
     match reason.kind() {
         Kind::Atom => write_term(out, reason, atoms),
         Kind::Tuple => {

@@ -12,7 +12,6 @@ mod lease;
 mod log;
 #[cfg(test)]
 mod scripts;
-mod spelling;
 mod trains;
 mod waiting;
 
@@ -418,7 +417,7 @@ impl Heard {
                 telling,
             };
             let reason = control.carries_reason().then_some(payload);
-            desk.log.add(control, reason, request.as_ref(), atoms, told);
+            desk.log.add(control, reason, request.as_ref(), &atoms, &told);
         }
         let style = passed.style(desk.detail);
         let Some(fragment) = passed.more else {

@@ -82,7 +82,7 @@ impl Talk {
 fn told(wording: &Wording<'_>) -> String {
     let message = wording.message();
     let line = serde_json::to_string(&message).unwrap();
-    assert_eq!(line.split(",\"fragments\":").next(), str::from_utf8(wording.words()).ok());
+    assert_eq!(line.split(",\"fragments\":").next(), str::from_utf8(wording.words).ok());
     short(&message)
 }
 

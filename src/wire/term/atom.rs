@@ -5,17 +5,28 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use super::cut::RawAtom;
+use super::text;
 
 /// What `ATOM_CACHE_REF` stands for: the references of one distribution header.
 pub trait Atoms {
     /// The text of reference number `reference`; `None` where it is not known, as after a late start
     /// of the capture.
     fn atom(&self, reference: u8) -> Option<&str>;
+
+    /// How it is spelled; see [`Spelling`].
+    #[inline]
+    fn spelling(&self, reference: u8) -> Option<Spelling<'_>> {
+        Spelling::of(self.atom(reference)?.as_bytes())
+    }
 }
 
 impl<T: Atoms + ?Sized> Atoms for &T {
     fn atom(&self, reference: u8) -> Option<&str> {
         (**self).atom(reference)
+    }
+
+    fn spelling(&self, reference: u8) -> Option<Spelling<'_>> {
+        (**self).spelling(reference)
     }
 }
 
@@ -34,6 +45,27 @@ impl Atoms for [&str] {
     fn atom(&self, reference: u8) -> Option<&str> {
         self.get(usize::from(reference)).copied()
     }
+}
+
+/// A short atom whose characters all stand for themselves, in Erlang and in JSON.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Spelling<'a> {
+    /// Its octets, without quotes.
+    pub text: &'a [u8],
+    /// Whether Erlang writes it in quotes.
+    pub has_quotes: bool,
+}
+
+impl<'a> Spelling<'a> {
+    /// The one with these octets, unless it is none of those.
+    #[inline]
+    pub fn of(text: &'a [u8]) -> Option<Self> {
+        let has_quotes = text::has_quotes(text).filter(|_| text.len() <= Self::MOST)?;
+        Some(Self { text, has_quotes })
+    }
+
+    /// As long as an atom may be, in ASCII.
+    const MOST: usize = 255;
 }
 
 /// An atom's text. Equal text is equal however it was encoded.

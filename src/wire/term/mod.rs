@@ -21,7 +21,7 @@ mod text;
 
 use std::fmt;
 
-pub use atom::{AtomText, Atoms, NoAtoms};
+pub use atom::{AtomText, Atoms, NoAtoms, Spelling};
 pub use compressed::{Compressed, External, InflateError, cut_external};
 pub use erlang::{Budget, Erlang};
 pub use identifier::{Export, Fun, Numbered, Pid, Port, Record, Reference, ReferenceKey};
@@ -187,16 +187,15 @@ impl<'a> Term<'a> {
         Some(AtomText::resolve(raw, atoms))
     }
 
-    /// The octets of an atom's text, where they are to be UTF-8 and are at most 255. Whether they are is not
-    /// looked at: what they are equal to, they are.
-    #[inline]
-    pub fn utf8_atom<'t>(self, atoms: &'t (impl Atoms + ?Sized)) -> Option<&'t [u8]>
+    /// How an atom is spelled; see [`Spelling`].
+    #[inline(always)] // for what is in the cache, a few instructions
+    pub fn spelling<'t>(self, atoms: &'t (impl Atoms + ?Sized)) -> Option<Spelling<'t>>
     where
         'a: 't,
     {
         match self.octets {
-            [ATOM_CACHE_REF, reference, ..] => atoms.atom(*reference).map(str::as_bytes),
-            [SMALL_ATOM_UTF8_EXT, len, rest @ ..] => rest.get(..usize::from(*len)),
+            [ATOM_CACHE_REF, reference, ..] => atoms.spelling(*reference),
+            [SMALL_ATOM_UTF8_EXT, len, rest @ ..] => Spelling::of(rest.get(..usize::from(*len))?),
             _ => None,
         }
     }

@@ -35,19 +35,15 @@ pub(super) fn atom<W: Write + ?Sized>(
 ) -> Result<bool, fmt::Error> {
     match atom {
         AtomText::Utf8(text) => {
-            // Names of nodes and functions: one look at each octet.
-            let seen = text.bytes().fold(0, |seen, octet| {
-                seen | LOOKS.get(usize::from(octet)).copied().unwrap_or(OTHER)
-            });
-            let is_plain = match seen & !NAME {
-                0 => is_plain_start(text.chars().next()) && !is_reserved(text),
-                QUOTED if text.len() < out.left => {
+            let is_plain = match has_quotes(text.as_bytes()) {
+                Some(true) if text.len() < out.left => {
                     out.write_str("'")?;
                     out.write_str(text)?;
                     out.write_str("'")?;
                     return Ok(true);
                 }
-                _ => is_plain_atom(text),
+                Some(has_quotes) => !has_quotes,
+                None => is_plain_atom(text),
             };
             if !is_plain {
                 return quoted_str(out, text, '\'');
@@ -67,6 +63,17 @@ pub(super) fn atom<W: Write + ?Sized>(
             write!(out, "#{reference}")?;
             Ok(true)
         }
+    }
+}
+
+/// Whether an atom is written in quotes, where its characters all stand for themselves, in JSON too. Names of
+/// nodes and functions do: one look at each octet.
+pub(super) fn has_quotes(text: &[u8]) -> Option<bool> {
+    let looks = |octet: &u8| LOOKS.get(usize::from(*octet)).copied().unwrap_or(OTHER);
+    match text.iter().fold(0, |seen, octet| seen | looks(octet)) & !NAME {
+        0 => Some(!matches!(text, [b'a'..=b'z', ..]) || is_reserved(text)),
+        QUOTED => Some(true),
+        _ => None,
     }
 }
 
@@ -95,7 +102,7 @@ static LOOKS: [u8; 256] = {
 const fn looks(octet: u8) -> u8 {
     match octet {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'@' => NAME,
-        b'\\' | b'\'' => OTHER,
+        b'\\' | b'\'' | b'"' => OTHER,
         b' '..=b'~' => QUOTED,
         _ => OTHER,
     }
@@ -103,9 +110,7 @@ const fn looks(octet: u8) -> u8 {
 
 /// Whether an atom is written without quotes, as `io_lib:write_atom/1` does.
 fn is_plain_atom(text: &str) -> bool {
-    let is_name = text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'@')
-        || text.chars().all(is_name);
-    is_plain_start(text.chars().next()) && is_name && !is_reserved(text)
+    is_plain_start(text.chars().next()) && text.chars().all(is_name)
 }
 
 fn is_plain_start(c: Option<char>) -> bool {
@@ -118,13 +123,13 @@ fn is_name(c: char) -> bool {
 }
 
 /// `else` and `maybe` since OTP 27, and earlier where they were asked for.
-fn is_reserved(text: &str) -> bool {
+fn is_reserved(text: &[u8]) -> bool {
     #[rustfmt::skip] // a table reads best as a table
     let reserved = matches!(
         text,
-        "after" | "and" | "andalso" | "band" | "begin" | "bnot" | "bor" | "bsl" | "bsr" | "bxor"
-            | "case" | "catch" | "cond" | "div" | "else" | "end" | "fun" | "if" | "let" | "maybe"
-            | "not" | "of" | "or" | "orelse" | "receive" | "rem" | "try" | "when" | "xor"
+        b"after" | b"and" | b"andalso" | b"band" | b"begin" | b"bnot" | b"bor" | b"bsl" | b"bsr" | b"bxor"
+            | b"case" | b"catch" | b"cond" | b"div" | b"else" | b"end" | b"fun" | b"if" | b"let" | b"maybe"
+            | b"not" | b"of" | b"or" | b"orelse" | b"receive" | b"rem" | b"try" | b"when" | b"xor"
     );
     reserved
 }
@@ -226,6 +231,7 @@ mod tests {
         for plain in ["a", "ok", "a1_@B", "a@host", "nonode@nohost", "été", "ß", "ÿÀ", "ends", "do"]
         {
             assert_eq!(printed(AtomText::Utf8(plain)), plain);
+            assert_ne!(has_quotes(plain.as_bytes()), Some(true), "{plain}");
         }
         for quoted in [
             "",
@@ -250,6 +256,10 @@ mod tests {
             "fun",
         ] {
             assert_eq!(printed(AtomText::Utf8(quoted)), format!("'{quoted}'"));
+            assert_ne!(has_quotes(quoted.as_bytes()), Some(false), "{quoted}");
+        }
+        for other in ["a\"b", "a\\b", "'a'", "a\nb", "\u{7f}", "\u{202e}", "''", "été"] {
+            assert_eq!(has_quotes(other.as_bytes()), None, "{other:?}");
         }
         assert_eq!(printed(AtomText::Latin1(b"\xe9t\xe9")), "été");
         assert_eq!(printed(AtomText::Latin1(b"\xc9t\xe9")), "'Été'");
