@@ -104,6 +104,10 @@ impl Frames {
                 *input = behind;
                 return Step::Frame(frame);
             }
+            // Nearly all others begin with their length and kind in it: those are not held one by one.
+            if let Some((len, kind)) = input.get(..START).map(start) {
+                self.begin(len, kind);
+            }
         }
         self.next_of_pieces(input, wants)
     }
@@ -132,13 +136,11 @@ impl Frames {
                         return Step::Ended(Walked::Whole);
                     }
                     let (len, kind) = self.start();
-                    if len < 2 || kind == FrameKind::Unknown {
+                    if !self.begin(len, kind) {
                         let start = [4, 5].map(|at| self.held.get(at).copied().unwrap_or(0));
                         self.clear();
                         return Step::Ended(Walked::Broken { len, start });
                     }
-                    self.begun += 1;
-                    self.at = At::Front { wanted: PREFIX + FIRST_WANTED.min(size(len)) };
                 }
                 At::Front { wanted } => {
                     if !self.fill(input, wanted) {
@@ -211,8 +213,17 @@ impl Frames {
 
     /// Length and kind of the frame whose front is held.
     fn start(&self) -> (u32, FrameKind) {
-        let len = self.held.first_chunk::<PREFIX>().map_or(0, |len| u32::from_be_bytes(*len));
-        (len, FrameKind::of(self.held.get(PREFIX..START).unwrap_or_default()))
+        start(&self.held)
+    }
+
+    /// A frame begins, of such a length and kind; false where no frame does so.
+    fn begin(&mut self, len: u32, kind: FrameKind) -> bool {
+        let is_frame = len >= 2 && kind != FrameKind::Unknown;
+        if is_frame {
+            self.begun += 1;
+            self.at = At::Front { wanted: PREFIX + FIRST_WANTED.min(size(len)) };
+        }
+        is_frame
     }
 
     fn clear(&mut self) {
@@ -224,6 +235,12 @@ impl Frames {
         self.lease.give_back();
         self.at = At::Start;
     }
+}
+
+/// Length and kind of the frame at the front of `octets`.
+fn start(octets: &[u8]) -> (u32, FrameKind) {
+    let len = octets.first_chunk::<PREFIX>().map_or(0, |len| u32::from_be_bytes(*len));
+    (len, FrameKind::of(octets.get(PREFIX..START).unwrap_or_default()))
 }
 
 /// The frame at the front of `input`, where all of it lies there, and what stands behind it.
