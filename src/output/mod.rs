@@ -152,7 +152,8 @@ impl<W: Write> Output<W> {
         }
         self.write_block();
         match &mut self.out {
-            Destination::Direct(out) => self.error = self.error.take().or(out.flush().err()),
+            Destination::Direct(out) if self.error.is_none() => self.error = out.flush().err(),
+            Destination::Direct(_) => {}
             Destination::Queued(queue) => queue.flush(),
         }
     }
