@@ -15,8 +15,9 @@ pub struct FlowId(u32);
 pub struct FlowTable<C> {
     ids: HashMap<FlowKey, FlowId, RandomState>,
     ports: PortCounts,
-    /// What was found last: packets of a connection come in bursts.
-    last: Option<(FlowKey, FlowId)>,
+    /// What was found last, by [bucket](bucket) of ports: where there are few connections, and they are busy, each is
+    /// found without a look into `ids`.
+    recent: Box<[FlowId; BUCKETS]>,
     slots: Vec<Slot<C>>,
     free: Vec<FlowId>,
     /// Next slot that the search for room looks at.
@@ -37,7 +38,7 @@ impl<C> FlowTable<C> {
         Self {
             ids: HashMap::default(),
             ports: PortCounts::default(),
-            last: None,
+            recent: Box::new([FlowId(u32::MAX); BUCKETS]),
             slots: Vec::new(),
             free: Vec::new(),
             hand: 0,
@@ -66,15 +67,18 @@ impl<C> FlowTable<C> {
     /// Where the connection of `key` is.
     #[inline]
     pub fn find(&mut self, key: &FlowKey) -> Option<FlowId> {
-        match self.last {
-            Some((last, id)) if last == *key => Some(id),
-            _ => self.look_up(key),
-        }
+        let id = *self.recent.get(bucket(key))?;
+        let slot = self.slots.get(id.0 as usize);
+        let is_it = slot.is_some_and(|slot| slot.entry.as_ref().is_some_and(|(it, _)| it == key));
+        if is_it { Some(id) } else { self.look_up(key) }
     }
 
+    #[inline(never)]
     fn look_up(&mut self, key: &FlowKey) -> Option<FlowId> {
         let id = self.ids.get(key).copied()?;
-        self.last = Some((*key, id));
+        if let Some(recent) = self.recent.get_mut(bucket(key)) {
+            *recent = id;
+        }
         Some(id)
     }
 
@@ -122,7 +126,6 @@ impl<C> FlowTable<C> {
         if self.ids.remove(&key).is_some() {
             self.ports.subtract(key.ports());
         }
-        self.last = None;
         self.free.push(id);
         Some(connection)
     }
@@ -130,7 +133,6 @@ impl<C> FlowTable<C> {
     /// Takes everything out, in no particular order.
     pub fn drain(&mut self) -> impl Iterator<Item = Box<C>> {
         self.ids.clear();
-        self.last = None;
         self.ports = PortCounts::default();
         self.free.clear();
         self.hand = 0;
@@ -150,6 +152,16 @@ impl<C> FlowTable<C> {
         None
     }
 }
+
+/// A number that is the same for both ways of a connection, and differs between those from one host to another.
+#[inline]
+fn bucket(key: &FlowKey) -> usize {
+    let [low, high] = key.ports();
+    usize::from(low ^ high) % BUCKETS
+}
+
+/// Several times as many as there are connections that are busy at a time, on most links; 4 KiB.
+const BUCKETS: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -172,6 +184,24 @@ mod tests {
         assert_eq!(table.insert(key(14), 14).1.as_deref(), Some(&12));
         assert_eq!(table.find(&key(11)), Some(ids[1]));
         assert_eq!(table.drain().count(), 3);
+    }
+
+    #[test]
+    fn those_found_last_are_told_from_those_that_share_their_bucket_or_had_their_place() {
+        let mut table = FlowTable::new(2000);
+        let ids: Vec<_> = (10..1010).map(|port| table.insert(key(port), port).0).collect();
+        for _ in 0..2 {
+            for (port, id) in (10..).zip(&ids) {
+                assert_eq!(table.find(&key(port)), Some(*id));
+                assert_eq!(table.find(&key(port)), Some(*id));
+            }
+        }
+        table.remove(ids[0]);
+        assert_eq!(table.find(&key(10)), None);
+        assert_eq!(table.insert(key(2000), 2000).0, ids[0]);
+        assert_eq!((table.find(&key(10)), table.find(&key(2000))), (None, Some(ids[0])));
+        table.drain().for_each(drop);
+        assert_eq!(table.find(&key(2000)), None);
     }
 
     #[test]
