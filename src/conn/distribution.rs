@@ -159,15 +159,6 @@ impl Distribution {
         setting: &Setting<'_>,
         out: &mut Saying<'_>,
     ) {
-        self.on_spoken(direction, from_start);
-        match taken.event {
-            StreamEvent::Data(octets) => self.on_octets(direction, octets, taken, setting, out),
-            StreamEvent::Gap(octets) => self.on_gap(direction, octets),
-        }
-    }
-
-    /// One side says something, or is known to have done so.
-    fn on_spoken(&mut self, direction: Direction, from_start: bool) {
         let voice = self.voice_mut(direction);
         if !std::mem::replace(&mut voice.spoke, true) {
             if from_start {
@@ -176,16 +167,10 @@ impl Distribution {
                 self.exchange.is_lost = [true; 2];
             }
         }
-    }
-
-    fn on_octets(
-        &mut self,
-        direction: Direction,
-        octets: &[u8],
-        taken: &Taken<'_>,
-        setting: &Setting<'_>,
-        out: &mut Saying<'_>,
-    ) {
+        let octets = match taken.event {
+            StreamEvent::Data(octets) => octets,
+            StreamEvent::Gap(octets) => return self.on_gap(direction, octets),
+        };
         let joined = self.voice_mut(direction).reader.take_tail().map(|mut tail| {
             tail.extend_from_slice(octets);
             tail
