@@ -1,5 +1,12 @@
 //! Which ports matter.
 
+/// A number that is the same for both ways of a connection, and differs between those from one host to another:
+/// below `buckets`, a power of two.
+#[inline]
+pub(super) const fn bucket(a: u16, b: u16, buckets: u16) -> u16 {
+    (a ^ b) & (buckets - 1)
+}
+
 /// One bit a port.
 const WORDS: usize = 1 << 10;
 

@@ -4,7 +4,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::FlowKey;
-use super::ports::PortCounts;
+use super::ports::{PortCounts, bucket};
 
 /// Place of a connection in the table; stays the same while it is there.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -15,9 +15,9 @@ pub struct FlowId(u32);
 pub struct FlowTable<C> {
     ids: HashMap<FlowKey, FlowId, RandomState>,
     ports: PortCounts,
-    /// What was found last, by [bucket](bucket) of ports: where there are few connections, and they are busy, each is
+    /// What was found last, by bucket of ports: where there are few connections, and they are busy, each is
     /// found without a look into `ids`.
-    recent: Box<[FlowId; BUCKETS]>,
+    recent: Box<[FlowId; BUCKETS as usize]>,
     slots: Vec<Slot<C>>,
     free: Vec<FlowId>,
     /// Next slot that the search for room looks at.
@@ -38,7 +38,7 @@ impl<C> FlowTable<C> {
         Self {
             ids: HashMap::default(),
             ports: PortCounts::default(),
-            recent: Box::new([FlowId(u32::MAX); BUCKETS]),
+            recent: Box::new([FlowId(u32::MAX); BUCKETS as usize]),
             slots: Vec::new(),
             free: Vec::new(),
             hand: 0,
@@ -67,7 +67,7 @@ impl<C> FlowTable<C> {
     /// Where the connection of `key` is.
     #[inline]
     pub fn find(&mut self, key: &FlowKey) -> Option<FlowId> {
-        let id = *self.recent.get(bucket(key))?;
+        let id = *self.recent.get(recent_place(key))?;
         let slot = self.slots.get(id.0 as usize);
         let is_it = slot.is_some_and(|slot| slot.entry.as_ref().is_some_and(|(it, _)| it == key));
         if is_it { Some(id) } else { self.look_up(key) }
@@ -76,7 +76,7 @@ impl<C> FlowTable<C> {
     #[inline(never)]
     fn look_up(&mut self, key: &FlowKey) -> Option<FlowId> {
         let id = self.ids.get(key).copied()?;
-        if let Some(recent) = self.recent.get_mut(bucket(key)) {
+        if let Some(recent) = self.recent.get_mut(recent_place(key)) {
             *recent = id;
         }
         Some(id)
@@ -153,15 +153,15 @@ impl<C> FlowTable<C> {
     }
 }
 
-/// A number that is the same for both ways of a connection, and differs between those from one host to another.
+/// Where in [`FlowTable::recent`] the connection of `key` is, if it was found last there.
 #[inline]
-fn bucket(key: &FlowKey) -> usize {
+fn recent_place(key: &FlowKey) -> usize {
     let [low, high] = key.ports();
-    usize::from(low ^ high) % BUCKETS
+    bucket(low, high, BUCKETS).into()
 }
 
 /// Several times as many as there are connections that are busy at a time, on most links; 4 KiB.
-const BUCKETS: usize = 1024;
+const BUCKETS: u16 = 1024;
 
 #[cfg(test)]
 mod tests {

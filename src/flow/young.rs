@@ -4,6 +4,7 @@
 //! before. A table of fixed size keeps the opening of the connections of the last moments, so that what is
 //! not Erlang costs no lasting memory. An entry that is overwritten loses the opening and nothing else.
 
+use super::ports::bucket;
 use super::{Direction, FlowKey};
 use crate::capture::FrameRef;
 use crate::decode::{Endpoint, Segment, TcpFlags};
@@ -140,7 +141,7 @@ struct Places {
     /// In the upper half of each place, the mark of what is in it, 0 for nothing. In the lower half, the number of
     /// the entry, which may have made room for another since.
     words: Vec<u64>,
-    /// How many of them there are for each [bucket](bucket) of ports. Of what closes a connection, and of first
+    /// How many of them there are for each bucket of ports. Of what closes a connection, and of first
     /// octets, most are of connections whose opening was ruled out before: they end here, in 8 KiB that stay in the
     /// cache, without so much as a key.
     busy: Box<[u16; BUCKETS as usize]>,
@@ -171,13 +172,14 @@ impl Places {
     fn of(&self, key: &FlowKey) -> Place {
         let (upper, lower) = halves(key.unseeded_hash());
         let [low, high] = key.ports();
-        let mark = upper & !(2 * BUCKETS - 1) | BUCKETS | u32::from(bucket(low, high));
+        let buckets = u32::from(BUCKETS);
+        let mark = upper & !(2 * buckets - 1) | buckets | u32::from(bucket(low, high, BUCKETS));
         Place { index: lower as usize & self.last(), mark }
     }
 
     #[inline]
     fn may_have(&self, a: u16, b: u16) -> bool {
-        self.busy.get(usize::from(bucket(a, b))).is_none_or(|busy| *busy > 0)
+        self.busy.get(usize::from(bucket(a, b, BUCKETS))).is_none_or(|busy| *busy > 0)
     }
 
     /// The number of the entry at `place`, if it may be what belongs there.
@@ -205,7 +207,7 @@ impl Places {
     fn set(&mut self, index: usize, word: u64) {
         let Some(place) = self.words.get_mut(index) else { return };
         let before = std::mem::replace(place, word);
-        let bucket_of = |word: u64| (halves(word).0 % BUCKETS) as usize;
+        let bucket_of = |word: u64| (halves(word).0 % u32::from(BUCKETS)) as usize;
         if let Some(busy) = self.busy.get_mut(bucket_of(before)) {
             *busy -= u16::from(before != 0);
         }
@@ -215,18 +217,11 @@ impl Places {
     }
 }
 
-/// A number that is the same for both ways of a connection, and differs between those from one host to another.
-#[inline]
-const fn bucket(a: u16, b: u16) -> u16 {
-    (a ^ b) & ((1 << BUCKET_BITS) - 1)
-}
-
 /// So many can be counted.
 const MOST_PLACES: usize = 1 << 15;
 
 /// A few times as many as there are openings at a time on a busy link; a power of two.
-const BUCKET_BITS: u32 = 12;
-const BUCKETS: u32 = 1 << BUCKET_BITS;
+const BUCKETS: u16 = 1 << 12;
 
 impl YoungTable {
     /// A table of `places` places, or as many as the next power of two.
