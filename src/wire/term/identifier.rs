@@ -193,25 +193,29 @@ impl<'a> Reference<'a> {
     /// One of today's nodes, and what stands behind it.
     #[inline]
     fn usual(i: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let [NEWER_REFERENCE_EXT, 0, len, from_node @ ..] = i else { return None };
-        let rest = cut::usual_atom(from_node)?;
-        let node = Term { octets: from_node.get(..from_node.len() - rest.len())? };
-        let (creation, mut rest) = rest.split_first_chunk()?;
-        let len = usize::from(*len);
-        let mut words = [0; MAX_WORDS];
-        for word in words.get_mut(..len).filter(|_| len > 0)? {
-            let (octets, behind) = rest.split_first_chunk()?;
-            *word = u32::from_be_bytes(*octets);
-            rest = behind;
+        let (node, id, rest) = Self::usual_parts(i)?;
+        let (creation, octets) = id.split_first_chunk()?;
+        let (mut words, len) = ([0; MAX_WORDS], octets.len() / 4);
+        for (word, octets) in words.iter_mut().zip(octets.chunks_exact(4)) {
+            *word = u32::from_be_bytes(*octets.first_chunk()?);
         }
         Some((Self { node, creation: u32::from_be_bytes(*creation), words, len }, rest))
     }
 
     /// Creation and words of one of today's nodes, where they stand.
     #[inline]
-    pub(super) fn usual_id(i: &[u8]) -> Option<&[u8]> {
+    pub(super) fn usual_id(i: &'a [u8]) -> Option<&'a [u8]> {
+        Self::usual_parts(i).map(|(_, id, _)| id)
+    }
+
+    /// The node of one of today's nodes, its creation and words where they stand, and what stands behind it.
+    #[inline(always)] // nobody wants all three
+    fn usual_parts(i: &'a [u8]) -> Option<(Term<'a>, &'a [u8], &'a [u8])> {
         let [NEWER_REFERENCE_EXT, 0, words @ 1..=5, from_node @ ..] = i else { return None };
-        cut::usual_atom(from_node)?.get(..4 + 4 * usize::from(*words))
+        let behind = cut::usual_atom(from_node)?;
+        let node = Term { octets: from_node.get(..from_node.len() - behind.len())? };
+        let (id, rest) = behind.split_at_checked(4 + 4 * usize::from(*words))?;
+        Some((node, id, rest))
     }
 
     /// Creation and words, as they would stand in one of today's nodes.
