@@ -69,7 +69,7 @@ fn reassembly(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 let (mut half, mut budget) = (Half::default(), Budget::default());
-                let (limits, mut octets) = (Limits::default(), 0);
+                let (limits, mut bytes) = (Limits::default(), 0);
                 half.begins_at(SeqNum(1));
                 for n in 0..SEGMENTS {
                     let place = n - n % 10 + order[n as usize % 10];
@@ -77,15 +77,15 @@ fn reassembly(c: &mut Criterion) {
                     let seq = SeqNum(1 + place * 1448);
                     let piece =
                         Piece { seq, payload: &payload, missing: 0, mark: &mark, ip_id: Some(1) };
-                    half.push(piece, &limits, &mut budget, &mut |taken| octets = taken.end);
+                    half.push(piece, &limits, &mut budget, &mut |taken| bytes = taken.end);
                 }
-                octets
+                bytes
             });
         });
     }
 }
 
-/// From the octets of a capture to events as lines.
+/// From the bytes of a capture to events as lines.
 fn pipeline(c: &mut Criterion) {
     let mut group = c.benchmark_group("pipeline");
     group.sample_size(20);
@@ -99,7 +99,7 @@ fn pipeline(c: &mut Criterion) {
 /// Attempts that begin and end, so that nearly every packet is told of.
 fn events(c: &mut Criterion) {
     let capture = traffic::capture(Kind::Dist, 64 * 500);
-    let lines = run(&capture).iter().filter(|octet| **octet == b'\n').count();
+    let lines = run(&capture).iter().filter(|byte| **byte == b'\n').count();
     let mut group = c.benchmark_group("events");
     group.throughput(Throughput::Elements(lines as u64));
     group.bench_function("lines of short connections", |b| b.iter(|| run(&capture)));

@@ -1,13 +1,13 @@
-//! Is this Erlang? Told from the first octets of a stream, or from octets in its middle.
+//! Is this Erlang? Told from the first bytes of a stream, or from bytes in its middle.
 //!
-//! In: octets at the start of a segment. Out: a verdict. Ports are not looked at here: where a port is
+//! In: bytes at the start of a segment. Out: a verdict. Ports are not looked at here: where a port is
 //! known to be a node's, nobody needs to ask.
 
 use crate::wire::handshake::{self, HandshakeMessage, Status};
 use crate::wire::header::{Credible, credible_frame};
 use crate::wire::{Cut, DistFlags, decode, framing};
 
-/// How much octets look like something.
+/// How much bytes look like something.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// Nothing else looks like this.
@@ -35,7 +35,7 @@ pub fn distribution(front: &[u8]) -> Verdict {
     }
 }
 
-/// The fast way out of [`distribution`] for nearly everything: four octets that are too much for the length of
+/// The fast way out of [`distribution`] for nearly everything: four bytes that are too much for the length of
 /// a message or of a frame.
 #[inline]
 pub fn is_no_beginning(front: &[u8]) -> bool {
@@ -76,10 +76,10 @@ pub fn handshake_start(front: &[u8]) -> Verdict {
 fn fits(len: u16, body: &[u8]) -> bool {
     match body {
         // The flags that are in use end at bit 38.
-        [b'N', flags @ ..] => len >= 15 && flags.iter().take(3).all(|octet| *octet == 0),
+        [b'N', flags @ ..] => len >= 15 && flags.iter().take(3).all(|byte| *byte == 0),
         [b'n', version @ ..] => {
             // Nobody checks the version: tools are known that say 7.
-            len >= 10 && version.iter().zip([0..=0, 5..=7]).all(|(octet, may)| may.contains(octet))
+            len >= 10 && version.iter().zip([0..=0, 5..=7]).all(|(byte, may)| may.contains(byte))
         }
         [b's', text @ ..] => len <= 600 && text.iter().take(5).all(u8::is_ascii_graphic),
         [b'r', ..] => len == 21,

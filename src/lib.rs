@@ -6,12 +6,12 @@
 //!
 //! | stage | takes | gives |
 //! |---|---|---|
-//! | [`capture`] | octets of files, pipes, interfaces | [`Frame`](capture::Frame) |
+//! | [`capture`] | bytes of files, pipes, interfaces | [`Frame`](capture::Frame) |
 //! | [`decode`] | frames of any link, tunnels, fragments | [`Segment`](decode::Segment) |
 //! | [`names`] | answers of name servers | names that addresses have |
 //! | [`flow`], [`identify`] | segments | the connection they belong to, if it is Erlang's |
 //! | [`reassembly`] | one direction's segments in any order | [`StreamEvent`](reassembly::StreamEvent) |
-//! | [`wire`] | one message's octets | its fields, and terms |
+//! | [`wire`] | one message's bytes | its fields, and terms |
 //! | [`conn`] | both streams of one connection, and time | [`Event`](event::Event), [`Message`](event::Message) |
 //! | [`correlate`] | events of all connections | facts that one connection cannot know |
 //! | [`detect`] | events, messages that are telling | findings and incidents |
@@ -27,7 +27,7 @@
 //! - Time is the capture's; nothing here reads a clock, except where live frames get their stamp.
 //! - A connection is judged by its own segments and by the facts it is told, so the order in which
 //!   unrelated connections interleave changes nothing. What a capture does not show is `incomplete`.
-//! - A cookie is known by its label; its octets never leave [`conn::digest`].
+//! - A cookie is known by its label; its bytes never leave [`conn::digest`].
 //!
 //! # Example
 //!

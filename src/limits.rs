@@ -12,16 +12,16 @@ pub struct Limits {
     /// Connections kept at a time. An Erlang cluster of 300 nodes has 45,000; each costs about 1 KiB.
     pub connections: usize,
     /// Connections that have not said anything yet, kept in a table of fixed size until their first
-    /// octets show whether they are Erlang. A power of two; busy links open a few thousand a second.
+    /// bytes show whether they are Erlang. A power of two; busy links open a few thousand a second.
     pub young: usize,
-    /// Out-of-order octets held for one direction. A window of 1 MiB fills a 10 Gbit/s LAN.
+    /// Out-of-order bytes held for one direction. A window of 1 MiB fills a 10 Gbit/s LAN.
     pub held_per_direction: usize,
-    /// Out-of-order octets held in all.
+    /// Out-of-order bytes held in all.
     pub held_total: usize,
-    /// How long a hole that the receiver has acknowledged may still be filled: its octets did arrive,
+    /// How long a hole that the receiver has acknowledged may still be filled: its bytes did arrive,
     /// so the capture has lost or reordered them, and captures reorder by milliseconds.
     pub hole_grace: Duration,
-    /// Segments after which a stream whose beginning was not seen starts with the lowest octet there is.
+    /// Segments after which a stream whose beginning was not seen starts with the lowest byte there is.
     pub start_segments: u32,
     /// Time after which it does. Captures reorder by milliseconds.
     pub start_grace: Duration,
@@ -39,10 +39,10 @@ pub struct Limits {
     pub established_idle: Duration,
     /// How long a closed connection is remembered, so that stray copies of its packets open no new one.
     pub closed_forget: Duration,
-    /// Longest handshake message. Names have at most 255 characters of at most 4 octets on each side of
+    /// Longest handshake message. Names have at most 255 characters of at most 4 bytes on each side of
     /// the `@`; what lies behind a name must be ignored and is not bounded by the protocol.
     pub handshake_message: usize,
-    /// Octets kept of messages after the handshake, by all connections: atom caches, headers and messages
+    /// Bytes kept of messages after the handshake, by all connections: atom caches, headers and messages
     /// that come in pieces, requests that wait for an answer. An atom cache of a busy node has some 20 KiB.
     pub messages: usize,
     /// Longest EPMD reply kept: a port mapper has at most 1,024 connections, so as many lines.
@@ -71,11 +71,11 @@ pub struct Limits {
     pub findings: u64,
     /// Candidate cookies: each digest is tested against each.
     pub cookies: usize,
-    /// Octets of a file of cookies: room for that many of the usual 20 characters, with labels.
+    /// Bytes of a file of cookies: room for that many of the usual 20 characters, with labels.
     pub cookie_file: u64,
     /// Anomalies told one by one for one kind; further ones are counted.
     pub anomalies: u64,
-    /// Octets of events that wait for a slow reader while live. Ten seconds of a flood of 20,000 short
+    /// Bytes of events that wait for a slow reader while live. Ten seconds of a flood of 20,000 short
     /// sessions a second would be 200 MB; findings, which are few, outlive the rest.
     pub unread: usize,
     /// The table in which IP fragments wait.
@@ -140,12 +140,12 @@ pub const TUNNELS: usize = 4;
 /// Bounds of the table in which IP fragments wait for one another.
 #[derive(Clone, Copy, Debug)]
 pub struct DefragLimits {
-    /// Datagrams waiting at once. Arbitrary: the octets bind first unless the fragments are tiny.
+    /// Datagrams waiting at once. Arbitrary: the bytes bind first unless the fragments are tiny.
     pub datagrams: usize,
-    /// Octets held for all of them, bookkeeping included. What Linux allows itself by default
+    /// Bytes held for all of them, bookkeeping included. What Linux allows itself by default
     /// (`ipfrag_high_thresh`, 4 MiB).
-    pub octets: usize,
-    /// Pieces of one datagram. One of 65,535 octets has 119 over the smallest common MTU of 576.
+    pub bytes: usize,
+    /// Pieces of one datagram. One of 65,535 bytes has 119 over the smallest common MTU of 576.
     pub pieces: usize,
     /// Time on the capture's clock from the first fragment to the last. What Linux waits for IPv4
     /// (`ipfrag_time`, 30 s).
@@ -154,51 +154,51 @@ pub struct DefragLimits {
 
 impl Default for DefragLimits {
     fn default() -> Self {
-        Self { datagrams: 1024, octets: 4 << 20, pieces: 256, age: Duration::from_secs(30) }
+        Self { datagrams: 1024, bytes: 4 << 20, pieces: 256, age: Duration::from_secs(30) }
     }
 }
 
 /// Bounds of the packets that are kept for files of evidence, and of those files.
 #[derive(Clone, Copy, Debug)]
 pub struct EvidenceLimits {
-    /// Octets of packets kept, bookkeeping included: some 10,000 failed dials of a dozen small packets
+    /// Bytes of packets kept, bookkeeping included: some 10,000 failed dials of a dozen small packets
     /// each, or 500 connections with all that may be kept of one.
-    pub octets: usize,
-    /// Octets of packets that opened connections of which nobody knows yet what they carry, bookkeeping
+    pub bytes: usize,
+    /// Bytes of packets that opened connections of which nobody knows yet what they carry, bookkeeping
     /// included: as many as there are places for such connections, with two small packets each.
     pub young: usize,
-    /// Octets of answers of name servers that may be behind a connection, bookkeeping included.
+    /// Bytes of answers of name servers that may be behind a connection, bookkeeping included.
     pub names: usize,
     /// First packets kept of a connection. A dial has about twenty: the handshakes of TCP and of the
     /// distribution, acknowledgements, and the close.
     pub first_frames: usize,
-    /// Octets of them, so that the longest handshakes fit.
-    pub first_octets: usize,
+    /// Bytes of them, so that the longest handshakes fit.
+    pub first_bytes: usize,
     /// Last packets kept of a connection that has more: what led to its end, or a few rounds of ticks.
     pub last_frames: usize,
-    /// Octets of them.
-    pub last_octets: usize,
-    /// Octets kept of a packet. A handshake message is shorter; offload hands up packets of 64 KiB.
+    /// Bytes of them.
+    pub last_bytes: usize,
+    /// Bytes kept of a packet. A handshake message is shorter; offload hands up packets of 64 KiB.
     pub frame: usize,
     /// Files in one run. Nobody reads more, and a run may last for months.
     pub files: u64,
-    /// Octets of all files of a run.
-    pub file_octets: u64,
+    /// Bytes of all files of a run.
+    pub file_bytes: u64,
 }
 
 impl Default for EvidenceLimits {
     fn default() -> Self {
         Self {
-            octets: 32 << 20,
+            bytes: 32 << 20,
             young: 6 << 20,
             names: 1 << 20,
             first_frames: 32,
-            first_octets: 32 << 10,
+            first_bytes: 32 << 10,
             last_frames: 32,
-            last_octets: 32 << 10,
+            last_bytes: 32 << 10,
             frame: 4608,
             files: 1000,
-            file_octets: 256 << 20,
+            file_bytes: 256 << 20,
         }
     }
 }

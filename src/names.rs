@@ -29,14 +29,14 @@ pub struct Resolved {
 ///
 /// # Limits
 ///
-/// Datagrams of 4,096 octets, 32 addresses a name, 16 names of an mDNS answer.
+/// Datagrams of 4,096 bytes, 32 addresses a name, 16 names of an mDNS answer.
 pub fn resolved(datagram: &UdpDatagram<'_>) -> Vec<Resolved> {
-    let octets = datagram.payload;
+    let bytes = datagram.payload;
     // The crate makes room for as many records as the header tells, whatever comes.
-    if octets.len() > MAX_DATAGRAM || !has_room_for_its_records(octets) {
+    if bytes.len() > MAX_DATAGRAM || !has_room_for_its_records(bytes) {
         return Vec::new();
     }
-    let Ok(packet) = Packet::parse(octets) else { return Vec::new() };
+    let Ok(packet) = Packet::parse(bytes) else { return Vec::new() };
     if !packet.has_flags(PacketFlag::RESPONSE) || packet.opcode() != OPCODE::StandardQuery {
         return Vec::new();
     }
@@ -63,9 +63,9 @@ pub fn resolved(datagram: &UdpDatagram<'_>) -> Vec<Resolved> {
     vec![Resolved { mark, client: Some(client), name, ips }]
 }
 
-/// A name as a host part can be, out of `octets`: letters, digits, `-` and `_` between dots.
-pub fn host(octets: &[u8]) -> Option<Arc<str>> {
-    let text = std::str::from_utf8(octets).ok()?;
+/// A name as a host part can be, out of `bytes`: letters, digits, `-` and `_` between dots.
+pub fn host(bytes: &[u8]) -> Option<Arc<str>> {
+    let text = std::str::from_utf8(bytes).ok()?;
     let is_label = |label: &str| {
         let fits = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
         !label.is_empty() && label.bytes().all(fits)
@@ -122,16 +122,16 @@ fn text(name: &Name<'_>) -> Option<Arc<str>> {
     host(&name.as_bytes().collect::<Vec<_>>().join(&b'.'))
 }
 
-/// Whether `octets` can hold as many questions and records as the header tells.
-fn has_room_for_its_records(octets: &[u8]) -> bool {
-    let Some((header, rest)) = octets.split_first_chunk::<12>() else { return false };
+/// Whether `bytes` can hold as many questions and records as the header tells.
+fn has_room_for_its_records(bytes: &[u8]) -> bool {
+    let Some((header, rest)) = bytes.split_first_chunk::<12>() else { return false };
     let &[_, _, _, _, q0, q1, a0, a1, n0, n1, x0, x1] = header;
     let count = |high, low| usize::from(u16::from_be_bytes([high, low]));
     let records = count(a0, a1) + count(n0, n1) + count(x0, x1);
     count(q0, q1) * MIN_QUESTION + records * MIN_RECORD <= rest.len()
 }
 
-/// As many octets as resolvers ask for at most by habit (EDNS); a hostile one costs time that grows with
+/// As many bytes as resolvers ask for at most by habit (EDNS); a hostile one costs time that grows with
 /// the square of its length.
 const MAX_DATAGRAM: usize = 4096;
 
@@ -190,24 +190,24 @@ mod tests {
         packet
     }
 
-    fn read(octets: &[u8], port: u16, dst: &str) -> Vec<Resolved> {
+    fn read(bytes: &[u8], port: u16, dst: &str) -> Vec<Resolved> {
         resolved(&UdpDatagram {
             frame: FrameRef { input: 0, number: 5 },
             at: Timestamp::new(1, 0),
             src: Endpoint { ip: "10.0.0.53".parse().unwrap(), port },
             dst: Endpoint { ip: dst.parse().unwrap(), port: 40_000 },
-            payload: octets,
+            payload: bytes,
         })
     }
 
     /// Names and addresses that an answer of DNS gives.
     fn told(packet: &Packet<'_>) -> Vec<(String, Vec<String>)> {
-        let octets = packet.build_bytes_vec_compressed().unwrap();
+        let bytes = packet.build_bytes_vec_compressed().unwrap();
         let text = |found: Resolved| {
             assert_eq!(found.client, Some(ASKER.parse().unwrap()));
             (found.name.to_string(), found.ips.iter().map(ToString::to_string).collect())
         };
-        read(&octets, 53, ASKER).into_iter().map(text).collect()
+        read(&bytes, 53, ASKER).into_iter().map(text).collect()
     }
 
     fn one(name: &str, ips: &[&str]) -> Vec<(String, Vec<String>)> {
@@ -220,8 +220,8 @@ mod tests {
         assert_eq!(told(&direct), one("Two.example.lan", &["10.0.0.2"]));
         let last_first = vec![a("c.lan", 3), alias("b.lan", "c.lan"), alias("a.lan", "b.lan")];
         assert_eq!(told(&reply(Some("a.lan"), last_first)), one("a.lan", &["10.0.0.3"]));
-        let octets = std::net::Ipv6Addr::LOCALHOST.into();
-        let aaaa = record("six.lan", RData::AAAA(AAAA { address: octets }));
+        let bytes = std::net::Ipv6Addr::LOCALHOST.into();
+        let aaaa = record("six.lan", RData::AAAA(AAAA { address: bytes }));
         assert_eq!(told(&reply(Some("six.lan"), vec![aaaa])), one("six.lan", &["::1"]));
     }
 
@@ -256,11 +256,11 @@ mod tests {
 
     #[test]
     fn what_all_hear_has_no_client() {
-        let octets = reply(None, vec![a("two.local", 2), a("two.local", 3), a("x.local", 4)])
+        let bytes = reply(None, vec![a("two.local", 2), a("two.local", 3), a("x.local", 4)])
             .build_bytes_vec()
             .unwrap();
         for (dst, client) in [("224.0.0.251", None), ("ff02::fb", None), (ASKER, Some(ASKER))] {
-            let found = read(&octets, 5353, dst);
+            let found = read(&bytes, 5353, dst);
             assert_eq!(found.len(), 2, "{dst}");
             assert_eq!((&*found[0].name, found[0].ips.len()), ("two.local", 2));
             assert_eq!(found[0].client, client.map(|ip| ip.parse().unwrap()), "{dst}");
@@ -297,17 +297,17 @@ mod tests {
 
     #[test]
     fn a_name_that_points_to_itself_ends() {
-        let mut octets = reply(Some("a.lan"), vec![a("a.lan", 2)]).build_bytes_vec().unwrap();
+        let mut bytes = reply(Some("a.lan"), vec![a("a.lan", 2)]).build_bytes_vec().unwrap();
         let owner = 12 + 7 + 4;
         for pointer in [owner, owner + 1, 12, 0x3fff] {
             let [high, low] = u16::try_from(0xc000 | pointer).unwrap().to_be_bytes();
-            octets[owner..owner + 2].copy_from_slice(&[high, low]);
-            assert!(read(&octets, 53, ASKER).len() <= 1);
+            bytes[owner..owner + 2].copy_from_slice(&[high, low]);
+            assert!(read(&bytes, 53, ASKER).len() <= 1);
         }
     }
 
     #[test]
-    fn flipped_octets_never_panic() {
+    fn flipped_bytes_never_panic() {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = |below: usize| {
             state ^= state << 13;
@@ -319,14 +319,14 @@ mod tests {
         rich.additional_records = vec![a("c.local", 4)];
         let whole = rich.build_bytes_vec_compressed().unwrap();
         for _ in 0..50_000 {
-            let mut octets = whole.clone();
+            let mut bytes = whole.clone();
             for _ in 0..=random(6) {
-                let at = random(octets.len());
-                octets[at] = u8::try_from(random(256)).unwrap();
+                let at = random(bytes.len());
+                bytes[at] = u8::try_from(random(256)).unwrap();
             }
-            octets.truncate(octets.len() - random(8));
+            bytes.truncate(bytes.len() - random(8));
             for port in [53, 5353] {
-                for found in read(&octets, port, ASKER) {
+                for found in read(&bytes, port, ASKER) {
                     assert!(found.name.len() <= MAX_NAME && found.ips.len() <= MAX_ADDRESSES);
                 }
             }
@@ -336,29 +336,29 @@ mod tests {
     /// Names made of nothing but pointers: each record walks them all.
     #[test]
     fn the_longest_chain_of_pointers_is_soon_read() {
-        let mut octets = vec![0, 7, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let mut bytes = vec![0, 7, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         // A record without meaning whose data are pointers, each to the one before.
         let records = 170_u16;
-        octets[6..8].copy_from_slice(&records.to_be_bytes());
+        bytes[6..8].copy_from_slice(&records.to_be_bytes());
         let chain = 1000_u16;
-        octets.truncate(12);
-        octets.extend([0, 0xff, 0x00, 0, 1, 0, 0, 0, 0]);
-        octets.extend((2 * chain).to_be_bytes());
+        bytes.truncate(12);
+        bytes.extend([0, 0xff, 0x00, 0, 1, 0, 0, 0, 0]);
+        bytes.extend((2 * chain).to_be_bytes());
         let mut before = 12_u16;
         for _ in 0..chain {
-            let here = u16::try_from(octets.len()).unwrap();
-            octets.extend((0xc000 | before).to_be_bytes());
+            let here = u16::try_from(bytes.len()).unwrap();
+            bytes.extend((0xc000 | before).to_be_bytes());
             before = here;
         }
         for _ in 1..records {
-            octets.extend((0xc000 | before).to_be_bytes());
-            octets.extend([0, 1, 0, 1, 0, 0, 0, 0, 0, 0]);
+            bytes.extend((0xc000 | before).to_be_bytes());
+            bytes.extend([0, 1, 0, 1, 0, 0, 0, 0, 0, 0]);
         }
-        assert!(octets.len() <= MAX_DATAGRAM, "{}", octets.len());
+        assert!(bytes.len() <= MAX_DATAGRAM, "{}", bytes.len());
         for _ in 0..20 {
-            assert_eq!(read(&octets, 53, ASKER), []);
+            assert_eq!(read(&bytes, 53, ASKER), []);
         }
-        octets.resize(MAX_DATAGRAM + 1, 0);
-        assert_eq!(read(&octets, 53, ASKER), []);
+        bytes.resize(MAX_DATAGRAM + 1, 0);
+        assert_eq!(read(&bytes, 53, ASKER), []);
     }
 }

@@ -360,7 +360,7 @@ impl<S: EventSink> Stages<S> {
     /// Counts a frame, and goes on to its time.
     #[inline(always)]
     fn count(&mut self, frame: &Frame<'_>) {
-        self.stats.octets += u64::from(frame.wire_len);
+        self.stats.bytes += u64::from(frame.wire_len);
         match self.clocks.get_mut(usize::from(frame.id.input)) {
             Some(clock) => {
                 let before = std::mem::replace(clock, frame.at);
@@ -487,7 +487,7 @@ impl<S: EventSink> Stages<S> {
         }
     }
 
-    /// Octets on an unknown port: the first of a connection tell whether it is followed. Captures reorder,
+    /// Bytes on an unknown port: the first of a connection tell whether it is followed. Captures reorder,
     /// so the first to come need not be the first sent.
     fn on_first_words(&mut self, segment: &Segment<'_>) {
         let verdict = identify::distribution(segment.payload);
@@ -503,13 +503,13 @@ impl<S: EventSink> Stages<S> {
             return;
         }
         let before = match self.young.get(&segment.flow) {
-            Some(opening) => opening.octets_before(segment),
+            Some(opening) => opening.bytes_before(segment),
             None => segment.flags.has(TcpFlags::SYN).then_some(0),
         };
         let follows = match (before, verdict) {
             (_, Verdict::Certain) => true,
             (Some(before), _) => before < MAX_BEFORE_HELLO,
-            // In the middle of a stream, a few octets that fit are chance.
+            // In the middle of a stream, a few bytes that fit are chance.
             (None, _) => segment.payload.len() >= MIN_TELLING,
         };
         if follows {
@@ -687,9 +687,9 @@ impl<S: EventSink> Stages<S> {
     fn close_account(&mut self, connection: &Connection) {
         let Some(outcome) = connection.outcome() else { return };
         *self.stats.sessions.entry(outcome).or_default() += 1;
-        let (gaps, octets) = connection.gaps();
+        let (gaps, bytes) = connection.gaps();
         self.stats.gaps += gaps;
-        self.stats.missing_octets += octets;
+        self.stats.missing_bytes += bytes;
         self.stats.one_sided += u64::from(connection.is_one_sided());
     }
 
@@ -761,7 +761,7 @@ impl<S: EventSink> Stages<S> {
         if !self.lacks_room && self.pool.refused() > 0 {
             self.lacks_room = true;
             self.tell_limit(format!(
-                "messages need more than the {} octets that are kept of them: some atoms, names and calls \
+                "messages need more than the {} bytes that are kept of them: some atoms, names and calls \
                  stay unknown",
                 self.config.limits.messages
             ));
@@ -853,7 +853,7 @@ impl<S: EventSink> Stages<S> {
         stats.evictions += self.correlator.evictions() + self.detector.evictions();
         stats.evictions += self.pool.refused() as u64;
         let about_input = |kind: &AnomalyKind| kind.is_about_input() || *kind == AnomalyKind::Limit;
-        stats.complete = stats.missing_octets == 0
+        stats.complete = stats.missing_bytes == 0
             && stats.gaps == 0
             && stats.cut_packets == 0
             && stats.lost_fragments == 0
@@ -920,7 +920,7 @@ fn is_syn_ack(segment: &Segment<'_>) -> bool {
     segment.flags.has(TcpFlags::SYN) && segment.flags.has(TcpFlags::ACK)
 }
 
-/// Whether what lies behind octets this many is no part of a hello, so that nobody need know where they stand.
+/// Whether what lies behind bytes this many is no part of a hello, so that nobody need know where they stand.
 const fn reaches_past_hello(payload: &[u8]) -> bool {
     payload.len() >= MAX_BEFORE_HELLO as usize
 }
@@ -933,7 +933,7 @@ const CLOCK_STEP: std::time::Duration = std::time::Duration::from_millis(1);
 /// A hello is shorter than this: what lies further behind the start of a stream is not a part of it.
 const MAX_BEFORE_HELLO: u32 = 600;
 
-/// Length and tag of a message: fewer octets fit by chance.
+/// Length and tag of a message: fewer bytes fit by chance.
 const MIN_TELLING: usize = 3;
 
 /// The shortest time between two looks at a connection for which nothing comes.

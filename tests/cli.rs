@@ -37,7 +37,7 @@ fn run_on(input: &[u8], arguments: &[&str]) -> (Option<i32>, String, String) {
     read(output)
 }
 
-fn octets(capture: &str) -> Vec<u8> {
+fn bytes(capture: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(capture)).unwrap()
 }
 
@@ -46,9 +46,9 @@ fn scratch(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-fn scratch_with(name: &str, octets: &[u8]) -> String {
+fn scratch_with(name: &str, bytes: &[u8]) -> String {
     let path = scratch(name);
-    fs::write(&path, octets).unwrap();
+    fs::write(&path, bytes).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
@@ -99,7 +99,7 @@ fn status_is_2_with_what_was_expected_and_found() {
         (&["-i", "lo", SEED], &["cannot be used with"]),
         (&["missing.pcap"], &["missing.pcap"]),
         (&["captures"], &["captures is a directory", "expected a capture file"]),
-        (&["Cargo.toml"], &["Cargo.toml", "expected pcap or pcapng", "found octets 5b 70 61 63"]),
+        (&["Cargo.toml"], &["Cargo.toml", "expected pcap or pcapng", "found bytes 5b 70 61 63"]),
         (&[&empty], &["is an empty file", "expected a capture file"]),
         (&["-", "-"], &["standard input can be read once only"]),
     ] {
@@ -128,7 +128,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let mut child = command.spawn().unwrap();
     drop(child.stdout.take());
     // Nothing can have been written before the first packet is read.
-    let _ = child.stdin.take().unwrap().write_all(&octets(SEED));
+    let _ = child.stdin.take().unwrap().write_all(&bytes(SEED));
     let mut complaints = String::new();
     child.stderr.take().unwrap().read_to_string(&mut complaints).unwrap();
     assert_eq!((child.wait().unwrap().code(), complaints.as_str()), (Some(0), ""));
@@ -137,7 +137,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 #[test]
 fn standard_input_gives_the_same_bytes_but_for_its_name() {
     for capture in [SEED, "captures/fmt-zstd.pcap.zst", "captures/links-two-interfaces.pcapng"] {
-        let (status, lines, complaints) = run_on(&octets(capture), &["-"]);
+        let (status, lines, complaints) = run_on(&bytes(capture), &["-"]);
         assert_eq!((status, complaints.as_str()), (Some(0), ""), "{capture}");
         let named = lines.replace(r#""input":"-""#, &format!(r#""input":"{capture}""#));
         assert_eq!(named, lines_of(&[capture]), "{capture}");
@@ -146,7 +146,7 @@ fn standard_input_gives_the_same_bytes_but_for_its_name() {
 
 #[test]
 fn a_cut_capture_tells_all_before_the_cut() {
-    let whole = octets(SEED);
+    let whole = bytes(SEED);
     let cut = scratch_with("cut.pcap", &whole[..whole.len() - 5]);
     let (status, lines, _) = run(&[&cut]);
     let events = events(&lines);
@@ -173,7 +173,7 @@ fn text_of_a_file_begins_with_what_is_wrong_and_that_of_a_pipe_with_what_comes_f
     let (wrong, first) = ("HIGH  two@192.168.0.103 refused", "asked the port mapper");
     let text = lines_of(&["--format", "text", SEED]);
     assert!(text.starts_with(wrong) && !text.contains(first), "{text}");
-    let (_, live, _) = run_on(&octets(SEED), &["--format", "text", "-"]);
+    let (_, live, _) = run_on(&bytes(SEED), &["--format", "text", "-"]);
     let verbose = lines_of(&["--format", "text", "-v", SEED]);
     for text in [live, verbose] {
         assert!(text.find(first).unwrap() < text.find(wrong).unwrap(), "{text}");
@@ -219,11 +219,11 @@ fn output_goes_to_the_file_that_was_named() {
 
 #[test]
 fn an_input_is_not_overwritten() {
-    let input = scratch_with("input.pcap", &octets(SEED));
+    let input = scratch_with("input.pcap", &bytes(SEED));
     let (status, _, complaints) = run(&["-o", &input, &input]);
     assert_eq!(status, Some(2));
     assert!(complaints.contains("both read and written"));
-    assert_eq!(fs::read(&input).unwrap(), octets(SEED));
+    assert_eq!(fs::read(&input).unwrap(), bytes(SEED));
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn no_error_shows_a_cookie() {
 
 #[test]
 fn no_cookie_of_any_capture_is_printed() {
-    let file = String::from_utf8(octets("captures/cookies.txt")).unwrap();
+    let file = String::from_utf8(bytes("captures/cookies.txt")).unwrap();
     // Short ones are words of the protocol too, and some are a part of their label.
     let cookies: Vec<_> = file
         .lines()
@@ -356,7 +356,7 @@ fn placeless(text: &str) -> Vec<Value> {
 
 #[test]
 fn connections_go_on_across_the_seam_of_two_files() {
-    let whole = octets(SEED);
+    let whole = bytes(SEED);
     let records = records(&whole);
     let expected = placeless(&lines_of(&[SEED]));
     // In the look-up, between challenge and reply, and in the connection that stood.

@@ -1,4 +1,4 @@
-//! Captures cut anywhere, and with any octet of their headers flipped: no panic, no hang, memory
+//! Captures cut anywhere, and with any byte of their headers flipped: no panic, no hang, memory
 //! bounded, everything before the damage delivered, and the same events told about it.
 //!
 //! Where frames end is found here by a walk of its own, so that the readers are not their own witness.
@@ -33,7 +33,7 @@ fn a_cut_anywhere_leaves_everything_before_it() {
 }
 
 #[test]
-fn a_flipped_octet_of_a_header_leaves_everything_before_it() {
+fn a_flipped_byte_of_a_header_leaves_everything_before_it() {
     corpus::check_all(|path| watched(path, |capture, place| capture.flip_everywhere(place)));
     memory_is_bounded();
 }
@@ -43,7 +43,7 @@ struct Capture {
     bytes: Arc<[u8]>,
     frames: Vec<Kept>,
     told: Told,
-    /// `None` where it is compressed: then octets of the file are not those of a record.
+    /// `None` where it is compressed: then bytes of the file are not those of a record.
     layout: Option<Layout>,
 }
 
@@ -111,7 +111,7 @@ impl Capture {
             place.fetch_add(1, Ordering::Relaxed);
             let outcome = self.read(self.until(at));
             if let Err(what) = self.judge_cut(at, &outcome) {
-                wrong.push(format!("cut at octet {at}: {what}"));
+                wrong.push(format!("cut at byte {at}: {what}"));
             }
         }
         for at in self.sample(all.collect(), self.affordable() / 4) {
@@ -122,7 +122,7 @@ impl Capture {
             if text(&told) != text(&self.told)
                 || !self.told.after_frame.starts_with(&told.after_frame)
             {
-                wrong.push(format!("cut at octet {at}: other events before the cut"));
+                wrong.push(format!("cut at byte {at}: other events before the cut"));
             }
         }
         wrong
@@ -151,7 +151,7 @@ impl Capture {
             notice.after.number == expected as u64
                 && notice.offset.checked_add(skipped) == Some(at as u64)
         };
-        is(notices.iter().all(spans), "a notice about other octets than the last")
+        is(notices.iter().all(spans), "a notice about other bytes than the last")
     }
 
     fn flip_everywhere(&self, place: &AtomicUsize) -> Vec<String> {
@@ -169,7 +169,7 @@ impl Capture {
                 bytes[at] ^= pattern;
                 let bytes: Arc<[u8]> = bytes.into();
                 if let Err(what) = self.judge_flip(at, &bytes) {
-                    wrong.push(format!("octet {at} flipped by {pattern:02x}: {what}"));
+                    wrong.push(format!("byte {at} flipped by {pattern:02x}: {what}"));
                 }
                 tell(Cursor::new(bytes));
             }
@@ -184,7 +184,7 @@ impl Capture {
         if outcome.same < before {
             return Err(format!("{} frames of {before} before it", outcome.same));
         }
-        // A frame or a notice needs some octets of its own.
+        // A frame or a notice needs some bytes of its own.
         if outcome.frames + outcome.notices.len() > bytes.len() / 8 {
             return Err(format!("{} frames, {} notices", outcome.frames, outcome.notices.len()));
         }
@@ -277,13 +277,13 @@ struct Layout {
     frames: Vec<Range<usize>>,
     /// Places at which a cut is none: behind a header, a record or a block.
     ends: BTreeSet<usize>,
-    /// Octets from the start of a record to its frame.
+    /// Bytes from the start of a record to its frame.
     header_len: usize,
 }
 
 impl Layout {
     fn of(bytes: &[u8]) -> Option<Self> {
-        let magic = |octets: &[u8]| u32::from_le_bytes(octets.try_into().unwrap());
+        let magic = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
         match magic(&bytes[..4]) {
             0xa1b2_c3d4 | 0xa1b2_3c4d => Some(Self::of_pcap(bytes, u32::from_le_bytes)),
             0xd4c3_b2a1 | 0x4d3c_b2a1 => Some(Self::of_pcap(bytes, u32::from_be_bytes)),
@@ -378,7 +378,7 @@ fn is_full() -> bool {
     env::var("BEAMSCOPE_FULL").as_deref() == Ok("1")
 }
 
-/// Captures up to this size are cut at every octet.
+/// Captures up to this size are cut at every byte.
 const SMALL: usize = 20_000;
 
 /// Cuts of a larger one.
@@ -387,7 +387,7 @@ const CUTS: usize = 2000;
 /// Frames that go through all stages for one capture and one test; some seconds, unoptimised.
 const WORK: usize = 10_000;
 
-/// Octets of a frame that hold headers: Ethernet, IPv4 and TCP with options.
+/// Bytes of a frame that hold headers: Ethernet, IPv4 and TCP with options.
 const PROTOCOLS: usize = 66;
 
 /// Shorter than this, nothing can be recognised.

@@ -30,19 +30,19 @@ fn diff(arguments: &[&str], input: &[u8]) -> (Option<i32>, String, String) {
 }
 
 /// A file that the tests may write.
-fn scratch(name: &str, octets: &[u8]) -> String {
+fn scratch(name: &str, bytes: &[u8]) -> String {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    fs::write(&path, octets).unwrap();
+    fs::write(&path, bytes).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-fn octets(capture: &str) -> Vec<u8> {
+fn bytes(capture: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(capture)).unwrap()
 }
 
 /// The seed capture up to the refused attempt: its first 30 packets.
 fn seed_before(name: &str) -> String {
-    let whole = octets(SEED);
+    let whole = bytes(SEED);
     let mut end = 24;
     for _ in 0..30 {
         let len = u32::from_le_bytes(whole[end + 8..end + 12].try_into().unwrap());
@@ -103,12 +103,12 @@ fn events_stand_for_their_capture() {
 #[test]
 fn standard_input_is_either() {
     let lines = format!("\n \n{}", lines_of(&[SEED]));
-    for input in [lines.as_bytes(), &octets(SEED)] {
+    for input in [lines.as_bytes(), &bytes(SEED)] {
         let (status, lines, _) = diff(&["--exit-code", "-", SEED], input);
         assert_eq!((status, lines.lines().count()), (Some(0), 1), "{lines}");
     }
     for capture in ["captures/fmt-zstd.pcap.zst", "captures/links-two-interfaces.pcapng"] {
-        let (status, lines, _) = diff(&["--exit-code", capture, "-"], &octets(capture));
+        let (status, lines, _) = diff(&["--exit-code", capture, "-"], &bytes(capture));
         assert_eq!((status, lines.lines().count()), (Some(0), 1), "{capture}: {lines}");
     }
 }
@@ -152,7 +152,7 @@ fn what_cannot_be_read_is_no_change() {
 
 #[test]
 fn a_capture_that_is_cut_off_is_compared_with_a_warning() {
-    let whole = octets(SEED);
+    let whole = bytes(SEED);
     let cut = scratch("diff-cut.pcap", &whole[..whole.len() - 5]);
     let (status, _, complaints) = diff(&[SEED, &cut], b"");
     assert_eq!(status, Some(0));
@@ -182,9 +182,9 @@ fn lines_keep_to_the_schema_and_an_input_is_not_overwritten() {
     for line in events(&lines) {
         assert!(validator.is_valid(&line), "{line}");
     }
-    let input = scratch("diff-input.pcap", &octets(SEED));
+    let input = scratch("diff-input.pcap", &bytes(SEED));
     let (status, _, complaints) = diff(&["-o", &input, &input, SEED], b"");
     assert_eq!(status, Some(2));
     assert!(complaints.contains("both read and written"), "{complaints}");
-    assert_eq!(fs::read(&input).unwrap(), octets(SEED));
+    assert_eq!(fs::read(&input).unwrap(), bytes(SEED));
 }

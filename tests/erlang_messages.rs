@@ -1,8 +1,8 @@
 //! Side by side with a real Erlang: the messages of every capture, their terms, and the accounts of them.
 //!
-//! `tests/erlang/frames.escript` reads the octets of each direction on its own and tells what the emulator
+//! `tests/erlang/frames.escript` reads the bytes of each direction on its own and tells what the emulator
 //! makes of them; `terms.escript` reads back what is told of them here. Both see a direction up to the
-//! first octet that the capture lacks: what is found behind that, `messages_robust.rs` judges.
+//! first byte that the capture lacks: what is found behind that, `messages_robust.rs` judges.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
 
@@ -37,7 +37,7 @@ fn messages_are_those_that_a_node_reads() {
     let captures = captures.into_inner().unwrap();
     let mut input = String::new();
     for (number, (_, stream)) in captures.iter().flat_map(|it| &it.streams).enumerate() {
-        writeln!(input, "{number} {}", erlang::hex(&stream.octets)).unwrap();
+        writeln!(input, "{number} {}", erlang::hex(&stream.bytes)).unwrap();
     }
     let Some(told) = erlang::script("frames.escript", &[], input) else { return };
     let mut theirs = Theirs::read(&told);
@@ -76,7 +76,7 @@ struct Proven {
 /// connections it is, and who speaks.
 type Place = (Endpoint, Endpoint, usize, Role);
 
-/// What a capture holds, as octets, and as this crate reads them.
+/// What a capture holds, as bytes, and as this crate reads them.
 struct Capture {
     name: String,
     ours: Ours,
@@ -89,7 +89,7 @@ impl Capture {
         let mut streams = Vec::new();
         let mut turns: HashMap<(Endpoint, Endpoint), usize> = HashMap::new();
         for mut connection in Streams::read(path).connections {
-            let speaks = connection.streams.values().any(|stream| !stream.octets.is_empty());
+            let speaks = connection.streams.values().any(|stream| !stream.bytes.is_empty());
             let ends = ours.ends.iter().find(|ends| is_between(&connection, ends));
             let Some(ends) = ends.filter(|_| speaks) else { continue };
             let turn = turns.entry(*ends).or_default();
@@ -181,7 +181,7 @@ fn is_between(connection: &streams::Connection, ends: &(Endpoint, Endpoint)) -> 
 /// An account, but for what frames and times tell.
 fn account_of(account: &event::Account) -> String {
     let shares = |shares: &[event::Share]| {
-        let shares = shares.iter().map(|it| format!("{} {} {}", it.name, it.messages, it.octets));
+        let shares = shares.iter().map(|it| format!("{} {} {}", it.name, it.messages, it.bytes));
         shares.collect::<Vec<_>>()
     };
     let calls: Vec<_> = account
@@ -197,7 +197,7 @@ fn account_of(account: &event::Account) -> String {
         shares(&account.operations),
         shares(&account.names),
         shares(&account.functions),
-        account.largest.as_ref().map(|it| (it.octets, it.operation)),
+        account.largest.as_ref().map(|it| (it.bytes, it.operation)),
         account.fragmented,
         account.fragments,
         account.unfinished,
@@ -223,8 +223,8 @@ struct OurMessage {
     /// Kind, tag and function of a call.
     call: Option<(&'static str, Option<String>, String)>,
     fragments: u32,
-    payload_octets: Option<u64>,
-    /// The payload as text, or its first octets where it is cut.
+    payload_bytes: Option<u64>,
+    /// The payload as text, or its first bytes where it is cut.
     payload: Option<Result<String, Vec<u8>>>,
 }
 
@@ -309,11 +309,11 @@ impl OurMessage {
             (call.kind, call.tag.map(str::to_owned), function)
         });
         let payload = message.payload.map(|payload| {
-            let octets = payload.term.octets();
-            if Some(octets.len() as u64) == message.payload_octets {
+            let bytes = payload.term.bytes();
+            if Some(bytes.len() as u64) == message.payload_bytes {
                 Ok(payload.erlang(Budget::ALL).to_string())
             } else {
-                Err(octets.to_vec())
+                Err(bytes.to_vec())
             }
         });
         Self {
@@ -322,7 +322,7 @@ impl OurMessage {
             reason: message.reason.map(str::to_owned),
             call,
             fragments: message.fragments,
-            payload_octets: message.payload_octets,
+            payload_bytes: message.payload_bytes,
             payload,
         }
     }
@@ -338,7 +338,7 @@ impl OurMessage {
         };
         same("operation", &Some(self.operation), &their.operation.name());
         same("frames", &self.fragments, &their.fragments);
-        same("payload octets", &self.payload_octets, &their.payload_octets);
+        same("payload bytes", &self.payload_bytes, &their.payload_bytes);
         same("reason", &self.reason.as_deref().unwrap_or("-"), &&*their.reason);
         let kind = self.call.as_ref().map_or("-", |(kind, ..)| kind);
         same("kind", &kind, &if their.kind == "demonitor" { "-" } else { &*their.kind });
@@ -366,11 +366,11 @@ impl OurMessage {
         match &self.payload {
             Some(Ok(text)) => writeln!(lines, "{}|{text}", their.payload).unwrap(),
             // Cut: as much of it as a fragment has.
-            Some(Err(octets)) if octets.len() < 60_000 => {
-                wrong.push(format!("{} octets of the payload", octets.len()));
+            Some(Err(bytes)) if bytes.len() < 60_000 => {
+                wrong.push(format!("{} bytes of the payload", bytes.len()));
             }
             Some(Err(_)) => {}
-            None if their.payload_octets.is_some() => wrong.push("no payload".into()),
+            None if their.payload_bytes.is_some() => wrong.push("no payload".into()),
             None => {}
         }
         wrong
@@ -387,7 +387,7 @@ struct Theirs {
 #[derive(Default)]
 struct TheirDirection {
     messages: Vec<TheirMessage>,
-    /// Operations of messages that never became whole, and their octets.
+    /// Operations of messages that never became whole, and their bytes.
     unfinished: Vec<(Operation, u64)>,
     ticks: u64,
     /// A frame was none.
@@ -396,9 +396,9 @@ struct TheirDirection {
 
 struct TheirMessage {
     operation: Operation,
-    octets: u64,
+    bytes: u64,
     fragments: u32,
-    payload_octets: Option<u64>,
+    payload_bytes: Option<u64>,
     /// In hexadecimal.
     fields: Vec<String>,
     payload: String,
@@ -419,16 +419,16 @@ impl Theirs {
             let some = |text: &str| (text != "-").then(|| text.to_owned());
             match parts[1..] {
                 ["atoms", count] => theirs.atoms += count.parse::<usize>().unwrap(),
-                ["unfinished", op, octets] => {
-                    direction.unfinished.push((operation(op), octets.parse().unwrap()));
+                ["unfinished", op, bytes] => {
+                    direction.unfinished.push((operation(op), bytes.parse().unwrap()));
                 }
                 ["refused"] => direction.is_refused = true,
                 ["end", ticks, _] => direction.ticks = ticks.parse().unwrap(),
                 [
                     op,
-                    octets,
+                    bytes,
                     fragments,
-                    payload_octets,
+                    payload_bytes,
                     fields,
                     payload,
                     name,
@@ -439,9 +439,9 @@ impl Theirs {
                 ] => {
                     direction.messages.push(TheirMessage {
                         operation: operation(op),
-                        octets: octets.parse().unwrap(),
+                        bytes: bytes.parse().unwrap(),
                         fragments: fragments.parse().unwrap(),
-                        payload_octets: payload_octets.parse().ok(),
+                        payload_bytes: payload_bytes.parse().ok(),
                         fields: fields.split(',').map(str::to_owned).collect(),
                         payload: payload.into(),
                         name: some(name),
@@ -463,27 +463,27 @@ impl TheirDirection {
     fn account(&self, peer: &Self) -> String {
         let mut operations = BTreeMap::new();
         let (mut names, mut functions) = (BTreeMap::new(), BTreeMap::new());
-        let add = |counts: &mut BTreeMap<String, (u64, u64)>, name: &str, octets: u64| {
+        let add = |counts: &mut BTreeMap<String, (u64, u64)>, name: &str, bytes: u64| {
             let count = counts.entry(name.to_owned()).or_default();
             count.0 += 1;
-            count.1 += octets;
+            count.1 += bytes;
         };
         let mut largest: Option<(u64, &str)> = None;
         for message in &self.messages {
             let operation = message.operation.name().unwrap();
-            add(&mut operations, operation, message.octets);
+            add(&mut operations, operation, message.bytes);
             if let Some(name) = &message.name {
-                add(&mut names, name, message.octets);
+                add(&mut names, name, message.bytes);
             }
             if message.function != "-" {
-                add(&mut functions, &message.function, message.octets);
+                add(&mut functions, &message.function, message.bytes);
             }
-            if largest.is_none_or(|(octets, _)| message.octets > octets) {
-                largest = Some((message.octets, operation));
+            if largest.is_none_or(|(bytes, _)| message.bytes > bytes) {
+                largest = Some((message.bytes, operation));
             }
         }
-        for (operation, octets) in &self.unfinished {
-            add(&mut operations, operation.name().unwrap(), *octets);
+        for (operation, bytes) in &self.unfinished {
+            add(&mut operations, operation.name().unwrap(), *bytes);
         }
         let fragmented: Vec<_> =
             self.messages.iter().filter(|message| message.fragments > 1).collect();
@@ -494,7 +494,7 @@ impl TheirDirection {
             counts.truncate(most);
             let texts = counts
                 .iter()
-                .map(|(name, (messages, octets))| format!("{name} {messages} {octets}"));
+                .map(|(name, (messages, bytes))| format!("{name} {messages} {bytes}"));
             texts.collect::<Vec<_>>()
         };
         format!(

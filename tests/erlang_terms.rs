@@ -24,8 +24,8 @@ fn what_is_printed_reads_back_as_the_same_term() {
     let Some(made) = erlang(&["make", "20261127", "6000"], String::new()) else { return };
     let mut lines = String::new();
     for line in made.lines() {
-        let octets = octets(line);
-        let (External::Term(term), []) = cut_external(&octets).unwrap() else { panic!("{line}") };
+        let bytes = bytes(line);
+        let (External::Term(term), []) = cut_external(&bytes).unwrap() else { panic!("{line}") };
         let text = Erlang::within(term, &NoAtoms, Budget::ALL).to_string();
         assert!(!text.contains(is_unsafe), "{text:?}");
         writeln!(lines, "{line}|{text}").unwrap();
@@ -49,9 +49,9 @@ fn atoms_in_place_of_references_read_back_too() {
     let Some(made) = erlang(&["make", "3", "1500"], String::new()) else { return };
     let mut lines = String::new();
     for line in made.lines() {
-        let octets = octets(line);
+        let bytes = bytes(line);
         let (mut names, mut referring) = (Vec::new(), Vec::new());
-        refer(cut_term(&octets[1..]).unwrap().0, &mut names, &mut referring);
+        refer(cut_term(&bytes[1..]).unwrap().0, &mut names, &mut referring);
         let names: Vec<&str> = names.iter().map(|it| &**it).collect();
         let (term, rest) = cut_term(&referring).unwrap();
         assert!(rest.is_empty());
@@ -64,19 +64,19 @@ fn atoms_in_place_of_references_read_back_too() {
 
 /// Writes `term` with references in place of the atoms at its top, in its tuples and lists.
 fn refer(term: Term<'_>, names: &mut Vec<String>, out: &mut Vec<u8>) {
-    let octets = term.octets();
+    let bytes = term.bytes();
     match term.kind() {
         Kind::Atom if names.len() < 200 => {
             out.extend([82, u8::try_from(names.len()).unwrap()]);
             names.push(term.as_atom(&NoAtoms).unwrap().text().unwrap().into_owned());
         }
         Kind::Tuple => {
-            out.extend(&octets[..if octets[0] == 104 { 2 } else { 5 }]);
+            out.extend(&bytes[..if bytes[0] == 104 { 2 } else { 5 }]);
             term.as_tuple().unwrap().for_each(|element| refer(element, names, out));
         }
-        Kind::List if octets[0] == 108 => {
+        Kind::List if bytes[0] == 108 => {
             let list = term.as_list().unwrap();
-            out.extend(&octets[..5]);
+            out.extend(&bytes[..5]);
             list.elements.for_each(|element| refer(element, names, out));
             refer(list.tail().unwrap(), names, out);
         }
@@ -88,7 +88,7 @@ fn refer(term: Term<'_>, names: &mut Vec<String>, out: &mut Vec<u8>) {
                 out.extend(number.to_be_bytes());
             }
         }
-        _ => out.extend(octets),
+        _ => out.extend(bytes),
     }
 }
 
@@ -97,30 +97,30 @@ fn what_a_node_takes_for_a_term_is_one_here() {
     let Some(made) = erlang(&["make", "77", "1500"], String::new()) else { return };
     let mut random = Random(0x7465_726d);
     let mut cases: Vec<Vec<u8>> =
-        made.lines().map(octets).filter(|it| it.len() < 400 && !is_of_this_node(it)).collect();
-    for octets in &mut cases {
-        random.damage(octets);
+        made.lines().map(bytes).filter(|it| it.len() < 400 && !is_of_this_node(it)).collect();
+    for bytes in &mut cases {
+        random.damage(bytes);
     }
     for _ in 0..30_000 {
-        let mut octets = vec![131];
-        random.term(&mut octets, 3);
+        let mut bytes = vec![131];
+        random.term(&mut bytes, 3);
         if random.below(3) == 0 {
-            random.damage(&mut octets);
+            random.damage(&mut bytes);
         }
-        cases.push(octets);
+        cases.push(bytes);
     }
     for _ in 0..1000 {
-        let mut octets = Vec::new();
-        random.term(&mut octets, 3);
-        cases.push(random.compressed(&octets));
+        let mut bytes = Vec::new();
+        random.term(&mut bytes, 3);
+        cases.push(random.compressed(&bytes));
     }
-    let lines = cases.iter().fold(String::new(), |lines, octets| lines + &hex(octets) + "\n");
+    let lines = cases.iter().fold(String::new(), |lines, bytes| lines + &hex(bytes) + "\n");
     let told = erlang(&["accept"], lines).unwrap();
     let (mut taken, mut excused) = (0, 0);
     let mut differences = Vec::new();
-    for (octets, verdict) in cases.iter().zip(told.lines()) {
+    for (bytes, verdict) in cases.iter().zip(told.lines()) {
         let mut inflated = Vec::new();
-        let ours = read(octets, &mut inflated);
+        let ours = read(bytes, &mut inflated);
         taken += u32::from(verdict == "ok");
         match (&ours, verdict) {
             (Ok(_), "ok") | (Err(_), "badarg") => {}
@@ -128,7 +128,7 @@ fn what_a_node_takes_for_a_term_is_one_here() {
             (Ok(term), "badarg") if has_what_a_node_refuses(*term) => excused += 1,
             (Err(("Size" | "Len" | "Arity" | "Pid", _)), "ok") => excused += 1,
             (Err((_, Some(b'I' | b'K'))), "ok") => excused += 1,
-            _ => differences.push(format!("{}: {ours:?}, Erlang: {verdict}", hex(octets))),
+            _ => differences.push(format!("{}: {ours:?}, Erlang: {verdict}", hex(bytes))),
         }
     }
     println!("{} terms, {taken} taken by Erlang, {excused} excused", cases.len());
@@ -143,8 +143,8 @@ fn values_are_those_that_erltf_encoded() {
     let mut random = Random(0x0065_726c_7466);
     for _ in 0..5000 {
         let term = random.owned_term(4);
-        let octets = erltf::encode(&term).unwrap();
-        let (External::Term(ours), []) = cut_external(&octets).unwrap() else { panic!("{term:?}") };
+        let bytes = erltf::encode(&term).unwrap();
+        let (External::Term(ours), []) = cut_external(&bytes).unwrap() else { panic!("{term:?}") };
         assert_eq!(owned(ours), term);
     }
 }
@@ -165,14 +165,14 @@ fn owned(term: Term<'_>) -> OwnedTerm {
         Kind::List => {
             let list = term.as_list().unwrap();
             let (elements, tail) = (list.elements.map(owned).collect(), list.tail().unwrap());
-            match tail.octets() {
+            match tail.bytes() {
                 [106] => OwnedTerm::List(elements),
                 _ => OwnedTerm::ImproperList { elements, tail: Box::new(owned(tail)) },
             }
         }
         Kind::BitString => match (term.as_binary(), term.as_bits().unwrap()) {
-            (Some(octets), _) => OwnedTerm::Binary(octets.to_vec()),
-            (None, (octets, bits)) => OwnedTerm::BitBinary { bytes: octets.to_vec(), bits },
+            (Some(bytes), _) => OwnedTerm::Binary(bytes.to_vec()),
+            (None, (bytes, bits)) => OwnedTerm::BitBinary { bytes: bytes.to_vec(), bits },
         },
         Kind::Map => {
             let pairs = term.as_map().unwrap();
@@ -205,13 +205,13 @@ fn big_int(value: i128) -> BigInt {
     BigInt { sign, digits: value.unsigned_abs().to_le_bytes().to_vec() }
 }
 
-/// The term in `octets`, or the field that is wrong and the first octet of it.
+/// The term in `bytes`, or the field that is wrong and the first byte of it.
 fn read<'a>(
-    octets: &'a [u8],
+    bytes: &'a [u8],
     inflated: &'a mut Vec<u8>,
 ) -> Result<Term<'a>, (&'static str, Option<u8>)> {
-    let wrong = |octets: &[u8], e: TermError| (e.field, octets.get(e.offset).copied());
-    match cut_external(octets).map_err(|e| wrong(octets, e))?.0 {
+    let wrong = |bytes: &[u8], e: TermError| (e.field, bytes.get(e.offset).copied());
+    match cut_external(bytes).map_err(|e| wrong(bytes, e))?.0 {
         External::Term(term) => Ok(term),
         External::Compressed(compressed) => {
             let error = compressed.inflate(1 << 20, inflated).err();
@@ -225,8 +225,8 @@ fn read<'a>(
 }
 
 /// Whether a term names the node that decodes it: of its own pids, that knows more than their form.
-fn is_of_this_node(octets: &[u8]) -> bool {
-    octets.windows(6).any(|window| window == b"nonode")
+fn is_of_this_node(bytes: &[u8]) -> bool {
+    bytes.windows(6).any(|window| window == b"nonode")
 }
 
 /// Equal keys in a map, and references to atoms where there is no header.
@@ -250,7 +250,7 @@ fn has_what_a_node_refuses(term: Term<'_>) -> bool {
             Kind::List => {
                 if let Some(list) = term.as_list() {
                     open.extend(list.elements);
-                    open.extend(list.tail().filter(|tail| tail.octets() != [106]));
+                    open.extend(list.tail().filter(|tail| tail.bytes() != [106]));
                 }
             }
             Kind::Fun => open.extend(term.as_fun().unwrap().free),
@@ -267,7 +267,7 @@ fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn octets(hex: &str) -> Vec<u8> {
+fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
@@ -282,26 +282,26 @@ impl Random {
         usize::try_from(self.0 >> 33).unwrap() % below
     }
 
-    fn octet(&mut self, below: usize) -> u8 {
+    fn byte(&mut self, below: usize) -> u8 {
         u8::try_from(self.below(below)).unwrap()
     }
 
     fn take(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.octet(256)).collect()
+        (0..len).map(|_| self.byte(256)).collect()
     }
 
-    /// Changes, drops or adds a few octets; the version octet stays.
-    fn damage(&mut self, octets: &mut Vec<u8>) {
+    /// Changes, drops or adds a few bytes; the version byte stays.
+    fn damage(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..=self.below(2) {
-            if octets.len() < 3 {
+            if bytes.len() < 3 {
                 return;
             }
-            let at = 1 + self.below(octets.len() - 1);
+            let at = 1 + self.below(bytes.len() - 1);
             match self.below(5) {
-                0 => octets.truncate(at),
-                1 => octets.insert(at, self.octet(256)),
-                2 => octets[at] = octets[at].wrapping_add(1),
-                _ => octets[at] = self.octet(256),
+                0 => bytes.truncate(at),
+                1 => bytes.insert(at, self.byte(256)),
+                2 => bytes[at] = bytes[at].wrapping_add(1),
+                _ => bytes[at] = self.byte(256),
             }
         }
     }
@@ -309,7 +309,7 @@ impl Random {
     /// A term as any release of any peer may write it, and now and then as none does.
     fn term(&mut self, out: &mut Vec<u8>, depth: usize) {
         match self.below(if depth == 0 { 21 } else { 29 }) {
-            0 => out.extend([97, self.octet(256)]),
+            0 => out.extend([97, self.byte(256)]),
             1 => {
                 out.push(98);
                 out.extend(self.take(4));
@@ -321,28 +321,28 @@ impl Random {
             3 => self.float_text(out),
             4..=6 => self.atom(out),
             7 => {
-                let len = self.octet(4);
+                let len = self.byte(4);
                 out.extend([107, 0, len]);
                 out.extend(self.take(len.into()));
             }
             8 => {
-                let len = self.octet(4);
+                let len = self.byte(4);
                 out.extend([109, 0, 0, 0, len]);
                 out.extend(self.take(len.into()));
             }
             9 => {
-                let len = self.octet(4);
-                out.extend([77, 0, 0, 0, len, self.octet(10)]);
+                let len = self.byte(4);
+                out.extend([77, 0, 0, 0, len, self.byte(10)]);
                 out.extend(self.take(len.into()));
             }
             10 => {
-                let len = self.octet(12);
-                out.extend([110, len, self.octet(3)]);
+                let len = self.byte(12);
+                out.extend([110, len, self.byte(3)]);
                 out.extend(self.take(len.into()));
             }
             11 => {
-                let len = self.octet(12);
-                out.extend([111, 0, 0, 0, len, self.octet(3)]);
+                let len = self.byte(12);
+                out.extend([111, 0, 0, 0, len, self.byte(3)]);
                 out.extend(self.take(len.into()));
             }
             12..=13 => self.pid(out),
@@ -358,20 +358,20 @@ impl Random {
                 // Old ports and references.
                 out.push([101, 102][self.below(2)]);
                 self.atom(out);
-                let id = [0, self.octet(4), self.octet(256), self.octet(256), self.octet(4)];
+                let id = [0, self.byte(4), self.byte(256), self.byte(256), self.byte(4)];
                 out.extend(id);
             }
             16 | 17 => {
                 let is_new = self.below(2) == 0;
-                let len = self.octet(7);
+                let len = self.byte(7);
                 out.extend([if is_new { 90 } else { 114 }, 0, len]);
                 self.atom(out);
                 if is_new {
                     out.extend(self.take(4));
                 } else {
-                    out.push(self.octet(4));
+                    out.push(self.byte(4));
                 }
-                out.extend([0, 0, self.octet(256), self.octet(256)]);
+                out.extend([0, 0, self.byte(256), self.byte(256)]);
                 out.extend(self.take((4 * usize::from(len)).saturating_sub(4)));
             }
             18 => {
@@ -380,30 +380,30 @@ impl Random {
                 self.atom(out);
                 match self.below(9) {
                     0 => self.term(out, 0),
-                    _ => out.extend([97, self.octet(256)]),
+                    _ => out.extend([97, self.byte(256)]),
                 }
             }
             19 => out.push(106),
             // A tag of any kind, known or not, with too little behind it as a rule.
-            20 => out.push(self.octet(256)),
+            20 => out.push(self.byte(256)),
             21..=22 => {
-                let arity = self.octet(4);
+                let arity = self.byte(4);
                 out.extend([104, arity]);
                 self.terms(out, arity, depth);
             }
             23 => {
-                let arity = self.octet(4);
+                let arity = self.byte(4);
                 out.extend([105, 0, 0, 0, arity]);
                 self.terms(out, arity, depth);
             }
             24..=25 => {
-                let len = self.octet(4);
+                let len = self.byte(4);
                 out.extend([108, 0, 0, 0, len]);
                 self.terms(out, len, depth);
                 if self.below(3) > 0 { out.push(106) } else { self.term(out, depth - 1) }
             }
             26 => {
-                let len = self.octet(3);
+                let len = self.byte(3);
                 out.extend([116, 0, 0, 0, len]);
                 self.terms(out, 2 * len, depth);
             }
@@ -411,9 +411,9 @@ impl Random {
         }
     }
 
-    /// A compressed term, now and then with a wrong size, damaged, or with octets too many.
-    fn compressed(&mut self, octets: &[u8]) -> Vec<u8> {
-        let mut plain = octets.to_vec();
+    /// A compressed term, now and then with a wrong size, damaged, or with bytes too many.
+    fn compressed(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut plain = bytes.to_vec();
         if self.below(5) == 0 {
             plain.push(0);
         }
@@ -462,23 +462,23 @@ impl Random {
         let is_new = self.below(2) == 0;
         out.push(if is_new { 88 } else { 103 });
         self.atom(out);
-        out.extend([0, 0, self.octet(128), self.octet(256), 0, 0, self.octet(32), 0]);
+        out.extend([0, 0, self.byte(128), self.byte(256), 0, 0, self.byte(32), 0]);
         if is_new {
             out.extend(self.take(4));
         } else {
-            out.push(self.octet(4));
+            out.push(self.byte(4));
         }
     }
 
     fn fun(&mut self, out: &mut Vec<u8>, depth: usize) {
         let start = out.len();
-        let free = self.octet(3);
-        out.extend([112, 0, 0, 0, 0, self.octet(256)]);
+        let free = self.byte(3);
+        out.extend([112, 0, 0, 0, 0, self.byte(256)]);
         out.extend(self.take(20));
         out.extend([0, 0, 0, free]);
         self.atom(out);
-        out.extend([97, self.octet(256), 98]);
-        out.extend([0, self.octet(256), self.octet(256), self.octet(256)]);
+        out.extend([97, self.byte(256), 98]);
+        out.extend([0, self.byte(256), self.byte(256), self.byte(256)]);
         self.pid(out);
         self.terms(out, free, depth);
         let size = u32::try_from(out.len() - start - 1).unwrap();
@@ -512,7 +512,7 @@ impl Random {
             }
             5 => {
                 let len = 1 + self.below(4);
-                OwnedTerm::BitBinary { bytes: self.take(len), bits: 1 + self.octet(7) }
+                OwnedTerm::BitBinary { bytes: self.take(len), bits: 1 + self.byte(7) }
             }
             6 => {
                 let (node, id, serial) = (atom(self), word(self), word(self));
@@ -529,7 +529,7 @@ impl Random {
             }
             9 => {
                 let (module, function) = (atom(self), atom(self));
-                OwnedTerm::ExternalFun(ExternalFun::new(module, function, self.octet(256)))
+                OwnedTerm::ExternalFun(ExternalFun::new(module, function, self.byte(256)))
             }
             10 | 11 => OwnedTerm::Tuple(many(self)),
             12 => OwnedTerm::List(many(self)),

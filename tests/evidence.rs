@@ -189,8 +189,8 @@ fn events_are_the_same_with_and_without() {
     for capture in captures() {
         let without = run(&[&capture]).stdout;
         let with = run(&["--evidence", folder.path(), &capture]).stdout;
-        let strip = |octets: Vec<u8>| {
-            let text = String::from_utf8(octets).unwrap();
+        let strip = |bytes: Vec<u8>| {
+            let text = String::from_utf8(bytes).unwrap();
             text.split(",\"evidence_file\":\"").fold(String::new(), |mut text, part| {
                 let rest = if text.is_empty() { part } else { part.split_once('"').unwrap().1 };
                 text.push_str(rest);

@@ -87,7 +87,7 @@ const WALLS: &[Wall] = &[
             "crate::reassembly",
             "crate::time",
         ],
-        why: "wire/ knows octets and itself: no flow, direction, time or connection",
+        why: "wire/ knows bytes and itself: no flow, direction, time or connection",
     },
     Wall {
         within: &[
@@ -108,12 +108,12 @@ const WALLS: &[Wall] = &[
     Wall {
         within: &["capture/", "decode/", "flow/", "reassembly/"],
         never: &["crate::conn", "crate::identify", "crate::names", "crate::wire"],
-        why: "what carries the octets does not know what they mean",
+        why: "what carries the bytes does not know what they mean",
     },
     Wall {
         within: &["detect/", "correlate/", "output/"],
         never: &["crate::reassembly", "crate::wire", "crate::flow", "crate::capture::Frame"],
-        why: "rules and outputs see events and facts, never octets",
+        why: "rules and outputs see events and facts, never bytes",
     },
     Wall {
         within: &["compare.rs", "correlate/", "detect/"],

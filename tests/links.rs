@@ -73,8 +73,8 @@ fn story(frames: &[Kept]) -> Story {
         match event.body {
             Body::Session { session: s } => {
                 let flowed = [s.traffic.initiator, s.traffic.acceptor].map(|side| {
-                    assert_eq!(side.retransmitted_octets, 0, "{id:?}: a copy is no retransmission");
-                    (side.octets, side.missing_octets, side.messages, side.ticks)
+                    assert_eq!(side.retransmitted_bytes, 0, "{id:?}: a copy is no retransmission");
+                    (side.bytes, side.missing_bytes, side.messages, side.ticks)
                 });
                 sessions.push(format!(
                     "{id:?} {:?} {:?} {:?} {:?} -> {:?} {:?} {:?} {:?} {flowed:?}",
@@ -263,7 +263,7 @@ fn no_snaplen_makes_a_failure_of_what_it_hides() {
         );
         judged += usize::from(is_judged);
     }
-    assert!(judged > 0, "320 octets hold every message of the handshake");
+    assert!(judged > 0, "320 bytes hold every message of the handshake");
 }
 
 /// A capture cut in the file, as tcpdump -s writes it.

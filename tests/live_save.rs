@@ -215,9 +215,9 @@ fn a_reader_of_packets_that_stops_costs_the_analysis_nothing() {
     });
     let mut stdout = watch.child.stdout.take().unwrap();
     let rest = thread::spawn(move || {
-        let mut octets = Vec::new();
-        stdout.read_to_end(&mut octets).unwrap();
-        octets
+        let mut bytes = Vec::new();
+        stdout.read_to_end(&mut bytes).unwrap();
+        bytes
     });
     assert_eq!(watch.stop(), Some(2), "not all was saved");
     fs::write(&saved, rest.join().unwrap()).unwrap();

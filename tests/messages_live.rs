@@ -132,7 +132,7 @@ impl Told {
         calls.retain(|_, count| *count > 0);
         same("calls", &calls, &counts(&truth["call"]));
 
-        // Each numbered message once, with its size: `{Number, Octets}`.
+        // Each numbered message once, with its size: `{Number, Bytes}`.
         let mut found = Vec::new();
         for message in self.from("initiator") {
             let payload = message["payload"].as_str().unwrap_or_default();
@@ -140,7 +140,7 @@ impl Told {
             let is_numbered = payload.contains(",<<") && payload.matches(',').count() > 0;
             let number = number.and_then(|it| it.parse::<u64>().ok()).filter(|_| is_numbered);
             if let Some(number) = number {
-                let size = message["payload_octets"].as_u64().unwrap();
+                let size = message["payload_bytes"].as_u64().unwrap();
                 found.push((number, size, message["operation"].as_str().unwrap()));
             }
         }
@@ -156,7 +156,7 @@ impl Told {
         let long = said.iter().filter(|(_, size, _)| *size > FRAGMENT).count();
         same("messages in fragments", &account["fragmented"], &Value::from(long));
         let largest = said.iter().map(|(_, size, _)| *size).max().unwrap();
-        let told = account["largest"]["octets"].as_u64().unwrap();
+        let told = account["largest"]["bytes"].as_u64().unwrap();
         // With the headers of its frames, and the control term.
         let frames = largest / FRAGMENT + 1;
         same("the largest", &(largest..largest + 40 * frames + 200).contains(&told), &true);
@@ -164,7 +164,7 @@ impl Told {
     }
 }
 
-/// Octets at which a node cuts.
+/// Bytes at which a node cuts.
 const FRAGMENT: u64 = 64 << 10;
 
 fn counts(said: &Value) -> BTreeMap<String, u64> {

@@ -1,7 +1,7 @@
 //! Properties of the messages of whole captures: however the packets are cut, doubled or reordered, the
-//! messages and their account are the same; where octets are lost, an atom is unknown and never a wrong
+//! messages and their account are the same; where bytes are lost, an atom is unknown and never a wrong
 //! one, and messages are found again from the next frame that begins a segment on; and frames as no node
-//! sends them cost what their octets cost.
+//! sends them cost what their bytes cost.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -129,7 +129,7 @@ struct Told {
     /// Operation and fields.
     text: String,
     payload: String,
-    /// Octets of the payload are lacking, or more than are kept.
+    /// Bytes of the payload are lacking, or more than are kept.
     is_cut: bool,
     /// What is made of it.
     call: String,
@@ -185,7 +185,7 @@ impl Heard {
         }
         let is_whole = |place: &str| {
             self.sessions.iter().any(|(known, session)| {
-                let lost = |side: &str| session["traffic"][side]["missing_octets"] != 0;
+                let lost = |side: &str| session["traffic"][side]["missing_bytes"] != 0;
                 place.starts_with(known)
                     && session["reached"] == "challenge_ack"
                     && !lost("initiator")
@@ -251,7 +251,7 @@ impl Heard {
 }
 
 impl Told {
-    /// Whether this is `whole` as a capture may show it that lacks octets.
+    /// Whether this is `whole` as a capture may show it that lacks bytes.
     fn may_be(&self, whole: &Self) -> bool {
         let payload = if self.is_cut {
             // How the rest of it is written depends on what is lacking.
@@ -280,7 +280,7 @@ impl EventSink for Heard {
         let place = format!("{} {:?}", self.place(event.connection), event.message().from);
         let mut plain = serde_json::to_value(Message { payload: None, ..event.message() }).unwrap();
         let fields = plain.as_object_mut().unwrap();
-        for other in ["from", "fragments", "payload_octets"] {
+        for other in ["from", "fragments", "payload_bytes"] {
             fields.remove(other);
         }
         let mut call = fields.remove("call").unwrap_or_default();
@@ -288,7 +288,7 @@ impl EventSink for Heard {
             call.remove("latency_us");
         }
         let payload = event.message().payload.map(|it| it.erlang(Budget::ALL).to_string());
-        let kept = event.message().payload.map_or(0, |it| it.term.octets().len() as u64);
+        let kept = event.message().payload.map_or(0, |it| it.term.bytes().len() as u64);
         // Not as JSON, in which quotes would have two forms.
         let fields: Vec<_> =
             fields.iter().map(|(key, text)| format!("{key} {}", text.as_str().unwrap())).collect();
@@ -298,7 +298,7 @@ impl EventSink for Heard {
             fragments: event.message().fragments,
             text: fields.join(" "),
             payload: payload.unwrap_or_default(),
-            is_cut: kept < event.message().payload_octets.unwrap_or(0),
+            is_cut: kept < event.message().payload_bytes.unwrap_or(0),
             call: call.to_string(),
         });
     }
@@ -401,18 +401,18 @@ impl Starts {
             for segment in segments.iter().filter(|it| (it.src, it.dst) == ends) {
                 let offset = segment.seq.wrapping_sub(syn.seq).wrapping_sub(1);
                 if !segment.flags.has(TcpFlags::SYN) && offset < 1 << 30 {
-                    for (at, octet) in (offset..).zip(&segment.payload) {
-                        stream.entry(at).or_insert(*octet);
+                    for (at, byte) in (offset..).zip(&segment.payload) {
+                        stream.entry(at).or_insert(*byte);
                     }
                 }
             }
             // Up to the first hole.
-            let octets: Vec<u8> = (0..)
+            let bytes: Vec<u8> = (0..)
                 .zip(&stream)
                 .take_while(|(at, (key, _))| at == *key)
                 .map(|(_, (_, it))| *it)
                 .collect();
-            let starts = frame_starts(&octets).into_iter();
+            let starts = frame_starts(&bytes).into_iter();
             of.insert(ends, starts.map(|at| syn.seq.wrapping_add(1 + at as u32)).collect());
         }
         Self { of }
@@ -442,11 +442,11 @@ impl Starts {
 }
 
 /// Offsets of the frames of a direction whose handshake is at its front.
-fn frame_starts(octets: &[u8]) -> Vec<usize> {
+fn frame_starts(bytes: &[u8]) -> Vec<usize> {
     let mut at = 0;
     loop {
-        let Some(len) = octets.get(at..at + 2) else { return Vec::new() };
-        let tag = octets.get(at + 2);
+        let Some(len) = bytes.get(at..at + 2) else { return Vec::new() };
+        let tag = bytes.get(at + 2);
         let ends = matches!(tag, Some(b'r' | b'a'));
         if !ends && !matches!(tag, Some(b'N' | b'n' | b's' | b'c')) {
             return Vec::new();
@@ -457,7 +457,7 @@ fn frame_starts(octets: &[u8]) -> Vec<usize> {
         }
     }
     let mut starts = Vec::new();
-    while let Some(len) = octets.get(at..at + 4) {
+    while let Some(len) = bytes.get(at..at + 4) {
         starts.push(at);
         at += 4 + u32::from_be_bytes(len.try_into().unwrap()) as usize;
     }
@@ -493,15 +493,15 @@ impl Wire {
         wire
     }
 
-    fn say(&mut self, from: Role, octets: &[u8]) {
-        self.send(from, TcpFlags::ACK.0, octets);
+    fn say(&mut self, from: Role, bytes: &[u8]) {
+        self.send(from, TcpFlags::ACK.0, bytes);
     }
 
-    fn say_in_pieces(&mut self, from: Role, octets: &[u8], size: usize) {
-        octets.chunks(size).for_each(|piece| self.say(from, piece));
+    fn say_in_pieces(&mut self, from: Role, bytes: &[u8], size: usize) {
+        bytes.chunks(size).for_each(|piece| self.say(from, piece));
     }
 
-    fn send(&mut self, from: Role, flags: u8, octets: &[u8]) {
+    fn send(&mut self, from: Role, flags: u8, bytes: &[u8]) {
         let number = self.segments.len() as u64 + 1;
         let (own, peer) = (from.index(), from.peer().index());
         self.segments.push(Owned {
@@ -513,11 +513,11 @@ impl Wire {
             ack: self.seq[peer],
             flags: TcpFlags(flags),
             ip_id: None,
-            payload: octets.to_vec(),
+            payload: bytes.to_vec(),
             missing: 0,
         });
         let syn = u32::from(flags & TcpFlags::SYN.0 != 0);
-        self.seq[own] = self.seq[own].wrapping_add(octets.len() as u32 + syn);
+        self.seq[own] = self.seq[own].wrapping_add(bytes.len() as u32 + syn);
     }
 
     fn heard(&self) -> Heard {
@@ -541,7 +541,7 @@ const LINK: &[u8] = b"\x83D\0h\x03a\x01X\x77\x03a@h\0\0\0\x01\0\0\0\0\0\0\0\x01X
 /// The front of `SEND_SENDER` without references; what it carries stands behind.
 const SEND: &[u8] = b"\x83D\0h\x03a\x16X\x77\x03a@h\0\0\0\x01\0\0\0\0\0\0\0\x01X\x77\x03b@h\0\0\0\x02\0\0\0\0\0\0\0\x01";
 
-/// A header with as many new entries, each with an atom of `len` octets that begins with its number; from
+/// A header with as many new entries, each with an atom of `len` bytes that begins with its number; from
 /// slot `first` on.
 fn long_header(count: u8, first: usize, len: usize) -> Vec<u8> {
     let count_of = usize::from(count);
@@ -560,7 +560,7 @@ fn long_header(count: u8, first: usize, len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_header_of_255_long_atoms_is_read_octet_by_octet() {
+fn a_header_of_255_long_atoms_is_read_byte_by_byte() {
     let mut wire = Wire::new(40_000);
     // REG_SEND from a pid to the last of them.
     let pid = b"X\x77\x03a@h\0\0\0\x01\0\0\0\0\0\0\0\x01";

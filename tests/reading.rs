@@ -71,13 +71,13 @@ fn any_number_of_threads_gives_the_same_lines() {
     let folder = scratch("threads");
     fs::create_dir_all(&folder).unwrap();
     let seed = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("captures").join(SEED)).unwrap();
-    let gzip = |octets: &[u8]| {
+    let gzip = |bytes: &[u8]| {
         let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        out.write_all(octets).unwrap();
+        out.write_all(bytes).unwrap();
         out.finish().unwrap()
     };
     let packed = gzip(&seed);
-    let damaged = packed.iter().enumerate().map(|(n, octet)| octet ^ u8::from(n == 2000)).collect();
+    let damaged = packed.iter().enumerate().map(|(n, byte)| byte ^ u8::from(n == 2000)).collect();
     let files = [
         ("one.pcap.gz", packed.clone()),
         ("two.pcap.zst", zstd::encode_all(&seed[..], 1).unwrap()),
@@ -87,9 +87,9 @@ fn any_number_of_threads_gives_the_same_lines() {
         ("no-capture.gz", gzip(b"no capture")),
     ];
     let mut names = Vec::new();
-    for (name, octets) in files {
+    for (name, bytes) in files {
         let path = folder.join(name);
-        fs::write(&path, octets).unwrap();
+        fs::write(&path, bytes).unwrap();
         names.push(path.to_str().unwrap().to_owned());
     }
     for order in ["time", "given"] {

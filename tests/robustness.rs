@@ -78,22 +78,22 @@ fn story(events: &[Event]) -> Story {
         let place = (key.0, *turn);
         *turn += 1;
         assert_ne!(session.state, State::Established, "every session is told when it is over");
-        let mut octets = [session.traffic.initiator, session.traffic.acceptor]
-            .map(|side| (side.octets, side.missing_octets, side.messages, side.ticks));
+        let mut bytes = [session.traffic.initiator, session.traffic.acceptor]
+            .map(|side| (side.bytes, side.missing_bytes, side.messages, side.ticks));
         // A connection joined in its middle is known from the first frame that begins a segment: which
         // one that is, the segmentation decides.
         if session.reached.is_none() && session.outcome == Outcome::Connected {
-            octets = Default::default();
+            bytes = Default::default();
         }
         // Where the stream of a side that was never seen began, only the first acknowledgement tells.
-        if octets.iter().any(|side| side.0 == 0) {
-            octets.iter_mut().for_each(|side| side.1 = 0);
+        if bytes.iter().any(|side| side.0 == 0) {
+            bytes.iter_mut().for_each(|side| side.1 = 0);
         }
         // What other connections prove depends on which of them the capture shows first.
         let confidence = (session.outcome != Outcome::CookieMismatch).then_some(session.confidence);
         let not_excluded = confidence.map(|_| &session.not_excluded);
         let text = format!(
-            "{:?} {:?} {:?} {:?} {:?} by {:?} {:?} {:?} | {:?} {:?} {:?} {:?} | {:?} {:?} {:?} {:?} | {:?} {octets:?}",
+            "{:?} {:?} {:?} {:?} {:?} by {:?} {:?} {:?} | {:?} {:?} {:?} {:?} | {:?} {:?} {:?} {:?} | {:?} {bytes:?}",
             session.protocol,
             session.state,
             session.outcome,
@@ -240,7 +240,7 @@ fn one_packet_less_or_an_earlier_end_accuses_nobody() {
 /// Places of a capture at which it is cut, and a packet taken out.
 const PLACES: usize = 400;
 
-/// Segments as no honest host sends them: numbers anywhere, flags at random, octets that are nearly
+/// Segments as no honest host sends them: numbers anywhere, flags at random, bytes that are nearly
 /// messages.
 fn hostile(dice: &mut Dice, place: usize, clock_leaps: bool) -> Owned {
     const SAYINGS: [&[u8]; 12] = [
@@ -272,8 +272,8 @@ fn hostile(dice: &mut Dice, place: usize, clock_leaps: bool) -> Owned {
         0 => payload.clear(),
         1 => payload.truncate(dice.roll(payload.len())),
         2 => {
-            let octet = dice.roll(payload.len());
-            payload[octet] ^= 1 << dice.roll(8);
+            let byte = dice.roll(payload.len());
+            payload[byte] ^= 1 << dice.roll(8);
         }
         _ => {}
     }

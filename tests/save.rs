@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use beamscope::capture::{CaptureFile, Item};
 use common::{Folder, SEED, beamscope, captures, skip};
 
-/// Time, link type, length on the wire and octets of each frame.
+/// Time, link type, length on the wire and bytes of each frame.
 fn frames(path: &str) -> Vec<(u64, u16, u32, Vec<u8>)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     let mut capture = CaptureFile::open(&path, 0).unwrap();
@@ -148,8 +148,8 @@ fn files_of_a_row_end_before_their_size_and_make_the_whole() {
     for (number, name) in (1..).zip(&names) {
         assert!(name.starts_with("lan-20"), "{name}");
         assert!(name.ends_with(&format!("Z-{number:05}.pcapng")), "{name}");
-        let octets = fs::metadata(folder.file(name)).unwrap().len();
-        assert!((1..=2048).contains(&octets), "{name}: {octets}");
+        let bytes = fs::metadata(folder.file(name)).unwrap().len();
+        assert!((1..=2048).contains(&bytes), "{name}: {bytes}");
         all.extend(frames(&folder.file(name)));
     }
     assert_eq!(all, frames(SEED));

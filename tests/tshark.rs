@@ -1,7 +1,7 @@
 //! Side by side with tshark: the frames of every capture, and the stream of each direction of each TCP
 //! connection in it.
 //!
-//! tshark is the second opinion up to the first octet that it reports as missing; what lies behind a
+//! tshark is the second opinion up to the first byte that it reports as missing; what lies behind a
 //! hole, it and this crate tell differently with equal right.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may")]
@@ -62,14 +62,14 @@ fn compare(path: &Path) -> Vec<String> {
         for (end, our) in &connection.streams {
             let their = theirs.streams.get(&(*stream, *end)).cloned().unwrap_or_default();
             let same = match (our.cut, their.hole) {
-                (true, _) => their.octets.starts_with(&our.octets),
-                (false, true) => our.octets.starts_with(&their.octets),
-                (false, false) => our.octets == their.octets,
+                (true, _) => their.bytes.starts_with(&our.bytes),
+                (false, true) => our.bytes.starts_with(&their.bytes),
+                (false, false) => our.bytes == their.bytes,
             };
             if !same {
-                let at = our.octets.iter().zip(&their.octets).take_while(|(a, b)| a == b).count();
+                let at = our.bytes.iter().zip(&their.bytes).take_while(|(a, b)| a == b).count();
                 differ(format!(
-                    "stream {stream} from {end:?} differs at octet {at}: {our} tshark: {their}",
+                    "stream {stream} from {end:?} differs at byte {at}: {our} tshark: {their}",
                     our = our.from(at),
                     their = their.from(at)
                 ));
@@ -79,7 +79,7 @@ fn compare(path: &Path) -> Vec<String> {
     differences
 }
 
-/// Capture time in nanoseconds, octets on the wire, octets captured.
+/// Capture time in nanoseconds, bytes on the wire, bytes captured.
 type Header = (u64, usize, usize);
 
 /// What this crate makes of a capture.
@@ -173,12 +173,12 @@ impl Theirs {
                 Some(hex) => (ends.1, hex),
                 None => (ends.0, line),
             };
-            let octets = octets(hex);
+            let bytes = bytes(hex);
             let stream = self.streams.entry((stream, end)).or_default();
-            if octets.starts_with(b"[") && octets.ends_with(b" bytes missing in capture file]\0") {
+            if bytes.starts_with(b"[") && bytes.ends_with(b" bytes missing in capture file]\0") {
                 stream.hole = true;
             } else {
-                stream.push(&octets);
+                stream.push(&bytes);
             }
         }
     }
@@ -206,7 +206,7 @@ fn endpoint(text: &str) -> Option<Endpoint> {
     Some(Endpoint { ip, port: port.parse().ok()? })
 }
 
-fn octets(hex: &str) -> Vec<u8> {
-    let octet = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-    (0..hex.len()).step_by(2).map(octet).collect()
+fn bytes(hex: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(byte).collect()
 }

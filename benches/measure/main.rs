@@ -45,11 +45,11 @@ type Done = Result<(), Box<dyn Error>>;
 fn make(kind: &str, megabytes: &str, file: &Path) -> Done {
     let known = || Kind::ALL.map(Kind::name).join(", ");
     let kind = Kind::named(kind).ok_or_else(|| format!("expected {}, found {kind}", known()))?;
-    let octets = megabytes.parse::<u64>()? * 1_000_000;
+    let bytes = megabytes.parse::<u64>()? * 1_000_000;
     // Under its name only when it is whole: one that was broken off would be taken for it.
     let part = file.with_extension("part");
     let mut out = BufWriter::with_capacity(1 << 20, File::create(&part)?);
-    let packets = traffic::write(kind, octets, &mut out)?;
+    let packets = traffic::write(kind, bytes, &mut out)?;
     out.into_inner()?.sync_all()?;
     fs::rename(&part, file)?;
     println!("{packets}");
@@ -107,7 +107,7 @@ const fn about(kind: Kind) -> &'static str {
         Kind::Mixed => "a network with 2 % Erlang in it",
         Kind::Noise => "a network without Erlang",
         Kind::Dist => "distribution, messages of all sizes",
-        Kind::DistSmall => "distribution, messages of 150 octets",
+        Kind::DistSmall => "distribution, messages of 150 bytes",
         Kind::Disorder => "distribution, 5 % out of order, 5 % twice",
         Kind::Syn => "one SYN a connection, and nothing else",
     }
@@ -116,8 +116,8 @@ const fn about(kind: Kind) -> &'static str {
 /// Into the system's cache: what is measured is not the disk.
 fn warm(file: &Path) -> Done {
     let mut file = File::open(file)?;
-    let mut octets = vec![0; 1 << 20];
-    while file.read(&mut octets)? > 0 {}
+    let mut bytes = vec![0; 1 << 20];
+    while file.read(&mut bytes)? > 0 {}
     Ok(())
 }
 

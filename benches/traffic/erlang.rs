@@ -17,7 +17,7 @@ pub(super) enum Sizes {
 pub(super) struct Node {
     number: u32,
     port: u16,
-    /// Octets that it and its peer will still send.
+    /// Bytes that it and its peer will still send.
     left: u64,
     sizes: Sizes,
     /// How many of a thousand segments overtake their neighbour, and as many come twice.
@@ -138,13 +138,13 @@ impl Node {
         pool: &[u8],
     ) {
         let from = usize::from(random.percent(40));
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         for _ in 0..[1, 1, 1, 2, 4, 12][random.below(6)] {
-            self.message(from, &mut octets, random, pool);
+            self.message(from, &mut bytes, random, pool);
         }
-        self.left = self.left.saturating_sub(octets.len() as u64);
+        self.left = self.left.saturating_sub(bytes.len() as u64);
         let mut held = None;
-        for (n, part) in octets.chunks(MSS).enumerate() {
+        for (n, part) in bytes.chunks(MSS).enumerate() {
             let frame = link.frame(from, part, if part.len() < MSS { DATA } else { ACK });
             let chance = random.below(1000);
             if held.is_none() && chance < self.disorder && part.len() == MSS {

@@ -1,6 +1,6 @@
-//! Traffic to measure with: the same octets for the same arguments, on every machine.
+//! Traffic to measure with: the same bytes for the same arguments, on every machine.
 //!
-//! In: a [`Kind`] and about how many octets. Out: a capture in the classic format. Connections of random ends
+//! In: a [`Kind`] and about how many bytes. Out: a capture in the classic format. Connections of random ends
 //! come in random turns, some hundreds or thousands at a time. What is Erlang's is whole: a look-up at the port
 //! mapper, a handshake, frames with and without distribution headers, long messages in fragments. The rest
 //! only looks like what fills a network. Checksums are left out, as network cards see to it in real captures.
@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     Noise,
     /// Distribution alone, messages of all sizes.
     Dist,
-    /// Distribution alone, messages of about 150 octets.
+    /// Distribution alone, messages of about 150 bytes.
     DistSmall,
     /// Distribution alone; of the segments, 5 % overtake their neighbour and 5 % come twice.
     Disorder,
@@ -55,15 +55,15 @@ impl Kind {
     }
 }
 
-/// Writes about `octets` of traffic as a capture to `out`, and tells the number of packets.
-pub(crate) fn write(kind: Kind, octets: u64, out: &mut impl Write) -> io::Result<u64> {
+/// Writes about `bytes` of traffic as a capture to `out`, and tells the number of packets.
+pub(crate) fn write(kind: Kind, bytes: u64, out: &mut impl Write) -> io::Result<u64> {
     let header: [u32; 6] = [0xa1b2_c3d4, 4 << 16 | 2, 0, 0, 262_144, 1];
     for word in header {
         out.write_all(&word.to_le_bytes())?;
     }
     let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ kind.name().len() as u64);
     let pool: Vec<u8> = (0..POOL).map(|_| random.next() as u8).collect();
-    let mut source = Source { kind, octets, made: 0, flows: 0, erlang: 0 };
+    let mut source = Source { kind, bytes, made: 0, flows: 0, erlang: 0 };
     let mut live: Vec<Flow> = Vec::new();
     let (mut packets, mut micros) = (0u64, 1_700_000_000_000_000u64);
     let active = if kind == Kind::Syn { 100 } else { 2000 };
@@ -94,13 +94,13 @@ pub(crate) fn write(kind: Kind, octets: u64, out: &mut impl Write) -> io::Result
 }
 
 /// A capture in memory.
-pub(crate) fn capture(kind: Kind, octets: u64) -> Vec<u8> {
+pub(crate) fn capture(kind: Kind, bytes: u64) -> Vec<u8> {
     let mut out = Vec::new();
-    write(kind, octets, &mut out).expect("memory does not fail");
+    write(kind, bytes, &mut out).expect("memory does not fail");
     out
 }
 
-/// Random octets that payloads are cut from.
+/// Random bytes that payloads are cut from.
 const POOL: usize = 1 << 20;
 
 /// Numbers that only look random (Marsaglia's xorshift).
@@ -131,7 +131,7 @@ impl Random {
 /// Where connections come from.
 struct Source {
     kind: Kind,
-    octets: u64,
+    bytes: u64,
     made: u64,
     flows: u64,
     /// Distribution connections so far.
@@ -141,19 +141,19 @@ struct Source {
 impl Source {
     fn is_dry(&self) -> bool {
         match self.kind {
-            Kind::Syn => self.flows * SYN_RECORD >= self.octets,
-            Kind::Mixed | Kind::Noise => self.made >= self.octets,
+            Kind::Syn => self.flows * SYN_RECORD >= self.bytes,
+            Kind::Mixed | Kind::Noise => self.made >= self.bytes,
             Kind::Dist | Kind::DistSmall | Kind::Disorder => self.erlang >= CONNECTIONS,
         }
     }
 
     fn next(&mut self, random: &mut Random) -> Flow {
         self.flows += 1;
-        let each = self.octets / CONNECTIONS;
+        let each = self.bytes / CONNECTIONS;
         match self.kind {
             Kind::Syn => Flow::new(Link::random(random, false), Talk::Syn),
             Kind::Dist | Kind::DistSmall | Kind::Disorder => self.erlang(each, random),
-            // Of the octets so far, as many as are meant to be Erlang's.
+            // Of the bytes so far, as many as are meant to be Erlang's.
             Kind::Mixed if self.made / 50 > self.erlang * self.share() => {
                 self.erlang(self.share(), random)
             }
@@ -166,16 +166,16 @@ impl Source {
         }
     }
 
-    /// Octets of one Erlang connection among other traffic: a fortieth of the 2 %.
+    /// Bytes of one Erlang connection among other traffic: a fortieth of the 2 %.
     fn share(&self) -> u64 {
-        (self.octets / 50 / 40).max(20_000)
+        (self.bytes / 50 / 40).max(20_000)
     }
 
-    fn erlang(&mut self, octets: u64, random: &mut Random) -> Flow {
+    fn erlang(&mut self, bytes: u64, random: &mut Random) -> Flow {
         self.erlang += 1;
         let sizes = if self.kind == Kind::DistSmall { Sizes::Small } else { Sizes::Mixed };
         let disorder = if self.kind == Kind::Disorder { 50 } else { 1 };
-        let node = Node::new(self.erlang as u32, octets, sizes, disorder);
+        let node = Node::new(self.erlang as u32, bytes, sizes, disorder);
         Flow::new(Link::to_epmd(&node, random), Talk::Erlang(Box::new(node)))
     }
 }
@@ -183,7 +183,7 @@ impl Source {
 /// Distribution connections where there is nothing else.
 const CONNECTIONS: u64 = 64;
 
-/// Octets of a SYN with its record header.
+/// Bytes of a SYN with its record header.
 const SYN_RECORD: u64 = 76;
 
 /// One connection at work.
@@ -257,7 +257,7 @@ const SYN: u8 = 0x02;
 const DATA: u8 = 0x18;
 const ACK: u8 = 0x10;
 
-/// The most octets of a segment.
+/// The most bytes of a segment.
 const MSS: usize = 1448;
 
 /// The ends of a connection, and what both have sent.

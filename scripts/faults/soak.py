@@ -110,8 +110,8 @@ def churn(seed, here, address, port, end):
                 connect(rng, address, port)
 
 
-def checksum(octets):
-    total = sum(struct.unpack(f">{len(octets) // 2}H", octets))
+def checksum(bytes):
+    total = sum(struct.unpack(f">{len(bytes) // 2}H", bytes))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF
 

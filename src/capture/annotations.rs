@@ -1,4 +1,4 @@
-//! Stage 1: what a pcapng file says about its frames beside their octets.
+//! Stage 1: what a pcapng file says about its frames beside their bytes.
 //!
 //! In: names, secrets and comments as [`super::pcapng`] cuts them from blocks. Out:
 //! [`Annotations`], for the stages that want them. Nothing here resolves a name, decrypts, or
@@ -9,14 +9,14 @@ use std::net::IpAddr;
 
 use super::FrameRef;
 
-/// What a capture says about its frames beside their octets, in the order of its blocks; empty
+/// What a capture says about its frames beside their bytes, in the order of its blocks; empty
 /// where the format has no such thing. Grows as the capture is read.
 ///
-/// All octets are as in the file: meant to be UTF-8, but from hands that nobody checked.
+/// All bytes are as in the file: meant to be UTF-8, but from hands that nobody checked.
 ///
 /// # Limits
 ///
-/// 4 096 of each kind; names up to 255 octets, comments up to 1 KiB, 1 MiB of secrets in all. What
+/// 4 096 of each kind; names up to 255 bytes, comments up to 1 KiB, 1 MiB of secrets in all. What
 /// is beyond is left out whole and counted in [`Annotations::dropped`]. What is malformed is passed
 /// over.
 ///
@@ -32,11 +32,11 @@ pub struct Annotations {
     pub comments: Vec<(FrameRef, Box<[u8]>)>,
     /// Names, secrets and comments that were left out for a bound.
     pub dropped: u64,
-    /// Octets of all `secrets`.
-    secret_octets: usize,
+    /// Bytes of all `secrets`.
+    secret_bytes: usize,
 }
 
-/// What one decryption secrets block holds. `Debug` shows its type and length, never its octets.
+/// What one decryption secrets block holds. `Debug` shows its type and length, never its bytes.
 #[derive(Eq, PartialEq)]
 pub struct Secrets {
     /// What format they have.
@@ -54,7 +54,7 @@ impl SecretsType {
 }
 
 impl Secrets {
-    /// The secret octets, to be handed to what decrypts and to nothing that prints.
+    /// The secret bytes, to be handed to what decrypts and to nothing that prints.
     pub fn expose(&self) -> &[u8] {
         &self.data
     }
@@ -62,7 +62,7 @@ impl Secrets {
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secrets({:#x}, {} octets)", self.kind.0, self.data.len())
+        write!(f, "Secrets({:#x}, {} bytes)", self.kind.0, self.data.len())
     }
 }
 
@@ -73,7 +73,7 @@ impl Annotations {
         secrets: Vec::new(),
         comments: Vec::new(),
         dropped: 0,
-        secret_octets: 0,
+        secret_bytes: 0,
     };
 
     pub(super) fn name(&mut self, address: IpAddr, name: &[u8]) {
@@ -85,9 +85,9 @@ impl Annotations {
     }
 
     pub(super) fn secret(&mut self, kind: SecretsType, data: &[u8]) {
-        let octets = self.secret_octets.saturating_add(data.len());
-        if self.secrets.len() < MAX_OF_A_KIND && octets <= MAX_SECRETS {
-            self.secret_octets = octets;
+        let bytes = self.secret_bytes.saturating_add(data.len());
+        if self.secrets.len() < MAX_OF_A_KIND && bytes <= MAX_SECRETS {
+            self.secret_bytes = bytes;
             self.secrets.push(Secrets { kind, data: data.into() });
         } else {
             self.drop_one();
@@ -108,16 +108,16 @@ impl Annotations {
 }
 
 /// Names, secrets, comments each. Comments are made by hand, a cluster has fewer hosts, and a key
-/// log of so many blocks has long reached its octets.
+/// log of so many blocks has long reached its bytes.
 const MAX_OF_A_KIND: usize = 4096;
 
-/// Octets of a name: the longest that DNS has.
+/// Bytes of a name: the longest that DNS has.
 const MAX_NAME: usize = 255;
 
-/// Octets of a comment: more than anybody writes about one frame.
+/// Bytes of a comment: more than anybody writes about one frame.
 const MAX_COMMENT: usize = 1024;
 
-/// Octets of all secrets: a TLS 1.3 session logs less than 1 KiB, so over a thousand sessions.
+/// Bytes of all secrets: a TLS 1.3 session logs less than 1 KiB, so over a thousand sessions.
 const MAX_SECRETS: usize = 1024 * 1024;
 
 #[cfg(test)]
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_bounded_in_octets() {
+    fn every_kind_is_bounded_in_bytes() {
         let mut annotations = Annotations::default();
         for over in [0, 1] {
             annotations.name(ADDRESS, &vec![b'n'; MAX_NAME + over]);
@@ -162,7 +162,7 @@ mod tests {
         annotations.secret(SecretsType::TLS_KEY_LOG, b"CLIENT_RANDOM 00 11");
         assert_eq!(annotations.secrets[0].expose(), b"CLIENT_RANDOM 00 11");
         let printed = format!("{annotations:?}");
-        assert!(printed.contains("[Secrets(0x544c534b, 19 octets)]"), "{printed}");
+        assert!(printed.contains("[Secrets(0x544c534b, 19 bytes)]"), "{printed}");
         assert!(!printed.contains("CLIENT") && !printed.contains("67"), "{printed}");
     }
 }

@@ -1,6 +1,6 @@
-//! Stage 1: the octets of an input in one buffer that is used again and again.
+//! Stage 1: the bytes of an input in one buffer that is used again and again.
 //!
-//! In: any [`Read`]. Out: slices of what it gave, in order. Copies an octet at most once after it was
+//! In: any [`Read`]. Out: slices of what it gave, in order. Copies a byte at most once after it was
 //! read, and knows no format.
 
 use std::io::{self, Read};
@@ -10,9 +10,9 @@ use std::ops::Range;
 pub(super) struct Buffer {
     source: Box<dyn Read>,
     data: Vec<u8>,
-    /// The octets in hand are `data[hand]`; `hand.end` never passes the end of `data`.
+    /// The bytes in hand are `data[hand]`; `hand.end` never passes the end of `data`.
     hand: Range<usize>,
-    /// Position in the stream of the first octet of `data`.
+    /// Position in the stream of the first byte of `data`.
     origin: u64,
     ended: bool,
     failure: Option<io::Error>,
@@ -23,55 +23,55 @@ impl Buffer {
         Self { source, data: Vec::new(), hand: 0..0, origin: 0, ended: false, failure: None }
     }
 
-    /// The octets in hand.
+    /// The bytes in hand.
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         self.at(self.hand.clone())
     }
 
-    /// The next `N` octets, for who looks at each frame: what is not in hand of them means nothing, and
+    /// The next `N` bytes, for who looks at each frame: what is not in hand of them means nothing, and
     /// [`Self::take`] will say so.
     #[inline]
     pub(super) fn ahead<const N: usize>(&self) -> Option<&[u8; N]> {
         self.data.get(self.hand.start..)?.first_chunk()
     }
 
-    /// As [`Self::consume`], where so many octets are in hand.
+    /// As [`Self::consume`], where so many bytes are in hand.
     #[inline]
-    pub(super) fn take(&mut self, octets: usize) -> Option<usize> {
+    pub(super) fn take(&mut self, bytes: usize) -> Option<usize> {
         let start = self.hand.start;
-        let end = start.checked_add(octets).filter(|end| *end <= self.hand.end)?;
+        let end = start.checked_add(bytes).filter(|end| *end <= self.hand.end)?;
         self.hand.start = end;
         Some(start)
     }
 
-    /// How many octets are in hand.
+    /// How many bytes are in hand.
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.hand.len()
     }
 
-    /// Position in the stream of the first octet in hand.
+    /// Position in the stream of the first byte in hand.
     #[inline]
     pub(super) fn offset(&self) -> u64 {
         self.origin.saturating_add(self.hand.start as u64)
     }
 
-    /// Octets at a place that [`Self::consume`] told; empty once [`Self::fill`] had to move them.
+    /// Bytes at a place that [`Self::consume`] told; empty once [`Self::fill`] had to move them.
     #[inline]
     pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
         self.data.get(place).unwrap_or_else(nothing)
     }
 
-    /// Lets go of `octets` in hand and says where they lie until the next [`Self::fill`].
+    /// Lets go of `bytes` in hand and says where they lie until the next [`Self::fill`].
     #[inline]
-    pub(super) fn consume(&mut self, octets: usize) -> usize {
+    pub(super) fn consume(&mut self, bytes: usize) -> usize {
         let start = self.hand.start;
-        self.hand.start += octets.min(self.hand.len());
+        self.hand.start += bytes.min(self.hand.len());
         start
     }
 
-    /// Reads until `need` octets are in hand; false when the input ends before.
+    /// Reads until `need` bytes are in hand; false when the input ends before.
     ///
     /// Reads nothing while they are in hand already, so a packet that lies in a pipe never waits for
     /// the one behind it. `need` is at most [`MAX_NEED`].
@@ -97,7 +97,7 @@ impl Buffer {
             let free = self.data.get_mut(self.hand.end..).unwrap_or_default();
             match self.source.read(free) {
                 Ok(0) => self.ended = true,
-                Ok(octets) => self.hand.end += octets.min(free.len()),
+                Ok(bytes) => self.hand.end += bytes.min(free.len()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
                     self.ended = true;
@@ -109,7 +109,7 @@ impl Buffer {
     }
 
     /// Makes room behind the hand. Moves only what is smaller than what was consumed since the last
-    /// move, so the cost of moving stays below one copy an octet however the input is built; doubles
+    /// move, so the cost of moving stays below one copy a byte however the input is built; doubles
     /// only a buffer that is full, so a length on the wire reserves nothing.
     fn make_room(&mut self) {
         if self.hand.start >= self.data.len() / 2 {
@@ -136,47 +136,47 @@ const fn nothing<'a>() -> &'a [u8] {
 /// cache while its records are walked: with 256 KiB, reading took a sixth longer.
 const INITIAL: usize = 512 * 1024;
 
-/// The most octets that a record may need at once. A full buffer is doubled only while less than this
+/// The most bytes that a record may need at once. A full buffer is doubled only while less than this
 /// is in hand and that is more than half of it: it never passes twice this size, 64 MiB.
 pub(super) const MAX_NEED: usize = 32 * 1024 * 1024;
 
 #[cfg(test)]
-#[expect(clippy::cast_possible_truncation, reason = "counts that make octets")]
+#[expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 mod tests {
     use super::*;
 
-    /// Gives `octets` at a time of an endless count 0, 1, 2 …, and counts the calls.
+    /// Gives `bytes` at a time of an endless count 0, 1, 2 …, and counts the calls.
     struct Counting {
-        octets: usize,
+        bytes: usize,
         given: u64,
         left: u64,
     }
 
     impl Read for Counting {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            let octets = self.octets.min(into.len()).min(self.left as usize);
-            for slot in &mut into[..octets] {
+            let bytes = self.bytes.min(into.len()).min(self.left as usize);
+            for slot in &mut into[..bytes] {
                 *slot = self.given as u8;
                 self.given += 1;
             }
-            self.left -= octets as u64;
-            Ok(octets)
+            self.left -= bytes as u64;
+            Ok(bytes)
         }
     }
 
     #[test]
-    fn octets_come_in_order_however_they_arrive_and_are_taken() {
-        for octets in [1, 7, 4096, usize::MAX] {
-            let source = Counting { octets, given: 0, left: 600_000 };
+    fn bytes_come_in_order_however_they_arrive_and_are_taken() {
+        for bytes in [1, 7, 4096, usize::MAX] {
+            let source = Counting { bytes, given: 0, left: 600_000 };
             let mut buffer = Buffer::new(Box::new(source));
             let mut expected = 0u64;
             while buffer.fill(1000) {
                 assert_eq!(buffer.offset(), expected);
                 let start = buffer.consume(1000);
                 let taken = buffer.at(start..start + 1000);
-                assert!(taken.iter().all(|&octet| {
+                assert!(taken.iter().all(|&byte| {
                     expected += 1;
-                    octet == (expected - 1) as u8
+                    byte == (expected - 1) as u8
                 }));
             }
             assert_eq!(expected, 600_000);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn grows_for_what_arrives_and_not_for_what_is_asked() {
-        let source = Counting { octets: usize::MAX, given: 0, left: 1000 };
+        let source = Counting { bytes: usize::MAX, given: 0, left: 1000 };
         let mut buffer = Buffer::new(Box::new(source));
         assert!(!buffer.fill(MAX_NEED));
         assert_eq!((buffer.len(), buffer.data.len()), (1000, INITIAL));
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn never_passes_twice_the_largest_need() {
-        let source = Counting { octets: usize::MAX, given: 0, left: u64::MAX };
+        let source = Counting { bytes: usize::MAX, given: 0, left: u64::MAX };
         let mut buffer = Buffer::new(Box::new(source));
         for _ in 0..50 {
             assert!(buffer.fill(MAX_NEED));

@@ -1,6 +1,6 @@
-//! Stage 1: compressed captures, told by their first octets and never by their name.
+//! Stage 1: compressed captures, told by their first bytes and never by their name.
 //!
-//! In: any [`Read`]. Out: another that gives the same octets, or what they decompress to. Members,
+//! In: any [`Read`]. Out: another that gives the same bytes, or what they decompress to. Members,
 //! frames and streams in a row (rotated files joined by `cat`) are one stream. Knows no capture format.
 
 use std::fs::File;
@@ -64,13 +64,13 @@ impl Read for Decompressed {
             return Ok(0);
         };
         let mut reader = decoder(source)?;
-        let octets = reader.read(into);
+        let bytes = reader.read(into);
         self.0 = State::Reading(reader);
-        octets
+        bytes
     }
 }
 
-/// Chooses the decoder for `source`. A pipe may give its first octets one by one.
+/// Chooses the decoder for `source`. A pipe may give its first bytes one by one.
 fn decoder(mut source: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
     let mut magic = Vec::new();
     source.by_ref().take(MAGIC_LEN).read_to_end(&mut magic)?;
@@ -106,9 +106,9 @@ impl<R: BufRead> Lz4Frames<R> {
 impl<R: BufRead> Read for Lz4Frames<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
-            let octets = self.decoder.read(into)?;
-            if octets > 0 || into.is_empty() {
-                return Ok(octets);
+            let bytes = self.decoder.read(into)?;
+            if bytes > 0 || into.is_empty() {
+                return Ok(bytes);
             }
             // The decoder was satisfied by an end mark, or it asked for more and there was none.
             let source = self.decoder.get_mut();
@@ -122,7 +122,7 @@ impl<R: BufRead> Read for Lz4Frames<R> {
     }
 }
 
-/// Remembers that its reader asked for octets which the source did not have.
+/// Remembers that its reader asked for bytes which the source did not have.
 struct Witness<R> {
     source: R,
     missed: bool,
@@ -130,9 +130,9 @@ struct Witness<R> {
 
 impl<R: Read> Read for Witness<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let octets = self.source.read(into)?;
-        self.missed |= octets == 0 && !into.is_empty();
-        Ok(octets)
+        let bytes = self.source.read(into)?;
+        self.missed |= bytes == 0 && !into.is_empty();
+        Ok(bytes)
     }
 }
 
@@ -182,20 +182,20 @@ mod tests {
         0x01, 0x00, 0x00, 0x00, 0x00, 0x04, 0x59, 0x5a,
     ];
 
-    fn decompress(bytes: &[u8], octets: usize) -> io::Result<Vec<u8>> {
+    fn decompress(bytes: &[u8], step: usize) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        let source = Trickle { bytes: bytes.to_vec().into(), octets };
+        let source = Trickle { bytes: bytes.to_vec().into(), step };
         Decompressed::new(Box::new(source)).read_to_end(&mut out)?;
         Ok(out)
     }
 
     #[test]
-    fn all_are_told_by_content_whole_and_in_a_row_also_octet_by_octet() {
+    fn all_are_told_by_content_whole_and_in_a_row_also_byte_by_byte() {
         let (one, two) = (b"beamscope".as_slice(), b"beamscopebeamscope".as_slice());
         for packed in [gzip(one), zstd(one), lz4(one), XZ.to_vec()] {
-            for octets in [1, 3, usize::MAX] {
-                assert_eq!(decompress(&packed, octets).unwrap(), one);
-                assert_eq!(decompress(&packed.repeat(2), octets).unwrap(), two);
+            for step in [1, 3, usize::MAX] {
+                assert_eq!(decompress(&packed, step).unwrap(), one);
+                assert_eq!(decompress(&packed.repeat(2), step).unwrap(), two);
             }
         }
         assert_eq!(decompress(b"be", 1).unwrap(), b"be");
@@ -206,7 +206,7 @@ mod tests {
         let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
         let mut state = 1u32;
         for n in 0..3000u32 {
-            // Octets that do not compress, so that a part of the output needs a part of the input.
+            // Bytes that do not compress, so that a part of the output needs a part of the input.
             let noise = std::iter::repeat_with(|| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 (state >> 24) as u8
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_at_any_octet_is_told_and_is_no_panic() {
+    fn a_cut_at_any_byte_is_told_and_is_no_panic() {
         let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
         file.record(1, 1, 3, b"abc");
         for packed in [gzip(&file.bytes), zstd(&file.bytes), lz4(&file.bytes)] {
@@ -250,7 +250,7 @@ mod tests {
                 for flip in [0x01, 0x80, 0xff] {
                     let mut packed = packed.clone();
                     packed[at] ^= flip;
-                    // An error or other octets: a flip in an LZ4 block without a checksum shows
+                    // An error or other bytes: a flip in an LZ4 block without a checksum shows
                     // in the capture alone.
                     let _ = decompress(&packed, usize::MAX);
                 }

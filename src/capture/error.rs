@@ -22,7 +22,7 @@ pub enum Error {
         /// The input as the user named it.
         name: String,
     },
-    /// Not one octet in it, or nothing but the wrapping of a compression.
+    /// Not one byte in it, or nothing but the wrapping of a compression.
     #[error("{name} is an empty file; expected a capture file (pcap or pcapng)")]
     Empty {
         /// The input as the user named it.
@@ -31,20 +31,20 @@ pub enum Error {
     /// It begins like no format that this crate reads.
     #[error(
         "{name} is not a capture file: expected pcap or pcapng, plain or compressed (gzip, zstd, \
-         lz4, xz), found octets {found}"
+         lz4, xz), found bytes {found}"
     )]
     NotACapture {
         /// The input as the user named it.
         name: String,
-        /// Its first octets in hexadecimal, after decompression.
+        /// Its first bytes in hexadecimal, after decompression.
         found: String,
     },
     /// The operating system failed while the input was read.
-    #[error("cannot read {name} beyond octet {offset}: {source}")]
+    #[error("cannot read {name} beyond byte {offset}: {source}")]
     Read {
         /// The input as the user named it.
         name: String,
-        /// Octets (after decompression) that were read before.
+        /// Bytes (after decompression) that were read before.
         offset: u64,
         /// What the operating system said.
         source: io::Error,

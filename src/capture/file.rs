@@ -40,7 +40,7 @@ pub struct CaptureFile {
     ended: bool,
     /// Damaged places that were told one by one.
     told: u32,
-    /// Damaged places beyond those, and their octets.
+    /// Damaged places beyond those, and their bytes.
     untold: (u64, u64),
 }
 
@@ -199,9 +199,9 @@ impl CaptureFile {
             };
             match step {
                 Step::Frame => return Ok(Advance::Frame(self.record.at)),
-                Step::Corrupt { skipped: Some(octets), .. } if self.told == MAX_TOLD => {
+                Step::Corrupt { skipped: Some(bytes), .. } if self.told == MAX_TOLD => {
                     let (places, sum) = self.untold;
-                    self.untold = (places + 1, sum.saturating_add(octets));
+                    self.untold = (places + 1, sum.saturating_add(bytes));
                 }
                 step => return self.trouble(step),
             }
@@ -274,9 +274,9 @@ impl CaptureFile {
                 if let Some(failure) = self.buffer.take_failure() {
                     let (kind, why) = self.stopped(failure)?;
                     (kind, offset, Some(0), format!("expected a record or the end; {why}"))
-                } else if let (places @ 1.., octets) = std::mem::take(&mut self.untold) {
+                } else if let (places @ 1.., bytes) = std::mem::take(&mut self.untold) {
                     let detail = format!("{places} more damaged places were passed over");
-                    (NoticeKind::Corrupt, offset, Some(octets), detail)
+                    (NoticeKind::Corrupt, offset, Some(bytes), detail)
                 } else {
                     self.ended = true;
                     return Ok(Advance::End);
@@ -305,24 +305,24 @@ impl CaptureFile {
     fn not_a_capture(&mut self) -> Error {
         self.buffer.fill(SHOWN);
         let mut found = String::new();
-        for octet in self.buffer.bytes().iter().take(SHOWN) {
+        for byte in self.buffer.bytes().iter().take(SHOWN) {
             let space = if found.is_empty() { "" } else { " " };
             // Writing to a string does not fail.
-            let _ = write!(found, "{space}{octet:02x}");
+            let _ = write!(found, "{space}{byte:02x}");
         }
         Error::NotACapture { name: self.name.clone(), found }
     }
 }
 
-/// Type of a pcapng section header, alike in both byte orders, and the octets up to its own.
+/// Type of a pcapng section header, alike in both byte orders, and the bytes up to its own.
 const SECTION_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 const SECTION_HEAD_LEN: usize = 12;
 
 /// Damage that comes more often is told in one notice at the end: a file of nothing but damage would
-/// give more text than it has octets.
+/// give more text than it has bytes.
 const MAX_TOLD: u32 = 1000;
 
-/// Octets of an unknown input that its error shows.
+/// Bytes of an unknown input that its error shows.
 const SHOWN: usize = 8;
 
 #[cfg(test)]
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_at_any_octet_gives_the_frames_before_it_and_one_notice() {
+    fn a_cut_at_any_byte_gives_the_frames_before_it_and_one_notice() {
         for capture in small_captures() {
             let (whole, notices, error) = items(&capture);
             assert_eq!((whole.len(), notices.len(), error.is_none()), (3, 0, true));
@@ -388,9 +388,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_capture_is_told_by_its_first_octets() {
+    fn what_is_no_capture_is_told_by_its_first_bytes() {
         let error = items(b"{\"event\":1}\n").2.unwrap();
-        assert!(error.to_string().contains("found octets 7b 22 65 76 65 6e 74 22"), "{error}");
+        assert!(error.to_string().contains("found bytes 7b 22 65 76 65 6e 74 22"), "{error}");
         // The type of a section header without its byte-order magic.
         assert!(items(b"\n\r\r\n and then text").2.is_some());
         let error = items(b"").2.unwrap();
@@ -436,10 +436,10 @@ mod tests {
             fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
                 match self.0.len() {
                     0 => Err(io::Error::from_raw_os_error(5)),
-                    octets => {
-                        into[..octets].copy_from_slice(&self.0);
+                    bytes => {
+                        into[..bytes].copy_from_slice(&self.0);
                         self.0.clear();
-                        Ok(octets)
+                        Ok(bytes)
                     }
                 }
             }
@@ -462,12 +462,12 @@ mod tests {
             fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
                 let chunk = self.0.remove(0);
                 assert!(!chunk.is_empty(), "asked for more than was needed");
-                let octets = chunk.len().min(into.len());
-                into[..octets].copy_from_slice(&chunk[..octets]);
-                if octets < chunk.len() {
-                    self.0.insert(0, chunk[octets..].to_vec());
+                let bytes = chunk.len().min(into.len());
+                into[..bytes].copy_from_slice(&chunk[..bytes]);
+                if bytes < chunk.len() {
+                    self.0.insert(0, chunk[bytes..].to_vec());
                 }
-                Ok(octets)
+                Ok(bytes)
             }
         }
         for capture in small_captures() {

@@ -1,6 +1,6 @@
 //! Stage 1: a file that is still being written.
 //!
-//! In: a regular file, and somebody to ask at its end. Out: its octets, and those that come later.
+//! In: a regular file, and somebody to ask at its end. Out: its bytes, and those that come later.
 //! Knows no clock: whoever is asked does the waiting.
 
 use std::fs::File;
@@ -32,9 +32,9 @@ impl<F: FnMut() -> bool> Follow<F> {
 impl<F: FnMut() -> bool> Read for Follow<F> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
-            let octets = self.file.read(into)?;
-            if octets > 0 || into.is_empty() || !(self.goes_on)() {
-                return Ok(octets);
+            let bytes = self.file.read(into)?;
+            if bytes > 0 || into.is_empty() || !(self.goes_on)() {
+                return Ok(bytes);
             }
         }
     }
@@ -56,10 +56,10 @@ mod tests {
         let path = std::env::temp_dir().join(format!("beamscope-follow-{}", std::process::id()));
         fs::write(&path, b"").unwrap();
 
-        // An octet each time that the end is reached, so that each record is cut everywhere.
+        // A byte each time that the end is reached, so that each record is cut everywhere.
         let mut writer = OpenOptions::new().append(true).open(&path).unwrap();
         let mut rest = capture.bytes.clone().into_iter();
-        let goes_on = move || rest.next().is_some_and(|octet| writer.write_all(&[octet]).is_ok());
+        let goes_on = move || rest.next().is_some_and(|byte| writer.write_all(&[byte]).is_ok());
         let source = Box::new(Follow::open(&path, goes_on).unwrap());
         let mut reader = CaptureFile::from_reader("growing".into(), 0, source);
         let mut frames = Vec::new();

@@ -17,9 +17,9 @@ use crate::time::Timestamp;
 /// How to capture.
 #[derive(Clone, Debug)]
 pub struct LiveOptions {
-    /// Octets kept of a frame.
+    /// Bytes kept of a frame.
     pub snaplen: u32,
-    /// Octets of the kernel's ring.
+    /// Bytes of the kernel's ring.
     pub buffer: u32,
     /// How long the kernel may hold frames back to hand over many at once.
     pub timeout: Duration,

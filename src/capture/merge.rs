@@ -18,11 +18,11 @@ use crate::time::Timestamp;
 pub enum Input {
     /// A file, a named pipe, a device.
     Path(PathBuf),
-    /// Octets from elsewhere, such as standard input.
+    /// Bytes from elsewhere, such as standard input.
     Stream {
         /// What errors call it.
         name: String,
-        /// The octets.
+        /// The bytes.
         source: Box<dyn Read>,
     },
 }
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn annotations_outlive_the_reading_of_their_input() {
         let mut pcapng = Blocks::section(Endian::Big);
-        // A packet of no octets with opt_comment (1) of 2 octets.
+        // A packet of no bytes with opt_comment (1) of 2 bytes.
         pcapng.interface(1, 0, &[]).words(6, &[0, 0, 1, 0, 0], &[0, 1, 0, 2, b'h', b'i']);
         let source = Box::new(std::io::Cursor::new(pcapng.bytes));
         let pcapng = Input::Stream { name: "sample".into(), source };

@@ -1,6 +1,6 @@
 //! Stage 1: frames out of capture files and interfaces, and into files again.
 //!
-//! In: octets of a file, a pipe, or libpcap's ring. Out: one [`Frame`] after the other, borrowed from
+//! In: bytes of a file, a pipe, or libpcap's ring. Out: one [`Frame`] after the other, borrowed from
 //! the reader's buffer, and a [`Notice`] where a capture is damaged. Nothing here looks into a frame.
 
 mod ahead;
@@ -94,9 +94,9 @@ pub struct Frame<'a> {
     /// Index into the interfaces of its input ([`CaptureFile::interfaces`], or those of a live capture);
     /// `None` where the capture names no interfaces.
     pub interface: Option<u32>,
-    /// Octets the frame had on the wire; more than `bytes` holds when the snaplen cut it.
+    /// Bytes the frame had on the wire; more than `bytes` holds when the snaplen cut it.
     pub wire_len: u32,
-    /// Octets captured.
+    /// Bytes captured.
     pub bytes: &'a [u8],
 }
 
@@ -116,9 +116,9 @@ pub struct Notice {
     pub after: FrameRef,
     /// Cut short or damaged.
     pub kind: NoticeKind,
-    /// Octet of the (decompressed) input at which the trouble begins.
+    /// Byte of the (decompressed) input at which the trouble begins.
     pub offset: u64,
-    /// Octets from there that gave no frame; `None` when the rest of the input was given up unread.
+    /// Bytes from there that gave no frame; `None` when the rest of the input was given up unread.
     pub skipped: Option<u64>,
     /// What was expected and what was there.
     pub detail: String,
@@ -156,7 +156,7 @@ pub struct Interface {
     pub os_drop: Option<u64>,
 }
 
-/// A frame as the format describes it, its octets still in the buffer.
+/// A frame as the format describes it, its bytes still in the buffer.
 #[derive(Clone, Debug)]
 struct Record {
     at: Timestamp,
@@ -193,24 +193,24 @@ enum Endian {
 }
 
 impl Endian {
-    fn u16(self, octets: [u8; 2]) -> u16 {
+    fn u16(self, bytes: [u8; 2]) -> u16 {
         match self {
-            Self::Big => u16::from_be_bytes(octets),
-            Self::Little => u16::from_le_bytes(octets),
+            Self::Big => u16::from_be_bytes(bytes),
+            Self::Little => u16::from_le_bytes(bytes),
         }
     }
 
-    fn u32(self, octets: [u8; 4]) -> u32 {
+    fn u32(self, bytes: [u8; 4]) -> u32 {
         match self {
-            Self::Big => u32::from_be_bytes(octets),
-            Self::Little => u32::from_le_bytes(octets),
+            Self::Big => u32::from_be_bytes(bytes),
+            Self::Little => u32::from_le_bytes(bytes),
         }
     }
 
-    fn u64(self, octets: [u8; 8]) -> u64 {
+    fn u64(self, bytes: [u8; 8]) -> u64 {
         match self {
-            Self::Big => u64::from_be_bytes(octets),
-            Self::Little => u64::from_le_bytes(octets),
+            Self::Big => u64::from_be_bytes(bytes),
+            Self::Little => u64::from_le_bytes(bytes),
         }
     }
 
@@ -230,8 +230,8 @@ fn words<const N: usize>(bytes: &[u8], word: impl Fn([u8; 4]) -> u32) -> Option<
     let mut rest = bytes.get(..N * 4)?;
     let mut words = [0; N];
     for slot in &mut words {
-        let (octets, behind) = rest.split_first_chunk()?;
-        *slot = word(*octets);
+        let (bytes, behind) = rest.split_first_chunk()?;
+        *slot = word(*bytes);
         rest = behind;
     }
     Some(words)

@@ -8,7 +8,7 @@
 //!      | magic | major | minor | zone | accuracy | snaplen | FCS flags, link type |
 //!
 //! record     4          4           4           4       8, only "modified"   captured
-//!      | seconds | fraction | captured | original |      ...       |   octets of the frame |
+//!      | seconds | fraction | captured | original |      ...       |   bytes of the frame |
 //! ```
 //!
 //! Spec: *PCAP Capture File Format*, draft-ietf-opsawg-pcap. The snaplen is not trusted: files exist
@@ -73,7 +73,7 @@ impl Pcap {
         };
         if captured > MAX_CAPTURED {
             let detail = format!(
-                "expected a record of at most {MAX_CAPTURED} octets, found {captured}; stopped reading"
+                "expected a record of at most {MAX_CAPTURED} bytes, found {captured}; stopped reading"
             );
             return Step::Corrupt { offset, skipped: None, detail };
         }
@@ -115,7 +115,7 @@ const FILE_HEADER_LEN: usize = 24;
 const MAX_CAPTURED: u32 = 16 * 1024 * 1024;
 
 #[cfg(test)]
-#[expect(clippy::cast_possible_truncation, reason = "counts that make octets")]
+#[expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 mod tests {
     use super::super::NoticeKind;
     use super::super::samples::{Records, frames, notices};

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   4        4                                   4
-//! | type | length | body, padded to 4 octets | length |
+//! | type | length | body, padded to 4 bytes | length |
 //! ```
 //!
 //! Every section may have its own byte order and declares its own interfaces; the link type, the
@@ -72,12 +72,12 @@ struct Packet {
     ticks: Option<u64>,
     captured: u32,
     wire_len: u32,
-    /// Octets of the block before those of the frame.
+    /// Bytes of the block before those of the frame.
     header_len: usize,
 }
 
 impl Pcapng {
-    /// Whether the 12 octets `head` begin a section.
+    /// Whether the 12 bytes `head` begin a section.
     pub(super) fn recognise(head: &[u8]) -> bool {
         section_endian(head).is_some()
     }
@@ -211,13 +211,13 @@ impl Pcapng {
         if trailing != Some(len) {
             let found = trailing.unwrap_or_default();
             let detail =
-                format!("expected a block of {len} octets to end in its length, found {found}");
+                format!("expected a block of {len} bytes to end in its length, found {found}");
             return Err(NoBlock::Corrupt(detail));
         }
         Ok((kind, whole))
     }
 
-    /// Passes over octets until a block can be trusted again. `detail` says what was wrong; without
+    /// Passes over bytes until a block can be trusted again. `detail` says what was wrong; without
     /// it, the input ended in what may have been a block, unless a whole one follows after all.
     fn resynchronise(&mut self, buffer: &mut Buffer, detail: Option<String>) -> Step {
         let offset = buffer.offset();
@@ -262,7 +262,7 @@ impl Pcapng {
     /// Reads a packet block that lies at `start` in the buffer.
     fn packet(&mut self, kind: u32, block: &[u8], start: usize) -> Result<Option<Record>, String> {
         let too_short =
-            || format!("a packet block of {} octets has no room for its header", block.len());
+            || format!("a packet block of {} bytes has no room for its header", block.len());
         let room = |header_len| block.len().checked_sub(header_len + 4).ok_or_else(too_short);
         let packet = match kind {
             ENHANCED_PACKET | PACKET => {
@@ -292,7 +292,7 @@ impl Pcapng {
         let room = room(packet.header_len)?;
         let captured = packet.captured as usize;
         if captured > room {
-            return Err(format!("expected at most {room} octets of a frame, found {captured}"));
+            return Err(format!("expected at most {room} bytes of a frame, found {captured}"));
         }
         let Some(declared) = self.declared.get(packet.interface as usize) else {
             if std::mem::replace(&mut self.undeclared_told, true) {
@@ -338,8 +338,8 @@ impl Pcapng {
                 }
                 (IF_TSRESOL, [resolution, ..]) => clock = Clock::new(*resolution),
                 (IF_TSOFFSET, value) => {
-                    if let Some(octets) = value.first_chunk() {
-                        offset_seconds = i64::from_ne_bytes(self.endian.u64(*octets).to_ne_bytes());
+                    if let Some(bytes) = value.first_chunk() {
+                        offset_seconds = i64::from_ne_bytes(self.endian.u64(*bytes).to_ne_bytes());
                     }
                 }
                 _ => {}
@@ -394,7 +394,7 @@ impl Pcapng {
         }
     }
 
-    /// Name resolution: records of an address and its names, each name ended by a zero octet.
+    /// Name resolution: records of an address and its names, each name ended by a zero byte.
     fn keep_names(&mut self, body: &[u8]) {
         // Records are laid out as options are, and their end has the same code.
         for (kind, value) in self.options(body) {
@@ -404,7 +404,7 @@ impl Pcapng {
                 _ => None,
             };
             let Some((address, names)) = record else { continue };
-            for name in names.split(|octet| *octet == 0).filter(|name| !name.is_empty()) {
+            for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
                 self.annotations.name(address, name);
             }
         }
@@ -470,7 +470,7 @@ impl Clock {
     }
 }
 
-/// The address of `N` octets that begins the value of a record, and the names behind it.
+/// The address of `N` bytes that begins the value of a record, and the names behind it.
 fn split_address<const N: usize>(value: &[u8]) -> Option<(IpAddr, &[u8])>
 where
     IpAddr: From<[u8; N]>,
@@ -491,7 +491,7 @@ fn block_len(len: u32) -> Option<usize> {
     ((MIN_BLOCK..=MAX_NEED).contains(&len) && len % 4 == 0).then_some(len)
 }
 
-/// The length at the end of the block of `len` octets that begins `bytes`.
+/// The length at the end of the block of `len` bytes that begins `bytes`.
 fn trailing_len(endian: Endian, bytes: &[u8], len: usize) -> Option<u32> {
     Some(endian.u32(*bytes.get(..len)?.last_chunk()?))
 }
@@ -534,20 +534,20 @@ const NANOS_PER_SECOND: i128 = 1_000_000_000;
 const MIN_BLOCK: usize = 12;
 
 /// Damage is passed over only up to a block below this: larger ones are rare, and a false length found
-/// in the middle of octets should not make a live reader wait for many more.
+/// in the middle of bytes should not make a live reader wait for many more.
 const MAX_TRUSTED: usize = 1024 * 1024;
 
 /// The obsolete packet block could name this many; a section of a real capture has a few dozen.
 const MAX_INTERFACES: usize = 65_536;
 
-/// Octets of an interface's name. Linux has 15, Windows about 50.
+/// Bytes of an interface's name. Linux has 15, Windows about 50.
 const MAX_NAME: usize = 256;
 
 /// Options looked at in one statistics block; the specification has eight.
 const MAX_COUNTERS: usize = 64;
 
 #[cfg(test)]
-#[expect(clippy::cast_possible_truncation, reason = "counts that make octets")]
+#[expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 mod tests {
     use super::super::samples::{Blocks, frames, items, notices, read};
     use super::super::{Endian, NoticeKind};
@@ -665,18 +665,18 @@ mod tests {
 
     /// Options, or records of names: code, length, value, padding.
     fn options(endian: Endian, options: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         for (code, value) in options {
             for field in [*code, value.len() as u16] {
-                octets.extend(match endian {
+                bytes.extend(match endian {
                     Endian::Big => field.to_be_bytes(),
                     Endian::Little => field.to_le_bytes(),
                 });
             }
-            octets.extend(*value);
-            octets.resize(octets.len().next_multiple_of(4), 0);
+            bytes.extend(*value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
         }
-        octets
+        bytes
     }
 
     /// What a file of one interface and of what `fill` adds is annotated with.
@@ -704,7 +704,7 @@ mod tests {
                         (1, b"no"),
                     ],
                 );
-                // Five octets of a frame and their padding.
+                // Five bytes of a frame and their padding.
                 let padded = [b"frame\0\0\0", commented.as_slice()].concat();
                 file.packet(0, 1, b"none").words(ENHANCED_PACKET, &[0, 0, 2, 5, 5], &padded);
                 file.words(SIMPLE_PACKET, &[5], &padded);
@@ -759,9 +759,9 @@ mod tests {
             let told = annotations(endian, |file| {
                 // Each list is whole, but for a last length that is beyond its block.
                 let cut = |list: &[(u16, &[u8])]| {
-                    let mut octets = options(endian, list);
-                    octets.extend(options(endian, &[(1, &[b'x'; 256])]).iter().take(8));
-                    octets
+                    let mut bytes = options(endian, list);
+                    bytes.extend(options(endian, &[(1, &[b'x'; 256])]).iter().take(8));
+                    bytes
                 };
                 file.words(ENHANCED_PACKET, &[0, 0, 1, 0, 0], &cut(&[(OPT_COMMENT, b"kept")]));
                 file.words(ENHANCED_PACKET, &[0, 0, 1, 0, 0], b"\xff\xff\xff\xff");
@@ -834,7 +834,7 @@ mod tests {
     }
 
     #[test]
-    fn inserted_octets_cost_no_packet() {
+    fn inserted_bytes_cost_no_packet() {
         let (mut file, second) = three_packets();
         file.splice(second.start..second.start, [0xaa; 7]);
         let (frames, notices, _) = items(&file);
@@ -857,8 +857,8 @@ mod tests {
     }
 
     #[test]
-    fn octets_of_any_kind_never_stop_the_reader() {
-        // A fixed sequence; every octet of a small file replaced by several values.
+    fn bytes_of_any_kind_never_stop_the_reader() {
+        // A fixed sequence; every byte of a small file replaced by several values.
         let mut file = Blocks::section(Endian::Little);
         file.interface(1, 96, &[(IF_NAME, b"eth0"), (IF_TSRESOL, &[9])]).packet(0, 5, b"abcde");
         file.words(SIMPLE_PACKET, &[4], b"abcd").packet(0, 6, b"fghij");

@@ -1,4 +1,4 @@
-//! Captures made for the tests of this stage, octet by octet, and readers that give them in pieces.
+//! Captures made for the tests of this stage, byte by byte, and readers that give them in pieces.
 
 #![expect(clippy::cast_possible_truncation, reason = "lengths of what the tests make")]
 
@@ -8,16 +8,16 @@ use std::io::{self, Read};
 use super::{CaptureFile, Endian, Error, FrameRef, Item, LinkType, Notice};
 use crate::time::Timestamp;
 
-/// Gives at most `octets` at a time.
+/// Gives at most `step` bytes at a time.
 pub(super) struct Trickle {
     pub(super) bytes: VecDeque<u8>,
-    pub(super) octets: usize,
+    pub(super) step: usize,
 }
 
 impl Read for Trickle {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let octets = self.octets.min(into.len());
-        self.bytes.read(&mut into[..octets])
+        let step = self.step.min(into.len());
+        self.bytes.read(&mut into[..step])
     }
 }
 
@@ -32,15 +32,15 @@ pub(super) struct Kept {
     pub(super) bytes: Vec<u8>,
 }
 
-pub(super) fn read(bytes: Vec<u8>, octets: usize) -> CaptureFile {
-    let source = Trickle { bytes: bytes.into(), octets };
+pub(super) fn read(bytes: Vec<u8>, step: usize) -> CaptureFile {
+    let source = Trickle { bytes: bytes.into(), step };
     CaptureFile::from_reader("sample".into(), 0, Box::new(source))
 }
 
-/// All that `bytes` give; the same octet by octet, or the test fails.
+/// All that `bytes` give; the same byte by byte, or the test fails.
 pub(super) fn items(bytes: &[u8]) -> (Vec<Kept>, Vec<Notice>, Option<Error>) {
-    let all_of = |octets| {
-        let mut capture = read(bytes.to_vec(), octets);
+    let all_of = |step| {
+        let mut capture = read(bytes.to_vec(), step);
         let (mut frames, mut notices) = (Vec::new(), Vec::new());
         loop {
             match capture.next_item() {
@@ -121,12 +121,12 @@ impl Blocks {
         blocks
     }
 
-    /// A block of any type: 32-bit fields, then octets and their padding.
-    pub(super) fn words(&mut self, kind: u32, words: &[u32], octets: &[u8]) -> &mut Self {
-        let len = (12 + 4 * words.len() + octets.len().next_multiple_of(4)) as u32;
+    /// A block of any type: 32-bit fields, then step and their padding.
+    pub(super) fn words(&mut self, kind: u32, words: &[u32], step: &[u8]) -> &mut Self {
+        let len = (12 + 4 * words.len() + step.len().next_multiple_of(4)) as u32;
         put(&mut self.bytes, self.endian, &[kind, len]);
         put(&mut self.bytes, self.endian, words);
-        self.bytes.extend(octets);
+        self.bytes.extend(step);
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
         put(&mut self.bytes, self.endian, &[len]);
         self

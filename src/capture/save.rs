@@ -1,6 +1,6 @@
 //! Stage 1 backwards: frames into capture files.
 //!
-//! In: frames, and what is known of where they came from. Out: octets of a nanosecond pcapng section or
+//! In: frames, and what is known of where they came from. Out: bytes of a nanosecond pcapng section or
 //! of a nanosecond pcap file, appended to a buffer that the caller writes where it likes. Reads nothing,
 //! opens nothing.
 //!
@@ -32,7 +32,7 @@ pub enum SaveFormat {
     Pcap,
 }
 
-/// Turns frames into the octets of one file.
+/// Turns frames into the bytes of one file.
 ///
 /// Each call appends whole blocks or records, so that a file that ends behind any of them is whole.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ struct Origin {
 pub struct Described {
     /// Its name, or the name of the file that does not tell one.
     pub name: Option<String>,
-    /// Octets kept of a frame; 0 for all.
+    /// Bytes kept of a frame; 0 for all.
     pub snaplen: u32,
 }
 
@@ -269,14 +269,14 @@ fn option(code: u16, value: &[u8], out: &mut Vec<u8>) {
     padded(value.get(..length.into()).unwrap_or(value), out);
 }
 
-fn padded(octets: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(octets);
-    let padding = octets.len().next_multiple_of(4) - octets.len();
+fn padded(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(bytes);
+    let padding = bytes.len().next_multiple_of(4) - bytes.len();
     out.extend([0; 4].iter().take(padding));
 }
 
-fn length(octets: &[u8]) -> u32 {
-    u32::try_from(octets.len()).unwrap_or(u32::MAX)
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
 fn halves(at: Timestamp) -> [u32; 2] {
@@ -285,9 +285,9 @@ fn halves(at: Timestamp) -> [u32; 2] {
     [high, low]
 }
 
-/// The front of `text`, at most so many octets and whole characters.
-fn clipped(text: &str, octets: usize) -> &str {
-    let end = (0..=octets.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+/// The front of `text`, at most so many bytes and whole characters.
+fn clipped(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
@@ -318,13 +318,13 @@ const PCAP_VERSION_2_4: u32 = 0x0004_0002;
 /// As libpcap writes it where nothing is cut.
 const PCAP_SNAPLEN: u32 = 262_144;
 
-/// Octets of a name of an interface that readers keep.
+/// Bytes of a name of an interface that readers keep.
 const MAX_NAME: usize = 255;
 
-/// Octets of a comment on a frame; ours are short, and our reader keeps no longer ones.
+/// Bytes of a comment on a frame; ours are short, and our reader keeps no longer ones.
 const MAX_COMMENT: usize = 1024;
 
-/// Octets of the comment on a section: less than an option can have, more than a finding says.
+/// Bytes of the comment on a section: less than an option can have, more than a finding says.
 const MAX_SECTION_COMMENT: usize = 16 << 10;
 
 #[cfg(test)]
@@ -350,10 +350,10 @@ mod tests {
 
     #[test]
     fn frames_come_back_as_they_went_in_both_formats() {
-        let octets: Vec<u8> = (0..=60).collect();
-        // Of every length, since frames are padded to four octets.
+        let bytes: Vec<u8> = (0..=60).collect();
+        // Of every length, since frames are padded to four bytes.
         let sent: Vec<_> =
-            (1..=60).map(|n| frame(n, octets.split_at(usize::try_from(n).unwrap()).0)).collect();
+            (1..=60).map(|n| frame(n, bytes.split_at(usize::try_from(n).unwrap()).0)).collect();
         for format in [SaveFormat::Pcapng, SaveFormat::Pcap] {
             let (mut encoder, mut out) = (Encoder::new(format), Vec::new());
             encoder.begin("", &mut out);
@@ -429,10 +429,10 @@ mod tests {
     fn a_pcap_file_takes_one_link_type() {
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcap), Vec::new());
         encoder.frame(&frame(1, b"a"), [], eth0, &mut out).unwrap();
-        let octets = out.len();
+        let bytes = out.len();
         let other = Frame { link: LinkType::RAW, ..frame(2, b"b") };
         let error = encoder.frame(&other, [], eth0, &mut out).unwrap_err();
-        assert_eq!((error, out.len()), (OtherLink { has: 1, other: 101 }, octets));
+        assert_eq!((error, out.len()), (OtherLink { has: 1, other: 101 }, bytes));
         encoder.frame(&frame(3, b"c"), [], eth0, &mut out).unwrap();
         assert_eq!(frames(&out).len(), 2);
     }

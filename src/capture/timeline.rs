@@ -12,16 +12,16 @@ use crate::time::Timestamp;
 /// Frames that wait for those of other interfaces.
 pub struct Timeline {
     inputs: Vec<Held>,
-    /// Octets held for all, and the most there may be.
-    octets: usize,
+    /// Bytes held for all, and the most there may be.
+    bytes: usize,
     most: usize,
 }
 
 /// The frames of one input, in the order in which they came.
 #[derive(Default)]
 struct Held {
-    /// Their octets, one behind the other.
-    octets: Vec<u8>,
+    /// Their bytes, one behind the other.
+    bytes: Vec<u8>,
     /// Where those of the first begin.
     begin: usize,
     frames: VecDeque<Kept>,
@@ -29,7 +29,7 @@ struct Held {
     is_over: bool,
 }
 
-/// A frame, its octets apart.
+/// A frame, its bytes apart.
 struct Kept {
     id: FrameRef,
     at: Timestamp,
@@ -40,16 +40,16 @@ struct Kept {
 }
 
 impl Timeline {
-    /// One of `inputs` inputs that holds at most `most` octets, and a frame.
+    /// One of `inputs` inputs that holds at most `most` bytes, and a frame.
     pub fn new(inputs: usize, most: usize) -> Self {
         let inputs = std::iter::repeat_with(Held::default).take(inputs).collect();
-        Self { inputs, octets: 0, most }
+        Self { inputs, bytes: 0, most }
     }
 
     /// Takes a frame of its input in.
     pub fn hold(&mut self, frame: &Frame<'_>) {
         let Some(held) = self.inputs.get_mut(usize::from(frame.id.input)) else { return };
-        held.octets.extend_from_slice(frame.bytes);
+        held.bytes.extend_from_slice(frame.bytes);
         held.frames.push_back(Kept {
             id: frame.id,
             at: frame.at,
@@ -58,7 +58,7 @@ impl Timeline {
             wire_len: frame.wire_len,
             len: frame.bytes.len(),
         });
-        self.octets += frame.bytes.len() + OVERHEAD;
+        self.bytes += frame.bytes.len() + OVERHEAD;
     }
 
     /// Nothing more comes from `input`.
@@ -74,7 +74,7 @@ impl Timeline {
         while let Some(held) = self.next(until) {
             let Some(kept) = held.frames.pop_front() else { return };
             let end = held.begin + kept.len;
-            if let Some(bytes) = held.octets.get(held.begin..end) {
+            if let Some(bytes) = held.bytes.get(held.begin..end) {
                 on_frame(&Frame {
                     id: kept.id,
                     at: kept.at,
@@ -86,13 +86,13 @@ impl Timeline {
             }
             held.begin = end;
             held.make_room();
-            self.octets = self.octets.saturating_sub(kept.len + OVERHEAD);
+            self.bytes = self.bytes.saturating_sub(kept.len + OVERHEAD);
         }
     }
 
     /// The input whose turn it is.
     fn next(&mut self, until: Timestamp) -> Option<&mut Held> {
-        let is_full = self.octets > self.most;
+        let is_full = self.bytes > self.most;
         let all_wait = self.inputs.iter().all(|held| held.is_over || !held.frames.is_empty());
         let waiting =
             self.inputs.iter_mut().filter_map(|held| Some((held.frames.front()?.at, held)));
@@ -105,16 +105,16 @@ impl Held {
     /// Moves what is still held to the front, once that is less than what it leaves.
     fn make_room(&mut self) {
         if self.frames.is_empty() {
-            self.octets.clear();
+            self.bytes.clear();
             self.begin = 0;
-        } else if self.begin > self.octets.len() / 2 {
-            self.octets.drain(..self.begin);
+        } else if self.begin > self.bytes.len() / 2 {
+            self.bytes.drain(..self.begin);
             self.begin = 0;
         }
     }
 }
 
-/// What a frame costs beside its octets.
+/// What a frame costs beside its bytes.
 const OVERHEAD: usize = size_of::<Kept>();
 
 #[cfg(test)]
@@ -169,6 +169,6 @@ mod tests {
             released += release(&mut timeline, 0).len();
         }
         assert_eq!(released, 990);
-        assert!(timeline.inputs[0].octets.len() <= 2 * 11 * 100);
+        assert!(timeline.inputs[0].bytes.len() <= 2 * 11 * 100);
     }
 }

@@ -94,9 +94,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", help_heading = INPUT, value_parser = duration)]
     pub(super) duration: Option<Duration>,
 
-    /// Capture at most this many octets of a packet, 0 for all
+    /// Capture at most this many bytes of a packet, 0 for all
     #[arg(
-        short, long, value_name = "OCTETS", help_heading = INPUT, conflicts_with_all = FILES,
+        short, long, value_name = "BYTES", help_heading = INPUT, conflicts_with_all = FILES,
         value_parser = snaplen
     )]
     pub(super) snaplen: Option<u32>,
@@ -279,7 +279,7 @@ pub(crate) struct Saving {
     #[arg(short, long, value_name = "FILE", help_heading = SAVING)]
     pub(super) write: Option<PathBuf>,
 
-    /// Begin another file before this one has more octets than this, such as 500k, 100M or 2G; a bare
+    /// Begin another file before this one has more bytes than this, such as 500k, 100M or 2G; a bare
     /// number is millions. The files are called like FILE, with time and number: NAME-TIME-NUMBER
     #[arg(
         short = 'C', long, value_name = "SIZE", help_heading = SAVING, value_parser = size,
@@ -430,10 +430,10 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     }
 }
 
-/// Less than 64 octets would cut the headers of every packet.
+/// Less than 64 bytes would cut the headers of every packet.
 fn snaplen(text: &str) -> Result<u32, String> {
-    let octets = text.parse().ok().filter(|octets| *octets == 0 || *octets >= 64);
-    octets.ok_or_else(|| "expected 0, or at least 64 octets".to_owned())
+    let bytes = text.parse().ok().filter(|bytes| *bytes == 0 || *bytes >= 64);
+    bytes.ok_or_else(|| "expected 0, or at least 64 bytes".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -453,7 +453,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a time such as 90s, 10m or 2h".to_owned())
 }
 
-/// Octets: a number of millions as tcpdump has it, or one with a unit.
+/// Bytes: a number of millions as tcpdump has it, or one with a unit.
 fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.get(digits.len()..).map(str::to_ascii_lowercase).as_deref() {
@@ -467,7 +467,7 @@ fn size(text: &str) -> Result<u64, String> {
         .parse::<u64>()
         .ok()
         .and_then(|n| n.checked_mul(unit))
-        .filter(|octets| *octets > 0)
+        .filter(|bytes| *bytes > 0)
         .ok_or_else(|| "expected a size such as 500k, 100M or 2G".to_owned())
 }
 

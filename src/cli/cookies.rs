@@ -29,7 +29,7 @@ pub(crate) enum Error {
         /// What the operating system said.
         source: io::Error,
     },
-    #[error("{file} is too large for a file of cookies; expected at most {max} octets")]
+    #[error("{file} is too large for a file of cookies; expected at most {max} bytes")]
     TooLarge { file: String, max: u64 },
     #[error("{file} holds no cookie")]
     NoCookie { file: String },
@@ -73,13 +73,13 @@ pub(super) fn candidates(facts: &Facts, limits: &Limits) -> Result<Cookies, Erro
     let mut candidates = Candidates::new(limits.cookies);
     for (at, path) in facts.cookie_file.iter().enumerate() {
         let name = short_name(path, &facts.cookie_file);
-        let octets = match octets_of(path, limits.cookie_file) {
+        let bytes = match bytes_of(path, limits.cookie_file) {
             Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::NotFound { number: at + 1 });
             }
             other => other?,
         };
-        candidates.add_file(&name, &octets)?;
+        candidates.add_file(&name, &bytes)?;
     }
     for (at, secret) in facts.cookie.iter().enumerate() {
         candidates.add_typed(at + 1, secret)?;
@@ -87,7 +87,7 @@ pub(super) fn candidates(facts: &Facts, limits: &Limits) -> Result<Cookies, Erro
     if facts.home_cookie {
         let home = std::env::var_os("HOME").ok_or(Error::NoHome)?;
         let path = Path::new(&home).join(".erlang.cookie");
-        candidates.add_home(&octets_of(&path, limits.cookie_file)?)?;
+        candidates.add_home(&bytes_of(&path, limits.cookie_file)?)?;
     }
     Ok(candidates.cookies)
 }
@@ -106,11 +106,11 @@ impl Candidates {
 
     /// A file of cookies, one a line, `LABEL<TAB>COOKIE` or `COOKIE` alone; `name` is what labels
     /// and errors call it.
-    fn add_file(&mut self, name: &str, octets: &[u8]) -> Result<(), Error> {
+    fn add_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let file = || name.to_owned();
         let mut is_empty = true;
-        for (line, octets) in lines(octets) {
-            let (label, cookie) = match split_label(octets) {
+        for (line, bytes) in lines(bytes) {
+            let (label, cookie) = match split_label(bytes) {
                 (None, cookie) => (format!("{name}:{line}"), cookie),
                 (Some(label), cookie) => {
                     let label =
@@ -131,19 +131,19 @@ impl Candidates {
 
     /// A cookie of the command line. Cookies are Latin-1 by protocol, arguments mostly UTF-8.
     fn add_typed(&mut self, number: usize, secret: &Secret) -> Result<(), Error> {
-        let octets = secret.0.as_encoded_bytes();
-        let latin1: Option<Vec<u8>> = std::str::from_utf8(octets)
+        let bytes = secret.0.as_encoded_bytes();
+        let latin1: Option<Vec<u8>> = std::str::from_utf8(bytes)
             .ok()
             .and_then(|text| text.chars().map(|c| u8::try_from(c).ok()).collect());
-        if octets.is_empty() {
+        if bytes.is_empty() {
             return Err(Error::Empty { number });
         }
-        self.add(format!("cookie:{number}"), latin1.as_deref().unwrap_or(octets)).map(drop)
+        self.add(format!("cookie:{number}"), latin1.as_deref().unwrap_or(bytes)).map(drop)
     }
 
-    fn add_home(&mut self, octets: &[u8]) -> Result<(), Error> {
+    fn add_home(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let file = || "~/.erlang.cookie".to_owned();
-        let mut lines = lines(octets);
+        let mut lines = lines(bytes);
         let (line, cookie) = lines.next().ok_or_else(|| Error::NoCookie { file: file() })?;
         if lines.next().is_some() {
             return Err(Error::NotOne { file: file() });
@@ -171,15 +171,15 @@ impl Candidates {
 /// Like the runtime, which takes all printable ASCII of `.erlang.cookie` and then allows nothing
 /// but ends of lines: a blank at the end of a line is part of the cookie, and a common cause of
 /// trouble.
-fn lines(octets: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    octets.split(|octet| *octet == b'\n').zip(1..).filter_map(|(line, number)| {
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    bytes.split(|byte| *byte == b'\n').zip(1..).filter_map(|(line, number)| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         (!line.is_empty()).then_some((number, line))
     })
 }
 
 fn split_label(line: &[u8]) -> (Option<&[u8]>, &[u8]) {
-    let mut parts = line.splitn(2, |octet| *octet == b'\t');
+    let mut parts = line.splitn(2, |byte| *byte == b'\t');
     match (parts.next(), parts.next()) {
         (Some(label), Some(cookie)) => (Some(label), cookie),
         _ => (None, line),
@@ -188,15 +188,15 @@ fn split_label(line: &[u8]) -> (Option<&[u8]>, &[u8]) {
 
 /// A label that may be printed. One that looks like the cookies that the runtime makes, 20
 /// capitals, is more likely a cookie that stands on the wrong side of the tab.
-fn label_of(octets: &[u8]) -> Option<String> {
-    let may_stand = |octet: &u8| octet.is_ascii_alphanumeric() || b"._-@".contains(octet);
-    let is_cookie = octets.len() == 20 && octets.iter().all(u8::is_ascii_uppercase);
-    let is_label = (1..=64).contains(&octets.len()) && octets.iter().all(may_stand);
-    (is_label && !is_cookie).then(|| octets.iter().copied().map(char::from).collect())
+fn label_of(bytes: &[u8]) -> Option<String> {
+    let may_stand = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-@".contains(byte);
+    let is_cookie = bytes.len() == 20 && bytes.iter().all(u8::is_ascii_uppercase);
+    let is_label = (1..=64).contains(&bytes.len()) && bytes.iter().all(may_stand);
+    (is_label && !is_cookie).then(|| bytes.iter().copied().map(char::from).collect())
 }
 
-const fn is_allowed(octet: &u8) -> bool {
-    matches!(octet, b' '..=b'~')
+const fn is_allowed(byte: &u8) -> bool {
+    matches!(byte, b' '..=b'~')
 }
 
 /// The base name, or the path where another file has the same.
@@ -208,16 +208,16 @@ fn short_name(path: &Path, all: &[PathBuf]) -> String {
     }
 }
 
-fn octets_of(path: &Path, max: u64) -> Result<Vec<u8>, Error> {
+fn bytes_of(path: &Path, max: u64) -> Result<Vec<u8>, Error> {
     let file = || path.display().to_string();
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(max.saturating_add(1)).read_to_end(&mut octets))
+        .and_then(|file| file.take(max.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(|source| Error::Read { file: file(), source })?;
-    if octets.len() as u64 > max {
+    if bytes.len() as u64 > max {
         return Err(Error::TooLarge { file: file(), max });
     }
-    Ok(octets)
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -225,9 +225,9 @@ mod tests {
     use super::*;
 
     /// Labels of the cookies in a file named `c`.
-    fn labels(octets: &[u8]) -> Result<Vec<String>, Error> {
+    fn labels(bytes: &[u8]) -> Result<Vec<String>, Error> {
         let mut candidates = Candidates::new(9);
-        candidates.add_file("c", octets)?;
+        candidates.add_file("c", bytes)?;
         let mut labels: Vec<_> = candidates.labels.into_iter().collect();
         labels.sort();
         Ok(labels)
@@ -282,7 +282,7 @@ mod tests {
             Err(Error::TooMany { max: 9 })
         ));
         assert!(matches!(labels(b"\n\r\n"), Err(Error::NoCookie { .. })));
-        let error = octets_of(Path::new("Cargo.toml"), 9).unwrap_err();
+        let error = bytes_of(Path::new("Cargo.toml"), 9).unwrap_err();
         assert!(matches!(error, Error::TooLarge { max: 9, .. }), "{error}");
     }
 

@@ -121,7 +121,7 @@ enum Source {
 
 /// Opens what is named, whichever of the two it is: no capture begins with a brace.
 fn source(path: &Path) -> Result<Source, Error> {
-    let mut octets: Box<dyn BufRead> = if is_stdin(path) {
+    let mut bytes: Box<dyn BufRead> = if is_stdin(path) {
         Box::new(BufReader::new(io::stdin()))
     } else {
         match File::open(path) {
@@ -130,21 +130,21 @@ fn source(path: &Path) -> Result<Source, Error> {
             Err(_) => return Ok(Source::Capture(Input::Path(path.into()))),
         }
     };
-    // A pipe is not opened twice, and need not give more than an octet at a time.
+    // A pipe is not opened twice, and need not give more than a byte at a time.
     let mut head = Vec::new();
-    let is_blank = |octet: &u8| octet.is_ascii_whitespace();
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace();
     while head.len() < MAX_BLANKS && head.iter().all(is_blank) {
-        if (&mut octets).take(1).read_to_end(&mut head).unwrap_or(0) == 0 {
+        if (&mut bytes).take(1).read_to_end(&mut head).unwrap_or(0) == 0 {
             break;
         }
     }
-    if head.iter().find(|octet| !is_blank(octet)) == Some(&b'{') {
-        return Ok(Source::Events(Box::new(Cursor::new(head).chain(octets))));
+    if head.iter().find(|byte| !is_blank(byte)) == Some(&b'{') {
+        return Ok(Source::Events(Box::new(Cursor::new(head).chain(bytes))));
     }
     if path.is_file() || path.is_dir() {
         return Ok(Source::Capture(Input::Path(path.into())));
     }
-    let source = Box::new(Cursor::new(head).chain(octets));
+    let source = Box::new(Cursor::new(head).chain(bytes));
     Ok(Source::Capture(Input::Stream { name: name(path), source }))
 }
 
@@ -152,5 +152,5 @@ fn name(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Blank octets before the first line of events: the magic of a pcapng file begins with some, too.
+/// Blank bytes before the first line of events: the magic of a pcapng file begins with some, too.
 const MAX_BLANKS: usize = 64;

@@ -33,7 +33,7 @@ pub(super) struct Folder {
     least: Severity,
     limits: EvidenceLimits,
     files: u64,
-    octets: u64,
+    bytes: u64,
     is_full: bool,
     quiet: bool,
     failed: Rc<Cell<bool>>,
@@ -66,7 +66,7 @@ impl Folder {
             least: args.min_severity,
             limits,
             files: 0,
-            octets: 0,
+            bytes: 0,
             is_full: false,
             quiet: args.writing.quiet,
             failed: Rc::clone(failed),
@@ -79,13 +79,13 @@ impl Folder {
         self.is_new.then_some(&self.path)
     }
 
-    fn write(&self, name: &str, octets: &[u8]) -> io::Result<()> {
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         // Under another name until it is whole: who watches the directory finds no half files.
         let unfinished = self.path.join(format!(".{name}.part"));
         let written = fs::remove_file(&unfinished)
             .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
             .and_then(|()| create(&unfinished))
-            .and_then(|mut file| file.write_all(octets))
+            .and_then(|mut file| file.write_all(bytes))
             .and_then(|()| fs::rename(&unfinished, self.path.join(name)));
         if written.is_err() {
             let _ = fs::remove_file(&unfinished);
@@ -121,25 +121,25 @@ impl Archive for Folder {
         if case.finding.severity < self.least || self.is_full && !case.is_again {
             return Ok(None);
         }
-        let octets = self.encode(case);
+        let bytes = self.encode(case);
         // One that is written again takes little more than before.
         let (files, more) = match case.is_again {
-            true => (self.files, self.octets),
-            false => (self.files + 1, self.octets.saturating_add(octets.len() as u64)),
+            true => (self.files, self.bytes),
+            false => (self.files + 1, self.bytes.saturating_add(bytes.len() as u64)),
         };
-        if files > self.limits.files || more > self.limits.file_octets {
+        if files > self.limits.files || more > self.limits.file_bytes {
             self.is_full = true;
             return Err(self.warned(format!(
-                "{} files of evidence with {} octets in all are enough: no more are written in {}",
+                "{} files of evidence with {} bytes in all are enough: no more are written in {}",
                 self.files,
-                self.octets,
+                self.bytes,
                 self.path.display()
             )));
         }
         let finding = case.finding;
         let name = format!("{}-{}-{}.pcapng", stamp(case.at, 6), finding.rule, finding.incident_id);
         let path = self.path.join(&name);
-        if let Err(error) = self.write(&name, &octets) {
+        if let Err(error) = self.write(&name, &bytes) {
             let is_first = !self.failed.replace(true);
             let again = "further files are tried, and not told of when they fail";
             if !is_first {
@@ -147,7 +147,7 @@ impl Archive for Folder {
             }
             return Err(self.warned(format!("cannot write {}: {error}; {again}", path.display())));
         }
-        (self.files, self.octets) = (files, more);
+        (self.files, self.bytes) = (files, more);
         Ok(Some(path.to_string_lossy().into()))
     }
 }
@@ -224,7 +224,7 @@ mod tests {
             least: Severity::Info,
             limits,
             files: 0,
-            octets: 0,
+            bytes: 0,
             is_full: false,
             quiet: true,
             failed: Rc::clone(failed),
@@ -251,10 +251,10 @@ mod tests {
     }
 
     #[test]
-    fn files_and_their_octets_are_bounded_and_the_bound_is_told_once() {
+    fn files_and_their_bytes_are_bounded_and_the_bound_is_told_once() {
         let limits = EvidenceLimits::default();
         for limits in
-            [EvidenceLimits { files: 1, ..limits }, EvidenceLimits { file_octets: 5000, ..limits }]
+            [EvidenceLimits { files: 1, ..limits }, EvidenceLimits { file_bytes: 5000, ..limits }]
         {
             let failed = Rc::default();
             let folder = folder("evidence-bound", limits, &failed);

@@ -197,8 +197,8 @@ fn read_filter(path: &Path) -> Result<String, Error> {
     let read = File::open(path).and_then(|file| file.take(MAX_FILTER).read_to_string(&mut text));
     match read {
         Err(source) => Err(Error::FilterFile { name: path.display().to_string(), source }),
-        Ok(octets) if octets as u64 == MAX_FILTER => {
-            let source = io::Error::other(format!("expected less than {MAX_FILTER} octets"));
+        Ok(bytes) if bytes as u64 == MAX_FILTER => {
+            let source = io::Error::other(format!("expected less than {MAX_FILTER} bytes"));
             Err(Error::FilterFile { name: path.display().to_string(), source })
         }
         Ok(_) => {

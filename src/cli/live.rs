@@ -28,7 +28,7 @@ pub(super) struct Capture {
     ending: Ending,
     /// Age up to which a frame may still come although nothing waits.
     held_back: Duration,
-    /// Octets kept of a frame.
+    /// Bytes kept of a frame.
     snaplen: u32,
 }
 
@@ -41,7 +41,7 @@ impl Capture {
     pub(super) fn open(args: &Args) -> Result<Self, Error> {
         let defaults = LiveOptions::default();
         let options = LiveOptions {
-            snaplen: args.snaplen.filter(|octets| *octets > 0).unwrap_or(defaults.snaplen),
+            snaplen: args.snaplen.filter(|bytes| *bytes > 0).unwrap_or(defaults.snaplen),
             buffer: args.buffer_size.map_or(defaults.buffer, |kib| kib.saturating_mul(1024)),
             promisc: !args.no_promisc,
             immediate: args.immediate,
@@ -371,7 +371,7 @@ fn now() -> Timestamp {
 /// milliseconds of work.
 const BATCH: usize = 4096;
 
-/// Octets of frames that wait for those of other interfaces: what a link of 1 Gbit/s brings in the time
+/// Bytes of frames that wait for those of other interfaces: what a link of 1 Gbit/s brings in the time
 /// for which they do, twice.
 const MOST_HELD: usize = 32 << 20;
 

@@ -64,7 +64,7 @@ enum Target {
 struct Row {
     /// The name that the arguments give: what its files are called begins and ends with it.
     name: PathBuf,
-    /// Octets after which a file ends.
+    /// Bytes after which a file ends.
     size: Option<u64>,
     /// Time after which one does, from its first packet on.
     every: Option<Duration>,
@@ -83,8 +83,8 @@ struct Open {
     sink: Sink,
     /// What it is called in messages.
     name: String,
-    /// Octets that are in it, of whole blocks.
-    octets: u64,
+    /// Bytes that are in it, of whole blocks.
+    bytes: u64,
     /// Time of its first packet.
     since: Option<Timestamp>,
 }
@@ -100,8 +100,8 @@ enum Sink {
 /// Blocks on their way to a reader.
 struct Queue {
     blocks: Sender<Vec<u8>>,
-    /// Octets that are on it.
-    octets: Arc<AtomicUsize>,
+    /// Bytes that are on it.
+    bytes: Arc<AtomicUsize>,
     /// Hangs up when all are written, or when nobody reads any more.
     done: Receiver<()>,
 }
@@ -367,8 +367,8 @@ impl Saver {
         let is_over = self.open.as_ref().is_some_and(|open| {
             let Some(since) = open.since else { return false };
             let more = frame.bytes.len() as u64 + RESERVE;
-            let octets = open.octets + self.buffer.len() as u64 + more;
-            row.size.is_some_and(|size| octets > size)
+            let bytes = open.bytes + self.buffer.len() as u64 + more;
+            row.size.is_some_and(|size| bytes > size)
                 || row.every.is_some_and(|every| frame.at.since(since) >= every)
         });
         if is_over {
@@ -401,11 +401,11 @@ impl Saver {
         self.buffer.clear();
         self.ends.clear();
         self.encoder.begin("", &mut self.buffer);
-        let octets = match &sink {
+        let bytes = match &sink {
             Sink::File(file) => file.metadata().map_or(0, |there| there.len()),
             Sink::Stdout(_) | Sink::Queue(_) => 0,
         };
-        self.open = Some(Open { sink, name, octets, since: None });
+        self.open = Some(Open { sink, name, bytes, since: None });
     }
 
     /// Ends the file that is open with what is known of its interfaces.
@@ -490,18 +490,18 @@ impl Open {
             Ok(()) => written,
             Err(_) => ends.iter().rev().copied().find(|end| *end <= written).unwrap_or(0),
         };
-        self.octets += whole as u64;
+        self.bytes += whole as u64;
         if outcome.is_err() {
             // A pipe or a device keeps what it has.
-            let _ = file.set_len(self.octets);
+            let _ = file.set_len(self.bytes);
         }
         outcome
     }
 }
 
 /// Writes all, or as much as there is room for, and tells how much.
-fn write_some(file: &mut File, octets: &[u8]) -> (usize, io::Result<()>) {
-    let mut rest = octets;
+fn write_some(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut rest = bytes;
     let outcome = loop {
         match file.write(rest) {
             _ if rest.is_empty() => break Ok(()),
@@ -511,7 +511,7 @@ fn write_some(file: &mut File, octets: &[u8]) -> (usize, io::Result<()>) {
             Err(error) => break Err(error),
         }
     };
-    (octets.len() - rest.len(), outcome)
+    (bytes.len() - rest.len(), outcome)
 }
 
 impl Queue {
@@ -519,8 +519,8 @@ impl Queue {
     fn new() -> io::Result<Self> {
         let (blocks, queued) = mpsc::channel::<Vec<u8>>();
         let (finished, done) = mpsc::channel();
-        let octets = Arc::new(AtomicUsize::new(0));
-        let left = Arc::clone(&octets);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&bytes);
         thread::Builder::new().name("packets".to_owned()).spawn(move || {
             let mut stdout = io::stdout();
             for block in queued {
@@ -531,14 +531,14 @@ impl Queue {
             }
             let _ = finished.send(());
         })?;
-        Ok(Self { blocks, octets, done })
+        Ok(Self { blocks, bytes, done })
     }
 
     fn push(&self, blocks: &[u8]) -> io::Result<()> {
-        if self.octets.load(Ordering::Relaxed) + blocks.len() > QUEUED {
+        if self.bytes.load(Ordering::Relaxed) + blocks.len() > QUEUED {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.octets.fetch_add(blocks.len(), Ordering::Relaxed);
+        self.bytes.fetch_add(blocks.len(), Ordering::Relaxed);
         self.blocks.send(blocks.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
@@ -610,19 +610,19 @@ fn unwritten(path: &Path, source: io::Error) -> Error {
 #[cfg(unix)]
 const PRIVATE: u32 = 0o600;
 
-/// Octets that wait for a slow reader: some seconds of a busy link.
+/// Bytes that wait for a slow reader: some seconds of a busy link.
 const QUEUED: usize = 32 << 20;
 
 /// How long the reader has for the rest when all is over.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Octets that are held back before they are written.
+/// Bytes that are held back before they are written.
 const BLOCK: usize = 256 << 10;
 
-/// What a frame takes in a file beside its octets, with the counters at its end: roughly.
+/// What a frame takes in a file beside its bytes, with the counters at its end: roughly.
 const RESERVE: u64 = 128;
 
-/// Names in one block: with the longest of 255 octets, less than a reader takes.
+/// Names in one block: with the longest of 255 bytes, less than a reader takes.
 const NAMES_IN_A_BLOCK: usize = 256;
 
 /// When a row that turns by size alone is tried again after a failure: somebody may have made room.

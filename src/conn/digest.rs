@@ -1,10 +1,10 @@
 //! Cookies, challenge digests, and the short ids made with the same hash. The only door to `md5`, and
-//! the only place that reads a cookie's octets.
+//! the only place that reads a cookie's bytes.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A candidate cookie. Shows as its label wherever it is printed; its octets stay in this file.
+/// A candidate cookie. Shows as its label wherever it is printed; its bytes stay in this file.
 #[derive(Clone)]
 pub struct Cookie {
     label: Arc<str>,
@@ -12,7 +12,7 @@ pub struct Cookie {
 }
 
 impl Cookie {
-    /// A cookie of these octets, known to people as `label`.
+    /// A cookie of these bytes, known to people as `label`.
     pub fn new(label: &str, secret: &[u8]) -> Self {
         Self { label: label.into(), secret: secret.into() }
     }
@@ -74,7 +74,7 @@ impl Cookies {
     }
 }
 
-/// The first 8 octets of the MD5 of `text`, as 16 hex digits: an id that any machine finds again.
+/// The first 8 bytes of the MD5 of `text`, as 16 hex digits: an id that any machine finds again.
 pub fn short_id(text: &str) -> Arc<str> {
     let digest = md5::compute(text);
     crate::event::hex(digest.0.get(..8).unwrap_or_default()).into()
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_cookie_prints_as_its_label() {
-        let cookie = Cookie::new("prod", b"s3cr3t-octets");
+        let cookie = Cookie::new("prod", b"s3cr3t-bytes");
         assert_eq!(format!("{cookie} {cookie:?}"), "prod Cookie(\"prod\")");
     }
 }

@@ -130,7 +130,7 @@ impl Distribution {
         self.exchange.ack.is_some() || self.up.frames() > 0 || self.down.frames() > 0
     }
 
-    /// The next stretch of one direction. `from_start`: the stream's first octet was its first.
+    /// The next stretch of one direction. `from_start`: the stream's first byte was its first.
     #[inline]
     pub(super) fn on_stream(
         &mut self,
@@ -142,8 +142,8 @@ impl Distribution {
     ) {
         match taken.event {
             // Frames are nearly all that is ever said.
-            StreamEvent::Data(mut octets) if self.voice(direction).reader.is_in_frames() => {
-                self.on_frames(direction, &mut octets, taken.mark, setting, out);
+            StreamEvent::Data(mut bytes) if self.voice(direction).reader.is_in_frames() => {
+                self.on_frames(direction, &mut bytes, taken.mark, setting, out);
             }
             _ => self.on_other(direction, taken, from_start, setting, out),
         }
@@ -167,15 +167,15 @@ impl Distribution {
                 self.exchange.is_lost = [true; 2];
             }
         }
-        let octets = match taken.event {
-            StreamEvent::Data(octets) => octets,
-            StreamEvent::Gap(octets) => return self.on_gap(direction, octets),
+        let bytes = match taken.event {
+            StreamEvent::Data(bytes) => bytes,
+            StreamEvent::Gap(bytes) => return self.on_gap(direction, bytes),
         };
         let joined = self.voice_mut(direction).reader.take_tail().map(|mut tail| {
-            tail.extend_from_slice(octets);
+            tail.extend_from_slice(bytes);
             tail
         });
-        let mut input = joined.as_deref().unwrap_or(octets);
+        let mut input = joined.as_deref().unwrap_or(bytes);
         while !input.is_empty() {
             if self.voice(direction).reader.is_in_frames() {
                 self.on_frames(direction, &mut input, taken.mark, setting, out);
@@ -188,13 +188,13 @@ impl Distribution {
         }
     }
 
-    fn on_gap(&mut self, direction: Direction, octets: u64) {
+    fn on_gap(&mut self, direction: Direction, bytes: u64) {
         let voice = self.voice_mut(direction);
         if voice.reader.is_in_frames() {
-            if !voice.speech.gap(octets) {
+            if !voice.speech.gap(bytes) {
                 voice.reader.lose_frames();
             }
-        } else if let Some(Item::HandshakeLost(len)) = voice.reader.gap(octets) {
+        } else if let Some(Item::HandshakeLost(len)) = voice.reader.gap(bytes) {
             self.on_lost(direction, len);
         }
         if let Some(role) = self.role_of(direction) {
@@ -236,7 +236,7 @@ impl Distribution {
             voice.reader.lose_frames();
             voice.speech.on_broken(*mark);
             let detail = format!(
-                "expected a frame, found octets {:02x} {:02x} behind the length {len}",
+                "expected a frame, found bytes {:02x} {:02x} behind the length {len}",
                 start[0], start[1]
             );
             out.bodies.push(anomaly(AnomalyKind::Malformed, Some("frame"), None, detail));
@@ -285,8 +285,8 @@ impl Distribution {
                     voice.reader.close();
                 }
             }
-            Item::Foreign(octets) => {
-                self.voice_mut(direction).foreign = Some((mark, super::looks_like(octets)));
+            Item::Foreign(bytes) => {
+                self.voice_mut(direction).foreign = Some((mark, super::looks_like(bytes)));
             }
             Item::Unknown => self.voice_mut(direction).unknown += 1,
         }
@@ -415,7 +415,7 @@ impl Distribution {
         corrupt.min_by_key(|(_, mark, _)| *mark)
     }
 
-    /// The first octets of another protocol, by whoever spoke it.
+    /// The first bytes of another protocol, by whoever spoke it.
     pub(super) fn foreign(&self, initiator: Direction) -> Option<Foreign> {
         let sides = [(initiator, Role::Initiator), (initiator.reverse(), Role::Acceptor)];
         sides.into_iter().find_map(|(direction, from)| {
@@ -450,7 +450,7 @@ fn sender_of(body: &[u8]) -> Option<Role> {
             match (send_name, challenge) {
                 (true, false) => Some(Role::Initiator),
                 (false, true) => Some(Role::Acceptor),
-                // In the old layout four octets of a challenge may pass for the start of a name.
+                // In the old layout four bytes of a challenge may pass for the start of a name.
                 (true, true) => Some(if body.get(7).is_some_and(u8::is_ascii_graphic) {
                     Role::Initiator
                 } else {

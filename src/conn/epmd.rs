@@ -37,7 +37,7 @@ pub(super) struct EpmdTalk {
 
 #[derive(Debug, Default)]
 struct Stream {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     torn: bool,
     first: Option<Mark>,
     last: Option<Mark>,
@@ -103,11 +103,11 @@ impl EpmdTalk {
         stream.last = Some(*taken.mark);
         match taken.event {
             StreamEvent::Gap(_) => stream.torn = true,
-            StreamEvent::Data(octets) if !stream.torn => {
-                let room = limits.epmd_reply.saturating_sub(stream.octets.len());
-                let kept = octets.get(..room.min(octets.len())).unwrap_or_default();
-                stream.octets.extend_from_slice(kept);
-                stream.torn = kept.len() < octets.len();
+            StreamEvent::Data(bytes) if !stream.torn => {
+                let room = limits.epmd_reply.saturating_sub(stream.bytes.len());
+                let kept = bytes.get(..room.min(bytes.len())).unwrap_or_default();
+                stream.bytes.extend_from_slice(kept);
+                stream.torn = kept.len() < bytes.len();
             }
             StreamEvent::Data(_) => {}
         }
@@ -120,11 +120,11 @@ impl EpmdTalk {
     fn cut_requests(&mut self, out: &mut Vec<Body>) {
         while self.broken.is_none() && self.pipelined.len() < MAX_PIPELINED {
             let (Some(first), Some(mark)) = (self.request.first, self.request.last) else { return };
-            let (body, used) = match framing::cut_packet2(&self.request.octets) {
+            let (body, used) = match framing::cut_packet2(&self.request.bytes) {
                 Cut::Message { body, used } if !body.is_empty() && used < INBUF_SIZE => {
                     (body, used)
                 }
-                Cut::Need(more) if self.request.octets.len() + more < INBUF_SIZE => return,
+                Cut::Need(more) if self.request.bytes.len() + more < INBUF_SIZE => return,
                 _ => {
                     self.break_off(first, WireError { field: "length", offset: 0 }, out);
                     return;
@@ -136,7 +136,7 @@ impl EpmdTalk {
                 }
                 Ok(request) => {
                     let asked = Asked { tag: request.tag(), record: record_of(&request), mark };
-                    self.request.octets.drain(..used);
+                    self.request.bytes.drain(..used);
                     if self.asked.is_none() {
                         self.asked = Some(asked);
                     } else {
@@ -149,7 +149,7 @@ impl EpmdTalk {
     }
 
     fn break_off(&mut self, mark: Mark, error: WireError, out: &mut Vec<Body>) {
-        let looks_like = super::looks_like(&self.request.octets);
+        let looks_like = super::looks_like(&self.request.bytes);
         out.push(Body::Anomaly {
             anomaly: Box::new(Anomaly {
                 kind: AnomalyKind::Malformed,
@@ -159,7 +159,7 @@ impl EpmdTalk {
             }),
         });
         self.broken = Some(Foreign { from: Role::Initiator, mark, looks_like });
-        self.request.octets = Vec::new();
+        self.request.bytes = Vec::new();
     }
 
     /// Tells what came of the request as soon as the reply shows its own end.
@@ -169,8 +169,8 @@ impl EpmdTalk {
         }
         let Some(asked) = &self.asked else { return };
         let cut = match asked.tag {
-            EpmdTag::ALIVE2_REQ => framing::cut_alive2_resp(&self.reply.octets),
-            EpmdTag::PORT_PLEASE2_REQ => framing::cut_port2_resp(&self.reply.octets),
+            EpmdTag::ALIVE2_REQ => framing::cut_alive2_resp(&self.reply.bytes),
+            EpmdTag::PORT_PLEASE2_REQ => framing::cut_port2_resp(&self.reply.bytes),
             _ => return,
         };
         if matches!(cut, Cut::Message { .. }) {
@@ -182,7 +182,7 @@ impl EpmdTalk {
     fn tell_reply(&mut self, out: &mut Vec<Body>) {
         let Some(asked) = &self.asked else { return };
         let mut record = asked.record.clone();
-        record.outcome = read_reply(asked.tag, &self.reply.octets, &mut record);
+        record.outcome = read_reply(asked.tag, &self.reply.bytes, &mut record);
         record.seen.request = Some(asked.mark);
         record.seen.reply = self.reply.last;
         record.seen.close = self.left;
@@ -250,7 +250,7 @@ impl EpmdTalk {
             self.told = Some(outcome);
             let mut record = match &self.asked {
                 Some(asked) => asked.record.clone(),
-                None => unasked(&self.reply.octets),
+                None => unasked(&self.reply.bytes),
             };
             if self.asked.is_some() || record.outcome == EpmdOutcome::Incomplete {
                 record.outcome = outcome;
@@ -261,7 +261,7 @@ impl EpmdTalk {
         for asked in self.pipelined.drain(..) {
             let mut record = asked.record;
             // EPMD closes without a word when more comes than one request.
-            let silent = self.reply.octets.is_empty() && closed.is_some() && is_whole(tcp);
+            let silent = self.reply.bytes.is_empty() && closed.is_some() && is_whole(tcp);
             record.outcome = if silent { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete };
             record.seen = EpmdSeen { request: Some(asked.mark), ..seen.clone() };
             out.push(Body::Epmd { epmd: Box::new(record) });
@@ -293,7 +293,7 @@ impl EpmdTalk {
             return Some(EpmdOutcome::Incomplete);
         }
         let closed = tcp.first_close().is_some() && is_whole(tcp);
-        if self.reply.octets.is_empty() {
+        if self.reply.bytes.is_empty() {
             return Some(if closed { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete });
         }
         let ends_at_close = matches!(
@@ -330,8 +330,8 @@ impl EpmdTalk {
             is_whole: is_whole(tcp),
             is_acknowledged: asker.half.acked().is_some_and(|acked| acked >= said),
             is_unread: close.is_some_and(|close| is_unread(&close)),
-            is_pipelined: !self.pipelined.is_empty() || !self.request.octets.is_empty(),
-            is_mute: asker.half.octets() + mapper.half.octets() == 0,
+            is_pipelined: !self.pipelined.is_empty() || !self.request.bytes.is_empty(),
+            is_mute: asker.half.bytes() + mapper.half.bytes() == 0,
         }
     }
 }
@@ -367,10 +367,10 @@ fn record_of(request: &Request<'_>) -> Epmd {
 }
 
 /// Adds what a whole reply says, and judges it.
-fn read_reply(asked: EpmdTag, octets: &[u8], record: &mut Epmd) -> EpmdOutcome {
+fn read_reply(asked: EpmdTag, bytes: &[u8], record: &mut Epmd) -> EpmdOutcome {
     match asked {
         EpmdTag::ALIVE2_REQ => {
-            let Ok(reply) = decode(octets, wire::alive2_resp) else {
+            let Ok(reply) = decode(bytes, wire::alive2_resp) else {
                 return EpmdOutcome::Malformed;
             };
             record.response = reply.tag.name();
@@ -381,7 +381,7 @@ fn read_reply(asked: EpmdTag, octets: &[u8], record: &mut Epmd) -> EpmdOutcome {
             record.creation = Some(reply.creation.0);
         }
         EpmdTag::PORT_PLEASE2_REQ => {
-            let Ok(reply) = decode(octets, wire::port2_resp) else { return EpmdOutcome::Malformed };
+            let Ok(reply) = decode(bytes, wire::port2_resp) else { return EpmdOutcome::Malformed };
             record.response = EpmdTag::PORT2_RESP.name();
             match reply {
                 Port2Resp::Refused(result) => {
@@ -403,7 +403,7 @@ fn read_reply(asked: EpmdTag, octets: &[u8], record: &mut Epmd) -> EpmdOutcome {
             }
         }
         EpmdTag::NAMES_REQ | EpmdTag::DUMP_REQ => {
-            let Ok(listing) = decode(octets, wire::listing) else { return EpmdOutcome::Malformed };
+            let Ok(listing) = decode(bytes, wire::listing) else { return EpmdOutcome::Malformed };
             let line = |registration: wire::Registration<'_>| {
                 let (name, name_hex) = wire_text(registration.name, Charset::Utf8);
                 RegisteredName { name, name_hex, port: registration.port }
@@ -416,7 +416,7 @@ fn read_reply(asked: EpmdTag, octets: &[u8], record: &mut Epmd) -> EpmdOutcome {
         }
         _ => {
             let text = String::from_utf8_lossy(
-                octets.get(..MAX_WORD.min(octets.len())).unwrap_or_default(),
+                bytes.get(..MAX_WORD.min(bytes.len())).unwrap_or_default(),
             );
             // `NO` to KILL, `NOEXISTSTOPPED` to STOP.
             let refused = text.starts_with("NO");
@@ -430,14 +430,14 @@ fn read_reply(asked: EpmdTag, octets: &[u8], record: &mut Epmd) -> EpmdOutcome {
 }
 
 /// A reply whose request was not seen, as far as it tells by itself.
-fn unasked(octets: &[u8]) -> Epmd {
+fn unasked(bytes: &[u8]) -> Epmd {
     let mut record = Epmd::default();
-    let request = match octets.first() {
+    let request = match bytes.first() {
         Some(b'w') => EpmdTag::PORT_PLEASE2_REQ,
         Some(b'v' | b'y') => EpmdTag::ALIVE2_REQ,
         _ => return record,
     };
-    let outcome = read_reply(request, octets, &mut record);
+    let outcome = read_reply(request, bytes, &mut record);
     if outcome == EpmdOutcome::Malformed {
         return Epmd::default();
     }
@@ -460,5 +460,5 @@ const INBUF_SIZE: usize = 3060;
 /// Requests behind the first that are told one by one.
 const MAX_PIPELINED: usize = 16;
 
-/// Longest reply to a command that is kept; the longest there is has 14 octets.
+/// Longest reply to a command that is kept; the longest there is has 14 bytes.
 const MAX_WORD: usize = 64;

@@ -177,7 +177,7 @@ impl Exchange {
         Ok(Heard { event, done, out_of_turn })
     }
 
-    /// A message of `from` with this many octets was lost in part. Its length tells whether it was the
+    /// A message of `from` with this many bytes was lost in part. Its length tells whether it was the
     /// last one before frames.
     pub(super) fn on_lost(&mut self, from: Role, len: usize) -> bool {
         self.is_torn = true;

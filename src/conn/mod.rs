@@ -167,7 +167,7 @@ pub enum Known {
     Epmd(Direction),
     /// One of its ports is known as a node's; who dials it.
     Node(Direction),
-    /// Its first octets may be Erlang's.
+    /// Its first bytes may be Erlang's.
     Maybe,
 }
 
@@ -238,12 +238,12 @@ impl Connection {
         self.over
     }
 
-    /// Holes that were given up, and the octets in them.
+    /// Holes that were given up, and the bytes in them.
     pub fn gaps(&self) -> (u64, u64) {
-        [Direction::Up, Direction::Down].into_iter().fold((0, 0), |(gaps, octets), direction| {
+        [Direction::Up, Direction::Down].into_iter().fold((0, 0), |(gaps, bytes), direction| {
             let missing = self.tcp.missing(direction);
             let given_up = self.tcp.side(direction).half.gaps();
-            (gaps + given_up.max(u64::from(missing > 0)), octets + missing)
+            (gaps + given_up.max(u64::from(missing > 0)), bytes + missing)
         })
     }
 
@@ -265,7 +265,7 @@ impl Connection {
         }
         let was_at_work = self.is_at_work();
         // Two segments in five: nothing that is told changes by them.
-        if was_at_work && !segment.has_octets() && !segment.flags.opens_or_closes() {
+        if was_at_work && !segment.has_bytes() && !segment.flags.opens_or_closes() {
             self.tcp.on_bare(segment, setting.limits);
             self.rests = false;
             return Keep::AsBefore;
@@ -324,7 +324,7 @@ impl Connection {
         }
     }
 
-    /// Whether it is established, as was told, and its octets come in order: then nothing changes the record, and
+    /// Whether it is established, as was told, and its bytes come in order: then nothing changes the record, and
     /// silence alone is waited for. So it is for nearly all segments of most connections, and they need none of
     /// what this spares them.
     #[inline]
@@ -517,11 +517,11 @@ impl Connection {
 }
 
 /// Segments after which a connection that may be Erlang's should have shown it, a hello cut into single
-/// octets included.
+/// bytes included.
 const MAX_UNDECIDED: u64 = 512;
 
-/// What octets that are none of Erlang's look like.
-fn looks_like(octets: &[u8]) -> &'static str {
+/// What bytes that are none of Erlang's look like.
+fn looks_like(bytes: &[u8]) -> &'static str {
     const SIGNS: [(&[u8], &str); 14] = [
         (b"GET ", "an HTTP request"),
         (b"POST ", "an HTTP request"),
@@ -536,8 +536,8 @@ fn looks_like(octets: &[u8]) -> &'static str {
         (b"\r\n\r\nQUIT\n", "a PROXY protocol header"),
         (b"AMQP", "AMQP"),
         (b"*1\r\n", "a Redis command"),
-        (b"\0\0", "a message of no octets"),
+        (b"\0\0", "a message of no bytes"),
     ];
-    let known = SIGNS.iter().find(|(sign, _)| octets.starts_with(sign));
-    known.map_or("octets of no protocol known here", |(_, name)| name)
+    let known = SIGNS.iter().find(|(sign, _)| bytes.starts_with(sign));
+    known.map_or("bytes of no protocol known here", |(_, name)| name)
 }

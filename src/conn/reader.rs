@@ -1,6 +1,6 @@
 //! One direction of a distribution connection, cut into messages.
 //!
-//! In: octets and gaps in stream order. Out: handshake messages whole, and the place where frames begin:
+//! In: bytes and gaps in stream order. Out: handshake messages whole, and the place where frames begin:
 //! those are cut elsewhere. Which message makes the framing change is the caller's knowledge.
 
 use crate::identify::{self, Verdict};
@@ -21,11 +21,11 @@ pub(super) enum Item<'a> {
     TlsAlert(Alert),
     /// The header of a sealed TLS record with a body of this length.
     TlsSealed(u16),
-    /// Four zero octets where the place in the protocol is not known: a tick, or nothing.
+    /// Four zero bytes where the place in the protocol is not known: a tick, or nothing.
     MaybeTick,
-    /// The stream begins with these octets, which are no handshake.
+    /// The stream begins with these bytes, which are no handshake.
     Foreign(&'a [u8]),
-    /// These octets, of a stream whose place in the protocol is lost, begin nothing.
+    /// These bytes, of a stream whose place in the protocol is lost, begin nothing.
     Unknown,
 }
 
@@ -35,9 +35,9 @@ pub(super) struct Reader {
     mode: Mode,
     /// Unfinished tail; never longer than a handshake message with its length.
     tail: Vec<u8>,
-    /// Octets of the message in `tail` that the capture does not have.
+    /// Bytes of the message in `tail` that the capture does not have.
     hole: usize,
-    /// Octets of the current record still to skip.
+    /// Bytes of the current record still to skip.
     skip: u64,
     /// Longest handshake message taken.
     max: usize,
@@ -45,7 +45,7 @@ pub(super) struct Reader {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Mode {
-    /// Nothing was read; the stream's first octet comes next.
+    /// Nothing was read; the stream's first byte comes next.
     Start,
     /// `{packet, 2}`.
     Handshake,
@@ -67,7 +67,7 @@ impl Reader {
         Self { mode: Mode::Searching, tail: Vec::new(), hole: 0, skip: 0, max }
     }
 
-    /// The next octet is the first of the stream.
+    /// The next byte is the first of the stream.
     pub(super) const fn begin(&mut self) {
         self.mode = Mode::Start;
     }
@@ -94,7 +94,7 @@ impl Reader {
         self.tail = Vec::new();
     }
 
-    /// Octets that wait for more: to be put before those that come next.
+    /// Bytes that wait for more: to be put before those that come next.
     pub(super) fn take_tail(&mut self) -> Option<Vec<u8>> {
         (self.hole == 0 && !self.tail.is_empty()).then(|| std::mem::take(&mut self.tail))
     }
@@ -119,12 +119,12 @@ impl Reader {
         }
     }
 
-    /// The capture does not have the next `octets`.
-    pub(super) fn gap(&mut self, octets: u64) -> Option<Item<'static>> {
+    /// The capture does not have the next `bytes`.
+    pub(super) fn gap(&mut self, bytes: u64) -> Option<Item<'static>> {
         match self.mode {
             Mode::Opaque => return None,
-            Mode::Tls | Mode::TlsSealed if self.tail.is_empty() && octets <= self.skip => {
-                self.skip -= octets;
+            Mode::Tls | Mode::TlsSealed if self.tail.is_empty() && bytes <= self.skip => {
+                self.skip -= bytes;
                 return None;
             }
             Mode::Tls | Mode::TlsSealed => {
@@ -135,12 +135,12 @@ impl Reader {
                 if let Some(len) = self.tail.first_chunk().map(|len| u16::from_be_bytes(*len)) {
                     let len = usize::from(len);
                     let left = (len + 2).saturating_sub(self.tail.len() + self.hole);
-                    let octets = usize::try_from(octets).unwrap_or(usize::MAX);
-                    if octets < left {
-                        self.hole += octets;
+                    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                    if bytes < left {
+                        self.hole += bytes;
                         return None;
                     }
-                    let mode = if octets == left { Mode::Handshake } else { Mode::Searching };
+                    let mode = if bytes == left { Mode::Handshake } else { Mode::Searching };
                     self.restart(mode);
                     return Some(Item::HandshakeLost(len));
                 }
@@ -327,9 +327,9 @@ impl Reader {
 const HANDSHAKE_TAGS: [Option<u8>; 6] =
     [Some(b'N'), Some(b'n'), Some(b's'), Some(b'c'), Some(b'r'), Some(b'a')];
 
-/// Whether there are more zeros at the front than ticks come at once: they are octets of a message.
+/// Whether there are more zeros at the front than ticks come at once: they are bytes of a message.
 fn has_zeros(input: &[u8]) -> bool {
-    input.get(..4 * MOST_TICKS).is_some_and(|front| front.iter().all(|octet| *octet == 0))
+    input.get(..4 * MOST_TICKS).is_some_and(|front| front.iter().all(|byte| *byte == 0))
 }
 
 /// Ticks that one packet brings, after minutes in which none came through.
@@ -349,7 +349,7 @@ const MAX_TLS_RECORD: usize = 1 << 14;
 mod tests {
     use super::*;
 
-    /// Feeds `stream` in pieces of `size` octets and tells the items, shortened.
+    /// Feeds `stream` in pieces of `size` bytes and tells the items, shortened.
     fn cut(reader: &mut Reader, stream: &[u8], size: usize) -> Vec<String> {
         let mut out = Vec::new();
         for piece in stream.chunks(size) {
@@ -422,7 +422,7 @@ mod tests {
         format!("TlsAlert(Alert {{ level: {level}, description: {description} }})")
     }
 
-    /// A record with `body_len` octets of a handshake.
+    /// A record with `body_len` bytes of a handshake.
     fn flight(body_len: u8) -> Vec<u8> {
         let mut record = vec![0x16, 3, 3, 0, body_len, 2, 0, 0, body_len - 4];
         record.resize(usize::from(body_len) + 5, 0x15);
@@ -470,18 +470,18 @@ mod tests {
 
     #[test]
     fn a_hole_inside_a_record_loses_nothing_and_one_across_its_end_all() {
-        for (octets, found) in [(40, true), (41, false)] {
+        for (bytes, found) in [(40, true), (41, false)] {
             let mut reader = from_start();
             assert_eq!(cut(&mut reader, &flight(60), 99), ["TlsHello"]);
             assert!(cut(&mut reader, &flight(60)[..25], 99).is_empty());
-            assert_eq!(reader.gap(octets), None);
+            assert_eq!(reader.gap(bytes), None);
             let out = cut(&mut reader, b"\x15\x03\x03\0\x02\x02\x30", 99);
-            assert_eq!(!out.is_empty(), found, "{octets}");
+            assert_eq!(!out.is_empty(), found, "{bytes}");
         }
     }
 
     #[test]
-    fn tls_is_a_whole_hello_and_not_two_octets() {
+    fn tls_is_a_whole_hello_and_not_two_bytes() {
         let mut hello = vec![0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3];
         hello.extend([0; 54]);
         for size in [1, 7, 99] {

@@ -140,18 +140,18 @@ impl Play {
         self.segment(from, 0x18, &framed)
     }
 
-    fn raw(&mut self, from: Role, octets: &[u8]) -> &mut Self {
-        self.segment(from, 0x18, octets)
+    fn raw(&mut self, from: Role, bytes: &[u8]) -> &mut Self {
+        self.segment(from, 0x18, bytes)
     }
 
     fn fin(&mut self, from: Role) -> &mut Self {
         self.segment(from, 0x11, b"").segment(from.peer(), 0x11, b"")
     }
 
-    /// Octets that were sent and that the capture does not have.
-    fn loses(&mut self, from: Role, octets: u32) -> &mut Self {
+    /// Bytes that were sent and that the capture does not have.
+    fn loses(&mut self, from: Role, bytes: u32) -> &mut Self {
         let own = from.index();
-        self.seq[own] = self.seq[own].wrapping_add(octets);
+        self.seq[own] = self.seq[own].wrapping_add(bytes);
         self
     }
 
@@ -459,7 +459,7 @@ fn a_hole_makes_a_failure_incomplete() {
     play.time_goes_on(3);
     let session = play.session();
     assert_eq!(session.outcome, Outcome::Incomplete);
-    assert_eq!(session.traffic.initiator.missing_octets, 23);
+    assert_eq!(session.traffic.initiator.missing_bytes, 23);
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(super) struct Told {
     pub(super) outcome: Outcome,
     state: State,
     closed_by: Option<Role>,
-    octets: u64,
+    bytes: u64,
 }
 
 impl Connection {
@@ -142,7 +142,7 @@ impl Connection {
             outcome: record.outcome,
             state: record.state,
             closed_by: record.closed_by,
-            octets: record.traffic.initiator.octets + record.traffic.acceptor.octets,
+            bytes: record.traffic.initiator.bytes + record.traffic.acceptor.bytes,
         };
         if self.told == Some(told) {
             return;
@@ -155,7 +155,7 @@ impl Connection {
 
     /// Tells, once, what of the streams is missing or came in two versions.
     fn tell_damage(&mut self, now: Now, said: &mut Said) {
-        let (gaps, octets) = self.gaps();
+        let (gaps, bytes) = self.gaps();
         let conflicts = [Direction::Up, Direction::Down]
             .map(|direction| self.tcp.side(direction).half.conflicts())
             .iter()
@@ -164,7 +164,7 @@ impl Connection {
             return;
         }
         let found = [
-            (gaps, AnomalyKind::Gap, format!("{octets} octets in {gaps} gaps were not captured")),
+            (gaps, AnomalyKind::Gap, format!("{bytes} bytes in {gaps} gaps were not captured")),
             (
                 conflicts,
                 AnomalyKind::OverlapConflict,
@@ -236,9 +236,9 @@ impl Connection {
         let flowed = |direction: Direction| {
             let (half, voice) = (&self.tcp.side(direction).half, talk.voice(direction));
             Flowed {
-                octets: half.octets(),
-                missing_octets: self.tcp.missing(direction),
-                retransmitted_octets: half.retransmitted(),
+                bytes: half.bytes(),
+                missing_bytes: self.tcp.missing(direction),
+                retransmitted_bytes: half.retransmitted(),
                 messages: voice.speech.messages(),
                 ticks: voice.speech.ticks(),
             }
@@ -354,8 +354,8 @@ impl Connection {
             closed_at: [from, to].map(|side| side.closed_at()),
             fin_unseen: [initiator, initiator.reverse()]
                 .map(|direction| self.tcp.fin_unseen(direction)),
-            last_octets: [from, to]
-                .map(|side| side.last_octets(close.unwrap_or_else(|| self.tcp.last()).at)),
+            last_bytes: [from, to]
+                .map(|side| side.last_bytes(close.unwrap_or_else(|| self.tcp.last()).at)),
             last_segment: [from.last(), to.last()],
             unanswered: [from.unanswered(), to.unanswered()],
             silent: None,

@@ -39,13 +39,13 @@ pub(super) struct Side {
     after_syn: Option<Timestamp>,
     /// Last segment of any kind.
     last: Option<Timestamp>,
-    /// Since when octets of it wait to be acknowledged.
+    /// Since when bytes of it wait to be acknowledged.
     unanswered: Option<Timestamp>,
     /// The time in which it has been letting the other side send nothing, so far.
     closed_window: Option<Stall>,
     /// The longest such time.
     stalled: Option<Stall>,
-    /// When the last segments came that carried octets, new or again.
+    /// When the last segments came that carried bytes, new or again.
     carried: [Option<Timestamp>; 4],
     carried_next: u8,
     fin: Option<Fin>,
@@ -193,9 +193,9 @@ impl Tcp {
             Some(syn) => syn.isn != SeqNum(segment.seq),
             // The SYN of a connection whose first segments came before it begins where they do.
             None => {
-                side.half.octets() > 0
+                side.half.bytes() > 0
                     && side.half.offset_of(SeqNum(segment.seq).plus(1))
-                        != Some(side.half.end() - side.half.octets() - side.half.missing())
+                        != Some(side.half.end() - side.half.bytes() - side.half.missing())
             }
         }
     }
@@ -211,8 +211,8 @@ impl Tcp {
     ) {
         let Some(seq) = self.note(segment) else { return };
         let side = self.side_mut(segment.direction);
-        if segment.has_octets() {
-            side.on_octets(segment.at);
+        if segment.has_bytes() {
+            side.on_bytes(segment.at);
             let Segment { payload, missing, ip_id, .. } = *segment;
             let mark = Mark { frame: segment.frame, at: segment.at };
             let piece = Piece { seq, payload, missing, mark: &mark, ip_id };
@@ -223,14 +223,14 @@ impl Tcp {
         self.on_ack(segment, limits);
     }
 
-    /// Takes a segment in that has no octets, and neither opens nor closes.
+    /// Takes a segment in that has no bytes, and neither opens nor closes.
     #[inline(always)] // likewise
     pub(super) fn on_bare(&mut self, segment: &Segment<'_>, limits: &Limits) {
         self.note(segment);
         self.on_ack(segment, limits);
     }
 
-    /// Takes note of a segment. Gives the number of its first octet, if it may have any.
+    /// Takes note of a segment. Gives the number of its first byte, if it may have any.
     #[inline(always)]
     fn note(&mut self, segment: &Segment<'_>) -> Option<SeqNum> {
         self.last.frame = segment.frame;
@@ -310,7 +310,7 @@ impl Tcp {
         };
         let (from, to) = (self.side(originator), self.side(originator.reverse()));
         if to.syn.is_some()
-            || to.half.octets() > 0
+            || to.half.bytes() > 0
             || from.after_syn.is_some()
             || from.syn.is_none()
         {
@@ -476,13 +476,13 @@ impl Tcp {
             || reset && !self.fin_unseen(Direction::Up) && !self.fin_unseen(Direction::Down)
     }
 
-    /// Whether octets of `direction` are known to have been sent that were not seen, or not yet.
+    /// Whether bytes of `direction` are known to have been sent that were not seen, or not yet.
     pub(super) fn is_short(&self, direction: Direction) -> bool {
         let half = &self.side(direction).half;
         half.is_waiting() || self.sent_end(direction) > half.end()
     }
 
-    /// Octets known to be missing from `direction`, at its end included.
+    /// Bytes known to be missing from `direction`, at its end included.
     pub(super) fn missing(&self, direction: Direction) -> u64 {
         let half = &self.side(direction).half;
         half.missing() + self.sent_end(direction).saturating_sub(half.end())
@@ -495,7 +495,7 @@ impl Tcp {
         half.first_gap().is_none_or(|gap| gap >= until) && half.end() >= until
     }
 
-    /// Offset up to which octets of `direction` are known to have been sent: where its FIN is, or its RST,
+    /// Offset up to which bytes of `direction` are known to have been sent: where its FIN is, or its RST,
     /// or as far as the other side has acknowledged.
     fn sent_end(&self, direction: Direction) -> u64 {
         let side = self.side(direction);
@@ -506,7 +506,7 @@ impl Tcp {
         let rst = side.rst.filter(|rst| rst.seq != SeqNum(0));
         let rst = rst.and_then(|rst| side.half.offset_of(rst.seq)).unwrap_or(end);
         let known = rst.max(side.half.acked().unwrap_or(end)).max(end);
-        // One past the end is a FIN that was not seen, and no octet.
+        // One past the end is a FIN that was not seen, and no byte.
         if known == end + 1 { end } else { known }
     }
 
@@ -578,7 +578,7 @@ impl Side {
         self.last
     }
 
-    /// Since when octets of it wait to be acknowledged; `None` when none do.
+    /// Since when bytes of it wait to be acknowledged; `None` when none do.
     pub(super) const fn unanswered(&self) -> Option<Timestamp> {
         self.unanswered
     }
@@ -618,7 +618,7 @@ impl Side {
     }
 
     #[inline]
-    fn on_octets(&mut self, at: Timestamp) {
+    fn on_bytes(&mut self, at: Timestamp) {
         self.unanswered.get_or_insert(at);
         let place = usize::from(self.carried_next) % self.carried.len();
         if let Some(place) = self.carried.get_mut(place) {
@@ -627,8 +627,8 @@ impl Side {
         self.carried_next = self.carried_next.wrapping_add(1);
     }
 
-    /// When octets were last sent, new or again, before `until`.
-    pub(super) fn last_octets(&self, until: Timestamp) -> Option<Timestamp> {
+    /// When bytes were last sent, new or again, before `until`.
+    pub(super) fn last_bytes(&self, until: Timestamp) -> Option<Timestamp> {
         self.carried.iter().flatten().copied().filter(|at| *at <= until).max()
     }
 

@@ -14,9 +14,9 @@ use crate::wire::tls::Sealed;
 /// A sealed record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct SealedRecord {
-    /// Octets behind its header.
+    /// Bytes behind its header.
     pub(super) length: u16,
-    /// Offset in the stream behind its last octet.
+    /// Offset in the stream behind its last byte.
     pub(super) end: u64,
     /// Where it begins.
     pub(super) mark: Mark,

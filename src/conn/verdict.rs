@@ -26,7 +26,7 @@ pub(super) struct Case<'a> {
     pub(super) initiator: Direction,
     /// Frames after the handshake, ticks included, by role.
     pub(super) frames: [u64; 2],
-    /// Roles that sent octets which are no handshake.
+    /// Roles that sent bytes which are no handshake.
     pub(super) foreign: [bool; 2],
     /// TLS in clear, by role.
     pub(super) tls: [Option<TlsSign>; 2],
@@ -190,10 +190,10 @@ impl Case<'_> {
             return Verdict::proven(Outcome::TlsMismatch);
         }
         let Some((close, by)) = self.judged_close() else { return Verdict::incomplete() };
-        if self.tcp.side(self.direction(Role::Acceptor)).half.octets() > 0 {
+        if self.tcp.side(self.direction(Role::Acceptor)).half.bytes() > 0 {
             return Verdict::incomplete();
         }
-        let said = self.tcp.side(self.initiator).last_octets(close.mark.at);
+        let said = self.tcp.side(self.initiator).last_bytes(close.mark.at);
         let said = said.unwrap_or(close.mark.at);
         if close.mark.at.since(said) >= SILENCE {
             Verdict::likely(Outcome::TlsMismatch).unless(&["the acceptor was stuck"])
@@ -309,7 +309,7 @@ impl Case<'_> {
         let challenge = known(&e.challenge, Role::Acceptor, by, &close);
 
         // A node that is dialed may drop its own dial before the first word, too.
-        let is_silent = self.tcp.side(self.initiator).half.octets() == 0;
+        let is_silent = self.tcp.side(self.initiator).half.bytes() == 0;
         let may_be_dropped = hello.is_some() || is_silent && self.facts.dialed_back;
         if by == Role::Initiator && may_be_dropped && answer.is_none() {
             if self.facts.crossed {
@@ -392,7 +392,7 @@ impl Case<'_> {
             };
         }
         // A node that turns a name down has read the challenge, and closes with FIN; its kernel resets
-        // where octets lie unread.
+        // where bytes lie unread.
         if close.kind == CloseKind::Rst || !self.is_at_once(close, challenge) {
             return Verdict::likely(Outcome::Aborted)
                 .by(by)
@@ -495,7 +495,7 @@ impl Case<'_> {
     fn is_at_once(&self, close: &FirstClose, trigger: Mark) -> bool {
         let copies = [Direction::Up, Direction::Down]
             .into_iter()
-            .filter_map(|direction| self.tcp.side(direction).last_octets(close.mark.at));
+            .filter_map(|direction| self.tcp.side(direction).last_bytes(close.mark.at));
         let last = copies.chain([trigger.at]).max().unwrap_or(trigger.at);
         let trips = self.tcp.round_trip().unwrap_or_default().min(LONGEST_TRIP) * 4;
         let allowed =

@@ -93,7 +93,7 @@ impl Nodes {
             session_id: Arc::clone(&ids.session_id),
             role,
         };
-        let spoke = session.seen.last_octets.get(role.index()).copied().flatten();
+        let spoke = session.seen.last_bytes.get(role.index()).copied().flatten();
         let spoke = spoke.unwrap_or(hello.at).max(hello.at);
         let port = (role == Role::Acceptor).then(|| acceptor_end(ids, session).port);
         if let Some(known) = self.known.get_mut(name) {
@@ -196,7 +196,7 @@ impl Known {
     fn on_former(&mut self, at: usize) -> Option<Change> {
         let after = self.incarnations.get(at + 1)?.first.clone();
         let former = self.incarnations.get_mut(at)?;
-        // Octets that the kernel of a node that has just died still delivers are no sign of life.
+        // Bytes that the kernel of a node that has just died still delivers are no sign of life.
         let is_alive = former.spoke > after.hello.at.after(LAST_WORDS)
             || former.last.hello.at > after.hello.at;
         let elsewhere = former.last.ip != after.ip;

@@ -1,7 +1,7 @@
 //! Stage 2, on the side: IP fragments put together.
 //!
 //! In: fragments in any order. Out: the payload of their datagram, once it is covered. Where
-//! fragments overlap the octets seen first stay. Nothing is reserved by the word of an offset; what
+//! fragments overlap the bytes seen first stay. Nothing is reserved by the word of an offset; what
 //! is held is bounded by [`DefragLimits`], and what goes is counted. Reads no header.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::ip::Fragment;
-use super::span::{Span, octets_in};
+use super::span::{Span, bytes_in};
 use crate::limits::DefragLimits;
 use crate::time::Timestamp;
 
@@ -27,7 +27,7 @@ pub struct FragmentCounters {
     pub expired: u64,
     /// Datagrams given up for the bounds of the table.
     pub evicted: u64,
-    /// Fragments that fit in no datagram: beyond 65,535 octets, against its end, of no length, too
+    /// Fragments that fit in no datagram: beyond 65,535 bytes, against its end, of no length, too
     /// many.
     pub refused: u64,
     /// Datagrams that wait for more; at the end of the input, those that stayed incomplete.
@@ -43,7 +43,7 @@ pub(super) struct Defrag {
     numbers: HashMap<Key, u64, RandomState>,
     next_number: u64,
     /// Sum of the costs of all pieces in `waiting`.
-    octets: usize,
+    bytes: usize,
     counters: FragmentCounters,
 }
 
@@ -66,7 +66,7 @@ impl Defrag {
             waiting: BTreeMap::new(),
             numbers: HashMap::default(),
             next_number: 0,
-            octets: 0,
+            bytes: 0,
             counters: FragmentCounters::default(),
         }
     }
@@ -76,7 +76,7 @@ impl Defrag {
     }
 
     /// Takes a fragment. When it was the last one missing, writes the datagram's payload to `whole`
-    /// up to the first octet not captured, and returns its protocol and the number of octets from
+    /// up to the first byte not captured, and returns its protocol and the number of bytes from
     /// there.
     pub(super) fn add(
         &mut self,
@@ -103,13 +103,13 @@ impl Defrag {
         if start == 0 && waiting.protocol.is_none() {
             waiting.protocol = Some(protocol);
         }
-        self.octets = self.octets.saturating_add(waiting.cost.saturating_sub(before));
+        self.bytes = self.bytes.saturating_add(waiting.cost.saturating_sub(before));
         if added.is_err() {
             self.counters.refused += 1;
         }
         let complete = waiting.end == Some(waiting.covered);
         if !complete {
-            while self.octets > self.limits.octets && self.give_up_oldest() {
+            while self.bytes > self.limits.bytes && self.give_up_oldest() {
                 self.counters.evicted += 1;
             }
             return None;
@@ -154,12 +154,12 @@ impl Defrag {
     fn remove(&mut self, number: u64) -> Option<Waiting> {
         let gone = self.waiting.remove(&number)?;
         self.numbers.remove(&gone.key);
-        self.octets = self.octets.saturating_sub(gone.cost);
+        self.bytes = self.bytes.saturating_sub(gone.cost);
         Some(gone)
     }
 }
 
-/// One datagram, some of its octets still to come.
+/// One datagram, some of its bytes still to come.
 struct Waiting {
     key: Key,
     first_at: Timestamp,
@@ -171,11 +171,11 @@ struct Waiting {
     pieces: Vec<Piece>,
     /// Sum of the lengths of the pieces; equal to `end` means that there is no hole.
     covered: u32,
-    /// Sum of what the pieces cost, in octets of memory.
+    /// Sum of what the pieces cost, in bytes of memory.
     cost: usize,
 }
 
-/// Octets `start..end` of a datagram, as far as they were captured.
+/// Bytes `start..end` of a datagram, as far as they were captured.
 struct Piece {
     start: u32,
     end: u32,
@@ -231,20 +231,20 @@ impl Waiting {
         Ok(())
     }
 
-    /// Writes the octets up to the first not captured; returns how many there are from there.
+    /// Writes the bytes up to the first not captured; returns how many there are from there.
     fn write(&self, whole: &mut Vec<u8>) -> u32 {
         whole.clear();
         for piece in &self.pieces {
             whole.extend_from_slice(&piece.bytes);
-            if octets_in(&piece.bytes) < piece.end - piece.start {
+            if bytes_in(&piece.bytes) < piece.end - piece.start {
                 break;
             }
         }
-        self.covered.saturating_sub(octets_in(whole))
+        self.covered.saturating_sub(bytes_in(whole))
     }
 }
 
-/// Octets `from..to` of `bytes`, as far as they are there.
+/// Bytes `from..to` of `bytes`, as far as they are there.
 fn part(bytes: &[u8], from: u32, to: u32) -> &[u8] {
     let index = |at: u32| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
     bytes.get(index(from)..index(to)).unwrap_or_default()
@@ -253,7 +253,7 @@ fn part(bytes: &[u8], from: u32, to: u32) -> &[u8] {
 /// What a length field of IP can tell.
 const DATAGRAM_MAX: u32 = 65_535;
 
-/// Memory that a piece takes beside its octets: its fields and what an allocator adds, rounded up.
+/// Memory that a piece takes beside its bytes: its fields and what an allocator adds, rounded up.
 const PIECE_COST: usize = 64;
 
 #[cfg(test)]
@@ -272,7 +272,7 @@ mod tests {
         protocol: Some(TCP),
     };
 
-    /// Offset, octets, whether more follow.
+    /// Offset, bytes, whether more follow.
     type Part<'a> = (u16, &'a [u8], bool);
 
     fn table() -> Defrag {
@@ -319,7 +319,7 @@ mod tests {
                 assert_eq!(add(&mut table, 1, 0, part), None, "{order:?}");
             }
             assert_eq!(add(&mut table, 1, 0, last).as_deref(), Some(WHOLE), "{order:?}");
-            assert_eq!((table.octets, table.waiting.len(), table.numbers.len()), (0, 0, 0));
+            assert_eq!((table.bytes, table.waiting.len(), table.numbers.len()), (0, 0, 0));
         }
     }
 
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn where_fragments_overlap_the_octets_seen_first_stay() {
+    fn where_fragments_overlap_the_bytes_seen_first_stay() {
         let mut table = table();
         assert_eq!(add(&mut table, 1, 0, (8, b"11111111", true)), None);
         assert_eq!(add(&mut table, 1, 0, (24, b"33333333", true)), None);
@@ -424,38 +424,38 @@ mod tests {
             assert_eq!(add(&mut table, 1, 0, part), None);
         }
         add(&mut table, 2, 0, (16, b"12345678", true));
-        add(&mut table, 2, 0, (8, b"end", false)); // before octets already there
+        add(&mut table, 2, 0, (8, b"end", false)); // before bytes already there
         assert_eq!(table.counters().refused, 7);
         assert_eq!(add(&mut table, 1, 0, PARTS[0]).as_deref(), Some(&b"aaaaaaaaend"[..]));
     }
 
     #[test]
     fn the_longest_datagram_is_put_together() {
-        let octets = vec![7; 65_535];
+        let bytes = vec![7; 65_535];
         let mut table = table();
-        let mut parts = octets.chunks(1480).zip((0..).step_by(1480)).collect::<Vec<_>>();
+        let mut parts = bytes.chunks(1480).zip((0..).step_by(1480)).collect::<Vec<_>>();
         let (last, at) = parts.pop().unwrap();
         for (part, at) in parts {
             assert_eq!(add(&mut table, 1, 0, (at, part, true)), None);
         }
-        assert_eq!(add(&mut table, 1, 0, (at, last, false)), Some(octets));
+        assert_eq!(add(&mut table, 1, 0, (at, last, false)), Some(bytes));
     }
 
     #[test]
     fn hostile_fragments_stay_within_the_bounds() {
-        let limits = DefragLimits { octets: 1 << 20, ..DefragLimits::default() };
+        let limits = DefragLimits { bytes: 1 << 20, ..DefragLimits::default() };
         let mut table = Defrag::new(limits);
         let big = [0; 1480];
         for id in 0..100_000 {
             let bytes = if id % 2 == 0 { &big[..] } else { &big[..8] };
             add(&mut table, id, 0, (if id % 3 == 0 { 0 } else { 60_000 }, bytes, true));
-            assert!(table.waiting.len() <= limits.datagrams && table.octets <= limits.octets);
+            assert!(table.waiting.len() <= limits.datagrams && table.bytes <= limits.bytes);
         }
         let counters = table.counters();
         assert_eq!(counters.waiting, table.numbers.len());
         assert_eq!(counters.evicted, 100_000 - counters.waiting as u64);
         let cost = table.waiting.values().map(|waiting| waiting.cost).sum::<usize>();
-        assert_eq!(table.octets, cost);
+        assert_eq!(table.bytes, cost);
     }
 
     #[test]
@@ -469,10 +469,10 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_over_the_octets_allowed_gives_itself_up() {
-        let limits = DefragLimits { octets: 1000, age: Duration::MAX, ..DefragLimits::default() };
+    fn a_datagram_over_the_bytes_allowed_gives_itself_up() {
+        let limits = DefragLimits { bytes: 1000, age: Duration::MAX, ..DefragLimits::default() };
         let mut table = Defrag::new(limits);
         add(&mut table, 1, 0, (0, &[0; 1480], true));
-        assert_eq!((table.octets, table.counters().evicted), (0, 1));
+        assert_eq!((table.bytes, table.counters().evicted), (0, 1));
     }
 }

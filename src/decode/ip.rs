@@ -13,7 +13,7 @@ use etherparse::{
     Ipv6RawExtHeaderSlice, TcpHeaderSlice, ip_number,
 };
 
-use super::span::{Skip, Span, octets_in};
+use super::span::{Skip, Span, bytes_in};
 use super::{Endpoint, FlowKey, Layer, MDNS, Segment, TcpFlags, UdpDatagram, Unreachable};
 use crate::capture::Frame;
 
@@ -34,7 +34,7 @@ pub(super) struct Datagram<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fragment {
     pub(super) id: u32,
-    /// In octets.
+    /// In bytes.
     pub(super) offset: u16,
     pub(super) more: bool,
 }
@@ -116,7 +116,7 @@ impl<'a> Datagram<'a> {
 
 /// The TCP segment that `datagram` is.
 ///
-/// Nothing is read of the options, so a header that the snaplen cut behind its 20th octet will do.
+/// Nothing is read of the options, so a header that the snaplen cut behind its 20th byte will do.
 pub(super) fn segment<'a>(
     frame: &Frame<'_>,
     datagram: &Datagram<'a>,
@@ -134,7 +134,7 @@ pub(super) fn segment<'a>(
     let header_len = header.slice().len();
     let (payload, missing) = match span.bytes.get(header_len..) {
         Some(payload) => (payload, span.missing),
-        None => (&[][..], span.sent().saturating_sub(octets_in(header.slice()))),
+        None => (&[][..], span.sent().saturating_sub(bytes_in(header.slice()))),
     };
     let (flow, direction) = FlowKey::new(
         Endpoint { ip: datagram.src, port: header.source_port() },
@@ -166,7 +166,7 @@ fn pad_options(cut: &[u8]) -> Result<[u8; 60], Skip> {
 }
 
 /// The "destination unreachable" that `datagram`, an ICMP or ICMPv6 message, is; `None` when it is
-/// another message or quotes no TCP segment. Errors quote 8 octets of the segment at least (RFC 792,
+/// another message or quotes no TCP segment. Errors quote 8 bytes of the segment at least (RFC 792,
 /// RFC 4443 section 3.1).
 #[inline(never)]
 pub(super) fn unreachable(

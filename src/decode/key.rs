@@ -167,8 +167,8 @@ fn packed(ip: IpAddr) -> Packed {
 }
 
 #[inline]
-fn packed_v6(octets: [u8; 16]) -> Packed {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+fn packed_v6(bytes: [u8; 16]) -> Packed {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
     let upper = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
     (upper, u64::from_be_bytes([i, j, k, l, m, n, o, p]))
 }

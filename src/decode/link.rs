@@ -2,7 +2,7 @@
 //!
 //! In: a frame and its link type, or an Ethernet frame out of a tunnel. Out: the span that begins
 //! with an IP header, its tags and labels pushed as layers. Whether IP stands there, and which, is
-//! told by the version in its first octet and read in `ip.rs`.
+//! told by the version in its first byte and read in `ip.rs`.
 
 use super::Layer;
 use super::span::{Skip, Span};
@@ -146,7 +146,7 @@ fn llc(span: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
     }
 }
 
-/// PPP with or without HDLC framing, or Cisco's HDLC, told apart by their first octets as the
+/// PPP with or without HDLC framing, or Cisco's HDLC, told apart by their first bytes as the
 /// registry of link types has it: EtherType and rest.
 fn hdlc(frame: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
     match frame.bytes {
@@ -159,7 +159,7 @@ fn hdlc(frame: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
     }
 }
 
-/// PPP protocol field (RFC 1661, section 2), one octet when compressed: EtherType and rest.
+/// PPP protocol field (RFC 1661, section 2), one byte when compressed: EtherType and rest.
 fn ppp(span: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
     let (&[first], rest) = span.split()?;
     let (protocol, rest) = if first & 1 == 1 {
@@ -263,12 +263,12 @@ mod tests {
 
     #[test]
     fn encrypted_and_fragmented_wireless_frames_are_not_ip() {
-        for (octet, value) in [(1, 0x41), (1, 0x05), (22, 0x11), (0, 0x48), (0, 0x80)] {
+        for (byte, value) in [(1, 0x41), (1, 0x05), (22, 0x11), (0, 0x48), (0, 0x80)] {
             let mut sample = samples::links().into_iter().find(|s| s.name == "802.11").unwrap();
-            sample.frame[octet] = value;
+            sample.frame[byte] = value;
             let mut decoder = samples::decoder();
             decoder.decode(&samples::frame(sample.link, &sample.frame));
-            assert_eq!(decoder.counters().not_ip, 1, "octet {octet}");
+            assert_eq!(decoder.counters().not_ip, 1, "byte {byte}");
         }
     }
 

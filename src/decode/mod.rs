@@ -32,7 +32,7 @@ use defrag::{Defrag, Key};
 use ip::Datagram;
 pub use key::{Direction, FlowKey};
 pub use outline::{Glance, Outline};
-use span::{Skip, Span, octets_in};
+use span::{Skip, Span, bytes_in};
 
 /// Turns frames into segments, one frame at a time.
 ///
@@ -113,7 +113,7 @@ impl Decoder {
     #[inline(never)]
     pub fn decode_whole<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
         let Self { counters, defrag, layers, whole } = self;
-        let missing = frame.wire_len.saturating_sub(octets_in(frame.bytes));
+        let missing = frame.wire_len.saturating_sub(bytes_in(frame.bytes));
         layers.clear();
         let mut decoded = Decoded::Other;
         if let Err(skip) = walk(frame, missing, defrag, layers, whole, &mut decoded) {
@@ -153,8 +153,8 @@ fn walk<'a>(
     mut whole: &'a mut [Vec<u8>],
     decoded: &mut Decoded<'a>,
 ) -> Result<(), Skip> {
-    let octets = Span { bytes: frame.bytes, missing };
-    let mut span = link::ip_in_frame(frame.link, octets, layers)?;
+    let bytes = Span { bytes: frame.bytes, missing };
+    let mut span = link::ip_in_frame(frame.link, bytes, layers)?;
     for _ in 0..=TUNNELS {
         let mut datagram = Datagram::read(span)?;
         while let Some(fragment) = datagram.fragment {
@@ -228,9 +228,9 @@ pub struct Segment<'a> {
     /// Identification of the IPv4 header; tells a doubled packet from one sent again. `None` for
     /// IPv6.
     pub ip_id: Option<u16>,
-    /// Payload octets captured.
+    /// Payload bytes captured.
     pub payload: &'a [u8],
-    /// Payload octets behind `payload` that were sent and not captured (snaplen).
+    /// Payload bytes behind `payload` that were sent and not captured (snaplen).
     pub missing: u32,
     /// Outer layers, outermost first.
     pub layers: &'a [Layer],
@@ -247,9 +247,9 @@ impl Segment<'_> {
         self.flow.end(self.direction.reverse())
     }
 
-    /// Whether octets were sent in it, captured or not.
+    /// Whether bytes were sent in it, captured or not.
     #[inline]
-    pub const fn has_octets(&self) -> bool {
+    pub const fn has_bytes(&self) -> bool {
         !self.payload.is_empty() || self.missing > 0
     }
 }
@@ -265,7 +265,7 @@ pub struct UdpDatagram<'a> {
     pub src: Endpoint,
     /// Receiver.
     pub dst: Endpoint,
-    /// All of its octets.
+    /// All of its bytes.
     pub payload: &'a [u8],
 }
 
@@ -278,7 +278,7 @@ pub struct Endpoint {
     pub port: u16,
 }
 
-/// TCP flag bits, as in octet 13 of the header (RFC 9293, section 3.1).
+/// TCP flag bits, as in byte 13 of the header (RFC 9293, section 3.1).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct TcpFlags(pub u8);
 
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn flipped_octets_never_panic() {
+    fn flipped_bytes_never_panic() {
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let mut random = |below: usize| {
             state ^= state << 13;
@@ -415,7 +415,7 @@ mod tests {
             state ^= state << 17;
             usize::try_from(state >> 33).unwrap() % below
         };
-        let limits = DefragLimits { datagrams: 8, octets: 4096, ..DefragLimits::default() };
+        let limits = DefragLimits { datagrams: 8, bytes: 4096, ..DefragLimits::default() };
         let mut decoder = Decoder::new(limits);
         for sample in all_samples() {
             for _ in 0..2000 {

@@ -6,7 +6,7 @@
 //!
 //! The reason, in instructions per frame of a capture with 2 % of Erlang in it: header by header takes 360, this
 //! takes 90, and most frames are done with it. What it says is held against the long way, frame by frame, by
-//! tests over every capture, with octets flipped and cut.
+//! tests over every capture, with bytes flipped and cut.
 
 use etherparse::ip_number;
 
@@ -80,13 +80,13 @@ impl<'a> Outline<'a> {
         TcpFlags(self.tcp[13])
     }
 
-    /// Payload octets captured.
+    /// Payload bytes captured.
     #[inline]
     pub const fn payload(&self) -> &'a [u8] {
         self.payload
     }
 
-    /// Payload octets sent and not captured.
+    /// Payload bytes sent and not captured.
     #[inline]
     fn missing(&self) -> u32 {
         let (sent, header_len) = match self.ip {
@@ -180,7 +180,7 @@ fn read<'a>(frame: &Frame<'a>) -> Option<Glance<'a>> {
     }
 }
 
-/// Octets of a datagram, its header included, by the word of that.
+/// Bytes of a datagram, its header included, by the word of that.
 #[inline]
 fn sent_v4(&[_, _, l0, l1, ..]: &[u8; IPV4]) -> u32 {
     u16::from_be_bytes([l0, l1]).into()
@@ -291,8 +291,8 @@ mod tests {
             let mut bytes = frame.bytes.to_vec();
             let headers = bytes.len().min(80);
             for _ in 0..random(3) {
-                if let Some(octet) = bytes.get_mut(random(headers)) {
-                    *octet = u8::try_from(random(256)).unwrap();
+                if let Some(byte) = bytes.get_mut(random(headers)) {
+                    *byte = u8::try_from(random(256)).unwrap();
                 }
             }
             if random(2) == 0 {

@@ -113,7 +113,7 @@ pub(super) fn ethernet(kind: u16, payload: &[u8]) -> Vec<u8> {
     [&[0x02, 0, 0, 0, 0, 0x02, 0x02, 0, 0, 0, 0, 0x01], &kind.to_be_bytes()[..], payload].concat()
 }
 
-/// The request in IPv4: 20 + 32 + 3 octets, 0x37 in all.
+/// The request in IPv4: 20 + 32 + 3 bytes, 0x37 in all.
 pub(super) fn request() -> Vec<u8> {
     ipv4(6, &tcp(NAMES_REQ))
 }

@@ -1,11 +1,11 @@
-//! Stage 2, reading: octets that the snaplen may have cut.
+//! Stage 2, reading: bytes that the snaplen may have cut.
 //!
-//! In: captured octets and how many more there were. Out: the same, shorter by what was read, or
+//! In: captured bytes and how many more there were. Out: the same, shorter by what was read, or
 //! why reading cannot go on. Knows no protocol.
 
 use crate::capture::LinkType;
 
-/// Octets captured, and how many behind them were sent and not captured.
+/// Bytes captured, and how many behind them were sent and not captured.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span<'a> {
     pub(super) bytes: &'a [u8],
@@ -13,33 +13,33 @@ pub(super) struct Span<'a> {
 }
 
 impl<'a> Span<'a> {
-    /// Takes `N` octets from the front.
+    /// Takes `N` bytes from the front.
     #[inline]
     pub(super) fn split<const N: usize>(self) -> Result<(&'a [u8; N], Self), Skip> {
         let (head, bytes) = self.bytes.split_first_chunk().ok_or_else(|| self.short())?;
         Ok((head, Self { bytes, ..self }))
     }
 
-    /// What stands behind the first `octets`.
+    /// What stands behind the first `bytes`.
     #[inline]
-    pub(super) fn skip(self, octets: usize) -> Result<Self, Skip> {
-        let bytes = self.bytes.get(octets..).ok_or_else(|| self.short())?;
+    pub(super) fn skip(self, bytes: usize) -> Result<Self, Skip> {
+        let bytes = self.bytes.get(bytes..).ok_or_else(|| self.short())?;
         Ok(Self { bytes, ..self })
     }
 
-    /// The first `octets` by the word of a length field: what stands behind is padding, and what
+    /// The first `bytes` by the word of a length field: what stands behind is padding, and what
     /// does not stand there was sent and not captured.
     #[inline]
-    pub(super) fn limit(self, octets: u32) -> Self {
-        match usize::try_from(octets).ok().and_then(|len| self.bytes.get(..len)) {
+    pub(super) fn limit(self, bytes: u32) -> Self {
+        match usize::try_from(bytes).ok().and_then(|len| self.bytes.get(..len)) {
             Some(bytes) => Self { bytes, missing: 0 },
-            None => Self { missing: octets.saturating_sub(octets_in(self.bytes)), ..self },
+            None => Self { missing: bytes.saturating_sub(bytes_in(self.bytes)), ..self },
         }
     }
 
-    /// Octets sent, captured or not.
+    /// Bytes sent, captured or not.
     pub(super) fn sent(self) -> u32 {
-        octets_in(self.bytes).saturating_add(self.missing)
+        bytes_in(self.bytes).saturating_add(self.missing)
     }
 
     /// Why this span holds less than a header takes.
@@ -66,7 +66,7 @@ pub(super) enum Skip {
 }
 
 /// Length of `bytes` in the type of lengths on the wire; no frame reaches its end.
-pub(super) fn octets_in(bytes: &[u8]) -> u32 {
+pub(super) fn bytes_in(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 

@@ -69,8 +69,8 @@ fn gre<'a>(packet: Span<'a>, layers: &mut Vec<Layer>) -> Result<Option<Span<'a>>
     }
     let mut key = None;
     if flags & KEY != 0 {
-        let (octets, behind) = rest.split()?;
-        (key, rest) = (Some(u32::from_be_bytes(*octets)), behind);
+        let (bytes, behind) = rest.split()?;
+        (key, rest) = (Some(u32::from_be_bytes(*bytes)), behind);
     }
     if flags & SEQUENCE != 0 {
         rest = rest.skip(4)?;
@@ -139,7 +139,7 @@ fn gtp_u<'a>(packet: Span<'a>, layers: &mut Vec<Layer>) -> Result<Option<Span<'a
         // The next type counts only when E says so.
         let mut next = if flags & 0x04 != 0 { next } else { 0 };
         while next != 0 {
-            // Length in units of 4 octets, itself and the next type (the last octet) counted.
+            // Length in units of 4 bytes, itself and the next type (the last byte) counted.
             let (&[units], _) = rest.split()?;
             let len = usize::from(units).saturating_mul(4);
             let last = len.checked_sub(1).ok_or(Skip::Malformed)?;

@@ -1,7 +1,7 @@
 //! An established connection that did not end as one that is closed.
 //!
 //! `tick-timeout`: one side was silent past the tick time, and the other closed. `connection-lost`: a reset,
-//! or octets sent again and again into the void. `partition-cascade`: after one pair lost contact, others
+//! or bytes sent again and again into the void. `partition-cascade`: after one pair lost contact, others
 //! that were well are closed. Live, the silence of a side is told as `tick-timeout` while it lasts. What
 //! they do not tell: what stopped the silent side.
 
@@ -24,7 +24,7 @@ const TIMEOUT: Page = Page {
     rule: "tick-timeout",
     severity: Severity::High,
     summary: "one side fell silent past the tick time",
-    means: "Nodes that have nothing to say send four zero octets (a tick) every quarter of \
+    means: "Nodes that have nothing to say send four zero bytes (a tick) every quarter of \
             net_ticktime, 15 s by default. A node that has read nothing for the whole of it, 45 to 75 s, \
             takes the other for dead and closes the connection. Those who watch, live or with --follow, \
             are warned before, with medium severity, once the silence has lasted for nearly three ticks of the \
@@ -32,7 +32,7 @@ const TIMEOUT: Page = Page {
     proof: "One side sends nothing, ticks included, for three or more tick periods of the other, which \
             goes on ticking and then closes with FIN. Segments of the silent side that acknowledge in the \
             meantime come from its kernel: the host and the way to it are well, and the node is not.",
-    resembles: "A capture that lacks one direction. A node whose octets wait behind the closed window of \
+    resembles: "A capture that lacks one direction. A node whose bytes wait behind the closed window of \
                 the other (congested-link): it is not silent, it is not read. Different net_ticktime on \
                 the two sides, where the one with the shorter gives up on a healthy peer.",
     logs: &[
@@ -63,15 +63,15 @@ const LOST: Page = Page {
     severity: Severity::Medium,
     summary: "a connection was reset, or sent into the void",
     means: "The connection did not end with a close: a reset (RST) tore it down, or one side sent the \
-            same octets again and again and nothing came back.",
-    proof: "An RST without a FIN before it, after frames have flowed; or octets sent again while not one \
+            same bytes again and again and nothing came back.",
+    proof: "An RST without a FIN before it, after frames have flowed; or bytes sent again while not one \
             segment comes from the other side.",
-    resembles: "A node that ends, killed or stopped, with octets unread: its kernel resets the \
+    resembles: "A node that ends, killed or stopped, with bytes unread: its kernel resets the \
                 connection at once, and nothing is told of it. An RST that follows a FIN, which is the \
                 answer to what came too late, and no fault. A capture that lacks one direction.",
     logs: &[],
     remedy: &[
-        "A reset by a node's own host: a node that was killed with octets unread resets its connections. \
+        "A reset by a node's own host: a node that was killed with bytes unread resets its connections. \
          Look for a crash dump, and for the out-of-memory killer.",
         "A reset that neither host sent, or silence: look for firewalls, load balancers and address \
          translation with an idle limit below the tick period.",
@@ -280,13 +280,13 @@ fn cascade(loss: &Loss, close: &Close) -> Option<Finding> {
     })
 }
 
-/// The side whose octets were sent again and again without an acknowledgement, and since when.
+/// The side whose bytes were sent again and again without an acknowledgement, and since when.
 fn void(session: &Session) -> Option<(Role, Timestamp)> {
     [Role::Initiator, Role::Acceptor].into_iter().find_map(|role| {
         let flowed = session.traffic.of(role);
         let since = (*session.seen.unanswered.get(role.index())?)?;
-        let last = (*session.seen.last_octets.get(role.index())?)?;
-        (flowed.retransmitted_octets > 0 && last.since(since) >= VOID).then_some((role, since))
+        let last = (*session.seen.last_bytes.get(role.index())?)?;
+        (flowed.retransmitted_bytes > 0 && last.since(since) >= VOID).then_some((role, since))
     })
 }
 
@@ -306,9 +306,9 @@ fn heard(session: &Session, closer: Role, close: Mark) -> Heard {
     let flowed = session.traffic.of(silent);
     let stall = seen.stalls.get(closer.index()).copied().flatten();
     let stalled = stall.map_or(0, |stall| stall.lasted_us);
-    let last = seen.last_octets.get(silent.index()).copied().flatten();
+    let last = seen.last_bytes.get(silent.index()).copied().flatten();
     // What the capture lacks may have been said. What waits behind a closed window is.
-    let Some(last) = last.filter(|_| flowed.missing_octets == 0 && micros(STALL) > stalled) else {
+    let Some(last) = last.filter(|_| flowed.missing_bytes == 0 && micros(STALL) > stalled) else {
         return Heard::Unknown;
     };
     let silence = close.at.since(last);
@@ -329,10 +329,10 @@ fn tick_timeout(session: &Session, sides: &Sides, closer: Role, silence: Duratio
     let (x, y) = sides.beginning_with(closer);
     let seen = &session.seen;
     let of = |times: [Option<Timestamp>; 2]| times.get(closer.peer().index()).copied().flatten();
-    let last = of(seen.last_octets);
+    let last = of(seen.last_bytes);
     let kernel = of(seen.last_segment)
         .zip(last)
-        .is_some_and(|(segment, octets)| segment.since(octets) * 2 >= silence);
+        .is_some_and(|(segment, bytes)| segment.since(bytes) * 2 >= silence);
     let mut found = finding(&TIMEOUT, session, sides);
     found.confidence = Confidence::Likely;
     // One node that hangs is one cause, whoever gives up on it.
@@ -402,20 +402,20 @@ fn warning(
 
 fn unheard(session: &Session, sides: &Sides, role: Role, since: Timestamp) -> Finding {
     let (x, y) = sides.beginning_with(role);
-    let last = session.seen.last_octets.get(role.index()).copied().flatten().unwrap_or(since);
+    let last = session.seen.last_bytes.get(role.index()).copied().flatten().unwrap_or(since);
     let mut found = finding(&LOST, session, sides);
     found.confidence = Confidence::Likely;
     found.parties = sides.either_way();
     found.title = format!("{y} does not hear {x} any more");
     found.explanation = format!(
-        "{x} sent the same octets again and again for {}, and {y} acknowledged none of them: the way \
+        "{x} sent the same bytes again and again for {}, and {y} acknowledged none of them: the way \
          between the two is cut, or the host of {y} is gone. The nodes notice when net_ticktime is over.",
         seconds(micros(last.since(since)))
     );
     found.remedy = vec![format!(
         "Look at the host of {y}, and at the network and the firewalls between the two."
     )];
-    found.evidence.extend(shown(session.seen.last, Some(role), "octets sent again"));
+    found.evidence.extend(shown(session.seen.last, Some(role), "bytes sent again"));
     found.not_excluded = vec!["the acknowledgements did not pass the place of capture".to_owned()];
     found
 }
@@ -429,7 +429,7 @@ fn reset(session: &Session, sides: &Sides, closer: Role) -> Finding {
     let lasted = seconds(session.duration_us);
     found.explanation = if session.seen.is_answer {
         format!(
-            "After {lasted} the host of {x} answered octets of {y} with an RST: it had no such \
+            "After {lasted} the host of {x} answered bytes of {y} with an RST: it had no such \
              connection any more. {x} gave it up or ended, and its close is not in the capture: the way \
              between the two was cut, or the host was restarted."
         )
@@ -437,7 +437,7 @@ fn reset(session: &Session, sides: &Sides, closer: Role) -> Finding {
         format!(
             "After {lasted} an RST came from the address of {x}, without a close before it, and when {y} \
              had said nothing just before: what tears down connections so is a firewall, a load \
-             balancer, or a node that ends with octets unread for long."
+             balancer, or a node that ends with bytes unread for long."
         )
     };
     found.remedy = vec![if session.seen.is_answer {
@@ -458,7 +458,7 @@ fn reset(session: &Session, sides: &Sides, closer: Role) -> Finding {
 fn is_end_of_node(session: &Session, closer: Role, close: Mark) -> bool {
     let seen = &session.seen;
     let since = |role: Role| {
-        let last = seen.last_octets.get(role.index()).copied().flatten();
+        let last = seen.last_bytes.get(role.index()).copied().flatten();
         last.map_or(Duration::MAX, |last| close.at.since(last))
     };
     if seen.fin_unseen.get(closer.index()).copied().unwrap_or(false) {
@@ -487,7 +487,7 @@ const DEFAULT_PERIOD: Duration = Duration::from_secs(15);
 /// The kernel sends again after 200 ms and then at doubled times: four times by then.
 const VOID: Duration = Duration::from_secs(3);
 
-/// Octets on the way to a side that closes arrive well within this.
+/// Bytes on the way to a side that closes arrive well within this.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// A node that is alive reads what comes in well under this.
@@ -544,10 +544,10 @@ mod tests {
         event
     }
 
-    /// The initiator, last heard of at `spoke`, answers octets with a reset.
+    /// The initiator, last heard of at `spoke`, answers bytes with a reset.
     fn reset_answering(spoke: u64, now: u64) -> Event {
         let mut event = reset(now, now, true);
-        session(&mut event).seen.last_octets = [Some(at(spoke)), Some(at(now))];
+        session(&mut event).seen.last_bytes = [Some(at(spoke)), Some(at(now))];
         event
     }
 
@@ -559,7 +559,7 @@ mod tests {
         session.seen.close = None;
         session.seen.last = Some(mark(end));
         session.seen.unanswered = [Some(at(since)); 2];
-        session.traffic.initiator.retransmitted_octets = 4;
+        session.traffic.initiator.retransmitted_bytes = 4;
         event
     }
 
@@ -596,7 +596,7 @@ mod tests {
     #[test]
     fn what_was_not_captured_or_not_read_is_no_silence() {
         let mut lost = closed(A, B, 6000, 10_000);
-        session(&mut lost).traffic.acceptor.missing_octets = 4;
+        session(&mut lost).traffic.acceptor.missing_bytes = 4;
         let mut stalled = closed(A, B, 6000, 10_000);
         let since = Mark { frame: FrameRef { input: 0, number: 9 }, at: at(7000) };
         let stall = Stall { since, lasted_us: 3_000_000, spoke: true };
@@ -605,25 +605,25 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_a_loss_unless_a_node_ends_with_octets_unread() {
+    fn a_reset_is_a_loss_unless_a_node_ends_with_bytes_unread() {
         assert_eq!(rules(vec![reset(1000, 60_000, false)]), ["connection-lost"]);
         assert_eq!(rules(vec![reset_answering(50_000, 60_000)]), ["connection-lost"]);
-        assert!(rules(vec![reset_answering(59_900, 60_000)]).is_empty(), "octets on the way");
+        assert!(rules(vec![reset_answering(59_900, 60_000)]).is_empty(), "bytes on the way");
         assert!(rules(vec![reset(59_000, 60_000, false)]).is_empty());
     }
 
     #[test]
-    fn octets_sent_into_the_void_are_a_loss() {
+    fn bytes_sent_into_the_void_are_a_loss() {
         assert_eq!(rules(vec![unheard(A, B, 3000, 10_000)]), ["connection-lost"]);
         assert!(rules(vec![unheard(A, B, 9000, 10_000)]).is_empty(), "the input ends too early");
     }
 
     #[test]
-    fn octets_sent_to_one_that_closes_without_having_heard_them_are_a_loss() {
+    fn bytes_sent_to_one_that_closes_without_having_heard_them_are_a_loss() {
         let closes = |spoke: u64, since: u64| {
             let mut event = closed(A, B, spoke, 10_000);
             session(&mut event).seen.unanswered = [None, Some(at(since))];
-            session(&mut event).traffic.acceptor.retransmitted_octets = 4;
+            session(&mut event).traffic.acceptor.retransmitted_bytes = 4;
             event
         };
         assert_eq!(rules(vec![closes(8000, 4000)]), ["connection-lost"]);

@@ -82,7 +82,7 @@ const PAGE: Page = Page {
          --cookie (Elixir) or RELEASE_COOKIE (release).",
         "Look for a cookie set for one peer alone, with erlang:set_cookie(Node, Cookie) or \
          Node.set_cookie/2: it goes before the node's own.",
-        "Where the files seem equal, compare their octets (od -c): a blank at the end of the line \
+        "Where the files seem equal, compare their bytes (od -c): a blank at the end of the line \
          counts.",
     ],
 };

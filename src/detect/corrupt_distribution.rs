@@ -17,7 +17,7 @@ const PAGE: Page = Page {
     summary: "a malformed frame, and the connection was closed",
     means: "A node closes a connection when it cannot read what comes: a distribution header, a control \
             message or a fragment that is none. All links and monitors over it end with noconnection.",
-    proof: "Octets that are no frame, or a frame whose header or control message cannot be read, in a \
+    proof: "Bytes that are no frame, or a frame whose header or control message cannot be read, in a \
             stream of which nothing is missing; then the other side closes at once.",
     resembles: "A capture that lacks packets: what stands behind a hole may look like anything, so nothing \
                 is told there. A custom carrier (-proto_dist) with a framing of its own.",
@@ -39,8 +39,8 @@ const PAGE: Page = Page {
         },
     ],
     remedy: &[
-        "Open the named frame, and see whether the octets behind its length are a node's or something else's.",
-        "Look for what may change octets on the way: a proxy, a VPN, offload of a faulty network card.",
+        "Open the named frame, and see whether the bytes behind its length are a node's or something else's.",
+        "Look for what may change bytes on the way: a proxy, a VPN, offload of a faulty network card.",
         "Look at what the sending side is: a node of another implementation, a custom carrier, a NIF or \
          driver that writes where it should not.",
     ],
@@ -63,7 +63,7 @@ impl Rule for CorruptDistribution {
         let is_answered = session.closed_by == Some(from.peer())
             && close.at >= mark.at
             && close.at.since(mark.at) <= AT_ONCE;
-        let is_whole = session.traffic.of(from).missing_octets == 0;
+        let is_whole = session.traffic.of(from).missing_bytes == 0;
         if session.outcome != Outcome::Connected || !is_answered || !is_whole {
             return;
         }
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_hole_another_closer_and_a_later_close_say_nothing() {
-        assert!(told(|session| session.traffic.initiator.missing_octets = 1).is_empty());
+        assert!(told(|session| session.traffic.initiator.missing_bytes = 1).is_empty());
         assert!(told(|session| session.closed_by = Some(Role::Initiator)).is_empty());
         assert!(told(|session| session.seen.close = Some(mark(9000))).is_empty());
         assert!(told(|session| session.seen.corrupt = None).is_empty());

@@ -77,7 +77,7 @@ impl Rule for DuplicateNode {
             not_excluded: if came_again {
                 Vec::new()
             } else {
-                vec!["the former one has ended and its last octets were delivered late".to_owned()]
+                vec!["the former one has ended and its last bytes were delivered late".to_owned()]
             },
             ..blank(&PAGE)
         });

@@ -1,6 +1,6 @@
 //! The port of the port mapper is open, and no answer comes.
 //!
-//! Evidence: the request seen whole, and the connection closed without an octet of reply, or the reply many
+//! Evidence: the request seen whole, and the connection closed without a byte of reply, or the reply many
 //! seconds late. What it does not tell: whether EPMD hangs, or something else listens there. What EPMD by its
 //! own rules answers with silence is told as that, or is another rule's: commands and far registrations.
 
@@ -26,13 +26,13 @@ const PAGE: Page = Page {
             port. A node that looks another up then fails to connect as if that were down; one that starts \
             does not come up.",
     proof: "The TCP handshake, a whole request that the other side acknowledged, both directions without a \
-            hole, and then: the asker closes first, a second or more later, without an octet of reply; or \
+            hole, and then: the asker closes first, a second or more later, without a byte of reply; or \
             the port mapper closes by FIN without one; or by RST, which means that it had not read the \
             request; or a reply 7 s late or more, or one that came when the asker had given up.",
     resembles: "EPMD itself closes without a word: look-ups of a name that is empty, has 255 characters or \
-                more, contains an octet 0 or is no UTF-8 (told with low severity, for the name is at \
+                more, contains a byte 0 or is no UTF-8 (told with low severity, for the name is at \
                 fault); registrations from another host (registration-rejected); commands that it refuses \
-                (epmd-command); octets that are no request (not-distribution); a second request in one \
+                (epmd-command); bytes that are no request (not-distribution); a second request in one \
                 connection. EPMD that is ended at this very moment closes alike. A load balancer without a \
                 backend takes connections and closes them, before anything was asked: that is only possible, \
                 since whoever connected may be a probe.",
@@ -226,7 +226,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
         confidence: Confidence::Likely,
         what: "closes connections without an answer".to_owned(),
         means: format!(
-            "{asker} asked, and the connection was closed {when} without an octet of reply. EPMD \
+            "{asker} asked, and the connection was closed {when} without a byte of reply. EPMD \
              answers such a request: what listens on {} is probably not EPMD.",
             mapper::written(ids)
         ),

@@ -80,10 +80,10 @@ impl Rule for HandshakeFailed {
         let Some((ids, session)) = settled(event) else { return };
         let sides = Sides::of(ids, session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
-        let octets = session.traffic.initiator.octets + session.traffic.acceptor.octets;
+        let bytes = session.traffic.initiator.bytes + session.traffic.acceptor.bytes;
         let reached = match session.reached {
             Some(message) => format!("after {message}"),
-            None if octets > 0 => "before a whole message was said".to_owned(),
+            None if bytes > 0 => "before a whole message was said".to_owned(),
             None => "before anything was said".to_owned(),
         };
         let by = session.detected_by.unwrap_or(Role::Initiator);
@@ -112,7 +112,7 @@ impl Rule for HandshakeFailed {
             }
             Outcome::Aborted => {
                 // Whoever connects, says nothing and leaves is a probe more often than a node.
-                let is_probe = by == Role::Initiator && session.traffic.initiator.octets == 0;
+                let is_probe = by == Role::Initiator && session.traffic.initiator.bytes == 0;
                 let severity = if is_probe { Severity::Low } else { Severity::Medium };
                 let mut found = finding(&ABORTED, session, &sides);
                 found.severity = severity;
@@ -155,8 +155,8 @@ impl Rule for HandshakeFailed {
 
 fn is_reset_before_first_frame(session: &Session) -> bool {
     let traffic = &session.traffic;
-    // Octets that the capture lacks may have been frames.
-    let silent = |side: &Flowed| side.messages + side.ticks + side.missing_octets == 0;
+    // Bytes that the capture lacks may have been frames.
+    let silent = |side: &Flowed| side.messages + side.ticks + side.missing_bytes == 0;
     session.close == Some(CloseKind::Rst)
         && session.reached.is_some()
         && silent(&traffic.initiator)

@@ -96,7 +96,7 @@ fn tool(session: &Session) -> Option<(&'static str, &'static str)> {
     if name == "AAAAAA@AAAAAAA" {
         return Some(("an exploit for CVE-2022-24706", "the name that all of those have"));
     }
-    if capitals.len() == 6 && capitals.bytes().all(|octet| octet.is_ascii_uppercase()) {
+    if capitals.len() == 6 && capitals.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Some(("erl-matter or ERLPopper", "a name such as those make up"));
     }
     match session.seen.odd_challenge? {

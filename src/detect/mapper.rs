@@ -34,7 +34,7 @@ pub(super) fn unanswerable(epmd: &Epmd) -> Option<&'static str> {
         return Some("is empty");
     }
     if name.contains('\0') {
-        return Some("contains an octet 0");
+        return Some("contains a byte 0");
     }
     let asks = epmd.request == Some("PORT_PLEASE2_REQ");
     if asks && epmd.name_hex.is_some() {

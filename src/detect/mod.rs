@@ -1,7 +1,7 @@
 //! Stage 7: what a person should look at.
 //!
 //! In: events, and messages that are telling. Out: findings, each with the frames that show it, and
-//! incidents that close what repeated. Sees events and never octets. One cause gives one finding: the
+//! incidents that close what repeated. Sees events and never bytes. One cause gives one finding: the
 //! rules share the outcomes out among them.
 
 mod already_connected;

@@ -23,8 +23,8 @@ const PAGE: Page = Page {
             sends 1, and 99 for the creation). EPMD does not say why. It is proven where the capture shows \
             who holds the name: an earlier registration whose connection still stands, or an answer of that \
             port mapper that gives a port for it.",
-    resembles: "EPMD refuses in the same words a name of more than 255 characters or 1020 octets, one \
-                that is no UTF-8, and extra data of more than 1020 octets; such a name is told as what it \
+    resembles: "EPMD refuses in the same words a name of more than 255 characters or 1020 bytes, one \
+                that is no UTF-8, and extra data of more than 1020 bytes; such a name is told as what it \
                 is. A node that is restarted before EPMD has noticed that the old one is gone is refused \
                 once and comes up at the next try.",
     logs: &[
@@ -149,20 +149,20 @@ fn shown_by(holder: &Registration) -> Option<Evidence> {
 /// Why EPMD registers no such node, by its own rules.
 fn unacceptable(epmd: &Epmd) -> Option<&'static str> {
     let name = epmd.name.as_deref()?;
-    let extra_octets = epmd.extra_hex.as_ref().map_or(0, |hex| hex.len() / 2);
+    let extra_bytes = epmd.extra_hex.as_ref().map_or(0, |hex| hex.len() / 2);
     if epmd.name_hex.is_some() {
         Some("is no UTF-8")
-    } else if name.chars().count() > 255 || name.len() > MAX_OCTETS {
+    } else if name.chars().count() > 255 || name.len() > MAX_BYTES {
         Some("has more than 255 characters")
-    } else if extra_octets > MAX_OCTETS {
-        Some("comes with more than 1020 octets of extra data")
+    } else if extra_bytes > MAX_BYTES {
+        Some("comes with more than 1020 bytes of extra data")
     } else {
         None
     }
 }
 
 /// Longest name and longest extra data that EPMD registers.
-const MAX_OCTETS: usize = 1020;
+const MAX_BYTES: usize = 1020;
 
 #[cfg(test)]
 mod tests {

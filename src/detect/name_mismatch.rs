@@ -28,7 +28,7 @@ const PAGE: Page = Page {
             port that another node has taken.",
     proof: "The initiator closes at once after the acceptor's challenge, without a challenge_reply, and no \
             flag that it demands is missing. It is proven when EPMD was asked for another name than the \
-            acceptor's: the octets of both are in the capture. The host that was dialed is never on the \
+            acceptor's: the bytes of both are in the capture. The host that was dialed is never on the \
             wire, so all else is likely at most. What host it was is told by a DNS answer to the \
             initiator, shortly before, with the address that it then dialed; less surely by an earlier \
             connection of the same initiator after the same look-up, or by names that the capture file \

@@ -17,7 +17,7 @@ const PAGE: Page = Page {
     means: "Something that speaks neither Erlang distribution nor EPMD connected to a node or to \
             the port mapper, or answers where a node was expected: a health check, a scanner, a \
             browser, a metrics collector.",
-    proof: "The first octets are no message of the protocol, and often are those of another (HTTP, \
+    proof: "The first bytes are no message of the protocol, and often are those of another (HTTP, \
             TLS, SSH).",
     resembles: "A node with TLS that dials one without: its hello is no distribution either, but \
                 comes from a node that looked the other up; that is tls-mismatch.",

@@ -1,7 +1,7 @@
 //! A node that its port mapper has lost, and that talks on.
 //!
 //! Evidence: the connection that is the registration closes, nothing registers the name again, and the node
-//! sends octets on a connection to another node clearly later. The registration usually came over loopback
+//! sends bytes on a connection to another node clearly later. The registration usually came over loopback
 //! and the connection did not: that both are one node's rests on name, port, host and creation.
 //! What it does not tell: why EPMD let go. A node that shuts down closes everything at once and is no case.
 
@@ -32,7 +32,7 @@ const PAGE: Page = Page {
             until it registers again. A node registers again within about 2 s from OTP 23.3 on, while \
             there is a port mapper to register with; an older one never does before it is restarted.",
     proof: "ALIVE2_REQ with a positive answer, FIN or RST on that connection, no registration of the name \
-            after it, and octets from that node on a distribution connection more than 3 s later. That it \
+            after it, and bytes from that node on a distribution connection more than 3 s later. That it \
             is that node is likely: it has the registered name and, where it was dialed, the registered \
             port; and its host is known to be that of the port mapper, or its creation is the one that EPMD \
             gave.",
@@ -167,7 +167,7 @@ impl RegistrationLost {
         let party = session.party(role);
         let node = party.node.as_ref()?;
         let alive = alive_of(node)?;
-        let last = (*session.seen.last_octets.get(role.index())?)?;
+        let last = (*session.seen.last_bytes.get(role.index())?)?;
         let began = session.seen.send_name?.at;
         let left = session.seen.close.filter(|_| session.closed_by == Some(role));
         let port = acceptor_end(ids, session).port;
@@ -272,7 +272,7 @@ fn told(
         Some(Role::Initiator) => "the node closed it",
         None => "it was closed",
     };
-    let is_sent_again = flowed.retransmitted_octets > 0;
+    let is_sent_again = flowed.retransmitted_bytes > 0;
     let confidence = if is_sent_again { Confidence::Possible } else { confidence };
     let mut not_excluded = vec!["it registered again and the capture does not show it".to_owned()];
     if is_sent_again || session.closed_by == Some(role) {
@@ -397,7 +397,7 @@ mod tests {
             seen: SessionSeen {
                 send_name: Some(mark(31, 3.0)),
                 challenge: Some(mark(32, 3.0)),
-                last_octets: [Some(seconds(last)); 2],
+                last_bytes: [Some(seconds(last)); 2],
                 ..SessionSeen::default()
             },
         };
@@ -444,7 +444,7 @@ mod tests {
             session.seen.close = Some(mark(60, 5.0));
         });
         assert!(found::<RegistrationLost>(&killed).is_empty());
-        let resent = story(60.0, |session| session.traffic.acceptor.retransmitted_octets = 90);
+        let resent = story(60.0, |session| session.traffic.acceptor.retransmitted_bytes = 90);
         assert_eq!(found::<RegistrationLost>(&resent)[0].confidence, Confidence::Possible);
     }
 

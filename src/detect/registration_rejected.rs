@@ -1,6 +1,6 @@
 //! A registration from another host.
 //!
-//! Evidence: ALIVE2_REQ from an address that is not local to the port mapper, and FIN without an octet. EPMD
+//! Evidence: ALIVE2_REQ from an address that is not local to the port mapper, and FIN without a byte. EPMD
 //! judges by the address alone, so what may look like it is something else that closes without a word.
 
 use super::mapper;
@@ -19,7 +19,7 @@ const PAGE: Page = Page {
             was connected to, and closes all others without a word. The node does not start as a \
             distributed node.",
     proof: "ALIVE2_REQ from an address other than the port mapper's own and other than loopback, read by \
-            its side, then FIN from there without one octet of reply.",
+            its side, then FIN from there without one byte of reply.",
     resembles: "Something that is not EPMD may close without a word too, and EPMD does when it is ended at \
                 that moment. Address translation or a proxy in front of a port mapper makes a local node \
                 look foreign, to EPMD as well: the remedy is the same. Port mappers before R14 took \

@@ -134,7 +134,7 @@ mod tests {
                 arity: Some(1),
                 latency_us: None,
             }),
-            payload_octets: Some(9),
+            payload_bytes: Some(9),
             telling: execution.map(Telling::Execution),
             ..message("SPAWN_REQUEST")
         }

@@ -184,7 +184,7 @@ fn meaning(description: u8) -> Meaning {
                 _ => "decrypt_error",
             },
             "what came could not be deciphered or its signature is wrong: a key that does not belong to its \
-             certificate, octets changed on the way, or two releases that disagree.",
+             certificate, bytes changed on the way, or two releases that disagree.",
             "Check that keyfile and certfile belong together: openssl x509 -in CERT.pem -noout -pubkey and \
              openssl pkey -in KEY.pem -pubout must print the same.",
         ),

@@ -33,7 +33,7 @@ pub struct Node {
     pub hidden: Option<bool>,
     /// Whether an acceptor gave it its name.
     pub dynamic: bool,
-    /// What implements it, as far as octets tell.
+    /// What implements it, as far as bytes tell.
     pub implementation: Implementation,
     /// Layouts of the handshake that it used, 5 or 6.
     pub versions: Vec<u8>,

@@ -17,7 +17,7 @@ pub struct Epmd {
     /// Alive name asked for, registered or stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-    /// Exact octets of `name` where they are no UTF-8.
+    /// Exact bytes of `name` where they are no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_hex: Option<String>,
     /// What came of it.
@@ -43,7 +43,7 @@ pub struct Epmd {
     /// Transport, 0 for TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<u8>,
-    /// Extra octets of the registration.
+    /// Extra bytes of the registration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extra_hex: Option<String>,
     /// Creation given to the node.
@@ -55,7 +55,7 @@ pub struct Epmd {
     /// Text of the reply to `KILL_REQ` and `STOP_REQ`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
-    /// From the request's last octet to the reply's.
+    /// From the request's last byte to the reply's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_time_us: Option<u64>,
     /// How long the registration lasted, with `unregistered`.
@@ -82,7 +82,7 @@ pub struct EpmdSeen {
     pub close: Option<Mark>,
     /// Type and code of an ICMP "destination unreachable", and who sent it.
     pub icmp: Option<(u8, u8, IpAddr)>,
-    /// First octets of something that is not the EPMD protocol.
+    /// First bytes of something that is not the EPMD protocol.
     pub foreign: Option<Foreign>,
     /// The first to close, once the connection was open: the one who asks is the initiator.
     pub closed_by: Option<Role>,
@@ -104,7 +104,7 @@ pub struct EpmdSeen {
 pub struct RegisteredName {
     /// Alive name.
     pub name: Arc<str>,
-    /// Exact octets of `name` where they are no UTF-8.
+    /// Exact bytes of `name` where they are no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_hex: Option<String>,
     /// Distribution port.
@@ -137,7 +137,7 @@ pub enum EpmdOutcome {
     ConnectionRefused,
     /// SYN without an answer.
     Unanswered,
-    /// Request seen whole, connection closed without an octet of reply.
+    /// Request seen whole, connection closed without a byte of reply.
     NoReply,
     /// Not the EPMD protocol.
     Malformed,

@@ -13,7 +13,7 @@ use crate::wire::term::{Atoms, Budget, Erlang, JsonTerm, Term};
 /// A message on its way to the output: borrowed, and gone with the next segment.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageEvent<'a> {
-    /// The packet that brought its last octet.
+    /// The packet that brought its last byte.
     pub mark: Mark,
     /// The TCP connection.
     pub connection: &'a Arc<ConnectionIds>,
@@ -78,9 +78,9 @@ pub struct Message<'a> {
     pub call: Option<Call<'a>>,
     /// Frames it came in.
     pub fragments: u32,
-    /// Octets of the message term; absent where the operation has none.
+    /// Bytes of the message term; absent where the operation has none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub payload_octets: Option<u64>,
+    pub payload_bytes: Option<u64>,
     /// The message term; only with `--payloads`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Payload<'a>>,
@@ -110,7 +110,7 @@ impl Message<'_> {
             token: None,
             call: None,
             fragments: 1,
-            payload_octets: None,
+            payload_bytes: None,
             payload: None,
             telling: None,
         }
@@ -211,7 +211,7 @@ impl Atoms for Payload<'_> {
 }
 
 /// A payload as text: enough for a term of a few screens.
-pub const PAYLOAD: Budget = Budget { octets: 4096, terms: 4096, depth: 64 };
+pub const PAYLOAD: Budget = Budget { bytes: 4096, terms: 4096, depth: 64 };
 
 /// What was said after the handshake, added up by who said it.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
@@ -251,7 +251,7 @@ pub struct Account {
     /// `net_ticktime` in seconds, as the shortest time from tick to tick implies: four ticks are sent in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tick_time_s: Option<u64>,
-    /// The longest time in which this side sent no octet.
+    /// The longest time in which this side sent no byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub longest_silence: Option<Pause>,
     /// The longest time in which this side let the other send nothing: its receive window was closed.
@@ -269,7 +269,7 @@ pub struct Pause {
     pub since: Spot,
 }
 
-/// Messages of one kind, and their octets with all frames.
+/// Messages of one kind, and their bytes with all frames.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Share {
@@ -277,16 +277,16 @@ pub struct Share {
     pub name: Box<str>,
     /// How many.
     pub messages: u64,
-    /// Their octets, length prefixes included.
-    pub octets: u64,
+    /// Their bytes, length prefixes included.
+    pub bytes: u64,
 }
 
 /// The largest message of one side.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Largest {
-    /// Its octets with all frames.
-    pub octets: u64,
+    /// Its bytes with all frames.
+    pub bytes: u64,
     /// Its operation.
     pub operation: &'static str,
     /// The packet that brought its end.

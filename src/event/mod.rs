@@ -77,7 +77,7 @@ pub struct Event {
 /// Names of one TCP connection, on every line about it.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ConnectionIds {
-    /// 16 hex digits, the same for the same input on any machine: the first 8 octets of the MD5 of
+    /// 16 hex digits, the same for the same input on any machine: the first 8 bytes of the MD5 of
     /// `src_ip,src_port,dest_ip,dest_port,src_isn,dest_isn`, as far as known at the first line.
     #[schemars(regex(pattern = "^[0-9a-f]{16}$"))]
     pub session_id: Arc<str>,
@@ -203,7 +203,7 @@ pub enum Confidence {
     Possible,
     /// The protocol's usual reading; `not_excluded` lists the others.
     Likely,
-    /// The octets leave no other reading.
+    /// The bytes leave no other reading.
     Proven,
 }
 
@@ -227,7 +227,7 @@ pub struct Mark {
     pub at: Timestamp,
 }
 
-/// First octets of another protocol.
+/// First bytes of another protocol.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Foreign {
     /// Who sent them.
@@ -262,7 +262,7 @@ fn frame_number<S: Serializer>(frame: &FrameRef, serializer: S) -> Result<S::Ok,
     serializer.serialize_u64(frame.number)
 }
 
-/// How octets of the wire are turned into text.
+/// How bytes of the wire are turned into text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Charset {
     /// Names in the handshake: Latin-1 by protocol, in practice often UTF-8.
@@ -271,24 +271,24 @@ pub enum Charset {
     Utf8,
 }
 
-/// Octets from the wire as text, and as hex digits where the text does not keep them.
-pub fn wire_text(octets: &[u8], charset: Charset) -> (Arc<str>, Option<String>) {
-    if let Ok(text) = std::str::from_utf8(octets) {
+/// Bytes from the wire as text, and as hex digits where the text does not keep them.
+pub fn wire_text(bytes: &[u8], charset: Charset) -> (Arc<str>, Option<String>) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
         return (Arc::from(text), None);
     }
     let text: Arc<str> = match charset {
-        Charset::Latin1 => octets.iter().copied().map(char::from).collect::<String>().into(),
-        Charset::Utf8 => String::from_utf8_lossy(octets).into(),
+        Charset::Latin1 => bytes.iter().copied().map(char::from).collect::<String>().into(),
+        Charset::Utf8 => String::from_utf8_lossy(bytes).into(),
     };
-    (text, Some(hex(octets)))
+    (text, Some(hex(bytes)))
 }
 
-/// Octets as lower-case hex digits.
-pub fn hex(octets: &[u8]) -> String {
+/// Bytes as lower-case hex digits.
+pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
-    octets.iter().fold(String::new(), |mut text, octet| {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a `String` cannot fail.
-        let _ = write!(text, "{octet:02x}");
+        let _ = write!(text, "{byte:02x}");
         text
     })
 }

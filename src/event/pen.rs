@@ -2,7 +2,7 @@
 //!
 //! In: pieces of a line, most of them short, and numbers. Out: whether there was room. A line of a message is made
 //! of some forty pieces: for each, a `Vec` looks up its room and its length in memory, and notes the new length
-//! there, before the next can come. What is stored here is stored in a number of octets that is known when this is
+//! there, before the next can come. What is stored here is stored in a number of bytes that is known when this is
 //! compiled, wherever that may be, and what is too much is written over by what comes next.
 //!
 //! Making digits of numbers one by one would be a third of all that it takes to write a line: three are looked up
@@ -10,18 +10,18 @@
 
 use std::io::{self, Write};
 
-/// Octets that were written, and room behind them.
+/// Bytes that were written, and room behind them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Page {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     len: usize,
 }
 
 impl Page {
     /// What was written.
     #[inline]
-    pub(crate) fn octets(&self) -> &[u8] {
-        self.octets.get(..self.len).unwrap_or_default()
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 
     /// How much that is.
@@ -37,10 +37,10 @@ impl Page {
         room: usize,
         write: impl for<'a> FnOnce(Pen<'a>) -> Option<Pen<'a>>,
     ) -> bool {
-        if self.octets.len() - self.len < room {
+        if self.bytes.len() - self.len < room {
             self.enlarge(room);
         }
-        let rest = self.octets.get_mut(self.len..).unwrap_or_default();
+        let rest = self.bytes.get_mut(self.len..).unwrap_or_default();
         let size = rest.len();
         let Some(pen) = write(Pen::new(rest)) else { return false };
         self.len += size - pen.left();
@@ -49,8 +49,8 @@ impl Page {
 
     #[cold]
     fn enlarge(&mut self, room: usize) {
-        let more = self.octets.len().max(room);
-        self.octets.resize(self.len + more, 0);
+        let more = self.bytes.len().max(room);
+        self.bytes.resize(self.len + more, 0);
     }
 
     /// Forgets what was written behind `len`, and keeps the room.
@@ -60,9 +60,9 @@ impl Page {
 }
 
 impl Write for Page {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.add(octets.len(), |pen| pen.copy(octets));
-        Ok(octets.len())
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.add(bytes.len(), |pen| pen.copy(bytes));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -82,46 +82,46 @@ impl<'a> Pen<'a> {
         Self { rest: room }
     }
 
-    /// Octets that there is still room for.
+    /// Bytes that there is still room for.
     #[inline]
     pub(crate) const fn left(&self) -> usize {
         self.rest.len()
     }
 
-    /// Writes all of `octets`.
+    /// Writes all of `bytes`.
     #[inline(always)]
-    pub(crate) fn put<const N: usize>(self, octets: &[u8; N]) -> Option<Self> {
+    pub(crate) fn put<const N: usize>(self, bytes: &[u8; N]) -> Option<Self> {
         let (place, rest) = self.rest.split_first_chunk_mut()?;
-        *place = *octets;
+        *place = *bytes;
         Some(Self { rest })
     }
 
-    /// Writes the first `len` of `octets`, where there is room for all of them.
+    /// Writes the first `len` of `bytes`, where there is room for all of them.
     #[inline(always)]
-    pub(crate) fn put_some<const N: usize>(self, octets: &[u8; N], len: usize) -> Option<Self> {
-        *self.rest.first_chunk_mut()? = *octets;
+    pub(crate) fn put_some<const N: usize>(self, bytes: &[u8; N], len: usize) -> Option<Self> {
+        *self.rest.first_chunk_mut()? = *bytes;
         Some(Self { rest: self.rest.get_mut(len..)? })
     }
 
-    /// Writes octets whose number is not known, and mostly small.
+    /// Writes bytes whose number is not known, and mostly small.
     #[inline]
-    pub(crate) fn copy_short(self, octets: &[u8]) -> Option<Self> {
-        let (place, rest) = self.rest.split_at_mut_checked(octets.len())?;
-        match octets.len() {
-            0..4 => place.iter_mut().zip(octets).for_each(|(place, octet)| *place = *octet),
-            4..8 => copy_ends::<4>(place, octets)?,
-            8..16 => copy_ends::<8>(place, octets)?,
-            16..32 => copy_ends::<16>(place, octets)?,
-            _ => place.copy_from_slice(octets),
+    pub(crate) fn copy_short(self, bytes: &[u8]) -> Option<Self> {
+        let (place, rest) = self.rest.split_at_mut_checked(bytes.len())?;
+        match bytes.len() {
+            0..4 => place.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte),
+            4..8 => copy_ends::<4>(place, bytes)?,
+            8..16 => copy_ends::<8>(place, bytes)?,
+            16..32 => copy_ends::<16>(place, bytes)?,
+            _ => place.copy_from_slice(bytes),
         }
         Some(Self { rest })
     }
 
-    /// Writes octets whose number is not known.
+    /// Writes bytes whose number is not known.
     #[inline]
-    pub(crate) fn copy(self, octets: &[u8]) -> Option<Self> {
-        let (place, rest) = self.rest.split_at_mut_checked(octets.len())?;
-        place.copy_from_slice(octets);
+    pub(crate) fn copy(self, bytes: &[u8]) -> Option<Self> {
+        let (place, rest) = self.rest.split_at_mut_checked(bytes.len())?;
+        place.copy_from_slice(bytes);
         Some(Self { rest })
     }
 
@@ -129,7 +129,7 @@ impl<'a> Pen<'a> {
     #[inline]
     pub(crate) fn number(self, number: u64) -> Option<Self> {
         match short(number) {
-            Some((octets, count)) => self.put_some(&octets.to_le_bytes(), count),
+            Some((bytes, count)) => self.put_some(&bytes.to_le_bytes(), count),
             None => self.long(number),
         }
     }
@@ -138,9 +138,9 @@ impl<'a> Pen<'a> {
     #[inline]
     pub(crate) fn dot_number(self, number: u64) -> Option<Self> {
         match short(number) {
-            Some((octets, count)) => {
-                let octets = octets << 8 | u64::from(b'.');
-                self.put_some(&octets.to_le_bytes(), count + 1)
+            Some((bytes, count)) => {
+                let bytes = bytes << 8 | u64::from(b'.');
+                self.put_some(&bytes.to_le_bytes(), count + 1)
             }
             None => self.put(b".")?.long(number),
         }
@@ -153,11 +153,11 @@ impl<'a> Pen<'a> {
     }
 }
 
-/// Copies the first and the last `N` octets: all, where there are no more than twice as many.
+/// Copies the first and the last `N` bytes: all, where there are no more than twice as many.
 #[inline]
-fn copy_ends<const N: usize>(place: &mut [u8], octets: &[u8]) -> Option<()> {
-    *place.first_chunk_mut::<N>()? = *octets.first_chunk()?;
-    *place.last_chunk_mut::<N>()? = *octets.last_chunk()?;
+fn copy_ends<const N: usize>(place: &mut [u8], bytes: &[u8]) -> Option<()> {
+    *place.first_chunk_mut::<N>()? = *bytes.first_chunk()?;
+    *place.last_chunk_mut::<N>()? = *bytes.last_chunk()?;
     Some(())
 }
 
@@ -169,26 +169,26 @@ pub(crate) fn nine_digits(number: u64) -> [u8; 9] {
     [a, b, c, d, e, f, g, h, i]
 }
 
-/// So many octets, the lowest is the first.
-type Octets = (u64, usize);
+/// So many bytes, the lowest is the first.
+type Bytes = (u64, usize);
 
 /// A number below 1,000,000.
 #[inline]
-fn short(number: u64) -> Option<Octets> {
+fn short(number: u64) -> Option<Bytes> {
     if number < 1000 {
         return Some(first(number));
     }
     if number < 1_000_000 {
-        let (octets, count) = first(number / 1000);
+        let (bytes, count) = first(number / 1000);
         let rest = u64::from(three(number % 1000)) << (8 * count);
-        return Some((octets | rest, count + 3));
+        return Some((bytes | rest, count + 3));
     }
     None
 }
 
 /// A number below 1,000, without zeros in front.
 #[inline]
-fn first(number: u64) -> Octets {
+fn first(number: u64) -> Bytes {
     let digits = usize::try_from(number).ok().and_then(|number| FIRST.get(number));
     let [a, b, c, count] = digits.copied().unwrap_or_default().to_le_bytes();
     (u32::from_le_bytes([a, b, c, 0]).into(), count.into())
@@ -262,17 +262,17 @@ mod tests {
             page.write_all(b"jk").unwrap();
             assert_eq!(page.len(), 5 * (n + 1));
         }
-        assert_eq!(page.octets(), b"abcjk".repeat(1000));
+        assert_eq!(page.bytes(), b"abcjk".repeat(1000));
         assert!(!page.add(0, |_| None), "what fails adds nothing");
         page.truncate(7);
-        assert_eq!(page.octets(), b"abcjkab");
+        assert_eq!(page.bytes(), b"abcjkab");
     }
 
     #[test]
     fn what_is_copied_is_the_same_at_any_length() {
-        let octets: Vec<_> = (b' '..b'~').collect();
+        let bytes: Vec<_> = (b' '..b'~').collect();
         for len in 0..50 {
-            let text = &octets[..len];
+            let text = &bytes[..len];
             assert_eq!(
                 written(|pen| pen.copy_short(text)?.put(b".")).as_bytes(),
                 [text, b"."].concat()
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(written(pieces), "abcgh");
         for room in 0..6 {
             let fits = pieces(Pen::new(&mut [0; 6][..room])).is_some();
-            assert_eq!(fits, room == 6, "{room}: all four octets of the second are stored");
+            assert_eq!(fits, room == 6, "{room}: all four bytes of the second are stored");
         }
     }
 }

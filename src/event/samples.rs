@@ -42,7 +42,7 @@ impl<'a> Worded<'a> {
             operation: operation_named(message.operation),
             call: message.call.map(|call| kind_named(call.kind)),
             fragments: message.fragments,
-            payload_octets: message.payload_octets,
+            payload_bytes: message.payload_bytes,
             telling: message.telling,
         };
         Self { facts, wordings, end, payload: message.payload }
@@ -212,7 +212,7 @@ impl Dial {
             seen: SessionSeen {
                 send_name: Some(mark(self.begun)),
                 challenge: Some(mark(self.begun)),
-                last_octets: self.spoke.map(|ms| Some(at(ms))),
+                last_bytes: self.spoke.map(|ms| Some(at(ms))),
                 ..SessionSeen::default()
             },
         };

@@ -24,7 +24,7 @@ pub struct Handshake {
     /// Node name, or only its host in a request for a dynamic name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-    /// Exact octets of `name` where they are no UTF-8.
+    /// Exact bytes of `name` where they are no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_hex: Option<String>,
     /// Distribution flags; the high half alone in a `complement`, in its place.
@@ -42,7 +42,7 @@ pub struct Handshake {
     /// Dynamic name granted by a `named:` status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assigned_name: Option<Arc<str>>,
-    /// Exact octets of `assigned_name` where they are no UTF-8.
+    /// Exact bytes of `assigned_name` where they are no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assigned_name_hex: Option<String>,
     /// Label of the candidate cookie that the digest was made with.
@@ -183,11 +183,11 @@ pub struct SessionSeen {
     pub closed_at: [Option<Timestamp>; 2],
     /// Whether each side sent a FIN that the capture lacks, by [`Role::index`], as below.
     pub fin_unseen: [bool; 2],
-    /// When each side last sent octets before the close, new or again.
-    pub last_octets: [Option<Timestamp>; 2],
+    /// When each side last sent bytes before the close, new or again.
+    pub last_bytes: [Option<Timestamp>; 2],
     /// When each side last sent a segment of any kind.
     pub last_segment: [Option<Timestamp>; 2],
-    /// Since when octets of each side waited to be acknowledged, where they still did.
+    /// Since when bytes of each side waited to be acknowledged, where they still did.
     pub unanswered: [Option<Timestamp>; 2],
     /// The side that has fallen silent, with its last word: the other will give up on it.
     pub silent: Option<(Role, Mark)>,
@@ -203,9 +203,9 @@ pub struct SessionSeen {
     pub icmp: Option<(u8, u8, IpAddr)>,
     /// Flags that the refusing side demands and the other lacks, by name.
     pub missing_flags: Vec<String>,
-    /// First octets of another protocol.
+    /// First bytes of another protocol.
     pub foreign: Option<Foreign>,
-    /// The side that spoke TLS, with its first octets.
+    /// The side that spoke TLS, with its first bytes.
     pub tls: Option<(Role, Mark)>,
     /// The alert that ends a TLS connection: the first in clear, or a sealed one.
     pub tls_alert: Option<TlsAlert>,
@@ -226,14 +226,14 @@ pub struct Stall {
     pub since: Mark,
     /// How long.
     pub lasted_us: u64,
-    /// Whether it sent octets of its own meanwhile.
+    /// Whether it sent bytes of its own meanwhile.
     pub spoke: bool,
 }
 
 /// A challenge that is no random number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OddChallenge {
-    /// One of those that simple programs send each time: 0, or the octets 1 to 4.
+    /// One of those that simple programs send each time: 0, or the bytes 1 to 4.
     Constant,
     /// That of the other side.
     Echo,
@@ -317,7 +317,7 @@ pub enum Outcome {
     Unanswered,
     /// Closed in mid-handshake with none of the above to explain it.
     Aborted,
-    /// Octets that are no handshake.
+    /// Bytes that are no handshake.
     NotDistribution,
     /// The capture lacks what would decide.
     Incomplete,
@@ -366,7 +366,7 @@ pub enum Orientation {
 pub struct Party {
     /// Node name, as this side gave it; `null` when not seen.
     pub node: Option<Arc<str>>,
-    /// Exact octets of `node` where they are no UTF-8.
+    /// Exact bytes of `node` where they are no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_hex: Option<String>,
     /// Layout of its hello, 5 or 6.
@@ -532,12 +532,12 @@ impl Traffic {
 #[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Flowed {
-    /// Length of the stream as far as seen, each octet once, SYN and FIN not counted.
-    pub octets: u64,
-    /// Octets known to have been sent and not captured.
-    pub missing_octets: u64,
-    /// Octets sent again.
-    pub retransmitted_octets: u64,
+    /// Length of the stream as far as seen, each byte once, SYN and FIN not counted.
+    pub bytes: u64,
+    /// Bytes known to have been sent and not captured.
+    pub missing_bytes: u64,
+    /// Bytes sent again.
+    pub retransmitted_bytes: u64,
     /// Distribution messages after the handshake.
     pub messages: u64,
     /// Ticks.

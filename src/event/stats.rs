@@ -17,7 +17,7 @@ pub struct Anomaly {
     /// Field at which reading broke, as the specification names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<&'static str>,
-    /// Octets from the start: of the message, or of the file.
+    /// Bytes from the start: of the message, or of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
     /// In words.
@@ -39,7 +39,7 @@ pub enum AnomalyKind {
     Malformed,
     /// A message where the protocol has no place for it.
     OutOfTurn,
-    /// Octets the capture does not have.
+    /// Bytes the capture does not have.
     Gap,
     /// Two copies of one stretch of a stream differ.
     OverlapConflict,
@@ -88,8 +88,8 @@ pub struct Stats {
     pub is_final: bool,
     /// Frames looked at: read, within the times asked for, and passed by the filter.
     pub packets: u64,
-    /// Octets those frames had on the wire.
-    pub octets: u64,
+    /// Bytes those frames had on the wire.
+    pub bytes: u64,
     /// Capture time of the first frame; `null` without one.
     pub first: Option<Timestamp>,
     /// Capture time of the last.
@@ -107,8 +107,8 @@ pub struct Stats {
     pub anomalies: BTreeMap<AnomalyKind, u64>,
     /// Stretches of Erlang connections that the capture does not have.
     pub gaps: u64,
-    /// Octets in them, as far as known.
-    pub missing_octets: u64,
+    /// Bytes in them, as far as known.
+    pub missing_bytes: u64,
     /// Frames that the snaplen cut.
     pub cut_packets: u64,
     /// Connections of which one direction alone was seen.

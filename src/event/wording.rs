@@ -1,6 +1,6 @@
 //! Messages in the words of their lines.
 //!
-//! In: the JSON that [`Message`]'s own serialization gives, up to what is known only at its end, octet for octet,
+//! In: the JSON that [`Message`]'s own serialization gives, up to what is known only at its end, byte for byte,
 //! as [`words`](super::words) writes it; tests hold the two together. Out: that as it is, for lines; and the
 //! [`Message`], read back from it, for whoever wants to look at it.
 //!
@@ -36,7 +36,7 @@ pub struct Facts {
     pub operation: Operation,
     pub call: Option<RequestKind>,
     pub fragments: u32,
-    pub payload_octets: Option<u64>,
+    pub payload_bytes: Option<u64>,
     pub telling: Option<Telling>,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Wording<'a> {
         });
         let mut message = Message {
             fragments: self.facts.fragments,
-            payload_octets: self.facts.payload_octets,
+            payload_bytes: self.facts.payload_bytes,
             payload: self.payload,
             telling: self.facts.telling,
             ..Message::new(self.facts.from, name(self.facts.operation))
@@ -101,9 +101,9 @@ impl<'a> Fields<'a> {
     fn quoted(&mut self) -> Option<&'a str> {
         let (_, behind) = self.words.split_once('"')?;
         let mut is_escaped = false;
-        let end = behind.bytes().position(|octet| {
-            let ends = octet == b'"' && !is_escaped;
-            is_escaped = octet == b'\\' && !is_escaped;
+        let end = behind.bytes().position(|byte| {
+            let ends = byte == b'"' && !is_escaped;
+            is_escaped = byte == b'\\' && !is_escaped;
             ends
         })?;
         let (quoted, rest) = behind.split_at_checked(end)?;
@@ -113,10 +113,10 @@ impl<'a> Fields<'a> {
 
     /// What JSON has written as `quoted`.
     fn text(&mut self, quoted: &'a str) -> Option<&'a str> {
-        let (mut octets, mut len) = (quoted.bytes(), 0);
-        while let Some(octet) = octets.next() {
-            if octet == b'\\' && octets.next() == Some(b'u') {
-                octets.nth(3);
+        let (mut bytes, mut len) = (quoted.bytes(), 0);
+        while let Some(byte) = bytes.next() {
+            if byte == b'\\' && bytes.next() == Some(b'u') {
+                bytes.nth(3);
             }
             len += 1;
         }

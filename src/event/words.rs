@@ -52,7 +52,7 @@ impl Part {
     }
 }
 
-/// What is the same in many lines: so many octets of it count.
+/// What is the same in many lines: so many bytes of it count.
 type Piece<const N: usize> = ([u8; N], usize);
 
 /// How each begins in its line.
@@ -136,9 +136,9 @@ pub(crate) const KINDS: [RequestKind; RequestKind::Down as usize + 1] = [
 const fn joined<const N: usize>(pieces: &[&str]) -> Piece<N> {
     let (mut joined, mut len, mut piece) = ([0; N], 0, 0);
     while piece < pieces.len() {
-        let (octets, mut at) = (pieces[piece].as_bytes(), 0);
-        while at < octets.len() {
-            joined[len] = octets[at];
+        let (bytes, mut at) = (pieces[piece].as_bytes(), 0);
+        while at < bytes.len() {
+            joined[len] = bytes[at];
             len += 1;
             at += 1;
         }
@@ -189,23 +189,23 @@ impl Wordings {
         Wording {
             facts,
             payload: None,
-            words: self.words.octets().get(from.words..to.words).unwrap_or_default(),
+            words: self.words.bytes().get(from.words..to.words).unwrap_or_default(),
             escaped: self.escaped.get(from.escaped..to.escaped).unwrap_or_default(),
         }
     }
 
     /// Takes out what stands behind `mark`.
     pub(crate) fn split_off(&mut self, mark: WordingMark) -> Self {
-        let octets = self.words.octets().get(mark.words..).unwrap_or_default();
+        let bytes = self.words.bytes().get(mark.words..).unwrap_or_default();
         let mut words = Page::default();
-        words.add(octets.len(), |pen| pen.copy(octets));
+        words.add(bytes.len(), |pen| pen.copy(bytes));
         self.words.truncate(mark.words);
         Self { words, escaped: self.escaped.split_off(mark.escaped) }
     }
 
     /// Adds what another has, one message, and gives its end.
     pub(crate) fn append(&mut self, other: &Self) -> WordingMark {
-        self.words.add(other.words.len(), |pen| pen.copy(other.words.octets()));
+        self.words.add(other.words.len(), |pen| pen.copy(other.words.bytes()));
         self.escaped.push_str(&other.escaped);
         self.end()
     }
@@ -216,13 +216,13 @@ impl Wordings {
         self.escaped.clear();
     }
 
-    /// Octets that this takes, about.
+    /// Bytes that this takes, about.
     pub(crate) fn size(&self) -> usize {
         self.words.len() + self.escaped.len()
     }
 }
 
-/// Octets that one message may need: it has a dozen terms of 600 octets and what closes them, each of which JSON
+/// Bytes that one message may need: it has a dozen terms of 600 bytes and what closes them, each of which JSON
 /// writes as six at the most.
 const ROOM: usize = 64 << 10;
 
@@ -239,8 +239,8 @@ impl Words<'_> {
     pub(crate) fn begin(pen: Pen<'_>, from: Role, operation: Operation) -> Option<Pen<'_>> {
         let all = BEGINNINGS.get(from.index())?;
         // What is not assigned begins as 0 does, which is not either.
-        let (octets, len) = all.get(usize::from(operation.0)).or_else(|| all.first())?;
-        pen.put_some(octets, *len)
+        let (bytes, len) = all.get(usize::from(operation.0)).or_else(|| all.first())?;
+        pen.put_some(bytes, *len)
     }
 
     /// An atom.
@@ -293,8 +293,8 @@ impl Words<'_> {
     /// What OTP's conventions make of the message begins; its terms are next.
     #[inline]
     pub(crate) fn begin_call(pen: Pen<'_>, kind: RequestKind) -> Option<Pen<'_>> {
-        let (octets, len) = CALLS.get(kind as usize)?;
-        pen.put_some(octets, *len)
+        let (bytes, len) = CALLS.get(kind as usize)?;
+        pen.put_some(bytes, *len)
     }
 
     /// It ends.
@@ -328,27 +328,27 @@ fn spelled<'p>(pen: Pen<'p>, Spelling { text, has_quotes }: Spelling<'_>) -> Opt
     pen.put_some(b"'", quotes)?.copy_short(text)?.put_some(b"'", quotes)
 }
 
-/// One number of four octets.
+/// One number of four bytes.
 #[inline]
-fn dot_number<'p>(pen: Pen<'p>, octets: &[u8]) -> Option<Pen<'p>> {
-    pen.dot_number(u32::from_be_bytes(octets.try_into().ok()?).into())
+fn dot_number<'p>(pen: Pen<'p>, bytes: &[u8]) -> Option<Pen<'p>> {
+    pen.dot_number(u32::from_be_bytes(bytes.try_into().ok()?).into())
 }
 
 /// Whether JSON takes a text as it is.
 fn is_plain(text: &str) -> bool {
-    !text.bytes().any(|octet| octet < b' ' || octet == b'"' || octet == b'\\')
+    !text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
 }
 
-fn escape(pen: Pen<'_>, octet: u8) -> Option<Pen<'_>> {
-    let short = match octet {
-        b'"' | b'\\' => octet,
+fn escape(pen: Pen<'_>, byte: u8) -> Option<Pen<'_>> {
+    let short = match byte {
+        b'"' | b'\\' => byte,
         b'\x08' => b'b',
         b'\x0c' => b'f',
         b'\n' => b'n',
         b'\r' => b'r',
         b'\t' => b't',
-        b'\0'..b' ' => return pen.copy(format!("\\u{octet:04x}").as_bytes()),
-        _ => return pen.put(&[octet]),
+        b'\0'..b' ' => return pen.copy(format!("\\u{byte:04x}").as_bytes()),
+        _ => return pen.put(&[byte]),
     };
     pen.put(&[b'\\', short])
 }

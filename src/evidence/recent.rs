@@ -2,7 +2,7 @@
 //!
 //! Of a connection, its first packets stay, since a failed dial is few packets long and a lasting one
 //! began with its handshake; behind them the last ones go through a ring. What has not been followed yet
-//! may be later on: packets that open connections wait in a ring of their own. The octets of all are
+//! may be later on: packets that open connections wait in a ring of their own. The bytes of all are
 //! bounded, and the connection that was quiet for longest, or nearly so, makes room.
 
 use std::collections::VecDeque;
@@ -39,13 +39,13 @@ pub(crate) struct Recent {
     young: Young,
     /// Answers of name servers, who was told, and which addresses.
     names: VecDeque<NameAnswer>,
-    names_octets: usize,
+    names_bytes: usize,
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
     by_flow: HashMap<FlowId, usize, RandomState>,
     /// Next connection that the search for room looks at.
     hand: usize,
-    octets: usize,
+    bytes: usize,
 }
 
 /// A frame that outlives its buffer.
@@ -75,9 +75,9 @@ struct Connection {
     flow: FlowId,
     ends: [Endpoint; 2],
     first: Vec<Kept>,
-    first_octets: usize,
+    first_bytes: usize,
     last: VecDeque<Kept>,
-    last_octets: usize,
+    last_bytes: usize,
     /// Packets between the two that were let go.
     left_out: u64,
     /// Least and greatest of its frames, by which most are passed over in the search for some.
@@ -94,7 +94,7 @@ struct Young {
     /// Number of the front of `frames`, counted from the first ever.
     front: u64,
     places: HashMap<FrameRef, u64, RandomState>,
-    octets: usize,
+    bytes: usize,
 }
 
 impl Recent {
@@ -105,12 +105,12 @@ impl Recent {
             staged: None,
             young: Young::default(),
             names: VecDeque::new(),
-            names_octets: 0,
+            names_bytes: 0,
             connections: Vec::new(),
             free: Vec::new(),
             by_flow: HashMap::default(),
             hand: 0,
-            octets: 0,
+            bytes: 0,
         }
     }
 
@@ -151,19 +151,19 @@ impl Recent {
         };
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
         let (taken, let_go) = connection.take(kept, &self.limits);
-        self.octets = (self.octets + taken).saturating_sub(let_go);
-        while self.octets > self.limits.octets && self.evict() {}
+        self.bytes = (self.bytes + taken).saturating_sub(let_go);
+        while self.bytes > self.limits.bytes && self.evict() {}
     }
 
     /// The frame that is staged is an answer of a name server.
     pub(crate) fn note_names(&mut self, client: Option<IpAddr>, ips: Vec<IpAddr>) {
         let Some((kept, _)) = self.staged.take() else { return };
         let answer = NameAnswer { kept, client, ips };
-        self.names_octets += answer.octets();
+        self.names_bytes += answer.bytes();
         self.names.push_back(answer);
-        while self.names_octets > self.limits.names {
+        while self.names_bytes > self.limits.names {
             let Some(gone) = self.names.pop_front() else { break };
-            self.names_octets -= gone.octets();
+            self.names_bytes -= gone.bytes();
         }
     }
 
@@ -181,7 +181,7 @@ impl Recent {
         });
         if let Some(entry) = self.connections.get_mut(place) {
             *entry = Some(connection);
-            self.octets += CONNECTION_OVERHEAD;
+            self.bytes += CONNECTION_OVERHEAD;
         }
         self.by_flow.insert(flow, place);
         place
@@ -200,7 +200,7 @@ impl Recent {
                 if self.by_flow.get(&gone.flow) == Some(&hand) {
                     self.by_flow.remove(&gone.flow);
                 }
-                self.octets = self.octets.saturating_sub(gone.octets());
+                self.bytes = self.bytes.saturating_sub(gone.bytes());
                 return true;
             }
         }
@@ -239,7 +239,7 @@ impl Recent {
 }
 
 impl Kept {
-    fn octets(&self) -> usize {
+    fn bytes(&self) -> usize {
         self.bytes.len() + FRAME_OVERHEAD
     }
 
@@ -256,8 +256,8 @@ impl Kept {
 }
 
 impl NameAnswer {
-    fn octets(&self) -> usize {
-        self.kept.octets() + self.ips.len() * size_of::<IpAddr>()
+    fn bytes(&self) -> usize {
+        self.kept.bytes() + self.ips.len() * size_of::<IpAddr>()
     }
 
     /// Whether one of two ends was told the address of the other, or that a name has none.
@@ -276,44 +276,44 @@ impl Connection {
             flow,
             ends,
             first: Vec::new(),
-            first_octets: 0,
+            first_bytes: 0,
             last: VecDeque::new(),
-            last_octets: 0,
+            last_bytes: 0,
             left_out: 0,
             range: (frame, frame),
             used: true,
         }
     }
 
-    /// Takes a frame in. Gives the octets that came and those that were let go for it.
+    /// Takes a frame in. Gives the bytes that came and those that were let go for it.
     fn take(&mut self, kept: Kept, limits: &EvidenceLimits) -> (usize, usize) {
         self.used = true;
         self.range = (self.range.0.min(kept.id), self.range.1.max(kept.id));
-        let octets = kept.octets();
+        let bytes = kept.bytes();
         let is_first = self.last.is_empty()
             && self.first.len() < limits.first_frames
-            && self.first_octets + octets <= limits.first_octets;
+            && self.first_bytes + bytes <= limits.first_bytes;
         if is_first {
-            self.first_octets += octets;
+            self.first_bytes += bytes;
             self.first.push(kept);
-            return (octets, 0);
+            return (bytes, 0);
         }
-        self.last_octets += octets;
+        self.last_bytes += bytes;
         self.last.push_back(kept);
         let mut let_go = 0;
         while self.last.len() > limits.last_frames
-            || (self.last_octets > limits.last_octets && self.last.len() > 1)
+            || (self.last_bytes > limits.last_bytes && self.last.len() > 1)
         {
             let Some(gone) = self.last.pop_front() else { break };
             self.left_out += 1;
-            self.last_octets -= gone.octets();
-            let_go += gone.octets();
+            self.last_bytes -= gone.bytes();
+            let_go += gone.bytes();
         }
-        (octets, let_go)
+        (bytes, let_go)
     }
 
-    fn octets(&self) -> usize {
-        self.first_octets + self.last_octets + CONNECTION_OVERHEAD
+    fn bytes(&self) -> usize {
+        self.first_bytes + self.last_bytes + CONNECTION_OVERHEAD
     }
 
     fn frames(&self) -> impl Iterator<Item = &Kept> {
@@ -332,14 +332,14 @@ impl Connection {
 impl Young {
     fn push(&mut self, kept: Kept, most: usize) {
         let place = self.front + self.frames.len() as u64;
-        self.octets += kept.octets();
+        self.bytes += kept.bytes();
         self.places.insert(kept.id, place);
         self.frames.push_back(Some(kept));
-        while self.octets > most || matches!(self.frames.front(), Some(None)) {
+        while self.bytes > most || matches!(self.frames.front(), Some(None)) {
             let Some(front) = self.frames.pop_front() else { break };
             self.front += 1;
             if let Some(gone) = front {
-                self.octets -= gone.octets();
+                self.bytes -= gone.bytes();
                 self.places.remove(&gone.id);
             }
         }
@@ -349,7 +349,7 @@ impl Young {
         let place = self.places.remove(&frame)?;
         let index = usize::try_from(place.checked_sub(self.front)?).ok()?;
         let kept = self.frames.get_mut(index)?.take()?;
-        self.octets -= kept.octets();
+        self.bytes -= kept.bytes();
         Some(kept)
     }
 }
@@ -357,7 +357,7 @@ impl Young {
 /// Answers of name servers in one case: the latest.
 const MOST_ANSWERS: usize = 16;
 
-/// What a frame costs beside its octets, roughly.
+/// What a frame costs beside its bytes, roughly.
 const FRAME_OVERHEAD: usize = 128;
 
 /// What a connection costs beside its frames, roughly.
@@ -400,8 +400,8 @@ mod tests {
     }
 
     impl Recent {
-        fn follow(&mut self, flow: FlowId, number: u64, octets: usize) {
-            self.stage(&frame(number, &vec![7; octets]), Stake::Now);
+        fn follow(&mut self, flow: FlowId, number: u64, bytes: usize) {
+            self.stage(&frame(number, &vec![7; bytes]), Stake::Now);
             self.attach(flow, id(number), ENDS);
         }
 
@@ -422,24 +422,24 @@ mod tests {
         let connection = recent.connections[0].as_ref().unwrap();
         assert_eq!(connection.left_out, 4);
         assert!(connection.frames().all(|kept| kept.bytes.len() == 100 && kept.wire_len == 9999));
-        assert_eq!(recent.octets, connection.octets());
+        assert_eq!(recent.bytes, connection.bytes());
     }
 
     #[test]
-    fn octets_are_bounded_and_what_is_in_use_stays() {
-        let limits = EvidenceLimits { octets: 20 * (CONNECTION_OVERHEAD + 400), ..limits() };
+    fn bytes_are_bounded_and_what_is_in_use_stays() {
+        let limits = EvidenceLimits { bytes: 20 * (CONNECTION_OVERHEAD + 400), ..limits() };
         let mut recent = Recent::new(limits);
         let flows = flows(500);
         for (number, flow) in (1_u64..).zip(&flows[1..]) {
             recent.follow(*flow, number * 2, 100);
             recent.follow(flows[0], number * 2 + 1, 10);
-            assert!(recent.octets <= limits.octets, "{}", recent.octets);
+            assert!(recent.bytes <= limits.bytes, "{}", recent.bytes);
         }
         assert_eq!(recent.numbers(3)[..2], [3, 5], "the one in use has its start");
         assert!(recent.numbers(2).is_empty(), "an old one is gone");
         assert!(!recent.numbers(2 * 499).is_empty(), "the last one is there");
-        let octets: usize = recent.connections.iter().flatten().map(Connection::octets).sum();
-        assert_eq!(octets, recent.octets);
+        let bytes: usize = recent.connections.iter().flatten().map(Connection::bytes).sum();
+        assert_eq!(bytes, recent.bytes);
         assert!(recent.connections.len() < 60, "places are used again");
     }
 
@@ -468,7 +468,7 @@ mod tests {
         let mut recent = Recent::new(limits);
         for number in 1..=1000 {
             recent.stage(&frame(number, b"syn"), Stake::Later);
-            assert!(recent.young.octets <= limits.young);
+            assert!(recent.young.bytes <= limits.young);
             assert_eq!(recent.young.places.len(), recent.young.frames.len());
         }
         assert_eq!(recent.young.frames.len(), 10);

@@ -1,6 +1,6 @@
 //! Connections that have not said anything yet.
 //!
-//! Whether a connection on an unknown port is Erlang shows with its first octets; who opened it shows
+//! Whether a connection on an unknown port is Erlang shows with its first bytes; who opened it shows
 //! before. A table of fixed size keeps the opening of the connections of the last moments, so that what is
 //! not Erlang costs no lasting memory. An entry that is overwritten loses the opening and nothing else.
 
@@ -29,7 +29,7 @@ struct Head {
 }
 
 /// Segments behind the first: SYN-ACK, and two of retransmissions, RST or FIN. More do not come before the first
-/// octet; acknowledgements alone open nothing.
+/// byte; acknowledgements alone open nothing.
 type Later = [Bare; 3];
 
 /// A segment without its payload. One million SYNs a second write one each, so its fields are those of
@@ -69,9 +69,9 @@ impl Bare {
 }
 
 impl Opening {
-    /// How many octets its side sent before `segment`, as far as the opening tells.
-    pub fn octets_before(&self, segment: &Segment<'_>) -> Option<u32> {
-        octets_before(self.segments.iter(), segment.seq, segment.direction)
+    /// How many bytes its side sent before `segment`, as far as the opening tells.
+    pub fn bytes_before(&self, segment: &Segment<'_>) -> Option<u32> {
+        bytes_before(self.segments.iter(), segment.seq, segment.direction)
     }
 
     /// The segments again.
@@ -93,7 +93,7 @@ impl Opening {
     }
 }
 
-fn octets_before<'a>(
+fn bytes_before<'a>(
     mut opening: impl Iterator<Item = &'a Bare>,
     seq: u32,
     direction: Direction,
@@ -142,7 +142,7 @@ struct Places {
     /// the entry, which may have made room for another since.
     words: Vec<u64>,
     /// How many of them there are for each bucket of ports. Of what closes a connection, and of first
-    /// octets, most are of connections whose opening was ruled out before: they end here, in 8 KiB that stay in the
+    /// bytes, most are of connections whose opening was ruled out before: they end here, in 8 KiB that stay in the
     /// cache, without so much as a key.
     busy: Box<[u16; BUCKETS as usize]>,
 }
@@ -256,14 +256,14 @@ impl YoungTable {
         }
     }
 
-    /// Octets have come, numbered from `seq`, that begin nothing that is followed: whether that is all that needs to be
+    /// Bytes have come, numbered from `seq`, that begin nothing that is followed: whether that is all that needs to be
     /// known. It is where no opening is known, and where they are the first of their side: then the opening is
-    /// forgotten. Others, up to `most` octets behind the first, may have come before those that do begin something.
+    /// forgotten. Others, up to `most` bytes behind the first, may have come before those that do begin something.
     #[inline]
     pub fn rules_out(&mut self, key: &FlowKey, seq: u32, direction: Direction, most: u32) -> bool {
         let place = self.places.of(key);
         let Some(slot) = self.find(place, key) else { return true };
-        match octets_before(self.bare(slot), seq, direction) {
+        match bytes_before(self.bare(slot), seq, direction) {
             Some(0) => {
                 self.clear(place);
                 true
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn octets_behind_the_first_do_not_rule_out_what_may_follow() {
+    fn bytes_behind_the_first_do_not_rule_out_what_may_follow() {
         let mut young = YoungTable::new(64);
         let (key, up) = FlowKey::new(A, B);
         assert!(young.rules_out(&key, 7, up, 600), "nothing is known of it");

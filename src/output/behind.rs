@@ -1,6 +1,6 @@
-//! Written octets on their way out, handed to the operating system by a thread of their own.
+//! Written bytes on their way out, handed to the operating system by a thread of their own.
 //!
-//! In: blocks, through [`io::Write`]. Out: the same octets, and the first error, as if there were no thread.
+//! In: blocks, through [`io::Write`]. Out: the same bytes, and the first error, as if there were no thread.
 //! Bounded: who writes waits where two blocks wait.
 //!
 //! For what is long, which is a line for each message: there the system's copy into a pipe or a file takes a
@@ -51,18 +51,18 @@ impl Behind {
 }
 
 impl Write for Behind {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         while let Ok(block) = self.written.try_recv() {
             self.take_back(block)?;
         }
         let mut block = self.empty.pop().unwrap_or_default();
         block.clear();
-        block.extend_from_slice(octets);
+        block.extend_from_slice(bytes);
         self.under_way += 1;
         match self.full.send(block) {
-            Ok(()) => Ok(octets.len()),
+            Ok(()) => Ok(bytes.len()),
             // The thread has gone, and left its error.
-            Err(_) => self.wait().map(|()| octets.len()),
+            Err(_) => self.wait().map(|()| bytes.len()),
         }
     }
 
@@ -97,17 +97,17 @@ mod tests {
 
     use super::*;
 
-    /// Takes so many octets, and then no more.
+    /// Takes so many bytes, and then no more.
     struct Room(Arc<Mutex<Vec<u8>>>, usize);
 
     impl Write for Room {
-        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let mut taken = self.0.lock().unwrap();
-            if taken.len() + octets.len() > self.1 {
+            if taken.len() + bytes.len() > self.1 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            taken.extend_from_slice(octets);
-            Ok(octets.len())
+            taken.extend_from_slice(bytes);
+            Ok(bytes.len())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -121,9 +121,9 @@ mod tests {
         let mut behind = Behind::start(Room(Arc::clone(&taken), usize::MAX)).unwrap();
         let mut expected = Vec::new();
         for block in 0..500_u16 {
-            let octets = vec![block.to_le_bytes()[0]; usize::from(block % 7) * 100];
-            behind.write_all(&octets).unwrap();
-            expected.extend(octets);
+            let bytes = vec![block.to_le_bytes()[0]; usize::from(block % 7) * 100];
+            behind.write_all(&bytes).unwrap();
+            expected.extend(bytes);
             if block % 50 == 0 {
                 behind.flush().unwrap();
                 assert_eq!(*taken.lock().unwrap(), expected);

@@ -1,7 +1,7 @@
 //! Stage 8: messages as lines of JSON.
 //!
 //! In: a [`MessageEvent`]. Out: the line that [`Message`](crate::event::Message)'s own serialization and
-//! the envelope of [`ndjson`](super::ndjson) would give, octet for octet; a test holds the two together.
+//! the envelope of [`ndjson`](super::ndjson) would give, byte for byte; a test holds the two together.
 //!
 //! Messages come by the million where everything else comes by the thousand: through the serializer a line
 //! costs more than all that went before it, reading and pairing included (1.1 of 1.6 µs). What is the same
@@ -27,7 +27,7 @@ pub(super) struct MessageLines {
 /// in one packet not at all.
 struct Head {
     at: Timestamp,
-    /// As many octets of it as `len`: none at first.
+    /// As many bytes of it as `len`: none at first.
     text: [u8; Self::ROOM],
     len: usize,
 }
@@ -70,8 +70,8 @@ impl MessageLines {
                 1 => pen.put(b",\"fragments\":1")?,
                 fragments => pen.put(b",\"fragments\":")?.number(fragments.into())?,
             };
-            let pen = match facts.payload_octets {
-                Some(octets) => pen.put(b",\"payload_octets\":")?.number(octets)?,
+            let pen = match facts.payload_bytes {
+                Some(bytes) => pen.put(b",\"payload_bytes\":")?.number(bytes)?,
                 None => pen,
             };
             match wording.payload {
@@ -104,7 +104,7 @@ impl MessageLines {
     }
 }
 
-/// Octets that a line has at the most beside what is known before: four numbers, and what stands in front of
+/// Bytes that a line has at the most beside what is known before: four numbers, and what stands in front of
 /// them.
 const OTHERS: usize = 256;
 
@@ -159,7 +159,7 @@ impl Head {
 
     const BEHIND: &str = "\",\"event_type\":\"message\",\"seq\":";
 
-    /// It has 81 octets.
+    /// It has 81 bytes.
     const ROOM: usize = 96;
 }
 
@@ -226,7 +226,7 @@ mod tests {
             token: Some("{1,2,3,<a@h.3.4>,5}"),
             call: Some(call),
             fragments: 3,
-            payload_octets: Some(1 << 40),
+            payload_bytes: Some(1 << 40),
             payload: Some(Payload { term, atoms, style: PayloadStyle::Erlang }),
             telling: None,
         };
@@ -265,7 +265,7 @@ mod tests {
             };
             let mut expected = serde_json::to_string(&expected).unwrap();
             expected.push('\n');
-            assert_eq!(str::from_utf8(written.octets()).unwrap(), expected);
+            assert_eq!(str::from_utf8(written.bytes()).unwrap(), expected);
         }
     }
 }

@@ -161,7 +161,7 @@ impl<W: Write> Output<W> {
     /// Writes what is held back, which may still be on its way when this returns.
     fn write_block(&mut self) {
         if let Destination::Direct(out) = &mut self.out {
-            self.error = out.write_all(self.block.octets()).err();
+            self.error = out.write_all(self.block.bytes()).err();
             self.block.truncate(0);
         }
     }
@@ -218,7 +218,7 @@ impl<W: Write> Output<W> {
                 }
             }
             Destination::Queued(queue) => {
-                queue.push(rank, self.block.octets());
+                queue.push(rank, self.block.bytes());
                 self.block.truncate(0);
             }
         }
@@ -316,7 +316,7 @@ impl<W: Write> EventSink for Output<W> {
     }
 }
 
-/// Octets that are handed on at once: enough to make system calls rare, little beside everything else.
+/// Bytes that are handed on at once: enough to make system calls rare, little beside everything else.
 const BLOCK: usize = 64 << 10;
 
 /// How long the end of a run waits for a reader that takes nothing: a pager, say, that somebody looks at.
@@ -337,12 +337,12 @@ mod tests {
     }
 
     fn run(options: Options, events: Vec<Event>) -> String {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         let inputs = vec!["a.pcap".into(), "b.pcap".into()];
-        let mut output = Output::new(&mut octets, inputs, options);
+        let mut output = Output::new(&mut bytes, inputs, options);
         events.into_iter().for_each(|event| output.event(event));
         output.finish().unwrap();
-        String::from_utf8(octets).unwrap()
+        String::from_utf8(bytes).unwrap()
     }
 
     #[test]
@@ -376,12 +376,12 @@ mod tests {
     #[test]
     fn a_finding_below_the_asked_severity_is_left_out_and_still_counts_as_worst() {
         let options = Options { min_severity: Severity::Critical, ..options() };
-        let mut octets = Vec::new();
-        let mut output = Output::new(&mut octets, vec!["a.pcap".into()], options);
+        let mut bytes = Vec::new();
+        let mut output = Output::new(&mut bytes, vec!["a.pcap".into()], options);
         samples::all().into_iter().for_each(|event| output.event(event));
         assert_eq!(output.worst(), Some(Severity::High));
         output.finish().unwrap();
-        let text = String::from_utf8(octets).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
         assert!(!text.contains("\"finding\":{\"rule") && !text.contains("\"incident\":"), "{text}");
     }
 
@@ -396,19 +396,19 @@ mod tests {
         assert_eq!(text.matches("b.pcap").count(), 1, "{text}");
     }
 
-    /// Takes `room` octets and then fails.
+    /// Takes `room` bytes and then fails.
     struct Full {
         room: usize,
         calls: usize,
     }
 
     impl Write for Full {
-        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.calls += 1;
             if self.room == 0 {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
-            let taken = octets.len().min(self.room);
+            let taken = bytes.len().min(self.room);
             self.room -= taken;
             Ok(taken)
         }
@@ -426,7 +426,7 @@ mod tests {
         samples::all().into_iter().for_each(|event| output.event(event));
         assert!(output.failed());
         assert_eq!(output.finish().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(full.calls, 2, "one that took ten octets, one that failed");
+        assert_eq!(full.calls, 2, "one that took ten bytes, one that failed");
     }
 }
 
@@ -513,7 +513,7 @@ mod samples {
     }
 
     fn messages() -> Messages {
-        let share = |name: &str| Share { name: name.into(), messages: 3, octets: 210 };
+        let share = |name: &str| Share { name: name.into(), messages: 3, bytes: 210 };
         let spot = || Spot { frame: FrameRef { input: 0, number: 17 }, input: None };
         let calls = Calls {
             kind: "gen_call",
@@ -532,7 +532,7 @@ mod samples {
             operations: vec![share("REG_SEND"), share("MONITOR_P")],
             names: vec![share("rex")],
             functions: vec![share("lists:seq/2")],
-            largest: Some(Largest { octets: 80, operation: "REG_SEND", at: spot() }),
+            largest: Some(Largest { bytes: 80, operation: "REG_SEND", at: spot() }),
             fragmented: 1,
             fragments: 3,
             unfinished: 0,
@@ -637,7 +637,7 @@ mod samples {
         let stats = Stats {
             is_final: true,
             packets: 1234,
-            octets: 56_789,
+            bytes: 56_789,
             first: Some(at(0)),
             last: Some(at(90_000)),
             sessions: BTreeMap::from([(Outcome::Connected, 1), (Outcome::CookieMismatch, 3)]),

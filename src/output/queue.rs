@@ -1,6 +1,6 @@
 //! Stage 8: a bounded queue between the events and whoever reads them.
 //!
-//! In: written events, each with its [`Rank`]. Out: the same octets, by a thread that may wait for a
+//! In: written events, each with its [`Rank`]. Out: the same bytes, by a thread that may wait for a
 //! slow reader as long as it likes: who captures never does. When the queue is full, the least
 //! important is left out and counted.
 
@@ -38,7 +38,7 @@ impl Rank {
 /// The end of the queue where events go in. Never waits.
 pub struct Queue<W> {
     shared: Arc<Shared<W>>,
-    /// Octets held at the most.
+    /// Bytes held at the most.
     most: usize,
 }
 
@@ -59,8 +59,8 @@ struct Shared<W> {
 struct State<W> {
     /// By rank, each in order.
     lines: [VecDeque<Line>; Rank::COUNT],
-    /// Octets in them, and in what is being written.
-    octets: usize,
+    /// Bytes in them, and in what is being written.
+    bytes: usize,
     /// Place of the next line in the order of all.
     next: u64,
     /// Where lines go from this place on.
@@ -70,7 +70,7 @@ struct State<W> {
     closed: bool,
     /// All was written that will be.
     done: bool,
-    /// Octets handed on so far.
+    /// Bytes handed on so far.
     written: u64,
     failed: bool,
     error: Option<io::Error>,
@@ -81,10 +81,10 @@ struct Line {
     text: Box<[u8]>,
 }
 
-/// What a line costs beside its octets.
+/// What a line costs beside its bytes.
 const OVERHEAD: usize = 64;
 
-/// Octets handed on at once.
+/// Bytes handed on at once.
 const BLOCK: usize = 64 << 10;
 
 impl Line {
@@ -93,11 +93,11 @@ impl Line {
     }
 }
 
-/// A queue that ends in `out` and holds at most `most` octets.
+/// A queue that ends in `out` and holds at most `most` bytes.
 pub fn queue<W: Write>(out: W, most: usize) -> (Queue<W>, Backlog<W>) {
     let state = State {
         lines: Default::default(),
-        octets: 0,
+        bytes: 0,
         next: 0,
         replacement: None,
         left_out: 0,
@@ -132,13 +132,13 @@ impl<W> Queue<W> {
         let mut state = self.shared.lock();
         let line = Line { place: state.next, text: text.into() };
         state.next += 1;
-        while state.octets.saturating_add(line.cost()) > self.most {
+        while state.bytes.saturating_add(line.cost()) > self.most {
             if !state.leave_out_below(rank) {
                 state.left_out += 1;
                 return;
             }
         }
-        state.octets += line.cost();
+        state.bytes += line.cost();
         if let Some(lines) = state.lines.get_mut(rank.index()) {
             lines.push_back(line);
         }
@@ -166,7 +166,7 @@ impl<W> Queue<W> {
 
     /// Whether it is more than half full.
     pub(super) fn is_behind(&self) -> bool {
-        self.shared.lock().octets > self.most / 2
+        self.shared.lock().bytes > self.most / 2
     }
 
     /// Whether writing has failed.
@@ -205,7 +205,7 @@ impl<W> State<W> {
     fn leave_out_below(&mut self, rank: Rank) -> bool {
         let least = self.lines.iter_mut().take(rank.index()).find(|lines| !lines.is_empty());
         let Some(line) = least.and_then(VecDeque::pop_back) else { return false };
-        self.octets = self.octets.saturating_sub(line.cost());
+        self.bytes = self.bytes.saturating_sub(line.cost());
         self.left_out += 1;
         true
     }
@@ -252,7 +252,7 @@ impl<W: Write> Backlog<W> {
             }
             let written = self.out.write_all(&block).and_then(|()| self.out.flush());
             let mut state = self.shared.lock();
-            state.octets = state.octets.saturating_sub(cost);
+            state.bytes = state.bytes.saturating_sub(cost);
             state.written = state.written.saturating_add(block.len() as u64);
             state.failed = written.is_err();
             state.done = is_over || state.failed;
@@ -285,9 +285,9 @@ mod tests {
     }
 
     impl Write for Kept {
-        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(octets);
-            Ok(octets.len())
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -359,9 +359,9 @@ mod tests {
     struct Stuck(mpsc::Receiver<()>);
 
     impl Write for Stuck {
-        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let _ = self.0.recv();
-            Ok(octets.len())
+            Ok(bytes.len())
         }
 
         fn flush(&mut self) -> io::Result<()> {

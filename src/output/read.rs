@@ -40,7 +40,7 @@ pub enum ReadError {
         found: u64,
     },
     /// It does not end.
-    #[error("line {line} is longer than any event; expected at most {LONGEST} octets")]
+    #[error("line {line} is longer than any event; expected at most {LONGEST} bytes")]
     Endless {
         /// Counted from 1.
         line: u64,
@@ -147,7 +147,7 @@ struct Lookup {
     asked: Arc<str>,
 }
 
-/// Octets of the longest line read: far above a `cluster` of a thousand nodes in full mesh.
+/// Bytes of the longest line read: far above a `cluster` of a thousand nodes in full mesh.
 const LONGEST: u64 = 256 << 20;
 
 #[cfg(test)]

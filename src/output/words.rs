@@ -48,8 +48,8 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
     match kind {
         AnomalyKind::Malformed => "A message cannot be read",
         AnomalyKind::OutOfTurn => "A message comes out of turn",
-        AnomalyKind::Gap => "Octets are missing from the capture",
-        AnomalyKind::OverlapConflict => "Two copies of the same octets differ",
+        AnomalyKind::Gap => "Bytes are missing from the capture",
+        AnomalyKind::OverlapConflict => "Two copies of the same bytes differ",
         AnomalyKind::Limit => "A limit was reached",
         AnomalyKind::InputTruncated => "The input ends in the middle of a record",
         AnomalyKind::InputCorrupt => "The input is damaged",
@@ -133,10 +133,10 @@ pub(super) fn duration(micros: u64) -> String {
 }
 
 /// Decimal units, a tenth exact.
-pub(super) fn octets(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     let tenths = |unit: u64| format!("{}.{}", n / unit, n % unit / (unit / 10));
     match n {
-        0..1_000 => count(n, "octet"),
+        0..1_000 => count(n, "byte"),
         1_000..1_000_000 => format!("{} kB", tenths(1_000)),
         1_000_000..1_000_000_000 => format!("{} MB", tenths(1_000_000)),
         _ => format!("{} GB", tenths(1_000_000_000)),
@@ -223,8 +223,8 @@ mod tests {
     fn spans_and_sizes_are_told_in_units_that_fit() {
         let spans = [999, 1_500, 12_345_678, 185_000_000, 7_500_000_000].map(duration);
         assert_eq!(spans, ["999 µs", "1.5 ms", "12.3 s", "3 min 5 s", "2 h 5 min"]);
-        let sizes = [1, 999, 1_200, 1_250_000, 9_900_000_000].map(octets);
-        assert_eq!(sizes, ["1 octet", "999 octets", "1.2 kB", "1.2 MB", "9.9 GB"]);
+        let sizes = [1, 999, 1_200, 1_250_000, 9_900_000_000].map(bytes);
+        assert_eq!(sizes, ["1 byte", "999 bytes", "1.2 kB", "1.2 MB", "9.9 GB"]);
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -10,9 +10,9 @@ use crate::time::Timestamp;
 /// What comes out of one direction, in stream order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StreamEvent<'a> {
-    /// Octets.
+    /// Bytes.
     Data(&'a [u8]),
-    /// Octets that the capture does not have. Readers decide what they can still trust.
+    /// Bytes that the capture does not have. Readers decide what they can still trust.
     Gap(u64),
 }
 
@@ -22,20 +22,20 @@ pub struct Taken<'a> {
     /// The packet; for a gap, the one behind it. By reference: a copy of what was just put together waits for its
     /// stores.
     pub mark: &'a Mark,
-    /// Offset of the octet after this stretch.
+    /// Offset of the byte after this stretch.
     pub end: u64,
-    /// The octets, or their absence.
+    /// The bytes, or their absence.
     pub event: StreamEvent<'a>,
 }
 
 /// The part of a segment that concerns its stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
-    /// Sequence number of the first octet of `payload`.
+    /// Sequence number of the first byte of `payload`.
     pub seq: SeqNum,
-    /// Octets captured.
+    /// Bytes captured.
     pub payload: &'a [u8],
-    /// Octets behind them that were sent and not captured.
+    /// Bytes behind them that were sent and not captured.
     pub missing: u32,
     /// The packet.
     pub mark: &'a Mark,
@@ -43,7 +43,7 @@ pub struct Piece<'a> {
     pub ip_id: Option<u16>,
 }
 
-/// Out-of-order octets held by all connections together.
+/// Out-of-order bytes held by all connections together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Budget {
     used: usize,
@@ -51,23 +51,23 @@ pub struct Budget {
 
 /// One half of a connection: takes segments in any order, gives the stream.
 ///
-/// Offsets count from the first octet after the SYN, or the first one known of a stream whose
+/// Offsets count from the first byte after the SYN, or the first one known of a stream whose
 /// SYN was not seen.
 #[derive(Debug)]
 pub struct Half {
     start: Start,
     /// Sequence number at offset [`BASE`]; means nothing while `start` is `Unseen`.
     anchor: SeqNum,
-    /// Offset of the next octet to hand on. Never above any key of `held`.
+    /// Offset of the next byte to hand on. Never above any key of `held`.
     next: u64,
     /// Pieces behind a hole, by offset; they never overlap.
     held: BTreeMap<u64, Held>,
-    held_octets: usize,
+    held_bytes: usize,
     /// When the oldest hole there is was noticed.
     hole_since: Option<Timestamp>,
     /// Offset up to which the other side has acknowledged.
     acked: Option<u64>,
-    octets: u64,
+    bytes: u64,
     missing: u64,
     gaps: u64,
     /// Offset at which the first hole that was given up begins.
@@ -92,21 +92,21 @@ enum Start {
 
 #[derive(Debug)]
 struct Held {
-    octets: Box<[u8]>,
+    bytes: Box<[u8]>,
     missing: u32,
     mark: Mark,
 }
 
 impl Held {
     fn end(&self, offset: u64) -> u64 {
-        offset + self.octets.len() as u64 + u64::from(self.missing)
+        offset + self.bytes.len() as u64 + u64::from(self.missing)
     }
 }
 
-/// What holding one piece costs beside its octets, about.
+/// What holding one piece costs beside its bytes, about.
 const HELD_OVERHEAD: usize = 96;
 
-/// Offset of the first octet: leaves room below for what comes before a late start.
+/// Offset of the first byte: leaves room below for what comes before a late start.
 pub(crate) const BASE: u64 = 1 << 32;
 
 /// A copy within this time is the same packet captured twice, where the IP header cannot tell: no
@@ -120,10 +120,10 @@ impl Default for Half {
             anchor: SeqNum(0),
             next: BASE,
             held: BTreeMap::new(),
-            held_octets: 0,
+            held_bytes: 0,
             hole_since: None,
             acked: None,
-            octets: 0,
+            bytes: 0,
             missing: 0,
             gaps: 0,
             first_gap: None,
@@ -136,12 +136,12 @@ impl Default for Half {
 }
 
 impl Half {
-    /// Distinct octets seen.
-    pub const fn octets(&self) -> u64 {
-        self.octets
+    /// Distinct bytes seen.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
-    /// Octets known to be missing before the current end.
+    /// Bytes known to be missing before the current end.
     pub const fn missing(&self) -> u64 {
         self.missing
     }
@@ -156,7 +156,7 @@ impl Half {
         self.first_gap
     }
 
-    /// Octets that were sent again.
+    /// Bytes that were sent again.
     pub const fn retransmitted(&self) -> u64 {
         self.retransmitted
     }
@@ -166,7 +166,7 @@ impl Half {
         self.conflicts
     }
 
-    /// Offset behind the last octet handed on.
+    /// Offset behind the last byte handed on.
     pub const fn end(&self) -> u64 {
         self.next
     }
@@ -198,7 +198,7 @@ impl Half {
             self.anchor = seq;
         } else {
             let Some(offset) = self.offset_of(seq) else { return };
-            let is_untouched = self.octets == 0 && self.missing == 0;
+            let is_untouched = self.bytes == 0 && self.missing == 0;
             if matches!(self.start, Start::Open { .. }) || is_untouched && offset < self.next {
                 self.next = offset.min(self.held.keys().next().copied().unwrap_or(offset));
             }
@@ -210,7 +210,7 @@ impl Half {
     /// the connection: nothing was sent before it, and the lowest such number is where the stream begins.
     #[inline]
     pub fn on_ack(&mut self, seq: SeqNum, opening: bool, limits: &Limits) {
-        if self.octets == 0 && opening {
+        if self.bytes == 0 && opening {
             self.on_first_ack(seq);
         }
         let Some(offset) = self.offset_of(seq) else { return };
@@ -248,7 +248,7 @@ impl Half {
             if missing > 0 || payload.is_empty() {
                 return self.hand_on(payload, missing, mark, out);
             }
-            self.octets += payload.len() as u64;
+            self.bytes += payload.len() as u64;
             self.next += payload.len() as u64;
             return out(Taken { mark, end: self.next, event: StreamEvent::Data(payload) });
         }
@@ -276,7 +276,7 @@ impl Half {
             self.retransmitted += again;
         }
         self.settle(piece.mark.at, limits, budget, out);
-        while self.held_octets > limits.held_per_direction || budget.used > limits.held_total {
+        while self.held_bytes > limits.held_per_direction || budget.used > limits.held_total {
             if !self.skip_hole(budget, out) {
                 break;
             }
@@ -330,8 +330,8 @@ impl Half {
 
     /// Drops what is held without handing it on.
     pub fn discard(&mut self, budget: &mut Budget) {
-        budget.used -= self.held_octets;
-        self.held_octets = 0;
+        budget.used -= self.held_bytes;
+        self.held_bytes = 0;
         self.held.clear();
     }
 
@@ -345,30 +345,30 @@ impl Half {
     #[inline(never)]
     fn hand_on(
         &mut self,
-        octets: &[u8],
+        bytes: &[u8],
         missing: u32,
         mark: &Mark,
         out: &mut impl FnMut(Taken<'_>),
     ) {
-        if !octets.is_empty() {
-            self.octets += octets.len() as u64;
-            self.next += octets.len() as u64;
-            out(Taken { mark, end: self.next, event: StreamEvent::Data(octets) });
+        if !bytes.is_empty() {
+            self.bytes += bytes.len() as u64;
+            self.next += bytes.len() as u64;
+            out(Taken { mark, end: self.next, event: StreamEvent::Data(bytes) });
         }
         if missing > 0 {
             self.lose(u64::from(missing), mark, out);
         }
     }
 
-    fn lose(&mut self, octets: u64, mark: &Mark, out: &mut impl FnMut(Taken<'_>)) {
+    fn lose(&mut self, bytes: u64, mark: &Mark, out: &mut impl FnMut(Taken<'_>)) {
         self.gaps += 1;
         self.first_gap.get_or_insert(self.next);
-        self.missing += octets;
-        self.next += octets;
-        out(Taken { mark, end: self.next, event: StreamEvent::Gap(octets) });
+        self.missing += bytes;
+        self.next += bytes;
+        out(Taken { mark, end: self.next, event: StreamEvent::Gap(bytes) });
     }
 
-    /// Keeps what of `piece` is new; the first octets seen of any offset win. Returns how many were not.
+    /// Keeps what of `piece` is new; the first bytes seen of any offset win. Returns how many were not.
     fn hold(&mut self, offset: u64, piece: &Piece<'_>, budget: &mut Budget) -> u64 {
         let floor = if self.start == Start::Known { self.next } else { 0 };
         let captured_end = offset + piece.payload.len() as u64;
@@ -378,7 +378,7 @@ impl Half {
         if let Some((&before, held)) = self.held.range(..at).next_back() {
             let covered = held.end(before).min(end);
             if covered > at {
-                self.conflicts += u64::from(differ(before, &held.octets, offset, piece.payload));
+                self.conflicts += u64::from(differ(before, &held.bytes, offset, piece.payload));
                 again += covered - at;
                 at = covered;
             }
@@ -386,20 +386,20 @@ impl Half {
         while at < end {
             let (until, covered) = match self.held.range(at..end).next() {
                 Some((&next, held)) => {
-                    self.conflicts += u64::from(differ(next, &held.octets, offset, piece.payload));
+                    self.conflicts += u64::from(differ(next, &held.bytes, offset, piece.payload));
                     (next, held.end(next).min(end))
                 }
                 None => (end, end),
             };
             if at < until {
                 let stop = until.min(captured_end);
-                let octets: Box<[u8]> = within(piece.payload, offset, at, stop).into();
+                let bytes: Box<[u8]> = within(piece.payload, offset, at, stop).into();
                 let missing =
                     u32::try_from(until - stop.max(at)).unwrap_or(u32::MAX).min(piece.missing);
-                let cost = octets.len() + HELD_OVERHEAD;
-                self.held_octets += cost;
+                let cost = bytes.len() + HELD_OVERHEAD;
+                self.held_bytes += cost;
                 budget.used += cost;
-                self.held.insert(at, Held { octets, missing, mark: *piece.mark });
+                self.held.insert(at, Held { bytes, missing, mark: *piece.mark });
             }
             again += covered - until;
             at = covered;
@@ -414,14 +414,14 @@ impl Half {
                 return;
             }
             let held = entry.remove();
-            let cost = held.octets.len() + HELD_OVERHEAD;
-            self.held_octets -= cost;
+            let cost = held.bytes.len() + HELD_OVERHEAD;
+            self.held_bytes -= cost;
             budget.used -= cost;
             let end = held.end(offset);
             if end <= self.next {
                 continue;
             }
-            let fresh = within(&held.octets, offset, self.next, end);
+            let fresh = within(&held.bytes, offset, self.next, end);
             let missing = u32::try_from(end - self.next - fresh.len() as u64).unwrap_or(u32::MAX);
             self.hand_on(fresh, missing, &held.mark, out);
         }
@@ -463,7 +463,7 @@ impl Half {
     }
 }
 
-/// The octets of `bytes`, which begin at offset `start`, from offset `from` up to `to`.
+/// The bytes of `bytes`, which begin at offset `start`, from offset `from` up to `to`.
 fn within(bytes: &[u8], start: u64, from: u64, to: u64) -> &[u8] {
     let place = |offset: u64| {
         usize::try_from(offset.saturating_sub(start)).unwrap_or(usize::MAX).min(bytes.len())
@@ -471,7 +471,7 @@ fn within(bytes: &[u8], start: u64, from: u64, to: u64) -> &[u8] {
     bytes.get(place(from)..place(to)).unwrap_or_default()
 }
 
-/// Whether two stretches differ where both have octets.
+/// Whether two stretches differ where both have bytes.
 fn differ(a_start: u64, a: &[u8], b_start: u64, b: &[u8]) -> bool {
     let from = a_start.max(b_start);
     let to = (a_start + a.len() as u64).min(b_start + b.len() as u64);
@@ -514,8 +514,8 @@ mod tests {
             let out = &mut self.out;
             self.half.push(piece, &self.limits, &mut self.budget, &mut |taken| {
                 out.push(match taken.event {
-                    StreamEvent::Data(octets) => Out::Data(octets.to_vec()),
-                    StreamEvent::Gap(octets) => Out::Gap(octets),
+                    StreamEvent::Data(bytes) => Out::Data(bytes.to_vec()),
+                    StreamEvent::Gap(bytes) => Out::Gap(bytes),
                 });
             });
             self
@@ -525,8 +525,8 @@ mod tests {
             let out = &mut self.out;
             self.half.finish(&mut self.budget, &mut |taken| {
                 out.push(match taken.event {
-                    StreamEvent::Data(octets) => Out::Data(octets.to_vec()),
-                    StreamEvent::Gap(octets) => Out::Gap(octets),
+                    StreamEvent::Data(bytes) => Out::Data(bytes.to_vec()),
+                    StreamEvent::Gap(bytes) => Out::Gap(bytes),
                 });
             });
             assert_eq!(self.budget.used, 0, "everything held was given back");
@@ -534,11 +534,11 @@ mod tests {
         }
 
         fn text(&mut self) -> String {
-            let octets = self.finish().into_iter().map(|out| match out {
-                Out::Data(octets) => String::from_utf8(octets).unwrap(),
+            let bytes = self.finish().into_iter().map(|out| match out {
+                Out::Data(bytes) => String::from_utf8(bytes).unwrap(),
                 Out::Gap(n) => format!("<{n}>"),
             });
-            octets.collect()
+            bytes.collect()
         }
     }
 
@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn first_octets_win_and_a_conflict_is_counted() {
+    fn first_bytes_win_and_a_conflict_is_counted() {
         let mut bench = Bench::new();
         bench.half.begins_at(SeqNum(1));
         bench.push(0, 3, b"cd", 0).push(0, 2, b"BXXE", 0).push(0, 1, b"a", 0);
@@ -581,7 +581,7 @@ mod tests {
         bench.half.begins_at(SeqNum(1));
         bench.push(0, 1, b"abc", 0).push(300, 1, b"abc", 0).push(600, 2, b"bcd", 0);
         assert_eq!(bench.half.retransmitted(), 5);
-        assert_eq!((bench.half.octets(), bench.text().as_str()), (4, "abcd"));
+        assert_eq!((bench.half.bytes(), bench.text().as_str()), (4, "abcd"));
     }
 
     #[test]
@@ -616,7 +616,7 @@ mod tests {
     }
 
     #[test]
-    fn octets_cut_by_the_snaplen_are_a_hole() {
+    fn bytes_cut_by_the_snaplen_are_a_hole() {
         let mut bench = Bench::new();
         bench.half.begins_at(SeqNum(1));
         bench.push(0, 1, b"ab", 3).push(0, 6, b"c", 0);
@@ -646,7 +646,7 @@ mod tests {
         bench.half.begins_at(SeqNum(1));
         for n in 0..10_000_u32 {
             bench.push(0, 10 + n * 3, b"x", 0);
-            assert!(bench.budget.used <= 8192 && bench.half.held_octets <= 4096 + HELD_OVERHEAD);
+            assert!(bench.budget.used <= 8192 && bench.half.held_bytes <= 4096 + HELD_OVERHEAD);
         }
         assert!(bench.half.gaps() > 9_000);
         bench.finish();

@@ -5,9 +5,9 @@
 pub struct SeqNum(pub u32);
 
 impl SeqNum {
-    /// The number `octets` later.
-    pub const fn plus(self, octets: u32) -> Self {
-        Self(self.0.wrapping_add(octets))
+    /// The number `bytes` later.
+    pub const fn plus(self, bytes: u32) -> Self {
+        Self(self.0.wrapping_add(bytes))
     }
 
     /// How far `self` lies behind `origin`: negative when before it. Right for distances below 2^31,

@@ -1,6 +1,6 @@
 //! Control messages: what one node tells another after the handshake.
 //!
-//! In: the octets of a control term, as they stand behind a distribution header. Out: its operation and
+//! In: the bytes of a control term, as they stand behind a distribution header. Out: its operation and
 //! its fields by name. What the message term behind it says is no business of this file.
 
 use super::term::{Term, TermError, TermErrorKind, cut_term, skip_term};
@@ -152,7 +152,7 @@ pub struct ControlMessage<'a> {
     /// Its first element.
     pub operation: Operation,
     /// Its fields, and what stands behind them.
-    octets: &'a [u8],
+    bytes: &'a [u8],
     /// Where each of them ends there: places, since each message has them and few are looked at.
     ends: [usize; MOST_FIELDS],
     count: usize,
@@ -175,7 +175,7 @@ impl<'a> ControlMessage<'a> {
     pub fn term(&self, place: usize) -> Option<Term<'a>> {
         let end = self.ends.get(place).filter(|_| place < self.count)?;
         let start = place.checked_sub(1).and_then(|before| self.ends.get(before)).unwrap_or(&0);
-        self.octets.get(*start..*end).map(Term::cut_off)
+        self.bytes.get(*start..*end).map(Term::cut_off)
     }
 
     /// Whether the term that follows is the reason why a process ended.
@@ -205,7 +205,7 @@ const ALTACT_EXIT: i32 = 16;
 /// It is no control term, or it is cut short.
 #[inline(always)] // whatever it gives would go through memory
 pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
-    let [SMALL_TUPLE_EXT, arity, SMALL_INTEGER_EXT, code, octets @ ..] = i else {
+    let [SMALL_TUPLE_EXT, arity, SMALL_INTEGER_EXT, code, bytes @ ..] = i else {
         return Err(no_operation(i));
     };
     let operation = Operation(*code);
@@ -215,14 +215,14 @@ pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermErro
     if count != fields.len() && !(has_optional && count + 1 == fields.len()) {
         return Err(malformed("arity", 1));
     }
-    let mut control = ControlMessage { operation, octets, ends: [0; MOST_FIELDS], count };
-    let mut behind = octets;
+    let mut control = ControlMessage { operation, bytes, ends: [0; MOST_FIELDS], count };
+    let mut behind = bytes;
     for end in control.ends.iter_mut().take(count) {
         behind = match skip_term(behind) {
             Some(behind) => behind,
             None => return Err(fault(&control, behind)),
         };
-        *end = octets.len() - behind.len();
+        *end = bytes.len() - behind.len();
     }
     Ok((control, behind))
 }
@@ -245,14 +245,14 @@ fn no_operation(i: &[u8]) -> TermError {
 #[cold]
 fn fault(control: &ControlMessage<'_>, rest: &[u8]) -> TermError {
     let Err(e) = cut_term(rest) else { return malformed("operation", START) };
-    let read = control.octets.len() - rest.len();
+    let read = control.bytes.len() - rest.len();
     let place = control.ends.iter().filter(|end| (1..=read).contains(*end)).count();
     let fields = control.operation.fields().unwrap_or_default();
     let field = fields.get(place).map_or("operation", |field| field.name());
     TermError { field, offset: START + read + e.offset, ..e }
 }
 
-/// Octets before the first field: the tuple, and the operation.
+/// Bytes before the first field: the tuple, and the operation.
 const START: usize = 4;
 
 impl Field {
@@ -348,16 +348,16 @@ mod tests {
         let (control, behind) = control_message(SEND_SENDER).unwrap();
         assert_eq!(control.operation, Operation::SEND_SENDER);
         assert_eq!(behind, [119, 2, b'o', b'k']);
-        assert_eq!(control.field(Field::From).unwrap().octets(), &SEND_SENDER[4..22]);
-        assert_eq!(control.field(Field::To).unwrap().octets(), &SEND_SENDER[22..37]);
+        assert_eq!(control.field(Field::From).unwrap().bytes(), &SEND_SENDER[4..22]);
+        assert_eq!(control.field(Field::To).unwrap().bytes(), &SEND_SENDER[22..37]);
         assert!(control.field(Field::Token).is_none());
     }
 
     #[test]
     fn each_operation_is_read_whole_and_no_shorter_prefix_is() {
         for (code, name, fields, has_payload) in OPERATIONS {
-            let octets = numbered_as(*code, fields);
-            let longer = [&octets[..], b"more"].concat();
+            let bytes = numbered_as(*code, fields);
+            let longer = [&bytes[..], b"more"].concat();
             let (control, behind) = control_message(&longer).unwrap();
             assert_eq!((control.operation.name(), behind), (Some(*name), &b"more"[..]));
             assert_eq!(control.operation.has_payload(), *has_payload, "{name}");
@@ -366,8 +366,8 @@ mod tests {
             for (place, (field, term)) in (0..).zip(control.fields()) {
                 assert_eq!(term.as_small_int(), Some(256 + place), "{name} {field:?}");
             }
-            for cut in 0..octets.len() {
-                let error = control_message(&octets[..cut]).unwrap_err();
+            for cut in 0..bytes.len() {
+                let error = control_message(&bytes[..cut]).unwrap_err();
                 assert_eq!(error.kind, TermErrorKind::CutShort, "{name} cut at {cut}");
             }
         }
@@ -402,21 +402,21 @@ mod tests {
 
     #[test]
     fn what_is_no_small_tuple_with_a_small_operation_is_refused() {
-        for octets in [&b"\x69\0\0\0\x03a\x01"[..], b"\x68\x03b\0\0\0\x01", b"l", b"\x83h\x03a\x01"]
+        for bytes in [&b"\x69\0\0\0\x03a\x01"[..], b"\x68\x03b\0\0\0\x01", b"l", b"\x83h\x03a\x01"]
         {
-            assert_eq!(control_message(octets).unwrap_err().kind, TermErrorKind::Malformed);
+            assert_eq!(control_message(bytes).unwrap_err().kind, TermErrorKind::Malformed);
         }
     }
 
     #[test]
     fn a_signal_of_choices_carries_a_reason_where_its_flags_say_so() {
         for (flags, expected) in [(0_u8, false), (8, false), (16, true), (18, true)] {
-            let octets = [&[104, 4, 97, 37, 97, flags][..], b"a\x01a\x02"].concat();
-            assert_eq!(control_message(&octets).unwrap().0.carries_reason(), expected, "{flags}");
+            let bytes = [&[104, 4, 97, 37, 97, flags][..], b"a\x01a\x02"].concat();
+            assert_eq!(control_message(&bytes).unwrap().0.carries_reason(), expected, "{flags}");
         }
         for (code, name, fields, has_payload) in OPERATIONS.iter().filter(|it| it.0 != 37) {
-            let octets = numbered_as(*code, fields);
-            let carries = control_message(&octets).unwrap().0.carries_reason();
+            let bytes = numbered_as(*code, fields);
+            let carries = control_message(&bytes).unwrap().0.carries_reason();
             assert_eq!(carries, *has_payload && name.contains("EXIT"), "{name}");
         }
     }

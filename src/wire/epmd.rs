@@ -15,7 +15,7 @@ use nom::number::complete::{be_u8, be_u16, be_u32};
 
 use super::{Creation, Parsed};
 
-/// First octet of an EPMD message. Values this crate does not know stay representable.
+/// First byte of an EPMD message. Values this crate does not know stay representable.
 ///
 /// Spec: *Distribution Protocol*, "EPMD Protocol".
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -56,7 +56,7 @@ impl EpmdTag {
     }
 }
 
-/// What a node says it is when it registers. EPMD stores the octet blindly and echoes it.
+/// What a node says it is when it registers. EPMD stores the byte blindly and echoes it.
 ///
 /// Spec: *Distribution Protocol*, "Register a Node in EPMD".
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -111,7 +111,7 @@ pub enum Request<'a> {
 }
 
 impl Request<'_> {
-    /// The octet it began with.
+    /// The byte it began with.
     pub const fn tag(&self) -> EpmdTag {
         match *self {
             Self::Alive2Req(_) => EpmdTag::ALIVE2_REQ,
@@ -157,7 +157,7 @@ pub fn request(i: &[u8]) -> Parsed<'_, Request<'_>> {
 /// | Nlen | NodeName | Elen | Extra |
 /// ```
 ///
-/// Octets behind `Extra` are ignored by EPMD.
+/// Bytes behind `Extra` are ignored by EPMD.
 ///
 /// Spec: *Distribution Protocol*, "Register a Node in EPMD".
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -209,7 +209,7 @@ pub fn alive2_req(i: &[u8]) -> Parsed<'_, Alive2Req<'_>> {
 /// Spec: *Distribution Protocol*, "Register a Node in EPMD" (the X form since OTP 23).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Alive2Resp {
-    /// `ALIVE2_RESP`, with two octets of creation, or `ALIVE2_X_RESP`, with four.
+    /// `ALIVE2_RESP`, with two bytes of creation, or `ALIVE2_X_RESP`, with four.
     pub tag: EpmdTag,
     /// 0 is success. EPMD knows no other error than 1 and gives no reason.
     pub result: u8,
@@ -219,9 +219,9 @@ pub struct Alive2Resp {
 
 /// Reads [`Alive2Resp`].
 pub fn alive2_resp(i: &[u8]) -> Parsed<'_, Alive2Resp> {
-    let (i, octet) = context("tag", alt((tag(&b"y"[..]), tag(&b"v"[..])))).parse(i)?;
+    let (i, byte) = context("tag", alt((tag(&b"y"[..]), tag(&b"v"[..])))).parse(i)?;
     let (i, result) = context("Result", be_u8).parse(i)?;
-    let (i, tag, creation) = if octet == b"y" {
+    let (i, tag, creation) = if byte == b"y" {
         let (i, creation) = context("Creation", be_u16).parse(i)?;
         (i, EpmdTag::ALIVE2_RESP, creation.into())
     } else {
@@ -273,7 +273,7 @@ pub struct Port2Node<'a> {
     pub extra: &'a [u8],
 }
 
-/// Reads [`Port2Resp`]. Octets behind it are ignored, as clients do.
+/// Reads [`Port2Resp`]. Bytes behind it are ignored, as clients do.
 pub fn port2_resp(i: &[u8]) -> Parsed<'_, Port2Resp<'_>> {
     let (i, _) = context("tag", tag(&b"w"[..])).parse(i)?;
     let (i, result) = context("Result", be_u8).parse(i)?;
@@ -317,7 +317,7 @@ pub struct Listing<'a> {
 /// One line of a [`Listing`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Registration<'a> {
-    /// The alive name. EPMD lets it hold any octet but NUL.
+    /// The alive name. EPMD lets it hold any byte but NUL.
     pub name: &'a [u8],
     /// Where the node listens.
     pub port: u16,
@@ -341,7 +341,7 @@ impl<'a> Listing<'a> {
         let mut pending = text;
         iter::from_fn(move || {
             loop {
-                let line_feed = pending.iter().position(|&octet| octet == b'\n')?;
+                let line_feed = pending.iter().position(|&byte| byte == b'\n')?;
                 pending = pending.get(line_feed + 1..)?;
                 let line = text.get(..text.len() - pending.len() - 1)?;
                 if let Some(registration) = names_line(line) {
@@ -362,13 +362,13 @@ impl<'a> Listing<'a> {
     /// old/unused name <NAME>, port = P, fd = F \n\0
     /// ```
     pub fn dump(&self) -> impl Iterator<Item = Registration<'a>> + use<'a> {
-        self.text.split_inclusive(|&octet| octet == 0).filter_map(dump_line)
+        self.text.split_inclusive(|&byte| byte == 0).filter_map(dump_line)
     }
 }
 
 /// `name NAME at port N`, where `NAME` may hold ` at port ` itself.
 fn names_line(line: &[u8]) -> Option<Registration<'_>> {
-    let digits = line.iter().rev().take_while(|octet| octet.is_ascii_digit()).count();
+    let digits = line.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let (named, port) = line.split_at_checked(line.len() - digits)?;
     let name = named.strip_prefix(b"name ")?.strip_suffix(b" at port ")?;
     Some(Registration { name, port: decimal(port)?, active: true })
@@ -385,16 +385,16 @@ fn dump_line(line: &[u8]) -> Option<Registration<'_>> {
     Some(Registration { name, port: decimal(port)?, active })
 }
 
-/// What is before and behind the last `separator` in `octets`.
-fn split_at_last<'a>(octets: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = octets.windows(separator.len()).rposition(|window| window == separator)?;
-    let (before, behind) = octets.split_at_checked(at)?;
+/// What is before and behind the last `separator` in `bytes`.
+fn split_at_last<'a>(bytes: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = bytes.windows(separator.len()).rposition(|window| window == separator)?;
+    let (before, behind) = bytes.split_at_checked(at)?;
     Some((before, behind.strip_prefix(separator)?))
 }
 
-/// `octets` as a decimal number; the sign that `str::parse` takes is none of EPMD's.
-fn decimal(octets: &[u8]) -> Option<u16> {
-    let text = std::str::from_utf8(octets).ok()?;
+/// `bytes` as a decimal number; the sign that `str::parse` takes is none of EPMD's.
+fn decimal(bytes: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(bytes).ok()?;
     if text.starts_with('+') { None } else { text.parse().ok() }
 }
 
@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn requests_keep_the_tag_they_began_with() {
-        for (octets, read) in [
+        for (bytes, read) in [
             (&b"n"[..], Request::NamesReq),
             (b"n extra", Request::NamesReq),
             (b"d", Request::DumpReq),
@@ -472,15 +472,15 @@ mod tests {
             (b"pb", Request::Ancient(EpmdTag::PORT_REQ)),
             (b"T / HTTP/1.1", Request::Unknown(EpmdTag(b'T'))),
         ] {
-            assert_eq!(decode(octets, request), Ok(read));
-            assert_eq!(read.tag(), EpmdTag(octets[0]));
+            assert_eq!(decode(bytes, request), Ok(read));
+            assert_eq!(read.tag(), EpmdTag(bytes[0]));
         }
         assert_eq!(decode(b"", request), Err(WireError { field: "tag", offset: 0 }));
     }
 
     #[test]
     fn tags_are_named_where_the_specification_does() {
-        let named = (0..=u8::MAX).filter_map(|octet| EpmdTag(octet).name());
+        let named = (0..=u8::MAX).filter_map(|byte| EpmdTag(byte).name());
         assert_eq!(named.collect::<Vec<_>>().len(), 11);
         assert_eq!(EpmdTag(122).name(), Some("PORT_PLEASE2_REQ"));
         assert_eq!((NodeType(72).name(), NodeType(104).name()), (Some("hidden"), None));

@@ -1,21 +1,21 @@
 //! Cutting messages from a stream.
 //!
-//! In: the front of one direction's octets, in stream order. Out: one whole message, or how much is
+//! In: the front of one direction's bytes, in stream order. Out: one whole message, or how much is
 //! missing. The only file that knows "not yet"; it reads lengths and never what a message says.
 
 /// What the front of a stream holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cut<'a> {
-    /// At least so many octets are missing.
+    /// At least so many bytes are missing.
     Need(usize),
     /// One whole message.
     Message {
         /// The message without its length prefix.
         body: &'a [u8],
-        /// Octets it takes in the stream, length prefix included.
+        /// Bytes it takes in the stream, length prefix included.
         used: usize,
     },
-    /// The prefix announces so many octets, which is more than the caller is ready to buffer.
+    /// The prefix announces so many bytes, which is more than the caller is ready to buffer.
     TooLong(usize),
 }
 
@@ -29,7 +29,7 @@ pub fn cut_packet2(stream: &[u8]) -> Cut<'_> {
     }
 }
 
-/// Cuts one `{packet, 4}` message of at most `max` octets: everything after the handshake. A zero
+/// Cuts one `{packet, 4}` message of at most `max` bytes: everything after the handshake. A zero
 /// length is a tick.
 ///
 /// Spec: *Distribution Protocol*, "Protocol between Connected Nodes".
@@ -58,13 +58,13 @@ pub fn cut_alive2_resp(stream: &[u8]) -> Cut<'_> {
 /// its end.
 ///
 /// What starts with another tag is given whole, for the parser to refuse. At the close of the
-/// connection the parser may also be given a reply that still needs octets: clients read nothing
+/// connection the parser may also be given a reply that still needs bytes: clients read nothing
 /// behind `Nlen`.
 pub fn cut_port2_resp(stream: &[u8]) -> Cut<'_> {
     const FIXED: usize = 12; // tag to Nlen
     let field = |at: usize| {
-        let octets = stream.get(at..)?.first_chunk()?;
-        Some(usize::from(u16::from_be_bytes(*octets)))
+        let bytes = stream.get(at..)?.first_chunk()?;
+        Some(usize::from(u16::from_be_bytes(*bytes)))
     };
     match stream {
         [] => return Cut::Need(2),
@@ -73,16 +73,16 @@ pub fn cut_port2_resp(stream: &[u8]) -> Cut<'_> {
         [b'w', ..] => return cut(0, 2, stream),
         _ => return cut(0, stream.len(), stream),
     }
-    // Two lengths of 16 bits and 14 octets: no sum here overflows.
+    // Two lengths of 16 bits and 14 bytes: no sum here overflows.
     let nlen = field(FIXED - 2).unwrap_or(0);
     let elen = field(FIXED + nlen).unwrap_or(0);
     cut(0, FIXED + nlen + 2 + elen, stream)
 }
 
-/// `rest` is the stream behind a prefix of `prefix` octets, which announced `len`.
+/// `rest` is the stream behind a prefix of `prefix` bytes, which announced `len`.
 fn cut(prefix: usize, len: usize, rest: &[u8]) -> Cut<'_> {
     match rest.get(..len) {
-        // No overflow: the stream holds that many octets.
+        // No overflow: the stream holds that many bytes.
         Some(body) => Cut::Message { body, used: prefix + len },
         None => Cut::Need(len - rest.len()),
     }
@@ -103,14 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn status_ok_is_cut_octet_by_octet() {
+    fn status_ok_is_cut_byte_by_byte() {
         let stream = [0x00, 0x03, b's', b'o', b'k', 0x00];
         asks_until_whole(cut_packet2, &stream[..5]);
         assert_eq!(cut_packet2(&stream), Cut::Message { body: b"sok", used: 5 });
     }
 
     #[test]
-    fn a_frame_is_cut_octet_by_octet() {
+    fn a_frame_is_cut_byte_by_byte() {
         let stream = [0x00, 0x00, 0x00, 0x02, 0x83, 0x44, 0x00];
         asks_until_whole(|i| cut_packet4(i, 2), &stream[..6]);
         assert_eq!(cut_packet4(&stream, 2), Cut::Message { body: &[0x83, 0x44], used: 6 });
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_maximum_is_refused_before_its_octets_come() {
+    fn a_length_beyond_the_maximum_is_refused_before_its_bytes_come() {
         assert_eq!(cut_packet4(b"GET ", 1 << 26), Cut::TooLong(0x4745_5420));
         assert_eq!(cut_packet4(&[0, 0, 0, 3], 2), Cut::TooLong(3));
     }
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(cut_alive2_resp(&y), Cut::Message { body: &y[..4], used: 4 });
     }
 
-    /// "b" on port 9100, with an `Extra` of two octets.
+    /// "b" on port 9100, with an `Extra` of two bytes.
     #[rustfmt::skip]
     const PORT2: &[u8] = &[
         b'w', 0x00,             // tag, Result

@@ -133,7 +133,7 @@ fn version(i: &[u8]) -> Parsed<'_, Version> {
 /// | 'n' | Version | Flags | Name |                       version 5
 /// ```
 ///
-/// Octets after `Name` are legal and ignored by peers, so they are kept, not rejected. The version
+/// Bytes after `Name` are legal and ignored by peers, so they are kept, not rejected. The version
 /// number in the old layout is always 5, and no peer checks it.
 ///
 /// Spec: *Distribution Protocol*, "The Handshake in Detail", step 2 (version 6 since OTP 23).
@@ -385,13 +385,13 @@ pub fn challenge_ack(i: &[u8]) -> Parsed<'_, ChallengeAck> {
 }
 
 fn digest(i: &[u8]) -> Parsed<'_, [u8; 16]> {
-    context("Digest", map_opt(take(16_usize), |octets: &[u8]| octets.first_chunk().copied()))
+    context("Digest", map_opt(take(16_usize), |bytes: &[u8]| bytes.first_chunk().copied()))
         .parse(i)
 }
 
 /// The alive and the host part of a node name: what is left and right of its only `@`.
 pub fn alive_and_host(name: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = name.iter().position(|&octet| octet == b'@')?;
+    let at = name.iter().position(|&byte| byte == b'@')?;
     let (alive, host) = (name.get(..at)?, name.get(at + 1..)?);
     (!alive.is_empty() && !host.is_empty() && !host.contains(&b'@')).then_some((alive, host))
 }
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn octets_behind_the_name_are_kept_apart() {
+    fn bytes_behind_the_name_are_kept_apart() {
         let longer = [SEND_NAME, b"later"].concat();
         let read = decode(&longer, send_name).unwrap();
         assert_eq!((read.name, read.extra), (&b"a@127.0.0.1"[..], &b"later"[..]));

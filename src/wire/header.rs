@@ -10,21 +10,21 @@ use nom::{IResult, Parser};
 
 use super::control::{Operation, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT};
 
-/// What a frame of an established connection carries, by the first octets behind its length.
+/// What a frame of an established connection carries, by the first bytes behind its length.
 ///
 /// Spec: *Distribution Protocol*, "Protocol between Connected Nodes"; *External Term Format*,
 /// "Distribution Header" (fragments since OTP 22).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum FrameKind {
-    /// No octets: a sign of life.
+    /// No bytes: a sign of life.
     Tick,
-    /// 112: terms with their own version octets, where no distribution header was agreed on.
+    /// 112: terms with their own version bytes, where no distribution header was agreed on.
     PassThrough,
     /// 131 68: distribution header, control term and, for some operations, a message term.
     Normal,
     /// 131 69: as `Normal`, with the start of a message that goes on in continuations.
     FirstFragment,
-    /// 131 70: the next octets of such a message.
+    /// 131 70: the next bytes of such a message.
     Continuation,
     /// None of these.
     Unknown,
@@ -71,14 +71,14 @@ pub struct Fragment {
 }
 
 /// The atom cache references of a distribution header, in order: in the terms behind it, reference
-/// number `i` is the octets 82 `i`.
+/// number `i` is the bytes 82 `i`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct References<'a> {
     count: u8,
     /// Whether one of them is new.
     bring_new: bool,
     nibbles: &'a [u8],
-    octets: &'a [u8],
+    bytes: &'a [u8],
 }
 
 /// One atom cache reference.
@@ -112,19 +112,19 @@ impl<'a> References<'a> {
     /// The slot of number `index`, where none [is new](Self::bring_new).
     #[inline]
     pub fn slot(&self, index: u8) -> Option<u16> {
-        let internal = self.octets.get(usize::from(index)).filter(|_| index < self.count)?;
+        let internal = self.bytes.get(usize::from(index)).filter(|_| index < self.count)?;
         Some(slot(nibble(self.nibbles, index), *internal))
     }
 
     /// Each in turn.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Reference<'a>> {
-        let Self { count, nibbles, mut octets, .. } = *self;
+        let Self { count, nibbles, mut bytes, .. } = *self;
         let long_atoms = nibble(nibbles, count) & LONG_ATOMS != 0;
         (0..count).map_while(move |index| {
             let flags = nibble(nibbles, index);
-            let (rest, reference) = reference(octets, flags, long_atoms).ok()?;
-            octets = rest;
+            let (rest, reference) = reference(bytes, flags, long_atoms).ok()?;
+            bytes = rest;
             Some(reference)
         })
     }
@@ -133,19 +133,19 @@ impl<'a> References<'a> {
 /// Why a header could not be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HeaderError {
-    /// It goes on behind the octets given.
+    /// It goes on behind the bytes given.
     CutShort,
     /// No node sends it.
     Malformed,
 }
 
 /// Reads the header of a frame of this kind from its body, and gives what stands behind it: the control
-/// term, which in a pass-through frame has a version octet; or, in a continuation, the next octets of the
+/// term, which in a pass-through frame has a version byte; or, in a continuation, the next bytes of the
 /// message.
 ///
 /// # Errors
 ///
-/// The octets end in the header, or are none.
+/// The bytes end in the header, or are none.
 #[inline]
 pub fn header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), HeaderError> {
     let read = match (kind, body) {
@@ -160,7 +160,7 @@ pub fn header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), Heade
 }
 
 /// The header of a message in one frame which brings no new atom, as nearly all are once two nodes have
-/// talked for a while: as many octets as it has references. `None` for every other one.
+/// talked for a while: as many bytes as it has references. `None` for every other one.
 #[inline]
 fn known_atoms(body: &[u8]) -> Option<(References<'_>, &[u8])> {
     let [_, _, count, i @ ..] = body else { return None };
@@ -170,9 +170,9 @@ fn known_atoms(body: &[u8]) -> Option<(References<'_>, &[u8])> {
     if bring_new(*count, i) {
         return None;
     }
-    let (nibbles, octets) = i.split_at_checked(usize::from(*count / 2 + 1))?;
-    let rest = octets.get(usize::from(*count)..)?;
-    Some((References { count: *count, bring_new: false, nibbles, octets }, rest))
+    let (nibbles, bytes) = i.split_at_checked(usize::from(*count / 2 + 1))?;
+    let rest = bytes.get(usize::from(*count)..)?;
+    Some((References { count: *count, bring_new: false, nibbles, bytes }, rest))
 }
 
 fn any_header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), HeaderError> {
@@ -197,20 +197,20 @@ fn any_header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), Heade
     })
 }
 
-/// Whether octets look like the start of a frame.
+/// Whether bytes look like the start of a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Credible {
-    /// They do: by chance, octets do so once in 2^40 times or less.
+    /// They do: by chance, bytes do so once in 2^40 times or less.
     Yes,
     /// No node sends this.
     No,
     /// A length of zero. It is legal, and proves nothing: zeros are everywhere.
     Tick,
-    /// Nothing speaks against it yet; at least so many more octets tell more.
+    /// Nothing speaks against it yet; at least so many more bytes tell more.
     NeedMore(usize),
 }
 
-/// Judges `prefix`, the octets of a stream from a possible frame start on: to find the next frame
+/// Judges `prefix`, the bytes of a stream from a possible frame start on: to find the next frame
 /// behind a gap, and to know the distribution in a stream whose handshake was not seen.
 ///
 /// What is read: a length of at most 64 MiB; the kind; the fragment's number; the whole atom cache
@@ -246,13 +246,13 @@ const NORMAL: u8 = 68;
 const FIRST_FRAGMENT: u8 = 69;
 const CONTINUATION: u8 = 70;
 
-/// In the half octet behind those of the references.
+/// In the half byte behind those of the references.
 const LONG_ATOMS: u8 = 1;
 
-/// An atom has at most 255 characters, of at most four octets each in UTF-8.
+/// An atom has at most 255 characters, of at most four bytes each in UTF-8.
 const MAX_ATOM: u16 = 1020;
 
-/// What the octets behind a streaming parser are; it asks for more where they end too soon.
+/// What the bytes behind a streaming parser are; it asks for more where they end too soon.
 type Judged<'a, T> = IResult<&'a [u8], T, ()>;
 
 fn frame_start(i: &[u8]) -> Judged<'_, ()> {
@@ -301,17 +301,17 @@ fn atom_cache_header(i: &[u8]) -> Judged<'_, References<'_>> {
     if count == 0 {
         return Ok((i, References::default()));
     }
-    let (octets, nibbles) = take(count / 2 + 1).parse(i)?;
+    let (bytes, nibbles) = take(count / 2 + 1).parse(i)?;
     let long_atoms = nibble(nibbles, count) & LONG_ATOMS != 0;
-    let mut i = octets;
+    let mut i = bytes;
     for index in 0..count {
         (i, _) = reference(i, nibble(nibbles, index), long_atoms)?;
     }
     let bring_new = bring_new(count, nibbles);
-    Ok((i, References { count, bring_new, nibbles, octets }))
+    Ok((i, References { count, bring_new, nibbles, bytes }))
 }
 
-/// One of them, whose half octet is `flags`: three bits of segment, and whether it is new.
+/// One of them, whose half byte is `flags`: three bits of segment, and whether it is new.
 fn reference(i: &[u8], flags: u8, long_atoms: bool) -> Judged<'_, Reference<'_>> {
     let (i, internal) = be_u8(i)?;
     let slot = slot(flags, internal);
@@ -326,16 +326,16 @@ fn reference(i: &[u8], flags: u8, long_atoms: bool) -> Judged<'_, Reference<'_>>
     Ok((i, Reference { slot, text: Some(text) }))
 }
 
-/// In the half octet of a reference.
+/// In the half byte of a reference.
 const NEW_CACHE_ENTRY: u8 = 8;
 const SEGMENT_INDEX: u8 = 7;
 
-/// Whether one of `count` references is new, whose half octets are at the front of `nibbles`.
+/// Whether one of `count` references is new, whose half bytes are at the front of `nibbles`.
 #[inline]
 fn bring_new(count: u8, nibbles: &[u8]) -> bool {
     // Up to fifteen, as most headers have, at one look.
-    if let (Some(octets), 0..=15) = (nibbles.first_chunk(), count) {
-        let flags = u64::from_le_bytes(*octets) & u64::from_ne_bytes([NEW_CACHE_ENTRY * 0x11; 8]);
+    if let (Some(bytes), 0..=15) = (nibbles.first_chunk(), count) {
+        let flags = u64::from_le_bytes(*bytes) & u64::from_ne_bytes([NEW_CACHE_ENTRY * 0x11; 8]);
         return flags & ((1 << (4 * count)) - 1) != 0;
     }
     (0..count).any(|index| is_new(nibble(nibbles, index)))
@@ -349,10 +349,10 @@ fn slot(flags: u8, internal: u8) -> u16 {
     u16::from(flags & SEGMENT_INDEX) << 8 | u16::from(internal)
 }
 
-/// Number `index` of the half octets, of which the lower comes first.
-fn nibble(octets: &[u8], index: u8) -> u8 {
-    let octet = octets.get(usize::from(index / 2)).copied().unwrap_or(0);
-    if index % 2 == 0 { octet & 0x0f } else { octet >> 4 }
+/// Number `index` of the half bytes, of which the lower comes first.
+fn nibble(bytes: &[u8], index: u8) -> u8 {
+    let byte = bytes.get(usize::from(index / 2)).copied().unwrap_or(0);
+    if index % 2 == 0 { byte & 0x0f } else { byte >> 4 }
 }
 
 /// A control term: a tuple whose first element is an operation that is assigned and in use. Each
@@ -444,7 +444,7 @@ mod tests {
     ];
 
     #[test]
-    fn two_octets_tell_the_kind() {
+    fn two_bytes_tell_the_kind() {
         for (frame, kind) in FRAMES {
             assert_eq!(FrameKind::of(&frame[4..]), kind);
             assert_eq!(FrameKind::of(&frame[4..5]), FrameKind::Unknown);
@@ -470,12 +470,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_octet_in_what_is_judged_is_refused() {
-        for (at, octet) in [(0, 0x05), (4, 0x84), (5, 0x47), (7, 0x69), (8, 8), (9, 0x62), (10, 5)]
+    fn a_wrong_byte_in_what_is_judged_is_refused() {
+        for (at, byte) in [(0, 0x05), (4, 0x84), (5, 0x47), (7, 0x69), (8, 8), (9, 0x62), (10, 5)]
         {
             let mut frame = NO_REFERENCES.to_vec();
-            frame[at] = octet;
-            assert_eq!(credible_frame(&frame), Credible::No, "octet {at}");
+            frame[at] = byte;
+            assert_eq!(credible_frame(&frame), Credible::No, "byte {at}");
         }
     }
 
@@ -528,7 +528,7 @@ mod tests {
         for count in 0..=9_u8 {
             for new in (0..=count).map(|at| (at < count).then_some(at)) {
                 let mut nibbles = vec![0; if count == 0 { 0 } else { usize::from(count / 2 + 1) }];
-                let mut octets = Vec::new();
+                let mut bytes = Vec::new();
                 // Flags behind the references are those of none.
                 for at in 0..count + u8::from(count > 0) {
                     let flags = match new {
@@ -538,11 +538,11 @@ mod tests {
                     };
                     nibbles[usize::from(at / 2)] |= flags << (at % 2 * 4);
                     if at < count {
-                        octets.push(at);
-                        octets.extend(if new == Some(at) { &b"\0\x02ok"[..] } else { b"" });
+                        bytes.push(at);
+                        bytes.extend(if new == Some(at) { &b"\0\x02ok"[..] } else { b"" });
                     }
                 }
-                let body = [&[131, 68, count][..], &nibbles, &octets, b"behind"].concat();
+                let body = [&[131, 68, count][..], &nibbles, &bytes, b"behind"].concat();
                 let (header, behind) = header(FrameKind::Normal, &body).unwrap();
                 assert_eq!(any_header(FrameKind::Normal, &body), Ok((header, &b"behind"[..])));
                 assert_eq!(behind, b"behind");

@@ -1,7 +1,7 @@
 //! The protocols to the byte: EPMD, the distribution handshake, framing, and what nodes say once they are
 //! connected: headers, control messages, terms.
 //!
-//! In: octets, exactly one message. Out: a struct that borrows them. Knows no flow, direction, time
+//! In: bytes, exactly one message. Out: a struct that borrows them. Knows no flow, direction, time
 //! or connection. The only door to `nom`.
 //!
 //! `framing` alone knows "not yet": it cuts messages from a stream. Everything else is given a
@@ -38,19 +38,19 @@ pub struct Creation(pub u32);
 pub struct WireError {
     /// The field that could not be read, as the specification names it.
     pub field: &'static str,
-    /// Octets from the start of the message to the start of that field.
+    /// Bytes from the start of the message to the start of that field.
     pub offset: usize,
 }
 
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "malformed {} at octet {}", self.field, self.offset)
+        write!(f, "malformed {} at byte {}", self.field, self.offset)
     }
 }
 
 impl std::error::Error for WireError {}
 
-/// What a parser returns: the octets behind `T`, and `T`.
+/// What a parser returns: the bytes behind `T`, and `T`.
 pub type Parsed<'a, T> = IResult<&'a [u8], T, FieldError<'a>>;
 
 /// A failure inside a parser; [`decode`] makes a [`WireError`] of it.
@@ -82,7 +82,7 @@ impl<'a> ContextError<&'a [u8]> for FieldError<'a> {
 ///
 /// # Errors
 ///
-/// The field that is cut short or holds no legal value; `extra` for octets that `parser` left over.
+/// The field that is cut short or holds no legal value; `extra` for bytes that `parser` left over.
 pub fn decode<'a, T>(
     message: &'a [u8],
     parser: impl FnOnce(&'a [u8]) -> Parsed<'a, T>,
@@ -121,10 +121,10 @@ mod testing {
         }
     }
 
-    /// Octets that look random and are the same in every run (xorshift64).
-    pub(super) struct Octets(pub(super) u64);
+    /// Bytes that look random and are the same in every run (xorshift64).
+    pub(super) struct Bytes(pub(super) u64);
 
-    impl Octets {
+    impl Bytes {
         pub(super) fn next(&mut self) -> u8 {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
@@ -140,34 +140,34 @@ mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::Octets;
+    use super::testing::Bytes;
     use super::*;
 
-    /// Everything in this folder that takes octets.
-    fn read_as_everything(octets: &[u8]) {
-        let _ = decode(octets, epmd::request);
-        let _ = decode(octets, epmd::alive2_resp);
-        let _ = decode(octets, epmd::port2_resp);
-        if let Ok(listing) = decode(octets, epmd::listing) {
+    /// Everything in this folder that takes bytes.
+    fn read_as_everything(bytes: &[u8]) {
+        let _ = decode(bytes, epmd::request);
+        let _ = decode(bytes, epmd::alive2_resp);
+        let _ = decode(bytes, epmd::port2_resp);
+        if let Ok(listing) = decode(bytes, epmd::listing) {
             let _ = (listing.names().count(), listing.dump().count());
         }
-        term::write_everything(octets);
-        let _ = decode(octets, tls::record_header);
-        let _ = decode(octets, tls::alert);
-        let _ = decode(octets, tls::server_hello);
-        let _ = decode(octets, handshake::from_initiator);
-        let _ = decode(octets, handshake::from_acceptor);
-        let _ = handshake::is_node_name(octets);
-        let _ = header::FrameKind::of(octets);
-        let _ = header::credible_frame(octets);
+        term::write_everything(bytes);
+        let _ = decode(bytes, tls::record_header);
+        let _ = decode(bytes, tls::alert);
+        let _ = decode(bytes, tls::server_hello);
+        let _ = decode(bytes, handshake::from_initiator);
+        let _ = decode(bytes, handshake::from_acceptor);
+        let _ = handshake::is_node_name(bytes);
+        let _ = header::FrameKind::of(bytes);
+        let _ = header::credible_frame(bytes);
         for cut in [
-            framing::cut_packet2(octets),
-            framing::cut_packet4(octets, usize::MAX),
-            framing::cut_alive2_resp(octets),
-            framing::cut_port2_resp(octets),
+            framing::cut_packet2(bytes),
+            framing::cut_packet4(bytes, usize::MAX),
+            framing::cut_alive2_resp(bytes),
+            framing::cut_port2_resp(bytes),
         ] {
             match cut {
-                Cut::Message { body, used } => assert!(body.len() <= used && used <= octets.len()),
+                Cut::Message { body, used } => assert!(body.len() <= used && used <= bytes.len()),
                 Cut::Need(more) => assert!(more > 0),
                 Cut::TooLong(len) => unreachable!("{len} is beyond a maximum that is none"),
             }
@@ -175,16 +175,16 @@ mod tests {
     }
 
     #[test]
-    fn random_octets_never_panic() {
-        let mut random = Octets(0x6265_616d_7363_6f70);
+    fn random_bytes_never_panic() {
+        let mut random = Bytes(0x6265_616d_7363_6f70);
         for round in 0..20_000 {
             read_as_everything(&random.take(round % 97));
         }
     }
 
     #[test]
-    fn random_octets_behind_an_honest_start_never_panic() {
-        let mut random = Octets(0x6469_7374);
+    fn random_bytes_behind_an_honest_start_never_panic() {
+        let mut random = Bytes(0x6469_7374);
         let starts: [&[u8]; 20] = [
             b"x",
             b"y",
@@ -208,14 +208,14 @@ mod tests {
             b"\x83\x50\0\0\x10\0\x78\x01",
         ];
         for round in 0..20_000 {
-            let mut octets = starts[round % starts.len()].to_vec();
-            octets.extend(random.take(round % 89));
-            read_as_everything(&octets);
+            let mut bytes = starts[round % starts.len()].to_vec();
+            bytes.extend(random.take(round % 89));
+            read_as_everything(&bytes);
         }
     }
 
     #[test]
-    fn octets_left_over_are_malformed() {
+    fn bytes_left_over_are_malformed() {
         let one = |i| nom::number::complete::be_u8(i);
         assert_eq!(decode(b"\x01", one), Ok(1));
         assert_eq!(decode(b"\x01\x02", one), Err(WireError { field: "extra", offset: 1 }));
@@ -224,6 +224,6 @@ mod tests {
     #[test]
     fn errors_name_field_and_offset() {
         let error = WireError { field: "Creation", offset: 9 };
-        assert_eq!(error.to_string(), "malformed Creation at octet 9");
+        assert_eq!(error.to_string(), "malformed Creation at byte 9");
     }
 }

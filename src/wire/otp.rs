@@ -210,7 +210,7 @@ fn function<'a>(elements: &mut Elements<'a>) -> Option<Function<'a>> {
     let module = elements.next().filter(|module| module.kind() == Kind::Atom)?;
     let name = elements.next().filter(|name| name.kind() == Kind::Atom)?;
     let arguments = last(*elements)?;
-    let as_string = || arguments.as_string().and_then(|octets| u32::try_from(octets.len()).ok());
+    let as_string = || arguments.as_string().and_then(|bytes| u32::try_from(bytes.len()).ok());
     let arity = arguments.as_list().map(|list| list.elements.len()).or_else(as_string);
     Some(Function { module, name, arity })
 }
@@ -318,10 +318,10 @@ mod tests {
 
     const NIL: &[u8] = &[106];
 
-    /// Kind, whether there is a reference, label, and function of what `octets` say behind `control`.
-    fn told(control: &[u8], octets: &[u8]) -> Option<String> {
+    /// Kind, whether there is a reference, label, and function of what `bytes` say behind `control`.
+    fn told(control: &[u8], bytes: &[u8]) -> Option<String> {
         let (control, _) = control_message(control).unwrap();
-        let request = request(&control, Term::cut_off(octets), &NoAtoms)?;
+        let request = request(&control, Term::cut_off(bytes), &NoAtoms)?;
         let text = |term: Term<'_>| term.as_atom(&NoAtoms).unwrap().text().unwrap().into_owned();
         let reference = if request.reference.is_some() { " ref" } else { "" };
         let label = request.label().map(|label| format!(" {}", text(label))).unwrap_or_default();
@@ -332,8 +332,8 @@ mod tests {
         Some(format!("{}{reference}{label}{}", request.kind.name(), function.unwrap_or_default()))
     }
 
-    fn sent(octets: &[u8]) -> Option<String> {
-        told(&tuple(&[vec![97, 22], pid(), pid()]), octets)
+    fn sent(bytes: &[u8]) -> Option<String> {
+        told(&tuple(&[vec![97, 22], pid(), pid()]), bytes)
     }
 
     fn some(text: &str) -> Option<String> {

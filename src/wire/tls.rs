@@ -40,15 +40,15 @@ impl ContentType {
 pub struct RecordHeader {
     /// What the record carries.
     pub content_type: ContentType,
-    /// Octets behind the header.
+    /// Bytes behind the header.
     pub length: u16,
 }
 
 impl RecordHeader {
-    /// Octets of a header.
+    /// Bytes of a header.
     pub const LEN: usize = 5;
 
-    /// Longest record: the plain 2^14 octets, and what sealing may add in TLS 1.2.
+    /// Longest record: the plain 2^14 bytes, and what sealing may add in TLS 1.2.
     pub const MAX_LENGTH: u16 = (1 << 14) + 2048;
 }
 
@@ -78,7 +78,7 @@ pub struct Alert {
 }
 
 impl Alert {
-    /// Octets of an alert in clear; a sealed one is longer.
+    /// Bytes of an alert in clear; a sealed one is longer.
     pub const LEN: u16 = 2;
 }
 
@@ -150,9 +150,9 @@ fn says_tls13(i: &[u8]) -> Parsed<'_, bool> {
 /// Spec: RFC 8446, sections 5.2, 4.4.2, 4.4.4 and 6; RFC 5116 and RFC 6655 for the tags.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sealed {
-    /// Octets of the tag.
+    /// Bytes of the tag.
     tag: u16,
-    /// Octets of a hash.
+    /// Bytes of a hash.
     hash: u16,
 }
 
@@ -179,12 +179,12 @@ impl Sealed {
         self.record(Alert::LEN)
     }
 
-    /// Finished: a header of 4 octets and a hash.
+    /// Finished: a header of 4 bytes and a hash.
     pub const fn finished(self) -> u16 {
         self.record(4 + self.hash)
     }
 
-    /// A Certificate without any: a header of 4 octets, no context, and an empty list.
+    /// A Certificate without any: a header of 4 bytes, no context, and an empty list.
     pub const fn no_certificate(self) -> u16 {
         self.record(4 + 1 + 3)
     }
@@ -234,7 +234,7 @@ mod tests {
         2, 9, 9,    // session id
         0x13, 0x02, // cipher suite: AES_256_GCM_SHA384
         0,          // compression
-        0, 13,      // octets of extensions
+        0, 13,      // bytes of extensions
         0, 51, 0, 3, 7, 7, 7, // key_share
         0, 43, 0, 2, 3, 4,    // supported_versions: TLS 1.3
     ];

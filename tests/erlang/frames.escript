@@ -6,18 +6,18 @@
 %% that a header refers to; frames, headers, atom cache and fragments are read as OTP's dist.c and
 %% external.c do.
 %%
-%%   escript frames.escript      reads lines of ID HEX, the octets of one direction from its first on
+%%   escript frames.escript      reads lines of ID HEX, the bytes of one direction from its first on
 %%
 %% For each message, once it is whole, it prints
 %%
-%%   ID|OP|OCTETS|FRAGMENTS|PAYLOAD OCTETS|FIELD,FIELD,...|PAYLOAD|NAME|KIND|TAG|FUNCTION|REASON
+%%   ID|OP|BYTES|FRAGMENTS|PAYLOAD BYTES|FIELD,FIELD,...|PAYLOAD|NAME|KIND|TAG|FUNCTION|REASON
 %%
 %% with terms in hexadecimal as term_to_binary/1 gives them, and - for what there is not; FUNCTION as
 %% module:name/arity; REASON by its outer shape, of signals that have one. For each message that has
-%% begun and is not whole at the end, it prints ID|unfinished|OP|OCTETS; then ID|atoms|REFERENCES, how many
+%% begun and is not whole at the end, it prints ID|unfinished|OP|BYTES; then ID|atoms|REFERENCES, how many
 %% references to atoms the headers had; and behind everything else
 %%
-%%   ID|end|TICKS|OCTETS BEHIND THE LAST FRAME
+%%   ID|end|TICKS|BYTES BEHIND THE LAST FRAME
 %%
 %% or, behind the first frame that no node would take, ID|refused. Of what is no direction of a
 %% distribution connection from its beginning, it prints nothing.
@@ -60,8 +60,8 @@ frames(Id, <<Len:32, Body:Len/binary, Rest/binary>>, State) ->
         error:_ -> tell([Id, "|refused"])
     end;
 frames(Id, Rest, #{ticks := Ticks, trains := Trains, atoms := Atoms}) ->
-    [tell(lists:join($|, [Id, "unfinished", integer_to_list(Op), integer_to_list(Octets)]))
-     || #{op := Op, octets := Octets} <- maps:values(Trains)],
+    [tell(lists:join($|, [Id, "unfinished", integer_to_list(Op), integer_to_list(Bytes)]))
+     || #{op := Op, bytes := Bytes} <- maps:values(Trains)],
     tell(lists:join($|, [Id, "atoms", integer_to_list(Atoms)])),
     tell(lists:join($|, [Id, "end", integer_to_list(Ticks), integer_to_list(byte_size(Rest))])).
 
@@ -80,16 +80,16 @@ frame(Id, <<131, 69, Sequence:64, Left:64, Header/binary>> = Body, State) ->
     {Control, Payload} = split(Terms),
     <<104, _, 97, Op, _/binary>> = Control,
     Train = #{op => Op, control => Control, payload => [Payload], atoms => Atoms, next => Left - 1,
-              octets => 4 + byte_size(Body), count => 1},
+              bytes => 4 + byte_size(Body), count => 1},
     go_on(Id, Sequence, Train, State1);
 frame(Id, <<131, 70, Sequence:64, Left:64, More/binary>> = Body, #{trains := Trains} = State) ->
-    #{Sequence := #{next := Left, octets := Octets, count := Count, payload := Payload} = Train} = Trains,
-    go_on(Id, Sequence, Train#{next := Left - 1, octets := Octets + 4 + byte_size(Body),
+    #{Sequence := #{next := Left, bytes := Bytes, count := Count, payload := Payload} = Train} = Trains,
+    go_on(Id, Sequence, Train#{next := Left - 1, bytes := Bytes + 4 + byte_size(Body),
                                count := Count + 1, payload := [Payload, More]}, State).
 
 go_on(Id, Sequence, #{next := 0} = Train, #{trains := Trains} = State) ->
-    #{control := Control, payload := Payload, atoms := Atoms, octets := Octets, count := Count} = Train,
-    message(Id, Control, iolist_to_binary(Payload), Atoms, Octets, Count),
+    #{control := Control, payload := Payload, atoms := Atoms, bytes := Bytes, count := Count} = Train,
+    message(Id, Control, iolist_to_binary(Payload), Atoms, Bytes, Count),
     State#{trains := maps:remove(Sequence, Trains)};
 go_on(_, Sequence, Train, #{trains := Trains} = State) ->
     State#{trains := Trains#{Sequence => Train}}.
@@ -98,9 +98,9 @@ go_on(_, Sequence, Train, #{trains := Trains} = State) ->
 header(<<0, Terms/binary>>, State) ->
     {{}, Terms, State};
 header(<<Count, Rest/binary>>, #{cache := Cache, atoms := Before} = State) ->
-    Octets = Count div 2 + 1,
-    <<Flags:Octets/binary, References/binary>> = Rest,
-    Nibbles = lists:append([[Octet band 15, Octet bsr 4] || <<Octet>> <= Flags]),
+    Bytes = Count div 2 + 1,
+    <<Flags:Bytes/binary, References/binary>> = Rest,
+    Nibbles = lists:append([[Byte band 15, Byte bsr 4] || <<Byte>> <= Flags]),
     LengthBits = case lists:nth(Count + 1, Nibbles) band 1 of 0 -> 8; 1 -> 16 end,
     {Atoms, Terms, Cache1} =
         references(lists:sublist(Nibbles, Count), References, LengthBits, Cache, []),
@@ -121,22 +121,22 @@ references([Nibble | Nibbles], <<Index, Rest/binary>>, LengthBits, Cache, Atoms)
 
 %% --- Messages --------------------------------------------------------------------------------
 
-message(Id, Control, Payload, Atoms, Octets, Fragments) ->
+message(Id, Control, Payload, Atoms, Bytes, Fragments) ->
     Term = decoded(Control, Atoms),
     [Op | Fields] = tuple_to_list(Term),
     HasPayload = lists:member(Op, [2, 6, 12, 16, 22, 23, 24, 25, 26, 27, 28, 29, 30, 33, 34, 37]),
     Message = case HasPayload of true -> decoded(Payload, Atoms); false -> none end,
     {Kind, Tag, Function} = call(Term, Message),
     tell(lists:join($|, [
-        Id, integer_to_list(Op), integer_to_list(Octets), integer_to_list(Fragments),
+        Id, integer_to_list(Op), integer_to_list(Bytes), integer_to_list(Fragments),
         case HasPayload of true -> integer_to_list(byte_size(Payload)); false -> "-" end,
         lists:join($,, [hex(Field) || Field <- Fields]),
         case HasPayload of true -> hex(Message); false -> "-" end,
         name(Term), Kind, tag(Tag), Function, reason(Term, Message)
     ])).
 
-decoded(Octets, Atoms) ->
-    erts_debug:dist_ext_to_term(Atoms, <<131, Octets/binary>>).
+decoded(Bytes, Atoms) ->
+    erts_debug:dist_ext_to_term(Atoms, <<131, Bytes/binary>>).
 
 %% Registered names that are sent to or monitored.
 name({6, _, _, Name}) -> text(Name);
@@ -243,8 +243,8 @@ skip(N, <<Tag, Len, _:Len/binary, Rest/binary>>) when Tag =:= 115; Tag =:= 119 -
 skip(N, <<116, Pairs:32, Rest/binary>>) -> skip(N - 1 + 2 * Pairs, Rest);
 skip(N, <<120, Rest/binary>>) -> skip(N - 1, fixed(12, skip(1, Rest))).
 
-fixed(Len, Octets) ->
-    <<_:Len/binary, Rest/binary>> = Octets,
+fixed(Len, Bytes) ->
+    <<_:Len/binary, Rest/binary>> = Bytes,
     Rest.
 
 %% --- Text ------------------------------------------------------------------------------------

@@ -42,12 +42,12 @@ pub(crate) fn script(name: &str, arguments: &[&str], input: String) -> Option<St
     Some(told)
 }
 
-/// Octets as the script takes them.
-pub(crate) fn hex(octets: &[u8]) -> String {
-    octets.iter().fold(String::new(), |text, octet| text + &format!("{octet:02x}"))
+/// Bytes as the script takes them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// The octets of `term` with atoms in place of references to them, as they stand outside of a
+/// The bytes of `term` with atoms in place of references to them, as they stand outside of a
 /// distribution frame; `None` where one is not known.
 pub(crate) fn expanded(term: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> Option<Vec<u8>> {
     let mut out = Vec::new();
@@ -55,7 +55,7 @@ pub(crate) fn expanded(term: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> Option<
 }
 
 fn expand(term: Term<'_>, atoms: &(impl Atoms + ?Sized), out: &mut Vec<u8>) -> bool {
-    let octets = term.octets();
+    let bytes = term.bytes();
     let node = match term.kind() {
         Kind::Atom => {
             let Some(text) = term.as_atom(atoms).unwrap().text() else { return false };
@@ -76,24 +76,24 @@ fn expand(term: Term<'_>, atoms: &(impl Atoms + ?Sized), out: &mut Vec<u8>) -> b
         }
         Kind::Tuple => {
             let elements = term.as_tuple().unwrap();
-            let head = if octets[0] == 104 { 2 } else { 5 };
-            out.extend(&octets[..head]);
+            let head = if bytes[0] == 104 { 2 } else { 5 };
+            out.extend(&bytes[..head]);
             return elements.into_iter().all(|element| expand(element, atoms, out));
         }
-        Kind::List if octets[0] == 108 => {
+        Kind::List if bytes[0] == 108 => {
             let list = term.as_list().unwrap();
-            out.extend(&octets[..5]);
+            out.extend(&bytes[..5]);
             return list.elements.into_iter().all(|element| expand(element, atoms, out))
                 && expand(list.tail().unwrap(), atoms, out);
         }
         Kind::Map => {
-            out.extend(&octets[..5]);
+            out.extend(&bytes[..5]);
             let mut pairs = term.as_map().unwrap();
             return pairs.all(|(key, value)| expand(key, atoms, out) && expand(value, atoms, out));
         }
-        Kind::Fun if octets[0] == 112 => {
+        Kind::Fun if bytes[0] == 112 => {
             let (start, fun) = (out.len(), term.as_fun().unwrap());
-            out.extend(&octets[..30]);
+            out.extend(&bytes[..30]);
             let mut known = expand(fun.module, atoms, out);
             for number in [fun.index, fun.uniq] {
                 out.push(98);
@@ -111,14 +111,14 @@ fn expand(term: Term<'_>, atoms: &(impl Atoms + ?Sized), out: &mut Vec<u8>) -> b
         }
         // No release that takes a record or an old closure sends references in it.
         Kind::BitString | Kind::Float | Kind::Integer | Kind::List => {
-            out.extend(octets);
+            out.extend(bytes);
             return true;
         }
         Kind::Fun | Kind::Record | Kind::Unknown => return false,
     };
-    let before = node.octets().as_ptr().addr() - octets.as_ptr().addr();
-    out.extend(&octets[..before]);
+    let before = node.bytes().as_ptr().addr() - bytes.as_ptr().addr();
+    out.extend(&bytes[..before]);
     let known = expand(node, atoms, out);
-    out.extend(&octets[before + node.octets().len()..]);
+    out.extend(&bytes[before + node.bytes().len()..]);
     known
 }

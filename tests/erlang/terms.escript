@@ -1,12 +1,12 @@
 #!/usr/bin/env escript
 %% -*- erlang -*-
 %%! +pc unicode
-%% What a real Erlang makes of external terms. Octets are in hexadecimal, with their version octet
+%% What a real Erlang makes of external terms. Bytes are in hexadecimal, with their version byte
 %% (131) or without; one term a line.
 %%
 %%   escript terms.escript make SEED COUNT   prints that many random terms
 %%   escript terms.escript compare           reads lines of TERM|TEXT, and prints each whose text is
-%%                                           not what this Erlang decodes from its octets, and why;
+%%                                           not what this Erlang decodes from its bytes, and why;
 %%                                           then how many were the same and how many different
 %%   escript terms.escript accept            reads terms, and prints ok or badarg for each
 %%
@@ -37,7 +37,7 @@ compare(Same, Different) ->
             io:format("same: ~b, different: ~b~n", [Same, Different]);
         {ok, Line} ->
             [Hex, Text] = binary:split(string:chomp(Line), <<"|">>),
-            case difference(octets(Hex), Text) of
+            case difference(bytes(Hex), Text) of
                 none ->
                     compare(Same + 1, Different);
                 Why ->
@@ -47,9 +47,9 @@ compare(Same, Different) ->
             end
     end.
 
-difference(Octets, Text) ->
+difference(Bytes, Text) ->
     try
-        Theirs = normal(binary_to_term(Octets)),
+        Theirs = normal(binary_to_term(Bytes)),
         Chars = unicode:characters_to_list(Text),
         {ok, Tokens, _} = erl_scan:string(lists:flatten(rebuilt(Chars)) ++ "."),
         {ok, Term} = erl_parse:parse_term(Tokens),
@@ -96,13 +96,13 @@ normal(Term) when is_pid(Term) ->
     {'$pid', node(Term), Id, Serial};
 normal(Term) when is_port(Term) ->
     case term_to_binary(Term) of
-        <<131, 120, _/binary>> = Octets -> <<Id:64, _:32>> = last(12, Octets);
-        <<131, 89, _/binary>> = Octets -> <<Id:32, _:32>> = last(8, Octets)
+        <<131, 120, _/binary>> = Bytes -> <<Id:64, _:32>> = last(12, Bytes);
+        <<131, 89, _/binary>> = Bytes -> <<Id:32, _:32>> = last(8, Bytes)
     end,
     {'$port', node(Term), Id};
 normal(Term) when is_reference(Term) ->
-    <<131, 90, Len:16, _/binary>> = Octets = term_to_binary(Term),
-    Words = [Word || <<Word:32>> <= last(4 * Len, Octets)],
+    <<131, 90, Len:16, _/binary>> = Bytes = term_to_binary(Term),
+    Words = [Word || <<Word:32>> <= last(4 * Len, Bytes)],
     list_to_tuple(['$ref', node(Term) | lists:reverse(Words)]);
 normal(Term) when is_function(Term) ->
     case erlang:fun_info(Term, type) of
@@ -122,7 +122,7 @@ normal(Term) when is_map(Term) ->
 normal(Term) ->
     Term.
 
-last(Count, Octets) -> binary:part(Octets, byte_size(Octets), -Count).
+last(Count, Bytes) -> binary:part(Bytes, byte_size(Bytes), -Count).
 
 %% --- accept ----------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ accept() ->
             ok;
         {ok, Line} ->
             Verdict =
-                try binary_to_term(octets(string:chomp(Line))) of
+                try binary_to_term(bytes(string:chomp(Line))) of
                     _ -> "ok\n"
                 catch
                     error:badarg -> "badarg\n"
@@ -246,10 +246,10 @@ random(Below) -> rand:uniform(max(Below, 1)) - 1.
 
 %% --- hexadecimal -----------------------------------------------------------------------------
 
-hex(Octets) -> [io_lib:format("~2.16.0b", [Octet]) || <<Octet>> <= Octets].
+hex(Bytes) -> [io_lib:format("~2.16.0b", [Byte]) || <<Byte>> <= Bytes].
 
-octets(Hex) ->
+bytes(Hex) ->
     case << <<(binary_to_integer(<<Two:2/binary>>, 16))>> || <<Two:2/binary>> <= Hex >> of
-        <<131, _/binary>> = Octets -> Octets;
-        Octets -> <<131, Octets/binary>>
+        <<131, _/binary>> = Bytes -> Bytes;
+        Bytes -> <<131, Bytes/binary>>
     end.

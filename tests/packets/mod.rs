@@ -106,7 +106,7 @@ impl Dice {
     }
 }
 
-/// Cuts each payload into pieces of one octet and more.
+/// Cuts each payload into pieces of one byte and more.
 pub(crate) fn resegmented(segments: &[Owned], dice: &mut Dice) -> Vec<Owned> {
     let mut out = Vec::new();
     for segment in segments {

@@ -32,8 +32,8 @@ pub(crate) struct Connection {
 /// One direction of a connection up to its first hole.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stream {
-    pub(crate) octets: Vec<u8>,
-    /// Whether octets are missing behind them.
+    pub(crate) bytes: Vec<u8>,
+    /// Whether bytes are missing behind them.
     pub(crate) hole: bool,
     /// Whether a snaplen has cut them off. tshark goes on with the next segment and says nothing, though
     /// the sequence numbers jump.
@@ -109,21 +109,21 @@ impl Streams {
 }
 
 impl Stream {
-    pub(crate) fn push(&mut self, octets: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         if !self.hole {
-            self.octets.extend(octets);
+            self.bytes.extend(bytes);
         }
     }
 
     /// For messages: what there is at `offset`.
     pub(crate) fn from(&self, offset: usize) -> String {
-        let shown = &self.octets[offset..self.octets.len().min(offset + 16)];
-        format!("{shown:02x?} of {}{}", self.octets.len(), if self.hole { ", hole" } else { "" })
+        let shown = &self.bytes[offset..self.bytes.len().min(offset + 16)];
+        format!("{shown:02x?} of {}{}", self.bytes.len(), if self.hole { ", hole" } else { "" })
     }
 
     fn take(&mut self, taken: &Taken<'_>) {
         match taken.event {
-            StreamEvent::Data(octets) => self.push(octets),
+            StreamEvent::Data(bytes) => self.push(bytes),
             StreamEvent::Gap(_) => self.hole = true,
         }
     }

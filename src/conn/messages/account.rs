@@ -13,11 +13,11 @@ use super::trains::Train;
 use crate::event::{self, Mark, Share};
 use crate::wire::control::Operation;
 
-/// Messages, and their octets with all frames.
+/// Messages, and their bytes with all frames.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Count {
     messages: u64,
-    octets: u64,
+    bytes: u64,
 }
 
 /// The account of one direction.
@@ -37,7 +37,7 @@ pub(super) struct Account {
 
 #[derive(Clone, Copy, Debug)]
 struct Largest {
-    octets: u64,
+    bytes: u64,
     operation: Operation,
     mark: Mark,
 }
@@ -57,41 +57,41 @@ impl Account {
     }
 
     /// A message of one frame, or the first of several.
-    pub(super) fn on_message(&mut self, operation: Operation, octets: u64) {
+    pub(super) fn on_message(&mut self, operation: Operation, bytes: u64) {
         if let Some(count) = self.operations.get_mut(usize::from(operation.0)) {
             count.messages += 1;
-            count.octets += octets;
+            count.bytes += bytes;
         }
     }
 
     /// A further frame of a message.
-    pub(super) fn on_fragment(&mut self, train: &Train, octets: u64) {
+    pub(super) fn on_fragment(&mut self, train: &Train, bytes: u64) {
         self.fragments += 1;
         if let Some(count) = self.operations.get_mut(usize::from(train.operation.0)) {
-            count.octets += octets;
+            count.bytes += bytes;
         }
         if let Some(name) = &train.name {
-            self.names.add_more(name, octets);
+            self.names.add_more(name, bytes);
         }
         if let Some(function) = &train.function {
-            self.functions.add_more(function, octets);
+            self.functions.add_more(function, bytes);
         }
     }
 
     /// It is for this registered name.
-    pub(super) fn on_name(&mut self, name: &str, octets: u64) {
-        self.names.add(name, octets);
+    pub(super) fn on_name(&mut self, name: &str, bytes: u64) {
+        self.names.add(name, bytes);
     }
 
     /// It has this function run.
-    pub(super) fn on_function(&mut self, function: &str, octets: u64) {
-        self.functions.add(function, octets);
+    pub(super) fn on_function(&mut self, function: &str, bytes: u64) {
+        self.functions.add(function, bytes);
     }
 
     /// All of a message was sent.
-    pub(super) fn on_whole(&mut self, operation: Operation, octets: u64, mark: &Mark) {
-        if self.largest.is_none_or(|largest| octets > largest.octets) {
-            self.largest = Some(Largest { octets, operation, mark: *mark });
+    pub(super) fn on_whole(&mut self, operation: Operation, bytes: u64, mark: &Mark) {
+        if self.largest.is_none_or(|largest| bytes > largest.bytes) {
+            self.largest = Some(Largest { bytes, operation, mark: *mark });
         }
     }
 
@@ -101,8 +101,8 @@ impl Account {
         let counts = counts.filter(|(_, count)| count.messages > 0);
         let mut operations: Vec<_> = counts
             .filter_map(|(operation, count)| {
-                let Count { messages, octets } = *count;
-                Some(Share { name: operation.name()?.into(), messages, octets })
+                let Count { messages, bytes } = *count;
+                Some(Share { name: operation.name()?.into(), messages, bytes })
             })
             .collect();
         operations.sort_by(busiest_first);
@@ -111,7 +111,7 @@ impl Account {
             names: self.names.told(),
             functions: self.functions.told(),
             largest: self.largest.map(|largest| event::Largest {
-                octets: largest.octets,
+                bytes: largest.bytes,
                 operation: largest.operation.name().unwrap_or_default(),
                 at: largest.mark.into(),
             }),
@@ -142,7 +142,7 @@ impl Busiest {
         Self { counts, places, seed: RandomState::default(), last: 0, lease }
     }
 
-    fn add(&mut self, name: &str, octets: u64) {
+    fn add(&mut self, name: &str, bytes: u64) {
         let count = match self.counts.get_mut(self.last) {
             Some((last, count)) if **last == *name => count,
             _ => match self.find(name) {
@@ -151,14 +151,14 @@ impl Busiest {
             },
         };
         count.messages += 1;
-        count.octets += octets;
+        count.bytes += bytes;
     }
 
     /// A message that was added goes on.
-    fn add_more(&mut self, name: &str, octets: u64) {
+    fn add_more(&mut self, name: &str, bytes: u64) {
         if let Some(place) = self.place(name) {
             if let Some((_, count)) = self.counts.get_mut(place) {
-                count.octets += octets;
+                count.bytes += bytes;
             }
         }
     }
@@ -216,7 +216,7 @@ impl Busiest {
             .map(|(name, count)| Share {
                 name: name.clone(),
                 messages: count.messages,
-                octets: count.octets,
+                bytes: count.bytes,
             })
             .collect();
         shares.sort_by(busiest_first);
@@ -264,7 +264,7 @@ mod tests {
             }
         }
         let told = names.told();
-        assert_eq!((&*told[0].name, told[0].messages, told[0].octets), ("rex", 2000, 200_000));
+        assert_eq!((&*told[0].name, told[0].messages, told[0].bytes), ("rex", 2000, 200_000));
         assert_eq!((&*told[1].name, told[1].messages), ("global_name_server", 400));
         assert!(names.counts.len() <= MOST_NAMES);
         assert_eq!(told.len(), TOLD);

@@ -79,7 +79,7 @@ impl AtomCache {
         }
     }
 
-    /// Octets of this direction were lost, headers perhaps among them.
+    /// Bytes of this direction were lost, headers perhaps among them.
     pub(super) fn forget(&mut self) {
         self.slots = None;
         self.atoms = Vec::new();
@@ -107,9 +107,9 @@ impl AtomCache {
     }
 
     /// Puts an atom into its slot, and gives what then stands there.
-    fn enter(&mut self, slot: u16, octets: &[u8]) -> u16 {
+    fn enter(&mut self, slot: u16, bytes: &[u8]) -> u16 {
         let known = self.slot(slot);
-        let room = octets.len() + ENTRY;
+        let room = bytes.len() + ENTRY;
         let table = if self.slots.is_none() { size_of::<[u16; CACHE_SLOTS]>() } else { 0 };
         if !self.lease.take(table + room) {
             // Unknown from here on, rather than what stood there before.
@@ -117,7 +117,7 @@ impl AtomCache {
             self.replaced.extend(Some(known).filter(|known| *known > 0));
             return 0;
         }
-        let text = self.text(octets);
+        let text = self.text(bytes);
         // What this header has named before keeps its place: both are in the terms behind it.
         let is_named = self.header.contains(&known);
         let place = if known > 0 && !is_named { known } else { self.free_place() };
@@ -165,10 +165,10 @@ impl AtomCache {
         }
     }
 
-    fn text(&self, octets: &[u8]) -> Arc<str> {
-        match str::from_utf8(octets) {
+    fn text(&self, bytes: &[u8]) -> Arc<str> {
+        match str::from_utf8(bytes) {
             Ok(text) if !self.is_latin1 => Arc::from(text),
-            _ => octets.iter().copied().map(char::from).collect::<String>().into(),
+            _ => bytes.iter().copied().map(char::from).collect::<String>().into(),
         }
     }
 }
@@ -225,21 +225,21 @@ mod tests {
     fn references(entries: &[(u8, Option<&str>)]) -> Vec<u8> {
         let count = entries.len();
         let mut nibbles = vec![0_u8; count / 2 + 1];
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         for (at, (slot, text)) in entries.iter().enumerate() {
-            octets.push(*slot);
+            bytes.push(*slot);
             if let Some(text) = text {
                 nibbles[at / 2] |= 8 << (at % 2 * 4);
-                octets.push(u8::try_from(text.len()).unwrap());
-                octets.extend(text.bytes());
+                bytes.push(u8::try_from(text.len()).unwrap());
+                bytes.extend(text.bytes());
             }
         }
-        [vec![131, 68, u8::try_from(count).unwrap()], nibbles, octets].concat()
+        [vec![131, 68, u8::try_from(count).unwrap()], nibbles, bytes].concat()
     }
 
     fn apply(cache: &mut AtomCache, entries: &[(u8, Option<&str>)]) -> Vec<Option<String>> {
-        let octets = references(entries);
-        let (header, _) = header(FrameKind::Normal, &octets).unwrap();
+        let bytes = references(entries);
+        let (header, _) = header(FrameKind::Normal, &bytes).unwrap();
         cache.apply(header.references);
         let count = u8::try_from(entries.len()).unwrap();
         let atoms = cache.header(header.references);

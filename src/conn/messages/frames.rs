@@ -1,6 +1,6 @@
 //! One direction after the handshake, cut into frames.
 //!
-//! In: octets and gaps in stream order. Out: each frame once it has passed as a whole, with the octets at
+//! In: bytes and gaps in stream order. Out: each frame once it has passed as a whole, with the bytes at
 //! its front that tell what it is. Nothing behind those is ever kept: a frame of a gigabyte costs what its
 //! front costs.
 
@@ -11,11 +11,11 @@ use crate::wire::header::FrameKind;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Frame<'a> {
     pub(super) kind: FrameKind,
-    /// Octets behind the length prefix.
+    /// Bytes behind the length prefix.
     pub(super) len: u32,
     /// The first of them: all, or as many as were wanted.
     pub(super) head: &'a [u8],
-    /// The capture lacks octets of the head.
+    /// The capture lacks bytes of the head.
     pub(super) is_cut: bool,
 }
 
@@ -33,11 +33,11 @@ pub(super) enum Step<'a> {
 pub(in crate::conn) enum Walked {
     /// The stretch is used up.
     Whole,
-    /// Where a frame should begin stand octets that begin none. The length said so much.
+    /// Where a frame should begin stand bytes that begin none. The length said so much.
     Broken {
         /// The length prefix.
         len: u32,
-        /// The octets behind it.
+        /// The bytes behind it.
         start: [u8; 2],
     },
 }
@@ -67,7 +67,7 @@ pub(super) struct Frames {
 enum At {
     /// In its length prefix or kind, or before them.
     Start,
-    /// In its front, of which so many octets are wanted, the prefix included.
+    /// In its front, of which so many bytes are wanted, the prefix included.
     Front { wanted: usize },
     /// Behind its front, or behind a hole in it.
     Rest { left: u64, is_cut: bool },
@@ -86,7 +86,7 @@ impl Frames {
     }
 
     /// Walks over what comes next up to the end of a frame, and takes from `input` what it walked over. `wants`
-    /// is asked, for a frame that comes in pieces and once so much of it is here, how many octets of its body
+    /// is asked, for a frame that comes in pieces and once so much of it is here, how many bytes of its body
     /// are to be kept.
     #[inline]
     pub(super) fn next<'f, 'a: 'f>(
@@ -176,18 +176,18 @@ impl Frames {
         }
     }
 
-    /// The capture does not have the next `octets`.
-    pub(super) fn gap(&mut self, octets: u64) -> Hole {
+    /// The capture does not have the next `bytes`.
+    pub(super) fn gap(&mut self, bytes: u64) -> Hole {
         match self.at {
-            At::Rest { left, is_cut } if octets <= left => {
-                self.at = At::Rest { left: left - octets, is_cut };
+            At::Rest { left, is_cut } if bytes <= left => {
+                self.at = At::Rest { left: left - bytes, is_cut };
                 Hole::Passed
             }
             At::Front { .. } => {
                 let (len, _) = self.start();
                 let left = (PREFIX as u64 + u64::from(len)).saturating_sub(self.held.len() as u64);
-                if octets <= left {
-                    self.at = At::Rest { left: left - octets, is_cut: true };
+                if bytes <= left {
+                    self.at = At::Rest { left: left - bytes, is_cut: true };
                     Hole::Passed
                 } else {
                     self.clear();
@@ -201,7 +201,7 @@ impl Frames {
         }
     }
 
-    /// Holds octets of `input` up to `wanted` in all; false when there are not enough.
+    /// Holds bytes of `input` up to `wanted` in all; false when there are not enough.
     fn fill(&mut self, input: &mut &[u8], wanted: usize) -> bool {
         let here = wanted.saturating_sub(self.held.len()).min(input.len());
         if let Some((now, later)) = input.split_at_checked(here) {
@@ -237,10 +237,10 @@ impl Frames {
     }
 }
 
-/// Length and kind of the frame at the front of `octets`.
-fn start(octets: &[u8]) -> (u32, FrameKind) {
-    let len = octets.first_chunk::<PREFIX>().map_or(0, |len| u32::from_be_bytes(*len));
-    (len, FrameKind::of(octets.get(PREFIX..START).unwrap_or_default()))
+/// Length and kind of the frame at the front of `bytes`.
+fn start(bytes: &[u8]) -> (u32, FrameKind) {
+    let len = bytes.first_chunk::<PREFIX>().map_or(0, |len| u32::from_be_bytes(*len));
+    (len, FrameKind::of(bytes.get(PREFIX..START).unwrap_or_default()))
 }
 
 /// The frame at the front of `input`, where all of it lies there, and what stands behind it.
@@ -265,11 +265,11 @@ const PREFIX: usize = 4;
 /// Length prefix and kind.
 const START: usize = PREFIX + 2;
 
-/// Octets of a frame kept at first where it comes in pieces: header and control term of nearly every
+/// Bytes of a frame kept at first where it comes in pieces: header and control term of nearly every
 /// message, with as much as is looked at of what it carries.
 const FIRST_WANTED: usize = 640;
 
-/// Most octets of a frame that are looked at. The longest distribution header has 255 atoms of 1,020 octets,
+/// Most bytes of a frame that are looked at. The longest distribution header has 255 atoms of 1,020 bytes,
 /// 260,994 in all; control terms are short, but for the reasons in those of OTP 21 and older.
 pub(super) const MAX_HEAD: usize = 512 << 10;
 
@@ -282,7 +282,7 @@ mod tests {
         Frames::new(Pool::new(MAX_HEAD).lease())
     }
 
-    /// Walks over `stream` in pieces of `size` octets, and tells each frame.
+    /// Walks over `stream` in pieces of `size` bytes, and tells each frame.
     fn walk(frames: &mut Frames, stream: &[u8], size: usize, wanted: usize) -> Vec<String> {
         let mut told = Vec::new();
         for mut piece in stream.chunks(size) {
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn octets_that_begin_no_frame_end_the_walk() {
+    fn bytes_that_begin_no_frame_end_the_walk() {
         for (stream, told) in [
             (&b"\0\0\0\x05hello"[..], "Broken 5 [104, 101]"),
             (b"\0\0\0\x01\x83D", "Broken 1 [131, 68]"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many octets may be kept in all, and how many are.
+/// How many bytes may be kept in all, and how many are.
 #[derive(Clone, Debug)]
 pub struct Pool(Arc<Shared>);
 
@@ -16,7 +16,7 @@ struct Shared {
 }
 
 impl Pool {
-    /// A pool of `most` octets.
+    /// A pool of `most` bytes.
     pub fn new(most: usize) -> Self {
         Self(Arc::new(Shared { used: AtomicUsize::new(0), most, refused: AtomicUsize::new(0) }))
     }
@@ -40,23 +40,23 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Takes so many octets more; false when there is no room.
-    pub(super) fn take(&mut self, octets: usize) -> bool {
+    /// Takes so many bytes more; false when there is no room.
+    pub(super) fn take(&mut self, bytes: usize) -> bool {
         let Shared { used, most, refused } = &*self.pool.0;
-        if used.fetch_add(octets, Ordering::Relaxed).saturating_add(octets) > *most {
-            used.fetch_sub(octets, Ordering::Relaxed);
+        if used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > *most {
+            used.fetch_sub(bytes, Ordering::Relaxed);
             refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        self.held += octets;
+        self.held += bytes;
         true
     }
 
-    /// Gives so many octets back.
-    pub(super) fn release(&mut self, octets: usize) {
-        let octets = octets.min(self.held);
-        self.pool.0.used.fetch_sub(octets, Ordering::Relaxed);
-        self.held -= octets;
+    /// Gives so many bytes back.
+    pub(super) fn release(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.held);
+        self.pool.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.held -= bytes;
     }
 
     /// Gives everything back.

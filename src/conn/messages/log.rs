@@ -40,7 +40,7 @@ type Ends = (usize, usize);
 
 #[derive(Clone, Copy, Debug)]
 struct PayloadEntry {
-    octets: Ends,
+    bytes: Ends,
     atoms: Ends,
     style: PayloadStyle,
 }
@@ -50,7 +50,7 @@ struct PayloadEntry {
 pub(super) struct Told {
     pub(super) mark: Mark,
     pub(super) from: Role,
-    pub(super) payload_octets: Option<u64>,
+    pub(super) payload_bytes: Option<u64>,
     pub(super) latency_us: Option<u64>,
     pub(super) telling: Option<Telling>,
 }
@@ -69,7 +69,7 @@ impl MessageLog {
         self.atoms.clear();
     }
 
-    /// Each message, and the packet that brought its last octet.
+    /// Each message, and the packet that brought its last byte.
     pub fn iter(&self) -> impl Iterator<Item = (Mark, Wording<'_>)> {
         let mut begin = WordingMark::default();
         self.entries.iter().map(move |entry| {
@@ -83,7 +83,7 @@ impl MessageLog {
     }
 
     fn payload(&self, payload: &PayloadEntry) -> Option<Payload<'_>> {
-        let term = Term::cut_off(self.payloads.get(payload.octets.0..payload.octets.1)?);
+        let term = Term::cut_off(self.payloads.get(payload.bytes.0..payload.bytes.1)?);
         let atoms = self.atoms.get(payload.atoms.0..payload.atoms.1)?;
         Some(Payload { term, atoms, style: payload.style })
     }
@@ -112,7 +112,7 @@ impl MessageLog {
             operation,
             call: request.map(|request| request.kind),
             fragments: 1,
-            payload_octets: told.payload_octets,
+            payload_bytes: told.payload_bytes,
             telling: told.telling,
         };
         self.entries.push(Entry { mark: told.mark, facts, end, payload: None });
@@ -121,16 +121,16 @@ impl MessageLog {
     /// Gives the message added last its payload, or as much of it as is kept.
     pub(super) fn set_payload(
         &mut self,
-        octets: &[u8],
+        bytes: &[u8],
         atoms: impl Iterator<Item = Option<Arc<str>>>,
         style: PayloadStyle,
     ) {
         let Some(entry) = self.entries.last_mut() else { return };
         let (from, first_atom) = (self.payloads.len(), self.atoms.len());
-        self.payloads.extend_from_slice(octets);
+        self.payloads.extend_from_slice(bytes);
         self.atoms.extend(atoms);
         entry.payload = Some(PayloadEntry {
-            octets: (from, self.payloads.len()),
+            bytes: (from, self.payloads.len()),
             atoms: (first_atom, self.atoms.len()),
             style,
         });
@@ -145,14 +145,14 @@ impl MessageLog {
     }
 
     /// Puts back what was taken out, now that it is here as a whole.
-    pub(super) fn put_back(&mut self, begun: &Self, mark: Mark, fragments: u32, octets: u64) {
+    pub(super) fn put_back(&mut self, begun: &Self, mark: Mark, fragments: u32, bytes: u64) {
         let Some(Entry { facts, .. }) = begun.entries.first() else { return };
-        let facts = Facts { fragments, payload_octets: Some(octets), ..*facts };
+        let facts = Facts { fragments, payload_bytes: Some(bytes), ..*facts };
         let end = self.wordings.append(&begun.wordings);
         self.entries.push(Entry { mark, facts, end, payload: None });
     }
 
-    /// Octets that this takes, about.
+    /// Bytes that this takes, about.
     pub(super) fn size(&self) -> usize {
         size_of::<Entry>() + self.wordings.size()
     }
@@ -350,5 +350,5 @@ pub(super) fn execution_of(function: &Function<'_>, atoms: HeaderAtoms<'_>) -> O
     execution(&module, &name)
 }
 
-/// A field as text: pids and references have some 40 octets, names of nodes 511 at most.
-pub(super) const FIELD: Budget = Budget { octets: 600, terms: 64, depth: 16 };
+/// A field as text: pids and references have some 40 bytes, names of nodes 511 at most.
+pub(super) const FIELD: Budget = Budget { bytes: 600, terms: 64, depth: 16 };

@@ -49,7 +49,7 @@ pub enum MessageDetail {
 }
 
 impl MessageDetail {
-    /// Octets of a message term that are looked at, and no further ones kept.
+    /// Bytes of a message term that are looked at, and no further ones kept.
     const fn payload(self) -> usize {
         match self {
             Self::None | Self::Operations => LOOKED_AT,
@@ -90,7 +90,7 @@ pub(in crate::conn) struct Speech {
     last_tick: Option<Timestamp>,
     /// The shortest time from one tick to the next with nothing between them.
     tick_period: Option<Duration>,
-    /// The last packet that brought octets.
+    /// The last packet that brought bytes.
     last: Option<Mark>,
     /// The longest time without any, in nanoseconds, and the packet before it.
     silence: Option<(u64, Mark)>,
@@ -152,7 +152,7 @@ impl Speech {
         self.tick_period
     }
 
-    /// The last packet that brought octets.
+    /// The last packet that brought bytes.
     pub(in crate::conn) const fn last(&self) -> Option<Mark> {
         self.last
     }
@@ -237,17 +237,17 @@ impl Speech {
         self.lose();
     }
 
-    /// Four zero octets where no frame was expected for sure.
+    /// Four zero bytes where no frame was expected for sure.
     pub(in crate::conn) fn on_maybe_tick(&mut self, at: Timestamp) {
         self.ticks += 1;
         on_tick(at, &mut self.last_tick, &mut self.tick_period);
     }
 
-    /// The capture does not have the next `octets`; false when the place in the stream is lost.
-    pub(in crate::conn) fn gap(&mut self, octets: u64) -> bool {
+    /// The capture does not have the next `bytes`; false when the place in the stream is lost.
+    pub(in crate::conn) fn gap(&mut self, bytes: u64) -> bool {
         // Nobody knows when they were sent.
         self.last = None;
-        let passed = self.frames.gap(octets) == Hole::Passed;
+        let passed = self.frames.gap(bytes) == Hole::Passed;
         if !passed {
             self.lose();
         }
@@ -298,15 +298,15 @@ fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
     (head.len() - behind.len()).saturating_add(payload)
 }
 
-/// Reads the control term, which has a version octet where there is no header.
+/// Reads the control term, which has a version byte where there is no header.
 #[inline(always)] // into the hot place and a cold one
-fn control(kind: FrameKind, octets: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
-    control_message(unversioned(kind, octets))
+fn control(kind: FrameKind, bytes: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
+    control_message(unversioned(kind, bytes))
 }
 
-fn unversioned(kind: FrameKind, octets: &[u8]) -> &[u8] {
+fn unversioned(kind: FrameKind, bytes: &[u8]) -> &[u8] {
     let is_versioned = kind == FrameKind::PassThrough;
-    octets.strip_prefix(&[VERSION]).filter(|_| is_versioned).unwrap_or(octets)
+    bytes.strip_prefix(&[VERSION]).filter(|_| is_versioned).unwrap_or(bytes)
 }
 
 impl Heard {
@@ -334,7 +334,7 @@ impl Heard {
     ///
     /// The field that a node would refuse.
     fn on_frame(&mut self, frame: &Frame<'_>, desk: &mut Desk<'_>) -> Result<(), &'static str> {
-        let octets = PREFIX + u64::from(frame.len);
+        let bytes = PREFIX + u64::from(frame.len);
         let (Header { fragment, references }, rest) = match header(frame.kind, frame.head) {
             Ok(read) => read,
             // The capture lacks it, and with it perhaps new entries of the cache.
@@ -346,8 +346,8 @@ impl Heard {
             Err(_) => return Err("distribution header"),
         };
         if let (FrameKind::Continuation, Some(fragment)) = (frame.kind, fragment) {
-            let payload_octets = u64::from(frame.len) - (frame.head.len() - rest.len()) as u64;
-            self.on_continuation(fragment, octets, payload_octets, rest, desk);
+            let payload_bytes = u64::from(frame.len) - (frame.head.len() - rest.len()) as u64;
+            self.on_continuation(fragment, bytes, payload_bytes, rest, desk);
             return Ok(());
         }
         self.cache.apply(references);
@@ -365,8 +365,8 @@ impl Heard {
         let behind = unversioned(frame.kind, behind);
         let payload = if has_payload { behind } else { &[] };
         let before = (frame.head.len() - behind.len()) as u64;
-        let payload_octets = u64::from(frame.len) - before;
-        if has_payload && payload_octets == 0 && fragment.is_none() {
+        let payload_bytes = u64::from(frame.len) - before;
+        if has_payload && payload_bytes == 0 && fragment.is_none() {
             return Err("message");
         }
         // As much of it as would be here, had the frame come in pieces.
@@ -375,8 +375,8 @@ impl Heard {
             control,
             references,
             payload: Term::cut_off(payload),
-            octets,
-            payload_octets,
+            bytes,
+            payload_bytes,
             more: fragment.filter(|fragment| fragment.left > 1),
         };
         self.on_message(&passed, desk);
@@ -385,16 +385,16 @@ impl Heard {
 
     #[inline(always)] // into the one place that it is called from
     fn on_message(&mut self, passed: &Passed<'_>, desk: &mut Desk<'_>) {
-        let Passed { control, payload, octets, .. } = *passed;
+        let Passed { control, payload, bytes, .. } = *passed;
         let Self { cache, trains, account, function: text } = self;
         let atoms = cache.header(passed.references);
         let request = otp::request(control, payload, &atoms);
         let latency_us = pair(control, request.as_ref(), &atoms, desk);
-        account.on_message(control.operation, octets);
+        account.on_message(control.operation, bytes);
         let mut telling = None;
         let name = name_of(control).and_then(|name| name.as_atom(&atoms)?.text());
         if let Some(name) = &name {
-            account.on_name(name, octets);
+            account.on_name(name, bytes);
             if name == otp::GLOBAL && otp::asks_to_disconnect(payload, &atoms) {
                 telling = Some(Telling::Disconnect);
             }
@@ -403,7 +403,7 @@ impl Heard {
         if let Some(function) = function {
             text.clear();
             log::write_function(text, function, atoms);
-            account.on_function(text, octets);
+            account.on_function(text, bytes);
             let execution = log::execution_of(function, atoms);
             telling = execution.map(Telling::Execution).or(telling);
         }
@@ -412,7 +412,7 @@ impl Heard {
             let told = Told {
                 mark: *desk.mark,
                 from: desk.from,
-                payload_octets: passed.payload_octets(),
+                payload_bytes: passed.payload_bytes(),
                 latency_us,
                 telling,
             };
@@ -421,21 +421,21 @@ impl Heard {
         }
         let style = passed.style(desk.detail);
         let Some(fragment) = passed.more else {
-            account.on_whole(control.operation, octets, desk.mark);
+            account.on_whole(control.operation, bytes, desk.mark);
             if let Some(style) = style {
-                desk.log.set_payload(payload.octets(), atoms.all(), style);
+                desk.log.set_payload(payload.bytes(), atoms.all(), style);
             }
             return;
         };
-        let mut train = Train::new(fragment, control.operation, octets);
-        train.payload_octets = passed.payload_octets;
+        let mut train = Train::new(fragment, control.operation, bytes);
+        train.payload_bytes = passed.payload_bytes;
         train.name = name.map(|name| name.as_ref().into());
         train.function = function.map(|_| text.as_str().into());
         if is_told {
             train.begun = desk.log.take_last();
         }
         if style.is_some() {
-            train.payload = payload.octets().to_vec();
+            train.payload = payload.bytes().to_vec();
             train.atoms = atoms.all().collect();
         }
         account.fragmented += 1;
@@ -446,8 +446,8 @@ impl Heard {
     fn on_continuation(
         &mut self,
         fragment: Fragment,
-        octets: u64,
-        payload_octets: u64,
+        bytes: u64,
+        payload_bytes: u64,
         start: &[u8],
         desk: &mut Desk<'_>,
     ) {
@@ -455,7 +455,7 @@ impl Heard {
             MessageDetail::Payloads(_) => KEPT,
             MessageDetail::None | MessageDetail::Operations => 0,
         };
-        let train = match self.trains.go_on(fragment, octets, payload_octets, start, kept) {
+        let train = match self.trains.go_on(fragment, bytes, payload_bytes, start, kept) {
             Continued::Unknown => {
                 self.account.unreadable += 1;
                 return;
@@ -466,15 +466,15 @@ impl Heard {
                 return;
             }
             Continued::GoesOn(train) => {
-                self.account.on_fragment(train, octets);
+                self.account.on_fragment(train, bytes);
                 return;
             }
             Continued::Whole(train) => train,
         };
-        self.account.on_fragment(&train, octets);
-        self.account.on_whole(train.operation, train.octets, desk.mark);
+        self.account.on_fragment(&train, bytes);
+        self.account.on_whole(train.operation, train.bytes, desk.mark);
         let Some(begun) = &train.begun else { return };
-        desk.log.put_back(begun, *desk.mark, train.fragments, train.payload_octets);
+        desk.log.put_back(begun, *desk.mark, train.fragments, train.payload_bytes);
         if let MessageDetail::Payloads(style) = desk.detail {
             desk.log.set_payload(&train.payload, train.atoms.into_iter(), style);
         }
@@ -487,18 +487,18 @@ struct Passed<'a> {
     references: References<'a>,
     /// The front of what it carries.
     payload: Term<'a>,
-    /// Octets of all of its frames so far.
-    octets: u64,
-    /// Octets of what it carries, in those.
-    payload_octets: u64,
+    /// Bytes of all of its frames so far.
+    bytes: u64,
+    /// Bytes of what it carries, in those.
+    payload_bytes: u64,
     /// The fragment, where more are to come.
     more: Option<Fragment>,
 }
 
 impl Passed<'_> {
-    /// Octets of what it carries, if that is anything.
-    fn payload_octets(&self) -> Option<u64> {
-        self.control.operation.has_payload().then_some(self.payload_octets)
+    /// Bytes of what it carries, if that is anything.
+    fn payload_bytes(&self) -> Option<u64> {
+        self.control.operation.has_payload().then_some(self.payload_bytes)
     }
 
     /// How what it carries is to be told, if that is anything and wanted.
@@ -553,15 +553,15 @@ fn name_of<'a>(control: &ControlMessage<'a>) -> Option<Term<'a>> {
     }
 }
 
-/// Octets of the length prefix.
+/// Bytes of the length prefix.
 const PREFIX: u64 = 4;
 
 const VERSION: u8 = 131;
 
-/// Octets of a message term that are looked at: the head of a call, its tag, and the name of a function.
+/// Bytes of a message term that are looked at: the head of a call, its tag, and the name of a function.
 const LOOKED_AT: usize = 512;
 
-/// Octets of a message term that are kept where somebody asked for it: one fragment's.
+/// Bytes of a message term that are kept where somebody asked for it: one fragment's.
 const KEPT: usize = 64 << 10;
 
 /// A shorter time without a word is none that anybody looks for.

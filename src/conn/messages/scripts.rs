@@ -44,7 +44,7 @@ impl Talk {
     }
 
     /// One side sends a packet, a millisecond after the one before; gives what is told of it.
-    fn says(&mut self, direction: Direction, octets: &[u8]) -> Vec<String> {
+    fn says(&mut self, direction: Direction, bytes: &[u8]) -> Vec<String> {
         self.at = self.at.after(Duration::from_millis(1));
         self.frame += 1;
         self.log.clear();
@@ -58,7 +58,7 @@ impl Talk {
             pool: &self.pool,
         };
         let speech = if direction == Up { &mut self.up } else { &mut self.down };
-        assert_eq!(speech.walk(&mut &octets[..], &mut desk), Walked::Whole);
+        assert_eq!(speech.walk(&mut &bytes[..], &mut desk), Walked::Whole);
         self.log.iter().map(|(_, wording)| told(&wording)).collect()
     }
 
@@ -99,8 +99,8 @@ fn short(message: &Message<'_>) -> String {
     if message.fragments > 1 {
         text += &format!(" in {}", message.fragments);
     }
-    if let (Some(payload), Some(octets)) = (message.payload, message.payload_octets) {
-        text += &format!(" {octets}: {}", payload.erlang(Budget::ALL));
+    if let (Some(payload), Some(bytes)) = (message.payload, message.payload_bytes) {
+        text += &format!(" {bytes}: {}", payload.erlang(Budget::ALL));
     }
     text
 }
@@ -164,7 +164,7 @@ fn demonitor(id: u8) -> Vec<u8> {
     frame(&tuple(&[&[97, 20], &pid(1), &atom("store"), &reference(id)]), b"")
 }
 
-/// `BINARY_EXT` of eight octets, in two halves.
+/// `BINARY_EXT` of eight bytes, in two halves.
 const HALVES: [&[u8]; 2] = [b"m\0\0\0\x08abcd", b"efgh"];
 
 #[test]
@@ -252,7 +252,7 @@ fn a_first_fragment_may_be_the_last() {
 }
 
 #[test]
-fn names_and_functions_have_the_octets_of_all_fragments() {
+fn names_and_functions_have_the_bytes_of_all_fragments() {
     let mut talk = Talk::new();
     let mfa = tuple(&[&atom("m"), &atom("f"), &[97, 1]]);
     let spawn = tuple(&[&[97, 29], &reference(1), &pid(1), &pid(1), &mfa, &[106]]);
@@ -264,15 +264,15 @@ fn names_and_functions_have_the_octets_of_all_fragments() {
     ];
     talk.says(Up, &stream.concat());
     let account = talk.up.account(talk.at).unwrap();
-    let octets = |frames: &[Vec<u8>]| frames.concat().len() as u64;
-    let share = |share: &event::Share| (share.name.to_string(), share.messages, share.octets);
-    assert_eq!(share(&account.names[0]), ("store".to_owned(), 1, octets(&stream[..2])));
-    assert_eq!(share(&account.functions[0]), ("m:f/1".to_owned(), 1, octets(&stream[2..])));
-    assert_eq!(account.largest.unwrap().octets, octets(&stream[2..]));
+    let bytes = |frames: &[Vec<u8>]| frames.concat().len() as u64;
+    let share = |share: &event::Share| (share.name.to_string(), share.messages, share.bytes);
+    assert_eq!(share(&account.names[0]), ("store".to_owned(), 1, bytes(&stream[..2])));
+    assert_eq!(share(&account.functions[0]), ("m:f/1".to_owned(), 1, bytes(&stream[2..])));
+    assert_eq!(account.largest.unwrap().bytes, bytes(&stream[2..]));
 }
 
 #[test]
-fn in_pass_through_each_term_has_a_version_octet() {
+fn in_pass_through_each_term_has_a_version_byte() {
     let mut talk = Talk::new();
     let to_rex = framed(&[b"p\x83", &reg_send("rex"), b"\x83", &atom("ok")]);
     let link = framed(&[b"p\x83", &tuple(&[&[97, 1], &pid(1), &pid(2)])]);
@@ -290,7 +290,7 @@ fn atoms_that_were_not_seen_are_told_by_their_number() {
     assert_eq!(talk.says(Up, &again), ["REG_SEND rex 2: ok"]);
     assert_eq!(talk.says(Down, &again), ["REG_SEND #1 2: #0"], "the other direction has its own");
     assert!(!talk.up.gap(100));
-    assert_eq!(talk.says(Up, &again), ["REG_SEND #1 2: #0"], "octets were lost");
+    assert_eq!(talk.says(Up, &again), ["REG_SEND #1 2: #0"], "bytes were lost");
     assert_eq!(talk.says(Up, &known), ["REG_SEND ok 2: rex"]);
 }
 
@@ -380,7 +380,7 @@ fn calls_are_told_the_same_whether_paired_one_by_one_or_many_together() {
             .map(|detail| Talk { detail, ..Talk::new() });
         for _ in 0..400 {
             let (id, direction) = (next(40), if next(2) == 0 { Up } else { Down });
-            let octets = match next(9) {
+            let bytes = match next(9) {
                 0..4 => call(id),
                 4..7 => reply(id),
                 7 => down(id, &atom("noproc")),
@@ -389,7 +389,7 @@ fn calls_are_told_the_same_whether_paired_one_by_one_or_many_together() {
             let pause = Duration::from_millis(u64::from(next(60)));
             for talk in &mut talks {
                 talk.at = talk.at.after(pause);
-                talk.says(direction, &octets);
+                talk.says(direction, &bytes);
             }
         }
         let [together, one_by_one] = &mut talks;

@@ -26,10 +26,10 @@ pub(super) struct Train {
     next: u32,
     pub(super) operation: Operation,
     pub(super) fragments: u32,
-    /// Octets of its frames.
-    pub(super) octets: u64,
-    /// Octets of its message term.
-    pub(super) payload_octets: u64,
+    /// Bytes of its frames.
+    pub(super) bytes: u64,
+    /// Bytes of its message term.
+    pub(super) payload_bytes: u64,
     /// What is to be told of it, if anything is.
     pub(super) begun: Option<MessageLog>,
     /// The registered name that it is for.
@@ -44,14 +44,14 @@ pub(super) struct Train {
 }
 
 impl Train {
-    pub(super) const fn new(fragment: Fragment, operation: Operation, octets: u64) -> Self {
+    pub(super) const fn new(fragment: Fragment, operation: Operation, bytes: u64) -> Self {
         Self {
             sequence: fragment.sequence,
             next: fragment.left - 1,
             operation,
             fragments: 1,
-            octets,
-            payload_octets: 0,
+            bytes,
+            payload_bytes: 0,
             begun: None,
             name: None,
             function: None,
@@ -109,12 +109,12 @@ impl Trains {
         unfinished
     }
 
-    /// A continuation of `octets`, its payload with this start, comes.
+    /// A continuation of `bytes`, its payload with this start, comes.
     pub(super) fn go_on(
         &mut self,
         fragment: Fragment,
-        octets: u64,
-        payload_octets: u64,
+        bytes: u64,
+        payload_bytes: u64,
         start: &[u8],
         kept: usize,
     ) -> Continued<'_> {
@@ -126,11 +126,11 @@ impl Trains {
         }
         train.next -= 1;
         train.fragments += 1;
-        train.octets += octets;
-        train.payload_octets += payload_octets;
+        train.bytes += bytes;
+        train.payload_bytes += payload_bytes;
         let room = kept.saturating_sub(train.payload.len()).min(start.len());
-        // Only what is behind octets that are all there.
-        let is_joined = train.payload_octets - payload_octets == train.payload.len() as u64;
+        // Only what is behind bytes that are all there.
+        let is_joined = train.payload_bytes - payload_bytes == train.payload.len() as u64;
         if room > 0 && is_joined && self.lease.take(room) {
             train.size += room;
             train.payload.extend_from_slice(start.get(..room).unwrap_or_default());
@@ -142,7 +142,7 @@ impl Trains {
         self.under_way.get(place).map_or(Continued::Unknown, Continued::GoesOn)
     }
 
-    /// Octets were lost: no message that is under way will be whole. Gives how many there were.
+    /// Bytes were lost: no message that is under way will be whole. Gives how many there were.
     pub(super) fn forget(&mut self) -> u64 {
         let unfinished = self.under_way.len() as u64;
         self.under_way.clear();

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use super::sheet::Sheet;
 use crate::event::{Account, Calls, Messages, Pause, Share, Spot};
-use crate::output::words::{count, duration, grouped, octets};
+use crate::output::words::{count, duration, grouped, bytes};
 
 /// Writes the accounts of both sides; `names` are the ends of the connection.
 pub(super) fn write(
@@ -26,11 +26,11 @@ pub(super) fn write(
 
 fn side(sheet: &mut Sheet, out: &mut impl Write, account: &Account, name: &str) -> io::Result<()> {
     let sum = |of: fn(&Share) -> u64| account.operations.iter().map(of).sum::<u64>();
-    let (messages, size) = (sum(|share| share.messages), sum(|share| share.octets));
+    let (messages, size) = (sum(|share| share.messages), sum(|share| share.bytes));
     sheet.wrapped(
         out,
         HEAD,
-        &format!("{name} sent {} of {}", count(messages, "message"), octets(size)),
+        &format!("{name} sent {} of {}", count(messages, "message"), bytes(size)),
     )?;
     for (title, shares) in [
         ("operation", &account.operations),
@@ -39,7 +39,7 @@ fn side(sheet: &mut Sheet, out: &mut impl Write, account: &Account, name: &str) 
     ] {
         for (n, share) in shares.iter().take(ROWS).enumerate() {
             let title = if n == 0 { title } else { "" };
-            let (messages, size) = (grouped(share.messages), octets(share.octets));
+            let (messages, size) = (grouped(share.messages), bytes(share.bytes));
             sheet.row(out, &format!("{ROW}{title:<13}{messages:>8} {size:>11}  {}", share.name))?;
         }
     }
@@ -55,7 +55,7 @@ fn side(sheet: &mut Sheet, out: &mut impl Write, account: &Account, name: &str) 
     if let Some(largest) = &account.largest {
         notes.push(format!(
             "the largest had {} ({}, {})",
-            octets(largest.octets),
+            bytes(largest.bytes),
             largest.operation,
             frame(&largest.at)
         ));
@@ -134,13 +134,13 @@ mod tests {
         write(&mut Sheet::new(&options), &mut out, session.messages.as_ref().unwrap(), &names)
             .unwrap();
         let expected = "
-              one sent 6 messages of 420 octets
-                operation           3  210 octets  REG_SEND
-                                    3  210 octets  MONITOR_P
-                for the name        3  210 octets  rex
-                to run              3  210 octets  lists:seq/2
+              one sent 6 messages of 420 bytes
+                operation           3  210 bytes  REG_SEND
+                                    3  210 bytes  MONITOR_P
+                for the name        3  210 bytes  rex
+                to run              3  210 bytes  lists:seq/2
                 1 message in 3 fragments, 0 of them never whole
-                the largest had 80 octets (REG_SEND, frame 17)
+                the largest had 80 bytes (REG_SEND, frame 17)
                 4 gen_call calls: 1 answered, 1 without an answer, 1 given up, 1
                 to no process; half within 120 µs, 99 of 100 within 120 µs, the
                 slowest in 120 µs (frame 17 to frame 17)

@@ -307,7 +307,7 @@ mod tests {
         let expected = "\
 2014-05-25, times in UTC
 14:32:25.090  a.pcap: The input ends in the middle of a record: ends inside a packet record, \
-octet 4711
+byte 4711
 
 HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
       Between one@192.168.0.100 and two@192.168.0.103: 3 times from 2014-05-25
@@ -365,7 +365,7 @@ HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
 14:32:25.090  cookie-mismatch happened 3 times between one@192.168.0.100 and two@192.168.0.103, \
 from 2014-05-25 14:32:25.080 to 14:32:25.090 UTC
 14:32:25.090  a.pcap: The input ends in the middle of a record: ends inside a packet record, \
-octet 4711
+byte 4711
 
 2 nodes; pairs: 1 failed
 ";

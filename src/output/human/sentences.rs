@@ -105,8 +105,8 @@ pub(super) fn signal(
     if let Some(latency) = message.call.and_then(|call| call.latency_us) {
         add(format_args!(" after {}", duration(latency)));
     }
-    if let Some(octets) = message.payload_octets {
-        add(format_args!(", {}", count(octets, "octet")));
+    if let Some(bytes) = message.payload_bytes {
+        add(format_args!(", {}", count(bytes, "byte")));
     }
     if let Some(payload) = &message.payload {
         add(format_args!(": {}", payload.erlang(PAYLOAD)));
@@ -234,7 +234,7 @@ pub(super) fn repeated(incident: &Incident) -> String {
 pub(super) fn trouble(anomaly: &Anomaly) -> String {
     let mut text = format!("{}: {}", anomaly_words(anomaly.kind), anomaly.detail);
     let _ = anomaly.field.map(|field| write!(text, ", at {field}"));
-    let _ = anomaly.offset.map(|offset| write!(text, ", octet {offset}"));
+    let _ = anomaly.offset.map(|offset| write!(text, ", byte {offset}"));
     text
 }
 

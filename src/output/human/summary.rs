@@ -12,7 +12,7 @@ use super::block::Problem;
 use super::sheet::Sheet;
 use crate::event::{AnomalyKind, EpmdOutcome, Incident, Outcome, Session, Severity, Stats};
 use crate::output::words::{
-    anomaly_words, count, duration, epmd_words, grouped, listed, octets, outcome_words, span,
+    anomaly_words, count, duration, epmd_words, grouped, listed, bytes, outcome_words, span,
 };
 use crate::time::micros;
 
@@ -207,7 +207,7 @@ fn odd(stats: &Stats) -> Option<String> {
 
 /// How much was read, and over what time.
 fn extent(stats: &Stats) -> String {
-    let read = format!("{} of {}", count(stats.packets, "packet"), octets(stats.octets));
+    let read = format!("{} of {}", count(stats.packets, "packet"), bytes(stats.bytes));
     let (Some(first), Some(last)) = (stats.first, stats.last) else { return format!("{read}.") };
     format!("{read} in {}, {}.", duration(micros(last.since(first))), span(first, last))
 }
@@ -217,9 +217,9 @@ fn losses(stats: &Stats) -> Vec<String> {
     let drops = |by: Option<u64>, whom: &str| {
         by.map(|n| (n, format!("dropped by {whom} before they could be captured.")))
     };
-    let missing = match stats.missing_octets {
+    let missing = match stats.missing_bytes {
         0 => "within connections between nodes.".to_owned(),
-        n => format!("within connections between nodes, {} in all.", octets(n)),
+        n => format!("within connections between nodes, {} in all.", bytes(n)),
     };
     let share = stats.cut_packets.saturating_mul(100) / stats.packets.max(1);
     let cut = match share {

@@ -50,14 +50,14 @@ impl Atoms for [&str] {
 /// A short atom whose characters all stand for themselves, in Erlang and in JSON.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Spelling<'a> {
-    /// Its octets, without quotes.
+    /// Its bytes, without quotes.
     pub text: &'a [u8],
     /// Whether Erlang writes it in quotes.
     pub has_quotes: bool,
 }
 
 impl<'a> Spelling<'a> {
-    /// The one with these octets, unless it is none of those.
+    /// The one with these bytes, unless it is none of those.
     #[inline]
     pub fn of(text: &'a [u8]) -> Option<Self> {
         let has_quotes = text::has_quotes(text).filter(|_| text.len() <= Self::MOST)?;
@@ -84,7 +84,7 @@ impl<'a> AtomText<'a> {
     pub(super) fn resolve(raw: RawAtom<'a>, atoms: &'a (impl Atoms + ?Sized)) -> Self {
         match raw {
             RawAtom::Utf8(text) => Self::Utf8(text),
-            RawAtom::Latin1(octets) => Self::Latin1(octets),
+            RawAtom::Latin1(bytes) => Self::Latin1(bytes),
             RawAtom::Reference(reference) => match atoms.atom(reference) {
                 Some(text) => Self::Utf8(text),
                 None => Self::Unknown(reference),
@@ -94,12 +94,12 @@ impl<'a> AtomText<'a> {
 
     /// Its characters, none where it is not known.
     pub fn chars(self) -> impl Iterator<Item = char> + 'a {
-        let (text, octets): (_, &[u8]) = match self {
+        let (text, bytes): (_, &[u8]) = match self {
             Self::Utf8(text) => (text, &[]),
-            Self::Latin1(octets) => ("", octets),
+            Self::Latin1(bytes) => ("", bytes),
             Self::Unknown(_) => ("", &[]),
         };
-        text.chars().chain(octets.iter().map(|octet| char::from(*octet)))
+        text.chars().chain(bytes.iter().map(|byte| char::from(*byte)))
     }
 
     /// Its text; `None` where it is not known. Allocates for Latin-1 only, which no node since OTP 26
@@ -165,8 +165,8 @@ impl fmt::Display for AtomText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Utf8(text) => f.write_str(text),
-            Self::Latin1(octets) => {
-                octets.iter().try_for_each(|octet| fmt::Write::write_char(f, char::from(*octet)))
+            Self::Latin1(bytes) => {
+                bytes.iter().try_for_each(|byte| fmt::Write::write_char(f, char::from(*byte)))
             }
             Self::Unknown(reference) => write!(f, "#{reference}"),
         }
@@ -180,8 +180,8 @@ mod tests {
     use super::super::Term;
     use super::*;
 
-    fn read<'a>(octets: &'a [u8], atoms: &'a [&str]) -> AtomText<'a> {
-        Term::cut_off(octets).as_atom(atoms).unwrap()
+    fn read<'a>(bytes: &'a [u8], atoms: &'a [&str]) -> AtomText<'a> {
+        Term::cut_off(bytes).as_atom(atoms).unwrap()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Terms behind a version octet, and those that are compressed.
+//! Terms behind a version byte, and those that are compressed.
 //!
 //! Nodes do not compress what they send one another; foreign peers may, where frames are passed
 //! through without a distribution header, and people put compressed terms into binaries.
@@ -11,7 +11,7 @@ use super::cut::Reader;
 use super::tag::{COMPRESSED, VERSION};
 use super::{Term, TermError, cut_term};
 
-/// Cuts what begins with a version octet (131) at the front of `input`, and the octets behind it.
+/// Cuts what begins with a version byte (131) at the front of `input`, and the bytes behind it.
 /// Where a compressed term ends shows only when it is [inflated](Compressed::inflate): nothing is
 /// left behind one.
 ///
@@ -34,7 +34,7 @@ pub fn cut_external(input: &[u8]) -> Result<(External<'_>, &[u8]), TermError> {
     }
 }
 
-/// What follows a version octet.
+/// What follows a version byte.
 #[derive(Clone, Copy, Debug)]
 pub enum External<'a> {
     /// A term as it is.
@@ -53,19 +53,19 @@ pub enum External<'a> {
 /// Spec: *External Term Format*, "Introduction".
 #[derive(Clone, Copy, Debug)]
 pub struct Compressed<'a> {
-    /// Octets of the term, as its sender said.
+    /// Bytes of the term, as its sender said.
     pub size: u32,
-    /// The compressed octets, and whatever lies behind them.
+    /// The compressed bytes, and whatever lies behind them.
     pub data: &'a [u8],
 }
 
 impl Compressed<'_> {
-    /// Inflates it into `into`, whose contents it replaces. Gives the term and how many octets of
+    /// Inflates it into `into`, whose contents it replaces. Gives the term and how many bytes of
     /// `data` it took.
     ///
     /// # Limits
     ///
-    /// No more than `most` octets, and no more than the size that its sender said.
+    /// No more than `most` bytes, and no more than the size that its sender said.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl Compressed<'_> {
             into.extend_from_slice(buffer.get(..written).unwrap_or_default());
             match status {
                 Status::StreamEnd => break,
-                // No octet was read or written, so none will be: the data end too soon.
+                // No byte was read or written, so none will be: the data end too soon.
                 _ if (zlib.total_in(), zlib.total_out()) == before => {
                     return Err(InflateError::CutShort);
                 }
@@ -117,10 +117,10 @@ impl Compressed<'_> {
 pub enum InflateError {
     /// It says that it is larger than the caller allows.
     TooLarge {
-        /// Octets that it says it has.
+        /// Bytes that it says it has.
         size: u32,
     },
-    /// Its octets end too soon.
+    /// Its bytes end too soon.
     CutShort,
     /// It is not compressed by zlib, not of the size that it says, or holds no term.
     Malformed,
@@ -129,7 +129,7 @@ pub enum InflateError {
 impl fmt::Display for InflateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLarge { size } => write!(f, "compressed term of {size} octets is too large"),
+            Self::TooLarge { size } => write!(f, "compressed term of {size} bytes is too large"),
             Self::CutShort => f.write_str("compressed term is cut short"),
             Self::Malformed => f.write_str("compressed term is malformed"),
         }
@@ -154,8 +154,8 @@ mod tests {
         [&[VERSION, COMPRESSED][..], &size.to_be_bytes(), &zlib.finish().unwrap()].concat()
     }
 
-    fn read(octets: &[u8]) -> Compressed<'_> {
-        match cut_external(octets).unwrap() {
+    fn read(bytes: &[u8]) -> Compressed<'_> {
+        match cut_external(bytes).unwrap() {
             (External::Compressed(compressed), []) => compressed,
             other => panic!("{other:?}"),
         }
@@ -169,12 +169,12 @@ mod tests {
     #[test]
     fn a_compressed_term_is_inflated_and_what_lies_behind_it_is_not_taken() {
         let term = zeros(100_000);
-        let mut octets = compressed(&term, 100_005);
-        let len = octets.len() - 6;
-        octets.extend(b"more");
+        let mut bytes = compressed(&term, 100_005);
+        let len = bytes.len() - 6;
+        bytes.extend(b"more");
         let mut into = b"before".to_vec();
-        let (inflated, used) = read(&octets).inflate(1 << 20, &mut into).unwrap();
-        assert_eq!((inflated.octets(), used), (&term[..], len));
+        let (inflated, used) = read(&bytes).inflate(1 << 20, &mut into).unwrap();
+        assert_eq!((inflated.bytes(), used), (&term[..], len));
     }
 
     #[test]
@@ -197,21 +197,21 @@ mod tests {
 
     #[test]
     fn every_shorter_prefix_is_cut_short() {
-        let octets = compressed(b"\x6b\0\x0bhello hello", 14);
+        let bytes = compressed(b"\x6b\0\x0bhello hello", 14);
         let mut into = Vec::new();
-        assert!(read(&octets).inflate(100, &mut into).is_ok());
+        assert!(read(&bytes).inflate(100, &mut into).is_ok());
         for len in 0..6 {
-            let error = cut_external(&octets[..len]).unwrap_err();
+            let error = cut_external(&bytes[..len]).unwrap_err();
             assert_eq!(error.kind, TermErrorKind::CutShort, "{len}");
         }
-        for len in 6..octets.len() {
-            let error = read(&octets[..len]).inflate(100, &mut into).unwrap_err();
+        for len in 6..bytes.len() {
+            let error = read(&bytes[..len]).inflate(100, &mut into).unwrap_err();
             assert_eq!(error, InflateError::CutShort, "{len}");
         }
     }
 
     #[test]
-    fn compression_stands_behind_a_version_octet_only() {
+    fn compression_stands_behind_a_version_byte_only() {
         let within = [&[VERSION, 104, 1][..], &compressed(b"\x6a", 1)[1..]].concat();
         let error = cut_external(&within).unwrap_err();
         assert_eq!((error.field, error.offset), ("tag", 3));

@@ -1,6 +1,6 @@
-//! Where a term ends: walks over octets head by head, and checks each.
+//! Where a term ends: walks over bytes head by head, and checks each.
 //!
-//! In: octets that begin with a term. Out: how many of them it takes, or why they are none. Terms
+//! In: bytes that begin with a term. Out: how many of them it takes, or why they are none. Terms
 //! nest as deep as their sender likes; what is kept here is a count of terms still to come.
 //!
 //! A message may hold hundreds of thousands of terms: these loops are written by hand over slices,
@@ -11,9 +11,9 @@ use super::number;
 use super::tag::*;
 use super::{TermError, TermErrorKind};
 
-/// The octets behind a term of the kinds that messages begin with: an atom, a pid, a reference, or a small
+/// The bytes behind a term of the kinds that messages begin with: an atom, a pid, a reference, or a small
 /// integer, as today's nodes write them. `None` for every other, and for one that is cut short. One look at
-/// a few octets, where [`head`] takes them one by one and can say what is wrong: finding the ends of the
+/// a few bytes, where [`head`] takes them one by one and can say what is wrong: finding the ends of the
 /// terms of a message takes half the instructions with it.
 #[inline(always)]
 pub(super) fn usual(input: &[u8]) -> Option<&[u8]> {
@@ -28,7 +28,7 @@ pub(super) fn usual(input: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The octets behind an atom that the header has, or that is short and ASCII.
+/// The bytes behind an atom that the header has, or that is short and ASCII.
 #[inline]
 pub(super) fn usual_atom(input: &[u8]) -> Option<&[u8]> {
     match input {
@@ -41,27 +41,27 @@ pub(super) fn usual_atom(input: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Whether the first `len` octets are ASCII, of as many at least. Most atoms have fewer than sixteen: for those at
+/// Whether the first `len` bytes are ASCII, of as many at least. Most atoms have fewer than sixteen: for those at
 /// one look, since how many they have cannot be foreseen.
 #[inline]
-fn begins_in_ascii(octets: &[u8], len: u8) -> bool {
-    match octets.first_chunk() {
+fn begins_in_ascii(bytes: &[u8], len: u8) -> bool {
+    match bytes.first_chunk() {
         Some(chunk) if len < 16 => {
             let upper_bits = u128::from_le_bytes(*chunk) & u128::from_ne_bytes([0x80; 16]);
             upper_bits & ((1 << (8 * len)) - 1) == 0
         }
-        _ => octets.get(..usize::from(len)).is_some_and(<[u8]>::is_ascii),
+        _ => bytes.get(..usize::from(len)).is_some_and(<[u8]>::is_ascii),
     }
 }
 
-/// The octets behind `count` terms at the front of `input`.
+/// The bytes behind `count` terms at the front of `input`.
 pub(super) fn skip_terms(input: &[u8], count: u64) -> Result<&[u8], TermError> {
     let mut i = Reader(input);
     skip(&mut i, count).map_err(|fault| fault.within(input))?;
     Ok(i.0)
 }
 
-/// The octets behind the term at the front of `input`; `None` where there is no whole one.
+/// The bytes behind the term at the front of `input`; `None` where there is no whole one.
 #[inline]
 pub(super) fn skip_term(input: &[u8]) -> Option<&[u8]> {
     usual(input).or_else(|| skip_any(input))
@@ -91,7 +91,7 @@ fn skip(i: &mut Reader<'_>, mut pending: u64) -> Result<(), Fault> {
             Head::Terms(children) => pending += children,
             Head::Fun { free, end } => return skip_funs(i, pending, free, end),
         }
-        // Every term has an octet at least, so that counts cost nothing that is not there.
+        // Every term has a byte at least, so that counts cost nothing that is not there.
         if pending > i.0.len() as u64 {
             return Err(i.short("element"));
         }
@@ -127,7 +127,7 @@ fn skip_funs(i: &mut Reader<'_>, mut pending: u64, free: u64, end: usize) -> Res
 }
 
 /// The innermost funs whose free variables are being walked over. The size of a fun that lies
-/// deeper in funs is held against the octets that there are, and not against its end.
+/// deeper in funs is held against the bytes that there are, and not against its end.
 #[derive(Default)]
 struct Funs {
     open: [(u64, usize); MAX_FUNS],
@@ -163,7 +163,7 @@ pub(super) enum Head {
     Leaf,
     /// So many terms.
     Terms(u64),
-    /// So many terms, free variables, and behind them so many octets that are none of the fun.
+    /// So many terms, free variables, and behind them so many bytes that are none of the fun.
     Fun {
         free: u64,
         end: usize,
@@ -314,7 +314,7 @@ pub(super) fn atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<RawAto
 
 fn any_atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<RawAtom<'a>, Fault> {
     let start = *i;
-    let (text, utf8) = match atom_octets(i, field)? {
+    let (text, utf8) = match atom_bytes(i, field)? {
         Ok(found) => found,
         Err(reference) => return Ok(RawAtom::Reference(reference)),
     };
@@ -341,9 +341,9 @@ fn is_short(text: &str) -> bool {
     text.len() <= MAX_ATOM_CHARACTERS || text.chars().count() <= MAX_ATOM_CHARACTERS
 }
 
-/// The octets of an atom, and whether they are to be UTF-8; or the number of a reference.
+/// The bytes of an atom, and whether they are to be UTF-8; or the number of a reference.
 #[inline]
-fn atom_octets<'a>(
+fn atom_bytes<'a>(
     i: &mut Reader<'a>,
     field: &'static str,
 ) -> Result<Result<(&'a [u8], bool), u8>, Fault> {
@@ -356,7 +356,7 @@ fn atom_octets<'a>(
         ATOM_EXT => (usize::from(i.u16(field)?), false),
         _ => return Err(start.malformed(field)),
     };
-    if len > if utf8 { MAX_ATOM_OCTETS } else { MAX_ATOM_CHARACTERS } {
+    if len > if utf8 { MAX_ATOM_BYTES } else { MAX_ATOM_CHARACTERS } {
         return Err(start.malformed(field));
     }
     Ok(Ok((i.take(len, field)?, utf8)))
@@ -387,7 +387,7 @@ pub(super) fn small_integer(i: &mut Reader<'_>, field: &'static str) -> Result<i
     }
 }
 
-/// Octets that are taken from the front.
+/// Bytes that are taken from the front.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
@@ -395,9 +395,9 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], Fault> {
         match self.0.split_first_chunk() {
-            Some((octets, rest)) => {
+            Some((bytes, rest)) => {
                 self.0 = rest;
-                Ok(*octets)
+                Ok(*bytes)
             }
             None => Err(self.short(field)),
         }
@@ -405,7 +405,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(super) fn u8(&mut self, field: &'static str) -> Result<u8, Fault> {
-        self.array(field).map(|[octet]| octet)
+        self.array(field).map(|[byte]| byte)
     }
 
     #[inline]
@@ -426,9 +426,9 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn take(&mut self, len: usize, field: &'static str) -> Result<&'a [u8], Fault> {
         match self.0.split_at_checked(len) {
-            Some((octets, rest)) => {
+            Some((bytes, rest)) => {
                 self.0 = rest;
-                Ok(octets)
+                Ok(bytes)
             }
             None => Err(self.short(field)),
         }
@@ -450,7 +450,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A [`TermError`] told by the octets that were left.
+/// A [`TermError`] told by the bytes that were left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
     kind: TermErrorKind,
@@ -465,17 +465,17 @@ impl Fault {
     }
 }
 
-/// Nobody writes a fun of a fun of a fun by hand, and this costs 16 octets of stack each.
+/// Nobody writes a fun of a fun of a fun by hand, and this costs 16 bytes of stack each.
 const MAX_FUNS: usize = 8;
 
-/// Of an atom, since OTP 20 counted in characters and not in octets.
+/// Of an atom, since OTP 20 counted in characters and not in bytes.
 const MAX_ATOM_CHARACTERS: usize = 255;
-const MAX_ATOM_OCTETS: usize = 4 * MAX_ATOM_CHARACTERS;
+const MAX_ATOM_BYTES: usize = 4 * MAX_ATOM_CHARACTERS;
 
 /// A node takes no fun with more (`MAX_ARG`).
 const MAX_FREE: u32 = 255;
 
-/// Octets of the text of `FLOAT_EXT`.
+/// Bytes of the text of `FLOAT_EXT`.
 pub(super) const FLOAT_TEXT: usize = 31;
 
 #[cfg(test)]
@@ -555,18 +555,18 @@ mod tests {
         let mut usual_ones = 0;
         for sample in samples().chain(with_cached.map(<[u8]>::to_vec)) {
             let sample = [&sample[..], b"behind"].concat();
-            for octets in (0..=sample.len()).map(|len| &sample[..len]) {
-                let mut i = Reader(octets);
+            for bytes in (0..=sample.len()).map(|len| &sample[..len]) {
+                let mut i = Reader(bytes);
                 let head = head(&mut i);
-                if let Some(rest) = usual(octets) {
+                if let Some(rest) = usual(bytes) {
                     usual_ones += 1;
-                    assert!(matches!(head, Ok(Head::Leaf)), "{octets:x?}");
-                    assert_eq!(rest, i.0, "{octets:x?}");
+                    assert!(matches!(head, Ok(Head::Leaf)), "{bytes:x?}");
+                    assert_eq!(rest, i.0, "{bytes:x?}");
                 }
-                let (mut any, mut either) = (Reader(octets), Reader(octets));
+                let (mut any, mut either) = (Reader(bytes), Reader(bytes));
                 let (any_one, one) = (Reference::any(&mut any), Reference::read(&mut either));
                 assert_eq!(format!("{any_one:?}"), format!("{one:?}"));
-                assert!(one.is_err() || any.0 == either.0, "{octets:x?}");
+                assert!(one.is_err() || any.0 == either.0, "{bytes:x?}");
             }
         }
         assert!(usual_ones > 40);
@@ -582,7 +582,7 @@ mod tests {
         for sample in samples() {
             let with_more = [&sample[..], b"\xff\xff\xff"].concat();
             let (term, rest) = cut_term(&with_more).unwrap();
-            assert_eq!((term.octets(), rest), (&sample[..], &b"\xff\xff\xff"[..]), "{sample:?}");
+            assert_eq!((term.bytes(), rest), (&sample[..], &b"\xff\xff\xff"[..]), "{sample:?}");
         }
     }
 
@@ -601,8 +601,8 @@ mod tests {
     fn tags_that_are_not_of_the_wire_are_malformed() {
         let known: Vec<u8> = samples().map(|sample| sample[0]).collect();
         for tag in (0..=u8::MAX).filter(|tag| !known.contains(tag)) {
-            let octets = [&[SMALL_TUPLE_EXT, 1, tag][..], &[0; 64]].concat();
-            assert_eq!(cut_term(&octets).map(|_| ()), malformed("tag", 2), "{tag}");
+            let bytes = [&[SMALL_TUPLE_EXT, 1, tag][..], &[0; 64]].concat();
+            assert_eq!(cut_term(&bytes).map(|_| ()), malformed("tag", 2), "{tag}");
         }
         assert_eq!(known.len(), samples().count());
     }
@@ -615,21 +615,21 @@ mod tests {
         Err(TermError { kind: TermErrorKind::CutShort, field, offset })
     }
 
-    fn cut(octets: &[u8]) -> Result<(), TermError> {
-        cut_term(octets).map(|_| ())
+    fn cut(bytes: &[u8]) -> Result<(), TermError> {
+        cut_term(bytes).map(|_| ())
     }
 
     #[test]
-    fn counts_beyond_the_octets_are_cut_short_at_once() {
+    fn counts_beyond_the_bytes_are_cut_short_at_once() {
         for tag in [LIST_EXT, LARGE_TUPLE_EXT, MAP_EXT] {
-            let octets = [&[tag, 255, 255, 255, 255][..], &[NIL_EXT; 100]].concat();
-            assert_eq!(cut(&octets), short("element", 5), "{tag}");
+            let bytes = [&[tag, 255, 255, 255, 255][..], &[NIL_EXT; 100]].concat();
+            assert_eq!(cut(&bytes), short("element", 5), "{tag}");
         }
         // A thousand lists, each of which promises four thousand million elements.
         assert_eq!(cut(&[LIST_EXT, 255, 255, 255, 255].repeat(1000)), short("element", 5));
         for (tag, field) in [(BINARY_EXT, "Data"), (LARGE_BIG_EXT, "d"), (BIT_BINARY_EXT, "Data")] {
-            let octets = [tag, 255, 255, 255, 255, 1, 1, 1];
-            assert_eq!(cut(&octets).unwrap_err().field, field);
+            let bytes = [tag, 255, 255, 255, 255, 1, 1, 1];
+            assert_eq!(cut(&bytes).unwrap_err().field, field);
         }
         let record = [&[RECORD_EXT, 255, 255, 255, 255, 1, 82, 0, 82, 0][..], &[82; 99]].concat();
         assert_eq!(cut(&record), short("FieldName", 10));
@@ -637,17 +637,17 @@ mod tests {
 
     #[test]
     fn two_million_tuples_one_in_the_other_are_one_term() {
-        let octets = nested(2_000_000);
-        assert_eq!(cut_term(&octets).unwrap().1, b"");
-        assert_eq!(cut(&octets[..octets.len() - 1]), short("value", octets.len() - 1));
+        let bytes = nested(2_000_000);
+        assert_eq!(cut_term(&bytes).unwrap().1, b"");
+        assert_eq!(cut(&bytes[..bytes.len() - 1]), short("value", bytes.len() - 1));
     }
 
     #[test]
     fn a_reference_has_one_to_five_words() {
         for (words, tag) in [(0, 90), (6, 90), (65_535_u16, 90), (0, 114), (6, 114)] {
             let [high, low] = words.to_be_bytes();
-            let octets = [&[tag, high, low, 82, 0][..], &[0; 64]].concat();
-            assert_eq!(cut(&octets).unwrap_err().field, "Len", "{words}");
+            let bytes = [&[tag, high, low, 82, 0][..], &[0; 64]].concat();
+            assert_eq!(cut(&bytes).unwrap_err().field, "Len", "{words}");
         }
     }
 
@@ -695,18 +695,18 @@ mod tests {
         for depth in [1, 2, MAX_FUNS, MAX_FUNS + 1, 1000] {
             let sound = funs(depth);
             assert_eq!(cut(&sound), Ok(()), "{depth}");
-            // The innermost that is checked is one octet short of its own.
+            // The innermost that is checked is one byte short of its own.
             let innermost = depth.min(MAX_FUNS) - 1;
-            let mut octets = sound.clone();
-            octets[innermost * (FUN.len() - 1) + 4] -= 1;
-            assert_eq!(cut(&octets), malformed("Size", octets.len()), "{depth}");
+            let mut bytes = sound.clone();
+            bytes[innermost * (FUN.len() - 1) + 4] -= 1;
+            assert_eq!(cut(&bytes), malformed("Size", bytes.len()), "{depth}");
         }
         // Behind what is not checked, the outer ones still are.
-        let mut octets = [&[SMALL_TUPLE_EXT, 2][..], &funs(20), FUN].concat();
-        assert_eq!(cut(&octets), Ok(()));
-        let last = octets.len() - FUN.len() + 4;
-        octets[last] -= 1;
-        assert_eq!(cut(&octets), malformed("Size", octets.len()));
+        let mut bytes = [&[SMALL_TUPLE_EXT, 2][..], &funs(20), FUN].concat();
+        assert_eq!(cut(&bytes), Ok(()));
+        let last = bytes.len() - FUN.len() + 4;
+        bytes[last] -= 1;
+        assert_eq!(cut(&bytes), malformed("Size", bytes.len()));
     }
 
     #[test]
@@ -722,15 +722,15 @@ mod tests {
             (b"\x67\x64\0\x01n\0\0\0\x01\0\0\0\x02\x04", "Creation"),
             (b"\x71\x77\x01m\x77\x01f\x6a\x02", "Arity"),
         ];
-        for (octets, field) in cases {
-            let error = cut(octets).unwrap_err();
-            assert_eq!((error.kind, error.field), (TermErrorKind::Malformed, field), "{octets:?}");
+        for (bytes, field) in cases {
+            let error = cut(bytes).unwrap_err();
+            assert_eq!((error.kind, error.field), (TermErrorKind::Malformed, field), "{bytes:?}");
         }
     }
 
     /// What was read of a cut-off term is as the whole one has it.
     #[test]
-    fn every_view_of_every_prefix_ends_where_the_octets_do() {
+    fn every_view_of_every_prefix_ends_where_the_bytes_do() {
         for sample in samples() {
             for len in 0..=sample.len() {
                 super::super::samples::look_at_everything(Term::cut_off(&sample[..len]), 8);

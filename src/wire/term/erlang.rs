@@ -14,8 +14,8 @@ use super::{Atoms, Export, Fun, Pid, Port, Record, Reference, Term};
 /// How much of a term is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Budget {
-    /// Octets of text. What is open then is closed, which takes a few more.
-    pub octets: usize,
+    /// Bytes of text. What is open then is closed, which takes a few more.
+    pub bytes: usize,
     /// Terms in the term, itself included.
     pub terms: usize,
     /// How deep terms lie in it.
@@ -23,15 +23,15 @@ pub struct Budget {
 }
 
 impl Default for Budget {
-    /// 1,024 octets: a dozen lines of a terminal; the others bind later.
+    /// 1,024 bytes: a dozen lines of a terminal; the others bind later.
     fn default() -> Self {
-        Self { octets: 1024, terms: 1024, depth: MAX_DEPTH }
+        Self { bytes: 1024, terms: 1024, depth: MAX_DEPTH }
     }
 }
 
 impl Budget {
     /// Everything, to the greatest depth.
-    pub const ALL: Self = Self { octets: usize::MAX, terms: usize::MAX, depth: MAX_DEPTH };
+    pub const ALL: Self = Self { bytes: usize::MAX, terms: usize::MAX, depth: MAX_DEPTH };
 }
 
 /// A term that [`Display`](fmt::Display) writes in Erlang's syntax.
@@ -43,7 +43,7 @@ impl Budget {
 /// - Integers beyond 1,024 bits are `16#ff`; floats the shortest digits that read back.
 /// - `<node.id.serial>`, `#Port<node.id>`, `#Ref<node.w2.w1.w0>`, `#Fun<module.index.uniq>`, each with
 ///   the whole name of the node; `fun m:f/1`, `#{key => value}`, `#module:record{field = value}`.
-/// - `…` stands where the budget or the octets ended, and for what lies too deep.
+/// - `…` stands where the budget or the bytes ended, and for what lies too deep.
 #[derive(Debug)]
 pub struct Erlang<'a, A: ?Sized> {
     term: Term<'a>,
@@ -69,8 +69,8 @@ impl<'a, A: Atoms + ?Sized> Erlang<'a, A> {
     /// Those of `out`.
     pub fn write_to(&self, out: &mut (impl Write + ?Sized)) -> Result<bool, fmt::Error> {
         let mut printer = Printer {
-            out: Out::new(out, self.budget.octets),
-            i: Reader(self.term.octets),
+            out: Out::new(out, self.budget.bytes),
+            i: Reader(self.term.bytes),
             atoms: self.atoms,
             terms: self.budget.terms,
             whole: true,
@@ -86,7 +86,7 @@ impl<A: Atoms + ?Sized> fmt::Display for Erlang<'_, A> {
     }
 }
 
-/// Walks over the octets once. Its functions are false when nothing more is to be written but what
+/// Walks over the bytes once. Its functions are false when nothing more is to be written but what
 /// closes what is open.
 struct Printer<'a, 'w, W: ?Sized, A: ?Sized> {
     out: Out<'w, W>,
@@ -128,8 +128,8 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
                 let len = start.0.len();
                 self.i = start;
                 read!(self, cut::atom(&mut self.i, "atom"));
-                let octets = start.0.get(..len - self.i.0.len()).unwrap_or_default();
-                self.atom(Term { octets })
+                let bytes = start.0.get(..len - self.i.0.len()).unwrap_or_default();
+                self.atom(Term { bytes })
             }
             NIL_EXT => self.write("[]"),
             _ if depth == 0 && !is_leaf(tag) => {
@@ -294,31 +294,31 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
 
     fn string(&mut self) -> Printed {
         let len = usize::from(read!(self, self.i.u16("Length")));
-        let octets = self.take_up_to(len);
-        let shown = octets.get(..self.out.left).unwrap_or(octets);
+        let bytes = self.take_up_to(len);
+        let shown = bytes.get(..self.out.left).unwrap_or(bytes);
         if len == 0 {
             return self.write("[]");
         }
-        if shown.iter().all(|octet| text::is_printable(char::from(*octet))) {
-            let chars = octets.iter().map(|octet| char::from(*octet));
+        if shown.iter().all(|byte| text::is_printable(char::from(*byte))) {
+            let chars = bytes.iter().map(|byte| char::from(*byte));
             let written = text::quoted(&mut self.out, chars, '"')?;
-            return if written && octets.len() == len { Ok(true) } else { self.cut() };
+            return if written && bytes.len() == len { Ok(true) } else { self.cut() };
         }
-        self.numbers("[", octets, len, "]")
+        self.numbers("[", bytes, len, "]")
     }
 
-    /// The numbers of `octets`, and behind them `…` if there are not `len`.
-    fn numbers(&mut self, open: &str, octets: &[u8], len: usize, close: &str) -> Printed {
+    /// The numbers of `bytes`, and behind them `…` if there are not `len`.
+    fn numbers(&mut self, open: &str, bytes: &[u8], len: usize, close: &str) -> Printed {
         self.write(open)?;
         let mut written = 0;
-        for octet in octets {
+        for byte in bytes {
             if self.out.is_full() {
                 break;
             }
             if written > 0 {
                 self.write(",")?;
             }
-            number::write_decimal((*octet).into(), &mut self.out)?;
+            number::write_decimal((*byte).into(), &mut self.out)?;
             written += 1;
         }
         let whole = written == len;
@@ -333,18 +333,18 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
     fn bits(&mut self, tag: u8) -> Printed {
         let len = read!(self, self.i.u32("Len")) as usize;
         let bits = if tag == BIT_BINARY_EXT { read!(self, self.i.u8("Bits")) } else { 8 };
-        let octets = self.take_up_to(len);
+        let bytes = self.take_up_to(len);
         if len == 0 {
             return self.write("<<>>");
         }
         if bits == 8 {
-            if let Some(text) = text_ahead(octets, len, self.out.left) {
+            if let Some(text) = text_ahead(bytes, len, self.out.left) {
                 return self.binary_text(text, len);
             }
-            return self.numbers("<<", octets, len, ">>");
+            return self.numbers("<<", bytes, len, ">>");
         }
-        let Some((last, full)) = octets.split_last().filter(|_| octets.len() == len) else {
-            return self.numbers("<<", octets, len, ">>");
+        let Some((last, full)) = bytes.split_last().filter(|_| bytes.len() == len) else {
+            return self.numbers("<<", bytes, len, ">>");
         };
         let whole = self.numbers("<<", full, full.len(), "")?;
         if whole {
@@ -442,11 +442,11 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
         Ok(false)
     }
 
-    /// What there is of the next `len` octets.
+    /// What there is of the next `len` bytes.
     fn take_up_to(&mut self, len: usize) -> &'a [u8] {
-        let (octets, rest) = self.i.0.split_at_checked(len).unwrap_or((self.i.0, &[]));
+        let (bytes, rest) = self.i.0.split_at_checked(len).unwrap_or((self.i.0, &[]));
         self.i = Reader(rest);
-        octets
+        bytes
     }
 }
 
@@ -466,10 +466,10 @@ impl Iterator for Characters<'_> {
     }
 }
 
-/// The text at the front of `octets`, up to `most` of them, if all of it can be seen. `len` is how
+/// The text at the front of `bytes`, up to `most` of them, if all of it can be seen. `len` is how
 /// many there are to be: a character that is cut off is none.
-pub(super) fn text_ahead(octets: &[u8], len: usize, most: usize) -> Option<&str> {
-    let shown = octets.get(..most).unwrap_or(octets);
+pub(super) fn text_ahead(bytes: &[u8], len: usize, most: usize) -> Option<&str> {
+    let shown = bytes.get(..most).unwrap_or(bytes);
     let text = match std::str::from_utf8(shown) {
         Ok(text) => text,
         Err(e) if e.error_len().is_none() && shown.len() < len => {
@@ -499,17 +499,17 @@ mod tests {
     use super::super::{NoAtoms, cut_term};
     use super::*;
 
-    fn all(octets: &[u8]) -> String {
-        assert_eq!(cut_term(octets).unwrap().1, b"");
+    fn all(bytes: &[u8]) -> String {
+        assert_eq!(cut_term(bytes).unwrap().1, b"");
         let mut text = String::new();
-        let term = Erlang::within(Term::cut_off(octets), &ATOMS[..], Budget::ALL);
+        let term = Erlang::within(Term::cut_off(bytes), &ATOMS[..], Budget::ALL);
         assert!(term.write_to(&mut text).unwrap(), "{text}");
         text
     }
 
-    fn cut(octets: &[u8], budget: Budget) -> String {
+    fn cut(bytes: &[u8], budget: Budget) -> String {
         let mut text = String::new();
-        let term = Erlang::within(Term::cut_off(octets), &ATOMS[..], budget);
+        let term = Erlang::within(Term::cut_off(bytes), &ATOMS[..], budget);
         assert!(!term.write_to(&mut text).unwrap(), "{text}");
         text
     }
@@ -552,8 +552,8 @@ mod tests {
                 "#m:r{a = 1,'B' = 2}",
             ),
         ];
-        for (octets, text) in cases {
-            assert_eq!(all(octets), *text);
+        for (bytes, text) in cases {
+            assert_eq!(all(bytes), *text);
         }
     }
 
@@ -563,19 +563,19 @@ mod tests {
         assert_eq!(cut(GEN_CALL, terms(1)), "{…}");
         assert_eq!(cut(GEN_CALL, terms(3)), "{'$gen_call',{…}}");
         assert_eq!(cut(GEN_CALL, terms(5)), "{'$gen_call',{<a@host.93.7>,[…]}}");
-        let octets = |octets| Budget { octets, ..Budget::ALL };
-        assert_eq!(cut(GEN_CALL, octets(0)), "…");
-        assert_eq!(cut(GEN_CALL, octets(6)), "{'$gen'…}");
-        assert_eq!(cut(b"\x6d\0\0\0\x06abcdef", octets(5)), "<<\"ab\"…>>");
-        assert_eq!(cut(b"\x6d\0\0\0\x03\x01\x02\x03", octets(5)), "<<1,2,…>>");
-        assert_eq!(cut(b"\x6b\0\x03\x01\x02\x03", octets(3)), "[1,2,…]");
-        assert_eq!(cut(b"\x6b\0\x06abcdef", octets(3)), "\"ab\"…");
+        let bytes = |bytes| Budget { bytes, ..Budget::ALL };
+        assert_eq!(cut(GEN_CALL, bytes(0)), "…");
+        assert_eq!(cut(GEN_CALL, bytes(6)), "{'$gen'…}");
+        assert_eq!(cut(b"\x6d\0\0\0\x06abcdef", bytes(5)), "<<\"ab\"…>>");
+        assert_eq!(cut(b"\x6d\0\0\0\x03\x01\x02\x03", bytes(5)), "<<1,2,…>>");
+        assert_eq!(cut(b"\x6b\0\x03\x01\x02\x03", bytes(3)), "[1,2,…]");
+        assert_eq!(cut(b"\x6b\0\x06abcdef", bytes(3)), "\"ab\"…");
         assert_eq!(cut(b"\x6c\0\0\0\x03\x61a\x61b\x61c\x6a", terms(3)), "\"ab\"…");
         assert_eq!(cut(b"\x74\0\0\0\x01\x61\x01\x6a", terms(2)), "#{1 => …}");
     }
 
     #[test]
-    fn what_is_cut_off_ends_where_its_octets_do() {
+    fn what_is_cut_off_ends_where_its_bytes_do() {
         for len in 0..GEN_CALL.len() {
             let text = cut(&GEN_CALL[..len], Budget::ALL);
             assert_eq!(text.matches('…').count(), 1, "{text}");
@@ -591,7 +591,7 @@ mod tests {
     fn what_lies_too_deep_is_left_out_and_what_follows_is_not() {
         let depth = Budget { depth: 1, ..Budget::ALL };
         assert_eq!(cut(b"\x68\x03\x68\x01\x61\x01\x6a\x61\x02", depth), "{…,[],2}");
-        let text = cut(&nested(2_000_000), Budget { octets: usize::MAX, ..Budget::ALL });
+        let text = cut(&nested(2_000_000), Budget { bytes: usize::MAX, ..Budget::ALL });
         let deepest = usize::from(MAX_DEPTH);
         assert_eq!(text, "{".repeat(deepest) + "…" + &"}".repeat(deepest));
         // Empty lists before their tail nest as well.
@@ -599,7 +599,7 @@ mod tests {
         assert_eq!(cut(&tails, Budget::ALL), "…");
     }
 
-    /// A mebioctet of each costs what is shown of it: this ends.
+    /// A mebibyte of each costs what is shown of it: this ends.
     #[test]
     fn what_is_not_shown_is_not_looked_at() {
         let len = 1_u32 << 20;
@@ -609,13 +609,13 @@ mod tests {
             let one = [head, &len.to_be_bytes(), extra, &body].concat();
             let list: Vec<u8> = [LIST_EXT, 0, 0, 0, 200].into_iter().chain(one.clone()).collect();
             let many: Vec<u8> = list.into_iter().chain(iter::repeat_n(one, 3).flatten()).collect();
-            let budget = Budget { octets: 100, ..Budget::ALL };
+            let budget = Budget { bytes: 100, ..Budget::ALL };
             let text = cut(&many, budget);
             assert!(text.len() < 120, "{text}");
         }
         let numbers =
             [&[LIST_EXT, 0, 1, 0, 0][..], &[SMALL_INTEGER_EXT, 1].repeat(65_536)].concat();
-        assert!(cut(&numbers, Budget { octets: 100, ..Budget::ALL }).len() < 120);
+        assert!(cut(&numbers, Budget { bytes: 100, ..Budget::ALL }).len() < 120);
     }
 
     #[test]

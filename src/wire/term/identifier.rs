@@ -49,7 +49,7 @@ pub struct Numbered<'a> {
     pub is_reference: bool,
     /// The node that it is on, or that made it: an atom.
     pub node: Term<'a>,
-    /// Its numbers of four octets each: ID and serial, or the words, which are printed from the last to the
+    /// Its numbers of four bytes each: ID and serial, or the words, which are printed from the last to the
     /// first.
     pub numbers: &'a [u8],
 }
@@ -146,7 +146,7 @@ impl<'a> Numbered<'a> {
             [SMALL_ATOM_UTF8_EXT, len, ..] => from_node.split_at_checked(2 + usize::from(*len))?,
             _ => return None,
         };
-        let node = Term { octets: node };
+        let node = Term { bytes: node };
         // A reference has its incarnation in front of its words, a pid behind its numbers.
         let skipped = if is_reference { 4 } else { 0 };
         let numbers = rest.get(skipped..skipped + 4 * count)?;
@@ -194,10 +194,10 @@ impl<'a> Reference<'a> {
     #[inline]
     fn usual(i: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (node, id, rest) = Self::usual_parts(i)?;
-        let (creation, octets) = id.split_first_chunk()?;
-        let (mut words, len) = ([0; MAX_WORDS], octets.len() / 4);
-        for (word, octets) in words.iter_mut().zip(octets.chunks_exact(4)) {
-            *word = u32::from_be_bytes(*octets.first_chunk()?);
+        let (creation, bytes) = id.split_first_chunk()?;
+        let (mut words, len) = ([0; MAX_WORDS], bytes.len() / 4);
+        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+            *word = u32::from_be_bytes(*bytes.first_chunk()?);
         }
         Some((Self { node, creation: u32::from_be_bytes(*creation), words, len }, rest))
     }
@@ -213,7 +213,7 @@ impl<'a> Reference<'a> {
     fn usual_parts(i: &'a [u8]) -> Option<(Term<'a>, &'a [u8], &'a [u8])> {
         let [NEWER_REFERENCE_EXT, 0, words @ 1..=5, from_node @ ..] = i else { return None };
         let behind = cut::usual_atom(from_node)?;
-        let node = Term { octets: from_node.get(..from_node.len() - behind.len())? };
+        let node = Term { bytes: from_node.get(..from_node.len() - behind.len())? };
         let (id, rest) = behind.split_at_checked(4 + 4 * usize::from(*words))?;
         Some((node, id, rest))
     }
@@ -347,11 +347,11 @@ impl<'a> Record<'a> {
 fn atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<Term<'a>, Fault> {
     let start = i.0;
     cut::skip_atom(i, field)?;
-    let octets = start.get(..start.len() - i.0.len()).unwrap_or_default();
-    Ok(Term { octets })
+    let bytes = start.get(..start.len() - i.0.len()).unwrap_or_default();
+    Ok(Term { bytes })
 }
 
-/// Old forms have two bits in an octet.
+/// Old forms have two bits in a byte.
 fn creation(i: &mut Reader<'_>, new: bool) -> Result<u32, Fault> {
     let at = *i;
     match if new { i.u32("Creation")? } else { i.u8("Creation")?.into() } {

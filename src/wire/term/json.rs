@@ -1,6 +1,6 @@
 //! Terms as JSON, without loss.
 //!
-//! The layout is documented at [`JsonTerm`]. Terms are written while they are walked over, each octet
+//! The layout is documented at [`JsonTerm`]. Terms are written while they are walked over, each byte
 //! once; who writes the JSON is the caller's matter.
 
 use std::cell::Cell;
@@ -42,7 +42,7 @@ use super::{AtomText, Atoms, Elements, Export, Fun, Pid, Port, Record, Reference
 /// is not known.
 ///
 /// `{"cut":true}` stands for what lies too deep, and for all that is missing where the budget or the
-/// octets ended. A string, binary or integer that is cut has `"cut_from"` beside it: the octets that
+/// bytes ended. A string, binary or integer that is cut has `"cut_from"` beside it: the bytes that
 /// it has in all.
 #[derive(Debug)]
 pub struct JsonTerm<'a, A: ?Sized> {
@@ -58,7 +58,7 @@ impl<'a, A: Atoms + ?Sized> JsonTerm<'a, A> {
         Self { term, atoms, budget }
     }
 
-    /// Written up to `budget`, of which the octets are those of texts and numbers with a few for each
+    /// Written up to `budget`, of which the bytes are those of texts and numbers with a few for each
     /// term, punctuation not counted one by one.
     pub const fn within(term: Term<'a>, atoms: &'a A, budget: Budget) -> Self {
         Self { term, atoms, budget }
@@ -68,8 +68,8 @@ impl<'a, A: Atoms + ?Sized> JsonTerm<'a, A> {
 impl<A: Atoms + ?Sized> Serialize for JsonTerm<'_, A> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let walk = Walk {
-            rest: Cell::new(self.term.octets),
-            octets: Cell::new(self.budget.octets),
+            rest: Cell::new(self.term.bytes),
+            bytes: Cell::new(self.budget.bytes),
             terms: Cell::new(self.budget.terms),
             is_cut: Cell::new(false),
             atoms: self.atoms,
@@ -81,7 +81,7 @@ impl<A: Atoms + ?Sized> Serialize for JsonTerm<'_, A> {
 /// How far the term has been written. `serde` gives what is serialized no way to change itself.
 struct Walk<'a, A: ?Sized> {
     rest: Cell<&'a [u8]>,
-    octets: Cell<usize>,
+    bytes: Cell<usize>,
     terms: Cell<usize>,
     /// Nothing more is to be written but what closes what is open.
     is_cut: Cell<bool>,
@@ -89,8 +89,8 @@ struct Walk<'a, A: ?Sized> {
 }
 
 impl<'a, A: Atoms + ?Sized> Walk<'a, A> {
-    fn spend(&self, octets: usize) {
-        self.octets.set(self.octets.get().saturating_sub(octets));
+    fn spend(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
 
     fn cut<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -98,7 +98,7 @@ impl<'a, A: Atoms + ?Sized> Walk<'a, A> {
         one(to, "cut", &true)
     }
 
-    /// Notes that of `len` octets only those of `part` are written.
+    /// Notes that of `len` bytes only those of `part` are written.
     fn cut_from(&self, part: &[u8], len: usize) -> Option<usize> {
         self.spend(part.len());
         let is_cut = part.len() < len;
@@ -106,11 +106,11 @@ impl<'a, A: Atoms + ?Sized> Walk<'a, A> {
         is_cut.then_some(len)
     }
 
-    /// What there is of the next `len` octets.
+    /// What there is of the next `len` bytes.
     fn take_up_to(&self, i: Reader<'a>, len: usize) -> &'a [u8] {
-        let (octets, rest) = i.0.split_at_checked(len).unwrap_or((i.0, &[]));
+        let (bytes, rest) = i.0.split_at_checked(len).unwrap_or((i.0, &[]));
         self.rest.set(rest);
-        octets
+        bytes
     }
 
     fn name(&self, atom: Term<'a>) -> Name<'a> {
@@ -142,11 +142,11 @@ macro_rules! read {
 impl<A: Atoms + ?Sized> Serialize for Next<'_, '_, A> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let walk = self.walk;
-        let Some(terms) = walk.terms.get().checked_sub(1).filter(|_| walk.octets.get() > 0) else {
+        let Some(terms) = walk.terms.get().checked_sub(1).filter(|_| walk.bytes.get() > 0) else {
             return walk.cut(to);
         };
         walk.terms.set(terms);
-        walk.spend(TERM_OCTETS);
+        walk.spend(TERM_BYTES);
         let start = Reader(walk.rest.get());
         let mut i = start;
         let tag = read!(self, to, i.u8("tag"));
@@ -291,21 +291,21 @@ impl<'a, A: Atoms + ?Sized> Next<'_, 'a, A> {
         match integer.as_i64() {
             Some(value) if value.unsigned_abs() <= EXACT => to.serialize_i64(value),
             _ => {
-                let (shown, len) = integer.octets_up_to(self.walk.octets.get());
-                let digits = Text(Digits { integer, most: self.walk.octets.get() });
+                let (shown, len) = integer.bytes_up_to(self.walk.bytes.get());
+                let digits = Text(Digits { integer, most: self.walk.bytes.get() });
                 cuttable(to, "integer", &digits, self.walk.cut_from(shown, len))
             }
         }
     }
 
-    fn string<S: Serializer>(&self, octets: &[u8], len: usize, to: S) -> Result<S::Ok, S::Error> {
-        let shown = octets.get(..self.walk.octets.get()).unwrap_or(octets);
+    fn string<S: Serializer>(&self, bytes: &[u8], len: usize, to: S) -> Result<S::Ok, S::Error> {
+        let shown = bytes.get(..self.walk.bytes.get()).unwrap_or(bytes);
         let cut_from = self.walk.cut_from(shown, len);
-        if !shown.is_empty() && shown.iter().all(|octet| text::is_printable(char::from(*octet))) {
+        if !shown.is_empty() && shown.iter().all(|byte| text::is_printable(char::from(*byte))) {
             return cuttable(to, "string", &Text(Latin1(shown)), cut_from);
         }
         let mut row = to.serialize_seq(None)?;
-        shown.iter().try_for_each(|octet| row.serialize_element(octet))?;
+        shown.iter().try_for_each(|byte| row.serialize_element(byte))?;
         if cut_from.is_some() {
             row.serialize_element(&Cut { cut: true })?;
         }
@@ -314,17 +314,17 @@ impl<'a, A: Atoms + ?Sized> Next<'_, 'a, A> {
 
     fn bits<S: Serializer>(
         &self,
-        octets: &[u8],
+        bytes: &[u8],
         len: usize,
         bits: u8,
         to: S,
     ) -> Result<S::Ok, S::Error> {
-        let most = self.walk.octets.get();
+        let most = self.walk.bytes.get();
         let is_binary = bits == 8 || len == 0;
-        if let Some(text) = text_ahead(octets, len, most).filter(|_| is_binary) {
+        if let Some(text) = text_ahead(bytes, len, most).filter(|_| is_binary) {
             return cuttable(to, "binary", text, self.walk.cut_from(text.as_bytes(), len));
         }
-        let shown = octets.get(..most / 2).unwrap_or(octets);
+        let shown = bytes.get(..most / 2).unwrap_or(bytes);
         let cut_from = self.walk.cut_from(shown, len);
         if is_binary {
             return cuttable(to, "binary_hex", &Text(Hex(shown)), cut_from);
@@ -429,7 +429,7 @@ impl Serialize for Name<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             AtomText::Utf8(text) => to.serialize_str(text),
-            AtomText::Latin1(octets) => to.collect_str(&Latin1(octets)),
+            AtomText::Latin1(bytes) => to.collect_str(&Latin1(bytes)),
             AtomText::Unknown(reference) => one(to, "atom_ref", &reference),
         }
     }
@@ -550,7 +550,7 @@ struct Hex<'a>(&'a [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -558,7 +558,7 @@ struct Latin1<'a>(&'a [u8]);
 
 impl fmt::Display for Latin1<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|octet| f.write_char(char::from(*octet)))
+        self.0.iter().try_for_each(|byte| f.write_char(char::from(*byte)))
     }
 }
 
@@ -577,7 +577,7 @@ impl fmt::Display for Digits<'_> {
 const EXACT: u64 = 1 << 53;
 
 /// What a term costs beside its text: braces, a key.
-const TERM_OCTETS: usize = 8;
+const TERM_BYTES: usize = 8;
 
 /// A term has at most four brackets of JSON, and some readers give up at 128.
 const READERS_DEPTH: u16 = 30;
@@ -590,15 +590,15 @@ mod tests {
     use super::super::samples::{ATOMS, GEN_CALL, nested};
     use super::*;
 
-    fn within(octets: &[u8], budget: Budget) -> serde_json::Value {
-        let term = JsonTerm::within(Term::cut_off(octets), &ATOMS[..], budget);
+    fn within(bytes: &[u8], budget: Budget) -> serde_json::Value {
+        let term = JsonTerm::within(Term::cut_off(bytes), &ATOMS[..], budget);
         // Through text, as a reader gets it.
         serde_json::from_str(&serde_json::to_string(&term).unwrap()).unwrap()
     }
 
-    fn all(octets: &[u8]) -> serde_json::Value {
-        assert_eq!(cut_term(octets).unwrap().1, b"");
-        within(octets, Budget::ALL)
+    fn all(bytes: &[u8]) -> serde_json::Value {
+        assert_eq!(cut_term(bytes).unwrap().1, b"");
+        within(bytes, Budget::ALL)
     }
 
     #[test]
@@ -652,21 +652,21 @@ mod tests {
                 json!({"record": {"module": "m", "name": "r", "flags": 1, "fields": [["a", 7]]}}),
             ),
         ];
-        for (octets, json) in cases {
-            assert_eq!(all(octets), *json);
+        for (bytes, json) in cases {
+            assert_eq!(all(bytes), *json);
         }
     }
 
     #[test]
     fn a_closure_keeps_what_it_took_along() {
-        let mut octets = b"\x70\0\0\0\x38\x01".to_vec();
-        octets.extend([0xab; 16]);
-        octets.extend(b"\0\0\0\x02\0\0\0\x01\x77\x01m\x61\x03\x62\0\0\x01\0");
-        octets.extend(b"\x58\x52\x01\0\0\0\x01\0\0\0\0\0\0\0\x09\x61\x2a");
-        octets[4] = u8::try_from(octets.len() - 1).unwrap();
+        let mut bytes = b"\x70\0\0\0\x38\x01".to_vec();
+        bytes.extend([0xab; 16]);
+        bytes.extend(b"\0\0\0\x02\0\0\0\x01\x77\x01m\x61\x03\x62\0\0\x01\0");
+        bytes.extend(b"\x58\x52\x01\0\0\0\x01\0\0\0\0\0\0\0\x09\x61\x2a");
+        bytes[4] = u8::try_from(bytes.len() - 1).unwrap();
         let pid = json!({"node": "a@host", "id": 1, "serial": 0, "creation": 9});
         assert_eq!(
-            all(&octets),
+            all(&bytes),
             json!({"fun": {
                 "module": "m", "old_index": 3, "old_uniq": 256, "arity": 1, "index": 2,
                 "uniq_hex": "ab".repeat(16), "pid": pid, "free": [42]
@@ -681,17 +681,17 @@ mod tests {
             within(b"\x68\x02\x68\x02\x61\x01\x61\x02\x61\x03", terms),
             json!({"tuple": [{"tuple": [1, {"cut": true}]}]})
         );
-        let octets = Budget { octets: 12, ..Budget::ALL };
+        let bytes = Budget { bytes: 12, ..Budget::ALL };
         assert_eq!(
-            within(b"\x6d\0\0\0\x06abcdef", octets),
+            within(b"\x6d\0\0\0\x06abcdef", bytes),
             json!({"binary": "abcd", "cut_from": 6})
         );
         assert_eq!(
-            within(b"\x6d\0\0\0\x04\x01\x02\xff\xff", octets),
+            within(b"\x6d\0\0\0\x04\x01\x02\xff\xff", bytes),
             json!({"binary_hex": "0102", "cut_from": 4})
         );
-        assert_eq!(within(b"\x6b\0\x06abcdef", octets), json!({"string": "abcd", "cut_from": 6}));
-        // What the octets end in.
+        assert_eq!(within(b"\x6b\0\x06abcdef", bytes), json!({"string": "abcd", "cut_from": 6}));
+        // What the bytes end in.
         assert_eq!(
             within(b"\x74\0\0\0\x02\x61\x01\x6d\0\0\0\x03ab", Budget::ALL),
             json!({"map": [[1, {"binary": "ab", "cut_from": 3}]]})

@@ -1,10 +1,10 @@
 //! Terms: the values that Erlang nodes send one another.
 //!
-//! In: octets that begin with a term. Out: a [`Term`] that borrows them, and views of its parts.
+//! In: bytes that begin with a term. Out: a [`Term`] that borrows them, and views of its parts.
 //! Nothing is decoded before it is asked for, and nothing allocated.
 //!
 //! [`cut_term`] finds where a term ends and checks every head on the way; [`Term::cut_off`] takes
-//! what there is of a longer one. [`Erlang`] and [`JsonTerm`] write a term out, each octet of it
+//! what there is of a longer one. [`Erlang`] and [`JsonTerm`] write a term out, each byte of it
 //! visited once.
 
 mod atom;
@@ -34,9 +34,9 @@ pub(super) use samples::write_everything;
 use cut::Reader;
 use tag::*;
 
-/// Cuts the term at the front of `input`: the term, and the octets behind it.
+/// Cuts the term at the front of `input`: the term, and the bytes behind it.
 ///
-/// Whatever a sender claims, this takes time for the octets that there are, and no room.
+/// Whatever a sender claims, this takes time for the bytes that there are, and no room.
 ///
 /// Three things that a node refuses are let pass: equal keys in one map, which cannot be found without
 /// remembering all, [`ATOM_CACHE_REF`](Atoms) outside of distribution frames, and `FUN_EXT`, which
@@ -55,8 +55,8 @@ pub fn cut_term(input: &[u8]) -> Result<(Term<'_>, &[u8]), TermError> {
         Some(rest) => rest,
         None => cut::skip_terms(input, 1)?,
     };
-    let (octets, rest) = input.split_at(input.len() - rest.len());
-    Ok((Term { octets }, rest))
+    let (bytes, rest) = input.split_at(input.len() - rest.len());
+    Ok((Term { bytes }, rest))
 }
 
 /// What stands behind the term at the front of `input`; `None` where [`cut_term`] has an error, which takes
@@ -66,23 +66,23 @@ pub fn skip_term(input: &[u8]) -> Option<&[u8]> {
     cut::skip_term(input)
 }
 
-/// Why octets are no whole term.
+/// Why bytes are no whole term.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TermError {
     /// What is wrong.
     pub kind: TermErrorKind,
     /// The field that could not be read, as the specification names it.
     pub field: &'static str,
-    /// Octets from the start of the input to where reading stopped.
+    /// Bytes from the start of the input to where reading stopped.
     pub offset: usize,
 }
 
-/// What is wrong with octets that are no whole term.
+/// What is wrong with bytes that are no whole term.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TermErrorKind {
     /// They are the start of a term that goes on behind them.
     CutShort,
-    /// No octets behind them make a term of them.
+    /// No bytes behind them make a term of them.
     Malformed,
 }
 
@@ -92,7 +92,7 @@ impl fmt::Display for TermError {
             TermErrorKind::CutShort => "cut short in",
             TermErrorKind::Malformed => "malformed",
         };
-        write!(f, "{what} {} at octet {}", self.field, self.offset)
+        write!(f, "{what} {} at byte {}", self.field, self.offset)
     }
 }
 
@@ -101,12 +101,12 @@ impl std::error::Error for TermError {}
 /// One term, as sent.
 ///
 /// Views of its parts are `None` where it is of another kind. Those of a term that was
-/// [cut off](Self::cut_off) end where its octets do.
+/// [cut off](Self::cut_off) end where its bytes do.
 ///
-/// Equal octets are equal terms; equal terms may have other octets.
+/// Equal bytes are equal terms; equal terms may have other bytes.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Term<'a> {
-    octets: &'a [u8],
+    bytes: &'a [u8],
 }
 
 /// What a term is, whichever tag says it.
@@ -114,7 +114,7 @@ pub struct Term<'a> {
 pub enum Kind {
     /// Also one that is only referred to.
     Atom,
-    /// Whole octets, or bits.
+    /// Whole bytes, or bits.
     BitString,
     /// A function by module, name and arity: `fun m:f/1`.
     Export,
@@ -145,18 +145,18 @@ pub enum Kind {
 impl<'a> Term<'a> {
     /// A term of which perhaps only `prefix` is at hand, or none: nothing is checked.
     pub const fn cut_off(prefix: &'a [u8]) -> Self {
-        Self { octets: prefix }
+        Self { bytes: prefix }
     }
 
-    /// Its octets.
-    pub const fn octets(self) -> &'a [u8] {
-        self.octets
+    /// Its bytes.
+    pub const fn bytes(self) -> &'a [u8] {
+        self.bytes
     }
 
     /// What it is.
     #[inline]
     pub fn kind(self) -> Kind {
-        let Some(tag) = self.octets.first() else { return Kind::Unknown };
+        let Some(tag) = self.bytes.first() else { return Kind::Unknown };
         match *tag {
             ATOM_CACHE_REF | ATOM_EXT | SMALL_ATOM_EXT | ATOM_UTF8_EXT | SMALL_ATOM_UTF8_EXT => {
                 Kind::Atom
@@ -183,7 +183,7 @@ impl<'a> Term<'a> {
     where
         'a: 't,
     {
-        let raw = cut::atom(&mut Reader(self.octets), "atom").ok()?;
+        let raw = cut::atom(&mut Reader(self.bytes), "atom").ok()?;
         Some(AtomText::resolve(raw, atoms))
     }
 
@@ -193,7 +193,7 @@ impl<'a> Term<'a> {
     where
         'a: 't,
     {
-        match self.octets {
+        match self.bytes {
             [ATOM_CACHE_REF, reference, ..] => atoms.spelling(*reference),
             [SMALL_ATOM_UTF8_EXT, len, rest @ ..] => Spelling::of(rest.get(..usize::from(*len))?),
             _ => None,
@@ -203,7 +203,7 @@ impl<'a> Term<'a> {
     /// Whether it is the atom `text`.
     #[inline]
     pub fn is_atom(self, text: &str, atoms: &(impl Atoms + ?Sized)) -> bool {
-        match self.octets {
+        match self.bytes {
             // Without a look at whether they are UTF-8, which takes longer.
             [SMALL_ATOM_UTF8_EXT, len, rest @ ..] => {
                 rest.get(..usize::from(*len)) == Some(text.as_bytes())
@@ -212,10 +212,10 @@ impl<'a> Term<'a> {
         }
     }
 
-    /// An integer in one octet or four, as operations, flags and sizes are.
+    /// An integer in one byte or four, as operations, flags and sizes are.
     #[inline]
     pub fn as_small_int(self) -> Option<i32> {
-        cut::small_integer(&mut Reader(self.octets), "Int").ok()
+        cut::small_integer(&mut Reader(self.bytes), "Int").ok()
     }
 
     /// An integer that 64 bits hold.
@@ -230,37 +230,37 @@ impl<'a> Term<'a> {
 
     /// An integer.
     pub fn as_integer(self) -> Option<Integer<'a>> {
-        Integer::read(&mut Reader(self.octets)).ok()
+        Integer::read(&mut Reader(self.bytes)).ok()
     }
 
     /// A float.
     pub fn as_float(self) -> Option<f64> {
-        number::float(&mut Reader(self.octets)).ok()
+        number::float(&mut Reader(self.bytes)).ok()
     }
 
-    /// The octets of a binary; `None` for a bit string that ends within an octet.
+    /// The bytes of a binary; `None` for a bit string that ends within a byte.
     pub fn as_binary(self) -> Option<&'a [u8]> {
-        self.as_bits().and_then(|(octets, bits)| (bits == 8).then_some(octets))
+        self.as_bits().and_then(|(bytes, bits)| (bits == 8).then_some(bytes))
     }
 
-    /// The octets of a bit string, and how many bits of the last are its own, the high ones: 1 to 8.
-    /// Of one that was cut off, the octets that there are.
+    /// The bytes of a bit string, and how many bits of the last are its own, the high ones: 1 to 8.
+    /// Of one that was cut off, the bytes that there are.
     pub fn as_bits(self) -> Option<(&'a [u8], u8)> {
-        let mut i = Reader(self.octets);
+        let mut i = Reader(self.bytes);
         let (len, bits) = match i.u8("tag").ok()? {
             BINARY_EXT => (i.u32("Len").ok()?, 8),
             BIT_BINARY_EXT => (i.u32("Len").ok()?, i.u8("Bits").ok()?),
             _ => return None,
         };
-        let octets = i.0.get(..len as usize).unwrap_or(i.0);
-        // The last octet of a cut one is none of those.
-        let whole = octets.len() == len as usize && len > 0;
-        Some((octets, if whole { bits } else { 8 }))
+        let bytes = i.0.get(..len as usize).unwrap_or(i.0);
+        // The last byte of a cut one is none of those.
+        let whole = bytes.len() == len as usize && len > 0;
+        Some((bytes, if whole { bits } else { 8 }))
     }
 
-    /// The octets that stand for a list of small integers. A list may look the same and be none.
+    /// The bytes that stand for a list of small integers. A list may look the same and be none.
     pub fn as_string(self) -> Option<&'a [u8]> {
-        let mut i = Reader(self.octets);
+        let mut i = Reader(self.bytes);
         match i.u8("tag").ok()? {
             STRING_EXT => {
                 let len = i.u16("Length").ok()?;
@@ -273,7 +273,7 @@ impl<'a> Term<'a> {
     /// The elements of a tuple.
     #[inline]
     pub fn as_tuple(self) -> Option<Elements<'a>> {
-        let mut i = Reader(self.octets);
+        let mut i = Reader(self.bytes);
         let left = match i.u8("tag").ok()? {
             SMALL_TUPLE_EXT => i.u8("Arity").ok()?.into(),
             LARGE_TUPLE_EXT => i.u32("Arity").ok()?,
@@ -302,9 +302,9 @@ impl<'a> Term<'a> {
 
     /// The elements of a list: none of the empty list, and none of a [string](Self::as_string).
     pub fn as_list(self) -> Option<List<'a>> {
-        let mut i = Reader(self.octets);
+        let mut i = Reader(self.bytes);
         match i.u8("tag").ok()? {
-            NIL_EXT => Some(List { elements: Elements { rest: self.octets, left: 0 } }),
+            NIL_EXT => Some(List { elements: Elements { rest: self.bytes, left: 0 } }),
             LIST_EXT => {
                 let left = i.u32("Length").ok()?;
                 Some(List { elements: Elements { rest: i.0, left } })
@@ -315,7 +315,7 @@ impl<'a> Term<'a> {
 
     /// The keys and values of a map, in the sender's order.
     pub fn as_map(self) -> Option<Pairs<'a>> {
-        let mut i = Reader(self.octets);
+        let mut i = Reader(self.bytes);
         if i.u8("tag").ok()? != MAP_EXT {
             return None;
         }
@@ -325,31 +325,31 @@ impl<'a> Term<'a> {
 
     /// A process.
     pub fn as_pid(self) -> Option<Pid<'a>> {
-        Pid::read(&mut Reader(self.octets)).ok()
+        Pid::read(&mut Reader(self.bytes)).ok()
     }
 
     /// A pid or a reference, where it has the form that they have today.
     #[inline]
     pub fn as_numbered(self) -> Option<Numbered<'a>> {
-        Numbered::read(self.octets)
+        Numbered::read(self.bytes)
     }
 
     /// A port.
     pub fn as_port(self) -> Option<Port<'a>> {
-        Port::read(&mut Reader(self.octets)).ok()
+        Port::read(&mut Reader(self.bytes)).ok()
     }
 
     /// A reference.
     #[inline]
     pub fn as_reference(self) -> Option<Reference<'a>> {
-        Reference::read(&mut Reader(self.octets)).ok()
+        Reference::read(&mut Reader(self.bytes)).ok()
     }
 
-    /// Shows `look` what tells a reference from the others of its node: creation and words, as octets in the
+    /// Shows `look` what tells a reference from the others of its node: creation and words, as bytes in the
     /// order in which [`NEWER_REFERENCE_EXT`](Reference) has them.
     #[inline]
     pub fn reference_id<T>(self, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        match Reference::usual_id(self.octets) {
+        match Reference::usual_id(self.bytes) {
             Some(id) => Some(look(id)),
             None => Some(look(self.as_reference()?.id().as_ref())),
         }
@@ -357,17 +357,17 @@ impl<'a> Term<'a> {
 
     /// A function by its name.
     pub fn as_export(self) -> Option<Export<'a>> {
-        Export::read(&mut Reader(self.octets)).ok()
+        Export::read(&mut Reader(self.bytes)).ok()
     }
 
     /// A closure.
     pub fn as_fun(self) -> Option<Fun<'a>> {
-        Fun::read(&mut Reader(self.octets)).ok()
+        Fun::read(&mut Reader(self.bytes)).ok()
     }
 
     /// A record of its own kind.
     pub fn as_record(self) -> Option<Record<'a>> {
-        Record::read(&mut Reader(self.octets)).ok()
+        Record::read(&mut Reader(self.bytes)).ok()
     }
 }
 
@@ -400,11 +400,11 @@ impl<'a> Elements<'a> {
         if self.left == 0 || usize::from(*arity) != N {
             return None;
         }
-        let mut array = [Term { octets: &[] }; N];
+        let mut array = [Term { bytes: &[] }; N];
         let mut behind: &[u8] = rest;
         for slot in &mut array {
-            let (octets, rest) = behind.split_at(behind.len() - cut::skip_term(behind)?.len());
-            (*slot, behind) = (Term { octets }, rest);
+            let (bytes, rest) = behind.split_at(behind.len() - cut::skip_term(behind)?.len());
+            (*slot, behind) = (Term { bytes }, rest);
         }
         self.left -= 1;
         self.rest = behind;
@@ -413,7 +413,7 @@ impl<'a> Elements<'a> {
 
     /// What there is of the next one, where that is cut off and so no element.
     pub fn cut_off(self) -> Option<Term<'a>> {
-        (self.left > 0).then_some(Term { octets: self.rest })
+        (self.left > 0).then_some(Term { bytes: self.rest })
     }
 }
 
@@ -426,10 +426,10 @@ impl<'a> Iterator for Elements<'a> {
             return None;
         }
         let rest = cut::skip_term(self.rest)?;
-        let (octets, rest) = self.rest.split_at_checked(self.rest.len() - rest.len())?;
+        let (bytes, rest) = self.rest.split_at_checked(self.rest.len() - rest.len())?;
         self.left -= 1;
         self.rest = rest;
-        Some(Term { octets })
+        Some(Term { bytes })
     }
 }
 
@@ -488,7 +488,7 @@ mod tests {
     fn a_call_is_taken_apart_where_it_lies() {
         let atoms = &ATOMS[..];
         let (term, rest) = cut_term(GEN_CALL).unwrap();
-        assert_eq!((term.octets(), rest, term.kind()), (GEN_CALL, &[][..], Kind::Tuple));
+        assert_eq!((term.bytes(), rest, term.kind()), (GEN_CALL, &[][..], Kind::Tuple));
         let [tag, from, request] = term.as_array().unwrap();
         assert!(tag.is_atom("$gen_call", atoms));
         let [pid, list] = from.as_array().unwrap();

@@ -12,7 +12,7 @@ pub struct Integer<'a>(Repr<'a>);
 #[derive(Clone, Copy, Debug)]
 enum Repr<'a> {
     Small(i32),
-    /// Sign, and the magnitude's octets, the lowest first, without zeros at the end.
+    /// Sign, and the magnitude's bytes, the lowest first, without zeros at the end.
     Big(bool, &'a [u8]),
 }
 
@@ -32,7 +32,7 @@ impl<'a> Integer<'a> {
 
     /// Zeros at the end of `magnitude` are legal and mean nothing.
     fn big(negative: bool, magnitude: &'a [u8]) -> Self {
-        let len = magnitude.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 1);
+        let len = magnitude.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let magnitude = magnitude.get(..len).unwrap_or_default();
         Self(Repr::Big(negative && len > 0, magnitude))
     }
@@ -41,8 +41,8 @@ impl<'a> Integer<'a> {
     pub fn as_i64(self) -> Option<i64> {
         match self.0 {
             Repr::Small(value) => Some(value.into()),
-            Repr::Big(negative, octets) => {
-                let magnitude = i128::from(unsigned(octets)?);
+            Repr::Big(negative, bytes) => {
+                let magnitude = i128::from(unsigned(bytes)?);
                 i64::try_from(if negative { -magnitude } else { magnitude }).ok()
             }
         }
@@ -53,7 +53,7 @@ impl<'a> Integer<'a> {
         match self.0 {
             Repr::Small(value) => value.try_into().ok(),
             Repr::Big(true, _) => None,
-            Repr::Big(false, octets) => unsigned(octets),
+            Repr::Big(false, bytes) => unsigned(bytes),
         }
     }
 
@@ -65,21 +65,21 @@ impl<'a> Integer<'a> {
     ) -> Result<bool, fmt::Error> {
         match self.0 {
             Repr::Small(value) => write!(out, "{value}").map(|()| true),
-            Repr::Big(negative, octets) => {
+            Repr::Big(negative, bytes) => {
                 if negative {
                     out.write_char('-')?;
                 }
-                write_magnitude(octets, most, out)
+                write_magnitude(bytes, most, out)
             }
         }
     }
 
-    /// The octets of which [`write_up_to`](Self::write_up_to) writes digits, and how many there are.
-    pub(super) fn octets_up_to(&self, most: usize) -> (&'a [u8], usize) {
+    /// The bytes of which [`write_up_to`](Self::write_up_to) writes digits, and how many there are.
+    pub(super) fn bytes_up_to(&self, most: usize) -> (&'a [u8], usize) {
         match self.0 {
             Repr::Small(_) => (&[], 0),
-            Repr::Big(_, octets) if octets.len() <= MAX_DECIMAL => (octets, octets.len()),
-            Repr::Big(_, octets) => (octets.get(..most / 2).unwrap_or(octets), octets.len()),
+            Repr::Big(_, bytes) if bytes.len() <= MAX_DECIMAL => (bytes, bytes.len()),
+            Repr::Big(_, bytes) => (bytes.get(..most / 2).unwrap_or(bytes), bytes.len()),
         }
     }
 }
@@ -92,25 +92,25 @@ impl fmt::Display for Integer<'_> {
     }
 }
 
-fn unsigned(octets: &[u8]) -> Option<u64> {
+fn unsigned(bytes: &[u8]) -> Option<u64> {
     let mut value = [0; 8];
-    value.get_mut(..octets.len())?.copy_from_slice(octets);
+    value.get_mut(..bytes.len())?.copy_from_slice(bytes);
     Some(u64::from_le_bytes(value))
 }
 
 fn write_magnitude(
-    octets: &[u8],
+    bytes: &[u8],
     most: usize,
     out: &mut (impl Write + ?Sized),
 ) -> Result<bool, fmt::Error> {
-    if let Some(value) = unsigned(octets) {
+    if let Some(value) = unsigned(bytes) {
         return write!(out, "{value}").map(|()| true);
     }
-    if octets.len() > MAX_DECIMAL {
-        return write_hex(octets, most, out);
+    if bytes.len() > MAX_DECIMAL {
+        return write_hex(bytes, most, out);
     }
     let mut words = [0_u32; MAX_DECIMAL / 4];
-    for (word, four) in words.iter_mut().zip(octets.chunks(4)) {
+    for (word, four) in words.iter_mut().zip(bytes.chunks(4)) {
         let mut padded = [0; 4];
         padded.iter_mut().zip(four).for_each(|(to, from)| *to = *from);
         *word = u32::from_le_bytes(padded);
@@ -139,18 +139,18 @@ fn write_magnitude(
 }
 
 fn write_hex(
-    octets: &[u8],
+    bytes: &[u8],
     most: usize,
     out: &mut (impl Write + ?Sized),
 ) -> Result<bool, fmt::Error> {
     out.write_str("16#")?;
-    let written = octets.len().min(most / 2);
-    let mut digits = octets.iter().rev().take(written);
+    let written = bytes.len().min(most / 2);
+    let mut digits = bytes.iter().rev().take(written);
     if let Some(highest) = digits.next() {
         write!(out, "{highest:x}")?;
     }
-    digits.try_for_each(|octet| write!(out, "{octet:02x}"))?;
-    Ok(written == octets.len())
+    digits.try_for_each(|byte| write!(out, "{byte:02x}"))?;
+    Ok(written == bytes.len())
 }
 
 /// What `write!` does, in a fraction of the time: ids and words are most of what is printed.
@@ -172,7 +172,7 @@ pub(super) fn float(i: &mut Reader<'_>) -> Result<f64, Fault> {
 
 /// Writes the shortest digits that read back as `value`, with the dot that Erlang demands.
 pub(super) fn write_float(value: f64, out: &mut (impl Write + ?Sized)) -> fmt::Result {
-    let mut text = FloatText { octets: [0; 32], len: 0 };
+    let mut text = FloatText { bytes: [0; 32], len: 0 };
     write!(text, "{value:?}")?;
     let text = text.as_str();
     match text.split_once('e') {
@@ -183,22 +183,22 @@ pub(super) fn write_float(value: f64, out: &mut (impl Write + ?Sized)) -> fmt::R
     }
 }
 
-/// At most 24 octets: sign, 17 digits, dot, and an exponent of five.
+/// At most 24 bytes: sign, 17 digits, dot, and an exponent of five.
 struct FloatText {
-    octets: [u8; 32],
+    bytes: [u8; 32],
     len: usize,
 }
 
 impl FloatText {
     fn as_str(&self) -> &str {
-        self.octets.get(..self.len).and_then(|it| std::str::from_utf8(it).ok()).unwrap_or_default()
+        self.bytes.get(..self.len).and_then(|it| std::str::from_utf8(it).ok()).unwrap_or_default()
     }
 }
 
 impl Write for FloatText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.len + text.len();
-        let into = self.octets.get_mut(self.len..end).ok_or(fmt::Error)?;
+        let into = self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?;
         into.copy_from_slice(text.as_bytes());
         self.len = end;
         Ok(())
@@ -206,9 +206,9 @@ impl Write for FloatText {
 }
 
 /// The value of the text of `FLOAT_EXT`, which C's `%.20e` wrote, with zeros behind it.
-fn float_of_text(octets: &[u8]) -> Option<f64> {
-    let end = octets.iter().position(|octet| *octet == 0).unwrap_or(octets.len());
-    let text = std::str::from_utf8(octets.get(..end)?).ok()?;
+fn float_of_text(bytes: &[u8]) -> Option<f64> {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let text = std::str::from_utf8(bytes.get(..end)?).ok()?;
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),
         None => (text, None),
@@ -235,17 +235,17 @@ mod tests {
         [&[LARGE_BIG_EXT][..], &len.to_be_bytes(), &[sign], magnitude].concat()
     }
 
-    fn integer(octets: &[u8]) -> Integer<'_> {
-        Integer::read(&mut Reader(octets)).unwrap()
+    fn integer(bytes: &[u8]) -> Integer<'_> {
+        Integer::read(&mut Reader(bytes)).unwrap()
     }
 
     #[test]
     fn integers_have_the_same_digits_as_a_wide_one() {
         let mut value = 1_u128;
         for _ in 0..200 {
-            let octets = value.to_le_bytes();
-            assert_eq!(integer(&big(0, &octets)).to_string(), value.to_string());
-            assert_eq!(integer(&big(1, &octets)).to_string(), format!("-{value}"));
+            let bytes = value.to_le_bytes();
+            assert_eq!(integer(&big(0, &bytes)).to_string(), value.to_string());
+            assert_eq!(integer(&big(1, &bytes)).to_string(), format!("-{value}"));
             let low = u64::try_from(value & u128::from(u64::MAX)).unwrap() >> (value % 64);
             let mut decimal = String::new();
             write_decimal(low, &mut decimal).unwrap();

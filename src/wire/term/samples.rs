@@ -24,9 +24,9 @@ pub(super) const ATOMS: [&str; 3] = ["$gen_call", "a@host", "alias"];
 
 /// Tuples of one element, one in the other, and a small integer in the innermost.
 pub(super) fn nested(depth: usize) -> Vec<u8> {
-    let mut octets = [SMALL_TUPLE_EXT, 1].repeat(depth);
-    octets.extend([SMALL_INTEGER_EXT, 7]);
-    octets
+    let mut bytes = [SMALL_TUPLE_EXT, 1].repeat(depth);
+    bytes.extend([SMALL_INTEGER_EXT, 7]);
+    bytes
 }
 
 /// Every view of a term, and of what those give, down to `depth`.
@@ -62,25 +62,25 @@ pub(super) fn look_at_everything(term: Term<'_>, depth: usize) {
 }
 
 /// What is written keeps to its budget, and JSON is JSON.
-pub(in crate::wire) fn write_everything(octets: &[u8]) {
-    let _ = cut_external(octets).map(|(external, _)| match external {
+pub(in crate::wire) fn write_everything(bytes: &[u8]) {
+    let _ = cut_external(bytes).map(|(external, _)| match external {
         External::Compressed(compressed) => {
             let mut into = Vec::new();
             let _ = compressed.inflate(1000, &mut into);
             assert!(into.len() <= 1000);
         }
-        External::Term(term) => assert!(term.octets().len() < octets.len()),
+        External::Term(term) => assert!(term.bytes().len() < bytes.len()),
     });
-    let whole = cut_term(octets).is_ok();
-    let term = Term::cut_off(octets);
+    let whole = cut_term(bytes).is_ok();
+    let term = Term::cut_off(bytes);
     look_at_everything(term, 4);
-    for budget in [Budget::ALL, Budget { octets: 40, terms: 10, depth: 3 }] {
+    for budget in [Budget::ALL, Budget { bytes: 40, terms: 10, depth: 3 }] {
         let mut text = String::new();
         let is_all = Erlang::within(term, &NoAtoms, budget).write_to(&mut text).unwrap();
         assert!(!is_all || whole, "{text}");
         // One number more, and what closes what is open.
         let more = 310 + 4 * usize::from(budget.depth);
-        assert!(budget.octets == usize::MAX || text.len() <= budget.octets + more, "{text}");
+        assert!(budget.bytes == usize::MAX || text.len() <= budget.bytes + more, "{text}");
         let json = serde_json::to_string(&JsonTerm::within(term, &NoAtoms, budget)).unwrap();
         let depth = json.bytes().filter(|c| matches!(c, b'[' | b'{')).count();
         assert!(depth > 100 || serde_json::from_str::<serde_json::Value>(&json).is_ok());

@@ -1,4 +1,4 @@
-//! First octets of terms.
+//! First bytes of terms.
 //!
 //! Spec: *External Term Format*; `RECORD_EXT` since OTP 29, whose number meant something else before
 //! R13. The tags that are missing here are not of the wire: 78 was before R13, 72 to 76 and `LOCAL_EXT`

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::AtomText;
 
-/// Where text is written to, and how many octets of it may still come.
+/// Where text is written to, and how many bytes of it may still come.
 pub(super) struct Out<'w, W: ?Sized> {
     to: &'w mut W,
     pub(super) left: usize,
@@ -67,10 +67,10 @@ pub(super) fn atom<W: Write + ?Sized>(
 }
 
 /// Whether an atom is written in quotes, where its characters all stand for themselves, in JSON too. Names of
-/// nodes and functions do: one look at each octet.
+/// nodes and functions do: one look at each byte.
 pub(super) fn has_quotes(text: &[u8]) -> Option<bool> {
-    let looks = |octet: &u8| LOOKS.get(usize::from(*octet)).copied().unwrap_or(OTHER);
-    match text.iter().fold(0, |seen, octet| seen | looks(octet)) & !NAME {
+    let looks = |byte: &u8| LOOKS.get(usize::from(*byte)).copied().unwrap_or(OTHER);
+    match text.iter().fold(0, |seen, byte| seen | looks(byte)) & !NAME {
         0 => Some(!matches!(text, [b'a'..=b'z', ..]) || is_reserved(text)),
         QUOTED => Some(true),
         _ => None,
@@ -84,23 +84,23 @@ const QUOTED: u8 = 2;
 /// Needs to be looked at.
 const OTHER: u8 = 4;
 
-/// [`looks`] of each octet: by its ranges it takes thrice the time.
+/// [`looks`] of each byte: by its ranges it takes thrice the time.
 static LOOKS: [u8; 256] = {
     let mut table = [OTHER; 256];
-    let mut octet = 0;
-    while octet < 256 {
+    let mut byte = 0;
+    while byte < 256 {
         #[expect(clippy::cast_possible_truncation, reason = "below 256")]
         #[expect(clippy::indexing_slicing, reason = "while it is compiled")]
         {
-            table[octet] = looks(octet as u8);
+            table[byte] = looks(byte as u8);
         }
-        octet += 1;
+        byte += 1;
     }
     table
 };
 
-const fn looks(octet: u8) -> u8 {
-    match octet {
+const fn looks(byte: u8) -> u8 {
+    match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'@' => NAME,
         b'\\' | b'\'' | b'"' => OTHER,
         b' '..=b'~' => QUOTED,
