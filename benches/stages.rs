@@ -7,12 +7,14 @@ mod traffic;
 use std::hint::black_box;
 use std::io::Cursor;
 
-use beamscope::capture::{FrameRef, Input, Inputs, Item, Order};
-use beamscope::event::{Mark, Severity};
+use beamscope::capture::{Input, Inputs, Item, Order};
+use beamscope::engine::{Config, Pipeline};
 use beamscope::limits::Limits;
-use beamscope::output::{Format, Options, Output};
-use beamscope::pipeline::{Config, Pipeline};
-use beamscope::reassembly::{Budget, Half, Piece, SeqNum};
+use beamscope::packet::FrameRef;
+use beamscope::packet::PacketRef;
+use beamscope::record::Severity;
+use beamscope::render::{Format, Options, Output};
+use beamscope::stream::{Budget, SegmentData, SeqNum, StreamDirection};
 use beamscope::time::Timestamp;
 use beamscope::wire::{self, epmd, framing, handshake, header};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -68,15 +70,21 @@ fn reassembly(c: &mut Criterion) {
     for (name, order) in orders {
         group.bench_function(name, |b| {
             b.iter(|| {
-                let (mut half, mut budget) = (Half::default(), Budget::default());
+                let (mut half, mut budget) = (StreamDirection::default(), Budget::default());
                 let (limits, mut bytes) = (Limits::default(), 0);
                 half.begins_at(SeqNum(1));
                 for n in 0..SEGMENTS {
                     let place = n - n % 10 + order[n as usize % 10];
-                    let mark = Mark { frame: FrameRef::default(), at: Timestamp(u64::from(n)) };
+                    let mark =
+                        PacketRef { frame: FrameRef::default(), at: Timestamp(u64::from(n)) };
                     let seq = SeqNum(1 + place * 1448);
-                    let piece =
-                        Piece { seq, payload: &payload, missing: 0, mark: &mark, ip_id: Some(1) };
+                    let piece = SegmentData {
+                        seq,
+                        payload: &payload,
+                        missing: 0,
+                        mark: &mark,
+                        ip_id: Some(1),
+                    };
                     half.push(piece, &limits, &mut budget, &mut |taken| bytes = taken.end);
                 }
                 bytes

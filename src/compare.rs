@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::event::{Body, Comparison, Event, Outcome, PairChange, PairState, Party, State, Turn};
 use crate::limits::Limits;
+use crate::record::{Body, Comparison, Event, Outcome, PairChange, PairState, Party, State, Turn};
 use crate::time::Timestamp;
 
 /// What one session record says about a pair of nodes.

@@ -33,8 +33,8 @@
 //!
 //! ```
 //! use beamscope::capture::{Input, Inputs, Item, Order};
-//! use beamscope::event::{Body, Severity};
-//! use beamscope::pipeline::{Config, Pipeline};
+//! use beamscope::record::{Body, Severity};
+//! use beamscope::engine::{Config, Pipeline};
 //!
 //! let path = "captures/seed-lan-wrong-then-right-cookie.pcap";
 //! let mut inputs = Inputs::new(vec![Input::Path(path.into())], Order::Time)?;
@@ -58,18 +58,19 @@
 
 pub mod capture;
 pub mod compare;
-pub mod conn;
-pub mod correlate;
 pub mod decode;
 pub mod detect;
-pub mod event;
+pub mod engine;
 pub mod evidence;
 pub mod flow;
 pub mod identify;
+pub mod judge;
 pub mod limits;
 pub mod names;
-pub mod output;
-pub mod pipeline;
-pub mod reassembly;
+pub mod packet;
+pub mod protocol;
+pub mod record;
+pub mod render;
+pub mod stream;
 pub mod time;
 pub mod wire;

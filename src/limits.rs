@@ -13,7 +13,7 @@ pub struct Limits {
     pub connections: usize,
     /// Connections that have not said anything yet, kept in a table of fixed size until their first
     /// bytes show whether they are Erlang. A power of two; busy links open a few thousand a second.
-    pub young: usize,
+    pub pending_connections: usize,
     /// Out-of-order bytes held for one direction. A window of 1 MiB fills a 10 Gbit/s LAN.
     pub held_per_direction: usize,
     /// Out-of-order bytes held in all.
@@ -88,7 +88,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 50_000,
-            young: 16_384,
+            pending_connections: 16_384,
             held_per_direction: 1 << 20,
             held_total: 8 << 20,
             hole_grace: Duration::from_secs(1),
@@ -166,7 +166,7 @@ pub struct EvidenceLimits {
     pub bytes: usize,
     /// Bytes of packets that opened connections of which nobody knows yet what they carry, bookkeeping
     /// included: as many as there are places for such connections, with two small packets each.
-    pub young: usize,
+    pub pending_connections: usize,
     /// Bytes of answers of name servers that may be behind a connection, bookkeeping included.
     pub names: usize,
     /// First packets kept of a connection. A dial has about twenty: the handshakes of TCP and of the
@@ -190,7 +190,7 @@ impl Default for EvidenceLimits {
     fn default() -> Self {
         Self {
             bytes: 32 << 20,
-            young: 6 << 20,
+            pending_connections: 6 << 20,
             names: 1 << 20,
             first_frames: 32,
             first_bytes: 32 << 10,

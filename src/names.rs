@@ -10,13 +10,13 @@ use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, OPCODE, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
 
 use crate::decode::{MDNS, UdpDatagram};
-use crate::event::Mark;
+use crate::packet::PacketRef;
 
 /// What a name server answered.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Resolved {
     /// The answer.
-    pub mark: Mark,
+    pub mark: PacketRef,
     /// Who asked; `None` where all hear the answer (mDNS).
     pub client: Option<IpAddr>,
     /// The name asked for, as asked: what it is an alias of counts for its addresses alone.
@@ -40,7 +40,7 @@ pub fn resolved(datagram: &UdpDatagram<'_>) -> Vec<Resolved> {
     if !packet.has_flags(PacketFlag::RESPONSE) || packet.opcode() != OPCODE::StandardQuery {
         return Vec::new();
     }
-    let mark = Mark { frame: datagram.frame, at: datagram.at };
+    let mark = PacketRef { frame: datagram.frame, at: datagram.at };
     let client = datagram.dst.ip.to_canonical();
     if datagram.src.port == MDNS {
         let client = (!client.is_multicast()).then_some(client);
@@ -94,7 +94,7 @@ fn addresses(packet: &Packet<'_>, name: &Name<'_>) -> Vec<IpAddr> {
 }
 
 /// What an mDNS answer says: each record stands for itself.
-fn announced(packet: &Packet<'_>, mark: Mark, client: Option<IpAddr>) -> Vec<Resolved> {
+fn announced(packet: &Packet<'_>, mark: PacketRef, client: Option<IpAddr>) -> Vec<Resolved> {
     let mut found: Vec<Resolved> = Vec::new();
     for record in packet.answers.iter().chain(&packet.additional_records) {
         let Some((ip, name)) = ip(record).zip(text(&record.name)) else { continue };
@@ -159,8 +159,8 @@ mod tests {
     use simple_dns::{QCLASS, Question};
 
     use super::*;
-    use crate::capture::FrameRef;
     use crate::decode::Endpoint;
+    use crate::packet::FrameRef;
     use crate::time::Timestamp;
 
     const ASKER: &str = "10.0.0.1";

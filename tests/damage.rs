@@ -22,9 +22,9 @@ use std::thread;
 use std::time::Duration;
 
 use beamscope::capture::{CaptureFile, Error, Frame, Item, LinkType, Notice, NoticeKind};
-use beamscope::conn::digest::{Cookie, Cookies};
-use beamscope::event::{Anomaly, AnomalyKind, Event};
-use beamscope::pipeline::{Config, Pipeline};
+use beamscope::engine::{Config, Pipeline};
+use beamscope::protocol::digest::{Cookie, Cookies};
+use beamscope::record::{Anomaly, AnomalyKind, Event};
 
 #[test]
 fn a_cut_anywhere_leaves_everything_before_it() {

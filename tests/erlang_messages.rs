@@ -16,12 +16,12 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use beamscope::capture::{CaptureFile, Item};
-use beamscope::conn::MessageDetail;
 use beamscope::decode::Endpoint;
-use beamscope::event::{
+use beamscope::engine::{Config, Pipeline};
+use beamscope::protocol::MessageDetail;
+use beamscope::record::{
     self, Body, Event, EventSink, Message, MessageEvent, PayloadStyle, Role, Session,
 };
-use beamscope::pipeline::{Config, Pipeline};
 use beamscope::wire::control::{Field, Operation};
 use beamscope::wire::term::Budget;
 use streams::{Stream, Streams};
@@ -158,7 +158,7 @@ impl Capture {
                 Role::Initiator => messages.and_then(|messages| messages.initiator.as_ref()),
                 Role::Acceptor => messages.and_then(|messages| messages.acceptor.as_ref()),
             };
-            let our = our.map_or_else(|| account_of(&event::Account::default()), account_of);
+            let our = our.map_or_else(|| account_of(&record::Account::default()), account_of);
             let their = own.account(other);
             if our != their {
                 wrong.push(format!("{place:?}:\n  {our}\n  {their} by Erlang"));
@@ -179,8 +179,8 @@ fn is_between(connection: &streams::Connection, ends: &(Endpoint, Endpoint)) -> 
 }
 
 /// An account, but for what frames and times tell.
-fn account_of(account: &event::Account) -> String {
-    let shares = |shares: &[event::Share]| {
+fn account_of(account: &record::Account) -> String {
+    let shares = |shares: &[record::Share]| {
         let shares = shares.iter().map(|it| format!("{} {} {}", it.name, it.messages, it.bytes));
         shares.collect::<Vec<_>>()
     };
@@ -242,7 +242,7 @@ impl Ours {
         pipeline.finish()
     }
 
-    fn place(&mut self, ids: &event::ConnectionIds) -> (Endpoint, Endpoint, usize) {
+    fn place(&mut self, ids: &record::ConnectionIds) -> (Endpoint, Endpoint, usize) {
         let ends = (
             Endpoint { ip: ids.src_ip, port: ids.src_port },
             Endpoint { ip: ids.dest_ip, port: ids.dest_port },
@@ -492,9 +492,8 @@ impl TheirDirection {
             let mut counts: Vec<_> = counts.into_iter().collect();
             counts.sort_by(|a, b| b.1.0.cmp(&a.1.0).then_with(|| a.0.cmp(&b.0)));
             counts.truncate(most);
-            let texts = counts
-                .iter()
-                .map(|(name, (messages, bytes))| format!("{name} {messages} {bytes}"));
+            let texts =
+                counts.iter().map(|(name, (messages, bytes))| format!("{name} {messages} {bytes}"));
             texts.collect::<Vec<_>>()
         };
         format!(

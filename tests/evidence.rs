@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use beamscope::capture::{CaptureFile, FrameRef, Item};
-use common::{Folder, SEED, beamscope, captures, skip};
+use beamscope::capture::{CaptureFile, Item};
+use beamscope::packet::FrameRef;
+use common::{EvidenceDir, SEED, beamscope, captures, skip};
 use serde_json::Value;
 
 fn run(arguments: &[&str]) -> Output {
@@ -46,7 +47,7 @@ const RESTS_ON_OTHERS: &[(&str, &str)] = &[
 
 #[test]
 fn the_file_of_a_finding_alone_gives_the_same_finding() {
-    let folder = Folder::to_be_made("evidence");
+    let folder = EvidenceDir::to_be_made("evidence");
     let mut weaker = Vec::new();
     for capture in captures() {
         for found in findings(&run(&["--evidence", folder.path(), &capture])) {
@@ -68,7 +69,7 @@ fn the_file_of_a_finding_alone_gives_the_same_finding() {
 
 #[test]
 fn a_file_holds_the_connections_from_their_syn_with_the_lookup_and_says_what_shows_it() {
-    let folder = Folder::to_be_made("evidence-seed");
+    let folder = EvidenceDir::to_be_made("evidence-seed");
     let output = run(&["--evidence", folder.path(), SEED]);
     let found = findings(&output).remove(0);
     let file = PathBuf::from(found["finding"]["evidence_file"].as_str().unwrap());
@@ -114,7 +115,7 @@ fn tshark_shows_the_comments_on_the_packets_that_show_it() {
         return;
     };
     assert!(version.status.success());
-    let folder = Folder::to_be_made("evidence-tshark");
+    let folder = EvidenceDir::to_be_made("evidence-tshark");
     let found = findings(&run(&["--evidence", folder.path(), SEED])).remove(0);
     let file = found["finding"]["evidence_file"].as_str().unwrap();
     let output = Command::new("tshark")
@@ -139,7 +140,7 @@ fn tshark_shows_the_comments_on_the_packets_that_show_it() {
 #[test]
 fn nobody_else_can_look_into_them() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::to_be_made("evidence-mode");
+    let folder = EvidenceDir::to_be_made("evidence-mode");
     let below = folder.0.join("made/for/it");
     run(&["--evidence", below.to_str().unwrap(), SEED]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -153,7 +154,7 @@ fn nobody_else_can_look_into_them() {
 
 #[test]
 fn a_finding_that_is_not_asked_for_leaves_no_file() {
-    let folder = Folder::to_be_made("evidence-severity");
+    let folder = EvidenceDir::to_be_made("evidence-severity");
     let found = findings(&run(&["--evidence", folder.path(), "--min-severity", "medium", SEED]));
     assert_eq!(found.len(), 1);
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
@@ -161,7 +162,7 @@ fn a_finding_that_is_not_asked_for_leaves_no_file() {
 
 #[test]
 fn a_second_run_writes_the_same_files() {
-    let folder = Folder::to_be_made("evidence-twice");
+    let folder = EvidenceDir::to_be_made("evidence-twice");
     let all = || {
         let entries = fs::read_dir(&folder.0).unwrap().map(|it| it.unwrap().path());
         let mut all: Vec<_> = entries.map(|it| (it.clone(), fs::read(it).unwrap())).collect();
@@ -185,7 +186,7 @@ fn a_directory_that_cannot_be_made_is_told_before_anything_is_read() {
 
 #[test]
 fn events_are_the_same_with_and_without() {
-    let folder = Folder::to_be_made("evidence-same");
+    let folder = EvidenceDir::to_be_made("evidence-same");
     for capture in captures() {
         let without = run(&[&capture]).stdout;
         let with = run(&["--evidence", folder.path(), &capture]).stdout;

@@ -52,7 +52,7 @@ fn every_rule_has_a_page_that_says_everything_in_order() {
 
 #[test]
 fn text_fits_80_columns() {
-    let all = |page: &detect::Page| lines_of(&["explain", page.rule]);
+    let all = |page: &detect::RuleDoc| lines_of(&["explain", page.rule]);
     let mut texts: Vec<_> = detect::pages().map(all).collect();
     texts.push(lines_of(&["explain"]));
     texts.push(lines_of(&["explain", "--log", ""]));
@@ -118,7 +118,7 @@ fn a_line_that_nobody_knows_is_status_1_with_what_to_try() {
 #[test]
 fn no_line_shows_all_lines() {
     let text = flat(&lines_of(&["explain", "--log", ""]));
-    for logged in detect::logs::lines() {
+    for logged in detect::log_lines::lines() {
         assert!(text.contains(&flat(logged.line.text)), "{}", logged.line.text);
     }
 }

@@ -12,9 +12,10 @@ use std::process::{self, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-use beamscope::capture::{CaptureFile, Frame, FrameRef, Item, LinkType};
-use beamscope::event::{Body, Event, Outcome};
-use beamscope::pipeline::{Config, Pipeline};
+use beamscope::capture::{CaptureFile, Frame, Item, LinkType};
+use beamscope::engine::{Config, Pipeline};
+use beamscope::packet::FrameRef;
+use beamscope::record::{Body, Event, Outcome};
 use beamscope::time::Timestamp;
 
 /// A frame that outlives its buffer.

@@ -16,12 +16,12 @@ use common::live::{
 use serde_json::Value;
 
 /// The program at work, and the lines it prints as they come.
-struct Watch {
+struct LiveLoop {
     child: Child,
     lines: Receiver<Value>,
 }
 
-impl Watch {
+impl LiveLoop {
     /// Starts on loopback for the connections to `port`; `None` where that is not allowed.
     fn start(port: u16) -> Option<Self> {
         Self::start_with(port, &[])
@@ -59,7 +59,7 @@ impl Watch {
 #[test]
 fn a_refused_cookie_is_told_while_it_happens() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let Some(watch) = Watch::start(listener.local_addr().unwrap().port()) else { return };
+    let Some(watch) = LiveLoop::start(listener.local_addr().unwrap().port()) else { return };
     refused_cookie(&listener);
     let found = watch.wait_for(Duration::from_secs(5), |line| line["event_type"] == "finding");
     assert_eq!(found["finding"]["rule"], "cookie-mismatch");
@@ -71,7 +71,7 @@ fn a_refused_cookie_is_told_while_it_happens() {
 fn the_cluster_is_told_on_an_interval_and_on_a_signal() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let Some(watch) = Watch::start_with(port, &["--cluster-interval", "1"]) else { return };
+    let Some(watch) = LiveLoop::start_with(port, &["--cluster-interval", "1"]) else { return };
     drop(challenged(&listener).0);
     let names = |line: &Value| {
         let nodes = line["cluster"]["nodes"].as_array().cloned().unwrap_or_default();
@@ -89,7 +89,7 @@ fn the_cluster_is_told_on_an_interval_and_on_a_signal() {
 #[test]
 fn a_stalled_handshake_is_told_on_a_quiet_link() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let Some(watch) = Watch::start(listener.local_addr().unwrap().port()) else { return };
+    let Some(watch) = LiveLoop::start(listener.local_addr().unwrap().port()) else { return };
     let (mut a, _b) = connected(&listener);
     send_name(&mut a);
     // Not a packet more: the time that passes is all that can tell.
@@ -104,7 +104,7 @@ fn a_stalled_handshake_is_told_on_a_quiet_link() {
 #[test]
 fn a_terminated_run_ends_cleanly() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let Some(mut watch) = Watch::start(listener.local_addr().unwrap().port()) else { return };
+    let Some(mut watch) = LiveLoop::start(listener.local_addr().unwrap().port()) else { return };
     assert!(watch.child.try_wait().unwrap().is_none());
     watch.signal("TERM");
     watch.wait_for(Duration::from_secs(10), |line| line["event_type"] == "stats");

@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::live::{self, events, signal};
-use common::{Folder, skip};
+use common::{EvidenceDir, skip};
 use serde_json::Value;
 
 /// For what takes a moment on a busy machine.
@@ -130,7 +130,7 @@ fn helper() {
 }
 
 /// The program at work in a namespace.
-struct Watch {
+struct LiveLoop {
     child: Child,
     stdout: Option<ChildStdout>,
     /// What it says on standard error behind the line that it listens.
@@ -139,7 +139,7 @@ struct Watch {
     state: String,
 }
 
-impl Watch {
+impl LiveLoop {
     fn start(net: &Net, arguments: &[&str]) -> Self {
         Self::spawn(net.command(env!("CARGO_BIN_EXE_beamscope")).args(arguments))
     }
@@ -189,7 +189,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for LiveLoop {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -216,8 +216,8 @@ fn is_refusal(line: &Value) -> bool {
 }
 
 /// A folder that others may look into.
-fn open_folder(name: &str) -> Folder {
-    let folder = Folder::new(name);
+fn open_folder(name: &str) -> EvidenceDir {
+    let folder = EvidenceDir::new(name);
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }
@@ -225,7 +225,7 @@ fn open_folder(name: &str) -> Folder {
 #[test]
 fn a_reader_that_leaves_ends_the_run_on_a_quiet_link() {
     let Some(net) = Net::new() else { return };
-    let mut watch = Watch::start(&net, &["-i", "lo", "--json"]);
+    let mut watch = LiveLoop::start(&net, &["-i", "lo", "--json"]);
     drop(watch.stdout.take());
     assert_eq!(watch.wait().code(), Some(0));
 }
@@ -236,7 +236,7 @@ fn a_reader_that_stops_costs_no_packet() {
     let _alone = alone();
     // As an optimised build is to bear it; the other is several times slower.
     let rate = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
-    let mut watch = Watch::start(&net, &["-i", "lo", "--json"]);
+    let mut watch = LiveLoop::start(&net, &["-i", "lo", "--json"]);
     // More than a pipe holds, so that whoever writes is stuck.
     net.dial("127.0.0.1", 1000);
     assert!(net.helper(&format!("flood {rate} 10")).wait().unwrap().success());
@@ -253,7 +253,7 @@ fn a_reader_that_stops_costs_no_packet() {
 fn what_a_reader_that_stops_has_no_room_for_is_counted_and_said() {
     let Some(net) = Net::new() else { return };
     let _alone = alone();
-    let mut watch = Watch::start(&net, &["-i", "lo", "--json"]);
+    let mut watch = LiveLoop::start(&net, &["-i", "lo", "--json"]);
     net.dial("127.0.0.1", 60_000);
     // As text: so many lines are not looked at one by one in time.
     let mut stdout = watch.stdout.take().unwrap();
@@ -281,7 +281,7 @@ fn what_a_reader_that_stops_has_no_room_for_is_counted_and_said() {
 fn a_slow_reader_gets_all_that_there_is_room_for() {
     let Some(net) = Net::new() else { return };
     let _alone = alone();
-    let mut watch = Watch::start(&net, &["-i", "lo", "--json"]);
+    let mut watch = LiveLoop::start(&net, &["-i", "lo", "--json"]);
     net.dial("127.0.0.1", 2000);
     // Only now is anything read: more than a pipe holds has waited.
     let lines = watch.read();
@@ -302,7 +302,7 @@ fn a_slow_reader_gets_all_that_there_is_room_for() {
 fn sigterm_under_load_ends_with_the_statistics() {
     let Some(net) = Net::new() else { return };
     let _alone = alone();
-    let mut watch = Watch::start(&net, &["-i", "lo", "--json", "--only-findings"]);
+    let mut watch = LiveLoop::start(&net, &["-i", "lo", "--json", "--only-findings"]);
     let lines = watch.read();
     let mut flood = net.helper("flood 200000 5");
     let mut dials = net.helper("dial 127.0.0.1 20000 20000");
@@ -319,7 +319,7 @@ fn sighup_opens_the_output_anew_also_without_rights() {
     let folder = open_folder("sighup");
     let (file, moved) = (folder.file("events.ndjson"), folder.file("events.ndjson.1"));
     std::os::unix::fs::chown(&folder.0, Some(65_534), Some(65_534)).unwrap();
-    let mut watch = Watch::start(&net, &["-i", "lo", "-o", &file, "-v", "-Z", "65534:65534"]);
+    let mut watch = LiveLoop::start(&net, &["-i", "lo", "-o", &file, "-v", "-Z", "65534:65534"]);
     let refusals = |file: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         text.lines()
@@ -341,7 +341,7 @@ fn sighup_opens_the_output_anew_also_without_rights() {
 #[test]
 fn sigusr1_tells_the_cluster_and_the_statistics() {
     let Some(net) = Net::new() else { return };
-    let mut watch = Watch::start(&net, &["-i", "lo", "--json", "--stats-interval", "1s"]);
+    let mut watch = LiveLoop::start(&net, &["-i", "lo", "--json", "--stats-interval", "1s"]);
     let lines = watch.read();
     let is_interim = |line: &Value| line["stats"]["final"] == false;
     wait_for(&lines, is_interim);
@@ -356,7 +356,7 @@ fn sigusr1_tells_the_cluster_and_the_statistics() {
 #[test]
 fn an_interface_that_goes_down_and_comes_back_is_captured_from_again() {
     let Some((here, there)) = Net::pair() else { return };
-    let mut watch = Watch::start(&here, &["-i", "va", "--json"]);
+    let mut watch = LiveLoop::start(&here, &["-i", "va", "--json"]);
     let lines = watch.read();
     here.dial("10.9.0.2", 1);
     assert_eq!(wait_for(&lines, is_refusal)["input"], "va");
@@ -374,7 +374,7 @@ fn an_interface_that_goes_down_and_comes_back_is_captured_from_again() {
 #[test]
 fn an_interface_that_disappears_is_named_and_the_others_go_on() {
     let Some((here, there)) = Net::pair() else { return };
-    let mut watch = Watch::start(&here, &["-i", "va", "-i", "lo", "--json"]);
+    let mut watch = LiveLoop::start(&here, &["-i", "va", "-i", "lo", "--json"]);
     let lines = watch.read();
     here.ip(&["link", "del", "va"]);
     let gone = wait_for(&lines, |line| line["anomaly"]["kind"] == "interface_gone");
@@ -391,7 +391,7 @@ fn an_interface_that_disappears_is_named_and_the_others_go_on() {
 #[test]
 fn the_last_interface_that_disappears_ends_the_run() {
     let Some((here, there)) = Net::pair() else { return };
-    let mut watch = Watch::start(&here, &["-i", "va", "--json"]);
+    let mut watch = LiveLoop::start(&here, &["-i", "va", "--json"]);
     let lines = watch.read();
     here.ip(&["link", "del", "va"]);
     wait_for(&lines, |line| line["stats"]["final"] == true);
@@ -402,7 +402,7 @@ fn the_last_interface_that_disappears_ends_the_run() {
 #[test]
 fn two_interfaces_make_one_timeline() {
     let Some((here, _there)) = Net::pair() else { return };
-    let mut watch = Watch::start(&here, &["-i", "va", "-i", "lo", "--json"]);
+    let mut watch = LiveLoop::start(&here, &["-i", "va", "-i", "lo", "--json"]);
     let lines = watch.read();
     for _ in 0..10 {
         here.dial("10.9.0.2", 3);
@@ -420,7 +420,7 @@ fn two_interfaces_make_one_timeline() {
 #[test]
 fn any_tells_packets_of_all_interfaces() {
     let Some((here, _there)) = Net::pair() else { return };
-    let mut watch = Watch::start(&here, &["-i", "any", "--json"]);
+    let mut watch = LiveLoop::start(&here, &["-i", "any", "--json"]);
     let lines = watch.read();
     here.dial("10.9.0.2", 1);
     assert_eq!(wait_for(&lines, is_refusal)["dest_ip"], "10.9.0.2");
@@ -433,7 +433,7 @@ fn any_tells_packets_of_all_interfaces() {
 const NO_CAPABILITIES: &str = "0000000000000000";
 
 /// Whether nothing is left that could be used, and nothing to come.
-fn assert_without_rights(watch: &Watch) {
+fn assert_without_rights(watch: &LiveLoop) {
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert_eq!(watch.status(set), NO_CAPABILITIES, "{set}");
     }
@@ -448,21 +448,21 @@ fn assert_without_rights(watch: &Watch) {
 #[test]
 fn root_keeps_no_right_once_it_listens() {
     let Some(net) = Net::new() else { return };
-    let watch = Watch::start(&net, &["-i", "lo", "-v", "--json"]);
+    let watch = LiveLoop::start(&net, &["-i", "lo", "-v", "--json"]);
     assert_without_rights(&watch);
     assert_eq!(watch.status("CapBnd"), NO_CAPABILITIES);
-    let watch = Watch::start(&net, &["-i", "lo", "-v", "--json", "-Z", "nobody"]);
+    let watch = LiveLoop::start(&net, &["-i", "lo", "-v", "--json", "-Z", "nobody"]);
     assert_without_rights(&watch);
     assert_eq!(watch.status("Uid"), "65534\t65534\t65534\t65534");
     assert_eq!(watch.status("Groups").trim(), watch.status("Gid").split('\t').next().unwrap());
-    let watch = Watch::start(&net, &["-i", "lo", "-v", "--json", "--no-sandbox"]);
+    let watch = LiveLoop::start(&net, &["-i", "lo", "-v", "--json", "--no-sandbox"]);
     assert_without_rights(&watch);
     assert!(watch.state.contains("sandbox: none"), "{}", watch.state);
     assert_eq!(watch.status("Seccomp"), "0");
 }
 
 /// The program for everybody, in a folder of its own.
-fn copy(folder: &Folder) -> String {
+fn copy(folder: &EvidenceDir) -> String {
     let copy = folder.file("beamscope");
     fs::copy(env!("CARGO_BIN_EXE_beamscope"), &copy).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
@@ -486,7 +486,7 @@ fn an_ordinary_user_captures_with_the_one_capability() {
         skip("live-harm", "setcap does not work here");
         return;
     }
-    let mut watch = Watch::spawn(&mut as_nobody(&net, &program, &["-i", "lo", "-v", "--json"]));
+    let mut watch = LiveLoop::spawn(&mut as_nobody(&net, &program, &["-i", "lo", "-v", "--json"]));
     assert_without_rights(&watch);
     let lines = watch.read();
     net.dial("127.0.0.1", 1);
@@ -530,7 +530,7 @@ fn who_is_not_root_becomes_nobody_else() {
 fn a_count_ends_the_run_after_so_many_packets() {
     let Some(net) = Net::new() else { return };
     let mut watch =
-        Watch::start(&net, &["-i", "lo", "--json", "-c", "5", "-s", "96", "--immediate"]);
+        LiveLoop::start(&net, &["-i", "lo", "--json", "-c", "5", "-s", "96", "--immediate"]);
     let mut stdout = watch.stdout.take().unwrap();
     net.dial("127.0.0.1", 10);
     let mut text = String::new();

@@ -16,16 +16,16 @@ use std::time::Duration;
 
 use beamscope::capture::{CaptureFile, Item};
 use common::live::{self, connected, listening, refused_cookie, signal};
-use common::{Folder, lines_of, skip};
+use common::{EvidenceDir, lines_of, skip};
 use serde_json::Value;
 
 /// The program at work on loopback, where dials are played to a port of its own.
-struct Watch {
+struct LiveLoop {
     child: Child,
     listener: TcpListener,
 }
 
-impl Watch {
+impl LiveLoop {
     /// `None` where capturing is not allowed.
     fn start(more: &[&str]) -> Option<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -92,10 +92,10 @@ fn events(text: &str) -> Vec<Value> {
 
 #[test]
 fn what_is_saved_says_what_was_said_live_and_each_finding_has_its_file() {
-    let folder = Folder::new("live-save");
+    let folder = EvidenceDir::new("live-save");
     let (saved, out) = (folder.file("saved.pcapng"), folder.file("events"));
     let evidence = folder.file("evidence");
-    let Some(watch) = Watch::start(&["-w", &saved, "-o", &out, "--evidence", &evidence]) else {
+    let Some(watch) = LiveLoop::start(&["-w", &saved, "-o", &out, "--evidence", &evidence]) else {
         return;
     };
     watch.dial();
@@ -130,8 +130,9 @@ fn what_is_saved_says_what_was_said_live_and_each_finding_has_its_file() {
 
 #[test]
 fn a_row_goes_on_behind_the_sandbox_and_its_oldest_files_go() {
-    let folder = Folder::new("live-row");
-    let Some(watch) = Watch::start(&["-w", &folder.file("lan.pcap"), "-C", "1k", "-W", "3"]) else {
+    let folder = EvidenceDir::new("live-row");
+    let Some(watch) = LiveLoop::start(&["-w", &folder.file("lan.pcap"), "-C", "1k", "-W", "3"])
+    else {
         return;
     };
     let names = || folder.names();
@@ -147,10 +148,10 @@ fn a_row_goes_on_behind_the_sandbox_and_its_oldest_files_go() {
 
 #[test]
 fn a_file_that_was_moved_away_is_made_anew_on_sighup() {
-    let folder = Folder::new("live-hup");
+    let folder = EvidenceDir::new("live-hup");
     let (saved, moved) = (folder.file("lan.pcapng"), folder.file("moved.pcapng"));
     // Without -o, whoever hangs up is the reader of standard output.
-    let Some(watch) = Watch::start(&["-w", &saved, "-o", "/dev/null"]) else { return };
+    let Some(watch) = LiveLoop::start(&["-w", &saved, "-o", "/dev/null"]) else { return };
     watch.dial();
     wait_until("packets", || frames(&saved) >= 10);
     // Nobody moved it: it goes on.
@@ -175,10 +176,11 @@ fn another_user_writes_into_the_directory_that_was_made_for_it() {
         skip("saving as another user", "not root");
         return;
     }
-    let folder = Folder::new("live-user");
+    let folder = EvidenceDir::new("live-user");
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o711)).unwrap();
     let (saved, evidence) = (folder.file("lan.pcapng"), folder.file("evidence"));
-    let Some(watch) = Watch::start(&["-Z", "65534", "-w", &saved, "--evidence", &evidence]) else {
+    let Some(watch) = LiveLoop::start(&["-Z", "65534", "-w", &saved, "--evidence", &evidence])
+    else {
         return;
     };
     watch.dial();
@@ -191,9 +193,9 @@ fn another_user_writes_into_the_directory_that_was_made_for_it() {
 
 #[test]
 fn a_reader_of_packets_that_stops_costs_the_analysis_nothing() {
-    let folder = Folder::new("live-stdout");
+    let folder = EvidenceDir::new("live-stdout");
     let (out, saved) = (folder.file("events"), folder.file("saved.pcapng"));
-    let Some(mut watch) = Watch::start(&["-w", "-", "-o", &out]) else { return };
+    let Some(mut watch) = LiveLoop::start(&["-w", "-", "-o", &out]) else { return };
     // Far more than a pipe and the queue hold, while nobody reads.
     let (mut a, mut b) = connected(&watch.listener);
     let reader = thread::spawn(move || {

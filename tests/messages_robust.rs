@@ -16,14 +16,14 @@ mod packets;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
-use beamscope::capture::FrameRef;
-use beamscope::conn::MessageDetail;
 use beamscope::decode::{Endpoint, TcpFlags};
-use beamscope::event::{
+use beamscope::engine::{Config, Pipeline};
+use beamscope::limits::Limits;
+use beamscope::packet::FrameRef;
+use beamscope::protocol::MessageDetail;
+use beamscope::record::{
     AnomalyKind, Body, ConnectionIds, Event, EventSink, Message, MessageEvent, PayloadStyle, Role,
 };
-use beamscope::limits::Limits;
-use beamscope::pipeline::{Config, Pipeline};
 use beamscope::time::Timestamp;
 use beamscope::wire::term::Budget;
 use packets::{Dice, Owned, Scene, doubled, load, reordered, resegmented};
@@ -138,7 +138,7 @@ struct Told {
 impl Heard {
     fn of(scene: &Scene, segments: &[Owned]) -> Self {
         let config = Config {
-            limits: Limits { young: 256, ..Limits::default() },
+            limits: Limits { pending_connections: 256, ..Limits::default() },
             cookies: scene.cookies.clone(),
             epmd_ports: scene.epmd_ports.clone(),
             messages: MessageDetail::Payloads(PayloadStyle::Erlang),

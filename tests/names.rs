@@ -7,9 +7,10 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use beamscope::capture::{CaptureFile, Frame, FrameRef, Item, LinkType};
-use beamscope::event::{Body, Confidence, Finding, Outcome, Session, Severity, State};
-use beamscope::pipeline::{Config, Pipeline};
+use beamscope::capture::{CaptureFile, Frame, Item, LinkType};
+use beamscope::engine::{Config, Pipeline};
+use beamscope::packet::FrameRef;
+use beamscope::record::{Body, Confidence, Finding, Outcome, Session, Severity, State};
 use beamscope::time::Timestamp;
 
 /// A frame that outlives its buffer.

@@ -13,18 +13,18 @@ mod packets;
 
 use std::collections::BTreeMap;
 
-use beamscope::capture::FrameRef;
-use beamscope::conn::digest::Cookies;
 use beamscope::decode::{Endpoint, TcpFlags};
-use beamscope::event::{Body, Event, Outcome, State};
+use beamscope::engine::{Config, Pipeline};
 use beamscope::limits::Limits;
-use beamscope::pipeline::{Config, Pipeline};
+use beamscope::packet::FrameRef;
+use beamscope::protocol::digest::Cookies;
+use beamscope::record::{Body, Event, Outcome, State};
 use beamscope::time::Timestamp;
 use packets::{Dice, Owned, Scene, doubled, load, reordered, resegmented};
 
 fn events(scene: &Scene, segments: &[Owned]) -> Vec<Event> {
     let config = Config {
-        limits: Limits { young: 256, ..Limits::default() },
+        limits: Limits { pending_connections: 256, ..Limits::default() },
         cookies: scene.cookies.clone(),
         epmd_ports: scene.epmd_ports.clone(),
         ..Config::default()

@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use beamscope::capture::{Input, Inputs, Item, Order};
-use beamscope::conn::digest::{Cookie, Cookies};
-use beamscope::correlate::HomeNets;
-use beamscope::event::{Body, Confidence, Finding, Incident, Outcome, Session, Severity};
-use beamscope::pipeline::{Config, Pipeline};
+use beamscope::engine::{Config, Pipeline};
+use beamscope::judge::world::HomeNets;
+use beamscope::protocol::digest::{Cookie, Cookies};
+use beamscope::record::{Body, Confidence, Finding, Incident, Outcome, Session, Severity};
 
 /// What a run over one of the project's captures says.
 struct Told {
@@ -53,7 +53,7 @@ fn run(name: &str, home: &[&str], cookies: Cookies) -> Told {
         cookies,
         home_nets: home
             .iter()
-            .map(|net| net.parse::<beamscope::correlate::Cidr>().unwrap())
+            .map(|net| net.parse::<beamscope::judge::world::Cidr>().unwrap())
             .collect::<HomeNets>(),
         ..Config::default()
     };

@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use beamscope::capture::{CaptureFile, Frame, FrameRef, Item, LinkType};
-use beamscope::correlate::HomeNets;
-use beamscope::event::{Body, Finding, Severity};
-use beamscope::pipeline::{Config, Pipeline};
+use beamscope::capture::{CaptureFile, Frame, Item, LinkType};
+use beamscope::engine::{Config, Pipeline};
+use beamscope::judge::world::HomeNets;
+use beamscope::packet::FrameRef;
+use beamscope::record::{Body, Finding, Severity};
 use beamscope::time::Timestamp;
 
 /// A frame that outlives its buffer.

@@ -9,12 +9,12 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use beamscope::capture::FrameRef;
 use beamscope::decode::{Endpoint, Segment, TcpFlags};
-use beamscope::event::{Body, Event, EventSink};
+use beamscope::engine::{Config, Pipeline};
 use beamscope::flow::FlowKey;
 use beamscope::limits::Limits;
-use beamscope::pipeline::{Config, Pipeline};
+use beamscope::packet::FrameRef;
+use beamscope::record::{Body, Event, EventSink};
 use beamscope::time::Timestamp;
 
 const SYN: u8 = 0x02;

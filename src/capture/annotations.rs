@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::FrameRef;
+use crate::packet::FrameRef;
 
 /// What a capture says about its frames beside their bytes, in the order of its blocks; empty
 /// where the format has no such thing. Grows as the capture is read.

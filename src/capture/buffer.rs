@@ -32,7 +32,7 @@ impl Buffer {
     /// The next `N` bytes, for who looks at each frame: what is not in hand of them means nothing, and
     /// [`Self::take`] will say so.
     #[inline]
-    pub(super) fn ahead<const N: usize>(&self) -> Option<&[u8; N]> {
+    pub(super) fn peek<const N: usize>(&self) -> Option<&[u8; N]> {
         self.data.get(self.hand.start..)?.first_chunk()
     }
 

@@ -14,7 +14,7 @@ use lzma_rust2::XzReader;
 pub(super) struct Decompressed(State);
 
 enum State {
-    Unread(Box<dyn Read>),
+    SlowReaderNotice(Box<dyn Read>),
     Reading(Box<dyn Read>),
     /// Left by a source that failed before it showed what it is.
     Failed,
@@ -22,7 +22,7 @@ enum State {
 
 impl Decompressed {
     pub(super) fn new(source: Box<dyn Read>) -> Self {
-        Self(State::Unread(source))
+        Self(State::SlowReaderNotice(source))
     }
 }
 
@@ -60,7 +60,7 @@ impl Read for Decompressed {
         if let State::Reading(reader) = &mut self.0 {
             return reader.read(into);
         }
-        let State::Unread(source) = std::mem::replace(&mut self.0, State::Failed) else {
+        let State::SlowReaderNotice(source) = std::mem::replace(&mut self.0, State::Failed) else {
             return Ok(0);
         };
         let mut reader = decoder(source)?;

@@ -9,15 +9,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::ahead::{Ahead, Helpers};
 use super::buffer::Buffer;
 use super::compressed::{Decompressed, is_compressed};
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
+use super::read_ahead::{DecompressionThreads, ReadAhead};
 use super::{
-    Annotations, Error, Frame, FrameRef, Interface, Item, LinkType, Notice, NoticeKind, Record,
-    Step,
+    Annotations, Error, Frame, Interface, Item, LinkType, Notice, NoticeKind, Record, Step,
 };
+use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// A capture being read: pcap or pcapng, plain or compressed.
@@ -47,7 +47,7 @@ pub struct CaptureFile {
 #[repr(u8)] // a tag of its own is told sooner than one that hides in a field
 enum Format {
     /// Nothing was read so far.
-    Unread,
+    SlowReaderNotice,
     Pcap(Pcap),
     Pcapng(Pcapng),
 }
@@ -67,11 +67,15 @@ impl CaptureFile {
     ///
     /// What cannot be opened, and directories. What is no capture shows when it is read.
     pub fn open(path: &Path, input: u16) -> Result<Self, Error> {
-        Self::open_with(path, input, &Helpers::default())
+        Self::open_with(path, input, &DecompressionThreads::default())
     }
 
     /// As [`Self::open`], a compressed file decompressed by one of the `helpers` where one is free.
-    pub(super) fn open_with(path: &Path, input: u16, helpers: &Helpers) -> Result<Self, Error> {
+    pub(super) fn open_with(
+        path: &Path,
+        input: u16,
+        helpers: &DecompressionThreads,
+    ) -> Result<Self, Error> {
         let name = path.display().to_string();
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
         let (metadata, mut file) = match opened {
@@ -85,8 +89,9 @@ impl CaptureFile {
         if metadata.is_file() && is_compressed(&mut file).unwrap_or_default() {
             let file = file.try_clone().map(|file| move || Decompressed::new(Box::new(file)));
             // Where no thread is to be had, it goes without.
-            if let Some(Ok(ahead)) = file.ok().and_then(|file| Ahead::start(helpers, file)) {
-                return Ok(Self::new(name, input, Box::new(ahead)));
+            if let Some(Ok(read_ahead)) = file.ok().and_then(|file| ReadAhead::start(helpers, file))
+            {
+                return Ok(Self::new(name, input, Box::new(read_ahead)));
             }
         }
         Ok(Self::from_reader(name, input, Box::new(file)))
@@ -101,7 +106,7 @@ impl CaptureFile {
         Self {
             name,
             buffer: Buffer::new(source),
-            format: Format::Unread,
+            format: Format::SlowReaderNotice,
             id: FrameRef { input, number: 0 },
             record: Record {
                 at: Timestamp::default(),
@@ -168,7 +173,7 @@ impl CaptureFile {
             _ if self.ended => None,
             Format::Pcap(pcap) => pcap.step(&mut self.buffer, number),
             Format::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number),
-            Format::Unread => None,
+            Format::SlowReaderNotice => None,
         }
     }
 
@@ -186,7 +191,7 @@ impl CaptureFile {
                 Format::Pcapng(pcapng) => {
                     pcapng.advance(&mut self.buffer, number, &mut self.record)
                 }
-                Format::Unread => {
+                Format::SlowReaderNotice => {
                     self.ended = true;
                     match self.begin()? {
                         Some(step) => step,

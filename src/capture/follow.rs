@@ -12,20 +12,20 @@ use super::Error;
 /// A file whose end is only the end so far.
 pub struct Follow<F> {
     file: File,
-    goes_on: F,
+    should_continue: F,
 }
 
 impl<F: FnMut() -> bool> Follow<F> {
-    /// Opens the file at `path`. At its end `goes_on` is asked, which waits a while and says
+    /// Opens the file at `path`. At its end `should_continue` is asked, which waits a while and says
     /// whether there may be more.
     ///
     /// # Errors
     ///
     /// The operating system does not open the file.
-    pub fn open(path: &Path, goes_on: F) -> Result<Self, Error> {
+    pub fn open(path: &Path, should_continue: F) -> Result<Self, Error> {
         let name = || path.display().to_string();
         let file = File::open(path).map_err(|source| Error::Open { name: name(), source })?;
-        Ok(Self { file, goes_on })
+        Ok(Self { file, should_continue })
     }
 }
 
@@ -33,7 +33,7 @@ impl<F: FnMut() -> bool> Read for Follow<F> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             let bytes = self.file.read(into)?;
-            if bytes > 0 || into.is_empty() || !(self.goes_on)() {
+            if bytes > 0 || into.is_empty() || !(self.should_continue)() {
                 return Ok(bytes);
             }
         }
@@ -59,8 +59,9 @@ mod tests {
         // A byte each time that the end is reached, so that each record is cut everywhere.
         let mut writer = OpenOptions::new().append(true).open(&path).unwrap();
         let mut rest = capture.bytes.clone().into_iter();
-        let goes_on = move || rest.next().is_some_and(|byte| writer.write_all(&[byte]).is_ok());
-        let source = Box::new(Follow::open(&path, goes_on).unwrap());
+        let should_continue =
+            move || rest.next().is_some_and(|byte| writer.write_all(&[byte]).is_ok());
+        let source = Box::new(Follow::open(&path, should_continue).unwrap());
         let mut reader = CaptureFile::from_reader("growing".into(), 0, source);
         let mut frames = Vec::new();
         while let Some(item) = reader.next_item().unwrap() {

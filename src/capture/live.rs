@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use pcap::{Active, BpfProgram, Capture, Device, Linktype, Precision, Stat};
 
-use super::{Error, Frame, FrameRef, Interface, LinkType};
+use super::{Error, Frame, Interface, LinkType};
+use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// How to capture.

@@ -9,8 +9,8 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use super::ahead::Helpers;
 use super::file::Advance;
+use super::read_ahead::DecompressionThreads;
 use super::{Annotations, CaptureFile, Error, Interface, Item, Notice, Record};
 use crate::time::Timestamp;
 
@@ -56,7 +56,7 @@ pub struct Inputs {
     current: Option<Box<CaptureFile>>,
     /// Its frames from before this time come before those of any other.
     horizon: Timestamp,
-    helpers: Helpers,
+    helpers: DecompressionThreads,
     errors: Vec<(u16, Error)>,
 }
 
@@ -94,7 +94,7 @@ impl Inputs {
             order,
             current: None,
             horizon: Timestamp::default(),
-            helpers: Helpers::default(),
+            helpers: DecompressionThreads::default(),
             errors: Vec::new(),
         })
     }
@@ -103,7 +103,7 @@ impl Inputs {
     /// is the same for every number.
     #[must_use]
     pub fn with_threads(self, threads: NonZeroUsize) -> Self {
-        Self { helpers: Helpers::new(threads.get() - 1), ..self }
+        Self { helpers: DecompressionThreads::new(threads.get() - 1), ..self }
     }
 
     /// The next frame or notice of any input; `None` when all have ended. Always a part of the loop over all
@@ -268,7 +268,7 @@ impl Inputs {
 }
 
 impl Input {
-    fn open(self, input: u16, helpers: &Helpers) -> Result<CaptureFile, Error> {
+    fn open(self, input: u16, helpers: &DecompressionThreads) -> Result<CaptureFile, Error> {
         match self {
             Self::Path(path) => CaptureFile::open_with(&path, input, helpers),
             Self::Stream { name, source } => Ok(CaptureFile::from_reader(name, input, source)),
@@ -287,9 +287,10 @@ fn first_time(path: &Path) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Endian;
     use super::super::samples::{Blocks, Records};
-    use super::super::{Endian, FrameRef};
     use super::*;
+    use crate::packet::FrameRef;
 
     fn stream(seconds: &[u32]) -> Input {
         let mut pcap = Records::file(Endian::Little, 0xa1b2_c3d4, 1);

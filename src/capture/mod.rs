@@ -3,7 +3,6 @@
 //! In: bytes of a file, a pipe, or libpcap's ring. Out: one [`Frame`] after the other, borrowed from
 //! the reader's buffer, and a [`Notice`] where a capture is damaged. Nothing here looks into a frame.
 
-mod ahead;
 mod annotations;
 mod buffer;
 mod compressed;
@@ -15,6 +14,7 @@ pub mod live;
 mod merge;
 mod pcap;
 mod pcapng;
+mod read_ahead;
 #[cfg(test)]
 mod samples;
 pub mod save;
@@ -29,17 +29,8 @@ pub use timeline::Timeline;
 
 use std::ops::Range;
 
+use crate::packet::FrameRef;
 use crate::time::Timestamp;
-
-/// Where a frame came from: the position of its input (file or interface) on the command line, and
-/// its number in that input, 1-based, as Wireshark counts.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct FrameRef {
-    /// Index of the input.
-    pub input: u16,
-    /// 1-based frame number within that input.
-    pub number: u64,
-}
 
 /// Link type of a frame, a `LINKTYPE_` value of the tcpdump.org registry.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -90,7 +90,7 @@ impl Pcap {
     /// Takes the next record where all of it is in hand.
     #[inline(always)]
     pub(super) fn step(&self, buffer: &mut Buffer, number: &mut u64) -> Option<Record> {
-        let [seconds, fraction, captured, wire_len] = self.endian.words(buffer.ahead::<16>()?)?;
+        let [seconds, fraction, captured, wire_len] = self.endian.words(buffer.peek::<16>()?)?;
         if captured > MAX_CAPTURED {
             return None;
         }

@@ -21,7 +21,8 @@
 use std::net::IpAddr;
 
 use super::buffer::{Buffer, MAX_NEED};
-use super::{Annotations, Endian, FrameRef, Interface, LinkType, Record, SecretsType, Step};
+use super::{Annotations, Endian, Interface, LinkType, Record, SecretsType, Step};
+use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// Where a file stands: its section, and what it told about interfaces.
@@ -162,7 +163,7 @@ impl Pcapng {
     /// times as long.
     #[inline(always)]
     pub(super) fn step(&mut self, buffer: &mut Buffer, number: &mut u64) -> Option<Record> {
-        let header = self.endian.words(buffer.ahead::<ENHANCED_HEADER_LEN>()?)?;
+        let header = self.endian.words(buffer.peek::<ENHANCED_HEADER_LEN>()?)?;
         let [ENHANCED_PACKET, len, interface, high, low, captured, wire_len] = header else {
             return None;
         };

@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
-use super::{CaptureFile, Endian, Error, FrameRef, Item, LinkType, Notice};
+use super::{CaptureFile, Endian, Error, Item, LinkType, Notice};
+use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// Gives at most `step` bytes at a time.

@@ -329,9 +329,10 @@ const MAX_SECTION_COMMENT: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {
+    use super::super::Item;
     use super::super::samples::{frames, items, read};
-    use super::super::{FrameRef, Item};
     use super::*;
+    use crate::packet::FrameRef;
 
     fn frame(number: u64, bytes: &[u8]) -> Frame<'_> {
         Frame {

@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 
-use super::{Frame, FrameRef, LinkType};
+use super::{Frame, LinkType};
+use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// Frames that wait for those of other interfaces.

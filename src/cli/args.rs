@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use beamscope::capture::Order;
-use beamscope::correlate::Cidr;
-use beamscope::event::Severity;
+use beamscope::judge::world::Cidr;
+use beamscope::record::Severity;
 use beamscope::time::Timestamp;
 pub(super) use clap::ColorChoice;
 pub(super) use clap::builder::styling::Style;
@@ -129,7 +129,7 @@ pub(crate) struct Args {
     pub(super) order: Order,
 
     #[command(flatten)]
-    pub(super) facts: Facts,
+    pub(super) facts: ProtocolArgs,
 
     /// Print each message after the handshake: its operation, for whom it is, what is called; not
     /// what it carries
@@ -172,10 +172,10 @@ pub(crate) struct Args {
     pub(super) min_severity: Severity,
 
     #[command(flatten)]
-    pub(super) writing: Writing,
+    pub(super) writing: OutputArgs,
 
     #[command(flatten)]
-    pub(super) saving: Saving,
+    pub(super) saving: SaveArgs,
 
     /// Hand on each event at once, also into a file or a pipe
     #[arg(short, long, help_heading = OUTPUT)]
@@ -206,7 +206,7 @@ pub(crate) struct Args {
 
 /// What is known beside the captures.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Facts {
+pub(crate) struct ProtocolArgs {
     /// Port of a port mapper (EPMD), besides 4369. May be given several times
     #[arg(
         long, value_name = "PORT", help_heading = PROTOCOL,
@@ -244,7 +244,7 @@ pub(crate) struct Facts {
 
 /// Where events go, and how they are written.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Writing {
+pub(crate) struct OutputArgs {
     /// Write events to this file
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     pub(super) output: Option<PathBuf>,
@@ -273,7 +273,7 @@ pub(crate) struct Writing {
 /// Which packets are saved, and where.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
-pub(crate) struct Saving {
+pub(crate) struct SaveArgs {
     /// Save the packets that are looked at to this file: pcapng, or pcap where its name ends in .pcap,
     /// both with nanoseconds. "-" is standard output, which then takes no events
     #[arg(short, long, value_name = "FILE", help_heading = SAVING)]
@@ -371,10 +371,10 @@ pub(crate) struct Diff {
     pub(super) exit_code: bool,
 
     #[command(flatten)]
-    pub(super) facts: Facts,
+    pub(super) facts: ProtocolArgs,
 
     #[command(flatten)]
-    pub(super) writing: Writing,
+    pub(super) writing: OutputArgs,
 }
 
 /// Names of the formats.

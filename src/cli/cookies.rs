@@ -8,10 +8,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use beamscope::conn::digest::{Cookie, Cookies};
 use beamscope::limits::Limits;
+use beamscope::protocol::digest::{Cookie, Cookies};
 
-use super::args::{Facts, Secret};
+use super::args::{ProtocolArgs, Secret};
 
 /// Why a cookie cannot be used. Says where it stands, and nothing of what stands there.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ impl Error {
 /// # Errors
 ///
 /// A file that cannot be read or understood; more, or larger files, than `limits` allow.
-pub(super) fn candidates(facts: &Facts, limits: &Limits) -> Result<Cookies, Error> {
+pub(super) fn candidates(facts: &ProtocolArgs, limits: &Limits) -> Result<Cookies, Error> {
     let mut candidates = Candidates::new(limits.cookies);
     for (at, path) in facts.cookie_file.iter().enumerate() {
         let name = short_name(path, &facts.cookie_file);

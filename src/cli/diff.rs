@@ -9,11 +9,11 @@ use std::path::Path;
 
 use beamscope::capture::{Input, Inputs, Item, Order};
 use beamscope::compare::{Attempt, Pairs, compare};
-use beamscope::event::{Body, Event, EventSink, Severity};
-use beamscope::output::{self, Layout, Output, Records};
-use beamscope::pipeline::{Config, Pipeline};
+use beamscope::engine::{Config, Pipeline};
+use beamscope::record::{Body, Event, EventSink, Severity};
+use beamscope::render::{self, Layout, Output, Records};
 
-use super::args::{Diff, Writing};
+use super::args::{Diff, OutputArgs};
 use super::run::{anomaly, config, finish, format, is_stdin, open};
 use super::{Error, Outcome, warn};
 
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Diff) -> Result<Outcome, Error> {
     let config = config(&args.facts, &args.writing)?;
     let before = pairs(&args.before, config.clone(), &args.writing)?;
     let after = pairs(&args.after, config, &args.writing)?;
-    let options = output::Options {
+    let options = render::Options {
         format: format(&args.writing, false, Layout::Grouped),
         only_findings: false,
         min_severity: Severity::Info,
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Diff) -> Result<Outcome, Error> {
 }
 
 /// What one of the two shows.
-fn pairs(path: &Path, config: Config, writing: &Writing) -> Result<Pairs, Error> {
+fn pairs(path: &Path, config: Config, writing: &OutputArgs) -> Result<Pairs, Error> {
     let pairs = Pairs::new(&config.limits);
     match source(path)? {
         Source::Events(lines) => {
@@ -61,7 +61,7 @@ fn pairs(path: &Path, config: Config, writing: &Writing) -> Result<Pairs, Error>
     }
 }
 
-fn read_events(lines: Box<dyn BufRead>, mut pairs: Pairs) -> Result<Pairs, output::ReadError> {
+fn read_events(lines: Box<dyn BufRead>, mut pairs: Pairs) -> Result<Pairs, render::ReadError> {
     let mut records = Records::new(lines);
     while let Some(attempt) = records.next_attempt()? {
         pairs.on_attempt(attempt);
@@ -73,7 +73,7 @@ fn read_capture(
     input: Input,
     path: &Path,
     config: Config,
-    writing: &Writing,
+    writing: &OutputArgs,
     pairs: Pairs,
 ) -> Result<Pairs, Error> {
     let mut inputs = Inputs::new(vec![input], Order::Given)?;
@@ -94,7 +94,7 @@ fn read_capture(
 struct Sessions<'a> {
     pairs: Pairs,
     path: &'a Path,
-    writing: &'a Writing,
+    writing: &'a OutputArgs,
 }
 
 impl EventSink for Sessions<'_> {

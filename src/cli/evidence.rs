@@ -13,17 +13,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use beamscope::capture::save::{Described, Encoder, SaveFormat};
-use beamscope::event::{Evidence, Severity};
-use beamscope::evidence::{Archive, Case, Packet};
+use beamscope::evidence::{Case, EvidenceSink, Packet};
 use beamscope::limits::EvidenceLimits;
-use beamscope::output::escape;
+use beamscope::record::{Evidence, Severity};
+use beamscope::render::escape;
 
 use super::args::Args;
 use super::save::{create, stamp};
 use super::{Error, warn_unless};
 
 /// The directory of the files.
-pub(super) struct Folder {
+pub(super) struct EvidenceDir {
     path: PathBuf,
     /// Whether it was not there before.
     #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "nobody becomes another user"))]
@@ -39,7 +39,7 @@ pub(super) struct Folder {
     failed: Rc<Cell<bool>>,
 }
 
-impl Folder {
+impl EvidenceDir {
     /// The directory that the arguments name, made if need be; `None` where they name none. `failed` is
     /// set when something could not be written.
     ///
@@ -116,7 +116,7 @@ impl Folder {
     }
 }
 
-impl Archive for Folder {
+impl EvidenceSink for EvidenceDir {
     fn keep(&mut self, case: &Case<'_>) -> Result<Option<Arc<str>>, String> {
         if case.finding.severity < self.least || self.is_full && !case.is_again {
             return Ok(None);
@@ -206,18 +206,18 @@ fn make(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use beamscope::capture::{Input, Inputs, Item, Order};
-    use beamscope::event::{Body, Event};
-    use beamscope::pipeline::{Config, Pipeline};
+    use beamscope::engine::{Config, Pipeline};
+    use beamscope::record::{Body, Event};
 
     use super::*;
 
     const CAPTURE: &str = "captures/seed-lan-wrong-then-right-cookie.pcap";
 
-    fn folder(name: &str, limits: EvidenceLimits, failed: &Rc<Cell<bool>>) -> Folder {
+    fn folder(name: &str, limits: EvidenceLimits, failed: &Rc<Cell<bool>>) -> EvidenceDir {
         let path = std::env::temp_dir().join(format!("beamscope-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         make(&path).unwrap();
-        Folder {
+        EvidenceDir {
             path,
             is_new: true,
             inputs: vec![CAPTURE.into()],
@@ -232,7 +232,7 @@ mod tests {
     }
 
     /// Files that the two findings of the capture tell, and what could not be saved.
-    fn run(folder: Folder) -> (Vec<Arc<str>>, Vec<String>) {
+    fn run(folder: EvidenceDir) -> (Vec<Arc<str>>, Vec<String>) {
         let mut inputs = Inputs::new(vec![Input::Path(CAPTURE.into())], Order::Time).unwrap();
         let mut pipeline = Pipeline::new(Config::default(), Vec::<Event>::new());
         pipeline.keep_evidence(Box::new(folder));

@@ -6,10 +6,10 @@
 use std::cmp::Reverse;
 use std::io::{self, IsTerminal};
 
-use beamscope::detect::logs::{self, Logged};
-use beamscope::detect::{self, LogLine, Page};
-use beamscope::event::Severity;
-use beamscope::output;
+use beamscope::detect::log_lines::{self, Logged};
+use beamscope::detect::{self, LogLine, RuleDoc};
+use beamscope::record::Severity;
+use beamscope::render;
 
 use super::args::Style;
 use super::{Error, Outcome, complain, run};
@@ -21,7 +21,7 @@ use super::{Error, Outcome, complain, run};
 /// There is no such rule, or nothing can be written.
 pub(super) fn explain(rule: Option<&str>, log: Option<&str>, json: bool) -> Result<Outcome, Error> {
     let mut text = Text::new();
-    let pages: Vec<&Page> = match (rule, log) {
+    let pages: Vec<&RuleDoc> = match (rule, log) {
         (Some(name), _) => {
             let page = detect::pages().find(|page| page.rule == name);
             let page = page
@@ -30,12 +30,12 @@ pub(super) fn explain(rule: Option<&str>, log: Option<&str>, json: bool) -> Resu
             vec![page]
         }
         (None, Some(line)) if line.trim().is_empty() => {
-            let lines: Vec<_> = logs::lines().collect();
+            let lines: Vec<_> = log_lines::lines().collect();
             text.lines(&lines);
-            distinct(&lines, |logged| logged.page)
+            distinct(&lines, |logged| logged.doc)
         }
         (None, Some(line)) => {
-            let lines = logs::search(line);
+            let lines = log_lines::search(line);
             if lines.is_empty() {
                 let hint = "try the words of the line without what the logger puts around them; \
                             beamscope explain --log '' shows every line that is known";
@@ -43,7 +43,7 @@ pub(super) fn explain(rule: Option<&str>, log: Option<&str>, json: bool) -> Resu
                 return Ok(Outcome::NoMatch);
             }
             text.lines(&lines);
-            let pages = distinct(&lines, |logged| logged.page);
+            let pages = distinct(&lines, |logged| logged.doc);
             text.proofs(&pages);
             pages
         }
@@ -59,7 +59,7 @@ pub(super) fn explain(rule: Option<&str>, log: Option<&str>, json: bool) -> Resu
     }
     let mut lines = Vec::new();
     for page in pages {
-        output::json_line(&mut lines, page).map_err(run::unwritten)?;
+        render::json_line(&mut lines, page).map_err(run::unwritten)?;
     }
     run::print(lines)
 }
@@ -77,7 +77,7 @@ impl Text {
         Self { out: String::new(), width: run::width(io::stdout().is_terminal()), bold }
     }
 
-    fn table(&mut self, pages: &[&Page]) {
+    fn table(&mut self, pages: &[&RuleDoc]) {
         let longest = pages.iter().map(|page| page.rule.len()).max().unwrap_or_default();
         for severity in Severity::ALL.into_iter().rev() {
             let of_severity = || pages.iter().filter(|page| page.severity == severity);
@@ -91,7 +91,7 @@ impl Text {
         self.more();
     }
 
-    fn page(&mut self, page: &Page) {
+    fn page(&mut self, page: &RuleDoc) {
         self.heading(&format!("{}: {}", page.rule, page.summary));
         self.wrapped(
             "",
@@ -136,7 +136,7 @@ impl Text {
             for author_of in distinct(same(), |logged| author(logged.line)) {
                 let rules: Vec<_> = same()
                     .filter(|logged| author(logged.line) == author_of)
-                    .map(|logged| logged.page.rule)
+                    .map(|logged| logged.doc.rule)
                     .collect();
                 self.wrapped("    ", &format!("{author_of}: {}", rules.join(", ")));
             }
@@ -144,7 +144,7 @@ impl Text {
     }
 
     /// What a capture must show for each of these.
-    fn proofs(&mut self, pages: &[&Page]) {
+    fn proofs(&mut self, pages: &[&RuleDoc]) {
         self.heading("What a capture shows");
         for page in pages {
             self.wrapped("  ", &format!("{}: {}", page.rule, page.proof));
@@ -171,7 +171,7 @@ impl Text {
     }
 
     fn wrapped(&mut self, lead: &str, text: &str) {
-        self.out.push_str(&output::wrapped(lead, text, self.width));
+        self.out.push_str(&render::wrapped(lead, text, self.width));
     }
 }
 

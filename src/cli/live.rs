@@ -10,22 +10,22 @@ use std::time::{Duration, SystemTime};
 use beamscope::capture::live::{self, Live, LiveOptions, LiveStats};
 use beamscope::capture::save::Described;
 use beamscope::capture::{Frame, Interface, Timeline};
-use beamscope::event::{Anomaly, AnomalyKind};
-use beamscope::output::Output;
-use beamscope::pipeline::Pipeline;
+use beamscope::engine::Pipeline;
+use beamscope::record::{Anomaly, AnomalyKind};
+use beamscope::render::Output;
 use beamscope::time::Timestamp;
 
 use super::args::Args;
 use super::run::{self, Out};
 use super::save::Saver;
-use super::wait::{Ending, Every, TICK};
+use super::wait::{Interval, StopCondition, TICK};
 use super::{Error, complain, filter};
 
 /// The interfaces being captured from.
 pub(super) struct Capture {
     devices: Vec<Live>,
     names: Vec<String>,
-    ending: Ending,
+    ending: StopCondition,
     /// Age up to which a frame may still come although nothing waits.
     held_back: Duration,
     /// Bytes kept of a frame.
@@ -54,7 +54,7 @@ impl Capture {
         Ok(Self {
             devices: devices.collect::<Result<_, _>>()?,
             names,
-            ending: Ending::new(args).map_err(Error::Wait)?,
+            ending: StopCondition::new(args).map_err(Error::Wait)?,
             held_back: options.held_back(),
             snaplen: options.snaplen,
         })
@@ -77,7 +77,7 @@ impl Capture {
         pipeline: &mut Pipeline<Output<Out>>,
         saver: Option<&mut Saver>,
     ) -> Result<bool, Error> {
-        let mut watch = Watch {
+        let mut watch = LiveLoop {
             pipeline,
             saver,
             names: &self.names,
@@ -90,9 +90,9 @@ impl Capture {
             lost: LiveStats::default(),
             are_lost: false,
             dropped: 0,
-            unread: Unread::default(),
+            unread: SlowReaderNotice::default(),
         };
-        let tick = Every::new(TICK);
+        let tick = Interval::new(TICK);
         let mut busy = false;
         let mut is_read = true;
         while is_read
@@ -141,7 +141,7 @@ impl Capture {
 }
 
 /// The state of the loop.
-struct Watch<'a> {
+struct LiveLoop<'a> {
     pipeline: &'a mut Pipeline<Output<Out>>,
     saver: Option<&'a mut Saver>,
     /// What the interfaces are called, and how much is kept of a frame.
@@ -159,10 +159,10 @@ struct Watch<'a> {
     are_lost: bool,
     /// Packets dropped by the last look.
     dropped: u64,
-    unread: Unread,
+    unread: SlowReaderNotice,
 }
 
-impl Watch<'_> {
+impl LiveLoop<'_> {
     /// Each frame passes here, in the order of time.
     fn on_frame(&mut self, frame: &Frame<'_>) {
         if self.left == 0 || self.end.is_some_and(|end| end < frame.at) {
@@ -319,13 +319,13 @@ impl Watch<'_> {
 
 /// What is said of events that were left out.
 #[derive(Default)]
-struct Unread {
+struct SlowReaderNotice {
     /// Events left out when there was last room for all.
     before: u64,
     is_behind: bool,
 }
 
-impl Unread {
+impl SlowReaderNotice {
     /// What is to be said now that `left_out` events are left out in all: once when that begins, and once
     /// when the reader has caught up.
     fn turn(&mut self, left_out: u64, is_behind: bool) -> Option<String> {
@@ -384,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_is_told_of_once_when_it_begins_and_once_when_it_is_over() {
-        let mut unread = Unread::default();
+        let mut unread = SlowReaderNotice::default();
         assert!(unread.turn(0, true).is_none(), "behind, and nothing left out yet");
         assert!(unread.turn(5, true).unwrap().contains("from here on"));
         assert!(unread.turn(9, true).is_none());

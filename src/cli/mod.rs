@@ -32,7 +32,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use beamscope::capture;
-use beamscope::output::ReadError;
+use beamscope::render::ReadError;
 use beamscope::time::Timestamp;
 
 /// Nothing is followed here: see [`Error::NoFollow`].
@@ -288,7 +288,7 @@ pub(crate) fn complain(error: &dyn Display, hint: Option<String>) {
 }
 
 /// Tells the user on standard error what may surprise them, unless they asked for quiet.
-fn warn(writing: &args::Writing, warning: &dyn Display) {
+fn warn(writing: &args::OutputArgs, warning: &dyn Display) {
     warn_unless(writing.quiet, warning);
 }
 

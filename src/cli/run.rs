@@ -15,19 +15,20 @@ use std::thread;
 
 use anstream::AutoStream;
 use beamscope::capture::save::Described;
-use beamscope::capture::{self, FrameRef, Input, Inputs, Item, Notice, NoticeKind};
-use beamscope::conn::MessageDetail;
-use beamscope::event::{Anomaly, AnomalyKind, PayloadStyle};
+use beamscope::capture::{self, Input, Inputs, Item, Notice, NoticeKind};
+use beamscope::engine::{Config, EPMD_PORT, Pipeline};
 use beamscope::limits::Limits;
-use beamscope::output::{self, Format, Layout, Output, TextOptions};
-use beamscope::pipeline::{Config, EPMD_PORT, Pipeline};
+use beamscope::packet::FrameRef;
+use beamscope::protocol::MessageDetail;
+use beamscope::record::{Anomaly, AnomalyKind, PayloadStyle};
+use beamscope::render::{self, Format, Layout, Output, TextOptions};
 
-use super::args::{Args, ColorChoice, Command, Facts, FormatName, TermStyle, Writing};
-use super::evidence::Folder;
+use super::args::{Args, ColorChoice, Command, FormatName, OutputArgs, ProtocolArgs, TermStyle};
+use super::evidence::EvidenceDir;
 use super::explain::explain;
 use super::save::Saver;
 use super::select::Selection;
-use super::wait::Ending;
+use super::wait::StopCondition;
 use super::{Error, Outcome, complain, cookies, diff, shell, warn};
 #[cfg(feature = "live")]
 use super::{privileges, sandbox};
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         Some(Command::Explain { rule, log, json }) => {
             return explain(rule.as_deref(), log.as_deref(), *json);
         }
-        Some(Command::Schema) => return print(output::schema()),
+        Some(Command::Schema) => return print(render::schema()),
         Some(Command::Completions { shell }) => return shell::completions(*shell),
         Some(Command::Man { command }) => return shell::man(command.as_deref()),
         None if args.list_interfaces => return list_interfaces(),
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
 }
 
 /// What a run works with, as far as it is known beside the captures.
-pub(super) fn config(facts: &Facts, writing: &Writing) -> Result<Config, Error> {
+pub(super) fn config(facts: &ProtocolArgs, writing: &OutputArgs) -> Result<Config, Error> {
     let limits = Limits::default();
     let cookies = cookies::candidates(facts, &limits)?;
     if !facts.cookie.is_empty() {
@@ -122,7 +123,7 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     }
     let mut inputs = Inputs::new(sources, args.order)?.with_threads(threads(args));
     let unsaved = Rc::<Cell<bool>>::default();
-    let folder = Folder::open(args, &names, config.limits.evidence, &unsaved)?;
+    let folder = EvidenceDir::open(args, &names, config.limits.evidence, &unsaved)?;
     let mut pipeline = Pipeline::new(config, output(args, names.clone())?);
     let mut saver = Saver::open(args, &paths, is_awaited(args))?;
     if let Some(folder) = folder {
@@ -171,10 +172,10 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
             hand_on_names(&inputs, input, &mut listed, &mut pipeline);
         }
         let ending = ending.as_deref();
-        if left == 0 || pipeline.sink_mut().failed() || ending.is_some_and(Ending::is_due) {
+        if left == 0 || pipeline.sink_mut().failed() || ending.is_some_and(StopCondition::is_due) {
             break;
         }
-        let asked = ending.map(Ending::asked);
+        let asked = ending.map(StopCondition::asked);
         if asked.as_ref().is_some_and(|asked| asked.cluster) {
             pipeline.cluster();
         }
@@ -285,28 +286,28 @@ fn source(path: &Path) -> Input {
     }
 }
 
-/// Gives the last input no end until the [`Ending`] is due. `None` where it is no regular file: a
+/// Gives the last input no end until the [`StopCondition`] is due. `None` where it is no regular file: a
 /// pipe has an end of its own, and waits by itself.
 #[cfg(unix)]
-fn follow(last: &mut Input, args: &Args) -> Result<Option<Rc<Ending>>, Error> {
+fn follow(last: &mut Input, args: &Args) -> Result<Option<Rc<StopCondition>>, Error> {
     let Input::Path(path) = last else { return Ok(None) };
     if !path.is_file() {
         return Ok(None);
     }
-    let ending = Rc::new(Ending::new(args).map_err(Error::Wait)?);
+    let ending = Rc::new(StopCondition::new(args).map_err(Error::Wait)?);
     let asked = Rc::clone(&ending);
-    let goes_on = move || {
+    let should_continue = move || {
         let unread = || asked.wait::<File>(&[], super::wait::TICK);
         !asked.is_due() && unread().is_ok_and(|unread| !unread)
     };
     let name = path.display().to_string();
-    let source = Box::new(capture::Follow::open(path, goes_on)?);
+    let source = Box::new(capture::Follow::open(path, should_continue)?);
     *last = Input::Stream { name, source };
     Ok(Some(ending))
 }
 
 #[cfg(not(unix))]
-fn follow(_: &mut Input, _: &Args) -> Result<Option<Rc<Ending>>, Error> {
+fn follow(_: &mut Input, _: &Args) -> Result<Option<Rc<StopCondition>>, Error> {
     Err(Error::NoFollow)
 }
 
@@ -316,13 +317,13 @@ fn capture(args: &Args, config: Config) -> Result<Outcome, Error> {
     let account = args.user.as_deref().map(privileges::account).transpose()?;
     // Before the file of `-o` is made: what cannot be captured from leaves nothing behind.
     let mut live = super::live::Capture::open(args)?;
-    let (queue, backlog) = output::queue(open(&args.writing, [])?, config.limits.unread);
+    let (queue, backlog) = render::queue(open(&args.writing, [])?, config.limits.unread);
     let names: Vec<Arc<str>> = live.names().iter().map(|name| name.as_str().into()).collect();
     let unsaved = Rc::<Cell<bool>>::default();
-    let folder = Folder::open(args, &names, config.limits.evidence, &unsaved)?;
+    let folder = EvidenceDir::open(args, &names, config.limits.evidence, &unsaved)?;
     let mut saver = Saver::open(args, &[], false)?;
     if let Some(account) = &account {
-        let made = folder.as_ref().and_then(Folder::made).into_iter();
+        let made = folder.as_ref().and_then(EvidenceDir::made).into_iter();
         made.chain(saver.as_ref().and_then(Saver::made)).for_each(|path| account.hand_over(path));
     }
     let kept = privileges::give_up(account.as_ref())?;
@@ -352,7 +353,7 @@ fn capture(args: &Args, config: Config) -> Result<Outcome, Error> {
 
 /// Opens the file of `-o` anew, which somebody may have moved away. What is there is kept.
 #[cfg(feature = "live")]
-pub(super) fn reopen(writing: &Writing) -> Option<Result<Out, Error>> {
+pub(super) fn reopen(writing: &OutputArgs) -> Option<Result<Out, Error>> {
     let path = writing.output.as_ref()?;
     let file = append_to(path);
     let failed = |source| Error::Output { name: output_name(writing), source };
@@ -380,7 +381,7 @@ fn conclude(args: &Args, output: Output<Out>, incomplete: bool) -> Result<Outcom
 /// Writes what is held back, after which the run has `ended` so. A reader that closed the pipe has
 /// seen enough.
 pub(super) fn finish(
-    writing: &Writing,
+    writing: &OutputArgs,
     output: Output<Out>,
     ended: Outcome,
 ) -> Result<Outcome, Error> {
@@ -398,15 +399,15 @@ fn output(args: &Args, inputs: Vec<Arc<str>>) -> Result<Output<Out>, Error> {
     let has_messages = args.messages || args.payloads;
     if has_messages && !options.line_buffered && threads(args) > NonZeroUsize::MIN {
         let failed = |source| Error::Output { name: output_name(&args.writing), source };
-        out = Box::new(output::Behind::start(out).map_err(failed)?);
+        out = Box::new(render::BackgroundWriter::start(out).map_err(failed)?);
     }
     Ok(Output::new(out, inputs, options))
 }
 
-fn output_options(args: &Args) -> output::Options {
+fn output_options(args: &Args) -> render::Options {
     let is_live = !args.interface.is_empty() || is_awaited(args);
     let layout = if is_live { Layout::Streaming } else { Layout::Grouped };
-    output::Options {
+    render::Options {
         format: format(&args.writing, args.verbose, layout),
         only_findings: args.only_findings,
         min_severity: args.min_severity,
@@ -416,7 +417,7 @@ fn output_options(args: &Args) -> output::Options {
 
 /// Opens where events go, which must not be one of the `inputs`.
 pub(super) fn open<'a>(
-    writing: &Writing,
+    writing: &OutputArgs,
     inputs: impl IntoIterator<Item = &'a Path>,
 ) -> Result<Out, Error> {
     Ok(match &writing.output {
@@ -425,11 +426,11 @@ pub(super) fn open<'a>(
     })
 }
 
-fn is_terminal(writing: &Writing) -> bool {
+fn is_terminal(writing: &OutputArgs) -> bool {
     writing.output.is_none() && io::stdout().is_terminal()
 }
 
-pub(super) fn format(writing: &Writing, verbose: bool, layout: Layout) -> Format {
+pub(super) fn format(writing: &OutputArgs, verbose: bool, layout: Layout) -> Format {
     let name = match writing.format {
         _ if writing.json => FormatName::Ndjson,
         Some(format) => format,
@@ -448,7 +449,7 @@ fn is_awaited(args: &Args) -> bool {
     args.follow || captures(args).any(is_stdin)
 }
 
-fn text_options(writing: &Writing, verbose: bool, layout: Layout) -> TextOptions {
+fn text_options(writing: &OutputArgs, verbose: bool, layout: Layout) -> TextOptions {
     let colour = match writing.color {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
@@ -482,7 +483,7 @@ fn terminal_width() -> Option<usize> {
 
 /// Creates the file of `-o`, unless that would empty an input.
 fn create<'a>(
-    writing: &Writing,
+    writing: &OutputArgs,
     path: &Path,
     inputs: impl IntoIterator<Item = &'a Path>,
 ) -> Result<File, Error> {
@@ -502,7 +503,7 @@ fn append_to(path: &Path) -> io::Result<File> {
     File::options().append(true).create(true).open(path)
 }
 
-fn output_name(writing: &Writing) -> String {
+fn output_name(writing: &OutputArgs) -> String {
     let path = writing.output.as_ref();
     path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string())
 }

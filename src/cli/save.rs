@@ -20,7 +20,8 @@ use std::thread;
 use std::time::Duration;
 
 use beamscope::capture::save::{Described, Encoder, SaveFormat};
-use beamscope::capture::{Frame, FrameRef, Interface, LinkType};
+use beamscope::capture::{Frame, Interface, LinkType};
+use beamscope::packet::FrameRef;
 use beamscope::time::Timestamp;
 
 use super::Error;
@@ -57,11 +58,11 @@ pub(super) struct Saver {
 enum Target {
     Stdout,
     One(PathBuf),
-    Row(Row),
+    RotatingFiles(RotatingFiles),
 }
 
 /// Files that follow each other.
-struct Row {
+struct RotatingFiles {
     /// The name that the arguments give: what its files are called begins and ends with it.
     name: PathBuf,
     /// Bytes after which a file ends.
@@ -151,7 +152,7 @@ impl Saver {
             if !folder.is_dir() {
                 return Err(unwritten(&folder, io::ErrorKind::NotADirectory.into()));
             }
-            Target::Row(Row {
+            Target::RotatingFiles(RotatingFiles {
                 name: path.clone(),
                 size: saving.rotate_size,
                 every: saving.rotate_every,
@@ -184,7 +185,7 @@ impl Saver {
             failed: false,
         };
         let sink = match &saver.target {
-            Target::Row(_) => return Ok(Some(saver)),
+            Target::RotatingFiles(_) => return Ok(Some(saver)),
             Target::Stdout => Sink::Stdout(io::stdout()),
             Target::One(path) => {
                 Sink::File(create(path).map_err(|source| unwritten(path, source))?)
@@ -201,7 +202,7 @@ impl Saver {
     pub(super) fn made(&self) -> Option<&Path> {
         match &self.target {
             Target::One(path) if path.is_file() => Some(path),
-            Target::One(_) | Target::Row(_) | Target::Stdout => None,
+            Target::One(_) | Target::RotatingFiles(_) | Target::Stdout => None,
         }
     }
 
@@ -321,7 +322,7 @@ impl Saver {
     pub(super) fn reopen(&mut self) {
         let path = match &mut self.target {
             Target::Stdout => return,
-            Target::Row(row) => {
+            Target::RotatingFiles(row) => {
                 row.retry = None;
                 return self.close();
             }
@@ -363,7 +364,7 @@ impl Saver {
 
     /// Turns to another file of a row when it is time.
     fn turn(&mut self, frame: &Frame<'_>) {
-        let Target::Row(row) = &mut self.target else { return };
+        let Target::RotatingFiles(row) = &mut self.target else { return };
         let is_over = self.open.as_ref().is_some_and(|open| {
             let Some(since) = open.since else { return false };
             let more = frame.bytes.len() as u64 + RESERVE;
@@ -376,7 +377,7 @@ impl Saver {
         } else if self.open.is_some() {
             return;
         }
-        let Target::Row(row) = &mut self.target else { return };
+        let Target::RotatingFiles(row) = &mut self.target else { return };
         if row.retry.is_some_and(|retry| frame.at < retry) {
             return;
         }
@@ -432,7 +433,7 @@ impl Saver {
         self.open = None;
         self.buffer.clear();
         let mut again = "nothing more is saved, the analysis goes on";
-        if let Target::Row(row) = &mut self.target {
+        if let Target::RotatingFiles(row) = &mut self.target {
             row.retry = Some(self.last.after(row.every.unwrap_or(RETRY)));
             again = "packets are not saved until the next file, the analysis goes on";
         }
@@ -445,12 +446,14 @@ impl Saver {
     fn name(&self) -> String {
         match &self.target {
             Target::Stdout => "standard output".to_owned(),
-            Target::One(path) | Target::Row(Row { name: path, .. }) => path.display().to_string(),
+            Target::One(path) | Target::RotatingFiles(RotatingFiles { name: path, .. }) => {
+                path.display().to_string()
+            }
         }
     }
 }
 
-impl Row {
+impl RotatingFiles {
     /// `NAME-20140525T143225Z-00001.EXT`: names sort by time, and within a second by number.
     fn path(&self, at: Timestamp) -> PathBuf {
         let mut name = self.name.file_stem().map(OsString::from).unwrap_or_default();
@@ -634,7 +637,7 @@ mod tests {
 
     #[test]
     fn names_of_a_row_sort_by_time_and_number() {
-        let mut row = Row {
+        let mut row = RotatingFiles {
             name: "dir/lan.pcapng".into(),
             size: None,
             every: None,

@@ -19,7 +19,7 @@ use super::Asked;
 use super::args::Args;
 
 /// What ends a run that has no end of its own.
-pub(super) struct Ending {
+pub(super) struct StopCondition {
     /// Ctrl-C, or `kill`: end well. A second one ends at once.
     stop: Arc<AtomicBool>,
     /// SIGUSR1: tell how it goes.
@@ -28,14 +28,14 @@ pub(super) struct Ending {
     reopen: Arc<AtomicBool>,
     until: Option<Instant>,
     /// When the cluster is told.
-    cluster: Option<Every>,
+    cluster: Option<Interval>,
     /// When the statistics are.
-    stats: Option<Every>,
+    stats: Option<Interval>,
     /// Whether events go to standard output.
     to_stdout: bool,
 }
 
-impl Ending {
+impl StopCondition {
     /// The time of the arguments runs, and signals are caught, from here on.
     ///
     /// # Errors
@@ -47,8 +47,8 @@ impl Ending {
             report: Arc::default(),
             reopen: Arc::default(),
             until: args.duration.and_then(|time| Instant::now().checked_add(time)),
-            cluster: args.cluster_interval.map(Every::new),
-            stats: args.stats_interval.map(Every::new),
+            cluster: args.cluster_interval.map(Interval::new),
+            stats: args.stats_interval.map(Interval::new),
             to_stdout: args.writing.output.is_none(),
         };
         for signal in [SIGINT, SIGTERM] {
@@ -73,7 +73,7 @@ impl Ending {
     /// What is to be done by now: on SIGUSR1 all is told, else what its interval is over for.
     pub(super) fn asked(&self) -> Asked {
         let report = self.report.swap(false, Ordering::Relaxed);
-        let is_time = |every: &Option<Every>| every.as_ref().is_some_and(Every::is_over);
+        let is_time = |every: &Option<Interval>| every.as_ref().is_some_and(Interval::is_over);
         Asked {
             // Both are asked, so that neither misses its turn.
             cluster: is_time(&self.cluster) | report,
@@ -114,12 +114,12 @@ impl Ending {
 }
 
 /// An interval of time, again and again.
-pub(super) struct Every {
+pub(super) struct Interval {
     length: Duration,
     next: Cell<Instant>,
 }
 
-impl Every {
+impl Interval {
     /// The first begins now.
     pub(super) fn new(length: Duration) -> Self {
         let now = Instant::now();

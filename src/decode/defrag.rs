@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::ip::Fragment;
-use super::span::{Span, bytes_in};
+use super::slice::{PacketSlice, bytes_in};
 use crate::limits::DefragLimits;
 use crate::time::Timestamp;
 
@@ -84,7 +84,7 @@ impl Defrag {
         at: Timestamp,
         protocol: IpNumber,
         fragment: Fragment,
-        payload: Span<'_>,
+        payload: PacketSlice<'_>,
         whole: &mut Vec<u8>,
     ) -> Option<(IpNumber, u32)> {
         self.counters.seen += 1;
@@ -197,7 +197,7 @@ impl Waiting {
         &mut self,
         range: std::ops::Range<u32>,
         more: bool,
-        payload: Span<'_>,
+        payload: PacketSlice<'_>,
         pieces: usize,
     ) -> Result<(), Refused> {
         let reach = self.pieces.last().map_or(0, |last| last.end);
@@ -287,7 +287,7 @@ mod tests {
     ) -> Option<Vec<u8>> {
         let mut whole = vec![0xff; 3]; // left from another datagram
         let fragment = Fragment { id, offset, more };
-        let payload = Span { bytes, missing: 0 };
+        let payload = PacketSlice { bytes, missing: 0 };
         let at = Timestamp::new(at, 0);
         let done = table.add(Key { id, ..KEY }, at, TCP, fragment, payload, &mut whole)?;
         assert_eq!(done, (TCP, 0));
@@ -365,7 +365,7 @@ mod tests {
         add(&mut table, 1, 0, PARTS[0]);
         add(&mut table, 2, 0, PARTS[1]);
         let fragment = Fragment { id: 1, offset: 8, more: true };
-        let payload = Span { bytes: b"bbbbbbbb", missing: 0 };
+        let payload = PacketSlice { bytes: b"bbbbbbbb", missing: 0 };
         let key = Key { protocol: Some(UDP), ..KEY };
         table.add(key, Timestamp(0), UDP, fragment, payload, &mut Vec::new());
         assert_eq!(table.counters().waiting, 3);
@@ -377,7 +377,7 @@ mod tests {
         let (mut whole, key) = (Vec::new(), Key { protocol: None, ..KEY });
         let mut add = |protocol, offset, bytes, more| {
             let fragment = Fragment { id: 1, offset, more };
-            let payload = Span { bytes, missing: 0 };
+            let payload = PacketSlice { bytes, missing: 0 };
             table.add(key, Timestamp(0), protocol, fragment, payload, &mut whole)
         };
         assert_eq!(add(UDP, 8, b"b", false), None);
@@ -390,7 +390,7 @@ mod tests {
         let mut whole = Vec::new();
         let mut add = |offset, bytes, missing, more| {
             let fragment = Fragment { id: 1, offset, more };
-            table.add(KEY, Timestamp(0), TCP, fragment, Span { bytes, missing }, &mut whole)
+            table.add(KEY, Timestamp(0), TCP, fragment, PacketSlice { bytes, missing }, &mut whole)
         };
         assert_eq!(add(16, &b"cc"[..], 0, false), None);
         assert_eq!(add(8, b"bbb", 5, true), None);

@@ -13,7 +13,7 @@ use etherparse::{
     Ipv6RawExtHeaderSlice, TcpHeaderSlice, ip_number,
 };
 
-use super::span::{Skip, Span, bytes_in};
+use super::slice::{PacketSlice, Skip, bytes_in};
 use super::{Endpoint, FlowKey, Layer, MDNS, Segment, TcpFlags, UdpDatagram, Unreachable};
 use crate::capture::Frame;
 
@@ -27,7 +27,7 @@ pub(super) struct Datagram<'a> {
     pub(super) fragment: Option<Fragment>,
     /// What `payload` is, extension headers passed.
     pub(super) protocol: IpNumber,
-    pub(super) payload: Span<'a>,
+    pub(super) payload: PacketSlice<'a>,
 }
 
 /// Where a fragment belongs.
@@ -40,33 +40,37 @@ pub(super) struct Fragment {
 }
 
 impl<'a> Datagram<'a> {
-    /// Reads the header at the front of `span`, whichever version it is.
-    pub(super) fn read(span: Span<'a>) -> Result<Self, Skip> {
-        match span.bytes.first().map(|first| first >> 4) {
-            Some(4) => Self::read_v4(span),
-            Some(6) => Self::read_v6(span),
+    /// Reads the header at the front of `slice`, whichever version it is.
+    pub(super) fn read(slice: PacketSlice<'a>) -> Result<Self, Skip> {
+        match slice.bytes.first().map(|first| first >> 4) {
+            Some(4) => Self::read_v4(slice),
+            Some(6) => Self::read_v6(slice),
             Some(_) => Err(Skip::NotIp),
-            None => Err(span.short()),
+            None => Err(slice.short()),
         }
     }
 
     /// The same datagram once its fragments gave `payload`.
-    pub(super) fn reassembled(self, protocol: IpNumber, payload: Span<'a>) -> Result<Self, Skip> {
+    pub(super) fn reassembled(
+        self,
+        protocol: IpNumber,
+        payload: PacketSlice<'a>,
+    ) -> Result<Self, Skip> {
         let (protocol, payload, fragment) = behind_extensions(protocol, payload)?;
         Ok(Self { fragment, protocol, payload, ..self })
     }
 
-    fn read_v4(span: Span<'a>) -> Result<Self, Skip> {
-        let header = Ipv4HeaderSlice::from_slice(span.bytes).map_err(|error| match error {
-            ipv4::HeaderSliceError::Len(_) => span.short(),
+    fn read_v4(slice: PacketSlice<'a>) -> Result<Self, Skip> {
+        let header = Ipv4HeaderSlice::from_slice(slice.bytes).map_err(|error| match error {
+            ipv4::HeaderSliceError::Len(_) => slice.short(),
             ipv4::HeaderSliceError::Content(_) => Skip::Malformed,
         })?;
         let header_len = header.slice().len();
         let total_len = header.total_len();
         let whole = if usize::from(total_len) < header_len {
-            span // 0: too long for the field, the network card was to cut it (TSO)
+            slice // 0: too long for the field, the network card was to cut it (TSO)
         } else {
-            span.limit(total_len.into())
+            slice.limit(total_len.into())
         };
         let payload = whole.skip(header_len)?;
         let (protocol, payload, fragment) = if header.is_fragmenting_payload() {
@@ -89,12 +93,12 @@ impl<'a> Datagram<'a> {
         })
     }
 
-    fn read_v6(span: Span<'a>) -> Result<Self, Skip> {
-        let header = Ipv6HeaderSlice::from_slice(span.bytes).map_err(|error| match error {
-            ipv6::HeaderSliceError::Len(_) => span.short(),
+    fn read_v6(slice: PacketSlice<'a>) -> Result<Self, Skip> {
+        let header = Ipv6HeaderSlice::from_slice(slice.bytes).map_err(|error| match error {
+            ipv6::HeaderSliceError::Len(_) => slice.short(),
             ipv6::HeaderSliceError::Content(_) => Skip::Malformed,
         })?;
-        let payload = span.skip(header.slice().len())?;
+        let payload = slice.skip(header.slice().len())?;
         let payload = match header.payload_length() {
             0 if header.next_header() == ip_number::IPV6_HOP_BY_HOP => {
                 jumbo_payload_len(payload.bytes).map_or(payload, |len| payload.limit(len))
@@ -122,19 +126,19 @@ pub(super) fn segment<'a>(
     datagram: &Datagram<'a>,
     layers: &'a [Layer],
 ) -> Result<Segment<'a>, Skip> {
-    let span = datagram.payload;
+    let slice = datagram.payload;
     let mut padded = None;
-    let header = match TcpHeaderSlice::from_slice(span.bytes) {
-        Err(tcp::HeaderSliceError::Len(_)) if span.missing > 0 => {
-            TcpHeaderSlice::from_slice(padded.insert(pad_options(span.bytes)?))
+    let header = match TcpHeaderSlice::from_slice(slice.bytes) {
+        Err(tcp::HeaderSliceError::Len(_)) if slice.missing > 0 => {
+            TcpHeaderSlice::from_slice(padded.insert(pad_options(slice.bytes)?))
         }
         header => header,
     }
     .map_err(|_| Skip::Malformed)?;
     let header_len = header.slice().len();
-    let (payload, missing) = match span.bytes.get(header_len..) {
-        Some(payload) => (payload, span.missing),
-        None => (&[][..], span.sent().saturating_sub(bytes_in(header.slice()))),
+    let (payload, missing) = match slice.bytes.get(header_len..) {
+        Some(payload) => (payload, slice.missing),
+        None => (&[][..], slice.sent().saturating_sub(bytes_in(header.slice()))),
     };
     let (flow, direction) = FlowKey::new(
         Endpoint { ip: datagram.src, port: header.source_port() },
@@ -232,8 +236,8 @@ pub(super) const fn is_name_server(port: u16) -> bool {
 /// the upper layer.
 fn behind_extensions(
     mut protocol: IpNumber,
-    mut payload: Span<'_>,
-) -> Result<(IpNumber, Span<'_>, Option<Fragment>), Skip> {
+    mut payload: PacketSlice<'_>,
+) -> Result<(IpNumber, PacketSlice<'_>, Option<Fragment>), Skip> {
     use ip_number::{
         AUTH, HIP, IPV6_DEST_OPTIONS, IPV6_FRAG, IPV6_HOP_BY_HOP, IPV6_ROUTE, MOBILITY, SHIM6,
     };

@@ -22,9 +22,9 @@ type Packed = (u64, u64);
 pub enum Direction {
     /// From the lower end to the higher one.
     #[default]
-    Up,
+    LowToHigh,
     /// From the higher end to the lower one.
-    Down,
+    HighToLow,
 }
 
 impl FlowKey {
@@ -44,7 +44,7 @@ impl FlowKey {
         let (src, dst) = (src << 16 | src_port, dst << 16 | dst_port);
         // Without a branch: which way a segment goes cannot be foreseen.
         let (low, high) = (src.min(dst), src.max(dst));
-        let direction = if src <= dst { Direction::Up } else { Direction::Down };
+        let direction = if src <= dst { Direction::LowToHigh } else { Direction::HighToLow };
         let ports = [low as u16, high as u16];
         (Self { low: (0, low >> 16), high: (0, high >> 16), ports, is_v4: true }, direction)
     }
@@ -61,9 +61,9 @@ impl FlowKey {
     fn between(src: (Packed, u16), dst: (Packed, u16), is_v4: bool) -> (Self, Direction) {
         let ((from, src_port), (to, dst_port)) = (src, dst);
         if src <= dst {
-            (Self { low: from, high: to, ports: [src_port, dst_port], is_v4 }, Direction::Up)
+            (Self { low: from, high: to, ports: [src_port, dst_port], is_v4 }, Direction::LowToHigh)
         } else {
-            (Self { low: to, high: from, ports: [dst_port, src_port], is_v4 }, Direction::Down)
+            (Self { low: to, high: from, ports: [dst_port, src_port], is_v4 }, Direction::HighToLow)
         }
     }
 
@@ -90,8 +90,8 @@ impl FlowKey {
     pub(crate) fn end(&self, direction: Direction) -> Endpoint {
         let [low, high] = self.ports;
         match direction {
-            Direction::Up => Endpoint { ip: self.unpacked(self.low), port: low },
-            Direction::Down => Endpoint { ip: self.unpacked(self.high), port: high },
+            Direction::LowToHigh => Endpoint { ip: self.unpacked(self.low), port: low },
+            Direction::HighToLow => Endpoint { ip: self.unpacked(self.high), port: high },
         }
     }
 
@@ -148,8 +148,8 @@ impl Direction {
     /// The other way.
     pub const fn reverse(self) -> Self {
         match self {
-            Self::Up => Self::Down,
-            Self::Down => Self::Up,
+            Self::LowToHigh => Self::HighToLow,
+            Self::HighToLow => Self::LowToHigh,
         }
     }
 }

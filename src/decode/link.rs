@@ -5,7 +5,7 @@
 //! told by the version in its first byte and read in `ip.rs`.
 
 use super::Layer;
-use super::span::{Skip, Span};
+use super::slice::{PacketSlice, Skip};
 use crate::capture::LinkType;
 use crate::limits::LINK_TAGS;
 
@@ -26,9 +26,9 @@ pub(super) mod ether_type {
 /// The IP datagram in a frame of type `link`.
 pub(super) fn ip_in_frame<'a>(
     link: LinkType,
-    frame: Span<'a>,
+    frame: PacketSlice<'a>,
     layers: &mut Vec<Layer>,
-) -> Result<Span<'a>, Skip> {
+) -> Result<PacketSlice<'a>, Skip> {
     match link {
         LinkType::ETHERNET => ip_in_ethernet(frame, layers),
         LinkType::DLT_RAW
@@ -74,9 +74,9 @@ pub(super) fn ip_in_frame<'a>(
 /// number of Linux's own.
 fn ip_in_cooked<'a>(
     protocol: u16,
-    rest: Span<'a>,
+    rest: PacketSlice<'a>,
     layers: &mut Vec<Layer>,
-) -> Result<Span<'a>, Skip> {
+) -> Result<PacketSlice<'a>, Skip> {
     let (kind, rest) = match protocol {
         SLL_LLC => llc(rest)?,
         0..ether_type::FIRST => return Err(Skip::NotIp),
@@ -87,9 +87,9 @@ fn ip_in_cooked<'a>(
 
 /// The IP datagram in an Ethernet frame.
 pub(super) fn ip_in_ethernet<'a>(
-    frame: Span<'a>,
+    frame: PacketSlice<'a>,
     layers: &mut Vec<Layer>,
-) -> Result<Span<'a>, Skip> {
+) -> Result<PacketSlice<'a>, Skip> {
     let (&[.., t0, t1], rest) = frame.split::<14>()?;
     ip_behind(u16::from_be_bytes([t0, t1]), rest, layers)
 }
@@ -97,36 +97,36 @@ pub(super) fn ip_in_ethernet<'a>(
 /// The IP datagram behind an EtherType, an 802.3 length, and whatever tags and labels follow.
 pub(super) fn ip_behind<'a>(
     mut kind: u16,
-    mut span: Span<'a>,
+    mut slice: PacketSlice<'a>,
     layers: &mut Vec<Layer>,
-) -> Result<Span<'a>, Skip> {
+) -> Result<PacketSlice<'a>, Skip> {
     use ether_type::{
         FIRST, IPV4, IPV6, MPLS, MPLS_MULTICAST, PPPOE_SESSION, VLAN, VLAN_OLD_SERVICE,
         VLAN_SERVICE,
     };
     for _ in 0..=LINK_TAGS {
         match kind {
-            IPV4 | IPV6 => return Ok(span),
+            IPV4 | IPV6 => return Ok(slice),
             VLAN | VLAN_SERVICE | VLAN_OLD_SERVICE => {
-                let (&[t0, t1, k0, k1], rest) = span.split()?;
+                let (&[t0, t1, k0, k1], rest) = slice.split()?;
                 layers.push(Layer::Vlan(u16::from_be_bytes([t0, t1]) & 0x0fff));
-                (kind, span) = (u16::from_be_bytes([k0, k1]), rest);
+                (kind, slice) = (u16::from_be_bytes([k0, k1]), rest);
             }
             MPLS | MPLS_MULTICAST => {
-                let (entry, rest) = span.split()?;
+                let (entry, rest) = slice.split()?;
                 let entry = u32::from_be_bytes(*entry);
                 layers.push(Layer::Mpls(entry >> 12));
                 // Nothing names what is behind the bottom of the stack; the IP version will tell.
-                (kind, span) = (if entry & MPLS_BOTTOM == 0 { kind } else { IPV4 }, rest);
+                (kind, slice) = (if entry & MPLS_BOTTOM == 0 { kind } else { IPV4 }, rest);
             }
             PPPOE_SESSION => {
-                let (&[0x11, 0x00, s0, s1, l0, l1], rest) = span.split()? else {
+                let (&[0x11, 0x00, s0, s1, l0, l1], rest) = slice.split()? else {
                     return Err(Skip::NotIp); // version and type 1, code 0: RFC 2516, section 4
                 };
                 layers.push(Layer::Pppoe(u16::from_be_bytes([s0, s1])));
-                (kind, span) = ppp(rest.limit(u16::from_be_bytes([l0, l1]).into()))?;
+                (kind, slice) = ppp(rest.limit(u16::from_be_bytes([l0, l1]).into()))?;
             }
-            length if length < FIRST => (kind, span) = llc(span.limit(length.into()))?,
+            length if length < FIRST => (kind, slice) = llc(slice.limit(length.into()))?,
             _ => return Err(Skip::NotIp),
         }
     }
@@ -134,8 +134,8 @@ pub(super) fn ip_behind<'a>(
 }
 
 /// LLC with SNAP (RFC 1042), or with IP's own service access point: EtherType and rest.
-fn llc(span: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
-    match span.split()? {
+fn llc(slice: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
+    match slice.split()? {
         ([0x06, 0x06, 0x03], rest) => Ok((ether_type::IPV4, rest)),
         ([0xaa, 0xaa, 0x03], rest) => match rest.split()? {
             // encapsulated Ethernet, RFC 1042 and 802.1H
@@ -148,7 +148,7 @@ fn llc(span: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
 
 /// PPP with or without HDLC framing, or Cisco's HDLC, told apart by their first bytes as the
 /// registry of link types has it: EtherType and rest.
-fn hdlc(frame: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
+fn hdlc(frame: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     match frame.bytes {
         [0xff, ..] => ppp(frame.skip(2)?), // address, control: RFC 1662, section 3.1
         [0x0f | 0x8f, ..] => {
@@ -160,8 +160,8 @@ fn hdlc(frame: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
 }
 
 /// PPP protocol field (RFC 1661, section 2), one byte when compressed: EtherType and rest.
-fn ppp(span: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
-    let (&[first], rest) = span.split()?;
+fn ppp(slice: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
+    let (&[first], rest) = slice.split()?;
     let (protocol, rest) = if first & 1 == 1 {
         (u16::from(first), rest)
     } else {
@@ -177,7 +177,10 @@ fn ppp(span: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
 }
 
 /// The IP datagram in an IEEE 802.11 frame: a data frame in clear, whole, one datagram in it.
-fn ip_in_802_11<'a>(frame: Span<'a>, layers: &mut Vec<Layer>) -> Result<Span<'a>, Skip> {
+fn ip_in_802_11<'a>(
+    frame: PacketSlice<'a>,
+    layers: &mut Vec<Layer>,
+) -> Result<PacketSlice<'a>, Skip> {
     const ADDRESS_4: usize = 6;
     const QOS_CONTROL: usize = 2;
     const HT_CONTROL: usize = 4;
@@ -204,7 +207,7 @@ fn ip_in_802_11<'a>(frame: Span<'a>, layers: &mut Vec<Layer>) -> Result<Span<'a>
 /// Darwin's PKTAP header, which names the link type behind it: that type and the frame.
 ///
 /// Darwin also writes it under `USER2`, which is anybody's: what does not look like PKTAP is none.
-fn pktap(link: LinkType, frame: Span<'_>) -> Result<(LinkType, Span<'_>), Skip> {
+fn pktap(link: LinkType, frame: PacketSlice<'_>) -> Result<(LinkType, PacketSlice<'_>), Skip> {
     const LEAST_LEN: usize = 108;
     const PACKET_FOLLOWS: u32 = 1;
     let (&[l0, l1, l2, l3, n0, n1, n2, n3, d0, d1, d2, d3], _) = frame.split()?;

@@ -13,26 +13,27 @@ use std::net::IpAddr;
 use etherparse::ip_number;
 use foldhash::fast::FixedState;
 
-use crate::capture::{Frame, FrameRef, LinkType};
+use crate::capture::{Frame, LinkType};
 use crate::limits::{DefragLimits, TUNNELS};
+use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 mod defrag;
+mod fast;
 mod ip;
 mod key;
 mod link;
-mod outline;
 #[cfg(test)]
 mod samples;
-mod span;
+mod slice;
 mod tunnel;
 
 pub use defrag::FragmentCounters;
 use defrag::{Defrag, Key};
+pub use fast::{FastDecode, TcpView};
 use ip::Datagram;
 pub use key::{Direction, FlowKey};
-pub use outline::{Glance, Outline};
-use span::{Skip, Span, bytes_in};
+use slice::{PacketSlice, Skip, bytes_in};
 
 /// Turns frames into segments, one frame at a time.
 ///
@@ -84,34 +85,34 @@ impl Decoder {
     /// decoder.
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
         match self.glance(frame) {
-            Glance::Tcp(outline) => Decoded::Tcp(self.segment(frame, &outline)),
-            Glance::Other => Decoded::Other,
-            Glance::Unread => self.decode_whole(frame),
+            FastDecode::Tcp(fast) => Decoded::Tcp(self.segment(frame, &fast)),
+            FastDecode::Other => Decoded::Other,
+            FastDecode::SlowReaderNotice => self.decode_full(frame),
         }
     }
 
     /// Counts a frame, and says what can be said of it at once.
     ///
-    /// Who wants its segment goes on with [`Self::segment`]; a frame that is [`Glance::Unread`] goes on with
-    /// [`Self::decode_whole`].
+    /// Who wants its segment goes on with [`Self::segment`]; a frame that is [`FastDecode::SlowReaderNotice`] goes on with
+    /// [`Self::decode_full`].
     #[inline(always)]
-    pub fn glance<'a>(&mut self, frame: &Frame<'a>) -> Glance<'a> {
+    pub fn glance<'a>(&mut self, frame: &Frame<'a>) -> FastDecode<'a> {
         if frame.wire_len as usize > frame.bytes.len() {
             self.counters.cut += 1;
         }
-        outline::glance(frame)
+        fast::glance(frame)
     }
 
     /// The segment that [`Self::glance`] saw in `frame`.
     #[inline(always)]
-    pub fn segment<'a>(&'a mut self, frame: &Frame<'a>, outline: &Outline<'a>) -> Segment<'a> {
+    pub fn segment<'a>(&'a mut self, frame: &Frame<'a>, fast: &TcpView<'a>) -> Segment<'a> {
         self.layers.clear();
-        outline.segment(frame, &mut self.layers)
+        fast.segment(frame, &mut self.layers)
     }
 
     /// Reads header by header what [`Self::glance`] has left unread.
     #[inline(never)]
-    pub fn decode_whole<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
+    pub fn decode_full<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
         let Self { counters, defrag, layers, whole } = self;
         let missing = frame.wire_len.saturating_sub(bytes_in(frame.bytes));
         layers.clear();
@@ -153,10 +154,10 @@ fn walk<'a>(
     mut whole: &'a mut [Vec<u8>],
     decoded: &mut Decoded<'a>,
 ) -> Result<(), Skip> {
-    let bytes = Span { bytes: frame.bytes, missing };
-    let mut span = link::ip_in_frame(frame.link, bytes, layers)?;
+    let bytes = PacketSlice { bytes: frame.bytes, missing };
+    let mut slice = link::ip_in_frame(frame.link, bytes, layers)?;
     for _ in 0..=TUNNELS {
-        let mut datagram = Datagram::read(span)?;
+        let mut datagram = Datagram::read(slice)?;
         while let Some(fragment) = datagram.fragment {
             let (buffer, rest) = mem::take(&mut whole).split_first_mut().ok_or(Skip::TooDeep)?;
             whole = rest;
@@ -166,7 +167,7 @@ fn walk<'a>(
             let key = Key { context, src, dst, id: fragment.id, protocol: id.map(|_| protocol) };
             let done = defrag.add(key, frame.at, protocol, fragment, payload, buffer);
             let Some((protocol, missing)) = done else { return Ok(()) };
-            datagram = datagram.reassembled(protocol, Span { bytes: buffer, missing })?;
+            datagram = datagram.reassembled(protocol, PacketSlice { bytes: buffer, missing })?;
         }
         match datagram.protocol {
             ip_number::TCP => {
@@ -180,7 +181,7 @@ fn walk<'a>(
                 return Ok(());
             }
             protocol => match tunnel::ip_in_tunnel(protocol, datagram.payload, layers)? {
-                Some(inner) => span = inner,
+                Some(inner) => slice = inner,
                 None => {
                     if let Some(answer) = ip::name_answer(frame, datagram)? {
                         *decoded = Decoded::Names(answer);

@@ -1,8 +1,9 @@
 //! Frames for the tests of stage 2: one EPMD request behind every link header and tunnel.
 
 use super::{Decoded, Decoder, Segment};
-use crate::capture::{Frame, FrameRef, LinkType};
+use crate::capture::{Frame, LinkType};
 use crate::limits::DefragLimits;
+use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// `NAMES_REQ` to EPMD.

@@ -8,14 +8,14 @@ use etherparse::{IpNumber, ip_number};
 
 use super::Layer;
 use super::link::{ether_type, ip_behind, ip_in_ethernet};
-use super::span::{Skip, Span};
+use super::slice::{PacketSlice, Skip};
 
 /// The IP datagram inside `payload`.
 pub(super) fn ip_in_tunnel<'a>(
     protocol: IpNumber,
-    payload: Span<'a>,
+    payload: PacketSlice<'a>,
     layers: &mut Vec<Layer>,
-) -> Result<Option<Span<'a>>, Skip> {
+) -> Result<Option<PacketSlice<'a>>, Skip> {
     match protocol {
         ip_number::IPV4 | ip_number::IPV6 => {
             layers.push(Layer::IpInIp);
@@ -52,7 +52,10 @@ pub(super) const fn is_tunnel(port: u16) -> bool {
 ///    2        2            4                4       4
 /// | flags | protocol | [checksum, 0] | [key] | [sequence] |
 /// ```
-fn gre<'a>(packet: Span<'a>, layers: &mut Vec<Layer>) -> Result<Option<Span<'a>>, Skip> {
+fn gre<'a>(
+    packet: PacketSlice<'a>,
+    layers: &mut Vec<Layer>,
+) -> Result<Option<PacketSlice<'a>>, Skip> {
     const CHECKSUM: u16 = 0x8000;
     const ROUTING: u16 = 0x4000; // RFC 1701, abolished
     const KEY: u16 = 0x2000;
@@ -91,7 +94,10 @@ fn gre<'a>(packet: Span<'a>, layers: &mut Vec<Layer>) -> Result<Option<Span<'a>>
 ///     1         3       3        1
 /// | flags | reserved | VNI | reserved | Ethernet frame
 /// ```
-fn vxlan<'a>(packet: Span<'a>, layers: &mut Vec<Layer>) -> Result<Option<Span<'a>>, Skip> {
+fn vxlan<'a>(
+    packet: PacketSlice<'a>,
+    layers: &mut Vec<Layer>,
+) -> Result<Option<PacketSlice<'a>>, Skip> {
     const VALID_VNI: u8 = 0x08;
     let (&[flags, _, _, _, v0, v1, v2, _], frame) = packet.split()?;
     if flags & VALID_VNI == 0 {
@@ -107,7 +113,10 @@ fn vxlan<'a>(packet: Span<'a>, layers: &mut Vec<Layer>) -> Result<Option<Span<'a
 ///        1           1        2       3       1
 /// | ver, optlen | flags | protocol | VNI | reserved | options | payload
 /// ```
-fn geneve<'a>(packet: Span<'a>, layers: &mut Vec<Layer>) -> Result<Option<Span<'a>>, Skip> {
+fn geneve<'a>(
+    packet: PacketSlice<'a>,
+    layers: &mut Vec<Layer>,
+) -> Result<Option<PacketSlice<'a>>, Skip> {
     let (&[lengths, _, p0, p1, v0, v1, v2, _], rest) = packet.split()?;
     if lengths >> 6 != 0 {
         return Ok(None); // version
@@ -125,7 +134,10 @@ fn geneve<'a>(packet: Span<'a>, layers: &mut Vec<Layer>) -> Result<Option<Span<'
 /// ```
 ///
 /// The bracket is there when any of the flags E, S and PN is; `length` counts from behind TEID.
-fn gtp_u<'a>(packet: Span<'a>, layers: &mut Vec<Layer>) -> Result<Option<Span<'a>>, Skip> {
+fn gtp_u<'a>(
+    packet: PacketSlice<'a>,
+    layers: &mut Vec<Layer>,
+) -> Result<Option<PacketSlice<'a>>, Skip> {
     const VERSION_1_GTP: u8 = 0x30;
     const G_PDU: u8 = 255;
     let (&[flags, kind, l0, l1, t0, t1, t2, t3], rest) = packet.split()?;
@@ -152,11 +164,15 @@ fn gtp_u<'a>(packet: Span<'a>, layers: &mut Vec<Layer>) -> Result<Option<Span<'a
 }
 
 /// The IP datagram in what a tunnel names by its EtherType.
-fn ip_in<'a>(kind: u16, span: Span<'a>, layers: &mut Vec<Layer>) -> Result<Span<'a>, Skip> {
+fn ip_in<'a>(
+    kind: u16,
+    slice: PacketSlice<'a>,
+    layers: &mut Vec<Layer>,
+) -> Result<PacketSlice<'a>, Skip> {
     match kind {
-        ether_type::ETHERNET => ip_in_ethernet(span, layers),
+        ether_type::ETHERNET => ip_in_ethernet(slice, layers),
         0..ether_type::FIRST => Err(Skip::NotIp), // no EtherType, and no length either
-        kind => ip_behind(kind, span, layers),
+        kind => ip_behind(kind, slice, layers),
     }
 }
 

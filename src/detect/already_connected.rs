@@ -3,13 +3,13 @@
 //! Status `alive`: the acceptor asks whether the connection that it has is to go. `true` replaces it, `false`
 //! gives the new one up. Mostly the old connection had died at one end only.
 
-use super::text::{Sides, closed, finding, settled, shown};
-use super::{Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Body, Event, Finding, Outcome, Role, Severity, State};
+use super::finding::{Sides, closed, finding, settled, shown};
+use super::{Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Body, Event, Finding, Outcome, Role, Severity, State};
 
 /// `beamscope explain already-connected`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "already-connected",
     severity: Severity::Info,
     summary: "the dialed node still held a connection with it",
@@ -35,11 +35,11 @@ const PAGE: Page = Page {
 pub(super) struct AlreadyConnected;
 
 impl Rule for AlreadyConnected {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let established = match (&event.body, &event.connection) {
             (Body::Session { session }, Some(ids))
                 if session.state == State::Established && session.outcome == Outcome::Connected =>
@@ -58,7 +58,7 @@ impl Rule for AlreadyConnected {
         let sides = Sides::of(ids, session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
         let answer = session.seen.alive_reply;
-        let mut found = finding(&PAGE, session, &sides);
+        let mut found = finding(&DOC, session, &sides);
         found.title = format!("{b} still held a connection with {a}");
         let what_followed = match answer {
             _ if established.is_some() => {
@@ -80,8 +80,8 @@ impl Rule for AlreadyConnected {
         ];
         found.evidence.extend(shown(session.seen.send_name, Some(Role::Initiator), "send_name"));
         found.evidence.extend(shown(Some(*status), Some(Role::Acceptor), "status alive"));
-        if let Some((mark, goes_on)) = answer {
-            let what = format!("status {goes_on}");
+        if let Some((mark, should_continue)) = answer {
+            let what = format!("status {should_continue}");
             found.evidence.extend(shown(Some(mark), Some(Role::Initiator), &what));
         }
         if established.is_none() {
@@ -94,14 +94,14 @@ impl Rule for AlreadyConnected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::FrameRef;
-    use crate::detect::scripts::{but, found, rules};
-    use crate::event::Mark;
-    use crate::event::samples::{Dial, at, dial};
+    use crate::detect::tests::{but, found, rules};
+    use crate::packet::FrameRef;
+    use crate::packet::PacketRef;
+    use crate::record::samples::{Dial, at, dial};
 
     fn answered(dial: Dial, status: &str, reply: Option<bool>) -> Event {
         but(dial, |session| {
-            let mark = |number| Mark { frame: FrameRef { input: 0, number }, at: at(number) };
+            let mark = |number| PacketRef { frame: FrameRef { input: 0, number }, at: at(number) };
             session.seen.status = Some((mark(5), status.to_owned()));
             session.seen.alive_reply = reply.map(|reply| (mark(6), reply));
         })

@@ -7,14 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::text::{Sides, blank};
-use super::{Page, Rule};
-use crate::capture::FrameRef;
-use crate::correlate::{Correlator, acceptor_end, ip_of};
-use crate::event::{Body, Confidence, Event, Evidence, Finding, Outcome, Protocol, Role, Severity};
+use super::finding::{Sides, blank};
+use super::{Rule, RuleDoc};
+use crate::judge::world::{World, acceptor_end, ip_of};
+use crate::packet::FrameRef;
+use crate::record::{
+    Body, Confidence, Event, Evidence, Finding, Outcome, Protocol, Role, Severity,
+};
 
 /// `beamscope explain clear-text-distribution`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "clear-text-distribution",
     severity: Severity::Info,
     summary: "nodes on different hosts talk without TLS",
@@ -54,11 +56,11 @@ struct Pair {
 }
 
 impl Rule for ClearText {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, _: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, _: &mut Vec<Finding>) {
         let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
             return;
         };
@@ -89,7 +91,7 @@ impl Rule for ClearText {
         });
     }
 
-    fn on_end(&mut self, known: &Correlator, out: &mut Vec<Finding>) {
+    fn on_end(&mut self, known: &World, out: &mut Vec<Finding>) {
         // A connection that was joined in its middle names nobody; another one of the same two may have.
         let named: BTreeSet<_> = self
             .pairs
@@ -106,7 +108,7 @@ impl Rule for ClearText {
         if pairs.is_empty() {
             return;
         }
-        let mut found = blank(&PAGE);
+        let mut found = blank(&DOC);
         let count = match (pairs.len(), self.beyond) {
             (1, 0) => "one pair of nodes talks".to_owned(),
             (count, 0) => format!("{count} pairs of nodes talk"),
@@ -175,9 +177,9 @@ const NAMED: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::correlate::HomeNets;
-    use crate::detect::scripts::{but, found, found_at_home};
-    use crate::event::samples::dial;
+    use crate::detect::tests::{but, found, found_at_home};
+    use crate::judge::world::HomeNets;
+    use crate::record::samples::dial;
 
     fn told(findings: &[Finding]) -> Option<&Finding> {
         let mut told = findings.iter().filter(|it| it.rule == "clear-text-distribution");
@@ -193,7 +195,7 @@ mod tests {
                 let from = format!("n{n:02}@h/10.0.0.{n}/1");
                 [dial(n, &from, "hub@h/10.0.1.1/1"), dial(n + 100, "hub@h/10.0.1.1/1", &from)]
             })
-            .map(crate::event::samples::Dial::event)
+            .map(crate::record::samples::Dial::event)
             .collect();
         let findings = found(&mesh);
         let finding = told(&findings).unwrap();

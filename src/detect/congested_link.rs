@@ -3,13 +3,13 @@
 //! `congested-link`: a closed receive window for seconds, on the side of a node that goes on speaking. What
 //! it does not tell: why that node does not read.
 
-use super::text::{Sides, finding, seconds, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Confidence, Event, Finding, Outcome, Role, Severity};
+use super::finding::{Sides, finding, seconds, settled, shown};
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Confidence, Event, Finding, Outcome, Role, Severity};
 
 /// `beamscope explain congested-link`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "congested-link",
     severity: Severity::Medium,
     summary: "a receiver let the other send nothing for seconds",
@@ -39,11 +39,11 @@ const PAGE: Page = Page {
 pub(super) struct CongestedLink;
 
 impl Rule for CongestedLink {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::Connected {
             return;
@@ -56,7 +56,7 @@ impl Rule for CongestedLink {
                 continue;
             };
             let (receiver, sender) = sides.beginning_with(role);
-            let mut found = finding(&PAGE, session, &sides);
+            let mut found = finding(&DOC, session, &sides);
             found.confidence = Confidence::Likely;
             found.parties = format!("{sender},{receiver}");
             let lasted = seconds(stall.lasted_us);
@@ -66,7 +66,7 @@ impl Rule for CongestedLink {
                  speaking: its node did not read what {sender} sends. What {sender} had to say, ticks \
                  included, waited."
             );
-            found.remedy = PAGE.remedy.iter().map(ToString::to_string).collect();
+            found.remedy = DOC.remedy.iter().map(ToString::to_string).collect();
             found.evidence.extend(shown(Some(stall.since), Some(role), "window of zero"));
             found.not_excluded = vec!["a proxy in between that does not read".to_owned()];
             found.logged_by = vec![role.peer()];
@@ -80,14 +80,15 @@ const LONG_US: u64 = 5_000_000;
 
 #[cfg(test)]
 mod tests {
-    use crate::capture::FrameRef;
-    use crate::detect::scripts::{but, found};
-    use crate::event::samples::{at, dial};
-    use crate::event::{Mark, Stall};
+    use crate::detect::tests::{but, found};
+    use crate::packet::FrameRef;
+    use crate::packet::PacketRef;
+    use crate::record::Stall;
+    use crate::record::samples::{at, dial};
 
     fn told(lasted_us: u64, spoke: bool) -> Vec<String> {
         let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").closed(20_000, [20_000; 2]);
-        let since = Mark { frame: FrameRef { input: 0, number: 7 }, at: at(9000) };
+        let since = PacketRef { frame: FrameRef { input: 0, number: 7 }, at: at(9000) };
         let event = but(dial, |session| {
             session.seen.stalls = [None, Some(Stall { since, lasted_us, spoke })];
         });

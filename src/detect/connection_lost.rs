@@ -9,18 +9,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::text::{Sides, blank, finding, seconds, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{
-    Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, Mark, MessageEvent,
-    Outcome, Role, Session, Severity, Telling,
-};
+use super::finding::{Sides, blank, finding, seconds, settled, shown};
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
 use crate::limits::remember;
+use crate::packet::PacketRef;
+use crate::record::{
+    Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, MessageEvent, Outcome,
+    Role, RuleTrigger, Session, Severity,
+};
 use crate::time::{Timestamp, micros};
 
 /// `beamscope explain tick-timeout`.
-const TIMEOUT: Page = Page {
+const TIMEOUT: RuleDoc = RuleDoc {
     rule: "tick-timeout",
     severity: Severity::High,
     summary: "one side fell silent past the tick time",
@@ -58,7 +59,7 @@ const TIMEOUT: Page = Page {
 };
 
 /// `beamscope explain connection-lost`.
-const LOST: Page = Page {
+const LOST: RuleDoc = RuleDoc {
     rule: "connection-lost",
     severity: Severity::Medium,
     summary: "a connection was reset, or sent into the void",
@@ -79,7 +80,7 @@ const LOST: Page = Page {
 };
 
 /// `beamscope explain partition-cascade`.
-const CASCADE: Page = Page {
+const CASCADE: RuleDoc = RuleDoc {
     rule: "partition-cascade",
     severity: Severity::High,
     summary: "healthy connections closed after a pair lost contact",
@@ -135,11 +136,11 @@ struct Close {
 }
 
 impl Rule for ConnectionLost {
-    fn pages(&self) -> &'static [Page] {
+    fn pages(&self) -> &'static [RuleDoc] {
         &[TIMEOUT, LOST, CASCADE]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         if let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) {
             out.extend(
                 session
@@ -205,7 +206,7 @@ impl Rule for ConnectionLost {
 
     fn on_message(&mut self, event: &MessageEvent<'_>, _: &mut Vec<Finding>) {
         let MessageEvent { mark, connection, wording } = event;
-        if wording.facts.telling != Some(Telling::Disconnect) {
+        if wording.facts.trigger != Some(RuleTrigger::Disconnect) {
             return;
         }
         let from = wording.facts.from;
@@ -223,7 +224,7 @@ impl ConnectionLost {
         ids: &ConnectionIds,
         sides: &Sides,
         closer: Role,
-        close: Mark,
+        close: PacketRef,
         out: &mut Vec<Finding>,
     ) {
         let [a, b] = sides.nodes.as_slice() else { return };
@@ -300,7 +301,7 @@ enum Heard {
     Unknown,
 }
 
-fn heard(session: &Session, closer: Role, close: Mark) -> Heard {
+fn heard(session: &Session, closer: Role, close: PacketRef) -> Heard {
     let seen = &session.seen;
     let silent = closer.peer();
     let flowed = session.traffic.of(silent);
@@ -369,7 +370,7 @@ fn tick_timeout(session: &Session, sides: &Sides, closer: Role, silence: Duratio
 fn warning(
     session: &Session,
     sides: &Sides,
-    (silent, last): (Role, Mark),
+    (silent, last): (Role, PacketRef),
     now: Timestamp,
 ) -> Finding {
     let (y, x) = sides.beginning_with(silent);
@@ -455,7 +456,7 @@ fn reset(session: &Session, sides: &Sides, closer: Role) -> Finding {
 
 /// Whether a reset is that of a node that ends, however well: what reached it last it had no time to
 /// read, and its kernel says so.
-fn is_end_of_node(session: &Session, closer: Role, close: Mark) -> bool {
+fn is_end_of_node(session: &Session, closer: Role, close: PacketRef) -> bool {
     let seen = &session.seen;
     let since = |role: Role| {
         let last = seen.last_bytes.get(role.index()).copied().flatten();
@@ -505,12 +506,12 @@ const REMEMBERED: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::FrameRef;
-    use crate::correlate::HomeNets;
-    use crate::detect::scripts::but;
-    use crate::event::Stall;
-    use crate::event::samples::{at, dial};
+    use crate::detect::tests::but;
+    use crate::judge::world::HomeNets;
     use crate::limits::Limits;
+    use crate::packet::FrameRef;
+    use crate::record::Stall;
+    use crate::record::samples::{at, dial};
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
@@ -527,9 +528,9 @@ mod tests {
         })
     }
 
-    fn mark(ms: u64) -> Mark {
+    fn mark(ms: u64) -> PacketRef {
         let frame = FrameRef { input: 0, number: ms };
-        Mark { frame, at: at(ms) }
+        PacketRef { frame, at: at(ms) }
     }
 
     fn session(event: &mut Event) -> &mut Session {
@@ -564,7 +565,7 @@ mod tests {
     }
 
     fn found(events: Vec<Event>) -> Vec<(&'static str, String)> {
-        let known = Correlator::new(&Limits::default(), Vec::new(), HomeNets::default());
+        let known = World::new(&Limits::default(), Vec::new(), HomeNets::default());
         let mut rule = ConnectionLost::default();
         let mut out = Vec::new();
         events.iter().for_each(|event| rule.on_event(event, &known, &mut out));
@@ -598,7 +599,7 @@ mod tests {
         let mut lost = closed(A, B, 6000, 10_000);
         session(&mut lost).traffic.acceptor.missing_bytes = 4;
         let mut stalled = closed(A, B, 6000, 10_000);
-        let since = Mark { frame: FrameRef { input: 0, number: 9 }, at: at(7000) };
+        let since = PacketRef { frame: FrameRef { input: 0, number: 9 }, at: at(7000) };
         let stall = Stall { since, lasted_us: 3_000_000, spoke: true };
         session(&mut stalled).seen.stalls = [Some(stall), None];
         assert!(rules(vec![lost, stalled]).is_empty());
@@ -660,9 +661,9 @@ mod tests {
         let dial = || dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2");
         let warned = but(dial(), |session| {
             let frame = FrameRef { input: 0, number: 7 };
-            session.seen.silent = Some((Role::Acceptor, Mark { frame, at: at(0) }));
+            session.seen.silent = Some((Role::Acceptor, PacketRef { frame, at: at(0) }));
         });
-        let known = Correlator::new(&Limits::default(), Vec::new(), HomeNets::default());
+        let known = World::new(&Limits::default(), Vec::new(), HomeNets::default());
         let mut out = Vec::new();
         ConnectionLost::default().on_event(&warned, &known, &mut out);
         assert_eq!(out[0].title, "b@h has fallen silent, and a@h will give up on it");

@@ -7,16 +7,16 @@
 
 use std::time::Duration;
 
-use super::text::{Sides, address, blank, closed, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::{Correlator, Guess, Sign, acceptor_end, ip_of};
-use crate::event::{
+use super::finding::{Sides, address, blank, closed, settled, shown};
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::{Guess, Sign, World, acceptor_end, ip_of};
+use crate::record::{
     Body, Confidence, ConnectionIds, Event, Evidence, Finding, Outcome, Role, Session, Severity,
     State,
 };
 
 /// `beamscope explain cookie-guessing`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "cookie-guessing",
     severity: Severity::Critical,
     summary: "somebody tries cookies",
@@ -62,18 +62,18 @@ const PAGE: Page = Page {
 pub(super) struct CookieGuessing;
 
 impl Rule for CookieGuessing {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>) {
         let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
             return;
         };
         let (from, end) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session));
         let Some(guess) = known.guesses().guess(from, end) else { return };
         let sides = Sides::of(ids, session);
-        let mut found = blank(&PAGE);
+        let mut found = blank(&DOC);
         found.confidence = Confidence::Likely;
         found.nodes = session.acceptor.node.iter().cloned().collect();
         let place = match known.home().is_outside(from) {
@@ -191,11 +191,12 @@ const SOON: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::FrameRef;
-    use crate::correlate::HomeNets;
-    use crate::detect::scripts::{but, found, found_at_home, hello, reply, rules};
-    use crate::event::samples::{at, dial};
-    use crate::event::{CloseKind, Mark};
+    use crate::detect::tests::{but, found, found_at_home, hello, reply, rules};
+    use crate::judge::world::HomeNets;
+    use crate::packet::FrameRef;
+    use crate::packet::PacketRef;
+    use crate::record::CloseKind;
+    use crate::record::samples::{at, dial};
 
     const B: &str = "b@h2/10.0.0.2/2";
 
@@ -206,7 +207,7 @@ mod tests {
         but(dial, |session| {
             session.detected_by = Some(Role::Acceptor);
             session.close = Some(CloseKind::Fin);
-            let mark = |ms| Mark { frame: FrameRef { input: 0, number: ms }, at: at(ms) };
+            let mark = |ms| PacketRef { frame: FrameRef { input: 0, number: ms }, at: at(ms) };
             session.seen.challenge_reply = Some(mark(ms + lasts));
             session.seen.close = Some(mark(ms + lasts + 1));
         })

@@ -4,13 +4,13 @@
 //! Evidence: the acceptor closes at once after `challenge_reply`, or candidate cookies tell the digests
 //! apart. May look like it: a node that stops at this very point.
 
-use super::text::{Sides, closed, finding, listed, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::{Cookies, Correlator, acceptor_end, ip_of};
-use crate::event::{Event, Finding, Outcome, Role, Severity};
+use super::finding::{Sides, closed, finding, listed, settled, shown};
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::{Cookies, World, acceptor_end, ip_of};
+use crate::record::{Event, Finding, Outcome, Role, Severity};
 
 /// `beamscope explain cookie-mismatch`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "cookie-mismatch",
     severity: Severity::High,
     summary: "the two nodes hold different cookies",
@@ -91,11 +91,11 @@ const PAGE: Page = Page {
 pub(super) struct CookieMismatch;
 
 impl Rule for CookieMismatch {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::CookieMismatch {
             return;
@@ -111,7 +111,7 @@ impl Rule for CookieMismatch {
         let made_with = |cookie: &Option<std::sync::Arc<str>>| {
             cookie.as_ref().map_or_else(String::new, |label| format!(" with the cookie {label}"))
         };
-        let mut found = finding(&PAGE, session, &sides);
+        let mut found = finding(&DOC, session, &sides);
         found.parties = sides.either_way();
         if by_acceptor {
             found.title = format!("{b} refused the cookie of {a}");
@@ -220,8 +220,8 @@ fn standing(cookies: &Cookies, a: &str, b: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::scripts::found;
-    use crate::event::samples::{Dial, dial};
+    use crate::detect::tests::found;
+    use crate::record::samples::{Dial, dial};
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use super::text::{Sides, finding, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Confidence, Event, Finding, Outcome, Severity};
+use super::finding::{Sides, finding, settled, shown};
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Confidence, Event, Finding, Outcome, Severity};
 
 /// `beamscope explain corrupt-distribution`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "corrupt-distribution",
     severity: Severity::High,
     summary: "a malformed frame, and the connection was closed",
@@ -50,11 +50,11 @@ const PAGE: Page = Page {
 pub(super) struct CorruptDistribution;
 
 impl Rule for CorruptDistribution {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         let (Some((from, mark, field)), Some(close)) = (session.seen.corrupt, session.seen.close)
         else {
@@ -69,14 +69,14 @@ impl Rule for CorruptDistribution {
         }
         let sides = Sides::of(ids, session);
         let (sender, closer) = sides.beginning_with(from);
-        let mut found = finding(&PAGE, session, &sides);
+        let mut found = finding(&DOC, session, &sides);
         found.confidence = Confidence::Likely;
         found.title = format!("{closer} closed on a malformed frame of {sender}");
         found.explanation = format!(
             "{sender} sent what cannot be read as a {field}, and {closer} closed the connection at once. \
              Nothing of the stream is missing in the capture."
         );
-        found.remedy = PAGE.remedy.iter().map(ToString::to_string).collect();
+        found.remedy = DOC.remedy.iter().map(ToString::to_string).collect();
         found.evidence.extend(shown(Some(mark), Some(from), &format!("malformed {field}")));
         found.evidence.extend(shown(Some(close), session.closed_by, "close"));
         found.not_excluded = vec![format!("{closer} closed for another reason at this very time")];
@@ -90,13 +90,14 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use crate::capture::FrameRef;
-    use crate::detect::scripts::{but, found};
-    use crate::event::samples::{at, dial};
-    use crate::event::{Mark, Role, Session};
+    use crate::detect::tests::{but, found};
+    use crate::packet::FrameRef;
+    use crate::packet::PacketRef;
+    use crate::record::samples::{at, dial};
+    use crate::record::{Role, Session};
 
-    fn mark(ms: u64) -> Mark {
-        Mark { frame: FrameRef { input: 0, number: ms }, at: at(ms) }
+    fn mark(ms: u64) -> PacketRef {
+        PacketRef { frame: FrameRef { input: 0, number: ms }, at: at(ms) }
     }
 
     /// Findings of a connection with a malformed frame of its initiator at 5 s, changed.

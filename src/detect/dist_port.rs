@@ -3,15 +3,15 @@
 //! `stale-registration`: RST, nobody listens there. `dist-port-blocked`: no answer in this capture, or ICMP.
 //! What it does not tell: why; a listener on another interface and a port mapping look like the first.
 
-use super::logs;
-use super::text::{Sides, address, finding, looked_up, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::correlate::acceptor_end;
-use crate::event::{Event, Finding, Outcome, Role, Severity};
+use super::finding::{Sides, address, finding, looked_up, settled, shown};
+use super::log_lines;
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::judge::world::acceptor_end;
+use crate::record::{Event, Finding, Outcome, Role, Severity};
 
 /// `beamscope explain stale-registration`.
-const STALE: Page = Page {
+const STALE: RuleDoc = RuleDoc {
     rule: "stale-registration",
     severity: Severity::High,
     summary: "EPMD gives a port on which nobody listens",
@@ -25,8 +25,8 @@ const STALE: Page = Page {
     logs: &[
         LogLine { by: "the dialing node", releases: "all", text: "" },
         LogLine { by: "the dialed host", releases: "all", text: "" },
-        logs::NOBODY_THERE,
-        logs::RABBITMQ_NO_TCP,
+        log_lines::NOBODY_THERE,
+        log_lines::RABBITMQ_NO_TCP,
     ],
     remedy: &[
         "On the dialed host, compare `epmd -names` with the sockets that listen (`ss -ltnp`), and \
@@ -39,7 +39,7 @@ const STALE: Page = Page {
 };
 
 /// `beamscope explain dist-port-blocked`.
-const BLOCKED: Page = Page {
+const BLOCKED: RuleDoc = RuleDoc {
     rule: "dist-port-blocked",
     severity: Severity::High,
     summary: "EPMD gives a port that lets nobody in",
@@ -55,8 +55,8 @@ const BLOCKED: Page = Page {
     logs: &[
         LogLine { by: "the dialing node", releases: "all", text: "" },
         LogLine { by: "the dialed host", releases: "all", text: "" },
-        logs::SET_UP_TIME_OVER,
-        logs::RABBITMQ_NO_TCP,
+        log_lines::SET_UP_TIME_OVER,
+        log_lines::RABBITMQ_NO_TCP,
     ],
     remedy: &[
         "Fix the range of distribution ports on all nodes with the settings inet_dist_listen_min \
@@ -71,11 +71,11 @@ const BLOCKED: Page = Page {
 pub(super) struct DistPort;
 
 impl Rule for DistPort {
-    fn pages(&self) -> &'static [Page] {
+    fn pages(&self) -> &'static [RuleDoc] {
         &[STALE, BLOCKED]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         let sides = Sides::of(ids, session);
         let end = acceptor_end(ids, session);

@@ -5,13 +5,13 @@
 //! look like it: a node that was moved, whose former self is silent; one node with several addresses,
 //! which has one creation.
 
-use super::text::{blank, sighted};
-use super::{Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Body, Change, Confidence, Event, Finding, Severity};
+use super::finding::{blank, sighted};
+use super::{Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Body, Change, Confidence, Event, Finding, Severity};
 
 /// `beamscope explain duplicate-node`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "duplicate-node",
     severity: Severity::Critical,
     summary: "one node name, two nodes alive at once",
@@ -37,11 +37,11 @@ const PAGE: Page = Page {
 pub(super) struct DuplicateNode;
 
 impl Rule for DuplicateNode {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let Body::Node { node } = &event.body else { return };
         let (Some(Change::Duplicate), Some(now), Some(before)) =
             (node.change, &node.seen.now, &node.seen.before)
@@ -79,7 +79,7 @@ impl Rule for DuplicateNode {
             } else {
                 vec!["the former one has ended and its last bytes were delivered late".to_owned()]
             },
-            ..blank(&PAGE)
+            ..blank(&DOC)
         });
     }
 }

@@ -3,14 +3,14 @@
 //! Evidence: the request, and the words of the answer, or silence. No node sends any of them: an administrator
 //! does, a script, or somebody who should not. What it does not tell: which.
 
-use super::mapper::{self, Pending};
-use super::text::{blank, seconds, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{ConnectionIds, Epmd, EpmdOutcome, Event, Finding, Role, Severity};
+use super::epmd_common::{self, Pending};
+use super::finding::{blank, seconds, shown};
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{ConnectionIds, Epmd, EpmdOutcome, Event, Finding, Role, Severity};
 
 /// `beamscope explain epmd-command`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "epmd-command",
     severity: Severity::Medium,
     summary: "EPMD was told to end, to drop a name, or to dump",
@@ -61,15 +61,15 @@ pub(super) struct EpmdCommand {
 }
 
 impl Rule for EpmdCommand {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
-        let Some((ids, epmd)) = mapper::talk(event) else { return };
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
+        let Some((ids, epmd)) = epmd_common::talk(event) else { return };
         let name = epmd.name.as_deref().unwrap_or("?");
-        let mapper = mapper::written(ids);
-        let asker = if mapper::is_local(ids) {
+        let mapper = epmd_common::written(ids);
+        let asker = if epmd_common::is_local(ids) {
             "a process of its own host".to_owned()
         } else {
             ids.src_ip.to_string()
@@ -96,7 +96,7 @@ impl Rule for EpmdCommand {
             explanation: format!("{means} No node sends this command by itself."),
             remedy: vec![
                 format!("Find out who gave the command at {}.", ids.src_ip),
-                if mapper::is_local(ids) {
+                if epmd_common::is_local(ids) {
                     "See with `epmd -names` that the port mapper runs and every node is listed; one that \
                      is missing and older than OTP 23.3 has to be restarted."
                         .to_owned()
@@ -109,12 +109,12 @@ impl Rule for EpmdCommand {
             ],
             parties: format!("{},{mapper},{command},{kind}", ids.src_ip),
             evidence: evidence.into_iter().flatten().collect(),
-            ..blank(&PAGE)
+            ..blank(&DOC)
         };
         self.pending.tell(ids, epmd.outcome, finding, out);
     }
 
-    fn on_end(&mut self, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_end(&mut self, _: &World, out: &mut Vec<Finding>) {
         self.pending.release(out);
     }
 }
@@ -176,14 +176,14 @@ fn answer(ids: &ConnectionIds, epmd: &Epmd) -> Answer {
 }
 
 fn unanswered(ids: &ConnectionIds, epmd: &Epmd, request: Option<&str>) -> Answer {
-    let waited = seconds(mapper::waited_us(epmd).unwrap_or(0));
+    let waited = seconds(epmd_common::waited_us(epmd).unwrap_or(0));
     let (kind, did, means) = if epmd.seen.closed_by != Some(Role::Acceptor) {
         (
             "no answer",
             "no answer",
             format!("No answer came until the connection was closed, {waited} later."),
         )
-    } else if !mapper::is_local(ids) {
+    } else if !epmd_common::is_local(ids) {
         let means =
             "It closed the connection without a word: EPMD takes commands from its own host alone.";
         ("refused", "refused", means.to_owned())
@@ -200,7 +200,7 @@ fn unanswered(ids: &ConnectionIds, epmd: &Epmd, request: Option<&str>) -> Answer
 
 #[cfg(test)]
 mod tests {
-    use super::super::mapper::tests::{NODE, closed, epmd, evidence, found};
+    use super::super::epmd_common::tests::{NODE, closed, epmd, evidence, found};
     use super::*;
 
     const FAR: (&str, &str, &str) = ("10.0.0.1", "10.0.0.2", "1");

@@ -3,14 +3,14 @@
 //! Evidence: NAMES_REQ from another address than the port mapper's own. What it does not tell: why; a cluster
 //! that finds its nodes by their names does nothing else.
 
-use super::mapper::{self, Pending};
-use super::text::{blank, shown};
-use super::{Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{EpmdOutcome, Event, Finding, Role, Severity};
+use super::epmd_common::{self, Pending};
+use super::finding::{blank, shown};
+use super::{Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{EpmdOutcome, Event, Finding, Role, Severity};
 
 /// `beamscope explain epmd-enumeration`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "epmd-enumeration",
     severity: Severity::Low,
     summary: "another host asked for the names of all nodes",
@@ -38,24 +38,24 @@ pub(super) struct EpmdEnumeration {
 }
 
 impl Rule for EpmdEnumeration {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>) {
-        let Some((ids, epmd)) = mapper::talk(event) else { return };
+    fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>) {
+        let Some((ids, epmd)) = epmd_common::talk(event) else { return };
         // A port mapper that keeps silent has told nothing.
         let told = epmd.outcome != EpmdOutcome::NoReply;
-        if epmd.request != Some("NAMES_REQ") || mapper::is_local(ids) || !told {
+        if epmd.request != Some("NAMES_REQ") || epmd_common::is_local(ids) || !told {
             return;
         }
-        let mapper = mapper::written(ids);
+        let mapper = epmd_common::written(ids);
         let asker = ids.src_ip;
         let outside = known.home().is_outside(asker) == Some(true);
         let (who, severity) = if outside {
             (format!("{asker}, from outside the home networks,"), Severity::Medium)
         } else {
-            (asker.to_string(), PAGE.severity)
+            (asker.to_string(), DOC.severity)
         };
         let got = match epmd.names.as_ref().map(Vec::len) {
             None => "The capture does not show the whole answer.".to_owned(),
@@ -81,22 +81,22 @@ impl Rule for EpmdEnumeration {
             ],
             parties: asker.to_string(),
             evidence: evidence.into_iter().flatten().collect(),
-            ..blank(&PAGE)
+            ..blank(&DOC)
         };
         self.pending.tell(ids, epmd.outcome, finding, out);
     }
 
-    fn on_end(&mut self, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_end(&mut self, _: &World, out: &mut Vec<Finding>) {
         self.pending.release(out);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::mapper::tests::{closed, epmd, evidence, found, found_at};
+    use super::super::epmd_common::tests::{closed, epmd, evidence, found, found_at};
     use super::*;
-    use crate::correlate::{Cidr, HomeNets};
-    use crate::event::{Epmd, RegisteredName};
+    use crate::judge::world::{Cidr, HomeNets};
+    use crate::record::{Epmd, RegisteredName};
 
     fn asks(src: &str, dest: &str) -> Event {
         let names = vec![RegisteredName { name: "b".into(), name_hex: None, port: 9100 }];

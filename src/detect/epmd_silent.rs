@@ -6,16 +6,16 @@
 
 use std::time::Duration;
 
-use super::mapper;
-use super::text::{blank, seconds, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{
+use super::epmd_common;
+use super::finding::{blank, seconds, shown};
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{
     Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Severity,
 };
 
 /// `beamscope explain epmd-silent`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "epmd-silent",
     severity: Severity::Medium,
     summary: "the port mapper's port is open and nobody answers",
@@ -76,14 +76,14 @@ struct Silence {
 }
 
 impl Rule for EpmdSilent {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
-        let Some((ids, epmd)) = mapper::talk(event) else { return };
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
+        let Some((ids, epmd)) = epmd_common::talk(event) else { return };
         let Some(silence) = silence(ids, epmd) else { return };
-        let mapper = mapper::written(ids);
+        let mapper = epmd_common::written(ids);
         let request = match (epmd.request, &epmd.name) {
             (Some(request), Some(name)) => format!("{request} \"{name}\""),
             (request, _) => request.unwrap_or("SYN").to_owned(),
@@ -105,7 +105,7 @@ impl Rule for EpmdSilent {
                 .then_some(Role::Initiator)
                 .into_iter()
                 .collect(),
-            ..blank(&PAGE)
+            ..blank(&DOC)
         });
     }
 }
@@ -131,7 +131,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
     if epmd.outcome != EpmdOutcome::NoReply {
         let took_us = epmd.response_time_us?;
         // An asker that is gone when the answer comes, and had waited.
-        let gave_up_us = mapper::waited_us(epmd)
+        let gave_up_us = epmd_common::waited_us(epmd)
             .filter(|waited| (GAVE_UP_US..took_us).contains(waited) && seen.closed_by.is_some());
         if took_us < LATE_US && gave_up_us.is_none() {
             return None;
@@ -143,7 +143,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
         };
         return Some(Silence {
             cause: "hangs".to_owned(),
-            severity: PAGE.severity,
+            severity: DOC.severity,
             confidence: Confidence::Proven,
             what: format!("took {took} to answer"),
             means: format!(
@@ -159,13 +159,13 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
     if seen.is_pipelined {
         return None;
     }
-    let waited_us = mapper::waited_us(epmd)?;
+    let waited_us = epmd_common::waited_us(epmd)?;
     let waited = seconds(waited_us);
     let end = |what: &str| shown(seen.close, seen.closed_by, what);
     if seen.closed_by? == Role::Initiator {
         return (waited_us >= GAVE_UP_US && seen.is_acknowledged).then(|| Silence {
             cause: "hangs".to_owned(),
-            severity: PAGE.severity,
+            severity: DOC.severity,
             confidence: Confidence::Likely,
             what: "takes requests and does not answer".to_owned(),
             means: format!(
@@ -181,7 +181,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
     if seen.is_unread {
         return Some(Silence {
             cause: "closes unread".to_owned(),
-            severity: PAGE.severity,
+            severity: DOC.severity,
             confidence: Confidence::Likely,
             what: "closes connections without reading the request".to_owned(),
             means: format!(
@@ -200,7 +200,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
             ),
         });
     }
-    if let Some(why) = mapper::unanswerable(epmd) {
+    if let Some(why) = epmd_common::unanswerable(epmd) {
         return Some(Silence {
             cause: format!("cannot answer,{asker}"),
             severity: Severity::Low,
@@ -217,18 +217,18 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
     }
     let when = if waited_us < 100_000 { "at once".to_owned() } else { format!("{waited} later") };
     // Registrations from another host have a rule of their own.
-    if epmd.request == Some("ALIVE2_REQ") && !mapper::is_local(ids) {
+    if epmd.request == Some("ALIVE2_REQ") && !epmd_common::is_local(ids) {
         return None;
     }
     Some(Silence {
         cause: "closes".to_owned(),
-        severity: PAGE.severity,
+        severity: DOC.severity,
         confidence: Confidence::Likely,
         what: "closes connections without an answer".to_owned(),
         means: format!(
             "{asker} asked, and the connection was closed {when} without a byte of reply. EPMD \
              answers such a request: what listens on {} is probably not EPMD.",
-            mapper::written(ids)
+            epmd_common::written(ids)
         ),
         remedy: look_what_listens,
         end: end("FIN without a reply"),
@@ -271,7 +271,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use super::super::mapper::tests::{closed, epmd, evidence, found, mark};
+    use super::super::epmd_common::tests::{closed, epmd, evidence, found, mark};
     use super::*;
 
     const ENDS: (&str, &str, &str) = ("10.0.0.1", "10.0.0.2", "1");

@@ -3,14 +3,14 @@
 //! Evidence: RST or ICMP in answer to the SYN, or no answer in this capture. What it does not tell: whether
 //! the host is down, or a filter is in between.
 
-use super::logs;
-use super::text::{address, blank, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Body, Confidence, EpmdOutcome, Event, Finding, Role, Severity};
+use super::finding::{address, blank, shown};
+use super::log_lines;
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Body, Confidence, EpmdOutcome, Event, Finding, Role, Severity};
 
 /// `beamscope explain epmd-unreachable`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "epmd-unreachable",
     severity: Severity::High,
     summary: "no way to the port mapper",
@@ -24,8 +24,8 @@ const PAGE: Page = Page {
                 SYN. A connection that opens and brings no answer is epmd-silent.",
     logs: &[
         LogLine { by: "the dialing node", releases: "all", text: "" },
-        logs::SET_UP_TIME_OVER,
-        logs::NOBODY_THERE,
+        log_lines::SET_UP_TIME_OVER,
+        log_lines::NOBODY_THERE,
         LogLine {
             by: "a node that starts and finds no port mapper on its own host",
             releases: "seen with OTP 25",
@@ -51,11 +51,11 @@ const PAGE: Page = Page {
 pub(super) struct EpmdUnreachable;
 
 impl Rule for EpmdUnreachable {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return };
         let seen = &epmd.seen;
         let mapper = address(ids.dest_ip, ids.dest_port);
@@ -116,7 +116,7 @@ impl Rule for EpmdUnreachable {
             } else {
                 Vec::new()
             },
-            ..blank(&PAGE)
+            ..blank(&DOC)
         });
     }
 }

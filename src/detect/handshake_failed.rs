@@ -3,16 +3,17 @@
 //! `handshake-timeout`: a side owed a message, was silent, and the other gave up. `handshake-aborted`: closed
 //! in mid-handshake and nothing shows why.
 
-use super::logs;
-use super::text::{Sides, closed, finding, seconds, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{
-    CloseKind, Event, Evidence, Finding, Flowed, Mark, Outcome, Protocol, Role, Session, Severity,
+use super::finding::{Sides, closed, finding, seconds, settled, shown};
+use super::log_lines;
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::packet::PacketRef;
+use crate::record::{
+    CloseKind, Event, Evidence, Finding, Flowed, Outcome, Protocol, Role, Session, Severity,
 };
 
 /// `beamscope explain handshake-timeout`.
-const TIMEOUT: Page = Page {
+const TIMEOUT: RuleDoc = RuleDoc {
     rule: "handshake-timeout",
     severity: Severity::Medium,
     summary: "a side fell silent in mid-handshake",
@@ -27,8 +28,8 @@ const TIMEOUT: Page = Page {
                 judgement and no time-out.",
     logs: &[
         LogLine { by: "both nodes", releases: "all", text: "" },
-        logs::SET_UP_TIME_OVER,
-        logs::RABBITMQ_TIMED_OUT,
+        log_lines::SET_UP_TIME_OVER,
+        log_lines::RABBITMQ_TIMED_OUT,
     ],
     remedy: &[
         "Look at the silent node: it may be suspended, swapping, out of memory, or its schedulers \
@@ -42,7 +43,7 @@ const TIMEOUT: Page = Page {
 };
 
 /// `beamscope explain handshake-aborted`.
-const ABORTED: Page = Page {
+const ABORTED: RuleDoc = RuleDoc {
     rule: "handshake-aborted",
     severity: Severity::Medium,
     summary: "closed in mid-handshake, and nothing shows why",
@@ -55,8 +56,8 @@ const ABORTED: Page = Page {
                 a rule of its own.",
     logs: &[
         LogLine { by: "both nodes", releases: "all", text: "" },
-        logs::CLOSED_WITHOUT_STATUS,
-        logs::RABBITMQ_CLOSED,
+        log_lines::CLOSED_WITHOUT_STATUS,
+        log_lines::RABBITMQ_CLOSED,
     ],
     remedy: &[
         "Read the log of the side that closed, at that moment: a node that crashed or was stopped \
@@ -72,11 +73,11 @@ const ABORTED: Page = Page {
 pub(super) struct HandshakeFailed;
 
 impl Rule for HandshakeFailed {
-    fn pages(&self) -> &'static [Page] {
+    fn pages(&self) -> &'static [RuleDoc] {
         &[TIMEOUT, ABORTED]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         let sides = Sides::of(ids, session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
@@ -174,7 +175,7 @@ fn last_words(session: &Session) -> Option<Evidence> {
         (status, Role::Acceptor, "status"),
         (seen.send_name, Role::Initiator, "send_name"),
     ];
-    let before = |mark: &Option<Mark>| {
+    let before = |mark: &Option<PacketRef>| {
         mark.is_some_and(|mark| seen.close.is_none_or(|close| mark.at <= close.at))
     };
     let (mark, from, what) = said.into_iter().find(|(mark, ..)| before(mark))?;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::capture::FrameRef;
-use crate::conn::digest::short_id;
-use crate::event::{
+use crate::limits::Limits;
+use crate::packet::FrameRef;
+use crate::protocol::digest::short_id;
+use crate::record::{
     Anomaly, AnomalyKind, Body, Confidence, ConnectionIds, EpmdOutcome, Event, Finding, Incident,
     MessageEvent, Outcome, Severity, State,
 };
-use crate::limits::Limits;
 use crate::time::Timestamp;
 
 /// Where a finding is told.

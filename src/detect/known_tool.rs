@@ -5,15 +5,15 @@
 //! that is no random number. A hint: whoever writes a tool may write another, and a tool may be used by its
 //! target's owner.
 
-use super::text::{Sides, address, finding, settled, shown};
-use super::{Page, Rule};
-use crate::correlate::{Correlator, acceptor_end, ip_of};
-use crate::event::{
+use super::finding::{Sides, address, finding, settled, shown};
+use super::{Rule, RuleDoc};
+use crate::judge::world::{World, acceptor_end, ip_of};
+use crate::record::{
     Body, Confidence, Event, Finding, OddChallenge, Outcome, Role, Session, Severity, State,
 };
 
 /// `beamscope explain known-tool`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "known-tool",
     severity: Severity::Medium,
     summary: "the hello of a known scanner or attack tool",
@@ -39,11 +39,11 @@ const PAGE: Page = Page {
 pub(super) struct KnownTool;
 
 impl Rule for KnownTool {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
             return;
         };
@@ -57,7 +57,7 @@ impl Rule for KnownTool {
         let Some((tool, sign)) = tool(session) else { return };
         let (from, end) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session));
         let sides = Sides::of(ids, session);
-        let mut found = finding(&PAGE, session, &sides);
+        let mut found = finding(&DOC, session, &sides);
         found.confidence = Confidence::Likely;
         found.parties = format!("{from},{},{tool}", address(end.ip, end.port));
         found.title = format!("{from} dialed {} as {tool} does", sides.acceptor);
@@ -117,8 +117,8 @@ const FLAGS: [(u8, u64); 3] = [(5, 0x3_499c), (5, 0x7_499c), (6, 0x103_499c)];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::scripts::{but, found};
-    use crate::event::samples::dial;
+    use crate::detect::tests::{but, found};
+    use crate::record::samples::dial;
 
     fn title(version: u8, flags: u64, name: &str, odd: Option<OddChallenge>) -> Option<String> {
         let from = format!("{name}/10.0.0.1/1");

@@ -12,59 +12,59 @@ mod cookie_guessing;
 mod cookie_mismatch;
 mod corrupt_distribution;
 mod dist_port;
+mod doc;
 mod duplicate_node;
 mod epmd_command;
+mod epmd_common;
 mod epmd_enumeration;
 mod epmd_silent;
 mod epmd_unreachable;
+mod finding;
 mod handshake_failed;
 mod incidents;
 mod known_tool;
-pub mod logs;
-mod mapper;
+pub mod log_lines;
 mod name_in_use;
 mod name_mismatch;
 mod node_not_registered;
 mod node_restarted;
 mod not_allowed;
 mod not_distribution;
-mod page;
 mod registration_lost;
 mod registration_rejected;
 mod remote_execution;
 mod same_name;
-#[cfg(test)]
-mod scripts;
 mod simultaneous_connect;
-mod text;
+#[cfg(test)]
+mod tests;
 mod tls_failure;
 mod tls_mismatch;
 mod version_mismatch;
 
 use std::sync::Arc;
 
-pub use self::page::{LogLine, Page};
+pub use self::doc::{LogLine, RuleDoc};
 
 use self::incidents::{Incidents, Place};
-use crate::correlate::Correlator;
-use crate::event::{Event, Finding, MessageEvent};
+use crate::judge::world::World;
 use crate::limits::Limits;
+use crate::record::{Event, Finding, MessageEvent};
 use crate::time::Timestamp;
 
 /// A small state machine over events that knows one problem, or a few that are told apart at once.
 pub trait Rule {
     /// What it may find.
-    fn pages(&self) -> &'static [Page];
+    fn pages(&self) -> &'static [RuleDoc];
 
     /// Looks at one event, and at what is `known` from all before it. What it finds goes to `out`
     /// each time it is seen: repeats are sorted out behind the rules, by [`Finding::parties`].
-    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>);
+    fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>);
 
-    /// Looks at a message that is [telling](crate::event::Telling): no other comes here.
+    /// Looks at a message that is [trigger](crate::record::RuleTrigger): no other comes here.
     fn on_message(&mut self, _event: &MessageEvent<'_>, _out: &mut Vec<Finding>) {}
 
     /// The input ends: the last chance for what is told once a run.
-    fn on_end(&mut self, _known: &Correlator, _out: &mut Vec<Finding>) {}
+    fn on_end(&mut self, _known: &World, _out: &mut Vec<Finding>) {}
 }
 
 /// Every rule, in the order in which findings about one event are told.
@@ -101,7 +101,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
 ];
 
 /// The pages of all rules, in that order.
-pub fn pages() -> impl Iterator<Item = &'static Page> {
+pub fn pages() -> impl Iterator<Item = &'static RuleDoc> {
     RULES.iter().flat_map(|rule| rule().pages())
 }
 
@@ -132,7 +132,7 @@ impl Detector {
     pub fn on_event(
         &mut self,
         event: &Event,
-        known: &Correlator,
+        known: &World,
         out: &mut Vec<Event>,
     ) -> Option<Arc<str>> {
         self.incidents.on_event(event, out);
@@ -160,7 +160,7 @@ impl Detector {
     }
 
     /// The run ends: tells what is told once a run, and closes what repeated.
-    pub fn finish(&mut self, now: Timestamp, known: &Correlator, out: &mut Vec<Event>) {
+    pub fn finish(&mut self, now: Timestamp, known: &World, out: &mut Vec<Event>) {
         for rule in &mut self.rules {
             rule.on_end(known, &mut self.found);
         }

@@ -3,15 +3,15 @@
 //! Evidence: ALIVE2_RESP with a result other than 0. EPMD knows one error alone: the name may be taken, or be
 //! no name by its rules. Which it is, the name itself tells, and proven it is where its holder was seen.
 
-use super::mapper::{self, Mapper, Registration, Registrations};
-use super::text::{blank, seconds, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Confidence, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Severity};
+use super::epmd_common::{self, Mapper, Registration, Registrations};
+use super::finding::{blank, seconds, shown};
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Confidence, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Severity};
 use crate::time::micros;
 
 /// `beamscope explain name-in-use`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "name-in-use",
     severity: Severity::High,
     summary: "the port mapper refused to register a node",
@@ -53,18 +53,18 @@ pub(super) struct NameInUse {
 }
 
 impl Rule for NameInUse {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
-        let Some((ids, epmd)) = mapper::talk(event) else { return };
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
+        let Some((ids, epmd)) = epmd_common::talk(event) else { return };
         self.known.on_epmd(event, ids, epmd);
         if epmd.outcome != EpmdOutcome::RegistrationRefused {
             return;
         }
         let name = epmd.name.as_deref().unwrap_or("?");
-        let (mapper, seen) = (mapper::written(ids), &epmd.seen);
+        let (mapper, seen) = (epmd_common::written(ids), &epmd.seen);
         let holder =
             epmd.name.as_ref().and_then(|name| self.known.holder(Mapper::of(event, ids), name));
         let (confidence, why, not_excluded) = match (holder, unacceptable(epmd)) {
@@ -115,7 +115,7 @@ impl Rule for NameInUse {
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded: not_excluded.map(ToOwned::to_owned).into_iter().collect(),
             logged_by: vec![Role::Initiator],
-            ..blank(&PAGE)
+            ..blank(&DOC)
         });
     }
 }
@@ -166,7 +166,7 @@ const MAX_BYTES: usize = 1020;
 
 #[cfg(test)]
 mod tests {
-    use super::super::mapper::tests::{NODE, epmd, evidence, found};
+    use super::super::epmd_common::tests::{NODE, epmd, evidence, found};
     use super::*;
 
     fn refused(name: &str, change: impl FnOnce(&mut Epmd)) -> Event {

@@ -7,15 +7,15 @@
 
 use std::net::IpAddr;
 
-use super::text::{Sides, closed, finding, looked_up, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::{Correlator, acceptor_end};
-use crate::event::{
+use super::finding::{Sides, closed, finding, looked_up, settled, shown};
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::{World, acceptor_end};
+use crate::record::{
     Confidence, Event, Evidence, Finding, Ground, HostClue, Outcome, Role, Session, Severity,
 };
 
 /// `beamscope explain name-mismatch`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "name-mismatch",
     severity: Severity::High,
     summary: "the node that answers is not the one that was dialed",
@@ -66,11 +66,11 @@ const PAGE: Page = Page {
 pub(super) struct NameMismatch;
 
 impl Rule for NameMismatch {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::NameMismatch {
             return;
@@ -78,7 +78,7 @@ impl Rule for NameMismatch {
         let sides = Sides::of(ids, session);
         let dial = Dial::of(session, &sides);
         let told = dial.told();
-        let mut found = finding(&PAGE, session, &sides);
+        let mut found = finding(&DOC, session, &sides);
         found.title = told.title;
         found.explanation = told.explanation;
         found.remedy = told.remedy;
@@ -342,7 +342,7 @@ fn is_address(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::FrameRef;
+    use crate::packet::FrameRef;
 
     const FRAME: FrameRef = FrameRef { input: 0, number: 2 };
 

@@ -3,14 +3,14 @@
 //! Evidence: PORT2_RESP with a result other than 0. What it does not tell: whether the node is down, has
 //! another alive name, or is registered with another port mapper.
 
-use super::logs;
-use super::text::{address, blank, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Body, EpmdOutcome, Event, Finding, Role, Severity};
+use super::finding::{address, blank, shown};
+use super::log_lines;
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Body, EpmdOutcome, Event, Finding, Role, Severity};
 
 /// `beamscope explain node-not-registered`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "node-not-registered",
     severity: Severity::Medium,
     summary: "the port mapper does not know the name",
@@ -23,7 +23,7 @@ const PAGE: Page = Page {
                 known, with a port on which nobody listens, is stale-registration.",
     logs: &[
         LogLine { by: "the dialing node", releases: "all", text: "" },
-        logs::NOBODY_THERE,
+        log_lines::NOBODY_THERE,
         LogLine {
             by: "rabbitmqctl on the dialing host",
             releases: "all",
@@ -46,11 +46,11 @@ const PAGE: Page = Page {
 pub(super) struct NodeNotRegistered;
 
 impl Rule for NodeNotRegistered {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return };
         if epmd.outcome != EpmdOutcome::NotRegistered {
             return;
@@ -81,7 +81,7 @@ impl Rule for NodeNotRegistered {
             // Whoever asks, one node is missing.
             parties: format!("{mapper},{name}"),
             evidence: evidence.into_iter().flatten().collect(),
-            ..blank(&PAGE)
+            ..blank(&DOC)
         });
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! Evidence: the hellos of both. What it does not tell: why the former one ended.
 
-use super::text::{blank, sighted};
-use super::{Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Body, Change, Confidence, Event, Finding, Severity};
+use super::finding::{blank, sighted};
+use super::{Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Body, Change, Confidence, Event, Finding, Severity};
 
 /// `beamscope explain node-restarted`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "node-restarted",
     severity: Severity::Info,
     summary: "a node came back with another creation",
@@ -31,11 +31,11 @@ const PAGE: Page = Page {
 pub(super) struct NodeRestarted;
 
 impl Rule for NodeRestarted {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let Body::Node { node } = &event.body else { return };
         let (Some(now), Some(before)) = (&node.seen.now, &node.seen.before) else { return };
         let name = &node.node;
@@ -72,7 +72,7 @@ impl Rule for NodeRestarted {
             } else {
                 Vec::new()
             },
-            ..blank(&PAGE)
+            ..blank(&DOC)
         });
     }
 }

@@ -3,14 +3,14 @@
 //! Evidence: status `not_allowed` although no mandatory flag is missing. May look like it: a carrier or a
 //! release that demands flags unknown here.
 
-use super::logs;
-use super::text::{Sides, finding, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Event, Finding, Outcome, Role, Severity};
+use super::finding::{Sides, finding, settled, shown};
+use super::log_lines;
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Event, Finding, Outcome, Role, Severity};
 
 /// `beamscope explain not-allowed`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "not-allowed",
     severity: Severity::High,
     summary: "the dialed node does not let this one in",
@@ -34,7 +34,7 @@ const PAGE: Page = Page {
             releases: "all",
             text: "** Connection attempt with disallowed node b@h **",
         },
-        logs::REFUSED_BY_STATUS,
+        log_lines::REFUSED_BY_STATUS,
         LogLine {
             by: "rabbitmqctl on the dialing host",
             releases: "all",
@@ -53,18 +53,18 @@ const PAGE: Page = Page {
 pub(super) struct NotAllowed;
 
 impl Rule for NotAllowed {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::NotAllowed {
             return;
         }
         let sides = Sides::of(ids, session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
-        let mut found = finding(&PAGE, session, &sides);
+        let mut found = finding(&DOC, session, &sides);
         found.title = format!("{b} does not allow {a} to connect");
         found.explanation = format!(
             "{b} answered the name of {a} with not_allowed, before any cookie was looked at, and {a} \

@@ -2,15 +2,15 @@
 //!
 //! A scanner, a health check, a browser: harmless by itself, and the reason for odd lines in logs.
 
-use super::logs;
-use super::text::{Sides, address, blank, finding, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::correlate::ip_of;
-use crate::event::{Body, EpmdOutcome, Event, Finding, Outcome, Role, Severity};
+use super::finding::{Sides, address, blank, finding, settled, shown};
+use super::log_lines;
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::judge::world::ip_of;
+use crate::record::{Body, EpmdOutcome, Event, Finding, Outcome, Role, Severity};
 
 /// `beamscope explain not-distribution`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "not-distribution",
     severity: Severity::Low,
     summary: "something else spoke to EPMD or to a node's port",
@@ -23,7 +23,7 @@ const PAGE: Page = Page {
                 comes from a node that looked the other up; that is tls-mismatch.",
     logs: &[
         LogLine { by: "the node or port mapper that is spoken to", releases: "all", text: "" },
-        logs::TLS_NOTICE,
+        log_lines::TLS_NOTICE,
     ],
     remedy: &[
         "Find out what connects there: `ss -tnp` on the host it comes from names the process.",
@@ -38,11 +38,11 @@ const PAGE: Page = Page {
 pub(super) struct NotDistribution;
 
 impl Rule for NotDistribution {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         if let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) {
             if let (EpmdOutcome::Malformed, Some(foreign)) = (epmd.outcome, &epmd.seen.foreign) {
                 let mapper = address(ids.dest_ip, ids.dest_port);
@@ -57,7 +57,7 @@ impl Rule for NotDistribution {
                     evidence: shown(Some(foreign.mark), Some(Role::Initiator), foreign.looks_like)
                         .into_iter()
                         .collect(),
-                    ..blank(&PAGE)
+                    ..blank(&DOC)
                 });
             }
             return;
@@ -68,7 +68,7 @@ impl Rule for NotDistribution {
         }
         let sides = Sides::of(ids, session);
         let Some(foreign) = &session.seen.foreign else { return };
-        let mut found = finding(&PAGE, session, &sides);
+        let mut found = finding(&DOC, session, &sides);
         found.parties = format!("{},{}", ip_of(ids, session, Role::Initiator), sides.acceptor);
         found.title = match foreign.from {
             Role::Initiator => {

@@ -10,19 +10,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::mapper::{self, Mapper, REMEMBERED, Registration, Registrations, input_of};
-use super::text::{blank, seconds, settled, shown};
-use super::{Page, Rule};
-use crate::correlate::{Correlator, acceptor_end, alive_of, ip_of};
-use crate::event::{
-    Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, Mark, Role, Session,
-    Severity,
-};
+use super::epmd_common::{self, Mapper, REMEMBERED, Registration, Registrations, input_of};
+use super::finding::{blank, seconds, settled, shown};
+use super::{Rule, RuleDoc};
+use crate::judge::world::{World, acceptor_end, alive_of, ip_of};
 use crate::limits::remember;
+use crate::packet::PacketRef;
+use crate::record::{
+    Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Session, Severity,
+};
 use crate::time::{Timestamp, micros};
 
 /// `beamscope explain registration-lost`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "registration-lost",
     severity: Severity::Medium,
     summary: "the port mapper has lost a node that is still up",
@@ -63,7 +63,7 @@ pub(super) struct RegistrationLost {
 #[derive(Debug)]
 struct Lost {
     was: Registration,
-    close: Mark,
+    close: PacketRef,
     closed_by: Option<Role>,
     /// What is found, until no connection may turn out to be the next registration.
     pending: Option<Finding>,
@@ -90,16 +90,16 @@ enum Host {
 }
 
 impl Rule for RegistrationLost {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let Some(ids) = &event.connection else { return };
         if let Some(machine) = self.machine_of(input_of(event)) {
             machine.on_connection(event, ids);
         }
-        if let Some((ids, epmd)) = mapper::talk(event) {
+        if let Some((ids, epmd)) = epmd_common::talk(event) {
             self.on_epmd(event, ids, epmd);
         } else if let Some((ids, session)) = settled(event) {
             for role in [Role::Initiator, Role::Acceptor] {
@@ -108,7 +108,7 @@ impl Rule for RegistrationLost {
         }
     }
 
-    fn on_end(&mut self, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_end(&mut self, _: &World, out: &mut Vec<Finding>) {
         out.extend(self.lost.drain(..).filter_map(|lost| lost.pending));
     }
 }
@@ -152,7 +152,7 @@ impl RegistrationLost {
         if event.at > lost.close.at.after(ALL_TOLD) {
             out.push(finding);
         } else {
-            lost.pending.get_or_insert_with(|| mapper::on_its_own(ids, finding));
+            lost.pending.get_or_insert_with(|| epmd_common::on_its_own(ids, finding));
         }
     }
 
@@ -263,7 +263,7 @@ fn told(
     let Lost { was, close, closed_by, .. } = lost;
     let Registration { name, port, mapper, .. } = was;
     let flowed = session.traffic.of(role);
-    let mapper = super::text::address(mapper.end.ip, mapper.end.port);
+    let mapper = super::finding::address(mapper.end.ip, mapper.end.port);
     let talked = seconds(micros(last.since(close.at)));
     let end = match closed_by {
         Some(Role::Acceptor) => {
@@ -316,7 +316,7 @@ fn told(
             .chain(hello)
             .collect(),
         not_excluded,
-        ..blank(&PAGE)
+        ..blank(&DOC)
     }
 }
 
@@ -342,10 +342,10 @@ const MAX_OLD_CREATION: u32 = 3;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "small numbers of our own")]
 mod tests {
-    use super::super::mapper::tests::{NODE, between, epmd, evidence, found, mark, seconds};
+    use super::super::epmd_common::tests::{NODE, between, epmd, evidence, found, mark, seconds};
     use super::*;
-    use crate::capture::FrameRef;
-    use crate::event::{
+    use crate::packet::FrameRef;
+    use crate::record::{
         Body, CloseKind, Orientation, Outcome, Party, Protocol, SessionSeen, State, Traffic,
     };
 
@@ -498,7 +498,7 @@ mod tests {
         let told = |last| {
             let (mut rule, mut out) = (RegistrationLost::default(), Vec::new());
             let limits = crate::limits::Limits::default();
-            let known = Correlator::new(&limits, Vec::new(), crate::correlate::HomeNets::default());
+            let known = World::new(&limits, Vec::new(), crate::judge::world::HomeNets::default());
             story(last, |_| ()).iter().for_each(|event| rule.on_event(event, &known, &mut out));
             out.len()
         };
@@ -589,7 +589,7 @@ mod tests {
         for number in 0..REMEMBERED + 10 {
             let id = number.to_string();
             for event in [registers(1.0, &id), unregisters(2.0, &id, Role::Initiator)] {
-                let (ids, epmd) = mapper::talk(&event).unwrap();
+                let (ids, epmd) = epmd_common::talk(&event).unwrap();
                 let name = Some(Arc::from(id.as_str()));
                 rule.on_epmd(&event, ids, &Epmd { name, ..epmd.clone() });
             }

@@ -3,14 +3,14 @@
 //! Evidence: ALIVE2_REQ from an address that is not local to the port mapper, and FIN without a byte. EPMD
 //! judges by the address alone, so what may look like it is something else that closes without a word.
 
-use super::mapper;
-use super::text::{blank, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Confidence, EpmdOutcome, Event, Finding, Role, Severity};
+use super::epmd_common;
+use super::finding::{blank, shown};
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Confidence, EpmdOutcome, Event, Finding, Role, Severity};
 
 /// `beamscope explain registration-rejected`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "registration-rejected",
     severity: Severity::Medium,
     summary: "a node tried to register on another host",
@@ -48,26 +48,26 @@ const PAGE: Page = Page {
 pub(super) struct RegistrationRejected;
 
 impl Rule for RegistrationRejected {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
-        let Some((ids, epmd)) = mapper::talk(event) else { return };
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
+        let Some((ids, epmd)) = epmd_common::talk(event) else { return };
         let seen = &epmd.seen;
         let silent = epmd.outcome == EpmdOutcome::NoReply
             && seen.closed_by == Some(Role::Acceptor)
             && !seen.is_unread
             && !seen.is_pipelined;
-        if epmd.request != Some("ALIVE2_REQ") || mapper::is_local(ids) || !silent {
+        if epmd.request != Some("ALIVE2_REQ") || epmd_common::is_local(ids) || !silent {
             return;
         }
         let name = epmd.name.as_deref().unwrap_or("?");
-        let mapper = mapper::written(ids);
+        let mapper = epmd_common::written(ids);
         let (from, to) = (ids.src_ip, ids.dest_ip);
         let mut not_excluded =
             vec!["what listens there is not EPMD, or was ended at that moment".to_owned()];
-        not_excluded.extend(mapper::unanswerable(epmd).map(|why| {
+        not_excluded.extend(epmd_common::unanswerable(epmd).map(|why| {
             format!("EPMD would have closed for an asker of its own host too: the name {why}")
         }));
         let evidence = [
@@ -97,16 +97,16 @@ impl Rule for RegistrationRejected {
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded,
             logged_by: vec![Role::Initiator],
-            ..blank(&PAGE)
+            ..blank(&DOC)
         });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::mapper::tests::{closed, epmd, evidence, found};
+    use super::super::epmd_common::tests::{closed, epmd, evidence, found};
     use super::*;
-    use crate::event::Epmd;
+    use crate::record::Epmd;
 
     fn registers(src: &str, dest: &str, change: impl FnOnce(&mut Epmd)) -> Event {
         let outcome = EpmdOutcome::NoReply;

@@ -6,16 +6,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::text::{address, blank, shown};
-use super::{Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{
-    Body, Confidence, Event, Execution, Finding, MessageEvent, Outcome, Role, Severity, State,
-    Telling,
+use super::finding::{address, blank, shown};
+use super::{Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{
+    Body, Confidence, Event, Execution, Finding, MessageEvent, Outcome, Role, RuleTrigger,
+    Severity, State,
 };
 
 /// `beamscope explain remote-execution`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "remote-execution",
     severity: Severity::High,
     summary: "a node had another run a command, or code",
@@ -44,11 +44,11 @@ pub(super) struct RemoteExecution {
 }
 
 impl Rule for RemoteExecution {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, _: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, _: &mut Vec<Finding>) {
         let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
             return;
         };
@@ -66,7 +66,7 @@ impl Rule for RemoteExecution {
     fn on_message(&mut self, event: &MessageEvent<'_>, out: &mut Vec<Finding>) {
         let MessageEvent { mark, connection, .. } = event;
         let message = event.message();
-        let (Some(Telling::Execution(execution)), Some(call)) = (message.telling, message.call)
+        let (Some(RuleTrigger::Execution(execution)), Some(call)) = (message.trigger, message.call)
         else {
             return;
         };
@@ -97,7 +97,7 @@ impl Rule for RemoteExecution {
                  the capture does not tell.",
                 call.kind
             ),
-            remedy: PAGE.remedy.iter().map(ToString::to_string).collect(),
+            remedy: DOC.remedy.iter().map(ToString::to_string).collect(),
             nodes: [name(message.from), name(message.from.peer())].into_iter().flatten().collect(),
             parties: format!("{from},{to},{module}:{function}"),
             evidence: shown(
@@ -107,7 +107,7 @@ impl Rule for RemoteExecution {
             )
             .into_iter()
             .collect(),
-            ..blank(&PAGE)
+            ..blank(&DOC)
         });
     }
 }
@@ -118,9 +118,10 @@ const MOST_CONNECTED: usize = 16_384;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::FrameRef;
-    use crate::event::samples::{Worded, at, dial, message};
-    use crate::event::{Call, Mark, Message};
+    use crate::packet::FrameRef;
+    use crate::packet::PacketRef;
+    use crate::record::samples::{Worded, at, dial, message};
+    use crate::record::{Call, Message};
 
     fn call<'a>(module: &'a str, function: &'a str, execution: Option<Execution>) -> Message<'a> {
         Message {
@@ -135,7 +136,7 @@ mod tests {
                 latency_us: None,
             }),
             payload_bytes: Some(9),
-            telling: execution.map(Telling::Execution),
+            trigger: execution.map(RuleTrigger::Execution),
             ..message("SPAWN_REQUEST")
         }
     }
@@ -145,11 +146,11 @@ mod tests {
         let mut out = Vec::new();
         let event = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").event();
         let connection = event.connection.clone().unwrap();
-        let known = Correlator::new(&Default::default(), Vec::new(), Default::default());
+        let known = World::new(&Default::default(), Vec::new(), Default::default());
         if let Some(session) = session {
             rule.on_event(&session, &known, &mut out);
         }
-        let mark = Mark { frame: FrameRef { input: 0, number: 31 }, at: at(100) };
+        let mark = PacketRef { frame: FrameRef { input: 0, number: 31 }, at: at(100) };
         let worded = Worded::new(message);
         let event = MessageEvent { mark, connection: &connection, wording: worded.wording() };
         rule.on_message(&event, &mut out);

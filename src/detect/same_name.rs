@@ -7,14 +7,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::text::{Sides, closed, finding, looked_up, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::{Correlator, acceptor_end, alive_of, ip_of};
-use crate::event::{Confidence, Event, Finding, Outcome, Role, Session, Severity};
+use super::finding::{Sides, closed, finding, looked_up, settled, shown};
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::{World, acceptor_end, alive_of, ip_of};
+use crate::record::{Confidence, Event, Finding, Outcome, Role, Session, Severity};
 use crate::time::Timestamp;
 
 /// `beamscope explain same-name`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "same-name",
     severity: Severity::High,
     summary: "a node dials with the name of the node it dials",
@@ -45,11 +45,11 @@ const PAGE: Page = Page {
 pub(super) struct SameName;
 
 impl Rule for SameName {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         let refused = session.seen.status.as_ref().is_some_and(|(_, text)| text == "nok");
         if session.outcome != Outcome::Superseded || !refused {
@@ -75,7 +75,7 @@ impl Rule for SameName {
             return;
         }
         let sides = Sides::of(ids, session);
-        let mut found = finding(&PAGE, session, &sides);
+        let mut found = finding(&DOC, session, &sides);
         found.confidence = confidence;
         found.title = format!("two nodes call themselves {name}");
         found.explanation = format!(
@@ -136,10 +136,11 @@ fn asked_for_its_alive_name(session: &Session) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::FrameRef;
-    use crate::detect::scripts::{but, hello, nok, rules};
-    use crate::event::samples::{at, dial};
-    use crate::event::{Body, Lookup, Mark};
+    use crate::detect::tests::{but, hello, nok, rules};
+    use crate::packet::FrameRef;
+    use crate::packet::PacketRef;
+    use crate::record::samples::{at, dial};
+    use crate::record::{Body, Lookup};
 
     const B: &str = "app@pod-b/10.0.0.2/2";
 
@@ -147,7 +148,7 @@ mod tests {
     fn declined(ms: u64) -> Event {
         but(dial(ms, "app@pod-a/10.0.0.1/1", B).fails(Outcome::Superseded), |session| {
             session.acceptor.node = None;
-            let mark = Mark { frame: FrameRef { input: 0, number: ms + 5 }, at: at(ms + 5) };
+            let mark = PacketRef { frame: FrameRef { input: 0, number: ms + 5 }, at: at(ms + 5) };
             session.seen.status = Some((mark, "nok".to_owned()));
             session.lookup = Some(Lookup {
                 session_id: "lookup".into(),

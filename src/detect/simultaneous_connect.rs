@@ -3,13 +3,13 @@
 //! Evidence: a dial that was refused with `nok` or dropped, and the other one. It is how the protocol settles
 //! such a thing: told as context for whoever wonders about the dial that failed.
 
-use super::text::{Sides, closed, finding, settled, shown};
-use super::{Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Event, Evidence, Finding, Outcome, Role, Severity};
+use super::finding::{Sides, closed, finding, settled, shown};
+use super::{Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Event, Evidence, Finding, Outcome, Role, Severity};
 
 /// `beamscope explain simultaneous-connect`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "simultaneous-connect",
     severity: Severity::Info,
     summary: "two nodes dialed each other, and one dial gave way",
@@ -33,11 +33,11 @@ const PAGE: Page = Page {
 pub(super) struct SimultaneousConnect;
 
 impl Rule for SimultaneousConnect {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, known: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::Superseded {
             return;
@@ -53,7 +53,7 @@ impl Rule for SimultaneousConnect {
         }
         let (a, b) = (&sides.initiator, &sides.acceptor);
         let refused = session.seen.status.as_ref().filter(|(_, text)| text == "nok");
-        let mut found = finding(&PAGE, session, &sides);
+        let mut found = finding(&DOC, session, &sides);
         found.parties = sides.either_way();
         found.title = format!("{a} and {b} dialed each other at once");
         found.explanation = format!(
@@ -83,10 +83,10 @@ impl Rule for SimultaneousConnect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::FrameRef;
-    use crate::detect::scripts::{but, found, hello, rules};
-    use crate::event::Mark;
-    use crate::event::samples::{at, dial};
+    use crate::detect::tests::{but, found, hello, rules};
+    use crate::packet::FrameRef;
+    use crate::packet::PacketRef;
+    use crate::record::samples::{at, dial};
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
@@ -95,7 +95,7 @@ mod tests {
     fn given_up(ms: u64, from: &str, to: &str, status: Option<&str>) -> Event {
         but(dial(ms, from, to).fails(Outcome::Superseded), |session| {
             session.acceptor.node = None;
-            let mark = Mark { frame: FrameRef { input: 0, number: ms + 5 }, at: at(ms + 5) };
+            let mark = PacketRef { frame: FrameRef { input: 0, number: ms + 5 }, at: at(ms + 5) };
             session.seen.status = status.map(|text| (mark, text.to_owned()));
         })
     }

@@ -4,13 +4,13 @@
 //! TLS 1.3, a sealed one in a place where nothing but a refusal is due. Which one that is cannot be read. Any
 //! other sealed alert is mostly `close_notify`, which is how a healthy connection ends.
 
-use super::text::{Sides, closed, finding, looked_up, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{AlertSays, Confidence, Event, Finding, Outcome, Role, Severity, TlsAlert};
+use super::finding::{Sides, closed, finding, looked_up, settled, shown};
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{AlertSays, Confidence, Event, Finding, Outcome, Role, Severity, TlsAlert};
 
 /// `beamscope explain tls-failure`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "tls-failure",
     severity: Severity::High,
     summary: "a TLS alert ended the connection of two nodes",
@@ -75,11 +75,11 @@ const PAGE: Page = Page {
 pub(super) struct TlsFailure;
 
 impl Rule for TlsFailure {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         let Some(alert) = &session.seen.tls_alert else { return };
         if session.outcome != Outcome::Tls || alert.says == AlertSays::Number(CLOSE_NOTIFY) {
@@ -87,7 +87,7 @@ impl Rule for TlsFailure {
         }
         let sides = Sides::of(ids, session);
         let (who, other) = sides.beginning_with(alert.from);
-        let mut found = finding(&PAGE, session, &sides);
+        let mut found = finding(&DOC, session, &sides);
         found.not_excluded = Vec::new();
         let what = if let AlertSays::Number(description) = alert.says {
             let Meaning { name, says, fix } = meaning(description);
@@ -304,10 +304,10 @@ const CLOSE_NOTIFY: u8 = 0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::FrameRef;
-    use crate::detect::scripts::{but, found, rules};
-    use crate::event::Mark;
-    use crate::event::samples::{at, dial};
+    use crate::detect::tests::{but, found, rules};
+    use crate::packet::FrameRef;
+    use crate::packet::PacketRef;
+    use crate::record::samples::{at, dial};
 
     fn ended_by(outcome: Outcome, from: Role, description: u8) -> Event {
         ended_with(outcome, from, AlertSays::Number(description))
@@ -317,7 +317,7 @@ mod tests {
         let dial = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(outcome);
         but(dial, |session| {
             (session.initiator.node, session.acceptor.node) = (None, None);
-            let mark = Mark { frame: FrameRef { input: 0, number: 9 }, at: at(9) };
+            let mark = PacketRef { frame: FrameRef { input: 0, number: 9 }, at: at(9) };
             session.seen.tls_alert = Some(TlsAlert { from, mark, says });
         })
     }

@@ -3,14 +3,14 @@
 //! Evidence: a TLS hello that a plain node waits out, or a TLS alert in answer to a plain `send_name`. May
 //! look like it: a TLS node that is stuck.
 
-use super::logs;
-use super::text::{Sides, closed, finding, looked_up, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Event, Finding, Outcome, Role, Severity};
+use super::finding::{Sides, closed, finding, looked_up, settled, shown};
+use super::log_lines;
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Event, Finding, Outcome, Role, Severity};
 
 /// `beamscope explain tls-mismatch`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "tls-mismatch",
     severity: Severity::High,
     summary: "TLS on one side only",
@@ -22,13 +22,13 @@ const PAGE: Page = Page {
                 on another connection tells the two apart. Where both speak TLS and an alert ends \
                 it, certificates or TLS versions are to blame: tls-failure.",
     logs: &[
-        logs::TLS_NOTICE,
+        log_lines::TLS_NOTICE,
         LogLine { by: "the dialed node, if it is the one without TLS", releases: "all", text: "" },
         LogLine { by: "the dialing node", releases: "all", text: "" },
-        logs::SET_UP_TIME_OVER,
-        logs::CLOSED_WITHOUT_STATUS,
-        logs::RABBITMQ_TIMED_OUT,
-        logs::RABBITMQ_CLOSED,
+        log_lines::SET_UP_TIME_OVER,
+        log_lines::CLOSED_WITHOUT_STATUS,
+        log_lines::RABBITMQ_TIMED_OUT,
+        log_lines::RABBITMQ_CLOSED,
     ],
     remedy: &[
         "Start all nodes of the cluster, and the tools that connect to it, alike: with -proto_dist \
@@ -41,11 +41,11 @@ const PAGE: Page = Page {
 pub(super) struct TlsMismatch;
 
 impl Rule for TlsMismatch {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::TlsMismatch {
             return;
@@ -58,7 +58,7 @@ impl Rule for TlsMismatch {
             Role::Initiator => (a, b),
             Role::Acceptor => (b, a),
         };
-        let mut found = finding(&PAGE, session, &sides);
+        let mut found = finding(&DOC, session, &sides);
         found.title = format!("{with} uses TLS for distribution, {without} does not");
         found.explanation = match tls_side {
             Role::Initiator => format!(

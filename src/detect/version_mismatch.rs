@@ -4,14 +4,14 @@
 //! side's release demands is missing, or the hello is of a layout it no longer reads. May look like it: a
 //! list of allowed nodes; an initiator that wanted another name.
 
-use super::logs;
-use super::text::{Sides, closed, finding, release, settled, shown};
-use super::{LogLine, Page, Rule};
-use crate::correlate::Correlator;
-use crate::event::{Event, Finding, Outcome, Role, Severity};
+use super::finding::{Sides, closed, finding, release, settled, shown};
+use super::log_lines;
+use super::{LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::record::{Event, Finding, Outcome, Role, Severity};
 
 /// `beamscope explain version-mismatch`.
-const PAGE: Page = Page {
+const DOC: RuleDoc = RuleDoc {
     rule: "version-mismatch",
     severity: Severity::High,
     summary: "releases too far apart",
@@ -52,14 +52,14 @@ const PAGE: Page = Page {
             text: "",
         },
         LogLine { by: "the node that is refused", releases: "all", text: "" },
-        logs::REFUSED_BY_STATUS,
-        logs::CLOSED_WITHOUT_STATUS,
+        log_lines::REFUSED_BY_STATUS,
+        log_lines::CLOSED_WITHOUT_STATUS,
         LogLine {
             by: "rabbitmqctl on the dialing host",
             releases: "all",
             text: "* Remote node uses an incompatible Erlang version",
         },
-        logs::RABBITMQ_CLOSED,
+        log_lines::RABBITMQ_CLOSED,
     ],
     remedy: &[
         "Upgrade the older node: releases at most two apart connect. The finding says which \
@@ -74,11 +74,11 @@ const PAGE: Page = Page {
 pub(super) struct VersionMismatch;
 
 impl Rule for VersionMismatch {
-    fn pages(&self) -> &'static [Page] {
-        &[PAGE]
+    fn pages(&self) -> &'static [RuleDoc] {
+        &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &Correlator, out: &mut Vec<Finding>) {
+    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
         let Some((ids, session)) = settled(event) else { return };
         if session.outcome != Outcome::VersionMismatch {
             return;
@@ -91,7 +91,7 @@ impl Rule for VersionMismatch {
             (&sides.acceptor, &sides.initiator)
         };
         let party = if by_initiator { &session.acceptor } else { &session.initiator };
-        let mut found = finding(&PAGE, session, &sides);
+        let mut found = finding(&DOC, session, &sides);
         found.title = format!("{refusing} refused {refused}: their OTP releases are too far apart");
         let missing = &session.seen.missing_flags;
         let lacks = if missing.is_empty() {

@@ -1,7 +1,7 @@
 //! Beside the pipeline: the packets that findings rest on.
 //!
 //! In: frames of the connections that are followed, and the findings. Out: a [`Case`] a finding, to an
-//! [`Archive`]. Keeps the last of what comes within bounds, copies nothing of what is not followed, and
+//! [`EvidenceSink`]. Keeps the last of what comes within bounds, copies nothing of what is not followed, and
 //! opens no file.
 
 mod recent;
@@ -11,15 +11,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::recent::{Recent, Stake};
-use crate::capture::{Frame, FrameRef};
+pub(crate) use self::recent::{Recent, Relevance};
+use crate::capture::Frame;
 use crate::decode::Endpoint;
-use crate::event::{Body, Event, Evidence, Finding};
 use crate::limits::{self, Limits};
+use crate::packet::FrameRef;
+use crate::record::{Body, Event, Evidence, Finding};
 use crate::time::Timestamp;
 
 /// Keeps cases, where and as it likes.
-pub trait Archive {
+pub trait EvidenceSink {
     /// Keeps one case, and gives the name under which; `None` where it was not to be kept.
     ///
     /// # Errors
@@ -55,14 +56,14 @@ pub struct Packet<'a> {
 }
 
 /// Joins findings with the packets that are still at hand, for an archive.
-pub(crate) struct Keeper {
+pub(crate) struct EvidenceCollector {
     pub(crate) recent: Recent,
     /// The look-up behind a connection: its id, and the frame of the answer.
     lookups: VecDeque<(Arc<str>, FrameRef)>,
     /// Where nodes listen, and the frame that told it.
     nodes: VecDeque<(Endpoint, FrameRef)>,
     most_lookups: usize,
-    archive: Box<dyn Archive>,
+    archive: Box<dyn EvidenceSink>,
     /// Cases that may get more packets, in the order in which they were told.
     unsettled: VecDeque<Unsettled>,
 }
@@ -78,8 +79,8 @@ struct Unsettled {
     packets: usize,
 }
 
-impl Keeper {
-    pub(crate) fn new(limits: &Limits, archive: Box<dyn Archive>) -> Self {
+impl EvidenceCollector {
+    pub(crate) fn new(limits: &Limits, archive: Box<dyn EvidenceSink>) -> Self {
         Self {
             recent: Recent::new(limits.evidence),
             lookups: VecDeque::new(),
@@ -176,7 +177,7 @@ const MOST_UNSETTLED: usize = 64;
 /// The request by which a node registers.
 const REGISTRATION: &str = "ALIVE2_REQ";
 
-impl fmt::Debug for Keeper {
+impl fmt::Debug for EvidenceCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keeper").field("recent", &self.recent).finish_non_exhaustive()
     }

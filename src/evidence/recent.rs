@@ -12,16 +12,17 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::{Case, Packet};
-use crate::capture::{Frame, FrameRef, LinkType};
+use crate::capture::{Frame, LinkType};
 use crate::decode::Endpoint;
-use crate::event::Finding;
 use crate::flow::FlowId;
 use crate::limits::EvidenceLimits;
+use crate::packet::FrameRef;
+use crate::record::Finding;
 use crate::time::Timestamp;
 
 /// What a frame may be good for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Stake {
+pub(crate) enum Relevance {
     /// Its connection may be followed with this very frame, or is.
     Now,
     /// It opens or closes a connection that may be followed later.
@@ -35,8 +36,8 @@ pub(crate) struct Recent {
     /// Frames kept so far: the order in which they came.
     serial: u64,
     /// The frame that goes through the pipeline just now, where it has a stake.
-    staged: Option<(Kept, Stake)>,
-    young: Young,
+    staged: Option<(Kept, Relevance)>,
+    pending: Young,
     /// Answers of name servers, who was told, and which addresses.
     names: VecDeque<NameAnswer>,
     names_bytes: usize,
@@ -103,7 +104,7 @@ impl Recent {
             limits,
             serial: 0,
             staged: None,
-            young: Young::default(),
+            pending: Young::default(),
             names: VecDeque::new(),
             names_bytes: 0,
             connections: Vec::new(),
@@ -115,9 +116,9 @@ impl Recent {
     }
 
     /// A frame goes into the pipeline; what was staged before and belonged to nobody is put off or let go.
-    pub(crate) fn stage(&mut self, frame: &Frame<'_>, stake: Stake) {
-        if let Some((kept, Stake::Later)) = self.staged.take() {
-            self.young.push(kept, self.limits.young);
+    pub(crate) fn stage(&mut self, frame: &Frame<'_>, stake: Relevance) {
+        if let Some((kept, Relevance::Later)) = self.staged.take() {
+            self.pending.push(kept, self.limits.pending_connections);
         }
         self.serial += 1;
         let bytes = frame.bytes.get(..self.limits.frame).unwrap_or(frame.bytes);
@@ -142,7 +143,7 @@ impl Recent {
     pub(crate) fn attach(&mut self, flow: FlowId, frame: FrameRef, ends: [Endpoint; 2]) {
         let kept = match self.staged.take_if(|(kept, _)| kept.id == frame) {
             Some((kept, _)) => Some(kept),
-            None => self.young.take(frame),
+            None => self.pending.take(frame),
         };
         let Some(kept) = kept else { return };
         let place = match self.by_flow.get(&flow) {
@@ -401,7 +402,7 @@ mod tests {
 
     impl Recent {
         fn follow(&mut self, flow: FlowId, number: u64, bytes: usize) {
-            self.stage(&frame(number, &vec![7; bytes]), Stake::Now);
+            self.stage(&frame(number, &vec![7; bytes]), Relevance::Now);
             self.attach(flow, id(number), ENDS);
         }
 
@@ -447,9 +448,9 @@ mod tests {
     fn a_connection_that_is_followed_late_gets_the_packets_that_opened_it() {
         let mut recent = Recent::new(limits());
         for number in 1..=3 {
-            recent.stage(&frame(number, b"syn"), Stake::Later);
+            recent.stage(&frame(number, b"syn"), Relevance::Later);
         }
-        recent.stage(&frame(4, b"name"), Stake::Now);
+        recent.stage(&frame(4, b"name"), Relevance::Now);
         let flow = flows(1)[0];
         recent.begin(flow);
         for number in [1, 2, 4] {
@@ -457,21 +458,21 @@ mod tests {
         }
         assert_eq!(recent.numbers(4), [1, 2, 4]);
         // The next frame settles what was staged; what nobody followed and opened nothing is let go.
-        recent.stage(&frame(5, b"junk"), Stake::Now);
-        recent.stage(&frame(6, b"junk"), Stake::Now);
-        assert_eq!(recent.young.places.len(), 1, "the third one still waits");
+        recent.stage(&frame(5, b"junk"), Relevance::Now);
+        recent.stage(&frame(6, b"junk"), Relevance::Now);
+        assert_eq!(recent.pending.places.len(), 1, "the third one still waits");
     }
 
     #[test]
     fn packets_that_open_connections_wait_within_a_bound() {
-        let limits = EvidenceLimits { young: 10 * (FRAME_OVERHEAD + 3), ..limits() };
+        let limits = EvidenceLimits { pending_connections: 10 * (FRAME_OVERHEAD + 3), ..limits() };
         let mut recent = Recent::new(limits);
         for number in 1..=1000 {
-            recent.stage(&frame(number, b"syn"), Stake::Later);
-            assert!(recent.young.bytes <= limits.young);
-            assert_eq!(recent.young.places.len(), recent.young.frames.len());
+            recent.stage(&frame(number, b"syn"), Relevance::Later);
+            assert!(recent.pending.bytes <= limits.pending_connections);
+            assert_eq!(recent.pending.places.len(), recent.pending.frames.len());
         }
-        assert_eq!(recent.young.frames.len(), 10);
+        assert_eq!(recent.pending.frames.len(), 10);
         let flow = flows(1)[0];
         recent.attach(flow, id(1), ENDS);
         recent.attach(flow, id(999), ENDS);

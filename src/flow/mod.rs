@@ -3,11 +3,11 @@
 //! In: a segment's ends. Out: the place of its connection in a bounded table. Knows nothing of what a
 //! connection carries.
 
+mod pending;
 mod ports;
 mod table;
-mod young;
 
 pub use crate::decode::{Direction, FlowKey};
+pub use pending::{PendingTable, TcpOpening};
 pub use ports::PortSet;
 pub use table::{FlowId, FlowTable};
-pub use young::{Opening, YoungTable};

@@ -385,8 +385,7 @@ pub fn challenge_ack(i: &[u8]) -> Parsed<'_, ChallengeAck> {
 }
 
 fn digest(i: &[u8]) -> Parsed<'_, [u8; 16]> {
-    context("Digest", map_opt(take(16_usize), |bytes: &[u8]| bytes.first_chunk().copied()))
-        .parse(i)
+    context("Digest", map_opt(take(16_usize), |bytes: &[u8]| bytes.first_chunk().copied())).parse(i)
 }
 
 /// The alive and the host part of a node name: what is left and right of its only `@`.

@@ -76,7 +76,7 @@ pub struct Fragment {
 pub struct References<'a> {
     count: u8,
     /// Whether one of them is new.
-    bring_new: bool,
+    has_new_atoms: bool,
     nibbles: &'a [u8],
     bytes: &'a [u8],
 }
@@ -105,11 +105,11 @@ impl<'a> References<'a> {
     }
 
     /// Whether one of them is new.
-    pub const fn bring_new(&self) -> bool {
-        self.bring_new
+    pub const fn has_new_atoms(&self) -> bool {
+        self.has_new_atoms
     }
 
-    /// The slot of number `index`, where none [is new](Self::bring_new).
+    /// The slot of number `index`, where none [is new](Self::has_new_atoms).
     #[inline]
     pub fn slot(&self, index: u8) -> Option<u16> {
         let internal = self.bytes.get(usize::from(index)).filter(|_| index < self.count)?;
@@ -167,12 +167,12 @@ fn known_atoms(body: &[u8]) -> Option<(References<'_>, &[u8])> {
     if *count == 0 {
         return Some((References::default(), i));
     }
-    if bring_new(*count, i) {
+    if has_new_atoms(*count, i) {
         return None;
     }
     let (nibbles, bytes) = i.split_at_checked(usize::from(*count / 2 + 1))?;
     let rest = bytes.get(usize::from(*count)..)?;
-    Some((References { count: *count, bring_new: false, nibbles, bytes }, rest))
+    Some((References { count: *count, has_new_atoms: false, nibbles, bytes }, rest))
 }
 
 fn any_header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), HeaderError> {
@@ -307,8 +307,8 @@ fn atom_cache_header(i: &[u8]) -> Judged<'_, References<'_>> {
     for index in 0..count {
         (i, _) = reference(i, nibble(nibbles, index), long_atoms)?;
     }
-    let bring_new = bring_new(count, nibbles);
-    Ok((i, References { count, bring_new, nibbles, bytes }))
+    let has_new_atoms = has_new_atoms(count, nibbles);
+    Ok((i, References { count, has_new_atoms, nibbles, bytes }))
 }
 
 /// One of them, whose half byte is `flags`: three bits of segment, and whether it is new.
@@ -332,7 +332,7 @@ const SEGMENT_INDEX: u8 = 7;
 
 /// Whether one of `count` references is new, whose half bytes are at the front of `nibbles`.
 #[inline]
-fn bring_new(count: u8, nibbles: &[u8]) -> bool {
+fn has_new_atoms(count: u8, nibbles: &[u8]) -> bool {
     // Up to fifteen, as most headers have, at one look.
     if let (Some(bytes), 0..=15) = (nibbles.first_chunk(), count) {
         let flags = u64::from_le_bytes(*bytes) & u64::from_ne_bytes([NEW_CACHE_ENTRY * 0x11; 8]);
@@ -471,8 +471,7 @@ mod tests {
 
     #[test]
     fn a_wrong_byte_in_what_is_judged_is_refused() {
-        for (at, byte) in [(0, 0x05), (4, 0x84), (5, 0x47), (7, 0x69), (8, 8), (9, 0x62), (10, 5)]
-        {
+        for (at, byte) in [(0, 0x05), (4, 0x84), (5, 0x47), (7, 0x69), (8, 8), (9, 0x62), (10, 5)] {
             let mut frame = NO_REFERENCES.to_vec();
             frame[at] = byte;
             assert_eq!(credible_frame(&frame), Credible::No, "byte {at}");
@@ -548,7 +547,7 @@ mod tests {
                 assert_eq!(behind, b"behind");
                 let all: Vec<_> = header.references.iter().map(|it| it.slot).collect();
                 assert_eq!(all.len(), usize::from(count));
-                assert_eq!(header.references.bring_new(), new.is_some(), "{count} {new:?}");
+                assert_eq!(header.references.has_new_atoms(), new.is_some(), "{count} {new:?}");
                 let slots = (0..=count).map_while(|at| header.references.slot(at));
                 assert!(new.is_some() || slots.eq(all), "{count}");
             }

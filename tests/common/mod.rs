@@ -84,9 +84,9 @@ pub(crate) fn texts(list: &Value) -> BTreeSet<&str> {
 }
 
 /// A folder of its own, gone at the end.
-pub(crate) struct Folder(pub(crate) PathBuf);
+pub(crate) struct EvidenceDir(pub(crate) PathBuf);
 
-impl Folder {
+impl EvidenceDir {
     pub(crate) fn new(name: &str) -> Self {
         let folder = Self::to_be_made(name);
         fs::create_dir(&folder.0).unwrap();
@@ -118,7 +118,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for EvidenceDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }

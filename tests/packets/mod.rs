@@ -4,11 +4,12 @@
 
 use std::path::Path;
 
-use beamscope::capture::{FrameRef, Input, Inputs, Item, Order};
-use beamscope::conn::digest::{Cookie, Cookies};
+use beamscope::capture::{Input, Inputs, Item, Order};
 use beamscope::decode::{Decoded, Decoder, Endpoint, Segment, TcpFlags};
 use beamscope::flow::FlowKey;
 use beamscope::limits::DefragLimits;
+use beamscope::packet::FrameRef;
+use beamscope::protocol::digest::{Cookie, Cookies};
 use beamscope::time::Timestamp;
 
 /// A segment that owns its payload.

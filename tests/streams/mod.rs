@@ -7,10 +7,10 @@ use std::path::Path;
 
 use beamscope::capture::{CaptureFile, Item};
 use beamscope::decode::{Decoded, Decoder, Endpoint, Segment, TcpFlags};
-use beamscope::event::Mark;
 use beamscope::flow::FlowKey;
 use beamscope::limits::Limits;
-use beamscope::reassembly::{Budget, Half, Piece, SeqNum, StreamEvent, Taken};
+use beamscope::packet::PacketRef;
+use beamscope::stream::{Budget, SegmentData, SeqNum, StreamChunk, StreamDirection, StreamEvent};
 
 /// The streams of a capture.
 #[derive(Default)]
@@ -25,7 +25,7 @@ pub(crate) struct Streams {
 
 #[derive(Default)]
 pub(crate) struct Connection {
-    halves: HashMap<Endpoint, (Half, Option<SeqNum>)>,
+    halves: HashMap<Endpoint, (StreamDirection, Option<SeqNum>)>,
     pub(crate) streams: HashMap<Endpoint, Stream>,
 }
 
@@ -71,7 +71,7 @@ impl Streams {
             self.open.insert(key, index);
         }
         let connection = &mut self.connections[index];
-        let mark = Mark { frame: segment.frame, at: segment.at };
+        let mark = PacketRef { frame: segment.frame, at: segment.at };
         let (half, syn) = connection.halves.entry(segment.src()).or_default();
         let stream = connection.streams.entry(segment.src()).or_default();
         if is_syn {
@@ -81,7 +81,7 @@ impl Streams {
         stream.cut |= segment.missing > 0;
         if !segment.flags.has(TcpFlags::RST) && segment.payload.len() + segment.missing as usize > 0
         {
-            let piece = Piece {
+            let piece = SegmentData {
                 seq: if is_syn { isn.plus(1) } else { isn },
                 payload: segment.payload,
                 missing: segment.missing,
@@ -121,7 +121,7 @@ impl Stream {
         format!("{shown:02x?} of {}{}", self.bytes.len(), if self.hole { ", hole" } else { "" })
     }
 
-    fn take(&mut self, taken: &Taken<'_>) {
+    fn take(&mut self, taken: &StreamChunk<'_>) {
         match taken.event {
             StreamEvent::Data(bytes) => self.push(bytes),
             StreamEvent::Gap(_) => self.hole = true,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use super::cut::RawAtom;
+use super::scan::RawAtom;
 use super::text;
 
 /// What `ATOM_CACHE_REF` stands for: the references of one distribution header.

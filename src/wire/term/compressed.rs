@@ -7,7 +7,7 @@ use std::fmt;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::cut::Reader;
+use super::scan::Reader;
 use super::tag::{COMPRESSED, VERSION};
 use super::{Term, TermError, cut_term};
 

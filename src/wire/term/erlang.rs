@@ -5,8 +5,8 @@
 
 use std::fmt::{self, Write};
 
-use super::cut::{self, Reader};
 use super::number::{self, Integer};
+use super::scan::{self, Reader};
 use super::tag::*;
 use super::text::{self, Out};
 use super::{Atoms, Export, Fun, Pid, Port, Record, Reference, Term};
@@ -104,7 +104,7 @@ macro_rules! read {
     ($printer:ident, $read:expr) => {
         match $read {
             Ok(value) => value,
-            Err(_) => return $printer.cut(),
+            Err(_) => return $printer.scan(),
         }
     };
 }
@@ -113,7 +113,7 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
     /// Recurses as deep as `depth`.
     fn term(&mut self, depth: u16) -> Printed {
         if self.out.is_full() || self.terms == 0 {
-            return self.cut();
+            return self.scan();
         }
         self.terms -= 1;
         let start = self.i;
@@ -127,14 +127,14 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
             ATOM_CACHE_REF | SMALL_ATOM_UTF8_EXT | ATOM_UTF8_EXT | SMALL_ATOM_EXT | ATOM_EXT => {
                 let len = start.0.len();
                 self.i = start;
-                read!(self, cut::atom(&mut self.i, "atom"));
+                read!(self, scan::atom(&mut self.i, "atom"));
                 let bytes = start.0.get(..len - self.i.0.len()).unwrap_or_default();
                 self.atom(Term { bytes })
             }
             NIL_EXT => self.write("[]"),
             _ if depth == 0 && !is_leaf(tag) => {
-                self.cut()?;
-                let Ok(rest) = cut::skip_terms(start.0, 1) else { return Ok(false) };
+                self.scan()?;
+                let Ok(rest) = scan::skip_terms(start.0, 1) else { return Ok(false) };
                 self.i = Reader(rest);
                 Ok(true)
             }
@@ -155,7 +155,7 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
                 let integer = read!(self, Integer::read(&mut self.i));
                 let most = self.out.left;
                 let whole = integer.write_up_to(most, &mut self.out)?;
-                if whole { Ok(true) } else { self.cut() }
+                if whole { Ok(true) } else { self.scan() }
             }
             NEW_FLOAT_EXT | FLOAT_EXT => {
                 self.i = start;
@@ -214,11 +214,11 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
                 self.write("#Fun<")?;
                 let whole = self.atom(fun.module)?;
                 write!(self.out, ".{}.{}>", fun.index, fun.uniq)?;
-                self.i = Reader(read!(self, cut::skip_terms(self.i.0, fun.free.len().into())));
+                self.i = Reader(read!(self, scan::skip_terms(self.i.0, fun.free.len().into())));
                 Ok(whole)
             }
             RECORD_EXT => self.record(depth),
-            _ => self.cut(),
+            _ => self.scan(),
         }
     }
 
@@ -289,7 +289,7 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
         };
         self.terms -= fits;
         self.i = Reader(ahead.i.0.get(1..).unwrap_or_default());
-        Some(if is_whole && written { Ok(true) } else { self.cut() })
+        Some(if is_whole && written { Ok(true) } else { self.scan() })
     }
 
     fn string(&mut self) -> Printed {
@@ -302,7 +302,7 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
         if shown.iter().all(|byte| text::is_printable(char::from(*byte))) {
             let chars = bytes.iter().map(|byte| char::from(*byte));
             let written = text::quoted(&mut self.out, chars, '"')?;
-            return if written && bytes.len() == len { Ok(true) } else { self.cut() };
+            return if written && bytes.len() == len { Ok(true) } else { self.scan() };
         }
         self.numbers("[", bytes, len, "]")
     }
@@ -324,7 +324,7 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
         let whole = written == len;
         if !whole {
             self.write(",")?;
-            self.cut()?;
+            self.scan()?;
         }
         self.write(close)?;
         Ok(whole)
@@ -364,7 +364,7 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
         }
         let whole = written && text.len() == len;
         if !whole {
-            self.cut()?;
+            self.scan()?;
         }
         self.write(">>")?;
         Ok(whole)
@@ -419,9 +419,9 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
         match term.as_atom(self.atoms) {
             Some(atom) => {
                 let whole = text::atom(&mut self.out, atom)?;
-                if whole { Ok(true) } else { self.cut() }
+                if whole { Ok(true) } else { self.scan() }
             }
-            None => self.cut(),
+            None => self.scan(),
         }
     }
 
@@ -436,7 +436,7 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
         Ok(true)
     }
 
-    fn cut(&mut self) -> Printed {
+    fn scan(&mut self) -> Printed {
         self.whole = false;
         self.out.write_str("…")?;
         Ok(false)
@@ -461,7 +461,7 @@ impl Iterator for Characters<'_> {
 
     fn next(&mut self) -> Option<char> {
         self.left = self.left.checked_sub(1)?;
-        let code = cut::small_integer(&mut self.i, "Int").ok()?;
+        let code = scan::small_integer(&mut self.i, "Int").ok()?;
         char::from_u32(u32::try_from(code).ok()?)
     }
 }
@@ -507,7 +507,7 @@ mod tests {
         text
     }
 
-    fn cut(bytes: &[u8], budget: Budget) -> String {
+    fn scan(bytes: &[u8], budget: Budget) -> String {
         let mut text = String::new();
         let term = Erlang::within(Term::cut_off(bytes), &ATOMS[..], budget);
         assert!(!term.write_to(&mut text).unwrap(), "{text}");
@@ -560,43 +560,43 @@ mod tests {
     #[test]
     fn a_term_is_cut_once_and_closed() {
         let terms = |terms| Budget { terms, ..Budget::ALL };
-        assert_eq!(cut(GEN_CALL, terms(1)), "{…}");
-        assert_eq!(cut(GEN_CALL, terms(3)), "{'$gen_call',{…}}");
-        assert_eq!(cut(GEN_CALL, terms(5)), "{'$gen_call',{<a@host.93.7>,[…]}}");
+        assert_eq!(scan(GEN_CALL, terms(1)), "{…}");
+        assert_eq!(scan(GEN_CALL, terms(3)), "{'$gen_call',{…}}");
+        assert_eq!(scan(GEN_CALL, terms(5)), "{'$gen_call',{<a@host.93.7>,[…]}}");
         let bytes = |bytes| Budget { bytes, ..Budget::ALL };
-        assert_eq!(cut(GEN_CALL, bytes(0)), "…");
-        assert_eq!(cut(GEN_CALL, bytes(6)), "{'$gen'…}");
-        assert_eq!(cut(b"\x6d\0\0\0\x06abcdef", bytes(5)), "<<\"ab\"…>>");
-        assert_eq!(cut(b"\x6d\0\0\0\x03\x01\x02\x03", bytes(5)), "<<1,2,…>>");
-        assert_eq!(cut(b"\x6b\0\x03\x01\x02\x03", bytes(3)), "[1,2,…]");
-        assert_eq!(cut(b"\x6b\0\x06abcdef", bytes(3)), "\"ab\"…");
-        assert_eq!(cut(b"\x6c\0\0\0\x03\x61a\x61b\x61c\x6a", terms(3)), "\"ab\"…");
-        assert_eq!(cut(b"\x74\0\0\0\x01\x61\x01\x6a", terms(2)), "#{1 => …}");
+        assert_eq!(scan(GEN_CALL, bytes(0)), "…");
+        assert_eq!(scan(GEN_CALL, bytes(6)), "{'$gen'…}");
+        assert_eq!(scan(b"\x6d\0\0\0\x06abcdef", bytes(5)), "<<\"ab\"…>>");
+        assert_eq!(scan(b"\x6d\0\0\0\x03\x01\x02\x03", bytes(5)), "<<1,2,…>>");
+        assert_eq!(scan(b"\x6b\0\x03\x01\x02\x03", bytes(3)), "[1,2,…]");
+        assert_eq!(scan(b"\x6b\0\x06abcdef", bytes(3)), "\"ab\"…");
+        assert_eq!(scan(b"\x6c\0\0\0\x03\x61a\x61b\x61c\x6a", terms(3)), "\"ab\"…");
+        assert_eq!(scan(b"\x74\0\0\0\x01\x61\x01\x6a", terms(2)), "#{1 => …}");
     }
 
     #[test]
     fn what_is_cut_off_ends_where_its_bytes_do() {
         for len in 0..GEN_CALL.len() {
-            let text = cut(&GEN_CALL[..len], Budget::ALL);
+            let text = scan(&GEN_CALL[..len], Budget::ALL);
             assert_eq!(text.matches('…').count(), 1, "{text}");
         }
-        assert_eq!(cut(b"\x6d\0\0\0\x06abc", Budget::ALL), "<<\"abc\"…>>");
+        assert_eq!(scan(b"\x6d\0\0\0\x06abc", Budget::ALL), "<<\"abc\"…>>");
         // A character that is cut off is none.
-        assert_eq!(cut(b"\x6d\0\0\0\x06ab\xc3", Budget::ALL), "<<\"ab\"…>>");
-        assert_eq!(cut(b"\x4d\0\0\0\x06\x03\x01\x02", Budget::ALL), "<<1,2,…>>");
-        assert_eq!(cut(b"\x6b\0\x06abc", Budget::ALL), "\"abc\"…");
+        assert_eq!(scan(b"\x6d\0\0\0\x06ab\xc3", Budget::ALL), "<<\"ab\"…>>");
+        assert_eq!(scan(b"\x4d\0\0\0\x06\x03\x01\x02", Budget::ALL), "<<1,2,…>>");
+        assert_eq!(scan(b"\x6b\0\x06abc", Budget::ALL), "\"abc\"…");
     }
 
     #[test]
     fn what_lies_too_deep_is_left_out_and_what_follows_is_not() {
         let depth = Budget { depth: 1, ..Budget::ALL };
-        assert_eq!(cut(b"\x68\x03\x68\x01\x61\x01\x6a\x61\x02", depth), "{…,[],2}");
-        let text = cut(&nested(2_000_000), Budget { bytes: usize::MAX, ..Budget::ALL });
+        assert_eq!(scan(b"\x68\x03\x68\x01\x61\x01\x6a\x61\x02", depth), "{…,[],2}");
+        let text = scan(&nested(2_000_000), Budget { bytes: usize::MAX, ..Budget::ALL });
         let deepest = usize::from(MAX_DEPTH);
         assert_eq!(text, "{".repeat(deepest) + "…" + &"}".repeat(deepest));
         // Empty lists before their tail nest as well.
         let tails: Vec<u8> = [LIST_EXT, 0, 0, 0, 0].repeat(1_000_000);
-        assert_eq!(cut(&tails, Budget::ALL), "…");
+        assert_eq!(scan(&tails, Budget::ALL), "…");
     }
 
     /// A mebibyte of each costs what is shown of it: this ends.
@@ -610,12 +610,12 @@ mod tests {
             let list: Vec<u8> = [LIST_EXT, 0, 0, 0, 200].into_iter().chain(one.clone()).collect();
             let many: Vec<u8> = list.into_iter().chain(iter::repeat_n(one, 3).flatten()).collect();
             let budget = Budget { bytes: 100, ..Budget::ALL };
-            let text = cut(&many, budget);
+            let text = scan(&many, budget);
             assert!(text.len() < 120, "{text}");
         }
         let numbers =
             [&[LIST_EXT, 0, 1, 0, 0][..], &[SMALL_INTEGER_EXT, 1].repeat(65_536)].concat();
-        assert!(cut(&numbers, Budget { bytes: 100, ..Budget::ALL }).len() < 120);
+        assert!(scan(&numbers, Budget { bytes: 100, ..Budget::ALL }).len() < 120);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Fields are in the wire's order, except where old and new forms of a term differ in it.
 
-use super::cut::{self, Fault, Head, Reader};
+use super::scan::{self, Fault, Head, Reader};
 use super::tag::*;
 use super::{AtomText, Atoms, Elements, Term};
 
@@ -212,7 +212,7 @@ impl<'a> Reference<'a> {
     #[inline(always)] // nobody wants all three
     fn usual_parts(i: &'a [u8]) -> Option<(Term<'a>, &'a [u8], &'a [u8])> {
         let [NEWER_REFERENCE_EXT, 0, words @ 1..=5, from_node @ ..] = i else { return None };
-        let behind = cut::usual_atom(from_node)?;
+        let behind = scan::usual_atom(from_node)?;
         let node = Term { bytes: from_node.get(..from_node.len() - behind.len())? };
         let (id, rest) = behind.split_at_checked(4 + 4 * usize::from(*words))?;
         Some((node, id, rest))
@@ -282,7 +282,7 @@ impl<'a> Export<'a> {
         }
         let (module, function) = (atom(i, "Module")?, atom(i, "Function")?);
         let at = *i;
-        let arity = cut::small_integer(i, "Arity")?;
+        let arity = scan::small_integer(i, "Arity")?;
         let arity = arity.try_into().map_err(|_| at.malformed("Arity"))?;
         Ok(Self { module, function, arity })
     }
@@ -300,8 +300,8 @@ impl<'a> Fun<'a> {
                 let new_index = i.u32("Index")?;
                 let left = i.u32("NumFree")?;
                 let module = atom(i, "Module")?;
-                let index = cut::small_integer(i, "OldIndex")?;
-                let uniq = cut::small_integer(i, "OldUniq")?;
+                let index = scan::small_integer(i, "OldIndex")?;
+                let uniq = scan::small_integer(i, "OldUniq")?;
                 let pid = Pid::read(i)?;
                 let (new, free) = (Some((arity, new_index, md5)), Elements { rest: i.0, left });
                 Ok(Self { new, module, index, uniq, pid, free })
@@ -310,8 +310,8 @@ impl<'a> Fun<'a> {
                 let left = i.u32("NumFree")?;
                 let pid = Pid::read(i)?;
                 let module = atom(i, "Module")?;
-                let index = cut::small_integer(i, "Index")?;
-                let uniq = cut::small_integer(i, "Uniq")?;
+                let index = scan::small_integer(i, "Index")?;
+                let uniq = scan::small_integer(i, "Uniq")?;
                 let free = Elements { rest: i.0, left };
                 Ok(Self { new: None, module, index, uniq, pid, free })
             }
@@ -324,7 +324,7 @@ impl<'a> Record<'a> {
     /// Leaves `i` at the values.
     pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
         let start = i.0;
-        let Head::Terms(_) = cut::head(i)? else { return Err(i.malformed("tag")) };
+        let Head::Terms(_) = scan::head(i)? else { return Err(i.malformed("tag")) };
         let values = i.0;
         let mut i = Reader(start);
         if i.u8("tag")? != RECORD_EXT {
@@ -346,7 +346,7 @@ impl<'a> Record<'a> {
 #[inline]
 fn atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<Term<'a>, Fault> {
     let start = i.0;
-    cut::skip_atom(i, field)?;
+    scan::skip_atom(i, field)?;
     let bytes = start.get(..start.len() - i.0.len()).unwrap_or_default();
     Ok(Term { bytes })
 }

@@ -8,9 +8,9 @@ use std::fmt::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::cut::{self, Reader};
 use super::erlang::{Budget, MAX_DEPTH, is_leaf, text_ahead};
 use super::number::{self, Integer};
+use super::scan::{self, Reader};
 use super::tag::*;
 use super::{AtomText, Atoms, Elements, Export, Fun, Pid, Port, Record, Reference, Term, text};
 
@@ -41,7 +41,7 @@ use super::{AtomText, Atoms, Elements, Export, Fun, Pid, Port, Record, Reference
 /// The name of a node, module, function, record or field is a string, and `{"atom_ref":3}` where it
 /// is not known.
 ///
-/// `{"cut":true}` stands for what lies too deep, and for all that is missing where the budget or the
+/// `{"scan":true}` stands for what lies too deep, and for all that is missing where the budget or the
 /// bytes ended. A string, binary or integer that is cut has `"cut_from"` beside it: the bytes that
 /// it has in all.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl<'a, A: Atoms + ?Sized> Walk<'a, A> {
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
 
-    fn cut<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+    fn scan<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         self.is_cut.set(true);
         one(to, "cut", &true)
     }
@@ -134,7 +134,7 @@ macro_rules! read {
     ($self:ident, $to:ident, $read:expr) => {
         match $read {
             Ok(value) => value,
-            Err(_) => return $self.walk.cut($to),
+            Err(_) => return $self.walk.scan($to),
         }
     };
 }
@@ -143,7 +143,7 @@ impl<A: Atoms + ?Sized> Serialize for Next<'_, '_, A> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let walk = self.walk;
         let Some(terms) = walk.terms.get().checked_sub(1).filter(|_| walk.bytes.get() > 0) else {
-            return walk.cut(to);
+            return walk.scan(to);
         };
         walk.terms.set(terms);
         walk.spend(TERM_BYTES);
@@ -153,7 +153,7 @@ impl<A: Atoms + ?Sized> Serialize for Next<'_, '_, A> {
         match tag {
             ATOM_CACHE_REF | SMALL_ATOM_UTF8_EXT | ATOM_UTF8_EXT | SMALL_ATOM_EXT | ATOM_EXT => {
                 i = start;
-                let raw = read!(self, to, cut::atom(&mut i, "atom"));
+                let raw = read!(self, to, scan::atom(&mut i, "atom"));
                 walk.rest.set(i.0);
                 walk.spend(start.0.len() - i.0.len());
                 match AtomText::resolve(raw, walk.atoms) {
@@ -187,7 +187,7 @@ impl<A: Atoms + ?Sized> Serialize for Next<'_, '_, A> {
                 self.bits(walk.take_up_to(i, len), len, bits, to)
             }
             _ if self.depth == 0 && !is_leaf(tag) => {
-                walk.rest.set(read!(self, to, cut::skip_terms(start.0, 1)));
+                walk.rest.set(read!(self, to, scan::skip_terms(start.0, 1)));
                 one(to, "cut", &true)
             }
             SMALL_TUPLE_EXT | LARGE_TUPLE_EXT => {
@@ -275,7 +275,7 @@ impl<'a, A: Atoms + ?Sized> Next<'_, 'a, A> {
                 };
                 one(to, "record", &record)
             }
-            _ => walk.cut(to),
+            _ => walk.scan(to),
         }
     }
 
@@ -307,7 +307,7 @@ impl<'a, A: Atoms + ?Sized> Next<'_, 'a, A> {
         let mut row = to.serialize_seq(None)?;
         shown.iter().try_for_each(|byte| row.serialize_element(byte))?;
         if cut_from.is_some() {
-            row.serialize_element(&Cut { cut: true })?;
+            row.serialize_element(&Cut { scan: true })?;
         }
         row.end()
     }
@@ -491,7 +491,7 @@ struct RecordJson<'w, 'a, A: ?Sized> {
 
 #[derive(serde::Serialize)]
 struct Cut {
-    cut: bool,
+    scan: bool,
 }
 
 /// An unsigned integer as any integer term would be.

@@ -9,13 +9,13 @@
 
 mod atom;
 mod compressed;
-mod cut;
 mod erlang;
 mod identifier;
 mod json;
 mod number;
 #[cfg(test)]
 mod samples;
+mod scan;
 mod tag;
 mod text;
 
@@ -31,7 +31,7 @@ pub use number::Integer;
 #[cfg(test)]
 pub(super) use samples::write_everything;
 
-use cut::Reader;
+use scan::Reader;
 use tag::*;
 
 /// Cuts the term at the front of `input`: the term, and the bytes behind it.
@@ -51,9 +51,9 @@ use tag::*;
 /// The field that is cut short, or holds what no node sends.
 #[inline]
 pub fn cut_term(input: &[u8]) -> Result<(Term<'_>, &[u8]), TermError> {
-    let rest = match cut::usual(input) {
+    let rest = match scan::usual(input) {
         Some(rest) => rest,
-        None => cut::skip_terms(input, 1)?,
+        None => scan::skip_terms(input, 1)?,
     };
     let (bytes, rest) = input.split_at(input.len() - rest.len());
     Ok((Term { bytes }, rest))
@@ -63,7 +63,7 @@ pub fn cut_term(input: &[u8]) -> Result<(Term<'_>, &[u8]), TermError> {
 /// longer to give.
 #[inline]
 pub fn skip_term(input: &[u8]) -> Option<&[u8]> {
-    cut::skip_term(input)
+    scan::skip_term(input)
 }
 
 /// Why bytes are no whole term.
@@ -101,7 +101,7 @@ impl std::error::Error for TermError {}
 /// One term, as sent.
 ///
 /// Views of its parts are `None` where it is of another kind. Those of a term that was
-/// [cut off](Self::cut_off) end where its bytes do.
+/// [scan off](Self::cut_off) end where its bytes do.
 ///
 /// Equal bytes are equal terms; equal terms may have other bytes.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -183,7 +183,7 @@ impl<'a> Term<'a> {
     where
         'a: 't,
     {
-        let raw = cut::atom(&mut Reader(self.bytes), "atom").ok()?;
+        let raw = scan::atom(&mut Reader(self.bytes), "atom").ok()?;
         Some(AtomText::resolve(raw, atoms))
     }
 
@@ -215,7 +215,7 @@ impl<'a> Term<'a> {
     /// An integer in one byte or four, as operations, flags and sizes are.
     #[inline]
     pub fn as_small_int(self) -> Option<i32> {
-        cut::small_integer(&mut Reader(self.bytes), "Int").ok()
+        scan::small_integer(&mut Reader(self.bytes), "Int").ok()
     }
 
     /// An integer that 64 bits hold.
@@ -403,7 +403,7 @@ impl<'a> Elements<'a> {
         let mut array = [Term { bytes: &[] }; N];
         let mut behind: &[u8] = rest;
         for slot in &mut array {
-            let (bytes, rest) = behind.split_at(behind.len() - cut::skip_term(behind)?.len());
+            let (bytes, rest) = behind.split_at(behind.len() - scan::skip_term(behind)?.len());
             (*slot, behind) = (Term { bytes }, rest);
         }
         self.left -= 1;
@@ -425,7 +425,7 @@ impl<'a> Iterator for Elements<'a> {
         if self.left == 0 {
             return None;
         }
-        let rest = cut::skip_term(self.rest)?;
+        let rest = scan::skip_term(self.rest)?;
         let (bytes, rest) = self.rest.split_at_checked(self.rest.len() - rest.len())?;
         self.left -= 1;
         self.rest = rest;
@@ -444,7 +444,7 @@ impl<'a> List<'a> {
     /// What stands behind the last element: the empty list, unless the list is improper. Takes as
     /// long as all elements that were not taken yet.
     pub fn tail(self) -> Option<Term<'a>> {
-        let rest = cut::skip_terms(self.elements.rest, self.elements.left.into()).ok()?;
+        let rest = scan::skip_terms(self.elements.rest, self.elements.left.into()).ok()?;
         cut_term(rest).ok().map(|(tail, _)| tail)
     }
 }
@@ -525,8 +525,8 @@ mod tests {
 
     #[test]
     fn what_there_is_of_a_cut_off_term_can_be_read() {
-        let cut = Term::cut_off(&GEN_CALL[..GEN_CALL.len() - 6]);
-        let mut elements = cut.as_tuple().unwrap();
+        let scan = Term::cut_off(&GEN_CALL[..GEN_CALL.len() - 6]);
+        let mut elements = scan.as_tuple().unwrap();
         assert!(elements.next().unwrap().is_atom("$gen_call", &ATOMS[..]));
         assert!(elements.next().is_some());
         assert!(elements.next().is_none());

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::cut::{FLOAT_TEXT, Fault, Reader};
+use super::scan::{FLOAT_TEXT, Fault, Reader};
 use super::tag::*;
 
 /// An integer of any size.

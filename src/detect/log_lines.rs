@@ -1,0 +1,549 @@
+//! From a line of a log to the rules behind it.
+//!
+//! In: what a person copied: a whole line, a part, several lines, with whatever a logger put around
+//! it. Out: the known lines it resembles most. Names of nodes, numbers and punctuation differ from
+//! log to log, so words alone are compared.
+
+use super::{LogLine, RuleDoc, pages};
+
+/// A known line, and a rule that may be behind it.
+#[derive(Debug)]
+pub struct Logged {
+    /// The rule.
+    pub doc: &'static RuleDoc,
+    /// The line.
+    pub line: &'static LogLine,
+}
+
+/// Every line that is known: first the rules' own, then those that say only that nodes did not
+/// connect, each with every rule that it may stand for.
+pub fn lines() -> impl Iterator<Item = Logged> {
+    let own = pages().flat_map(|doc| doc.logs.iter().map(move |line| Logged { doc, line }));
+    let common = COMMON.iter().flat_map(|(line, rules)| {
+        let named = |rule: &&str| pages().find(|doc| doc.rule == *rule);
+        let pages = rules.iter().copied().flatten().filter_map(named);
+        pages.map(move |doc| Logged { doc, line })
+    });
+    own.chain(common).filter(|logged| !logged.line.text.is_empty())
+}
+
+/// The known lines that share the longest run of words with `text`; none when that is too short to
+/// mean anything.
+pub fn search(text: &str) -> Vec<Logged> {
+    let sought = words(text);
+    let scored = lines().filter_map(|logged| {
+        let known = words(logged.line.text);
+        Some((Likeness::of(&known, &sought)?, logged))
+    });
+    let mut best = Vec::new();
+    let mut most = None;
+    for (likeness, logged) in scored {
+        if most < Some(likeness) {
+            most = Some(likeness);
+            best.clear();
+        }
+        if most == Some(likeness) {
+            best.push(logged);
+        }
+    }
+    best
+}
+
+/// How well a known line fits, from the least telling to the most.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Likeness {
+    /// Words in common, one after the other.
+    run: usize,
+    /// All words of the known line are among those.
+    is_whole: bool,
+}
+
+impl Likeness {
+    /// `None` where the two have too little in common: neither holds all of the other, nor enough.
+    fn of(known: &[String], sought: &[String]) -> Option<Self> {
+        let run = longest_run(known, sought);
+        let shorter = known.len().min(sought.len());
+        let is_alike = run == shorter || run >= ENOUGH && run.saturating_mul(2) >= shorter;
+        (run > 0 && is_alike).then_some(Self { run, is_whole: run == known.len() })
+    }
+}
+
+/// The most words of `known` in a row that stand in `sought` in that order, with few others
+/// between: names that do not look like one, and what a logger puts before each piece of a line.
+fn longest_run(known: &[String], sought: &[String]) -> usize {
+    /// A run that ends at a word of `known`, and where in `sought` it was last met.
+    #[derive(Clone, Copy)]
+    struct Run {
+        len: usize,
+        at: usize,
+    }
+    let mut runs: Vec<Option<Run>> = vec![None; known.len()];
+    let mut longest = 0;
+    for (at, word) in sought.iter().enumerate() {
+        let should_continue = |run: &Run| at - run.at <= BETWEEN + 1;
+        // From the end, so that a word of `sought` does not follow itself.
+        for (j, _) in known.iter().enumerate().rev().filter(|(_, known)| *known == word) {
+            let before = j.checked_sub(1).and_then(|before| runs.get(before).copied().flatten());
+            let len = 1 + before.filter(should_continue).map_or(0, |run| run.len);
+            longest = longest.max(len);
+            if let Some(run) = runs.get_mut(j) {
+                if run.is_none_or(|run| run.len <= len || !should_continue(&run)) {
+                    *run = Some(Run { len, at });
+                }
+            }
+        }
+    }
+    longest
+}
+
+/// The words of a line that are the same in every log: without names of nodes and hosts, without
+/// what is quoted and has no blank inside, without what has a digit, without single letters.
+fn words(text: &str) -> Vec<String> {
+    // As JSON has them inside a string.
+    let text = text.replace("\\n", " ").replace("\\t", " ").replace(['\u{2018}', '\u{2019}'], "'");
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        let is_inside =
+            c == '\'' && !word.is_empty() && rest.as_str().starts_with(char::is_alphanumeric);
+        match c {
+            // An apostrophe, as in "can't".
+            '\'' if is_inside => {}
+            '\'' | '"' => {
+                end_of_word(&mut word, &mut words);
+                let quoted =
+                    rest.as_str().split_once(c).map(|(quoted, after)| (quoted, after.chars()));
+                if let Some((quoted, after)) = quoted {
+                    if !quoted.is_empty() && !quoted.contains(char::is_whitespace) {
+                        rest = after;
+                    }
+                }
+            }
+            _ if c.is_alphanumeric() || NAMES.contains(&c) => word.extend(c.to_lowercase()),
+            _ => end_of_word(&mut word, &mut words),
+        }
+    }
+    end_of_word(&mut word, &mut words);
+    words
+}
+
+fn end_of_word(word: &mut String, words: &mut Vec<String>) {
+    let bare = word.trim_matches(['.', '-']);
+    // No host has a `_`, and `ALIVE2_REQ` is a word.
+    let is_numbered = !bare.contains('_') && bare.contains(char::is_numeric);
+    let is_name = bare.contains(['@', '.']) || is_numbered;
+    if !is_name && bare.chars().nth(1).is_some() {
+        words.push(bare.to_owned());
+    }
+    word.clear();
+}
+
+/// What may stand in a name beside letters and digits.
+const NAMES: [char; 4] = ['_', '@', '.', '-'];
+
+/// Fewer words in a row are in common by chance.
+const ENOUGH: usize = 3;
+
+/// As many foreign words may stand between two of a line: `Nov 22 host beam` of the next piece.
+const BETWEEN: usize = 4;
+
+/// What the dialing node gives as the reason when its set-up time is over, where it is asked to.
+pub(super) const SET_UP_TIME_OVER: LogLine = LogLine {
+    by: "the dialing node, with net_kernel:verbose(1)",
+    releases: "OTP 25 and older",
+    text: "{net_kernel,{'EXIT',<0.87.0>,setup_timer_timeout}}",
+};
+
+/// What it gives when the dialed node hung up on its name.
+pub(super) const CLOSED_WITHOUT_STATUS: LogLine = LogLine {
+    by: "the dialing node, with net_kernel:verbose(1)",
+    releases: "OTP 25 and older",
+    text: "{net_kernel,{'EXIT',<0.87.0>,{recv_status_failed,{error,closed}}}}",
+};
+
+/// What it gives when it was refused by status.
+pub(super) const REFUSED_BY_STATUS: LogLine = LogLine {
+    by: "the dialing node, with net_kernel:verbose(1)",
+    releases: "OTP 25 and older",
+    text: "{net_kernel,{'EXIT',<0.87.0>,{recv_status_failed,not_allowed}}}",
+};
+
+/// What it gives when there was nobody to connect to.
+pub(super) const NOBODY_THERE: LogLine = LogLine {
+    by: "the dialing node, with net_kernel:verbose(1)",
+    releases: "OTP 25 and older",
+    text: "{net_kernel,{'EXIT',<0.87.0>,shutdown}}",
+};
+
+/// What RabbitMQ's tools make of [`SET_UP_TIME_OVER`].
+pub(super) const RABBITMQ_TIMED_OUT: LogLine = LogLine {
+    by: "rabbitmqctl on the dialing host",
+    releases: "all",
+    text: "* TCP connection to remote host has timed out. Is the Erlang distribution using TLS?",
+};
+
+/// What RabbitMQ's tools make of [`CLOSED_WITHOUT_STATUS`].
+pub(super) const RABBITMQ_CLOSED: LogLine = LogLine {
+    by: "rabbitmqctl on the dialing host",
+    releases: "all",
+    text: "* Remote host closed TCP connection before completing authentication. Is the Erlang \
+           distribution using TLS?",
+};
+
+/// What RabbitMQ's tools say when EPMD gave a port and nobody could be reached there.
+pub(super) const RABBITMQ_NO_TCP: LogLine = LogLine {
+    by: "rabbitmqctl on the dialing host",
+    releases: "all",
+    text: "* can't establish TCP connection to the target node, reason: ...",
+};
+
+/// What a node with TLS says to anything else.
+pub(super) const TLS_NOTICE: LogLine = LogLine {
+    by: "the dialed node, if it is the one with TLS",
+    releases: "seen with OTP 25; state and place differ by release",
+    text: "TLS server: In state hello at tls_record.erl:564 generated SERVER ALERT: Fatal - \
+           Unexpected Message",
+};
+
+/// Lines that say no more than that a node was not reached, or how far one came; with the rules
+/// that they may stand for.
+const COMMON: &[(LogLine, &[&[&str]])] = &[
+    (
+        LogLine {
+            by: "iex --remsh, and the remote command of an Elixir release",
+            releases: "all",
+            text: "Could not contact remote node b@h, reason: :nodedown. Aborting...",
+        },
+        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+    ),
+    (
+        LogLine { by: "rpc:call", releases: "all", text: "{badrpc,nodedown}" },
+        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+    ),
+    (
+        LogLine {
+            by: "libcluster on the dialing node",
+            releases: "all",
+            text: "[libcluster:...] unable to connect to :\"b@h\"",
+        },
+        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+    ),
+    (
+        LogLine {
+            by: "the dialing node, in a mesh",
+            releases: "seen with OTP 25",
+            text: "'global' at a@h failed to connect to b@h",
+        },
+        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+    ),
+    (
+        LogLine {
+            by: "the dialing node, in a mesh",
+            releases: "older releases",
+            text: "global: a@h failed to connect to b@h",
+        },
+        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+    ),
+    (
+        LogLine {
+            by: "the ping command of a release (nodetool)",
+            releases: "all",
+            text: "Node 'b@h' not responding to pings.",
+        },
+        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+    ),
+    (
+        LogLine {
+            by: "ejabberdctl, mongooseimctl",
+            releases: "all",
+            text: "Failed RPC connection to the node b@h: nodedown",
+        },
+        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+    ),
+    (
+        LogLine {
+            by: "rabbitmqctl",
+            releases: "all",
+            text: "Error: unable to perform an operation on node 'b@h'. Please see diagnostics \
+                   information and suggestions below.",
+        },
+        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+    ),
+    (
+        LogLine {
+            by: "rabbitmqctl",
+            releases: "older releases",
+            text: "Error: unable to connect to node b@h: nodedown",
+        },
+        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+    ),
+    (
+        LogLine {
+            by: "rabbitmqctl",
+            releases: "all",
+            text: "* TCP connection succeeded but Erlang distribution failed",
+        },
+        &[IN_THE_HANDSHAKE],
+    ),
+];
+
+/// Why a node is not reached.
+const ON_THE_WAY: &[&str] =
+    &["epmd-unreachable", "node-not-registered", "stale-registration", "dist-port-blocked"];
+
+/// Why two nodes that reach each other do not connect.
+const IN_THE_HANDSHAKE: &[&str] = &[
+    "tls-mismatch",
+    "version-mismatch",
+    "not-allowed",
+    "same-name",
+    "name-mismatch",
+    "cookie-mismatch",
+    "handshake-timeout",
+    "handshake-aborted",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rules found for a text, sorted.
+    fn found(text: &str) -> Vec<&'static str> {
+        let mut rules: Vec<_> = search(text).iter().map(|logged| logged.doc.rule).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        rules
+    }
+
+    const WRONG_COOKIE: &[&str] = &["cookie-mismatch"];
+    const REFUSED_DIGEST: &[&str] = &["cookie-guessing", "cookie-mismatch"];
+    const COOKIE_OR_LIST: &[&str] = &["cookie-guessing", "cookie-mismatch", "not-allowed"];
+
+    #[test]
+    fn common_lines_name_rules_that_exist() {
+        for rule in COMMON.iter().flat_map(|(_, rules)| rules.iter().copied().flatten()) {
+            assert!(pages().any(|doc| doc.rule == *rule), "{rule}");
+        }
+    }
+
+    #[test]
+    fn every_line_finds_itself_whatever_the_names() {
+        for Logged { doc, line } in lines() {
+            let text = line.text;
+            let renamed = text.replace("a@h", "web-1@10.0.0.1").replace("b@h", "my_app@db.example");
+            let logged = format!("2026-11-22T20:51:01Z host beam[77]: [error] {renamed}");
+            for text in [text, &renamed, &logged, &text.to_uppercase(), &text.replace(' ', "\n   ")]
+            {
+                assert!(found(text).contains(&doc.rule), "{}: {text}", doc.rule);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fragment_is_enough() {
+        for (text, rules) in [
+            ("Connection attempt from disallowed node", COOKIE_OR_LIST),
+            ("connection attempt from DISALLOWED", COOKIE_OR_LIST),
+            ("Invalid challenge reply", REFUSED_DIGEST),
+            ("rejected. Invalid challenge reply.", REFUSED_DIGEST),
+            ("please check the Erlang cookie", WRONG_COOKIE),
+            ("rejected since it cannot handle", &["version-mismatch"]),
+            ("Cannot get connection id", &["same-name"]),
+            ("recv_challenge_ack_failed", WRONG_COOKIE),
+            ("not running at all", &["node-not-registered"]),
+            ("epmd (port 4369)", &["epmd-unreachable"]),
+        ] {
+            assert_eq!(found(text), rules, "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_of_real_logs_are_recognised() {
+        for (text, rules) in [
+            // OTP 25, as written to a terminal.
+            (
+                "=ERROR REPORT==== 22-Nov-2026::20:51:01.111935 ===\n** Connection attempt from \
+                 node 'a1@127.0.0.1' rejected. Invalid challenge reply. **\n",
+                REFUSED_DIGEST,
+            ),
+            // Elixir's console.
+            (
+                "20:51:07.675 [error] ** Connection attempt from node :\"a4@127.0.0.1\" rejected. \
+                 Invalid challenge reply. **",
+                REFUSED_DIGEST,
+            ),
+            (
+                "[error] ** Connection attempt from node :a@h rejected. Invalid challenge reply.",
+                REFUSED_DIGEST,
+            ),
+            // journald, wrapped by hand.
+            (
+                "Nov 22 20:51:01 web beam.smp[4711]: ** Connection attempt from node 'a@h.lan'\n\
+                 Nov 22 20:51:01 web beam.smp[4711]:    rejected. Invalid challenge reply. **",
+                REFUSED_DIGEST,
+            ),
+            // A JSON log.
+            (
+                "{\"time\":\"2026-11-22T20:51:01Z\",\"level\":\"error\",\"msg\":\"** Connection \
+                 attempt from node \\\"a@h\\\" rejected. Invalid\\nchallenge reply. **\\n\"}",
+                REFUSED_DIGEST,
+            ),
+            // RabbitMQ, with its colours.
+            (
+                "\u{1b}[38;5;160m2026-11-22 20:51:01.111935+00:00 [error] <0.2100.0> ** Connection \
+                 attempt from node 'rabbitmqcli-99391-rabbit@warp10' rejected. Invalid challenge \
+                 reply. **\u{1b}[0m",
+                REFUSED_DIGEST,
+            ),
+            ("** Connection attempt from disallowed node a2@127.0.0.1 ** ", COOKIE_OR_LIST),
+            (
+                "** 'b@h.example': Connection attempt from node 'a@other.example' rejected since \
+                 it cannot handle [\"V4_NC\",\n     \"UNLINK_ID\",\"HANDSHAKE_23\"].**",
+                &["version-mismatch"],
+            ),
+            (
+                "** b@h: Connection attempt to node c@h aborted since it cannot handle \
+                 [\"V4_NC\"].**",
+                &["version-mismatch"],
+            ),
+            (
+                "** b@h: Connection attempt from node c@h rejected since it cannot handle extended \
+                 references. **",
+                &["version-mismatch"],
+            ),
+            (
+                "2018-09-07 14:24:16.285 [error] pid=<0.58.0>\n** Cannot get connection id for \
+                 node :example_api@mystique",
+                &["same-name"],
+            ),
+            (
+                "[notice] TLS :server: In state :hello at tls_record.erl:532 generated SERVER \
+                 ALERT: Fatal - Unexpected Message\n - {:unsupported_record_type, 71}",
+                &["not-distribution", "tls-mismatch"],
+            ),
+            (
+                "=INFO REPORT==== 22-Nov-2026::20:51:02.251017 ===\n\
+                 {net_kernel,{'EXIT',<0.87.0>,{recv_status_failed,not_allowed}}}",
+                &["not-allowed", "version-mismatch"],
+            ),
+            (
+                "rabbit@warp10:\n  * connected to epmd (port 4369) on warp10\n  * epmd reports \
+                 node 'rabbit' running on port 25672\n  * TCP connection succeeded but Erlang \
+                 distribution failed\n\n  * Authentication failed (rejected by the remote node), \
+                 please check the Erlang cookie",
+                WRONG_COOKIE,
+            ),
+            (
+                "mq3-1  |   * unable to connect to epmd (port 4369) on broker: timeout (timed out)",
+                &["epmd-unreachable"],
+            ),
+            (
+                "  * epmd reports: node 'rabbit' not running at all\n    other nodes on h: [cli]",
+                &["node-not-registered"],
+            ),
+            (
+                "  * can't establish TCP connection to the target node, reason: timeout",
+                &["dist-port-blocked", "stale-registration"],
+            ),
+            (
+                "  * can\u{2019}t establish TCP connection, reason: econnrefused",
+                &["dist-port-blocked", "stale-registration"],
+            ),
+        ] {
+            assert_eq!(found(text), rules, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_says_nodedown_leaves_everything_open() {
+        for text in [
+            "Could not contact remote node my-app@fdaa:0:31d4:a5b:9d36:7c1e:f284:2, reason: \
+             :nodedown. Aborting...",
+            "Failed RPC connection to the node ejabberd@ns1: nodedown",
+            "Failed RPC connection to the node 'ejabberd@coopens.com': nodedown",
+            "10:14:54.324 [warn]  [libcluster:cluster] unable to connect to :\"node2@127.0.0.1\"",
+            "{:badrpc, :nodedown}",
+            "Error: unable to perform an operation on node 'rabbit@h'. Please see diagnostics \
+             information and suggestions below.",
+            "Node 'emqx@127.0.0.1' not responding to pings.",
+            "2020-05-17T09:14:51.299676-06:00 warning: global: c@localhost failed to connect to \
+             b@localhost",
+            "'global' at c@localhost failed to connect to b@localhost",
+        ] {
+            let rules = found(text);
+            for rule in ["cookie-mismatch", "node-not-registered", "dist-port-blocked"] {
+                assert!(rules.contains(&rule), "{text}: {rules:?}");
+            }
+        }
+        assert!(
+            !found("TCP connection succeeded but Erlang distribution failed")
+                .contains(&"epmd-unreachable")
+        );
+    }
+
+    #[test]
+    fn other_lines_find_nothing() {
+        for text in [
+            "",
+            "'a@h'",
+            "4369",
+            "** **",
+            "hello world",
+            "GenServer :foo terminating",
+            "Connection reset by peer while reading from the node",
+            "[info] Running MyAppWeb.Endpoint with Bandit 1.5.0 at 127.0.0.1:4000 (http)",
+            "=SUPERVISOR REPORT==== Supervisor: {local,kernel_sup} Context: shutdown_error",
+            "The connection to the database was closed. An attempt to connect failed.",
+        ] {
+            assert_eq!(found(text), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn names_numbers_and_marks_are_no_words() {
+        for (text, expected) in [
+            ("** 'a@h': node :\"b@h\" can't <0.87.0> **", "node cant"),
+            ("{error,closed}", "error closed"),
+            (r#"["V4_NC","UNLINK_ID"] inter-node tls_record.erl:564"#, "inter-node"),
+            ("'not a name' \"nor this", "not name nor this"),
+            ("rejected. Invalid", "rejected invalid"),
+            ("epmd: ALIVE2_REQ from node01 at 4369", "epmd alive2_req from at"),
+            (r"from\nnode\twith", "from node with"),
+            ("\u{1b}[31mred\u{1b}[0m", ""),
+        ] {
+            assert_eq!(words(text).join(" "), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_run_has_few_words_between_and_none_left_out() {
+        for (known, sought, run) in [
+            ("aa bb cc", "xx aa bb cc yy", 3),
+            ("aa bb cc", "aa cc", 1),
+            ("aa bb cc", "cc bb aa", 1),
+            ("aa bb", "aa 1x xx xx xx xx bb", 2),
+            ("aa bb", "aa xx xx xx xx xx bb", 1),
+            ("aa aa", "aa", 1),
+            ("aa bb cc", "aa xx xx xx xx bb bb cc", 3),
+            ("aa", "", 0),
+        ] {
+            assert_eq!(longest_run(&words(known), &words(sought)), run, "{known} in {sought}");
+        }
+    }
+
+    #[test]
+    fn a_whole_line_goes_before_a_part_of_another() {
+        // Both hold it, and one of them is no more than that.
+        let whole = Likeness::of(&words("node not responding"), &words("node a@h not responding"));
+        let part = words("node not responding to pings");
+        assert!(whole > Likeness::of(&part, &words("node a@h not responding")));
+    }
+
+    #[test]
+    fn much_text_takes_no_more_than_its_length() {
+        let text = "Connection attempt from node ".repeat(4_000);
+        assert!(!search(&text).is_empty());
+        assert!(search(&"'".repeat(100_000)).is_empty());
+    }
+}

@@ -1,0 +1,3 @@
+//! What connections show together, and the verdict on each.
+
+pub mod world;

@@ -1,0 +1,118 @@
+//! Cookies, challenge digests, and the short ids made with the same hash. The only door to `md5`, and
+//! the only place that reads a cookie's bytes.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A candidate cookie. Shows as its label wherever it is printed; its bytes stay in this file.
+#[derive(Clone)]
+pub struct Cookie {
+    label: Arc<str>,
+    secret: Box<[u8]>,
+}
+
+impl Cookie {
+    /// A cookie of these bytes, known to people as `label`.
+    pub fn new(label: &str, secret: &[u8]) -> Self {
+        Self { label: label.into(), secret: secret.into() }
+    }
+
+    /// What it is called in the output.
+    pub const fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    /// Whether `digest` was made with this cookie: MD5 of the cookie and the challenge in decimal.
+    ///
+    /// Spec: *Distribution Protocol*, "The Handshake in Detail", on `gen_digest`.
+    fn made(&self, digest: &[u8; 16], challenge: u32) -> bool {
+        let mut context = md5::Context::new();
+        context.consume(&self.secret);
+        context.consume(challenge.to_string());
+        context.finalize().0 == *digest
+    }
+}
+
+impl fmt::Debug for Cookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cookie").field(&self.label).finish()
+    }
+}
+
+impl fmt::Display for Cookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)
+    }
+}
+
+/// The candidate cookies of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Cookies(Vec<Cookie>);
+
+impl Cookies {
+    /// Adds a candidate. A cookie that is known under another label already is left out: one secret has
+    /// one name, so that two labels always mean two cookies.
+    pub fn add(&mut self, cookie: Cookie) {
+        if self.0.iter().all(|known| known.secret != cookie.secret) {
+            self.0.push(cookie);
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Label of the candidate that `digest` was made with in answer to `challenge`.
+    pub fn that_made(&self, digest: &[u8; 16], challenge: u32) -> Option<Arc<str>> {
+        self.0.iter().find(|cookie| cookie.made(digest, challenge)).map(|c| Arc::clone(&c.label))
+    }
+}
+
+/// The first 8 bytes of the MD5 of `text`, as 16 hex digits: an id that any machine finds again.
+pub fn short_id(text: &str) -> Arc<str> {
+    let digest = md5::compute(text);
+    crate::record::hex(digest.0.get(..8).unwrap_or_default()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A handshake between two OTP 23.2.6 nodes, cookie `C`.
+    const CHALLENGE: u32 = 3_650_311_734;
+    const DIGEST: [u8; 16] = [
+        0xec, 0xf8, 0x26, 0x01, 0x29, 0x25, 0x46, 0x91, 0xd9, 0xb7, 0xa6, 0x7c, 0x62, 0x8b, 0xcf,
+        0x5a,
+    ];
+
+    #[test]
+    fn a_digest_names_the_cookie_it_was_made_with() {
+        let mut cookies = Cookies::default();
+        cookies.add(Cookie::new("other", b"c"));
+        assert_eq!(cookies.that_made(&DIGEST, CHALLENGE), None);
+        cookies.add(Cookie::new("right", b"C"));
+        assert_eq!(cookies.that_made(&DIGEST, CHALLENGE).as_deref(), Some("right"));
+        assert_eq!(cookies.that_made(&DIGEST, CHALLENGE + 1), None);
+    }
+
+    #[test]
+    fn one_secret_has_one_name() {
+        let mut cookies = Cookies::default();
+        cookies.add(Cookie::new("first", b"C"));
+        cookies.add(Cookie::new("second", b"C"));
+        assert_eq!(cookies.len(), 1);
+        assert_eq!(cookies.that_made(&DIGEST, CHALLENGE).as_deref(), Some("first"));
+    }
+
+    #[test]
+    fn a_cookie_prints_as_its_label() {
+        let cookie = Cookie::new("prod", b"s3cr3t-bytes");
+        assert_eq!(format!("{cookie} {cookie:?}"), "prod Cookie(\"prod\")");
+    }
+}

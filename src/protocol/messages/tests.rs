@@ -1,0 +1,504 @@
+//! What two nodes say, from scripts of frames, and what is told of it.
+
+#![expect(clippy::cast_possible_truncation, reason = "test messages are short")]
+
+use std::str;
+use std::time::Duration;
+
+use super::*;
+use crate::packet::FrameRef;
+use crate::record::{Calls as ToldCalls, Message, Wording};
+use crate::wire::term::{Budget, Erlang, NoAtoms};
+
+use Direction::{HighToLow, LowToHigh};
+
+/// Both sides of a connection, behind the handshake.
+struct Talk {
+    up: MessageStream,
+    down: MessageStream,
+    calls: Option<Box<Calls>>,
+    pool: Pool,
+    log: MessageLog,
+    detail: MessageDetail,
+    at: Timestamp,
+    frame: u64,
+}
+
+impl Talk {
+    fn new() -> Self {
+        Self::with(1 << 20)
+    }
+
+    fn with(room: usize) -> Self {
+        let pool = Pool::new(room);
+        Self {
+            up: MessageStream::new(&pool),
+            down: MessageStream::new(&pool),
+            calls: None,
+            pool,
+            log: MessageLog::default(),
+            detail: MessageDetail::Payloads(PayloadStyle::Erlang),
+            at: Timestamp::new(100, 0),
+            frame: 0,
+        }
+    }
+
+    /// One side sends a packet, a millisecond after the one before; gives what is told of it.
+    fn says(&mut self, direction: Direction, bytes: &[u8]) -> Vec<String> {
+        self.at = self.at.after(Duration::from_millis(1));
+        self.frame += 1;
+        self.log.clear();
+        let mut desk = FrameContext {
+            direction,
+            from: if direction == LowToHigh { Role::Initiator } else { Role::Acceptor },
+            mark: &PacketRef { frame: FrameRef { input: 0, number: self.frame }, at: self.at },
+            detail: self.detail,
+            calls: &mut self.calls,
+            log: &mut self.log,
+            pool: &self.pool,
+        };
+        let speech = if direction == LowToHigh { &mut self.up } else { &mut self.down };
+        assert_eq!(speech.walk(&mut &bytes[..], &mut desk), Walked::Whole);
+        self.log.iter().map(|(_, wording)| told(&wording)).collect()
+    }
+
+    fn calls(&mut self, direction: Direction) -> Vec<ToldCalls> {
+        let Some(calls) = &mut self.calls else { return Vec::new() };
+        calls.catch_up();
+        calls.told(direction)
+    }
+
+    /// Asked, answered, unanswered, given up, no process, ended.
+    fn counts(&mut self, direction: Direction) -> Vec<(&'static str, [u64; 6])> {
+        let calls = self.calls(direction).into_iter();
+        let counts = |it: &ToldCalls| {
+            [it.asked, it.answered, it.unanswered, it.given_up, it.noproc, it.down]
+        };
+        calls.map(|it| (it.kind, counts(&it))).collect()
+    }
+}
+
+/// A message, whose words are what its own serialization begins with.
+fn told(wording: &Wording<'_>) -> String {
+    let message = wording.message();
+    let line = serde_json::to_string(&message).unwrap();
+    assert_eq!(line.split(",\"fragments\":").next(), str::from_utf8(wording.words).ok());
+    short(&message)
+}
+
+/// Operation, to whom, what is made of it, frames, and the payload.
+fn short(message: &Message<'_>) -> String {
+    let mut text = message.operation.to_owned();
+    let parts = [message.to, message.to_name, message.reason];
+    parts.into_iter().flatten().for_each(|part| text += &format!(" {part}"));
+    if let Some(call) = message.call {
+        text += &format!(" ({}", call.kind);
+        call.latency_us.into_iter().for_each(|latency| text += &format!(" {latency}"));
+        text += ")";
+    }
+    if message.fragments > 1 {
+        text += &format!(" in {}", message.fragments);
+    }
+    if let (Some(payload), Some(bytes)) = (message.payload, message.payload_bytes) {
+        text += &format!(" {bytes}: {}", payload.erlang(Budget::ALL));
+    }
+    text
+}
+
+fn framed(parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    [&(body.len() as u32).to_be_bytes()[..], &body].concat()
+}
+
+/// A frame without references.
+fn frame(control: &[u8], payload: &[u8]) -> Vec<u8> {
+    framed(&[b"\x83D\0", control, payload])
+}
+
+fn first(sequence: u64, left: u64, control: &[u8], payload: &[u8]) -> Vec<u8> {
+    framed(&[b"\x83E", &sequence.to_be_bytes(), &left.to_be_bytes(), b"\0", control, payload])
+}
+
+fn next(sequence: u64, left: u64, payload: &[u8]) -> Vec<u8> {
+    framed(&[b"\x83F", &sequence.to_be_bytes(), &left.to_be_bytes(), payload])
+}
+
+fn atom(name: &str) -> Vec<u8> {
+    [&[119, name.len() as u8][..], name.as_bytes()].concat()
+}
+
+fn tuple(elements: &[&[u8]]) -> Vec<u8> {
+    [&[104, elements.len() as u8][..], &elements.concat()].concat()
+}
+
+fn pid(id: u8) -> Vec<u8> {
+    [&[88][..], &atom("a@h"), &[0, 0, 0, id, 0, 0, 0, 0, 0, 0, 0, 1]].concat()
+}
+
+fn reference(id: u8) -> Vec<u8> {
+    [&[90, 0, 1][..], &atom("a@h"), &[0, 0, 0, 1, 0, 0, 0, id]].concat()
+}
+
+fn send(to: u8) -> Vec<u8> {
+    tuple(&[&[97, 22], &pid(1), &pid(to)])
+}
+
+fn reg_send(name: &str) -> Vec<u8> {
+    tuple(&[&[97, 6], &pid(1), &atom(""), &atom(name)])
+}
+
+fn call(id: u8) -> Vec<u8> {
+    let message = tuple(&[&atom("$gen_call"), &tuple(&[&pid(1), &reference(id)]), &atom("get")]);
+    frame(&reg_send("store"), &message)
+}
+
+fn reply(id: u8) -> Vec<u8> {
+    frame(&send(1), &tuple(&[&reference(id), &atom("ok")]))
+}
+
+fn down(id: u8, reason: &[u8]) -> Vec<u8> {
+    frame(&tuple(&[&[97, 28], &pid(2), &pid(1), &reference(id)]), reason)
+}
+
+fn demonitor(id: u8) -> Vec<u8> {
+    frame(&tuple(&[&[97, 20], &pid(1), &atom("store"), &reference(id)]), b"")
+}
+
+/// `BINARY_EXT` of eight bytes, in two halves.
+const HALVES: [&[u8]; 2] = [b"m\0\0\0\x08abcd", b"efgh"];
+
+#[test]
+fn fragments_of_several_messages_interleave_in_any_way() {
+    let of = |sequence: u64, to: u8| {
+        [
+            first(sequence, 3, &send(to), HALVES[0]),
+            next(sequence, 2, b"ef"),
+            next(sequence, 1, b"gh"),
+        ]
+    };
+    let fragments = [of(7, 7), of(8, 8), of(9, 9)];
+    let told = |to: u8| format!("SEND_SENDER <a@h.{to}.0> in 3 13: <<\"abcdefgh\">>");
+    // Which train goes on next, in each order of nine turns of three.
+    let mut orders = vec![vec![]];
+    for _ in 0..9 {
+        orders = orders
+            .iter()
+            .flat_map(|order: &Vec<usize>| (0..3).map(|train| [&order[..], &[train]].concat()))
+            .filter(|order| {
+                (0..3).all(|train| order.iter().filter(|it| **it == train).count() <= 3)
+            })
+            .collect();
+    }
+    assert_eq!(orders.len(), 1680);
+    for order in orders.iter().step_by(17) {
+        let mut talk = Talk::new();
+        let (mut place, mut expected, mut found) = ([0; 3], Vec::new(), Vec::new());
+        for train in order {
+            found.extend(talk.says(LowToHigh, &fragments[*train][place[*train]]));
+            place[*train] += 1;
+            if place[*train] == 3 {
+                expected.push(told(7 + *train as u8));
+            }
+        }
+        assert_eq!(found, expected, "{order:?}");
+        let account = talk.up.account(talk.at).unwrap();
+        assert_eq!((account.fragmented, account.fragments, account.unfinished), (3, 9, 0));
+    }
+}
+
+#[test]
+fn messages_and_ticks_pass_between_fragments() {
+    let mut talk = Talk::new();
+    let stream = [
+        first(7, 2, &send(7), HALVES[0]),
+        vec![0; 4],
+        frame(&send(2), &atom("ok")),
+        next(7, 1, HALVES[1]),
+    ];
+    let expected =
+        ["SEND_SENDER <a@h.2.0> 4: ok", "SEND_SENDER <a@h.7.0> in 2 13: <<\"abcdefgh\">>"];
+    assert_eq!(talk.says(LowToHigh, &stream.concat()), expected);
+    assert_eq!((talk.up.messages(), talk.up.ticks()), (2, 1));
+}
+
+#[test]
+fn a_fragment_out_of_order_ends_its_message_and_no_other() {
+    let mut talk = Talk::new();
+    talk.says(
+        LowToHigh,
+        &[first(7, 3, &send(7), HALVES[0]), first(8, 2, &send(8), HALVES[0])].concat(),
+    );
+    assert!(talk.says(LowToHigh, &next(7, 1, b"gh")).is_empty());
+    assert!(
+        talk.says(LowToHigh, &[next(7, 2, b"ef"), next(7, 1, b"gh"), next(9, 1, b"gh")].concat())
+            .is_empty()
+    );
+    assert_eq!(talk.says(LowToHigh, &next(8, 1, HALVES[1])).len(), 1);
+    let account = talk.up.account(talk.at).unwrap();
+    assert_eq!((account.unfinished, account.unreadable), (1, 4));
+}
+
+#[test]
+fn a_sender_that_begins_another_message_leaves_the_one_before() {
+    let mut talk = Talk::new();
+    talk.says(LowToHigh, &first(7, 3, &send(7), HALVES[0]));
+    talk.says(LowToHigh, &first(7, 2, &send(8), HALVES[0]));
+    let told = talk.says(LowToHigh, &next(7, 1, HALVES[1]));
+    assert_eq!(told, ["SEND_SENDER <a@h.8.0> in 2 13: <<\"abcdefgh\">>"]);
+    assert_eq!(talk.up.account(talk.at).unwrap().unfinished, 1);
+}
+
+#[test]
+fn a_first_fragment_may_be_the_last() {
+    let told = Talk::new().says(LowToHigh, &first(7, 1, &send(7), &HALVES.concat()));
+    assert_eq!(told, ["SEND_SENDER <a@h.7.0> 13: <<\"abcdefgh\">>"]);
+}
+
+#[test]
+fn names_and_functions_have_the_bytes_of_all_fragments() {
+    let mut talk = Talk::new();
+    let mfa = tuple(&[&atom("m"), &atom("f"), &[97, 1]]);
+    let spawn = tuple(&[&[97, 29], &reference(1), &pid(1), &pid(1), &mfa, &[106]]);
+    let stream = [
+        first(7, 2, &reg_send("store"), HALVES[0]),
+        next(7, 1, HALVES[1]),
+        first(7, 2, &spawn, HALVES[0]),
+        next(7, 1, HALVES[1]),
+    ];
+    talk.says(LowToHigh, &stream.concat());
+    let account = talk.up.account(talk.at).unwrap();
+    let bytes = |frames: &[Vec<u8>]| frames.concat().len() as u64;
+    let share = |share: &record::Share| (share.name.to_string(), share.messages, share.bytes);
+    assert_eq!(share(&account.names[0]), ("store".to_owned(), 1, bytes(&stream[..2])));
+    assert_eq!(share(&account.functions[0]), ("m:f/1".to_owned(), 1, bytes(&stream[2..])));
+    assert_eq!(account.largest.unwrap().bytes, bytes(&stream[2..]));
+}
+
+#[test]
+fn in_pass_through_each_term_has_a_version_byte() {
+    let mut talk = Talk::new();
+    let to_rex = framed(&[b"p\x83", &reg_send("rex"), b"\x83", &atom("ok")]);
+    let link = framed(&[b"p\x83", &tuple(&[&[97, 1], &pid(1), &pid(2)])]);
+    assert_eq!(
+        talk.says(LowToHigh, &[to_rex, link].concat()),
+        ["REG_SEND rex 4: ok", "LINK <a@h.2.0>"]
+    );
+}
+
+#[test]
+fn atoms_that_were_not_seen_are_told_by_their_number() {
+    let control = tuple(&[&[97, 6], &pid(1), &atom(""), b"R\x01"]);
+    let known = framed(&[b"\x83D\x02\x88\0\x07\x03rex\x09\x02ok", &control, b"R\0"]);
+    let again = framed(&[b"\x83D\x02\0\0\x09\x07", &control, b"R\0"]);
+    let mut talk = Talk::new();
+    assert_eq!(talk.says(LowToHigh, &again), ["REG_SEND #1 2: #0"], "joined late");
+    assert_eq!(talk.says(LowToHigh, &known), ["REG_SEND ok 2: rex"]);
+    assert_eq!(talk.says(LowToHigh, &again), ["REG_SEND rex 2: ok"]);
+    assert_eq!(
+        talk.says(HighToLow, &again),
+        ["REG_SEND #1 2: #0"],
+        "the other direction has its own"
+    );
+    assert!(!talk.up.gap(100));
+    assert_eq!(talk.says(LowToHigh, &again), ["REG_SEND #1 2: #0"], "bytes were lost");
+    assert_eq!(talk.says(LowToHigh, &known), ["REG_SEND ok 2: rex"]);
+}
+
+#[test]
+fn fragments_refer_to_the_atoms_of_their_first_header() {
+    let first = framed(&[
+        &[b"\x83E", &7_u64.to_be_bytes()[..], &2_u64.to_be_bytes()].concat(),
+        b"\x01\x08\x07\x03rex",
+        &send(2),
+        b"h\x02R\0",
+    ]);
+    let other = framed(&[b"\x83D\x01\x08\x07\x02no", &send(3), b"R\0"]);
+    let mut talk = Talk::new();
+    talk.says(LowToHigh, &first);
+    assert_eq!(talk.says(LowToHigh, &other), ["SEND_SENDER <a@h.3.0> 2: no"]);
+    assert_eq!(
+        talk.says(LowToHigh, &next(7, 1, b"R\0")),
+        ["SEND_SENDER <a@h.2.0> in 2 6: {rex,rex}"]
+    );
+}
+
+#[test]
+fn a_hole_in_a_message_loses_its_end_and_one_across_it_all_that_is_under_way() {
+    let mut talk = Talk::new();
+    let long = frame(&send(2), &[b"m\0\0\x10\0", &[7; 4096][..]].concat());
+    talk.says(LowToHigh, &long[..2000]);
+    assert!(talk.up.gap(long.len() as u64 - 2000));
+    assert_eq!(talk.says(LowToHigh, &frame(&send(3), &atom("ok"))).len(), 2);
+    talk.says(LowToHigh, &first(7, 2, &send(7), HALVES[0]));
+    talk.says(LowToHigh, &long[..2000]);
+    assert!(!talk.up.gap(long.len() as u64));
+    assert!(talk.says(LowToHigh, &next(7, 1, HALVES[1])).is_empty());
+    let account = talk.up.account(talk.at).unwrap();
+    assert_eq!((account.unfinished, account.unreadable), (1, 1));
+}
+
+#[test]
+fn calls_and_replies_are_paired_by_reference() {
+    let mut talk = Talk::new();
+    talk.says(LowToHigh, &[call(1), call(2), call(3)].concat());
+    let told = talk.says(HighToLow, &[reply(2), reply(9)].concat());
+    assert!(told[0].starts_with("SEND_SENDER <a@h.1.0> (gen_reply 1000)"), "{told:?}");
+    assert!(told[1].starts_with("SEND_SENDER <a@h.1.0> (gen_reply)"), "{told:?}");
+    talk.says(HighToLow, &down(1, &tuple(&[&atom("shutdown"), &[106]])));
+    assert_eq!(talk.counts(LowToHigh), [("gen_call", [3, 1, 1, 0, 0, 1])]);
+    assert!(talk.counts(HighToLow).is_empty());
+    let calls = talk.calls(LowToHigh);
+    let slowest = calls[0].slowest.as_ref().unwrap();
+    assert_eq!(slowest.latency_us, 1000);
+    assert!(calls[0].oldest_unanswered.is_some());
+}
+
+#[test]
+fn a_name_without_a_process_and_a_caller_that_waits_no_longer_are_told_apart() {
+    let mut talk = Talk::new();
+    talk.says(LowToHigh, &[call(1), call(2)].concat());
+    talk.says(HighToLow, &down(1, &atom("noproc")));
+    talk.says(LowToHigh, &demonitor(1));
+    talk.says(LowToHigh, &demonitor(2));
+    assert_eq!(talk.counts(LowToHigh), [("gen_call", [2, 0, 0, 1, 1, 0])]);
+    // Far too late.
+    talk.at = talk.at.after(Duration::from_secs(5));
+    talk.says(HighToLow, &reply(2));
+    assert_eq!(talk.counts(LowToHigh), [("gen_call", [2, 0, 0, 1, 1, 0])]);
+}
+
+#[test]
+fn packets_of_the_two_sides_may_be_out_of_order() {
+    let mut talk = Talk::new();
+    talk.says(HighToLow, &reply(1));
+    talk.says(LowToHigh, &call(1));
+    talk.says(LowToHigh, &[call(2), demonitor(2)].concat());
+    talk.says(HighToLow, &reply(2));
+    assert_eq!(talk.counts(LowToHigh), [("gen_call", [2, 2, 0, 0, 0, 0])]);
+    talk.says(HighToLow, &reply(3));
+    talk.at = talk.at.after(Duration::from_secs(5));
+    talk.says(LowToHigh, &call(3));
+    assert_eq!(talk.counts(LowToHigh), [("gen_call", [3, 2, 1, 0, 0, 0])]);
+}
+
+#[test]
+fn calls_are_told_the_same_whether_paired_one_by_one_or_many_together() {
+    let mut random = 1_u32;
+    let mut next = |below: u32| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        u8::try_from((random >> 8) % below).unwrap()
+    };
+    for _ in 0..20 {
+        let mut talks = [MessageDetail::None, MessageDetail::Operations]
+            .map(|detail| Talk { detail, ..Talk::new() });
+        for _ in 0..400 {
+            let (id, direction) = (next(40), if next(2) == 0 { LowToHigh } else { HighToLow });
+            let bytes = match next(9) {
+                0..4 => call(id),
+                4..7 => reply(id),
+                7 => down(id, &atom("noproc")),
+                _ => demonitor(id),
+            };
+            let pause = Duration::from_millis(u64::from(next(60)));
+            for talk in &mut talks {
+                talk.at = talk.at.after(pause);
+                talk.says(direction, &bytes);
+            }
+        }
+        let [together, one_by_one] = &mut talks;
+        for direction in [LowToHigh, HighToLow] {
+            let (together, one_by_one) = (together.calls(direction), one_by_one.calls(direction));
+            assert!(one_by_one[0].answered > 0 && one_by_one[0].given_up > 0);
+            assert_eq!(format!("{together:?}"), format!("{one_by_one:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_call_by_spawning_is_answered_by_what_it_comes_to() {
+    let mfa = |module: &str| tuple(&[&atom(module), &atom("execute_call"), &[97, 4]]);
+    let arguments =
+        [b"l\0\0\0\x04", &reference(9)[..], &atom("m"), &atom("f"), &[106, 106]].concat();
+    let spawn = |id: u8, module: &str| {
+        let control = tuple(&[&[97, 29], &reference(id), &pid(1), &pid(1), &mfa(module), &[106]]);
+        frame(&control, &arguments)
+    };
+    let spawned = |id: u8, result: &[u8]| {
+        frame(&tuple(&[&[97, 31], &reference(id), &pid(1), &[97, 2], result]), b"")
+    };
+    let mut talk = Talk::new();
+    talk.says(LowToHigh, &[spawn(1, "erpc"), spawn(2, "erpc"), spawn(3, "other")].concat());
+    let result = tuple(&[&reference(9), &atom("return"), &[97, 1]]);
+    talk.says(HighToLow, &[spawned(1, &pid(5)), down(1, &result)].concat());
+    talk.says(HighToLow, &spawned(2, &atom("badarg")));
+    talk.says(HighToLow, &spawned(3, &pid(6)));
+    let expected = [("rpc", [2, 1, 0, 0, 0, 1]), ("spawn", [1, 1, 0, 0, 0, 0])];
+    assert_eq!(talk.counts(LowToHigh), expected);
+    // The other way round, as a capture may have it.
+    talk.says(HighToLow, &[spawned(4, &pid(5)), down(4, &result)].concat());
+    talk.says(LowToHigh, &spawn(4, "erpc"));
+    assert_eq!(talk.counts(LowToHigh)[0], ("rpc", [3, 2, 0, 0, 0, 1]));
+}
+
+#[test]
+fn reasons_are_told_by_their_shape() {
+    let exit = |reason: &[u8]| {
+        let told =
+            Talk::new().says(LowToHigh, &frame(&tuple(&[&[97, 24], &pid(1), &pid(2)]), reason));
+        told[0].split(' ').nth(2).unwrap().to_owned()
+    };
+    assert_eq!(exit(&atom("killed")), "killed");
+    assert_eq!(exit(&tuple(&[&atom("badmatch"), b"m\0\0\0\x06secret"])), "{badmatch,…}");
+    assert_eq!(exit(&tuple(&[b"m\0\0\0\x06secret", &atom("a")])), "{…}");
+    assert_eq!(exit(b"m\0\0\0\x06secret"), "…");
+    assert_eq!(exit(b"k\0\x06secret"), "[…]");
+}
+
+#[test]
+fn without_a_wish_for_them_payloads_are_neither_told_nor_kept() {
+    let mut talk = Talk { detail: MessageDetail::Operations, ..Talk::new() };
+    let told =
+        talk.says(LowToHigh, &[first(7, 2, &send(7), HALVES[0]), next(7, 1, HALVES[1])].concat());
+    assert_eq!(told, ["SEND_SENDER <a@h.7.0> in 2"]);
+    let mut talk = Talk { detail: MessageDetail::None, ..Talk::new() };
+    assert!(talk.says(LowToHigh, &call(1)).is_empty());
+    assert_eq!(talk.counts(LowToHigh), [("gen_call", [1, 0, 1, 0, 0, 0])]);
+}
+
+#[test]
+fn without_room_messages_are_told_and_the_rest_is_unknown() {
+    let mut talk = Talk::with(0);
+    let known = framed(&[b"\x83D\x01\x08\x07\x03rex", &send(2), b"R\0"]);
+    assert_eq!(talk.says(LowToHigh, &known), ["SEND_SENDER <a@h.2.0> 2: #0"]);
+    talk.says(LowToHigh, &first(7, 2, &send(7), HALVES[0]));
+    assert!(talk.says(LowToHigh, &next(7, 1, HALVES[1])).is_empty());
+    talk.says(LowToHigh, &call(1));
+    assert_eq!(talk.counts(LowToHigh), [("gen_call", [1, 0, 1, 0, 0, 0])]);
+    assert!(talk.pool.refused() > 0);
+}
+
+#[test]
+fn every_operation_is_told_in_the_order_of_the_fields_with_its_terms_as_erlang_prints_them() {
+    let long = "n".repeat(200);
+    let names = ["a@h", "a@10.0.0.1", "日本@h", "q\"b\\c", "new\nline", "'", "", &long];
+    for name in names {
+        let node = atom(name);
+        let pid = [&[88], &node[..], &[0, 1, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1]].concat();
+        let tag =
+            [&[90, 0, 2], &node[..], &[0, 0, 0, 1], &[0, 0, 0, 9, 0x3b, 0x9a, 0xca, 0]].concat();
+        for term in [&pid, &tag, &node, &tuple(&[&pid, &node]), &vec![97, 5]] {
+            for operation in (0..=255).map(Operation) {
+                let Some(fields) = operation.fields() else { continue };
+                let mut elements = vec![vec![97, operation.0]];
+                elements.extend(fields.iter().map(|_| term.clone()));
+                let elements: Vec<_> = elements.iter().map(|element| &element[..]).collect();
+                let payload = if operation.has_payload() { &tuple(&[&tag, &pid])[..] } else { &[] };
+                // Where words and serialization differ, the script ends here.
+                let told = Talk::new().says(LowToHigh, &frame(&tuple(&elements), payload));
+                let printed = Erlang::within(Term::cut_off(term), &NoAtoms, log::FIELD).to_string();
+                let has_to = fields.contains(&Field::To) || fields.contains(&Field::ToName);
+                assert!(!has_to || told[0].contains(&format!(" {printed}")), "{printed}: {told:?}");
+            }
+        }
+    }
+}

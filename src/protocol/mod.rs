@@ -1,0 +1,548 @@
+//! Stage 5: what one connection says, and the verdict on it.
+//!
+//! In: the segments of one connection, and time. Out: events about it, and the messages on it. A
+//! connection is a pure function of its own segments and of the facts it is told: no clock, no I/O, no
+//! look at a neighbour, so that the order in which unrelated connections interleave changes nothing.
+
+pub mod digest;
+mod distribution;
+mod epmd;
+mod facts;
+mod handshake;
+mod messages;
+mod reader;
+pub(crate) mod session;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod verdict;
+
+use std::sync::Arc;
+
+pub use facts::{FactSource, Facts, Question};
+pub use messages::{MessageDetail, MessageLog, Pool};
+
+use self::digest::Cookies;
+use self::distribution::{Distribution, Saying};
+use self::epmd::EpmdTalk;
+use self::session::Told;
+use self::tcp::{Opened, Tcp};
+use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
+use crate::flow::Direction;
+use crate::limits::Limits;
+use crate::packet::FrameRef;
+use crate::packet::PacketRef;
+use crate::record::{Body, ConnectionIds, Event, MessageEvent, Orientation, Outcome};
+use crate::stream::{Budget, StreamChunk};
+use crate::time::Timestamp;
+
+/// What a connection works with: the same for all, and nothing that remembers.
+pub struct ConnContext<'a> {
+    /// Bounds.
+    pub limits: &'a Limits,
+    /// Candidate cookies.
+    pub cookies: &'a Cookies,
+    /// Whether challenges and digests are told.
+    pub include_secrets: bool,
+    /// Which messages are told.
+    pub messages: MessageDetail,
+    /// Whether a side that falls silent is told before the other gives up on it: for those who watch.
+    pub warns: bool,
+    /// Memory for what is kept of messages.
+    pub pool: &'a Pool,
+    /// What other connections have shown.
+    pub facts: &'a dyn FactSource,
+}
+
+/// What a connection says while it is at work.
+#[derive(Debug, Default)]
+pub struct ConnOutput {
+    /// Events, in order.
+    pub events: Vec<Event>,
+    /// Messages after the handshake, in order.
+    messages: MessageLog,
+    /// How many of the events come before the messages.
+    before_messages: usize,
+    /// The connection whose messages these are.
+    connection: Option<Arc<ConnectionIds>>,
+}
+
+impl ConnOutput {
+    /// Whether nothing was said.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.messages.is_empty()
+    }
+
+    /// How many of the events come before the messages.
+    pub const fn before_messages(&self) -> usize {
+        self.before_messages
+    }
+
+    /// Each message.
+    pub fn each_message(&self, mut tell: impl FnMut(&MessageEvent<'_>)) {
+        let Some(connection) = &self.connection else { return };
+        for (mark, wording) in self.messages.iter() {
+            tell(&MessageEvent { mark, connection, wording });
+        }
+    }
+
+    /// Forgets everything, and keeps the room.
+    pub fn clear(&mut self) {
+        self.events.clear();
+        self.messages.clear();
+        self.before_messages = 0;
+        self.connection = None;
+    }
+}
+
+/// One connection that is, or may be, Erlang's.
+#[derive(Debug)]
+pub struct Connection {
+    /// The end that sends [`Direction::LowToHigh`], and the other.
+    ends: [Endpoint; 2],
+    tcp: Tcp,
+    talk: Talk,
+    encap: Vec<String>,
+    ids: Option<Arc<ConnectionIds>>,
+    /// The record told last.
+    told: Option<Told>,
+    established_told: bool,
+    damage_told: bool,
+    /// Nothing more can change the record.
+    over: bool,
+    /// Nothing came for so long that the record was told as it stands.
+    rests: bool,
+    /// The last word of a side whose silence was looked at.
+    warned: Option<PacketRef>,
+}
+
+/// Why a connection is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum ReportReason {
+    /// Both sides are done.
+    Over,
+    /// Nothing came for long.
+    Quiet,
+    /// Nothing more will come.
+    End,
+}
+
+/// What time brings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// The record is told as it stands.
+    Tell,
+    /// It is told unless it was, and the connection forgotten.
+    Forget,
+}
+
+#[derive(Debug)]
+enum Talk {
+    Epmd(Box<EpmdTalk>),
+    Distribution(Box<Distribution>),
+}
+
+impl Talk {
+    /// The next stretch of one direction; `opening`: the capture has the opening of the connection.
+    #[inline(always)]
+    fn on_stream(
+        &mut self,
+        direction: Direction,
+        taken: &StreamChunk<'_>,
+        opening: bool,
+        setting: &ConnContext<'_>,
+        out: &mut Saying<'_>,
+    ) {
+        match self {
+            Self::Epmd(talk) => talk.on_stream(direction, taken, setting.limits, out.bodies),
+            Self::Distribution(talk) => talk.on_stream(direction, taken, opening, setting, out),
+        }
+    }
+}
+
+/// Why a connection is followed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FollowReason {
+    /// One of its ports is a port mapper's; who asks.
+    Epmd(Direction),
+    /// One of its ports is known as a node's; who dials it.
+    Node(Direction),
+    /// Its first bytes may be Erlang's.
+    Maybe,
+}
+
+/// Whether a connection is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Keep {
+    /// It may still say something, and [`Connection::deadline`] comes no earlier than before.
+    AsBefore,
+    /// It may still say something.
+    Yes,
+    /// It is none of our business, or long over.
+    No,
+}
+
+/// A moment, and the packet that brought it.
+#[derive(Clone, Copy)]
+struct Now {
+    at: Timestamp,
+    frame: Option<FrameRef>,
+}
+
+impl Connection {
+    /// A connection that begins with `segment`.
+    pub fn new(segment: &Segment<'_>, known: FollowReason, setting: &ConnContext<'_>) -> Self {
+        let first = PacketRef { frame: segment.frame, at: segment.at };
+        let ends = [Direction::LowToHigh, Direction::HighToLow]
+            .map(|direction| segment.flow.end(direction));
+        let talk = match known {
+            FollowReason::Epmd(requester) => Talk::Epmd(Box::new(EpmdTalk::new(requester))),
+            FollowReason::Node(initiator) => {
+                let mut distribution = Distribution::new(true, setting);
+                distribution.orient(initiator, Orientation::Epmd);
+                Talk::Distribution(Box::new(distribution))
+            }
+            FollowReason::Maybe => Talk::Distribution(Box::new(Distribution::new(false, setting))),
+        };
+        Self {
+            ends,
+            tcp: Tcp::new(first),
+            talk,
+            encap: Vec::new(),
+            ids: None,
+            told: None,
+            established_told: false,
+            damage_told: false,
+            over: false,
+            rests: false,
+            warned: None,
+        }
+    }
+
+    /// Whether `segment` opens another connection between the same ends.
+    pub fn is_other_connection(&self, segment: &Segment<'_>) -> bool {
+        self.tcp.is_other_connection(segment)
+    }
+
+    /// Its first packet.
+    pub const fn first(&self) -> PacketRef {
+        self.tcp.first()
+    }
+
+    /// Outcome of the record told last, for the statistics.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.told.as_ref().map(|told| told.outcome)
+    }
+
+    /// Whether both sides are done with it: it is kept for stray copies of its packets alone.
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Holes that were given up, and the bytes in them.
+    pub fn gaps(&self) -> (u64, u64) {
+        [Direction::LowToHigh, Direction::HighToLow].into_iter().fold(
+            (0, 0),
+            |(gaps, bytes), direction| {
+                let missing = self.tcp.missing(direction);
+                let given_up = self.tcp.side(direction).half.gaps();
+                (gaps + given_up.max(u64::from(missing > 0)), bytes + missing)
+            },
+        )
+    }
+
+    /// Whether one direction alone was seen, of a connection that had two.
+    pub fn is_one_sided(&self) -> bool {
+        !self.tcp.both_seen() && matches!(self.tcp.opened(), Opened::Yes)
+    }
+
+    /// Takes a segment in.
+    pub fn on_segment(
+        &mut self,
+        segment: &Segment<'_>,
+        setting: &ConnContext<'_>,
+        budget: &mut Budget,
+        said: &mut ConnOutput,
+    ) -> Keep {
+        if !segment.layers.is_empty() && self.encap.is_empty() {
+            self.encap = segment.layers.iter().map(ToString::to_string).collect();
+        }
+        let was_at_work = self.is_at_work();
+        // Two segments in five: nothing that is told changes by them.
+        if was_at_work && !segment.has_bytes() && !segment.flags.opens_or_closes() {
+            self.tcp.on_bare(segment, setting.limits);
+            self.rests = false;
+            return Keep::AsBefore;
+        }
+        let opening = self.tcp.originator().is_some() || segment.flags.has(TcpFlags::SYN);
+        let mut bodies = Vec::new();
+        let mut saying = Saying { bodies: &mut bodies, log: &mut said.messages };
+        let Self { tcp, talk, .. } = self;
+        if let Talk::Epmd(talk) = talk {
+            talk.on_close(tcp.first_close());
+        }
+        tcp.on_segment(segment, setting.limits, budget, &mut |taken| {
+            talk.on_stream(segment.direction, &taken, opening, setting, &mut saying);
+        });
+        if was_at_work && tcp.flows() && bodies.is_empty() && !setting.warns {
+            self.rests = false;
+            self.place_messages(said);
+            return Keep::AsBefore;
+        }
+        if let (Some(originator), Talk::Distribution(talk)) =
+            (self.tcp.originator(), &mut self.talk)
+        {
+            talk.orient(originator, Orientation::Syn);
+        }
+        self.rests = false;
+        let now = Now { at: segment.at, frame: Some(segment.frame) };
+        self.go_on(now, bodies, setting, budget, said)
+    }
+
+    /// An ICMP message says that the SYN of `direction` did not arrive.
+    pub fn on_unreachable(
+        &mut self,
+        unreachable: &Unreachable,
+        direction: Direction,
+        setting: &ConnContext<'_>,
+        budget: &mut Budget,
+        said: &mut ConnOutput,
+    ) {
+        self.tcp.on_unreachable(unreachable, direction);
+        let now = Now { at: unreachable.at, frame: Some(unreachable.frame) };
+        self.go_on(now, Vec::new(), setting, budget, said);
+    }
+
+    /// When [`Self::on_time`] wants to be called, if no segment comes before; `None` for never.
+    #[inline]
+    pub fn deadline(&self, limits: &Limits, warns: bool) -> Option<Timestamp> {
+        if self.is_at_work() {
+            let forget = self.tcp.last().at.after(limits.established_idle);
+            let warning = if warns { self.silence() } else { None };
+            return Some(warning.map_or(forget, |(_, _, due)| forget.min(due)));
+        }
+        let step = self.next_step(limits).map(|(due, _)| due);
+        match (step, self.tcp.deadline(limits)) {
+            (Some(step), Some(settle)) => Some(step.min(settle)),
+            (step, settle) => step.or(settle),
+        }
+    }
+
+    /// Whether it is established, as was told, and its bytes come in order: then nothing changes the record, and
+    /// silence alone is waited for. So it is for nearly all segments of most connections, and they need none of
+    /// what this spares them.
+    #[inline]
+    fn is_at_work(&self) -> bool {
+        self.established_told && !self.over && self.tcp.flows()
+    }
+
+    /// A silence of an established connection that was not looked at yet: of whom, since when, and when it is
+    /// to be told.
+    fn silence(&self) -> Option<(Direction, PacketRef, Timestamp)> {
+        let Talk::Distribution(talk) = &self.talk else { return None };
+        talk.silent().filter(|(_, last, _)| self.warned != Some(*last))
+    }
+
+    /// Tells a silence that is due, unless there is doubt about it.
+    fn warn(&mut self, now: Now, setting: &ConnContext<'_>, said: &mut ConnOutput) {
+        let Some((silent, last, _)) = self.silence().filter(|(_, _, due)| *due <= now.at) else {
+            return;
+        };
+        self.warned = Some(last);
+        let Talk::Distribution(talk) = &self.talk else { return };
+        let other = &talk.voice(silent.reverse()).speech;
+        let waits = other.tick_period().unwrap_or_default() * 2;
+        let is_waited_for = other.last().is_some_and(|tick| tick.at >= last.at.after(waits));
+        // What is missing may have been said, and what waits behind a closed window is.
+        let is_seen = self.tcp.missing(silent) == 0 && !self.tcp.side(silent.reverse()).is_closed();
+        if is_waited_for && is_seen && self.tcp.both_seen() {
+            self.tell_silence(now, silent, last, setting, said);
+        }
+    }
+
+    /// What is to be done about this connection when nothing comes, and when.
+    fn next_step(&self, limits: &Limits) -> Option<(Timestamp, Step)> {
+        let last = self.tcp.last().at;
+        let tell_then_forget = |tell: Timestamp, forget: Timestamp| {
+            if self.rests { (forget.max(tell), Step::Forget) } else { (tell, Step::Tell) }
+        };
+        let forget = last.after(limits.handshake_forget);
+        Some(if self.over {
+            tell_then_forget(last.after(limits.close_grace), last.after(limits.closed_forget))
+        } else if !self.is_for_us() {
+            (last.after(limits.handshake_idle), Step::Forget)
+        } else if self.tcp.first_close().is_some() {
+            tell_then_forget(last.after(limits.close_grace), forget)
+        } else if matches!(self.tcp.opened(), Opened::Unanswered) {
+            let waited = self.tcp.first().at.after(limits.syn_wait);
+            tell_then_forget(waited.max(last.after(limits.close_grace)), forget)
+        } else {
+            match &self.talk {
+                Talk::Epmd(talk) if talk.is_registration() => return None,
+                Talk::Distribution(talk) if talk.is_established() => {
+                    (last.after(limits.established_idle), Step::Forget)
+                }
+                _ => tell_then_forget(last.after(limits.handshake_idle), forget),
+            }
+        })
+    }
+
+    /// The capture's clock has reached [`Self::deadline`].
+    pub fn on_time(
+        &mut self,
+        now: Timestamp,
+        setting: &ConnContext<'_>,
+        budget: &mut Budget,
+        said: &mut ConnOutput,
+    ) -> Keep {
+        let mut bodies = Vec::new();
+        let mut saying = Saying { bodies: &mut bodies, log: &mut said.messages };
+        for direction in [Direction::LowToHigh, Direction::HighToLow] {
+            let Self { tcp, talk, .. } = self;
+            let opening = tcp.originator().is_some();
+            tcp.settle(direction, now, setting.limits, budget, &mut |taken| {
+                talk.on_stream(direction, &taken, opening, setting, &mut saying);
+            });
+        }
+        let at = Now { at: now, frame: None };
+        if self.go_on(at, bodies, setting, budget, said) == Keep::No {
+            return Keep::No;
+        }
+        if setting.warns && self.is_at_work() {
+            self.warn(at, setting, said);
+        }
+        match self.next_step(setting.limits) {
+            Some((due, step)) if due <= now => {
+                if self.is_for_us() {
+                    let is_epmd = matches!(self.talk, Talk::Epmd(_));
+                    let last_word = step == Step::Forget && is_epmd;
+                    let why = if last_word { ReportReason::End } else { ReportReason::Quiet };
+                    self.tell(at, why, setting, budget, said);
+                } else {
+                    self.tcp.discard(budget);
+                }
+                self.rests = true;
+                if step == Step::Forget { Keep::No } else { Keep::Yes }
+            }
+            _ => Keep::Yes,
+        }
+    }
+
+    /// Nothing more will come: the input has ended, or the connection has to make room.
+    pub fn on_end(
+        &mut self,
+        now: Timestamp,
+        setting: &ConnContext<'_>,
+        budget: &mut Budget,
+        said: &mut ConnOutput,
+    ) {
+        let at = Now { at: now.max(self.tcp.last().at), frame: None };
+        if !self.is_for_us() {
+            self.tcp.discard(budget);
+            return;
+        }
+        self.tell(at, ReportReason::End, setting, budget, said);
+    }
+
+    /// Whether what was said so far may be Erlang's at all.
+    fn is_for_us(&self) -> bool {
+        match &self.talk {
+            Talk::Epmd(_) => true,
+            Talk::Distribution(talk) => talk.is_certain,
+        }
+    }
+
+    /// Tells what has been settled by what just came.
+    fn go_on(
+        &mut self,
+        now: Now,
+        bodies: Vec<Body>,
+        setting: &ConnContext<'_>,
+        budget: &mut Budget,
+        said: &mut ConnOutput,
+    ) -> Keep {
+        if !bodies.is_empty() {
+            self.emit(now, bodies, said);
+        }
+        if self.is_at_work() {
+            self.place_messages(said);
+            return Keep::Yes;
+        }
+        if let Talk::Distribution(talk) = &self.talk {
+            let undecided = !talk.is_certain && self.tcp.segments() > MAX_UNDECIDED;
+            if undecided || talk.is_not_for_us() {
+                self.tcp.discard(budget);
+                return Keep::No;
+            }
+            if talk.is_established() && talk.is_certain && !self.established_told {
+                self.established_told = true;
+                self.tell_established(now, setting, said);
+            }
+        }
+        self.place_messages(said);
+        if !self.is_for_us() {
+            return Keep::Yes;
+        }
+        let refused = self.tcp.opened().refused().is_some();
+        if !self.over && (refused || self.tcp.is_over()) {
+            self.over = true;
+            self.tell(now, ReportReason::Over, setting, budget, said);
+        } else if self.over && !refused && !self.tcp.is_over() {
+            // Something came behind the end after all.
+            self.over = false;
+        }
+        Keep::Yes
+    }
+
+    /// Messages come behind what was told so far.
+    #[inline]
+    fn place_messages(&mut self, said: &mut ConnOutput) {
+        if !said.messages.is_empty() {
+            said.before_messages = said.events.len();
+            said.connection = Some(self.ids());
+        }
+    }
+
+    fn emit(&mut self, now: Now, bodies: Vec<Body>, said: &mut ConnOutput) {
+        for body in bodies {
+            let connection = Some(self.ids());
+            let input = now.frame.is_none().then_some(self.tcp.last().frame.input);
+            said.events.push(Event { at: now.at, frame: now.frame, input, connection, body });
+        }
+    }
+
+    fn end(&self, direction: Direction) -> Endpoint {
+        let [up, down] = self.ends;
+        match direction {
+            Direction::LowToHigh => up,
+            Direction::HighToLow => down,
+        }
+    }
+}
+
+/// Segments after which a connection that may be Erlang's should have shown it, a hello cut into single
+/// bytes included.
+const MAX_UNDECIDED: u64 = 512;
+
+/// What bytes that are none of Erlang's look like.
+fn looks_like(bytes: &[u8]) -> &'static str {
+    const SIGNS: [(&[u8], &str); 14] = [
+        (b"GET ", "an HTTP request"),
+        (b"POST ", "an HTTP request"),
+        (b"HEAD ", "an HTTP request"),
+        (b"OPTIONS ", "an HTTP request"),
+        (b"PRI * HTTP/2", "an HTTP/2 request"),
+        (b"SSH-", "an SSH banner"),
+        (b"\x16\x03", "the start of TLS"),
+        (b"\x80", "the start of an old SSL"),
+        (b"\x03\x00", "a remote desktop request"),
+        (b"PROXY ", "a PROXY protocol header"),
+        (b"\r\n\r\nQUIT\n", "a PROXY protocol header"),
+        (b"AMQP", "AMQP"),
+        (b"*1\r\n", "a Redis command"),
+        (b"\0\0", "a message of no bytes"),
+    ];
+    let known = SIGNS.iter().find(|(sign, _)| bytes.starts_with(sign));
+    known.map_or("bytes of no protocol known here", |(_, name)| name)
+}

@@ -1,0 +1,754 @@
+//! Stage 8: events as text.
+//!
+//! In: settled [`Event`]s, and messages. Out: lines on any [`io::Write`], for machines
+//! ([NDJSON](Format::Ndjson)) or people ([text](Format::Text)). Decides nothing: severities and words
+//! of a finding come with it, and what is left out was asked for, or is counted where a reader is too
+//! slow. Reads its own lines back, too. The only door to `serde_json`.
+
+mod background;
+mod message_lines;
+mod ndjson;
+mod queue;
+mod read;
+mod schema;
+mod text;
+mod words;
+
+pub use background::BackgroundWriter;
+pub use ndjson::json_line;
+pub use queue::{Backlog, Queue, queue};
+pub use read::{ReadError, Records};
+pub use schema::schema;
+pub use text::{Layout, TextOptions};
+pub use words::{escape, wrapped};
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use queue::Rank;
+
+use crate::record::pen::Page;
+use crate::record::{AnomalyKind, Body, Event, EventSink, MessageEvent, Severity};
+
+/// How events are written.
+#[derive(Clone, Debug)]
+pub enum Format {
+    /// One JSON object a line, as [`schema`] describes it.
+    Ndjson,
+    /// Sentences for a terminal.
+    Text(TextOptions),
+}
+
+/// What is written, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How.
+    pub format: Format,
+    /// Leave only findings, incidents, anomalies about the input, and the final statistics.
+    pub only_findings: bool,
+    /// Leave out findings and incidents below this.
+    pub min_severity: Severity,
+    /// Hand on every event at once instead of 64 KiB at a time.
+    pub line_buffered: bool,
+}
+
+/// Writes events to `W`.
+///
+/// After the first failure nothing is written any more; [`Output::failed`] tells, so that a run can
+/// end early, and [`Output::finish`] gives the error.
+pub struct Output<W: Write> {
+    /// Inputs as named by the user, in the order in which frames count them.
+    inputs: Vec<Arc<str>>,
+    options: Options,
+    printer: Printer,
+    /// Events that are written and not handed on yet.
+    block: Page,
+    out: Destination<W>,
+    /// Number of the last event written.
+    seq: u64,
+    worst: Option<Severity>,
+    error: Option<io::Error>,
+}
+
+/// How written events leave.
+enum Destination<W: Write> {
+    /// In blocks, or one by one. Waits for who reads them.
+    Direct(W),
+    /// One by one, by a queue that another thread empties.
+    Queued(Queue<W>),
+}
+
+enum Printer {
+    Ndjson(Box<message_lines::MessageLines>),
+    Text(Box<text::TextReport>),
+}
+
+impl<W: Write> Output<W> {
+    /// Writes to `out`; `inputs` are the names of the inputs as given.
+    pub fn new(out: W, inputs: Vec<Arc<str>>, options: Options) -> Self {
+        Self::to(Destination::Direct(out), inputs, options)
+    }
+
+    /// Writes into `queue`, and so never waits for who reads.
+    pub fn queued(queue: Queue<W>, inputs: Vec<Arc<str>>, options: Options) -> Self {
+        Self::to(Destination::Queued(queue), inputs, options)
+    }
+
+    fn to(out: Destination<W>, inputs: Vec<Arc<str>>, options: Options) -> Self {
+        let printer = match &options.format {
+            Format::Ndjson => Printer::Ndjson(Box::default()),
+            Format::Text(text) => {
+                Printer::Text(Box::new(text::TextReport::new(text.clone(), inputs.len() > 1)))
+            }
+        };
+        let block = Page::default();
+        Self { inputs, options, printer, block, out, seq: 0, worst: None, error: None }
+    }
+
+    /// Whether writing has failed, so that nothing that follows is written.
+    pub fn failed(&self) -> bool {
+        let elsewhere = match &self.out {
+            Destination::Direct(_) => false,
+            Destination::Queued(queue) => queue.failed(),
+        };
+        elsewhere || self.error.is_some()
+    }
+
+    /// Events left out because whoever reads them was too slow.
+    pub fn left_out(&self) -> u64 {
+        match &self.out {
+            Destination::Direct(_) => 0,
+            Destination::Queued(queue) => queue.left_out(),
+        }
+    }
+
+    /// Whether more waits for the reader than is usual.
+    pub fn is_behind(&self) -> bool {
+        match &self.out {
+            Destination::Direct(_) => false,
+            Destination::Queued(queue) => queue.is_behind(),
+        }
+    }
+
+    /// What comes from here on goes to `out`; what has come, where it was to go.
+    pub fn replace(&mut self, out: W) {
+        self.flush();
+        match &mut self.out {
+            Destination::Direct(old) => *old = out,
+            Destination::Queued(queue) => queue.replace(out),
+        }
+    }
+
+    /// The severity of the worst finding so far, whether written or left out.
+    pub const fn worst(&self) -> Option<Severity> {
+        self.worst
+    }
+
+    /// Hands on what is held back.
+    pub fn flush(&mut self) {
+        if self.error.is_some() {
+            return;
+        }
+        self.write_block();
+        match &mut self.out {
+            Destination::Direct(out) if self.error.is_none() => self.error = out.flush().err(),
+            Destination::Direct(_) => {}
+            Destination::Queued(queue) => queue.flush(),
+        }
+    }
+
+    /// Writes what is held back, which may still be on its way when this returns.
+    fn write_block(&mut self) {
+        if let Destination::Direct(out) = &mut self.out {
+            self.error = out.write_all(self.block.bytes()).err();
+            self.block.truncate(0);
+        }
+    }
+
+    /// Hands on the rest.
+    ///
+    /// # Errors
+    ///
+    /// The first that any writing met.
+    pub fn finish(mut self) -> io::Result<()> {
+        // Nothing is left of a run that came to its end.
+        if let (Printer::Text(text), None) = (&mut self.printer, &self.error) {
+            let released = text.release(&mut self.block);
+            self.hand_on(Rank::Finding, released);
+        }
+        self.flush();
+        let written = match self.out {
+            Destination::Direct(_) => Ok(()),
+            Destination::Queued(queue) => queue.finish(PATIENCE),
+        };
+        self.error.map_or(written, Err)
+    }
+
+    fn is_wanted(&self, body: &Body) -> bool {
+        match body {
+            Body::Finding { finding } => finding.severity >= self.options.min_severity,
+            Body::Incident { incident } => incident.severity >= self.options.min_severity,
+            Body::Anomaly { anomaly } => {
+                !self.options.only_findings || anomaly.kind.is_about_input()
+            }
+            Body::Stats { stats } => !self.options.only_findings || stats.is_final,
+            Body::PairChange { .. } | Body::Comparison { .. } => true,
+            Body::Epmd { .. }
+            | Body::Handshake { .. }
+            | Body::Session { .. }
+            | Body::Node { .. }
+            | Body::Cluster { .. } => !self.options.only_findings,
+        }
+    }
+
+    /// Hands on what was `written` last, or keeps it until there is a block of it.
+    #[inline]
+    fn hand_on(&mut self, rank: Rank, written: io::Result<()>) {
+        if written.is_err() {
+            self.error = written.err();
+            return;
+        }
+        match &mut self.out {
+            Destination::Direct(_) => {
+                if self.options.line_buffered {
+                    self.flush();
+                } else if self.block.len() >= BLOCK {
+                    self.write_block();
+                }
+            }
+            Destination::Queued(queue) => {
+                queue.push(rank, self.block.bytes());
+                self.block.truncate(0);
+            }
+        }
+    }
+
+    fn name(&self, input: u16) -> Option<Arc<str>> {
+        self.inputs.get(usize::from(input)).cloned()
+    }
+}
+
+impl Printer {
+    fn write(
+        &mut self,
+        out: &mut Page,
+        seq: u64,
+        input: Option<&Arc<str>>,
+        event: &Event,
+    ) -> io::Result<()> {
+        match self {
+            Self::Ndjson(_) => ndjson::write(out, seq, input.map(|input| &**input), event),
+            Self::Text(text) => text.write(out, input, event),
+        }
+    }
+
+    fn write_message(
+        &mut self,
+        out: &mut Page,
+        seq: u64,
+        inputs: &[Arc<str>],
+        event: &MessageEvent<'_>,
+    ) -> io::Result<()> {
+        let name = |input: u16| inputs.get(usize::from(input));
+        match self {
+            Self::Ndjson(lines) => lines.write(out, seq, |input| name(input).cloned(), event),
+            Self::Text(text) => text.message(out, name(event.mark.frame.input), event),
+        }
+    }
+}
+
+/// What is left out first where there is no room for all.
+fn rank(body: &Body) -> Rank {
+    match body {
+        Body::Epmd { .. } | Body::Handshake { .. } => Rank::Step,
+        Body::Session { .. } | Body::Node { .. } | Body::Cluster { .. } => Rank::Record,
+        Body::Anomaly { anomaly } => {
+            let is_ours = anomaly.kind.is_about_input() || anomaly.kind == AnomalyKind::Limit;
+            if is_ours { Rank::Finding } else { Rank::Record }
+        }
+        Body::Finding { .. }
+        | Body::Incident { .. }
+        | Body::PairChange { .. }
+        | Body::Comparison { .. }
+        | Body::Stats { .. } => Rank::Finding,
+    }
+}
+
+impl<W: Write> EventSink for Output<W> {
+    fn event(&mut self, mut event: Event) {
+        if let Printer::Text(text) = &mut self.printer {
+            text.note(&event);
+        }
+        let input = event.frame.map(|frame| frame.input).or(event.input);
+        if let Body::Finding { finding } = &mut event.body {
+            self.worst = self.worst.max(Some(finding.severity));
+            for evidence in &mut finding.evidence {
+                if Some(evidence.frame.input) != input {
+                    evidence.input = self.name(evidence.frame.input);
+                }
+            }
+        }
+        if let Body::Session { session } = &mut event.body {
+            for spot in session.messages.iter_mut().flat_map(|messages| messages.spots()) {
+                if Some(spot.frame.input) != input {
+                    spot.input = self.name(spot.frame.input);
+                }
+            }
+        }
+        if self.failed() || !self.is_wanted(&event.body) {
+            return;
+        }
+        self.seq += 1;
+        let input = input.and_then(|input| self.name(input));
+        let written = self.printer.write(&mut self.block, self.seq, input.as_ref(), &event);
+        self.hand_on(rank(&event.body), written);
+    }
+
+    fn message(&mut self, event: &MessageEvent<'_>) {
+        if self.failed() || self.options.only_findings {
+            return;
+        }
+        self.seq += 1;
+        let Self { printer, block, seq, inputs, .. } = self;
+        let written = printer.write_message(block, *seq, inputs, event);
+        self.hand_on(Rank::Message, written);
+    }
+}
+
+/// Bytes that are handed on at once: enough to make system calls rare, little beside everything else.
+const BLOCK: usize = 64 << 10;
+
+/// How long the end of a run waits for a reader that takes nothing: a pager, say, that somebody looks at.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::samples;
+
+    fn options() -> Options {
+        Options {
+            format: Format::Ndjson,
+            only_findings: false,
+            min_severity: Severity::Info,
+            line_buffered: false,
+        }
+    }
+
+    fn run(options: Options, events: Vec<Event>) -> String {
+        let mut bytes = Vec::new();
+        let inputs = vec!["a.pcap".into(), "b.pcap".into()];
+        let mut output = Output::new(&mut bytes, inputs, options);
+        events.into_iter().for_each(|event| output.event(event));
+        output.finish().unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn only_findings_leaves_what_a_person_must_see() {
+        let options = Options { only_findings: true, ..options() };
+        let text = run(options, samples::story());
+        let types: Vec<_> = text.lines().map(|l| l.split('"').nth(9).unwrap()).collect();
+        assert_eq!(types, ["finding", "incident", "anomaly", "stats"]);
+        assert!(text.starts_with(r#"{"v":1,"#));
+        assert!(text.lines().last().unwrap().contains(r#""seq":4,"#), "numbered as written");
+    }
+
+    #[test]
+    fn text_names_the_nodes_of_a_session_that_is_not_written() {
+        let layout = Layout::Grouped;
+        let text = TextOptions { width: 80, colour: false, verbose: false, layout };
+        let options = Options { format: Format::Text(text), only_findings: true, ..options() };
+        let text = run(options, samples::all());
+        assert!(text.contains("frame 19 of a.pcap  one@192.168.0.100 answered"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_stops_short_still_says_what_it_found() {
+        let layout = Layout::Grouped;
+        let text = TextOptions { width: 80, colour: false, verbose: false, layout };
+        let options = Options { format: Format::Text(text), ..options() };
+        let text = run(options, vec![samples::finding()]);
+        assert!(text.starts_with("HIGH  two@192.168.0.103 refused"), "{text}");
+    }
+
+    #[test]
+    fn a_finding_below_the_asked_severity_is_left_out_and_still_counts_as_worst() {
+        let options = Options { min_severity: Severity::Critical, ..options() };
+        let mut bytes = Vec::new();
+        let mut output = Output::new(&mut bytes, vec!["a.pcap".into()], options);
+        samples::all().into_iter().for_each(|event| output.event(event));
+        assert_eq!(output.worst(), Some(Severity::High));
+        output.finish().unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(!text.contains("\"finding\":{\"rule") && !text.contains("\"incident\":"), "{text}");
+    }
+
+    #[test]
+    fn evidence_names_its_input_only_where_it_is_another() {
+        let mut event = samples::finding();
+        if let Body::Finding { finding } = &mut event.body {
+            finding.evidence[0].frame.input = 1;
+        }
+        let text = run(options(), vec![event]);
+        assert_eq!(text.matches("a.pcap").count(), 1, "{text}");
+        assert_eq!(text.matches("b.pcap").count(), 1, "{text}");
+    }
+
+    /// Takes `room` bytes and then fails.
+    struct Full {
+        room: usize,
+        calls: usize,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.calls += 1;
+            if self.room == 0 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let taken = bytes.len().min(self.room);
+            self.room -= taken;
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_first_failure_is_kept_and_nothing_is_written_behind_it() {
+        let mut full = Full { room: 10, calls: 0 };
+        let options = Options { line_buffered: true, ..options() };
+        let mut output = Output::new(&mut full, vec!["a.pcap".into()], options);
+        samples::all().into_iter().for_each(|event| output.event(event));
+        assert!(output.failed());
+        assert_eq!(output.finish().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(full.calls, 2, "one that took ten bytes, one that failed");
+    }
+}
+
+/// Events for the tests of this folder.
+#[cfg(test)]
+mod samples {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::packet::FrameRef;
+    use crate::record::*;
+    use crate::time::Timestamp;
+
+    /// 2014-05-25T14:32:25Z and some.
+    pub(super) fn at(micros: u64) -> Timestamp {
+        Timestamp::new(1_401_028_345, micros * 1000)
+    }
+
+    fn event(frame: u64, micros: u64, body: Body) -> Event {
+        let connection = ConnectionIds {
+            session_id: "5f0c1a2b3c4d5e6f".into(),
+            community_id: "1:E13v/443dILbtN/IyLRmvhbtZcU=".into(),
+            src_ip: [192, 168, 0, 100].into(),
+            src_port: 37832,
+            dest_ip: [192, 168, 0, 103].into(),
+            dest_port: 33435,
+            proto: "TCP",
+            encap: vec!["vlan 7".into()],
+        };
+        Event {
+            at: at(micros),
+            frame: Some(FrameRef { input: 0, number: frame }),
+            input: None,
+            connection: Some(Arc::new(connection)),
+            body,
+        }
+    }
+
+    fn alone(body: Body, input: Option<u16>) -> Event {
+        Event { at: at(90_000), frame: None, input, connection: None, body }
+    }
+
+    pub(super) fn epmd() -> Event {
+        let epmd = Epmd {
+            request: Some("PORT_PLEASE2_REQ"),
+            name: Some("two".into()),
+            outcome: EpmdOutcome::Answered,
+            response: Some("PORT2_RESP"),
+            result: Some(0),
+            port: Some(33435),
+            node_type: Some(NodeType::Named("normal")),
+            highest_version: Some(6),
+            lowest_version: Some(5),
+            response_time_us: Some(213),
+            ..Epmd::default()
+        };
+        event(9, 512, Body::Epmd { epmd: Box::new(epmd) })
+    }
+
+    fn names() -> Event {
+        let epmd = Epmd {
+            request: Some("NAMES_REQ"),
+            outcome: EpmdOutcome::Answered,
+            names: Some(vec![RegisteredName { name: "two".into(), name_hex: None, port: 33435 }]),
+            ..Epmd::default()
+        };
+        event(11, 900, Body::Epmd { epmd: Box::new(epmd) })
+    }
+
+    fn handshake() -> Event {
+        let handshake = Handshake {
+            version: Some(6),
+            name: Some("one@192.168.0.100".into()),
+            flags: Some(Hex(0xd_07df_7fbd)),
+            flag_names: Some(vec!["PUBLISHED".into()]),
+            creation: Some(1_795_361_392),
+            ..Handshake::new("send_name", Role::Initiator)
+        };
+        event(14, 60_000, Body::Handshake { handshake: Box::new(handshake) })
+    }
+
+    pub(super) fn party(node: &str) -> Party {
+        Party { node: Some(node.into()), flags: Some(Hex(4)), ..Party::default() }
+    }
+
+    fn messages() -> Messages {
+        let share = |name: &str| Share { name: name.into(), messages: 3, bytes: 210 };
+        let spot = || PacketLink { frame: FrameRef { input: 0, number: 17 }, input: None };
+        let calls = Calls {
+            kind: "gen_call",
+            asked: 4,
+            answered: 1,
+            unanswered: 1,
+            given_up: 1,
+            noproc: 1,
+            down: 0,
+            median_us: Some(120),
+            p99_us: Some(120),
+            slowest: Some(Slowest { latency_us: 120, request: spot(), answer: spot() }),
+            oldest_unanswered: Some(spot()),
+        };
+        let account = Account {
+            operations: vec![share("REG_SEND"), share("MONITOR_P")],
+            names: vec![share("rex")],
+            functions: vec![share("lists:seq/2")],
+            largest: Some(Largest { bytes: 80, operation: "REG_SEND", at: spot() }),
+            fragmented: 1,
+            fragments: 3,
+            unfinished: 0,
+            unreadable: 0,
+            calls: vec![calls],
+            tick_time_s: Some(60),
+            longest_silence: Some(Pause { lasted_us: 15_000_000, since: spot() }),
+            longest_stall: Some(Pause { lasted_us: 2_000_000, since: spot() }),
+        };
+        Messages { initiator: Some(account), acceptor: None }
+    }
+
+    pub(super) fn session(state: State, outcome: Outcome) -> Event {
+        let failed = !matches!(outcome, Outcome::Connected);
+        let session = Session {
+            protocol: Protocol::Distribution,
+            state,
+            outcome,
+            confidence: if failed { Confidence::Likely } else { Confidence::Proven },
+            not_excluded: vec![],
+            detected_by: failed.then_some(Role::Acceptor),
+            orientation: Orientation::Syn,
+            initiator: party("one@192.168.0.100"),
+            acceptor: party("two@192.168.0.103"),
+            reached: Some("challenge_reply"),
+            wanted: Some(Wanted { alive: Some("two".into()), host: None, rests_on: vec!["epmd"] }),
+            closed_by: matches!(state, State::Closed).then_some(Role::Acceptor),
+            close: matches!(state, State::Closed).then_some(CloseKind::Fin),
+            lookup: Some(Lookup {
+                session_id: "0011223344556677".into(),
+                reply: FrameRef { input: 0, number: 9 },
+                asked: "two".into(),
+                port: 33435,
+                highest_version: 6,
+            }),
+            handshake_us: (!failed).then_some(412),
+            duration_us: 80_213,
+            traffic: Traffic::default(),
+            messages: Some(Box::new(messages())),
+            seen: SessionSeen::default(),
+        };
+        event(21, 80_725, Body::Session { session: Box::new(session) })
+    }
+
+    pub(super) fn finding() -> Event {
+        let evidence = |number, from, what: &str| Evidence {
+            frame: FrameRef { input: 0, number },
+            input: None,
+            session_id: None,
+            from: Some(from),
+            what: what.into(),
+        };
+        let finding = Finding {
+            rule: "cookie-mismatch",
+            severity: Severity::High,
+            confidence: Confidence::Likely,
+            title: "two@192.168.0.103 refused the cookie of one@192.168.0.100".into(),
+            explanation: "one@192.168.0.100 answered the challenge with the cookie cookies.txt:1; \
+                          two@192.168.0.103 closed the connection without an acknowledgement."
+                .into(),
+            remedy: vec!["Give both nodes the same cookie.".into()],
+            nodes: vec!["one@192.168.0.100".into(), "two@192.168.0.103".into()],
+            parties: String::new(),
+            incident_id: "9c41000000000000".into(),
+            evidence: vec![
+                evidence(19, Role::Initiator, "challenge_reply"),
+                evidence(21, Role::Acceptor, "FIN without challenge_ack"),
+            ],
+            not_excluded: vec![
+                "two@192.168.0.103 closed for another reason at this very point".into(),
+            ],
+            logged_by: vec![Role::Acceptor],
+            evidence_file: None,
+        };
+        event(21, 80_725, Body::Finding { finding: Box::new(finding) })
+    }
+
+    pub(super) fn incident() -> Event {
+        let incident = Incident {
+            incident_id: "9c41000000000000".into(),
+            rule: "cookie-mismatch",
+            severity: Severity::High,
+            nodes: vec!["one@192.168.0.100".into(), "two@192.168.0.103".into()],
+            count: 3,
+            first: at(80_725),
+            last: at(90_000),
+        };
+        alone(Body::Incident { incident: Box::new(incident) }, None)
+    }
+
+    pub(super) fn anomaly() -> Event {
+        let anomaly = Anomaly {
+            kind: AnomalyKind::InputTruncated,
+            field: None,
+            offset: Some(4711),
+            detail: "ends inside a packet record".into(),
+        };
+        alone(Body::Anomaly { anomaly: Box::new(anomaly) }, Some(0))
+    }
+
+    pub(super) fn stats() -> Event {
+        let stats = Stats {
+            is_final: true,
+            packets: 1234,
+            bytes: 56_789,
+            first: Some(at(0)),
+            last: Some(at(90_000)),
+            sessions: BTreeMap::from([(Outcome::Connected, 1), (Outcome::CookieMismatch, 3)]),
+            epmd: BTreeMap::from([(EpmdOutcome::Answered, 4)]),
+            findings: BTreeMap::from([("cookie-mismatch", 1)]),
+            anomalies: BTreeMap::from([(AnomalyKind::InputTruncated, 1)]),
+            cut_packets: 2,
+            ..Stats::default()
+        };
+        alone(Body::Stats { stats: Box::new(stats) }, None)
+    }
+
+    pub(super) fn node(name: &str, change: Option<Change>) -> Node {
+        Node {
+            node: name.into(),
+            change,
+            ips: vec![[192, 168, 0, 100].into(), [10, 0, 0, 1].into()],
+            dist_ports: vec![33435],
+            creation: Some(1_795_361_392),
+            restarts: 1,
+            hidden: Some(true),
+            dynamic: false,
+            implementation: Implementation::Vm,
+            versions: vec![6],
+            flags: Some(Hex(4)),
+            otp_at_least: Some(25),
+            otp_at_most: Some(26),
+            accepted_up_to: Some(27),
+            lacks: vec!["V4_NC".into()],
+            seen: NodeSeen::default(),
+        }
+    }
+
+    pub(super) fn changed(name: &str, change: Change) -> Event {
+        let body = Body::Node { node: Box::new(node(name, Some(change))) };
+        Event { connection: None, ..event(14, 60_000, body) }
+    }
+
+    pub(super) fn cluster(cluster: Cluster) -> Event {
+        alone(Body::Cluster { cluster: Box::new(cluster) }, None)
+    }
+
+    /// Two nodes, of which the second refuses the cookie of the first.
+    pub(super) fn pair() -> Cluster {
+        let (one, two): (Arc<str>, Arc<str>) =
+            ("one@192.168.0.100".into(), "two@192.168.0.103".into());
+        let failed = FailedPair {
+            initiator: Arc::clone(&one),
+            acceptor: Arc::clone(&two),
+            outcome: Failure::Session(Outcome::CookieMismatch),
+            initiator_cookie: Some("cookies.txt:1".into()),
+            acceptor_cookie: None,
+            crossed: true,
+            count: 3,
+            last: at(80_725),
+            incident_id: Some("9c41000000000000".into()),
+        };
+        Cluster {
+            nodes: vec![node(&one, None), node(&two, None)],
+            failed: vec![failed],
+            ..Cluster::default()
+        }
+    }
+
+    pub(super) fn change(change: Turn, before: Option<Outcome>, after: Option<Outcome>) -> Event {
+        let state = |outcome| PairState {
+            outcome,
+            connected: u64::from(outcome == Outcome::Connected),
+            failed: if outcome == Outcome::Connected { 0 } else { 3 },
+            last: at(80_725),
+        };
+        let pair_change = PairChange {
+            change,
+            nodes: ["a@h1".into(), "b@h2".into()],
+            before: before.map(state),
+            after: after.map(state),
+        };
+        alone(Body::PairChange { pair_change: Box::new(pair_change) }, None)
+    }
+
+    pub(super) fn comparison() -> Event {
+        let changes = [(Turn::Broken, 1)].into();
+        let comparison = Comparison { changes, unchanged: 2, undecided: 1, left_out: 0 };
+        alone(Body::Comparison { comparison: Box::new(comparison) }, None)
+    }
+
+    /// A run over a capture.
+    pub(super) fn story() -> Vec<Event> {
+        let session = session(State::Closed, Outcome::CookieMismatch);
+        vec![
+            epmd(),
+            names(),
+            handshake(),
+            changed("one@192.168.0.100", Change::Restarted),
+            session,
+            finding(),
+            incident(),
+            anomaly(),
+            cluster(pair()),
+            stats(),
+        ]
+    }
+
+    /// One event of every type.
+    pub(super) fn all() -> Vec<Event> {
+        let mut events = story();
+        events.extend([
+            change(Turn::Broken, Some(Outcome::Connected), Some(Outcome::Refused)),
+            change(Turn::New, None, Some(Outcome::Connected)),
+            comparison(),
+        ]);
+        events
+    }
+}

@@ -1,0 +1,262 @@
+//! Stage 8: one event, one sentence.
+//!
+//! In: the body of an event and the ends of its connection. Out: what a line of the time line says.
+//! Nothing is escaped here; that is the sheet's.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::record::{
+    Anomaly, Change, CloseKind, Confidence, ConnectionIds, Epmd, EpmdOutcome, Handshake, Incident,
+    Message, Node, Outcome, PAYLOAD, Party, Role, Session, State, Stats,
+};
+use crate::render::words::{
+    anomaly_words, confidence, count, duration, epmd_words, listed, outcome_words, span,
+};
+
+/// The two sides of a connection between nodes, by [`Role::index`].
+pub(super) struct Ends {
+    /// Node names, else addresses.
+    pub(super) names: [String; 2],
+    /// The same, each with its address where the name does not say it.
+    pub(super) located: [String; 2],
+}
+
+impl Ends {
+    pub(super) fn of(session: &Session, connection: Option<&ConnectionIds>) -> Self {
+        let sides = [
+            (&session.initiator, connection.map(|ids| (ids.src_ip, ids.src_port))),
+            (&session.acceptor, connection.map(|ids| (ids.dest_ip, ids.dest_port))),
+        ];
+        let places = sides.map(|(party, usual)| party.ip.zip(party.port).or(usual));
+        let [initiator, acceptor] = places;
+        let name =
+            |role: Role, party: &Party, place: Option<(IpAddr, u16)>| match (&party.node, place) {
+                (Some(node), _) => node.to_string(),
+                (None, Some((ip, port))) => endpoint(ip, port),
+                (None, None) => format!("the {role}"),
+            };
+        let located = |name: &String, ip: IpAddr, place: String| {
+            let is_said = name.contains(&ip.to_string());
+            if is_said { name.clone() } else { format!("{name} ({place})") }
+        };
+        let from = name(Role::Initiator, &session.initiator, initiator);
+        let to = name(Role::Acceptor, &session.acceptor, acceptor);
+        let located = [
+            // The port of who dials is another each time.
+            match (initiator, &session.initiator.node) {
+                (Some((ip, _)), None) => ip.to_string(),
+                (Some((ip, _)), Some(_)) => located(&from, ip, ip.to_string()),
+                (None, _) => from.clone(),
+            },
+            acceptor.map_or_else(|| to.clone(), |(ip, port)| located(&to, ip, endpoint(ip, port))),
+        ];
+        Self { names: [from, to], located }
+    }
+}
+
+/// Who dialed whom, and what became of it.
+pub(super) fn attempt(session: &Session, connection: Option<&ConnectionIds>) -> String {
+    let Ends { names, .. } = Ends::of(session, connection);
+    let [initiator, acceptor] = &names;
+    format!("{initiator} -> {acceptor}: {}", fate(session, &names))
+}
+
+/// One message after the handshake.
+pub(super) fn signal(
+    message: &Message<'_>,
+    connection: &ConnectionIds,
+    names: Option<&[String; 2]>,
+) -> String {
+    let side = |role: Role| match names.and_then(|names| names.get(role.index())) {
+        Some(name) => name.clone(),
+        None if role == Role::Initiator => source(connection),
+        None => destination(connection),
+    };
+    let mut text =
+        format!("{} -> {}: {}", side(message.from), side(message.from.peer()), message.operation);
+    let mut add = |part: std::fmt::Arguments<'_>| {
+        // Writing to a `String` cannot fail.
+        let _ = text.write_fmt(part);
+    };
+    if let Some(call) = &message.call {
+        add(format_args!(" {}", call.kind));
+        if let (Some(module), Some(function)) = (call.module, call.function) {
+            add(format_args!(" {module}:{function}"));
+            if let Some(arity) = call.arity {
+                add(format_args!("/{arity}"));
+            }
+        } else if let Some(request) = call.request {
+            add(format_args!(" {request}"));
+        }
+    }
+    if let Some(from) = message.from_pid {
+        add(format_args!(" from {from}"));
+    }
+    if let Some(to) = message.to_name.or(message.to) {
+        add(format_args!(" to {to}"));
+    }
+    if let Some(reason) = message.reason {
+        add(format_args!(" because of {reason}"));
+    }
+    if let Some(result) = message.result {
+        add(format_args!(", {result}"));
+    }
+    if let Some(latency) = message.call.and_then(|call| call.latency_us) {
+        add(format_args!(" after {}", duration(latency)));
+    }
+    if let Some(bytes) = message.payload_bytes {
+        add(format_args!(", {}", count(bytes, "byte")));
+    }
+    if let Some(payload) = &message.payload {
+        add(format_args!(": {}", payload.erlang(PAYLOAD)));
+    }
+    text
+}
+
+/// What became of a connection.
+fn fate(session: &Session, ends: &[String; 2]) -> String {
+    let words = match session.outcome {
+        Outcome::Connected => stay(session, ends),
+        failed => outcome_words(failed).to_owned(),
+    };
+    match (session.confidence, session.outcome) {
+        // Without the cookies, no acknowledgement is beyond doubt; saying so each time helps
+        // nobody. What is undecided has said how sure it is.
+        (Confidence::Proven, _)
+        | (Confidence::Likely, Outcome::Connected)
+        | (_, Outcome::Incomplete) => words,
+        (unsure, _) => format!("{words} ({})", confidence(unsure)),
+    }
+}
+
+/// How long a connection stood, and who ended it.
+fn stay(session: &Session, [initiator, acceptor]: &[String; 2]) -> String {
+    let lasted = duration(session.duration_us);
+    let closer = match session.closed_by {
+        Some(Role::Initiator) => format!(" by {initiator}"),
+        Some(Role::Acceptor) => format!(" by {acceptor}"),
+        None => String::new(),
+    };
+    match (session.state, session.close) {
+        (State::Established, _) => match session.handshake_us {
+            Some(us) => format!("connected in {}", duration(us)),
+            None => "connected".to_owned(),
+        },
+        (State::Closed, Some(CloseKind::Rst)) => format!("reset{closer} after {lasted}"),
+        (State::Closed, _) => format!("closed{closer} after {lasted}"),
+        (State::Open, Some(CloseKind::Idle)) => format!("connected, silent after {lasted}"),
+        (State::Open, _) => format!("connected, still open after {lasted}"),
+    }
+}
+
+/// Who asked which port mapper for what, and what came of it.
+pub(super) fn request(epmd: &Epmd, connection: Option<&ConnectionIds>) -> String {
+    let (asker, mapper) = connection
+        .map_or_else(Default::default, |ids| (ids.src_ip.to_string(), ids.dest_ip.to_string()));
+    let name = epmd.name.as_deref().unwrap_or("?");
+    let asked = match epmd.request {
+        Some("PORT_PLEASE2_REQ") => format!("asked the port mapper of {mapper} for \"{name}\""),
+        Some("ALIVE2_REQ") => {
+            let port = epmd.port.map_or_else(String::new, |port| format!(" at port {port}"));
+            if epmd.outcome == EpmdOutcome::Unregistered {
+                format!("had registered \"{name}\"{port} with the port mapper of {mapper}")
+            } else {
+                format!("asked the port mapper of {mapper} to register \"{name}\"{port}")
+            }
+        }
+        Some("NAMES_REQ") => format!("asked the port mapper of {mapper} for all names"),
+        Some(other) => format!("sent {other} to the port mapper of {mapper}"),
+        None => match epmd.outcome {
+            EpmdOutcome::Unanswered | EpmdOutcome::ConnectionRefused => {
+                format!("tried to reach the port mapper of {mapper}")
+            }
+            _ => format!("connected to the port mapper of {mapper}"),
+        },
+    };
+    format!("{asker} {asked}: {}", answer(epmd))
+}
+
+fn answer(epmd: &Epmd) -> String {
+    let words = epmd_words(epmd.outcome).to_owned();
+    match (epmd.outcome, &epmd.names, epmd.port, &epmd.reply) {
+        (EpmdOutcome::Answered, Some(names), ..) => count(names.len() as u64, "name"),
+        (EpmdOutcome::Answered, _, _, Some(reply)) => format!("\"{}\"", reply.trim_end()),
+        (EpmdOutcome::Answered, ..) if epmd.request == Some("ALIVE2_REQ") => "registered".into(),
+        (EpmdOutcome::Answered, _, Some(port), _) => format!("port {port}"),
+        (EpmdOutcome::Unregistered, ..) => epmd
+            .lifetime_us
+            .map_or_else(|| words.clone(), |us| format!("{words} after {}", duration(us))),
+        _ => words,
+    }
+}
+
+/// One message of a handshake.
+pub(super) fn message(handshake: &Handshake, connection: Option<&ConnectionIds>) -> String {
+    let mut text = connection
+        .map_or_else(String::new, |ids| format!("{} -> {}: ", source(ids), destination(ids)));
+    let Handshake { message, from, name, status, cookie, .. } = handshake;
+    // Writing to a `String` cannot fail, here and below.
+    let _ = write!(text, "{message} from the {from}");
+    for (what, value) in [("", name.as_deref()), ("", status.as_deref())] {
+        let _ = value.map(|value| write!(text, "{what} \"{value}\""));
+    }
+    let _ = cookie.as_deref().map(|label| write!(text, ", made with the cookie {label}"));
+    text
+}
+
+/// What happened to a node, where that is news.
+pub(super) fn change(node: &Node) -> Option<String> {
+    let name = &node.node;
+    let ips: Vec<_> = node.ips.iter().map(IpAddr::to_string).collect();
+    let at = node.ips.last().map_or_else(String::new, |ip| format!(" at {ip}"));
+    Some(match node.change? {
+        Change::Seen | Change::Updated => return None,
+        Change::Restarted => format!("{name} restarted{at}"),
+        Change::Moved => format!("{name} is another incarnation now{at}, and no longer elsewhere"),
+        Change::Duplicate => format!("two nodes call themselves {name}, at {}", listed(&ips)),
+        Change::Address => format!("{name} was also seen{at}"),
+    })
+}
+
+/// The end of a problem that came more than once.
+pub(super) fn repeated(incident: &Incident) -> String {
+    let Incident { rule, nodes, count, first, last, .. } = incident;
+    let between = match nodes.as_slice() {
+        [] => String::new(),
+        [one] => format!(" at {one}"),
+        several => format!(" between {}", listed(several)),
+    };
+    format!("{rule} happened {count} times{between}, {}", span(*first, *last))
+}
+
+/// What was odd.
+pub(super) fn trouble(anomaly: &Anomaly) -> String {
+    let mut text = format!("{}: {}", anomaly_words(anomaly.kind), anomaly.detail);
+    let _ = anomaly.field.map(|field| write!(text, ", at {field}"));
+    let _ = anomaly.offset.map(|offset| write!(text, ", byte {offset}"));
+    text
+}
+
+/// How far a run has come.
+pub(super) fn progress(stats: &Stats) -> String {
+    format!(
+        "{} so far, {}, {}",
+        count(stats.packets, "packet"),
+        count(stats.sessions.values().sum(), "connection"),
+        count(stats.findings.values().sum(), "problem"),
+    )
+}
+
+/// Originator and responder.
+pub(super) fn source(ids: &ConnectionIds) -> String {
+    endpoint(ids.src_ip, ids.src_port)
+}
+
+pub(super) fn destination(ids: &ConnectionIds) -> String {
+    endpoint(ids.dest_ip, ids.dest_port)
+}
+
+fn endpoint(ip: IpAddr, port: u16) -> String {
+    SocketAddr::new(ip, port).to_string()
+}

@@ -1,0 +1,230 @@
+//! Stage 8: the words and units of text for people.
+//!
+//! In: single values of an event. Out: the phrase, number or span as a person reads it, and text
+//! from the wire in a form that no terminal obeys. Knows nothing of lines and layout.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use crate::record::{AnomalyKind, Confidence, EpmdOutcome, Outcome};
+use crate::time::Timestamp;
+
+pub(super) const fn outcome_words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Connected => "connected",
+        Outcome::CookieMismatch => "refused over the cookie",
+        Outcome::NameMismatch => "given up over the name of the node that answered",
+        Outcome::NotAllowed => "refused as a node that is not allowed",
+        Outcome::VersionMismatch => "refused over protocol version or flags",
+        Outcome::AlreadyConnected => "refused as connected already",
+        Outcome::Superseded => "given up for a simultaneous connection",
+        Outcome::TlsMismatch => "failed with TLS on one side alone",
+        Outcome::Tls => "TLS with unknown contents",
+        Outcome::TimedOut => "timed out in mid-handshake",
+        Outcome::Refused => "refused with RST or ICMP",
+        Outcome::Unanswered => "unanswered in this capture",
+        Outcome::Aborted => "closed in mid-handshake",
+        Outcome::NotDistribution => "no distribution protocol",
+        Outcome::Incomplete => "undecided for want of packets",
+    }
+}
+
+pub(super) const fn epmd_words(outcome: EpmdOutcome) -> &'static str {
+    match outcome {
+        EpmdOutcome::Answered => "answered",
+        EpmdOutcome::NotRegistered => "no such name registered",
+        EpmdOutcome::RegistrationRefused => "registration refused",
+        EpmdOutcome::ConnectionRefused => "connection refused",
+        EpmdOutcome::Unanswered => "unanswered in this capture",
+        EpmdOutcome::NoReply => "closed without a reply",
+        EpmdOutcome::Malformed => "not the EPMD protocol",
+        EpmdOutcome::CommandRefused => "command refused",
+        EpmdOutcome::Unregistered => "registration ended",
+        EpmdOutcome::Incomplete => "undecided for want of packets",
+    }
+}
+
+pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
+    match kind {
+        AnomalyKind::Malformed => "A message cannot be read",
+        AnomalyKind::OutOfTurn => "A message comes out of turn",
+        AnomalyKind::Gap => "Bytes are missing from the capture",
+        AnomalyKind::OverlapConflict => "Two copies of the same bytes differ",
+        AnomalyKind::Limit => "A limit was reached",
+        AnomalyKind::InputTruncated => "The input ends in the middle of a record",
+        AnomalyKind::InputCorrupt => "The input is damaged",
+        AnomalyKind::InputUnreadable => "The input cannot be read",
+        AnomalyKind::UnsupportedLink => "The input has frames of a kind that is not read",
+        AnomalyKind::InterfaceDown => "The interface went down",
+        AnomalyKind::InterfaceUp => "The interface is up again",
+        AnomalyKind::InterfaceGone => "The interface is gone",
+        AnomalyKind::NotSaved => "Packets are not saved",
+    }
+}
+
+/// What somebody did who sent what a piece of evidence names, for those who do not know the
+/// protocol.
+pub(super) fn deed(what: &str) -> Option<&'static str> {
+    let first = what.split([' ', ':']).next()?;
+    Some(match first {
+        "PORT_PLEASE2_REQ" => "asked for a port",
+        "PORT2_RESP" => "answered",
+        "SYN" => "tried to connect",
+        "send_name" => "gave its name",
+        "status" => "gave a status",
+        "challenge" => "gave its name and a challenge",
+        "challenge_reply" => "answered the challenge",
+        "challenge_ack" => "acknowledged the answer",
+        "FIN" => "closed the connection",
+        "RST" => "reset the connection",
+        _ => return None,
+    })
+}
+
+pub(super) const fn confidence(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Possible => "possible",
+        Confidence::Likely => "likely",
+        Confidence::Proven => "proven",
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(super) fn listed(names: &[impl AsRef<str>]) -> String {
+    let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+pub(super) fn date(at: Timestamp) -> String {
+    at.to_string().get(..10).unwrap_or_default().to_owned()
+}
+
+/// Time of day to the millisecond.
+pub(super) fn time(at: Timestamp) -> String {
+    at.to_string().get(11..23).unwrap_or_default().to_owned()
+}
+
+/// Date and time of day, to the millisecond.
+pub(super) fn stamp(at: Timestamp) -> String {
+    format!("{} {}", date(at), time(at))
+}
+
+/// From when to when, in UTC; a date that is said already is not said again.
+pub(super) fn span(first: Timestamp, last: Timestamp) -> String {
+    let end = if date(first) == date(last) { time(last) } else { stamp(last) };
+    format!("from {} to {end} UTC", stamp(first))
+}
+
+/// A span in the two largest units that say something.
+pub(super) fn duration(micros: u64) -> String {
+    let seconds = micros / 1_000_000;
+    let tenths = |unit: u64| format!("{}.{}", micros / unit, micros % unit * 10 / unit);
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..1_000_000 => format!("{} ms", tenths(1_000)),
+        1_000_000..60_000_000 => format!("{} s", tenths(1_000_000)),
+        60_000_000..3_600_000_000 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// Decimal units, a tenth exact.
+pub(super) fn bytes(n: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", n / unit, n % unit / (unit / 10));
+    match n {
+        0..1_000 => count(n, "byte"),
+        1_000..1_000_000 => format!("{} kB", tenths(1_000)),
+        1_000_000..1_000_000_000 => format!("{} MB", tenths(1_000_000)),
+        _ => format!("{} GB", tenths(1_000_000_000)),
+    }
+}
+
+/// `1 packet`, `1,234 packets`.
+pub(super) fn count(n: u64, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", grouped(n))
+}
+
+pub(super) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `text` in lines of at most `width` columns: the first behind `lead`, the others behind as many
+/// blanks. A word that does not fit stands alone and sticks out.
+pub fn wrapped(lead: &str, text: &str, width: usize) -> String {
+    let start = lead.chars().count();
+    let mut lines = lead.to_owned();
+    let mut column = start;
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let len = word.chars().count();
+        if column > start && column + 1 + len > width {
+            lines.push('\n');
+            lines.extend(std::iter::repeat_n(' ', start));
+            column = start;
+        } else if column > start {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += len;
+    }
+    lines.push('\n');
+    lines
+}
+
+/// `text` without anything that a terminal obeys: control characters as `\xNN`, and those that
+/// change the direction or the breaking of lines as `\u{NNNN}`.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        let _ = match c {
+            c if !is_unsafe(c) => safe.write_char(c),
+            c if c.is_control() => write!(safe, "\\x{:02x}", u32::from(c)),
+            c => write!(safe, "\\u{{{:04x}}}", u32::from(c)),
+        };
+    }
+    Cow::Owned(safe)
+}
+
+pub(super) const fn is_unsafe(c: char) -> bool {
+    matches!(c,
+        '\0'..='\x1f' | '\x7f'..='\u{9f}' // C0, DEL, C1
+        | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' // marks and embeddings
+        | '\u{2066}'..='\u{206f}' // isolates, and deprecated ones
+        | '\u{2028}' | '\u{2029}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_wrapped_and_long_ones_stick_out() {
+        let lines = wrapped("- ", "aa bb cc dd  eeeeeeeeeeee ff", 10);
+        assert_eq!(lines, "- aa bb cc\n  dd\n  eeeeeeeeeeee\n  ff\n");
+    }
+
+    #[test]
+    fn spans_and_sizes_are_told_in_units_that_fit() {
+        let spans = [999, 1_500, 12_345_678, 185_000_000, 7_500_000_000].map(duration);
+        assert_eq!(spans, ["999 µs", "1.5 ms", "12.3 s", "3 min 5 s", "2 h 5 min"]);
+        let sizes = [1, 999, 1_200, 1_250_000, 9_900_000_000].map(bytes);
+        assert_eq!(sizes, ["1 byte", "999 bytes", "1.2 kB", "1.2 MB", "9.9 GB"]);
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -1,0 +1,740 @@
+//! Where a term ends: walks over bytes head by head, and checks each.
+//!
+//! In: bytes that begin with a term. Out: how many of them it takes, or why they are none. Terms
+//! nest as deep as their sender likes; what is kept here is a count of terms still to come.
+//!
+//! A message may hold hundreds of thousands of terms: these loops are written by hand over slices,
+//! without parser combinators, and the head of a term is all that is looked at.
+
+use super::identifier::{Export, MAX_WORDS, Pid, Port, Reference};
+use super::number;
+use super::tag::*;
+use super::{TermError, TermErrorKind};
+
+/// The bytes behind a term of the kinds that messages begin with: an atom, a pid, a reference, or a small
+/// integer, as today's nodes write them. `None` for every other, and for one that is cut short. One look at
+/// a few bytes, where [`head`] takes them one by one and can say what is wrong: finding the ends of the
+/// terms of a message takes half the instructions with it.
+#[inline(always)]
+pub(super) fn usual(input: &[u8]) -> Option<&[u8]> {
+    match input {
+        [ATOM_CACHE_REF | SMALL_INTEGER_EXT, _, rest @ ..] => Some(rest),
+        [SMALL_ATOM_UTF8_EXT, ..] => usual_atom(input),
+        [NEW_PID_EXT, rest @ ..] => usual_atom(rest)?.get(12..),
+        [NEWER_REFERENCE_EXT, 0, words @ 1..=5, rest @ ..] => {
+            usual_atom(rest)?.get(4 + 4 * usize::from(*words)..)
+        }
+        _ => None,
+    }
+}
+
+/// The bytes behind an atom that the header has, or that is short and ASCII.
+#[inline]
+pub(super) fn usual_atom(input: &[u8]) -> Option<&[u8]> {
+    match input {
+        [ATOM_CACHE_REF, _, rest @ ..] => Some(rest),
+        [SMALL_ATOM_UTF8_EXT, len, text @ ..] => {
+            let behind = text.get(usize::from(*len)..)?;
+            begins_in_ascii(text, *len).then_some(behind)
+        }
+        _ => None,
+    }
+}
+
+/// Whether the first `len` bytes are ASCII, of as many at least. Most atoms have fewer than sixteen: for those at
+/// one look, since how many they have cannot be foreseen.
+#[inline]
+fn begins_in_ascii(bytes: &[u8], len: u8) -> bool {
+    match bytes.first_chunk() {
+        Some(chunk) if len < 16 => {
+            let upper_bits = u128::from_le_bytes(*chunk) & u128::from_ne_bytes([0x80; 16]);
+            upper_bits & ((1 << (8 * len)) - 1) == 0
+        }
+        _ => bytes.get(..usize::from(len)).is_some_and(<[u8]>::is_ascii),
+    }
+}
+
+/// The bytes behind `count` terms at the front of `input`.
+pub(super) fn skip_terms(input: &[u8], count: u64) -> Result<&[u8], TermError> {
+    let mut i = Reader(input);
+    skip(&mut i, count).map_err(|fault| fault.within(input))?;
+    Ok(i.0)
+}
+
+/// The bytes behind the term at the front of `input`; `None` where there is no whole one.
+#[inline]
+pub(super) fn skip_term(input: &[u8]) -> Option<&[u8]> {
+    usual(input).or_else(|| skip_any(input))
+}
+
+fn skip_any(input: &[u8]) -> Option<&[u8]> {
+    let mut i = Reader(input);
+    // Most are leaves, which need no more than their head.
+    match head(&mut i).ok()? {
+        Head::Leaf => {}
+        Head::Terms(children) => skip(&mut i, children).ok()?,
+        Head::Fun { free, end } => skip_funs(&mut i, 0, free, end).ok()?,
+    }
+    Some(i.0)
+}
+
+/// Walks over terms, of which so many must still come.
+fn skip(i: &mut Reader<'_>, mut pending: u64) -> Result<(), Fault> {
+    while pending > 0 {
+        pending -= 1;
+        if let Some(rest) = usual(i.0) {
+            i.0 = rest;
+            continue;
+        }
+        match head(i)? {
+            Head::Leaf => continue,
+            Head::Terms(children) => pending += children,
+            Head::Fun { free, end } => return skip_funs(i, pending, free, end),
+        }
+        // Every term has a byte at least, so that counts cost nothing that is not there.
+        if pending > i.0.len() as u64 {
+            return Err(i.short("element"));
+        }
+    }
+    Ok(())
+}
+
+/// Goes on where the first fun was met: from here on, ends are minded.
+#[cold]
+fn skip_funs(i: &mut Reader<'_>, mut pending: u64, free: u64, end: usize) -> Result<(), Fault> {
+    let mut funs = Funs::default();
+    funs.open(pending, end);
+    pending += free;
+    loop {
+        while pending > funs.floor {
+            pending -= 1;
+            match head(i)? {
+                Head::Leaf => continue,
+                Head::Terms(children) => pending += children,
+                Head::Fun { free, end } => {
+                    funs.open(pending, end);
+                    pending += free;
+                }
+            }
+            if pending > i.0.len() as u64 {
+                return Err(i.short("element"));
+            }
+        }
+        if !funs.close(i)? {
+            return Ok(());
+        }
+    }
+}
+
+/// The innermost funs whose free variables are being walked over. The size of a fun that lies
+/// deeper in funs is held against the bytes that there are, and not against its end.
+#[derive(Default)]
+struct Funs {
+    open: [(u64, usize); MAX_FUNS],
+    len: usize,
+    /// Terms that are pending behind the innermost.
+    floor: u64,
+}
+
+impl Funs {
+    fn open(&mut self, pending: u64, end: usize) {
+        if let Some(slot) = self.open.get_mut(self.len) {
+            *slot = (self.floor, end);
+            self.len += 1;
+            self.floor = pending;
+        }
+    }
+
+    /// Ends the innermost; false when there is none.
+    fn close(&mut self, i: &Reader<'_>) -> Result<bool, Fault> {
+        let Some(innermost) = self.len.checked_sub(1) else { return Ok(false) };
+        let (floor, end) = self.open.get(innermost).copied().unwrap_or_default();
+        if i.0.len() != end {
+            return Err(i.malformed("Size"));
+        }
+        self.len = innermost;
+        self.floor = floor;
+        Ok(true)
+    }
+}
+
+/// What follows the head of a term.
+pub(super) enum Head {
+    Leaf,
+    /// So many terms.
+    Terms(u64),
+    /// So many terms, free variables, and behind them so many bytes that are none of the fun.
+    Fun {
+        free: u64,
+        end: usize,
+    },
+}
+
+/// Reads one term up to the terms in it. Where it is not inlined, what it gives goes through memory,
+/// and walking over many terms takes thrice the time.
+#[inline(always)]
+pub(super) fn head(i: &mut Reader<'_>) -> Result<Head, Fault> {
+    let start = *i;
+    match i.u8("tag")? {
+        SMALL_INTEGER_EXT | ATOM_CACHE_REF => i.skip(1, "value")?,
+        NIL_EXT => {}
+        SMALL_TUPLE_EXT => return Ok(Head::Terms(i.u8("Arity")?.into())),
+        SMALL_ATOM_UTF8_EXT | ATOM_UTF8_EXT | SMALL_ATOM_EXT | ATOM_EXT => {
+            *i = start;
+            skip_atom(i, "atom")?;
+        }
+        NEW_PID_EXT => {
+            skip_atom(i, "Node")?;
+            i.skip(12, "ID")?;
+        }
+        NEWER_REFERENCE_EXT => {
+            let at = *i;
+            let words = i.u16("Len")?;
+            if !(1..=MAX_WORDS).contains(&usize::from(words)) {
+                return Err(at.malformed("Len"));
+            }
+            skip_atom(i, "Node")?;
+            i.skip(4, "Creation")?;
+            i.skip(4 * usize::from(words), "ID")?;
+        }
+        BINARY_EXT => {
+            let len = i.u32("Len")?;
+            i.skip(len as usize, "Data")?;
+        }
+        LIST_EXT => return Ok(Head::Terms(u64::from(i.u32("Length")?) + 1)),
+        MAP_EXT => return Ok(Head::Terms(u64::from(i.u32("Arity")?) * 2)),
+        INTEGER_EXT => i.skip(4, "Int")?,
+        STRING_EXT => {
+            let len = i.u16("Length")?;
+            i.skip(len.into(), "Characters")?;
+        }
+        LARGE_TUPLE_EXT => return Ok(Head::Terms(i.u32("Arity")?.into())),
+        _ => {
+            *i = start;
+            return rare(i);
+        }
+    }
+    Ok(Head::Leaf)
+}
+
+/// [`head`] of what is seldom in messages.
+#[inline(never)]
+fn rare(i: &mut Reader<'_>) -> Result<Head, Fault> {
+    let start = *i;
+    match i.u8("tag")? {
+        NEW_FLOAT_EXT | FLOAT_EXT => {
+            *i = start;
+            number::float(i)?;
+        }
+        BIT_BINARY_EXT => {
+            let len = i.u32("Len")?;
+            let at = *i;
+            let bits = i.u8("Bits")?;
+            if bits > 8 || (bits == 0) != (len == 0) {
+                return Err(at.malformed("Bits"));
+            }
+            i.skip(len as usize, "Data")?;
+        }
+        SMALL_BIG_EXT => {
+            let n = i.u8("n")?;
+            i.skip(1, "Sign")?;
+            i.skip(n.into(), "d")?;
+        }
+        LARGE_BIG_EXT => {
+            let n = i.u32("n")?;
+            i.skip(1, "Sign")?;
+            i.skip(n as usize, "d")?;
+        }
+        PID_EXT => {
+            *i = start;
+            Pid::read(i)?;
+        }
+        V4_PORT_EXT | NEW_PORT_EXT | PORT_EXT => {
+            *i = start;
+            Port::read(i)?;
+        }
+        NEW_REFERENCE_EXT | REFERENCE_EXT => {
+            *i = start;
+            Reference::read(i)?;
+        }
+        EXPORT_EXT => {
+            *i = start;
+            Export::read(i)?;
+        }
+        NEW_FUN_EXT => {
+            let at = *i;
+            let size = i.u32("Size")? as usize;
+            let end = at.0.len().checked_sub(size).ok_or_else(|| at.short("Size"))?;
+            i.skip(1, "Arity")?;
+            i.skip(16, "Uniq")?;
+            i.skip(4, "Index")?;
+            let free = num_free(i)?;
+            skip_atom(i, "Module")?;
+            small_integer(i, "OldIndex")?;
+            small_integer(i, "OldUniq")?;
+            Pid::read(i)?;
+            return Ok(Head::Fun { free, end });
+        }
+        FUN_EXT => {
+            let free = num_free(i)?;
+            Pid::read(i)?;
+            skip_atom(i, "Module")?;
+            small_integer(i, "Index")?;
+            small_integer(i, "Uniq")?;
+            return Ok(Head::Terms(free));
+        }
+        RECORD_EXT => {
+            let fields = i.u32("NumFields")?;
+            i.skip(1, "Flags")?;
+            skip_atom(i, "Module")?;
+            skip_atom(i, "Name")?;
+            if u64::from(fields) > i.0.len() as u64 {
+                return Err(i.short("FieldName"));
+            }
+            for _ in 0..fields {
+                skip_atom(i, "FieldName")?;
+            }
+            return Ok(Head::Terms(fields.into()));
+        }
+        // Also `LOCAL_EXT` and the tags inside a node: nobody else can read them.
+        _ => return Err(start.malformed("tag")),
+    }
+    Ok(Head::Leaf)
+}
+
+/// An atom where only an atom may stand.
+#[inline]
+pub(super) fn atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<RawAtom<'a>, Fault> {
+    if let [ATOM_CACHE_REF, reference, rest @ ..] = i.0 {
+        i.0 = rest;
+        return Ok(RawAtom::Reference(*reference));
+    }
+    any_atom(i, field)
+}
+
+fn any_atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<RawAtom<'a>, Fault> {
+    let start = *i;
+    let (text, utf8) = match atom_bytes(i, field)? {
+        Ok(found) => found,
+        Err(reference) => return Ok(RawAtom::Reference(reference)),
+    };
+    if !utf8 && !text.is_ascii() {
+        return Ok(RawAtom::Latin1(text));
+    }
+    match std::str::from_utf8(text) {
+        Ok(text) if is_short(text) => Ok(RawAtom::Utf8(text)),
+        _ => Err(start.malformed(field)),
+    }
+}
+
+/// Passes over an atom: checks it as [`atom`] does, and makes no text of it.
+#[inline]
+pub(super) fn skip_atom(i: &mut Reader<'_>, field: &'static str) -> Result<(), Fault> {
+    if let Some(rest) = usual_atom(i.0) {
+        i.0 = rest;
+        return Ok(());
+    }
+    any_atom(i, field).map(|_| ())
+}
+
+fn is_short(text: &str) -> bool {
+    text.len() <= MAX_ATOM_CHARACTERS || text.chars().count() <= MAX_ATOM_CHARACTERS
+}
+
+/// The bytes of an atom, and whether they are to be UTF-8; or the number of a reference.
+#[inline]
+fn atom_bytes<'a>(
+    i: &mut Reader<'a>,
+    field: &'static str,
+) -> Result<Result<(&'a [u8], bool), u8>, Fault> {
+    let start = *i;
+    let (len, utf8) = match i.u8(field)? {
+        ATOM_CACHE_REF => return Ok(Err(i.u8(field)?)),
+        SMALL_ATOM_UTF8_EXT => (usize::from(i.u8(field)?), true),
+        ATOM_UTF8_EXT => (usize::from(i.u16(field)?), true),
+        SMALL_ATOM_EXT => (usize::from(i.u8(field)?), false),
+        ATOM_EXT => (usize::from(i.u16(field)?), false),
+        _ => return Err(start.malformed(field)),
+    };
+    if len > if utf8 { MAX_ATOM_BYTES } else { MAX_ATOM_CHARACTERS } {
+        return Err(start.malformed(field));
+    }
+    Ok(Ok((i.take(len, field)?, utf8)))
+}
+
+/// An atom before its reference is looked up. Latin-1 that is ASCII is `Utf8`.
+#[derive(Clone, Copy)]
+pub(super) enum RawAtom<'a> {
+    Utf8(&'a str),
+    Latin1(&'a [u8]),
+    Reference(u8),
+}
+
+fn num_free(i: &mut Reader<'_>) -> Result<u64, Fault> {
+    let at = *i;
+    match i.u32("NumFree")? {
+        free if free <= MAX_FREE => Ok(free.into()),
+        _ => Err(at.malformed("NumFree")),
+    }
+}
+
+pub(super) fn small_integer(i: &mut Reader<'_>, field: &'static str) -> Result<i32, Fault> {
+    let at = *i;
+    match i.u8(field)? {
+        SMALL_INTEGER_EXT => Ok(i.u8(field)?.into()),
+        INTEGER_EXT => Ok(i32::from_be_bytes(i.array(field)?)),
+        _ => Err(at.malformed(field)),
+    }
+}
+
+/// Bytes that are taken from the front.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    #[inline]
+    pub(super) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], Fault> {
+        match self.0.split_first_chunk() {
+            Some((bytes, rest)) => {
+                self.0 = rest;
+                Ok(*bytes)
+            }
+            None => Err(self.short(field)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn u8(&mut self, field: &'static str) -> Result<u8, Fault> {
+        self.array(field).map(|[byte]| byte)
+    }
+
+    #[inline]
+    pub(super) fn u16(&mut self, field: &'static str) -> Result<u16, Fault> {
+        self.array(field).map(u16::from_be_bytes)
+    }
+
+    #[inline]
+    pub(super) fn u32(&mut self, field: &'static str) -> Result<u32, Fault> {
+        self.array(field).map(u32::from_be_bytes)
+    }
+
+    #[inline]
+    pub(super) fn u64(&mut self, field: &'static str) -> Result<u64, Fault> {
+        self.array(field).map(u64::from_be_bytes)
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self, len: usize, field: &'static str) -> Result<&'a [u8], Fault> {
+        match self.0.split_at_checked(len) {
+            Some((bytes, rest)) => {
+                self.0 = rest;
+                Ok(bytes)
+            }
+            None => Err(self.short(field)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn skip(&mut self, len: usize, field: &'static str) -> Result<(), Fault> {
+        self.take(len, field).map(|_| ())
+    }
+
+    #[cold]
+    pub(super) fn short(&self, field: &'static str) -> Fault {
+        Fault { kind: TermErrorKind::CutShort, field, left: self.0.len() }
+    }
+
+    #[cold]
+    pub(super) fn malformed(&self, field: &'static str) -> Fault {
+        Fault { kind: TermErrorKind::Malformed, field, left: self.0.len() }
+    }
+}
+
+/// A [`TermError`] told by the bytes that were left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault {
+    kind: TermErrorKind,
+    field: &'static str,
+    left: usize,
+}
+
+impl Fault {
+    pub(super) fn within(self, input: &[u8]) -> TermError {
+        let offset = input.len().saturating_sub(self.left);
+        TermError { kind: self.kind, field: self.field, offset }
+    }
+}
+
+/// Nobody writes a fun of a fun of a fun by hand, and this costs 16 bytes of stack each.
+const MAX_FUNS: usize = 8;
+
+/// Of an atom, since OTP 20 counted in characters and not in bytes.
+const MAX_ATOM_CHARACTERS: usize = 255;
+const MAX_ATOM_BYTES: usize = 4 * MAX_ATOM_CHARACTERS;
+
+/// A node takes no fun with more (`MAX_ARG`).
+const MAX_FREE: u32 = 255;
+
+/// Bytes of the text of `FLOAT_EXT`.
+pub(super) const FLOAT_TEXT: usize = 31;
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use super::super::samples::nested;
+    use super::super::{Term, cut_term};
+    use super::*;
+
+    /// A closure that took one value along.
+    #[rustfmt::skip]
+    const FUN: &[u8] = &[
+        112,                                        // NEW_FUN_EXT
+        0, 0, 0, 56,                                // Size
+        1,                                          // Arity
+        9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, // Uniq
+        0, 0, 0, 2,                                 // Index
+        0, 0, 0, 1,                                 // NumFree
+        119, 1, b'm',                               // Module
+        97, 2,                                      // OldIndex
+        98, 0, 0, 1, 0,                             // OldUniq
+        88, 119, 1, b'n',                           // Pid: NEW_PID_EXT, Node
+        0, 0, 0, 1, 0, 0, 0, 0,                     // ID, Serial
+        0, 0, 0, 3,                                 // Creation
+        106,                                        // the value: NIL_EXT
+    ];
+
+    #[rustfmt::skip] // a table reads best as a table
+    const SAMPLES: &[(u8, &[u8])] = &[
+        (RECORD_EXT, b"\0\0\0\x02\x01\x77\x01m\x77\x01r\x77\x01a\x52\x00\x61\x01\x6a"),
+        (NEW_FLOAT_EXT, b"\x3f\xf8\0\0\0\0\0\0"),
+        (BIT_BINARY_EXT, b"\0\0\0\x02\x03\xff\xe0"),
+        (BIT_BINARY_EXT, b"\0\0\0\0\x00"),
+        (ATOM_CACHE_REF, b"\x07"),
+        (NEW_PID_EXT, b"\x77\x01n\0\0\0\x01\0\0\0\x02\0\0\0\x03"),
+        (NEW_PORT_EXT, b"\x52\x00\0\0\0\x01\0\0\0\x03"),
+        (NEWER_REFERENCE_EXT, b"\0\x02\x77\x01n\0\0\0\x03\0\0\0\x01\0\0\0\x02"),
+        (SMALL_INTEGER_EXT, b"\xff"),
+        (INTEGER_EXT, b"\xff\xff\xff\xff"),
+        (FLOAT_EXT, b"1.50000000000000000000e+00\0\0\0\0\0"),
+        (ATOM_EXT, b"\0\x02ok"),
+        (REFERENCE_EXT, b"\x64\0\x01n\0\x03\xff\xff\x03"),
+        (PORT_EXT, b"\x64\0\x01n\0\0\0\x01\x03"),
+        (PID_EXT, b"\x64\0\x01n\0\0\0\x01\0\0\0\x02\x03"),
+        (SMALL_TUPLE_EXT, b"\x02\x6a\x61\x01"),
+        (SMALL_TUPLE_EXT, b"\x00"),
+        (LARGE_TUPLE_EXT, b"\0\0\0\x02\x6a\x61\x01"),
+        (NIL_EXT, b""),
+        (STRING_EXT, b"\0\x02ab"),
+        (LIST_EXT, b"\0\0\0\x02\x61\x01\x61\x02\x6a"),
+        (LIST_EXT, b"\0\0\0\x01\x61\x01\x61\x02"),
+        (BINARY_EXT, b"\0\0\0\x02\0\xff"),
+        (SMALL_BIG_EXT, b"\x02\x01\xff\xff"),
+        (LARGE_BIG_EXT, b"\0\0\0\x02\x00\xff\xff"),
+        (EXPORT_EXT, b"\x77\x01m\x77\x01f\x61\x02"),
+        (NEW_REFERENCE_EXT, b"\0\x02\x64\0\x01n\x03\0\x03\xff\xff\xff\xff\xff\xff"),
+        (SMALL_ATOM_EXT, b"\x01\xe9"),
+        (MAP_EXT, b"\0\0\0\x01\x61\x01\x6a"),
+        (
+            FUN_EXT,
+            b"\0\0\0\x01\x67\x64\0\x01n\0\0\0\x01\0\0\0\x02\x03\x64\0\x01m\x61\x02\x62\0\0\x01\0\x6a",
+        ),
+        (ATOM_UTF8_EXT, b"\0\x02\xc3\xa9"),
+        (SMALL_ATOM_UTF8_EXT, b"\x02\xc3\xa9"),
+        (V4_PORT_EXT, b"\x77\x01n\0\0\0\0\0\0\0\x01\0\0\0\x03"),
+    ];
+
+    #[test]
+    fn what_is_usual_ends_where_its_head_says_and_reads_as_any_other() {
+        let with_cached = [
+            &b"\x58\x52\x01\0\0\0\x01\0\0\0\x02\0\0\0\x03"[..],
+            b"\x5a\0\x03\x52\x01\0\0\0\x03\0\0\0\x01\0\0\0\x02\0\0\0\x05",
+            b"\x5a\0\x06\x52\x01\0\0\0\x03\0\0\0\x01\0\0\0\x02\0\0\0\x05\0\0\0\0\0\0\0\0\0\0\0\0",
+            b"\x5a\0\0\x52\x01\0\0\0\x03",
+        ];
+        let mut usual_ones = 0;
+        for sample in samples().chain(with_cached.map(<[u8]>::to_vec)) {
+            let sample = [&sample[..], b"behind"].concat();
+            for bytes in (0..=sample.len()).map(|len| &sample[..len]) {
+                let mut i = Reader(bytes);
+                let head = head(&mut i);
+                if let Some(rest) = usual(bytes) {
+                    usual_ones += 1;
+                    assert!(matches!(head, Ok(Head::Leaf)), "{bytes:x?}");
+                    assert_eq!(rest, i.0, "{bytes:x?}");
+                }
+                let (mut any, mut either) = (Reader(bytes), Reader(bytes));
+                let (any_one, one) = (Reference::any(&mut any), Reference::read(&mut either));
+                assert_eq!(format!("{any_one:?}"), format!("{one:?}"));
+                assert!(one.is_err() || any.0 == either.0, "{bytes:x?}");
+            }
+        }
+        assert!(usual_ones > 40);
+    }
+
+    fn samples() -> impl Iterator<Item = Vec<u8>> {
+        let tables = SAMPLES.iter().map(|(tag, body)| [&[*tag], *body].concat());
+        tables.chain(iter::once(FUN.to_vec()))
+    }
+
+    #[test]
+    fn every_tag_is_cut_where_its_term_ends() {
+        for sample in samples() {
+            let with_more = [&sample[..], b"\xff\xff\xff"].concat();
+            let (term, rest) = cut_term(&with_more).unwrap();
+            assert_eq!((term.bytes(), rest), (&sample[..], &b"\xff\xff\xff"[..]), "{sample:?}");
+        }
+    }
+
+    #[test]
+    fn every_shorter_prefix_is_cut_short() {
+        for sample in samples() {
+            for len in 0..sample.len() {
+                let error = cut_term(&sample[..len]).unwrap_err();
+                assert_eq!(error.kind, TermErrorKind::CutShort, "{sample:?} at {len}: {error}");
+                assert!(error.offset <= len);
+            }
+        }
+    }
+
+    #[test]
+    fn tags_that_are_not_of_the_wire_are_malformed() {
+        let known: Vec<u8> = samples().map(|sample| sample[0]).collect();
+        for tag in (0..=u8::MAX).filter(|tag| !known.contains(tag)) {
+            let bytes = [&[SMALL_TUPLE_EXT, 1, tag][..], &[0; 64]].concat();
+            assert_eq!(cut_term(&bytes).map(|_| ()), malformed("tag", 2), "{tag}");
+        }
+        assert_eq!(known.len(), samples().count());
+    }
+
+    fn malformed(field: &'static str, offset: usize) -> Result<(), TermError> {
+        Err(TermError { kind: TermErrorKind::Malformed, field, offset })
+    }
+
+    fn short(field: &'static str, offset: usize) -> Result<(), TermError> {
+        Err(TermError { kind: TermErrorKind::CutShort, field, offset })
+    }
+
+    fn scan(bytes: &[u8]) -> Result<(), TermError> {
+        cut_term(bytes).map(|_| ())
+    }
+
+    #[test]
+    fn counts_beyond_the_bytes_are_cut_short_at_once() {
+        for tag in [LIST_EXT, LARGE_TUPLE_EXT, MAP_EXT] {
+            let bytes = [&[tag, 255, 255, 255, 255][..], &[NIL_EXT; 100]].concat();
+            assert_eq!(scan(&bytes), short("element", 5), "{tag}");
+        }
+        // A thousand lists, each of which promises four thousand million elements.
+        assert_eq!(scan(&[LIST_EXT, 255, 255, 255, 255].repeat(1000)), short("element", 5));
+        for (tag, field) in [(BINARY_EXT, "Data"), (LARGE_BIG_EXT, "d"), (BIT_BINARY_EXT, "Data")] {
+            let bytes = [tag, 255, 255, 255, 255, 1, 1, 1];
+            assert_eq!(scan(&bytes).unwrap_err().field, field);
+        }
+        let record = [&[RECORD_EXT, 255, 255, 255, 255, 1, 82, 0, 82, 0][..], &[82; 99]].concat();
+        assert_eq!(scan(&record), short("FieldName", 10));
+    }
+
+    #[test]
+    fn two_million_tuples_one_in_the_other_are_one_term() {
+        let bytes = nested(2_000_000);
+        assert_eq!(cut_term(&bytes).unwrap().1, b"");
+        assert_eq!(scan(&bytes[..bytes.len() - 1]), short("value", bytes.len() - 1));
+    }
+
+    #[test]
+    fn a_reference_has_one_to_five_words() {
+        for (words, tag) in [(0, 90), (6, 90), (65_535_u16, 90), (0, 114), (6, 114)] {
+            let [high, low] = words.to_be_bytes();
+            let bytes = [&[tag, high, low, 82, 0][..], &[0; 64]].concat();
+            assert_eq!(scan(&bytes).unwrap_err().field, "Len", "{words}");
+        }
+    }
+
+    #[test]
+    fn atoms_have_up_to_255_characters() {
+        let atom = |tag: u8, text: &[u8]| {
+            let [high, low] = u16::try_from(text.len()).unwrap().to_be_bytes();
+            scan(&[&[tag, high, low][..], text].concat())
+        };
+        let longest = "\u{1f600}".repeat(255);
+        assert_eq!(atom(ATOM_UTF8_EXT, longest.as_bytes()), Ok(()));
+        assert_eq!(atom(ATOM_UTF8_EXT, "é".repeat(256).as_bytes()), malformed("atom", 0));
+        assert_eq!(atom(ATOM_UTF8_EXT, (longest + "a").as_bytes()), malformed("atom", 0));
+        assert_eq!(atom(ATOM_EXT, &[0xe9; 255]), Ok(()));
+        assert_eq!(atom(ATOM_EXT, &[0xe9; 256]), malformed("atom", 0));
+        assert_eq!(atom(ATOM_UTF8_EXT, b"\xe9"), malformed("atom", 0));
+        assert_eq!(atom(ATOM_UTF8_EXT, b"\xed\xa0\x80"), malformed("atom", 0));
+    }
+
+    #[test]
+    fn a_fun_is_of_the_size_that_it_says() {
+        for (size, error) in [(55, malformed("Size", 57)), (57, short("Size", 1))] {
+            let mut fun = FUN.to_vec();
+            fun[4] = size;
+            assert_eq!(scan(&fun), error);
+        }
+        let mut too_long = [FUN, &[NIL_EXT]].concat();
+        too_long[4] += 1;
+        assert_eq!(scan(&too_long), malformed("Size", 57));
+    }
+
+    /// A fun that took a fun along, that took a fun along …
+    fn funs(depth: usize) -> Vec<u8> {
+        let (head, mut inner) = (&FUN[..FUN.len() - 1], vec![NIL_EXT]);
+        for _ in 0..depth {
+            inner = [head, &inner].concat();
+            let size = u32::try_from(inner.len() - 1).unwrap();
+            inner[1..5].copy_from_slice(&size.to_be_bytes());
+        }
+        inner
+    }
+
+    #[test]
+    fn funs_in_funs_are_checked_one_by_one() {
+        for depth in [1, 2, MAX_FUNS, MAX_FUNS + 1, 1000] {
+            let sound = funs(depth);
+            assert_eq!(scan(&sound), Ok(()), "{depth}");
+            // The innermost that is checked is one byte short of its own.
+            let innermost = depth.min(MAX_FUNS) - 1;
+            let mut bytes = sound.clone();
+            bytes[innermost * (FUN.len() - 1) + 4] -= 1;
+            assert_eq!(scan(&bytes), malformed("Size", bytes.len()), "{depth}");
+        }
+        // Behind what is not checked, the outer ones still are.
+        let mut bytes = [&[SMALL_TUPLE_EXT, 2][..], &funs(20), FUN].concat();
+        assert_eq!(scan(&bytes), Ok(()));
+        let last = bytes.len() - FUN.len() + 4;
+        bytes[last] -= 1;
+        assert_eq!(scan(&bytes), malformed("Size", bytes.len()));
+    }
+
+    #[test]
+    fn values_that_no_node_takes_are_malformed() {
+        let cases: [(&[u8], &str); 9] = [
+            (b"\x46\x7f\xf0\0\0\0\0\0\0", "float"),
+            (b"\x46\x7f\xf8\0\0\0\0\0\0", "float"),
+            (b"\x63inf\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "float"),
+            (b"\x4d\0\0\0\x01\x09\xff", "Bits"),
+            (b"\x4d\0\0\0\x01\x00\xff", "Bits"),
+            (b"\x58\x61\x01\0\0\0\x01\0\0\0\x02\0\0\0\x03", "Node"),
+            (b"\x65\x64\0\x01n\0\x04\0\0\x03", "ID"),
+            (b"\x67\x64\0\x01n\0\0\0\x01\0\0\0\x02\x04", "Creation"),
+            (b"\x71\x77\x01m\x77\x01f\x6a\x02", "Arity"),
+        ];
+        for (bytes, field) in cases {
+            let error = scan(bytes).unwrap_err();
+            assert_eq!((error.kind, error.field), (TermErrorKind::Malformed, field), "{bytes:?}");
+        }
+    }
+
+    /// What was read of a cut-off term is as the whole one has it.
+    #[test]
+    fn every_view_of_every_prefix_ends_where_the_bytes_do() {
+        for sample in samples() {
+            for len in 0..=sample.len() {
+                super::super::samples::look_at_everything(Term::cut_off(&sample[..len]), 8);
+            }
+        }
+    }
+}
