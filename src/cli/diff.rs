@@ -38,6 +38,7 @@ pub(super) fn run(args: &Diff) -> Result<Outcome, Error> {
         only_findings: false,
         min_severity: Severity::Info,
         line_buffered: false,
+        terms: render::TermStyle::Erlang,
     };
     let names = paths.iter().map(|path| path.to_string_lossy().into()).collect();
     let mut output = Output::new(open(&args.writing, paths)?, names, options);

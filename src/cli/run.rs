@@ -20,7 +20,7 @@ use beamscope::engine::{Config, EPMD_PORT, Pipeline};
 use beamscope::limits::Limits;
 use beamscope::packet::FrameRef;
 use beamscope::protocol::MessageDetail;
-use beamscope::record::{Anomaly, AnomalyKind, PayloadStyle};
+use beamscope::record::{Anomaly, AnomalyKind};
 use beamscope::render::{self, Format, Layout, Output, TextOptions};
 
 use super::args::{Args, ColorChoice, Command, FormatName, OutputArgs, ProtocolArgs, TermStyle};
@@ -87,11 +87,10 @@ pub(super) fn config(facts: &ProtocolArgs, writing: &OutputArgs) -> Result<Confi
 
 /// Which messages are told, and what of them.
 const fn detail(args: &Args) -> MessageDetail {
-    match (args.messages || args.payloads, args.payloads, args.terms) {
-        (false, ..) => MessageDetail::None,
-        (true, false, _) => MessageDetail::Operations,
-        (true, true, TermStyle::Erlang) => MessageDetail::Payloads(PayloadStyle::Erlang),
-        (true, true, TermStyle::Json) => MessageDetail::Payloads(PayloadStyle::Json),
+    match (args.messages, args.payloads) {
+        (_, true) => MessageDetail::Payloads,
+        (true, false) => MessageDetail::Operations,
+        (false, false) => MessageDetail::None,
     }
 }
 
@@ -412,6 +411,10 @@ fn output_options(args: &Args) -> render::Options {
         only_findings: args.only_findings,
         min_severity: args.min_severity,
         line_buffered: args.line_buffered || is_terminal(&args.writing) || is_awaited(args),
+        terms: match args.terms {
+            TermStyle::Erlang => render::TermStyle::Erlang,
+            TermStyle::Json => render::TermStyle::Json,
+        },
     }
 }
 

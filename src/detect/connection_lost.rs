@@ -13,10 +13,11 @@ use super::finding::{Sides, blank, finding, seconds, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::limits::remember;
+use crate::observe::messages::{MessageEvent, RuleTrigger};
 use crate::packet::PacketRef;
 use crate::record::{
-    Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, MessageEvent, Outcome,
-    Role, RuleTrigger, Session, Severity,
+    Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, Outcome, Role, Session,
+    Severity,
 };
 use crate::time::{Timestamp, micros};
 
@@ -205,12 +206,14 @@ impl Rule for ConnectionLost {
     }
 
     fn on_message(&mut self, event: &MessageEvent<'_>, _: &mut Vec<Finding>) {
-        let MessageEvent { mark, connection, wording } = event;
-        if wording.facts.trigger != Some(RuleTrigger::Disconnect) {
+        let MessageEvent { connection, message } = event;
+        let meta = message.meta;
+        if meta.trigger != Some(RuleTrigger::Disconnect) {
             return;
         }
-        let from = wording.facts.from;
-        if let Some(mut shown) = shown(Some(*mark), Some(from), "remove_connection to global") {
+        let from = meta.from;
+        if let Some(mut shown) = shown(Some(meta.packet), Some(from), "remove_connection to global")
+        {
             shown.session_id = Some(Arc::clone(&connection.session_id));
             let asked = (Arc::clone(&connection.session_id), from, shown);
             remember(&mut self.asked, asked, REMEMBERED);

@@ -2,12 +2,13 @@
 
 use super::ConnContext;
 use super::handshake::{Exchange, Heard};
-use super::messages::{Calls, FrameContext, MessageLog, MessageStream, Walked};
+use super::messages::{Calls, FrameContext, MessageStream, Walked};
 use super::reader::{Item, Reader};
 use super::tcp::Tcp;
 use super::tls::SealedRecord;
 use super::verdict::TlsSign;
 use crate::flow::Direction;
+use crate::observe::messages::MessageBatch;
 use crate::packet::PacketRef;
 use crate::record::{Anomaly, AnomalyKind, Body, Foreign, Messages, Orientation, Pause, Role};
 use crate::stream::{StreamChunk, StreamEvent};
@@ -54,7 +55,7 @@ pub(super) struct Saying<'a> {
     /// Handshake messages, and what is odd.
     pub(super) bodies: &'a mut Vec<Body>,
     /// Messages after the handshake.
-    pub(super) log: &'a mut MessageLog,
+    pub(super) log: &'a mut MessageBatch,
 }
 
 impl DirectionState {

@@ -21,7 +21,7 @@ mod verdict;
 use std::sync::Arc;
 
 pub use facts::{FactSource, Facts, Question};
-pub use messages::{MessageDetail, MessageLog, Pool};
+pub use messages::{MessageDetail, Pool};
 
 use self::digest::Cookies;
 use self::distribution::{Distribution, Saying};
@@ -31,9 +31,10 @@ use self::tcp::{Opened, Tcp};
 use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
 use crate::flow::Direction;
 use crate::limits::Limits;
+use crate::observe::messages::{MessageBatch, MessageEvent};
 use crate::packet::FrameRef;
 use crate::packet::PacketRef;
-use crate::record::{Body, ConnectionIds, Event, MessageEvent, Orientation, Outcome};
+use crate::record::{Body, ConnectionIds, Event, Orientation, Outcome};
 use crate::stream::{Budget, StreamChunk};
 use crate::time::Timestamp;
 
@@ -61,7 +62,7 @@ pub struct ConnOutput {
     /// Events, in order.
     pub events: Vec<Event>,
     /// Messages after the handshake, in order.
-    messages: MessageLog,
+    messages: MessageBatch,
     /// How many of the events come before the messages.
     before_messages: usize,
     /// The connection whose messages these are.
@@ -82,8 +83,8 @@ impl ConnOutput {
     /// Each message.
     pub fn each_message(&self, mut tell: impl FnMut(&MessageEvent<'_>)) {
         let Some(connection) = &self.connection else { return };
-        for (mark, wording) in self.messages.iter() {
-            tell(&MessageEvent { mark, connection, wording });
+        for message in self.messages.iter() {
+            tell(&MessageEvent { connection, message });
         }
     }
 
