@@ -11,7 +11,7 @@ use super::{Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::record::{
     Body, Confidence, Event, Execution, Finding, MessageEvent, Outcome, Role, RuleTrigger,
-    Severity, State,
+    Severity, Shows, State,
 };
 
 /// `beamscope explain remote-execution`.
@@ -103,7 +103,7 @@ impl Rule for RemoteExecution {
             evidence: shown(
                 Some(*mark),
                 Some(message.from),
-                &format!("{} of {module}:{function}{arity}", message.operation),
+                Shows::Message(format!("{} of {module}:{function}{arity}", message.operation)),
             )
             .into_iter()
             .collect(),
@@ -162,7 +162,7 @@ mod tests {
         let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2");
         let found = told(Some(dial.event()), &call("os", "cmd", Some(Execution::Command)));
         assert_eq!(found[0].title, "b@h had a@h run os:cmd");
-        assert_eq!(found[0].evidence[0].what, "SPAWN_REQUEST of os:cmd/1");
+        assert_eq!(found[0].evidence[0].what.to_string(), "SPAWN_REQUEST of os:cmd/1");
         let code = call("Elixir.Code", "eval_string", Some(Execution::Evaluation));
         let found = told(None, &code);
         assert_eq!(found[0].title, "10.0.0.2:9100 had 10.0.0.1:40000 run Code:eval_string");
