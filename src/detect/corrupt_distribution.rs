@@ -15,34 +15,39 @@ const DOC: RuleDoc = RuleDoc {
     rule: "corrupt-distribution",
     severity: Severity::High,
     summary: "a malformed frame, and the connection was closed",
-    means: "A node closes a connection when it cannot read what comes: a distribution header, a control \
-            message or a fragment that is none. All links and monitors over it end with noconnection.",
-    proof: "Bytes that are no frame, or a frame whose header or control message cannot be read, in a \
-            stream of which nothing is missing; then the other side closes at once.",
-    resembles: "A capture that lacks packets: what stands behind a hole may look like anything, so nothing \
-                is told there. A custom carrier (-proto_dist) with a framing of its own.",
-    logs: &[
+    symptom: "a connection is closed after a malformed message",
+    meaning: "A node closes a connection when it cannot parse what it receives: an invalid \
+              distribution header, control message or fragment. All links and monitors over that \
+              connection end with noconnection.",
+    evidence: "Bytes that are no frame, or a frame whose header or control message cannot be \
+               parsed, in a stream with no bytes missing; then the other side closes at once.",
+    lookalikes: "A capture that lacks packets: bytes after a gap may look like anything, so \
+                 nothing is reported there. A custom distribution carrier (-proto_dist) with its \
+                 own framing.",
+    log_lines: &[
         LogLine {
-            by: "the node that closes",
+            writer: "the node that closes",
             releases: "all",
             text: "'b@h' got a corrupted distribution header from 'a@h' on distribution channel 5",
         },
         LogLine {
-            by: "the node that closes",
+            writer: "the node that closes",
             releases: "all",
             text: "** Got message from incompatible erlang on channel 5",
         },
         LogLine {
-            by: "the node that closes",
+            writer: "the node that closes",
             releases: "all",
             text: "Invalid distribution message: 4 bytes: <<131,68,0,1>>",
         },
     ],
     remedy: &[
-        "Open the named frame, and see whether the bytes behind its length are a node's or something else's.",
-        "Look for what may change bytes on the way: a proxy, a VPN, offload of a faulty network card.",
-        "Look at what the sending side is: a node of another implementation, a custom carrier, a NIF or \
-         driver that writes where it should not.",
+        "Open the frame that the finding names, and see whether the bytes after its length come \
+         from a node or from something else.",
+        "Look for devices that may change bytes on the path: a proxy, a VPN, offloading in a \
+         faulty network card.",
+        "Check what the sending side is: another implementation of the protocol, a custom \
+         carrier, or a NIF or driver that corrupts memory.",
     ],
 };
 

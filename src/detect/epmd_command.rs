@@ -15,45 +15,49 @@ use crate::record::{
 const DOC: RuleDoc = RuleDoc {
     rule: "epmd-command",
     severity: Severity::Medium,
-    summary: "EPMD was told to end, to drop a name, or to dump",
-    means: "Somebody gave the port mapper (EPMD) a command: KILL ends it, STOP closes the registration of \
-            one node, DUMP shows all names it has and had. No node sends these; `epmd -kill`, `epmd -stop` \
-            and programs for debugging do. After KILL or STOP, nodes from OTP 23.3 register again within \
-            some seconds, once there is a port mapper; older ones cannot be found until they restart.",
-    proof: "The request itself. The answer tells what came of it: KILL: `OK`, or `NO` while nodes are \
-            registered; STOP: `STOPPED`, or `NOEXIST` for a name it does not know; DUMP: the list. Silence \
-            means refused: EPMD takes commands from its own host alone, and STOP only where it was started \
-            with -relaxed_command_check.",
-    resembles: "Scripts that upgrade or shut down a host run `epmd -kill` at the right time, and that is no \
-                fault. A command from another host is turned away, and nobody sends one by mistake.",
-    logs: &[
+    summary: "EPMD was asked to exit, drop a name, or dump",
+    symptom: "EPMD ends, or a name disappears from it, because of a command",
+    meaning: "A program sent EPMD a command: KILL ends it, STOP removes the registration of one \
+              node, DUMP lists all names that it has and had. Nodes never send these; `epmd \
+              -kill`, `epmd -stop` and debugging tools do. After KILL or STOP, nodes from OTP \
+              23.3 on register again within seconds once EPMD runs; older nodes cannot be found \
+              until they are restarted.",
+    evidence: "The request itself. The answer shows the result. KILL: `OK`, or `NO` while nodes \
+               are registered. STOP: `STOPPED`, or `NOEXIST` for an unknown name. DUMP: the \
+               list. Silence means refused: EPMD takes commands from its own host only, and STOP \
+               only if it was started with -relaxed_command_check.",
+    lookalikes: "Scripts that upgrade or shut down a host run `epmd -kill` on purpose, which is \
+                 no fault. A command from another host is refused, and is hardly ever sent by \
+                 mistake.",
+    log_lines: &[
         LogLine {
-            by: "EPMD in the foreground, behind `epmd:` and the date",
-            releases: "OTP 25 (seen)",
+            writer: "EPMD in the foreground, after `epmd:` and the date",
+            releases: "seen with OTP 25",
             text: "KILL_REQ from non local address",
         },
         LogLine {
-            by: "EPMD in the foreground, behind `epmd:` and the date",
-            releases: "OTP 25 (seen)",
+            writer: "EPMD in the foreground, after `epmd:` and the date",
+            releases: "seen with OTP 25",
             text: "Disallowed KILL_REQ, live nodes",
         },
         LogLine {
-            by: "EPMD in the foreground, behind `epmd:` and the date",
-            releases: "OTP 25 (seen)",
+            writer: "EPMD in the foreground, after `epmd:` and the date",
+            releases: "seen with OTP 25",
             text: "Disallowed STOP_REQ, no relaxed_command_check",
         },
         LogLine {
-            by: "`epmd -kill` on the terminal, where it is refused",
-            releases: "OTP 25 (seen)",
+            writer: "`epmd -kill` on the terminal, if it is refused",
+            releases: "seen with OTP 25",
             text: "Killing not allowed - living nodes in database.",
         },
     ],
     remedy: &[
-        "Find out who gave the command: a script of your own, or somebody on that host who should not.",
-        "After KILL: see that EPMD runs again (`epmd -names`), and that every node is listed.",
-        "Start EPMD without -relaxed_command_check and without ERL_EPMD_RELAXED_COMMAND_CHECK in its \
-         environment, unless you need STOP.",
-        "Close port 4369 to hosts that are not of the cluster.",
+        "Find out who sent the command: a script of your own, or a user who should not be on \
+         that host.",
+        "After KILL, check that EPMD runs again and lists every node (`epmd -names`).",
+        "Start EPMD without -relaxed_command_check, and without ERL_EPMD_RELAXED_COMMAND_CHECK \
+         in its environment, unless you need STOP.",
+        "Close port 4369 to hosts outside the cluster.",
     ],
 };
 

@@ -14,26 +14,32 @@ const DOC: RuleDoc = RuleDoc {
     rule: "tls-mismatch",
     severity: Severity::High,
     summary: "TLS on one side only",
-    means: "One node carries its distribution over TLS, the other in clear. Neither understands a \
-            word of the other.",
-    proof: "A TLS hello to a node that never answers it, until one side's set-up time (7 s) is \
-            over; or a send_name in clear that is answered by a TLS alert.",
-    resembles: "A dialed node with TLS that is stuck answers no hello either; a TLS answer of it \
-                on another connection tells the two apart. Where both speak TLS and an alert ends \
-                it, certificates or TLS versions are to blame: tls-failure.",
-    logs: &[
+    symptom: "a TLS notice `Unexpected Message`, or nothing for 7 s",
+    meaning: "One node runs its distribution over TLS, the other one without. Neither can parse \
+              what the other sends.",
+    evidence: "A TLS ClientHello to a node that never answers it, until the setup time of one \
+               side (7 s) is over; or a send_name in clear that is answered with a TLS alert.",
+    lookalikes: "A dialed node with TLS that hangs does not answer a ClientHello either; a TLS \
+                 answer from it on another connection tells the two apart. If both speak TLS and \
+                 an alert ends the connection, certificates or TLS versions are the cause: \
+                 tls-failure.",
+    log_lines: &[
         log_lines::TLS_NOTICE,
-        LogLine { by: "the dialed node, if it is the one without TLS", releases: "all", text: "" },
-        LogLine { by: "the dialing node", releases: "all", text: "" },
-        log_lines::SET_UP_TIME_OVER,
+        LogLine {
+            writer: "the dialed node, if it is the one without TLS",
+            releases: "all",
+            text: "",
+        },
+        LogLine { writer: "the dialing node", releases: "all", text: "" },
+        log_lines::SETUP_TIMED_OUT,
         log_lines::CLOSED_WITHOUT_STATUS,
         log_lines::RABBITMQ_TIMED_OUT,
         log_lines::RABBITMQ_CLOSED,
     ],
     remedy: &[
-        "Start all nodes of the cluster, and the tools that connect to it, alike: with -proto_dist \
-         inet_tls and the same -ssl_dist_optfile, or without both. Look into vm.args, ERL_FLAGS, \
-         and what the tools are started with.",
+        "Start all nodes of the cluster, and the tools that connect to it, in the same way: with \
+         -proto_dist inet_tls and the same -ssl_dist_optfile, or without both. Check vm.args, \
+         ERL_FLAGS, and the arguments of the tools.",
     ],
 };
 
