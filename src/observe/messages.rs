@@ -7,6 +7,7 @@
 //! All messages of one TCP segment share the buffers of one [`MessageBatch`], which the next segment reuses: a
 //! message costs no allocation. On busy connections messages outnumber all other events a thousand to one.
 
+use std::ops::Range;
 use std::str;
 use std::sync::Arc;
 
@@ -345,10 +346,22 @@ impl MessageBatch {
         self.atoms.clear();
     }
 
+    /// The number of messages it holds.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
     /// Its messages, in order.
     pub fn iter(&self) -> impl Iterator<Item = MessageView<'_>> {
-        let mut start = FieldEnd::default();
-        self.messages.iter().map(move |message| {
+        self.range(0..self.len())
+    }
+
+    /// The messages with these indices, in order.
+    pub fn range(&self, range: Range<usize>) -> impl Iterator<Item = MessageView<'_>> {
+        let before = range.start.checked_sub(1).and_then(|before| self.messages.get(before));
+        let mut start = before.map_or_else(FieldEnd::default, |before| before.call_end);
+        let messages = self.messages.get(range).unwrap_or_default();
+        messages.iter().map(move |message| {
             let StoredMessage { meta, signal_end, call_end, payload } = message;
             let view = MessageView {
                 meta,

@@ -9,6 +9,7 @@
 mod cluster;
 mod comparison;
 mod epmd;
+mod evidence;
 mod finding;
 mod message;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod stats;
 pub use cluster::*;
 pub use comparison::*;
 pub use epmd::*;
+pub use evidence::*;
 pub use finding::*;
 pub use message::*;
 pub use session::*;
