@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use beamscope::decode::{Endpoint, TcpFlags};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::limits::Limits;
 use beamscope::packet::FrameRef;
 use beamscope::protocol::MessageDetail;
@@ -148,7 +148,7 @@ impl Heard {
     }
 
     fn with(config: Config, segments: &[Owned]) -> Self {
-        let mut pipeline = Pipeline::new(config, Self::default());
+        let mut pipeline = Engine::new(config, Self::default());
         for segment in segments {
             pipeline.push_segment(&segment.borrowed());
         }
