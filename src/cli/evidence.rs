@@ -190,7 +190,7 @@ fn comment(case: &Case<'_>, packet: &Packet<'_>, shows: &Evidence, input: Option
     let number = packet.frame.id.number;
     let of = input.map(|name| format!(" of {}", escape(name))).unwrap_or_default();
     let title = escape(&case.finding.title);
-    format!("{title}: {}{from} (frame {number}{of})", escape(&shows.what))
+    format!("{title}: {}{from} (frame {number}{of})", escape(&shows.what.to_string()))
 }
 
 /// Makes a directory that nobody else can look into, with those above it; one that is there stays as it

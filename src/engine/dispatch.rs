@@ -6,9 +6,11 @@
 //! pending are followed. Such work is queued and done when the output at hand has been dispatched; nothing
 //! recurses.
 
+use std::ops::Range;
+
 use super::Core;
 use crate::decode::Endpoint;
-use crate::protocol::{ConnOutput, FollowReason, MessageDetail};
+use crate::protocol::{ConnEvent, ConnOutput, EventSource, FollowReason, MessageDetail};
 use crate::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
 
 /// Work that dispatching has called for.
@@ -50,27 +52,26 @@ impl<S: EventSink> Core<S> {
         self.on_event(event);
     }
 
-    /// Dispatches what connections have reported, in its order. The messages of the output are borrowed from it, so
+    /// Dispatches what a connection has reported, in its order. The messages of the output are borrowed from it, so
     /// it is taken out and put back with its memory.
     pub(super) fn flush_output(&mut self) {
+        let Some((source, mut events)) = self.output.take_events() else { return };
         let mut output = std::mem::take(&mut self.output);
-        let mut events = std::mem::take(&mut output.events).into_iter();
-        for event in events.by_ref().take(output.before_messages()) {
-            self.on_event(event);
+        for event in events.drain(..) {
+            match event {
+                ConnEvent::Body(body) => self.on_event(source.event(body)),
+                ConnEvent::Messages(range) => self.report_messages(&output, &source, range),
+            }
         }
-        self.report_messages(&output);
-        for event in events {
-            self.on_event(event);
-        }
-        output.clear();
+        output.reuse(events);
         // Nothing above hands a segment to a connection, so nothing was reported meanwhile.
         self.output = output;
     }
 
-    fn report_messages(&mut self, output: &ConnOutput) {
+    fn report_messages(&mut self, output: &ConnOutput, source: &EventSource, range: Range<usize>) {
         let are_wanted = self.config.messages != MessageDetail::None;
         let mut found = Vec::new();
-        output.each_message(|event| {
+        output.each_message(source, range, |event| {
             if are_wanted {
                 self.sink.message(event);
             }
