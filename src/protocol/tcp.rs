@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::decode::{Segment, TcpFlags, Unreachable};
 use crate::flow::Direction;
 use crate::limits::Limits;
+use crate::observe::{CloseKind, Stall, SynFacts};
 use crate::packet::PacketRef;
-use crate::record::{CloseKind, Stall};
 use crate::stream::{Budget, SegmentData, SeqNum, StreamChunk, StreamDirection};
 use crate::time::{Timestamp, micros};
 
@@ -64,6 +64,13 @@ pub(super) struct Syn {
     pub(super) count: u32,
     last: Timestamp,
     ip_id: Option<u16>,
+}
+
+impl Syn {
+    /// What is observed of it.
+    pub(super) const fn facts(&self) -> SynFacts {
+        SynFacts { mark: self.mark, count: self.count, last: self.last }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -334,10 +341,7 @@ impl Tcp {
         lost: Option<Timestamp>,
     ) -> bool {
         let syn = self.side(direction).syn;
-        syn.is_some_and(|syn| {
-            lost.is_none_or(|lost| lost < syn.last)
-                && (syn.count > 1 || now.since(syn.mark.at) >= SYN_OLD)
-        })
+        syn.is_some_and(|syn| syn.facts().timed_out(now, lost))
     }
 
     /// Who sent the RST, when the connection is nothing but the answer of a closed port: sequence number
@@ -655,9 +659,6 @@ impl Side {
         self.fin.is_some() || self.rst.is_some()
     }
 }
-
-/// A SYN this old would have been answered.
-const SYN_OLD: Duration = Duration::from_secs(1);
 
 /// No system sends a SYN or FIN again within this time; the same packet on two interfaces comes within it.
 const DOUBLED_WITHIN: Duration = Duration::from_millis(50);

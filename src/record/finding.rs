@@ -29,11 +29,6 @@ pub struct Finding {
     pub nodes: Vec<Arc<str>>,
     /// Joins a finding with its repeats; settled when it is told.
     pub incident_id: Arc<str>,
-    /// Who is concerned, in a form that is the same for each repeat: with the rule, what makes two
-    /// findings one incident.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub parties: String,
     /// The packets that show it.
     pub evidence: Vec<Evidence>,
     /// Other readings that the capture leaves open.
