@@ -279,7 +279,14 @@ fn table(name: &str, definition: &Value) -> String {
         let optional = if is_optional { ", optional" } else { "" };
         let meaning = property["description"].as_str().unwrap_or_default();
         assert!(!meaning.is_empty(), "{name}.{field} has no description");
-        writeln!(text, "| `{field}` | {}{optional} | {} |", kind(property), cell(meaning)).unwrap();
+        let listed: Vec<_> = values(property).iter().map(|(it, _)| format!("`{it}`")).collect();
+        let listed = if listed.is_empty() {
+            String::new()
+        } else {
+            format!(" One of {}.", listed.join(", "))
+        };
+        let meaning = cell(meaning) + &listed;
+        writeln!(text, "| `{field}` | {}{optional} | {meaning} |", kind(property)).unwrap();
     }
     text
 }
@@ -304,14 +311,13 @@ fn kind(property: &Value) -> String {
     }
     match &property["type"] {
         Value::Array(any) => any.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
-        Value::String(kind) if kind == "array" => format!("array of {}", kind_of_items(property)),
+        Value::String(kind) if kind == "array" => {
+            format!("array of {}", self::kind(&property["items"]))
+        }
         Value::String(kind) if kind == "object" => "object: counts by name".to_owned(),
-        kind => kind.as_str().unwrap().to_owned(),
+        Value::String(kind) => kind.clone(),
+        _ => values(property).is_empty().then_some("any").unwrap_or("string").to_owned(),
     }
-}
-
-fn kind_of_items(property: &Value) -> String {
-    kind(&property["items"])
 }
 
 /// The values of an enumeration with their meaning.
