@@ -316,7 +316,8 @@ fn kind(property: &Value) -> String {
         }
         Value::String(kind) if kind == "object" => "object: counts by name".to_owned(),
         Value::String(kind) => kind.clone(),
-        _ => values(property).is_empty().then_some("any").unwrap_or("string").to_owned(),
+        _ if values(property).is_empty() => "any".to_owned(),
+        _ => "string".to_owned(),
     }
 }
 
