@@ -18,14 +18,14 @@ use crate::flow::{FlowId, FlowKey, FlowTable, PendingTable, PortSet, TcpOpening}
 use crate::identify::{self, Verdict};
 use crate::judge::world::{HomeNets, World};
 use crate::limits::Limits;
+use crate::memory::MemoryBudget;
 use crate::names;
 use crate::protocol::digest::Cookies;
 use crate::protocol::{
     ConnContext, ConnEvent, ConnOutput, Connection, EventSource, FactSource, FollowReason, Keep,
-    MessageDetail, Pool,
+    MessageDetail,
 };
 use crate::record::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
-use crate::stream::Budget;
 use crate::time::Timestamp;
 
 /// What a run works with.
@@ -79,7 +79,8 @@ struct Stages<S> {
     config: Config,
     flows: FlowTable<Followed>,
     pending: PendingTable,
-    budget: Budget,
+    /// Memory for segments that wait behind a hole.
+    reassembly: MemoryBudget,
     /// When connections want to be asked for what time has settled.
     alarms: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
     /// Before this time, nothing is to be done but for packets.
@@ -102,7 +103,7 @@ struct Stages<S> {
     /// What connections say while they are at work; empty in between.
     said: ConnOutput,
     /// Memory for what they keep of messages.
-    pool: Pool,
+    pool: MemoryBudget,
     /// Packets for files of evidence, where those were asked for.
     keeper: Option<Box<EvidenceCollector>>,
     sink: S,
@@ -281,7 +282,7 @@ impl<S: EventSink> Stages<S> {
         let mut stages = Self {
             flows: FlowTable::new(config.limits.connections),
             pending: PendingTable::new(config.limits.pending_connections),
-            budget: Budget::default(),
+            reassembly: MemoryBudget::new(config.limits.held_total),
             alarms: BinaryHeap::new(),
             idle_until: Timestamp(u64::MAX),
             forgets: false,
@@ -298,7 +299,7 @@ impl<S: EventSink> Stages<S> {
             last: Timestamp::default(),
             clocks: Vec::new(),
             said: ConnOutput::default(),
-            pool: Pool::new(config.limits.messages),
+            pool: MemoryBudget::new(config.limits.messages),
             keeper: None,
             config,
             sink,
@@ -556,7 +557,7 @@ impl<S: EventSink> Stages<S> {
     ) -> Option<FlowId> {
         let first = opening.and_then(|opening| opening.segments().next());
         let begins = first.as_ref().unwrap_or(segment);
-        let setting = setting(&self.config, &self.pool, &self.correlator);
+        let setting = setting(&self.config, [&self.reassembly, &self.pool], &self.correlator);
         let connection = Connection::new(begins, known, &setting);
         let (id, evicted) = self.flows.insert(segment.flow, Followed { connection, alarm: None });
         if let Some(keeper) = &mut self.keeper {
@@ -589,9 +590,8 @@ impl<S: EventSink> Stages<S> {
         if let Some(keeper) = &mut self.keeper {
             keeper.recent.attach(id, segment.frame, [segment.src(), segment.dst()]);
         }
-        let setting = setting(&self.config, &self.pool, &self.correlator);
-        let keep =
-            followed.connection.on_segment(segment, &setting, &mut self.budget, &mut self.said);
+        let setting = setting(&self.config, [&self.reassembly, &self.pool], &self.correlator);
+        let keep = followed.connection.on_segment(segment, &setting, &mut self.said);
         if keep != Keep::AsBefore {
             self.after(id, keep);
         } else if !self.said.is_empty() {
@@ -606,14 +606,8 @@ impl<S: EventSink> Stages<S> {
         if let Some(keeper) = &mut self.keeper {
             keeper.recent.attach(id, unreachable.frame, [unreachable.src, unreachable.dst]);
         }
-        let setting = setting(&self.config, &self.pool, &self.correlator);
-        followed.connection.on_unreachable(
-            unreachable,
-            direction,
-            &setting,
-            &mut self.budget,
-            &mut self.said,
-        );
+        let setting = setting(&self.config, [&self.reassembly, &self.pool], &self.correlator);
+        followed.connection.on_unreachable(unreachable, direction, &setting, &mut self.said);
         self.after(id, Keep::Yes);
     }
 
@@ -635,8 +629,8 @@ impl<S: EventSink> Stages<S> {
             return;
         }
         followed.alarm = None;
-        let setting = setting(&self.config, &self.pool, &self.correlator);
-        let keep = followed.connection.on_time(due, &setting, &mut self.budget, &mut self.said);
+        let setting = setting(&self.config, [&self.reassembly, &self.pool], &self.correlator);
+        let keep = followed.connection.on_time(due, &setting, &mut self.said);
         self.after(id, keep);
     }
 
@@ -666,8 +660,8 @@ impl<S: EventSink> Stages<S> {
 
     /// A connection has to end: its ports are used again, it makes room, or the input is over.
     fn retire(&mut self, mut connection: Connection) {
-        let setting = setting(&self.config, &self.pool, &self.correlator);
-        connection.on_end(self.now, &setting, &mut self.budget, &mut self.said);
+        let setting = setting(&self.config, [&self.reassembly, &self.pool], &self.correlator);
+        connection.on_end(self.now, &setting, &mut self.said);
         self.close_account(&connection);
         self.dispatch_said();
     }
@@ -894,13 +888,18 @@ enum Concern {
 }
 
 /// A free function, so that the borrow checker sees which fields it borrows.
-fn setting<'a>(config: &'a Config, pool: &'a Pool, correlator: &'a World) -> ConnContext<'a> {
+fn setting<'a>(
+    config: &'a Config,
+    [reassembly, pool]: [&'a MemoryBudget; 2],
+    correlator: &'a World,
+) -> ConnContext<'a> {
     ConnContext {
         limits: &config.limits,
         cookies: &config.cookies,
         include_secrets: config.include_secrets,
         messages: config.messages,
         warns: config.warns,
+        reassembly,
         pool,
         facts: correlator,
     }

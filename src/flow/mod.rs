@@ -4,10 +4,12 @@
 //! connection carries.
 
 mod pending;
+mod per_direction;
 mod ports;
 mod table;
 
 pub use crate::decode::{Direction, FlowKey};
 pub use pending::{PendingTable, TcpOpening};
+pub use per_direction::PerDirection;
 pub use ports::PortSet;
 pub use table::{FlowId, FlowTable};
