@@ -190,7 +190,7 @@ fn comment(case: &Case<'_>, packet: &Packet<'_>, shows: &Evidence, input: Option
     let number = packet.frame.id.number;
     let of = input.map(|name| format!(" of {}", escape(name))).unwrap_or_default();
     let title = escape(&case.finding.title);
-    format!("{title}: {}{from} (frame {number}{of})", escape(&shows.what))
+    format!("{title}: {}{from} (frame {number}{of})", escape(&shows.what.to_string()))
 }
 
 /// Makes a directory that nobody else can look into, with those above it; one that is there stays as it
@@ -206,7 +206,7 @@ fn make(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use beamscope::capture::{Input, Inputs, Item, Order};
-    use beamscope::engine::{Config, Pipeline};
+    use beamscope::engine::{Config, Engine};
     use beamscope::record::{Body, Event};
 
     use super::*;
@@ -234,7 +234,7 @@ mod tests {
     /// Files that the two findings of the capture tell, and what could not be saved.
     fn run(folder: EvidenceDir) -> (Vec<Arc<str>>, Vec<String>) {
         let mut inputs = Inputs::new(vec![Input::Path(CAPTURE.into())], Order::Time).unwrap();
-        let mut pipeline = Pipeline::new(Config::default(), Vec::<Event>::new());
+        let mut pipeline = Engine::new(Config::default(), Vec::<Event>::new());
         pipeline.keep_evidence(Box::new(folder));
         while let Some(Item::Frame(frame)) = inputs.next_item() {
             pipeline.push_frame(&frame);

@@ -6,7 +6,7 @@
 use super::finding::{Sides, closed, finding, settled, shown};
 use super::{Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Body, Event, Finding, Outcome, Role, Severity, State};
+use crate::record::{Body, Event, Finding, MessageKind, Outcome, Role, Severity, Shows, State};
 
 /// `beamscope explain already-connected`.
 const DOC: RuleDoc = RuleDoc {
@@ -82,11 +82,19 @@ impl Rule for AlreadyConnected {
              connections, and for a second node of that name."
                 .to_owned(),
         ];
-        found.evidence.extend(shown(session.seen.send_name, Some(Role::Initiator), "send_name"));
-        found.evidence.extend(shown(Some(*status), Some(Role::Acceptor), "status alive"));
+        found.evidence.extend(shown(
+            session.seen.send_name,
+            Some(Role::Initiator),
+            MessageKind::SendName,
+        ));
+        found.evidence.extend(shown(
+            Some(*status),
+            Some(Role::Acceptor),
+            Shows::handshake(MessageKind::Status, "alive"),
+        ));
         if let Some((mark, should_continue)) = answer {
-            let what = format!("status {should_continue}");
-            found.evidence.extend(shown(Some(mark), Some(Role::Initiator), &what));
+            let what = Shows::handshake(MessageKind::Status, should_continue.to_string());
+            found.evidence.extend(shown(Some(mark), Some(Role::Initiator), what));
         }
         if established.is_none() {
             found.evidence.extend(closed(session, "in place of a handshake"));

@@ -12,7 +12,7 @@ use super::{Rule, RuleDoc};
 use crate::judge::world::{World, acceptor_end, ip_of};
 use crate::packet::FrameRef;
 use crate::record::{
-    Body, Confidence, Event, Evidence, Finding, Outcome, Protocol, Role, Severity,
+    Body, Confidence, Event, Evidence, Finding, Outcome, Protocol, Role, Severity, Shows,
 };
 
 /// `beamscope explain clear-text-distribution`.
@@ -162,7 +162,7 @@ impl Rule for ClearText {
                     input: None,
                     session_id: Some(pair.session_id.clone()),
                     from: None,
-                    what: format!("{a} and {b} in clear"),
+                    what: Shows::Note(format!("{a} and {b} in clear").into()),
                 })
             })
             .collect();

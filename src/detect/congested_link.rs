@@ -6,7 +6,7 @@
 use super::finding::{Sides, finding, seconds, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Confidence, Event, Finding, Outcome, Role, Severity};
+use crate::record::{Confidence, Event, Finding, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain congested-link`.
 const DOC: RuleDoc = RuleDoc {
@@ -70,7 +70,7 @@ impl Rule for CongestedLink {
                  included, waited."
             );
             found.remedy = DOC.remedy.iter().map(ToString::to_string).collect();
-            found.evidence.extend(shown(Some(stall.since), Some(role), "window of zero"));
+            found.evidence.extend(shown(Some(stall.since), Some(role), Shows::ZeroWindow));
             found.not_excluded = vec!["a proxy in between that does not read".to_owned()];
             found.logged_by = vec![role.peer()];
             out.push(found);

@@ -13,10 +13,11 @@ use super::finding::{Sides, blank, finding, seconds, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::limits::remember;
+use crate::observe::messages::{MessageEvent, RuleTrigger};
 use crate::packet::PacketRef;
 use crate::record::{
-    Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, MessageEvent, Outcome,
-    Role, RuleTrigger, Session, Severity,
+    Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, Outcome, Role, Session,
+    Severity, Shows,
 };
 use crate::time::{Timestamp, micros};
 
@@ -210,12 +211,14 @@ impl Rule for ConnectionLost {
     }
 
     fn on_message(&mut self, event: &MessageEvent<'_>, _: &mut Vec<Finding>) {
-        let MessageEvent { mark, connection, wording } = event;
-        if wording.facts.trigger != Some(RuleTrigger::Disconnect) {
+        let MessageEvent { connection, message } = event;
+        let meta = message.meta;
+        if meta.trigger != Some(RuleTrigger::Disconnect) {
             return;
         }
-        let from = wording.facts.from;
-        if let Some(mut shown) = shown(Some(*mark), Some(from), "remove_connection to global") {
+        let from = meta.from;
+        let asked_to_remove = Shows::Message("remove_connection to global".to_owned());
+        if let Some(mut shown) = shown(Some(meta.packet), Some(from), asked_to_remove) {
             shown.session_id = Some(Arc::clone(&connection.session_id));
             let asked = (Arc::clone(&connection.session_id), from, shown);
             remember(&mut self.asked, asked, REMEMBERED);
@@ -233,7 +236,7 @@ impl ConnectionLost {
         out: &mut Vec<Finding>,
     ) {
         let [a, b] = sides.nodes.as_slice() else { return };
-        let Some(mut shown) = shown(Some(close), Some(closer), "FIN") else { return };
+        let Some(mut shown) = shown(Some(close), Some(closer), Shows::FIN) else { return };
         shown.session_id = Some(Arc::clone(&ids.session_id));
         let nodes = [Arc::clone(a), Arc::clone(b)];
         let asked = self.asked.iter().rev().find(|(session, ..)| *session == ids.session_id);
@@ -365,7 +368,8 @@ fn tick_timeout(session: &Session, sides: &Sides, closer: Role, silence: Duratio
              connections."
         )]
     };
-    found.evidence.extend(shown(seen.close, Some(closer), "FIN after the silence"));
+    let close = Shows::Close { is_reset: false, missing: None, detail: "after the silence" };
+    found.evidence.extend(shown(seen.close, Some(closer), close));
     found.not_excluded = vec![format!("{x} was told to disconnect at this very time")];
     found.logged_by = vec![closer];
     found
@@ -400,7 +404,7 @@ fn warning(
         }
     );
     found.remedy = vec![format!("Look at {y} now: it may still be in the state that stops it.")];
-    found.evidence.extend(shown(Some(last), Some(silent), "the last that was heard"));
+    found.evidence.extend(shown(Some(last), Some(silent), Shows::LastPacket));
     found.not_excluded = vec![format!("{y} comes back before {x} gives up")];
     found.logged_by = Vec::new();
     found
@@ -421,7 +425,7 @@ fn unheard(session: &Session, sides: &Sides, role: Role, since: Timestamp) -> Fi
     found.remedy = vec![format!(
         "Look at the host of {y}, and at the network and the firewalls between the two."
     )];
-    found.evidence.extend(shown(session.seen.last, Some(role), "bytes sent again"));
+    found.evidence.extend(shown(session.seen.last, Some(role), Shows::Retransmission));
     found.not_excluded = vec!["the acknowledgements did not pass the place of capture".to_owned()];
     found
 }
@@ -454,7 +458,7 @@ fn reset(session: &Session, sides: &Sides, closer: Role) -> Finding {
              crash dump, out-of-memory killer."
         )
     }];
-    found.evidence.extend(shown(session.seen.close, Some(closer), "RST"));
+    found.evidence.extend(shown(session.seen.close, Some(closer), Shows::RST));
     found.not_excluded = vec![format!("something on the way sent it in the name of {x}")];
     found
 }

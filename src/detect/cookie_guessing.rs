@@ -7,12 +7,12 @@
 
 use std::time::Duration;
 
-use super::finding::{Sides, address, blank, closed, settled, shown};
+use super::finding::{Sides, address, blank, closed_without, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::{Guess, Sign, World, acceptor_end, ip_of};
 use crate::record::{
-    Body, Confidence, ConnectionIds, Event, Evidence, Finding, Outcome, Role, Session, Severity,
-    State,
+    Body, Confidence, ConnectionIds, Event, Evidence, Finding, MessageKind, Outcome, Role, Session,
+    Severity, Shows, State,
 };
 
 /// `beamscope explain cookie-guessing`.
@@ -111,8 +111,8 @@ impl Rule for CookieGuessing {
             );
             found.parties = format!("{from},{},in", address(end.ip, end.port));
             let ack = session.seen.challenge_ack;
-            found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), FIRST));
-            found.evidence.extend(shown(ack, Some(Role::Acceptor), "challenge_ack"));
+            found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), first()));
+            found.evidence.extend(shown(ack, Some(Role::Acceptor), MessageKind::ChallengeAck));
             found.not_excluded = vec!["another node behind the same address connected".to_owned()];
         } else {
             return;
@@ -137,11 +137,12 @@ fn is_refused(event: &Event) -> bool {
 }
 
 fn tell_attempts(found: &mut Finding, ids: &ConnectionIds, session: &Session, guess: &Guess) {
-    found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), FIRST));
+    found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), first()));
     let reply = session.seen.challenge_reply;
-    for evidence in shown(reply, Some(Role::Initiator), "challenge_reply of the last one so far")
+    let last = Shows::handshake(MessageKind::ChallengeReply, "of the last one so far");
+    for evidence in shown(reply, Some(Role::Initiator), last)
         .into_iter()
-        .chain(closed(session, "without challenge_ack"))
+        .chain(closed_without(session, MessageKind::ChallengeAck))
     {
         let session_id = Some(ids.session_id.clone());
         found.evidence.push(Evidence { session_id, ..evidence });
@@ -188,7 +189,9 @@ fn sign(sign: Sign) -> String {
     }
 }
 
-const FIRST: &str = "challenge_reply of the first attempt";
+fn first() -> Shows {
+    Shows::handshake(MessageKind::ChallengeReply, "of the first attempt")
+}
 
 /// Whoever found the cookie uses it at once.
 const SOON: Duration = Duration::from_secs(10);

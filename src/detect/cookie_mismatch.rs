@@ -4,10 +4,10 @@
 //! Evidence: the acceptor closes at once after `challenge_reply`, or candidate cookies tell the digests
 //! apart. May look like it: a node that stops at this very point.
 
-use super::finding::{Sides, closed, finding, listed, settled, shown};
+use super::finding::{Sides, closed, closed_without, finding, listed, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::{Cookies, World, acceptor_end, ip_of};
-use crate::record::{Event, Finding, Outcome, Role, Severity};
+use crate::record::{Event, Finding, MessageKind, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain cookie-mismatch`.
 const DOC: RuleDoc = RuleDoc {
@@ -124,9 +124,9 @@ impl Rule for CookieMismatch {
             found.evidence.extend(shown(
                 session.seen.challenge_reply,
                 Some(Role::Initiator),
-                "challenge_reply",
+                MessageKind::ChallengeReply,
             ));
-            found.evidence.extend(closed(session, "without challenge_ack"));
+            found.evidence.extend(closed_without(session, MessageKind::ChallengeAck));
         } else {
             found.title = format!("{a} refused the cookie of {b}");
             found.explanation = format!(
@@ -141,12 +141,12 @@ impl Rule for CookieMismatch {
             found.evidence.extend(shown(
                 session.seen.challenge_reply,
                 Some(Role::Initiator),
-                "challenge_reply",
+                MessageKind::ChallengeReply,
             ));
             found.evidence.extend(shown(
                 session.seen.challenge_ack,
                 Some(Role::Acceptor),
-                "challenge_ack made with another cookie",
+                Shows::handshake(MessageKind::ChallengeAck, "made with another cookie"),
             ));
             found.evidence.extend(closed(session, "after challenge_ack"));
         }

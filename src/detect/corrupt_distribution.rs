@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::finding::{Sides, finding, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Confidence, Event, Finding, Outcome, Severity};
+use crate::record::{Confidence, Event, Finding, Outcome, Severity, Shows};
 
 /// `beamscope explain corrupt-distribution`.
 const DOC: RuleDoc = RuleDoc {
@@ -82,8 +82,8 @@ impl Rule for CorruptDistribution {
              Nothing of the stream is missing in the capture."
         );
         found.remedy = DOC.remedy.iter().map(ToString::to_string).collect();
-        found.evidence.extend(shown(Some(mark), Some(from), &format!("malformed {field}")));
-        found.evidence.extend(shown(Some(close), session.closed_by, "close"));
+        found.evidence.extend(shown(Some(mark), Some(from), Shows::Malformed { field }));
+        found.evidence.extend(shown(Some(close), session.closed_by, Shows::Closed("close".into())));
         found.not_excluded = vec![format!("{closer} closed for another reason at this very time")];
         found.logged_by = vec![from.peer()];
         out.push(found);

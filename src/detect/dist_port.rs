@@ -8,7 +8,7 @@ use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::judge::world::acceptor_end;
-use crate::record::{Event, Finding, Outcome, Role, Severity};
+use crate::record::{Event, Finding, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain stale-registration`.
 const STALE: RuleDoc = RuleDoc {
@@ -134,8 +134,8 @@ impl Rule for DistPort {
         // One port that lets nobody in is one cause, whoever dials.
         found.parties = format!("{port},{node}");
         found.evidence.extend(looked_up(session));
-        found.evidence.extend(shown(session.seen.syn, Some(Role::Initiator), "SYN"));
-        let answer = if session.seen.icmp.is_some() { "ICMP unreachable" } else { "RST" };
+        found.evidence.extend(shown(session.seen.syn, Some(Role::Initiator), Shows::Syn));
+        let answer = if session.seen.icmp.is_some() { Shows::Icmp } else { Shows::RST };
         found.evidence.extend(shown(session.seen.close, Some(Role::Acceptor), answer));
         out.push(found);
     }

@@ -7,7 +7,9 @@ use super::epmd_common::{self, Pending};
 use super::finding::{blank, seconds, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{ConnectionIds, Epmd, EpmdOutcome, Event, Finding, Role, Severity};
+use crate::record::{
+    ConnectionIds, Epmd, EpmdOutcome, EpmdTag, Event, Finding, Role, Severity, Shows,
+};
 
 /// `beamscope explain epmd-command`.
 const DOC: RuleDoc = RuleDoc {
@@ -79,20 +81,25 @@ impl Rule for EpmdCommand {
             ids.src_ip.to_string()
         };
         let (command, asks) = match epmd.request {
-            Some("KILL_REQ") => ("KILL_REQ".to_owned(), "to end".to_owned()),
-            Some("STOP_REQ") => (format!("STOP_REQ \"{name}\""), format!("to drop \"{name}\"")),
-            Some("DUMP_REQ") => ("DUMP_REQ".to_owned(), "for all names it has and had".to_owned()),
+            Some("KILL_REQ") => (Shows::epmd(EpmdTag::KILL_REQ, ""), "to end".to_owned()),
+            Some("STOP_REQ") => (
+                Shows::epmd(EpmdTag::STOP_REQ, format!("\"{name}\"")),
+                format!("to drop \"{name}\""),
+            ),
+            Some("DUMP_REQ") => {
+                (Shows::epmd(EpmdTag::DUMP_REQ, ""), "for all names it has and had".to_owned())
+            }
             _ => return,
         };
         let Answer { kind, did, means, what } = answer(ids, epmd);
         let seen = &epmd.seen;
         let close = seen.close.filter(|_| epmd.outcome == EpmdOutcome::NoReply);
         let evidence = [
-            shown(seen.request, Some(Role::Initiator), &command),
+            shown(seen.request, Some(Role::Initiator), command.clone()),
             shown(
                 seen.reply.or(close),
                 seen.reply.map_or(seen.closed_by, |_| Some(Role::Acceptor)),
-                &what,
+                what,
             ),
         ];
         let finding = Finding {
@@ -131,12 +138,12 @@ struct Answer {
     did: &'static str,
     means: String,
     /// The packet that shows it.
-    what: String,
+    what: Shows,
 }
 
 fn answer(ids: &ConnectionIds, epmd: &Epmd) -> Answer {
     let reply = epmd.reply.as_deref().unwrap_or_default();
-    let words = format!("\"{}\"", reply.escape_debug());
+    let words = Shows::Note(format!("\"{}\"", reply.escape_debug()).into());
     let said =
         |kind, did, means: &str| Answer { kind, did, means: means.to_owned(), what: words.clone() };
     match (epmd.outcome, epmd.request) {
@@ -159,7 +166,7 @@ fn answer(ids: &ConnectionIds, epmd: &Epmd) -> Answer {
                 "It listed {} registered names, and those it remembers; nothing was changed.",
                 epmd.names.as_ref().map_or(0, Vec::len)
             ),
-            what: "the list".to_owned(),
+            what: Shows::Note("the list".into()),
         },
         (EpmdOutcome::CommandRefused, Some("KILL_REQ")) => said(
             "refused",
@@ -174,7 +181,7 @@ fn answer(ids: &ConnectionIds, epmd: &Epmd) -> Answer {
             kind: "unseen",
             did: "the answer is not known",
             means: "The capture does not show a whole answer.".to_owned(),
-            what: "not the whole answer".to_owned(),
+            what: Shows::Note("not the whole answer".into()),
         },
     }
 }
@@ -199,7 +206,7 @@ fn unanswered(ids: &ConnectionIds, epmd: &Epmd, request: Option<&str>) -> Answer
         let means = "It closed the connection without a word, which EPMD does not do when its own host asks.";
         ("closed", "no answer", means.to_owned())
     };
-    Answer { kind, did, means, what: "closed without a reply".to_owned() }
+    Answer { kind, did, means, what: Shows::Closed("closed without a reply".into()) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::epmd_common::{self, Pending};
 use super::finding::{blank, shown};
 use super::{Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{EpmdOutcome, Event, Finding, Role, Severity};
+use crate::record::{EpmdOutcome, EpmdTag, Event, Finding, Role, Severity, Shows};
 
 /// `beamscope explain epmd-enumeration`.
 const DOC: RuleDoc = RuleDoc {
@@ -65,8 +65,8 @@ impl Rule for EpmdEnumeration {
             Some(names) => format!("It was told {names}, each with its port."),
         };
         let evidence = [
-            shown(epmd.seen.request, Some(Role::Initiator), "NAMES_REQ"),
-            shown(epmd.seen.reply, Some(Role::Acceptor), "names and ports"),
+            shown(epmd.seen.request, Some(Role::Initiator), Shows::epmd(EpmdTag::NAMES_REQ, "")),
+            shown(epmd.seen.reply, Some(Role::Acceptor), Shows::Note("names and ports".into())),
         ];
         let finding = Finding {
             severity,

@@ -11,7 +11,8 @@ use super::finding::{blank, seconds, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::record::{
-    Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Severity,
+    Confidence, ConnectionIds, Epmd, EpmdOutcome, EpmdTag, Event, Evidence, Finding, Missing, Role,
+    Severity, Shows,
 };
 
 /// `beamscope explain epmd-silent`.
@@ -91,9 +92,12 @@ impl Rule for EpmdSilent {
         let Some((ids, epmd)) = epmd_common::talk(event) else { return };
         let Some(silence) = silence(ids, epmd) else { return };
         let mapper = epmd_common::written(ids);
-        let request = match (epmd.request, &epmd.name) {
-            (Some(request), Some(name)) => format!("{request} \"{name}\""),
-            (request, _) => request.unwrap_or("SYN").to_owned(),
+        let name = epmd.name.as_ref().map_or_else(String::new, |name| format!("\"{name}\""));
+        let request = match epmd.request {
+            Some("ALIVE2_REQ") => Shows::epmd(EpmdTag::ALIVE2_REQ, name),
+            Some("PORT_PLEASE2_REQ") => Shows::epmd(EpmdTag::PORT_PLEASE2_REQ, name),
+            Some("NAMES_REQ") => Shows::epmd(EpmdTag::NAMES_REQ, name),
+            _ => Shows::Syn,
         };
         let asked = epmd.seen.request.or(epmd.seen.syn);
         out.push(Finding {
@@ -103,7 +107,7 @@ impl Rule for EpmdSilent {
             explanation: silence.means,
             remedy: vec![silence.remedy],
             parties: format!("{mapper},{}", silence.cause),
-            evidence: shown(asked, Some(Role::Initiator), &request)
+            evidence: shown(asked, Some(Role::Initiator), request)
                 .into_iter()
                 .chain(silence.end)
                 .collect(),
@@ -159,7 +163,11 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
                  overloaded."
             ),
             remedy: ask_itself,
-            end: shown(seen.reply, Some(Role::Acceptor), &format!("reply, {took} later")),
+            end: shown(
+                seen.reply,
+                Some(Role::Acceptor),
+                Shows::Note(format!("reply, {took} later").into()),
+            ),
             not_excluded: None,
         });
     }
@@ -168,7 +176,8 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
     }
     let waited_us = epmd_common::waited_us(epmd)?;
     let waited = seconds(waited_us);
-    let end = |what: &str| shown(seen.close, seen.closed_by, what);
+    let end = |what| shown(seen.close, seen.closed_by, what);
+    let no_reply = Shows::Close { is_reset: false, missing: Some(Missing::EpmdReply), detail: "" };
     if seen.closed_by? == Role::Initiator {
         return (waited_us >= GAVE_UP_US && seen.is_acknowledged).then(|| Silence {
             cause: "hangs".to_owned(),
@@ -181,7 +190,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
                 ids.dest_ip
             ),
             remedy: ask_itself,
-            end: end(&format!("gave up after {waited}")),
+            end: end(Shows::Closed(format!("gave up after {waited}").into())),
             not_excluded: Some("what listens there is not EPMD, and waits for more"),
         });
     }
@@ -201,7 +210,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
                  raise its limit of open files; see what listens there (`ss -ltnp`).",
                 ids.dest_ip, ids.dest_port
             ),
-            end: end("closed with the request unread"),
+            end: end(Shows::Closed("closed with the request unread".into())),
             not_excluded: Some(
                 "EPMD was ended at that moment, or something on the way reset the connection",
             ),
@@ -218,7 +227,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
                  well: the name is at fault."
             ),
             remedy: format!("Correct the node name that {asker} dials or starts with."),
-            end: end("FIN without a reply"),
+            end: end(no_reply),
             not_excluded: Some("what listens there is not EPMD"),
         });
     }
@@ -238,7 +247,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
             epmd_common::written(ids)
         ),
         remedy: look_what_listens,
-        end: end("FIN without a reply"),
+        end: end(no_reply),
         not_excluded: Some("EPMD was ended at that moment"),
     })
 }
@@ -262,7 +271,7 @@ fn closed_at_once(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
             "On {}, run `epmd -names` to see whether it answers, and `ss -ltnp` to see what listens.",
             ids.dest_ip
         ),
-        end: shown(seen.close, seen.closed_by, "closed, nothing said"),
+        end: shown(seen.close, seen.closed_by, Shows::Closed("closed, nothing said".into())),
         not_excluded: Some("what connected is a probe, and EPMD was ended at that moment"),
     })
 }

@@ -7,7 +7,7 @@ use super::finding::{address, blank, shown};
 use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Body, Confidence, EpmdOutcome, Event, Finding, Role, Severity};
+use crate::record::{Body, Confidence, EpmdOutcome, Event, Finding, Role, Severity, Shows};
 
 /// `beamscope explain epmd-unreachable`.
 const DOC: RuleDoc = RuleDoc {
@@ -96,9 +96,9 @@ impl Rule for EpmdUnreachable {
             ),
             _ => return,
         };
-        let answer = if seen.icmp.is_some() { "ICMP unreachable" } else { "RST" };
+        let answer = if seen.icmp.is_some() { Shows::Icmp } else { Shows::RST };
         let evidence = [
-            shown(seen.syn, Some(Role::Initiator), "SYN"),
+            shown(seen.syn, Some(Role::Initiator), Shows::Syn),
             shown(seen.close, Some(Role::Acceptor), answer),
         ];
         let unanswered = epmd.outcome == EpmdOutcome::Unanswered;

@@ -9,7 +9,8 @@ use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::packet::PacketRef;
 use crate::record::{
-    CloseKind, Event, Evidence, Finding, Flowed, Outcome, Protocol, Role, Session, Severity,
+    CloseKind, Event, Evidence, Finding, Flowed, MessageKind, Outcome, Protocol, Role, Session,
+    Severity, Shows,
 };
 
 /// `beamscope explain handshake-timeout`.
@@ -145,12 +146,9 @@ impl Rule for HandshakeFailed {
         found.evidence.extend(last_words(session));
         found.evidence.extend(closed(session, "in mid-handshake"));
         if session.protocol == Protocol::Tls {
-            found.evidence.extend(
-                session
-                    .seen
-                    .tls
-                    .and_then(|(role, mark)| shown(Some(mark), Some(role), "TLS hello")),
-            );
+            found.evidence.extend(session.seen.tls.and_then(|(role, mark)| {
+                shown(Some(mark), Some(role), Shows::TlsHello("TLS hello"))
+            }));
         }
         out.push(found);
     }
@@ -171,11 +169,11 @@ fn last_words(session: &Session) -> Option<Evidence> {
     let seen = &session.seen;
     let status = seen.status.as_ref().map(|(mark, _)| *mark);
     let said = [
-        (seen.challenge_ack, Role::Acceptor, "challenge_ack"),
-        (seen.challenge_reply, Role::Initiator, "challenge_reply"),
-        (seen.challenge, Role::Acceptor, "challenge"),
-        (status, Role::Acceptor, "status"),
-        (seen.send_name, Role::Initiator, "send_name"),
+        (seen.challenge_ack, Role::Acceptor, MessageKind::ChallengeAck),
+        (seen.challenge_reply, Role::Initiator, MessageKind::ChallengeReply),
+        (seen.challenge, Role::Acceptor, MessageKind::Challenge),
+        (status, Role::Acceptor, MessageKind::Status),
+        (seen.send_name, Role::Initiator, MessageKind::SendName),
     ];
     let before = |mark: &Option<PacketRef>| {
         mark.is_some_and(|mark| seen.close.is_none_or(|close| mark.at <= close.at))

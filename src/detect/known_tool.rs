@@ -9,7 +9,8 @@ use super::finding::{Sides, address, finding, settled, shown};
 use super::{Rule, RuleDoc};
 use crate::judge::world::{World, acceptor_end, ip_of};
 use crate::record::{
-    Body, Confidence, Event, Finding, OddChallenge, Outcome, Role, Session, Severity, State,
+    Body, Confidence, Event, Finding, MessageKind, OddChallenge, Outcome, Role, Session, Severity,
+    Shows, State,
 };
 
 /// `beamscope explain known-tool`.
@@ -76,9 +77,12 @@ impl Rule for KnownTool {
                 .to_owned(),
         ];
         let seen = &session.seen;
-        found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), "send_name"));
+        found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), MessageKind::SendName));
         if seen.odd_challenge.is_some() {
-            let what = "challenge_reply with a challenge that is not random";
+            let what = Shows::handshake(
+                MessageKind::ChallengeReply,
+                "with a challenge that is not random",
+            );
             found.evidence.extend(shown(seen.challenge_reply, Some(Role::Initiator), what));
         }
         found.not_excluded =

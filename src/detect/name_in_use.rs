@@ -7,7 +7,9 @@ use super::epmd_common::{self, Mapper, Registration, Registrations};
 use super::finding::{blank, seconds, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Confidence, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Severity};
+use crate::record::{
+    Confidence, Epmd, EpmdOutcome, EpmdTag, Event, Evidence, Finding, Role, Severity, Shows,
+};
 use crate::time::micros;
 
 /// `beamscope explain name-in-use`.
@@ -88,8 +90,12 @@ impl Rule for NameInUse {
         let is_taken = holder.is_some() || unacceptable(epmd).is_none();
         let evidence = [
             holder.and_then(shown_by),
-            shown(seen.request, Some(Role::Initiator), &format!("ALIVE2_REQ \"{name}\"")),
-            shown(seen.reply, Some(Role::Acceptor), "registration refused"),
+            shown(
+                seen.request,
+                Some(Role::Initiator),
+                Shows::epmd(EpmdTag::ALIVE2_REQ, format!("\"{name}\"")),
+            ),
+            shown(seen.reply, Some(Role::Acceptor), Shows::Note("registration refused".into())),
         ];
         out.push(Finding {
             confidence,
@@ -141,11 +147,11 @@ fn held(holder: &Registration, event: &Event) -> String {
 fn shown_by(holder: &Registration) -> Option<Evidence> {
     let Registration { node, port, name, session_id, .. } = holder;
     let what = match node {
-        Some(_) => format!("\"{name}\" registered, with port {port}"),
-        None => format!("PORT2_RESP: \"{name}\" is at port {port}"),
+        Some(_) => Shows::Note(format!("\"{name}\" registered, with port {port}").into()),
+        None => Shows::epmd(EpmdTag::PORT2_RESP, format!("\"{name}\" is at port {port}")),
     };
     let from = Some(Role::Acceptor);
-    let evidence = shown(holder.shown, from, &what)?;
+    let evidence = shown(holder.shown, from, what)?;
     Some(Evidence { session_id: Some(session_id.clone()), ..evidence })
 }
 

@@ -7,11 +7,12 @@
 
 use std::net::IpAddr;
 
-use super::finding::{Sides, closed, finding, looked_up, settled, shown};
+use super::finding::{Sides, closed_without, finding, looked_up, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::{World, acceptor_end};
 use crate::record::{
-    Confidence, Event, Evidence, Finding, Ground, HostClue, Outcome, Role, Session, Severity,
+    Confidence, Event, Evidence, Finding, Ground, HostClue, MessageKind, Outcome, Role, Session,
+    Severity, Shows,
 };
 
 /// `beamscope explain name-mismatch`.
@@ -93,9 +94,9 @@ impl Rule for NameMismatch {
         found.evidence.extend(shown(
             session.seen.challenge,
             Some(Role::Acceptor),
-            &format!("challenge from {}", sides.acceptor),
+            Shows::handshake(MessageKind::Challenge, format!("from {}", sides.acceptor)),
         ));
-        found.evidence.extend(closed(session, "without challenge_reply"));
+        found.evidence.extend(closed_without(session, MessageKind::ChallengeReply));
         debug_assert!(found.confidence != Confidence::Proven || found.not_excluded.is_empty());
         out.push(found);
     }
@@ -308,10 +309,15 @@ impl<'a> Dial<'a> {
 /// The packet that tells the host.
 fn named(clue: &HostClue, ip: IpAddr) -> Option<Evidence> {
     let (frame, session_id, what) = match &clue.ground {
-        Ground::Dns { frame, asked } => (*frame, None, format!("DNS answer: {asked} is at {ip}")),
-        Ground::Mdns(frame) => (*frame, None, format!("mDNS answer: {} is at {ip}", clue.host)),
+        Ground::Dns { frame, asked } => {
+            (*frame, None, Shows::Dns(format!("DNS answer: {asked} is at {ip}")))
+        }
+        Ground::Mdns(frame) => {
+            (*frame, None, Shows::Dns(format!("mDNS answer: {} is at {ip}", clue.host)))
+        }
         Ground::OtherSession { session_id, frame } => {
-            let what = format!("challenge from a node at {}", clue.host);
+            let detail = format!("from a node at {}", clue.host);
+            let what = Shows::handshake(MessageKind::Challenge, detail);
             (*frame, Some(session_id.clone()), what)
         }
         Ground::CaptureNames => return None,

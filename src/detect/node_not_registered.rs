@@ -7,7 +7,7 @@ use super::finding::{address, blank, shown};
 use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Body, EpmdOutcome, Event, Finding, Role, Severity};
+use crate::record::{Body, EpmdOutcome, EpmdTag, Event, Finding, Role, Severity, Shows};
 
 /// `beamscope explain node-not-registered`.
 const DOC: RuleDoc = RuleDoc {
@@ -59,11 +59,11 @@ impl Rule for NodeNotRegistered {
         let name = epmd.name.as_deref().unwrap_or("?");
         let mapper = address(ids.dest_ip, ids.dest_port);
         let seen = &epmd.seen;
-        let asked = format!("PORT_PLEASE2_REQ \"{name}\"");
-        let answered = format!("PORT2_RESP: no \"{name}\"");
+        let asked = Shows::epmd(EpmdTag::PORT_PLEASE2_REQ, format!("\"{name}\""));
+        let answered = Shows::epmd(EpmdTag::PORT2_RESP, format!("no \"{name}\""));
         let evidence = [
-            shown(seen.request, Some(Role::Initiator), &asked),
-            shown(seen.reply, Some(Role::Acceptor), &answered),
+            shown(seen.request, Some(Role::Initiator), asked),
+            shown(seen.reply, Some(Role::Acceptor), answered),
         ];
         out.push(Finding {
             title: format!("no node \"{name}\" is registered at {mapper}"),

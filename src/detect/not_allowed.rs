@@ -7,7 +7,7 @@ use super::finding::{Sides, finding, settled, shown};
 use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Event, Finding, Outcome, Role, Severity};
+use crate::record::{Event, Finding, MessageKind, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain not-allowed`.
 const DOC: RuleDoc = RuleDoc {
@@ -74,8 +74,16 @@ impl Rule for NotAllowed {
         found.remedy =
             vec![format!("On {b}, find who calls net_kernel:allow/1 and add '{a}' to its list.")];
         let status = session.seen.status.as_ref().map(|(mark, _)| *mark);
-        found.evidence.extend(shown(session.seen.send_name, Some(Role::Initiator), "send_name"));
-        found.evidence.extend(shown(status, Some(Role::Acceptor), "status not_allowed"));
+        found.evidence.extend(shown(
+            session.seen.send_name,
+            Some(Role::Initiator),
+            MessageKind::SendName,
+        ));
+        found.evidence.extend(shown(
+            status,
+            Some(Role::Acceptor),
+            Shows::handshake(MessageKind::Status, "not_allowed"),
+        ));
         found.logged_by = vec![Role::Acceptor];
         out.push(found);
     }

@@ -7,7 +7,7 @@ use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::judge::world::ip_of;
-use crate::record::{Body, EpmdOutcome, Event, Finding, Outcome, Role, Severity};
+use crate::record::{Body, EpmdOutcome, Event, Finding, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain not-distribution`.
 const DOC: RuleDoc = RuleDoc {
@@ -55,9 +55,13 @@ impl Rule for NotDistribution {
                     ),
                     remedy: vec![REMEDY.to_owned()],
                     parties: format!("{},{mapper}", ids.src_ip),
-                    evidence: shown(Some(foreign.mark), Some(Role::Initiator), foreign.looks_like)
-                        .into_iter()
-                        .collect(),
+                    evidence: shown(
+                        Some(foreign.mark),
+                        Some(Role::Initiator),
+                        Shows::Foreign(foreign.looks_like),
+                    )
+                    .into_iter()
+                    .collect(),
                     ..blank(&DOC)
                 });
             }
@@ -83,7 +87,11 @@ impl Rule for NotDistribution {
             foreign.looks_like
         );
         found.remedy = vec![REMEDY.to_owned()];
-        found.evidence.extend(shown(Some(foreign.mark), Some(foreign.from), foreign.looks_like));
+        found.evidence.extend(shown(
+            Some(foreign.mark),
+            Some(foreign.from),
+            Shows::Foreign(foreign.looks_like),
+        ));
         out.push(found);
     }
 }

@@ -17,7 +17,8 @@ use crate::judge::world::{World, acceptor_end, alive_of, ip_of};
 use crate::limits::remember;
 use crate::packet::PacketRef;
 use crate::record::{
-    Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Session, Severity,
+    Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, MessageKind, Role,
+    Session, Severity, Shows,
 };
 use crate::time::{Timestamp, micros};
 
@@ -288,11 +289,13 @@ fn told(
     let peer = ip_of(ids, session, role.peer());
     let of_registration =
         |evidence: Evidence| Evidence { session_id: Some(Arc::clone(&was.session_id)), ..evidence };
-    let registered = shown(was.shown, Some(Role::Acceptor), &format!("\"{name}\" registered"));
-    let gone = shown(Some(*close), *closed_by, "the registration's connection is closed");
+    let registered = Shows::Note(format!("\"{name}\" registered").into());
+    let registered = shown(was.shown, Some(Role::Acceptor), registered);
+    let gone = Shows::Closed("the registration's connection is closed".into());
+    let gone = shown(Some(*close), *closed_by, gone);
     let hello = match role {
-        Role::Initiator => shown(session.seen.send_name, Some(role), "send_name"),
-        Role::Acceptor => shown(session.seen.challenge, Some(role), "challenge"),
+        Role::Initiator => shown(session.seen.send_name, Some(role), MessageKind::SendName),
+        Role::Acceptor => shown(session.seen.challenge, Some(role), MessageKind::Challenge),
     };
     Finding {
         confidence,

@@ -7,7 +7,9 @@ use super::epmd_common;
 use super::finding::{blank, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Confidence, EpmdOutcome, Event, Finding, Role, Severity};
+use crate::record::{
+    Confidence, EpmdOutcome, EpmdTag, Event, Finding, Missing, Role, Severity, Shows,
+};
 
 /// `beamscope explain registration-rejected`.
 const DOC: RuleDoc = RuleDoc {
@@ -71,13 +73,15 @@ impl Rule for RegistrationRejected {
         not_excluded.extend(epmd_common::unanswerable(epmd).map(|why| {
             format!("EPMD would have closed for an asker of its own host too: the name {why}")
         }));
+        let missing = Some(Missing::EpmdReply);
+        let no_reply = Shows::Close { is_reset: false, missing, detail: "" };
         let evidence = [
             shown(
                 seen.request,
                 Some(Role::Initiator),
-                &format!("ALIVE2_REQ \"{name}\" from {from}"),
+                Shows::epmd(EpmdTag::ALIVE2_REQ, format!("\"{name}\" from {from}")),
             ),
-            shown(seen.close, Some(Role::Acceptor), "FIN without a reply"),
+            shown(seen.close, Some(Role::Acceptor), no_reply),
         ];
         out.push(Finding {
             confidence: Confidence::Likely,

@@ -10,7 +10,9 @@ use std::time::Duration;
 use super::finding::{Sides, closed, finding, looked_up, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::{World, acceptor_end, alive_of, ip_of};
-use crate::record::{Confidence, Event, Finding, Outcome, Role, Session, Severity};
+use crate::record::{
+    Confidence, Event, Finding, MessageKind, Outcome, Role, Session, Severity, Shows,
+};
 use crate::time::Timestamp;
 
 /// `beamscope explain same-name`.
@@ -90,9 +92,17 @@ impl Rule for SameName {
         );
         found.remedy = vec!["Give one of the two another name and restart it.".to_owned()];
         found.evidence.extend(looked_up(session));
-        found.evidence.extend(shown(session.seen.send_name, Some(Role::Initiator), "send_name"));
+        found.evidence.extend(shown(
+            session.seen.send_name,
+            Some(Role::Initiator),
+            MessageKind::SendName,
+        ));
         let status = session.seen.status.as_ref().map(|(mark, _)| *mark);
-        found.evidence.extend(shown(status, Some(Role::Acceptor), "status nok"));
+        found.evidence.extend(shown(
+            status,
+            Some(Role::Acceptor),
+            Shows::handshake(MessageKind::Status, "nok"),
+        ));
         found.evidence.extend(closed(session, "after nok"));
         found.not_excluded = match confidence {
             Confidence::Proven => Vec::new(),

@@ -6,7 +6,7 @@
 use super::finding::{Sides, closed, finding, settled, shown};
 use super::{Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Event, Evidence, Finding, Outcome, Role, Severity};
+use crate::record::{Event, Evidence, Finding, MessageKind, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain simultaneous-connect`.
 const DOC: RuleDoc = RuleDoc {
@@ -64,10 +64,14 @@ impl Rule for SimultaneousConnect {
             if refused.is_some() { "it was answered with nok" } else { "it was dropped" }
         );
         found.remedy = vec!["Nothing, as long as the other dial connects.".to_owned()];
-        found.evidence.extend(shown(Some(hello), Some(Role::Initiator), "send_name"));
+        found.evidence.extend(shown(Some(hello), Some(Role::Initiator), MessageKind::SendName));
         match refused {
             Some((mark, _)) => {
-                found.evidence.extend(shown(Some(*mark), Some(Role::Acceptor), "status nok"));
+                found.evidence.extend(shown(
+                    Some(*mark),
+                    Some(Role::Acceptor),
+                    Shows::handshake(MessageKind::Status, "nok"),
+                ));
             }
             None => found.evidence.extend(closed(session, "before an answer")),
         }
@@ -76,7 +80,7 @@ impl Rule for SimultaneousConnect {
             input: None,
             session_id: Some(other.session_id.clone()),
             from: Some(Role::Initiator),
-            what: "send_name of the dial the other way".to_owned(),
+            what: Shows::handshake(MessageKind::SendName, "of the dial the other way"),
         }));
         out.push(found);
     }

@@ -7,7 +7,9 @@
 use super::finding::{Sides, closed, finding, looked_up, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{AlertSays, Confidence, Event, Finding, Outcome, Role, Severity, TlsAlert};
+use crate::record::{
+    AlertSays, Confidence, Event, Finding, Outcome, Role, Severity, Shows, TlsAlert,
+};
 
 /// `beamscope explain tls-failure`.
 const DOC: RuleDoc = RuleDoc {
@@ -101,7 +103,7 @@ impl Rule for TlsFailure {
             found.explanation =
                 format!("{who} sent the fatal TLS alert {name} ({description}): {says}");
             found.remedy = vec![fix.to_owned(), PAGE_CHECK.to_owned()];
-            format!("fatal TLS alert {name}")
+            Shows::TlsAlert(format!("fatal TLS alert {name}").into())
         } else {
             let Meaning { name, says, fix } = sealed(alert);
             found.confidence = Confidence::Likely;
@@ -112,13 +114,13 @@ impl Rule for TlsFailure {
             );
             found.remedy = vec![READ_LOGS.to_owned(), fix.to_owned(), PAGE_CHECK.to_owned()];
             found.not_excluded = NOT_EXCLUDED.map(ToOwned::to_owned).to_vec();
-            "encrypted TLS alert".to_owned()
+            Shows::TlsAlert("encrypted TLS alert".into())
         };
         found.evidence.extend(looked_up(session));
         if let Some((role, mark)) = session.seen.tls.filter(|(_, mark)| *mark != alert.mark) {
-            found.evidence.extend(shown(Some(mark), Some(role), "TLS hello"));
+            found.evidence.extend(shown(Some(mark), Some(role), Shows::TlsHello("TLS hello")));
         }
-        found.evidence.extend(shown(Some(alert.mark), Some(alert.from), &what));
+        found.evidence.extend(shown(Some(alert.mark), Some(alert.from), what));
         found.evidence.extend(closed(session, "in the TLS handshake"));
         found.logged_by = vec![Role::Initiator, Role::Acceptor];
         out.push(found);
@@ -362,7 +364,12 @@ mod tests {
             assert_eq!(finding.title, title);
             assert_eq!(finding.confidence, Confidence::Likely);
             assert!(!finding.not_excluded.is_empty());
-            assert!(finding.evidence.iter().any(|shown| shown.what == "encrypted TLS alert"));
+            assert!(
+                finding
+                    .evidence
+                    .iter()
+                    .any(|shown| shown.what.to_string() == "encrypted TLS alert")
+            );
         }
     }
 

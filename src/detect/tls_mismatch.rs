@@ -7,7 +7,7 @@ use super::finding::{Sides, closed, finding, looked_up, settled, shown};
 use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Event, Finding, Outcome, Role, Severity};
+use crate::record::{Event, Finding, MessageKind, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain tls-mismatch`.
 const DOC: RuleDoc = RuleDoc {
@@ -85,10 +85,13 @@ impl Rule for TlsMismatch {
             found.evidence.extend(shown(
                 session.seen.send_name,
                 Some(Role::Initiator),
-                "send_name",
+                MessageKind::SendName,
             ));
         }
-        let what = if tls_side == Role::Initiator { "TLS ClientHello" } else { "TLS alert" };
+        let what = match tls_side {
+            Role::Initiator => Shows::TlsHello("TLS ClientHello"),
+            Role::Acceptor => Shows::TlsAlert("TLS alert".into()),
+        };
         found.evidence.extend(shown(mark, Some(tls_side), what));
         found.evidence.extend(closed(session, "without an answer that both understand"));
         found.logged_by = match tls_side {

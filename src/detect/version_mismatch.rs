@@ -8,7 +8,7 @@ use super::finding::{Sides, closed, finding, release, settled, shown};
 use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Event, Finding, Outcome, Role, Severity};
+use crate::record::{Event, Finding, MessageKind, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain version-mismatch`.
 const DOC: RuleDoc = RuleDoc {
@@ -118,17 +118,21 @@ impl Rule for VersionMismatch {
             );
         }
         let seen = &session.seen;
-        found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), "send_name"));
+        found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), MessageKind::SendName));
         match &seen.status {
             Some((mark, text)) if text == "not_allowed" => {
                 found.evidence.extend(shown(
                     Some(*mark),
                     Some(Role::Acceptor),
-                    "status not_allowed",
+                    Shows::handshake(MessageKind::Status, "not_allowed"),
                 ));
             }
             _ => {
-                found.evidence.extend(shown(seen.challenge, Some(Role::Acceptor), "challenge"));
+                found.evidence.extend(shown(
+                    seen.challenge,
+                    Some(Role::Acceptor),
+                    MessageKind::Challenge,
+                ));
                 found.evidence.extend(closed(session, "at once"));
             }
         }

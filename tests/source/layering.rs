@@ -93,6 +93,7 @@ const WALLS: &[Wall] = &[
             "decode/",
             "flow/",
             "stream/",
+            "transport/",
             "identify.rs",
             "names.rs",
             "protocol/",
@@ -104,9 +105,26 @@ const WALLS: &[Wall] = &[
         why: "a stage never imports a later one: one connection knows no other",
     },
     Wall {
+        within: &["stream/", "transport/"],
+        never: &["crate::protocol", "crate::record"],
+        why: "streams and transports know packets and bytes, not the records made of them",
+    },
+    Wall {
         within: &["capture/", "decode/", "flow/", "stream/"],
-        never: &["crate::protocol", "crate::identify", "crate::names", "crate::wire"],
+        never: &["crate::protocol", "crate::names", "crate::wire"],
         why: "what carries the bytes does not know what they mean",
+    },
+    Wall {
+        within: &[
+            "capture/",
+            "decode/",
+            "flow/pending.rs",
+            "flow/ports.rs",
+            "flow/table.rs",
+            "stream/",
+        ],
+        never: &["crate::identify"],
+        why: "only flow/triage.rs asks what a payload looks like",
     },
     Wall {
         within: &["detect/", "judge/world/", "render/"],
