@@ -108,7 +108,7 @@ mod tests {
         but(dial, |session| {
             session.status(mark(5), status);
             session.seen.handshake.alive_reply =
-                reply.map(|what| Received { what, mark: mark(6), end: 0 });
+                reply.map(|what| Received { what, mark: mark(6), end: Default::default() });
         })
     }
 

@@ -180,10 +180,10 @@ const NAMED: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Finding;
     use crate::detect::tests::{Step, but, found, found_at_home};
     use crate::judge::samples::dial;
     use crate::judge::world::HomeNets;
+    use crate::record::Finding;
 
     fn told(findings: &[Finding]) -> Option<&Finding> {
         let mut told = findings.iter().filter(|it| it.rule == "clear-text-distribution");

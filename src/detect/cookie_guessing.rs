@@ -195,11 +195,11 @@ const SOON: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Finding;
     use crate::detect::tests::{Step, but, found, found_at_home, hello, reply, rules};
     use crate::judge::samples::{dial, mark};
     use crate::judge::world::HomeNets;
     use crate::observe::Received;
+    use crate::record::Finding;
 
     const B: &str = "b@h2/10.0.0.2/2";
 
@@ -209,7 +209,7 @@ mod tests {
         let dial = dial(ms, &from, B).cookies(cookie, None).fails(Outcome::CookieMismatch);
         but(dial, |session| {
             session.verdict.detected_by = Some(Role::Acceptor);
-            let reply = Received { what: (), mark: mark(ms + lasts), end: 0 };
+            let reply = Received { what: (), mark: mark(ms + lasts), end: Default::default() };
             session.seen.handshake.reply = Some(reply);
             session.seen.tcp.close.as_mut().unwrap().mark = mark(ms + lasts + 1);
         })

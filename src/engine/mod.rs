@@ -23,11 +23,11 @@ use crate::decode::{
 };
 use crate::evidence::{EvidenceCollector, EvidenceSink, Relevance};
 use crate::flow::{Admission, FlowId, FlowKey, FlowTable, Interest, NodePorts, TcpOpening, Triage};
+use crate::memory::MemoryBudget;
 use crate::names;
 use crate::observe::{Fact, Recorded};
-use crate::protocol::{ConnContext, ConnOutput, Connection, FollowReason, Keep, Pool};
+use crate::protocol::{ConnContext, ConnOutput, Connection, FollowReason, Keep};
 use crate::record::{Anomaly, AnomalyKind, EventSink, Stats};
-use crate::stream::Budget;
 use crate::time::Timestamp;
 
 /// All stages behind the capture.
@@ -41,8 +41,8 @@ struct Core<S> {
     config: Config,
     triage: Triage,
     flows: FlowTable<Followed>,
-    /// Memory for bytes of streams that came out of order.
-    budget: Budget,
+    /// Memory for segments that wait behind a hole.
+    reassembly: MemoryBudget,
     timers: Timers,
     /// Endpoints at which nodes listen.
     node_ports: NodePorts,
@@ -72,7 +72,7 @@ struct Core<S> {
     /// Work that dispatching has called for.
     queue: VecDeque<Work>,
     /// Memory for what connections keep of messages.
-    pool: Pool,
+    pool: MemoryBudget,
     /// Collects the packets of findings, if evidence is wanted.
     evidence: Option<Box<EvidenceCollector>>,
     sink: S,
@@ -262,7 +262,7 @@ impl<S: EventSink> Core<S> {
         let mut core = Self {
             triage: Triage::new(config.limits.pending_connections),
             flows: FlowTable::new(config.limits.connections),
-            budget: Budget::default(),
+            reassembly: MemoryBudget::new(config.limits.held_total),
             timers: Timers::new(),
             forgets: false,
             lacks_room: false,
@@ -278,7 +278,7 @@ impl<S: EventSink> Core<S> {
             clocks: Vec::new(),
             output: ConnOutput::default(),
             queue: VecDeque::new(),
-            pool: Pool::new(config.limits.messages),
+            pool: MemoryBudget::new(config.limits.messages),
             evidence: None,
             config,
             sink,
@@ -317,8 +317,8 @@ impl<S: EventSink> Core<S> {
             return;
         }
         followed.timer = None;
-        let context = context(&self.config, &self.pool, self.lost_until);
-        let keep = followed.connection.on_time(due, &context, &mut self.budget, &mut self.output);
+        let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
+        let keep = followed.connection.on_time(due, &context, &mut self.output);
         self.after(id, keep);
         self.dispatch();
     }
@@ -419,7 +419,7 @@ impl<S: EventSink> Core<S> {
     ) -> Option<FlowId> {
         let first = opening.and_then(|opening| opening.segments().next());
         let begins = first.as_ref().unwrap_or(segment);
-        let context = context(&self.config, &self.pool, self.lost_until);
+        let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
         let connection = Connection::new(begins, known, &context);
         let (id, evicted) = self.flows.insert(segment.flow, Followed { connection, timer: None });
         if let Some(evidence) = &mut self.evidence {
@@ -451,9 +451,8 @@ impl<S: EventSink> Core<S> {
         if let Some(evidence) = &mut self.evidence {
             evidence.on_packet(id, segment.frame, [segment.src(), segment.dst()]);
         }
-        let context = context(&self.config, &self.pool, self.lost_until);
-        let keep =
-            followed.connection.on_segment(segment, &context, &mut self.budget, &mut self.output);
+        let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
+        let keep = followed.connection.on_segment(segment, &context, &mut self.output);
         if keep != Keep::AsBefore {
             self.after(id, keep);
         }
@@ -469,14 +468,8 @@ impl<S: EventSink> Core<S> {
         if let Some(evidence) = &mut self.evidence {
             evidence.on_packet(id, unreachable.frame, [unreachable.src, unreachable.dst]);
         }
-        let context = context(&self.config, &self.pool, self.lost_until);
-        followed.connection.on_unreachable(
-            unreachable,
-            direction,
-            &context,
-            &mut self.budget,
-            &mut self.output,
-        );
+        let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
+        followed.connection.on_unreachable(unreachable, direction, &context, &mut self.output);
         self.after(id, Keep::Yes);
         self.dispatch();
     }
@@ -517,8 +510,8 @@ impl<S: EventSink> Core<S> {
 
     /// Ends a connection: its ports are used again, it makes room, or the input is over.
     fn close(&mut self, mut connection: Connection) {
-        let context = context(&self.config, &self.pool, self.lost_until);
-        connection.on_end(self.now, &context, &mut self.budget, &mut self.output);
+        let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
+        connection.on_end(self.now, &context, &mut self.output);
         self.count_closed(&connection);
         self.flush_output();
     }
@@ -541,7 +534,7 @@ impl<S: EventSink> Core<S> {
 /// A free function, so that the borrow checker sees which fields it borrows.
 fn context<'a>(
     config: &'a Config,
-    pool: &'a Pool,
+    [reassembly, pool]: [&'a MemoryBudget; 2],
     lost_until: Option<Timestamp>,
 ) -> ConnContext<'a> {
     ConnContext {
@@ -550,6 +543,7 @@ fn context<'a>(
         include_secrets: config.include_secrets,
         messages: config.messages,
         warns: config.warns,
+        reassembly,
         pool,
         lost_until,
     }

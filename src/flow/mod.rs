@@ -5,6 +5,7 @@
 
 mod node_ports;
 mod pending;
+mod per_direction;
 mod ports;
 mod table;
 mod triage;
@@ -12,6 +13,7 @@ mod triage;
 pub use crate::decode::{Direction, FlowKey};
 pub use node_ports::NodePorts;
 pub use pending::{PendingTable, TcpOpening};
+pub use per_direction::PerDirection;
 pub use ports::PortSet;
 pub use table::{FlowId, FlowTable};
 pub use triage::{Admission, Interest, SegmentHead, Triage};

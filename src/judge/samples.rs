@@ -13,6 +13,7 @@ use crate::observe::{
 };
 use crate::packet::FrameRef;
 use crate::packet::PacketRef;
+use crate::stream::TcpOffset;
 use crate::time::Timestamp;
 
 /// A moment so many milliseconds into the capture.
@@ -106,9 +107,9 @@ impl Dial {
                 is_legal: true,
             },
             mark: mark(self.begun),
-            end: 0,
+            end: TcpOffset::BASE,
         };
-        let sent = || Some(Received { what: (), mark: mark(self.begun), end: 0 });
+        let sent = || Some(Received { what: (), mark: mark(self.begun), end: TcpOffset::BASE });
         let cookie =
             |side: &Side| side.cookie.clone().map_or(CookieTest::Untested, CookieTest::Fits);
         let close = (self.state == State::Closed).then(|| CloseFacts {
@@ -218,7 +219,7 @@ impl Judged {
             "alive" => StatusText::Alive,
             other => StatusText::Other(other.to_owned()),
         };
-        self.seen.handshake.status = Some(Received { what, mark, end: 0 });
+        self.seen.handshake.status = Some(Received { what, mark, end: TcpOffset::BASE });
     }
 }
 

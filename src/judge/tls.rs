@@ -117,6 +117,7 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 mod tests {
     use super::*;
     use crate::packet::FrameRef;
+    use crate::stream::TcpOffset;
     use crate::time::Timestamp;
 
     const SEAL: SealedLengths = SealedLengths { alert: 19, finished: 69, no_certificate: 25 };
@@ -125,7 +126,7 @@ mod tests {
     fn records<const N: usize>(ms: u64, lengths: [u16; N]) -> Vec<SealedRecord> {
         let at = Timestamp::new(100 + ms / 1000, ms % 1000 * 1_000_000);
         let mark = PacketRef { frame: FrameRef { input: 0, number: 1 }, at };
-        lengths.map(|length| SealedRecord { length, end: 0, mark }).to_vec()
+        lengths.map(|length| SealedRecord { length, end: TcpOffset::BASE, mark }).to_vec()
     }
 
     fn client_refuses<const C: usize, const S: usize>(client: [u16; C], server: [u16; S]) -> bool {

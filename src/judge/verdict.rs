@@ -17,6 +17,7 @@ use crate::observe::{
     Role, StatusText, TlsSign,
 };
 use crate::packet::PacketRef;
+use crate::stream::TcpOffset;
 use crate::time::Timestamp;
 use crate::wire::DistFlags;
 use crate::wire::flags::{Demands, Release};
@@ -626,7 +627,7 @@ fn has_heard<T>(close: &CloseFacts, said: &Received<T>) -> bool {
     is_heard(close, said.mark, said.end)
 }
 
-pub(super) fn is_heard(close: &CloseFacts, mark: PacketRef, end: u64) -> bool {
+pub(super) fn is_heard(close: &CloseFacts, mark: PacketRef, end: TcpOffset) -> bool {
     match close.heard {
         Some(heard) => end <= heard,
         None => mark.frame <= close.mark.frame,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Foreign, HandshakeFacts, MessageKind, MessageSums, PerRole, Received, Role};
 use crate::decode::Endpoint;
 use crate::packet::PacketRef;
+use crate::stream::TcpOffset;
 use crate::time::{Timestamp, micros};
 
 /// What one distribution connection, or an attempt at one, showed so far.
@@ -35,7 +36,7 @@ pub struct Observation {
     /// What was sent in the handshake.
     pub handshake: HandshakeFacts,
     /// What each side showed of TLS.
-    pub tls: PerRole<TlsFacts>,
+    pub tls: PerRole<TlsSide>,
     /// What each side sent after the handshake.
     pub traffic: PerRole<FrameTraffic>,
     /// The first bytes of each side that are no handshake, and what they look like.
@@ -106,7 +107,7 @@ pub struct TcpSide {
     /// Bytes sent again.
     pub retransmitted_bytes: u64,
     /// Offset behind the last byte.
-    pub end: u64,
+    pub end: TcpOffset,
     /// When it last sent bytes before the close, new or again.
     pub last_bytes: Option<Timestamp>,
     /// When it last sent a segment of any kind.
@@ -185,7 +186,7 @@ pub struct CloseFacts {
     /// The packet.
     pub mark: PacketRef,
     /// Offset up to which the closing side had received the other's stream; `None` where its RST does not show it.
-    pub heard: Option<u64>,
+    pub heard: Option<TcpOffset>,
     /// Whether it is the RST of a host that does not know the connection: it answers a segment, and has no
     /// acknowledgement (RFC 9293, section 3.5.2, group 3).
     pub is_answer: bool,
@@ -246,7 +247,7 @@ pub struct Stall {
 
 /// What one side showed of TLS.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct TlsFacts {
+pub struct TlsSide {
     /// Its first record in clear.
     pub sign: Option<(TlsSign, PacketRef)>,
     /// The first alert in clear that ends a TLS connection: its number, as in IANA's "TLS Alerts".
@@ -283,9 +284,9 @@ pub struct SealedLengths {
 pub struct SealedRecord {
     /// Bytes behind its header.
     pub length: u16,
-    /// Offset in the stream behind its last byte.
-    pub end: u64,
-    /// The packet with its first byte.
+    /// Offset in the TCP stream behind its last byte.
+    pub end: TcpOffset,
+    /// The packet that completed its header.
     pub mark: PacketRef,
 }
 

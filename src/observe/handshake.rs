@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DistFlags, MessageKind, PerRole, Role};
 use crate::packet::PacketRef;
+use crate::stream::TcpOffset;
 
 /// Everything that was sent in one handshake, the first of each message.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -43,8 +44,8 @@ pub struct Received<T> {
     pub what: T,
     /// The packet with its last byte.
     pub mark: PacketRef,
-    /// Offset in the sender's stream behind its last byte.
-    pub end: u64,
+    /// Offset in the sender's TCP stream behind its last byte.
+    pub end: TcpOffset,
 }
 
 /// How a side presents itself, in `send_name` or `challenge`.

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use super::distribution::Distribution;
-use super::tcp::Opened;
+use super::dist::Distribution;
 use super::{ConnContext, ConnOutput, Connection, Now, Observed, ReportReason, Talk};
 use crate::flow::Direction;
 use crate::observe::{
-    CloseFacts, ConnectionIds, IcmpUnreachable, Observation, Occasion, Opening, Orientation,
-    PerRole, Role, TcpFacts, TcpSide, TransportProtocol, short_id,
+    CloseFacts, CloseKind, ConnectionIds, IcmpUnreachable, Observation, Occasion, Opening,
+    Orientation, PerRole, Role, SealedLengths, Stall, SynFacts, TcpFacts, TcpSide, TlsSide,
+    TransportProtocol, short_id,
 };
 use crate::packet::PacketRef;
-use crate::stream::Budget;
+use crate::stream::tcp::{ClosedWindow, ClosingFlag, Opened};
 use crate::time::Timestamp;
+use crate::transport::tls::TlsFacts;
 
 impl Connection {
     /// The names of this connection, settled when its first line is written.
@@ -90,14 +91,15 @@ impl Connection {
         why: ReportReason,
         is_final: bool,
         setting: &ConnContext<'_>,
-        budget: &mut Budget,
         said: &mut ConnOutput,
     ) {
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
-            let Self { tcp, talk, .. } = &mut *self;
+            let Self { tcp, transport, talk, .. } = &mut *self;
             let opening = tcp.originator().is_some();
-            tcp.finish(direction, budget, &mut |taken| {
-                talk.on_stream(direction, &taken, opening, setting, said);
+            tcp.finish(direction, &mut |chunk| {
+                transport.on_chunk(direction, &chunk, opening, &mut |chunk| {
+                    talk.on_chunk(direction, chunk, opening, setting, said);
+                });
             });
         }
         let Self { tcp, talk, .. } = &mut *self;
@@ -158,7 +160,9 @@ impl Connection {
             ends: PerRole::from_fn(|role| self.end(direction(role))),
             tcp: self.tcp_facts(initiator),
             handshake: talk.exchange.observation(),
-            tls: PerRole::from_fn(|role| talk.tls(direction(role))),
+            tls: PerRole::from_fn(|role| {
+                self.transport.tls(direction(role)).map(tls_side).unwrap_or_default()
+            }),
             traffic: PerRole::from_fn(|role| talk.traffic(direction(role))),
             foreign: PerRole::from_fn(|role| talk.foreign(direction(role))),
             messages: PerRole::from_fn(|role| talk.messages(direction(role), &self.tcp)),
@@ -181,7 +185,7 @@ impl Connection {
         let first_close = tcp.first_close();
         let close = first_close.map(|close| CloseFacts {
             by: close.by.map(role),
-            kind: close.kind,
+            kind: close.kind.into(),
             mark: close.mark,
             heard: close.heard,
             is_answer: close.is_answer,
@@ -192,19 +196,23 @@ impl Connection {
         let closed = opening.refused().or_else(|| first_close.map(|close| close.mark));
         let until = closed.unwrap_or_else(|| tcp.last()).at;
         let side = |direction: Direction| {
-            let (side, half) = (tcp.side(direction), &tcp.side(direction).half);
+            let (side, stream) = (tcp.side(direction), &tcp.side(direction).stream);
             TcpSide {
-                syn: side.syn.map(|syn| syn.facts()),
-                bytes: half.bytes(),
+                syn: side.syn.map(|syn| SynFacts {
+                    mark: syn.mark,
+                    count: syn.count,
+                    last: syn.last,
+                }),
+                bytes: stream.bytes(),
                 missing_bytes: tcp.missing(direction),
-                retransmitted_bytes: half.retransmitted(),
-                end: half.end(),
+                retransmitted_bytes: stream.retransmitted(),
+                end: stream.end(),
                 last_bytes: side.last_bytes(until),
                 last_segment: side.last(),
                 unanswered: side.unanswered(),
                 closed_at: side.closed_at(),
                 fin_unseen: tcp.fin_unseen(direction),
-                stall: side.stall(),
+                stall: side.longest_closed_window().map(Into::into),
             }
         };
         let (gaps, gap_bytes) = self.gaps();
@@ -225,12 +233,38 @@ impl Connection {
             gaps,
             gap_bytes,
             conflicts: [Direction::LowToHigh, Direction::HighToLow]
-                .map(|direction| tcp.side(direction).half.conflicts())
+                .map(|direction| tcp.side(direction).stream.conflicts())
                 .iter()
                 .sum(),
             sides,
         }
     }
+}
+
+impl From<ClosingFlag> for CloseKind {
+    fn from(flag: ClosingFlag) -> Self {
+        match flag {
+            ClosingFlag::Fin => Self::Fin,
+            ClosingFlag::Rst => Self::Rst,
+        }
+    }
+}
+
+impl From<ClosedWindow> for Stall {
+    fn from(window: ClosedWindow) -> Self {
+        Self { since: window.since, lasted_us: window.lasted_us, spoke: window.sent_bytes }
+    }
+}
+
+/// What one direction showed of TLS, as it is observed.
+fn tls_side(facts: &TlsFacts) -> TlsSide {
+    let lengths = facts.seal.map(|seal| SealedLengths {
+        alert: seal.alert(),
+        finished: seal.finished(),
+        no_certificate: seal.no_certificate(),
+    });
+    let (sign, sealed) = (Some(facts.sign), facts.sealed.clone());
+    TlsSide { sign, fatal: facts.fatal, lengths, sealed }
 }
 
 fn community_id(src: crate::decode::Endpoint, dst: crate::decode::Endpoint) -> String {

@@ -41,8 +41,8 @@ struct Play {
     limits: Limits,
     cookies: Cookies,
     known_of_others: Known,
-    budget: Budget,
-    pool: Pool,
+    reassembly: MemoryBudget,
+    pool: MemoryBudget,
     said: ConnOutput,
 }
 
@@ -51,13 +51,21 @@ use Role::{Acceptor, Initiator};
 fn setting<'a>(
     limits: &'a Limits,
     cookies: &'a Cookies,
-    pool: &'a Pool,
+    reassembly: &'a MemoryBudget,
+    pool: &'a MemoryBudget,
     known: &Known,
 ) -> ConnContext<'a> {
     let messages = MessageDetail::Operations;
-    let lost_until = known.lost_until;
-    let (include_secrets, warns) = (false, true);
-    ConnContext { limits, cookies, include_secrets, messages, warns, pool, lost_until }
+    ConnContext {
+        limits,
+        cookies,
+        include_secrets: false,
+        messages,
+        warns: true,
+        reassembly,
+        pool,
+        lost_until: known.lost_until,
+    }
 }
 
 impl Play {
@@ -74,8 +82,8 @@ impl Play {
             limits: Limits::default(),
             cookies: Cookies::default(),
             known_of_others: Known::default(),
-            budget: Budget::default(),
-            pool: Pool::new(1 << 20),
+            reassembly: MemoryBudget::new(Limits::default().held_total),
+            pool: MemoryBudget::new(1 << 20),
             said: ConnOutput::default(),
         }
     }
@@ -113,11 +121,11 @@ impl Play {
         };
         let advance = payload.len() as u32 + u32::from(flags & 0x03 != 0);
         self.seq[own] = self.seq[own].wrapping_add(advance);
-        let Self { limits, cookies, known_of_others, budget, said, pool, known, .. } = self;
-        let setting = setting(limits, cookies, pool, known_of_others);
+        let Self { limits, cookies, known_of_others, reassembly, said, pool, known, .. } = self;
+        let setting = setting(limits, cookies, reassembly, pool, known_of_others);
         let connection =
             self.connection.get_or_insert_with(|| Connection::new(&segment, *known, &setting));
-        connection.on_segment(&segment, &setting, budget, said);
+        connection.on_segment(&segment, &setting, said);
         self
     }
 
@@ -156,8 +164,8 @@ impl Play {
     /// Lets time settle what it settles, as the pipeline does.
     fn time_goes_on(&mut self, seconds: u64) -> &mut Self {
         let until = self.at.after(Duration::from_secs(seconds));
-        let Self { limits, cookies, known_of_others, budget, said, pool, .. } = self;
-        let setting = setting(limits, cookies, pool, known_of_others);
+        let Self { limits, cookies, known_of_others, reassembly, said, pool, .. } = self;
+        let setting = setting(limits, cookies, reassembly, pool, known_of_others);
         let mut last = self.at;
         while let Some(connection) = &mut self.connection {
             let Some(due) = connection.deadline(&setting.limits.clone(), true) else { break };
@@ -166,7 +174,7 @@ impl Play {
             }
             assert!(due >= last, "time goes forward");
             last = due.after(Duration::from_nanos(1));
-            if connection.on_time(due, &setting, budget, said) == Keep::No {
+            if connection.on_time(due, &setting, said) == Keep::No {
                 self.connection = None;
             }
         }
@@ -176,10 +184,10 @@ impl Play {
 
     /// The last observation, once the input has ended, and the verdict on it.
     fn session(&mut self) -> (Observation, Verdict) {
-        let Self { limits, cookies, known_of_others, budget, said, pool, .. } = self;
-        let setting = setting(limits, cookies, pool, known_of_others);
+        let Self { limits, cookies, known_of_others, reassembly, said, pool, .. } = self;
+        let setting = setting(limits, cookies, reassembly, pool, known_of_others);
         if let Some(connection) = &mut self.connection {
-            connection.on_end(self.at, &setting, budget, said);
+            connection.on_end(self.at, &setting, said);
         }
         let mut observations = said.observed().rev().filter_map(|observed| match observed {
             Observed::Connection(seen) => Some(seen.as_ref().clone()),
@@ -549,10 +557,10 @@ fn time_alone_ends_every_connection_and_never_stands_still() {
 }
 
 fn epmd_outcomes(play: &mut Play) -> Vec<EpmdOutcome> {
-    let Play { limits, cookies, known_of_others, budget, said, pool, .. } = play;
-    let setting = setting(limits, cookies, pool, known_of_others);
+    let Play { limits, cookies, known_of_others, reassembly, said, pool, .. } = play;
+    let setting = setting(limits, cookies, reassembly, pool, known_of_others);
     if let Some(connection) = &mut play.connection {
-        connection.on_end(play.at, &setting, budget, said);
+        connection.on_end(play.at, &setting, said);
     }
     let outcomes = said.observed().filter_map(|body| match body {
         Observed::Epmd(epmd) => Some(epmd.outcome),

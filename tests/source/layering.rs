@@ -93,6 +93,7 @@ const WALLS: &[Wall] = &[
             "decode/",
             "flow/",
             "stream/",
+            "transport/",
             "identify.rs",
             "names.rs",
             "protocol/",
@@ -105,18 +106,23 @@ const WALLS: &[Wall] = &[
     },
     Wall {
         within: &["observe/"],
-        never: &["crate::protocol", "crate::record", "crate::stream", "crate::flow"],
+        never: &["crate::protocol", "crate::record", "crate::transport", "crate::flow"],
         why: "a fact is plain data: it knows neither how it was seen nor how it is printed",
     },
     Wall {
         within: &["judge/"],
-        never: &["crate::protocol", "crate::stream", "crate::flow", "crate::capture"],
+        never: &["crate::protocol", "crate::transport", "crate::flow", "crate::capture"],
         why: "a verdict is made from facts alone",
     },
     Wall {
         within: &["record/"],
         never: &["crate::detect", "crate::render", "crate::engine", "crate::protocol"],
         why: "what is printed is made from facts and verdicts",
+    },
+    Wall {
+        within: &["stream/", "transport/"],
+        never: &["crate::protocol", "crate::record"],
+        why: "streams and transports know packets and bytes, not the records made of them",
     },
     Wall {
         within: &["capture/", "decode/", "flow/", "stream/"],
@@ -202,7 +208,7 @@ fn every_place_that_a_rule_names_is_there() {
 }
 
 /// Files below `folder` that are part of the program, with their names below `src/`.
-fn sources(folder: &Path, name: &str) -> Vec<(String, String)> {
+pub(super) fn sources(folder: &Path, name: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let (path, file_name) = entry.map(|it| (it.path(), it.file_name())).unwrap();
@@ -225,7 +231,7 @@ fn sources(folder: &Path, name: &str) -> Vec<(String, String)> {
 }
 
 /// The part of a file above its tests.
-fn code(text: &str) -> &str {
+pub(super) fn code(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap()
 }
 

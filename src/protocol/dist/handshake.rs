@@ -6,19 +6,20 @@
 
 use std::sync::Arc;
 
-use super::digest::Cookies;
 use crate::observe::{
     CookieTest, HandshakeFacts, HandshakeObservation, Hello, OddChallenge, PerRole, Received, Role,
     StatusText,
 };
 use crate::packet::PacketRef;
+use crate::protocol::digest::Cookies;
 use crate::record::{Charset, hex, wire_text};
+use crate::stream::TcpOffset;
 use crate::wire::handshake::{self, HandshakeMessage, MessageKind, Status};
 use crate::wire::{DistFlags, WireError, decode};
 
 /// Where one side is in the handshake, by what it has said.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Phase {
+pub(in crate::protocol) enum Phase {
     /// Nothing yet.
     #[default]
     Silent,
@@ -32,9 +33,9 @@ pub(super) enum Phase {
 
 /// A message where the protocol has no place for it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct OutOfTurn {
-    pub(super) phase: Phase,
-    pub(super) got: MessageKind,
+pub(in crate::protocol) struct OutOfTurn {
+    pub(in crate::protocol) phase: Phase,
+    pub(in crate::protocol) got: MessageKind,
 }
 
 impl Phase {
@@ -67,9 +68,9 @@ impl Phase {
 
 /// Everything that was sent in one handshake.
 #[derive(Debug, Default)]
-pub(super) struct Exchange {
+pub(in crate::protocol) struct Exchange {
     /// What both sides sent.
-    pub(super) facts: HandshakeFacts,
+    pub(in crate::protocol) facts: HandshakeFacts,
     challenge_value: Option<u32>,
     reply_digest: Option<([u8; 16], u32)>,
     ack_digest: Option<[u8; 16]>,
@@ -77,21 +78,21 @@ pub(super) struct Exchange {
 }
 
 /// What came of one message.
-pub(super) struct Heard {
-    pub(super) event: HandshakeObservation,
+pub(in crate::protocol) struct Heard {
+    pub(in crate::protocol) event: HandshakeObservation,
     /// Whether frames follow in this direction.
-    pub(super) done: bool,
-    pub(super) out_of_turn: Option<OutOfTurn>,
+    pub(in crate::protocol) done: bool,
+    pub(in crate::protocol) out_of_turn: Option<OutOfTurn>,
 }
 
 impl Exchange {
     /// Takes one message of `from` in.
-    pub(super) fn on_message(
+    pub(in crate::protocol) fn on_message(
         &mut self,
         from: Role,
         body: &[u8],
         mark: PacketRef,
-        end: u64,
+        end: TcpOffset,
         cookies: &Cookies,
         secrets: bool,
     ) -> Result<Heard, WireError> {
@@ -125,7 +126,7 @@ impl Exchange {
 
     /// A message of `from` with this many bytes was lost in part. Its length tells whether it was the
     /// last one before frames.
-    pub(super) fn on_lost(&mut self, from: Role, len: usize) -> bool {
+    pub(in crate::protocol) fn on_lost(&mut self, from: Role, len: usize) -> bool {
         self.facts.is_torn = true;
         self.facts.is_lost[from] = true;
         match from {
@@ -134,7 +135,13 @@ impl Exchange {
         }
     }
 
-    fn take_in(&mut self, from: Role, message: &HandshakeMessage<'_>, mark: PacketRef, end: u64) {
+    fn take_in(
+        &mut self,
+        from: Role,
+        message: &HandshakeMessage<'_>,
+        mark: PacketRef,
+        end: TcpOffset,
+    ) {
         match *message {
             HandshakeMessage::SendName(m) => {
                 let is_legal = handshake::is_node_name(m.name) || m.asks_for_name();
@@ -167,7 +174,7 @@ impl Exchange {
         }
     }
 
-    fn on_status(&mut self, from: Role, status: Status<'_>, mark: PacketRef, end: u64) {
+    fn on_status(&mut self, from: Role, status: Status<'_>, mark: PacketRef, end: TcpOffset) {
         if from == Role::Initiator {
             let what = status == Status::True;
             self.facts.alive_reply.get_or_insert(Received { what, mark, end });
@@ -227,7 +234,7 @@ impl Exchange {
     }
 
     /// What both sides sent so far.
-    pub(super) fn observation(&self) -> HandshakeFacts {
+    pub(in crate::protocol) fn observation(&self) -> HandshakeFacts {
         HandshakeFacts { odd_challenge: self.odd_challenge(), ..self.facts.clone() }
     }
 
