@@ -475,7 +475,7 @@ mod tests {
             assert_eq!(decode(bytes, request), Ok(read));
             assert_eq!(read.tag(), EpmdTag(bytes[0]));
         }
-        assert_eq!(decode(b"", request), Err(WireError { field: "tag", offset: 0 }));
+        assert_eq!(decode(b"", request), Err(WireError::malformed("tag", 0)));
     }
 
     #[test]

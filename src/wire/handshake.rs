@@ -558,7 +558,7 @@ mod tests {
         assert_eq!(decode(&[NAMED_STATUS, b"later"].concat(), status), Ok(read));
         for (len, field, offset) in [(8, "Nlen", 7), (11, "Name", 9), (15, "Creation", 12)] {
             let refused = decode(&NAMED_STATUS[..len], status);
-            assert_eq!(refused, Err(WireError { field, offset }));
+            assert_eq!(refused, Err(WireError::malformed(field, offset)));
         }
     }
 
@@ -624,7 +624,7 @@ mod tests {
         assert_refuses_prefixes(CHALLENGE_ACK, challenge_ack, &[("tag", 1), ("Digest", 16)]);
         let longer = [CHALLENGE_ACK, b"?"].concat();
         let refused = decode(&longer, challenge_ack);
-        assert_eq!(refused, Err(WireError { field: "extra", offset: 17 }));
+        assert_eq!(refused, Err(WireError::malformed("extra", 17)));
     }
 
     #[test]
@@ -639,7 +639,7 @@ mod tests {
         assert_eq!(kind(decode(CHALLENGE_REPLY, from_initiator)), Ok(MessageKind::ChallengeReply));
         assert_eq!(kind(decode(CHALLENGE_ACK, from_acceptor)), Ok(MessageKind::ChallengeAck));
 
-        let no_such_tag = Err(WireError { field: "tag", offset: 0 });
+        let no_such_tag = Err(WireError::malformed("tag", 0));
         assert_eq!(kind(decode(CHALLENGE_ACK, from_initiator)), no_such_tag);
         assert_eq!(kind(decode(CHALLENGE_REPLY, from_acceptor)), no_such_tag);
         assert_eq!(kind(decode(b"", from_acceptor)), no_such_tag);

@@ -33,18 +33,40 @@ pub use framing::Cut;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Creation(pub u32);
 
-/// Why one whole message could not be read as what its tag claims.
+/// Why bytes could not be read as what they should be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct WireError {
+    /// Whether more bytes could help.
+    pub kind: WireErrorKind,
     /// The field that could not be read, as the specification names it.
     pub field: &'static str,
-    /// Bytes from the start of the message to the start of that field.
+    /// Number of bytes from the start of the input to that field.
     pub offset: usize,
+}
+
+/// Whether more bytes could complete what could not be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WireErrorKind {
+    /// The bytes are the beginning of something legal that goes on behind them.
+    CutShort,
+    /// No bytes behind them would make them legal.
+    Malformed,
+}
+
+impl WireError {
+    /// An error that more bytes would not mend.
+    pub const fn malformed(field: &'static str, offset: usize) -> Self {
+        Self { kind: WireErrorKind::Malformed, field, offset }
+    }
 }
 
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "malformed {} at byte {}", self.field, self.offset)
+        let what = match self.kind {
+            WireErrorKind::CutShort => "cut short in",
+            WireErrorKind::Malformed => "malformed",
+        };
+        write!(f, "{what} {} at byte {}", self.field, self.offset)
     }
 }
 
@@ -82,7 +104,8 @@ impl<'a> ContextError<&'a [u8]> for FieldError<'a> {
 ///
 /// # Errors
 ///
-/// The field that is cut short or holds no legal value; `extra` for bytes that `parser` left over.
+/// The field that holds no legal value, or lacks bytes: both are malformed in a whole message. `extra` for bytes that
+/// `parser` left over.
 pub fn decode<'a, T>(
     message: &'a [u8],
     parser: impl FnOnce(&'a [u8]) -> Parsed<'a, T>,
@@ -94,7 +117,7 @@ pub fn decode<'a, T>(
         // Only nom's streaming parsers say this, and no body parser uses them.
         Err(nom::Err::Incomplete(_)) => ("message", message),
     };
-    Err(WireError { field, offset: message.len().saturating_sub(at.len()) })
+    Err(WireError::malformed(field, message.len().saturating_sub(at.len())))
 }
 
 /// What the tests of the parsers share.
@@ -115,7 +138,7 @@ mod testing {
         for &(field, size) in layout {
             for cut in offset..offset + size {
                 let refused = decode(&message[..cut], &parser);
-                assert_eq!(refused, Err(WireError { field, offset }), "cut at {cut}");
+                assert_eq!(refused, Err(WireError::malformed(field, offset)), "cut at {cut}");
             }
             offset += size;
         }
@@ -218,12 +241,12 @@ mod tests {
     fn bytes_left_over_are_malformed() {
         let one = |i| nom::number::complete::be_u8(i);
         assert_eq!(decode(b"\x01", one), Ok(1));
-        assert_eq!(decode(b"\x01\x02", one), Err(WireError { field: "extra", offset: 1 }));
+        assert_eq!(decode(b"\x01\x02", one), Err(WireError::malformed("extra", 1)));
     }
 
     #[test]
     fn errors_name_field_and_offset() {
-        let error = WireError { field: "Creation", offset: 9 };
+        let error = WireError::malformed("Creation", 9);
         assert_eq!(error.to_string(), "malformed Creation at byte 9");
     }
 }

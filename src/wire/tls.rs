@@ -285,6 +285,6 @@ mod tests {
     #[test]
     fn another_major_version_is_no_tls() {
         let refused = decode(&[21, 4, 0, 0, 2], record_header).unwrap_err();
-        assert_eq!(refused, WireError { field: "version", offset: 1 });
+        assert_eq!(refused, WireError::malformed("version", 1));
     }
 }
