@@ -1,11 +1,11 @@
-//! The protocols to the byte: EPMD, the distribution handshake, framing, and what nodes say once they are
-//! connected: headers, control messages, terms.
+//! Parsers: EPMD, the distribution handshake, framing, and what connected nodes send: distribution headers, control
+//! messages, terms; and the parts of TLS that are in clear.
 //!
 //! In: bytes, exactly one message. Out: a struct that borrows them. Knows no flow, direction, time
 //! or connection. The only door to `nom`.
 //!
-//! `framing` alone knows "not yet": it cuts messages from a stream. Everything else is given a
-//! whole message, so running short there means that the message is malformed.
+//! Only `framing` and the front of frames deal with incomplete input. All other parsers are given one whole message, so
+//! running out of bytes means that it is malformed.
 
 pub mod control;
 pub mod epmd;
@@ -25,7 +25,7 @@ use nom::error::{ContextError, ErrorKind, ParseError};
 pub use flags::DistFlags;
 pub use framing::Cut;
 
-/// Tells the incarnations of one node name apart; new at each registration with EPMD.
+/// Distinguishes the incarnations of one node name; a new one is drawn at each registration with EPMD.
 ///
 /// EPMD up to OTP 22 gives 1 to 3 in turn, so that equality proves nothing there. From OTP 23 it
 /// counts in 32 bits from the second of the name's first registration. 0 in `send_name` asks for a
@@ -114,7 +114,7 @@ pub fn decode<'a, T>(
         Ok(([], read)) => return Ok(read),
         Ok((extra, _)) => ("extra", extra),
         Err(nom::Err::Error(e) | nom::Err::Failure(e)) => (e.field.unwrap_or("message"), e.at),
-        // Only nom's streaming parsers say this, and no body parser uses them.
+        // Only nom's streaming parsers return this, and no parser of a whole message uses them.
         Err(nom::Err::Incomplete(_)) => ("message", message),
     };
     Err(WireError::malformed(field, message.len().saturating_sub(at.len())))
