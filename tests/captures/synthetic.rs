@@ -43,7 +43,9 @@ fn found(capture: &CaptureBuilder, name: &str) -> (Vec<String>, Vec<String>) {
             "finding" if event["finding"]["severity"] != "info" => {
                 rules.push(text(&event["finding"]["rule"]));
             }
-            "session" => outcomes.push(text(&event["session"]["outcome"])),
+            "session" if event["session"]["close"] != Value::Null => {
+                outcomes.push(text(&event["session"]["outcome"]))
+            }
             "anomaly" => panic!("{name}: {event}"),
             _ => {}
         }

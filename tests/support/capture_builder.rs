@@ -1,4 +1,4 @@
-//! Builds a capture in memory, packet by packet, for situations that nobody recorded.
+//! Builds a capture in memory, packet by packet, for situations that no recorded capture shows.
 //!
 //! A capture is a list of TCP connections between IPv4 hosts, each with its own sequence numbers. The methods
 //! for EPMD and the handshake add one message each, so that a test can stop, repeat or change any of them.
