@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use crate::capture::Frame;
 use crate::decode::{
@@ -21,7 +21,8 @@ use crate::limits::Limits;
 use crate::names;
 use crate::protocol::digest::Cookies;
 use crate::protocol::{
-    ConnContext, ConnOutput, Connection, FactSource, FollowReason, Keep, MessageDetail, Pool,
+    ConnContext, ConnEvent, ConnOutput, Connection, EventSource, FactSource, FollowReason, Keep,
+    MessageDetail, Pool,
 };
 use crate::record::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
 use crate::stream::Budget;
@@ -700,26 +701,25 @@ impl<S: EventSink> Stages<S> {
             return;
         }
         let mut said = std::mem::take(&mut self.said);
-        let mut events = std::mem::take(&mut said.events).into_iter();
-        for event in events.by_ref().take(said.before_messages()) {
-            self.dispatch(event);
-        }
-        self.tell_messages(&said);
-        for event in events {
-            self.dispatch(event);
+        let Some((source, mut events)) = said.take_events() else { return };
+        for event in events.drain(..) {
+            match event {
+                ConnEvent::Body(body) => self.dispatch(source.event(body)),
+                ConnEvent::Messages(range) => self.tell_messages(&said, &source, range),
+            }
         }
         // What is followed anew above speaks into a list of its own; this one is kept for the room of its
         // messages.
-        said.clear();
+        said.reuse(events);
         if self.said.is_empty() {
             self.said = said;
         }
     }
 
-    fn tell_messages(&mut self, said: &ConnOutput) {
+    fn tell_messages(&mut self, said: &ConnOutput, source: &EventSource, range: Range<usize>) {
         let are_wanted = self.config.messages != MessageDetail::None;
         let mut found = Vec::new();
-        said.each_message(|event| {
+        said.each_message(source, range, |event| {
             if are_wanted {
                 self.sink.message(event);
             }

@@ -1,12 +1,12 @@
 //! One distribution connection: who is the initiator, what the handshake said, what followed it.
 
-use super::ConnContext;
 use super::handshake::{Exchange, Heard};
-use super::messages::{Calls, FrameContext, MessageLog, MessageStream, Walked};
+use super::messages::{Calls, FrameContext, MessageStream, Walked};
 use super::reader::{Item, Reader};
 use super::tcp::Tcp;
 use super::tls::SealedRecord;
 use super::verdict::TlsSign;
+use super::{ConnContext, ConnOutput};
 use crate::flow::Direction;
 use crate::packet::PacketRef;
 use crate::record::{Anomaly, AnomalyKind, Body, Foreign, Messages, Orientation, Pause, Role};
@@ -47,14 +47,6 @@ pub(super) struct DirectionState {
     pub(super) sealed: Vec<SealedRecord>,
     /// Segments in which nothing was found to go on at.
     unknown: u32,
-}
-
-/// Where what is said goes.
-pub(super) struct Saying<'a> {
-    /// Handshake messages, and what is odd.
-    pub(super) bodies: &'a mut Vec<Body>,
-    /// Messages after the handshake.
-    pub(super) log: &'a mut MessageLog,
 }
 
 impl DirectionState {
@@ -139,7 +131,7 @@ impl Distribution {
         taken: &StreamChunk<'_>,
         from_start: bool,
         setting: &ConnContext<'_>,
-        out: &mut Saying<'_>,
+        out: &mut ConnOutput,
     ) {
         match taken.event {
             // Frames are nearly all that is ever said.
@@ -158,7 +150,7 @@ impl Distribution {
         taken: &StreamChunk<'_>,
         from_start: bool,
         setting: &ConnContext<'_>,
-        out: &mut Saying<'_>,
+        out: &mut ConnOutput,
     ) {
         let voice = self.voice_mut(direction);
         if !std::mem::replace(&mut voice.spoke, true) {
@@ -182,7 +174,7 @@ impl Distribution {
                 self.on_frames(direction, &mut input, taken.mark, setting, out);
             } else if let Some(item) = self.voice_mut(direction).reader.next(&mut input) {
                 let end = taken.end - input.len() as u64;
-                self.on_item(direction, item, *taken.mark, end, setting, out.bodies);
+                self.on_item(direction, item, *taken.mark, end, setting, out);
             } else if !self.voice(direction).reader.is_in_frames() {
                 return;
             }
@@ -211,7 +203,7 @@ impl Distribution {
         input: &mut &[u8],
         mark: &PacketRef,
         setting: &ConnContext<'_>,
-        out: &mut Saying<'_>,
+        out: &mut ConnOutput,
     ) {
         let from = self.role_of(direction).unwrap_or(match direction {
             Direction::LowToHigh => Role::Initiator,
@@ -228,7 +220,7 @@ impl Distribution {
             mark,
             detail: setting.messages,
             calls,
-            log: out.log,
+            log: &mut out.messages,
             pool: setting.pool,
         };
         let walked = voice.speech.walk(input, &mut desk);
@@ -240,7 +232,7 @@ impl Distribution {
                 "expected a frame, found bytes {:02x} {:02x} behind the length {len}",
                 start[0], start[1]
             );
-            out.bodies.push(anomaly(AnomalyKind::Malformed, Some("frame"), None, detail));
+            out.push(anomaly(AnomalyKind::Malformed, Some("frame"), None, detail));
         }
         self.is_certain |= self.voice(direction).speech.frames() > 0;
     }
@@ -252,7 +244,7 @@ impl Distribution {
         mark: PacketRef,
         end: u64,
         setting: &ConnContext<'_>,
-        out: &mut Vec<Body>,
+        out: &mut ConnOutput,
     ) {
         match item {
             Item::Handshake(body) => self.on_message(direction, body, mark, end, setting, out),
@@ -300,7 +292,7 @@ impl Distribution {
         mark: PacketRef,
         end: u64,
         setting: &ConnContext<'_>,
-        out: &mut Vec<Body>,
+        out: &mut ConnOutput,
     ) {
         if !matches!(self.initiator, Some((_, Orientation::Syn))) {
             if let Some(role) = sender_of(body) {

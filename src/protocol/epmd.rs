@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::tcp::{FirstClose, Opened, Tcp};
-use super::{Now, ReportReason};
+use super::{ConnOutput, Now, ReportReason};
 use crate::flow::Direction;
 use crate::limits::Limits;
 use crate::packet::PacketRef;
@@ -96,7 +96,7 @@ impl EpmdTalk {
         direction: Direction,
         taken: &StreamChunk<'_>,
         limits: &Limits,
-        out: &mut Vec<Body>,
+        out: &mut ConnOutput,
     ) {
         let from_requester = direction == self.requester;
         let stream = if from_requester { &mut self.request } else { &mut self.reply };
@@ -118,7 +118,7 @@ impl EpmdTalk {
         self.answer_if_whole(out);
     }
 
-    fn cut_requests(&mut self, out: &mut Vec<Body>) {
+    fn cut_requests(&mut self, out: &mut ConnOutput) {
         while self.broken.is_none() && self.pipelined.len() < MAX_PIPELINED {
             let (Some(first), Some(mark)) = (self.request.first, self.request.last) else { return };
             let (body, used) = match framing::cut_packet2(&self.request.bytes) {
@@ -149,7 +149,7 @@ impl EpmdTalk {
         }
     }
 
-    fn break_off(&mut self, mark: PacketRef, error: WireError, out: &mut Vec<Body>) {
+    fn break_off(&mut self, mark: PacketRef, error: WireError, out: &mut ConnOutput) {
         let looks_like = super::looks_like(&self.request.bytes);
         out.push(Body::Anomaly {
             anomaly: Box::new(Anomaly {
@@ -164,7 +164,7 @@ impl EpmdTalk {
     }
 
     /// Tells what came of the request as soon as the reply shows its own end.
-    fn answer_if_whole(&mut self, out: &mut Vec<Body>) {
+    fn answer_if_whole(&mut self, out: &mut ConnOutput) {
         if self.is_settled() {
             return;
         }
@@ -180,7 +180,7 @@ impl EpmdTalk {
     }
 
     /// Tells the request with the reply as it is.
-    fn tell_reply(&mut self, out: &mut Vec<Body>) {
+    fn tell_reply(&mut self, out: &mut ConnOutput) {
         let Some(asked) = &self.asked else { return };
         let mut record = asked.record.clone();
         record.outcome = read_reply(asked.tag, &self.reply.bytes, &mut record);
@@ -216,7 +216,7 @@ impl EpmdTalk {
         now: Now,
         why: ReportReason,
         lost: Option<Timestamp>,
-        out: &mut Vec<Body>,
+        out: &mut ConnOutput,
     ) {
         let closed = tcp.first_close();
         if let Some(registration) = self.registration.take_if(|_| closed.is_some()) {

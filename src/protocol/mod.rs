@@ -18,13 +18,14 @@ mod tests;
 mod tls;
 mod verdict;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use facts::{FactSource, Facts, Question};
 pub use messages::{MessageDetail, MessageLog, Pool};
 
 use self::digest::Cookies;
-use self::distribution::{Distribution, Saying};
+use self::distribution::Distribution;
 use self::epmd::EpmdTalk;
 use self::session::Told;
 use self::tcp::{Opened, Tcp};
@@ -55,44 +56,107 @@ pub struct ConnContext<'a> {
     pub facts: &'a dyn FactSource,
 }
 
-/// What a connection says while it is at work.
+/// What one input (a segment, a timer, the end of the capture) made a connection report.
 #[derive(Debug, Default)]
 pub struct ConnOutput {
-    /// Events, in order.
-    pub events: Vec<Event>,
-    /// Messages after the handshake, in order.
+    /// Events and ranges of messages, in the order in which the connection produced them.
+    events: Vec<ConnEvent>,
+    /// The messages that the ranges in `events` refer to.
     messages: MessageLog,
-    /// How many of the events come before the messages.
-    before_messages: usize,
-    /// The connection whose messages these are.
-    connection: Option<Arc<ConnectionIds>>,
+    /// Number of messages that a range in `events` covers.
+    placed: usize,
+    /// Set when the input has been processed and there is something to report.
+    source: Option<EventSource>,
+}
+
+/// One entry of a connection's output.
+#[derive(Debug)]
+pub enum ConnEvent {
+    /// An event of any other kind than a message.
+    Body(Body),
+    /// Consecutive messages after the handshake: indices for [`ConnOutput::each_message`].
+    Messages(Range<usize>),
+}
+
+/// Where the events of one output come from: the same for all of them.
+#[derive(Clone, Debug)]
+pub struct EventSource {
+    at: Timestamp,
+    frame: Option<FrameRef>,
+    input: Option<u16>,
+    connection: Arc<ConnectionIds>,
+}
+
+impl EventSource {
+    /// Completes the body of an event with its time, frame and connection.
+    pub fn event(&self, body: Body) -> Event {
+        let connection = Some(Arc::clone(&self.connection));
+        Event { at: self.at, frame: self.frame, input: self.input, connection, body }
+    }
 }
 
 impl ConnOutput {
-    /// Whether nothing was said.
+    /// Whether the connection reported nothing.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.messages.is_empty()
     }
 
-    /// How many of the events come before the messages.
-    pub const fn before_messages(&self) -> usize {
-        self.before_messages
+    /// Moves the events out, with their common source; `None` when there are none. The messages stay,
+    /// so that [`Self::each_message`] can read the ranges.
+    pub fn take_events(&mut self) -> Option<(EventSource, Vec<ConnEvent>)> {
+        Some((self.source.take()?, std::mem::take(&mut self.events)))
     }
 
-    /// Each message.
-    pub fn each_message(&self, mut tell: impl FnMut(&MessageEvent<'_>)) {
-        let Some(connection) = &self.connection else { return };
-        for (mark, wording) in self.messages.iter() {
-            tell(&MessageEvent { mark, connection, wording });
+    /// Calls `report` for each message of a range.
+    pub fn each_message(
+        &self,
+        source: &EventSource,
+        range: Range<usize>,
+        mut report: impl FnMut(&MessageEvent<'_>),
+    ) {
+        let connection = &source.connection;
+        for (mark, wording) in self.messages.iter().take(range.end).skip(range.start) {
+            report(&MessageEvent { mark, connection, wording });
         }
     }
 
-    /// Forgets everything, and keeps the room.
-    pub fn clear(&mut self) {
-        self.events.clear();
+    /// Empties the output for the next input. `events` is the emptied list of [`Self::take_events`]: its
+    /// allocation is used again, as those of the messages are.
+    pub fn reuse(&mut self, mut events: Vec<ConnEvent>) {
+        events.clear();
+        self.events = events;
         self.messages.clear();
-        self.before_messages = 0;
-        self.connection = None;
+        self.placed = 0;
+        self.source = None;
+    }
+
+    #[cfg(test)]
+    fn bodies(&self) -> impl DoubleEndedIterator<Item = &Body> {
+        self.events.iter().filter_map(|event| match event {
+            ConnEvent::Body(body) => Some(body),
+            ConnEvent::Messages(_) => None,
+        })
+    }
+
+    /// Whether there is an event that is no message.
+    fn has_bodies(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Appends an event behind the messages that came before it.
+    fn push(&mut self, body: Body) {
+        self.place_messages();
+        self.events.push(ConnEvent::Body(body));
+    }
+
+    /// Appends the range of the messages that no range covers yet.
+    #[inline]
+    fn place_messages(&mut self) {
+        let (begin, end) = (self.placed, self.messages.len());
+        if begin < end {
+            self.events.push(ConnEvent::Messages(begin..end));
+            self.placed = end;
+        }
     }
 }
 
@@ -152,10 +216,10 @@ impl Talk {
         taken: &StreamChunk<'_>,
         opening: bool,
         setting: &ConnContext<'_>,
-        out: &mut Saying<'_>,
+        out: &mut ConnOutput,
     ) {
         match self {
-            Self::Epmd(talk) => talk.on_stream(direction, taken, setting.limits, out.bodies),
+            Self::Epmd(talk) => talk.on_stream(direction, taken, setting.limits, out),
             Self::Distribution(talk) => talk.on_stream(direction, taken, opening, setting, out),
         }
     }
@@ -276,18 +340,17 @@ impl Connection {
             return Keep::AsBefore;
         }
         let opening = self.tcp.originator().is_some() || segment.flags.has(TcpFlags::SYN);
-        let mut bodies = Vec::new();
-        let mut saying = Saying { bodies: &mut bodies, log: &mut said.messages };
         let Self { tcp, talk, .. } = self;
         if let Talk::Epmd(talk) = talk {
             talk.on_close(tcp.first_close());
         }
         tcp.on_segment(segment, setting.limits, budget, &mut |taken| {
-            talk.on_stream(segment.direction, &taken, opening, setting, &mut saying);
+            talk.on_stream(segment.direction, &taken, opening, setting, said);
         });
-        if was_at_work && tcp.flows() && bodies.is_empty() && !setting.warns {
+        let now = Now { at: segment.at, frame: Some(segment.frame) };
+        if was_at_work && tcp.flows() && !said.has_bodies() && !setting.warns {
             self.rests = false;
-            self.place_messages(said);
+            self.complete(now, said);
             return Keep::AsBefore;
         }
         if let (Some(originator), Talk::Distribution(talk)) =
@@ -296,8 +359,9 @@ impl Connection {
             talk.orient(originator, Orientation::Syn);
         }
         self.rests = false;
-        let now = Now { at: segment.at, frame: Some(segment.frame) };
-        self.go_on(now, bodies, setting, budget, said)
+        let keep = self.go_on(now, setting, budget, said);
+        self.complete(now, said);
+        keep
     }
 
     /// An ICMP message says that the SYN of `direction` did not arrive.
@@ -311,7 +375,8 @@ impl Connection {
     ) {
         self.tcp.on_unreachable(unreachable, direction);
         let now = Now { at: unreachable.at, frame: Some(unreachable.frame) };
-        self.go_on(now, Vec::new(), setting, budget, said);
+        self.go_on(now, setting, budget, said);
+        self.complete(now, said);
     }
 
     /// When [`Self::on_time`] wants to be called, if no segment comes before; `None` for never.
@@ -396,24 +461,35 @@ impl Connection {
         budget: &mut Budget,
         said: &mut ConnOutput,
     ) -> Keep {
-        let mut bodies = Vec::new();
-        let mut saying = Saying { bodies: &mut bodies, log: &mut said.messages };
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
             let Self { tcp, talk, .. } = self;
             let opening = tcp.originator().is_some();
             tcp.settle(direction, now, setting.limits, budget, &mut |taken| {
-                talk.on_stream(direction, &taken, opening, setting, &mut saying);
+                talk.on_stream(direction, &taken, opening, setting, said);
             });
         }
         let at = Now { at: now, frame: None };
-        if self.go_on(at, bodies, setting, budget, said) == Keep::No {
+        let keep = self.settle(at, setting, budget, said);
+        self.complete(at, said);
+        keep
+    }
+
+    /// What [`Self::on_time`] does once the streams have handed on what they gave up waiting for.
+    fn settle(
+        &mut self,
+        at: Now,
+        setting: &ConnContext<'_>,
+        budget: &mut Budget,
+        said: &mut ConnOutput,
+    ) -> Keep {
+        if self.go_on(at, setting, budget, said) == Keep::No {
             return Keep::No;
         }
         if setting.warns && self.is_at_work() {
             self.warn(at, setting, said);
         }
         match self.next_step(setting.limits) {
-            Some((due, step)) if due <= now => {
+            Some((due, step)) if due <= at.at => {
                 if self.is_for_us() {
                     let is_epmd = matches!(self.talk, Talk::Epmd(_));
                     let last_word = step == Step::Forget && is_epmd;
@@ -443,6 +519,7 @@ impl Connection {
             return;
         }
         self.tell(at, ReportReason::End, setting, budget, said);
+        self.complete(at, said);
     }
 
     /// Whether what was said so far may be Erlang's at all.
@@ -457,16 +534,11 @@ impl Connection {
     fn go_on(
         &mut self,
         now: Now,
-        bodies: Vec<Body>,
         setting: &ConnContext<'_>,
         budget: &mut Budget,
         said: &mut ConnOutput,
     ) -> Keep {
-        if !bodies.is_empty() {
-            self.emit(now, bodies, said);
-        }
         if self.is_at_work() {
-            self.place_messages(said);
             return Keep::Yes;
         }
         if let Talk::Distribution(talk) = &self.talk {
@@ -480,7 +552,6 @@ impl Connection {
                 self.tell_established(now, setting, said);
             }
         }
-        self.place_messages(said);
         if !self.is_for_us() {
             return Keep::Yes;
         }
@@ -495,20 +566,14 @@ impl Connection {
         Keep::Yes
     }
 
-    /// Messages come behind what was told so far.
+    /// Ends the output of one input: the last messages get their place, and everything its source.
     #[inline]
-    fn place_messages(&mut self, said: &mut ConnOutput) {
-        if !said.messages.is_empty() {
-            said.before_messages = said.events.len();
-            said.connection = Some(self.ids());
-        }
-    }
-
-    fn emit(&mut self, now: Now, bodies: Vec<Body>, said: &mut ConnOutput) {
-        for body in bodies {
-            let connection = Some(self.ids());
+    fn complete(&mut self, now: Now, said: &mut ConnOutput) {
+        if !said.is_empty() {
+            said.place_messages();
             let input = now.frame.is_none().then_some(self.tcp.last().frame.input);
-            said.events.push(Event { at: now.at, frame: now.frame, input, connection, body });
+            let connection = self.ids();
+            said.source = Some(EventSource { at: now.at, frame: now.frame, input, connection });
         }
     }
 

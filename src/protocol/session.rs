@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::digest::short_id;
-use super::distribution::{DirectionState, Distribution, Saying};
+use super::distribution::{DirectionState, Distribution};
 use super::facts::{Facts, Question};
 use super::handshake::{Exchange, Hello};
 use super::tcp::Opened;
@@ -86,7 +86,7 @@ impl Connection {
             record.state = State::Established;
             record.closed_by = None;
             record.close = None;
-            self.emit(now, vec![Body::Session { session: Box::new(record) }], said);
+            said.push(Body::Session { session: Box::new(record) });
         }
     }
 
@@ -107,7 +107,7 @@ impl Connection {
             record.state = State::Established;
             let role = if silent == initiator { Role::Initiator } else { Role::Acceptor };
             record.seen.silent = Some((role, last));
-            self.emit(now, vec![Body::Session { session: Box::new(record) }], said);
+            said.push(Body::Session { session: Box::new(record) });
         }
     }
 
@@ -120,22 +120,18 @@ impl Connection {
         budget: &mut Budget,
         said: &mut ConnOutput,
     ) {
-        let mut bodies = Vec::new();
-        let mut saying = Saying { bodies: &mut bodies, log: &mut said.messages };
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
             let Self { tcp, talk, .. } = &mut *self;
             let opening = tcp.originator().is_some();
             tcp.finish(direction, budget, &mut |taken| {
-                talk.on_stream(direction, &taken, opening, setting, &mut saying);
+                talk.on_stream(direction, &taken, opening, setting, said);
             });
         }
         let Self { tcp, talk, .. } = &mut *self;
         match talk {
-            Talk::Epmd(talk) => talk.on_end(tcp, now, why, setting.facts.lost_until(), &mut bodies),
+            Talk::Epmd(talk) => talk.on_end(tcp, now, why, setting.facts.lost_until(), said),
             Talk::Distribution(_) => {}
         }
-        self.emit(now, bodies, said);
-        self.place_messages(said);
         let Some(mut record) = self.record(now, setting) else { return };
         if record.seen.is_pending && why == ReportReason::Over {
             return;
@@ -156,14 +152,14 @@ impl Connection {
         if self.told == Some(told) {
             return;
         }
-        self.tell_damage(now, said);
+        self.tell_damage(said);
         record.seen.again = self.told.is_some_and(|before| before.outcome == told.outcome);
         self.told = Some(told);
-        self.emit(now, vec![Body::Session { session: Box::new(record) }], said);
+        said.push(Body::Session { session: Box::new(record) });
     }
 
     /// Tells, once, what of the streams is missing or came in two versions.
-    fn tell_damage(&mut self, now: Now, said: &mut ConnOutput) {
+    fn tell_damage(&mut self, said: &mut ConnOutput) {
         let (gaps, bytes) = self.gaps();
         let conflicts = [Direction::LowToHigh, Direction::HighToLow]
             .map(|direction| self.tcp.side(direction).half.conflicts())
@@ -180,11 +176,9 @@ impl Connection {
                 format!("{conflicts} segments differ from what came before; the first is believed"),
             ),
         ];
-        let bodies = found.into_iter().filter(|(count, ..)| *count > 0).map(|(_, kind, detail)| {
-            Body::Anomaly { anomaly: Box::new(Anomaly::new(kind, detail)) }
-        });
-        let bodies = bodies.collect();
-        self.emit(now, bodies, said);
+        for (_, kind, detail) in found.into_iter().filter(|(count, ..)| *count > 0) {
+            said.push(Body::Anomaly { anomaly: Box::new(Anomaly::new(kind, detail)) });
+        }
     }
 
     fn record(&mut self, now: Now, setting: &ConnContext<'_>) -> Option<Session> {

@@ -188,7 +188,7 @@ impl Play {
         if let Some(connection) = &mut self.connection {
             connection.on_end(self.at, &setting, budget, said);
         }
-        let sessions = said.events.iter().rev().filter_map(|event| match &event.body {
+        let sessions = said.bodies().rev().filter_map(|body| match body {
             Body::Session { session } => Some(session.as_ref().clone()),
             _ => None,
         });
@@ -558,7 +558,7 @@ fn epmd_outcomes(play: &mut Play) -> Vec<EpmdOutcome> {
     if let Some(connection) = &mut play.connection {
         connection.on_end(play.at, &setting, budget, said);
     }
-    let outcomes = said.events.iter().filter_map(|event| match &event.body {
+    let outcomes = said.bodies().filter_map(|body| match body {
         Body::Epmd { epmd } => Some(epmd.outcome),
         _ => None,
     });
@@ -596,7 +596,7 @@ fn a_registration_lasts_as_long_as_its_connection() {
 fn a_late_answer_still_counts() {
     let mut play = Play::to_epmd();
     play.segment(Initiator, 0x02, b"").time_goes_on(30);
-    assert_eq!(play.said.events.len(), 1, "told as unanswered");
+    assert_eq!(play.said.bodies().count(), 1, "told as unanswered");
     play.segment(Acceptor, 0x12, b"").says(Initiator, b"znope").raw(Acceptor, b"w\x01");
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::Unanswered, EpmdOutcome::NotRegistered]);
 }
@@ -604,7 +604,7 @@ fn a_late_answer_still_counts() {
 /// The record of a request that was not answered, and that alone.
 fn unanswered(play: &mut Play) -> EpmdSeen {
     assert_eq!(epmd_outcomes(play), [EpmdOutcome::NoReply]);
-    let Body::Epmd { epmd } = &play.said.events[0].body else { panic!("{:?}", play.said.events) };
+    let Some(Body::Epmd { epmd }) = play.said.bodies().next() else { panic!("{:?}", play.said) };
     epmd.seen.clone()
 }
 
@@ -613,7 +613,7 @@ fn who_gave_up_on_a_request_is_told_by_who_closed() {
     let mut play = Play::to_epmd();
     play.open().says(Initiator, b"zb").segment(Acceptor, 0x10, b"").waits(7000);
     play.segment(Initiator, 0x11, b"").segment(Acceptor, 0x10, b"").time_goes_on(3);
-    assert_eq!(play.said.events.len(), 1, "told while the port mapper still hangs");
+    assert_eq!(play.said.bodies().count(), 1, "told while the port mapper still hangs");
     let seen = unanswered(&mut play);
     assert_eq!(seen.closed_by, Some(Initiator));
     assert!(seen.is_acknowledged && seen.is_whole && !seen.is_unread && !seen.is_pipelined);
@@ -626,7 +626,7 @@ fn an_answer_tells_whether_the_asker_had_left() {
     play.open().says(Initiator, b"zb").waits(2000).segment(Initiator, 0x11, b"");
     play.raw(Acceptor, b"w\x01");
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::NotRegistered]);
-    let Body::Epmd { epmd } = &play.said.events[0].body else { panic!("{:?}", play.said.events) };
+    let Some(Body::Epmd { epmd }) = play.said.bodies().next() else { panic!("{:?}", play.said) };
     assert_eq!(epmd.seen.closed_by, Some(Initiator));
     assert!(epmd.seen.close.unwrap().at < epmd.seen.reply.unwrap().at);
 }
@@ -656,8 +656,8 @@ fn a_second_request_shows_in_what_is_told_of_the_first() {
     let mut play = Play::to_epmd();
     play.open().raw(Initiator, b"\0\x01n\0\x01n").fin(Acceptor);
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::NoReply; 2]);
-    for event in &play.said.events {
-        let Body::Epmd { epmd } = &event.body else { continue };
+    for body in play.said.bodies() {
+        let Body::Epmd { epmd } = body else { continue };
         assert!(epmd.seen.is_pipelined);
     }
 }
@@ -667,7 +667,7 @@ fn a_connection_on_which_nobody_said_a_word_is_mute() {
     let mut play = Play::to_epmd();
     play.open().fin(Acceptor);
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::Incomplete]);
-    let Body::Epmd { epmd } = &play.said.events[0].body else { panic!("{:?}", play.said.events) };
+    let Some(Body::Epmd { epmd }) = play.said.bodies().next() else { panic!("{:?}", play.said) };
     let seen = &epmd.seen;
     assert!(seen.is_mute && seen.is_whole && seen.closed_by == Some(Acceptor));
 }
@@ -687,8 +687,7 @@ fn ticking(answers: u32) -> Play {
 }
 
 fn silences(play: &Play) -> Vec<Role> {
-    let events = play.said.events.iter();
-    let silent = events.filter_map(|event| match &event.body {
+    let silent = play.said.bodies().filter_map(|body| match body {
         Body::Session { session } => session.seen.silent,
         _ => None,
     });

@@ -62,6 +62,11 @@ impl MessageLog {
         self.entries.is_empty()
     }
 
+    /// The number of messages in it.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Forgets everything, and keeps the room.
     pub fn clear(&mut self) {
         self.entries.clear();

@@ -1,0 +1,62 @@
+//! What the program says about each capture, compared with `captures/expected/`. With
+//! `BEAMSCOPE_BLESS=1` the files there are written anew; the diff is then reviewed like any other.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::{SEED, captures, lines_of};
+
+#[test]
+fn each_capture_says_what_it_said() {
+    let blessed: Vec<_> = captures()
+        .iter()
+        .map(|capture| {
+            let text = lines_of(&["--cookie-file", "captures/cookies.txt", capture]);
+            let expected = expected(&format!("{}.ndjson", stem(capture)));
+            compare(&expected, &text);
+            expected
+        })
+        .chain([seed_text()])
+        .collect();
+    // No file stays behind a capture that is gone.
+    let there: BTreeSet<PathBuf> =
+        fs::read_dir(expected("")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(there, blessed.into_iter().collect());
+}
+
+#[test]
+fn the_seed_story_reads_as_it_read() {
+    compare(&seed_text(), &lines_of(&["--format", "text", SEED]));
+}
+
+fn seed_text() -> PathBuf {
+    expected(&format!("{}.txt", stem(SEED)))
+}
+
+fn expected(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/expected").join(name)
+}
+
+fn stem(capture: &str) -> &str {
+    capture.trim_start_matches("captures/").split('.').next().unwrap()
+}
+
+/// Names the first line that differs: whole files are too long to read.
+fn compare(path: &Path, text: &str) {
+    if std::env::var_os("BEAMSCOPE_BLESS").is_some_and(|it| it == "1") {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let was = fs::read_to_string(path).unwrap_or_default();
+    let differs = was.lines().zip(text.lines()).position(|(was, is)| was != is);
+    let line = differs.unwrap_or_else(|| was.lines().count().min(text.lines().count()));
+    assert!(
+        was == text,
+        "{}, line {}:\nexpected {}\n     got {}\nBEAMSCOPE_BLESS=1 writes the file anew",
+        path.display(),
+        line + 1,
+        was.lines().nth(line).unwrap_or("nothing"),
+        text.lines().nth(line).unwrap_or("nothing"),
+    );
+}

@@ -1,0 +1,8 @@
+//! What is found in each capture of the project, and in captures made from them.
+
+mod golden;
+mod links;
+mod names;
+mod rules;
+mod rules_conn;
+mod rules_epmd;

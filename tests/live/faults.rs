@@ -1,0 +1,80 @@
+//! Captures that nobody has seen before, each with one fault: `scripts/capture-faults` draws them from
+//! real nodes, and the program must find that fault and no other.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{lines_of, play, texts};
+
+/// What the program finds in a capture: rules and severities.
+fn found(capture: &Path) -> BTreeSet<(String, String)> {
+    let output = lines_of(&["--json", capture.to_str().unwrap()]);
+    let events = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    events
+        .filter(|event| event["event_type"] == "finding")
+        .map(|event| (text(&event["finding"]["rule"]), text(&event["finding"]["severity"])))
+        .collect()
+}
+
+/// What is wrong with the findings of one capture, if anything is.
+fn misjudged(truth: &Value, found: &BTreeSet<(String, String)>) -> Option<String> {
+    let (rules, also) = (texts(&truth["rules"]), texts(&truth["also"]));
+    let is_meant = |rule: &str| rules.contains(rule) || also.contains(rule);
+    let hit = rules.is_empty() || found.iter().any(|(rule, _)| rules.contains(rule.as_str()));
+    let is_false = |(rule, severity): &&(String, String)| severity != "info" && !is_meant(rule);
+    let wrong: Vec<_> = found.iter().filter(is_false).collect();
+    let complaint = match (hit, wrong.is_empty()) {
+        (true, true) => return None,
+        (false, true) => format!("not found: {rules:?}"),
+        (_, false) => format!("found beside {rules:?}: {wrong:?}"),
+    };
+    Some(format!("{complaint}\n  story: {}\n  found: {found:?}", truth["story"]))
+}
+
+#[test]
+fn every_drawn_fault_is_found_and_no_other() {
+    const COUNT: usize = 50;
+    let count = COUNT.to_string();
+    let draw = ["scripts/capture-faults", "--seed", "1", "--count", &count];
+    let Some(folder) = play("faults", &draw) else { return };
+    let mut wrong = Vec::new();
+    let mut judged = 0;
+    for entry in fs::read_dir(&folder).unwrap() {
+        let note = entry.unwrap().path();
+        if note.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let capture = note.with_extension("pcap");
+        let truth: Value = serde_json::from_slice(&fs::read(&note).unwrap()).unwrap();
+        judged += 1;
+        if let Some(complaint) = misjudged(&truth, &found(&capture)) {
+            wrong.push(format!("{}: {complaint}", capture.display()));
+        } else {
+            fs::remove_file(note).unwrap();
+            fs::remove_file(capture).unwrap();
+        }
+    }
+    wrong.sort();
+    assert_eq!(judged, COUNT);
+    assert!(wrong.is_empty(), "{} of {COUNT} captures:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn a_miss_and_a_false_finding_are_both_told() {
+    let truth: Value = serde_json::from_str(
+        r#"{"rules": ["epmd-silent"], "also": ["epmd-command"], "story": "EPMD is frozen"}"#,
+    )
+    .unwrap();
+    let finding = |rule: &str, severity: &str| (rule.to_owned(), severity.to_owned());
+    let told = |list: &[(String, String)]| misjudged(&truth, &list.iter().cloned().collect());
+    let right = [finding("epmd-silent", "medium"), finding("epmd-command", "medium")];
+    assert_eq!(told(&right), None);
+    assert_eq!(told(&[right[0].clone(), finding("node-restarted", "info")]), None);
+    assert!(told(&right[1..]).unwrap().starts_with("not found"));
+    let beside = [right[0].clone(), finding("handshake-aborted", "medium")];
+    assert!(told(&beside).unwrap().starts_with("found beside"));
+}

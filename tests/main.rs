@@ -1,0 +1,27 @@
+//! All tests from outside the crate, in one program, so that it is linked once.
+//!
+//! | module | what it tests |
+//! |---|---|
+//! | `cli` | the program: arguments, output, files, exit status, the examples of README.md |
+//! | `captures` | what is found in each capture of the project |
+//! | `properties` | what holds for any capture: damaged, reordered, lossy, very large |
+//! | `oracles` | the same answers as tshark and as a real Erlang |
+//! | `live` | capturing from interfaces, and real nodes (Linux) |
+//! | `source` | rules for the source text itself |
+//! | `support` | helpers of all of these; no tests |
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may panic, and its numbers are small"
+)]
+
+mod captures;
+mod cli;
+#[cfg(target_os = "linux")]
+mod live;
+mod oracles;
+mod properties;
+mod source;
+mod support;

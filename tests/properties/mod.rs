@@ -1,0 +1,6 @@
+//! What holds for any capture: damaged, reordered, with packets missing, or very large.
+
+mod damage;
+mod messages_robust;
+mod robustness;
+mod scale;

@@ -1,0 +1,284 @@
+//! The walls between the stages: reads `src/` and fails on a `use`, or a path, that goes through
+//! one. Tests at the bottom of a file, and modules that exist for tests alone, may do as they like.
+
+use std::fs;
+use std::path::Path;
+
+/// A name, where alone it may stand, and why.
+struct Rule {
+    /// Paths that begin so, whole segments.
+    path: &'static str,
+    /// Files and folders below `src/`.
+    only: &'static [&'static str],
+    why: &'static str,
+}
+
+/// Where nothing may be named that belongs to later stages.
+struct Wall {
+    within: &'static [&'static str],
+    never: &'static [&'static str],
+    why: &'static str,
+}
+
+const DOOR: &str = "an outside crate has one door";
+const OUTSIDE: &str = "arguments, environment, standard streams and exit status are the program's";
+const THREAD: &str = "decompression has threads, and what waits for a reader: a packet costs less than handing it on";
+const CLOCK: &str = "time comes with the packets; only a live capture and --duration ask the clock";
+
+const TWO_DOORS: &str =
+    "captures are compressed, and terms are: two formats, and one crate for both";
+const INFLATES: &[&str] = &["capture/compressed.rs", "wire/term/compressed.rs"];
+
+#[rustfmt::skip] // a table reads best as a table
+const RULES: &[Rule] = &[
+    Rule { path: "anstream",              only: &["cli/"],                           why: DOOR },
+    Rule { path: "anstyle",               only: &["render/"],                        why: DOOR },
+    Rule { path: "clap",                  only: &["cli/"],                           why: DOOR },
+    Rule { path: "clap_complete",         only: &["cli/"],                           why: DOOR },
+    Rule { path: "clap_mangen",           only: &["cli/shell.rs"],                   why: DOOR },
+    Rule { path: "community_id",          only: &["protocol/session.rs"],                why: DOOR },
+    Rule { path: "etherparse",            only: &["decode/"],                        why: DOOR },
+    Rule { path: "flate2",                only: INFLATES,                            why: TWO_DOORS },
+    Rule { path: "itoa",                  only: &["wire/term/number.rs"],            why: DOOR },
+    Rule { path: "jiff",                  only: &["time.rs"],                        why: DOOR },
+    Rule { path: "landlock",              only: &["cli/sandbox.rs"],                 why: DOOR },
+    Rule { path: "libc",                  only: &["cli/sandbox.rs"],                 why: DOOR },
+    Rule { path: "lz4_flex",              only: &["capture/compressed.rs"],          why: DOOR },
+    Rule { path: "lzma_rust2",            only: &["capture/compressed.rs"],          why: DOOR },
+    Rule { path: "md5",                   only: &["protocol/digest.rs"],                 why: DOOR },
+    Rule { path: "nom",                   only: &["wire/"],                          why: DOOR },
+    Rule { path: "pcap",                  only: &["capture/live.rs"],                why: DOOR },
+    Rule { path: "pcap_parser",           only: &["capture/"],                       why: DOOR },
+    Rule { path: "rustix",                only: &["cli/"],                           why: DOOR },
+    Rule { path: "schemars",              only: &["record/", "render/", "time.rs"], why: DOOR },
+    Rule { path: "serde_json",            only: &["render/"],                        why: DOOR },
+    Rule { path: "simple_dns",            only: &["names.rs"],                       why: DOOR },
+    Rule { path: "seccompiler",           only: &["cli/sandbox.rs"],                 why: DOOR },
+    Rule { path: "signal_hook",           only: &["cli/wait.rs"],                    why: DOOR },
+    Rule { path: "zstd",                  only: &["capture/compressed.rs"],          why: DOOR },
+    Rule { path: "std::env",              only: &["cli/", "main.rs"],                why: OUTSIDE },
+    Rule { path: "std::process",          only: &["cli/", "main.rs"],                why: OUTSIDE },
+    Rule { path: "std::io::stdin",        only: &["cli/", "main.rs"],                why: OUTSIDE },
+    Rule { path: "std::io::stdout",       only: &["cli/", "main.rs"],                why: OUTSIDE },
+    Rule { path: "std::io::stderr",       only: &["cli/", "main.rs"],                why: OUTSIDE },
+    Rule { path: "std::thread",           only: &["capture/read_ahead.rs", "cli/run.rs", "cli/save.rs", "render/background.rs"], why: THREAD },
+    Rule { path: "std::time::Instant",    only: &["cli/wait.rs"],                    why: CLOCK },
+    Rule { path: "std::time::SystemTime", only: &["cli/live.rs"],                    why: CLOCK },
+];
+
+const WALLS: &[Wall] = &[
+    Wall {
+        within: &["wire/"],
+        never: &[
+            "crate::capture",
+            "crate::protocol",
+            "crate::judge::world",
+            "crate::decode",
+            "crate::detect",
+            "crate::record",
+            "crate::flow",
+            "crate::identify",
+            "crate::limits",
+            "crate::names",
+            "crate::render",
+            "crate::engine",
+            "crate::stream",
+            "crate::time",
+        ],
+        why: "wire/ knows bytes and itself: no flow, direction, time or connection",
+    },
+    Wall {
+        within: &[
+            "capture/",
+            "decode/",
+            "flow/",
+            "stream/",
+            "identify.rs",
+            "names.rs",
+            "protocol/",
+            "record/",
+            "limits.rs",
+            "time.rs",
+        ],
+        never: &["crate::judge::world", "crate::detect", "crate::render", "crate::engine"],
+        why: "a stage never imports a later one: one connection knows no other",
+    },
+    Wall {
+        within: &["capture/", "decode/", "flow/", "stream/"],
+        never: &["crate::protocol", "crate::identify", "crate::names", "crate::wire"],
+        why: "what carries the bytes does not know what they mean",
+    },
+    Wall {
+        within: &["detect/", "judge/world/", "render/"],
+        never: &["crate::stream", "crate::wire", "crate::flow", "crate::capture::Frame"],
+        why: "rules and outputs see events and facts, never bytes",
+    },
+    Wall {
+        within: &["compare.rs", "judge/world/", "detect/"],
+        never: &["crate::render", "crate::engine"],
+        why: "a stage never imports a later one",
+    },
+    Wall {
+        within: &["evidence/"],
+        never: &["crate::protocol", "crate::detect", "crate::render", "crate::engine", "std::fs"],
+        why: "evidence/ keeps packets; what they mean is told, and files are the program's",
+    },
+    Wall {
+        within: &["render/"],
+        never: &["crate::judge::world", "crate::detect", "crate::engine", "crate::protocol"],
+        why: "output/ decides nothing",
+    },
+];
+
+#[test]
+fn stages_keep_to_their_side_of_the_walls() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut broken = Vec::new();
+    for (file, text) in sources(&src, "") {
+        let within = |places: &[&str]| {
+            places.iter().any(|it| file == *it || it.ends_with('/') && file.starts_with(it))
+        };
+        for path in paths(code(&text)) {
+            for rule in RULES {
+                if is_below(&path, rule.path) && !within(rule.only) {
+                    let (only, why) = (rule.only.join(", "), rule.why);
+                    broken.push(format!("src/{file}: {path} belongs in {only}: {why}"));
+                }
+            }
+            for wall in WALLS.iter().filter(|wall| within(wall.within)) {
+                if wall.never.iter().any(|never| is_below(&path, never)) {
+                    broken.push(format!("src/{file}: {path} does not belong here: {}", wall.why));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn nothing_prints_past_the_program() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for (file, text) in sources(&src, "") {
+        for name in ["println!", "eprintln!", "print!", "eprint!", "dbg!"] {
+            assert!(!code(&text).contains(name), "src/{file}: {name}: {OUTSIDE}");
+        }
+    }
+}
+
+#[test]
+fn every_place_that_a_rule_names_is_there() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let only = RULES.iter().flat_map(|rule| rule.only);
+    for place in only.chain(WALLS.iter().flat_map(|wall| wall.within)) {
+        assert!(src.join(place).exists(), "src/{place}");
+    }
+}
+
+/// Files below `folder` that are part of the program, with their names below `src/`.
+fn sources(folder: &Path, name: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let (path, file_name) = entry.map(|it| (it.path(), it.file_name())).unwrap();
+        let name = format!("{name}{}", file_name.to_string_lossy());
+        if path.is_dir() {
+            found.extend(sources(&path, &format!("{name}/")));
+        } else {
+            found.push((name, fs::read_to_string(path).unwrap()));
+        }
+    }
+    found.sort();
+    let parent = found.iter().find(|(file, _)| *file == format!("{name}mod.rs"));
+    let parent = parent.map(|(_, text)| text.clone()).unwrap_or_default();
+    let is_test = |file: &str| {
+        let module = file.trim_start_matches(name).trim_end_matches(".rs");
+        parent.contains(&format!("#[cfg(test)]\nmod {module};"))
+    };
+    found.retain(|(file, _)| !is_test(file));
+    found
+}
+
+/// The part of a file above its tests.
+fn code(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap()
+}
+
+/// Every path in `text` with a `::` in it, groups of `use` taken apart, comments left out. A path
+/// through an imported `io` is one of `std::io`.
+fn paths(text: &str) -> Vec<String> {
+    let text: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let mut found = Vec::new();
+    let mut rest = text.as_str();
+    while let Some(start) = rest.find(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        rest = &rest[start..];
+        let (path, after) = path(rest);
+        let path =
+            path.strip_prefix("io::").map_or_else(|| path.into(), |it| format!("std::io::{it}"));
+        if let Some(group) = after.strip_prefix('{').filter(|_| path.ends_with("::")) {
+            found.extend(members(group).iter().map(|member| format!("{path}{member}")));
+        } else if path.contains("::") {
+            found.push(path);
+        }
+        rest = after;
+    }
+    found
+}
+
+/// Identifiers and `::` from the front of `text`, and what follows.
+fn path(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
+    let (path, after) = text.split_at(end.unwrap_or(text.len()));
+    // The colon of a type belongs to no path.
+    let trimmed = path.strip_suffix(':').filter(|it| !it.ends_with(':'));
+    (trimmed.unwrap_or(path), after)
+}
+
+/// The members of a group as paths; `text` begins behind the brace that opens it.
+fn members(text: &str) -> Vec<String> {
+    let (mut found, mut prefixes, mut rest) = (Vec::new(), vec![String::new()], text);
+    while let Some(prefix) = prefixes.last() {
+        rest = rest.trim_start_matches([' ', '\n', ',']);
+        if let Some(after) = rest.strip_prefix('}') {
+            prefixes.pop();
+            rest = after;
+            continue;
+        }
+        let (member, after) = path(rest);
+        let whole = format!("{prefix}{member}");
+        if let Some(group) = after.strip_prefix('{') {
+            prefixes.push(whole);
+            rest = group;
+        } else {
+            found.push(whole);
+            // An alias, or a glob.
+            rest = after.find([',', '}']).map_or("", |end| &after[end..]);
+        }
+    }
+    found
+}
+
+/// Whether `path` is `start` or goes on from it.
+fn is_below(path: &str, start: &str) -> bool {
+    path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+#[test]
+fn groups_are_taken_apart() {
+    let text = "use std::{env, io::{self, Write as _}};\nlet a: crate::wire::Cut = io::stdout();";
+    assert_eq!(
+        paths(text),
+        [
+            "std::env",
+            "std::io::self",
+            "std::io::Write",
+            // The text of a group is also read as what it would be alone.
+            "std::io::self",
+            "std::io::Write",
+            "crate::wire::Cut",
+            "std::io::stdout",
+        ]
+    );
+}

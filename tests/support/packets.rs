@@ -1,0 +1,168 @@
+//! What tests share that change the packets of a capture: cut them, double them, reorder them.
+
+use std::path::Path;
+
+use beamscope::capture::{Input, Inputs, Item, Order};
+use beamscope::decode::{Decoded, Decoder, Endpoint, Segment, TcpFlags};
+use beamscope::flow::FlowKey;
+use beamscope::limits::DefragLimits;
+use beamscope::packet::FrameRef;
+use beamscope::protocol::digest::{Cookie, Cookies};
+use beamscope::time::Timestamp;
+
+/// A segment that owns its payload.
+#[derive(Clone, Debug)]
+pub(crate) struct Owned {
+    pub(crate) frame: FrameRef,
+    pub(crate) at: Timestamp,
+    pub(crate) src: Endpoint,
+    pub(crate) dst: Endpoint,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) flags: TcpFlags,
+    pub(crate) ip_id: Option<u16>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) missing: u32,
+}
+
+impl Owned {
+    pub(crate) fn borrowed(&self) -> Segment<'_> {
+        let (flow, direction) = FlowKey::new(self.src, self.dst);
+        Segment {
+            frame: self.frame,
+            at: self.at,
+            flow,
+            direction,
+            seq: self.seq,
+            ack: self.ack,
+            flags: self.flags,
+            window: 64_000,
+            ip_id: self.ip_id,
+            payload: &self.payload,
+            missing: self.missing,
+            layers: &[],
+        }
+    }
+}
+
+/// A capture, and the cookies that its nodes had.
+pub(crate) struct Scene {
+    pub(crate) segments: Vec<Owned>,
+    pub(crate) cookies: Cookies,
+    pub(crate) epmd_ports: Vec<u16>,
+}
+
+pub(crate) fn load(path: &Path) -> Scene {
+    let mut inputs = Inputs::new(vec![Input::Path(path.into())], Order::Time).unwrap();
+    let mut decoder = Decoder::new(DefragLimits::default());
+    let mut segments = Vec::new();
+    while let Some(item) = inputs.next_item() {
+        let Item::Frame(frame) = item else { continue };
+        if let Decoded::Tcp(s) = decoder.decode(&frame) {
+            segments.push(Owned {
+                frame: s.frame,
+                at: s.at,
+                src: s.src(),
+                dst: s.dst(),
+                seq: s.seq,
+                ack: s.ack,
+                flags: s.flags,
+                ip_id: s.ip_id,
+                payload: s.payload.to_vec(),
+                missing: s.missing,
+            });
+        }
+    }
+    let mut scene = Scene { segments, cookies: Cookies::default(), epmd_ports: vec![4369] };
+    // The test cookies stand beside the project's captures; beside those of a larger corpus, what really
+    // happened is written.
+    let cookies = std::fs::read_to_string(path.with_file_name("cookies.txt")).unwrap_or_default();
+    for (label, secret) in cookies.lines().filter_map(|line| line.split_once('\t')) {
+        scene.cookies.add(Cookie::new(label, secret.as_bytes()));
+    }
+    let name = path.file_name().unwrap().to_string_lossy();
+    let stem = name.split('.').next().unwrap();
+    if let Ok(text) = std::fs::read_to_string(path.with_file_name(format!("{stem}.truth.json"))) {
+        let truth: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for (n, cookie) in truth["cookies"].as_array().into_iter().flatten().enumerate() {
+            let secret = cookie.as_str().unwrap().as_bytes();
+            scene.cookies.add(Cookie::new(&format!("k{n}"), secret));
+        }
+        let ports = truth["epmd_ports"].as_array().into_iter().flatten();
+        scene.epmd_ports.extend(ports.map(|port| port.as_u64().unwrap() as u16));
+    }
+    scene
+}
+
+/// A small generator with a fixed seed: the tests are the same on each run.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % sides
+    }
+}
+
+/// Cuts each payload into pieces of one byte and more.
+pub(crate) fn resegmented(segments: &[Owned], dice: &mut Dice) -> Vec<Owned> {
+    let mut out = Vec::new();
+    for segment in segments {
+        let mut rest = segment.payload.as_slice();
+        let mut piece = Owned { payload: Vec::new(), ..segment.clone() };
+        if segment.flags.has(TcpFlags::SYN) {
+            out.push(segment.clone());
+            continue;
+        }
+        while rest.len() > 1 && dice.roll(8) > 0 {
+            let longest = if dice.roll(3) == 0 { rest.len() } else { rest.len().min(7) };
+            let (head, tail) = rest.split_at(1 + dice.roll(longest - 1));
+            out.push(Owned {
+                payload: head.to_vec(),
+                flags: TcpFlags(segment.flags.0 & !TcpFlags::FIN.0),
+                missing: 0,
+                ip_id: None,
+                ..piece.clone()
+            });
+            piece.seq = piece.seq.wrapping_add(head.len() as u32);
+            rest = tail;
+        }
+        out.push(Owned { payload: rest.to_vec(), ip_id: None, ..piece });
+    }
+    out
+}
+
+/// Sends some packets again, a little later.
+pub(crate) fn doubled(segments: &[Owned], dice: &mut Dice) -> Vec<Owned> {
+    let mut out: Vec<Owned> = Vec::new();
+    let mut later: Vec<(usize, Owned)> = Vec::new();
+    for segment in segments {
+        out.push(segment.clone());
+        if dice.roll(3) == 0 {
+            later.push((out.len() + dice.roll(4), segment.clone()));
+        }
+        while let Some(place) = later.iter().position(|(due, _)| *due <= out.len()) {
+            out.push(later.remove(place).1);
+        }
+    }
+    out.extend(later.into_iter().map(|(_, segment)| segment));
+    renumbered(out)
+}
+
+/// Moves packets by up to `window` places.
+pub(crate) fn reordered(segments: &[Owned], window: usize, dice: &mut Dice) -> Vec<Owned> {
+    let mut keyed: Vec<(usize, usize)> =
+        (0..segments.len()).map(|place| (place + dice.roll(window + 1), place)).collect();
+    keyed.sort();
+    let out = keyed.into_iter().map(|(_, place)| segments[place].clone()).collect();
+    renumbered(out)
+}
+
+/// Numbers frames anew; each packet keeps its own time.
+pub(crate) fn renumbered(mut segments: Vec<Owned>) -> Vec<Owned> {
+    for (number, segment) in segments.iter_mut().enumerate() {
+        segment.frame.number = number as u64 + 1;
+    }
+    segments
+}
