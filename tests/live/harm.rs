@@ -425,7 +425,7 @@ fn assert_without_rights(watch: &LiveLoop) {
         assert_eq!(watch.status(set), NO_CAPABILITIES, "{set}");
     }
     assert_eq!(watch.status("NoNewPrivs"), "1");
-    assert!(watch.state.starts_with("privileges: user "), "{}", watch.state);
+    assert!(watch.state.starts_with("privileges: running as "), "{}", watch.state);
     // Where the kernel has none, the state says so.
     if watch.state.contains("; seccomp") {
         assert_eq!(watch.status("Seccomp"), "2");

@@ -13,16 +13,16 @@ use beamscope::packet::FrameRef;
 use beamscope::record::{Anomaly, AnomalyKind};
 use beamscope::render::Output;
 
-use super::super::console::report_error;
-use super::super::error::{Error, RunOutcome};
-use super::super::evidence_dir::EvidenceDir;
-use super::super::save::Saver;
-use super::super::selection::Selection;
-use super::super::settings::AnalyzeSettings;
-use super::super::sinks::{self, EventStream};
-use super::super::sources;
-use super::super::stop::StopCondition;
 use super::{finish_run, finish_saving, report_problem};
+use crate::cli::console::report_error;
+use crate::cli::error::{Error, RunOutcome};
+use crate::cli::evidence_dir::EvidenceDir;
+use crate::cli::save::Saver;
+use crate::cli::selection::Selection;
+use crate::cli::settings::AnalyzeSettings;
+use crate::cli::sinks::{self, EventStream};
+use crate::cli::sources;
+use crate::cli::stop::StopCondition;
 
 /// Analyses the captures.
 ///
@@ -31,7 +31,7 @@ use super::{finish_run, finish_saving, report_problem};
 /// An option does not fit the captures, or a file for output cannot be opened or written. A capture
 /// that cannot be read is reported, and the outcome is then `Incomplete`.
 #[inline(never)] // the loop over frames, whose instructions are counted
-pub(in super::super) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error> {
+pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error> {
     let (inputs, mut stop) = sources::inputs(&settings)?;
     let AnalyzeSettings { captures, order, selection, threads, run, .. } = settings;
     let mut selection = Selection::new(selection)?;

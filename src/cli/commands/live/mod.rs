@@ -19,13 +19,13 @@ use beamscope::render::Output;
 use beamscope::time::Timestamp;
 
 use self::startup::{LiveCapture, Started};
-use super::super::console::{print, report_error};
-use super::super::error::{Error, RunOutcome};
-use super::super::save::Saver;
-use super::super::settings::{LiveSettings, OutputSettings};
-use super::super::sinks::{self, EventStream};
-use super::super::stop::{Interval, TICK};
 use super::{finish_run, finish_saving, report_problem};
+use crate::cli::console::{print, report_error};
+use crate::cli::error::{Error, RunOutcome};
+use crate::cli::save::Saver;
+use crate::cli::settings::{LiveSettings, OutputSettings};
+use crate::cli::sinks::{self, EventStream};
+use crate::cli::stop::{Interval, TICK};
 
 /// Captures from the interfaces.
 ///
@@ -34,7 +34,7 @@ use super::{finish_run, finish_saving, report_problem};
 /// An interface or a file for output cannot be opened, privileges cannot be dropped, or output cannot
 /// be written. An interface that is lost during the run is reported, and the outcome is then
 /// `Incomplete`.
-pub(in super::super) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
+pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
     let Started { mut capture, mut pipeline, mut saver, evidence_failed, output, fail_on } =
         startup::start(settings)?;
     let ended = capture.run(&output, &mut pipeline, saver.as_mut());
@@ -49,7 +49,7 @@ pub(in super::super) fn run(settings: LiveSettings) -> Result<RunOutcome, Error>
 /// # Errors
 ///
 /// libpcap cannot list them.
-pub(in super::super) fn list_interfaces() -> Result<RunOutcome, Error> {
+pub(in crate::cli) fn list_interfaces() -> Result<RunOutcome, Error> {
     print(interfaces()?)
 }
 
