@@ -200,7 +200,7 @@ fn packet_comment(
     let number = packet.frame.id.number;
     let of = input.map(|name| format!(" of {}", escape(name))).unwrap_or_default();
     let title = escape(&case.finding.title);
-    format!("{title}: {}{from} (frame {number}{of})", escape(&shows.what))
+    format!("{title}: {}{from} (frame {number}{of})", escape(&shows.what.to_string()))
 }
 
 /// Makes a directory, and those above it, that only its owner can read. One that exists stays as it is.
@@ -215,7 +215,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use beamscope::capture::{Input, Inputs, Item, Order};
-    use beamscope::engine::{Config, Pipeline};
+    use beamscope::engine::{Config, Engine};
     use beamscope::record::{Body, Event};
 
     use super::*;
@@ -243,13 +243,13 @@ mod tests {
     /// Files that the two findings of the capture name, and what could not be saved.
     fn run(directory: EvidenceDir) -> (Vec<Arc<str>>, Vec<String>) {
         let mut inputs = Inputs::new(vec![Input::Path(CAPTURE.into())], Order::Time).unwrap();
-        let mut pipeline = Pipeline::new(Config::default(), Vec::<Event>::new());
-        pipeline.keep_evidence(Box::new(directory));
+        let mut engine = Engine::new(Config::default(), Vec::<Event>::new());
+        engine.keep_evidence(Box::new(directory));
         while let Some(Item::Frame(frame)) = inputs.next_item() {
-            pipeline.push_frame(&frame);
+            engine.push_frame(&frame);
         }
         let (mut files, mut problems) = (Vec::new(), Vec::new());
-        for event in pipeline.finish() {
+        for event in engine.finish() {
             match event.body {
                 Body::Finding { finding } => files.extend(finding.evidence_file),
                 Body::Anomaly { anomaly } => problems.push(anomaly.detail),

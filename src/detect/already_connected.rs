@@ -6,28 +6,32 @@
 use super::finding::{Sides, closed, finding, settled, shown};
 use super::{Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Body, Event, Finding, Outcome, Role, Severity, State};
+use crate::record::{Body, Event, Finding, MessageKind, Outcome, Role, Severity, Shows, State};
 
 /// `beamscope explain already-connected`.
 const DOC: RuleDoc = RuleDoc {
     rule: "already-connected",
     severity: Severity::Info,
-    summary: "the dialed node still held a connection with it",
-    means: "The dialed node still had a connection with the node that dials, and asked whether that one is \
-            to be given up (status alive). Mostly the old connection had ended for the one and not for the \
-            other: the node was restarted or lost its link, and nothing had told the other yet.",
-    proof: "Status alive from the dialed node, and the answer: true, after which the handshake goes on and \
-            the new connection replaces the old one; false, or a close, after which the old one stays.",
-    resembles: "Two nodes that share one name look the same to the dialed node: there duplicate-node is told \
-                if both are seen alive. Two dials that crossed give nok or ok_simultaneous, and are \
-                simultaneous-connect.",
-    logs: &[],
+    summary: "the dialed node still had an older connection",
+    symptom: "a node was restarted or lost its link, and its first dial is answered with status \
+              `alive`",
+    meaning: "The dialed node still had a connection with the dialing node and asked, with \
+              status alive, whether to drop it. Usually the old connection had ended on one side \
+              only: the dialing node was restarted or lost its link, and the dialed node had not \
+              noticed yet.",
+    evidence: "Status alive from the dialed node, and the reply: after true, the handshake \
+               continues and the new connection replaces the old one; after false, or a close, \
+               the old connection stays.",
+    lookalikes: "Two nodes that share one name look the same to the dialed node; duplicate-node \
+                 reports that if both are seen alive. Two simultaneous dials give status nok or \
+                 ok_simultaneous: that is simultaneous-connect.",
+    log_lines: &[],
     remedy: &[
-        "Nothing, if the node was restarted or its link was down for a moment.",
-        "If it happens again and again, look for a firewall or address translation that forgets quiet \
-         connections: its limit must be longer than net_ticktime / 4 (15 s by default).",
-        "If it happens without a restart, check that no second node has the same name: compare node() and \
-         erlang:system_info(creation) of all candidates.",
+        "Do nothing if the node was restarted or its link was down for a moment.",
+        "If it keeps happening, look for a firewall or NAT that drops idle connections: its idle \
+         limit must be longer than net_ticktime / 4 (15 s by default).",
+        "If it happens without a restart, check that no second node has the same name: compare \
+         node() and erlang:system_info(creation) on every candidate.",
     ],
 };
 
@@ -78,11 +82,19 @@ impl Rule for AlreadyConnected {
              connections, and for a second node of that name."
                 .to_owned(),
         ];
-        found.evidence.extend(shown(session.seen.send_name, Some(Role::Initiator), "send_name"));
-        found.evidence.extend(shown(Some(*status), Some(Role::Acceptor), "status alive"));
+        found.evidence.extend(shown(
+            session.seen.send_name,
+            Some(Role::Initiator),
+            MessageKind::SendName,
+        ));
+        found.evidence.extend(shown(
+            Some(*status),
+            Some(Role::Acceptor),
+            Shows::handshake(MessageKind::Status, "alive"),
+        ));
         if let Some((mark, should_continue)) = answer {
-            let what = format!("status {should_continue}");
-            found.evidence.extend(shown(Some(mark), Some(Role::Initiator), &what));
+            let what = Shows::handshake(MessageKind::Status, should_continue.to_string());
+            found.evidence.extend(shown(Some(mark), Some(Role::Initiator), what));
         }
         if established.is_none() {
             found.evidence.extend(closed(session, "in place of a handshake"));

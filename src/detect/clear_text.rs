@@ -12,7 +12,7 @@ use super::{Rule, RuleDoc};
 use crate::judge::world::{World, acceptor_end, ip_of};
 use crate::packet::FrameRef;
 use crate::record::{
-    Body, Confidence, Event, Evidence, Finding, Outcome, Protocol, Role, Severity,
+    Body, Confidence, Event, Evidence, Finding, Outcome, Protocol, Role, Severity, Shows,
 };
 
 /// `beamscope explain clear-text-distribution`.
@@ -20,23 +20,26 @@ const DOC: RuleDoc = RuleDoc {
     rule: "clear-text-distribution",
     severity: Severity::Info,
     summary: "nodes on different hosts talk without TLS",
-    means: "The nodes of these pairs are connected in clear. The cookie itself is not sent, but every message \
-            is readable on the way, a captured handshake lets anyone test cookies off-line, and whoever is on \
-            the path can take the connection over and run code on both nodes. This is the default, and \
-            customary inside a closed network. It is medium where an end lies outside of the networks that \
-            --home-net names.",
-    proof: "A distribution handshake that ran to its end, or frames after it, in clear between two addresses \
-            that are not one host's.",
-    resembles: "Nodes that talk through an encrypted tunnel (WireGuard, IPsec, a service mesh) look like this \
-                on the inner device: see encap, and where the capture was made. Two addresses may belong to \
-                one host.",
-    logs: &[],
+    symptom: "nothing fails: traffic between hosts can be read on the wire",
+    meaning: "These pairs of nodes are connected without encryption. The cookie itself is not \
+              sent, but every message can be read on the network, a captured handshake lets \
+              anyone test guesses at the cookie offline, and an attacker on the path can take \
+              over the connection and run code on both nodes. This is the default, and common \
+              inside a closed network. The severity is medium if one end is outside the networks \
+              given with --home-net.",
+    evidence: "A completed distribution handshake, or frames after one, without TLS between two \
+               addresses that do not belong to one host.",
+    lookalikes: "Nodes inside an encrypted tunnel (WireGuard, IPsec, a service mesh) look like \
+                 this on the inner interface: check encap, and where the capture was made. Two \
+                 addresses may belong to one host.",
+    log_lines: &[],
     remedy: &[
-        "Nothing, where the network between the nodes is closed, or encrypted below.",
-        "Else run all nodes with -proto_dist inet_tls and an -ssl_dist_optfile that has certificates and \
-         {verify, verify_peer} on both sides, and set fail_if_no_peer_cert for servers.",
+        "Do nothing if the network between the nodes is closed, or encrypted at a lower layer.",
+        "Otherwise run all nodes with -proto_dist inet_tls and an -ssl_dist_optfile that has \
+         certificates and {verify, verify_peer} on both sides, and set fail_if_no_peer_cert for \
+         servers.",
         "Let firewalls pass port 4369 and the distribution ports (inet_dist_listen_min, \
-         inet_dist_listen_max) between the nodes alone.",
+         inet_dist_listen_max) only between the nodes.",
     ],
 };
 
@@ -159,7 +162,7 @@ impl Rule for ClearText {
                     input: None,
                     session_id: Some(pair.session_id.clone()),
                     from: None,
-                    what: format!("{a} and {b} in clear"),
+                    what: Shows::Note(format!("{a} and {b} in clear").into()),
                 })
             })
             .collect();

@@ -6,32 +6,35 @@
 use super::finding::{Sides, finding, seconds, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Confidence, Event, Finding, Outcome, Role, Severity};
+use crate::record::{Confidence, Event, Finding, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain congested-link`.
 const DOC: RuleDoc = RuleDoc {
     rule: "congested-link",
     severity: Severity::Medium,
-    summary: "a receiver let the other send nothing for seconds",
-    means: "The receiving side's kernel has no room left, because its node does not read, and says so: a \
-            window of zero. What the sender has to say waits in its queue; processes that send more are \
-            suspended (busy_dist_port), and ticks wait behind the messages. When that lasts as long as \
-            net_ticktime, the two lose each other although both are well.",
-    proof: "Segments with a window of zero for five seconds or more, from a side that goes on sending its \
-            own ticks or messages.",
-    resembles: "A node that is frozen: its window closes too, and it says nothing itself. That is \
-                tick-timeout or connection-lost, and not told here.",
-    logs: &[LogLine {
-        by: "the sending node, where somebody watches (erlang:system_monitor/2)",
+    summary: "the receiver's TCP window was closed for seconds",
+    symptom: "`busy_dist_port` events; processes that send to the other node are suspended",
+    meaning: "The receiving node does not read from its socket, so its kernel's receive buffer \
+              is full and it advertises a TCP window of zero. The sender's messages wait in its \
+              output queue; processes that send more are suspended (busy_dist_port), and ticks \
+              wait behind the messages. If that lasts as long as net_ticktime, the connection is \
+              closed although both nodes are alive.",
+    evidence: "Segments with a window of zero for five seconds or more, from a side that keeps \
+               sending its own ticks or messages.",
+    lookalikes: "A frozen node closes its window too, but sends nothing itself. That is \
+                 tick-timeout or connection-lost.",
+    log_lines: &[LogLine {
+        writer: "the sending node, to a process that called erlang:system_monitor/2",
         releases: "all",
         text: "{monitor, Pid, busy_dist_port, Port}",
     }],
     remedy: &[
-        "Look at the node that does not read: schedulers at their limit, a process with a long queue, a NIF \
-         that holds a scheduler.",
-        "Send less at once: split large messages, keep bulk data off the distribution.",
-        "+zdbbl on the sending node gives its queue more room, and net_ticktime its peers more patience; \
-         both help over peaks only.",
+        "Check the node that does not read: schedulers at 100 %, a process with a long message \
+         queue, or a NIF that blocks a scheduler.",
+        "Send less at once: split large messages, and keep bulk data off the distribution \
+         connection.",
+        "Raise +zdbbl on the sending node for a larger queue, or net_ticktime on all nodes; both \
+         help with short peaks only.",
     ],
 };
 
@@ -67,7 +70,7 @@ impl Rule for CongestedLink {
                  included, waited."
             );
             found.remedy = DOC.remedy.iter().map(ToString::to_string).collect();
-            found.evidence.extend(shown(Some(stall.since), Some(role), "window of zero"));
+            found.evidence.extend(shown(Some(stall.since), Some(role), Shows::ZeroWindow));
             found.not_excluded = vec!["a proxy in between that does not read".to_owned()];
             found.logged_by = vec![role.peer()];
             out.push(found);

@@ -16,7 +16,7 @@ use crate::limits::remember;
 use crate::packet::PacketRef;
 use crate::record::{
     Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, MessageEvent, Outcome,
-    Role, RuleTrigger, Session, Severity,
+    Role, RuleTrigger, Session, Severity, Shows,
 };
 use crate::time::{Timestamp, micros};
 
@@ -24,37 +24,40 @@ use crate::time::{Timestamp, micros};
 const TIMEOUT: RuleDoc = RuleDoc {
     rule: "tick-timeout",
     severity: Severity::High,
-    summary: "one side fell silent past the tick time",
-    means: "Nodes that have nothing to say send four zero bytes (a tick) every quarter of \
-            net_ticktime, 15 s by default. A node that has read nothing for the whole of it, 45 to 75 s, \
-            takes the other for dead and closes the connection. Those who watch, live or with --follow, \
-            are warned before, with medium severity, once the silence has lasted for nearly three ticks of the \
-            other.",
-    proof: "One side sends nothing, ticks included, for three or more tick periods of the other, which \
-            goes on ticking and then closes with FIN. Segments of the silent side that acknowledge in the \
-            meantime come from its kernel: the host and the way to it are well, and the node is not.",
-    resembles: "A capture that lacks one direction. A node whose bytes wait behind the closed window of \
-                the other (congested-link): it is not silent, it is not read. Different net_ticktime on \
-                the two sides, where the one with the shorter gives up on a healthy peer.",
-    logs: &[
+    summary: "one node fell silent for longer than the tick time",
+    symptom: "a connection that worked is closed after 45 to 75 s of silence",
+    meaning: "A node with nothing to send sends four zero bytes (a tick) every quarter of \
+              net_ticktime, 15 s by default. A node that received nothing for the whole \
+              net_ticktime, 45 to 75 s with the default, considers the other node down and \
+              closes the connection. Live, or with --follow, a warning of medium severity comes \
+              earlier: after almost three ticks of the other side without a reply.",
+    evidence: "One side sends nothing, not even ticks, for three or more tick periods of the \
+               other side, which keeps ticking and then closes with FIN. If the silent side \
+               still sends acknowledgements, they come from its kernel: its host and the network \
+               work, and the node does not.",
+    lookalikes: "A capture that has one direction only. A node whose bytes wait because the \
+                 other side's TCP window is closed (congested-link): it is not silent, its peer \
+                 does not read. Different values of net_ticktime on the two nodes: the one with \
+                 the shorter time gives up on a healthy peer.",
+    log_lines: &[
         LogLine {
-            by: "the node that closes",
+            writer: "the node that closes",
             releases: "all",
             text: "** Node b@h not responding **",
         },
         LogLine {
-            by: "the node that closes",
+            writer: "the node that closes",
             releases: "all",
             text: "** Removing (timedout) connection **",
         },
     ],
     remedy: &[
-        "Where the silent side's kernel went on acknowledging: look at that node. It may be suspended \
-         (a signal, a paused container or machine), swapping, out of CPU, or in a long garbage \
-         collection or NIF.",
-        "Where nothing came from that host any more: look at the host and the network in between, and \
-         for a firewall or address translation that forgets idle connections.",
-        "Give all nodes one net_ticktime (kernel application).",
+        "If the silent side's kernel kept sending acknowledgements, check that node: it may be \
+         suspended (a signal, a paused container or virtual machine), swapping, out of CPU, or \
+         in a long garbage collection or NIF.",
+        "If nothing at all came from that host, check the host, the network in between, and any \
+         firewall or NAT that drops idle connections.",
+        "Set the same net_ticktime (kernel application) on all nodes.",
     ],
 };
 
@@ -62,20 +65,22 @@ const TIMEOUT: RuleDoc = RuleDoc {
 const LOST: RuleDoc = RuleDoc {
     rule: "connection-lost",
     severity: Severity::Medium,
-    summary: "a connection was reset, or sent into the void",
-    means: "The connection did not end with a close: a reset (RST) tore it down, or one side sent the \
-            same bytes again and again and nothing came back.",
-    proof: "An RST without a FIN before it, after frames have flowed; or bytes sent again while not one \
-            segment comes from the other side.",
-    resembles: "A node that ends, killed or stopped, with bytes unread: its kernel resets the \
-                connection at once, and nothing is told of it. An RST that follows a FIN, which is the \
-                answer to what came too late, and no fault. A capture that lacks one direction.",
-    logs: &[],
+    summary: "a connection was reset, or one side stopped answering",
+    symptom: "connections end with a reset, or one side stops answering",
+    meaning: "The connection did not end with a normal close: a reset (RST) ended it, or one \
+              side retransmitted the same bytes and got no answer.",
+    evidence: "An RST without a FIN before it, after frames were exchanged; or retransmissions \
+               while not one segment comes from the other side.",
+    lookalikes: "A node that exits or is killed with unread bytes in its socket: its kernel \
+                 resets the connection at once, and this is not reported. An RST after a FIN, \
+                 which only answers late segments and is no fault. A capture that has one \
+                 direction only.",
+    log_lines: &[],
     remedy: &[
-        "A reset by a node's own host: a node that was killed with bytes unread resets its connections. \
-         Look for a crash dump, and for the out-of-memory killer.",
-        "A reset that neither host sent, or silence: look for firewalls, load balancers and address \
-         translation with an idle limit below the tick period.",
+        "If the reset came from a node's own host, look for a crash dump and for the \
+         out-of-memory killer: a node that is killed with unread bytes resets its connections.",
+        "If neither host sent the reset, or one side fell silent, look for firewalls, load \
+         balancers and NAT with an idle limit below the tick period.",
     ],
 };
 
@@ -84,24 +89,24 @@ const CASCADE: RuleDoc = RuleDoc {
     rule: "partition-cascade",
     severity: Severity::High,
     summary: "healthy connections closed after a pair lost contact",
-    means: "From OTP 25, global takes care that a cluster never becomes two that overlap: when one pair \
-            loses contact, nodes that still see both disconnect from one of them. So a single broken \
-            link takes down connections that had no fault of their own.",
-    proof: "Within seconds after one pair lost contact, connections of one of the two to other nodes are \
-            closed with FIN, though both sides were heard of just before.",
-    resembles: "A node that is stopped closes all its connections at once, and nobody lost contact \
-                before. Where the message by which global asks for it is in the capture, nothing else is \
-                left open.",
-    logs: &[LogLine {
-        by: "a node that is cut off",
+    symptom: "many nodes disconnect within seconds after one pair lost contact",
+    meaning: "From OTP 25 on, global prevents overlapping partitions: when one pair of nodes \
+              loses contact, the nodes that still see both disconnect from one of them. So one \
+              broken link ends connections that had no fault of their own.",
+    evidence: "Within seconds after one pair lost contact, connections of one of the two to \
+               other nodes are closed with FIN, although both sides had just sent data.",
+    lookalikes: "A node that is stopped closes all its connections at once, but no pair lost \
+                 contact before. If the capture holds the message by which global requests the \
+                 disconnect, the finding is proven.",
+    log_lines: &[LogLine {
+        writer: "a node that was cut off",
         releases: "OTP 25 and newer",
         text: "'global' at node 'c@h' requested disconnect from node 'b@h' in order to prevent \
                overlapping partitions",
     }],
     remedy: &[
-        "Find and mend what parted the first pair; the others follow from it.",
-        "The nodes do not come together again by themselves: reconnect or restart those that were cut \
-         off.",
+        "Find and repair what separated the first pair; the other disconnects follow from it.",
+        "Reconnect or restart the nodes that were cut off: they do not reconnect by themselves.",
     ],
 };
 
@@ -210,7 +215,8 @@ impl Rule for ConnectionLost {
             return;
         }
         let from = wording.facts.from;
-        if let Some(mut shown) = shown(Some(*mark), Some(from), "remove_connection to global") {
+        let asked_to_remove = Shows::Message("remove_connection to global".to_owned());
+        if let Some(mut shown) = shown(Some(*mark), Some(from), asked_to_remove) {
             shown.session_id = Some(Arc::clone(&connection.session_id));
             let asked = (Arc::clone(&connection.session_id), from, shown);
             remember(&mut self.asked, asked, REMEMBERED);
@@ -228,7 +234,7 @@ impl ConnectionLost {
         out: &mut Vec<Finding>,
     ) {
         let [a, b] = sides.nodes.as_slice() else { return };
-        let Some(mut shown) = shown(Some(close), Some(closer), "FIN") else { return };
+        let Some(mut shown) = shown(Some(close), Some(closer), Shows::FIN) else { return };
         shown.session_id = Some(Arc::clone(&ids.session_id));
         let nodes = [Arc::clone(a), Arc::clone(b)];
         let asked = self.asked.iter().rev().find(|(session, ..)| *session == ids.session_id);
@@ -360,7 +366,8 @@ fn tick_timeout(session: &Session, sides: &Sides, closer: Role, silence: Duratio
              connections."
         )]
     };
-    found.evidence.extend(shown(seen.close, Some(closer), "FIN after the silence"));
+    let close = Shows::Close { is_reset: false, missing: None, detail: "after the silence" };
+    found.evidence.extend(shown(seen.close, Some(closer), close));
     found.not_excluded = vec![format!("{x} was told to disconnect at this very time")];
     found.logged_by = vec![closer];
     found
@@ -395,7 +402,7 @@ fn warning(
         }
     );
     found.remedy = vec![format!("Look at {y} now: it may still be in the state that stops it.")];
-    found.evidence.extend(shown(Some(last), Some(silent), "the last that was heard"));
+    found.evidence.extend(shown(Some(last), Some(silent), Shows::LastPacket));
     found.not_excluded = vec![format!("{y} comes back before {x} gives up")];
     found.logged_by = Vec::new();
     found
@@ -416,7 +423,7 @@ fn unheard(session: &Session, sides: &Sides, role: Role, since: Timestamp) -> Fi
     found.remedy = vec![format!(
         "Look at the host of {y}, and at the network and the firewalls between the two."
     )];
-    found.evidence.extend(shown(session.seen.last, Some(role), "bytes sent again"));
+    found.evidence.extend(shown(session.seen.last, Some(role), Shows::Retransmission));
     found.not_excluded = vec!["the acknowledgements did not pass the place of capture".to_owned()];
     found
 }
@@ -449,7 +456,7 @@ fn reset(session: &Session, sides: &Sides, closer: Role) -> Finding {
              crash dump, out-of-memory killer."
         )
     }];
-    found.evidence.extend(shown(session.seen.close, Some(closer), "RST"));
+    found.evidence.extend(shown(session.seen.close, Some(closer), Shows::RST));
     found.not_excluded = vec![format!("something on the way sent it in the name of {x}")];
     found
 }

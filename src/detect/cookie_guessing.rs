@@ -7,54 +7,59 @@
 
 use std::time::Duration;
 
-use super::finding::{Sides, address, blank, closed, settled, shown};
+use super::finding::{Sides, address, blank, closed_without, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::{Guess, Sign, World, acceptor_end, ip_of};
 use crate::record::{
-    Body, Confidence, ConnectionIds, Event, Evidence, Finding, Outcome, Role, Session, Severity,
-    State,
+    Body, Confidence, ConnectionIds, Event, Evidence, Finding, MessageKind, Outcome, Role, Session,
+    Severity, Shows, State,
 };
 
 /// `beamscope explain cookie-guessing`.
 const DOC: RuleDoc = RuleDoc {
     rule: "cookie-guessing",
     severity: Severity::Critical,
-    summary: "somebody tries cookies",
-    means: "One address was refused again and again for its cookie, and not in the way of a node that has a \
-            wrong one: it is searching for the right one. Whoever finds it can run any code on the node and, \
-            from there, on the whole cluster.",
-    proof: "Refused digests from one address to one node within seconds, and one of these signs: four or more \
-            of the candidate cookies fit them (needs --cookie-file); ten or more names, and EPMD asked at most once for four \
-            of them, while a node asks before each dial; 16 or more dials, and EPMD asked at most once for \
-            eight of them; 32 or more names within ten seconds; or dials \
-            that were begun while another one under the same name was pending, eight times and more, which \
-            a node never does.",
-    resembles: "A node with one wrong cookie that retries is cookie-mismatch with a count, however fast it \
-                dials: over a thousand times a second in a loop. Command line tools of releases and of \
-                RabbitMQ take a new name at each call; many nodes behind one address have many names. Both \
-                are slower, and ask EPMD for each dial. A guesser with one name that asks EPMD for each \
-                dial, or never, and tries cookies that are not among the candidates cannot be told from a node in a loop: look at the count of its \
-                cookie-mismatch.",
-    logs: &[
+    summary: "one address tries many cookies",
+    symptom: "the log line of a wrong cookie, many times in seconds, often with changing names",
+    meaning: "One address was refused for its cookie many times, in a way that a node with one \
+              wrong cookie does not show: it is searching for the right cookie. Whoever finds it \
+              can run any code on the node and, from there, on the whole cluster.",
+    evidence: "Refused digests from one address to one node within seconds, and one of these \
+               signs: four or more of the candidate cookies fit them (needs --cookie-file); ten \
+               or more names, with at most one EPMD lookup for every four of them, while a node \
+               asks EPMD before each dial; 16 or more dials, with at most one EPMD lookup for \
+               every eight of them; 32 or more names within ten seconds; or eight or more dials \
+               that began while another one under the same name was pending, which a node never \
+               does.",
+    lookalikes: "A node that retries with one wrong cookie is cookie-mismatch with a count, \
+                 however fast it dials: a loop reaches over a thousand dials a second. Command \
+                 line tools of releases and of RabbitMQ use a new name for each call, and many \
+                 nodes behind one address have many names; both are slower, and ask EPMD for \
+                 each dial. An attacker who uses one name, asks EPMD for every dial or for none, \
+                 and tries only cookies that are not among the candidates cannot be told from a \
+                 node in a loop: check the count of its cookie-mismatch.",
+    log_lines: &[
         LogLine {
-            by: "the dialed node (acceptor), once for each attempt",
-            releases: "23 and newer",
+            writer: "the dialed node, once for each attempt",
+            releases: "OTP 23 and newer",
             text: "** Connection attempt from node 'a@h' rejected. Invalid challenge reply. **",
         },
         LogLine {
-            by: "the dialed node (acceptor), once for each attempt",
-            releases: "22 and older",
+            writer: "the dialed node, once for each attempt",
+            releases: "OTP 22 and older",
             text: "** Connection attempt from disallowed node 'a@h' **",
         },
     ],
     remedy: &[
-        "Find out what runs at that address. If it is none of yours, block it from port 4369 and from the \
-         distribution ports (inet_dist_listen_min to inet_dist_listen_max) now.",
-        "Give all nodes of the cluster a new, long, random cookie (20 characters and more), and never one of \
-         a default installation such as monster, rabbit or cookie.",
-        "Keep distribution inside: bind it with -kernel inet_dist_use_interface, filter it, or use \
-         -proto_dist inet_tls with certificates that both sides verify.",
-        "Look whether the address got in: a finding says so here, and nodes(connected) on the node.",
+        "Find out what runs at that address. If it is not yours, block it from port 4369 and \
+         from the distribution ports (inet_dist_listen_min to inet_dist_listen_max) now.",
+        "Give all nodes of the cluster a new, long, random cookie (20 or more characters), and \
+         never a default such as monster, rabbit or cookie.",
+        "Keep the distribution on an internal network: bind it with -kernel \
+         inet_dist_use_interface, filter it, or use -proto_dist inet_tls with certificates that \
+         both sides verify.",
+        "Check whether the address got in: the finding says so, and so does nodes(connected) on \
+         the node.",
     ],
 };
 
@@ -106,8 +111,8 @@ impl Rule for CookieGuessing {
             );
             found.parties = format!("{from},{},in", address(end.ip, end.port));
             let ack = session.seen.challenge_ack;
-            found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), FIRST));
-            found.evidence.extend(shown(ack, Some(Role::Acceptor), "challenge_ack"));
+            found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), first()));
+            found.evidence.extend(shown(ack, Some(Role::Acceptor), MessageKind::ChallengeAck));
             found.not_excluded = vec!["another node behind the same address connected".to_owned()];
         } else {
             return;
@@ -132,11 +137,12 @@ fn is_refused(event: &Event) -> bool {
 }
 
 fn tell_attempts(found: &mut Finding, ids: &ConnectionIds, session: &Session, guess: &Guess) {
-    found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), FIRST));
+    found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), first()));
     let reply = session.seen.challenge_reply;
-    for evidence in shown(reply, Some(Role::Initiator), "challenge_reply of the last one so far")
+    let last = Shows::handshake(MessageKind::ChallengeReply, "of the last one so far");
+    for evidence in shown(reply, Some(Role::Initiator), last)
         .into_iter()
-        .chain(closed(session, "without challenge_ack"))
+        .chain(closed_without(session, MessageKind::ChallengeAck))
     {
         let session_id = Some(ids.session_id.clone());
         found.evidence.push(Evidence { session_id, ..evidence });
@@ -183,7 +189,9 @@ fn sign(sign: Sign) -> String {
     }
 }
 
-const FIRST: &str = "challenge_reply of the first attempt";
+fn first() -> Shows {
+    Shows::handshake(MessageKind::ChallengeReply, "of the first attempt")
+}
 
 /// Whoever found the cookie uses it at once.
 const SOON: Duration = Duration::from_secs(10);

@@ -4,85 +4,86 @@
 //! Evidence: the acceptor closes at once after `challenge_reply`, or candidate cookies tell the digests
 //! apart. May look like it: a node that stops at this very point.
 
-use super::finding::{Sides, closed, finding, listed, settled, shown};
+use super::finding::{Sides, closed, closed_without, finding, listed, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::{Cookies, World, acceptor_end, ip_of};
-use crate::record::{Event, Finding, Outcome, Role, Severity};
+use crate::record::{Event, Finding, MessageKind, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain cookie-mismatch`.
 const DOC: RuleDoc = RuleDoc {
     rule: "cookie-mismatch",
     severity: Severity::High,
-    summary: "the two nodes hold different cookies",
-    means: "The two nodes reached each other and spoke the handshake, and one judged that the \
-            other does not hold its cookie. Each node looks up one cookie for the other: the one \
-            set for that node alone, else its own. The dialed node judges first, so it is nearly \
-            always the one that refuses; the dialing node sees a closed connection, and \
-            Node.connect gives false.",
-    proof: "The dialing node sends challenge_reply and the dialed node closes within milliseconds, \
-            without challenge_ack. Or challenge_ack comes and the dialing node closes on it. \
-            Candidates given with --cookie-file or --cookie are tested against the digests \
-            themselves: they prove it beyond doubt, and name the cookie of each side by its \
-            label.",
-    resembles: "A dialed node that is killed in that very moment: its other connections and its \
-                registration end then, too. A challenge_reply that meets seconds of silence is \
-                handshake-timeout. A refusal by release or by list comes earlier, as status \
-                not_allowed; but OTP 22 and older log a wrong cookie and a node that is not on the \
-                list in the same words, and only a capture tells which.",
-    logs: &[
+    summary: "the two nodes have different cookies",
+    symptom: "`Node.connect/1` returns `false` at once; only the node that refuses logs something",
+    meaning: "The nodes reached each other and ran the handshake, and one of them found that the \
+              other has a different cookie. For each peer, a node uses the cookie set for that \
+              peer, or else its own. The dialed node checks first, so it nearly always is the \
+              one that refuses; the dialing node only sees a closed connection, and \
+              Node.connect/1 returns false.",
+    evidence: "The dialing node sends challenge_reply and the dialed node closes within \
+               milliseconds, without challenge_ack. Or challenge_ack comes and the dialing node \
+               closes because of it. Candidate cookies given with --cookie-file or --cookie are \
+               tested against the digests themselves: they prove the mismatch, and name each \
+               side's cookie by its label.",
+    lookalikes: "A dialed node that is killed at that very moment: then its other connections \
+                 and its EPMD registration end too. A challenge_reply that is followed by \
+                 seconds of silence is handshake-timeout. A refusal because of the release or of \
+                 an allow list comes earlier, as status not_allowed; but OTP 22 and older log a \
+                 wrong cookie and a node that is not on the list in the same words, and only a \
+                 capture tells which it is.",
+    log_lines: &[
         LogLine {
-            by: "the dialed node",
+            writer: "the dialed node",
             releases: "OTP 23 and newer",
             text: "** Connection attempt from node 'a@h' rejected. Invalid challenge reply. **",
         },
         LogLine {
-            by: "the dialed node",
+            writer: "the dialed node",
             releases: "OTP 22 and older",
             text: "** Connection attempt from disallowed node a@h **",
         },
         LogLine {
-            by: "the dialing node, where it refuses the other",
+            writer: "the dialing node, if it refuses the other",
             releases: "OTP 23 and newer",
             text: "** Connection attempt to node 'b@h' cancelled. Invalid challenge ack. **",
         },
         LogLine {
-            by: "the dialing node, where it refuses the other",
+            writer: "the dialing node, if it refuses the other",
             releases: "OTP 22 and older",
             text: "** Connection attempt to disallowed node b@h **",
         },
-        LogLine { by: "the dialing node, where it is refused", releases: "all", text: "" },
+        LogLine { writer: "the dialing node, if it is refused", releases: "all", text: "" },
         LogLine {
-            by: "the dialing node, with net_kernel:verbose(1)",
+            writer: "the dialing node, with net_kernel:verbose(1)",
             releases: "OTP 25 and older",
             text: "{net_kernel,{'EXIT',<0.87.0>,{recv_challenge_ack_failed,{error,closed}}}}",
         },
         LogLine {
-            by: "the dialing node, with net_kernel:verbose(1), where it refuses the other",
+            writer: "the dialing node, with net_kernel:verbose(1), if it refuses the other",
             releases: "OTP 25 and older",
             text: "{net_kernel,{'EXIT',<0.87.0>,{recv_challenge_ack_failed,bad_cookie}}}",
         },
         LogLine {
-            by: "rabbitmqctl on the dialing host",
+            writer: "rabbitmqctl on the dialing host",
             releases: "all",
             text: "* Authentication failed (rejected by the remote node), please check the Erlang \
                    cookie",
         },
         LogLine {
-            by: "rabbitmqctl on the dialing host, where it refuses the other",
+            writer: "rabbitmqctl on the dialing host, if its node refuses",
             releases: "all",
             text: "* Authentication failed (rejected by the local node), please check the Erlang \
                    cookie",
         },
     ],
     remedy: &[
-        "Look up the cookie in use on both nodes: erlang:get_cookie(), or Node.get_cookie() in \
-         Elixir.",
-        "Give both the same: the same ~/.erlang.cookie for the users that run them (owner-readable \
-         only; a command run as another user reads another file), or the same -setcookie (Erlang), \
-         --cookie (Elixir) or RELEASE_COOKIE (release).",
-        "Look for a cookie set for one peer alone, with erlang:set_cookie(Node, Cookie) or \
-         Node.set_cookie/2: it goes before the node's own.",
-        "Where the files seem equal, compare their bytes (od -c): a blank at the end of the line \
+        "Give both nodes the same cookie: the same ~/.erlang.cookie for the users that run them \
+         (readable by the owner only; a command run as another user reads another file), or the \
+         same -setcookie (Erlang), --cookie (Elixir) or RELEASE_COOKIE (release).",
+        "See which cookie each node uses: erlang:get_cookie(), or Node.get_cookie() in Elixir.",
+        "A cookie set for that node with erlang:set_cookie(Node, Cookie) or Node.set_cookie/2 \
+         overrides the node's own: look for such a call.",
+        "If the files look equal, compare their bytes (od -c): a space at the end of the line \
          counts.",
     ],
 };
@@ -123,9 +124,9 @@ impl Rule for CookieMismatch {
             found.evidence.extend(shown(
                 session.seen.challenge_reply,
                 Some(Role::Initiator),
-                "challenge_reply",
+                MessageKind::ChallengeReply,
             ));
-            found.evidence.extend(closed(session, "without challenge_ack"));
+            found.evidence.extend(closed_without(session, MessageKind::ChallengeAck));
         } else {
             found.title = format!("{a} refused the cookie of {b}");
             found.explanation = format!(
@@ -140,12 +141,12 @@ impl Rule for CookieMismatch {
             found.evidence.extend(shown(
                 session.seen.challenge_reply,
                 Some(Role::Initiator),
-                "challenge_reply",
+                MessageKind::ChallengeReply,
             ));
             found.evidence.extend(shown(
                 session.seen.challenge_ack,
                 Some(Role::Acceptor),
-                "challenge_ack made with another cookie",
+                Shows::handshake(MessageKind::ChallengeAck, "made with another cookie"),
             ));
             found.evidence.extend(closed(session, "after challenge_ack"));
         }

@@ -8,41 +8,46 @@ use std::time::Duration;
 use super::finding::{Sides, finding, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Confidence, Event, Finding, Outcome, Severity};
+use crate::record::{Confidence, Event, Finding, Outcome, Severity, Shows};
 
 /// `beamscope explain corrupt-distribution`.
 const DOC: RuleDoc = RuleDoc {
     rule: "corrupt-distribution",
     severity: Severity::High,
     summary: "a malformed frame, and the connection was closed",
-    means: "A node closes a connection when it cannot read what comes: a distribution header, a control \
-            message or a fragment that is none. All links and monitors over it end with noconnection.",
-    proof: "Bytes that are no frame, or a frame whose header or control message cannot be read, in a \
-            stream of which nothing is missing; then the other side closes at once.",
-    resembles: "A capture that lacks packets: what stands behind a hole may look like anything, so nothing \
-                is told there. A custom carrier (-proto_dist) with a framing of its own.",
-    logs: &[
+    symptom: "a connection is closed after a malformed message",
+    meaning: "A node closes a connection when it cannot parse what it receives: an invalid \
+              distribution header, control message or fragment. All links and monitors over that \
+              connection end with noconnection.",
+    evidence: "Bytes that are no frame, or a frame whose header or control message cannot be \
+               parsed, in a stream with no bytes missing; then the other side closes at once.",
+    lookalikes: "A capture that lacks packets: bytes after a gap may look like anything, so \
+                 nothing is reported there. A custom distribution carrier (-proto_dist) with its \
+                 own framing.",
+    log_lines: &[
         LogLine {
-            by: "the node that closes",
+            writer: "the node that closes",
             releases: "all",
             text: "'b@h' got a corrupted distribution header from 'a@h' on distribution channel 5",
         },
         LogLine {
-            by: "the node that closes",
+            writer: "the node that closes",
             releases: "all",
             text: "** Got message from incompatible erlang on channel 5",
         },
         LogLine {
-            by: "the node that closes",
+            writer: "the node that closes",
             releases: "all",
             text: "Invalid distribution message: 4 bytes: <<131,68,0,1>>",
         },
     ],
     remedy: &[
-        "Open the named frame, and see whether the bytes behind its length are a node's or something else's.",
-        "Look for what may change bytes on the way: a proxy, a VPN, offload of a faulty network card.",
-        "Look at what the sending side is: a node of another implementation, a custom carrier, a NIF or \
-         driver that writes where it should not.",
+        "Open the frame that the finding names, and see whether the bytes after its length come \
+         from a node or from something else.",
+        "Look for devices that may change bytes on the path: a proxy, a VPN, offloading in a \
+         faulty network card.",
+        "Check what the sending side is: another implementation of the protocol, a custom \
+         carrier, or a NIF or driver that corrupts memory.",
     ],
 };
 
@@ -77,8 +82,8 @@ impl Rule for CorruptDistribution {
              Nothing of the stream is missing in the capture."
         );
         found.remedy = DOC.remedy.iter().map(ToString::to_string).collect();
-        found.evidence.extend(shown(Some(mark), Some(from), &format!("malformed {field}")));
-        found.evidence.extend(shown(Some(close), session.closed_by, "close"));
+        found.evidence.extend(shown(Some(mark), Some(from), Shows::Malformed { field }));
+        found.evidence.extend(shown(Some(close), session.closed_by, Shows::Closed("close".into())));
         found.not_excluded = vec![format!("{closer} closed for another reason at this very time")];
         found.logged_by = vec![from.peer()];
         out.push(found);

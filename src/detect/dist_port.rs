@@ -8,29 +8,30 @@ use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::judge::world::acceptor_end;
-use crate::record::{Event, Finding, Outcome, Role, Severity};
+use crate::record::{Event, Finding, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain stale-registration`.
 const STALE: RuleDoc = RuleDoc {
     rule: "stale-registration",
     severity: Severity::High,
-    summary: "EPMD gives a port on which nobody listens",
-    means: "The port mapper (EPMD) gave a port for the name, and the host refuses connections to \
-            that port: nobody listens there. The registration outlived the listener, the node died \
-            between the two, or it listens on another address or behind a port mapping.",
-    proof: "PORT2_RESP with a port, then a SYN to that port which is answered with RST.",
-    resembles: "A filter that answers with RST in the host's name. A filter that drops, or answers \
-                with ICMP, is dist-port-blocked. If something accepts and another node answers, \
-                that is name-mismatch.",
-    logs: &[
-        LogLine { by: "the dialing node", releases: "all", text: "" },
-        LogLine { by: "the dialed host", releases: "all", text: "" },
-        log_lines::NOBODY_THERE,
+    summary: "EPMD gives a port that refuses connections",
+    symptom: "EPMD lists the node, and its port refuses connections",
+    meaning: "EPMD returned a port for the name, and the host refuses connections to that port: \
+              nothing listens there. The registration outlived the listener, the node died in \
+              between, or it listens on another address or behind a port mapping.",
+    evidence: "PORT2_RESP with a port, then a SYN to that port which is answered with RST.",
+    lookalikes: "A firewall that sends RST in the host's name. A firewall that drops, or answers \
+                 with ICMP, is dist-port-blocked. If the connection is accepted and another node \
+                 answers, that is name-mismatch.",
+    log_lines: &[
+        LogLine { writer: "the dialing node", releases: "all", text: "" },
+        LogLine { writer: "the dialed host", releases: "all", text: "" },
+        log_lines::NO_LISTENER,
         log_lines::RABBITMQ_NO_TCP,
     ],
     remedy: &[
-        "On the dialed host, compare `epmd -names` with the sockets that listen (`ss -ltnp`), and \
-         restart the node whose port is not there.",
+        "On the dialed host, compare `epmd -names` with the listening sockets (`ss -ltnp`), and \
+         restart the node whose port is missing.",
         "If the node listens on one address only (inet_dist_use_interface), dial it by that \
          address.",
         "Behind NAT or in a container, map the distribution port to the same number outside: fix \
@@ -42,28 +43,28 @@ const STALE: RuleDoc = RuleDoc {
 const BLOCKED: RuleDoc = RuleDoc {
     rule: "dist-port-blocked",
     severity: Severity::High,
-    summary: "EPMD gives a port that lets nobody in",
-    means: "The port mapper (EPMD) gave a port for the name, and connections to that port are \
-            dropped or rejected on the way. Very often only port 4369 was opened, while each node \
-            listens on a port of its own choice.",
-    proof: "PORT2_RESP with a port, then a SYN to that port which is answered with ICMP. SYNs \
-            without any answer make it likely, the more so as the port mapper of the same host \
-            answers.",
-    resembles: "An RST in answer means that nobody listens: stale-registration. A host that went \
-                down after EPMD answered is silent, too, and so is an answer that goes past the \
-                place of capture.",
-    logs: &[
-        LogLine { by: "the dialing node", releases: "all", text: "" },
-        LogLine { by: "the dialed host", releases: "all", text: "" },
-        log_lines::SET_UP_TIME_OVER,
+    summary: "EPMD gives a port that a firewall blocks",
+    symptom: "nothing for 7 s, then `false`; EPMD answers, and the node's own port does not",
+    meaning: "EPMD returned a port for the name, and connections to that port are dropped or \
+              rejected on the path. Very often only port 4369 was opened, while each node \
+              listens on a port of its own.",
+    evidence: "PORT2_RESP with a port, then a SYN to that port which is answered with ICMP. SYNs \
+               without any answer make it likely, since EPMD on the same host does answer.",
+    lookalikes: "An RST means that nothing listens there: stale-registration. A host that went \
+                 down after EPMD answered is silent too, and so is an answer that takes a path \
+                 past the capture point.",
+    log_lines: &[
+        LogLine { writer: "the dialing node", releases: "all", text: "" },
+        LogLine { writer: "the dialed host", releases: "all", text: "" },
+        log_lines::SETUP_TIMED_OUT,
         log_lines::RABBITMQ_NO_TCP,
     ],
     remedy: &[
-        "Fix the range of distribution ports on all nodes with the settings inet_dist_listen_min \
-         and inet_dist_listen_max of the kernel application, and open it between the hosts in both \
+        "Fix the range of distribution ports on all nodes with inet_dist_listen_min and \
+         inet_dist_listen_max (kernel application), and open it between the hosts in both \
          directions, besides 4369.",
-        "Until then, see with `epmd -names` on the dialed host which port the node has, and open \
-         that one.",
+        "Until then, read the node's port from `epmd -names` on the dialed host, and open that \
+         port.",
     ],
 };
 
@@ -133,8 +134,8 @@ impl Rule for DistPort {
         // One port that lets nobody in is one cause, whoever dials.
         found.parties = format!("{port},{node}");
         found.evidence.extend(looked_up(session));
-        found.evidence.extend(shown(session.seen.syn, Some(Role::Initiator), "SYN"));
-        let answer = if session.seen.icmp.is_some() { "ICMP unreachable" } else { "RST" };
+        found.evidence.extend(shown(session.seen.syn, Some(Role::Initiator), Shows::Syn));
+        let answer = if session.seen.icmp.is_some() { Shows::Icmp } else { Shows::RST };
         found.evidence.extend(shown(session.seen.close, Some(Role::Acceptor), answer));
         out.push(found);
     }

@@ -1,39 +1,43 @@
-//! What is to be known about a rule, for people who look it up.
+//! Documentation of a rule: the text of `beamscope explain`, of `docs/rules.md` and of the symptom
+//! table in README.md. Tests hold both files equal to this.
 
 use serde::Serialize;
 
 use crate::record::Severity;
 
-/// One rule: what it means and how to tell it, in the order in which `beamscope explain` says it.
+/// One rule, with its fields in the order in which `beamscope explain` prints them.
 #[derive(Debug, Eq, PartialEq, Serialize)]
 pub struct RuleDoc {
-    /// Stable identifier of the rule: the name in the output and on the command line.
+    /// Stable name of the rule, in the output and on the command line.
     pub rule: &'static str,
-    /// How bad it is, unless a finding has reason to say otherwise.
+    /// Severity of its findings, unless a finding has reason to differ.
     pub severity: Severity,
-    /// In a few words, for the table of all rules.
+    /// What the rule finds, in at most 55 characters.
     pub summary: &'static str,
-    /// What it means.
-    pub means: &'static str,
-    /// What in a capture proves it.
-    pub proof: &'static str,
-    /// What may look like it, and how that differs.
-    pub resembles: &'static str,
-    /// What is written into logs, or said by tools, about it, word by word; empty when nothing.
-    pub logs: &'static [LogLine],
-    /// What to do, one step each.
+    /// What a user sees when no log line names the problem, in one line.
+    pub symptom: &'static str,
+    /// What the problem is and how it comes about.
+    pub meaning: &'static str,
+    /// Packets that show the problem in a capture.
+    pub evidence: &'static str,
+    /// Other causes that look alike, and how to tell them apart.
+    pub lookalikes: &'static str,
+    /// Lines that nodes and tools log about it, word by word; the best known one first. Empty if
+    /// they log nothing.
+    pub log_lines: &'static [LogLine],
+    /// Steps that solve the problem; the first one must make sense alone.
     pub remedy: &'static [&'static str],
 }
 
-/// A line that a node, EPMD, or a tool writes.
+/// A line that a node, EPMD or a tool logs.
 #[derive(Debug, Eq, PartialEq, Serialize)]
 pub struct LogLine {
-    /// Who writes it, such as `the dialed node`.
-    pub by: &'static str,
-    /// Which releases write it so: `all`, or such as `OTP 23 and newer`.
+    /// The node or tool that logs it, such as `the dialed node`.
+    pub writer: &'static str,
+    /// Releases that log it: `all`, or a range such as `OTP 23 and newer`.
     pub releases: &'static str,
-    /// The line, with `a@h` for the dialing and `b@h` for the dialed node. Empty where nothing is
-    /// written by who might be expected to.
+    /// The line, with `a@h` for the dialing node and `b@h` for the dialed one. Empty if `writer`
+    /// logs nothing although a user may expect it.
     pub text: &'static str,
 }
 
@@ -44,16 +48,19 @@ mod tests {
     use crate::detect::pages;
 
     #[test]
-    fn every_page_says_everything() {
-        let is_said = |text: &str| text.ends_with('.') && text.trim() == text;
+    fn every_field_of_every_rule_is_filled() {
+        let is_sentence = |text: &str| text.ends_with('.') && text.trim() == text;
+        let is_phrase = |text: &str, most| {
+            let is_short = (1..=most).contains(&text.chars().count());
+            is_short && !text.ends_with('.') && text.trim() == text
+        };
         let lacking: Vec<_> = pages()
             .filter(|doc| {
-                let is_short = (1..=55).contains(&doc.summary.chars().count());
-                !is_short
-                    || doc.summary.ends_with('.')
-                    || ![doc.means, doc.proof, doc.resembles].into_iter().all(is_said)
+                !is_phrase(doc.summary, 55)
+                    || !is_phrase(doc.symptom, 110)
+                    || ![doc.meaning, doc.evidence, doc.lookalikes].into_iter().all(is_sentence)
                     || doc.remedy.is_empty()
-                    || !doc.remedy.iter().all(|step| is_said(step))
+                    || !doc.remedy.iter().all(|step| is_sentence(step))
             })
             .map(|doc| doc.rule)
             .collect();
@@ -61,18 +68,19 @@ mod tests {
     }
 
     #[test]
-    fn every_log_line_has_its_author() {
-        for (doc, line) in pages().flat_map(|doc| doc.logs.iter().map(move |line| (doc, line))) {
+    fn every_log_line_has_a_writer() {
+        for (doc, line) in pages().flat_map(|doc| doc.log_lines.iter().map(move |line| (doc, line)))
+        {
             let rule = doc.rule;
-            assert!(!line.by.is_empty() && !line.releases.is_empty(), "{rule}: {line:?}");
+            assert!(!line.writer.is_empty() && !line.releases.is_empty(), "{rule}: {line:?}");
             assert!(!line.text.contains('\n') && line.text.trim() == line.text, "{rule}: {line:?}");
-            let twice = doc.logs.iter().filter(|other| *other == line).count();
+            let twice = doc.log_lines.iter().filter(|other| *other == line).count();
             assert_eq!(twice, 1, "{rule}: {line:?}");
         }
     }
 
     #[test]
-    fn rules_have_names_of_their_own_in_kebab_case() {
+    fn rule_names_are_unique_and_in_kebab_case() {
         let mut known = HashSet::new();
         for doc in pages() {
             let parts = doc.rule.split('-');

@@ -15,21 +15,23 @@ const DOC: RuleDoc = RuleDoc {
     rule: "duplicate-node",
     severity: Severity::Critical,
     summary: "one node name, two nodes alive at once",
-    means: "Two nodes with one full name run at different addresses. A peer takes the second for the \
-            first, restarted, and drops its connection to the first; which then dials again. Processes \
-            registered by name, Mnesia, global and everything that goes by node name is mixed up between \
-            the two.",
-    proof: "Hellos with one name and two creations from different addresses, of which the earlier \
-            introduces itself again, or goes on talking, after the later came up.",
-    resembles: "A node that was moved to another host: its former self says nothing any more \
-                (node-restarted). One node with several addresses, or behind address translation: the \
-                creation is the same. Equal creations of OTP 22 and older (1 to 3) can hide a duplicate.",
-    logs: &[],
+    symptom: "messages reach sometimes one node of a name and sometimes another; connections \
+              drop again and again",
+    meaning: "Two nodes with the same full name run at different addresses. A peer takes the \
+              second one for a restart of the first and drops its connection to the first, which \
+              then dials again. Everything that works by node name (registered processes, \
+              Mnesia, global) is mixed up between the two.",
+    evidence: "Handshakes with one name and two creations from different addresses, where the \
+               earlier one sends its name again, or keeps sending, after the later one appeared.",
+    lookalikes: "A node that moved to another host: the old instance sends nothing any more \
+                 (node-restarted). One node with several addresses, or behind NAT: its creation \
+                 is the same. Equal creations of OTP 22 and older (1 to 3) can hide a duplicate.",
+    log_lines: &[],
     remedy: &[
-        "Find both by their addresses, and give one of them another name (-name, -sname, \
-         RELEASE_NODE, RABBITMQ_NODENAME), or stop it.",
-        "Look for a cloned virtual machine or container, two deployments of one configuration, or a \
-         failover that started the second while the first still ran.",
+        "Find both by their addresses, and stop one of them or give it another name (-name, \
+         -sname, RELEASE_NODE, RABBITMQ_NODENAME).",
+        "Look for a cloned virtual machine or container, two deployments of one configuration, \
+         or a failover that started the second node while the first still ran.",
     ],
 };
 

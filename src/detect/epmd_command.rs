@@ -7,51 +7,57 @@ use super::epmd_common::{self, Pending};
 use super::finding::{blank, seconds, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{ConnectionIds, Epmd, EpmdOutcome, Event, Finding, Role, Severity};
+use crate::record::{
+    ConnectionIds, Epmd, EpmdOutcome, EpmdTag, Event, Finding, Role, Severity, Shows,
+};
 
 /// `beamscope explain epmd-command`.
 const DOC: RuleDoc = RuleDoc {
     rule: "epmd-command",
     severity: Severity::Medium,
-    summary: "EPMD was told to end, to drop a name, or to dump",
-    means: "Somebody gave the port mapper (EPMD) a command: KILL ends it, STOP closes the registration of \
-            one node, DUMP shows all names it has and had. No node sends these; `epmd -kill`, `epmd -stop` \
-            and programs for debugging do. After KILL or STOP, nodes from OTP 23.3 register again within \
-            some seconds, once there is a port mapper; older ones cannot be found until they restart.",
-    proof: "The request itself. The answer tells what came of it: KILL: `OK`, or `NO` while nodes are \
-            registered; STOP: `STOPPED`, or `NOEXIST` for a name it does not know; DUMP: the list. Silence \
-            means refused: EPMD takes commands from its own host alone, and STOP only where it was started \
-            with -relaxed_command_check.",
-    resembles: "Scripts that upgrade or shut down a host run `epmd -kill` at the right time, and that is no \
-                fault. A command from another host is turned away, and nobody sends one by mistake.",
-    logs: &[
+    summary: "EPMD was asked to exit, drop a name, or dump",
+    symptom: "EPMD ends, or a name disappears from it, because of a command",
+    meaning: "A program sent EPMD a command: KILL ends it, STOP removes the registration of one \
+              node, DUMP lists all names that it has and had. Nodes never send these; `epmd \
+              -kill`, `epmd -stop` and debugging tools do. After KILL or STOP, nodes from OTP \
+              23.3 on register again within seconds once EPMD runs; older nodes cannot be found \
+              until they are restarted.",
+    evidence: "The request itself. The answer shows the result. KILL: `OK`, or `NO` while nodes \
+               are registered. STOP: `STOPPED`, or `NOEXIST` for an unknown name. DUMP: the \
+               list. Silence means refused: EPMD takes commands from its own host only, and STOP \
+               only if it was started with -relaxed_command_check.",
+    lookalikes: "Scripts that upgrade or shut down a host run `epmd -kill` on purpose, which is \
+                 no fault. A command from another host is refused, and is hardly ever sent by \
+                 mistake.",
+    log_lines: &[
         LogLine {
-            by: "EPMD in the foreground, behind `epmd:` and the date",
-            releases: "OTP 25 (seen)",
+            writer: "EPMD in the foreground, after `epmd:` and the date",
+            releases: "seen with OTP 25",
             text: "KILL_REQ from non local address",
         },
         LogLine {
-            by: "EPMD in the foreground, behind `epmd:` and the date",
-            releases: "OTP 25 (seen)",
+            writer: "EPMD in the foreground, after `epmd:` and the date",
+            releases: "seen with OTP 25",
             text: "Disallowed KILL_REQ, live nodes",
         },
         LogLine {
-            by: "EPMD in the foreground, behind `epmd:` and the date",
-            releases: "OTP 25 (seen)",
+            writer: "EPMD in the foreground, after `epmd:` and the date",
+            releases: "seen with OTP 25",
             text: "Disallowed STOP_REQ, no relaxed_command_check",
         },
         LogLine {
-            by: "`epmd -kill` on the terminal, where it is refused",
-            releases: "OTP 25 (seen)",
+            writer: "`epmd -kill` on the terminal, if it is refused",
+            releases: "seen with OTP 25",
             text: "Killing not allowed - living nodes in database.",
         },
     ],
     remedy: &[
-        "Find out who gave the command: a script of your own, or somebody on that host who should not.",
-        "After KILL: see that EPMD runs again (`epmd -names`), and that every node is listed.",
-        "Start EPMD without -relaxed_command_check and without ERL_EPMD_RELAXED_COMMAND_CHECK in its \
-         environment, unless you need STOP.",
-        "Close port 4369 to hosts that are not of the cluster.",
+        "Find out who sent the command: a script of your own, or a user who should not be on \
+         that host.",
+        "After KILL, check that EPMD runs again and lists every node (`epmd -names`).",
+        "Start EPMD without -relaxed_command_check, and without ERL_EPMD_RELAXED_COMMAND_CHECK \
+         in its environment, unless you need STOP.",
+        "Close port 4369 to hosts outside the cluster.",
     ],
 };
 
@@ -75,20 +81,25 @@ impl Rule for EpmdCommand {
             ids.src_ip.to_string()
         };
         let (command, asks) = match epmd.request {
-            Some("KILL_REQ") => ("KILL_REQ".to_owned(), "to end".to_owned()),
-            Some("STOP_REQ") => (format!("STOP_REQ \"{name}\""), format!("to drop \"{name}\"")),
-            Some("DUMP_REQ") => ("DUMP_REQ".to_owned(), "for all names it has and had".to_owned()),
+            Some("KILL_REQ") => (Shows::epmd(EpmdTag::KILL_REQ, ""), "to end".to_owned()),
+            Some("STOP_REQ") => (
+                Shows::epmd(EpmdTag::STOP_REQ, format!("\"{name}\"")),
+                format!("to drop \"{name}\""),
+            ),
+            Some("DUMP_REQ") => {
+                (Shows::epmd(EpmdTag::DUMP_REQ, ""), "for all names it has and had".to_owned())
+            }
             _ => return,
         };
         let Answer { kind, did, means, what } = answer(ids, epmd);
         let seen = &epmd.seen;
         let close = seen.close.filter(|_| epmd.outcome == EpmdOutcome::NoReply);
         let evidence = [
-            shown(seen.request, Some(Role::Initiator), &command),
+            shown(seen.request, Some(Role::Initiator), command.clone()),
             shown(
                 seen.reply.or(close),
                 seen.reply.map_or(seen.closed_by, |_| Some(Role::Acceptor)),
-                &what,
+                what,
             ),
         ];
         let finding = Finding {
@@ -127,12 +138,12 @@ struct Answer {
     did: &'static str,
     means: String,
     /// The packet that shows it.
-    what: String,
+    what: Shows,
 }
 
 fn answer(ids: &ConnectionIds, epmd: &Epmd) -> Answer {
     let reply = epmd.reply.as_deref().unwrap_or_default();
-    let words = format!("\"{}\"", reply.escape_debug());
+    let words = Shows::Note(format!("\"{}\"", reply.escape_debug()).into());
     let said =
         |kind, did, means: &str| Answer { kind, did, means: means.to_owned(), what: words.clone() };
     match (epmd.outcome, epmd.request) {
@@ -155,7 +166,7 @@ fn answer(ids: &ConnectionIds, epmd: &Epmd) -> Answer {
                 "It listed {} registered names, and those it remembers; nothing was changed.",
                 epmd.names.as_ref().map_or(0, Vec::len)
             ),
-            what: "the list".to_owned(),
+            what: Shows::Note("the list".into()),
         },
         (EpmdOutcome::CommandRefused, Some("KILL_REQ")) => said(
             "refused",
@@ -170,7 +181,7 @@ fn answer(ids: &ConnectionIds, epmd: &Epmd) -> Answer {
             kind: "unseen",
             did: "the answer is not known",
             means: "The capture does not show a whole answer.".to_owned(),
-            what: "not the whole answer".to_owned(),
+            what: Shows::Note("not the whole answer".into()),
         },
     }
 }
@@ -195,7 +206,7 @@ fn unanswered(ids: &ConnectionIds, epmd: &Epmd, request: Option<&str>) -> Answer
         let means = "It closed the connection without a word, which EPMD does not do when its own host asks.";
         ("closed", "no answer", means.to_owned())
     };
-    Answer { kind, did, means, what: "closed without a reply".to_owned() }
+    Answer { kind, did, means, what: Shows::Closed("closed without a reply".into()) }
 }
 
 #[cfg(test)]

@@ -279,9 +279,10 @@ pub(super) mod tests {
         out
     }
 
-    /// Frames that a finding shows, with what each is.
-    pub(crate) fn evidence(finding: &Finding) -> Vec<(u64, &str)> {
-        finding.evidence.iter().map(|shown| (shown.frame.number, shown.what.as_str())).collect()
+    /// Frames of the evidence with their texts; the texts are leaked to compare them with literals.
+    pub(crate) fn evidence(finding: &Finding) -> Vec<(u64, &'static str)> {
+        let text = |shows: &crate::record::Shows| &*shows.to_string().leak();
+        finding.evidence.iter().map(|shown| (shown.frame.number, text(&shown.what))).collect()
     }
 
     fn registers(number: u64, name: &str) -> Event {

@@ -7,28 +7,29 @@ use super::epmd_common::{self, Pending};
 use super::finding::{blank, shown};
 use super::{Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{EpmdOutcome, Event, Finding, Role, Severity};
+use crate::record::{EpmdOutcome, EpmdTag, Event, Finding, Role, Severity, Shows};
 
 /// `beamscope explain epmd-enumeration`.
 const DOC: RuleDoc = RuleDoc {
     rule: "epmd-enumeration",
     severity: Severity::Low,
-    summary: "another host asked for the names of all nodes",
-    means: "A host asked the port mapper (EPMD) of another for all names and ports it has. EPMD tells them \
-            to whoever reaches it, without any authentication; it is the first thing that somebody does who \
-            looks for nodes to attack. With the networks named that are one's own (--home-net), an asker \
-            from outside them is of severity medium.",
-    proof: "NAMES_REQ from an address that is neither the port mapper's own nor loopback.",
-    resembles: "Honest programs ask the same: net_adm:names/1 and net_adm:world/0, the Epmd strategy of \
-                libcluster, monitoring. Ask who runs the asking host before anything else. `epmd -names` \
-                asks on its own host, and is not told.",
-    logs: &[],
+    summary: "another host asked EPMD for the names of all nodes",
+    symptom: "a host outside asks EPMD for the names of all nodes",
+    meaning: "A host asked EPMD on another host for all names and ports. EPMD answers anyone who \
+              reaches it, without authentication, and this is the first step of an attacker who \
+              looks for nodes. If --home-net names your own networks, a request from outside \
+              them has severity medium.",
+    evidence: "NAMES_REQ from an address that is neither EPMD's own nor loopback.",
+    lookalikes: "Legitimate programs ask the same: net_adm:names/1 and net_adm:world/0, the Epmd \
+                 strategy of libcluster, monitoring. Ask first who runs the asking host. `epmd \
+                 -names` asks on its own host, and is not reported.",
+    log_lines: &[],
     remedy: &[
-        "Find out what runs on the asking host and whether it belongs to the cluster.",
-        "Let nothing but the hosts of the cluster reach port 4369 and the distribution ports: a packet \
-         filter, or ERL_EPMD_ADDRESS to bind EPMD to an inner network.",
-        "Who knows the ports needs only the cookie: use a long random one, and TLS where the network is \
-         not trusted.",
+        "Find out what runs on the asking host, and whether it belongs to the cluster.",
+        "Let only the hosts of the cluster reach port 4369 and the distribution ports: use a \
+         packet filter, or ERL_EPMD_ADDRESS to bind EPMD to an internal network.",
+        "Use a long random cookie, and TLS where the network is not trusted: an attacker who \
+         knows the ports needs only the cookie.",
     ],
 };
 
@@ -64,8 +65,8 @@ impl Rule for EpmdEnumeration {
             Some(names) => format!("It was told {names}, each with its port."),
         };
         let evidence = [
-            shown(epmd.seen.request, Some(Role::Initiator), "NAMES_REQ"),
-            shown(epmd.seen.reply, Some(Role::Acceptor), "names and ports"),
+            shown(epmd.seen.request, Some(Role::Initiator), Shows::epmd(EpmdTag::NAMES_REQ, "")),
+            shown(epmd.seen.reply, Some(Role::Acceptor), Shows::Note("names and ports".into())),
         ];
         let finding = Finding {
             severity,

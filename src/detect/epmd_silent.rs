@@ -11,50 +11,58 @@ use super::finding::{blank, seconds, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::record::{
-    Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Severity,
+    Confidence, ConnectionIds, Epmd, EpmdOutcome, EpmdTag, Event, Evidence, Finding, Missing, Role,
+    Severity, Shows,
 };
 
 /// `beamscope explain epmd-silent`.
 const DOC: RuleDoc = RuleDoc {
     rule: "epmd-silent",
     severity: Severity::Medium,
-    summary: "the port mapper's port is open and nobody answers",
-    means: "The port mapper (EPMD) took a connection and did not answer what it was asked, or answered only \
-            after a node would have given up: 7 s for a look-up on the way to another node, 10 s for any \
-            other request. Either EPMD hangs (stopped by a signal, starved of processor time, swapped out), \
-            or it has too many connections and closes new ones at once, or something else listens on its \
-            port. A node that looks another up then fails to connect as if that were down; one that starts \
-            does not come up.",
-    proof: "The TCP handshake, a whole request that the other side acknowledged, both directions without a \
-            hole, and then: the asker closes first, a second or more later, without a byte of reply; or \
-            the port mapper closes by FIN without one; or by RST, which means that it had not read the \
-            request; or a reply 7 s late or more, or one that came when the asker had given up.",
-    resembles: "EPMD itself closes without a word: look-ups of a name that is empty, has 255 characters or \
-                more, contains a byte 0 or is no UTF-8 (told with low severity, for the name is at \
-                fault); registrations from another host (registration-rejected); commands that it refuses \
-                (epmd-command); bytes that are no request (not-distribution); a second request in one \
-                connection. EPMD that is ended at this very moment closes alike. A load balancer without a \
-                backend takes connections and closes them, before anything was asked: that is only possible, \
-                since whoever connected may be a probe.",
-    logs: &[
+    summary: "EPMD accepts connections and does not answer",
+    symptom: "port 4369 is open, and no reply comes",
+    meaning: "EPMD accepted a connection and did not answer the request, or answered only after \
+              a node would have given up: 7 s for a lookup before a dial, 10 s for any other \
+              request. Either EPMD hangs (stopped by a signal, starved of CPU, swapped out), or \
+              it has too many connections and closes new ones at once, or another program \
+              listens on its port. A node that looks up another one then fails to connect, as if \
+              that node were down; a node that starts does not come up.",
+    evidence: "The TCP handshake, and a complete request that the other side acknowledged, with \
+               both directions complete; and then one of these: the client closes first, a \
+               second or more later, without a byte of reply; EPMD closes with FIN without a \
+               reply; EPMD closes with RST, which means that it had not read the request; or a \
+               reply that is 7 s late or more, or that came after the client had given up.",
+    lookalikes: "EPMD itself closes without a reply for: lookups of a name that is empty, has \
+                 255 or more characters, contains a zero byte or is not UTF-8 (reported with low \
+                 severity, since the name is at fault); registrations from another host \
+                 (registration-rejected); commands that it refuses (epmd-command); bytes that \
+                 are no request (not-distribution); and a second request on one connection. EPMD \
+                 that exits at this very moment looks the same. A load balancer without a \
+                 backend accepts connections and closes them before any request: that is only \
+                 possible, since the client may be a probe.",
+    log_lines: &[
         LogLine {
-            by: "a node that wants to register and gets no answer in 10 s, and then ends",
-            releases: "OTP 25 (seen); others alike",
+            writer: "a node whose registration gets no answer in 10 s, and which then exits",
+            releases: "seen with OTP 25; others are similar",
             text: "Protocol 'inet_tcp': register/listen error: no_reg_reply_from_epmd",
         },
         LogLine {
-            by: "a node that wants to register and is closed on without a word, and then ends",
-            releases: "OTP 25 (seen); others alike",
+            writer: "a node whose registration is closed without a reply, and which then exits",
+            releases: "seen with OTP 25; others are similar",
             text: "Protocol 'inet_tcp': register/listen error: epmd_close",
         },
     ],
     remedy: &[
-        "On that host, see what listens there: `ss -ltnp 'sport = :4369'`. If it is not epmd, that has to go.",
-        "Ask it: `epmd -names`. If that hangs, look at the state of the process (`ps -o stat,wchan -C epmd`): \
-         T is stopped by a signal; then at the load of the host and the epmd process's open files.",
-        "Restart EPMD. Nodes from OTP 23.3 register again by themselves; older ones have to be restarted.",
-        "If connections are closed at once: EPMD has at most its limit of open files; see who keeps so many \
-         open (`ss -tn 'sport = :4369'`) and raise LimitNOFILE or `ulimit -n`.",
+        "On that host, see what listens on the port: `ss -ltnp 'sport = :4369'`. If it is not \
+         epmd, stop it.",
+        "Run `epmd -names` there. If it hangs, check the state of the process (`ps -o stat,wchan \
+         -C epmd`; T means stopped by a signal), the load of the host, and the open files of \
+         epmd.",
+        "Restart EPMD. Nodes from OTP 23.3 on register again by themselves; older ones have to \
+         be restarted.",
+        "If connections are closed at once, EPMD has reached its limit of open files: see which \
+         clients hold connections (`ss -tn 'sport = :4369'`), and raise LimitNOFILE or `ulimit \
+         -n`.",
     ],
 };
 
@@ -84,9 +92,12 @@ impl Rule for EpmdSilent {
         let Some((ids, epmd)) = epmd_common::talk(event) else { return };
         let Some(silence) = silence(ids, epmd) else { return };
         let mapper = epmd_common::written(ids);
-        let request = match (epmd.request, &epmd.name) {
-            (Some(request), Some(name)) => format!("{request} \"{name}\""),
-            (request, _) => request.unwrap_or("SYN").to_owned(),
+        let name = epmd.name.as_ref().map_or_else(String::new, |name| format!("\"{name}\""));
+        let request = match epmd.request {
+            Some("ALIVE2_REQ") => Shows::epmd(EpmdTag::ALIVE2_REQ, name),
+            Some("PORT_PLEASE2_REQ") => Shows::epmd(EpmdTag::PORT_PLEASE2_REQ, name),
+            Some("NAMES_REQ") => Shows::epmd(EpmdTag::NAMES_REQ, name),
+            _ => Shows::Syn,
         };
         let asked = epmd.seen.request.or(epmd.seen.syn);
         out.push(Finding {
@@ -96,7 +107,7 @@ impl Rule for EpmdSilent {
             explanation: silence.means,
             remedy: vec![silence.remedy],
             parties: format!("{mapper},{}", silence.cause),
-            evidence: shown(asked, Some(Role::Initiator), &request)
+            evidence: shown(asked, Some(Role::Initiator), request)
                 .into_iter()
                 .chain(silence.end)
                 .collect(),
@@ -152,7 +163,11 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
                  overloaded."
             ),
             remedy: ask_itself,
-            end: shown(seen.reply, Some(Role::Acceptor), &format!("reply, {took} later")),
+            end: shown(
+                seen.reply,
+                Some(Role::Acceptor),
+                Shows::Note(format!("reply, {took} later").into()),
+            ),
             not_excluded: None,
         });
     }
@@ -161,7 +176,8 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
     }
     let waited_us = epmd_common::waited_us(epmd)?;
     let waited = seconds(waited_us);
-    let end = |what: &str| shown(seen.close, seen.closed_by, what);
+    let end = |what| shown(seen.close, seen.closed_by, what);
+    let no_reply = Shows::Close { is_reset: false, missing: Some(Missing::EpmdReply), detail: "" };
     if seen.closed_by? == Role::Initiator {
         return (waited_us >= GAVE_UP_US && seen.is_acknowledged).then(|| Silence {
             cause: "hangs".to_owned(),
@@ -174,7 +190,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
                 ids.dest_ip
             ),
             remedy: ask_itself,
-            end: end(&format!("gave up after {waited}")),
+            end: end(Shows::Closed(format!("gave up after {waited}").into())),
             not_excluded: Some("what listens there is not EPMD, and waits for more"),
         });
     }
@@ -194,7 +210,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
                  raise its limit of open files; see what listens there (`ss -ltnp`).",
                 ids.dest_ip, ids.dest_port
             ),
-            end: end("closed with the request unread"),
+            end: end(Shows::Closed("closed with the request unread".into())),
             not_excluded: Some(
                 "EPMD was ended at that moment, or something on the way reset the connection",
             ),
@@ -211,7 +227,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
                  well: the name is at fault."
             ),
             remedy: format!("Correct the node name that {asker} dials or starts with."),
-            end: end("FIN without a reply"),
+            end: end(no_reply),
             not_excluded: Some("what listens there is not EPMD"),
         });
     }
@@ -231,7 +247,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
             epmd_common::written(ids)
         ),
         remedy: look_what_listens,
-        end: end("FIN without a reply"),
+        end: end(no_reply),
         not_excluded: Some("EPMD was ended at that moment"),
     })
 }
@@ -255,7 +271,7 @@ fn closed_at_once(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
             "On {}, run `epmd -names` to see whether it answers, and `ss -ltnp` to see what listens.",
             ids.dest_ip
         ),
-        end: shown(seen.close, seen.closed_by, "closed, nothing said"),
+        end: shown(seen.close, seen.closed_by, Shows::Closed("closed, nothing said".into())),
         not_excluded: Some("what connected is a probe, and EPMD was ended at that moment"),
     })
 }

@@ -7,43 +7,44 @@ use super::finding::{address, blank, shown};
 use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Body, Confidence, EpmdOutcome, Event, Finding, Role, Severity};
+use crate::record::{Body, Confidence, EpmdOutcome, Event, Finding, Role, Severity, Shows};
 
 /// `beamscope explain epmd-unreachable`.
 const DOC: RuleDoc = RuleDoc {
     rule: "epmd-unreachable",
     severity: Severity::High,
-    summary: "no way to the port mapper",
-    means: "The port mapper (EPMD, port 4369) of the host could not be reached, so the dialing \
-            node never learned on which port the other listens. The connection is refused, \
-            rejected on the way, or not answered.",
-    proof: "A SYN to the port mapper that is answered with RST (nobody listens on that address and \
-            port) or with ICMP (a filter, or no route). SYNs without any answer make it likely: \
-            the answer may have gone past the place of capture.",
-    resembles: "A host name that cannot be resolved: then there are only questions to DNS, and no \
-                SYN. A connection that opens and brings no answer is epmd-silent.",
-    logs: &[
-        LogLine { by: "the dialing node", releases: "all", text: "" },
-        log_lines::SET_UP_TIME_OVER,
-        log_lines::NOBODY_THERE,
+    summary: "EPMD cannot be reached",
+    symptom: "nothing is logged, and port 4369 of that host refuses or does not answer",
+    meaning: "EPMD (port 4369) on the host could not be reached, so the dialing node never \
+              learned the port of the other node. The connection to EPMD was refused, rejected \
+              on the path, or not answered.",
+    evidence: "A SYN to EPMD that is answered with RST (nothing listens on that address and \
+               port) or with ICMP (a firewall, or no route). SYNs without any answer make it \
+               likely: the answer may have taken a path past the capture point.",
+    lookalikes: "A host name that cannot be resolved: then there are only DNS queries, and no \
+                 SYN. A connection that opens and gets no reply is epmd-silent.",
+    log_lines: &[
+        LogLine { writer: "the dialing node", releases: "all", text: "" },
+        log_lines::SETUP_TIMED_OUT,
+        log_lines::NO_LISTENER,
         LogLine {
-            by: "a node that starts and finds no port mapper on its own host",
+            writer: "a node that starts and finds no EPMD on its own host",
             releases: "seen with OTP 25",
             text: "Protocol 'inet_tcp': register/listen error: econnrefused",
         },
         LogLine {
-            by: "rabbitmqctl on the dialing host",
+            writer: "rabbitmqctl on the dialing host",
             releases: "all",
             text: "* unable to connect to epmd (port 4369) on h: ...",
         },
     ],
     remedy: &[
-        "On the dialed host, see what listens: `ss -ltn 'sport = :4369'`, `epmd -names`. A node \
-         starts EPMD by itself; `epmd -daemon` starts it alone.",
-        "If it listens on 127.0.0.1 alone, look for ERL_EPMD_ADDRESS or -address; if on another \
-         port, set ERL_EPMD_PORT alike on all hosts.",
+        "On the dialed host, see whether EPMD runs and where it listens: `ss -ltn 'sport = \
+         :4369'`, `epmd -names`. A node starts EPMD by itself; `epmd -daemon` starts it alone.",
         "If nothing answers, open TCP port 4369 between the hosts, and check on the dialing host \
-         which address the part right of the @ resolves to.",
+         which address the part after the @ resolves to.",
+        "If EPMD listens on 127.0.0.1 only, look for ERL_EPMD_ADDRESS or -address; if it listens \
+         on another port, set the same ERL_EPMD_PORT on all hosts.",
     ],
 };
 
@@ -95,9 +96,9 @@ impl Rule for EpmdUnreachable {
             ),
             _ => return,
         };
-        let answer = if seen.icmp.is_some() { "ICMP unreachable" } else { "RST" };
+        let answer = if seen.icmp.is_some() { Shows::Icmp } else { Shows::RST };
         let evidence = [
-            shown(seen.syn, Some(Role::Initiator), "SYN"),
+            shown(seen.syn, Some(Role::Initiator), Shows::Syn),
             shown(seen.close, Some(Role::Acceptor), answer),
         ];
         let unanswered = epmd.outcome == EpmdOutcome::Unanswered;

@@ -7,8 +7,8 @@ use super::RuleDoc;
 use crate::judge::world::{acceptor_end, ip_of};
 use crate::packet::PacketRef;
 use crate::record::{
-    Body, Confidence, ConnectionIds, Event, Evidence, Finding, Party, Role, Session, Sighting,
-    State,
+    Body, CloseKind, Confidence, ConnectionIds, EpmdTag, Event, Evidence, Finding, MessageKind,
+    Missing, Party, Role, Session, Shows, Sighting, State,
 };
 
 /// A session that is over, or as far along as the capture goes, seen for the first time with its
@@ -112,19 +112,26 @@ pub(super) fn address(ip: IpAddr, port: u16) -> String {
 }
 
 /// A packet on the session's own connection.
-pub(super) fn shown(mark: Option<PacketRef>, from: Option<Role>, what: &str) -> Option<Evidence> {
+pub(super) fn shown(
+    mark: Option<PacketRef>,
+    from: Option<Role>,
+    what: impl Into<Shows>,
+) -> Option<Evidence> {
     mark.map(|mark| Evidence {
         frame: mark.frame,
         input: None,
         session_id: None,
         from,
-        what: what.to_owned(),
+        what: what.into(),
     })
 }
 
 /// A node's hello.
 pub(super) fn sighted(sighting: &Sighting) -> Evidence {
-    let what = if sighting.role == Role::Initiator { "send_name" } else { "challenge" };
+    let message = match sighting.role {
+        Role::Initiator => MessageKind::SendName,
+        Role::Acceptor => MessageKind::Challenge,
+    };
     let creation =
         sighting.creation.map_or_else(String::new, |creation| format!(", creation {creation}"));
     Evidence {
@@ -132,7 +139,7 @@ pub(super) fn sighted(sighting: &Sighting) -> Evidence {
         input: None,
         session_id: Some(Arc::clone(&sighting.session_id)),
         from: Some(sighting.role),
-        what: format!("{what} from {}{creation}", sighting.ip),
+        what: Shows::handshake(message, format!("from {}{creation}", sighting.ip)),
     }
 }
 
@@ -143,15 +150,27 @@ pub(super) fn looked_up(session: &Session) -> Option<Evidence> {
         input: None,
         session_id: Some(Arc::clone(&lookup.session_id)),
         from: None,
-        what: format!("PORT2_RESP: \"{}\" is at port {}", lookup.asked, lookup.port),
+        what: Shows::epmd(
+            EpmdTag::PORT2_RESP,
+            format!("\"{}\" is at port {}", lookup.asked, lookup.port),
+        ),
     })
 }
 
-/// The close of a session, and what it came in place of.
-pub(super) fn closed(session: &Session, instead_of: &str) -> Option<Evidence> {
-    use crate::record::CloseKind::Rst;
-    let kind = if session.close == Some(Rst) { "RST" } else { "FIN" };
-    shown(session.seen.close, session.closed_by, &format!("{kind} {instead_of}"))
+/// The close of a session, and when it came.
+pub(super) fn closed(session: &Session, detail: &'static str) -> Option<Evidence> {
+    close_of(session, None, detail)
+}
+
+/// The close of a session, and the message that was due in its place.
+pub(super) fn closed_without(session: &Session, message: MessageKind) -> Option<Evidence> {
+    close_of(session, Some(Missing::Handshake(message)), "")
+}
+
+fn close_of(session: &Session, missing: Option<Missing>, detail: &'static str) -> Option<Evidence> {
+    let is_reset = session.close == Some(CloseKind::Rst);
+    let what = Shows::Close { is_reset, missing, detail };
+    shown(session.seen.close, session.closed_by, what)
 }
 
 /// A release by what its flags show, for a sentence.

@@ -9,36 +9,38 @@ use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::packet::PacketRef;
 use crate::record::{
-    CloseKind, Event, Evidence, Finding, Flowed, Outcome, Protocol, Role, Session, Severity,
+    CloseKind, Event, Evidence, Finding, Flowed, MessageKind, Outcome, Protocol, Role, Session,
+    Severity, Shows,
 };
 
 /// `beamscope explain handshake-timeout`.
 const TIMEOUT: RuleDoc = RuleDoc {
     rule: "handshake-timeout",
     severity: Severity::Medium,
-    summary: "a side fell silent in mid-handshake",
-    means: "In mid-handshake one side owed the next message and did not send it, and the other \
-            gave up when its set-up time was over (7 s by default). The host is alive, since its \
-            kernel took the connection; the node behind it is stuck, or something in between \
-            swallows what is said.",
-    proof: "The message that was owed is absent, the capture has both directions without a hole, \
-            and the other side closes after seconds of silence.",
-    resembles: "A hello of TLS to a node without TLS is waited out in the same way: tls-mismatch. \
-                So is what is no Erlang at all: not-distribution. A close within milliseconds is a \
-                judgement and no time-out.",
-    logs: &[
-        LogLine { by: "both nodes", releases: "all", text: "" },
-        log_lines::SET_UP_TIME_OVER,
+    summary: "one side stopped responding during the handshake",
+    symptom: "nothing for 7 s, then `false`; both nodes are reachable",
+    meaning: "During the handshake one side did not send the message that was due, and the other \
+              gave up when its setup time was over (7 s by default). The host is alive, since \
+              its kernel accepted the connection; the node hangs, or something in between does \
+              not forward the bytes.",
+    evidence: "The expected message is absent, the capture has both directions without gaps, and \
+               the other side closes after seconds of silence.",
+    lookalikes: "A node without TLS does not answer a TLS ClientHello: that is tls-mismatch. A \
+                 connection that does not speak the protocol at all is not-distribution. A close \
+                 within milliseconds is a refusal and no timeout.",
+    log_lines: &[
+        LogLine { writer: "both nodes", releases: "all", text: "" },
+        log_lines::SETUP_TIMED_OUT,
         log_lines::RABBITMQ_TIMED_OUT,
     ],
     remedy: &[
-        "Look at the silent node: it may be suspended, swapping, out of memory, or its schedulers \
-         overloaded; see whether it answers in its own shell.",
-        "After a status alive, the dialed node waits for an older connection of the pair to die: \
-         look at that one.",
-        "Where the node is well, look for a proxy, a load balancer or a service mesh that opens \
-         the connection and passes nothing on.",
-        "On slow hosts, the kernel application's net_setuptime gives more time.",
+        "Check the silent node: it may be suspended, swapping or out of memory, or its \
+         schedulers may be overloaded; see whether its own shell answers.",
+        "After status alive, the dialed node waits for an older connection of the pair to end: \
+         check that one.",
+        "If the node works, look for a proxy, a load balancer or a service mesh that accepts the \
+         connection and forwards nothing.",
+        "On slow hosts, net_setuptime (kernel application) gives more time.",
     ],
 };
 
@@ -46,26 +48,27 @@ const TIMEOUT: RuleDoc = RuleDoc {
 const ABORTED: RuleDoc = RuleDoc {
     rule: "handshake-aborted",
     severity: Severity::Medium,
-    summary: "closed in mid-handshake, and nothing shows why",
-    means: "One side closed the connection in mid-handshake, and nothing in the capture shows why: \
-            the name, the flags, the cookie and the time give no reason.",
-    proof: "A close before challenge_ack that no other rule explains; or a reset right after \
-            challenge_ack, before a single frame.",
-    resembles: "Whoever connects, says nothing and leaves is a health check or a scanner more \
-                often than a node. A close where the cookie, the name or the release is judged has \
-                a rule of its own.",
-    logs: &[
-        LogLine { by: "both nodes", releases: "all", text: "" },
+    summary: "closed during the handshake, and nothing shows why",
+    symptom: "a connection is closed during the handshake, without a known reason",
+    meaning: "One side closed the connection during the handshake, and nothing in the capture \
+              shows why: name, flags, cookie and timing give no reason.",
+    evidence: "A close before challenge_ack that no other rule explains; or a reset right after \
+               challenge_ack, before the first frame.",
+    lookalikes: "A client that connects, sends nothing and leaves is more often a health check \
+                 or a scanner than a node. A close where the cookie, the name or the release is \
+                 checked has a rule of its own.",
+    log_lines: &[
+        LogLine { writer: "both nodes", releases: "all", text: "" },
         log_lines::CLOSED_WITHOUT_STATUS,
         log_lines::RABBITMQ_CLOSED,
     ],
     remedy: &[
-        "Read the log of the side that closed, at that moment: a node that crashed or was stopped \
-         says so.",
-        "Look at limits on the dialed host (open files, +Q ports), and at proxies without a \
+        "Read the log of the side that closed, at that moment: a node that crashed or was \
+         stopped logs it.",
+        "Check the limits of the dialed host (open files, +Q ports), and proxies without a \
          backend.",
-        "If an Erlang implementation of another make is involved, compare the names it uses: an \
-         illegal one is closed on without a word.",
+        "If another implementation of the protocol is involved, check the node name that it \
+         uses: a node closes on an illegal name without a reply.",
     ],
 };
 
@@ -143,12 +146,9 @@ impl Rule for HandshakeFailed {
         found.evidence.extend(last_words(session));
         found.evidence.extend(closed(session, "in mid-handshake"));
         if session.protocol == Protocol::Tls {
-            found.evidence.extend(
-                session
-                    .seen
-                    .tls
-                    .and_then(|(role, mark)| shown(Some(mark), Some(role), "TLS hello")),
-            );
+            found.evidence.extend(session.seen.tls.and_then(|(role, mark)| {
+                shown(Some(mark), Some(role), Shows::TlsHello("TLS hello"))
+            }));
         }
         out.push(found);
     }
@@ -169,11 +169,11 @@ fn last_words(session: &Session) -> Option<Evidence> {
     let seen = &session.seen;
     let status = seen.status.as_ref().map(|(mark, _)| *mark);
     let said = [
-        (seen.challenge_ack, Role::Acceptor, "challenge_ack"),
-        (seen.challenge_reply, Role::Initiator, "challenge_reply"),
-        (seen.challenge, Role::Acceptor, "challenge"),
-        (status, Role::Acceptor, "status"),
-        (seen.send_name, Role::Initiator, "send_name"),
+        (seen.challenge_ack, Role::Acceptor, MessageKind::ChallengeAck),
+        (seen.challenge_reply, Role::Initiator, MessageKind::ChallengeReply),
+        (seen.challenge, Role::Acceptor, MessageKind::Challenge),
+        (status, Role::Acceptor, MessageKind::Status),
+        (seen.send_name, Role::Initiator, MessageKind::SendName),
     ];
     let before = |mark: &Option<PacketRef>| {
         mark.is_some_and(|mark| seen.close.is_none_or(|close| mark.at <= close.at))

@@ -9,29 +9,35 @@ use super::finding::{Sides, address, finding, settled, shown};
 use super::{Rule, RuleDoc};
 use crate::judge::world::{World, acceptor_end, ip_of};
 use crate::record::{
-    Body, Confidence, Event, Finding, OddChallenge, Outcome, Role, Session, Severity, State,
+    Body, Confidence, Event, Finding, MessageKind, OddChallenge, Outcome, Role, Session, Severity,
+    Shows, State,
 };
 
 /// `beamscope explain known-tool`.
 const DOC: RuleDoc = RuleDoc {
     rule: "known-tool",
     severity: Severity::Medium,
-    summary: "the hello of a known scanner or attack tool",
-    means: "The handshake has the marks of a published tool that tries a cookie and, where it is accepted, \
-            runs a command on the node: exploits for CVE-2022-24706 (Apache CouchDB with its default cookie), \
-            Metasploit's modules for Erlang cookies, erl-matter, ERLPopper. A hint, never a proof: tools can \
-            be changed, and audits use them too.",
-    proof: "The exact capability flags of these tools (0x3499c, 0x7499c or 0x103499c), and with them the name \
-            AAAAAA@AAAAAAA, six capitals at nowhere, or a challenge that is a constant or the echo of the \
-            acceptor's, which a node draws at random.",
-    resembles: "C nodes of OTP 17 to 22 (erl_call and others built with erl_interface) send the same flags \
-                with a name of their own and a random challenge: nothing is told of those.",
-    logs: &[],
+    summary: "the handshake of a known scanner or attack tool",
+    symptom: "a handshake that has the marks of a published attack tool",
+    meaning: "The handshake has the marks of a published tool that tries a cookie and, if it is \
+              accepted, runs a command on the node: exploits for CVE-2022-24706 (Apache CouchDB \
+              with its default cookie), Metasploit's modules for Erlang cookies, erl-matter, \
+              ERLPopper. This is a hint and never a proof: tools can be changed, and audits use \
+              them too.",
+    evidence: "The exact capability flags of these tools (0x3499c, 0x7499c or 0x103499c), \
+               together with the name AAAAAA@AAAAAAA, with six capitals at nowhere, or with a \
+               challenge that is constant or echoes the acceptor's, where a node sends a random \
+               one.",
+    lookalikes: "C nodes of OTP 17 to 22 (erl_call and other programs built with erl_interface) \
+                 send the same flags with their own name and a random challenge: they are not \
+                 reported.",
+    log_lines: &[],
     remedy: &[
-        "Find out what runs at the address it came from, and whether it was a test of your own.",
-        "See what became of the connection: connected means that the cookie was right, and whoever it was \
-         could run any command. Then treat the host of the node as taken over, and change the cookie.",
-        "Let no network but the cluster's own reach port 4369 and the distribution ports.",
+        "Find out what runs at the source address, and whether it was a test of your own.",
+        "Check the outcome of the connection: connected means that the cookie was right and that \
+         any command could be run. Then treat the node's host as compromised, and change the \
+         cookie.",
+        "Let only the cluster's own network reach port 4369 and the distribution ports.",
     ],
 };
 
@@ -71,9 +77,12 @@ impl Rule for KnownTool {
                 .to_owned(),
         ];
         let seen = &session.seen;
-        found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), "send_name"));
+        found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), MessageKind::SendName));
         if seen.odd_challenge.is_some() {
-            let what = "challenge_reply with a challenge that is not random";
+            let what = Shows::handshake(
+                MessageKind::ChallengeReply,
+                "with a challenge that is not random",
+            );
             found.evidence.extend(shown(seen.challenge_reply, Some(Role::Initiator), what));
         }
         found.not_excluded =

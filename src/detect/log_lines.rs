@@ -1,24 +1,24 @@
-//! From a line of a log to the rules behind it.
+//! Finds the rules behind a line of a log.
 //!
-//! In: what a person copied: a whole line, a part, several lines, with whatever a logger put around
-//! it. Out: the known lines it resembles most. Names of nodes, numbers and punctuation differ from
-//! log to log, so words alone are compared.
+//! In: text that a user copied: a whole line, a part of one, or several lines, with any prefix of a
+//! logger. Out: the known log lines that it resembles most. Node names, numbers and punctuation
+//! differ from log to log, so only words are compared.
 
 use super::{LogLine, RuleDoc, pages};
 
-/// A known line, and a rule that may be behind it.
+/// A known log line, and a rule that can cause it.
 #[derive(Debug)]
 pub struct Logged {
-    /// The rule.
+    /// The documentation of the rule.
     pub doc: &'static RuleDoc,
-    /// The line.
+    /// The log line as it is known.
     pub line: &'static LogLine,
 }
 
-/// Every line that is known: first the rules' own, then those that say only that nodes did not
-/// connect, each with every rule that it may stand for.
+/// Every known log line: first those of the rules, then those that only say that nodes did not
+/// connect, once for each rule that can cause them.
 pub fn lines() -> impl Iterator<Item = Logged> {
-    let own = pages().flat_map(|doc| doc.logs.iter().map(move |line| Logged { doc, line }));
+    let own = pages().flat_map(|doc| doc.log_lines.iter().map(move |line| Logged { doc, line }));
     let common = COMMON.iter().flat_map(|(line, rules)| {
         let named = |rule: &&str| pages().find(|doc| doc.rule == *rule);
         let pages = rules.iter().copied().flatten().filter_map(named);
@@ -27,8 +27,8 @@ pub fn lines() -> impl Iterator<Item = Logged> {
     own.chain(common).filter(|logged| !logged.line.text.is_empty())
 }
 
-/// The known lines that share the longest run of words with `text`; none when that is too short to
-/// mean anything.
+/// The known lines that share the longest run of words with `text`; empty if that run is too short
+/// to be significant.
 pub fn search(text: &str) -> Vec<Logged> {
     let sought = words(text);
     let scored = lines().filter_map(|logged| {
@@ -49,17 +49,17 @@ pub fn search(text: &str) -> Vec<Logged> {
     best
 }
 
-/// How well a known line fits, from the least telling to the most.
+/// How well a known line matches; a greater value is a better match.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Likeness {
-    /// Words in common, one after the other.
+    /// Number of consecutive words that both have.
     run: usize,
-    /// All words of the known line are among those.
+    /// Whether the run has all words of the known line.
     is_whole: bool,
 }
 
 impl Likeness {
-    /// `None` where the two have too little in common: neither holds all of the other, nor enough.
+    /// `None` if the run is too short: it is neither all of one of the two, nor [`ENOUGH`] words.
     fn of(known: &[String], sought: &[String]) -> Option<Self> {
         let run = longest_run(known, sought);
         let shorter = known.len().min(sought.len());
@@ -68,10 +68,11 @@ impl Likeness {
     }
 }
 
-/// The most words of `known` in a row that stand in `sought` in that order, with few others
-/// between: names that do not look like one, and what a logger puts before each piece of a line.
+/// Length of the longest run of consecutive words of `known` that `sought` has in the same order.
+/// A few other words may lie between them: names that do not look like names, and the prefix that a
+/// logger adds to each part of a line.
 fn longest_run(known: &[String], sought: &[String]) -> usize {
-    /// A run that ends at a word of `known`, and where in `sought` it was last met.
+    /// A run that ends at a word of `known`, and the position in `sought` where it ended.
     #[derive(Clone, Copy)]
     struct Run {
         len: usize,
@@ -81,7 +82,7 @@ fn longest_run(known: &[String], sought: &[String]) -> usize {
     let mut longest = 0;
     for (at, word) in sought.iter().enumerate() {
         let should_continue = |run: &Run| at - run.at <= BETWEEN + 1;
-        // From the end, so that a word of `sought` does not follow itself.
+        // Backwards, so that one word of `sought` does not extend the run that it has just begun.
         for (j, _) in known.iter().enumerate().rev().filter(|(_, known)| *known == word) {
             let before = j.checked_sub(1).and_then(|before| runs.get(before).copied().flatten());
             let len = 1 + before.filter(should_continue).map_or(0, |run| run.len);
@@ -96,10 +97,10 @@ fn longest_run(known: &[String], sought: &[String]) -> usize {
     longest
 }
 
-/// The words of a line that are the same in every log: without names of nodes and hosts, without
-/// what is quoted and has no blank inside, without what has a digit, without single letters.
+/// The words of a line that are the same in every log: without names of nodes and hosts, quoted text
+/// that has no blank inside, words with a digit, and single letters.
 fn words(text: &str) -> Vec<String> {
-    // As JSON has them inside a string.
+    // JSON loggers escape line ends and tabs in strings.
     let text = text.replace("\\n", " ").replace("\\t", " ").replace(['\u{2018}', '\u{2019}'], "'");
     let mut words = Vec::new();
     let mut word = String::new();
@@ -108,7 +109,7 @@ fn words(text: &str) -> Vec<String> {
         let is_inside =
             c == '\'' && !word.is_empty() && rest.as_str().starts_with(char::is_alphanumeric);
         match c {
-            // An apostrophe, as in "can't".
+            // An apostrophe inside a word, as in "can't".
             '\'' if is_inside => {}
             '\'' | '"' => {
                 end_of_word(&mut word, &mut words);
@@ -130,7 +131,7 @@ fn words(text: &str) -> Vec<String> {
 
 fn end_of_word(word: &mut String, words: &mut Vec<String>) {
     let bare = word.trim_matches(['.', '-']);
-    // No host has a `_`, and `ALIVE2_REQ` is a word.
+    // Host names have no `_`, and `ALIVE2_REQ` counts as a word.
     let is_numbered = !bare.contains('_') && bare.contains(char::is_numeric);
     let is_name = bare.contains(['@', '.']) || is_numbered;
     if !is_name && bare.chars().nth(1).is_some() {
@@ -139,161 +140,161 @@ fn end_of_word(word: &mut String, words: &mut Vec<String>) {
     word.clear();
 }
 
-/// What may stand in a name beside letters and digits.
+/// Characters of a name besides letters and digits.
 const NAMES: [char; 4] = ['_', '@', '.', '-'];
 
-/// Fewer words in a row are in common by chance.
+/// A run of fewer words than this can be coincidence.
 const ENOUGH: usize = 3;
 
-/// As many foreign words may stand between two of a line: `Nov 22 host beam` of the next piece.
+/// Maximum of other words between two words of a run: `Nov 22 host beam` of a wrapped line.
 const BETWEEN: usize = 4;
 
-/// What the dialing node gives as the reason when its set-up time is over, where it is asked to.
-pub(super) const SET_UP_TIME_OVER: LogLine = LogLine {
-    by: "the dialing node, with net_kernel:verbose(1)",
+/// The reason that the dialing node logs, if verbose, when its setup time (7 s) is over.
+pub(super) const SETUP_TIMED_OUT: LogLine = LogLine {
+    writer: "the dialing node, with net_kernel:verbose(1)",
     releases: "OTP 25 and older",
     text: "{net_kernel,{'EXIT',<0.87.0>,setup_timer_timeout}}",
 };
 
-/// What it gives when the dialed node hung up on its name.
+/// The reason that it logs when the dialed node closed after `send_name`.
 pub(super) const CLOSED_WITHOUT_STATUS: LogLine = LogLine {
-    by: "the dialing node, with net_kernel:verbose(1)",
+    writer: "the dialing node, with net_kernel:verbose(1)",
     releases: "OTP 25 and older",
     text: "{net_kernel,{'EXIT',<0.87.0>,{recv_status_failed,{error,closed}}}}",
 };
 
-/// What it gives when it was refused by status.
+/// The reason that it logs when it was refused with a status.
 pub(super) const REFUSED_BY_STATUS: LogLine = LogLine {
-    by: "the dialing node, with net_kernel:verbose(1)",
+    writer: "the dialing node, with net_kernel:verbose(1)",
     releases: "OTP 25 and older",
     text: "{net_kernel,{'EXIT',<0.87.0>,{recv_status_failed,not_allowed}}}",
 };
 
-/// What it gives when there was nobody to connect to.
-pub(super) const NOBODY_THERE: LogLine = LogLine {
-    by: "the dialing node, with net_kernel:verbose(1)",
+/// The reason that it logs when there was no port to connect to, or that port refused.
+pub(super) const NO_LISTENER: LogLine = LogLine {
+    writer: "the dialing node, with net_kernel:verbose(1)",
     releases: "OTP 25 and older",
     text: "{net_kernel,{'EXIT',<0.87.0>,shutdown}}",
 };
 
-/// What RabbitMQ's tools make of [`SET_UP_TIME_OVER`].
+/// The text of RabbitMQ's tools for [`SETUP_TIMED_OUT`].
 pub(super) const RABBITMQ_TIMED_OUT: LogLine = LogLine {
-    by: "rabbitmqctl on the dialing host",
+    writer: "rabbitmqctl on the dialing host",
     releases: "all",
     text: "* TCP connection to remote host has timed out. Is the Erlang distribution using TLS?",
 };
 
-/// What RabbitMQ's tools make of [`CLOSED_WITHOUT_STATUS`].
+/// The text of RabbitMQ's tools for [`CLOSED_WITHOUT_STATUS`].
 pub(super) const RABBITMQ_CLOSED: LogLine = LogLine {
-    by: "rabbitmqctl on the dialing host",
+    writer: "rabbitmqctl on the dialing host",
     releases: "all",
     text: "* Remote host closed TCP connection before completing authentication. Is the Erlang \
            distribution using TLS?",
 };
 
-/// What RabbitMQ's tools say when EPMD gave a port and nobody could be reached there.
+/// The text of RabbitMQ's tools when EPMD gave a port and the connection to it failed.
 pub(super) const RABBITMQ_NO_TCP: LogLine = LogLine {
-    by: "rabbitmqctl on the dialing host",
+    writer: "rabbitmqctl on the dialing host",
     releases: "all",
     text: "* can't establish TCP connection to the target node, reason: ...",
 };
 
-/// What a node with TLS says to anything else.
+/// The notice of a node with TLS when the other side does not speak TLS.
 pub(super) const TLS_NOTICE: LogLine = LogLine {
-    by: "the dialed node, if it is the one with TLS",
+    writer: "the dialed node, if it is the one with TLS",
     releases: "seen with OTP 25; state and place differ by release",
     text: "TLS server: In state hello at tls_record.erl:564 generated SERVER ALERT: Fatal - \
            Unexpected Message",
 };
 
-/// Lines that say no more than that a node was not reached, or how far one came; with the rules
-/// that they may stand for.
+/// Lines that only say that a node was not reached, or how far the attempt got, and the rules that
+/// can cause them.
 const COMMON: &[(LogLine, &[&[&str]])] = &[
     (
         LogLine {
-            by: "iex --remsh, and the remote command of an Elixir release",
+            writer: "iex --remsh, and the remote command of an Elixir release",
             releases: "all",
             text: "Could not contact remote node b@h, reason: :nodedown. Aborting...",
         },
-        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
     ),
     (
-        LogLine { by: "rpc:call", releases: "all", text: "{badrpc,nodedown}" },
-        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+        LogLine { writer: "rpc:call", releases: "all", text: "{badrpc,nodedown}" },
+        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
     ),
     (
         LogLine {
-            by: "libcluster on the dialing node",
+            writer: "libcluster on the dialing node",
             releases: "all",
             text: "[libcluster:...] unable to connect to :\"b@h\"",
         },
-        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
     ),
     (
         LogLine {
-            by: "the dialing node, in a mesh",
+            writer: "the dialing node, in a mesh",
             releases: "seen with OTP 25",
             text: "'global' at a@h failed to connect to b@h",
         },
-        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
     ),
     (
         LogLine {
-            by: "the dialing node, in a mesh",
+            writer: "the dialing node, in a mesh",
             releases: "older releases",
             text: "global: a@h failed to connect to b@h",
         },
-        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
     ),
     (
         LogLine {
-            by: "the ping command of a release (nodetool)",
+            writer: "the ping command of a release (nodetool)",
             releases: "all",
             text: "Node 'b@h' not responding to pings.",
         },
-        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
     ),
     (
         LogLine {
-            by: "ejabberdctl, mongooseimctl",
+            writer: "ejabberdctl, mongooseimctl",
             releases: "all",
             text: "Failed RPC connection to the node b@h: nodedown",
         },
-        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
     ),
     (
         LogLine {
-            by: "rabbitmqctl",
+            writer: "rabbitmqctl",
             releases: "all",
             text: "Error: unable to perform an operation on node 'b@h'. Please see diagnostics \
                    information and suggestions below.",
         },
-        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
     ),
     (
         LogLine {
-            by: "rabbitmqctl",
+            writer: "rabbitmqctl",
             releases: "older releases",
             text: "Error: unable to connect to node b@h: nodedown",
         },
-        &[ON_THE_WAY, IN_THE_HANDSHAKE],
+        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
     ),
     (
         LogLine {
-            by: "rabbitmqctl",
+            writer: "rabbitmqctl",
             releases: "all",
             text: "* TCP connection succeeded but Erlang distribution failed",
         },
-        &[IN_THE_HANDSHAKE],
+        &[HANDSHAKE_FAILED],
     ),
 ];
 
-/// Why a node is not reached.
-const ON_THE_WAY: &[&str] =
+/// Rules for nodes that cannot be reached at all.
+const NODE_UNREACHABLE: &[&str] =
     &["epmd-unreachable", "node-not-registered", "stale-registration", "dist-port-blocked"];
 
-/// Why two nodes that reach each other do not connect.
-const IN_THE_HANDSHAKE: &[&str] = &[
+/// Rules for nodes that reach each other and do not connect.
+const HANDSHAKE_FAILED: &[&str] = &[
     "tls-mismatch",
     "version-mismatch",
     "not-allowed",
@@ -308,7 +309,7 @@ const IN_THE_HANDSHAKE: &[&str] = &[
 mod tests {
     use super::*;
 
-    /// Rules found for a text, sorted.
+    /// The rules found for a text, sorted by name.
     fn found(text: &str) -> Vec<&'static str> {
         let mut rules: Vec<_> = search(text).iter().map(|logged| logged.doc.rule).collect();
         rules.sort_unstable();
@@ -361,13 +362,13 @@ mod tests {
     #[test]
     fn lines_of_real_logs_are_recognised() {
         for (text, rules) in [
-            // OTP 25, as written to a terminal.
+            // The terminal output of OTP 25.
             (
                 "=ERROR REPORT==== 22-Nov-2026::20:51:01.111935 ===\n** Connection attempt from \
                  node 'a1@127.0.0.1' rejected. Invalid challenge reply. **\n",
                 REFUSED_DIGEST,
             ),
-            // Elixir's console.
+            // The console output of Elixir.
             (
                 "20:51:07.675 [error] ** Connection attempt from node :\"a4@127.0.0.1\" rejected. \
                  Invalid challenge reply. **",
@@ -377,19 +378,19 @@ mod tests {
                 "[error] ** Connection attempt from node :a@h rejected. Invalid challenge reply.",
                 REFUSED_DIGEST,
             ),
-            // journald, wrapped by hand.
+            // The journal, with a line wrapped by hand.
             (
                 "Nov 22 20:51:01 web beam.smp[4711]: ** Connection attempt from node 'a@h.lan'\n\
                  Nov 22 20:51:01 web beam.smp[4711]:    rejected. Invalid challenge reply. **",
                 REFUSED_DIGEST,
             ),
-            // A JSON log.
+            // A line of a JSON log.
             (
                 "{\"time\":\"2026-11-22T20:51:01Z\",\"level\":\"error\",\"msg\":\"** Connection \
                  attempt from node \\\"a@h\\\" rejected. Invalid\\nchallenge reply. **\\n\"}",
                 REFUSED_DIGEST,
             ),
-            // RabbitMQ, with its colours.
+            // RabbitMQ's log, with its terminal colours.
             (
                 "\u{1b}[38;5;160m2026-11-22 20:51:01.111935+00:00 [error] <0.2100.0> ** Connection \
                  attempt from node 'rabbitmqcli-99391-rabbit@warp10' rejected. Invalid challenge \
@@ -456,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_says_nodedown_leaves_everything_open() {
+    fn a_line_with_nodedown_matches_every_cause() {
         for text in [
             "Could not contact remote node my-app@fdaa:0:31d4:a5b:9d36:7c1e:f284:2, reason: \
              :nodedown. Aborting...",
@@ -501,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn names_numbers_and_marks_are_no_words() {
+    fn names_numbers_and_punctuation_are_skipped() {
         for (text, expected) in [
             ("** 'a@h': node :\"b@h\" can't <0.87.0> **", "node cant"),
             ("{error,closed}", "error closed"),
@@ -517,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_has_few_words_between_and_none_left_out() {
+    fn a_run_allows_few_other_words_and_skips_none() {
         for (known, sought, run) in [
             ("aa bb cc", "xx aa bb cc yy", 3),
             ("aa bb cc", "aa cc", 1),
@@ -533,15 +534,15 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_line_goes_before_a_part_of_another() {
-        // Both hold it, and one of them is no more than that.
+    fn a_complete_match_ranks_before_a_partial_one() {
+        // Both contain the text, and the first has no other words.
         let whole = Likeness::of(&words("node not responding"), &words("node a@h not responding"));
         let part = words("node not responding to pings");
         assert!(whole > Likeness::of(&part, &words("node a@h not responding")));
     }
 
     #[test]
-    fn much_text_takes_no_more_than_its_length() {
+    fn search_time_grows_linearly_with_the_text() {
         let text = "Connection attempt from node ".repeat(4_000);
         assert!(!search(&text).is_empty());
         assert!(search(&"'".repeat(100_000)).is_empty());

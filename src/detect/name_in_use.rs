@@ -7,43 +7,48 @@ use super::epmd_common::{self, Mapper, Registration, Registrations};
 use super::finding::{blank, seconds, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Confidence, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Severity};
+use crate::record::{
+    Confidence, Epmd, EpmdOutcome, EpmdTag, Event, Evidence, Finding, Role, Severity, Shows,
+};
 use crate::time::micros;
 
 /// `beamscope explain name-in-use`.
 const DOC: RuleDoc = RuleDoc {
     rule: "name-in-use",
     severity: Severity::High,
-    summary: "the port mapper refused to register a node",
-    means: "A node asked the port mapper (EPMD) of its host to register its name, and was refused: another \
-            node holds that name there. Erlang then does not start as a distributed node; an `erl` or \
-            `iex` with a name on its command line ends at once. Names are taken per host, by the part \
-            left of the @ alone, and case counts.",
-    proof: "ALIVE2_REQ with the name, and ALIVE2_RESP or ALIVE2_X_RESP with a result other than 0 (EPMD \
-            sends 1, and 99 for the creation). EPMD does not say why. It is proven where the capture shows \
-            who holds the name: an earlier registration whose connection still stands, or an answer of that \
-            port mapper that gives a port for it.",
-    resembles: "EPMD refuses in the same words a name of more than 255 characters or 1020 bytes, one \
-                that is no UTF-8, and extra data of more than 1020 bytes; such a name is told as what it \
-                is. A node that is restarted before EPMD has noticed that the old one is gone is refused \
-                once and comes up at the next try.",
-    logs: &[
+    summary: "EPMD refused to register a node",
+    symptom: "a node ends at its start: another node has its name",
+    meaning: "A node asked EPMD on its host to register its name and was refused: another node \
+              is registered under that name. Erlang then does not start as a distributed node; \
+              an `erl` or `iex` with a name on its command line exits at once. Names are unique \
+              per host, by the part before the @, and are case-sensitive.",
+    evidence: "ALIVE2_REQ with the name, and ALIVE2_RESP or ALIVE2_X_RESP with a result other \
+               than 0 (EPMD sends 1, and 99 for the creation). EPMD does not say why. The \
+               finding is proven if the capture shows the owner of the name: an earlier \
+               registration whose connection is still open, or an answer of that EPMD with a \
+               port for the name.",
+    lookalikes: "EPMD refuses in the same way a name of more than 255 characters or 1020 bytes, \
+                 a name that is not UTF-8, and extra data of more than 1020 bytes; such a name \
+                 is reported as what it is. A node that restarts before EPMD noticed the end of \
+                 the old one is refused once and comes up at the next try.",
+    log_lines: &[
         LogLine {
-            by: "the node that is refused, which then ends",
+            writer: "the refused node, which then exits",
             releases: "all",
             text: "Protocol 'inet_tcp': the name b@h seems to be in use by another Erlang node",
         },
         LogLine {
-            by: "EPMD in the foreground, behind `epmd:` and the date",
-            releases: "OTP 25 (seen)",
+            writer: "EPMD in the foreground, after `epmd:` and the date",
+            releases: "seen with OTP 25",
             text: "node name already occupied b",
         },
     ],
     remedy: &[
-        "On that host, run `epmd -names`: it gives the port of the node that has the name.",
-        "Find its process with `ss -ltnp` by that port. If it is left over from an earlier start, end it; \
-         if it is meant to run, give the new node another name.",
-        "Where machines or containers share one network namespace, each node needs a name of its own.",
+        "On that host, run `epmd -names`: it shows the port of the node that has the name.",
+        "Find its process by that port with `ss -ltnp`. If it is left over from an earlier \
+         start, stop it; if it is meant to run, give the new node another name.",
+        "If virtual machines or containers share one network namespace, give each node a name of \
+         its own.",
     ],
 };
 
@@ -85,8 +90,12 @@ impl Rule for NameInUse {
         let is_taken = holder.is_some() || unacceptable(epmd).is_none();
         let evidence = [
             holder.and_then(shown_by),
-            shown(seen.request, Some(Role::Initiator), &format!("ALIVE2_REQ \"{name}\"")),
-            shown(seen.reply, Some(Role::Acceptor), "registration refused"),
+            shown(
+                seen.request,
+                Some(Role::Initiator),
+                Shows::epmd(EpmdTag::ALIVE2_REQ, format!("\"{name}\"")),
+            ),
+            shown(seen.reply, Some(Role::Acceptor), Shows::Note("registration refused".into())),
         ];
         out.push(Finding {
             confidence,
@@ -138,11 +147,11 @@ fn held(holder: &Registration, event: &Event) -> String {
 fn shown_by(holder: &Registration) -> Option<Evidence> {
     let Registration { node, port, name, session_id, .. } = holder;
     let what = match node {
-        Some(_) => format!("\"{name}\" registered, with port {port}"),
-        None => format!("PORT2_RESP: \"{name}\" is at port {port}"),
+        Some(_) => Shows::Note(format!("\"{name}\" registered, with port {port}").into()),
+        None => Shows::epmd(EpmdTag::PORT2_RESP, format!("\"{name}\" is at port {port}")),
     };
     let from = Some(Role::Acceptor);
-    let evidence = shown(holder.shown, from, &what)?;
+    let evidence = shown(holder.shown, from, what)?;
     Some(Evidence { session_id: Some(session_id.clone()), ..evidence })
 }
 

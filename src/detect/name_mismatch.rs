@@ -7,58 +7,64 @@
 
 use std::net::IpAddr;
 
-use super::finding::{Sides, closed, finding, looked_up, settled, shown};
+use super::finding::{Sides, closed_without, finding, looked_up, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::{World, acceptor_end};
 use crate::record::{
-    Confidence, Event, Evidence, Finding, Ground, HostClue, Outcome, Role, Session, Severity,
+    Confidence, Event, Evidence, Finding, Ground, HostClue, MessageKind, Outcome, Role, Session,
+    Severity, Shows,
 };
 
 /// `beamscope explain name-mismatch`.
 const DOC: RuleDoc = RuleDoc {
     rule: "name-mismatch",
     severity: Severity::High,
-    summary: "the node that answers is not the one that was dialed",
-    means: "A node is dialed by its full name, such as b@h. The part left of the @ is what EPMD is asked \
-            for; the part right of it is only used to find an address. When the node there presents \
-            itself, the dialing node compares the whole name, letter by letter, with the one it dialed, \
-            and closes if they differ. So b@alias, b@10.0.0.2, b@h and b@h.example.com may all lead to \
-            one node, and only one of them connects: the one that node() gives there. The other cause is \
-            a port that belongs to another node than EPMD says: a registration that is left over, or a \
-            port that another node has taken.",
-    proof: "The initiator closes at once after the acceptor's challenge, without a challenge_reply, and no \
-            flag that it demands is missing. It is proven when EPMD was asked for another name than the \
-            acceptor's: the bytes of both are in the capture. The host that was dialed is never on the \
-            wire, so all else is likely at most. What host it was is told by a DNS answer to the \
-            initiator, shortly before, with the address that it then dialed; less surely by an earlier \
-            connection of the same initiator after the same look-up, or by names that the capture file \
-            itself brings.",
-    resembles: "A node of another release that misses a flag closes at the same place: then the flags tell, \
-                and it is version-mismatch. A node that is stopped at this very moment looks the same once; \
-                a wrong name fails at every try. A refused cookie comes one step later, after the \
-                challenge_reply, and there the acceptor closes. A node with a short name that is told to \
-                dial a long one, or the other way round, refuses that itself and sends nothing.",
-    logs: &[
-        LogLine { by: "either node", releases: "all", text: "" },
+    summary: "the node that answers has another name than dialed",
+    symptom: "`Node.connect/1` returns `false` at once, nothing is logged, and EPMD knows the name",
+    meaning: "A node is dialed by its full name, such as b@h. EPMD is asked for the part before \
+              the @; the part after it is only resolved to an address. When the node there sends \
+              its name, the dialing node compares the whole name with the one it dialed, letter \
+              by letter, and closes if they differ. So b@alias, b@10.0.0.2, b@h and \
+              b@h.example.com may all lead to one node, and only one of them connects: the one \
+              that node() returns there. The other cause is a port that belongs to another node \
+              than EPMD says: an outdated registration, or a port that another node has taken.",
+    evidence: "The initiator closes at once after the acceptor's challenge, without \
+               challenge_reply, and no flag that it requires is missing. The finding is proven \
+               if EPMD was asked for another name than the acceptor's: both names are in the \
+               capture. The host part that was dialed is never on the wire, so everything else \
+               is likely at most. It is inferred from a DNS answer to the initiator shortly \
+               before, with the address that it then dialed; with less certainty from an earlier \
+               connection of the same initiator after the same lookup, or from names in the \
+               capture file.",
+    lookalikes: "A node of another release that misses a flag closes at the same point: then the \
+                 flags show it, and it is version-mismatch. A node that is stopped at this very \
+                 moment looks the same once; a wrong name fails every time. A refused cookie \
+                 comes one step later, after challenge_reply, and there the acceptor closes. A \
+                 node with a short name that dials a long one, or the reverse, refuses that \
+                 itself and sends nothing.",
+    log_lines: &[
+        LogLine { writer: "either node", releases: "all", text: "" },
         LogLine {
-            by: "the dialing node, with net_kernel:verbose(1)",
+            writer: "the dialing node, with net_kernel:verbose(1)",
             releases: "OTP 25 and older",
             text: "{net_kernel,{'EXIT',<0.87.0>,{recv_challenge_failed,no_node,\"b@h\"}}}",
         },
         LogLine {
-            by: "rabbitmqctl on the dialing host",
+            writer: "rabbitmqctl on the dialing host",
             releases: "all",
             text: "* Hostname mismatch: node \"b@h\" believes its host is different. Please ensure that \
                    hostnames resolve the same way locally and on \"b@h\"",
         },
     ],
     remedy: &[
-        "Ask the dialed node for its name, with node(), and dial exactly that.",
-        "Or start it under the name by which it is dialed: erl -name b@HOST, iex --name b@HOST; or -sname \
-         and --sname, for a host of one word.",
-        "Give all nodes of a cluster names of one kind, short or long, whose hosts each of them resolves.",
-        "Where EPMD gives the port of another node: compare epmd -names with the sockets that listen on \
-         that host, and restart the node whose registration is wrong.",
+        "Dial exactly the name that node() returns on the dialed node: no alias, no address in \
+         place of a host name, no short name for a long one.",
+        "Or start it under the name by which it is dialed: erl -name b@HOST, iex --name b@HOST; \
+         or -sname and --sname, for a host name without dots.",
+        "Use one kind of names in a cluster, short or long, with hosts that every node can \
+         resolve.",
+        "If EPMD returns the port of another node, compare epmd -names with the listening \
+         sockets of that host, and restart the node whose registration is wrong.",
     ],
 };
 
@@ -88,9 +94,9 @@ impl Rule for NameMismatch {
         found.evidence.extend(shown(
             session.seen.challenge,
             Some(Role::Acceptor),
-            &format!("challenge from {}", sides.acceptor),
+            Shows::handshake(MessageKind::Challenge, format!("from {}", sides.acceptor)),
         ));
-        found.evidence.extend(closed(session, "without challenge_reply"));
+        found.evidence.extend(closed_without(session, MessageKind::ChallengeReply));
         debug_assert!(found.confidence != Confidence::Proven || found.not_excluded.is_empty());
         out.push(found);
     }
@@ -303,10 +309,15 @@ impl<'a> Dial<'a> {
 /// The packet that tells the host.
 fn named(clue: &HostClue, ip: IpAddr) -> Option<Evidence> {
     let (frame, session_id, what) = match &clue.ground {
-        Ground::Dns { frame, asked } => (*frame, None, format!("DNS answer: {asked} is at {ip}")),
-        Ground::Mdns(frame) => (*frame, None, format!("mDNS answer: {} is at {ip}", clue.host)),
+        Ground::Dns { frame, asked } => {
+            (*frame, None, Shows::Dns(format!("DNS answer: {asked} is at {ip}")))
+        }
+        Ground::Mdns(frame) => {
+            (*frame, None, Shows::Dns(format!("mDNS answer: {} is at {ip}", clue.host)))
+        }
         Ground::OtherSession { session_id, frame } => {
-            let what = format!("challenge from a node at {}", clue.host);
+            let detail = format!("from a node at {}", clue.host);
+            let what = Shows::handshake(MessageKind::Challenge, detail);
             (*frame, Some(session_id.clone()), what)
         }
         Ground::CaptureNames => return None,

@@ -7,38 +7,39 @@ use super::finding::{address, blank, shown};
 use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Body, EpmdOutcome, Event, Finding, Role, Severity};
+use crate::record::{Body, EpmdOutcome, EpmdTag, Event, Finding, Role, Severity, Shows};
 
 /// `beamscope explain node-not-registered`.
 const DOC: RuleDoc = RuleDoc {
     rule: "node-not-registered",
     severity: Severity::Medium,
-    summary: "the port mapper does not know the name",
-    means: "The port mapper (EPMD) on the host that was asked answered, and does not know the \
-            name. The node is not running there, goes by another name, or is registered with \
-            another port mapper.",
-    proof: "PORT2_RESP with a result other than 0, in answer to PORT_PLEASE2_REQ with that name.",
-    resembles: "A port mapper that cannot be reached is epmd-unreachable. One that closes without \
-                an answer was asked for a name that it does not take for one. A name that is \
-                known, with a port on which nobody listens, is stale-registration.",
-    logs: &[
-        LogLine { by: "the dialing node", releases: "all", text: "" },
-        log_lines::NOBODY_THERE,
+    summary: "EPMD does not know the name",
+    symptom: "nothing is logged, and `epmd -names` on that host does not list the node",
+    meaning: "EPMD on that host answered, and does not know the name. The node is not running \
+              there, has another name, or is registered with another EPMD.",
+    evidence: "PORT2_RESP with a result other than 0, in answer to PORT_PLEASE2_REQ with that \
+               name.",
+    lookalikes: "An EPMD that cannot be reached is epmd-unreachable. EPMD closes without an \
+                 answer if the name is not valid. A name that is known, with a port that refuses \
+                 connections, is stale-registration.",
+    log_lines: &[
+        LogLine { writer: "the dialing node", releases: "all", text: "" },
+        log_lines::NO_LISTENER,
         LogLine {
-            by: "rabbitmqctl on the dialing host",
+            writer: "rabbitmqctl on the dialing host",
             releases: "all",
             text: "* epmd reports: node 'rabbit' not running at all",
         },
     ],
     remedy: &[
         "On the host that was asked, run `epmd -names`, and compare the spelling with the part \
-         left of the @: case counts.",
-        "If the name is missing, see whether the node runs at all, and whether it was started with \
-         a name (-name, -sname, RELEASE_NODE).",
-        "If it runs and is not listed, it may use another port mapper: its container's own, or \
+         before the @: names are case-sensitive.",
+        "If the name is missing, check that the node runs, and that it was started with a name \
+         (-name, -sname, RELEASE_NODE).",
+        "If it runs and is not listed, it may use another EPMD: the one of its container, or \
          another ERL_EPMD_PORT.",
-        "A node older than OTP 23.3 does not register again after EPMD was restarted: restart the \
-         node.",
+        "Restart a node older than OTP 23.3 after a restart of EPMD: it does not register again \
+         by itself.",
     ],
 };
 
@@ -58,11 +59,11 @@ impl Rule for NodeNotRegistered {
         let name = epmd.name.as_deref().unwrap_or("?");
         let mapper = address(ids.dest_ip, ids.dest_port);
         let seen = &epmd.seen;
-        let asked = format!("PORT_PLEASE2_REQ \"{name}\"");
-        let answered = format!("PORT2_RESP: no \"{name}\"");
+        let asked = Shows::epmd(EpmdTag::PORT_PLEASE2_REQ, format!("\"{name}\""));
+        let answered = Shows::epmd(EpmdTag::PORT2_RESP, format!("no \"{name}\""));
         let evidence = [
-            shown(seen.request, Some(Role::Initiator), &asked),
-            shown(seen.reply, Some(Role::Acceptor), &answered),
+            shown(seen.request, Some(Role::Initiator), asked),
+            shown(seen.reply, Some(Role::Acceptor), answered),
         ];
         out.push(Finding {
             title: format!("no node \"{name}\" is registered at {mapper}"),

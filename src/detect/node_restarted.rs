@@ -12,18 +12,21 @@ const DOC: RuleDoc = RuleDoc {
     rule: "node-restarted",
     severity: Severity::Info,
     summary: "a node came back with another creation",
-    means: "A node gets a new creation each time it starts. The same name with another creation is the \
-            same node after a restart, at the same address or, where it was moved, at another.",
-    proof: "Two hellos (send_name or challenge) with one name and two creations.",
-    resembles: "Two nodes of one name at different addresses look like this until both are seen alive at \
-                once; then it is duplicate-node. Tools that connect as C nodes and leave (erl_call) have \
-                another creation at each call. Old port mappers (OTP 22 and older) count creations from 1 \
-                to 3 and begin again, so equal ones prove nothing there.",
-    logs: &[],
+    symptom: "a node was gone and is back",
+    meaning: "A node gets a new creation each time it starts. The same name with another \
+              creation is the same node after a restart, at the same address or at another one \
+              if it was moved.",
+    evidence: "Two handshakes (send_name or challenge) with one name and two creations.",
+    lookalikes: "Two nodes of one name at different addresses look like this until both are seen \
+                 alive at once; then it is duplicate-node. Tools that connect as C nodes and \
+                 leave (erl_call) have another creation at each call. Old EPMDs (OTP 22 and \
+                 older) count creations from 1 to 3 and start again, so equal creations prove \
+                 nothing there.",
+    log_lines: &[],
     remedy: &[
-        "Nothing, where somebody restarted it. Else look for a crash dump (erl_crash.dump), the \
-               out-of-memory killer (dmesg), and whatever supervises the node (systemd, heart, \
-               Kubernetes) at that time.",
+        "Do nothing if the restart was meant. Otherwise look for a crash dump (erl_crash.dump), \
+         the out-of-memory killer (dmesg), and the supervisor of the node (systemd, heart, \
+         Kubernetes) at that time.",
     ],
 };
 

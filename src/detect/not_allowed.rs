@@ -7,45 +7,46 @@ use super::finding::{Sides, finding, settled, shown};
 use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Event, Finding, Outcome, Role, Severity};
+use crate::record::{Event, Finding, MessageKind, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain not-allowed`.
 const DOC: RuleDoc = RuleDoc {
     rule: "not-allowed",
     severity: Severity::High,
-    summary: "the dialed node does not let this one in",
-    means: "The dialed node keeps a list of nodes that may connect, set with net_kernel:allow/1, \
-            and the dialing node is not on it. It is refused before any cookie is looked at.",
-    proof: "Status not_allowed in answer to send_name, from a node that lacks no flag that any \
-            release demands.",
-    resembles: "Releases too far apart are refused with the same status, but a flag is missing \
-                then: version-mismatch. A carrier of one's own that demands further flags looks \
-                the same as a list. OTP 22 and older log a wrong cookie in the same words: \
-                cookie-mismatch.",
-    logs: &[
+    summary: "the dialed node's allow list lacks the dialing node",
+    symptom: "the dialed node refuses before any cookie is checked",
+    meaning: "The dialed node has a list of nodes that may connect, set with net_kernel:allow/1, \
+              and the dialing node is not on it. The refusal comes before any cookie is checked.",
+    evidence: "Status not_allowed in answer to send_name, from a node that lacks no flag that \
+               any release requires.",
+    lookalikes: "Releases too far apart are refused with the same status, but then a flag is \
+                 missing: version-mismatch. A custom carrier that requires further flags looks \
+                 the same as a list. OTP 22 and older log a wrong cookie in the same words: \
+                 cookie-mismatch.",
+    log_lines: &[
         LogLine {
-            by: "the dialed node",
+            writer: "the dialed node",
             releases: "all",
             text: "** Connection attempt from disallowed node a@h **",
         },
-        LogLine { by: "the dialing node", releases: "all", text: "" },
+        LogLine { writer: "the dialing node", releases: "all", text: "" },
         LogLine {
-            by: "the dialing node, where it has a list without the other and so sends nothing",
+            writer: "the dialing node, if its own list lacks the other (it then sends nothing)",
             releases: "all",
             text: "** Connection attempt with disallowed node b@h **",
         },
         log_lines::REFUSED_BY_STATUS,
         LogLine {
-            by: "rabbitmqctl on the dialing host",
+            writer: "rabbitmqctl on the dialing host",
             releases: "all",
             text: "* This node is not on the list of nodes authorised by remote node (see \
                    net_kernel:allow/1)",
         },
     ],
     remedy: &[
-        "On the dialed node, find who calls net_kernel:allow/1, and add the name of the dialing \
-         node, letter by letter.",
-        "net_kernel:allow/1 on the running node adds to the list at once.",
+        "On the dialed node, find the call of net_kernel:allow/1, and add the exact name of the \
+         dialing node.",
+        "On a running node, net_kernel:allow/1 adds to the list at once.",
     ],
 };
 
@@ -73,8 +74,16 @@ impl Rule for NotAllowed {
         found.remedy =
             vec![format!("On {b}, find who calls net_kernel:allow/1 and add '{a}' to its list.")];
         let status = session.seen.status.as_ref().map(|(mark, _)| *mark);
-        found.evidence.extend(shown(session.seen.send_name, Some(Role::Initiator), "send_name"));
-        found.evidence.extend(shown(status, Some(Role::Acceptor), "status not_allowed"));
+        found.evidence.extend(shown(
+            session.seen.send_name,
+            Some(Role::Initiator),
+            MessageKind::SendName,
+        ));
+        found.evidence.extend(shown(
+            status,
+            Some(Role::Acceptor),
+            Shows::handshake(MessageKind::Status, "not_allowed"),
+        ));
         found.logged_by = vec![Role::Acceptor];
         out.push(found);
     }

@@ -7,30 +7,31 @@ use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::judge::world::ip_of;
-use crate::record::{Body, EpmdOutcome, Event, Finding, Outcome, Role, Severity};
+use crate::record::{Body, EpmdOutcome, Event, Finding, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain not-distribution`.
 const DOC: RuleDoc = RuleDoc {
     rule: "not-distribution",
     severity: Severity::Low,
-    summary: "something else spoke to EPMD or to a node's port",
-    means: "Something that speaks neither Erlang distribution nor EPMD connected to a node or to \
-            the port mapper, or answers where a node was expected: a health check, a scanner, a \
-            browser, a metrics collector.",
-    proof: "The first bytes are no message of the protocol, and often are those of another (HTTP, \
-            TLS, SSH).",
-    resembles: "A node with TLS that dials one without: its hello is no distribution either, but \
-                comes from a node that looked the other up; that is tls-mismatch.",
-    logs: &[
-        LogLine { by: "the node or port mapper that is spoken to", releases: "all", text: "" },
+    summary: "something else connected to EPMD or to a node's port",
+    symptom: "a health check or a scanner connects to a node's port or to 4369",
+    meaning: "A client that speaks neither Erlang distribution nor EPMD connected to a node or \
+              to EPMD, or such a server answers where a node was expected: a health check, a \
+              scanner, a browser, a metrics collector.",
+    evidence: "The first bytes are no message of the protocol, and often those of another one \
+               (HTTP, TLS, SSH).",
+    lookalikes: "A node with TLS that dials one without: its ClientHello is no distribution \
+                 either, but it comes from a node that looked the other one up; that is \
+                 tls-mismatch.",
+    log_lines: &[
+        LogLine { writer: "the node or EPMD that was connected to", releases: "all", text: "" },
         log_lines::TLS_NOTICE,
     ],
     remedy: &[
-        "Find out what connects there: `ss -tnp` on the host it comes from names the process.",
-        "Give a health check another port: a connection to a distribution port holds a process of \
-         the node for 7 s.",
-        "What comes from outside should not reach these ports at all: close 4369 and the \
-         distribution ports to it.",
+        "Find out what connects there: `ss -tnp` on the source host names the process.",
+        "Point health checks at another port: a connection to a distribution port occupies a \
+         process of the node for 7 s.",
+        "Close 4369 and the distribution ports to clients from outside.",
     ],
 };
 
@@ -54,9 +55,13 @@ impl Rule for NotDistribution {
                     ),
                     remedy: vec![REMEDY.to_owned()],
                     parties: format!("{},{mapper}", ids.src_ip),
-                    evidence: shown(Some(foreign.mark), Some(Role::Initiator), foreign.looks_like)
-                        .into_iter()
-                        .collect(),
+                    evidence: shown(
+                        Some(foreign.mark),
+                        Some(Role::Initiator),
+                        Shows::Foreign(foreign.looks_like),
+                    )
+                    .into_iter()
+                    .collect(),
                     ..blank(&DOC)
                 });
             }
@@ -82,7 +87,11 @@ impl Rule for NotDistribution {
             foreign.looks_like
         );
         found.remedy = vec![REMEDY.to_owned()];
-        found.evidence.extend(shown(Some(foreign.mark), Some(foreign.from), foreign.looks_like));
+        found.evidence.extend(shown(
+            Some(foreign.mark),
+            Some(foreign.from),
+            Shows::Foreign(foreign.looks_like),
+        ));
         out.push(found);
     }
 }

@@ -17,7 +17,8 @@ use crate::judge::world::{World, acceptor_end, alive_of, ip_of};
 use crate::limits::remember;
 use crate::packet::PacketRef;
 use crate::record::{
-    Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, Role, Session, Severity,
+    Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, MessageKind, Role,
+    Session, Severity, Shows,
 };
 use crate::time::{Timestamp, micros};
 
@@ -25,29 +26,32 @@ use crate::time::{Timestamp, micros};
 const DOC: RuleDoc = RuleDoc {
     rule: "registration-lost",
     severity: Severity::Medium,
-    summary: "the port mapper has lost a node that is still up",
-    means: "The port mapper (EPMD) has no entry any more for a node that is running: its connection with \
-            the node, which is the registration, was closed, and the node did not come back. Connections \
-            that stand go on, and nobody new can find the node: look-ups say that it is not registered, \
-            until it registers again. A node registers again within about 2 s from OTP 23.3 on, while \
-            there is a port mapper to register with; an older one never does before it is restarted.",
-    proof: "ALIVE2_REQ with a positive answer, FIN or RST on that connection, no registration of the name \
-            after it, and bytes from that node on a distribution connection more than 3 s later. That it \
-            is that node is likely: it has the registered name and, where it was dialed, the registered \
-            port; and its host is known to be that of the port mapper, or its creation is the one that EPMD \
-            gave.",
-    resembles: "A node that shuts down closes both within a moment. A node that was killed while much of \
-                what it had sent was not yet delivered: its system goes on sending for it. A node of the \
-                same name on another host, where a whole cluster uses one name and one port; where only \
-                name and port speak for the node, the finding is only possible.",
-    logs: &[],
+    summary: "EPMD lost a node that is still running",
+    symptom: "the node runs, and `epmd -names` no longer lists it",
+    meaning: "EPMD no longer has an entry for a node that runs: the connection between EPMD and \
+              the node, which is the registration, was closed, and the node did not register \
+              again. Existing connections continue, but new ones cannot find the node: lookups \
+              say that it is not registered. From OTP 23.3 on, a node registers again within \
+              about 2 s once EPMD runs; an older node never does until it is restarted.",
+    evidence: "ALIVE2_REQ with a positive answer, FIN or RST on that connection, no registration \
+               of the name after it, and bytes from that node on a distribution connection more \
+               than 3 s later. That it is the same node is likely: it has the registered name \
+               and, where it was dialed, the registered port; and its host is known to be \
+               EPMD's, or its creation is the one that EPMD assigned.",
+    lookalikes: "A node that shuts down closes both within a moment. A node that was killed \
+                 while much of its data was not delivered yet: its kernel keeps sending it. A \
+                 node of the same name on another host, where a whole cluster uses one name and \
+                 one port; if only name and port identify the node, the finding is only \
+                 possible.",
+    log_lines: &[],
     remedy: &[
-        "On its host, run `epmd -names`. If that fails, start EPMD: nodes from OTP 23.3 register again by \
-         themselves.",
-        "If EPMD runs and does not list the node, which is older: restart it, or from its shell call \
-         erl_epmd:register_node/2 with its alive name and port.",
-        "Find out what ended EPMD (`epmd -kill`, `epmd -stop`, a restart of the service that had started \
-         it, memory pressure), and run it as a service of its own.",
+        "On its host, run `epmd -names`. If that fails, start EPMD: nodes from OTP 23.3 on \
+         register again by themselves.",
+        "If EPMD runs and does not list the node, which is then an older one: restart it, or \
+         call erl_epmd:register_node/2 from its shell with its name (the part before the @) and \
+         its port.",
+        "Find out what ended EPMD (`epmd -kill`, `epmd -stop`, a restart of the service that had \
+         started it, memory pressure), and run it as a service of its own.",
     ],
 };
 
@@ -285,11 +289,13 @@ fn told(
     let peer = ip_of(ids, session, role.peer());
     let of_registration =
         |evidence: Evidence| Evidence { session_id: Some(Arc::clone(&was.session_id)), ..evidence };
-    let registered = shown(was.shown, Some(Role::Acceptor), &format!("\"{name}\" registered"));
-    let gone = shown(Some(*close), *closed_by, "the registration's connection is closed");
+    let registered = Shows::Note(format!("\"{name}\" registered").into());
+    let registered = shown(was.shown, Some(Role::Acceptor), registered);
+    let gone = Shows::Closed("the registration's connection is closed".into());
+    let gone = shown(Some(*close), *closed_by, gone);
     let hello = match role {
-        Role::Initiator => shown(session.seen.send_name, Some(role), "send_name"),
-        Role::Acceptor => shown(session.seen.challenge, Some(role), "challenge"),
+        Role::Initiator => shown(session.seen.send_name, Some(role), MessageKind::SendName),
+        Role::Acceptor => shown(session.seen.challenge, Some(role), MessageKind::Challenge),
     };
     Finding {
         confidence,

@@ -7,40 +7,43 @@ use super::epmd_common;
 use super::finding::{blank, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Confidence, EpmdOutcome, Event, Finding, Role, Severity};
+use crate::record::{
+    Confidence, EpmdOutcome, EpmdTag, Event, Finding, Missing, Role, Severity, Shows,
+};
 
 /// `beamscope explain registration-rejected`.
 const DOC: RuleDoc = RuleDoc {
     rule: "registration-rejected",
     severity: Severity::Medium,
     summary: "a node tried to register on another host",
-    means: "A node asked a port mapper (EPMD) on another host to register it. EPMD takes registrations \
-            from its own host alone, that is, from 127.0.0.0/8, from ::1, or from the very address that \
-            was connected to, and closes all others without a word. The node does not start as a \
-            distributed node.",
-    proof: "ALIVE2_REQ from an address other than the port mapper's own and other than loopback, read by \
-            its side, then FIN from there without one byte of reply.",
-    resembles: "Something that is not EPMD may close without a word too, and EPMD does when it is ended at \
-                that moment. Address translation or a proxy in front of a port mapper makes a local node \
-                look foreign, to EPMD as well: the remedy is the same. Port mappers before R14 took \
-                registrations from anywhere.",
-    logs: &[
+    symptom: "a node cannot register, and its EPMD is on another host",
+    meaning: "A node asked EPMD on another host to register it. EPMD takes registrations from \
+              its own host only, that is from 127.0.0.0/8, from ::1, or from the same address \
+              that was connected to, and closes all others without a reply. The node does not \
+              start as a distributed node.",
+    evidence: "ALIVE2_REQ from an address that is neither EPMD's own nor loopback, read by EPMD, \
+               then FIN from EPMD without a byte of reply.",
+    lookalikes: "Something that is not EPMD may close without a reply too, and so does EPMD if \
+                 it is stopped at that moment. NAT or a proxy in front of EPMD makes a local \
+                 node look remote, to EPMD as well: the remedy is the same. EPMD before R14 took \
+                 registrations from anywhere.",
+    log_lines: &[
         LogLine {
-            by: "the node that is turned away, which then ends",
-            releases: "OTP 25 (seen); others alike",
+            writer: "the refused node, which then exits",
+            releases: "seen with OTP 25; others are similar",
             text: "Protocol 'inet_tcp': register/listen error: epmd_close",
         },
         LogLine {
-            by: "EPMD in the foreground, behind `epmd:` and the date",
-            releases: "OTP 25 (seen)",
+            writer: "EPMD in the foreground, after `epmd:` and the date",
+            releases: "seen with OTP 25",
             text: "ALIVE2_REQ from non local address",
         },
     ],
     remedy: &[
-        "Run EPMD on the host of the node, and in the same network namespace (container, pod): an Erlang \
-         node starts one by itself unless told not to (-start_epmd false).",
-        "If the way to 127.0.0.1:4369 is redirected, by a proxy, a port mapping or a custom -epmd_module, \
-         end that for registrations; look-ups may go anywhere.",
+        "Run EPMD on the host of the node, in the same network namespace (container, pod): an \
+         Erlang node starts one by itself unless -start_epmd false is given.",
+        "If the path to 127.0.0.1:4369 is redirected, by a proxy, a port mapping or a custom \
+         -epmd_module, stop that for registrations; lookups may go anywhere.",
     ],
 };
 
@@ -70,13 +73,15 @@ impl Rule for RegistrationRejected {
         not_excluded.extend(epmd_common::unanswerable(epmd).map(|why| {
             format!("EPMD would have closed for an asker of its own host too: the name {why}")
         }));
+        let missing = Some(Missing::EpmdReply);
+        let no_reply = Shows::Close { is_reset: false, missing, detail: "" };
         let evidence = [
             shown(
                 seen.request,
                 Some(Role::Initiator),
-                &format!("ALIVE2_REQ \"{name}\" from {from}"),
+                Shows::epmd(EpmdTag::ALIVE2_REQ, format!("\"{name}\" from {from}")),
             ),
-            shown(seen.close, Some(Role::Acceptor), "FIN without a reply"),
+            shown(seen.close, Some(Role::Acceptor), no_reply),
         ];
         out.push(Finding {
             confidence: Confidence::Likely,

@@ -11,29 +11,32 @@ use super::{Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::record::{
     Body, Confidence, Event, Execution, Finding, MessageEvent, Outcome, Role, RuleTrigger,
-    Severity, State,
+    Severity, Shows, State,
 };
 
 /// `beamscope explain remote-execution`.
 const DOC: RuleDoc = RuleDoc {
     rule: "remote-execution",
     severity: Severity::High,
-    summary: "a node had another run a command, or code",
-    means: "Whoever is connected to a node may call any function on it. These functions run what they are \
-            told: os:cmd and erlang:open_port start programs, code:load_binary and the like bring code, \
-            erl_eval, file:eval and Elixir's Code.eval_string evaluate it. It is what somebody does who has \
-            come by the cookie, and also what an operator does from a shell.",
-    proof: "A call by rpc or erpc, or a request to spawn, that names such a function. Only its name is \
-            told, never its arguments.",
-    resembles: "A deployment that loads code on all nodes (c:nl, code:load_binary by rpc), an operator who \
-                asks a host something with os:cmd, a monitoring that does. A fun that is sent to be run may \
-                do the same, and does not show what it does: nothing is told of it.",
-    logs: &[],
+    summary: "a node ran a command or code on another node",
+    symptom: "a node ran a command or loaded code, and nobody knows why",
+    meaning: "A node that is connected may call any function on its peer. These functions run \
+              what they are given: os:cmd and erlang:open_port start programs, code:load_binary \
+              and similar functions load code, and erl_eval, file:eval and Elixir's \
+              Code.eval_string evaluate it. An attacker who has the cookie does this, and so \
+              does an operator in a shell.",
+    evidence: "A call by rpc or erpc, or a spawn request, that names such a function. Only its \
+               name is reported, never its arguments.",
+    lookalikes: "A deployment that loads code on all nodes (c:nl, code:load_binary by rpc), an \
+                 operator or a monitoring system that queries a host with os:cmd. A fun that is \
+                 sent for execution may do the same and does not show what it does: it is not \
+                 reported.",
+    log_lines: &[],
     remedy: &[
-        "Find out who was at the node that asked, and whether it was meant.",
-        "Where it was not: treat the asked node's host as taken over, change the cookie, and let no network \
-         but the cluster's own reach port 4369 and the distribution ports.",
-        "Distribution over TLS with client certificates lets only known nodes in.",
+        "Find out who used the node that made the call, and whether it was meant.",
+        "If it was not: treat the host of the called node as compromised, change the cookie, and \
+         let only the cluster's own network reach port 4369 and the distribution ports.",
+        "Use distribution over TLS with client certificates, which lets only known nodes connect.",
     ],
 };
 
@@ -103,7 +106,7 @@ impl Rule for RemoteExecution {
             evidence: shown(
                 Some(*mark),
                 Some(message.from),
-                &format!("{} of {module}:{function}{arity}", message.operation),
+                Shows::Message(format!("{} of {module}:{function}{arity}", message.operation)),
             )
             .into_iter()
             .collect(),
@@ -162,7 +165,7 @@ mod tests {
         let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2");
         let found = told(Some(dial.event()), &call("os", "cmd", Some(Execution::Command)));
         assert_eq!(found[0].title, "b@h had a@h run os:cmd");
-        assert_eq!(found[0].evidence[0].what, "SPAWN_REQUEST of os:cmd/1");
+        assert_eq!(found[0].evidence[0].what.to_string(), "SPAWN_REQUEST of os:cmd/1");
         let code = call("Elixir.Code", "eval_string", Some(Execution::Evaluation));
         let found = told(None, &code);
         assert_eq!(found[0].title, "10.0.0.2:9100 had 10.0.0.1:40000 run Code:eval_string");

@@ -10,7 +10,9 @@ use std::time::Duration;
 use super::finding::{Sides, closed, finding, looked_up, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::{World, acceptor_end, alive_of, ip_of};
-use crate::record::{Confidence, Event, Finding, Outcome, Role, Session, Severity};
+use crate::record::{
+    Confidence, Event, Finding, MessageKind, Outcome, Role, Session, Severity, Shows,
+};
 use crate::time::Timestamp;
 
 /// `beamscope explain same-name`.
@@ -18,25 +20,27 @@ const DOC: RuleDoc = RuleDoc {
     rule: "same-name",
     severity: Severity::High,
     summary: "a node dials with the name of the node it dials",
-    means: "A node introduced itself to another with that other's own name: two nodes share one \
-            name, on two hosts or with two port mappers. They never connect to each other, and a \
-            third node reaches now the one, now the other.",
-    proof: "The name in send_name is the name that the dialed node goes by, or EPMD was asked for it and \
-            the same happens again; it answers with status nok and closes, and does not dial back.",
-    resembles: "Two nodes that dial each other at the same time: there, nok goes to the one with \
-                the smaller name while the other's own dial goes on and succeeds \
-                (simultaneous-connect).",
-    logs: &[
+    symptom: "a node cannot connect to another one that has its own name",
+    meaning: "A node sent, as its own name, the name of the node that it dials: two nodes share \
+              one name, on two hosts or with two EPMDs. They never connect to each other, and a \
+              third node reaches sometimes one, sometimes the other.",
+    evidence: "The name in send_name is the name of the dialed node, or EPMD was asked for it \
+               and the same happens again; the dialed node answers with status nok and closes, \
+               and does not dial back.",
+    lookalikes: "Two nodes that dial each other at the same time: there, nok goes to the one \
+                 with the smaller name, and the other's own dial succeeds \
+                 (simultaneous-connect).",
+    log_lines: &[
         LogLine {
-            by: "the dialed node",
+            writer: "the dialed node",
             releases: "OTP 21 and newer",
             text: "** Cannot get connection id for node 'b@h'",
         },
-        LogLine { by: "the dialing node", releases: "all", text: "" },
+        LogLine { writer: "the dialing node", releases: "all", text: "" },
     ],
     remedy: &[
         "Give one of the two another name, and restart it.",
-        "Where hosts are cloned or containers share a template, make the name from the host: -name \
+        "If hosts are cloned or containers share a template, build the name from the host: -name \
          app@$(hostname -f).",
     ],
 };
@@ -88,9 +92,17 @@ impl Rule for SameName {
         );
         found.remedy = vec!["Give one of the two another name and restart it.".to_owned()];
         found.evidence.extend(looked_up(session));
-        found.evidence.extend(shown(session.seen.send_name, Some(Role::Initiator), "send_name"));
+        found.evidence.extend(shown(
+            session.seen.send_name,
+            Some(Role::Initiator),
+            MessageKind::SendName,
+        ));
         let status = session.seen.status.as_ref().map(|(mark, _)| *mark);
-        found.evidence.extend(shown(status, Some(Role::Acceptor), "status nok"));
+        found.evidence.extend(shown(
+            status,
+            Some(Role::Acceptor),
+            Shows::handshake(MessageKind::Status, "nok"),
+        ));
         found.evidence.extend(closed(session, "after nok"));
         found.not_excluded = match confidence {
             Confidence::Proven => Vec::new(),

@@ -6,26 +6,28 @@
 use super::finding::{Sides, closed, finding, settled, shown};
 use super::{Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Event, Evidence, Finding, Outcome, Role, Severity};
+use crate::record::{Event, Evidence, Finding, MessageKind, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain simultaneous-connect`.
 const DOC: RuleDoc = RuleDoc {
     rule: "simultaneous-connect",
     severity: Severity::Info,
     summary: "two nodes dialed each other, and one dial gave way",
-    means: "Both nodes dialed each other within the same moment. One connection is enough, so one of the two \
-            dials is given up: that of the node whose name is the smaller one. Nothing is wrong.",
-    proof: "A dial that ends with status nok, or that its node drops before it has an answer, and a dial \
-            between the same two nodes in the other direction at the same time (ok_simultaneous, where it was \
-            answered while the first was pending).",
-    resembles: "nok without any dial the other way: a node that uses the name of the node it dials, which is \
-                same-name. A dial that was dropped because its node was stopped looks the same until the \
-                other one is seen.",
-    logs: &[],
+    symptom: "two dials crossed, and one of them ended with status `nok`",
+    meaning: "Both nodes dialed each other at the same moment. One connection is enough, so one \
+              of the two dials is dropped: that of the node with the smaller name. Nothing is \
+              wrong.",
+    evidence: "A dial that ends with status nok, or that its node drops before it has an answer, \
+               and a dial between the same two nodes in the other direction at the same time \
+               (ok_simultaneous, if it was answered while the first was pending).",
+    lookalikes: "nok without a dial in the other direction: a node that uses the name of the \
+                 node it dials, which is same-name. A dial that was dropped because its node was \
+                 stopped looks the same until the other dial is seen.",
+    log_lines: &[],
     remedy: &[
-        "Nothing, as long as one of the two dials connects.",
-        "If both nodes dial each other each time they start, one side may do it alone: a mesh needs one dial \
-         a pair.",
+        "Do nothing as long as one of the two dials connects.",
+        "If both nodes dial each other at each start, let one side do it: a mesh needs one dial \
+         for each pair.",
     ],
 };
 
@@ -62,10 +64,14 @@ impl Rule for SimultaneousConnect {
             if refused.is_some() { "it was answered with nok" } else { "it was dropped" }
         );
         found.remedy = vec!["Nothing, as long as the other dial connects.".to_owned()];
-        found.evidence.extend(shown(Some(hello), Some(Role::Initiator), "send_name"));
+        found.evidence.extend(shown(Some(hello), Some(Role::Initiator), MessageKind::SendName));
         match refused {
             Some((mark, _)) => {
-                found.evidence.extend(shown(Some(*mark), Some(Role::Acceptor), "status nok"));
+                found.evidence.extend(shown(
+                    Some(*mark),
+                    Some(Role::Acceptor),
+                    Shows::handshake(MessageKind::Status, "nok"),
+                ));
             }
             None => found.evidence.extend(closed(session, "before an answer")),
         }
@@ -74,7 +80,7 @@ impl Rule for SimultaneousConnect {
             input: None,
             session_id: Some(other.session_id.clone()),
             from: Some(Role::Initiator),
-            what: "send_name of the dial the other way".to_owned(),
+            what: Shows::handshake(MessageKind::SendName, "of the dial the other way"),
         }));
         out.push(found);
     }

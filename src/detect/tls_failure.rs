@@ -7,67 +7,74 @@
 use super::finding::{Sides, closed, finding, looked_up, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{AlertSays, Confidence, Event, Finding, Outcome, Role, Severity, TlsAlert};
+use crate::record::{
+    AlertSays, Confidence, Event, Finding, Outcome, Role, Severity, Shows, TlsAlert,
+};
 
 /// `beamscope explain tls-failure`.
 const DOC: RuleDoc = RuleDoc {
     rule: "tls-failure",
     severity: Severity::High,
     summary: "a TLS alert ended the connection of two nodes",
-    means: "Both nodes use TLS for distribution, and one of them refused the other in the TLS handshake: its \
-            certificate, its TLS version, its cipher suites or its name. The Erlang handshake inside was \
-            never begun, so cookies and node names are not at fault.",
-    proof: "A fatal alert in clear behind the hellos, with its number: 48 unknown_ca, 42 to 46 a certificate, \
-            40 handshake_failure, 70 protocol_version, 112 unrecognized_name and so on. Whoever sends it is \
-            the one that refused. In TLS 1.3 the alert over a certificate is encrypted, and shows by its \
-            length and its place: it is all that the dialing node says to the certificate of the other, or all \
-            that the dialed node says to that of the dialing one. That is likely, and not proven.",
-    resembles: "TLS on one side only is tls-mismatch. An alert of level warning, and close_notify, end \
-                nothing or end it well; in TLS 1.3 close_notify is as long as any alert, and comes behind \
-                other records. A node that leaves in mid-handshake for a reason of its own looks the same as \
-                one that refuses. To see the number in the capture, try with {versions, ['tlsv1.2']}.",
-    logs: &[
+    symptom: "a TLS alert such as `Unknown CA`, `Certificate Expired` or `Handshake Failure`",
+    meaning: "Both nodes use TLS for distribution, and one of them refused the other in the TLS \
+              handshake: its certificate, its TLS version, its cipher suites or its name. The \
+              Erlang handshake inside never began, so cookies and node names are not at fault.",
+    evidence: "A fatal alert in clear after the hellos, with its number: 48 unknown_ca, 42 to 46 \
+               a certificate, 40 handshake_failure, 70 protocol_version, 112 unrecognized_name \
+               and so on. The side that sends it is the one that refused. In TLS 1.3 an alert \
+               about a certificate is encrypted, and is recognised by its length and its \
+               position: it is all that the dialing node sends after the other's certificate, or \
+               all that the dialed node sends after the dialing node's. That is likely, and not \
+               proven.",
+    lookalikes: "TLS on one side only is tls-mismatch. An alert of level warning, and \
+                 close_notify, are no failure; in TLS 1.3 close_notify is as long as any alert, \
+                 and comes after other records. A node that leaves during the handshake for a \
+                 reason of its own looks the same as one that refuses. To see the number in the \
+                 capture, try with {versions, ['tlsv1.2']}.",
+    log_lines: &[
         LogLine {
-            by: "either node, as a notice",
-            releases: "22 and newer",
+            writer: "either node, as a notice",
+            releases: "OTP 22 and newer",
             text: "TLS server: In state certify at ssl_handshake.erl:2109 generated SERVER ALERT: Fatal - \
                    Unknown CA",
         },
         LogLine {
-            by: "either node, as a notice",
-            releases: "22 and newer",
+            writer: "either node, as a notice",
+            releases: "OTP 22 and newer",
             text: "TLS client: In state cipher received SERVER ALERT: Fatal - Unknown CA",
         },
         LogLine {
-            by: "the dialing node that refuses in TLS 1.3, as a notice",
-            releases: "22 and newer",
+            writer: "the dialing node that refuses in TLS 1.3, as a notice",
+            releases: "OTP 22 and newer",
             text: "TLS client: In state wait_cert_cr at ssl_handshake.erl:2017 generated CLIENT ALERT: Fatal - \
                    Handshake Failure - {bad_cert,hostname_check_failed}",
         },
         LogLine {
-            by: "the dialed node that was refused in TLS 1.3, as a notice",
-            releases: "22 and newer",
+            writer: "the dialed node that was refused in TLS 1.3, as a notice",
+            releases: "OTP 22 and newer",
             text: "TLS server: In state wait_finished received CLIENT ALERT: Fatal - Unknown CA",
         },
         LogLine {
-            by: "the dialed node that refuses in TLS 1.3, as a notice",
-            releases: "22 and newer",
+            writer: "the dialed node that refuses in TLS 1.3, as a notice",
+            releases: "OTP 22 and newer",
             text: "TLS server: In state wait_cert at tls_handshake_1_3.erl:1484 generated SERVER ALERT: Fatal - \
                    Certificate required",
         },
         LogLine {
-            by: "the dialing node that was refused in TLS 1.3, as a notice",
-            releases: "22 and newer",
+            writer: "the dialing node that was refused in TLS 1.3, as a notice",
+            releases: "OTP 22 and newer",
             text: "TLS client: In state connection received SERVER ALERT: Fatal - Certificate required",
         },
     ],
     remedy: &[
-        "Look at the file that -ssl_dist_optfile (or -ssl_dist_opt) names, on the node that sent the alert \
-         for what it demands and on the other for what it offers.",
-        "Look at the certificates: openssl x509 -in CERT.pem -noout -subject -issuer -dates -ext \
+        "Check the file that -ssl_dist_optfile (or -ssl_dist_opt) names: on the node that sent \
+         the alert for what it requires, and on the other node for what it offers.",
+        "Check the certificates: openssl x509 -in CERT.pem -noout -subject -issuer -dates -ext \
          subjectAltName,extendedKeyUsage; and openssl verify -CAfile CA.pem CERT.pem.",
-        "Try it by hand: openssl s_client -connect HOST:PORT -servername HOST -CAfile CA.pem -cert CERT.pem \
-         -key KEY.pem. It prints the same alert, and the certificates that the node sends.",
+        "Try it by hand: openssl s_client -connect HOST:PORT -servername HOST -CAfile CA.pem \
+         -cert CERT.pem -key KEY.pem. It prints the same alert, and the certificates that the \
+         node sends.",
     ],
 };
 
@@ -96,7 +103,7 @@ impl Rule for TlsFailure {
             found.explanation =
                 format!("{who} sent the fatal TLS alert {name} ({description}): {says}");
             found.remedy = vec![fix.to_owned(), PAGE_CHECK.to_owned()];
-            format!("fatal TLS alert {name}")
+            Shows::TlsAlert(format!("fatal TLS alert {name}").into())
         } else {
             let Meaning { name, says, fix } = sealed(alert);
             found.confidence = Confidence::Likely;
@@ -107,13 +114,13 @@ impl Rule for TlsFailure {
             );
             found.remedy = vec![READ_LOGS.to_owned(), fix.to_owned(), PAGE_CHECK.to_owned()];
             found.not_excluded = NOT_EXCLUDED.map(ToOwned::to_owned).to_vec();
-            "encrypted TLS alert".to_owned()
+            Shows::TlsAlert("encrypted TLS alert".into())
         };
         found.evidence.extend(looked_up(session));
         if let Some((role, mark)) = session.seen.tls.filter(|(_, mark)| *mark != alert.mark) {
-            found.evidence.extend(shown(Some(mark), Some(role), "TLS hello"));
+            found.evidence.extend(shown(Some(mark), Some(role), Shows::TlsHello("TLS hello")));
         }
-        found.evidence.extend(shown(Some(alert.mark), Some(alert.from), &what));
+        found.evidence.extend(shown(Some(alert.mark), Some(alert.from), what));
         found.evidence.extend(closed(session, "in the TLS handshake"));
         found.logged_by = vec![Role::Initiator, Role::Acceptor];
         out.push(found);
@@ -357,7 +364,12 @@ mod tests {
             assert_eq!(finding.title, title);
             assert_eq!(finding.confidence, Confidence::Likely);
             assert!(!finding.not_excluded.is_empty());
-            assert!(finding.evidence.iter().any(|shown| shown.what == "encrypted TLS alert"));
+            assert!(
+                finding
+                    .evidence
+                    .iter()
+                    .any(|shown| shown.what.to_string() == "encrypted TLS alert")
+            );
         }
     }
 

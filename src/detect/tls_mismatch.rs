@@ -7,33 +7,39 @@ use super::finding::{Sides, closed, finding, looked_up, settled, shown};
 use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Event, Finding, Outcome, Role, Severity};
+use crate::record::{Event, Finding, MessageKind, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain tls-mismatch`.
 const DOC: RuleDoc = RuleDoc {
     rule: "tls-mismatch",
     severity: Severity::High,
     summary: "TLS on one side only",
-    means: "One node carries its distribution over TLS, the other in clear. Neither understands a \
-            word of the other.",
-    proof: "A TLS hello to a node that never answers it, until one side's set-up time (7 s) is \
-            over; or a send_name in clear that is answered by a TLS alert.",
-    resembles: "A dialed node with TLS that is stuck answers no hello either; a TLS answer of it \
-                on another connection tells the two apart. Where both speak TLS and an alert ends \
-                it, certificates or TLS versions are to blame: tls-failure.",
-    logs: &[
+    symptom: "a TLS notice `Unexpected Message`, or nothing for 7 s",
+    meaning: "One node runs its distribution over TLS, the other one without. Neither can parse \
+              what the other sends.",
+    evidence: "A TLS ClientHello to a node that never answers it, until the setup time of one \
+               side (7 s) is over; or a send_name in clear that is answered with a TLS alert.",
+    lookalikes: "A dialed node with TLS that hangs does not answer a ClientHello either; a TLS \
+                 answer from it on another connection tells the two apart. If both speak TLS and \
+                 an alert ends the connection, certificates or TLS versions are the cause: \
+                 tls-failure.",
+    log_lines: &[
         log_lines::TLS_NOTICE,
-        LogLine { by: "the dialed node, if it is the one without TLS", releases: "all", text: "" },
-        LogLine { by: "the dialing node", releases: "all", text: "" },
-        log_lines::SET_UP_TIME_OVER,
+        LogLine {
+            writer: "the dialed node, if it is the one without TLS",
+            releases: "all",
+            text: "",
+        },
+        LogLine { writer: "the dialing node", releases: "all", text: "" },
+        log_lines::SETUP_TIMED_OUT,
         log_lines::CLOSED_WITHOUT_STATUS,
         log_lines::RABBITMQ_TIMED_OUT,
         log_lines::RABBITMQ_CLOSED,
     ],
     remedy: &[
-        "Start all nodes of the cluster, and the tools that connect to it, alike: with -proto_dist \
-         inet_tls and the same -ssl_dist_optfile, or without both. Look into vm.args, ERL_FLAGS, \
-         and what the tools are started with.",
+        "Start all nodes of the cluster, and the tools that connect to it, in the same way: with \
+         -proto_dist inet_tls and the same -ssl_dist_optfile, or without both. Check vm.args, \
+         ERL_FLAGS, and the arguments of the tools.",
     ],
 };
 
@@ -79,10 +85,13 @@ impl Rule for TlsMismatch {
             found.evidence.extend(shown(
                 session.seen.send_name,
                 Some(Role::Initiator),
-                "send_name",
+                MessageKind::SendName,
             ));
         }
-        let what = if tls_side == Role::Initiator { "TLS ClientHello" } else { "TLS alert" };
+        let what = match tls_side {
+            Role::Initiator => Shows::TlsHello("TLS ClientHello"),
+            Role::Acceptor => Shows::TlsAlert("TLS alert".into()),
+        };
         found.evidence.extend(shown(mark, Some(tls_side), what));
         found.evidence.extend(closed(session, "without an answer that both understand"));
         found.logged_by = match tls_side {

@@ -8,54 +8,55 @@ use super::finding::{Sides, closed, finding, release, settled, shown};
 use super::log_lines;
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Event, Finding, Outcome, Role, Severity};
+use crate::record::{Event, Finding, MessageKind, Outcome, Role, Severity, Shows};
 
 /// `beamscope explain version-mismatch`.
 const DOC: RuleDoc = RuleDoc {
     rule: "version-mismatch",
     severity: Severity::High,
-    summary: "releases too far apart",
-    means: "One node demands something of the protocol that the other cannot do, because their OTP \
-            releases are too far apart: a capability flag, or a layout of the first message. \
-            Releases at most two apart connect. A dialed node refuses with status not_allowed, or \
-            hangs up; a dialing node closes after the challenge.",
-    proof: "Status not_allowed to a node that lacks a flag which the other's release demands; or a \
-            dialing node that closes at once after a challenge whose flags lack one that its own \
-            release demands; or a hello in a layout that the dialed release does not read, and a \
-            close without a word. The flags in send_name and challenge also show which release \
-            each side is.",
-    resembles: "A list of allowed nodes also answers not_allowed, but to a node that lacks no \
-                flag: not-allowed. A dialing node that closes after a challenge with all flags \
-                wanted another name: name-mismatch.",
-    logs: &[
+    summary: "OTP releases too far apart",
+    symptom: "one node is much older than the other, and they do not connect",
+    meaning: "One node requires something of the protocol that the other does not support, \
+              because their OTP releases are too far apart: a capability flag, or a layout of \
+              the first message. Releases at most two apart connect. A dialed node refuses with \
+              status not_allowed, or closes; a dialing node closes after the challenge.",
+    evidence: "Status not_allowed to a node that lacks a flag which the other's release \
+               requires; or a dialing node that closes at once after a challenge whose flags \
+               lack one that its own release requires; or a first message in a layout that the \
+               dialed release cannot read, and a close without a reply. The flags in send_name \
+               and challenge also show the release of each side.",
+    lookalikes: "An allow list also answers not_allowed, but to a node that lacks no flag: \
+                 not-allowed. A dialing node that closes after a challenge with all flags \
+                 expected another name: name-mismatch.",
+    log_lines: &[
         LogLine {
-            by: "the dialed node, where it refuses",
+            writer: "the dialed node, if it refuses",
             releases: "OTP 20 and newer",
             text: "** 'b@h': Connection attempt from node 'a@h' rejected since it cannot handle \
                    [\"V4_NC\",\"UNLINK_ID\"].**",
         },
         LogLine {
-            by: "the dialing node, where it refuses",
+            writer: "the dialing node, if it refuses",
             releases: "OTP 20 and newer",
             text: "** 'a@h': Connection attempt to node 'b@h' aborted since it cannot handle \
                    [\"V4_NC\",\"UNLINK_ID\"].**",
         },
         LogLine {
-            by: "the node that refuses",
+            writer: "the node that refuses",
             releases: "OTP 19 and older",
             text: "** 'b@h': Connection attempt from node 'a@h' rejected since it cannot handle \
                    extended references, pids and ports. **",
         },
         LogLine {
-            by: "the dialed node, where it cannot read the hello",
+            writer: "the dialed node, if it cannot read the first message",
             releases: "OTP 22 and older, and 25.0 to 25.2",
             text: "",
         },
-        LogLine { by: "the node that is refused", releases: "all", text: "" },
+        LogLine { writer: "the node that is refused", releases: "all", text: "" },
         log_lines::REFUSED_BY_STATUS,
         log_lines::CLOSED_WITHOUT_STATUS,
         LogLine {
-            by: "rabbitmqctl on the dialing host",
+            writer: "rabbitmqctl on the dialing host",
             releases: "all",
             text: "* Remote node uses an incompatible Erlang version",
         },
@@ -64,9 +65,9 @@ const DOC: RuleDoc = RuleDoc {
     remedy: &[
         "Upgrade the older node: releases at most two apart connect. The finding says which \
          release each side looks like.",
-        "For a rolling upgrade over more than two releases, go through one in between.",
-        "OTP 25.0 to 25.2 refuses the old hello that OTP 23 and 24 send to nodes they did not look \
-         up with EPMD: upgrade it to 25.3, or let them use EPMD.",
+        "For a rolling upgrade over more than two releases, use one in between.",
+        "OTP 25.0 to 25.2 refuses the old first message that OTP 23 and 24 send to nodes they \
+         did not look up with EPMD: upgrade it to 25.3, or let them use EPMD.",
     ],
 };
 
@@ -117,17 +118,21 @@ impl Rule for VersionMismatch {
             );
         }
         let seen = &session.seen;
-        found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), "send_name"));
+        found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), MessageKind::SendName));
         match &seen.status {
             Some((mark, text)) if text == "not_allowed" => {
                 found.evidence.extend(shown(
                     Some(*mark),
                     Some(Role::Acceptor),
-                    "status not_allowed",
+                    Shows::handshake(MessageKind::Status, "not_allowed"),
                 ));
             }
             _ => {
-                found.evidence.extend(shown(seen.challenge, Some(Role::Acceptor), "challenge"));
+                found.evidence.extend(shown(
+                    seen.challenge,
+                    Some(Role::Acceptor),
+                    MessageKind::Challenge,
+                ));
                 found.evidence.extend(closed(session, "at once"));
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Confidence, Role, frame_number};
+use super::{Confidence, Role, Shows, frame_number};
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
@@ -90,8 +90,9 @@ pub struct Evidence {
     /// Who sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Role>,
-    /// What it is.
-    pub what: String,
+    /// What it shows, as text.
+    #[schemars(with = "String")]
+    pub what: Shows,
 }
 
 /// The end of a finding that repeated.

@@ -9,6 +9,7 @@
 mod cluster;
 mod comparison;
 mod epmd;
+mod evidence;
 mod finding;
 mod message;
 pub(crate) mod pen;
@@ -22,6 +23,7 @@ mod words;
 pub use cluster::*;
 pub use comparison::*;
 pub use epmd::*;
+pub use evidence::*;
 pub use finding::*;
 pub use message::*;
 pub use session::*;

@@ -578,12 +578,12 @@ mod samples {
     }
 
     pub(super) fn finding() -> Event {
-        let evidence = |number, from, what: &str| Evidence {
+        let evidence = |number, from, what: Shows| Evidence {
             frame: FrameRef { input: 0, number },
             input: None,
             session_id: None,
             from: Some(from),
-            what: what.into(),
+            what,
         };
         let finding = Finding {
             rule: "cookie-mismatch",
@@ -598,8 +598,16 @@ mod samples {
             parties: String::new(),
             incident_id: "9c41000000000000".into(),
             evidence: vec![
-                evidence(19, Role::Initiator, "challenge_reply"),
-                evidence(21, Role::Acceptor, "FIN without challenge_ack"),
+                evidence(19, Role::Initiator, MessageKind::ChallengeReply.into()),
+                evidence(
+                    21,
+                    Role::Acceptor,
+                    Shows::Close {
+                        is_reset: false,
+                        missing: Some(Missing::Handshake(MessageKind::ChallengeAck)),
+                        detail: "",
+                    },
+                ),
             ],
             not_excluded: vec![
                 "two@192.168.0.103 closed for another reason at this very point".into(),

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use crate::record::{AnomalyKind, Confidence, EpmdOutcome, Outcome};
+use crate::record::{AnomalyKind, Confidence, EpmdOutcome, EpmdTag, MessageKind, Outcome, Shows};
 use crate::time::Timestamp;
 
 pub(super) const fn outcome_words(outcome: Outcome) -> &'static str {
@@ -62,21 +62,22 @@ pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
     }
 }
 
-/// What somebody did who sent what a piece of evidence names, for those who do not know the
-/// protocol.
-pub(super) fn deed(what: &str) -> Option<&'static str> {
-    let first = what.split([' ', ':']).next()?;
-    Some(match first {
-        "PORT_PLEASE2_REQ" => "asked for a port",
-        "PORT2_RESP" => "answered",
-        "SYN" => "tried to connect",
-        "send_name" => "gave its name",
-        "status" => "gave a status",
-        "challenge" => "gave its name and a challenge",
-        "challenge_reply" => "answered the challenge",
-        "challenge_ack" => "acknowledged the answer",
-        "FIN" => "closed the connection",
-        "RST" => "reset the connection",
+/// What the sender of a packet did, in words for people who do not know the protocol.
+pub(super) fn action(shows: &Shows) -> Option<&'static str> {
+    Some(match shows {
+        Shows::Epmd { message: EpmdTag::PORT_PLEASE2_REQ, .. } => "asked for a port",
+        Shows::Epmd { message: EpmdTag::PORT2_RESP, .. } => "answered",
+        Shows::Syn => "tried to connect",
+        Shows::Handshake { message, .. } => match message {
+            MessageKind::SendName => "gave its name",
+            MessageKind::Status => "gave a status",
+            MessageKind::Challenge => "gave its name and a challenge",
+            MessageKind::Complement => return None,
+            MessageKind::ChallengeReply => "answered the challenge",
+            MessageKind::ChallengeAck => "acknowledged the answer",
+        },
+        Shows::Close { is_reset: false, .. } => "closed the connection",
+        Shows::Close { is_reset: true, .. } => "reset the connection",
         _ => return None,
     })
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use beamscope::capture::{CaptureFile, Frame, Item, LinkType};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::packet::FrameRef;
 use beamscope::record::{Body, Confidence, Finding, Outcome, Session, Severity, State};
 use beamscope::time::Timestamp;
@@ -52,7 +52,7 @@ impl Story {
 }
 
 fn story(frames: &[Kept], listed: &[(&str, &str)]) -> Story {
-    let mut pipeline = Pipeline::new(Config::default(), Vec::new());
+    let mut pipeline = Engine::new(Config::default(), Vec::new());
     for (ip, name) in listed {
         pipeline.on_listed_name(ip.parse::<IpAddr>().unwrap(), name.as_bytes());
     }
@@ -108,7 +108,10 @@ fn dns_tells_the_alias_that_was_dialed() {
     );
     assert!(finding.explanation.contains("asked DNS for db-primary.example.lan (frame 4)"));
     assert_eq!(finding.evidence[0].frame, FrameRef { input: 0, number: 4 });
-    assert_eq!(finding.evidence[0].what, "DNS answer: db-primary.example.lan is at 10.53.0.2");
+    assert_eq!(
+        finding.evidence[0].what.to_string(),
+        "DNS answer: db-primary.example.lan is at 10.53.0.2"
+    );
     assert_eq!(finding.evidence[0].session_id, None);
     assert!(finding.evidence.iter().map(|it| it.frame).is_sorted());
 }
@@ -117,7 +120,10 @@ fn dns_tells_the_alias_that_was_dialed() {
 fn aaaa_answers_over_ipv6_tell_it_too() {
     let told = read("names-alias-ipv6.pcap");
     assert_eq!(told.wanted(), "two@service.example.lan epmd dns");
-    assert_eq!(told.findings[0].evidence[0].what, "DNS answer: service.example.lan is at fd53::2");
+    assert_eq!(
+        told.findings[0].evidence[0].what.to_string(),
+        "DNS answer: service.example.lan is at fd53::2"
+    );
 }
 
 #[test]

@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use beamscope::capture::{Input, Inputs, Item, Order};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::judge::world::HomeNets;
 use beamscope::protocol::digest::{Cookie, Cookies};
-use beamscope::record::{Body, Confidence, Finding, Incident, Outcome, Session, Severity};
+use beamscope::record::{Body, Confidence, Finding, Incident, Outcome, Session, Severity, Shows};
 
 /// What a run over one of the project's captures says.
 struct Told {
@@ -55,7 +55,7 @@ fn run(name: &str, home: &[&str], cookies: Cookies) -> Told {
             .collect::<HomeNets>(),
         ..Config::default()
     };
-    let mut pipeline = Pipeline::new(config, Vec::new());
+    let mut pipeline = Engine::new(config, Vec::new());
     while let Some(item) = inputs.next_item() {
         if let Item::Frame(frame) = item {
             pipeline.push_frame(&frame);
@@ -92,9 +92,11 @@ fn captures() -> std::path::PathBuf {
 }
 
 /// Frames, with a word of what each shows.
-fn shown(finding: &Finding) -> Vec<(u64, &str)> {
+fn shown(finding: &Finding) -> Vec<(u64, &'static str)> {
     let evidence = finding.evidence.iter();
-    evidence.map(|it| (it.frame.number, it.what.split(':').next().unwrap())).collect()
+    // Leaked, so that tests compare with literals.
+    let text = |shows: &Shows| &*shows.to_string().leak();
+    evidence.map(|it| (it.frame.number, text(&it.what).split(':').next().unwrap())).collect()
 }
 
 fn nodes(finding: &Finding) -> Vec<&str> {

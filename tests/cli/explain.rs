@@ -35,8 +35,8 @@ fn every_rule_has_a_page_that_says_everything_in_order() {
     for page in detect::pages() {
         let text = lines_of(&["explain", page.rule]);
         let flat_text = flat(&text);
-        let parts = [page.rule, page.means, page.proof, page.resembles];
-        let parts = parts.into_iter().chain(page.logs.iter().map(|line| line.text));
+        let parts = [page.rule, page.meaning, page.evidence, page.lookalikes];
+        let parts = parts.into_iter().chain(page.log_lines.iter().map(|line| line.text));
         let mut rest = flat_text.as_str();
         for part in parts.chain(page.remedy.iter().copied()) {
             let at = rest.find(&flat(part));
@@ -91,7 +91,7 @@ fn a_log_line_leads_to_its_rules_and_to_what_tells_them_apart() {
     }
     let proofs = text.split_once("What a capture shows").unwrap().1;
     for page in detect::pages() {
-        let is_told = flat(proofs).contains(&format!("{}: {}", page.rule, flat(page.proof)));
+        let is_told = flat(proofs).contains(&format!("{}: {}", page.rule, flat(page.evidence)));
         assert_eq!(is_told, DISALLOWED.contains(&page.rule), "{proofs}");
     }
 }
@@ -129,8 +129,8 @@ fn json_has_the_same_pages_one_a_line() {
     let page = detect::pages().find(|page| page.rule == "cookie-mismatch").unwrap();
     assert_eq!(one.len(), 1);
     assert_eq!(one[0]["severity"], "high");
-    assert_eq!(one[0]["means"], page.means);
-    assert_eq!(one[0]["logs"][0]["text"], page.logs[0].text);
+    assert_eq!(one[0]["meaning"], page.meaning);
+    assert_eq!(one[0]["log_lines"][0]["text"], page.log_lines[0].text);
     assert_eq!(one[0]["remedy"][0], page.remedy[0]);
     let found = pages(&["explain", "--json", "--log", "from disallowed node"]);
     let mut rules: Vec<_> = found.iter().map(|page| page["rule"].as_str().unwrap()).collect();

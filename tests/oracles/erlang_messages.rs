@@ -14,7 +14,7 @@ use crate::support::streams::{Stream, Streams};
 use crate::support::{corpus, streams};
 use beamscope::capture::{CaptureFile, Item};
 use beamscope::decode::Endpoint;
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::protocol::MessageDetail;
 use beamscope::record::{
     self, Body, Event, EventSink, Message, MessageEvent, PayloadStyle, Role, Session,
@@ -228,7 +228,7 @@ impl Ours {
     fn read(path: &Path) -> Self {
         let messages = MessageDetail::Payloads(PayloadStyle::Erlang);
         let config = Config { messages, ..Config::default() };
-        let mut pipeline = Pipeline::new(config, Self::default());
+        let mut pipeline = Engine::new(config, Self::default());
         let mut capture = CaptureFile::open(path, 0).unwrap();
         while let Some(item) = capture.next_item().unwrap() {
             if let Item::Frame(frame) = item {

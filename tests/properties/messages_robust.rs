@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use crate::support::corpus;
 use crate::support::packets::{Dice, Owned, Scene, doubled, load, reordered, resegmented};
 use beamscope::decode::{Endpoint, TcpFlags};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::limits::Limits;
 use beamscope::packet::FrameRef;
 use beamscope::protocol::MessageDetail;
@@ -139,7 +139,7 @@ impl Heard {
     }
 
     fn with(config: Config, segments: &[Owned]) -> Self {
-        let mut pipeline = Pipeline::new(config, Self::default());
+        let mut pipeline = Engine::new(config, Self::default());
         for segment in segments {
             pipeline.push_segment(&segment.borrowed());
         }

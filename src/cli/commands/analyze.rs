@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use beamscope::capture::save::Described;
 use beamscope::capture::{self, Inputs, Item, Notice, NoticeKind};
-use beamscope::engine::Pipeline;
+use beamscope::engine::Engine;
 use beamscope::packet::FrameRef;
 use beamscope::record::{Anomaly, AnomalyKind};
 use beamscope::render::Output;
@@ -41,10 +41,10 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
     let limits = run.config.limits.evidence;
     let open_evidence = |it| EvidenceDir::open(it, &names, limits, &evidence_failed);
     let evidence = run.evidence.as_ref().map(open_evidence).transpose()?;
-    let mut pipeline = Pipeline::new(run.config, sinks::open_output(&run.output, names.clone())?);
+    let mut engine = Engine::new(run.config, sinks::open_output(&run.output, names.clone())?);
     let mut saver = run.save.map(Saver::open).transpose()?;
     if let Some(evidence) = evidence {
-        pipeline.keep_evidence(Box::new(evidence));
+        engine.keep_evidence(Box::new(evidence));
     }
     let mut left = run.packet_limit;
     let mut unfiltered = false;
@@ -56,7 +56,7 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
         match &inputs.next_item() {
             None => break,
             Some(Item::Frame(frame)) if selection.admits(frame) => {
-                pipeline.push_frame(frame);
+                engine.push_frame(frame);
                 if let Some(saver) = &mut saver {
                     saver.stage(frame);
                     save_for = Some(frame.id.input);
@@ -70,11 +70,11 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
                 if let Some(error) = selection.take_error() {
                     unfiltered = true;
                     report_error(&error, error.hint());
-                    pipeline.on_input_anomaly(frame.id.input, left_out(error.to_string()));
+                    engine.on_input_anomaly(frame.id.input, left_out(error.to_string()));
                 }
             }
             Some(Item::Notice(notice)) => {
-                pipeline.on_input_anomaly(notice.after.input, anomaly(notice.clone()));
+                engine.on_input_anomaly(notice.after.input, anomaly(notice.clone()));
             }
         }
         if let (Some(saver), Some(input)) = (&mut saver, save_for) {
@@ -83,39 +83,39 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
                 |frame| comments(&inputs, frame),
                 |input, interface| described(&inputs, &names, input, interface),
             );
-            report_problem(saver, &mut pipeline);
+            report_problem(saver, &mut engine);
         }
         if let Some(input) = look_for_names {
-            hand_on_names(&inputs, input, &mut listed, &mut pipeline);
+            hand_on_names(&inputs, input, &mut listed, &mut engine);
         }
         let is_stopped = stop.as_ref().is_some_and(StopCondition::is_met);
-        if left == 0 || pipeline.sink_mut().failed() || is_stopped {
+        if left == 0 || engine.sink_mut().failed() || is_stopped {
             break;
         }
         if let Some(stop) = &mut stop {
             let due = stop.due_reports();
             if due.cluster {
-                pipeline.cluster();
+                engine.cluster();
             }
             if due.stats {
-                pipeline.stats();
+                engine.stats();
             }
         }
     }
     for input in (0..u16::MAX).take(captures.len()) {
-        hand_on_names(&inputs, input, &mut listed, &mut pipeline);
+        hand_on_names(&inputs, input, &mut listed, &mut engine);
     }
     selection.warnings().iter().for_each(|warning| run.output.warnings.warn(warning));
     let errors = inputs.take_errors();
     for (input, error) in &errors {
         report_error(error, error.hint());
-        pipeline.on_input_anomaly(*input, unreadable(error));
+        engine.on_input_anomaly(*input, unreadable(error));
     }
 
     let interfaces = || (0..u16::MAX).take(captures.len()).flat_map(|n| inputs.interfaces(n));
     let kernel = interfaces().filter_map(|interface| interface.os_drop).reduce(u64::saturating_add);
     let device = interfaces().filter_map(|interface| interface.if_drop).reduce(u64::saturating_add);
-    pipeline.drops(kernel, device);
+    engine.drops(kernel, device);
     if let Some(saver) = &mut saver {
         for input in (0..u16::MAX).take(captures.len()) {
             save_names(&inputs, input, &mut saved_names, saver);
@@ -124,10 +124,10 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
             }
         }
     }
-    let is_saved = finish_saving(saver, &mut pipeline);
+    let is_saved = finish_saving(saver, &mut engine);
     let is_complete =
         !unfiltered && errors.is_empty() && is_saved && !evidence_failed.load(Ordering::Relaxed);
-    finish_run(&run.output, run.fail_on, pipeline.finish(), is_complete)
+    finish_run(&run.output, run.fail_on, engine.finish(), is_complete)
 }
 
 /// Saves the names of addresses that `input` has brought since the last time; `saved` counts those of
@@ -155,18 +155,18 @@ fn described(inputs: &Inputs, names: &[Arc<str>], input: u16, interface: Option<
     Described { name: name.or_else(input), snaplen: 0 }
 }
 
-/// Gives the pipeline the names of addresses that `input` has brought since the last time; `listed` counts
+/// Gives the engine the names of addresses that `input` has brought since the last time; `listed` counts
 /// those of each input that it has.
 fn hand_on_names(
     inputs: &Inputs,
     input: u16,
     listed: &mut [usize],
-    pipeline: &mut Pipeline<Output<EventStream>>,
+    engine: &mut Engine<Output<EventStream>>,
 ) {
     let Some(listed) = listed.get_mut(usize::from(input)) else { return };
     let names = &inputs.annotations(input).names;
     for (ip, name) in names.iter().skip(*listed) {
-        pipeline.on_listed_name(*ip, name);
+        engine.on_listed_name(*ip, name);
     }
     *listed = names.len();
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use beamscope::capture::{Input, Inputs, Item, Order};
 use beamscope::compare::{Attempt, Pairs, compare};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::record::{Body, Event, EventSink};
 use beamscope::render::{self, Records};
 
@@ -69,16 +69,16 @@ fn read_capture(
     pairs: Pairs,
 ) -> Result<Pairs, Error> {
     let mut inputs = Inputs::new(vec![input], Order::Given)?;
-    let mut pipeline = Pipeline::new(config, AttemptCollector { pairs, path, warnings });
+    let mut engine = Engine::new(config, AttemptCollector { pairs, path, warnings });
     while let Some(item) = inputs.next_item() {
         match item {
-            Item::Frame(ref frame) => pipeline.push_frame(frame),
-            Item::Notice(notice) => pipeline.on_input_anomaly(0, anomaly(notice)),
+            Item::Frame(ref frame) => engine.push_frame(frame),
+            Item::Notice(notice) => engine.on_input_anomaly(0, anomaly(notice)),
         }
     }
     match inputs.take_errors().pop() {
         Some((_, error)) => Err(error.into()),
-        None => Ok(pipeline.finish().pairs),
+        None => Ok(engine.finish().pairs),
     }
 }
 

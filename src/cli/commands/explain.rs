@@ -103,19 +103,19 @@ impl PageText {
             &format!("Severity: {}, unless a finding says otherwise.", page.severity.name()),
         );
         for (heading, text) in [
-            ("What it means", page.means),
-            ("What proves it in a capture", page.proof),
-            ("What may look like it", page.resembles),
+            ("What it means", page.meaning),
+            ("What proves it in a capture", page.evidence),
+            ("What may look like it", page.lookalikes),
         ] {
             self.heading(heading);
             self.wrapped("  ", text);
         }
         self.heading("What is logged");
-        if page.logs.is_empty() {
+        if page.log_lines.is_empty() {
             self.wrapped("  ", "Neither node logs anything about it.");
         }
         let mut before = None;
-        for line in page.logs {
+        for line in page.log_lines {
             let author = author(line);
             match line.text {
                 "" => self.wrapped("  ", &format!("{author}: nothing.")),
@@ -152,7 +152,7 @@ impl PageText {
     fn proofs(&mut self, pages: &[&RuleDoc]) {
         self.heading("What a capture shows");
         for page in pages {
-            self.wrapped("  ", &format!("{}: {}", page.rule, page.proof));
+            self.wrapped("  ", &format!("{}: {}", page.rule, page.evidence));
         }
         self.more();
     }
@@ -185,8 +185,8 @@ impl PageText {
 /// The program that writes a log line, and in which releases.
 fn author(line: &LogLine) -> String {
     match line.releases {
-        "all" => line.by.to_owned(),
-        releases => format!("{}, {releases}", line.by),
+        "all" => line.writer.to_owned(),
+        releases => format!("{}, {releases}", line.writer),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::sentences::{Ends, destination, source};
 use super::sheet::{Place, TextWriter};
 use crate::record::{ConnectionIds, Evidence, Finding, Incident, Outcome, Role, Severity};
-use crate::render::words::{confidence, deed, grouped, listed, span, stamp, time};
+use crate::render::words::{action, confidence, grouped, listed, span, stamp, time};
 use crate::time::Timestamp;
 
 /// A finding, and what is known of it besides.
@@ -133,10 +133,12 @@ impl Problem {
         let place = Place { frame: Some(frame.number), input };
         let own = self.connection.as_ref().map(|ids| &ids.session_id);
         let session = session_id.as_ref().or(own);
-        let text = match (from, deed(what)) {
-            (Some(role), Some(deed)) => format!("{} {deed} ({what})", self.side(*role, session)),
+        let text = match (from, action(what)) {
+            (Some(role), Some(action)) => {
+                format!("{} {action} ({what})", self.side(*role, session))
+            }
             (Some(role), None) => format!("{}: {what}", self.side(*role, session)),
-            (None, _) => what.clone(),
+            (None, _) => what.to_string(),
         };
         (format!("{INDENT}  {place}  "), text)
     }

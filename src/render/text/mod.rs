@@ -567,7 +567,7 @@ fixed    a@h1 and b@h2: timed out in mid-handshake (3 failed), now connected
         let mut event = samples::finding();
         let Body::Finding { finding } = &mut event.body else { unreachable!() };
         finding.title = "\x1b]0;owned\x07 \u{9b}31m \u{202e}gnp.exe\r\n".into();
-        finding.evidence[0].what = "\x1b[2J".into();
+        finding.evidence[0].what = crate::record::Shows::Note("\x1b[2J".into());
         finding.evidence[0].input = Some("\x1b.pcap".into());
         let text = told(&[event], LIVE);
         assert!(text.contains(r"\x1b]0;owned\x07 \x9b31m \u{202e}gnp.exe\x0d\x0a"), "{text}");

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use beamscope::capture::live::{self, Live, LiveStats};
 use beamscope::capture::save::Described;
 use beamscope::capture::{Frame, Interface, Timeline};
-use beamscope::engine::Pipeline;
+use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind};
 use beamscope::render::Output;
 use beamscope::time::Timestamp;
@@ -35,12 +35,12 @@ use crate::cli::stop::{Interval, TICK};
 /// be written. An interface that is lost during the run is reported, and the outcome is then
 /// `Incomplete`.
 pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
-    let Started { mut capture, mut pipeline, mut saver, evidence_failed, output, fail_on } =
+    let Started { mut capture, mut engine, mut saver, evidence_failed, output, fail_on } =
         startup::start(settings)?;
-    let ended = capture.run(&output, &mut pipeline, saver.as_mut());
-    let is_saved = finish_saving(saver, &mut pipeline);
+    let ended = capture.run(&output, &mut engine, saver.as_mut());
+    let is_saved = finish_saving(saver, &mut engine);
     let is_complete = is_saved && !evidence_failed.load(Ordering::Relaxed);
-    let outcome = finish_run(&output, fail_on, pipeline.finish(), is_complete)?;
+    let outcome = finish_run(&output, fail_on, engine.finish(), is_complete)?;
     Ok(if ended? { outcome } else { RunOutcome::Incomplete })
 }
 
@@ -63,11 +63,11 @@ impl LiveCapture {
     fn run(
         &mut self,
         output: &OutputSettings,
-        pipeline: &mut Pipeline<Output<EventStream>>,
+        engine: &mut Engine<Output<EventStream>>,
         saver: Option<&mut Saver>,
     ) -> Result<bool, Error> {
         let mut watch = LiveLoop {
-            pipeline,
+            engine,
             saver,
             names: &self.names,
             snaplen: self.snaplen,
@@ -103,15 +103,15 @@ impl LiveCapture {
             }
             let due = self.stop.due_reports();
             if due.cluster {
-                watch.pipeline.cluster();
+                watch.engine.cluster();
             }
             if due.stats {
                 watch.count_drops(&mut self.devices);
-                watch.pipeline.stats();
+                watch.engine.stats();
             }
             if self.stop.takes_reopen() {
                 match sinks::reopen_stream(output) {
-                    Some(Ok(out)) => watch.pipeline.sink_mut().replace(out),
+                    Some(Ok(out)) => watch.engine.sink_mut().replace(out),
                     Some(Err(error)) => report_error(&error, error.hint()),
                     None => {}
                 }
@@ -120,7 +120,7 @@ impl LiveCapture {
                 }
             }
             watch.flush_saver();
-            watch.pipeline.sink_mut().flush();
+            watch.engine.sink_mut().flush();
         }
         watch.release(Timestamp(u64::MAX));
         watch.look_around(&mut self.devices);
@@ -130,7 +130,7 @@ impl LiveCapture {
 
 /// The state of the loop.
 struct LiveLoop<'a> {
-    pipeline: &'a mut Pipeline<Output<EventStream>>,
+    engine: &'a mut Engine<Output<EventStream>>,
     saver: Option<&'a mut Saver>,
     /// What the interfaces are called, and how much is kept of a frame.
     names: &'a [String],
@@ -157,7 +157,7 @@ impl LiveLoop<'_> {
             return;
         }
         self.left -= 1;
-        self.pipeline.push_frame(frame);
+        self.engine.push_frame(frame);
         if let Some(saver) = &mut self.saver {
             let (names, snaplen) = (self.names, self.snaplen);
             let describe =
@@ -171,13 +171,13 @@ impl LiveLoop<'_> {
     fn flush_saver(&mut self) {
         if let Some(saver) = &mut self.saver {
             saver.flush();
-            report_problem(saver, self.pipeline);
+            report_problem(saver, self.engine);
         }
     }
 
     /// Whether nothing is wanted any more, whatever has come.
     fn is_done(&mut self) -> bool {
-        self.left == 0 || self.pipeline.sink_mut().failed()
+        self.left == 0 || self.engine.sink_mut().failed()
     }
 
     /// Whether all has come that reached the host before the end.
@@ -246,10 +246,10 @@ impl LiveLoop<'_> {
         }
     }
 
-    /// Tells the pipeline the time up to which all frames have come.
+    /// Tells the engine the time up to which all frames have come.
     fn pass_time(&mut self) {
         let until = now().before(self.held_back);
-        self.pipeline.advance(self.end.map_or(until, |end| until.min(end)));
+        self.engine.advance(self.end.map_or(until, |end| until.min(end)));
     }
 
     /// What does not show in the frames: interfaces that go down and come back, drops, and readers that
@@ -270,16 +270,16 @@ impl LiveLoop<'_> {
             }
         }
         self.count_drops(devices);
-        let output = self.pipeline.sink_mut();
+        let output = self.engine.sink_mut();
         let (left_out, is_behind) = (output.left_out(), output.is_behind());
-        self.pipeline.left_out(left_out);
+        self.engine.left_out(left_out);
         if let Some(detail) = self.unread.turn(left_out, is_behind) {
-            self.pipeline.on_anomaly(Anomaly::new(AnomalyKind::Limit, detail));
+            self.engine.on_anomaly(Anomaly::new(AnomalyKind::Limit, detail));
         }
     }
 
     fn on_interface(&mut self, device: &Live, kind: AnomalyKind, detail: String) {
-        self.pipeline.on_input_anomaly(device.input(), Anomaly::new(kind, detail));
+        self.engine.on_input_anomaly(device.input(), Anomaly::new(kind, detail));
     }
 
     fn count_drops(&mut self, devices: &mut [Live]) {
@@ -299,9 +299,9 @@ impl LiveLoop<'_> {
         }
         let dropped = total.dropped.saturating_add(total.if_dropped);
         if dropped > std::mem::replace(&mut self.dropped, dropped) {
-            self.pipeline.on_loss(now());
+            self.engine.on_loss(now());
         }
-        self.pipeline.drops(Some(total.dropped), Some(total.if_dropped));
+        self.engine.drops(Some(total.dropped), Some(total.if_dropped));
     }
 }
 

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use beamscope::capture::live::{self, Live, LiveOptions};
-use beamscope::engine::Pipeline;
+use beamscope::engine::Engine;
 use beamscope::record::Severity;
 use beamscope::render::{self, Output};
 
@@ -28,7 +28,7 @@ use crate::cli::stop::StopCondition;
 /// A live capture that is ready, without rights.
 pub(super) struct Started {
     pub(super) capture: LiveCapture,
-    pub(super) pipeline: Pipeline<Output<EventStream>>,
+    pub(super) engine: Engine<Output<EventStream>>,
     pub(super) saver: Option<Saver>,
     /// Whether a file of evidence could not be written.
     pub(super) evidence_failed: Arc<AtomicBool>,
@@ -108,9 +108,9 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     let sandbox = sandbox.restrict_calls();
 
     let sink = Output::queued(queue, inputs, output.options.clone());
-    let mut pipeline = Pipeline::new(config, sink);
+    let mut engine = Engine::new(config, sink);
     if let Some(evidence) = evidence {
-        pipeline.keep_evidence(Box::new(evidence));
+        engine.keep_evidence(Box::new(evidence));
     }
     if is_verbose {
         let always = Warnings::new(false);
@@ -118,7 +118,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     }
     // The same words as those of tcpdump: from here on no packet is missed.
     output.warnings.notice(&format_args!("listening on {}", capture.names.join(", ")));
-    Ok(Started { capture, pipeline, saver, evidence_failed, output, fail_on })
+    Ok(Started { capture, engine, saver, evidence_failed, output, fail_on })
 }
 
 fn open_interfaces(

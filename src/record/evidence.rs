@@ -1,0 +1,181 @@
+//! What a packet shows, as a value that programs can match on and people can read.
+//!
+//! In: what a rule knows about a packet. Out: [`Shows`], whose [`Display`](fmt::Display) is the text that
+//! JSON and the comments in evidence files have. Renderers match on the value; none reads the text back.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+pub use crate::wire::epmd::EpmdTag;
+pub use crate::wire::handshake::MessageKind;
+
+/// What a packet is, with the detail that matters to the finding.
+///
+/// A detail is empty where the kind of packet says everything.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Shows {
+    /// A message of the distribution handshake: `status alive`.
+    Handshake {
+        /// Which message it is.
+        message: MessageKind,
+        /// What matters of its contents or place.
+        detail: Cow<'static, str>,
+    },
+    /// A request to EPMD, or its reply: `ALIVE2_REQ "two"`.
+    Epmd {
+        /// The tag of the message.
+        message: EpmdTag,
+        /// What matters of its contents.
+        detail: Cow<'static, str>,
+    },
+    /// The first packet of a TCP connection.
+    Syn,
+    /// A FIN or RST: `FIN without challenge_ack`.
+    Close {
+        /// True for RST, false for FIN.
+        is_reset: bool,
+        /// The message that the other side waited for and did not get.
+        missing: Option<Missing>,
+        /// When the connection was closed, where nothing is missing.
+        detail: &'static str,
+    },
+    /// A FIN or RST in words of the rule's own, where the two mean the same.
+    Closed(Cow<'static, str>),
+    /// An ICMP error that answers a SYN.
+    Icmp,
+    /// A TCP segment whose sender has no room for more data.
+    ZeroWindow,
+    /// TCP data that was sent before.
+    Retransmission,
+    /// The last packet that a side sent.
+    LastPacket,
+    /// The hello that begins a TLS handshake, under the name that suits the finding.
+    TlsHello(&'static str),
+    /// A TLS alert: `fatal TLS alert handshake_failure`.
+    TlsAlert(Cow<'static, str>),
+    /// A distribution message after the handshake: `SPAWN_REQUEST of os:cmd/1`.
+    Message(String),
+    /// A distribution frame that cannot be decoded.
+    Malformed {
+        /// The field at which decoding failed.
+        field: &'static str,
+    },
+    /// Data of another protocol: `an HTTP request`.
+    Foreign(&'static str),
+    /// An answer of DNS or mDNS.
+    Dns(String),
+    /// Anything else, in words.
+    Note(Cow<'static, str>),
+}
+
+/// A message that was due when its sender closed the connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Missing {
+    /// A message of the distribution handshake.
+    Handshake(MessageKind),
+    /// The reply of EPMD.
+    EpmdReply,
+}
+
+impl Shows {
+    /// A handshake message with a detail.
+    pub fn handshake(message: MessageKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::Handshake { message, detail: detail.into() }
+    }
+
+    /// An EPMD message with a detail.
+    pub fn epmd(message: EpmdTag, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::Epmd { message, detail: detail.into() }
+    }
+
+    /// A FIN without a detail.
+    pub const FIN: Self = Self::Close { is_reset: false, missing: None, detail: "" };
+
+    /// An RST without a detail.
+    pub const RST: Self = Self::Close { is_reset: true, missing: None, detail: "" };
+}
+
+impl From<MessageKind> for Shows {
+    fn from(message: MessageKind) -> Self {
+        Self::handshake(message, "")
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handshake(message) => message.fmt(f),
+            Self::EpmdReply => f.write_str("a reply"),
+        }
+    }
+}
+
+/// The one place where evidence becomes text.
+impl fmt::Display for Shows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handshake { message, detail } if detail.is_empty() => message.fmt(f),
+            Self::Handshake { message, detail } => write!(f, "{message} {detail}"),
+            Self::Epmd { message, detail } => {
+                match message.name() {
+                    Some(name) => f.write_str(name)?,
+                    None => write!(f, "EPMD message {}", message.0)?,
+                }
+                match detail.as_ref() {
+                    "" => Ok(()),
+                    // What a reply says is an answer of its own; a request has an argument.
+                    detail if *message == EpmdTag::PORT2_RESP => write!(f, ": {detail}"),
+                    detail => write!(f, " {detail}"),
+                }
+            }
+            Self::Syn => f.write_str("SYN"),
+            Self::Close { is_reset, missing, detail } => {
+                f.write_str(if *is_reset { "RST" } else { "FIN" })?;
+                match (missing, *detail) {
+                    (Some(missing), _) => write!(f, " without {missing}"),
+                    (None, "") => Ok(()),
+                    (None, detail) => write!(f, " {detail}"),
+                }
+            }
+            Self::Icmp => f.write_str("ICMP unreachable"),
+            Self::ZeroWindow => f.write_str("window of zero"),
+            Self::Retransmission => f.write_str("bytes sent again"),
+            Self::LastPacket => f.write_str("the last that was heard"),
+            Self::Malformed { field } => write!(f, "malformed {field}"),
+            Self::TlsHello(text) | Self::Foreign(text) => f.write_str(text),
+            Self::Closed(text) | Self::TlsAlert(text) | Self::Note(text) => f.write_str(text),
+            Self::Message(text) | Self::Dns(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Serialize for Shows {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_evidence_has_its_text() {
+        let missing = Some(Missing::Handshake(MessageKind::ChallengeAck));
+        for (shows, text) in [
+            (MessageKind::SendName.into(), "send_name"),
+            (Shows::handshake(MessageKind::Status, "alive"), "status alive"),
+            (Shows::epmd(EpmdTag::NAMES_REQ, ""), "NAMES_REQ"),
+            (Shows::epmd(EpmdTag::ALIVE2_REQ, "\"two\""), "ALIVE2_REQ \"two\""),
+            (Shows::epmd(EpmdTag::PORT2_RESP, "no \"two\""), "PORT2_RESP: no \"two\""),
+            (Shows::RST, "RST"),
+            (Shows::Close { is_reset: false, missing, detail: "" }, "FIN without challenge_ack"),
+            (Shows::Malformed { field: "arity" }, "malformed arity"),
+        ] {
+            assert_eq!(shows.to_string(), text);
+        }
+    }
+}
