@@ -68,7 +68,9 @@ impl Net {
     /// This very program, doing what [`helper`] does, in the namespace.
     fn helper(&self, what: &str) -> Child {
         let mut command = self.command(std::env::current_exe().unwrap());
-        command.args(["--exact", "live::harm::helper", "--nocapture"]).env("BEAMSCOPE_HELPER", what);
+        command
+            .args(["--exact", "live::harm::helper", "--nocapture"])
+            .env("BEAMSCOPE_HELPER", what);
         command.stdout(Stdio::null()).spawn().unwrap()
     }
 
