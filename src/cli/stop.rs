@@ -60,8 +60,8 @@ mod unix {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
     use signal_hook::flag;
 
-    use super::{DueReports, Interval};
     use crate::cli::settings::{Hangup, StopSettings};
+    use crate::cli::stop::{DueReports, Interval};
 
     /// What ends a run that has no end of its own. Clones share their signals, not their intervals.
     #[derive(Clone)]
@@ -168,7 +168,7 @@ mod unix {
 
 #[cfg(not(unix))]
 mod other {
-    use super::DueReports;
+    use crate::cli::stop::DueReports;
 
     /// Without Unix signals no run is without an end of its own, so there is no value of this type.
     #[derive(Clone)]

@@ -240,7 +240,8 @@ fn imports_within(top: &str) -> Imports {
     let mut imports = Imports::new();
     for (file, text) in &files {
         let entry = imports.entry(file.clone()).or_default();
-        for path in paths(code(text)) {
+        // A visibility names a module without importing it.
+        for path in paths(&code(text).replace("pub(in crate::cli)", "pub")) {
             let target = target(&module(file), &path, &by_module);
             entry.extend(target.filter(|to| to != file));
         }

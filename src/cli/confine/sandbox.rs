@@ -24,14 +24,13 @@ pub(in crate::cli) use linux::Sandbox;
 #[cfg(target_os = "linux")]
 mod linux {
     use std::collections::BTreeMap;
+    use std::path::PathBuf;
 
     use landlock::{
         ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
         RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
     };
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
-
-    use super::PathBuf;
 
     /// The newest Landlock rules that are asked for; an older kernel applies those that it knows.
     const NEWEST: ABI = ABI::V6;
