@@ -58,6 +58,7 @@
 
 pub mod capture;
 pub mod compare;
+mod cursor;
 pub mod decode;
 pub mod detect;
 pub mod engine;
@@ -66,11 +67,14 @@ pub mod flow;
 pub mod identify;
 pub mod judge;
 pub mod limits;
+pub mod memory;
 pub mod names;
+pub mod observe;
 pub mod packet;
 pub mod protocol;
 pub mod record;
 pub mod render;
 pub mod stream;
 pub mod time;
+mod transport;
 pub mod wire;

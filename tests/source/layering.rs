@@ -103,6 +103,7 @@ const WALLS: &[Wall] = &[
             "decode/",
             "flow/",
             "stream/",
+            "transport/",
             "identify.rs",
             "names.rs",
             "protocol/",
@@ -112,6 +113,11 @@ const WALLS: &[Wall] = &[
         ],
         never: &["crate::judge::world", "crate::detect", "crate::render", "crate::engine"],
         why: "a stage never imports a later one: one connection knows no other",
+    },
+    Wall {
+        within: &["stream/", "transport/"],
+        never: &["crate::protocol", "crate::record"],
+        why: "streams and transports know packets and bytes, not the records made of them",
     },
     Wall {
         within: &["capture/", "decode/", "flow/", "stream/"],

@@ -7,18 +7,14 @@
 mod account;
 mod atom_cache;
 mod calls;
+mod fields;
 mod fragments;
 mod frames;
-mod log;
-mod memory;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
 use std::time::Duration;
-
-pub use log::MessageLog;
-pub use memory::Pool;
 
 use self::account::Account;
 use self::atom_cache::{AtomCache, HeaderAtoms};
@@ -27,10 +23,11 @@ use self::calls::{Saying, What};
 use self::fragments::{Continued, FragmentReassembly, FragmentedMessage};
 pub(in crate::protocol) use self::frames::Walked;
 use self::frames::{Frame, Frames, Hole, MAX_HEAD, Step};
-use self::log::Told;
 use crate::flow::Direction;
+use crate::memory::MemoryBudget;
+use crate::observe::messages::{MessageBatch, MessageMeta, RuleTrigger};
 use crate::packet::PacketRef;
-use crate::record::{self, PayloadStyle, Role, RuleTrigger};
+use crate::record::{self, Role};
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
 use crate::wire::header::{Fragment, FrameKind, Header, HeaderError, References, header};
@@ -46,7 +43,7 @@ pub enum MessageDetail {
     /// All, without what they carry.
     Operations,
     /// All, with what they carry.
-    Payloads(PayloadStyle),
+    Payloads,
 }
 
 impl MessageDetail {
@@ -54,7 +51,7 @@ impl MessageDetail {
     const fn payload(self) -> usize {
         match self {
             Self::None | Self::Operations => LOOKED_AT,
-            Self::Payloads(_) => KEPT,
+            Self::Payloads => KEPT,
         }
     }
 }
@@ -67,13 +64,13 @@ pub(in crate::protocol) struct FrameContext<'a> {
     pub(in crate::protocol) mark: &'a PacketRef,
     pub(in crate::protocol) detail: MessageDetail,
     pub(in crate::protocol) calls: &'a mut Option<Box<Calls>>,
-    pub(in crate::protocol) log: &'a mut MessageLog,
-    pub(in crate::protocol) pool: &'a Pool,
+    pub(in crate::protocol) log: &'a mut MessageBatch,
+    pub(in crate::protocol) pool: &'a MemoryBudget,
 }
 
 impl FrameContext<'_> {
     fn calls(&mut self) -> &mut Calls {
-        self.calls.get_or_insert_with(|| Box::new(Calls::new(self.pool.memory())))
+        self.calls.get_or_insert_with(|| Box::new(Calls::new(self.pool.reservation())))
     }
 }
 
@@ -118,9 +115,9 @@ pub(in crate::protocol) struct Corrupt {
 }
 
 impl MessageStream {
-    pub(in crate::protocol) fn new(pool: &Pool) -> Self {
+    pub(in crate::protocol) fn new(pool: &MemoryBudget) -> Self {
         Self {
-            frames: Frames::new(pool.memory()),
+            frames: Frames::new(pool.reservation()),
             heard: None,
             is_latin1: false,
             messages: 0,
@@ -315,15 +312,15 @@ fn unversioned(kind: FrameKind, bytes: &[u8]) -> &[u8] {
 }
 
 impl Heard {
-    fn new(pool: &Pool, is_latin1: bool) -> Self {
-        let mut cache = AtomCache::new(pool.memory());
+    fn new(pool: &MemoryBudget, is_latin1: bool) -> Self {
+        let mut cache = AtomCache::new(pool.reservation());
         if is_latin1 {
             cache.use_latin1();
         }
         Self {
             cache,
-            fragments: FragmentReassembly::new(pool.memory()),
-            account: Account::new(|| pool.memory()),
+            fragments: FragmentReassembly::new(pool.reservation()),
+            account: Account::new(|| pool.reservation()),
             function: String::new(),
         }
     }
@@ -411,28 +408,31 @@ impl Heard {
         let function = request.as_ref().and_then(|request| request.function.as_ref());
         if let Some(function) = function {
             text.clear();
-            log::write_function(text, function, atoms);
+            fields::write_function(text, function, &atoms);
             account.on_function(text, bytes);
-            let execution = log::execution_of(function, atoms);
+            let execution = fields::execution_of(function, &atoms);
             trigger = execution.map(RuleTrigger::Execution).or(trigger);
         }
         let is_told = desk.detail != MessageDetail::None || trigger.is_some();
         if is_told {
-            let told = Told {
-                mark: *desk.mark,
+            let meta = MessageMeta {
+                packet: *desk.mark,
                 from: desk.from,
+                operation: control.operation,
+                call: request.as_ref().map(|request| request.kind),
+                fragments: 1,
                 payload_bytes: passed.payload_bytes(),
-                latency_us,
                 trigger,
             };
             let reason = control.carries_reason().then_some(payload);
-            desk.log.add(control, reason, request.as_ref(), &atoms, &told);
+            let request = request.as_ref();
+            fields::append(desk.log, meta, control, reason, request, latency_us, &atoms);
         }
-        let style = passed.style(desk.detail);
+        let keeps_payload = passed.keeps_payload(desk.detail);
         let Some(fragment) = passed.more else {
             account.on_whole(control.operation, bytes, desk.mark);
-            if let Some(style) = style {
-                desk.log.set_payload(payload.bytes(), atoms.all(), style);
+            if keeps_payload {
+                desk.log.set_payload(payload.bytes(), atoms.all());
             }
             return;
         };
@@ -443,7 +443,7 @@ impl Heard {
         if is_told {
             train.begun = desk.log.take_last();
         }
-        if style.is_some() {
+        if keeps_payload {
             train.payload = payload.bytes().to_vec();
             train.atoms = atoms.all().collect();
         }
@@ -461,7 +461,7 @@ impl Heard {
         desk: &mut FrameContext<'_>,
     ) {
         let kept = match desk.detail {
-            MessageDetail::Payloads(_) => KEPT,
+            MessageDetail::Payloads => KEPT,
             MessageDetail::None | MessageDetail::Operations => 0,
         };
         let train = match self.fragments.go_on(fragment, bytes, payload_bytes, start, kept) {
@@ -484,8 +484,8 @@ impl Heard {
         self.account.on_whole(train.operation, train.bytes, desk.mark);
         let Some(begun) = &train.begun else { return };
         desk.log.put_back(begun, *desk.mark, train.fragments, train.payload_bytes);
-        if let MessageDetail::Payloads(style) = desk.detail {
-            desk.log.set_payload(&train.payload, train.atoms.into_iter(), style);
+        if desk.detail == MessageDetail::Payloads {
+            desk.log.set_payload(&train.payload, train.atoms.into_iter());
         }
     }
 }
@@ -510,12 +510,9 @@ impl Passed<'_> {
         self.control.operation.has_payload().then_some(self.payload_bytes)
     }
 
-    /// How what it carries is to be told, if that is anything and wanted.
-    const fn style(&self, detail: MessageDetail) -> Option<PayloadStyle> {
-        match detail {
-            MessageDetail::Payloads(style) if self.control.operation.has_payload() => Some(style),
-            _ => None,
-        }
+    /// Whether what it carries is kept.
+    const fn keeps_payload(&self, detail: MessageDetail) -> bool {
+        matches!(detail, MessageDetail::Payloads) && self.control.operation.has_payload()
     }
 }
 
