@@ -22,7 +22,7 @@ use beamscope::render::{self, Format, Layout, TermStyle, TextOptions};
 use beamscope::time::Timestamp;
 
 use super::args::{
-    Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs, TermStyleNameName,
+    Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs, TermStyleName,
 };
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
