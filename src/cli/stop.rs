@@ -15,7 +15,7 @@ pub(super) use unix::StopCondition;
 pub(super) struct DueReports {
     /// The nodes and the state of each pair.
     pub(super) cluster: bool,
-    /// The statistics.
+    /// The statistics of the run.
     pub(super) stats: bool,
 }
 

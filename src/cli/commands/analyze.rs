@@ -130,8 +130,8 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
     finish_run(&run.output, run.fail_on, engine.finish(), is_complete)
 }
 
-/// Saves the names of addresses that `input` has brought since the last time; `saved` counts those of
-/// each input.
+/// Saves the names of addresses that `input` has contained since the last call. `saved` counts those
+/// of each input.
 fn save_names(inputs: &Inputs, input: u16, saved: &mut [usize], saver: &mut Saver) {
     let names = &inputs.annotations(input).names;
     if let Some(saved) = saved.get_mut(usize::from(input)) {
@@ -147,7 +147,7 @@ fn comments(inputs: &Inputs, frame: FrameRef) -> impl Iterator<Item = &[u8]> {
     all.get(others..).unwrap_or_default().iter().map(|(_, text)| &**text)
 }
 
-/// What an interface of an input is called: as its capture says, or as the input.
+/// The name of an interface: the one in its capture, or the name of the input.
 fn described(inputs: &Inputs, names: &[Arc<str>], input: u16, interface: Option<u32>) -> Described {
     let known = interface.and_then(|interface| inputs.interface(input, interface));
     let name = known.and_then(|known| known.name.clone());
@@ -171,7 +171,7 @@ fn hand_on_names(
     *listed = names.len();
 }
 
-/// What the reader noticed, as an event tells it.
+/// A notice of the reader of captures, as an event.
 pub(super) fn anomaly(notice: Notice) -> Anomaly {
     let kind = match notice.kind {
         NoticeKind::Truncated => AnomalyKind::InputTruncated,
@@ -180,12 +180,12 @@ pub(super) fn anomaly(notice: Notice) -> Anomaly {
     Anomaly { kind, field: None, offset: Some(notice.offset), detail: notice.detail }
 }
 
-/// What frames that the filter could not judge mean for the events.
+/// Frames that were skipped because the filter does not fit their link type, as an event.
 const fn left_out(detail: String) -> Anomaly {
     Anomaly::new(AnomalyKind::UnsupportedLink, detail)
 }
 
-/// What a reader that failed half-way means for the events.
+/// An input that could not be read to its end, as an event.
 fn unreadable(error: &capture::Error) -> Anomaly {
     let (kind, offset) = match error {
         capture::Error::Read { offset, .. } => (AnomalyKind::InputTruncated, Some(*offset)),
@@ -194,5 +194,6 @@ fn unreadable(error: &capture::Error) -> Anomaly {
     Anomaly { kind, field: None, offset, detail: error.to_string() }
 }
 
-/// Frames between two looks for names: they stand before the first frame, or anywhere.
+/// Frames between two looks for names. Most captures have their names before the first frame, but
+/// pcapng allows them anywhere.
 const NAMES_EVERY: u64 = 256;
