@@ -330,6 +330,7 @@ impl<S: EventSink> Core<S> {
             self.close(followed.connection);
             self.dispatch();
         }
+        self.on_fact(Fact::End);
         let mut out = std::mem::take(&mut self.conclusions);
         self.reducer.finish(self.now, &mut out);
         for event in out.events.drain(..) {

@@ -73,6 +73,8 @@ impl Reducer {
             }
             Fact::Resolved(resolved) => self.world.on_resolved(&resolved),
             Fact::ListedName { ip, name } => self.world.on_listed_name(ip, &name),
+            // Other runs may go on; the last one is followed by `finish`.
+            Fact::End => {}
         }
     }
 

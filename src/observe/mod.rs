@@ -101,6 +101,8 @@ pub enum Fact {
         /// Its name, as a host may have one.
         name: Arc<str>,
     },
+    /// The run has ended at its clock: whatever happened by then was observed, or is not in the capture.
+    End,
 }
 
 /// Which packet settled a fact, and on which connection.

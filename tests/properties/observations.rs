@@ -95,6 +95,7 @@ fn run_engine(path: &Path, run: Run) -> (Vec<Event>, Vec<Recorded>) {
         engine.push_frame(&frame);
         if matches!(run, Run::Everything) && frame.id.number == LOST_BEFORE {
             engine.on_loss(Timestamp(frame.at.0.saturating_sub(1)));
+            engine.on_listed_name([10, 9, 0, 2].into(), b"listed.example.lan");
         }
         let names = &capture.annotations().names;
         names.iter().skip(named).for_each(|(ip, name)| engine.on_listed_name(*ip, name));
@@ -161,6 +162,7 @@ fn every_kind_of_fact_occurs_in_the_captures_of_the_project() {
             Fact::Anomaly { .. } => "anomaly",
             Fact::Resolved(_) => "resolved",
             Fact::ListedName { .. } => "listed name",
+            Fact::End => "end",
         }));
         let versions = facts.iter().filter(|recorded| recorded.version != VERSION);
         let mut wrong = String::new();
@@ -168,7 +170,7 @@ fn every_kind_of_fact_occurs_in_the_captures_of_the_project() {
         if wrong.is_empty() { Vec::new() } else { vec![wrong] }
     });
     let kinds = kinds.into_inner().unwrap();
-    for kind in ["connection", "epmd", "handshake", "message", "resolved", "listed name"] {
+    for kind in ["connection", "epmd", "handshake", "message", "resolved", "listed name", "end"] {
         assert!(kinds.contains(kind), "{kind}: {kinds:?}");
     }
 }

@@ -24,9 +24,9 @@ pub(crate) struct TlsFacts {
 /// What a stream begins with.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Beginning<'a> {
-    /// More bytes are needed to tell.
+    /// More bytes are needed to decide.
     CutShort,
-    /// A TLS alert.
+    /// An alert of TLS.
     Alert(Alert),
     /// A record with a whole hello in it: its body, and the bytes behind it.
     Hello { body: &'a [u8], rest: &'a [u8] },
