@@ -124,7 +124,7 @@ fn waited(session: &Judged, declined: PacketRef) -> Duration {
     if initiator.fin_unseen {
         return Duration::ZERO;
     }
-    initiator.closed_at.unwrap_or(session.at()).since(declined.at)
+    initiator.closed_at.unwrap_or_else(|| session.at()).since(declined.at)
 }
 
 /// A dial that crosses arrives within a few round trips.
