@@ -1,4 +1,4 @@
-//! Stage 8: messages as lines of JSON.
+//! Messages as lines of JSON.
 //!
 //! In: a [`MessageEvent`]. Out: the line that [`Message`](crate::record::Message)'s own serialization and
 //! the envelope of [`ndjson`](super::ndjson) would give, byte for byte; a test holds the two together.

@@ -1,4 +1,4 @@
-//! Stage 8: the JSON Schema of a line.
+//! The JSON Schema of a line.
 //!
 //! In: the types that are written. Out: a schema that accepts what they write and nothing else: no
 //! misspelt field, no `null` for a field that would be absent, no body of another event type.
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::ndjson::Line;
 use crate::record::Message;
 
-/// JSON Schema (draft 2020-12) of one line of [NDJSON](super::Format::Ndjson), ending in a newline.
+/// JSON Schema (draft 2020-12) of one line of [NDJSON](super::super::Format::Ndjson), ending in a newline.
 pub fn schema() -> String {
     format!("{:#}\n", value())
 }
@@ -80,9 +80,10 @@ fn tie_body_to_type(schema: &mut Schema) {
 mod tests {
     use jsonschema::Validator;
 
+    use super::super::ndjson;
     use super::*;
     use crate::record::Body;
-    use crate::render::{ndjson, samples};
+    use crate::render::samples;
 
     fn validator() -> Validator {
         jsonschema::validator_for(&value()).unwrap()

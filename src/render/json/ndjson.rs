@@ -1,4 +1,4 @@
-//! Stage 8: events as lines of JSON.
+//! Events as lines of JSON.
 //!
 //! In: an [`Event`], its number and the name of its input. Out: one object on one line, in the
 //! shape of Suricata's EVE records. The types are those of [`crate::record`]; nothing is put into

@@ -1,6 +1,6 @@
-//! Stage 8, the other way: lines of JSON as they were written, read back.
+//! Session records, read back from lines of JSON.
 //!
-//! In: lines of [NDJSON](super::Format::Ndjson). Out: what those about sessions say of a pair of
+//! In: lines of [NDJSON](super::super::Format::Ndjson). Out: what those about sessions say of a pair of
 //! nodes. Fields that are not needed are not looked at, so that lines of later versions of the program
 //! are read as long as the version of the contract is the same.
 
@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::words::escape;
 use crate::compare::Attempt;
 use crate::record::{Outcome, State, VERSION};
+use crate::render::words::escape;
 
 /// Why lines cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -152,8 +152,9 @@ const LONGEST: u64 = 256 << 20;
 
 #[cfg(test)]
 mod tests {
+    use super::super::ndjson;
     use super::*;
-    use crate::render::{ndjson, samples};
+    use crate::render::samples;
 
     fn line(event: &crate::record::Event) -> String {
         let mut line = Vec::new();

@@ -1,0 +1,42 @@
+//! Events and messages as lines of JSON, their schema, and the way back.
+//!
+//! In: events and messages. Out: one JSON object a line, and from such lines the session records again.
+
+mod message;
+mod ndjson;
+mod read;
+mod schema;
+
+use std::io;
+use std::sync::Arc;
+
+pub use ndjson::json_line;
+pub use read::{ReadError, Records};
+pub use schema::schema;
+
+use super::{InputNames, Renderer};
+use crate::record::pen::Page;
+use crate::record::{Event, MessageEvent};
+
+/// Writes each event and each message as one line of JSON.
+pub(super) struct JsonLines {
+    inputs: InputNames,
+    messages: message::MessageLines,
+}
+
+impl JsonLines {
+    pub(super) fn new(inputs: InputNames) -> Self {
+        Self { inputs, messages: message::MessageLines::default() }
+    }
+}
+
+impl Renderer for JsonLines {
+    fn record(&mut self, seq: u64, event: &Event, out: &mut Page) -> io::Result<()> {
+        ndjson::write(out, seq, self.inputs.of(event).map(|input| &**input), event)
+    }
+
+    fn message(&mut self, seq: u64, event: &MessageEvent<'_>, out: &mut Page) -> io::Result<()> {
+        let Self { inputs, messages } = self;
+        messages.write(out, seq, |input| inputs.get(input).map(Arc::clone), event)
+    }
+}
