@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use beamscope::capture::{Input, Inputs, Item, Order};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::limits::Limits;
 use beamscope::packet::FrameRef;
 use beamscope::packet::PacketRef;
@@ -122,10 +122,11 @@ fn run(capture: &[u8]) -> Vec<u8> {
         only_findings: false,
         min_severity: Severity::Info,
         line_buffered: false,
+        terms: beamscope::render::TermStyle::Erlang,
     };
     let mut lines = Vec::new();
     let output = Output::new(&mut lines, vec!["traffic".into()], options);
-    let mut pipeline = Pipeline::new(Config::default(), output);
+    let mut pipeline = Engine::new(Config::default(), output);
     while let Some(item) = inputs.next_item() {
         if let Item::Frame(frame) = item {
             pipeline.push_frame(&frame);

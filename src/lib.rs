@@ -34,11 +34,11 @@
 //! ```
 //! use beamscope::capture::{Input, Inputs, Item, Order};
 //! use beamscope::record::{Body, Severity};
-//! use beamscope::engine::{Config, Pipeline};
+//! use beamscope::engine::{Config, Engine};
 //!
 //! let path = "captures/seed-lan-wrong-then-right-cookie.pcap";
 //! let mut inputs = Inputs::new(vec![Input::Path(path.into())], Order::Time)?;
-//! let mut pipeline = Pipeline::new(Config::default(), Vec::new());
+//! let mut pipeline = Engine::new(Config::default(), Vec::new());
 //! while let Some(item) = inputs.next_item() {
 //!     if let Item::Frame(frame) = item {
 //!         pipeline.push_frame(&frame);
@@ -58,6 +58,7 @@
 
 pub mod capture;
 pub mod compare;
+mod cursor;
 pub mod decode;
 pub mod detect;
 pub mod engine;
@@ -67,6 +68,7 @@ pub mod identify;
 pub mod judge;
 pub mod limits;
 pub mod names;
+pub mod observe;
 pub mod packet;
 pub mod protocol;
 pub mod record;

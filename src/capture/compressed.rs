@@ -14,7 +14,7 @@ use lzma_rust2::XzReader;
 pub(super) struct Decompressed(State);
 
 enum State {
-    SlowReaderNotice(Box<dyn Read>),
+    Unread(Box<dyn Read>),
     Reading(Box<dyn Read>),
     /// Left by a source that failed before it showed what it is.
     Failed,
@@ -22,7 +22,7 @@ enum State {
 
 impl Decompressed {
     pub(super) fn new(source: Box<dyn Read>) -> Self {
-        Self(State::SlowReaderNotice(source))
+        Self(State::Unread(source))
     }
 }
 
@@ -60,7 +60,7 @@ impl Read for Decompressed {
         if let State::Reading(reader) = &mut self.0 {
             return reader.read(into);
         }
-        let State::SlowReaderNotice(source) = std::mem::replace(&mut self.0, State::Failed) else {
+        let State::Unread(source) = std::mem::replace(&mut self.0, State::Failed) else {
             return Ok(0);
         };
         let mut reader = decoder(source)?;

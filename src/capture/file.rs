@@ -47,7 +47,7 @@ pub struct CaptureFile {
 #[repr(u8)] // a tag of its own is told sooner than one that hides in a field
 enum Format {
     /// Nothing was read so far.
-    SlowReaderNotice,
+    Unknown,
     Pcap(Pcap),
     Pcapng(Pcapng),
 }
@@ -106,7 +106,7 @@ impl CaptureFile {
         Self {
             name,
             buffer: Buffer::new(source),
-            format: Format::SlowReaderNotice,
+            format: Format::Unknown,
             id: FrameRef { input, number: 0 },
             record: Record {
                 at: Timestamp::default(),
@@ -173,7 +173,7 @@ impl CaptureFile {
             _ if self.ended => None,
             Format::Pcap(pcap) => pcap.step(&mut self.buffer, number),
             Format::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number),
-            Format::SlowReaderNotice => None,
+            Format::Unknown => None,
         }
     }
 
@@ -191,7 +191,7 @@ impl CaptureFile {
                 Format::Pcapng(pcapng) => {
                     pcapng.advance(&mut self.buffer, number, &mut self.record)
                 }
-                Format::SlowReaderNotice => {
+                Format::Unknown => {
                     self.ended = true;
                     match self.begin()? {
                         Some(step) => step,

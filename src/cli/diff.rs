@@ -9,7 +9,7 @@ use std::path::Path;
 
 use beamscope::capture::{Input, Inputs, Item, Order};
 use beamscope::compare::{Attempt, Pairs, compare};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::record::{Body, Event, EventSink, Severity};
 use beamscope::render::{self, Layout, Output, Records};
 
@@ -38,6 +38,7 @@ pub(super) fn run(args: &Diff) -> Result<Outcome, Error> {
         only_findings: false,
         min_severity: Severity::Info,
         line_buffered: false,
+        terms: render::TermStyle::Erlang,
     };
     let names = paths.iter().map(|path| path.to_string_lossy().into()).collect();
     let mut output = Output::new(open(&args.writing, paths)?, names, options);
@@ -77,7 +78,7 @@ fn read_capture(
     pairs: Pairs,
 ) -> Result<Pairs, Error> {
     let mut inputs = Inputs::new(vec![input], Order::Given)?;
-    let mut pipeline = Pipeline::new(config, Sessions { pairs, path, writing });
+    let mut pipeline = Engine::new(config, Sessions { pairs, path, writing });
     while let Some(item) = inputs.next_item() {
         match item {
             Item::Frame(ref frame) => pipeline.push_frame(frame),

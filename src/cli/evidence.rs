@@ -206,7 +206,7 @@ fn make(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use beamscope::capture::{Input, Inputs, Item, Order};
-    use beamscope::engine::{Config, Pipeline};
+    use beamscope::engine::{Config, Engine};
     use beamscope::record::{Body, Event};
 
     use super::*;
@@ -234,7 +234,7 @@ mod tests {
     /// Files that the two findings of the capture tell, and what could not be saved.
     fn run(folder: EvidenceDir) -> (Vec<Arc<str>>, Vec<String>) {
         let mut inputs = Inputs::new(vec![Input::Path(CAPTURE.into())], Order::Time).unwrap();
-        let mut pipeline = Pipeline::new(Config::default(), Vec::<Event>::new());
+        let mut pipeline = Engine::new(Config::default(), Vec::<Event>::new());
         pipeline.keep_evidence(Box::new(folder));
         while let Some(Item::Frame(frame)) = inputs.next_item() {
             pipeline.push_frame(&frame);

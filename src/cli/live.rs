@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use beamscope::capture::live::{self, Live, LiveOptions, LiveStats};
 use beamscope::capture::save::Described;
 use beamscope::capture::{Frame, Interface, Timeline};
-use beamscope::engine::Pipeline;
+use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind};
 use beamscope::render::Output;
 use beamscope::time::Timestamp;
@@ -74,7 +74,7 @@ impl Capture {
     pub(super) fn run(
         &mut self,
         args: &Args,
-        pipeline: &mut Pipeline<Output<Out>>,
+        pipeline: &mut Engine<Output<Out>>,
         saver: Option<&mut Saver>,
     ) -> Result<bool, Error> {
         let mut watch = LiveLoop {
@@ -142,7 +142,7 @@ impl Capture {
 
 /// The state of the loop.
 struct LiveLoop<'a> {
-    pipeline: &'a mut Pipeline<Output<Out>>,
+    pipeline: &'a mut Engine<Output<Out>>,
     saver: Option<&'a mut Saver>,
     /// What the interfaces are called, and how much is kept of a frame.
     names: &'a [String],

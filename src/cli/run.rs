@@ -16,11 +16,11 @@ use std::thread;
 use anstream::AutoStream;
 use beamscope::capture::save::Described;
 use beamscope::capture::{self, Input, Inputs, Item, Notice, NoticeKind};
-use beamscope::engine::{Config, EPMD_PORT, Pipeline};
+use beamscope::engine::{Config, EPMD_PORT, Engine};
 use beamscope::limits::Limits;
 use beamscope::packet::FrameRef;
 use beamscope::protocol::MessageDetail;
-use beamscope::record::{Anomaly, AnomalyKind, PayloadStyle};
+use beamscope::record::{Anomaly, AnomalyKind};
 use beamscope::render::{self, Format, Layout, Output, TextOptions};
 
 use super::args::{Args, ColorChoice, Command, FormatName, OutputArgs, ProtocolArgs, TermStyle};
@@ -87,11 +87,10 @@ pub(super) fn config(facts: &ProtocolArgs, writing: &OutputArgs) -> Result<Confi
 
 /// Which messages are told, and what of them.
 const fn detail(args: &Args) -> MessageDetail {
-    match (args.messages || args.payloads, args.payloads, args.terms) {
-        (false, ..) => MessageDetail::None,
-        (true, false, _) => MessageDetail::Operations,
-        (true, true, TermStyle::Erlang) => MessageDetail::Payloads(PayloadStyle::Erlang),
-        (true, true, TermStyle::Json) => MessageDetail::Payloads(PayloadStyle::Json),
+    match (args.messages, args.payloads) {
+        (_, true) => MessageDetail::Payloads,
+        (true, false) => MessageDetail::Operations,
+        (false, false) => MessageDetail::None,
     }
 }
 
@@ -124,7 +123,7 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
     let mut inputs = Inputs::new(sources, args.order)?.with_threads(threads(args));
     let unsaved = Rc::<Cell<bool>>::default();
     let folder = EvidenceDir::open(args, &names, config.limits.evidence, &unsaved)?;
-    let mut pipeline = Pipeline::new(config, output(args, names.clone())?);
+    let mut pipeline = Engine::new(config, output(args, names.clone())?);
     let mut saver = Saver::open(args, &paths, is_awaited(args))?;
     if let Some(folder) = folder {
         pipeline.keep_evidence(Box::new(folder));
@@ -211,11 +210,7 @@ fn read(args: &Args, config: Config) -> Result<Outcome, Error> {
 }
 
 /// Writes what is left of the packets. `false` when not all could be saved.
-fn conclude_saving(
-    args: &Args,
-    saver: Option<Saver>,
-    pipeline: &mut Pipeline<Output<Out>>,
-) -> bool {
+fn conclude_saving(args: &Args, saver: Option<Saver>, pipeline: &mut Engine<Output<Out>>) -> bool {
     let Some(mut saver) = saver else { return true };
     let saved = saver.finish();
     tell_trouble(args, &mut saver, pipeline);
@@ -223,7 +218,7 @@ fn conclude_saving(
 }
 
 /// Tells what keeps packets from being saved, once.
-pub(super) fn tell_trouble(args: &Args, saver: &mut Saver, pipeline: &mut Pipeline<Output<Out>>) {
+pub(super) fn tell_trouble(args: &Args, saver: &mut Saver, pipeline: &mut Engine<Output<Out>>) {
     if let Some(detail) = saver.take_trouble() {
         warn(&args.writing, &detail);
         pipeline.on_anomaly(Anomaly::new(AnomalyKind::NotSaved, detail));
@@ -261,7 +256,7 @@ fn hand_on_names(
     inputs: &Inputs,
     input: u16,
     listed: &mut [usize],
-    pipeline: &mut Pipeline<Output<Out>>,
+    pipeline: &mut Engine<Output<Out>>,
 ) {
     let Some(listed) = listed.get_mut(usize::from(input)) else { return };
     let names = &inputs.annotations(input).names;
@@ -333,7 +328,7 @@ fn capture(args: &Args, config: Config) -> Result<Outcome, Error> {
     drop(writer.map_err(|source| Error::Output { name: output_name(&args.writing), source })?);
     saver.as_mut().map_or(Ok(()), Saver::queue)?;
     let sandbox = sandbox.shut();
-    let mut pipeline = Pipeline::new(config, Output::queued(queue, names, output_options(args)));
+    let mut pipeline = Engine::new(config, Output::queued(queue, names, output_options(args)));
     if let Some(folder) = folder {
         pipeline.keep_evidence(Box::new(folder));
     }
@@ -412,6 +407,10 @@ fn output_options(args: &Args) -> render::Options {
         only_findings: args.only_findings,
         min_severity: args.min_severity,
         line_buffered: args.line_buffered || is_terminal(&args.writing) || is_awaited(args),
+        terms: match args.terms {
+            TermStyle::Erlang => render::TermStyle::Erlang,
+            TermStyle::Json => render::TermStyle::Json,
+        },
     }
 }
 

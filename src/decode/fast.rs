@@ -25,7 +25,7 @@ pub enum FastDecode<'a> {
     /// Nothing that concerns us: a UDP datagram of no name server and in no tunnel.
     Other,
     /// Headers that only [`Decoder::decode_full`](super::Decoder::decode_full) reads.
-    SlowReaderNotice,
+    Undecided,
 }
 
 /// A TCP segment by the places of its headers.
@@ -128,7 +128,7 @@ impl<'a> TcpView<'a> {
 /// Looks at the headers of `frame`.
 #[inline(always)]
 pub(super) fn glance<'a>(frame: &Frame<'a>) -> FastDecode<'a> {
-    read(frame).unwrap_or(FastDecode::SlowReaderNotice)
+    read(frame).unwrap_or(FastDecode::Undecided)
 }
 
 #[inline(always)]
@@ -258,7 +258,7 @@ mod tests {
     fn agree(frame: &Frame<'_>) -> bool {
         let (mut short, mut long) = (decoder(), decoder());
         let said = match short.glance(frame) {
-            FastDecode::SlowReaderNotice => return false,
+            FastDecode::Undecided => return false,
             FastDecode::Other => Decoded::Other,
             FastDecode::Tcp(fast) => {
                 let segment = short.segment(frame, &fast);

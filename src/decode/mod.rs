@@ -87,13 +87,13 @@ impl Decoder {
         match self.glance(frame) {
             FastDecode::Tcp(fast) => Decoded::Tcp(self.segment(frame, &fast)),
             FastDecode::Other => Decoded::Other,
-            FastDecode::SlowReaderNotice => self.decode_full(frame),
+            FastDecode::Undecided => self.decode_full(frame),
         }
     }
 
     /// Counts a frame, and says what can be said of it at once.
     ///
-    /// Who wants its segment goes on with [`Self::segment`]; a frame that is [`FastDecode::SlowReaderNotice`] goes on with
+    /// Who wants its segment goes on with [`Self::segment`]; a frame that is [`FastDecode::Undecided`] goes on with
     /// [`Self::decode_full`].
     #[inline(always)]
     pub fn glance<'a>(&mut self, frame: &Frame<'a>) -> FastDecode<'a> {

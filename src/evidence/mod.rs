@@ -8,12 +8,15 @@ mod recent;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::recent::{Recent, Relevance};
+use self::recent::Recent;
+pub(crate) use self::recent::Relevance;
 use crate::capture::Frame;
 use crate::decode::Endpoint;
+use crate::flow::FlowId;
 use crate::limits::{self, Limits};
 use crate::packet::FrameRef;
 use crate::record::{Body, Event, Evidence, Finding};
@@ -57,7 +60,7 @@ pub struct Packet<'a> {
 
 /// Joins findings with the packets that are still at hand, for an archive.
 pub(crate) struct EvidenceCollector {
-    pub(crate) recent: Recent,
+    recent: Recent,
     /// The look-up behind a connection: its id, and the frame of the answer.
     lookups: VecDeque<(Arc<str>, FrameRef)>,
     /// Where nodes listen, and the frame that told it.
@@ -91,8 +94,31 @@ impl EvidenceCollector {
         }
     }
 
-    /// Gives the cases again that were kept long enough before `now` and have got more packets since.
-    pub(crate) fn settle(&mut self, now: Timestamp) {
+    /// Takes the frame that is being processed. It is kept if [`Self::on_packet`] says so before the next frame, or,
+    /// if it is relevant later, until then.
+    #[cold] // few runs collect evidence
+    pub(crate) fn on_frame(&mut self, frame: &Frame<'_>, relevance: Relevance) {
+        self.recent.stage(frame, relevance);
+    }
+
+    /// Another connection has begun at `flow`.
+    pub(crate) fn on_connection(&mut self, flow: FlowId) {
+        self.recent.begin(flow);
+    }
+
+    /// The packet in `frame` belongs to the connection at `flow`.
+    pub(crate) fn on_packet(&mut self, flow: FlowId, frame: FrameRef, ends: [Endpoint; 2]) {
+        self.recent.attach(flow, frame, ends);
+    }
+
+    /// A frame with the answer of a name server: to `client`, or to all, about the addresses `ips`.
+    pub(crate) fn on_names(&mut self, frame: &Frame<'_>, client: Option<IpAddr>, ips: Vec<IpAddr>) {
+        self.recent.stage(frame, Relevance::Now);
+        self.recent.note_names(client, ips);
+    }
+
+    /// Time passes: cases that were saved long enough before `now` and have got more packets since are saved again.
+    pub(crate) fn advance(&mut self, now: Timestamp) {
         while self.unsettled.front().is_some_and(|case| case.due <= now) {
             let Some(case) = self.unsettled.pop_front() else { break };
             let Unsettled { at, finding, wanted, packets, .. } = case;

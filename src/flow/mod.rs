@@ -6,8 +6,10 @@
 mod pending;
 mod ports;
 mod table;
+mod triage;
 
 pub use crate::decode::{Direction, FlowKey};
 pub use pending::{PendingTable, TcpOpening};
 pub use ports::PortSet;
 pub use table::{FlowId, FlowTable};
+pub use triage::{Admission, Interest, SegmentHead, Triage};

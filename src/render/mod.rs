@@ -26,8 +26,9 @@ use std::time::Duration;
 
 use queue::Rank;
 
-use crate::record::pen::Page;
-use crate::record::{AnomalyKind, Body, Event, EventSink, MessageEvent, Severity};
+use crate::cursor::LineBuffer;
+use crate::observe::messages::MessageEvent;
+use crate::record::{AnomalyKind, Body, Event, EventSink, Severity};
 
 /// The form of the output.
 #[derive(Clone, Debug)]
@@ -49,6 +50,18 @@ pub struct Options {
     pub min_severity: Severity,
     /// Write each event at once instead of 64 KiB at a time.
     pub line_buffered: bool,
+    /// How lines of JSON show the terms that messages carry.
+    pub terms: TermStyle,
+}
+
+/// How lines of JSON show terms.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum TermStyle {
+    /// Text in Erlang's syntax, up to a few screens.
+    #[default]
+    Erlang,
+    /// JSON that loses nothing.
+    Json,
 }
 
 /// One form of output.
@@ -58,13 +71,18 @@ trait Renderer: Send {
     fn observe(&mut self, _event: &Event) {}
 
     /// Writes an event, or keeps it for later. `seq` is its number among the events written.
-    fn record(&mut self, seq: u64, event: &Event, out: &mut Page) -> io::Result<()>;
+    fn record(&mut self, seq: u64, event: &Event, out: &mut LineBuffer) -> io::Result<()>;
 
     /// Writes a message after the handshake.
-    fn message(&mut self, seq: u64, event: &MessageEvent<'_>, out: &mut Page) -> io::Result<()>;
+    fn message(
+        &mut self,
+        seq: u64,
+        event: &MessageEvent<'_>,
+        out: &mut LineBuffer,
+    ) -> io::Result<()>;
 
     /// Writes what is kept, at the end of a run.
-    fn finish(&mut self, _out: &mut Page) -> io::Result<()> {
+    fn finish(&mut self, _out: &mut LineBuffer) -> io::Result<()> {
         Ok(())
     }
 }
@@ -73,7 +91,7 @@ impl Options {
     /// The table of all forms.
     fn renderer(&self, inputs: InputNames) -> Box<dyn Renderer> {
         match &self.format {
-            Format::Ndjson => Box::new(json::JsonLines::new(inputs)),
+            Format::Ndjson => Box::new(json::JsonLines::new(inputs, self.terms)),
             Format::Text(options) => Box::new(text::TextReport::new(options.clone(), inputs)),
         }
     }
@@ -120,7 +138,7 @@ pub struct Output<W: Write> {
     options: Options,
     renderer: Box<dyn Renderer>,
     /// Rendered bytes that are not written to the destination yet.
-    block: Page,
+    block: LineBuffer,
     out: Destination<W>,
     /// Number of the last event written.
     seq: u64,
@@ -150,7 +168,7 @@ impl<W: Write> Output<W> {
     fn to(out: Destination<W>, inputs: Vec<Arc<str>>, options: Options) -> Self {
         let inputs = InputNames::new(inputs);
         let renderer = options.renderer(inputs.clone());
-        let block = Page::default();
+        let block = LineBuffer::default();
         Self { inputs, options, renderer, block, out, seq: 0, worst: None, error: None }
     }
 
@@ -346,6 +364,7 @@ mod tests {
             only_findings: false,
             min_severity: Severity::Info,
             line_buffered: false,
+            terms: TermStyle::Erlang,
         }
     }
 

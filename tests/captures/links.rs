@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beamscope::capture::{CaptureFile, Frame, Item, LinkType};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::packet::FrameRef;
 use beamscope::record::{Body, Event, Outcome};
 use beamscope::time::Timestamp;
@@ -46,7 +46,7 @@ fn load(name: &str) -> Vec<Kept> {
 }
 
 fn events(frames: &[Kept]) -> Vec<Event> {
-    let mut pipeline = Pipeline::new(Config::default(), Vec::new());
+    let mut pipeline = Engine::new(Config::default(), Vec::new());
     for (number, Kept { at, link, wire_len, bytes }) in (1..).zip(frames) {
         let id = FrameRef { input: 0, number };
         let (at, link, wire_len) = (*at, *link, *wire_len);

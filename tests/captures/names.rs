@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use beamscope::capture::{CaptureFile, Frame, Item, LinkType};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::packet::FrameRef;
 use beamscope::record::{Body, Confidence, Finding, Outcome, Session, Severity, State};
 use beamscope::time::Timestamp;
@@ -52,7 +52,7 @@ impl Story {
 }
 
 fn story(frames: &[Kept], listed: &[(&str, &str)]) -> Story {
-    let mut pipeline = Pipeline::new(Config::default(), Vec::new());
+    let mut pipeline = Engine::new(Config::default(), Vec::new());
     for (ip, name) in listed {
         pipeline.on_listed_name(ip.parse::<IpAddr>().unwrap(), name.as_bytes());
     }

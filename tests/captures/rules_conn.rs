@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use beamscope::capture::{Input, Inputs, Item, Order};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::judge::world::HomeNets;
 use beamscope::protocol::digest::{Cookie, Cookies};
 use beamscope::record::{Body, Confidence, Finding, Incident, Outcome, Session, Severity, Shows};
@@ -55,7 +55,7 @@ fn run(name: &str, home: &[&str], cookies: Cookies) -> Told {
             .collect::<HomeNets>(),
         ..Config::default()
     };
-    let mut pipeline = Pipeline::new(config, Vec::new());
+    let mut pipeline = Engine::new(config, Vec::new());
     while let Some(item) = inputs.next_item() {
         if let Item::Frame(frame) = item {
             pipeline.push_frame(&frame);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use beamscope::capture::{CaptureFile, Frame, Item, LinkType};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::judge::world::HomeNets;
 use beamscope::packet::FrameRef;
 use beamscope::record::{Body, Finding, Severity};
@@ -36,7 +36,7 @@ fn findings_of<'a>(
     home_nets: HomeNets,
 ) -> Vec<Finding> {
     let config = Config { home_nets, ..Config::default() };
-    let mut pipeline = Pipeline::new(config, Vec::new());
+    let mut pipeline = Engine::new(config, Vec::new());
     for Kept { number, at, link, wire_len, bytes } in frames {
         let id = FrameRef { input: 0, number: *number };
         let (at, link, wire_len) = (*at, *link, *wire_len);

@@ -163,7 +163,7 @@ fn text_is_a_line_for_each_change() {
     let (_, text, _) = diff(&["--format", "text", &before, SEED], b"");
     let expected = "\
 fixed    one@192.168.0.100 and two@192.168.0.103: cookie mismatch, now connected
-No pair stands as it stood.
+No pair is unchanged.
 ";
     assert_eq!(text, expected);
     let (_, text, _) = diff(&["--format", "text", SEED, RIGHT], b"");

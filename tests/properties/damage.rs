@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::support::{corpus, is_alone};
 use beamscope::capture::{CaptureFile, Error, Frame, Item, LinkType, Notice, NoticeKind};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::protocol::digest::{Cookie, Cookies};
 use beamscope::record::{Anomaly, AnomalyKind, Event};
 
@@ -248,7 +248,7 @@ fn tell(source: impl Read + 'static) -> Told {
     let mut cookies = Cookies::default();
     cookies.add(Cookie::new("right", b"cookie"));
     let config = Config { cookies, ..Config::default() };
-    let mut pipeline = Pipeline::new(config, Vec::<Event>::new());
+    let mut pipeline = Engine::new(config, Vec::<Event>::new());
     let mut told = Told::default();
     let mut capture = reader(source);
     // An input that is no capture has nothing to tell.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::support::corpus;
 use crate::support::packets::{Dice, Owned, Scene, doubled, load, reordered, resegmented};
 use beamscope::decode::{Endpoint, TcpFlags};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::limits::Limits;
 use beamscope::packet::FrameRef;
 use beamscope::protocol::digest::Cookies;
@@ -20,7 +20,7 @@ fn events(scene: &Scene, segments: &[Owned]) -> Vec<Event> {
         epmd_ports: scene.epmd_ports.clone(),
         ..Config::default()
     };
-    let mut pipeline = Pipeline::new(config, Vec::new());
+    let mut pipeline = Engine::new(config, Vec::new());
     for segment in segments {
         pipeline.push_segment(&segment.borrowed());
     }

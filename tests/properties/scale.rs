@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use beamscope::decode::{Endpoint, Segment, TcpFlags};
-use beamscope::engine::{Config, Pipeline};
+use beamscope::engine::{Config, Engine};
 use beamscope::flow::FlowKey;
 use beamscope::limits::Limits;
 use beamscope::packet::FrameRef;
@@ -57,7 +57,7 @@ impl EventSink for Tally {
 
 /// Connections pushed one after the other, each from a port of its own.
 struct Storm {
-    pipeline: Pipeline<Tally>,
+    pipeline: Engine<Tally>,
     frame: u64,
     at: Timestamp,
     dials: u32,
@@ -66,7 +66,7 @@ struct Storm {
 impl Storm {
     fn new() -> Self {
         let config = Config { dist_ports: vec![9100..=9100], ..Config::default() };
-        let pipeline = Pipeline::new(config, Tally::default());
+        let pipeline = Engine::new(config, Tally::default());
         Self { pipeline, frame: 0, at: Timestamp::new(1_000, 0), dials: 0 }
     }
 

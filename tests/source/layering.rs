@@ -105,8 +105,20 @@ const WALLS: &[Wall] = &[
     },
     Wall {
         within: &["capture/", "decode/", "flow/", "stream/"],
-        never: &["crate::protocol", "crate::identify", "crate::names", "crate::wire"],
+        never: &["crate::protocol", "crate::names", "crate::wire"],
         why: "what carries the bytes does not know what they mean",
+    },
+    Wall {
+        within: &[
+            "capture/",
+            "decode/",
+            "flow/pending.rs",
+            "flow/ports.rs",
+            "flow/table.rs",
+            "stream/",
+        ],
+        never: &["crate::identify"],
+        why: "only flow/triage.rs asks what a payload looks like",
     },
     Wall {
         within: &["detect/", "judge/world/", "render/"],

@@ -14,9 +14,10 @@ pub use ndjson::json_line;
 pub use read::{ReadError, Records};
 pub use schema::schema;
 
-use super::{InputNames, Renderer};
-use crate::record::pen::Page;
-use crate::record::{Event, MessageEvent};
+use super::{InputNames, Renderer, TermStyle};
+use crate::cursor::LineBuffer;
+use crate::observe::messages::MessageEvent;
+use crate::record::Event;
 
 /// Writes each event and each message as one line of JSON.
 pub(super) struct JsonLines {
@@ -25,17 +26,22 @@ pub(super) struct JsonLines {
 }
 
 impl JsonLines {
-    pub(super) fn new(inputs: InputNames) -> Self {
-        Self { inputs, messages: message::MessageLines::default() }
+    pub(super) fn new(inputs: InputNames, terms: TermStyle) -> Self {
+        Self { inputs, messages: message::MessageLines::new(terms) }
     }
 }
 
 impl Renderer for JsonLines {
-    fn record(&mut self, seq: u64, event: &Event, out: &mut Page) -> io::Result<()> {
+    fn record(&mut self, seq: u64, event: &Event, out: &mut LineBuffer) -> io::Result<()> {
         ndjson::write(out, seq, self.inputs.of(event).map(|input| &**input), event)
     }
 
-    fn message(&mut self, seq: u64, event: &MessageEvent<'_>, out: &mut Page) -> io::Result<()> {
+    fn message(
+        &mut self,
+        seq: u64,
+        event: &MessageEvent<'_>,
+        out: &mut LineBuffer,
+    ) -> io::Result<()> {
         let Self { inputs, messages } = self;
         messages.write(out, seq, |input| inputs.get(input).map(Arc::clone), event)
     }

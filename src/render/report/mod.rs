@@ -24,8 +24,9 @@ use self::problem::LastConnection;
 use self::sentences::Ends;
 use self::summary::RunSummary;
 use super::InputNames;
+use crate::observe::messages::MessageEvent;
 use crate::record::{
-    Body, Cluster, EpmdOutcome, Event, Finding, Incident, MessageEvent, Outcome, Severity, Stats,
+    Body, Cluster, EpmdOutcome, Event, Finding, Incident, Outcome, Severity, Stats,
 };
 use crate::time::Timestamp;
 
@@ -227,14 +228,14 @@ impl Report {
 
     /// The line of a message after the handshake in the time line.
     pub(super) fn message_entry(&self, event: &MessageEvent<'_>) -> Entry {
-        let MessageEvent { mark, connection, .. } = event;
+        let MessageEvent { connection, message } = event;
+        let packet = message.meta.packet;
         let last = self.last_connection.as_ref();
         let last = last.filter(|last| last.session_id == connection.session_id);
-        let text =
-            sentences::signal(&event.message(), connection, last.map(|last| &last.ends.names));
-        let input = self.inputs.get(mark.frame.input).filter(|_| self.inputs.are_several());
-        let frame = FrameLabel { frame: mark.frame.number, input: input.cloned() };
-        Entry { at: mark.at, tone: Tone::Plain, text, frame: Some(frame) }
+        let text = sentences::signal(message, connection, last.map(|last| &last.ends.names));
+        let input = self.inputs.get(packet.frame.input).filter(|_| self.inputs.are_several());
+        let frame = FrameLabel { frame: packet.frame.number, input: input.cloned() };
+        Entry { at: packet.at, tone: Tone::Plain, text, frame: Some(frame) }
     }
 
     /// What the two sides of an ended connection sent, if the record has it: the initiator first.

@@ -16,8 +16,9 @@ use std::io::{self, Write};
 use self::writer::TextWriter;
 use super::report::{Report, Sections, Timeline};
 use super::{InputNames, Renderer};
-use crate::record::pen::Page;
-use crate::record::{Body, Event, MessageEvent, Stats};
+use crate::cursor::LineBuffer;
+use crate::observe::messages::MessageEvent;
+use crate::record::{Body, Event, Stats};
 
 /// How text is laid out.
 #[derive(Clone, Debug)]
@@ -91,7 +92,7 @@ impl Renderer for TextReport {
         self.report.observe(event);
     }
 
-    fn record(&mut self, _seq: u64, event: &Event, out: &mut Page) -> io::Result<()> {
+    fn record(&mut self, _seq: u64, event: &Event, out: &mut LineBuffer) -> io::Result<()> {
         match &event.body {
             Body::Finding { finding } => {
                 let mut problem = self.report.problem(event, finding);
@@ -136,11 +137,16 @@ impl Renderer for TextReport {
         Ok(())
     }
 
-    fn message(&mut self, _seq: u64, event: &MessageEvent<'_>, out: &mut Page) -> io::Result<()> {
+    fn message(
+        &mut self,
+        _seq: u64,
+        event: &MessageEvent<'_>,
+        out: &mut LineBuffer,
+    ) -> io::Result<()> {
         self.writer.entry(out, &self.report.message_entry(event))
     }
 
-    fn finish(&mut self, out: &mut Page) -> io::Result<()> {
+    fn finish(&mut self, out: &mut LineBuffer) -> io::Result<()> {
         self.sections(out)
     }
 }
@@ -162,7 +168,7 @@ mod tests {
 
     fn written(events: &[Event], options: TextOptions) -> String {
         let mut text = TextReport::new(options, inputs());
-        let mut out = Page::default();
+        let mut out = LineBuffer::default();
         for (seq, event) in (1..).zip(events) {
             text.observe(event);
             text.record(seq, event, &mut out).unwrap();
@@ -295,7 +301,7 @@ Summary
     #[test]
     fn held_problems_have_a_bound_and_later_ones_are_written_at_once() {
         let mut text = TextReport::new(PLAIN, inputs());
-        let mut out = Page::default();
+        let mut out = LineBuffer::default();
         for event in findings(MAX_HELD + 1) {
             assert_eq!(out.len(), 0);
             text.record(1, &event, &mut out).unwrap();

@@ -1,0 +1,156 @@
+//! From what connections report to events: the stages that see all connections, then the sink.
+//!
+//! In: the output of a connection, and anomalies of the run. Out: events and messages, to the sink.
+//!
+//! An event may call for more work: a port becomes known as that of a node, so that connections to it that were
+//! pending are followed. Such work is queued and done when the output at hand has been dispatched; nothing
+//! recurses.
+
+use std::ops::Range;
+
+use super::Core;
+use crate::decode::Endpoint;
+use crate::protocol::{ConnEvent, ConnOutput, EventSource, FollowReason, MessageDetail};
+use crate::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
+
+/// Work that dispatching has called for.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Connections to this end are those of a node: follow the pending ones.
+    Follow(Endpoint),
+    /// An event that is not of a connection.
+    Event(Event),
+}
+
+impl<S: EventSink> Core<S> {
+    /// Dispatches what the connections have reported, and does the work that this calls for.
+    #[inline]
+    pub(super) fn dispatch(&mut self) {
+        if !self.output.is_empty() {
+            self.flush_output();
+        }
+        if !self.queue.is_empty() {
+            self.run_queue();
+        }
+    }
+
+    /// Does the queued work until there is none.
+    #[cold] // beside packets
+    #[inline(never)]
+    pub(super) fn run_queue(&mut self) {
+        while let Some(work) = self.queue.pop_front() {
+            match work {
+                Work::Follow(end) => self.follow_pending(end),
+                Work::Event(event) => self.on_event(event),
+            }
+        }
+    }
+
+    /// Something about the run, or about one input of it. The work that it calls for is queued.
+    pub(super) fn on_anomaly(&mut self, input: Option<u16>, anomaly: Anomaly) {
+        let event = self.anomaly(input, anomaly);
+        self.on_event(event);
+    }
+
+    /// Dispatches what a connection has reported, in its order. The messages of the output are borrowed from it, so
+    /// it is taken out and put back with its memory.
+    pub(super) fn flush_output(&mut self) {
+        let Some((source, mut events)) = self.output.take_events() else { return };
+        let mut output = std::mem::take(&mut self.output);
+        for event in events.drain(..) {
+            match event {
+                ConnEvent::Body(body) => self.on_event(source.event(body)),
+                ConnEvent::Messages(range) => self.report_messages(&output, &source, range),
+            }
+        }
+        output.reuse(events);
+        // Nothing above hands a segment to a connection, so nothing was reported meanwhile.
+        self.output = output;
+    }
+
+    fn report_messages(&mut self, output: &ConnOutput, source: &EventSource, range: Range<usize>) {
+        let are_wanted = self.config.messages != MessageDetail::None;
+        let mut found = Vec::new();
+        output.each_message(source, range, |event| {
+            if are_wanted {
+                self.sink.message(event);
+            }
+            if event.message.meta.trigger.is_some() {
+                self.detector.on_message(event, &mut found);
+            }
+            for finding in found.drain(..) {
+                self.report(finding);
+            }
+        });
+    }
+
+    /// Shows an event to the stages that see all connections, then reports it and what they make of it.
+    fn on_event(&mut self, event: Event) {
+        let mut marked = Vec::new();
+        let mut nodes = Vec::new();
+        self.world.on_event(&event, &mut marked, &mut nodes);
+        self.detect(event);
+        for event in nodes {
+            self.detect(event);
+        }
+        self.queue.extend(marked.into_iter().map(Work::Follow));
+    }
+
+    fn detect(&mut self, event: Event) {
+        let mut found = Vec::new();
+        let incident = self.detector.on_event(&event, &self.world, &mut found);
+        self.world.on_verdict(&event, incident);
+        self.report(event);
+        for finding in found {
+            self.report(finding);
+        }
+        if !self.forgets && self.world.evictions() + self.detector.evictions() > 0 {
+            self.forgets = true;
+            let detail =
+                "more nodes, pairs, look-ups or problems than are remembered: some are forgotten";
+            self.report_limit(detail.to_owned());
+        }
+        if !self.lacks_room && self.pool.refused() > 0 {
+            self.lacks_room = true;
+            self.report_limit(format!(
+                "messages need more than the {} bytes that are kept of them: some atoms, names and calls \
+                 stay unknown",
+                self.config.limits.messages
+            ));
+        }
+    }
+
+    /// A bound of the whole run has been reached.
+    fn report_limit(&mut self, detail: String) {
+        let anomaly = Anomaly::new(AnomalyKind::Limit, detail);
+        self.report(self.anomaly(None, anomaly));
+    }
+
+    /// Hands an event to the sink, after the packets of a finding were saved as evidence.
+    pub(super) fn report(&mut self, mut event: Event) {
+        if let Some(Err(detail)) = self.evidence.as_mut().map(|it| it.on_event(&mut event)) {
+            let anomaly = Anomaly::new(AnomalyKind::NotSaved, detail);
+            let event = self.anomaly(None, anomaly);
+            self.queue.push_back(Work::Event(event));
+        }
+        if self.count_event(&event) {
+            self.sink.event(event);
+        }
+    }
+
+    fn anomaly(&self, input: Option<u16>, anomaly: Anomaly) -> Event {
+        let body = Body::Anomaly { anomaly: Box::new(anomaly) };
+        Event { at: self.now, frame: None, input, connection: None, body }
+    }
+
+    /// A port has become known as that of a node: connections to it that were pending are followed.
+    fn follow_pending(&mut self, end: Endpoint) {
+        self.know_port(end.port);
+        for opening in self.triage.take_openings_to(end) {
+            let Some(first) = opening.segments().next() else { continue };
+            let towards = first.direction;
+            let dials = if first.dst() == end { towards } else { towards.reverse() };
+            self.enter(&first, FollowReason::Node(dials), Some(&opening));
+        }
+    }
+}

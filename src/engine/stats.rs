@@ -1,0 +1,139 @@
+//! Counting: what the run has read, and what it lacks.
+
+use std::time::Duration;
+
+use super::Core;
+use crate::capture::Frame;
+use crate::decode::Counters;
+use crate::protocol::Connection;
+use crate::record::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
+use crate::time::Timestamp;
+
+impl<S: EventSink> Core<S> {
+    /// Counts a frame and advances to its time.
+    #[inline(always)]
+    pub(super) fn count(&mut self, frame: &Frame<'_>) {
+        self.stats.bytes += u64::from(frame.wire_len);
+        match self.clocks.get_mut(usize::from(frame.id.input)) {
+            Some(clock) => {
+                let before = std::mem::replace(clock, frame.at);
+                if before > frame.at {
+                    self.stats.clock_steps += u64::from(before > frame.at.after(CLOCK_STEP));
+                }
+            }
+            None => self.begin_input(frame.id.input, frame.at),
+        }
+        self.advance(frame.at);
+        self.last = self.now;
+        self.stats.packets += 1;
+    }
+
+    /// Counts the first frame of an input.
+    #[cold]
+    fn begin_input(&mut self, input: u16, at: Timestamp) {
+        self.stats.first.get_or_insert(at);
+        self.clocks.resize(usize::from(input), Timestamp::default());
+        self.clocks.push(at);
+    }
+
+    /// Counts an event. `false` if it is one anomaly too many of its kind, which is counted and not reported.
+    pub(super) fn count_event(&mut self, event: &Event) -> bool {
+        match &event.body {
+            // The end of a registration is no request.
+            Body::Epmd { epmd } if epmd.outcome != EpmdOutcome::Unregistered => {
+                *self.stats.epmd.entry(epmd.outcome).or_default() += 1;
+            }
+            Body::Finding { finding } => {
+                *self.stats.findings.entry(finding.rule).or_default() += 1;
+            }
+            Body::Anomaly { anomaly } => {
+                let reported = self.stats.anomalies.entry(anomaly.kind).or_default();
+                *reported += 1;
+                return *reported <= self.config.limits.anomalies;
+            }
+            Body::Epmd { .. }
+            | Body::Handshake { .. }
+            | Body::Session { .. }
+            | Body::Incident { .. }
+            | Body::Node { .. }
+            | Body::Cluster { .. }
+            | Body::PairChange { .. }
+            | Body::Comparison { .. }
+            | Body::Stats { .. } => {}
+        }
+        true
+    }
+
+    /// Counts a connection that is over.
+    pub(super) fn count_closed(&mut self, connection: &Connection) {
+        let Some(outcome) = connection.outcome() else { return };
+        *self.stats.sessions.entry(outcome).or_default() += 1;
+        let (gaps, bytes) = connection.gaps();
+        self.stats.gaps += gaps;
+        self.stats.missing_bytes += bytes;
+        self.stats.one_sided += u64::from(connection.is_one_sided());
+    }
+
+    /// The statistics so far; `decoded` are the counters of the decoder.
+    pub(super) fn stats_now(&self, decoded: &Counters) -> Stats {
+        let mut stats = self.stats.clone();
+        stats.last = stats.first.map(|_| self.last);
+        stats.cut_packets = decoded.cut;
+        let fragments = &decoded.fragments;
+        stats.lost_fragments =
+            fragments.expired + fragments.evicted + fragments.refused + fragments.waiting as u64;
+        stats.evictions += self.world.evictions() + self.detector.evictions();
+        stats.evictions += self.pool.refused() as u64;
+        let about_input = |kind: &AnomalyKind| kind.is_about_input() || *kind == AnomalyKind::Limit;
+        stats.complete = stats.missing_bytes == 0
+            && stats.gaps == 0
+            && stats.cut_packets == 0
+            && stats.lost_fragments == 0
+            && stats.evictions == 0
+            && stats.kernel_drops.unwrap_or(0) == 0
+            && stats.interface_drops.unwrap_or(0) == 0
+            && stats.left_out.unwrap_or(0) == 0
+            && !stats.anomalies.keys().any(about_input);
+        stats
+    }
+
+    pub(super) fn report_stats(&mut self, stats: Stats) {
+        let body = Body::Stats { stats: Box::new(stats) };
+        self.report_summary(body);
+    }
+
+    pub(super) fn report_cluster(&mut self) {
+        let body = Body::Cluster { cluster: Box::new(self.world.cluster(self.now)) };
+        self.report_summary(body);
+    }
+
+    fn report_summary(&mut self, body: Body) {
+        let input = self.only_input();
+        self.report(Event { at: self.now, frame: None, input, connection: None, body });
+        self.run_queue();
+    }
+
+    /// One anomaly for each link type that occurred and is not supported.
+    pub(super) fn report_unsupported(&mut self, decoded: &Counters) {
+        for (link, frames) in decoded.unsupported.iter().take(MOST_UNSUPPORTED) {
+            let detail = format!(
+                "{frames} frames have link type {} (LINKTYPE_ registry of tcpdump.org), which is not \
+                 read: nothing in them was looked at",
+                link.0
+            );
+            let anomaly = Anomaly::new(AnomalyKind::UnsupportedLink, detail);
+            self.on_anomaly(self.only_input(), anomaly);
+        }
+    }
+
+    /// The input that a summary is about; `None` if there are several.
+    fn only_input(&self) -> Option<u16> {
+        (self.clocks.len() <= 1).then_some(0)
+    }
+}
+
+/// Captures of several processors are out of order by less than this, which is no step of the clock.
+const CLOCK_STEP: Duration = Duration::from_millis(1);
+
+/// Link types that are reported; a capture with more of them is damaged.
+const MOST_UNSUPPORTED: usize = 8;

@@ -1,0 +1,211 @@
+//! Which segments are worth a look, and which begin a connection that is followed.
+//!
+//! In: the ports, flags and payload of a segment. Out: its [`Interest`], and, for a payload on an unknown port,
+//! whether its connection is followed.
+//!
+//! Most segments are of other protocols, between ports that no followed connection has. They are dismissed by two
+//! table look-ups, before a key of the connection is made.
+
+use super::{Direction, FlowKey, FlowTable, PendingTable, PortSet, TcpOpening};
+use crate::decode::{Endpoint, Segment, TcpFlags, TcpView};
+use crate::identify::{self, Verdict};
+
+/// What a segment may be good for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Interest {
+    /// It changes nothing.
+    None,
+    /// It has no payload, and is part of the opening or of the end of a connection on unknown ports.
+    Opening,
+    /// Its payload begins nothing, but it may have overtaken the segment that does.
+    Overtaking,
+    /// It may belong to a connection that is, or will be, followed.
+    Stream,
+}
+
+/// The parts of a segment that decide over its [`Interest`].
+pub trait SegmentHead {
+    /// Port of the sender, and of the receiver.
+    fn ports(&self) -> (u16, u16);
+    /// TCP flag bits.
+    fn flags(&self) -> TcpFlags;
+    /// Captured bytes of the payload.
+    fn payload(&self) -> &[u8];
+}
+
+/// The first segments of unknown connections, and the ports on which any connection is followed.
+#[derive(Debug)]
+pub struct Triage {
+    pending: PendingTable,
+    /// Ports of EPMD and of nodes, whatever their host.
+    known_ports: PortSet,
+}
+
+impl Triage {
+    /// Keeps up to `pending` openings of unknown connections.
+    pub fn new(pending: usize) -> Self {
+        Self { pending: PendingTable::new(pending), known_ports: PortSet::default() }
+    }
+
+    /// Makes `port` a known one; `false` if it was one before.
+    pub fn know_port(&mut self, port: u16) -> bool {
+        let is_new = !self.is_known(port, port);
+        if is_new {
+            self.known_ports.insert(port);
+        }
+        is_new
+    }
+
+    /// Whether one of the two ports is a known one.
+    #[inline]
+    pub fn is_known(&self, src: u16, dst: u16) -> bool {
+        self.known_ports.has_one_of(src, dst)
+    }
+
+    /// What a segment may be good for. It never says [`Interest::None`] of a segment that changes something, but
+    /// may say more than [`Interest::None`] of one that turns out to change nothing.
+    #[inline(always)] // part of the loop over frames: a call would cost a tenth of a frame
+    pub fn interest<C>(&self, head: &impl SegmentHead, flows: &FlowTable<C>) -> Interest {
+        let (src, dst) = head.ports();
+        if flows.may_concern(src, dst) && self.may_be_followed(flows, src, dst) {
+            return Interest::Stream;
+        }
+        let (payload, flags) = (head.payload(), head.flags());
+        let is_bare = payload.is_empty();
+        let begins_nothing = identify::is_no_beginning(payload);
+        // Bitwise: a branch for each condition would be mispredicted, since kinds of segments alternate.
+        if (is_bare & !flags.opens_or_closes()) | (begins_nothing & is_past_handshake(payload)) {
+            return Interest::None;
+        }
+        let opens = is_bare & flags.has(TcpFlags::SYN);
+        if (is_bare | begins_nothing) & !opens & !self.pending.may_have(src, dst) {
+            return Interest::None;
+        }
+        if is_bare {
+            Interest::Opening
+        } else if begins_nothing {
+            Interest::Overtaking
+        } else {
+            Interest::Stream
+        }
+    }
+
+    /// Whether a connection between such ports is followed, or would be.
+    #[inline(never)]
+    fn may_be_followed<C>(&self, flows: &FlowTable<C>, src: u16, dst: u16) -> bool {
+        flows.may_have(src, dst) || self.is_known(src, dst)
+    }
+
+    /// Notes a segment without payload on unknown ports.
+    #[inline(always)]
+    pub fn note(&mut self, segment: &Segment<'_>) {
+        self.pending.note(segment);
+    }
+
+    /// Whether a payload that [begins nothing](Interest::Overtaking) is of no use at its place in the stream. If it
+    /// is the first of its side, its connection is not one of Erlang, and its opening is forgotten.
+    #[inline]
+    pub fn is_ruled_out(&mut self, flow: &FlowKey, seq: u32, direction: Direction) -> bool {
+        self.pending.rules_out(flow, seq, direction, MAX_BEFORE_HANDSHAKE)
+    }
+
+    /// A segment of a connection that is not followed, on unknown ports: whether to follow it from here on, and
+    /// with which opening.
+    pub fn admit(&mut self, segment: &Segment<'_>) -> Admission {
+        if !segment.payload.is_empty() {
+            return self.admit_payload(segment);
+        }
+        if segment.flags.opens_or_closes() {
+            self.pending.note(segment);
+        }
+        Admission::Ignored
+    }
+
+    /// The first payload of a connection shows what it carries. Captures reorder, so the first to come need not be
+    /// the first that was sent.
+    fn admit_payload(&mut self, segment: &Segment<'_>) -> Admission {
+        let verdict = identify::distribution(segment.payload);
+        if verdict == Verdict::NotForUs
+            && (is_past_handshake(segment.payload)
+                || self.is_ruled_out(&segment.flow, segment.seq, segment.direction))
+        {
+            return Admission::Ignored;
+        }
+        let before = match self.pending.get(&segment.flow) {
+            Some(opening) => opening.bytes_before(segment),
+            None => segment.flags.has(TcpFlags::SYN).then_some(0),
+        };
+        let is_admitted = match (before, verdict) {
+            (_, Verdict::Certain) => true,
+            (Some(before), _) => before < MAX_BEFORE_HANDSHAKE,
+            // In the middle of a stream, a few bytes fit by chance.
+            (None, _) => segment.payload.len() >= MIN_EVIDENCE,
+        };
+        if !is_admitted {
+            return Admission::Ignored;
+        }
+        let opening = self.pending.take(&segment.flow);
+        Admission::Followed(opening.filter(|_| before.is_some()))
+    }
+
+    /// Takes the opening of a connection that is followed from here on.
+    pub fn take_opening(&mut self, flow: &FlowKey) -> Option<TcpOpening> {
+        self.pending.take(flow)
+    }
+
+    /// Takes the openings of all connections to `end`, in the order of their time.
+    pub fn take_openings_to(&mut self, end: Endpoint) -> Vec<TcpOpening> {
+        self.pending.take_to(end)
+    }
+}
+
+/// Whether a connection is followed.
+#[derive(Debug)]
+pub enum Admission {
+    /// It is not, as far as this segment shows.
+    Ignored,
+    /// It is, and this is its opening where that was seen.
+    Followed(Option<TcpOpening>),
+}
+
+impl SegmentHead for TcpView<'_> {
+    #[inline(always)]
+    fn ports(&self) -> (u16, u16) {
+        TcpView::ports(self)
+    }
+
+    #[inline(always)]
+    fn flags(&self) -> TcpFlags {
+        TcpView::flags(self)
+    }
+
+    #[inline(always)]
+    fn payload(&self) -> &[u8] {
+        TcpView::payload(self)
+    }
+}
+
+impl SegmentHead for Segment<'_> {
+    fn ports(&self) -> (u16, u16) {
+        (self.src().port, self.dst().port)
+    }
+
+    fn flags(&self) -> TcpFlags {
+        self.flags
+    }
+
+    fn payload(&self) -> &[u8] {
+        self.payload
+    }
+}
+
+/// Whether a payload is longer than any handshake message, so that its position in the stream no longer matters.
+const fn is_past_handshake(payload: &[u8]) -> bool {
+    payload.len() >= MAX_BEFORE_HANDSHAKE as usize
+}
+
+/// A handshake message is shorter than this: bytes further behind the start of a stream are no part of the first.
+const MAX_BEFORE_HANDSHAKE: u32 = 600;
+
+/// Length and tag of a handshake message: fewer bytes fit by chance.
+const MIN_EVIDENCE: usize = 3;
