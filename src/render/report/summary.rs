@@ -247,8 +247,8 @@ fn losses(stats: &Stats) -> Vec<String> {
     };
     let share = stats.cut_packets.saturating_mul(100) / stats.packets.max(1);
     let cut = match share {
-        0 => "cut short by the snapshot length of the capture.".to_owned(),
-        share => format!("cut short by the snapshot length of the capture, {share}% of all."),
+        0 => "cut short by the capture's snapshot length.".to_owned(),
+        share => format!("cut short by the capture's snapshot length, {share}% of all."),
     };
     let counts = [
         drops(stats.kernel_drops, "the kernel").map(|(n, text)| (n, "packet", text)),

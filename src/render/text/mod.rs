@@ -235,7 +235,7 @@ Summary
   1,234 packets (56.7 kB) in 90.0 ms, from 2014-05-25 14:32:25.000 to
   14:32:25.090 UTC.
   The capture is not complete:
-    - 2 packets cut short by the snapshot length of the capture.
+    - 2 packets cut short by the capture's snapshot length.
     - The input ends in the middle of a record.
 ";
         assert_eq!(written(&samples::story(), PLAIN), expected);
