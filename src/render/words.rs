@@ -90,7 +90,7 @@ pub(super) const fn confidence(confidence: Confidence) -> &'static str {
     }
 }
 
-/// `a`, `a and b`, `a, b and c`.
+/// Names as a list: `a`, `a and b`, or `a, b and c`.
 pub(super) fn listed(names: &[impl AsRef<str>]) -> String {
     let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
     match names.split_last() {
@@ -145,13 +145,13 @@ pub(super) fn bytes(n: u64) -> String {
     }
 }
 
-/// `1 packet`, `1,234 packets`.
+/// A number of things, as `1 packet` or `1,234 packets`.
 pub(super) fn count(n: u64, what: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
     format!("{} {what}{plural}", grouped(n))
 }
 
-/// `once`, `3 times`.
+/// A number of times, as `once` or `3 times`.
 pub(super) fn times(n: u64) -> String {
     if n == 1 { "once".to_owned() } else { count(n, "time") }
 }

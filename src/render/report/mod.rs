@@ -54,7 +54,7 @@ pub(super) struct Sections {
 }
 
 /// One line of the time line.
-pub(super) struct Entry {
+pub(super) struct TimelineEntry {
     pub(super) at: Timestamp,
     pub(super) tone: Tone,
     pub(super) text: String,
@@ -75,7 +75,7 @@ pub(super) enum Tone {
 
 /// Which events the time line has.
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub(super) enum Timeline {
+pub(super) enum TimelineDetail {
     /// Repeated problems, progress, and damage of the input.
     Essential,
     /// Also sessions, requests to EPMD, nodes and odd messages.
@@ -184,7 +184,7 @@ impl Report {
     }
 
     /// The line of an event in the time line, if it has one.
-    pub(super) fn entry(&self, event: &Event, timeline: Timeline) -> Option<Entry> {
+    pub(super) fn entry(&self, event: &Event, timeline: TimelineDetail) -> Option<TimelineEntry> {
         let connection = event.connection.as_deref();
         let input = || self.inputs.of(event).map_or("capture", |input| &**input);
         let (tone, text) = match &event.body {
@@ -195,7 +195,7 @@ impl Report {
             Body::Anomaly { anomaly } if anomaly.kind.is_about_input() => {
                 (Tone::Notable, format!("{}: {}", input(), sentences::anomaly(anomaly)))
             }
-            _ if timeline == Timeline::Essential => return None,
+            _ if timeline == TimelineDetail::Essential => return None,
             Body::Epmd { epmd } => {
                 let tone = match epmd.outcome {
                     EpmdOutcome::Answered | EpmdOutcome::Unregistered => Tone::Plain,
@@ -203,7 +203,7 @@ impl Report {
                 };
                 (tone, sentences::request(epmd, connection))
             }
-            Body::Handshake { handshake } if timeline == Timeline::Handshakes => {
+            Body::Handshake { handshake } if timeline == TimelineDetail::Handshakes => {
                 (Tone::Faint, sentences::handshake(handshake, connection))
             }
             Body::Session { session } => {
@@ -223,11 +223,11 @@ impl Report {
             | Body::PairChange { .. }
             | Body::Comparison { .. } => return None,
         };
-        Some(Entry { at: event.at, tone, text, frame: self.frame_of(event) })
+        Some(TimelineEntry { at: event.at, tone, text, frame: self.frame_of(event) })
     }
 
     /// The line of a message after the handshake in the time line.
-    pub(super) fn message_entry(&self, event: &MessageEvent<'_>) -> Entry {
+    pub(super) fn message_entry(&self, event: &MessageEvent<'_>) -> TimelineEntry {
         let MessageEvent { connection, message } = event;
         let packet = message.meta.packet;
         let last = self.last_connection.as_ref();
@@ -235,7 +235,7 @@ impl Report {
         let text = sentences::signal(message, connection, last.map(|last| &last.ends.names));
         let input = self.inputs.get(packet.frame.input).filter(|_| self.inputs.are_several());
         let frame = FrameLabel { frame: packet.frame.number, input: input.cloned() };
-        Entry { at: packet.at, tone: Tone::Plain, text, frame: Some(frame) }
+        TimelineEntry { at: packet.at, tone: Tone::Plain, text, frame: Some(frame) }
     }
 
     /// What the two sides of an ended connection sent, if the record has it: the initiator first.

@@ -14,7 +14,7 @@ mod writer;
 use std::io::{self, Write};
 
 use self::writer::TextWriter;
-use super::report::{Report, Sections, Timeline};
+use super::report::{Report, Sections, TimelineDetail};
 use super::{InputNames, Renderer};
 use crate::cursor::LineBuffer;
 use crate::observe::messages::MessageEvent;
@@ -59,11 +59,11 @@ impl TextReport {
         matches!(self.options.layout, Layout::Grouped)
     }
 
-    const fn timeline(&self) -> Timeline {
+    const fn timeline(&self) -> TimelineDetail {
         match (self.options.verbose, self.is_grouped()) {
-            (true, _) => Timeline::Handshakes,
-            (false, false) => Timeline::Events,
-            (false, true) => Timeline::Essential,
+            (true, _) => TimelineDetail::Handshakes,
+            (false, false) => TimelineDetail::Events,
+            (false, true) => TimelineDetail::Essential,
         }
     }
 

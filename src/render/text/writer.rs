@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::TextOptions;
 use crate::record::Severity;
-use crate::render::report::{Entry, Tone};
+use crate::render::report::{TimelineEntry, Tone};
 use crate::render::words::{date, escape, grouped, time, wrapped};
 use crate::time::Timestamp;
 
@@ -47,7 +47,7 @@ impl TextWriter {
     }
 
     /// Writes a line of the time line.
-    pub(super) fn entry(&mut self, out: &mut impl Write, entry: &Entry) -> io::Result<()> {
+    pub(super) fn entry(&mut self, out: &mut impl Write, entry: &TimelineEntry) -> io::Result<()> {
         self.date(out, entry.at)?;
         self.is_spaced = false;
         let (dim, style) = (self.styles.dim, self.styles.tone(entry.tone));
