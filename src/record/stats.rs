@@ -117,9 +117,9 @@ pub struct Stats {
     pub lost_fragments: u64,
     /// How often the clock of an input jumped back by more than a millisecond.
     pub clock_steps: u64,
-    /// Number of packets that the kernel dropped; `null` if the input does not say.
+    /// Number of packets that the kernel dropped; `null` if the input does not record it.
     pub kernel_drops: Option<u64>,
-    /// Number of packets that the interface dropped; `null` if the input does not say.
+    /// Number of packets that the interface dropped; `null` if the input does not record it.
     pub interface_drops: Option<u64>,
     /// Number of connections and facts dropped because a memory limit was reached.
     pub evictions: u64,

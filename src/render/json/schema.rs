@@ -30,8 +30,7 @@ fn value() -> Value {
     });
     absent_is_not_null(&mut schema);
     tie_body_to_type(&mut schema);
-    // The fields of a line stand in several parts of the schema, which `additionalProperties` does
-    // not see together.
+    // The fields of a line are in several subschemas, and `additionalProperties` considers each alone.
     schema.insert("unevaluatedProperties".into(), false.into());
     schema.to_value()
 }
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_field_is_refused_wherever_it_stands() {
+    fn a_misspelt_field_is_refused_wherever_it_is() {
         let validator = validator();
         for line in lines() {
             for wrong in changed(&line, &|fields| drop(fields.insert("sesion".into(), json!("x"))))
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn null_does_not_stand_for_an_absent_field() {
+    fn null_is_refused_for_an_absent_field() {
         let validator = validator();
         let mut line = lines().remove(0);
         for field in ["creation", "reply", "lifetime_us"] {

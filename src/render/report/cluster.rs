@@ -1,7 +1,7 @@
 //! The cluster as a table of sentences.
 //!
 //! In: the last cluster record. Out: a heading and a row for each node, each pair that failed, each pair
-//! that never tried, and each set of nodes with one cookie, if the sets say more than the pairs do.
+//! that never tried, and each set of nodes with one cookie, if they show more than the pairs do.
 
 use crate::record::{Cluster, CookieGroup, FailedPair, Failure, Node};
 use crate::render::words::{count, epmd_words, grouped, listed, outcome_words, times};
@@ -25,7 +25,7 @@ impl ClusterTable {
         if nodes.is_empty() && failed.is_empty() {
             return None;
         }
-        // Of two nodes, the pair says everything.
+        // Of two nodes, the pair shows everything.
         let groups = if nodes.len() > 2 { telling_groups(cookies) } else { Vec::new() };
         Some(Self {
             heading: heading(cluster),

@@ -1,4 +1,4 @@
-//! The report: what the records of a run say together, before any layout.
+//! The report: what the records of a run add up to, before any layout.
 //!
 //! In: events, one by one. Out: problems with the worst first, notes, the cluster, entries of the time
 //! line, and the summary; each as plain values and sentences. A renderer adds layout, colour and escaping

@@ -123,7 +123,7 @@ fn result(session: &Session, ends: &[String; 2]) -> String {
     };
     match (session.confidence, session.outcome) {
         // Without the cookies no challenge_ack is proven: repeating that for each connection
-        // says nothing. An undecided outcome needs no confidence.
+        // has no value. An undecided outcome needs no confidence.
         (Confidence::Proven, _)
         | (Confidence::Likely, Outcome::Connected)
         | (_, Outcome::Incomplete) => words,

@@ -47,7 +47,7 @@ pub(in crate::render) struct Title {
 /// What the records of a run add up to, as far as the statistics do not have it.
 #[derive(Default)]
 pub(super) struct RunSummary {
-    /// Problems by rule.
+    /// Number of problems by rule.
     problems: BTreeMap<&'static str, u64>,
     /// Findings that are for information only.
     notes: u64,
@@ -215,7 +215,7 @@ fn undecided(stats: &Stats) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(" "))
 }
 
-/// Anomalies between nodes.
+/// The number of each anomaly between nodes.
 fn unusual(stats: &Stats) -> Option<String> {
     let kinds = [
         (AnomalyKind::Malformed, "unreadable message"),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::writer::TextWriter;
 use crate::render::report::ClusterTable;
 
-/// Writes the table.
+/// Writes the table of a cluster.
 pub(super) fn write(
     writer: &mut TextWriter,
     out: &mut impl Write,
