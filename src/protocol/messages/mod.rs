@@ -10,14 +10,11 @@ mod calls;
 mod fields;
 mod fragments;
 mod frames;
-mod memory;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
 use std::time::Duration;
-
-pub use memory::Pool;
 
 use self::account::Account;
 use self::atom_cache::{AtomCache, HeaderAtoms};
@@ -27,14 +24,16 @@ use self::fragments::{Continued, FragmentReassembly, FragmentedMessage};
 pub(in crate::protocol) use self::frames::Walked;
 use self::frames::{Frame, Frames, Hole, MAX_HEAD, Step};
 use crate::flow::Direction;
+use crate::memory::MemoryBudget;
 use crate::observe::messages::{MessageBatch, MessageMeta, RuleTrigger};
 use crate::packet::PacketRef;
 use crate::record::{self, Role};
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
-use crate::wire::header::{Fragment, FrameKind, Header, HeaderError, References, header};
+use crate::wire::header::{Fragment, FrameKind, Header, References, header};
 use crate::wire::otp::{self, Request, RequestKind};
-use crate::wire::term::{Kind, Term, TermError, TermErrorKind};
+use crate::wire::term::{Kind, Term};
+use crate::wire::{WireError, WireErrorKind};
 
 /// Which messages are told, and what of them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -67,12 +66,12 @@ pub(in crate::protocol) struct FrameContext<'a> {
     pub(in crate::protocol) detail: MessageDetail,
     pub(in crate::protocol) calls: &'a mut Option<Box<Calls>>,
     pub(in crate::protocol) log: &'a mut MessageBatch,
-    pub(in crate::protocol) pool: &'a Pool,
+    pub(in crate::protocol) pool: &'a MemoryBudget,
 }
 
 impl FrameContext<'_> {
     fn calls(&mut self) -> &mut Calls {
-        self.calls.get_or_insert_with(|| Box::new(Calls::new(self.pool.memory())))
+        self.calls.get_or_insert_with(|| Box::new(Calls::new(self.pool.reservation())))
     }
 }
 
@@ -117,9 +116,9 @@ pub(in crate::protocol) struct Corrupt {
 }
 
 impl MessageStream {
-    pub(in crate::protocol) fn new(pool: &Pool) -> Self {
+    pub(in crate::protocol) fn new(pool: &MemoryBudget) -> Self {
         Self {
-            frames: Frames::new(pool.memory()),
+            frames: Frames::new(pool.reservation()),
             heard: None,
             is_latin1: false,
             messages: 0,
@@ -287,15 +286,15 @@ fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
     let more = head.len().saturating_mul(2);
     let rest = match header(kind, head) {
         Ok((_, rest)) => rest,
-        Err(HeaderError::CutShort) => return more,
-        Err(HeaderError::Malformed) => return head.len(),
+        Err(WireErrorKind::CutShort) => return more,
+        Err(WireErrorKind::Malformed) => return head.len(),
     };
     let behind = if kind == FrameKind::Continuation {
         rest
     } else {
         match control(kind, rest) {
             Ok((_, behind)) => behind,
-            Err(e) if e.kind == TermErrorKind::CutShort => return more,
+            Err(e) if e.kind == WireErrorKind::CutShort => return more,
             Err(_) => return head.len(),
         }
     };
@@ -304,7 +303,7 @@ fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
 
 /// Reads the control term, which has a version byte where there is no header.
 #[inline(always)] // into the hot place and a cold one
-fn control(kind: FrameKind, bytes: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
+fn control(kind: FrameKind, bytes: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), WireError> {
     control_message(unversioned(kind, bytes))
 }
 
@@ -314,15 +313,15 @@ fn unversioned(kind: FrameKind, bytes: &[u8]) -> &[u8] {
 }
 
 impl Heard {
-    fn new(pool: &Pool, is_latin1: bool) -> Self {
-        let mut cache = AtomCache::new(pool.memory());
+    fn new(pool: &MemoryBudget, is_latin1: bool) -> Self {
+        let mut cache = AtomCache::new(pool.reservation());
         if is_latin1 {
             cache.use_latin1();
         }
         Self {
             cache,
-            fragments: FragmentReassembly::new(pool.memory()),
-            account: Account::new(|| pool.memory()),
+            fragments: FragmentReassembly::new(pool.reservation()),
+            account: Account::new(|| pool.reservation()),
             function: String::new(),
         }
     }
