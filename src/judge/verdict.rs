@@ -23,58 +23,58 @@ use crate::wire::DistFlags;
 use crate::wire::flags::{Demands, Release};
 use crate::wire::handshake::alive_and_host;
 
-/// What was spoken on a connection.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
-    /// The Erlang distribution protocol, also where nothing was said on a port known for it.
+    /// The Erlang distribution protocol, also for a connection without data to a known distribution port.
     Distribution,
-    /// TLS on a distribution port.
+    /// TLS on a port known for distribution.
     Tls,
-    /// Something else on a port known for distribution.
+    /// Another protocol on a port known for distribution.
     Unknown,
 }
 
-/// What came of a connection.
+/// The outcome of a connection or attempt.
 #[derive(
     Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The handshake ran to its end, or distribution frames flow.
+    /// The handshake completed, or distribution frames were seen.
     Connected,
-    /// A digest was refused.
+    /// A side refused the digest of the other.
     CookieMismatch,
-    /// The acceptor is not who the initiator wanted.
+    /// The acceptor has another name than the initiator dialed.
     NameMismatch,
-    /// Status `not_allowed`, flags not at fault.
+    /// The acceptor sent the status `not_allowed`, and no flag explains it.
     NotAllowed,
-    /// Refused over protocol version or mandatory flags.
+    /// A side refused the protocol version or missed mandatory flags.
     VersionMismatch,
-    /// Status `alive`, answered `false` or closed.
+    /// The acceptor sent the status `alive`, and the initiator answered `false` or closed.
     AlreadyConnected,
-    /// Given up for a simultaneous connection.
+    /// The attempt was dropped for a simultaneous connection.
     Superseded,
-    /// One side TLS, the other not.
+    /// One side uses TLS, the other does not.
     TlsMismatch,
-    /// Both sides spoke TLS: what is inside is not known.
+    /// Both sides use TLS; the outcome inside is not visible.
     Tls,
-    /// A side fell silent in mid-handshake and the other gave up.
+    /// A side stopped answering during the handshake, and the other gave up.
     TimedOut,
-    /// RST or ICMP unreachable to the SYN.
+    /// The SYN was answered by RST or by ICMP unreachable.
     Refused,
-    /// SYN without an answer.
+    /// The SYN was not answered.
     Unanswered,
-    /// Closed in mid-handshake with none of the above to explain it.
+    /// The connection was closed during the handshake, and none of the above explains it.
     Aborted,
-    /// Bytes that are no handshake.
+    /// The connection does not carry the distribution protocol.
     NotDistribution,
-    /// The capture lacks what would decide.
+    /// The capture lacks the packets that would decide.
     Incomplete,
 }
 
 impl Outcome {
-    /// Whether an attempt that ended so was in vain, as far as the capture tells.
+    /// True for the outcome of an attempt that failed, as far as the capture shows.
     pub const fn is_failure(self) -> bool {
         match self {
             Self::Connected
@@ -96,15 +96,15 @@ impl Outcome {
     }
 }
 
-/// How sure a statement is.
+/// How certain a statement is.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
-    /// Something is odd, and a harmless reading is as good.
+    /// A harmless explanation is as good.
     Possible,
-    /// The protocol's usual reading; `not_excluded` lists the others.
+    /// The usual explanation by the protocol; `not_excluded` lists the others.
     Likely,
-    /// The bytes leave no other reading.
+    /// The captured bytes allow no other explanation.
     Proven,
 }
 

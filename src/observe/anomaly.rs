@@ -5,65 +5,65 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Something that should not be in such traffic, or in such a capture.
+/// A fault of the traffic, or of the capture.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Anomaly {
-    /// What kind.
+    /// The kind of anomaly.
     pub kind: AnomalyKind,
-    /// Field at which reading broke, as the specification names it.
+    /// Field at which parsing failed, as the specification names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<Cow<'static, str>>,
-    /// Bytes from the start: of the message, or of the file.
+    /// Offset of that field in bytes, from the start of the message or of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
-    /// In words.
+    /// The anomaly in words.
     pub detail: String,
 }
 
 impl Anomaly {
-    /// One that is at no field of a message.
+    /// An anomaly without a field or an offset.
     pub const fn new(kind: AnomalyKind, detail: String) -> Self {
         Self { kind, field: None, offset: None, detail }
     }
 }
 
-/// Kinds of anomaly.
+/// The kind of an anomaly.
 #[derive(
     Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum AnomalyKind {
-    /// A message cannot be read as what its tag claims.
+    /// A message cannot be parsed as its tag demands.
     Malformed,
-    /// A message where the protocol has no place for it.
+    /// A message that the protocol does not allow at this point.
     OutOfTurn,
-    /// Bytes the capture does not have.
+    /// Bytes of a stream are missing from the capture.
     Gap,
-    /// Two copies of one stretch of a stream differ.
+    /// Two copies of the same bytes of a stream differ.
     OverlapConflict,
-    /// A bound of the program was reached.
+    /// A memory limit of the program was reached.
     Limit,
     /// The input ends in the middle of a record.
     InputTruncated,
-    /// The input is damaged.
+    /// A record of the input is damaged.
     InputCorrupt,
-    /// The input cannot be opened, or is no capture.
+    /// The input cannot be opened, or is not a capture.
     InputUnreadable,
-    /// The input has frames of a link type that is not read.
+    /// The input has frames of an unsupported link type.
     UnsupportedLink,
-    /// The interface went down: nothing comes from it.
+    /// The interface went down and delivers no packets.
     InterfaceDown,
     /// The interface is up again.
     InterfaceUp,
-    /// The interface is gone: nothing more will come from it.
+    /// The interface was removed and delivers no more packets.
     InterfaceGone,
     /// Packets that were to be saved could not be.
     NotSaved,
 }
 
 impl AnomalyKind {
-    /// Whether it is about the input itself and not about what is in it.
+    /// True for a fault of the input itself, false for one of the traffic in it.
     pub const fn is_about_input(self) -> bool {
         matches!(
             self,

@@ -198,29 +198,29 @@ pub struct CloseFacts {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CloseKind {
-    /// FIN.
+    /// A side sent a FIN first.
     Fin,
-    /// RST.
+    /// A side sent an RST.
     Rst,
-    /// Nothing came for long.
+    /// No packet came for a long time.
     Idle,
-    /// The input ended.
+    /// The input ended before a close.
     InputEnd,
 }
 
-/// Progress of a connection.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// The handshake has just completed.
     Established,
-    /// The connection is over.
+    /// The connection was closed.
     Closed,
-    /// The input ended, or it went idle, first.
+    /// The input ended, or the connection became idle, before a close.
     Open,
 }
 
-/// How the roles of the two sides were settled.
+/// How the roles of the two sides were determined.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Orientation {
@@ -230,7 +230,7 @@ pub enum Orientation {
     Epmd,
     /// By the handshake messages.
     Handshake,
-    /// By which side sent the first bytes.
+    /// By the side that sent the first data.
     Guess,
 }
 

@@ -85,16 +85,16 @@ pub struct EpmdPackets {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct RegisteredName {
-    /// Alive name.
+    /// Alive name of the node.
     pub name: Arc<str>,
-    /// Exact bytes of `name` where they are no UTF-8.
+    /// Exact bytes of `name` in hex, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_hex: Option<String>,
-    /// Distribution port.
+    /// Distribution port of the node.
     pub port: u16,
 }
 
-/// What came of an EPMD request.
+/// The outcome of an EPMD request.
 #[derive(
     Clone,
     Copy,
@@ -111,25 +111,25 @@ pub struct RegisteredName {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum EpmdOutcome {
-    /// A whole reply, and a positive one.
+    /// EPMD gave a complete, positive reply.
     Answered,
-    /// PORT2_RESP with a result other than 0.
+    /// The name is not registered: PORT2_RESP with a result other than 0.
     NotRegistered,
-    /// ALIVE2_RESP or ALIVE2_X_RESP with a result other than 0.
+    /// The registration was refused: ALIVE2_RESP or ALIVE2_X_RESP with a result other than 0.
     RegistrationRefused,
-    /// RST, or ICMP unreachable, to the SYN.
+    /// The SYN was answered by RST or by ICMP unreachable.
     ConnectionRefused,
-    /// SYN without an answer.
+    /// The SYN was not answered.
     Unanswered,
-    /// Request seen whole, connection closed without a byte of reply.
+    /// The complete request was seen, and the connection was closed without a byte of reply.
     NoReply,
-    /// Not the EPMD protocol.
+    /// The connection does not carry the EPMD protocol.
     Malformed,
-    /// KILL answered `NO`, STOP answered `NOEXIST…`.
+    /// EPMD refused the command: `NO` to KILL_REQ, or `NOEXIST` to STOP_REQ.
     CommandRefused,
-    /// The registration's connection closed.
+    /// The connection of the registration was closed.
     Unregistered,
-    /// The capture lacks what would decide.
+    /// The capture lacks the packets that would decide.
     #[default]
     Incomplete,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Names of one TCP connection, on every line about it.
+/// Identifiers and addresses of one TCP connection; every line about it has them.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ConnectionIds {
     /// 16 hex digits, the same for the same input on any machine: the first 8 bytes of the MD5 of
@@ -15,20 +15,20 @@ pub struct ConnectionIds {
     pub session_id: Arc<str>,
     /// Community ID v1, seed 0.
     pub community_id: Arc<str>,
-    /// TCP originator.
+    /// Address of the TCP client, which sent the SYN.
     #[schemars(with = "String")]
     pub src_ip: IpAddr,
-    /// Its port.
+    /// Port of the TCP client.
     pub src_port: u16,
-    /// TCP responder.
+    /// Address of the TCP server.
     #[schemars(with = "String")]
     pub dest_ip: IpAddr,
-    /// Its port.
+    /// Port of the TCP server.
     pub dest_port: u16,
     /// Always `"TCP"`.
     #[schemars(with = "String", extend("const" = "TCP"))]
     pub proto: TransportProtocol,
-    /// Outer layers, outermost first, such as `"vlan 7"`.
+    /// Encapsulations such as `"vlan 7"`, the outermost first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub encap: Vec<String>,
 }

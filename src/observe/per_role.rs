@@ -6,7 +6,7 @@ use std::ops::{Index, IndexMut};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The Erlang side of a connection that something is about.
+/// A side of a connection, by its part in the handshake.
 #[derive(
     Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// The node that dialed and sent `send_name`.
     Initiator,
-    /// The node that was dialed.
+    /// The node that was dialed and sent `challenge`.
     Acceptor,
 }
 

@@ -1,4 +1,4 @@
-//! `epmd`: one request to a port mapper and what came of it.
+//! `epmd`: one request to EPMD and its outcome.
 
 use std::sync::Arc;
 
@@ -8,45 +8,45 @@ use serde::Serialize;
 use crate::observe::{EpmdNodeType, EpmdObservation, EpmdTag};
 pub use crate::observe::{EpmdOutcome, RegisteredName};
 
-/// One request to a port mapper and what came of it.
+/// One request to EPMD and its outcome.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Epmd {
-    /// The specification's name of the request; `null` when it was not seen.
+    /// Name of the request in the specification; `null` if the request was not seen.
     pub request: Option<&'static str>,
-    /// Alive name asked for, registered or stopped.
+    /// Alive name that is looked up, registered or stopped: the part of a node name before the `@`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-    /// Exact bytes of `name` where they are no UTF-8.
+    /// Exact bytes of `name` in hex, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_hex: Option<String>,
-    /// What came of it.
+    /// Outcome of the request.
     pub outcome: EpmdOutcome,
-    /// The specification's name of the reply.
+    /// Name of the reply in the specification.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<&'static str>,
     /// Result code of the reply, 0 for success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<u8>,
-    /// Distribution port registered or answered.
+    /// Distribution port in the registration or in the reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// `normal`, `hidden`, or the number on the wire.
+    /// Node type: `normal`, `hidden`, or the number on the wire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_type: Option<NodeType>,
-    /// Highest handshake version the node speaks.
+    /// Highest handshake version that the node supports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub highest_version: Option<u16>,
-    /// Lowest handshake version the node says it speaks.
+    /// Lowest handshake version that the node supports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lowest_version: Option<u16>,
-    /// Transport, 0 for TCP.
+    /// Transport protocol, 0 for TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<u8>,
-    /// Extra bytes of the registration.
+    /// Extra bytes of the registration in hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extra_hex: Option<String>,
-    /// Creation given to the node.
+    /// Creation that EPMD gave to the node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation: Option<u32>,
     /// Registered nodes, for `NAMES_REQ` and `DUMP_REQ`.
@@ -55,21 +55,21 @@ pub struct Epmd {
     /// Text of the reply to `KILL_REQ` and `STOP_REQ`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
-    /// From the request's last byte to the reply's.
+    /// Time from the last byte of the request to the last byte of the reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_time_us: Option<u64>,
-    /// How long the registration lasted, with `unregistered`.
+    /// Duration of the registration; only with `unregistered`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime_us: Option<u64>,
 }
 
-/// Node type of an EPMD registration.
+/// The node type in an EPMD registration.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(untagged)]
 pub enum NodeType {
     /// `normal` (77) or `hidden` (72).
     Named(&'static str),
-    /// Any other value.
+    /// Any other value on the wire.
     Number(u8),
 }
 

@@ -1,4 +1,4 @@
-//! Events: what the stages after `conn/` speak, and what the program prints.
+//! Records: the events that the program prints.
 //!
 //! These types are the output contract. One [`Event`] becomes one line; the JSON Schema is
 //! derived from the same types. Fields are only ever added; a rename or a new type for a field raises
@@ -39,15 +39,15 @@ use crate::observe::messages::MessageEvent;
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
-/// Version of the output contract, on every line.
+/// Version of the output contract; every line has it.
 pub const VERSION: u8 = 1;
 
-/// Takes events as they are settled.
+/// A receiver of events.
 pub trait EventSink {
-    /// One event; events come in the order of the packets that settled them.
+    /// Takes one event. Events come in the order of the packets that settled them.
     fn event(&mut self, event: Event);
 
-    /// One message after the handshake, where these were asked for; in the same order.
+    /// Takes one message after the handshake, in the same order; only if messages were asked for.
     fn message(&mut self, _event: &MessageEvent<'_>) {}
 }
 
@@ -57,19 +57,19 @@ impl EventSink for Vec<Event> {
     }
 }
 
-/// Something that was settled, and by which packet.
+/// A fact, with the packet that settled it.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Capture time of the packet that settled it, or the moment on the capture's clock at which it was
     /// settled without one.
     pub at: Timestamp,
-    /// That packet.
+    /// The packet that settled it, if one did.
     pub frame: Option<FrameRef>,
-    /// Input it belongs to where no packet settled it; `None` when about several.
+    /// The input that it is about, if no packet settled it; `None` if it is about several.
     pub input: Option<u16>,
     /// The TCP connection it is about.
     pub connection: Option<Arc<ConnectionIds>>,
-    /// What was settled.
+    /// The fact itself.
     pub body: Body,
 }
 
@@ -81,7 +81,7 @@ impl Event {
     }
 }
 
-/// What an event says: the body, under a key of the same name as the `event_type` of the line.
+/// The body of an event. In JSON, its key is the `event_type` of the line.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(untagged)]
 #[allow(missing_docs, reason = "each variant is documented at its only field's type")]

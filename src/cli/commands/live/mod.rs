@@ -54,19 +54,19 @@ pub(in crate::cli) fn list_interfaces() -> Result<RunOutcome, Error> {
 }
 
 impl LiveCapture {
-    /// Captures until a signal, a limit of the settings, the end of whoever reads the output, or
-    /// the loss of all interfaces. `false` when an interface was lost.
+    /// Captures until a signal, a limit of the settings, a closed output, or the loss of all
+    /// interfaces. `false` if an interface was lost.
     ///
     /// # Errors
     ///
-    /// Waiting is not possible.
+    /// `poll` fails.
     fn run(
         &mut self,
         output: &OutputSettings,
         engine: &mut Engine<Output<EventStream>>,
         saver: Option<&mut Saver>,
     ) -> Result<bool, Error> {
-        let mut watch = LiveLoop {
+        let mut live = LiveLoop {
             engine,
             saver,
             names: &self.names,
@@ -74,100 +74,103 @@ impl LiveCapture {
             timeline: (self.devices.len() > 1)
                 .then(|| Timeline::new(self.devices.len(), MOST_HELD)),
             held_back: self.held_back,
-            left: self.packet_limit,
+            packets_left: self.packet_limit,
             end: None,
-            lost: LiveStats::default(),
-            are_lost: false,
+            lost_stats: LiveStats::default(),
+            has_lost_interface: false,
             dropped: 0,
-            unread: SlowReaderNotice::default(),
+            slow_reader: SlowReaderNotice::default(),
         };
         let mut tick = Interval::new(TICK);
-        let mut busy = false;
+        let mut is_busy = false;
         let mut is_read = true;
         while is_read
-            && (busy || !watch.is_drained())
-            && !watch.is_done()
+            && (is_busy || !live.is_drained())
+            && !live.is_done()
             && !self.devices.is_empty()
         {
-            if watch.end.is_none() && self.stop.is_met() {
-                // What has reached the host by now is still on its way to us.
-                watch.end = Some(now());
+            if live.end.is_none() && self.stop.is_met() {
+                // Frames that arrived before now may still be in the kernel's buffer: read them first.
+                live.end = Some(now());
             }
-            is_read = !self.stop.wait(&self.devices, watch.patience(busy)).map_err(Error::Wait)?;
-            busy = watch.take(&mut self.devices);
+            is_read =
+                !self.stop.wait(&self.devices, live.max_wait(is_busy)).map_err(Error::Wait)?;
+            is_busy = live.read_frames(&mut self.devices);
             if tick.has_ended() {
-                watch.look_around(&mut self.devices);
+                live.check_interfaces(&mut self.devices);
             }
-            if !busy {
-                watch.pass_time();
+            if !is_busy {
+                live.pass_time();
             }
             let due = self.stop.due_reports();
             if due.cluster {
-                watch.engine.cluster();
+                live.engine.cluster();
             }
             if due.stats {
-                watch.count_drops(&mut self.devices);
-                watch.engine.stats();
+                live.count_drops(&mut self.devices);
+                live.engine.stats();
             }
             if self.stop.takes_reopen() {
                 match sinks::reopen_stream(output) {
-                    Some(Ok(out)) => watch.engine.sink_mut().replace(out),
+                    Some(Ok(out)) => live.engine.sink_mut().replace(out),
                     Some(Err(error)) => report_error(&error, error.hint()),
                     None => {}
                 }
-                if let Some(saver) = &mut watch.saver {
+                if let Some(saver) = &mut live.saver {
                     saver.reopen();
                 }
             }
-            watch.flush_saver();
-            watch.engine.sink_mut().flush();
+            live.flush_saver();
+            live.engine.sink_mut().flush();
         }
-        watch.release(Timestamp(u64::MAX));
-        watch.look_around(&mut self.devices);
-        Ok(!watch.are_lost)
+        live.release(Timestamp(u64::MAX));
+        live.check_interfaces(&mut self.devices);
+        Ok(!live.has_lost_interface)
     }
 }
 
-/// The state of the loop.
+/// The loop around one `poll`, and its state.
 struct LiveLoop<'a> {
     engine: &'a mut Engine<Output<EventStream>>,
     saver: Option<&'a mut Saver>,
-    /// What the interfaces are called, and how much is kept of a frame.
+    /// Names of the interfaces, in the order of their inputs.
     names: &'a [String],
+    /// Bytes captured of a frame.
     snaplen: u32,
-    /// Where there are several interfaces: puts their frames in order.
+    /// Puts the frames of several interfaces in order; `None` for a single interface.
     timeline: Option<Timeline>,
+    /// Longest time from the arrival of a frame until libpcap hands it over.
     held_back: Duration,
-    /// Packets still wanted.
-    left: u64,
-    /// When the run was ended: what came later is not looked at.
+    /// Packets that may still come before `--count` ends the run.
+    packets_left: u64,
+    /// When a signal or the time limit ended the run: later packets are ignored.
     end: Option<Timestamp>,
-    /// What interfaces that are lost have dropped.
-    lost: LiveStats,
-    are_lost: bool,
-    /// Packets dropped by the last look.
+    /// Counters of the interfaces that were lost.
+    lost_stats: LiveStats,
+    has_lost_interface: bool,
+    /// Packets dropped up to the last call of [`Self::count_drops`].
     dropped: u64,
-    unread: SlowReaderNotice,
+    slow_reader: SlowReaderNotice,
 }
 
 impl LiveLoop<'_> {
-    /// Each frame passes here, in the order of time.
+    /// Analyses and saves a frame. Frames come in the order of time.
     fn on_frame(&mut self, frame: &Frame<'_>) {
-        if self.left == 0 || self.end.is_some_and(|end| end < frame.at) {
+        if self.packets_left == 0 || self.end.is_some_and(|end| end < frame.at) {
             return;
         }
-        self.left -= 1;
+        self.packets_left -= 1;
         self.engine.push_frame(frame);
         if let Some(saver) = &mut self.saver {
             let (names, snaplen) = (self.names, self.snaplen);
             let describe =
                 || Described { name: names.get(usize::from(frame.id.input)).cloned(), snaplen };
-            // Cooked frames of several interfaces tell them apart themselves.
+            // One input has one interface; the frames of "any" contain their interface themselves.
             saver.save(&Frame { interface: None, ..*frame }, [], describe);
         }
     }
 
-    /// Hands on the packets that are to be saved.
+    /// Writes the packets to be saved, and reports a failure.
     fn flush_saver(&mut self) {
         if let Some(saver) = &mut self.saver {
             saver.flush();
@@ -175,29 +178,29 @@ impl LiveLoop<'_> {
         }
     }
 
-    /// Whether nothing is wanted any more, whatever has come.
+    /// Whether the packet limit is reached, or events can no longer be written.
     fn is_done(&mut self) -> bool {
-        self.left == 0 || self.engine.sink_mut().failed()
+        self.packets_left == 0 || self.engine.sink_mut().failed()
     }
 
-    /// Whether all has come that reached the host before the end.
+    /// Whether all frames that arrived before the end of the run have been read.
     fn is_drained(&self) -> bool {
         self.end.is_some_and(|end| end.after(self.held_back) < now())
     }
 
-    /// How long to wait for packets, or for a signal.
-    const fn patience(&self, busy: bool) -> Duration {
-        match (busy, &self.timeline, self.end) {
+    /// Longest wait for packets or for a signal.
+    const fn max_wait(&self, is_busy: bool) -> Duration {
+        match (is_busy, &self.timeline, self.end) {
             (true, ..) => Duration::ZERO,
             (false, None, None) => TICK,
             (false, ..) => HELD_TICK,
         }
     }
 
-    /// Takes the frames that are there, up to [`BATCH`] of each interface. `true` when that may not be
-    /// all that are wanted.
-    fn take(&mut self, devices: &mut Vec<Live>) -> bool {
-        let mut busy = false;
+    /// Reads the frames that are ready, up to [`BATCH`] of each interface. `true` if more may be ready
+    /// that belong to the run.
+    fn read_frames(&mut self, devices: &mut Vec<Live>) -> bool {
+        let mut is_busy = false;
         devices.retain_mut(|device| {
             let mut last = Timestamp::default();
             let taken = match self.timeline.take() {
@@ -210,7 +213,7 @@ impl LiveLoop<'_> {
                     taken
                 }
                 None => {
-                    let most = usize::try_from(self.left).unwrap_or(BATCH).min(BATCH);
+                    let most = usize::try_from(self.packets_left).unwrap_or(BATCH).min(BATCH);
                     device.frames(most, |frame| {
                         last = frame.at;
                         self.on_frame(frame);
@@ -218,13 +221,13 @@ impl LiveLoop<'_> {
                 }
             };
             match taken {
-                // What comes after the end is not waited for.
-                Ok(more) => busy |= more && self.end.is_none_or(|end| last <= end),
+                // Frames after the end of the run need not be read.
+                Ok(more) => is_busy |= more && self.end.is_none_or(|end| last <= end),
                 Err(error) => {
                     report_error(&error, error.hint());
                     self.on_interface(device, AnomalyKind::InterfaceGone, error.to_string());
-                    self.lost = self.lost.and(device.stats());
-                    self.are_lost = true;
+                    self.lost_stats = self.lost_stats.and(device.stats());
+                    self.has_lost_interface = true;
                     if let Some(timeline) = &mut self.timeline {
                         timeline.close(device.input());
                     }
@@ -233,12 +236,12 @@ impl LiveLoop<'_> {
             }
             true
         });
-        // While there is more, only what no interface can precede is told.
-        self.release(if busy { Timestamp(0) } else { now().before(self.held_back) });
-        busy
+        // While more is ready, an earlier frame may be among it: release none by the clock.
+        self.release(if is_busy { Timestamp(0) } else { now().before(self.held_back) });
+        is_busy
     }
 
-    /// Hands on the frames up to `until`, and those before which none can come.
+    /// Analyses the frames up to `until`, and those that no other interface can precede.
     fn release(&mut self, until: Timestamp) {
         if let Some(mut timeline) = self.timeline.take() {
             timeline.release(until, |frame| self.on_frame(frame));
@@ -246,20 +249,20 @@ impl LiveLoop<'_> {
         }
     }
 
-    /// Tells the engine the time up to which all frames have come.
+    /// Passes the time up to which all frames have been read to the engine.
     fn pass_time(&mut self) {
         let until = now().before(self.held_back);
         self.engine.advance(self.end.map_or(until, |end| until.min(end)));
     }
 
-    /// What does not show in the frames: interfaces that go down and come back, drops, and readers that
-    /// are too slow.
-    fn look_around(&mut self, devices: &mut [Live]) {
+    /// Reports what frames do not show: interfaces that go down and come back, drops, and a slow reader
+    /// of the output.
+    fn check_interfaces(&mut self, devices: &mut [Live]) {
         for device in devices.iter_mut() {
             let device_name = device.device().to_owned();
             match device.turn() {
                 Some(false) => {
-                    let detail = format!("{device_name} is down: no packet comes from it");
+                    let detail = format!("{device_name} is down: no packets come from it");
                     self.on_interface(device, AnomalyKind::InterfaceDown, detail);
                 }
                 Some(true) => {
@@ -273,7 +276,7 @@ impl LiveLoop<'_> {
         let output = self.engine.sink_mut();
         let (left_out, is_behind) = (output.left_out(), output.is_behind());
         self.engine.left_out(left_out);
-        if let Some(detail) = self.unread.turn(left_out, is_behind) {
+        if let Some(detail) = self.slow_reader.update(left_out, is_behind) {
             self.engine.on_anomaly(Anomaly::new(AnomalyKind::Limit, detail));
         }
     }
@@ -283,7 +286,7 @@ impl LiveLoop<'_> {
     }
 
     fn count_drops(&mut self, devices: &mut [Live]) {
-        let mut total = self.lost;
+        let mut total = self.lost_stats;
         for device in devices {
             let stats = device.stats();
             total = total.and(stats);
@@ -305,35 +308,34 @@ impl LiveLoop<'_> {
     }
 }
 
-/// What is said of events that were left out.
+/// Reports once when a slow reader makes events drop out, and once when it has caught up.
 #[derive(Default)]
 struct SlowReaderNotice {
-    /// Events left out when there was last room for all.
-    before: u64,
+    /// Events left out before the reader fell behind.
+    left_out_before: u64,
     is_behind: bool,
 }
 
 impl SlowReaderNotice {
-    /// What is to be said now that `left_out` events are left out in all: once when that begins, and once
-    /// when the reader has caught up.
-    fn turn(&mut self, left_out: u64, is_behind: bool) -> Option<String> {
-        if !self.is_behind && left_out > self.before {
+    /// The notice that is due now that `left_out` events have been left out in all.
+    fn update(&mut self, left_out: u64, is_behind: bool) -> Option<String> {
+        if !self.is_behind && left_out > self.left_out_before {
             self.is_behind = true;
             return Some(
-                "events are left out from here on: whoever reads them is slower than the capture"
+                "events are left out from here on: their reader is slower than the capture"
                     .to_owned(),
             );
         }
         if self.is_behind && !is_behind {
             self.is_behind = false;
-            let events = left_out - std::mem::replace(&mut self.before, left_out);
-            return Some(format!("{events} events were left out; from here on all are told"));
+            let events = left_out - std::mem::replace(&mut self.left_out_before, left_out);
+            return Some(format!("{events} events were left out; from here on all are written"));
         }
         None
     }
 }
 
-/// The interfaces that can be captured from, a line each, numbered as `-i` takes them.
+/// The interfaces to capture from, one a line, with the numbers that `-i` accepts.
 fn interfaces() -> Result<String, Error> {
     let mut text = String::new();
     for (number, device) in (1..).zip(live::available()?) {
@@ -349,21 +351,21 @@ fn interfaces() -> Result<String, Error> {
     Ok(text)
 }
 
-/// The only reading of the wall clock: frames are stamped with the same by the kernel.
+/// The wall clock, which the kernel also takes the times of frames from. Nothing else reads it.
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::new(since.as_secs(), since.subsec_nanos().into())
 }
 
-/// Frames of one interface before the others, the signals and the clock have their turn: a few
+/// Frames read from one interface before the others, the signals and the clock are looked at: a few
 /// milliseconds of work.
 const BATCH: usize = 4096;
 
-/// Bytes of frames that wait for those of other interfaces: what a link of 1 Gbit/s brings in the time
-/// for which they do, twice.
+/// Bytes of frames that wait for those of other interfaces: twice what a link of 1 Gbit/s brings in the
+/// time that they wait.
 const MOST_HELD: usize = 32 << 20;
 
-/// Longest sleep while frames may wait for that time to be over.
+/// Longest wait for packets while frames of one interface wait for those of another.
 const HELD_TICK: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
@@ -371,14 +373,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_reader_is_told_of_once_when_it_begins_and_once_when_it_is_over() {
-        let mut unread = SlowReaderNotice::default();
-        assert!(unread.turn(0, true).is_none(), "behind, and nothing left out yet");
-        assert!(unread.turn(5, true).unwrap().contains("from here on"));
-        assert!(unread.turn(9, true).is_none());
-        assert!(unread.turn(9, false).unwrap().starts_with("9 events"));
-        assert!(unread.turn(9, false).is_none());
-        assert!(unread.turn(10, true).is_some());
-        assert!(unread.turn(12, false).unwrap().starts_with("3 events"));
+    fn a_slow_reader_is_reported_when_it_falls_behind_and_when_it_has_caught_up() {
+        let mut notice = SlowReaderNotice::default();
+        assert!(notice.update(0, true).is_none(), "behind, and nothing left out yet");
+        assert!(notice.update(5, true).unwrap().contains("from here on"));
+        assert!(notice.update(9, true).is_none());
+        assert!(notice.update(9, false).unwrap().starts_with("9 events"));
+        assert!(notice.update(9, false).is_none());
+        assert!(notice.update(10, true).is_some());
+        assert!(notice.update(12, false).unwrap().starts_with("3 events"));
     }
 }
