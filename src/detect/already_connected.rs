@@ -6,7 +6,7 @@
 use super::finding::{Sides, closed, finding, shown};
 use super::{Detection, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role, State};
 use crate::record::{Severity, Shows};
 
@@ -45,7 +45,7 @@ impl Rule for AlreadyConnected {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         let is_established =
             session.state() == State::Established && session.outcome() == Outcome::Connected;
         let is_given_up = session.is_settled() && session.outcome() == Outcome::AlreadyConnected;

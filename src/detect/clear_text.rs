@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::finding::Sides;
 use super::{Detection, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome, Protocol};
+use crate::judge::{JudgedConnection, Outcome, Protocol};
 use crate::observe::{MessageKind, Role};
 use crate::packet::FrameRef;
 use crate::record::{Confidence, Evidence, Severity, Shows};
@@ -63,7 +63,7 @@ impl Rule for ClearText {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, _: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, _: &mut Vec<Detection>) {
         if session.outcome() != Outcome::Connected
             || session.verdict.protocol != Protocol::Distribution
         {

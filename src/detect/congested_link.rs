@@ -6,7 +6,7 @@
 use super::finding::{Sides, finding, seconds, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::Role;
 use crate::record::{Confidence, Severity, Shows};
 
@@ -48,7 +48,7 @@ impl Rule for CongestedLink {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         if !session.is_settled() {
             return;
         }
@@ -58,7 +58,7 @@ impl Rule for CongestedLink {
         let sides = Sides::of(session);
         for role in [Role::Initiator, Role::Acceptor] {
             let stall = session.seen.tcp.sides[role].stall;
-            let Some(stall) = stall.filter(|stall| stall.lasted_us >= LONG_US && stall.spoke)
+            let Some(stall) = stall.filter(|stall| stall.lasted_us >= LONG_US && stall.sent_bytes)
             else {
                 continue;
             };
@@ -95,7 +95,8 @@ mod tests {
         let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").closed(20_000, [20_000; 2]);
         let since = mark(9000);
         let event = but(dial, |session| {
-            session.seen.tcp.sides.acceptor.stall = Some(Stall { since, lasted_us, spoke });
+            session.seen.tcp.sides.acceptor.stall =
+                Some(Stall { since, lasted_us, sent_bytes: spoke });
         });
         let found = found(&[event]).into_iter();
         found.filter(|f| f.rule == "congested-link").map(|f| f.title.clone()).collect()

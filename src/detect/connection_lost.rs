@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::finding::{Sides, finding, seconds, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::remember;
 use crate::observe::{CloseKind, Occasion, Role, RuleTrigger, Settled, TriggerMessage};
 use crate::packet::PacketRef;
@@ -144,7 +144,7 @@ impl Rule for ConnectionLost {
         &[TIMEOUT, LOST, CASCADE]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         if let Occasion::Silent { role, last } = session.seen.occasion {
             out.push(warning(session, &Sides::of(session), (role, last), session.at()));
         }
@@ -285,7 +285,7 @@ fn cascade(loss: &Loss, close: &Close) -> Option<Detection> {
 }
 
 /// The side whose bytes were sent again and again without an acknowledgement, and since when.
-fn void(session: &Judged) -> Option<(Role, Timestamp)> {
+fn void(session: &JudgedConnection) -> Option<(Role, Timestamp)> {
     [Role::Initiator, Role::Acceptor].into_iter().find_map(|role| {
         let flowed = &session.seen.tcp.sides[role];
         let since = session.seen.tcp.sides[role].unanswered?;
@@ -304,7 +304,7 @@ enum Heard {
     Unknown,
 }
 
-fn heard(session: &Judged, closer: Role, close: PacketRef) -> Heard {
+fn heard(session: &JudgedConnection, closer: Role, close: PacketRef) -> Heard {
     let sides = &session.seen.tcp.sides;
     let silent = closer.peer();
     let flowed = &session.seen.tcp.sides[silent];
@@ -328,7 +328,12 @@ fn heard(session: &Judged, closer: Role, close: PacketRef) -> Heard {
     }
 }
 
-fn tick_timeout(session: &Judged, sides: &Sides, closer: Role, silence: Duration) -> Detection {
+fn tick_timeout(
+    session: &JudgedConnection,
+    sides: &Sides,
+    closer: Role,
+    silence: Duration,
+) -> Detection {
     let (x, y) = sides.beginning_with(closer);
     let side = &session.seen.tcp.sides[closer.peer()];
     let kernel = side
@@ -370,7 +375,7 @@ fn tick_timeout(session: &Judged, sides: &Sides, closer: Role, silence: Duration
 
 /// A side that says nothing, whom the other still waits for.
 fn warning(
-    session: &Judged,
+    session: &JudgedConnection,
     sides: &Sides,
     (silent, last): (Role, PacketRef),
     now: Timestamp,
@@ -403,7 +408,7 @@ fn warning(
     found
 }
 
-fn unheard(session: &Judged, sides: &Sides, role: Role, since: Timestamp) -> Detection {
+fn unheard(session: &JudgedConnection, sides: &Sides, role: Role, since: Timestamp) -> Detection {
     let (x, y) = sides.beginning_with(role);
     let last = session.seen.tcp.sides[role].last_bytes.unwrap_or(since);
     let mut found = finding(&LOST, session, sides);
@@ -423,7 +428,7 @@ fn unheard(session: &Judged, sides: &Sides, role: Role, since: Timestamp) -> Det
     found
 }
 
-fn reset(session: &Judged, sides: &Sides, closer: Role) -> Detection {
+fn reset(session: &JudgedConnection, sides: &Sides, closer: Role) -> Detection {
     let (x, y) = sides.beginning_with(closer);
     let mut found = finding(&LOST, session, sides);
     found.confidence = Confidence::Likely;
@@ -458,7 +463,7 @@ fn reset(session: &Judged, sides: &Sides, closer: Role) -> Detection {
 
 /// Whether a reset is that of a node that ends, however well: what reached it last it had no time to
 /// read, and its kernel says so.
-fn is_end_of_node(session: &Judged, closer: Role, close: PacketRef) -> bool {
+fn is_end_of_node(session: &JudgedConnection, closer: Role, close: PacketRef) -> bool {
     let tcp = &session.seen.tcp;
     let since = |role: Role| {
         let last = tcp.sides[role].last_bytes;
@@ -476,7 +481,7 @@ fn is_end_of_node(session: &Judged, closer: Role, close: PacketRef) -> bool {
 }
 
 /// Whether frames have flowed: a reset before is an aborted handshake.
-fn has_flowed(session: &Judged) -> bool {
+fn has_flowed(session: &JudgedConnection) -> bool {
     session.seen.traffic.each().any(|(_, sent)| sent.messages + sent.ticks > 0)
 }
 
@@ -591,7 +596,7 @@ mod tests {
         let mut lost = closed(A, B, 6000, 10_000);
         session(&mut lost).tcp.sides.acceptor.missing_bytes = 4;
         let mut stalled = closed(A, B, 6000, 10_000);
-        let stall = Stall { since: mark(7000), lasted_us: 3_000_000, spoke: true };
+        let stall = Stall { since: mark(7000), lasted_us: 3_000_000, sent_bytes: true };
         session(&mut stalled).tcp.sides.initiator.stall = Some(stall);
         assert!(rules(vec![lost, stalled]).is_empty());
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::finding::{Sides, address, closed_without, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::{Guess, Sign, World};
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role, State};
 use crate::record::{Confidence, Evidence, Severity, Shows};
 
@@ -70,7 +70,7 @@ impl Rule for CookieGuessing {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, known: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, known: &World, out: &mut Vec<Detection>) {
         let (from, end) = (session.ip(Role::Initiator), session.acceptor_end());
         let Some(guess) = known.guesses().guess(from, end) else { return };
         let sides = Sides::of(session);
@@ -126,13 +126,13 @@ impl Rule for CookieGuessing {
     }
 }
 
-fn is_refused(session: &Judged) -> bool {
+fn is_refused(session: &JudgedConnection) -> bool {
     session.is_settled()
         && session.outcome() == Outcome::CookieMismatch
         && session.verdict.detected_by == Some(Role::Acceptor)
 }
 
-fn tell_attempts(found: &mut Detection, session: &Judged, guess: &Guess) {
+fn tell_attempts(found: &mut Detection, session: &JudgedConnection, guess: &Guess) {
     found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), first()));
     let reply = session.seen.message(MessageKind::ChallengeReply);
     let last = Shows::handshake(MessageKind::ChallengeReply, "of the last one so far");

@@ -7,7 +7,7 @@
 use super::finding::{Sides, closed, closed_without, finding, listed, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::{Cookies, World};
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{CookieTest, MessageKind, Role};
 use crate::record::{Severity, Shows};
 
@@ -98,7 +98,7 @@ impl Rule for CookieMismatch {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, known: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, known: &World, out: &mut Vec<Detection>) {
         if !session.is_settled() {
             return;
         }

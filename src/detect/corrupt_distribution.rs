@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::finding::{Sides, finding, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::CorruptFrame;
 use crate::record::{Confidence, Severity, Shows};
 
@@ -61,7 +61,7 @@ impl Rule for CorruptDistribution {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         if !session.is_settled() {
             return;
         }
@@ -109,12 +109,12 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use crate::detect::tests::{but, found};
-    use crate::judge::Judged;
+    use crate::judge::JudgedConnection;
     use crate::judge::samples::{dial, mark};
     use crate::observe::{CorruptFrame, Role};
 
     /// Findings of a connection with a malformed frame of its initiator at 5 s, changed.
-    fn told(change: impl FnOnce(&mut Judged)) -> Vec<String> {
+    fn told(change: impl FnOnce(&mut JudgedConnection)) -> Vec<String> {
         let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").closed(5100, [5000, 4900]);
         let event = but(dial, |session| {
             let corrupt = CorruptFrame { mark: mark(5000), field: "control message".into() };

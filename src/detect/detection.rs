@@ -15,7 +15,7 @@ pub struct Detection {
     pub severity: Severity,
     /// How sure it is.
     pub confidence: Confidence,
-    /// One sentence.
+    /// What is wrong, in one sentence.
     pub title: String,
     /// What was seen and what it means.
     pub explanation: String,

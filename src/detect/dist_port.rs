@@ -6,7 +6,7 @@
 use super::finding::{Sides, address, finding, looked_up, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{IcmpUnreachable, Role};
 use crate::record::{Severity, Shows};
 
@@ -76,7 +76,7 @@ impl Rule for DistPort {
         &[STALE, BLOCKED]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         if !session.is_settled() {
             return;
         }

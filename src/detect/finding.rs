@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Detection, RuleDoc};
-use crate::judge::Judged;
+use crate::judge::JudgedConnection;
 use crate::judge::world::Sighting;
 use crate::observe::{CloseKind, EpmdTag, Hello, MessageKind, Received, Role};
 use crate::packet::PacketRef;
@@ -21,7 +21,7 @@ pub(super) struct Sides {
 }
 
 impl Sides {
-    pub(super) fn of(it: &Judged) -> Self {
+    pub(super) fn of(it: &JudgedConnection) -> Self {
         let end = it.acceptor_end();
         let asked = it.verdict.lookup.as_ref().map(|lookup| &lookup.asked);
         let initiator = it.name(Role::Initiator);
@@ -56,7 +56,7 @@ impl Sides {
 }
 
 /// What is detected about a session, with everything that most rules fill in alike.
-pub(super) fn finding(doc: &RuleDoc, it: &Judged, sides: &Sides) -> Detection {
+pub(super) fn finding(doc: &RuleDoc, it: &JudgedConnection, sides: &Sides) -> Detection {
     Detection {
         confidence: it.verdict.confidence,
         nodes: sides.nodes.clone(),
@@ -107,7 +107,7 @@ pub(super) fn sighted(sighting: &Sighting) -> Evidence {
 }
 
 /// The look-up that led to a session.
-pub(super) fn looked_up(it: &Judged) -> Option<Evidence> {
+pub(super) fn looked_up(it: &JudgedConnection) -> Option<Evidence> {
     it.verdict.lookup.as_ref().map(|lookup| Evidence {
         frame: lookup.reply,
         input: None,
@@ -121,16 +121,20 @@ pub(super) fn looked_up(it: &Judged) -> Option<Evidence> {
 }
 
 /// The close of a session, and when it came.
-pub(super) fn closed(it: &Judged, detail: &'static str) -> Option<Evidence> {
+pub(super) fn closed(it: &JudgedConnection, detail: &'static str) -> Option<Evidence> {
     close_of(it, None, detail)
 }
 
 /// The close of a session, and the message that was due in its place.
-pub(super) fn closed_without(it: &Judged, message: MessageKind) -> Option<Evidence> {
+pub(super) fn closed_without(it: &JudgedConnection, message: MessageKind) -> Option<Evidence> {
     close_of(it, Some(Missing::Handshake(message)), "")
 }
 
-fn close_of(it: &Judged, missing: Option<Missing>, detail: &'static str) -> Option<Evidence> {
+fn close_of(
+    it: &JudgedConnection,
+    missing: Option<Missing>,
+    detail: &'static str,
+) -> Option<Evidence> {
     let is_reset = it.seen.close_kind() == Some(CloseKind::Rst);
     let what = Shows::Close { is_reset, missing, detail };
     shown(it.seen.closed(), it.seen.closed_by(), what)

@@ -6,7 +6,7 @@
 use super::finding::{Sides, closed, finding, seconds, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome, Protocol};
+use crate::judge::{JudgedConnection, Outcome, Protocol};
 use crate::observe::{CloseKind, MessageKind, Role};
 use crate::record::{Evidence, Severity, Shows};
 use crate::time::micros;
@@ -78,7 +78,7 @@ impl Rule for HandshakeFailed {
         &[TIMEOUT, ABORTED]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         if !session.is_settled() {
             return;
         }
@@ -154,7 +154,7 @@ impl Rule for HandshakeFailed {
     }
 }
 
-fn is_reset_before_first_frame(session: &Judged) -> bool {
+fn is_reset_before_first_frame(session: &JudgedConnection) -> bool {
     // Bytes that the capture lacks may have been frames.
     let sent_nothing = |role: Role| {
         let sent = &session.seen.traffic[role];
@@ -166,7 +166,7 @@ fn is_reset_before_first_frame(session: &Judged) -> bool {
 }
 
 /// The message that came last before the close.
-fn last_words(session: &Judged) -> Option<Evidence> {
+fn last_words(session: &JudgedConnection) -> Option<Evidence> {
     let messages = [
         (Role::Acceptor, MessageKind::ChallengeAck),
         (Role::Initiator, MessageKind::ChallengeReply),

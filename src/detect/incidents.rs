@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::Detection;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::Limits;
 use crate::observe::{EpmdObservation, EpmdOutcome, Settled, State, short_id};
 use crate::record::{Anomaly, AnomalyKind, Body, Confidence, Event, Incident, Severity};
@@ -213,7 +213,7 @@ impl Incidents {
     }
 
     /// Two nodes that connect end what was wrong between them.
-    pub(super) fn on_session(&mut self, it: &Judged, out: &mut Vec<Event>) {
+    pub(super) fn on_session(&mut self, it: &JudgedConnection, out: &mut Vec<Event>) {
         if it.state() == State::Established && it.outcome() == Outcome::Connected {
             let end = nodes_end(&it.seen.names().cloned().collect::<Vec<_>>());
             self.end(end, it.at(), out);

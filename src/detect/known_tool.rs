@@ -8,7 +8,7 @@
 use super::finding::{Sides, address, finding, shown};
 use super::{Detection, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, OddChallenge, Role, State};
 use crate::record::{Confidence, Severity, Shows};
 
@@ -48,7 +48,7 @@ impl Rule for KnownTool {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         let connected = session.outcome() == Outcome::Connected;
         // Told once: when it gets in, or when it has ended without.
         if connected != (session.state() == State::Established)
@@ -97,7 +97,7 @@ impl Rule for KnownTool {
 }
 
 /// The tool that a session looks like the work of, and by what.
-fn tool(session: &Judged) -> Option<(&'static str, &'static str)> {
+fn tool(session: &JudgedConnection) -> Option<(&'static str, &'static str)> {
     let hello = &session.seen.handshake.send_name.as_ref()?.what;
     let name = session.name(Role::Initiator).map(|name| &**name).unwrap_or_default();
     // A complement fills the high half of the old layout's flags in.

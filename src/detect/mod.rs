@@ -48,7 +48,7 @@ pub use self::detection::Detection;
 pub use self::doc::{LogLine, RuleDoc};
 
 use self::incidents::{Incidents, Place};
-use crate::judge::Judged;
+use crate::judge::JudgedConnection;
 use crate::judge::world::{NodeChange, World};
 use crate::limits::Limits;
 use crate::observe::{EpmdObservation, Settled, TriggerMessage};
@@ -67,7 +67,7 @@ pub trait Rule: Send {
     fn on_fact(&mut self, _settled: &Settled) {}
 
     /// Looks at a connection that was judged.
-    fn on_session(&mut self, _it: &Judged, _world: &World, _out: &mut Vec<Detection>) {}
+    fn on_session(&mut self, _it: &JudgedConnection, _world: &World, _out: &mut Vec<Detection>) {}
 
     /// Looks at a request to a port mapper and what came of it.
     fn on_epmd(
@@ -159,7 +159,7 @@ impl Detector {
     /// incident that the connection is the first or a further case of.
     pub fn on_session(
         &mut self,
-        it: &Judged,
+        it: &JudgedConnection,
         world: &World,
         out: &mut Vec<Event>,
     ) -> Option<Arc<str>> {

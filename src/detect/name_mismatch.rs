@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::finding::{Sides, closed_without, finding, looked_up, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::{Ground, HostClue, World};
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Confidence, Evidence, Severity, Shows};
 
@@ -75,7 +75,7 @@ impl Rule for NameMismatch {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         if !session.is_settled() {
             return;
         }
@@ -120,7 +120,7 @@ struct Told {
 }
 
 impl<'a> Dial<'a> {
-    fn of(session: &'a Judged, sides: &'a Sides) -> Self {
+    fn of(session: &'a JudgedConnection, sides: &'a Sides) -> Self {
         Self {
             initiator: &sides.initiator,
             acceptor: &sides.acceptor,

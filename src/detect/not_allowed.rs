@@ -6,7 +6,7 @@
 use super::finding::{Sides, finding, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Severity, Shows};
 
@@ -59,7 +59,7 @@ impl Rule for NotAllowed {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         if !session.is_settled() {
             return;
         }

@@ -5,7 +5,7 @@
 use super::finding::{Sides, address, finding, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{EpmdObservation, EpmdOutcome, Role, Settled};
 use crate::record::{Severity, Shows};
 
@@ -69,7 +69,7 @@ impl Rule for NotDistribution {
         });
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         if !session.is_settled() {
             return;
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::epmd_common::{self, Mapper, REMEMBERED, Registration, Registrations};
 use super::finding::{seconds, shown};
 use super::{Detection, Rule, RuleDoc};
-use crate::judge::Judged;
+use crate::judge::JudgedConnection;
 use crate::judge::world::{World, alive_of};
 use crate::limits::remember;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, MessageKind, Role, Settled};
@@ -113,7 +113,7 @@ impl Rule for RegistrationLost {
         self.on_request(settled, epmd);
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         if session.is_settled() {
             for role in Role::BOTH {
                 self.on_side(session, role, out);
@@ -152,7 +152,7 @@ impl RegistrationLost {
         });
     }
 
-    fn on_side(&mut self, session: &Judged, role: Role, out: &mut Vec<Detection>) {
+    fn on_side(&mut self, session: &JudgedConnection, role: Role, out: &mut Vec<Detection>) {
         let Some((place, finding)) = self.still_talking(session, role) else { return };
         let Some(lost) = self.lost.get_mut(place) else { return };
         if session.at() > lost.close.at.after(ALL_TOLD) {
@@ -163,7 +163,7 @@ impl RegistrationLost {
     }
 
     /// Whether a side of a session is a node whose registration was lost well before it last spoke.
-    fn still_talking(&self, session: &Judged, role: Role) -> Option<(usize, Detection)> {
+    fn still_talking(&self, session: &JudgedConnection, role: Role) -> Option<(usize, Detection)> {
         let node = session.name(role)?;
         let creation = session.seen.handshake.hello(role).and_then(|hello| hello.what.creation);
         let alive = alive_of(node)?;
@@ -196,14 +196,14 @@ impl RegistrationLost {
     }
 
     /// Until when the input that showed the loss would have shown a new registration, at least.
-    fn shown_until(&self, lost: &Lost, session: &Judged, last: Timestamp) -> Timestamp {
+    fn shown_until(&self, lost: &Lost, session: &JudgedConnection, last: Timestamp) -> Timestamp {
         let input = lost.close.frame.input;
         let machine = self.machines.iter().find(|(known, _)| *known == input);
         let until = machine.map_or_else(Timestamp::default, |(_, machine)| machine.until);
         if session.settled.shown_by_input() == Some(input) { until.max(last) } else { until }
     }
 
-    fn host(&self, lost: &Lost, session: &Judged, role: Role) -> Host {
+    fn host(&self, lost: &Lost, session: &JudgedConnection, role: Role) -> Host {
         let (ip, peer) = (session.ip(role), session.ip(role.peer()));
         let Some(input) = lost.was.mapper.input else {
             return if lost.was.node == Some(ip) { Host::Same } else { Host::Other };
@@ -247,7 +247,7 @@ impl Machine {
 
 fn told(
     lost: &Lost,
-    session: &Judged,
+    session: &JudgedConnection,
     role: Role,
     node: &Arc<str>,
     last: Timestamp,
@@ -383,7 +383,7 @@ mod tests {
 
     /// A connection between a node at LAN.0 and b@h at LAN.1 since second 3, on which b last sent bytes at `last`;
     /// observed at `last` as still open.
-    fn session(last: f64, change: impl FnOnce(&mut Judged)) -> Step {
+    fn session(last: f64, change: impl FnOnce(&mut JudgedConnection)) -> Step {
         let to = format!("b@h/{}/{CREATION}", LAN.1);
         let mut it = dial(0, &format!("a@g/{}/{CREATION}", LAN.0), &to).judged();
         let seen = &mut it.seen;
@@ -401,11 +401,11 @@ mod tests {
     }
 
     /// The acceptor's hello.
-    fn challenge(it: &mut Judged) -> &mut Hello {
+    fn challenge(it: &mut JudgedConnection) -> &mut Hello {
         &mut it.seen.handshake.challenge.as_mut().unwrap().what
     }
 
-    fn story(last: f64, change: impl FnOnce(&mut Judged)) -> Vec<Step> {
+    fn story(last: f64, change: impl FnOnce(&mut JudgedConnection)) -> Vec<Step> {
         let lost = unregisters(5.0, "1", Role::Acceptor);
         vec![registers(1.0, "1"), lost, session(last, change)]
     }
@@ -503,7 +503,7 @@ mod tests {
 
     #[test]
     fn another_node_is_not() {
-        let changes: [fn(&mut Judged); 5] = [
+        let changes: [fn(&mut JudgedConnection); 5] = [
             |session| challenge(session).name = "c@h".into(),
             |session| session.forget_name(Role::Acceptor),
             |session| challenge(session).creation = Some(CREATION + 1),
@@ -531,7 +531,7 @@ mod tests {
             let outcome = EpmdOutcome::NotRegistered;
             epmd((src, dest, "q"), (40, 4.0), EpmdTag::PORT_PLEASE2_REQ, "x", outcome, |_| ())
         };
-        let old_node = |session: &mut Judged| challenge(session).creation = None;
+        let old_node = |session: &mut JudgedConnection| challenge(session).creation = None;
         let with = |other| {
             let mut events = story(9.0, old_node);
             events.insert(0, other);
@@ -545,7 +545,7 @@ mod tests {
 
     #[test]
     fn an_initiator_is_known_by_its_name() {
-        let dials = |session: &mut Judged| {
+        let dials = |session: &mut JudgedConnection| {
             challenge(session).name = "a@g".into();
             session.seen.handshake.send_name.as_mut().unwrap().what.name = "b@h".into();
         };
@@ -562,7 +562,7 @@ mod tests {
                 step.settled().connection = between(ip, ip, "1");
                 step
             };
-            let old_node = |session: &mut Judged| challenge(session).creation = None;
+            let old_node = |session: &mut JudgedConnection| challenge(session).creation = None;
             let events = [moved(registers), moved(lost), session(9.0, old_node)];
             found::<RegistrationLost>(&events)
         };

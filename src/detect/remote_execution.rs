@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::finding::{address, shown};
 use super::{Detection, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{Execution, PerRole, Role, RuleTrigger, Settled, State, TriggerMessage};
 use crate::record::{Confidence, Severity, Shows};
 
@@ -50,7 +50,7 @@ impl Rule for RemoteExecution {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, _: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, _: &mut Vec<Detection>) {
         if session.outcome() != Outcome::Connected {
             return;
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::finding::{Sides, closed, finding, looked_up, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::{World, alive_of};
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::packet::PacketRef;
 use crate::record::{Confidence, Severity, Shows};
@@ -53,7 +53,7 @@ impl Rule for SameName {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, known: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, known: &World, out: &mut Vec<Detection>) {
         if !session.is_settled() {
             return;
         }
@@ -119,7 +119,7 @@ impl Rule for SameName {
 
 /// How long the initiator held on to the dial that was declined. A node drops it when the dial that it was
 /// declined for arrives, which is on its way by then, and else when its set-up time is over.
-fn waited(session: &Judged, declined: PacketRef) -> Duration {
+fn waited(session: &JudgedConnection, declined: PacketRef) -> Duration {
     let initiator = &session.seen.tcp.sides.initiator;
     if initiator.fin_unseen {
         return Duration::ZERO;
@@ -131,13 +131,13 @@ fn waited(session: &Judged, declined: PacketRef) -> Duration {
 const HELD_ON: Duration = Duration::from_secs(1);
 
 /// Whether the initiator asked EPMD for its own name, at the host that its name has.
-fn asked_for_itself(session: &Judged, acceptor: IpAddr) -> bool {
+fn asked_for_itself(session: &JudgedConnection, acceptor: IpAddr) -> bool {
     let host = session.name(Role::Initiator).and_then(|name| Some(name.split_once('@')?.1));
     asked_for_its_alive_name(session) && host == Some(acceptor.to_string().as_str())
 }
 
 /// Whether it asked for the part of its own name left of the `@`.
-fn asked_for_its_alive_name(session: &Judged) -> bool {
+fn asked_for_its_alive_name(session: &JudgedConnection) -> bool {
     let alive = session.name(Role::Initiator).and_then(|name| alive_of(name));
     let asked = session.verdict.lookup.as_ref().map(|lookup| lookup.asked.as_ref());
     alive.is_some() && alive == asked

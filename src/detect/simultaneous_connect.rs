@@ -6,7 +6,7 @@
 use super::finding::{Sides, closed, finding, shown};
 use super::{Detection, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Evidence, Severity, Shows};
 
@@ -41,7 +41,7 @@ impl Rule for SimultaneousConnect {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, known: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, known: &World, out: &mut Vec<Detection>) {
         if !session.is_settled() {
             return;
         }

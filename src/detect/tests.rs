@@ -1,7 +1,7 @@
 //! Rules held against scripts of facts: all of them at once, because one cause gives one finding.
 
 use super::{Detection, Detector, Rule};
-use crate::judge::Judged;
+use crate::judge::JudgedConnection;
 use crate::judge::samples::Dial;
 use crate::judge::world::{HomeNets, World};
 use crate::limits::Limits;
@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 /// One fact of a script, as the rules see it.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Session(Judged),
+    Session(JudgedConnection),
     Epmd(Settled, Box<EpmdObservation>),
     Handshake(Settled, Box<HandshakeObservation>),
 }
@@ -31,19 +31,19 @@ impl Step {
         self.clone().settled().at
     }
 
-    pub(super) fn session(&self) -> &Judged {
+    pub(super) fn session(&self) -> &JudgedConnection {
         let Self::Session(it) = self else { panic!("no session") };
         it
     }
 
-    pub(super) fn session_mut(&mut self) -> &mut Judged {
+    pub(super) fn session_mut(&mut self) -> &mut JudgedConnection {
         let Self::Session(it) = self else { panic!("no session") };
         it
     }
 }
 
-impl From<Judged> for Step {
-    fn from(judged: Judged) -> Self {
+impl From<JudgedConnection> for Step {
+    fn from(judged: JudgedConnection) -> Self {
         Self::Session(judged)
     }
 }
@@ -121,7 +121,7 @@ pub(super) fn rules(steps: &[Step]) -> Vec<&'static str> {
 }
 
 /// A judged connection, changed.
-pub(super) fn but(dial: Dial, change: impl FnOnce(&mut Judged)) -> Step {
+pub(super) fn but(dial: Dial, change: impl FnOnce(&mut JudgedConnection)) -> Step {
     let mut judged = dial.judged();
     change(&mut judged);
     Step::Session(judged)
@@ -148,7 +148,7 @@ pub(super) fn nok(step: &Step) -> Step {
     sent
 }
 
-fn sent(it: &Judged, kind: MessageKind) -> Step {
+fn sent(it: &JudgedConnection, kind: MessageKind) -> Step {
     let mark = it.seen.message(kind).unwrap();
     let is_hello = kind == MessageKind::SendName;
     let message = HandshakeObservation {

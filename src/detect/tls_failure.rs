@@ -7,7 +7,7 @@
 use super::finding::{Sides, closed, finding, looked_up, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::judge::{AlertSays, Judged, Outcome, TlsAlert};
+use crate::judge::{AlertSays, JudgedConnection, Outcome, TlsAlert};
 use crate::observe::Role;
 use crate::record::{Confidence, Severity, Shows};
 
@@ -86,7 +86,7 @@ impl Rule for TlsFailure {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         if !session.is_settled() {
             return;
         }

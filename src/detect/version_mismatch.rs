@@ -7,7 +7,7 @@
 use super::finding::{Sides, closed, finding, release, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Severity, Shows};
 
@@ -80,7 +80,7 @@ impl Rule for VersionMismatch {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &Judged, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         if !session.is_settled() {
             return;
         }

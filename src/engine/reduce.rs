@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use crate::decode::Endpoint;
 use crate::detect::Detector;
 use crate::judge::world::{HomeNets, World};
-use crate::judge::{Judged, Outcome, Verdict, judge};
+use crate::judge::{JudgedConnection, Outcome, Verdict, judge};
 use crate::limits::Limits;
 use crate::observe::{
     EpmdObservation, Fact, Observation, Occasion, Recorded, Role, Settled, State,
@@ -44,7 +44,7 @@ pub struct Conclusions {
 }
 
 impl Reducer {
-    /// Knows nothing yet.
+    /// A reducer before its first fact.
     pub fn new(limits: &Limits, home: HomeNets) -> Self {
         Self {
             world: World::new(limits, home),
@@ -96,12 +96,12 @@ impl Reducer {
     fn on_connection(&mut self, settled: Settled, seen: Box<Observation>, out: &mut Conclusions) {
         let verdict = judge(&seen, &self.world);
         let report = self.reports.next(&settled, &seen, &verdict, &mut out.ended);
-        let Some(Report { again, damage }) = report else { return };
+        let Some(NextReport { again, damage }) = report else { return };
         for anomaly in damage {
             let body = Body::Anomaly { anomaly: Box::new(anomaly) };
             out.events.push(Event::of(&settled, body));
         }
-        let it = Judged { settled, seen, verdict, again };
+        let it = JudgedConnection { settled, seen, verdict, again };
         let (mut changes, mut detected) = (Vec::new(), Vec::new());
         self.world.on_session(&it, &mut out.node_ports, &mut changes);
         let incident = self.detector.on_session(&it, &self.world, &mut detected);
@@ -195,7 +195,7 @@ struct LastReport {
 }
 
 /// A record that is to be reported.
-struct Report {
+struct NextReport {
     /// Whether a record with this outcome was reported before.
     again: bool,
     /// What the streams lack, reported once.
@@ -215,7 +215,7 @@ impl Reports {
         seen: &Observation,
         verdict: &Verdict,
         ended: &mut Vec<Outcome>,
-    ) -> Option<Report> {
+    ) -> Option<NextReport> {
         let id = &settled.connection.session_id;
         let own = LastReport {
             outcome: verdict.outcome,
@@ -240,13 +240,13 @@ impl Reports {
                 } else if is_news {
                     self.remember(id, Reported { last: own, damage: was_damaged || has_damage });
                 }
-                return is_news.then(|| Report {
+                return is_news.then(|| NextReport {
                     again: before.is_some_and(|before| before.outcome == own.outcome),
                     damage: if was_damaged { Vec::new() } else { damage(seen) },
                 });
             }
         };
-        is_reported.then(|| Report { again: false, damage: Vec::new() })
+        is_reported.then(|| NextReport { again: false, damage: Vec::new() })
     }
 
     fn remember(&mut self, id: &Arc<str>, own: Reported) {

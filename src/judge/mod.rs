@@ -24,7 +24,7 @@ use crate::time::Timestamp;
 
 /// A distribution connection with the verdict on it: what the world and the rules look at.
 #[derive(Clone, Debug)]
-pub struct Judged {
+pub struct JudgedConnection {
     /// When it was observed, and which connection it is.
     pub settled: Settled,
     /// What the connection showed.
@@ -35,7 +35,7 @@ pub struct Judged {
     pub again: bool,
 }
 
-impl Judged {
+impl JudgedConnection {
     /// Capture time of the packet that settled it, or the moment on the capture's clock.
     pub const fn at(&self) -> Timestamp {
         self.settled.at

@@ -1,10 +1,10 @@
-//! Judged connections as tests write them.
+//! JudgedConnection connections as tests write them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Confidence, Judged, Outcome, Verdict};
+use super::{Confidence, JudgedConnection, Outcome, Verdict};
 use crate::decode::Endpoint;
 use crate::observe::{
     CloseFacts, CloseKind, ConnectionIds, CookieTest, DistFlags, HandshakeFacts, Hello,
@@ -95,7 +95,7 @@ impl Dial {
         self
     }
 
-    pub(crate) fn judged(self) -> Judged {
+    pub(crate) fn judged(self) -> JudgedConnection {
         let is_connected = self.outcome == Outcome::Connected;
         let hello = |side: &Side| Received {
             what: Hello {
@@ -116,7 +116,7 @@ impl Dial {
             by: None,
             kind: CloseKind::Fin,
             mark: mark(self.told),
-            heard: None,
+            received: None,
             is_answer: false,
             is_whole: true,
         });
@@ -173,7 +173,7 @@ impl Dial {
             proto: TransportProtocol::Tcp,
             encap: Vec::new(),
         };
-        Judged {
+        JudgedConnection {
             settled: Settled {
                 at: at(self.told),
                 frame: Some(mark(self.told).frame),
@@ -187,7 +187,7 @@ impl Dial {
     }
 }
 
-impl Judged {
+impl JudgedConnection {
     /// The names of both sides as if the capture lacked them.
     pub(crate) fn forget_names(&mut self) {
         self.forget_name(Role::Initiator);
@@ -209,7 +209,7 @@ impl Judged {
         let kind = tcp.close.map_or(CloseKind::Fin, |close| close.kind);
         let is_answer = tcp.close.is_some_and(|close| close.is_answer);
         let by = Some(by);
-        tcp.close = Some(CloseFacts { by, kind, mark, heard: None, is_answer, is_whole: true });
+        tcp.close = Some(CloseFacts { by, kind, mark, received: None, is_answer, is_whole: true });
     }
 
     /// A status of the acceptor with this text.

@@ -15,7 +15,7 @@ use crate::packet::PacketRef;
 /// An alert that ends a TLS connection.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TlsAlert {
-    /// Who sent it.
+    /// The side that sent it.
     pub from: Role,
     /// The packet with its first byte.
     pub mark: PacketRef,

@@ -628,8 +628,8 @@ fn has_heard<T>(close: &CloseFacts, said: &Received<T>) -> bool {
 }
 
 pub(super) fn is_heard(close: &CloseFacts, mark: PacketRef, end: TcpOffset) -> bool {
-    match close.heard {
-        Some(heard) => end <= heard,
+    match close.received {
+        Some(received) => end <= received,
         None => mark.frame <= close.mark.frame,
     }
 }

@@ -53,7 +53,7 @@ pub enum Occasion {
     Established,
     /// One side has fallen silent, and the other will soon give up on it.
     Silent {
-        /// The silent side.
+        /// The side that is silent.
         role: Role,
         /// Its last packet with bytes.
         last: PacketRef,
@@ -69,15 +69,15 @@ pub enum Occasion {
 /// What the TCP segments of a connection showed.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TcpFacts {
-    /// First packet.
+    /// First packet of the connection.
     pub first: PacketRef,
-    /// Last packet that came.
+    /// Last packet that was captured.
     pub last: PacketRef,
     /// How the connection was opened, or was not.
     pub opening: Opening,
     /// An ICMP "destination unreachable" about the SYN.
     pub icmp: Option<IcmpUnreachable>,
-    /// First close.
+    /// First close by either side.
     pub close: Option<CloseFacts>,
     /// Whether both directions were seen.
     pub both_seen: bool,
@@ -87,7 +87,7 @@ pub struct TcpFacts {
     pub round_trip: Option<Duration>,
     /// Holes in the streams that were given up.
     pub gaps: u64,
-    /// Bytes in them.
+    /// Bytes in these holes.
     pub gap_bytes: u64,
     /// Segments that differ from what came before at the same offset.
     pub conflicts: u64,
@@ -104,7 +104,7 @@ pub struct TcpSide {
     pub bytes: u64,
     /// Bytes known to have been sent and not captured.
     pub missing_bytes: u64,
-    /// Bytes sent again.
+    /// Bytes that were sent again.
     pub retransmitted_bytes: u64,
     /// Offset behind the last byte.
     pub end: TcpOffset,
@@ -125,9 +125,9 @@ pub struct TcpSide {
 /// The SYN of one side.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SynFacts {
-    /// First copy.
+    /// Packet of the first copy.
     pub mark: PacketRef,
-    /// Copies sent.
+    /// Number of copies sent.
     pub count: u32,
     /// When the last copy came.
     pub last: Timestamp,
@@ -151,7 +151,7 @@ pub enum Opening {
     Reset(PacketRef),
     /// ICMP "destination unreachable" to the SYN.
     Unreachable(PacketRef),
-    /// Nothing but SYNs.
+    /// Only SYNs were seen, without an answer.
     Unanswered,
 }
 
@@ -168,11 +168,11 @@ impl Opening {
 /// An ICMP "destination unreachable".
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct IcmpUnreachable {
-    /// ICMP type.
+    /// Type of the ICMP message.
     pub kind: u8,
-    /// ICMP code.
+    /// Code of the ICMP message.
     pub code: u8,
-    /// Who sent it.
+    /// Address of its sender.
     pub reporter: IpAddr,
 }
 
@@ -181,12 +181,12 @@ pub struct IcmpUnreachable {
 pub struct CloseFacts {
     /// Who closed; `None` when the capture does not show which of two came first.
     pub by: Option<Role>,
-    /// FIN or RST.
+    /// FIN or RST flag.
     pub kind: CloseKind,
-    /// The packet.
+    /// The packet that shows it.
     pub mark: PacketRef,
     /// Offset up to which the closing side had received the other's stream; `None` where its RST does not show it.
-    pub heard: Option<TcpOffset>,
+    pub received: Option<TcpOffset>,
     /// Whether it is the RST of a host that does not know the connection: it answers a segment, and has no
     /// acknowledgement (RFC 9293, section 3.5.2, group 3).
     pub is_answer: bool,
@@ -242,7 +242,7 @@ pub struct Stall {
     /// How long the window stayed closed.
     pub lasted_us: u64,
     /// Whether it sent bytes of its own meanwhile.
-    pub spoke: bool,
+    pub sent_bytes: bool,
 }
 
 /// What one side showed of TLS.
@@ -262,20 +262,20 @@ pub struct TlsSide {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TlsSign {
-    /// A whole hello.
+    /// A ClientHello or ServerHello.
     Hello,
-    /// An alert.
+    /// An alert in clear.
     Alert,
 }
 
 /// How long encrypted records of TLS 1.3 are under one cipher suite, header aside.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SealedLengths {
-    /// An alert.
+    /// Length of an alert.
     pub alert: u16,
-    /// Finished.
+    /// Length of a Finished message.
     pub finished: u16,
-    /// A Certificate message without a certificate.
+    /// Length of a Certificate message without a certificate.
     pub no_certificate: u16,
 }
 
@@ -300,9 +300,9 @@ impl SealedRecord {
 pub struct FrameTraffic {
     /// Frames, ticks included, as far as they are frames for sure.
     pub frames: u64,
-    /// Messages.
+    /// Number of messages sent.
     pub messages: u64,
-    /// Ticks.
+    /// Number of ticks sent.
     pub ticks: u64,
     /// Shortest time from one tick to the next.
     pub tick_period: Option<Duration>,
@@ -313,7 +313,7 @@ pub struct FrameTraffic {
 /// A frame that a node would refuse.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct CorruptFrame {
-    /// The packet.
+    /// The packet that shows it.
     pub mark: PacketRef,
     /// What of the frame cannot be read.
     pub field: Cow<'static, str>,

@@ -25,7 +25,7 @@ pub struct ConnectionIds {
     pub dest_ip: IpAddr,
     /// Port of the TCP server.
     pub dest_port: u16,
-    /// Always `"TCP"`.
+    /// Transport protocol; always `"TCP"`.
     #[schemars(with = "String", extend("const" = "TCP"))]
     pub proto: TransportProtocol,
     /// Encapsulations such as `"vlan 7"`, the outermost first.

@@ -27,7 +27,7 @@ impl Role {
         self as usize
     }
 
-    /// The other side.
+    /// The role of the other side.
     pub const fn peer(self) -> Self {
         match self {
             Self::Initiator => Self::Acceptor,
@@ -48,9 +48,9 @@ impl fmt::Display for Role {
 /// One value for each side of a connection.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PerRole<T> {
-    /// The initiator's.
+    /// Value of the initiator.
     pub initiator: T,
-    /// The acceptor's.
+    /// Value of the acceptor.
     pub acceptor: T,
 }
 

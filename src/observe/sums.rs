@@ -21,11 +21,11 @@ pub struct MessageSums {
     pub largest: Option<LargestMessage>,
     /// Messages that came in several frames.
     pub fragmented: u64,
-    /// Frames of those.
+    /// Frames of those messages.
     pub fragments: u64,
     /// Of those messages the ones that never became whole.
     pub unfinished: u64,
-    /// Frames of which the capture lacks what says what they are.
+    /// Frames of which the capture lacks the header or control term.
     pub unreadable: u64,
     /// Requests of this side to the other.
     pub calls: Vec<CallSums>,
@@ -42,7 +42,7 @@ pub struct MessageSums {
 pub struct NameCount {
     /// Operation, registered name or function.
     pub name: Box<str>,
-    /// How many messages.
+    /// Number of these messages.
     pub messages: u64,
     /// Their bytes, length prefixes included.
     pub bytes: u64,
@@ -73,7 +73,7 @@ pub struct PauseSpan {
 pub struct CallSums {
     /// `gen_call`, `rpc` or `spawn`.
     pub kind: Cow<'static, str>,
-    /// Requests sent.
+    /// Number of requests sent.
     pub asked: u64,
     /// Of those, the ones that were answered.
     pub answered: u64,
@@ -89,7 +89,7 @@ pub struct CallSums {
     pub median_us: Option<u64>,
     /// 99 of 100 answers took no longer; to within 3 %.
     pub p99_us: Option<u64>,
-    /// The slowest answer.
+    /// The call with the slowest answer.
     pub slowest: Option<SlowestCall>,
     /// The oldest request still without an answer.
     pub oldest_unanswered: Option<PacketRef>,

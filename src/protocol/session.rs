@@ -187,7 +187,7 @@ impl Connection {
             by: close.by.map(role),
             kind: close.kind.into(),
             mark: close.mark,
-            heard: close.heard,
+            received: close.heard,
             is_answer: close.is_answer,
             is_whole: close.by.is_some_and(|by| {
                 tcp.is_whole(by, None) && tcp.is_whole(by.reverse(), close.heard)
@@ -252,7 +252,7 @@ impl From<ClosingFlag> for CloseKind {
 
 impl From<ClosedWindow> for Stall {
     fn from(window: ClosedWindow) -> Self {
-        Self { since: window.since, lasted_us: window.lasted_us, spoke: window.sent_bytes }
+        Self { since: window.since, lasted_us: window.lasted_us, sent_bytes: window.sent_bytes }
     }
 }
 

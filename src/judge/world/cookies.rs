@@ -5,7 +5,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::judge::{Confidence, Judged, Outcome};
+use crate::judge::{Confidence, JudgedConnection, Outcome};
 use crate::observe::MessageKind;
 use crate::record::CookieGroup;
 
@@ -78,7 +78,7 @@ impl Cookies {
         }
     }
 
-    pub(super) fn on_session(&mut self, it: &Judged) {
+    pub(super) fn on_session(&mut self, it: &JudgedConnection) {
         let agreed = match it.outcome() {
             // Frames in the middle of a stream show no digest; what only looks accepted is no proof.
             Outcome::Connected => (it.seen.handshake.reached() == Some(MessageKind::ChallengeAck)
@@ -174,7 +174,7 @@ pub(super) struct Groups {
 }
 
 /// [`Groups`] to which nothing is added any more.
-pub(super) struct Settled {
+pub(super) struct SettledGroups {
     places: HashMap<Arc<str>, usize, RandomState>,
     /// Of each place, the first of its group.
     firsts: Vec<usize>,
@@ -215,17 +215,17 @@ impl Groups {
         }
     }
 
-    pub(super) fn settle(self) -> Settled {
+    pub(super) fn settle(self) -> SettledGroups {
         let mut firsts: Vec<usize> = Vec::with_capacity(self.parents.len());
         for parent in self.parents {
             // What stands before is settled.
             firsts.push(firsts.get(parent).copied().unwrap_or(parent));
         }
-        Settled { places: self.places, firsts }
+        SettledGroups { places: self.places, firsts }
     }
 }
 
-impl Settled {
+impl SettledGroups {
     /// Whether two names are in one group.
     pub(super) fn are_one(&self, a: &Arc<str>, b: &Arc<str>) -> bool {
         self.group(a).is_some_and(|group| self.group(b) == Some(group))

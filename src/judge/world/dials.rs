@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{PriorLookup, alive_of};
 use crate::decode::Endpoint;
-use crate::judge::Judged;
+use crate::judge::JudgedConnection;
 use crate::limits::remember;
 use crate::observe::{HandshakeObservation, MessageKind, Observation, Role, Settled};
 use crate::packet::FrameRef;
@@ -92,7 +92,7 @@ impl Dials {
         remember(&mut self.recent, dial, REMEMBERED);
     }
 
-    pub(super) fn on_session(&mut self, it: &Judged) {
+    pub(super) fn on_session(&mut self, it: &JudgedConnection) {
         if let Some(name) = it.name(Role::Acceptor) {
             let end = it.acceptor_end();
             self.listeners.retain(|(known, _)| *known != end);
@@ -125,7 +125,7 @@ impl Dials {
     }
 
     /// A dial from the acceptor of a connection to its initiator that crossed it, `at` about the time.
-    pub fn crossing(&self, it: &Judged, at: Timestamp) -> Option<&Dial> {
+    pub fn crossing(&self, it: &JudgedConnection, at: Timestamp) -> Option<&Dial> {
         let end = it.acceptor_end();
         let from = it.ip(Role::Initiator);
         let me = it.name(Role::Initiator)?;
@@ -149,7 +149,7 @@ impl Dials {
     }
 
     /// Whether this dial was declined before, a while ago, and nobody has dialed the other way since.
-    pub fn is_declined_again(&self, it: &Judged) -> bool {
+    pub fn is_declined_again(&self, it: &JudgedConnection) -> bool {
         let hello = it.seen.message(MessageKind::SendName);
         let Some(at) = hello.map(|mark| mark.at) else { return false };
         let (from, end) = (it.ip(Role::Initiator), it.acceptor_end());

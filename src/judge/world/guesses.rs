@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 
 use super::registry::{LOOKUP_AGE, Registry};
 use crate::decode::Endpoint;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::remember;
 use crate::observe::{MessageKind, Role};
 use crate::packet::PacketRef;
@@ -89,7 +89,7 @@ impl Guesses {
     }
 
     /// A session that is over, told for the first time.
-    pub(super) fn on_session(&mut self, it: &Judged, registry: &Registry) {
+    pub(super) fn on_session(&mut self, it: &JudgedConnection, registry: &Registry) {
         let is_refusal = it.outcome() == Outcome::CookieMismatch
             && it.verdict.detected_by == Some(Role::Acceptor)
             && !it.again;
@@ -138,7 +138,12 @@ impl Refused {
         }
     }
 
-    fn on_refusal(&mut self, it: &Judged, mark: PacketRef, lookups: impl Fn(Timestamp) -> usize) {
+    fn on_refusal(
+        &mut self,
+        it: &JudgedConnection,
+        mark: PacketRef,
+        lookups: impl Fn(Timestamp) -> usize,
+    ) {
         let at = mark.at;
         let paused = self.recent.back().is_some_and(|last| at.since(last.at) > PAUSE);
         if paused {

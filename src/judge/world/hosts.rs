@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::registry::REORDERED;
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::Limits;
 use crate::names::Resolved;
 use crate::observe::{MessageKind, Observation, Role};
@@ -70,7 +70,7 @@ struct Dialed {
 pub struct HostClue {
     /// The part right of the `@`, as it was typed.
     pub host: Arc<str>,
-    /// What shows it.
+    /// The source of this name.
     pub ground: Ground,
 }
 
@@ -79,7 +79,7 @@ pub struct HostClue {
 pub enum Ground {
     /// The initiator asked a name server shortly before, and this address was the answer.
     Dns {
-        /// The answer.
+        /// Frame of the DNS answer.
         frame: FrameRef,
         /// The name as it was asked for.
         asked: Arc<str>,
@@ -88,7 +88,7 @@ pub enum Ground {
     Mdns(FrameRef),
     /// After the same look-up, the same initiator has connected to a node on that host.
     OtherSession {
-        /// Its connection.
+        /// Id of the other connection.
         session_id: Arc<str>,
         /// The packet that showed its name.
         frame: FrameRef,
@@ -151,7 +151,7 @@ impl Hosts {
     }
 
     /// A connection is told: the initiator has found the node that it wanted.
-    pub(super) fn on_session(&mut self, it: &Judged) {
+    pub(super) fn on_session(&mut self, it: &JudgedConnection) {
         let (Some(lookup), Some(node), Outcome::Connected) =
             (&it.verdict.lookup, it.name(Role::Acceptor), it.outcome())
         else {

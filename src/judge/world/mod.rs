@@ -27,7 +27,7 @@ use self::hosts::Hosts;
 use self::nodes::Nodes;
 use self::pairs::Pairs;
 use self::registry::Registry;
-use super::{Judged, Outcome};
+use super::{JudgedConnection, Outcome};
 use crate::decode::Endpoint;
 use crate::limits::Limits;
 use crate::names::Resolved;
@@ -144,7 +144,7 @@ impl World {
     /// A connection was judged. Where its acceptor listens goes to `marked`; what changes about nodes goes to `nodes`.
     pub fn on_session(
         &mut self,
-        it: &Judged,
+        it: &JudgedConnection,
         marked: &mut Vec<Endpoint>,
         nodes: &mut Vec<NodeChange>,
     ) {
@@ -159,7 +159,7 @@ impl World {
     }
 
     /// The rules have looked at a connection: it belongs to `incident`, if to any.
-    pub fn on_session_incident(&mut self, it: &Judged, incident: Option<Arc<str>>) {
+    pub fn on_session_incident(&mut self, it: &JudgedConnection, incident: Option<Arc<str>>) {
         self.pairs.on_session(it, incident);
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::judge::Judged;
+use crate::judge::JudgedConnection;
 use crate::limits::Limits;
 use crate::observe::{DistFlags, Hello, Role, Settled};
 use crate::packet::PacketRef;
@@ -34,7 +34,7 @@ pub struct NodeChange {
     pub settled: Settled,
     /// The node as it is known now, with what has changed.
     pub node: Node,
-    /// Its current incarnation.
+    /// Current incarnation of the node.
     pub now: Sighting,
     /// The incarnation that the current one is told apart from.
     pub before: Option<Sighting>,
@@ -95,7 +95,7 @@ impl Nodes {
     }
 
     /// Takes in both sides of a connection; what changes goes to `changes`.
-    pub(super) fn on_session(&mut self, it: &Judged, changes: &mut Vec<NodeChange>) {
+    pub(super) fn on_session(&mut self, it: &JudgedConnection, changes: &mut Vec<NodeChange>) {
         for role in Role::BOTH {
             let Some(change) = self.on_side(it, role) else { continue };
             let name = it.name(role);
@@ -106,7 +106,7 @@ impl Nodes {
         }
     }
 
-    fn on_side(&mut self, it: &Judged, role: Role) -> Option<Change> {
+    fn on_side(&mut self, it: &JudgedConnection, role: Role) -> Option<Change> {
         let name = it.name(role)?;
         let hello = it.seen.handshake.hello(role)?;
         let sighting = Sighting {

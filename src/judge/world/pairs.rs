@@ -13,7 +13,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::alive_of;
 use super::nodes::{Nodes, is_at};
-use crate::judge::{Judged, Outcome};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::Limits;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled, State};
 use crate::record::{FailedPair, Failure, Node, Pair};
@@ -77,7 +77,7 @@ impl Pairs {
         self.evictions
     }
 
-    pub(super) fn on_session(&mut self, it: &Judged, incident: Option<Arc<str>>) {
+    pub(super) fn on_session(&mut self, it: &JudgedConnection, incident: Option<Arc<str>>) {
         let (at, [from, to]) = (it.at(), Role::BOTH.map(|role| it.ip(role)));
         if self.hosts.len() < self.capacity {
             self.hosts.insert(ordered([from, to]).0);
@@ -314,7 +314,7 @@ enum Fate {
     Silent,
 }
 
-fn fate(it: &Judged) -> Fate {
+fn fate(it: &JudgedConnection) -> Fate {
     use Outcome::{
         Aborted, AlreadyConnected, Connected, CookieMismatch, Incomplete, NameMismatch, NotAllowed,
         NotDistribution, Refused, Superseded, TimedOut, Tls, TlsMismatch, Unanswered,

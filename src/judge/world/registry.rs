@@ -38,7 +38,7 @@ pub(super) struct Answered {
 /// The EPMD look-up that led to a connection.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PriorLookup {
-    /// Its own connection.
+    /// Id of the connection to EPMD.
     pub session_id: Arc<str>,
     /// Frame of the answer.
     pub reply: FrameRef,
