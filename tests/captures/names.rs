@@ -104,7 +104,7 @@ fn dns_tells_the_alias_that_was_dialed() {
     assert_eq!(finding.confidence, Confidence::Likely);
     assert_eq!(
         finding.title,
-        "one@hosta.example.lan wanted two@db-primary.example.lan and reached two@hostb.example.lan"
+        "one@hosta.example.lan dialed two@db-primary.example.lan and reached two@hostb.example.lan"
     );
     assert!(finding.explanation.contains("asked DNS for db-primary.example.lan (frame 4)"));
     assert_eq!(finding.evidence[0].frame, FrameRef { input: 0, number: 4 });
@@ -131,7 +131,7 @@ fn a_short_name_dials_no_search_domain() {
     let told = read("names-short-dials-long.pcap");
     assert_eq!(told.wanted(), "two@hostb epmd dns");
     let finding = &told.findings[0];
-    assert_eq!(finding.title, "one@hosta wanted two@hostb and reached two@hostb.example.lan");
+    assert_eq!(finding.title, "one@hosta dialed two@hostb and reached two@hostb.example.lan");
     assert!(finding.explanation.contains("asked DNS for hostb.example.lan"));
     assert!(finding.explanation.contains("such nodes do not connect"));
     assert!(finding.remedy[0].contains("-sname two") && finding.remedy[1].contains("-name one@"));
