@@ -164,7 +164,11 @@ fn an_earlier_connection_tells_the_name_that_was_wanted_then() {
     let told = story(&frames, &[]);
     assert_eq!(told.wanted(), "two@hostb.example.lan epmd other_session");
     let finding = told.findings.iter().find(|it| it.rule == "name-mismatch").unwrap();
-    assert!(finding.title.ends_with("wanted another name than two@10.53.0.2"), "{}", finding.title);
+    assert!(
+        finding.title.ends_with("dialed two@10.53.0.2 under a different name"),
+        "{}",
+        finding.title
+    );
     assert!(finding.explanation.contains("has connected to two@hostb.example.lan before"));
     assert!(finding.evidence[0].session_id.is_some());
 
@@ -194,7 +198,7 @@ fn an_answer_to_another_client_tells_nothing() {
     assert_eq!(told.wanted(), "two@? epmd");
     assert_eq!(
         told.findings[0].title,
-        "one@hosta.example.lan wanted another name than two@hostb.example.lan"
+        "one@hosta.example.lan dialed two@hostb.example.lan under a different name"
     );
 }
 
@@ -251,7 +255,7 @@ fn names_that_the_capture_brings_are_a_hint_unless_the_close_refutes_them() {
     let told = listed("db.example.lan");
     assert_eq!(told.wanted(), "two@db.example.lan epmd capture_names");
     let finding = &told.findings[0];
-    assert!(finding.title.contains("wanted another name than"), "{}", finding.title);
+    assert!(finding.title.contains("under a different name"), "{}", finding.title);
     assert!(finding.explanation.contains("may have dialed two@db.example.lan"));
     assert_eq!(listed("hostb.example.lan").wanted(), "two@? epmd");
     assert_eq!(story(&frames, &[("10.53.0.2", "no host\x1b")]).wanted(), "two@? epmd");
