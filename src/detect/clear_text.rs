@@ -80,7 +80,7 @@ impl Rule for ClearText {
         });
         key.sort_unstable();
         if self.pairs.len() >= MAX_PAIRS && !self.pairs.contains_key(&key) {
-            self.beyond += u64::from(!session.again);
+            self.beyond += u64::from(!session.is_repeated);
             return;
         }
         let seen = &session.seen;

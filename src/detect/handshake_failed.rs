@@ -95,7 +95,7 @@ impl Rule for HandshakeFailed {
         let mut found = match session.outcome() {
             Outcome::TimedOut => {
                 let mut found = finding(&TIMEOUT, session, &sides);
-                let owed = session.verdict.owed.map_or("next message", MessageKind::name);
+                let owed = session.verdict.awaited.map_or("next message", MessageKind::name);
                 let silence = seconds(micros(session.seen.silence_before_close()));
                 found.title = format!("{other} stopped answering in the handshake with {who}");
                 found.explanation =

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
 use beamscope::capture::{Input, Inputs, Item, Order};
-use beamscope::compare::{Attempt, Pairs, compare};
+use beamscope::compare::{CapturePairs, PairAttempt, compare};
 use beamscope::engine::{Config, Engine};
 use beamscope::record::{Body, Event, EventSink};
 use beamscope::render::{self, Records};
@@ -43,8 +43,8 @@ pub(in crate::cli) fn run(settings: &DiffSettings) -> Result<RunOutcome, Error> 
 }
 
 /// The pairs of nodes in a capture or a file of events.
-fn pairs(path: &Path, config: Config, warnings: Warnings) -> Result<Pairs, Error> {
-    let pairs = Pairs::new(&config.limits);
+fn pairs(path: &Path, config: Config, warnings: Warnings) -> Result<CapturePairs, Error> {
+    let pairs = CapturePairs::new(&config.limits);
     match open(path)? {
         DiffInput::Events(lines) => {
             read_events(lines, pairs).map_err(|source| Error::Events { name: name(path), source })
@@ -53,7 +53,10 @@ fn pairs(path: &Path, config: Config, warnings: Warnings) -> Result<Pairs, Error
     }
 }
 
-fn read_events(lines: Box<dyn BufRead>, mut pairs: Pairs) -> Result<Pairs, render::ReadError> {
+fn read_events(
+    lines: Box<dyn BufRead>,
+    mut pairs: CapturePairs,
+) -> Result<CapturePairs, render::ReadError> {
     let mut records = Records::new(lines);
     while let Some(attempt) = records.next_attempt()? {
         pairs.on_attempt(attempt);
@@ -66,8 +69,8 @@ fn read_capture(
     path: &Path,
     config: Config,
     warnings: Warnings,
-    pairs: Pairs,
-) -> Result<Pairs, Error> {
+    pairs: CapturePairs,
+) -> Result<CapturePairs, Error> {
     let mut inputs = Inputs::new(vec![input], Order::Given)?;
     let mut engine = Engine::new(config, AttemptCollector { pairs, path, warnings });
     while let Some(item) = inputs.next_item() {
@@ -84,7 +87,7 @@ fn read_capture(
 
 /// Collects the attempts to connect from the events of a run.
 struct AttemptCollector<'a> {
-    pairs: Pairs,
+    pairs: CapturePairs,
     path: &'a Path,
     warnings: Warnings,
 }
@@ -98,7 +101,7 @@ impl EventSink for AttemptCollector<'_> {
                 self.warnings.warn(&warning);
             }
             _ => {
-                if let Some(attempt) = Attempt::of(&event) {
+                if let Some(attempt) = PairAttempt::of(&event) {
                     self.pairs.on_attempt(attempt);
                 }
             }
