@@ -19,6 +19,7 @@ mod read_ahead;
 mod samples;
 pub mod save;
 mod timeline;
+mod zstd;
 
 pub use annotations::{Annotations, Secrets, SecretsType};
 pub use error::Error;

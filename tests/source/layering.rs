@@ -193,7 +193,7 @@ fn every_place_that_a_rule_names_is_there() {
 }
 
 /// Files below `folder` that are part of the program, with their names below `src/`.
-fn sources(folder: &Path, name: &str) -> Vec<(String, String)> {
+pub(super) fn sources(folder: &Path, name: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let (path, file_name) = entry.map(|it| (it.path(), it.file_name())).unwrap();
@@ -216,7 +216,7 @@ fn sources(folder: &Path, name: &str) -> Vec<(String, String)> {
 }
 
 /// The part of a file above its tests.
-fn code(text: &str) -> &str {
+pub(super) fn code(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap()
 }
 
