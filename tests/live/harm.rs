@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::live::{self, events, signal};
-use crate::support::{EvidenceDir, machine, skip};
+use crate::support::{TestDir, machine, skip};
 use serde_json::Value;
 
 /// For what takes a moment on a busy machine.
@@ -68,7 +68,9 @@ impl Net {
     /// This very program, doing what [`helper`] does, in the namespace.
     fn helper(&self, what: &str) -> Child {
         let mut command = self.command(std::env::current_exe().unwrap());
-        command.args(["--exact", "helper", "--nocapture"]).env("BEAMSCOPE_HELPER", what);
+        command
+            .args(["--exact", "live::harm::helper", "--nocapture"])
+            .env("BEAMSCOPE_HELPER", what);
         command.stdout(Stdio::null()).spawn().unwrap()
     }
 
@@ -203,8 +205,8 @@ fn is_refusal(line: &Value) -> bool {
 }
 
 /// A folder that others may look into.
-fn open_folder(name: &str) -> EvidenceDir {
-    let folder = EvidenceDir::new(name);
+fn open_folder(name: &str) -> TestDir {
+    let folder = TestDir::new(name);
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }
@@ -425,7 +427,7 @@ fn assert_without_rights(watch: &LiveLoop) {
         assert_eq!(watch.status(set), NO_CAPABILITIES, "{set}");
     }
     assert_eq!(watch.status("NoNewPrivs"), "1");
-    assert!(watch.state.starts_with("privileges: user "), "{}", watch.state);
+    assert!(watch.state.starts_with("privileges: running as "), "{}", watch.state);
     // Where the kernel has none, the state says so.
     if watch.state.contains("; seccomp") {
         assert_eq!(watch.status("Seccomp"), "2");
@@ -449,7 +451,7 @@ fn root_keeps_no_right_once_it_listens() {
 }
 
 /// The program for everybody, in a folder of its own.
-fn copy(folder: &EvidenceDir) -> String {
+fn copy(folder: &TestDir) -> String {
     let copy = folder.file("beamscope");
     fs::copy(env!("CARGO_BIN_EXE_beamscope"), &copy).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
@@ -509,7 +511,7 @@ fn who_is_not_root_becomes_nobody_else() {
     let ended = command.output().unwrap();
     assert_eq!(ended.status.code(), Some(2));
     let said = String::from_utf8(ended.stderr).unwrap();
-    assert!(said.starts_with("error: cannot become user 0"), "{said}");
+    assert!(said.starts_with("error: cannot switch to user 0"), "{said}");
 }
 
 /// Nothing left of what a run has printed is lost when it is asked for little.

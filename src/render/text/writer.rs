@@ -1,0 +1,165 @@
+//! Lines of text with styles.
+//!
+//! In: sentences. Out: lines of a given width, with ANSI styles, each day under its date. Every text is
+//! escaped here.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use super::TextOptions;
+use crate::record::Severity;
+use crate::render::report::{TimelineEntry, Tone};
+use crate::render::words::{date, escape, grouped, time, wrapped};
+use crate::time::Timestamp;
+
+/// Writes text line by line.
+pub(super) struct TextWriter {
+    pub(super) styles: Styles,
+    width: usize,
+    /// The date that was written last.
+    day: String,
+    /// True if the last line is empty, or none is written yet.
+    is_spaced: bool,
+}
+
+impl TextWriter {
+    pub(super) fn new(options: &TextOptions) -> Self {
+        let styles = if options.colour { Styles::COLOURED } else { Styles::default() };
+        Self { styles, width: options.width, day: String::new(), is_spaced: true }
+    }
+
+    /// Writes the date before the first line of each day; the lines have the time only.
+    pub(super) fn date(&mut self, out: &mut impl Write, at: Timestamp) -> io::Result<()> {
+        let day = date(at);
+        if day != self.day {
+            let dim = self.styles.dim;
+            writeln!(out, "{dim}{day}, times in UTC{dim:#}")?;
+            self.day = day;
+            self.is_spaced = false;
+        }
+        Ok(())
+    }
+
+    /// Writes an empty line, unless the last line is one.
+    pub(super) fn blank_line(&mut self, out: &mut impl Write) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_spaced, true) { Ok(()) } else { writeln!(out) }
+    }
+
+    /// Writes a line of the time line.
+    pub(super) fn entry(&mut self, out: &mut impl Write, entry: &TimelineEntry) -> io::Result<()> {
+        self.date(out, entry.at)?;
+        self.is_spaced = false;
+        let (dim, style) = (self.styles.dim, self.styles.tone(entry.tone));
+        let (time, text) = (time(entry.at), escape(&entry.text));
+        write!(out, "{dim}{time}{dim:#}  {style}{text}{style:#}")?;
+        match &entry.frame {
+            Some(frame) => writeln!(out, "  {dim}({}){dim:#}", escape(&frame.to_string())),
+            None => writeln!(out),
+        }
+    }
+
+    /// Writes a line that begins with a severity.
+    pub(super) fn with_severity(
+        &mut self,
+        out: &mut impl Write,
+        lead: &str,
+        severity: Severity,
+        style: Style,
+        text: &str,
+    ) -> io::Result<()> {
+        self.is_spaced = false;
+        let badge = self.styles.severity(severity);
+        let (name, text) = (severity.name().to_ascii_uppercase(), escape(text));
+        writeln!(out, "{lead}{badge}{name}{badge:#}  {style}{text}{style:#}")
+    }
+
+    /// Writes a line that begins with a word in its own style.
+    pub(super) fn marked(
+        &mut self,
+        out: &mut impl Write,
+        style: Style,
+        mark: &str,
+        text: &str,
+    ) -> io::Result<()> {
+        self.is_spaced = false;
+        writeln!(out, "{style}{mark}{style:#}  {}", escape(text))
+    }
+
+    /// Writes a heading after `lead`.
+    pub(super) fn heading(
+        &mut self,
+        out: &mut impl Write,
+        lead: &str,
+        text: &str,
+    ) -> io::Result<()> {
+        self.is_spaced = false;
+        let bold = self.styles.bold;
+        writeln!(out, "{lead}{bold}{}{bold:#}", escape(text))
+    }
+
+    /// Writes `text` in lines that fit, the first after `lead`, as [`wrapped`] does.
+    pub(super) fn wrapped(
+        &mut self,
+        out: &mut impl Write,
+        lead: &str,
+        text: &str,
+    ) -> io::Result<()> {
+        self.is_spaced = false;
+        out.write_all(wrapped(&escape(lead), &escape(text), self.width).as_bytes())
+    }
+
+    /// Writes a row of a table, which is not wrapped.
+    pub(super) fn row(&mut self, out: &mut impl Write, text: &str) -> io::Result<()> {
+        self.is_spaced = false;
+        writeln!(out, "{}", escape(text))
+    }
+
+    /// Writes how many rows of a list are left out, if any are.
+    pub(super) fn more(&mut self, out: &mut impl Write, lead: &str, n: u64) -> io::Result<()> {
+        if n == 0 { Ok(()) } else { self.wrapped(out, lead, &format!("and {} more", grouped(n))) }
+    }
+}
+
+/// Styles by meaning. By default, all are plain.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Styles {
+    pub(super) plain: Style,
+    pub(super) bold: Style,
+    pub(super) dim: Style,
+    pub(super) good: Style,
+    pub(super) notable: Style,
+    pub(super) bad: Style,
+    severe: Style,
+}
+
+impl Styles {
+    const COLOURED: Self = Self {
+        plain: Style::new(),
+        bold: Style::new().bold(),
+        dim: Style::new().dimmed(),
+        good: AnsiColor::Green.on_default(),
+        notable: AnsiColor::Yellow.on_default(),
+        bad: AnsiColor::Red.on_default(),
+        severe: AnsiColor::Red.on_default().bold(),
+    };
+
+    pub(super) const fn severity(&self, severity: Severity) -> Style {
+        match severity {
+            Severity::Info => self.bold,
+            Severity::Low | Severity::Medium => self.notable,
+            Severity::High | Severity::Critical => self.severe,
+        }
+    }
+
+    pub(super) const fn tone(&self, tone: Tone) -> Style {
+        match tone {
+            Tone::Plain => self.plain,
+            Tone::Faint => self.dim,
+            Tone::Good => self.good,
+            Tone::Notable => self.notable,
+            Tone::Bad => self.bad,
+            Tone::Severity(severity) => self.severity(severity),
+        }
+    }
+}
