@@ -60,6 +60,7 @@ pub mod capture;
 pub mod compare;
 pub mod decode;
 pub mod detect;
+pub mod drive;
 pub mod engine;
 pub mod evidence;
 pub mod flow;

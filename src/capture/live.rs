@@ -179,6 +179,7 @@ impl Live {
                 },
                 wire_len: packet.header.len,
                 bytes: packet.data,
+                comments: &[],
             });
         });
         match given {

@@ -83,6 +83,7 @@ impl Timeline {
                     interface: kept.interface,
                     wire_len: kept.wire_len,
                     bytes,
+                    comments: &[],
                 });
             }
             held.begin = end;
@@ -130,6 +131,7 @@ mod tests {
             interface: Some(input.into()),
             wire_len: 1500,
             bytes,
+            comments: &[],
         }
     }
 
