@@ -5,10 +5,10 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match cli::run(&cli::arguments()) {
+    match cli::run(cli::Args::from_process()) {
         Ok(outcome) => outcome.exit_code(),
         Err(error) => {
-            cli::complain(&error, error.hint());
+            cli::report_error(&error, error.hint());
             ExitCode::from(2)
         }
     }

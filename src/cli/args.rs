@@ -1,10 +1,9 @@
 //! The command line as typed.
 //!
-//! In: the arguments of the process. Out: [`Args`], each value read, nothing opened yet. Help and
-//! usage errors are clap's, which ends the process with status 2. The only door to `clap`.
+//! In: the arguments of the process. Out: [`Args`], each value parsed, nothing opened yet. Help and
+//! usage errors are clap's, which ends the process with status 2. `settings` turns these types into
+//! its own, so that nothing else knows clap.
 
-use std::ffi::OsString;
-use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -15,15 +14,16 @@ use beamscope::judge::world::Cidr;
 use beamscope::record::Severity;
 use beamscope::time::Timestamp;
 pub(super) use clap::ColorChoice;
-pub(super) use clap::builder::styling::Style;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::cookies::CookieText;
+
 /// Reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
 ///
-/// Events go to standard output: text at a terminal, else one JSON object a line. Everything else
-/// goes to standard error.
+/// Events go to standard output: as text on a terminal, otherwise as one JSON object a line. Errors
+/// and warnings go to standard error.
 #[derive(Debug, Parser)]
 #[command(
     name = "beamscope",
@@ -38,26 +38,26 @@ use clap_complete::Shell;
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
-    pub(super) command: Option<Command>,
+    pub(super) command: Option<CommandArgs>,
 
-    /// Captures to read: pcap or pcapng, also compressed (gzip, zstd, lz4, xz); "-" is standard
-    /// input. Several make one timeline
+    /// Capture files to read, pcap or pcapng, also compressed (gzip, zstd, lz4, xz). "-" reads
+    /// standard input. Several files are read as one timeline
     #[arg(value_name = "CAPTURE")]
     pub(super) captures: Vec<PathBuf>,
 
-    /// Read this capture, as if named without the option
+    /// Read this capture file; the same as CAPTURE
     #[arg(short, long, value_name = "FILE", help_heading = INPUT)]
     pub(super) read: Vec<PathBuf>,
 
-    /// Capture from this interface, by name or by its number in --list-interfaces, until Ctrl-C
-    /// ("any": from all). May be given several times
+    /// Capture from this interface until Ctrl-C: a name, a number of --list-interfaces, or "any" for
+    /// all. Repeat it for several
     #[arg(
         short, long, value_name = "INTERFACE", help_heading = INPUT,
         conflicts_with_all = FILES
     )]
     pub(super) interface: Vec<String>,
 
-    /// List the interfaces that can be captured from
+    /// List the interfaces to capture from
     #[arg(short = 'D', long, exclusive = true, help_heading = INPUT)]
     pub(super) list_interfaces: bool,
 
@@ -68,16 +68,16 @@ pub(crate) struct Args {
     )]
     pub(super) count: Option<u64>,
 
-    /// Leave out packets from before this time: 2014-05-25T14:32:25Z, "2014-05-25 14:32" in UTC, or
-    /// seconds since 1970
+    /// Skip packets before this time: 2014-05-25T14:32:25Z, "2014-05-25 14:32" in UTC, or seconds
+    /// since 1970
     #[arg(long, value_name = "TIME", help_heading = INPUT, conflicts_with = "interface")]
     pub(super) since: Option<Timestamp>,
 
-    /// Leave out packets from after this time
+    /// Skip packets after this time
     #[arg(long, value_name = "TIME", help_heading = INPUT, conflicts_with = "interface")]
     pub(super) until: Option<Timestamp>,
 
-    /// Look only at packets that this filter lets pass, in the syntax of pcap-filter(7)
+    /// Analyse only packets that match this filter, in the syntax of tcpdump: see pcap-filter(7)
     #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
     pub(super) filter: Option<String>,
 
@@ -85,43 +85,42 @@ pub(crate) struct Args {
     #[arg(short = 'F', long, value_name = "FILE", help_heading = INPUT)]
     pub(super) filter_file: Option<PathBuf>,
 
-    /// Wait at the end of the last capture for more to be written, until Ctrl-C
+    /// At the end of the last capture file, wait for more packets until Ctrl-C
     #[arg(long, help_heading = INPUT, conflicts_with = "interface")]
     pub(super) follow: bool,
 
-    /// Stop capturing, or following, after this time, such as 90s, 10m, 2h; a bare number is
-    /// seconds
+    /// Stop capturing or following after this time: 90s, 10m, 2h, or a number of seconds
     #[arg(long, value_name = "TIME", help_heading = INPUT, value_parser = duration)]
     pub(super) duration: Option<Duration>,
 
-    /// Capture at most this many bytes of a packet, 0 for all
+    /// Capture at most this many bytes of each packet; 0 captures all
     #[arg(
         short, long, value_name = "BYTES", help_heading = INPUT, conflicts_with_all = FILES,
         value_parser = snaplen
     )]
     pub(super) snaplen: Option<u32>,
 
-    /// Do not ask the interface for packets to other hosts
+    /// Do not put the interface into promiscuous mode
     #[arg(short = 'p', long, help_heading = INPUT, conflicts_with_all = FILES)]
     pub(super) no_promisc: bool,
 
-    /// Size of the kernel's buffer in KiB [default: 16384]
+    /// Size of the kernel's capture buffer in KiB [default: 16384]
     #[arg(
         short = 'B', long, value_name = "KIB", help_heading = INPUT, conflicts_with_all = FILES,
         value_parser = clap::value_parser!(u32).range(1..=1 << 21)
     )]
     pub(super) buffer_size: Option<u32>,
 
-    /// Ask the kernel for each packet at once: for tests, at the price of time and of most of the
-    /// buffer. Otherwise packets come within 100 ms
+    /// Get each packet from the kernel at once instead of within 100 ms. For tests: it is slow and uses
+    /// up the capture buffer
     #[arg(long, help_heading = INPUT, conflicts_with_all = FILES)]
     pub(super) immediate: bool,
 
-    /// Threads to decompress captures and to hand on messages with [default: one for each processor]
+    /// Number of threads that decompress captures and write messages [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
     pub(super) threads: Option<NonZeroUsize>,
 
-    /// Order of packets from several captures
+    /// Read packets of several captures by time, or file after file as given
     #[arg(
         long, value_name = "ORDER", help_heading = INPUT, default_value = "time",
         value_parser = PossibleValuesParser::new(["time", "given"]).map(order)
@@ -129,42 +128,42 @@ pub(crate) struct Args {
     pub(super) order: Order,
 
     #[command(flatten)]
-    pub(super) facts: ProtocolArgs,
+    pub(super) protocol: ProtocolArgs,
 
-    /// Print each message after the handshake: its operation, for whom it is, what is called; not
-    /// what it carries
+    /// Print each message after the handshake: its operation, sender, receiver and called function, not
+    /// its contents
     #[arg(long, help_heading = OUTPUT)]
     pub(super) messages: bool,
 
-    /// Like --messages, with what they carry: captures hold other people's data
+    /// Print messages with their contents, which may be private data of other people
     #[arg(long, help_heading = SECRETS)]
     pub(super) payloads: bool,
 
-    /// How --payloads writes terms: in Erlang's syntax, cut at a bound, or as JSON without loss
+    /// How --payloads writes terms: erlang (Erlang syntax, long terms cut) or json (complete)
     #[arg(
         long, value_name = "STYLE", help_heading = SECRETS, default_value = "erlang",
         requires = "payloads", value_enum
     )]
     pub(super) terms: TermStyle,
 
-    /// Once the interfaces and files are open, go on as this user: a name, or UID or UID:GID. Without
-    /// it, the user stays and all capabilities go
+    /// Switch to this user once interfaces and files are open: a name, UID, or UID:GID. All
+    /// capabilities are dropped with and without it
     #[arg(short = 'Z', long, value_name = "USER", help_heading = PRIVILEGES, conflicts_with_all = FILES)]
     pub(super) user: Option<String>,
 
-    /// Do not confine the program to what capturing needs, for systems where that gets in the way
+    /// Do not restrict file access and system calls while capturing
     #[arg(long, help_heading = PRIVILEGES, conflicts_with_all = FILES)]
     pub(super) no_sandbox: bool,
 
-    /// Print challenges and digests, with which anyone can test guesses at the cookie
+    /// Print challenges and digests. Whoever has them can guess cookies and test each guess
     #[arg(long, help_heading = SECRETS)]
     pub(super) include_secrets: bool,
 
-    /// Print only findings, their repeats, what is wrong with the input, and the final statistics
+    /// Print only findings, their repeats, problems with the input, and the final statistics
     #[arg(long, help_heading = OUTPUT)]
     pub(super) only_findings: bool,
 
-    /// Leave out findings below this severity
+    /// Hide findings below this severity
     #[arg(
         long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
         value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
@@ -172,31 +171,30 @@ pub(crate) struct Args {
     pub(super) min_severity: Severity,
 
     #[command(flatten)]
-    pub(super) writing: OutputArgs,
+    pub(super) output: OutputArgs,
 
     #[command(flatten)]
-    pub(super) saving: SaveArgs,
+    pub(super) save: SaveArgs,
 
-    /// Hand on each event at once, also into a file or a pipe
+    /// Write each event at once, also to a file or a pipe
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) line_buffered: bool,
 
-    /// While capturing or following, tell the nodes and how they stand to each other this often, such
-    /// as 10m; at the end, and on SIGUSR1, they are told in any case
+    /// While capturing or following, print the state of the cluster this often, such as 10m. SIGUSR1
+    /// prints it at any time
     #[arg(long, value_name = "TIME", help_heading = OUTPUT, value_parser = duration)]
     pub(super) cluster_interval: Option<Duration>,
 
-    /// While capturing or following, tell the statistics this often; at the end, and on SIGUSR1,
-    /// they are told in any case
+    /// While capturing or following, print statistics this often. SIGUSR1 prints them at any time
     #[arg(long, value_name = "TIME", help_heading = OUTPUT, value_parser = duration)]
     pub(super) stats_interval: Option<Duration>,
 
-    /// In text, also tell each handshake message, and in that of captures each connection and
-    /// request; when live, say on standard error which privileges are kept
+    /// In text, also print each connection, EPMD request and handshake message. While capturing, also
+    /// print the remaining privileges
     #[arg(short, long, help_heading = OUTPUT, conflicts_with = "quiet")]
     pub(super) verbose: bool,
 
-    /// End with status 1 when there is a finding of this severity or a worse one
+    /// Exit with status 1 if there is a finding of this severity or above
     #[arg(
         long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "never",
         value_parser = severity(&["never"]).map(|name| FailOn(severity_of(&name)))
@@ -204,131 +202,132 @@ pub(crate) struct Args {
     pub(super) fail_on: FailOn,
 }
 
-/// What is known beside the captures.
+/// Options about the network and the cluster that a capture does not show.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProtocolArgs {
-    /// Port of a port mapper (EPMD), besides 4369. May be given several times
+    /// Another port of EPMD, the port mapper, besides 4369. Repeat it for several
     #[arg(
         long, value_name = "PORT", help_heading = PROTOCOL,
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub(super) epmd_port: Vec<u16>,
 
-    /// Port, or ports P-Q, on which nodes listen, for captures that lack the answer of the port
-    /// mapper. May be given several times
+    /// Port or ports P-Q on which nodes listen, for captures without the answer of EPMD. Repeat it for
+    /// several
     #[arg(long, value_name = "P[-Q]", help_heading = PROTOCOL, value_parser = ports)]
     pub(super) dist_port: Vec<RangeInclusive<u16>>,
 
-    /// A network that is one's own, such as 10.0.0.0/8: what is asked or dialed from outside is told
-    /// apart. May be given several times
+    /// A network of your own, such as 10.0.0.0/8. Connections from other networks are reported as
+    /// coming from outside. Repeat it for several
     #[arg(long, value_name = "CIDR", help_heading = PROTOCOL, value_parser = str::parse::<Cidr>)]
     pub(super) home_net: Vec<Cidr>,
 
-    /// Test digests against the cookies in this file, one a line, each with LABEL and a tab before
-    /// it or without. May be given several times. Output names the label, never the cookie
+    /// Find out which cookie of this file each node used. One cookie a line, or LABEL, a tab, and the
+    /// cookie; output shows the label only. Repeat it for several
     #[arg(long, value_name = "FILE", help_heading = SECRETS)]
     pub(super) cookie_file: Vec<PathBuf>,
 
-    /// Test digests against this cookie. Other users of the machine can see it in the list of
-    /// processes
+    /// Find out which nodes used this cookie. Other users can see it in the list of processes; prefer
+    /// --cookie-file
     #[arg(
         long, value_name = "TEXT", help_heading = SECRETS, allow_hyphen_values = true,
-        value_parser = OsStringValueParser::new().map(Secret)
+        value_parser = OsStringValueParser::new().map(CookieText)
     )]
-    pub(super) cookie: Vec<Secret>,
+    pub(super) cookie: Vec<CookieText>,
 
-    /// Test digests against the cookie in ~/.erlang.cookie, which is not read otherwise
+    /// Find out which nodes used the cookie in ~/.erlang.cookie
     #[arg(long, help_heading = SECRETS)]
     pub(super) home_cookie: bool,
 }
 
-/// Where events go, and how they are written.
+/// Options about where events go, and how they are written.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OutputArgs {
-    /// Write events to this file
+    /// Write events to this file instead of standard output
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     pub(super) output: Option<PathBuf>,
 
-    /// Keep what that file has already, and write behind it
+    /// Append to the file of --output
     #[arg(long, help_heading = OUTPUT, requires = "output")]
     pub(super) append: bool,
 
-    /// Write JSON, also at a terminal
+    /// Write JSON, also on a terminal: the same as --format ndjson
     #[arg(long, help_heading = OUTPUT, conflicts_with = "format")]
     pub(super) json: bool,
 
-    /// How to write events [default: text at a terminal, else ndjson]
+    /// Format of events [default: text on a terminal, otherwise ndjson]
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
     pub(super) format: Option<FormatName>,
 
-    /// Whether text is coloured
+    /// When to colour text
     #[arg(long, value_name = "WHEN", help_heading = OUTPUT, default_value = "auto", value_enum)]
     pub(super) color: ColorChoice,
 
-    /// No warnings
+    /// Print no warnings
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) quiet: bool,
 }
 
-/// Which packets are saved, and where.
+/// Options about which packets are saved, and where.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(crate) struct SaveArgs {
-    /// Save the packets that are looked at to this file: pcapng, or pcap where its name ends in .pcap,
-    /// both with nanoseconds. "-" is standard output, which then takes no events
+    /// Save the analysed packets to this file: pcap if its name ends in .pcap, otherwise pcapng. "-"
+    /// writes to standard output and needs --output for the events
     #[arg(short, long, value_name = "FILE", help_heading = SAVING)]
     pub(super) write: Option<PathBuf>,
 
-    /// Begin another file before this one has more bytes than this, such as 500k, 100M or 2G; a bare
-    /// number is millions. The files are called like FILE, with time and number: NAME-TIME-NUMBER
+    /// Start a new file before the current one exceeds this size: 500k, 100M, 2G, or a number of
+    /// millions of bytes. Files are named NAME-TIME-NUMBER
     #[arg(
         short = 'C', long, value_name = "SIZE", help_heading = SAVING, value_parser = size,
         requires = "write", group = "rotation"
     )]
     pub(super) rotate_size: Option<u64>,
 
-    /// Begin another file with the first packet that comes this long after the first one of the file,
-    /// such as 90s, 10m, 2h; a bare number is seconds
+    /// Start a new file after this time: 90s, 10m, 2h, or a number of seconds
     #[arg(
         short = 'G', long, value_name = "TIME", help_heading = SAVING, value_parser = duration,
         requires = "write", group = "rotation"
     )]
     pub(super) rotate_every: Option<Duration>,
 
-    /// Keep this many of those files, and delete older ones
+    /// Keep this many of these files and delete older ones
     #[arg(
         short = 'W', long, value_name = "COUNT", help_heading = SAVING, requires = "rotation",
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1 << 20)
     )]
     pub(super) rotate_count: Option<usize>,
 
-    /// For each finding, save the packets of the connections that it rests on to a small pcapng file in
-    /// this directory, with what they show as comments
+    /// For each finding, save its packets to a small pcapng file in this directory, with comments that
+    /// say what they show
     #[arg(long, value_name = "DIR", help_heading = SAVING)]
     pub(super) evidence: Option<PathBuf>,
 }
 
-/// The arguments of this process. Ends it with help, or with status 2, where they ask for that.
-pub(crate) fn arguments() -> Args {
-    Args::parse()
+impl Args {
+    /// The arguments of this process. Ends the process after `--help`, or with status 2 after a usage
+    /// error.
+    pub(crate) fn from_process() -> Self {
+        Self::parse()
+    }
 }
 
-/// What to do instead of reading captures.
+/// Commands that do something else than analyse captures.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Tell which pairs of nodes stand otherwise in AFTER than in BEFORE
+pub(crate) enum CommandArgs {
+    /// Compare two captures: which pairs broke, which recovered
     #[command(after_help = DIFF_EXAMPLES)]
-    Diff(Box<Diff>),
+    Diff(Box<DiffArgs>),
 
-    /// Tell what a finding means, what proves it, what the nodes log, and what to do; or find the
-    /// findings behind a line of a log
+    /// Explain a finding: what it means, what proves it, what the nodes log, what to do. Or find the
+    /// findings for a line of a log
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain {
-        /// The name of a rule, as findings have it; without one, all are listed
+        /// Name of the rule, as findings show it. Without it, all rules are listed
         rule: Option<String>,
 
-        /// Tell which rules are behind this line of a log, or part of one; '' shows all that are
-        /// known
+        /// Show which rules are behind this log line, or part of one. '' shows all known lines
         #[arg(long, value_name = "LINE", allow_hyphen_values = true, conflicts_with = "rule")]
         log: Option<String>,
 
@@ -337,77 +336,68 @@ pub(crate) enum Command {
         json: bool,
     },
 
-    /// Print the JSON Schema of the lines that are written
+    /// Print the JSON Schema of events
     Schema,
 
-    /// Print what a shell reads to complete arguments
+    /// Print a script that completes arguments in a shell
     #[command(hide = true)]
     Completions {
-        /// Which shell
+        /// Name of the shell
         shell: Shell,
     },
 
-    /// Print the page of the manual in roff
+    /// Print the manual page in roff
     #[command(hide = true)]
     Man {
-        /// A command that has a page of its own
+        /// Print the page of this command instead
         command: Option<String>,
     },
 }
 
-/// What two captures are compared by.
+/// Arguments of `beamscope diff`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Diff {
-    /// A capture, or a file of events as beamscope writes them; "-" is standard input
+pub(crate) struct DiffArgs {
+    /// The earlier capture, or a file of events from beamscope. "-" reads standard input
     #[arg(value_name = "BEFORE")]
     pub(super) before: PathBuf,
 
-    /// Likewise
+    /// The later capture, or a file of events from beamscope
     #[arg(value_name = "AFTER")]
     pub(super) after: PathBuf,
 
-    /// End with status 1 when a pair changed
+    /// Exit with status 1 if a pair changed
     #[arg(long, help_heading = OUTPUT)]
     pub(super) exit_code: bool,
 
     #[command(flatten)]
-    pub(super) facts: ProtocolArgs,
+    pub(super) protocol: ProtocolArgs,
 
     #[command(flatten)]
-    pub(super) writing: OutputArgs,
+    pub(super) output: OutputArgs,
 }
 
-/// Names of the formats.
+/// Values of `--format`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum FormatName {
     /// One JSON object a line
     Ndjson,
-    /// Sentences
+    /// Sentences for people
     Text,
 }
 
-/// How terms are written.
+/// Values of `--terms`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum TermStyle {
-    /// Erlang's syntax
+    /// Erlang syntax
     Erlang,
     /// JSON
     Json,
 }
 
-/// The severity from which a finding fails the run; `None`: none does.
+/// The value of `--fail-on`: the lowest severity that makes a run exit with status 1, or `None` for
+/// `never`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct FailOn(pub(super) Option<Severity>);
-
-/// A cookie as typed. Never printed.
-#[derive(Clone)]
-pub(crate) struct Secret(pub(super) OsString);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
 
 fn severity(others: &[&'static str]) -> PossibleValuesParser {
     let names = Severity::ALL.map(Severity::name);
@@ -422,20 +412,22 @@ fn order(name: String) -> Order {
     if name == "given" { Order::Given } else { Order::Time }
 }
 
+/// A port, or a range of ports.
 fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.parse(), last.parse()) {
         (Ok(first), Ok(last)) if 0 < first && first <= last => Ok(first..=last),
-        _ => Err("expected a port, or two as in 9100-9105".to_owned()),
+        _ => Err("expected a port such as 9100, or a range such as 9100-9105".to_owned()),
     }
 }
 
-/// Less than 64 bytes would cut the headers of every packet.
+/// A snap length; below 64 bytes it would cut the headers of every packet.
 fn snaplen(text: &str) -> Result<u32, String> {
     let bytes = text.parse().ok().filter(|bytes| *bytes == 0 || *bytes >= 64);
-    bytes.ok_or_else(|| "expected 0, or at least 64 bytes".to_owned())
+    bytes.ok_or_else(|| "expected 0 for all bytes, or at least 64".to_owned())
 }
 
+/// A time in seconds, or with a unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
     let unit = match text.get(digits.len()..) {
@@ -453,7 +445,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a time such as 90s, 10m or 2h".to_owned())
 }
 
-/// Bytes: a number of millions as tcpdump has it, or one with a unit.
+/// Bytes: a number of millions, as with `tcpdump -C`, or a number with a unit.
 fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.get(digits.len()..).map(str::to_ascii_lowercase).as_deref() {
@@ -471,7 +463,7 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a size such as 500k, 100M or 2G".to_owned())
 }
 
-/// What cannot stand beside an interface.
+/// Arguments that conflict with an interface.
 const FILES: [&str; 2] = ["captures", "read"];
 
 const INPUT: &str = "Input";
@@ -484,42 +476,41 @@ const PRIVILEGES: &str = "Privileges";
 const EXAMPLES: &str = "\
 Examples:
   beamscope trace.pcapng                       why do these nodes not connect?
-  beamscope rotated-*.pcap.gz                  several files, one timeline
+  beamscope rotated-*.pcap.gz                  several files as one timeline
   beamscope --since 2014-05-25T14:30Z a.pcap   from this moment on
-  beamscope --follow growing.pcap              what another program is writing
-  sudo beamscope -i any                        watch until Ctrl-C
-  ssh host tcpdump -U -w - not port 22 | beamscope -   watch another machine
+  beamscope --follow growing.pcap              a file that is still being written
+  sudo beamscope -i any                        capture until Ctrl-C
+  ssh host tcpdump -U -w - not port 22 | beamscope -   capture on another machine
   beamscope --cookie-file cookies trace.pcap   name the cookie that each node used
   beamscope trace.pcap | jq 'select(.event_type == \"finding\").finding.title'
   beamscope -i eth0 -w lan.pcapng -C 100M -W 20   keep the last 2 GB of packets
   beamscope --evidence found trace.pcap        a small capture for each finding
-  beamscope --fail-on high trace.pcap          status 1 when something is badly wrong
-  beamscope diff before.pcap after.pcap        which pairs of nodes changed
+  beamscope --fail-on high trace.pcap          exit status 1 on a serious finding
+  beamscope diff before.pcap after.pcap        which pairs broke, which recovered
   beamscope explain cookie-mismatch            what a finding means, and what to do
-  beamscope explain --log 'LINE OF A LOG'      what may be behind it
+  beamscope explain --log 'LINE OF A LOG'      what causes this log line
 
-Exit status: 0 the run reached its end; 1 a finding at or above --fail-on; 2 wrong
-usage, or an input that could not be read (what could be, has been), or packets
-that could not be saved.";
+Exit status: 0 the run reached its end; 1 there is a finding at or above --fail-on; 2 wrong
+usage, an input could not be read (the others were), or packets could not be saved.";
 
 const DIFF_EXAMPLES: &str = "\
 Examples:
-  beamscope diff before.pcap after.pcap        what the change of a firewall did
-  beamscope diff monday.ndjson tuesday.pcap    kept events stand for their capture
-  beamscope diff --exit-code a.pcap b.pcap     status 1 when a pair changed
+  beamscope diff before.pcap after.pcap        what a change of the firewall did
+  beamscope diff monday.ndjson tuesday.pcap    saved events in place of a capture
+  beamscope diff --exit-code a.pcap b.pcap     exit status 1 if a pair changed
 
-Exit status: 0 the two were compared; 1 a pair changed, with --exit-code; 2 wrong usage, or one of
-them could not be read.";
+Exit status: 0 both were compared; 1 a pair changed, with --exit-code; 2 wrong usage, or one of
+the two could not be read.";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
-  beamscope explain                            all rules
-  beamscope explain cookie-mismatch            one of them
+  beamscope explain                            list all rules
+  beamscope explain cookie-mismatch            explain one rule
   beamscope explain --log 'Connection attempt from disallowed node'
   beamscope explain --json | jq -r '.rule + \": \" + .summary'
 
-Exit status: 0 it was told; 1 no rule is known to be behind the line; 2 wrong usage, or no
-such rule.";
+Exit status: 0 there is an explanation; 1 the log line is not known; 2 wrong usage, or no such
+rule.";
 
 #[cfg(test)]
 mod tests {
@@ -532,20 +523,20 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_holds_together() {
+    fn the_definition_of_the_arguments_is_consistent() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn captures_options_and_commands_stand_side_by_side() {
+    fn captures_options_and_commands_are_told_apart() {
         let args = parse(&["-r", "-", "a.pcap", "-c", "5"]).unwrap();
         assert_eq!((args.read.len(), args.captures.len(), args.count), (1, 1, Some(5)));
-        assert!(matches!(parse(&["schema"]).unwrap().command, Some(Command::Schema)));
-        assert!(matches!(parse(&["diff", "a", "-"]).unwrap().command, Some(Command::Diff(_))));
+        assert!(matches!(parse(&["schema"]).unwrap().command, Some(CommandArgs::Schema)));
+        assert!(matches!(parse(&["diff", "a", "-"]).unwrap().command, Some(CommandArgs::Diff(_))));
         assert!(parse(&["diff", "a"]).is_err());
         assert!(parse(&["./schema"]).unwrap().command.is_none());
         let command = parse(&["explain", "--log", "- ** line **"]).unwrap().command;
-        assert!(matches!(command, Some(Command::Explain { rule: None, log: Some(_), .. })));
+        assert!(matches!(command, Some(CommandArgs::Explain { rule: None, log: Some(_), .. })));
         assert!(parse(&["explain", "cookie-mismatch", "--log", "line"]).is_err());
         assert!(parse(&["-i", "lo", "a.pcap"]).is_err());
         assert!(parse(&["-s", "96", "a.pcap"]).is_err(), "a snaplen without an interface");
@@ -570,7 +561,7 @@ mod tests {
             assert!(parse(&wrong).is_err(), "{wrong:?}");
         }
         let args = parse(&["--dist-port", "9100-9105", "--dist-port", "25672"]).unwrap();
-        assert_eq!(args.facts.dist_port, [9100..=9105, 25672..=25672]);
+        assert_eq!(args.protocol.dist_port, [9100..=9105, 25672..=25672]);
         let args = parse(&["--fail-on", "high", "--min-severity", "low"]).unwrap();
         assert_eq!(args.fail_on, FailOn(Some(Severity::High)));
         assert_eq!(parse(&["-i", "lo", "-s", "0"]).unwrap().snaplen, Some(0));
@@ -596,13 +587,13 @@ mod tests {
         }
         assert!(parse(&["-w", "a", "-W", "3"]).is_err(), "nothing to count");
         let args = parse(&["-w", "a", "-C", "5", "-G", "60", "-W", "3"]).unwrap();
-        assert_eq!(args.saving.rotate_count, Some(3));
+        assert_eq!(args.save.rotate_count, Some(3));
     }
 
     #[test]
     fn a_cookie_may_begin_with_a_hyphen_and_is_never_echoed() {
         let args = parse(&["--cookie", "-s3cr3t", "--cookie", "--s3cr3t"]).unwrap();
-        assert_eq!(args.facts.cookie.len(), 2);
+        assert_eq!(args.protocol.cookie.len(), 2);
         assert!(!format!("{args:?}").contains("s3cr3t"));
         for wrong in [
             &["--cookie", "s3cr3t", "--json", "--format", "text"][..],

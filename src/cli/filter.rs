@@ -1,64 +1,49 @@
-//! Filters in the syntax of pcap-filter(7).
+//! Packet filters in the syntax of pcap-filter(7).
 //!
-//! In: the filter of the arguments, and frames. Out: whether each passes, compiled when the first
-//! frame of its link type comes; and what the filter may have hidden. Like all such filters, it
-//! sees ports neither behind a tag or a tunnel that it does not name nor in any fragment but the
-//! first.
+//! In: the text of a filter, and frames. Out: whether each frame matches, and which packets the filter
+//! may have hidden by mistake. The filter is compiled when the first frame of a link type comes. Like
+//! every BPF filter it sees no port behind a VLAN tag or a tunnel that it does not name, nor in any
+//! fragment of a datagram but the first.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use beamscope::capture::{Frame, LinkType, live};
 use beamscope::decode::{Decoded, Decoder, Layer};
 use beamscope::limits::Limits;
 
-use super::args::Args;
-use super::{Error, warn};
+use super::error::Error;
 
-/// The filter as typed, or out of its file without what stands behind a `#`. Warns of what shows
-/// from the text alone. Reads the file, which may be a pipe, at each call.
-///
-/// # Errors
-///
-/// The file cannot be read.
-pub(super) fn text(args: &Args) -> Result<Option<String>, Error> {
-    let text = match &args.filter_file {
-        Some(path) => Some(read_filter(path)?),
-        None => args.filter.clone(),
-    };
-    if let Some(doubt) = text.as_deref().and_then(|text| hidden_ports(text, args)) {
-        warn(&args.writing, &doubt);
-    }
-    Ok(text)
-}
-
-/// A filter, compiled for each link type that was met.
-pub(super) struct Filter {
+/// A filter, with a program for each link type of the frames so far.
+pub(super) struct PacketFilter {
     text: String,
-    /// `None` where it does not compile.
+    /// `None` for link types that the filter does not compile for.
     programs: BTreeMap<LinkType, Option<live::Filter>>,
-    /// Looks at what did not pass.
-    witness: Decoder,
-    hidden: Hidden,
+    /// Decodes frames that did not match, to find those that the filter missed.
+    decoder: Decoder,
+    missed: MissedPackets,
 }
 
-/// What a filter may be wrong about: TCP segments that did not pass, by what they were in.
+/// TCP segments that did not match although the filter may have meant them.
 #[derive(Default)]
-struct Hidden {
+struct MissedPackets {
+    /// Segments behind a VLAN tag.
     tagged: u64,
+    /// Segments in a tunnel.
     tunnelled: u64,
-    /// Frames cut by the snaplen, passed or not: their length is judged wrongly.
+    /// Frames cut by the snap length, matching or not: the filter sees the wrong length.
     cut: u64,
 }
 
-impl Filter {
-    /// Takes a filter that some link type has a meaning for.
+impl PacketFilter {
+    /// Compiles a filter for the usual link types; one that compiles for any of them is accepted.
     ///
     /// # Errors
     ///
-    /// There is none.
+    /// It compiles for none of them.
     pub(super) fn new(text: String) -> Result<Self, Error> {
         let usual = [
             LinkType::ETHERNET,
@@ -75,17 +60,18 @@ impl Filter {
         Ok(Self {
             text,
             programs: BTreeMap::new(),
-            witness: Decoder::new(Limits::default().fragments),
-            hidden: Hidden::default(),
+            decoder: Decoder::new(Limits::default().fragments),
+            missed: MissedPackets::default(),
         })
     }
 
-    /// Whether `frame` passes.
+    /// Whether `frame` matches.
     ///
     /// # Errors
     ///
-    /// The filter does not compile for its link type: told at the first of them, none passes.
-    pub(super) fn admits(&mut self, frame: &Frame<'_>) -> Result<bool, Error> {
+    /// The filter does not compile for the link type of the frame. The first frame of that type gives
+    /// the error, all others of that type do not match.
+    pub(super) fn matches(&mut self, frame: &Frame<'_>) -> Result<bool, Error> {
         let link = frame.link;
         if !self.programs.contains_key(&link) {
             let (program, error) = match live::Filter::compile(&self.text, link) {
@@ -93,85 +79,86 @@ impl Filter {
                 Err(source) => (None, Some(Error::FilterLink { link: link.0, source })),
             };
             self.programs.insert(link, program);
-            if let Some(error) = error.filter(|_| self.programs.len() <= MAX_TOLD) {
+            if let Some(error) = error.filter(|_| self.programs.len() <= MAX_REPORTED) {
                 return Err(error);
             }
         }
         let Some(Some(program)) = self.programs.get(&link) else { return Ok(false) };
-        let passes = program.matches(frame.bytes);
-        self.hidden.cut += u64::from(frame.bytes.len() < frame.wire_len as usize);
-        if !passes {
-            self.look_at(frame);
+        let is_match = program.matches(frame.bytes);
+        self.missed.cut += u64::from(frame.bytes.len() < frame.wire_len as usize);
+        if !is_match {
+            self.count_missed(frame);
         }
-        Ok(passes)
+        Ok(is_match)
     }
 
-    fn look_at(&mut self, frame: &Frame<'_>) {
-        if let Decoded::Tcp(segment) = self.witness.decode(frame) {
+    fn count_missed(&mut self, frame: &Frame<'_>) {
+        if let Decoded::Tcp(segment) = self.decoder.decode(frame) {
             match segment.layers.first() {
-                Some(Layer::Vlan(_)) => self.hidden.tagged += 1,
-                Some(_) => self.hidden.tunnelled += 1,
+                Some(Layer::Vlan(_)) => self.missed.tagged += 1,
+                Some(_) => self.missed.tunnelled += 1,
                 None => {}
             }
         }
     }
 
-    /// What it may have hidden, a sentence each.
-    pub(super) fn doubts(&self) -> Vec<String> {
+    /// Warnings about packets that the filter may have missed.
+    pub(super) fn warnings(&self) -> Vec<String> {
         let text = &self.text;
         let names = |word: &str| text.split(|c: char| !c.is_alphanumeric()).any(|w| w == word);
-        let fragments = self.witness.counters().fragments.seen;
-        let mut doubts = Vec::new();
-        if self.hidden.tagged > 0 && !names("vlan") {
-            doubts.push(format!(
-                "the filter left out {} TCP segments with VLAN tags; it sees behind a tag with: \
+        let fragments = self.decoder.counters().fragments.seen;
+        let mut warnings = Vec::new();
+        if self.missed.tagged > 0 && !names("vlan") {
+            warnings.push(format!(
+                "the filter skipped {} TCP segments with VLAN tags; to match them too, use: \
                  ({text}) or (vlan and ({text}))",
-                self.hidden.tagged
+                self.missed.tagged
             ));
         }
-        if self.hidden.tunnelled > 0 {
-            doubts.push(format!(
-                "the filter left out {} TCP segments in tunnels, into which filters do not look",
-                self.hidden.tunnelled
+        if self.missed.tunnelled > 0 {
+            warnings.push(format!(
+                "the filter skipped {} TCP segments in tunnels; filters do not look into tunnels",
+                self.missed.tunnelled
             ));
         }
         if fragments > 0 {
-            doubts.push(format!(
-                "the filter left out {fragments} IP fragments; all but the first of a datagram \
-                 have no ports, and pass with: ({text}) or (ip[6:2] & 0x1fff != 0)"
+            warnings.push(format!(
+                "the filter skipped {fragments} IP fragments; only the first fragment of a \
+                 datagram has ports; to match the others too, use: ({text}) or (ip[6:2] & 0x1fff != 0)"
             ));
         }
-        if self.hidden.cut > 0 && ["len", "greater", "less"].iter().any(|word| names(word)) {
-            doubts.push(format!(
-                "the filter took {} packets for as long as was captured of them; they were longer",
-                self.hidden.cut
+        if self.missed.cut > 0 && ["len", "greater", "less"].iter().any(|word| names(word)) {
+            warnings.push(format!(
+                "the filter compared the captured length of {} packets, which were longer on the \
+                 wire",
+                self.missed.cut
             ));
         }
-        doubts
+        warnings
     }
 }
 
-/// A warning where `filter` names ports, and connections to others would matter.
-fn hidden_ports(filter: &str, args: &Args) -> Option<String> {
-    let ports = ports_kept(filter);
-    let is_told = |port: &u16| args.facts.dist_port.iter().any(|told| told.contains(port));
-    // Whoever says which ports the nodes have knows what the filter leaves.
-    if ports.is_empty() || ports.iter().filter_map(|port| port.parse().ok()).any(|p| is_told(&p)) {
+/// A warning if `filter` matches some ports only, since nodes may also use others. None if one of the
+/// ports is in `dist_ports`: then the user knows which ports the nodes have.
+pub(super) fn hidden_ports(filter: &str, dist_ports: &[RangeInclusive<u16>]) -> Option<String> {
+    let ports = matched_ports(filter);
+    let is_known = |port: &u16| dist_ports.iter().any(|known| known.contains(port));
+    if ports.is_empty() || ports.iter().filter_map(|port| port.parse().ok()).any(|p| is_known(&p)) {
         return None;
     }
     Some(format!(
-        "the filter looks as if it kept port {} alone; nodes listen on ports of their own choice, \
-         and connections between them on others are not seen",
+        "the filter seems to match port {} only; nodes listen on any port, so connections between \
+         them may be missing; if these are their ports, give them with --dist-port",
         ports.join(" or ")
     ))
 }
 
-/// The ports to which `filter` narrows a capture down; empty when it does not look as if it did.
-fn ports_kept(filter: &str) -> Vec<String> {
+/// The ports that `filter` is limited to; empty if other packets may match as well.
+fn matched_ports(filter: &str) -> Vec<String> {
     let spaced = filter.replace(['(', ')'], " ").replace('!', " not ").to_ascii_lowercase();
     let words: Vec<_> = spaced.split_whitespace().collect();
     let has = |known: &[&str]| words.iter().any(|word| known.contains(word));
-    // Beside these, ports are not the only way to pass.
+    // With one of these behind an "or", a packet may match without a port.
     let others = ["host", "net", "ether", "vlan", "icmp", "icmp6", "proto"];
     if has(&["not", "portrange"]) || has(&OR) && has(&others) {
         return Vec::new();
@@ -192,38 +179,38 @@ fn ports_kept(filter: &str) -> Vec<String> {
     ports
 }
 
-fn read_filter(path: &Path) -> Result<String, Error> {
+/// Reads a filter from a file, without comments, which begin with `#`.
+///
+/// # Errors
+///
+/// The file cannot be read, or is larger than any filter.
+pub(super) fn read(path: &Path) -> Result<String, Error> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(MAX_FILTER).read_to_string(&mut text));
-    match read {
-        Err(source) => Err(Error::FilterFile { name: path.display().to_string(), source }),
-        Ok(bytes) if bytes as u64 == MAX_FILTER => {
-            let source = io::Error::other(format!("expected less than {MAX_FILTER} bytes"));
-            Err(Error::FilterFile { name: path.display().to_string(), source })
-        }
-        Ok(_) => {
-            let lines = text.lines().filter_map(|line| line.split('#').next());
-            Ok(lines.collect::<Vec<_>>().join(" ").trim().to_owned())
-        }
+    let failed = |source| Error::FilterFile { name: path.display().to_string(), source };
+    if read.map_err(failed)? as u64 == MAX_FILTER {
+        let too_large = format!("expected less than {MAX_FILTER} bytes");
+        return Err(failed(io::Error::other(too_large)));
     }
+    let lines = text.lines().filter_map(|line| line.split('#').next());
+    Ok(lines.collect::<Vec<_>>().join(" ").trim().to_owned())
 }
 
+/// Both spellings of "or".
 const OR: [&str; 2] = ["or", "||"];
 
-/// A capture with more link types than this is not one.
-const MAX_TOLD: usize = 8;
+/// Link types whose error is reported. Only a damaged capture has more.
+const MAX_REPORTED: usize = 8;
 
-/// Far beyond the longest program that a kernel takes.
+/// Bytes of a filter: far more than the longest program that a kernel accepts.
 const MAX_FILTER: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
     #[test]
-    fn a_filter_that_keeps_some_ports_alone_is_told_from_others() {
+    fn a_filter_that_matches_some_ports_only_is_recognised() {
         for (filter, ports) in [
             ("port 4369", &["4369"][..]),
             ("tcp port epmd", &["epmd"]),
@@ -239,18 +226,15 @@ mod tests {
             ("host 10.0.0.1", &[]),
             ("(tcp port 4369) or (vlan and (tcp port 4369))", &[]),
         ] {
-            assert_eq!(ports_kept(filter), ports, "{filter}");
+            assert_eq!(matched_ports(filter), ports, "{filter}");
         }
     }
 
     #[test]
-    fn who_names_the_ports_of_nodes_is_not_warned() {
-        let parse = |arguments: &[&str]| {
-            Args::try_parse_from(["beamscope"].iter().chain(arguments)).unwrap()
-        };
+    fn there_is_no_warning_if_dist_port_names_a_port_of_the_filter() {
         let filter = "port 4369 or port 9100";
-        assert!(hidden_ports(filter, &parse(&[])).unwrap().contains("4369 or 9100"));
-        assert!(hidden_ports(filter, &parse(&["--dist-port", "9100-9105"])).is_none());
-        assert!(hidden_ports("tcp", &parse(&[])).is_none());
+        assert!(hidden_ports(filter, &[]).unwrap().contains("4369 or 9100"));
+        assert!(hidden_ports(filter, &[9100..=9105]).is_none());
+        assert!(hidden_ports("tcp", &[]).is_none());
     }
 }

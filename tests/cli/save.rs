@@ -199,7 +199,7 @@ fn one_pcap_file_does_not_take_two_link_types() {
     let saved = folder.file("saved.pcap");
     let output = run(&["-w", &saved, "--order", "given", "--json", SEED, other]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("call it .pcapng"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("name it .pcapng"), "{}", stderr(&output));
     assert_eq!(frames(&saved), frames(SEED));
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"kind\":\"not_saved\""));
 }

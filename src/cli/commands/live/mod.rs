@@ -1,13 +1,16 @@
-//! Capturing until told to stop.
+//! `beamscope -i`: captures from interfaces until a signal, a limit, or a closed output ends it.
 //!
-//! In: interfaces, signals, and the other end of standard output. Out: frames pushed into the
-//! pipeline, and the time told to it while there are none. One loop around one `poll`; nothing is
-//! analysed, and nothing waits: events leave by a queue.
+//! In: interfaces, signals, time, and the reader of standard output. Out: frames pushed into the
+//! engine, and the time passed to it while there are none. One loop around one `poll`; nothing is
+//! analysed here, and nothing waits for a reader: events leave through a queue.
+
+mod startup;
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use beamscope::capture::live::{self, Live, LiveOptions, LiveStats};
+use beamscope::capture::live::{self, Live, LiveStats};
 use beamscope::capture::save::Described;
 use beamscope::capture::{Frame, Interface, Timeline};
 use beamscope::engine::Engine;
@@ -15,66 +18,52 @@ use beamscope::record::{Anomaly, AnomalyKind};
 use beamscope::render::Output;
 use beamscope::time::Timestamp;
 
-use super::args::Args;
-use super::run::{self, Out};
-use super::save::Saver;
-use super::wait::{Interval, StopCondition, TICK};
-use super::{Error, complain, filter};
+use self::startup::{LiveCapture, Started};
+use super::super::console::{print, report_error};
+use super::super::error::{Error, RunOutcome};
+use super::super::save::Saver;
+use super::super::settings::{LiveSettings, OutputSettings};
+use super::super::sinks::{self, EventStream};
+use super::super::stop::{Interval, TICK};
+use super::{finish_run, finish_saving, report_problem};
 
-/// The interfaces being captured from.
-pub(super) struct Capture {
-    devices: Vec<Live>,
-    names: Vec<String>,
-    ending: StopCondition,
-    /// Age up to which a frame may still come although nothing waits.
-    held_back: Duration,
-    /// Bytes kept of a frame.
-    snaplen: u32,
+/// Captures from the interfaces.
+///
+/// # Errors
+///
+/// An interface or a file for output cannot be opened, privileges cannot be dropped, or output cannot
+/// be written. An interface that is lost during the run is reported, and the outcome is then
+/// `Incomplete`.
+pub(in super::super) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
+    let Started { mut capture, mut pipeline, mut saver, evidence_failed, output, fail_on } =
+        startup::start(settings)?;
+    let ended = capture.run(&output, &mut pipeline, saver.as_mut());
+    let is_saved = finish_saving(saver, &mut pipeline);
+    let is_complete = is_saved && !evidence_failed.load(Ordering::Relaxed);
+    let outcome = finish_run(&output, fail_on, pipeline.finish(), is_complete)?;
+    Ok(if ended? { outcome } else { RunOutcome::Incomplete })
 }
 
-impl Capture {
-    /// Opens all interfaces; from here on, signals wait for [`Capture::run`].
-    ///
-    /// # Errors
-    ///
-    /// One cannot be captured from, the filter cannot be used, or signals cannot be caught.
-    pub(super) fn open(args: &Args) -> Result<Self, Error> {
-        let defaults = LiveOptions::default();
-        let options = LiveOptions {
-            snaplen: args.snaplen.filter(|bytes| *bytes > 0).unwrap_or(defaults.snaplen),
-            buffer: args.buffer_size.map_or(defaults.buffer, |kib| kib.saturating_mul(1024)),
-            promisc: !args.no_promisc,
-            immediate: args.immediate,
-            filter: filter::text(args)?,
-            ..defaults
-        };
-        let names = args.interface.iter().map(|given| live::named(given));
-        let names = names.collect::<Result<Vec<_>, _>>()?;
-        let devices = names.iter().zip(0..).map(|(name, input)| Live::open(name, input, &options));
-        Ok(Self {
-            devices: devices.collect::<Result<_, _>>()?,
-            names,
-            ending: StopCondition::new(args).map_err(Error::Wait)?,
-            held_back: options.held_back(),
-            snaplen: options.snaplen,
-        })
-    }
+/// Prints the interfaces to capture from.
+///
+/// # Errors
+///
+/// libpcap cannot list them.
+pub(in super::super) fn list_interfaces() -> Result<RunOutcome, Error> {
+    print(interfaces()?)
+}
 
-    /// What the interfaces are called, in the order of their inputs.
-    pub(super) fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    /// Captures until a signal, a limit of the arguments, the end of whoever reads the output, or
+impl LiveCapture {
+    /// Captures until a signal, a limit of the settings, the end of whoever reads the output, or
     /// the loss of all interfaces. `false` when an interface was lost.
     ///
     /// # Errors
     ///
     /// Waiting is not possible.
-    pub(super) fn run(
+    fn run(
         &mut self,
-        args: &Args,
-        pipeline: &mut Engine<Output<Out>>,
+        output: &OutputSettings,
+        pipeline: &mut Engine<Output<EventStream>>,
         saver: Option<&mut Saver>,
     ) -> Result<bool, Error> {
         let mut watch = LiveLoop {
@@ -85,14 +74,14 @@ impl Capture {
             timeline: (self.devices.len() > 1)
                 .then(|| Timeline::new(self.devices.len(), MOST_HELD)),
             held_back: self.held_back,
-            left: args.count.unwrap_or(u64::MAX),
+            left: self.packet_limit,
             end: None,
             lost: LiveStats::default(),
             are_lost: false,
             dropped: 0,
             unread: SlowReaderNotice::default(),
         };
-        let tick = Interval::new(TICK);
+        let mut tick = Interval::new(TICK);
         let mut busy = false;
         let mut is_read = true;
         while is_read
@@ -100,38 +89,37 @@ impl Capture {
             && !watch.is_done()
             && !self.devices.is_empty()
         {
-            if watch.end.is_none() && self.ending.is_due() {
+            if watch.end.is_none() && self.stop.is_met() {
                 // What has reached the host by now is still on its way to us.
                 watch.end = Some(now());
             }
-            is_read =
-                !self.ending.wait(&self.devices, watch.patience(busy)).map_err(Error::Wait)?;
+            is_read = !self.stop.wait(&self.devices, watch.patience(busy)).map_err(Error::Wait)?;
             busy = watch.take(&mut self.devices);
-            if tick.is_over() {
+            if tick.has_ended() {
                 watch.look_around(&mut self.devices);
             }
             if !busy {
                 watch.pass_time();
             }
-            let asked = self.ending.asked();
-            if asked.cluster {
+            let due = self.stop.due_reports();
+            if due.cluster {
                 watch.pipeline.cluster();
             }
-            if asked.stats {
+            if due.stats {
                 watch.count_drops(&mut self.devices);
                 watch.pipeline.stats();
             }
-            if self.ending.is_to_reopen() {
-                match run::reopen(&args.writing) {
+            if self.stop.takes_reopen() {
+                match sinks::reopen_stream(output) {
                     Some(Ok(out)) => watch.pipeline.sink_mut().replace(out),
-                    Some(Err(error)) => complain(&error, error.hint()),
+                    Some(Err(error)) => report_error(&error, error.hint()),
                     None => {}
                 }
                 if let Some(saver) = &mut watch.saver {
                     saver.reopen();
                 }
             }
-            watch.flush_saver(args);
+            watch.flush_saver();
             watch.pipeline.sink_mut().flush();
         }
         watch.release(Timestamp(u64::MAX));
@@ -142,7 +130,7 @@ impl Capture {
 
 /// The state of the loop.
 struct LiveLoop<'a> {
-    pipeline: &'a mut Engine<Output<Out>>,
+    pipeline: &'a mut Engine<Output<EventStream>>,
     saver: Option<&'a mut Saver>,
     /// What the interfaces are called, and how much is kept of a frame.
     names: &'a [String],
@@ -180,10 +168,10 @@ impl LiveLoop<'_> {
     }
 
     /// Hands on the packets that are to be saved.
-    fn flush_saver(&mut self, args: &Args) {
+    fn flush_saver(&mut self) {
         if let Some(saver) = &mut self.saver {
             saver.flush();
-            run::tell_trouble(args, saver, self.pipeline);
+            report_problem(saver, self.pipeline);
         }
     }
 
@@ -233,7 +221,7 @@ impl LiveLoop<'_> {
                 // What comes after the end is not waited for.
                 Ok(more) => busy |= more && self.end.is_none_or(|end| last <= end),
                 Err(error) => {
-                    complain(&error, error.hint());
+                    report_error(&error, error.hint());
                     self.on_interface(device, AnomalyKind::InterfaceGone, error.to_string());
                     self.lost = self.lost.and(device.stats());
                     self.are_lost = true;
@@ -346,7 +334,7 @@ impl SlowReaderNotice {
 }
 
 /// The interfaces that can be captured from, a line each, numbered as `-i` takes them.
-pub(super) fn interfaces() -> Result<String, Error> {
+fn interfaces() -> Result<String, Error> {
     let mut text = String::new();
     for (number, device) in (1..).zip(live::available()?) {
         let state = if device.up { "" } else { " (down)" };

@@ -1,23 +1,14 @@
 //! Confinement to what capturing needs, by Landlock and seccomp where the kernel has them.
 //!
-//! In: the files that the arguments let the program write. Out: a process that can make files beside
-//! those, read what the system tells about interfaces, and reach nothing else. What a kernel lacks is
-//! left out and told: old ones are captured from, too.
+//! In: the files and directories that the program writes. Out: a process that can write there, read
+//! the state of interfaces in `/sys`, and reach nothing else. What an old kernel lacks is left out and
+//! reported as text: the capture runs there, too.
 
 use std::path::{Path, PathBuf};
 
-use super::args::Args;
-
-/// Directories in which files are made after confinement: those of all that the arguments name for
-/// writing. A file that may be opened anew belongs here.
-fn written_to(args: &Args) -> Vec<PathBuf> {
-    let files = args.writing.output.iter().chain(&args.saving.write);
-    files.map(|file| directory_of(file)).chain(args.saving.evidence.clone()).collect()
-}
-
-/// What has to be writable so that `file` can be made again: its directory, or itself when it is a
-/// device.
-fn directory_of(file: &Path) -> PathBuf {
+/// What must be writable so that `file` can be made again: its directory, or the file itself if it is
+/// a device.
+pub(in super::super) fn directory_of(file: &Path) -> PathBuf {
     if file.exists() && !file.is_file() {
         return file.to_owned();
     }
@@ -28,7 +19,7 @@ fn directory_of(file: &Path) -> PathBuf {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::Sandbox;
+pub(in super::super) use linux::Sandbox;
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -40,36 +31,37 @@ mod linux {
     };
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
-    use super::super::args::Args;
-    use super::{PathBuf, written_to};
+    use super::PathBuf;
 
-    /// The newest rules that are asked for; an older kernel takes what it knows.
+    /// The newest Landlock rules that are asked for; an older kernel applies those that it knows.
     const NEWEST: ABI = ABI::V6;
 
-    /// Entered, and not yet shut: threads can still be begun.
+    /// A sandbox that restricts files already and system calls not yet: threads can still start.
     pub(crate) struct Sandbox {
+        /// How files are restricted, as text; `None` without a sandbox.
         files: Option<String>,
     }
 
     impl Sandbox {
-        /// Gives up all files but those that are open and those that are named.
-        pub(crate) fn enter(args: &Args) -> Self {
-            Self { files: (!args.no_sandbox).then(|| restrict_files(&written_to(args))) }
+        /// Closes all files but those that are open already and those below `writable`. Does nothing
+        /// unless `is_wanted`.
+        pub(crate) fn restrict_files(is_wanted: bool, writable: &[PathBuf]) -> Self {
+            Self { files: is_wanted.then(|| restrict_files(writable)) }
         }
 
-        /// Gives up all system calls that the loop has no use for; no thread can be begun from here on.
-        /// Gives what holds, in words.
-        pub(crate) fn shut(self) -> String {
+        /// Blocks all system calls that the capture loop does not need; no thread can start from here
+        /// on. Returns what is in force, as text.
+        pub(crate) fn restrict_calls(self) -> String {
             match self.files {
                 Some(files) => format!("{files}; {}", restrict_calls()),
-                None => "none, as asked for".to_owned(),
+                None => "none, because of --no-sandbox".to_owned(),
             }
         }
     }
 
     fn restrict_files(writable: &[PathBuf]) -> String {
         let read = AccessFs::from_read(NEWEST);
-        // Neither devices nor sockets are made, and nothing is run.
+        // No devices, no sockets, no execution.
         let write = AccessFs::from_file(NEWEST)
             | AccessFs::MakeReg
             | AccessFs::MakeDir
@@ -88,20 +80,20 @@ mod linux {
         match restricted.map(|status| status.ruleset) {
             Ok(RulesetStatus::FullyEnforced) => "Landlock".to_owned(),
             Ok(RulesetStatus::PartiallyEnforced) => {
-                "Landlock, as far as this kernel has it".to_owned()
+                "Landlock, as far as this kernel supports it".to_owned()
             }
             Ok(RulesetStatus::NotEnforced) => "no Landlock in this kernel".to_owned(),
             Err(error) => format!("no Landlock: {error}"),
         }
     }
 
-    /// What libpcap and we read about interfaces: whether they are up, and what they have dropped.
+    /// What libpcap and this program read about interfaces: their state and their drop counters.
     const READ: [&str; 1] = ["/sys"];
 
     fn restrict_calls() -> String {
         let filter = || -> Option<BpfProgram> {
             let calls = CALLS.iter().map(|call| (*call, Vec::new())).collect::<BTreeMap<_, _>>();
-            // An error and not the end of the process: what was forgotten here fails alone.
+            // An error instead of a kill: a call missing in the table fails, and the capture goes on.
             let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
             let arch = TargetArch::try_from(std::env::consts::ARCH).ok()?;
             SeccompFilter::new(calls, refuse, SeccompAction::Allow, arch).ok()?.try_into().ok()
@@ -113,7 +105,8 @@ mod linux {
         }
     }
 
-    /// What the loop and the writing of files need. No new process or thread, no socket, no tracing.
+    /// System calls that the capture loop and the writing of files need. No new process or thread, no
+    /// socket, no tracing.
     #[rustfmt::skip] // a table reads best as a table
     const CALLS: &[libc::c_long] = &[
         // waiting, time, signals
@@ -121,20 +114,20 @@ mod linux {
         libc::SYS_nanosleep, libc::SYS_gettimeofday, libc::SYS_restart_syscall, libc::SYS_sched_yield,
         libc::SYS_rt_sigreturn, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigaction, libc::SYS_sigaltstack,
         libc::SYS_kill, libc::SYS_tgkill, libc::SYS_getpid, libc::SYS_gettid,
-        // what is open: the ring, its counters, output
+        // open descriptors: the ring buffer, its counters, output
         libc::SYS_read, libc::SYS_readv, libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64,
         libc::SYS_pread64, libc::SYS_close, libc::SYS_getsockopt, libc::SYS_setsockopt,
         libc::SYS_getsockname, libc::SYS_recvfrom, libc::SYS_ioctl, libc::SYS_fcntl, libc::SYS_dup,
         libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_lseek, libc::SYS_ftruncate, libc::SYS_fallocate,
-        // files, where Landlock lets them be
+        // files, where Landlock allows them
         libc::SYS_openat, libc::SYS_statx, libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_fstatfs,
         libc::SYS_statfs, libc::SYS_fchmod, libc::SYS_fchmodat, libc::SYS_faccessat, libc::SYS_getdents64,
         libc::SYS_mkdirat, libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_unlinkat,
         libc::SYS_readlinkat, libc::SYS_getcwd, libc::SYS_umask,
-        // memory, and the end
+        // memory, and exit
         libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect, libc::SYS_madvise,
         libc::SYS_brk, libc::SYS_getrandom, libc::SYS_exit, libc::SYS_exit_group,
-        // a thread that has just begun
+        // a thread that has just started
         libc::SYS_rseq, libc::SYS_set_robust_list, libc::SYS_prctl, libc::SYS_sched_getaffinity,
         #[cfg(target_arch = "x86_64")] libc::SYS_poll,
         #[cfg(target_arch = "x86_64")] libc::SYS_open,
@@ -150,18 +143,17 @@ mod linux {
     ];
 }
 
-/// Elsewhere there is nothing to confine by.
+/// Other systems have neither Landlock nor seccomp.
 #[cfg(not(target_os = "linux"))]
-pub(super) struct Sandbox;
+pub(in super::super) struct Sandbox;
 
 #[cfg(not(target_os = "linux"))]
 impl Sandbox {
-    pub(super) fn enter(args: &Args) -> Self {
-        let _ = written_to(args);
+    pub(in super::super) fn restrict_files(_: bool, _: &[PathBuf]) -> Self {
         Self
     }
 
-    pub(super) fn shut(self) -> String {
+    pub(in super::super) fn restrict_calls(self) -> String {
         "none on this system".to_owned()
     }
 }
@@ -171,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_can_be_made_again_in_its_directory_and_a_device_is_itself() {
+    fn a_file_needs_its_directory_and_a_device_only_itself() {
         let directories = ["a.ndjson", "logs/a.ndjson", "/a", "/dev/null"].map(Path::new);
         assert_eq!(
             directories.map(directory_of),

@@ -1,26 +1,29 @@
-//! `beamscope explain`: what is to be known about a rule, and the rules behind a line of a log.
+//! `beamscope explain`: the page of a rule, the list of all rules, or the rules for a line of a log.
 //!
-//! In: the name of a rule, a line, or neither. Out: their pages as text, or as JSON. Knows no rule
-//! by name: what is said is said in [`beamscope::detect`].
+//! In: the name of a rule, a line, or neither. Out: pages as text, or as JSON. Knows no rule by name:
+//! the texts are those of [`beamscope::detect`], the layout is made here.
 
 use std::cmp::Reverse;
-use std::io::{self, IsTerminal};
 
 use beamscope::detect::log_lines::{self, Logged};
 use beamscope::detect::{self, LogLine, RuleDoc};
 use beamscope::record::Severity;
 use beamscope::render;
 
-use super::args::Style;
-use super::{Error, Outcome, complain, run};
+use super::super::console::{self, print, report, stdout_error};
+use super::super::error::{Error, RunOutcome};
 
-/// Prints what is asked for.
+/// Prints the page of `rule`, the rules for the line `log`, or the list of all rules.
 ///
 /// # Errors
 ///
-/// There is no such rule, or nothing can be written.
-pub(super) fn explain(rule: Option<&str>, log: Option<&str>, json: bool) -> Result<Outcome, Error> {
-    let mut text = Text::new();
+/// There is no such rule, or standard output cannot be written.
+pub(in super::super) fn run(
+    rule: Option<&str>,
+    log: Option<&str>,
+    json: bool,
+) -> Result<RunOutcome, Error> {
+    let mut text = PageText::new();
     let pages: Vec<&RuleDoc> = match (rule, log) {
         (Some(name), _) => {
             let page = detect::pages().find(|page| page.rule == name);
@@ -37,10 +40,10 @@ pub(super) fn explain(rule: Option<&str>, log: Option<&str>, json: bool) -> Resu
         (None, Some(line)) => {
             let lines = log_lines::search(line);
             if lines.is_empty() {
-                let hint = "try the words of the line without what the logger puts around them; \
-                            beamscope explain --log '' shows every line that is known";
-                complain(&"no rule is known to make anyone log this", Some(hint.to_owned()));
-                return Ok(Outcome::NoMatch);
+                let hint = "try only the message, without the time and level that the logger adds; \
+                            beamscope explain --log '' shows all known lines";
+                report(&"This log line is not known.", Some(hint.to_owned()));
+                return Ok(RunOutcome::NoMatch);
             }
             text.lines(&lines);
             let pages = distinct(&lines, |logged| logged.doc);
@@ -55,28 +58,29 @@ pub(super) fn explain(rule: Option<&str>, log: Option<&str>, json: bool) -> Resu
         }
     };
     if !json {
-        return run::print(text.out);
+        return print(text.out);
     }
     let mut lines = Vec::new();
     for page in pages {
-        render::json_line(&mut lines, page).map_err(run::unwritten)?;
+        render::json_line(&mut lines, page).map_err(stdout_error)?;
     }
-    run::print(lines)
+    print(lines)
 }
 
-/// Pages as paragraphs.
-struct Text {
+/// Pages laid out as text: headings and paragraphs of a width.
+struct PageText {
     out: String,
     width: usize,
-    bold: Style,
+    is_bold: bool,
 }
 
-impl Text {
+impl PageText {
     fn new() -> Self {
-        let bold = if run::takes_colour() { Style::new().bold() } else { Style::new() };
-        Self { out: String::new(), width: run::width(io::stdout().is_terminal()), bold }
+        let width = console::text_width(console::stdout_is_terminal());
+        Self { out: String::new(), width, is_bold: console::takes_colour() }
     }
 
+    /// All rules with a summary, the most severe first.
     fn table(&mut self, pages: &[&RuleDoc]) {
         let longest = pages.iter().map(|page| page.rule.len()).max().unwrap_or_default();
         for severity in Severity::ALL.into_iter().rev() {
@@ -91,6 +95,7 @@ impl Text {
         self.more();
     }
 
+    /// Everything about one rule.
     fn page(&mut self, page: &RuleDoc) {
         self.heading(&format!("{}: {}", page.rule, page.summary));
         self.wrapped(
@@ -128,7 +133,7 @@ impl Text {
         }
     }
 
-    /// Each line once, with who writes it and the rules it may stand for.
+    /// Each log line once, with the programs that write it and the rules that it may belong to.
     fn lines(&mut self, lines: &[Logged]) {
         for text in distinct(lines, |logged| logged.line.text) {
             self.heading(text);
@@ -143,7 +148,7 @@ impl Text {
         }
     }
 
-    /// What a capture must show for each of these.
+    /// What a capture shows for each of these rules.
     fn proofs(&mut self, pages: &[&RuleDoc]) {
         self.heading("What a capture shows");
         for page in pages {
@@ -152,30 +157,32 @@ impl Text {
         self.more();
     }
 
-    /// A bold line or two, apart from what comes before.
+    /// A heading, bold on a terminal, after an empty line.
     fn heading(&mut self, text: &str) {
         if !self.out.is_empty() {
             self.out.push('\n');
         }
-        let bold = self.bold;
-        self.out.push_str(&bold.render().to_string());
+        let (bold, plain) = if self.is_bold { (BOLD, PLAIN) } else { ("", "") };
+        self.out.push_str(bold);
         self.wrapped("", text);
         self.out.truncate(self.out.trim_end().len());
-        self.out.push_str(&format!("{bold:#}\n"));
+        self.out.push_str(plain);
+        self.out.push('\n');
     }
 
-    /// Where to go from a list.
+    /// The command that shows more about one rule of a list.
     fn more(&mut self) {
         self.out.push('\n');
-        self.wrapped("", "beamscope explain RULE tells more about one of them.");
+        self.wrapped("", "More about one of them: beamscope explain RULE");
     }
 
+    /// A paragraph; `lead` begins its first line, and the others are indented to match.
     fn wrapped(&mut self, lead: &str, text: &str) {
         self.out.push_str(&render::wrapped(lead, text, self.width));
     }
 }
 
-/// Who writes a line, and since or until when.
+/// The program that writes a log line, and in which releases.
 fn author(line: &LogLine) -> String {
     match line.releases {
         "all" => line.writer.to_owned(),
@@ -183,7 +190,7 @@ fn author(line: &LogLine) -> String {
     }
 }
 
-/// What `of` gives for each, in the order in which it first does.
+/// The different values of `of`, in the order of their first item.
 fn distinct<'a, T, K: PartialEq>(
     items: impl IntoIterator<Item = &'a T>,
     of: impl Fn(&'a T) -> K,
@@ -200,7 +207,7 @@ where
     known
 }
 
-/// Up to three rules that are meant most likely: a few letters off, or with a part in common.
+/// Up to three rules that may be meant: with a few letters changed, or with a word in common.
 fn nearest(name: &str) -> Vec<&'static str> {
     let name = name.to_lowercase().replace(['_', ' '], "-");
     let has_part = |rule: &str| name.split('-').any(|part| part.len() > 2 && rule.contains(part));
@@ -214,7 +221,7 @@ fn nearest(name: &str) -> Vec<&'static str> {
     near.into_iter().map(|(.., rule)| rule).take(3).collect()
 }
 
-/// How many letters to put in, take out or change to come from one to the other (Levenshtein).
+/// Number of letters to insert, delete or replace to turn one into the other (Levenshtein distance).
 fn distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for a in from.chars() {
@@ -233,12 +240,16 @@ fn distance(from: &str, to: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
+/// Terminal codes (ECMA-48, SGR) for bold text and back.
+const BOLD: &str = "\x1b[1m";
+const PLAIN: &str = "\x1b[0m";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn letters_are_counted() {
+    fn the_distance_counts_letters() {
         for (from, to, letters) in
             [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("ab", "ba", 2)]
         {
@@ -247,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_half_right_is_recognised() {
+    fn a_misspelt_name_is_recognised() {
         for (name, rule) in [
             ("Cookie_Mismatch", "cookie-mismatch"),
             ("cookie-missmatch", "cookie-mismatch"),
@@ -265,8 +276,8 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_as_wide_as_they_may_be() {
-        let mut text = Text { out: String::new(), width: 12, bold: Style::new() };
+    fn lines_are_filled_up_to_the_width() {
+        let mut text = PageText { out: String::new(), width: 12, is_bold: false };
         text.wrapped("  - ", "four and five seventeen-letters x");
         assert_eq!(text.out, "  - four and\n    five\n    seventeen-letters\n    x\n");
     }

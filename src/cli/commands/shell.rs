@@ -1,8 +1,8 @@
-//! What a package installs beside the program: completions for shells, and pages of the manual.
+//! `beamscope completions` and `beamscope man`: what a package installs beside the program.
 //!
-//! In: the command line as clap knows it. Out: files' contents on standard output, made from the same
-//! definitions as `--help`, so that they cannot differ from it. The only door to `clap_complete` and
-//! `clap_mangen`.
+//! In: the command line as clap knows it. Out: scripts for shells and manual pages on standard output,
+//! made from the same definitions as `--help`, so that they cannot differ from it. The only file that
+//! uses `clap_mangen`.
 
 use std::io;
 
@@ -11,24 +11,32 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use super::args::Args;
-use super::run::print;
-use super::{Error, Outcome};
+use super::super::args::Args;
+use super::super::console::print;
+use super::super::error::{Error, RunOutcome};
 
-/// Prints what a shell reads to complete arguments.
-pub(super) fn completions(shell: Shell) -> Result<Outcome, Error> {
+/// Prints a script that completes arguments in a shell.
+///
+/// # Errors
+///
+/// Standard output cannot be written.
+pub(in super::super) fn completions(shell: Shell) -> Result<RunOutcome, Error> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "beamscope", &mut text);
     print(text)
 }
 
-/// Prints the page of the program, or of one of its commands.
-pub(super) fn man(command: Option<&str>) -> Result<Outcome, Error> {
+/// Prints the manual page of the program, or of one of its commands.
+///
+/// # Errors
+///
+/// There is no such command, or standard output cannot be written.
+pub(in super::super) fn man(command: Option<&str>) -> Result<RunOutcome, Error> {
     let mut program = Args::command();
     program.build();
     let page = match command {
         None => program,
-        // Built, it has the name that man(1) is given: beamscope-diff.
+        // `build` has given it the name of its page: beamscope-diff.
         Some(name) => {
             let found = program.find_subcommand(name).filter(|command| !command.is_hide_set());
             let found = found.ok_or_else(|| no_command(&program, name))?;
@@ -41,7 +49,7 @@ pub(super) fn man(command: Option<&str>) -> Result<Outcome, Error> {
     print(text)
 }
 
-/// As [`Man::render`], but with examples that stay lines.
+/// As [`Man::render`], but the examples keep their line breaks.
 fn render(command: &Command, out: &mut Vec<u8>) -> io::Result<()> {
     let page = Man::new(command.clone());
     page.render_title(out)?;

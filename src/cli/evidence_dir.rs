@@ -1,16 +1,15 @@
 //! `--evidence`: a small capture file for each finding.
 //!
-//! In: findings with the packets that they rest on. Out: files in one directory, whole when they appear
-//! there, up to a bound. What the finding says stands in them as comments, so that other programs show it
-//! beside the packets.
+//! In: findings with the packets that they rest on. Out: files in one directory, up to a bound. A file
+//! is complete when it appears there. Comments in it contain the text of the finding, so that
+//! Wireshark shows it beside the packets.
 
-use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use beamscope::capture::save::{Described, Encoder, SaveFormat};
 use beamscope::evidence::{Case, EvidenceSink, Packet};
@@ -18,73 +17,75 @@ use beamscope::limits::EvidenceLimits;
 use beamscope::record::{Evidence, Severity};
 use beamscope::render::escape;
 
-use super::args::Args;
-use super::save::{create, stamp};
-use super::{Error, warn_unless};
+use super::console::Warnings;
+use super::error::Error;
+use super::save::mode::create_private;
+use super::save::rotate::file_time;
+use super::settings::EvidenceSettings;
 
-/// The directory of the files.
+/// The directory of the files, and how much it may still take.
 pub(super) struct EvidenceDir {
     path: PathBuf,
-    /// Whether it was not there before.
-    #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "nobody becomes another user"))]
+    /// Whether this run made the directory.
+    #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "only -Z changes its owner"))]
     is_new: bool,
-    /// Inputs as named.
+    /// Names of the inputs, as events show them.
     inputs: Vec<Arc<str>>,
-    least: Severity,
+    min_severity: Severity,
     limits: EvidenceLimits,
     files: u64,
     bytes: u64,
     is_full: bool,
-    quiet: bool,
-    failed: Rc<Cell<bool>>,
+    warnings: Warnings,
+    has_failed: Arc<AtomicBool>,
 }
 
 impl EvidenceDir {
-    /// The directory that the arguments name, made if need be; `None` where they name none. `failed` is
-    /// set when something could not be written.
+    /// Opens the directory of the settings, and makes it if need be. `inputs` are the names of the
+    /// inputs. `has_failed` is set when a file could not be written.
     ///
     /// # Errors
     ///
-    /// It cannot be made, or is something else.
+    /// The directory cannot be made, or is something else.
     pub(super) fn open(
-        args: &Args,
+        settings: &EvidenceSettings,
         inputs: &[Arc<str>],
         limits: EvidenceLimits,
-        failed: &Rc<Cell<bool>>,
-    ) -> Result<Option<Self>, Error> {
-        let Some(path) = &args.saving.evidence else { return Ok(None) };
-        let failure = |source| Error::Output { name: path.display().to_string(), source };
+        has_failed: &Arc<AtomicBool>,
+    ) -> Result<Self, Error> {
+        let path = &settings.directory;
+        let failed = |source| Error::Output { name: path.display().to_string(), source };
         let is_new = !path.exists();
-        make(path).map_err(failure)?;
+        make_private(path).map_err(failed)?;
         if !path.is_dir() {
-            return Err(failure(io::ErrorKind::NotADirectory.into()));
+            return Err(failed(io::ErrorKind::NotADirectory.into()));
         }
-        Ok(Some(Self {
+        Ok(Self {
             path: path.clone(),
             is_new,
             inputs: inputs.to_vec(),
-            least: args.min_severity,
+            min_severity: settings.min_severity,
             limits,
             files: 0,
             bytes: 0,
             is_full: false,
-            quiet: args.writing.quiet,
-            failed: Rc::clone(failed),
-        }))
+            warnings: settings.warnings,
+            has_failed: Arc::clone(has_failed),
+        })
     }
 
-    /// Its path, where it was made for this run.
+    /// The path of the directory, if this run made it.
     #[cfg(feature = "live")]
-    pub(super) fn made(&self) -> Option<&Path> {
+    pub(super) fn path_if_new(&self) -> Option<&Path> {
         self.is_new.then_some(&self.path)
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        // Under another name until it is whole: who watches the directory finds no half files.
+        // Renamed when complete, so that a program that watches the directory finds whole files only.
         let unfinished = self.path.join(format!(".{name}.part"));
         let written = fs::remove_file(&unfinished)
             .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
-            .and_then(|()| create(&unfinished))
+            .and_then(|()| create_private(&unfinished))
             .and_then(|mut file| file.write_all(bytes))
             .and_then(|()| fs::rename(&unfinished, self.path.join(name)));
         if written.is_err() {
@@ -93,23 +94,26 @@ impl EvidenceDir {
         written
     }
 
-    /// Tells the user, too.
-    fn warned(&self, trouble: String) -> String {
-        warn_unless(self.quiet, &trouble);
-        trouble
+    /// Prints `problem` as a warning and returns it for the events.
+    fn warned(&self, problem: String) -> String {
+        self.warnings.warn(&problem);
+        problem
     }
 
-    /// The file of a case.
+    /// The contents of the file for a case.
     fn encode(&self, case: &Case<'_>) -> Vec<u8> {
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
-        encoder.begin(&about(case), &mut out);
+        encoder.begin(&section_comment(case), &mut out);
         for packet in &case.packets {
             let input = self.inputs.get(usize::from(packet.frame.id.input)).map(|name| &**name);
-            let comments: Vec<_> =
-                packet.shows.iter().map(|shows| comment(case, packet, shows, input)).collect();
+            let comments: Vec<_> = packet
+                .shows
+                .iter()
+                .map(|shows| packet_comment(case, packet, shows, input))
+                .collect();
             let describe = || Described { name: input.map(str::to_owned), snaplen: 0 };
             let comments = comments.iter().map(String::as_bytes);
-            // This format takes any link type.
+            // Cannot fail: pcapng files may contain any link type.
             let _ = encoder.frame(&packet.frame, comments, describe, &mut out);
         }
         out
@@ -118,11 +122,11 @@ impl EvidenceDir {
 
 impl EvidenceSink for EvidenceDir {
     fn keep(&mut self, case: &Case<'_>) -> Result<Option<Arc<str>>, String> {
-        if case.finding.severity < self.least || self.is_full && !case.is_again {
+        if case.finding.severity < self.min_severity || self.is_full && !case.is_again {
             return Ok(None);
         }
         let bytes = self.encode(case);
-        // One that is written again takes little more than before.
+        // A file that is written again replaces itself, and grows by little.
         let (files, more) = match case.is_again {
             true => (self.files, self.bytes),
             false => (self.files + 1, self.bytes.saturating_add(bytes.len() as u64)),
@@ -130,18 +134,19 @@ impl EvidenceSink for EvidenceDir {
         if files > self.limits.files || more > self.limits.file_bytes {
             self.is_full = true;
             return Err(self.warned(format!(
-                "{} files of evidence with {} bytes in all are enough: no more are written in {}",
+                "{} files of evidence with {} bytes in all reach the limit: no more are written to {}",
                 self.files,
                 self.bytes,
                 self.path.display()
             )));
         }
         let finding = case.finding;
-        let name = format!("{}-{}-{}.pcapng", stamp(case.at, 6), finding.rule, finding.incident_id);
+        let name =
+            format!("{}-{}-{}.pcapng", file_time(case.at, 6), finding.rule, finding.incident_id);
         let path = self.path.join(&name);
         if let Err(error) = self.write(&name, &bytes) {
-            let is_first = !self.failed.replace(true);
-            let again = "further files are tried, and not told of when they fail";
+            let is_first = !self.has_failed.swap(true, Ordering::Relaxed);
+            let again = "later files are tried, without a warning if they fail too";
             if !is_first {
                 return Ok(None);
             }
@@ -152,8 +157,8 @@ impl EvidenceSink for EvidenceDir {
     }
 }
 
-/// What the section says.
-fn about(case: &Case<'_>) -> String {
+/// The comment of the section: the finding as text.
+fn section_comment(case: &Case<'_>) -> String {
     let finding = case.finding;
     let mut text = format!(
         "{}\nrule: {} ({} severity, {})\n{}\n",
@@ -171,7 +176,7 @@ fn about(case: &Case<'_>) -> String {
         let _ = writeln!(text, "not excluded: {}", escape(other));
     }
     if case.missing > 0 {
-        let _ = writeln!(text, "{} packets that show it were no longer at hand", case.missing);
+        let _ = writeln!(text, "{} packets that show it were no longer in memory", case.missing);
     }
     if case.left_out > 0 {
         let _ = writeln!(
@@ -180,22 +185,26 @@ fn about(case: &Case<'_>) -> String {
             case.left_out
         );
     }
-    let _ = write!(text, "more about it: beamscope explain {}", finding.rule);
+    let _ = write!(text, "more: beamscope explain {}", finding.rule);
     text
 }
 
-/// What a packet shows.
-fn comment(case: &Case<'_>, packet: &Packet<'_>, shows: &Evidence, input: Option<&str>) -> String {
+/// The comment of a packet: what it shows.
+fn packet_comment(
+    case: &Case<'_>,
+    packet: &Packet<'_>,
+    shows: &Evidence,
+    input: Option<&str>,
+) -> String {
     let from = shows.from.map(|role| format!(" from the {role}")).unwrap_or_default();
     let number = packet.frame.id.number;
     let of = input.map(|name| format!(" of {}", escape(name))).unwrap_or_default();
     let title = escape(&case.finding.title);
-    format!("{title}: {}{from} (frame {number}{of})", escape(&shows.what.to_string()))
+    format!("{title}: {}{from} (frame {number}{of})", escape(&shows.what))
 }
 
-/// Makes a directory that nobody else can look into, with those above it; one that is there stays as it
-/// is.
-fn make(path: &Path) -> io::Result<()> {
+/// Makes a directory, and those above it, that only its owner can read. One that exists stays as it is.
+fn make_private(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -213,70 +222,70 @@ mod tests {
 
     const CAPTURE: &str = "captures/seed-lan-wrong-then-right-cookie.pcap";
 
-    fn folder(name: &str, limits: EvidenceLimits, failed: &Rc<Cell<bool>>) -> EvidenceDir {
+    fn directory(name: &str, limits: EvidenceLimits, has_failed: &Arc<AtomicBool>) -> EvidenceDir {
         let path = std::env::temp_dir().join(format!("beamscope-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
-        make(&path).unwrap();
+        make_private(&path).unwrap();
         EvidenceDir {
             path,
             is_new: true,
             inputs: vec![CAPTURE.into()],
-            least: Severity::Info,
+            min_severity: Severity::Info,
             limits,
             files: 0,
             bytes: 0,
             is_full: false,
-            quiet: true,
-            failed: Rc::clone(failed),
+            warnings: Warnings::new(true),
+            has_failed: Arc::clone(has_failed),
         }
     }
 
-    /// Files that the two findings of the capture tell, and what could not be saved.
-    fn run(folder: EvidenceDir) -> (Vec<Arc<str>>, Vec<String>) {
+    /// Files that the two findings of the capture name, and what could not be saved.
+    fn run(directory: EvidenceDir) -> (Vec<Arc<str>>, Vec<String>) {
         let mut inputs = Inputs::new(vec![Input::Path(CAPTURE.into())], Order::Time).unwrap();
         let mut pipeline = Engine::new(Config::default(), Vec::<Event>::new());
-        pipeline.keep_evidence(Box::new(folder));
+        pipeline.keep_evidence(Box::new(directory));
         while let Some(Item::Frame(frame)) = inputs.next_item() {
             pipeline.push_frame(&frame);
         }
-        let (mut files, mut troubles) = (Vec::new(), Vec::new());
+        let (mut files, mut problems) = (Vec::new(), Vec::new());
         for event in pipeline.finish() {
             match event.body {
                 Body::Finding { finding } => files.extend(finding.evidence_file),
-                Body::Anomaly { anomaly } => troubles.push(anomaly.detail),
+                Body::Anomaly { anomaly } => problems.push(anomaly.detail),
                 _ => {}
             }
         }
-        (files, troubles)
+        (files, problems)
     }
 
     #[test]
-    fn files_and_their_bytes_are_bounded_and_the_bound_is_told_once() {
+    fn files_and_their_bytes_are_bounded_and_the_bound_is_reported_once() {
         let limits = EvidenceLimits::default();
         for limits in
             [EvidenceLimits { files: 1, ..limits }, EvidenceLimits { file_bytes: 5000, ..limits }]
         {
-            let failed = Rc::default();
-            let folder = folder("evidence-bound", limits, &failed);
-            let path = folder.path.clone();
-            let (files, troubles) = run(folder);
+            let failed = Arc::default();
+            let directory = directory("evidence-bound", limits, &failed);
+            let path = directory.path.clone();
+            let (files, problems) = run(directory);
             assert_eq!((files.len(), fs::read_dir(&path).unwrap().count()), (1, 1));
-            let [trouble] = troubles.as_slice() else { panic!("{troubles:?}") };
-            assert!(trouble.starts_with("1 files of evidence"), "{trouble}");
-            assert!(!failed.get(), "a bound is no failure");
+            let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+            assert!(problem.starts_with("1 files of evidence"), "{problem}");
+            assert!(!failed.load(Ordering::Relaxed), "a bound is not a failure");
             fs::remove_dir_all(path).unwrap();
         }
     }
 
     #[test]
-    fn what_cannot_be_written_is_told_once_and_named_by_no_finding() {
-        let failed = Rc::default();
-        let folder = folder("evidence-gone", EvidenceLimits::default(), &failed);
-        fs::remove_dir_all(&folder.path).unwrap();
-        let (files, troubles) = run(folder);
+    fn a_failed_write_is_reported_once_and_no_finding_names_the_file() {
+        let failed = Arc::default();
+        let directory = directory("evidence-gone", EvidenceLimits::default(), &failed);
+        fs::remove_dir_all(&directory.path).unwrap();
+        let (files, problems) = run(directory);
         assert!(files.is_empty(), "{files:?}");
-        let [trouble] = troubles.as_slice() else { panic!("{troubles:?}") };
-        assert!(trouble.starts_with("cannot write "), "{trouble}");
-        assert!(failed.get());
+        let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+        assert!(problem.starts_with("cannot write "), "{problem}");
+        assert!(failed.load(Ordering::Relaxed));
     }
 }

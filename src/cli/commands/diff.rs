@@ -1,0 +1,149 @@
+//! `beamscope diff`: which pairs of nodes changed from one capture to another.
+//!
+//! In: two captures, or files of events. Out: what changed, on standard output or in a file. The
+//! library compares; this file reads both sides.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::path::Path;
+
+use beamscope::capture::{Input, Inputs, Item, Order};
+use beamscope::compare::{Attempt, Pairs, compare};
+use beamscope::engine::{Config, Engine};
+use beamscope::record::{Body, Event, EventSink};
+use beamscope::render::{self, Records};
+
+use super::super::console::Warnings;
+use super::super::error::{Error, RunOutcome};
+use super::super::settings::{DiffSettings, is_stdin};
+use super::super::sinks;
+use super::analyze::anomaly;
+
+/// Compares the two.
+///
+/// # Errors
+///
+/// One of the two cannot be read to its end: what is missing there would look like a change. Or the
+/// changes cannot be written.
+pub(in super::super) fn run(settings: &DiffSettings) -> Result<RunOutcome, Error> {
+    let DiffSettings { before, after, config, output: output_settings, exit_code } = settings;
+    let warnings = output_settings.warnings;
+    let pairs_before = pairs(before, config.clone(), warnings)?;
+    let pairs_after = pairs(after, config.clone(), warnings)?;
+    let names = [before, after].map(|path| path.to_string_lossy().into()).into();
+    let mut output = sinks::open_output(output_settings, names)?;
+    let mut has_changed = false;
+    for event in compare(pairs_before, pairs_after) {
+        has_changed |= matches!(event.body, Body::PairChange { .. });
+        output.event(event);
+    }
+    let is_found = *exit_code && has_changed;
+    let ended = if is_found { RunOutcome::Found } else { RunOutcome::Done };
+    sinks::finish(output_settings, output, ended)
+}
+
+/// The pairs of nodes in a capture or a file of events.
+fn pairs(path: &Path, config: Config, warnings: Warnings) -> Result<Pairs, Error> {
+    let pairs = Pairs::new(&config.limits);
+    match open(path)? {
+        DiffInput::Events(lines) => {
+            read_events(lines, pairs).map_err(|source| Error::Events { name: name(path), source })
+        }
+        DiffInput::Capture(input) => read_capture(input, path, config, warnings, pairs),
+    }
+}
+
+fn read_events(lines: Box<dyn BufRead>, mut pairs: Pairs) -> Result<Pairs, render::ReadError> {
+    let mut records = Records::new(lines);
+    while let Some(attempt) = records.next_attempt()? {
+        pairs.on_attempt(attempt);
+    }
+    Ok(pairs)
+}
+
+fn read_capture(
+    input: Input,
+    path: &Path,
+    config: Config,
+    warnings: Warnings,
+    pairs: Pairs,
+) -> Result<Pairs, Error> {
+    let mut inputs = Inputs::new(vec![input], Order::Given)?;
+    let mut pipeline = Engine::new(config, AttemptCollector { pairs, path, warnings });
+    while let Some(item) = inputs.next_item() {
+        match item {
+            Item::Frame(ref frame) => pipeline.push_frame(frame),
+            Item::Notice(notice) => pipeline.on_input_anomaly(0, anomaly(notice)),
+        }
+    }
+    match inputs.take_errors().pop() {
+        Some((_, error)) => Err(error.into()),
+        None => Ok(pipeline.finish().pairs),
+    }
+}
+
+/// Collects the attempts to connect from the events of a run.
+struct AttemptCollector<'a> {
+    pairs: Pairs,
+    path: &'a Path,
+    warnings: Warnings,
+}
+
+impl EventSink for AttemptCollector<'_> {
+    fn event(&mut self, event: Event) {
+        match &event.body {
+            Body::Anomaly { anomaly } if anomaly.kind.is_about_input() => {
+                let (name, detail) = (name(self.path), &anomaly.detail);
+                let warning = format!("{name}: {detail}; what is missing may look like a change");
+                self.warnings.warn(&warning);
+            }
+            _ => {
+                if let Some(attempt) = Attempt::of(&event) {
+                    self.pairs.on_attempt(attempt);
+                }
+            }
+        }
+    }
+}
+
+/// A file that is open, as what it contains.
+enum DiffInput {
+    Events(Box<dyn BufRead>),
+    Capture(Input),
+}
+
+/// Opens a capture or a file of events. Events begin with a brace, no capture does.
+fn open(path: &Path) -> Result<DiffInput, Error> {
+    let mut bytes: Box<dyn BufRead> = if is_stdin(path) {
+        Box::new(BufReader::new(io::stdin()))
+    } else {
+        match File::open(path) {
+            Ok(file) => Box::new(BufReader::new(file)),
+            // The library reports the error, with a better text.
+            Err(_) => return Ok(DiffInput::Capture(Input::Path(path.into()))),
+        }
+    };
+    // Byte by byte, and kept: a pipe cannot be opened twice, and may give one byte at a time.
+    let mut head = Vec::new();
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace();
+    while head.len() < MAX_BLANKS && head.iter().all(is_blank) {
+        if (&mut bytes).take(1).read_to_end(&mut head).unwrap_or(0) == 0 {
+            break;
+        }
+    }
+    if head.iter().find(|byte| !is_blank(byte)) == Some(&b'{') {
+        return Ok(DiffInput::Events(Box::new(Cursor::new(head).chain(bytes))));
+    }
+    if path.is_file() || path.is_dir() {
+        return Ok(DiffInput::Capture(Input::Path(path.into())));
+    }
+    let source = Box::new(Cursor::new(head).chain(bytes));
+    Ok(DiffInput::Capture(Input::Stream { name: name(path), source }))
+}
+
+fn name(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Blank bytes that may precede the first event; the magic number of pcapng contains some, too.
+const MAX_BLANKS: usize = 64;

@@ -1,0 +1,148 @@
+//! The start of a live capture: everything is opened first, then every right is given up. The order of
+//! these steps is what protects the host from this program, so they are in one function of one file.
+//!
+//! In: [`LiveSettings`]. Out: [`Started`]: interfaces and files that are open, in a process that can
+//! open nothing else.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use beamscope::capture::live::{self, Live, LiveOptions};
+use beamscope::engine::Engine;
+use beamscope::record::Severity;
+use beamscope::render::{self, Output};
+
+use super::super::super::confine::privileges::{self, UserAccount};
+use super::super::super::confine::sandbox::{self, Sandbox};
+use super::super::super::console::Warnings;
+use super::super::super::error::Error;
+use super::super::super::evidence_dir::EvidenceDir;
+use super::super::super::save::Saver;
+use super::super::super::settings::{
+    LiveSettings, OutputSettings, RunSettings, SaveSettings, SaveTarget,
+};
+use super::super::super::sinks::{self, EventStream};
+use super::super::super::stop::StopCondition;
+
+/// A live capture that is ready, without rights.
+pub(super) struct Started {
+    pub(super) capture: LiveCapture,
+    pub(super) pipeline: Engine<Output<EventStream>>,
+    pub(super) saver: Option<Saver>,
+    /// Whether a file of evidence could not be written.
+    pub(super) evidence_failed: Arc<AtomicBool>,
+    pub(super) output: OutputSettings,
+    pub(super) fail_on: Option<Severity>,
+}
+
+/// The interfaces that are captured from, and what ends the capture.
+pub(super) struct LiveCapture {
+    pub(super) devices: Vec<Live>,
+    pub(super) names: Vec<String>,
+    pub(super) stop: StopCondition,
+    /// Longest time from the arrival of a frame until libpcap hands it over.
+    pub(super) held_back: Duration,
+    /// Bytes captured of a frame.
+    pub(super) snaplen: u32,
+    /// Packets after which the capture ends.
+    pub(super) packet_limit: u64,
+}
+
+/// Opens everything that the settings name, then gives up all rights.
+///
+/// # Errors
+///
+/// An interface or a file cannot be opened, the user of `-Z` does not exist, privileges cannot be
+/// dropped, or a thread cannot be started.
+pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
+    let LiveSettings { interfaces, options, user, is_sandboxed, is_verbose, run } = settings;
+    let RunSettings { config, output, save, evidence, stop, packet_limit, fail_on } = run;
+
+    // 1. Look up the user, while the file of users can be read.
+    let account = user.as_deref().map(UserAccount::find).transpose()?;
+
+    // 2. Open the interfaces, which needs rights. First, so that a capture that is not permitted
+    //    leaves no file behind. Signal handlers are installed with them.
+    let (devices, names) = open_interfaces(&interfaces, &options)?;
+    let stop = StopCondition::new(&stop).map_err(Error::Wait)?;
+    let capture = LiveCapture {
+        devices,
+        names,
+        stop,
+        held_back: options.held_back(),
+        snaplen: options.snaplen,
+        packet_limit,
+    };
+
+    // 3. Create the files for output.
+    let writable =
+        writable_paths(&output, save.as_ref(), evidence.as_ref().map(|it| &*it.directory));
+    let (queue, backlog) = render::queue(sinks::open_stream(&output)?, config.limits.unread);
+    let inputs: Vec<Arc<str>> = capture.names.iter().map(|name| name.as_str().into()).collect();
+    let evidence_failed = Arc::<AtomicBool>::default();
+    let open_evidence =
+        |it| EvidenceDir::open(it, &inputs, config.limits.evidence, &evidence_failed);
+    let evidence = evidence.as_ref().map(open_evidence).transpose()?;
+    let mut saver = save.map(Saver::open).transpose()?;
+
+    // 4. Give what was created to the user, who writes there from now on.
+    if let Some(account) = &account {
+        let created = evidence.as_ref().and_then(EvidenceDir::path_if_new).into_iter();
+        let created = created.chain(saver.as_ref().and_then(Saver::path_if_new));
+        created.for_each(|path| account.hand_over(path));
+    }
+
+    // 5. Drop privileges, before the first thread: Linux keeps them for each thread.
+    let privileges = privileges::drop_all(account.as_ref())?;
+
+    // 6. Restrict files, also before the first thread: Landlock binds those that start later.
+    let sandbox = Sandbox::restrict_files(is_sandboxed, &writable);
+
+    // 7. Start all threads. They inherit both restrictions.
+    let writer = thread::Builder::new().name("output".to_owned()).spawn(|| backlog.write());
+    drop(writer.map_err(|source| sinks::write_error(&output, source))?);
+    saver.as_mut().map_or(Ok(()), Saver::put_queue_before_stdout)?;
+
+    // 8. Restrict system calls of all threads. No thread can start from here on.
+    let sandbox = sandbox.restrict_calls();
+
+    let sink = Output::queued(queue, inputs, output.options.clone());
+    let mut pipeline = Engine::new(config, sink);
+    if let Some(evidence) = evidence {
+        pipeline.keep_evidence(Box::new(evidence));
+    }
+    if is_verbose {
+        let always = Warnings::new(false);
+        always.notice(&format_args!("privileges: {privileges}\nsandbox: {sandbox}"));
+    }
+    // The same words as those of tcpdump: from here on no packet is missed.
+    output.warnings.notice(&format_args!("listening on {}", capture.names.join(", ")));
+    Ok(Started { capture, pipeline, saver, evidence_failed, output, fail_on })
+}
+
+fn open_interfaces(
+    given: &[String],
+    options: &LiveOptions,
+) -> Result<(Vec<Live>, Vec<String>), Error> {
+    let names = given.iter().map(|given| live::named(given)).collect::<Result<Vec<_>, _>>()?;
+    let devices = names.iter().zip(0..).map(|(name, input)| Live::open(name, input, options));
+    Ok((devices.collect::<Result<_, _>>()?, names))
+}
+
+/// Directories in which files are created after confinement: those of all files for output, since
+/// rotation and SIGHUP create files again.
+fn writable_paths(
+    output: &OutputSettings,
+    save: Option<&SaveSettings>,
+    evidence: Option<&Path>,
+) -> Vec<PathBuf> {
+    let saved = save.and_then(|save| match &save.target {
+        SaveTarget::Stdout => None,
+        SaveTarget::File(path) | SaveTarget::Rotating { name: path, .. } => Some(path),
+    });
+    let files = output.file.iter().chain(saved).map(|file| sandbox::directory_of(file));
+    files.chain(evidence.map(Path::to_owned)).collect()
+}

@@ -1,0 +1,51 @@
+//! One file or folder for each command of the program, and what a run over files shares with a live
+//! capture.
+
+pub(super) mod analyze;
+pub(super) mod diff;
+pub(super) mod explain;
+#[cfg(feature = "live")]
+pub(super) mod live;
+pub(super) mod schema;
+pub(super) mod shell;
+
+use beamscope::engine::Engine;
+use beamscope::record::{Anomaly, AnomalyKind, Severity};
+use beamscope::render::Output;
+
+use super::error::{Error, RunOutcome};
+use super::save::Saver;
+use super::settings::OutputSettings;
+use super::sinks::{self, EventStream};
+
+/// Reports once, as a warning and as an event, why packets are not saved.
+fn report_problem(saver: &mut Saver, pipeline: &mut Engine<Output<EventStream>>) {
+    if let Some(detail) = saver.take_problem() {
+        saver.warnings.warn(&detail);
+        pipeline.on_anomaly(Anomaly::new(AnomalyKind::NotSaved, detail));
+    }
+}
+
+/// Writes the rest of the packets. `false` if not all could be saved.
+fn finish_saving(saver: Option<Saver>, pipeline: &mut Engine<Output<EventStream>>) -> bool {
+    let Some(mut saver) = saver else { return true };
+    let is_saved = saver.finish();
+    report_problem(&mut saver, pipeline);
+    is_saved
+}
+
+/// Writes the rest of the events and decides how the run ended.
+fn finish_run(
+    settings: &OutputSettings,
+    fail_on: Option<Severity>,
+    output: Output<EventStream>,
+    is_complete: bool,
+) -> Result<RunOutcome, Error> {
+    let has_failed = fail_on.is_some_and(|least| output.worst() >= Some(least));
+    let ended = match (is_complete, has_failed) {
+        (false, _) => RunOutcome::Incomplete,
+        (true, true) => RunOutcome::Found,
+        (true, false) => RunOutcome::Done,
+    };
+    sinks::finish(settings, output, ended)
+}

@@ -1,0 +1,129 @@
+//! Dropping every privilege once all files and interfaces are open.
+//!
+//! In: the user of `-Z`, if any. Out: a process without capabilities that cannot get any. Must run
+//! before the first thread starts: Linux keeps privileges for each thread.
+
+use std::fs;
+use std::path::Path;
+
+use super::super::error::Error;
+
+/// Where users are looked up.
+#[cfg(target_os = "linux")]
+const ACCOUNTS: &str = "/etc/passwd";
+#[cfg(not(target_os = "linux"))]
+const ACCOUNTS: &str = "/etc/passwd; -Z works on Linux only";
+
+/// The user to switch to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in super::super) struct UserAccount {
+    uid: u32,
+    gid: u32,
+}
+
+impl UserAccount {
+    /// The account of a user in [`ACCOUNTS`], by name or number, or of the numbers UID or UID:GID.
+    ///
+    /// # Errors
+    ///
+    /// There is no such user.
+    pub(in super::super) fn find(name: &str) -> Result<Self, Error> {
+        let accounts = if cfg!(target_os = "linux") {
+            fs::read_to_string(ACCOUNTS).unwrap_or_default()
+        } else {
+            String::new()
+        };
+        let account = find(name, &accounts);
+        account.ok_or_else(|| Error::NoUser { name: name.to_owned(), accounts: ACCOUNTS })
+    }
+
+    /// Makes the account the owner of a file or directory. A failure shows when the file is used.
+    pub(in super::super) fn hand_over(&self, path: &Path) {
+        #[cfg(unix)]
+        let _ = std::os::unix::fs::chown(path, Some(self.uid), Some(self.gid));
+        #[cfg(not(unix))]
+        let _ = path;
+    }
+}
+
+fn find(name: &str, accounts: &str) -> Option<UserAccount> {
+    let known = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (user, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let account = UserAccount { uid: uid.parse().ok()?, gid: gid.parse().ok()? };
+        (user == name || uid == name).then_some(account)
+    });
+    known.or_else(|| {
+        let (uid, gid) = name.split_once(':').unwrap_or((name, name));
+        Some(UserAccount { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
+    })
+}
+
+/// Switches to `account`, if there is one, drops all capabilities, and makes sure that none can come
+/// back. Returns the remaining privileges as text.
+///
+/// # Errors
+///
+/// The system refuses one of these.
+#[cfg(target_os = "linux")]
+pub(in super::super) fn drop_all(account: Option<&UserAccount>) -> Result<String, Error> {
+    use rustix::thread::{
+        CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+        remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
+        set_thread_res_gid, set_thread_res_uid,
+    };
+    use rustix::thread::{Gid, Uid};
+
+    let failed =
+        |action: String| move |e: rustix::io::Errno| Error::Privileges { action, source: e.into() };
+    // May fail: it needs CAP_SETPCAP. Without that capability the bounding set is of little use to
+    // the process, and no_new_privs below keeps it from gaining any.
+    for capability in CapabilitySet::all().iter() {
+        let _ = remove_capability_from_bounding_set(capability);
+    }
+    if let Some(UserAccount { uid, gid }) = account {
+        let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+        let switch = || {
+            set_thread_groups(&[gid])?;
+            set_thread_res_gid(gid, gid, gid)?;
+            set_thread_res_uid(uid, uid, uid)
+        };
+        switch().map_err(failed(format!("switch to user {}", uid.as_raw())))?;
+    }
+    // May fail: kernels before 4.3 have no ambient set.
+    let _ = clear_ambient_capability_set();
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+        .map_err(failed("drop capabilities".to_owned()))?;
+    set_no_new_privs(true).map_err(failed("rule out new privileges".to_owned()))?;
+    Ok(match rustix::process::getuid().as_raw() {
+        0 => "running as root, all capabilities dropped".to_owned(),
+        uid => format!("running as user {uid}, all capabilities dropped"),
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(in super::super) fn drop_all(account: Option<&UserAccount>) -> Result<String, Error> {
+    match account {
+        Some(_) => Err(Error::NoUser { name: "-Z".to_owned(), accounts: ACCOUNTS }),
+        None => Ok("unchanged; they are dropped on Linux only".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_found_by_name_or_number() {
+        let accounts = "root:x:0:0::/root:/bin/sh\nbeam:x:105:110::/:/bin/false\n# odd\n";
+        let account = |uid, gid| Some(UserAccount { uid, gid });
+        assert_eq!(find("beam", accounts), account(105, 110));
+        assert_eq!(find("105", accounts), account(105, 110), "the group of a known user");
+        assert_eq!(find("7", accounts), account(7, 7));
+        assert_eq!(find("7:8", accounts), account(7, 8));
+        for wrong in ["nobody", "", "7:", ":8", "-1", "7:8:9"] {
+            assert_eq!(find(wrong, accounts), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Why a run cannot do what the user asked for, how a run ended, and the text of both.
+//!
+//! In: nothing. Out: [`Error`] with a hint, and [`RunOutcome`] with its exit status. Every other file
+//! of the command line may import this one; it imports none of them but [`cookies`].
+
+use std::io;
+use std::process::ExitCode;
+
+use beamscope::capture;
+use beamscope::render::ReadError;
+use beamscope::time::Timestamp;
+
+use super::cookies;
+
+/// How a run ended that did what it was asked for, completely or in part.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum RunOutcome {
+    /// The run reached its end, or the reader of its output closed the pipe.
+    Done,
+    /// The run reached its end with a finding at or above `--fail-on`, or `diff --exit-code` found a
+    /// change.
+    Found,
+    /// An input could not be read, or packets could not be saved; everything else was done.
+    Incomplete,
+    /// `explain --log` found no rule for the line.
+    NoMatch,
+}
+
+impl RunOutcome {
+    /// The exit status that the manual documents for this outcome.
+    pub(crate) fn exit_code(self) -> ExitCode {
+        match self {
+            Self::Done => ExitCode::SUCCESS,
+            Self::Found | Self::NoMatch => ExitCode::FAILURE,
+            Self::Incomplete => ExitCode::from(2),
+        }
+    }
+}
+
+/// Why a run cannot do what the user asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The arguments name neither a capture nor an interface.
+    #[error("no capture given; expected a file, \"-\" or an interface")]
+    NoInput,
+    /// `-` was given while standard input is a terminal.
+    #[error("standard input is a terminal; expected a capture")]
+    StdinTerminal,
+    /// `-` was given more than once.
+    #[error("standard input can be read once only; \"-\" was given {times} times")]
+    StdinTwice {
+        /// How often it was given.
+        times: usize,
+    },
+    /// A file for output is also an input.
+    #[error("{name} is both read and written")]
+    OwnInput {
+        /// The file as the user named it.
+        name: String,
+    },
+    /// `-w -` without `-o FILE`: events go to standard output already.
+    #[error("standard output already carries the events; packets cannot go there as well")]
+    StdoutTwice,
+    /// `-w -` while standard output is a terminal.
+    #[error("standard output is a terminal; a capture is binary data")]
+    StdoutTerminal,
+    /// `-w -` with `-C` or `-G`.
+    #[error("standard output cannot be split into several files; -C and -G are for files")]
+    StdoutRotated,
+    /// `-i` or `-D` in a build without libpcap.
+    #[cfg(not(feature = "live"))]
+    #[error("this build of beamscope cannot capture from an interface")]
+    NoLive,
+    /// `-f` or `-F` in a build without libpcap.
+    #[cfg(not(feature = "live"))]
+    #[error("this build of beamscope has no packet filters")]
+    NoFilter,
+    /// The file of `-F` cannot be read.
+    #[cfg(feature = "live")]
+    #[error("cannot read the filter from {name}: {source}")]
+    FilterFile {
+        /// The file as the user named it.
+        name: String,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// The filter does not compile for one link type of the captures.
+    #[cfg(feature = "live")]
+    #[error("skipping all packets of link type {link}, the filter does not fit it: {source}")]
+    FilterLink {
+        /// Number of the link type in the registry of tcpdump.org.
+        link: u16,
+        /// The error of libpcap.
+        source: capture::Error,
+    },
+    /// `--until` is before `--since`.
+    #[error("--until {until} is before --since {since}")]
+    EmptyWindow {
+        /// As given.
+        since: Timestamp,
+        /// As given.
+        until: Timestamp,
+    },
+    /// `--duration` for captures that end by themselves.
+    #[error("--duration needs -i or --follow; these captures end by themselves")]
+    Duration,
+    /// `--cluster-interval` or `--stats-interval` for captures that end by themselves.
+    #[error("{option} needs -i or --follow; these captures end by themselves")]
+    Interval {
+        /// The option that was given.
+        option: &'static str,
+    },
+    /// `explain` with a name that no rule has.
+    #[error("no rule is named {name:?}{}", did_you_mean(nearest))]
+    NoRule {
+        /// As given.
+        name: String,
+        /// Names of rules that resemble it.
+        nearest: Vec<&'static str>,
+    },
+    /// `man` with a name that no command has.
+    #[error("no command is named {name:?}; expected one of {}", known.join(", "))]
+    NoCommand {
+        /// As given.
+        name: String,
+        /// The names of all commands.
+        known: Vec<String>,
+    },
+    /// Standard output, or a file that the arguments name, cannot be written.
+    #[error("cannot write {name}: {source}")]
+    Output {
+        /// The file as the user named it.
+        name: String,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// `--follow` on a system without Unix signals, where nothing could stop it cleanly.
+    #[cfg(not(unix))]
+    #[error("--follow works on Unix systems only")]
+    NoFollow,
+    /// `poll` failed, or signal handlers could not be installed.
+    #[cfg(unix)]
+    #[error("cannot wait for packets: {0}")]
+    Wait(#[source] io::Error),
+    /// A candidate cookie cannot be used.
+    #[error(transparent)]
+    Cookie(#[from] cookies::CookieError),
+    /// A file of events cannot be read.
+    #[error("{name}: {source}")]
+    Events {
+        /// The file as the user named it.
+        name: String,
+        /// What is wrong with it.
+        source: ReadError,
+    },
+    /// `-Z` with a user that the system does not have.
+    #[cfg(feature = "live")]
+    #[error("no user {name:?} in {accounts}")]
+    NoUser {
+        /// As given.
+        name: String,
+        /// Where users are looked up.
+        accounts: &'static str,
+    },
+    /// Privileges could not be dropped. The run ends: it must not go on with them.
+    #[cfg(feature = "live")]
+    #[error("cannot {action}: {source}")]
+    Privileges {
+        /// What was tried.
+        action: String,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// A capture or an interface cannot be opened.
+    #[error(transparent)]
+    Capture(#[from] capture::Error),
+}
+
+impl Error {
+    /// What the user can do about it, where there is something.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoInput => {
+                "read a file with: beamscope FILE; read standard input with: beamscope -; capture \
+                 with: beamscope -i eth0; see beamscope --help for more"
+            }
+            Self::StdinTerminal => "pipe a capture into it: tcpdump -U -w - | beamscope -",
+            Self::OwnInput { .. } => "write to another file",
+            Self::StdoutTwice => "send the events to a file: --output FILE --write -",
+            Self::StdoutTerminal => {
+                "pipe it into a program: beamscope -i eth0 -o events.ndjson -w - | tshark -r -"
+            }
+            #[cfg(not(feature = "live"))]
+            Self::NoLive => {
+                "capture with another program: tcpdump -U -i eth0 -w - | beamscope -; or build \
+                 beamscope with libpcap and the feature \"live\""
+            }
+            #[cfg(not(feature = "live"))]
+            Self::NoFilter => {
+                "filter with another program: tcpdump -r FILE -w - FILTER | beamscope -; or build \
+                 beamscope with libpcap and the feature \"live\""
+            }
+            #[cfg(feature = "live")]
+            Self::FilterLink { .. } => {
+                "some filter terms, such as vlan or ifindex, exist for some link types only; read \
+                 captures of one link type at a time, with a filter that fits it"
+            }
+            Self::EmptyWindow { .. } => "give --since the earlier of the two times",
+            Self::Interval { .. } => {
+                "the state of the cluster and the statistics are printed at the end in any case"
+            }
+            Self::NoRule { .. } => {
+                "beamscope explain lists all rules; beamscope explain --log LINE finds the rules \
+                 for a line of a log"
+            }
+            Self::Duration => "to read a part of a capture, use --since and --until",
+            #[cfg(feature = "live")]
+            Self::NoUser { .. } => "give the user by number: -Z UID:GID",
+            #[cfg(feature = "live")]
+            Self::Privileges { .. } => {
+                "only root can switch to another user; leave out -Z otherwise"
+            }
+            Self::Cookie(error) => return error.hint().map(str::to_owned),
+            Self::Capture(error) => return error.hint(),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn did_you_mean(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!("; did you mean {}?", names.join(" or ")),
+    }
+}

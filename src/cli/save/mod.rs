@@ -1,0 +1,383 @@
+//! `-w`: packets into capture files.
+//!
+//! In: the frames that are analysed, one by one. Out: one file, a sequence of files that rotates by
+//! size or time, or standard output. When a write fails, for example because the disk is full, saving
+//! stops and the analysis goes on; the failure is reported once, and a sequence tries its next file.
+
+pub(super) mod mode;
+mod queue;
+pub(super) mod rotate;
+mod sink;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use beamscope::capture::save::{Described, Encoder, SaveFormat};
+use beamscope::capture::{Frame, Interface, LinkType};
+use beamscope::packet::FrameRef;
+use beamscope::time::Timestamp;
+
+#[cfg(feature = "live")]
+use self::mode::append_private;
+use self::mode::create_private;
+use self::rotate::RotatingFiles;
+use self::sink::{OpenSink, PacketSink};
+use super::console::{STDOUT, Warnings};
+use super::error::Error;
+use super::settings::{SaveSettings, SaveTarget};
+
+/// Saves packets.
+pub(super) struct Saver {
+    target: OpenTarget,
+    format: SaveFormat,
+    encoder: Encoder,
+    /// What packets go to; `None` before the first file of a sequence, and after a failed write.
+    open: Option<OpenSink>,
+    /// Complete blocks that are not written yet, and where in them each packet ends.
+    buffer: Vec<u8>,
+    ends: Vec<usize>,
+    /// Packets that were dropped because the reader of standard output was too slow.
+    dropped: u64,
+    /// Write each packet at once: a reader waits for it.
+    is_immediate: bool,
+    /// Packets received and dropped, by input and interface.
+    counts: HashMap<(u16, Option<u32>), Interface>,
+    /// Time of the last packet.
+    last: Timestamp,
+    /// The frame that is being analysed.
+    staged: Option<StagedFrame>,
+    /// Why saving stopped, until it is reported.
+    problem: Option<String>,
+    /// Whether saving has ever stopped.
+    has_failed: bool,
+    /// Where the problem is printed.
+    pub(super) warnings: Warnings,
+}
+
+/// Where packets go, with the state of a sequence.
+enum OpenTarget {
+    Stdout,
+    File(PathBuf),
+    Rotating(RotatingFiles),
+}
+
+/// A copy of a frame that outlives the buffer of its input. The next frame uses its memory again.
+struct StagedFrame {
+    id: FrameRef,
+    at: Timestamp,
+    link: LinkType,
+    interface: Option<u32>,
+    wire_len: u32,
+    bytes: Vec<u8>,
+    /// Not saved yet.
+    is_due: bool,
+}
+
+impl Saver {
+    /// Opens what the settings name. The one file of a run is created at once, those of a sequence with
+    /// their first packet.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be created, or the directory of a sequence does not exist.
+    pub(super) fn open(settings: SaveSettings) -> Result<Self, Error> {
+        let SaveSettings { target, format, is_immediate, warnings } = settings;
+        let (target, sink) = match target {
+            SaveTarget::Stdout => (OpenTarget::Stdout, Some(PacketSink::Stdout(io::stdout()))),
+            SaveTarget::File(path) => {
+                let file = create_private(&path).map_err(|source| write_error(&path, source))?;
+                (OpenTarget::File(path), Some(PacketSink::File(file)))
+            }
+            SaveTarget::Rotating { name, max_bytes, max_age, keep } => {
+                let directory = directory_of(&name);
+                if !directory.is_dir() {
+                    return Err(write_error(directory, io::ErrorKind::NotADirectory.into()));
+                }
+                let files = RotatingFiles::new(name, max_bytes, max_age, keep);
+                (OpenTarget::Rotating(files), None)
+            }
+        };
+        let mut saver = Self {
+            target,
+            format,
+            encoder: Encoder::new(format),
+            open: None,
+            buffer: Vec::new(),
+            ends: Vec::new(),
+            dropped: 0,
+            is_immediate,
+            counts: HashMap::new(),
+            last: Timestamp::default(),
+            staged: None,
+            problem: None,
+            has_failed: false,
+            warnings,
+        };
+        if let Some(sink) = sink {
+            let name = saver.name();
+            saver.begin(sink, name);
+            saver.flush();
+        }
+        Ok(saver)
+    }
+
+    /// The path of the one file that this run created.
+    #[cfg(feature = "live")]
+    pub(super) fn path_if_new(&self) -> Option<&Path> {
+        match &self.target {
+            OpenTarget::File(path) if path.is_file() => Some(path),
+            OpenTarget::File(_) | OpenTarget::Rotating(_) | OpenTarget::Stdout => None,
+        }
+    }
+
+    /// Takes a copy of a frame that is analysed. [`Self::save_staged`] saves it, once its input can be
+    /// asked about it.
+    pub(super) fn stage(&mut self, frame: &Frame<'_>) {
+        let mut bytes = self.staged.take().map(|staged| staged.bytes).unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(frame.bytes);
+        let Frame { id, at, link, interface, wire_len, .. } = *frame;
+        self.staged = Some(StagedFrame { id, at, link, interface, wire_len, bytes, is_due: true });
+    }
+
+    /// Saves the frame that was staged, if one was, with what `comments` and `describe` know of it.
+    pub(super) fn save_staged<'c, C: IntoIterator<Item = &'c [u8]>>(
+        &mut self,
+        comments: impl FnOnce(FrameRef) -> C,
+        describe: impl FnOnce(u16, Option<u32>) -> Described,
+    ) {
+        let Some(mut staged) = self.staged.take_if(|staged| staged.is_due) else { return };
+        let StagedFrame { id, at, link, interface, wire_len, ref bytes, .. } = staged;
+        let frame = Frame { id, at, link, interface, wire_len, bytes };
+        self.save(&frame, comments(id), || describe(id.input, interface));
+        staged.is_due = false;
+        self.staged = Some(staged);
+    }
+
+    /// Puts a queue in front of standard output: a live capture must not wait for a slow reader.
+    ///
+    /// # Errors
+    ///
+    /// No thread can be started.
+    #[cfg(feature = "live")]
+    pub(super) fn put_queue_before_stdout(&mut self) -> Result<(), Error> {
+        let queued = self.open.as_mut().map_or(Ok(()), OpenSink::put_queue_before_stdout);
+        queued.map_err(super::console::stdout_error)
+    }
+
+    /// Saves a frame, with its `comments`. `describe` is asked at the first frame of an interface.
+    pub(super) fn save<'c>(
+        &mut self,
+        frame: &Frame<'_>,
+        comments: impl IntoIterator<Item = &'c [u8]>,
+        describe: impl FnOnce() -> Described,
+    ) {
+        self.last = frame.at;
+        self.rotate(frame);
+        let Some(open) = &mut self.open else { return };
+        open.since.get_or_insert(frame.at);
+        if let Err(error) = self.encoder.frame(frame, comments, describe, &mut self.buffer) {
+            // The frames before this one are complete.
+            self.flush();
+            return self.stop(&format!("{error}; name it .pcapng, a format that holds several"));
+        }
+        self.ends.push(self.buffer.len());
+        if self.is_immediate || self.buffer.len() >= BLOCK {
+            self.flush();
+        }
+    }
+
+    /// Saves names of addresses, as the input contained them.
+    pub(super) fn names(&mut self, names: &[(IpAddr, Box<[u8]>)]) {
+        if self.open.is_some() {
+            // In several blocks, since the length of one is bounded.
+            for names in names.chunks(NAMES_IN_A_BLOCK) {
+                self.encoder.names(names, &mut self.buffer);
+            }
+        }
+    }
+
+    /// Sets the number of packets that an interface has received and dropped so far.
+    pub(super) fn count(&mut self, input: u16, interface: Option<u32>, counts: Interface) {
+        self.counts.insert((input, interface), counts);
+    }
+
+    /// Writes what is buffered.
+    pub(super) fn flush(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        if self.buffer.is_empty() {
+            return;
+        }
+        match open.write(&self.buffer, &self.ends) {
+            Ok(()) => {
+                self.buffer.clear();
+                self.ends.clear();
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drop_buffered(),
+            Err(error) => self.stop(&error.to_string()),
+        }
+    }
+
+    /// Drops what is buffered, because the reader of standard output is too slow.
+    fn drop_buffered(&mut self) {
+        if self.dropped == 0 {
+            self.problem = Some(
+                "packets are left out of standard output: its reader is slower than the capture"
+                    .to_owned(),
+            );
+        }
+        self.has_failed = true;
+        self.dropped += self.ends.len() as u64;
+        self.ends.clear();
+        self.buffer.clear();
+        if self.format == SaveFormat::Pcapng {
+            // The dropped blocks may have described interfaces; a new section describes them again.
+            self.encoder = Encoder::new(self.format);
+            self.encoder.begin("", &mut self.buffer);
+        }
+    }
+
+    /// Opens the one file of a run again if another program has moved it away, or if it could not be
+    /// written; starts the next file of a sequence.
+    #[cfg(feature = "live")]
+    pub(super) fn reopen(&mut self) {
+        let path = match &mut self.target {
+            OpenTarget::Stdout => return,
+            OpenTarget::Rotating(files) => {
+                files.retry_now();
+                return self.close();
+            }
+            OpenTarget::File(path) => path.clone(),
+        };
+        if self.open.as_ref().is_some_and(|open| open.is_at(&path)) {
+            return;
+        }
+        self.close();
+        // Appending starts a second section, which a pcap file cannot have.
+        let is_taken = self.format == SaveFormat::Pcap
+            && std::fs::metadata(&path).is_ok_and(|there| there.is_file() && there.len() > 0);
+        let file =
+            if is_taken { Err(io::ErrorKind::AlreadyExists.into()) } else { append_private(&path) };
+        match file {
+            Ok(file) => {
+                let name = self.name();
+                self.begin(PacketSink::File(file), name);
+                self.flush();
+            }
+            Err(error) => self.stop(&error.to_string()),
+        }
+    }
+
+    /// Why saving stopped since the last call, as text.
+    pub(super) fn take_problem(&mut self) -> Option<String> {
+        self.problem.take()
+    }
+
+    /// Writes the rest. `false` if not everything could be saved; the reason, if not reported yet, is in
+    /// [`Self::take_problem`].
+    pub(super) fn finish(&mut self) -> bool {
+        self.close();
+        if self.dropped > 0 {
+            let packets = std::mem::take(&mut self.dropped);
+            self.problem = Some(format!("{packets} packets were left out of standard output"));
+        }
+        !self.has_failed
+    }
+
+    /// Starts the next file of a sequence if `frame` belongs there.
+    fn rotate(&mut self, frame: &Frame<'_>) {
+        let OpenTarget::Rotating(files) = &mut self.target else { return };
+        let is_full = self.open.as_ref().is_some_and(|open| {
+            let bytes =
+                open.bytes + self.buffer.len() as u64 + frame.bytes.len() as u64 + FRAME_OVERHEAD;
+            open.since.is_some_and(|since| files.is_full(since, frame.at, bytes))
+        });
+        if is_full {
+            self.close();
+        } else if self.open.is_some() {
+            return;
+        }
+        let OpenTarget::Rotating(files) = &mut self.target else { return };
+        let Some(path) = files.next_path(frame.at) else { return };
+        let name = path.display().to_string();
+        match create_private(&path) {
+            Ok(file) => {
+                files.on_created(path);
+                self.begin(PacketSink::File(file), name);
+            }
+            Err(error) => self.stop_at(&name, &error.to_string()),
+        }
+    }
+
+    /// Starts a file, or a section of one, with its header.
+    fn begin(&mut self, sink: PacketSink, name: String) {
+        self.encoder = Encoder::new(self.format);
+        self.buffer.clear();
+        self.ends.clear();
+        self.encoder.begin("", &mut self.buffer);
+        self.open = Some(OpenSink::new(sink, name));
+    }
+
+    /// Ends the file that is open, with the counts of its interfaces.
+    fn close(&mut self) {
+        if self.open.is_some() {
+            let counts = |input, interface| self.counts.get(&(input, interface)).cloned();
+            self.encoder.statistics(self.last, counts, &mut self.buffer);
+            self.flush();
+            if self.open.take().is_some_and(|open| !open.finish()) {
+                self.stop("its reader does not read the rest");
+            }
+        }
+    }
+
+    fn stop(&mut self, why: &str) {
+        let name = self.open.as_ref().map_or_else(|| self.name(), |open| open.name.clone());
+        self.stop_at(&name, why);
+    }
+
+    /// Stops saving, for good or until the next file of a sequence.
+    fn stop_at(&mut self, name: &str, why: &str) {
+        self.open = None;
+        self.buffer.clear();
+        let mut until = "no more packets are saved; the analysis goes on";
+        if let OpenTarget::Rotating(files) = &mut self.target {
+            files.on_failed(self.last);
+            until = "packets are not saved until the next file; the analysis goes on";
+        }
+        if !self.has_failed {
+            self.problem = Some(format!("cannot write {name}: {why}; {until}"));
+        }
+        self.has_failed = true;
+    }
+
+    /// What messages call the target.
+    fn name(&self) -> String {
+        match &self.target {
+            OpenTarget::Stdout => STDOUT.to_owned(),
+            OpenTarget::File(path) => path.display().to_string(),
+            OpenTarget::Rotating(files) => files.name().display().to_string(),
+        }
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn write_error(path: &Path, source: io::Error) -> Error {
+    Error::Output { name: path.display().to_string(), source }
+}
+
+/// Bytes that are buffered before they are written.
+const BLOCK: usize = 256 << 10;
+
+/// Roughly what a frame takes in a file beside its bytes, with the counters at the end of the file.
+const FRAME_OVERHEAD: u64 = 128;
+
+/// Names in one block: with the longest of 255 bytes, less than readers accept.
+const NAMES_IN_A_BLOCK: usize = 256;

@@ -1,0 +1,510 @@
+//! The arguments as they are meant: checked against each other, defaults filled in, files of cookies
+//! and filters read.
+//!
+//! In: [`Args`]. Out: settings for each command, with the types of the library. Opens no capture and
+//! makes no file. The commands and everything below them know these types and none of clap's.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use beamscope::capture::Order;
+#[cfg(feature = "live")]
+use beamscope::capture::live::LiveOptions;
+use beamscope::capture::save::SaveFormat;
+use beamscope::engine::{Config, EPMD_PORT};
+use beamscope::limits::Limits;
+use beamscope::protocol::MessageDetail;
+use beamscope::record::{PayloadStyle, Severity};
+use beamscope::render::{self, Format, Layout, TextOptions};
+use beamscope::time::Timestamp;
+
+use super::args::{
+    Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs, TermStyle,
+};
+use super::console::{self, Warnings};
+use super::cookies::{self, CookieSources};
+use super::error::Error;
+#[cfg(feature = "live")]
+use super::filter;
+
+/// Settings of a run over capture files.
+pub(super) struct AnalyzeSettings {
+    /// Captures to read, at least one; [`is_stdin`] for standard input.
+    pub(super) captures: Vec<PathBuf>,
+    /// Order of packets from several captures.
+    pub(super) order: Order,
+    /// Wait for more packets at the end of the last capture.
+    pub(super) follow: bool,
+    /// Which packets are analysed.
+    pub(super) selection: SelectionSettings,
+    /// Threads for decompression and for writing messages.
+    pub(super) threads: NonZeroUsize,
+    /// What both kinds of runs have.
+    pub(super) run: RunSettings,
+}
+
+/// Settings of a live capture.
+#[cfg(feature = "live")]
+pub(super) struct LiveSettings {
+    /// Interfaces by name or number, at least one.
+    pub(super) interfaces: Vec<String>,
+    /// How libpcap captures, the filter included.
+    pub(super) options: LiveOptions,
+    /// User to switch to, by name or number.
+    pub(super) user: Option<String>,
+    /// Restrict file access and system calls.
+    pub(super) is_sandboxed: bool,
+    /// Print the remaining privileges.
+    pub(super) is_verbose: bool,
+    /// What both kinds of runs have.
+    pub(super) run: RunSettings,
+}
+
+/// Settings that a run over files and a live capture share.
+pub(super) struct RunSettings {
+    /// Settings of the analysis.
+    pub(super) config: Config,
+    /// Where and how events are written.
+    pub(super) output: OutputSettings,
+    /// Where packets are saved.
+    pub(super) save: Option<SaveSettings>,
+    /// Where the packets of each finding are saved.
+    pub(super) evidence: Option<EvidenceSettings>,
+    /// What ends the run, and when it reports in between.
+    pub(super) stop: StopSettings,
+    /// Packets after which the run ends.
+    pub(super) packet_limit: u64,
+    /// Severity of a finding from which the exit status is 1.
+    pub(super) fail_on: Option<Severity>,
+}
+
+/// Settings of `beamscope diff`.
+pub(super) struct DiffSettings {
+    /// The earlier capture or file of events.
+    pub(super) before: PathBuf,
+    /// The later one.
+    pub(super) after: PathBuf,
+    /// Settings of the analysis of both.
+    pub(super) config: Config,
+    /// Where and how changes are written.
+    pub(super) output: OutputSettings,
+    /// Exit with status 1 if a pair changed.
+    pub(super) exit_code: bool,
+}
+
+/// Which packets of a capture are analysed.
+pub(super) struct SelectionSettings {
+    /// Packets before this time are skipped.
+    pub(super) since: Timestamp,
+    /// Packets after this time are skipped.
+    pub(super) until: Timestamp,
+    /// Packets that do not match are skipped, in the syntax of pcap-filter(7).
+    #[cfg(feature = "live")]
+    pub(super) filter: Option<String>,
+}
+
+/// Where and how events are written.
+pub(super) struct OutputSettings {
+    /// The file; `None` for standard output.
+    pub(super) file: Option<PathBuf>,
+    /// Keep what the file contains already.
+    pub(super) append: bool,
+    /// Format, and which events are left out.
+    pub(super) options: render::Options,
+    /// A thread writes, so that the analysis does not wait for each block.
+    pub(super) in_background: bool,
+    /// Where warnings go.
+    pub(super) warnings: Warnings,
+}
+
+/// Where packets are saved.
+pub(super) struct SaveSettings {
+    /// The file or files.
+    pub(super) target: SaveTarget,
+    /// Their format.
+    pub(super) format: SaveFormat,
+    /// Write each packet at once: a reader may wait for it.
+    pub(super) is_immediate: bool,
+    /// Where warnings go.
+    pub(super) warnings: Warnings,
+}
+
+/// The file or files that packets are saved to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum SaveTarget {
+    /// Standard output.
+    Stdout,
+    /// One file for the whole run.
+    File(PathBuf),
+    /// A sequence of files, at least one of `max_bytes` and `max_age` given.
+    Rotating {
+        /// The name that those of the files are made from.
+        name: PathBuf,
+        /// Size that no file exceeds.
+        max_bytes: Option<u64>,
+        /// Time from the first packet of a file to the first packet of the next.
+        max_age: Option<Duration>,
+        /// Number of files that are kept.
+        keep: Option<usize>,
+    },
+}
+
+/// Where the packets of each finding are saved.
+pub(super) struct EvidenceSettings {
+    /// The directory.
+    pub(super) directory: PathBuf,
+    /// Findings below this severity get no file.
+    pub(super) min_severity: Severity,
+    /// Where warnings go.
+    pub(super) warnings: Warnings,
+}
+
+/// What ends a run that has no end of its own, and when it reports in between.
+#[derive(Clone, Debug)]
+pub(super) struct StopSettings {
+    /// Time after which the run ends.
+    pub(super) duration: Option<Duration>,
+    /// Time between two reports of the cluster.
+    pub(super) cluster_interval: Option<Duration>,
+    /// Time between two reports of the statistics.
+    pub(super) stats_interval: Option<Duration>,
+    /// What SIGHUP does.
+    pub(super) hangup: Hangup,
+    /// Events go to standard output: the run ends when its reader has closed it.
+    pub(super) ends_with_stdout: bool,
+}
+
+/// What SIGHUP does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Hangup {
+    /// It kills the process, as without a handler.
+    Kill,
+    /// It ends the run: events go to a terminal that is gone.
+    Stop,
+    /// It opens the files for output again, after another program has moved them.
+    Reopen,
+}
+
+impl AnalyzeSettings {
+    /// Checks the arguments of a run over capture files.
+    ///
+    /// # Errors
+    ///
+    /// They contradict each other, a file of cookies or the filter cannot be read, or this build has
+    /// no filters.
+    pub(super) fn new(args: Args) -> Result<Self, Error> {
+        let captures: Vec<PathBuf> = args.read.iter().chain(&args.captures).cloned().collect();
+        if captures.is_empty() {
+            return Err(Error::NoInput);
+        }
+        check_stdin(captures.iter().map(PathBuf::as_path))?;
+        let selection = SelectionSettings::new(&args)?;
+        // Packets from a pipe may come slowly, and end with the Ctrl-C that ends their source.
+        let is_streamed = args.follow || captures.iter().any(|path| is_stdin(path));
+        let threads = threads(&args);
+        let run = RunSettings::new(&args, &captures, is_streamed)?;
+        Ok(Self { captures, order: args.order, follow: args.follow, selection, threads, run })
+    }
+}
+
+#[cfg(feature = "live")]
+impl LiveSettings {
+    /// Checks the arguments of a live capture.
+    ///
+    /// # Errors
+    ///
+    /// They contradict each other, or a file of cookies or the filter cannot be read.
+    pub(super) fn new(args: Args) -> Result<Self, Error> {
+        let defaults = LiveOptions::default();
+        let options = LiveOptions {
+            snaplen: args.snaplen.filter(|bytes| *bytes > 0).unwrap_or(defaults.snaplen),
+            buffer: args.buffer_size.map_or(defaults.buffer, |kib| kib.saturating_mul(1024)),
+            promisc: !args.no_promisc,
+            immediate: args.immediate,
+            filter: filter_text(&args)?,
+            ..defaults
+        };
+        let run = RunSettings::new(&args, &[], false)?;
+        Ok(Self {
+            interfaces: args.interface,
+            options,
+            user: args.user,
+            is_sandboxed: !args.no_sandbox,
+            is_verbose: args.verbose,
+            run,
+        })
+    }
+}
+
+impl RunSettings {
+    /// `captures` are the files that are read; `is_streamed` when their packets may still be coming.
+    fn new(args: &Args, captures: &[PathBuf], is_streamed: bool) -> Result<Self, Error> {
+        let is_live = !args.interface.is_empty();
+        let warnings = Warnings::new(args.output.quiet);
+        let config = Config {
+            include_secrets: args.include_secrets,
+            messages: message_detail(args),
+            warns: is_live || args.follow,
+            ..config(&args.protocol, warnings)?
+        };
+        let layout = if is_live || is_streamed { Layout::Streaming } else { Layout::Grouped };
+        let writes_file = args.output.output.is_some();
+        let line_buffered =
+            args.line_buffered || is_streamed || !writes_file && console::stdout_is_terminal();
+        let options = render::Options {
+            format: format(&args.output, args.verbose, layout),
+            only_findings: args.only_findings,
+            min_severity: args.min_severity,
+            line_buffered,
+        };
+        let has_messages = args.messages || args.payloads;
+        let in_background = has_messages && !line_buffered && threads(args) > NonZeroUsize::MIN;
+        let output = OutputSettings::new(&args.output, options, in_background, captures)?;
+        let evidence = args.save.evidence.as_ref().map(|directory| EvidenceSettings {
+            directory: directory.clone(),
+            min_severity: args.min_severity,
+            warnings,
+        });
+        let stop = StopSettings {
+            duration: args.duration,
+            cluster_interval: args.cluster_interval,
+            stats_interval: args.stats_interval,
+            hangup: match (is_live, writes_file) {
+                (false, _) => Hangup::Kill,
+                (true, false) => Hangup::Stop,
+                (true, true) => Hangup::Reopen,
+            },
+            ends_with_stdout: !writes_file,
+        };
+        Ok(Self {
+            config,
+            output,
+            save: SaveSettings::new(args, captures, is_streamed)?,
+            evidence,
+            stop,
+            packet_limit: args.count.unwrap_or(u64::MAX),
+            fail_on: args.fail_on.0,
+        })
+    }
+}
+
+impl DiffSettings {
+    /// Checks the arguments of `beamscope diff`.
+    ///
+    /// # Errors
+    ///
+    /// They contradict each other, or a file of cookies cannot be read.
+    pub(super) fn new(args: DiffArgs) -> Result<Self, Error> {
+        let inputs = [args.before, args.after];
+        check_stdin(inputs.iter().map(PathBuf::as_path))?;
+        let config = config(&args.protocol, Warnings::new(args.output.quiet))?;
+        let options = render::Options {
+            format: format(&args.output, false, Layout::Grouped),
+            only_findings: false,
+            min_severity: Severity::Info,
+            line_buffered: false,
+        };
+        let output = OutputSettings::new(&args.output, options, false, &inputs)?;
+        let [before, after] = inputs;
+        Ok(Self { before, after, config, output, exit_code: args.exit_code })
+    }
+}
+
+impl SelectionSettings {
+    fn new(args: &Args) -> Result<Self, Error> {
+        let since = args.since.unwrap_or(Timestamp(0));
+        let until = args.until.unwrap_or(Timestamp(u64::MAX));
+        if until < since {
+            return Err(Error::EmptyWindow { since, until });
+        }
+        #[cfg(not(feature = "live"))]
+        if args.filter.is_some() || args.filter_file.is_some() {
+            return Err(Error::NoFilter);
+        }
+        Ok(Self {
+            since,
+            until,
+            #[cfg(feature = "live")]
+            filter: filter_text(args)?,
+        })
+    }
+}
+
+impl OutputSettings {
+    fn new(
+        args: &OutputArgs,
+        options: render::Options,
+        in_background: bool,
+        inputs: &[PathBuf],
+    ) -> Result<Self, Error> {
+        if let Some(path) = &args.output {
+            // A device, such as /dev/null, may be read and written.
+            let is_input = |input: &PathBuf| is_same_file(input, path);
+            if inputs.iter().any(is_input) {
+                return Err(Error::OwnInput { name: path.display().to_string() });
+            }
+        }
+        Ok(Self {
+            file: args.output.clone(),
+            append: args.append,
+            options,
+            in_background,
+            warnings: Warnings::new(args.quiet),
+        })
+    }
+
+    /// What messages call the file.
+    pub(super) fn name(&self) -> String {
+        let path = self.file.as_ref();
+        path.map_or_else(|| console::STDOUT.to_owned(), |path| path.display().to_string())
+    }
+}
+
+impl SaveSettings {
+    fn new(args: &Args, captures: &[PathBuf], is_streamed: bool) -> Result<Option<Self>, Error> {
+        let Some(path) = &args.save.write else { return Ok(None) };
+        let SaveArgs { rotate_size, rotate_every, rotate_count, .. } = args.save;
+        let is_rotating = rotate_size.is_some() || rotate_every.is_some();
+        let target = if is_stdin(path) {
+            if args.output.output.is_none() {
+                return Err(Error::StdoutTwice);
+            }
+            if is_rotating {
+                return Err(Error::StdoutRotated);
+            }
+            if console::stdout_is_terminal() {
+                return Err(Error::StdoutTerminal);
+            }
+            SaveTarget::Stdout
+        } else if is_rotating {
+            SaveTarget::Rotating {
+                name: path.clone(),
+                max_bytes: rotate_size,
+                max_age: rotate_every,
+                keep: rotate_count,
+            }
+        } else {
+            // The file of events may not exist yet, and is then known by its name alone.
+            let is_taken = |other: &&PathBuf| {
+                let is_new = *other == path && !is_stdin(path) && !path.exists();
+                is_new || is_same_file(other, path)
+            };
+            if let Some(taken) = captures.iter().chain(&args.output.output).find(is_taken) {
+                return Err(Error::OwnInput { name: taken.display().to_string() });
+            }
+            SaveTarget::File(path.clone())
+        };
+        let is_pcap = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("pcap"));
+        Ok(Some(Self {
+            target,
+            format: if is_pcap { SaveFormat::Pcap } else { SaveFormat::Pcapng },
+            is_immediate: is_streamed,
+            warnings: Warnings::new(args.output.quiet),
+        }))
+    }
+}
+
+/// Whether a path means standard input or output.
+pub(super) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Standard input can be read once, and not from a terminal.
+fn check_stdin<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
+    match paths.filter(|path| is_stdin(path)).count() {
+        0 => Ok(()),
+        1 if console::stdin_is_terminal() => Err(Error::StdinTerminal),
+        1 => Ok(()),
+        times => Err(Error::StdinTwice { times }),
+    }
+}
+
+/// The settings of the analysis that captures do not show, without those of a single command.
+fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<Config, Error> {
+    let limits = Limits::default();
+    let sources =
+        CookieSources { files: &args.cookie_file, typed: &args.cookie, use_home: args.home_cookie };
+    let cookies = cookies::load(&sources, &limits)?;
+    if !args.cookie.is_empty() {
+        warnings.warn(
+            &"other users of this machine can see a cookie given with --cookie; --cookie-file \
+              keeps it from them",
+        );
+    }
+    let mut epmd_ports = vec![EPMD_PORT];
+    epmd_ports.extend(args.epmd_port.iter().filter(|port| **port != EPMD_PORT));
+    Ok(Config {
+        limits,
+        cookies,
+        include_secrets: false,
+        messages: MessageDetail::None,
+        warns: false,
+        epmd_ports,
+        dist_ports: args.dist_port.clone(),
+        home_nets: args.home_net.iter().copied().collect(),
+    })
+}
+
+/// How much of the messages after the handshake is printed.
+const fn message_detail(args: &Args) -> MessageDetail {
+    match (args.messages || args.payloads, args.payloads, args.terms) {
+        (false, ..) => MessageDetail::None,
+        (true, false, _) => MessageDetail::Operations,
+        (true, true, TermStyle::Erlang) => MessageDetail::Payloads(PayloadStyle::Erlang),
+        (true, true, TermStyle::Json) => MessageDetail::Payloads(PayloadStyle::Json),
+    }
+}
+
+/// The filter of the arguments, with a warning if it looks too narrow.
+#[cfg(feature = "live")]
+fn filter_text(args: &Args) -> Result<Option<String>, Error> {
+    let text = match &args.filter_file {
+        Some(path) => Some(filter::read(path)?),
+        None => args.filter.clone(),
+    };
+    let warning =
+        text.as_deref().and_then(|text| filter::hidden_ports(text, &args.protocol.dist_port));
+    if let Some(warning) = warning {
+        Warnings::new(args.output.quiet).warn(&warning);
+    }
+    Ok(text)
+}
+
+/// As many threads as asked for, or as can run at the same time.
+fn threads(args: &Args) -> NonZeroUsize {
+    let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    args.threads.unwrap_or_else(all)
+}
+
+fn format(args: &OutputArgs, is_verbose: bool, layout: Layout) -> Format {
+    let is_terminal = args.output.is_none() && console::stdout_is_terminal();
+    let name = match args.format {
+        _ if args.json => FormatName::Ndjson,
+        Some(format) => format,
+        None if is_terminal => FormatName::Text,
+        None => FormatName::Ndjson,
+    };
+    match name {
+        FormatName::Ndjson => Format::Ndjson,
+        FormatName::Text => {
+            let colour = match args.color {
+                ColorChoice::Always => true,
+                ColorChoice::Never => false,
+                ColorChoice::Auto => args.output.is_none() && console::takes_colour(),
+            };
+            let width = console::text_width(is_terminal);
+            Format::Text(TextOptions { width, colour, verbose: is_verbose, layout })
+        }
+    }
+}
+
+/// Whether two paths lead to the same regular file.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    match (fs::canonicalize(a), fs::canonicalize(b)) {
+        (Ok(a), Ok(b)) => a == b && a.is_file(),
+        _ => false,
+    }
+}

@@ -1,0 +1,78 @@
+//! Where packets of capture files come from: files, standard input, a file that is still being written.
+//!
+//! In: paths as given. Out: the inputs of the library, and for `--follow` the condition that ends the
+//! last one.
+
+use std::io;
+use std::path::Path;
+
+#[cfg(unix)]
+use beamscope::capture::Follow;
+use beamscope::capture::Input;
+
+use super::error::Error;
+use super::settings::{AnalyzeSettings, is_stdin};
+use super::stop::StopCondition;
+#[cfg(unix)]
+use super::stop::TICK;
+
+/// The inputs that the settings name. With `--follow` the last one ends when the [`StopCondition`] is
+/// met; `None` if all end by themselves.
+///
+/// # Errors
+///
+/// The file to follow cannot be opened, or an option needs a capture without an end of its own and
+/// there is none.
+pub(super) fn inputs(
+    settings: &AnalyzeSettings,
+) -> Result<(Vec<Input>, Option<StopCondition>), Error> {
+    let mut inputs: Vec<_> = settings.captures.iter().map(|path| input(path)).collect();
+    let followed = inputs.last_mut().filter(|_| settings.follow);
+    let stop = followed.map(|last| follow(last, settings)).transpose()?.flatten();
+    if stop.is_none() {
+        let settings = &settings.run.stop;
+        if settings.duration.is_some() {
+            return Err(Error::Duration);
+        }
+        if settings.cluster_interval.is_some() {
+            return Err(Error::Interval { option: "--cluster-interval" });
+        }
+        if settings.stats_interval.is_some() {
+            return Err(Error::Interval { option: "--stats-interval" });
+        }
+    }
+    Ok((inputs, stop))
+}
+
+fn input(path: &Path) -> Input {
+    if is_stdin(path) {
+        Input::Stream { name: "-".to_owned(), source: Box::new(io::stdin()) }
+    } else {
+        Input::Path(path.into())
+    }
+}
+
+/// Makes the last input wait at its end until the [`StopCondition`] is met. `None` if it is no regular
+/// file: reading from a pipe waits by itself, and a pipe has an end.
+#[cfg(unix)]
+fn follow(last: &mut Input, settings: &AnalyzeSettings) -> Result<Option<StopCondition>, Error> {
+    let Input::Path(path) = last else { return Ok(None) };
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let stop = StopCondition::new(&settings.run.stop).map_err(Error::Wait)?;
+    let waits_for = stop.clone();
+    let should_continue = move || {
+        let is_closed = waits_for.wait::<std::fs::File>(&[], TICK);
+        !waits_for.is_met() && is_closed.is_ok_and(|is_closed| !is_closed)
+    };
+    let name = path.display().to_string();
+    let source = Box::new(Follow::open(path, should_continue)?);
+    *last = Input::Stream { name, source };
+    Ok(Some(stop))
+}
+
+#[cfg(not(unix))]
+fn follow(_: &mut Input, _: &AnalyzeSettings) -> Result<Option<StopCondition>, Error> {
+    Err(Error::NoFollow)
+}

@@ -1,0 +1,186 @@
+//! When a run without an end of its own ends, and when it reports in between.
+//!
+//! In: signals, time, the reader of standard output. Out: whether to end, which reports are due, and
+//! one `poll` that waits for any of these. Reads no packet and writes nothing.
+
+use std::time::{Duration, Instant};
+
+#[cfg(not(unix))]
+pub(super) use other::StopCondition;
+#[cfg(unix)]
+pub(super) use unix::StopCondition;
+
+/// Reports that a run without an end of its own makes before it ends.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct DueReports {
+    /// The nodes and the state of each pair.
+    pub(super) cluster: bool,
+    /// The statistics.
+    pub(super) stats: bool,
+}
+
+/// An interval that repeats without end.
+#[derive(Clone, Debug)]
+pub(super) struct Interval {
+    length: Duration,
+    end: Instant,
+}
+
+impl Interval {
+    /// Starts the first interval now.
+    pub(super) fn new(length: Duration) -> Self {
+        let now = Instant::now();
+        Self { length, end: now.checked_add(length).unwrap_or(now) }
+    }
+
+    /// Whether the current interval has ended; if so, the next one starts now.
+    pub(super) fn has_ended(&mut self) -> bool {
+        let now = Instant::now();
+        let has_ended = self.end <= now;
+        if has_ended {
+            self.end = now.checked_add(self.length).unwrap_or(now);
+        }
+        has_ended
+    }
+}
+
+/// Longest wait of one call, so that events that depend on time alone are not late.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+#[cfg(unix)]
+mod unix {
+    use std::io;
+    use std::os::fd::AsFd;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::Errno;
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+    use signal_hook::flag;
+
+    use super::super::settings::{Hangup, StopSettings};
+    use super::{DueReports, Interval};
+
+    /// What ends a run that has no end of its own. Clones share their signals, not their intervals.
+    #[derive(Clone)]
+    pub(in super::super) struct StopCondition {
+        /// SIGINT or SIGTERM came: end the run. A second signal kills the process.
+        stop: Arc<AtomicBool>,
+        /// SIGUSR1 came: make all reports.
+        report: Arc<AtomicBool>,
+        /// SIGHUP came: open the files for output again.
+        reopen: Arc<AtomicBool>,
+        until: Option<Instant>,
+        cluster: Option<Interval>,
+        stats: Option<Interval>,
+        ends_with_stdout: bool,
+    }
+
+    impl StopCondition {
+        /// Installs the signal handlers and starts the time limit and the intervals.
+        ///
+        /// # Errors
+        ///
+        /// A signal handler cannot be installed.
+        pub(in super::super) fn new(settings: &StopSettings) -> io::Result<Self> {
+            let stop: Arc<AtomicBool> = Arc::default();
+            let report: Arc<AtomicBool> = Arc::default();
+            let reopen: Arc<AtomicBool> = Arc::default();
+            for signal in [SIGINT, SIGTERM] {
+                // In this order: at the first signal the first handler must find the flag unset.
+                flag::register_conditional_default(signal, Arc::clone(&stop))?;
+                flag::register(signal, Arc::clone(&stop))?;
+            }
+            flag::register(SIGUSR1, Arc::clone(&report))?;
+            match settings.hangup {
+                Hangup::Kill => {}
+                Hangup::Stop => drop(flag::register(SIGHUP, Arc::clone(&stop))?),
+                Hangup::Reopen => drop(flag::register(SIGHUP, Arc::clone(&reopen))?),
+            }
+            Ok(Self {
+                stop,
+                report,
+                reopen,
+                until: settings.duration.and_then(|time| Instant::now().checked_add(time)),
+                cluster: settings.cluster_interval.map(Interval::new),
+                stats: settings.stats_interval.map(Interval::new),
+                ends_with_stdout: settings.ends_with_stdout,
+            })
+        }
+
+        /// Whether a signal or the time limit ends the run.
+        pub(in super::super) fn is_met(&self) -> bool {
+            self.stop.load(Ordering::Relaxed)
+                || self.until.is_some_and(|until| until <= Instant::now())
+        }
+
+        /// The reports that are due: all after SIGUSR1, otherwise those whose interval has ended.
+        pub(in super::super) fn due_reports(&mut self) -> DueReports {
+            let is_asked = self.report.swap(false, Ordering::Relaxed);
+            let has_ended = |interval: &mut Option<Interval>| {
+                interval.as_mut().is_some_and(Interval::has_ended)
+            };
+            DueReports {
+                // Without short circuit: a signal must not delay the next interval.
+                cluster: has_ended(&mut self.cluster) | is_asked,
+                stats: has_ended(&mut self.stats) | is_asked,
+            }
+        }
+
+        /// Whether SIGHUP came since the last call: the files for output are to be opened again.
+        #[cfg(feature = "live")]
+        pub(in super::super) fn takes_reopen(&self) -> bool {
+            self.reopen.swap(false, Ordering::Relaxed)
+        }
+
+        /// Waits until one of `sources` can be read, for a signal, or for `longest`, which is less than
+        /// a second. `true` when the reader of standard output has closed it: a run that writes
+        /// nothing learns it nowhere else.
+        ///
+        /// # Errors
+        ///
+        /// `poll` fails.
+        pub(in super::super) fn wait<S: AsFd>(
+            &self,
+            sources: &[S],
+            longest: Duration,
+        ) -> io::Result<bool> {
+            let stdout = io::stdout();
+            let mut fds: Vec<_> =
+                sources.iter().map(|source| PollFd::new(source, PollFlags::IN)).collect();
+            if self.ends_with_stdout {
+                fds.push(PollFd::new(&stdout, PollFlags::empty()));
+            }
+            let longest = Timespec { tv_sec: 0, tv_nsec: longest.subsec_nanos().into() };
+            match poll(&mut fds, Some(&longest)) {
+                // After a signal, the caller looks at its flags next.
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+            let closed = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+            let out = if self.ends_with_stdout { fds.last() } else { None };
+            Ok(out.is_some_and(|out| out.revents().intersects(closed)))
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod other {
+    use super::DueReports;
+
+    /// Without Unix signals no run is without an end of its own, so there is no value of this type.
+    #[derive(Clone)]
+    pub(in super::super) enum StopCondition {}
+
+    impl StopCondition {
+        pub(in super::super) fn is_met(&self) -> bool {
+            match *self {}
+        }
+
+        pub(in super::super) fn due_reports(&mut self) -> DueReports {
+            match *self {}
+        }
+    }
+}
