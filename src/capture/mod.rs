@@ -20,7 +20,6 @@ mod read_ahead;
 mod samples;
 pub mod save;
 mod source;
-mod timeline;
 
 pub use error::Error;
 pub use file::CaptureFile;
@@ -28,7 +27,6 @@ pub use follow::Follow;
 pub use item::{Comment, Drops, Frame, Interface, Item, Notice, NoticeKind, Secrets, SecretsType};
 pub use merge::{Input, Inputs, Order};
 pub use source::{Progress, Receiver, Source};
-pub use timeline::Timeline;
 
 use std::ops::Range;
 

@@ -200,7 +200,7 @@ fn packet_comment(
     let number = packet.frame.id.number;
     let of = input.map(|name| format!(" of {}", escape(name))).unwrap_or_default();
     let title = escape(&case.finding.title);
-    format!("{title}: {}{from} (frame {number}{of})", escape(&shows.what))
+    format!("{title}: {}{from} (frame {number}{of})", escape(&shows.what.to_string()))
 }
 
 /// Makes a directory, and those above it, that only its owner can read. One that exists stays as it is.

@@ -19,18 +19,18 @@ use super::settings::OutputSettings;
 use super::sinks::{self, EventStream};
 
 /// Reports once, as a warning and as an event, why packets are not saved.
-fn report_problem(saver: &mut Saver, pipeline: &mut Engine<Output<EventStream>>) {
+fn report_problem(saver: &mut Saver, engine: &mut Engine<Output<EventStream>>) {
     if let Some(detail) = saver.take_problem() {
         saver.warnings.warn(&detail);
-        pipeline.on_anomaly(Anomaly::new(AnomalyKind::NotSaved, detail));
+        engine.on_anomaly(Anomaly::new(AnomalyKind::NotSaved, detail));
     }
 }
 
 /// Writes the rest of the packets. `false` if not all could be saved.
-fn finish_saving(saver: Option<Saver>, pipeline: &mut Engine<Output<EventStream>>) -> bool {
+fn finish_saving(saver: Option<Saver>, engine: &mut Engine<Output<EventStream>>) -> bool {
     let Some(mut saver) = saver else { return true };
     let is_saved = saver.finish();
-    report_problem(&mut saver, pipeline);
+    report_problem(&mut saver, engine);
     is_saved
 }
 

@@ -30,7 +30,7 @@ use super::super::super::stop::StopCondition;
 /// A live capture that is ready, without rights.
 pub(super) struct Started {
     pub(super) capture: LiveCapture,
-    pub(super) pipeline: Engine<Output<EventStream>>,
+    pub(super) engine: Engine<Output<EventStream>>,
     pub(super) saver: Option<Saver>,
     /// Whether a file of evidence could not be written.
     pub(super) evidence_failed: Arc<AtomicBool>,
@@ -40,7 +40,7 @@ pub(super) struct Started {
 
 /// The interfaces that are captured from, and what ends the capture.
 pub(super) struct LiveCapture {
-    pub(super) devices: Vec<Live>,
+    pub(super) interfaces: Vec<Live>,
     pub(super) names: Vec<String>,
     pub(super) stop: StopCondition,
     /// Longest time from the arrival of a frame until libpcap hands it over.
@@ -69,7 +69,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     let (devices, names) = open_interfaces(&interfaces, &options)?;
     let stop = StopCondition::new(&stop).map_err(Error::Wait)?;
     let capture = LiveCapture {
-        devices,
+        interfaces: devices,
         names,
         stop,
         held_back: options.held_back(),
@@ -110,9 +110,9 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     let sandbox = sandbox.restrict_calls();
 
     let sink = Output::queued(queue, inputs, output.options.clone());
-    let mut pipeline = Engine::new(config, sink);
+    let mut engine = Engine::new(config, sink);
     if let Some(evidence) = evidence {
-        pipeline.keep_evidence(Box::new(evidence));
+        engine.keep_evidence(Box::new(evidence));
     }
     if is_verbose {
         let always = Warnings::new(false);
@@ -120,7 +120,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     }
     // The same words as those of tcpdump: from here on no packet is missed.
     output.warnings.notice(&format_args!("listening on {}", capture.names.join(", ")));
-    Ok(Started { capture, pipeline, saver, evidence_failed, output, fail_on })
+    Ok(Started { capture, engine, saver, evidence_failed, output, fail_on })
 }
 
 fn open_interfaces(
