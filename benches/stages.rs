@@ -122,6 +122,7 @@ fn run(capture: &[u8]) -> Vec<u8> {
         only_findings: false,
         min_severity: Severity::Info,
         line_buffered: false,
+        terms: beamscope::render::TermStyle::Erlang,
     };
     let mut lines = Vec::new();
     let output = Output::new(&mut lines, vec!["traffic".into()], options);

@@ -58,6 +58,7 @@
 
 pub mod capture;
 pub mod compare;
+mod cursor;
 pub mod decode;
 pub mod detect;
 pub mod drive;
@@ -68,6 +69,7 @@ pub mod identify;
 pub mod judge;
 pub mod limits;
 pub mod names;
+pub mod observe;
 pub mod packet;
 pub mod protocol;
 pub mod record;

@@ -13,10 +13,11 @@ use super::finding::{Sides, blank, finding, seconds, settled, shown};
 use super::{LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::limits::remember;
+use crate::observe::messages::{MessageEvent, RuleTrigger};
 use crate::packet::PacketRef;
 use crate::record::{
-    Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, MessageEvent, Outcome,
-    Role, RuleTrigger, Session, Severity, Shows,
+    Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, Outcome, Role, Session,
+    Severity, Shows,
 };
 use crate::time::{Timestamp, micros};
 
@@ -210,13 +211,14 @@ impl Rule for ConnectionLost {
     }
 
     fn on_message(&mut self, event: &MessageEvent<'_>, _: &mut Vec<Finding>) {
-        let MessageEvent { mark, connection, wording } = event;
-        if wording.facts.trigger != Some(RuleTrigger::Disconnect) {
+        let MessageEvent { connection, message } = event;
+        let meta = message.meta;
+        if meta.trigger != Some(RuleTrigger::Disconnect) {
             return;
         }
-        let from = wording.facts.from;
+        let from = meta.from;
         let asked_to_remove = Shows::Message("remove_connection to global".to_owned());
-        if let Some(mut shown) = shown(Some(*mark), Some(from), asked_to_remove) {
+        if let Some(mut shown) = shown(Some(meta.packet), Some(from), asked_to_remove) {
             shown.session_id = Some(Arc::clone(&connection.session_id));
             let asked = (Arc::clone(&connection.session_id), from, shown);
             remember(&mut self.asked, asked, REMEMBERED);

@@ -8,11 +8,12 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::limits::Limits;
+use crate::observe::messages::MessageEvent;
 use crate::packet::FrameRef;
 use crate::protocol::digest::short_id;
 use crate::record::{
     Anomaly, AnomalyKind, Body, Confidence, ConnectionIds, EpmdOutcome, Event, Finding, Incident,
-    MessageEvent, Outcome, Severity, State,
+    Outcome, Severity, State,
 };
 use crate::time::Timestamp;
 
@@ -35,7 +36,8 @@ impl<'a> Place<'a> {
     }
 
     pub(super) const fn of_message(event: &MessageEvent<'a>) -> Self {
-        let MessageEvent { mark, connection, .. } = event;
+        let MessageEvent { connection, message } = event;
+        let mark = &message.meta.packet;
         let (at, frame) = (mark.at, Some(mark.frame));
         Self { at, frame, input: None, connection: Some(connection), event: None }
     }

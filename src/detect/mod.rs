@@ -48,7 +48,8 @@ pub use self::doc::{LogLine, RuleDoc};
 use self::incidents::{Incidents, Place};
 use crate::judge::world::World;
 use crate::limits::Limits;
-use crate::record::{Event, Finding, MessageEvent};
+use crate::observe::messages::MessageEvent;
+use crate::record::{Event, Finding};
 use crate::time::Timestamp;
 
 /// A small state machine over events that knows one problem, or a few that are told apart at once.
@@ -60,7 +61,7 @@ pub trait Rule {
     /// each time it is seen: repeats are sorted out behind the rules, by [`Finding::parties`].
     fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>);
 
-    /// Looks at a message that is [trigger](crate::record::RuleTrigger): no other comes here.
+    /// Looks at a message that has a [trigger](crate::observe::messages::RuleTrigger); others are not passed to rules.
     fn on_message(&mut self, _event: &MessageEvent<'_>, _out: &mut Vec<Finding>) {}
 
     /// The input ends: the last chance for what is told once a run.

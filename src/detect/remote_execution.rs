@@ -9,10 +9,8 @@ use std::sync::Arc;
 use super::finding::{address, blank, shown};
 use super::{Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{
-    Body, Confidence, Event, Execution, Finding, MessageEvent, Outcome, Role, RuleTrigger,
-    Severity, Shows, State,
-};
+use crate::observe::messages::{Execution, FieldKind, MessageEvent, RuleTrigger};
+use crate::record::{Body, Confidence, Event, Finding, Outcome, Role, Severity, Shows, State};
 
 /// `beamscope explain remote-execution`.
 const DOC: RuleDoc = RuleDoc {
@@ -67,13 +65,16 @@ impl Rule for RemoteExecution {
     }
 
     fn on_message(&mut self, event: &MessageEvent<'_>, out: &mut Vec<Finding>) {
-        let MessageEvent { mark, connection, .. } = event;
-        let message = event.message();
-        let (Some(RuleTrigger::Execution(execution)), Some(call)) = (message.trigger, message.call)
+        let MessageEvent { connection, message } = event;
+        let meta = message.meta;
+        let (Some(RuleTrigger::Execution(execution)), Some(kind)) = (meta.trigger, meta.call)
         else {
             return;
         };
-        let (Some(module), Some(function)) = (call.module, call.function) else { return };
+        let module = message.text(FieldKind::Module);
+        let (Some(module), Some(function)) = (module, message.text(FieldKind::Function)) else {
+            return;
+        };
         let names = self.connected.get(&connection.session_id);
         let name = |role: Role| names.and_then(|names| names.get(role.index())?.clone());
         let side = |role: Role| {
@@ -83,10 +84,11 @@ impl Rule for RemoteExecution {
             };
             name(role).map_or_else(|| address(end.0, end.1), |name| name.to_string())
         };
-        let (from, to) = (side(message.from), side(message.from.peer()));
+        let (from, to) = (side(meta.from), side(meta.from.peer()));
         // As Erlang writes it; Elixir's modules without what Elixir leaves away.
         let module = module.strip_prefix("Elixir.").unwrap_or(module);
-        let arity = call.arity.map_or_else(String::new, |arity| format!("/{arity}"));
+        let arity =
+            message.text(FieldKind::Arity).map_or_else(String::new, |arity| format!("/{arity}"));
         let what = match execution {
             Execution::Command => "which starts a program on its host",
             Execution::CodeLoading => "which loads code into it",
@@ -98,15 +100,15 @@ impl Rule for RemoteExecution {
             explanation: format!(
                 "{from} asked {to} to run {module}:{function}{arity} ({}), {what}. Whether it was meant, \
                  the capture does not tell.",
-                call.kind
+                kind.name()
             ),
             remedy: DOC.remedy.iter().map(ToString::to_string).collect(),
-            nodes: [name(message.from), name(message.from.peer())].into_iter().flatten().collect(),
+            nodes: [name(meta.from), name(meta.from.peer())].into_iter().flatten().collect(),
             parties: format!("{from},{to},{module}:{function}"),
             evidence: shown(
-                Some(*mark),
-                Some(message.from),
-                Shows::Message(format!("{} of {module}:{function}{arity}", message.operation)),
+                Some(meta.packet),
+                Some(meta.from),
+                Shows::Message(format!("{} of {module}:{function}{arity}", meta.operation_name())),
             )
             .into_iter()
             .collect(),
@@ -121,30 +123,27 @@ const MOST_CONNECTED: usize = 16_384;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::messages::samples::{batch, meta};
+    use crate::observe::messages::{MessageBatch, MessageMeta, Operation, RequestKind};
     use crate::packet::FrameRef;
     use crate::packet::PacketRef;
-    use crate::record::samples::{Worded, at, dial, message};
-    use crate::record::{Call, Message};
+    use crate::record::samples::{at, dial};
 
-    fn call<'a>(module: &'a str, function: &'a str, execution: Option<Execution>) -> Message<'a> {
-        Message {
+    fn call(module: &str, function: &str, execution: Option<Execution>) -> MessageBatch {
+        let meta = MessageMeta {
+            packet: PacketRef { frame: FrameRef { input: 0, number: 31 }, at: at(100) },
             from: Role::Acceptor,
-            call: Some(Call {
-                kind: "erpc_call",
-                tag: None,
-                request: None,
-                module: Some(module),
-                function: Some(function),
-                arity: Some(1),
-                latency_us: None,
-            }),
+            call: Some(RequestKind::ErpcCall),
             payload_bytes: Some(9),
             trigger: execution.map(RuleTrigger::Execution),
-            ..message("SPAWN_REQUEST")
-        }
+            ..meta(Operation::SPAWN_REQUEST)
+        };
+        let fields =
+            [(FieldKind::Module, module), (FieldKind::Function, function), (FieldKind::Arity, "1")];
+        batch(meta, &fields)
     }
 
-    fn told(session: Option<Event>, message: &Message<'_>) -> Vec<Finding> {
+    fn findings(session: Option<Event>, messages: &MessageBatch) -> Vec<Finding> {
         let mut rule = RemoteExecution::default();
         let mut out = Vec::new();
         let event = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").event();
@@ -153,26 +152,25 @@ mod tests {
         if let Some(session) = session {
             rule.on_event(&session, &known, &mut out);
         }
-        let mark = PacketRef { frame: FrameRef { input: 0, number: 31 }, at: at(100) };
-        let worded = Worded::new(message);
-        let event = MessageEvent { mark, connection: &connection, wording: worded.wording() };
-        rule.on_message(&event, &mut out);
+        for message in messages.iter() {
+            rule.on_message(&MessageEvent { connection: &connection, message }, &mut out);
+        }
         out
     }
 
     #[test]
     fn who_had_whom_run_what_is_told_by_name() {
         let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2");
-        let found = told(Some(dial.event()), &call("os", "cmd", Some(Execution::Command)));
+        let found = findings(Some(dial.event()), &call("os", "cmd", Some(Execution::Command)));
         assert_eq!(found[0].title, "b@h had a@h run os:cmd");
         assert_eq!(found[0].evidence[0].what.to_string(), "SPAWN_REQUEST of os:cmd/1");
         let code = call("Elixir.Code", "eval_string", Some(Execution::Evaluation));
-        let found = told(None, &code);
+        let found = findings(None, &code);
         assert_eq!(found[0].title, "10.0.0.2:9100 had 10.0.0.1:40000 run Code:eval_string");
     }
 
     #[test]
     fn any_other_function_is_nobodys_business() {
-        assert!(told(None, &call("lists", "seq", None)).is_empty());
+        assert!(findings(None, &call("lists", "seq", None)).is_empty());
     }
 }

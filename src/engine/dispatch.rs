@@ -75,7 +75,7 @@ impl<S: EventSink> Core<S> {
             if are_wanted {
                 self.sink.message(event);
             }
-            if event.wording.facts.trigger.is_some() {
+            if event.message.meta.trigger.is_some() {
                 self.detector.on_message(event, &mut found);
             }
             for finding in found.drain(..) {

@@ -22,7 +22,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use facts::{FactSource, Facts, Question};
-pub use messages::{MessageDetail, MessageLog, Pool};
+pub use messages::{MessageDetail, Pool};
 
 use self::digest::Cookies;
 use self::distribution::Distribution;
@@ -32,9 +32,10 @@ use self::tcp::{Opened, Tcp};
 use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
 use crate::flow::Direction;
 use crate::limits::Limits;
+use crate::observe::messages::{MessageBatch, MessageEvent};
 use crate::packet::FrameRef;
 use crate::packet::PacketRef;
-use crate::record::{Body, ConnectionIds, Event, MessageEvent, Orientation, Outcome};
+use crate::record::{Body, ConnectionIds, Event, Orientation, Outcome};
 use crate::stream::{Budget, StreamChunk};
 use crate::time::Timestamp;
 
@@ -62,7 +63,7 @@ pub struct ConnOutput {
     /// Events and ranges of messages, in the order in which the connection produced them.
     events: Vec<ConnEvent>,
     /// The messages that the ranges in `events` refer to.
-    messages: MessageLog,
+    messages: MessageBatch,
     /// Number of messages that a range in `events` covers.
     placed: usize,
     /// Set when the input has been processed and there is something to report.
@@ -115,8 +116,8 @@ impl ConnOutput {
         mut report: impl FnMut(&MessageEvent<'_>),
     ) {
         let connection = &source.connection;
-        for (mark, wording) in self.messages.iter().take(range.end).skip(range.start) {
-            report(&MessageEvent { mark, connection, wording });
+        for message in self.messages.range(range) {
+            report(&MessageEvent { connection, message });
         }
     }
 

@@ -1,6 +1,6 @@
 //! Events: what the stages after `conn/` speak, and what the program prints.
 //!
-//! These types are the output contract. One [`Event`] or [`Message`] becomes one line; the JSON Schema is
+//! These types are the output contract. One [`Event`] becomes one line; the JSON Schema is
 //! derived from the same types. Fields are only ever added; a rename or a new type for a field raises
 //! [`VERSION`].
 //!
@@ -12,13 +12,10 @@ mod epmd;
 mod evidence;
 mod finding;
 mod message;
-pub(crate) mod pen;
 #[cfg(test)]
 pub(crate) mod samples;
 mod session;
 mod stats;
-mod wording;
-mod words;
 
 pub use cluster::*;
 pub use comparison::*;
@@ -28,8 +25,6 @@ pub use finding::*;
 pub use message::*;
 pub use session::*;
 pub use stats::*;
-pub use wording::*;
-pub(crate) use words::*;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -39,6 +34,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use crate::observe::messages::MessageEvent;
 use crate::packet::FrameRef;
 use crate::packet::PacketRef;
 use crate::time::Timestamp;

@@ -1,104 +1,20 @@
-//! Session records and messages as tests write them.
+//! Session records as tests write them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pen::Pen;
 use super::{
-    Body, CloseKind, Confidence, ConnectionIds, Event, Facts, Hex, KINDS, Message, Orientation,
-    Outcome, Part, Party, Payload, Protocol, Role, Session, SessionSeen, State, Traffic, Wording,
-    WordingMark, Wordings, Words,
+    Body, CloseKind, Confidence, ConnectionIds, Event, Hex, Orientation, Outcome, Party, Protocol,
+    Session, SessionSeen, State, Traffic,
 };
 use crate::packet::FrameRef;
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
-use crate::wire::control::Operation;
-use crate::wire::otp::RequestKind;
 
 /// A moment so many milliseconds into the capture.
 pub(crate) fn at(ms: u64) -> Timestamp {
     Timestamp::default().after(Duration::from_millis(ms))
-}
-
-/// A message of the initiator that says nothing but what it is.
-pub(crate) const fn message<'a>(operation: &'static str) -> Message<'a> {
-    Message::new(Role::Initiator, operation)
-}
-
-/// A message in words.
-pub(crate) struct Worded<'a> {
-    facts: Facts,
-    wordings: Wordings,
-    end: WordingMark,
-    payload: Option<Payload<'a>>,
-}
-
-impl<'a> Worded<'a> {
-    pub(crate) fn new(message: &Message<'a>) -> Self {
-        let mut wordings = Wordings::default();
-        let end = wordings.add(|words, pen| Self::say(message, words, pen));
-        let facts = Facts {
-            from: message.from,
-            operation: operation_named(message.operation),
-            call: message.call.map(|call| kind_named(call.kind)),
-            fragments: message.fragments,
-            payload_bytes: message.payload_bytes,
-            trigger: message.trigger,
-        };
-        Self { facts, wordings, end, payload: message.payload }
-    }
-
-    fn say<'p>(message: &Message<'_>, words: &mut Words<'_>, pen: Pen<'p>) -> Option<Pen<'p>> {
-        fn texts<'p, const N: usize>(
-            words: &mut Words<'_>,
-            pen: Pen<'p>,
-            texts: [(Part, Option<&str>); N],
-        ) -> Option<Pen<'p>> {
-            let mut given = texts.into_iter().filter_map(|(part, text)| Some((part, text?)));
-            given.try_fold(pen, |pen, (part, text)| words.text(pen, part, |out| out.push_str(text)))
-        }
-        let pen = Words::begin(pen, message.from, operation_named(message.operation))?;
-        let fields = [
-            (Part::From, message.from_pid),
-            (Part::To, message.to),
-            (Part::ToName, message.to_name),
-            (Part::Reference, message.reference),
-            (Part::Reason, message.reason),
-            (Part::Id, message.id),
-            (Part::GroupLeader, message.group_leader),
-            (Part::Mfa, message.mfa),
-            (Part::Options, message.options),
-            (Part::Flags, message.flags),
-            (Part::Result, message.result),
-            (Part::Token, message.token),
-        ];
-        let pen = texts(words, pen, fields)?;
-        let Some(call) = &message.call else { return Some(pen) };
-        let fields = [
-            (Part::Tag, call.tag),
-            (Part::Request, call.request),
-            (Part::Module, call.module),
-            (Part::Function, call.function),
-        ];
-        let pen = texts(words, Words::begin_call(pen, kind_named(call.kind))?, fields)?;
-        Words::end_call(pen, call.arity, call.latency_us)
-    }
-
-    pub(crate) fn wording(&self) -> Wording<'_> {
-        let begin = WordingMark::default();
-        let mut wording = self.wordings.wording(begin, self.end, &self.facts);
-        wording.payload = self.payload;
-        wording
-    }
-}
-
-fn operation_named(name: &str) -> Operation {
-    (0..=255).map(Operation).find(|operation| operation.name() == Some(name)).unwrap()
-}
-
-fn kind_named(name: &str) -> RequestKind {
-    *KINDS.iter().find(|kind| kind.name() == name).unwrap()
 }
 
 /// A dial between two nodes, each written as `name/address/creation`, that begins at `ms`.

@@ -6,7 +6,7 @@
 //! slow. Reads its own lines back, too. The only door to `serde_json`.
 
 mod background;
-mod message_lines;
+mod json;
 mod ndjson;
 mod queue;
 mod read;
@@ -28,8 +28,9 @@ use std::time::Duration;
 
 use queue::Rank;
 
-use crate::record::pen::Page;
-use crate::record::{AnomalyKind, Body, Event, EventSink, MessageEvent, Severity};
+use crate::cursor::LineBuffer;
+use crate::observe::messages::MessageEvent;
+use crate::record::{AnomalyKind, Body, Event, EventSink, Severity};
 
 /// How events are written.
 #[derive(Clone, Debug)]
@@ -51,6 +52,18 @@ pub struct Options {
     pub min_severity: Severity,
     /// Hand on every event at once instead of 64 KiB at a time.
     pub line_buffered: bool,
+    /// How lines of JSON show the terms that messages carry.
+    pub terms: TermStyle,
+}
+
+/// How lines of JSON show terms.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum TermStyle {
+    /// Text in Erlang's syntax, up to a few screens.
+    #[default]
+    Erlang,
+    /// JSON that loses nothing.
+    Json,
 }
 
 /// Writes events to `W`.
@@ -63,7 +76,7 @@ pub struct Output<W: Write> {
     options: Options,
     printer: Printer,
     /// Events that are written and not handed on yet.
-    block: Page,
+    block: LineBuffer,
     out: Destination<W>,
     /// Number of the last event written.
     seq: u64,
@@ -80,7 +93,7 @@ enum Destination<W: Write> {
 }
 
 enum Printer {
-    Ndjson(Box<message_lines::MessageLines>),
+    Ndjson(Box<json::message::MessageLines>),
     Text(Box<text::TextReport>),
 }
 
@@ -97,12 +110,14 @@ impl<W: Write> Output<W> {
 
     fn to(out: Destination<W>, inputs: Vec<Arc<str>>, options: Options) -> Self {
         let printer = match &options.format {
-            Format::Ndjson => Printer::Ndjson(Box::default()),
+            Format::Ndjson => {
+                Printer::Ndjson(Box::new(json::message::MessageLines::new(options.terms)))
+            }
             Format::Text(text) => {
                 Printer::Text(Box::new(text::TextReport::new(text.clone(), inputs.len() > 1)))
             }
         };
-        let block = Page::default();
+        let block = LineBuffer::default();
         Self { inputs, options, printer, block, out, seq: 0, worst: None, error: None }
     }
 
@@ -232,7 +247,7 @@ impl<W: Write> Output<W> {
 impl Printer {
     fn write(
         &mut self,
-        out: &mut Page,
+        out: &mut LineBuffer,
         seq: u64,
         input: Option<&Arc<str>>,
         event: &Event,
@@ -245,7 +260,7 @@ impl Printer {
 
     fn write_message(
         &mut self,
-        out: &mut Page,
+        out: &mut LineBuffer,
         seq: u64,
         inputs: &[Arc<str>],
         event: &MessageEvent<'_>,
@@ -253,7 +268,9 @@ impl Printer {
         let name = |input: u16| inputs.get(usize::from(input));
         match self {
             Self::Ndjson(lines) => lines.write(out, seq, |input| name(input).cloned(), event),
-            Self::Text(text) => text.message(out, name(event.mark.frame.input), event),
+            Self::Text(text) => {
+                text.message(out, name(event.message.meta.packet.frame.input), event)
+            }
         }
     }
 }
@@ -333,6 +350,7 @@ mod tests {
             only_findings: false,
             min_severity: Severity::Info,
             line_buffered: false,
+            terms: TermStyle::Erlang,
         }
     }
 

@@ -7,8 +7,8 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, transform};
 use serde_json::{Map, Value, json};
 
+use super::json::message::MessageSchema;
 use super::ndjson::Line;
-use crate::record::Message;
 
 /// JSON Schema (draft 2020-12) of one line of [NDJSON](super::Format::Ndjson), ending in a newline.
 pub fn schema() -> String {
@@ -17,9 +17,9 @@ pub fn schema() -> String {
 
 fn value() -> Value {
     let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
-    let message = generator.subschema_for::<Message<'_>>();
+    let message = generator.subschema_for::<MessageSchema>();
     let mut schema = generator.into_root_schema_for::<Line<'_>>();
-    // Messages are borrowed, and so are no event's body.
+    // Messages are borrowed and therefore no variant of `Body`: their schema is added here.
     let bodies = schema.get_mut("anyOf").and_then(Value::as_array_mut);
     bodies.into_iter().for_each(|bodies| {
         bodies.push(json!({

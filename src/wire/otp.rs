@@ -63,6 +63,22 @@ pub enum RequestKind {
 }
 
 impl RequestKind {
+    /// Every kind, in order.
+    pub const ALL: [Self; Self::Down as usize + 1] = [
+        Self::GenCall,
+        Self::GenCast,
+        Self::GenReply,
+        Self::IoRequest,
+        Self::IoReply,
+        Self::RpcCall,
+        Self::RpcCast,
+        Self::ErpcCall,
+        Self::ErpcCast,
+        Self::Spawn,
+        Self::SpawnReply,
+        Self::Down,
+    ];
+
     /// As events name it.
     pub const fn name(self) -> &'static str {
         match self {

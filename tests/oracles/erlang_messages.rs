@@ -15,10 +15,9 @@ use crate::support::{corpus, streams};
 use beamscope::capture::{CaptureFile, Item};
 use beamscope::decode::Endpoint;
 use beamscope::engine::{Config, Engine};
+use beamscope::observe::messages::{FieldKind, MessageEvent, MessageView};
 use beamscope::protocol::MessageDetail;
-use beamscope::record::{
-    self, Body, Event, EventSink, Message, MessageEvent, PayloadStyle, Role, Session,
-};
+use beamscope::record::{self, Body, Event, EventSink, Role, Session};
 use beamscope::wire::control::{Field, Operation};
 use beamscope::wire::term::Budget;
 
@@ -226,7 +225,7 @@ struct OurMessage {
 
 impl Ours {
     fn read(path: &Path) -> Self {
-        let messages = MessageDetail::Payloads(PayloadStyle::Erlang);
+        let messages = MessageDetail::Payloads;
         let config = Config { messages, ..Config::default() };
         let mut pipeline = Engine::new(config, Self::default());
         let mut capture = CaptureFile::open(path, 0).unwrap();
@@ -273,52 +272,59 @@ impl EventSink for Ours {
 
     fn message(&mut self, event: &MessageEvent<'_>) {
         let (from, to, turn) = self.place(event.connection);
-        let messages = self.messages.entry((from, to, turn, event.message().from)).or_default();
-        messages.push(OurMessage::new(&event.message()));
+        let message = &event.message;
+        let messages = self.messages.entry((from, to, turn, message.meta.from)).or_default();
+        messages.push(OurMessage::new(message));
     }
 }
 
 impl OurMessage {
-    fn new(message: &Message<'_>) -> Self {
-        let fields = [
-            (Field::From, message.from_pid),
-            (Field::To, message.to),
-            (Field::ToName, message.to_name),
-            (Field::Reference, message.reference),
-            (Field::Id, message.id),
-            (Field::GroupLeader, message.group_leader),
-            (Field::Mfa, message.mfa),
-            (Field::Options, message.options),
-            (Field::Flags, message.flags),
-            (Field::Result, message.result),
-            (Field::Token, message.token),
+    fn new(message: &MessageView<'_>) -> Self {
+        let meta = message.meta;
+        let all = [
+            Field::From,
+            Field::To,
+            Field::ToName,
+            Field::Reference,
+            Field::Id,
+            Field::GroupLeader,
+            Field::Mfa,
+            Field::Options,
+            Field::Flags,
+            Field::Result,
+            Field::Token,
         ];
-        let call = message.call.map(|call| {
-            let function = call.module.zip(call.function).map_or_else(
+        let text = |field| message.text(FieldKind::of(field)?);
+        let call = meta.call.map(|call| {
+            let (module, name) =
+                (message.text(FieldKind::Module), message.text(FieldKind::Function));
+            let function = module.zip(name).map_or_else(
                 || "-".to_owned(),
                 |(module, name)| {
-                    let arity =
-                        call.arity.map_or_else(|| "?".to_owned(), |arity| arity.to_string());
+                    let arity = message.text(FieldKind::Arity).unwrap_or("?");
                     format!("{module}:{name}/{arity}")
                 },
             );
-            (call.kind, call.tag.map(str::to_owned), function)
+            (call.name(), message.text(FieldKind::Tag).map(str::to_owned), function)
         });
         let payload = message.payload.map(|payload| {
             let bytes = payload.term.bytes();
-            if Some(bytes.len() as u64) == message.payload_bytes {
+            if Some(bytes.len() as u64) == meta.payload_bytes {
                 Ok(payload.erlang(Budget::ALL).to_string())
             } else {
                 Err(bytes.to_vec())
             }
         });
         Self {
-            operation: message.operation,
-            fields: fields.into_iter().filter_map(|(f, text)| Some((f, text?.into()))).collect(),
-            reason: message.reason.map(str::to_owned),
+            operation: meta.operation_name(),
+            fields: all
+                .into_iter()
+                .filter_map(|field| Some((field, text(field)?.into())))
+                .collect(),
+            reason: message.text(FieldKind::Reason).map(str::to_owned),
             call,
-            fragments: message.fragments,
-            payload_bytes: message.payload_bytes,
+            fragments: meta.fragments,
+            payload_bytes: meta.payload_bytes,
             payload,
         }
     }

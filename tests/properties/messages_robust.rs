@@ -11,11 +11,10 @@ use crate::support::packets::{Dice, Owned, Scene, doubled, load, reordered, rese
 use beamscope::decode::{Endpoint, TcpFlags};
 use beamscope::engine::{Config, Engine};
 use beamscope::limits::Limits;
+use beamscope::observe::messages::{FieldKind, MessageEvent, MessagePart};
 use beamscope::packet::FrameRef;
 use beamscope::protocol::MessageDetail;
-use beamscope::record::{
-    AnomalyKind, Body, ConnectionIds, Event, EventSink, Message, MessageEvent, PayloadStyle, Role,
-};
+use beamscope::record::{AnomalyKind, Body, ConnectionIds, Event, EventSink, Role};
 use beamscope::time::Timestamp;
 use beamscope::wire::term::Budget;
 use serde_json::Value;
@@ -132,7 +131,7 @@ impl Heard {
             limits: Limits { pending_connections: 256, ..Limits::default() },
             cookies: scene.cookies.clone(),
             epmd_ports: scene.epmd_ports.clone(),
-            messages: MessageDetail::Payloads(PayloadStyle::Erlang),
+            messages: MessageDetail::Payloads,
             ..Config::default()
         };
         Self::with(config, segments)
@@ -268,29 +267,27 @@ impl EventSink for Heard {
     }
 
     fn message(&mut self, event: &MessageEvent<'_>) {
-        let place = format!("{} {:?}", self.place(event.connection), event.message().from);
-        let mut plain = serde_json::to_value(Message { payload: None, ..event.message() }).unwrap();
-        let fields = plain.as_object_mut().unwrap();
-        for other in ["from", "fragments", "payload_bytes"] {
-            fields.remove(other);
-        }
-        let mut call = fields.remove("call").unwrap_or_default();
-        if let Some(call) = call.as_object_mut() {
-            call.remove("latency_us");
-        }
-        let payload = event.message().payload.map(|it| it.erlang(Budget::ALL).to_string());
-        let kept = event.message().payload.map_or(0, |it| it.term.bytes().len() as u64);
-        // Not as JSON, in which quotes would have two forms.
-        let fields: Vec<_> =
-            fields.iter().map(|(key, text)| format!("{key} {}", text.as_str().unwrap())).collect();
+        let MessageEvent { connection, message } = event;
+        let meta = message.meta;
+        let place = format!("{} {:?}", self.place(connection), meta.from);
+        let fields = |part: MessagePart| {
+            let fields = message.fields().filter(move |field| {
+                field.kind.part() == part && field.kind != FieldKind::LatencyUs
+            });
+            let texts = fields.map(|field| format!("{} {}", field.kind.name(), field.text()));
+            texts.collect::<Vec<_>>().join(" ")
+        };
+        let kept = message.payload.map_or(0, |it| it.term.bytes().len() as u64);
         self.messages.push(Told {
             place,
-            frame: event.mark.frame.number,
-            fragments: event.message().fragments,
-            text: fields.join(" "),
-            payload: payload.unwrap_or_default(),
-            is_cut: kept < event.message().payload_bytes.unwrap_or(0),
-            call: call.to_string(),
+            frame: meta.packet.frame.number,
+            fragments: meta.fragments,
+            text: format!("{} {}", meta.operation_name(), fields(MessagePart::Signal)),
+            payload: message
+                .payload
+                .map_or_else(String::new, |it| it.erlang(Budget::ALL).to_string()),
+            is_cut: kept < meta.payload_bytes.unwrap_or(0),
+            call: format!("{:?} {}", meta.call, fields(MessagePart::Call)),
         });
     }
 }
@@ -517,7 +514,7 @@ impl Wire {
 }
 
 fn heard(segments: &[Owned], limits: Limits) -> Heard {
-    let messages = MessageDetail::Payloads(PayloadStyle::Erlang);
+    let messages = MessageDetail::Payloads;
     Heard::with(Config { limits, messages, ..Config::default() }, segments)
 }
 

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::log::MessageLog;
 use super::memory::Reservation;
+use crate::observe::messages::MessageBatch;
 use crate::wire::control::Operation;
 use crate::wire::header::Fragment;
 
@@ -31,7 +31,7 @@ pub(super) struct FragmentedMessage {
     /// Bytes of its message term.
     pub(super) payload_bytes: u64,
     /// What is to be told of it, if anything is.
-    pub(super) begun: Option<MessageLog>,
+    pub(super) begun: Option<MessageBatch>,
     /// The registered name that it is for.
     pub(super) name: Option<Box<str>>,
     /// The function that it has run.
@@ -93,7 +93,7 @@ impl FragmentReassembly {
             unfinished += 1;
         }
         train.size = TRAIN
-            + train.begun.as_ref().map_or(0, MessageLog::size)
+            + train.begun.as_ref().map_or(0, MessageBatch::size)
             + [&train.name, &train.function]
                 .into_iter()
                 .flatten()

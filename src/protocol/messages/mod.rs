@@ -7,9 +7,9 @@
 mod account;
 mod atom_cache;
 mod calls;
+mod fields;
 mod fragments;
 mod frames;
-mod log;
 mod memory;
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,6 @@ mod waiting;
 
 use std::time::Duration;
 
-pub use log::MessageLog;
 pub use memory::Pool;
 
 use self::account::Account;
@@ -27,10 +26,10 @@ use self::calls::{Saying, What};
 use self::fragments::{Continued, FragmentReassembly, FragmentedMessage};
 pub(in crate::protocol) use self::frames::Walked;
 use self::frames::{Frame, Frames, Hole, MAX_HEAD, Step};
-use self::log::Told;
 use crate::flow::Direction;
+use crate::observe::messages::{MessageBatch, MessageMeta, RuleTrigger};
 use crate::packet::PacketRef;
-use crate::record::{self, PayloadStyle, Role, RuleTrigger};
+use crate::record::{self, Role};
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
 use crate::wire::header::{Fragment, FrameKind, Header, HeaderError, References, header};
@@ -46,7 +45,7 @@ pub enum MessageDetail {
     /// All, without what they carry.
     Operations,
     /// All, with what they carry.
-    Payloads(PayloadStyle),
+    Payloads,
 }
 
 impl MessageDetail {
@@ -54,7 +53,7 @@ impl MessageDetail {
     const fn payload(self) -> usize {
         match self {
             Self::None | Self::Operations => LOOKED_AT,
-            Self::Payloads(_) => KEPT,
+            Self::Payloads => KEPT,
         }
     }
 }
@@ -67,7 +66,7 @@ pub(in crate::protocol) struct FrameContext<'a> {
     pub(in crate::protocol) mark: &'a PacketRef,
     pub(in crate::protocol) detail: MessageDetail,
     pub(in crate::protocol) calls: &'a mut Option<Box<Calls>>,
-    pub(in crate::protocol) log: &'a mut MessageLog,
+    pub(in crate::protocol) log: &'a mut MessageBatch,
     pub(in crate::protocol) pool: &'a Pool,
 }
 
@@ -411,28 +410,31 @@ impl Heard {
         let function = request.as_ref().and_then(|request| request.function.as_ref());
         if let Some(function) = function {
             text.clear();
-            log::write_function(text, function, atoms);
+            fields::write_function(text, function, &atoms);
             account.on_function(text, bytes);
-            let execution = log::execution_of(function, atoms);
+            let execution = fields::execution_of(function, &atoms);
             trigger = execution.map(RuleTrigger::Execution).or(trigger);
         }
         let is_told = desk.detail != MessageDetail::None || trigger.is_some();
         if is_told {
-            let told = Told {
-                mark: *desk.mark,
+            let meta = MessageMeta {
+                packet: *desk.mark,
                 from: desk.from,
+                operation: control.operation,
+                call: request.as_ref().map(|request| request.kind),
+                fragments: 1,
                 payload_bytes: passed.payload_bytes(),
-                latency_us,
                 trigger,
             };
             let reason = control.carries_reason().then_some(payload);
-            desk.log.add(control, reason, request.as_ref(), &atoms, &told);
+            let request = request.as_ref();
+            fields::append(desk.log, meta, control, reason, request, latency_us, &atoms);
         }
-        let style = passed.style(desk.detail);
+        let keeps_payload = passed.keeps_payload(desk.detail);
         let Some(fragment) = passed.more else {
             account.on_whole(control.operation, bytes, desk.mark);
-            if let Some(style) = style {
-                desk.log.set_payload(payload.bytes(), atoms.all(), style);
+            if keeps_payload {
+                desk.log.set_payload(payload.bytes(), atoms.all());
             }
             return;
         };
@@ -443,7 +445,7 @@ impl Heard {
         if is_told {
             train.begun = desk.log.take_last();
         }
-        if style.is_some() {
+        if keeps_payload {
             train.payload = payload.bytes().to_vec();
             train.atoms = atoms.all().collect();
         }
@@ -461,7 +463,7 @@ impl Heard {
         desk: &mut FrameContext<'_>,
     ) {
         let kept = match desk.detail {
-            MessageDetail::Payloads(_) => KEPT,
+            MessageDetail::Payloads => KEPT,
             MessageDetail::None | MessageDetail::Operations => 0,
         };
         let train = match self.fragments.go_on(fragment, bytes, payload_bytes, start, kept) {
@@ -484,8 +486,8 @@ impl Heard {
         self.account.on_whole(train.operation, train.bytes, desk.mark);
         let Some(begun) = &train.begun else { return };
         desk.log.put_back(begun, *desk.mark, train.fragments, train.payload_bytes);
-        if let MessageDetail::Payloads(style) = desk.detail {
-            desk.log.set_payload(&train.payload, train.atoms.into_iter(), style);
+        if desk.detail == MessageDetail::Payloads {
+            desk.log.set_payload(&train.payload, train.atoms.into_iter());
         }
     }
 }
@@ -510,12 +512,9 @@ impl Passed<'_> {
         self.control.operation.has_payload().then_some(self.payload_bytes)
     }
 
-    /// How what it carries is to be told, if that is anything and wanted.
-    const fn style(&self, detail: MessageDetail) -> Option<PayloadStyle> {
-        match detail {
-            MessageDetail::Payloads(style) if self.control.operation.has_payload() => Some(style),
-            _ => None,
-        }
+    /// Whether what it carries is kept.
+    const fn keeps_payload(&self, detail: MessageDetail) -> bool {
+        matches!(detail, MessageDetail::Payloads) && self.control.operation.has_payload()
     }
 }
 

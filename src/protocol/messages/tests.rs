@@ -2,12 +2,12 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "test messages are short")]
 
-use std::str;
 use std::time::Duration;
 
 use super::*;
+use crate::observe::messages::{FieldKind, MessageView};
 use crate::packet::FrameRef;
-use crate::record::{Calls as ToldCalls, Message, Wording};
+use crate::record::Calls as ToldCalls;
 use crate::wire::term::{Budget, Erlang, NoAtoms};
 
 use Direction::{HighToLow, LowToHigh};
@@ -18,7 +18,7 @@ struct Talk {
     down: MessageStream,
     calls: Option<Box<Calls>>,
     pool: Pool,
-    log: MessageLog,
+    log: MessageBatch,
     detail: MessageDetail,
     at: Timestamp,
     frame: u64,
@@ -36,8 +36,8 @@ impl Talk {
             down: MessageStream::new(&pool),
             calls: None,
             pool,
-            log: MessageLog::default(),
-            detail: MessageDetail::Payloads(PayloadStyle::Erlang),
+            log: MessageBatch::default(),
+            detail: MessageDetail::Payloads,
             at: Timestamp::new(100, 0),
             frame: 0,
         }
@@ -59,7 +59,7 @@ impl Talk {
         };
         let speech = if direction == LowToHigh { &mut self.up } else { &mut self.down };
         assert_eq!(speech.walk(&mut &bytes[..], &mut desk), Walked::Whole);
-        self.log.iter().map(|(_, wording)| told(&wording)).collect()
+        self.log.iter().map(|message| short(&message)).collect()
     }
 
     fn calls(&mut self, direction: Direction) -> Vec<ToldCalls> {
@@ -78,28 +78,23 @@ impl Talk {
     }
 }
 
-/// A message, whose words are what its own serialization begins with.
-fn told(wording: &Wording<'_>) -> String {
-    let message = wording.message();
-    let line = serde_json::to_string(&message).unwrap();
-    assert_eq!(line.split(",\"fragments\":").next(), str::from_utf8(wording.words).ok());
-    short(&message)
-}
-
-/// Operation, to whom, what is made of it, frames, and the payload.
-fn short(message: &Message<'_>) -> String {
-    let mut text = message.operation.to_owned();
-    let parts = [message.to, message.to_name, message.reason];
-    parts.into_iter().flatten().for_each(|part| text += &format!(" {part}"));
-    if let Some(call) = message.call {
-        text += &format!(" ({}", call.kind);
-        call.latency_us.into_iter().for_each(|latency| text += &format!(" {latency}"));
+/// Operation, receiver, reason, call with latency, frames, and payload.
+fn short(message: &MessageView<'_>) -> String {
+    let meta = message.meta;
+    let mut text = meta.operation_name().to_owned();
+    for kind in [FieldKind::To, FieldKind::ToName, FieldKind::Reason] {
+        message.text(kind).into_iter().for_each(|part| text += &format!(" {part}"));
+    }
+    if let Some(call) = meta.call {
+        text += &format!(" ({}", call.name());
+        let latency = message.text(FieldKind::LatencyUs);
+        latency.into_iter().for_each(|latency| text += &format!(" {latency}"));
         text += ")";
     }
-    if message.fragments > 1 {
-        text += &format!(" in {}", message.fragments);
+    if meta.fragments > 1 {
+        text += &format!(" in {}", meta.fragments);
     }
-    if let (Some(payload), Some(bytes)) = (message.payload, message.payload_bytes) {
+    if let (Some(payload), Some(bytes)) = (message.payload, meta.payload_bytes) {
         text += &format!(" {bytes}: {}", payload.erlang(Budget::ALL));
     }
     text
@@ -495,7 +490,8 @@ fn every_operation_is_told_in_the_order_of_the_fields_with_its_terms_as_erlang_p
                 let payload = if operation.has_payload() { &tuple(&[&tag, &pid])[..] } else { &[] };
                 // Where words and serialization differ, the script ends here.
                 let told = Talk::new().says(LowToHigh, &frame(&tuple(&elements), payload));
-                let printed = Erlang::within(Term::cut_off(term), &NoAtoms, log::FIELD).to_string();
+                let printed =
+                    Erlang::within(Term::cut_off(term), &NoAtoms, fields::FIELD).to_string();
                 let has_to = fields.contains(&Field::To) || fields.contains(&Field::ToName);
                 assert!(!has_to || told[0].contains(&format!(" {printed}")), "{printed}: {told:?}");
             }

@@ -24,7 +24,8 @@ use self::block::{LastConnection, Problem};
 use self::sentences::{Ends, attempt, change, message, progress, repeated, request, trouble};
 use self::sheet::{Place, TextWriter};
 use self::summary::Tally;
-use crate::record::{Body, Cluster, EpmdOutcome, Event, MessageEvent, Stats};
+use crate::observe::messages::MessageEvent;
+use crate::record::{Body, Cluster, EpmdOutcome, Event, Stats};
 
 /// How text is laid out.
 #[derive(Clone, Debug)]
@@ -174,15 +175,16 @@ impl TextReport {
         input: Option<&Arc<str>>,
         event: &MessageEvent<'_>,
     ) -> io::Result<()> {
-        let MessageEvent { mark, connection, .. } = event;
+        let MessageEvent { connection, message } = event;
+        let packet = message.meta.packet;
         let latest = self.latest.as_ref();
         let latest = latest.filter(|latest| latest.session_id == connection.session_id);
         let names = latest.map(|latest| &latest.ends.names);
-        let text = sentences::signal(&event.message(), connection, names);
+        let text = sentences::signal(message, connection, names);
         let input = input.filter(|_| self.several_inputs).map(|input| &**input);
-        let place = Place { frame: Some(mark.frame.number), input };
+        let place = Place { frame: Some(packet.frame.number), input };
         let plain = self.sheet.styles.plain;
-        self.sheet.line(out, mark.at, plain, &text, &place)
+        self.sheet.line(out, packet.at, plain, &text, &place)
     }
 
     /// What the time line says of an event, and in which style.

@@ -6,9 +6,10 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::observe::messages::{FieldKind, MessageView, PAYLOAD};
 use crate::record::{
     Anomaly, Change, CloseKind, Confidence, ConnectionIds, Epmd, EpmdOutcome, Handshake, Incident,
-    Message, Node, Outcome, PAYLOAD, Party, Role, Session, State, Stats,
+    Node, Outcome, Party, Role, Session, State, Stats,
 };
 use crate::render::words::{
     anomaly_words, confidence, count, duration, epmd_words, listed, outcome_words, span,
@@ -64,7 +65,7 @@ pub(super) fn attempt(session: &Session, connection: Option<&ConnectionIds>) -> 
 
 /// One message after the handshake.
 pub(super) fn signal(
-    message: &Message<'_>,
+    message: &MessageView<'_>,
     connection: &ConnectionIds,
     names: Option<&[String; 2]>,
 ) -> String {
@@ -73,39 +74,41 @@ pub(super) fn signal(
         None if role == Role::Initiator => source(connection),
         None => destination(connection),
     };
+    let meta = message.meta;
     let mut text =
-        format!("{} -> {}: {}", side(message.from), side(message.from.peer()), message.operation);
+        format!("{} -> {}: {}", side(meta.from), side(meta.from.peer()), meta.operation_name());
     let mut add = |part: std::fmt::Arguments<'_>| {
         // Writing to a `String` cannot fail.
         let _ = text.write_fmt(part);
     };
-    if let Some(call) = &message.call {
-        add(format_args!(" {}", call.kind));
-        if let (Some(module), Some(function)) = (call.module, call.function) {
-            add(format_args!(" {module}:{function}"));
-            if let Some(arity) = call.arity {
-                add(format_args!("/{arity}"));
-            }
-        } else if let Some(request) = call.request {
-            add(format_args!(" {request}"));
-        }
+    let field = |kind: FieldKind| message.text(kind);
+    if let Some(call) = meta.call {
+        add(format_args!(" {}", call.name()));
     }
-    if let Some(from) = message.from_pid {
+    if let (Some(module), Some(function)) = (field(FieldKind::Module), field(FieldKind::Function)) {
+        add(format_args!(" {module}:{function}"));
+        if let Some(arity) = field(FieldKind::Arity) {
+            add(format_args!("/{arity}"));
+        }
+    } else if let Some(request) = field(FieldKind::Request) {
+        add(format_args!(" {request}"));
+    }
+    if let Some(from) = field(FieldKind::FromPid) {
         add(format_args!(" from {from}"));
     }
-    if let Some(to) = message.to_name.or(message.to) {
+    if let Some(to) = field(FieldKind::ToName).or_else(|| field(FieldKind::To)) {
         add(format_args!(" to {to}"));
     }
-    if let Some(reason) = message.reason {
+    if let Some(reason) = field(FieldKind::Reason) {
         add(format_args!(" because of {reason}"));
     }
-    if let Some(result) = message.result {
+    if let Some(result) = field(FieldKind::Result) {
         add(format_args!(", {result}"));
     }
-    if let Some(latency) = message.call.and_then(|call| call.latency_us) {
+    if let Some(latency) = message.number(FieldKind::LatencyUs) {
         add(format_args!(" after {}", duration(latency)));
     }
-    if let Some(bytes) = message.payload_bytes {
+    if let Some(bytes) = meta.payload_bytes {
         add(format_args!(", {}", count(bytes, "byte")));
     }
     if let Some(payload) = &message.payload {

@@ -41,7 +41,7 @@ use super::{AtomText, Atoms, Elements, Export, Fun, Pid, Port, Record, Reference
 /// The name of a node, module, function, record or field is a string, and `{"atom_ref":3}` where it
 /// is not known.
 ///
-/// `{"scan":true}` stands for what lies too deep, and for all that is missing where the budget or the
+/// `{"cut":true}` stands for what lies too deep, and for all that is missing where the budget or the
 /// bytes ended. A string, binary or integer that is cut has `"cut_from"` beside it: the bytes that
 /// it has in all.
 #[derive(Debug)]
@@ -307,7 +307,7 @@ impl<'a, A: Atoms + ?Sized> Next<'_, 'a, A> {
         let mut row = to.serialize_seq(None)?;
         shown.iter().try_for_each(|byte| row.serialize_element(byte))?;
         if cut_from.is_some() {
-            row.serialize_element(&Cut { scan: true })?;
+            row.serialize_element(&Cut { cut: true })?;
         }
         row.end()
     }
@@ -491,7 +491,7 @@ struct RecordJson<'w, 'a, A: ?Sized> {
 
 #[derive(serde::Serialize)]
 struct Cut {
-    scan: bool,
+    cut: bool,
 }
 
 /// An unsigned integer as any integer term would be.

@@ -1,0 +1,3 @@
+//! Events and messages as JSON.
+
+pub(super) mod message;
