@@ -300,6 +300,7 @@ impl Source for Inputs {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 mod tests {
     use super::super::Endian;
     use super::super::samples::{Blocks, Records};
@@ -317,13 +318,22 @@ mod tests {
 
     /// (input, number) of each frame.
     fn order(inputs: &mut Inputs) -> Vec<(u16, u64)> {
-        let mut order = Vec::new();
+        let (order, failed) = order_and_failures(inputs);
+        assert!(failed.is_empty(), "{failed:?}");
+        order
+    }
+
+    /// Likewise, and the inputs that failed.
+    fn order_and_failures(inputs: &mut Inputs) -> (Vec<(u16, u64)>, Vec<u16>) {
+        let (mut order, mut failed) = (Vec::new(), Vec::new());
         while let Some(item) = inputs.next_item() {
-            if let Item::Frame(frame) = item {
-                order.push((frame.id.input, frame.id.number));
+            match item {
+                Item::Frame(frame) => order.push((frame.id.input, frame.id.number)),
+                Item::Failed { input, .. } => failed.push(input),
+                _ => {}
             }
         }
-        order
+        (order, failed)
     }
 
     #[test]
@@ -331,7 +341,6 @@ mod tests {
         let inputs = vec![stream(&[2, 5, 9]), stream(&[1, 5, 6])];
         let mut inputs = Inputs::new(inputs, Order::Time).unwrap();
         assert_eq!(order(&mut inputs), [(1, 1), (0, 1), (0, 2), (1, 2), (1, 3), (0, 3)]);
-        assert!(inputs.take_errors().is_empty());
     }
 
     #[test]
@@ -360,9 +369,11 @@ mod tests {
                 Input::Path("/".into()),
             ];
             let mut inputs = Inputs::new(inputs, given).unwrap();
-            assert_eq!(order(&mut inputs), [(0, 1), (3, 1)]);
-            let errors = inputs.take_errors();
-            assert_eq!(errors.iter().map(|(input, _)| *input).collect::<Vec<_>>(), [1, 2, 4]);
+            let (order, failed) = order_and_failures(&mut inputs);
+            assert_eq!(
+                (order.as_slice(), failed.as_slice()),
+                (&[(0, 1), (3, 1)][..], &[1, 2, 4][..])
+            );
         }
     }
 
@@ -395,18 +406,66 @@ mod tests {
     }
 
     #[test]
-    fn annotations_outlive_the_reading_of_their_input() {
+    fn comments_and_interfaces_come_with_their_input_in_either_order() {
+        for given in [Order::Time, Order::Given] {
+            let mut pcapng = Blocks::section(Endian::Big);
+            // Packets of no bytes, the second with opt_comment (1) of 2 bytes.
+            pcapng.interface(1, 0, &[]).packet(0, 0, b"");
+            pcapng.words(6, &[0, 0, 1, 0, 0], &[0, 1, 0, 2, b'h', b'i']).packet(0, 2, b"");
+            let source = Box::new(std::io::Cursor::new(pcapng.bytes));
+            let pcapng = Input::Stream { name: "sample".into(), source };
+            let mut inputs = Inputs::new(vec![stream(&[1]), pcapng], given).unwrap();
+            let (mut comments, mut interfaces) = (Vec::new(), Vec::new());
+            while let Some(item) = inputs.next_item() {
+                match item {
+                    Item::Frame(frame) => {
+                        let texts = frame.comments.iter().map(|text| text.to_vec());
+                        comments.extend(texts.map(|text| (frame.id, text)));
+                    }
+                    Item::Interface { input, index, .. } => interfaces.push((input, index)),
+                    other => panic!("{other:?}"),
+                }
+            }
+            let commented = FrameRef { input: 1, number: 2 };
+            assert_eq!(comments, [(commented, b"hi".to_vec())]);
+            assert_eq!(interfaces, [(1, Some(0))]);
+        }
+    }
+
+    #[test]
+    fn a_comment_stays_with_its_frame_where_inputs_take_turns() {
+        let seconds = |n: u64| n * 1_000_000;
         let mut pcapng = Blocks::section(Endian::Big);
-        // A packet of no bytes with opt_comment (1) of 2 bytes.
-        pcapng.interface(1, 0, &[]).words(6, &[0, 0, 1, 0, 0], &[0, 1, 0, 2, b'h', b'i']);
+        pcapng.interface(1, 0, &[]);
+        let high_low = |n: u64| ((seconds(n) >> 32) as u32, seconds(n) as u32);
+        for n in [1, 3, 5] {
+            let (high, low) = high_low(n);
+            let comment = [0, 1, 0, 1, b'0' + n as u8, 0, 0, 0];
+            pcapng.words(6, &[0, high, low, 0, 0], &comment).packet(0, seconds(n), b"");
+        }
         let source = Box::new(std::io::Cursor::new(pcapng.bytes));
         let pcapng = Input::Stream { name: "sample".into(), source };
-        let mut inputs = Inputs::new(vec![stream(&[1]), pcapng], Order::Given).unwrap();
-        assert_eq!(order(&mut inputs), [(0, 1), (1, 1)]);
-        let frame = FrameRef { input: 1, number: 1 };
-        assert_eq!(inputs.annotations(1).comments, [(frame, b"hi"[..].into())]);
-        assert_eq!(inputs.interfaces(1).len(), 1);
-        assert!([0, 2].iter().all(|input| inputs.annotations(*input).comments.is_empty()));
+        let inputs = vec![pcapng, stream(&[0, 2, 4, 6])];
+        let mut inputs = Inputs::new(inputs, Order::Time).unwrap();
+        let mut seen = Vec::new();
+        while let Some(item) = inputs.next_item() {
+            if let Item::Frame(frame) = item {
+                seen.push((frame.id.input, frame.comments.first().map(|text| text[0])));
+            }
+        }
+        let expected = [
+            (1, None),
+            (0, Some(b'1')),
+            (0, None),
+            (1, None),
+            (0, Some(b'3')),
+            (0, None),
+            (1, None),
+            (0, Some(b'5')),
+            (0, None),
+            (1, None),
+        ];
+        assert_eq!(seen, expected);
     }
 
     #[test]

@@ -214,7 +214,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use beamscope::capture::{Input, Inputs, Item, Order};
+    use beamscope::capture::{Input, Inputs, Order};
     use beamscope::engine::{Config, Engine};
     use beamscope::record::{Body, Event};
 
@@ -243,13 +243,11 @@ mod tests {
     /// Files that the two findings of the capture name, and what could not be saved.
     fn run(directory: EvidenceDir) -> (Vec<Arc<str>>, Vec<String>) {
         let mut inputs = Inputs::new(vec![Input::Path(CAPTURE.into())], Order::Time).unwrap();
-        let mut pipeline = Engine::new(Config::default(), Vec::<Event>::new());
-        pipeline.keep_evidence(Box::new(directory));
-        while let Some(Item::Frame(frame)) = inputs.next_item() {
-            pipeline.push_frame(&frame);
-        }
+        let mut engine = Engine::new(Config::default(), Vec::<Event>::new());
+        engine.keep_evidence(Box::new(directory));
+        beamscope::drive::run(&mut inputs, &mut engine, &mut ()).unwrap();
         let (mut files, mut problems) = (Vec::new(), Vec::new());
-        for event in pipeline.finish() {
+        for event in engine.finish() {
             match event.body {
                 Body::Finding { finding } => files.extend(finding.evidence_file),
                 Body::Anomaly { anomaly } => problems.push(anomaly.detail),
