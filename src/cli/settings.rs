@@ -17,7 +17,7 @@ use beamscope::capture::save::SaveFormat;
 use beamscope::engine::{Config, EPMD_PORT};
 use beamscope::limits::Limits;
 use beamscope::protocol::MessageDetail;
-use beamscope::record::{PayloadStyle, Severity};
+use beamscope::record::Severity;
 use beamscope::render::{self, Format, Layout, TextOptions};
 use beamscope::time::Timestamp;
 
@@ -259,6 +259,10 @@ impl RunSettings {
             only_findings: args.only_findings,
             min_severity: args.min_severity,
             line_buffered,
+            terms: match args.terms {
+                TermStyle::Erlang => render::TermStyle::Erlang,
+                TermStyle::Json => render::TermStyle::Json,
+            },
         };
         let has_messages = args.messages || args.payloads;
         let in_background = has_messages && !line_buffered && threads(args) > NonZeroUsize::MIN;
@@ -306,6 +310,7 @@ impl DiffSettings {
             only_findings: false,
             min_severity: Severity::Info,
             line_buffered: false,
+            terms: render::TermStyle::Erlang,
         };
         let output = OutputSettings::new(&args.output, options, false, &inputs)?;
         let [before, after] = inputs;
@@ -450,11 +455,10 @@ fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<Config, Error> {
 
 /// How much of the messages after the handshake is printed.
 const fn message_detail(args: &Args) -> MessageDetail {
-    match (args.messages || args.payloads, args.payloads, args.terms) {
-        (false, ..) => MessageDetail::None,
-        (true, false, _) => MessageDetail::Operations,
-        (true, true, TermStyle::Erlang) => MessageDetail::Payloads(PayloadStyle::Erlang),
-        (true, true, TermStyle::Json) => MessageDetail::Payloads(PayloadStyle::Json),
+    match (args.messages || args.payloads, args.payloads) {
+        (false, _) => MessageDetail::None,
+        (true, false) => MessageDetail::Operations,
+        (true, true) => MessageDetail::Payloads,
     }
 }
 

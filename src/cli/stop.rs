@@ -60,12 +60,12 @@ mod unix {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
     use signal_hook::flag;
 
-    use super::super::settings::{Hangup, StopSettings};
-    use super::{DueReports, Interval};
+    use crate::cli::settings::{Hangup, StopSettings};
+    use crate::cli::stop::{DueReports, Interval};
 
     /// What ends a run that has no end of its own. Clones share their signals, not their intervals.
     #[derive(Clone)]
-    pub(in super::super) struct StopCondition {
+    pub(in crate::cli) struct StopCondition {
         /// SIGINT or SIGTERM came: end the run. A second signal kills the process.
         stop: Arc<AtomicBool>,
         /// SIGUSR1 came: make all reports.
@@ -84,7 +84,7 @@ mod unix {
         /// # Errors
         ///
         /// A signal handler cannot be installed.
-        pub(in super::super) fn new(settings: &StopSettings) -> io::Result<Self> {
+        pub(in crate::cli) fn new(settings: &StopSettings) -> io::Result<Self> {
             let stop: Arc<AtomicBool> = Arc::default();
             let report: Arc<AtomicBool> = Arc::default();
             let reopen: Arc<AtomicBool> = Arc::default();
@@ -111,13 +111,13 @@ mod unix {
         }
 
         /// Whether a signal or the time limit ends the run.
-        pub(in super::super) fn is_met(&self) -> bool {
+        pub(in crate::cli) fn is_met(&self) -> bool {
             self.stop.load(Ordering::Relaxed)
                 || self.until.is_some_and(|until| until <= Instant::now())
         }
 
         /// The reports that are due: all after SIGUSR1, otherwise those whose interval has ended.
-        pub(in super::super) fn due_reports(&mut self) -> DueReports {
+        pub(in crate::cli) fn due_reports(&mut self) -> DueReports {
             let is_asked = self.report.swap(false, Ordering::Relaxed);
             let has_ended = |interval: &mut Option<Interval>| {
                 interval.as_mut().is_some_and(Interval::has_ended)
@@ -131,7 +131,7 @@ mod unix {
 
         /// Whether SIGHUP came since the last call: the files for output are to be opened again.
         #[cfg(feature = "live")]
-        pub(in super::super) fn takes_reopen(&self) -> bool {
+        pub(in crate::cli) fn takes_reopen(&self) -> bool {
             self.reopen.swap(false, Ordering::Relaxed)
         }
 
@@ -142,7 +142,7 @@ mod unix {
         /// # Errors
         ///
         /// `poll` fails.
-        pub(in super::super) fn wait<S: AsFd>(
+        pub(in crate::cli) fn wait<S: AsFd>(
             &self,
             sources: &[S],
             longest: Duration,
@@ -168,18 +168,18 @@ mod unix {
 
 #[cfg(not(unix))]
 mod other {
-    use super::DueReports;
+    use crate::cli::stop::DueReports;
 
     /// Without Unix signals no run is without an end of its own, so there is no value of this type.
     #[derive(Clone)]
-    pub(in super::super) enum StopCondition {}
+    pub(in crate::cli) enum StopCondition {}
 
     impl StopCondition {
-        pub(in super::super) fn is_met(&self) -> bool {
+        pub(in crate::cli) fn is_met(&self) -> bool {
             match *self {}
         }
 
-        pub(in super::super) fn due_reports(&mut self) -> DueReports {
+        pub(in crate::cli) fn due_reports(&mut self) -> DueReports {
             match *self {}
         }
     }

@@ -68,7 +68,9 @@ impl Net {
     /// This very program, doing what [`helper`] does, in the namespace.
     fn helper(&self, what: &str) -> Child {
         let mut command = self.command(std::env::current_exe().unwrap());
-        command.args(["--exact", "helper", "--nocapture"]).env("BEAMSCOPE_HELPER", what);
+        command
+            .args(["--exact", "live::harm::helper", "--nocapture"])
+            .env("BEAMSCOPE_HELPER", what);
         command.stdout(Stdio::null()).spawn().unwrap()
     }
 
@@ -425,7 +427,7 @@ fn assert_without_rights(watch: &LiveLoop) {
         assert_eq!(watch.status(set), NO_CAPABILITIES, "{set}");
     }
     assert_eq!(watch.status("NoNewPrivs"), "1");
-    assert!(watch.state.starts_with("privileges: user "), "{}", watch.state);
+    assert!(watch.state.starts_with("privileges: running as "), "{}", watch.state);
     // Where the kernel has none, the state says so.
     if watch.state.contains("; seccomp") {
         assert_eq!(watch.status("Seccomp"), "2");
@@ -509,7 +511,7 @@ fn who_is_not_root_becomes_nobody_else() {
     let ended = command.output().unwrap();
     assert_eq!(ended.status.code(), Some(2));
     let said = String::from_utf8(ended.stderr).unwrap();
-    assert!(said.starts_with("error: cannot become user 0"), "{said}");
+    assert!(said.starts_with("error: cannot switch to user 0"), "{said}");
 }
 
 /// Nothing left of what a run has printed is lost when it is asked for little.

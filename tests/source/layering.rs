@@ -1,6 +1,7 @@
 //! The walls between the stages: reads `src/` and fails on a `use`, or a path, that goes through
 //! one. Tests at the bottom of a file, and modules that exist for tests alone, may do as they like.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -29,20 +30,29 @@ const TWO_DOORS: &str =
     "captures are compressed, and terms are: two formats, and one crate for both";
 const INFLATES: &[&str] = &["capture/compressed.rs", "wire/term/compressed.rs"];
 
+const CLAP: &[&str] = &["cli/args.rs", "cli/commands/shell.rs"];
+const THREADED: &[&str] = &[
+    "capture/read_ahead.rs",
+    "cli/commands/live/startup.rs",
+    "cli/save/queue.rs",
+    "cli/settings.rs",
+    "render/background.rs",
+];
+
 #[rustfmt::skip] // a table reads best as a table
 const RULES: &[Rule] = &[
-    Rule { path: "anstream",              only: &["cli/"],                           why: DOOR },
+    Rule { path: "anstream",              only: &["cli/console.rs"],                 why: DOOR },
     Rule { path: "anstyle",               only: &["render/"],                        why: DOOR },
-    Rule { path: "clap",                  only: &["cli/"],                           why: DOOR },
-    Rule { path: "clap_complete",         only: &["cli/"],                           why: DOOR },
-    Rule { path: "clap_mangen",           only: &["cli/shell.rs"],                   why: DOOR },
+    Rule { path: "clap",                  only: CLAP,                                why: DOOR },
+    Rule { path: "clap_complete",         only: CLAP,                                why: DOOR },
+    Rule { path: "clap_mangen",           only: &["cli/commands/shell.rs"],          why: DOOR },
     Rule { path: "community_id",          only: &["protocol/session.rs"],                why: DOOR },
     Rule { path: "etherparse",            only: &["decode/"],                        why: DOOR },
     Rule { path: "flate2",                only: INFLATES,                            why: TWO_DOORS },
     Rule { path: "itoa",                  only: &["wire/term/number.rs"],            why: DOOR },
     Rule { path: "jiff",                  only: &["time.rs"],                        why: DOOR },
-    Rule { path: "landlock",              only: &["cli/sandbox.rs"],                 why: DOOR },
-    Rule { path: "libc",                  only: &["cli/sandbox.rs"],                 why: DOOR },
+    Rule { path: "landlock",              only: &["cli/confine/sandbox.rs"],         why: DOOR },
+    Rule { path: "libc",                  only: &["cli/confine/sandbox.rs"],         why: DOOR },
     Rule { path: "lz4_flex",              only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "lzma_rust2",            only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "md5",                   only: &["protocol/digest.rs"],                 why: DOOR },
@@ -53,16 +63,16 @@ const RULES: &[Rule] = &[
     Rule { path: "schemars",              only: &["record/", "render/", "time.rs"], why: DOOR },
     Rule { path: "serde_json",            only: &["render/"],                        why: DOOR },
     Rule { path: "simple_dns",            only: &["names.rs"],                       why: DOOR },
-    Rule { path: "seccompiler",           only: &["cli/sandbox.rs"],                 why: DOOR },
-    Rule { path: "signal_hook",           only: &["cli/wait.rs"],                    why: DOOR },
+    Rule { path: "seccompiler",           only: &["cli/confine/sandbox.rs"],         why: DOOR },
+    Rule { path: "signal_hook",           only: &["cli/stop.rs"],                    why: DOOR },
     Rule { path: "zstd",                  only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "std::env",              only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::process",          only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::io::stdin",        only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::io::stdout",       only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::io::stderr",       only: &["cli/", "main.rs"],                why: OUTSIDE },
-    Rule { path: "std::thread",           only: &["capture/read_ahead.rs", "cli/run.rs", "cli/save.rs", "render/background.rs"], why: THREAD },
-    Rule { path: "std::time::Instant",    only: &["cli/wait.rs"],                    why: CLOCK },
+    Rule { path: "std::thread",           only: THREADED,                            why: THREAD },
+    Rule { path: "std::time::Instant",    only: &["cli/stop.rs"],                    why: CLOCK },
     Rule { path: "std::time::SystemTime", only: &["capture/live/source.rs"],         why: CLOCK },
 ];
 
@@ -184,6 +194,117 @@ fn every_place_that_a_rule_names_is_there() {
     for place in only.chain(WALLS.iter().flat_map(|wall| wall.within)) {
         assert!(src.join(place).exists(), "src/{place}");
     }
+}
+
+/// Files that know the arguments as typed. Everything else in `cli/` works with settings.
+const KNOW_ARGUMENTS: &[&str] = &["cli/mod.rs", "cli/settings.rs", "cli/commands/shell.rs"];
+
+#[test]
+fn files_of_the_command_line_import_without_a_circle() {
+    let imports = imports_within("cli");
+    assert!(imports.len() > 15, "{imports:?}");
+    assert!(imports["cli/commands/analyze.rs"].contains("cli/save/mod.rs"), "{imports:?}");
+    assert_eq!(circle(&imports), None);
+    for (file, imported) in &imports {
+        let knows = imported.contains("cli/args.rs");
+        assert!(
+            !knows || KNOW_ARGUMENTS.contains(&file.as_str()),
+            "src/{file} imports cli/args.rs"
+        );
+    }
+}
+
+#[test]
+fn a_circle_of_imports_is_found() {
+    let graph = |edges: &[(&str, &str)]| {
+        let mut imports = Imports::new();
+        for (from, to) in edges {
+            imports.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        imports
+    };
+    assert_eq!(circle(&graph(&[("a", "b"), ("b", "c"), ("a", "c")])), None);
+    let found = circle(&graph(&[("a", "b"), ("b", "c"), ("c", "d"), ("d", "b")])).unwrap();
+    assert_eq!(found, ["b", "c", "d", "b"]);
+}
+
+/// For each file, the files that it imports.
+type Imports = BTreeMap<String, BTreeSet<String>>;
+
+/// Imports among the files of the folder `top`. A `mod` declaration is no import.
+fn imports_within(top: &str) -> Imports {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = sources(&src.join(top), &format!("{top}/"));
+    let module = |file: &str| file.trim_end_matches(".rs").trim_end_matches("/mod").to_owned();
+    let by_module: BTreeMap<_, _> = files.iter().map(|(file, _)| (module(file), file)).collect();
+    let mut imports = Imports::new();
+    for (file, text) in &files {
+        let entry = imports.entry(file.clone()).or_default();
+        // A visibility names a module without importing it.
+        for path in paths(&code(text).replace("pub(in crate::cli)", "pub")) {
+            let target = target(&module(file), &path, &by_module);
+            entry.extend(target.filter(|to| to != file));
+        }
+    }
+    imports
+}
+
+/// The file that `path` leads to from within `module`: the longest part of the path that is one.
+fn target(module: &str, path: &str, files: &BTreeMap<String, &String>) -> Option<String> {
+    let mut at: Vec<&str> = module.split('/').collect();
+    let mut segments = path.split("::").peekable();
+    match segments.peek() {
+        Some(&"crate") => {
+            segments.next();
+            at.clear();
+        }
+        Some(&"self") => drop(segments.next()),
+        Some(&"super") => {}
+        // A module declared here, or an outside crate, which is then no file.
+        _ if files.contains_key(&format!("{module}/{}", path.split("::").next()?)) => {}
+        _ => return None,
+    }
+    while segments.next_if_eq(&"super").is_some() {
+        at.pop();
+    }
+    let mut found = None;
+    let mut name = at.join("/");
+    for segment in std::iter::once("").chain(segments) {
+        let separator = if name.is_empty() || segment.is_empty() { "" } else { "/" };
+        name.push_str(&format!("{separator}{segment}"));
+        found = files.get(&name).map(|file| (*file).clone()).or(found);
+    }
+    found
+}
+
+/// A circle of imports, as the files on it, the first one again at the end.
+fn circle(imports: &Imports) -> Option<Vec<String>> {
+    fn walk(
+        file: &str,
+        imports: &Imports,
+        done: &mut BTreeSet<String>,
+        open: &mut Vec<String>,
+    ) -> Option<Vec<String>> {
+        if let Some(start) = open.iter().position(|it| it == file) {
+            let mut found = open[start..].to_vec();
+            found.push(file.to_owned());
+            return Some(found);
+        }
+        if done.contains(file) {
+            return None;
+        }
+        open.push(file.to_owned());
+        for to in imports.get(file).into_iter().flatten() {
+            if let Some(found) = walk(to, imports, done, open) {
+                return Some(found);
+            }
+        }
+        open.pop();
+        done.insert(file.to_owned());
+        None
+    }
+    let mut done = BTreeSet::new();
+    imports.keys().find_map(|file| walk(file, imports, &mut done, &mut Vec::new()))
 }
 
 /// Files below `folder` that are part of the program, with their names below `src/`.

@@ -55,9 +55,7 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
         saver: saver.map(|saver| FrameSaver { saver, names, interfaces: HashMap::new() }),
         is_incomplete: false,
     };
-    if run.packet_limit > 0 {
-        drive::run(&mut inputs, &mut engine, &mut control)?;
-    }
+    drive::run(&mut inputs, &mut engine, &mut control)?;
     let AnalyzeControl { selection, saver, is_incomplete, .. } = control;
     selection.warnings().iter().for_each(|warning| run.output.warnings.warn(warning));
     let is_saved = finish_saving(saver.map(|it| it.saver), &mut engine);

@@ -10,15 +10,15 @@ use beamscope::detect::{self, LogLine, RuleDoc};
 use beamscope::record::Severity;
 use beamscope::render;
 
-use super::super::console::{self, print, report, stdout_error};
-use super::super::error::{Error, RunOutcome};
+use crate::cli::console::{self, print, report, stdout_error};
+use crate::cli::error::{Error, RunOutcome};
 
 /// Prints the page of `rule`, the rules for the line `log`, or the list of all rules.
 ///
 /// # Errors
 ///
 /// There is no such rule, or standard output cannot be written.
-pub(in super::super) fn run(
+pub(in crate::cli) fn run(
     rule: Option<&str>,
     log: Option<&str>,
     json: bool,

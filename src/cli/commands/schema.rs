@@ -2,14 +2,14 @@
 
 use beamscope::render;
 
-use super::super::console::print;
-use super::super::error::{Error, RunOutcome};
+use crate::cli::console::print;
+use crate::cli::error::{Error, RunOutcome};
 
 /// Prints the schema.
 ///
 /// # Errors
 ///
 /// Standard output cannot be written.
-pub(in super::super) fn run() -> Result<RunOutcome, Error> {
+pub(in crate::cli) fn run() -> Result<RunOutcome, Error> {
     print(render::schema())
 }

@@ -11,16 +11,16 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use super::super::args::Args;
-use super::super::console::print;
-use super::super::error::{Error, RunOutcome};
+use crate::cli::args::Args;
+use crate::cli::console::print;
+use crate::cli::error::{Error, RunOutcome};
 
 /// Prints a script that completes arguments in a shell.
 ///
 /// # Errors
 ///
 /// Standard output cannot be written.
-pub(in super::super) fn completions(shell: Shell) -> Result<RunOutcome, Error> {
+pub(in crate::cli) fn completions(shell: Shell) -> Result<RunOutcome, Error> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "beamscope", &mut text);
     print(text)
@@ -31,7 +31,7 @@ pub(in super::super) fn completions(shell: Shell) -> Result<RunOutcome, Error> {
 /// # Errors
 ///
 /// There is no such command, or standard output cannot be written.
-pub(in super::super) fn man(command: Option<&str>) -> Result<RunOutcome, Error> {
+pub(in crate::cli) fn man(command: Option<&str>) -> Result<RunOutcome, Error> {
     let mut program = Args::command();
     program.build();
     let page = match command {

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::error::Error;
+use crate::cli::error::Error;
 
 /// Where users are looked up.
 #[cfg(target_os = "linux")]
@@ -16,7 +16,7 @@ const ACCOUNTS: &str = "/etc/passwd; -Z works on Linux only";
 
 /// The user to switch to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in super::super) struct UserAccount {
+pub(in crate::cli) struct UserAccount {
     uid: u32,
     gid: u32,
 }
@@ -27,7 +27,7 @@ impl UserAccount {
     /// # Errors
     ///
     /// There is no such user.
-    pub(in super::super) fn find(name: &str) -> Result<Self, Error> {
+    pub(in crate::cli) fn find(name: &str) -> Result<Self, Error> {
         let accounts = if cfg!(target_os = "linux") {
             fs::read_to_string(ACCOUNTS).unwrap_or_default()
         } else {
@@ -38,7 +38,7 @@ impl UserAccount {
     }
 
     /// Makes the account the owner of a file or directory. A failure shows when the file is used.
-    pub(in super::super) fn hand_over(&self, path: &Path) {
+    pub(in crate::cli) fn hand_over(&self, path: &Path) {
         #[cfg(unix)]
         let _ = std::os::unix::fs::chown(path, Some(self.uid), Some(self.gid));
         #[cfg(not(unix))]
@@ -66,7 +66,7 @@ fn find(name: &str, accounts: &str) -> Option<UserAccount> {
 ///
 /// The system refuses one of these.
 #[cfg(target_os = "linux")]
-pub(in super::super) fn drop_all(account: Option<&UserAccount>) -> Result<String, Error> {
+pub(in crate::cli) fn drop_all(account: Option<&UserAccount>) -> Result<String, Error> {
     use rustix::thread::{
         CapabilitySet, CapabilitySets, clear_ambient_capability_set,
         remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
@@ -103,7 +103,7 @@ pub(in super::super) fn drop_all(account: Option<&UserAccount>) -> Result<String
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(in super::super) fn drop_all(account: Option<&UserAccount>) -> Result<String, Error> {
+pub(in crate::cli) fn drop_all(account: Option<&UserAccount>) -> Result<String, Error> {
     match account {
         Some(_) => Err(Error::NoUser { name: "-Z".to_owned(), accounts: ACCOUNTS }),
         None => Ok("unchanged; they are dropped on Linux only".to_owned()),

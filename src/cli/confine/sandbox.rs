@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// What must be writable so that `file` can be made again: its directory, or the file itself if it is
 /// a device.
-pub(in super::super) fn directory_of(file: &Path) -> PathBuf {
+pub(in crate::cli) fn directory_of(file: &Path) -> PathBuf {
     if file.exists() && !file.is_file() {
         return file.to_owned();
     }
@@ -19,19 +19,18 @@ pub(in super::super) fn directory_of(file: &Path) -> PathBuf {
 }
 
 #[cfg(target_os = "linux")]
-pub(in super::super) use linux::Sandbox;
+pub(in crate::cli) use linux::Sandbox;
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::collections::BTreeMap;
+    use std::path::PathBuf;
 
     use landlock::{
         ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
         RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
     };
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
-
-    use super::PathBuf;
 
     /// The newest Landlock rules that are asked for; an older kernel applies those that it knows.
     const NEWEST: ABI = ABI::V6;
@@ -145,15 +144,15 @@ mod linux {
 
 /// Other systems have neither Landlock nor seccomp.
 #[cfg(not(target_os = "linux"))]
-pub(in super::super) struct Sandbox;
+pub(in crate::cli) struct Sandbox;
 
 #[cfg(not(target_os = "linux"))]
 impl Sandbox {
-    pub(in super::super) fn restrict_files(_: bool, _: &[PathBuf]) -> Self {
+    pub(in crate::cli) fn restrict_files(_: bool, _: &[PathBuf]) -> Self {
         Self
     }
 
-    pub(in super::super) fn restrict_calls(self) -> String {
+    pub(in crate::cli) fn restrict_calls(self) -> String {
         "none on this system".to_owned()
     }
 }

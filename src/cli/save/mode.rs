@@ -9,7 +9,7 @@ use std::path::Path;
 /// # Errors
 ///
 /// The operating system does not open it, or does not change its mode.
-pub(in super::super) fn create_private(path: &Path) -> io::Result<File> {
+pub(in crate::cli) fn create_private(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().write(true).create(true).truncate(true))
 }
 

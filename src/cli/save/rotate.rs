@@ -93,7 +93,7 @@ impl RotatingFiles {
 }
 
 /// A time for the names of files: `20140525T143225Z`, with up to nine decimals of the second.
-pub(in super::super) fn file_time(at: Timestamp, decimals: usize) -> String {
+pub(in crate::cli) fn file_time(at: Timestamp, decimals: usize) -> String {
     let text = at.to_string();
     let (seconds, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let mut time: String = seconds.chars().filter(|c| !matches!(c, '-' | ':')).collect();

@@ -51,11 +51,7 @@ pub(in super::super) fn run(settings: LiveSettings) -> Result<RunOutcome, Error>
         slow_reader: SlowReaderNotice::default(),
         has_failed: false,
     };
-    let ended = if packet_limit > 0 {
-        drive::run(&mut source, &mut engine, &mut control).map(|_| ())
-    } else {
-        Ok(())
-    };
+    let ended = drive::run(&mut source, &mut engine, &mut control);
     control.report_slow_reader(&mut engine);
     let LiveControl { saver, has_failed, .. } = control;
     let is_saved = finish_saving(saver, &mut engine);

@@ -15,17 +15,15 @@ use beamscope::engine::Engine;
 use beamscope::record::Severity;
 use beamscope::render::{self, Output};
 
-use super::super::super::confine::privileges::{self, UserAccount};
-use super::super::super::confine::sandbox::{self, Sandbox};
-use super::super::super::console::Warnings;
-use super::super::super::error::Error;
-use super::super::super::evidence_dir::EvidenceDir;
-use super::super::super::save::Saver;
-use super::super::super::settings::{
-    LiveSettings, OutputSettings, RunSettings, SaveSettings, SaveTarget,
-};
-use super::super::super::sinks::{self, EventStream};
-use super::super::super::stop::StopCondition;
+use crate::cli::confine::privileges::{self, UserAccount};
+use crate::cli::confine::sandbox::{self, Sandbox};
+use crate::cli::console::Warnings;
+use crate::cli::error::Error;
+use crate::cli::evidence_dir::EvidenceDir;
+use crate::cli::save::Saver;
+use crate::cli::settings::{LiveSettings, OutputSettings, RunSettings, SaveSettings, SaveTarget};
+use crate::cli::sinks::{self, EventStream};
+use crate::cli::stop::StopCondition;
 
 /// A live capture that is ready, without rights.
 pub(super) struct Started {
