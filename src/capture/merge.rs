@@ -216,10 +216,8 @@ impl Inputs {
                 continue;
             }
             let waiting = self.next_waiting();
-            let Some(input) = waiting.or_else(|| self.due.pop().map(|Reverse((_, input))| input))
-            else {
-                return None;
-            };
+            let due = || self.due.pop().map(|Reverse((_, input))| input);
+            let input = waiting.or_else(due)?;
             match self.take_up(input) {
                 Ok(true) => return Some(Next::Frame),
                 Ok(false) => {}

@@ -168,7 +168,7 @@ impl Wait for StopCondition {
     }
 
     fn wait(&mut self, interfaces: &[Live], longest: Duration) -> io::Result<bool> {
-        StopCondition::wait(self, interfaces, longest)
+        Self::wait(self, interfaces, longest)
     }
 }
 
