@@ -10,11 +10,12 @@ use std::io::Cursor;
 use beamscope::capture::{Input, Inputs, Item, Order};
 use beamscope::engine::{Config, Engine};
 use beamscope::limits::Limits;
+use beamscope::memory::MemoryBudget;
 use beamscope::packet::FrameRef;
 use beamscope::packet::PacketRef;
 use beamscope::record::Severity;
 use beamscope::render::{Format, Options, Output};
-use beamscope::stream::{Budget, SegmentData, SeqNum, StreamDirection};
+use beamscope::stream::{SegmentData, SeqNum, StreamDirection};
 use beamscope::time::Timestamp;
 use beamscope::wire::{self, epmd, framing, handshake, header};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -70,24 +71,26 @@ fn reassembly(c: &mut Criterion) {
     for (name, order) in orders {
         group.bench_function(name, |b| {
             b.iter(|| {
-                let (mut half, mut budget) = (StreamDirection::default(), Budget::default());
-                let (limits, mut bytes) = (Limits::default(), 0);
+                let limits = Limits::default();
+                let budget = MemoryBudget::new(limits.held_total);
+                let mut half = StreamDirection::new(&budget);
+                let mut end = half.end();
                 half.begins_at(SeqNum(1));
                 for n in 0..SEGMENTS {
                     let place = n - n % 10 + order[n as usize % 10];
-                    let mark =
+                    let packet =
                         PacketRef { frame: FrameRef::default(), at: Timestamp(u64::from(n)) };
                     let seq = SeqNum(1 + place * 1448);
                     let piece = SegmentData {
                         seq,
                         payload: &payload,
                         missing: 0,
-                        mark: &mark,
+                        packet: &packet,
                         ip_id: Some(1),
                     };
-                    half.push(piece, &limits, &mut budget, &mut |taken| bytes = taken.end);
+                    half.push(piece, &limits, &mut |taken| end = taken.end);
                 }
-                bytes
+                end
             });
         });
     }

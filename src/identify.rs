@@ -104,6 +104,28 @@ fn is_hello(message: &HandshakeMessage<'_>) -> bool {
     }
 }
 
+/// What the first bytes of a stream that is not Erlang's look like, in words.
+pub fn looks_like(bytes: &[u8]) -> &'static str {
+    const SIGNS: [(&[u8], &str); 14] = [
+        (b"GET ", "an HTTP request"),
+        (b"POST ", "an HTTP request"),
+        (b"HEAD ", "an HTTP request"),
+        (b"OPTIONS ", "an HTTP request"),
+        (b"PRI * HTTP/2", "an HTTP/2 request"),
+        (b"SSH-", "an SSH banner"),
+        (b"\x16\x03", "the start of TLS"),
+        (b"\x80", "the start of an old SSL"),
+        (b"\x03\x00", "a remote desktop request"),
+        (b"PROXY ", "a PROXY protocol header"),
+        (b"\r\n\r\nQUIT\n", "a PROXY protocol header"),
+        (b"AMQP", "AMQP"),
+        (b"*1\r\n", "a Redis command"),
+        (b"\0\0", "a message of no bytes"),
+    ];
+    let known = SIGNS.iter().find(|(sign, _)| bytes.starts_with(sign));
+    known.map_or("bytes of no protocol known here", |(_, name)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

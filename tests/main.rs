@@ -2,7 +2,7 @@
 //!
 //! | module | what it tests |
 //! |---|---|
-//! | `cli` | the program: arguments, output, files, exit status, the examples of README.md |
+//! | `cli` | the program: arguments, output, files, exit status, the pages of README.md and docs/ |
 //! | `captures` | what is found in each capture of the project |
 //! | `properties` | what holds for any capture: damaged, reordered, lossy, very large |
 //! | `oracles` | the same answers as tshark and as a real Erlang |

@@ -10,6 +10,8 @@ use flate2::read::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
 use lzma_rust2::XzReader;
 
+use super::zstd::ZstdFrames;
+
 /// Gives its source as it is, or decompressed. Touches it only when read for the first time.
 pub(super) struct Decompressed(State);
 
@@ -78,9 +80,7 @@ fn decoder(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>>
     Ok(match Compression::of(&magic) {
         Some(Compression::Gzip) => Box::new(MultiGzDecoder::new(plain)),
         Some(Compression::Zstd) => {
-            let mut frames = zstd::Decoder::new(plain)?;
-            frames.window_log_max(ZSTD_WINDOW_LOG)?;
-            Box::new(frames)
+            Box::new(ZstdFrames::new(BufReader::with_capacity(ZSTD_BUFFER, plain)))
         }
         Some(Compression::Lz4) => Box::new(Lz4Frames::new(BufReader::new(plain))),
         Some(Compression::Xz) => {
@@ -139,8 +139,8 @@ impl<R: Read> Read for Witness<R> {
 /// No signature needs more to be told from the others.
 const MAGIC_LEN: u64 = 4;
 
-/// 128 MiB, what `zstd -d` accepts unless told otherwise.
-const ZSTD_WINDOW_LOG: u32 = 27;
+/// A whole block and its header, at most.
+const ZSTD_BUFFER: usize = 1 << 17;
 
 /// 128 MiB; `xz -9` asks for 64.
 const XZ_MEMORY_KIB: u32 = 128 * 1024;
@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn zstd(bytes: &[u8]) -> Vec<u8> {
-        zstd::encode_all(bytes, 1).unwrap()
+        ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
     }
 
     fn lz4(bytes: &[u8]) -> Vec<u8> {

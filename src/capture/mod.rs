@@ -20,6 +20,7 @@ mod read_ahead;
 mod samples;
 pub mod save;
 mod source;
+mod zstd;
 
 pub use error::Error;
 pub use file::CaptureFile;

@@ -144,7 +144,7 @@ pub(crate) struct Args {
         long, value_name = "STYLE", help_heading = SECRETS, default_value = "erlang",
         requires = "payloads", value_enum
     )]
-    pub(super) terms: TermStyle,
+    pub(super) terms: TermStyleName,
 
     /// Switch to this user once interfaces and files are open: a name, UID, or UID:GID. All
     /// capabilities are dropped with and without it
@@ -387,7 +387,7 @@ pub(crate) enum FormatName {
 
 /// Values of `--terms`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum TermStyle {
+pub(crate) enum TermStyleName {
     /// Erlang syntax
     Erlang,
     /// JSON

@@ -18,11 +18,11 @@ use beamscope::engine::{Config, EPMD_PORT};
 use beamscope::limits::Limits;
 use beamscope::protocol::MessageDetail;
 use beamscope::record::Severity;
-use beamscope::render::{self, Format, Layout, TextOptions};
+use beamscope::render::{self, Format, Layout, TermStyle, TextOptions};
 use beamscope::time::Timestamp;
 
 use super::args::{
-    Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs, TermStyle,
+    Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs, TermStyleName,
 };
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
@@ -260,8 +260,8 @@ impl RunSettings {
             min_severity: args.min_severity,
             line_buffered,
             terms: match args.terms {
-                TermStyle::Erlang => render::TermStyle::Erlang,
-                TermStyle::Json => render::TermStyle::Json,
+                TermStyleName::Erlang => TermStyle::Erlang,
+                TermStyleName::Json => TermStyle::Json,
             },
         };
         let has_messages = args.messages || args.payloads;
@@ -310,7 +310,7 @@ impl DiffSettings {
             only_findings: false,
             min_severity: Severity::Info,
             line_buffered: false,
-            terms: render::TermStyle::Erlang,
+            terms: TermStyle::Erlang,
         };
         let output = OutputSettings::new(&args.output, options, false, &inputs)?;
         let [before, after] = inputs;
@@ -455,10 +455,10 @@ fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<Config, Error> {
 
 /// How much of the messages after the handshake is printed.
 const fn message_detail(args: &Args) -> MessageDetail {
-    match (args.messages || args.payloads, args.payloads) {
-        (false, _) => MessageDetail::None,
+    match (args.messages, args.payloads) {
+        (_, true) => MessageDetail::Payloads,
         (true, false) => MessageDetail::Operations,
-        (true, true) => MessageDetail::Payloads,
+        (false, false) => MessageDetail::None,
     }
 }
 

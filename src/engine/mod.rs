@@ -23,10 +23,10 @@ use crate::detect::Detector;
 use crate::evidence::{EvidenceCollector, EvidenceSink, Relevance};
 use crate::flow::{Admission, FlowId, FlowKey, FlowTable, Interest, TcpOpening, Triage};
 use crate::judge::world::World;
+use crate::memory::MemoryBudget;
 use crate::names;
-use crate::protocol::{ConnContext, ConnOutput, Connection, FactSource, FollowReason, Keep, Pool};
+use crate::protocol::{ConnContext, ConnOutput, Connection, FactSource, FollowReason, Keep};
 use crate::record::{Anomaly, AnomalyKind, EventSink, Stats};
-use crate::stream::Budget;
 use crate::time::Timestamp;
 
 /// All stages behind the capture.
@@ -40,8 +40,8 @@ struct Core<S> {
     config: Config,
     triage: Triage,
     flows: FlowTable<Followed>,
-    /// Memory for bytes of streams that came out of order.
-    budget: Budget,
+    /// Memory for segments that wait behind a hole.
+    reassembly: MemoryBudget,
     timers: Timers,
     /// Whether it was reported that facts are forgotten.
     forgets: bool,
@@ -61,7 +61,7 @@ struct Core<S> {
     /// Work that dispatching has called for.
     queue: VecDeque<Work>,
     /// Memory for what connections keep of messages.
-    pool: Pool,
+    pool: MemoryBudget,
     /// Collects the packets of findings, if evidence is wanted.
     evidence: Option<Box<EvidenceCollector>>,
     sink: S,
@@ -239,7 +239,7 @@ impl<S: EventSink> Core<S> {
         let mut core = Self {
             triage: Triage::new(config.limits.pending_connections),
             flows: FlowTable::new(config.limits.connections),
-            budget: Budget::default(),
+            reassembly: MemoryBudget::new(config.limits.held_total),
             timers: Timers::new(),
             forgets: false,
             lacks_room: false,
@@ -251,7 +251,7 @@ impl<S: EventSink> Core<S> {
             clocks: Vec::new(),
             output: ConnOutput::default(),
             queue: VecDeque::new(),
-            pool: Pool::new(config.limits.messages),
+            pool: MemoryBudget::new(config.limits.messages),
             evidence: None,
             config,
             sink,
@@ -290,8 +290,8 @@ impl<S: EventSink> Core<S> {
             return;
         }
         followed.timer = None;
-        let context = context(&self.config, &self.pool, &self.world);
-        let keep = followed.connection.on_time(due, &context, &mut self.budget, &mut self.output);
+        let context = context(&self.config, [&self.reassembly, &self.pool], &self.world);
+        let keep = followed.connection.on_time(due, &context, &mut self.output);
         self.after(id, keep);
         self.dispatch();
     }
@@ -392,7 +392,7 @@ impl<S: EventSink> Core<S> {
     ) -> Option<FlowId> {
         let first = opening.and_then(|opening| opening.segments().next());
         let begins = first.as_ref().unwrap_or(segment);
-        let context = context(&self.config, &self.pool, &self.world);
+        let context = context(&self.config, [&self.reassembly, &self.pool], &self.world);
         let connection = Connection::new(begins, known, &context);
         let (id, evicted) = self.flows.insert(segment.flow, Followed { connection, timer: None });
         if let Some(evidence) = &mut self.evidence {
@@ -424,9 +424,8 @@ impl<S: EventSink> Core<S> {
         if let Some(evidence) = &mut self.evidence {
             evidence.on_packet(id, segment.frame, [segment.src(), segment.dst()]);
         }
-        let context = context(&self.config, &self.pool, &self.world);
-        let keep =
-            followed.connection.on_segment(segment, &context, &mut self.budget, &mut self.output);
+        let context = context(&self.config, [&self.reassembly, &self.pool], &self.world);
+        let keep = followed.connection.on_segment(segment, &context, &mut self.output);
         if keep != Keep::AsBefore {
             self.after(id, keep);
         }
@@ -442,14 +441,8 @@ impl<S: EventSink> Core<S> {
         if let Some(evidence) = &mut self.evidence {
             evidence.on_packet(id, unreachable.frame, [unreachable.src, unreachable.dst]);
         }
-        let context = context(&self.config, &self.pool, &self.world);
-        followed.connection.on_unreachable(
-            unreachable,
-            direction,
-            &context,
-            &mut self.budget,
-            &mut self.output,
-        );
+        let context = context(&self.config, [&self.reassembly, &self.pool], &self.world);
+        followed.connection.on_unreachable(unreachable, direction, &context, &mut self.output);
         self.after(id, Keep::Yes);
         self.dispatch();
     }
@@ -490,8 +483,8 @@ impl<S: EventSink> Core<S> {
 
     /// Ends a connection: its ports are used again, it makes room, or the input is over.
     fn close(&mut self, mut connection: Connection) {
-        let context = context(&self.config, &self.pool, &self.world);
-        connection.on_end(self.now, &context, &mut self.budget, &mut self.output);
+        let context = context(&self.config, [&self.reassembly, &self.pool], &self.world);
+        connection.on_end(self.now, &context, &mut self.output);
         self.count_closed(&connection);
         self.flush_output();
     }
@@ -512,13 +505,18 @@ impl<S: EventSink> Core<S> {
 }
 
 /// A free function, so that the borrow checker sees which fields it borrows.
-fn context<'a>(config: &'a Config, pool: &'a Pool, world: &'a World) -> ConnContext<'a> {
+fn context<'a>(
+    config: &'a Config,
+    [reassembly, pool]: [&'a MemoryBudget; 2],
+    world: &'a World,
+) -> ConnContext<'a> {
     ConnContext {
         limits: &config.limits,
         cookies: &config.cookies,
         include_secrets: config.include_secrets,
         messages: config.messages,
         warns: config.warns,
+        reassembly,
         pool,
         facts: world,
     }

@@ -4,12 +4,14 @@
 //! connection carries.
 
 mod pending;
+mod per_direction;
 mod ports;
 mod table;
 mod triage;
 
 pub use crate::decode::{Direction, FlowKey};
 pub use pending::{PendingTable, TcpOpening};
+pub use per_direction::PerDirection;
 pub use ports::PortSet;
 pub use table::{FlowId, FlowTable};
 pub use triage::{Admission, Interest, SegmentHead, Triage};

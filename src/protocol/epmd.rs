@@ -5,17 +5,19 @@
 
 use std::sync::Arc;
 
-use super::tcp::{FirstClose, Opened, Tcp};
 use super::{ConnOutput, Now, ReportReason};
 use crate::flow::Direction;
+use crate::identify;
 use crate::limits::Limits;
 use crate::packet::PacketRef;
 use crate::record::{
-    Anomaly, AnomalyKind, Body, Charset, CloseKind, Epmd, EpmdOutcome, EpmdSeen, Foreign, NodeType,
+    Anomaly, AnomalyKind, Body, Charset, Epmd, EpmdOutcome, EpmdSeen, Foreign, NodeType,
     RegisteredName, Role, hex, wire_text,
 };
-use crate::stream::{StreamChunk, StreamEvent};
+use crate::stream::StreamEvent;
+use crate::stream::tcp::{ClosingFlag, FirstClose, Opened, TcpConnection};
 use crate::time::{Timestamp, micros};
+use crate::transport::PlainChunk;
 use crate::wire::epmd::{self as wire, EpmdTag, Port2Resp, Request};
 use crate::wire::{Cut, WireError, decode, framing};
 
@@ -94,15 +96,15 @@ impl EpmdTalk {
     pub(super) fn on_stream(
         &mut self,
         direction: Direction,
-        taken: &StreamChunk<'_>,
+        chunk: &PlainChunk<'_>,
         limits: &Limits,
         out: &mut ConnOutput,
     ) {
         let from_requester = direction == self.requester;
         let stream = if from_requester { &mut self.request } else { &mut self.reply };
-        stream.first.get_or_insert(*taken.mark);
-        stream.last = Some(*taken.mark);
-        match taken.event {
+        stream.first.get_or_insert(*chunk.packet);
+        stream.last = Some(*chunk.packet);
+        match chunk.event {
             StreamEvent::Gap(_) => stream.torn = true,
             StreamEvent::Data(bytes) if !stream.torn => {
                 let room = limits.epmd_reply.saturating_sub(stream.bytes.len());
@@ -150,7 +152,7 @@ impl EpmdTalk {
     }
 
     fn break_off(&mut self, mark: PacketRef, error: WireError, out: &mut ConnOutput) {
-        let looks_like = super::looks_like(&self.request.bytes);
+        let looks_like = identify::looks_like(&self.request.bytes);
         out.push(Body::Anomaly {
             anomaly: Box::new(Anomaly {
                 kind: AnomalyKind::Malformed,
@@ -212,7 +214,7 @@ impl EpmdTalk {
     /// Up to the moment `lost`, what the capture does not show may have been there.
     pub(super) fn on_end(
         &mut self,
-        tcp: &Tcp,
+        tcp: &TcpConnection,
         now: Now,
         why: ReportReason,
         lost: Option<Timestamp>,
@@ -273,7 +275,7 @@ impl EpmdTalk {
     /// What came of a request that was not told before the end; `None` when the reply tells.
     fn outcome_at_end(
         &self,
-        tcp: &Tcp,
+        tcp: &TcpConnection,
         now: Timestamp,
         lost: Option<Timestamp>,
     ) -> Option<EpmdOutcome> {
@@ -309,15 +311,15 @@ impl EpmdTalk {
         Some(EpmdOutcome::Incomplete)
     }
 
-    fn seen(&self, tcp: &Tcp) -> EpmdSeen {
+    fn seen(&self, tcp: &TcpConnection) -> EpmdSeen {
         let (asker, mapper) = (tcp.side(self.requester), tcp.side(self.requester.reverse()));
         let syn = asker.syn;
         let refused = tcp.opened().refused();
         let close = tcp.first_close();
-        let said = asker.half.end();
+        let said = asker.stream.end();
         let is_unread = |close: &FirstClose| {
             close.by == Some(self.requester.reverse())
-                && (close.kind == CloseKind::Rst || close.heard.is_some_and(|heard| heard < said))
+                && (close.kind == ClosingFlag::Rst || close.heard.is_some_and(|heard| heard < said))
         };
         let role = |by| if by == self.requester { Role::Initiator } else { Role::Acceptor };
         EpmdSeen {
@@ -330,16 +332,16 @@ impl EpmdTalk {
             foreign: self.broken.clone(),
             closed_by: close.and_then(|close| close.by).map(role),
             is_whole: is_whole(tcp),
-            is_acknowledged: asker.half.acked().is_some_and(|acked| acked >= said),
+            is_acknowledged: asker.stream.acked().is_some_and(|acked| acked >= said),
             is_unread: close.is_some_and(|close| is_unread(&close)),
             is_pipelined: !self.pipelined.is_empty() || !self.request.bytes.is_empty(),
-            is_mute: asker.half.bytes() + mapper.half.bytes() == 0,
+            is_mute: asker.stream.bytes() + mapper.stream.bytes() == 0,
         }
     }
 }
 
 /// Whether both directions were seen without a hole.
-fn is_whole(tcp: &Tcp) -> bool {
+fn is_whole(tcp: &TcpConnection) -> bool {
     tcp.both_seen()
         && tcp.is_whole(Direction::LowToHigh, None)
         && tcp.is_whole(Direction::HighToLow, None)

@@ -5,14 +5,12 @@
 //! look at a neighbour, so that the order in which unrelated connections interleave changes nothing.
 
 pub mod digest;
-mod distribution;
+mod dist;
 mod epmd;
 mod facts;
-mod handshake;
+mod framing;
 mod messages;
-mod reader;
 pub(crate) mod session;
-mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -22,22 +20,23 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use facts::{FactSource, Facts, Question};
-pub use messages::{MessageDetail, Pool};
+pub use messages::MessageDetail;
 
 use self::digest::Cookies;
-use self::distribution::Distribution;
+use self::dist::Distribution;
 use self::epmd::EpmdTalk;
 use self::session::Told;
-use self::tcp::{Opened, Tcp};
 use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
 use crate::flow::Direction;
 use crate::limits::Limits;
+use crate::memory::MemoryBudget;
 use crate::observe::messages::{MessageBatch, MessageEvent};
 use crate::packet::FrameRef;
 use crate::packet::PacketRef;
 use crate::record::{Body, ConnectionIds, Event, Orientation, Outcome};
-use crate::stream::{Budget, StreamChunk};
+use crate::stream::tcp::{Opened, TcpConnection};
 use crate::time::Timestamp;
+use crate::transport::{PlainChunk, Transport};
 
 /// What a connection works with: the same for all, and nothing that remembers.
 pub struct ConnContext<'a> {
@@ -51,8 +50,10 @@ pub struct ConnContext<'a> {
     pub messages: MessageDetail,
     /// Whether a side that falls silent is told before the other gives up on it: for those who watch.
     pub warns: bool,
+    /// Memory for segments that wait behind a hole.
+    pub reassembly: &'a MemoryBudget,
     /// Memory for what is kept of messages.
-    pub pool: &'a Pool,
+    pub pool: &'a MemoryBudget,
     /// What other connections have shown.
     pub facts: &'a dyn FactSource,
 }
@@ -166,7 +167,8 @@ impl ConnOutput {
 pub struct Connection {
     /// The end that sends [`Direction::LowToHigh`], and the other.
     ends: [Endpoint; 2],
-    tcp: Tcp,
+    tcp: TcpConnection,
+    transport: Transport,
     talk: Talk,
     encap: Vec<String>,
     ids: Option<Arc<ConnectionIds>>,
@@ -209,19 +211,19 @@ enum Talk {
 }
 
 impl Talk {
-    /// The next stretch of one direction; `opening`: the capture has the opening of the connection.
+    /// Takes the next plain bytes of one direction; `opening`: the capture has the opening of the connection.
     #[inline(always)]
-    fn on_stream(
+    fn on_chunk(
         &mut self,
         direction: Direction,
-        taken: &StreamChunk<'_>,
+        chunk: &PlainChunk<'_>,
         opening: bool,
         setting: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
         match self {
-            Self::Epmd(talk) => talk.on_stream(direction, taken, setting.limits, out),
-            Self::Distribution(talk) => talk.on_stream(direction, taken, opening, setting, out),
+            Self::Epmd(talk) => talk.on_stream(direction, chunk, setting.limits, out),
+            Self::Distribution(talk) => talk.on_stream(direction, chunk, opening, setting, out),
         }
     }
 }
@@ -270,9 +272,14 @@ impl Connection {
             }
             FollowReason::Maybe => Talk::Distribution(Box::new(Distribution::new(false, setting))),
         };
+        let transport = match known {
+            FollowReason::Epmd(_) => Transport::plain(),
+            FollowReason::Node(_) | FollowReason::Maybe => Transport::recognizing(),
+        };
         Self {
             ends,
-            tcp: Tcp::new(first),
+            tcp: TcpConnection::new(first, setting.reassembly),
+            transport,
             talk,
             encap: Vec::new(),
             ids: None,
@@ -311,7 +318,7 @@ impl Connection {
             (0, 0),
             |(gaps, bytes), direction| {
                 let missing = self.tcp.missing(direction);
-                let given_up = self.tcp.side(direction).half.gaps();
+                let given_up = self.tcp.side(direction).stream.gaps();
                 (gaps + given_up.max(u64::from(missing > 0)), bytes + missing)
             },
         )
@@ -327,7 +334,6 @@ impl Connection {
         &mut self,
         segment: &Segment<'_>,
         setting: &ConnContext<'_>,
-        budget: &mut Budget,
         said: &mut ConnOutput,
     ) -> Keep {
         if !segment.layers.is_empty() && self.encap.is_empty() {
@@ -336,17 +342,19 @@ impl Connection {
         let was_at_work = self.is_at_work();
         // Two segments in five: nothing that is told changes by them.
         if was_at_work && !segment.has_bytes() && !segment.flags.opens_or_closes() {
-            self.tcp.on_bare(segment, setting.limits);
+            self.tcp.on_pure_ack(segment, setting.limits);
             self.rests = false;
             return Keep::AsBefore;
         }
         let opening = self.tcp.originator().is_some() || segment.flags.has(TcpFlags::SYN);
-        let Self { tcp, talk, .. } = self;
+        let Self { tcp, transport, talk, .. } = self;
         if let Talk::Epmd(talk) = talk {
             talk.on_close(tcp.first_close());
         }
-        tcp.on_segment(segment, setting.limits, budget, &mut |taken| {
-            talk.on_stream(segment.direction, &taken, opening, setting, said);
+        tcp.on_segment(segment, setting.limits, &mut |chunk| {
+            transport.on_chunk(segment.direction, &chunk, opening, &mut |chunk| {
+                talk.on_chunk(segment.direction, chunk, opening, setting, said);
+            });
         });
         let now = Now { at: segment.at, frame: Some(segment.frame) };
         if was_at_work && tcp.flows() && !said.has_bodies() && !setting.warns {
@@ -360,7 +368,7 @@ impl Connection {
             talk.orient(originator, Orientation::Syn);
         }
         self.rests = false;
-        let keep = self.go_on(now, setting, budget, said);
+        let keep = self.go_on(now, setting, said);
         self.complete(now, said);
         keep
     }
@@ -371,12 +379,11 @@ impl Connection {
         unreachable: &Unreachable,
         direction: Direction,
         setting: &ConnContext<'_>,
-        budget: &mut Budget,
         said: &mut ConnOutput,
     ) {
         self.tcp.on_unreachable(unreachable, direction);
         let now = Now { at: unreachable.at, frame: Some(unreachable.frame) };
-        self.go_on(now, setting, budget, said);
+        self.go_on(now, setting, said);
         self.complete(now, said);
     }
 
@@ -421,7 +428,8 @@ impl Connection {
         let waits = other.tick_period().unwrap_or_default() * 2;
         let is_waited_for = other.last().is_some_and(|tick| tick.at >= last.at.after(waits));
         // What is missing may have been said, and what waits behind a closed window is.
-        let is_seen = self.tcp.missing(silent) == 0 && !self.tcp.side(silent.reverse()).is_closed();
+        let is_seen =
+            self.tcp.missing(silent) == 0 && !self.tcp.side(silent.reverse()).is_window_closed();
         if is_waited_for && is_seen && self.tcp.both_seen() {
             self.tell_silence(now, silent, last, setting, said);
         }
@@ -459,31 +467,26 @@ impl Connection {
         &mut self,
         now: Timestamp,
         setting: &ConnContext<'_>,
-        budget: &mut Budget,
         said: &mut ConnOutput,
     ) -> Keep {
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
-            let Self { tcp, talk, .. } = self;
+            let Self { tcp, transport, talk, .. } = self;
             let opening = tcp.originator().is_some();
-            tcp.settle(direction, now, setting.limits, budget, &mut |taken| {
-                talk.on_stream(direction, &taken, opening, setting, said);
+            tcp.settle(direction, now, setting.limits, &mut |chunk| {
+                transport.on_chunk(direction, &chunk, opening, &mut |chunk| {
+                    talk.on_chunk(direction, chunk, opening, setting, said);
+                });
             });
         }
         let at = Now { at: now, frame: None };
-        let keep = self.settle(at, setting, budget, said);
+        let keep = self.settle(at, setting, said);
         self.complete(at, said);
         keep
     }
 
     /// What [`Self::on_time`] does once the streams have handed on what they gave up waiting for.
-    fn settle(
-        &mut self,
-        at: Now,
-        setting: &ConnContext<'_>,
-        budget: &mut Budget,
-        said: &mut ConnOutput,
-    ) -> Keep {
-        if self.go_on(at, setting, budget, said) == Keep::No {
+    fn settle(&mut self, at: Now, setting: &ConnContext<'_>, said: &mut ConnOutput) -> Keep {
+        if self.go_on(at, setting, said) == Keep::No {
             return Keep::No;
         }
         if setting.warns && self.is_at_work() {
@@ -495,9 +498,9 @@ impl Connection {
                     let is_epmd = matches!(self.talk, Talk::Epmd(_));
                     let last_word = step == Step::Forget && is_epmd;
                     let why = if last_word { ReportReason::End } else { ReportReason::Quiet };
-                    self.tell(at, why, setting, budget, said);
+                    self.tell(at, why, setting, said);
                 } else {
-                    self.tcp.discard(budget);
+                    self.tcp.discard();
                 }
                 self.rests = true;
                 if step == Step::Forget { Keep::No } else { Keep::Yes }
@@ -507,19 +510,13 @@ impl Connection {
     }
 
     /// Nothing more will come: the input has ended, or the connection has to make room.
-    pub fn on_end(
-        &mut self,
-        now: Timestamp,
-        setting: &ConnContext<'_>,
-        budget: &mut Budget,
-        said: &mut ConnOutput,
-    ) {
+    pub fn on_end(&mut self, now: Timestamp, setting: &ConnContext<'_>, said: &mut ConnOutput) {
         let at = Now { at: now.max(self.tcp.last().at), frame: None };
         if !self.is_for_us() {
-            self.tcp.discard(budget);
+            self.tcp.discard();
             return;
         }
-        self.tell(at, ReportReason::End, setting, budget, said);
+        self.tell(at, ReportReason::End, setting, said);
         self.complete(at, said);
     }
 
@@ -532,20 +529,15 @@ impl Connection {
     }
 
     /// Tells what has been settled by what just came.
-    fn go_on(
-        &mut self,
-        now: Now,
-        setting: &ConnContext<'_>,
-        budget: &mut Budget,
-        said: &mut ConnOutput,
-    ) -> Keep {
+    fn go_on(&mut self, now: Now, setting: &ConnContext<'_>, said: &mut ConnOutput) -> Keep {
         if self.is_at_work() {
             return Keep::Yes;
         }
         if let Talk::Distribution(talk) = &self.talk {
             let undecided = !talk.is_certain && self.tcp.segments() > MAX_UNDECIDED;
-            if undecided || talk.is_not_for_us() {
-                self.tcp.discard(budget);
+            let is_other_tls = !talk.is_certain && self.transport.has_tls();
+            if undecided || is_other_tls || talk.is_not_for_us() {
+                self.tcp.discard();
                 return Keep::No;
             }
             if talk.is_established() && talk.is_certain && !self.established_told {
@@ -559,7 +551,7 @@ impl Connection {
         let refused = self.tcp.opened().refused().is_some();
         if !self.over && (refused || self.tcp.is_over()) {
             self.over = true;
-            self.tell(now, ReportReason::Over, setting, budget, said);
+            self.tell(now, ReportReason::Over, setting, said);
         } else if self.over && !refused && !self.tcp.is_over() {
             // Something came behind the end after all.
             self.over = false;
@@ -590,25 +582,3 @@ impl Connection {
 /// Segments after which a connection that may be Erlang's should have shown it, a hello cut into single
 /// bytes included.
 const MAX_UNDECIDED: u64 = 512;
-
-/// What bytes that are none of Erlang's look like.
-fn looks_like(bytes: &[u8]) -> &'static str {
-    const SIGNS: [(&[u8], &str); 14] = [
-        (b"GET ", "an HTTP request"),
-        (b"POST ", "an HTTP request"),
-        (b"HEAD ", "an HTTP request"),
-        (b"OPTIONS ", "an HTTP request"),
-        (b"PRI * HTTP/2", "an HTTP/2 request"),
-        (b"SSH-", "an SSH banner"),
-        (b"\x16\x03", "the start of TLS"),
-        (b"\x80", "the start of an old SSL"),
-        (b"\x03\x00", "a remote desktop request"),
-        (b"PROXY ", "a PROXY protocol header"),
-        (b"\r\n\r\nQUIT\n", "a PROXY protocol header"),
-        (b"AMQP", "AMQP"),
-        (b"*1\r\n", "a Redis command"),
-        (b"\0\0", "a message of no bytes"),
-    ];
-    let known = SIGNS.iter().find(|(sign, _)| bytes.starts_with(sign));
-    known.map_or("bytes of no protocol known here", |(_, name)| name)
-}

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::digest::short_id;
-use super::distribution::{DirectionState, Distribution};
+use super::dist::handshake::{Exchange, Hello};
+use super::dist::{DirectionState, Distribution};
 use super::facts::{Facts, Question};
-use super::handshake::{Exchange, Hello};
-use super::tcp::Opened;
 use super::tls;
 use super::verdict::{Case, CookieTest, Verdict, judge};
 use super::{ConnContext, ConnOutput, Connection, Now, ReportReason, Talk};
@@ -15,9 +14,9 @@ use crate::packet::PacketRef;
 use crate::record::{
     Abilities, AlertSays, Anomaly, AnomalyKind, Body, CloseKind, Confidence, ConnectionIds, Flowed,
     Ground, Hex, HostClue, Implementation, Lookup, Orientation, Outcome, Party, Role, Session,
-    SessionSeen, State, TlsAlert, Traffic, Wanted,
+    SessionSeen, Stall, State, TlsAlert, Traffic, Wanted,
 };
-use crate::stream::Budget;
+use crate::stream::tcp::{ClosedWindow, ClosingFlag, Opened};
 use crate::time::micros;
 use crate::wire::flags::DistFlags;
 
@@ -117,14 +116,15 @@ impl Connection {
         now: Now,
         why: ReportReason,
         setting: &ConnContext<'_>,
-        budget: &mut Budget,
         said: &mut ConnOutput,
     ) {
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
-            let Self { tcp, talk, .. } = &mut *self;
+            let Self { tcp, transport, talk, .. } = &mut *self;
             let opening = tcp.originator().is_some();
-            tcp.finish(direction, budget, &mut |taken| {
-                talk.on_stream(direction, &taken, opening, setting, said);
+            tcp.finish(direction, &mut |chunk| {
+                transport.on_chunk(direction, &chunk, opening, &mut |chunk| {
+                    talk.on_chunk(direction, chunk, opening, setting, said);
+                });
             });
         }
         let Self { tcp, talk, .. } = &mut *self;
@@ -162,7 +162,7 @@ impl Connection {
     fn tell_damage(&mut self, said: &mut ConnOutput) {
         let (gaps, bytes) = self.gaps();
         let conflicts = [Direction::LowToHigh, Direction::HighToLow]
-            .map(|direction| self.tcp.side(direction).half.conflicts())
+            .map(|direction| self.tcp.side(direction).stream.conflicts())
             .iter()
             .sum::<u64>();
         if gaps + conflicts == 0 || std::mem::replace(&mut self.damage_told, true) {
@@ -208,6 +208,7 @@ impl Connection {
             ack: exchange.ack_cookie(setting.cookies),
         };
         let voices = [talk.voice(initiator), talk.voice(acceptor)];
+        let tls_facts = [initiator, acceptor].map(|direction| self.transport.tls(direction));
         let case = Case {
             tcp: &self.tcp,
             exchange,
@@ -215,13 +216,13 @@ impl Connection {
             initiator,
             frames: voices.map(DirectionState::frames),
             foreign: voices.map(|voice| voice.foreign.is_some()),
-            tls: voices.map(|voice| voice.tls.map(|(sign, _)| sign)),
+            tls: tls_facts.map(|facts| facts.map(|facts| facts.sign.0)),
             cookies: &cookies,
             now: now.at,
             lost: setting.facts.lost_until(),
         };
         let mut verdict = judge(&case);
-        let refusal = tls::refusal(&case, voices);
+        let refusal = tls::refusal(&case, tls_facts);
         let wanted = DialTarget::of(facts, exchange, verdict.outcome);
         if wanted.is_answered && verdict.confidence == Confidence::Likely {
             // The close is a name mismatch's, and the names are equal as far as anything tells.
@@ -233,15 +234,15 @@ impl Connection {
         let (closed_by, close_kind) = match opened {
             Opened::Reset(_) => (Some(Role::Acceptor), Some(CloseKind::Rst)),
             Opened::Unreachable(_) => (None, None),
-            _ => (close.and_then(|c| c.by).map(role), close.map(|c| c.kind)),
+            _ => (close.and_then(|c| c.by).map(role), close.map(|c| c.kind.into())),
         };
         let is_closed = close.is_some() || refused.is_some();
         let flowed = |direction: Direction| {
-            let (half, voice) = (&self.tcp.side(direction).half, talk.voice(direction));
+            let (stream, voice) = (&self.tcp.side(direction).stream, talk.voice(direction));
             Flowed {
-                bytes: half.bytes(),
+                bytes: stream.bytes(),
                 missing_bytes: self.tcp.missing(direction),
-                retransmitted_bytes: half.retransmitted(),
+                retransmitted_bytes: stream.retransmitted(),
                 messages: voice.speech.messages(),
                 ticks: voice.speech.ticks(),
             }
@@ -333,11 +334,11 @@ impl Connection {
         let last_word = last_word.filter(before).max();
         let sides = [(initiator, Role::Initiator), (initiator.reverse(), Role::Acceptor)];
         let tls = sides.into_iter().find_map(|(direction, role)| {
-            let (_, mark) = talk.voice(direction).tls?;
+            let (_, mark) = self.transport.tls(direction)?.sign;
             Some((role, mark))
         });
         let alerts = sides.into_iter().filter_map(|(direction, from)| {
-            let (description, mark) = talk.voice(direction).fatal?;
+            let (description, mark) = self.transport.tls(direction)?.fatal?;
             Some(TlsAlert { from, mark, says: AlertSays::Number(description) })
         });
         SessionSeen {
@@ -365,7 +366,7 @@ impl Connection {
             corrupt: talk.corrupt(initiator),
             tick_period_us: [initiator, initiator.reverse()]
                 .map(|direction| talk.voice(direction).speech.tick_period().map(micros)),
-            stalls: [from, to].map(|side| side.stall()),
+            stalls: [from, to].map(|side| side.longest_closed_window().map(Into::into)),
             silence_us: close
                 .zip(last_word)
                 .map_or(0, |(close, word)| micros(close.at.since(word))),
@@ -379,6 +380,21 @@ impl Connection {
             again: false,
             is_pending: verdict.is_pending,
         }
+    }
+}
+
+impl From<ClosingFlag> for CloseKind {
+    fn from(flag: ClosingFlag) -> Self {
+        match flag {
+            ClosingFlag::Fin => Self::Fin,
+            ClosingFlag::Rst => Self::Rst,
+        }
+    }
+}
+
+impl From<ClosedWindow> for Stall {
+    fn from(window: ClosedWindow) -> Self {
+        Self { since: window.since, lasted_us: window.lasted_us, spoke: window.sent_bytes }
     }
 }
 

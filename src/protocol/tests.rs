@@ -50,8 +50,8 @@ struct Play {
     limits: Limits,
     cookies: Cookies,
     told: Told,
-    budget: Budget,
-    pool: Pool,
+    reassembly: MemoryBudget,
+    pool: MemoryBudget,
     said: ConnOutput,
 }
 
@@ -60,11 +60,21 @@ use Role::{Acceptor, Initiator};
 fn setting<'a>(
     limits: &'a Limits,
     cookies: &'a Cookies,
-    pool: &'a Pool,
+    reassembly: &'a MemoryBudget,
+    pool: &'a MemoryBudget,
     facts: &'a Told,
 ) -> ConnContext<'a> {
     let messages = MessageDetail::Operations;
-    ConnContext { limits, cookies, include_secrets: false, messages, warns: true, pool, facts }
+    ConnContext {
+        limits,
+        cookies,
+        include_secrets: false,
+        messages,
+        warns: true,
+        reassembly,
+        pool,
+        facts,
+    }
 }
 
 impl Play {
@@ -81,8 +91,8 @@ impl Play {
             limits: Limits::default(),
             cookies: Cookies::default(),
             told: Told::default(),
-            budget: Budget::default(),
-            pool: Pool::new(1 << 20),
+            reassembly: MemoryBudget::new(Limits::default().held_total),
+            pool: MemoryBudget::new(1 << 20),
             said: ConnOutput::default(),
         }
     }
@@ -120,11 +130,11 @@ impl Play {
         };
         let advance = payload.len() as u32 + u32::from(flags & 0x03 != 0);
         self.seq[own] = self.seq[own].wrapping_add(advance);
-        let Self { limits, cookies, told, budget, said, pool, known, .. } = self;
-        let setting = setting(limits, cookies, pool, told);
+        let Self { limits, cookies, told, reassembly, said, pool, known, .. } = self;
+        let setting = setting(limits, cookies, reassembly, pool, told);
         let connection =
             self.connection.get_or_insert_with(|| Connection::new(&segment, *known, &setting));
-        connection.on_segment(&segment, &setting, budget, said);
+        connection.on_segment(&segment, &setting, said);
         self
     }
 
@@ -163,8 +173,8 @@ impl Play {
     /// Lets time settle what it settles, as the pipeline does.
     fn time_goes_on(&mut self, seconds: u64) -> &mut Self {
         let until = self.at.after(Duration::from_secs(seconds));
-        let Self { limits, cookies, told, budget, said, pool, .. } = self;
-        let setting = setting(limits, cookies, pool, told);
+        let Self { limits, cookies, told, reassembly, said, pool, .. } = self;
+        let setting = setting(limits, cookies, reassembly, pool, told);
         let mut last = self.at;
         while let Some(connection) = &mut self.connection {
             let Some(due) = connection.deadline(&setting.limits.clone(), true) else { break };
@@ -173,7 +183,7 @@ impl Play {
             }
             assert!(due >= last, "time goes forward");
             last = due.after(Duration::from_nanos(1));
-            if connection.on_time(due, &setting, budget, said) == Keep::No {
+            if connection.on_time(due, &setting, said) == Keep::No {
                 self.connection = None;
             }
         }
@@ -183,10 +193,10 @@ impl Play {
 
     /// The last record, once the input has ended.
     fn session(&mut self) -> Session {
-        let Self { limits, cookies, told, budget, said, pool, .. } = self;
-        let setting = setting(limits, cookies, pool, told);
+        let Self { limits, cookies, told, reassembly, said, pool, .. } = self;
+        let setting = setting(limits, cookies, reassembly, pool, told);
         if let Some(connection) = &mut self.connection {
-            connection.on_end(self.at, &setting, budget, said);
+            connection.on_end(self.at, &setting, said);
         }
         let sessions = said.bodies().rev().filter_map(|body| match body {
             Body::Session { session } => Some(session.as_ref().clone()),
@@ -553,10 +563,10 @@ fn time_alone_ends_every_connection_and_never_stands_still() {
 }
 
 fn epmd_outcomes(play: &mut Play) -> Vec<EpmdOutcome> {
-    let Play { limits, cookies, told, budget, said, pool, .. } = play;
-    let setting = setting(limits, cookies, pool, told);
+    let Play { limits, cookies, told, reassembly, said, pool, .. } = play;
+    let setting = setting(limits, cookies, reassembly, pool, told);
     if let Some(connection) = &mut play.connection {
-        connection.on_end(play.at, &setting, budget, said);
+        connection.on_end(play.at, &setting, said);
     }
     let outcomes = said.bodies().filter_map(|body| match body {
         Body::Epmd { epmd } => Some(epmd.outcome),

@@ -6,37 +6,20 @@
 
 use std::time::Duration;
 
-use super::distribution::DirectionState;
 use super::verdict::{Case, is_heard};
-use crate::packet::PacketRef;
 use crate::record::{AlertSays, Role, TlsAlert};
+use crate::transport::tls::{SealedRecord, TlsFacts};
 use crate::wire::tls::Sealed;
-
-/// A sealed record.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct SealedRecord {
-    /// Bytes behind its header.
-    pub(super) length: u16,
-    /// Offset in the stream behind its last byte.
-    pub(super) end: u64,
-    /// Where it begins.
-    pub(super) mark: PacketRef,
-}
-
-impl SealedRecord {
-    /// Records kept of each side: one more than the longest handshake with an alert behind it.
-    pub(super) const KEPT: usize = 8;
-}
 
 /// The sealed alert with which one side refused the other, by the records that the first to close had sent
 /// or heard. Nothing of its sender comes behind it.
-pub(super) fn refusal(case: &Case<'_>, voices: [&DirectionState; 2]) -> Option<TlsAlert> {
-    let [client, server] = voices;
-    let seal = server.seal?;
+pub(super) fn refusal(case: &Case<'_>, facts: [Option<&TlsFacts>; 2]) -> Option<TlsAlert> {
+    let [client, server] = facts;
+    let seal = server?.seal?;
     let (close, by) = case.judged_close()?;
-    let known = |role: Role, voice: &DirectionState| -> Vec<SealedRecord> {
+    let known = |role: Role, facts: Option<&TlsFacts>| -> Vec<SealedRecord> {
         let is_known = |it: &&SealedRecord| role == by || is_heard(&close, it.mark, it.end);
-        voice.sealed.iter().filter(is_known).copied().collect()
+        facts.into_iter().flat_map(|it| &it.sealed).filter(is_known).copied().collect()
     };
     let (client, server) = (known(Role::Initiator, client), known(Role::Acceptor, server));
     let (from, alert, says) = by_client(seal, &client, &server)
@@ -45,7 +28,7 @@ pub(super) fn refusal(case: &Case<'_>, voices: [&DirectionState; 2]) -> Option<T
             let (alert, says) = by_server(seal, &client, &server)?;
             Some((Role::Acceptor, alert, says))
         })?;
-    let is_last = case.tcp.side(case.direction(from)).half.end() == alert.end;
+    let is_last = case.tcp.side(case.direction(from)).stream.end() == alert.end;
     is_last.then_some(TlsAlert { from, mark: alert.mark, says })
 }
 
@@ -101,7 +84,8 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::FrameRef;
+    use crate::packet::{FrameRef, PacketRef};
+    use crate::stream::TcpOffset;
     use crate::time::Timestamp;
 
     const SEAL: Option<Sealed> = Sealed::by(0x1302);
@@ -110,7 +94,7 @@ mod tests {
     fn records<const N: usize>(ms: u64, lengths: [u16; N]) -> Vec<SealedRecord> {
         let at = Timestamp::new(100 + ms / 1000, ms % 1000 * 1_000_000);
         let mark = PacketRef { frame: FrameRef { input: 0, number: 1 }, at };
-        lengths.map(|length| SealedRecord { length, end: 0, mark }).to_vec()
+        lengths.map(|length| SealedRecord { length, end: TcpOffset::BASE, mark }).to_vec()
     }
 
     fn client_refuses<const C: usize, const S: usize>(client: [u16; C], server: [u16; S]) -> bool {

@@ -7,20 +7,22 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::dist::handshake::{Answer, Exchange, Seen};
 use super::facts::Facts;
-use super::handshake::{Answer, ConnOutput, Exchange};
-use super::tcp::{FirstClose, Opened, Tcp};
 use crate::flow::Direction;
 use crate::packet::PacketRef;
-use crate::record::{CloseKind, Confidence, Outcome, Protocol, Role};
+use crate::record::{Confidence, Outcome, Protocol, Role};
+use crate::stream::TcpOffset;
+use crate::stream::tcp::{ClosingFlag, FirstClose, Opened, TcpConnection};
 use crate::time::Timestamp;
+use crate::transport::tls::TlsSign;
 use crate::wire::DistFlags;
 use crate::wire::flags::{Demands, Release};
 use crate::wire::handshake::alive_and_host;
 
 /// What a verdict is made from.
 pub(super) struct Case<'a> {
-    pub(super) tcp: &'a Tcp,
+    pub(super) tcp: &'a TcpConnection,
     pub(super) exchange: &'a Exchange,
     pub(super) facts: &'a Facts,
     /// Which way the initiator sends.
@@ -37,15 +39,6 @@ pub(super) struct Case<'a> {
     pub(super) now: Timestamp,
     /// Up to when the capture is known to have lost packets.
     pub(super) lost: Option<Timestamp>,
-}
-
-/// What of TLS a side showed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum TlsSign {
-    /// A whole hello.
-    Hello,
-    /// An alert.
-    Alert,
 }
 
 /// What the candidate cookies say of the two digests of a handshake.
@@ -191,7 +184,7 @@ impl Case<'_> {
             return Verdict::proven(Outcome::TlsMismatch);
         }
         let Some((close, by)) = self.judged_close() else { return Verdict::incomplete() };
-        if self.tcp.side(self.direction(Role::Acceptor)).half.bytes() > 0 {
+        if self.tcp.side(self.direction(Role::Acceptor)).stream.bytes() > 0 {
             return Verdict::incomplete();
         }
         let said = self.tcp.side(self.initiator).last_bytes(close.mark.at);
@@ -290,7 +283,7 @@ impl Case<'_> {
         let close = self.tcp.first_close()?;
         let by = close.by?;
         // A reset behind a FIN that was not seen says nothing of when that was sent.
-        let dated = close.kind == CloseKind::Fin || !self.tcp.fin_unseen(by);
+        let dated = close.kind == ClosingFlag::Fin || !self.tcp.fin_unseen(by);
         let whole = dated
             && self.tcp.both_seen()
             && !self.exchange.is_torn
@@ -310,7 +303,7 @@ impl Case<'_> {
         let challenge = known(&e.challenge, Role::Acceptor, by, &close);
 
         // A node that is dialed may drop its own dial before the first word, too.
-        let is_silent = self.tcp.side(self.initiator).half.bytes() == 0;
+        let is_silent = self.tcp.side(self.initiator).stream.bytes() == 0;
         let may_be_dropped = hello.is_some() || is_silent && self.facts.dialed_back;
         if by == Role::Initiator && may_be_dropped && answer.is_none() {
             if self.facts.crossed {
@@ -399,7 +392,7 @@ impl Case<'_> {
         }
         // A node that turns a name down has read the challenge, and closes with FIN; its kernel resets
         // where bytes lie unread.
-        if close.kind == CloseKind::Rst || !self.is_at_once(close, challenge) {
+        if close.kind == ClosingFlag::Rst || !self.is_at_once(close, challenge) {
             return Verdict::likely(Outcome::Aborted)
                 .by(by)
                 .unless(&["the initiator wanted a node of another name"]);
@@ -513,20 +506,20 @@ impl Case<'_> {
 /// What `from` said, as far as it counts for a close by `by`: a side knows its own words, and of the
 /// other's what it had heard.
 fn known<'s, T>(
-    said: &'s Option<ConnOutput<T>>,
+    said: &'s Option<Seen<T>>,
     from: Role,
     by: Role,
     close: &FirstClose,
-) -> Option<&'s ConnOutput<T>> {
+) -> Option<&'s Seen<T>> {
     said.as_ref().filter(|said| from == by || has_heard(close, said))
 }
 
 /// Whether the closing side had heard what the other said.
-fn has_heard<T>(close: &FirstClose, said: &ConnOutput<T>) -> bool {
+fn has_heard<T>(close: &FirstClose, said: &Seen<T>) -> bool {
     is_heard(close, said.mark, said.end)
 }
 
-pub(super) fn is_heard(close: &FirstClose, mark: PacketRef, end: u64) -> bool {
+pub(super) fn is_heard(close: &FirstClose, mark: PacketRef, end: TcpOffset) -> bool {
     match close.heard {
         Some(heard) => end <= heard,
         None => mark.frame <= close.mark.frame,

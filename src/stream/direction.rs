@@ -1,29 +1,31 @@
-//! One direction of a TCP connection.
+//! Reassembly of one direction of a TCP connection.
 
 use std::collections::BTreeMap;
 
-use super::SeqNum;
+use super::recent::RecentSegments;
+use super::{SeqNum, TcpOffset};
 use crate::limits::Limits;
+use crate::memory::{MemoryBudget, Reservation};
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
 
-/// What comes out of one direction, in stream order.
+/// The content of a [`StreamChunk`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StreamEvent<'a> {
     /// Bytes.
     Data(&'a [u8]),
-    /// Bytes that the capture does not have. Readers decide what they can still trust.
+    /// This many bytes that the capture does not have. Readers decide what they can still trust.
     Gap(u64),
 }
 
-/// A stretch of a stream, with the packet that brought it and the offset behind it.
+/// Consecutive bytes of a stream, or a hole in it. Chunks come in stream order and leave nothing out.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamChunk<'a> {
-    /// The packet; for a gap, the one behind it. By reference: a copy of what was just put together waits for its
-    /// stores.
-    pub mark: &'a PacketRef,
-    /// Offset of the byte after this stretch.
-    pub end: u64,
+    /// The packet that brought the bytes; for a gap, the one behind it. A reference, because moving the freshly
+    /// built value would stall on store forwarding.
+    pub packet: &'a PacketRef,
+    /// Offset of the byte after this chunk.
+    pub end: TcpOffset,
     /// The bytes, or their absence.
     pub event: StreamEvent<'a>,
 }
@@ -33,94 +35,81 @@ pub struct StreamChunk<'a> {
 pub struct SegmentData<'a> {
     /// Sequence number of the first byte of `payload`.
     pub seq: SeqNum,
-    /// Bytes captured.
+    /// The captured bytes.
     pub payload: &'a [u8],
-    /// Bytes behind them that were sent and not captured.
+    /// Number of bytes behind them that were sent and not captured.
     pub missing: u32,
     /// The packet.
-    pub mark: &'a PacketRef,
-    /// Identification of its IPv4 header.
+    pub packet: &'a PacketRef,
+    /// Identification field of its IPv4 header.
     pub ip_id: Option<u16>,
 }
 
-/// Out-of-order bytes held by all connections together.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Budget {
-    used: usize,
-}
-
-/// One half of a connection: takes segments in any order, gives the stream.
-///
-/// Offsets count from the first byte after the SYN, or the first one known of a stream whose
-/// SYN was not seen.
+/// One direction of a connection: takes segments in any order and gives the byte stream.
 #[derive(Debug)]
 pub struct StreamDirection {
     start: Start,
-    /// Sequence number at offset [`BASE`]; means nothing while `start` is `Unseen`.
+    /// Sequence number at [`TcpOffset::BASE`]; without meaning while `start` is `Unseen`.
     anchor: SeqNum,
-    /// Offset of the next byte to hand on. Never above any key of `held`.
-    next: u64,
-    /// Pieces behind a hole, by offset; they never overlap.
-    held: BTreeMap<u64, Held>,
-    held_bytes: usize,
-    /// When the oldest hole there is was noticed.
+    /// Offset of the next byte to give. Never above any key of `pending`.
+    next: TcpOffset,
+    /// Segments behind a hole, by offset; they never overlap.
+    pending: BTreeMap<TcpOffset, PendingData>,
+    /// Memory of `pending`.
+    memory: Reservation,
+    /// When the oldest hole in front of `pending` was noticed.
     hole_since: Option<Timestamp>,
-    /// Offset up to which the other side has acknowledged.
-    acked: Option<u64>,
+    acked: Option<TcpOffset>,
     bytes: u64,
     missing: u64,
     gaps: u64,
-    /// Offset at which the first hole that was given up begins.
-    first_gap: Option<u64>,
+    first_gap: Option<TcpOffset>,
     retransmitted: u64,
     conflicts: u64,
-    /// The last pieces that came, to tell a packet captured twice from one sent twice.
-    recent: [Option<(SeqNum, Option<u16>, Timestamp)>; 12],
-    recent_next: u8,
+    recent: RecentSegments,
 }
 
 /// What is known of where a stream begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Start {
-    /// Nothing came yet.
+    /// No segment came yet.
     Unseen,
-    /// The SYN was not seen; pieces are held until an earlier one is unlikely.
-    Open { since: Timestamp, segments: u32, lowest: u64 },
-    /// Settled.
+    /// The SYN was not seen; segments wait until an earlier one is unlikely.
+    Open { since: Timestamp, segments: u32, lowest: TcpOffset },
+    /// The first byte is known.
     Known,
 }
 
+/// The data of a segment that waits behind a hole.
 #[derive(Debug)]
-struct Held {
+struct PendingData {
     bytes: Box<[u8]>,
     missing: u32,
-    mark: PacketRef,
+    packet: PacketRef,
 }
 
-impl Held {
-    fn end(&self, offset: u64) -> u64 {
-        offset + self.bytes.len() as u64 + u64::from(self.missing)
+impl PendingData {
+    fn end(&self, offset: TcpOffset) -> TcpOffset {
+        offset.plus(self.bytes.len() as u64 + u64::from(self.missing))
+    }
+
+    const fn cost(&self) -> usize {
+        self.bytes.len() + PENDING_OVERHEAD
     }
 }
 
-/// What holding one piece costs beside its bytes, about.
-const HELD_OVERHEAD: usize = 96;
+/// What a pending segment costs beside its bytes, about.
+const PENDING_OVERHEAD: usize = 96;
 
-/// Offset of the first byte: leaves room below for what comes before a late start.
-pub(crate) const BASE: u64 = 1 << 32;
-
-/// A copy within this time is the same packet captured twice, where the IP header cannot tell: no
-/// sender repeats itself faster.
-const DOUBLED_WITHIN_NS: u64 = 2_000_000;
-
-impl Default for StreamDirection {
-    fn default() -> Self {
+impl StreamDirection {
+    /// A direction of which nothing was seen; its pending segments count against `budget`.
+    pub fn new(budget: &MemoryBudget) -> Self {
         Self {
             start: Start::Unseen,
             anchor: SeqNum(0),
-            next: BASE,
-            held: BTreeMap::new(),
-            held_bytes: 0,
+            next: TcpOffset::BASE,
+            pending: BTreeMap::new(),
+            memory: budget.reservation(),
             hole_since: None,
             acked: None,
             bytes: 0,
@@ -129,70 +118,67 @@ impl Default for StreamDirection {
             first_gap: None,
             retransmitted: 0,
             conflicts: 0,
-            recent: [None; 12],
-            recent_next: 0,
+            recent: RecentSegments::default(),
         }
     }
-}
 
-impl StreamDirection {
-    /// Distinct bytes seen.
+    /// Number of distinct bytes seen.
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Bytes known to be missing before the current end.
+    /// Number of bytes known to be missing before the current end.
     pub const fn missing(&self) -> u64 {
         self.missing
     }
 
-    /// Holes given up.
+    /// Number of holes that were given up.
     pub const fn gaps(&self) -> u64 {
         self.gaps
     }
 
     /// Offset at which the first hole that was given up begins.
-    pub const fn first_gap(&self) -> Option<u64> {
+    pub const fn first_gap(&self) -> Option<TcpOffset> {
         self.first_gap
     }
 
-    /// Bytes that were sent again.
+    /// Number of bytes that were sent again.
     pub const fn retransmitted(&self) -> u64 {
         self.retransmitted
     }
 
-    /// Overlaps whose two copies differ.
+    /// Number of overlaps whose two copies differ.
     pub const fn conflicts(&self) -> u64 {
         self.conflicts
     }
 
-    /// Offset behind the last byte handed on.
-    pub const fn end(&self) -> u64 {
+    /// Offset behind the last byte given.
+    pub const fn end(&self) -> TcpOffset {
         self.next
     }
 
-    /// Whether pieces wait behind a hole, or for the stream to begin.
+    /// Whether segments wait behind a hole, or for the stream to begin.
     #[inline]
     pub fn is_waiting(&self) -> bool {
-        !self.held.is_empty()
+        !self.pending.is_empty()
     }
 
-    /// Offset up to which the other side has acknowledged.
-    pub const fn acked(&self) -> Option<u64> {
+    /// Offset up to which the other side has acknowledged this stream.
+    pub const fn acked(&self) -> Option<TcpOffset> {
         self.acked
     }
 
-    /// The offset of a sequence number of this direction; `None` while nothing anchors it.
+    /// The offset of a sequence number of this direction; `None` before its first segment.
     #[inline]
-    pub fn offset_of(&self, seq: SeqNum) -> Option<u64> {
+    pub fn offset_of(&self, seq: SeqNum) -> Option<TcpOffset> {
         if self.start == Start::Unseen {
             return None;
         }
-        let here = self.anchor.plus(low_bits(self.next.wrapping_sub(BASE)));
-        self.next.checked_add_signed(seq.distance(here))
+        let here = self.anchor.plus(self.next.sequence_distance());
+        self.next.0.checked_add_signed(seq.distance(here)).map(TcpOffset)
     }
 
-    /// The SYN of this direction says where its stream begins.
+    /// Sets the sequence number of the first byte, as the SYN of this direction shows it.
     pub fn begins_at(&mut self, seq: SeqNum) {
         if self.start == Start::Unseen {
             self.anchor = seq;
@@ -200,14 +186,14 @@ impl StreamDirection {
             let Some(offset) = self.offset_of(seq) else { return };
             let is_untouched = self.bytes == 0 && self.missing == 0;
             if matches!(self.start, Start::Open { .. }) || is_untouched && offset < self.next {
-                self.next = offset.min(self.held.keys().next().copied().unwrap_or(offset));
+                self.next = offset.min(self.pending.keys().next().copied().unwrap_or(offset));
             }
         }
         self.start = Start::Known;
     }
 
-    /// The other side acknowledges everything before `seq`. With `opening`, the capture has the opening of
-    /// the connection: nothing was sent before it, and the lowest such number is where the stream begins.
+    /// Notes that the other side acknowledges everything before `seq`. With `opening`, the capture has the opening
+    /// of the connection: no byte was sent before it, and the lowest such number is where the stream begins.
     #[inline]
     pub fn on_ack(&mut self, seq: SeqNum, opening: bool, limits: &Limits) {
         if self.bytes == 0 && opening {
@@ -215,7 +201,7 @@ impl StreamDirection {
         }
         let Some(offset) = self.offset_of(seq) else { return };
         // A number far beyond any window is not an acknowledgement of this stream.
-        if offset <= self.next.saturating_add(limits.held_per_direction as u64 * 64) {
+        if offset <= self.next.plus(limits.held_per_direction as u64 * 64) {
             self.acked = Some(self.acked.map_or(offset, |known| known.max(offset)));
         }
     }
@@ -227,66 +213,65 @@ impl StreamDirection {
         }
     }
 
-    /// Takes a piece in, and hands on what is in order now.
+    /// Takes a segment and gives what is in order now.
     #[inline(always)]
     pub fn push(
         &mut self,
-        piece: SegmentData<'_>,
+        segment: SegmentData<'_>,
         limits: &Limits,
-        budget: &mut Budget,
         out: &mut impl FnMut(StreamChunk<'_>),
     ) {
         if self.start == Start::Unseen {
-            self.anchor = piece.seq;
-            self.start = Start::Open { since: piece.mark.at, segments: 0, lowest: BASE };
+            self.anchor = segment.seq;
+            let lowest = TcpOffset::BASE;
+            self.start = Start::Open { since: segment.packet.at, segments: 0, lowest };
         }
-        let Some(offset) = self.offset_of(piece.seq) else { return };
-        if self.start == Start::Known && offset == self.next && self.held.is_empty() {
-            // Nothing of it came before, so nobody asks whether it is a copy.
-            self.remember(&piece);
-            let SegmentData { payload, missing, mark, .. } = piece;
+        let Some(offset) = self.offset_of(segment.seq) else { return };
+        if self.start == Start::Known && offset == self.next && self.pending.is_empty() {
+            // None of its bytes came before, so it is no copy.
+            self.recent.add(&segment);
+            let SegmentData { payload, missing, packet, .. } = segment;
             if missing > 0 || payload.is_empty() {
-                return self.hand_on(payload, missing, mark, out);
+                return self.give(payload, missing, packet, out);
             }
             self.bytes += payload.len() as u64;
-            self.next += payload.len() as u64;
-            return out(StreamChunk { mark, end: self.next, event: StreamEvent::Data(payload) });
+            self.next = self.next.plus(payload.len() as u64);
+            return out(StreamChunk { packet, end: self.next, event: StreamEvent::Data(payload) });
         }
-        self.push_out_of_order(offset, &piece, limits, budget, out);
+        self.push_out_of_order(offset, &segment, limits, out);
     }
 
-    /// Takes a piece in that is not what comes next, or not alone.
+    /// Takes a segment that is not, or not only, what comes next.
     #[inline(never)]
     fn push_out_of_order(
         &mut self,
-        offset: u64,
-        piece: &SegmentData<'_>,
+        offset: TcpOffset,
+        segment: &SegmentData<'_>,
         limits: &Limits,
-        budget: &mut Budget,
         out: &mut impl FnMut(StreamChunk<'_>),
     ) {
-        let doubled = self.is_doubled(piece);
-        self.remember(piece);
+        let is_copy = self.recent.has_copy_of(segment);
+        self.recent.add(segment);
         if let Start::Open { segments, lowest, .. } = &mut self.start {
             *segments += 1;
             *lowest = (*lowest).min(offset);
         }
-        let again = self.hold(offset, piece, budget);
-        if !doubled {
+        let again = self.store(offset, segment);
+        if !is_copy {
             self.retransmitted += again;
         }
-        self.settle(piece.mark.at, limits, budget, out);
-        while self.held_bytes > limits.held_per_direction || budget.used > limits.held_total {
-            if !self.skip_hole(budget, out) {
+        self.settle(segment.packet.at, limits, out);
+        while self.memory.held() > limits.held_per_direction || self.memory.is_over_budget() {
+            if !self.skip_hole(out) {
                 break;
             }
         }
     }
 
-    /// When this half wants [`Self::settle`] to be called, if nothing comes before.
+    /// When [`Self::settle`] is due, if no segment comes before.
     #[inline]
     pub fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
-        let (&first, _) = self.held.first_key_value()?;
+        let (&first, _) = self.pending.first_key_value()?;
         match self.start {
             Start::Open { since, .. } => Some(since.after(limits.start_grace)),
             _ if self.acked? >= first => Some(self.hole_since?.after(limits.hole_grace)),
@@ -294,12 +279,11 @@ impl StreamDirection {
         }
     }
 
-    /// Gives up waiting where time has run out, and hands on what is in order.
+    /// Gives what is in order, past a hole whose time has run out.
     pub fn settle(
         &mut self,
         now: Timestamp,
         limits: &Limits,
-        budget: &mut Budget,
         out: &mut impl FnMut(StreamChunk<'_>),
     ) {
         if let Start::Open { since, segments, .. } = self.start {
@@ -308,31 +292,30 @@ impl StreamDirection {
             }
             self.start_now();
         }
-        self.drain(budget, out);
+        self.drain(out);
         if self.deadline(limits).is_some_and(|due| now >= due) {
-            self.skip_hole(budget, out);
-            self.hole_since = (!self.held.is_empty()).then_some(now);
-        } else if self.held.is_empty() {
+            self.skip_hole(out);
+            self.hole_since = (!self.pending.is_empty()).then_some(now);
+        } else if self.pending.is_empty() {
             self.hole_since = None;
         } else if self.hole_since.is_none() {
             self.hole_since = Some(now);
         }
     }
 
-    /// Nothing more will come: hands on everything, holes and all.
-    pub fn finish(&mut self, budget: &mut Budget, out: &mut impl FnMut(StreamChunk<'_>)) {
+    /// Gives everything that is left, holes included: no segment follows.
+    pub fn finish(&mut self, out: &mut impl FnMut(StreamChunk<'_>)) {
         if matches!(self.start, Start::Open { .. }) {
             self.start_now();
         }
-        self.drain(budget, out);
-        while self.skip_hole(budget, out) {}
+        self.drain(out);
+        while self.skip_hole(out) {}
     }
 
-    /// Drops what is held without handing it on.
-    pub fn discard(&mut self, budget: &mut Budget) {
-        budget.used -= self.held_bytes;
-        self.held_bytes = 0;
-        self.held.clear();
+    /// Drops the pending segments.
+    pub fn discard(&mut self) {
+        self.memory.release_all();
+        self.pending.clear();
     }
 
     fn start_now(&mut self) {
@@ -343,145 +326,119 @@ impl StreamDirection {
     }
 
     #[inline(never)]
-    fn hand_on(
+    fn give(
         &mut self,
         bytes: &[u8],
         missing: u32,
-        mark: &PacketRef,
+        packet: &PacketRef,
         out: &mut impl FnMut(StreamChunk<'_>),
     ) {
         if !bytes.is_empty() {
             self.bytes += bytes.len() as u64;
-            self.next += bytes.len() as u64;
-            out(StreamChunk { mark, end: self.next, event: StreamEvent::Data(bytes) });
+            self.next = self.next.plus(bytes.len() as u64);
+            out(StreamChunk { packet, end: self.next, event: StreamEvent::Data(bytes) });
         }
         if missing > 0 {
-            self.lose(u64::from(missing), mark, out);
+            self.give_gap(u64::from(missing), packet, out);
         }
     }
 
-    fn lose(&mut self, bytes: u64, mark: &PacketRef, out: &mut impl FnMut(StreamChunk<'_>)) {
+    fn give_gap(&mut self, bytes: u64, packet: &PacketRef, out: &mut impl FnMut(StreamChunk<'_>)) {
         self.gaps += 1;
         self.first_gap.get_or_insert(self.next);
         self.missing += bytes;
-        self.next += bytes;
-        out(StreamChunk { mark, end: self.next, event: StreamEvent::Gap(bytes) });
+        self.next = self.next.plus(bytes);
+        out(StreamChunk { packet, end: self.next, event: StreamEvent::Gap(bytes) });
     }
 
-    /// Keeps what of `piece` is new; the first bytes seen of any offset win. Returns how many were not.
-    fn hold(&mut self, offset: u64, piece: &SegmentData<'_>, budget: &mut Budget) -> u64 {
-        let floor = if self.start == Start::Known { self.next } else { 0 };
-        let captured_end = offset + piece.payload.len() as u64;
-        let end = captured_end + u64::from(piece.missing);
+    /// Stores the new bytes of `segment`; of each offset the first byte seen wins. Returns how many bytes were not
+    /// new.
+    fn store(&mut self, offset: TcpOffset, segment: &SegmentData<'_>) -> u64 {
+        let floor = if self.start == Start::Known { self.next } else { TcpOffset::MIN };
+        let captured_end = offset.plus(segment.payload.len() as u64);
+        let end = captured_end.plus(u64::from(segment.missing));
         let mut at = offset.max(floor);
-        let mut again = at.min(end) - offset;
-        if let Some((&before, held)) = self.held.range(..at).next_back() {
-            let covered = held.end(before).min(end);
+        let mut again = at.min(end).since(offset);
+        if let Some((&before, pending)) = self.pending.range(..at).next_back() {
+            let covered = pending.end(before).min(end);
             if covered > at {
-                self.conflicts += u64::from(differ(before, &held.bytes, offset, piece.payload));
-                again += covered - at;
+                self.conflicts +=
+                    u64::from(differ(before, &pending.bytes, offset, segment.payload));
+                again += covered.since(at);
                 at = covered;
             }
         }
         while at < end {
-            let (until, covered) = match self.held.range(at..end).next() {
-                Some((&next, held)) => {
-                    self.conflicts += u64::from(differ(next, &held.bytes, offset, piece.payload));
-                    (next, held.end(next).min(end))
+            let (until, covered) = match self.pending.range(at..end).next() {
+                Some((&next, pending)) => {
+                    self.conflicts +=
+                        u64::from(differ(next, &pending.bytes, offset, segment.payload));
+                    (next, pending.end(next).min(end))
                 }
                 None => (end, end),
             };
             if at < until {
                 let stop = until.min(captured_end);
-                let bytes: Box<[u8]> = within(piece.payload, offset, at, stop).into();
-                let missing =
-                    u32::try_from(until - stop.max(at)).unwrap_or(u32::MAX).min(piece.missing);
-                let cost = bytes.len() + HELD_OVERHEAD;
-                self.held_bytes += cost;
-                budget.used += cost;
-                self.held.insert(at, Held { bytes, missing, mark: *piece.mark });
+                let bytes: Box<[u8]> = within(segment.payload, offset, at, stop).into();
+                let missing = u32::try_from(until.since(stop.max(at))).unwrap_or(u32::MAX);
+                let missing = missing.min(segment.missing);
+                let data = PendingData { bytes, missing, packet: *segment.packet };
+                self.memory.take_beyond(data.cost());
+                self.pending.insert(at, data);
             }
-            again += covered - until;
+            again += covered.since(until);
             at = covered;
         }
         again
     }
 
-    fn drain(&mut self, budget: &mut Budget, out: &mut impl FnMut(StreamChunk<'_>)) {
-        while let Some(entry) = self.held.first_entry() {
+    fn drain(&mut self, out: &mut impl FnMut(StreamChunk<'_>)) {
+        while let Some(entry) = self.pending.first_entry() {
             let offset = *entry.key();
             if offset > self.next {
                 return;
             }
-            let held = entry.remove();
-            let cost = held.bytes.len() + HELD_OVERHEAD;
-            self.held_bytes -= cost;
-            budget.used -= cost;
-            let end = held.end(offset);
+            let data = entry.remove();
+            self.memory.release(data.cost());
+            let end = data.end(offset);
             if end <= self.next {
                 continue;
             }
-            let fresh = within(&held.bytes, offset, self.next, end);
-            let missing = u32::try_from(end - self.next - fresh.len() as u64).unwrap_or(u32::MAX);
-            self.hand_on(fresh, missing, &held.mark, out);
+            let fresh = within(&data.bytes, offset, self.next, end);
+            let missing = end.since(self.next).saturating_sub(fresh.len() as u64);
+            let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+            self.give(fresh, missing, &data.packet, out);
         }
     }
 
-    /// Jumps over the first hole. Returns false when there is none.
-    fn skip_hole(&mut self, budget: &mut Budget, out: &mut impl FnMut(StreamChunk<'_>)) -> bool {
+    /// Gives up the first hole. Returns false when there is none.
+    fn skip_hole(&mut self, out: &mut impl FnMut(StreamChunk<'_>)) -> bool {
         if matches!(self.start, Start::Open { .. }) {
             self.start_now();
         }
-        let Some((&first, held)) = self.held.first_key_value() else { return false };
-        let mark = held.mark;
+        let Some((&first, data)) = self.pending.first_key_value() else { return false };
+        let packet = data.packet;
         if first > self.next {
-            self.lose(first - self.next, &mark, out);
+            self.give_gap(first.since(self.next), &packet, out);
         }
-        self.drain(budget, out);
+        self.drain(out);
         true
     }
-
-    /// Whether this is a packet that was captured twice, on two interfaces or going in and out.
-    fn is_doubled(&self, piece: &SegmentData<'_>) -> bool {
-        self.recent.iter().flatten().any(|&(seq, ip_id, at)| {
-            seq == piece.seq
-                && match (ip_id, piece.ip_id) {
-                    (Some(a), Some(b)) if a != 0 || b != 0 => a == b,
-                    _ => piece.mark.at.since(at).as_nanos() < u128::from(DOUBLED_WITHIN_NS),
-                }
-        })
-    }
-
-    /// Keeps in mind that `piece` came.
-    #[inline]
-    fn remember(&mut self, piece: &SegmentData<'_>) {
-        let place = usize::from(self.recent_next) % self.recent.len();
-        if let Some(place) = self.recent.get_mut(place) {
-            *place = Some((piece.seq, piece.ip_id, piece.mark.at));
-        }
-        self.recent_next = self.recent_next.wrapping_add(1);
-    }
 }
 
-/// The bytes of `bytes`, which begin at offset `start`, from offset `from` up to `to`.
-fn within(bytes: &[u8], start: u64, from: u64, to: u64) -> &[u8] {
-    let place = |offset: u64| {
-        usize::try_from(offset.saturating_sub(start)).unwrap_or(usize::MAX).min(bytes.len())
+/// The part of `bytes`, which begin at offset `start`, from offset `from` up to `to`.
+fn within(bytes: &[u8], start: TcpOffset, from: TcpOffset, to: TcpOffset) -> &[u8] {
+    let index = |offset: TcpOffset| {
+        usize::try_from(offset.since(start)).unwrap_or(usize::MAX).min(bytes.len())
     };
-    bytes.get(place(from)..place(to)).unwrap_or_default()
+    bytes.get(index(from)..index(to)).unwrap_or_default()
 }
 
-/// Whether two stretches differ where both have bytes.
-fn differ(a_start: u64, a: &[u8], b_start: u64, b: &[u8]) -> bool {
+/// Whether two pieces differ where both have bytes.
+fn differ(a_start: TcpOffset, a: &[u8], b_start: TcpOffset, b: &[u8]) -> bool {
     let from = a_start.max(b_start);
-    let to = (a_start + a.len() as u64).min(b_start + b.len() as u64);
+    let to = a_start.plus(a.len() as u64).min(b_start.plus(b.len() as u64));
     from < to && within(a, a_start, from, to) != within(b, b_start, from, to)
-}
-
-/// The low 32 bits: what of an offset a sequence number shows.
-#[expect(clippy::cast_possible_truncation, reason = "sequence numbers count modulo 2^32")]
-const fn low_bits(offset: u64) -> u32 {
-    offset as u32
 }
 
 #[cfg(test)]
@@ -497,7 +454,7 @@ mod tests {
 
     struct Bench {
         direction: StreamDirection,
-        budget: Budget,
+        budget: MemoryBudget,
         limits: Limits,
         out: Vec<Out>,
     }
@@ -505,20 +462,16 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let limits = Limits { held_per_direction: 4096, held_total: 8192, ..Limits::default() };
-            Self {
-                direction: StreamDirection::default(),
-                budget: Budget::default(),
-                limits,
-                out: Vec::new(),
-            }
+            let budget = MemoryBudget::new(limits.held_total);
+            Self { direction: StreamDirection::new(&budget), budget, limits, out: Vec::new() }
         }
 
         fn push(&mut self, ms: u64, seq: u32, payload: &[u8], missing: u32) -> &mut Self {
-            let mark = PacketRef { frame: FrameRef::default(), at: Timestamp(ms * 1_000_000) };
+            let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(ms * 1_000_000) };
             let piece =
-                SegmentData { seq: SeqNum(seq), payload, missing, mark: &mark, ip_id: None };
+                SegmentData { seq: SeqNum(seq), payload, missing, packet: &packet, ip_id: None };
             let out = &mut self.out;
-            self.direction.push(piece, &self.limits, &mut self.budget, &mut |taken| {
+            self.direction.push(piece, &self.limits, &mut |taken| {
                 out.push(match taken.event {
                     StreamEvent::Data(bytes) => Out::Data(bytes.to_vec()),
                     StreamEvent::Gap(bytes) => Out::Gap(bytes),
@@ -529,13 +482,13 @@ mod tests {
 
         fn finish(&mut self) -> Vec<Out> {
             let out = &mut self.out;
-            self.direction.finish(&mut self.budget, &mut |taken| {
+            self.direction.finish(&mut |taken| {
                 out.push(match taken.event {
                     StreamEvent::Data(bytes) => Out::Data(bytes.to_vec()),
                     StreamEvent::Gap(bytes) => Out::Gap(bytes),
                 });
             });
-            assert_eq!(self.budget.used, 0, "everything held was given back");
+            assert_eq!(self.budget.used(), 0, "everything held was given back");
             std::mem::take(&mut self.out)
         }
 
@@ -653,7 +606,8 @@ mod tests {
         for n in 0..10_000_u32 {
             bench.push(0, 10 + n * 3, b"x", 0);
             assert!(
-                bench.budget.used <= 8192 && bench.direction.held_bytes <= 4096 + HELD_OVERHEAD
+                bench.budget.used() <= 8192
+                    && bench.direction.memory.held() <= 4096 + PENDING_OVERHEAD
             );
         }
         assert!(bench.direction.gaps() > 9_000);

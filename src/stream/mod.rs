@@ -1,10 +1,15 @@
-//! Stage 4: TCP segments to streams.
+//! TCP segments to byte streams, and the state of TCP connections.
 //!
-//! In: segments of one direction, in any order, again, overlapping. Out: its bytes in order, once, and
-//! the holes that the capture has. In order costs no copy. Knows nothing of what the bytes mean.
+//! In: segments of a connection in any order, also repeated or overlapping. Out: the bytes of each direction in order,
+//! each once, and the holes that the capture has; how the connection was opened and closed. Segments that come in order
+//! are not copied. What the bytes mean is not known here.
 
 mod direction;
+mod offset;
+mod recent;
 mod seq;
+pub(crate) mod tcp;
 
-pub use direction::{Budget, SegmentData, StreamChunk, StreamDirection, StreamEvent};
+pub use direction::{SegmentData, StreamChunk, StreamDirection, StreamEvent};
+pub use offset::TcpOffset;
 pub use seq::SeqNum;

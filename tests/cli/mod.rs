@@ -1,9 +1,9 @@
-//! The program itself: arguments, output, files, exit status, the examples of README.md.
+//! The program itself: arguments, output, files, exit status, the pages of README.md and docs/.
 
 mod diff;
+mod docs;
 mod evidence;
 mod explain;
 mod program;
 mod reading;
-mod readme;
 mod save;

@@ -3,3 +3,4 @@
 mod erlang_messages;
 mod erlang_terms;
 mod tshark;
+mod zstd;

@@ -103,6 +103,7 @@ const WALLS: &[Wall] = &[
             "decode/",
             "flow/",
             "stream/",
+            "transport/",
             "identify.rs",
             "names.rs",
             "protocol/",
@@ -112,6 +113,11 @@ const WALLS: &[Wall] = &[
         ],
         never: &["crate::judge::world", "crate::detect", "crate::render", "crate::engine"],
         why: "a stage never imports a later one: one connection knows no other",
+    },
+    Wall {
+        within: &["stream/", "transport/"],
+        never: &["crate::protocol", "crate::record"],
+        why: "streams and transports know packets and bytes, not the records made of them",
     },
     Wall {
         within: &["capture/", "decode/", "flow/", "stream/"],
@@ -308,7 +314,7 @@ fn circle(imports: &Imports) -> Option<Vec<String>> {
 }
 
 /// Files below `folder` that are part of the program, with their names below `src/`.
-fn sources(folder: &Path, name: &str) -> Vec<(String, String)> {
+pub(super) fn sources(folder: &Path, name: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let (path, file_name) = entry.map(|it| (it.path(), it.file_name())).unwrap();
@@ -331,7 +337,7 @@ fn sources(folder: &Path, name: &str) -> Vec<(String, String)> {
 }
 
 /// The part of a file above its tests.
-fn code(text: &str) -> &str {
+pub(super) fn code(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap()
 }
 

@@ -7,18 +7,26 @@ use beamscope::capture::{CaptureFile, Item};
 use beamscope::decode::{Decoded, Decoder, Endpoint, Segment, TcpFlags};
 use beamscope::flow::FlowKey;
 use beamscope::limits::Limits;
+use beamscope::memory::MemoryBudget;
 use beamscope::packet::PacketRef;
-use beamscope::stream::{Budget, SegmentData, SeqNum, StreamChunk, StreamDirection, StreamEvent};
+use beamscope::stream::{SegmentData, SeqNum, StreamChunk, StreamDirection, StreamEvent};
 
 /// The streams of a capture.
-#[derive(Default)]
 pub(crate) struct Streams {
     /// In the order in which they began.
     pub(crate) connections: Vec<Connection>,
     /// The connection that a pair of ends has now.
     open: HashMap<FlowKey, usize>,
-    budget: Budget,
+    budget: MemoryBudget,
     limits: Limits,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        let limits = Limits::default();
+        let budget = MemoryBudget::new(limits.held_total);
+        Self { connections: Vec::new(), open: HashMap::new(), budget, limits }
+    }
 }
 
 #[derive(Default)]
@@ -69,8 +77,9 @@ impl Streams {
             self.open.insert(key, index);
         }
         let connection = &mut self.connections[index];
-        let mark = PacketRef { frame: segment.frame, at: segment.at };
-        let (half, syn) = connection.halves.entry(segment.src()).or_default();
+        let packet = PacketRef { frame: segment.frame, at: segment.at };
+        let new = || (StreamDirection::new(&self.budget), None);
+        let (half, syn) = connection.halves.entry(segment.src()).or_insert_with(new);
         let stream = connection.streams.entry(segment.src()).or_default();
         if is_syn {
             *syn = Some(isn);
@@ -83,13 +92,13 @@ impl Streams {
                 seq: if is_syn { isn.plus(1) } else { isn },
                 payload: segment.payload,
                 missing: segment.missing,
-                mark: &mark,
+                packet: &packet,
                 ip_id: segment.ip_id,
             };
-            half.push(piece, &self.limits, &mut self.budget, &mut |taken| stream.take(&taken));
+            half.push(piece, &self.limits, &mut |taken| stream.take(&taken));
         }
         if segment.flags.has(TcpFlags::ACK) {
-            let (peer, _) = connection.halves.entry(segment.dst()).or_default();
+            let (peer, _) = connection.halves.entry(segment.dst()).or_insert_with(new);
             peer.on_ack(SeqNum(segment.ack), false, &self.limits);
         }
         index
@@ -100,7 +109,7 @@ impl Streams {
         for connection in &mut self.connections {
             for (end, (half, _)) in &mut connection.halves {
                 let stream = connection.streams.entry(*end).or_default();
-                half.finish(&mut self.budget, &mut |taken| stream.take(&taken));
+                half.finish(&mut |taken| stream.take(&taken));
             }
         }
     }

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::fragments::FragmentedMessage;
-use super::memory::Reservation;
+use crate::memory::Reservation;
 use crate::packet::PacketRef;
 use crate::record::{self, Share};
 use crate::wire::control::Operation;
@@ -244,16 +244,16 @@ const NAME: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::Pool;
     use super::*;
+    use crate::memory::MemoryBudget;
 
-    fn busiest(pool: &Pool) -> Busiest {
-        Busiest::new(pool.memory())
+    fn busiest(pool: &MemoryBudget) -> Busiest {
+        Busiest::new(pool.reservation())
     }
 
     #[test]
     fn the_busiest_names_are_found_among_any_number_of_others() {
-        let pool = Pool::new(1 << 20);
+        let pool = MemoryBudget::new(1 << 20);
         let mut names = busiest(&pool);
         for round in 0..20_000 {
             names.add(&format!("once-{round}"), 1);
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn without_room_no_further_name_is_counted() {
-        let pool = Pool::new(NAME + 3);
+        let pool = MemoryBudget::new(NAME + 3);
         let mut names = busiest(&pool);
         names.add("rex", 1);
         names.add("other", 1);
@@ -281,6 +281,6 @@ mod tests {
         assert_eq!(names.told().len(), 1);
         assert_eq!(names.told()[0].messages, 2);
         drop(names);
-        assert!(pool.memory().take(NAME + 3), "given back");
+        assert!(pool.reservation().take(NAME + 3), "given back");
     }
 }

@@ -7,7 +7,7 @@
 use std::str;
 use std::sync::Arc;
 
-use super::memory::Reservation;
+use crate::memory::Reservation;
 use crate::wire::header::{CACHE_SLOTS, References};
 use crate::wire::term::{Atoms, Spelling};
 
@@ -86,7 +86,7 @@ impl AtomCache {
         self.header.clear();
         self.replaced.clear();
         self.free.clear();
-        self.memory.give_back();
+        self.memory.release_all();
     }
 
     /// The atoms of the header read last, which has these references.
@@ -217,8 +217,8 @@ const ENTRY: usize = 48;
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::Pool;
     use super::*;
+    use crate::memory::MemoryBudget;
     use crate::wire::header::{FrameKind, header};
 
     /// A header with these references, in segment 0.
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn entries_last_until_they_are_overwritten() {
-        let mut cache = AtomCache::new(Pool::new(1 << 20).memory());
+        let mut cache = AtomCache::new(MemoryBudget::new(1 << 20).reservation());
         assert_eq!(
             apply(&mut cache, &[(7, Some("rex")), (9, Some("ok"))]),
             [some("rex"), some("ok")]
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn one_header_may_put_two_atoms_into_one_slot() {
-        let mut cache = AtomCache::new(Pool::new(1 << 20).memory());
+        let mut cache = AtomCache::new(MemoryBudget::new(1 << 20).reservation());
         apply(&mut cache, &[(7, Some("rex"))]);
         let both = [(7, None), (7, Some("ok")), (7, Some("no"))];
         assert_eq!(apply(&mut cache, &both), [some("rex"), some("ok"), some("no")]);
@@ -285,8 +285,8 @@ mod tests {
 
     #[test]
     fn room_for_the_slots_is_taken_with_the_first_entry_or_not_at_all() {
-        let pool = Pool::new(size_of::<[u16; CACHE_SLOTS]>() + ENTRY + 3);
-        let mut cache = AtomCache::new(pool.memory());
+        let pool = MemoryBudget::new(size_of::<[u16; CACHE_SLOTS]>() + ENTRY + 3);
+        let mut cache = AtomCache::new(pool.reservation());
         for _ in 0..9 {
             assert_eq!(apply(&mut cache, &[(7, Some("more"))]), [None]);
         }
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_is_unknown_until_it_is_new_again() {
-        let mut cache = AtomCache::new(Pool::new(1 << 20).memory());
+        let mut cache = AtomCache::new(MemoryBudget::new(1 << 20).reservation());
         assert_eq!(apply(&mut cache, &[(7, None)]), [None]);
         apply(&mut cache, &[(7, Some("rex"))]);
         cache.forget();
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn without_room_an_entry_is_unknown_and_not_what_it_was() {
         let room = size_of::<[u16; CACHE_SLOTS]>() + 2 * ENTRY + 8;
-        let mut cache = AtomCache::new(Pool::new(room).memory());
+        let mut cache = AtomCache::new(MemoryBudget::new(room).reservation());
         assert_eq!(
             apply(&mut cache, &[(1, Some("ab")), (2, Some("cd"))]),
             [some("ab"), some("cd")]
@@ -316,8 +316,9 @@ mod tests {
 
     #[test]
     fn latin_1_is_read_where_it_was_agreed_on_or_nothing_else_fits() {
-        let pool = Pool::new(1 << 20);
-        let (new, mut old) = (AtomCache::new(pool.memory()), AtomCache::new(pool.memory()));
+        let pool = MemoryBudget::new(1 << 20);
+        let (new, mut old) =
+            (AtomCache::new(pool.reservation()), AtomCache::new(pool.reservation()));
         old.use_latin1();
         assert_eq!(new.text("é".as_bytes()).as_ref(), "é");
         assert_eq!(new.text(b"\xe9").as_ref(), "é");

@@ -9,9 +9,9 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
-use super::memory::Reservation;
 use super::waiting::{Key, Waiting};
 use crate::flow::Direction;
+use crate::memory::Reservation;
 use crate::packet::PacketRef;
 use crate::record::{self};
 use crate::time::{Timestamp, micros};

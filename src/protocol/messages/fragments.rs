@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::memory::Reservation;
+use crate::memory::Reservation;
 use crate::observe::messages::MessageBatch;
 use crate::wire::control::Operation;
 use crate::wire::header::Fragment;
@@ -146,7 +146,7 @@ impl FragmentReassembly {
     pub(super) fn forget(&mut self) -> u64 {
         let unfinished = self.under_way.len() as u64;
         self.under_way.clear();
-        self.memory.give_back();
+        self.memory.release_all();
         unfinished
     }
 

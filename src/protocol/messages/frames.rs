@@ -4,7 +4,7 @@
 //! its front that tell what it is. Nothing behind those is ever kept: a frame of a gigabyte costs what its
 //! front costs.
 
-use super::memory::Reservation;
+use crate::memory::Reservation;
 use crate::wire::header::FrameKind;
 
 /// A frame that has passed.
@@ -232,7 +232,7 @@ impl Frames {
         if self.held.capacity() > PREFIX + FIRST_WANTED {
             self.held = Vec::new();
         }
-        self.memory.give_back();
+        self.memory.release_all();
         self.at = At::Start;
     }
 }
@@ -275,11 +275,11 @@ pub(super) const MAX_HEAD: usize = 512 << 10;
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::Pool;
     use super::*;
+    use crate::memory::MemoryBudget;
 
     fn frames() -> Frames {
-        Frames::new(Pool::new(MAX_HEAD).memory())
+        Frames::new(MemoryBudget::new(MAX_HEAD).reservation())
     }
 
     /// Walks over `stream` in pieces of `size` bytes, and tells each frame.
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn without_room_a_long_front_is_cut_and_the_frame_keeps_its_place() {
-        let mut frames = Frames::new(Pool::new(2000).memory());
+        let mut frames = Frames::new(MemoryBudget::new(2000).reservation());
         let stream = [long(9000), vec![0; 4]].concat();
         let cut = format!("Normal 9000 {FIRST_WANTED} cut");
         assert_eq!(walk(&mut frames, &stream, 100, 5000), [&cut, "Tick 0 0"]);

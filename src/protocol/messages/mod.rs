@@ -10,14 +10,11 @@ mod calls;
 mod fields;
 mod fragments;
 mod frames;
-mod memory;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
 use std::time::Duration;
-
-pub use memory::Pool;
 
 use self::account::Account;
 use self::atom_cache::{AtomCache, HeaderAtoms};
@@ -27,6 +24,7 @@ use self::fragments::{Continued, FragmentReassembly, FragmentedMessage};
 pub(in crate::protocol) use self::frames::Walked;
 use self::frames::{Frame, Frames, Hole, MAX_HEAD, Step};
 use crate::flow::Direction;
+use crate::memory::MemoryBudget;
 use crate::observe::messages::{MessageBatch, MessageMeta, RuleTrigger};
 use crate::packet::PacketRef;
 use crate::record::{self, Role};
@@ -67,12 +65,12 @@ pub(in crate::protocol) struct FrameContext<'a> {
     pub(in crate::protocol) detail: MessageDetail,
     pub(in crate::protocol) calls: &'a mut Option<Box<Calls>>,
     pub(in crate::protocol) log: &'a mut MessageBatch,
-    pub(in crate::protocol) pool: &'a Pool,
+    pub(in crate::protocol) pool: &'a MemoryBudget,
 }
 
 impl FrameContext<'_> {
     fn calls(&mut self) -> &mut Calls {
-        self.calls.get_or_insert_with(|| Box::new(Calls::new(self.pool.memory())))
+        self.calls.get_or_insert_with(|| Box::new(Calls::new(self.pool.reservation())))
     }
 }
 
@@ -117,9 +115,9 @@ pub(in crate::protocol) struct Corrupt {
 }
 
 impl MessageStream {
-    pub(in crate::protocol) fn new(pool: &Pool) -> Self {
+    pub(in crate::protocol) fn new(pool: &MemoryBudget) -> Self {
         Self {
-            frames: Frames::new(pool.memory()),
+            frames: Frames::new(pool.reservation()),
             heard: None,
             is_latin1: false,
             messages: 0,
@@ -314,15 +312,15 @@ fn unversioned(kind: FrameKind, bytes: &[u8]) -> &[u8] {
 }
 
 impl Heard {
-    fn new(pool: &Pool, is_latin1: bool) -> Self {
-        let mut cache = AtomCache::new(pool.memory());
+    fn new(pool: &MemoryBudget, is_latin1: bool) -> Self {
+        let mut cache = AtomCache::new(pool.reservation());
         if is_latin1 {
             cache.use_latin1();
         }
         Self {
             cache,
-            fragments: FragmentReassembly::new(pool.memory()),
-            account: Account::new(|| pool.memory()),
+            fragments: FragmentReassembly::new(pool.reservation()),
+            account: Account::new(|| pool.reservation()),
             function: String::new(),
         }
     }

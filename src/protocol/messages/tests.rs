@@ -17,7 +17,7 @@ struct Talk {
     up: MessageStream,
     down: MessageStream,
     calls: Option<Box<Calls>>,
-    pool: Pool,
+    pool: MemoryBudget,
     log: MessageBatch,
     detail: MessageDetail,
     at: Timestamp,
@@ -30,7 +30,7 @@ impl Talk {
     }
 
     fn with(room: usize) -> Self {
-        let pool = Pool::new(room);
+        let pool = MemoryBudget::new(room);
         Self {
             up: MessageStream::new(&pool),
             down: MessageStream::new(&pool),

@@ -7,7 +7,7 @@
 use hashbrown::{HashTable, hash_table};
 
 use super::calls::{Asked, Kind};
-use super::memory::Reservation;
+use crate::memory::Reservation;
 use crate::packet::FrameRef;
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
@@ -180,8 +180,8 @@ const ENTRY: usize = 8;
 mod tests {
     use std::collections::VecDeque;
 
-    use super::super::memory::Pool;
     use super::*;
+    use crate::memory::MemoryBudget;
 
     fn asked(number: u64) -> Asked {
         let mark = PacketRef { frame: FrameRef { input: 0, number }, at: Timestamp(number) };
@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn whatever_comes_and_goes_those_that_came_last_wait_in_order() {
-        let pool = Pool::new(1 << 20);
-        let (mut waiting, mut memory) = (Waiting::default(), pool.memory());
+        let pool = MemoryBudget::new(1 << 20);
+        let (mut waiting, mut memory) = (Waiting::default(), pool.reservation());
         let (mut model, mut forgotten) = (VecDeque::new(), 0);
         let mut random = 1_u64;
         for number in 0..40_000 {
@@ -227,8 +227,8 @@ mod tests {
 
     #[test]
     fn without_room_none_is_added_and_those_that_wait_stay() {
-        let pool = Pool::new(FIRST * (size_of::<Entry>() + ENTRY));
-        let (mut waiting, mut memory) = (Waiting::default(), pool.memory());
+        let pool = MemoryBudget::new(FIRST * (size_of::<Entry>() + ENTRY));
+        let (mut waiting, mut memory) = (Waiting::default(), pool.reservation());
         for number in 0..100 {
             waiting.insert(number, asked(number), &mut memory);
         }

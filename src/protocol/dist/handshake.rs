@@ -6,15 +6,16 @@
 
 use std::sync::Arc;
 
-use super::digest::Cookies;
 use crate::packet::PacketRef;
+use crate::protocol::digest::Cookies;
 use crate::record::{Charset, Handshake, Hex, OddChallenge, Role, hex, wire_text};
+use crate::stream::TcpOffset;
 use crate::wire::handshake::{self, HandshakeMessage, MessageKind, Status};
 use crate::wire::{DistFlags, WireError, decode};
 
 /// Where one side is in the handshake, by what it has said.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Phase {
+pub(in crate::protocol) enum Phase {
     /// Nothing yet.
     #[default]
     Silent,
@@ -28,9 +29,9 @@ pub(super) enum Phase {
 
 /// A message where the protocol has no place for it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct OutOfTurn {
-    pub(super) phase: Phase,
-    pub(super) got: MessageKind,
+pub(in crate::protocol) struct OutOfTurn {
+    pub(in crate::protocol) phase: Phase,
+    pub(in crate::protocol) got: MessageKind,
 }
 
 impl Phase {
@@ -63,27 +64,27 @@ impl Phase {
 
 /// Something that was said, by which packet, and where in its stream it ends.
 #[derive(Clone, Debug)]
-pub(super) struct ConnOutput<T> {
-    pub(super) what: T,
-    pub(super) mark: PacketRef,
-    pub(super) end: u64,
+pub(in crate::protocol) struct Seen<T> {
+    pub(in crate::protocol) what: T,
+    pub(in crate::protocol) mark: PacketRef,
+    pub(in crate::protocol) end: TcpOffset,
 }
 
 /// How a side presents itself, in `send_name` or `challenge`.
 #[derive(Clone, Debug)]
-pub(super) struct Hello {
-    pub(super) version: u8,
-    pub(super) flags: DistFlags,
-    pub(super) creation: Option<u32>,
-    pub(super) name: Arc<str>,
-    pub(super) name_hex: Option<String>,
+pub(in crate::protocol) struct Hello {
+    pub(in crate::protocol) version: u8,
+    pub(in crate::protocol) flags: DistFlags,
+    pub(in crate::protocol) creation: Option<u32>,
+    pub(in crate::protocol) name: Arc<str>,
+    pub(in crate::protocol) name_hex: Option<String>,
     /// False for a name that a node must refuse.
-    pub(super) is_legal: bool,
+    pub(in crate::protocol) is_legal: bool,
 }
 
 /// The acceptor's word on whether to go on.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Answer {
+pub(in crate::protocol) enum Answer {
     Ok,
     OkSimultaneous,
     Nok,
@@ -95,7 +96,7 @@ pub(super) enum Answer {
 
 impl Answer {
     /// Its text on the wire.
-    pub(super) fn text(&self) -> &str {
+    pub(in crate::protocol) fn text(&self) -> &str {
         match self {
             Self::Ok => "ok",
             Self::OkSimultaneous => "ok_simultaneous",
@@ -110,43 +111,43 @@ impl Answer {
 
 /// Everything that was said in one handshake.
 #[derive(Debug, Default)]
-pub(super) struct Exchange {
-    pub(super) send_name: Option<ConnOutput<Hello>>,
-    pub(super) answer: Option<ConnOutput<Answer>>,
+pub(in crate::protocol) struct Exchange {
+    pub(in crate::protocol) send_name: Option<Seen<Hello>>,
+    pub(in crate::protocol) answer: Option<Seen<Answer>>,
     /// The initiator's word on `alive`.
-    pub(super) alive_reply: Option<ConnOutput<bool>>,
-    pub(super) challenge: Option<ConnOutput<Hello>>,
+    pub(in crate::protocol) alive_reply: Option<Seen<bool>>,
+    pub(in crate::protocol) challenge: Option<Seen<Hello>>,
     challenge_value: Option<u32>,
-    pub(super) complement: Option<ConnOutput<()>>,
+    pub(in crate::protocol) complement: Option<Seen<()>>,
     /// `not_allowed` in the place of `challenge_ack`.
-    pub(super) late_refusal: Option<ConnOutput<()>>,
-    pub(super) reply: Option<ConnOutput<()>>,
+    pub(in crate::protocol) late_refusal: Option<Seen<()>>,
+    pub(in crate::protocol) reply: Option<Seen<()>>,
     reply_digest: Option<([u8; 16], u32)>,
-    pub(super) ack: Option<ConnOutput<()>>,
+    pub(in crate::protocol) ack: Option<Seen<()>>,
     ack_digest: Option<[u8; 16]>,
     /// Whether a message was lost in part.
-    pub(super) is_torn: bool,
+    pub(in crate::protocol) is_torn: bool,
     phases: [Phase; 2],
     /// Whether a side's place in the protocol was never known, or is lost.
-    pub(super) is_lost: [bool; 2],
+    pub(in crate::protocol) is_lost: [bool; 2],
 }
 
 /// What came of one message.
-pub(super) struct Heard {
-    pub(super) event: Handshake,
+pub(in crate::protocol) struct Heard {
+    pub(in crate::protocol) event: Handshake,
     /// Whether frames follow in this direction.
-    pub(super) done: bool,
-    pub(super) out_of_turn: Option<OutOfTurn>,
+    pub(in crate::protocol) done: bool,
+    pub(in crate::protocol) out_of_turn: Option<OutOfTurn>,
 }
 
 impl Exchange {
     /// Takes one message of `from` in.
-    pub(super) fn on_message(
+    pub(in crate::protocol) fn on_message(
         &mut self,
         from: Role,
         body: &[u8],
         mark: PacketRef,
-        end: u64,
+        end: TcpOffset,
         cookies: &Cookies,
         secrets: bool,
     ) -> Result<Heard, WireError> {
@@ -180,7 +181,7 @@ impl Exchange {
 
     /// A message of `from` with this many bytes was lost in part. Its length tells whether it was the
     /// last one before frames.
-    pub(super) fn on_lost(&mut self, from: Role, len: usize) -> bool {
+    pub(in crate::protocol) fn on_lost(&mut self, from: Role, len: usize) -> bool {
         self.is_torn = true;
         if let Some(lost) = self.is_lost.get_mut(from.index()) {
             *lost = true;
@@ -191,18 +192,24 @@ impl Exchange {
         }
     }
 
-    fn take_in(&mut self, from: Role, message: &HandshakeMessage<'_>, mark: PacketRef, end: u64) {
+    fn take_in(
+        &mut self,
+        from: Role,
+        message: &HandshakeMessage<'_>,
+        mark: PacketRef,
+        end: TcpOffset,
+    ) {
         match *message {
             HandshakeMessage::SendName(m) => {
                 let is_legal = handshake::is_node_name(m.name) || m.asks_for_name();
                 let creation = m.creation.map(|creation| creation.0);
                 let what = hello(m.version.number(), m.flags, creation, m.name, is_legal);
-                self.send_name.get_or_insert(ConnOutput { what, mark, end });
+                self.send_name.get_or_insert(Seen { what, mark, end });
             }
             HandshakeMessage::Challenge(m) => {
                 let creation = m.creation.map(|creation| creation.0);
                 let what = hello(m.version.number(), m.flags, creation, m.name, true);
-                self.challenge.get_or_insert(ConnOutput { what, mark, end });
+                self.challenge.get_or_insert(Seen { what, mark, end });
                 self.challenge_value.get_or_insert(m.challenge);
             }
             HandshakeMessage::Status(status) => self.on_status(from, status, mark, end),
@@ -211,28 +218,28 @@ impl Exchange {
                     said.what.flags = m.completed(said.what.flags);
                     said.what.creation = Some(m.creation.0);
                 }
-                self.complement.get_or_insert(ConnOutput { what: (), mark, end });
+                self.complement.get_or_insert(Seen { what: (), mark, end });
             }
             HandshakeMessage::ChallengeReply(m) => {
-                self.reply.get_or_insert(ConnOutput { what: (), mark, end });
+                self.reply.get_or_insert(Seen { what: (), mark, end });
                 self.reply_digest.get_or_insert((m.digest, m.challenge));
             }
             HandshakeMessage::ChallengeAck(m) => {
-                self.ack.get_or_insert(ConnOutput { what: (), mark, end });
+                self.ack.get_or_insert(Seen { what: (), mark, end });
                 self.ack_digest.get_or_insert(m.digest);
             }
         }
     }
 
-    fn on_status(&mut self, from: Role, status: Status<'_>, mark: PacketRef, end: u64) {
+    fn on_status(&mut self, from: Role, status: Status<'_>, mark: PacketRef, end: TcpOffset) {
         if from == Role::Initiator {
             let what = status == Status::True;
-            self.alive_reply.get_or_insert(ConnOutput { what, mark, end });
+            self.alive_reply.get_or_insert(Seen { what, mark, end });
             return;
         }
         if self.challenge.is_some() {
             if status == Status::NotAllowed {
-                self.late_refusal.get_or_insert(ConnOutput { what: (), mark, end });
+                self.late_refusal.get_or_insert(Seen { what: (), mark, end });
             }
             return;
         }
@@ -248,24 +255,24 @@ impl Exchange {
             }
             Status::True | Status::False | Status::Other(_) => Answer::Other(text_of(status)),
         };
-        self.answer.get_or_insert(ConnOutput { what, mark, end });
+        self.answer.get_or_insert(Seen { what, mark, end });
     }
 
     /// Label of the cookie that the initiator's digest was made with. The outer level is whether that
     /// could be tested.
-    pub(super) fn reply_cookie(&self, cookies: &Cookies) -> Option<Option<Arc<str>>> {
+    pub(in crate::protocol) fn reply_cookie(&self, cookies: &Cookies) -> Option<Option<Arc<str>>> {
         let ((digest, _), challenge) = (self.reply_digest?, self.challenge_value?);
         (!cookies.is_empty()).then(|| cookies.that_made(&digest, challenge))
     }
 
     /// The same for the acceptor's digest.
-    pub(super) fn ack_cookie(&self, cookies: &Cookies) -> Option<Option<Arc<str>>> {
+    pub(in crate::protocol) fn ack_cookie(&self, cookies: &Cookies) -> Option<Option<Arc<str>>> {
         let (digest, (_, challenge)) = (self.ack_digest?, self.reply_digest?);
         (!cookies.is_empty()).then(|| cookies.that_made(&digest, challenge))
     }
 
     /// The message furthest along that was seen whole.
-    pub(super) fn reached(&self) -> Option<MessageKind> {
+    pub(in crate::protocol) fn reached(&self) -> Option<MessageKind> {
         let seen = [
             (self.ack.is_some(), MessageKind::ChallengeAck),
             (self.reply.is_some(), MessageKind::ChallengeReply),
@@ -278,7 +285,7 @@ impl Exchange {
     }
 
     /// What is odd about the challenge of the initiator, which a node draws at random.
-    pub(super) fn odd_challenge(&self) -> Option<OddChallenge> {
+    pub(in crate::protocol) fn odd_challenge(&self) -> Option<OddChallenge> {
         match self.reply_digest?.1 {
             0 | 0x0102_0304 => Some(OddChallenge::Constant),
             drawn if self.challenge_value == Some(drawn) => Some(OddChallenge::Echo),
@@ -287,8 +294,8 @@ impl Exchange {
     }
 
     /// The name that the initiator goes by: its own, or the one it was given.
-    pub(super) fn initiator_name(&self) -> Option<(&Arc<str>, Option<&String>)> {
-        if let Some(ConnOutput { what: Answer::Named(name, name_hex), .. }) = &self.answer {
+    pub(in crate::protocol) fn initiator_name(&self) -> Option<(&Arc<str>, Option<&String>)> {
+        if let Some(Seen { what: Answer::Named(name, name_hex), .. }) = &self.answer {
             return Some((name, name_hex.as_ref()));
         }
         let hello = &self.send_name.as_ref()?.what;
@@ -297,7 +304,7 @@ impl Exchange {
     }
 
     /// Whether one side has said that it lacks such a flag.
-    pub(super) fn lacks(&self, flag: DistFlags) -> bool {
+    pub(in crate::protocol) fn lacks(&self, flag: DistFlags) -> bool {
         let hellos = [&self.send_name, &self.challenge].into_iter().flatten();
         hellos.into_iter().any(|said| !said.what.flags.contains(flag))
     }

@@ -1,26 +1,26 @@
 //! One distribution connection: who is the initiator, what the handshake said, what followed it.
 
-use super::handshake::{Exchange, Heard};
+pub(super) mod handshake;
+
+use self::handshake::{Exchange, Heard};
+use super::framing::{Framing, FramingItem};
 use super::messages::{Calls, FrameContext, MessageStream, Walked};
-use super::reader::{Item, Reader};
-use super::tcp::Tcp;
-use super::tls::SealedRecord;
-use super::verdict::TlsSign;
 use super::{ConnContext, ConnOutput};
-use crate::flow::Direction;
+use crate::flow::{Direction, PerDirection};
+use crate::identify;
 use crate::packet::PacketRef;
 use crate::record::{Anomaly, AnomalyKind, Body, Foreign, Messages, Orientation, Pause, Role};
-use crate::stream::{StreamChunk, StreamEvent};
+use crate::stream::tcp::TcpConnection;
+use crate::stream::{StreamEvent, TcpOffset};
 use crate::time::Timestamp;
-use crate::wire::handshake::{self, HandshakeMessage, Status};
-use crate::wire::tls::{self, Sealed};
+use crate::transport::PlainChunk;
+use crate::wire::handshake::{self as wire, HandshakeMessage, Status};
 use crate::wire::{DistFlags, WireError, decode};
 
 /// What is said on one connection to a node, or to a port known as one.
 #[derive(Debug)]
 pub(super) struct Distribution {
-    up: DirectionState,
-    down: DirectionState,
+    sides: PerDirection<DirectionState>,
     pub(super) exchange: Exchange,
     /// Made with the first request.
     pub(super) calls: Option<Box<Calls>>,
@@ -32,19 +32,12 @@ pub(super) struct Distribution {
 /// What one side says.
 #[derive(Debug)]
 pub(super) struct DirectionState {
-    reader: Reader,
+    framing: Framing,
     spoke: bool,
     pub(super) speech: MessageStream,
     /// Frames that may be frames: ticks where no frame was expected for sure.
     maybe_frames: u64,
     pub(super) foreign: Option<(PacketRef, &'static str)>,
-    pub(super) tls: Option<(TlsSign, PacketRef)>,
-    /// The first alert in clear that ends a TLS connection.
-    pub(super) fatal: Option<(u8, PacketRef)>,
-    /// How TLS 1.3 is sealed, if this side settles that.
-    pub(super) seal: Option<Sealed>,
-    /// The first sealed records, up to [`SealedRecord::KEPT`].
-    pub(super) sealed: Vec<SealedRecord>,
     /// Segments in which nothing was found to go on at.
     unknown: u32,
 }
@@ -52,15 +45,11 @@ pub(super) struct DirectionState {
 impl DirectionState {
     fn new(setting: &ConnContext<'_>) -> Self {
         Self {
-            reader: Reader::new(setting.limits.handshake_message),
+            framing: Framing::new(setting.limits.handshake_message),
             spoke: false,
             speech: MessageStream::new(setting.pool),
             maybe_frames: 0,
             foreign: None,
-            tls: None,
-            fatal: None,
-            seal: None,
-            sealed: Vec::new(),
             unknown: 0,
         }
     }
@@ -74,8 +63,7 @@ impl DirectionState {
 impl Distribution {
     pub(super) fn new(is_certain: bool, setting: &ConnContext<'_>) -> Self {
         Self {
-            up: DirectionState::new(setting),
-            down: DirectionState::new(setting),
+            sides: PerDirection::from_fn(|_| DirectionState::new(setting)),
             exchange: Exchange::default(),
             calls: None,
             initiator: None,
@@ -96,31 +84,24 @@ impl Distribution {
         }
     }
 
-    pub(super) const fn voice(&self, direction: Direction) -> &DirectionState {
-        match direction {
-            Direction::LowToHigh => &self.up,
-            Direction::HighToLow => &self.down,
-        }
-    }
-
-    const fn voice_mut(&mut self, direction: Direction) -> &mut DirectionState {
-        match direction {
-            Direction::LowToHigh => &mut self.up,
-            Direction::HighToLow => &mut self.down,
-        }
+    #[inline(always)]
+    pub(super) fn voice(&self, direction: Direction) -> &DirectionState {
+        &self.sides[direction]
     }
 
     /// Whether what was said shows that this is no business of ours.
     pub(super) fn is_not_for_us(&self) -> bool {
         !self.is_certain
-            && [&self.up, &self.down].into_iter().any(|voice| {
-                voice.foreign.is_some() || voice.tls.is_some() || voice.unknown > MAX_UNKNOWN
-            })
+            && self
+                .sides
+                .each()
+                .into_iter()
+                .any(|side| side.foreign.is_some() || side.unknown > MAX_UNKNOWN)
     }
 
     /// Whether the handshake ran to its end, as far as this connection alone tells.
-    pub(super) const fn is_established(&self) -> bool {
-        self.exchange.ack.is_some() || self.up.frames() > 0 || self.down.frames() > 0
+    pub(super) fn is_established(&self) -> bool {
+        self.exchange.ack.is_some() || self.sides.each().into_iter().any(|side| side.frames() > 0)
     }
 
     /// The next stretch of one direction. `from_start`: the stream's first byte was its first.
@@ -128,17 +109,17 @@ impl Distribution {
     pub(super) fn on_stream(
         &mut self,
         direction: Direction,
-        taken: &StreamChunk<'_>,
+        chunk: &PlainChunk<'_>,
         from_start: bool,
         setting: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
-        match taken.event {
+        match chunk.event {
             // Frames are nearly all that is ever said.
-            StreamEvent::Data(mut bytes) if self.voice(direction).reader.is_in_frames() => {
-                self.on_frames(direction, &mut bytes, taken.mark, setting, out);
+            StreamEvent::Data(mut bytes) if self.voice(direction).framing.is_in_frames() => {
+                self.on_frames(direction, &mut bytes, chunk.packet, setting, out);
             }
-            _ => self.on_other(direction, taken, from_start, setting, out),
+            _ => self.on_other(direction, chunk, from_start, setting, out),
         }
     }
 
@@ -147,47 +128,47 @@ impl Distribution {
     fn on_other(
         &mut self,
         direction: Direction,
-        taken: &StreamChunk<'_>,
+        chunk: &PlainChunk<'_>,
         from_start: bool,
         setting: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
-        let voice = self.voice_mut(direction);
+        let voice = &mut self.sides[direction];
         if !std::mem::replace(&mut voice.spoke, true) {
             if from_start {
-                voice.reader.begin();
+                voice.framing.begin();
             } else {
                 self.exchange.is_lost = [true; 2];
             }
         }
-        let bytes = match taken.event {
+        let bytes = match chunk.event {
             StreamEvent::Data(bytes) => bytes,
             StreamEvent::Gap(bytes) => return self.on_gap(direction, bytes),
         };
-        let joined = self.voice_mut(direction).reader.take_tail().map(|mut tail| {
+        let joined = self.sides[direction].framing.take_tail().map(|mut tail| {
             tail.extend_from_slice(bytes);
             tail
         });
         let mut input = joined.as_deref().unwrap_or(bytes);
         while !input.is_empty() {
-            if self.voice(direction).reader.is_in_frames() {
-                self.on_frames(direction, &mut input, taken.mark, setting, out);
-            } else if let Some(item) = self.voice_mut(direction).reader.next(&mut input) {
-                let end = taken.end - input.len() as u64;
-                self.on_item(direction, item, *taken.mark, end, setting, out);
-            } else if !self.voice(direction).reader.is_in_frames() {
+            if self.voice(direction).framing.is_in_frames() {
+                self.on_frames(direction, &mut input, chunk.packet, setting, out);
+            } else if let Some(item) = self.sides[direction].framing.next(&mut input) {
+                let end = chunk.end_without(input.len());
+                self.on_item(direction, item, *chunk.packet, end, setting, out);
+            } else if !self.voice(direction).framing.is_in_frames() {
                 return;
             }
         }
     }
 
     fn on_gap(&mut self, direction: Direction, bytes: u64) {
-        let voice = self.voice_mut(direction);
-        if voice.reader.is_in_frames() {
+        let voice = &mut self.sides[direction];
+        if voice.framing.is_in_frames() {
             if !voice.speech.gap(bytes) {
-                voice.reader.lose_frames();
+                voice.framing.lose_frames();
             }
-        } else if let Some(Item::HandshakeLost(len)) = voice.reader.gap(bytes) {
+        } else if let Some(FramingItem::HandshakeLost(len)) = voice.framing.gap(bytes) {
             self.on_lost(direction, len);
         }
         if let Some(role) = self.role_of(direction) {
@@ -209,11 +190,8 @@ impl Distribution {
             Direction::LowToHigh => Role::Initiator,
             Direction::HighToLow => Role::Acceptor,
         });
-        let Self { up, down, calls, .. } = self;
-        let voice = match direction {
-            Direction::LowToHigh => up,
-            Direction::HighToLow => down,
-        };
+        let Self { sides, calls, .. } = self;
+        let voice = &mut sides[direction];
         let mut desk = FrameContext {
             direction,
             from,
@@ -226,7 +204,7 @@ impl Distribution {
         let walked = voice.speech.walk(input, &mut desk);
         if let Walked::Broken { len, start } = walked {
             *input = &[];
-            voice.reader.lose_frames();
+            voice.framing.lose_frames();
             voice.speech.on_broken(*mark);
             let detail = format!(
                 "expected a frame, found bytes {:02x} {:02x} behind the length {len}",
@@ -240,48 +218,27 @@ impl Distribution {
     fn on_item(
         &mut self,
         direction: Direction,
-        item: Item<'_>,
+        item: FramingItem<'_>,
         mark: PacketRef,
-        end: u64,
+        end: TcpOffset,
         setting: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
         match item {
-            Item::Handshake(body) => self.on_message(direction, body, mark, end, setting, out),
-            Item::HandshakeLost(len) => self.on_lost(direction, len),
-            Item::MaybeTick => {
-                let voice = self.voice_mut(direction);
+            FramingItem::Handshake(body) => {
+                self.on_message(direction, body, mark, end, setting, out)
+            }
+            FramingItem::HandshakeLost(len) => self.on_lost(direction, len),
+            FramingItem::MaybeTick => {
+                let voice = &mut self.sides[direction];
                 voice.speech.on_maybe_tick(mark.at);
                 // One could be anything; a second one is a habit.
                 voice.maybe_frames += u64::from(voice.speech.ticks() > 1);
             }
-            Item::TlsHello(body) => {
-                let voice = self.voice_mut(direction);
-                voice.tls = Some((TlsSign::Hello, mark));
-                voice.seal = decode(body, tls::server_hello)
-                    .ok()
-                    .filter(|hello| hello.is_tls13)
-                    .and_then(|hello| Sealed::by(hello.cipher_suite));
+            FramingItem::Foreign(bytes) => {
+                self.sides[direction].foreign = Some((mark, identify::looks_like(bytes)));
             }
-            Item::TlsAlert(alert) => {
-                let voice = self.voice_mut(direction);
-                voice.tls.get_or_insert((TlsSign::Alert, mark));
-                if alert.level == FATAL {
-                    voice.fatal.get_or_insert((alert.description, mark));
-                }
-            }
-            Item::TlsSealed(length) => {
-                let voice = self.voice_mut(direction);
-                let end = end + u64::from(length);
-                voice.sealed.push(SealedRecord { length, end, mark });
-                if voice.sealed.len() == SealedRecord::KEPT {
-                    voice.reader.close();
-                }
-            }
-            Item::Foreign(bytes) => {
-                self.voice_mut(direction).foreign = Some((mark, super::looks_like(bytes)));
-            }
-            Item::Unknown => self.voice_mut(direction).unknown += 1,
+            FramingItem::Unknown => self.sides[direction].unknown += 1,
         }
     }
 
@@ -290,7 +247,7 @@ impl Distribution {
         direction: Direction,
         body: &[u8],
         mark: PacketRef,
-        end: u64,
+        end: TcpOffset,
         setting: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
@@ -318,7 +275,7 @@ impl Distribution {
                     let detail =
                         format!("{} from the {role} in phase {:?}", misplaced.got, misplaced.phase);
                     out.push(anomaly(AnomalyKind::OutOfTurn, None, None, detail));
-                    self.voice_mut(direction).reader.close();
+                    self.sides[direction].framing.close();
                     return;
                 }
                 self.is_certain |= !matches!(event.message, "challenge_reply" | "challenge_ack");
@@ -327,16 +284,16 @@ impl Distribution {
                 }
                 if done {
                     let is_latin1 = self.exchange.lacks(DistFlags::UTF8_ATOMS);
-                    let voice = self.voice_mut(direction);
-                    voice.reader.switch_to_frames();
+                    let voice = &mut self.sides[direction];
+                    voice.framing.switch_to_frames();
                     if is_latin1 {
                         voice.speech.use_latin1();
                     }
                 }
             }
             Err(WireError { field, offset }) => {
-                let voice = self.voice_mut(direction);
-                voice.reader.close();
+                let voice = &mut self.sides[direction];
+                voice.framing.close();
                 voice.foreign = Some((mark, "a malformed handshake message"));
                 if self.is_certain {
                     let detail = format!("expected a handshake message from the {role}");
@@ -354,7 +311,7 @@ impl Distribution {
     fn on_lost(&mut self, direction: Direction, len: usize) {
         if let Some(role) = self.role_of(direction) {
             if self.exchange.on_lost(role, len) {
-                self.voice_mut(direction).reader.switch_to_frames();
+                self.sides[direction].framing.switch_to_frames();
             }
         }
     }
@@ -372,13 +329,13 @@ impl Distribution {
     }
 
     /// What was said after the handshake, added up and [caught up with](Self::catch_up), with what the TCP side has seen of it.
-    pub(super) fn messages(&self, initiator: Direction, tcp: &Tcp) -> Option<Messages> {
+    pub(super) fn messages(&self, initiator: Direction, tcp: &TcpConnection) -> Option<Messages> {
         let account = |direction: Direction| {
             let mut account = self.voice(direction).speech.account(tcp.last().at)?;
             account.calls = self.calls.as_ref().map_or_else(Vec::new, |it| it.told(direction));
             account.longest_stall = tcp
                 .side(direction)
-                .stall()
+                .longest_closed_window()
                 .map(|stall| Pause { lasted_us: stall.lasted_us, since: stall.since.into() });
             Some(account)
         };
@@ -424,7 +381,7 @@ fn sender_of(body: &[u8]) -> Option<Role> {
     match body.first()? {
         b'r' | b'c' => Some(Role::Initiator),
         b'a' => Some(Role::Acceptor),
-        b's' => match decode(body, handshake::status) {
+        b's' => match decode(body, wire::status) {
             Ok(Status::True | Status::False) => Some(Role::Initiator),
             _ => Some(Role::Acceptor),
         },
@@ -432,15 +389,13 @@ fn sender_of(body: &[u8]) -> Option<Role> {
             // Both hellos have one tag; the one whose name fills it to the end is meant.
             let fills = |message: HandshakeMessage<'_>| match message {
                 HandshakeMessage::SendName(m) => {
-                    m.extra.is_empty() && (handshake::is_node_name(m.name) || m.asks_for_name())
+                    m.extra.is_empty() && (wire::is_node_name(m.name) || m.asks_for_name())
                 }
-                HandshakeMessage::Challenge(m) => {
-                    m.extra.is_empty() && handshake::is_node_name(m.name)
-                }
+                HandshakeMessage::Challenge(m) => m.extra.is_empty() && wire::is_node_name(m.name),
                 _ => false,
             };
-            let challenge = decode(body, handshake::from_acceptor).is_ok_and(fills);
-            let send_name = decode(body, handshake::from_initiator).is_ok_and(fills);
+            let challenge = decode(body, wire::from_acceptor).is_ok_and(fills);
+            let send_name = decode(body, wire::from_initiator).is_ok_and(fills);
             match (send_name, challenge) {
                 (true, false) => Some(Role::Initiator),
                 (false, true) => Some(Role::Acceptor),
@@ -473,9 +428,6 @@ fn anomaly(
 ) -> Body {
     Body::Anomaly { anomaly: Box::new(Anomaly { kind, field, offset, detail }) }
 }
-
-/// RFC 5246, section 7.2: the connection is over.
-const FATAL: u8 = 2;
 
 /// Segments of a stream joined in its middle in which nothing begins, before it is left alone.
 const MAX_UNKNOWN: u32 = 3;

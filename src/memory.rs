@@ -1,0 +1,97 @@
+//! Memory budgets: a bound that many holders share, and the part of it that each holder uses.
+//!
+//! Reassembly has one for segments that wait behind a hole, and messages have one for what is kept of them. A budget
+//! can be shared between threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A number of bytes that all its [`Reservation`]s together may use.
+#[derive(Clone, Debug)]
+pub struct MemoryBudget(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    used: AtomicUsize,
+    most: usize,
+    /// Number of reservations that were refused.
+    refused: AtomicUsize,
+}
+
+impl MemoryBudget {
+    /// A budget of `most` bytes.
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Shared { used: AtomicUsize::new(0), most, refused: AtomicUsize::new(0) }))
+    }
+
+    /// How often a reservation was refused because the budget was used up.
+    pub fn refused(&self) -> usize {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// A reservation of no bytes yet.
+    pub fn reservation(&self) -> Reservation {
+        Reservation { budget: self.clone(), held: 0 }
+    }
+}
+
+/// The bytes that one holder uses of a [`MemoryBudget`]. Dropping it returns them.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: MemoryBudget,
+    held: usize,
+}
+
+impl Reservation {
+    /// Bytes reserved here.
+    pub const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Reserves so many bytes more; returns false, and reserves nothing, when the budget does not have them.
+    pub fn take(&mut self, bytes: usize) -> bool {
+        let Shared { used, most, refused } = &*self.budget.0;
+        if used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > *most {
+            used.fetch_sub(bytes, Ordering::Relaxed);
+            refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        self.held += bytes;
+        true
+    }
+
+    /// Reserves so many bytes more even beyond the budget: for a holder that then releases others until
+    /// [`Self::is_over_budget`] is false.
+    pub fn take_beyond(&mut self, bytes: usize) {
+        self.budget.0.used.fetch_add(bytes, Ordering::Relaxed);
+        self.held += bytes;
+    }
+
+    /// Whether all reservations together exceed the budget.
+    pub fn is_over_budget(&self) -> bool {
+        self.budget.used() > self.budget.0.most
+    }
+
+    /// Returns so many bytes.
+    pub fn release(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.held);
+        self.budget.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.held -= bytes;
+    }
+
+    /// Returns all bytes.
+    pub fn release_all(&mut self) {
+        self.release(self.held);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.release_all();
+    }
+}

@@ -1,0 +1,39 @@
+//! Packets that were captured twice.
+
+use super::{SegmentData, SeqNum};
+use crate::time::Timestamp;
+
+/// The last segments of one direction, to tell a packet that was captured twice (on two interfaces, or going in and
+/// out of one) from a segment that was sent twice.
+#[derive(Debug, Default)]
+pub(super) struct RecentSegments {
+    ring: [Option<(SeqNum, Option<u16>, Timestamp)>; 12],
+    next: u8,
+}
+
+impl RecentSegments {
+    /// Whether `segment` is a second copy of a recent packet.
+    pub(super) fn has_copy_of(&self, segment: &SegmentData<'_>) -> bool {
+        self.ring.iter().flatten().any(|&(seq, ip_id, at)| {
+            seq == segment.seq
+                && match (ip_id, segment.ip_id) {
+                    (Some(a), Some(b)) if a != 0 || b != 0 => a == b,
+                    _ => segment.packet.at.since(at).as_nanos() < u128::from(COPIED_WITHIN_NS),
+                }
+        })
+    }
+
+    /// Adds a segment in the place of the oldest one.
+    #[inline]
+    pub(super) fn add(&mut self, segment: &SegmentData<'_>) {
+        let index = usize::from(self.next) % self.ring.len();
+        if let Some(entry) = self.ring.get_mut(index) {
+            *entry = Some((segment.seq, segment.ip_id, segment.packet.at));
+        }
+        self.next = self.next.wrapping_add(1);
+    }
+}
+
+/// Where the IP header cannot tell, a segment that comes again within this time is the same packet: no sender
+/// retransmits faster.
+const COPIED_WITHIN_NS: u64 = 2_000_000;

@@ -1,0 +1,267 @@
+//! The state of a TCP connection: who opened it, what the capture lacks of it, who closed it first, and what that side
+//! had received by then.
+//!
+//! All of this rests on sequence and acknowledgement numbers where they show it, and on the order of capture only where
+//! they do not, because captures reorder.
+
+mod close;
+mod opening;
+mod window;
+
+use std::time::Duration;
+
+pub(crate) use self::close::{ClosingFlag, FirstClose};
+use self::close::{Fin, Rst};
+pub(crate) use self::opening::{Opened, Syn};
+pub(crate) use self::window::ClosedWindow;
+use super::{SegmentData, SeqNum, StreamChunk, StreamDirection};
+use crate::decode::{Segment, TcpFlags, Unreachable};
+use crate::flow::{Direction, PerDirection};
+use crate::limits::Limits;
+use crate::memory::MemoryBudget;
+use crate::packet::PacketRef;
+use crate::time::Timestamp;
+
+/// Both directions of a TCP connection, its opening and its closing.
+#[derive(Debug)]
+pub(crate) struct TcpConnection {
+    sides: PerDirection<TcpDirection>,
+    originator: Option<Direction>,
+    /// Whether a side has closed.
+    has_closed: bool,
+    icmp: Option<Unreachable>,
+    first: PacketRef,
+    last: PacketRef,
+}
+
+/// What was sent in one direction.
+#[derive(Debug)]
+pub(crate) struct TcpDirection {
+    /// Its byte stream.
+    pub(crate) stream: StreamDirection,
+    /// Number of segments seen.
+    pub(crate) segments: u64,
+    /// Its SYN or SYN-ACK.
+    pub(crate) syn: Option<Syn>,
+    /// Time of the first segment that is no SYN.
+    after_syn: Option<Timestamp>,
+    /// Time of the last segment of any kind.
+    last: Option<Timestamp>,
+    /// Since when bytes of it wait to be acknowledged.
+    unanswered: Option<Timestamp>,
+    /// The period in which its window has been zero, if it still is.
+    closed_window: Option<ClosedWindow>,
+    longest_closed_window: Option<ClosedWindow>,
+    /// When the last segments with bytes came, new or again: a ring.
+    bytes_at: [Option<Timestamp>; 4],
+    bytes_at_next: u8,
+    fin: Option<Fin>,
+    rst: Option<Rst>,
+}
+
+impl TcpConnection {
+    /// A connection whose first packet is `first`; segments that wait behind a hole count against `budget`.
+    pub(crate) fn new(first: PacketRef, budget: &MemoryBudget) -> Self {
+        Self {
+            sides: PerDirection::from_fn(|_| TcpDirection::new(budget)),
+            originator: None,
+            has_closed: false,
+            icmp: None,
+            first,
+            last: first,
+        }
+    }
+
+    /// The direction of the SYN, when a SYN or SYN-ACK was seen.
+    pub(crate) const fn originator(&self) -> Option<Direction> {
+        self.originator
+    }
+
+    /// First packet.
+    pub(crate) const fn first(&self) -> PacketRef {
+        self.first
+    }
+
+    /// Last packet that came.
+    pub(crate) const fn last(&self) -> PacketRef {
+        self.last
+    }
+
+    /// What was sent in `direction`.
+    #[inline(always)]
+    pub(crate) fn side(&self, direction: Direction) -> &TcpDirection {
+        &self.sides[direction]
+    }
+
+    /// The ICMP message that refused the connection.
+    pub(crate) const fn icmp(&self) -> Option<&Unreachable> {
+        self.icmp.as_ref()
+    }
+
+    /// Number of segments seen in both directions.
+    pub(crate) const fn segments(&self) -> u64 {
+        self.sides.low_to_high.segments + self.sides.high_to_low.segments
+    }
+
+    /// Whether both directions were seen.
+    pub(crate) const fn both_seen(&self) -> bool {
+        self.sides.low_to_high.segments > 0 && self.sides.high_to_low.segments > 0
+    }
+
+    /// Whether segments were sent again, so that pauses may be the network's.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.sides.each().into_iter().any(|side| {
+            side.stream.retransmitted() > 0
+                || side.syn.is_some_and(|syn| syn.count > 1)
+                || side.fin.is_some_and(|fin| fin.again)
+        })
+    }
+
+    /// Takes a segment and gives what comes next of its stream.
+    #[inline(always)] // into its only caller
+    pub(crate) fn on_segment(
+        &mut self,
+        segment: &Segment<'_>,
+        limits: &Limits,
+        out: &mut impl FnMut(StreamChunk<'_>),
+    ) {
+        let Some(seq) = self.note(segment) else { return };
+        let side = &mut self.sides[segment.direction];
+        if segment.has_bytes() {
+            side.on_bytes(segment.at);
+            let Segment { payload, missing, ip_id, .. } = *segment;
+            let packet = PacketRef { frame: segment.frame, at: segment.at };
+            let data = SegmentData { seq, payload, missing, packet: &packet, ip_id };
+            side.stream.push(data, limits, out);
+        } else if segment.flags.has(TcpFlags::SYN) {
+            side.stream.settle(segment.at, limits, out);
+        }
+        self.on_ack(segment, limits);
+    }
+
+    /// Takes a segment that has no bytes and neither opens nor closes.
+    #[inline(always)] // into its only caller
+    pub(crate) fn on_pure_ack(&mut self, segment: &Segment<'_>, limits: &Limits) {
+        self.note(segment);
+        self.on_ack(segment, limits);
+    }
+
+    /// Counts a segment. Returns the sequence number of its first byte, if it may have any.
+    #[inline(always)]
+    fn note(&mut self, segment: &Segment<'_>) -> Option<SeqNum> {
+        self.last.frame = segment.frame;
+        self.last.at = self.last.at.max(segment.at);
+        let side = &mut self.sides[segment.direction];
+        side.segments += 1;
+        side.last = side.last.max(Some(segment.at));
+        side.on_window(segment);
+        let seq = SeqNum(segment.seq);
+        if !segment.flags.opens_or_closes() {
+            side.after_syn.get_or_insert(segment.at);
+            return Some(seq);
+        }
+        self.on_flags(segment);
+        let is_syn = segment.flags.has(TcpFlags::SYN);
+        (!segment.flags.has(TcpFlags::RST)).then(|| seq.plus(is_syn.into()))
+    }
+
+    #[inline(always)]
+    fn on_ack(&mut self, segment: &Segment<'_>, limits: &Limits) {
+        if segment.flags.has(TcpFlags::ACK) {
+            let opening = self.originator.is_some();
+            let peer = &mut self.sides[segment.direction.reverse()];
+            peer.stream.on_ack(SeqNum(segment.ack), opening, limits);
+            if peer.stream.acked().is_some_and(|acked| acked >= peer.stream.end()) {
+                peer.unanswered = None;
+            }
+        }
+    }
+
+    /// Takes the SYN, FIN or RST of a segment.
+    #[cold] // few segments of a connection have one
+    fn on_flags(&mut self, segment: &Segment<'_>) {
+        let direction = segment.direction;
+        let mark = PacketRef { frame: segment.frame, at: segment.at };
+        let seq = SeqNum(segment.seq);
+        let ack = segment.flags.has(TcpFlags::ACK).then_some(SeqNum(segment.ack));
+        let is_syn = segment.flags.has(TcpFlags::SYN);
+        if is_syn {
+            let opens = ack.is_none();
+            let originator = if opens { direction } else { direction.reverse() };
+            self.originator.get_or_insert(originator);
+        }
+        let side = &mut self.sides[direction];
+        if is_syn {
+            side.on_syn(seq, mark, segment.ip_id);
+        } else if !segment.flags.has(TcpFlags::RST) {
+            side.after_syn.get_or_insert(mark.at);
+        }
+        if segment.flags.has(TcpFlags::RST) {
+            side.rst.get_or_insert(Rst { seq, ack, mark });
+        } else if segment.flags.has(TcpFlags::FIN) {
+            let sent = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
+            let sent = sent.saturating_add(segment.missing).saturating_add(is_syn.into());
+            side.on_fin(seq.plus(sent), ack, mark);
+        }
+        self.has_closed |= segment.flags.closes();
+    }
+
+    /// Gives up on what has not come in `direction` by `now`.
+    pub(crate) fn settle(
+        &mut self,
+        direction: Direction,
+        now: Timestamp,
+        limits: &Limits,
+        out: &mut impl FnMut(StreamChunk<'_>),
+    ) {
+        self.sides[direction].stream.settle(now, limits, out);
+    }
+
+    /// Gives whatever is left of `direction`, holes included: no segment follows.
+    pub(crate) fn finish(&mut self, direction: Direction, out: &mut impl FnMut(StreamChunk<'_>)) {
+        self.sides[direction].stream.finish(out);
+    }
+
+    /// Drops segments that wait behind a hole.
+    pub(crate) fn discard(&mut self) {
+        self.sides.low_to_high.stream.discard();
+        self.sides.high_to_low.stream.discard();
+    }
+
+    /// When [`Self::settle`] is due, if no segment comes before.
+    #[inline]
+    pub(crate) fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
+        let [a, b] = self.sides.each().map(|side| side.stream.deadline(limits));
+        match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+impl TcpDirection {
+    fn new(budget: &MemoryBudget) -> Self {
+        Self {
+            stream: StreamDirection::new(budget),
+            segments: 0,
+            syn: None,
+            after_syn: None,
+            last: None,
+            unanswered: None,
+            closed_window: None,
+            longest_closed_window: None,
+            bytes_at: [None; 4],
+            bytes_at_next: 0,
+            fin: None,
+            rst: None,
+        }
+    }
+
+    /// When the last segment of any kind came.
+    pub(crate) const fn last(&self) -> Option<Timestamp> {
+        self.last
+    }
+}
+
+/// A SYN or FIN that comes again within this time is the same packet, captured twice: no system retransmits it faster.
+const COPIED_WITHIN: Duration = Duration::from_millis(50);

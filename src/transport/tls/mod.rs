@@ -1,0 +1,389 @@
+//! TLS, observed from outside: its alerts in clear, and the lengths of its encrypted records.
+//!
+//! In: the chunks of a direction that begins with a hello or an alert. Out: [`TlsFacts`]. Nothing is decrypted.
+
+use crate::packet::PacketRef;
+use crate::stream::{StreamChunk, StreamEvent, TcpOffset};
+use crate::wire::decode;
+use crate::wire::tls::{self, Alert, ContentType, RecordHeader, Sealed};
+
+/// What of TLS a direction began with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum TlsSign {
+    /// A whole hello.
+    Hello,
+    /// An alert.
+    Alert,
+}
+
+/// An encrypted record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct SealedRecord {
+    /// Number of bytes behind its header.
+    pub(crate) length: u16,
+    /// Offset in the TCP stream behind its last byte.
+    pub(crate) end: TcpOffset,
+    /// The packet that completed its header.
+    pub(crate) mark: PacketRef,
+}
+
+impl SealedRecord {
+    /// Number of records kept of each direction: one more than the longest handshake with an alert behind it.
+    pub(crate) const KEPT: usize = 8;
+}
+
+/// What one direction showed of TLS.
+#[derive(Debug)]
+pub(crate) struct TlsFacts {
+    /// What it began with, and the packet that completed that.
+    pub(crate) sign: (TlsSign, PacketRef),
+    /// Number of the first fatal alert in clear, and its packet.
+    pub(crate) fatal: Option<(u8, PacketRef)>,
+    /// Record lengths of the cipher suite of TLS 1.3, if this direction selected one.
+    pub(crate) seal: Option<Sealed>,
+    /// The first encrypted records, up to [`SealedRecord::KEPT`].
+    pub(crate) sealed: Vec<SealedRecord>,
+}
+
+/// What a stream begins with.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Beginning<'a> {
+    /// More bytes are needed to tell.
+    CutShort,
+    /// A TLS alert.
+    Alert(Alert),
+    /// A record with a whole hello in it: its body, and the bytes behind it.
+    Hello { body: &'a [u8], rest: &'a [u8] },
+    /// Something else than TLS.
+    Other,
+}
+
+/// Whether a stream that begins with `bytes` is TLS.
+pub(super) fn beginning(bytes: &[u8]) -> Beginning<'_> {
+    match *bytes {
+        [ALERT, MAJOR, 0..=4, 0, 2, level @ (1 | 2), description, ..] => {
+            Beginning::Alert(Alert { level, description })
+        }
+        // A ClientHello or ServerHello: message type, length, and a record that holds it.
+        [HANDSHAKE, MAJOR, 0..=4, high, low, 1 | 2, 0, ..] => {
+            let len = usize::from(u16::from_be_bytes([high, low]));
+            let record = bytes.get(RecordHeader::LEN..).unwrap_or_default();
+            if !(SHORTEST_HELLO..=MAX_RECORD).contains(&len) {
+                return Beginning::Other;
+            }
+            match record.split_at_checked(len) {
+                Some((body, rest)) => Beginning::Hello { body, rest },
+                None => Beginning::CutShort,
+            }
+        }
+        []
+        | [ALERT | HANDSHAKE]
+        | [ALERT | HANDSHAKE, MAJOR]
+        | [ALERT | HANDSHAKE, MAJOR, 0..=4]
+        | [ALERT | HANDSHAKE, MAJOR, 0..=4, _]
+        | [ALERT | HANDSHAKE, MAJOR, 0..=4, _, _]
+        | [ALERT | HANDSHAKE, MAJOR, 0..=4, _, _, 1 | 2] => Beginning::CutShort,
+        _ => Beginning::Other,
+    }
+}
+
+/// Follows the records of one direction.
+#[derive(Debug)]
+pub(crate) struct TlsObserver {
+    state: RecordState,
+    /// The beginning of a record header, or of an alert.
+    held: Vec<u8>,
+    /// Number of bytes of the current record that are still to be skipped.
+    skip: u64,
+    facts: TlsFacts,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum RecordState {
+    /// Records are in clear.
+    Clear,
+    /// Some records are encrypted, so an alert may be.
+    Encrypted,
+    /// Nothing more is read.
+    Closed,
+}
+
+impl TlsObserver {
+    /// A direction that begins with an alert: nothing follows it.
+    pub(super) fn of_alert(alert: Alert, packet: PacketRef) -> Self {
+        let mut observer = Self::new(RecordState::Closed, (TlsSign::Alert, packet), None);
+        observer.facts.on_alert(alert, packet);
+        observer
+    }
+
+    /// A direction that begins with a hello, the `body` of its first record.
+    pub(super) fn of_hello(body: &[u8], packet: PacketRef) -> Self {
+        let server_hello = decode(body, tls::server_hello).ok().filter(|hello| hello.is_tls13);
+        let seal = server_hello.and_then(|hello| Sealed::by(hello.cipher_suite));
+        Self::new(RecordState::Clear, (TlsSign::Hello, packet), seal)
+    }
+
+    const fn new(state: RecordState, sign: (TlsSign, PacketRef), seal: Option<Sealed>) -> Self {
+        let facts = TlsFacts { sign, fatal: None, seal, sealed: Vec::new() };
+        Self { state, held: Vec::new(), skip: 0, facts }
+    }
+
+    /// What the direction showed so far.
+    pub(super) const fn facts(&self) -> &TlsFacts {
+        &self.facts
+    }
+
+    /// Takes the next chunk behind the hello.
+    pub(super) fn on_chunk(&mut self, chunk: &StreamChunk<'_>) {
+        match chunk.event {
+            _ if self.state == RecordState::Closed => {}
+            StreamEvent::Gap(bytes) if self.held.is_empty() && bytes <= self.skip => {
+                self.skip -= bytes;
+            }
+            StreamEvent::Gap(_) => self.close(),
+            StreamEvent::Data(bytes) if self.held.is_empty() => self.on_bytes(bytes, chunk),
+            StreamEvent::Data(bytes) => {
+                let mut joined = std::mem::take(&mut self.held);
+                joined.extend_from_slice(bytes);
+                self.on_bytes(&joined, chunk);
+            }
+        }
+    }
+
+    fn on_bytes(&mut self, mut input: &[u8], chunk: &StreamChunk<'_>) {
+        loop {
+            let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(input.len());
+            self.skip -= skipped as u64;
+            input = input.get(skipped..).unwrap_or_default();
+            let Some((header, body)) = input.split_at_checked(RecordHeader::LEN) else {
+                return self.hold(input);
+            };
+            let Ok(RecordHeader { content_type, length }) = decode(header, tls::record_header)
+            else {
+                return self.close();
+            };
+            if length > RecordHeader::MAX_LENGTH {
+                return self.close();
+            }
+            match (content_type, self.state) {
+                (ContentType::ALERT, RecordState::Clear) if length == Alert::LEN => {
+                    let Some((alert, rest)) = body.split_at_checked(Alert::LEN.into()) else {
+                        return self.hold(input);
+                    };
+                    if let Ok(alert) = decode(alert, tls::alert) {
+                        self.facts.on_alert(alert, *chunk.packet);
+                    }
+                    input = rest;
+                    continue;
+                }
+                // Where TLS 1.3 retries its hellos, a handshake goes on in clear behind it.
+                (ContentType::CHANGE_CIPHER_SPEC, _) => self.state = RecordState::Encrypted,
+                (ContentType::HANDSHAKE, _) => {}
+                (ContentType::APPLICATION_DATA, _) => {
+                    self.state = RecordState::Encrypted;
+                    let end = chunk.end.minus(body.len() as u64).plus(length.into());
+                    self.facts.sealed.push(SealedRecord { length, end, mark: *chunk.packet });
+                    if self.facts.sealed.len() == SealedRecord::KEPT {
+                        return self.close();
+                    }
+                }
+                // Encrypted as in TLS 1.2, or not TLS.
+                _ => return self.close(),
+            }
+            self.skip = length.into();
+            input = body;
+        }
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        self.held = bytes.to_vec();
+    }
+
+    fn close(&mut self) {
+        self.state = RecordState::Closed;
+        self.held = Vec::new();
+    }
+}
+
+impl TlsFacts {
+    fn on_alert(&mut self, alert: Alert, packet: PacketRef) {
+        if alert.level == FATAL {
+            self.fatal.get_or_insert((alert.description, packet));
+        }
+    }
+}
+
+const ALERT: u8 = ContentType::ALERT.0;
+const HANDSHAKE: u8 = ContentType::HANDSHAKE.0;
+
+/// The major version number of every TLS.
+const MAJOR: u8 = 3;
+
+/// Level of an alert that ends the connection (RFC 5246, section 7.2).
+const FATAL: u8 = 2;
+
+/// A ClientHello and a ServerHello have a version, 32 random bytes and a cipher suite at least.
+const SHORTEST_HELLO: usize = 40;
+
+/// Longest record in clear (RFC 8446, section 5.1).
+const MAX_RECORD: usize = 1 << 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Direction;
+    use crate::packet::FrameRef;
+    use crate::time::Timestamp;
+    use crate::transport::Transport;
+
+    /// A transport that is fed one direction, and the plain bytes that it gave.
+    struct Fed {
+        transport: Transport,
+        plain: Vec<u8>,
+        end: TcpOffset,
+    }
+
+    impl Fed {
+        fn new() -> Self {
+            let transport = Transport::recognizing();
+            Self { transport, plain: Vec::new(), end: TcpOffset::BASE }
+        }
+
+        fn chunk(&mut self, bytes: u64, event: StreamEvent<'_>) {
+            self.end = self.end.plus(bytes);
+            let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(0) };
+            let chunk = StreamChunk { packet: &packet, end: self.end, event };
+            let plain = &mut self.plain;
+            self.transport.on_chunk(Direction::LowToHigh, &chunk, true, &mut |chunk| {
+                if let StreamEvent::Data(bytes) = chunk.event {
+                    plain.extend_from_slice(bytes);
+                }
+            });
+        }
+
+        /// Feeds `stream` in chunks of `size` bytes.
+        fn data(&mut self, stream: &[u8], size: usize) -> &mut Self {
+            for chunk in stream.chunks(size) {
+                self.chunk(chunk.len() as u64, StreamEvent::Data(chunk));
+            }
+            self
+        }
+
+        fn gap(&mut self, bytes: u64) -> &mut Self {
+            self.chunk(bytes, StreamEvent::Gap(bytes));
+            self
+        }
+
+        /// What it showed of TLS: the sign, the fatal alert, and the lengths of encrypted records.
+        fn shows(&self) -> Option<(TlsSign, Option<u8>, Vec<u16>)> {
+            let facts = self.transport.tls(Direction::LowToHigh)?;
+            let lengths = facts.sealed.iter().map(|record| record.length).collect();
+            Some((facts.sign.0, facts.fatal.map(|(number, _)| number), lengths))
+        }
+    }
+
+    fn shows(stream: &[u8], size: usize) -> Option<(TlsSign, Option<u8>, Vec<u16>)> {
+        let mut fed = Fed::new();
+        let shown = fed.data(stream, size).shows();
+        assert!(shown.is_none() || fed.plain.is_empty(), "TLS gives no plain bytes");
+        shown
+    }
+
+    const fn hello(fatal: Option<u8>) -> Option<(TlsSign, Option<u8>, Vec<u16>)> {
+        Some((TlsSign::Hello, fatal, Vec::new()))
+    }
+
+    /// A record with `body_len` bytes of a handshake.
+    fn flight(body_len: u8) -> Vec<u8> {
+        let mut record = vec![0x16, 3, 3, 0, body_len, 2, 0, 0, body_len - 4];
+        record.resize(usize::from(body_len) + 5, 0x15);
+        record
+    }
+
+    const CHANGE_CIPHER_SPEC: &[u8] = b"\x14\x03\x03\0\x01\x01";
+    const CLEAR_ALERT: &[u8] = b"\x15\x03\x03\0\x02\x02\x30";
+
+    #[test]
+    fn an_alert_is_found_behind_any_number_of_records_in_clear() {
+        let stream = [&flight(60)[..], &flight(250), &flight(4), CLEAR_ALERT].concat();
+        for size in 1..20 {
+            assert_eq!(shows(&stream, size), hello(Some(48)));
+        }
+    }
+
+    #[test]
+    fn only_the_lengths_of_encrypted_records_are_known() {
+        let data = b"\x17\x03\x03\0\x03\x15\x03\x03".to_vec();
+        let retried = [&flight(60), CHANGE_CIPHER_SPEC, &flight(60), &data, &data, CLEAR_ALERT];
+        let stream = retried.concat();
+        for size in 1..20 {
+            assert_eq!(shows(&stream, size), Some((TlsSign::Hello, None, vec![3, 3])));
+            let mut fed = Fed::new();
+            let facts = fed.data(&stream, size).transport.tls(Direction::LowToHigh).unwrap();
+            let behind_last = TcpOffset::BASE.plus((stream.len() - CLEAR_ALERT.len()) as u64);
+            assert_eq!(facts.sealed.last().unwrap().end, behind_last);
+        }
+    }
+
+    #[test]
+    fn no_alert_is_read_where_alerts_are_encrypted_or_records_are_broken() {
+        let sealed = [CHANGE_CIPHER_SPEC, CLEAR_ALERT].concat();
+        let long = [b"\x15\x03\x03\0\x1a\x02\x30", CLEAR_ALERT].concat();
+        let over_long = [b"\x17\x03\x03\xff\xff", CLEAR_ALERT].concat();
+        for rest in [sealed, long, over_long, b"rubbish".to_vec()] {
+            let stream = [flight(60), rest].concat();
+            for size in [1, 3, 99] {
+                assert_eq!(shows(&stream, size), hello(None));
+            }
+        }
+    }
+
+    #[test]
+    fn a_hole_inside_a_record_is_skipped_and_one_across_its_end_ends_the_observation() {
+        for (bytes, found) in [(40, Some(48)), (41, None)] {
+            let mut fed = Fed::new();
+            fed.data(&flight(60), 99).data(&flight(60)[..25], 99).gap(bytes);
+            assert_eq!(fed.data(CLEAR_ALERT, 99).shows(), hello(found), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn tls_is_recognized_by_a_whole_hello_or_an_alert() {
+        let mut stream = vec![0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3];
+        stream.extend([0; 54]);
+        for size in [1, 7, 99] {
+            assert_eq!(shows(&stream, size), hello(None));
+        }
+        let alert = b"\x15\x03\x03\0\x02\x02\x0a";
+        assert_eq!(shows(alert, 1), Some((TlsSign::Alert, Some(10), Vec::new())));
+        assert_eq!(shows(&stream[..20], 99), None);
+        let mut fed = Fed::new();
+        assert_eq!(fed.data(&stream[..20], 99).plain, b"", "held until the hello is whole");
+    }
+
+    #[test]
+    fn what_is_not_tls_passes_whole() {
+        for stream in
+            [&b"\x16\x03\x01\0\x05hello"[..], b"\0\x03sok", b"\x16\x04", b"\x15\x03\x03\x01"]
+        {
+            for size in [1, 3, 99] {
+                let mut fed = Fed::new();
+                fed.data(stream, size).data(b"more", 99);
+                let whole = [stream, b"more"].concat();
+                assert_eq!((fed.shows(), &fed.plain), (None, &whole), "{stream:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_joined_in_its_middle_is_plain() {
+        let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(0) };
+        let event = StreamEvent::Data(CLEAR_ALERT);
+        let chunk = StreamChunk { packet: &packet, end: TcpOffset::BASE, event };
+        let mut plain = Vec::new();
+        Transport::recognizing().on_chunk(Direction::HighToLow, &chunk, false, &mut |chunk| {
+            plain.push(chunk.event == event);
+        });
+        assert_eq!(plain, [true]);
+    }
+}
