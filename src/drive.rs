@@ -105,7 +105,9 @@ impl<S: EventSink, C: Control<S>> Receiver for Driver<'_, S, C> {
         }
         self.engine.push_frame(frame);
         let flow = self.control.after_frame(frame, self.engine);
-        self.is_ended |= flow.is_break();
+        if flow.is_break() {
+            self.is_ended = true;
+        }
         flow
     }
 
@@ -163,7 +165,7 @@ fn turned(device: &str, is_up: bool) -> Anomaly {
     if is_up {
         Anomaly::new(AnomalyKind::InterfaceUp, format!("{device} is up again"))
     } else {
-        let detail = format!("{device} is down: no packet comes from it");
+        let detail = format!("{device} is down: no packets come from it");
         Anomaly::new(AnomalyKind::InterfaceDown, detail)
     }
 }

@@ -20,12 +20,12 @@ TICK_TIME, SETUP_TIME = 4, 2
 SHORT = ["-kernel", "net_ticktime", str(TICK_TIME), "net_setuptime", str(SETUP_TIME), *ALONE]
 
 
-def scene(rules, also=()):
+def scene(rules, allowed=()):
     """Enters a scene, which returns its story, with the rules that must find it, each of them ("a|b":
     one of the two), and those that may speak too."""
 
     def enter(play):
-        SCENES[play.__name__.replace("_", "-")] = (play, list(rules), list(also))
+        SCENES[play.__name__.replace("_", "-")] = (play, list(rules), list(allowed))
         return play
 
     return enter

@@ -26,7 +26,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import stage  # noqa: E402
-from scenes import FLAGS, hello, receive, send, serve  # noqa: E402
+from scenes.peers import FLAGS, hello, receive, send, serve  # noqa: E402
 from stage import EPMD_PORT  # noqa: E402
 from tools import Release, missing  # noqa: E402
 

@@ -85,7 +85,7 @@ pub(super) struct RunSettings {
 pub(super) struct DiffSettings {
     /// The earlier capture or file of events.
     pub(super) before: PathBuf,
-    /// The later one.
+    /// The later capture or file of events.
     pub(super) after: PathBuf,
     /// Settings of the analysis of both.
     pub(super) config: Config,
@@ -116,7 +116,7 @@ pub(super) struct OutputSettings {
     pub(super) options: render::Options,
     /// A thread writes, so that the analysis does not wait for each block.
     pub(super) in_background: bool,
-    /// Where warnings go.
+    /// Where warnings are printed, if at all.
     pub(super) warnings: Warnings,
 }
 
@@ -124,18 +124,18 @@ pub(super) struct OutputSettings {
 pub(super) struct SaveSettings {
     /// The file or files.
     pub(super) target: SaveTarget,
-    /// Their format.
+    /// The format of the file or files.
     pub(super) format: SaveFormat,
     /// Write each packet at once: a reader may wait for it.
     pub(super) is_immediate: bool,
-    /// Where warnings go.
+    /// Where warnings are printed, if at all.
     pub(super) warnings: Warnings,
 }
 
 /// The file or files that packets are saved to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum SaveTarget {
-    /// Standard output.
+    /// Standard output, for a program that reads it.
     Stdout,
     /// One file for the whole run.
     File(PathBuf),
@@ -154,15 +154,16 @@ pub(super) enum SaveTarget {
 
 /// Where the packets of each finding are saved.
 pub(super) struct EvidenceSettings {
-    /// The directory.
+    /// The directory of the files.
     pub(super) directory: PathBuf,
     /// Findings below this severity get no file.
     pub(super) min_severity: Severity,
-    /// Where warnings go.
+    /// Where warnings are printed, if at all.
     pub(super) warnings: Warnings,
 }
 
 /// What ends a run that has no end of its own, and when it reports in between.
+#[cfg_attr(not(unix), allow(dead_code, reason = "there are no signals, and no --follow"))]
 #[derive(Clone, Debug)]
 pub(super) struct StopSettings {
     /// Time after which the run ends.
@@ -171,13 +172,13 @@ pub(super) struct StopSettings {
     pub(super) cluster_interval: Option<Duration>,
     /// Time between two reports of the statistics.
     pub(super) stats_interval: Option<Duration>,
-    /// What SIGHUP does.
+    /// What the signal SIGHUP does.
     pub(super) hangup: Hangup,
     /// Events go to standard output: the run ends when its reader has closed it.
     pub(super) ends_with_stdout: bool,
 }
 
-/// What SIGHUP does.
+/// What the signal SIGHUP does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Hangup {
     /// It kills the process, as without a handler.

@@ -129,13 +129,13 @@ impl EpmdTalk {
                 }
                 Cut::Need(more) if self.request.bytes.len() + more < INBUF_SIZE => return,
                 _ => {
-                    self.break_off(first, WireError { field: "length", offset: 0 }, out);
+                    self.break_off(first, WireError::malformed("length", 0), out);
                     return;
                 }
             };
             match decode(body, wire::request) {
                 Ok(Request::Unknown(_)) => {
-                    self.break_off(first, WireError { field: "tag", offset: 0 }, out);
+                    self.break_off(first, WireError::malformed("tag", 0), out);
                 }
                 Ok(request) => {
                     let asked = Asked { tag: request.tag(), record: record_of(&request), mark };

@@ -6,3 +6,4 @@ mod names;
 mod rules;
 mod rules_conn;
 mod rules_epmd;
+mod synthetic;

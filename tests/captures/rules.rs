@@ -1,8 +1,9 @@
-//! Every rule on real captures: where it fires, and where it nearly does and must be silent.
+//! Every rule on captures, real or synthetic: where it fires, and where it nearly does and must not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{captures, lines_of};
+use super::synthetic;
+use crate::support::{TestDir, captures, lines_of};
 use serde_json::Value;
 
 /// Severity and rule of each finding, in order.
@@ -17,9 +18,16 @@ fn findings(capture: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn each_rule_fires_on_a_real_capture() {
-    let fired: BTreeSet<String> =
-        captures().iter().flat_map(|capture| findings(capture)).map(|(_, rule)| rule).collect();
+fn each_rule_fires_on_a_real_or_synthetic_capture() {
+    let folder = TestDir::new("rules");
+    let synthetic =
+        synthetic::ALL.iter().map(|(name, make)| make().write(&folder, &format!("{name}.pcap")));
+    let fired: BTreeSet<String> = captures()
+        .into_iter()
+        .chain(synthetic)
+        .flat_map(|capture| findings(&capture))
+        .map(|(_, rule)| rule)
+        .collect();
     let silent: Vec<_> = beamscope::detect::pages()
         .map(|page| page.rule)
         .filter(|rule| !fired.contains(*rule))

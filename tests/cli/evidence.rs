@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::support::{EvidenceDir, SEED, beamscope, captures, skip};
+use crate::support::{SEED, TestDir, beamscope, captures, skip};
 use beamscope::capture::{CaptureFile, Item};
 use beamscope::packet::FrameRef;
 use serde_json::Value;
@@ -43,7 +43,7 @@ const RESTS_ON_OTHERS: &[(&str, &str)] = &[
 
 #[test]
 fn the_file_of_a_finding_alone_gives_the_same_finding() {
-    let folder = EvidenceDir::to_be_made("evidence");
+    let folder = TestDir::to_be_made("evidence");
     let mut weaker = Vec::new();
     for capture in captures() {
         for found in findings(&run(&["--evidence", folder.path(), &capture])) {
@@ -65,7 +65,7 @@ fn the_file_of_a_finding_alone_gives_the_same_finding() {
 
 #[test]
 fn a_file_holds_the_connections_from_their_syn_with_the_lookup_and_says_what_shows_it() {
-    let folder = EvidenceDir::to_be_made("evidence-seed");
+    let folder = TestDir::to_be_made("evidence-seed");
     let output = run(&["--evidence", folder.path(), SEED]);
     let found = findings(&output).remove(0);
     let file = PathBuf::from(found["finding"]["evidence_file"].as_str().unwrap());
@@ -111,7 +111,7 @@ fn tshark_shows_the_comments_on_the_packets_that_show_it() {
         return;
     };
     assert!(version.status.success());
-    let folder = EvidenceDir::to_be_made("evidence-tshark");
+    let folder = TestDir::to_be_made("evidence-tshark");
     let found = findings(&run(&["--evidence", folder.path(), SEED])).remove(0);
     let file = found["finding"]["evidence_file"].as_str().unwrap();
     let output = Command::new("tshark")
@@ -136,7 +136,7 @@ fn tshark_shows_the_comments_on_the_packets_that_show_it() {
 #[test]
 fn nobody_else_can_look_into_them() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = EvidenceDir::to_be_made("evidence-mode");
+    let folder = TestDir::to_be_made("evidence-mode");
     let below = folder.0.join("made/for/it");
     run(&["--evidence", below.to_str().unwrap(), SEED]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -150,7 +150,7 @@ fn nobody_else_can_look_into_them() {
 
 #[test]
 fn a_finding_that_is_not_asked_for_leaves_no_file() {
-    let folder = EvidenceDir::to_be_made("evidence-severity");
+    let folder = TestDir::to_be_made("evidence-severity");
     let found = findings(&run(&["--evidence", folder.path(), "--min-severity", "medium", SEED]));
     assert_eq!(found.len(), 1);
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
@@ -158,7 +158,7 @@ fn a_finding_that_is_not_asked_for_leaves_no_file() {
 
 #[test]
 fn a_second_run_writes_the_same_files() {
-    let folder = EvidenceDir::to_be_made("evidence-twice");
+    let folder = TestDir::to_be_made("evidence-twice");
     let all = || {
         let entries = fs::read_dir(&folder.0).unwrap().map(|it| it.unwrap().path());
         let mut all: Vec<_> = entries.map(|it| (it.clone(), fs::read(it).unwrap())).collect();
@@ -182,7 +182,7 @@ fn a_directory_that_cannot_be_made_is_told_before_anything_is_read() {
 
 #[test]
 fn events_are_the_same_with_and_without() {
-    let folder = EvidenceDir::to_be_made("evidence-same");
+    let folder = TestDir::to_be_made("evidence-same");
     for capture in captures() {
         let without = run(&[&capture]).stdout;
         let with = run(&["--evidence", folder.path(), &capture]).stdout;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::{EvidenceDir, SEED, beamscope, captures, skip};
+use crate::support::{SEED, TestDir, beamscope, captures, skip};
 use beamscope::capture::{CaptureFile, Item};
 
 /// Time, link type, length on the wire and bytes of each frame.
@@ -44,7 +44,7 @@ fn stderr(output: &Output) -> String {
 
 #[test]
 fn each_capture_is_saved_as_it_was_read_and_says_the_same() {
-    let folder = EvidenceDir::new("save");
+    let folder = TestDir::new("save");
     let saved = folder.file("saved.pcapng");
     for capture in captures() {
         let told = events(&["-w", &saved, &capture]);
@@ -61,7 +61,7 @@ fn each_capture_is_saved_as_it_was_read_and_says_the_same() {
 
 #[test]
 fn a_name_in_pcap_makes_a_pcap_file() {
-    let folder = EvidenceDir::new("save-pcap");
+    let folder = TestDir::new("save-pcap");
     let saved = folder.file("saved.pcap");
     let told = events(&["-w", &saved, SEED]);
     assert_eq!(fs::read(&saved).unwrap()[..4], 0xa1b2_3c4d_u32.to_le_bytes());
@@ -71,7 +71,7 @@ fn a_name_in_pcap_makes_a_pcap_file() {
 
 #[test]
 fn only_what_is_looked_at_is_saved() {
-    let folder = EvidenceDir::new("save-part");
+    let folder = TestDir::new("save-part");
     let saved = folder.file("saved.pcapng");
     run(&["-w", &saved, "-c", "10", SEED]);
     assert_eq!(frames(&saved), frames(SEED)[..10]);
@@ -86,7 +86,7 @@ fn only_what_is_looked_at_is_saved() {
 #[test]
 fn nobody_else_can_read_what_is_saved() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = EvidenceDir::new("save-mode");
+    let folder = TestDir::new("save-mode");
     let saved = folder.file("saved.pcapng");
     // One that everybody could read before.
     fs::write(&saved, "old").unwrap();
@@ -102,7 +102,7 @@ fn nobody_else_can_read_what_is_saved() {
 
 #[test]
 fn what_would_be_overwritten_or_mixed_is_refused() {
-    let folder = EvidenceDir::new("save-refused");
+    let folder = TestDir::new("save-refused");
     let (copy, out) = (folder.file("copy.pcap"), folder.file("out"));
     fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(SEED), &copy).unwrap();
     let nowhere = folder.file("no/such/saved.pcapng");
@@ -124,7 +124,7 @@ fn what_would_be_overwritten_or_mixed_is_refused() {
 
 #[test]
 fn packets_go_to_standard_output_where_events_do_not() {
-    let folder = EvidenceDir::new("save-stdout");
+    let folder = TestDir::new("save-stdout");
     let (events, saved) = (folder.file("events"), folder.file("saved.pcapng"));
     let output = run(&["-w", "-", "-o", &events, "--json", SEED]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -135,7 +135,7 @@ fn packets_go_to_standard_output_where_events_do_not() {
 
 #[test]
 fn files_of_a_row_end_before_their_size_and_make_the_whole() {
-    let folder = EvidenceDir::new("save-row");
+    let folder = TestDir::new("save-row");
     let output = run(&["-w", &folder.file("lan.pcapng"), "-C", "2k", "-o", "/dev/null", SEED]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let names = folder.names();
@@ -161,7 +161,7 @@ fn files_of_a_row_end_before_their_size_and_make_the_whole() {
 
 #[test]
 fn the_oldest_of_a_row_are_deleted() {
-    let folder = EvidenceDir::new("save-count");
+    let folder = TestDir::new("save-count");
     run(&["-w", &folder.file("lan.pcap"), "-C", "2k", "-W", "2", SEED]);
     let names = folder.names();
     assert_eq!(names.len(), 2, "{names:?}");
@@ -172,7 +172,7 @@ fn the_oldest_of_a_row_are_deleted() {
 
 #[test]
 fn files_of_a_row_end_by_time() {
-    let folder = EvidenceDir::new("save-time");
+    let folder = TestDir::new("save-time");
     let long = captures().into_iter().find(|name| {
         let frames = frames(name);
         frames.last().unwrap().0 - frames[0].0 > 5_000_000_000
@@ -192,7 +192,7 @@ fn files_of_a_row_end_by_time() {
 
 #[test]
 fn one_pcap_file_does_not_take_two_link_types() {
-    let folder = EvidenceDir::new("save-links");
+    let folder = TestDir::new("save-links");
     let all = captures();
     let link = |name: &String| frames(name)[0].1;
     let other = all.iter().find(|name| link(name) != 1).expect("a capture of another link type");
@@ -219,7 +219,7 @@ fn a_full_disk_stops_saving_and_not_the_analysis() {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_was_saved_before_the_disk_was_full_is_whole() {
-    let folder = EvidenceDir::new("save-full");
+    let folder = TestDir::new("save-full");
     let mount = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=64k", "none"])
         .arg(&folder.0)
@@ -267,7 +267,7 @@ fn what_was_saved_before_the_disk_was_full_is_whole() {
 
 #[test]
 fn other_programs_count_the_same_packets() {
-    let folder = EvidenceDir::new("save-capinfos");
+    let folder = TestDir::new("save-capinfos");
     let has = |program: &str| Command::new(program).arg("--version").output().is_ok();
     if !has("capinfos") {
         skip("capinfos", "not installed");

@@ -22,8 +22,8 @@ fn found(capture: &Path) -> BTreeSet<(String, String)> {
 
 /// What is wrong with the findings of one capture, if anything is.
 fn misjudged(truth: &Value, found: &BTreeSet<(String, String)>) -> Option<String> {
-    let (rules, also) = (texts(&truth["rules"]), texts(&truth["also"]));
-    let is_meant = |rule: &str| rules.contains(rule) || also.contains(rule);
+    let (rules, allowed) = (texts(&truth["rules"]), texts(&truth["allowed"]));
+    let is_meant = |rule: &str| rules.contains(rule) || allowed.contains(rule);
     let hit = rules.is_empty() || found.iter().any(|(rule, _)| rules.contains(rule.as_str()));
     let is_false = |(rule, severity): &&(String, String)| severity != "info" && !is_meant(rule);
     let wrong: Vec<_> = found.iter().filter(is_false).collect();
@@ -66,7 +66,7 @@ fn every_drawn_fault_is_found_and_no_other() {
 #[test]
 fn a_miss_and_a_false_finding_are_both_told() {
     let truth: Value = serde_json::from_str(
-        r#"{"rules": ["epmd-silent"], "also": ["epmd-command"], "story": "EPMD is frozen"}"#,
+        r#"{"rules": ["epmd-silent"], "allowed": ["epmd-command"], "story": "EPMD is frozen"}"#,
     )
     .unwrap();
     let finding = |rule: &str, severity: &str| (rule.to_owned(), severity.to_owned());

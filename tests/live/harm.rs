@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::live::{self, events, signal};
-use crate::support::{EvidenceDir, machine, skip};
+use crate::support::{TestDir, machine, skip};
 use serde_json::Value;
 
 /// For what takes a moment on a busy machine.
@@ -205,8 +205,8 @@ fn is_refusal(line: &Value) -> bool {
 }
 
 /// A folder that others may look into.
-fn open_folder(name: &str) -> EvidenceDir {
-    let folder = EvidenceDir::new(name);
+fn open_folder(name: &str) -> TestDir {
+    let folder = TestDir::new(name);
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }
@@ -451,7 +451,7 @@ fn root_keeps_no_right_once_it_listens() {
 }
 
 /// The program for everybody, in a folder of its own.
-fn copy(folder: &EvidenceDir) -> String {
+fn copy(folder: &TestDir) -> String {
     let copy = folder.file("beamscope");
     fs::copy(env!("CARGO_BIN_EXE_beamscope"), &copy).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();

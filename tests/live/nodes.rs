@@ -63,7 +63,7 @@ fn every_scene_is_told_for_what_it_was() {
         let findings = scene.live.iter().filter(|(_, event)| event["event_type"] == "finding");
         let findings: Vec<_> = findings.map(|(_, event)| &event["finding"]).collect();
         let found: BTreeSet<_> = findings.iter().map(|f| f["rule"].as_str().unwrap()).collect();
-        let also = texts(&scene.truth["also"]);
+        let allowed = texts(&scene.truth["allowed"]);
         let meant: Vec<BTreeSet<_>> = texts(&scene.truth["rules"])
             .into_iter()
             .map(|rules| rules.split('|').collect())
@@ -72,7 +72,8 @@ fn every_scene_is_told_for_what_it_was() {
         for rules in &meant {
             assert!(!found.is_disjoint(rules), "no {rules:?} in {story}");
         }
-        let is_meant = |rule: &&str| also.contains(rule) || meant.iter().any(|m| m.contains(rule));
+        let is_meant =
+            |rule: &&str| allowed.contains(rule) || meant.iter().any(|m| m.contains(rule));
         assert!(found.iter().all(is_meant), "{story}");
         let (_, last) = scene.live.last().unwrap();
         assert_eq!(last["stats"]["complete"], true, "{}: {last}", scene.name);

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::live::{self, connected, listening, refused_cookie, signal};
-use crate::support::{EvidenceDir, lines_of, skip};
+use crate::support::{TestDir, lines_of, skip};
 use beamscope::capture::{CaptureFile, Item};
 use serde_json::Value;
 
@@ -90,7 +90,7 @@ fn events(text: &str) -> Vec<Value> {
 
 #[test]
 fn what_is_saved_says_what_was_said_live_and_each_finding_has_its_file() {
-    let folder = EvidenceDir::new("live-save");
+    let folder = TestDir::new("live-save");
     let (saved, out) = (folder.file("saved.pcapng"), folder.file("events"));
     let evidence = folder.file("evidence");
     let Some(watch) = LiveLoop::start(&["-w", &saved, "-o", &out, "--evidence", &evidence]) else {
@@ -128,7 +128,7 @@ fn what_is_saved_says_what_was_said_live_and_each_finding_has_its_file() {
 
 #[test]
 fn a_row_goes_on_behind_the_sandbox_and_its_oldest_files_go() {
-    let folder = EvidenceDir::new("live-row");
+    let folder = TestDir::new("live-row");
     let Some(watch) = LiveLoop::start(&["-w", &folder.file("lan.pcap"), "-C", "1k", "-W", "3"])
     else {
         return;
@@ -146,7 +146,7 @@ fn a_row_goes_on_behind_the_sandbox_and_its_oldest_files_go() {
 
 #[test]
 fn a_file_that_was_moved_away_is_made_anew_on_sighup() {
-    let folder = EvidenceDir::new("live-hup");
+    let folder = TestDir::new("live-hup");
     let (saved, moved) = (folder.file("lan.pcapng"), folder.file("moved.pcapng"));
     // Without -o, whoever hangs up is the reader of standard output.
     let Some(watch) = LiveLoop::start(&["-w", &saved, "-o", "/dev/null"]) else { return };
@@ -174,7 +174,7 @@ fn another_user_writes_into_the_directory_that_was_made_for_it() {
         skip("saving as another user", "not root");
         return;
     }
-    let folder = EvidenceDir::new("live-user");
+    let folder = TestDir::new("live-user");
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o711)).unwrap();
     let (saved, evidence) = (folder.file("lan.pcapng"), folder.file("evidence"));
     let Some(watch) = LiveLoop::start(&["-Z", "65534", "-w", &saved, "--evidence", &evidence])
@@ -191,7 +191,7 @@ fn another_user_writes_into_the_directory_that_was_made_for_it() {
 
 #[test]
 fn a_reader_of_packets_that_stops_costs_the_analysis_nothing() {
-    let folder = EvidenceDir::new("live-stdout");
+    let folder = TestDir::new("live-stdout");
     let (out, saved) = (folder.file("events"), folder.file("saved.pcapng"));
     let Some(mut watch) = LiveLoop::start(&["-w", "-", "-o", &out]) else { return };
     // Far more than a pipe and the queue hold, while nobody reads.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use beamscope::capture::{CaptureFile, Item};
 
-use crate::support::{EvidenceDir, SEED, skip};
+use crate::support::{SEED, TestDir, skip};
 
 /// Each makes another kind of frame: small and large windows, no checksum, frames of 1 MiB in a row.
 const OPTIONS: [&[&str]; 6] = [
@@ -20,7 +20,7 @@ const OPTIONS: [&[&str]; 6] = [
 
 #[test]
 fn what_the_zstd_program_compresses_is_read_as_it_was() {
-    let folder = EvidenceDir::new("zstd");
+    let folder = TestDir::new("zstd");
     let plain = folder.file("plain.pcap");
     // More bytes than the window of the lower levels: its records twenty thousand times over.
     let seed = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(SEED)).unwrap();

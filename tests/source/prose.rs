@@ -21,7 +21,7 @@ fn no_comment_and_no_name_uses_a_metaphor_of_speech() {
         if file == "tests/source/prose.rs" {
             continue;
         }
-        for (number, line) in without_strings(&text).lines().enumerate() {
+        for (number, line) in without_strings(&text).replace(STD_NAME, "").lines().enumerate() {
             if let Some(word) =
                 words(line).into_iter().find(|word| METAPHORS.contains(&word.as_str()))
             {
@@ -31,6 +31,9 @@ fn no_comment_and_no_name_uses_a_metaphor_of_speech() {
     }
     Unfinished::read("metaphors.txt").check(&offences);
 }
+
+/// The method of `std::net::IpAddr`.
+const STD_NAME: &str = ".octets()";
 
 /// Fewer words cannot have a subject and a reason.
 const WORDS_OF_A_DOC: usize = 4;

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
+pub(crate) mod capture_builder;
 pub(crate) mod corpus;
 pub(crate) mod erlang;
 #[cfg(all(feature = "live", target_os = "linux"))]
@@ -117,9 +118,9 @@ pub(crate) fn texts(list: &Value) -> BTreeSet<&str> {
 }
 
 /// A folder of its own, gone at the end.
-pub(crate) struct EvidenceDir(pub(crate) PathBuf);
+pub(crate) struct TestDir(pub(crate) PathBuf);
 
-impl EvidenceDir {
+impl TestDir {
     pub(crate) fn new(name: &str) -> Self {
         let folder = Self::to_be_made(name);
         fs::create_dir(&folder.0).unwrap();
@@ -153,7 +154,7 @@ impl EvidenceDir {
     }
 }
 
-impl Drop for EvidenceDir {
+impl Drop for TestDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }

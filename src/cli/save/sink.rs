@@ -20,7 +20,7 @@ pub(super) struct OpenSink {
     pub(super) since: Option<Timestamp>,
 }
 
-/// Where bytes go.
+/// The destination of the bytes of a capture.
 pub(super) enum PacketSink {
     /// A file, which may be a device or a pipe.
     File(File),

@@ -291,7 +291,7 @@ impl Distribution {
                     }
                 }
             }
-            Err(WireError { field, offset }) => {
+            Err(WireError { field, offset, .. }) => {
                 let voice = &mut self.sides[direction];
                 voice.framing.close();
                 voice.foreign = Some((mark, "a malformed handshake message"));

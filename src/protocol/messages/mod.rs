@@ -30,9 +30,10 @@ use crate::packet::PacketRef;
 use crate::record::{self, Role};
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
-use crate::wire::header::{Fragment, FrameKind, Header, HeaderError, References, header};
+use crate::wire::header::{Fragment, FrameKind, Header, References, header};
 use crate::wire::otp::{self, Request, RequestKind};
-use crate::wire::term::{Kind, Term, TermError, TermErrorKind};
+use crate::wire::term::{Kind, Term};
+use crate::wire::{WireError, WireErrorKind};
 
 /// Which messages are told, and what of them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -285,15 +286,15 @@ fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
     let more = head.len().saturating_mul(2);
     let rest = match header(kind, head) {
         Ok((_, rest)) => rest,
-        Err(HeaderError::CutShort) => return more,
-        Err(HeaderError::Malformed) => return head.len(),
+        Err(WireErrorKind::CutShort) => return more,
+        Err(WireErrorKind::Malformed) => return head.len(),
     };
     let behind = if kind == FrameKind::Continuation {
         rest
     } else {
         match control(kind, rest) {
             Ok((_, behind)) => behind,
-            Err(e) if e.kind == TermErrorKind::CutShort => return more,
+            Err(e) if e.kind == WireErrorKind::CutShort => return more,
             Err(_) => return head.len(),
         }
     };
@@ -302,7 +303,7 @@ fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
 
 /// Reads the control term, which has a version byte where there is no header.
 #[inline(always)] // into the hot place and a cold one
-fn control(kind: FrameKind, bytes: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
+fn control(kind: FrameKind, bytes: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), WireError> {
     control_message(unversioned(kind, bytes))
 }
 

@@ -10,13 +10,13 @@ use crate::wire::tls::{self, Alert, ContentType, RecordHeader, Sealed};
 /// What of TLS a direction began with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum TlsSign {
-    /// A whole hello.
+    /// A ClientHello or ServerHello.
     Hello,
-    /// An alert.
+    /// An alert in clear.
     Alert,
 }
 
-/// An encrypted record.
+/// An encrypted record of TLS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct SealedRecord {
     /// Number of bytes behind its header.
@@ -48,9 +48,9 @@ pub(crate) struct TlsFacts {
 /// What a stream begins with.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Beginning<'a> {
-    /// More bytes are needed to tell.
+    /// More bytes are needed to decide.
     CutShort,
-    /// A TLS alert.
+    /// An alert of TLS.
     Alert(Alert),
     /// A record with a whole hello in it: its body, and the bytes behind it.
     Hello { body: &'a [u8], rest: &'a [u8] },

@@ -96,7 +96,7 @@ impl Control<Output<EventStream>> for LiveControl<'_> {
             let (names, snaplen) = (&self.names, self.snaplen);
             let describe =
                 || Described { name: names.get(usize::from(frame.id.input)).cloned(), snaplen };
-            // Cooked frames of several interfaces contain the number of their interface.
+            // One input has one interface; the frames of "any" contain their interface themselves.
             saver.save(&Frame { interface: None, ..*frame }, [], describe);
         }
         if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -144,7 +144,7 @@ impl LiveControl<'_> {
         let output = engine.sink_mut();
         let (left_out, is_behind) = (output.left_out(), output.is_behind());
         engine.left_out(left_out);
-        if let Some(detail) = self.slow_reader.turn(left_out, is_behind) {
+        if let Some(detail) = self.slow_reader.update(left_out, is_behind) {
             engine.on_anomaly(Anomaly::new(AnomalyKind::Limit, detail));
         }
     }
@@ -172,35 +172,34 @@ impl Wait for StopCondition {
     }
 }
 
-/// What is said of events that were left out.
+/// Reports once when a slow reader makes events drop out, and once when it has caught up.
 #[derive(Default)]
 struct SlowReaderNotice {
-    /// Events left out when there was last room for all.
-    before: u64,
+    /// Events left out before the reader fell behind.
+    left_out_before: u64,
     is_behind: bool,
 }
 
 impl SlowReaderNotice {
-    /// What is to be said now that `left_out` events are left out in all: once when that begins, and once
-    /// when the reader has caught up.
-    fn turn(&mut self, left_out: u64, is_behind: bool) -> Option<String> {
-        if !self.is_behind && left_out > self.before {
+    /// The notice that is due now that `left_out` events have been left out in all.
+    fn update(&mut self, left_out: u64, is_behind: bool) -> Option<String> {
+        if !self.is_behind && left_out > self.left_out_before {
             self.is_behind = true;
             return Some(
-                "events are left out from here on: whoever reads them is slower than the capture"
+                "events are left out from here on: their reader is slower than the capture"
                     .to_owned(),
             );
         }
         if self.is_behind && !is_behind {
             self.is_behind = false;
-            let events = left_out - std::mem::replace(&mut self.before, left_out);
-            return Some(format!("{events} events were left out; from here on all are told"));
+            let events = left_out - std::mem::replace(&mut self.left_out_before, left_out);
+            return Some(format!("{events} events were left out; from here on all are written"));
         }
         None
     }
 }
 
-/// The interfaces that can be captured from, a line each, numbered as `-i` takes them.
+/// The interfaces to capture from, one a line, with the numbers that `-i` accepts.
 fn interfaces() -> Result<String, Error> {
     let mut text = String::new();
     for (number, device) in (1..).zip(live::available()?) {
@@ -221,14 +220,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_reader_is_told_of_once_when_it_begins_and_once_when_it_is_over() {
-        let mut unread = SlowReaderNotice::default();
-        assert!(unread.turn(0, true).is_none(), "behind, and nothing left out yet");
-        assert!(unread.turn(5, true).unwrap().contains("from here on"));
-        assert!(unread.turn(9, true).is_none());
-        assert!(unread.turn(9, false).unwrap().starts_with("9 events"));
-        assert!(unread.turn(9, false).is_none());
-        assert!(unread.turn(10, true).is_some());
-        assert!(unread.turn(12, false).unwrap().starts_with("3 events"));
+    fn a_slow_reader_is_reported_when_it_falls_behind_and_when_it_has_caught_up() {
+        let mut notice = SlowReaderNotice::default();
+        assert!(notice.update(0, true).is_none(), "behind, and nothing left out yet");
+        assert!(notice.update(5, true).unwrap().contains("from here on"));
+        assert!(notice.update(9, true).is_none());
+        assert!(notice.update(9, false).unwrap().starts_with("9 events"));
+        assert!(notice.update(9, false).is_none());
+        assert!(notice.update(10, true).is_some());
+        assert!(notice.update(12, false).unwrap().starts_with("3 events"));
     }
 }

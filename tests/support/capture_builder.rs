@@ -1,0 +1,254 @@
+//! Builds a capture in memory, packet by packet, for situations that no recorded capture shows.
+//!
+//! A capture is a list of TCP connections between IPv4 hosts, each with its own sequence numbers. The methods
+//! for EPMD and the handshake add one message each, so that a test can stop, repeat or change any of them.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use super::TestDir;
+
+/// A capture that grows by one packet at a time; each is a millisecond after the one before.
+pub(crate) struct CaptureBuilder {
+    pcap: Vec<u8>,
+    now: Duration,
+}
+
+/// One end of a connection: where a packet comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Initiator,
+    Acceptor,
+}
+
+/// A TCP connection within a capture. Its packets are written in the order of the calls.
+pub(crate) struct Connection<'a> {
+    capture: &'a mut CaptureBuilder,
+    /// The address of each end, initiator first.
+    addresses: [SocketAddrV4; 2],
+    /// The sequence number that each end uses next.
+    next_seq: [u32; 2],
+}
+
+impl CaptureBuilder {
+    pub(crate) fn new() -> Self {
+        let mut pcap = Vec::new();
+        // Magic number of microsecond files, version 2.4, time zone, accuracy, snaplen, Ethernet.
+        pcap.extend(0xa1b2_c3d4_u32.to_le_bytes());
+        pcap.extend([2, 0, 4, 0]);
+        pcap.extend([0; 8]);
+        pcap.extend(0x4_0000_u32.to_le_bytes());
+        pcap.extend(1_u32.to_le_bytes());
+        Self { pcap, now: Duration::from_secs(1_795_000_000) }
+    }
+
+    /// Lets time pass before the next packet.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// Writes the capture into a folder and returns its path.
+    pub(crate) fn write(&self, folder: &TestDir, name: &str) -> String {
+        let path = folder.file(name);
+        fs::write(&path, &self.pcap).unwrap();
+        path
+    }
+
+    /// A connection whose three-way handshake succeeds.
+    pub(crate) fn connect(&mut self, initiator: &str, acceptor: &str) -> Connection<'_> {
+        let mut connection = self.dial(initiator, acceptor);
+        connection.packet(End::Acceptor, SYN | ACK, b"");
+        connection.packet(End::Initiator, ACK, b"");
+        connection
+    }
+
+    /// A connection of which there is only the SYN so far.
+    pub(crate) fn dial(&mut self, initiator: &str, acceptor: &str) -> Connection<'_> {
+        let addresses = [initiator, acceptor].map(|address| address.parse().unwrap());
+        let mut connection = Connection { capture: self, addresses, next_seq: [1_000, 5_000] };
+        connection.packet(End::Initiator, SYN, b"");
+        connection
+    }
+
+    /// A whole conversation with EPMD: the port of a node is asked for; `None` if it is not registered.
+    pub(crate) fn epmd_lookup(&mut self, from: &str, epmd: &str, node: &str, port: Option<u16>) {
+        let mut connection = self.connect(from, epmd);
+        // PORT_PLEASE2_REQ ('z') and PORT2_RESP ('w'): Distribution Protocol, "EPMD Protocol".
+        let request = [b"z", node.as_bytes()].concat();
+        connection.send_framed(End::Initiator, &request);
+        let mut response = vec![b'w', u8::from(port.is_none())];
+        if let Some(port) = port {
+            response.extend(port.to_be_bytes());
+            // A normal node over TCP, versions 6 to 5 as OTP 25 has them, its name, no extra field.
+            response.extend([b'M', 0, 0, 6, 0, 5]);
+            response.extend((node.len() as u16).to_be_bytes());
+            response.extend(node.as_bytes());
+            response.extend([0, 0]);
+        }
+        connection.send(End::Acceptor, &response);
+        connection.close(End::Acceptor);
+    }
+
+    fn frame(&mut self, ethernet: &[u8]) {
+        self.now += Duration::from_millis(1);
+        self.pcap.extend((self.now.as_secs() as u32).to_le_bytes());
+        self.pcap.extend(self.now.subsec_micros().to_le_bytes());
+        let len = (ethernet.len() as u32).to_le_bytes();
+        self.pcap.extend([len, len].concat());
+        self.pcap.extend(ethernet);
+    }
+}
+
+impl Connection<'_> {
+    /// Lets time pass before the next packet.
+    pub(crate) fn wait(&mut self, time: Duration) -> &mut Self {
+        self.capture.wait(time);
+        self
+    }
+
+    /// Sends bytes as one segment.
+    pub(crate) fn send(&mut self, from: End, payload: &[u8]) -> &mut Self {
+        self.packet(from, PSH | ACK, payload)
+    }
+
+    /// Sends a message behind its length in two bytes, as EPMD requests and the handshake have it.
+    pub(crate) fn send_framed(&mut self, from: End, message: &[u8]) -> &mut Self {
+        let len = (message.len() as u16).to_be_bytes();
+        self.send(from, &[&len, message].concat())
+    }
+
+    /// Closes the connection from both ends; `first` sends the first FIN.
+    pub(crate) fn close(&mut self, first: End) -> &mut Self {
+        self.packet(first, FIN | ACK, b"");
+        self.packet(first.peer(), FIN | ACK, b"");
+        self.packet(first, ACK, b"")
+    }
+
+    /// Aborts the connection.
+    pub(crate) fn reset(&mut self, from: End) -> &mut Self {
+        self.packet(from, RST | ACK, b"")
+    }
+
+    /// `send_name` of OTP 23 and later, by the initiator.
+    pub(crate) fn send_name(&mut self, node: &str) -> &mut Self {
+        let message = [b"N".as_slice(), &FLAGS, &CREATION, &named(node)].concat();
+        self.send_framed(End::Initiator, &message)
+    }
+
+    /// The status of the acceptor: `ok`, `nok`, `not_allowed`, `alive` ...
+    pub(crate) fn send_status(&mut self, status: &str) -> &mut Self {
+        self.send_framed(End::Acceptor, &[b"s", status.as_bytes()].concat())
+    }
+
+    /// The challenge of the acceptor, with its name.
+    pub(crate) fn send_challenge(&mut self, node: &str, challenge: u32) -> &mut Self {
+        let challenge = challenge.to_be_bytes();
+        let message = [b"N".as_slice(), &FLAGS, &challenge, &CREATION, &named(node)].concat();
+        self.send_framed(End::Acceptor, &message)
+    }
+
+    /// The initiator's reply: the digest for the acceptor's challenge, and a challenge of its own.
+    pub(crate) fn send_challenge_reply(
+        &mut self,
+        cookie: &str,
+        acceptors: u32,
+        own: u32,
+    ) -> &mut Self {
+        let message = [b"r".as_slice(), &own.to_be_bytes(), &digest(cookie, acceptors)].concat();
+        self.send_framed(End::Initiator, &message)
+    }
+
+    /// The acceptor's answer to the initiator's challenge, which completes the handshake.
+    pub(crate) fn send_challenge_ack(&mut self, cookie: &str, initiators: u32) -> &mut Self {
+        let message = [b"a".as_slice(), &digest(cookie, initiators)].concat();
+        self.send_framed(End::Acceptor, &message)
+    }
+
+    /// A keep-alive of a connected node: a distribution message of no bytes.
+    pub(crate) fn send_tick(&mut self, from: End) -> &mut Self {
+        self.send(from, &[0; 4])
+    }
+
+    /// One TCP segment in IPv4 in Ethernet, with the checksums that a receiver would verify.
+    fn packet(&mut self, from: End, flags: u8, payload: &[u8]) -> &mut Self {
+        let (own, peer) = (from as usize, from.peer() as usize);
+        let (source, target) = (self.addresses[own], self.addresses[peer]);
+        let ack = if flags & ACK == 0 { 0 } else { self.next_seq[peer] };
+
+        let mut tcp = Vec::new();
+        tcp.extend(source.port().to_be_bytes());
+        tcp.extend(target.port().to_be_bytes());
+        tcp.extend(self.next_seq[own].to_be_bytes());
+        tcp.extend(ack.to_be_bytes());
+        // A header of five words, a window of 64 KB, no urgent data.
+        tcp.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        tcp.extend(payload);
+        let len = (tcp.len() as u16).to_be_bytes();
+        let pseudo = [&source.ip().octets()[..], &target.ip().octets(), &[0, 6], &len].concat();
+        let sum = checksum(&[&pseudo, tcp.as_slice()].concat());
+        tcp[16..18].copy_from_slice(&sum);
+
+        let mut ip = vec![0x45, 0];
+        ip.extend((20 + tcp.len() as u16).to_be_bytes());
+        // No identification, "don't fragment", a TTL of 64, TCP.
+        ip.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+        ip.extend(source.ip().octets());
+        ip.extend(target.ip().octets());
+        let sum = checksum(&ip);
+        ip[10..12].copy_from_slice(&sum);
+
+        let ethernet = [&mac(*target.ip())[..], &mac(*source.ip()), &[8, 0], &ip, &tcp].concat();
+        self.capture.frame(&ethernet);
+        let control = u32::from(flags & (SYN | FIN) != 0);
+        self.next_seq[own] = self.next_seq[own].wrapping_add(payload.len() as u32 + control);
+        self
+    }
+}
+
+impl End {
+    const fn peer(self) -> Self {
+        match self {
+            Self::Initiator => Self::Acceptor,
+            Self::Acceptor => Self::Initiator,
+        }
+    }
+}
+
+/// A name behind its length in two bytes.
+fn named(node: &str) -> Vec<u8> {
+    [&(node.len() as u16).to_be_bytes(), node.as_bytes()].concat()
+}
+
+/// MD5 of the cookie and the challenge in decimal: "The Handshake in Detail", `gen_digest`.
+fn digest(cookie: &str, challenge: u32) -> [u8; 16] {
+    md5::compute(format!("{cookie}{challenge}")).0
+}
+
+/// A locally administered address for each host.
+fn mac(host: Ipv4Addr) -> Vec<u8> {
+    [&[2, 0], &host.octets()[..]].concat()
+}
+
+/// The Internet checksum, RFC 1071.
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let words =
+        bytes.chunks(2).map(|it| u32::from(it[0]) << 8 | u32::from(*it.get(1).unwrap_or(&0)));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!sum as u16).to_be_bytes()
+}
+
+/// The flags of OTP 25.
+const FLAGS: [u8; 8] = 0xd_07df_7fbd_u64.to_be_bytes();
+
+/// A creation, as a node gets one from EPMD when it registers.
+const CREATION: [u8; 4] = 0x6a00_0001_u32.to_be_bytes();
+
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const PSH: u8 = 0x08;
+const ACK: u8 = 0x10;
