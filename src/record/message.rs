@@ -154,19 +154,19 @@ impl From<PacketRef> for PacketLink {
 
 impl Messages {
     /// All packet links, so that a renderer can name their inputs.
-    pub fn spots(&mut self) -> impl Iterator<Item = &mut PacketLink> {
+    pub fn packet_links(&mut self) -> impl Iterator<Item = &mut PacketLink> {
         [&mut self.initiator, &mut self.acceptor].into_iter().flatten().flat_map(|account| {
             let largest = account.largest.as_mut().map(|largest| &mut largest.at);
             let pauses = [&mut account.longest_silence, &mut account.longest_stall];
             let pauses = pauses.into_iter().flatten().map(|pause| &mut pause.since);
-            let calls = account.calls.iter_mut().flat_map(Calls::spots);
+            let calls = account.calls.iter_mut().flat_map(Calls::packet_links);
             largest.into_iter().chain(pauses).chain(calls)
         })
     }
 }
 
 impl Calls {
-    fn spots(&mut self) -> impl Iterator<Item = &mut PacketLink> {
+    fn packet_links(&mut self) -> impl Iterator<Item = &mut PacketLink> {
         let slowest = self.slowest.as_mut();
         let slowest = slowest.map(|slowest| [&mut slowest.request, &mut slowest.answer]);
         slowest.into_iter().flatten().chain(&mut self.oldest_unanswered)

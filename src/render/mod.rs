@@ -323,9 +323,9 @@ impl<W: Write> EventSink for Output<W> {
             }
         }
         if let Body::Session { session } = &mut event.body {
-            for spot in session.messages.iter_mut().flat_map(|messages| messages.spots()) {
-                if Some(spot.frame.input) != input {
-                    spot.input = self.inputs.get(spot.frame.input).cloned();
+            for link in session.messages.iter_mut().flat_map(|messages| messages.packet_links()) {
+                if Some(link.frame.input) != input {
+                    link.input = self.inputs.get(link.frame.input).cloned();
                 }
             }
         }
