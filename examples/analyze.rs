@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Prints the findings of the captures at `paths`.
-pub fn run(
+pub(crate) fn run(
     paths: impl IntoIterator<Item = OsString>,
     out: &mut impl Write,
 ) -> Result<(), Box<dyn Error>> {

@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Prints the findings of the capture at `path`, as it grows for so long.
-pub fn run(path: &Path, time: Duration, out: impl Write) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(path: &Path, time: Duration, out: impl Write) -> Result<(), Box<dyn Error>> {
     let end = Instant::now() + time;
     // At the end of the file, this is asked whether more may come.
     let wait = move || {
