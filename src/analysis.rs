@@ -8,7 +8,7 @@ use crate::drive::{self, Control};
 use crate::engine::{Config, Engine};
 use crate::record::{Body, Event, EventSink, Finding, Session, Severity, Stats};
 
-/// What captures show.
+/// Everything that the analysed captures show.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Analysis {
@@ -35,7 +35,7 @@ impl Analysis {
         })
     }
 
-    /// The final statistics, which say whether the captures are complete.
+    /// The final statistics, which show whether the captures are complete.
     pub fn stats(&self) -> Option<&Stats> {
         self.events.iter().rev().find_map(|event| match &event.body {
             Body::Stats { stats } => Some(&**stats),

@@ -63,10 +63,10 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
     finish_run(&run.output, run.fail_on, engine.finish(), is_complete)
 }
 
-/// Selects frames, saves them, and ends the run where the settings say so.
+/// Selects frames, saves them, and ends the run as the settings demand.
 struct AnalyzeControl {
     selection: Selection,
-    /// Packets still wanted.
+    /// Packets left until the packet limit ends the run.
     left: u64,
     /// With `--follow`: what ends the run.
     stop: Option<StopCondition>,
@@ -75,7 +75,7 @@ struct AnalyzeControl {
     is_incomplete: bool,
 }
 
-/// Saves frames with what their captures say about them.
+/// Saves frames with the comments and interfaces of their captures.
 struct FrameSaver {
     saver: Saver,
     /// The inputs as named.

@@ -35,7 +35,7 @@ use crate::cli::stop::{Interval, StopCondition, TICK};
 /// An interface or a file for output cannot be opened, privileges cannot be dropped, or output cannot
 /// be written. An interface that is lost during the run is reported, and the outcome is then
 /// `Incomplete`.
-pub(in super::super) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
+pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
     let Started { capture, mut engine, saver, evidence_failed, output, fail_on } =
         startup::start(settings)?;
     let LiveCapture { interfaces, names, stop, held_back, snaplen, packet_limit } = capture;
@@ -66,18 +66,18 @@ pub(in super::super) fn run(settings: LiveSettings) -> Result<RunOutcome, Error>
 /// # Errors
 ///
 /// libpcap cannot list them.
-pub(in super::super) fn list_interfaces() -> Result<RunOutcome, Error> {
+pub(in crate::cli) fn list_interfaces() -> Result<RunOutcome, Error> {
     print(interfaces()?)
 }
 
-/// Saves frames, answers signals, and ends the run where the settings say so.
+/// Saves frames, answers signals, and ends the run as the settings demand.
 struct LiveControl<'a> {
     output: &'a OutputSettings,
     saver: Option<Saver>,
     /// Names of the interfaces, and the bytes that are captured of a frame.
     names: Vec<String>,
     snaplen: u32,
-    /// Packets still wanted.
+    /// Packets left until the packet limit ends the run.
     left: u64,
     stop: StopCondition,
     tick: Interval,
