@@ -20,7 +20,7 @@ pub struct RuleDoc {
     pub meaning: &'static str,
     /// Packets that show the problem in a capture.
     pub evidence: &'static str,
-    /// Other causes that look alike, and how to tell them apart.
+    /// Other causes that look alike, and how to distinguish them.
     pub lookalikes: &'static str,
     /// Lines that nodes and tools log about it, word by word; the best known one first. Empty if
     /// they log nothing.

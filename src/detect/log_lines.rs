@@ -199,7 +199,7 @@ pub(super) const RABBITMQ_NO_TCP: LogLine = LogLine {
     text: "* can't establish TCP connection to the target node, reason: ...",
 };
 
-/// The notice of a node with TLS when the other side does not speak TLS.
+/// The notice of a node with TLS when the other side does not use TLS.
 pub(super) const TLS_NOTICE: LogLine = LogLine {
     writer: "the dialed node, if it is the one with TLS",
     releases: "seen with OTP 25; state and place differ by release",

@@ -151,6 +151,11 @@ impl Detector {
         }
     }
 
+    /// Adds a rule that receives every fact from here on, after those of [`RULES`].
+    pub fn add(&mut self, rule: Box<dyn Rule>) {
+        self.rules.push(rule);
+    }
+
     /// Number of incidents that were closed early because [`Limits::incidents`] was reached.
     pub const fn evictions(&self) -> u64 {
         self.incidents.evictions()
