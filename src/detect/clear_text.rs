@@ -116,17 +116,21 @@ impl Rule for ClearText {
         }
         let mut found = Detection::new(&DOC);
         let count = match (pairs.len(), self.uncounted) {
-            (1, 0) => "one pair of nodes is connected".to_owned(),
-            (count, 0) => format!("{count} pairs of nodes are connected"),
-            (count, _) => format!("more than {count} pairs of nodes are connected"),
+            (1, 0) => "one pair of nodes on different hosts is connected without TLS".to_owned(),
+            (count, 0) => {
+                format!("{count} pairs of nodes on different hosts are connected without TLS")
+            }
+            (count, _) => format!(
+                "more than {count} pairs of nodes on different hosts are connected without TLS"
+            ),
         };
         found.title = if exposed > 0 {
             found.severity = Severity::Medium;
             let of_them =
                 if pairs.len() == 1 { String::new() } else { format!("{exposed} of them ") };
-            format!("{count} between hosts without TLS, {of_them}with an end outside your networks")
+            format!("{count}, {of_them}with an end outside your networks")
         } else {
-            format!("{count} between hosts without TLS")
+            count
         };
         let named: Vec<_> = pairs
             .iter()
@@ -208,7 +212,7 @@ mod tests {
             .collect();
         let findings = found(&mesh);
         let finding = only(&findings).unwrap();
-        assert_eq!(finding.title, "15 pairs of nodes are connected between hosts without TLS");
+        assert_eq!(finding.title, "15 pairs of nodes on different hosts are connected without TLS");
         assert!(
             finding.explanation.contains("hub@h and n10@h, and 5 more."),
             "{}",

@@ -173,18 +173,25 @@ fn sign(sign: Sign) -> String {
             format!("it used {count} node names within ten seconds, while a node has one")
         }
         Sign::NamesOfFewLookups(names, lookups) => format!(
-            "it used {names} node names and asked EPMD {lookups} times, while a node has one name and asks \
-             before each dial"
+            "it used {names} node names and asked EPMD {}, while a node has one name and asks \
+             before each dial",
+            times(lookups)
         ),
         Sign::FewLookups(attempts, lookups) => format!(
-            "it dialed {attempts} times within ten seconds and asked EPMD {lookups} times, while a node asks \
-             before each dial"
+            "it dialed {attempts} times within ten seconds and asked EPMD {}, while a node asks \
+             before each dial",
+            times(lookups)
         ),
         Sign::Overlaps(count) => format!(
             "it began {count} dials while another one under the same name was pending, while a node never \
              has two dials to one peer pending"
         ),
     }
+}
+
+/// A number of times, as part of a sentence.
+fn times(count: usize) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 /// Evidence text for the first attempt.

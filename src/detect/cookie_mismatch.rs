@@ -8,7 +8,7 @@ use super::finding::{Sides, closed, closed_without, finding, listed, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::{Cookies, World};
 use crate::judge::{JudgedConnection, Outcome};
-use crate::observe::{CookieTest, MessageKind, Role};
+use crate::observe::{MessageKind, Role};
 use crate::record::{Severity, Shows};
 
 /// Documentation of the rule `cookie-mismatch`.
@@ -114,9 +114,6 @@ impl Rule for CookieMismatch {
         let sides = Sides::of(session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
         let cookies = &session.seen.handshake.cookies;
-        let with_cookie = |cookie: &CookieTest| {
-            cookie.label().map_or_else(String::new, |label| format!(" with the cookie {label}"))
-        };
         let mut found = finding(&DOC, session, &sides);
         found.parties = sides.unordered_pair();
         if by_acceptor {
@@ -124,7 +121,10 @@ impl Rule for CookieMismatch {
             found.explanation = format!(
                 "{a} answered the challenge{}; {b} closed the connection without sending challenge_ack. \
                  A node does that when the two cookies differ.",
-                with_cookie(&cookies.initiator)
+                cookies
+                    .initiator
+                    .label()
+                    .map_or_else(String::new, |label| format!(" with the cookie {label}"))
             );
             found.evidence.extend(shown(
                 session.seen.message(MessageKind::ChallengeReply),
@@ -135,13 +135,16 @@ impl Rule for CookieMismatch {
         } else {
             found.title = format!("{a} refused the cookie of {b}");
             found.explanation = format!(
-                "{b} accepted the digest{} of {a} and answered with a digest{}: the two nodes do not have \
-                 the same cookie.",
-                with_cookie(&cookies.initiator),
-                match with_cookie(&cookies.acceptor) {
-                    unknown if unknown.is_empty() => " made with another cookie".to_owned(),
-                    known => known,
-                }
+                "{b} accepted the digest of {a}{} and answered with a digest made with {}: the two nodes do \
+                 not have the same cookie.",
+                cookies
+                    .initiator
+                    .label()
+                    .map_or_else(String::new, |label| format!(" (cookie {label})")),
+                cookies.acceptor.label().map_or_else(
+                    || "another cookie".to_owned(),
+                    |label| format!("the cookie {label}")
+                )
             );
             found.evidence.extend(shown(
                 session.seen.message(MessageKind::ChallengeReply),

@@ -88,7 +88,7 @@ impl Rule for EpmdUnreachable {
                 ),
             ),
             (EpmdOutcome::Unanswered, _) => (
-                format!("no answer from EPMD at {server} to {}", ids.src_ip),
+                format!("no answer from EPMD at {server} (asked by {})", ids.src_ip),
                 format!(
                     "{} to {server} and no answer in this capture: a packet filter drops them, the host is \
                      down, or the name resolves to the wrong address.",
