@@ -51,29 +51,29 @@ fn findings_of<'a>(
 }
 
 /// Rule, parties, and the frames that show it.
-fn told(findings: &[Finding]) -> Vec<(&str, &str, Vec<u64>)> {
+fn summaries(findings: &[Finding]) -> Vec<(&str, &str, Vec<u64>)> {
     let frames = |finding: &Finding| finding.evidence.iter().map(|e| e.frame.number).collect();
     findings.iter().map(|f| (f.rule, f.parties.as_str(), frames(f))).collect()
 }
 
-fn says(name: &str, expected: &[(&str, &str, &[u64])]) {
+fn check(name: &str, expected: &[(&str, &str, &[u64])]) {
     let findings = findings_of(&load(name), HomeNets::default());
     let expected: Vec<_> =
         expected.iter().map(|(r, p, frames)| (*r, *p, frames.to_vec())).collect();
-    assert_eq!(told(&findings), expected, "{name}");
+    assert_eq!(summaries(&findings), expected, "{name}");
 }
 
 #[test]
 fn name_in_use() {
-    says("name-in-use.pcap", &[("name-in-use", "127.0.0.1:4369,b", &[6, 11, 13])]);
+    check("name-in-use.pcap", &[("name-in-use", "127.0.0.1:4369,b", &[6, 11, 13])]);
 }
 
 #[test]
 fn epmd_silent() {
-    says("epmd-silent.pcap", &[("epmd-silent", "10.9.0.2:4369,hangs", &[4, 6])]);
+    check("epmd-silent.pcap", &[("epmd-silent", "10.9.0.2:4369,hangs", &[4, 6])]);
     let missing = ("node-not-registered", "10.9.0.2:4369,b", &[4, 6][..]);
-    says("epmd-late.pcap", &[missing, ("epmd-silent", "10.9.0.2:4369,hangs", &[4, 6])]);
-    says(
+    check("epmd-late.pcap", &[missing, ("epmd-silent", "10.9.0.2:4369,hangs", &[4, 6])]);
+    check(
         "epmd-not-epmd.pcap",
         &[
             ("epmd-silent", "10.9.0.2:4369,closes", &[4, 6]),
@@ -86,12 +86,12 @@ fn epmd_silent() {
 #[test]
 fn registration_rejected() {
     let expected = ("registration-rejected", "10.9.0.2:4369,a", &[4, 6][..]);
-    says("registration-rejected.pcap", &[expected]);
+    check("registration-rejected.pcap", &[expected]);
 }
 
 #[test]
 fn registration_lost() {
-    says(
+    check(
         "registration-lost.pcap",
         &[
             ("epmd-unreachable", "127.0.0.1:4369,closed", &[41, 42]),
@@ -102,7 +102,7 @@ fn registration_lost() {
 
 #[test]
 fn epmd_enumeration() {
-    says("epmd-enumeration.pcap", &[("epmd-enumeration", "10.9.0.1", &[4, 8])]);
+    check("epmd-enumeration.pcap", &[("epmd-enumeration", "10.9.0.1", &[4, 8])]);
     let home = |net: &str| [net.parse().unwrap()].into_iter().collect::<HomeNets>();
     let severity = |net| findings_of(&load("epmd-enumeration.pcap"), home(net))[0].severity;
     assert_eq!(
@@ -113,7 +113,7 @@ fn epmd_enumeration() {
 
 #[test]
 fn epmd_command() {
-    says(
+    check(
         "epmd-command.pcap",
         &[
             ("epmd-command", "127.0.0.1,127.0.0.1:4369,DUMP_REQ,done", &[4, 8]),
@@ -130,12 +130,12 @@ fn epmd_command() {
 #[test]
 fn what_is_nearly_so_is_silent() {
     for name in NEAR {
-        says(name, &[]);
+        check(name, &[]);
     }
     // The second registration comes from the port mapper's own host, by its address in the network.
     let frames = load("registration-rejected.pcap");
     let own = frames.iter().filter(|frame| frame.number > 9);
-    assert!(told(&findings_of(own, HomeNets::default())).is_empty());
+    assert!(summaries(&findings_of(own, HomeNets::default())).is_empty());
 }
 
 /// What rests on an absence.
@@ -152,12 +152,12 @@ const FIRING: [&str; 5] = [
 const NEAR: [&str; 3] = ["epmd-healthy.pcap", "epmd-slow.pcap", "registration-returns.pcap"];
 
 fn absences(findings: &[Finding]) -> BTreeSet<(&str, &str)> {
-    let of_absence = told(findings).into_iter().filter(|(rule, ..)| ABSENCES.contains(rule));
+    let of_absence = summaries(findings).into_iter().filter(|(rule, ..)| ABSENCES.contains(rule));
     of_absence.map(|(rule, parties, _)| (rule, parties)).collect()
 }
 
 #[test]
-fn a_capture_that_ends_early_accuses_nobody_else() {
+fn a_capture_that_ends_early_accuses_no_other_node() {
     for name in FIRING.into_iter().chain(NEAR) {
         let frames = load(name);
         let whole = findings_of(&frames, HomeNets::default());
@@ -170,7 +170,7 @@ fn a_capture_that_ends_early_accuses_nobody_else() {
 }
 
 #[test]
-fn one_packet_less_accuses_nobody_else() {
+fn one_packet_less_accuses_no_other_node() {
     for name in FIRING.into_iter().chain(NEAR) {
         let frames = load(name);
         let whole = findings_of(&frames, HomeNets::default());
@@ -184,7 +184,7 @@ fn one_packet_less_accuses_nobody_else() {
 }
 
 #[test]
-fn a_command_whose_answer_is_not_in_the_capture_is_told_in_the_end() {
+fn a_command_whose_answer_is_not_in_the_capture_is_reported_in_the_end() {
     let frames = load("epmd-command.pcap");
     let asked = frames.iter().filter(|frame| is_to_mapper(frame));
     let findings = findings_of(asked, HomeNets::default());
@@ -195,13 +195,13 @@ fn a_command_whose_answer_is_not_in_the_capture_is_told_in_the_end() {
 }
 
 #[test]
-fn one_direction_alone_accuses_nobody() {
+fn one_direction_alone_accuses_no_node() {
     for name in FIRING {
         let frames = load(name);
         for to_mapper in [false, true] {
             let one = frames.iter().filter(|frame| is_to_mapper(frame) == to_mapper);
             let part = findings_of(one, HomeNets::default());
-            assert!(absences(&part).is_empty(), "{name}, {to_mapper}: {:?}", told(&part));
+            assert!(absences(&part).is_empty(), "{name}, {to_mapper}: {:?}", summaries(&part));
         }
     }
 }
