@@ -32,7 +32,7 @@ fn misjudged(truth: &Value, found: &BTreeSet<(String, String)>) -> Option<String
         (false, true) => format!("not found: {rules:?}"),
         (_, false) => format!("found beside {rules:?}: {wrong:?}"),
     };
-    Some(format!("{complaint}\n  story: {}\n  found: {found:?}", truth["story"]))
+    Some(format!("{complaint}\n  description: {}\n  found: {found:?}", truth["description"]))
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn every_drawn_fault_is_found_and_no_other() {
 #[test]
 fn a_miss_and_a_false_finding_are_both_reported() {
     let truth: Value = serde_json::from_str(
-        r#"{"rules": ["epmd-silent"], "allowed": ["epmd-command"], "story": "EPMD is frozen"}"#,
+        r#"{"rules": ["epmd-silent"], "allowed": ["epmd-command"], "description": "EPMD is frozen"}"#,
     )
     .unwrap();
     let finding = |rule: &str, severity: &str| (rule.to_owned(), severity.to_owned());

@@ -1,5 +1,5 @@
 //! Real nodes, on hosts of a bridge, watched live while something happens to them: cookies, restarts,
-//! a cut cable, a frozen node, a network that loses and reorders. `scripts/live-stage` plays the scenes,
+//! a cut cable, a frozen node, a network that loses and reorders. `scripts/live-scenes` runs the scenes,
 //! with `beamscope -i` and `jq` beside them; here is judged what came out.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use crate::support::{lines_of, play, texts};
 /// One scene, as it was reported live and as the capture of the same run is reported off-line.
 struct Scene {
     name: String,
-    /// What it was, and what `live-stage` noted beside it.
+    /// What it was, and what `live-scenes` noted beside it.
     truth: Value,
     /// The lines as they arrived, with the time.
     live: Vec<(u64, Value)>,
@@ -22,7 +22,7 @@ struct Scene {
     offline: Vec<Value>,
 }
 
-const PLAY: &[&str] = &["scripts/live-stage", "--beamscope", env!("CARGO_BIN_EXE_beamscope")];
+const PLAY: &[&str] = &["scripts/live-scenes", "--beamscope", env!("CARGO_BIN_EXE_beamscope")];
 
 /// All scenes, played once; `None` where that cannot be.
 fn scenes() -> Option<&'static [Scene]> {
@@ -68,13 +68,13 @@ fn every_scene_is_reported_for_what_it_was() {
             .into_iter()
             .map(|rules| rules.split('|').collect())
             .collect();
-        let story = format!("{}: {}\n  found: {findings:#?}", scene.name, scene.truth["story"]);
+        let description = format!("{}: {}\n  found: {findings:#?}", scene.name, scene.truth["description"]);
         for rules in &meant {
-            assert!(!found.is_disjoint(rules), "no {rules:?} in {story}");
+            assert!(!found.is_disjoint(rules), "no {rules:?} in {description}");
         }
         let is_meant =
             |rule: &&str| allowed.contains(rule) || meant.iter().any(|m| m.contains(rule));
-        assert!(found.iter().all(is_meant), "{story}");
+        assert!(found.iter().all(is_meant), "{description}");
         let (_, last) = scene.live.last().unwrap();
         assert_eq!(last["stats"]["complete"], true, "{}: {last}", scene.name);
     }
