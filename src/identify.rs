@@ -1,20 +1,20 @@
-//! Is this Erlang? Told from the first bytes of a stream, or from bytes in its middle.
+//! Whether a stream is Erlang's, by its first bytes or by bytes in its middle.
 //!
-//! In: bytes at the start of a segment. Out: a verdict. Ports are not looked at here: where a port is
-//! known to be a node's, nobody needs to ask.
+//! In: bytes at the start of a segment. Out: a verdict. Ports are not considered: where a port is known to be a node's,
+//! this question does not come up.
 
 use crate::wire::handshake::{self, HandshakeMessage, Status};
 use crate::wire::header::{Credible, credible_frame};
 use crate::wire::{Cut, DistFlags, decode, framing};
 
-/// How much bytes look like something.
+/// How well bytes fit a protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// Nothing else looks like this.
+    /// No other protocol looks like this.
     Certain,
-    /// They fit, and something else might.
+    /// They fit, and those of another protocol might.
     Fits,
-    /// Too few to tell; nothing speaks against it.
+    /// They are too few to decide; nothing rules it out.
     Unsure,
     /// They do not fit.
     NotForUs,
@@ -78,7 +78,7 @@ fn fits(len: u16, body: &[u8]) -> bool {
         // The flags that are in use end at bit 38.
         [b'N', flags @ ..] => len >= 15 && flags.iter().take(3).all(|byte| *byte == 0),
         [b'n', version @ ..] => {
-            // Nobody checks the version: tools are known that say 7.
+            // Nodes do not check the version, and some tools send 7.
             len >= 10 && version.iter().zip([0..=0, 5..=7]).all(|(byte, may)| may.contains(byte))
         }
         [b's', text @ ..] => len <= 600 && text.iter().take(5).all(u8::is_ascii_graphic),

@@ -29,7 +29,7 @@ impl MemoryBudget {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    /// Bytes in use.
+    /// Number of bytes in use.
     pub fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)
     }
@@ -48,7 +48,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Bytes reserved here.
+    /// Number of bytes reserved here.
     pub const fn held(&self) -> usize {
         self.held
     }
@@ -84,7 +84,7 @@ impl Reservation {
         self.held -= bytes;
     }
 
-    /// Returns all bytes.
+    /// Returns all reserved bytes.
     pub fn release_all(&mut self) {
         self.release(self.held);
     }

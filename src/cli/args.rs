@@ -20,7 +20,7 @@ use clap_complete::Shell;
 
 use super::cookies::CookieText;
 
-/// Reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
+/// Reads packet captures of Erlang and Elixir clusters and explains why two nodes do not connect.
 ///
 /// Events go to standard output: as text on a terminal, otherwise as one JSON object a line. Errors
 /// and warnings go to standard error.
@@ -139,7 +139,7 @@ pub(crate) struct Args {
     #[arg(long, help_heading = SECRETS)]
     pub(super) payloads: bool,
 
-    /// How --payloads writes terms: erlang (Erlang syntax, long terms cut) or json (complete)
+    /// How --payloads writes terms
     #[arg(
         long, value_name = "STYLE", help_heading = SECRETS, default_value = "erlang",
         requires = "payloads", value_enum
@@ -155,7 +155,7 @@ pub(crate) struct Args {
     #[arg(long, help_heading = PRIVILEGES, conflicts_with_all = FILES)]
     pub(super) no_sandbox: bool,
 
-    /// Print challenges and digests. Whoever has them can guess cookies and test each guess
+    /// Print challenges and digests. With them, anyone can guess cookies and test each guess
     #[arg(long, help_heading = SECRETS)]
     pub(super) include_secrets: bool,
 
@@ -263,7 +263,7 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_name = "WHEN", help_heading = OUTPUT, default_value = "auto", value_enum)]
     pub(super) color: ColorChoice,
 
-    /// Print no warnings
+    /// Do not print warnings
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) quiet: bool,
 }
@@ -300,7 +300,7 @@ pub(crate) struct SaveArgs {
     pub(super) rotate_count: Option<usize>,
 
     /// For each finding, save its packets to a small pcapng file in this directory, with comments that
-    /// say what they show
+    /// explain them
     #[arg(long, value_name = "DIR", help_heading = SAVING)]
     pub(super) evidence: Option<PathBuf>,
 }
@@ -376,21 +376,21 @@ pub(crate) struct DiffArgs {
     pub(super) output: OutputArgs,
 }
 
-/// Values of `--format`.
+/// Values of the option `--format`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum FormatName {
     /// One JSON object a line
     Ndjson,
-    /// Sentences for people
+    /// Sentences for people to read
     Text,
 }
 
-/// Values of `--terms`.
+/// Values of the option `--terms`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum TermStyleName {
-    /// Erlang syntax
+    /// Erlang syntax, long terms are cut
     Erlang,
-    /// JSON
+    /// JSON, terms are always complete
     Json,
 }
 
@@ -528,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn captures_options_and_commands_are_told_apart() {
+    fn captures_options_and_commands_are_distinguished() {
         let args = parse(&["-r", "-", "a.pcap", "-c", "5"]).unwrap();
         assert_eq!((args.read.len(), args.captures.len(), args.count), (1, 1, Some(5)));
         assert!(matches!(parse(&["schema"]).unwrap().command, Some(CommandArgs::Schema)));

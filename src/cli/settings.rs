@@ -163,6 +163,7 @@ pub(super) struct EvidenceSettings {
 }
 
 /// What ends a run that has no end of its own, and when it reports in between.
+#[cfg_attr(not(unix), allow(dead_code, reason = "there are no signals, and no --follow"))]
 #[derive(Clone, Debug)]
 pub(super) struct StopSettings {
     /// Time after which the run ends.

@@ -3,6 +3,7 @@
 //! In: signals, time, the reader of standard output. Out: whether to end, which reports are due, and
 //! one `poll` that waits for any of these. Reads no packet and writes nothing.
 
+#[cfg(unix)]
 use std::time::{Duration, Instant};
 
 #[cfg(not(unix))]
@@ -20,12 +21,14 @@ pub(super) struct DueReports {
 }
 
 /// An interval that repeats without end.
+#[cfg(unix)]
 #[derive(Clone, Debug)]
 pub(super) struct Interval {
     length: Duration,
     end: Instant,
 }
 
+#[cfg(unix)]
 impl Interval {
     /// Starts the first interval now.
     pub(super) fn new(length: Duration) -> Self {
@@ -45,6 +48,7 @@ impl Interval {
 }
 
 /// Longest wait of one call, so that events that depend on time alone are not late.
+#[cfg(unix)]
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
 #[cfg(unix)]
@@ -71,6 +75,10 @@ mod unix {
         /// SIGUSR1 came: make all reports.
         report: Arc<AtomicBool>,
         /// SIGHUP came: open the files for output again.
+        #[cfg_attr(
+            not(feature = "live"),
+            expect(dead_code, reason = "only a live capture does it")
+        )]
         reopen: Arc<AtomicBool>,
         until: Option<Instant>,
         cluster: Option<Interval>,

@@ -1,8 +1,8 @@
-//! Stage 3: which connection a segment belongs to.
+//! Which connection a segment belongs to, and whether that connection is followed.
 //!
-//! In: a segment's ends. Out: the place of its connection in a bounded table. Knows nothing of what a
-//! connection carries.
+//! In: segments. Out: the identifier of a connection in a bounded table. Only `triage.rs` looks at a payload.
 
+mod node_ports;
 mod pending;
 mod per_direction;
 mod ports;
@@ -10,6 +10,7 @@ mod table;
 mod triage;
 
 pub use crate::decode::{Direction, FlowKey};
+pub use node_ports::NodePorts;
 pub use pending::{PendingTable, TcpOpening};
 pub use per_direction::PerDirection;
 pub use ports::PortSet;

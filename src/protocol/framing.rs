@@ -36,9 +36,9 @@ pub(super) struct Framing {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Mode {
-    /// `{packet, 2}`.
+    /// Handshake messages, `{packet, 2}`.
     Handshake,
-    /// `{packet, 4}`, which `messages/` cuts.
+    /// Frames, `{packet, 4}`, which `messages/` cuts.
     Frames,
     /// The position in the protocol is lost, or was never known.
     Searching,
@@ -226,7 +226,7 @@ const MAX_SEARCHED: usize = 2048;
 mod tests {
     use super::*;
 
-    /// Feeds `stream` in pieces of `size` bytes and tells the items, shortened.
+    /// Feeds `stream` in pieces of `size` bytes and returns the items, shortened.
     fn cut(framing: &mut Framing, stream: &[u8], size: usize) -> Vec<String> {
         let mut out = Vec::new();
         for piece in stream.chunks(size) {

@@ -1,7 +1,7 @@
 //! What a packet shows, as a value that programs can match on and people can read.
 //!
 //! In: what a rule knows about a packet. Out: [`Shows`], whose [`Display`](fmt::Display) is the text that
-//! JSON and the comments in evidence files have. Renderers match on the value; none reads the text back.
+//! JSON and the comments in evidence files have. Renderers match on the value and never parse the text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ pub use crate::wire::handshake::MessageKind;
 
 /// What a packet is, with the detail that matters to the finding.
 ///
-/// A detail is empty where the kind of packet says everything.
+/// A detail is empty if the kind of packet suffices.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Shows {
@@ -61,10 +61,10 @@ pub enum Shows {
     /// A distribution frame that cannot be decoded.
     Malformed {
         /// The field at which decoding failed.
-        field: &'static str,
+        field: Cow<'static, str>,
     },
     /// Data of another protocol: `an HTTP request`.
-    Foreign(&'static str),
+    Foreign(Cow<'static, str>),
     /// An answer of DNS or mDNS.
     Dns(String),
     /// Anything else, in words.
@@ -126,7 +126,7 @@ impl fmt::Display for Shows {
                 }
                 match detail.as_ref() {
                     "" => Ok(()),
-                    // What a reply says is an answer of its own; a request has an argument.
+                    // A reply has a result after a colon, a request an argument.
                     detail if *message == EpmdTag::PORT2_RESP => write!(f, ": {detail}"),
                     detail => write!(f, " {detail}"),
                 }
@@ -145,7 +145,8 @@ impl fmt::Display for Shows {
             Self::Retransmission => f.write_str("bytes sent again"),
             Self::LastPacket => f.write_str("the last that was heard"),
             Self::Malformed { field } => write!(f, "malformed {field}"),
-            Self::TlsHello(text) | Self::Foreign(text) => f.write_str(text),
+            Self::TlsHello(text) => f.write_str(text),
+            Self::Foreign(text) => f.write_str(text),
             Self::Closed(text) | Self::TlsAlert(text) | Self::Note(text) => f.write_str(text),
             Self::Message(text) | Self::Dns(text) => f.write_str(text),
         }
@@ -173,7 +174,7 @@ mod tests {
             (Shows::epmd(EpmdTag::PORT2_RESP, "no \"two\""), "PORT2_RESP: no \"two\""),
             (Shows::RST, "RST"),
             (Shows::Close { is_reset: false, missing, detail: "" }, "FIN without challenge_ack"),
-            (Shows::Malformed { field: "arity" }, "malformed arity"),
+            (Shows::Malformed { field: "arity".into() }, "malformed arity"),
         ] {
             assert_eq!(shows.to_string(), text);
         }

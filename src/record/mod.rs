@@ -1,4 +1,4 @@
-//! Events: what the stages after `conn/` speak, and what the program prints.
+//! Records: the events that the program prints.
 //!
 //! These types are the output contract. One [`Event`] becomes one line; the JSON Schema is
 //! derived from the same types. Fields are only ever added; a rename or a new type for a field raises
@@ -12,8 +12,6 @@ mod epmd;
 mod evidence;
 mod finding;
 mod message;
-#[cfg(test)]
-pub(crate) mod samples;
 mod session;
 mod stats;
 
@@ -26,28 +24,30 @@ pub use message::*;
 pub use session::*;
 pub use stats::*;
 
+pub use crate::judge::Confidence;
+pub use crate::observe::{Anomaly, AnomalyKind, ConnectionIds, Role};
+
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use crate::observe::Settled;
 use crate::observe::messages::MessageEvent;
 use crate::packet::FrameRef;
-use crate::packet::PacketRef;
 use crate::time::Timestamp;
 
-/// Version of the output contract, on every line.
+/// Version of the output contract; every line has it.
 pub const VERSION: u8 = 1;
 
-/// Takes events as they are settled.
+/// A receiver of events.
 pub trait EventSink {
-    /// One event; events come in the order of the packets that settled them.
+    /// Takes one event. Events come in the order of the packets that settled them.
     fn event(&mut self, event: Event);
 
-    /// One message after the handshake, where these were asked for; in the same order.
+    /// Takes one message after the handshake, in the same order; only if messages were asked for.
     fn message(&mut self, _event: &MessageEvent<'_>) {}
 }
 
@@ -57,50 +57,31 @@ impl EventSink for Vec<Event> {
     }
 }
 
-/// Something that was settled, and by which packet.
+/// A fact, with the packet that settled it.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Capture time of the packet that settled it, or the moment on the capture's clock at which it was
     /// settled without one.
     pub at: Timestamp,
-    /// That packet.
+    /// The packet that settled it, if one did.
     pub frame: Option<FrameRef>,
-    /// Input it belongs to where no packet settled it; `None` when about several.
+    /// The input that it is about, if no packet settled it; `None` if it is about several.
     pub input: Option<u16>,
     /// The TCP connection it is about.
     pub connection: Option<Arc<ConnectionIds>>,
-    /// What was settled.
+    /// The fact itself.
     pub body: Body,
 }
 
-/// Names of one TCP connection, on every line about it.
-#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
-pub struct ConnectionIds {
-    /// 16 hex digits, the same for the same input on any machine: the first 8 bytes of the MD5 of
-    /// `src_ip,src_port,dest_ip,dest_port,src_isn,dest_isn`, as far as known at the first line.
-    #[schemars(regex(pattern = "^[0-9a-f]{16}$"))]
-    pub session_id: Arc<str>,
-    /// Community ID v1, seed 0.
-    pub community_id: Arc<str>,
-    /// TCP originator.
-    #[schemars(with = "String")]
-    pub src_ip: IpAddr,
-    /// Its port.
-    pub src_port: u16,
-    /// TCP responder.
-    #[schemars(with = "String")]
-    pub dest_ip: IpAddr,
-    /// Its port.
-    pub dest_port: u16,
-    /// Always `"TCP"`.
-    #[schemars(extend("const" = "TCP"))]
-    pub proto: &'static str,
-    /// Outer layers, outermost first, such as `"vlan 7"`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub encap: Vec<String>,
+impl Event {
+    /// The event of `body` where a fact was settled.
+    pub fn of(settled: &Settled, body: Body) -> Self {
+        let Settled { at, frame, input, ref connection } = *settled;
+        Self { at, frame, input, connection: Some(Arc::clone(connection)), body }
+    }
 }
 
-/// What an event says: the body, under a key of the same name as the `event_type` of the line.
+/// The body of an event. In JSON, its key is the `event_type` of the line.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(untagged)]
 #[allow(missing_docs, reason = "each variant is documented at its only field's type")]
@@ -137,43 +118,6 @@ impl Body {
     }
 }
 
-/// The Erlang side of a connection that something is about.
-#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// The node that dialed and sent `send_name`.
-    Initiator,
-    /// The node that was dialed.
-    Acceptor,
-}
-
-impl Role {
-    /// The other side.
-    pub const fn peer(self) -> Self {
-        match self {
-            Self::Initiator => Self::Acceptor,
-            Self::Acceptor => Self::Initiator,
-        }
-    }
-
-    /// Position in an array kept per role.
-    pub const fn index(self) -> usize {
-        match self {
-            Self::Initiator => 0,
-            Self::Acceptor => 1,
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Initiator => "initiator",
-            Self::Acceptor => "acceptor",
-        })
-    }
-}
-
 /// A 64-bit value as `"0x…"`: JSON numbers end at 2^53.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Hex(pub u64);
@@ -192,40 +136,6 @@ impl Serialize for Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{:#x}", self.0))
     }
-}
-
-/// How sure a statement is.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Confidence {
-    /// Something is odd, and a harmless reading is as good.
-    Possible,
-    /// The protocol's usual reading; `not_excluded` lists the others.
-    Likely,
-    /// The bytes leave no other reading.
-    Proven,
-}
-
-impl Confidence {
-    /// As printed.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Possible => "possible",
-            Self::Likely => "likely",
-            Self::Proven => "proven",
-        }
-    }
-}
-
-/// First bytes of another protocol.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Foreign {
-    /// Who sent them.
-    pub from: Role,
-    /// Where.
-    pub mark: PacketRef,
-    /// What they look like, in words.
-    pub looks_like: &'static str,
 }
 
 impl JsonSchema for Timestamp {

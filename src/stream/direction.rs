@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 /// The content of a [`StreamChunk`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StreamEvent<'a> {
-    /// Bytes.
+    /// Bytes that the capture has.
     Data(&'a [u8]),
     /// This many bytes that the capture does not have. Readers decide what they can still trust.
     Gap(u64),
@@ -35,11 +35,11 @@ pub struct StreamChunk<'a> {
 pub struct SegmentData<'a> {
     /// Sequence number of the first byte of `payload`.
     pub seq: SeqNum,
-    /// The captured bytes.
+    /// The bytes that were captured.
     pub payload: &'a [u8],
     /// Number of bytes behind them that were sent and not captured.
     pub missing: u32,
-    /// The packet.
+    /// The packet that carried the segment.
     pub packet: &'a PacketRef,
     /// Identification field of its IPv4 header.
     pub ip_id: Option<u16>,
@@ -55,7 +55,7 @@ pub struct StreamDirection {
     next: TcpOffset,
     /// Segments behind a hole, by offset; they never overlap.
     pending: BTreeMap<TcpOffset, PendingData>,
-    /// Memory of `pending`.
+    /// Memory that `pending` uses.
     memory: Reservation,
     /// When the oldest hole in front of `pending` was noticed.
     hole_since: Option<Timestamp>,
@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_is_told_once_nothing_can_fill_it() {
+    fn a_hole_is_reported_once_nothing_can_fill_it() {
         let mut bench = Bench::new();
         bench.direction.begins_at(SeqNum(1));
         bench.push(0, 1, b"ab", 0).push(0, 5, b"ef", 0);

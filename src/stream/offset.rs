@@ -14,7 +14,7 @@ impl TcpOffset {
     /// Offset of the first byte. Leaves room below it for bytes that turn up before a late start.
     pub const BASE: Self = Self(1 << 32);
 
-    /// The lowest offset.
+    /// The lowest offset there is.
     pub(super) const MIN: Self = Self(0);
 
     /// The offset `bytes` later.

@@ -3,8 +3,8 @@
 use super::{SegmentData, SeqNum};
 use crate::time::Timestamp;
 
-/// The last segments of one direction, to tell a packet that was captured twice (on two interfaces, or going in and
-/// out of one) from a segment that was sent twice.
+/// The last segments of one direction, to distinguish a packet that was captured twice (on two interfaces, or going
+/// in and out of one) from a segment that was sent twice.
 #[derive(Debug, Default)]
 pub(super) struct RecentSegments {
     ring: [Option<(SeqNum, Option<u16>, Timestamp)>; 12],
@@ -34,6 +34,6 @@ impl RecentSegments {
     }
 }
 
-/// Where the IP header cannot tell, a segment that comes again within this time is the same packet: no sender
+/// Where the IP header does not show it, a segment that comes again within this time is the same packet: no sender
 /// retransmits faster.
 const COPIED_WITHIN_NS: u64 = 2_000_000;

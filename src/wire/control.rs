@@ -3,7 +3,8 @@
 //! In: the bytes of a control term, as they stand behind a distribution header. Out: its operation and
 //! its fields by name. What the message term behind it says is no business of this file.
 
-use super::term::{Term, TermError, TermErrorKind, cut_term, skip_term};
+use super::term::{Term, cut_term, skip_term};
+use super::{WireError, WireErrorKind};
 
 /// First element of a control term. Values this crate does not know stay representable.
 ///
@@ -204,7 +205,7 @@ const ALTACT_EXIT: i32 = 16;
 ///
 /// It is no control term, or it is cut short.
 #[inline(always)] // whatever it gives would go through memory
-pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
+pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), WireError> {
     let [SMALL_TUPLE_EXT, arity, SMALL_INTEGER_EXT, code, bytes @ ..] = i else {
         return Err(no_operation(i));
     };
@@ -227,29 +228,29 @@ pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermErro
     Ok((control, behind))
 }
 
-const fn malformed(field: &'static str, offset: usize) -> TermError {
-    TermError { kind: TermErrorKind::Malformed, field, offset }
+const fn malformed(field: &'static str, offset: usize) -> WireError {
+    WireError::malformed(field, offset)
 }
 
 /// What is wrong with the start of a control term, or that it is cut short there.
 #[cold]
-fn no_operation(i: &[u8]) -> TermError {
+fn no_operation(i: &[u8]) -> WireError {
     let is_start = i.len() < 4
         && i.first().is_none_or(|tag| *tag == SMALL_TUPLE_EXT)
         && i.get(2).is_none_or(|tag| *tag == SMALL_INTEGER_EXT);
-    let kind = if is_start { TermErrorKind::CutShort } else { TermErrorKind::Malformed };
-    TermError { kind, field: "operation", offset: 0 }
+    let kind = if is_start { WireErrorKind::CutShort } else { WireErrorKind::Malformed };
+    WireError { kind, field: "operation", offset: 0 }
 }
 
 /// What is wrong with the field that begins with `rest`, of a control term that was read up to there.
 #[cold]
-fn fault(control: &ControlMessage<'_>, rest: &[u8]) -> TermError {
+fn fault(control: &ControlMessage<'_>, rest: &[u8]) -> WireError {
     let Err(e) = cut_term(rest) else { return malformed("operation", START) };
     let read = control.bytes.len() - rest.len();
     let place = control.ends.iter().filter(|end| (1..=read).contains(*end)).count();
     let fields = control.operation.fields().unwrap_or_default();
     let field = fields.get(place).map_or("operation", |field| field.name());
-    TermError { field, offset: START + read + e.offset, ..e }
+    WireError { field, offset: START + read + e.offset, ..e }
 }
 
 /// Bytes before the first field: the tuple, and the operation.
@@ -368,7 +369,7 @@ mod tests {
             }
             for cut in 0..bytes.len() {
                 let error = control_message(&bytes[..cut]).unwrap_err();
-                assert_eq!(error.kind, TermErrorKind::CutShort, "{name} cut at {cut}");
+                assert_eq!(error.kind, WireErrorKind::CutShort, "{name} cut at {cut}");
             }
         }
     }
@@ -380,7 +381,7 @@ mod tests {
             let error = control_message(&numbered_as(code, &[Field::From; 2])).unwrap_err();
             assert_eq!(
                 (error.kind, error.field),
-                (TermErrorKind::Malformed, "operation"),
+                (WireErrorKind::Malformed, "operation"),
                 "{code}"
             );
         }
@@ -393,7 +394,7 @@ mod tests {
                 let error = control_message(&numbered_as(*code, fields)).unwrap_err();
                 assert_eq!(
                     (error.kind, error.field),
-                    (TermErrorKind::Malformed, "arity"),
+                    (WireErrorKind::Malformed, "arity"),
                     "{name}"
                 );
             }
@@ -404,7 +405,7 @@ mod tests {
     fn what_is_no_small_tuple_with_a_small_operation_is_refused() {
         for bytes in [&b"\x69\0\0\0\x03a\x01"[..], b"\x68\x03b\0\0\0\x01", b"l", b"\x83h\x03a\x01"]
         {
-            assert_eq!(control_message(bytes).unwrap_err().kind, TermErrorKind::Malformed);
+            assert_eq!(control_message(bytes).unwrap_err().kind, WireErrorKind::Malformed);
         }
     }
 

@@ -1,7 +1,7 @@
 //! EPMD messages: what nodes ask the port mapper, and what it answers.
 //!
 //! In: one request without its length prefix, or one reply. Out: structs that borrow it. Requests
-//! tell themselves apart by their tag; which reply to expect follows from the request, which this
+//! are distinguished by their tag; which reply to expect follows from the request, which this
 //! file does not know. It judges nothing: what EPMD would refuse is still read.
 
 use std::iter;
@@ -12,13 +12,15 @@ use nom::bytes::complete::{tag, take};
 use nom::combinator::{map, opt, rest};
 use nom::error::context;
 use nom::number::complete::{be_u8, be_u16, be_u32};
+use serde::{Deserialize, Serialize};
 
 use super::{Creation, Parsed};
 
 /// First byte of an EPMD message. Values this crate does not know stay representable.
 ///
 /// Spec: *Distribution Protocol*, "EPMD Protocol".
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct EpmdTag(pub u8);
 
 #[expect(missing_docs, reason = "each is the specification's message of that name")]
@@ -37,7 +39,7 @@ impl EpmdTag {
 }
 
 impl EpmdTag {
-    /// The specification's name.
+    /// Name in the specification.
     pub const fn name(self) -> Option<&'static str> {
         Some(match self {
             Self::ALIVE_REQ => "ALIVE_REQ",
@@ -56,14 +58,15 @@ impl EpmdTag {
     }
 }
 
-/// What a node says it is when it registers. EPMD stores the byte blindly and echoes it.
+/// Type of node, as the node itself declares it when it registers. EPMD stores the byte blindly and echoes it.
 ///
 /// Spec: *Distribution Protocol*, "Register a Node in EPMD".
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct NodeType(pub u8);
 
 impl NodeType {
-    /// Every Erlang VM, those started with `-hidden` among them: this tells no hidden node.
+    /// Every Erlang VM, those started with `-hidden` among them: this does not show a hidden node.
     pub const NORMAL: Self = Self(77);
     /// What the specification assigns to hidden nodes; rarely seen.
     pub const HIDDEN: Self = Self(72);
@@ -101,7 +104,7 @@ pub enum Request<'a> {
     KillReq,
     /// Asks EPMD to forget a registration.
     StopReq {
-        /// The alive name.
+        /// The alive name wanted.
         name: &'a [u8],
     },
     /// `ALIVE_REQ` or `PORT_REQ`, which EPMD no longer answers since R14.
@@ -164,13 +167,13 @@ pub fn request(i: &[u8]) -> Parsed<'_, Request<'_>> {
 pub struct Alive2Req<'a> {
     /// Where the node listens for distribution connections; 0 is accepted too.
     pub port: u16,
-    /// What the node says it is.
+    /// Type that the node declares.
     pub node_type: NodeType,
     /// 0 is TCP, over IPv6 as well.
     pub protocol: u8,
     /// 5 up to OTP 22, 6 from OTP 23. Decides the form of the reply.
     pub highest_version: u16,
-    /// 5 from Erlang nodes of every release, though the specification says 6 from OTP 25.
+    /// 5 from Erlang nodes of every release, though the specification has 6 from OTP 25.
     pub lowest_version: u16,
     /// The alive name: the part of the node name left of `@`.
     pub name: &'a [u8],
@@ -178,7 +181,7 @@ pub struct Alive2Req<'a> {
     pub extra: &'a [u8],
 }
 
-/// Reads [`Alive2Req`].
+/// Reads an [`Alive2Req`] message.
 pub fn alive2_req(i: &[u8]) -> Parsed<'_, Alive2Req<'_>> {
     let (i, _) = context("tag", tag(&b"x"[..])).parse(i)?;
     let (i, port) = context("PortNo", be_u16).parse(i)?;
@@ -217,7 +220,7 @@ pub struct Alive2Resp {
     pub creation: Creation,
 }
 
-/// Reads [`Alive2Resp`].
+/// Reads an [`Alive2Resp`] message.
 pub fn alive2_resp(i: &[u8]) -> Parsed<'_, Alive2Resp> {
     let (i, byte) = context("tag", alt((tag(&b"y"[..]), tag(&b"v"[..])))).parse(i)?;
     let (i, result) = context("Result", be_u8).parse(i)?;
@@ -253,14 +256,14 @@ pub enum Port2Resp<'a> {
     Registered(Port2Node<'a>),
 }
 
-/// What a positive [`Port2Resp`] tells of a node, as it was registered.
+/// What a positive [`Port2Resp`] contains: the node as it was registered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Port2Node<'a> {
     /// Where the node listens for distribution connections.
     pub port: u16,
-    /// What the node says it is.
+    /// Type that the node declares.
     pub node_type: NodeType,
-    /// 0 is TCP.
+    /// Transport protocol; 0 is TCP.
     pub protocol: u8,
     /// 5 up to OTP 22, 6 from OTP 23.
     pub highest_version: u16,
@@ -325,7 +328,7 @@ pub struct Registration<'a> {
     pub active: bool,
 }
 
-/// Reads [`Listing`].
+/// Reads a [`Listing`] reply.
 pub fn listing(i: &[u8]) -> Parsed<'_, Listing<'_>> {
     let (i, epmd_port) = context("EPMDPortNo", be_u32).parse(i)?;
     let (i, text) = rest(i)?;
@@ -475,7 +478,7 @@ mod tests {
             assert_eq!(decode(bytes, request), Ok(read));
             assert_eq!(read.tag(), EpmdTag(bytes[0]));
         }
-        assert_eq!(decode(b"", request), Err(WireError { field: "tag", offset: 0 }));
+        assert_eq!(decode(b"", request), Err(WireError::malformed("tag", 0)));
     }
 
     #[test]
@@ -591,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_tells_active_from_old_registrations() {
+    fn a_dump_distinguishes_active_from_old_registrations() {
         let text = b"active name     <r> at port 5> at port 42409, fd = 6\n\0\
             old/unused name <x, fd = 1>, port = 42369, fd = -1 \n\0\
             active name     <cut> at port 1";

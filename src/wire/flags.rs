@@ -1,15 +1,18 @@
 //! Capability flags of the handshake, and what each OTP release demands of them.
 //!
 //! In: 64 bits. Out: their names, the oldest release that can have sent them, and what a peer
-//! misses. Which of two nodes refuses the other is for the handshake's observer to say.
+//! misses. Which of two nodes refuses the other is decided from the handshake.
 
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What a node can do, one bit each, sent in `send_name` and `challenge`.
 ///
 /// Spec: *Distribution Protocol*, "Distribution Flags". The consts keep the name after `DFLAG_`.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct DistFlags(pub u64);
 
 /// Writes the consts and their names from one list of bits.
@@ -31,11 +34,11 @@ macro_rules! dist_flags {
 dist_flags! {
     /// The node is to be in the peer's `nodes()`; clear for a hidden connection.
     0 PUBLISHED;
-    /// Obsolete, not sent.
+    /// Obsolete flag, no longer sent.
     1 ATOM_CACHE;
     /// References of more than one word. Demanded by every release.
     2 EXTENDED_REFERENCES;
-    /// Monitors of processes.
+    /// Supports monitors of processes.
     3 DIST_MONITOR;
     /// Old funs in a tuple. Demanded from OTP 25.
     4 FUN_TAGS;
@@ -57,7 +60,7 @@ dist_flags! {
     12 UNICODE_IO;
     /// The distribution header with its atom cache.
     13 DIST_HDR_ATOM_CACHE;
-    /// `SMALL_ATOM_EXT`.
+    /// Understands terms with `SMALL_ATOM_EXT`.
     14 SMALL_ATOM_TAGS;
     /// Atoms in UTF-8. First sent by R16, demanded from OTP 20.
     16 UTF8_ATOMS;
@@ -77,9 +80,9 @@ dist_flags! {
     24 HANDSHAKE_23;
     /// `UNLINK_ID`. First sent by OTP 23.3, demanded from OTP 26.
     25 UNLINK_ID;
-    /// Stands for all flags that OTP 25 demands. First sent by OTP 25.
+    /// Implies all flags that OTP 25 demands. First sent by OTP 25.
     ///
-    /// Observed: bit 26 in OTP 25 to 29, where the specification says bit 36.
+    /// Observed: bit 26 in OTP 25 to 29, where the specification has bit 36.
     26 MANDATORY_25_DIGEST;
     /// `SPAWN_REQUEST`. First sent by OTP 23.
     32 SPAWN;
@@ -137,7 +140,7 @@ impl DistFlags {
     }
 
     /// The first OTP release that sent one of these flags; `None` before R16, or for flags that
-    /// tell nothing.
+    /// show nothing.
     ///
     /// A lower bound on the sender's release. OTP 21 and 22 send in `challenge` only what both
     /// nodes have, which makes them look older.
@@ -223,13 +226,13 @@ impl fmt::Display for DistFlags {
 pub enum Release {
     /// OTP 19 and all before it.
     UpTo19,
-    /// OTP 20.
+    /// Release OTP 20, of 2017.
     Otp20,
     /// OTP 21 and 22.
     Otp21,
     /// OTP 23 and 24.
     Otp23,
-    /// OTP 25.
+    /// Release OTP 25, of 2022.
     Otp25,
     /// OTP 26 to 29.
     Otp26,
@@ -269,7 +272,7 @@ impl Release {
     }
 }
 
-/// What a node demands of its peers, as far as its own flags tell its release.
+/// What a node demands of its peers, as far as its own flags show its release.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Demands {
     /// The oldest release it can be: it demands at least this.
@@ -350,7 +353,7 @@ mod tests {
     ];
 
     #[test]
-    fn default_flags_tell_the_release() {
+    fn default_flags_show_the_release() {
         for (flags, otp, sure, possible) in FINGERPRINTS {
             let flags = DistFlags(flags);
             assert_eq!(flags.otp_at_least(), otp, "{flags}");
@@ -360,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn default_flags_tell_up_to_which_release_it_can_be_and_which_will_take_it() {
+    fn default_flags_show_the_latest_possible_release_and_which_releases_accept_it() {
         let bounds = FINGERPRINTS.map(|(flags, ..)| {
             let flags = DistFlags(flags);
             (flags.otp_at_most(), flags.accepted_up_to().map(|(release, _)| release))
@@ -384,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_nodes_and_c_nodes_tell_their_release_too() {
+    fn hidden_nodes_and_c_nodes_show_their_release_too() {
         assert_eq!(DistFlags(0x1_01df_7fbc).otp_at_least(), Some(23));
         assert_eq!(DistFlags(0x4_0707_4f9c).otp_at_least(), Some(25));
     }
@@ -410,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_stands_for_what_25_demands_and_no_more() {
+    fn the_digest_implies_what_25_demands_and_no_more() {
         let digest = DistFlags::MANDATORY_25_DIGEST;
         assert!(digest.missing(Release::Otp25.mandatory()).is_empty());
         assert_eq!(names(digest.missing(Release::Otp26.mandatory())), "UNLINK_ID V4_NC");

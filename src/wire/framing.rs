@@ -1,14 +1,14 @@
 //! Cutting messages from a stream.
 //!
 //! In: the front of one direction's bytes, in stream order. Out: one whole message, or how much is
-//! missing. The only file that knows "not yet"; it reads lengths and never what a message says.
+//! missing. It reads lengths only, not what a message contains.
 
 /// What the front of a stream holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cut<'a> {
     /// At least so many bytes are missing.
     Need(usize),
-    /// One whole message.
+    /// The front is one whole message.
     Message {
         /// The message without its length prefix.
         body: &'a [u8],
@@ -42,7 +42,7 @@ pub fn cut_packet4(stream: &[u8], max: usize) -> Cut<'_> {
     if len > max { Cut::TooLong(len) } else { cut(4, len, rest) }
 }
 
-/// Cuts one reply to `ALIVE2_REQ`. It has no length prefix: its tag tells the length.
+/// Cuts one reply to `ALIVE2_REQ`. It has no length prefix: its tag determines the length.
 ///
 /// What starts with another tag is given whole, for the parser to refuse.
 pub fn cut_alive2_resp(stream: &[u8]) -> Cut<'_> {
@@ -54,8 +54,8 @@ pub fn cut_alive2_resp(stream: &[u8]) -> Cut<'_> {
     }
 }
 
-/// Cuts one reply to `PORT_PLEASE2_REQ`. It has no length prefix: `Result`, `Nlen` and `Elen` tell
-/// its end.
+/// Cuts one reply to `PORT_PLEASE2_REQ`. It has no length prefix: `Result`, `Nlen` and `Elen`
+/// determine its end.
 ///
 /// What starts with another tag is given whole, for the parser to refuse. At the close of the
 /// connection the parser may also be given a reply that still needs bytes: clients read nothing
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_to_alive2_end_where_their_tag_says() {
+    fn the_tag_of_a_reply_to_alive2_determines_its_end() {
         let x = [b'v', 0x00, 0x6b, 0x03, 0x09, 0x3b];
         asks_until_whole(cut_alive2_resp, &x);
         assert_eq!(cut_alive2_resp(&x), Cut::Message { body: &x, used: 6 });
@@ -148,7 +148,7 @@ mod tests {
     ];
 
     #[test]
-    fn replies_to_port_please2_end_where_their_lengths_say() {
+    fn the_lengths_in_a_reply_to_port_please2_determine_its_end() {
         asks_until_whole(cut_port2_resp, PORT2);
         let longer = [PORT2, b"w"].concat();
         assert_eq!(cut_port2_resp(&longer), Cut::Message { body: PORT2, used: 17 });

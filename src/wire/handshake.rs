@@ -1,10 +1,10 @@
 //! Messages of the distribution handshake.
 //!
 //! In: one message without its length prefix, and which side sent it. Out: a struct that borrows
-//! it. The order of the messages and what a digest proves are `conn`'s business.
+//! it. The order of the messages and what a digest proves are not known here.
 //!
 //! Tags `N` and `n` are `send_name` from the initiator and `challenge` from the acceptor: nothing
-//! in the message tells, so there is one parser for each side.
+//! in the message shows which, so there is one parser for each side.
 
 use std::fmt;
 
@@ -14,6 +14,7 @@ use nom::bytes::complete::{tag, take};
 use nom::combinator::{fail, map, map_opt, rest, value};
 use nom::error::context;
 use nom::number::complete::{be_u16, be_u32, be_u64};
+use serde::{Deserialize, Serialize};
 
 use super::{Creation, DistFlags, Parsed};
 
@@ -50,7 +51,8 @@ impl HandshakeMessage<'_> {
 
 /// The messages of the handshake, in the order in which they come.
 #[expect(missing_docs, reason = "each is the message of that name")]
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MessageKind {
     SendName,
     Status,
@@ -159,7 +161,7 @@ impl SendName<'_> {
     }
 }
 
-/// Reads [`SendName`].
+/// Reads a [`SendName`] message.
 pub fn send_name(i: &[u8]) -> Parsed<'_, SendName<'_>> {
     let (i, version) = version(i)?;
     if version == Version::V5 {
@@ -192,7 +194,7 @@ pub fn send_name(i: &[u8]) -> Parsed<'_, SendName<'_>> {
 /// 23).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Status<'a> {
-    /// Go on.
+    /// The handshake goes on.
     Ok,
     /// Go on; the acceptor gave up its own dial to the initiator.
     OkSimultaneous,
@@ -236,7 +238,7 @@ impl<'a> Status<'a> {
 
 const NAMED: &[u8] = b"named:";
 
-/// Reads [`Status`].
+/// Reads a [`Status`] message.
 pub fn status(i: &[u8]) -> Parsed<'_, Status<'_>> {
     let (i, _) = context("tag", tag(&b"s"[..])).parse(i)?;
     if let Some(i) = i.strip_prefix(NAMED) {
@@ -287,7 +289,7 @@ pub struct Challenge<'a> {
     pub extra: &'a [u8],
 }
 
-/// Reads [`Challenge`].
+/// Reads a [`Challenge`] message.
 pub fn challenge(i: &[u8]) -> Parsed<'_, Challenge<'_>> {
     let (i, version) = version(i)?;
     if version == Version::V5 {
@@ -320,7 +322,7 @@ pub fn challenge(i: &[u8]) -> Parsed<'_, Challenge<'_>> {
 pub struct Complement {
     /// Upper half of the initiator's flags.
     pub flags_high: u32,
-    /// The initiator's creation.
+    /// Creation of the initiator.
     pub creation: Creation,
 }
 
@@ -331,7 +333,7 @@ impl Complement {
     }
 }
 
-/// Reads [`Complement`].
+/// Reads a [`Complement`] message.
 pub fn complement(i: &[u8]) -> Parsed<'_, Complement> {
     let (i, _) = context("tag", tag(&b"c"[..])).parse(i)?;
     let (i, flags_high) = context("FlagsHigh", be_u32).parse(i)?;
@@ -355,7 +357,7 @@ pub struct ChallengeReply {
     pub digest: [u8; 16],
 }
 
-/// Reads [`ChallengeReply`].
+/// Reads a [`ChallengeReply`] message.
 pub fn challenge_reply(i: &[u8]) -> Parsed<'_, ChallengeReply> {
     let (i, _) = context("tag", tag(&b"r"[..])).parse(i)?;
     let (i, challenge) = context("Challenge", be_u32).parse(i)?;
@@ -377,7 +379,7 @@ pub struct ChallengeAck {
     pub digest: [u8; 16],
 }
 
-/// Reads [`ChallengeAck`].
+/// Reads a [`ChallengeAck`] message.
 pub fn challenge_ack(i: &[u8]) -> Parsed<'_, ChallengeAck> {
     let (i, _) = context("tag", tag(&b"a"[..])).parse(i)?;
     let (i, digest) = digest(i)?;
@@ -558,12 +560,12 @@ mod tests {
         assert_eq!(decode(&[NAMED_STATUS, b"later"].concat(), status), Ok(read));
         for (len, field, offset) in [(8, "Nlen", 7), (11, "Name", 9), (15, "Creation", 12)] {
             let refused = decode(&NAMED_STATUS[..len], status);
-            assert_eq!(refused, Err(WireError { field, offset }));
+            assert_eq!(refused, Err(WireError::malformed(field, offset)));
         }
     }
 
     #[test]
-    fn statuses_are_told_by_their_whole_text() {
+    fn statuses_are_distinguished_by_their_whole_text() {
         assert_eq!(decode(b"sok", status), Ok(Status::Ok));
         assert_eq!(decode(b"sok_simultaneous", status), Ok(Status::OkSimultaneous));
         assert_eq!(decode(b"snok", status), Ok(Status::Nok));
@@ -624,7 +626,7 @@ mod tests {
         assert_refuses_prefixes(CHALLENGE_ACK, challenge_ack, &[("tag", 1), ("Digest", 16)]);
         let longer = [CHALLENGE_ACK, b"?"].concat();
         let refused = decode(&longer, challenge_ack);
-        assert_eq!(refused, Err(WireError { field: "extra", offset: 17 }));
+        assert_eq!(refused, Err(WireError::malformed("extra", 17)));
     }
 
     #[test]
@@ -639,7 +641,7 @@ mod tests {
         assert_eq!(kind(decode(CHALLENGE_REPLY, from_initiator)), Ok(MessageKind::ChallengeReply));
         assert_eq!(kind(decode(CHALLENGE_ACK, from_acceptor)), Ok(MessageKind::ChallengeAck));
 
-        let no_such_tag = Err(WireError { field: "tag", offset: 0 });
+        let no_such_tag = Err(WireError::malformed("tag", 0));
         assert_eq!(kind(decode(CHALLENGE_ACK, from_initiator)), no_such_tag);
         assert_eq!(kind(decode(CHALLENGE_REPLY, from_acceptor)), no_such_tag);
         assert_eq!(kind(decode(b"", from_acceptor)), no_such_tag);

@@ -8,6 +8,7 @@ use nom::combinator::verify;
 use nom::number::streaming::{be_u8, be_u16, be_u32, be_u64};
 use nom::{IResult, Parser};
 
+use super::WireErrorKind;
 use super::control::{Operation, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT};
 
 /// What a frame of an established connection carries, by the first bytes behind its length.
@@ -130,15 +131,6 @@ impl<'a> References<'a> {
     }
 }
 
-/// Why a header could not be read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum HeaderError {
-    /// It goes on behind the bytes given.
-    CutShort,
-    /// No node sends it.
-    Malformed,
-}
-
 /// Reads the header of a frame of this kind from its body, and gives what stands behind it: the control
 /// term, which in a pass-through frame has a version byte; or, in a continuation, the next bytes of the
 /// message.
@@ -147,7 +139,7 @@ pub enum HeaderError {
 ///
 /// The bytes end in the header, or are none.
 #[inline]
-pub fn header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), HeaderError> {
+pub fn header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), WireErrorKind> {
     let read = match (kind, body) {
         (FrameKind::Normal, _) => known_atoms(body),
         (FrameKind::PassThrough, [_, rest @ ..]) => Some((References::default(), rest)),
@@ -175,9 +167,9 @@ fn known_atoms(body: &[u8]) -> Option<(References<'_>, &[u8])> {
     Some((References { count: *count, has_new_atoms: false, nibbles, bytes }, rest))
 }
 
-fn any_header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), HeaderError> {
+fn any_header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), WireErrorKind> {
     let read = match kind {
-        FrameKind::Tick | FrameKind::Unknown => return Err(HeaderError::Malformed),
+        FrameKind::Tick | FrameKind::Unknown => return Err(WireErrorKind::Malformed),
         FrameKind::PassThrough => take(1_usize).parse(body).map(|(i, _)| (i, None)),
         FrameKind::Normal => take(2_usize).parse(body).map(|(i, _)| (i, None)),
         FrameKind::FirstFragment | FrameKind::Continuation => {
@@ -192,8 +184,8 @@ fn any_header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), Heade
         Ok((Header { fragment, references }, i))
     });
     read.map_err(|e: nom::Err<()>| match e {
-        nom::Err::Incomplete(_) => HeaderError::CutShort,
-        nom::Err::Error(()) | nom::Err::Failure(()) => HeaderError::Malformed,
+        nom::Err::Incomplete(_) => WireErrorKind::CutShort,
+        nom::Err::Error(()) | nom::Err::Failure(()) => WireErrorKind::Malformed,
     })
 }
 
@@ -571,7 +563,7 @@ mod tests {
             for cut in 0..len {
                 assert_eq!(
                     header(kind, &body[..cut]),
-                    Err(HeaderError::CutShort),
+                    Err(WireErrorKind::CutShort),
                     "{kind:?} {cut}"
                 );
             }

@@ -1,11 +1,11 @@
-//! The protocols to the byte: EPMD, the distribution handshake, framing, and what nodes say once they are
-//! connected: headers, control messages, terms.
+//! Parsers: EPMD, the distribution handshake, framing, and what connected nodes send: distribution headers, control
+//! messages, terms; and the parts of TLS that are in clear.
 //!
 //! In: bytes, exactly one message. Out: a struct that borrows them. Knows no flow, direction, time
 //! or connection. The only door to `nom`.
 //!
-//! `framing` alone knows "not yet": it cuts messages from a stream. Everything else is given a
-//! whole message, so running short there means that the message is malformed.
+//! Only `framing` and the front of frames deal with incomplete input. All other parsers are given one whole message, so
+//! running out of bytes means that it is malformed.
 
 pub mod control;
 pub mod epmd;
@@ -25,7 +25,7 @@ use nom::error::{ContextError, ErrorKind, ParseError};
 pub use flags::DistFlags;
 pub use framing::Cut;
 
-/// Tells the incarnations of one node name apart; new at each registration with EPMD.
+/// Distinguishes the incarnations of one node name; a new one is drawn at each registration with EPMD.
 ///
 /// EPMD up to OTP 22 gives 1 to 3 in turn, so that equality proves nothing there. From OTP 23 it
 /// counts in 32 bits from the second of the name's first registration. 0 in `send_name` asks for a
@@ -33,18 +33,40 @@ pub use framing::Cut;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Creation(pub u32);
 
-/// Why one whole message could not be read as what its tag claims.
+/// Why bytes could not be read as what they should be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct WireError {
+    /// Whether more bytes could help.
+    pub kind: WireErrorKind,
     /// The field that could not be read, as the specification names it.
     pub field: &'static str,
-    /// Bytes from the start of the message to the start of that field.
+    /// Number of bytes from the start of the input to that field.
     pub offset: usize,
+}
+
+/// Whether more bytes could complete what could not be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WireErrorKind {
+    /// The bytes are the beginning of something legal that goes on behind them.
+    CutShort,
+    /// No bytes behind them would make them legal.
+    Malformed,
+}
+
+impl WireError {
+    /// An error that more bytes would not mend.
+    pub const fn malformed(field: &'static str, offset: usize) -> Self {
+        Self { kind: WireErrorKind::Malformed, field, offset }
+    }
 }
 
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "malformed {} at byte {}", self.field, self.offset)
+        let what = match self.kind {
+            WireErrorKind::CutShort => "cut short in",
+            WireErrorKind::Malformed => "malformed",
+        };
+        write!(f, "{what} {} at byte {}", self.field, self.offset)
     }
 }
 
@@ -82,7 +104,8 @@ impl<'a> ContextError<&'a [u8]> for FieldError<'a> {
 ///
 /// # Errors
 ///
-/// The field that is cut short or holds no legal value; `extra` for bytes that `parser` left over.
+/// The field that holds no legal value, or lacks bytes: both are malformed in a whole message. `extra` for bytes that
+/// `parser` left over.
 pub fn decode<'a, T>(
     message: &'a [u8],
     parser: impl FnOnce(&'a [u8]) -> Parsed<'a, T>,
@@ -91,10 +114,10 @@ pub fn decode<'a, T>(
         Ok(([], read)) => return Ok(read),
         Ok((extra, _)) => ("extra", extra),
         Err(nom::Err::Error(e) | nom::Err::Failure(e)) => (e.field.unwrap_or("message"), e.at),
-        // Only nom's streaming parsers say this, and no body parser uses them.
+        // Only nom's streaming parsers return this, and no parser of a whole message uses them.
         Err(nom::Err::Incomplete(_)) => ("message", message),
     };
-    Err(WireError { field, offset: message.len().saturating_sub(at.len()) })
+    Err(WireError::malformed(field, message.len().saturating_sub(at.len())))
 }
 
 /// What the tests of the parsers share.
@@ -115,7 +138,7 @@ mod testing {
         for &(field, size) in layout {
             for cut in offset..offset + size {
                 let refused = decode(&message[..cut], &parser);
-                assert_eq!(refused, Err(WireError { field, offset }), "cut at {cut}");
+                assert_eq!(refused, Err(WireError::malformed(field, offset)), "cut at {cut}");
             }
             offset += size;
         }
@@ -218,12 +241,12 @@ mod tests {
     fn bytes_left_over_are_malformed() {
         let one = |i| nom::number::complete::be_u8(i);
         assert_eq!(decode(b"\x01", one), Ok(1));
-        assert_eq!(decode(b"\x01\x02", one), Err(WireError { field: "extra", offset: 1 }));
+        assert_eq!(decode(b"\x01\x02", one), Err(WireError::malformed("extra", 1)));
     }
 
     #[test]
     fn errors_name_field_and_offset() {
-        let error = WireError { field: "Creation", offset: 9 };
+        let error = WireError::malformed("Creation", 9);
         assert_eq!(error.to_string(), "malformed Creation at byte 9");
     }
 }

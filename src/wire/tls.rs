@@ -1,7 +1,7 @@
 //! TLS as far as it is in clear: records, the alerts in them, and what a ServerHello settles.
 //!
 //! Distribution over TLS (`-proto_dist inet_tls`) is sealed, except for its beginning and for the alerts
-//! that end it there. Of what is sealed the length remains, which in TLS 1.3 tells some messages.
+//! that end it there. Encrypted records show their lengths, which in TLS 1.3 identify some messages.
 
 use nom::Parser;
 use nom::bytes::complete::{tag, take};
@@ -18,13 +18,13 @@ use super::Parsed;
 pub struct ContentType(pub u8);
 
 impl ContentType {
-    /// `change_cipher_spec`: what its sender says next is sealed.
+    /// `change_cipher_spec`: the records that its sender sends next are encrypted.
     pub const CHANGE_CIPHER_SPEC: Self = Self(20);
-    /// `alert`
+    /// `alert`: closes the connection, or warns.
     pub const ALERT: Self = Self(21);
-    /// `handshake`
+    /// `handshake`: hellos and all other messages before application data.
     pub const HANDSHAKE: Self = Self(22);
-    /// `application_data`: sealed, whatever it is.
+    /// `application_data`: encrypted, whatever it contains.
     pub const APPLICATION_DATA: Self = Self(23);
 }
 
@@ -48,11 +48,11 @@ impl RecordHeader {
     /// Bytes of a header.
     pub const LEN: usize = 5;
 
-    /// Longest record: the plain 2^14 bytes, and what sealing may add in TLS 1.2.
+    /// Longest record: 2^14 plain bytes, and what encryption may add in TLS 1.2.
     pub const MAX_LENGTH: u16 = (1 << 14) + 2048;
 }
 
-/// Reads the header of a record; the version is that of some TLS, which the major number 3 tells.
+/// Reads the header of a record. Any version of TLS will do: its major number is 3.
 pub fn record_header(i: &[u8]) -> Parsed<'_, RecordHeader> {
     let (i, content_type) = context("type", map(be_u8, ContentType)).parse(i)?;
     let (i, _) = context("version", tag(&[MAJOR][..])).parse(i)?;
@@ -73,12 +73,12 @@ pub fn record_header(i: &[u8]) -> Parsed<'_, RecordHeader> {
 pub struct Alert {
     /// 1 for a warning, 2 for what ends the connection.
     pub level: u8,
-    /// What is wrong.
+    /// Number of the reason.
     pub description: u8,
 }
 
 impl Alert {
-    /// Bytes of an alert in clear; a sealed one is longer.
+    /// Bytes of an alert in clear; an encrypted one is longer.
     pub const LEN: u16 = 2;
 }
 
@@ -101,9 +101,9 @@ pub fn alert(i: &[u8]) -> Parsed<'_, Alert> {
 /// Spec: RFC 8446, sections 4.1.3 and 4.2.1.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ServerHello {
-    /// What the records are sealed with from here on.
+    /// Cipher suite of the records from here on.
     pub cipher_suite: u16,
-    /// Whether `supported_versions` says TLS 1.3.
+    /// Whether `supported_versions` selects TLS 1.3.
     pub is_tls13: bool,
 }
 
@@ -119,12 +119,12 @@ pub fn server_hello(i: &[u8]) -> Parsed<'_, ServerHello> {
     let (i, _) = context("session id", take(id_len)).parse(i)?;
     let (i, cipher_suite) = context("cipher suite", be_u16).parse(i)?;
     let (i, _) = context("compression", be_u8).parse(i)?;
-    let is_tls13 = !i.is_empty() && says_tls13(i)?.1;
+    let is_tls13 = !i.is_empty() && selects_tls13(i)?.1;
     Ok((&[], ServerHello { cipher_suite, is_tls13 }))
 }
 
 /// Looks through extensions for `supported_versions`.
-fn says_tls13(i: &[u8]) -> Parsed<'_, bool> {
+fn selects_tls13(i: &[u8]) -> Parsed<'_, bool> {
     let (i, len) = context("extensions length", be_u16).parse(i)?;
     let (_, mut i) = context("extensions", take(len)).parse(i)?;
     while !i.is_empty() {
@@ -139,8 +139,7 @@ fn says_tls13(i: &[u8]) -> Parsed<'_, bool> {
     Ok((i, false))
 }
 
-/// How long sealed messages of TLS 1.3 are, each in a record of its own and without padding, as Erlang
-/// sends them.
+/// Lengths of the encrypted records of TLS 1.3 that carry one message without padding, as Erlang sends them.
 ///
 /// ```text
 ///      n           1         8 or 16
@@ -219,8 +218,8 @@ mod tests {
     fn an_alert_record_is_read_field_by_field() {
         let header = RecordHeader { content_type: ContentType::ALERT, length: 2 };
         assert_eq!(decode(&ALERT[..RecordHeader::LEN], record_header), Ok(header));
-        let said = Alert { level: 2, description: 48 };
-        assert_eq!(decode(&ALERT[RecordHeader::LEN..], alert), Ok(said));
+        let read = Alert { level: 2, description: 48 };
+        assert_eq!(decode(&ALERT[RecordHeader::LEN..], alert), Ok(read));
     }
 
     /// captures/tls13-unknown-ca.pcap, frame 18, its session id and key share shortened.
@@ -240,7 +239,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_server_hello_tells_version_and_suite() {
+    fn a_server_hello_has_version_and_suite() {
         let hello = ServerHello { cipher_suite: 0x1302, is_tls13: true };
         assert_eq!(decode(SERVER_HELLO_13, server_hello), Ok(hello));
         let older = [&[2, 0, 0, 38, 3, 3][..], &[7; 32], &[0, 0xc0, 0x30, 0]].concat();
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn sealed_messages_are_as_long_as_on_the_wire() {
+    fn encrypted_messages_are_as_long_as_on_the_wire() {
         let lengths =
             |suite| Sealed::by(suite).map(|it| (it.alert(), it.finished(), it.no_certificate()));
         assert_eq!(lengths(0x1302), Some((19, 69, 25)), "captures/tls13-no-certificate.pcap");
@@ -285,6 +284,6 @@ mod tests {
     #[test]
     fn another_major_version_is_no_tls() {
         let refused = decode(&[21, 4, 0, 0, 2], record_header).unwrap_err();
-        assert_eq!(refused, WireError { field: "version", offset: 1 });
+        assert_eq!(refused, WireError::malformed("version", 1));
     }
 }

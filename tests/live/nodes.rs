@@ -68,7 +68,8 @@ fn every_scene_is_reported_for_what_it_was() {
             .into_iter()
             .map(|rules| rules.split('|').collect())
             .collect();
-        let description = format!("{}: {}\n  found: {findings:#?}", scene.name, scene.truth["description"]);
+        let description =
+            format!("{}: {}\n  found: {findings:#?}", scene.name, scene.truth["description"]);
         for rules in &meant {
             assert!(!found.is_disjoint(rules), "no {rules:?} in {description}");
         }

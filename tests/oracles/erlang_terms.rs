@@ -5,8 +5,9 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
+use beamscope::wire::WireError;
 use beamscope::wire::term::{
-    Budget, Erlang, External, Kind, NoAtoms, Term, TermError, cut_external, cut_term,
+    Budget, Erlang, External, Kind, NoAtoms, Term, cut_external, cut_term,
 };
 use erltf::types::ExternalFun;
 use erltf::{Atom, BigInt, ExternalPid, ExternalPort, ExternalReference, OwnedTerm, Sign};
@@ -206,7 +207,7 @@ fn read<'a>(
     bytes: &'a [u8],
     inflated: &'a mut Vec<u8>,
 ) -> Result<Term<'a>, (&'static str, Option<u8>)> {
-    let wrong = |bytes: &[u8], e: TermError| (e.field, bytes.get(e.offset).copied());
+    let wrong = |bytes: &[u8], e: WireError| (e.field, bytes.get(e.offset).copied());
     match cut_external(bytes).map_err(|e| wrong(bytes, e))?.0 {
         External::Term(term) => Ok(term),
         External::Compressed(compressed) => {

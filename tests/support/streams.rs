@@ -41,7 +41,7 @@ pub(crate) struct Stream {
     pub(crate) bytes: Vec<u8>,
     /// Whether bytes are missing behind them.
     pub(crate) hole: bool,
-    /// Whether a snaplen has cut them off. tshark goes on with the next segment and reports nothing, though
+    /// Whether a snaplen has cut them off. tshark goes on with the next segment without a remark, though
     /// the sequence numbers jump.
     pub(crate) cut: bool,
 }

@@ -26,13 +26,15 @@ use self::frames::{Frame, Frames, Hole, MAX_HEAD, Step};
 use crate::flow::Direction;
 use crate::memory::MemoryBudget;
 use crate::observe::messages::{MessageBatch, MessageMeta, RuleTrigger};
+use crate::observe::{MessageSums, PauseSpan};
 use crate::packet::PacketRef;
-use crate::record::{self, Role};
+use crate::record::Role;
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
-use crate::wire::header::{Fragment, FrameKind, Header, HeaderError, References, header};
+use crate::wire::header::{Fragment, FrameKind, Header, References, header};
 use crate::wire::otp::{self, Request, RequestKind};
-use crate::wire::term::{Kind, Term, TermError, TermErrorKind};
+use crate::wire::term::{Kind, Term};
+use crate::wire::{WireError, WireErrorKind};
 
 /// Which messages are told, and what of them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -166,7 +168,7 @@ impl MessageStream {
     }
 
     /// What was sent, added up, when the connection was last heard of at `until`; `None` without a frame.
-    pub(in crate::protocol) fn account(&self, until: Timestamp) -> Option<record::Account> {
+    pub(in crate::protocol) fn account(&self, until: Timestamp) -> Option<MessageSums> {
         if self.frames() == 0 {
             return None;
         }
@@ -174,9 +176,9 @@ impl MessageStream {
             Some(heard) => {
                 let told = heard.account.told();
                 let under_way = heard.fragments.len() as u64;
-                record::Account { unfinished: told.unfinished + under_way, ..told }
+                MessageSums { unfinished: told.unfinished + under_way, ..told }
             }
-            None => record::Account::default(),
+            None => MessageSums::default(),
         };
         let now = self.last.map(|last| (until.nanos_since(last.at), last));
         let longest = now.into_iter().chain(self.silence).max_by_key(|(lasted, _)| *lasted);
@@ -264,8 +266,8 @@ impl MessageStream {
     }
 }
 
-fn pause((lasted, since): (Duration, PacketRef)) -> record::Pause {
-    record::Pause { lasted_us: micros(lasted), since: since.into() }
+fn pause((lasted, since): (Duration, PacketRef)) -> PauseSpan {
+    PauseSpan { lasted_us: micros(lasted), since }
 }
 
 fn on_tick(at: Timestamp, last: &mut Option<Timestamp>, shortest: &mut Option<Duration>) {
@@ -285,15 +287,15 @@ fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
     let more = head.len().saturating_mul(2);
     let rest = match header(kind, head) {
         Ok((_, rest)) => rest,
-        Err(HeaderError::CutShort) => return more,
-        Err(HeaderError::Malformed) => return head.len(),
+        Err(WireErrorKind::CutShort) => return more,
+        Err(WireErrorKind::Malformed) => return head.len(),
     };
     let behind = if kind == FrameKind::Continuation {
         rest
     } else {
         match control(kind, rest) {
             Ok((_, behind)) => behind,
-            Err(e) if e.kind == TermErrorKind::CutShort => return more,
+            Err(e) if e.kind == WireErrorKind::CutShort => return more,
             Err(_) => return head.len(),
         }
     };
@@ -302,7 +304,7 @@ fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
 
 /// Reads the control term, which has a version byte where there is no header.
 #[inline(always)] // into the hot place and a cold one
-fn control(kind: FrameKind, bytes: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), TermError> {
+fn control(kind: FrameKind, bytes: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), WireError> {
     control_message(unversioned(kind, bytes))
 }
 

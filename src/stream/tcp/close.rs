@@ -12,7 +12,7 @@ pub(super) struct Fin {
     seq: SeqNum,
     /// Lowest acknowledgement that any copy carries: what the sender had received when it closed.
     ack: Option<SeqNum>,
-    /// The earliest copy.
+    /// The earliest copy of the packet.
     mark: PacketRef,
     /// Whether it was sent again.
     pub(super) again: bool,
@@ -41,7 +41,7 @@ pub(crate) struct FirstClose {
     pub(crate) by: Option<Direction>,
     /// The flag of its segment.
     pub(crate) kind: ClosingFlag,
-    /// The packet.
+    /// The packet that closed it.
     pub(crate) mark: PacketRef,
     /// Offset up to which the closing side had received the other's stream; `None` where its RST does not show it.
     pub(crate) heard: Option<TcpOffset>,

@@ -37,7 +37,7 @@ pub(crate) struct TcpConnection {
 /// What was sent in one direction.
 #[derive(Debug)]
 pub(crate) struct TcpDirection {
-    /// Its byte stream.
+    /// The byte stream of this direction.
     pub(crate) stream: StreamDirection,
     /// Number of segments seen.
     pub(crate) segments: u64,
@@ -77,12 +77,12 @@ impl TcpConnection {
         self.originator
     }
 
-    /// First packet.
+    /// The first packet that came.
     pub(crate) const fn first(&self) -> PacketRef {
         self.first
     }
 
-    /// Last packet that came.
+    /// The last packet that came.
     pub(crate) const fn last(&self) -> PacketRef {
         self.last
     }

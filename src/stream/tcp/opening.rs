@@ -12,9 +12,9 @@ use crate::time::Timestamp;
 /// The SYN of one direction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Syn {
-    /// Initial sequence number.
+    /// Its initial sequence number.
     pub(crate) isn: SeqNum,
-    /// First copy.
+    /// The first copy seen.
     pub(crate) mark: PacketRef,
     /// Number of times that it was sent; a packet captured twice counts once.
     pub(crate) count: u32,
@@ -56,7 +56,8 @@ impl TcpConnection {
         let side = self.side(segment.direction);
         match side.syn {
             Some(syn) => syn.isn != SeqNum(segment.seq),
-            // If segments of a connection came before its SYN, its stream begins where the SYN says.
+            // If segments of a connection came before its SYN, its stream begins at the number that the SYN
+            // shows.
             None => {
                 let seen = side.stream.bytes() + side.stream.missing();
                 side.stream.bytes() > 0

@@ -9,7 +9,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::scan::Reader;
 use super::tag::{COMPRESSED, VERSION};
-use super::{Term, TermError, cut_term};
+use super::{Term, cut_term};
+use crate::wire::WireError;
 
 /// Cuts what begins with a version byte (131) at the front of `input`, and the bytes behind it.
 /// Where a compressed term ends shows only when it is [inflated](Compressed::inflate): nothing is
@@ -18,7 +19,7 @@ use super::{Term, TermError, cut_term};
 /// # Errors
 ///
 /// The field that is cut short, or holds what no node sends.
-pub fn cut_external(input: &[u8]) -> Result<(External<'_>, &[u8]), TermError> {
+pub fn cut_external(input: &[u8]) -> Result<(External<'_>, &[u8]), WireError> {
     let mut i = Reader(input);
     if i.u8("version").map_err(|fault| fault.within(input))? != VERSION {
         return Err(Reader(input).malformed("version").within(input));
@@ -30,7 +31,7 @@ pub fn cut_external(input: &[u8]) -> Result<(External<'_>, &[u8]), TermError> {
     }
     match cut_term(i.0) {
         Ok((term, rest)) => Ok((External::Term(term), rest)),
-        Err(e) => Err(TermError { offset: e.offset + 1, ..e }),
+        Err(e) => Err(WireError { offset: e.offset + 1, ..e }),
     }
 }
 
@@ -145,8 +146,8 @@ mod tests {
     use flate2::Compression;
     use flate2::write::ZlibEncoder;
 
-    use super::super::TermErrorKind;
     use super::*;
+    use crate::wire::WireErrorKind;
 
     fn compressed(term: &[u8], size: u32) -> Vec<u8> {
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
@@ -202,7 +203,7 @@ mod tests {
         assert!(read(&bytes).inflate(100, &mut into).is_ok());
         for len in 0..6 {
             let error = cut_external(&bytes[..len]).unwrap_err();
-            assert_eq!(error.kind, TermErrorKind::CutShort, "{len}");
+            assert_eq!(error.kind, WireErrorKind::CutShort, "{len}");
         }
         for len in 6..bytes.len() {
             let error = read(&bytes[..len]).inflate(100, &mut into).unwrap_err();

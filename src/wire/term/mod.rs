@@ -34,6 +34,8 @@ pub(super) use samples::write_everything;
 use scan::Reader;
 use tag::*;
 
+use super::WireError;
+
 /// Cuts the term at the front of `input`: the term, and the bytes behind it.
 ///
 /// Whatever a sender claims, this takes time for the bytes that there are, and no room.
@@ -50,7 +52,7 @@ use tag::*;
 ///
 /// The field that is cut short, or holds what no node sends.
 #[inline]
-pub fn cut_term(input: &[u8]) -> Result<(Term<'_>, &[u8]), TermError> {
+pub fn cut_term(input: &[u8]) -> Result<(Term<'_>, &[u8]), WireError> {
     let rest = match scan::usual(input) {
         Some(rest) => rest,
         None => scan::skip_terms(input, 1)?,
@@ -65,38 +67,6 @@ pub fn cut_term(input: &[u8]) -> Result<(Term<'_>, &[u8]), TermError> {
 pub fn skip_term(input: &[u8]) -> Option<&[u8]> {
     scan::skip_term(input)
 }
-
-/// Why bytes are no whole term.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct TermError {
-    /// What is wrong.
-    pub kind: TermErrorKind,
-    /// The field that could not be read, as the specification names it.
-    pub field: &'static str,
-    /// Bytes from the start of the input to where reading stopped.
-    pub offset: usize,
-}
-
-/// What is wrong with bytes that are no whole term.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TermErrorKind {
-    /// They are the start of a term that goes on behind them.
-    CutShort,
-    /// No bytes behind them make a term of them.
-    Malformed,
-}
-
-impl fmt::Display for TermError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.kind {
-            TermErrorKind::CutShort => "cut short in",
-            TermErrorKind::Malformed => "malformed",
-        };
-        write!(f, "{what} {} at byte {}", self.field, self.offset)
-    }
-}
-
-impl std::error::Error for TermError {}
 
 /// One term, as sent.
 ///
@@ -519,7 +489,7 @@ mod tests {
     fn every_prefix_of_a_call_is_cut_short() {
         for len in 0..GEN_CALL.len() {
             let error = cut_term(&GEN_CALL[..len]).unwrap_err();
-            assert_eq!(error.kind, TermErrorKind::CutShort, "{len}");
+            assert_eq!(error.kind, crate::wire::WireErrorKind::CutShort, "{len}");
         }
     }
 

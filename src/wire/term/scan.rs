@@ -9,7 +9,7 @@
 use super::identifier::{Export, MAX_WORDS, Pid, Port, Reference};
 use super::number;
 use super::tag::*;
-use super::{TermError, TermErrorKind};
+use crate::wire::{WireError, WireErrorKind};
 
 /// The bytes behind a term of the kinds that messages begin with: an atom, a pid, a reference, or a small
 /// integer, as today's nodes write them. `None` for every other, and for one that is cut short. One look at
@@ -55,7 +55,7 @@ fn begins_in_ascii(bytes: &[u8], len: u8) -> bool {
 }
 
 /// The bytes behind `count` terms at the front of `input`.
-pub(super) fn skip_terms(input: &[u8], count: u64) -> Result<&[u8], TermError> {
+pub(super) fn skip_terms(input: &[u8], count: u64) -> Result<&[u8], WireError> {
     let mut i = Reader(input);
     skip(&mut i, count).map_err(|fault| fault.within(input))?;
     Ok(i.0)
@@ -441,27 +441,27 @@ impl<'a> Reader<'a> {
 
     #[cold]
     pub(super) fn short(&self, field: &'static str) -> Fault {
-        Fault { kind: TermErrorKind::CutShort, field, left: self.0.len() }
+        Fault { kind: WireErrorKind::CutShort, field, left: self.0.len() }
     }
 
     #[cold]
     pub(super) fn malformed(&self, field: &'static str) -> Fault {
-        Fault { kind: TermErrorKind::Malformed, field, left: self.0.len() }
+        Fault { kind: WireErrorKind::Malformed, field, left: self.0.len() }
     }
 }
 
-/// A [`TermError`] told by the bytes that were left.
+/// A [`WireError`] told by the bytes that were left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
-    kind: TermErrorKind,
+    kind: WireErrorKind,
     field: &'static str,
     left: usize,
 }
 
 impl Fault {
-    pub(super) fn within(self, input: &[u8]) -> TermError {
+    pub(super) fn within(self, input: &[u8]) -> WireError {
         let offset = input.len().saturating_sub(self.left);
-        TermError { kind: self.kind, field: self.field, offset }
+        WireError { kind: self.kind, field: self.field, offset }
     }
 }
 
@@ -591,7 +591,7 @@ mod tests {
         for sample in samples() {
             for len in 0..sample.len() {
                 let error = cut_term(&sample[..len]).unwrap_err();
-                assert_eq!(error.kind, TermErrorKind::CutShort, "{sample:?} at {len}: {error}");
+                assert_eq!(error.kind, WireErrorKind::CutShort, "{sample:?} at {len}: {error}");
                 assert!(error.offset <= len);
             }
         }
@@ -607,15 +607,15 @@ mod tests {
         assert_eq!(known.len(), samples().count());
     }
 
-    fn malformed(field: &'static str, offset: usize) -> Result<(), TermError> {
-        Err(TermError { kind: TermErrorKind::Malformed, field, offset })
+    fn malformed(field: &'static str, offset: usize) -> Result<(), WireError> {
+        Err(WireError { kind: WireErrorKind::Malformed, field, offset })
     }
 
-    fn short(field: &'static str, offset: usize) -> Result<(), TermError> {
-        Err(TermError { kind: TermErrorKind::CutShort, field, offset })
+    fn short(field: &'static str, offset: usize) -> Result<(), WireError> {
+        Err(WireError { kind: WireErrorKind::CutShort, field, offset })
     }
 
-    fn scan(bytes: &[u8]) -> Result<(), TermError> {
+    fn scan(bytes: &[u8]) -> Result<(), WireError> {
         cut_term(bytes).map(|_| ())
     }
 
@@ -724,7 +724,7 @@ mod tests {
         ];
         for (bytes, field) in cases {
             let error = scan(bytes).unwrap_err();
-            assert_eq!((error.kind, error.field), (TermErrorKind::Malformed, field), "{bytes:?}");
+            assert_eq!((error.kind, error.field), (WireErrorKind::Malformed, field), "{bytes:?}");
         }
     }
 
