@@ -150,7 +150,7 @@ impl<'a> Cursor<'a> {
         Some(Self { rest })
     }
 
-    /// Writes `bytes`.
+    /// Writes `bytes` with one `memcpy`.
     #[inline]
     pub(crate) fn copy(self, bytes: &[u8]) -> Option<Self> {
         let (target, rest) = self.rest.split_at_mut_checked(bytes.len())?;

@@ -18,7 +18,6 @@ use crate::wire::control::Field;
 pub use crate::wire::control::{OPERATIONS, Operation};
 pub use crate::wire::otp::{Execution, RequestKind};
 use crate::wire::term::{Atoms, Budget, Erlang, Term};
-pub use crate::wire::term::{Budget as TermBudget, JsonTerm};
 
 /// Defines [`FieldKind`] from one table. The match in `FieldKind::of` has no wildcard: a field of control
 /// messages that is missing in the table does not compile.
@@ -88,7 +87,7 @@ field_kinds! {
     Flags "flags" Signal Text = Flags;
     /// The spawned process, or why there is none.
     Result "result" Signal Text = Result;
-    /// Trace token: `{Flags,Label,Serial,From,LastCnt}`.
+    /// Trace token of a traced signal: `{Flags,Label,Serial,From,LastCnt}`.
     Token "token" Signal Text = Token;
     /// The reference that pairs a request with its answer.
     Tag "tag" Call Text;
@@ -163,9 +162,9 @@ pub enum RuleTrigger {
 /// A message with its connection, as outputs and rules get it; valid until the next segment.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageEvent<'a> {
-    /// The TCP connection.
+    /// The TCP connection that carried it.
     pub connection: &'a Arc<ConnectionIds>,
-    /// The message.
+    /// The message with its fields.
     pub message: MessageView<'a>,
 }
 

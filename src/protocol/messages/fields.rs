@@ -273,7 +273,7 @@ fn write_shape(out: &mut String, reason: Term<'_>, atoms: &HeaderAtoms<'_>) {
     }
 }
 
-/// Writes `module:name/arity`.
+/// Writes a function as `module:name/arity`.
 pub(super) fn write_function(out: &mut String, function: &Function<'_>, atoms: &HeaderAtoms<'_>) {
     write_term(out, function.module, atoms);
     out.push(':');

@@ -14,10 +14,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::term::JsonTerm;
 use crate::cursor::{CHUNK, Cursor, LineBuffer, nine_digits};
 use crate::observe::messages::{
-    FieldKind, FieldView, JsonTerm, MessageEvent, MessagePart, MessageView, OPERATIONS, Operation,
-    PAYLOAD, Payload, RequestKind, TermBudget, UNASSIGNED, ValueType,
+    FieldKind, FieldView, MessageEvent, MessagePart, MessageView, OPERATIONS, Operation, PAYLOAD,
+    Payload, RequestKind, UNASSIGNED, ValueType,
 };
 use crate::packet::PacketRef;
 use crate::record::{ConnectionIds, Role, VERSION};
@@ -342,9 +343,7 @@ impl Serialize for PayloadJson<'_> {
         let payload = &self.payload;
         match self.terms {
             TermStyle::Erlang => serializer.collect_str(&payload.erlang(PAYLOAD)),
-            TermStyle::Json => {
-                JsonTerm::within(payload.term, payload, TermBudget::ALL).serialize(serializer)
-            }
+            TermStyle::Json => JsonTerm::whole(payload.term, payload).serialize(serializer),
         }
     }
 }

@@ -4,20 +4,20 @@
 //! Nothing is decoded before it is asked for, and nothing allocated.
 //!
 //! [`cut_term`] finds where a term ends and checks every head on the way; [`Term::cut_off`] takes
-//! what there is of a longer one. [`Erlang`] and [`JsonTerm`] write a term out, each byte of it
-//! visited once.
+//! what there is of a longer one. [`Erlang`] writes a term in Erlang's syntax, and
+//! [`TermReader`] gives its parts to other formats: both visit each byte once.
 
 mod atom;
 mod compressed;
 mod erlang;
 mod identifier;
-mod json;
 mod number;
 #[cfg(test)]
 mod samples;
 mod scan;
 mod tag;
 mod text;
+mod view;
 
 use std::fmt;
 
@@ -25,11 +25,13 @@ pub use atom::{AtomText, Atoms, NoAtoms, Spelling};
 pub use compressed::{Compressed, External, InflateError, cut_external};
 pub use erlang::{Budget, Erlang};
 pub use identifier::{Export, Fun, Numbered, Pid, Port, Record, Reference, ReferenceKey};
-pub use json::JsonTerm;
 pub use number::Integer;
+pub use view::{SentBytes, TermHead, TermReader};
 
 #[cfg(test)]
 pub(super) use samples::write_everything;
+#[cfg(test)]
+pub(crate) use samples::{ATOMS, GEN_CALL, nested};
 
 use scan::Reader;
 use tag::*;
@@ -349,7 +351,7 @@ impl fmt::Debug for Term<'_> {
 }
 
 /// Terms in a row. Each is cut when it is asked for: to look at what lies at every depth, write the
-/// whole term with [`Erlang`] or [`JsonTerm`] instead.
+/// whole term with [`Erlang`] or [`TermReader`] instead.
 #[derive(Clone, Copy, Debug)]
 pub struct Elements<'a> {
     rest: &'a [u8],
