@@ -7,13 +7,12 @@
 
 use std::net::IpAddr;
 
-use super::finding::{Sides, closed_without, finding, looked_up, settled, shown};
-use super::{LogLine, Rule, RuleDoc};
-use crate::judge::world::{World, acceptor_end};
-use crate::record::{
-    Confidence, Event, Evidence, Finding, Ground, HostClue, MessageKind, Outcome, Role, Session,
-    Severity, Shows,
-};
+use super::finding::{Sides, closed_without, finding, looked_up, shown};
+use super::{Detection, LogLine, Rule, RuleDoc};
+use crate::judge::world::{Ground, HostClue, World};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{MessageKind, Role};
+use crate::record::{Confidence, Evidence, Severity, Shows};
 
 /// `beamscope explain name-mismatch`.
 const DOC: RuleDoc = RuleDoc {
@@ -76,23 +75,25 @@ impl Rule for NameMismatch {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        if session.outcome != Outcome::NameMismatch {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
             return;
         }
-        let sides = Sides::of(ids, session);
+        if session.outcome() != Outcome::NameMismatch {
+            return;
+        }
+        let sides = Sides::of(session);
         let dial = Dial::of(session, &sides);
         let told = dial.told();
         let mut found = finding(&DOC, session, &sides);
         found.title = told.title;
         found.explanation = told.explanation;
         found.remedy = told.remedy;
-        let ip = acceptor_end(ids, session).ip;
+        let ip = session.acceptor_end().ip;
         found.evidence.extend(dial.clue.and_then(|clue| named(clue, ip)));
         found.evidence.extend(looked_up(session));
         found.evidence.extend(shown(
-            session.seen.challenge,
+            session.seen.message(MessageKind::Challenge),
             Some(Role::Acceptor),
             Shows::handshake(MessageKind::Challenge, format!("from {}", sides.acceptor)),
         ));
@@ -119,12 +120,12 @@ struct Told {
 }
 
 impl<'a> Dial<'a> {
-    fn of(session: &'a Session, sides: &'a Sides) -> Self {
+    fn of(session: &'a JudgedConnection, sides: &'a Sides) -> Self {
         Self {
             initiator: &sides.initiator,
             acceptor: &sides.acceptor,
-            alive: session.lookup.as_ref().map(|lookup| &*lookup.asked),
-            clue: session.seen.host_clue.as_ref(),
+            alive: session.verdict.lookup.as_ref().map(|lookup| &*lookup.asked),
+            clue: session.verdict.host.as_ref(),
         }
     }
 

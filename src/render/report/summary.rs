@@ -294,7 +294,7 @@ fn advice(stats: &Stats) -> Option<String> {
     })
 }
 
-/// Words with their counts, the most frequent first: `cookie mismatch (3), timed out (1)`. A word alone
+/// Words, the most frequent first, with counts above 1: `cookie mismatch (3), name mismatch`. A word alone
 /// has no count: the sentence has the total.
 fn tally<'a, K: 'a>(
     counts: impl IntoIterator<Item = (&'a K, &'a u64)>,
@@ -302,11 +302,12 @@ fn tally<'a, K: 'a>(
 ) -> Option<String> {
     let mut counts: Vec<_> = counts.into_iter().filter(|(_, n)| **n > 0).collect();
     counts.sort_by_key(|(_, n)| Reverse(**n));
-    if let [(key, _)] = counts.as_slice() {
-        return Some(words(key).to_owned());
-    }
-    let parts: Vec<_> =
-        counts.into_iter().map(|(key, n)| format!("{} ({})", words(key), grouped(*n))).collect();
+    let is_alone = counts.len() == 1;
+    let with_count = |(key, n): (&'a K, &'a u64)| match *n {
+        n if n > 1 && !is_alone => format!("{} ({})", words(key), grouped(n)),
+        _ => words(key).to_owned(),
+    };
+    let parts: Vec<_> = counts.into_iter().map(with_count).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
