@@ -142,9 +142,8 @@ impl Connection {
         is_final: bool,
         lost_until: Option<Timestamp>,
     ) -> Option<Observation> {
-        if let Talk::Distribution(talk) = &mut self.talk {
-            talk.catch_up();
-        }
+        let Talk::Distribution(talk) = &mut self.talk else { return None };
+        let mut calls = talk.settle_calls();
         let Talk::Distribution(talk) = &self.talk else { return None };
         let (initiator, orientation) = self.roles(talk);
         let direction = |role: Role| match role {
@@ -165,7 +164,10 @@ impl Connection {
             }),
             traffic: PerRole::from_fn(|role| talk.traffic(direction(role))),
             foreign: PerRole::from_fn(|role| talk.foreign(direction(role))),
-            messages: PerRole::from_fn(|role| talk.messages(direction(role), &self.tcp)),
+            messages: PerRole::from_fn(|role| {
+                let direction = direction(role);
+                talk.messages(direction, std::mem::take(&mut calls[direction]), &self.tcp)
+            }),
         })
     }
 

@@ -154,7 +154,7 @@ fn write_call_start(cursor: Cursor<'_>, call: Option<RequestKind>) -> Option<Cur
 
 #[inline(always)] // called once, in the loop over fields
 fn write_field<'c>(cursor: Cursor<'c>, field: &FieldView<'_>) -> Option<Cursor<'c>> {
-    let Key { start, end } = KEYS.get(field.kind as usize)?;
+    let JsonKey { start, end } = KEYS.get(field.kind as usize)?;
     let cursor = cursor.put_prefix(&start.0, start.1)?;
     let cursor =
         if field.is_plain { field.copy_to(cursor)? } else { write_escaped(cursor, field.bytes())? };
@@ -185,7 +185,7 @@ type Joined<const N: usize> = ([u8; N], usize);
 
 /// The bytes around the value of a field.
 #[derive(Clone, Copy)]
-struct Key {
+struct JsonKey {
     start: Joined<MAX_KEY>,
     /// How many quotation marks end the value: one behind text.
     end: usize,
@@ -193,14 +193,14 @@ struct Key {
 
 /// The key of each kind of field, by its number.
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
-static KEYS: [Key; FieldKind::ALL.len()] = {
-    let mut keys = [Key { start: joined(&[]), end: 0 }; FieldKind::ALL.len()];
+static KEYS: [JsonKey; FieldKind::ALL.len()] = {
+    let mut keys = [JsonKey { start: joined(&[]), end: 0 }; FieldKind::ALL.len()];
     let mut at = 0;
     while at < keys.len() {
         let kind = FieldKind::ALL[at];
         keys[at] = match kind.value_type() {
-            ValueType::Text => Key { start: joined(&[",\"", kind.name(), "\":\""]), end: 1 },
-            ValueType::Number => Key { start: joined(&[",\"", kind.name(), "\":"]), end: 0 },
+            ValueType::Text => JsonKey { start: joined(&[",\"", kind.name(), "\":\""]), end: 1 },
+            ValueType::Number => JsonKey { start: joined(&[",\"", kind.name(), "\":"]), end: 0 },
         };
         at += 1;
     }

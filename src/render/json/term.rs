@@ -9,8 +9,8 @@ use std::fmt::{self, Write};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::wire::term::{
-    AtomText, Atoms, Budget, Elements, Export, Fun, Integer, Pid, Port, Record, SentBytes, Term,
-    TermHead, TermReader,
+    AtomText, Atoms, Elements, Export, Fun, Integer, NativeRecord, Pid, Port, PrintLimits,
+    SentBytes, Term, TermHead, TermReader,
 };
 
 /// A term that `serde` serializes. The shape of a value shows its type, and no two different terms have the
@@ -46,25 +46,25 @@ use crate::wire::term::{
 pub struct JsonTerm<'a, A: ?Sized> {
     term: Term<'a>,
     atoms: &'a A,
-    budget: Budget,
+    limits: PrintLimits,
 }
 
 impl<'a, A: Atoms + ?Sized> JsonTerm<'a, A> {
-    /// Written up to [`Budget::default`], and no deeper than common readers of JSON go.
+    /// Written up to [`PrintLimits::default`], and no deeper than common readers of JSON go.
     pub fn new(term: Term<'a>, atoms: &'a A) -> Self {
-        let budget = Budget { depth: READERS_DEPTH, ..Budget::default() };
-        Self { term, atoms, budget }
+        let limits = PrintLimits { depth: READERS_DEPTH, ..PrintLimits::default() };
+        Self { term, atoms, limits }
     }
 
     /// All of the term, to the greatest depth.
     pub const fn whole(term: Term<'a>, atoms: &'a A) -> Self {
-        Self::within(term, atoms, Budget::ALL)
+        Self::within(term, atoms, PrintLimits::ALL)
     }
 
-    /// Written up to `budget`, of which the bytes are those of texts and numbers with a few for each
+    /// Written up to `limits`, of which the bytes are those of texts and numbers with a few for each
     /// term, punctuation not counted one by one.
-    pub const fn within(term: Term<'a>, atoms: &'a A, budget: Budget) -> Self {
-        Self { term, atoms, budget }
+    pub const fn within(term: Term<'a>, atoms: &'a A, limits: PrintLimits) -> Self {
+        Self { term, atoms, limits }
     }
 }
 
@@ -72,12 +72,12 @@ impl<A: Atoms + ?Sized> Serialize for JsonTerm<'_, A> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let walk = Walk {
             reader: Cell::new(TermReader::new(self.term)),
-            bytes: Cell::new(self.budget.bytes),
-            terms: Cell::new(self.budget.terms),
+            bytes: Cell::new(self.limits.bytes),
+            terms: Cell::new(self.limits.terms),
             is_cut: Cell::new(false),
             atoms: self.atoms,
         };
-        let depth = self.budget.depth.min(Budget::ALL.depth);
+        let depth = self.limits.depth.min(PrintLimits::ALL.depth);
         NextTerm { walk: &walk, depth }.serialize(to)
     }
 }
@@ -167,7 +167,7 @@ impl<A: Atoms + ?Sized> Serialize for NextTerm<'_, '_, A> {
             // A list of no elements is its tail.
             TermHead::List(0) => self.deeper().serialize(to),
             TermHead::List(len) => self.row(len, true).serialize(to),
-            TermHead::Map(arity) => one(to, "map", &Pairs { next: self.deeper(), left: arity }),
+            TermHead::Map(arity) => one(to, "map", &MapPairs { next: self.deeper(), left: arity }),
             head => self.identifier(head, to),
         }
     }
@@ -191,7 +191,7 @@ impl<'a, A: Atoms + ?Sized> NextTerm<'_, 'a, A> {
                 one(to, "export", &ExportJson { module, function, arity })
             }
             TermHead::Fun(fun) => one(to, "fun", &self.fun(&fun)),
-            TermHead::Record(Record { flags, module, name, fields, .. }) => {
+            TermHead::Record(NativeRecord { flags, module, name, fields, .. }) => {
                 let (module, name) = (walk.name(module), walk.name(name));
                 let fields = RecordFields { next: self.deeper(), names: fields };
                 one(to, "record", &RecordJson { module, name, flags, fields })
@@ -203,7 +203,7 @@ impl<'a, A: Atoms + ?Sized> NextTerm<'_, 'a, A> {
     fn fun(&self, fun: &Fun<'a>) -> FunJson<'_, 'a, A> {
         let walk = self.walk;
         let (arity, index, uniq_hex) = match fun.new {
-            Some((arity, index, md5)) => (Some(arity), Some(index), Some(Text(Hex(md5)))),
+            Some((arity, index, md5)) => (Some(arity), Some(index), Some(Text(HexBytes(md5)))),
             None => (None, None, None),
         };
         FunJson {
@@ -231,7 +231,7 @@ impl<'a, A: Atoms + ?Sized> NextTerm<'_, 'a, A> {
             Some(value) if value.unsigned_abs() <= EXACT => to.serialize_i64(value),
             _ => {
                 let (shown, len) = integer.bytes_up_to(self.walk.bytes.get());
-                let digits = Text(Digits { integer, most: self.walk.bytes.get() });
+                let digits = Text(IntegerDigits { integer, most: self.walk.bytes.get() });
                 one_cut(to, "integer", &digits, self.walk.cut_from(shown, len))
             }
         }
@@ -242,7 +242,7 @@ impl<'a, A: Atoms + ?Sized> NextTerm<'_, 'a, A> {
         let shown = sent.up_to(most);
         let cut_from = self.walk.cut_from(shown, sent.len);
         if let Some(text) = sent.characters(most) {
-            return one_cut(to, "string", &Text(Latin1(text)), cut_from);
+            return one_cut(to, "string", &Text(Latin1Text(text)), cut_from);
         }
         let mut row = to.serialize_seq(None)?;
         shown.iter().try_for_each(|byte| row.serialize_element(byte))?;
@@ -261,10 +261,10 @@ impl<'a, A: Atoms + ?Sized> NextTerm<'_, 'a, A> {
         let shown = sent.up_to(most / 2);
         let cut_from = self.walk.cut_from(shown, len);
         if is_binary {
-            return one_cut(to, "binary_hex", &Text(Hex(shown)), cut_from);
+            return one_cut(to, "binary_hex", &Text(HexBytes(shown)), cut_from);
         }
         let mut map = to.serialize_map(None)?;
-        map.serialize_entry("bitstring_hex", &Text(Hex(shown)))?;
+        map.serialize_entry("bitstring_hex", &Text(HexBytes(shown)))?;
         map.serialize_entry("bits", &(8 * (len as u64 - 1) + u64::from(bits)))?;
         if let Some(len) = cut_from {
             map.serialize_entry("cut_from", &len)?;
@@ -303,16 +303,16 @@ impl<A: Atoms + ?Sized> Serialize for Row<'_, '_, A> {
 }
 
 /// The pairs of a map, in the sender's order.
-struct Pairs<'w, 'a, A: ?Sized> {
+struct MapPairs<'w, 'a, A: ?Sized> {
     next: NextTerm<'w, 'a, A>,
     left: u32,
 }
 
-impl<A: Atoms + ?Sized> Serialize for Pairs<'_, '_, A> {
+impl<A: Atoms + ?Sized> Serialize for MapPairs<'_, '_, A> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut pairs = to.serialize_seq(None)?;
         for _ in 0..self.left {
-            pairs.serialize_element(&Pair { key: &self.next, value: &self.next })?;
+            pairs.serialize_element(&PairJson { key: &self.next, value: &self.next })?;
             if self.next.walk.is_cut.get() {
                 break;
             }
@@ -322,12 +322,12 @@ impl<A: Atoms + ?Sized> Serialize for Pairs<'_, '_, A> {
 }
 
 /// A key and, unless the walk is cut in it, its value.
-struct Pair<'p, 'w, 'a, K, A: ?Sized> {
+struct PairJson<'p, 'w, 'a, K, A: ?Sized> {
     key: &'p K,
     value: &'p NextTerm<'w, 'a, A>,
 }
 
-impl<K: Serialize, A: Atoms + ?Sized> Serialize for Pair<'_, '_, '_, K, A> {
+impl<K: Serialize, A: Atoms + ?Sized> Serialize for PairJson<'_, '_, '_, K, A> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut pair = to.serialize_seq(None)?;
         pair.serialize_element(self.key)?;
@@ -349,7 +349,7 @@ impl<A: Atoms + ?Sized> Serialize for RecordFields<'_, '_, A> {
         let walk = self.next.walk;
         let mut fields = to.serialize_seq(None)?;
         for name in self.names {
-            fields.serialize_element(&Pair { key: &walk.name(name), value: &self.next })?;
+            fields.serialize_element(&PairJson { key: &walk.name(name), value: &self.next })?;
             if walk.is_cut.get() {
                 break;
             }
@@ -365,7 +365,7 @@ impl Serialize for Name<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             AtomText::Utf8(text) => to.serialize_str(text),
-            AtomText::Latin1(bytes) => to.collect_str(&Latin1(bytes)),
+            AtomText::Latin1(bytes) => to.collect_str(&Latin1Text(bytes)),
             AtomText::Unknown(reference) => one(to, "atom_ref", &reference),
         }
     }
@@ -411,7 +411,7 @@ struct FunJson<'w, 'a, A: ?Sized> {
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    uniq_hex: Option<Text<Hex<[u8; 16]>>>,
+    uniq_hex: Option<Text<HexBytes<[u8; 16]>>>,
     pid: PidJson<'a>,
     free: Row<'w, 'a, A>,
 }
@@ -477,28 +477,28 @@ impl<T: fmt::Display> Serialize for Text<T> {
     }
 }
 
-struct Hex<T>(T);
+struct HexBytes<T>(T);
 
-impl<T: AsRef<[u8]>> fmt::Display for Hex<T> {
+impl<T: AsRef<[u8]>> fmt::Display for HexBytes<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_ref().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-struct Latin1<'a>(&'a [u8]);
+struct Latin1Text<'a>(&'a [u8]);
 
-impl fmt::Display for Latin1<'_> {
+impl fmt::Display for Latin1Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| f.write_char(char::from(*byte)))
     }
 }
 
-struct Digits<'a> {
+struct IntegerDigits<'a> {
     integer: Integer<'a>,
     most: usize,
 }
 
-impl fmt::Display for Digits<'_> {
+impl fmt::Display for IntegerDigits<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.integer.write_up_to(self.most, f).map(|_| ())
     }
@@ -521,15 +521,15 @@ mod tests {
 
     use super::*;
 
-    fn within(bytes: &[u8], budget: Budget) -> serde_json::Value {
-        let term = JsonTerm::within(Term::cut_off(bytes), &ATOMS[..], budget);
+    fn within(bytes: &[u8], limits: PrintLimits) -> serde_json::Value {
+        let term = JsonTerm::within(Term::cut_off(bytes), &ATOMS[..], limits);
         // Through text, as a reader gets it.
         serde_json::from_str(&serde_json::to_string(&term).unwrap()).unwrap()
     }
 
     fn all(bytes: &[u8]) -> serde_json::Value {
         assert_eq!(cut_term(bytes).unwrap().1, b"");
-        within(bytes, Budget::ALL)
+        within(bytes, PrintLimits::ALL)
     }
 
     #[test]
@@ -607,12 +607,12 @@ mod tests {
 
     #[test]
     fn a_cut_is_marked_once() {
-        let terms = Budget { terms: 3, ..Budget::ALL };
+        let terms = PrintLimits { terms: 3, ..PrintLimits::ALL };
         assert_eq!(
             within(b"\x68\x02\x68\x02\x61\x01\x61\x02\x61\x03", terms),
             json!({"tuple": [{"tuple": [1, {"cut": true}]}]})
         );
-        let bytes = Budget { bytes: 12, ..Budget::ALL };
+        let bytes = PrintLimits { bytes: 12, ..PrintLimits::ALL };
         assert_eq!(
             within(b"\x6d\0\0\0\x06abcdef", bytes),
             json!({"binary": "abcd", "cut_from": 6})
@@ -624,15 +624,15 @@ mod tests {
         assert_eq!(within(b"\x6b\0\x06abcdef", bytes), json!({"string": "abcd", "cut_from": 6}));
         // What the bytes end in.
         assert_eq!(
-            within(b"\x74\0\0\0\x02\x61\x01\x6d\0\0\0\x03ab", Budget::ALL),
+            within(b"\x74\0\0\0\x02\x61\x01\x6d\0\0\0\x03ab", PrintLimits::ALL),
             json!({"map": [[1, {"binary": "ab", "cut_from": 3}]]})
         );
-        assert_eq!(within(b"\x68\x02\x61", Budget::ALL), json!({"tuple": [{"cut": true}]}));
+        assert_eq!(within(b"\x68\x02\x61", PrintLimits::ALL), json!({"tuple": [{"cut": true}]}));
     }
 
     #[test]
     fn a_term_nested_too_deep_is_left_out_and_what_follows_is_not() {
-        let depth = Budget { depth: 1, ..Budget::ALL };
+        let depth = PrintLimits { depth: 1, ..PrintLimits::ALL };
         assert_eq!(
             within(b"\x68\x02\x68\x01\x68\x01\x61\x01\x61\x03", depth),
             json!({"tuple": [{"cut": true}, 3]})

@@ -75,7 +75,7 @@ pub(in crate::wire) fn write_everything(bytes: &[u8]) {
     let whole = cut_term(bytes).is_ok();
     let term = Term::cut_off(bytes);
     look_at_everything(term, 4);
-    for budget in [Budget::ALL, Budget { bytes: 40, terms: 10, depth: 3 }] {
+    for budget in [PrintLimits::ALL, PrintLimits { bytes: 40, terms: 10, depth: 3 }] {
         let mut text = String::new();
         let is_all = Erlang::within(term, &NoAtoms, budget).write_to(&mut text).unwrap();
         assert!(!is_all || whole, "{text}");

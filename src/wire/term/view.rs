@@ -7,7 +7,7 @@ use super::erlang::text_ahead;
 use super::number::{self, Integer};
 use super::scan::{self, Fault, Reader};
 use super::tag::*;
-use super::{Export, Fun, Pid, Port, Record, Reference, Term, text};
+use super::{Export, Fun, NativeRecord, Pid, Port, Reference, Term, text};
 use crate::wire::WireError;
 
 /// Reads the heads of terms from the front of their bytes.
@@ -48,7 +48,7 @@ pub enum TermHead<'a> {
     /// A closure. The values of its free variables follow.
     Fun(Fun<'a>),
     /// A native record (OTP 29). The values of its fields follow.
-    Record(Record<'a>),
+    Record(NativeRecord<'a>),
 }
 
 /// The bytes of a string or a binary, as far as they are here.
@@ -187,7 +187,7 @@ fn identifier<'a>(tag: u8, i: &mut Reader<'a>) -> Result<TermHead<'a>, Fault> {
         EXPORT_EXT => TermHead::Export(Export::read(i)?),
         NEW_FUN_EXT | FUN_EXT => TermHead::Fun(Fun::read(i)?),
         RECORD_EXT => {
-            let record = Record::read(i)?;
+            let record = NativeRecord::read(i)?;
             i.0 = record.values.rest;
             TermHead::Record(record)
         }
