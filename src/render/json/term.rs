@@ -167,7 +167,7 @@ impl<A: Atoms + ?Sized> Serialize for NextTerm<'_, '_, A> {
             // A list of no elements is its tail.
             TermHead::List(0) => self.deeper().serialize(to),
             TermHead::List(len) => self.row(len, true).serialize(to),
-            TermHead::Map(arity) => one(to, "map", &MapPairs { next: self.deeper(), left: arity }),
+            TermHead::Map(arity) => one(to, "map", &PairsJson { next: self.deeper(), left: arity }),
             head => self.identifier(head, to),
         }
     }
@@ -303,12 +303,12 @@ impl<A: Atoms + ?Sized> Serialize for Row<'_, '_, A> {
 }
 
 /// The pairs of a map, in the sender's order.
-struct MapPairs<'w, 'a, A: ?Sized> {
+struct PairsJson<'w, 'a, A: ?Sized> {
     next: NextTerm<'w, 'a, A>,
     left: u32,
 }
 
-impl<A: Atoms + ?Sized> Serialize for MapPairs<'_, '_, A> {
+impl<A: Atoms + ?Sized> Serialize for PairsJson<'_, '_, A> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut pairs = to.serialize_seq(None)?;
         for _ in 0..self.left {
