@@ -258,7 +258,9 @@ fn cascade(loss: &Loss, close: &Close) -> Option<Detection> {
             let node = if *from == Role::Initiator { a } else { b };
             (format!(" {node} asked for that by a message to global on the other."), Vec::new())
         }
-        None => (String::new(), vec!["somebody closed it at this very time".to_owned()]),
+        None => {
+            (String::new(), vec!["a person or a program closed it at this very time".to_owned()])
+        }
     };
     let asked = close.asked.iter().map(|(_, shown)| shown.clone());
     Some(Detection {

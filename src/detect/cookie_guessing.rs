@@ -85,9 +85,9 @@ impl Rule for CookieGuessing {
         let b = &sides.acceptor;
         if is_refused(session) {
             tell_attempts(&mut found, session, &guess);
-            found.title = format!("somebody at {from} is guessing the cookie of {b}");
+            found.title = format!("a client at {from} is guessing the cookie of {b}");
             found.explanation = format!(
-                "{from}{place} was refused {} times within {}: {}. What follows is counted, not told.",
+                "{from}{place} was refused {} times within {}: {}. Further attempts are counted and not reported.",
                 guess.refused,
                 lasted(guess.lasted),
                 sign(guess.sign)
@@ -97,7 +97,8 @@ impl Rule for CookieGuessing {
             && session.outcome() == Outcome::Connected
             && session.at().since(guess.first.at) <= guess.lasted + SOON
         {
-            found.title = format!("{from} got in at {b} after {} refused cookies", guess.refused);
+            found.title =
+                format!("{from} connected to {b} after {} refused cookies", guess.refused);
             found.explanation = format!(
                 "{from}{place} was refused {} times: {}. Right after that, {} connected from there to {b}: \
                  its cookie was accepted.",
@@ -227,7 +228,7 @@ mod tests {
         assert_eq!(count(&findings, "cookie-guessing"), 1);
         assert_eq!(count(&findings, "cookie-mismatch"), 6);
         let guess = findings.iter().find(|finding| finding.rule == "cookie-guessing").unwrap();
-        assert_eq!(guess.title, "somebody at 10.0.0.1 is guessing the cookie of b@h2");
+        assert_eq!(guess.title, "a client at 10.0.0.1 is guessing the cookie of b@h2");
         assert!(
             guess.explanation.contains("refused 32 times within a second"),
             "{}",
@@ -284,7 +285,7 @@ mod tests {
         events.push(dial(900, "x41@h1/10.0.0.1/3", B).into());
         let findings = found(&events);
         let got_in = findings.iter().filter(|it| it.rule == "cookie-guessing").nth(1).unwrap();
-        assert_eq!(got_in.title, "10.0.0.1 got in at b@h2 after 40 refused cookies");
+        assert_eq!(got_in.title, "10.0.0.1 connected to b@h2 after 40 refused cookies");
     }
 
     #[test]

@@ -166,15 +166,16 @@ impl Rule for CookieMismatch {
             found.title = format!("{b} refused the cookie of further nodes at {from}");
             found.explanation.push_str(
                 " Other names from this address were refused before; this one and all further ones are \
-                 counted here and not told one by one.",
+                 counted here and not reported one by one.",
             );
         }
         found.remedy = vec![
             "Give both nodes the same cookie: compare ~/.erlang.cookie of the users that run them, or \
              start both with the same --cookie (Elixir) or -setcookie (Erlang)."
                 .to_owned(),
-            "On a running node, erlang:get_cookie() (Node.get_cookie in Elixir) shows the cookie in use \
-             and Node.set_cookie changes it; a cookie set for one peer alone goes before it."
+            "On a running node, erlang:get_cookie() (Node.get_cookie in Elixir) shows the cookie in use, \
+             and Node.set_cookie/1 changes it. A cookie set for that node with Node.set_cookie/2 \
+             overrides it."
                 .to_owned(),
         ];
         found.logged_by = session.verdict.detected_by.into_iter().collect();

@@ -96,9 +96,15 @@ impl Rule for DistPort {
         let mut found = match (session.outcome(), session.seen.tcp.icmp) {
             (Outcome::Refused, None) => {
                 let mut found = finding(&STALE, session, &sides);
-                found.title = format!("nobody listens on {port}, where {node} is said to be");
+                found.title = match &session.verdict.lookup {
+                    Some(_) => format!(
+                        "EPMD says {node} is on port {}; {} refused the connection",
+                        end.port, end.ip
+                    ),
+                    None => format!("{port} refused the connection"),
+                };
                 found.explanation = format!(
-                    "{} was led to {port} and its SYN was answered with RST: the host is up and the port \
+                    "{} dialed {port}, and its SYN was answered with RST: the host is up and the port \
                      is closed. The registration outlived the listener, the node died in between, or it \
                      listens on another interface.",
                     sides.initiator
@@ -112,7 +118,7 @@ impl Rule for DistPort {
             }
             (Outcome::Refused, Some(IcmpUnreachable { kind, code, reporter })) => {
                 let mut found = finding(&BLOCKED, session, &sides);
-                found.title = format!("the way to {node} at {port} is rejected");
+                found.title = format!("a firewall rejects connections to {node} ({port})");
                 found.explanation = format!(
                     "{reporter} answered the SYN to {port} with ICMP {kind}/{code}, \"destination \
                      unreachable\": a packet filter rejects it, or there is no route."

@@ -165,7 +165,7 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
             what: format!("took {took} to answer"),
             means: format!(
                 "{asker} was answered {took} after it had asked{gave_up}. A node that dials another gives up \
-                 after 7 s unless told otherwise, and finds nobody: EPMD hangs at times, or its host is \
+                 after 7 s unless told otherwise, and does not connect: EPMD hangs at times, or its host is \
                  overloaded."
             ),
             remedy: ask_itself,

@@ -87,8 +87,8 @@ impl Rule for HandshakeFailed {
         let bytes = session.seen.tcp.sides.initiator.bytes + session.seen.tcp.sides.acceptor.bytes;
         let reached = match session.seen.handshake.reached() {
             Some(message) => format!("after {message}"),
-            None if bytes > 0 => "before a whole message was said".to_owned(),
-            None => "before anything was said".to_owned(),
+            None if bytes > 0 => "before sending a complete message".to_owned(),
+            None => "before sending anything".to_owned(),
         };
         let by = session.verdict.detected_by.unwrap_or(Role::Initiator);
         let (who, other) = sides.beginning_with(by);
@@ -97,10 +97,9 @@ impl Rule for HandshakeFailed {
                 let mut found = finding(&TIMEOUT, session, &sides);
                 let owed = session.verdict.owed.map_or("next message", MessageKind::name);
                 let silence = seconds(micros(session.seen.silence_before_close()));
-                found.title = format!("{other} fell silent in the handshake with {who}");
-                found.explanation = format!(
-                    "{other} owed the {owed} and sent none for {silence}; then {who} gave up."
-                );
+                found.title = format!("{other} stopped answering in the handshake with {who}");
+                found.explanation =
+                    format!("{other} sent no {owed} within {silence}; then {who} gave up.");
                 // One node that hangs is one cause, whoever waits for it.
                 found.parties = other.clone();
                 found.remedy = vec![

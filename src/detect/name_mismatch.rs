@@ -268,9 +268,9 @@ impl<'a> Dial<'a> {
         let Self { initiator: a, acceptor: b, .. } = self;
         match (self.alive, self.clue) {
             (Some(alive), Some(HostClue { host, ground: Ground::Dns { .. } })) => {
-                format!("{a} wanted {alive}@{host} and reached {b}")
+                format!("{a} dialed {alive}@{host} and reached {b}")
             }
-            _ => format!("{a} wanted another name than {b}"),
+            _ => format!("{a} dialed {b} under a different name"),
         }
     }
 
@@ -375,7 +375,7 @@ mod tests {
         let told = told(LONG, Some("two"), Some(&clue));
         assert_eq!(
             told.title,
-            "one@hosta.example.lan wanted two@db.example.lan and reached two@hostb.example.lan"
+            "one@hosta.example.lan dialed two@db.example.lan and reached two@hostb.example.lan"
         );
         assert!(told.explanation.contains("asked DNS for db.example.lan (frame 2)"));
         assert!(told.remedy[0].contains("Dial exactly 'two@hostb.example.lan'"));
@@ -388,7 +388,7 @@ mod tests {
         let told = told(LONG, Some("two"), Some(&clue));
         assert!(told.title.contains("seems to have dialed that name"), "{}", told.title);
         for text in [&told.title, &told.explanation] {
-            assert!(!text.contains("alias") && !text.contains(" wanted "), "{text}");
+            assert!(!text.contains("alias") && !text.contains("under a different name"), "{text}");
         }
         assert!(told.explanation.contains("the name does not explain the close"));
     }
@@ -397,7 +397,7 @@ mod tests {
     fn short_against_long_says_how_to_make_both_alike() {
         let clue = dns("hostb", "hostb.example.lan");
         let to_long = told(["one@hosta", LONG[1]], Some("two"), Some(&clue));
-        assert!(to_long.title.contains("wanted two@hostb and reached two@hostb.example.lan"));
+        assert!(to_long.title.contains("dialed two@hostb and reached two@hostb.example.lan"));
         assert!(to_long.explanation.contains("one@hosta has a short name"));
         assert!(to_long.remedy[0].contains("restart two@hostb.example.lan with `erl -sname two`"));
         assert!(to_long.remedy[0].contains("dial 'two@hostb'"), "{:?}", to_long.remedy);
@@ -458,7 +458,7 @@ mod tests {
             let told = told(LONG, Some("two"), Some(&clue));
             assert_eq!(
                 told.title,
-                "one@hosta.example.lan wanted another name than two@hostb.example.lan"
+                "one@hosta.example.lan dialed two@hostb.example.lan under a different name"
             );
             assert!(told.explanation.contains("may have dialed"), "{}", told.explanation);
         }

@@ -63,7 +63,7 @@ impl Rule for NodeRestarted {
                 creation(now.creation)
             ),
             remedy: vec![
-                "Nothing, if somebody restarted it. Else look for a crash dump, the out-of-memory \
+                "Nothing, if the restart was intended. Else look for a crash dump, the out-of-memory \
                  killer, and the node's supervisor at this time."
                     .to_owned(),
             ],

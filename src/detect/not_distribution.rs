@@ -57,7 +57,10 @@ impl Rule for NotDistribution {
         let mapper = address(ids.dest_ip, ids.dest_port);
         let what = Shows::Foreign(foreign.looks_like.clone());
         out.push(Detection {
-            title: format!("{} sent the port mapper at {mapper} no EPMD", ids.src_ip),
+            title: format!(
+                "{} sent the port mapper at {mapper} something other than EPMD requests",
+                ids.src_ip
+            ),
             explanation: format!(
                 "What it sent looks like {}. EPMD closes such a connection without a word.",
                 foreign.looks_like
@@ -82,7 +85,10 @@ impl Rule for NotDistribution {
         found.parties = format!("{},{}", session.ip(Role::Initiator), sides.acceptor);
         found.title = match foreign.from {
             Role::Initiator => {
-                format!("{} spoke no Erlang to the node at {}", sides.initiator, sides.acceptor)
+                format!(
+                    "{} does not speak the Erlang protocol to the node at {}",
+                    sides.initiator, sides.acceptor
+                )
             }
             Role::Acceptor => format!("what answers at {} is no Erlang node", sides.acceptor),
         };

@@ -89,7 +89,7 @@ impl Rule for RegistrationRejected {
         ];
         out.push(Detection {
             confidence: Confidence::Likely,
-            title: format!("the port mapper at {mapper} turned \"{name}\" away, which is on another host"),
+            title: format!("the port mapper at {mapper} refused to register \"{name}\", which is on another host"),
             explanation: format!(
                 "A node at {from} asked the port mapper at {mapper} to register it as \"{name}\", and the \
                  connection was closed without an answer. EPMD registers processes of its own host alone; \

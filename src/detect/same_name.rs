@@ -86,7 +86,7 @@ impl Rule for SameName {
         found.title = format!("two nodes call themselves {name}");
         found.explanation = format!(
             "The node at {from} introduced itself to the node at {to} as {name}, which is {}; it \
-             was refused with nok, and nobody had dialed the other way.",
+             was refused with nok, and no node had dialed the other way.",
             match confidence {
                 Confidence::Proven => "that node's own name",
                 _ => "in all likelihood that node's own name: EPMD was asked for it",

@@ -72,7 +72,7 @@ impl Rule for TlsMismatch {
         found.explanation = match tls_side {
             Role::Initiator => format!(
                 "{a} opened with a TLS hello; {b} never answered it. A node without TLS reads such a \
-                 hello as the length of a long message and waits until somebody gives up."
+                 hello as the length of a long message and waits until one side gives up."
             ),
             Role::Acceptor => {
                 format!("{a} introduced itself in clear; {b} answered with a TLS alert and closed.")

@@ -109,10 +109,8 @@ impl Rule for VersionMismatch {
             Some(version) => format!(" and speaks handshake version {version}"),
             None => String::new(),
         };
-        found.explanation = format!(
-            "{refused} is {}{layout}; {refusing} closed the door on it.{lacks}",
-            release(hello)
-        );
+        found.explanation =
+            format!("{refused} is {}{layout}; {refusing} refused it.{lacks}", release(hello));
         found.remedy =
             vec!["Upgrade the older node: releases at most two apart connect.".to_owned()];
         if !by_initiator && version == Some(5) {
