@@ -125,7 +125,13 @@ impl Connection {
     ) {
         let lost_until = setting.lost_until;
         if let Some(seen) = self.observe(now, occasion, is_final, lost_until) {
-            said.push(Observed::Connection(Box::new(seen)));
+            let seen = Observed::Connection(Box::new(seen));
+            // The first messages may come in the packet that completes the handshake: readers need the names of the
+            // nodes before them.
+            match occasion {
+                Occasion::Established => said.push_before_messages(seen),
+                _ => said.push(seen),
+            }
         }
     }
 
