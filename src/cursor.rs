@@ -21,6 +21,11 @@ pub(crate) struct LineBuffer {
 }
 
 impl LineBuffer {
+    /// An empty buffer of `capacity` bytes.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self { bytes: vec![0; capacity], len: 0 }
+    }
+
     /// The bytes that were written.
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -156,28 +161,30 @@ impl<'a> Cursor<'a> {
     /// Writes a number in decimal digits.
     #[inline]
     pub(crate) fn number(self, number: u64) -> Option<Self> {
-        match six_digits(number) {
-            Some((digits, count)) => self.put_prefix(&digits.to_le_bytes(), count),
-            None => self.long_number(number),
+        if number < MILLION {
+            let (digits, count) = six_digits(number);
+            return self.put_prefix(&digits.to_le_bytes(), count);
         }
+        self.large_number(number)
+    }
+
+    /// Writes a number of more than six digits. Recurses at most twice.
+    #[inline(never)]
+    fn large_number(self, number: u64) -> Option<Self> {
+        let cursor = self.number(number / MILLION)?;
+        cursor.put_prefix(&six_digits_with_zeros(number % MILLION).to_le_bytes(), 6)
     }
 
     /// Writes a dot and a number.
     #[inline]
-    pub(crate) fn dot_number(self, number: u64) -> Option<Self> {
-        match six_digits(number) {
-            Some((digits, count)) => {
-                let digits = digits << 8 | u64::from(b'.');
-                self.put_prefix(&digits.to_le_bytes(), count + 1)
-            }
-            None => self.put(b".")?.long_number(number),
+    pub(crate) fn dot_number(self, number: u32) -> Option<Self> {
+        let number = u64::from(number);
+        if number < MILLION {
+            let (digits, count) = six_digits(number);
+            let digits = digits << 8 | u64::from(b'.');
+            return self.put_prefix(&digits.to_le_bytes(), count + 1);
         }
-    }
-
-    /// Writes a number of more than six digits. Recurses once for every three digits above those: five times.
-    #[cold]
-    fn long_number(self, number: u64) -> Option<Self> {
-        self.number(number / 1000)?.put_prefix(&three_digits(number % 1000).to_le_bytes(), 3)
+        self.put(b".")?.large_number(number)
     }
 }
 
@@ -204,18 +211,23 @@ pub(crate) fn nine_digits(number: u64) -> [u8; 9] {
 /// ASCII digits, the first one in the lowest byte, and how many they are.
 type Digits = (u64, usize);
 
+const MILLION: u64 = 1_000_000;
+
 /// The digits of a number below 1,000,000, without leading zeros.
 #[inline]
-fn six_digits(number: u64) -> Option<Digits> {
+fn six_digits(number: u64) -> Digits {
     if number < 1000 {
-        return Some(up_to_three_digits(number));
+        return up_to_three_digits(number);
     }
-    if number < 1_000_000 {
-        let (digits, count) = up_to_three_digits(number / 1000);
-        let rest = u64::from(three_digits(number % 1000)) << (8 * count);
-        return Some((digits | rest, count + 3));
-    }
-    None
+    let (digits, count) = up_to_three_digits(number / 1000);
+    let rest = u64::from(three_digits(number % 1000)) << (8 * count);
+    (digits | rest, count + 3)
+}
+
+/// The digits of a number below 1,000,000, with leading zeros.
+#[inline]
+fn six_digits_with_zeros(number: u64) -> u64 {
+    u64::from(three_digits(number % 1000)) << 24 | u64::from(three_digits(number / 1000))
 }
 
 /// The digits of a number below 1,000, without leading zeros.
@@ -261,13 +273,17 @@ mod tests {
     }
 
     #[test]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the lower half of a number is a number too"
+    )]
     fn numbers_have_the_digits_that_the_standard_library_gives() {
         let around = |n: u64| [n.saturating_sub(1), n, n.saturating_add(1)];
         let powers = (0..20).map(|digits| 10_u64.pow(digits)).flat_map(around);
         for value in (0..2000).chain(powers).chain([123_456_789, 1_002_003_004, u64::MAX]) {
             assert_eq!(
-                written(|cursor| cursor.number(value)?.dot_number(value)),
-                format!("{value}.{value}")
+                written(|cursor| cursor.number(value)?.dot_number(value as u32)),
+                format!("{value}.{}", value as u32)
             );
             if value < 1_000_000_000 {
                 assert_eq!(nine_digits(value), *format!("{value:09}").as_bytes());

@@ -61,6 +61,7 @@ pub mod compare;
 mod cursor;
 pub mod decode;
 pub mod detect;
+pub mod drive;
 pub mod engine;
 pub mod evidence;
 pub mod flow;

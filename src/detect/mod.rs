@@ -53,7 +53,7 @@ use crate::record::{Event, Finding};
 use crate::time::Timestamp;
 
 /// A small state machine over events that knows one problem, or a few that are told apart at once.
-pub trait Rule {
+pub trait Rule: Send {
     /// What it may find.
     fn pages(&self) -> &'static [RuleDoc];
 

@@ -176,8 +176,9 @@ pub struct MessageView<'a> {
     pub meta: &'a MessageMeta,
     /// What it carries, where payloads are kept.
     pub payload: Option<Payload<'a>>,
-    signal: Fields<'a>,
-    call: Fields<'a>,
+    fields: Fields<'a>,
+    /// The number of fields of the control message, which come before those of the call.
+    signal_len: usize,
     /// Bytes of the text of all fields.
     text_len: usize,
 }
@@ -185,20 +186,14 @@ pub struct MessageView<'a> {
 impl<'a> MessageView<'a> {
     /// Its fields in the order of their kinds.
     #[inline]
-    pub fn fields(&self) -> impl Iterator<Item = FieldView<'a>> {
-        self.signal.chain(self.call)
+    pub const fn fields(&self) -> Fields<'a> {
+        self.fields
     }
 
-    /// The fields of its control message.
+    /// The number of fields of the control message, which come before those of the call.
     #[inline]
-    pub const fn signal(&self) -> Fields<'a> {
-        self.signal
-    }
-
-    /// The fields of its call.
-    #[inline]
-    pub const fn call(&self) -> Fields<'a> {
-        self.call
+    pub const fn signal_len(&self) -> usize {
+        self.signal_len
     }
 
     /// The text of one of its fields.
@@ -312,8 +307,9 @@ pub struct MessageBatch {
 #[derive(Clone, Copy, Debug)]
 struct StoredMessage {
     meta: MessageMeta,
-    signal_end: FieldEnd,
-    call_end: FieldEnd,
+    /// The number of fields of its control message.
+    signal_len: usize,
+    end: FieldEnd,
     payload: Option<StoredPayload>,
 }
 
@@ -359,28 +355,19 @@ impl MessageBatch {
     /// The messages with these indices, in order.
     pub fn range(&self, range: Range<usize>) -> impl Iterator<Item = MessageView<'_>> {
         let before = range.start.checked_sub(1).and_then(|before| self.messages.get(before));
-        let mut start = before.map_or_else(FieldEnd::default, |before| before.call_end);
+        let mut start = before.map_or_else(FieldEnd::default, |before| before.end);
         let messages = self.messages.get(range).unwrap_or_default();
         messages.iter().map(move |message| {
-            let StoredMessage { meta, signal_end, call_end, payload } = message;
-            let view = MessageView {
-                meta,
-                payload: payload.as_ref().and_then(|payload| self.payload(payload)),
-                signal: self.fields_between(start, *signal_end),
-                call: self.fields_between(*signal_end, *call_end),
-                text_len: call_end.text.saturating_sub(start.text),
+            let StoredMessage { meta, signal_len, end, payload } = message;
+            let fields = Fields {
+                fields: self.fields.get(start.field..end.field).unwrap_or_default(),
+                text: self.text.with_rest().get(start.text..).unwrap_or_default(),
             };
-            start = *call_end;
-            view
+            let text_len = end.text.saturating_sub(start.text);
+            start = *end;
+            let payload = payload.as_ref().and_then(|payload| self.payload(payload));
+            MessageView { meta, payload, fields, signal_len: *signal_len, text_len }
         })
-    }
-
-    #[inline]
-    fn fields_between(&self, start: FieldEnd, end: FieldEnd) -> Fields<'_> {
-        Fields {
-            fields: self.fields.get(start.field..end.field).unwrap_or_default(),
-            text: self.text.with_rest().get(start.text..).unwrap_or_default(),
-        }
     }
 
     fn payload(&self, payload: &StoredPayload) -> Option<Payload<'_>> {
@@ -413,25 +400,22 @@ impl MessageBatch {
         write: impl for<'c> FnOnce(&mut FieldWriter<'_>, Cursor<'c>) -> Option<Cursor<'c>>,
     ) {
         let Self { messages, fields, text, scratch, .. } = self;
-        let start = FieldEnd { field: fields.len(), text: text.len() };
+        let start = fields.len();
         let mut signal_end = None;
         let is_written = text.append(MESSAGE_ROOM, |cursor| {
             let left = cursor.left();
-            let mut writer = FieldWriter { fields, scratch, signal_end: None, start: left, left };
+            let mut writer = FieldWriter { fields, scratch, signal_end: None, left };
             let cursor = write(&mut writer, cursor);
             signal_end = writer.signal_end;
             cursor
         });
         if !is_written {
-            fields.truncate(start.field);
+            fields.truncate(start);
             signal_end = None;
         }
-        let call_end = FieldEnd { field: fields.len(), text: text.len() };
-        let signal_end = signal_end.map_or(call_end, |FieldEnd { field, text }| FieldEnd {
-            field,
-            text: start.text + text,
-        });
-        messages.push(StoredMessage { meta, signal_end, call_end, payload: None });
+        let end = FieldEnd { field: fields.len(), text: text.len() };
+        let signal_len = signal_end.unwrap_or(end.field).saturating_sub(start);
+        messages.push(StoredMessage { meta, signal_len, end, payload: None });
     }
 
     /// Gives the last message its payload, or as much of it as is kept, and the atoms that the term refers to.
@@ -449,17 +433,14 @@ impl MessageBatch {
     /// Takes out the last message, whose further fragments are still to come. It has no payload yet.
     pub(crate) fn take_last(&mut self) -> Option<Self> {
         let last = self.messages.pop()?;
-        let start = self.messages.last().map_or_else(FieldEnd::default, |before| before.call_end);
+        let start = self.messages.last().map_or_else(FieldEnd::default, |before| before.end);
         let fields = self.fields.split_off(start.field.min(self.fields.len()));
         let mut taken = Self { fields, ..Self::default() };
         let bytes = self.text.bytes().get(start.text..).unwrap_or_default();
         taken.text.append(bytes.len(), |cursor| cursor.copy(bytes));
         self.text.truncate(start.text);
-        taken.messages.push(StoredMessage {
-            signal_end: last.signal_end.less(start),
-            call_end: last.call_end.less(start),
-            ..last
-        });
+        let end = FieldEnd { field: taken.fields.len(), text: taken.text.len() };
+        taken.messages.push(StoredMessage { end, ..last });
         Some(taken)
     }
 
@@ -472,19 +453,15 @@ impl MessageBatch {
         payload_bytes: u64,
     ) {
         let Some(message) = begun.messages.first() else { return };
-        let start = FieldEnd { field: self.fields.len(), text: self.text.len() };
         let bytes = begun.text.bytes();
         if !self.text.append(bytes.len(), |cursor| cursor.copy(bytes)) {
             return;
         }
         self.fields.extend_from_slice(&begun.fields);
         let payload_bytes = Some(payload_bytes);
-        self.messages.push(StoredMessage {
-            meta: MessageMeta { packet, fragments, payload_bytes, ..message.meta },
-            signal_end: message.signal_end.plus(start),
-            call_end: message.call_end.plus(start),
-            payload: None,
-        });
+        let meta = MessageMeta { packet, fragments, payload_bytes, ..message.meta };
+        let end = FieldEnd { field: self.fields.len(), text: self.text.len() };
+        self.messages.push(StoredMessage { meta, end, ..*message });
     }
 
     /// Bytes that its messages take, payloads aside.
@@ -495,27 +472,12 @@ impl MessageBatch {
     }
 }
 
-impl FieldEnd {
-    const fn plus(self, start: Self) -> Self {
-        Self { field: self.field + start.field, text: self.text + start.text }
-    }
-
-    const fn less(self, start: Self) -> Self {
-        Self {
-            field: self.field.saturating_sub(start.field),
-            text: self.text.saturating_sub(start.text),
-        }
-    }
-}
-
 /// Adds the fields of one message to a batch.
 pub(crate) struct FieldWriter<'b> {
     fields: &'b mut Vec<StoredField>,
     scratch: &'b mut String,
-    /// The end of the fields of the control message, its text from the start of this message.
-    signal_end: Option<FieldEnd>,
-    /// Bytes that were left to the cursor at the start of the message.
-    start: usize,
+    /// The end of the fields of the control message, where a call follows them.
+    signal_end: Option<usize>,
     /// Bytes that were left to the cursor at the end of the field before.
     left: usize,
 }
@@ -524,8 +486,7 @@ impl FieldWriter<'_> {
     /// The fields of the control message end here, and those of the call begin. Only the first time counts.
     #[inline]
     pub(crate) fn begin_call(&mut self) {
-        let end = FieldEnd { field: self.fields.len(), text: self.start - self.left };
-        self.signal_end.get_or_insert(end);
+        self.signal_end.get_or_insert(self.fields.len());
     }
 
     /// Ends a field: its text is what was written since the end of the field before.
@@ -670,8 +631,8 @@ mod tests {
                 (FieldKind::LatencyUs, "7", true)
             ]
         );
-        let parts = views.iter().map(|view| (view.signal().count(), view.call().count()));
-        assert_eq!(parts.collect::<Vec<_>>(), [(2, 0), (0, 0), (1, 2)]);
+        let signal: Vec<_> = views.iter().map(MessageView::signal_len).collect();
+        assert_eq!(signal, [2, 0, 1]);
         assert_eq!(views[2].number(FieldKind::LatencyUs), Some(7));
         assert_eq!(views[2].text(FieldKind::Reason), None);
     }
@@ -692,7 +653,7 @@ mod tests {
         assert_eq!((view.meta.fragments, view.meta.payload_bytes), (3, Some(70_000)));
         assert_eq!(view.payload.unwrap().erlang(Budget::ALL).to_string(), "7");
         assert_eq!(texts(&view), [(FieldKind::To, "second", true), (FieldKind::Tag, "tag", true)]);
-        assert_eq!((view.signal().count(), view.call().count()), (1, 1));
+        assert_eq!(view.signal_len(), 1);
         assert_eq!(batch.iter().nth(1).unwrap().text(FieldKind::To), Some("third"));
     }
 

@@ -1,4 +1,4 @@
-//! `node` and `cluster`: the nodes behind the connections, and how they stand to each other.
+//! `node` and `cluster`: the nodes at the ends of the connections, and the state of each pair.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,46 +10,46 @@ use super::{EpmdOutcome, Hex, Outcome, Role};
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
 
-/// An Erlang node and what is known of it.
+/// An Erlang node and its properties.
 ///
 /// Written when a node is first seen and when something about it changes.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Node {
-    /// Full node name.
+    /// Full name of the node.
     pub node: Arc<str>,
-    /// What this line is written for; absent in a `cluster`.
+    /// The reason of this record; absent in a `cluster`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
-    /// Addresses it was seen at, in order of first sight.
+    /// Addresses of the node, in the order in which they were seen.
     #[schemars(with = "Vec<String>")]
     pub ips: Vec<IpAddr>,
-    /// Ports on which it was reached.
+    /// Distribution ports of the node.
     pub dist_ports: Vec<u16>,
-    /// Incarnation; `null` where the old handshake did not tell.
+    /// Creation of the node; `null` if its handshake (version 5) does not have it.
     pub creation: Option<u32>,
-    /// Times it came back with another creation.
+    /// How often the node restarted: came back with another creation.
     pub restarts: u64,
-    /// Whether it keeps out of `nodes()` and of the mesh; `null` when its flags were not seen.
+    /// True for a hidden node, which is not part of the mesh; `null` if its flags were not seen.
     pub hidden: Option<bool>,
-    /// Whether an acceptor gave it its name.
+    /// True if the acceptor assigned the name (dynamic node name).
     pub dynamic: bool,
-    /// What implements it, as far as bytes tell.
+    /// Implementation of the node, judged by its flags.
     pub implementation: Implementation,
-    /// Layouts of the handshake that it used, 5 or 6.
+    /// Handshake versions that the node used, 5 or 6.
     pub versions: Vec<u8>,
-    /// Its flags; `null` when not seen.
+    /// Distribution flags of the node; `null` if not seen.
     pub flags: Option<Hex>,
     /// Oldest OTP release that sends such flags.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otp_at_least: Option<u16>,
-    /// Newest OTP release that sends such flags; absent where that is the newest known.
+    /// Newest OTP release that sends such flags; absent if that is the newest known release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otp_at_most: Option<u16>,
-    /// Newest OTP release that takes a node with such flags; absent where every one known does.
+    /// Newest OTP release that accepts a node with such flags; absent if every known release does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_up_to: Option<u16>,
-    /// Flags that the releases after that demand, and this node lacks.
+    /// Flags that later releases demand and this node does not send.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
     /// What the line rests on.
@@ -82,25 +82,25 @@ pub struct Sighting {
     pub role: Role,
 }
 
-/// What a `node` line is written for.
+/// The reason of a `node` record.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// Not seen before.
+    /// The node was not seen before.
     Seen,
-    /// Another creation at the same address.
+    /// The node has another creation at the same address.
     Restarted,
-    /// Another creation at another address, and the former is not heard of any more.
+    /// The node has another creation at another address, and the former address is silent.
     Moved,
-    /// Two creations alive at once at different addresses.
+    /// Two nodes of this name are active at once at different addresses.
     Duplicate,
-    /// One more address with the same creation: several interfaces, or address translation.
+    /// The node has one more address with the same creation: several interfaces, or address translation.
     Address,
-    /// Something else is known now that was not.
+    /// Another property of the node became known.
     Updated,
 }
 
-/// What implements a node.
+/// The implementation of a node.
 #[derive(Clone, Copy, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Implementation {
@@ -110,65 +110,66 @@ pub enum Implementation {
     CNode,
     /// A Java node (`jinterface`).
     JavaNode,
-    /// Not known.
+    /// The implementation is not known.
     #[default]
     Unknown,
 }
 
-/// The whole, as last seen.
+/// All nodes and pairs, in their last known state.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Cluster {
-    /// Every node whose name was seen.
+    /// All nodes whose names were seen.
     pub nodes: Vec<Node>,
-    /// Pairs that are connected, or were when the capture last showed them.
+    /// Pairs whose last attempt succeeded.
     pub connected: Vec<Pair>,
-    /// Pairs that tried last without success.
+    /// Pairs whose last attempt failed.
     pub failed: Vec<FailedPair>,
-    /// Pairs of visible nodes of one mesh that the capture would have shown to try, and that did not.
+    /// Pairs of visible nodes of one mesh without an attempt, although the capture would show one.
     pub never_tried: Vec<[Arc<str>; 2]>,
-    /// Sets of nodes that took each other's cookie, largest first.
+    /// Sets of nodes that accepted each other's cookie, the largest first.
     pub cookies: Vec<CookieGroup>,
-    /// Entries that a bound left out.
+    /// Number of entries that a limit left out.
     pub left_out: u64,
 }
 
-/// Two nodes that are connected.
+/// Two nodes whose last attempt succeeded.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Pair {
-    /// Who dialed, and who was dialed.
+    /// Names of the initiator and of the acceptor.
     pub nodes: [Arc<str>; 2],
-    /// When the connection was seen to stand.
+    /// Time at which the connection was established, as far as seen.
     pub since: Timestamp,
-    /// Whether it is over; it ended without a fault then.
+    /// True if the connection was closed later, without a fault.
     pub closed: bool,
 }
 
-/// Two nodes that tried and are not connected.
+/// Two nodes whose last attempt failed.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct FailedPair {
-    /// Who dialed, by name or address.
+    /// The initiator, by name or address.
     pub initiator: Arc<str>,
-    /// Who was dialed, by name, by the name that was asked for, or by address.
+    /// The acceptor, by its name, by the name that was looked up, or by address.
     pub acceptor: Arc<str>,
-    /// What came of the last attempt: the outcome of its session, or of the look-up before.
+    /// Outcome of the last attempt: that of its session, or of the EPMD look-up before.
     pub outcome: Failure,
     /// Label of the candidate cookie that the initiator used towards the acceptor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initiator_cookie: Option<Arc<str>>,
-    /// Label of the one that the acceptor used towards the initiator, known from a dial of its own.
+    /// Label of the candidate cookie that the acceptor used towards the initiator, known from an attempt of
+    /// its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acceptor_cookie: Option<Arc<str>>,
-    /// Whether each of the two uses the cookie that the other uses elsewhere.
+    /// True if each of the two uses the cookie that the other uses elsewhere.
     #[serde(skip_serializing_if = "is_false")]
     pub crossed: bool,
-    /// Attempts that failed since the two were last connected.
+    /// Number of failed attempts since the two were last connected.
     pub count: u64,
-    /// When last.
+    /// Time of the last failed attempt.
     pub last: Timestamp,
-    /// The incident that it belongs to.
+    /// Identifier of the incident that explains the failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident_id: Option<Arc<str>>,
 }
@@ -178,26 +179,26 @@ const fn is_false(is: &bool) -> bool {
     !*is
 }
 
-/// Why a pair is not connected.
+/// The outcome of a failed attempt.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Failure {
-    /// The session failed.
+    /// The session failed with this outcome.
     Session(Outcome),
-    /// It did not come to a session.
+    /// The EPMD look-up failed, and no session followed.
     Lookup(EpmdOutcome),
 }
 
-/// Nodes that must hold one cookie: each took a digest of another of them.
+/// Nodes with the same cookie: each accepted a digest of another one.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct CookieGroup {
-    /// Their names.
+    /// Names of the nodes.
     pub nodes: Vec<Arc<str>>,
     /// Labels of the candidate cookies that their digests were made with.
     pub cookies: Vec<Arc<str>>,
-    /// Nodes that one of the group refused, or was refused by, over the cookie.
+    /// Names of the nodes with another cookie: one of the group refused them, or was refused by them.
     pub refused: Vec<Arc<str>>,
-    /// The connections that show it, by `session_id`.
+    /// The connections that show the group, by `session_id`.
     pub sessions: Vec<Arc<str>>,
 }

@@ -9,62 +9,62 @@ use serde::Serialize;
 use super::Outcome;
 use crate::time::Timestamp;
 
-/// A pair of nodes that stands otherwise in the second capture than in the first.
+/// A pair of nodes whose state differs between the two captures.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct PairChange {
-    /// What kind of change.
+    /// The kind of the change.
     pub change: Turn,
-    /// The two, in order of their names: each by its node name, else by the name that was asked for
-    /// and the address, else by the address.
+    /// The two nodes, in order of their names. A node without a name is given by the name that was looked
+    /// up and its address, or by its address.
     pub nodes: [Arc<str>; 2],
-    /// How they stood in the first; `null` when nothing there decided it.
+    /// State of the pair in the first capture; `null` if that capture does not show it.
     pub before: Option<PairState>,
-    /// How they stand in the second; `null` when nothing there decides it.
+    /// State of the pair in the second capture; `null` if that capture does not show it.
     pub after: Option<PairState>,
 }
 
-/// What kind of change. In the order in which they are told.
+/// The kind of a change. Changes are written in this order.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Turn {
-    /// Connected before, and not now.
+    /// Connected in the first capture, and not in the second.
     Broken,
-    /// Another outcome, where neither of the two is as clear as that: mostly another failure.
+    /// Another outcome that is neither broken nor fixed: mostly another failure.
     Changed,
-    /// Only in the second.
+    /// The pair is only in the second capture.
     New,
-    /// Only in the first.
+    /// The pair is only in the first capture.
     Gone,
-    /// Not connected before, and now.
+    /// Not connected in the first capture, and connected in the second.
     Fixed,
 }
 
-/// How two nodes stand to each other at the end of a capture.
+/// The state of a pair at the end of a capture.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct PairState {
-    /// Outcome of the last connection between them that decided anything.
+    /// Outcome of the last connection between them that was not undecided.
     pub outcome: Outcome,
-    /// Connections that came about.
+    /// Number of connections that were established.
     pub connected: u64,
-    /// Attempts that failed.
+    /// Number of attempts that failed.
     pub failed: u64,
-    /// When that last connection was last told of.
+    /// Time of the last record about that last connection.
     pub last: Timestamp,
 }
 
-/// The end of a comparison.
+/// The totals of a comparison.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Comparison {
-    /// Pairs that changed, by kind.
+    /// Number of pairs that changed, by kind of change.
     #[schemars(extend("propertyNames" = { "$ref": "#/$defs/Turn" }))]
     pub changes: BTreeMap<Turn, u64>,
-    /// Pairs that stand as they stood.
+    /// Number of pairs with the same state in both captures.
     pub unchanged: u64,
-    /// Connections of either that decided nothing.
+    /// Number of undecided connections in the two captures.
     pub undecided: u64,
-    /// Connections of either whose pair a bound left out.
+    /// Number of connections that a memory limit left out.
     pub left_out: u64,
 }

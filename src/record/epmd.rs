@@ -1,4 +1,4 @@
-//! `epmd`: one request to a port mapper and what came of it.
+//! `epmd`: one request to EPMD and its outcome.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,45 +9,45 @@ use serde::Serialize;
 use super::{Foreign, Role};
 use crate::packet::PacketRef;
 
-/// One request to a port mapper and what came of it.
+/// One request to EPMD and its outcome.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Epmd {
-    /// The specification's name of the request; `null` when it was not seen.
+    /// Name of the request in the specification; `null` if the request was not seen.
     pub request: Option<&'static str>,
-    /// Alive name asked for, registered or stopped.
+    /// Alive name that is looked up, registered or stopped: the part of a node name before the `@`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-    /// Exact bytes of `name` where they are no UTF-8.
+    /// Exact bytes of `name` in hex, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_hex: Option<String>,
-    /// What came of it.
+    /// Outcome of the request.
     pub outcome: EpmdOutcome,
-    /// The specification's name of the reply.
+    /// Name of the reply in the specification.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<&'static str>,
     /// Result code of the reply, 0 for success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<u8>,
-    /// Distribution port registered or answered.
+    /// Distribution port in the registration or in the reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// `normal`, `hidden`, or the number on the wire.
+    /// Node type: `normal`, `hidden`, or the number on the wire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_type: Option<NodeType>,
-    /// Highest handshake version the node speaks.
+    /// Highest handshake version that the node supports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub highest_version: Option<u16>,
-    /// Lowest handshake version the node says it speaks.
+    /// Lowest handshake version that the node supports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lowest_version: Option<u16>,
-    /// Transport, 0 for TCP.
+    /// Transport protocol, 0 for TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<u8>,
-    /// Extra bytes of the registration.
+    /// Extra bytes of the registration in hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extra_hex: Option<String>,
-    /// Creation given to the node.
+    /// Creation that EPMD gave to the node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation: Option<u32>,
     /// Registered nodes, for `NAMES_REQ` and `DUMP_REQ`.
@@ -56,10 +56,10 @@ pub struct Epmd {
     /// Text of the reply to `KILL_REQ` and `STOP_REQ`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
-    /// From the request's last byte to the reply's.
+    /// Time from the last byte of the request to the last byte of the reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_time_us: Option<u64>,
-    /// How long the registration lasted, with `unregistered`.
+    /// Duration of the registration; only with `unregistered`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime_us: Option<u64>,
     /// What the record rests on.
@@ -103,50 +103,50 @@ pub struct EpmdSeen {
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct RegisteredName {
-    /// Alive name.
+    /// Alive name of the node.
     pub name: Arc<str>,
-    /// Exact bytes of `name` where they are no UTF-8.
+    /// Exact bytes of `name` in hex, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_hex: Option<String>,
-    /// Distribution port.
+    /// Distribution port of the node.
     pub port: u16,
 }
 
-/// Node type of an EPMD registration.
+/// The node type in an EPMD registration.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(untagged)]
 pub enum NodeType {
     /// `normal` (77) or `hidden` (72).
     Named(&'static str),
-    /// Any other value.
+    /// Any other value on the wire.
     Number(u8),
 }
 
-/// What came of an EPMD request.
+/// The outcome of an EPMD request.
 #[derive(
     Clone, Copy, Debug, Default, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum EpmdOutcome {
-    /// A whole reply, and a positive one.
+    /// EPMD gave a complete, positive reply.
     Answered,
-    /// PORT2_RESP with a result other than 0.
+    /// The name is not registered: PORT2_RESP with a result other than 0.
     NotRegistered,
-    /// ALIVE2_RESP or ALIVE2_X_RESP with a result other than 0.
+    /// The registration was refused: ALIVE2_RESP or ALIVE2_X_RESP with a result other than 0.
     RegistrationRefused,
-    /// RST, or ICMP unreachable, to the SYN.
+    /// The SYN was answered by RST or by ICMP unreachable.
     ConnectionRefused,
-    /// SYN without an answer.
+    /// The SYN was not answered.
     Unanswered,
-    /// Request seen whole, connection closed without a byte of reply.
+    /// The complete request was seen, and the connection was closed without a byte of reply.
     NoReply,
-    /// Not the EPMD protocol.
+    /// The connection does not carry the EPMD protocol.
     Malformed,
-    /// KILL answered `NO`, STOP answered `NOEXIST…`.
+    /// EPMD refused the command: `NO` to KILL_REQ, or `NOEXIST` to STOP_REQ.
     CommandRefused,
-    /// The registration's connection closed.
+    /// The connection of the registration was closed.
     Unregistered,
-    /// The capture lacks what would decide.
+    /// The capture lacks the packets that would decide.
     #[default]
     Incomplete,
 }

@@ -1,7 +1,7 @@
 //! What a packet shows, as a value that programs can match on and people can read.
 //!
 //! In: what a rule knows about a packet. Out: [`Shows`], whose [`Display`](fmt::Display) is the text that
-//! JSON and the comments in evidence files have. Renderers match on the value; none reads the text back.
+//! JSON and the comments in evidence files have. Renderers match on the value and never parse the text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ pub use crate::wire::handshake::MessageKind;
 
 /// What a packet is, with the detail that matters to the finding.
 ///
-/// A detail is empty where the kind of packet says everything.
+/// A detail is empty if the kind of packet suffices.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Shows {
@@ -126,7 +126,7 @@ impl fmt::Display for Shows {
                 }
                 match detail.as_ref() {
                     "" => Ok(()),
-                    // What a reply says is an answer of its own; a request has an argument.
+                    // A reply has a result after a colon, a request an argument.
                     detail if *message == EpmdTag::PORT2_RESP => write!(f, ": {detail}"),
                     detail => write!(f, " {detail}"),
                 }

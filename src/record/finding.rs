@@ -1,4 +1,4 @@
-//! `finding` and `incident`: what a person should look at, and how often it was seen.
+//! `finding` and `incident`: problems that were detected, and how often each occurred.
 
 use std::sync::Arc;
 
@@ -9,43 +9,43 @@ use super::{Confidence, Role, Shows, frame_number};
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
-/// Something a person should look at.
+/// A problem, or a fact worth knowing, that a rule detected.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Finding {
-    /// Stable identifier, kebab-case.
+    /// Identifier of the rule, in kebab-case; it never changes.
     pub rule: &'static str,
-    /// How bad it is.
+    /// Severity of the problem.
     pub severity: Severity,
-    /// How sure.
+    /// How certain the finding is.
     pub confidence: Confidence,
-    /// One sentence.
+    /// The finding in one sentence.
     pub title: String,
-    /// What was seen and what it means.
+    /// What the capture shows and what it means.
     pub explanation: String,
-    /// What to do, one step each.
+    /// What to do about it, one step per entry.
     pub remedy: Vec<String>,
-    /// Nodes concerned, as far as named.
+    /// Names of the nodes concerned, as far as the capture has them.
     pub nodes: Vec<Arc<str>>,
-    /// Joins a finding with its repeats; settled when it is told.
+    /// Identifier that the finding shares with the `incident` record of its repetitions.
     pub incident_id: Arc<str>,
     /// Who is concerned, in a form that is the same for each repeat: with the rule, what makes two
     /// findings one incident.
     #[serde(skip)]
     #[schemars(skip)]
     pub parties: String,
-    /// The packets that show it.
+    /// The packets that show the finding.
     pub evidence: Vec<Evidence>,
-    /// Other readings that the capture leaves open.
+    /// Other explanations that the capture does not rule out.
     pub not_excluded: Vec<String>,
-    /// Which side writes anything about it in its own log; `[]` when none does.
+    /// The sides whose own logs have a line about it; `[]` if neither has.
     pub logged_by: Vec<Role>,
-    /// The file that its packets were saved to, where that was asked for.
+    /// The file that its packets were saved to; only with `--evidence`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence_file: Option<Arc<str>>,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
@@ -58,7 +58,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// All of them, the least first.
+    /// All severities, the lowest first.
     pub const ALL: [Self; 5] = [Self::Info, Self::Low, Self::Medium, Self::High, Self::Critical];
 
     /// As printed.
@@ -73,44 +73,44 @@ impl Severity {
     }
 }
 
-/// A packet that shows something.
+/// A packet that shows a finding.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Evidence {
-    /// Frame number within its input.
+    /// Frame number within its input, from 1.
     #[serde(serialize_with = "frame_number")]
     #[schemars(with = "u64")]
     pub frame: FrameRef,
-    /// Its input, where that is not the line's own.
+    /// The input of the packet, if it is not that of the line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Arc<str>>,
-    /// Its connection, where that is not the line's own.
+    /// The connection of the packet, if it is not that of the line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<Arc<str>>,
-    /// Who sent it.
+    /// The side that sent the packet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Role>,
-    /// What it shows, as text.
+    /// What the packet shows, as text.
     #[schemars(with = "String")]
     pub what: Shows,
 }
 
-/// The end of a finding that repeated.
+/// The end of an incident: a problem that occurred more than once.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Incident {
-    /// As in the finding.
+    /// The `incident_id` of the finding.
     pub incident_id: Arc<str>,
-    /// As in the finding.
+    /// The rule of the finding.
     pub rule: &'static str,
-    /// As in the finding.
+    /// The severity of the finding.
     pub severity: Severity,
-    /// As in the finding.
+    /// Names of the nodes concerned in any occurrence.
     pub nodes: Vec<Arc<str>>,
-    /// How often it happened, the finding included.
+    /// How often the problem occurred, the finding included.
     pub count: u64,
-    /// When first.
+    /// Time of the first occurrence.
     pub first: Timestamp,
-    /// When last.
+    /// Time of the last occurrence.
     pub last: Timestamp,
 }

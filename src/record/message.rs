@@ -9,71 +9,71 @@ use super::frame_number;
 use crate::packet::FrameRef;
 use crate::packet::PacketRef;
 
-/// What was said after the handshake, added up by who said it.
+/// Totals of the messages after the handshake, by sender.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Messages {
-    /// From initiator to acceptor.
+    /// Messages from the initiator to the acceptor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initiator: Option<Account>,
-    /// From acceptor to initiator.
+    /// Messages from the acceptor to the initiator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acceptor: Option<Account>,
 }
 
-/// What one side sent after the handshake, added up.
+/// Totals of the messages that one side sent after the handshake.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Account {
-    /// By operation, the most frequent first.
+    /// Messages by operation, the most frequent first.
     pub operations: Vec<Share>,
-    /// By the registered name they were for: the busiest ten.
+    /// Messages by the registered name they were sent to: the ten most frequent.
     pub names: Vec<Share>,
-    /// By the function they had run: the busiest ten, as `module:name/arity`.
+    /// Messages by the function that they call, as `module:name/arity`: the ten most frequent.
     pub functions: Vec<Share>,
-    /// The largest message that was sent whole.
+    /// The largest complete message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub largest: Option<Largest>,
-    /// Messages that came in several frames.
+    /// Number of messages in several fragments.
     pub fragmented: u64,
-    /// Frames of those.
+    /// Number of fragments of those messages.
     pub fragments: u64,
-    /// Of those messages the ones that never became whole.
+    /// Number of those messages whose last fragment was not seen.
     pub unfinished: u64,
-    /// Frames of which the capture lacks what tells what they are.
+    /// Number of frames that cannot be decoded because the capture lacks bytes before or in them.
     pub unreadable: u64,
-    /// What this side asked of the other.
+    /// Calls of this side to the other, by kind.
     pub calls: Vec<Calls>,
-    /// `net_ticktime` in seconds, as the shortest time from tick to tick implies: four ticks are sent in it.
+    /// `net_ticktime` in seconds, judged by the shortest time between two ticks: a node sends four ticks in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tick_time_s: Option<u64>,
-    /// The longest time in which this side sent no byte.
+    /// The longest time without a byte from this side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub longest_silence: Option<Pause>,
-    /// The longest time in which this side let the other send nothing: its receive window was closed.
+    /// The longest time for which the receive window of this side was zero, so that the other could not send.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub longest_stall: Option<Pause>,
 }
 
-/// A time in which something did not happen.
+/// A time without data.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Pause {
-    /// How long.
+    /// Duration of the pause.
     pub lasted_us: u64,
-    /// The packet before it, or with which it began.
+    /// The last packet before the pause, or the packet that began it.
     pub since: PacketLink,
 }
 
-/// Messages of one kind, and their bytes with all frames.
+/// Number and size of the messages of one kind.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Share {
-    /// Which.
+    /// Operation, registered name, or function.
     pub name: Box<str>,
-    /// How many.
+    /// Number of messages of this kind.
     pub messages: u64,
-    /// Their bytes, length prefixes included.
+    /// Size of those messages with all fragments, length prefixes included.
     pub bytes: u64,
 }
 
@@ -81,39 +81,39 @@ pub struct Share {
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Largest {
-    /// Its bytes with all frames.
+    /// Size of the message with all fragments.
     pub bytes: u64,
-    /// Its operation.
+    /// Operation of the message.
     pub operation: &'static str,
-    /// The packet that brought its end.
+    /// The packet with the end of the message.
     pub at: PacketLink,
 }
 
-/// What one side asked of the other, and came of it.
+/// Calls of one kind, and their outcomes.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Calls {
-    /// `gen_call` (`gen_server`, `gen_statem`, `GenServer`), `rpc` (`rpc` and `erpc`), or `spawn`.
+    /// Kind of call: `gen_call` (`gen_server`, `gen_statem`, `GenServer`), `rpc` (`rpc` and `erpc`), or `spawn`.
     pub kind: &'static str,
-    /// Requests.
+    /// Number of requests of this kind.
     pub asked: u64,
-    /// Of those, the ones that were answered.
+    /// Number of requests with an answer.
     pub answered: u64,
-    /// The ones still without an answer.
+    /// Number of requests still without an answer.
     pub unanswered: u64,
-    /// The ones whose caller waited no longer.
+    /// Number of requests that the caller gave up (a demonitor before the answer).
     pub given_up: u64,
-    /// The ones for a process that does not exist.
+    /// Number of requests to a process that does not exist.
     pub noproc: u64,
-    /// The ones whose process ended, or was not made.
+    /// Number of requests whose process ended before the answer, or was not started.
     pub down: u64,
-    /// Half of the answers took no longer; to within 3 %.
+    /// Median of the latency; exact to within 3 %.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub median_us: Option<u64>,
-    /// 99 of 100 answers took no longer; to within 3 %.
+    /// 99th percentile of the latency; exact to within 3 %.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_us: Option<u64>,
-    /// The slowest answer.
+    /// The request with the longest latency.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slowest: Option<Slowest>,
     /// The oldest request still without an answer.
@@ -125,7 +125,7 @@ pub struct Calls {
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Slowest {
-    /// Time from one to the other.
+    /// Time from the request to the answer.
     pub latency_us: u64,
     /// The packet with the request.
     pub request: PacketLink,
@@ -133,15 +133,15 @@ pub struct Slowest {
     pub answer: PacketLink,
 }
 
-/// A packet.
+/// A link to a packet.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct PacketLink {
-    /// Frame number within its input.
+    /// Frame number within its input, from 1.
     #[serde(serialize_with = "frame_number")]
     #[schemars(with = "u64")]
     pub frame: FrameRef,
-    /// Its input, where that is not the line's own.
+    /// The input of the packet, if it is not that of the line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Arc<str>>,
 }
@@ -153,20 +153,20 @@ impl From<PacketRef> for PacketLink {
 }
 
 impl Messages {
-    /// Every packet that is named.
-    pub fn spots(&mut self) -> impl Iterator<Item = &mut PacketLink> {
+    /// All packet links, so that a renderer can name their inputs.
+    pub fn packet_links(&mut self) -> impl Iterator<Item = &mut PacketLink> {
         [&mut self.initiator, &mut self.acceptor].into_iter().flatten().flat_map(|account| {
             let largest = account.largest.as_mut().map(|largest| &mut largest.at);
             let pauses = [&mut account.longest_silence, &mut account.longest_stall];
             let pauses = pauses.into_iter().flatten().map(|pause| &mut pause.since);
-            let calls = account.calls.iter_mut().flat_map(Calls::spots);
+            let calls = account.calls.iter_mut().flat_map(Calls::packet_links);
             largest.into_iter().chain(pauses).chain(calls)
         })
     }
 }
 
 impl Calls {
-    fn spots(&mut self) -> impl Iterator<Item = &mut PacketLink> {
+    fn packet_links(&mut self) -> impl Iterator<Item = &mut PacketLink> {
         let slowest = self.slowest.as_mut();
         let slowest = slowest.map(|slowest| [&mut slowest.request, &mut slowest.answer]);
         slowest.into_iter().flatten().chain(&mut self.oldest_unanswered)

@@ -1,4 +1,4 @@
-//! Events: what the stages after `conn/` speak, and what the program prints.
+//! Records: the events that the program prints.
 //!
 //! These types are the output contract. One [`Event`] becomes one line; the JSON Schema is
 //! derived from the same types. Fields are only ever added; a rename or a new type for a field raises
@@ -39,15 +39,15 @@ use crate::packet::FrameRef;
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
 
-/// Version of the output contract, on every line.
+/// Version of the output contract; every line has it.
 pub const VERSION: u8 = 1;
 
-/// Takes events as they are settled.
+/// A receiver of events.
 pub trait EventSink {
-    /// One event; events come in the order of the packets that settled them.
+    /// Takes one event. Events come in the order of the packets that settled them.
     fn event(&mut self, event: Event);
 
-    /// One message after the handshake, where these were asked for; in the same order.
+    /// Takes one message after the handshake, in the same order; only if messages were asked for.
     fn message(&mut self, _event: &MessageEvent<'_>) {}
 }
 
@@ -57,23 +57,23 @@ impl EventSink for Vec<Event> {
     }
 }
 
-/// Something that was settled, and by which packet.
+/// A fact, with the packet that settled it.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// Capture time of the packet that settled it, or the moment on the capture's clock at which it was
     /// settled without one.
     pub at: Timestamp,
-    /// That packet.
+    /// The packet that settled it, if one did.
     pub frame: Option<FrameRef>,
-    /// Input it belongs to where no packet settled it; `None` when about several.
+    /// The input that it is about, if no packet settled it; `None` if it is about several.
     pub input: Option<u16>,
     /// The TCP connection it is about.
     pub connection: Option<Arc<ConnectionIds>>,
-    /// What was settled.
+    /// The fact itself.
     pub body: Body,
 }
 
-/// Names of one TCP connection, on every line about it.
+/// Identifiers and addresses of one TCP connection; every line about it has them.
 #[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ConnectionIds {
     /// 16 hex digits, the same for the same input on any machine: the first 8 bytes of the MD5 of
@@ -82,25 +82,25 @@ pub struct ConnectionIds {
     pub session_id: Arc<str>,
     /// Community ID v1, seed 0.
     pub community_id: Arc<str>,
-    /// TCP originator.
+    /// Address of the TCP client, which sent the SYN.
     #[schemars(with = "String")]
     pub src_ip: IpAddr,
-    /// Its port.
+    /// Port of the TCP client.
     pub src_port: u16,
-    /// TCP responder.
+    /// Address of the TCP server.
     #[schemars(with = "String")]
     pub dest_ip: IpAddr,
-    /// Its port.
+    /// Port of the TCP server.
     pub dest_port: u16,
     /// Always `"TCP"`.
     #[schemars(extend("const" = "TCP"))]
     pub proto: &'static str,
-    /// Outer layers, outermost first, such as `"vlan 7"`.
+    /// Encapsulations such as `"vlan 7"`, the outermost first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub encap: Vec<String>,
 }
 
-/// What an event says: the body, under a key of the same name as the `event_type` of the line.
+/// The body of an event. In JSON, its key is the `event_type` of the line.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[serde(untagged)]
 #[allow(missing_docs, reason = "each variant is documented at its only field's type")]
@@ -137,13 +137,13 @@ impl Body {
     }
 }
 
-/// The Erlang side of a connection that something is about.
+/// A side of a connection, by its part in the handshake.
 #[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The node that dialed and sent `send_name`.
     Initiator,
-    /// The node that was dialed.
+    /// The node that was dialed and sent `challenge`.
     Acceptor,
 }
 
@@ -194,15 +194,15 @@ impl Serialize for Hex {
     }
 }
 
-/// How sure a statement is.
+/// How certain a statement is.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
-    /// Something is odd, and a harmless reading is as good.
+    /// A harmless explanation is as good.
     Possible,
-    /// The protocol's usual reading; `not_excluded` lists the others.
+    /// The usual explanation by the protocol; `not_excluded` lists the others.
     Likely,
-    /// The bytes leave no other reading.
+    /// The captured bytes allow no other explanation.
     Proven,
 }
 

@@ -17,42 +17,42 @@ use crate::time::Timestamp;
 pub struct Handshake {
     /// `send_name`, `status`, `challenge`, `complement`, `challenge_reply` or `challenge_ack`.
     pub message: &'static str,
-    /// Who sent it.
+    /// The side that sent the message.
     pub from: Role,
-    /// Layout on the wire, 5 or 6, where the message has two.
+    /// Handshake version of the message, 5 or 6, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u8>,
-    /// Node name, or only its host in a request for a dynamic name.
+    /// Node name, or only the host in a request for a dynamic name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-    /// Exact bytes of `name` where they are no UTF-8.
+    /// Exact bytes of `name` in hex, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_hex: Option<String>,
-    /// Distribution flags; the high half alone in a `complement`, in its place.
+    /// Distribution flags; a `complement` has the upper 32 bits only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flags: Option<Hex>,
-    /// Their names without `DFLAG_`.
+    /// Names of the flags without `DFLAG_`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flag_names: Option<Vec<String>>,
-    /// Incarnation of the node.
+    /// Creation of the node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation: Option<u32>,
-    /// Text of a status.
+    /// Text of a `status` message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// Dynamic name granted by a `named:` status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assigned_name: Option<Arc<str>>,
-    /// Exact bytes of `assigned_name` where they are no UTF-8.
+    /// Exact bytes of `assigned_name` in hex, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assigned_name_hex: Option<String>,
     /// Label of the candidate cookie that the digest was made with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<Arc<str>>,
-    /// The challenge; only with `--include-secrets`.
+    /// Number in the challenge; only with `--include-secrets`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub challenge: Option<u32>,
-    /// The digest, 32 hex digits; only with `--include-secrets`.
+    /// Digest as 32 hex digits; only with `--include-secrets`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
@@ -79,50 +79,50 @@ impl Handshake {
     }
 }
 
-/// One distribution connection, or an attempt at one. The last record of a `session_id` is the whole
-/// truth about it.
+/// One distribution connection, or an attempt at one. The last record of a `session_id` replaces the
+/// earlier ones.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Session {
-    /// What was spoken.
+    /// Protocol of the connection.
     pub protocol: Protocol,
-    /// Where the connection stands.
+    /// State of the connection.
     pub state: State,
-    /// What came of it.
+    /// Outcome of the connection or attempt.
     pub outcome: Outcome,
-    /// How sure that is.
+    /// How certain the outcome is.
     pub confidence: Confidence,
-    /// Other readings that the capture leaves open.
+    /// Other explanations that the capture does not rule out.
     pub not_excluded: Vec<String>,
-    /// The side whose behaviour shows the failure, by being the one that gave up.
+    /// The side that detected the failure and gave up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detected_by: Option<Role>,
-    /// How the roles were settled.
+    /// How the roles of the two sides were determined.
     pub orientation: Orientation,
     /// The node that dialed.
     pub initiator: Party,
     /// The node that was dialed.
     pub acceptor: Party,
-    /// The handshake message furthest along that was seen whole; `null` for none.
+    /// The last message of the handshake that was seen completely; `null` if none was.
     pub reached: Option<&'static str>,
-    /// What the initiator was after, as far as the capture tells.
+    /// The node that the initiator wanted to reach, as far as the capture shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Wanted>,
-    /// The first to close; `null` while open, or where the capture does not tell.
+    /// The side that closed first; `null` if the connection is open or the capture does not show it.
     pub closed_by: Option<Role>,
-    /// How the connection ended, or why an open one is told.
+    /// How the connection ended, or why an open one is reported.
     pub close: Option<CloseKind>,
-    /// The EPMD look-up that led here.
+    /// The EPMD look-up before the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lookup: Option<Lookup>,
-    /// From `send_name` to `challenge_ack`.
+    /// Time from `send_name` to `challenge_ack`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handshake_us: Option<u64>,
-    /// From the first packet to the last.
+    /// Time from the first packet to the last.
     pub duration_us: u64,
-    /// What flowed.
+    /// Bytes and messages of each side.
     pub traffic: Traffic,
-    /// The messages after the handshake, added up; absent where there were none.
+    /// Totals of the messages after the handshake; absent if there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<Box<Messages>>,
     /// What the record rests on.
@@ -262,70 +262,70 @@ pub enum AlertSays {
     RefusedNoCertificate,
 }
 
-/// What was spoken on a connection.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
-    /// The Erlang distribution protocol, also where nothing was said on a port known for it.
+    /// The Erlang distribution protocol, also for a connection without data to a known distribution port.
     Distribution,
-    /// TLS on a distribution port.
+    /// TLS on a port known for distribution.
     Tls,
-    /// Something else on a port known for distribution.
+    /// Another protocol on a port known for distribution.
     Unknown,
 }
 
-/// Where a connection stands.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// The handshake has just completed.
     Established,
-    /// The connection is over.
+    /// The connection was closed.
     Closed,
-    /// The input ended, or it went idle, first.
+    /// The input ended, or the connection became idle, before a close.
     Open,
 }
 
-/// What came of a connection.
+/// The outcome of a connection or attempt.
 #[derive(
     Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The handshake ran to its end, or distribution frames flow.
+    /// The handshake completed, or distribution frames were seen.
     Connected,
-    /// A digest was refused.
+    /// A side refused the digest of the other.
     CookieMismatch,
-    /// The acceptor is not who the initiator wanted.
+    /// The acceptor has another name than the initiator dialed.
     NameMismatch,
-    /// Status `not_allowed`, flags not at fault.
+    /// The acceptor sent the status `not_allowed`, and no flag explains it.
     NotAllowed,
-    /// Refused over protocol version or mandatory flags.
+    /// A side refused the protocol version or missed mandatory flags.
     VersionMismatch,
-    /// Status `alive`, answered `false` or closed.
+    /// The acceptor sent the status `alive`, and the initiator answered `false` or closed.
     AlreadyConnected,
-    /// Given up for a simultaneous connection.
+    /// The attempt was dropped for a simultaneous connection.
     Superseded,
-    /// One side TLS, the other not.
+    /// One side uses TLS, the other does not.
     TlsMismatch,
-    /// Both sides spoke TLS: what is inside is not known.
+    /// Both sides use TLS; the outcome inside is not visible.
     Tls,
-    /// A side fell silent in mid-handshake and the other gave up.
+    /// A side stopped answering during the handshake, and the other gave up.
     TimedOut,
-    /// RST or ICMP unreachable to the SYN.
+    /// The SYN was answered by RST or by ICMP unreachable.
     Refused,
-    /// SYN without an answer.
+    /// The SYN was not answered.
     Unanswered,
-    /// Closed in mid-handshake with none of the above to explain it.
+    /// The connection was closed during the handshake, and none of the above explains it.
     Aborted,
-    /// Bytes that are no handshake.
+    /// The connection does not carry the distribution protocol.
     NotDistribution,
-    /// The capture lacks what would decide.
+    /// The capture lacks the packets that would decide.
     Incomplete,
 }
 
 impl Outcome {
-    /// Whether an attempt that ended so was in vain, as far as the capture tells.
+    /// True for the outcome of an attempt that failed, as far as the capture shows.
     pub const fn is_failure(self) -> bool {
         match self {
             Self::Connected
@@ -347,7 +347,7 @@ impl Outcome {
     }
 }
 
-/// How the roles of the two sides were settled.
+/// How the roles of the two sides were determined.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Orientation {
@@ -357,7 +357,7 @@ pub enum Orientation {
     Epmd,
     /// By the handshake messages.
     Handshake,
-    /// By who was seen to speak first.
+    /// By the side that sent the first data.
     Guess,
 }
 
@@ -365,18 +365,18 @@ pub enum Orientation {
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Party {
-    /// Node name, as this side gave it; `null` when not seen.
+    /// Node name, as this side sent it; `null` if not seen.
     pub node: Option<Arc<str>>,
-    /// Exact bytes of `node` where they are no UTF-8.
+    /// Exact bytes of `node` in hex, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_hex: Option<String>,
-    /// Layout of its hello, 5 or 6.
+    /// Handshake version of this side, 5 or 6.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u8>,
-    /// Its flags.
+    /// Distribution flags of this side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flags: Option<Hex>,
-    /// Its creation.
+    /// Creation of this side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation: Option<u32>,
     /// What else they tell.
@@ -386,14 +386,14 @@ pub struct Party {
     /// Oldest OTP release that sends such flags.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otp_at_least: Option<u16>,
-    /// Label of the candidate cookie that its digest was made with; `null` when none fits or no digest
-    /// was seen.
+    /// Label of the candidate cookie that its digest was made with; `null` if none fits or no digest was
+    /// seen.
     pub cookie: Option<Arc<str>>,
-    /// Its address, where the Erlang roles differ from source and destination.
+    /// Address of this side, if the initiator is not the source of the TCP connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub ip: Option<IpAddr>,
-    /// Its port, likewise.
+    /// Port of this side, in the same case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
 }
@@ -417,18 +417,17 @@ pub struct Abilities {
     pub accepted_up_to: Option<(u16, Vec<String>)>,
 }
 
-/// What an initiator was after.
+/// The node that an initiator wanted to reach.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Wanted {
-    /// Part left of the `@`, from the look-up.
+    /// Part of the node name before the `@`, from the look-up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alive: Option<Arc<str>>,
-    /// Part right of the `@`; absent once the initiator has taken the acceptor's name for the one it
-    /// dialed.
+    /// Part of the node name after the `@`; absent once the initiator accepted the name of the acceptor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Arc<str>>,
-    /// What this is known from: `epmd`, `dns`, `other_session`, `capture_names`.
+    /// Sources of the name: `epmd`, `dns`, `other_session`, `capture_names`.
     pub rests_on: Vec<&'static str>,
 }
 
@@ -479,15 +478,15 @@ impl Ground {
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Lookup {
-    /// Its own connection.
+    /// Connection of the look-up.
     pub session_id: Arc<str>,
-    /// Frame of the answer.
+    /// Frame of the reply.
     #[serde(serialize_with = "frame_number", rename = "frame")]
     #[schemars(with = "u64")]
     pub reply: FrameRef,
-    /// Alive name asked for.
+    /// Alive name that was looked up.
     pub asked: Arc<str>,
-    /// Port answered.
+    /// Distribution port in the reply.
     pub port: u16,
     /// Highest handshake version in the answer.
     #[serde(skip)]
@@ -495,27 +494,27 @@ pub struct Lookup {
     pub highest_version: u16,
 }
 
-/// How a connection ended, or why an open one is told.
+/// How a connection ended, or why an open one is reported.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CloseKind {
-    /// FIN.
+    /// A side sent a FIN first.
     Fin,
-    /// RST.
+    /// A side sent an RST.
     Rst,
-    /// Nothing came for long.
+    /// No packet came for a long time.
     Idle,
-    /// The input ended.
+    /// The input ended before a close.
     InputEnd,
 }
 
-/// What flowed on a connection, by the Erlang roles.
+/// Bytes and messages of a connection, by sender.
 #[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Traffic {
-    /// From initiator to acceptor.
+    /// Data from the initiator to the acceptor.
     pub initiator: Flowed,
-    /// From acceptor to initiator.
+    /// Data from the acceptor to the initiator.
     pub acceptor: Flowed,
 }
 
@@ -529,18 +528,18 @@ impl Traffic {
     }
 }
 
-/// What flowed one way.
+/// Bytes and messages of one direction.
 #[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Flowed {
-    /// Length of the stream as far as seen, each byte once, SYN and FIN not counted.
+    /// Length of the TCP stream in bytes, as far as seen, without retransmissions.
     pub bytes: u64,
-    /// Bytes known to have been sent and not captured.
+    /// Number of bytes that were sent and not captured.
     pub missing_bytes: u64,
-    /// Bytes sent again.
+    /// Number of bytes that were retransmitted.
     pub retransmitted_bytes: u64,
-    /// Distribution messages after the handshake.
+    /// Number of distribution messages after the handshake.
     pub messages: u64,
-    /// Ticks.
+    /// Number of ticks.
     pub ticks: u64,
 }

@@ -1,4 +1,4 @@
-//! `anomaly` and `stats`: what was odd about the input or the traffic, and what was read.
+//! `anomaly` and `stats`: faults of the input or the traffic, and the totals of a run.
 
 use std::collections::BTreeMap;
 
@@ -8,63 +8,63 @@ use serde::Serialize;
 use super::{EpmdOutcome, Outcome};
 use crate::time::Timestamp;
 
-/// Something that should not be in such traffic, or in such a capture.
+/// A fault of the traffic, or of the capture.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Anomaly {
-    /// What kind.
+    /// The kind of anomaly.
     pub kind: AnomalyKind,
-    /// Field at which reading broke, as the specification names it.
+    /// Field at which parsing failed, as the specification names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<&'static str>,
-    /// Bytes from the start: of the message, or of the file.
+    /// Offset of that field in bytes, from the start of the message or of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
-    /// In words.
+    /// The anomaly in words.
     pub detail: String,
 }
 
 impl Anomaly {
-    /// One that is at no field of a message.
+    /// An anomaly without a field or an offset.
     pub const fn new(kind: AnomalyKind, detail: String) -> Self {
         Self { kind, field: None, offset: None, detail }
     }
 }
 
-/// Kinds of anomaly.
+/// The kind of an anomaly.
 #[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnomalyKind {
-    /// A message cannot be read as what its tag claims.
+    /// A message cannot be parsed as its tag demands.
     Malformed,
-    /// A message where the protocol has no place for it.
+    /// A message that the protocol does not allow at this point.
     OutOfTurn,
-    /// Bytes the capture does not have.
+    /// Bytes of a stream are missing from the capture.
     Gap,
-    /// Two copies of one stretch of a stream differ.
+    /// Two copies of the same bytes of a stream differ.
     OverlapConflict,
-    /// A bound of the program was reached.
+    /// A memory limit of the program was reached.
     Limit,
     /// The input ends in the middle of a record.
     InputTruncated,
-    /// The input is damaged.
+    /// A record of the input is damaged.
     InputCorrupt,
-    /// The input cannot be opened, or is no capture.
+    /// The input cannot be opened, or is not a capture.
     InputUnreadable,
-    /// The input has frames of a link type that is not read.
+    /// The input has frames of an unsupported link type.
     UnsupportedLink,
-    /// The interface went down: nothing comes from it.
+    /// The interface went down and delivers no packets.
     InterfaceDown,
     /// The interface is up again.
     InterfaceUp,
-    /// The interface is gone: nothing more will come from it.
+    /// The interface was removed and delivers no more packets.
     InterfaceGone,
     /// Packets that were to be saved could not be.
     NotSaved,
 }
 
 impl AnomalyKind {
-    /// Whether it is about the input itself and not about what is in it.
+    /// True for a fault of the input itself, false for one of the traffic in it.
     pub const fn is_about_input(self) -> bool {
         matches!(
             self,
@@ -79,54 +79,54 @@ impl AnomalyKind {
     }
 }
 
-/// What was read, and what the capture could not show.
+/// The totals of a run, and what the capture lacks.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Stats {
-    /// Whether the run is over.
+    /// True for the last statistics of a run.
     #[serde(rename = "final")]
     pub is_final: bool,
-    /// Frames looked at: read, within the times asked for, and passed by the filter.
+    /// Number of frames that were read, are within the times asked for, and passed the filter.
     pub packets: u64,
-    /// Bytes those frames had on the wire.
+    /// Length of those frames on the wire, in bytes.
     pub bytes: u64,
     /// Capture time of the first frame; `null` without one.
     pub first: Option<Timestamp>,
-    /// Capture time of the last.
+    /// Capture time of the last frame; `null` without one.
     pub last: Option<Timestamp>,
-    /// Sessions by the outcome of their last record.
+    /// Number of sessions by the outcome of their last record.
     #[schemars(extend("propertyNames" = { "$ref": "#/$defs/Outcome" }))]
     pub sessions: BTreeMap<Outcome, u64>,
-    /// EPMD requests by outcome.
+    /// Number of EPMD requests by outcome.
     #[schemars(extend("propertyNames" = { "$ref": "#/$defs/EpmdOutcome" }))]
     pub epmd: BTreeMap<EpmdOutcome, u64>,
-    /// Problems by rule, each counted once.
+    /// Number of incidents by rule; repetitions are not counted.
     pub findings: BTreeMap<&'static str, u64>,
-    /// Anomalies by kind.
+    /// Number of anomalies by kind.
     #[schemars(extend("propertyNames" = { "$ref": "#/$defs/AnomalyKind" }))]
     pub anomalies: BTreeMap<AnomalyKind, u64>,
-    /// Stretches of Erlang connections that the capture does not have.
+    /// Number of gaps in Erlang connections: ranges of bytes that the capture lacks.
     pub gaps: u64,
-    /// Bytes in them, as far as known.
+    /// Length of those gaps in bytes, as far as known.
     pub missing_bytes: u64,
-    /// Frames that the snaplen cut.
+    /// Number of frames that the snapshot length cut short.
     pub cut_packets: u64,
-    /// Connections of which one direction alone was seen.
+    /// Number of connections with packets of one direction only.
     pub one_sided: u64,
-    /// IP fragments that found no whole datagram.
+    /// Number of IP fragments whose datagram is incomplete.
     pub lost_fragments: u64,
-    /// Times the clock of an input went back by more than a millisecond.
+    /// How often the clock of an input jumped back by more than a millisecond.
     pub clock_steps: u64,
-    /// Packets dropped by the kernel's buffer; `null` where the input does not tell.
+    /// Number of packets that the kernel dropped; `null` if the input does not record it.
     pub kernel_drops: Option<u64>,
-    /// Packets dropped by the interface; `null` where the input does not tell.
+    /// Number of packets that the interface dropped; `null` if the input does not record it.
     pub interface_drops: Option<u64>,
-    /// Connections and facts forgotten because a bound was reached.
+    /// Number of connections and facts dropped because a memory limit was reached.
     pub evictions: u64,
-    /// Events left out because whoever reads them was slower than the capture; their numbers (`seq`) are
-    /// missing. While live only.
+    /// Number of events left out because the reader was slower than the capture; their `seq` are missing.
+    /// Only in live captures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<u64>,
-    /// False when anything was lost, cut, evicted or left out.
+    /// False if anything was lost, cut, evicted or left out.
     pub complete: bool,
 }

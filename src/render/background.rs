@@ -1,24 +1,24 @@
-//! Written bytes on their way out, handed to the operating system by a thread of their own.
+//! A writer with a thread of its own, so that system calls do not delay the analysis.
 //!
-//! In: blocks, through [`io::Write`]. Out: the same bytes, and the first error, as if there were no thread.
-//! Bounded: who writes waits where two blocks wait.
+//! In: blocks, through [`io::Write`]. Out: the same bytes, and the first error, as without a thread.
+//! Bounded: a write blocks while two blocks are pending.
 //!
-//! For what is long, which is a line for each message: there the system's copy into a pipe or a file takes a
-//! quarter of the time and more. A capture without message lines prints too little for it.
+//! Used for output with a line for each message: there the copy of the kernel into a pipe or a file takes a
+//! quarter of the run time and more. Other output is too short to gain from it.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-/// The near end of the thread.
+/// The sending end of the writer thread.
 pub struct BackgroundWriter {
     full: SyncSender<Vec<u8>>,
-    /// Blocks that were written come back, to be filled again; or the error that ended the thread.
+    /// Returns blocks that were written, to be filled again; or the error that ended the thread.
     written: Receiver<io::Result<Vec<u8>>>,
-    /// Blocks at hand.
+    /// Blocks that are free to be filled.
     empty: Vec<Vec<u8>>,
-    /// Blocks that were handed over and have not come back.
-    under_way: usize,
+    /// Number of blocks that the thread has.
+    pending: usize,
 }
 
 impl BackgroundWriter {
@@ -26,23 +26,23 @@ impl BackgroundWriter {
     ///
     /// # Errors
     ///
-    /// The system gives no thread.
+    /// The operating system cannot start a thread.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let (full, full_out) = sync_channel(WAITING);
         let (written_in, written) = channel();
         let work = move || write_on(out, &full_out, &written_in);
         thread::Builder::new().name("output".to_owned()).spawn(work)?;
-        Ok(Self { full, written, empty: Vec::new(), under_way: 0 })
+        Ok(Self { full, written, empty: Vec::new(), pending: 0 })
     }
 
-    /// A block has come back, or none will any more.
+    /// Takes a block, or the error of the thread.
     fn take_back(&mut self, block: io::Result<Vec<u8>>) -> io::Result<()> {
-        self.under_way -= 1;
+        self.pending -= 1;
         self.empty.push(block?);
         Ok(())
     }
 
-    /// Waits for the next block to come back.
+    /// Waits for the next block that was written.
     fn wait(&mut self) -> io::Result<()> {
         let gone = |_| Err(io::ErrorKind::BrokenPipe.into());
         let block = self.written.recv().unwrap_or_else(gone);
@@ -58,29 +58,29 @@ impl Write for BackgroundWriter {
         let mut block = self.empty.pop().unwrap_or_default();
         block.clear();
         block.extend_from_slice(bytes);
-        self.under_way += 1;
+        self.pending += 1;
         match self.full.send(block) {
             Ok(()) => Ok(bytes.len()),
-            // The thread has gone, and left its error.
+            // The thread has ended, and its error is in the channel.
             Err(_) => self.wait().map(|()| bytes.len()),
         }
     }
 
     /// Waits until all is written.
     fn flush(&mut self) -> io::Result<()> {
-        while self.under_way > 0 {
+        while self.pending > 0 {
             self.wait()?;
         }
         Ok(())
     }
 }
 
-/// Ends with the first error, or with whoever writes.
+/// Writes blocks until the first error, or until the sender is dropped.
 fn write_on(mut out: impl Write, full: &Receiver<Vec<u8>>, written: &Sender<io::Result<Vec<u8>>>) {
     while let Ok(block) = full.recv() {
         let result = out.write_all(&block).and_then(|()| out.flush());
         let failed = result.is_err();
-        // Nobody left to hear it is as good.
+        // If the receiver is gone, no one waits for the result.
         let _ = written.send(result.map(|()| block));
         if failed {
             return;
@@ -88,7 +88,7 @@ fn write_on(mut out: impl Write, full: &Receiver<Vec<u8>>, written: &Sender<io::
     }
 }
 
-/// Blocks that wait, beside the one that is filled and the one that is written.
+/// Number of pending blocks, besides the one being filled and the one being written.
 const WAITING: usize = 2;
 
 #[cfg(test)]
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes so many bytes, and then no more.
+    /// Takes a number of bytes, and then fails.
     struct Room(Arc<Mutex<Vec<u8>>>, usize);
 
     impl Write for Room {
@@ -116,31 +116,31 @@ mod tests {
     }
 
     #[test]
-    fn blocks_come_out_in_order_and_all_are_written_once_flushed() {
+    fn blocks_are_written_in_order_and_flush_waits_for_all() {
         let taken = Arc::default();
-        let mut behind = BackgroundWriter::start(Room(Arc::clone(&taken), usize::MAX)).unwrap();
+        let mut writer = BackgroundWriter::start(Room(Arc::clone(&taken), usize::MAX)).unwrap();
         let mut expected = Vec::new();
         for block in 0..500_u16 {
             let bytes = vec![block.to_le_bytes()[0]; usize::from(block % 7) * 100];
-            behind.write_all(&bytes).unwrap();
+            writer.write_all(&bytes).unwrap();
             expected.extend(bytes);
             if block % 50 == 0 {
-                behind.flush().unwrap();
+                writer.flush().unwrap();
                 assert_eq!(*taken.lock().unwrap(), expected);
             }
         }
-        behind.flush().unwrap();
+        writer.flush().unwrap();
         assert_eq!(*taken.lock().unwrap(), expected);
-        assert!(behind.empty.len() <= WAITING + 2, "{}", behind.empty.len());
+        assert!(writer.empty.len() <= WAITING + 2, "{}", writer.empty.len());
     }
 
     #[test]
-    fn the_first_error_comes_back_with_a_later_block_or_at_the_end() {
+    fn the_first_error_is_returned_by_a_later_write_or_flush() {
         for blocks in 1..20 {
             let taken = Arc::default();
-            let mut behind = BackgroundWriter::start(Room(Arc::clone(&taken), 1000)).unwrap();
-            let outcome = (0..blocks).try_for_each(|_| behind.write_all(&[7; 300]));
-            let outcome = outcome.and_then(|()| behind.flush());
+            let mut writer = BackgroundWriter::start(Room(Arc::clone(&taken), 1000)).unwrap();
+            let outcome = (0..blocks).try_for_each(|_| writer.write_all(&[7; 300]));
+            let outcome = outcome.and_then(|()| writer.flush());
             let expected = (blocks > 3).then_some(io::ErrorKind::StorageFull);
             assert_eq!(outcome.err().map(|e| e.kind()), expected, "{blocks}");
             assert_eq!(taken.lock().unwrap().len(), 300 * blocks.min(3));

@@ -1,24 +1,22 @@
-//! Stage 8: events as text.
+//! Output: events and messages in the form that was asked for.
 //!
-//! In: settled [`Event`]s, and messages. Out: lines on any [`io::Write`], for machines
-//! ([NDJSON](Format::Ndjson)) or people ([text](Format::Text)). Decides nothing: severities and words
-//! of a finding come with it, and what is left out was asked for, or is counted where a reader is too
-//! slow. Reads its own lines back, too. The only door to `serde_json`.
+//! In: [`Event`]s and messages. Out: bytes on any [`io::Write`], for programs ([NDJSON](Format::Ndjson)) or
+//! people ([text](Format::Text)). [`Output`] filters, numbers and hands on; a [`Renderer`] gives each form,
+//! in a folder of its own, and [`Format::renderer`] is the table of them. Forms for people take their words
+//! from the [report](report), which they share. No threshold and no severity is decided here.
+//!
+//! The crate uses `serde_json` nowhere else.
 
 mod background;
 mod json;
-mod ndjson;
 mod queue;
-mod read;
-mod schema;
+mod report;
 mod text;
 mod words;
 
 pub use background::BackgroundWriter;
-pub use ndjson::json_line;
+pub use json::{ReadError, Records, json_line, schema};
 pub use queue::{Backlog, Queue, queue};
-pub use read::{ReadError, Records};
-pub use schema::schema;
 pub use text::{Layout, TextOptions};
 pub use words::{escape, wrapped};
 
@@ -32,25 +30,25 @@ use crate::cursor::LineBuffer;
 use crate::observe::messages::MessageEvent;
 use crate::record::{AnomalyKind, Body, Event, EventSink, Severity};
 
-/// How events are written.
+/// The form of the output.
 #[derive(Clone, Debug)]
 pub enum Format {
-    /// One JSON object a line, as [`schema`] describes it.
+    /// One JSON object a line, as [`schema()`] describes it.
     Ndjson,
     /// Sentences for a terminal.
     Text(TextOptions),
 }
 
-/// What is written, and how.
+/// Which events are written, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How.
+    /// The form of the output.
     pub format: Format,
-    /// Leave only findings, incidents, anomalies about the input, and the final statistics.
+    /// Write only findings, incidents, anomalies about the input, and the final statistics.
     pub only_findings: bool,
-    /// Leave out findings and incidents below this.
+    /// Leave out findings and incidents below this severity.
     pub min_severity: Severity,
-    /// Hand on every event at once instead of 64 KiB at a time.
+    /// Write each event at once instead of 64 KiB at a time.
     pub line_buffered: bool,
     /// How lines of JSON show the terms that messages carry.
     pub terms: TermStyle,
@@ -66,16 +64,80 @@ pub enum TermStyle {
     Json,
 }
 
+/// One form of output.
+trait Renderer: Send {
+    /// Keeps from an event what later events need. Called for every event, also for those that filters leave
+    /// out; before [`record`](Self::record).
+    fn observe(&mut self, _event: &Event) {}
+
+    /// Writes an event, or keeps it for later. `seq` is its number among the events written.
+    fn record(&mut self, seq: u64, event: &Event, out: &mut LineBuffer) -> io::Result<()>;
+
+    /// Writes a message after the handshake.
+    fn message(
+        &mut self,
+        seq: u64,
+        event: &MessageEvent<'_>,
+        out: &mut LineBuffer,
+    ) -> io::Result<()>;
+
+    /// Writes what is kept, at the end of a run.
+    fn finish(&mut self, _out: &mut LineBuffer) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Options {
+    /// The table of all forms.
+    fn renderer(&self, inputs: InputNames) -> Box<dyn Renderer> {
+        match &self.format {
+            Format::Ndjson => Box::new(json::JsonLines::new(inputs, self.terms)),
+            Format::Text(options) => Box::new(text::TextReport::new(options.clone(), inputs)),
+        }
+    }
+}
+
+/// The inputs as the user named them, in the order in which frames count them.
+#[derive(Clone)]
+struct InputNames(Arc<[Arc<str>]>);
+
+impl InputNames {
+    fn new(names: Vec<Arc<str>>) -> Self {
+        Self(names.into())
+    }
+
+    fn get(&self, input: u16) -> Option<&Arc<str>> {
+        self.0.get(usize::from(input))
+    }
+
+    fn are_several(&self) -> bool {
+        self.0.len() > 1
+    }
+
+    /// The input that an event is about; none if it is about several.
+    fn of(&self, event: &Event) -> Option<&Arc<str>> {
+        self.get(input_of(event)?)
+    }
+
+    /// The input that an event is about, if the run has several.
+    fn if_several(&self, event: &Event) -> Option<&Arc<str>> {
+        self.of(event).filter(|_| self.are_several())
+    }
+}
+
+fn input_of(event: &Event) -> Option<u16> {
+    event.frame.map(|frame| frame.input).or(event.input)
+}
+
 /// Writes events to `W`.
 ///
-/// After the first failure nothing is written any more; [`Output::failed`] tells, so that a run can
-/// end early, and [`Output::finish`] gives the error.
+/// After the first failure nothing more is written: [`Output::failed`] is true, so that a run can end early,
+/// and [`Output::finish`] gives the error.
 pub struct Output<W: Write> {
-    /// Inputs as named by the user, in the order in which frames count them.
-    inputs: Vec<Arc<str>>,
+    inputs: InputNames,
     options: Options,
-    printer: Printer,
-    /// Events that are written and not handed on yet.
+    renderer: Box<dyn Renderer>,
+    /// Rendered bytes that are not written to the destination yet.
     block: LineBuffer,
     out: Destination<W>,
     /// Number of the last event written.
@@ -84,17 +146,12 @@ pub struct Output<W: Write> {
     error: Option<io::Error>,
 }
 
-/// How written events leave.
+/// Where rendered bytes go.
 enum Destination<W: Write> {
-    /// In blocks, or one by one. Waits for who reads them.
+    /// A writer. Blocks while the reader is slow.
     Direct(W),
-    /// One by one, by a queue that another thread empties.
+    /// A queue that another thread empties. Never blocks.
     Queued(Queue<W>),
-}
-
-enum Printer {
-    Ndjson(Box<json::message::MessageLines>),
-    Text(Box<text::TextReport>),
 }
 
 impl<W: Write> Output<W> {
@@ -103,25 +160,19 @@ impl<W: Write> Output<W> {
         Self::to(Destination::Direct(out), inputs, options)
     }
 
-    /// Writes into `queue`, and so never waits for who reads.
+    /// Writes into `queue`, and so never waits for a reader.
     pub fn queued(queue: Queue<W>, inputs: Vec<Arc<str>>, options: Options) -> Self {
         Self::to(Destination::Queued(queue), inputs, options)
     }
 
     fn to(out: Destination<W>, inputs: Vec<Arc<str>>, options: Options) -> Self {
-        let printer = match &options.format {
-            Format::Ndjson => {
-                Printer::Ndjson(Box::new(json::message::MessageLines::new(options.terms)))
-            }
-            Format::Text(text) => {
-                Printer::Text(Box::new(text::TextReport::new(text.clone(), inputs.len() > 1)))
-            }
-        };
+        let inputs = InputNames::new(inputs);
+        let renderer = options.renderer(inputs.clone());
         let block = LineBuffer::default();
-        Self { inputs, options, printer, block, out, seq: 0, worst: None, error: None }
+        Self { inputs, options, renderer, block, out, seq: 0, worst: None, error: None }
     }
 
-    /// Whether writing has failed, so that nothing that follows is written.
+    /// True if writing has failed: nothing that follows is written.
     pub fn failed(&self) -> bool {
         let elsewhere = match &self.out {
             Destination::Direct(_) => false,
@@ -130,7 +181,7 @@ impl<W: Write> Output<W> {
         elsewhere || self.error.is_some()
     }
 
-    /// Events left out because whoever reads them was too slow.
+    /// How many events were left out because the reader was too slow.
     pub fn left_out(&self) -> u64 {
         match &self.out {
             Destination::Direct(_) => 0,
@@ -138,7 +189,7 @@ impl<W: Write> Output<W> {
         }
     }
 
-    /// Whether more waits for the reader than is usual.
+    /// True if more waits for the reader than is usual.
     pub fn is_behind(&self) -> bool {
         match &self.out {
             Destination::Direct(_) => false,
@@ -146,7 +197,7 @@ impl<W: Write> Output<W> {
         }
     }
 
-    /// What comes from here on goes to `out`; what has come, where it was to go.
+    /// Writes all later events to `out`; earlier ones go where they were to go.
     pub fn replace(&mut self, out: W) {
         self.flush();
         match &mut self.out {
@@ -155,12 +206,12 @@ impl<W: Write> Output<W> {
         }
     }
 
-    /// The severity of the worst finding so far, whether written or left out.
+    /// The severity of the worst finding so far, written or left out.
     pub const fn worst(&self) -> Option<Severity> {
         self.worst
     }
 
-    /// Hands on what is held back.
+    /// Writes the block, and flushes the destination.
     pub fn flush(&mut self) {
         if self.error.is_some() {
             return;
@@ -173,7 +224,7 @@ impl<W: Write> Output<W> {
         }
     }
 
-    /// Writes what is held back, which may still be on its way when this returns.
+    /// Writes the block to the destination, which may buffer it.
     fn write_block(&mut self) {
         if let Destination::Direct(out) = &mut self.out {
             self.error = out.write_all(self.block.bytes()).err();
@@ -181,16 +232,18 @@ impl<W: Write> Output<W> {
         }
     }
 
-    /// Hands on the rest.
+    /// Writes the rest.
     ///
     /// # Errors
     ///
-    /// The first that any writing met.
+    /// The first error of any write.
     pub fn finish(mut self) -> io::Result<()> {
-        // Nothing is left of a run that came to its end.
-        if let (Printer::Text(text), None) = (&mut self.printer, &self.error) {
-            let released = text.release(&mut self.block);
-            self.hand_on(Rank::Finding, released);
+        // A run that ended with its statistics has nothing left to write.
+        if self.error.is_none() {
+            let written = self.renderer.finish(&mut self.block);
+            if self.block.len() > 0 || written.is_err() {
+                self.hand_on(Rank::Finding, written);
+            }
         }
         self.flush();
         let written = match self.out {
@@ -217,7 +270,7 @@ impl<W: Write> Output<W> {
         }
     }
 
-    /// Hands on what was `written` last, or keeps it until there is a block of it.
+    /// Hands on what was rendered last, or keeps it until the block is full.
     #[inline]
     fn hand_on(&mut self, rank: Rank, written: io::Result<()>) {
         if written.is_err() {
@@ -238,44 +291,9 @@ impl<W: Write> Output<W> {
             }
         }
     }
-
-    fn name(&self, input: u16) -> Option<Arc<str>> {
-        self.inputs.get(usize::from(input)).cloned()
-    }
 }
 
-impl Printer {
-    fn write(
-        &mut self,
-        out: &mut LineBuffer,
-        seq: u64,
-        input: Option<&Arc<str>>,
-        event: &Event,
-    ) -> io::Result<()> {
-        match self {
-            Self::Ndjson(_) => ndjson::write(out, seq, input.map(|input| &**input), event),
-            Self::Text(text) => text.write(out, input, event),
-        }
-    }
-
-    fn write_message(
-        &mut self,
-        out: &mut LineBuffer,
-        seq: u64,
-        inputs: &[Arc<str>],
-        event: &MessageEvent<'_>,
-    ) -> io::Result<()> {
-        let name = |input: u16| inputs.get(usize::from(input));
-        match self {
-            Self::Ndjson(lines) => lines.write(out, seq, |input| name(input).cloned(), event),
-            Self::Text(text) => {
-                text.message(out, name(event.message.meta.packet.frame.input), event)
-            }
-        }
-    }
-}
-
-/// What is left out first where there is no room for all.
+/// Which events a full queue leaves out first.
 fn rank(body: &Body) -> Rank {
     match body {
         Body::Epmd { .. } | Body::Handshake { .. } => Rank::Step,
@@ -294,22 +312,20 @@ fn rank(body: &Body) -> Rank {
 
 impl<W: Write> EventSink for Output<W> {
     fn event(&mut self, mut event: Event) {
-        if let Printer::Text(text) = &mut self.printer {
-            text.note(&event);
-        }
-        let input = event.frame.map(|frame| frame.input).or(event.input);
+        self.renderer.observe(&event);
+        let input = input_of(&event);
         if let Body::Finding { finding } = &mut event.body {
             self.worst = self.worst.max(Some(finding.severity));
             for evidence in &mut finding.evidence {
                 if Some(evidence.frame.input) != input {
-                    evidence.input = self.name(evidence.frame.input);
+                    evidence.input = self.inputs.get(evidence.frame.input).cloned();
                 }
             }
         }
         if let Body::Session { session } = &mut event.body {
-            for spot in session.messages.iter_mut().flat_map(|messages| messages.spots()) {
-                if Some(spot.frame.input) != input {
-                    spot.input = self.name(spot.frame.input);
+            for link in session.messages.iter_mut().flat_map(|messages| messages.packet_links()) {
+                if Some(link.frame.input) != input {
+                    link.input = self.inputs.get(link.frame.input).cloned();
                 }
             }
         }
@@ -317,8 +333,7 @@ impl<W: Write> EventSink for Output<W> {
             return;
         }
         self.seq += 1;
-        let input = input.and_then(|input| self.name(input));
-        let written = self.printer.write(&mut self.block, self.seq, input.as_ref(), &event);
+        let written = self.renderer.record(self.seq, &event, &mut self.block);
         self.hand_on(rank(&event.body), written);
     }
 
@@ -327,16 +342,15 @@ impl<W: Write> EventSink for Output<W> {
             return;
         }
         self.seq += 1;
-        let Self { printer, block, seq, inputs, .. } = self;
-        let written = printer.write_message(block, *seq, inputs, event);
+        let written = self.renderer.message(self.seq, event, &mut self.block);
         self.hand_on(Rank::Message, written);
     }
 }
 
-/// Bytes that are handed on at once: enough to make system calls rare, little beside everything else.
+/// Bytes of one write: enough to make system calls rare, and little memory.
 const BLOCK: usize = 64 << 10;
 
-/// How long the end of a run waits for a reader that takes nothing: a pager, say, that somebody looks at.
+/// How long the end of a run waits for a reader that takes nothing, such as a pager.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

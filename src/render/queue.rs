@@ -1,24 +1,24 @@
-//! Stage 8: a bounded queue between the events and whoever reads them.
+//! A bounded queue between the capture and a slow reader.
 //!
-//! In: written events, each with its [`Rank`]. Out: the same bytes, by a thread that may wait for a
-//! slow reader as long as it likes: who captures never does. When the queue is full, the least
-//! important is left out and counted.
+//! In: rendered events, each with its [`Rank`]. Out: the same bytes, from a thread that may block on a slow
+//! reader; the capture never does. When the queue is full, the events of the lowest rank are left out and
+//! counted.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How much an event matters when there is no room for all.
+/// The importance of an event when the queue is full.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Rank {
-    /// What connected nodes say to each other.
+    /// A message between connected nodes.
     Message,
-    /// Steps on the way to a verdict.
+    /// A step towards an outcome, such as a handshake message.
     Step,
-    /// What happened.
+    /// An outcome, or the state of a node.
     Record,
-    /// What somebody has to know.
+    /// A problem, or the statistics of the run.
     Finding,
 }
 
@@ -35,14 +35,14 @@ impl Rank {
     }
 }
 
-/// The end of the queue where events go in. Never waits.
+/// The sending end of the queue, which never blocks.
 pub struct Queue<W> {
     shared: Arc<Shared<W>>,
-    /// Bytes held at the most.
+    /// Most bytes that the queue holds.
     most: usize,
 }
 
-/// The end of the queue where they come out: for a thread of its own.
+/// The receiving end of the queue, for a thread of its own.
 pub struct Backlog<W> {
     shared: Arc<Shared<W>>,
     out: W,
@@ -50,27 +50,27 @@ pub struct Backlog<W> {
 
 struct Shared<W> {
     state: Mutex<State<W>>,
-    /// There is something to write, or nothing will come any more.
+    /// Signals that the queue has lines, or is closed.
     ready: Condvar,
-    /// Something was written.
+    /// Signals that lines were written.
     progress: Condvar,
 }
 
 struct State<W> {
-    /// By rank, each in order.
+    /// Lines by rank, each in order.
     lines: [VecDeque<Line>; Rank::COUNT],
-    /// Bytes in them, and in what is being written.
+    /// Bytes in these lines, and in the block being written.
     bytes: usize,
-    /// Place of the next line in the order of all.
+    /// Sequence number of the next line.
     next: u64,
-    /// Where lines go from this place on.
+    /// Destination of the lines from this sequence number on.
     replacement: Option<(u64, W)>,
     left_out: u64,
-    /// Nothing comes any more.
+    /// True once no more lines can come.
     closed: bool,
-    /// All was written that will be.
+    /// True once the thread has ended its work.
     done: bool,
-    /// Bytes handed on so far.
+    /// Number of bytes written so far.
     written: u64,
     failed: bool,
     error: Option<io::Error>,
@@ -81,10 +81,10 @@ struct Line {
     text: Box<[u8]>,
 }
 
-/// What a line costs beside its bytes.
+/// Memory of a line besides its bytes.
 const OVERHEAD: usize = 64;
 
-/// Bytes handed on at once.
+/// Bytes of one write call.
 const BLOCK: usize = 64 << 10;
 
 impl Line {
@@ -116,15 +116,15 @@ pub fn queue<W: Write>(out: W, most: usize) -> (Queue<W>, Backlog<W>) {
 }
 
 impl<W> Shared<W> {
-    /// What a panic elsewhere left behind is still a queue.
+    /// Locks the state; a panic of another thread leaves it valid.
     fn lock(&self) -> MutexGuard<'_, State<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<W> Queue<W> {
-    /// Puts one event in. Where there is no room, lesser ones are left out for it, the newest first, or
-    /// it is itself.
+    /// Adds one event. If the queue is full, events of lower rank are left out for it, the newest first; if
+    /// there are none, the event itself is.
     pub(super) fn push(&self, rank: Rank, text: &[u8]) {
         if text.is_empty() {
             return;
@@ -144,41 +144,41 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Wakes whoever writes.
+    /// Wakes the writer thread.
     pub(super) fn flush(&self) {
         self.shared.ready.notify_one();
     }
 
-    /// What comes from here on goes to `out`.
+    /// Writes all later events to `out`.
     pub(super) fn replace(&self, out: W) {
         let mut state = self.shared.lock();
         let place = state.next;
-        // Where two come close together, what lies between them goes where it would have gone before.
+        // After a second replacement before the first is in effect, the lines between go to the old one.
         state.replacement = Some((place, out));
         drop(state);
         self.flush();
     }
 
-    /// Events left out so far.
+    /// Number of events left out so far.
     pub(super) fn left_out(&self) -> u64 {
         self.shared.lock().left_out
     }
 
-    /// Whether it is more than half full.
+    /// True if the queue is more than half full.
     pub(super) fn is_behind(&self) -> bool {
         self.shared.lock().bytes > self.most / 2
     }
 
-    /// Whether writing has failed.
+    /// True if a write has failed.
     pub(super) fn failed(&self) -> bool {
         self.shared.lock().failed
     }
 
-    /// Waits until all is written, as long as there is progress within `patience`.
+    /// Waits until all is written. Gives up after `patience` without progress.
     ///
     /// # Errors
     ///
-    /// Writing has failed, or whoever reads has stopped to.
+    /// A write failed, or the reader has stopped.
     pub(super) fn finish(self, patience: Duration) -> io::Result<()> {
         let mut state = self.shared.lock();
         state.closed = true;
@@ -191,7 +191,7 @@ impl<W> Queue<W> {
             let (after, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             state = after;
             if timeout.timed_out() && !state.done && state.written == written {
-                let unread = "whoever reads it has stopped; the last events are not written";
+                let unread = "the reader has stopped; the last events are not written";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, unread));
             }
         }
@@ -200,8 +200,7 @@ impl<W> Queue<W> {
 }
 
 impl<W> State<W> {
-    /// Makes room at the cost of the newest line of the least rank below `rank`. `false` when there is
-    /// none.
+    /// Drops the newest line of the lowest rank below `rank`. False if there is none.
     fn leave_out_below(&mut self, rank: Rank) -> bool {
         let least = self.lines.iter_mut().take(rank.index()).find(|lines| !lines.is_empty());
         let Some(line) = least.and_then(VecDeque::pop_back) else { return false };
@@ -210,7 +209,7 @@ impl<W> State<W> {
         true
     }
 
-    /// Moves lines into `block`, in order, as far as they go to the same place. Gives what they cost.
+    /// Moves lines with the same destination into `block`, in order. Returns the memory they had.
     fn take(&mut self, block: &mut Vec<u8>) -> usize {
         let end = self.replacement.as_ref().map_or(u64::MAX, |(place, _)| *place);
         let mut cost = 0;
@@ -234,7 +233,7 @@ impl<W> State<W> {
 }
 
 impl<W: Write> Backlog<W> {
-    /// Writes what comes, until nothing comes any more or writing fails.
+    /// Writes lines until the queue is closed or a write fails.
     pub fn write(mut self) {
         let mut block = Vec::with_capacity(BLOCK);
         loop {
@@ -274,7 +273,7 @@ mod tests {
 
     use super::*;
 
-    /// What was written, to look at afterwards.
+    /// Keeps the written bytes for the test.
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -309,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn events_come_out_in_the_order_in_which_they_came_whatever_their_rank() {
+    fn events_keep_their_order_whatever_their_rank() {
         let (text, left_out) = written(
             |queue| {
                 queue.push(Rank::Finding, b"a");
@@ -323,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_leaves_out_the_least_first_and_counts() {
+    fn a_full_queue_leaves_out_the_lowest_rank_first_and_counts() {
         let room = 4 * (OVERHEAD + 1);
         let (text, left_out) = written(
             |queue| {
@@ -331,7 +330,7 @@ mod tests {
                 queue.push(Rank::Record, b"2");
                 queue.push(Rank::Step, b"3");
                 queue.push(Rank::Record, b"4");
-                queue.push(Rank::Step, b"5"); // no room, nothing lesser
+                queue.push(Rank::Step, b"5"); // no room, nothing of lower rank
                 queue.push(Rank::Finding, b"6"); // in place of 3
                 queue.push(Rank::Record, b"7"); // in place of 1
                 queue.push(Rank::Finding, b"8"); // in place of 7
@@ -343,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_a_replacement_goes_there() {
+    fn events_after_a_replacement_go_to_the_new_destination() {
         let (old, new) = (Kept::default(), Kept::default());
         let (queue, backlog) = queue(old.clone(), 1 << 20);
         queue.push(Rank::Record, b"old");
@@ -355,7 +354,7 @@ mod tests {
         assert_eq!((old.text().as_str(), new.text().as_str()), ("old", "new"));
     }
 
-    /// Takes nothing until told to.
+    /// Blocks until the test ends.
     struct Stuck(mpsc::Receiver<()>);
 
     impl Write for Stuck {
@@ -370,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_stopped_holds_nobody_up_for_ever() {
+    fn a_stopped_reader_blocks_the_end_for_a_limited_time() {
         let (release, stuck) = mpsc::channel();
         let (queue, backlog) = queue(Stuck(stuck), 1 << 10);
         let writer = thread::spawn(|| backlog.write());
@@ -386,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_to_the_one_who_captures() {
+    fn a_failed_write_is_reported_to_the_sender() {
         struct Broken;
         impl Write for Broken {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {

@@ -1,7 +1,7 @@
-//! Stage 8: the words and units of text for people.
+//! The words and units of reports.
 //!
-//! In: single values of an event. Out: the phrase, number or span as a person reads it, and text
-//! from the wire in a form that no terminal obeys. Knows nothing of lines and layout.
+//! In: single values of an event. Out: the phrase, number or time span for people, and text from the wire
+//! without control characters.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -12,49 +12,49 @@ use crate::time::Timestamp;
 pub(super) const fn outcome_words(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Connected => "connected",
-        Outcome::CookieMismatch => "refused over the cookie",
-        Outcome::NameMismatch => "given up over the name of the node that answered",
-        Outcome::NotAllowed => "refused as a node that is not allowed",
-        Outcome::VersionMismatch => "refused over protocol version or flags",
-        Outcome::AlreadyConnected => "refused as connected already",
-        Outcome::Superseded => "given up for a simultaneous connection",
-        Outcome::TlsMismatch => "failed with TLS on one side alone",
-        Outcome::Tls => "TLS with unknown contents",
-        Outcome::TimedOut => "timed out in mid-handshake",
+        Outcome::CookieMismatch => "cookie mismatch",
+        Outcome::NameMismatch => "name mismatch",
+        Outcome::NotAllowed => "node not allowed",
+        Outcome::VersionMismatch => "version or flags mismatch",
+        Outcome::AlreadyConnected => "refused as already connected",
+        Outcome::Superseded => "dropped for a simultaneous connection",
+        Outcome::TlsMismatch => "TLS on one side only",
+        Outcome::Tls => "encrypted with TLS, outcome not visible",
+        Outcome::TimedOut => "timed out during the handshake",
         Outcome::Refused => "refused with RST or ICMP",
-        Outcome::Unanswered => "unanswered in this capture",
-        Outcome::Aborted => "closed in mid-handshake",
-        Outcome::NotDistribution => "no distribution protocol",
-        Outcome::Incomplete => "undecided for want of packets",
+        Outcome::Unanswered => "no answer in this capture",
+        Outcome::Aborted => "closed during the handshake",
+        Outcome::NotDistribution => "not the distribution protocol",
+        Outcome::Incomplete => "undecided because packets are missing",
     }
 }
 
 pub(super) const fn epmd_words(outcome: EpmdOutcome) -> &'static str {
     match outcome {
         EpmdOutcome::Answered => "answered",
-        EpmdOutcome::NotRegistered => "no such name registered",
+        EpmdOutcome::NotRegistered => "name not registered",
         EpmdOutcome::RegistrationRefused => "registration refused",
         EpmdOutcome::ConnectionRefused => "connection refused",
-        EpmdOutcome::Unanswered => "unanswered in this capture",
+        EpmdOutcome::Unanswered => "no answer in this capture",
         EpmdOutcome::NoReply => "closed without a reply",
         EpmdOutcome::Malformed => "not the EPMD protocol",
         EpmdOutcome::CommandRefused => "command refused",
         EpmdOutcome::Unregistered => "registration ended",
-        EpmdOutcome::Incomplete => "undecided for want of packets",
+        EpmdOutcome::Incomplete => "undecided because packets are missing",
     }
 }
 
 pub(super) const fn anomaly_words(kind: AnomalyKind) -> &'static str {
     match kind {
         AnomalyKind::Malformed => "A message cannot be read",
-        AnomalyKind::OutOfTurn => "A message comes out of turn",
+        AnomalyKind::OutOfTurn => "A message is out of sequence",
         AnomalyKind::Gap => "Bytes are missing from the capture",
         AnomalyKind::OverlapConflict => "Two copies of the same bytes differ",
         AnomalyKind::Limit => "A limit was reached",
         AnomalyKind::InputTruncated => "The input ends in the middle of a record",
         AnomalyKind::InputCorrupt => "The input is damaged",
         AnomalyKind::InputUnreadable => "The input cannot be read",
-        AnomalyKind::UnsupportedLink => "The input has frames of a kind that is not read",
+        AnomalyKind::UnsupportedLink => "The input has frames of an unsupported link type",
         AnomalyKind::InterfaceDown => "The interface went down",
         AnomalyKind::InterfaceUp => "The interface is up again",
         AnomalyKind::InterfaceGone => "The interface is gone",
@@ -90,7 +90,7 @@ pub(super) const fn confidence(confidence: Confidence) -> &'static str {
     }
 }
 
-/// `a`, `a and b`, `a, b and c`.
+/// Names as a list: `a`, `a and b`, or `a, b and c`.
 pub(super) fn listed(names: &[impl AsRef<str>]) -> String {
     let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
     match names.split_last() {
@@ -100,6 +100,7 @@ pub(super) fn listed(names: &[impl AsRef<str>]) -> String {
     }
 }
 
+/// The date alone, in UTC.
 pub(super) fn date(at: Timestamp) -> String {
     at.to_string().get(..10).unwrap_or_default().to_owned()
 }
@@ -114,13 +115,13 @@ pub(super) fn stamp(at: Timestamp) -> String {
     format!("{} {}", date(at), time(at))
 }
 
-/// From when to when, in UTC; a date that is said already is not said again.
+/// From when to when, in UTC. The second date is left out if it is the same.
 pub(super) fn span(first: Timestamp, last: Timestamp) -> String {
     let end = if date(first) == date(last) { time(last) } else { stamp(last) };
     format!("from {} to {end} UTC", stamp(first))
 }
 
-/// A span in the two largest units that say something.
+/// A time span in its one or two largest units.
 pub(super) fn duration(micros: u64) -> String {
     let seconds = micros / 1_000_000;
     let tenths = |unit: u64| format!("{}.{}", micros / unit, micros % unit * 10 / unit);
@@ -133,7 +134,7 @@ pub(super) fn duration(micros: u64) -> String {
     }
 }
 
-/// Decimal units, a tenth exact.
+/// A size in decimal units, with one decimal that is cut and not rounded.
 pub(super) fn bytes(n: u64) -> String {
     let tenths = |unit: u64| format!("{}.{}", n / unit, n % unit / (unit / 10));
     match n {
@@ -144,12 +145,18 @@ pub(super) fn bytes(n: u64) -> String {
     }
 }
 
-/// `1 packet`, `1,234 packets`.
+/// A number of things, as `1 packet` or `1,234 packets`.
 pub(super) fn count(n: u64, what: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
     format!("{} {what}{plural}", grouped(n))
 }
 
+/// A number of times, as `once` or `3 times`.
+pub(super) fn times(n: u64) -> String {
+    if n == 1 { "once".to_owned() } else { count(n, "time") }
+}
+
+/// Digits in groups of three.
 pub(super) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
@@ -162,8 +169,8 @@ pub(super) fn grouped(n: u64) -> String {
     text
 }
 
-/// `text` in lines of at most `width` columns: the first behind `lead`, the others behind as many
-/// blanks. A word that does not fit stands alone and sticks out.
+/// `text` in lines of at most `width` columns: the first after `lead`, the others after as many
+/// blanks. A word longer than a line has a line of its own and exceeds it.
 pub fn wrapped(lead: &str, text: &str, width: usize) -> String {
     let start = lead.chars().count();
     let mut lines = lead.to_owned();
@@ -185,8 +192,8 @@ pub fn wrapped(lead: &str, text: &str, width: usize) -> String {
     lines
 }
 
-/// `text` without anything that a terminal obeys: control characters as `\xNN`, and those that
-/// change the direction or the breaking of lines as `\u{NNNN}`.
+/// `text` without anything that controls a terminal: control characters become `\xNN`, and characters
+/// that change the direction or the breaking of lines become `\u{NNNN}`.
 pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -215,13 +222,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_wrapped_and_long_ones_stick_out() {
+    fn text_is_wrapped_and_long_words_exceed_the_width() {
         let lines = wrapped("- ", "aa bb cc dd  eeeeeeeeeeee ff", 10);
         assert_eq!(lines, "- aa bb cc\n  dd\n  eeeeeeeeeeee\n  ff\n");
     }
 
     #[test]
-    fn spans_and_sizes_are_told_in_units_that_fit() {
+    fn spans_and_sizes_have_units_that_fit() {
         let spans = [999, 1_500, 12_345_678, 185_000_000, 7_500_000_000].map(duration);
         assert_eq!(spans, ["999 µs", "1.5 ms", "12.3 s", "3 min 5 s", "2 h 5 min"]);
         let sizes = [1, 999, 1_200, 1_250_000, 9_900_000_000].map(bytes);

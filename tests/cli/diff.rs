@@ -162,8 +162,8 @@ fn text_is_a_line_for_each_change() {
     let before = seed_before("diff-text.pcap");
     let (_, text, _) = diff(&["--format", "text", &before, SEED], b"");
     let expected = "\
-fixed    one@192.168.0.100 and two@192.168.0.103: refused over the cookie, now connected
-No pair stands as it stood.
+fixed    one@192.168.0.100 and two@192.168.0.103: cookie mismatch, now connected
+No pair is unchanged.
 ";
     assert_eq!(text, expected);
     let (_, text, _) = diff(&["--format", "text", SEED, RIGHT], b"");

@@ -166,7 +166,7 @@ fn text_is_for_terminals_and_for_those_who_ask() {
 
 #[test]
 fn text_of_a_file_begins_with_what_is_wrong_and_that_of_a_pipe_with_what_comes_first() {
-    let (wrong, first) = ("HIGH  two@192.168.0.103 refused", "asked the port mapper");
+    let (wrong, first) = ("HIGH  two@192.168.0.103 refused", "asked EPMD");
     let text = lines_of(&["--format", "text", SEED]);
     assert!(text.starts_with(wrong) && !text.contains(first), "{text}");
     let (_, live, _) = run_on(&bytes(SEED), &["--format", "text", "-"]);

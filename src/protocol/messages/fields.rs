@@ -237,7 +237,7 @@ fn write_numbered<'c>(
 
 #[inline]
 fn write_number<'c>(cursor: Cursor<'c>, bytes: &[u8]) -> Option<Cursor<'c>> {
-    cursor.dot_number(u32::from_be_bytes(bytes.try_into().ok()?).into())
+    cursor.dot_number(u32::from_be_bytes(bytes.try_into().ok()?))
 }
 
 /// Writes an atom as Erlang does.

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::cursor::{CHUNK, Cursor, LineBuffer, nine_digits};
 use crate::observe::messages::{
-    FieldKind, Fields, JsonTerm, MessageEvent, MessagePart, MessageView, OPERATIONS, Operation,
+    FieldKind, FieldView, JsonTerm, MessageEvent, MessagePart, MessageView, OPERATIONS, Operation,
     PAYLOAD, Payload, RequestKind, TermBudget, UNASSIGNED, ValueType,
 };
 use crate::packet::PacketRef;
@@ -29,7 +29,7 @@ pub(in crate::render) struct MessageLines {
     terms: TermStyle,
     start: LineStart,
     /// The input of the last line, and its bytes in the line up to the number of the frame.
-    input: Option<(u16, Vec<u8>)>,
+    input: Option<(u16, LineBuffer)>,
     connections: Connections,
 }
 
@@ -54,14 +54,17 @@ impl MessageLines {
         }
         self.set_input(frame.input, name)?;
         let Self { terms, start, input, connections } = self;
-        let input = input.as_ref().map_or(&[][..], |(_, bytes)| bytes);
+        let (input, input_len) = match input {
+            Some((_, buffer)) => (buffer.with_rest(), buffer.len()),
+            None => (&[][..], 0),
+        };
         let ids = connections.bytes(connection)?;
-        let room = LineStart::ROOM + input.len() + ids.len() + message_room(message);
+        let room = LineStart::ROOM + input_len + ids.len() + message_room(message);
         let is_written = lines.append(room, |cursor| {
             let cursor = cursor
                 .put_prefix(&start.bytes, start.len)?
                 .number(seq)?
-                .copy(input)?
+                .copy_prefix(input, input_len)?
                 .number(frame.number)?
                 .copy(ids)?;
             let cursor = write_message(cursor, message)?;
@@ -85,13 +88,13 @@ impl MessageLines {
         name: impl FnOnce(u16) -> Option<Arc<str>>,
     ) -> io::Result<()> {
         if self.input.as_ref().is_none_or(|(known, _)| *known != input) {
-            let mut bytes = Vec::new();
+            let mut buffer = LineBuffer::with_capacity(CHUNK);
             if let Some(name) = name(input) {
-                bytes.extend(b",\"input\":");
-                serde_json::to_writer(&mut bytes, &*name)?;
+                buffer.write_all(b",\"input\":")?;
+                serde_json::to_writer(&mut buffer, &*name)?;
             }
-            bytes.extend(b",\"frame\":");
-            self.input = Some((input, bytes));
+            buffer.write_all(b",\"frame\":")?;
+            self.input = Some((input, buffer));
         }
         Ok(())
     }
@@ -99,8 +102,7 @@ impl MessageLines {
 
 /// The most bytes that [`write_message`] and the two numbers before it take.
 fn message_room(message: &MessageView<'_>) -> usize {
-    let fields = message.signal().len() + message.call().len();
-    OTHER_ROOM + (MAX_KEY + 1) * fields + MAX_ESCAPE * message.text_len()
+    OTHER_ROOM + (MAX_KEY + 1) * message.fields().len() + MAX_ESCAPE * message.text_len()
 }
 
 /// JSON writes one byte of text as up to six: `\u001f`.
@@ -118,12 +120,18 @@ fn write_message<'c>(mut cursor: Cursor<'c>, message: &MessageView<'_>) -> Optio
     // Unassigned operations share entry 0, which is unassigned too.
     let (bytes, len) = starts.get(usize::from(meta.operation.0)).or_else(|| starts.first())?;
     cursor = cursor.put_prefix(bytes, *len)?;
-    cursor = write_fields(cursor, message.signal())?;
-    if let Some(kind) = meta.call {
-        let (bytes, len) = CALL_STARTS.get(kind as usize)?;
-        cursor = cursor.put_prefix(bytes, *len)?;
-        cursor = write_fields(cursor, message.call())?.put(b"}")?;
+    let fields = message.fields();
+    let call_at = message.signal_len();
+    for (at, field) in fields.enumerate() {
+        if at == call_at {
+            cursor = write_call_start(cursor, meta.call)?;
+        }
+        cursor = write_field(cursor, &field)?;
     }
+    if fields.len() == call_at {
+        cursor = write_call_start(cursor, meta.call)?;
+    }
+    cursor = cursor.put_prefix(b"}", usize::from(meta.call.is_some()))?;
     // Nearly all messages come in one frame.
     cursor = match meta.fragments {
         1 => cursor.put(b",\"fragments\":1")?,
@@ -135,22 +143,29 @@ fn write_message<'c>(mut cursor: Cursor<'c>, message: &MessageView<'_>) -> Optio
     }
 }
 
-#[inline(never)] // one copy of the loop for both parts of a message
-fn write_fields<'c>(mut cursor: Cursor<'c>, fields: Fields<'_>) -> Option<Cursor<'c>> {
-    for field in fields {
-        let Key { start, end } = KEYS.get(field.kind as usize)?;
-        cursor = cursor.put_prefix(&start.0, start.1)?;
-        cursor = if field.is_plain {
-            field.copy_to(cursor)?
-        } else {
-            field.bytes().iter().try_fold(cursor, |cursor, byte| write_escaped(cursor, *byte))?
-        };
-        cursor = cursor.put_prefix(b"\"", *end)?;
-    }
-    Some(cursor)
+/// Writes the start of the object `call`, for a message that is one.
+#[inline]
+fn write_call_start(cursor: Cursor<'_>, call: Option<RequestKind>) -> Option<Cursor<'_>> {
+    let Some(kind) = call else { return Some(cursor) };
+    let (bytes, len) = CALL_STARTS.get(kind as usize)?;
+    cursor.put_prefix(bytes, *len)
 }
 
-fn write_escaped(cursor: Cursor<'_>, byte: u8) -> Option<Cursor<'_>> {
+#[inline(always)] // called once, in the loop over fields
+fn write_field<'c>(cursor: Cursor<'c>, field: &FieldView<'_>) -> Option<Cursor<'c>> {
+    let Key { start, end } = KEYS.get(field.kind as usize)?;
+    let cursor = cursor.put_prefix(&start.0, start.1)?;
+    let cursor =
+        if field.is_plain { field.copy_to(cursor)? } else { write_escaped(cursor, field.bytes())? };
+    cursor.put_prefix(b"\"", *end)
+}
+
+#[cold]
+fn write_escaped<'c>(cursor: Cursor<'c>, text: &[u8]) -> Option<Cursor<'c>> {
+    text.iter().try_fold(cursor, |cursor, byte| write_escaped_byte(cursor, *byte))
+}
+
+fn write_escaped_byte(cursor: Cursor<'_>, byte: u8) -> Option<Cursor<'_>> {
     let short = match byte {
         b'"' | b'\\' => byte,
         b'\x08' => b'b',

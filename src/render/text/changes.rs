@@ -1,16 +1,14 @@
-//! Stage 8: how two captures differ, in sentences.
-//!
-//! In: changes of pairs, and their counts. Out: a line each.
+//! How two captures differ: a line for each pair that changed, and a line for all.
 
 use std::io::{self, Write};
 
-use super::sheet::TextWriter;
+use super::writer::TextWriter;
 use crate::record::{Comparison, Outcome, PairChange, PairState, Turn};
 use crate::render::words::{count, grouped, outcome_words};
 
-/// One pair that changed.
+/// Writes one pair that changed.
 pub(super) fn pair(
-    sheet: &mut TextWriter,
+    writer: &mut TextWriter,
     out: &mut impl Write,
     pair_change: &PairChange,
 ) -> io::Result<()> {
@@ -22,35 +20,33 @@ pub(super) fn pair(
         (None, None) => String::new(),
     };
     let style = match change {
-        Turn::Broken => sheet.styles.bad,
-        Turn::Fixed => sheet.styles.good,
-        Turn::Changed | Turn::New => sheet.styles.notable,
-        Turn::Gone => sheet.styles.plain,
+        Turn::Broken => writer.styles.bad,
+        Turn::Fixed => writer.styles.good,
+        Turn::Changed | Turn::New => writer.styles.notable,
+        Turn::Gone => writer.styles.plain,
     };
-    sheet.marked(out, style, &format!("{:7}", word(*change)), &format!("{a} and {b}: {text}"))
+    writer.marked(out, style, &format!("{:7}", word(*change)), &format!("{a} and {b}: {text}"))
 }
 
-/// All in one line.
+/// Writes the counts of all pairs.
 pub(super) fn whole(
-    sheet: &mut TextWriter,
+    writer: &mut TextWriter,
     out: &mut impl Write,
     comparison: &Comparison,
 ) -> io::Result<()> {
     let Comparison { changes, unchanged, undecided, left_out } = comparison;
     let mut text = match (changes.is_empty(), *unchanged) {
-        (true, 0) => "Neither shows what comes of a connection between nodes.".to_owned(),
+        (true, 0) => "Neither capture shows the outcome of a connection between nodes.".to_owned(),
         (true, n) => format!("Nothing changed: {} as before.", count(n, "pair")),
-        (false, 0) => "No pair stands as it stood.".to_owned(),
+        (false, 0) => "No pair is unchanged.".to_owned(),
         (false, n) => format!("{} unchanged.", count(n, "pair")),
     };
-    let others = [
-        (*undecided, "that decided nothing"),
-        (*left_out, "left out to stay within the memory allowed"),
-    ];
+    let others =
+        [(*undecided, "undecided"), (*left_out, "left out to stay within the memory limits")];
     for (n, why) in others.into_iter().filter(|(n, _)| *n > 0) {
         text += &format!(" {} {why}.", count(n, "connection"));
     }
-    sheet.wrapped(out, "", &text)
+    writer.wrapped(out, "", &text)
 }
 
 const fn word(change: Turn) -> &'static str {

@@ -1,7 +1,6 @@
-//! Stage 8: one event, one sentence.
+//! One event as one sentence of the time line.
 //!
-//! In: the body of an event and the ends of its connection. Out: what a line of the time line says.
-//! Nothing is escaped here; that is the sheet's.
+//! In: the body of an event and the ends of its connection. Out: a sentence without time and packet.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +18,7 @@ use crate::render::words::{
 pub(super) struct Ends {
     /// Node names, else addresses.
     pub(super) names: [String; 2],
-    /// The same, each with its address where the name does not say it.
+    /// The same, each with its address if the name does not contain it.
     pub(super) located: [String; 2],
 }
 
@@ -38,13 +37,12 @@ impl Ends {
                 (None, None) => format!("the {role}"),
             };
         let located = |name: &String, ip: IpAddr, place: String| {
-            let is_said = name.contains(&ip.to_string());
-            if is_said { name.clone() } else { format!("{name} ({place})") }
+            if name.contains(&ip.to_string()) { name.clone() } else { format!("{name} ({place})") }
         };
         let from = name(Role::Initiator, &session.initiator, initiator);
         let to = name(Role::Acceptor, &session.acceptor, acceptor);
         let located = [
-            // The port of who dials is another each time.
+            // The initiator has another port for each attempt.
             match (initiator, &session.initiator.node) {
                 (Some((ip, _)), None) => ip.to_string(),
                 (Some((ip, _)), Some(_)) => located(&from, ip, ip.to_string()),
@@ -56,11 +54,11 @@ impl Ends {
     }
 }
 
-/// Who dialed whom, and what became of it.
+/// Who dialed whom, and the outcome.
 pub(super) fn attempt(session: &Session, connection: Option<&ConnectionIds>) -> String {
     let Ends { names, .. } = Ends::of(session, connection);
     let [initiator, acceptor] = &names;
-    format!("{initiator} -> {acceptor}: {}", fate(session, &names))
+    format!("{initiator} -> {acceptor}: {}", result(session, &names))
 }
 
 /// One message after the handshake.
@@ -117,15 +115,15 @@ pub(super) fn signal(
     text
 }
 
-/// What became of a connection.
-fn fate(session: &Session, ends: &[String; 2]) -> String {
+/// The outcome of a connection.
+fn result(session: &Session, ends: &[String; 2]) -> String {
     let words = match session.outcome {
-        Outcome::Connected => stay(session, ends),
+        Outcome::Connected => lifetime(session, ends),
         failed => outcome_words(failed).to_owned(),
     };
     match (session.confidence, session.outcome) {
-        // Without the cookies, no acknowledgement is beyond doubt; saying so each time helps
-        // nobody. What is undecided has said how sure it is.
+        // Without the cookies no challenge_ack is proven: repeating that for each connection
+        // has no value. An undecided outcome needs no confidence.
         (Confidence::Proven, _)
         | (Confidence::Likely, Outcome::Connected)
         | (_, Outcome::Incomplete) => words,
@@ -133,8 +131,8 @@ fn fate(session: &Session, ends: &[String; 2]) -> String {
     }
 }
 
-/// How long a connection stood, and who ended it.
-fn stay(session: &Session, [initiator, acceptor]: &[String; 2]) -> String {
+/// How long a connection lasted, and which side closed it.
+fn lifetime(session: &Session, [initiator, acceptor]: &[String; 2]) -> String {
     let lasted = duration(session.duration_us);
     let closer = match session.closed_by {
         Some(Role::Initiator) => format!(" by {initiator}"),
@@ -148,33 +146,35 @@ fn stay(session: &Session, [initiator, acceptor]: &[String; 2]) -> String {
         },
         (State::Closed, Some(CloseKind::Rst)) => format!("reset{closer} after {lasted}"),
         (State::Closed, _) => format!("closed{closer} after {lasted}"),
-        (State::Open, Some(CloseKind::Idle)) => format!("connected, silent after {lasted}"),
+        (State::Open, Some(CloseKind::Idle)) => {
+            format!("connected, no more packets after {lasted}")
+        }
         (State::Open, _) => format!("connected, still open after {lasted}"),
     }
 }
 
-/// Who asked which port mapper for what, and what came of it.
+/// Who asked which EPMD for what, and the answer.
 pub(super) fn request(epmd: &Epmd, connection: Option<&ConnectionIds>) -> String {
     let (asker, mapper) = connection
         .map_or_else(Default::default, |ids| (ids.src_ip.to_string(), ids.dest_ip.to_string()));
     let name = epmd.name.as_deref().unwrap_or("?");
     let asked = match epmd.request {
-        Some("PORT_PLEASE2_REQ") => format!("asked the port mapper of {mapper} for \"{name}\""),
+        Some("PORT_PLEASE2_REQ") => format!("asked EPMD at {mapper} for \"{name}\""),
         Some("ALIVE2_REQ") => {
-            let port = epmd.port.map_or_else(String::new, |port| format!(" at port {port}"));
+            let port = epmd.port.map_or_else(String::new, |port| format!(" (port {port})"));
             if epmd.outcome == EpmdOutcome::Unregistered {
-                format!("had registered \"{name}\"{port} with the port mapper of {mapper}")
+                format!("had registered \"{name}\"{port} with EPMD at {mapper}")
             } else {
-                format!("asked the port mapper of {mapper} to register \"{name}\"{port}")
+                format!("asked EPMD at {mapper} to register \"{name}\"{port}")
             }
         }
-        Some("NAMES_REQ") => format!("asked the port mapper of {mapper} for all names"),
-        Some(other) => format!("sent {other} to the port mapper of {mapper}"),
+        Some("NAMES_REQ") => format!("asked EPMD at {mapper} for all names"),
+        Some(other) => format!("sent {other} to EPMD at {mapper}"),
         None => match epmd.outcome {
             EpmdOutcome::Unanswered | EpmdOutcome::ConnectionRefused => {
-                format!("tried to reach the port mapper of {mapper}")
+                format!("tried to reach EPMD at {mapper}")
             }
-            _ => format!("connected to the port mapper of {mapper}"),
+            _ => format!("connected to EPMD at {mapper}"),
         },
     };
     format!("{asker} {asked}: {}", answer(epmd))
@@ -195,34 +195,34 @@ fn answer(epmd: &Epmd) -> String {
 }
 
 /// One message of a handshake.
-pub(super) fn message(handshake: &Handshake, connection: Option<&ConnectionIds>) -> String {
-    let mut text = connection
-        .map_or_else(String::new, |ids| format!("{} -> {}: ", source(ids), destination(ids)));
+pub(super) fn handshake(handshake: &Handshake, connection: Option<&ConnectionIds>) -> String {
+    let mut text = connection.map_or_else(String::new, |ids| format!("{}: ", addresses(ids)));
     let Handshake { message, from, name, status, cookie, .. } = handshake;
-    // Writing to a `String` cannot fail, here and below.
     let _ = write!(text, "{message} from the {from}");
     for (what, value) in [("", name.as_deref()), ("", status.as_deref())] {
         let _ = value.map(|value| write!(text, "{what} \"{value}\""));
     }
-    let _ = cookie.as_deref().map(|label| write!(text, ", made with the cookie {label}"));
+    let _ = cookie.as_deref().map(|label| write!(text, ", cookie {label}"));
     text
 }
 
-/// What happened to a node, where that is news.
-pub(super) fn change(node: &Node) -> Option<String> {
+/// What happened to a node; nothing for a node that is new or only better known.
+pub(super) fn node_change(node: &Node) -> Option<String> {
     let name = &node.node;
     let ips: Vec<_> = node.ips.iter().map(IpAddr::to_string).collect();
     let at = node.ips.last().map_or_else(String::new, |ip| format!(" at {ip}"));
     Some(match node.change? {
         Change::Seen | Change::Updated => return None,
         Change::Restarted => format!("{name} restarted{at}"),
-        Change::Moved => format!("{name} is another incarnation now{at}, and no longer elsewhere"),
-        Change::Duplicate => format!("two nodes call themselves {name}, at {}", listed(&ips)),
+        Change::Moved => {
+            format!("{name} now runs with another creation{at}; the former address is silent")
+        }
+        Change::Duplicate => format!("two nodes use the name {name}, at {}", listed(&ips)),
         Change::Address => format!("{name} was also seen{at}"),
     })
 }
 
-/// The end of a problem that came more than once.
+/// The end of an incident that came more than once.
 pub(super) fn repeated(incident: &Incident) -> String {
     let Incident { rule, nodes, count, first, last, .. } = incident;
     let between = match nodes.as_slice() {
@@ -233,15 +233,15 @@ pub(super) fn repeated(incident: &Incident) -> String {
     format!("{rule} happened {count} times{between}, {}", span(*first, *last))
 }
 
-/// What was odd.
-pub(super) fn trouble(anomaly: &Anomaly) -> String {
+/// What an anomaly is, and where.
+pub(super) fn anomaly(anomaly: &Anomaly) -> String {
     let mut text = format!("{}: {}", anomaly_words(anomaly.kind), anomaly.detail);
     let _ = anomaly.field.map(|field| write!(text, ", at {field}"));
     let _ = anomaly.offset.map(|offset| write!(text, ", byte {offset}"));
     text
 }
 
-/// How far a run has come.
+/// How much was read and found so far.
 pub(super) fn progress(stats: &Stats) -> String {
     format!(
         "{} so far, {}, {}",
@@ -251,11 +251,17 @@ pub(super) fn progress(stats: &Stats) -> String {
     )
 }
 
-/// Originator and responder.
+/// Both ends of a TCP connection.
+pub(super) fn addresses(ids: &ConnectionIds) -> String {
+    format!("{} -> {}", source(ids), destination(ids))
+}
+
+/// The end that opened the TCP connection.
 pub(super) fn source(ids: &ConnectionIds) -> String {
     endpoint(ids.src_ip, ids.src_port)
 }
 
+/// The end that the TCP connection was opened to.
 pub(super) fn destination(ids: &ConnectionIds) -> String {
     endpoint(ids.dest_ip, ids.dest_port)
 }

@@ -1,8 +1,8 @@
-//! Stage 8, the other way: lines of JSON as they were written, read back.
+//! Session records, read back from lines of JSON.
 //!
-//! In: lines of [NDJSON](super::Format::Ndjson). Out: what those about sessions say of a pair of
-//! nodes. Fields that are not needed are not looked at, so that lines of later versions of the program
-//! are read as long as the version of the contract is the same.
+//! In: lines of [NDJSON](super::super::Format::Ndjson). Out: the outcome of each session, for a comparison.
+//! Other fields are ignored, so that lines of later versions of the program are read as long as the version of
+//! the contract is the same.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
@@ -11,43 +11,43 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::words::escape;
 use crate::compare::Attempt;
 use crate::record::{Outcome, State, VERSION};
+use crate::render::words::escape;
 
 /// Why lines cannot be read back.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It cannot be read at all.
+    /// The input cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is none of this program's lines.
+    /// A line is not one of this program.
     #[error(
         "line {line} is no event: {found}; expected one JSON object a line, as beamscope writes"
     )]
     Line {
-        /// Counted from 1.
+        /// Number of the line, from 1.
         line: u64,
         /// What is wrong with it.
         found: String,
     },
-    /// It is of another contract.
+    /// A line has another version of the contract.
     #[error("line {line} is of schema version {found}; expected {VERSION}")]
     Version {
-        /// Counted from 1.
+        /// Number of the line, from 1.
         line: u64,
-        /// Its version.
+        /// Version of the line.
         found: u64,
     },
-    /// It does not end.
+    /// A line is longer than any event.
     #[error("line {line} is longer than any event; expected at most {LONGEST} bytes")]
     Endless {
-        /// Counted from 1.
+        /// Number of the line, from 1.
         line: u64,
     },
 }
 
-/// The session records among lines.
+/// The session records among the lines of an input.
 pub struct Records<R> {
     lines: R,
     /// Number of the last line read.
@@ -56,7 +56,7 @@ pub struct Records<R> {
 }
 
 impl<R: BufRead> Records<R> {
-    /// Reads from `lines`.
+    /// Reads the records of `lines`.
     pub const fn new(lines: R) -> Self {
         Self { lines, line: 0, buffer: Vec::new() }
     }
@@ -86,9 +86,9 @@ impl<R: BufRead> Records<R> {
         }
     }
 
-    /// What the line in the buffer says.
+    /// The session record of the line in the buffer, if it is one.
     fn attempt(&self) -> Result<Option<Attempt>, ReadError> {
-        // What is wrong may quote the line, and a line may say anything.
+        // The error may quote the line, which may contain control characters.
         let wrong = |found: &dyn ToString| {
             let found = escape(&found.to_string()).into_owned();
             ReadError::Line { line: self.line, found }
@@ -113,7 +113,7 @@ impl<R: BufRead> Records<R> {
     }
 }
 
-/// One line, as far as it is needed.
+/// The fields of a line that are needed.
 #[derive(Deserialize)]
 struct Line<'a> {
     v: u64,
@@ -152,8 +152,9 @@ const LONGEST: u64 = 256 << 20;
 
 #[cfg(test)]
 mod tests {
+    use super::super::ndjson;
     use super::*;
-    use crate::render::{ndjson, samples};
+    use crate::render::samples;
 
     fn line(event: &crate::record::Event) -> String {
         let mut line = Vec::new();
@@ -172,18 +173,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back_as_the_event_said_it() {
+    fn a_written_session_is_read_back_unchanged() {
         let events = samples::all();
         let lines = events.iter().map(line).collect::<Vec<_>>().join("\n");
         let mut records = Records::new(lines.as_bytes());
         let read = records.next_attempt().unwrap().unwrap();
-        let told = events.iter().find_map(Attempt::of).unwrap();
-        assert_eq!(format!("{read:?}"), format!("{told:?}"));
+        let expected = events.iter().find_map(Attempt::of).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{expected:?}"));
         assert!(records.next_attempt().unwrap().is_none());
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_with_its_line() {
+    fn an_error_names_its_line() {
         let good = line(&samples::epmd());
         let session = line(&samples::session(State::Closed, Outcome::Refused));
         for (line, words) in [
@@ -196,9 +197,9 @@ mod tests {
             (&session.replace("2014-05-25T", "yesterday"), "line 3 is no event"),
             (&session[..100], "line 3 is no event"),
         ] {
-            let told = failure(&format!("{good}\n{line}"));
-            assert!(told.contains(words), "{line}: {told}");
-            assert!(!told.contains('\x1b'), "{told}");
+            let error = failure(&format!("{good}\n{line}"));
+            assert!(error.contains(words), "{line}: {error}");
+            assert!(!error.contains('\x1b'), "{error}");
         }
     }
 }

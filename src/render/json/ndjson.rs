@@ -1,8 +1,7 @@
-//! Stage 8: events as lines of JSON.
+//! Events as lines of JSON.
 //!
 //! In: an [`Event`], its number and the name of its input. Out: one object on one line, in the
-//! shape of Suricata's EVE records. The types are those of [`crate::record`]; nothing is put into
-//! words here.
+//! shape of Suricata's EVE records. The types are those of [`crate::record`].
 
 use std::io::{self, Write};
 
@@ -23,16 +22,16 @@ pub(super) struct Line<'a> {
     /// which it was settled without one; RFC 3339 in UTC with nine decimals, so that text order is
     /// time order.
     timestamp: Timestamp,
-    /// What the line is about; the body stands under a key of the same name.
+    /// Kind of the event; the key of the body has the same name.
     event_type: &'static str,
-    /// 1, 2, 3 … in output order.
+    /// Number of the line in the output, from 1.
     #[schemars(range(min = 1))]
     seq: u64,
-    /// The file as given, `-` for standard input, or the name of the interface; absent where
-    /// several are meant.
+    /// The file as given, `-` for standard input, or the name of the interface; absent if the line is
+    /// about several inputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<&'a str>,
-    /// 1-based number of the packet in its input, as Wireshark counts; absent where no packet
+    /// 1-based number of the packet in its input, as Wireshark counts; absent if no packet
     /// settled the fact.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -43,7 +42,7 @@ pub(super) struct Line<'a> {
     body: &'a Body,
 }
 
-/// Writes one line.
+/// Writes one event as a line.
 pub(super) fn write(
     out: &mut impl Write,
     seq: u64,
@@ -63,11 +62,11 @@ pub(super) fn write(
     json_line(out, &line)
 }
 
-/// Writes anything as one line of JSON.
+/// Writes any value as one line of JSON.
 ///
 /// # Errors
 ///
-/// `out` takes no more.
+/// Writing to `out` failed.
 pub fn json_line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")
@@ -79,7 +78,7 @@ mod tests {
     use crate::render::samples;
 
     #[test]
-    fn a_line_is_what_the_contract_shows() {
+    fn a_line_has_the_documented_form() {
         let mut out = Vec::new();
         write(&mut out, 1, Some("lan.pcap"), &samples::epmd()).unwrap();
         let expected = concat!(

@@ -1,4 +1,4 @@
-//! Stage 8: the JSON Schema of a line.
+//! The JSON Schema of a line.
 //!
 //! In: the types that are written. Out: a schema that accepts what they write and nothing else: no
 //! misspelt field, no `null` for a field that would be absent, no body of another event type.
@@ -7,10 +7,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, transform};
 use serde_json::{Map, Value, json};
 
-use super::json::message::MessageSchema;
+use super::message::MessageSchema;
 use super::ndjson::Line;
 
-/// JSON Schema (draft 2020-12) of one line of [NDJSON](super::Format::Ndjson), ending in a newline.
+/// JSON Schema (draft 2020-12) of one line of [NDJSON](super::super::Format::Ndjson), ending in a newline.
 pub fn schema() -> String {
     format!("{:#}\n", value())
 }
@@ -30,8 +30,7 @@ fn value() -> Value {
     });
     absent_is_not_null(&mut schema);
     tie_body_to_type(&mut schema);
-    // The fields of a line stand in several parts of the schema, which `additionalProperties` does
-    // not see together.
+    // The fields of a line are in several subschemas, and `additionalProperties` considers each alone.
     schema.insert("unevaluatedProperties".into(), false.into());
     schema.to_value()
 }
@@ -80,9 +79,10 @@ fn tie_body_to_type(schema: &mut Schema) {
 mod tests {
     use jsonschema::Validator;
 
+    use super::super::ndjson;
     use super::*;
     use crate::record::Body;
-    use crate::render::{ndjson, samples};
+    use crate::render::samples;
 
     fn validator() -> Validator {
         jsonschema::validator_for(&value()).unwrap()
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_field_is_refused_wherever_it_stands() {
+    fn a_misspelt_field_is_refused_wherever_it_is() {
         let validator = validator();
         for line in lines() {
             for wrong in changed(&line, &|fields| drop(fields.insert("sesion".into(), json!("x"))))
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn null_does_not_stand_for_an_absent_field() {
+    fn null_is_refused_for_an_absent_field() {
         let validator = validator();
         let mut line = lines().remove(0);
         for field in ["creation", "reply", "lifetime_us"] {

@@ -1,0 +1,127 @@
+//! The cluster as a table of sentences.
+//!
+//! In: the last cluster record. Out: a heading and a row for each node, each pair that failed, each pair
+//! that never tried, and each set of nodes with one cookie, if they show more than the pairs do.
+
+use crate::record::{Cluster, CookieGroup, FailedPair, Failure, Node};
+use crate::render::words::{count, epmd_words, grouped, listed, outcome_words, times};
+
+/// The rows of a cluster; a renderer decides how many of each kind it has room for.
+pub(in crate::render) struct ClusterTable {
+    pub(in crate::render) heading: String,
+    /// Name and facts of each node.
+    pub(in crate::render) nodes: Vec<(String, String)>,
+    pub(in crate::render) failed: Vec<String>,
+    pub(in crate::render) never_tried: Vec<String>,
+    pub(in crate::render) cookies: Vec<String>,
+    /// Entries that the record itself leaves out.
+    pub(in crate::render) left_out: u64,
+}
+
+impl ClusterTable {
+    /// The table of a record; none if it has neither nodes nor failed pairs.
+    pub(in crate::render) fn of(cluster: &Cluster) -> Option<Self> {
+        let Cluster { nodes, failed, never_tried, cookies, left_out, .. } = cluster;
+        if nodes.is_empty() && failed.is_empty() {
+            return None;
+        }
+        // Of two nodes, the pair shows everything.
+        let groups = if nodes.len() > 2 { telling_groups(cookies) } else { Vec::new() };
+        Some(Self {
+            heading: heading(cluster),
+            nodes: nodes.iter().map(|node| (node.node.to_string(), facts(node))).collect(),
+            failed: failed.iter().map(failure).collect(),
+            never_tried: never_tried
+                .iter()
+                .map(|[a, b]| format!("never tried: {a} and {b}"))
+                .collect(),
+            cookies: groups.into_iter().map(group).collect(),
+            left_out: *left_out,
+        })
+    }
+}
+
+fn heading(cluster: &Cluster) -> String {
+    let pairs = [
+        (cluster.connected.len(), "connected"),
+        (cluster.failed.len(), "failed"),
+        (cluster.never_tried.len(), "never tried"),
+    ];
+    let pairs: Vec<_> = pairs
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{} {what}", grouped(*n as u64)))
+        .collect();
+    let pairs = if pairs.is_empty() { "none tried".to_owned() } else { listed(&pairs) };
+    let named = match cluster.nodes.len() as u64 {
+        0 => "No node gave its name".to_owned(),
+        n => count(n, "node"),
+    };
+    format!("{named}; pairs: {pairs}")
+}
+
+/// The groups worth a row: none if all nodes share one cookie.
+fn telling_groups(cookies: &[CookieGroup]) -> Vec<&CookieGroup> {
+    let is_telling = |group: &&CookieGroup| group.nodes.len() > 1 || !group.cookies.is_empty();
+    let telling: Vec<_> = cookies.iter().filter(is_telling).collect();
+    let is_split = telling.len() > 1 || telling.iter().any(|group| !group.refused.is_empty());
+    if is_split { telling } else { Vec::new() }
+}
+
+fn facts(node: &Node) -> String {
+    let ips: Vec<_> = node.ips.iter().map(ToString::to_string).collect();
+    let not_in_name: Vec<_> = ips.iter().filter(|ip| !node.node.contains(ip.as_str())).collect();
+    let mut facts = Vec::new();
+    facts.extend((!not_in_name.is_empty()).then(|| few(&not_in_name)));
+    facts.extend(match (node.otp_at_least, node.otp_at_most) {
+        (Some(least), Some(most)) if least == most => Some(format!("OTP {least}")),
+        (Some(least), Some(most)) => Some(format!("OTP {least} to {most}")),
+        (Some(least), None) => Some(format!("OTP {least} or later")),
+        (None, Some(most)) => Some(format!("OTP {most} or older")),
+        (None, None) => None,
+    });
+    facts.extend((node.hidden == Some(true)).then(|| "hidden".to_owned()));
+    facts.extend((node.restarts > 0).then(|| count(node.restarts, "restart")));
+    facts.join(", ")
+}
+
+fn failure(pair: &FailedPair) -> String {
+    let FailedPair { initiator, acceptor, outcome, count, .. } = pair;
+    let words = match outcome {
+        Failure::Session(outcome) => outcome_words(*outcome),
+        Failure::Lookup(outcome) => epmd_words(*outcome),
+    };
+    let mut text = format!("{initiator} -> {acceptor}: {words}, {}", times(*count));
+    match (&pair.initiator_cookie, &pair.acceptor_cookie) {
+        (Some(mine), Some(theirs)) => text += &format!(" (cookies {mine} and {theirs})"),
+        (Some(mine), None) => text += &format!(" (cookie {mine})"),
+        (None, _) => {}
+    }
+    if pair.crossed {
+        text += ", cookies swapped";
+    }
+    text
+}
+
+fn group(group: &CookieGroup) -> String {
+    let mut text = format!("same cookie: {}", few(&group.nodes));
+    if !group.cookies.is_empty() {
+        text += &format!(" ({})", few(&group.cookies));
+    }
+    if !group.refused.is_empty() {
+        text += &format!("; mismatch with {}", few(&group.refused));
+    }
+    text
+}
+
+/// The first few of a list, and how many more there are.
+fn few<T: ToString>(items: &[T]) -> String {
+    let shown: Vec<_> = items.iter().take(FEW).map(T::to_string).collect();
+    match items.len().saturating_sub(FEW) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// How many names or addresses one row has.
+const FEW: usize = 8;

@@ -1,0 +1,276 @@
+//! The report: what the records of a run add up to, before any layout.
+//!
+//! In: events, one by one. Out: problems with the worst first, notes, the cluster, entries of the time
+//! line, and the summary; each as plain values and sentences. A renderer adds layout, colour and escaping
+//! and takes no decision of its own. Text from the wire is not escaped here.
+
+mod cluster;
+mod messages;
+mod problem;
+mod sentences;
+mod summary;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+pub(super) use cluster::ClusterTable;
+pub(super) use messages::SideTotals;
+pub(super) use problem::Problem;
+pub(super) use summary::Summary;
+
+use self::problem::LastConnection;
+use self::sentences::Ends;
+use self::summary::RunSummary;
+use super::InputNames;
+use crate::observe::messages::MessageEvent;
+use crate::record::{
+    Body, Cluster, EpmdOutcome, Event, Finding, Incident, Outcome, Severity, Stats,
+};
+use crate::time::Timestamp;
+
+/// Collects the records of a run.
+pub(super) struct Report {
+    inputs: InputNames,
+    /// The last session record: a finding about its connection names its nodes.
+    last_connection: Option<Arc<LastConnection>>,
+    /// Findings held until the end, in order of time; at most [`MAX_HELD`].
+    held: Vec<Problem>,
+    /// Index into `held` of each incident.
+    incidents: HashMap<Arc<str>, usize>,
+    /// The last cluster record.
+    cluster: Option<Cluster>,
+    run: RunSummary,
+}
+
+/// What is held until the end of a run.
+pub(super) struct Sections {
+    /// Findings above [`Severity::Info`]: the worst first, then the earliest.
+    pub(super) problems: Vec<Problem>,
+    /// Findings for information only, the earliest first.
+    pub(super) notes: Vec<Problem>,
+    pub(super) cluster: Option<ClusterTable>,
+}
+
+/// One line of the time line.
+pub(super) struct TimelineEntry {
+    pub(super) at: Timestamp,
+    pub(super) tone: Tone,
+    pub(super) text: String,
+    pub(super) frame: Option<FrameLabel>,
+}
+
+/// How a line is to be taken; a renderer chooses colours or marks for it.
+#[derive(Clone, Copy)]
+pub(super) enum Tone {
+    Plain,
+    /// Detail that matters to few readers.
+    Faint,
+    Good,
+    Notable,
+    Bad,
+    Severity(Severity),
+}
+
+/// Which events the time line has.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum TimelineDetail {
+    /// Repeated problems, progress, and damage of the input.
+    Essential,
+    /// Also sessions, requests to EPMD, nodes and odd messages.
+    Events,
+    /// Also each handshake message.
+    Handshakes,
+}
+
+/// The name of a packet: its frame number, and its input if the run has several.
+#[derive(Clone)]
+pub(super) struct FrameLabel {
+    pub(super) frame: u64,
+    pub(super) input: Option<Arc<str>>,
+}
+
+impl fmt::Display for FrameLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "frame {}", self.frame)?;
+        self.input.as_ref().map_or(Ok(()), |input| write!(f, " of {input}"))
+    }
+}
+
+impl Report {
+    /// A report on a run over these inputs.
+    pub(super) fn new(inputs: InputNames) -> Self {
+        Self {
+            inputs,
+            last_connection: None,
+            held: Vec::new(),
+            incidents: HashMap::new(),
+            cluster: None,
+            run: RunSummary::default(),
+        }
+    }
+
+    /// Keeps from a record what later records need. Called for every record, also for those that filters
+    /// leave out.
+    pub(super) fn observe(&mut self, event: &Event) {
+        let Body::Session { session } = &event.body else { return };
+        self.run.on_session(session);
+        if let Some(ids) = event.connection.as_deref() {
+            self.last_connection = Some(Arc::new(LastConnection {
+                session_id: Arc::clone(&ids.session_id),
+                ends: Ends::of(session, Some(ids)),
+                outcome: session.outcome,
+            }));
+        }
+    }
+
+    /// Counts a finding, and joins it with what is known of its connection.
+    pub(super) fn problem(&mut self, event: &Event, finding: &Finding) -> Problem {
+        let problem = Problem {
+            at: event.at,
+            finding: finding.clone(),
+            connection: event.connection.clone(),
+            frame: self.frame_of(event),
+            input: self.inputs.if_several(event).cloned(),
+            last_connection: self.last_connection.clone(),
+            incident: None,
+        };
+        self.run.on_finding(&problem);
+        problem
+    }
+
+    /// Holds a problem until the end.
+    ///
+    /// # Errors
+    ///
+    /// Gives the problem back if [`MAX_HELD`] are held.
+    pub(super) fn hold(&mut self, problem: Problem) -> Result<(), Box<Problem>> {
+        if self.held.len() >= MAX_HELD {
+            return Err(Box::new(problem));
+        }
+        self.incidents.insert(Arc::clone(&problem.finding.incident_id), self.held.len());
+        self.held.push(problem);
+        Ok(())
+    }
+
+    /// Takes the end of an incident. True if its problem is held, and so will show the count itself.
+    pub(super) fn end_incident(&mut self, incident: &Incident) -> bool {
+        self.run.on_incident(incident);
+        let index = self.incidents.get(&incident.incident_id);
+        let Some(problem) = index.and_then(|index| self.held.get_mut(*index)) else { return false };
+        problem.incident = Some(incident.clone());
+        true
+    }
+
+    /// Holds the cluster until the end, in place of an earlier one.
+    pub(super) fn hold_cluster(&mut self, cluster: &Cluster) {
+        self.cluster = Some(cluster.clone());
+    }
+
+    /// Gives what is held, and holds nothing any more.
+    pub(super) fn take_sections(&mut self) -> Sections {
+        self.incidents.clear();
+        let mut held = std::mem::take(&mut self.held);
+        held.sort_by_key(|problem| (Reverse(problem.finding.severity), problem.at));
+        let (problems, notes) = held.into_iter().partition(Problem::is_problem);
+        let cluster = self.cluster.take().as_ref().and_then(ClusterTable::of);
+        Sections { problems, notes, cluster }
+    }
+
+    /// The end of the report.
+    pub(super) fn summary(&self, stats: &Stats) -> Summary {
+        self.run.summary(stats)
+    }
+
+    /// The line of an event in the time line, if it has one.
+    pub(super) fn entry(&self, event: &Event, timeline: TimelineDetail) -> Option<TimelineEntry> {
+        let connection = event.connection.as_deref();
+        let input = || self.inputs.of(event).map_or("capture", |input| &**input);
+        let (tone, text) = match &event.body {
+            Body::Incident { incident } => {
+                (Tone::Severity(incident.severity), sentences::repeated(incident))
+            }
+            Body::Stats { stats } => (Tone::Faint, sentences::progress(stats)),
+            Body::Anomaly { anomaly } if anomaly.kind.is_about_input() => {
+                (Tone::Notable, format!("{}: {}", input(), sentences::anomaly(anomaly)))
+            }
+            _ if timeline == TimelineDetail::Essential => return None,
+            Body::Epmd { epmd } => {
+                let tone = match epmd.outcome {
+                    EpmdOutcome::Answered | EpmdOutcome::Unregistered => Tone::Plain,
+                    _ => Tone::Notable,
+                };
+                (tone, sentences::request(epmd, connection))
+            }
+            Body::Handshake { handshake } if timeline == TimelineDetail::Handshakes => {
+                (Tone::Faint, sentences::handshake(handshake, connection))
+            }
+            Body::Session { session } => {
+                (outcome_tone(session.outcome), sentences::attempt(session, connection))
+            }
+            Body::Node { node } => (Tone::Notable, sentences::node_change(node)?),
+            Body::Anomaly { anomaly } => {
+                let subject = match connection {
+                    Some(ids) => sentences::addresses(ids),
+                    None => input().to_owned(),
+                };
+                (Tone::Faint, format!("{subject}: {}", sentences::anomaly(anomaly)))
+            }
+            Body::Handshake { .. }
+            | Body::Finding { .. }
+            | Body::Cluster { .. }
+            | Body::PairChange { .. }
+            | Body::Comparison { .. } => return None,
+        };
+        Some(TimelineEntry { at: event.at, tone, text, frame: self.frame_of(event) })
+    }
+
+    /// The line of a message after the handshake in the time line.
+    pub(super) fn message_entry(&self, event: &MessageEvent<'_>) -> TimelineEntry {
+        let MessageEvent { connection, message } = event;
+        let packet = message.meta.packet;
+        let last = self.last_connection.as_ref();
+        let last = last.filter(|last| last.session_id == connection.session_id);
+        let text = sentences::signal(message, connection, last.map(|last| &last.ends.names));
+        let input = self.inputs.get(packet.frame.input).filter(|_| self.inputs.are_several());
+        let frame = FrameLabel { frame: packet.frame.number, input: input.cloned() };
+        TimelineEntry { at: packet.at, tone: Tone::Plain, text, frame: Some(frame) }
+    }
+
+    /// What the two sides of an ended connection sent, if the record has it: the initiator first.
+    pub(super) fn totals(event: &Event) -> Vec<SideTotals> {
+        let Body::Session { session } = &event.body else { return Vec::new() };
+        let Some(messages) = &session.messages else { return Vec::new() };
+        let ends = Ends::of(session, event.connection.as_deref());
+        SideTotals::of(messages, &ends.names)
+    }
+
+    fn frame_of(&self, event: &Event) -> Option<FrameLabel> {
+        let frame = event.frame?.number;
+        Some(FrameLabel { frame, input: self.inputs.if_several(event).cloned() })
+    }
+}
+
+const fn outcome_tone(outcome: Outcome) -> Tone {
+    match outcome {
+        Outcome::Connected => Tone::Good,
+        Outcome::AlreadyConnected
+        | Outcome::Superseded
+        | Outcome::Tls
+        | Outcome::NotDistribution
+        | Outcome::Incomplete => Tone::Plain,
+        Outcome::CookieMismatch
+        | Outcome::NameMismatch
+        | Outcome::NotAllowed
+        | Outcome::VersionMismatch
+        | Outcome::TlsMismatch
+        | Outcome::TimedOut
+        | Outcome::Refused
+        | Outcome::Unanswered
+        | Outcome::Aborted => Tone::Bad,
+    }
+}
+
+/// How many findings are held until the end: as many as there are incidents at a time.
+pub(super) const MAX_HELD: usize = 16_384;

@@ -1,0 +1,142 @@
+//! One problem: a finding, how often it came, and the ends of its connection.
+//!
+//! In: a finding with the session record before it. Out: the sentences that a block about it consists of.
+
+use std::sync::Arc;
+
+use super::FrameLabel;
+use super::sentences::{Ends, destination, source};
+use crate::record::{ConnectionIds, Evidence, Finding, Incident, Outcome, Role, Severity};
+use crate::render::words::{action, confidence, grouped, listed, span, stamp, time};
+use crate::time::Timestamp;
+
+/// A finding, with what the report knows of it besides.
+pub(in crate::render) struct Problem {
+    pub(in crate::render) at: Timestamp,
+    pub(in crate::render) finding: Finding,
+    pub(super) connection: Option<Arc<ConnectionIds>>,
+    /// The packet that settled it; findings of the end of a run have none.
+    pub(super) frame: Option<FrameLabel>,
+    /// The input of its packets, if the run has several.
+    pub(super) input: Option<Arc<str>>,
+    /// The last session record before it.
+    pub(super) last_connection: Option<Arc<LastConnection>>,
+    /// The end of its incident, if it came more than once.
+    pub(super) incident: Option<Incident>,
+}
+
+/// A connection between nodes, from its last session record.
+pub(super) struct LastConnection {
+    pub(super) session_id: Arc<str>,
+    pub(super) ends: Ends,
+    pub(super) outcome: Outcome,
+}
+
+impl Problem {
+    /// False for a finding that is for information only.
+    pub(in crate::render) fn is_problem(&self) -> bool {
+        self.finding.severity > Severity::Info
+    }
+
+    /// How often it came.
+    pub(in crate::render) fn count(&self) -> u64 {
+        self.incident.as_ref().map_or(1, |incident| incident.count)
+    }
+
+    /// True if it is about a connection that was established.
+    pub(super) fn was_connected(&self) -> bool {
+        self.own_connection().is_some_and(|last| last.outcome == Outcome::Connected)
+    }
+
+    /// Between whom, how often and when, under which rule. `is_final` if no repeat can follow.
+    pub(in crate::render) fn circumstances(&self, is_final: bool) -> String {
+        let (between, when) = (self.between(), self.when(is_final));
+        let how_sure = confidence(self.finding.confidence);
+        format!("{between}: {when} ({}, {how_sure}).", self.finding.rule)
+    }
+
+    /// Its title, rule, count and packet in one line.
+    pub(in crate::render) fn one_line(&self) -> String {
+        let Finding { rule, title, .. } = &self.finding;
+        let often = match self.count() {
+            1 => String::new(),
+            n => format!(", {} times", grouped(n)),
+        };
+        let frame = self.frame.as_ref().map_or_else(String::new, |frame| format!(", {frame}"));
+        format!("{title}  ({rule}{often}{frame})")
+    }
+
+    /// Each packet of its evidence, with what it shows.
+    pub(in crate::render) fn evidence(&self) -> impl Iterator<Item = (FrameLabel, String)> + '_ {
+        self.finding.evidence.iter().map(|evidence| self.shown_by(evidence))
+    }
+
+    /// Which side's log has a line about it.
+    pub(in crate::render) fn logs(&self) -> String {
+        let own = self.connection.as_ref().map(|ids| &ids.session_id);
+        let sides = self.finding.logged_by.iter();
+        let logs: Vec<_> = sides.map(|role| self.side(*role, own)).collect();
+        match logs.as_slice() {
+            [] => "No node logs anything about this.".to_owned(),
+            [one] => format!("Look at the log of {one}; the other side logs nothing about this."),
+            _ => format!("Look at the logs of {}.", listed(&logs)),
+        }
+    }
+
+    /// The connection that it is about, if that is one between nodes.
+    fn own_connection(&self) -> Option<&LastConnection> {
+        let own = self.connection.as_ref()?;
+        self.last_connection.as_deref().filter(|last| last.session_id == own.session_id)
+    }
+
+    fn between(&self) -> String {
+        let nodes = self.finding.nodes.as_slice();
+        match (self.own_connection(), nodes, self.connection.as_deref()) {
+            (Some(LastConnection { ends: Ends { located: [a, b], .. }, .. }), ..) => {
+                format!("Between {a} and {b}")
+            }
+            (None, several @ [_, _, ..], _) => format!("Between {}", listed(several)),
+            (None, _, Some(ids)) => format!("Between {} and {}", ids.src_ip, destination(ids)),
+            (None, [one], None) => format!("At {one}"),
+            (None, [], None) => "Seen".to_owned(),
+        }
+    }
+
+    fn when(&self, is_final: bool) -> String {
+        match &self.incident {
+            Some(Incident { count, first, last, .. }) => {
+                format!("{} times {}", grouped(*count), span(*first, *last))
+            }
+            None if is_final => format!("once at {} UTC", stamp(self.at)),
+            None => format!("first at {}", time(self.at)),
+        }
+    }
+
+    fn shown_by(&self, evidence: &Evidence) -> (FrameLabel, String) {
+        let Evidence { frame, input, session_id, from, what } = evidence;
+        let input = input.as_ref().or(self.input.as_ref()).cloned();
+        let own = self.connection.as_ref().map(|ids| &ids.session_id);
+        let session = session_id.as_ref().or(own);
+        let text = match (from, action(what)) {
+            (Some(role), Some(action)) => {
+                format!("{} {action} ({what})", self.side(*role, session))
+            }
+            (Some(role), None) => format!("{}: {what}", self.side(*role, session)),
+            (None, _) => what.to_string(),
+        };
+        (FrameLabel { frame: frame.number, input }, text)
+    }
+
+    fn side(&self, role: Role, session: Option<&Arc<str>>) -> String {
+        match (&self.last_connection, &self.connection) {
+            (Some(last), _) if session == Some(&last.session_id) => {
+                last.ends.names.get(role.index()).cloned().unwrap_or_default()
+            }
+            (_, Some(ids)) if session == Some(&ids.session_id) => match role {
+                Role::Initiator => source(ids),
+                Role::Acceptor => destination(ids),
+            },
+            _ => format!("the {role}"),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! One problem as a block of lines, or as one line.
+
+use std::io::{self, Write};
+
+use super::writer::TextWriter;
+use crate::record::Finding;
+use crate::render::report::Problem;
+
+/// Writes the whole block. `is_final` if no repeat of the problem can follow.
+pub(super) fn write(
+    writer: &mut TextWriter,
+    out: &mut impl Write,
+    problem: &Problem,
+    is_final: bool,
+) -> io::Result<()> {
+    let Finding { rule, severity, title, explanation, remedy, not_excluded, .. } = &problem.finding;
+    let bold = writer.styles.bold;
+    writer.blank_line(out)?;
+    writer.with_severity(out, "", *severity, bold, title)?;
+    writer.wrapped(out, INDENT, &problem.circumstances(is_final))?;
+    writer.wrapped(out, INDENT, explanation)?;
+    for (n, (frame, text)) in problem.evidence().enumerate() {
+        if n == 0 {
+            writer.heading(out, INDENT, "Seen in the capture:")?;
+        }
+        writer.wrapped(out, &format!("{INDENT}  {frame}  "), &text)?;
+    }
+    bullets(writer, out, "What to do:", remedy)?;
+    bullets(writer, out, "Not ruled out:", not_excluded)?;
+    writer.wrapped(out, INDENT, &problem.logs())?;
+    if let Some(file) = &problem.finding.evidence_file {
+        writer.wrapped(out, INDENT, &format!("The packets are in {file}"))?;
+    }
+    writer.wrapped(out, INDENT, &format!("More about it: beamscope explain {rule}"))?;
+    writer.blank_line(out)
+}
+
+/// Writes the problem in one line.
+pub(super) fn write_short(
+    writer: &mut TextWriter,
+    out: &mut impl Write,
+    problem: &Problem,
+) -> io::Result<()> {
+    let plain = writer.styles.plain;
+    writer.with_severity(out, "", problem.finding.severity, plain, &problem.one_line())
+}
+
+fn bullets(
+    writer: &mut TextWriter,
+    out: &mut impl Write,
+    heading: &str,
+    items: &[String],
+) -> io::Result<()> {
+    if !items.is_empty() {
+        writer.heading(out, INDENT, heading)?;
+    }
+    items.iter().try_for_each(|item| writer.wrapped(out, &format!("{INDENT}  - "), item))
+}
+
+/// Indent of the lines below the title of a block.
+const INDENT: &str = "      ";
