@@ -56,6 +56,9 @@
 //! # Ok::<(), beamscope::capture::Error>(())
 //! ```
 
+#[cfg(all(feature = "live", not(unix)))]
+compile_error!("the feature `live` needs a Unix system: build with --no-default-features");
+
 pub mod capture;
 pub mod compare;
 mod cursor;

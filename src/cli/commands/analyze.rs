@@ -66,19 +66,19 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
 /// Selects frames, saves them, and ends the run where the settings say so.
 struct AnalyzeControl {
     selection: Selection,
-    /// Packets still wanted.
+    /// Packets that may still come before `--count` ends the run.
     left: u64,
-    /// With `--follow`: what ends the run.
+    /// What ends a run with `--follow`, and when it reports in between.
     stop: Option<StopCondition>,
     saver: Option<FrameSaver>,
-    /// A capture could not be read, or not be filtered.
+    /// Whether a capture could not be read, or not be filtered.
     is_incomplete: bool,
 }
 
 /// Saves frames with what their captures say about them.
 struct FrameSaver {
     saver: Saver,
-    /// The inputs as named.
+    /// Names of the inputs as the user gave them.
     names: Vec<Arc<str>>,
     /// Names of interfaces, by input and index.
     interfaces: HashMap<(u16, u32), String>,

@@ -15,10 +15,10 @@ use beamscope::engine::{Config, Engine};
 use beamscope::record::{Body, Event, EventSink};
 use beamscope::render::{self, Records};
 
-use super::super::console::Warnings;
-use super::super::error::{Error, RunOutcome};
-use super::super::settings::{DiffSettings, is_stdin};
-use super::super::sinks;
+use crate::cli::console::Warnings;
+use crate::cli::error::{Error, RunOutcome};
+use crate::cli::settings::{DiffSettings, is_stdin};
+use crate::cli::sinks;
 
 /// Compares the two.
 ///
@@ -26,7 +26,7 @@ use super::super::sinks;
 ///
 /// One of the two cannot be read to its end: what is missing there would look like a change. Or the
 /// changes cannot be written.
-pub(in super::super) fn run(settings: &DiffSettings) -> Result<RunOutcome, Error> {
+pub(in crate::cli) fn run(settings: &DiffSettings) -> Result<RunOutcome, Error> {
     let DiffSettings { before, after, config, output: output_settings, exit_code } = settings;
     let warnings = output_settings.warnings;
     let pairs_before = pairs(before, config.clone(), warnings)?;

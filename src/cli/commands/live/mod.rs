@@ -35,7 +35,7 @@ use crate::cli::stop::{Interval, StopCondition, TICK};
 /// An interface or a file for output cannot be opened, privileges cannot be dropped, or output cannot
 /// be written. An interface that is lost during the run is reported, and the outcome is then
 /// `Incomplete`.
-pub(in super::super) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
+pub(in crate::cli) fn run(settings: LiveSettings) -> Result<RunOutcome, Error> {
     let Started { capture, mut engine, saver, evidence_failed, output, fail_on } =
         startup::start(settings)?;
     let LiveCapture { interfaces, names, stop, held_back, snaplen, packet_limit } = capture;
@@ -66,7 +66,7 @@ pub(in super::super) fn run(settings: LiveSettings) -> Result<RunOutcome, Error>
 /// # Errors
 ///
 /// libpcap cannot list them.
-pub(in super::super) fn list_interfaces() -> Result<RunOutcome, Error> {
+pub(in crate::cli) fn list_interfaces() -> Result<RunOutcome, Error> {
     print(interfaces()?)
 }
 
@@ -74,15 +74,16 @@ pub(in super::super) fn list_interfaces() -> Result<RunOutcome, Error> {
 struct LiveControl<'a> {
     output: &'a OutputSettings,
     saver: Option<Saver>,
-    /// Names of the interfaces, and the bytes that are captured of a frame.
+    /// Names of the interfaces, in the order of their inputs.
     names: Vec<String>,
+    /// Bytes captured of a frame.
     snaplen: u32,
-    /// Packets still wanted.
+    /// Packets that may still come before `--count` ends the run.
     left: u64,
     stop: StopCondition,
     tick: Interval,
     slow_reader: SlowReaderNotice,
-    /// An interface was lost.
+    /// Whether an interface was lost.
     has_failed: bool,
 }
 
