@@ -1,4 +1,4 @@
-//! What a capture consists of: frames, and what it says beside them, in the order of the input.
+//! The parts of a capture: frames, and the information beside them, in the order of the input.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ pub struct Frame<'a> {
     pub interface: Option<u32>,
     /// Bytes the frame had on the wire; more than `bytes` holds if the snaplen cut it.
     pub wire_len: u32,
-    /// Bytes captured.
+    /// The bytes that were captured.
     pub bytes: &'a [u8],
     /// Comments on this frame (`opt_comment` of pcapng); nearly always none.
     pub comments: &'a [Comment],
@@ -33,7 +33,7 @@ pub type Comment = Box<[u8]>;
 /// What a source gives next.
 #[derive(Debug)]
 pub enum Item<'a> {
-    /// A frame.
+    /// A frame of one of the inputs.
     Frame(Frame<'a>),
     /// Names of addresses, as the author of the capture resolved them. An address may have several.
     ///
@@ -77,7 +77,7 @@ pub enum Item<'a> {
     Failed {
         /// The input that ends here.
         input: u16,
-        /// Why it does.
+        /// The reason, with a hint for the user.
         error: Error,
     },
 }
@@ -121,7 +121,7 @@ impl fmt::Debug for Secrets<'_> {
 pub struct Interface {
     /// Its name (`if_name`), cut to a sane length.
     pub name: Option<String>,
-    /// Packets received (`isb_ifrecv`).
+    /// Packets that were received (`isb_ifrecv`).
     pub received: Option<u64>,
     /// Packets that the interface dropped for lack of resources (`isb_ifdrop`).
     pub if_drop: Option<u64>,
@@ -132,9 +132,9 @@ pub struct Interface {
 /// Packets that were dropped before they could be captured; `None` if nothing counts them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Drops {
-    /// By the kernel.
+    /// Packets that the kernel dropped because its buffer was full.
     pub kernel: Option<u64>,
-    /// By the interfaces or their drivers.
+    /// Packets that the interfaces or their drivers dropped.
     pub interface: Option<u64>,
     /// In a live capture, if more were dropped since the last such item: the last of them by this time.
     pub until: Option<Timestamp>,
@@ -155,7 +155,7 @@ impl Drops {
 pub struct Notice {
     /// The last frame before; its number is 0 if there is none.
     pub after: FrameRef,
-    /// Truncated or damaged.
+    /// Whether it is truncated or damaged.
     pub kind: NoticeKind,
     /// Byte of the (decompressed) input at which the damage begins.
     pub offset: u64,

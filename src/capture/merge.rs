@@ -298,8 +298,9 @@ impl Source for Inputs {
 }
 
 #[cfg(test)]
-#[expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 mod tests {
+    #![expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
+
     use super::super::Endian;
     use super::super::samples::{Blocks, Records};
     use super::*;

@@ -1,4 +1,4 @@
-//! What every source of packets has in common: files, several files, growing files, interfaces, memory.
+//! The interface of every source of packets: files, several files, growing files, interfaces, memory.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 /// are in the ring of the kernel, and libpcap copies each frame that is pulled from there, which costs as much as
 /// its analysis.
 pub trait Source: Send {
-    /// Gives the items that are at hand, and says whether there are more. Nothing follows after the receiver breaks.
+    /// Gives the items that are at hand, and returns whether there are more. Nothing follows after the receiver breaks.
     ///
     /// # Errors
     ///
@@ -25,7 +25,7 @@ pub trait Source: Send {
 
 /// Takes the items of a [`Source`]; breaks to end the run.
 pub trait Receiver {
-    /// Takes a frame.
+    /// Takes the next frame of the source.
     fn on_frame(&mut self, frame: &Frame<'_>) -> ControlFlow<()>;
 
     /// Takes anything but a frame.
@@ -39,6 +39,6 @@ pub enum Progress {
     More,
     /// Nothing is at hand. All frames before this time have been given.
     Idle(Timestamp),
-    /// Nothing more comes.
+    /// The source has no more items.
     End,
 }

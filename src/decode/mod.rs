@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use etherparse::ip_number;
 use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
 
 use crate::capture::{Frame, LinkType};
 use crate::limits::{DefragLimits, TUNNELS};
@@ -271,7 +272,7 @@ pub struct UdpDatagram<'a> {
 }
 
 /// One end of a TCP connection, or of a UDP datagram.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Endpoint {
     /// Address.
     pub ip: IpAddr,

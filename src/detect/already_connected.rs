@@ -3,10 +3,12 @@
 //! Status `alive`: the acceptor asks whether the connection that it has is to go. `true` replaces it, `false`
 //! gives the new one up. Mostly the old connection had died at one end only.
 
-use super::finding::{Sides, closed, finding, settled, shown};
-use super::{Rule, RuleDoc};
+use super::finding::{Sides, closed, finding, shown};
+use super::{Detection, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Body, Event, Finding, MessageKind, Outcome, Role, Severity, Shows, State};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{MessageKind, Role, State};
+use crate::record::{Severity, Shows};
 
 /// `beamscope explain already-connected`.
 const DOC: RuleDoc = RuleDoc {
@@ -43,29 +45,21 @@ impl Rule for AlreadyConnected {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let established = match (&event.body, &event.connection) {
-            (Body::Session { session }, Some(ids))
-                if session.state == State::Established && session.outcome == Outcome::Connected =>
-            {
-                Some((&**ids, &**session))
-            }
-            _ => None,
-        };
-        let given_up =
-            settled(event).filter(|(_, session)| session.outcome == Outcome::AlreadyConnected);
-        let Some((ids, session)) = established.or(given_up) else { return };
-        let Some((status, _)) = session.seen.status.as_ref().filter(|(_, text)| text == "alive")
-        else {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        let is_established =
+            session.state() == State::Established && session.outcome() == Outcome::Connected;
+        let is_given_up = session.is_settled() && session.outcome() == Outcome::AlreadyConnected;
+        if !is_established && !is_given_up {
             return;
-        };
-        let sides = Sides::of(ids, session);
+        }
+        let Some(status) = session.seen.status("alive") else { return };
+        let sides = Sides::of(session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
-        let answer = session.seen.alive_reply;
+        let answer = session.seen.handshake.alive_reply.as_ref().map(|it| (it.mark, it.what));
         let mut found = finding(&DOC, session, &sides);
         found.title = format!("{b} still held a connection with {a}");
         let what_followed = match answer {
-            _ if established.is_some() => {
+            _ if is_established => {
                 format!("{a} wanted the new one, which replaced the old.")
             }
             Some((_, false)) => format!("{a} did not want the new one any more, which was closed."),
@@ -83,12 +77,12 @@ impl Rule for AlreadyConnected {
                 .to_owned(),
         ];
         found.evidence.extend(shown(
-            session.seen.send_name,
+            session.seen.message(MessageKind::SendName),
             Some(Role::Initiator),
             MessageKind::SendName,
         ));
         found.evidence.extend(shown(
-            Some(*status),
+            Some(status),
             Some(Role::Acceptor),
             Shows::handshake(MessageKind::Status, "alive"),
         ));
@@ -96,7 +90,7 @@ impl Rule for AlreadyConnected {
             let what = Shows::handshake(MessageKind::Status, should_continue.to_string());
             found.evidence.extend(shown(Some(mark), Some(Role::Initiator), what));
         }
-        if established.is_none() {
+        if !is_established {
             found.evidence.extend(closed(session, "in place of a handshake"));
         }
         out.push(found);
@@ -106,16 +100,15 @@ impl Rule for AlreadyConnected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::{but, found, rules};
-    use crate::packet::FrameRef;
-    use crate::packet::PacketRef;
-    use crate::record::samples::{Dial, at, dial};
+    use crate::detect::tests::{Step, but, found, rules};
+    use crate::judge::samples::{Dial, dial, mark};
+    use crate::observe::Received;
 
-    fn answered(dial: Dial, status: &str, reply: Option<bool>) -> Event {
+    fn answered(dial: Dial, status: &str, reply: Option<bool>) -> Step {
         but(dial, |session| {
-            let mark = |number| PacketRef { frame: FrameRef { input: 0, number }, at: at(number) };
-            session.seen.status = Some((mark(5), status.to_owned()));
-            session.seen.alive_reply = reply.map(|reply| (mark(6), reply));
+            session.status(mark(5), status);
+            session.seen.handshake.alive_reply =
+                reply.map(|what| Received { what, mark: mark(6), end: Default::default() });
         })
     }
 
@@ -125,8 +118,8 @@ mod tests {
 
     #[test]
     fn alive_is_told_with_what_followed() {
-        let told = |event: Event| {
-            let [finding] = &found(&[event])[..] else { panic!() };
+        let told = |step: Step| {
+            let [finding] = &found(&[step])[..] else { panic!() };
             assert_eq!((finding.rule, finding.severity), ("already-connected", Severity::Info));
             let frames: Vec<_> = finding.evidence.iter().map(|shown| shown.frame.number).collect();
             (finding.explanation.clone(), frames)
@@ -137,9 +130,9 @@ mod tests {
         let given_up = || up().fails(Outcome::AlreadyConnected);
         let (text, _) = told(answered(given_up(), "alive", Some(false)));
         assert!(text.ends_with("did not want the new one any more, which was closed."), "{text}");
-        let (text, frames) = told(answered(given_up(), "alive", None));
+        let (text, frames) = told(answered(given_up().closed(9, [9; 2]), "alive", None));
         assert!(text.ends_with("gave no answer, and the new one was closed."), "{text}");
-        assert_eq!(frames, [1, 5]);
+        assert_eq!(frames, [1, 5, 9]);
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::finding::{Sides, blank};
-use super::{Rule, RuleDoc};
-use crate::judge::world::{World, acceptor_end, ip_of};
+use super::finding::Sides;
+use super::{Detection, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::judge::{JudgedConnection, Outcome, Protocol};
+use crate::observe::{MessageKind, Role};
 use crate::packet::FrameRef;
-use crate::record::{
-    Body, Confidence, Event, Evidence, Finding, Outcome, Protocol, Role, Severity, Shows,
-};
+use crate::record::{Confidence, Evidence, Severity, Shows};
 
 /// `beamscope explain clear-text-distribution`.
 const DOC: RuleDoc = RuleDoc {
@@ -63,38 +63,38 @@ impl Rule for ClearText {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, _: &mut Vec<Finding>) {
-        let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
-            return;
-        };
-        if session.outcome != Outcome::Connected || session.protocol != Protocol::Distribution {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, _: &mut Vec<Detection>) {
+        if session.outcome() != Outcome::Connected
+            || session.verdict.protocol != Protocol::Distribution
+        {
             return;
         }
-        let (from, to) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session).ip);
+        let (from, to) = (session.ip(Role::Initiator), session.acceptor_end().ip);
         if from == to || from.is_loopback() || to.is_loopback() {
             return;
         }
-        let sides = Sides::of(ids, session);
-        let address = |name: &Option<Arc<str>>, ip: IpAddr| {
-            name.as_ref().map_or_else(|| ip.to_string(), ToString::to_string)
-        };
-        let mut key = [address(&session.initiator.node, from), address(&session.acceptor.node, to)];
+        let sides = Sides::of(session);
+        let mut key = Role::BOTH.map(|role| {
+            let name = session.name(role);
+            name.map_or_else(|| session.ip(role).to_string(), ToString::to_string)
+        });
         key.sort_unstable();
         if self.pairs.len() >= MAX_PAIRS && !self.pairs.contains_key(&key) {
-            self.beyond += u64::from(!session.seen.again);
+            self.beyond += u64::from(!session.again);
             return;
         }
         let seen = &session.seen;
-        let mark = seen.challenge_ack.or(seen.challenge).or(seen.send_name);
+        let shown = [MessageKind::ChallengeAck, MessageKind::Challenge, MessageKind::SendName];
+        let mark = shown.into_iter().find_map(|kind| seen.message(kind));
         self.pairs.entry(key).or_insert_with(|| Pair {
             nodes: sides.nodes,
             ips: [from.min(to), from.max(to)],
-            frame: mark.map(|mark| mark.frame).or(event.frame),
-            session_id: ids.session_id.clone(),
+            frame: mark.map(|mark| mark.frame).or(session.settled.frame),
+            session_id: session.session_id().clone(),
         });
     }
 
-    fn on_end(&mut self, known: &World, out: &mut Vec<Finding>) {
+    fn on_end(&mut self, known: &World, out: &mut Vec<Detection>) {
         // A connection that was joined in its middle names nobody; another one of the same two may have.
         let named: BTreeSet<_> = self
             .pairs
@@ -111,7 +111,7 @@ impl Rule for ClearText {
         if pairs.is_empty() {
             return;
         }
-        let mut found = blank(&DOC);
+        let mut found = Detection::new(&DOC);
         let count = match (pairs.len(), self.beyond) {
             (1, 0) => "one pair of nodes talks".to_owned(),
             (count, 0) => format!("{count} pairs of nodes talk"),
@@ -180,9 +180,10 @@ const NAMED: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::{but, found, found_at_home};
+    use crate::detect::tests::{Step, but, found, found_at_home};
+    use crate::judge::samples::dial;
     use crate::judge::world::HomeNets;
-    use crate::record::samples::dial;
+    use crate::record::Finding;
 
     fn told(findings: &[Finding]) -> Option<&Finding> {
         let mut told = findings.iter().filter(|it| it.rule == "clear-text-distribution");
@@ -198,7 +199,7 @@ mod tests {
                 let from = format!("n{n:02}@h/10.0.0.{n}/1");
                 [dial(n, &from, "hub@h/10.0.1.1/1"), dial(n + 100, "hub@h/10.0.1.1/1", &from)]
             })
-            .map(crate::record::samples::Dial::event)
+            .map(Step::from)
             .collect();
         let findings = found(&mesh);
         let finding = told(&findings).unwrap();
@@ -214,11 +215,11 @@ mod tests {
     #[test]
     fn one_host_and_failed_dials_are_none() {
         let events = [
-            dial(0, "a@h/127.0.0.1/1", "b@h/127.0.0.1/2").event(),
-            dial(1, "a@h/::1/1", "b@h/::1/2").event(),
-            dial(2, "a@h/10.0.0.1/1", "b@h/10.0.0.1/2").event(),
-            dial(3, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").fails(Outcome::CookieMismatch).event(),
-            dial(4, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").fails(Outcome::Tls).event(),
+            dial(0, "a@h/127.0.0.1/1", "b@h/127.0.0.1/2").into(),
+            dial(1, "a@h/::1/1", "b@h/::1/2").into(),
+            dial(2, "a@h/10.0.0.1/1", "b@h/10.0.0.1/2").into(),
+            dial(3, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").fails(Outcome::CookieMismatch).into(),
+            dial(4, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").fails(Outcome::Tls).into(),
         ];
         assert!(told(&found(&events)).is_none());
     }
@@ -226,8 +227,8 @@ mod tests {
     #[test]
     fn an_end_outside_of_home_is_an_exposure_and_goes_first() {
         let home: HomeNets = ["10.0.0.0/8".parse().unwrap()].into_iter().collect();
-        let inside = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").event();
-        let across = dial(1, "y@h9/203.0.113.9/1", "z@h2/10.0.0.2/2").event();
+        let inside = Step::from(dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2"));
+        let across = Step::from(dial(1, "y@h9/203.0.113.9/1", "z@h2/10.0.0.2/2"));
         let findings = found_at_home(&[inside.clone(), across], home.clone());
         let finding = told(&findings).unwrap();
         assert_eq!(finding.severity, Severity::Medium);
@@ -239,9 +240,9 @@ mod tests {
 
     #[test]
     fn a_connection_joined_in_its_middle_is_no_second_pair() {
-        let whole = dial(9, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").event();
+        let whole = Step::from(dial(9, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2"));
         let joined = but(dial(0, "a@h1/10.0.0.2/1", "b@h2/10.0.0.1/2"), |session| {
-            (session.initiator.node, session.acceptor.node) = (None, None);
+            session.forget_names();
         });
         let findings = found(&[joined.clone(), whole]);
         assert_eq!(told(&findings).unwrap().nodes.len(), 2);

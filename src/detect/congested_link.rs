@@ -3,10 +3,12 @@
 //! `congested-link`: a closed receive window for seconds, on the side of a node that goes on speaking. What
 //! it does not tell: why that node does not read.
 
-use super::finding::{Sides, finding, seconds, settled, shown};
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{Sides, finding, seconds, shown};
+use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Confidence, Event, Finding, Outcome, Role, Severity, Shows};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::Role;
+use crate::record::{Confidence, Severity, Shows};
 
 /// `beamscope explain congested-link`.
 const DOC: RuleDoc = RuleDoc {
@@ -46,15 +48,17 @@ impl Rule for CongestedLink {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        if session.outcome != Outcome::Connected {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
             return;
         }
-        let sides = Sides::of(ids, session);
+        if session.outcome() != Outcome::Connected {
+            return;
+        }
+        let sides = Sides::of(session);
         for role in [Role::Initiator, Role::Acceptor] {
-            let stall = session.seen.stalls.get(role.index()).copied().flatten();
-            let Some(stall) = stall.filter(|stall| stall.lasted_us >= LONG_US && stall.spoke)
+            let stall = session.seen.tcp.sides[role].stall;
+            let Some(stall) = stall.filter(|stall| stall.lasted_us >= LONG_US && stall.sent_bytes)
             else {
                 continue;
             };
@@ -84,19 +88,18 @@ const LONG_US: u64 = 5_000_000;
 #[cfg(test)]
 mod tests {
     use crate::detect::tests::{but, found};
-    use crate::packet::FrameRef;
-    use crate::packet::PacketRef;
-    use crate::record::Stall;
-    use crate::record::samples::{at, dial};
+    use crate::judge::samples::{dial, mark};
+    use crate::observe::Stall;
 
     fn told(lasted_us: u64, spoke: bool) -> Vec<String> {
         let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").closed(20_000, [20_000; 2]);
-        let since = PacketRef { frame: FrameRef { input: 0, number: 7 }, at: at(9000) };
+        let since = mark(9000);
         let event = but(dial, |session| {
-            session.seen.stalls = [None, Some(Stall { since, lasted_us, spoke })];
+            session.seen.tcp.sides.acceptor.stall =
+                Some(Stall { since, lasted_us, sent_bytes: spoke });
         });
         let found = found(&[event]).into_iter();
-        found.filter(|f| f.rule == "congested-link").map(|f| f.title).collect()
+        found.filter(|f| f.rule == "congested-link").map(|f| f.title.clone()).collect()
     }
 
     #[test]

@@ -9,16 +9,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::finding::{Sides, blank, finding, seconds, settled, shown};
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{Sides, finding, seconds, shown};
+use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
+use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::remember;
-use crate::observe::messages::{MessageEvent, RuleTrigger};
+use crate::observe::{CloseKind, Occasion, Role, RuleTrigger, Settled, TriggerMessage};
 use crate::packet::PacketRef;
-use crate::record::{
-    Body, CloseKind, Confidence, ConnectionIds, Event, Evidence, Finding, Outcome, Role, Session,
-    Severity, Shows,
-};
+use crate::record::{Confidence, Evidence, Severity, Shows};
 use crate::time::{Timestamp, micros};
 
 /// `beamscope explain tick-timeout`.
@@ -146,25 +144,22 @@ impl Rule for ConnectionLost {
         &[TIMEOUT, LOST, CASCADE]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        if let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) {
-            out.extend(
-                session
-                    .seen
-                    .silent
-                    .map(|silent| warning(session, &Sides::of(ids, session), silent, event.at)),
-            );
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if let Occasion::Silent { role, last } = session.seen.occasion {
+            out.push(warning(session, &Sides::of(session), (role, last), session.at()));
         }
-        let Some((ids, session)) = settled(event) else { return };
-        if session.outcome != Outcome::Connected {
+        if !session.is_settled() {
             return;
         }
-        let sides = Sides::of(ids, session);
+        if session.outcome() != Outcome::Connected {
+            return;
+        }
+        let sides = Sides::of(session);
         let void = void(session);
-        let closed = session.closed_by.zip(session.seen.close);
-        let (found, began) = match (session.close, closed) {
+        let closed = session.seen.closed_by().zip(session.seen.closed());
+        let (found, began) = match (session.seen.close_kind(), closed) {
             (Some(CloseKind::Fin), Some((closer, close))) => {
-                let stall = session.seen.stalls.get(closer.index()).copied().flatten();
+                let stall = session.seen.tcp.sides[closer].stall;
                 let stalled = stall.map_or(0, |stall| stall.lasted_us);
                 // What waits behind a closed window is not sent into the void.
                 let into_void = void.filter(|(role, _)| *role != closer && stalled < micros(STALL));
@@ -178,7 +173,7 @@ impl Rule for ConnectionLost {
                         (unheard(session, &sides, role, since), Some(since))
                     }
                     (Heard::Lately, None) => {
-                        return self.on_close(ids, &sides, closer, close, out);
+                        return self.on_close(session.session_id(), &sides, closer, close, out);
                     }
                     (Heard::Unknown, None) => return,
                 }
@@ -197,9 +192,10 @@ impl Rule for ConnectionLost {
         if let ([a, b], Some(began), Some(shown)) =
             (sides.nodes.as_slice(), began, found.evidence.last())
         {
-            let shown = Evidence { session_id: Some(Arc::clone(&ids.session_id)), ..shown.clone() };
+            let shown =
+                Evidence { session_id: Some(Arc::clone(session.session_id())), ..shown.clone() };
             let nodes = [Arc::clone(a), Arc::clone(b)];
-            let loss = Loss { nodes, began, ended: event.at, shown };
+            let loss = Loss { nodes, began, ended: session.at(), shown };
             let after: Vec<_> =
                 self.closes.iter().filter_map(|close| cascade(&loss, close)).collect();
             remember(&mut self.losses, loss, REMEMBERED);
@@ -210,17 +206,16 @@ impl Rule for ConnectionLost {
         }
     }
 
-    fn on_message(&mut self, event: &MessageEvent<'_>, _: &mut Vec<Finding>) {
-        let MessageEvent { connection, message } = event;
-        let meta = message.meta;
-        if meta.trigger != Some(RuleTrigger::Disconnect) {
+    fn on_message(&mut self, settled: &Settled, message: &TriggerMessage, _: &mut Vec<Detection>) {
+        let (mark, session_id) = (&message.mark, &settled.connection.session_id);
+        if message.trigger != RuleTrigger::Disconnect {
             return;
         }
-        let from = meta.from;
+        let from = message.from;
         let asked_to_remove = Shows::Message("remove_connection to global".to_owned());
-        if let Some(mut shown) = shown(Some(meta.packet), Some(from), asked_to_remove) {
-            shown.session_id = Some(Arc::clone(&connection.session_id));
-            let asked = (Arc::clone(&connection.session_id), from, shown);
+        if let Some(mut shown) = shown(Some(*mark), Some(from), asked_to_remove) {
+            shown.session_id = Some(Arc::clone(session_id));
+            let asked = (Arc::clone(session_id), from, shown);
             remember(&mut self.asked, asked, REMEMBERED);
         }
     }
@@ -229,17 +224,17 @@ impl Rule for ConnectionLost {
 impl ConnectionLost {
     fn on_close(
         &mut self,
-        ids: &ConnectionIds,
+        session_id: &Arc<str>,
         sides: &Sides,
         closer: Role,
         close: PacketRef,
-        out: &mut Vec<Finding>,
+        out: &mut Vec<Detection>,
     ) {
         let [a, b] = sides.nodes.as_slice() else { return };
         let Some(mut shown) = shown(Some(close), Some(closer), Shows::FIN) else { return };
-        shown.session_id = Some(Arc::clone(&ids.session_id));
+        shown.session_id = Some(Arc::clone(session_id));
         let nodes = [Arc::clone(a), Arc::clone(b)];
-        let asked = self.asked.iter().rev().find(|(session, ..)| *session == ids.session_id);
+        let asked = self.asked.iter().rev().find(|(session, ..)| session == session_id);
         let asked = asked.map(|(_, from, shown)| (*from, shown.clone()));
         let close = Close { nodes, closer, at: close.at, shown, asked };
         out.extend(self.losses.iter().rev().find_map(|loss| cascade(loss, &close)));
@@ -248,7 +243,7 @@ impl ConnectionLost {
 }
 
 /// A connection that was well and is closed after one of its two lost contact to a third.
-fn cascade(loss: &Loss, close: &Close) -> Option<Finding> {
+fn cascade(loss: &Loss, close: &Close) -> Option<Detection> {
     let [a, b] = &close.nodes;
     let [first, second] = &loss.nodes;
     let shared = loss.nodes.iter().filter(|node| *node == a || *node == b).count();
@@ -263,10 +258,12 @@ fn cascade(loss: &Loss, close: &Close) -> Option<Finding> {
             let node = if *from == Role::Initiator { a } else { b };
             (format!(" {node} asked for that by a message to global on the other."), Vec::new())
         }
-        None => (String::new(), vec!["somebody closed it at this very time".to_owned()]),
+        None => {
+            (String::new(), vec!["a person or a program closed it at this very time".to_owned()])
+        }
     };
     let asked = close.asked.iter().map(|(_, shown)| shown.clone());
-    Some(Finding {
+    Some(Detection {
         confidence: if close.asked.is_some() { Confidence::Proven } else { Confidence::Likely },
         title: format!("connections were closed after {first} and {second} had lost contact"),
         explanation: format!(
@@ -285,16 +282,16 @@ fn cascade(loss: &Loss, close: &Close) -> Option<Finding> {
             .collect(),
         not_excluded,
         logged_by: vec![close.closer.peer()],
-        ..blank(&CASCADE)
+        ..Detection::new(&CASCADE)
     })
 }
 
 /// The side whose bytes were sent again and again without an acknowledgement, and since when.
-fn void(session: &Session) -> Option<(Role, Timestamp)> {
+fn void(session: &JudgedConnection) -> Option<(Role, Timestamp)> {
     [Role::Initiator, Role::Acceptor].into_iter().find_map(|role| {
-        let flowed = session.traffic.of(role);
-        let since = (*session.seen.unanswered.get(role.index())?)?;
-        let last = (*session.seen.last_bytes.get(role.index())?)?;
+        let flowed = &session.seen.tcp.sides[role];
+        let since = session.seen.tcp.sides[role].unanswered?;
+        let last = session.seen.tcp.sides[role].last_bytes?;
         (flowed.retransmitted_bytes > 0 && last.since(since) >= VOID).then_some((role, since))
     })
 }
@@ -309,20 +306,19 @@ enum Heard {
     Unknown,
 }
 
-fn heard(session: &Session, closer: Role, close: PacketRef) -> Heard {
-    let seen = &session.seen;
+fn heard(session: &JudgedConnection, closer: Role, close: PacketRef) -> Heard {
+    let sides = &session.seen.tcp.sides;
     let silent = closer.peer();
-    let flowed = session.traffic.of(silent);
-    let stall = seen.stalls.get(closer.index()).copied().flatten();
+    let flowed = &session.seen.tcp.sides[silent];
+    let stall = sides[closer].stall;
     let stalled = stall.map_or(0, |stall| stall.lasted_us);
-    let last = seen.last_bytes.get(silent.index()).copied().flatten();
+    let last = sides[silent].last_bytes;
     // What the capture lacks may have been said. What waits behind a closed window is.
     let Some(last) = last.filter(|_| flowed.missing_bytes == 0 && micros(STALL) > stalled) else {
         return Heard::Unknown;
     };
     let silence = close.at.since(last);
-    let period = seen.tick_period_us.get(closer.index()).copied().flatten();
-    let period = period.map_or(DEFAULT_PERIOD, Duration::from_micros);
+    let period = session.seen.traffic[closer].tick_period.unwrap_or(DEFAULT_PERIOD);
     let waits = period * PERIODS;
     // A little less, since a tick and its check do not beat alike.
     if silence + waits / 8 >= waits {
@@ -334,13 +330,17 @@ fn heard(session: &Session, closer: Role, close: PacketRef) -> Heard {
     }
 }
 
-fn tick_timeout(session: &Session, sides: &Sides, closer: Role, silence: Duration) -> Finding {
+fn tick_timeout(
+    session: &JudgedConnection,
+    sides: &Sides,
+    closer: Role,
+    silence: Duration,
+) -> Detection {
     let (x, y) = sides.beginning_with(closer);
-    let seen = &session.seen;
-    let of = |times: [Option<Timestamp>; 2]| times.get(closer.peer().index()).copied().flatten();
-    let last = of(seen.last_bytes);
-    let kernel = of(seen.last_segment)
-        .zip(last)
+    let side = &session.seen.tcp.sides[closer.peer()];
+    let kernel = side
+        .last_segment
+        .zip(side.last_bytes)
         .is_some_and(|(segment, bytes)| segment.since(bytes) * 2 >= silence);
     let mut found = finding(&TIMEOUT, session, sides);
     found.confidence = Confidence::Likely;
@@ -369,7 +369,7 @@ fn tick_timeout(session: &Session, sides: &Sides, closer: Role, silence: Duratio
         )]
     };
     let close = Shows::Close { is_reset: false, missing: None, detail: "after the silence" };
-    found.evidence.extend(shown(seen.close, Some(closer), close));
+    found.evidence.extend(shown(session.seen.closed(), Some(closer), close));
     found.not_excluded = vec![format!("{x} was told to disconnect at this very time")];
     found.logged_by = vec![closer];
     found
@@ -377,13 +377,13 @@ fn tick_timeout(session: &Session, sides: &Sides, closer: Role, silence: Duratio
 
 /// A side that says nothing, whom the other still waits for.
 fn warning(
-    session: &Session,
+    session: &JudgedConnection,
     sides: &Sides,
     (silent, last): (Role, PacketRef),
     now: Timestamp,
-) -> Finding {
+) -> Detection {
     let (y, x) = sides.beginning_with(silent);
-    let segment = session.seen.last_segment.get(silent.index()).copied().flatten();
+    let segment = session.seen.tcp.sides[silent].last_segment;
     let silence = now.since(last.at);
     let kernel = segment.is_some_and(|segment| segment.since(last.at) * 2 >= silence);
     let mut found = finding(&TIMEOUT, session, sides);
@@ -410,9 +410,9 @@ fn warning(
     found
 }
 
-fn unheard(session: &Session, sides: &Sides, role: Role, since: Timestamp) -> Finding {
+fn unheard(session: &JudgedConnection, sides: &Sides, role: Role, since: Timestamp) -> Detection {
     let (x, y) = sides.beginning_with(role);
-    let last = session.seen.last_bytes.get(role.index()).copied().flatten().unwrap_or(since);
+    let last = session.seen.tcp.sides[role].last_bytes.unwrap_or(since);
     let mut found = finding(&LOST, session, sides);
     found.confidence = Confidence::Likely;
     found.parties = sides.either_way();
@@ -425,19 +425,19 @@ fn unheard(session: &Session, sides: &Sides, role: Role, since: Timestamp) -> Fi
     found.remedy = vec![format!(
         "Look at the host of {y}, and at the network and the firewalls between the two."
     )];
-    found.evidence.extend(shown(session.seen.last, Some(role), Shows::Retransmission));
+    found.evidence.extend(shown(Some(session.seen.tcp.last), Some(role), Shows::Retransmission));
     found.not_excluded = vec!["the acknowledgements did not pass the place of capture".to_owned()];
     found
 }
 
-fn reset(session: &Session, sides: &Sides, closer: Role) -> Finding {
+fn reset(session: &JudgedConnection, sides: &Sides, closer: Role) -> Detection {
     let (x, y) = sides.beginning_with(closer);
     let mut found = finding(&LOST, session, sides);
     found.confidence = Confidence::Likely;
     found.parties = sides.either_way();
     found.title = format!("the connection of {y} was reset by {x}");
-    let lasted = seconds(session.duration_us);
-    found.explanation = if session.seen.is_answer {
+    let lasted = seconds(micros(session.seen.duration()));
+    found.explanation = if session.seen.tcp.close.is_some_and(|close| close.is_answer) {
         format!(
             "After {lasted} the host of {x} answered bytes of {y} with an RST: it had no such \
              connection any more. {x} gave it up or ended, and its close is not in the capture: the way \
@@ -450,7 +450,7 @@ fn reset(session: &Session, sides: &Sides, closer: Role) -> Finding {
              balancer, or a node that ends with bytes unread for long."
         )
     };
-    found.remedy = vec![if session.seen.is_answer {
+    found.remedy = vec![if session.seen.tcp.close.is_some_and(|close| close.is_answer) {
         format!("Look at {x}, its host and the network between the two at this time.")
     } else {
         format!(
@@ -458,23 +458,23 @@ fn reset(session: &Session, sides: &Sides, closer: Role) -> Finding {
              crash dump, out-of-memory killer."
         )
     }];
-    found.evidence.extend(shown(session.seen.close, Some(closer), Shows::RST));
+    found.evidence.extend(shown(session.seen.closed(), Some(closer), Shows::RST));
     found.not_excluded = vec![format!("something on the way sent it in the name of {x}")];
     found
 }
 
 /// Whether a reset is that of a node that ends, however well: what reached it last it had no time to
 /// read, and its kernel says so.
-fn is_end_of_node(session: &Session, closer: Role, close: PacketRef) -> bool {
-    let seen = &session.seen;
+fn is_end_of_node(session: &JudgedConnection, closer: Role, close: PacketRef) -> bool {
+    let tcp = &session.seen.tcp;
     let since = |role: Role| {
-        let last = seen.last_bytes.get(role.index()).copied().flatten();
+        let last = tcp.sides[role].last_bytes;
         last.map_or(Duration::MAX, |last| close.at.since(last))
     };
-    if seen.fin_unseen.get(closer.index()).copied().unwrap_or(false) {
+    if tcp.sides[closer].fin_unseen {
         return true;
     }
-    if seen.is_answer {
+    if tcp.close.is_some_and(|close| close.is_answer) {
         // What was on the way when it closed; its FIN may be what the capture lacks.
         since(closer) < IN_FLIGHT
     } else {
@@ -483,9 +483,8 @@ fn is_end_of_node(session: &Session, closer: Role, close: PacketRef) -> bool {
 }
 
 /// Whether frames have flowed: a reset before is an aborted handshake.
-fn has_flowed(session: &Session) -> bool {
-    let (a, b) = (&session.traffic.initiator, &session.traffic.acceptor);
-    a.messages + a.ticks + b.messages + b.ticks > 0
+fn has_flowed(session: &JudgedConnection) -> bool {
+    session.seen.traffic.each().any(|(_, sent)| sent.messages + sent.ticks > 0)
 }
 
 /// A node gives up at its fourth check without anything read; three whole periods have passed by then.
@@ -515,73 +514,64 @@ const REMEMBERED: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::but;
+    use crate::detect::tests::{Step, but, detected};
+    use crate::judge::samples::{at, dial, mark};
     use crate::judge::world::HomeNets;
-    use crate::limits::Limits;
-    use crate::packet::FrameRef;
-    use crate::record::Stall;
-    use crate::record::samples::{at, dial};
+    use crate::observe::{Observation, Stall};
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
     const C: &str = "c@h3/10.0.0.3/3";
 
     /// The acceptor last spoke at `spoke`, and the initiator closes at `closed`, in milliseconds.
-    fn closed(from: &str, to: &str, spoke: u64, closed: u64) -> Event {
+    fn closed(from: &str, to: &str, spoke: u64, closed: u64) -> Step {
         but(dial(0, from, to).closed(closed, [closed, spoke]), |session| {
-            session.closed_by = Some(Role::Initiator);
-            session.traffic.initiator.ticks = 5;
-            session.seen.tick_period_us = [Some(1_000_000), None];
-            session.seen.last_segment = [Some(at(closed)), Some(at(closed))];
-            session.seen.close = Some(mark(closed));
+            session.close(Role::Initiator, mark(closed));
+            session.seen.traffic.initiator.ticks = 5;
+            session.seen.traffic.initiator.tick_period = Some(Duration::from_secs(1));
+            session.seen.tcp.sides.initiator.last_segment = Some(at(closed));
+            session.seen.tcp.sides.acceptor.last_segment = Some(at(closed));
         })
     }
 
-    fn mark(ms: u64) -> PacketRef {
-        let frame = FrameRef { input: 0, number: ms };
-        PacketRef { frame, at: at(ms) }
+    fn session(step: &mut Step) -> &mut Observation {
+        &mut step.session_mut().seen
     }
 
-    fn session(event: &mut Event) -> &mut Session {
-        let Body::Session { session } = &mut event.body else { unreachable!() };
-        session
-    }
-
-    fn reset(spoke: u64, at: u64, is_answer: bool) -> Event {
+    fn reset(spoke: u64, at: u64, is_answer: bool) -> Step {
         let mut event = closed(A, B, spoke, at);
-        session(&mut event).close = Some(CloseKind::Rst);
-        session(&mut event).seen.is_answer = is_answer;
+        let close = session(&mut event).tcp.close.as_mut().unwrap();
+        (close.kind, close.is_answer) = (CloseKind::Rst, is_answer);
         event
     }
 
     /// The initiator, last heard of at `spoke`, answers bytes with a reset.
-    fn reset_answering(spoke: u64, now: u64) -> Event {
+    fn reset_answering(spoke: u64, now: u64) -> Step {
         let mut event = reset(now, now, true);
-        session(&mut event).seen.last_bytes = [Some(at(spoke)), Some(at(now))];
+        let sides = &mut session(&mut event).tcp.sides;
+        sides.initiator.last_bytes = Some(at(spoke));
+        sides.acceptor.last_bytes = Some(at(now));
         event
     }
 
     /// Neither hears the other from `since` on, and the input ends at `end`.
-    fn unheard(from: &str, to: &str, since: u64, end: u64) -> Event {
+    fn unheard(from: &str, to: &str, since: u64, end: u64) -> Step {
         let mut event = closed(from, to, end, end);
         let session = session(&mut event);
-        (session.close, session.closed_by) = (Some(CloseKind::InputEnd), None);
-        session.seen.close = None;
-        session.seen.last = Some(mark(end));
-        session.seen.unanswered = [Some(at(since)); 2];
-        session.traffic.initiator.retransmitted_bytes = 4;
+        (session.occasion, session.tcp.close) = (Occasion::End, None);
+        session.tcp.last = mark(end);
+        session.tcp.sides.initiator.unanswered = Some(at(since));
+        session.tcp.sides.acceptor.unanswered = Some(at(since));
+        session.tcp.sides.initiator.retransmitted_bytes = 4;
         event
     }
 
-    fn found(events: Vec<Event>) -> Vec<(&'static str, String)> {
-        let known = World::new(&Limits::default(), Vec::new(), HomeNets::default());
-        let mut rule = ConnectionLost::default();
-        let mut out = Vec::new();
-        events.iter().for_each(|event| rule.on_event(event, &known, &mut out));
+    fn found(events: Vec<Step>) -> Vec<(&'static str, String)> {
+        let out = detected(&mut ConnectionLost::default(), HomeNets::default(), &events);
         out.into_iter().map(|finding| (finding.rule, finding.parties)).collect()
     }
 
-    fn rules(events: Vec<Event>) -> Vec<&'static str> {
+    fn rules(events: Vec<Step>) -> Vec<&'static str> {
         found(events).into_iter().map(|(rule, _)| rule).collect()
     }
 
@@ -590,7 +580,7 @@ mod tests {
         assert_eq!(rules(vec![closed(A, B, 6000, 10_000)]), ["tick-timeout"]);
         assert!(rules(vec![closed(A, B, 8000, 10_000)]).is_empty(), "a close like any other");
         let mut unknown = closed(A, B, 6000, 10_000);
-        session(&mut unknown).seen.tick_period_us = [None; 2];
+        session(&mut unknown).traffic.initiator.tick_period = None;
         assert!(rules(vec![unknown]).is_empty(), "the tick time may be 60 s");
     }
 
@@ -606,11 +596,10 @@ mod tests {
     #[test]
     fn what_was_not_captured_or_not_read_is_no_silence() {
         let mut lost = closed(A, B, 6000, 10_000);
-        session(&mut lost).traffic.acceptor.missing_bytes = 4;
+        session(&mut lost).tcp.sides.acceptor.missing_bytes = 4;
         let mut stalled = closed(A, B, 6000, 10_000);
-        let since = PacketRef { frame: FrameRef { input: 0, number: 9 }, at: at(7000) };
-        let stall = Stall { since, lasted_us: 3_000_000, spoke: true };
-        session(&mut stalled).seen.stalls = [Some(stall), None];
+        let stall = Stall { since: mark(7000), lasted_us: 3_000_000, sent_bytes: true };
+        session(&mut stalled).tcp.sides.initiator.stall = Some(stall);
         assert!(rules(vec![lost, stalled]).is_empty());
     }
 
@@ -632,8 +621,8 @@ mod tests {
     fn bytes_sent_to_one_that_closes_without_having_heard_them_are_a_loss() {
         let closes = |spoke: u64, since: u64| {
             let mut event = closed(A, B, spoke, 10_000);
-            session(&mut event).seen.unanswered = [None, Some(at(since))];
-            session(&mut event).traffic.acceptor.retransmitted_bytes = 4;
+            let side = &mut session(&mut event).tcp.sides.acceptor;
+            (side.unanswered, side.retransmitted_bytes) = (Some(at(since)), 4);
             event
         };
         assert_eq!(rules(vec![closes(8000, 4000)]), ["connection-lost"]);
@@ -669,12 +658,10 @@ mod tests {
     fn a_silence_is_told_while_it_lasts_and_its_end_on_its_own() {
         let dial = || dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2");
         let warned = but(dial(), |session| {
-            let frame = FrameRef { input: 0, number: 7 };
-            session.seen.silent = Some((Role::Acceptor, PacketRef { frame, at: at(0) }));
+            let last = PacketRef { at: at(0), ..mark(7) };
+            session.seen.occasion = Occasion::Silent { role: Role::Acceptor, last };
         });
-        let known = World::new(&Limits::default(), Vec::new(), HomeNets::default());
-        let mut out = Vec::new();
-        ConnectionLost::default().on_event(&warned, &known, &mut out);
+        let out = detected(&mut ConnectionLost::default(), HomeNets::default(), &[warned]);
         assert_eq!(out[0].title, "b@h has fallen silent, and a@h will give up on it");
         assert_eq!((out.len(), out[0].severity), (1, Severity::Medium));
     }

@@ -7,13 +7,12 @@
 
 use std::time::Duration;
 
-use super::finding::{Sides, address, blank, closed_without, settled, shown};
-use super::{LogLine, Rule, RuleDoc};
-use crate::judge::world::{Guess, Sign, World, acceptor_end, ip_of};
-use crate::record::{
-    Body, Confidence, ConnectionIds, Event, Evidence, Finding, MessageKind, Outcome, Role, Session,
-    Severity, Shows, State,
-};
+use super::finding::{Sides, address, closed_without, shown};
+use super::{Detection, LogLine, Rule, RuleDoc};
+use crate::judge::world::{Guess, Sign, World};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{MessageKind, Role, State};
+use crate::record::{Confidence, Evidence, Severity, Shows};
 
 /// `beamscope explain cookie-guessing`.
 const DOC: RuleDoc = RuleDoc {
@@ -71,37 +70,35 @@ impl Rule for CookieGuessing {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>) {
-        let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
-            return;
-        };
-        let (from, end) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session));
+    fn on_session(&mut self, session: &JudgedConnection, known: &World, out: &mut Vec<Detection>) {
+        let (from, end) = (session.ip(Role::Initiator), session.acceptor_end());
         let Some(guess) = known.guesses().guess(from, end) else { return };
-        let sides = Sides::of(ids, session);
-        let mut found = blank(&DOC);
+        let sides = Sides::of(session);
+        let mut found = Detection::new(&DOC);
         found.confidence = Confidence::Likely;
-        found.nodes = session.acceptor.node.iter().cloned().collect();
+        found.nodes = session.name(Role::Acceptor).into_iter().cloned().collect();
         let place = match known.home().is_outside(from) {
             Some(true) => " (outside of your networks)",
             Some(false) => " (inside your networks)",
             None => "",
         };
         let b = &sides.acceptor;
-        if is_refused(event) {
-            tell_attempts(&mut found, ids, session, &guess);
-            found.title = format!("somebody at {from} is guessing the cookie of {b}");
+        if is_refused(session) {
+            tell_attempts(&mut found, session, &guess);
+            found.title = format!("a client at {from} is guessing the cookie of {b}");
             found.explanation = format!(
-                "{from}{place} was refused {} times within {}: {}. What follows is counted, not told.",
+                "{from}{place} was refused {} times within {}: {}. Further attempts are counted and not reported.",
                 guess.refused,
                 lasted(guess.lasted),
                 sign(guess.sign)
             );
             found.parties = format!("{from},{}", address(end.ip, end.port));
-        } else if session.state == State::Established
-            && session.outcome == Outcome::Connected
-            && event.at.since(guess.first.at) <= guess.lasted + SOON
+        } else if session.state() == State::Established
+            && session.outcome() == Outcome::Connected
+            && session.at().since(guess.first.at) <= guess.lasted + SOON
         {
-            found.title = format!("{from} got in at {b} after {} refused cookies", guess.refused);
+            found.title =
+                format!("{from} connected to {b} after {} refused cookies", guess.refused);
             found.explanation = format!(
                 "{from}{place} was refused {} times: {}. Right after that, {} connected from there to {b}: \
                  its cookie was accepted.",
@@ -110,7 +107,7 @@ impl Rule for CookieGuessing {
                 sides.initiator
             );
             found.parties = format!("{from},{},in", address(end.ip, end.port));
-            let ack = session.seen.challenge_ack;
+            let ack = session.seen.message(MessageKind::ChallengeAck);
             found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), first()));
             found.evidence.extend(shown(ack, Some(Role::Acceptor), MessageKind::ChallengeAck));
             found.not_excluded = vec!["another node behind the same address connected".to_owned()];
@@ -130,21 +127,21 @@ impl Rule for CookieGuessing {
     }
 }
 
-fn is_refused(event: &Event) -> bool {
-    settled(event).is_some_and(|(_, session)| {
-        session.outcome == Outcome::CookieMismatch && session.detected_by == Some(Role::Acceptor)
-    })
+fn is_refused(session: &JudgedConnection) -> bool {
+    session.is_settled()
+        && session.outcome() == Outcome::CookieMismatch
+        && session.verdict.detected_by == Some(Role::Acceptor)
 }
 
-fn tell_attempts(found: &mut Finding, ids: &ConnectionIds, session: &Session, guess: &Guess) {
+fn tell_attempts(found: &mut Detection, session: &JudgedConnection, guess: &Guess) {
     found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), first()));
-    let reply = session.seen.challenge_reply;
+    let reply = session.seen.message(MessageKind::ChallengeReply);
     let last = Shows::handshake(MessageKind::ChallengeReply, "of the last one so far");
     for evidence in shown(reply, Some(Role::Initiator), last)
         .into_iter()
         .chain(closed_without(session, MessageKind::ChallengeAck))
     {
-        let session_id = Some(ids.session_id.clone());
+        let session_id = Some(session.session_id().clone());
         found.evidence.push(Evidence { session_id, ..evidence });
     }
     found.not_excluded = vec!["a test of your own".to_owned()];
@@ -199,25 +196,23 @@ const SOON: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::{but, found, found_at_home, hello, reply, rules};
+    use crate::detect::tests::{Step, but, found, found_at_home, hello, reply, rules};
+    use crate::judge::samples::{dial, mark};
     use crate::judge::world::HomeNets;
-    use crate::packet::FrameRef;
-    use crate::packet::PacketRef;
-    use crate::record::CloseKind;
-    use crate::record::samples::{at, dial};
+    use crate::observe::Received;
+    use crate::record::Finding;
 
     const B: &str = "b@h2/10.0.0.2/2";
 
     /// A dial that is refused for its cookie, from `send_name` at `ms` to the reply `lasts` later.
-    fn refused(ms: u64, lasts: u64, name: &str, cookie: Option<&str>) -> Event {
+    fn refused(ms: u64, lasts: u64, name: &str, cookie: Option<&str>) -> Step {
         let from = format!("{name}@h1/10.0.0.1/1");
         let dial = dial(ms, &from, B).cookies(cookie, None).fails(Outcome::CookieMismatch);
         but(dial, |session| {
-            session.detected_by = Some(Role::Acceptor);
-            session.close = Some(CloseKind::Fin);
-            let mark = |ms| PacketRef { frame: FrameRef { input: 0, number: ms }, at: at(ms) };
-            session.seen.challenge_reply = Some(mark(ms + lasts));
-            session.seen.close = Some(mark(ms + lasts + 1));
+            session.verdict.detected_by = Some(Role::Acceptor);
+            let reply = Received { what: (), mark: mark(ms + lasts), end: Default::default() };
+            session.seen.handshake.reply = Some(reply);
+            session.seen.tcp.close.as_mut().unwrap().mark = mark(ms + lasts + 1);
         })
     }
 
@@ -233,7 +228,7 @@ mod tests {
         assert_eq!(count(&findings, "cookie-guessing"), 1);
         assert_eq!(count(&findings, "cookie-mismatch"), 6);
         let guess = findings.iter().find(|finding| finding.rule == "cookie-guessing").unwrap();
-        assert_eq!(guess.title, "somebody at 10.0.0.1 is guessing the cookie of b@h2");
+        assert_eq!(guess.title, "a client at 10.0.0.1 is guessing the cookie of b@h2");
         assert!(
             guess.explanation.contains("refused 32 times within a second"),
             "{}",
@@ -261,7 +256,7 @@ mod tests {
             let dials: Vec<_> = (1..=20).map(|n| refused(n * every, 5, "a", None)).collect();
             let said = dials.iter().flat_map(|dial| [hello(dial), reply(dial), dial.clone()]);
             let mut said: Vec<_> = said.collect();
-            said.sort_by_key(|event| event.at);
+            said.sort_by_key(Step::at);
             rules(&said)
         };
         assert_eq!(overlapping(3), ["cookie-mismatch", "cookie-guessing"]);
@@ -283,14 +278,14 @@ mod tests {
     fn whoever_gets_in_right_after_guessing_is_told_of() {
         let mut events: Vec<_> =
             (1..=40).map(|n| refused(n * 20, 5, &format!("x{n}"), None)).collect();
-        let late = dial(60_000, "n@h1/10.0.0.1/3", B).event();
+        let late = dial(60_000, "n@h1/10.0.0.1/3", B).into();
         events.push(late);
         assert_eq!(count(&found(&events), "cookie-guessing"), 1, "that is long over");
         events.pop();
-        events.push(dial(900, "x41@h1/10.0.0.1/3", B).event());
+        events.push(dial(900, "x41@h1/10.0.0.1/3", B).into());
         let findings = found(&events);
         let got_in = findings.iter().filter(|it| it.rule == "cookie-guessing").nth(1).unwrap();
-        assert_eq!(got_in.title, "10.0.0.1 got in at b@h2 after 40 refused cookies");
+        assert_eq!(got_in.title, "10.0.0.1 connected to b@h2 after 40 refused cookies");
     }
 
     #[test]

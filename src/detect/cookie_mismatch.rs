@@ -4,10 +4,12 @@
 //! Evidence: the acceptor closes at once after `challenge_reply`, or candidate cookies tell the digests
 //! apart. May look like it: a node that stops at this very point.
 
-use super::finding::{Sides, closed, closed_without, finding, listed, settled, shown};
-use super::{LogLine, Rule, RuleDoc};
-use crate::judge::world::{Cookies, World, acceptor_end, ip_of};
-use crate::record::{Event, Finding, MessageKind, Outcome, Role, Severity, Shows};
+use super::finding::{Sides, closed, closed_without, finding, listed, shown};
+use super::{Detection, LogLine, Rule, RuleDoc};
+use crate::judge::world::{Cookies, World};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{CookieTest, MessageKind, Role};
+use crate::record::{Severity, Shows};
 
 /// `beamscope explain cookie-mismatch`.
 const DOC: RuleDoc = RuleDoc {
@@ -96,21 +98,23 @@ impl Rule for CookieMismatch {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        if session.outcome != Outcome::CookieMismatch {
+    fn on_session(&mut self, session: &JudgedConnection, known: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
             return;
         }
-        let (from, end) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session));
-        let by_acceptor = session.detected_by == Some(Role::Acceptor);
+        if session.outcome() != Outcome::CookieMismatch {
+            return;
+        }
+        let (from, end) = (session.ip(Role::Initiator), session.acceptor_end());
+        let by_acceptor = session.verdict.detected_by == Some(Role::Acceptor);
         // Whoever guesses is told of as such.
         if by_acceptor && known.guesses().guess(from, end).is_some() {
             return;
         }
-        let sides = Sides::of(ids, session);
+        let sides = Sides::of(session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
-        let made_with = |cookie: &Option<std::sync::Arc<str>>| {
-            cookie.as_ref().map_or_else(String::new, |label| format!(" with the cookie {label}"))
+        let made_with = |cookie: &CookieTest| {
+            cookie.label().map_or_else(String::new, |label| format!(" with the cookie {label}"))
         };
         let mut found = finding(&DOC, session, &sides);
         found.parties = sides.either_way();
@@ -119,10 +123,10 @@ impl Rule for CookieMismatch {
             found.explanation = format!(
                 "{a} answered the challenge{}; {b} closed the connection without an acknowledgement. \
                  A node does that when the two cookies differ.",
-                made_with(&session.initiator.cookie)
+                made_with(&session.seen.handshake.cookies.initiator)
             );
             found.evidence.extend(shown(
-                session.seen.challenge_reply,
+                session.seen.message(MessageKind::ChallengeReply),
                 Some(Role::Initiator),
                 MessageKind::ChallengeReply,
             ));
@@ -132,25 +136,25 @@ impl Rule for CookieMismatch {
             found.explanation = format!(
                 "{b} took the digest of {a}, made{}, and answered with one made{}: the two sides do \
                  not hold the same cookie.",
-                made_with(&session.initiator.cookie),
-                match made_with(&session.acceptor.cookie) {
+                made_with(&session.seen.handshake.cookies.initiator),
+                match made_with(&session.seen.handshake.cookies.acceptor) {
                     none if none.is_empty() => " with another cookie".to_owned(),
                     some => some,
                 }
             );
             found.evidence.extend(shown(
-                session.seen.challenge_reply,
+                session.seen.message(MessageKind::ChallengeReply),
                 Some(Role::Initiator),
                 MessageKind::ChallengeReply,
             ));
             found.evidence.extend(shown(
-                session.seen.challenge_ack,
+                session.seen.message(MessageKind::ChallengeAck),
                 Some(Role::Acceptor),
                 Shows::handshake(MessageKind::ChallengeAck, "made with another cookie"),
             ));
             found.evidence.extend(closed(session, "after challenge_ack"));
         }
-        if let (Some(a), Some(b)) = (&session.initiator.node, &session.acceptor.node) {
+        if let (Some(a), Some(b)) = (session.name(Role::Initiator), session.name(Role::Acceptor)) {
             for sentence in standing(known.cookies(), a, b) {
                 found.explanation.push(' ');
                 found.explanation.push_str(&sentence);
@@ -158,22 +162,23 @@ impl Rule for CookieMismatch {
         }
         if by_acceptor && known.guesses().is_one_of_many(from, end, a) {
             found.parties = format!("{from},{b}");
-            found.nodes = session.acceptor.node.iter().cloned().collect();
+            found.nodes = session.name(Role::Acceptor).into_iter().cloned().collect();
             found.title = format!("{b} refused the cookie of further nodes at {from}");
             found.explanation.push_str(
                 " Other names from this address were refused before; this one and all further ones are \
-                 counted here and not told one by one.",
+                 counted here and not reported one by one.",
             );
         }
         found.remedy = vec![
             "Give both nodes the same cookie: compare ~/.erlang.cookie of the users that run them, or \
              start both with the same --cookie (Elixir) or -setcookie (Erlang)."
                 .to_owned(),
-            "On a running node, erlang:get_cookie() (Node.get_cookie in Elixir) shows the cookie in use \
-             and Node.set_cookie changes it; a cookie set for one peer alone goes before it."
+            "On a running node, erlang:get_cookie() (Node.get_cookie in Elixir) shows the cookie in use, \
+             and Node.set_cookie/1 changes it. A cookie set for that node with Node.set_cookie/2 \
+             overrides it."
                 .to_owned(),
         ];
-        found.logged_by = session.detected_by.into_iter().collect();
+        found.logged_by = session.verdict.detected_by.into_iter().collect();
         out.push(found);
     }
 }
@@ -221,8 +226,8 @@ fn standing(cookies: &Cookies, a: &str, b: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::found;
-    use crate::record::samples::{Dial, dial};
+    use crate::detect::tests::{Step, found};
+    use crate::judge::samples::{Dial, dial};
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
@@ -234,7 +239,7 @@ mod tests {
 
     /// The explanation of the last refusal.
     fn explained(dials: Vec<Dial>) -> String {
-        let events: Vec<_> = dials.into_iter().map(Dial::event).collect();
+        let events: Vec<_> = dials.into_iter().map(Step::from).collect();
         let findings = found(&events);
         let last = findings.iter().rfind(|finding| finding.rule == "cookie-mismatch");
         last.unwrap().explanation.clone()

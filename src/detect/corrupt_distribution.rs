@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use super::finding::{Sides, finding, settled, shown};
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{Sides, finding, shown};
+use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Confidence, Event, Finding, Outcome, Severity, Shows};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::CorruptFrame;
+use crate::record::{Confidence, Severity, Shows};
 
 /// `beamscope explain corrupt-distribution`.
 const DOC: RuleDoc = RuleDoc {
@@ -59,20 +61,23 @@ impl Rule for CorruptDistribution {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        let (Some((from, mark, field)), Some(close)) = (session.seen.corrupt, session.seen.close)
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
+            return;
+        }
+        let (Some((from, CorruptFrame { mark, field })), Some(close)) =
+            (session.seen.corrupt(), session.seen.closed())
         else {
             return;
         };
-        let is_answered = session.closed_by == Some(from.peer())
+        let is_answered = session.seen.closed_by() == Some(from.peer())
             && close.at >= mark.at
             && close.at.since(mark.at) <= AT_ONCE;
-        let is_whole = session.traffic.of(from).missing_bytes == 0;
-        if session.outcome != Outcome::Connected || !is_answered || !is_whole {
+        let is_whole = session.seen.tcp.sides[from].missing_bytes == 0;
+        if session.outcome() != Outcome::Connected || !is_answered || !is_whole {
             return;
         }
-        let sides = Sides::of(ids, session);
+        let sides = Sides::of(session);
         let (sender, closer) = sides.beginning_with(from);
         let mut found = finding(&DOC, session, &sides);
         found.confidence = Confidence::Likely;
@@ -82,8 +87,16 @@ impl Rule for CorruptDistribution {
              Nothing of the stream is missing in the capture."
         );
         found.remedy = DOC.remedy.iter().map(ToString::to_string).collect();
-        found.evidence.extend(shown(Some(mark), Some(from), Shows::Malformed { field }));
-        found.evidence.extend(shown(Some(close), session.closed_by, Shows::Closed("close".into())));
+        found.evidence.extend(shown(
+            Some(*mark),
+            Some(from),
+            Shows::Malformed { field: field.clone() },
+        ));
+        found.evidence.extend(shown(
+            Some(close),
+            session.seen.closed_by(),
+            Shows::Closed("close".into()),
+        ));
         found.not_excluded = vec![format!("{closer} closed for another reason at this very time")];
         found.logged_by = vec![from.peer()];
         out.push(found);
@@ -96,27 +109,22 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use crate::detect::tests::{but, found};
-    use crate::packet::FrameRef;
-    use crate::packet::PacketRef;
-    use crate::record::samples::{at, dial};
-    use crate::record::{Role, Session};
-
-    fn mark(ms: u64) -> PacketRef {
-        PacketRef { frame: FrameRef { input: 0, number: ms }, at: at(ms) }
-    }
+    use crate::judge::JudgedConnection;
+    use crate::judge::samples::{dial, mark};
+    use crate::observe::{CorruptFrame, Role};
 
     /// Findings of a connection with a malformed frame of its initiator at 5 s, changed.
-    fn told(change: impl FnOnce(&mut Session)) -> Vec<String> {
+    fn told(change: impl FnOnce(&mut JudgedConnection)) -> Vec<String> {
         let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").closed(5100, [5000, 4900]);
         let event = but(dial, |session| {
-            session.seen.corrupt = Some((Role::Initiator, mark(5000), "control message"));
-            session.seen.close = Some(mark(5020));
-            session.closed_by = Some(Role::Acceptor);
+            let corrupt = CorruptFrame { mark: mark(5000), field: "control message".into() };
+            session.seen.traffic.initiator.corrupt = Some(corrupt);
+            session.close(Role::Acceptor, mark(5020));
             change(session);
         });
         let found = found(&[event]).into_iter();
         let corrupt = found.filter(|finding| finding.rule == "corrupt-distribution");
-        corrupt.map(|finding| finding.title).collect()
+        corrupt.map(|finding| finding.title.clone()).collect()
     }
 
     #[test]
@@ -126,9 +134,9 @@ mod tests {
 
     #[test]
     fn a_hole_another_closer_and_a_later_close_say_nothing() {
-        assert!(told(|session| session.traffic.initiator.missing_bytes = 1).is_empty());
-        assert!(told(|session| session.closed_by = Some(Role::Initiator)).is_empty());
-        assert!(told(|session| session.seen.close = Some(mark(9000))).is_empty());
-        assert!(told(|session| session.seen.corrupt = None).is_empty());
+        assert!(told(|session| session.seen.tcp.sides.initiator.missing_bytes = 1).is_empty());
+        assert!(told(|session| session.close(Role::Initiator, mark(5020))).is_empty());
+        assert!(told(|session| session.close(Role::Acceptor, mark(9000))).is_empty());
+        assert!(told(|session| session.seen.traffic.initiator.corrupt = None).is_empty());
     }
 }

@@ -3,12 +3,12 @@
 //! `stale-registration`: RST, nobody listens there. `dist-port-blocked`: no answer in this capture, or ICMP.
 //! What it does not tell: why; a listener on another interface and a port mapping look like the first.
 
-use super::finding::{Sides, address, finding, looked_up, settled, shown};
-use super::log_lines;
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{Sides, address, finding, looked_up, shown};
+use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::judge::world::acceptor_end;
-use crate::record::{Event, Finding, Outcome, Role, Severity, Shows};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{IcmpUnreachable, Role};
+use crate::record::{Severity, Shows};
 
 /// `beamscope explain stale-registration`.
 const STALE: RuleDoc = RuleDoc {
@@ -76,12 +76,14 @@ impl Rule for DistPort {
         &[STALE, BLOCKED]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        let sides = Sides::of(ids, session);
-        let end = acceptor_end(ids, session);
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
+            return;
+        }
+        let sides = Sides::of(session);
+        let end = session.acceptor_end();
         let port = address(end.ip, end.port);
-        let node = match &session.lookup {
+        let node = match &session.verdict.lookup {
             Some(lookup) => format!("\"{}\"", lookup.asked),
             None => "a node".to_owned(),
         };
@@ -90,12 +92,19 @@ impl Rule for DistPort {
              inet_dist_listen_min and inet_dist_listen_max (kernel application) and let {} through.",
             end.port
         );
-        let mut found = match (session.outcome, session.seen.icmp) {
+        let syn = session.seen.tcp.sides.initiator.syn;
+        let mut found = match (session.outcome(), session.seen.tcp.icmp) {
             (Outcome::Refused, None) => {
                 let mut found = finding(&STALE, session, &sides);
-                found.title = format!("nobody listens on {port}, where {node} is said to be");
+                found.title = match &session.verdict.lookup {
+                    Some(_) => format!(
+                        "EPMD says {node} is on port {}; {} refused the connection",
+                        end.port, end.ip
+                    ),
+                    None => format!("{port} refused the connection"),
+                };
                 found.explanation = format!(
-                    "{} was led to {port} and its SYN was answered with RST: the host is up and the port \
+                    "{} dialed {port}, and its SYN was answered with RST: the host is up and the port \
                      is closed. The registration outlived the listener, the node died in between, or it \
                      listens on another interface.",
                     sides.initiator
@@ -107,9 +116,9 @@ impl Rule for DistPort {
                 )];
                 found
             }
-            (Outcome::Refused, Some((kind, code, reporter))) => {
+            (Outcome::Refused, Some(IcmpUnreachable { kind, code, reporter })) => {
                 let mut found = finding(&BLOCKED, session, &sides);
-                found.title = format!("the way to {node} at {port} is rejected");
+                found.title = format!("a firewall rejects connections to {node} ({port})");
                 found.explanation = format!(
                     "{reporter} answered the SYN to {port} with ICMP {kind}/{code}, \"destination \
                      unreachable\": a packet filter rejects it, or there is no route."
@@ -124,7 +133,8 @@ impl Rule for DistPort {
                     "{} SYN from {} to {port} and no answer in this capture. Where the port mapper of \
                      the same host answers, a packet filter that lets 4369 through and not this port is \
                      the usual reason.",
-                    session.seen.syns, sides.initiator
+                    syn.map_or(0, |syn| syn.count),
+                    sides.initiator
                 );
                 found.remedy = vec![open_ports];
                 found
@@ -134,9 +144,9 @@ impl Rule for DistPort {
         // One port that lets nobody in is one cause, whoever dials.
         found.parties = format!("{port},{node}");
         found.evidence.extend(looked_up(session));
-        found.evidence.extend(shown(session.seen.syn, Some(Role::Initiator), Shows::Syn));
-        let answer = if session.seen.icmp.is_some() { Shows::Icmp } else { Shows::RST };
-        found.evidence.extend(shown(session.seen.close, Some(Role::Acceptor), answer));
+        found.evidence.extend(shown(syn.map(|syn| syn.mark), Some(Role::Initiator), Shows::Syn));
+        let answer = if session.seen.tcp.icmp.is_some() { Shows::Icmp } else { Shows::RST };
+        found.evidence.extend(shown(session.seen.closed(), Some(Role::Acceptor), answer));
         out.push(found);
     }
 }

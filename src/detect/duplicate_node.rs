@@ -5,10 +5,10 @@
 //! look like it: a node that was moved, whose former self is silent; one node with several addresses,
 //! which has one creation.
 
-use super::finding::{blank, sighted};
-use super::{Rule, RuleDoc};
-use crate::judge::world::World;
-use crate::record::{Body, Change, Confidence, Event, Finding, Severity};
+use super::finding::sighted;
+use super::{Detection, Rule, RuleDoc};
+use crate::judge::world::NodeChange;
+use crate::record::{Change, Confidence, Severity};
 
 /// `beamscope explain duplicate-node`.
 const DOC: RuleDoc = RuleDoc {
@@ -43,20 +43,16 @@ impl Rule for DuplicateNode {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Body::Node { node } = &event.body else { return };
-        let (Some(Change::Duplicate), Some(now), Some(before)) =
-            (node.change, &node.seen.now, &node.seen.before)
-        else {
-            return;
-        };
+    fn on_node(&mut self, change: &NodeChange, out: &mut Vec<Detection>) {
+        let NodeChange { node, now, before, .. } = change;
+        let (Some(Change::Duplicate), Some(before)) = (node.change, before) else { return };
         let name = &node.node;
         let came_again = before.hello.at > now.hello.at;
         let after = if came_again { "introduced itself again" } else { "went on talking" };
         let creation = |creation: Option<u32>| creation.unwrap_or_default();
         let mut evidence = vec![sighted(before), sighted(now)];
         evidence.sort_by_key(|seen| seen.frame);
-        out.push(Finding {
+        out.push(Detection {
             confidence: if came_again { Confidence::Proven } else { Confidence::Likely },
             title: format!("two nodes call themselves {name}: at {} and at {}", before.ip, now.ip),
             explanation: format!(
@@ -81,7 +77,7 @@ impl Rule for DuplicateNode {
             } else {
                 vec!["the former one has ended and its last bytes were delivered late".to_owned()]
             },
-            ..blank(&DOC)
+            ..Detection::new(&DOC)
         });
     }
 }

@@ -4,12 +4,11 @@
 //! does, a script, or somebody who should not. What it does not tell: which.
 
 use super::epmd_common::{self, Pending};
-use super::finding::{blank, seconds, shown};
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{seconds, shown};
+use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{
-    ConnectionIds, Epmd, EpmdOutcome, EpmdTag, Event, Finding, Role, Severity, Shows,
-};
+use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
+use crate::record::{Severity, Shows};
 
 /// `beamscope explain epmd-command`.
 const DOC: RuleDoc = RuleDoc {
@@ -71,8 +70,14 @@ impl Rule for EpmdCommand {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, epmd)) = epmd_common::talk(event) else { return };
+    fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        _: &World,
+        out: &mut Vec<Detection>,
+    ) {
+        let ids = &*settled.connection;
         let name = epmd.name.as_deref().unwrap_or("?");
         let mapper = epmd_common::written(ids);
         let asker = if epmd_common::is_local(ids) {
@@ -81,12 +86,12 @@ impl Rule for EpmdCommand {
             ids.src_ip.to_string()
         };
         let (command, asks) = match epmd.request {
-            Some("KILL_REQ") => (Shows::epmd(EpmdTag::KILL_REQ, ""), "to end".to_owned()),
-            Some("STOP_REQ") => (
+            Some(EpmdTag::KILL_REQ) => (Shows::epmd(EpmdTag::KILL_REQ, ""), "to end".to_owned()),
+            Some(EpmdTag::STOP_REQ) => (
                 Shows::epmd(EpmdTag::STOP_REQ, format!("\"{name}\"")),
                 format!("to drop \"{name}\""),
             ),
-            Some("DUMP_REQ") => {
+            Some(EpmdTag::DUMP_REQ) => {
                 (Shows::epmd(EpmdTag::DUMP_REQ, ""), "for all names it has and had".to_owned())
             }
             _ => return,
@@ -102,7 +107,7 @@ impl Rule for EpmdCommand {
                 what,
             ),
         ];
-        let finding = Finding {
+        let finding = Detection {
             title: format!("{asker} asked the port mapper at {mapper} {asks}: {did}"),
             explanation: format!("{means} No node sends this command by itself."),
             remedy: vec![
@@ -120,12 +125,12 @@ impl Rule for EpmdCommand {
             ],
             parties: format!("{},{mapper},{command},{kind}", ids.src_ip),
             evidence: evidence.into_iter().flatten().collect(),
-            ..blank(&DOC)
+            ..Detection::new(&DOC)
         };
         self.pending.tell(ids, epmd.outcome, finding, out);
     }
 
-    fn on_end(&mut self, _: &World, out: &mut Vec<Finding>) {
+    fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
         self.pending.release(out);
     }
 }
@@ -141,25 +146,25 @@ struct Answer {
     what: Shows,
 }
 
-fn answer(ids: &ConnectionIds, epmd: &Epmd) -> Answer {
+fn answer(ids: &ConnectionIds, epmd: &EpmdObservation) -> Answer {
     let reply = epmd.reply.as_deref().unwrap_or_default();
     let words = Shows::Note(format!("\"{}\"", reply.escape_debug()).into());
     let said =
         |kind, did, means: &str| Answer { kind, did, means: means.to_owned(), what: words.clone() };
     match (epmd.outcome, epmd.request) {
-        (EpmdOutcome::Answered, Some("KILL_REQ")) if reply.starts_with("OK") => said(
+        (EpmdOutcome::Answered, Some(EpmdTag::KILL_REQ)) if reply.starts_with("OK") => said(
             "done",
             "it did",
             "It answered OK and ends; with it goes every registration it had. Nodes stay connected, and \
              none can be found until a port mapper runs again.",
         ),
-        (EpmdOutcome::Answered, Some("STOP_REQ")) if reply.starts_with("STOPPED") => said(
+        (EpmdOutcome::Answered, Some(EpmdTag::STOP_REQ)) if reply.starts_with("STOPPED") => said(
             "done",
             "it did",
             "It answered STOPPED: the registration is closed. The node stays up; from OTP 23.3 on it \
              registers again by itself.",
         ),
-        (EpmdOutcome::Answered, Some("DUMP_REQ")) => Answer {
+        (EpmdOutcome::Answered, Some(EpmdTag::DUMP_REQ)) => Answer {
             kind: "done",
             did: "it gave them",
             means: format!(
@@ -168,7 +173,7 @@ fn answer(ids: &ConnectionIds, epmd: &Epmd) -> Answer {
             ),
             what: Shows::Note("the list".into()),
         },
-        (EpmdOutcome::CommandRefused, Some("KILL_REQ")) => said(
+        (EpmdOutcome::CommandRefused, Some(EpmdTag::KILL_REQ)) => said(
             "refused",
             "refused",
             "It answered NO: nodes are registered, and it was not started with -relaxed_command_check.",
@@ -186,7 +191,7 @@ fn answer(ids: &ConnectionIds, epmd: &Epmd) -> Answer {
     }
 }
 
-fn unanswered(ids: &ConnectionIds, epmd: &Epmd, request: Option<&str>) -> Answer {
+fn unanswered(ids: &ConnectionIds, epmd: &EpmdObservation, request: Option<EpmdTag>) -> Answer {
     let waited = seconds(epmd_common::waited_us(epmd).unwrap_or(0));
     let (kind, did, means) = if epmd.seen.closed_by != Some(Role::Acceptor) {
         (
@@ -198,7 +203,7 @@ fn unanswered(ids: &ConnectionIds, epmd: &Epmd, request: Option<&str>) -> Answer
         let means =
             "It closed the connection without a word: EPMD takes commands from its own host alone.";
         ("refused", "refused", means.to_owned())
-    } else if request == Some("STOP_REQ") {
+    } else if request == Some(EpmdTag::STOP_REQ) {
         let means = "It closed the connection without a word, as EPMD does with STOP unless it was started \
                      with -relaxed_command_check.";
         ("refused", "refused", means.to_owned())
@@ -219,10 +224,10 @@ mod tests {
 
     fn told(
         ends: (&str, &str, &str),
-        request: &'static str,
+        request: EpmdTag,
         outcome: EpmdOutcome,
         reply: &str,
-    ) -> Finding {
+    ) -> Detection {
         let event = epmd(ends, (10, 2.0), request, "b", outcome, |epmd| {
             epmd.reply = Some(reply.to_owned());
         });
@@ -236,13 +241,13 @@ mod tests {
         use EpmdOutcome::{Answered, CommandRefused};
         #[rustfmt::skip] // a table reads best as a table
         let cases = [
-            ("KILL_REQ", Answered, "OK", "to end: it did"),
-            ("KILL_REQ", CommandRefused, "NO", "to end: refused"),
-            ("STOP_REQ", Answered, "STOPPED", "to drop \"b\": it did"),
-            ("STOP_REQ", CommandRefused, "NOEXISTSTOPPED", "to drop \"b\": no such name"),
-            ("STOP_REQ", Answered, "what?", "to drop \"b\": the answer is not known"),
-            ("DUMP_REQ", Answered, "", "it has and had: it gave them"),
-            ("KILL_REQ", EpmdOutcome::Incomplete, "", "to end: the answer is not known"),
+            (EpmdTag::KILL_REQ, Answered, "OK", "to end: it did"),
+            (EpmdTag::KILL_REQ, CommandRefused, "NO", "to end: refused"),
+            (EpmdTag::STOP_REQ, Answered, "STOPPED", "to drop \"b\": it did"),
+            (EpmdTag::STOP_REQ, CommandRefused, "NOEXISTSTOPPED", "to drop \"b\": no such name"),
+            (EpmdTag::STOP_REQ, Answered, "what?", "to drop \"b\": the answer is not known"),
+            (EpmdTag::DUMP_REQ, Answered, "", "it has and had: it gave them"),
+            (EpmdTag::KILL_REQ, EpmdOutcome::Incomplete, "", "to end: the answer is not known"),
         ];
         for (request, outcome, reply, title) in cases {
             let finding = told(HERE, request, outcome, reply);
@@ -250,7 +255,7 @@ mod tests {
             assert!(finding.title.starts_with("a process of its own host asked"));
             assert_eq!(finding.severity, Severity::Medium);
         }
-        let finding = told(HERE, "KILL_REQ", Answered, "OK");
+        let finding = told(HERE, EpmdTag::KILL_REQ, Answered, "OK");
         assert_eq!(evidence(&finding), [(9, "KILL_REQ"), (10, "\"OK\"")]);
         assert_eq!(finding.parties, "127.0.0.1,127.0.0.1:4369,KILL_REQ,done");
     }
@@ -262,30 +267,30 @@ mod tests {
             let event = epmd(ends, (10, 2.0), request, "b", outcome, closed(by, waited));
             found::<EpmdCommand>(&[event]).remove(0)
         };
-        let far = silent(FAR, "DUMP_REQ", Role::Acceptor, 0.001);
+        let far = silent(FAR, EpmdTag::DUMP_REQ, Role::Acceptor, 0.001);
         assert!(far.title.starts_with("10.0.0.1 asked") && far.title.ends_with("refused"));
         assert!(far.explanation.contains("its own host alone"));
         assert_eq!(evidence(&far), [(9, "DUMP_REQ"), (11, "closed without a reply")]);
-        let strict = silent(HERE, "STOP_REQ", Role::Acceptor, 0.001);
+        let strict = silent(HERE, EpmdTag::STOP_REQ, Role::Acceptor, 0.001);
         assert!(strict.explanation.contains("-relaxed_command_check"));
-        let odd = silent(HERE, "KILL_REQ", Role::Acceptor, 0.001);
+        let odd = silent(HERE, EpmdTag::KILL_REQ, Role::Acceptor, 0.001);
         assert!(odd.title.ends_with("no answer"));
-        let hung = silent(FAR, "KILL_REQ", Role::Initiator, 9.0);
+        let hung = silent(FAR, EpmdTag::KILL_REQ, Role::Initiator, 9.0);
         assert!(hung.explanation.contains("9.0 s later"));
     }
 
     #[test]
     fn a_refused_command_and_one_that_was_done_are_two_incidents() {
-        let refused = told(HERE, "KILL_REQ", EpmdOutcome::CommandRefused, "NO");
-        let done = told(HERE, "KILL_REQ", EpmdOutcome::Answered, "OK");
+        let refused = told(HERE, EpmdTag::KILL_REQ, EpmdOutcome::CommandRefused, "NO");
+        let done = told(HERE, EpmdTag::KILL_REQ, EpmdOutcome::Answered, "OK");
         assert_ne!(refused.parties, done.parties);
     }
 
     #[test]
     fn a_command_whose_answer_comes_late_is_told_once() {
-        let asked = epmd(FAR, (10, 2.0), "KILL_REQ", "", EpmdOutcome::Incomplete, |_| ());
+        let asked = epmd(FAR, (10, 2.0), EpmdTag::KILL_REQ, "", EpmdOutcome::Incomplete, |_| ());
         let silent = closed(Role::Acceptor, 0.001);
-        let settled = epmd(FAR, (10, 2.0), "KILL_REQ", "", EpmdOutcome::NoReply, silent);
+        let settled = epmd(FAR, (10, 2.0), EpmdTag::KILL_REQ, "", EpmdOutcome::NoReply, silent);
         let found = found::<EpmdCommand>(&[asked, settled]);
         assert_eq!(found.len(), 1);
         assert!(found[0].title.ends_with("refused"));
@@ -293,7 +298,7 @@ mod tests {
 
     #[test]
     fn what_nodes_ask_is_no_command() {
-        let events = ["NAMES_REQ", "PORT_PLEASE2_REQ", "ALIVE2_REQ"]
+        let events = [EpmdTag::NAMES_REQ, EpmdTag::PORT_PLEASE2_REQ, EpmdTag::ALIVE2_REQ]
             .map(|request| epmd(FAR, (10, 2.0), request, "b", EpmdOutcome::Answered, |_| ()));
         assert!(found::<EpmdCommand>(&events).is_empty());
     }

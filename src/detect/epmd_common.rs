@@ -4,18 +4,13 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::Detection;
 use super::finding::address;
 use crate::decode::Endpoint;
 use crate::limits::remember;
+use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Settled};
 use crate::packet::PacketRef;
-use crate::record::{Body, ConnectionIds, Epmd, EpmdOutcome, Event, Finding};
 use crate::time::{Timestamp, micros};
-
-/// A request to a port mapper and what came of it.
-pub(super) fn talk(event: &Event) -> Option<(&ConnectionIds, &Epmd)> {
-    let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return None };
-    Some((ids, epmd))
-}
 
 /// The port mapper as people write it.
 pub(super) fn written(ids: &ConnectionIds) -> String {
@@ -29,7 +24,7 @@ pub(super) fn is_local(ids: &ConnectionIds) -> bool {
 }
 
 /// What is odd about the name in a request, where EPMD by its rules closes without an answer.
-pub(super) fn unanswerable(epmd: &Epmd) -> Option<&'static str> {
+pub(super) fn unanswerable(epmd: &EpmdObservation) -> Option<&'static str> {
     let name = epmd.name.as_deref()?;
     if name.is_empty() {
         return Some("is empty");
@@ -37,7 +32,7 @@ pub(super) fn unanswerable(epmd: &Epmd) -> Option<&'static str> {
     if name.contains('\0') {
         return Some("contains a byte 0");
     }
-    let asks = epmd.request == Some("PORT_PLEASE2_REQ");
+    let asks = epmd.request == Some(EpmdTag::PORT_PLEASE2_REQ);
     if asks && epmd.name_hex.is_some() {
         Some("is no UTF-8")
     } else if asks && name.chars().count() >= 255 {
@@ -48,7 +43,7 @@ pub(super) fn unanswerable(epmd: &Epmd) -> Option<&'static str> {
 }
 
 /// Microseconds from the request to the first close.
-pub(super) fn waited_us(epmd: &Epmd) -> Option<u64> {
+pub(super) fn waited_us(epmd: &EpmdObservation) -> Option<u64> {
     Some(micros(epmd.seen.close?.at.since(epmd.seen.request?.at)))
 }
 
@@ -60,15 +55,11 @@ pub(super) struct Mapper {
 }
 
 impl Mapper {
-    pub(super) fn of(event: &Event, ids: &ConnectionIds) -> Self {
+    pub(super) fn of(settled: &Settled) -> Self {
+        let ids = &settled.connection;
         let end = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
-        Self { end, input: input_of(event).filter(|_| end.ip.is_loopback()) }
+        Self { end, input: settled.shown_by_input().filter(|_| end.ip.is_loopback()) }
     }
-}
-
-/// The input that shows an event.
-pub(super) fn input_of(event: &Event) -> Option<u16> {
-    event.frame.map(|frame| frame.input).or(event.input)
 }
 
 /// A name that a port mapper has.
@@ -99,11 +90,10 @@ impl Registrations {
     /// Takes in what a port mapper answered. Gives the registration whose connection has closed.
     pub(super) fn on_epmd(
         &mut self,
-        event: &Event,
-        ids: &ConnectionIds,
-        epmd: &Epmd,
+        settled: &Settled,
+        epmd: &EpmdObservation,
     ) -> Option<Registration> {
-        let mapper = Mapper::of(event, ids);
+        let (mapper, ids) = (Mapper::of(settled), &settled.connection);
         let name = epmd.name.as_ref()?;
         if epmd.outcome == EpmdOutcome::Unregistered {
             return self.take(mapper, name, &ids.session_id);
@@ -111,7 +101,7 @@ impl Registrations {
         if epmd.outcome != EpmdOutcome::Answered {
             return None;
         }
-        let registers = epmd.request == Some("ALIVE2_REQ");
+        let registers = epmd.request == Some(EpmdTag::ALIVE2_REQ);
         let new = Registration {
             mapper,
             name: Arc::clone(name),
@@ -120,7 +110,7 @@ impl Registrations {
             creation: epmd.creation,
             session_id: Arc::clone(&ids.session_id),
             shown: epmd.seen.reply,
-            at: event.at,
+            at: settled.at,
         };
         let of_name = |known: &Registration| known.mapper == mapper && known.name == *name;
         if let Some(known) = self.0.iter_mut().find(|known| of_name(known)) {
@@ -148,7 +138,7 @@ impl Registrations {
 
 /// Findings about requests whose answer may still come: told when the run ends, unless it came.
 #[derive(Default)]
-pub(super) struct Pending(VecDeque<(Arc<str>, Finding)>);
+pub(super) struct Pending(VecDeque<(Arc<str>, Detection)>);
 
 impl Pending {
     /// A finding about a request, told now unless the record may still change.
@@ -156,8 +146,8 @@ impl Pending {
         &mut self,
         ids: &ConnectionIds,
         outcome: EpmdOutcome,
-        finding: Finding,
-        out: &mut Vec<Finding>,
+        finding: Detection,
+        out: &mut Vec<Detection>,
     ) {
         self.0.retain(|(session_id, _)| *session_id != ids.session_id);
         if outcome == EpmdOutcome::Incomplete {
@@ -169,13 +159,13 @@ impl Pending {
     }
 
     /// The run ends.
-    pub(super) fn release(&mut self, out: &mut Vec<Finding>) {
+    pub(super) fn release(&mut self, out: &mut Vec<Detection>) {
         out.extend(self.0.drain(..).map(|(_, finding)| finding));
     }
 }
 
 /// A finding that is told elsewhere than with the connection it is about.
-pub(super) fn on_its_own(ids: &ConnectionIds, mut finding: Finding) -> Finding {
+pub(super) fn on_its_own(ids: &ConnectionIds, mut finding: Detection) -> Detection {
     for evidence in &mut finding.evidence {
         evidence.session_id.get_or_insert_with(|| Arc::clone(&ids.session_id));
     }
@@ -190,10 +180,11 @@ pub(super) const REMEMBERED: usize = 1024;
 pub(super) mod tests {
     use super::*;
     use crate::detect::Rule;
+    use crate::detect::tests::{Step, detected};
     use crate::judge::world::{HomeNets, World};
     use crate::limits::Limits;
+    use crate::observe::{EpmdPackets, Role, TransportProtocol};
     use crate::packet::FrameRef;
-    use crate::record::{EpmdSeen, Role};
 
     pub(crate) const NODE: &str = "127.0.0.1";
 
@@ -214,7 +205,7 @@ pub(super) mod tests {
             src_port: 40_000,
             dest_ip: dest.parse().unwrap(),
             dest_port: 4369,
-            proto: "TCP",
+            proto: TransportProtocol::Tcp,
             encap: Vec::new(),
         })
     }
@@ -223,37 +214,39 @@ pub(super) mod tests {
     pub(crate) fn epmd(
         (src, dest, session_id): (&str, &str, &str),
         (frame, at): (u64, f64),
-        request: &'static str,
+        request: EpmdTag,
         name: &str,
         outcome: EpmdOutcome,
-        change: impl FnOnce(&mut Epmd),
-    ) -> Event {
-        let mut epmd = Epmd {
+        change: impl FnOnce(&mut EpmdObservation),
+    ) -> Step {
+        let is_nameless =
+            matches!(request, EpmdTag::NAMES_REQ | EpmdTag::DUMP_REQ | EpmdTag::KILL_REQ);
+        let mut epmd = EpmdObservation {
             request: Some(request),
-            name: (!matches!(request, "NAMES_REQ" | "DUMP_REQ" | "KILL_REQ")).then(|| name.into()),
+            name: (!is_nameless).then(|| name.into()),
             outcome,
             port: Some(9100),
-            seen: EpmdSeen {
+            seen: EpmdPackets {
                 request: Some(mark(frame - 1, at)),
                 reply: Some(mark(frame, at)),
                 is_whole: true,
                 is_acknowledged: true,
-                ..EpmdSeen::default()
+                ..EpmdPackets::default()
             },
-            ..Epmd::default()
+            ..EpmdObservation::default()
         };
         change(&mut epmd);
-        Event {
+        let settled = Settled {
             at: seconds(at),
             frame: Some(mark(frame, at).frame),
             input: None,
-            connection: Some(between(src, dest, session_id)),
-            body: Body::Epmd { epmd: Box::new(epmd) },
-        }
+            connection: between(src, dest, session_id),
+        };
+        Step::Epmd(settled, Box::new(epmd))
     }
 
     /// Not answered, and closed first by `by` after `waited` seconds.
-    pub(crate) fn closed(by: Role, waited: f64) -> impl FnOnce(&mut Epmd) {
+    pub(crate) fn closed(by: Role, waited: f64) -> impl FnOnce(&mut EpmdObservation) {
         move |epmd| {
             let request = epmd.seen.request.unwrap();
             epmd.seen.reply = None;
@@ -264,47 +257,42 @@ pub(super) mod tests {
     }
 
     /// What a rule finds in these events.
-    pub(crate) fn found<R: Default + Rule>(events: &[Event]) -> Vec<Finding> {
+    pub(crate) fn found<R: Default + Rule>(events: &[Step]) -> Vec<Detection> {
         found_at(HomeNets::default(), R::default(), events)
     }
 
-    pub(crate) fn found_at(home: HomeNets, mut rule: impl Rule, events: &[Event]) -> Vec<Finding> {
-        let mut known = World::new(&Limits::default(), Vec::new(), home);
-        let (mut out, mut rest) = (Vec::new(), Vec::new());
-        for event in events {
-            known.on_event(event, &mut Vec::new(), &mut rest);
-            rule.on_event(event, &known, &mut out);
-        }
-        rule.on_end(&known, &mut out);
+    pub(crate) fn found_at(home: HomeNets, mut rule: impl Rule, events: &[Step]) -> Vec<Detection> {
+        let mut out = detected(&mut rule, home.clone(), events);
+        rule.on_end(&World::new(&Limits::default(), home), &mut out);
         out
     }
 
     /// Frames of the evidence with their texts; the texts are leaked to compare them with literals.
-    pub(crate) fn evidence(finding: &Finding) -> Vec<(u64, &'static str)> {
+    pub(crate) fn evidence(finding: &Detection) -> Vec<(u64, &'static str)> {
         let text = |shows: &crate::record::Shows| &*shows.to_string().leak();
         finding.evidence.iter().map(|shown| (shown.frame.number, text(&shown.what))).collect()
     }
 
-    fn registers(number: u64, name: &str) -> Event {
+    fn registers(number: u64, name: &str) -> Step {
         let id = number.to_string();
         let at = (number, number as f64);
-        epmd((NODE, NODE, &id), at, "ALIVE2_REQ", name, EpmdOutcome::Answered, |_| ())
+        epmd((NODE, NODE, &id), at, EpmdTag::ALIVE2_REQ, name, EpmdOutcome::Answered, |_| ())
     }
 
-    fn take_in(known: &mut Registrations, event: &Event) -> Option<Registration> {
-        let (ids, epmd) = talk(event).unwrap();
-        known.on_epmd(event, ids, epmd)
+    fn take_in(known: &mut Registrations, step: &Step) -> Option<Registration> {
+        let Step::Epmd(settled, epmd) = step else { panic!("no request") };
+        known.on_epmd(settled, epmd)
     }
 
     #[test]
     fn a_close_that_is_told_late_ends_no_newer_registration() {
         let mut known = Registrations::default();
-        let mapper = Mapper::of(&registers(1, "b"), &between(NODE, NODE, "1"));
+        let mapper = Mapper::of(registers(1, "b").settled());
         assert!(take_in(&mut known, &registers(1, "b")).is_none());
         assert!(take_in(&mut known, &registers(5, "b")).is_none());
         let gone = |id| {
             let ends = (NODE, NODE, id);
-            epmd(ends, (9, 9.0), "ALIVE2_REQ", "b", EpmdOutcome::Unregistered, |_| ())
+            epmd(ends, (9, 9.0), EpmdTag::ALIVE2_REQ, "b", EpmdOutcome::Unregistered, |_| ())
         };
         assert!(take_in(&mut known, &gone("1")).is_none());
         assert_eq!(&*known.holder(mapper, "b").unwrap().session_id, "5");
@@ -315,7 +303,7 @@ pub(super) mod tests {
     #[test]
     fn the_oldest_name_is_forgotten_first() {
         let mut known = Registrations::default();
-        let mapper = Mapper::of(&registers(1, ""), &between(NODE, NODE, "1"));
+        let mapper = Mapper::of(registers(1, "").settled());
         for number in 1..=REMEMBERED as u64 + 1 {
             take_in(&mut known, &registers(number, &format!("n{number}")));
         }
@@ -325,11 +313,11 @@ pub(super) mod tests {
 
     #[test]
     fn the_loopback_of_another_input_is_another_port_mapper() {
-        let event = registers(1, "b");
-        let other = Event { frame: Some(FrameRef { input: 1, number: 1 }), ..event.clone() };
-        let ids = between(NODE, NODE, "1");
-        assert_ne!(Mapper::of(&event, &ids), Mapper::of(&other, &ids));
+        let mut own = registers(1, "b").settled().clone();
+        let mut other = Settled { frame: Some(FrameRef { input: 1, number: 1 }), ..own.clone() };
+        assert_ne!(Mapper::of(&own), Mapper::of(&other));
         let ids = between("10.0.0.1", "10.0.0.2", "1");
-        assert_eq!(Mapper::of(&event, &ids), Mapper::of(&other, &ids));
+        (own.connection, other.connection) = (Arc::clone(&ids), ids);
+        assert_eq!(Mapper::of(&own), Mapper::of(&other));
     }
 }

@@ -4,10 +4,11 @@
 //! that finds its nodes by their names does nothing else.
 
 use super::epmd_common::{self, Pending};
-use super::finding::{blank, shown};
-use super::{Rule, RuleDoc};
+use super::finding::shown;
+use super::{Detection, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{EpmdOutcome, EpmdTag, Event, Finding, Role, Severity, Shows};
+use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
+use crate::record::{Severity, Shows};
 
 /// `beamscope explain epmd-enumeration`.
 const DOC: RuleDoc = RuleDoc {
@@ -43,11 +44,17 @@ impl Rule for EpmdEnumeration {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>) {
-        let Some((ids, epmd)) = epmd_common::talk(event) else { return };
+    fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        known: &World,
+        out: &mut Vec<Detection>,
+    ) {
+        let ids = &*settled.connection;
         // A port mapper that keeps silent has told nothing.
         let told = epmd.outcome != EpmdOutcome::NoReply;
-        if epmd.request != Some("NAMES_REQ") || epmd_common::is_local(ids) || !told {
+        if epmd.request != Some(EpmdTag::NAMES_REQ) || epmd_common::is_local(ids) || !told {
             return;
         }
         let mapper = epmd_common::written(ids);
@@ -68,7 +75,7 @@ impl Rule for EpmdEnumeration {
             shown(epmd.seen.request, Some(Role::Initiator), Shows::epmd(EpmdTag::NAMES_REQ, "")),
             shown(epmd.seen.reply, Some(Role::Acceptor), Shows::Note("names and ports".into())),
         ];
-        let finding = Finding {
+        let finding = Detection {
             severity,
             title: format!("{who} asked the port mapper at {mapper} for the names of all nodes"),
             explanation: format!(
@@ -82,12 +89,12 @@ impl Rule for EpmdEnumeration {
             ],
             parties: asker.to_string(),
             evidence: evidence.into_iter().flatten().collect(),
-            ..blank(&DOC)
+            ..Detection::new(&DOC)
         };
         self.pending.tell(ids, epmd.outcome, finding, out);
     }
 
-    fn on_end(&mut self, _: &World, out: &mut Vec<Finding>) {
+    fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
         self.pending.release(out);
     }
 }
@@ -96,13 +103,14 @@ impl Rule for EpmdEnumeration {
 mod tests {
     use super::super::epmd_common::tests::{closed, epmd, evidence, found, found_at};
     use super::*;
+    use crate::detect::tests::Step;
     use crate::judge::world::{Cidr, HomeNets};
-    use crate::record::{Epmd, RegisteredName};
+    use crate::observe::RegisteredName;
 
-    fn asks(src: &str, dest: &str) -> Event {
+    fn asks(src: &str, dest: &str) -> Step {
         let names = vec![RegisteredName { name: "b".into(), name_hex: None, port: 9100 }];
-        let change = |epmd: &mut Epmd| epmd.names = Some(names);
-        epmd((src, dest, "1"), (10, 2.0), "NAMES_REQ", "", EpmdOutcome::Answered, change)
+        let change = |epmd: &mut EpmdObservation| epmd.names = Some(names);
+        epmd((src, dest, "1"), (10, 2.0), EpmdTag::NAMES_REQ, "", EpmdOutcome::Answered, change)
     }
 
     #[test]
@@ -138,11 +146,11 @@ mod tests {
         let ends = ("10.0.0.1", "10.0.0.2", "1");
         let outcome = EpmdOutcome::Answered;
         let events = [
-            epmd(ends, (10, 2.0), "PORT_PLEASE2_REQ", "b", outcome, |_| ()),
+            epmd(ends, (10, 2.0), EpmdTag::PORT_PLEASE2_REQ, "b", outcome, |_| ()),
             epmd(
                 ends,
                 (20, 3.0),
-                "NAMES_REQ",
+                EpmdTag::NAMES_REQ,
                 "",
                 EpmdOutcome::NoReply,
                 closed(Role::Initiator, 7.0),

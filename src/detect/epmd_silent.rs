@@ -6,14 +6,11 @@
 
 use std::time::Duration;
 
-use super::epmd_common;
-use super::finding::{blank, seconds, shown};
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{seconds, shown};
+use super::{Detection, LogLine, Rule, RuleDoc, epmd_common};
 use crate::judge::world::World;
-use crate::record::{
-    Confidence, ConnectionIds, Epmd, EpmdOutcome, EpmdTag, Event, Evidence, Finding, Missing, Role,
-    Severity, Shows,
-};
+use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
+use crate::record::{Confidence, Evidence, Missing, Severity, Shows};
 
 /// `beamscope explain epmd-silent`.
 const DOC: RuleDoc = RuleDoc {
@@ -88,19 +85,25 @@ impl Rule for EpmdSilent {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, epmd)) = epmd_common::talk(event) else { return };
+    fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        _: &World,
+        out: &mut Vec<Detection>,
+    ) {
+        let ids = &*settled.connection;
         let Some(silence) = silence(ids, epmd) else { return };
         let mapper = epmd_common::written(ids);
         let name = epmd.name.as_ref().map_or_else(String::new, |name| format!("\"{name}\""));
         let request = match epmd.request {
-            Some("ALIVE2_REQ") => Shows::epmd(EpmdTag::ALIVE2_REQ, name),
-            Some("PORT_PLEASE2_REQ") => Shows::epmd(EpmdTag::PORT_PLEASE2_REQ, name),
-            Some("NAMES_REQ") => Shows::epmd(EpmdTag::NAMES_REQ, name),
+            Some(EpmdTag::ALIVE2_REQ) => Shows::epmd(EpmdTag::ALIVE2_REQ, name),
+            Some(EpmdTag::PORT_PLEASE2_REQ) => Shows::epmd(EpmdTag::PORT_PLEASE2_REQ, name),
+            Some(EpmdTag::NAMES_REQ) => Shows::epmd(EpmdTag::NAMES_REQ, name),
             _ => Shows::Syn,
         };
         let asked = epmd.seen.request.or(epmd.seen.syn);
-        out.push(Finding {
+        out.push(Detection {
             severity: silence.severity,
             confidence: silence.confidence,
             title: format!("the port mapper at {mapper} {}", silence.what),
@@ -112,16 +115,16 @@ impl Rule for EpmdSilent {
                 .chain(silence.end)
                 .collect(),
             not_excluded: silence.not_excluded.map(ToOwned::to_owned).into_iter().collect(),
-            logged_by: (epmd.request == Some("ALIVE2_REQ"))
+            logged_by: (epmd.request == Some(EpmdTag::ALIVE2_REQ))
                 .then_some(Role::Initiator)
                 .into_iter()
                 .collect(),
-            ..blank(&DOC)
+            ..Detection::new(&DOC)
         });
     }
 }
 
-fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
+fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
     let seen = &epmd.seen;
     let asker = ids.src_ip;
     let ask_itself = format!(
@@ -136,7 +139,10 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
     if epmd.outcome == EpmdOutcome::Incomplete {
         return closed_at_once(ids, epmd);
     }
-    if !matches!(epmd.request, Some("ALIVE2_REQ" | "PORT_PLEASE2_REQ" | "NAMES_REQ")) {
+    if !matches!(
+        epmd.request,
+        Some(EpmdTag::ALIVE2_REQ | EpmdTag::PORT_PLEASE2_REQ | EpmdTag::NAMES_REQ)
+    ) {
         return None;
     }
     if epmd.outcome != EpmdOutcome::NoReply {
@@ -159,7 +165,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
             what: format!("took {took} to answer"),
             means: format!(
                 "{asker} was answered {took} after it had asked{gave_up}. A node that dials another gives up \
-                 after 7 s unless told otherwise, and finds nobody: EPMD hangs at times, or its host is \
+                 after 7 s unless told otherwise, and does not connect: EPMD hangs at times, or its host is \
                  overloaded."
             ),
             remedy: ask_itself,
@@ -233,7 +239,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
     }
     let when = if waited_us < 100_000 { "at once".to_owned() } else { format!("{waited} later") };
     // Registrations from another host have a rule of their own.
-    if epmd.request == Some("ALIVE2_REQ") && !epmd_common::is_local(ids) {
+    if epmd.request == Some(EpmdTag::ALIVE2_REQ) && !epmd_common::is_local(ids) {
         return None;
     }
     Some(Silence {
@@ -253,7 +259,7 @@ fn silence(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
 }
 
 /// A connection that was taken and closed at once, before anything was said.
-fn closed_at_once(ids: &ConnectionIds, epmd: &Epmd) -> Option<Silence> {
+fn closed_at_once(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
     let seen = &epmd.seen;
     let lasted = seen.close?.at.since(seen.syn?.at);
     let at_once = seen.is_mute && seen.is_whole && lasted < AT_ONCE;
@@ -289,45 +295,46 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 mod tests {
     use super::super::epmd_common::tests::{closed, epmd, evidence, found, mark};
     use super::*;
+    use crate::detect::tests::Step;
 
     const ENDS: (&str, &str, &str) = ("10.0.0.1", "10.0.0.2", "1");
 
-    fn silent(request: &'static str, name: &str, change: impl FnOnce(&mut Epmd)) -> Event {
+    fn silent(request: EpmdTag, name: &str, change: impl FnOnce(&mut EpmdObservation)) -> Step {
         epmd(ENDS, (10, 2.0), request, name, EpmdOutcome::NoReply, change)
     }
 
-    fn only(event: Event) -> Finding {
+    fn only(event: Step) -> Detection {
         let mut found = found::<EpmdSilent>(&[event]);
         assert_eq!(found.len(), 1, "{found:?}");
         found.remove(0)
     }
 
-    fn is_none(event: Event) {
+    fn is_none(event: Step) {
         let found = found::<EpmdSilent>(&[event]);
         assert!(found.is_empty(), "{found:?}");
     }
 
     #[test]
     fn an_asker_that_gives_up_shows_a_port_mapper_that_hangs() {
-        for request in ["PORT_PLEASE2_REQ", "NAMES_REQ", "ALIVE2_REQ"] {
+        for request in [EpmdTag::PORT_PLEASE2_REQ, EpmdTag::NAMES_REQ, EpmdTag::ALIVE2_REQ] {
             let finding = only(silent(request, "b", closed(Role::Initiator, 7.0)));
             assert_eq!(finding.parties, "10.0.0.2:4369,hangs");
             assert_eq!(evidence(&finding)[1], (11, "gave up after 7.0 s"));
             assert_eq!(finding.severity, Severity::Medium);
         }
-        let finding = only(silent("PORT_PLEASE2_REQ", "b", closed(Role::Initiator, 7.0)));
+        let finding = only(silent(EpmdTag::PORT_PLEASE2_REQ, "b", closed(Role::Initiator, 7.0)));
         assert_eq!(evidence(&finding)[0], (9, "PORT_PLEASE2_REQ \"b\""));
         assert!(finding.logged_by.is_empty());
     }
 
     #[test]
     fn an_asker_that_leaves_at_once_or_was_not_heard_shows_nothing() {
-        is_none(silent("PORT_PLEASE2_REQ", "b", closed(Role::Initiator, 0.9)));
-        is_none(silent("PORT_PLEASE2_REQ", "b", |epmd| {
+        is_none(silent(EpmdTag::PORT_PLEASE2_REQ, "b", closed(Role::Initiator, 0.9)));
+        is_none(silent(EpmdTag::PORT_PLEASE2_REQ, "b", |epmd| {
             closed(Role::Initiator, 7.0)(epmd);
             epmd.seen.is_acknowledged = false;
         }));
-        is_none(silent("PORT_PLEASE2_REQ", "b", |epmd| {
+        is_none(silent(EpmdTag::PORT_PLEASE2_REQ, "b", |epmd| {
             closed(Role::Initiator, 7.0)(epmd);
             epmd.seen.closed_by = None;
         }));
@@ -335,19 +342,25 @@ mod tests {
 
     #[test]
     fn what_the_capture_does_not_show_whole_is_nothing() {
-        let event =
-            epmd(ENDS, (10, 2.0), "PORT_PLEASE2_REQ", "b", EpmdOutcome::Incomplete, |epmd| {
+        let event = epmd(
+            ENDS,
+            (10, 2.0),
+            EpmdTag::PORT_PLEASE2_REQ,
+            "b",
+            EpmdOutcome::Incomplete,
+            |epmd| {
                 closed(Role::Acceptor, 0.1)(epmd);
                 epmd.seen.syn = Some(mark(1, 2.0));
-            });
+            },
+        );
         is_none(event);
     }
 
     #[test]
     fn closed_without_a_word_and_closed_unread_are_told_apart() {
-        let finding = only(silent("PORT_PLEASE2_REQ", "b", closed(Role::Acceptor, 0.001)));
+        let finding = only(silent(EpmdTag::PORT_PLEASE2_REQ, "b", closed(Role::Acceptor, 0.001)));
         assert_eq!(finding.parties, "10.0.0.2:4369,closes");
-        let finding = only(silent("PORT_PLEASE2_REQ", "b", |epmd| {
+        let finding = only(silent(EpmdTag::PORT_PLEASE2_REQ, "b", |epmd| {
             closed(Role::Acceptor, 0.001)(epmd);
             epmd.seen.is_unread = true;
         }));
@@ -358,17 +371,27 @@ mod tests {
     #[test]
     fn what_epmd_never_answers_is_no_fault_of_it() {
         for name in ["", "a\0b", &"x".repeat(255)] {
-            let finding = only(silent("PORT_PLEASE2_REQ", name, closed(Role::Acceptor, 0.001)));
+            let finding =
+                only(silent(EpmdTag::PORT_PLEASE2_REQ, name, closed(Role::Acceptor, 0.001)));
             assert_eq!(finding.severity, Severity::Low, "{name:?}");
             assert!(finding.title.contains("a name that"));
         }
-        let fits =
-            only(silent("PORT_PLEASE2_REQ", &"x".repeat(254), closed(Role::Acceptor, 0.001)));
+        let fits = only(silent(
+            EpmdTag::PORT_PLEASE2_REQ,
+            &"x".repeat(254),
+            closed(Role::Acceptor, 0.001),
+        ));
         assert_eq!(fits.severity, Severity::Medium);
-        for request in ["ALIVE2_REQ", "KILL_REQ", "STOP_REQ", "DUMP_REQ", "PORT_REQ"] {
+        for request in [
+            EpmdTag::ALIVE2_REQ,
+            EpmdTag::KILL_REQ,
+            EpmdTag::STOP_REQ,
+            EpmdTag::DUMP_REQ,
+            EpmdTag::PORT_REQ,
+        ] {
             is_none(silent(request, "b", closed(Role::Acceptor, 0.001)));
         }
-        is_none(silent("NAMES_REQ", "", |epmd| {
+        is_none(silent(EpmdTag::NAMES_REQ, "", |epmd| {
             closed(Role::Acceptor, 0.001)(epmd);
             epmd.seen.is_pipelined = true;
         }));
@@ -377,17 +400,31 @@ mod tests {
     #[test]
     fn an_answer_is_late_when_a_node_would_have_given_up() {
         let answered = |took| {
-            epmd(ENDS, (10, 2.0), "PORT_PLEASE2_REQ", "b", EpmdOutcome::NotRegistered, |epmd| {
-                epmd.response_time_us = Some(took);
-            })
+            epmd(
+                ENDS,
+                (10, 2.0),
+                EpmdTag::PORT_PLEASE2_REQ,
+                "b",
+                EpmdOutcome::NotRegistered,
+                |epmd| {
+                    epmd.response_time_us = Some(took);
+                },
+            )
         };
         assert_eq!(evidence(&only(answered(7_500_000)))[1], (10, "reply, 7.5 s later"));
         is_none(answered(6_900_000));
         let too_late = |waited, took| {
-            epmd(ENDS, (10, 2.0), "PORT_PLEASE2_REQ", "b", EpmdOutcome::NotRegistered, |epmd| {
-                closed(Role::Initiator, waited)(epmd);
-                epmd.response_time_us = Some(took);
-            })
+            epmd(
+                ENDS,
+                (10, 2.0),
+                EpmdTag::PORT_PLEASE2_REQ,
+                "b",
+                EpmdOutcome::NotRegistered,
+                |epmd| {
+                    closed(Role::Initiator, waited)(epmd);
+                    epmd.response_time_us = Some(took);
+                },
+            )
         };
         assert!(only(too_late(2.0, 2_100_000)).explanation.contains("given up after 2.0 s"));
         is_none(too_late(0.5, 2_100_000));
@@ -398,7 +435,7 @@ mod tests {
     fn closed_before_anything_was_asked_is_only_possible() {
         let mute = |by, lasted: f64| {
             let outcome = EpmdOutcome::Incomplete;
-            epmd(ENDS, (10, 2.0), "PORT_PLEASE2_REQ", "b", outcome, |epmd| {
+            epmd(ENDS, (10, 2.0), EpmdTag::PORT_PLEASE2_REQ, "b", outcome, |epmd| {
                 closed(by, lasted)(epmd);
                 (epmd.request, epmd.name, epmd.seen.request) = (None, None, None);
                 epmd.seen.syn = Some(mark(1, 2.0));

@@ -3,11 +3,11 @@
 //! Evidence: RST or ICMP in answer to the SYN, or no answer in this capture. What it does not tell: whether
 //! the host is down, or a filter is in between.
 
-use super::finding::{address, blank, shown};
-use super::log_lines;
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{address, shown};
+use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::record::{Body, Confidence, EpmdOutcome, Event, Finding, Role, Severity, Shows};
+use crate::observe::{EpmdObservation, EpmdOutcome, Role, Settled};
+use crate::record::{Confidence, Severity, Shows};
 
 /// `beamscope explain epmd-unreachable`.
 const DOC: RuleDoc = RuleDoc {
@@ -56,8 +56,14 @@ impl Rule for EpmdUnreachable {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return };
+    fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        _: &World,
+        out: &mut Vec<Detection>,
+    ) {
+        let ids = &*settled.connection;
         let seen = &epmd.seen;
         let mapper = address(ids.dest_ip, ids.dest_port);
         let (how, explanation, remedy) = match (epmd.outcome, seen.icmp) {
@@ -103,7 +109,7 @@ impl Rule for EpmdUnreachable {
         ];
         let unanswered = epmd.outcome == EpmdOutcome::Unanswered;
         let is_closed = seen.icmp.is_none() && !unanswered;
-        out.push(Finding {
+        out.push(Detection {
             confidence: if unanswered { Confidence::Likely } else { Confidence::Proven },
             title: format!("the port mapper at {mapper} {how} (asked by {})", ids.src_ip),
             explanation,
@@ -117,7 +123,7 @@ impl Rule for EpmdUnreachable {
             } else {
                 Vec::new()
             },
-            ..blank(&DOC)
+            ..Detection::new(&DOC)
         });
     }
 }

@@ -3,23 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::RuleDoc;
-use crate::judge::world::{acceptor_end, ip_of};
+use super::{Detection, RuleDoc};
+use crate::judge::JudgedConnection;
+use crate::judge::world::Sighting;
+use crate::observe::{CloseKind, EpmdTag, Hello, MessageKind, Received, Role};
 use crate::packet::PacketRef;
-use crate::record::{
-    Body, CloseKind, Confidence, ConnectionIds, EpmdTag, Event, Evidence, Finding, MessageKind,
-    Missing, Party, Role, Session, Shows, Sighting, State,
-};
-
-/// A session that is over, or as far along as the capture goes, seen for the first time with its
-/// outcome; what every rule about sessions looks at.
-pub(super) fn settled(event: &Event) -> Option<(&ConnectionIds, &Session)> {
-    let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
-        return None;
-    };
-    let settled = session.state != State::Established && !session.seen.again;
-    settled.then_some((ids, session))
-}
+use crate::record::{Evidence, Missing, Shows};
 
 /// The two sides of a session, as a person would call them.
 pub(super) struct Sides {
@@ -32,25 +21,18 @@ pub(super) struct Sides {
 }
 
 impl Sides {
-    pub(super) fn of(ids: &ConnectionIds, session: &Session) -> Self {
-        let end = acceptor_end(ids, session);
-        let asked = session.lookup.as_ref().map(|lookup| &lookup.asked);
-        let nodes: Vec<_> = [&session.initiator.node, &session.acceptor.node]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
-        let initiator = session
-            .initiator
-            .node
-            .as_deref()
-            .map_or_else(|| ip_of(ids, session, Role::Initiator).to_string(), ToOwned::to_owned);
-        let acceptor = match (&session.acceptor.node, asked) {
+    pub(super) fn of(it: &JudgedConnection) -> Self {
+        let end = it.acceptor_end();
+        let asked = it.verdict.lookup.as_ref().map(|lookup| &lookup.asked);
+        let initiator = it.name(Role::Initiator);
+        let initiator =
+            initiator.map_or_else(|| it.ip(Role::Initiator).to_string(), ToString::to_string);
+        let acceptor = match (it.name(Role::Acceptor), asked) {
             (Some(node), _) => node.to_string(),
             (None, Some(asked)) => format!("\"{asked}\" at {}", address(end.ip, end.port)),
             (None, None) => address(end.ip, end.port),
         };
-        Self { initiator, acceptor, nodes }
+        Self { initiator, acceptor, nodes: it.seen.names().cloned().collect() }
     }
 
     /// The side in this role, and the other one.
@@ -73,33 +55,14 @@ impl Sides {
     }
 }
 
-/// A finding about a session, with everything that most rules fill in alike.
-pub(super) fn finding(doc: &RuleDoc, session: &Session, sides: &Sides) -> Finding {
-    Finding {
-        confidence: session.confidence,
+/// What is detected about a session, with everything that most rules fill in alike.
+pub(super) fn finding(doc: &RuleDoc, it: &JudgedConnection, sides: &Sides) -> Detection {
+    Detection {
+        confidence: it.verdict.confidence,
         nodes: sides.nodes.clone(),
         parties: sides.one_way(),
-        not_excluded: session.not_excluded.clone(),
-        ..blank(doc)
-    }
-}
-
-/// A finding of which the rule alone is known.
-pub(super) fn blank(doc: &RuleDoc) -> Finding {
-    Finding {
-        rule: doc.rule,
-        severity: doc.severity,
-        confidence: Confidence::Proven,
-        title: String::new(),
-        explanation: String::new(),
-        remedy: Vec::new(),
-        nodes: Vec::new(),
-        incident_id: Arc::default(),
-        parties: String::new(),
-        evidence: Vec::new(),
-        not_excluded: Vec::new(),
-        logged_by: Vec::new(),
-        evidence_file: None,
+        not_excluded: it.verdict.not_excluded.iter().map(ToString::to_string).collect(),
+        ..Detection::new(doc)
     }
 }
 
@@ -144,8 +107,8 @@ pub(super) fn sighted(sighting: &Sighting) -> Evidence {
 }
 
 /// The look-up that led to a session.
-pub(super) fn looked_up(session: &Session) -> Option<Evidence> {
-    session.lookup.as_ref().map(|lookup| Evidence {
+pub(super) fn looked_up(it: &JudgedConnection) -> Option<Evidence> {
+    it.verdict.lookup.as_ref().map(|lookup| Evidence {
         frame: lookup.reply,
         input: None,
         session_id: Some(Arc::clone(&lookup.session_id)),
@@ -158,24 +121,28 @@ pub(super) fn looked_up(session: &Session) -> Option<Evidence> {
 }
 
 /// The close of a session, and when it came.
-pub(super) fn closed(session: &Session, detail: &'static str) -> Option<Evidence> {
-    close_of(session, None, detail)
+pub(super) fn closed(it: &JudgedConnection, detail: &'static str) -> Option<Evidence> {
+    close_of(it, None, detail)
 }
 
 /// The close of a session, and the message that was due in its place.
-pub(super) fn closed_without(session: &Session, message: MessageKind) -> Option<Evidence> {
-    close_of(session, Some(Missing::Handshake(message)), "")
+pub(super) fn closed_without(it: &JudgedConnection, message: MessageKind) -> Option<Evidence> {
+    close_of(it, Some(Missing::Handshake(message)), "")
 }
 
-fn close_of(session: &Session, missing: Option<Missing>, detail: &'static str) -> Option<Evidence> {
-    let is_reset = session.close == Some(CloseKind::Rst);
+fn close_of(
+    it: &JudgedConnection,
+    missing: Option<Missing>,
+    detail: &'static str,
+) -> Option<Evidence> {
+    let is_reset = it.seen.close_kind() == Some(CloseKind::Rst);
     let what = Shows::Close { is_reset, missing, detail };
-    shown(session.seen.close, session.closed_by, what)
+    shown(it.seen.closed(), it.seen.closed_by(), what)
 }
 
-/// A release by what its flags show, for a sentence.
-pub(super) fn release(party: &Party) -> String {
-    match party.otp_at_least {
+/// A release by what the flags of its hello show, for a sentence.
+pub(super) fn release(hello: Option<&Received<Hello>>) -> String {
+    match hello.and_then(|hello| hello.what.flags.otp_at_least()) {
         Some(release) => format!("OTP {release} or newer by its flags"),
         None => "of unknown release".to_owned(),
     }

@@ -3,15 +3,13 @@
 //! `handshake-timeout`: a side owed a message, was silent, and the other gave up. `handshake-aborted`: closed
 //! in mid-handshake and nothing shows why.
 
-use super::finding::{Sides, closed, finding, seconds, settled, shown};
-use super::log_lines;
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{Sides, closed, finding, seconds, shown};
+use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::packet::PacketRef;
-use crate::record::{
-    CloseKind, Event, Evidence, Finding, Flowed, MessageKind, Outcome, Protocol, Role, Session,
-    Severity, Shows,
-};
+use crate::judge::{JudgedConnection, Outcome, Protocol};
+use crate::observe::{CloseKind, MessageKind, Role};
+use crate::record::{Evidence, Severity, Shows};
+use crate::time::micros;
 
 /// `beamscope explain handshake-timeout`.
 const TIMEOUT: RuleDoc = RuleDoc {
@@ -80,27 +78,28 @@ impl Rule for HandshakeFailed {
         &[TIMEOUT, ABORTED]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        let sides = Sides::of(ids, session);
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
+            return;
+        }
+        let sides = Sides::of(session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
-        let bytes = session.traffic.initiator.bytes + session.traffic.acceptor.bytes;
-        let reached = match session.reached {
+        let bytes = session.seen.tcp.sides.initiator.bytes + session.seen.tcp.sides.acceptor.bytes;
+        let reached = match session.seen.handshake.reached() {
             Some(message) => format!("after {message}"),
-            None if bytes > 0 => "before a whole message was said".to_owned(),
-            None => "before anything was said".to_owned(),
+            None if bytes > 0 => "before sending a complete message".to_owned(),
+            None => "before sending anything".to_owned(),
         };
-        let by = session.detected_by.unwrap_or(Role::Initiator);
+        let by = session.verdict.detected_by.unwrap_or(Role::Initiator);
         let (who, other) = sides.beginning_with(by);
-        let mut found = match session.outcome {
+        let mut found = match session.outcome() {
             Outcome::TimedOut => {
                 let mut found = finding(&TIMEOUT, session, &sides);
-                let owed = session.seen.owed.unwrap_or("next message");
-                let silence = seconds(session.seen.silence_us);
-                found.title = format!("{other} fell silent in the handshake with {who}");
-                found.explanation = format!(
-                    "{other} owed the {owed} and sent none for {silence}; then {who} gave up."
-                );
+                let owed = session.verdict.owed.map_or("next message", MessageKind::name);
+                let silence = seconds(micros(session.seen.silence_before_close()));
+                found.title = format!("{other} stopped answering in the handshake with {who}");
+                found.explanation =
+                    format!("{other} sent no {owed} within {silence}; then {who} gave up.");
                 // One node that hangs is one cause, whoever waits for it.
                 found.parties = other.clone();
                 found.remedy = vec![
@@ -116,7 +115,7 @@ impl Rule for HandshakeFailed {
             }
             Outcome::Aborted => {
                 // Whoever connects, says nothing and leaves is a probe more often than a node.
-                let is_probe = by == Role::Initiator && session.traffic.initiator.bytes == 0;
+                let is_probe = by == Role::Initiator && session.seen.tcp.sides.initiator.bytes == 0;
                 let severity = if is_probe { Severity::Low } else { Severity::Medium };
                 let mut found = finding(&ABORTED, session, &sides);
                 found.severity = severity;
@@ -145,8 +144,8 @@ impl Rule for HandshakeFailed {
         };
         found.evidence.extend(last_words(session));
         found.evidence.extend(closed(session, "in mid-handshake"));
-        if session.protocol == Protocol::Tls {
-            found.evidence.extend(session.seen.tls.and_then(|(role, mark)| {
+        if session.verdict.protocol == Protocol::Tls {
+            found.evidence.extend(session.seen.tls().and_then(|(role, mark)| {
                 shown(Some(mark), Some(role), Shows::TlsHello("TLS hello"))
             }));
         }
@@ -154,30 +153,30 @@ impl Rule for HandshakeFailed {
     }
 }
 
-fn is_reset_before_first_frame(session: &Session) -> bool {
-    let traffic = &session.traffic;
+fn is_reset_before_first_frame(session: &JudgedConnection) -> bool {
     // Bytes that the capture lacks may have been frames.
-    let silent = |side: &Flowed| side.messages + side.ticks + side.missing_bytes == 0;
-    session.close == Some(CloseKind::Rst)
-        && session.reached.is_some()
-        && silent(&traffic.initiator)
-        && silent(&traffic.acceptor)
+    let sent_nothing = |role: Role| {
+        let sent = &session.seen.traffic[role];
+        sent.messages + sent.ticks + session.seen.tcp.sides[role].missing_bytes == 0
+    };
+    session.seen.close_kind() == Some(CloseKind::Rst)
+        && session.seen.handshake.reached().is_some()
+        && Role::BOTH.into_iter().all(sent_nothing)
 }
 
 /// The message that came last before the close.
-fn last_words(session: &Session) -> Option<Evidence> {
-    let seen = &session.seen;
-    let status = seen.status.as_ref().map(|(mark, _)| *mark);
-    let said = [
-        (seen.challenge_ack, Role::Acceptor, MessageKind::ChallengeAck),
-        (seen.challenge_reply, Role::Initiator, MessageKind::ChallengeReply),
-        (seen.challenge, Role::Acceptor, MessageKind::Challenge),
-        (status, Role::Acceptor, MessageKind::Status),
-        (seen.send_name, Role::Initiator, MessageKind::SendName),
+fn last_words(session: &JudgedConnection) -> Option<Evidence> {
+    let messages = [
+        (Role::Acceptor, MessageKind::ChallengeAck),
+        (Role::Initiator, MessageKind::ChallengeReply),
+        (Role::Acceptor, MessageKind::Challenge),
+        (Role::Acceptor, MessageKind::Status),
+        (Role::Initiator, MessageKind::SendName),
     ];
-    let before = |mark: &Option<PacketRef>| {
-        mark.is_some_and(|mark| seen.close.is_none_or(|close| mark.at <= close.at))
-    };
-    let (mark, from, what) = said.into_iter().find(|(mark, ..)| before(mark))?;
-    shown(mark, Some(from), what)
+    let close = session.seen.closed();
+    messages.into_iter().find_map(|(from, kind)| {
+        let mark = session.seen.message(kind)?;
+        let is_before = close.is_none_or(|close| mark.at <= close.at);
+        shown(is_before.then_some(mark), Some(from), kind)
+    })
 }

@@ -7,54 +7,40 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use super::Detection;
+use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::Limits;
-use crate::observe::messages::MessageEvent;
-use crate::packet::FrameRef;
-use crate::protocol::digest::short_id;
-use crate::record::{
-    Anomaly, AnomalyKind, Body, Confidence, ConnectionIds, EpmdOutcome, Event, Finding, Incident,
-    Outcome, Severity, State,
-};
+use crate::observe::{EpmdObservation, EpmdOutcome, Settled, State, short_id};
+use crate::record::{Anomaly, AnomalyKind, Body, Confidence, Event, Incident, Severity};
 use crate::time::Timestamp;
 
-/// Where a finding is told.
+/// When a finding is reported, and on which connection.
 pub(super) struct Place<'a> {
     at: Timestamp,
-    /// The packet that shows it; none does at the end of a run.
-    frame: Option<FrameRef>,
-    input: Option<u16>,
-    connection: Option<&'a Arc<ConnectionIds>>,
-    /// The event that shows it; a message is none.
-    event: Option<&'a Event>,
+    /// The fact that shows it; none does at the end of a run.
+    settled: Option<&'a Settled>,
+    /// The request to a port mapper that shows it.
+    epmd: Option<&'a EpmdObservation>,
 }
 
 impl<'a> Place<'a> {
-    pub(super) const fn of(event: &'a Event) -> Self {
-        let Event { at, frame, input, connection, .. } = event;
-        let connection = connection.as_ref();
-        Self { at: *at, frame: *frame, input: *input, connection, event: Some(event) }
+    pub(super) const fn of(settled: &'a Settled) -> Self {
+        Self { at: settled.at, settled: Some(settled), epmd: None }
     }
 
-    pub(super) const fn of_message(event: &MessageEvent<'a>) -> Self {
-        let MessageEvent { connection, message } = event;
-        let mark = &message.meta.packet;
-        let (at, frame) = (mark.at, Some(mark.frame));
-        Self { at, frame, input: None, connection: Some(connection), event: None }
+    pub(super) const fn of_epmd(settled: &'a Settled, epmd: &'a EpmdObservation) -> Self {
+        Self { at: settled.at, settled: Some(settled), epmd: Some(epmd) }
     }
 
     pub(super) const fn nowhere(at: Timestamp) -> Self {
-        Self { at, frame: None, input: None, connection: None, event: None }
+        Self { at, settled: None, epmd: None }
     }
 
-    /// An event of what is told there, about `input` where nothing shows it.
-    fn tells(&self, input: Option<u16>, body: Body) -> Event {
-        let is_nowhere = self.frame.is_none() && self.event.is_none();
-        Event {
-            at: self.at,
-            frame: self.frame,
-            input: if is_nowhere { input } else { self.input },
-            connection: self.connection.cloned(),
-            body,
+    /// The event of `body` there, about `input` where no fact shows it.
+    fn event(&self, input: Option<u16>, body: Body) -> Event {
+        match self.settled {
+            Some(settled) => Event::of(settled, body),
+            None => Event { at: self.at, frame: None, input, connection: None, body },
         }
     }
 }
@@ -121,10 +107,10 @@ impl Incidents {
         self.evictions
     }
 
-    /// Tells a finding that is new, counts one that is known. Gives the incident it belongs to.
-    pub(super) fn on_finding(
+    /// Reports a detection that is new, counts one that is known. Gives the incident it belongs to.
+    pub(super) fn on_detection(
         &mut self,
-        mut finding: Finding,
+        mut finding: Detection,
         place: &Place<'_>,
         out: &mut Vec<Event>,
     ) -> Arc<str> {
@@ -151,16 +137,12 @@ impl Incidents {
         if finding.confidence == Confidence::Possible {
             finding.severity = finding.severity.min(Severity::Low);
         }
-        let own = place.connection;
+        let own = place.settled.map(|settled| &settled.connection.session_id);
         for evidence in &mut finding.evidence {
-            evidence.session_id = evidence
-                .session_id
-                .take()
-                .filter(|id| own.is_none_or(|connection| connection.session_id != *id));
+            let session_id = evidence.session_id.take();
+            evidence.session_id = session_id.filter(|id| own != Some(id));
         }
-        let text = format!("{},{},{}", finding.rule, finding.parties, place.at);
-        finding.incident_id = short_id(&text);
-        let id = Arc::clone(&finding.incident_id);
+        let id = short_id(&format!("{},{},{}", finding.rule, finding.parties, place.at));
         let incident = Incident {
             incident_id: Arc::clone(&id),
             rule: finding.rule,
@@ -172,8 +154,8 @@ impl Incidents {
         };
         self.order.push_back((key.clone(), self.begun));
         let by_an_answer = ENDED_BY_AN_ANSWER.contains(&incident.rule);
-        let ended_by = match place.event.filter(|_| by_an_answer) {
-            Some(event) => answer_end(event),
+        let ended_by = match place.settled.filter(|_| by_an_answer) {
+            Some(settled) => place.epmd.map(|epmd| answer_end(settled, epmd)),
             // What is no fault is not over because the two connect: it is how they do.
             None if incident.severity == Severity::Info => None,
             None => nodes_end(&incident.nodes),
@@ -184,7 +166,8 @@ impl Incidents {
         self.forget_ended();
         self.known.insert(key, Ongoing { incident, number: self.begun, ended_by });
         let input = only_input(&finding);
-        out.push(place.tells(input, Body::Finding { finding: Box::new(finding) }));
+        let finding = Box::new(finding.into_finding(Arc::clone(&id)));
+        out.push(place.event(input, Body::Finding { finding }));
         id
     }
 
@@ -192,7 +175,7 @@ impl Incidents {
     /// that all of those belong to.
     fn is_one_too_many(
         &mut self,
-        finding: &Finding,
+        finding: &Detection,
         place: &Place<'_>,
         out: &mut Vec<Event>,
     ) -> Option<Arc<str>> {
@@ -225,26 +208,35 @@ impl Incidents {
             self.most_told, finding.rule
         );
         let anomaly = Anomaly::new(AnomalyKind::Limit, detail);
-        out.push(place.tells(None, Body::Anomaly { anomaly: Box::new(anomaly) }));
+        out.push(place.event(None, Body::Anomaly { anomaly: Box::new(anomaly) }));
         Some(id)
     }
 
-    /// Two nodes that connect, or a port mapper that answers, end what was wrong between them.
-    pub(super) fn on_event(&mut self, event: &Event, out: &mut Vec<Event>) {
-        let end = match &event.body {
-            Body::Session { session }
-                if session.state == State::Established && session.outcome == Outcome::Connected =>
-            {
-                let nodes = [&session.initiator.node, &session.acceptor.node];
-                nodes_end(&nodes.into_iter().flatten().cloned().collect::<Vec<_>>())
-            }
-            Body::Epmd { epmd } if epmd.outcome == EpmdOutcome::Answered => answer_end(event),
-            _ => None,
-        };
+    /// Two nodes that connect end what was wrong between them.
+    pub(super) fn on_session(&mut self, it: &JudgedConnection, out: &mut Vec<Event>) {
+        if it.state() == State::Established && it.outcome() == Outcome::Connected {
+            let end = nodes_end(&it.seen.names().cloned().collect::<Vec<_>>());
+            self.end(end, it.at(), out);
+        }
+    }
+
+    /// A port mapper that answers ends what was wrong with it.
+    pub(super) fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        out: &mut Vec<Event>,
+    ) {
+        if epmd.outcome == EpmdOutcome::Answered {
+            self.end(Some(answer_end(settled, epmd)), settled.at, out);
+        }
+    }
+
+    fn end(&mut self, end: Option<String>, at: Timestamp, out: &mut Vec<Event>) {
         let ended = end.and_then(|end| self.by_end.remove(&end)).unwrap_or_default();
         for (key, number) in ended {
             if self.known.get(&key).is_some_and(|ongoing| ongoing.number == number) {
-                self.close(&key, event.at, out);
+                self.close(&key, at, out);
             }
         }
     }
@@ -316,14 +308,14 @@ fn nodes_end(nodes: &[Arc<str>]) -> Option<String> {
 }
 
 /// What an EPMD problem is over with: an answer by the same port mapper about the same name.
-fn answer_end(event: &Event) -> Option<String> {
-    let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return None };
+fn answer_end(settled: &Settled, epmd: &EpmdObservation) -> String {
+    let ids = &settled.connection;
     let name = epmd.name.as_deref().unwrap_or_default();
-    Some(format!("{},{},{},{name}", ids.src_ip, ids.dest_ip, ids.dest_port))
+    format!("{},{},{},{name}", ids.src_ip, ids.dest_ip, ids.dest_port)
 }
 
 /// The input that all of a finding is about, where no event has it.
-fn only_input(finding: &Finding) -> Option<u16> {
+fn only_input(finding: &Detection) -> Option<u16> {
     let mut inputs = finding.evidence.iter().map(|shown| shown.frame.input);
     let first = inputs.next()?;
     inputs.all(|input| input == first).then_some(first)

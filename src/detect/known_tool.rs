@@ -5,13 +5,12 @@
 //! that is no random number. A hint: whoever writes a tool may write another, and a tool may be used by its
 //! target's owner.
 
-use super::finding::{Sides, address, finding, settled, shown};
-use super::{Rule, RuleDoc};
-use crate::judge::world::{World, acceptor_end, ip_of};
-use crate::record::{
-    Body, Confidence, Event, Finding, MessageKind, OddChallenge, Outcome, Role, Session, Severity,
-    Shows, State,
-};
+use super::finding::{Sides, address, finding, shown};
+use super::{Detection, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{MessageKind, OddChallenge, Role, State};
+use crate::record::{Confidence, Severity, Shows};
 
 /// `beamscope explain known-tool`.
 const DOC: RuleDoc = RuleDoc {
@@ -49,20 +48,17 @@ impl Rule for KnownTool {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
-            return;
-        };
-        let connected = session.outcome == Outcome::Connected;
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        let connected = session.outcome() == Outcome::Connected;
         // Told once: when it gets in, or when it has ended without.
-        if connected != (session.state == State::Established)
-            || !connected && settled(event).is_none()
+        if connected != (session.state() == State::Established)
+            || !connected && !session.is_settled()
         {
             return;
         }
         let Some((tool, sign)) = tool(session) else { return };
-        let (from, end) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session));
-        let sides = Sides::of(ids, session);
+        let (from, end) = (session.ip(Role::Initiator), session.acceptor_end());
+        let sides = Sides::of(session);
         let mut found = finding(&DOC, session, &sides);
         found.confidence = Confidence::Likely;
         found.parties = format!("{from},{},{tool}", address(end.ip, end.port));
@@ -77,13 +73,21 @@ impl Rule for KnownTool {
                 .to_owned(),
         ];
         let seen = &session.seen;
-        found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), MessageKind::SendName));
-        if seen.odd_challenge.is_some() {
+        found.evidence.extend(shown(
+            seen.message(MessageKind::SendName),
+            Some(Role::Initiator),
+            MessageKind::SendName,
+        ));
+        if seen.handshake.odd_challenge.is_some() {
             let what = Shows::handshake(
                 MessageKind::ChallengeReply,
                 "with a challenge that is not random",
             );
-            found.evidence.extend(shown(seen.challenge_reply, Some(Role::Initiator), what));
+            found.evidence.extend(shown(
+                seen.message(MessageKind::ChallengeReply),
+                Some(Role::Initiator),
+                what,
+            ));
         }
         found.not_excluded =
             vec!["a test of your own, or another program that does the same".to_owned()];
@@ -93,12 +97,12 @@ impl Rule for KnownTool {
 }
 
 /// The tool that a session looks like the work of, and by what.
-fn tool(session: &Session) -> Option<(&'static str, &'static str)> {
-    let hello = &session.initiator;
-    let (flags, name) = (hello.flags?.0, hello.node.as_deref().unwrap_or_default());
+fn tool(session: &JudgedConnection) -> Option<(&'static str, &'static str)> {
+    let hello = &session.seen.handshake.send_name.as_ref()?.what;
+    let name = session.name(Role::Initiator).map(|name| &**name).unwrap_or_default();
     // A complement fills the high half of the old layout's flags in.
-    let flags = if hello.version == Some(5) { flags & u64::from(u32::MAX) } else { flags };
-    if !FLAGS.contains(&(hello.version?, flags)) {
+    let known_bits = if hello.version == 5 { u64::from(u32::MAX) } else { u64::MAX };
+    if !FLAGS.contains(&(hello.version, hello.flags.0 & known_bits)) {
         return None;
     }
     let capitals = name.strip_suffix("@nowhere").unwrap_or_default();
@@ -108,7 +112,7 @@ fn tool(session: &Session) -> Option<(&'static str, &'static str)> {
     if capitals.len() == 6 && capitals.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Some(("erl-matter or ERLPopper", "a name such as those make up"));
     }
-    match session.seen.odd_challenge? {
+    match session.seen.handshake.odd_challenge? {
         OddChallenge::Echo => Some((
             "Metasploit's erlang_cookie_rce or ERLPopper",
             "its challenge is the echo of the acceptor's",
@@ -127,14 +131,14 @@ const FLAGS: [(u8, u64); 3] = [(5, 0x3_499c), (5, 0x7_499c), (6, 0x103_499c)];
 mod tests {
     use super::*;
     use crate::detect::tests::{but, found};
-    use crate::record::samples::dial;
+    use crate::judge::samples::dial;
 
     fn title(version: u8, flags: u64, name: &str, odd: Option<OddChallenge>) -> Option<String> {
         let from = format!("{name}/10.0.0.1/1");
         let dial = dial(0, &from, "b@h2/10.0.0.2/2").flags(flags, 0xd_07df_7fbd);
         let event = but(dial.fails(Outcome::Aborted), |session| {
-            session.initiator.version = Some(version);
-            session.seen.odd_challenge = odd;
+            session.seen.handshake.send_name.as_mut().unwrap().what.version = version;
+            session.seen.handshake.odd_challenge = odd;
         });
         let mut told = found(&[event]).into_iter().filter(|finding| finding.rule == "known-tool");
         told.next().map(|finding| {
@@ -142,7 +146,7 @@ mod tests {
                 (finding.severity, finding.confidence),
                 (Severity::Medium, Confidence::Likely)
             );
-            finding.title
+            finding.title.clone()
         })
     }
 

@@ -1,8 +1,8 @@
-//! Stage 7: what a person should look at.
+//! What a person should look at.
 //!
-//! In: events, and messages that are telling. Out: findings, each with the frames that show it, and
-//! incidents that close what repeated. Sees events and never bytes. One cause gives one finding: the
-//! rules share the outcomes out among them.
+//! In: judged connections, answers of port mappers, changes of nodes, and messages that rules look at. Out: findings,
+//! each with the frames that show it, and incidents that close what repeated. Sees facts and verdicts, and never
+//! bytes. One cause gives one finding: the rules share the outcomes out among them.
 
 mod already_connected;
 mod clear_text;
@@ -11,6 +11,7 @@ mod connection_lost;
 mod cookie_guessing;
 mod cookie_mismatch;
 mod corrupt_distribution;
+mod detection;
 mod dist_port;
 mod doc;
 mod duplicate_node;
@@ -43,29 +44,55 @@ mod version_mismatch;
 
 use std::sync::Arc;
 
+pub use self::detection::Detection;
 pub use self::doc::{LogLine, RuleDoc};
 
 use self::incidents::{Incidents, Place};
-use crate::judge::world::World;
+use crate::judge::JudgedConnection;
+use crate::judge::world::{NodeChange, World};
 use crate::limits::Limits;
-use crate::observe::messages::MessageEvent;
-use crate::record::{Event, Finding};
+use crate::observe::{EpmdObservation, Settled, TriggerMessage};
+use crate::record::Event;
 use crate::time::Timestamp;
 
-/// A small state machine over events that knows one problem, or a few that are told apart at once.
+/// A small state machine over facts and verdicts that knows one problem, or a few that are told apart at once.
+///
+/// What it detects goes to `out` each time it is seen: repeats are sorted out behind the rules, by
+/// [`Detection::parties`]. `world` is what all facts so far have shown.
 pub trait Rule: Send {
     /// What it may find.
     fn pages(&self) -> &'static [RuleDoc];
 
-    /// Looks at one event, and at what is `known` from all before it. What it finds goes to `out`
-    /// each time it is seen: repeats are sorted out behind the rules, by [`Finding::parties`].
-    fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>);
+    /// Looks at the time and the connection of a fact, before the method for its kind is called.
+    fn on_fact(&mut self, _settled: &Settled) {}
 
-    /// Looks at a message that has a [trigger](crate::observe::messages::RuleTrigger); others are not passed to rules.
-    fn on_message(&mut self, _event: &MessageEvent<'_>, _out: &mut Vec<Finding>) {}
+    /// Looks at a connection that was judged.
+    fn on_session(&mut self, _it: &JudgedConnection, _world: &World, _out: &mut Vec<Detection>) {}
 
-    /// The input ends: the last chance for what is told once a run.
-    fn on_end(&mut self, _known: &World, _out: &mut Vec<Finding>) {}
+    /// Looks at a request to a port mapper and what came of it.
+    fn on_epmd(
+        &mut self,
+        _settled: &Settled,
+        _epmd: &EpmdObservation,
+        _world: &World,
+        _out: &mut Vec<Detection>,
+    ) {
+    }
+
+    /// Looks at a node whose entry has changed.
+    fn on_node(&mut self, _change: &NodeChange, _out: &mut Vec<Detection>) {}
+
+    /// Looks at a message that has a [trigger](crate::observe::RuleTrigger): no other comes here.
+    fn on_message(
+        &mut self,
+        _settled: &Settled,
+        _message: &TriggerMessage,
+        _out: &mut Vec<Detection>,
+    ) {
+    }
+
+    /// The input ends: the last chance for what is reported once a run.
+    fn on_end(&mut self, _world: &World, _out: &mut Vec<Detection>) {}
 }
 
 /// Every rule, in the order in which findings about one event are told.
@@ -110,7 +137,7 @@ pub fn pages() -> impl Iterator<Item = &'static RuleDoc> {
 pub struct Detector {
     rules: Vec<Box<dyn Rule>>,
     incidents: Incidents,
-    found: Vec<Finding>,
+    detected: Vec<Detection>,
 }
 
 impl Detector {
@@ -119,7 +146,7 @@ impl Detector {
         Self {
             rules: RULES.iter().map(|rule| rule()).collect(),
             incidents: Incidents::new(limits),
-            found: Vec::new(),
+            detected: Vec::new(),
         }
     }
 
@@ -128,46 +155,82 @@ impl Detector {
         self.incidents.evictions()
     }
 
-    /// Shows an event to every rule; findings, and incidents that it ends, go to `out`. Gives the
-    /// incident that the event is the first or a further case of.
-    pub fn on_event(
+    /// Shows a judged connection to every rule; findings, and incidents that it ends, go to `out`. Gives the
+    /// incident that the connection is the first or a further case of.
+    pub fn on_session(
         &mut self,
-        event: &Event,
-        known: &World,
+        it: &JudgedConnection,
+        world: &World,
         out: &mut Vec<Event>,
     ) -> Option<Arc<str>> {
-        self.incidents.on_event(event, out);
+        self.incidents.on_session(it, out);
         for rule in &mut self.rules {
-            rule.on_event(event, known, &mut self.found);
+            rule.on_fact(&it.settled);
+            rule.on_session(it, world, &mut self.detected);
         }
-        let place = Place::of(event);
+        self.report(&Place::of(&it.settled), out)
+    }
+
+    /// Likewise a request to a port mapper.
+    pub fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        world: &World,
+        out: &mut Vec<Event>,
+    ) -> Option<Arc<str>> {
+        self.incidents.on_epmd(settled, epmd, out);
+        for rule in &mut self.rules {
+            rule.on_fact(settled);
+            rule.on_epmd(settled, epmd, world, &mut self.detected);
+        }
+        self.report(&Place::of_epmd(settled, epmd), out)
+    }
+
+    /// Likewise a node whose entry has changed.
+    pub fn on_node(&mut self, change: &NodeChange, out: &mut Vec<Event>) {
+        for rule in &mut self.rules {
+            rule.on_node(change, &mut self.detected);
+        }
+        self.report(&Place::of(&change.settled), out);
+    }
+
+    /// Shows every rule when, and on which connection, there was a fact that no rule looks at.
+    pub fn on_other(&mut self, settled: &Settled) {
+        for rule in &mut self.rules {
+            rule.on_fact(settled);
+        }
+    }
+
+    /// Shows a message that has a trigger to every rule.
+    pub fn on_message(
+        &mut self,
+        settled: &Settled,
+        message: &TriggerMessage,
+        out: &mut Vec<Event>,
+    ) {
+        for rule in &mut self.rules {
+            rule.on_message(settled, message, &mut self.detected);
+        }
+        self.report(&Place::of(settled), out);
+    }
+
+    /// The run ends: reports what is reported once a run, and closes what repeated.
+    pub fn finish(&mut self, now: Timestamp, world: &World, out: &mut Vec<Event>) {
+        for rule in &mut self.rules {
+            rule.on_end(world, &mut self.detected);
+        }
+        self.report(&Place::nowhere(now), out);
+        self.incidents.finish(now, out);
+    }
+
+    /// Makes findings of what the rules have detected. Gives the incident of the first.
+    fn report(&mut self, place: &Place<'_>, out: &mut Vec<Event>) -> Option<Arc<str>> {
         let mut incident = None;
-        for finding in self.found.drain(..) {
-            let id = self.incidents.on_finding(finding, &place, out);
+        for detection in self.detected.drain(..) {
+            let id = self.incidents.on_detection(detection, place, out);
             incident.get_or_insert(id);
         }
         incident
-    }
-
-    /// Shows a telling message to every rule.
-    pub fn on_message(&mut self, event: &MessageEvent<'_>, out: &mut Vec<Event>) {
-        for rule in &mut self.rules {
-            rule.on_message(event, &mut self.found);
-        }
-        let place = Place::of_message(event);
-        for finding in self.found.drain(..) {
-            self.incidents.on_finding(finding, &place, out);
-        }
-    }
-
-    /// The run ends: tells what is told once a run, and closes what repeated.
-    pub fn finish(&mut self, now: Timestamp, known: &World, out: &mut Vec<Event>) {
-        for rule in &mut self.rules {
-            rule.on_end(known, &mut self.found);
-        }
-        for finding in self.found.drain(..) {
-            self.incidents.on_finding(finding, &Place::nowhere(now), out);
-        }
-        self.incidents.finish(now, out);
     }
 }

@@ -4,13 +4,12 @@
 //! no name by its rules. Which it is, the name itself tells, and proven it is where its holder was seen.
 
 use super::epmd_common::{self, Mapper, Registration, Registrations};
-use super::finding::{blank, seconds, shown};
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{seconds, shown};
+use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{
-    Confidence, Epmd, EpmdOutcome, EpmdTag, Event, Evidence, Finding, Role, Severity, Shows,
-};
-use crate::time::micros;
+use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
+use crate::record::{Confidence, Evidence, Severity, Shows};
+use crate::time::{Timestamp, micros};
 
 /// `beamscope explain name-in-use`.
 const DOC: RuleDoc = RuleDoc {
@@ -62,18 +61,24 @@ impl Rule for NameInUse {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, epmd)) = epmd_common::talk(event) else { return };
-        self.known.on_epmd(event, ids, epmd);
+    fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        _: &World,
+        out: &mut Vec<Detection>,
+    ) {
+        let ids = &*settled.connection;
+        self.known.on_epmd(settled, epmd);
         if epmd.outcome != EpmdOutcome::RegistrationRefused {
             return;
         }
         let name = epmd.name.as_deref().unwrap_or("?");
         let (mapper, seen) = (epmd_common::written(ids), &epmd.seen);
         let holder =
-            epmd.name.as_ref().and_then(|name| self.known.holder(Mapper::of(event, ids), name));
+            epmd.name.as_ref().and_then(|name| self.known.holder(Mapper::of(settled), name));
         let (confidence, why, not_excluded) = match (holder, unacceptable(epmd)) {
-            (Some(holder), _) => (Confidence::Proven, held(holder, event), None),
+            (Some(holder), _) => (Confidence::Proven, held(holder, settled.at), None),
             (None, Some(why)) => (
                 Confidence::Likely,
                 format!("EPMD gives no reason, but it takes no such name: it {why}."),
@@ -97,7 +102,7 @@ impl Rule for NameInUse {
             ),
             shown(seen.reply, Some(Role::Acceptor), Shows::Note("registration refused".into())),
         ];
-        out.push(Finding {
+        out.push(Detection {
             confidence,
             title: if is_taken {
                 format!("the name \"{name}\" is in use at {mapper}")
@@ -124,15 +129,15 @@ impl Rule for NameInUse {
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded: not_excluded.map(ToOwned::to_owned).into_iter().collect(),
             logged_by: vec![Role::Initiator],
-            ..blank(&DOC)
+            ..Detection::new(&DOC)
         });
     }
 }
 
 /// Who has the name.
-fn held(holder: &Registration, event: &Event) -> String {
+fn held(holder: &Registration, now: Timestamp) -> String {
     let Registration { port, at, node, .. } = holder;
-    let age = seconds(micros(event.at.since(*at)));
+    let age = seconds(micros(now.since(*at)));
     match node {
         Some(_) => format!(
             "The node that listens on port {port} registered the name {age} before, and its connection \
@@ -156,7 +161,7 @@ fn shown_by(holder: &Registration) -> Option<Evidence> {
 }
 
 /// Why EPMD registers no such node, by its own rules.
-fn unacceptable(epmd: &Epmd) -> Option<&'static str> {
+fn unacceptable(epmd: &EpmdObservation) -> Option<&'static str> {
     let name = epmd.name.as_deref()?;
     let extra_bytes = epmd.extra_hex.as_ref().map_or(0, |hex| hex.len() / 2);
     if epmd.name_hex.is_some() {
@@ -177,19 +182,20 @@ const MAX_BYTES: usize = 1020;
 mod tests {
     use super::super::epmd_common::tests::{NODE, epmd, evidence, found};
     use super::*;
+    use crate::detect::tests::Step;
 
-    fn refused(name: &str, change: impl FnOnce(&mut Epmd)) -> Event {
+    fn refused(name: &str, change: impl FnOnce(&mut EpmdObservation)) -> Step {
         let outcome = EpmdOutcome::RegistrationRefused;
-        epmd((NODE, NODE, "new"), (20, 9.0), "ALIVE2_REQ", name, outcome, change)
+        epmd((NODE, NODE, "new"), (20, 9.0), EpmdTag::ALIVE2_REQ, name, outcome, change)
     }
 
-    fn answered(request: &'static str, name: &str) -> Event {
+    fn answered(request: EpmdTag, name: &str) -> Step {
         epmd((NODE, NODE, "old"), (10, 2.0), request, name, EpmdOutcome::Answered, |_| ())
     }
 
     #[test]
     fn a_registration_that_stands_proves_who_has_the_name() {
-        let found = found::<NameInUse>(&[answered("ALIVE2_REQ", "b"), refused("b", |_| ())]);
+        let found = found::<NameInUse>(&[answered(EpmdTag::ALIVE2_REQ, "b"), refused("b", |_| ())]);
         let [finding] = &found[..] else { panic!("{found:?}") };
         assert_eq!(finding.confidence, Confidence::Proven);
         assert!(finding.not_excluded.is_empty());
@@ -202,7 +208,8 @@ mod tests {
 
     #[test]
     fn an_answer_about_the_name_proves_it_too() {
-        let found = found::<NameInUse>(&[answered("PORT_PLEASE2_REQ", "b"), refused("b", |_| ())]);
+        let found =
+            found::<NameInUse>(&[answered(EpmdTag::PORT_PLEASE2_REQ, "b"), refused("b", |_| ())]);
         assert_eq!(found[0].confidence, Confidence::Proven);
         assert_eq!(evidence(&found[0])[0].1, "PORT2_RESP: \"b\" is at port 9100");
     }
@@ -212,13 +219,15 @@ mod tests {
         let gone = epmd(
             (NODE, NODE, "old"),
             (15, 8.0),
-            "ALIVE2_REQ",
+            EpmdTag::ALIVE2_REQ,
             "b",
             EpmdOutcome::Unregistered,
             |_| (),
         );
-        let other = [answered("ALIVE2_REQ", "B"), refused("b", |_| ())];
-        for events in [&other[..], &[answered("ALIVE2_REQ", "b"), gone, refused("b", |_| ())]] {
+        let other = [answered(EpmdTag::ALIVE2_REQ, "B"), refused("b", |_| ())];
+        for events in
+            [&other[..], &[answered(EpmdTag::ALIVE2_REQ, "b"), gone, refused("b", |_| ())]]
+        {
             let found = found::<NameInUse>(events);
             assert_eq!(found[0].confidence, Confidence::Likely);
             assert_eq!(found[0].not_excluded.len(), 1);
@@ -229,7 +238,7 @@ mod tests {
     #[test]
     fn a_name_that_is_none_is_told_as_that() {
         let long = "x".repeat(256);
-        let cases: [Event; 3] = [
+        let cases: [Step; 3] = [
             refused(&long, |_| ()),
             refused("\u{fffd}", |epmd| epmd.name_hex = Some("ff".to_owned())),
             refused("b", |epmd| epmd.extra_hex = Some("00".repeat(1021))),
@@ -244,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_registration_that_is_answered_is_none() {
-        let again = [answered("ALIVE2_REQ", "b"), answered("ALIVE2_REQ", "b")];
+        let again = [answered(EpmdTag::ALIVE2_REQ, "b"), answered(EpmdTag::ALIVE2_REQ, "b")];
         assert!(found::<NameInUse>(&again).is_empty());
     }
 }

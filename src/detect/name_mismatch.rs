@@ -7,13 +7,12 @@
 
 use std::net::IpAddr;
 
-use super::finding::{Sides, closed_without, finding, looked_up, settled, shown};
-use super::{LogLine, Rule, RuleDoc};
-use crate::judge::world::{World, acceptor_end};
-use crate::record::{
-    Confidence, Event, Evidence, Finding, Ground, HostClue, MessageKind, Outcome, Role, Session,
-    Severity, Shows,
-};
+use super::finding::{Sides, closed_without, finding, looked_up, shown};
+use super::{Detection, LogLine, Rule, RuleDoc};
+use crate::judge::world::{Ground, HostClue, World};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{MessageKind, Role};
+use crate::record::{Confidence, Evidence, Severity, Shows};
 
 /// `beamscope explain name-mismatch`.
 const DOC: RuleDoc = RuleDoc {
@@ -76,23 +75,25 @@ impl Rule for NameMismatch {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        if session.outcome != Outcome::NameMismatch {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
             return;
         }
-        let sides = Sides::of(ids, session);
+        if session.outcome() != Outcome::NameMismatch {
+            return;
+        }
+        let sides = Sides::of(session);
         let dial = Dial::of(session, &sides);
         let told = dial.told();
         let mut found = finding(&DOC, session, &sides);
         found.title = told.title;
         found.explanation = told.explanation;
         found.remedy = told.remedy;
-        let ip = acceptor_end(ids, session).ip;
+        let ip = session.acceptor_end().ip;
         found.evidence.extend(dial.clue.and_then(|clue| named(clue, ip)));
         found.evidence.extend(looked_up(session));
         found.evidence.extend(shown(
-            session.seen.challenge,
+            session.seen.message(MessageKind::Challenge),
             Some(Role::Acceptor),
             Shows::handshake(MessageKind::Challenge, format!("from {}", sides.acceptor)),
         ));
@@ -119,12 +120,12 @@ struct Told {
 }
 
 impl<'a> Dial<'a> {
-    fn of(session: &'a Session, sides: &'a Sides) -> Self {
+    fn of(session: &'a JudgedConnection, sides: &'a Sides) -> Self {
         Self {
             initiator: &sides.initiator,
             acceptor: &sides.acceptor,
-            alive: session.lookup.as_ref().map(|lookup| &*lookup.asked),
-            clue: session.seen.host_clue.as_ref(),
+            alive: session.verdict.lookup.as_ref().map(|lookup| &*lookup.asked),
+            clue: session.verdict.host.as_ref(),
         }
     }
 
@@ -267,9 +268,9 @@ impl<'a> Dial<'a> {
         let Self { initiator: a, acceptor: b, .. } = self;
         match (self.alive, self.clue) {
             (Some(alive), Some(HostClue { host, ground: Ground::Dns { .. } })) => {
-                format!("{a} wanted {alive}@{host} and reached {b}")
+                format!("{a} dialed {alive}@{host} and reached {b}")
             }
-            _ => format!("{a} wanted another name than {b}"),
+            _ => format!("{a} dialed {b} under a different name"),
         }
     }
 
@@ -374,7 +375,7 @@ mod tests {
         let told = told(LONG, Some("two"), Some(&clue));
         assert_eq!(
             told.title,
-            "one@hosta.example.lan wanted two@db.example.lan and reached two@hostb.example.lan"
+            "one@hosta.example.lan dialed two@db.example.lan and reached two@hostb.example.lan"
         );
         assert!(told.explanation.contains("asked DNS for db.example.lan (frame 2)"));
         assert!(told.remedy[0].contains("Dial exactly 'two@hostb.example.lan'"));
@@ -387,7 +388,7 @@ mod tests {
         let told = told(LONG, Some("two"), Some(&clue));
         assert!(told.title.contains("seems to have dialed that name"), "{}", told.title);
         for text in [&told.title, &told.explanation] {
-            assert!(!text.contains("alias") && !text.contains(" wanted "), "{text}");
+            assert!(!text.contains("alias") && !text.contains("under a different name"), "{text}");
         }
         assert!(told.explanation.contains("the name does not explain the close"));
     }
@@ -396,7 +397,7 @@ mod tests {
     fn short_against_long_says_how_to_make_both_alike() {
         let clue = dns("hostb", "hostb.example.lan");
         let to_long = told(["one@hosta", LONG[1]], Some("two"), Some(&clue));
-        assert!(to_long.title.contains("wanted two@hostb and reached two@hostb.example.lan"));
+        assert!(to_long.title.contains("dialed two@hostb and reached two@hostb.example.lan"));
         assert!(to_long.explanation.contains("one@hosta has a short name"));
         assert!(to_long.remedy[0].contains("restart two@hostb.example.lan with `erl -sname two`"));
         assert!(to_long.remedy[0].contains("dial 'two@hostb'"), "{:?}", to_long.remedy);
@@ -457,7 +458,7 @@ mod tests {
             let told = told(LONG, Some("two"), Some(&clue));
             assert_eq!(
                 told.title,
-                "one@hosta.example.lan wanted another name than two@hostb.example.lan"
+                "one@hosta.example.lan dialed two@hostb.example.lan under a different name"
             );
             assert!(told.explanation.contains("may have dialed"), "{}", told.explanation);
         }

@@ -3,11 +3,11 @@
 //! Evidence: PORT2_RESP with a result other than 0. What it does not tell: whether the node is down, has
 //! another alive name, or is registered with another port mapper.
 
-use super::finding::{address, blank, shown};
-use super::log_lines;
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{address, shown};
+use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::record::{Body, EpmdOutcome, EpmdTag, Event, Finding, Role, Severity, Shows};
+use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
+use crate::record::{Severity, Shows};
 
 /// `beamscope explain node-not-registered`.
 const DOC: RuleDoc = RuleDoc {
@@ -51,8 +51,14 @@ impl Rule for NodeNotRegistered {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) else { return };
+    fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        _: &World,
+        out: &mut Vec<Detection>,
+    ) {
+        let ids = &*settled.connection;
         if epmd.outcome != EpmdOutcome::NotRegistered {
             return;
         }
@@ -65,7 +71,7 @@ impl Rule for NodeNotRegistered {
             shown(seen.request, Some(Role::Initiator), asked),
             shown(seen.reply, Some(Role::Acceptor), answered),
         ];
-        out.push(Finding {
+        out.push(Detection {
             title: format!("no node \"{name}\" is registered at {mapper}"),
             explanation: format!(
                 "{} asked the port mapper at {mapper} for \"{name}\", and it knows no such name. The \
@@ -82,7 +88,7 @@ impl Rule for NodeNotRegistered {
             // Whoever asks, one node is missing.
             parties: format!("{mapper},{name}"),
             evidence: evidence.into_iter().flatten().collect(),
-            ..blank(&DOC)
+            ..Detection::new(&DOC)
         });
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Evidence: the hellos of both. What it does not tell: why the former one ended.
 
-use super::finding::{blank, sighted};
-use super::{Rule, RuleDoc};
-use crate::judge::world::World;
-use crate::record::{Body, Change, Confidence, Event, Finding, Severity};
+use super::finding::sighted;
+use super::{Detection, Rule, RuleDoc};
+use crate::judge::world::NodeChange;
+use crate::record::{Change, Confidence, Severity};
 
 /// `beamscope explain node-restarted`.
 const DOC: RuleDoc = RuleDoc {
@@ -38,9 +38,9 @@ impl Rule for NodeRestarted {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Body::Node { node } = &event.body else { return };
-        let (Some(now), Some(before)) = (&node.seen.now, &node.seen.before) else { return };
+    fn on_node(&mut self, change: &NodeChange, out: &mut Vec<Detection>) {
+        let NodeChange { node, now, before, .. } = change;
+        let Some(before) = before else { return };
         let name = &node.node;
         let (title, how) = match node.change {
             Some(Change::Restarted) => {
@@ -54,7 +54,7 @@ impl Rule for NodeRestarted {
         };
         let is_moved = node.change == Some(Change::Moved);
         let creation = |creation: Option<u32>| creation.unwrap_or_default();
-        out.push(Finding {
+        out.push(Detection {
             confidence: if is_moved { Confidence::Likely } else { Confidence::Proven },
             title,
             explanation: format!(
@@ -63,7 +63,7 @@ impl Rule for NodeRestarted {
                 creation(now.creation)
             ),
             remedy: vec![
-                "Nothing, if somebody restarted it. Else look for a crash dump, the out-of-memory \
+                "Nothing, if the restart was intended. Else look for a crash dump, the out-of-memory \
                  killer, and the node's supervisor at this time."
                     .to_owned(),
             ],
@@ -75,7 +75,7 @@ impl Rule for NodeRestarted {
             } else {
                 Vec::new()
             },
-            ..blank(&DOC)
+            ..Detection::new(&DOC)
         });
     }
 }

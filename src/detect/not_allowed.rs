@@ -3,11 +3,12 @@
 //! Evidence: status `not_allowed` although no mandatory flag is missing. May look like it: a carrier or a
 //! release that demands flags unknown here.
 
-use super::finding::{Sides, finding, settled, shown};
-use super::log_lines;
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{Sides, finding, shown};
+use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::record::{Event, Finding, MessageKind, Outcome, Role, Severity, Shows};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{MessageKind, Role};
+use crate::record::{Severity, Shows};
 
 /// `beamscope explain not-allowed`.
 const DOC: RuleDoc = RuleDoc {
@@ -58,12 +59,14 @@ impl Rule for NotAllowed {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        if session.outcome != Outcome::NotAllowed {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
             return;
         }
-        let sides = Sides::of(ids, session);
+        if session.outcome() != Outcome::NotAllowed {
+            return;
+        }
+        let sides = Sides::of(session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
         let mut found = finding(&DOC, session, &sides);
         found.title = format!("{b} does not allow {a} to connect");
@@ -73,9 +76,9 @@ impl Rule for NotAllowed {
         );
         found.remedy =
             vec![format!("On {b}, find who calls net_kernel:allow/1 and add '{a}' to its list.")];
-        let status = session.seen.status.as_ref().map(|(mark, _)| *mark);
+        let status = session.seen.message(MessageKind::Status);
         found.evidence.extend(shown(
-            session.seen.send_name,
+            session.seen.message(MessageKind::SendName),
             Some(Role::Initiator),
             MessageKind::SendName,
         ));

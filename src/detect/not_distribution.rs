@@ -2,12 +2,12 @@
 //!
 //! A scanner, a health check, a browser: harmless by itself, and the reason for odd lines in logs.
 
-use super::finding::{Sides, address, blank, finding, settled, shown};
-use super::log_lines;
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{Sides, address, finding, shown};
+use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::judge::world::ip_of;
-use crate::record::{Body, EpmdOutcome, Event, Finding, Outcome, Role, Severity, Shows};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{EpmdObservation, EpmdOutcome, Role, Settled};
+use crate::record::{Severity, Shows};
 
 /// `beamscope explain not-distribution`.
 const DOC: RuleDoc = RuleDoc {
@@ -43,41 +43,52 @@ impl Rule for NotDistribution {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        if let (Body::Epmd { epmd }, Some(ids)) = (&event.body, &event.connection) {
-            if let (EpmdOutcome::Malformed, Some(foreign)) = (epmd.outcome, &epmd.seen.foreign) {
-                let mapper = address(ids.dest_ip, ids.dest_port);
-                out.push(Finding {
-                    title: format!("{} sent the port mapper at {mapper} no EPMD", ids.src_ip),
-                    explanation: format!(
-                        "What it sent looks like {}. EPMD closes such a connection without a word.",
-                        foreign.looks_like
-                    ),
-                    remedy: vec![REMEDY.to_owned()],
-                    parties: format!("{},{mapper}", ids.src_ip),
-                    evidence: shown(
-                        Some(foreign.mark),
-                        Some(Role::Initiator),
-                        Shows::Foreign(foreign.looks_like),
-                    )
-                    .into_iter()
-                    .collect(),
-                    ..blank(&DOC)
-                });
-            }
+    fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        _: &World,
+        out: &mut Vec<Detection>,
+    ) {
+        let (EpmdOutcome::Malformed, Some(foreign)) = (epmd.outcome, &epmd.seen.foreign) else {
+            return;
+        };
+        let ids = &*settled.connection;
+        let mapper = address(ids.dest_ip, ids.dest_port);
+        let what = Shows::Foreign(foreign.looks_like.clone());
+        out.push(Detection {
+            title: format!(
+                "{} sent the port mapper at {mapper} something other than EPMD requests",
+                ids.src_ip
+            ),
+            explanation: format!(
+                "What it sent looks like {}. EPMD closes such a connection without a word.",
+                foreign.looks_like
+            ),
+            remedy: vec![REMEDY.to_owned()],
+            parties: format!("{},{mapper}", ids.src_ip),
+            evidence: shown(Some(foreign.mark), Some(Role::Initiator), what).into_iter().collect(),
+            ..Detection::new(&DOC)
+        });
+    }
+
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
             return;
         }
-        let Some((ids, session)) = settled(event) else { return };
-        if session.outcome != Outcome::NotDistribution {
+        if session.outcome() != Outcome::NotDistribution {
             return;
         }
-        let sides = Sides::of(ids, session);
-        let Some(foreign) = &session.seen.foreign else { return };
+        let sides = Sides::of(session);
+        let Some(foreign) = &session.seen.foreign() else { return };
         let mut found = finding(&DOC, session, &sides);
-        found.parties = format!("{},{}", ip_of(ids, session, Role::Initiator), sides.acceptor);
+        found.parties = format!("{},{}", session.ip(Role::Initiator), sides.acceptor);
         found.title = match foreign.from {
             Role::Initiator => {
-                format!("{} spoke no Erlang to the node at {}", sides.initiator, sides.acceptor)
+                format!(
+                    "{} does not speak the Erlang protocol to the node at {}",
+                    sides.initiator, sides.acceptor
+                )
             }
             Role::Acceptor => format!("what answers at {} is no Erlang node", sides.acceptor),
         };
@@ -90,7 +101,7 @@ impl Rule for NotDistribution {
         found.evidence.extend(shown(
             Some(foreign.mark),
             Some(foreign.from),
-            Shows::Foreign(foreign.looks_like),
+            Shows::Foreign(foreign.looks_like.clone()),
         ));
         out.push(found);
     }

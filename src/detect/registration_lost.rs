@@ -10,16 +10,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::epmd_common::{self, Mapper, REMEMBERED, Registration, Registrations, input_of};
-use super::finding::{blank, seconds, settled, shown};
-use super::{Rule, RuleDoc};
-use crate::judge::world::{World, acceptor_end, alive_of, ip_of};
+use super::epmd_common::{self, Mapper, REMEMBERED, Registration, Registrations};
+use super::finding::{seconds, shown};
+use super::{Detection, Rule, RuleDoc};
+use crate::judge::JudgedConnection;
+use crate::judge::world::{World, alive_of};
 use crate::limits::remember;
+use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, MessageKind, Role, Settled};
 use crate::packet::PacketRef;
-use crate::record::{
-    Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, Evidence, Finding, MessageKind, Role,
-    Session, Severity, Shows,
-};
+use crate::record::{Confidence, Evidence, Severity, Shows};
 use crate::time::{Timestamp, micros};
 
 /// `beamscope explain registration-lost`.
@@ -70,7 +69,7 @@ struct Lost {
     close: PacketRef,
     closed_by: Option<Role>,
     /// What is found, until no connection may turn out to be the next registration.
-    pending: Option<Finding>,
+    pending: Option<Detection>,
 }
 
 /// What is known of the host on whose loopback an input was captured.
@@ -98,36 +97,46 @@ impl Rule for RegistrationLost {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some(ids) = &event.connection else { return };
-        if let Some(machine) = self.machine_of(input_of(event)) {
-            machine.on_connection(event, ids);
+    fn on_fact(&mut self, settled: &Settled) {
+        if let Some(machine) = self.machine_of(settled.shown_by_input()) {
+            machine.on_connection(settled);
         }
-        if let Some((ids, epmd)) = epmd_common::talk(event) {
-            self.on_epmd(event, ids, epmd);
-        } else if let Some((ids, session)) = settled(event) {
-            for role in [Role::Initiator, Role::Acceptor] {
-                self.on_side(event, ids, session, role, out);
+    }
+
+    fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        _: &World,
+        _: &mut Vec<Detection>,
+    ) {
+        self.on_request(settled, epmd);
+    }
+
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if session.is_settled() {
+            for role in Role::BOTH {
+                self.on_side(session, role, out);
             }
         }
     }
 
-    fn on_end(&mut self, _: &World, out: &mut Vec<Finding>) {
+    fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
         out.extend(self.lost.drain(..).filter_map(|lost| lost.pending));
     }
 }
 
 impl RegistrationLost {
-    fn on_epmd(&mut self, event: &Event, ids: &ConnectionIds, epmd: &Epmd) {
-        let was = self.known.on_epmd(event, ids, epmd);
+    fn on_request(&mut self, settled: &Settled, epmd: &EpmdObservation) {
+        let was = self.known.on_epmd(settled, epmd);
         if let (Some(was), Some(close)) = (was, epmd.seen.close) {
             let closed_by = epmd.seen.closed_by;
             let lost = Lost { was, close, closed_by, pending: None };
             remember(&mut self.lost, lost, REMEMBERED);
             return;
         }
-        let mapper = Mapper::of(event, ids);
-        let registers = epmd.request == Some("ALIVE2_REQ");
+        let mapper = Mapper::of(settled);
+        let registers = epmd.request == Some(EpmdTag::ALIVE2_REQ);
         let is_back = registers && epmd.outcome != EpmdOutcome::Unregistered
             || epmd.outcome == EpmdOutcome::Answered;
         self.lost.retain(|lost| {
@@ -143,38 +152,25 @@ impl RegistrationLost {
         });
     }
 
-    fn on_side(
-        &mut self,
-        event: &Event,
-        ids: &ConnectionIds,
-        session: &Session,
-        role: Role,
-        out: &mut Vec<Finding>,
-    ) {
-        let Some((place, finding)) = self.still_talking(event, ids, session, role) else { return };
+    fn on_side(&mut self, session: &JudgedConnection, role: Role, out: &mut Vec<Detection>) {
+        let Some((place, finding)) = self.still_talking(session, role) else { return };
         let Some(lost) = self.lost.get_mut(place) else { return };
-        if event.at > lost.close.at.after(ALL_TOLD) {
+        if session.at() > lost.close.at.after(ALL_TOLD) {
             out.push(finding);
         } else {
-            lost.pending.get_or_insert_with(|| epmd_common::on_its_own(ids, finding));
+            lost.pending.get_or_insert_with(|| epmd_common::on_its_own(session.ids(), finding));
         }
     }
 
     /// Whether a side of a session is a node whose registration was lost well before it last spoke.
-    fn still_talking(
-        &self,
-        event: &Event,
-        ids: &ConnectionIds,
-        session: &Session,
-        role: Role,
-    ) -> Option<(usize, Finding)> {
-        let party = session.party(role);
-        let node = party.node.as_ref()?;
+    fn still_talking(&self, session: &JudgedConnection, role: Role) -> Option<(usize, Detection)> {
+        let node = session.name(role)?;
+        let creation = session.seen.handshake.hello(role).and_then(|hello| hello.what.creation);
         let alive = alive_of(node)?;
-        let last = (*session.seen.last_bytes.get(role.index())?)?;
-        let began = session.seen.send_name?.at;
-        let left = session.seen.close.filter(|_| session.closed_by == Some(role));
-        let port = acceptor_end(ids, session).port;
+        let last = session.seen.tcp.sides[role].last_bytes?;
+        let began = session.seen.message(MessageKind::SendName)?.at;
+        let left = session.seen.closed().filter(|_| session.seen.closed_by() == Some(role));
+        let port = session.acceptor_end().port;
         let is_meant = |lost: &Lost| {
             let after = |at: Timestamp| at > lost.close.at.after(CLEARLY_LATER);
             lost.was.name.as_ref() == alive
@@ -182,12 +178,12 @@ impl RegistrationLost {
                 && began <= lost.close.at
                 && after(last)
                 && left.is_none_or(|close| after(close.at))
-                && after(self.shown_until(lost, event, last))
+                && after(self.shown_until(lost, session, last))
         };
         let mut meant = self.lost.iter().enumerate().filter(|(_, lost)| is_meant(lost));
         meant.find_map(|(place, lost)| {
-            let host = self.host(lost, event, ids, session, role);
-            let creations = party.creation.zip(lost.was.creation);
+            let host = self.host(lost, session, role);
+            let creations = creation.zip(lost.was.creation);
             let creations = creations.filter(|(_, given)| *given > MAX_OLD_CREATION);
             let same_creation = creations.map(|(own, given)| own == given);
             let confidence = match (host, same_creation) {
@@ -195,31 +191,24 @@ impl RegistrationLost {
                 (Host::Unknown, None) => Confidence::Possible,
                 _ => Confidence::Likely,
             };
-            Some((place, told(ids, lost, session, role, node, last, confidence)))
+            Some((place, told(lost, session, role, node, last, confidence)))
         })
     }
 
     /// Until when the input that showed the loss would have shown a new registration, at least.
-    fn shown_until(&self, lost: &Lost, event: &Event, last: Timestamp) -> Timestamp {
+    fn shown_until(&self, lost: &Lost, session: &JudgedConnection, last: Timestamp) -> Timestamp {
         let input = lost.close.frame.input;
         let machine = self.machines.iter().find(|(known, _)| *known == input);
         let until = machine.map_or_else(Timestamp::default, |(_, machine)| machine.until);
-        if input_of(event) == Some(input) { until.max(last) } else { until }
+        if session.settled.shown_by_input() == Some(input) { until.max(last) } else { until }
     }
 
-    fn host(
-        &self,
-        lost: &Lost,
-        event: &Event,
-        ids: &ConnectionIds,
-        session: &Session,
-        role: Role,
-    ) -> Host {
-        let (ip, peer) = (ip_of(ids, session, role), ip_of(ids, session, role.peer()));
+    fn host(&self, lost: &Lost, session: &JudgedConnection, role: Role) -> Host {
+        let (ip, peer) = (session.ip(role), session.ip(role.peer()));
         let Some(input) = lost.was.mapper.input else {
             return if lost.was.node == Some(ip) { Host::Same } else { Host::Other };
         };
-        if input_of(event) != Some(input) {
+        if session.settled.shown_by_input() != Some(input) {
             return Host::Unknown;
         }
         if ip.is_loopback() || ip == peer {
@@ -243,10 +232,11 @@ impl RegistrationLost {
 }
 
 impl Machine {
-    fn on_connection(&mut self, event: &Event, ids: &ConnectionIds) {
+    fn on_connection(&mut self, settled: &Settled) {
+        let ids = &settled.connection;
         // Without a packet, the time is that of all inputs.
-        if event.frame.is_some() {
-            self.until = self.until.max(event.at);
+        if settled.frame.is_some() {
+            self.until = self.until.max(settled.at);
         }
         let ends = [ids.src_ip, ids.dest_ip];
         if !ends.iter().any(IpAddr::is_loopback) {
@@ -256,17 +246,16 @@ impl Machine {
 }
 
 fn told(
-    ids: &ConnectionIds,
     lost: &Lost,
-    session: &Session,
+    session: &JudgedConnection,
     role: Role,
     node: &Arc<str>,
     last: Timestamp,
     confidence: Confidence,
-) -> Finding {
+) -> Detection {
     let Lost { was, close, closed_by, .. } = lost;
     let Registration { name, port, mapper, .. } = was;
-    let flowed = session.traffic.of(role);
+    let flowed = &session.seen.tcp.sides[role];
     let mapper = super::finding::address(mapper.end.ip, mapper.end.port);
     let talked = seconds(micros(last.since(close.at)));
     let end = match closed_by {
@@ -279,14 +268,14 @@ fn told(
     let is_sent_again = flowed.retransmitted_bytes > 0;
     let confidence = if is_sent_again { Confidence::Possible } else { confidence };
     let mut not_excluded = vec!["it registered again and the capture does not show it".to_owned()];
-    if is_sent_again || session.closed_by == Some(role) {
+    if is_sent_again || session.seen.closed_by() == Some(role) {
         not_excluded
             .push("the node was gone, and its system still sent what it had left".to_owned());
     }
     if confidence == Confidence::Possible && !is_sent_again {
         not_excluded.push(format!("{node} is on another host, and has the name by chance"));
     }
-    let peer = ip_of(ids, session, role.peer());
+    let peer = session.ip(role.peer());
     let of_registration =
         |evidence: Evidence| Evidence { session_id: Some(Arc::clone(&was.session_id)), ..evidence };
     let registered = Shows::Note(format!("\"{name}\" registered").into());
@@ -294,10 +283,14 @@ fn told(
     let gone = Shows::Closed("the registration's connection is closed".into());
     let gone = shown(Some(*close), *closed_by, gone);
     let hello = match role {
-        Role::Initiator => shown(session.seen.send_name, Some(role), MessageKind::SendName),
-        Role::Acceptor => shown(session.seen.challenge, Some(role), MessageKind::Challenge),
+        Role::Initiator => {
+            shown(session.seen.message(MessageKind::SendName), Some(role), MessageKind::SendName)
+        }
+        Role::Acceptor => {
+            shown(session.seen.message(MessageKind::Challenge), Some(role), MessageKind::Challenge)
+        }
     };
-    Finding {
+    Detection {
         confidence,
         title: format!("{node} is up and no longer registered at {mapper}"),
         explanation: format!(
@@ -322,12 +315,12 @@ fn told(
             .chain(hello)
             .collect(),
         not_excluded,
-        ..blank(&DOC)
+        ..Detection::new(&DOC)
     }
 }
 
 /// Whether a connection may be a registration after `lost`, the request of which was not seen.
-fn may_be_registration(epmd: &Epmd, lost: Timestamp) -> bool {
+fn may_be_registration(epmd: &EpmdObservation, lost: Timestamp) -> bool {
     epmd.request.is_none()
         && matches!(epmd.outcome, EpmdOutcome::Answered | EpmdOutcome::Incomplete)
         && !epmd.seen.is_mute
@@ -350,76 +343,69 @@ const MAX_OLD_CREATION: u32 = 3;
 mod tests {
     use super::super::epmd_common::tests::{NODE, between, epmd, evidence, found, mark, seconds};
     use super::*;
+    use crate::detect::tests::{Step, detected};
+    use crate::judge::samples::dial;
+    use crate::judge::world::HomeNets;
+    use crate::observe::{Hello, Occasion};
     use crate::packet::FrameRef;
-    use crate::record::{
-        Body, CloseKind, Orientation, Outcome, Party, Protocol, SessionSeen, State, Traffic,
-    };
 
     const LAN: (&str, &str) = ("10.0.0.1", "10.0.0.2");
     const CREATION: u32 = 1_795_361_392;
 
-    fn registers(at: f64, id: &str) -> Event {
+    fn registers(at: f64, id: &str) -> Step {
         let frame = (at * 10.0) as u64 + 2;
-        epmd((NODE, NODE, id), (frame, at), "ALIVE2_REQ", "b", EpmdOutcome::Answered, |epmd| {
-            epmd.creation = Some(CREATION);
-        })
-    }
-
-    fn unregisters(at: f64, id: &str, by: Role) -> Event {
-        let frame = (at * 10.0) as u64 + 2;
-        epmd((NODE, NODE, id), (frame, at), "ALIVE2_REQ", "b", EpmdOutcome::Unregistered, |epmd| {
-            epmd.seen.close = Some(mark(frame, at));
-            epmd.seen.closed_by = Some(by);
-        })
-    }
-
-    /// A session between a node at LAN.0 and b@h at LAN.1 since second 3, in which b last spoke at
-    /// `last`; told at `last` as still open.
-    fn session(last: f64, change: impl FnOnce(&mut Session)) -> Event {
-        let party = |node: &str| Party {
-            node: Some(node.into()),
-            creation: Some(CREATION),
-            ..Party::default()
-        };
-        let mut session = Session {
-            protocol: Protocol::Distribution,
-            state: State::Open,
-            outcome: Outcome::Connected,
-            confidence: Confidence::Proven,
-            not_excluded: Vec::new(),
-            detected_by: None,
-            orientation: Orientation::Syn,
-            initiator: party("a@g"),
-            acceptor: party("b@h"),
-            reached: None,
-            wanted: None,
-            closed_by: None,
-            close: None,
-            lookup: None,
-            handshake_us: None,
-            duration_us: 0,
-            traffic: Traffic::default(),
-            messages: None,
-            seen: SessionSeen {
-                send_name: Some(mark(31, 3.0)),
-                challenge: Some(mark(32, 3.0)),
-                last_bytes: [Some(seconds(last)); 2],
-                ..SessionSeen::default()
+        epmd(
+            (NODE, NODE, id),
+            (frame, at),
+            EpmdTag::ALIVE2_REQ,
+            "b",
+            EpmdOutcome::Answered,
+            |epmd| {
+                epmd.creation = Some(CREATION);
             },
-        };
-        change(&mut session);
+        )
+    }
+
+    fn unregisters(at: f64, id: &str, by: Role) -> Step {
+        let frame = (at * 10.0) as u64 + 2;
+        epmd(
+            (NODE, NODE, id),
+            (frame, at),
+            EpmdTag::ALIVE2_REQ,
+            "b",
+            EpmdOutcome::Unregistered,
+            |epmd| {
+                epmd.seen.close = Some(mark(frame, at));
+                epmd.seen.closed_by = Some(by);
+            },
+        )
+    }
+
+    /// A connection between a node at LAN.0 and b@h at LAN.1 since second 3, on which b last sent bytes at `last`;
+    /// observed at `last` as still open.
+    fn session(last: f64, change: impl FnOnce(&mut JudgedConnection)) -> Step {
+        let to = format!("b@h/{}/{CREATION}", LAN.1);
+        let mut it = dial(0, &format!("a@g/{}/{CREATION}", LAN.0), &to).judged();
+        let seen = &mut it.seen;
+        (seen.occasion, seen.at) = (Occasion::End, seconds(last));
+        seen.handshake.send_name.as_mut().unwrap().mark = mark(31, 3.0);
+        seen.handshake.challenge.as_mut().unwrap().mark = mark(32, 3.0);
+        seen.tcp.sides.initiator.last_bytes = Some(seconds(last));
+        seen.tcp.sides.acceptor.last_bytes = Some(seconds(last));
         let mut ids = (*between(LAN.0, LAN.1, "s")).clone();
         ids.dest_port = 9100;
-        Event {
-            at: seconds(last),
-            frame: None,
-            input: Some(0),
-            connection: Some(Arc::new(ids)),
-            body: Body::Session { session: Box::new(session) },
-        }
+        it.settled =
+            Settled { at: seconds(last), frame: None, input: Some(0), connection: Arc::new(ids) };
+        change(&mut it);
+        Step::Session(it)
     }
 
-    fn story(last: f64, change: impl FnOnce(&mut Session)) -> Vec<Event> {
+    /// The acceptor's hello.
+    fn challenge(it: &mut JudgedConnection) -> &mut Hello {
+        &mut it.seen.handshake.challenge.as_mut().unwrap().what
+    }
+
+    fn story(last: f64, change: impl FnOnce(&mut JudgedConnection)) -> Vec<Step> {
         let lost = unregisters(5.0, "1", Role::Acceptor);
         vec![registers(1.0, "1"), lost, session(last, change)]
     }
@@ -446,11 +432,11 @@ mod tests {
         assert!(found::<RegistrationLost>(&story(8.0, |_| ())).is_empty());
         // Its system sends again what was not acknowledged, for long.
         let killed = story(60.0, |session| {
-            (session.closed_by, session.close) = (Some(Role::Acceptor), Some(CloseKind::Fin));
-            session.seen.close = Some(mark(60, 5.0));
+            session.close(Role::Acceptor, mark(60, 5.0));
         });
         assert!(found::<RegistrationLost>(&killed).is_empty());
-        let resent = story(60.0, |session| session.traffic.acceptor.retransmitted_bytes = 90);
+        let resent =
+            story(60.0, |session| session.seen.tcp.sides.acceptor.retransmitted_bytes = 90);
         assert_eq!(found::<RegistrationLost>(&resent)[0].confidence, Confidence::Possible);
     }
 
@@ -461,7 +447,7 @@ mod tests {
         let asked = epmd(
             ("10.0.0.1", "10.0.0.2", "q"),
             (80, 8.0),
-            "PORT_PLEASE2_REQ",
+            EpmdTag::PORT_PLEASE2_REQ,
             "b",
             EpmdOutcome::Answered,
             |_| (),
@@ -478,14 +464,21 @@ mod tests {
 
     #[test]
     fn a_connection_that_may_be_its_next_registration_keeps_silent() {
-        let told = |change: fn(&mut Epmd)| {
+        let told = |change: fn(&mut EpmdObservation)| {
             let mut events = story(60.0, |_| ());
             let outcome = EpmdOutcome::Incomplete;
-            events.push(epmd((NODE, NODE, "2"), (80, 7.0), "ALIVE2_REQ", "", outcome, |epmd| {
-                (epmd.request, epmd.name) = (None, None);
-                epmd.seen.syn = Some(mark(79, 7.0));
-                change(epmd);
-            }));
+            events.push(epmd(
+                (NODE, NODE, "2"),
+                (80, 7.0),
+                EpmdTag::ALIVE2_REQ,
+                "",
+                outcome,
+                |epmd| {
+                    (epmd.request, epmd.name) = (None, None);
+                    epmd.seen.syn = Some(mark(79, 7.0));
+                    change(epmd);
+                },
+            ));
             found::<RegistrationLost>(&events).len()
         };
         assert_eq!(told(|_| ()), 0);
@@ -502,24 +495,23 @@ mod tests {
     #[test]
     fn what_can_no_more_be_refuted_is_told_at_once() {
         let told = |last| {
-            let (mut rule, mut out) = (RegistrationLost::default(), Vec::new());
-            let limits = crate::limits::Limits::default();
-            let known = World::new(&limits, Vec::new(), crate::judge::world::HomeNets::default());
-            story(last, |_| ()).iter().for_each(|event| rule.on_event(event, &known, &mut out));
-            out.len()
+            let mut rule = RegistrationLost::default();
+            detected(&mut rule, HomeNets::default(), &story(last, |_| ())).len()
         };
         assert_eq!((told(60.0), told(600.0)), (0, 1));
     }
 
     #[test]
     fn another_node_is_not() {
-        let changes: [fn(&mut Session); 5] = [
-            |session| session.acceptor.node = Some("c@h".into()),
-            |session| session.acceptor.node = None,
-            |session| session.acceptor.creation = Some(CREATION + 1),
-            |session| session.acceptor.port = Some(9101),
+        let changes: [fn(&mut JudgedConnection); 5] = [
+            |session| challenge(session).name = "c@h".into(),
+            |session| session.forget_name(Role::Acceptor),
+            |session| challenge(session).creation = Some(CREATION + 1),
+            |session| session.seen.ends.acceptor.port = 9101,
             // A later incarnation.
-            |session| session.seen.send_name = Some(mark(70, 7.0)),
+            |session| {
+                session.seen.handshake.send_name.as_mut().unwrap().mark = mark(70, 7.0);
+            },
         ];
         for change in changes {
             assert!(found::<RegistrationLost>(&story(60.0, change)).is_empty());
@@ -528,7 +520,7 @@ mod tests {
 
     #[test]
     fn name_and_port_alone_make_it_possible() {
-        let found = found::<RegistrationLost>(&story(9.0, |s| s.acceptor.creation = None));
+        let found = found::<RegistrationLost>(&story(9.0, |it| challenge(it).creation = None));
         assert_eq!(found[0].confidence, Confidence::Possible);
         assert!(found[0].not_excluded.iter().any(|reading| reading.contains("another host")));
     }
@@ -537,9 +529,9 @@ mod tests {
     fn the_host_that_all_connections_share_settles_whose_it_is() {
         let lookup = |src, dest| {
             let outcome = EpmdOutcome::NotRegistered;
-            epmd((src, dest, "q"), (40, 4.0), "PORT_PLEASE2_REQ", "x", outcome, |_| ())
+            epmd((src, dest, "q"), (40, 4.0), EpmdTag::PORT_PLEASE2_REQ, "x", outcome, |_| ())
         };
-        let old_node = |session: &mut Session| session.acceptor.creation = None;
+        let old_node = |session: &mut JudgedConnection| challenge(session).creation = None;
         let with = |other| {
             let mut events = story(9.0, old_node);
             events.insert(0, other);
@@ -553,8 +545,9 @@ mod tests {
 
     #[test]
     fn an_initiator_is_known_by_its_name() {
-        let dials = |session: &mut Session| {
-            std::mem::swap(&mut session.initiator.node, &mut session.acceptor.node);
+        let dials = |session: &mut JudgedConnection| {
+            challenge(session).name = "a@g".into();
+            session.seen.handshake.send_name.as_mut().unwrap().what.name = "b@h".into();
         };
         let found = found::<RegistrationLost>(&story(9.0, dials));
         assert_eq!(evidence(&found[0])[2], (31, "send_name"));
@@ -565,8 +558,11 @@ mod tests {
         let over = |ip| {
             let registers = registers(1.0, "1");
             let lost = unregisters(5.0, "1", Role::Acceptor);
-            let moved = |event: Event| Event { connection: Some(between(ip, ip, "1")), ..event };
-            let old_node = |session: &mut Session| session.acceptor.creation = None;
+            let moved = |mut step: Step| {
+                step.settled().connection = between(ip, ip, "1");
+                step
+            };
+            let old_node = |session: &mut JudgedConnection| challenge(session).creation = None;
             let events = [moved(registers), moved(lost), session(9.0, old_node)];
             found::<RegistrationLost>(&events)
         };
@@ -577,14 +573,14 @@ mod tests {
     #[test]
     fn an_input_that_ends_early_shows_no_loss() {
         let mut events = story(9.0, |_| ());
-        let elsewhere = |event: &mut Event| event.input = Some(1);
+        let elsewhere = |step: &mut Step| step.settled().input = Some(1);
         events.last_mut().into_iter().for_each(elsewhere);
         assert!(found::<RegistrationLost>(&events).is_empty());
         // It goes on, and shows something of another node.
         let outcome = EpmdOutcome::Answered;
         let ends = (NODE, NODE, "9");
-        let later = epmd(ends, (90, 8.5), "ALIVE2_REQ", "x", outcome, |_| ());
-        assert_eq!(later.frame, Some(FrameRef { input: 0, number: 90 }));
+        let mut later = epmd(ends, (90, 8.5), EpmdTag::ALIVE2_REQ, "x", outcome, |_| ());
+        assert_eq!(later.settled().frame, Some(FrameRef { input: 0, number: 90 }));
         events.insert(2, later);
         assert_eq!(found::<RegistrationLost>(&events)[0].confidence, Confidence::Likely);
     }
@@ -594,10 +590,10 @@ mod tests {
         let mut rule = RegistrationLost::default();
         for number in 0..REMEMBERED + 10 {
             let id = number.to_string();
-            for event in [registers(1.0, &id), unregisters(2.0, &id, Role::Initiator)] {
-                let (ids, epmd) = epmd_common::talk(&event).unwrap();
+            for step in [registers(1.0, &id), unregisters(2.0, &id, Role::Initiator)] {
+                let Step::Epmd(settled, epmd) = step else { panic!("no request") };
                 let name = Some(Arc::from(id.as_str()));
-                rule.on_epmd(&event, ids, &Epmd { name, ..epmd.clone() });
+                rule.on_request(&settled, &EpmdObservation { name, ..*epmd });
             }
         }
         assert_eq!(rule.lost.len(), REMEMBERED);

@@ -3,13 +3,11 @@
 //! Evidence: ALIVE2_REQ from an address that is not local to the port mapper, and FIN without a byte. EPMD
 //! judges by the address alone, so what may look like it is something else that closes without a word.
 
-use super::epmd_common;
-use super::finding::{blank, shown};
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::shown;
+use super::{Detection, LogLine, Rule, RuleDoc, epmd_common};
 use crate::judge::world::World;
-use crate::record::{
-    Confidence, EpmdOutcome, EpmdTag, Event, Finding, Missing, Role, Severity, Shows,
-};
+use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
+use crate::record::{Confidence, Missing, Severity, Shows};
 
 /// `beamscope explain registration-rejected`.
 const DOC: RuleDoc = RuleDoc {
@@ -55,14 +53,20 @@ impl Rule for RegistrationRejected {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, epmd)) = epmd_common::talk(event) else { return };
+    fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        _: &World,
+        out: &mut Vec<Detection>,
+    ) {
+        let ids = &*settled.connection;
         let seen = &epmd.seen;
         let silent = epmd.outcome == EpmdOutcome::NoReply
             && seen.closed_by == Some(Role::Acceptor)
             && !seen.is_unread
             && !seen.is_pipelined;
-        if epmd.request != Some("ALIVE2_REQ") || epmd_common::is_local(ids) || !silent {
+        if epmd.request != Some(EpmdTag::ALIVE2_REQ) || epmd_common::is_local(ids) || !silent {
             return;
         }
         let name = epmd.name.as_deref().unwrap_or("?");
@@ -83,9 +87,9 @@ impl Rule for RegistrationRejected {
             ),
             shown(seen.close, Some(Role::Acceptor), no_reply),
         ];
-        out.push(Finding {
+        out.push(Detection {
             confidence: Confidence::Likely,
-            title: format!("the port mapper at {mapper} turned \"{name}\" away, which is on another host"),
+            title: format!("the port mapper at {mapper} refused to register \"{name}\", which is on another host"),
             explanation: format!(
                 "A node at {from} asked the port mapper at {mapper} to register it as \"{name}\", and the \
                  connection was closed without an answer. EPMD registers processes of its own host alone; \
@@ -102,7 +106,7 @@ impl Rule for RegistrationRejected {
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded,
             logged_by: vec![Role::Initiator],
-            ..blank(&DOC)
+            ..Detection::new(&DOC)
         });
     }
 }
@@ -111,11 +115,11 @@ impl Rule for RegistrationRejected {
 mod tests {
     use super::super::epmd_common::tests::{closed, epmd, evidence, found};
     use super::*;
-    use crate::record::Epmd;
+    use crate::detect::tests::Step;
 
-    fn registers(src: &str, dest: &str, change: impl FnOnce(&mut Epmd)) -> Event {
+    fn registers(src: &str, dest: &str, change: impl FnOnce(&mut EpmdObservation)) -> Step {
         let outcome = EpmdOutcome::NoReply;
-        epmd((src, dest, "1"), (10, 2.0), "ALIVE2_REQ", "c", outcome, change)
+        epmd((src, dest, "1"), (10, 2.0), EpmdTag::ALIVE2_REQ, "c", outcome, change)
     }
 
     const FAR: (&str, &str) = ("10.0.0.1", "10.0.0.2");
@@ -141,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_epmd_did_not_read_or_did_not_close_it_did_not_reject() {
-        let unread = |epmd: &mut Epmd| {
+        let unread = |epmd: &mut EpmdObservation| {
             closed(Role::Acceptor, 0.001)(epmd);
             epmd.seen.is_unread = true;
         };

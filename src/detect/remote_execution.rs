@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::finding::{address, blank, shown};
-use super::{Rule, RuleDoc};
+use super::finding::{address, shown};
+use super::{Detection, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::observe::messages::{Execution, FieldKind, MessageEvent, RuleTrigger};
-use crate::record::{Body, Confidence, Event, Finding, Outcome, Role, Severity, Shows, State};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{Execution, PerRole, Role, RuleTrigger, Settled, State, TriggerMessage};
+use crate::record::{Confidence, Severity, Shows};
 
 /// `beamscope explain remote-execution`.
 const DOC: RuleDoc = RuleDoc {
@@ -41,7 +42,7 @@ const DOC: RuleDoc = RuleDoc {
 /// Knows the names of the nodes that are connected, since messages do not bring them.
 #[derive(Default)]
 pub(super) struct RemoteExecution {
-    connected: HashMap<Arc<str>, [Option<Arc<str>>; 2]>,
+    connected: HashMap<Arc<str>, PerRole<Option<Arc<str>>>>,
 }
 
 impl Rule for RemoteExecution {
@@ -49,34 +50,32 @@ impl Rule for RemoteExecution {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, _: &mut Vec<Finding>) {
-        let (Body::Session { session }, Some(ids)) = (&event.body, &event.connection) else {
-            return;
-        };
-        if session.outcome != Outcome::Connected {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, _: &mut Vec<Detection>) {
+        if session.outcome() != Outcome::Connected {
             return;
         }
-        if session.state != State::Established {
-            self.connected.remove(&ids.session_id);
+        if session.state() != State::Established {
+            self.connected.remove(session.session_id());
         } else if self.connected.len() < MOST_CONNECTED {
-            let names = [&session.initiator, &session.acceptor].map(|party| party.node.clone());
-            self.connected.insert(Arc::clone(&ids.session_id), names);
+            let names = PerRole::from_fn(|role| session.name(role).cloned());
+            self.connected.insert(Arc::clone(session.session_id()), names);
         }
     }
 
-    fn on_message(&mut self, event: &MessageEvent<'_>, out: &mut Vec<Finding>) {
-        let MessageEvent { connection, message } = event;
-        let meta = message.meta;
-        let (Some(RuleTrigger::Execution(execution)), Some(kind)) = (meta.trigger, meta.call)
+    fn on_message(
+        &mut self,
+        settled: &Settled,
+        message: &TriggerMessage,
+        out: &mut Vec<Detection>,
+    ) {
+        let connection = &settled.connection;
+        let (RuleTrigger::Execution(execution), Some(call)) = (message.trigger, &message.call)
         else {
             return;
         };
-        let module = message.text(FieldKind::Module);
-        let (Some(module), Some(function)) = (module, message.text(FieldKind::Function)) else {
-            return;
-        };
+        let (Some(module), Some(function)) = (&call.module, &call.function) else { return };
         let names = self.connected.get(&connection.session_id);
-        let name = |role: Role| names.and_then(|names| names.get(role.index())?.clone());
+        let name = |role: Role| names.and_then(|names| names[role].clone());
         let side = |role: Role| {
             let end = match role {
                 Role::Initiator => (connection.src_ip, connection.src_port),
@@ -84,35 +83,34 @@ impl Rule for RemoteExecution {
             };
             name(role).map_or_else(|| address(end.0, end.1), |name| name.to_string())
         };
-        let (from, to) = (side(meta.from), side(meta.from.peer()));
+        let (from, to) = (side(message.from), side(message.from.peer()));
         // As Erlang writes it; Elixir's modules without what Elixir leaves away.
         let module = module.strip_prefix("Elixir.").unwrap_or(module);
-        let arity =
-            message.text(FieldKind::Arity).map_or_else(String::new, |arity| format!("/{arity}"));
+        let arity = call.arity.map_or_else(String::new, |arity| format!("/{arity}"));
         let what = match execution {
             Execution::Command => "which starts a program on its host",
             Execution::CodeLoading => "which loads code into it",
             Execution::Evaluation => "which evaluates what it is given",
         };
-        out.push(Finding {
+        out.push(Detection {
             confidence: Confidence::Proven,
             title: format!("{from} had {to} run {module}:{function}"),
             explanation: format!(
                 "{from} asked {to} to run {module}:{function}{arity} ({}), {what}. Whether it was meant, \
                  the capture does not tell.",
-                kind.name()
+                call.kind
             ),
             remedy: DOC.remedy.iter().map(ToString::to_string).collect(),
-            nodes: [name(meta.from), name(meta.from.peer())].into_iter().flatten().collect(),
+            nodes: [name(message.from), name(message.from.peer())].into_iter().flatten().collect(),
             parties: format!("{from},{to},{module}:{function}"),
             evidence: shown(
-                Some(meta.packet),
-                Some(meta.from),
-                Shows::Message(format!("{} of {module}:{function}{arity}", meta.operation_name())),
+                Some(message.mark),
+                Some(message.from),
+                Shows::Message(format!("{} of {module}:{function}{arity}", message.operation)),
             )
             .into_iter()
             .collect(),
-            ..blank(&DOC)
+            ..Detection::new(&DOC)
         });
     }
 }
@@ -123,54 +121,53 @@ const MOST_CONNECTED: usize = 16_384;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::messages::samples::{batch, meta};
-    use crate::observe::messages::{MessageBatch, MessageMeta, Operation, RequestKind};
-    use crate::packet::FrameRef;
-    use crate::packet::PacketRef;
-    use crate::record::samples::{at, dial};
+    use crate::judge::samples::{dial, mark};
+    use crate::observe::TriggerCall;
 
-    fn call(module: &str, function: &str, execution: Option<Execution>) -> MessageBatch {
-        let meta = MessageMeta {
-            packet: PacketRef { frame: FrameRef { input: 0, number: 31 }, at: at(100) },
+    fn call(module: &str, function: &str, execution: Execution) -> TriggerMessage {
+        TriggerMessage {
+            mark: mark(31),
             from: Role::Acceptor,
-            call: Some(RequestKind::ErpcCall),
-            payload_bytes: Some(9),
-            trigger: execution.map(RuleTrigger::Execution),
-            ..meta(Operation::SPAWN_REQUEST)
-        };
-        let fields =
-            [(FieldKind::Module, module), (FieldKind::Function, function), (FieldKind::Arity, "1")];
-        batch(meta, &fields)
+            operation: "SPAWN_REQUEST".into(),
+            trigger: RuleTrigger::Execution(execution),
+            call: Some(TriggerCall {
+                kind: "erpc_call".into(),
+                module: Some(module.into()),
+                function: Some(function.into()),
+                arity: Some(1),
+            }),
+        }
     }
 
-    fn findings(session: Option<Event>, messages: &MessageBatch) -> Vec<Finding> {
+    fn detections(is_named: bool, message: &TriggerMessage) -> Vec<Detection> {
         let mut rule = RemoteExecution::default();
         let mut out = Vec::new();
-        let event = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").event();
-        let connection = event.connection.clone().unwrap();
-        let known = World::new(&Default::default(), Vec::new(), Default::default());
-        if let Some(session) = session {
-            rule.on_event(&session, &known, &mut out);
+        let session = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").judged();
+        if is_named {
+            let world = World::new(&Default::default(), Default::default());
+            rule.on_session(&session, &world, &mut out);
         }
-        for message in messages.iter() {
-            rule.on_message(&MessageEvent { connection: &connection, message }, &mut out);
-        }
+        rule.on_message(&session.settled, message, &mut out);
         out
     }
 
     #[test]
     fn who_had_whom_run_what_is_told_by_name() {
-        let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2");
-        let found = findings(Some(dial.event()), &call("os", "cmd", Some(Execution::Command)));
+        let found = detections(true, &call("os", "cmd", Execution::Command));
         assert_eq!(found[0].title, "b@h had a@h run os:cmd");
         assert_eq!(found[0].evidence[0].what.to_string(), "SPAWN_REQUEST of os:cmd/1");
-        let code = call("Elixir.Code", "eval_string", Some(Execution::Evaluation));
-        let found = findings(None, &code);
+        let code = call("Elixir.Code", "eval_string", Execution::Evaluation);
+        let found = detections(false, &code);
         assert_eq!(found[0].title, "10.0.0.2:9100 had 10.0.0.1:40000 run Code:eval_string");
     }
 
     #[test]
-    fn any_other_function_is_nobodys_business() {
-        assert!(findings(None, &call("lists", "seq", None)).is_empty());
+    fn a_message_without_a_function_detects_nothing() {
+        let message = TriggerMessage { call: None, ..call("os", "cmd", Execution::Command) };
+        assert!(detections(true, &message).is_empty());
+        let disconnect = RuleTrigger::Disconnect;
+        let message =
+            TriggerMessage { trigger: disconnect, ..call("os", "cmd", Execution::Command) };
+        assert!(detections(true, &message).is_empty());
     }
 }

@@ -7,13 +7,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::finding::{Sides, closed, finding, looked_up, settled, shown};
-use super::{LogLine, Rule, RuleDoc};
-use crate::judge::world::{World, acceptor_end, alive_of, ip_of};
-use crate::record::{
-    Confidence, Event, Finding, MessageKind, Outcome, Role, Session, Severity, Shows,
-};
-use crate::time::Timestamp;
+use super::finding::{Sides, closed, finding, looked_up, shown};
+use super::{Detection, LogLine, Rule, RuleDoc};
+use crate::judge::world::{World, alive_of};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{MessageKind, Role};
+use crate::packet::PacketRef;
+use crate::record::{Confidence, Severity, Shows};
 
 /// `beamscope explain same-name`.
 const DOC: RuleDoc = RuleDoc {
@@ -53,38 +53,40 @@ impl Rule for SameName {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        let refused = session.seen.status.as_ref().is_some_and(|(_, text)| text == "nok");
-        if session.outcome != Outcome::Superseded || !refused {
+    fn on_session(&mut self, session: &JudgedConnection, known: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
             return;
         }
-        let Some(name) = &session.initiator.node else { return };
-        let (from, end) = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session));
+        let Some(status) = session.seen.status("nok") else { return };
+        if session.outcome() != Outcome::Superseded {
+            return;
+        }
+        let Some(name) = session.name(Role::Initiator) else { return };
+        let (from, end) = (session.ip(Role::Initiator), session.acceptor_end());
         let confidence = match known.dials().listener(end) {
             Some(listener) if listener == name.as_ref() => Confidence::Proven,
             None if asked_for_itself(session, end.ip) => Confidence::Likely,
             // One alive name on two hosts is customary. That two such nodes cross again and again is not,
             // nor that a dial is declined for another one that does not come.
             None if asked_for_its_alive_name(session)
-                && (known.dials().is_declined_again(ids, session)
-                    || waited(session, event.at) >= HELD_ON) =>
+                && (known.dials().is_declined_again(session)
+                    || waited(session, status) >= HELD_ON) =>
             {
                 Confidence::Likely
             }
             _ => return,
         };
         let to = end.ip;
-        if known.dials().crossing(ids, session, event.at).is_some() {
+        if known.dials().crossing(session, session.at()).is_some() {
             return;
         }
-        let sides = Sides::of(ids, session);
+        let sides = Sides::of(session);
         let mut found = finding(&DOC, session, &sides);
         found.confidence = confidence;
         found.title = format!("two nodes call themselves {name}");
         found.explanation = format!(
             "The node at {from} introduced itself to the node at {to} as {name}, which is {}; it \
-             was refused with nok, and nobody had dialed the other way.",
+             was refused with nok, and no node had dialed the other way.",
             match confidence {
                 Confidence::Proven => "that node's own name",
                 _ => "in all likelihood that node's own name: EPMD was asked for it",
@@ -93,13 +95,12 @@ impl Rule for SameName {
         found.remedy = vec!["Give one of the two another name and restart it.".to_owned()];
         found.evidence.extend(looked_up(session));
         found.evidence.extend(shown(
-            session.seen.send_name,
+            session.seen.message(MessageKind::SendName),
             Some(Role::Initiator),
             MessageKind::SendName,
         ));
-        let status = session.seen.status.as_ref().map(|(mark, _)| *mark);
         found.evidence.extend(shown(
-            status,
+            Some(status),
             Some(Role::Acceptor),
             Shows::handshake(MessageKind::Status, "nok"),
         ));
@@ -118,53 +119,47 @@ impl Rule for SameName {
 
 /// How long the initiator held on to the dial that was declined. A node drops it when the dial that it was
 /// declined for arrives, which is on its way by then, and else when its set-up time is over.
-fn waited(session: &Session, now: Timestamp) -> Duration {
-    let [initiator_left, _] = session.seen.fin_unseen;
-    match &session.seen.status {
-        Some((declined, _)) if !initiator_left => {
-            let [initiator_closed, _] = session.seen.closed_at;
-            initiator_closed.unwrap_or(now).since(declined.at)
-        }
-        _ => Duration::ZERO,
+fn waited(session: &JudgedConnection, declined: PacketRef) -> Duration {
+    let initiator = &session.seen.tcp.sides.initiator;
+    if initiator.fin_unseen {
+        return Duration::ZERO;
     }
+    initiator.closed_at.unwrap_or_else(|| session.at()).since(declined.at)
 }
 
 /// A dial that crosses arrives within a few round trips.
 const HELD_ON: Duration = Duration::from_secs(1);
 
 /// Whether the initiator asked EPMD for its own name, at the host that its name has.
-fn asked_for_itself(session: &Session, acceptor: IpAddr) -> bool {
-    let host = session.initiator.node.as_deref().and_then(|name| Some(name.split_once('@')?.1));
+fn asked_for_itself(session: &JudgedConnection, acceptor: IpAddr) -> bool {
+    let host = session.name(Role::Initiator).and_then(|name| Some(name.split_once('@')?.1));
     asked_for_its_alive_name(session) && host == Some(acceptor.to_string().as_str())
 }
 
 /// Whether it asked for the part of its own name left of the `@`.
-fn asked_for_its_alive_name(session: &Session) -> bool {
-    let alive = session.initiator.node.as_deref().and_then(alive_of);
-    let asked = session.lookup.as_ref().map(|lookup| lookup.asked.as_ref());
+fn asked_for_its_alive_name(session: &JudgedConnection) -> bool {
+    let alive = session.name(Role::Initiator).and_then(|name| alive_of(name));
+    let asked = session.verdict.lookup.as_ref().map(|lookup| lookup.asked.as_ref());
     alive.is_some() && alive == asked
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::{but, hello, nok, rules};
-    use crate::packet::FrameRef;
-    use crate::packet::PacketRef;
-    use crate::record::samples::{at, dial};
-    use crate::record::{Body, Lookup};
+    use crate::detect::tests::{Step, but, hello, nok, rules};
+    use crate::judge::samples::{at, dial, mark};
+    use crate::judge::world::PriorLookup;
 
     const B: &str = "app@pod-b/10.0.0.2/2";
 
     /// A dial of `app@pod-a` to where EPMD said that an `app` listens, declined.
-    fn declined(ms: u64) -> Event {
+    fn declined(ms: u64) -> Step {
         but(dial(ms, "app@pod-a/10.0.0.1/1", B).fails(Outcome::Superseded), |session| {
-            session.acceptor.node = None;
-            let mark = PacketRef { frame: FrameRef { input: 0, number: ms + 5 }, at: at(ms + 5) };
-            session.seen.status = Some((mark, "nok".to_owned()));
-            session.lookup = Some(Lookup {
+            session.forget_name(Role::Acceptor);
+            session.status(mark(ms + 5), "nok");
+            session.verdict.lookup = Some(PriorLookup {
                 session_id: "lookup".into(),
-                reply: mark.frame,
+                reply: mark(ms + 5).frame,
                 asked: "app".into(),
                 port: 9100,
                 highest_version: 6,
@@ -172,8 +167,8 @@ mod tests {
         })
     }
 
-    fn dialed(dials: &[Event]) -> Vec<Event> {
-        let said = |dial: &Event| [hello(dial), nok(dial), dial.clone()];
+    fn dialed(dials: &[Step]) -> Vec<Step> {
+        let said = |dial: &Step| [hello(dial), nok(dial), dial.clone()];
         dials.iter().flat_map(said).collect()
     }
 
@@ -185,18 +180,23 @@ mod tests {
 
     #[test]
     fn a_dial_that_is_held_on_to_was_declined_for_none_that_came() {
-        let told_at = |ms: u64| Event { at: at(ms), ..declined(100) };
+        let told_at = |ms: u64| {
+            let mut step = declined(100);
+            step.settled().at = at(ms);
+            step
+        };
         assert_eq!(rules(&dialed(&[told_at(1200)])), ["same-name"]);
         let mut dropped = told_at(1200);
-        let Body::Session { session } = &mut dropped.body else { unreachable!() };
-        session.seen.closed_at = [Some(at(190)), Some(at(106))];
+        let sides = &mut dropped.session_mut().seen.tcp.sides;
+        sides.initiator.closed_at = Some(at(190));
+        sides.acceptor.closed_at = Some(at(106));
         assert!(rules(&dialed(&[dropped])).is_empty(), "the other dial arrived");
     }
 
     #[test]
     fn one_alive_name_on_two_hosts_that_dial_each_other_is_no_shared_name() {
-        let back = dial(90, B, "app@pod-a/10.0.0.1/1").fails(Outcome::Incomplete).event();
-        let mut events = vec![hello(&back)];
+        let back = dial(90, B, "app@pod-a/10.0.0.1/1").fails(Outcome::Incomplete);
+        let mut events = vec![hello(&back.into())];
         events.extend(dialed(&[declined(100), declined(5000)]));
         assert!(!rules(&events).contains(&"same-name"));
     }

@@ -3,10 +3,12 @@
 //! Evidence: a dial that was refused with `nok` or dropped, and the other one. It is how the protocol settles
 //! such a thing: told as context for whoever wonders about the dial that failed.
 
-use super::finding::{Sides, closed, finding, settled, shown};
-use super::{Rule, RuleDoc};
+use super::finding::{Sides, closed, finding, shown};
+use super::{Detection, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{Event, Evidence, Finding, MessageKind, Outcome, Role, Severity, Shows};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{MessageKind, Role};
+use crate::record::{Evidence, Severity, Shows};
 
 /// `beamscope explain simultaneous-connect`.
 const DOC: RuleDoc = RuleDoc {
@@ -39,22 +41,26 @@ impl Rule for SimultaneousConnect {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, known: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        if session.outcome != Outcome::Superseded {
+    fn on_session(&mut self, session: &JudgedConnection, known: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
             return;
         }
-        let (Some(hello), Some(name)) = (session.seen.send_name, &session.initiator.node) else {
+        if session.outcome() != Outcome::Superseded {
+            return;
+        }
+        let (Some(hello), Some(name)) =
+            (session.seen.message(MessageKind::SendName), session.name(Role::Initiator))
+        else {
             return;
         };
-        let Some(other) = known.dials().crossing(ids, session, hello.at) else { return };
-        let mut sides = Sides::of(ids, session);
+        let Some(other) = known.dials().crossing(session, hello.at) else { return };
+        let mut sides = Sides::of(session);
         if let Some(dialer) = &other.name {
             sides.acceptor = dialer.to_string();
             sides.nodes = vec![name.clone(), dialer.clone()];
         }
         let (a, b) = (&sides.initiator, &sides.acceptor);
-        let refused = session.seen.status.as_ref().filter(|(_, text)| text == "nok");
+        let refused = session.seen.status("nok");
         let mut found = finding(&DOC, session, &sides);
         found.parties = sides.either_way();
         found.title = format!("{a} and {b} dialed each other at once");
@@ -66,9 +72,9 @@ impl Rule for SimultaneousConnect {
         found.remedy = vec!["Nothing, as long as the other dial connects.".to_owned()];
         found.evidence.extend(shown(Some(hello), Some(Role::Initiator), MessageKind::SendName));
         match refused {
-            Some((mark, _)) => {
+            Some(status) => {
                 found.evidence.extend(shown(
-                    Some(*mark),
+                    Some(status),
                     Some(Role::Acceptor),
                     Shows::handshake(MessageKind::Status, "nok"),
                 ));
@@ -89,28 +95,27 @@ impl Rule for SimultaneousConnect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::{but, found, hello, rules};
-    use crate::packet::FrameRef;
-    use crate::packet::PacketRef;
-    use crate::record::samples::{at, dial};
+    use crate::detect::tests::{Step, but, found, hello, rules};
+    use crate::judge::samples::{dial, mark};
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
 
     /// A dial that is given up, with `nok` or dropped, and what was known of the acceptor.
-    fn given_up(ms: u64, from: &str, to: &str, status: Option<&str>) -> Event {
+    fn given_up(ms: u64, from: &str, to: &str, status: Option<&str>) -> Step {
         but(dial(ms, from, to).fails(Outcome::Superseded), |session| {
-            session.acceptor.node = None;
-            let mark = PacketRef { frame: FrameRef { input: 0, number: ms + 5 }, at: at(ms + 5) };
-            session.seen.status = status.map(|text| (mark, text.to_owned()));
+            session.forget_name(Role::Acceptor);
+            if let Some(text) = status {
+                session.status(mark(ms + 5), text);
+            }
         })
     }
 
     #[test]
     fn two_dials_that_crossed_are_one_incident_whoever_gave_way() {
-        let (lost, won) = (given_up(100, A, B, Some("nok")), dial(120, B, A).event());
+        let (lost, won) = (given_up(100, A, B, Some("nok")), Step::from(dial(120, B, A)));
         let again = given_up(9000, B, A, None);
-        let crossing = hello(&dial(9010, A, B).event());
+        let crossing = hello(&dial(9010, A, B).into());
         let events = [hello(&lost), hello(&won), lost, won, hello(&again), crossing, again];
         let findings = found(&events);
         let of = |rule: &str| findings.iter().filter(|it| it.rule == rule).collect::<Vec<_>>();
@@ -125,16 +130,16 @@ mod tests {
     #[test]
     fn a_dial_of_another_time_or_of_another_node_did_not_cross() {
         let lost = given_up(60_000, A, B, Some("nok"));
-        let early = dial(100, B, A).event();
+        let early = Step::from(dial(100, B, A));
         assert!(rules(&[hello(&early), hello(&lost), lost.clone()]).is_empty());
-        let other = dial(60_010, "c@h3/10.0.0.3/3", A).event();
+        let other = Step::from(dial(60_010, "c@h3/10.0.0.3/3", A));
         assert!(rules(&[hello(&other), hello(&lost), lost]).is_empty());
     }
 
     #[test]
     fn a_node_with_the_name_of_the_one_it_dials_is_another_matter() {
         let twin = "b@h2/10.0.0.1/7";
-        let known = dial(0, "c@h3/10.0.0.3/3", B).fails(Outcome::TimedOut).event();
+        let known = Step::from(dial(0, "c@h3/10.0.0.3/3", B).fails(Outcome::TimedOut));
         let lost = given_up(100, twin, B, Some("nok"));
         let events = [hello(&known), known, hello(&lost), lost];
         assert_eq!(rules(&events), ["handshake-timeout", "same-name"]);

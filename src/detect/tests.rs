@@ -1,24 +1,87 @@
-//! Rules held against scripts of events: all of them at once, because one cause gives one finding.
+//! Rules held against scripts of facts: all of them at once, because one cause gives one finding.
 
-use std::sync::Arc;
-
-use super::Detector;
+use super::{Detection, Detector, Rule};
+use crate::judge::JudgedConnection;
+use crate::judge::samples::Dial;
 use crate::judge::world::{HomeNets, World};
 use crate::limits::Limits;
-use crate::record::samples::Dial;
-use crate::record::{Body, Event, Finding, Handshake, Hex, Role, Session};
+use crate::observe::{
+    DistFlags, EpmdObservation, HandshakeObservation, MessageKind, Role, Settled,
+};
+use crate::record::{Body, Event, Finding};
+use crate::time::Timestamp;
 
-/// What all rules find in these events, told in this order, by the end of the run.
-pub(super) fn found_at_home(events: &[Event], home: HomeNets) -> Vec<Finding> {
-    let mut known = World::new(&Limits::default(), Vec::new(), home);
+/// One fact of a script, as the rules see it.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Session(JudgedConnection),
+    Epmd(Settled, Box<EpmdObservation>),
+    Handshake(Settled, Box<HandshakeObservation>),
+}
+
+impl Step {
+    pub(super) fn settled(&mut self) -> &mut Settled {
+        match self {
+            Self::Session(it) => &mut it.settled,
+            Self::Epmd(settled, _) | Self::Handshake(settled, _) => settled,
+        }
+    }
+
+    pub(super) fn at(&self) -> Timestamp {
+        self.clone().settled().at
+    }
+
+    pub(super) fn session(&self) -> &JudgedConnection {
+        let Self::Session(it) = self else { panic!("no session") };
+        it
+    }
+
+    pub(super) fn session_mut(&mut self) -> &mut JudgedConnection {
+        let Self::Session(it) = self else { panic!("no session") };
+        it
+    }
+}
+
+impl From<JudgedConnection> for Step {
+    fn from(judged: JudgedConnection) -> Self {
+        Self::Session(judged)
+    }
+}
+
+impl From<Dial> for Step {
+    fn from(dial: Dial) -> Self {
+        Self::Session(dial.judged())
+    }
+}
+
+/// Shows one fact to the world and to everything that looks at it.
+fn take_in(step: &Step, world: &mut World, detector: &mut Detector, out: &mut Vec<Event>) {
+    match step {
+        Step::Session(it) => {
+            world.on_session(it, &mut Vec::new(), &mut Vec::new());
+            detector.on_session(it, world, out);
+        }
+        Step::Epmd(settled, epmd) => {
+            world.on_epmd(settled, epmd, &mut Vec::new());
+            detector.on_epmd(settled, epmd, world, out);
+        }
+        Step::Handshake(settled, message) => {
+            world.on_handshake(settled, message);
+            detector.on_other(settled);
+        }
+    }
+}
+
+/// What all rules find in these facts, told in this order, by the end of the run.
+pub(super) fn found_at_home(steps: &[Step], home: HomeNets) -> Vec<Finding> {
+    let mut world = World::new(&Limits::default(), home);
     let mut detector = Detector::new(&Limits::default());
     let mut out = Vec::new();
-    for event in events {
-        known.on_event(event, &mut Vec::new(), &mut Vec::new());
-        detector.on_event(event, &known, &mut out);
+    for step in steps {
+        take_in(step, &mut world, &mut detector, &mut out);
     }
-    let end = events.last().map(|event| event.at).unwrap_or_default();
-    detector.finish(end, &known, &mut out);
+    let end = steps.last().map(Step::at).unwrap_or_default();
+    detector.finish(end, &world, &mut out);
     let findings = out.into_iter().filter_map(|event| match event.body {
         Body::Finding { finding } => Some(*finding),
         _ => None,
@@ -27,62 +90,74 @@ pub(super) fn found_at_home(events: &[Event], home: HomeNets) -> Vec<Finding> {
 }
 
 /// The same where no network is known as one's own.
-pub(super) fn found(events: &[Event]) -> Vec<Finding> {
-    found_at_home(events, HomeNets::default())
+pub(super) fn found(steps: &[Step]) -> Vec<Finding> {
+    found_at_home(steps, HomeNets::default())
+}
+
+/// What one rule detects in these facts, by the end of the run.
+pub(super) fn detected(rule: &mut impl Rule, home: HomeNets, steps: &[Step]) -> Vec<Detection> {
+    let mut world = World::new(&Limits::default(), home);
+    let mut out = Vec::new();
+    for step in steps {
+        rule.on_fact(&step.clone().settled().clone());
+        match step {
+            Step::Session(it) => {
+                world.on_session(it, &mut Vec::new(), &mut Vec::new());
+                rule.on_session(it, &world, &mut out);
+            }
+            Step::Epmd(settled, epmd) => {
+                world.on_epmd(settled, epmd, &mut Vec::new());
+                rule.on_epmd(settled, epmd, &world, &mut out);
+            }
+            Step::Handshake(settled, message) => world.on_handshake(settled, message),
+        }
+    }
+    out
 }
 
 /// Names of the rules that fire, the same one as often as it tells something.
-pub(super) fn rules(events: &[Event]) -> Vec<&'static str> {
-    found(events).iter().map(|finding| finding.rule).collect()
+pub(super) fn rules(steps: &[Step]) -> Vec<&'static str> {
+    found(steps).iter().map(|finding| finding.rule).collect()
 }
 
-/// A session record, changed.
-pub(super) fn but(dial: Dial, change: impl FnOnce(&mut Session)) -> Event {
-    let mut event = dial.event();
-    if let Body::Session { session } = &mut event.body {
-        change(session);
-    }
-    event
+/// A judged connection, changed.
+pub(super) fn but(dial: Dial, change: impl FnOnce(&mut JudgedConnection)) -> Step {
+    let mut judged = dial.judged();
+    change(&mut judged);
+    Step::Session(judged)
 }
 
 /// The `send_name` of a session.
-pub(super) fn hello(event: &Event) -> Event {
-    let Body::Session { session } = &event.body else { panic!("no session") };
-    said(event, session, "send_name")
+pub(super) fn hello(step: &Step) -> Step {
+    sent(step.session(), MessageKind::SendName)
 }
 
 /// The `challenge_reply` of a session.
-pub(super) fn reply(event: &Event) -> Event {
-    let Body::Session { session } = &event.body else { panic!("no session") };
-    said(event, session, "challenge_reply")
+pub(super) fn reply(step: &Step) -> Step {
+    sent(step.session(), MessageKind::ChallengeReply)
 }
 
 /// The `nok` to a session.
-pub(super) fn nok(event: &Event) -> Event {
-    let mut told = hello(event);
-    if let Body::Handshake { handshake } = &mut told.body {
-        handshake.message = "status";
-        handshake.from = Role::Acceptor;
-        handshake.status = Some("nok".to_owned());
+pub(super) fn nok(step: &Step) -> Step {
+    let mut sent = hello(step);
+    if let Step::Handshake(_, message) = &mut sent {
+        message.message = MessageKind::Status;
+        message.from = Role::Acceptor;
+        message.status = Some("nok".to_owned());
     }
-    told
+    sent
 }
 
-fn said(event: &Event, session: &Session, message: &'static str) -> Event {
-    let is_hello = message == "send_name";
-    let mark =
-        if is_hello { session.seen.send_name } else { session.seen.challenge_reply }.unwrap();
-    let handshake = Handshake {
+fn sent(it: &JudgedConnection, kind: MessageKind) -> Step {
+    let mark = it.seen.message(kind).unwrap();
+    let is_hello = kind == MessageKind::SendName;
+    let message = HandshakeObservation {
         version: Some(6),
-        name: session.initiator.node.clone().filter(|_| is_hello),
-        flags: Some(Hex(0xd_07df_7fbd)),
-        ..Handshake::new(message, Role::Initiator)
+        name: it.name(Role::Initiator).cloned().filter(|_| is_hello),
+        flags: Some(DistFlags(0xd_07df_7fbd)),
+        ..HandshakeObservation::new(kind, Role::Initiator)
     };
-    Event {
-        at: mark.at,
-        frame: Some(mark.frame),
-        input: None,
-        connection: event.connection.as_ref().map(Arc::clone),
-        body: Body::Handshake { handshake: Box::new(handshake) },
-    }
+    let settled =
+        Settled { at: mark.at, frame: Some(mark.frame), input: None, ..it.settled.clone() };
+    Step::Handshake(settled, Box::new(message))
 }

@@ -4,12 +4,12 @@
 //! TLS 1.3, a sealed one in a place where nothing but a refusal is due. Which one that is cannot be read. Any
 //! other sealed alert is mostly `close_notify`, which is how a healthy connection ends.
 
-use super::finding::{Sides, closed, finding, looked_up, settled, shown};
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{Sides, closed, finding, looked_up, shown};
+use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::record::{
-    AlertSays, Confidence, Event, Finding, Outcome, Role, Severity, Shows, TlsAlert,
-};
+use crate::judge::{AlertSays, JudgedConnection, Outcome, TlsAlert};
+use crate::observe::Role;
+use crate::record::{Confidence, Severity, Shows};
 
 /// `beamscope explain tls-failure`.
 const DOC: RuleDoc = RuleDoc {
@@ -86,13 +86,15 @@ impl Rule for TlsFailure {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        let Some(alert) = &session.seen.tls_alert else { return };
-        if session.outcome != Outcome::Tls || alert.says == AlertSays::Number(CLOSE_NOTIFY) {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
             return;
         }
-        let sides = Sides::of(ids, session);
+        let Some(alert) = &session.verdict.tls_alert else { return };
+        if session.outcome() != Outcome::Tls || alert.says == AlertSays::Number(CLOSE_NOTIFY) {
+            return;
+        }
+        let sides = Sides::of(session);
         let (who, other) = sides.beginning_with(alert.from);
         let mut found = finding(&DOC, session, &sides);
         found.not_excluded = Vec::new();
@@ -117,7 +119,7 @@ impl Rule for TlsFailure {
             Shows::TlsAlert("encrypted TLS alert".into())
         };
         found.evidence.extend(looked_up(session));
-        if let Some((role, mark)) = session.seen.tls.filter(|(_, mark)| *mark != alert.mark) {
+        if let Some((role, mark)) = session.seen.tls().filter(|(_, mark)| *mark != alert.mark) {
             found.evidence.extend(shown(Some(mark), Some(role), Shows::TlsHello("TLS hello")));
         }
         found.evidence.extend(shown(Some(alert.mark), Some(alert.from), what));
@@ -311,21 +313,19 @@ const CLOSE_NOTIFY: u8 = 0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::{but, found, rules};
-    use crate::packet::FrameRef;
-    use crate::packet::PacketRef;
-    use crate::record::samples::{at, dial};
+    use crate::detect::tests::{Step, but, found, rules};
+    use crate::judge::TlsAlert;
+    use crate::judge::samples::{dial, mark};
 
-    fn ended_by(outcome: Outcome, from: Role, description: u8) -> Event {
+    fn ended_by(outcome: Outcome, from: Role, description: u8) -> Step {
         ended_with(outcome, from, AlertSays::Number(description))
     }
 
-    fn ended_with(outcome: Outcome, from: Role, says: AlertSays) -> Event {
+    fn ended_with(outcome: Outcome, from: Role, says: AlertSays) -> Step {
         let dial = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(outcome);
         but(dial, |session| {
-            (session.initiator.node, session.acceptor.node) = (None, None);
-            let mark = PacketRef { frame: FrameRef { input: 0, number: 9 }, at: at(9) };
-            session.seen.tls_alert = Some(TlsAlert { from, mark, says });
+            session.forget_names();
+            session.verdict.tls_alert = Some(TlsAlert { from, mark: mark(9), says });
         })
     }
 
@@ -379,6 +379,6 @@ mod tests {
         let mismatch = ended_by(Outcome::TlsMismatch, Role::Acceptor, 10);
         assert_eq!(rules(&[mismatch]), ["tls-mismatch"]);
         let silent = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(Outcome::Tls);
-        assert!(rules(&[silent.event()]).is_empty());
+        assert!(rules(&[silent.into()]).is_empty());
     }
 }

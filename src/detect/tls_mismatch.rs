@@ -3,11 +3,12 @@
 //! Evidence: a TLS hello that a plain node waits out, or a TLS alert in answer to a plain `send_name`. May
 //! look like it: a TLS node that is stuck.
 
-use super::finding::{Sides, closed, finding, looked_up, settled, shown};
-use super::log_lines;
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{Sides, closed, finding, looked_up, shown};
+use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::record::{Event, Finding, MessageKind, Outcome, Role, Severity, Shows};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{MessageKind, Role};
+use crate::record::{Severity, Shows};
 
 /// `beamscope explain tls-mismatch`.
 const DOC: RuleDoc = RuleDoc {
@@ -51,14 +52,16 @@ impl Rule for TlsMismatch {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        if session.outcome != Outcome::TlsMismatch {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
             return;
         }
-        let sides = Sides::of(ids, session);
+        if session.outcome() != Outcome::TlsMismatch {
+            return;
+        }
+        let sides = Sides::of(session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
-        let tls = session.seen.tls.map(|(role, mark)| (role, Some(mark)));
+        let tls = session.seen.tls().map(|(role, mark)| (role, Some(mark)));
         let (tls_side, mark) = tls.unwrap_or((Role::Initiator, None));
         let (with, without) = match tls_side {
             Role::Initiator => (a, b),
@@ -69,7 +72,7 @@ impl Rule for TlsMismatch {
         found.explanation = match tls_side {
             Role::Initiator => format!(
                 "{a} opened with a TLS hello; {b} never answered it. A node without TLS reads such a \
-                 hello as the length of a long message and waits until somebody gives up."
+                 hello as the length of a long message and waits until one side gives up."
             ),
             Role::Acceptor => {
                 format!("{a} introduced itself in clear; {b} answered with a TLS alert and closed.")
@@ -83,7 +86,7 @@ impl Rule for TlsMismatch {
         found.evidence.extend(looked_up(session));
         if tls_side == Role::Acceptor {
             found.evidence.extend(shown(
-                session.seen.send_name,
+                session.seen.message(MessageKind::SendName),
                 Some(Role::Initiator),
                 MessageKind::SendName,
             ));

@@ -4,11 +4,12 @@
 //! side's release demands is missing, or the hello is of a layout it no longer reads. May look like it: a
 //! list of allowed nodes; an initiator that wanted another name.
 
-use super::finding::{Sides, closed, finding, release, settled, shown};
-use super::log_lines;
-use super::{LogLine, Rule, RuleDoc};
+use super::finding::{Sides, closed, finding, release, shown};
+use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
-use crate::record::{Event, Finding, MessageKind, Outcome, Role, Severity, Shows};
+use crate::judge::{JudgedConnection, Outcome};
+use crate::observe::{MessageKind, Role};
+use crate::record::{Severity, Shows};
 
 /// `beamscope explain version-mismatch`.
 const DOC: RuleDoc = RuleDoc {
@@ -79,38 +80,40 @@ impl Rule for VersionMismatch {
         &[DOC]
     }
 
-    fn on_event(&mut self, event: &Event, _: &World, out: &mut Vec<Finding>) {
-        let Some((ids, session)) = settled(event) else { return };
-        if session.outcome != Outcome::VersionMismatch {
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() {
             return;
         }
-        let sides = Sides::of(ids, session);
-        let by_initiator = session.detected_by == Some(Role::Initiator);
+        if session.outcome() != Outcome::VersionMismatch {
+            return;
+        }
+        let sides = Sides::of(session);
+        let by_initiator = session.verdict.detected_by == Some(Role::Initiator);
         let (refusing, refused) = if by_initiator {
             (&sides.initiator, &sides.acceptor)
         } else {
             (&sides.acceptor, &sides.initiator)
         };
-        let party = if by_initiator { &session.acceptor } else { &session.initiator };
+        let role = if by_initiator { Role::Acceptor } else { Role::Initiator };
+        let hello = session.seen.handshake.hello(role);
+        let version = hello.map(|hello| hello.what.version);
         let mut found = finding(&DOC, session, &sides);
         found.title = format!("{refusing} refused {refused}: their OTP releases are too far apart");
-        let missing = &session.seen.missing_flags;
+        let missing = session.verdict.missing_flag_names();
         let lacks = if missing.is_empty() {
             String::new()
         } else {
             format!(" It lacks {}, which the other side demands.", missing.join(", "))
         };
-        let layout = match party.version {
+        let layout = match version {
             Some(version) => format!(" and speaks handshake version {version}"),
             None => String::new(),
         };
-        found.explanation = format!(
-            "{refused} is {}{layout}; {refusing} closed the door on it.{lacks}",
-            release(party)
-        );
+        found.explanation =
+            format!("{refused} is {}{layout}; {refusing} refused it.{lacks}", release(hello));
         found.remedy =
             vec!["Upgrade the older node: releases at most two apart connect.".to_owned()];
-        if !by_initiator && party.version == Some(5) {
+        if !by_initiator && version == Some(5) {
             found.remedy.push(
                 "An acceptor of OTP 25.0 to 25.2 refuses every node that begins with the old handshake, \
              which OTP 23 and 24 do without EPMD: upgrade it to 25.3, or let them use EPMD."
@@ -118,18 +121,22 @@ impl Rule for VersionMismatch {
             );
         }
         let seen = &session.seen;
-        found.evidence.extend(shown(seen.send_name, Some(Role::Initiator), MessageKind::SendName));
-        match &seen.status {
-            Some((mark, text)) if text == "not_allowed" => {
+        found.evidence.extend(shown(
+            seen.message(MessageKind::SendName),
+            Some(Role::Initiator),
+            MessageKind::SendName,
+        ));
+        match seen.status("not_allowed") {
+            Some(status) => {
                 found.evidence.extend(shown(
-                    Some(*mark),
+                    Some(status),
                     Some(Role::Acceptor),
                     Shows::handshake(MessageKind::Status, "not_allowed"),
                 ));
             }
-            _ => {
+            None => {
                 found.evidence.extend(shown(
-                    seen.challenge,
+                    seen.message(MessageKind::Challenge),
                     Some(Role::Acceptor),
                     MessageKind::Challenge,
                 ));
@@ -137,8 +144,11 @@ impl Rule for VersionMismatch {
             }
         }
         // A release that cannot read the hello at all, or closes without a status, logs nothing.
-        found.logged_by =
-            if missing.is_empty() { Vec::new() } else { session.detected_by.into_iter().collect() };
+        found.logged_by = if missing.is_empty() {
+            Vec::new()
+        } else {
+            session.verdict.detected_by.into_iter().collect()
+        };
         out.push(found);
     }
 }

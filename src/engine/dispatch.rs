@@ -7,10 +7,13 @@
 //! recurses.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Core;
 use crate::decode::Endpoint;
-use crate::protocol::{ConnEvent, ConnOutput, EventSource, FollowReason, MessageDetail};
+use crate::observe::messages::{FieldKind, MessageEvent};
+use crate::observe::{self, Fact, Recorded, Settled, TriggerCall, TriggerMessage};
+use crate::protocol::{ConnEvent, ConnOutput, FollowReason, MessageDetail};
 use crate::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
 
 /// Work that dispatching has called for.
@@ -41,7 +44,7 @@ impl<S: EventSink> Core<S> {
         while let Some(work) = self.queue.pop_front() {
             match work {
                 Work::Follow(end) => self.follow_pending(end),
-                Work::Event(event) => self.on_event(event),
+                Work::Event(event) => self.report(event),
             }
         }
     }
@@ -49,7 +52,7 @@ impl<S: EventSink> Core<S> {
     /// Something about the run, or about one input of it. The work that it calls for is queued.
     pub(super) fn on_anomaly(&mut self, input: Option<u16>, anomaly: Anomaly) {
         let event = self.anomaly(input, anomaly);
-        self.on_event(event);
+        self.report(event);
     }
 
     /// Dispatches what a connection has reported, in its order. The messages of the output are borrowed from it, so
@@ -59,7 +62,7 @@ impl<S: EventSink> Core<S> {
         let mut output = std::mem::take(&mut self.output);
         for event in events.drain(..) {
             match event {
-                ConnEvent::Body(body) => self.on_event(source.event(body)),
+                ConnEvent::Observed(observed) => self.on_fact(observed.settled(source.clone())),
                 ConnEvent::Messages(range) => self.report_messages(&output, &source, range),
             }
         }
@@ -68,46 +71,51 @@ impl<S: EventSink> Core<S> {
         self.output = output;
     }
 
-    fn report_messages(&mut self, output: &ConnOutput, source: &EventSource, range: Range<usize>) {
+    fn report_messages(&mut self, output: &ConnOutput, source: &Settled, range: Range<usize>) {
         let are_wanted = self.config.messages != MessageDetail::None;
-        let mut found = Vec::new();
         output.each_message(source, range, |event| {
             if are_wanted {
                 self.sink.message(event);
             }
-            if event.message.meta.trigger.is_some() {
-                self.detector.on_message(event, &mut found);
-            }
-            for finding in found.drain(..) {
-                self.report(finding);
+            if let Some(fact) = trigger_fact(event) {
+                self.on_fact(fact);
             }
         });
     }
 
-    /// Shows an event to the stages that see all connections, then reports it and what they make of it.
-    fn on_event(&mut self, event: Event) {
-        let mut marked = Vec::new();
-        let mut nodes = Vec::new();
-        self.world.on_event(&event, &mut marked, &mut nodes);
-        self.detect(event);
-        for event in nodes {
-            self.detect(event);
+    /// Takes in a fact: records it, and reports what follows from it. Ports that become known as those of nodes are
+    /// queued.
+    #[inline(never)]
+    pub(super) fn on_fact(&mut self, fact: Fact) {
+        let (clock, sequence) = (self.now, self.facts);
+        self.facts += 1;
+        let fact = match &mut self.recorder {
+            None => fact,
+            Some(recorder) => {
+                let recorded = Recorded { version: observe::VERSION, clock, sequence, fact };
+                recorder(&recorded);
+                recorded.fact
+            }
+        };
+        let mut out = std::mem::take(&mut self.conclusions);
+        self.reducer.on_fact(fact, &mut out);
+        for event in out.events.drain(..) {
+            self.report(event);
         }
-        self.queue.extend(marked.into_iter().map(Work::Follow));
+        for outcome in out.ended.drain(..) {
+            *self.stats.sessions.entry(outcome).or_default() += 1;
+        }
+        let node_ports = &mut self.node_ports;
+        let new_ports = out.node_ports.drain(..).filter(|end| node_ports.insert(*end));
+        self.queue.extend(new_ports.map(Work::Follow));
+        self.conclusions = out;
+        self.report_limits();
     }
 
-    fn detect(&mut self, event: Event) {
-        let mut found = Vec::new();
-        let incident = self.detector.on_event(&event, &self.world, &mut found);
-        self.world.on_verdict(&event, incident);
-        self.report(event);
-        for finding in found {
-            self.report(finding);
-        }
-        if !self.forgets && self.world.evictions() + self.detector.evictions() > 0 {
+    fn report_limits(&mut self) {
+        if !self.forgets && self.node_ports.evictions() > 0 {
             self.forgets = true;
-            let detail =
-                "more nodes, pairs, look-ups or problems than are remembered: some are forgotten";
+            let detail = "more ports of nodes than are remembered: some are forgotten";
             self.report_limit(detail.to_owned());
         }
         if !self.lacks_room && self.pool.refused() > 0 {
@@ -153,4 +161,22 @@ impl<S: EventSink> Core<S> {
             self.enter(&first, FollowReason::Node(dials), Some(&opening));
         }
     }
+}
+
+/// The fact in a message that rules look at; `None` for all others, which are nearly all.
+fn trigger_fact(event: &MessageEvent<'_>) -> Option<Fact> {
+    let MessageEvent { connection, message } = event;
+    let meta = message.meta;
+    let trigger = meta.trigger?;
+    let text = |kind| message.text(kind).map(Into::into);
+    let call = meta.call.map(|kind| TriggerCall {
+        kind: kind.name().into(),
+        module: text(FieldKind::Module),
+        function: text(FieldKind::Function),
+        arity: message.number(FieldKind::Arity).and_then(|arity| arity.try_into().ok()),
+    });
+    let (mark, from, operation) = (meta.packet, meta.from, meta.operation_name().into());
+    let message = Box::new(TriggerMessage { mark, from, operation, trigger, call });
+    let (at, frame, connection) = (mark.at, Some(mark.frame), Arc::clone(connection));
+    Some(Fact::Message { settled: Settled { at, frame, input: None, connection }, message })
 }

@@ -5,6 +5,7 @@
 
 mod config;
 mod dispatch;
+mod reduce;
 mod stats;
 mod timers;
 
@@ -13,19 +14,19 @@ use std::net::IpAddr;
 
 pub use config::{Config, EPMD_PORT};
 use dispatch::Work;
+pub use reduce::{Conclusions, Reducer, judge_facts};
 use timers::{SHORTEST_TIMER, Timers};
 
 use crate::capture::Frame;
 use crate::decode::{
     Decoded, Decoder, Endpoint, FastDecode, Segment, TcpFlags, TcpView, UdpDatagram, Unreachable,
 };
-use crate::detect::Detector;
 use crate::evidence::{EvidenceCollector, EvidenceSink, Relevance};
-use crate::flow::{Admission, FlowId, FlowKey, FlowTable, Interest, TcpOpening, Triage};
-use crate::judge::world::World;
+use crate::flow::{Admission, FlowId, FlowKey, FlowTable, Interest, NodePorts, TcpOpening, Triage};
 use crate::memory::MemoryBudget;
 use crate::names;
-use crate::protocol::{ConnContext, ConnOutput, Connection, FactSource, FollowReason, Keep};
+use crate::observe::{Fact, Recorded};
+use crate::protocol::{ConnContext, ConnOutput, Connection, FollowReason, Keep};
 use crate::record::{Anomaly, AnomalyKind, EventSink, Stats};
 use crate::time::Timestamp;
 
@@ -43,12 +44,22 @@ struct Core<S> {
     /// Memory for segments that wait behind a hole.
     reassembly: MemoryBudget,
     timers: Timers,
-    /// Whether it was reported that facts are forgotten.
+    /// Endpoints at which nodes listen.
+    node_ports: NodePorts,
+    /// Whether it was reported that endpoints of nodes are forgotten.
     forgets: bool,
     /// Whether it was reported that there is no more memory for messages.
     lacks_room: bool,
-    world: World,
-    detector: Detector,
+    /// The second half: facts to events.
+    reducer: Reducer,
+    /// What follows from the fact at hand; empty in between.
+    conclusions: Conclusions,
+    /// Number of facts so far.
+    facts: u64,
+    /// Is given every fact before the reducer is, if facts are recorded.
+    recorder: Option<FactRecorder>,
+    /// Up to when the capture is known to have lost packets.
+    lost_until: Option<Timestamp>,
     stats: Stats,
     /// Latest capture time; the clock of a capture may go back.
     now: Timestamp,
@@ -66,6 +77,9 @@ struct Core<S> {
     evidence: Option<Box<EvidenceCollector>>,
     sink: S,
 }
+
+/// Takes facts, in order.
+pub type FactRecorder = Box<dyn FnMut(&Recorded) + Send>;
 
 /// A connection in the table.
 #[derive(Debug)]
@@ -162,9 +176,18 @@ impl<S: EventSink> Engine<S> {
         self.core.timers.stay_awake();
     }
 
-    /// The capture file contains a name of an address, as its author resolved it.
+    /// From here on, `recorder` is given every fact before it is judged: [`judge_facts`] makes the same events of
+    /// them.
+    pub fn record_facts(&mut self, recorder: FactRecorder) {
+        self.core.recorder = Some(recorder);
+    }
+
+    /// The capture file contains a name of an address, as its author resolved it. A name that no host can have is
+    /// left out.
     pub fn on_listed_name(&mut self, ip: IpAddr, name: &[u8]) {
-        self.core.world.on_listed_name(ip, name);
+        if let Some(name) = names::host(name) {
+            self.core.on_fact(Fact::ListedName { ip, name });
+        }
     }
 
     /// The reader of input number `input` reports something about it.
@@ -187,7 +210,7 @@ impl<S: EventSink> Engine<S> {
     /// The capture has lost packets, the last of them by `until` at the latest: nothing is concluded from
     /// the absence of a packet that may have been among them.
     pub fn on_loss(&mut self, until: Timestamp) {
-        self.core.world.on_loss(until);
+        self.core.lost_until = self.core.lost_until.max(Some(until));
     }
 
     /// How many events the sink has left out so far.
@@ -243,8 +266,12 @@ impl<S: EventSink> Core<S> {
             timers: Timers::new(),
             forgets: false,
             lacks_room: false,
-            world: World::new(&config.limits, config.dist_ports.clone(), config.home_nets.clone()),
-            detector: Detector::new(&config.limits),
+            node_ports: NodePorts::new(config.dist_ports.clone(), config.limits.ports),
+            reducer: Reducer::new(&config.limits, config.home_nets.clone()),
+            conclusions: Conclusions::default(),
+            facts: 0,
+            recorder: None,
+            lost_until: None,
             stats: Stats::default(),
             now: Timestamp::default(),
             last: Timestamp::default(),
@@ -290,7 +317,7 @@ impl<S: EventSink> Core<S> {
             return;
         }
         followed.timer = None;
-        let context = context(&self.config, [&self.reassembly, &self.pool], &self.world);
+        let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
         let keep = followed.connection.on_time(due, &context, &mut self.output);
         self.after(id, keep);
         self.dispatch();
@@ -303,9 +330,10 @@ impl<S: EventSink> Core<S> {
             self.close(followed.connection);
             self.dispatch();
         }
-        let mut closing = Vec::new();
-        self.detector.finish(self.now, &self.world, &mut closing);
-        for event in closing {
+        self.on_fact(Fact::End);
+        let mut out = std::mem::take(&mut self.conclusions);
+        self.reducer.finish(self.now, &mut out);
+        for event in out.events.drain(..) {
             self.report(event);
         }
         self.run_queue();
@@ -363,7 +391,7 @@ impl<S: EventSink> Core<S> {
         }
         let (src, dst, direction) = (segment.src(), segment.dst(), segment.direction);
         let epmd = |end: Endpoint| self.config.epmd_ports.contains(&end.port);
-        let node = |end: Endpoint| self.world.is_node_port(end);
+        let node = |end: Endpoint| self.node_ports.contains(end);
         if epmd(dst) && !(epmd(src) && is_syn_ack(segment)) {
             Some(FollowReason::Epmd(direction))
         } else if epmd(src) {
@@ -392,7 +420,7 @@ impl<S: EventSink> Core<S> {
     ) -> Option<FlowId> {
         let first = opening.and_then(|opening| opening.segments().next());
         let begins = first.as_ref().unwrap_or(segment);
-        let context = context(&self.config, [&self.reassembly, &self.pool], &self.world);
+        let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
         let connection = Connection::new(begins, known, &context);
         let (id, evicted) = self.flows.insert(segment.flow, Followed { connection, timer: None });
         if let Some(evidence) = &mut self.evidence {
@@ -424,7 +452,7 @@ impl<S: EventSink> Core<S> {
         if let Some(evidence) = &mut self.evidence {
             evidence.on_packet(id, segment.frame, [segment.src(), segment.dst()]);
         }
-        let context = context(&self.config, [&self.reassembly, &self.pool], &self.world);
+        let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
         let keep = followed.connection.on_segment(segment, &context, &mut self.output);
         if keep != Keep::AsBefore {
             self.after(id, keep);
@@ -441,7 +469,7 @@ impl<S: EventSink> Core<S> {
         if let Some(evidence) = &mut self.evidence {
             evidence.on_packet(id, unreachable.frame, [unreachable.src, unreachable.dst]);
         }
-        let context = context(&self.config, [&self.reassembly, &self.pool], &self.world);
+        let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
         followed.connection.on_unreachable(unreachable, direction, &context, &mut self.output);
         self.after(id, Keep::Yes);
         self.dispatch();
@@ -450,12 +478,12 @@ impl<S: EventSink> Core<S> {
     #[cold] // beside segments
     fn on_names(&mut self, frame: &Frame<'_>, datagram: &UdpDatagram<'_>) {
         let all = names::resolved(datagram);
-        for resolved in &all {
-            self.world.on_resolved(resolved);
-        }
         if let (Some(evidence), Some(first)) = (&mut self.evidence, all.first()) {
-            let client = first.client;
-            evidence.on_names(frame, client, all.into_iter().flat_map(|it| it.ips).collect());
+            let ips = all.iter().flat_map(|it| it.ips.iter().copied()).collect();
+            evidence.on_names(frame, first.client, ips);
+        }
+        for resolved in all {
+            self.on_fact(Fact::Resolved(resolved));
         }
     }
 
@@ -483,7 +511,7 @@ impl<S: EventSink> Core<S> {
 
     /// Ends a connection: its ports are used again, it makes room, or the input is over.
     fn close(&mut self, mut connection: Connection) {
-        let context = context(&self.config, [&self.reassembly, &self.pool], &self.world);
+        let context = context(&self.config, [&self.reassembly, &self.pool], self.lost_until);
         connection.on_end(self.now, &context, &mut self.output);
         self.count_closed(&connection);
         self.flush_output();
@@ -508,7 +536,7 @@ impl<S: EventSink> Core<S> {
 fn context<'a>(
     config: &'a Config,
     [reassembly, pool]: [&'a MemoryBudget; 2],
-    world: &'a World,
+    lost_until: Option<Timestamp>,
 ) -> ConnContext<'a> {
     ConnContext {
         limits: &config.limits,
@@ -518,7 +546,7 @@ fn context<'a>(
         warns: config.warns,
         reassembly,
         pool,
-        facts: world,
+        lost_until,
     }
 }
 

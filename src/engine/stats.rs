@@ -66,8 +66,9 @@ impl<S: EventSink> Core<S> {
 
     /// Counts a connection that is over.
     pub(super) fn count_closed(&mut self, connection: &Connection) {
-        let Some(outcome) = connection.outcome() else { return };
-        *self.stats.sessions.entry(outcome).or_default() += 1;
+        if !connection.is_observed() {
+            return;
+        }
         let (gaps, bytes) = connection.gaps();
         self.stats.gaps += gaps;
         self.stats.missing_bytes += bytes;
@@ -82,7 +83,7 @@ impl<S: EventSink> Core<S> {
         let fragments = &decoded.fragments;
         stats.lost_fragments =
             fragments.expired + fragments.evicted + fragments.refused + fragments.waiting as u64;
-        stats.evictions += self.world.evictions() + self.detector.evictions();
+        stats.evictions += self.reducer.evictions() + self.node_ports.evictions();
         stats.evictions += self.pool.refused() as u64;
         let about_input = |kind: &AnomalyKind| kind.is_about_input() || *kind == AnomalyKind::Limit;
         stats.complete = stats.missing_bytes == 0
@@ -103,7 +104,7 @@ impl<S: EventSink> Core<S> {
     }
 
     pub(super) fn report_cluster(&mut self) {
-        let body = Body::Cluster { cluster: Box::new(self.world.cluster(self.now)) };
+        let body = Body::Cluster { cluster: Box::new(self.reducer.cluster(self.now)) };
         self.report_summary(body);
     }
 

@@ -3,6 +3,7 @@
 //! In: a segment's ends. Out: the place of its connection in a bounded table. Knows nothing of what a
 //! connection carries.
 
+mod node_ports;
 mod pending;
 mod per_direction;
 mod ports;
@@ -10,6 +11,7 @@ mod table;
 mod triage;
 
 pub use crate::decode::{Direction, FlowKey};
+pub use node_ports::NodePorts;
 pub use pending::{PendingTable, TcpOpening};
 pub use per_direction::PerDirection;
 pub use ports::PortSet;

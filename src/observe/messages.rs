@@ -11,9 +11,11 @@ use std::ops::Range;
 use std::str;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use super::{ConnectionIds, Role};
 use crate::cursor::{Cursor, LineBuffer};
 use crate::packet::PacketRef;
-use crate::record::{ConnectionIds, Role};
 use crate::wire::control::Field;
 pub use crate::wire::control::{OPERATIONS, Operation};
 pub use crate::wire::otp::{Execution, RequestKind};
@@ -152,7 +154,8 @@ impl MessageMeta {
 pub const UNASSIGNED: &str = "unassigned";
 
 /// The messages that rules look at.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RuleTrigger {
     /// It has the other node run a function that executes what it is given.
     Execution(Execution),

@@ -1,3 +1,144 @@
-//! Observations: what the bytes of a connection showed, before any judgement and in no output format.
+//! What the capture showed, connection by connection: the facts, before anything is judged.
+//!
+//! In: nothing; `protocol/` and the engine build these values. Out: [`Fact`], the one stream from the first half
+//! of the engine (packets to facts) to the second (facts to records, [`crate::judge`] and [`crate::detect`]).
+//! A fact is owned, can be serialized and read back, and knows no other connection: facts of several runs can be
+//! merged, sorted by [`Recorded::clock`], and judged together.
 
+mod anomaly;
+mod connection;
+mod epmd;
+mod handshake;
+mod ids;
 pub mod messages;
+mod per_role;
+mod sums;
+
+pub use self::anomaly::*;
+pub use self::connection::*;
+pub use self::epmd::*;
+pub use self::handshake::*;
+pub use self::ids::*;
+pub use self::messages::{Execution, RuleTrigger};
+pub use self::per_role::{PerRole, Role};
+pub use self::sums::*;
+pub use crate::wire::epmd::{EpmdTag, NodeType as EpmdNodeType};
+pub use crate::wire::flags::DistFlags;
+pub use crate::wire::handshake::MessageKind;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::names::Resolved;
+use crate::packet::FrameRef;
+use crate::time::Timestamp;
+
+/// Version of the serialized form of [`Recorded`]; a reader refuses any other.
+pub const VERSION: u8 = 1;
+
+/// A fact with its place in the order of its run.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Recorded {
+    /// [`VERSION`] of the program that wrote it.
+    pub version: u8,
+    /// The clock of the run when the fact was settled: the latest capture time so far. It never goes back, so that
+    /// facts sorted by `clock` and then `sequence` are in the order of the run.
+    pub clock: Timestamp,
+    /// Position among all facts of the run, from 0.
+    pub sequence: u64,
+    /// The fact itself.
+    pub fact: Fact,
+}
+
+/// Something that the capture showed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// A distribution connection, as far as it was seen.
+    Connection {
+        /// When, and on which connection.
+        settled: Settled,
+        /// What it showed.
+        seen: Box<Observation>,
+    },
+    /// A request to a port mapper, and what came of it.
+    Epmd {
+        /// When, and on which connection.
+        settled: Settled,
+        /// What it showed.
+        seen: Box<EpmdObservation>,
+    },
+    /// One message of a handshake.
+    Handshake {
+        /// When, and on which connection.
+        settled: Settled,
+        /// The message.
+        message: Box<HandshakeObservation>,
+    },
+    /// A message after the handshake that a rule looks at.
+    Message {
+        /// When, and on which connection.
+        settled: Settled,
+        /// The message.
+        message: Box<TriggerMessage>,
+    },
+    /// Something on a connection that the protocol does not allow.
+    Anomaly {
+        /// When, and on which connection.
+        settled: Settled,
+        /// What is wrong.
+        anomaly: Anomaly,
+    },
+    /// A name server has answered.
+    Resolved(Resolved),
+    /// The capture file itself names an address.
+    ListedName {
+        /// The address.
+        ip: IpAddr,
+        /// Its name, as a host may have one.
+        name: Arc<str>,
+    },
+    /// The run has ended at its clock: whatever happened by then was observed, or is not in the capture.
+    End,
+}
+
+/// Which packet settled a fact, and on which connection.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Settled {
+    /// Capture time of that packet, or the moment on the capture's clock at which the fact was settled without one.
+    pub at: Timestamp,
+    /// That packet.
+    pub frame: Option<FrameRef>,
+    /// Input of the connection, where no packet settled the fact.
+    pub input: Option<u16>,
+    /// The TCP connection.
+    pub connection: Arc<ConnectionIds>,
+}
+
+impl Settled {
+    /// The input that shows the fact.
+    pub fn shown_by_input(&self) -> Option<u16> {
+        self.frame.map(|frame| frame.input).or(self.input)
+    }
+}
+
+/// First bytes of another protocol.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Foreign {
+    /// Who sent them.
+    pub from: Role,
+    /// The packet that brought them.
+    pub mark: crate::packet::PacketRef,
+    /// What they look like, in words.
+    pub looks_like: Cow<'static, str>,
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'_, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,5 +1,4 @@
-//! Cookies, challenge digests, and the short ids made with the same hash. The only door to `md5`, and
-//! the only place that reads a cookie's bytes.
+//! Cookies and challenge digests: the only file that reads a cookie's bytes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -72,12 +71,6 @@ impl Cookies {
     pub fn that_made(&self, digest: &[u8; 16], challenge: u32) -> Option<Arc<str>> {
         self.0.iter().find(|cookie| cookie.made(digest, challenge)).map(|c| Arc::clone(&c.label))
     }
-}
-
-/// The first 8 bytes of the MD5 of `text`, as 16 hex digits: an id that any machine finds again.
-pub fn short_id(text: &str) -> Arc<str> {
-    let digest = md5::compute(text);
-    crate::record::hex(digest.0.get(..8).unwrap_or_default()).into()
 }
 
 #[cfg(test)]

@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use super::{ConnOutput, Now, ReportReason};
+use super::{ConnOutput, Now, Observed, ReportReason};
 use crate::flow::Direction;
 use crate::identify;
 use crate::limits::Limits;
-use crate::packet::PacketRef;
-use crate::record::{
-    Anomaly, AnomalyKind, Body, Charset, Epmd, EpmdOutcome, EpmdSeen, Foreign, NodeType,
-    RegisteredName, Role, hex, wire_text,
+use crate::observe::{
+    Anomaly, AnomalyKind, EpmdObservation, EpmdOutcome, EpmdPackets, Foreign, RegisteredName, Role,
 };
+use crate::packet::PacketRef;
+use crate::record::{Charset, hex, wire_text};
 use crate::stream::StreamEvent;
 use crate::stream::tcp::{ClosingFlag, FirstClose, Opened, TcpConnection};
 use crate::time::{Timestamp, micros};
@@ -49,7 +49,7 @@ struct Stream {
 #[derive(Debug)]
 struct Asked {
     tag: EpmdTag,
-    record: Epmd,
+    record: EpmdObservation,
     mark: PacketRef,
 }
 
@@ -153,14 +153,13 @@ impl EpmdTalk {
 
     fn break_off(&mut self, mark: PacketRef, error: WireError, out: &mut ConnOutput) {
         let looks_like = identify::looks_like(&self.request.bytes);
-        out.push(Body::Anomaly {
-            anomaly: Box::new(Anomaly {
-                kind: AnomalyKind::Malformed,
-                field: Some(error.field),
-                offset: Some(error.offset as u64),
-                detail: format!("expected an EPMD request, found {looks_like}"),
-            }),
-        });
+        out.push(Observed::Anomaly(Anomaly {
+            kind: AnomalyKind::Malformed,
+            field: Some(error.field.into()),
+            offset: Some(error.offset as u64),
+            detail: format!("expected an EPMD request, found {looks_like}"),
+        }));
+        let looks_like = looks_like.into();
         self.broken = Some(Foreign { from: Role::Initiator, mark, looks_like });
         self.request.bytes = Vec::new();
     }
@@ -201,7 +200,7 @@ impl EpmdTalk {
             });
         }
         self.told = Some(record.outcome);
-        out.push(Body::Epmd { epmd: Box::new(record) });
+        out.push(Observed::Epmd(Box::new(record)));
     }
 
     /// Whether what was told of the request is the last word: a late answer still counts.
@@ -223,18 +222,16 @@ impl EpmdTalk {
         let closed = tcp.first_close();
         if let Some(registration) = self.registration.take_if(|_| closed.is_some()) {
             let until = closed.map_or(now.at, |close| close.mark.at);
-            out.push(Body::Epmd {
-                epmd: Box::new(Epmd {
-                    request: EpmdTag::ALIVE2_REQ.name(),
-                    name: registration.name,
-                    name_hex: registration.name_hex,
-                    port: registration.port,
-                    outcome: EpmdOutcome::Unregistered,
-                    lifetime_us: Some(micros(until.since(registration.since))),
-                    seen: self.seen(tcp),
-                    ..Epmd::default()
-                }),
-            });
+            out.push(Observed::Epmd(Box::new(EpmdObservation {
+                request: Some(EpmdTag::ALIVE2_REQ),
+                name: registration.name,
+                name_hex: registration.name_hex,
+                port: registration.port,
+                outcome: EpmdOutcome::Unregistered,
+                lifetime_us: Some(micros(until.since(registration.since))),
+                seen: self.seen(tcp),
+                ..EpmdObservation::default()
+            })));
         }
         if self.is_settled() {
             return;
@@ -260,15 +257,15 @@ impl EpmdTalk {
                 record.outcome = outcome;
             }
             record.seen = seen.clone();
-            out.push(Body::Epmd { epmd: Box::new(record) });
+            out.push(Observed::Epmd(Box::new(record)));
         }
         for asked in self.pipelined.drain(..) {
             let mut record = asked.record;
             // EPMD closes without a word when more comes than one request.
             let silent = self.reply.bytes.is_empty() && closed.is_some() && is_whole(tcp);
             record.outcome = if silent { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete };
-            record.seen = EpmdSeen { request: Some(asked.mark), ..seen.clone() };
-            out.push(Body::Epmd { epmd: Box::new(record) });
+            record.seen = EpmdPackets { request: Some(asked.mark), ..seen.clone() };
+            out.push(Observed::Epmd(Box::new(record)));
         }
     }
 
@@ -311,7 +308,7 @@ impl EpmdTalk {
         Some(EpmdOutcome::Incomplete)
     }
 
-    fn seen(&self, tcp: &TcpConnection) -> EpmdSeen {
+    fn seen(&self, tcp: &TcpConnection) -> EpmdPackets {
         let (asker, mapper) = (tcp.side(self.requester), tcp.side(self.requester.reverse()));
         let syn = asker.syn;
         let refused = tcp.opened().refused();
@@ -322,7 +319,7 @@ impl EpmdTalk {
                 && (close.kind == ClosingFlag::Rst || close.heard.is_some_and(|heard| heard < said))
         };
         let role = |by| if by == self.requester { Role::Initiator } else { Role::Acceptor };
-        EpmdSeen {
+        EpmdPackets {
             syn: syn.map(|syn| syn.mark),
             syns: syn.map_or(0, |syn| syn.count),
             request: self.asked.as_ref().map(|asked| asked.mark),
@@ -348,13 +345,13 @@ fn is_whole(tcp: &TcpConnection) -> bool {
 }
 
 /// What a request says of itself.
-fn record_of(request: &Request<'_>) -> Epmd {
-    let mut record = Epmd { request: request.tag().name(), ..Epmd::default() };
+fn record_of(request: &Request<'_>) -> EpmdObservation {
+    let mut record = EpmdObservation { request: Some(request.tag()), ..EpmdObservation::default() };
     match *request {
         Request::Alive2Req(asked) => {
             (record.name, record.name_hex) = alive_name(asked.name);
             record.port = Some(asked.port);
-            record.node_type = Some(node_type(asked.node_type));
+            record.node_type = Some(asked.node_type);
             record.protocol = Some(asked.protocol);
             record.highest_version = Some(asked.highest_version);
             record.lowest_version = Some(asked.lowest_version);
@@ -373,13 +370,13 @@ fn record_of(request: &Request<'_>) -> Epmd {
 }
 
 /// Adds what a whole reply says, and judges it.
-fn read_reply(asked: EpmdTag, bytes: &[u8], record: &mut Epmd) -> EpmdOutcome {
+fn read_reply(asked: EpmdTag, bytes: &[u8], record: &mut EpmdObservation) -> EpmdOutcome {
     match asked {
         EpmdTag::ALIVE2_REQ => {
             let Ok(reply) = decode(bytes, wire::alive2_resp) else {
                 return EpmdOutcome::Malformed;
             };
-            record.response = reply.tag.name();
+            record.response = Some(reply.tag);
             record.result = Some(reply.result);
             if reply.result != 0 {
                 return EpmdOutcome::RegistrationRefused;
@@ -388,7 +385,7 @@ fn read_reply(asked: EpmdTag, bytes: &[u8], record: &mut Epmd) -> EpmdOutcome {
         }
         EpmdTag::PORT_PLEASE2_REQ => {
             let Ok(reply) = decode(bytes, wire::port2_resp) else { return EpmdOutcome::Malformed };
-            record.response = EpmdTag::PORT2_RESP.name();
+            record.response = Some(EpmdTag::PORT2_RESP);
             match reply {
                 Port2Resp::Refused(result) => {
                     record.result = Some(result);
@@ -397,7 +394,7 @@ fn read_reply(asked: EpmdTag, bytes: &[u8], record: &mut Epmd) -> EpmdOutcome {
                 Port2Resp::Registered(node) => {
                     record.result = Some(0);
                     record.port = Some(node.port);
-                    record.node_type = Some(node_type(node.node_type));
+                    record.node_type = Some(node.node_type);
                     record.protocol = Some(node.protocol);
                     record.highest_version = Some(node.highest_version);
                     record.lowest_version = Some(node.lowest_version);
@@ -435,8 +432,8 @@ fn read_reply(asked: EpmdTag, bytes: &[u8], record: &mut Epmd) -> EpmdOutcome {
 }
 
 /// A reply whose request was not seen, as far as it tells by itself.
-fn unasked(bytes: &[u8]) -> Epmd {
-    let mut record = Epmd::default();
+fn unasked(bytes: &[u8]) -> EpmdObservation {
+    let mut record = EpmdObservation::default();
     let request = match bytes.first() {
         Some(b'w') => EpmdTag::PORT_PLEASE2_REQ,
         Some(b'v' | b'y') => EpmdTag::ALIVE2_REQ,
@@ -444,7 +441,7 @@ fn unasked(bytes: &[u8]) -> Epmd {
     };
     let outcome = read_reply(request, bytes, &mut record);
     if outcome == EpmdOutcome::Malformed {
-        return Epmd::default();
+        return EpmdObservation::default();
     }
     record.outcome = outcome;
     record
@@ -453,10 +450,6 @@ fn unasked(bytes: &[u8]) -> Epmd {
 fn alive_name(name: &[u8]) -> (Option<Arc<str>>, Option<String>) {
     let (name, name_hex) = wire_text(name, Charset::Utf8);
     (Some(name), name_hex)
-}
-
-fn node_type(node_type: wire::NodeType) -> NodeType {
-    node_type.name().map_or(NodeType::Number(node_type.0), NodeType::Named)
 }
 
 /// Where EPMD stops reading: a request and its length are shorter.

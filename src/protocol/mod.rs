@@ -7,33 +7,31 @@
 pub mod digest;
 mod dist;
 mod epmd;
-mod facts;
 mod framing;
 mod messages;
 pub(crate) mod session;
 #[cfg(test)]
 mod tests;
-mod tls;
-mod verdict;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use facts::{FactSource, Facts, Question};
 pub use messages::MessageDetail;
 
 use self::digest::Cookies;
 use self::dist::Distribution;
 use self::epmd::EpmdTalk;
-use self::session::Told;
 use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
 use crate::flow::Direction;
 use crate::limits::Limits;
 use crate::memory::MemoryBudget;
 use crate::observe::messages::{MessageBatch, MessageEvent};
+use crate::observe::{
+    Anomaly, ConnectionIds, EpmdObservation, Fact, HandshakeObservation, Observation, Orientation,
+    Settled,
+};
 use crate::packet::FrameRef;
 use crate::packet::PacketRef;
-use crate::record::{Body, ConnectionIds, Event, Orientation, Outcome};
 use crate::stream::tcp::{Opened, TcpConnection};
 use crate::time::Timestamp;
 use crate::transport::{PlainChunk, Transport};
@@ -54,8 +52,8 @@ pub struct ConnContext<'a> {
     pub reassembly: &'a MemoryBudget,
     /// Memory for what is kept of messages.
     pub pool: &'a MemoryBudget,
-    /// What other connections have shown.
-    pub facts: &'a dyn FactSource,
+    /// Up to when the capture is known to have lost packets: until then, what it does not show may have been there.
+    pub lost_until: Option<Timestamp>,
 }
 
 /// What one input (a segment, a timer, the end of the capture) made a connection report.
@@ -68,32 +66,40 @@ pub struct ConnOutput {
     /// Number of messages that a range in `events` covers.
     placed: usize,
     /// Set when the input has been processed and there is something to report.
-    source: Option<EventSource>,
+    source: Option<Settled>,
 }
 
 /// One entry of a connection's output.
 #[derive(Debug)]
 pub enum ConnEvent {
-    /// An event of any other kind than a message.
-    Body(Body),
+    /// Anything but a message after the handshake.
+    Observed(Observed),
     /// Consecutive messages after the handshake: indices for [`ConnOutput::each_message`].
     Messages(Range<usize>),
 }
 
-/// Where the events of one output come from: the same for all of them.
-#[derive(Clone, Debug)]
-pub struct EventSource {
-    at: Timestamp,
-    frame: Option<FrameRef>,
-    input: Option<u16>,
-    connection: Arc<ConnectionIds>,
+/// What a connection observes, before its time and its connection are added.
+#[derive(Debug)]
+pub enum Observed {
+    /// The connection itself, as far as it was seen.
+    Connection(Box<Observation>),
+    /// A request to a port mapper, and what came of it.
+    Epmd(Box<EpmdObservation>),
+    /// One message of a handshake.
+    Handshake(Box<HandshakeObservation>),
+    /// Something that the protocol does not allow.
+    Anomaly(Anomaly),
 }
 
-impl EventSource {
-    /// Completes the body of an event with its time, frame and connection.
-    pub fn event(&self, body: Body) -> Event {
-        let connection = Some(Arc::clone(&self.connection));
-        Event { at: self.at, frame: self.frame, input: self.input, connection, body }
+impl Observed {
+    /// The fact that this is on the connection of `settled`.
+    pub fn settled(self, settled: Settled) -> Fact {
+        match self {
+            Self::Connection(seen) => Fact::Connection { settled, seen },
+            Self::Epmd(seen) => Fact::Epmd { settled, seen },
+            Self::Handshake(message) => Fact::Handshake { settled, message },
+            Self::Anomaly(anomaly) => Fact::Anomaly { settled, anomaly },
+        }
     }
 }
 
@@ -105,14 +111,14 @@ impl ConnOutput {
 
     /// Moves the events out, with their common source; `None` when there are none. The messages stay,
     /// so that [`Self::each_message`] can read the ranges.
-    pub fn take_events(&mut self) -> Option<(EventSource, Vec<ConnEvent>)> {
+    pub fn take_events(&mut self) -> Option<(Settled, Vec<ConnEvent>)> {
         Some((self.source.take()?, std::mem::take(&mut self.events)))
     }
 
     /// Calls `report` for each message of a range.
     pub fn each_message(
         &self,
-        source: &EventSource,
+        source: &Settled,
         range: Range<usize>,
         mut report: impl FnMut(&MessageEvent<'_>),
     ) {
@@ -133,22 +139,22 @@ impl ConnOutput {
     }
 
     #[cfg(test)]
-    fn bodies(&self) -> impl DoubleEndedIterator<Item = &Body> {
+    fn observed(&self) -> impl DoubleEndedIterator<Item = &Observed> {
         self.events.iter().filter_map(|event| match event {
-            ConnEvent::Body(body) => Some(body),
+            ConnEvent::Observed(observed) => Some(observed),
             ConnEvent::Messages(_) => None,
         })
     }
 
     /// Whether there is an event that is no message.
-    fn has_bodies(&self) -> bool {
+    fn has_observed(&self) -> bool {
         !self.events.is_empty()
     }
 
     /// Appends an event behind the messages that came before it.
-    fn push(&mut self, body: Body) {
+    fn push(&mut self, observed: Observed) {
         self.place_messages();
-        self.events.push(ConnEvent::Body(body));
+        self.events.push(ConnEvent::Observed(observed));
     }
 
     /// Appends the range of the messages that no range covers yet.
@@ -172,10 +178,9 @@ pub struct Connection {
     talk: Talk,
     encap: Vec<String>,
     ids: Option<Arc<ConnectionIds>>,
-    /// The record told last.
-    told: Option<Told>,
+    /// Whether it was observed with an outcome that counts: not only while it is being established.
+    observed: bool,
     established_told: bool,
-    damage_told: bool,
     /// Nothing more can change the record.
     over: bool,
     /// Nothing came for so long that the record was told as it stands.
@@ -283,9 +288,8 @@ impl Connection {
             talk,
             encap: Vec::new(),
             ids: None,
-            told: None,
+            observed: false,
             established_told: false,
-            damage_told: false,
             over: false,
             rests: false,
             warned: None,
@@ -302,9 +306,9 @@ impl Connection {
         self.tcp.first()
     }
 
-    /// Outcome of the record told last, for the statistics.
-    pub fn outcome(&self) -> Option<Outcome> {
-        self.told.as_ref().map(|told| told.outcome)
+    /// Whether it is a distribution connection that was observed to its end, or to where it rests.
+    pub const fn is_observed(&self) -> bool {
+        self.observed
     }
 
     /// Whether both sides are done with it: it is kept for stray copies of its packets alone.
@@ -357,7 +361,7 @@ impl Connection {
             });
         });
         let now = Now { at: segment.at, frame: Some(segment.frame) };
-        if was_at_work && tcp.flows() && !said.has_bodies() && !setting.warns {
+        if was_at_work && tcp.flows() && !said.has_observed() && !setting.warns {
             self.rests = false;
             self.complete(now, said);
             return Keep::AsBefore;
@@ -498,7 +502,7 @@ impl Connection {
                     let is_epmd = matches!(self.talk, Talk::Epmd(_));
                     let last_word = step == Step::Forget && is_epmd;
                     let why = if last_word { ReportReason::End } else { ReportReason::Quiet };
-                    self.tell(at, why, setting, said);
+                    self.tell(at, why, step == Step::Forget, setting, said);
                 } else {
                     self.tcp.discard();
                 }
@@ -516,7 +520,7 @@ impl Connection {
             self.tcp.discard();
             return;
         }
-        self.tell(at, ReportReason::End, setting, said);
+        self.tell(at, ReportReason::End, true, setting, said);
         self.complete(at, said);
     }
 
@@ -551,7 +555,7 @@ impl Connection {
         let refused = self.tcp.opened().refused().is_some();
         if !self.over && (refused || self.tcp.is_over()) {
             self.over = true;
-            self.tell(now, ReportReason::Over, setting, said);
+            self.tell(now, ReportReason::Over, false, setting, said);
         } else if self.over && !refused && !self.tcp.is_over() {
             // Something came behind the end after all.
             self.over = false;
@@ -566,7 +570,7 @@ impl Connection {
             said.place_messages();
             let input = now.frame.is_none().then_some(self.tcp.last().frame.input);
             let connection = self.ids();
-            said.source = Some(EventSource { at: now.at, frame: now.frame, input, connection });
+            said.source = Some(Settled { at: now.at, frame: now.frame, input, connection });
         }
     }
 

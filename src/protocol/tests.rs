@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::digest::{Cookie, Cookies};
 use super::*;
 use crate::flow::FlowKey;
-use crate::record::{Confidence, EpmdOutcome, EpmdSeen, Lookup, Role, Session, State};
+use crate::judge::world::{PriorLookup, RelatedFacts};
+use crate::judge::{Confidence, Outcome, Verdict, judge_related};
+use crate::observe::{EpmdOutcome, EpmdPackets, MessageKind, Occasion, Role, State};
 
 const A: Endpoint = end([10, 0, 0, 1], 40_000);
 const B: Endpoint = end([10, 0, 0, 2], 9_100);
@@ -18,22 +20,11 @@ const fn end(ip: [u8; 4], port: u16) -> Endpoint {
     Endpoint { ip: std::net::IpAddr::V4(std::net::Ipv4Addr::new(a, b, c, d)), port }
 }
 
-/// Facts as a test wants them.
+/// What a test wants to be known of other connections, and up to when the capture has lost packets.
 #[derive(Default)]
-struct Told(Facts, Option<Timestamp>);
-
-impl FactSource for Told {
-    fn facts(&self, _: &Question<'_>) -> Facts {
-        self.0.clone()
-    }
-
-    fn is_node_port(&self, _: Endpoint) -> bool {
-        true
-    }
-
-    fn lost_until(&self) -> Option<Timestamp> {
-        self.1
-    }
+struct Known {
+    related: RelatedFacts,
+    lost_until: Option<Timestamp>,
 }
 
 /// One connection from A to B, played step by step.
@@ -49,7 +40,7 @@ struct Play {
     frame: u64,
     limits: Limits,
     cookies: Cookies,
-    told: Told,
+    known_of_others: Known,
     reassembly: MemoryBudget,
     pool: MemoryBudget,
     said: ConnOutput,
@@ -62,7 +53,7 @@ fn setting<'a>(
     cookies: &'a Cookies,
     reassembly: &'a MemoryBudget,
     pool: &'a MemoryBudget,
-    facts: &'a Told,
+    known: &Known,
 ) -> ConnContext<'a> {
     let messages = MessageDetail::Operations;
     ConnContext {
@@ -73,7 +64,7 @@ fn setting<'a>(
         warns: true,
         reassembly,
         pool,
-        facts,
+        lost_until: known.lost_until,
     }
 }
 
@@ -90,7 +81,7 @@ impl Play {
             frame: 0,
             limits: Limits::default(),
             cookies: Cookies::default(),
-            told: Told::default(),
+            known_of_others: Known::default(),
             reassembly: MemoryBudget::new(Limits::default().held_total),
             pool: MemoryBudget::new(1 << 20),
             said: ConnOutput::default(),
@@ -130,8 +121,8 @@ impl Play {
         };
         let advance = payload.len() as u32 + u32::from(flags & 0x03 != 0);
         self.seq[own] = self.seq[own].wrapping_add(advance);
-        let Self { limits, cookies, told, reassembly, said, pool, known, .. } = self;
-        let setting = setting(limits, cookies, reassembly, pool, told);
+        let Self { limits, cookies, known_of_others, reassembly, said, pool, known, .. } = self;
+        let setting = setting(limits, cookies, reassembly, pool, known_of_others);
         let connection =
             self.connection.get_or_insert_with(|| Connection::new(&segment, *known, &setting));
         connection.on_segment(&segment, &setting, said);
@@ -173,8 +164,8 @@ impl Play {
     /// Lets time settle what it settles, as the pipeline does.
     fn time_goes_on(&mut self, seconds: u64) -> &mut Self {
         let until = self.at.after(Duration::from_secs(seconds));
-        let Self { limits, cookies, told, reassembly, said, pool, .. } = self;
-        let setting = setting(limits, cookies, reassembly, pool, told);
+        let Self { limits, cookies, known_of_others, reassembly, said, pool, .. } = self;
+        let setting = setting(limits, cookies, reassembly, pool, known_of_others);
         let mut last = self.at;
         while let Some(connection) = &mut self.connection {
             let Some(due) = connection.deadline(&setting.limits.clone(), true) else { break };
@@ -191,23 +182,25 @@ impl Play {
         self
     }
 
-    /// The last record, once the input has ended.
-    fn session(&mut self) -> Session {
-        let Self { limits, cookies, told, reassembly, said, pool, .. } = self;
-        let setting = setting(limits, cookies, reassembly, pool, told);
+    /// The last observation, once the input has ended, and the verdict on it.
+    fn session(&mut self) -> (Observation, Verdict) {
+        let Self { limits, cookies, known_of_others, reassembly, said, pool, .. } = self;
+        let setting = setting(limits, cookies, reassembly, pool, known_of_others);
         if let Some(connection) = &mut self.connection {
             connection.on_end(self.at, &setting, said);
         }
-        let sessions = said.bodies().rev().filter_map(|body| match body {
-            Body::Session { session } => Some(session.as_ref().clone()),
+        let mut observations = said.observed().rev().filter_map(|observed| match observed {
+            Observed::Connection(seen) => Some(seen.as_ref().clone()),
             _ => None,
         });
-        sessions.into_iter().next().unwrap()
+        let seen = observations.next().unwrap();
+        let verdict = judge_related(&seen, known_of_others.related.clone());
+        (seen, verdict)
     }
 
     fn outcome(&mut self) -> (Outcome, Option<Role>) {
-        let session = self.session();
-        (session.outcome, session.detected_by)
+        let (_, verdict) = self.session();
+        (verdict.outcome, verdict.detected_by)
     }
 
     fn up_to_reply(&mut self) -> &mut Self {
@@ -263,8 +256,8 @@ fn ack(cookie: &str) -> Vec<u8> {
     message
 }
 
-fn lookup(asked: &str, highest_version: u16) -> Lookup {
-    Lookup {
+fn lookup(asked: &str, highest_version: u16) -> PriorLookup {
+    PriorLookup {
         session_id: Arc::from("0123456789abcdef"),
         reply: FrameRef::default(),
         asked: Arc::from(asked),
@@ -277,10 +270,10 @@ fn lookup(asked: &str, highest_version: u16) -> Lookup {
 fn a_whole_handshake_connects() {
     let mut play = Play::new();
     play.up_to_reply().says(Acceptor, &ack("C")).raw(Initiator, b"\0\0\0\0");
-    let session = play.session();
+    let (seen, session) = play.session();
     assert_eq!((session.outcome, session.confidence), (Outcome::Connected, Confidence::Proven));
-    assert_eq!((session.state, session.traffic.initiator.ticks), (State::Open, 1));
-    assert_eq!(session.reached, Some("challenge_ack"));
+    assert_eq!((seen.state(), seen.traffic.initiator.ticks), (State::Open, 1));
+    assert_eq!(seen.handshake.reached(), Some(MessageKind::ChallengeAck));
 }
 
 #[test]
@@ -288,14 +281,14 @@ fn a_close_right_after_the_reply_is_a_refused_cookie() {
     let mut play = Play::new();
     play.up_to_reply().fin(Acceptor);
     assert_eq!(play.outcome(), (Outcome::CookieMismatch, Some(Acceptor)));
-    assert_eq!(play.session().confidence, Confidence::Likely);
+    assert_eq!(play.session().1.confidence, Confidence::Likely);
 }
 
 #[test]
 fn the_same_close_after_a_pause_is_aborted() {
     let mut play = Play::new();
     play.up_to_reply().waits(400).fin(Acceptor);
-    let session = play.session();
+    let (_, session) = play.session();
     assert_eq!(session.outcome, Outcome::Aborted);
     assert_eq!(session.not_excluded, ["b@two refused the cookie"]);
 }
@@ -319,11 +312,11 @@ fn a_close_that_did_not_hear_the_reply_refuses_nothing() {
 fn a_refused_cookie_is_proven_when_both_are_known() {
     let mut play = Play::new();
     play.cookies.add(Cookie::new("mine", b"C"));
-    play.told.0.acceptor_cookies = vec![Arc::from("theirs")];
+    play.known_of_others.related.acceptor_cookies = vec![Arc::from("theirs")];
     play.up_to_reply().fin(Acceptor);
-    let session = play.session();
+    let (seen, session) = play.session();
     assert_eq!(session.confidence, Confidence::Proven);
-    assert_eq!(session.initiator.cookie.as_deref(), Some("mine"));
+    assert_eq!(seen.handshake.cookies.initiator.label().map(|label| &**label), Some("mine"));
 }
 
 #[test]
@@ -332,14 +325,14 @@ fn two_digests_that_contradict_each_other_are_a_mismatch_found_by_the_initiator(
     play.cookies.add(Cookie::new("mine", b"C"));
     play.up_to_reply().says(Acceptor, &ack("other")).fin(Initiator);
     assert_eq!(play.outcome(), (Outcome::CookieMismatch, Some(Initiator)));
-    assert_eq!(play.session().confidence, Confidence::Proven);
+    assert_eq!(play.session().1.confidence, Confidence::Proven);
 }
 
 #[test]
 fn an_ack_that_nobody_can_judge_is_connected_and_only_possible() {
     let mut play = Play::new();
     play.up_to_reply().says(Acceptor, &ack("other")).fin(Initiator);
-    let session = play.session();
+    let (_, session) = play.session();
     assert_eq!((session.outcome, session.confidence), (Outcome::Connected, Confidence::Possible));
 }
 
@@ -349,13 +342,13 @@ fn a_close_right_after_the_challenge_is_another_name() {
     play.open().says(Initiator, &send_name("a@one")).says(Acceptor, b"sok");
     play.says(Acceptor, &challenge("b@two")).fin(Initiator);
     assert_eq!(play.outcome(), (Outcome::NameMismatch, Some(Initiator)));
-    assert_eq!(play.session().confidence, Confidence::Likely);
+    assert_eq!(play.session().1.confidence, Confidence::Likely);
 }
 
 #[test]
 fn a_reset_right_after_the_challenge_is_of_one_who_did_not_read_it() {
     let mut play = Play::new();
-    play.told.0.lookup = Some(lookup("c", 6));
+    play.known_of_others.related.lookup = Some(lookup("c", 6));
     play.open().says(Initiator, &send_name("a@one")).says(Acceptor, b"sok");
     play.says(Acceptor, &challenge("b@two")).segment(Initiator, 0x14, b"");
     assert_eq!(play.outcome(), (Outcome::Aborted, Some(Initiator)));
@@ -364,10 +357,10 @@ fn a_reset_right_after_the_challenge_is_of_one_who_did_not_read_it() {
 #[test]
 fn another_alive_name_than_asked_for_proves_it() {
     let mut play = Play::new();
-    play.told.0.lookup = Some(lookup("c", 6));
+    play.known_of_others.related.lookup = Some(lookup("c", 6));
     play.open().says(Initiator, &send_name("a@one")).says(Acceptor, b"sok");
     play.says(Acceptor, &challenge("b@two")).fin(Initiator);
-    let session = play.session();
+    let (_, session) = play.session();
     assert_eq!((session.outcome, session.confidence), (Outcome::NameMismatch, Confidence::Proven));
 }
 
@@ -377,9 +370,9 @@ fn a_missing_mandatory_flag_is_the_version() {
     // OTP 23.2: neither V4_NC nor UNLINK_ID, which 26 and later demand.
     play.open().says(Initiator, &send_name_with("a@one", 0x1_01df_7fbd));
     play.says(Acceptor, b"snot_allowed").fin(Acceptor);
-    let session = play.session();
+    let (_, session) = play.session();
     assert_eq!(session.outcome, Outcome::VersionMismatch);
-    assert_eq!(session.seen.missing_flags, ["UNLINK_ID", "V4_NC"]);
+    assert_eq!(session.missing_flag_names(), ["UNLINK_ID", "V4_NC"]);
 }
 
 #[test]
@@ -393,7 +386,7 @@ fn not_allowed_with_every_flag_is_the_list() {
 #[test]
 fn a_new_hello_closed_by_a_version_5_acceptor_is_the_version() {
     let mut play = Play::new();
-    play.told.0.acceptor_version = Some(5);
+    play.known_of_others.related.acceptor_version = Some(5);
     play.open().says(Initiator, &send_name("a@one")).fin(Acceptor);
     assert_eq!(play.outcome(), (Outcome::VersionMismatch, Some(Acceptor)));
 }
@@ -408,7 +401,7 @@ fn nok_is_superseded() {
 #[test]
 fn a_dial_dropped_for_the_other_sides_is_superseded() {
     let mut play = Play::new();
-    play.told.0.crossed = true;
+    play.known_of_others.related.crossed = true;
     play.open().says(Initiator, &send_name("a@one")).fin(Initiator);
     assert_eq!(play.outcome(), (Outcome::Superseded, Some(Initiator)));
 }
@@ -416,7 +409,7 @@ fn a_dial_dropped_for_the_other_sides_is_superseded() {
 #[test]
 fn a_dial_may_be_dropped_before_its_first_word() {
     let mut play = Play::new();
-    (play.told.0.crossed, play.told.0.dialed_back) = (true, true);
+    (play.known_of_others.related.crossed, play.known_of_others.related.dialed_back) = (true, true);
     play.open().fin(Initiator);
     assert_eq!(play.outcome(), (Outcome::Superseded, Some(Initiator)));
     let mut play = Play::new();
@@ -467,9 +460,9 @@ fn a_hole_makes_a_failure_incomplete() {
     play.open().says(Initiator, &send_name("a@one")).says(Acceptor, b"sok");
     play.says(Acceptor, &challenge("b@two")).loses(Initiator, 23).fin(Acceptor);
     play.time_goes_on(3);
-    let session = play.session();
+    let (seen, session) = play.session();
     assert_eq!(session.outcome, Outcome::Incomplete);
-    assert_eq!(session.traffic.initiator.missing_bytes, 23);
+    assert_eq!(seen.tcp.sides.initiator.missing_bytes, 23);
 }
 
 #[test]
@@ -506,7 +499,8 @@ fn what_may_have_been_lost_is_not_told_as_silence() {
     let lost = |since_syn: i64| {
         let mut play = Play::new();
         play.segment(Initiator, 0x02, b"");
-        play.told.1 = Some(Timestamp(play.at.0.saturating_add_signed(since_syn * 1_000_000_000)));
+        play.known_of_others.lost_until =
+            Some(Timestamp(play.at.0.saturating_add_signed(since_syn * 1_000_000_000)));
         play.time_goes_on(60);
         play.outcome().0
     };
@@ -514,7 +508,7 @@ fn what_may_have_been_lost_is_not_told_as_silence() {
     assert_eq!(lost(-2), Outcome::Unanswered, "nothing was lost since");
     let mut play = Play::to_epmd();
     play.segment(Initiator, 0x02, b"");
-    play.told.1 = Some(play.at.after(Duration::from_secs(2)));
+    play.known_of_others.lost_until = Some(play.at.after(Duration::from_secs(2)));
     play.time_goes_on(1000);
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::Incomplete]);
 }
@@ -536,9 +530,9 @@ fn tls_to_a_plain_node_is_waited_out() {
 fn http_on_a_node_port_is_no_distribution() {
     let mut play = Play::new();
     play.open().raw(Initiator, b"GET / HTTP/1.1\r\n\r\n").waits(7000).fin(Acceptor);
-    let session = play.session();
+    let (seen, session) = play.session();
     assert_eq!(session.outcome, Outcome::NotDistribution);
-    assert_eq!(session.seen.foreign.unwrap().looks_like, "an HTTP request");
+    assert_eq!(seen.foreign().unwrap().looks_like, "an HTTP request");
 }
 
 #[test]
@@ -563,13 +557,13 @@ fn time_alone_ends_every_connection_and_never_stands_still() {
 }
 
 fn epmd_outcomes(play: &mut Play) -> Vec<EpmdOutcome> {
-    let Play { limits, cookies, told, reassembly, said, pool, .. } = play;
-    let setting = setting(limits, cookies, reassembly, pool, told);
+    let Play { limits, cookies, known_of_others, reassembly, said, pool, .. } = play;
+    let setting = setting(limits, cookies, reassembly, pool, known_of_others);
     if let Some(connection) = &mut play.connection {
         connection.on_end(play.at, &setting, said);
     }
-    let outcomes = said.bodies().filter_map(|body| match body {
-        Body::Epmd { epmd } => Some(epmd.outcome),
+    let outcomes = said.observed().filter_map(|body| match body {
+        Observed::Epmd(epmd) => Some(epmd.outcome),
         _ => None,
     });
     outcomes.collect()
@@ -606,15 +600,15 @@ fn a_registration_lasts_as_long_as_its_connection() {
 fn a_late_answer_still_counts() {
     let mut play = Play::to_epmd();
     play.segment(Initiator, 0x02, b"").time_goes_on(30);
-    assert_eq!(play.said.bodies().count(), 1, "told as unanswered");
+    assert_eq!(play.said.observed().count(), 1, "told as unanswered");
     play.segment(Acceptor, 0x12, b"").says(Initiator, b"znope").raw(Acceptor, b"w\x01");
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::Unanswered, EpmdOutcome::NotRegistered]);
 }
 
 /// The record of a request that was not answered, and that alone.
-fn unanswered(play: &mut Play) -> EpmdSeen {
+fn unanswered(play: &mut Play) -> EpmdPackets {
     assert_eq!(epmd_outcomes(play), [EpmdOutcome::NoReply]);
-    let Some(Body::Epmd { epmd }) = play.said.bodies().next() else { panic!("{:?}", play.said) };
+    let Some(Observed::Epmd(epmd)) = play.said.observed().next() else { panic!("{:?}", play.said) };
     epmd.seen.clone()
 }
 
@@ -623,7 +617,7 @@ fn who_gave_up_on_a_request_is_told_by_who_closed() {
     let mut play = Play::to_epmd();
     play.open().says(Initiator, b"zb").segment(Acceptor, 0x10, b"").waits(7000);
     play.segment(Initiator, 0x11, b"").segment(Acceptor, 0x10, b"").time_goes_on(3);
-    assert_eq!(play.said.bodies().count(), 1, "told while the port mapper still hangs");
+    assert_eq!(play.said.observed().count(), 1, "told while the port mapper still hangs");
     let seen = unanswered(&mut play);
     assert_eq!(seen.closed_by, Some(Initiator));
     assert!(seen.is_acknowledged && seen.is_whole && !seen.is_unread && !seen.is_pipelined);
@@ -636,7 +630,7 @@ fn an_answer_tells_whether_the_asker_had_left() {
     play.open().says(Initiator, b"zb").waits(2000).segment(Initiator, 0x11, b"");
     play.raw(Acceptor, b"w\x01");
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::NotRegistered]);
-    let Some(Body::Epmd { epmd }) = play.said.bodies().next() else { panic!("{:?}", play.said) };
+    let Some(Observed::Epmd(epmd)) = play.said.observed().next() else { panic!("{:?}", play.said) };
     assert_eq!(epmd.seen.closed_by, Some(Initiator));
     assert!(epmd.seen.close.unwrap().at < epmd.seen.reply.unwrap().at);
 }
@@ -666,8 +660,8 @@ fn a_second_request_shows_in_what_is_told_of_the_first() {
     let mut play = Play::to_epmd();
     play.open().raw(Initiator, b"\0\x01n\0\x01n").fin(Acceptor);
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::NoReply; 2]);
-    for body in play.said.bodies() {
-        let Body::Epmd { epmd } = body else { continue };
+    for body in play.said.observed() {
+        let Observed::Epmd(epmd) = body else { continue };
         assert!(epmd.seen.is_pipelined);
     }
 }
@@ -677,7 +671,7 @@ fn a_connection_on_which_nobody_said_a_word_is_mute() {
     let mut play = Play::to_epmd();
     play.open().fin(Acceptor);
     assert_eq!(epmd_outcomes(&mut play), [EpmdOutcome::Incomplete]);
-    let Some(Body::Epmd { epmd }) = play.said.bodies().next() else { panic!("{:?}", play.said) };
+    let Some(Observed::Epmd(epmd)) = play.said.observed().next() else { panic!("{:?}", play.said) };
     let seen = &epmd.seen;
     assert!(seen.is_mute && seen.is_whole && seen.closed_by == Some(Acceptor));
 }
@@ -697,11 +691,14 @@ fn ticking(answers: u32) -> Play {
 }
 
 fn silences(play: &Play) -> Vec<Role> {
-    let silent = play.said.bodies().filter_map(|body| match body {
-        Body::Session { session } => session.seen.silent,
+    let silent = play.said.observed().filter_map(|body| match body {
+        Observed::Connection(seen) => match seen.occasion {
+            Occasion::Silent { role, .. } => Some(role),
+            _ => None,
+        },
         _ => None,
     });
-    silent.map(|(role, _)| role).collect()
+    silent.collect()
 }
 
 #[test]

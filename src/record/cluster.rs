@@ -6,8 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{EpmdOutcome, Hex, Outcome, Role};
-use crate::packet::PacketRef;
+use super::{EpmdOutcome, Hex, Outcome};
 use crate::time::Timestamp;
 
 /// An Erlang node and its properties.
@@ -52,34 +51,6 @@ pub struct Node {
     /// Flags that later releases demand and this node does not send.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
-    /// What the line rests on.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub seen: NodeSeen,
-}
-
-/// What a [`Node`] line rests on; not printed.
-#[derive(Clone, Debug, Default)]
-pub struct NodeSeen {
-    /// The incarnation that is told of.
-    pub now: Option<Sighting>,
-    /// The one that it is told apart from.
-    pub before: Option<Sighting>,
-}
-
-/// A node's hello in a handshake.
-#[derive(Clone, Debug)]
-pub struct Sighting {
-    /// Where from.
-    pub ip: IpAddr,
-    /// Incarnation.
-    pub creation: Option<u32>,
-    /// The packet.
-    pub hello: PacketRef,
-    /// Its connection.
-    pub session_id: Arc<str>,
-    /// As which side.
-    pub role: Role,
 }
 
 /// The reason of a `node` record.

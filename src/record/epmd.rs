@@ -1,13 +1,12 @@
 //! `epmd`: one request to EPMD and its outcome.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Foreign, Role};
-use crate::packet::PacketRef;
+use crate::observe::{EpmdNodeType, EpmdObservation, EpmdTag};
+pub use crate::observe::{EpmdOutcome, RegisteredName};
 
 /// One request to EPMD and its outcome.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
@@ -62,54 +61,6 @@ pub struct Epmd {
     /// Duration of the registration; only with `unregistered`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime_us: Option<u64>,
-    /// What the record rests on.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub seen: EpmdSeen,
-}
-
-/// What an [`Epmd`] record rests on; not printed.
-#[derive(Clone, Debug, Default)]
-pub struct EpmdSeen {
-    /// First SYN of the connection, with its time.
-    pub syn: Option<PacketRef>,
-    /// SYNs sent.
-    pub syns: u32,
-    /// The request.
-    pub request: Option<PacketRef>,
-    /// The reply.
-    pub reply: Option<PacketRef>,
-    /// RST or ICMP that ended it, or the first FIN.
-    pub close: Option<PacketRef>,
-    /// Type and code of an ICMP "destination unreachable", and who sent it.
-    pub icmp: Option<(u8, u8, IpAddr)>,
-    /// First bytes of something that is not the EPMD protocol.
-    pub foreign: Option<Foreign>,
-    /// The first to close, once the connection was open: the one who asks is the initiator.
-    pub closed_by: Option<Role>,
-    /// Whether both directions were seen without a hole.
-    pub is_whole: bool,
-    /// Whether the port mapper's system has acknowledged everything that was sent to it.
-    pub is_acknowledged: bool,
-    /// Whether the port mapper closed by RST, or before it had heard everything.
-    pub is_unread: bool,
-    /// Whether more was sent than one whole request.
-    pub is_pipelined: bool,
-    /// Whether neither side has said a word.
-    pub is_mute: bool,
-}
-
-/// A registered node in an EPMD listing.
-#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
-#[schemars(deny_unknown_fields)]
-pub struct RegisteredName {
-    /// Alive name of the node.
-    pub name: Arc<str>,
-    /// Exact bytes of `name` in hex, if they are not UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name_hex: Option<String>,
-    /// Distribution port of the node.
-    pub port: u16,
 }
 
 /// The node type in an EPMD registration.
@@ -122,49 +73,29 @@ pub enum NodeType {
     Number(u8),
 }
 
-/// The outcome of an EPMD request.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum EpmdOutcome {
-    /// EPMD gave a complete, positive reply.
-    Answered,
-    /// The name is not registered: PORT2_RESP with a result other than 0.
-    NotRegistered,
-    /// The registration was refused: ALIVE2_RESP or ALIVE2_X_RESP with a result other than 0.
-    RegistrationRefused,
-    /// The SYN was answered by RST or by ICMP unreachable.
-    ConnectionRefused,
-    /// The SYN was not answered.
-    Unanswered,
-    /// The complete request was seen, and the connection was closed without a byte of reply.
-    NoReply,
-    /// The connection does not carry the EPMD protocol.
-    Malformed,
-    /// EPMD refused the command: `NO` to KILL_REQ, or `NOEXIST` to STOP_REQ.
-    CommandRefused,
-    /// The connection of the registration was closed.
-    Unregistered,
-    /// The capture lacks the packets that would decide.
-    #[default]
-    Incomplete,
-}
-
-impl EpmdOutcome {
-    /// As printed.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::NotRegistered => "not_registered",
-            Self::RegistrationRefused => "registration_refused",
-            Self::ConnectionRefused => "connection_refused",
-            Self::Unanswered => "unanswered",
-            Self::NoReply => "no_reply",
-            Self::Malformed => "malformed",
-            Self::CommandRefused => "command_refused",
-            Self::Unregistered => "unregistered",
-            Self::Incomplete => "incomplete",
+impl Epmd {
+    /// The printed form of what was seen.
+    pub fn of(seen: &EpmdObservation) -> Self {
+        let node_type =
+            |it: EpmdNodeType| it.name().map_or(NodeType::Number(it.0), NodeType::Named);
+        Self {
+            request: seen.request.and_then(EpmdTag::name),
+            name: seen.name.clone(),
+            name_hex: seen.name_hex.clone(),
+            outcome: seen.outcome,
+            response: seen.response.and_then(EpmdTag::name),
+            result: seen.result,
+            port: seen.port,
+            node_type: seen.node_type.map(node_type),
+            highest_version: seen.highest_version,
+            lowest_version: seen.lowest_version,
+            protocol: seen.protocol,
+            extra_hex: seen.extra_hex.clone(),
+            creation: seen.creation,
+            names: seen.names.clone(),
+            reply: seen.reply.clone(),
+            response_time_us: seen.response_time_us,
+            lifetime_us: seen.lifetime_us,
         }
     }
 }

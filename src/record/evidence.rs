@@ -61,10 +61,10 @@ pub enum Shows {
     /// A distribution frame that cannot be decoded.
     Malformed {
         /// The field at which decoding failed.
-        field: &'static str,
+        field: Cow<'static, str>,
     },
     /// Data of another protocol: `an HTTP request`.
-    Foreign(&'static str),
+    Foreign(Cow<'static, str>),
     /// An answer of DNS or mDNS.
     Dns(String),
     /// Anything else, in words.
@@ -145,7 +145,8 @@ impl fmt::Display for Shows {
             Self::Retransmission => f.write_str("bytes sent again"),
             Self::LastPacket => f.write_str("the last that was heard"),
             Self::Malformed { field } => write!(f, "malformed {field}"),
-            Self::TlsHello(text) | Self::Foreign(text) => f.write_str(text),
+            Self::TlsHello(text) => f.write_str(text),
+            Self::Foreign(text) => f.write_str(text),
             Self::Closed(text) | Self::TlsAlert(text) | Self::Note(text) => f.write_str(text),
             Self::Message(text) | Self::Dns(text) => f.write_str(text),
         }
@@ -173,7 +174,7 @@ mod tests {
             (Shows::epmd(EpmdTag::PORT2_RESP, "no \"two\""), "PORT2_RESP: no \"two\""),
             (Shows::RST, "RST"),
             (Shows::Close { is_reset: false, missing, detail: "" }, "FIN without challenge_ack"),
-            (Shows::Malformed { field: "arity" }, "malformed arity"),
+            (Shows::Malformed { field: "arity".into() }, "malformed arity"),
         ] {
             assert_eq!(shows.to_string(), text);
         }

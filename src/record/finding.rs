@@ -29,11 +29,6 @@ pub struct Finding {
     pub nodes: Vec<Arc<str>>,
     /// Identifier that the finding shares with the `incident` record of its repetitions.
     pub incident_id: Arc<str>,
-    /// Who is concerned, in a form that is the same for each repeat: with the rule, what makes two
-    /// findings one incident.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub parties: String,
     /// The packets that show the finding.
     pub evidence: Vec<Evidence>,
     /// Other explanations that the capture does not rule out.

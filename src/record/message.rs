@@ -1,11 +1,13 @@
 //! The summary of the messages of a connection, as a session record prints it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::frame_number;
+use crate::observe::{CallSums, MessageSums, NameCount, PauseSpan, PerRole};
 use crate::packet::FrameRef;
 use crate::packet::PacketRef;
 
@@ -84,7 +86,7 @@ pub struct Largest {
     /// Size of the message with all fragments.
     pub bytes: u64,
     /// Operation of the message.
-    pub operation: &'static str,
+    pub operation: Cow<'static, str>,
     /// The packet with the end of the message.
     pub at: PacketLink,
 }
@@ -94,7 +96,7 @@ pub struct Largest {
 #[schemars(deny_unknown_fields)]
 pub struct Calls {
     /// Kind of call: `gen_call` (`gen_server`, `gen_statem`, `GenServer`), `rpc` (`rpc` and `erpc`), or `spawn`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Number of requests of this kind.
     pub asked: u64,
     /// Number of requests with an answer.
@@ -144,6 +146,70 @@ pub struct PacketLink {
     /// The input of the packet, if it is not that of the line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Arc<str>>,
+}
+
+impl Messages {
+    /// The printed form of what both sides sent; `None` where neither sent anything.
+    pub fn of(sums: &PerRole<Option<MessageSums>>) -> Option<Self> {
+        let account = |sums: &Option<MessageSums>| sums.as_ref().map(Account::of);
+        let (initiator, acceptor) = (account(&sums.initiator), account(&sums.acceptor));
+        (initiator.is_some() || acceptor.is_some()).then_some(Self { initiator, acceptor })
+    }
+}
+
+impl Account {
+    fn of(sums: &MessageSums) -> Self {
+        let shares = |counts: &[NameCount]| counts.iter().map(Share::of).collect();
+        let pause = |span: Option<PauseSpan>| {
+            span.map(|PauseSpan { lasted_us, since }| Pause { lasted_us, since: since.into() })
+        };
+        Self {
+            operations: shares(&sums.operations),
+            names: shares(&sums.names),
+            functions: shares(&sums.functions),
+            largest: sums.largest.as_ref().map(|largest| Largest {
+                bytes: largest.bytes,
+                operation: largest.operation.clone(),
+                at: largest.at.into(),
+            }),
+            fragmented: sums.fragmented,
+            fragments: sums.fragments,
+            unfinished: sums.unfinished,
+            unreadable: sums.unreadable,
+            calls: sums.calls.iter().map(Calls::of).collect(),
+            tick_time_s: sums.tick_time_s,
+            longest_silence: pause(sums.longest_silence),
+            longest_stall: pause(sums.longest_stall),
+        }
+    }
+}
+
+impl Share {
+    fn of(count: &NameCount) -> Self {
+        Self { name: count.name.clone(), messages: count.messages, bytes: count.bytes }
+    }
+}
+
+impl Calls {
+    fn of(sums: &CallSums) -> Self {
+        Self {
+            kind: sums.kind.clone(),
+            asked: sums.asked,
+            answered: sums.answered,
+            unanswered: sums.unanswered,
+            given_up: sums.given_up,
+            noproc: sums.noproc,
+            down: sums.down,
+            median_us: sums.median_us,
+            p99_us: sums.p99_us,
+            slowest: sums.slowest.map(|slowest| Slowest {
+                latency_us: slowest.latency_us,
+                request: slowest.request.into(),
+                answer: slowest.answer.into(),
+            }),
+            oldest_unanswered: sums.oldest_unanswered.map(Into::into),
+        }
+    }
 }
 
 impl From<PacketRef> for PacketLink {

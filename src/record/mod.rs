@@ -12,8 +12,6 @@ mod epmd;
 mod evidence;
 mod finding;
 mod message;
-#[cfg(test)]
-pub(crate) mod samples;
 mod session;
 mod stats;
 
@@ -26,17 +24,19 @@ pub use message::*;
 pub use session::*;
 pub use stats::*;
 
+pub use crate::judge::Confidence;
+pub use crate::observe::{Anomaly, AnomalyKind, ConnectionIds, Role};
+
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use crate::observe::Settled;
 use crate::observe::messages::MessageEvent;
 use crate::packet::FrameRef;
-use crate::packet::PacketRef;
 use crate::time::Timestamp;
 
 /// Version of the output contract; every line has it.
@@ -73,31 +73,12 @@ pub struct Event {
     pub body: Body,
 }
 
-/// Identifiers and addresses of one TCP connection; every line about it has them.
-#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
-pub struct ConnectionIds {
-    /// 16 hex digits, the same for the same input on any machine: the first 8 bytes of the MD5 of
-    /// `src_ip,src_port,dest_ip,dest_port,src_isn,dest_isn`, as far as known at the first line.
-    #[schemars(regex(pattern = "^[0-9a-f]{16}$"))]
-    pub session_id: Arc<str>,
-    /// Community ID v1, seed 0.
-    pub community_id: Arc<str>,
-    /// Address of the TCP client, which sent the SYN.
-    #[schemars(with = "String")]
-    pub src_ip: IpAddr,
-    /// Port of the TCP client.
-    pub src_port: u16,
-    /// Address of the TCP server.
-    #[schemars(with = "String")]
-    pub dest_ip: IpAddr,
-    /// Port of the TCP server.
-    pub dest_port: u16,
-    /// Always `"TCP"`.
-    #[schemars(extend("const" = "TCP"))]
-    pub proto: &'static str,
-    /// Encapsulations such as `"vlan 7"`, the outermost first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub encap: Vec<String>,
+impl Event {
+    /// The event of `body` where a fact was settled.
+    pub fn of(settled: &Settled, body: Body) -> Self {
+        let Settled { at, frame, input, ref connection } = *settled;
+        Self { at, frame, input, connection: Some(Arc::clone(connection)), body }
+    }
 }
 
 /// The body of an event. In JSON, its key is the `event_type` of the line.
@@ -137,43 +118,6 @@ impl Body {
     }
 }
 
-/// A side of a connection, by its part in the handshake.
-#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// The node that dialed and sent `send_name`.
-    Initiator,
-    /// The node that was dialed and sent `challenge`.
-    Acceptor,
-}
-
-impl Role {
-    /// The other side.
-    pub const fn peer(self) -> Self {
-        match self {
-            Self::Initiator => Self::Acceptor,
-            Self::Acceptor => Self::Initiator,
-        }
-    }
-
-    /// Position in an array kept per role.
-    pub const fn index(self) -> usize {
-        match self {
-            Self::Initiator => 0,
-            Self::Acceptor => 1,
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Initiator => "initiator",
-            Self::Acceptor => "acceptor",
-        })
-    }
-}
-
 /// A 64-bit value as `"0x…"`: JSON numbers end at 2^53.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Hex(pub u64);
@@ -192,40 +136,6 @@ impl Serialize for Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{:#x}", self.0))
     }
-}
-
-/// How certain a statement is.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Confidence {
-    /// A harmless explanation is as good.
-    Possible,
-    /// The usual explanation by the protocol; `not_excluded` lists the others.
-    Likely,
-    /// The captured bytes allow no other explanation.
-    Proven,
-}
-
-impl Confidence {
-    /// As printed.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Possible => "possible",
-            Self::Likely => "likely",
-            Self::Proven => "proven",
-        }
-    }
-}
-
-/// First bytes of another protocol.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Foreign {
-    /// Who sent them.
-    pub from: Role,
-    /// Where.
-    pub mark: PacketRef,
-    /// What they look like, in words.
-    pub looks_like: &'static str,
 }
 
 impl JsonSchema for Timestamp {

@@ -1,15 +1,23 @@
 //! `handshake` and `session`: one handshake message; one distribution connection, or an attempt at one.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{Confidence, Foreign, Hex, Implementation, Messages, Role, frame_number};
+use super::{Confidence, Hex, Messages, Role, frame_number};
+use crate::judge::Verdict;
+use crate::judge::world::{HostClue, PriorLookup};
+pub use crate::judge::{Outcome, Protocol};
+pub use crate::observe::{CloseKind, Orientation, State};
+use crate::observe::{
+    ConnectionIds, DistFlags, FrameTraffic, HandshakeObservation, Hello, MessageKind, Observation,
+    PerRole, TcpSide,
+};
 use crate::packet::FrameRef;
-use crate::packet::PacketRef;
-use crate::time::Timestamp;
+use crate::time::micros;
 
 /// One handshake message.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
@@ -58,23 +66,24 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// A message of which nothing more is told than what it is.
-    pub const fn new(message: &'static str, from: Role) -> Self {
+    /// The printed form of a message.
+    pub fn of(message: &HandshakeObservation) -> Self {
+        let flag_names = message.flags.map(|flags| flags.names().map(Cow::into_owned).collect());
         Self {
-            message,
-            from,
-            version: None,
-            name: None,
-            name_hex: None,
-            flags: None,
-            flag_names: None,
-            creation: None,
-            status: None,
-            assigned_name: None,
-            assigned_name_hex: None,
-            cookie: None,
-            challenge: None,
-            digest: None,
+            message: message.message.name(),
+            from: message.from,
+            version: message.version,
+            name: message.name.clone(),
+            name_hex: message.name_hex.clone(),
+            flags: message.flags.map(|flags| Hex(flags.0)),
+            flag_names,
+            creation: message.creation,
+            status: message.status.clone(),
+            assigned_name: message.assigned_name.clone(),
+            assigned_name_hex: message.assigned_name_hex.clone(),
+            cookie: message.cookie.clone(),
+            challenge: message.challenge,
+            digest: message.digest.clone(),
         }
     }
 }
@@ -125,23 +134,38 @@ pub struct Session {
     /// Totals of the messages after the handshake; absent if there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<Box<Messages>>,
-    /// What the record rests on.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub seen: SessionSeen,
-}
-
-impl SessionSeen {
-    /// The message in which the side in this role gave its name.
-    pub const fn hello(&self, role: Role) -> Option<PacketRef> {
-        match role {
-            Role::Initiator => self.send_name,
-            Role::Acceptor => self.challenge,
-        }
-    }
 }
 
 impl Session {
+    /// The printed form of what a connection showed, on the line of `ids`, and of the verdict on it.
+    pub fn of(ids: &ConnectionIds, seen: &Observation, verdict: &Verdict) -> Self {
+        let PerRole { initiator, acceptor } = PerRole::from_fn(|role| Party::of(ids, seen, role));
+        let flowed = |role: Role| Flowed::of(&seen.tcp.sides[role], &seen.traffic[role]);
+        Self {
+            protocol: verdict.protocol,
+            state: seen.state(),
+            outcome: verdict.outcome,
+            confidence: verdict.confidence,
+            not_excluded: verdict.not_excluded.iter().map(ToString::to_string).collect(),
+            detected_by: verdict.detected_by,
+            orientation: seen.orientation,
+            initiator,
+            acceptor,
+            reached: seen.handshake.reached().map(MessageKind::name),
+            wanted: Wanted::of(verdict.lookup.as_ref(), verdict.host.as_ref()),
+            closed_by: seen.closed_by(),
+            close: seen.close_kind(),
+            lookup: verdict.lookup.as_ref().map(Lookup::of),
+            handshake_us: seen.handshake_us(),
+            duration_us: micros(seen.duration()),
+            traffic: Traffic {
+                initiator: flowed(Role::Initiator),
+                acceptor: flowed(Role::Acceptor),
+            },
+            messages: Messages::of(&seen.messages).map(Box::new),
+        }
+    }
+
     /// The side in this role.
     pub const fn party(&self, role: Role) -> &Party {
         match role {
@@ -149,216 +173,6 @@ impl Session {
             Role::Acceptor => &self.acceptor,
         }
     }
-}
-
-/// What a [`Session`] rests on; not printed.
-#[derive(Clone, Debug, Default)]
-pub struct SessionSeen {
-    /// First SYN.
-    pub syn: Option<PacketRef>,
-    /// SYNs sent.
-    pub syns: u32,
-    /// SYN-ACK.
-    pub syn_ack: Option<PacketRef>,
-    /// `send_name`.
-    pub send_name: Option<PacketRef>,
-    /// First status of the acceptor, and its text.
-    pub status: Option<(PacketRef, String)>,
-    /// The initiator's word on `alive`, and whether it was `true`.
-    pub alive_reply: Option<(PacketRef, bool)>,
-    /// `challenge`.
-    pub challenge: Option<PacketRef>,
-    /// `challenge_reply`.
-    pub challenge_reply: Option<PacketRef>,
-    /// What is odd about the initiator's challenge in it.
-    pub odd_challenge: Option<OddChallenge>,
-    /// `challenge_ack`.
-    pub challenge_ack: Option<PacketRef>,
-    /// First FIN or RST.
-    pub close: Option<PacketRef>,
-    /// The last packet of the connection.
-    pub last: Option<PacketRef>,
-    /// Whether the close is the RST of a host that does not know the connection any more.
-    pub is_answer: bool,
-    /// When each side closed, by [`Role::index`]; `None` where it did not, or the capture lacks its FIN.
-    pub closed_at: [Option<Timestamp>; 2],
-    /// Whether each side sent a FIN that the capture lacks, by [`Role::index`], as below.
-    pub fin_unseen: [bool; 2],
-    /// When each side last sent bytes before the close, new or again.
-    pub last_bytes: [Option<Timestamp>; 2],
-    /// When each side last sent a segment of any kind.
-    pub last_segment: [Option<Timestamp>; 2],
-    /// Since when bytes of each side waited to be acknowledged, where they still did.
-    pub unanswered: [Option<Timestamp>; 2],
-    /// The side that has fallen silent, with its last word: the other will give up on it.
-    pub silent: Option<(Role, PacketRef)>,
-    /// The first frame of either side that a node would refuse, and what of it.
-    pub corrupt: Option<(Role, PacketRef, &'static str)>,
-    /// Shortest time from one tick of each side to its next.
-    pub tick_period_us: [Option<u64>; 2],
-    /// The longest time that each side let the other send nothing.
-    pub stalls: [Option<Stall>; 2],
-    /// Time from the last word of either side to that.
-    pub silence_us: u64,
-    /// Type and code of an ICMP "destination unreachable" about the SYN, and who sent it.
-    pub icmp: Option<(u8, u8, IpAddr)>,
-    /// Flags that the refusing side demands and the other lacks, by name.
-    pub missing_flags: Vec<String>,
-    /// First bytes of another protocol.
-    pub foreign: Option<Foreign>,
-    /// The side that spoke TLS, with its first bytes.
-    pub tls: Option<(Role, PacketRef)>,
-    /// The alert that ends a TLS connection: the first in clear, or a sealed one.
-    pub tls_alert: Option<TlsAlert>,
-    /// The message that a side owed when the other gave up.
-    pub owed: Option<&'static str>,
-    /// What tells the wanted host.
-    pub host_clue: Option<HostClue>,
-    /// Whether a record with this outcome was told before.
-    pub again: bool,
-    /// Whether what comes in the next moment may show another cause.
-    pub is_pending: bool,
-}
-
-/// A time in which a side let the other send nothing, for want of room.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Stall {
-    /// Its first segment that says so.
-    pub since: PacketRef,
-    /// How long.
-    pub lasted_us: u64,
-    /// Whether it sent bytes of its own meanwhile.
-    pub spoke: bool,
-}
-
-/// A challenge that is no random number.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum OddChallenge {
-    /// One of those that simple programs send each time: 0, or the bytes 1 to 4.
-    Constant,
-    /// That of the other side.
-    Echo,
-}
-
-/// An alert that ends a TLS connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct TlsAlert {
-    /// Who sent it.
-    pub from: Role,
-    /// Where.
-    pub mark: PacketRef,
-    /// What it says.
-    pub says: AlertSays,
-}
-
-/// What an alert says of why it was sent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum AlertSays {
-    /// In clear: its number, as in IANA's "TLS Alerts".
-    Number(u8),
-    /// Sealed, in answer to the other side's part of the handshake, which brought a certificate.
-    RefusedCertificate,
-    /// Sealed, in answer to a part of the handshake that had an empty place for a certificate.
-    RefusedNoCertificate,
-}
-
-/// The protocol of a connection.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Protocol {
-    /// The Erlang distribution protocol, also for a connection without data to a known distribution port.
-    Distribution,
-    /// TLS on a port known for distribution.
-    Tls,
-    /// Another protocol on a port known for distribution.
-    Unknown,
-}
-
-/// The state of a connection.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// The handshake has just completed.
-    Established,
-    /// The connection was closed.
-    Closed,
-    /// The input ended, or the connection became idle, before a close.
-    Open,
-}
-
-/// The outcome of a connection or attempt.
-#[derive(
-    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The handshake completed, or distribution frames were seen.
-    Connected,
-    /// A side refused the digest of the other.
-    CookieMismatch,
-    /// The acceptor has another name than the initiator dialed.
-    NameMismatch,
-    /// The acceptor sent the status `not_allowed`, and no flag explains it.
-    NotAllowed,
-    /// A side refused the protocol version or missed mandatory flags.
-    VersionMismatch,
-    /// The acceptor sent the status `alive`, and the initiator answered `false` or closed.
-    AlreadyConnected,
-    /// The attempt was dropped for a simultaneous connection.
-    Superseded,
-    /// One side uses TLS, the other does not.
-    TlsMismatch,
-    /// Both sides use TLS; the outcome inside is not visible.
-    Tls,
-    /// A side stopped answering during the handshake, and the other gave up.
-    TimedOut,
-    /// The SYN was answered by RST or by ICMP unreachable.
-    Refused,
-    /// The SYN was not answered.
-    Unanswered,
-    /// The connection was closed during the handshake, and none of the above explains it.
-    Aborted,
-    /// The connection does not carry the distribution protocol.
-    NotDistribution,
-    /// The capture lacks the packets that would decide.
-    Incomplete,
-}
-
-impl Outcome {
-    /// True for the outcome of an attempt that failed, as far as the capture shows.
-    pub const fn is_failure(self) -> bool {
-        match self {
-            Self::Connected
-            | Self::AlreadyConnected
-            | Self::Superseded
-            | Self::Tls
-            | Self::Incomplete => false,
-            Self::CookieMismatch
-            | Self::NameMismatch
-            | Self::NotAllowed
-            | Self::VersionMismatch
-            | Self::TlsMismatch
-            | Self::TimedOut
-            | Self::Refused
-            | Self::Unanswered
-            | Self::Aborted
-            | Self::NotDistribution => true,
-        }
-    }
-}
-
-/// How the roles of the two sides were determined.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Orientation {
-    /// By the SYN or SYN-ACK.
-    Syn,
-    /// By a port known as that of a node.
-    Epmd,
-    /// By the handshake messages.
-    Handshake,
-    /// By the side that sent the first data.
-    Guess,
 }
 
 /// One side of a session.
@@ -379,10 +193,6 @@ pub struct Party {
     /// Creation of this side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation: Option<u32>,
-    /// What else they tell.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub abilities: Option<Abilities>,
     /// Oldest OTP release that sends such flags.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otp_at_least: Option<u16>,
@@ -398,23 +208,29 @@ pub struct Party {
     pub port: Option<u16>,
 }
 
-/// What a hello's flags tell of its sender; not printed with the session.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Abilities {
-    /// It is to be in `nodes()` of its peer.
-    pub published: bool,
-    /// It asks for a name, or echoes that somebody did.
-    pub names: bool,
-    /// It is of OTP 23 or later: these send all they can in either hello. Older ones answer with what
-    /// both nodes have, and hide from hidden nodes.
-    pub answers_whole: bool,
-    /// Who sends such flags.
-    pub implementation: Implementation,
-    /// Newest release that sends such flags; `None` where that is the newest known.
-    pub otp_at_most: Option<u16>,
-    /// Newest release that takes a node with such flags, and the flags that the next one misses;
-    /// `None` where every one known does.
-    pub accepted_up_to: Option<(u16, Vec<String>)>,
+impl Party {
+    fn of(ids: &ConnectionIds, seen: &Observation, role: Role) -> Self {
+        let name = seen.handshake.name(role);
+        let end = seen.ends[role];
+        let printed = match role {
+            Role::Initiator => (ids.src_ip, ids.src_port),
+            Role::Acceptor => (ids.dest_ip, ids.dest_port),
+        };
+        let own_end = ((end.ip, end.port) != printed).then_some(end);
+        let hello = seen.handshake.hello(role).map(|hello| &hello.what);
+        let flags = hello.map(|hello| hello.flags);
+        Self {
+            node: name.map(|(name, _)| Arc::clone(name)),
+            node_hex: name.and_then(|(_, hex)| hex.cloned()),
+            version: hello.map(|hello| hello.version),
+            flags: flags.map(|flags| Hex(flags.0)),
+            creation: hello.and_then(|hello: &Hello| hello.creation),
+            otp_at_least: flags.and_then(DistFlags::otp_at_least),
+            cookie: seen.handshake.cookies[role].label().cloned(),
+            ip: own_end.map(|end| end.ip),
+            port: own_end.map(|end| end.port),
+        }
+    }
 }
 
 /// The node that an initiator wanted to reach.
@@ -431,46 +247,15 @@ pub struct Wanted {
     pub rests_on: Vec<&'static str>,
 }
 
-/// A host that an initiator may have dialed; not printed as such.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct HostClue {
-    /// The part right of the `@`, as it was typed.
-    pub host: Arc<str>,
-    /// What tells it.
-    pub ground: Ground,
-}
-
-/// What tells the host that an initiator wanted.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Ground {
-    /// The initiator asked a name server shortly before, and this address was the answer.
-    Dns {
-        /// The answer.
-        frame: FrameRef,
-        /// The name as it was asked for.
-        asked: Arc<str>,
-    },
-    /// Shortly before, this address was announced to all under that name (mDNS).
-    Mdns(FrameRef),
-    /// After the same look-up, the same initiator has connected to a node on that host.
-    OtherSession {
-        /// Its connection.
-        session_id: Arc<str>,
-        /// The packet that showed its name.
-        frame: FrameRef,
-    },
-    /// The capture brings a list of names, in which this address has that one.
-    CaptureNames,
-}
-
-impl Ground {
-    /// As printed in `rests_on`.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Dns { .. } | Self::Mdns(_) => "dns",
-            Self::OtherSession { .. } => "other_session",
-            Self::CaptureNames => "capture_names",
-        }
+impl Wanted {
+    fn of(lookup: Option<&PriorLookup>, host: Option<&HostClue>) -> Option<Self> {
+        let rests_on = lookup.iter().map(|_| "epmd");
+        let rests_on: Vec<_> = rests_on.chain(host.iter().map(|clue| clue.ground.name())).collect();
+        (!rests_on.is_empty()).then(|| Self {
+            alive: lookup.map(|lookup| Arc::clone(&lookup.asked)),
+            host: host.map(|clue| Arc::clone(&clue.host)),
+            rests_on,
+        })
     }
 }
 
@@ -488,24 +273,14 @@ pub struct Lookup {
     pub asked: Arc<str>,
     /// Distribution port in the reply.
     pub port: u16,
-    /// Highest handshake version in the answer.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub highest_version: u16,
 }
 
-/// How a connection ended, or why an open one is reported.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CloseKind {
-    /// A side sent a FIN first.
-    Fin,
-    /// A side sent an RST.
-    Rst,
-    /// No packet came for a long time.
-    Idle,
-    /// The input ended before a close.
-    InputEnd,
+impl Lookup {
+    fn of(lookup: &PriorLookup) -> Self {
+        let PriorLookup { session_id, reply, asked, port, .. } = lookup;
+        let (session_id, asked) = (Arc::clone(session_id), Arc::clone(asked));
+        Self { session_id, reply: *reply, asked, port: *port }
+    }
 }
 
 /// Bytes and messages of a connection, by sender.
@@ -542,4 +317,16 @@ pub struct Flowed {
     pub messages: u64,
     /// Number of ticks.
     pub ticks: u64,
+}
+
+impl Flowed {
+    const fn of(tcp: &TcpSide, frames: &FrameTraffic) -> Self {
+        Self {
+            bytes: tcp.bytes,
+            missing_bytes: tcp.missing_bytes,
+            retransmitted_bytes: tcp.retransmitted_bytes,
+            messages: frames.messages,
+            ticks: frames.ticks,
+        }
+    }
 }

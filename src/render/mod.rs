@@ -468,6 +468,7 @@ mod samples {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::observe::{HandshakeObservation, MessageKind};
     use crate::packet::FrameRef;
     use crate::record::*;
     use crate::time::Timestamp;
@@ -485,7 +486,7 @@ mod samples {
             src_port: 37832,
             dest_ip: [192, 168, 0, 103].into(),
             dest_port: 33435,
-            proto: "TCP",
+            proto: crate::observe::TransportProtocol::Tcp,
             encap: vec!["vlan 7".into()],
         };
         Event {
@@ -535,7 +536,7 @@ mod samples {
             flags: Some(Hex(0xd_07df_7fbd)),
             flag_names: Some(vec!["PUBLISHED".into()]),
             creation: Some(1_795_361_392),
-            ..Handshake::new("send_name", Role::Initiator)
+            ..Handshake::of(&HandshakeObservation::new(MessageKind::SendName, Role::Initiator))
         };
         event(14, 60_000, Body::Handshake { handshake: Box::new(handshake) })
     }
@@ -548,7 +549,7 @@ mod samples {
         let share = |name: &str| Share { name: name.into(), messages: 3, bytes: 210 };
         let spot = || PacketLink { frame: FrameRef { input: 0, number: 17 }, input: None };
         let calls = Calls {
-            kind: "gen_call",
+            kind: "gen_call".into(),
             asked: 4,
             answered: 1,
             unanswered: 1,
@@ -564,7 +565,7 @@ mod samples {
             operations: vec![share("REG_SEND"), share("MONITOR_P")],
             names: vec![share("rex")],
             functions: vec![share("lists:seq/2")],
-            largest: Some(Largest { bytes: 80, operation: "REG_SEND", at: spot() }),
+            largest: Some(Largest { bytes: 80, operation: "REG_SEND".into(), at: spot() }),
             fragmented: 1,
             fragments: 3,
             unfinished: 0,
@@ -598,13 +599,11 @@ mod samples {
                 reply: FrameRef { input: 0, number: 9 },
                 asked: "two".into(),
                 port: 33435,
-                highest_version: 6,
             }),
             handshake_us: (!failed).then_some(412),
             duration_us: 80_213,
             traffic: Traffic::default(),
             messages: Some(Box::new(messages())),
-            seen: SessionSeen::default(),
         };
         event(21, 80_725, Body::Session { session: Box::new(session) })
     }
@@ -627,7 +626,6 @@ mod samples {
                 .into(),
             remedy: vec!["Give both nodes the same cookie.".into()],
             nodes: vec!["one@192.168.0.100".into(), "two@192.168.0.103".into()],
-            parties: String::new(),
             incident_id: "9c41000000000000".into(),
             evidence: vec![
                 evidence(19, Role::Initiator, MessageKind::ChallengeReply.into()),
@@ -707,7 +705,6 @@ mod samples {
             otp_at_most: Some(26),
             accepted_up_to: Some(27),
             lacks: vec!["V4_NC".into()],
-            seen: NodeSeen::default(),
         }
     }
 

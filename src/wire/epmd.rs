@@ -12,13 +12,15 @@ use nom::bytes::complete::{tag, take};
 use nom::combinator::{map, opt, rest};
 use nom::error::context;
 use nom::number::complete::{be_u8, be_u16, be_u32};
+use serde::{Deserialize, Serialize};
 
 use super::{Creation, Parsed};
 
 /// First byte of an EPMD message. Values this crate does not know stay representable.
 ///
 /// Spec: *Distribution Protocol*, "EPMD Protocol".
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct EpmdTag(pub u8);
 
 #[expect(missing_docs, reason = "each is the specification's message of that name")]
@@ -59,7 +61,8 @@ impl EpmdTag {
 /// Type of node, as the node itself declares it when it registers. EPMD stores the byte blindly and echoes it.
 ///
 /// Spec: *Distribution Protocol*, "Register a Node in EPMD".
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct NodeType(pub u8);
 
 impl NodeType {

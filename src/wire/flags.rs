@@ -6,10 +6,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What a node can do, one bit each, sent in `send_name` and `challenge`.
 ///
 /// Spec: *Distribution Protocol*, "Distribution Flags". The consts keep the name after `DFLAG_`.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct DistFlags(pub u64);
 
 /// Writes the consts and their names from one list of bits.

@@ -14,6 +14,7 @@ use nom::bytes::complete::{tag, take};
 use nom::combinator::{fail, map, map_opt, rest, value};
 use nom::error::context;
 use nom::number::complete::{be_u16, be_u32, be_u64};
+use serde::{Deserialize, Serialize};
 
 use super::{Creation, DistFlags, Parsed};
 
@@ -50,7 +51,8 @@ impl HandshakeMessage<'_> {
 
 /// The messages of the handshake, in the order in which they come.
 #[expect(missing_docs, reason = "each is the message of that name")]
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MessageKind {
     SendName,
     Status,

@@ -6,6 +6,8 @@
 //!
 //! Source: OTP's `gen.erl`, `erpc.erl`, `rpc.erl`, `group.erl`, as of 22 to 29; none of it is in a guide.
 
+use serde::{Deserialize, Serialize};
+
 use super::control::{ControlMessage, Field, Operation};
 use super::term::{Atoms, Elements, Kind, Term};
 
@@ -274,7 +276,8 @@ pub fn asks_to_disconnect(message: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> b
 pub const GLOBAL: &str = "global_name_server";
 
 /// What a function does on the node that runs it, where that is to run what it is told.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Execution {
     /// Starts a program of the operating system.
     Command,

@@ -112,7 +112,7 @@ fn dns_tells_the_alias_that_was_dialed() {
     assert_eq!(finding.confidence, Confidence::Likely);
     assert_eq!(
         finding.title,
-        "one@hosta.example.lan wanted two@db-primary.example.lan and reached two@hostb.example.lan"
+        "one@hosta.example.lan dialed two@db-primary.example.lan and reached two@hostb.example.lan"
     );
     assert!(finding.explanation.contains("asked DNS for db-primary.example.lan (frame 4)"));
     assert_eq!(finding.evidence[0].frame, FrameRef { input: 0, number: 4 });
@@ -139,7 +139,7 @@ fn a_short_name_dials_no_search_domain() {
     let told = read("names-short-dials-long.pcap");
     assert_eq!(told.wanted(), "two@hostb epmd dns");
     let finding = &told.findings[0];
-    assert_eq!(finding.title, "one@hosta wanted two@hostb and reached two@hostb.example.lan");
+    assert_eq!(finding.title, "one@hosta dialed two@hostb and reached two@hostb.example.lan");
     assert!(finding.explanation.contains("asked DNS for hostb.example.lan"));
     assert!(finding.explanation.contains("such nodes do not connect"));
     assert!(finding.remedy[0].contains("-sname two") && finding.remedy[1].contains("-name one@"));
@@ -172,7 +172,11 @@ fn an_earlier_connection_tells_the_name_that_was_wanted_then() {
     let told = story(&frames, &[]);
     assert_eq!(told.wanted(), "two@hostb.example.lan epmd other_session");
     let finding = told.findings.iter().find(|it| it.rule == "name-mismatch").unwrap();
-    assert!(finding.title.ends_with("wanted another name than two@10.53.0.2"), "{}", finding.title);
+    assert!(
+        finding.title.ends_with("dialed two@10.53.0.2 under a different name"),
+        "{}",
+        finding.title
+    );
     assert!(finding.explanation.contains("has connected to two@hostb.example.lan before"));
     assert!(finding.evidence[0].session_id.is_some());
 
@@ -202,7 +206,7 @@ fn an_answer_to_another_client_tells_nothing() {
     assert_eq!(told.wanted(), "two@? epmd");
     assert_eq!(
         told.findings[0].title,
-        "one@hosta.example.lan wanted another name than two@hostb.example.lan"
+        "one@hosta.example.lan dialed two@hostb.example.lan under a different name"
     );
 }
 
@@ -259,7 +263,7 @@ fn names_that_the_capture_brings_are_a_hint_unless_the_close_refutes_them() {
     let told = listed("db.example.lan");
     assert_eq!(told.wanted(), "two@db.example.lan epmd capture_names");
     let finding = &told.findings[0];
-    assert!(finding.title.contains("wanted another name than"), "{}", finding.title);
+    assert!(finding.title.contains("under a different name"), "{}", finding.title);
     assert!(finding.explanation.contains("may have dialed two@db.example.lan"));
     assert_eq!(listed("hostb.example.lan").wanted(), "two@? epmd");
     assert_eq!(story(&frames, &[("10.53.0.2", "no host\x1b")]).wanted(), "two@? epmd");

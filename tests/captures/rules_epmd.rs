@@ -7,6 +7,7 @@ use std::path::Path;
 use beamscope::capture::{CaptureFile, Frame, Item, LinkType};
 use beamscope::engine::{Config, Engine};
 use beamscope::judge::world::HomeNets;
+use beamscope::observe::short_id;
 use beamscope::packet::FrameRef;
 use beamscope::record::{Body, Finding, Severity};
 use beamscope::time::Timestamp;
@@ -31,10 +32,7 @@ fn load(name: &str) -> Vec<Kept> {
     frames
 }
 
-fn findings_of<'a>(
-    frames: impl IntoIterator<Item = &'a Kept>,
-    home_nets: HomeNets,
-) -> Vec<Finding> {
+fn findings_of<'a>(frames: impl IntoIterator<Item = &'a Kept>, home_nets: HomeNets) -> Vec<Told> {
     let config = Config { home_nets, ..Config::default() };
     let mut pipeline = Engine::new(config, Vec::new());
     for Kept { number, at, link, wire_len, bytes } in frames {
@@ -52,16 +50,53 @@ fn findings_of<'a>(
     }
     let events = pipeline.finish();
     let findings = events.into_iter().filter_map(|event| match event.body {
-        Body::Finding { finding } if finding.severity > Severity::Info => Some(*finding),
+        Body::Finding { finding } if finding.severity > Severity::Info => {
+            Some(Told { at: event.at, finding: *finding })
+        }
         _ => None,
     });
     findings.collect()
 }
 
+/// A finding, and when it was reported.
+struct Told {
+    at: Timestamp,
+    finding: Finding,
+}
+
+impl Told {
+    /// Who is concerned: the one of [`PARTIES`] that the incident id is made with.
+    fn parties(&self) -> &'static str {
+        let Finding { rule, incident_id, .. } = &self.finding;
+        let is_meant =
+            |parties: &&&str| short_id(&format!("{rule},{parties},{}", self.at)) == *incident_id;
+        PARTIES.iter().find(is_meant).copied().unwrap_or("others")
+    }
+}
+
+/// Who is concerned by any of the findings expected here.
+const PARTIES: &[&str] = &[
+    "10.9.0.1",
+    "10.9.0.1,10.9.0.2:4369,KILL_REQ,refused",
+    "10.9.0.2:4369,a",
+    "10.9.0.2:4369,b",
+    "10.9.0.2:4369,closes",
+    "10.9.0.2:4369,closes at once",
+    "10.9.0.2:4369,closes unread",
+    "10.9.0.2:4369,hangs",
+    "127.0.0.1,127.0.0.1:4369,DUMP_REQ,done",
+    "127.0.0.1,127.0.0.1:4369,KILL_REQ,done",
+    "127.0.0.1,127.0.0.1:4369,STOP_REQ \"Z\",unknown name",
+    "127.0.0.1,127.0.0.1:4369,STOP_REQ \"b\",done",
+    "127.0.0.1:4369,b",
+    "127.0.0.1:4369,closed",
+    "b@10.9.0.2,127.0.0.1:4369",
+];
+
 /// Rule, parties, and the frames that show it.
-fn told(findings: &[Finding]) -> Vec<(&str, &str, Vec<u64>)> {
-    let frames = |finding: &Finding| finding.evidence.iter().map(|e| e.frame.number).collect();
-    findings.iter().map(|f| (f.rule, f.parties.as_str(), frames(f))).collect()
+fn told(findings: &[Told]) -> Vec<(&str, &str, Vec<u64>)> {
+    let frames = |told: &Told| told.finding.evidence.iter().map(|e| e.frame.number).collect();
+    findings.iter().map(|it| (it.finding.rule, it.parties(), frames(it))).collect()
 }
 
 fn says(name: &str, expected: &[(&str, &str, &[u64])]) {
@@ -112,7 +147,7 @@ fn registration_lost() {
 fn epmd_enumeration() {
     says("epmd-enumeration.pcap", &[("epmd-enumeration", "10.9.0.1", &[4, 8])]);
     let home = |net: &str| [net.parse().unwrap()].into_iter().collect::<HomeNets>();
-    let severity = |net| findings_of(&load("epmd-enumeration.pcap"), home(net))[0].severity;
+    let severity = |net| findings_of(&load("epmd-enumeration.pcap"), home(net))[0].finding.severity;
     assert_eq!(
         (severity("10.0.0.0/8"), severity("192.0.2.0/24")),
         (Severity::Low, Severity::Medium)
@@ -159,7 +194,7 @@ const FIRING: [&str; 5] = [
 
 const NEAR: [&str; 3] = ["epmd-healthy.pcap", "epmd-slow.pcap", "registration-returns.pcap"];
 
-fn absences(findings: &[Finding]) -> BTreeSet<(&str, &str)> {
+fn absences(findings: &[Told]) -> BTreeSet<(&str, &str)> {
     let of_absence = told(findings).into_iter().filter(|(rule, ..)| ABSENCES.contains(rule));
     of_absence.map(|(rule, parties, _)| (rule, parties)).collect()
 }
@@ -197,8 +232,8 @@ fn a_command_whose_answer_is_not_in_the_capture_is_told_in_the_end() {
     let asked = frames.iter().filter(|frame| is_to_mapper(frame));
     let findings = findings_of(asked, HomeNets::default());
     assert_eq!(findings.len(), 5);
-    assert!(findings.iter().all(|finding| finding.title.ends_with("the answer is not known")));
-    let evidence = findings.iter().flat_map(|finding| &finding.evidence);
+    assert!(findings.iter().all(|told| told.finding.title.ends_with("the answer is not known")));
+    let evidence = findings.iter().flat_map(|told| &told.finding.evidence);
     assert!(evidence.into_iter().all(|shown| shown.session_id.is_some()));
 }
 

@@ -192,7 +192,7 @@ fn account_of(account: &record::Account) -> String {
         shares(&account.operations),
         shares(&account.names),
         shares(&account.functions),
-        account.largest.as_ref().map(|it| (it.bytes, it.operation)),
+        account.largest.as_ref().map(|it| (it.bytes, &*it.operation)),
         account.fragmented,
         account.fragments,
         account.unfinished,

@@ -2,5 +2,6 @@
 
 mod damage;
 mod messages_robust;
+mod observations;
 mod robustness;
 mod scale;

@@ -63,10 +63,10 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
     finish_run(&run.output, run.fail_on, engine.finish(), is_complete)
 }
 
-/// Selects frames, saves them, and ends the run where the settings say so.
+/// Selects frames, saves them, and ends the run as the settings demand.
 struct AnalyzeControl {
     selection: Selection,
-    /// Packets that may still come before `--count` ends the run.
+    /// Packets left until the packet limit ends the run.
     left: u64,
     /// What ends a run with `--follow`, and when it reports in between.
     stop: Option<StopCondition>,
@@ -75,7 +75,7 @@ struct AnalyzeControl {
     is_incomplete: bool,
 }
 
-/// Saves frames with what their captures say about them.
+/// Saves frames with the comments and interfaces of their captures.
 struct FrameSaver {
     saver: Saver,
     /// Names of the inputs as the user gave them.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::record::{Confidence, CookieGroup, Outcome, Session};
+use crate::judge::{Confidence, JudgedConnection, Outcome};
+use crate::observe::MessageKind;
+use crate::record::CookieGroup;
 
 /// What the digests of each node have shown: which cookies it uses, and who took them.
 #[derive(Debug)]
@@ -76,27 +78,29 @@ impl Cookies {
         }
     }
 
-    pub(super) fn on_session(&mut self, session_id: &Arc<str>, session: &Session) {
-        let parties = [&session.initiator, &session.acceptor];
-        let agreed = match session.outcome {
-            // Frames in the middle of a stream show no digest; what only looks taken is no proof.
-            Outcome::Connected => (session.reached == Some("challenge_ack")
-                && session.confidence >= Confidence::Likely)
+    pub(super) fn on_session(&mut self, it: &JudgedConnection) {
+        let agreed = match it.outcome() {
+            // Frames in the middle of a stream show no digest; what only looks accepted is no proof.
+            Outcome::Connected => (it.seen.handshake.reached() == Some(MessageKind::ChallengeAck)
+                && it.verdict.confidence >= Confidence::Likely)
                 .then_some(true),
             Outcome::CookieMismatch => Some(false),
             _ => None,
         };
-        for (party, peer) in parties.into_iter().zip(parties.into_iter().rev()) {
-            let Some(node) = &party.node else { continue };
-            if party.cookie.is_none() && agreed.is_none() {
+        for (role, cookie) in it.seen.handshake.cookies.each() {
+            let Some(node) = it.name(role) else { continue };
+            let cookie = cookie.label();
+            if cookie.is_none() && agreed.is_none() {
                 continue;
             }
             let Some(holder) = self.holder(node) else { continue };
-            if let Some(label) = &party.cookie {
+            if let Some(label) = cookie {
                 push_new(&mut holder.labels, label);
             }
-            let (Some(name), Some(agreed)) = (peer.node.clone(), agreed) else { continue };
-            let (used, session_id) = (party.cookie.clone(), Arc::clone(session_id));
+            let (Some(name), Some(agreed)) = (it.name(role.peer()).cloned(), agreed) else {
+                continue;
+            };
+            let (used, session_id) = (cookie.cloned(), Arc::clone(it.session_id()));
             if let Some(known) = holder.peers.iter_mut().find(|known| known.name == name) {
                 // A refused digest shows one cookie, that of the dial the other way the second.
                 let used = used.or_else(|| known.used.take());
@@ -170,7 +174,7 @@ pub(super) struct Groups {
 }
 
 /// [`Groups`] to which nothing is added any more.
-pub(super) struct Settled {
+pub(super) struct SettledGroups {
     places: HashMap<Arc<str>, usize, RandomState>,
     /// Of each place, the first of its group.
     firsts: Vec<usize>,
@@ -211,17 +215,17 @@ impl Groups {
         }
     }
 
-    pub(super) fn settle(self) -> Settled {
+    pub(super) fn settle(self) -> SettledGroups {
         let mut firsts: Vec<usize> = Vec::with_capacity(self.parents.len());
         for parent in self.parents {
             // What stands before is settled.
             firsts.push(firsts.get(parent).copied().unwrap_or(parent));
         }
-        Settled { places: self.places, firsts }
+        SettledGroups { places: self.places, firsts }
     }
 }
 
-impl Settled {
+impl SettledGroups {
     /// Whether two names are in one group.
     pub(super) fn are_one(&self, a: &Arc<str>, b: &Arc<str>) -> bool {
         self.group(a).is_some_and(|group| self.group(b) == Some(group))

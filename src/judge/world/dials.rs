@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{acceptor_end, alive_of};
+use super::{PriorLookup, alive_of};
 use crate::decode::Endpoint;
+use crate::judge::JudgedConnection;
 use crate::limits::remember;
+use crate::observe::{HandshakeObservation, MessageKind, Observation, Role, Settled};
 use crate::packet::FrameRef;
-use crate::protocol::Question;
-use crate::record::{ConnectionIds, Event, Handshake, Lookup, Session};
 use crate::time::Timestamp;
 
 /// The last dials, and the names of those who answered.
@@ -48,23 +48,22 @@ impl Dials {
     /// acceptor anew under the same name before it sent that.
     pub(super) fn on_handshake(
         &mut self,
-        event: &Event,
-        ids: &ConnectionIds,
-        handshake: &Handshake,
+        settled: &Settled,
+        message: &HandshakeObservation,
     ) -> bool {
-        let at = event.at;
+        let (at, ids) = (settled.at, &settled.connection);
         let known = self.recent.iter_mut().rev().find(|dial| dial.session_id == ids.session_id);
-        match (handshake.message, handshake.status.as_deref(), known) {
-            ("send_name", _, _) => self.note(event, ids, handshake.name.clone()),
-            ("status", Some("ok_simultaneous"), Some(dial)) => dial.taken = Some(at),
-            ("status", Some("nok"), Some(dial)) => dial.declined = true,
-            ("status", Some("ok_simultaneous"), None) => {
-                self.note(event, ids, None);
+        match (message.message, message.status.as_deref(), known) {
+            (MessageKind::SendName, ..) => self.note(settled, message.name.clone()),
+            (MessageKind::Status, Some("ok_simultaneous"), Some(dial)) => dial.taken = Some(at),
+            (MessageKind::Status, Some("nok"), Some(dial)) => dial.declined = true,
+            (MessageKind::Status, Some("ok_simultaneous"), None) => {
+                self.note(settled, None);
                 if let Some(dial) = self.recent.back_mut() {
                     dial.taken = Some(at);
                 }
             }
-            ("challenge_reply", _, Some(dial)) => {
+            (MessageKind::ChallengeReply, _, Some(dial)) => {
                 let (from, to, name, dialed) = (dial.from, dial.to, dial.name.clone(), dial.at);
                 return name.is_some()
                     && self.recent.iter().any(|other| {
@@ -78,62 +77,66 @@ impl Dials {
         false
     }
 
-    fn note(&mut self, event: &Event, ids: &ConnectionIds, name: Option<Arc<str>>) {
+    fn note(&mut self, settled: &Settled, name: Option<Arc<str>>) {
+        let ids = &settled.connection;
         let dial = Dial {
             session_id: Arc::clone(&ids.session_id),
             from: ids.src_ip,
             to: Endpoint { ip: ids.dest_ip, port: ids.dest_port },
             name,
-            at: event.at,
-            frame: event.frame,
+            at: settled.at,
+            frame: settled.frame,
             taken: None,
             declined: false,
         };
         remember(&mut self.recent, dial, REMEMBERED);
     }
 
-    pub(super) fn on_session(&mut self, ids: &ConnectionIds, session: &Session) {
-        if let Some(name) = &session.acceptor.node {
-            let end = acceptor_end(ids, session);
+    pub(super) fn on_session(&mut self, it: &JudgedConnection) {
+        if let Some(name) = it.name(Role::Acceptor) {
+            let end = it.acceptor_end();
             self.listeners.retain(|(known, _)| *known != end);
             remember(&mut self.listeners, (end, Arc::clone(name)), REMEMBERED);
         }
     }
 
     /// Whether the initiator took, about then, a connection from the acceptor in place of this one.
-    pub(super) fn crossed(&self, about: &Question<'_>, lookup: Option<&Lookup>) -> bool {
+    pub(super) fn crossed(&self, about: &Observation, lookup: Option<&PriorLookup>) -> bool {
+        let (opened, closed) = (about.tcp.first.at, about.open_until());
         self.recent.iter().any(|dial| {
-            dial.to.ip == about.initiator
-                && dial.from == about.acceptor.ip
-                && dial.taken.is_some_and(|at| {
-                    at >= about.opened.before(CROSSING) && at <= about.closed.after(CROSSING)
-                })
+            dial.to.ip == about.ends.initiator.ip
+                && dial.from == about.ends.acceptor.ip
+                && dial
+                    .taken
+                    .is_some_and(|at| at >= opened.before(CROSSING) && at <= closed.after(CROSSING))
                 && dial.may_be_asked_for(lookup)
         })
     }
 
     /// Whether the acceptor had dialed the initiator when this connection was closed, a moment before.
-    pub(super) fn dialed_back(&self, about: &Question<'_>, lookup: Option<&Lookup>) -> bool {
+    pub(super) fn dialed_back(&self, about: &Observation, lookup: Option<&PriorLookup>) -> bool {
+        let (opened, closed) = (about.tcp.first.at, about.open_until());
         self.recent.iter().any(|dial| {
-            (dial.from, dial.to.ip) == (about.acceptor.ip, about.initiator)
-                && dial.at <= about.closed
-                && dial.at >= about.opened.before(A_MOMENT)
+            (dial.from, dial.to.ip) == (about.ends.acceptor.ip, about.ends.initiator.ip)
+                && dial.at <= closed
+                && dial.at >= opened.before(A_MOMENT)
                 && dial.may_be_asked_for(lookup)
         })
     }
 
-    /// A dial from the acceptor of `session` to its initiator that crossed it, `at` about the time.
-    pub fn crossing(&self, ids: &ConnectionIds, session: &Session, at: Timestamp) -> Option<&Dial> {
-        let end = acceptor_end(ids, session);
-        let from = session.initiator.ip.unwrap_or(ids.src_ip);
-        let me = session.initiator.node.as_ref()?;
-        let answers = session.acceptor.node.as_deref().or_else(|| self.listener(end));
+    /// A dial from the acceptor of a connection to its initiator that crossed it, `at` about the time.
+    pub fn crossing(&self, it: &JudgedConnection, at: Timestamp) -> Option<&Dial> {
+        let end = it.acceptor_end();
+        let from = it.ip(Role::Initiator);
+        let me = it.name(Role::Initiator)?;
+        let lookup = it.verdict.lookup.as_ref();
+        let answers = it.name(Role::Acceptor).map(|name| &**name).or_else(|| self.listener(end));
         self.recent.iter().rev().find(|dial| {
             let is_they = match (answers, &dial.name) {
                 (Some(answers), Some(name)) => answers == name.as_ref(),
                 // On one host, only the names tell who dialed whom.
-                (None, _) if from == end.ip && session.lookup.is_none() => false,
-                _ => dial.may_be_asked_for(session.lookup.as_ref()),
+                (None, _) if from == end.ip && lookup.is_none() => false,
+                _ => dial.may_be_asked_for(lookup),
             };
             let is_to_me = self.listener(dial.to).is_none_or(|name| name == me.as_ref());
             (dial.from, dial.to.ip) == (end.ip, from)
@@ -146,12 +149,14 @@ impl Dials {
     }
 
     /// Whether this dial was declined before, a while ago, and nobody has dialed the other way since.
-    pub fn is_declined_again(&self, ids: &ConnectionIds, session: &Session) -> bool {
-        let Some(at) = session.seen.send_name.map(|mark| mark.at) else { return false };
-        let (from, end) = (session.initiator.ip.unwrap_or(ids.src_ip), acceptor_end(ids, session));
+    pub fn is_declined_again(&self, it: &JudgedConnection) -> bool {
+        let hello = it.seen.message(MessageKind::SendName);
+        let Some(at) = hello.map(|mark| mark.at) else { return false };
+        let (from, end) = (it.ip(Role::Initiator), it.acceptor_end());
+        let name = it.name(Role::Initiator);
         let mut others = self.recent.iter();
         self.recent.iter().any(|dial| {
-            (dial.from, dial.to, &dial.name) == (from, end, &session.initiator.node)
+            (dial.from, dial.to, dial.name.as_ref()) == (from, end, name)
                 && dial.declined
                 && at.since(dial.at) >= ANOTHER_TIME
         }) && !others.any(|dial| (dial.from, dial.to.ip) == (end.ip, from))
@@ -165,7 +170,7 @@ impl Dials {
 
 impl Dial {
     /// Whether the dialing node may be the one that `lookup` asked for.
-    fn may_be_asked_for(&self, lookup: Option<&Lookup>) -> bool {
+    fn may_be_asked_for(&self, lookup: Option<&PriorLookup>) -> bool {
         let alive = self.name.as_deref().and_then(alive_of);
         alive.zip(lookup).is_none_or(|(alive, lookup)| alive == lookup.asked.as_ref())
     }

@@ -13,11 +13,11 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::registry::{LOOKUP_AGE, Registry};
-use super::{acceptor_end, ip_of};
 use crate::decode::Endpoint;
+use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::remember;
+use crate::observe::{MessageKind, Role};
 use crate::packet::PacketRef;
-use crate::record::{ConnectionIds, Outcome, Role, Session};
 use crate::time::Timestamp;
 
 /// Refused digests, by source and by the node that refused.
@@ -89,17 +89,13 @@ impl Guesses {
     }
 
     /// A session that is over, told for the first time.
-    pub(super) fn on_session(
-        &mut self,
-        ids: &ConnectionIds,
-        session: &Session,
-        registry: &Registry,
-    ) {
-        let is_refusal = session.outcome == Outcome::CookieMismatch
-            && session.detected_by == Some(Role::Acceptor)
-            && !session.seen.again;
-        let Some(mark) = session.seen.challenge_reply.filter(|_| is_refusal) else { return };
-        let way = (ip_of(ids, session, Role::Initiator), acceptor_end(ids, session));
+    pub(super) fn on_session(&mut self, it: &JudgedConnection, registry: &Registry) {
+        let is_refusal = it.outcome() == Outcome::CookieMismatch
+            && it.verdict.detected_by == Some(Role::Acceptor)
+            && !it.again;
+        let reply = it.seen.message(MessageKind::ChallengeReply);
+        let Some(mark) = reply.filter(|_| is_refusal) else { return };
+        let way = (it.ip(Role::Initiator), it.acceptor_end());
         if !self.known.contains_key(&way) {
             self.order.push_back(way);
             if self.order.len() > MAX_WAYS {
@@ -113,7 +109,7 @@ impl Guesses {
             let (from, to) = way;
             registry.lookups_since(from, to, since.before(LOOKUP_AGE))
         };
-        refused.on_refusal(session, mark, lookups);
+        refused.on_refusal(it, mark, lookups);
     }
 
     /// Whether `from` is guessing the cookie of the node at `to`.
@@ -144,7 +140,7 @@ impl Refused {
 
     fn on_refusal(
         &mut self,
-        session: &Session,
+        it: &JudgedConnection,
         mark: PacketRef,
         lookups: impl Fn(Timestamp) -> usize,
     ) {
@@ -154,13 +150,13 @@ impl Refused {
             (self.count, self.first, self.sign) = (0, mark, None);
         }
         self.count += 1;
-        let name = session.initiator.node.clone();
+        let name = it.name(Role::Initiator).cloned();
         if let Some(name) = &name {
             if self.names.len() < NAMES_TOLD && !self.names.contains(name) {
                 self.names.push(Arc::clone(name));
             }
         }
-        let cookie = session.initiator.cookie.clone();
+        let cookie = it.seen.handshake.cookies.initiator.label().cloned();
         self.recent.push_back(Attempt { at, name, cookie });
         while self.recent.len() > REMEMBERED
             || self.recent.front().is_some_and(|oldest| at.since(oldest.at) > WINDOW)

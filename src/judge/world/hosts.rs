@@ -13,12 +13,12 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::registry::REORDERED;
+use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::Limits;
 use crate::names::Resolved;
+use crate::observe::{MessageKind, Observation, Role};
 use crate::packet::FrameRef;
 use crate::packet::PacketRef;
-use crate::protocol::Question;
-use crate::record::{ConnectionIds, Event, Ground, HostClue, Outcome, Role, Session};
 use crate::time::Timestamp;
 
 /// Names of addresses, and dials that got through.
@@ -65,6 +65,49 @@ struct Dialed {
     frame: FrameRef,
 }
 
+/// A host that an initiator may have dialed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostClue {
+    /// The part right of the `@`, as it was typed.
+    pub host: Arc<str>,
+    /// The source of this name.
+    pub ground: Ground,
+}
+
+/// What shows the host that an initiator dialed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Ground {
+    /// The initiator asked a name server shortly before, and this address was the answer.
+    Dns {
+        /// Frame of the DNS answer.
+        frame: FrameRef,
+        /// The name as it was asked for.
+        asked: Arc<str>,
+    },
+    /// Shortly before, this address was announced to all under that name (mDNS).
+    Mdns(FrameRef),
+    /// After the same look-up, the same initiator has connected to a node on that host.
+    OtherSession {
+        /// Id of the other connection.
+        session_id: Arc<str>,
+        /// The packet that showed its name.
+        frame: FrameRef,
+    },
+    /// The capture file has a list of names, in which this address has that one.
+    CaptureNames,
+}
+
+impl Ground {
+    /// As printed in `rests_on`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Dns { .. } | Self::Mdns(_) => "dns",
+            Self::OtherSession { .. } => "other_session",
+            Self::CaptureNames => "capture_names",
+        }
+    }
+}
+
 impl Hosts {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
@@ -108,26 +151,27 @@ impl Hosts {
     }
 
     /// A connection is told: the initiator has found the node that it wanted.
-    pub(super) fn on_session(&mut self, event: &Event, ids: &ConnectionIds, session: &Session) {
+    pub(super) fn on_session(&mut self, it: &JudgedConnection) {
         let (Some(lookup), Some(node), Outcome::Connected) =
-            (&session.lookup, &session.acceptor.node, session.outcome)
+            (&it.verdict.lookup, it.name(Role::Acceptor), it.outcome())
         else {
             return;
         };
-        let frame = session.seen.challenge.map(|mark| mark.frame).or(event.frame);
+        let challenge = it.seen.message(MessageKind::Challenge);
+        let frame = challenge.map(|mark| mark.frame).or(it.settled.frame);
         let Some(((alive, host), frame)) = node.split_once('@').zip(frame) else { return };
         if alive != &*lookup.asked {
             return;
         }
         let dial = Dial {
-            initiator: super::ip_of(ids, session, Role::Initiator).to_canonical(),
-            mapper: super::ip_of(ids, session, Role::Acceptor).to_canonical(),
+            initiator: it.ip(Role::Initiator).to_canonical(),
+            mapper: it.ip(Role::Acceptor).to_canonical(),
             alive: Arc::clone(&lookup.asked),
         };
         let dialed = Dialed {
-            initiator: session.initiator.node.clone(),
+            initiator: it.name(Role::Initiator).cloned(),
             host: host.into(),
-            session_id: Arc::clone(&ids.session_id),
+            session_id: Arc::clone(it.session_id()),
             frame,
         };
         let known = self.dials.entry(dial.clone()).or_insert_with(|| {
@@ -149,12 +193,12 @@ impl Hosts {
     /// and first turned to the acceptor's address at `turned_to`.
     pub(super) fn clues(
         &self,
-        about: &Question<'_>,
+        about: &Observation,
         alive: Option<&Arc<str>>,
         turned_to: Timestamp,
     ) -> Vec<HostClue> {
         let asker = Asker::of(about, turned_to);
-        for client in [Some(about.initiator.to_canonical()), None] {
+        for client in [Some(about.ends.initiator.ip.to_canonical()), None] {
             match self.answered(client, &asker).as_slice() {
                 [] => {}
                 [clue] => return vec![clue.clone()],
@@ -188,14 +232,14 @@ impl Hosts {
     }
 
     /// The host of the node that the same look-up has led to.
-    fn dialed(&self, about: &Question<'_>, alive: Option<&Arc<str>>) -> Option<HostClue> {
+    fn dialed(&self, about: &Observation, alive: Option<&Arc<str>>) -> Option<HostClue> {
         let dial = Dial {
-            initiator: about.initiator.to_canonical(),
-            mapper: about.acceptor.ip.to_canonical(),
+            initiator: about.ends.initiator.ip.to_canonical(),
+            mapper: about.ends.acceptor.ip.to_canonical(),
             alive: Arc::clone(alive?),
         };
         let is_same = |dialed: &&Dialed| {
-            let names = dialed.initiator.as_deref().zip(about.initiator_name);
+            let names = dialed.initiator.as_ref().zip(about.name(Role::Initiator));
             names.is_none_or(|(then, now)| then == now)
         };
         let mut known = self.dials.get(&dial)?.iter().rev().filter(is_same);
@@ -264,10 +308,10 @@ struct Asker<'a> {
 }
 
 impl<'a> Asker<'a> {
-    fn of(about: &Question<'a>, turned_to: Timestamp) -> Self {
+    fn of(about: &'a Observation, turned_to: Timestamp) -> Self {
         Self {
-            dialed: about.acceptor.ip.to_canonical(),
-            own_host: about.initiator_name.and_then(|name| Some(name.split_once('@')?.1)),
+            dialed: about.ends.acceptor.ip.to_canonical(),
+            own_host: about.name(Role::Initiator).and_then(|name| Some(name.split_once('@')?.1)),
             from: turned_to.before(MEMORY),
             until: turned_to.after(REORDERED),
         }
@@ -312,9 +356,12 @@ const SECOND_CHANCES: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::Endpoint;
+    use crate::judge::samples::dial;
 
     const LONG: &str = "one@hosta.example.lan";
+
+    /// The node that is dialed.
+    const TO: &str = "two@hostb/10.0.0.2/1";
 
     fn ip(last: u8) -> IpAddr {
         [10, 0, 0, last].into()
@@ -333,15 +380,11 @@ mod tests {
 
     /// Clues to the host that `name` at 10.0.0.1 dialed when it turned to 10.0.0.2 after 10 s.
     fn clues(hosts: &Hosts, name: Option<&str>) -> Vec<HostClue> {
-        let about = Question {
-            initiator: ip(1),
-            acceptor: Endpoint { ip: ip(2), port: 9100 },
-            opened: mark(10_100).at,
-            closed: mark(10_200).at,
-            initiator_name: name,
-            acceptor_name: None,
-        };
-        hosts.clues(&about, Some(&"two".into()), mark(10_000).at)
+        let mut about = dial(10_100, &format!("{}/10.0.0.1/1", name.unwrap_or("-")), TO).judged();
+        if name.is_none() {
+            about.forget_names();
+        }
+        hosts.clues(&about.seen, Some(&"two".into()), mark(10_000).at)
     }
 
     fn host(hosts: &Hosts, name: &str) -> Option<String> {
@@ -375,15 +418,8 @@ mod tests {
         answer(&mut early, 0, Some(1), "alias.example.lan", &[2]);
         assert_eq!(clues(&early, Some(LONG)).len(), 1);
         let about_late = |hosts: &Hosts| {
-            let about = Question {
-                initiator: ip(1),
-                acceptor: Endpoint { ip: ip(2), port: 9100 },
-                opened: mark(10_001).at,
-                closed: mark(10_001).at,
-                initiator_name: Some(LONG),
-                acceptor_name: None,
-            };
-            hosts.clues(&about, None, mark(10_001).at)
+            let about = dial(10_001, &format!("{LONG}/10.0.0.1/1"), TO).judged();
+            hosts.clues(&about.seen, None, mark(10_001).at)
         };
         assert_eq!(about_late(&early), []);
     }

@@ -1,7 +1,7 @@
-//! Stage 6: what several connections show together.
+//! What several connections show together.
 //!
-//! In: events. Out: facts for the connections that ask. Decides nothing about a connection by itself, and
-//! keeps nothing without a bound.
+//! In: judged observations, handshake messages, answers of port mappers and name servers. Out: what of that bears on
+//! one connection. Judges no connection by itself, and keeps nothing without a bound.
 
 mod cookies;
 mod dials;
@@ -16,6 +16,9 @@ pub use self::cookies::{Cookies, Peer};
 pub use self::dials::{Dial, Dials};
 pub use self::guesses::{Guess, Guesses, Sign};
 pub use self::home::{Cidr, HomeNets};
+pub use self::hosts::{Ground, HostClue};
+pub use self::nodes::{NodeChange, Sighting};
+pub use self::registry::PriorLookup;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,11 +27,12 @@ use self::hosts::Hosts;
 use self::nodes::Nodes;
 use self::pairs::Pairs;
 use self::registry::Registry;
+use super::{JudgedConnection, Outcome};
 use crate::decode::Endpoint;
 use crate::limits::Limits;
-use crate::names::{self, Resolved};
-use crate::protocol::{FactSource, Facts, Question};
-use crate::record::{Body, Cluster, ConnectionIds, Event, Failure, Node, Outcome, Role, Session};
+use crate::names::Resolved;
+use crate::observe::{EpmdObservation, HandshakeObservation, Observation, Role, Settled};
+use crate::record::{Cluster, Failure, Node};
 use crate::time::Timestamp;
 
 /// What all connections so far have shown.
@@ -44,19 +48,30 @@ pub struct World {
     /// Entries of each list of a cluster event.
     max_rows: usize,
     home: HomeNets,
-    /// Up to when packets were lost to the capture.
-    lost: Option<Timestamp>,
+}
+
+/// What of all this bears on one connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RelatedFacts {
+    /// The EPMD look-up that led to it.
+    pub(crate) lookup: Option<PriorLookup>,
+    /// Hosts that the initiator may have dialed, the best-founded first.
+    pub(crate) hosts: Vec<HostClue>,
+    /// Highest handshake version that EPMD gives the acceptor.
+    pub(crate) acceptor_version: Option<u16>,
+    /// Labels of the cookies that the acceptor's digests were made with in other connections.
+    pub(crate) acceptor_cookies: Vec<Arc<str>>,
+    /// Whether the initiator accepted, about then, a connection from the acceptor in place of this one.
+    pub(crate) crossed: bool,
+    /// Whether the acceptor had dialed the initiator, a moment before this one was closed.
+    pub(crate) dialed_back: bool,
 }
 
 impl World {
-    /// Knows nothing yet, except the ports that people named.
-    pub fn new(
-        limits: &Limits,
-        dist_ports: Vec<std::ops::RangeInclusive<u16>>,
-        home: HomeNets,
-    ) -> Self {
+    /// Knows nothing yet.
+    pub fn new(limits: &Limits, home: HomeNets) -> Self {
         Self {
-            registry: Registry::new(limits, dist_ports),
+            registry: Registry::new(limits),
             hosts: Hosts::new(limits),
             cookies: Cookies::new(limits.nodes),
             dials: Dials::default(),
@@ -65,13 +80,7 @@ impl World {
             pairs: Pairs::new(limits),
             max_rows: limits.cluster_rows,
             home,
-            lost: None,
         }
-    }
-
-    /// The capture has lost packets, the last of them by `until` at the latest.
-    pub fn on_loss(&mut self, until: Timestamp) {
-        self.lost = self.lost.max(Some(until));
     }
 
     /// Facts that were forgotten because a bound was reached.
@@ -108,48 +117,76 @@ impl World {
         self.hosts.on_resolved(resolved);
     }
 
-    /// The capture calls `ip` by `name`, should a host be able to have that.
-    pub fn on_listed_name(&mut self, ip: IpAddr, name: &[u8]) {
-        if let Some(name) = names::host(name) {
-            self.hosts.on_listed(ip, name);
+    /// The capture file calls `ip` by `name`.
+    pub fn on_listed_name(&mut self, ip: IpAddr, name: &Arc<str>) {
+        self.hosts.on_listed(ip, Arc::clone(name));
+    }
+
+    /// A port mapper has answered, or has not. Endpoints at which a node listens by its answer go to `marked`.
+    pub fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        marked: &mut Vec<Endpoint>,
+    ) {
+        self.registry.on_epmd(settled, epmd, marked);
+    }
+
+    /// A handshake message was sent.
+    pub fn on_handshake(&mut self, settled: &Settled, message: &HandshakeObservation) {
+        if self.dials.on_handshake(settled, message) {
+            let ids = &settled.connection;
+            let to = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
+            self.guesses.on_overlap(ids.src_ip, to, settled.at);
         }
     }
 
-    /// Takes an event in. Ports that it marks as a node's, and that were not, go to `marked`; what it
-    /// tells about nodes goes to `nodes`.
-    pub fn on_event(&mut self, event: &Event, marked: &mut Vec<Endpoint>, nodes: &mut Vec<Event>) {
-        let Some(ids) = &event.connection else { return };
-        match &event.body {
-            Body::Epmd { epmd } => self.registry.on_epmd(event, ids, epmd, marked),
-            Body::Handshake { handshake } => {
-                if self.dials.on_handshake(event, ids, handshake) {
-                    let to = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
-                    self.guesses.on_overlap(ids.src_ip, to, event.at);
-                }
-            }
-            Body::Session { session } => {
-                self.hosts.on_session(event, ids, session);
-                self.nodes.on_session(event, ids, session, nodes);
-                self.on_session(ids, session, marked);
-            }
-            Body::Finding { .. }
-            | Body::Incident { .. }
-            | Body::Node { .. }
-            | Body::Cluster { .. }
-            | Body::PairChange { .. }
-            | Body::Comparison { .. }
-            | Body::Anomaly { .. }
-            | Body::Stats { .. } => {}
+    /// A connection was judged. Where its acceptor listens goes to `marked`; what changes about nodes goes to `nodes`.
+    pub fn on_session(
+        &mut self,
+        it: &JudgedConnection,
+        marked: &mut Vec<Endpoint>,
+        nodes: &mut Vec<NodeChange>,
+    ) {
+        self.hosts.on_session(it);
+        self.nodes.on_session(it, nodes);
+        self.cookies.on_session(it);
+        self.dials.on_session(it);
+        self.guesses.on_session(it, &self.registry);
+        if it.name(Role::Acceptor).is_some() {
+            marked.push(it.acceptor_end());
         }
     }
 
-    /// Takes in what the rules made of an event: the incident it belongs to, if to any.
-    pub fn on_verdict(&mut self, event: &Event, incident: Option<Arc<str>>) {
-        let Some(ids) = &event.connection else { return };
-        match &event.body {
-            Body::Session { session } => self.pairs.on_session(event.at, ids, session, incident),
-            Body::Epmd { epmd } => self.pairs.on_epmd(event.at, ids, epmd, incident),
-            _ => {}
+    /// The rules have looked at a connection: it belongs to `incident`, if to any.
+    pub fn on_session_incident(&mut self, it: &JudgedConnection, incident: Option<Arc<str>>) {
+        self.pairs.on_session(it, incident);
+    }
+
+    /// The rules have looked at a request to a port mapper: it belongs to `incident`, if to any.
+    pub fn on_epmd_incident(
+        &mut self,
+        settled: &Settled,
+        epmd: &EpmdObservation,
+        incident: Option<Arc<str>>,
+    ) {
+        self.pairs.on_epmd(settled, epmd, incident);
+    }
+
+    /// What is known that bears on a connection.
+    pub(crate) fn related(&self, seen: &Observation) -> RelatedFacts {
+        let answered = self.registry.lookup(seen);
+        let lookup = answered.map(|answered| answered.lookup.clone());
+        let alive = lookup.as_ref().map(|lookup| &lookup.asked);
+        let turned_to = answered.and_then(|answered| answered.opened).unwrap_or(seen.tcp.first.at);
+        let held = seen.name(Role::Acceptor).map(|name| self.cookies.labels(name));
+        RelatedFacts {
+            hosts: self.hosts.clues(seen, alive, turned_to),
+            acceptor_version: lookup.as_ref().map(|lookup| lookup.highest_version),
+            crossed: self.dials.crossed(seen, lookup.as_ref()),
+            dialed_back: self.dials.dialed_back(seen, lookup.as_ref()),
+            lookup,
+            acceptor_cookies: held.unwrap_or_default().to_vec(),
         }
     }
 
@@ -181,41 +218,6 @@ impl World {
             + cut(cookies, self.max_rows);
         cluster
     }
-
-    fn on_session(&mut self, ids: &ConnectionIds, session: &Session, marked: &mut Vec<Endpoint>) {
-        self.cookies.on_session(&ids.session_id, session);
-        self.dials.on_session(ids, session);
-        self.guesses.on_session(ids, session, &self.registry);
-        if session.acceptor.node.is_some() {
-            self.registry.mark(acceptor_end(ids, session), marked);
-        }
-    }
-}
-
-impl FactSource for World {
-    fn facts(&self, about: &Question<'_>) -> Facts {
-        let answered = self.registry.lookup(about);
-        let lookup = answered.map(|answered| answered.lookup.clone());
-        let alive = lookup.as_ref().map(|lookup| &lookup.asked);
-        let turned_to = answered.and_then(|answered| answered.opened).unwrap_or(about.opened);
-        let held = about.acceptor_name.map(|name| self.cookies.labels(name));
-        Facts {
-            hosts: self.hosts.clues(about, alive, turned_to),
-            acceptor_version: lookup.as_ref().map(|lookup| lookup.highest_version),
-            crossed: self.dials.crossed(about, lookup.as_ref()),
-            dialed_back: self.dials.dialed_back(about, lookup.as_ref()),
-            lookup,
-            acceptor_cookies: held.unwrap_or_default().to_vec(),
-        }
-    }
-
-    fn is_node_port(&self, end: Endpoint) -> bool {
-        self.registry.is_node_port(end)
-    }
-
-    fn lost_until(&self) -> Option<Timestamp> {
-        self.lost
-    }
 }
 
 /// Cuts a list to `len`. Gives the number of entries left out.
@@ -223,22 +225,6 @@ fn cut<T>(list: &mut Vec<T>, len: usize) -> u64 {
     let left_out = list.len().saturating_sub(len);
     list.truncate(len);
     left_out as u64
-}
-
-/// Where the acceptor of a session listens.
-pub fn acceptor_end(ids: &ConnectionIds, session: &Session) -> Endpoint {
-    Endpoint {
-        ip: session.acceptor.ip.unwrap_or(ids.dest_ip),
-        port: session.acceptor.port.unwrap_or(ids.dest_port),
-    }
-}
-
-/// Where a side of a session is.
-pub fn ip_of(ids: &ConnectionIds, session: &Session, role: Role) -> IpAddr {
-    match role {
-        Role::Initiator => session.initiator.ip.unwrap_or(ids.src_ip),
-        Role::Acceptor => session.acceptor.ip.unwrap_or(ids.dest_ip),
-    }
 }
 
 /// The part of a node name left of the `@`.

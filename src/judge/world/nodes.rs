@@ -10,12 +10,11 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::{acceptor_end, ip_of};
+use crate::judge::JudgedConnection;
 use crate::limits::Limits;
-use crate::record::{
-    Body, Change, ConnectionIds, Event, Implementation, Node, NodeSeen, Party, Role, Session,
-    Sighting,
-};
+use crate::observe::{DistFlags, Hello, Role, Settled};
+use crate::packet::PacketRef;
+use crate::record::{Change, Hex, Implementation, Node};
 use crate::time::Timestamp;
 
 /// Every node whose name was seen.
@@ -28,9 +27,39 @@ pub(super) struct Nodes {
     evictions: u64,
 }
 
+/// A node whose entry has changed.
+#[derive(Clone, Debug)]
+pub struct NodeChange {
+    /// When, and the connection that shows it.
+    pub settled: Settled,
+    /// The node as it is known now, with what has changed.
+    pub node: Node,
+    /// Current incarnation of the node.
+    pub now: Sighting,
+    /// The incarnation that the current one is told apart from.
+    pub before: Option<Sighting>,
+}
+
+/// A node's hello in a handshake.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// Address of the node.
+    pub ip: IpAddr,
+    /// Incarnation of the node.
+    pub creation: Option<u32>,
+    /// The packet with the hello.
+    pub hello: PacketRef,
+    /// Id of its connection.
+    pub session_id: Arc<str>,
+    /// Its side of the connection.
+    pub role: Role,
+}
+
 #[derive(Debug)]
 struct Known {
     node: Node,
+    /// The current incarnation, and the one that it was last told apart from.
+    sightings: (Sighting, Option<Sighting>),
     /// The last of its incarnations, the current one at the end.
     incarnations: Vec<Incarnation>,
 }
@@ -60,42 +89,38 @@ impl Nodes {
         self.order.iter().filter_map(|name| Some(&self.known.get(name)?.node))
     }
 
-    /// Takes in both sides of a session; what changes goes to `told`.
-    pub(super) fn on_session(
-        &mut self,
-        event: &Event,
-        ids: &ConnectionIds,
-        session: &Session,
-        told: &mut Vec<Event>,
-    ) {
-        for role in [Role::Initiator, Role::Acceptor] {
-            let Some(change) = self.on_party(ids, session, role) else { continue };
-            let name = &session.party(role).node;
-            let Some(known) = name.as_ref().and_then(|name| self.known.get(name)) else { continue };
+    /// When each node was first seen in its current incarnation.
+    pub(super) fn first_seen(&self, name: &str) -> Option<Timestamp> {
+        Some(self.known.get(name)?.sightings.0.hello.at)
+    }
+
+    /// Takes in both sides of a connection; what changes goes to `changes`.
+    pub(super) fn on_session(&mut self, it: &JudgedConnection, changes: &mut Vec<NodeChange>) {
+        for role in Role::BOTH {
+            let Some(change) = self.on_side(it, role) else { continue };
+            let name = it.name(role);
+            let Some(known) = name.and_then(|name| self.known.get(name)) else { continue };
+            let (now, before) = known.sightings.clone();
             let node = Node { change: Some(change), ..known.node.clone() };
-            told.push(Event {
-                body: Body::Node { node: Box::new(node) },
-                connection: event.connection.clone(),
-                ..*event
-            });
+            changes.push(NodeChange { settled: it.settled.clone(), node, now, before });
         }
     }
 
-    fn on_party(&mut self, ids: &ConnectionIds, session: &Session, role: Role) -> Option<Change> {
-        let party = session.party(role);
-        let hello = session.seen.hello(role);
-        let (name, hello) = (party.node.as_ref()?, hello?);
+    fn on_side(&mut self, it: &JudgedConnection, role: Role) -> Option<Change> {
+        let name = it.name(role)?;
+        let hello = it.seen.handshake.hello(role)?;
         let sighting = Sighting {
-            ip: ip_of(ids, session, role),
-            // Zero stands for none yet, in the hello of a node that asks for a name.
-            creation: party.creation.filter(|creation| *creation != 0),
-            hello,
-            session_id: Arc::clone(&ids.session_id),
+            ip: it.ip(role),
+            // Zero means none yet, in the hello of a node that asks for a name.
+            creation: hello.what.creation.filter(|creation| *creation != 0),
+            hello: hello.mark,
+            session_id: Arc::clone(it.session_id()),
             role,
         };
-        let spoke = session.seen.last_bytes.get(role.index()).copied().flatten();
-        let spoke = spoke.unwrap_or(hello.at).max(hello.at);
-        let port = (role == Role::Acceptor).then(|| acceptor_end(ids, session).port);
+        let last_bytes = it.seen.tcp.sides[role].last_bytes;
+        let spoke = last_bytes.unwrap_or(hello.mark.at).max(hello.mark.at);
+        let port = (role == Role::Acceptor).then(|| it.acceptor_end().port);
+        let party = &hello.what;
         if let Some(known) = self.known.get_mut(name) {
             let change = known.on_sighting(sighting, spoke);
             let learned = known.learn(party, role, port);
@@ -131,9 +156,9 @@ impl Known {
             otp_at_most: None,
             accepted_up_to: None,
             lacks: Vec::new(),
-            seen: NodeSeen { now: Some(sighting.clone()), before: None },
         };
-        Self { node, incarnations: vec![Incarnation::new(sighting, spoke)] }
+        let incarnations = vec![Incarnation::new(sighting.clone(), spoke)];
+        Self { node, sightings: (sighting, None), incarnations }
     }
 
     /// Which incarnation a hello is from, and what that means.
@@ -177,12 +202,11 @@ impl Known {
         } else {
             Change::Moved
         };
-        let seen = NodeSeen { now: Some(sighting.clone()), before: Some(before.last.clone()) };
+        self.sightings = (sighting.clone(), Some(before.last.clone()));
         self.node = Node {
             creation: sighting.creation,
             restarts: self.node.restarts + 1,
             ips: std::mem::take(&mut self.node.ips),
-            seen,
             ..Self::new(Arc::clone(&self.node.node), sighting.clone(), spoke).node
         };
         if self.incarnations.len() >= MAX_PER_NODE {
@@ -204,12 +228,12 @@ impl Known {
             return None;
         }
         former.is_duplicate = true;
-        self.node.seen = NodeSeen { now: Some(after), before: Some(former.last.clone()) };
+        self.sightings = (after, Some(former.last.clone()));
         Some(Change::Duplicate)
     }
 
-    /// Takes in what a hello tells. `true` when that is more than was known.
-    fn learn(&mut self, party: &Party, role: Role, port: Option<u16>) -> bool {
+    /// Takes in what a hello shows. `true` when that is more than was known.
+    fn learn(&mut self, hello: &Hello, role: Role, port: Option<u16>) -> bool {
         let node = &mut self.node;
         let mut is_new = false;
         if let Some(port) = port {
@@ -218,29 +242,35 @@ impl Known {
                 is_new = true;
             }
         }
-        if let Some(version) = party.version.filter(|version| !node.versions.contains(version)) {
-            node.versions.push(version);
+        if !node.versions.contains(&hello.version) {
+            node.versions.push(hello.version);
             node.versions.sort_unstable();
             is_new = true;
         }
-        let (Some(flags), Some(able)) = (party.flags, &party.abilities) else { return is_new };
-        let is_whole = role == Role::Initiator || able.answers_whole;
+        let (able, flags) = (hello.flags, Hex(hello.flags.0));
+        // Nodes of OTP 23 and later send all they can in either hello. Older ones answer with what both nodes
+        // have, and hide from hidden nodes.
+        let is_whole = role == Role::Initiator || able.contains(DistFlags::HANDSHAKE_23);
+        let is_published = able.contains(DistFlags::PUBLISHED);
         // Asking for a name is a request and no ability, and its answer echoes it.
-        let is_echo = able.names && role == Role::Acceptor;
+        let asks_for_name = able.contains(DistFlags::NAME_ME);
+        let is_echo = asks_for_name && role == Role::Acceptor;
         if node.flags == Some(flags) || node.flags.is_some() && (!is_whole || is_echo) {
             return is_new;
         }
         node.flags = Some(flags);
-        node.dynamic |= able.names && role == Role::Initiator;
-        if able.published || (is_whole && !is_echo) {
-            node.hidden = Some(!able.published);
+        node.dynamic |= asks_for_name && role == Role::Initiator;
+        if is_published || (is_whole && !is_echo) {
+            node.hidden = Some(!is_published);
         }
-        node.implementation = able.implementation;
-        node.otp_at_least = party.otp_at_least;
-        node.otp_at_most = able.otp_at_most.filter(|_| is_whole);
-        let accepted = able.accepted_up_to.clone().filter(|_| is_whole);
-        (node.accepted_up_to, node.lacks) =
-            accepted.map_or_else(Default::default, |accepted| (Some(accepted.0), accepted.1));
+        node.implementation = implementation(able);
+        node.otp_at_least = able.otp_at_least();
+        node.otp_at_most = able.otp_at_most().filter(|_| is_whole);
+        let accepted = able.accepted_up_to().filter(|_| is_whole);
+        (node.accepted_up_to, node.lacks) = accepted.map_or_else(Default::default, |accepted| {
+            let (release, missing) = accepted;
+            (Some(release), missing.names().map(|name| name.into_owned()).collect())
+        });
         true
     }
 }
@@ -248,6 +278,17 @@ impl Known {
 impl Incarnation {
     fn new(sighting: Sighting, spoke: Timestamp) -> Self {
         Self { first: sighting.clone(), last: sighting, spoke, is_duplicate: false }
+    }
+}
+
+/// What sends such flags.
+fn implementation(flags: DistFlags) -> Implementation {
+    if flags.is_vm() {
+        Implementation::Vm
+    } else if flags.is_c_node() {
+        Implementation::CNode
+    } else {
+        Implementation::JavaNode
     }
 }
 
@@ -267,8 +308,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Outcome;
-    use crate::record::samples::{Dial, dial};
+    use crate::judge::Outcome;
+    use crate::judge::samples::{Dial, dial};
 
     const B: &str = "b@h2/10.0.0.2/5";
 
@@ -277,14 +318,11 @@ mod tests {
         let mut nodes = Nodes::new(&Limits::default());
         let mut told = Vec::new();
         for dial in dials {
-            let event = dial.event();
-            let Body::Session { session } = &event.body else { unreachable!() };
-            nodes.on_session(&event, event.connection.as_ref().unwrap(), session, &mut told);
+            nodes.on_session(&dial.judged(), &mut told);
         }
-        let about_a = told.iter().filter_map(|event| match &event.body {
-            Body::Node { node } if node.node.as_ref() == "a@h1" => node.change,
-            _ => None,
-        });
+        let about_a = told.iter().map(|change| &change.node);
+        let about_a = about_a.filter(|node| node.node.as_ref() == "a@h1");
+        let about_a = about_a.filter_map(|node| node.change);
         (about_a.collect(), nodes.known["a@h1"].node.clone())
     }
 
@@ -380,9 +418,8 @@ mod tests {
     fn names_without_end_are_counted_and_not_kept() {
         let mut nodes = Nodes::new(&Limits { nodes: 3, ..Limits::default() });
         for n in 0..10 {
-            let event = dial(n, &format!("x{n}@h/10.0.0.1/1"), B).event();
-            let Body::Session { session } = &event.body else { unreachable!() };
-            nodes.on_session(&event, event.connection.as_ref().unwrap(), session, &mut Vec::new());
+            let judged = dial(n, &format!("x{n}@h/10.0.0.1/1"), B).judged();
+            nodes.on_session(&judged, &mut Vec::new());
         }
         assert_eq!((nodes.all().count(), nodes.evictions()), (3, 8));
     }

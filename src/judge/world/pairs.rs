@@ -11,13 +11,12 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
+use super::alive_of;
 use super::nodes::{Nodes, is_at};
-use super::{acceptor_end, alive_of, ip_of};
+use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::Limits;
-use crate::record::{
-    ConnectionIds, Epmd, EpmdOutcome, FailedPair, Failure, Node, Outcome, Pair, Role, Session,
-    State,
-};
+use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled, State};
+use crate::record::{FailedPair, Failure, Node, Pair};
 use crate::time::Timestamp;
 
 /// Every pair that was seen to try.
@@ -78,26 +77,20 @@ impl Pairs {
         self.evictions
     }
 
-    pub(super) fn on_session(
-        &mut self,
-        at: Timestamp,
-        ids: &ConnectionIds,
-        session: &Session,
-        incident: Option<Arc<str>>,
-    ) {
-        let [from, to] = [ip_of(ids, session, Role::Initiator), acceptor_end(ids, session).ip];
+    pub(super) fn on_session(&mut self, it: &JudgedConnection, incident: Option<Arc<str>>) {
+        let (at, [from, to]) = (it.at(), Role::BOTH.map(|role| it.ip(role)));
         if self.hosts.len() < self.capacity {
             self.hosts.insert(ordered([from, to]).0);
         }
-        let asked = session.lookup.as_ref().map(|lookup| Arc::clone(&lookup.asked));
-        let initiator = session.initiator.node.clone().map_or(Side::Host(from), Side::Node);
-        let acceptor = match (session.acceptor.node.clone(), asked) {
+        let asked = it.verdict.lookup.as_ref().map(|lookup| Arc::clone(&lookup.asked));
+        let initiator = it.name(Role::Initiator).cloned().map_or(Side::Host(from), Side::Node);
+        let acceptor = match (it.name(Role::Acceptor).cloned(), asked) {
             (Some(node), _) => Side::Node(node),
             (None, Some(asked)) => Side::Asked(asked, to),
             (None, None) => Side::Host(to),
         };
-        let fate = fate(session);
-        if session.seen.again && fate != Fate::Ended {
+        let fate = fate(it);
+        if it.again && fate != Fate::Ended {
             return;
         }
         let Some((standing, dialer)) = self.standing(initiator, acceptor, [from, to]) else {
@@ -114,7 +107,7 @@ impl Pairs {
                 standing.connected.get_or_insert((at, dialer));
             }
             Fate::Failed => {
-                standing.on_failure(Failure::Session(session.outcome), at, incident, dialer);
+                standing.on_failure(Failure::Session(it.outcome()), at, incident, dialer);
             }
             Fate::Silent => {}
         }
@@ -122,19 +115,19 @@ impl Pairs {
 
     pub(super) fn on_epmd(
         &mut self,
-        at: Timestamp,
-        ids: &ConnectionIds,
-        epmd: &Epmd,
+        settled: &Settled,
+        epmd: &EpmdObservation,
         incident: Option<Arc<str>>,
     ) {
         use EpmdOutcome::{ConnectionRefused, NoReply, NotRegistered, Unanswered};
         // A registration, or a list of names, is no dial.
-        let is_dial = matches!(epmd.request, None | Some("PORT_PLEASE2_REQ"));
+        let is_dial = matches!(epmd.request, None | Some(EpmdTag::PORT_PLEASE2_REQ));
         let failed =
             matches!(epmd.outcome, NotRegistered | ConnectionRefused | Unanswered | NoReply);
         if !is_dial || !failed {
             return;
         }
+        let (at, ids) = (settled.at, &settled.connection);
         let (from, to) = (ids.src_ip, ids.dest_ip);
         let acceptor = match &epmd.name {
             Some(name) => Side::Asked(Arc::clone(name), to),
@@ -231,7 +224,7 @@ impl Pairs {
                 if mesh.are_one(&a.node, &b.node)
                     && is_shown
                     && !self.have_met(a, b)
-                    && [a, b].iter().all(|node| is_settled(node, now))
+                    && [a, b].iter().all(|node| is_settled(nodes.first_seen(&node.node), now))
                 {
                     pairs.push([Arc::clone(&a.node), Arc::clone(&b.node)]);
                 }
@@ -321,13 +314,13 @@ enum Fate {
     Silent,
 }
 
-fn fate(session: &Session) -> Fate {
+fn fate(it: &JudgedConnection) -> Fate {
     use Outcome::{
         Aborted, AlreadyConnected, Connected, CookieMismatch, Incomplete, NameMismatch, NotAllowed,
         NotDistribution, Refused, Superseded, TimedOut, Tls, TlsMismatch, Unanswered,
         VersionMismatch,
     };
-    match (session.outcome, session.state) {
+    match (it.outcome(), it.state()) {
         (Connected, State::Established) => Fate::Established,
         (Connected, State::Closed) => Fate::Ended,
         (
@@ -352,8 +345,7 @@ fn dialed([a, b]: &[Side; 2], dialer: usize) -> [&Side; 2] {
 }
 
 /// Whether a node has had the time to join the mesh.
-fn is_settled(node: &Node, now: Timestamp) -> bool {
-    let first = node.seen.now.as_ref().map(|sighting| sighting.hello.at);
+fn is_settled(first: Option<Timestamp>, now: Timestamp) -> bool {
     first.is_some_and(|first| now >= first.after(JOINING))
 }
 
@@ -367,9 +359,9 @@ const MAX_MESH: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::samples::{Dial, at, dial};
     use crate::judge::world::{HomeNets, World};
-    use crate::record::samples::{Dial, at, dial};
-    use crate::record::{Body, Cluster};
+    use crate::record::Cluster;
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
@@ -377,13 +369,13 @@ mod tests {
     const D: &str = "d@h4/10.0.0.4/4";
 
     fn cluster(dials: Vec<Dial>, now: u64) -> Cluster {
-        let mut correlator = World::new(&Limits::default(), Vec::new(), HomeNets::default());
+        let mut world = World::new(&Limits::default(), HomeNets::default());
         for dial in dials {
-            let event = dial.event();
-            correlator.on_event(&event, &mut Vec::new(), &mut Vec::new());
-            correlator.on_verdict(&event, Some("incident".into()));
+            let judged = dial.judged();
+            world.on_session(&judged, &mut Vec::new(), &mut Vec::new());
+            world.on_session_incident(&judged, Some("incident".into()));
         }
-        correlator.cluster(at(now))
+        world.cluster(at(now))
     }
 
     fn never_tried(dials: Vec<Dial>, now: u64) -> Vec<String> {
@@ -489,26 +481,22 @@ mod tests {
 
     #[test]
     fn a_failed_look_up_counts_until_the_two_are_connected_by_name() {
-        let mut correlator = World::new(&Limits::default(), Vec::new(), HomeNets::default());
-        let dialed = dial(500, A, B).event();
-        let epmd = Epmd {
-            request: Some("PORT_PLEASE2_REQ"),
+        let mut world = World::new(&Limits::default(), HomeNets::default());
+        let dialed = dial(500, A, B).judged();
+        let epmd = EpmdObservation {
+            request: Some(EpmdTag::PORT_PLEASE2_REQ),
             name: Some("b".into()),
             outcome: EpmdOutcome::NotRegistered,
-            ..Epmd::default()
+            ..EpmdObservation::default()
         };
-        let asked = crate::record::Event {
-            at: at(100),
-            body: Body::Epmd { epmd: Box::new(epmd) },
-            ..dialed.clone()
-        };
-        correlator.on_verdict(&asked, None);
-        let failed = correlator.cluster(at(200)).failed;
+        let asked = Settled { at: at(100), ..dialed.settled.clone() };
+        world.on_epmd_incident(&asked, &epmd, None);
+        let failed = world.cluster(at(200)).failed;
         let names = (&*failed[0].initiator, &*failed[0].acceptor);
         assert_eq!(names, ("10.0.0.1", "b at 10.0.0.2"));
         assert_eq!(failed[0].outcome, Failure::Lookup(EpmdOutcome::NotRegistered));
-        correlator.on_event(&dialed, &mut Vec::new(), &mut Vec::new());
-        correlator.on_verdict(&dialed, None);
-        assert!(correlator.cluster(at(600)).failed.is_empty());
+        world.on_session(&dialed, &mut Vec::new(), &mut Vec::new());
+        world.on_session_incident(&dialed, None);
+        assert!(world.cluster(at(600)).failed.is_empty());
     }
 }

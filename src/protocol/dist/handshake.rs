@@ -6,9 +6,13 @@
 
 use std::sync::Arc;
 
+use crate::observe::{
+    CookieTest, HandshakeFacts, HandshakeObservation, Hello, OddChallenge, PerRole, Received, Role,
+    StatusText,
+};
 use crate::packet::PacketRef;
 use crate::protocol::digest::Cookies;
-use crate::record::{Charset, Handshake, Hex, OddChallenge, Role, hex, wire_text};
+use crate::record::{Charset, hex, wire_text};
 use crate::stream::TcpOffset;
 use crate::wire::handshake::{self, HandshakeMessage, MessageKind, Status};
 use crate::wire::{DistFlags, WireError, decode};
@@ -62,79 +66,20 @@ impl Phase {
     }
 }
 
-/// Something that was said, by which packet, and where in its stream it ends.
-#[derive(Clone, Debug)]
-pub(in crate::protocol) struct Seen<T> {
-    pub(in crate::protocol) what: T,
-    pub(in crate::protocol) mark: PacketRef,
-    pub(in crate::protocol) end: TcpOffset,
-}
-
-/// How a side presents itself, in `send_name` or `challenge`.
-#[derive(Clone, Debug)]
-pub(in crate::protocol) struct Hello {
-    pub(in crate::protocol) version: u8,
-    pub(in crate::protocol) flags: DistFlags,
-    pub(in crate::protocol) creation: Option<u32>,
-    pub(in crate::protocol) name: Arc<str>,
-    pub(in crate::protocol) name_hex: Option<String>,
-    /// False for a name that a node must refuse.
-    pub(in crate::protocol) is_legal: bool,
-}
-
-/// The acceptor's word on whether to go on.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::protocol) enum Answer {
-    Ok,
-    OkSimultaneous,
-    Nok,
-    NotAllowed,
-    Alive,
-    Named(Arc<str>, Option<String>),
-    Other(String),
-}
-
-impl Answer {
-    /// Its text on the wire.
-    pub(in crate::protocol) fn text(&self) -> &str {
-        match self {
-            Self::Ok => "ok",
-            Self::OkSimultaneous => "ok_simultaneous",
-            Self::Nok => "nok",
-            Self::NotAllowed => "not_allowed",
-            Self::Alive => "alive",
-            Self::Named(..) => "named:",
-            Self::Other(text) => text,
-        }
-    }
-}
-
-/// Everything that was said in one handshake.
+/// Everything that was sent in one handshake.
 #[derive(Debug, Default)]
 pub(in crate::protocol) struct Exchange {
-    pub(in crate::protocol) send_name: Option<Seen<Hello>>,
-    pub(in crate::protocol) answer: Option<Seen<Answer>>,
-    /// The initiator's word on `alive`.
-    pub(in crate::protocol) alive_reply: Option<Seen<bool>>,
-    pub(in crate::protocol) challenge: Option<Seen<Hello>>,
+    /// What both sides sent.
+    pub(in crate::protocol) facts: HandshakeFacts,
     challenge_value: Option<u32>,
-    pub(in crate::protocol) complement: Option<Seen<()>>,
-    /// `not_allowed` in the place of `challenge_ack`.
-    pub(in crate::protocol) late_refusal: Option<Seen<()>>,
-    pub(in crate::protocol) reply: Option<Seen<()>>,
     reply_digest: Option<([u8; 16], u32)>,
-    pub(in crate::protocol) ack: Option<Seen<()>>,
     ack_digest: Option<[u8; 16]>,
-    /// Whether a message was lost in part.
-    pub(in crate::protocol) is_torn: bool,
-    phases: [Phase; 2],
-    /// Whether a side's place in the protocol was never known, or is lost.
-    pub(in crate::protocol) is_lost: [bool; 2],
+    phases: PerRole<Phase>,
 }
 
 /// What came of one message.
 pub(in crate::protocol) struct Heard {
-    pub(in crate::protocol) event: Handshake,
+    pub(in crate::protocol) event: HandshakeObservation,
     /// Whether frames follow in this direction.
     pub(in crate::protocol) done: bool,
     pub(in crate::protocol) out_of_turn: Option<OutOfTurn>,
@@ -157,22 +102,22 @@ impl Exchange {
         }?;
         let kind = message.kind();
         let mut out_of_turn = None;
-        if let Some(phase) = self.phases.get_mut(from.index()) {
-            let lost = self.is_lost.get_mut(from.index()).is_some_and(std::mem::take);
-            *phase = match phase.next(from, kind) {
-                Ok(next) => next,
-                Err(_) if lost => Phase::after(kind),
-                Err(misplaced) => {
-                    out_of_turn = Some(misplaced);
-                    *phase
-                }
-            };
-        }
+        let lost = std::mem::take(&mut self.facts.is_lost[from]);
+        let phase = &mut self.phases[from];
+        *phase = match phase.next(from, kind) {
+            Ok(next) => next,
+            Err(_) if lost => Phase::after(kind),
+            Err(misplaced) => {
+                out_of_turn = Some(misplaced);
+                *phase
+            }
+        };
         let event = if out_of_turn.is_none() {
             self.take_in(from, &message, mark, end);
-            self.told(from, &message, cookies, secrets)
+            self.test_cookies(cookies);
+            self.observed(from, &message, secrets)
         } else {
-            Handshake::new(kind.name(), from)
+            HandshakeObservation::new(kind, from)
         };
         let done = out_of_turn.is_none()
             && matches!(kind, MessageKind::ChallengeReply | MessageKind::ChallengeAck);
@@ -182,13 +127,11 @@ impl Exchange {
     /// A message of `from` with this many bytes was lost in part. Its length tells whether it was the
     /// last one before frames.
     pub(in crate::protocol) fn on_lost(&mut self, from: Role, len: usize) -> bool {
-        self.is_torn = true;
-        if let Some(lost) = self.is_lost.get_mut(from.index()) {
-            *lost = true;
-        }
+        self.facts.is_torn = true;
+        self.facts.is_lost[from] = true;
         match from {
             Role::Initiator => len == 21,
-            Role::Acceptor => len == 17 && self.challenge.is_some(),
+            Role::Acceptor => len == 17 && self.facts.challenge.is_some(),
         }
     }
 
@@ -204,28 +147,28 @@ impl Exchange {
                 let is_legal = handshake::is_node_name(m.name) || m.asks_for_name();
                 let creation = m.creation.map(|creation| creation.0);
                 let what = hello(m.version.number(), m.flags, creation, m.name, is_legal);
-                self.send_name.get_or_insert(Seen { what, mark, end });
+                self.facts.send_name.get_or_insert(Received { what, mark, end });
             }
             HandshakeMessage::Challenge(m) => {
                 let creation = m.creation.map(|creation| creation.0);
                 let what = hello(m.version.number(), m.flags, creation, m.name, true);
-                self.challenge.get_or_insert(Seen { what, mark, end });
+                self.facts.challenge.get_or_insert(Received { what, mark, end });
                 self.challenge_value.get_or_insert(m.challenge);
             }
             HandshakeMessage::Status(status) => self.on_status(from, status, mark, end),
             HandshakeMessage::Complement(m) => {
-                if let Some(said) = &mut self.send_name {
+                if let Some(said) = &mut self.facts.send_name {
                     said.what.flags = m.completed(said.what.flags);
                     said.what.creation = Some(m.creation.0);
                 }
-                self.complement.get_or_insert(Seen { what: (), mark, end });
+                self.facts.complement.get_or_insert(Received { what: (), mark, end });
             }
             HandshakeMessage::ChallengeReply(m) => {
-                self.reply.get_or_insert(Seen { what: (), mark, end });
+                self.facts.reply.get_or_insert(Received { what: (), mark, end });
                 self.reply_digest.get_or_insert((m.digest, m.challenge));
             }
             HandshakeMessage::ChallengeAck(m) => {
-                self.ack.get_or_insert(Seen { what: (), mark, end });
+                self.facts.ack.get_or_insert(Received { what: (), mark, end });
                 self.ack_digest.get_or_insert(m.digest);
             }
         }
@@ -234,58 +177,55 @@ impl Exchange {
     fn on_status(&mut self, from: Role, status: Status<'_>, mark: PacketRef, end: TcpOffset) {
         if from == Role::Initiator {
             let what = status == Status::True;
-            self.alive_reply.get_or_insert(Seen { what, mark, end });
+            self.facts.alive_reply.get_or_insert(Received { what, mark, end });
             return;
         }
-        if self.challenge.is_some() {
+        if self.facts.challenge.is_some() {
             if status == Status::NotAllowed {
-                self.late_refusal.get_or_insert(Seen { what: (), mark, end });
+                self.facts.late_refusal.get_or_insert(Received { what: (), mark, end });
             }
             return;
         }
         let what = match status {
-            Status::Ok => Answer::Ok,
-            Status::OkSimultaneous => Answer::OkSimultaneous,
-            Status::Nok => Answer::Nok,
-            Status::NotAllowed => Answer::NotAllowed,
-            Status::Alive => Answer::Alive,
+            Status::Ok => StatusText::Ok,
+            Status::OkSimultaneous => StatusText::OkSimultaneous,
+            Status::Nok => StatusText::Nok,
+            Status::NotAllowed => StatusText::NotAllowed,
+            Status::Alive => StatusText::Alive,
             Status::Named { name, .. } => {
                 let (name, name_hex) = wire_text(name, Charset::Latin1);
-                Answer::Named(name, name_hex)
+                StatusText::Named(name, name_hex)
             }
-            Status::True | Status::False | Status::Other(_) => Answer::Other(text_of(status)),
+            Status::True | Status::False | Status::Other(_) => StatusText::Other(text_of(status)),
         };
-        self.answer.get_or_insert(Seen { what, mark, end });
+        self.facts.status.get_or_insert(Received { what, mark, end });
     }
 
-    /// Label of the cookie that the initiator's digest was made with. The outer level is whether that
-    /// could be tested.
-    pub(in crate::protocol) fn reply_cookie(&self, cookies: &Cookies) -> Option<Option<Arc<str>>> {
-        let ((digest, _), challenge) = (self.reply_digest?, self.challenge_value?);
-        (!cookies.is_empty()).then(|| cookies.that_made(&digest, challenge))
-    }
-
-    /// The same for the acceptor's digest.
-    pub(in crate::protocol) fn ack_cookie(&self, cookies: &Cookies) -> Option<Option<Arc<str>>> {
-        let (digest, (_, challenge)) = (self.ack_digest?, self.reply_digest?);
-        (!cookies.is_empty()).then(|| cookies.that_made(&digest, challenge))
-    }
-
-    /// The message furthest along that was seen whole.
-    pub(in crate::protocol) fn reached(&self) -> Option<MessageKind> {
-        let seen = [
-            (self.ack.is_some(), MessageKind::ChallengeAck),
-            (self.reply.is_some(), MessageKind::ChallengeReply),
-            (self.complement.is_some(), MessageKind::Complement),
-            (self.challenge.is_some(), MessageKind::Challenge),
-            (self.answer.is_some() || self.alive_reply.is_some(), MessageKind::Status),
-            (self.send_name.is_some(), MessageKind::SendName),
-        ];
-        seen.into_iter().find(|(seen, _)| *seen).map(|(_, kind)| kind)
+    /// Tests the candidate cookies against each digest, once both the digest and its challenge have come.
+    fn test_cookies(&mut self, candidates: &Cookies) {
+        let Self { facts, challenge_value, reply_digest, ack_digest, .. } = self;
+        if candidates.is_empty() {
+            return;
+        }
+        let fitting = |digest: &[u8; 16], challenge| match candidates.that_made(digest, challenge) {
+            Some(label) => CookieTest::Fits(label),
+            None => CookieTest::NoneFits,
+        };
+        let PerRole { initiator, acceptor } = &mut facts.cookies;
+        if let (CookieTest::Untested, Some((digest, _)), Some(challenge)) =
+            (&initiator, &reply_digest, *challenge_value)
+        {
+            *initiator = fitting(digest, challenge);
+        }
+        if let (CookieTest::Untested, Some(digest), Some((_, challenge))) =
+            (&acceptor, &ack_digest, *reply_digest)
+        {
+            *acceptor = fitting(digest, challenge);
+        }
     }
 
     /// What is odd about the challenge of the initiator, which a node draws at random.
-    pub(in crate::protocol) fn odd_challenge(&self) -> Option<OddChallenge> {
+    fn odd_challenge(&self) -> Option<OddChallenge> {
         match self.reply_digest?.1 {
             0 | 0x0102_0304 => Some(OddChallenge::Constant),
             drawn if self.challenge_value == Some(drawn) => Some(OddChallenge::Echo),
@@ -293,43 +233,30 @@ impl Exchange {
         }
     }
 
-    /// The name that the initiator goes by: its own, or the one it was given.
-    pub(in crate::protocol) fn initiator_name(&self) -> Option<(&Arc<str>, Option<&String>)> {
-        if let Some(Seen { what: Answer::Named(name, name_hex), .. }) = &self.answer {
-            return Some((name, name_hex.as_ref()));
-        }
-        let hello = &self.send_name.as_ref()?.what;
-        // Only a host, where a name was asked for and not given.
-        hello.name.contains('@').then_some((&hello.name, hello.name_hex.as_ref()))
+    /// What both sides sent so far.
+    pub(in crate::protocol) fn observation(&self) -> HandshakeFacts {
+        HandshakeFacts { odd_challenge: self.odd_challenge(), ..self.facts.clone() }
     }
 
-    /// Whether one side has said that it lacks such a flag.
-    pub(in crate::protocol) fn lacks(&self, flag: DistFlags) -> bool {
-        let hellos = [&self.send_name, &self.challenge].into_iter().flatten();
-        hellos.into_iter().any(|said| !said.what.flags.contains(flag))
-    }
-
-    fn told(
+    /// The message as it is reported.
+    fn observed(
         &self,
         from: Role,
         message: &HandshakeMessage<'_>,
-        cookies: &Cookies,
         secrets: bool,
-    ) -> Handshake {
-        let mut event = Handshake::new(message.kind().name(), from);
-        let flag_names =
-            |flags: DistFlags| Some(flags.names().map(|name| name.into_owned()).collect());
+    ) -> HandshakeObservation {
+        let mut event = HandshakeObservation::new(message.kind(), from);
         match *message {
             HandshakeMessage::SendName(m) => {
                 (event.name, event.name_hex) = named(m.name);
                 event.version = Some(m.version.number());
-                (event.flags, event.flag_names) = (Some(Hex(m.flags.0)), flag_names(m.flags));
+                event.flags = Some(m.flags);
                 event.creation = m.creation.map(|creation| creation.0);
             }
             HandshakeMessage::Challenge(m) => {
                 (event.name, event.name_hex) = named(m.name);
                 event.version = Some(m.version.number());
-                (event.flags, event.flag_names) = (Some(Hex(m.flags.0)), flag_names(m.flags));
+                event.flags = Some(m.flags);
                 event.creation = m.creation.map(|creation| creation.0);
                 event.challenge = secrets.then_some(m.challenge);
             }
@@ -341,17 +268,16 @@ impl Exchange {
                 }
             }
             HandshakeMessage::Complement(m) => {
-                let high = m.completed(DistFlags(0));
-                (event.flags, event.flag_names) = (Some(Hex(high.0)), flag_names(high));
+                event.flags = Some(m.completed(DistFlags(0)));
                 event.creation = Some(m.creation.0);
             }
             HandshakeMessage::ChallengeReply(m) => {
-                event.cookie = self.reply_cookie(cookies).flatten();
+                event.cookie = self.facts.cookies.initiator.label().cloned();
                 event.challenge = secrets.then_some(m.challenge);
                 event.digest = secrets.then(|| hex(&m.digest));
             }
             HandshakeMessage::ChallengeAck(m) => {
-                event.cookie = self.ack_cookie(cookies).flatten();
+                event.cookie = self.facts.cookies.acceptor.label().cloned();
                 event.digest = secrets.then(|| hex(&m.digest));
             }
         }

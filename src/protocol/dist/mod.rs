@@ -5,16 +5,19 @@ pub(super) mod handshake;
 use self::handshake::{Exchange, Heard};
 use super::framing::{Framing, FramingItem};
 use super::messages::{Calls, FrameContext, MessageStream, Walked};
-use super::{ConnContext, ConnOutput};
+use super::{ConnContext, ConnOutput, Observed};
 use crate::flow::{Direction, PerDirection};
 use crate::identify;
+use crate::observe::{
+    Anomaly, AnomalyKind, CorruptFrame, ForeignBytes, FrameTraffic, MessageSums, Orientation,
+    PauseSpan, PerRole, Role,
+};
 use crate::packet::PacketRef;
-use crate::record::{Anomaly, AnomalyKind, Body, Foreign, Messages, Orientation, Pause, Role};
 use crate::stream::tcp::TcpConnection;
 use crate::stream::{StreamEvent, TcpOffset};
 use crate::time::Timestamp;
 use crate::transport::PlainChunk;
-use crate::wire::handshake::{self as wire, HandshakeMessage, Status};
+use crate::wire::handshake::{self as wire, HandshakeMessage, MessageKind, Status};
 use crate::wire::{DistFlags, WireError, decode};
 
 /// What is said on one connection to a node, or to a port known as one.
@@ -101,7 +104,8 @@ impl Distribution {
 
     /// Whether the handshake ran to its end, as far as this connection alone tells.
     pub(super) fn is_established(&self) -> bool {
-        self.exchange.ack.is_some() || self.sides.each().into_iter().any(|side| side.frames() > 0)
+        self.exchange.facts.ack.is_some()
+            || self.sides.each().into_iter().any(|side| side.frames() > 0)
     }
 
     /// The next stretch of one direction. `from_start`: the stream's first byte was its first.
@@ -138,7 +142,7 @@ impl Distribution {
             if from_start {
                 voice.framing.begin();
             } else {
-                self.exchange.is_lost = [true; 2];
+                self.exchange.facts.is_lost = PerRole { initiator: true, acceptor: true };
             }
         }
         let bytes = match chunk.event {
@@ -172,9 +176,7 @@ impl Distribution {
             self.on_lost(direction, len);
         }
         if let Some(role) = self.role_of(direction) {
-            if let Some(lost) = self.exchange.is_lost.get_mut(role.index()) {
-                *lost = true;
-            }
+            self.exchange.facts.is_lost[role] = true;
         }
     }
 
@@ -278,12 +280,15 @@ impl Distribution {
                     self.sides[direction].framing.close();
                     return;
                 }
-                self.is_certain |= !matches!(event.message, "challenge_reply" | "challenge_ack");
+                self.is_certain |= !matches!(
+                    event.message,
+                    MessageKind::ChallengeReply | MessageKind::ChallengeAck
+                );
                 if self.is_certain {
-                    out.push(Body::Handshake { handshake: Box::new(event) });
+                    out.push(Observed::Handshake(Box::new(event)));
                 }
                 if done {
-                    let is_latin1 = self.exchange.lacks(DistFlags::UTF8_ATOMS);
+                    let is_latin1 = self.exchange.facts.lacks(DistFlags::UTF8_ATOMS);
                     let voice = &mut self.sides[direction];
                     voice.framing.switch_to_frames();
                     if is_latin1 {
@@ -328,19 +333,37 @@ impl Distribution {
         }
     }
 
-    /// What was said after the handshake, added up and [caught up with](Self::catch_up), with what the TCP side has seen of it.
-    pub(super) fn messages(&self, initiator: Direction, tcp: &TcpConnection) -> Option<Messages> {
-        let account = |direction: Direction| {
-            let mut account = self.voice(direction).speech.account(tcp.last().at)?;
-            account.calls = self.calls.as_ref().map_or_else(Vec::new, |it| it.told(direction));
-            account.longest_stall = tcp
-                .side(direction)
-                .longest_closed_window()
-                .map(|stall| Pause { lasted_us: stall.lasted_us, since: stall.since.into() });
-            Some(account)
-        };
-        let (initiator, acceptor) = (account(initiator), account(initiator.reverse()));
-        (initiator.is_some() || acceptor.is_some()).then_some(Messages { initiator, acceptor })
+    /// What one direction sent after the handshake.
+    pub(super) fn traffic(&self, direction: Direction) -> FrameTraffic {
+        let state = self.voice(direction);
+        let corrupt = state.speech.corrupt();
+        FrameTraffic {
+            frames: state.frames(),
+            messages: state.speech.messages(),
+            ticks: state.speech.ticks(),
+            tick_period: state.speech.tick_period(),
+            corrupt: corrupt.map(|it| CorruptFrame { mark: it.mark, field: it.field.into() }),
+        }
+    }
+
+    /// The first bytes of one direction that are of another protocol.
+    pub(super) fn foreign(&self, direction: Direction) -> Option<ForeignBytes> {
+        let (mark, looks_like) = self.voice(direction).foreign?;
+        Some(ForeignBytes { mark, looks_like: looks_like.into() })
+    }
+
+    /// The messages of one direction after the handshake, added up and [caught up with](Self::catch_up).
+    pub(super) fn messages(
+        &self,
+        direction: Direction,
+        tcp: &TcpConnection,
+    ) -> Option<MessageSums> {
+        let mut sums = self.voice(direction).speech.account(tcp.last().at)?;
+        sums.calls = self.calls.as_ref().map_or_else(Vec::new, |it| it.told(direction));
+        let stall = tcp.side(direction).longest_closed_window();
+        sums.longest_stall =
+            stall.map(|stall| PauseSpan { lasted_us: stall.lasted_us, since: stall.since });
+        Some(sums)
     }
 
     /// The side that the other, by its own ticks, will soon give up on: its last word, and when that is so
@@ -354,25 +377,6 @@ impl Distribution {
                 Some((silent, last, last.at.after(waits * 11 / 4)))
             });
         silences.min_by_key(|(_, _, due)| *due)
-    }
-
-    /// The first frame that a node would refuse.
-    pub(super) fn corrupt(&self, initiator: Direction) -> Option<(Role, PacketRef, &'static str)> {
-        let sides = [(initiator, Role::Initiator), (initiator.reverse(), Role::Acceptor)];
-        let corrupt = sides.into_iter().filter_map(|(direction, from)| {
-            let corrupt = self.voice(direction).speech.corrupt()?;
-            Some((from, corrupt.mark, corrupt.field))
-        });
-        corrupt.min_by_key(|(_, mark, _)| *mark)
-    }
-
-    /// The first bytes of another protocol, by whoever spoke it.
-    pub(super) fn foreign(&self, initiator: Direction) -> Option<Foreign> {
-        let sides = [(initiator, Role::Initiator), (initiator.reverse(), Role::Acceptor)];
-        sides.into_iter().find_map(|(direction, from)| {
-            let (mark, looks_like) = self.voice(direction).foreign?;
-            Some(Foreign { from, mark, looks_like })
-        })
     }
 }
 
@@ -425,8 +429,8 @@ fn anomaly(
     field: Option<&'static str>,
     offset: Option<u64>,
     detail: String,
-) -> Body {
-    Body::Anomaly { anomaly: Box::new(Anomaly { kind, field, offset, detail }) }
+) -> Observed {
+    Observed::Anomaly(Anomaly { kind, field: field.map(Into::into), offset, detail })
 }
 
 /// Segments of a stream joined in its middle in which nothing begins, before it is left alone.

@@ -10,8 +10,8 @@ use hashbrown::HashTable;
 
 use super::fragments::FragmentedMessage;
 use crate::memory::Reservation;
+use crate::observe::{LargestMessage, MessageSums, NameCount};
 use crate::packet::PacketRef;
-use crate::record::{self, Share};
 use crate::wire::control::Operation;
 
 /// Messages, and their bytes with all frames.
@@ -97,30 +97,30 @@ impl Account {
     }
 
     /// As a record tells it.
-    pub(super) fn told(&self) -> record::Account {
+    pub(super) fn told(&self) -> MessageSums {
         let counts = (0..).map(Operation).zip(&self.operations);
         let counts = counts.filter(|(_, count)| count.messages > 0);
         let mut operations: Vec<_> = counts
             .filter_map(|(operation, count)| {
                 let Count { messages, bytes } = *count;
-                Some(Share { name: operation.name()?.into(), messages, bytes })
+                Some(NameCount { name: operation.name()?.into(), messages, bytes })
             })
             .collect();
         operations.sort_by(busiest_first);
-        record::Account {
+        MessageSums {
             operations,
             names: self.names.told(),
             functions: self.functions.told(),
-            largest: self.largest.map(|largest| record::Largest {
+            largest: self.largest.map(|largest| LargestMessage {
                 bytes: largest.bytes,
-                operation: largest.operation.name().unwrap_or_default(),
-                at: largest.mark.into(),
+                operation: largest.operation.name().unwrap_or_default().into(),
+                at: largest.mark,
             }),
             fragmented: self.fragmented,
             fragments: self.fragments,
             unfinished: self.unfinished,
             unreadable: self.unreadable,
-            ..record::Account::default()
+            ..MessageSums::default()
         }
     }
 }
@@ -210,11 +210,11 @@ impl Busiest {
         (0..self.counts.len()).for_each(|place| self.enter(place));
     }
 
-    fn told(&self) -> Vec<Share> {
+    fn told(&self) -> Vec<NameCount> {
         let mut shares: Vec<_> = self
             .counts
             .iter()
-            .map(|(name, count)| Share {
+            .map(|(name, count)| NameCount {
                 name: name.clone(),
                 messages: count.messages,
                 bytes: count.bytes,
@@ -226,7 +226,7 @@ impl Busiest {
     }
 }
 
-fn busiest_first(a: &Share, b: &Share) -> std::cmp::Ordering {
+fn busiest_first(a: &NameCount, b: &NameCount) -> std::cmp::Ordering {
     b.messages.cmp(&a.messages).then_with(|| a.name.cmp(&b.name))
 }
 

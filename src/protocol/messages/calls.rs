@@ -12,8 +12,8 @@ use foldhash::fast::RandomState;
 use super::waiting::{Key, Waiting};
 use crate::flow::Direction;
 use crate::memory::Reservation;
+use crate::observe::{CallSums, SlowestCall};
 use crate::packet::PacketRef;
-use crate::record::{self};
 use crate::time::{Timestamp, micros};
 use crate::wire::otp::RequestKind;
 use crate::wire::term::{AtomText, Term};
@@ -265,7 +265,7 @@ impl Calls {
     }
 
     /// What this side asked and came of it, as far as that [was paired](Self::catch_up).
-    pub(in crate::protocol) fn told(&self, caller: Direction) -> Vec<record::Calls> {
+    pub(in crate::protocol) fn told(&self, caller: Direction) -> Vec<CallSums> {
         let side = match caller {
             Direction::LowToHigh => &self.up,
             Direction::HighToLow => &self.down,
@@ -386,12 +386,12 @@ impl Tally {
         }
     }
 
-    fn told(&self, kind: &'static str, oldest: Option<PacketRef>) -> record::Calls {
+    fn told(&self, kind: &'static str, oldest: Option<PacketRef>) -> CallSums {
         let settled = self.answered + self.noproc + self.down + self.given_up;
         let most = self.slowest.map_or(0, |(latency, ..)| latency);
         let at = |share| self.latencies.as_ref().map(|all| all.at(share).min(most));
-        record::Calls {
-            kind,
+        CallSums {
+            kind: kind.into(),
             asked: self.asked,
             answered: self.answered,
             unanswered: self.asked - settled.min(self.asked),
@@ -400,12 +400,12 @@ impl Tally {
             down: self.down,
             median_us: at(0.5),
             p99_us: at(0.99),
-            slowest: self.slowest.map(|(latency_us, asked, answered)| record::Slowest {
+            slowest: self.slowest.map(|(latency_us, asked, answered)| SlowestCall {
                 latency_us,
-                request: asked.into(),
-                answer: answered.into(),
+                request: asked,
+                answer: answered,
             }),
-            oldest_unanswered: oldest.map(Into::into),
+            oldest_unanswered: oldest,
         }
     }
 }

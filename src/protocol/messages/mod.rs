@@ -26,8 +26,9 @@ use self::frames::{Frame, Frames, Hole, MAX_HEAD, Step};
 use crate::flow::Direction;
 use crate::memory::MemoryBudget;
 use crate::observe::messages::{MessageBatch, MessageMeta, RuleTrigger};
+use crate::observe::{MessageSums, PauseSpan};
 use crate::packet::PacketRef;
-use crate::record::{self, Role};
+use crate::record::Role;
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
 use crate::wire::header::{Fragment, FrameKind, Header, References, header};
@@ -167,7 +168,7 @@ impl MessageStream {
     }
 
     /// What was sent, added up, when the connection was last heard of at `until`; `None` without a frame.
-    pub(in crate::protocol) fn account(&self, until: Timestamp) -> Option<record::Account> {
+    pub(in crate::protocol) fn account(&self, until: Timestamp) -> Option<MessageSums> {
         if self.frames() == 0 {
             return None;
         }
@@ -175,9 +176,9 @@ impl MessageStream {
             Some(heard) => {
                 let told = heard.account.told();
                 let under_way = heard.fragments.len() as u64;
-                record::Account { unfinished: told.unfinished + under_way, ..told }
+                MessageSums { unfinished: told.unfinished + under_way, ..told }
             }
-            None => record::Account::default(),
+            None => MessageSums::default(),
         };
         let now = self.last.map(|last| (until.nanos_since(last.at), last));
         let longest = now.into_iter().chain(self.silence).max_by_key(|(lasted, _)| *lasted);
@@ -265,8 +266,8 @@ impl MessageStream {
     }
 }
 
-fn pause((lasted, since): (Duration, PacketRef)) -> record::Pause {
-    record::Pause { lasted_us: micros(lasted), since: since.into() }
+fn pause((lasted, since): (Duration, PacketRef)) -> PauseSpan {
+    PauseSpan { lasted_us: micros(lasted), since }
 }
 
 fn on_tick(at: Timestamp, last: &mut Option<Timestamp>, shortest: &mut Option<Duration>) {

@@ -236,7 +236,7 @@ pub(super) fn repeated(incident: &Incident) -> String {
 /// What an anomaly is, and where.
 pub(super) fn anomaly(anomaly: &Anomaly) -> String {
     let mut text = format!("{}: {}", anomaly_words(anomaly.kind), anomaly.detail);
-    let _ = anomaly.field.map(|field| write!(text, ", at {field}"));
+    let _ = anomaly.field.as_ref().map(|field| write!(text, ", at {field}"));
     let _ = anomaly.offset.map(|offset| write!(text, ", byte {offset}"));
     text
 }

@@ -2,35 +2,11 @@
 //!
 //! In: the chunks of a direction that begins with a hello or an alert. Out: [`TlsFacts`]. Nothing is decrypted.
 
+pub(crate) use crate::observe::{SealedRecord, TlsSign};
 use crate::packet::PacketRef;
-use crate::stream::{StreamChunk, StreamEvent, TcpOffset};
+use crate::stream::{StreamChunk, StreamEvent};
 use crate::wire::decode;
 use crate::wire::tls::{self, Alert, ContentType, RecordHeader, Sealed};
-
-/// What of TLS a direction began with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum TlsSign {
-    /// A ClientHello or ServerHello.
-    Hello,
-    /// An alert in clear.
-    Alert,
-}
-
-/// An encrypted record of TLS.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct SealedRecord {
-    /// Number of bytes behind its header.
-    pub(crate) length: u16,
-    /// Offset in the TCP stream behind its last byte.
-    pub(crate) end: TcpOffset,
-    /// The packet that completed its header.
-    pub(crate) mark: PacketRef,
-}
-
-impl SealedRecord {
-    /// Number of records kept of each direction: one more than the longest handshake with an alert behind it.
-    pub(crate) const KEPT: usize = 8;
-}
 
 /// What one direction showed of TLS.
 #[derive(Debug)]
@@ -233,6 +209,7 @@ mod tests {
     use super::*;
     use crate::flow::Direction;
     use crate::packet::FrameRef;
+    use crate::stream::TcpOffset;
     use crate::time::Timestamp;
     use crate::transport::Transport;
 

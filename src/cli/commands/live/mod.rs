@@ -70,7 +70,7 @@ pub(in crate::cli) fn list_interfaces() -> Result<RunOutcome, Error> {
     print(interfaces()?)
 }
 
-/// Saves frames, answers signals, and ends the run where the settings say so.
+/// Saves frames, answers signals, and ends the run as the settings demand.
 struct LiveControl<'a> {
     output: &'a OutputSettings,
     saver: Option<Saver>,
@@ -78,7 +78,7 @@ struct LiveControl<'a> {
     names: Vec<String>,
     /// Bytes captured of a frame.
     snaplen: u32,
-    /// Packets that may still come before `--count` ends the run.
+    /// Packets left until the packet limit ends the run.
     left: u64,
     stop: StopCondition,
     tick: Interval,

@@ -1,47 +1,79 @@
-//! What the sealed records of a TLS 1.3 handshake tell: that one side refused the other.
+//! The alert that ended a TLS connection, as far as it shows.
 //!
-//! In: how many sealed records each side had sent when the connection ended, and how long each is. Out: the
-//! alert among them. In TLS 1.3 every verdict on a certificate is sealed; its length and its place are not.
-//! Only a handshake that fits record by record is told: Erlang puts each message into one of its own.
+//! In: the alerts in clear, how many encrypted records each side had sent when the connection ended, and how long
+//! each is. Out: the alert. In TLS 1.3 every verdict on a certificate is encrypted; its length and its place are not.
+//! Only a handshake that fits record by record counts: Erlang puts each message into one of its own.
 
 use std::time::Duration;
 
-use super::verdict::{Case, is_heard};
-use crate::record::{AlertSays, Role, TlsAlert};
-use crate::transport::tls::{SealedRecord, TlsFacts};
-use crate::wire::tls::Sealed;
+use serde::{Deserialize, Serialize};
 
-/// The sealed alert with which one side refused the other, by the records that the first to close had sent
-/// or heard. Nothing of its sender comes behind it.
-pub(super) fn refusal(case: &Case<'_>, facts: [Option<&TlsFacts>; 2]) -> Option<TlsAlert> {
-    let [client, server] = facts;
-    let seal = server?.seal?;
-    let (close, by) = case.judged_close()?;
-    let known = |role: Role, facts: Option<&TlsFacts>| -> Vec<SealedRecord> {
+use super::verdict::is_heard;
+use crate::observe::{CloseFacts, Observation, Role, SealedLengths, SealedRecord};
+use crate::packet::PacketRef;
+
+/// An alert that ends a TLS connection.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TlsAlert {
+    /// The side that sent it.
+    pub from: Role,
+    /// The packet with its first byte.
+    pub mark: PacketRef,
+    /// What is known of its contents.
+    pub says: AlertSays,
+}
+
+/// What is known of why an alert was sent.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertSays {
+    /// In clear: its number, as in IANA's "TLS Alerts".
+    Number(u8),
+    /// Encrypted, in answer to the other side's part of the handshake, which had a certificate.
+    RefusedCertificate,
+    /// Encrypted, in answer to a part of the handshake that had an empty place for a certificate.
+    RefusedNoCertificate,
+}
+
+/// The alert that ended a connection: the first in clear, else an encrypted one.
+pub(super) fn alert(seen: &Observation, close: Option<(CloseFacts, Role)>) -> Option<TlsAlert> {
+    let in_clear = seen.tls.each().filter_map(|(from, tls)| {
+        let (number, mark) = tls.fatal?;
+        Some(TlsAlert { from, mark, says: AlertSays::Number(number) })
+    });
+    in_clear.min_by_key(|alert| alert.mark.at).or_else(|| refusal(seen, close))
+}
+
+/// The encrypted alert with which one side refused the other, by the records that the first to close had sent or
+/// received. Nothing of its sender comes behind it.
+fn refusal(seen: &Observation, close: Option<(CloseFacts, Role)>) -> Option<TlsAlert> {
+    let seal = seen.tls.acceptor.lengths?;
+    let (close, by) = close?;
+    let known = |role: Role| -> Vec<SealedRecord> {
         let is_known = |it: &&SealedRecord| role == by || is_heard(&close, it.mark, it.end);
-        facts.into_iter().flat_map(|it| &it.sealed).filter(is_known).copied().collect()
+        seen.tls[role].sealed.iter().filter(is_known).copied().collect()
     };
-    let (client, server) = (known(Role::Initiator, client), known(Role::Acceptor, server));
+    let (client, server) = (known(Role::Initiator), known(Role::Acceptor));
     let (from, alert, says) = by_client(seal, &client, &server)
         .map(|alert| (Role::Initiator, alert, AlertSays::RefusedCertificate))
         .or_else(|| {
             let (alert, says) = by_server(seal, &client, &server)?;
             Some((Role::Acceptor, alert, says))
         })?;
-    let is_last = case.tcp.side(case.direction(from)).stream.end() == alert.end;
+    let is_last = seen.tcp.sides[from].end == alert.end;
     is_last.then_some(TlsAlert { from, mark: alert.mark, says })
 }
 
 /// An alert is all that the client says to the whole flight of the server, where its own Finished is due:
 /// EncryptedExtensions, Certificate, CertificateVerify, Finished. A resumed session has no certificates.
 fn by_client(
-    seal: Sealed,
+    seal: SealedLengths,
     client: &[SealedRecord],
     server: &[SealedRecord],
 ) -> Option<SealedRecord> {
     match (client, server) {
         (&[alert], [_, _, _, .., finished])
-            if alert.length == seal.alert() && finished.length == seal.finished() =>
+            if alert.length == seal.alert && finished.length == seal.finished =>
         {
             Some(alert)
         }
@@ -54,24 +86,24 @@ fn by_client(
 /// alike and are left out: the answer to a client that leaves with its Finished, and the end of a long wait
 /// for one that says nothing more.
 fn by_server(
-    seal: Sealed,
+    seal: SealedLengths,
     client: &[SealedRecord],
     server: &[SealedRecord],
 ) -> Option<(SealedRecord, AlertSays)> {
     let &[_, _, _, _, finished, alert] = server else { return None };
-    if finished.length != seal.finished() || alert.length != seal.alert() {
+    if finished.length != seal.finished || alert.length != seal.alert {
         return None;
     }
-    let at = client.iter().position(|it| it.length == seal.finished())?;
+    let at = client.iter().position(|it| it.length == seal.finished)?;
     let (flight, [finished, then @ ..]) = client.split_at_checked(at)? else { return None };
-    let is_alert = |it: &SealedRecord| it.length == seal.alert();
+    let is_alert = |it: &SealedRecord| it.length == seal.alert;
     let leaves = flight.iter().chain(then.first()).any(is_alert);
     if leaves || alert.mark.at.since(finished.mark.at) > REFUSED_WITHIN {
         return None;
     }
     let says = match flight {
         [] => return None,
-        [only] if only.length == seal.no_certificate() => AlertSays::RefusedNoCertificate,
+        [only] if only.length == seal.no_certificate => AlertSays::RefusedNoCertificate,
         _ => AlertSays::RefusedCertificate,
     };
     Some((alert, says))
@@ -84,11 +116,11 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{FrameRef, PacketRef};
+    use crate::packet::FrameRef;
     use crate::stream::TcpOffset;
     use crate::time::Timestamp;
 
-    const SEAL: Option<Sealed> = Sealed::by(0x1302);
+    const SEAL: SealedLengths = SealedLengths { alert: 19, finished: 69, no_certificate: 25 };
 
     /// Records of these lengths, all `ms` after the first record of the connection.
     fn records<const N: usize>(ms: u64, lengths: [u16; N]) -> Vec<SealedRecord> {
@@ -98,7 +130,7 @@ mod tests {
     }
 
     fn client_refuses<const C: usize, const S: usize>(client: [u16; C], server: [u16; S]) -> bool {
-        by_client(SEAL.unwrap(), &records(9, client), &records(0, server)).is_some()
+        by_client(SEAL, &records(9, client), &records(0, server)).is_some()
     }
 
     fn server_says<const C: usize, const S: usize>(
@@ -107,7 +139,7 @@ mod tests {
         after_ms: u64,
     ) -> Option<AlertSays> {
         let (client, server) = (records(9, client), records(9 + after_ms, server));
-        by_server(SEAL.unwrap(), &client, &server).map(|(_, says)| says)
+        by_server(SEAL, &client, &server).map(|(_, says)| says)
     }
 
     // As on the wire, with AES_256_GCM_SHA384.

@@ -1,0 +1,284 @@
+//! The second half of the engine: facts to events.
+//!
+//! In: facts, in the order of [`Recorded::clock`](crate::observe::Recorded::clock). Out: [`Conclusions`]. Knows no
+//! packet and no connection in progress, so it gives the same for facts that were written to a file, sorted and read
+//! back, or that come from several runs.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::decode::Endpoint;
+use crate::detect::Detector;
+use crate::judge::world::{HomeNets, World};
+use crate::judge::{JudgedConnection, Outcome, Verdict, judge};
+use crate::limits::Limits;
+use crate::observe::{
+    EpmdObservation, Fact, Observation, Occasion, Recorded, Role, Settled, State,
+};
+use crate::record::{Anomaly, AnomalyKind, Body, Cluster, Epmd, Event, Handshake, Session};
+use crate::time::Timestamp;
+
+/// Makes events of facts: judges connections, remembers what they show of others, and applies the rules.
+pub struct Reducer {
+    world: World,
+    detector: Detector,
+    reports: Reports,
+    /// Latest time of a fact.
+    now: Timestamp,
+    /// Whether it was reported that facts are forgotten.
+    forgets: bool,
+}
+
+/// What follows from one fact.
+#[derive(Debug, Default)]
+pub struct Conclusions {
+    /// Events in the order in which they are reported.
+    pub events: Vec<Event>,
+    /// Endpoints at which a node listens; some may have been reported before.
+    pub node_ports: Vec<Endpoint>,
+    /// Outcomes of connections that no observation follows on.
+    pub ended: Vec<Outcome>,
+}
+
+impl Reducer {
+    /// A reducer before its first fact.
+    pub fn new(limits: &Limits, home: HomeNets) -> Self {
+        Self {
+            world: World::new(limits, home),
+            detector: Detector::new(limits),
+            reports: Reports::new(limits.connections),
+            now: Timestamp::default(),
+            forgets: false,
+        }
+    }
+
+    /// Takes in one fact; what follows from it is added to `out`.
+    pub fn on_fact(&mut self, fact: Fact, out: &mut Conclusions) {
+        match fact {
+            Fact::Connection { settled, seen } => self.on_connection(settled, seen, out),
+            Fact::Epmd { settled, seen } => self.on_epmd(&settled, &seen, out),
+            Fact::Handshake { settled, message } => {
+                self.world.on_handshake(&settled, &message);
+                let handshake = Box::new(Handshake::of(&message));
+                self.on_other(&settled, Body::Handshake { handshake }, out);
+            }
+            Fact::Anomaly { settled, anomaly } => {
+                self.on_other(&settled, Body::Anomaly { anomaly: Box::new(anomaly) }, out);
+            }
+            Fact::Message { settled, message } => {
+                self.detector.on_message(&settled, &message, &mut out.events);
+            }
+            Fact::Resolved(resolved) => self.world.on_resolved(&resolved),
+            Fact::ListedName { ip, name } => self.world.on_listed_name(ip, &name),
+            // Other runs may go on; the last one is followed by `finish`.
+            Fact::End => {}
+        }
+    }
+
+    /// The input ends at `now`: reports what is reported once a run, and closes incidents that repeated.
+    pub fn finish(&mut self, now: Timestamp, out: &mut Conclusions) {
+        self.detector.finish(now, &self.world, &mut out.events);
+    }
+
+    /// The nodes and how they are connected, as known by `now`.
+    pub fn cluster(&self, now: Timestamp) -> Cluster {
+        self.world.cluster(now)
+    }
+
+    /// Facts and problems that were forgotten because a bound was reached.
+    pub const fn evictions(&self) -> u64 {
+        self.world.evictions() + self.detector.evictions()
+    }
+
+    fn on_connection(&mut self, settled: Settled, seen: Box<Observation>, out: &mut Conclusions) {
+        let verdict = judge(&seen, &self.world);
+        let report = self.reports.next(&settled, &seen, &verdict, &mut out.ended);
+        let Some(NextReport { again, damage }) = report else { return };
+        for anomaly in damage {
+            let body = Body::Anomaly { anomaly: Box::new(anomaly) };
+            out.events.push(Event::of(&settled, body));
+        }
+        let it = JudgedConnection { settled, seen, verdict, again };
+        let (mut changes, mut detected) = (Vec::new(), Vec::new());
+        self.world.on_session(&it, &mut out.node_ports, &mut changes);
+        let incident = self.detector.on_session(&it, &self.world, &mut detected);
+        self.world.on_session_incident(&it, incident);
+        let session = Box::new(Session::of(it.ids(), &it.seen, &it.verdict));
+        out.events.push(Event::of(&it.settled, Body::Session { session }));
+        out.events.append(&mut detected);
+        self.report_forgotten(&it.settled, out);
+        for change in changes {
+            self.detector.on_node(&change, &mut detected);
+            let node = Box::new(change.node);
+            out.events.push(Event::of(&change.settled, Body::Node { node }));
+            out.events.append(&mut detected);
+        }
+    }
+
+    fn on_epmd(&mut self, settled: &Settled, seen: &EpmdObservation, out: &mut Conclusions) {
+        self.world.on_epmd(settled, seen, &mut out.node_ports);
+        let mut detected = Vec::new();
+        let incident = self.detector.on_epmd(settled, seen, &self.world, &mut detected);
+        self.world.on_epmd_incident(settled, seen, incident);
+        let epmd = Box::new(Epmd::of(seen));
+        out.events.push(Event::of(settled, Body::Epmd { epmd }));
+        out.events.append(&mut detected);
+        self.report_forgotten(settled, out);
+    }
+
+    fn on_other(&mut self, settled: &Settled, body: Body, out: &mut Conclusions) {
+        self.detector.on_other(settled);
+        out.events.push(Event::of(settled, body));
+        self.report_forgotten(settled, out);
+    }
+
+    /// Reports once that a bound was reached, and facts are forgotten.
+    fn report_forgotten(&mut self, settled: &Settled, out: &mut Conclusions) {
+        self.now = self.now.max(settled.at);
+        if !self.forgets && self.evictions() > 0 {
+            self.forgets = true;
+            out.events.push(limit_event(self.now, FORGETS.to_owned()));
+        }
+    }
+}
+
+/// Judges recorded facts, in any order, as one run would have: sorts them, and gives all events that follow, incidents
+/// included. `limits` and `home` are those of the run, or of the merge.
+pub fn judge_facts(mut facts: Vec<Recorded>, limits: &Limits, home: HomeNets) -> Vec<Event> {
+    facts.sort_by_key(|recorded| (recorded.clock, recorded.sequence));
+    let end = facts.last().map(|recorded| recorded.clock).unwrap_or_default();
+    let mut reducer = Reducer::new(limits, home);
+    let mut out = Conclusions::default();
+    for recorded in facts {
+        reducer.on_fact(recorded.fact, &mut out);
+    }
+    reducer.finish(end, &mut out);
+    out.events
+}
+
+/// An event about a bound of the whole run.
+pub(super) fn limit_event(at: Timestamp, detail: String) -> Event {
+    let anomaly = Box::new(Anomaly::new(AnomalyKind::Limit, detail));
+    Event { at, frame: None, input: None, connection: None, body: Body::Anomaly { anomaly } }
+}
+
+pub(super) const FORGETS: &str =
+    "more nodes, pairs, look-ups or problems than are remembered: some are forgotten";
+
+/// What was last reported of each connection that is not over.
+#[derive(Debug)]
+struct Reports {
+    last: HashMap<Arc<str>, Reported, RandomState>,
+    /// Ids in the order of their first report.
+    order: VecDeque<Arc<str>>,
+    capacity: usize,
+}
+
+/// What was reported of one connection.
+#[derive(Clone, Copy, Debug)]
+struct Reported {
+    last: LastReport,
+    /// Whether what its streams lack was reported.
+    damage: bool,
+}
+
+/// What of a record is compared to see whether another one has anything new.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct LastReport {
+    outcome: Outcome,
+    state: State,
+    closed_by: Option<Role>,
+    bytes: u64,
+}
+
+/// A record that is to be reported.
+struct NextReport {
+    /// Whether a record with this outcome was reported before.
+    again: bool,
+    /// What the streams lack, reported once.
+    damage: Vec<Anomaly>,
+}
+
+impl Reports {
+    fn new(capacity: usize) -> Self {
+        Self { last: HashMap::default(), order: VecDeque::new(), capacity }
+    }
+
+    /// Whether an observation with this verdict is reported, and how; `None` when the last record of the connection
+    /// is as good.
+    fn next(
+        &mut self,
+        settled: &Settled,
+        seen: &Observation,
+        verdict: &Verdict,
+        ended: &mut Vec<Outcome>,
+    ) -> Option<NextReport> {
+        let id = &settled.connection.session_id;
+        let own = LastReport {
+            outcome: verdict.outcome,
+            state: seen.state(),
+            closed_by: seen.closed_by(),
+            bytes: seen.bytes(),
+        };
+        let connected = verdict.outcome == Outcome::Connected;
+        let is_reported = match seen.occasion {
+            Occasion::Established => connected,
+            Occasion::Silent { .. } => connected && !seen.is_closed(),
+            Occasion::Over if verdict.is_pending => false,
+            Occasion::Over | Occasion::Quiet | Occasion::End => {
+                let known = self.last.get(id).copied();
+                let before = known.map(|known| known.last);
+                let is_news = before != Some(own);
+                let has_damage = seen.tcp.gaps + seen.tcp.conflicts > 0;
+                let was_damaged = known.is_some_and(|known| known.damage);
+                if seen.is_final {
+                    ended.push(own.outcome);
+                    self.last.remove(id);
+                } else if is_news {
+                    self.remember(id, Reported { last: own, damage: was_damaged || has_damage });
+                }
+                return is_news.then(|| NextReport {
+                    again: before.is_some_and(|before| before.outcome == own.outcome),
+                    damage: if was_damaged { Vec::new() } else { damage(seen) },
+                });
+            }
+        };
+        is_reported.then(|| NextReport { again: false, damage: Vec::new() })
+    }
+
+    fn remember(&mut self, id: &Arc<str>, own: Reported) {
+        if self.last.insert(Arc::clone(id), own).is_some() {
+            return;
+        }
+        self.order.push_back(Arc::clone(id));
+        while self.last.len() > self.capacity {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.last.remove(&oldest);
+        }
+        if self.order.len() > ORDER_KEPT.max(self.last.len().saturating_mul(4)) {
+            self.order.retain(|id| self.last.contains_key(id));
+        }
+    }
+}
+
+/// What of the streams is missing, or came in two versions.
+fn damage(seen: &Observation) -> Vec<Anomaly> {
+    let tcp = &seen.tcp;
+    let (gaps, bytes, conflicts) = (tcp.gaps, tcp.gap_bytes, tcp.conflicts);
+    let found = [
+        (gaps, AnomalyKind::Gap, format!("{bytes} bytes in {gaps} gaps were not captured")),
+        (
+            conflicts,
+            AnomalyKind::OverlapConflict,
+            format!("{conflicts} segments differ from what came before; the first is believed"),
+        ),
+    ];
+    let found = found.into_iter().filter(|(count, ..)| *count > 0);
+    found.map(|(_, kind, detail)| Anomaly::new(kind, detail)).collect()
+}
+
+/// Ids in the order below which none is dropped: little beside what else is kept.
+const ORDER_KEPT: usize = 4096;

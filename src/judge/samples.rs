@@ -1,0 +1,229 @@
+//! JudgedConnection connections as tests write them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Confidence, JudgedConnection, Outcome, Verdict};
+use crate::decode::Endpoint;
+use crate::observe::{
+    CloseFacts, CloseKind, ConnectionIds, CookieTest, DistFlags, HandshakeFacts, Hello,
+    Observation, Occasion, Opening, Orientation, PerRole, Received, Role, Settled, State,
+    StatusText, TcpFacts, TcpSide, TransportProtocol,
+};
+use crate::packet::FrameRef;
+use crate::packet::PacketRef;
+use crate::stream::TcpOffset;
+use crate::time::Timestamp;
+
+/// A moment so many milliseconds into the capture.
+pub(crate) fn at(ms: u64) -> Timestamp {
+    Timestamp::default().after(Duration::from_millis(ms))
+}
+
+/// A dial between two nodes, each written as `name/address/creation`, that begins at `ms`.
+pub(crate) fn dial(ms: u64, from: &str, to: &str) -> Dial {
+    let (from, to) = (Side::read(from), Side::read(to));
+    Dial {
+        begun: ms,
+        told: ms,
+        from,
+        to,
+        outcome: Outcome::Connected,
+        state: State::Established,
+        spoke: [ms; 2],
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Dial {
+    begun: u64,
+    told: u64,
+    from: Side,
+    to: Side,
+    outcome: Outcome,
+    state: State,
+    spoke: [u64; 2],
+}
+
+#[derive(Clone)]
+struct Side {
+    name: Arc<str>,
+    ip: IpAddr,
+    creation: u32,
+    flags: u64,
+    cookie: Option<Arc<str>>,
+}
+
+impl Side {
+    fn read(text: &str) -> Self {
+        let mut parts = text.split('/');
+        let mut next = || parts.next().unwrap();
+        Self {
+            name: next().into(),
+            ip: next().parse().unwrap(),
+            creation: next().parse().unwrap(),
+            flags: 0xd_07df_7fbd,
+            cookie: None,
+        }
+    }
+}
+
+impl Dial {
+    /// Fails so.
+    pub(crate) fn fails(mut self, outcome: Outcome) -> Self {
+        self.outcome = outcome;
+        self.state = State::Closed;
+        self
+    }
+
+    /// The record of its end, told at `ms`, with when each side last said something.
+    pub(crate) fn closed(mut self, ms: u64, spoke: [u64; 2]) -> Self {
+        (self.told, self.state, self.spoke) = (ms, State::Closed, spoke);
+        self
+    }
+
+    /// Flags of the two sides.
+    pub(crate) fn flags(mut self, from: u64, to: u64) -> Self {
+        (self.from.flags, self.to.flags) = (from, to);
+        self
+    }
+
+    /// Labels of the cookies that the two sides used.
+    pub(crate) fn cookies(mut self, from: Option<&str>, to: Option<&str>) -> Self {
+        (self.from.cookie, self.to.cookie) = (from.map(Arc::from), to.map(Arc::from));
+        self
+    }
+
+    pub(crate) fn judged(self) -> JudgedConnection {
+        let is_connected = self.outcome == Outcome::Connected;
+        let hello = |side: &Side| Received {
+            what: Hello {
+                version: 6,
+                flags: DistFlags(side.flags),
+                creation: Some(side.creation),
+                name: Arc::clone(&side.name),
+                name_hex: None,
+                is_legal: true,
+            },
+            mark: mark(self.begun),
+            end: TcpOffset::BASE,
+        };
+        let sent = || Some(Received { what: (), mark: mark(self.begun), end: TcpOffset::BASE });
+        let cookie =
+            |side: &Side| side.cookie.clone().map_or(CookieTest::Untested, CookieTest::Fits);
+        let close = (self.state == State::Closed).then(|| CloseFacts {
+            by: None,
+            kind: CloseKind::Fin,
+            mark: mark(self.told),
+            received: None,
+            is_answer: false,
+            is_whole: true,
+        });
+        let [from_spoke, to_spoke] = self.spoke;
+        let side = |spoke| TcpSide { last_bytes: Some(at(spoke)), ..TcpSide::default() };
+        let seen = Observation {
+            at: at(self.told),
+            occasion: if self.state == State::Established {
+                Occasion::Established
+            } else {
+                Occasion::Over
+            },
+            is_final: false,
+            lost_until: None,
+            orientation: Orientation::Syn,
+            ends: PerRole {
+                initiator: Endpoint { ip: self.from.ip, port: 40_000 },
+                acceptor: Endpoint { ip: self.to.ip, port: 9100 },
+            },
+            tcp: TcpFacts {
+                first: mark(self.begun),
+                last: mark(self.told),
+                opening: Opening::Answered,
+                icmp: None,
+                close,
+                both_seen: true,
+                is_lossy: false,
+                round_trip: None,
+                gaps: 0,
+                gap_bytes: 0,
+                conflicts: 0,
+                sides: PerRole { initiator: side(from_spoke), acceptor: side(to_spoke) },
+            },
+            handshake: HandshakeFacts {
+                send_name: Some(hello(&self.from)),
+                challenge: Some(hello(&self.to)),
+                reply: sent(),
+                ack: sent().filter(|_| is_connected),
+                cookies: PerRole { initiator: cookie(&self.from), acceptor: cookie(&self.to) },
+                ..HandshakeFacts::default()
+            },
+            tls: PerRole::default(),
+            traffic: PerRole::default(),
+            foreign: PerRole::default(),
+            messages: PerRole::default(),
+        };
+        let ids = ConnectionIds {
+            session_id: format!("{}-{}-{}", self.begun, self.from.ip, self.to.ip).into(),
+            community_id: Arc::default(),
+            src_ip: self.from.ip,
+            src_port: 40_000,
+            dest_ip: self.to.ip,
+            dest_port: 9100,
+            proto: TransportProtocol::Tcp,
+            encap: Vec::new(),
+        };
+        JudgedConnection {
+            settled: Settled {
+                at: at(self.told),
+                frame: Some(mark(self.told).frame),
+                input: Some(0),
+                connection: Arc::new(ids),
+            },
+            seen: Box::new(seen),
+            verdict: Verdict::new(self.outcome, Confidence::Likely),
+            again: false,
+        }
+    }
+}
+
+impl JudgedConnection {
+    /// The names of both sides as if the capture lacked them.
+    pub(crate) fn forget_names(&mut self) {
+        self.forget_name(Role::Initiator);
+        self.forget_name(Role::Acceptor);
+    }
+
+    /// The name of one side as if the capture lacked it.
+    pub(crate) fn forget_name(&mut self, role: Role) {
+        let handshake = &mut self.seen.handshake;
+        match role {
+            Role::Initiator => handshake.send_name = None,
+            Role::Acceptor => handshake.challenge = None,
+        }
+    }
+
+    /// Closed first by `by`, with packet `mark`.
+    pub(crate) fn close(&mut self, by: Role, mark: PacketRef) {
+        let tcp = &mut self.seen.tcp;
+        let kind = tcp.close.map_or(CloseKind::Fin, |close| close.kind);
+        let is_answer = tcp.close.is_some_and(|close| close.is_answer);
+        let by = Some(by);
+        tcp.close = Some(CloseFacts { by, kind, mark, received: None, is_answer, is_whole: true });
+    }
+
+    /// A status of the acceptor with this text.
+    pub(crate) fn status(&mut self, mark: PacketRef, text: &str) {
+        let what = match text {
+            "nok" => StatusText::Nok,
+            "alive" => StatusText::Alive,
+            other => StatusText::Other(other.to_owned()),
+        };
+        self.seen.handshake.status = Some(Received { what, mark, end: TcpOffset::BASE });
+    }
+}
+
+/// The packet whose number is its time in milliseconds.
+pub(crate) fn mark(ms: u64) -> PacketRef {
+    PacketRef { frame: FrameRef { input: 0, number: ms.max(1) }, at: at(ms) }
+}

@@ -1,0 +1,473 @@
+//! What one distribution connection, or an attempt at one, showed.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Foreign, HandshakeFacts, MessageKind, MessageSums, PerRole, Received, Role};
+use crate::decode::Endpoint;
+use crate::packet::PacketRef;
+use crate::stream::TcpOffset;
+use crate::time::{Timestamp, micros};
+
+/// What one distribution connection, or an attempt at one, showed so far.
+///
+/// Later observations of a connection replace earlier ones. None of the fields depends on another connection.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Observation {
+    /// Moment on the capture's clock up to which the connection was observed.
+    pub at: Timestamp,
+    /// Why it is observed now.
+    pub occasion: Occasion,
+    /// Whether no observation of the connection follows.
+    pub is_final: bool,
+    /// Up to when the capture is known to have lost packets: until then, what it does not show may have been there.
+    pub lost_until: Option<Timestamp>,
+    /// How the roles were settled.
+    pub orientation: Orientation,
+    /// Address and port of each side.
+    pub ends: PerRole<Endpoint>,
+    /// What its TCP segments showed.
+    pub tcp: TcpFacts,
+    /// What was sent in the handshake.
+    pub handshake: HandshakeFacts,
+    /// What each side showed of TLS.
+    pub tls: PerRole<TlsSide>,
+    /// What each side sent after the handshake.
+    pub traffic: PerRole<FrameTraffic>,
+    /// The first bytes of each side that are no handshake, and what they look like.
+    pub foreign: PerRole<Option<ForeignBytes>>,
+    /// The messages of each side after the handshake, added up.
+    pub messages: PerRole<Option<MessageSums>>,
+}
+
+/// Why a connection is observed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Occasion {
+    /// The handshake has just completed.
+    Established,
+    /// One side has fallen silent, and the other will soon give up on it.
+    Silent {
+        /// The side that is silent.
+        role: Role,
+        /// Its last packet with bytes.
+        last: PacketRef,
+    },
+    /// Both sides are done.
+    Over,
+    /// Nothing came for long.
+    Quiet,
+    /// The input ended, or the connection had to make room.
+    End,
+}
+
+/// What the TCP segments of a connection showed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TcpFacts {
+    /// First packet of the connection.
+    pub first: PacketRef,
+    /// Last packet that was captured.
+    pub last: PacketRef,
+    /// How the connection was opened, or was not.
+    pub opening: Opening,
+    /// An ICMP "destination unreachable" about the SYN.
+    pub icmp: Option<IcmpUnreachable>,
+    /// First close by either side.
+    pub close: Option<CloseFacts>,
+    /// Whether both directions were seen.
+    pub both_seen: bool,
+    /// Whether segments were sent again, so that pauses may be the network's.
+    pub is_lossy: bool,
+    /// One round trip between the ends, as far as the opening shows it.
+    pub round_trip: Option<Duration>,
+    /// Holes in the streams that were given up.
+    pub gaps: u64,
+    /// Bytes in these holes.
+    pub gap_bytes: u64,
+    /// Segments that differ from what came before at the same offset.
+    pub conflicts: u64,
+    /// What each side sent.
+    pub sides: PerRole<TcpSide>,
+}
+
+/// What one side of a TCP connection sent.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct TcpSide {
+    /// Its SYN or SYN-ACK.
+    pub syn: Option<SynFacts>,
+    /// Length of the stream as far as seen, each byte once.
+    pub bytes: u64,
+    /// Bytes known to have been sent and not captured.
+    pub missing_bytes: u64,
+    /// Bytes that were sent again.
+    pub retransmitted_bytes: u64,
+    /// Offset behind the last byte.
+    pub end: TcpOffset,
+    /// When it last sent bytes before the close, new or again.
+    pub last_bytes: Option<Timestamp>,
+    /// When it last sent a segment of any kind.
+    pub last_segment: Option<Timestamp>,
+    /// Since when bytes of it waited to be acknowledged, where they still did.
+    pub unanswered: Option<Timestamp>,
+    /// When it sent its FIN or RST; `None` where it did not, or the capture lacks it.
+    pub closed_at: Option<Timestamp>,
+    /// Whether it sent a FIN that the capture lacks.
+    pub fin_unseen: bool,
+    /// The longest time in which it let the other side send nothing.
+    pub stall: Option<Stall>,
+}
+
+/// The SYN of one side.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SynFacts {
+    /// Packet of the first copy.
+    pub mark: PacketRef,
+    /// Number of copies sent.
+    pub count: u32,
+    /// When the last copy came.
+    pub last: Timestamp,
+}
+
+impl SynFacts {
+    /// Whether an answer would have come by `now`, in a capture that has lost packets up to `lost_until`.
+    pub fn timed_out(&self, now: Timestamp, lost_until: Option<Timestamp>) -> bool {
+        lost_until.is_none_or(|lost| lost < self.last)
+            && (self.count > 1 || now.since(self.mark.at) >= SYN_OLD)
+    }
+}
+
+/// How a connection was opened, or was not.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Opening {
+    /// The responder has answered, or the capture began later.
+    Answered,
+    /// RST to the SYN.
+    Reset(PacketRef),
+    /// ICMP "destination unreachable" to the SYN.
+    Unreachable(PacketRef),
+    /// Only SYNs were seen, without an answer.
+    Unanswered,
+}
+
+impl Opening {
+    /// The packet that refused the connection.
+    pub const fn refused(&self) -> Option<PacketRef> {
+        match self {
+            Self::Reset(mark) | Self::Unreachable(mark) => Some(*mark),
+            Self::Answered | Self::Unanswered => None,
+        }
+    }
+}
+
+/// An ICMP "destination unreachable".
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IcmpUnreachable {
+    /// Type of the ICMP message.
+    pub kind: u8,
+    /// Code of the ICMP message.
+    pub code: u8,
+    /// Address of its sender.
+    pub reporter: IpAddr,
+}
+
+/// The first close of a connection.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct CloseFacts {
+    /// Who closed; `None` when the capture does not show which of two came first.
+    pub by: Option<Role>,
+    /// FIN or RST flag.
+    pub kind: CloseKind,
+    /// The packet that shows it.
+    pub mark: PacketRef,
+    /// Offset up to which the closing side had received the other's stream; `None` where its RST does not show it.
+    pub received: Option<TcpOffset>,
+    /// Whether it is the RST of a host that does not know the connection: it answers a segment, and has no
+    /// acknowledgement (RFC 9293, section 3.5.2, group 3).
+    pub is_answer: bool,
+    /// Whether the capture has everything that the closing side sent, and that it had received by then.
+    pub is_whole: bool,
+}
+
+/// How a connection ended, or why an open one is reported.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseKind {
+    /// A side sent a FIN first.
+    Fin,
+    /// A side sent an RST.
+    Rst,
+    /// No packet came for a long time.
+    Idle,
+    /// The input ended before a close.
+    InputEnd,
+}
+
+/// The state of a connection.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The handshake has just completed.
+    Established,
+    /// The connection was closed.
+    Closed,
+    /// The input ended, or the connection became idle, before a close.
+    Open,
+}
+
+/// How the roles of the two sides were determined.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Orientation {
+    /// By the SYN or SYN-ACK.
+    Syn,
+    /// By a port known as that of a node.
+    Epmd,
+    /// By the handshake messages.
+    Handshake,
+    /// By the side that sent the first data.
+    Guess,
+}
+
+/// A time in which a side let the other send nothing, because its receive window was closed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Stall {
+    /// Its first segment with a window of zero.
+    pub since: PacketRef,
+    /// How long the window stayed closed.
+    pub lasted_us: u64,
+    /// Whether it sent bytes of its own meanwhile.
+    pub sent_bytes: bool,
+}
+
+/// What one side showed of TLS.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct TlsSide {
+    /// Its first record in clear.
+    pub sign: Option<(TlsSign, PacketRef)>,
+    /// The first alert in clear that ends a TLS connection: its number, as in IANA's "TLS Alerts".
+    pub fatal: Option<(u8, PacketRef)>,
+    /// Lengths of encrypted records, where its ServerHello settled them.
+    pub lengths: Option<SealedLengths>,
+    /// Its first encrypted records.
+    pub sealed: Vec<SealedRecord>,
+}
+
+/// What of TLS a side showed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsSign {
+    /// A ClientHello or ServerHello.
+    Hello,
+    /// An alert in clear.
+    Alert,
+}
+
+/// How long encrypted records of TLS 1.3 are under one cipher suite, header aside.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SealedLengths {
+    /// Length of an alert.
+    pub alert: u16,
+    /// Length of a Finished message.
+    pub finished: u16,
+    /// Length of a Certificate message without a certificate.
+    pub no_certificate: u16,
+}
+
+/// An encrypted TLS record.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SealedRecord {
+    /// Bytes behind its header.
+    pub length: u16,
+    /// Offset in the TCP stream behind its last byte.
+    pub end: TcpOffset,
+    /// The packet that completed its header.
+    pub mark: PacketRef,
+}
+
+impl SealedRecord {
+    /// Records kept of each side: one more than the longest handshake with an alert behind it.
+    pub const KEPT: usize = 8;
+}
+
+/// What one side sent after the handshake.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct FrameTraffic {
+    /// Frames, ticks included, as far as they are frames for sure.
+    pub frames: u64,
+    /// Number of messages sent.
+    pub messages: u64,
+    /// Number of ticks sent.
+    pub ticks: u64,
+    /// Shortest time from one tick to the next.
+    pub tick_period: Option<Duration>,
+    /// The first frame that a node would refuse.
+    pub corrupt: Option<CorruptFrame>,
+}
+
+/// A frame that a node would refuse.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct CorruptFrame {
+    /// The packet that shows it.
+    pub mark: PacketRef,
+    /// What of the frame cannot be read.
+    pub field: Cow<'static, str>,
+}
+
+/// Bytes of another protocol.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ForeignBytes {
+    /// The packet that brought them.
+    pub mark: PacketRef,
+    /// What they look like, in words.
+    pub looks_like: Cow<'static, str>,
+}
+
+impl Observation {
+    /// Name of the side in this role, as that side or its peer gave it.
+    pub fn name(&self, role: Role) -> Option<&Arc<str>> {
+        self.handshake.name(role).map(|(name, _)| name)
+    }
+
+    /// The names of both sides that were seen, the initiator's first.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        Role::BOTH.into_iter().filter_map(|role| self.name(role))
+    }
+
+    /// The first packet of this kind of handshake message; of statuses, the acceptor's.
+    pub fn message(&self, kind: MessageKind) -> Option<PacketRef> {
+        let Self { handshake, .. } = self;
+        match kind {
+            MessageKind::SendName => handshake.send_name.as_ref().map(|it| it.mark),
+            MessageKind::Status => handshake.status.as_ref().map(|it| it.mark),
+            MessageKind::Challenge => handshake.challenge.as_ref().map(|it| it.mark),
+            MessageKind::Complement => handshake.complement.as_ref().map(|it| it.mark),
+            MessageKind::ChallengeReply => handshake.reply.as_ref().map(|it| it.mark),
+            MessageKind::ChallengeAck => handshake.ack.as_ref().map(|it| it.mark),
+        }
+    }
+
+    /// The packet in which the side in this role gave its name.
+    pub fn hello(&self, role: Role) -> Option<PacketRef> {
+        self.handshake.hello(role).map(|hello| hello.mark)
+    }
+
+    /// First status of the acceptor, if it has this text.
+    pub fn status(&self, text: &str) -> Option<PacketRef> {
+        let status = self.handshake.status.as_ref()?;
+        (status.what.text() == text).then_some(status.mark)
+    }
+
+    /// Progress of the connection when it was observed.
+    pub const fn state(&self) -> State {
+        match self.occasion {
+            Occasion::Established | Occasion::Silent { .. } => State::Established,
+            Occasion::Over | Occasion::Quiet | Occasion::End if self.is_closed() => State::Closed,
+            Occasion::Over | Occasion::Quiet | Occasion::End => State::Open,
+        }
+    }
+
+    /// Whether one side has closed, or the connection was refused.
+    pub const fn is_closed(&self) -> bool {
+        self.tcp.close.is_some() || self.tcp.opening.refused().is_some()
+    }
+
+    /// The first to close; `None` while open, or where the capture does not show it.
+    pub fn closed_by(&self) -> Option<Role> {
+        match (self.occasion, self.tcp.opening) {
+            (Occasion::Established, _) | (_, Opening::Unreachable(_)) => None,
+            (_, Opening::Reset(_)) => Some(Role::Acceptor),
+            _ => self.tcp.close.and_then(|close| close.by),
+        }
+    }
+
+    /// How the connection ended, or why an open one is reported.
+    pub fn close_kind(&self) -> Option<CloseKind> {
+        match (self.occasion, self.tcp.opening) {
+            (Occasion::Established, _) | (_, Opening::Unreachable(_)) => None,
+            (_, Opening::Reset(_)) => Some(CloseKind::Rst),
+            (occasion, _) => match (self.tcp.close, occasion) {
+                (Some(close), _) => Some(close.kind),
+                (None, Occasion::Established | Occasion::Silent { .. }) => None,
+                (None, Occasion::Quiet) => Some(CloseKind::Idle),
+                (None, Occasion::Over | Occasion::End) => Some(CloseKind::InputEnd),
+            },
+        }
+    }
+
+    /// The packet that refused the connection, or closed it first.
+    pub fn closed(&self) -> Option<PacketRef> {
+        self.tcp.opening.refused().or_else(|| self.tcp.close.map(|close| close.mark))
+    }
+
+    /// When the connection was first closed, or up to when it was observed open.
+    pub fn open_until(&self) -> Timestamp {
+        self.tcp.close.map_or(self.at, |close| close.mark.at)
+    }
+
+    /// Time from the first packet to the last.
+    pub fn duration(&self) -> Duration {
+        self.tcp.last.at.since(self.tcp.first.at)
+    }
+
+    /// Time from the last handshake message of either side, or the SYN-ACK, to the close.
+    pub fn silence_before_close(&self) -> Duration {
+        let Some(close) = self.closed() else { return Duration::ZERO };
+        let messages = [
+            MessageKind::SendName,
+            MessageKind::Status,
+            MessageKind::Challenge,
+            MessageKind::ChallengeReply,
+        ];
+        let sent = messages.into_iter().filter_map(|kind| self.message(kind));
+        let syn_ack = self.tcp.sides.acceptor.syn.map(|syn| syn.mark);
+        let before = sent.chain(syn_ack).map(|mark| mark.at).filter(|at| *at <= close.at);
+        before.max().map_or(Duration::ZERO, |last| close.at.since(last))
+    }
+
+    /// From `send_name` to `challenge_ack`, in microseconds.
+    pub fn handshake_us(&self) -> Option<u64> {
+        let Received { mark: from, .. } = self.handshake.send_name.as_ref()?;
+        let Received { mark: to, .. } = self.handshake.ack.as_ref()?;
+        Some(micros(to.at.since(from.at)))
+    }
+
+    /// The side that used TLS first, with its first record.
+    pub fn tls(&self) -> Option<(Role, PacketRef)> {
+        self.tls.each().find_map(|(role, tls)| Some((role, tls.sign?.1)))
+    }
+
+    /// The first bytes of another protocol, the initiator's before the acceptor's.
+    pub fn foreign(&self) -> Option<Foreign> {
+        self.foreign.each().find_map(|(from, bytes)| {
+            let ForeignBytes { mark, looks_like } = bytes.clone()?;
+            Some(Foreign { from, mark, looks_like })
+        })
+    }
+
+    /// The first frame of either side that a node would refuse.
+    pub fn corrupt(&self) -> Option<(Role, &CorruptFrame)> {
+        let corrupt =
+            self.traffic.each().filter_map(|(from, it)| Some((from, it.corrupt.as_ref()?)));
+        corrupt.min_by_key(|(_, frame)| frame.mark)
+    }
+
+    /// Whether an unanswered SYN of `role` has waited long enough to be reported: it was sent again, or is so old
+    /// that an answer would have come. Not where the answer may be among what the capture lost.
+    pub fn syn_timed_out(&self, role: Role) -> bool {
+        self.tcp.sides[role].syn.is_some_and(|syn| syn.timed_out(self.at, self.lost_until))
+    }
+
+    /// Bytes of both sides.
+    pub const fn bytes(&self) -> u64 {
+        self.tcp.sides.initiator.bytes + self.tcp.sides.acceptor.bytes
+    }
+}
+
+/// A SYN this old would have been answered.
+const SYN_OLD: Duration = Duration::from_secs(1);

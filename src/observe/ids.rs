@@ -1,0 +1,48 @@
+//! What connections and incidents are called.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Identifiers and addresses of one TCP connection; every line about it has them.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct ConnectionIds {
+    /// 16 hex digits, the same for the same input on any machine: the first 8 bytes of the MD5 of
+    /// `src_ip,src_port,dest_ip,dest_port,src_isn,dest_isn`, as far as known at the first line.
+    #[schemars(regex(pattern = "^[0-9a-f]{16}$"))]
+    pub session_id: Arc<str>,
+    /// Community ID v1, seed 0.
+    pub community_id: Arc<str>,
+    /// Address of the TCP client, which sent the SYN.
+    #[schemars(with = "String")]
+    pub src_ip: IpAddr,
+    /// Port of the TCP client.
+    pub src_port: u16,
+    /// Address of the TCP server.
+    #[schemars(with = "String")]
+    pub dest_ip: IpAddr,
+    /// Port of the TCP server.
+    pub dest_port: u16,
+    /// Transport protocol; always `"TCP"`.
+    #[schemars(with = "String", extend("const" = "TCP"))]
+    pub proto: TransportProtocol,
+    /// Encapsulations such as `"vlan 7"`, the outermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub encap: Vec<String>,
+}
+
+/// Transport protocol of a connection, by its IANA keyword.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum TransportProtocol {
+    /// The only one that carries the distribution protocol.
+    #[serde(rename = "TCP")]
+    Tcp,
+}
+
+/// The first 8 bytes of the MD5 of `text`, as 16 hex digits: an id that any machine finds again.
+pub fn short_id(text: &str) -> Arc<str> {
+    let digest = u128::from_be_bytes(md5::compute(text).0);
+    format!("{:016x}", digest >> 64).into()
+}
