@@ -7,6 +7,9 @@ use std::time::Duration;
 #[path = "../../examples/analyze.rs"]
 #[allow(dead_code, reason = "its main function")]
 mod analyze;
+#[path = "../../examples/custom_rule.rs"]
+#[allow(dead_code, reason = "its main function")]
+mod custom_rule;
 #[path = "../../examples/live_findings.rs"]
 #[allow(dead_code, reason = "its main function")]
 mod live_findings;
@@ -31,4 +34,16 @@ fn live_findings_prints_what_a_growing_file_shows() {
     live_findings::run(Path::new(CAPTURE), Duration::ZERO, &mut out).unwrap();
     let text = String::from_utf8(out.into_inner()).unwrap();
     assert!(text.lines().any(|line| line.ends_with(&format!("high: {REFUSED}"))), "{text}");
+}
+
+#[test]
+fn custom_rule_finds_each_foreign_node_once() {
+    let run = |prefix: &str| {
+        let mut out = Vec::new();
+        custom_rule::run(prefix.to_owned(), [CAPTURE.into()], &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(run("one@"), "two@192.168.0.103 is not a node of this cluster\n");
+    assert_eq!(run("").lines().count(), 0);
+    assert_eq!(run("prod_").lines().count(), 2);
 }
