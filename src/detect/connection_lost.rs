@@ -355,8 +355,8 @@ fn tick_timeout(
         "{y} sent nothing for {}, not even a tick; then {x} closed the connection. {}",
         seconds(micros(silence)),
         if kernel {
-            "The kernel of its host kept sending acknowledgements: the host and the network worked, and the \
-             node itself did not."
+            "The kernel of its host kept sending acknowledgements: the host and the network worked, but the \
+             node sent nothing."
         } else {
             "Its host sent nothing at all in that time, not even acknowledgements: the host or the network \
              was down."
@@ -400,8 +400,8 @@ fn warning(
          connection when it has received nothing for four of its tick periods. {}",
         seconds(micros(silence)),
         if kernel {
-            "The kernel of its host still sends acknowledgements: the host and the network work, and the \
-             node itself does not."
+            "The kernel of its host still sends acknowledgements: the host and the network work, but the \
+             node sends nothing."
         } else {
             "Its host sends nothing at all, not even acknowledgements."
         }

@@ -85,14 +85,13 @@ impl Rule for EpmdCommand {
         } else {
             ids.src_ip.to_string()
         };
-        let (command, purpose) = match epmd.request {
-            Some(EpmdTag::KILL_REQ) => (Shows::epmd(EpmdTag::KILL_REQ, ""), "to exit".to_owned()),
-            Some(EpmdTag::STOP_REQ) => (
-                Shows::epmd(EpmdTag::STOP_REQ, format!("\"{name}\"")),
-                format!("to drop \"{name}\""),
-            ),
-            Some(EpmdTag::DUMP_REQ) => {
-                (Shows::epmd(EpmdTag::DUMP_REQ, ""), "for all names that it has and had".to_owned())
+        let (keyword, command, purpose) = match epmd.request {
+            Some(tag @ EpmdTag::KILL_REQ) => ("KILL", Shows::epmd(tag, ""), "to exit".to_owned()),
+            Some(tag @ EpmdTag::STOP_REQ) => {
+                ("STOP", Shows::epmd(tag, format!("\"{name}\"")), format!("to drop \"{name}\""))
+            }
+            Some(tag @ EpmdTag::DUMP_REQ) => {
+                ("DUMP", Shows::epmd(tag, ""), "for all names that it has and had".to_owned())
             }
             _ => return,
         };
@@ -109,7 +108,7 @@ impl Rule for EpmdCommand {
         ];
         let finding = Detection {
             title: format!("{asker} asked EPMD at {server} {purpose}: {summary}"),
-            explanation: format!("{meaning} Nodes never send this command."),
+            explanation: format!("{meaning} Nodes never send the command {keyword}."),
             remedy: vec![
                 format!("Find out who sent the command from {}.", ids.src_ip),
                 if epmd_common::is_local(ids) {
