@@ -1,6 +1,6 @@
 //! Beside the pipeline: the packets that findings rest on.
 //!
-//! In: frames of the connections that are followed, and the findings. Out: a [`Case`] a finding, to an
+//! In: frames of the connections that are followed, and the findings. Out: a [`EvidenceCase`] a finding, to an
 //! [`EvidenceSink`]. Keeps the last of what comes within bounds, copies nothing of what is not followed, and
 //! opens no file.
 
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::recent::Recent;
+use self::recent::RecentPackets;
 pub(crate) use self::recent::Relevance;
 use crate::capture::Frame;
 use crate::decode::Endpoint;
@@ -29,11 +29,11 @@ pub trait EvidenceSink: Send {
     /// # Errors
     ///
     /// It cannot be kept, in words for an anomaly. An archive says so once and not for each case.
-    fn keep(&mut self, case: &Case<'_>) -> Result<Option<Arc<str>>, String>;
+    fn keep(&mut self, case: &EvidenceCase<'_>) -> Result<Option<Arc<str>>, String>;
 }
 
 /// A finding, and the packets of the connections that it rests on.
-pub struct Case<'a> {
+pub struct EvidenceCase<'a> {
     /// When it was told.
     pub at: Timestamp,
     /// The finding.
@@ -41,17 +41,17 @@ pub struct Case<'a> {
     /// The packets in the order in which they were read: of each connection those from its start and the
     /// last ones, of the connections that its evidence names, and of the look-ups behind them, with the
     /// answers of name servers.
-    pub packets: Vec<Packet<'a>>,
+    pub packets: Vec<EvidencePacket<'a>>,
     /// Packets of its evidence that are not among them: too long ago.
     pub missing: usize,
     /// Packets of the same connections that were left out between the first and the last.
     pub left_out: u64,
     /// It was given before, with fewer packets: the close was still to come.
-    pub is_again: bool,
+    pub is_update: bool,
 }
 
 /// One packet of a case.
-pub struct Packet<'a> {
+pub struct EvidencePacket<'a> {
     /// Its frame, cut at [`EvidenceLimits::frame`](limits::EvidenceLimits::frame).
     pub frame: Frame<'a>,
     /// What the finding says about it.
@@ -60,19 +60,19 @@ pub struct Packet<'a> {
 
 /// Joins findings with the packets that are still at hand, for an archive.
 pub(crate) struct EvidenceCollector {
-    recent: Recent,
+    recent: RecentPackets,
     /// The look-up behind a connection: its id, and the frame of the answer.
     lookups: VecDeque<(Arc<str>, FrameRef)>,
     /// Where nodes listen, and the frame that told it.
     nodes: VecDeque<(Endpoint, FrameRef)>,
-    most_lookups: usize,
+    max_lookups: usize,
     archive: Box<dyn EvidenceSink>,
     /// Cases that may get more packets, in the order in which they were told.
-    unsettled: VecDeque<Unsettled>,
+    pending_cases: VecDeque<PendingCase>,
 }
 
 /// A case that was kept a moment ago.
-struct Unsettled {
+struct PendingCase {
     /// When it is looked at again.
     due: Timestamp,
     at: Timestamp,
@@ -85,12 +85,12 @@ struct Unsettled {
 impl EvidenceCollector {
     pub(crate) fn new(limits: &Limits, archive: Box<dyn EvidenceSink>) -> Self {
         Self {
-            recent: Recent::new(limits.evidence),
+            recent: RecentPackets::new(limits.evidence),
             lookups: VecDeque::new(),
             nodes: VecDeque::new(),
-            most_lookups: limits.lookups,
+            max_lookups: limits.lookups,
             archive,
-            unsettled: VecDeque::new(),
+            pending_cases: VecDeque::new(),
         }
     }
 
@@ -119,10 +119,10 @@ impl EvidenceCollector {
 
     /// Time passes: cases that were saved long enough before `now` and have got more packets since are saved again.
     pub(crate) fn advance(&mut self, now: Timestamp) {
-        while self.unsettled.front().is_some_and(|case| case.due <= now) {
-            let Some(case) = self.unsettled.pop_front() else { break };
-            let Unsettled { at, finding, wanted, packets, .. } = case;
-            let again = Case { is_again: true, ..self.recent.case(at, &finding, &wanted) };
+        while self.pending_cases.front().is_some_and(|case| case.due <= now) {
+            let Some(case) = self.pending_cases.pop_front() else { break };
+            let PendingCase { at, finding, wanted, packets, .. } = case;
+            let again = EvidenceCase { is_update: true, ..self.recent.case(at, &finding, &wanted) };
             if again.packets.len() > packets {
                 // What could be kept once stays as it was.
                 let _ = self.archive.keep(&again);
@@ -142,7 +142,7 @@ impl EvidenceCollector {
                 if let (Some(lookup), Some(own)) = (&session.lookup, &event.connection) {
                     let lookup = (Arc::clone(&own.session_id), lookup.reply);
                     if self.lookups.back() != Some(&lookup) {
-                        limits::remember(&mut self.lookups, lookup, self.most_lookups);
+                        limits::remember(&mut self.lookups, lookup, self.max_lookups);
                     }
                 }
             }
@@ -155,7 +155,7 @@ impl EvidenceCollector {
                 let listed = epmd.names.iter().flatten().map(|listed| listed.port);
                 for port in epmd.port.into_iter().chain(listed) {
                     let node = (Endpoint { ip, port }, frame);
-                    limits::remember(&mut self.nodes, node, self.most_lookups);
+                    limits::remember(&mut self.nodes, node, self.max_lookups);
                 }
             }
             Body::Finding { finding } => {
@@ -169,7 +169,7 @@ impl EvidenceCollector {
                 }
                 wanted.sort_unstable();
                 // What a connection that said nothing was about shows in who told of its port.
-                wanted.extend(self.recent.ends_of(&wanted).into_iter().filter_map(|end| {
+                wanted.extend(self.recent.endpoints_of(&wanted).into_iter().filter_map(|end| {
                     self.nodes.iter().rev().find(|(node, _)| *node == end).map(|(_, frame)| *frame)
                 }));
                 wanted.sort_unstable();
@@ -181,10 +181,10 @@ impl EvidenceCollector {
                 let packets = case.packets.len();
                 finding.evidence_file = self.archive.keep(&case)?;
                 if finding.evidence_file.is_some() {
-                    let (due, at) = (event.at.after(AFTERMATH), event.at);
+                    let (due, at) = (event.at.after(UPDATE_DELAY), event.at);
                     let finding = finding.clone();
-                    let case = Unsettled { due, at, finding, wanted, packets };
-                    limits::remember(&mut self.unsettled, case, MOST_UNSETTLED);
+                    let case = PendingCase { due, at, finding, wanted, packets };
+                    limits::remember(&mut self.pending_cases, case, MAX_PENDING_CASES);
                 }
             }
             _ => {}
@@ -195,10 +195,10 @@ impl EvidenceCollector {
 
 /// How long packets of a case are waited for after it was told: the answer to the close that told it comes
 /// within a few round trips.
-const AFTERMATH: Duration = Duration::from_secs(1);
+const UPDATE_DELAY: Duration = Duration::from_secs(1);
 
 /// Cases waited for at a time; with more, the oldest stay as they are.
-const MOST_UNSETTLED: usize = 64;
+const MAX_PENDING_CASES: usize = 64;
 
 /// The request by which a node registers.
 const REGISTRATION: &str = "ALIVE2_REQ";

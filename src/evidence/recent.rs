@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::{Case, Packet};
+use super::{EvidenceCase, EvidencePacket};
 use crate::capture::{Frame, LinkType};
 use crate::decode::Endpoint;
 use crate::flow::FlowId;
@@ -31,27 +31,27 @@ pub(crate) enum Relevance {
 
 /// The packets at hand.
 #[derive(Debug)]
-pub(crate) struct Recent {
+pub(crate) struct RecentPackets {
     limits: EvidenceLimits,
     /// Frames kept so far: the order in which they came.
     serial: u64,
     /// The frame that goes through the pipeline just now, where it has a stake.
-    staged: Option<(Kept, Relevance)>,
-    pending: Young,
+    staged: Option<(RetainedFrame, Relevance)>,
+    pending: OpeningFrames,
     /// Answers of name servers, who was told, and which addresses.
     names: VecDeque<NameAnswer>,
     names_bytes: usize,
-    connections: Vec<Option<Connection>>,
+    connections: Vec<Option<ConnectionPackets>>,
     free: Vec<usize>,
     by_flow: HashMap<FlowId, usize, RandomState>,
     /// Next connection that the search for room looks at.
-    hand: usize,
+    clock_hand: usize,
     bytes: usize,
 }
 
 /// A frame that outlives its buffer.
 #[derive(Debug)]
-struct Kept {
+struct RetainedFrame {
     serial: u64,
     id: FrameRef,
     at: Timestamp,
@@ -64,7 +64,7 @@ struct Kept {
 /// An answer of a name server.
 #[derive(Debug)]
 struct NameAnswer {
-    kept: Kept,
+    retained: RetainedFrame,
     /// Who asked; `None` where all hear the answer.
     client: Option<IpAddr>,
     ips: Vec<IpAddr>,
@@ -72,12 +72,12 @@ struct NameAnswer {
 
 /// Packets of one connection.
 #[derive(Debug)]
-struct Connection {
+struct ConnectionPackets {
     flow: FlowId,
     ends: [Endpoint; 2],
-    first: Vec<Kept>,
+    first: Vec<RetainedFrame>,
     first_bytes: usize,
-    last: VecDeque<Kept>,
+    last: VecDeque<RetainedFrame>,
     last_bytes: usize,
     /// Packets between the two that were let go.
     left_out: u64,
@@ -89,40 +89,40 @@ struct Connection {
 
 /// Frames that opened connections nobody knows yet, in the order in which they came.
 #[derive(Debug, Default)]
-struct Young {
+struct OpeningFrames {
     /// An entry that was taken has left its place empty.
-    frames: VecDeque<Option<Kept>>,
+    frames: VecDeque<Option<RetainedFrame>>,
     /// Number of the front of `frames`, counted from the first ever.
     front: u64,
     places: HashMap<FrameRef, u64, RandomState>,
     bytes: usize,
 }
 
-impl Recent {
+impl RecentPackets {
     pub(crate) fn new(limits: EvidenceLimits) -> Self {
         Self {
             limits,
             serial: 0,
             staged: None,
-            pending: Young::default(),
+            pending: OpeningFrames::default(),
             names: VecDeque::new(),
             names_bytes: 0,
             connections: Vec::new(),
             free: Vec::new(),
             by_flow: HashMap::default(),
-            hand: 0,
+            clock_hand: 0,
             bytes: 0,
         }
     }
 
     /// A frame goes into the pipeline; what was staged before and belonged to nobody is put off or let go.
-    pub(crate) fn stage(&mut self, frame: &Frame<'_>, stake: Relevance) {
-        if let Some((kept, Relevance::Later)) = self.staged.take() {
-            self.pending.push(kept, self.limits.pending_connections);
+    pub(crate) fn stage(&mut self, frame: &Frame<'_>, relevance: Relevance) {
+        if let Some((retained, Relevance::Later)) = self.staged.take() {
+            self.pending.push(retained, self.limits.pending_connections);
         }
         self.serial += 1;
         let bytes = frame.bytes.get(..self.limits.frame).unwrap_or(frame.bytes);
-        let kept = Kept {
+        let retained = RetainedFrame {
             serial: self.serial,
             id: frame.id,
             at: frame.at,
@@ -131,7 +131,7 @@ impl Recent {
             wire_len: frame.wire_len,
             bytes: bytes.into(),
         };
-        self.staged = Some((kept, stake));
+        self.staged = Some((retained, relevance));
     }
 
     /// Another connection has begun at `flow`.
@@ -141,25 +141,25 @@ impl Recent {
 
     /// A frame belongs to the connection at `flow`: the one that is staged, or one that waits.
     pub(crate) fn attach(&mut self, flow: FlowId, frame: FrameRef, ends: [Endpoint; 2]) {
-        let kept = match self.staged.take_if(|(kept, _)| kept.id == frame) {
-            Some((kept, _)) => Some(kept),
+        let retained = match self.staged.take_if(|(retained, _)| retained.id == frame) {
+            Some((retained, _)) => Some(retained),
             None => self.pending.take(frame),
         };
-        let Some(kept) = kept else { return };
+        let Some(retained) = retained else { return };
         let place = match self.by_flow.get(&flow) {
             Some(place) => *place,
-            None => self.enter(Connection::new(flow, frame, ends)),
+            None => self.insert(ConnectionPackets::new(flow, frame, ends)),
         };
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
-        let (taken, let_go) = connection.take(kept, &self.limits);
-        self.bytes = (self.bytes + taken).saturating_sub(let_go);
+        let (taken, dropped) = connection.take(retained, &self.limits);
+        self.bytes = (self.bytes + taken).saturating_sub(dropped);
         while self.bytes > self.limits.bytes && self.evict() {}
     }
 
     /// The frame that is staged is an answer of a name server.
     pub(crate) fn note_names(&mut self, client: Option<IpAddr>, ips: Vec<IpAddr>) {
-        let Some((kept, _)) = self.staged.take() else { return };
-        let answer = NameAnswer { kept, client, ips };
+        let Some((retained, _)) = self.staged.take() else { return };
+        let answer = NameAnswer { retained, client, ips };
         self.names_bytes += answer.bytes();
         self.names.push_back(answer);
         while self.names_bytes > self.limits.names {
@@ -169,12 +169,12 @@ impl Recent {
     }
 
     /// The ends of the connections that have one of the frames that are `wanted`, which are in order.
-    pub(super) fn ends_of(&self, wanted: &[FrameRef]) -> Vec<Endpoint> {
-        let known = self.connections.iter().flatten().filter(|it| it.has_one_of(wanted));
+    pub(super) fn endpoints_of(&self, wanted: &[FrameRef]) -> Vec<Endpoint> {
+        let known = self.connections.iter().flatten().filter(|it| it.contains_any(wanted));
         known.flat_map(|connection| connection.ends).collect()
     }
 
-    fn enter(&mut self, connection: Connection) -> usize {
+    fn insert(&mut self, connection: ConnectionPackets) -> usize {
         let flow = connection.flow;
         let place = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
@@ -192,13 +192,13 @@ impl Recent {
     fn evict(&mut self) -> bool {
         // Two rounds at the most: the first clears every mark that it does not find cleared.
         for _ in 0..self.connections.len().saturating_mul(2) {
-            let hand = self.hand;
-            self.hand = (hand + 1) % self.connections.len().max(1);
-            let Some(entry) = self.connections.get_mut(hand) else { return false };
+            let clock_hand = self.clock_hand;
+            self.clock_hand = (clock_hand + 1) % self.connections.len().max(1);
+            let Some(entry) = self.connections.get_mut(clock_hand) else { return false };
             if entry.as_mut().is_some_and(|it| !std::mem::take(&mut it.used)) {
                 let Some(gone) = entry.take() else { return false };
-                self.free.push(hand);
-                if self.by_flow.get(&gone.flow) == Some(&hand) {
+                self.free.push(clock_hand);
+                if self.by_flow.get(&gone.flow) == Some(&clock_hand) {
                     self.by_flow.remove(&gone.flow);
                 }
                 self.bytes = self.bytes.saturating_sub(gone.bytes());
@@ -214,32 +214,32 @@ impl Recent {
         at: Timestamp,
         finding: &'a Finding,
         wanted: &[FrameRef],
-    ) -> Case<'a> {
-        let (mut kept, mut ends, mut left_out) = (Vec::new(), Vec::new(), 0);
+    ) -> EvidenceCase<'a> {
+        let (mut retained, mut ends, mut left_out) = (Vec::new(), Vec::new(), 0);
         for connection in self.connections.iter().flatten() {
-            if connection.has_one_of(wanted) {
-                kept.extend(connection.frames());
+            if connection.contains_any(wanted) {
+                retained.extend(connection.frames());
                 ends.push(connection.ends);
                 left_out += connection.left_out;
             }
         }
         let answers = self.names.iter().rev().filter(|answer| answer.is_about(&ends));
-        kept.extend(answers.take(MOST_ANSWERS).map(|answer| &answer.kept));
-        kept.sort_unstable_by_key(|kept| kept.serial);
-        let is_there = |frame: FrameRef| kept.iter().any(|kept| kept.id == frame);
+        retained.extend(answers.take(MAX_ANSWERS).map(|answer| &answer.retained));
+        retained.sort_unstable_by_key(|retained| retained.serial);
+        let is_there = |frame: FrameRef| retained.iter().any(|retained| retained.id == frame);
         let missing = finding.evidence.iter().filter(|it| !is_there(it.frame)).count();
-        let packets = kept
+        let packets = retained
             .iter()
-            .map(|kept| Packet {
-                frame: kept.frame(),
-                shows: finding.evidence.iter().filter(|it| it.frame == kept.id).collect(),
+            .map(|retained| EvidencePacket {
+                frame: retained.frame(),
+                shows: finding.evidence.iter().filter(|it| it.frame == retained.id).collect(),
             })
             .collect();
-        Case { at, finding, packets, missing, left_out, is_again: false }
+        EvidenceCase { at, finding, packets, missing, left_out, is_update: false }
     }
 }
 
-impl Kept {
+impl RetainedFrame {
     fn bytes(&self) -> usize {
         self.bytes.len() + FRAME_OVERHEAD
     }
@@ -259,7 +259,7 @@ impl Kept {
 
 impl NameAnswer {
     fn bytes(&self) -> usize {
-        self.kept.bytes() + self.ips.len() * size_of::<IpAddr>()
+        self.retained.bytes() + self.ips.len() * size_of::<IpAddr>()
     }
 
     /// Whether one of two ends was told the address of the other, or that a name has none.
@@ -272,7 +272,7 @@ impl NameAnswer {
     }
 }
 
-impl Connection {
+impl ConnectionPackets {
     const fn new(flow: FlowId, frame: FrameRef, ends: [Endpoint; 2]) -> Self {
         Self {
             flow,
@@ -288,55 +288,55 @@ impl Connection {
     }
 
     /// Takes a frame in. Gives the bytes that came and those that were let go for it.
-    fn take(&mut self, kept: Kept, limits: &EvidenceLimits) -> (usize, usize) {
+    fn take(&mut self, retained: RetainedFrame, limits: &EvidenceLimits) -> (usize, usize) {
         self.used = true;
-        self.range = (self.range.0.min(kept.id), self.range.1.max(kept.id));
-        let bytes = kept.bytes();
+        self.range = (self.range.0.min(retained.id), self.range.1.max(retained.id));
+        let bytes = retained.bytes();
         let is_first = self.last.is_empty()
             && self.first.len() < limits.first_frames
             && self.first_bytes + bytes <= limits.first_bytes;
         if is_first {
             self.first_bytes += bytes;
-            self.first.push(kept);
+            self.first.push(retained);
             return (bytes, 0);
         }
         self.last_bytes += bytes;
-        self.last.push_back(kept);
-        let mut let_go = 0;
+        self.last.push_back(retained);
+        let mut dropped = 0;
         while self.last.len() > limits.last_frames
             || (self.last_bytes > limits.last_bytes && self.last.len() > 1)
         {
             let Some(gone) = self.last.pop_front() else { break };
             self.left_out += 1;
             self.last_bytes -= gone.bytes();
-            let_go += gone.bytes();
+            dropped += gone.bytes();
         }
-        (bytes, let_go)
+        (bytes, dropped)
     }
 
     fn bytes(&self) -> usize {
         self.first_bytes + self.last_bytes + CONNECTION_OVERHEAD
     }
 
-    fn frames(&self) -> impl Iterator<Item = &Kept> {
+    fn frames(&self) -> impl Iterator<Item = &RetainedFrame> {
         self.first.iter().chain(&self.last)
     }
 
     /// Whether one of `wanted`, which are in order, is a frame of it.
-    fn has_one_of(&self, wanted: &[FrameRef]) -> bool {
+    fn contains_any(&self, wanted: &[FrameRef]) -> bool {
         let (least, greatest) = self.range;
         let from = wanted.partition_point(|frame| *frame < least);
         let may_be = wanted.get(from).is_some_and(|frame| *frame <= greatest);
-        may_be && self.frames().any(|kept| wanted.binary_search(&kept.id).is_ok())
+        may_be && self.frames().any(|retained| wanted.binary_search(&retained.id).is_ok())
     }
 }
 
-impl Young {
-    fn push(&mut self, kept: Kept, most: usize) {
+impl OpeningFrames {
+    fn push(&mut self, retained: RetainedFrame, most: usize) {
         let place = self.front + self.frames.len() as u64;
-        self.bytes += kept.bytes();
-        self.places.insert(kept.id, place);
-        self.frames.push_back(Some(kept));
+        self.bytes += retained.bytes();
+        self.places.insert(retained.id, place);
+        self.frames.push_back(Some(retained));
         while self.bytes > most || matches!(self.frames.front(), Some(None)) {
             let Some(front) = self.frames.pop_front() else { break };
             self.front += 1;
@@ -347,17 +347,17 @@ impl Young {
         }
     }
 
-    fn take(&mut self, frame: FrameRef) -> Option<Kept> {
+    fn take(&mut self, frame: FrameRef) -> Option<RetainedFrame> {
         let place = self.places.remove(&frame)?;
         let index = usize::try_from(place.checked_sub(self.front)?).ok()?;
-        let kept = self.frames.get_mut(index)?.take()?;
-        self.bytes -= kept.bytes();
-        Some(kept)
+        let retained = self.frames.get_mut(index)?.take()?;
+        self.bytes -= retained.bytes();
+        Some(retained)
     }
 }
 
 /// Answers of name servers in one case: the latest.
-const MOST_ANSWERS: usize = 16;
+const MAX_ANSWERS: usize = 16;
 
 /// What a frame costs beside its bytes, roughly.
 const FRAME_OVERHEAD: usize = 128;
@@ -402,7 +402,7 @@ mod tests {
         EvidenceLimits { first_frames: 2, last_frames: 3, frame: 100, ..EvidenceLimits::default() }
     }
 
-    impl Recent {
+    impl RecentPackets {
         fn follow(&mut self, flow: FlowId, number: u64, bytes: usize) {
             self.stage(&frame(number, &vec![7; bytes]), Relevance::Now);
             self.attach(flow, id(number), ENDS);
@@ -410,28 +410,28 @@ mod tests {
 
         fn numbers(&self, wanted: u64) -> Vec<u64> {
             let connections = self.connections.iter().flatten();
-            let mut with = connections.filter(|it| it.has_one_of(&[id(wanted)]));
-            let one = with.next().into_iter().flat_map(Connection::frames);
-            one.map(|kept| kept.id.number).collect()
+            let mut with = connections.filter(|it| it.contains_any(&[id(wanted)]));
+            let one = with.next().into_iter().flat_map(ConnectionPackets::frames);
+            one.map(|retained| retained.id.number).collect()
         }
     }
 
     #[test]
     fn the_first_and_the_last_packets_of_a_connection_stay_and_are_cut() {
-        let mut recent = Recent::new(limits());
+        let mut recent = RecentPackets::new(limits());
         let flow = flows(1)[0];
         (1..=9).for_each(|number| recent.follow(flow, number, 500));
         assert_eq!(recent.numbers(1), [1, 2, 7, 8, 9]);
         let connection = recent.connections[0].as_ref().unwrap();
         assert_eq!(connection.left_out, 4);
-        assert!(connection.frames().all(|kept| kept.bytes.len() == 100 && kept.wire_len == 9999));
+        assert!(connection.frames().all(|retained| retained.bytes.len() == 100 && retained.wire_len == 9999));
         assert_eq!(recent.bytes, connection.bytes());
     }
 
     #[test]
     fn bytes_are_bounded_and_what_is_in_use_stays() {
         let limits = EvidenceLimits { bytes: 20 * (CONNECTION_OVERHEAD + 400), ..limits() };
-        let mut recent = Recent::new(limits);
+        let mut recent = RecentPackets::new(limits);
         let flows = flows(500);
         for (number, flow) in (1_u64..).zip(&flows[1..]) {
             recent.follow(*flow, number * 2, 100);
@@ -441,14 +441,14 @@ mod tests {
         assert_eq!(recent.numbers(3)[..2], [3, 5], "the one in use has its start");
         assert!(recent.numbers(2).is_empty(), "an old one is gone");
         assert!(!recent.numbers(2 * 499).is_empty(), "the last one is there");
-        let bytes: usize = recent.connections.iter().flatten().map(Connection::bytes).sum();
+        let bytes: usize = recent.connections.iter().flatten().map(ConnectionPackets::bytes).sum();
         assert_eq!(bytes, recent.bytes);
         assert!(recent.connections.len() < 60, "places are used again");
     }
 
     #[test]
     fn a_connection_that_is_followed_late_gets_the_packets_that_opened_it() {
-        let mut recent = Recent::new(limits());
+        let mut recent = RecentPackets::new(limits());
         for number in 1..=3 {
             recent.stage(&frame(number, b"syn"), Relevance::Later);
         }
@@ -468,7 +468,7 @@ mod tests {
     #[test]
     fn packets_that_open_connections_wait_within_a_bound() {
         let limits = EvidenceLimits { pending_connections: 10 * (FRAME_OVERHEAD + 3), ..limits() };
-        let mut recent = Recent::new(limits);
+        let mut recent = RecentPackets::new(limits);
         for number in 1..=1000 {
             recent.stage(&frame(number, b"syn"), Relevance::Later);
             assert!(recent.pending.bytes <= limits.pending_connections);
@@ -483,7 +483,7 @@ mod tests {
 
     #[test]
     fn ports_that_are_used_again_are_another_connection() {
-        let mut recent = Recent::new(limits());
+        let mut recent = RecentPackets::new(limits());
         let flow = flows(1)[0];
         recent.follow(flow, 1, 10);
         recent.begin(flow);
