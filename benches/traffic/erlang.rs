@@ -1,4 +1,4 @@
-//! What two nodes say: a look-up at the port mapper, then a distribution connection.
+//! Traffic between two nodes: a look-up at EPMD, then a distribution connection.
 //!
 //! Spec: *Distribution Protocol*; *External Term Format*.
 
@@ -6,27 +6,27 @@ use std::collections::VecDeque;
 
 use super::{ACK, DATA, Link, MSS, Random};
 
-/// How long messages are.
+/// Distribution of the message lengths.
 #[derive(Clone, Copy)]
 pub(super) enum Sizes {
     Mixed,
     Small,
 }
 
-/// A node that dials another.
+/// A node that connects to another.
 pub(super) struct Node {
     number: u32,
     port: u16,
-    /// Bytes that it and its peer will still send.
+    /// Bytes that the two nodes have yet to send.
     left: u64,
     sizes: Sizes,
-    /// How many of a thousand segments overtake their neighbour, and as many come twice.
+    /// Per mille of the segments that are reordered, and as many that are duplicated.
     disorder: usize,
     stage: Stage,
-    /// Whether frames have a distribution header.
+    /// Whether messages have a distribution header.
     has_header: bool,
-    /// Whether the atoms of each direction were sent.
-    told: [bool; 2],
+    /// For each direction, whether the atoms were added to the cache.
+    atoms_sent: [bool; 2],
     sequence: u64,
 }
 
@@ -49,12 +49,12 @@ impl Node {
             disorder,
             stage: Stage::LookUp,
             has_header: number % 2 == 1,
-            told: [false; 2],
+            atoms_sent: [false; 2],
             sequence: 0,
         }
     }
 
-    /// The IPv4 addresses of both.
+    /// The IPv4 addresses of the two nodes.
     pub(super) fn hosts(&self) -> [[u8; 4]; 2] {
         let [.., high, low] = self.number.to_be_bytes();
         [[10, 9, high, low], [10, 10, high, low]]
@@ -65,8 +65,8 @@ impl Node {
         format!("{}{}@{a}.{b}.{c}.{d}", ["cli", "srv"][side], self.number)
     }
 
-    /// Says the next thing; false when there is nothing more to say.
-    pub(super) fn go_on(
+    /// Adds the frames of the next stage to `ready`; false if the traffic is complete.
+    pub(super) fn advance(
         &mut self,
         link: &mut Link,
         ready: &mut VecDeque<Vec<u8>>,
@@ -79,8 +79,8 @@ impl Node {
                 Stage::Handshake
             }
             Stage::Handshake => {
-                link.redial(self.port, random);
-                self.shake_hands(link, ready, random);
+                link.reconnect(self.port, random);
+                self.handshake(link, ready, random);
                 Stage::Messages
             }
             Stage::Messages => {
@@ -110,26 +110,27 @@ impl Node {
         link.close(ready);
     }
 
-    fn shake_hands(&self, link: &mut Link, ready: &mut VecDeque<Vec<u8>>, random: &mut Random) {
+    fn handshake(&self, link: &mut Link, ready: &mut VecDeque<Vec<u8>>, random: &mut Random) {
         let flags: u64 = if self.has_header { 0xd_07df_7fbd | 0x2000 } else { 0xd_07df_5fbd };
         let (name, peer) = (self.name(0), self.name(1));
         let challenge = (random.next() as u32).to_be_bytes();
         let digest = [random.next().to_be_bytes(), random.next().to_be_bytes()].concat();
         let creation = 1_700_000_000_u32.to_be_bytes();
-        let hello = [b"N", &flags.to_be_bytes()[..], &creation, &sized(name.as_bytes())].concat();
+        let send_name =
+            [b"N", &flags.to_be_bytes()[..], &creation, &sized(name.as_bytes())].concat();
         let answer =
             [b"N", &flags.to_be_bytes()[..], &challenge, &creation, &sized(peer.as_bytes())];
         let reply = [b"r", &challenge[..], &digest].concat();
         let ack = [b"a", &digest[..]].concat();
         link.open(ready);
         for (from, message) in
-            [(0, &hello[..]), (1, b"sok"), (1, &answer.concat()), (0, &reply), (1, &ack)]
+            [(0, &send_name[..]), (1, b"sok"), (1, &answer.concat()), (0, &reply), (1, &ack)]
         {
             ready.push_back(link.frame(from, &sized(message), DATA));
         }
     }
 
-    /// Some messages in one direction.
+    /// Sends up to 12 messages in one direction.
     fn send(
         &mut self,
         link: &mut Link,
@@ -143,24 +144,24 @@ impl Node {
             self.message(from, &mut bytes, random, pool);
         }
         self.left = self.left.saturating_sub(bytes.len() as u64);
-        let mut held = None;
+        let mut delayed = None;
         for (n, part) in bytes.chunks(MSS).enumerate() {
             let frame = link.frame(from, part, if part.len() < MSS { DATA } else { ACK });
             let chance = random.below(1000);
-            if held.is_none() && chance < self.disorder && part.len() == MSS {
-                held = Some(frame);
+            if delayed.is_none() && chance < self.disorder && part.len() == MSS {
+                delayed = Some(frame);
                 continue;
             }
             if chance >= 1000 - self.disorder {
                 ready.push_back(frame.clone());
             }
             ready.push_back(frame);
-            ready.extend(held.take());
+            ready.extend(delayed.take());
             if n % 2 == 1 {
                 ready.push_back(link.frame(1 - from, &[], ACK));
             }
         }
-        ready.extend(held);
+        ready.extend(delayed);
         ready.push_back(link.frame(1 - from, &[], ACK));
     }
 
@@ -186,14 +187,14 @@ impl Node {
             [&*names[0], &*names[1], "kv_store", "$gen_call", "put"].map(str::to_owned);
         let atoms = [me, kv, call, put, peer];
         let has_header = self.has_header;
-        // An atom as it stands, or as its place in the header.
-        let atom = |place: usize| match has_header {
-            true => vec![b'R', place as u8],
-            false => text(&atoms[place]),
+        // An atom is written as text, or as its index in the header.
+        let atom = |index: usize| match has_header {
+            true => vec![b'R', index as u8],
+            false => text(&atoms[index]),
         };
         let number = |n: usize| (n as u32).to_be_bytes();
         let tail = [number(0), number(1_700_000_000)].concat();
-        let pid = |place, n| [b"X", &atom(place)[..], &number(n), &tail].concat();
+        let pid = |index, n| [b"X", &atom(index)[..], &number(n), &tail].concat();
         let words = [number(1_700_000_000), number(random.below(1 << 18)), number(77), number(99)];
         let reference = [b"Z\0\x03", &atom(0)[..], &words.concat()].concat();
         let (process, other) = (80 + random.below(5000), 80 + random.below(5000));
@@ -228,14 +229,14 @@ impl Node {
         }
     }
 
-    /// References to all `atoms`, which go along the first time.
+    /// Atom cache references to all `atoms`, with their texts the first time.
     fn header(&mut self, from: usize, atoms: &[String; 5]) -> Vec<u8> {
-        let known = std::mem::replace(&mut self.told[from], true);
+        let known = std::mem::replace(&mut self.atoms_sent[from], true);
         let nibbles: &[u8] = if known { &[0, 0, 0] } else { &[0x88, 0x88, 0x08] };
         let mut header = vec![atoms.len() as u8];
         header.extend(nibbles);
-        for (place, atom) in atoms.iter().enumerate() {
-            header.push(place as u8);
+        for (index, atom) in atoms.iter().enumerate() {
+            header.push(index as u8);
             if !known {
                 header.push(atom.len() as u8);
                 header.extend(atom.as_bytes());
@@ -245,7 +246,7 @@ impl Node {
     }
 }
 
-/// Where OTP cuts messages.
+/// Length of the fragments that OTP sends.
 const FRAGMENT: usize = 65_536;
 
 fn text(atom: &str) -> Vec<u8> {

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use beamscope::capture::save::{Described, Encoder, SaveFormat};
-use beamscope::evidence::{EvidenceCase, EvidenceSink, EvidencePacket};
+use beamscope::capture::save::{Encoder, InterfaceInfo, SaveFormat};
+use beamscope::evidence::{EvidenceCase, EvidencePacket, EvidenceSink};
 use beamscope::limits::EvidenceLimits;
 use beamscope::record::{Evidence, Severity};
 use beamscope::render::escape;
@@ -111,7 +111,7 @@ impl EvidenceDir {
                 .iter()
                 .map(|shows| packet_comment(case, packet, shows, input))
                 .collect();
-            let describe = || Described { name: input.map(str::to_owned), snaplen: 0 };
+            let describe = || InterfaceInfo { name: input.map(str::to_owned), snaplen: 0 };
             let comments = comments.iter().map(String::as_bytes);
             // Cannot fail: pcapng files may contain any link type.
             let _ = encoder.frame(&packet.frame, comments, describe, &mut out);

@@ -203,7 +203,9 @@ impl PartialDatagram {
     ) -> Result<(), FragmentRefused> {
         let last_end = self.pieces.last().map_or(0, |last| last.end);
         match self.end {
-            Some(end) if range.end > end || (!more && range.end != end) => return Err(FragmentRefused),
+            Some(end) if range.end > end || (!more && range.end != end) => {
+                return Err(FragmentRefused);
+            }
             None if !more && range.end < last_end => return Err(FragmentRefused),
             _ => {}
         }
@@ -224,7 +226,8 @@ impl PartialDatagram {
                 let bytes = part(payload.bytes, from - range.start, to - range.start);
                 self.covered += to - from;
                 self.cost += bytes.len() + PIECE_COST;
-                self.pieces.insert(index, DatagramPiece { start: from, end: to, bytes: bytes.into() });
+                self.pieces
+                    .insert(index, DatagramPiece { start: from, end: to, bytes: bytes.into() });
                 from = to;
             }
             index += 1;
@@ -465,7 +468,8 @@ mod tests {
         for at in (0..65_000).step_by(16) {
             add(&mut table, 1, 0, (at, &[0; 8], true));
         }
-        let pieces = table.incomplete.values().map(|incomplete| incomplete.pieces.len()).sum::<usize>();
+        let pieces =
+            table.incomplete.values().map(|incomplete| incomplete.pieces.len()).sum::<usize>();
         assert_eq!(pieces, DefragLimits::default().pieces);
     }
 

@@ -273,7 +273,11 @@ mod tests {
         full_decoder.decode_fast(frame);
         let counters = full_decoder.counters();
         // Decoding header by header counts the frames that it skips; the fast path skips none.
-        assert_eq!(format!("{decoded} {counters:?}"), full_decode(&mut full_decoder, frame), "{frame:02x?}");
+        assert_eq!(
+            format!("{decoded} {counters:?}"),
+            full_decode(&mut full_decoder, frame),
+            "{frame:02x?}"
+        );
         true
     }
 

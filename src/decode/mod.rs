@@ -115,7 +115,8 @@ impl Decoder {
         let missing = frame.wire_len.saturating_sub(bytes_in(frame.bytes));
         layers.clear();
         let mut decoded = Decoded::Other;
-        if let Err(skip) = decode_headers(frame, missing, defrag, layers, reassembled, &mut decoded) {
+        if let Err(skip) = decode_headers(frame, missing, defrag, layers, reassembled, &mut decoded)
+        {
             counters.count(skip);
         }
         decoded
@@ -162,7 +163,8 @@ fn decode_headers<'a>(
             let Datagram { src, dst, id, protocol, payload, .. } = datagram;
             // Without a seed: a forged collision does no more harm than a forged fragment.
             let context = FixedState::default().hash_one((frame.id.input, &*layers));
-            let key = FragmentKey { context, src, dst, id: fragment.id, protocol: id.map(|_| protocol) };
+            let key =
+                FragmentKey { context, src, dst, id: fragment.id, protocol: id.map(|_| protocol) };
             let done = defrag.add(key, frame.at, protocol, fragment, payload, buffer);
             let Some((protocol, missing)) = done else { return Ok(()) };
             datagram = datagram.reassembled(protocol, PacketSlice { bytes: buffer, missing })?;

@@ -1,9 +1,10 @@
-//! The last packets of each connection that is followed, within a bound.
+//! Buffer of the first and last packets of each tracked connection.
 //!
-//! Of a connection, its first packets stay, since a failed dial is few packets long and a lasting one
-//! began with its handshake; behind them the last ones go through a ring. What has not been followed yet
-//! may be later on: packets that open connections wait in a ring of their own. The bytes of all are
-//! bounded, and the connection that was quiet for longest, or nearly so, makes room.
+//! The first packets of a connection are kept, because a failed attempt has only few packets and a longer
+//! connection began with its handshake; the last packets are in a ring buffer. A connection is tracked only
+//! after its first packets, so frames that open connections are kept in a ring buffer of their own until then.
+//! The bytes of all buffers are bounded. The CLOCK algorithm evicts a connection that has had no packet for long,
+//! which is an approximation of least recently used.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -20,36 +21,36 @@ use crate::packet::FrameRef;
 use crate::record::Finding;
 use crate::time::Timestamp;
 
-/// What a frame may be good for.
+/// When a frame can become evidence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Relevance {
-    /// Its connection may be followed with this very frame, or is.
+    /// Its connection is tracked, or may be from this frame on.
     Now,
-    /// It opens or closes a connection that may be followed later.
+    /// It opens or closes a connection that may be tracked later.
     Later,
 }
 
-/// The packets at hand.
+/// All buffered packets, by connection.
 #[derive(Debug)]
 pub(crate) struct RecentPackets {
     limits: EvidenceLimits,
-    /// Frames kept so far: the order in which they came.
+    /// Number of frames staged so far, which gives each its slot in the order of arrival.
     serial: u64,
-    /// The frame that goes through the pipeline just now, where it has a stake.
+    /// The frame that is being processed, if it can become evidence.
     staged: Option<(RetainedFrame, Relevance)>,
     pending: OpeningFrames,
-    /// Answers of name servers, who was told, and which addresses.
-    names: VecDeque<NameAnswer>,
-    names_bytes: usize,
+    /// DNS responses in order of arrival.
+    dns_responses: VecDeque<DnsResponse>,
+    dns_bytes: usize,
     connections: Vec<Option<ConnectionPackets>>,
     free: Vec<usize>,
     by_flow: HashMap<FlowId, usize, RandomState>,
-    /// Next connection that the search for room looks at.
+    /// Index of the connection that the next eviction examines first.
     clock_hand: usize,
     bytes: usize,
 }
 
-/// A frame that outlives its buffer.
+/// A copy of a frame, truncated to the limit.
 #[derive(Debug)]
 struct RetainedFrame {
     serial: u64,
@@ -61,16 +62,16 @@ struct RetainedFrame {
     bytes: Box<[u8]>,
 }
 
-/// An answer of a name server.
+/// A DNS response and the addresses in it.
 #[derive(Debug)]
-struct NameAnswer {
+struct DnsResponse {
     retained: RetainedFrame,
-    /// Who asked; `None` where all hear the answer.
+    /// Host that sent the query; `None` for multicast DNS, which all hosts receive.
     client: Option<IpAddr>,
     ips: Vec<IpAddr>,
 }
 
-/// Packets of one connection.
+/// First and last packets of one connection.
 #[derive(Debug)]
 struct ConnectionPackets {
     flow: FlowId,
@@ -79,22 +80,22 @@ struct ConnectionPackets {
     first_bytes: usize,
     last: VecDeque<RetainedFrame>,
     last_bytes: usize,
-    /// Packets between the two that were let go.
+    /// Number of packets discarded between the first and the last ones.
     left_out: u64,
-    /// Least and greatest of its frames, by which most are passed over in the search for some.
+    /// Least and greatest of its frames, with which a search skips most connections.
     range: (FrameRef, FrameRef),
-    /// Set by use, cleared by the search for room.
+    /// Set when a packet arrives, cleared when an eviction examines the connection.
     used: bool,
 }
 
-/// Frames that opened connections nobody knows yet, in the order in which they came.
+/// Frames that opened connections which are not tracked yet, in order of arrival.
 #[derive(Debug, Default)]
 struct OpeningFrames {
-    /// An entry that was taken has left its place empty.
+    /// A frame that was taken leaves `None`.
     frames: VecDeque<Option<RetainedFrame>>,
-    /// Number of the front of `frames`, counted from the first ever.
+    /// Position of the first of `frames`, counted from the first frame ever pushed.
     front: u64,
-    places: HashMap<FrameRef, u64, RandomState>,
+    positions: HashMap<FrameRef, u64, RandomState>,
     bytes: usize,
 }
 
@@ -105,8 +106,8 @@ impl RecentPackets {
             serial: 0,
             staged: None,
             pending: OpeningFrames::default(),
-            names: VecDeque::new(),
-            names_bytes: 0,
+            dns_responses: VecDeque::new(),
+            dns_bytes: 0,
             connections: Vec::new(),
             free: Vec::new(),
             by_flow: HashMap::default(),
@@ -115,7 +116,8 @@ impl RecentPackets {
         }
     }
 
-    /// A frame goes into the pipeline; what was staged before and belonged to nobody is put off or let go.
+    /// Stages the frame that is being processed. The frame before it, if no connection claimed it, is kept as an
+    /// opening frame or discarded.
     pub(crate) fn stage(&mut self, frame: &Frame<'_>, relevance: Relevance) {
         if let Some((retained, Relevance::Later)) = self.staged.take() {
             self.pending.push(retained, self.limits.pending_connections);
@@ -134,41 +136,41 @@ impl RecentPackets {
         self.staged = Some((retained, relevance));
     }
 
-    /// Another connection has begun at `flow`.
+    /// A new connection uses the identifier `flow`.
     pub(crate) fn begin(&mut self, flow: FlowId) {
         self.by_flow.remove(&flow);
     }
 
-    /// A frame belongs to the connection at `flow`: the one that is staged, or one that waits.
+    /// Adds a frame, which is staged or among the opening frames, to the connection `flow`.
     pub(crate) fn attach(&mut self, flow: FlowId, frame: FrameRef, ends: [Endpoint; 2]) {
         let retained = match self.staged.take_if(|(retained, _)| retained.id == frame) {
             Some((retained, _)) => Some(retained),
             None => self.pending.take(frame),
         };
         let Some(retained) = retained else { return };
-        let place = match self.by_flow.get(&flow) {
-            Some(place) => *place,
+        let slot = match self.by_flow.get(&flow) {
+            Some(slot) => *slot,
             None => self.insert(ConnectionPackets::new(flow, frame, ends)),
         };
-        let Some(Some(connection)) = self.connections.get_mut(place) else { return };
+        let Some(Some(connection)) = self.connections.get_mut(slot) else { return };
         let (taken, dropped) = connection.take(retained, &self.limits);
         self.bytes = (self.bytes + taken).saturating_sub(dropped);
         while self.bytes > self.limits.bytes && self.evict() {}
     }
 
-    /// The frame that is staged is an answer of a name server.
-    pub(crate) fn note_names(&mut self, client: Option<IpAddr>, ips: Vec<IpAddr>) {
+    /// Adds the staged frame as a DNS response.
+    pub(crate) fn attach_dns_response(&mut self, client: Option<IpAddr>, ips: Vec<IpAddr>) {
         let Some((retained, _)) = self.staged.take() else { return };
-        let answer = NameAnswer { retained, client, ips };
-        self.names_bytes += answer.bytes();
-        self.names.push_back(answer);
-        while self.names_bytes > self.limits.names {
-            let Some(gone) = self.names.pop_front() else { break };
-            self.names_bytes -= gone.bytes();
+        let answer = DnsResponse { retained, client, ips };
+        self.dns_bytes += answer.bytes();
+        self.dns_responses.push_back(answer);
+        while self.dns_bytes > self.limits.names {
+            let Some(evicted) = self.dns_responses.pop_front() else { break };
+            self.dns_bytes -= evicted.bytes();
         }
     }
 
-    /// The ends of the connections that have one of the frames that are `wanted`, which are in order.
+    /// The endpoints of the connections that contain one of the frames `wanted`, which are sorted.
     pub(super) fn endpoints_of(&self, wanted: &[FrameRef]) -> Vec<Endpoint> {
         let known = self.connections.iter().flatten().filter(|it| it.contains_any(wanted));
         known.flat_map(|connection| connection.ends).collect()
@@ -176,39 +178,40 @@ impl RecentPackets {
 
     fn insert(&mut self, connection: ConnectionPackets) -> usize {
         let flow = connection.flow;
-        let place = self.free.pop().unwrap_or_else(|| {
+        let slot = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
             self.connections.len() - 1
         });
-        if let Some(entry) = self.connections.get_mut(place) {
+        if let Some(entry) = self.connections.get_mut(slot) {
             *entry = Some(connection);
             self.bytes += CONNECTION_OVERHEAD;
         }
-        self.by_flow.insert(flow, place);
-        place
+        self.by_flow.insert(flow, slot);
+        slot
     }
 
-    /// Lets one connection go; false when there is none.
+    /// Discards one connection; false if there is none.
     fn evict(&mut self) -> bool {
-        // Two rounds at the most: the first clears every mark that it does not find cleared.
+        // Two rounds suffice, because the first clears the mark of every connection.
         for _ in 0..self.connections.len().saturating_mul(2) {
             let clock_hand = self.clock_hand;
             self.clock_hand = (clock_hand + 1) % self.connections.len().max(1);
             let Some(entry) = self.connections.get_mut(clock_hand) else { return false };
             if entry.as_mut().is_some_and(|it| !std::mem::take(&mut it.used)) {
-                let Some(gone) = entry.take() else { return false };
+                let Some(evicted) = entry.take() else { return false };
                 self.free.push(clock_hand);
-                if self.by_flow.get(&gone.flow) == Some(&clock_hand) {
-                    self.by_flow.remove(&gone.flow);
+                if self.by_flow.get(&evicted.flow) == Some(&clock_hand) {
+                    self.by_flow.remove(&evicted.flow);
                 }
-                self.bytes = self.bytes.saturating_sub(gone.bytes());
+                self.bytes = self.bytes.saturating_sub(evicted.bytes());
                 return true;
             }
         }
         false
     }
 
-    /// All that is at hand of the connections of the frames that are `wanted`, which are in order.
+    /// The case with all buffered packets of the connections that contain one of the frames `wanted`, which are
+    /// sorted.
     pub(super) fn case<'a>(
         &'a self,
         at: Timestamp,
@@ -223,11 +226,11 @@ impl RecentPackets {
                 left_out += connection.left_out;
             }
         }
-        let answers = self.names.iter().rev().filter(|answer| answer.is_about(&ends));
-        retained.extend(answers.take(MAX_ANSWERS).map(|answer| &answer.retained));
+        let answers = self.dns_responses.iter().rev().filter(|answer| answer.is_about(&ends));
+        retained.extend(answers.take(MAX_DNS_RESPONSES).map(|answer| &answer.retained));
         retained.sort_unstable_by_key(|retained| retained.serial);
-        let is_there = |frame: FrameRef| retained.iter().any(|retained| retained.id == frame);
-        let missing = finding.evidence.iter().filter(|it| !is_there(it.frame)).count();
+        let is_buffered = |frame: FrameRef| retained.iter().any(|retained| retained.id == frame);
+        let missing = finding.evidence.iter().filter(|it| !is_buffered(it.frame)).count();
         let packets = retained
             .iter()
             .map(|retained| EvidencePacket {
@@ -257,18 +260,18 @@ impl RetainedFrame {
     }
 }
 
-impl NameAnswer {
+impl DnsResponse {
     fn bytes(&self) -> usize {
         self.retained.bytes() + self.ips.len() * size_of::<IpAddr>()
     }
 
-    /// Whether one of two ends was told the address of the other, or that a name has none.
+    /// Whether one of two endpoints received the address of the other, or the response that a name has no address.
     fn is_about(&self, ends: &[[Endpoint; 2]]) -> bool {
-        let told = |who: Endpoint, whom: Endpoint| {
-            self.client.is_none_or(|client| client == who.ip)
-                && (self.ips.is_empty() || self.ips.contains(&whom.ip))
+        let resolved = |client: Endpoint, peer: Endpoint| {
+            self.client.is_none_or(|ip| ip == client.ip)
+                && (self.ips.is_empty() || self.ips.contains(&peer.ip))
         };
-        ends.iter().any(|[one, other]| told(*one, *other) || told(*other, *one))
+        ends.iter().any(|[one, other]| resolved(*one, *other) || resolved(*other, *one))
     }
 }
 
@@ -287,7 +290,7 @@ impl ConnectionPackets {
         }
     }
 
-    /// Takes a frame in. Gives the bytes that came and those that were let go for it.
+    /// Adds a frame; returns the number of bytes added and the number discarded.
     fn take(&mut self, retained: RetainedFrame, limits: &EvidenceLimits) -> (usize, usize) {
         self.used = true;
         self.range = (self.range.0.min(retained.id), self.range.1.max(retained.id));
@@ -306,10 +309,10 @@ impl ConnectionPackets {
         while self.last.len() > limits.last_frames
             || (self.last_bytes > limits.last_bytes && self.last.len() > 1)
         {
-            let Some(gone) = self.last.pop_front() else { break };
+            let Some(evicted) = self.last.pop_front() else { break };
             self.left_out += 1;
-            self.last_bytes -= gone.bytes();
-            dropped += gone.bytes();
+            self.last_bytes -= evicted.bytes();
+            dropped += evicted.bytes();
         }
         (bytes, dropped)
     }
@@ -322,47 +325,47 @@ impl ConnectionPackets {
         self.first.iter().chain(&self.last)
     }
 
-    /// Whether one of `wanted`, which are in order, is a frame of it.
+    /// Whether it contains one of the frames `wanted`, which are sorted.
     fn contains_any(&self, wanted: &[FrameRef]) -> bool {
         let (least, greatest) = self.range;
         let from = wanted.partition_point(|frame| *frame < least);
-        let may_be = wanted.get(from).is_some_and(|frame| *frame <= greatest);
-        may_be && self.frames().any(|retained| wanted.binary_search(&retained.id).is_ok())
+        let is_in_range = wanted.get(from).is_some_and(|frame| *frame <= greatest);
+        is_in_range && self.frames().any(|retained| wanted.binary_search(&retained.id).is_ok())
     }
 }
 
 impl OpeningFrames {
     fn push(&mut self, retained: RetainedFrame, most: usize) {
-        let place = self.front + self.frames.len() as u64;
+        let position = self.front + self.frames.len() as u64;
         self.bytes += retained.bytes();
-        self.places.insert(retained.id, place);
+        self.positions.insert(retained.id, position);
         self.frames.push_back(Some(retained));
         while self.bytes > most || matches!(self.frames.front(), Some(None)) {
             let Some(front) = self.frames.pop_front() else { break };
             self.front += 1;
-            if let Some(gone) = front {
-                self.bytes -= gone.bytes();
-                self.places.remove(&gone.id);
+            if let Some(evicted) = front {
+                self.bytes -= evicted.bytes();
+                self.positions.remove(&evicted.id);
             }
         }
     }
 
     fn take(&mut self, frame: FrameRef) -> Option<RetainedFrame> {
-        let place = self.places.remove(&frame)?;
-        let index = usize::try_from(place.checked_sub(self.front)?).ok()?;
+        let position = self.positions.remove(&frame)?;
+        let index = usize::try_from(position.checked_sub(self.front)?).ok()?;
         let retained = self.frames.get_mut(index)?.take()?;
         self.bytes -= retained.bytes();
         Some(retained)
     }
 }
 
-/// Answers of name servers in one case: the latest.
-const MAX_ANSWERS: usize = 16;
+/// Most DNS responses in one case; the latest are used.
+const MAX_DNS_RESPONSES: usize = 16;
 
-/// What a frame costs beside its bytes, roughly.
+/// Approximate memory of a frame beside its bytes.
 const FRAME_OVERHEAD: usize = 128;
 
-/// What a connection costs beside its frames, roughly.
+/// Approximate memory of a connection beside its frames.
 const CONNECTION_OVERHEAD: usize = 256;
 
 #[cfg(test)]
@@ -370,7 +373,7 @@ mod tests {
     use super::*;
     use crate::flow::{FlowKey, FlowTable};
 
-    /// Identities as the table of connections gives them.
+    /// Identifiers as the flow table assigns them.
     fn flows(count: u16) -> Vec<FlowId> {
         let mut table = FlowTable::new(count.into());
         let end = |port| Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port };
@@ -417,19 +420,23 @@ mod tests {
     }
 
     #[test]
-    fn the_first_and_the_last_packets_of_a_connection_stay_and_are_cut() {
+    fn the_first_and_last_packets_of_a_connection_are_kept_and_truncated() {
         let mut recent = RecentPackets::new(limits());
         let flow = flows(1)[0];
         (1..=9).for_each(|number| recent.follow(flow, number, 500));
         assert_eq!(recent.numbers(1), [1, 2, 7, 8, 9]);
         let connection = recent.connections[0].as_ref().unwrap();
         assert_eq!(connection.left_out, 4);
-        assert!(connection.frames().all(|retained| retained.bytes.len() == 100 && retained.wire_len == 9999));
+        assert!(
+            connection
+                .frames()
+                .all(|retained| retained.bytes.len() == 100 && retained.wire_len == 9999)
+        );
         assert_eq!(recent.bytes, connection.bytes());
     }
 
     #[test]
-    fn bytes_are_bounded_and_what_is_in_use_stays() {
+    fn bytes_are_bounded_and_active_connections_are_kept() {
         let limits = EvidenceLimits { bytes: 20 * (CONNECTION_OVERHEAD + 400), ..limits() };
         let mut recent = RecentPackets::new(limits);
         let flows = flows(500);
@@ -443,11 +450,11 @@ mod tests {
         assert!(!recent.numbers(2 * 499).is_empty(), "the last one is there");
         let bytes: usize = recent.connections.iter().flatten().map(ConnectionPackets::bytes).sum();
         assert_eq!(bytes, recent.bytes);
-        assert!(recent.connections.len() < 60, "places are used again");
+        assert!(recent.connections.len() < 60, "positions are used again");
     }
 
     #[test]
-    fn a_connection_that_is_followed_late_gets_the_packets_that_opened_it() {
+    fn a_connection_that_is_tracked_late_gets_the_packets_that_opened_it() {
         let mut recent = RecentPackets::new(limits());
         for number in 1..=3 {
             recent.stage(&frame(number, b"syn"), Relevance::Later);
@@ -459,20 +466,20 @@ mod tests {
             recent.attach(flow, id(number), ENDS);
         }
         assert_eq!(recent.numbers(4), [1, 2, 4]);
-        // The next frame settles what was staged; what nobody followed and opened nothing is let go.
+        // The next frame replaces the staged one; a frame that was not claimed and opened nothing is discarded.
         recent.stage(&frame(5, b"junk"), Relevance::Now);
         recent.stage(&frame(6, b"junk"), Relevance::Now);
-        assert_eq!(recent.pending.places.len(), 1, "the third one still waits");
+        assert_eq!(recent.pending.positions.len(), 1, "the third one is still buffered");
     }
 
     #[test]
-    fn packets_that_open_connections_wait_within_a_bound() {
+    fn packets_that_open_connections_are_buffered_within_a_bound() {
         let limits = EvidenceLimits { pending_connections: 10 * (FRAME_OVERHEAD + 3), ..limits() };
         let mut recent = RecentPackets::new(limits);
         for number in 1..=1000 {
             recent.stage(&frame(number, b"syn"), Relevance::Later);
             assert!(recent.pending.bytes <= limits.pending_connections);
-            assert_eq!(recent.pending.places.len(), recent.pending.frames.len());
+            assert_eq!(recent.pending.positions.len(), recent.pending.frames.len());
         }
         assert_eq!(recent.pending.frames.len(), 10);
         let flow = flows(1)[0];
@@ -482,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_that_are_used_again_are_another_connection() {
+    fn reused_ports_are_another_connection() {
         let mut recent = RecentPackets::new(limits());
         let flow = flows(1)[0];
         recent.follow(flow, 1, 10);
