@@ -1,4 +1,4 @@
-//! Benchmarks of each stage: `cargo bench`, or `cargo bench -- parse` for some of them.
+//! What each stage costs: `cargo bench`, or `cargo bench -- parse` for some of them.
 
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used, reason = "a benchmark may")]
 
@@ -21,16 +21,16 @@ use beamscope::wire::{self, epmd, framing, handshake, header};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use traffic::Kind;
 
-/// Parsing of one message. Benchmarks of further parsers belong here.
+/// One message each. Parsers of further messages go here.
 fn parse(c: &mut Criterion) {
     let mut group = c.benchmark_group("parse");
     let request = b"\x7ab";
     group.bench_function("epmd request", |b| {
         b.iter(|| wire::decode(black_box(request), epmd::request).unwrap());
     });
-    let send_name = b"N\0\0\0\x0d\x07\xdf\x7f\xbd\x6b\x03\x09\x21\0\x0ba@127.0.0.1";
+    let hello = b"N\0\0\0\x0d\x07\xdf\x7f\xbd\x6b\x03\x09\x21\0\x0ba@127.0.0.1";
     group.bench_function("handshake send_name", |b| {
-        b.iter(|| wire::decode(black_box(send_name), handshake::from_initiator).unwrap());
+        b.iter(|| wire::decode(black_box(hello), handshake::from_initiator).unwrap());
     });
     let frame = b"\0\0\0\x30\x83D\x03\x0c\x0af\x01a\x05\xb5\x03rexh\x03a\x16";
     group.bench_function("distribution header", |b| {
@@ -38,7 +38,7 @@ fn parse(c: &mut Criterion) {
     });
 }
 
-/// Framing and classification of the frames in one stream.
+/// Frames of one stream, cut into blocks.
 fn walk(c: &mut Criterion) {
     let frame = [&[0, 0, 0, 150, 131, 68][..], &[7; 148]].concat();
     let stream = frame.repeat(1000);
@@ -62,7 +62,7 @@ fn reassembly(c: &mut Criterion) {
     let payload = [7; 1448];
     let mut group = c.benchmark_group("reassembly");
     group.throughput(Throughput::Bytes(u64::from(SEGMENTS) * 1448));
-    // The order of arrival within each ten segments.
+    // The order within each ten segments.
     let orders: [(&str, [u32; 10]); 3] = [
         ("in order", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
         ("one of ten late", [0, 1, 2, 4, 3, 5, 6, 7, 8, 9]),
@@ -73,22 +73,22 @@ fn reassembly(c: &mut Criterion) {
             b.iter(|| {
                 let limits = Limits::default();
                 let budget = MemoryBudget::new(limits.held_total);
-                let mut direction = StreamDirection::new(&budget);
-                let mut end = direction.end();
-                direction.begins_at(SeqNum(1));
+                let mut half = StreamDirection::new(&budget);
+                let mut end = half.end();
+                half.begins_at(SeqNum(1));
                 for n in 0..SEGMENTS {
                     let place = n - n % 10 + order[n as usize % 10];
                     let packet =
                         PacketRef { frame: FrameRef::default(), at: Timestamp(u64::from(n)) };
                     let seq = SeqNum(1 + place * 1448);
-                    let segment = SegmentData {
+                    let piece = SegmentData {
                         seq,
                         payload: &payload,
                         missing: 0,
                         packet: &packet,
                         ip_id: Some(1),
                     };
-                    direction.push(segment, &limits, &mut |taken| end = taken.end);
+                    half.push(piece, &limits, &mut |taken| end = taken.end);
                 }
                 end
             });
@@ -96,7 +96,7 @@ fn reassembly(c: &mut Criterion) {
     }
 }
 
-/// All stages, from the bytes of a capture to lines of events.
+/// From the bytes of a capture to events as lines.
 fn pipeline(c: &mut Criterion) {
     let mut group = c.benchmark_group("pipeline");
     group.sample_size(20);
@@ -107,7 +107,7 @@ fn pipeline(c: &mut Criterion) {
     }
 }
 
-/// Short connections, so that nearly every packet causes an event.
+/// Attempts that begin and end, so that nearly every packet leads to an event.
 fn events(c: &mut Criterion) {
     let capture = traffic::capture(Kind::Dist, 64 * 500);
     let lines = run(&capture).iter().filter(|byte| **byte == b'\n').count();

@@ -1,11 +1,11 @@
-//! The program behind scripts/bench and scripts/guard.
+//! What scripts/bench and scripts/guard are made of.
 //!
-//!     measure make KIND MEGABYTES FILE    writes a capture with traffic of this kind
-//!     measure compare BEAMSCOPE FOLDER    measures it, tcpdump and tshark on the captures in a folder,
+//!     measure make KIND MEGABYTES FILE    writes a capture of such traffic
+//!     measure compare BEAMSCOPE FOLDER    runs it beside tcpdump and tshark over the captures in a folder,
 //!                                         KIND.pcap, and prints a table in Markdown
 //!
-//! A figure is the median over all rounds of the ratio within one round, in which every program runs once. The speed
-//! of a machine varies by a third between runs, but affects all programs of a round alike.
+//! A figure is a ratio within one round, in which every program runs once, and the median of the ratios of all
+//! rounds: machines drift by a third between runs, and then all of a round drift alike.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
@@ -40,13 +40,13 @@ fn main() -> ExitCode {
     }
 }
 
-type Outcome = Result<(), Box<dyn Error>>;
+type Done = Result<(), Box<dyn Error>>;
 
-fn make(kind: &str, megabytes: &str, file: &Path) -> Outcome {
+fn make(kind: &str, megabytes: &str, file: &Path) -> Done {
     let known = || Kind::ALL.map(Kind::name).join(", ");
     let kind = Kind::named(kind).ok_or_else(|| format!("expected {}, found {kind}", known()))?;
     let bytes = megabytes.parse::<u64>()? * 1_000_000;
-    // Renamed only when complete, so that an interrupted run leaves no partial capture under this name.
+    // Under its name only when it is whole: one that was broken off would be taken for it.
     let part = file.with_extension("part");
     let mut out = BufWriter::with_capacity(1 << 20, File::create(&part)?);
     let packets = traffic::write(kind, bytes, &mut out)?;
@@ -58,7 +58,7 @@ fn make(kind: &str, megabytes: &str, file: &Path) -> Outcome {
 
 const ROUNDS: usize = 7;
 
-fn compare(beamscope: &str, folder: &Path) -> Outcome {
+fn compare(beamscope: &str, folder: &Path) -> Done {
     println!("| traffic | MB | MB/s | times as fast as tcpdump | as tshark | MiB of memory |");
     println!("|---|---:|---:|---:|---:|---:|");
     for kind in Kind::ALL {
@@ -82,7 +82,7 @@ fn row(kind: Kind, beamscope: &str, file: &Path) -> Result<String, Box<dyn Error
     let mut ratios = Vec::new();
     for round in 0..=ROUNDS {
         let (their, our) = (timed(&theirs)?, timed(&ours)?);
-        // The first round fills the caches.
+        // The first one warms up.
         if round > 0 {
             seconds.push(our);
             ratios.push(their / our);
@@ -113,15 +113,15 @@ const fn about(kind: Kind) -> &'static str {
     }
 }
 
-/// Reads the file into the page cache, so that the disk is not measured.
-fn warm(file: &Path) -> Outcome {
+/// Into the system's cache: what is measured is not the disk.
+fn warm(file: &Path) -> Done {
     let mut file = File::open(file)?;
     let mut bytes = vec![0; 1 << 20];
     while file.read(&mut bytes)? > 0 {}
     Ok(())
 }
 
-/// Seconds that a command takes, on one core if `taskset` is available.
+/// Seconds that a command takes, on one processor where that can be had.
 fn timed(command: &[&str]) -> Result<f64, Box<dyn Error>> {
     let pinned = if has("taskset") { vec!["taskset", "-c", "0"] } else { Vec::new() };
     let begun = Instant::now();
@@ -129,17 +129,17 @@ fn timed(command: &[&str]) -> Result<f64, Box<dyn Error>> {
     Ok(begun.elapsed().as_secs_f64())
 }
 
-/// Peak resident memory of a command in MiB, if GNU time is available.
+/// The most memory that a command has had at a time, in MiB, where GNU time shows it.
 fn memory(command: &[&str]) -> Option<f64> {
-    let report: PathBuf = std::env::temp_dir().join(format!("measure-{}", std::process::id()));
-    let time = ["/usr/bin/time", "-q", "-f", "%M", "-o", report.to_str()?];
+    let reported: PathBuf = std::env::temp_dir().join(format!("measure-{}", std::process::id()));
+    let time = ["/usr/bin/time", "-q", "-f", "%M", "-o", reported.to_str()?];
     run(&[&time[..], command].concat()).ok()?;
-    let kib = fs::read_to_string(&report).ok()?;
-    let _ = fs::remove_file(report);
+    let kib = fs::read_to_string(&reported).ok()?;
+    let _ = fs::remove_file(reported);
     Some(kib.trim().parse::<f64>().ok()? / 1024.0)
 }
 
-fn run(command: &[&str]) -> Outcome {
+fn run(command: &[&str]) -> Done {
     let (program, arguments) = command.split_first().ok_or("no command")?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

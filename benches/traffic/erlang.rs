@@ -1,4 +1,4 @@
-//! Traffic between two nodes: a look-up at EPMD, then a distribution connection.
+//! What two nodes send: a look-up at the port mapper, then a distribution connection.
 //!
 //! Spec: *Distribution Protocol*; *External Term Format*.
 
@@ -6,27 +6,27 @@ use std::collections::VecDeque;
 
 use super::{ACK, DATA, Link, MSS, Random};
 
-/// Distribution of the message lengths.
+/// How long messages are.
 #[derive(Clone, Copy)]
 pub(super) enum Sizes {
     Mixed,
     Small,
 }
 
-/// A node that connects to another.
+/// A node that dials another.
 pub(super) struct Node {
     number: u32,
     port: u16,
-    /// Bytes that the two nodes have yet to send.
+    /// Bytes that it and its peer will still send.
     left: u64,
     sizes: Sizes,
-    /// Per mille of the segments that are reordered, and as many that are duplicated.
+    /// How many of a thousand segments overtake their neighbour, and as many come twice.
     disorder: usize,
     stage: Stage,
-    /// Whether messages have a distribution header.
+    /// Whether frames have a distribution header.
     has_header: bool,
-    /// For each direction, whether the atoms were added to the cache.
-    atoms_sent: [bool; 2],
+    /// Whether the atoms of each direction were sent.
+    reported: [bool; 2],
     sequence: u64,
 }
 
@@ -49,12 +49,12 @@ impl Node {
             disorder,
             stage: Stage::LookUp,
             has_header: number % 2 == 1,
-            atoms_sent: [false; 2],
+            reported: [false; 2],
             sequence: 0,
         }
     }
 
-    /// The IPv4 addresses of the two nodes.
+    /// The IPv4 addresses of both.
     pub(super) fn hosts(&self) -> [[u8; 4]; 2] {
         let [.., high, low] = self.number.to_be_bytes();
         [[10, 9, high, low], [10, 10, high, low]]
@@ -65,8 +65,8 @@ impl Node {
         format!("{}{}@{a}.{b}.{c}.{d}", ["cli", "srv"][side], self.number)
     }
 
-    /// Adds the frames of the next stage to `ready`; false if the traffic is complete.
-    pub(super) fn advance(
+    /// Sends the next message; false when there is none left.
+    pub(super) fn go_on(
         &mut self,
         link: &mut Link,
         ready: &mut VecDeque<Vec<u8>>,
@@ -79,8 +79,8 @@ impl Node {
                 Stage::Handshake
             }
             Stage::Handshake => {
-                link.reconnect(self.port, random);
-                self.handshake(link, ready, random);
+                link.redial(self.port, random);
+                self.shake_hands(link, ready, random);
                 Stage::Messages
             }
             Stage::Messages => {
@@ -110,27 +110,26 @@ impl Node {
         link.close(ready);
     }
 
-    fn handshake(&self, link: &mut Link, ready: &mut VecDeque<Vec<u8>>, random: &mut Random) {
+    fn shake_hands(&self, link: &mut Link, ready: &mut VecDeque<Vec<u8>>, random: &mut Random) {
         let flags: u64 = if self.has_header { 0xd_07df_7fbd | 0x2000 } else { 0xd_07df_5fbd };
         let (name, peer) = (self.name(0), self.name(1));
         let challenge = (random.next() as u32).to_be_bytes();
         let digest = [random.next().to_be_bytes(), random.next().to_be_bytes()].concat();
         let creation = 1_700_000_000_u32.to_be_bytes();
-        let send_name =
-            [b"N", &flags.to_be_bytes()[..], &creation, &sized(name.as_bytes())].concat();
+        let hello = [b"N", &flags.to_be_bytes()[..], &creation, &sized(name.as_bytes())].concat();
         let answer =
             [b"N", &flags.to_be_bytes()[..], &challenge, &creation, &sized(peer.as_bytes())];
         let reply = [b"r", &challenge[..], &digest].concat();
         let ack = [b"a", &digest[..]].concat();
         link.open(ready);
         for (from, message) in
-            [(0, &send_name[..]), (1, b"sok"), (1, &answer.concat()), (0, &reply), (1, &ack)]
+            [(0, &hello[..]), (1, b"sok"), (1, &answer.concat()), (0, &reply), (1, &ack)]
         {
             ready.push_back(link.frame(from, &sized(message), DATA));
         }
     }
 
-    /// Sends up to 12 messages in one direction.
+    /// Some messages in one direction.
     fn send(
         &mut self,
         link: &mut Link,
@@ -144,24 +143,24 @@ impl Node {
             self.message(from, &mut bytes, random, pool);
         }
         self.left = self.left.saturating_sub(bytes.len() as u64);
-        let mut delayed = None;
+        let mut held = None;
         for (n, part) in bytes.chunks(MSS).enumerate() {
             let frame = link.frame(from, part, if part.len() < MSS { DATA } else { ACK });
             let chance = random.below(1000);
-            if delayed.is_none() && chance < self.disorder && part.len() == MSS {
-                delayed = Some(frame);
+            if held.is_none() && chance < self.disorder && part.len() == MSS {
+                held = Some(frame);
                 continue;
             }
             if chance >= 1000 - self.disorder {
                 ready.push_back(frame.clone());
             }
             ready.push_back(frame);
-            ready.extend(delayed.take());
+            ready.extend(held.take());
             if n % 2 == 1 {
                 ready.push_back(link.frame(1 - from, &[], ACK));
             }
         }
-        ready.extend(delayed);
+        ready.extend(held);
         ready.push_back(link.frame(1 - from, &[], ACK));
     }
 
@@ -187,14 +186,14 @@ impl Node {
             [&*names[0], &*names[1], "kv_store", "$gen_call", "put"].map(str::to_owned);
         let atoms = [me, kv, call, put, peer];
         let has_header = self.has_header;
-        // An atom is written as text, or as its index in the header.
-        let atom = |index: usize| match has_header {
-            true => vec![b'R', index as u8],
-            false => text(&atoms[index]),
+        // An atom itself, or a reference to its place in the header.
+        let atom = |place: usize| match has_header {
+            true => vec![b'R', place as u8],
+            false => text(&atoms[place]),
         };
         let number = |n: usize| (n as u32).to_be_bytes();
         let tail = [number(0), number(1_700_000_000)].concat();
-        let pid = |index, n| [b"X", &atom(index)[..], &number(n), &tail].concat();
+        let pid = |place, n| [b"X", &atom(place)[..], &number(n), &tail].concat();
         let words = [number(1_700_000_000), number(random.below(1 << 18)), number(77), number(99)];
         let reference = [b"Z\0\x03", &atom(0)[..], &words.concat()].concat();
         let (process, other) = (80 + random.below(5000), 80 + random.below(5000));
@@ -229,14 +228,14 @@ impl Node {
         }
     }
 
-    /// Atom cache references to all `atoms`, with their texts the first time.
+    /// References to all `atoms`, which go along the first time.
     fn header(&mut self, from: usize, atoms: &[String; 5]) -> Vec<u8> {
-        let known = std::mem::replace(&mut self.atoms_sent[from], true);
+        let known = std::mem::replace(&mut self.reported[from], true);
         let nibbles: &[u8] = if known { &[0, 0, 0] } else { &[0x88, 0x88, 0x08] };
         let mut header = vec![atoms.len() as u8];
         header.extend(nibbles);
-        for (index, atom) in atoms.iter().enumerate() {
-            header.push(index as u8);
+        for (place, atom) in atoms.iter().enumerate() {
+            header.push(place as u8);
             if !known {
                 header.push(atom.len() as u8);
                 header.extend(atom.as_bytes());
@@ -246,7 +245,7 @@ impl Node {
     }
 }
 
-/// Length of the fragments that OTP sends.
+/// Where OTP cuts messages.
 const FRAGMENT: usize = 65_536;
 
 fn text(atom: &str) -> Vec<u8> {

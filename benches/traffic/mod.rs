@@ -1,11 +1,11 @@
-//! Generated traffic for benchmarks: the same bytes for the same arguments, on every machine.
+//! Traffic to measure with: the same bytes for the same arguments, on every machine.
 //!
-//! In: a [`Kind`] and an approximate number of bytes. Out: a capture in the pcap format. Up to 2,000 connections
-//! between random endpoints are open at a time, and their packets are interleaved at random. Erlang connections are
-//! complete: a look-up at EPMD, a handshake, messages with and without distribution headers, long messages in
-//! fragments. Other connections only begin like TLS or HTTP. Checksums are zero, as in captures with offload.
+//! In: a [`Kind`] and about how many bytes. Out: a capture in the classic format. Connections of random ends
+//! come in random turns, some hundreds or thousands at a time. What is Erlang's is whole: a look-up at the port
+//! mapper, a handshake, frames with and without distribution headers, long messages in fragments. The rest
+//! only looks like what fills a network. Checksums are left out, as network cards see to it in real captures.
 
-#![allow(dead_code, reason = "no program uses all of it")]
+#![allow(dead_code, reason = "no user uses all of it")]
 #![allow(clippy::cast_possible_truncation, clippy::indexing_slicing, reason = "not hostile")]
 
 use std::collections::VecDeque;
@@ -15,20 +15,20 @@ mod erlang;
 
 use erlang::{Node, Sizes};
 
-/// Composition of the traffic.
+/// What the traffic consists of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
-    /// 2 % Erlang among TLS, HTTP and random bytes; IPv4 and IPv6, some tagged, TCP and UDP.
+    /// 2 % Erlang among TLS, HTTP, and noise; IPv4 and IPv6, some tagged, TCP and UDP.
     Mixed,
-    /// The same as `Mixed` without Erlang.
+    /// The same without Erlang.
     Noise,
-    /// Only distribution connections, messages of all sizes.
+    /// Distribution alone, messages of all sizes.
     Dist,
-    /// Only distribution connections, messages of about 150 bytes.
+    /// Distribution alone, messages of about 150 bytes.
     DistSmall,
-    /// Only distribution connections; 5 % of the segments are reordered, and 5 % duplicated.
+    /// Distribution alone; of the segments, 5 % overtake their neighbour and 5 % come twice.
     Disorder,
-    /// Connections of which there is only one SYN.
+    /// One SYN a connection, and nothing else.
     Syn,
 }
 
@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-/// Writes a capture of about `bytes` bytes to `out`; returns the number of packets.
+/// Writes about `bytes` of traffic as a capture to `out`, and prints the number of packets.
 pub(crate) fn write(kind: Kind, bytes: u64, out: &mut impl Write) -> io::Result<u64> {
     let header: [u32; 6] = [0xa1b2_c3d4, 4 << 16 | 2, 0, 0, 262_144, 1];
     for word in header {
@@ -63,12 +63,12 @@ pub(crate) fn write(kind: Kind, bytes: u64, out: &mut impl Write) -> io::Result<
     }
     let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ kind.name().len() as u64);
     let pool: Vec<u8> = (0..POOL).map(|_| random.next() as u8).collect();
-    let mut source = Source { kind, bytes, written: 0, flows: 0, erlang: 0 };
+    let mut source = Source { kind, bytes, made: 0, flows: 0, erlang: 0 };
     let mut live: Vec<Flow> = Vec::new();
     let (mut packets, mut micros) = (0u64, 1_700_000_000_000_000u64);
     let active = if kind == Kind::Syn { 100 } else { 2000 };
     loop {
-        while live.len() < active && !source.is_exhausted() {
+        while live.len() < active && !source.is_dry() {
             live.push(source.next(&mut random));
         }
         if live.is_empty() {
@@ -87,23 +87,23 @@ pub(crate) fn write(kind: Kind, bytes: u64, out: &mut impl Write) -> io::Result<
                 out.write_all(&word.to_le_bytes())?;
             }
             out.write_all(&frame)?;
-            source.written += 16 + u64::from(len);
+            source.made += 16 + u64::from(len);
             packets += 1;
         }
     }
 }
 
-/// Makes a capture in memory.
+/// A capture in memory.
 pub(crate) fn capture(kind: Kind, bytes: u64) -> Vec<u8> {
     let mut out = Vec::new();
     write(kind, bytes, &mut out).expect("memory does not fail");
     out
 }
 
-/// Length of the random bytes of which payloads are slices.
+/// Random bytes that payloads are cut from.
 const POOL: usize = 1 << 20;
 
-/// Pseudorandom numbers (Marsaglia's xorshift) with a fixed seed.
+/// Numbers that only look random (Marsaglia's xorshift).
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -128,21 +128,21 @@ impl Random {
     }
 }
 
-/// Generator of connections.
+/// Where connections come from.
 struct Source {
     kind: Kind,
     bytes: u64,
-    written: u64,
+    made: u64,
     flows: u64,
-    /// Number of distribution connections so far.
+    /// Distribution connections so far.
     erlang: u64,
 }
 
 impl Source {
-    fn is_exhausted(&self) -> bool {
+    fn is_dry(&self) -> bool {
         match self.kind {
             Kind::Syn => self.flows * SYN_RECORD >= self.bytes,
-            Kind::Mixed | Kind::Noise => self.written >= self.bytes,
+            Kind::Mixed | Kind::Noise => self.made >= self.bytes,
             Kind::Dist | Kind::DistSmall | Kind::Disorder => self.erlang >= CONNECTIONS,
         }
     }
@@ -151,22 +151,22 @@ impl Source {
         self.flows += 1;
         let each = self.bytes / CONNECTIONS;
         match self.kind {
-            Kind::Syn => Flow::new(Link::random(random, false), Protocol::Syn),
+            Kind::Syn => Flow::new(Link::random(random, false), Talk::Syn),
             Kind::Dist | Kind::DistSmall | Kind::Disorder => self.erlang(each, random),
-            // 2 % of the bytes so far should belong to Erlang connections.
-            Kind::Mixed if self.written / 50 > self.erlang * self.share() => {
+            // Of the bytes so far, as many as are meant to be Erlang's.
+            Kind::Mixed if self.made / 50 > self.erlang * self.share() => {
                 self.erlang(self.share(), random)
             }
             Kind::Mixed | Kind::Noise => {
                 let is_udp = random.percent(15);
                 let long = if random.percent(10) { 60 } else { 4 };
                 let left = random.below(2 * long) as u32;
-                Flow::new(Link::random(random, is_udp), Protocol::Noise { left, begun: false })
+                Flow::new(Link::random(random, is_udp), Talk::Noise { left, begun: false })
             }
         }
     }
 
-    /// Bytes of one Erlang connection among other traffic: a fortieth of all Erlang bytes.
+    /// Bytes of one Erlang connection among other traffic: a fortieth of the 2 %.
     fn share(&self) -> u64 {
         (self.bytes / 50 / 40).max(20_000)
     }
@@ -176,50 +176,50 @@ impl Source {
         let sizes = if self.kind == Kind::DistSmall { Sizes::Small } else { Sizes::Mixed };
         let disorder = if self.kind == Kind::Disorder { 50 } else { 1 };
         let node = Node::new(self.erlang as u32, bytes, sizes, disorder);
-        Flow::new(Link::to_epmd(&node, random), Protocol::Erlang(Box::new(node)))
+        Flow::new(Link::to_epmd(&node, random), Talk::Erlang(Box::new(node)))
     }
 }
 
-/// Number of distribution connections in a capture of only these.
+/// Distribution connections where there is nothing else.
 const CONNECTIONS: u64 = 64;
 
-/// Bytes of a pcap record with a SYN.
+/// Bytes of a SYN with its record header.
 const SYN_RECORD: u64 = 76;
 
-/// One open connection and its frames.
+/// One connection at work.
 struct Flow {
     link: Link,
-    protocol_state: Protocol,
+    talk: Talk,
     ready: VecDeque<Vec<u8>>,
     is_over: bool,
 }
 
-enum Protocol {
+enum Talk {
     Syn,
     Noise { left: u32, begun: bool },
     Erlang(Box<Node>),
 }
 
 impl Flow {
-    fn new(link: Link, protocol_state: Protocol) -> Self {
-        Self { link, protocol_state, ready: VecDeque::new(), is_over: false }
+    fn new(link: Link, talk: Talk) -> Self {
+        Self { link, talk, ready: VecDeque::new(), is_over: false }
     }
 
     fn next(&mut self, random: &mut Random, pool: &[u8]) -> Option<Vec<u8>> {
         while self.ready.is_empty() && !self.is_over {
-            self.advance(random, pool);
+            self.go_on(random, pool);
         }
         self.ready.pop_front()
     }
 
-    fn advance(&mut self, random: &mut Random, pool: &[u8]) {
-        let Self { link, protocol_state, ready, is_over } = self;
-        match protocol_state {
-            Protocol::Syn => {
+    fn go_on(&mut self, random: &mut Random, pool: &[u8]) {
+        let Self { link, talk, ready, is_over } = self;
+        match talk {
+            Talk::Syn => {
                 ready.push_back(link.frame(0, &[], SYN));
                 *is_over = true;
             }
-            Protocol::Noise { left, begun: false } => {
+            Talk::Noise { left, begun: false } => {
                 link.open(ready);
                 let first: &[u8] = match random.below(3) {
                     0 => b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
@@ -228,13 +228,13 @@ impl Flow {
                 };
                 let request = [first, random.cut(pool, 300)].concat();
                 ready.push_back(link.frame(0, &request, DATA));
-                *protocol_state = Protocol::Noise { left: *left, begun: true };
+                *talk = Talk::Noise { left: *left, begun: true };
             }
-            Protocol::Noise { left: 0, .. } => {
+            Talk::Noise { left: 0, .. } => {
                 link.close(ready);
                 *is_over = true;
             }
-            Protocol::Noise { left, .. } => {
+            Talk::Noise { left, .. } => {
                 *left -= 1;
                 let len = match random.below(100) {
                     0..62 => MSS - 20,
@@ -247,7 +247,7 @@ impl Flow {
                     ready.push_back(link.frame(1 - from, &[], ACK));
                 }
             }
-            Protocol::Erlang(node) => *is_over = !node.advance(link, ready, random, pool),
+            Talk::Erlang(node) => *is_over = !node.go_on(link, ready, random, pool),
         }
     }
 }
@@ -257,10 +257,10 @@ const SYN: u8 = 0x02;
 const DATA: u8 = 0x18;
 const ACK: u8 = 0x10;
 
-/// Most payload bytes of a segment.
+/// The most bytes of a segment.
 const MSS: usize = 1448;
 
-/// Endpoints of a connection and their sequence numbers.
+/// The ends of a connection, and what both have sent.
 struct Link {
     is_udp: bool,
     is_v6: bool,
@@ -305,8 +305,8 @@ impl Link {
         link
     }
 
-    /// Starts a new connection to `port` between the same addresses.
-    fn reconnect(&mut self, port: u16, random: &mut Random) {
+    /// The same ends, a new connection to `port`.
+    fn redial(&mut self, port: u16, random: &mut Random) {
         self.ports = [32_768 + random.below(28_000) as u16, port];
         self.seq = [random.next() as u32, random.next() as u32];
     }
@@ -327,7 +327,7 @@ impl Link {
         }
     }
 
-    /// A frame with `payload` from one of the two endpoints, whose sequence number advances.
+    /// A frame with `payload` from one of the two ends, whose sequence number goes on.
     fn frame(&mut self, from: usize, payload: &[u8], flags: u8) -> Vec<u8> {
         let (to, len) = (1 - from, payload.len());
         let mut frame = Vec::with_capacity(100 + len);

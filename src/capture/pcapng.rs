@@ -557,7 +557,8 @@ const MIN_BLOCK: usize = 12;
 /// the middle of a block should not make a reader of a live capture wait for many more bytes.
 const MAX_RESYNC_LEN: usize = 1024 * 1024;
 
-/// The 16-bit interface field of the obsolete packet block allows this many; a section of a real capture has a few dozen.
+/// The 16-bit interface field of the obsolete packet block allows this many; a section of a real capture has a few
+/// dozen.
 const MAX_INTERFACES: usize = 65_536;
 
 /// Bytes of an interface name that are kept. Linux names have up to 15, Windows names about 50.

@@ -150,7 +150,7 @@ impl EvidenceCollector {
                 let (Some(own), Some(frame)) = (&event.connection, event.frame) else {
                     return Ok(());
                 };
-                // A node that registers listens at its own address; a look-up gives ports of the host that EPMD runs on.
+                // A registering node listens at its own address; a look-up returns ports of the host of EPMD.
                 let ip = if epmd.request == Some(REGISTRATION) { own.src_ip } else { own.dest_ip };
                 let listed = epmd.names.iter().flatten().map(|listed| listed.port);
                 for port in epmd.port.into_iter().chain(listed) {

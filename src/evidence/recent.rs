@@ -34,7 +34,7 @@ pub(crate) enum Relevance {
 #[derive(Debug)]
 pub(crate) struct RecentPackets {
     limits: EvidenceLimits,
-    /// Number of frames staged so far, which gives each its slot in the order of arrival.
+    /// Number of frames staged so far, which is the position of each in the order of arrival.
     serial: u64,
     /// The frame that is being processed, if it can become evidence.
     staged: Option<(RetainedFrame, Relevance)>,
