@@ -11,7 +11,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, OddChallenge, Role, State};
 use crate::record::{Confidence, Severity, Shows};
 
-/// The page of `beamscope explain known-tool`.
+/// Documentation of the rule `known-tool`.
 const DOC: RuleDoc = RuleDoc {
     rule: "known-tool",
     severity: Severity::Medium,
@@ -43,7 +43,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct KnownTool;
 
 impl Rule for KnownTool {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

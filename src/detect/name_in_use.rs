@@ -11,7 +11,7 @@ use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Confidence, Evidence, Severity, Shows};
 use crate::time::{Timestamp, micros};
 
-/// The page of `beamscope explain name-in-use`.
+/// Documentation of the rule `name-in-use`.
 const DOC: RuleDoc = RuleDoc {
     rule: "name-in-use",
     severity: Severity::High,
@@ -57,7 +57,7 @@ pub(super) struct NameInUse {
 }
 
 impl Rule for NameInUse {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -74,7 +74,7 @@ impl Rule for NameInUse {
             return;
         }
         let name = epmd.name.as_deref().unwrap_or("?");
-        let (mapper, seen) = (epmd_common::written(ids), &epmd.seen);
+        let (mapper, seen) = (epmd_common::server_address(ids), &epmd.seen);
         let owner =
             epmd.name.as_ref().and_then(|name| self.known.holder(Mapper::of(settled), name));
         let (confidence, why, not_excluded) = match (owner, unacceptable(epmd)) {

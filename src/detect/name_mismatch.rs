@@ -14,7 +14,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Confidence, Evidence, Severity, Shows};
 
-/// The page of `beamscope explain name-mismatch`.
+/// Documentation of the rule `name-mismatch`.
 const DOC: RuleDoc = RuleDoc {
     rule: "name-mismatch",
     severity: Severity::High,
@@ -71,7 +71,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NameMismatch;
 
 impl Rule for NameMismatch {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

@@ -9,7 +9,7 @@ use crate::judge::world::World;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Severity, Shows};
 
-/// The page of `beamscope explain node-not-registered`.
+/// Documentation of the rule `node-not-registered`.
 const DOC: RuleDoc = RuleDoc {
     rule: "node-not-registered",
     severity: Severity::Medium,
@@ -47,7 +47,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NodeNotRegistered;
 
 impl Rule for NodeNotRegistered {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

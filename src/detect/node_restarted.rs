@@ -7,7 +7,7 @@ use super::{Detection, Rule, RuleDoc};
 use crate::judge::world::{Change, NodeChange};
 use crate::record::{Confidence, Severity};
 
-/// The page of `beamscope explain node-restarted`.
+/// Documentation of the rule `node-restarted`.
 const DOC: RuleDoc = RuleDoc {
     rule: "node-restarted",
     severity: Severity::Info,
@@ -34,7 +34,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NodeRestarted;
 
 impl Rule for NodeRestarted {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

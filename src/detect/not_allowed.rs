@@ -10,7 +10,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Severity, Shows};
 
-/// The page of `beamscope explain not-allowed`.
+/// Documentation of the rule `not-allowed`.
 const DOC: RuleDoc = RuleDoc {
     rule: "not-allowed",
     severity: Severity::High,
@@ -55,7 +55,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NotAllowed;
 
 impl Rule for NotAllowed {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

@@ -10,7 +10,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{EpmdObservation, EpmdOutcome, Role, Settled};
 use crate::record::{Severity, Shows};
 
-/// The page of `beamscope explain not-distribution`.
+/// Documentation of the rule `not-distribution`.
 const DOC: RuleDoc = RuleDoc {
     rule: "not-distribution",
     severity: Severity::Low,
@@ -40,7 +40,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NotDistribution;
 
 impl Rule for NotDistribution {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

@@ -21,7 +21,7 @@ use crate::packet::PacketRef;
 use crate::record::{Confidence, Evidence, Severity, Shows};
 use crate::time::{Timestamp, micros};
 
-/// The page of `beamscope explain registration-lost`.
+/// Documentation of the rule `registration-lost`.
 const DOC: RuleDoc = RuleDoc {
     rule: "registration-lost",
     severity: Severity::Medium,
@@ -93,7 +93,7 @@ enum HostMatch {
 }
 
 impl Rule for RegistrationLost {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -158,7 +158,8 @@ impl RegistrationLost {
         if session.at() > lost.close.at.after(ALL_OBSERVED) {
             out.push(finding);
         } else {
-            lost.pending.get_or_insert_with(|| epmd_common::on_its_own(session.ids(), finding));
+            lost.pending
+                .get_or_insert_with(|| epmd_common::with_session_id(session.ids(), finding));
         }
     }
 

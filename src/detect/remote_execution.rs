@@ -13,7 +13,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{Execution, PerRole, Role, RuleTrigger, Settled, State, TriggerMessage};
 use crate::record::{Confidence, Severity, Shows};
 
-/// The page of `beamscope explain remote-execution`.
+/// Documentation of the rule `remote-execution`.
 const DOC: RuleDoc = RuleDoc {
     rule: "remote-execution",
     severity: Severity::High,
@@ -46,7 +46,7 @@ pub(super) struct RemoteExecution {
 }
 
 impl Rule for RemoteExecution {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

@@ -15,7 +15,7 @@ use crate::observe::{MessageKind, Role};
 use crate::packet::PacketRef;
 use crate::record::{Confidence, Severity, Shows};
 
-/// The page of `beamscope explain same-name`.
+/// Documentation of the rule `same-name`.
 const DOC: RuleDoc = RuleDoc {
     rule: "same-name",
     severity: Severity::High,
@@ -49,7 +49,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct SameName;
 
 impl Rule for SameName {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

@@ -11,7 +11,7 @@ use crate::judge::{AlertContent, JudgedConnection, Outcome, TlsAlert};
 use crate::observe::Role;
 use crate::record::{Confidence, Severity, Shows};
 
-/// The page of `beamscope explain tls-failure`.
+/// Documentation of the rule `tls-failure`.
 const DOC: RuleDoc = RuleDoc {
     rule: "tls-failure",
     severity: Severity::High,
@@ -82,7 +82,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct TlsFailure;
 
 impl Rule for TlsFailure {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -96,7 +96,7 @@ impl Rule for TlsFailure {
             return;
         }
         let sides = Sides::of(session);
-        let (who, other) = sides.beginning_with(alert.from);
+        let (who, other) = sides.side_and_peer(alert.from);
         let mut found = finding(&DOC, session, &sides);
         found.not_excluded = Vec::new();
         let what = if let AlertContent::Number(number) = alert.content {

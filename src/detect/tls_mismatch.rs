@@ -10,7 +10,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Severity, Shows};
 
-/// The page of `beamscope explain tls-mismatch`.
+/// Documentation of the rule `tls-mismatch`.
 const DOC: RuleDoc = RuleDoc {
     rule: "tls-mismatch",
     severity: Severity::High,
@@ -48,7 +48,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct TlsMismatch;
 
 impl Rule for TlsMismatch {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

@@ -11,7 +11,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Severity, Shows};
 
-/// The page of `beamscope explain version-mismatch`.
+/// Documentation of the rule `version-mismatch`.
 const DOC: RuleDoc = RuleDoc {
     rule: "version-mismatch",
     severity: Severity::High,
@@ -76,7 +76,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct VersionMismatch;
 
 impl Rule for VersionMismatch {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

@@ -269,7 +269,7 @@ impl Evaluation<'_> {
     fn unanswered(&self) -> Verdict {
         if self.seen.syn_timed_out(Role::Initiator) {
             Verdict::likely(Outcome::Unanswered)
-                .not_excluding(&["the answer did not pass the capture point"])
+                .not_excluding(&["the answer took a path past the capture point"])
         } else {
             Verdict::incomplete()
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// A name, where alone it may stand, and why.
+/// A path, the only places where it is allowed, and why.
 struct Rule {
     /// Paths that begin so, whole segments.
     path: &'static str,
@@ -57,7 +57,7 @@ const RULES: &[Rule] = &[
     Rule { path: "lzma_rust2",            only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "md5",                   only: &["observe/ids.rs", "protocol/digest.rs"], why: DOOR },
     Rule { path: "nom",                   only: &["wire/"],                          why: DOOR },
-    Rule { path: "pcap",                  only: &["capture/live.rs"],                why: DOOR },
+    Rule { path: "pcap",                  only: &["capture/live/"],                  why: DOOR },
     Rule { path: "pcap_parser",           only: &["capture/"],                       why: DOOR },
     Rule { path: "rustix",                only: &["cli/"],                           why: DOOR },
     Rule { path: "schemars",              only: &["judge/", "observe/", "record/", "render/", "time.rs"], why: DOOR },
@@ -73,7 +73,7 @@ const RULES: &[Rule] = &[
     Rule { path: "std::io::stderr",       only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::thread",           only: THREADED,                            why: THREAD },
     Rule { path: "std::time::Instant",    only: &["cli/stop.rs"],                    why: CLOCK },
-    Rule { path: "std::time::SystemTime", only: &["cli/commands/live/mod.rs"],       why: CLOCK },
+    Rule { path: "std::time::SystemTime", only: &["capture/live/source.rs"],         why: CLOCK },
 ];
 
 const WALLS: &[Wall] = &[
@@ -179,6 +179,9 @@ const WALLS: &[Wall] = &[
     },
 ];
 
+/// JSON is an output format, so terms become JSON in `render/`, from the heads that the parser reads.
+const TERMS: (&str, &str) = ("render/json/term.rs", "crate::wire::term");
+
 #[test]
 fn stages_keep_to_their_side_of_the_walls() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -195,7 +198,8 @@ fn stages_keep_to_their_side_of_the_walls() {
                 }
             }
             for wall in WALLS.iter().filter(|wall| within(wall.within)) {
-                if wall.never.iter().any(|never| is_below(&path, never)) {
+                let is_excepted = file == TERMS.0 && is_below(&path, TERMS.1);
+                if !is_excepted && wall.never.iter().any(|never| is_below(&path, never)) {
                     broken.push(format!("src/{file}: {path} does not belong here: {}", wall.why));
                 }
             }

@@ -6,14 +6,14 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use beamscope::wire::term::{Atoms, Kind, Term};
+use beamscope::wire::term::{Atoms, Term, TermKind};
 
 /// Runs `terms.escript`.
 pub(crate) fn erlang(arguments: &[&str], input: String) -> Option<String> {
     script("terms.escript", arguments, input)
 }
 
-/// Runs a script, whose header tells what it takes; `None`, and a line that says so, where there is
+/// Runs a script, whose header describes its arguments; `None`, and a `skipped` line, where there is
 /// no Erlang.
 pub(crate) fn script(name: &str, arguments: &[&str], input: String) -> Option<String> {
     let child = Command::new("escript")
@@ -32,12 +32,12 @@ pub(crate) fn script(name: &str, arguments: &[&str], input: String) -> Option<St
     };
     let mut stdin = child.stdin.take().unwrap();
     let feeder = thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
-    let mut told = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut told).unwrap();
-    let told = String::from_utf8_lossy(&told).into_owned();
+    let mut output = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut output).unwrap();
+    let output = String::from_utf8_lossy(&output).into_owned();
     feeder.join().unwrap();
-    assert!(child.wait().unwrap().success(), "{arguments:?}: {told}");
-    Some(told)
+    assert!(child.wait().unwrap().success(), "{arguments:?}: {output}");
+    Some(output)
 }
 
 /// Bytes as the script takes them.
@@ -45,7 +45,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// The bytes of `term` with atoms in place of references to them, as they stand outside of a
+/// The bytes of `term` with atoms in place of references to them, as they are encoded outside of a
 /// distribution frame; `None` where one is not known.
 pub(crate) fn expanded(term: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> Option<Vec<u8>> {
     let mut out = Vec::new();
@@ -55,41 +55,41 @@ pub(crate) fn expanded(term: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> Option<
 fn expand(term: Term<'_>, atoms: &(impl Atoms + ?Sized), out: &mut Vec<u8>) -> bool {
     let bytes = term.bytes();
     let node = match term.kind() {
-        Kind::Atom => {
+        TermKind::Atom => {
             let Some(text) = term.as_atom(atoms).unwrap().text() else { return false };
             out.push(118);
             out.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
             out.extend(text.as_bytes());
             return true;
         }
-        Kind::Pid => term.as_pid().unwrap().node,
-        Kind::Port => term.as_port().unwrap().node,
-        Kind::Reference => term.as_reference().unwrap().node,
-        Kind::Export => {
+        TermKind::Pid => term.as_pid().unwrap().node,
+        TermKind::Port => term.as_port().unwrap().node,
+        TermKind::Reference => term.as_reference().unwrap().node,
+        TermKind::Export => {
             let export = term.as_export().unwrap();
             out.push(113);
             let known = expand(export.module, atoms, out) && expand(export.function, atoms, out);
             out.extend([97, export.arity]);
             return known;
         }
-        Kind::Tuple => {
+        TermKind::Tuple => {
             let elements = term.as_tuple().unwrap();
             let head = if bytes[0] == 104 { 2 } else { 5 };
             out.extend(&bytes[..head]);
             return elements.into_iter().all(|element| expand(element, atoms, out));
         }
-        Kind::List if bytes[0] == 108 => {
+        TermKind::List if bytes[0] == 108 => {
             let list = term.as_list().unwrap();
             out.extend(&bytes[..5]);
             return list.elements.into_iter().all(|element| expand(element, atoms, out))
                 && expand(list.tail().unwrap(), atoms, out);
         }
-        Kind::Map => {
+        TermKind::Map => {
             out.extend(&bytes[..5]);
             let mut pairs = term.as_map().unwrap();
             return pairs.all(|(key, value)| expand(key, atoms, out) && expand(value, atoms, out));
         }
-        Kind::Fun if bytes[0] == 112 => {
+        TermKind::Fun if bytes[0] == 112 => {
             let (start, fun) = (out.len(), term.as_fun().unwrap());
             out.extend(&bytes[..30]);
             let mut known = expand(fun.module, atoms, out);
@@ -108,11 +108,11 @@ fn expand(term: Term<'_>, atoms: &(impl Atoms + ?Sized), out: &mut Vec<u8>) -> b
             return known;
         }
         // No release that takes a record or an old closure sends references in it.
-        Kind::BitString | Kind::Float | Kind::Integer | Kind::List => {
+        TermKind::BitString | TermKind::Float | TermKind::Integer | TermKind::List => {
             out.extend(bytes);
             return true;
         }
-        Kind::Fun | Kind::Record | Kind::Unknown => return false,
+        TermKind::Fun | TermKind::Record | TermKind::Unknown => return false,
     };
     let before = node.bytes().as_ptr().addr() - bytes.as_ptr().addr();
     out.extend(&bytes[..before]);
