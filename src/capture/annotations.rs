@@ -1,4 +1,4 @@
-//! What a pcapng file says about its frames beside their bytes.
+//! Names, secrets and comments of a pcapng file.
 //!
 //! In: names, secrets and comments as [`super::pcapng`] cuts them from blocks. Out: those of the last block, for
 //! [`Item`](super::Item). Nothing here resolves a name, decrypts, or interprets a comment.

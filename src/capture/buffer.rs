@@ -1,18 +1,18 @@
-//! Stage 1: the bytes of an input in one buffer that is used again and again.
+//! The bytes of an input, in one buffer that is used again and again.
 //!
-//! In: any [`Read`]. Out: slices of what it gave, in order. Copies a byte at most once after it was
-//! read, and knows no format.
+//! In: any [`Read`]. Out: slices of its bytes, in order. Copies each byte at most once after it was read. Knows no
+//! format.
 
 use std::io::{self, Read};
 use std::ops::Range;
 
-/// A window onto a stream, moved forward by its user.
+/// A window of a stream, which its user moves forward.
 pub(super) struct Buffer {
     source: Box<dyn Read + Send>,
     data: Vec<u8>,
-    /// The bytes in hand are `data[hand]`; `hand.end` never passes the end of `data`.
+    /// The unread bytes are `data[hand]`; `hand.end` is never beyond the end of `data`.
     hand: Range<usize>,
-    /// Position in the stream of the first byte of `data`.
+    /// Position of the first byte of `data` in the stream.
     origin: u64,
     ended: bool,
     failure: Option<io::Error>,
@@ -23,20 +23,20 @@ impl Buffer {
         Self { source, data: Vec::new(), hand: 0..0, origin: 0, ended: false, failure: None }
     }
 
-    /// The bytes in hand.
+    /// The bytes that were read and not consumed.
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         self.at(self.hand.clone())
     }
 
-    /// The next `N` bytes, for who looks at each frame: what is not in hand of them means nothing, and
-    /// [`Self::take`] will say so.
+    /// The next `N` bytes of `data`, for the fast path. Bytes beyond the unread ones are meaningless; the
+    /// [`Self::take`] that follows fails then.
     #[inline]
     pub(super) fn peek<const N: usize>(&self) -> Option<&[u8; N]> {
         self.data.get(self.hand.start..)?.first_chunk()
     }
 
-    /// As [`Self::consume`], where so many bytes are in hand.
+    /// Consumes bytes as [`Self::consume`] does, if so many are unread.
     #[inline]
     pub(super) fn take(&mut self, bytes: usize) -> Option<usize> {
         let start = self.hand.start;
@@ -45,25 +45,25 @@ impl Buffer {
         Some(start)
     }
 
-    /// How many bytes are in hand.
+    /// Number of unread bytes.
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.hand.len()
     }
 
-    /// Position in the stream of the first byte in hand.
+    /// Position of the first unread byte in the stream.
     #[inline]
     pub(super) fn offset(&self) -> u64 {
         self.origin.saturating_add(self.hand.start as u64)
     }
 
-    /// Bytes at a place that [`Self::consume`] told; empty once [`Self::fill`] had to move them.
+    /// The bytes at a place that [`Self::consume`] returned; empty after a [`Self::fill`] that moved them.
     #[inline]
     pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
         self.data.get(place).unwrap_or_else(nothing)
     }
 
-    /// Lets go of `bytes` in hand and says where they lie until the next [`Self::fill`].
+    /// Consumes unread bytes. Returns their place, which is valid until the next [`Self::fill`].
     #[inline]
     pub(super) fn consume(&mut self, bytes: usize) -> usize {
         let start = self.hand.start;
@@ -71,21 +71,20 @@ impl Buffer {
         start
     }
 
-    /// Reads until `need` bytes are in hand; false when the input ends before.
+    /// Reads until `need` bytes, at most [`MAX_NEED`], are unread; `false` if the input ends before.
     ///
-    /// Reads nothing while they are in hand already, so a packet that lies in a pipe never waits for
-    /// the one behind it. `need` is at most [`MAX_NEED`].
+    /// Reads nothing if they are there already, so that a packet in a pipe never waits for the one after it.
     #[inline]
     pub(super) fn fill(&mut self, need: usize) -> bool {
         self.hand.len() >= need || self.read_until(need)
     }
 
-    /// Why the input ended, when it was not by its end.
+    /// The error that ended the input, if it did not reach its end.
     pub(super) fn take_failure(&mut self) -> Option<io::Error> {
         self.failure.take()
     }
 
-    /// Whether a failure waits to be taken.
+    /// Whether there is such an error.
     pub(super) fn has_failed(&self) -> bool {
         self.failure.is_some()
     }
@@ -108,9 +107,9 @@ impl Buffer {
         self.hand.len() >= need
     }
 
-    /// Makes room behind the hand. Moves only what is smaller than what was consumed since the last
-    /// move, so the cost of moving stays below one copy a byte however the input is built; doubles
-    /// only a buffer that is full, so a length on the wire reserves nothing.
+    /// Makes room after the unread bytes. Moves them only if they are fewer than the bytes consumed since the last
+    /// move, so that moving costs less than one copy of each byte for any input. Doubles only a buffer that is
+    /// full, so that a length on the wire reserves no memory.
     fn make_room(&mut self) {
         if self.hand.start >= self.data.len() / 2 {
             self.data.copy_within(self.hand.clone(), 0);
@@ -118,7 +117,7 @@ impl Buffer {
             self.hand = 0..self.hand.len();
         }
         if self.hand.end == self.data.len() {
-            // Zeroes from the system cost nothing until they are written over.
+            // Zeroed pages from the operating system cost nothing until they are written.
             let mut larger = vec![0; (self.data.len() * 2).max(INITIAL)];
             larger.split_at_mut(self.data.len()).0.copy_from_slice(&self.data);
             self.data = larger;
@@ -126,18 +125,18 @@ impl Buffer {
     }
 }
 
-/// A branch that is never taken costs less than a choice that is always made.
+/// A branch that is predicted as not taken is cheaper than a conditional move.
 #[cold]
 const fn nothing<'a>() -> &'a [u8] {
     &[]
 }
 
-/// Large enough that the price of a `read` call vanishes, small enough to stay in the second-level
-/// cache while its records are walked: with 256 KiB, reading took a sixth longer.
+/// Large enough that the cost of a `read` call is negligible, and small enough to stay in the second-level cache
+/// while the records are read: with 256 KiB, reading took a sixth longer.
 const INITIAL: usize = 512 * 1024;
 
-/// The most bytes that a record may need at once. A full buffer is doubled only while less than this
-/// is in hand and that is more than half of it: it never passes twice this size, 64 MiB.
+/// The most bytes that a record may need at once. A full buffer is doubled only if fewer than this are unread and
+/// they fill more than half of it, so it never exceeds twice this size, 64 MiB.
 pub(super) const MAX_NEED: usize = 32 * 1024 * 1024;
 
 #[cfg(test)]
@@ -145,7 +144,7 @@ pub(super) const MAX_NEED: usize = 32 * 1024 * 1024;
 mod tests {
     use super::*;
 
-    /// Gives `bytes` at a time of an endless count 0, 1, 2 …, and counts the calls.
+    /// Returns `bytes` at a time of the endless sequence 0, 1, 2 …, and counts the calls.
     struct Counting {
         bytes: usize,
         given: u64,

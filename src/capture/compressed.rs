@@ -1,7 +1,7 @@
-//! Stage 1: compressed captures, told by their first bytes and never by their name.
+//! Decompression of captures, recognised by their first bytes and never by their name.
 //!
-//! In: any [`Read`]. Out: another that gives the same bytes, or what they decompress to. Members,
-//! frames and streams in a row (rotated files joined by `cat`) are one stream. Knows no capture format.
+//! In: any [`Read`]. Out: another that gives the same bytes, or what they decompress to. Concatenated members,
+//! frames and streams (rotated files joined by `cat`) are one stream. Knows no capture format.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
@@ -12,23 +12,23 @@ use lzma_rust2::XzReader;
 
 use super::zstd::ZstdFrames;
 
-/// Gives its source as it is, or decompressed. Touches it only when read for the first time.
-pub(super) struct Decompressed(State);
+/// A reader of its source, decompressed if need be. Reads nothing before it is read for the first time.
+pub(super) struct Decompressed(DecompressionState);
 
-enum State {
+enum DecompressionState {
     Unread(Box<dyn Read + Send>),
     Reading(Box<dyn Read + Send>),
-    /// Left by a source that failed before it showed what it is.
+    /// The source failed before its compression was known.
     Failed,
 }
 
 impl Decompressed {
     pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
-        Self(State::Unread(source))
+        Self(DecompressionState::Unread(source))
     }
 }
 
-/// Whether a file begins like one that has to be decompressed. It is left at its beginning.
+/// Whether a file begins like a compressed one. Its position is then at its beginning again.
 pub(super) fn is_compressed(file: &mut File) -> io::Result<bool> {
     let mut magic = Vec::new();
     file.by_ref().take(MAGIC_LEN).read_to_end(&mut magic)?;
@@ -36,7 +36,7 @@ pub(super) fn is_compressed(file: &mut File) -> io::Result<bool> {
     Ok(Compression::of(&magic).is_some())
 }
 
-/// What an input may be compressed as.
+/// The compression formats that are recognised.
 enum Compression {
     Gzip,
     Zstd,
@@ -48,7 +48,7 @@ impl Compression {
     const fn of(magic: &[u8]) -> Option<Self> {
         Some(match magic {
             [0x1f, 0x8b, ..] => Self::Gzip,
-            // The second pattern is a skippable frame, with which parallel compressors begin.
+            // The second pattern is a skippable frame; parallel compressors begin with one.
             [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Self::Zstd,
             [0x04, 0x22, 0x4d, 0x18] => Self::Lz4,
             [0xfd, b'7', b'z', b'X'] => Self::Xz,
@@ -59,20 +59,22 @@ impl Compression {
 
 impl Read for Decompressed {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if let State::Reading(reader) = &mut self.0 {
+        if let DecompressionState::Reading(reader) = &mut self.0 {
             return reader.read(into);
         }
-        let State::Unread(source) = std::mem::replace(&mut self.0, State::Failed) else {
+        let DecompressionState::Unread(source) =
+            std::mem::replace(&mut self.0, DecompressionState::Failed)
+        else {
             return Ok(0);
         };
         let mut reader = decoder(source)?;
         let bytes = reader.read(into);
-        self.0 = State::Reading(reader);
+        self.0 = DecompressionState::Reading(reader);
         bytes
     }
 }
 
-/// Chooses the decoder for `source`. A pipe may give its first bytes one by one.
+/// Selects the decoder for `source`. A pipe may return its first bytes one by one.
 fn decoder(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     let mut magic = Vec::new();
     source.by_ref().take(MAGIC_LEN).read_to_end(&mut magic)?;
@@ -90,8 +92,8 @@ fn decoder(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>>
     })
 }
 
-/// LZ4 frames in a row. The decoder alone stops after each, and takes a cut between two blocks for an
-/// end.
+/// Concatenated LZ4 frames. The decoder of the crate stops after each of them, and takes a cut between two blocks
+/// for an end.
 struct Lz4Frames<R: BufRead> {
     decoder: FrameDecoder<Witness<R>>,
 }
@@ -110,7 +112,7 @@ impl<R: BufRead> Read for Lz4Frames<R> {
             if bytes > 0 || into.is_empty() {
                 return Ok(bytes);
             }
-            // The decoder was satisfied by an end mark, or it asked for more and there was none.
+            // The decoder has reached an end mark, or it has asked for more bytes and there were none.
             let source = self.decoder.get_mut();
             if source.missed {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -122,7 +124,7 @@ impl<R: BufRead> Read for Lz4Frames<R> {
     }
 }
 
-/// Remembers that its reader asked for bytes which the source did not have.
+/// Records whether its reader asked for more bytes than the source has.
 struct Witness<R> {
     source: R,
     missed: bool,
@@ -136,20 +138,20 @@ impl<R: Read> Read for Witness<R> {
     }
 }
 
-/// No signature needs more to be told from the others.
+/// The longest signature has so many bytes.
 const MAGIC_LEN: u64 = 4;
 
-/// A whole block and its header, at most.
+/// The longest block of LZ4, with its header.
 const ZSTD_BUFFER: usize = 1 << 17;
 
-/// 128 MiB; `xz -9` asks for 64.
+/// Most memory of an xz decoder: 128 MiB; `xz -9` asks for 64.
 const XZ_MEMORY_KIB: u32 = 128 * 1024;
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
-    use super::super::samples::{Records, Trickle, frames, notices};
+    use super::super::samples::{PcapBuilder, Trickle, frames, notices};
     use super::super::{Endian, NoticeKind};
     use super::*;
 
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_told_by_content_whole_and_in_a_row_also_byte_by_byte() {
+    fn all_formats_are_recognised_by_content_also_concatenated_and_byte_by_byte() {
         let (one, two) = (b"beamscope".as_slice(), b"beamscopebeamscope".as_slice());
         for packed in [gzip(one), zstd(one), lz4(one), XZ.to_vec()] {
             for step in [1, 3, usize::MAX] {
@@ -202,11 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_told_and_all_frames_before_it_are_given() {
-        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+    fn a_cut_is_an_error_after_all_frames_before_it() {
+        let mut file = PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1);
         let mut state = 1u32;
         for n in 0..3000u32 {
-            // Bytes that do not compress, so that a part of the output needs a part of the input.
+            // Random bytes, so that a part of the output needs a part of the input.
             let noise = std::iter::repeat_with(|| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 (state >> 24) as u8
@@ -231,8 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_at_any_byte_is_told_and_is_no_panic() {
-        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+    fn a_cut_at_any_byte_is_an_error_and_no_panic() {
+        let mut file = PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1);
         file.record(1, 1, 3, b"abc");
         for packed in [gzip(&file.bytes), zstd(&file.bytes), lz4(&file.bytes)] {
             for cut in 4..packed.len() {
@@ -243,15 +245,14 @@ mod tests {
 
     #[test]
     fn damage_is_no_panic() {
-        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        let mut file = PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1);
         file.record(1, 1, 3, b"abc");
         for packed in [gzip(&file.bytes), zstd(&file.bytes), lz4(&file.bytes), XZ.to_vec()] {
             for at in 4..packed.len() {
                 for flip in [0x01, 0x80, 0xff] {
                     let mut packed = packed.clone();
                     packed[at] ^= flip;
-                    // An error or other bytes: a flip in an LZ4 block without a checksum shows
-                    // in the capture alone.
+                    // An error or other bytes: a flip in an LZ4 block without a checksum shows only in the capture.
                     let _ = decompress(&packed, usize::MAX);
                 }
             }

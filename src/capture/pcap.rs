@@ -1,7 +1,7 @@
-//! Stage 1: records of the classic pcap format.
+//! Records of the classic pcap format.
 //!
-//! In: the buffer, at a file header or a record. Out: one [`Record`] after the other, or where the file
-//! stops making sense. A record has no mark by which to find it again, so damage is the end here.
+//! In: the buffer, at a file header or a record. Out: one [`FrameRecord`] after the other, or the offset at
+//! which the file is damaged. Records have no mark to resynchronise on, so reading ends at the first damage.
 //!
 //! ```text
 //! file    4       2       2       4          4         4         4
@@ -15,10 +15,10 @@
 //! whose records are longer.
 
 use super::buffer::Buffer;
-use super::{Endian, LinkType, Record, Step};
+use super::{Endian, FormatStep, FrameRecord, LinkType};
 use crate::time::Timestamp;
 
-/// How to read the records of one file.
+/// The parameters of the records of one file.
 pub(super) struct Pcap {
     endian: Endian,
     link: LinkType,
@@ -27,7 +27,7 @@ pub(super) struct Pcap {
 }
 
 impl Pcap {
-    /// Reads the magic number; `None` when it is none of this format.
+    /// Recognises the magic number; `None` if it is not that of a pcap file.
     pub(super) fn recognise(magic: [u8; 4]) -> Option<Self> {
         let (nanos_per_fraction, record_header_len) = (1000, 16);
         let pcap =
@@ -41,13 +41,13 @@ impl Pcap {
         })
     }
 
-    /// Reads the rest of the file header; false when the input ends in it.
+    /// Reads the rest of the file header; `false` if the input ends in it.
     pub(super) fn read_header(&mut self, buffer: &mut Buffer) -> bool {
         if !buffer.fill(FILE_HEADER_LEN) {
             return false;
         }
         if let Some([.., network]) = self.endian.words::<6>(buffer.bytes()) {
-            // The upper half says whether frames end in a frame check sequence.
+            // The upper half contains the length of the frame check sequence.
             let [_, _, link @ ..] = network.to_be_bytes();
             self.link = LinkType(u16::from_be_bytes(link));
         }
@@ -55,41 +55,41 @@ impl Pcap {
         true
     }
 
-    /// Reads on to the next record.
+    /// Reads up to the next record.
     pub(super) fn advance(
         &mut self,
         buffer: &mut Buffer,
         number: &mut u64,
-        record: &mut Record,
-    ) -> Step {
+        record: &mut FrameRecord,
+    ) -> FormatStep {
         let offset = buffer.offset();
         let header_len = self.record_header_len;
         if !buffer.fill(header_len) && buffer.len() == 0 {
-            return Step::End;
+            return FormatStep::End;
         }
         let header = buffer.bytes().get(..header_len).and_then(|header| self.endian.words(header));
         let Some([_, _, captured]) = header else {
-            return Step::Truncated { offset, what: "a record header" };
+            return FormatStep::Truncated { offset, what: "a record header" };
         };
         if captured > MAX_CAPTURED {
             let detail = format!(
                 "expected a record of at most {MAX_CAPTURED} bytes, found {captured}; stopped reading"
             );
-            return Step::Corrupt { offset, skipped: None, detail };
+            return FormatStep::Corrupt { offset, skipped: None, detail };
         }
         buffer.fill(header_len + captured as usize);
         match self.step(buffer, number) {
             Some(found) => {
                 *record = found;
-                Step::Frame
+                FormatStep::Frame
             }
-            None => Step::Truncated { offset, what: "a record" },
+            None => FormatStep::Truncated { offset, what: "a record" },
         }
     }
 
-    /// Takes the next record where all of it is in hand.
+    /// Takes the next record if it is complete in the buffer.
     #[inline(always)]
-    pub(super) fn step(&self, buffer: &mut Buffer, number: &mut u64) -> Option<Record> {
+    pub(super) fn step(&self, buffer: &mut Buffer, number: &mut u64) -> Option<FrameRecord> {
         let [seconds, fraction, captured, wire_len] = self.endian.words(buffer.peek::<16>()?)?;
         if captured > MAX_CAPTURED {
             return None;
@@ -98,7 +98,7 @@ impl Pcap {
         let start = buffer.take(whole)?;
         *number += 1;
         let nanos = u64::from(fraction) * u64::from(self.nanos_per_fraction);
-        Some(Record {
+        Some(FrameRecord {
             at: Timestamp::new(seconds.into(), nanos),
             link: self.link,
             interface: None,
@@ -110,15 +110,15 @@ impl Pcap {
 
 const FILE_HEADER_LEN: usize = 24;
 
-/// No capture tool writes records above 256 KiB; offload makes some of 64 KiB, USB larger ones. What
-/// claims more than this is damage.
+/// No capture tool writes records above 256 KiB; frames with offload have some 64 KiB, USB has larger ones. A
+/// larger length is damage.
 const MAX_CAPTURED: u32 = 16 * 1024 * 1024;
 
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 mod tests {
     use super::super::NoticeKind;
-    use super::super::samples::{Records, frames, notices};
+    use super::super::samples::{PcapBuilder, frames, notices};
     use super::*;
 
     const SECONDS: u32 = 1_700_000_000;
@@ -127,7 +127,7 @@ mod tests {
     fn every_magic_is_read_in_both_byte_orders() {
         for endian in [Endian::Big, Endian::Little] {
             for (magic, nanos) in [(0xa1b2_c3d4, 5_000), (0xa1b2_3c4d, 5), (0xa1b2_cd34, 5_000)] {
-                let mut file = Records::file(endian, magic, 1);
+                let mut file = PcapBuilder::file(endian, magic, 1);
                 file.record(SECONDS, 5, 99, b"one").record(SECONDS, 6, 3, b"two");
                 let frames = frames(&file.bytes);
                 assert_eq!(frames.len(), 2, "{magic:x}");
@@ -140,15 +140,15 @@ mod tests {
 
     #[test]
     fn the_link_type_is_the_lower_half_of_its_field() {
-        let mut file = Records::file(Endian::Big, 0xa1b2_c3d4, 0x5400_0114);
+        let mut file = PcapBuilder::file(Endian::Big, 0xa1b2_c3d4, 0x5400_0114);
         file.record(1, 0, 1, b"x");
         assert_eq!(frames(&file.bytes)[0].link, LinkType::LINUX_SLL2);
     }
 
     #[test]
-    fn an_impossible_length_ends_the_file_where_it_stands() {
+    fn an_impossible_length_ends_the_file_at_its_record() {
         for length in [MAX_CAPTURED + 1, u32::MAX] {
-            let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+            let mut file = PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1);
             file.record(1, 0, 1, b"x");
             let offset = file.bytes.len() as u64;
             file.record(1, 0, 1, b"y").record(1, 0, 1, b"z");
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_record_larger_than_the_first_buffer_is_one_slice() {
-        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        let mut file = PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1);
         let large: Vec<u8> = (0..1_000_000u32).map(|n| n as u8).collect();
         file.record(1, 0, 1_000_000, &large).record(2, 0, 1, b"x");
         let frames = frames(&file.bytes);

@@ -1,7 +1,7 @@
-//! Stage 1: blocks of the pcapng format.
+//! Blocks of the pcapng format.
 //!
-//! In: the buffer, at a block. Out: one [`Record`] a packet block, the interfaces as they are declared,
-//! where damage was passed over, and [`Annotations`]. Comments on anything but packets are skipped.
+//! In: the buffer, at a block. Out: one [`FrameRecord`] for each packet block, interfaces, names and secrets as
+//! they occur, and the places where damage was skipped. Comments on anything but packets are ignored.
 //!
 //! ```text
 //!   4        4                                   4
@@ -22,10 +22,10 @@ use std::net::IpAddr;
 
 use super::annotations::Annotations;
 use super::buffer::{Buffer, MAX_NEED};
-use super::{Endian, Interface, LinkType, Record, SecretsType, Step};
+use super::{Endian, FormatStep, FrameRecord, Interface, LinkType, SecretsType};
 use crate::time::Timestamp;
 
-/// Where a file stands: its section, and what it told about interfaces.
+/// The state of the current section, and the interfaces of the file.
 pub(super) struct Pcapng {
     endian: Endian,
     /// Interfaces of the section, by their identifier.
@@ -33,13 +33,13 @@ pub(super) struct Pcapng {
     /// Interfaces of all sections, in the order of their blocks.
     pub(super) interfaces: Vec<Interface>,
     pub(super) annotations: Annotations,
-    /// A packet of this section named an interface that is not declared; say so once.
-    undeclared_told: bool,
-    /// Time of the packet before, which is all that is known of one without a time.
+    /// Whether it was reported that a packet of this section refers to an undeclared interface.
+    undeclared_reported: bool,
+    /// Time of the last packet, which is used for packets without a time stamp.
     last: Timestamp,
 }
 
-/// What the reading of packets needs to know of an interface.
+/// The parameters that packets need of their interface.
 struct Declared {
     link: LinkType,
     snaplen: u32,
@@ -48,11 +48,11 @@ struct Declared {
     index: Option<u32>,
 }
 
-/// What the two halves of a packet's time stamp count, and from when.
+/// The unit and the origin of the time stamps of an interface.
 struct Clock {
-    /// Set where it is a whole number, as for all resolutions in use.
+    /// Nanoseconds of a tick if that is a whole number, as with all resolutions in use.
     nanos_per_tick: Option<i128>,
-    /// The same, where times count from 1970.
+    /// The same, if times are counted from 1970.
     plain_nanos_per_tick: Option<u64>,
     ticks_per_second: i128,
     offset_seconds: i64,
@@ -65,8 +65,8 @@ enum NoBlock {
     Corrupt(String),
 }
 
-/// A block as a packet describes itself.
-struct Packet {
+/// The fields of a packet block of any kind.
+struct PacketBlock {
     interface: u32,
     ticks: Option<u64>,
     captured: u32,
@@ -87,7 +87,7 @@ impl Pcapng {
             declared: Vec::new(),
             interfaces: Vec::new(),
             annotations: Annotations::default(),
-            undeclared_told: false,
+            undeclared_reported: false,
             last: Timestamp::default(),
         }
     }
@@ -96,13 +96,13 @@ impl Pcapng {
         &mut self,
         buffer: &mut Buffer,
         number: &mut u64,
-        found: &mut Record,
-    ) -> Step {
+        found: &mut FrameRecord,
+    ) -> FormatStep {
         self.annotations.comments.clear();
         loop {
             let (kind, len) = match self.front(buffer) {
                 Ok(front) => front,
-                Err(NoBlock::End) => return Step::End,
+                Err(NoBlock::End) => return FormatStep::End,
                 Err(NoBlock::Cut) => return self.resynchronise(buffer, None),
                 Err(NoBlock::Corrupt(detail)) => return self.resynchronise(buffer, Some(detail)),
             };
@@ -115,14 +115,14 @@ impl Pcapng {
                     *number += 1;
                     match self.packet(kind, block, start) {
                         Ok(Some(record)) => {
-                            // Behind most frames, and behind all of simple packets, is nothing.
+                            // Most frames have no options; simple packets never have any.
                             let behind = (record.place.end - start).next_multiple_of(4);
                             if behind < len - 4 && kind != SIMPLE_PACKET {
                                 let options = block.get(behind..len - 4).unwrap_or_default();
                                 self.keep_comments(options);
                             }
                             *found = record;
-                            return Step::Frame;
+                            return FormatStep::Frame;
                         }
                         Ok(None) => continue,
                         Err(why) => Err(why),
@@ -134,7 +134,7 @@ impl Pcapng {
                         _ => self.count_statistics(body),
                     };
                     match read {
-                        Ok(Some(index)) => return Step::Interface(index),
+                        Ok(Some(index)) => return FormatStep::Interface(index),
                         Ok(None) => continue,
                         Err(why) => Err(why),
                     }
@@ -142,20 +142,20 @@ impl Pcapng {
                 NAME_RESOLUTION => {
                     self.keep_names(body);
                     if !self.annotations.names.is_empty() {
-                        return Step::Names;
+                        return FormatStep::Names;
                     }
                     continue;
                 }
                 DECRYPTION_SECRETS => {
                     self.keep_secrets(body, start + 8);
                     if self.annotations.secrets.is_some() {
-                        return Step::Secrets;
+                        return FormatStep::Secrets;
                     }
                     continue;
                 }
                 SECTION_HEADER => {
                     self.declared.clear();
-                    self.undeclared_told = false;
+                    self.undeclared_reported = false;
                     Ok(())
                 }
                 // Wireshark shows and counts these as frames.
@@ -166,16 +166,15 @@ impl Pcapng {
                 _ => Ok(()),
             };
             if let Err(detail) = read {
-                return Step::Corrupt { offset, skipped: Some(len as u64), detail };
+                return FormatStep::Corrupt { offset, skipped: Some(len as u64), detail };
             }
         }
     }
 
-    /// Takes the next block where it is a packet as nearly all are: an enhanced packet block, whole and in hand,
-    /// without options. Says nothing about any other, which is left to [`Self::advance`]; that takes three
-    /// times as long.
+    /// Takes the next block if it is like nearly all packets: an enhanced packet block without options, complete in
+    /// the buffer. Returns `None` for any other, which [`Self::advance`] reads in three times the time.
     #[inline(always)]
-    pub(super) fn step(&mut self, buffer: &mut Buffer, number: &mut u64) -> Option<Record> {
+    pub(super) fn step(&mut self, buffer: &mut Buffer, number: &mut u64) -> Option<FrameRecord> {
         let header = self.endian.words(buffer.peek::<ENHANCED_HEADER_LEN>()?)?;
         let [ENHANCED_PACKET, len, interface, high, low, captured, wire_len] = header else {
             return None;
@@ -191,7 +190,7 @@ impl Pcapng {
         let start = buffer.take(whole)? + ENHANCED_HEADER_LEN;
         self.last = declared.clock.at(u64::from(high) << 32 | u64::from(low));
         *number += 1;
-        Some(Record {
+        Some(FrameRecord {
             at: self.last,
             link: declared.link,
             interface: declared.index,
@@ -200,8 +199,8 @@ impl Pcapng {
         })
     }
 
-    /// Type and length of the block at the front, all of it in hand and its two lengths alike. Takes
-    /// on the byte order of a section that begins.
+    /// Type and length of the next block, once it is complete in the buffer and its two lengths agree. Adopts the
+    /// byte order of a section that begins.
     fn front(&mut self, buffer: &mut Buffer) -> Result<(u32, usize), NoBlock> {
         if !buffer.fill(MIN_BLOCK) {
             return Err(if buffer.len() == 0 { NoBlock::End } else { NoBlock::Cut });
@@ -231,9 +230,9 @@ impl Pcapng {
         Ok((kind, whole))
     }
 
-    /// Passes over bytes until a block can be trusted again. `detail` says what was wrong; without
-    /// it, the input ended in what may have been a block, unless a whole one follows after all.
-    fn resynchronise(&mut self, buffer: &mut Buffer, detail: Option<String>) -> Step {
+    /// Skips bytes until a block can be trusted again. `detail` is the reason; without it, the input ended within a
+    /// block, unless a complete one follows after all.
+    fn resynchronise(&mut self, buffer: &mut Buffer, detail: Option<String>) -> FormatStep {
         let offset = buffer.offset();
         loop {
             buffer.consume(1);
@@ -245,21 +244,21 @@ impl Pcapng {
                     "expected a whole block, found a length beyond the end of the input".into()
                 });
                 let skipped = Some(buffer.offset().saturating_sub(offset));
-                return Step::Corrupt { offset, skipped, detail };
+                return FormatStep::Corrupt { offset, skipped, detail };
             }
         }
         buffer.consume(buffer.len());
         match detail {
-            None => Step::Truncated { offset, what: "a block" },
+            None => FormatStep::Truncated { offset, what: "a block" },
             Some(detail) => {
                 let skipped = Some(buffer.offset().saturating_sub(offset));
-                Step::Corrupt { offset, skipped, detail }
+                FormatStep::Corrupt { offset, skipped, detail }
             }
         }
     }
 
-    /// Whether what lies at the front is a block beyond reasonable doubt: of a known type, of a length
-    /// as blocks have, and with the same length at its end.
+    /// Whether the next bytes are a block beyond reasonable doubt: of a known type, of a plausible length, and with
+    /// the same length at its end.
     fn trustworthy(&self, buffer: &mut Buffer) -> bool {
         let head = buffer.bytes();
         let endian = section_endian(head).unwrap_or(self.endian);
@@ -273,8 +272,13 @@ impl Pcapng {
         })
     }
 
-    /// Reads a packet block that lies at `start` in the buffer.
-    fn packet(&mut self, kind: u32, block: &[u8], start: usize) -> Result<Option<Record>, String> {
+    /// Reads the packet block at `start` in the buffer.
+    fn packet(
+        &mut self,
+        kind: u32,
+        block: &[u8],
+        start: usize,
+    ) -> Result<Option<FrameRecord>, String> {
         let too_short =
             || format!("a packet block of {} bytes has no room for its header", block.len());
         let room = |header_len| block.len().checked_sub(header_len + 4).ok_or_else(too_short);
@@ -288,19 +292,25 @@ impl Pcapng {
                     interface = self.endian.u16(*field.ok_or_else(too_short)?).into();
                 }
                 let ticks = Some(u64::from(high) << 32 | u64::from(low));
-                Packet { interface, ticks, captured, wire_len, header_len: ENHANCED_HEADER_LEN }
+                PacketBlock {
+                    interface,
+                    ticks,
+                    captured,
+                    wire_len,
+                    header_len: ENHANCED_HEADER_LEN,
+                }
             }
             _ => {
                 let [_, _, wire_len] = self.endian.words(block).ok_or_else(too_short)?;
-                // It tells neither time nor interface nor how much of the frame was captured: all
-                // that the block has room for, within the first interface's snaplen.
+                // A simple packet block contains neither time nor interface nor the captured length. That is the
+                // room in the block, up to the snaplen of the first interface.
                 let snaplen = self.declared.first().map_or(0, |first| first.snaplen);
                 let room = u32::try_from(room(12)?).unwrap_or(u32::MAX);
                 let captured = match snaplen {
                     0 => wire_len.min(room),
                     snaplen => wire_len.min(room).min(snaplen),
                 };
-                Packet { interface: 0, ticks: None, captured, wire_len, header_len: 12 }
+                PacketBlock { interface: 0, ticks: None, captured, wire_len, header_len: 12 }
             }
         };
         let room = room(packet.header_len)?;
@@ -309,7 +319,7 @@ impl Pcapng {
             return Err(format!("expected at most {room} bytes of a frame, found {captured}"));
         }
         let Some(declared) = self.declared.get(packet.interface as usize) else {
-            if std::mem::replace(&mut self.undeclared_told, true) {
+            if std::mem::replace(&mut self.undeclared_reported, true) {
                 return Ok(None);
             }
             return Err(format!(
@@ -323,7 +333,7 @@ impl Pcapng {
             self.last = declared.clock.at(ticks);
         }
         let start = start + packet.header_len;
-        Ok(Some(Record {
+        Ok(Some(FrameRecord {
             at: self.last,
             link: declared.link,
             interface: declared.index,
@@ -410,7 +420,7 @@ impl Pcapng {
     /// Name resolution: records of an address and its names, each name ended by a zero byte.
     fn keep_names(&mut self, body: &[u8]) {
         self.annotations.names.clear();
-        // Records are laid out as options are, and their end has the same code.
+        // Records have the layout of options, and the same code at their end.
         for (kind, value) in self.options(body) {
             let record = match kind {
                 NRB_RECORD_IPV4 => split_address::<4>(value),
@@ -454,7 +464,7 @@ impl Clock {
     fn new(resolution: u8) -> Self {
         let exponent = u32::from(resolution & 0x7f);
         let base: i128 = if resolution & 0x80 == 0 { 10 } else { 2 };
-        // With more ticks in a second, 64 bits of them do not fill a nanosecond.
+        // With even more ticks in a second, 64 bits of them are less than a nanosecond.
         let ticks_per_second = base.checked_pow(exponent).unwrap_or(i128::MAX);
         let nanos_per_tick = (NANOS_PER_SECOND % ticks_per_second == 0)
             .then_some(NANOS_PER_SECOND / ticks_per_second);
@@ -467,16 +477,16 @@ impl Clock {
         Self { plain_nanos_per_tick, offset_seconds, ..self }
     }
 
-    /// The moment that a time stamp means; 1970 where it lies before.
+    /// The time of a time stamp; 1970 if it is before that.
     #[inline]
     fn at(&self, ticks: u64) -> Timestamp {
-        // 64 bits do, for the resolutions and the times that are in use.
+        // 64 bits suffice for the resolutions and the times in use.
         let plain = self.plain_nanos_per_tick.and_then(|nanos| ticks.checked_mul(nanos));
         plain.map_or_else(|| self.at_any(ticks), Timestamp)
     }
 
     fn at_any(&self, ticks: u64) -> Timestamp {
-        // 64 bits times a thousand million is 94 bits: no overflow in 128.
+        // 64 bits multiplied by a thousand million are 94 bits: 128 bits cannot overflow.
         let nanos = match self.nanos_per_tick {
             Some(nanos) => i128::from(ticks) * nanos,
             None => i128::from(ticks) * NANOS_PER_SECOND / self.ticks_per_second,
@@ -494,14 +504,14 @@ where
     value.split_first_chunk().map(|(address, names)| (IpAddr::from(*address), names))
 }
 
-/// Byte order of the section that `head` begins; `None` when it begins none.
+/// Byte order of the section that begins with `head`; `None` if that is no section header.
 fn section_endian(head: &[u8]) -> Option<Endian> {
     [Endian::Big, Endian::Little]
         .into_iter()
         .find(|endian| matches!(endian.words(head), Some([SECTION_HEADER, _, BYTE_ORDER_MAGIC])))
 }
 
-/// A length that a block may have.
+/// The length of a block, if it is a possible one.
 fn block_len(len: u32) -> Option<usize> {
     let len = len as usize;
     ((MIN_BLOCK..=MAX_NEED).contains(&len) && len % 4 == 0).then_some(len)
@@ -541,7 +551,7 @@ const ISB_OSDROP: u16 = 7;
 const NRB_RECORD_IPV4: u16 = 1;
 const NRB_RECORD_IPV6: u16 = 2;
 
-/// Microseconds, where an interface says nothing else.
+/// Microseconds, unless an interface declares another resolution.
 const DEFAULT_RESOLUTION: u8 = 6;
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
@@ -549,23 +559,24 @@ const NANOS_PER_SECOND: i128 = 1_000_000_000;
 /// Two lengths and a type.
 const MIN_BLOCK: usize = 12;
 
-/// Damage is passed over only up to a block below this: larger ones are rare, and a false length found
-/// in the middle of bytes should not make a live reader wait for many more.
+/// After damage, only a block up to this length is trusted. Larger ones are rare, and a false length within other
+/// bytes should not make a live reader wait for many more.
 const MAX_TRUSTED: usize = 1024 * 1024;
 
-/// The obsolete packet block could name this many; a section of a real capture has a few dozen.
+/// Most interfaces of a section: the obsolete packet block can refer to as many. A section of a real capture has a
+/// few dozen.
 const MAX_INTERFACES: usize = 65_536;
 
 /// Bytes of an interface's name. Linux has 15, Windows about 50.
 const MAX_NAME: usize = 256;
 
-/// Options looked at in one statistics block; the specification has eight.
+/// Options that are read in one statistics block; the specification has eight.
 const MAX_COUNTERS: usize = 64;
 
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 mod tests {
-    use super::super::samples::{Blocks, frames, items, notices, read};
+    use super::super::samples::{PcapngBuilder, frames, items, notices, read};
     use super::super::{Endian, Item, NoticeKind};
     use super::*;
 
@@ -573,9 +584,9 @@ mod tests {
 
     #[test]
     fn every_section_has_its_own_byte_order_and_interfaces() {
-        let mut file = Blocks::section(Endian::Big);
+        let mut file = PcapngBuilder::section(Endian::Big);
         file.interface(1, 0, &[]).packet(0, SECONDS * 1_000_000 + 1, b"first");
-        let mut second = Blocks::section(Endian::Little);
+        let mut second = PcapngBuilder::section(Endian::Little);
         second.interface(276, 0, &[]).interface(101, 0, &[]);
         second.packet(1, SECONDS * 1_000_000 + 2, b"second");
         file.bytes.append(&mut second.bytes);
@@ -595,7 +606,7 @@ mod tests {
                 Endian::Big => seconds.to_be_bytes(),
                 Endian::Little => seconds.to_le_bytes(),
             };
-            let mut file = Blocks::section(endian);
+            let mut file = PcapngBuilder::section(endian);
             file.interface(1, 0, &[(IF_TSRESOL, &[9]), (IF_TSOFFSET, &offset(1000))])
                 .interface(1, 0, &[(IF_TSRESOL, &[0x94]), (IF_TSOFFSET, &offset(-5))])
                 .interface(1, 0, &[(IF_TSRESOL, &[12])])
@@ -625,7 +636,7 @@ mod tests {
     #[test]
     fn simple_packets_are_cut_at_the_first_interfaces_snaplen_and_take_the_last_time() {
         for (snaplen, captured) in [(0, 6), (4, 4), (100, 6)] {
-            let mut file = Blocks::section(Endian::Big);
+            let mut file = PcapngBuilder::section(Endian::Big);
             file.interface(1, snaplen, &[]).packet(0, 7, b"timed");
             file.words(SIMPLE_PACKET, &[6], b"abcdef");
             let frames = frames(&file.bytes);
@@ -637,7 +648,7 @@ mod tests {
     #[test]
     fn obsolete_packets_name_their_interface_in_16_bits() {
         for (endian, first_word) in [(Endian::Big, 0x0001_0007), (Endian::Little, 0x0007_0001)] {
-            let mut file = Blocks::section(endian);
+            let mut file = PcapngBuilder::section(endian);
             file.interface(1, 0, &[]).interface(113, 0, &[]);
             file.words(PACKET, &[first_word, 0, 9, 3, 60], b"abc");
             let frames = frames(&file.bytes);
@@ -648,7 +659,7 @@ mod tests {
 
     #[test]
     fn wireshark_counts_journal_and_custom_blocks_and_no_others() {
-        let mut file = Blocks::section(Endian::Little);
+        let mut file = PcapngBuilder::section(Endian::Little);
         file.interface(1, 0, &[]);
         for kind in [JOURNAL_EXPORT, CUSTOM, CUSTOM_NOT_COPIED, DECRYPTION_SECRETS, 4, 77] {
             file.words(kind, &[1], b"what it holds");
@@ -659,7 +670,7 @@ mod tests {
 
     #[test]
     fn interfaces_have_names_and_counters() {
-        let mut file = Blocks::section(Endian::Big);
+        let mut file = PcapngBuilder::section(Endian::Big);
         let long = [b'n'; 1000];
         file.interface(1, 0, &[(IF_NAME, b"eth0"), (END_OF_OPTIONS, b""), (IF_NAME, b"no")]);
         file.interface(1, 0, &[(IF_NAME, &long)]);
@@ -704,8 +715,8 @@ mod tests {
     }
 
     /// What a file of one interface and of what `fill` adds is annotated with.
-    fn annotations(endian: Endian, fill: impl Fn(&mut Blocks)) -> Read {
-        let mut file = Blocks::section(endian);
+    fn annotations(endian: Endian, fill: impl Fn(&mut PcapngBuilder)) -> Read {
+        let mut file = PcapngBuilder::section(endian);
         file.interface(1, 0, &[]);
         fill(&mut file);
         assert!(notices(&file.bytes).is_empty());
@@ -730,7 +741,7 @@ mod tests {
     #[test]
     fn comments_belong_to_the_packet_that_has_them() {
         for endian in [Endian::Big, Endian::Little] {
-            let told = annotations(endian, |file| {
+            let found = annotations(endian, |file| {
                 let commented = options(
                     endian,
                     &[
@@ -748,7 +759,7 @@ mod tests {
                 file.words(PACKET, &[0, 0, 4, 0, 0], &options(endian, &[(OPT_COMMENT, b"old")]));
             });
             let comments: Vec<_> =
-                told.comments.iter().map(|(number, text)| (*number, &**text)).collect();
+                found.comments.iter().map(|(number, text)| (*number, &**text)).collect();
             assert_eq!(comments, [(2, &b"one"[..]), (2, b""), (4, b"old")]);
         }
     }
@@ -756,7 +767,7 @@ mod tests {
     #[test]
     fn an_address_may_have_several_names_and_records_end_with_their_end() {
         for endian in [Endian::Big, Endian::Little] {
-            let told = annotations(endian, |file| {
+            let found = annotations(endian, |file| {
                 let mut ipv6 = [0; 16].to_vec();
                 ipv6[15] = 1;
                 ipv6.extend(b"six\0");
@@ -771,7 +782,7 @@ mod tests {
                 file.words(NAME_RESOLUTION, &[], &options(endian, &records));
             });
             let names: Vec<_> =
-                told.names.iter().map(|(at, name)| (at.to_string(), &**name)).collect();
+                found.names.iter().map(|(at, name)| (at.to_string(), &**name)).collect();
             let expected = [("10.0.0.2", "a.example"), ("10.0.0.2", "b"), ("::1", "six")];
             assert_eq!(names, expected.map(|(at, name)| (at.to_owned(), name.as_bytes())));
         }
@@ -780,12 +791,12 @@ mod tests {
     #[test]
     fn secrets_are_kept_with_their_type() {
         for endian in [Endian::Big, Endian::Little] {
-            let told = annotations(endian, |file| {
+            let found = annotations(endian, |file| {
                 file.words(DECRYPTION_SECRETS, &[0x544c_534b, 5], b"log 1, and padding");
                 file.words(DECRYPTION_SECRETS, &[0x5353_484b, 0], b"");
             });
             let secrets: Vec<_> =
-                told.secrets.iter().map(|(kind, data)| (*kind, &**data)).collect();
+                found.secrets.iter().map(|(kind, data)| (*kind, &**data)).collect();
             let ssh = SecretsType(0x5353_484b);
             assert_eq!(secrets, [(SecretsType::TLS_KEY_LOG, &b"log 1"[..]), (ssh, b"")]);
         }
@@ -794,7 +805,7 @@ mod tests {
     #[test]
     fn malformed_annotations_end_at_the_first_that_does_not_fit_and_cost_no_frame() {
         for endian in [Endian::Big, Endian::Little] {
-            let told = annotations(endian, |file| {
+            let found = annotations(endian, |file| {
                 // Each list is whole, but for a last length that is beyond its block.
                 let cut = |list: &[(u16, &[u8])]| {
                     let mut bytes = options(endian, list);
@@ -809,14 +820,14 @@ mod tests {
                 file.words(DECRYPTION_SECRETS, &[1, u32::MAX], b"four");
                 file.words(DECRYPTION_SECRETS, &[1], b"");
             });
-            let kept = (told.comments.len(), told.names.len(), told.secrets.len());
+            let kept = (found.comments.len(), found.names.len(), found.secrets.len());
             assert_eq!(kept, (1, 1, 0));
         }
     }
 
     #[test]
     fn annotations_beyond_their_bounds_are_left_out() {
-        let told = annotations(Endian::Big, |file| {
+        let found = annotations(Endian::Big, |file| {
             let long = vec![b'x'; 5000];
             file.words(ENHANCED_PACKET, &[0; 5], &options(Endian::Big, &[(OPT_COMMENT, &long)]));
             file.words(NAME_RESOLUTION, &[], &options(Endian::Big, &[(NRB_RECORD_IPV4, &long)]));
@@ -826,12 +837,12 @@ mod tests {
                 file.words(DECRYPTION_SECRETS, &[1, len], &vec![b's'; len as usize]);
             }
         });
-        assert_eq!((told.comments.len(), told.names.len(), told.secrets.len()), (0, 4096, 1));
+        assert_eq!((found.comments.len(), found.names.len(), found.secrets.len()), (0, 4096, 1));
     }
 
     #[test]
-    fn a_packet_of_an_undeclared_interface_is_told_once_and_keeps_its_number() {
-        let mut file = Blocks::section(Endian::Little);
+    fn a_packet_of_an_undeclared_interface_is_reported_once_and_keeps_its_number() {
+        let mut file = PcapngBuilder::section(Endian::Little);
         file.interface(1, 0, &[]).packet(0, 1, b"a").packet(9, 2, b"b").packet(8, 3, b"c");
         file.packet(0, 4, b"d");
         assert_eq!(frames(&file.bytes).iter().map(|f| f.number).collect::<Vec<_>>(), [1, 4]);
@@ -840,9 +851,9 @@ mod tests {
         assert!(notices[0].detail.contains("interface 9"), "{}", notices[0].detail);
     }
 
-    /// Three packets, and where the second begins and ends.
+    /// Three packets, and the place of the second.
     fn three_packets() -> (Vec<u8>, std::ops::Range<usize>) {
-        let mut file = Blocks::section(Endian::Little);
+        let mut file = PcapngBuilder::section(Endian::Little);
         file.interface(1, 0, &[]).packet(0, 1, b"packet 1");
         let start = file.bytes.len();
         file.packet(0, 2, b"packet 2");
@@ -879,7 +890,7 @@ mod tests {
 
     #[test]
     fn a_captured_length_beyond_the_block_spoils_that_packet_alone() {
-        let mut file = Blocks::section(Endian::Big);
+        let mut file = PcapngBuilder::section(Endian::Big);
         file.interface(1, 0, &[]);
         file.words(ENHANCED_PACKET, &[0, 0, 1, u32::MAX, 4], b"abcd").words(
             ENHANCED_PACKET,
@@ -895,7 +906,7 @@ mod tests {
     #[test]
     fn bytes_of_any_kind_never_stop_the_reader() {
         // A fixed sequence; every byte of a small file replaced by several values.
-        let mut file = Blocks::section(Endian::Little);
+        let mut file = PcapngBuilder::section(Endian::Little);
         file.interface(1, 96, &[(IF_NAME, b"eth0"), (IF_TSRESOL, &[9])]).packet(0, 5, b"abcde");
         file.words(SIMPLE_PACKET, &[4], b"abcd").packet(0, 6, b"fghij");
         let comment = options(Endian::Little, &[(OPT_COMMENT, b"comment")]);
@@ -915,7 +926,7 @@ mod tests {
     fn pcap_parser_reads_the_same_packets() {
         use pcap_parser::{Block, parse_block_be, parse_block_le};
         for endian in [Endian::Big, Endian::Little] {
-            let mut file = Blocks::section(endian);
+            let mut file = PcapngBuilder::section(endian);
             file.interface(113, 0, &[(IF_NAME, b"any")]);
             for n in 0..20u64 {
                 file.packet(0, SECONDS * 1_000_000 + n, &vec![n as u8; n as usize]);

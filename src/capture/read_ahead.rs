@@ -1,12 +1,12 @@
-//! Stage 1: bytes that a thread of their own makes, ahead of their reader.
+//! Reads a stream in a thread of its own, ahead of its reader.
 //!
-//! In: a reader that the thread makes and uses. Out: the bytes that it gives, and its error behind them, as
-//! if there were no thread. Bounded: the thread waits where two pieces wait.
+//! In: a reader, which the thread creates and uses. Out: its bytes, and its error after them, as if there were no
+//! thread. Bounded: the thread waits while two chunks are unread.
 //!
-//! For what takes long to make, which is compressed captures: there reading and everything else share the
-//! time. A plain file that was read ahead took a third longer (a gigabyte 0.38 s, and 0.28 s without), since its
-//! bytes come out of the system's cache faster than they go from one processor to another; nor does a thread
-//! behind decoding gain anything, where a packet costs less than handing it over.
+//! Only compressed captures are read ahead, since decompression takes about as long as everything else. A plain
+//! file that was read ahead took a third longer (0.38 s instead of 0.28 s for a gigabyte): its bytes come from the
+//! page cache faster than from another processor. A thread after the decoder gains nothing either, since a packet
+//! costs less than handing it over.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-/// How many threads may still be started beside the one that asks.
+/// Number of threads that may still be started beside that of the caller.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DecompressionThreads(Arc<AtomicUsize>);
 
-/// The right to a thread, given back when dropped.
+/// Permission to run one thread, returned when dropped.
 struct Permit(DecompressionThreads);
 
 impl DecompressionThreads {
-    /// At most so many at a time.
+    /// Permits at most so many threads at a time.
     pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(most)))
     }
@@ -40,25 +40,25 @@ impl Drop for Permit {
     }
 }
 
-/// The near end of the thread.
+/// The end of the channel at which the thread's bytes arrive.
 pub(super) struct ReadAhead {
-    full: Receiver<io::Result<Piece>>,
-    /// Pieces that were read go back, to be filled again.
-    empty: Sender<Piece>,
-    piece: Piece,
+    full: Receiver<io::Result<Chunk>>,
+    /// Chunks that were read go back, to be filled again.
+    empty: Sender<Chunk>,
+    chunk: Chunk,
     _permit: Permit,
 }
 
-/// Bytes on their way.
+/// A buffer that is passed between the two threads.
 #[derive(Default)]
-struct Piece {
+struct Chunk {
     bytes: Vec<u8>,
     read: usize,
     filled: usize,
 }
 
 impl ReadAhead {
-    /// Starts a thread that reads what `make` makes. `None` when there are threads enough.
+    /// Starts a thread that reads the reader made by `make`. `None` if no more threads are permitted.
     pub(super) fn start<R: Read>(
         helpers: &DecompressionThreads,
         make: impl FnOnce() -> R + Send + 'static,
@@ -68,19 +68,19 @@ impl ReadAhead {
         let (empty, empty_out) = channel();
         let work = move || read_on(make(), &full_in, &empty_out);
         let thread = thread::Builder::new().name("decompress".to_owned()).spawn(work);
-        Some(thread.map(|_| Self { full, empty, piece: Piece::default(), _permit: permit }))
+        Some(thread.map(|_| Self { full, empty, chunk: Chunk::default(), _permit: permit }))
     }
 }
 
-/// Ends with the source, or with whoever reads: then nobody takes a piece any more.
-fn read_on(mut source: impl Read, full: &SyncSender<io::Result<Piece>>, empty: &Receiver<Piece>) {
+/// Ends with the source, or when its reader no longer takes chunks.
+fn read_on(mut source: impl Read, full: &SyncSender<io::Result<Chunk>>, empty: &Receiver<Chunk>) {
     loop {
-        let mut piece = empty.try_recv().unwrap_or_default();
-        let ended = piece.fill(&mut source);
+        let mut chunk = empty.try_recv().unwrap_or_default();
+        let ended = chunk.fill(&mut source);
         let is_last = !matches!(ended, Ok(false));
-        let sent = piece.filled == 0 || full.send(Ok(piece)).is_ok();
+        let sent = chunk.filled == 0 || full.send(Ok(chunk)).is_ok();
         if let Err(error) = ended {
-            // Nobody left to hear it is as good.
+            // If the receiver is gone, there is no one to report the error to.
             let _ = full.send(Err(error));
         }
         if is_last || !sent {
@@ -89,10 +89,10 @@ fn read_on(mut source: impl Read, full: &SyncSender<io::Result<Piece>>, empty: &
     }
 }
 
-impl Piece {
-    /// Fills it up, and says whether `source` has ended.
+impl Chunk {
+    /// Fills the buffer. Returns whether `source` has ended.
     fn fill(&mut self, source: &mut impl Read) -> io::Result<bool> {
-        self.bytes.resize(PIECE, 0);
+        self.bytes.resize(CHUNK_LEN, 0);
         (self.read, self.filled) = (0, 0);
         while let Some(free) = self.bytes.get_mut(self.filled..).filter(|free| !free.is_empty()) {
             match source.read(free) {
@@ -108,24 +108,24 @@ impl Piece {
 
 impl Read for ReadAhead {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.piece.read == self.piece.filled {
-            // The thread has gone when the source has ended.
+        if self.chunk.read == self.chunk.filled {
+            // The thread ends when the source has ended.
             let Ok(next) = self.full.recv() else { return Ok(0) };
-            let used = std::mem::replace(&mut self.piece, next?);
-            // To a thread that has gone, nothing has to go back.
+            let used = std::mem::replace(&mut self.chunk, next?);
+            // A thread that has ended needs no chunk back.
             let _ = self.empty.send(used);
         }
-        let mut rest = self.piece.bytes.get(self.piece.read..self.piece.filled).unwrap_or_default();
+        let mut rest = self.chunk.bytes.get(self.chunk.read..self.chunk.filled).unwrap_or_default();
         let bytes = rest.read(into)?;
-        self.piece.read += bytes;
+        self.chunk.read += bytes;
         Ok(bytes)
     }
 }
 
-/// Large beside the price of handing it over, small beside the second-level cache.
-const PIECE: usize = 256 * 1024;
+/// Large compared with the cost of handing it over, and small compared with the second-level cache.
+const CHUNK_LEN: usize = 256 * 1024;
 
-/// Pieces that wait, beside the one that is filled and the one that is read.
+/// Chunks that wait, beside the one that is being filled and the one that is being read.
 const WAITING: usize = 2;
 
 #[cfg(test)]
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_as_they_are_and_an_error_behind_them() {
+    fn bytes_come_unchanged_and_an_error_after_them() {
         struct Fails;
         impl Read for Fails {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -149,8 +149,8 @@ mod tests {
             }
         }
         let long: Vec<u8> =
-            (0..3 * PIECE + 7).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
-        for len in [0, 1, PIECE - 1, PIECE, PIECE + 1, long.len()] {
+            (0..3 * CHUNK_LEN + 7).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
+        for len in [0, 1, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, long.len()] {
             let source = io::Cursor::new(long[..len].to_vec());
             assert_eq!(read_all(source.clone()), (long[..len].to_vec(), None));
             let failing = source.chain(Fails);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_threads_than_allowed_and_each_is_given_back() {
+    fn no_more_threads_than_permitted_and_each_permission_is_returned() {
         let helpers = DecompressionThreads::new(1);
         let first = ReadAhead::start(&helpers, io::empty).unwrap();
         assert!(ReadAhead::start(&helpers, io::empty).is_none());
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stops_early_lets_the_thread_go() {
+    fn the_thread_ends_when_its_reader_stops_early() {
         let mut read_ahead =
             ReadAhead::start(&DecompressionThreads::new(1), || io::repeat(7)).unwrap().unwrap();
         let mut some = [0; 10];

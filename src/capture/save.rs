@@ -1,7 +1,7 @@
-//! Stage 1 backwards: frames into capture files.
+//! Frames into capture files.
 //!
-//! In: frames, and what is known of where they came from. Out: bytes of a nanosecond pcapng section or
-//! of a nanosecond pcap file, appended to a buffer that the caller writes where it likes. Reads nothing,
+//! In: frames, and descriptions of their interfaces. Out: bytes of a nanosecond pcapng section or
+//! of a nanosecond pcap file, appended to a buffer that the caller writes. Reads nothing and
 //! opens nothing.
 //!
 //! ```text
@@ -23,28 +23,28 @@ use hashbrown::HashMap;
 use super::{Frame, Interface, LinkType};
 use crate::time::Timestamp;
 
-/// The two formats that are written, both with nanoseconds, in little-endian order.
+/// The formats that can be written: both have nanoseconds, and are little-endian.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SaveFormat {
-    /// Any number of interfaces and link types, comments, names, counters.
+    /// A pcapng section: any number of interfaces and link types, comments, names, counters.
     Pcapng,
-    /// One link type, and nothing but frames.
+    /// A classic pcap file: one link type, and nothing but frames.
     Pcap,
 }
 
 /// Turns frames into the bytes of one file.
 ///
-/// Each call appends whole blocks or records, so that a file that ends behind any of them is whole.
+/// Each call appends complete blocks or records, so that the file is valid after each of them.
 #[derive(Debug)]
 pub struct Encoder {
     format: SaveFormat,
-    /// What each interface of the file stands for, in the order of their blocks.
+    /// The origin of each interface of the file, with its number.
     interfaces: HashMap<Origin, u32, RandomState>,
-    /// The one of the frame before: most files have one.
+    /// The interface of the last frame: most files have one.
     last: Option<(Origin, u32)>,
 }
 
-/// What makes frames belong to one interface of the file: their input, its interface, their link type.
+/// The key of an interface of the file: the input of its frames, their interface there, and their link type.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct Origin {
     input: u16,
@@ -52,33 +52,33 @@ struct Origin {
     link: LinkType,
 }
 
-/// What an interface block says beside the link type.
+/// What an interface block contains beside the link type.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Described {
-    /// Its name, or the name of the file that does not tell one.
+    /// Its name, or that of the input if it has none.
     pub name: Option<String>,
-    /// Bytes kept of a frame; 0 for all.
+    /// Bytes captured of a frame; 0 for all.
     pub snaplen: u32,
 }
 
-/// A classic pcap file holds frames of one link type.
+/// A classic pcap file can hold frames of one link type only.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a pcap file holds packets of one link type; this one has {has}, and a packet has {other}")]
 pub struct OtherLink {
-    /// That of the file.
+    /// Link type of the file.
     pub has: u16,
-    /// That of the frame.
+    /// Link type of the frame.
     pub other: u16,
 }
 
 impl Encoder {
-    /// A file that is empty so far: the first call gives its header.
+    /// Starts a file that is empty so far: the first call appends its header.
     pub fn new(format: SaveFormat) -> Self {
         Self { format, interfaces: HashMap::default(), last: None }
     }
 
-    /// Begins the file with a `comment`, which may be empty. A pcap file begins with its first frame,
-    /// whose link type its header tells.
+    /// Appends the header of the file with a `comment`, which may be empty. The header of a pcap file needs a link
+    /// type, and is appended with the first frame.
     pub fn begin(&self, comment: &str, out: &mut Vec<u8>) {
         if self.format == SaveFormat::Pcap {
             return;
@@ -93,8 +93,7 @@ impl Encoder {
         block.end(out);
     }
 
-    /// A frame with the comments on it. Its interface is described before its first frame by what
-    /// `describe` gives.
+    /// Appends a frame with its comments. `describe` is called for the first frame of an interface.
     ///
     /// # Errors
     ///
@@ -131,7 +130,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Names of addresses, as whoever made the capture knew them.
+    /// Appends names of addresses.
     pub fn names(&self, names: &[(IpAddr, Box<[u8]>)], out: &mut Vec<u8>) {
         if self.format == SaveFormat::Pcap || names.is_empty() {
             return;
@@ -150,8 +149,8 @@ impl Encoder {
         block.end(out);
     }
 
-    /// What the interfaces of the file have received and lost by `at`, as far as `counts` knows; asked for
-    /// each with the input and its interface.
+    /// Appends the counters of all interfaces of the file at the time `at`. `counts` gives those of an input and
+    /// its interface, as far as they are known.
     pub fn statistics(
         &self,
         at: Timestamp,
@@ -186,7 +185,7 @@ impl Encoder {
         }
     }
 
-    /// The number of an interface, which is described when it is new.
+    /// The number of an interface, which is described first if it is new.
     fn interface(
         &mut self,
         origin: Origin,
@@ -208,7 +207,7 @@ impl Encoder {
         })
     }
 
-    /// A record of the pcap format, behind the file's header where it is the first.
+    /// Appends a record of the pcap format, after the header of the file if it is the first.
     fn record(
         &mut self,
         origin: Origin,
@@ -235,7 +234,7 @@ impl Encoder {
     }
 }
 
-/// A block whose length is not known yet.
+/// A block that is being written, and whose length is not known yet.
 struct Block {
     start: usize,
 }
@@ -247,7 +246,7 @@ impl Block {
         Self { start }
     }
 
-    /// Both lengths: in front and at the end.
+    /// Sets both lengths of the block.
     fn end(self, out: &mut Vec<u8>) {
         let length = u32::try_from(out.len() - self.start + 4).unwrap_or(u32::MAX);
         if let Some(field) = out.get_mut(self.start + 4..self.start + 8) {
@@ -285,7 +284,7 @@ fn halves(at: Timestamp) -> [u32; 2] {
     [high, low]
 }
 
-/// The front of `text`, at most so many bytes and whole characters.
+/// The longest prefix of `text` that has at most so many bytes and ends between two characters.
 fn clipped(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     text.get(..end.unwrap_or_default()).unwrap_or_default()
@@ -315,16 +314,16 @@ const NANOSECONDS: u8 = 9;
 
 const PCAP_NANOSECONDS: u32 = 0xa1b2_3c4d;
 const PCAP_VERSION_2_4: u32 = 0x0004_0002;
-/// As libpcap writes it where nothing is cut.
+/// The value that libpcap writes if it captures whole frames.
 const PCAP_SNAPLEN: u32 = 262_144;
 
-/// Bytes of a name of an interface that readers keep.
+/// Bytes of the name of an interface: readers keep no more.
 const MAX_NAME: usize = 255;
 
-/// Bytes of a comment on a frame; ours are short, and our reader keeps no longer ones.
+/// Bytes of a comment on a frame; the reader of this crate keeps no longer ones.
 const MAX_COMMENT: usize = 1024;
 
-/// Bytes of the comment on a section: less than an option can have, more than a finding says.
+/// Bytes of the comment on a section: fewer than an option can have, and more than a finding has.
 const MAX_SECTION_COMMENT: usize = 16 << 10;
 
 #[cfg(test)]
@@ -351,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_come_back_as_they_went_in_both_formats() {
+    fn frames_are_read_back_unchanged_in_both_formats() {
         let bytes: Vec<u8> = (0..=60).collect();
         // Of every length, since frames are padded to four bytes.
         let sent: Vec<_> =
@@ -397,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_names_and_counters_come_back() {
+    fn comments_names_and_counters_are_read_back() {
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
         encoder.begin("about it all", &mut out);
         encoder.names(
@@ -445,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn pcap_parser_finds_the_same_in_it() {
+    fn pcap_parser_reads_the_same() {
         use pcap_parser::pcapng::Block as Theirs;
         use pcap_parser::{Block, OptionCode, PcapNGOption, parse_block_le};
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
@@ -453,7 +452,7 @@ mod tests {
         encoder.frame(&frame(1, b"abcde"), [&b"this one"[..]], eth0, &mut out).unwrap();
         let counts = || Some(Interface { os_drop: Some(3), ..Interface::default() });
         encoder.statistics(Timestamp(7), |_, _| counts(), &mut out);
-        // Theirs keeps the padding.
+        // `pcap-parser` keeps the padding.
         let value = |it: &PcapNGOption<'_>| it.value()[..it.len.into()].to_vec();
         let (mut rest, mut seen) = (out.as_slice(), Vec::new());
         while !rest.is_empty() {

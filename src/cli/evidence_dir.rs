@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use beamscope::capture::save::{Described, Encoder, SaveFormat};
-use beamscope::evidence::{Case, EvidenceSink, Packet};
+use beamscope::evidence::{CasePacket, EvidenceCase, EvidenceSink};
 use beamscope::limits::EvidenceLimits;
 use beamscope::record::{Evidence, Severity};
 use beamscope::render::escape;
@@ -101,7 +101,7 @@ impl EvidenceDir {
     }
 
     /// The contents of the file for a case.
-    fn encode(&self, case: &Case<'_>) -> Vec<u8> {
+    fn encode(&self, case: &EvidenceCase<'_>) -> Vec<u8> {
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
         encoder.begin(&section_comment(case), &mut out);
         for packet in &case.packets {
@@ -121,7 +121,7 @@ impl EvidenceDir {
 }
 
 impl EvidenceSink for EvidenceDir {
-    fn keep(&mut self, case: &Case<'_>) -> Result<Option<Arc<str>>, String> {
+    fn keep(&mut self, case: &EvidenceCase<'_>) -> Result<Option<Arc<str>>, String> {
         if case.finding.severity < self.min_severity || self.is_full && !case.is_again {
             return Ok(None);
         }
@@ -158,7 +158,7 @@ impl EvidenceSink for EvidenceDir {
 }
 
 /// The comment of the section: the finding as text.
-fn section_comment(case: &Case<'_>) -> String {
+fn section_comment(case: &EvidenceCase<'_>) -> String {
     let finding = case.finding;
     let mut text = format!(
         "{}\nrule: {} ({} severity, {})\n{}\n",
@@ -191,8 +191,8 @@ fn section_comment(case: &Case<'_>) -> String {
 
 /// The comment of a packet: what it shows.
 fn packet_comment(
-    case: &Case<'_>,
-    packet: &Packet<'_>,
+    case: &EvidenceCase<'_>,
+    packet: &CasePacket<'_>,
     shows: &Evidence,
     input: Option<&str>,
 ) -> String {

@@ -1,8 +1,8 @@
-//! Stage 2, on the side: IP fragments put together.
+//! Reassembly of IP fragments.
 //!
-//! In: fragments in any order. Out: the payload of their datagram, once it is covered. Where
-//! fragments overlap the bytes seen first stay. Nothing is reserved by the word of an offset; what
-//! is held is bounded by [`DefragLimits`], and what goes is counted. Reads no header.
+//! In: fragments in any order. Out: the payload of their datagram, once it is complete. Of overlapping fragments,
+//! the bytes seen first count. An offset reserves no memory; memory is bounded by [`DefragLimits`], and what is
+//! dropped is counted. Reads no header.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,51 +11,50 @@ use etherparse::IpNumber;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::ip::Fragment;
+use super::ip::FragmentPosition;
 use super::slice::{PacketSlice, bytes_in};
 use crate::limits::DefragLimits;
 use crate::time::Timestamp;
 
-/// What became of IP fragments.
+/// Counters of IP fragments.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct FragmentCounters {
-    /// Fragments seen.
+    /// Fragments that were seen.
     pub seen: u64,
-    /// Datagrams put together.
+    /// Datagrams that were reassembled.
     pub reassembled: u64,
-    /// Datagrams given up for their age.
+    /// Datagrams that were dropped because of their age.
     pub expired: u64,
-    /// Datagrams given up for the bounds of the table.
+    /// Datagrams that were dropped because of the bounds of the table.
     pub evicted: u64,
-    /// Fragments that fit in no datagram: beyond 65,535 bytes, against its end, of no length, too
-    /// many.
+    /// Fragments that belong to no datagram: beyond 65,535 bytes, beyond its end, empty, or too many.
     pub refused: u64,
-    /// Datagrams that wait for more; at the end of the input, those that stayed incomplete.
+    /// Datagrams that are incomplete; at the end of the input they are lost.
     pub waiting: usize,
 }
 
-/// Datagrams that wait for more fragments.
+/// The incomplete datagrams, by their keys.
 pub(super) struct Defrag {
     limits: DefragLimits,
-    /// By number in the order of their first fragments, so that the first is the oldest.
-    waiting: BTreeMap<u64, Waiting>,
-    /// The same set as in `waiting`.
-    numbers: HashMap<Key, u64, RandomState>,
+    /// Incomplete datagrams by number, in the order of their first fragments: the first is the oldest.
+    waiting: BTreeMap<u64, IncompleteDatagram>,
+    /// The numbers of the same datagrams by key.
+    numbers: HashMap<DatagramKey, u64, RandomState>,
     next_number: u64,
-    /// Sum of the costs of all pieces in `waiting`.
+    /// Memory of all fragments in `waiting`.
     bytes: usize,
     counters: FragmentCounters,
 }
 
-/// What the fragments of one datagram have in common.
+/// The fields that the fragments of one datagram share.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Key {
-    /// Hash of the input and the layers around: equal addresses on two networks are two hosts.
+pub(super) struct DatagramKey {
+    /// Hash of the input and of the layers around: equal addresses in two networks are two hosts.
     pub(super) context: u64,
     pub(super) src: IpAddr,
     pub(super) dst: IpAddr,
     pub(super) id: u32,
-    /// In IPv4 only (RFC 791 against RFC 8200).
+    /// The protocol, in IPv4 only (RFC 791, against RFC 8200).
     pub(super) protocol: Option<IpNumber>,
 }
 
@@ -75,15 +74,14 @@ impl Defrag {
         FragmentCounters { waiting: self.waiting.len(), ..self.counters }
     }
 
-    /// Takes a fragment. When it was the last one missing, writes the datagram's payload to `whole`
-    /// up to the first byte not captured, and returns its protocol and the number of bytes from
-    /// there.
+    /// Adds a fragment. If it completes its datagram, writes the payload of the datagram up to the first byte that
+    /// was not captured to `whole`, and returns its protocol and the number of missing bytes from there on.
     pub(super) fn add(
         &mut self,
-        key: Key,
+        key: DatagramKey,
         at: Timestamp,
         protocol: IpNumber,
-        fragment: Fragment,
+        fragment: FragmentPosition,
         payload: PacketSlice<'_>,
         whole: &mut Vec<u8>,
     ) -> Option<(IpNumber, u32)> {
@@ -109,7 +107,7 @@ impl Defrag {
         }
         let complete = waiting.end == Some(waiting.covered);
         if !complete {
-            while self.bytes > self.limits.bytes && self.give_up_oldest() {
+            while self.bytes > self.limits.bytes && self.drop_oldest() {
                 self.counters.evicted += 1;
             }
             return None;
@@ -120,18 +118,18 @@ impl Defrag {
         done.protocol.map(|protocol| (protocol, missing))
     }
 
-    /// The number of the datagram that `key` names; a new one when none waits.
-    fn number(&mut self, key: Key, at: Timestamp) -> u64 {
+    /// The number of the datagram of `key`, which is new if none is waiting.
+    fn number(&mut self, key: DatagramKey, at: Timestamp) -> u64 {
         if let Some(&number) = self.numbers.get(&key) {
             return number;
         }
-        while self.waiting.len() >= self.limits.datagrams && self.give_up_oldest() {
+        while self.waiting.len() >= self.limits.datagrams && self.drop_oldest() {
             self.counters.evicted += 1;
         }
         let number = self.next_number;
         self.next_number += 1;
         self.numbers.insert(key, number);
-        self.waiting.insert(number, Waiting::new(key, at));
+        self.waiting.insert(number, IncompleteDatagram::new(key, at));
         number
     }
 
@@ -140,18 +138,18 @@ impl Defrag {
             if now.since(oldest.first_at) <= self.limits.age {
                 break;
             }
-            self.give_up_oldest();
+            self.drop_oldest();
             self.counters.expired += 1;
         }
     }
 
-    /// Whether there was one.
-    fn give_up_oldest(&mut self) -> bool {
+    /// Drops the oldest datagram; `false` if there was none.
+    fn drop_oldest(&mut self) -> bool {
         let oldest = self.waiting.first_key_value().map(|(&number, _)| number);
         oldest.and_then(|number| self.remove(number)).is_some()
     }
 
-    fn remove(&mut self, number: u64) -> Option<Waiting> {
+    fn remove(&mut self, number: u64) -> Option<IncompleteDatagram> {
         let gone = self.waiting.remove(&number)?;
         self.numbers.remove(&gone.key);
         self.bytes = self.bytes.saturating_sub(gone.cost);
@@ -159,51 +157,53 @@ impl Defrag {
     }
 }
 
-/// One datagram, some of its bytes still to come.
-struct Waiting {
-    key: Key,
+/// A datagram of which bytes are missing.
+struct IncompleteDatagram {
+    key: DatagramKey,
     first_at: Timestamp,
-    /// By the fragment at offset 0, which alone has the word (RFC 8200, section 4.5).
+    /// The protocol, from the fragment at offset 0 (RFC 8200, section 4.5).
     protocol: Option<IpNumber>,
-    /// Length of the payload, once the last fragment told.
+    /// Length of the payload, known from the last fragment.
     end: Option<u32>,
-    /// In order, never overlapping, never beyond `end`.
-    pieces: Vec<Piece>,
-    /// Sum of the lengths of the pieces; equal to `end` means that there is no hole.
+    /// Fragments in order, without overlaps, none beyond `end`.
+    pieces: Vec<FragmentBytes>,
+    /// Sum of the lengths of the fragments; equal to `end` if there is no hole.
     covered: u32,
-    /// Sum of what the pieces cost, in bytes of memory.
+    /// Memory of the fragments in bytes.
     cost: usize,
 }
 
 /// Bytes `start..end` of a datagram, as far as they were captured.
-struct Piece {
+struct FragmentBytes {
     start: u32,
     end: u32,
-    /// Shorter than `start..end` when the snaplen cut.
+    /// The captured bytes; fewer than `start..end` if the snaplen cut them.
     bytes: Box<[u8]>,
 }
 
-/// A fragment that cannot belong to the datagram it names.
-struct Refused;
+/// A fragment that contradicts its datagram.
+struct FragmentRefused;
 
-impl Waiting {
-    const fn new(key: Key, first_at: Timestamp) -> Self {
+impl IncompleteDatagram {
+    const fn new(key: DatagramKey, first_at: Timestamp) -> Self {
         let pieces = Vec::new();
         Self { key, first_at, protocol: None, end: None, pieces, covered: 0, cost: 0 }
     }
 
-    /// Fills what of `range` is still a hole with `payload`, which begins at `range.start`.
+    /// Fills the holes within `range` with bytes of `payload`, which begins at `range.start`.
     fn add(
         &mut self,
         range: std::ops::Range<u32>,
         more: bool,
         payload: PacketSlice<'_>,
         pieces: usize,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), FragmentRefused> {
         let reach = self.pieces.last().map_or(0, |last| last.end);
         match self.end {
-            Some(end) if range.end > end || (!more && range.end != end) => return Err(Refused),
-            None if !more && range.end < reach => return Err(Refused),
+            Some(end) if range.end > end || (!more && range.end != end) => {
+                return Err(FragmentRefused);
+            }
+            None if !more && range.end < reach => return Err(FragmentRefused),
             _ => {}
         }
         if !more {
@@ -217,13 +217,14 @@ impl Waiting {
                 from = piece.end;
             } else {
                 if self.pieces.len() >= pieces {
-                    return Err(Refused);
+                    return Err(FragmentRefused);
                 }
                 let to = next.map_or(range.end, |piece| piece.start.min(range.end));
                 let bytes = part(payload.bytes, from - range.start, to - range.start);
                 self.covered += to - from;
                 self.cost += bytes.len() + PIECE_COST;
-                self.pieces.insert(index, Piece { start: from, end: to, bytes: bytes.into() });
+                self.pieces
+                    .insert(index, FragmentBytes { start: from, end: to, bytes: bytes.into() });
                 from = to;
             }
             index += 1;
@@ -231,7 +232,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// Writes the bytes up to the first not captured; returns how many there are from there.
+    /// Writes the bytes up to the first that was not captured. Returns the number of bytes from there on.
     fn write(&self, whole: &mut Vec<u8>) -> u32 {
         whole.clear();
         for piece in &self.pieces {
@@ -250,10 +251,10 @@ fn part(bytes: &[u8], from: u32, to: u32) -> &[u8] {
     bytes.get(index(from)..index(to)).unwrap_or_default()
 }
 
-/// What a length field of IP can tell.
+/// The greatest length of an IP datagram.
 const DATAGRAM_MAX: u32 = 65_535;
 
-/// Memory that a piece takes beside its bytes: its fields and what an allocator adds, rounded up.
+/// Memory of a fragment beside its bytes: its fields and the overhead of an allocator, rounded up.
 const PIECE_COST: usize = 64;
 
 #[cfg(test)]
@@ -264,7 +265,7 @@ mod tests {
 
     use super::*;
 
-    const KEY: Key = Key {
+    const KEY: DatagramKey = DatagramKey {
         context: 0,
         src: IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 0, 100)),
         dst: IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 0, 103)),
@@ -272,7 +273,7 @@ mod tests {
         protocol: Some(TCP),
     };
 
-    /// Offset, bytes, whether more follow.
+    /// Offset, bytes, and whether more fragments follow.
     type Part<'a> = (u16, &'a [u8], bool);
 
     fn table() -> Defrag {
@@ -286,10 +287,10 @@ mod tests {
         (offset, bytes, more): Part<'_>,
     ) -> Option<Vec<u8>> {
         let mut whole = vec![0xff; 3]; // left from another datagram
-        let fragment = Fragment { id, offset, more };
+        let fragment = FragmentPosition { id, offset, more };
         let payload = PacketSlice { bytes, missing: 0 };
         let at = Timestamp::new(at, 0);
-        let done = table.add(Key { id, ..KEY }, at, TCP, fragment, payload, &mut whole)?;
+        let done = table.add(DatagramKey { id, ..KEY }, at, TCP, fragment, payload, &mut whole)?;
         assert_eq!(done, (TCP, 0));
         Some(whole)
     }
@@ -360,23 +361,23 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_are_told_apart_by_id_and_protocol() {
+    fn datagrams_are_distinguished_by_id_and_protocol() {
         let mut table = table();
         add(&mut table, 1, 0, PARTS[0]);
         add(&mut table, 2, 0, PARTS[1]);
-        let fragment = Fragment { id: 1, offset: 8, more: true };
+        let fragment = FragmentPosition { id: 1, offset: 8, more: true };
         let payload = PacketSlice { bytes: b"bbbbbbbb", missing: 0 };
-        let key = Key { protocol: Some(UDP), ..KEY };
+        let key = DatagramKey { protocol: Some(UDP), ..KEY };
         table.add(key, Timestamp(0), UDP, fragment, payload, &mut Vec::new());
         assert_eq!(table.counters().waiting, 3);
     }
 
     #[test]
-    fn the_first_fragment_names_the_protocol() {
+    fn the_first_fragment_contains_the_protocol() {
         let mut table = table();
-        let (mut whole, key) = (Vec::new(), Key { protocol: None, ..KEY });
+        let (mut whole, key) = (Vec::new(), DatagramKey { protocol: None, ..KEY });
         let mut add = |protocol, offset, bytes, more| {
-            let fragment = Fragment { id: 1, offset, more };
+            let fragment = FragmentPosition { id: 1, offset, more };
             let payload = PacketSlice { bytes, missing: 0 };
             table.add(key, Timestamp(0), protocol, fragment, payload, &mut whole)
         };
@@ -389,7 +390,7 @@ mod tests {
         let mut table = table();
         let mut whole = Vec::new();
         let mut add = |offset, bytes, missing, more| {
-            let fragment = Fragment { id: 1, offset, more };
+            let fragment = FragmentPosition { id: 1, offset, more };
             table.add(KEY, Timestamp(0), TCP, fragment, PacketSlice { bytes, missing }, &mut whole)
         };
         assert_eq!(add(16, &b"cc"[..], 0, false), None);
@@ -399,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_too_old_is_given_up() {
+    fn a_datagram_that_is_too_old_is_dropped() {
         let mut table = table();
         add(&mut table, 1, 100, PARTS[0]);
         add(&mut table, 2, 130, PARTS[0]);
@@ -409,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_that_fit_nowhere_are_refused() {
+    fn fragments_that_contradict_their_datagram_are_refused() {
         let mut table = table();
         add(&mut table, 1, 0, (8, b"end", false));
         let refused: [Part<'_>; 6] = [
@@ -430,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_datagram_is_put_together() {
+    fn the_longest_datagram_is_reassembled() {
         let bytes = vec![7; 65_535];
         let mut table = table();
         let mut parts = bytes.chunks(1480).zip((0..).step_by(1480)).collect::<Vec<_>>();
@@ -459,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn one_datagram_in_splinters_stays_within_the_bounds() {
+    fn one_datagram_in_tiny_fragments_stays_within_the_bounds() {
         let mut table = table();
         for at in (0..65_000).step_by(16) {
             add(&mut table, 1, 0, (at, &[0; 8], true));
@@ -469,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_over_the_bytes_allowed_gives_itself_up() {
+    fn a_datagram_above_the_memory_bound_is_dropped() {
         let limits = DefragLimits { bytes: 1000, age: Duration::MAX, ..DefragLimits::default() };
         let mut table = Defrag::new(limits);
         add(&mut table, 1, 0, (0, &[0; 1480], true));

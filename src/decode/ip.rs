@@ -1,9 +1,9 @@
-//! Stage 2, second step: IP headers, and the TCP segments, ICMP errors and answers of name servers behind
-//! them.
+//! The second step of the full decoder: IP headers, and the TCP segments, ICMP errors and answers of name servers
+//! after them.
 //!
-//! In: a span that begins with an IP header. Out: the datagram, its length trusted and its checksum
-//! not (offload makes both odd in honest captures: a wrong checksum, a length of 0). Does not put
-//! fragments together, opens no tunnel.
+//! In: a slice that begins with an IP header. Out: the datagram. Its length is trusted and its checksum is not:
+//! with offload, valid captures contain wrong checksums, and lengths of 0. Reassembles no fragments and decodes no
+//! tunnel.
 
 use std::net::IpAddr;
 
@@ -17,30 +17,30 @@ use super::slice::{PacketSlice, Skip, bytes_in};
 use super::{Endpoint, FlowKey, Layer, MDNS, Segment, TcpFlags, UdpDatagram, Unreachable};
 use crate::capture::Frame;
 
-/// One IP datagram, or one fragment of it.
+/// An IP datagram, or a fragment of one.
 pub(super) struct Datagram<'a> {
     pub(super) src: IpAddr,
     pub(super) dst: IpAddr,
-    /// Identification, in IPv4 only.
+    /// The Identification field of IPv4.
     pub(super) id: Option<u16>,
-    /// Set when `payload` is a fragment only.
-    pub(super) fragment: Option<Fragment>,
-    /// What `payload` is, extension headers passed.
+    /// Where `payload` belongs, if it is only a fragment.
+    pub(super) fragment: Option<FragmentPosition>,
+    /// The protocol of `payload`, after all extension headers.
     pub(super) protocol: IpNumber,
     pub(super) payload: PacketSlice<'a>,
 }
 
-/// Where a fragment belongs.
+/// The position of a fragment in its datagram.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fragment {
+pub(super) struct FragmentPosition {
     pub(super) id: u32,
-    /// In bytes.
+    /// Its offset in bytes.
     pub(super) offset: u16,
     pub(super) more: bool,
 }
 
 impl<'a> Datagram<'a> {
-    /// Reads the header at the front of `slice`, whichever version it is.
+    /// Reads the IP header at the start of `slice`, of either version.
     pub(super) fn read(slice: PacketSlice<'a>) -> Result<Self, Skip> {
         match slice.bytes.first().map(|first| first >> 4) {
             Some(4) => Self::read_v4(slice),
@@ -50,7 +50,7 @@ impl<'a> Datagram<'a> {
         }
     }
 
-    /// The same datagram once its fragments gave `payload`.
+    /// The same datagram with the reassembled `payload`.
     pub(super) fn reassembled(
         self,
         protocol: IpNumber,
@@ -68,13 +68,13 @@ impl<'a> Datagram<'a> {
         let header_len = header.slice().len();
         let total_len = header.total_len();
         let whole = if usize::from(total_len) < header_len {
-            slice // 0: too long for the field, the network card was to cut it (TSO)
+            slice // 0: too long for the field; the network card was to segment it (TSO)
         } else {
             slice.limit(total_len.into())
         };
         let payload = whole.skip(header_len)?;
         let (protocol, payload, fragment) = if header.is_fragmenting_payload() {
-            let fragment = Fragment {
+            let fragment = FragmentPosition {
                 id: header.identification().into(),
                 offset: header.fragments_offset().byte_offset(),
                 more: header.more_fragments(),
@@ -118,9 +118,9 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// The TCP segment that `datagram` is.
+/// Decodes `datagram` as a TCP segment.
 ///
-/// Nothing is read of the options, so a header that the snaplen cut behind its 20th byte will do.
+/// The options are not read, so a header that the snaplen cut after its 20th byte is enough.
 pub(super) fn segment<'a>(
     frame: &Frame<'_>,
     datagram: &Datagram<'a>,
@@ -160,7 +160,7 @@ pub(super) fn segment<'a>(
     })
 }
 
-/// A TCP header that the snaplen cut, zeros for the options it lacks.
+/// A TCP header that the snaplen cut, with zeros for the missing options.
 #[cold]
 fn pad_options(cut: &[u8]) -> Result<[u8; 60], Skip> {
     let (fixed, options) = cut.split_first_chunk::<20>().ok_or(Skip::Cut)?;
@@ -169,9 +169,8 @@ fn pad_options(cut: &[u8]) -> Result<[u8; 60], Skip> {
     Ok(padded)
 }
 
-/// The "destination unreachable" that `datagram`, an ICMP or ICMPv6 message, is; `None` when it is
-/// another message or quotes no TCP segment. Errors quote 8 bytes of the segment at least (RFC 792,
-/// RFC 4443 section 3.1).
+/// Decodes `datagram`, an ICMP or ICMPv6 message, as a "destination unreachable"; `None` if it is another message
+/// or quotes no TCP segment. Such errors quote at least 8 bytes of the segment (RFC 792, RFC 4443 section 3.1).
 #[inline(never)]
 pub(super) fn unreachable(
     frame: &Frame<'_>,
@@ -199,7 +198,7 @@ pub(super) fn unreachable(
     }))
 }
 
-/// What a name server sent, when `datagram` comes from its port; cut by the snaplen it is of no use.
+/// A message of a name server, if `datagram` comes from its port. If the snaplen cut it, it is of no use.
 #[inline(never)]
 pub(super) fn name_answer<'a>(
     frame: &Frame<'_>,
@@ -227,17 +226,16 @@ pub(super) fn name_answer<'a>(
     }))
 }
 
-/// Whether what comes from a UDP port is an answer of a name server.
+/// Whether datagrams from a UDP port are answers of a name server.
 pub(super) const fn is_name_server(port: u16) -> bool {
     matches!(port, DNS | MDNS)
 }
 
-/// Passes the extension headers (RFC 8200, section 4; AH in IPv4 too) up to the first fragment or
-/// the upper layer.
+/// Skips the extension headers (RFC 8200, section 4; AH in IPv4 too) up to the first fragment or the upper layer.
 fn behind_extensions(
     mut protocol: IpNumber,
     mut payload: PacketSlice<'_>,
-) -> Result<(IpNumber, PacketSlice<'_>, Option<Fragment>), Skip> {
+) -> Result<(IpNumber, PacketSlice<'_>, Option<FragmentPosition>), Skip> {
     use ip_number::{
         AUTH, HIP, IPV6_DEST_OPTIONS, IPV6_FRAG, IPV6_HOP_BY_HOP, IPV6_ROUTE, MOBILITY, SHIM6,
     };
@@ -262,7 +260,7 @@ fn behind_extensions(
                     .map_err(|_| payload.short())?;
                 let len = header.slice().len();
                 if header.is_fragmenting_payload() {
-                    let fragment = Fragment {
+                    let fragment = FragmentPosition {
                         id: header.identification(),
                         offset: header.fragment_offset().byte_offset(),
                         more: header.more_fragments(),
@@ -277,8 +275,7 @@ fn behind_extensions(
     }
 }
 
-/// Length in the jumbo payload option (RFC 2675, section 2) of the hop-by-hop header at the front
-/// of `payload`.
+/// The length in the jumbo payload option (RFC 2675, section 2) of the hop-by-hop header at the start of `payload`.
 fn jumbo_payload_len(payload: &[u8]) -> Option<u32> {
     let header = Ipv6RawExtHeaderSlice::from_slice(payload).ok()?;
     let mut options = header.payload();
@@ -380,7 +377,7 @@ mod tests {
 
     #[test]
     #[rustfmt::skip]
-    fn a_jumbogram_is_as_long_as_its_option_says() {
+    fn a_jumbogram_has_the_length_of_its_option() {
         let body = vec![0x55; 70_000];
         let len = 8 + 32 + 70_000;
         let [l0, l1, l2, l3] = u32::to_be_bytes(len);
@@ -413,21 +410,24 @@ mod tests {
     }
 
     #[test]
-    fn icmp_that_quotes_a_segment_tells_who_could_not_be_reached() {
+    fn an_icmp_error_that_quotes_a_segment_shows_the_unreachable_endpoint() {
         let v4 = ipv4(1, &[&[3, 13, 0, 0, 0, 0, 0, 0], &request()[..28]].concat());
         let v6 = ipv6(58, &[&[1, 4, 0, 0, 0, 0, 0, 0], &request_v6()[..48]].concat());
         for (datagram, kind, code) in [(v4, 3, 13), (v6, 1, 4)] {
             let mut decoder = decoder();
             let decoded = decoder.decode(&frame(LinkType::RAW, &datagram));
-            let Decoded::Unreachable(told) = decoded else { panic!("{decoded:?}") };
-            assert_eq!((told.kind, told.code), (kind, code));
-            assert_eq!((told.src.port, told.dst.port, told.seq), (40_000, 4369, 0x0102_0304));
-            assert_eq!(told.reporter, told.src.ip);
+            let Decoded::Unreachable(unreachable) = decoded else { panic!("{decoded:?}") };
+            assert_eq!((unreachable.kind, unreachable.code), (kind, code));
+            assert_eq!(
+                (unreachable.src.port, unreachable.dst.port, unreachable.seq),
+                (40_000, 4369, 0x0102_0304)
+            );
+            assert_eq!(unreachable.reporter, unreachable.src.ip);
         }
     }
 
     #[test]
-    fn of_udp_only_what_whole_name_servers_answers_hold_comes_out() {
+    fn of_udp_only_complete_answers_of_name_servers_are_decoded() {
         let from = |port: u16| {
             let mut udp = udp(40_000, b"answer");
             udp[..2].copy_from_slice(&port.to_be_bytes());
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn other_icmp_concerns_nobody() {
+    fn other_icmp_messages_are_skipped() {
         let echo = ipv4(1, &[8, 0, 0, 0, 0, 0, 0, 0]);
         let quoting = |quote: &[u8]| ipv4(1, &[&[3, 3, 0, 0, 0, 0, 0, 0], quote].concat());
         let about_udp = quoting(&ipv4(17, &udp(53, &[])));

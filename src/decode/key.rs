@@ -1,11 +1,11 @@
-//! What names a connection: the unordered pair of its ends.
+//! The key of a connection: the unordered pair of its endpoints.
 
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use super::Endpoint;
 
-/// The two ends of a connection, the same whichever way a segment goes.
+/// The two endpoints of a connection, the same for both directions.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowKey {
     low: Packed,
@@ -14,10 +14,10 @@ pub struct FlowKey {
     is_v4: bool,
 }
 
-/// An address of either version as a number in two halves: one width hashes faster than an enum.
+/// An address of either version as two 64-bit halves: one width hashes faster than an enum.
 type Packed = (u64, u64);
 
-/// Which way a segment goes, seen from a [`FlowKey`].
+/// The direction of a segment, relative to a [`FlowKey`].
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Direction {
     /// From the lower end to the higher one.
@@ -28,28 +28,28 @@ pub enum Direction {
 }
 
 impl FlowKey {
-    /// The key of a segment from `src` to `dst`, and which way that segment goes.
+    /// The key and the direction of a segment from `src` to `dst`.
     #[inline]
     pub fn new(src: Endpoint, dst: Endpoint) -> (Self, Direction) {
         let (from, to) = (packed(src.ip), packed(dst.ip));
         Self::between((from, src.port), (to, dst.port), src.ip.is_ipv4())
     }
 
-    /// Likewise, from an IPv4 header and a TCP header: an [`IpAddr`] on the way costs as much as all the rest.
+    /// The same from an IPv4 header and a TCP header. Going through [`IpAddr`] would take as long as all the rest.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the port is the lower half")]
     pub(super) fn v4(addresses: [[u8; 4]; 2], ports: [u16; 2]) -> (Self, Direction) {
         let [src, dst] = addresses.map(u32::from_be_bytes).map(u64::from);
         let [src_port, dst_port] = ports.map(u64::from);
         let (src, dst) = (src << 16 | src_port, dst << 16 | dst_port);
-        // Without a branch: which way a segment goes cannot be foreseen.
+        // Branchless: the direction of a segment is unpredictable.
         let (low, high) = (src.min(dst), src.max(dst));
         let direction = if src <= dst { Direction::LowToHigh } else { Direction::HighToLow };
         let ports = [low as u16, high as u16];
         (Self { low: (0, low >> 16), high: (0, high >> 16), ports, is_v4: true }, direction)
     }
 
-    /// Likewise, from an IPv6 header and a TCP header.
+    /// The same from an IPv6 header and a TCP header.
     #[inline]
     pub(super) fn v6(addresses: [[u8; 16]; 2], ports: [u16; 2]) -> (Self, Direction) {
         let [from, to] = addresses.map(packed_v6);
@@ -73,20 +73,20 @@ impl FlowKey {
         self.ports
     }
 
-    /// A hash without a seed, for a table in which a collision displaces, and does no more.
+    /// A hash without a seed, for a table in which a collision only displaces an entry.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
     pub(crate) fn unseeded_hash(&self) -> u64 {
         let Self { low, high, ports: [low_port, high_port], .. } = *self;
         let ports = u64::from(low_port) << 48 | u64::from(high_port) << 32;
-        // The upper halves are zero in IPv4, and alike in most of IPv6.
+        // The upper halves are zero in IPv4, and mostly equal in IPv6.
         let low = low.0.wrapping_mul(PI[0]) ^ low.1 ^ ports;
         let high = high.0.wrapping_mul(PI[1]) ^ high.1;
         let product = u128::from(low ^ PI[2]) * u128::from(high ^ PI[3]);
         (product >> 64) as u64 ^ product as u64
     }
 
-    /// The end that sends in `direction`.
+    /// The endpoint that sends in `direction`.
     pub(crate) fn end(&self, direction: Direction) -> Endpoint {
         let [low, high] = self.ports;
         match direction {
@@ -95,7 +95,7 @@ impl FlowKey {
         }
     }
 
-    /// Whether its ends have IPv4 addresses.
+    /// Whether the addresses are IPv4.
     pub(crate) const fn is_v4(&self) -> bool {
         self.is_v4
     }
@@ -110,7 +110,7 @@ impl FlowKey {
     }
 }
 
-/// All at once: that one key is not the other is seen at any part of it.
+/// Compares all fields without a branch for each: keys may differ in any of them.
 impl PartialEq for FlowKey {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
@@ -126,7 +126,7 @@ impl PartialEq for FlowKey {
 
 impl Eq for FlowKey {}
 
-/// Word by word: derived, each half and each port would be taken in by itself.
+/// Hashes whole words: the derived implementation hashes each half and each port separately.
 impl Hash for FlowKey {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -145,7 +145,7 @@ impl Hash for FlowKey {
 }
 
 impl Direction {
-    /// The other way.
+    /// Returns the opposite direction.
     pub const fn reverse(self) -> Self {
         match self {
             Self::LowToHigh => Self::HighToLow,
@@ -154,7 +154,7 @@ impl Direction {
     }
 }
 
-/// Digits of pi: odd enough, and chosen by nobody.
+/// Digits of pi, as constants with no hidden structure.
 const PI: [u64; 4] =
     [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
 
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_of_a_connection_have_one_key() {
+    fn both_directions_of_a_connection_have_one_key() {
         let a = Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port: 4369 };
         let b = Endpoint { ip: IpAddr::from([10, 0, 0, 2]), port: 50_000 };
         let (there, up) = FlowKey::new(a, b);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_gives_its_ends_back_also_where_one_version_is_mapped_to_the_other() {
+    fn a_key_returns_its_endpoints_also_with_ipv4_mapped_addresses() {
         let v4 = IpAddr::from([10, 0, 0, 1]);
         let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
         let v6: IpAddr = "fd00::1:2".parse().unwrap();

@@ -1,8 +1,8 @@
-//! Stage 2, first step: link headers.
+//! The first step of the full decoder: link headers.
 //!
-//! In: a frame and its link type, or an Ethernet frame out of a tunnel. Out: the span that begins
-//! with an IP header, its tags and labels pushed as layers. Whether IP stands there, and which, is
-//! told by the version in its first byte and read in `ip.rs`.
+//! In: a frame and its link type, or an Ethernet frame from a tunnel. Out: the slice that begins with an IP header,
+//! with tags and labels pushed as layers. Which version of IP it is, if any, shows the first byte, which `ip.rs`
+//! reads.
 
 use super::Layer;
 use super::slice::{PacketSlice, Skip};
@@ -20,10 +20,10 @@ pub(super) mod ether_type {
     pub(super) const PPPOE_SESSION: u16 = 0x8864;
     pub(super) const VLAN_SERVICE: u16 = 0x88a8; // 802.1ad
     pub(super) const VLAN_OLD_SERVICE: u16 = 0x9100; // before 802.1ad, still sold
-    pub(in crate::decode) const FIRST: u16 = 0x0600; // below: an 802.3 length, with LLC behind it
+    pub(in crate::decode) const FIRST: u16 = 0x0600; // below: an 802.3 length, and LLC follows
 }
 
-/// The IP datagram in a frame of type `link`.
+/// Finds the IP datagram in a frame of type `link`.
 pub(super) fn ip_in_frame<'a>(
     link: LinkType,
     frame: PacketSlice<'a>,
@@ -70,8 +70,8 @@ pub(super) fn ip_in_frame<'a>(
     }
 }
 
-/// The IP datagram behind the protocol field of a Linux cooked header: an EtherType or a small
-/// number of Linux's own.
+/// Finds the IP datagram after the protocol field of a Linux cooked header: an EtherType or a small number of
+/// Linux.
 fn ip_in_cooked<'a>(
     protocol: u16,
     rest: PacketSlice<'a>,
@@ -85,7 +85,7 @@ fn ip_in_cooked<'a>(
     ip_behind(kind, rest, layers)
 }
 
-/// The IP datagram in an Ethernet frame.
+/// Finds the IP datagram in an Ethernet frame.
 pub(super) fn ip_in_ethernet<'a>(
     frame: PacketSlice<'a>,
     layers: &mut Vec<Layer>,
@@ -94,7 +94,7 @@ pub(super) fn ip_in_ethernet<'a>(
     ip_behind(u16::from_be_bytes([t0, t1]), rest, layers)
 }
 
-/// The IP datagram behind an EtherType, an 802.3 length, and whatever tags and labels follow.
+/// Finds the IP datagram after an EtherType or an 802.3 length, and after any tags and labels.
 pub(super) fn ip_behind<'a>(
     mut kind: u16,
     mut slice: PacketSlice<'a>,
@@ -116,7 +116,7 @@ pub(super) fn ip_behind<'a>(
                 let (entry, rest) = slice.split()?;
                 let entry = u32::from_be_bytes(*entry);
                 layers.push(Layer::Mpls(entry >> 12));
-                // Nothing names what is behind the bottom of the stack; the IP version will tell.
+                // MPLS does not identify its payload; the IP version does.
                 (kind, slice) = (if entry & MPLS_BOTTOM == 0 { kind } else { IPV4 }, rest);
             }
             PPPOE_SESSION => {
@@ -133,7 +133,7 @@ pub(super) fn ip_behind<'a>(
     Err(Skip::TooDeep)
 }
 
-/// LLC with SNAP (RFC 1042), or with IP's own service access point: EtherType and rest.
+/// Reads LLC with SNAP (RFC 1042), or with the service access point of IP. Returns EtherType and rest.
 fn llc(slice: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     match slice.split()? {
         ([0x06, 0x06, 0x03], rest) => Ok((ether_type::IPV4, rest)),
@@ -146,8 +146,8 @@ fn llc(slice: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     }
 }
 
-/// PPP with or without HDLC framing, or Cisco's HDLC, told apart by their first bytes as the
-/// registry of link types has it: EtherType and rest.
+/// Reads PPP with or without HDLC framing, or HDLC of Cisco, distinguished by their first bytes as the registry of
+/// link types describes. Returns EtherType and rest.
 fn hdlc(frame: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     match frame.bytes {
         [0xff, ..] => ppp(frame.skip(2)?), // address, control: RFC 1662, section 3.1
@@ -159,7 +159,7 @@ fn hdlc(frame: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     }
 }
 
-/// PPP protocol field (RFC 1661, section 2), one byte when compressed: EtherType and rest.
+/// Reads the PPP protocol field (RFC 1661, section 2), one byte if compressed. Returns EtherType and rest.
 fn ppp(slice: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     let (&[first], rest) = slice.split()?;
     let (protocol, rest) = if first & 1 == 1 {
@@ -176,7 +176,7 @@ fn ppp(slice: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     }
 }
 
-/// The IP datagram in an IEEE 802.11 frame: a data frame in clear, whole, one datagram in it.
+/// Finds the IP datagram in an IEEE 802.11 frame: an unencrypted, unfragmented data frame with one datagram.
 fn ip_in_802_11<'a>(
     frame: PacketSlice<'a>,
     layers: &mut Vec<Layer>,
@@ -204,9 +204,10 @@ fn ip_in_802_11<'a>(
     ip_behind(kind, rest, layers)
 }
 
-/// Darwin's PKTAP header, which names the link type behind it: that type and the frame.
+/// Reads the PKTAP header of Darwin, which contains another link type. Returns that type and the frame.
 ///
-/// Darwin also writes it under `USER2`, which is anybody's: what does not look like PKTAP is none.
+/// Darwin also writes it as `USER2`, which is for private use: a frame that does not look like PKTAP is not
+/// decoded.
 fn pktap(link: LinkType, frame: PacketSlice<'_>) -> Result<(LinkType, PacketSlice<'_>), Skip> {
     const LEAST_LEN: usize = 108;
     const PACKET_FOLLOWS: u32 = 1;
@@ -225,8 +226,7 @@ fn pktap(link: LinkType, frame: PacketSlice<'_>) -> Result<(LinkType, PacketSlic
     }
 }
 
-/// A small number in the byte order of the capturing host, which nothing tells: of the two readings
-/// the lesser one.
+/// A small number in the byte order of the capturing host, which is unknown: the lesser one of both readings.
 fn u32_either_order(bytes: [u8; 4]) -> u32 {
     u32::from_le_bytes(bytes).min(u32::from_be_bytes(bytes))
 }
@@ -281,7 +281,7 @@ mod tests {
         for _ in 0..3 {
             decoder.decode(&samples::frame(LinkType(195), &request()));
         }
-        // Inside PKTAP it is the inner type that is told; PKTAP in itself is nobody's.
+        // In PKTAP the inner link type is counted; that of PKTAP itself is never unsupported.
         let mut pktap = [0; 120];
         (pktap[0], pktap[4]) = (108, 1);
         for inner in [195, 2, 3, 149] {

@@ -1,8 +1,7 @@
-//! Stage 2: TCP segments out of link frames.
+//! TCP segments from link-layer frames.
 //!
-//! In: a [`Frame`]. Out: a [`Segment`] that borrows it, or the datagram that its fragments gave; of UDP,
-//! what name servers send.
-//! Knows no connection. The only door to `etherparse`.
+//! In: a [`Frame`]. Out: a [`Segment`] that borrows the frame, or the datagram that its fragments completed; of
+//! UDP, the messages of name servers. Knows no connection. The only user of `etherparse`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,47 +29,45 @@ mod slice;
 mod tunnel;
 
 pub use defrag::FragmentCounters;
-use defrag::{Defrag, Key};
+use defrag::{DatagramKey, Defrag};
 pub use fast::{FastDecode, TcpView};
 use ip::Datagram;
 pub use key::{Direction, FlowKey};
 use slice::{PacketSlice, Skip, bytes_in};
 
-/// Turns frames into segments, one frame at a time.
+/// Decodes frames one at a time.
 ///
-/// Holds nothing of a frame but the fragments of datagrams still incomplete, within
-/// [`DefragLimits`].
+/// Keeps nothing of a frame but the fragments of incomplete datagrams, within [`DefragLimits`].
 pub struct Decoder {
     counters: Counters,
     defrag: Defrag,
-    /// Of the frame in hand.
+    /// Layers of the current frame.
     layers: Vec<Layer>,
-    /// Datagrams out of fragments, one for each header around the segment in hand that was
-    /// fragmented.
+    /// Reassembled datagrams: one for each header around the current segment that was fragmented.
     whole: [Vec<u8>; TUNNELS + 1],
 }
 
-/// What the frames held that gave no segment, and what the capture lacks.
+/// Counters of frames that gave no segment, and of bytes that the capture lacks.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
-    /// Frames longer on the wire than captured.
+    /// Frames that were longer on the wire than captured.
     pub cut: u64,
-    /// Of these, frames cut so short that a header is missing.
+    /// Those of them that were cut within a header.
     pub headers_cut: u64,
-    /// Frames with a header that contradicts itself, or the one around it.
+    /// Frames with a header that contradicts itself or the one around it.
     pub malformed: u64,
-    /// Frames without an IP datagram that can be read: ARP, encrypted wireless frames, and so on.
+    /// Frames without a readable IP datagram: ARP, encrypted wireless frames, and others.
     pub not_ip: u64,
     /// Frames with more tags or tunnels than [`limits`](crate::limits) allows.
     pub too_deep: u64,
-    /// Frames of link types that the decoder cannot read, by type.
+    /// Frames of unsupported link types, by type.
     pub unsupported: BTreeMap<LinkType, u64>,
-    /// IP fragments.
+    /// Counters of IP fragments.
     pub fragments: FragmentCounters,
 }
 
 impl Decoder {
-    /// A decoder that holds fragments within `limits`.
+    /// Makes a decoder that keeps fragments within `limits`.
     pub fn new(limits: DefragLimits) -> Self {
         Self {
             counters: Counters::default(),
@@ -80,10 +77,9 @@ impl Decoder {
         }
     }
 
-    /// The segment, ICMP error or name server's answer in `frame`.
+    /// The segment, ICMP error or message of a name server in `frame`.
     ///
-    /// The payload borrows the frame; only where fragments were put together it borrows the
-    /// decoder.
+    /// The payload borrows the frame; that of a reassembled datagram borrows the decoder.
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
         match self.glance(frame) {
             FastDecode::Tcp(fast) => Decoded::Tcp(self.segment(frame, &fast)),
@@ -92,9 +88,9 @@ impl Decoder {
         }
     }
 
-    /// Counts a frame, and says what can be said of it at once.
+    /// Counts a frame, and decodes it on the fast path.
     ///
-    /// Who wants its segment goes on with [`Self::segment`]; a frame that is [`FastDecode::Undecided`] goes on with
+    /// [`Self::segment`] makes the segment of the view. A frame that is [`FastDecode::Undecided`] needs
     /// [`Self::decode_full`].
     #[inline(always)]
     pub fn glance<'a>(&mut self, frame: &Frame<'a>) -> FastDecode<'a> {
@@ -104,14 +100,14 @@ impl Decoder {
         fast::glance(frame)
     }
 
-    /// The segment that [`Self::glance`] saw in `frame`.
+    /// Makes the segment of a view that [`Self::glance`] returned for `frame`.
     #[inline(always)]
     pub fn segment<'a>(&'a mut self, frame: &Frame<'a>, fast: &TcpView<'a>) -> Segment<'a> {
         self.layers.clear();
         fast.segment(frame, &mut self.layers)
     }
 
-    /// Reads header by header what [`Self::glance`] has left unread.
+    /// Decodes a frame header by header, which [`Self::glance`] left undecided.
     #[inline(never)]
     pub fn decode_full<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
         let Self { counters, defrag, layers, whole } = self;
@@ -124,7 +120,7 @@ impl Decoder {
         decoded
     }
 
-    /// Counts so far.
+    /// The counters so far.
     pub fn counters(&self) -> Counters {
         Counters { fragments: self.defrag.counters(), ..self.counters.clone() }
     }
@@ -143,10 +139,10 @@ impl Counters {
     }
 }
 
-/// From header to header, inwards.
+/// Decodes headers from the outermost to the innermost.
 ///
-/// Each datagram put together takes one of the buffers in `whole`, which the headers inside borrow
-/// while the next one is made.
+/// Each reassembled datagram uses one of the buffers in `whole`, which the headers inside borrow while the next one
+/// is made.
 fn walk<'a>(
     frame: &Frame<'a>,
     missing: u32,
@@ -163,9 +159,10 @@ fn walk<'a>(
             let (buffer, rest) = mem::take(&mut whole).split_first_mut().ok_or(Skip::TooDeep)?;
             whole = rest;
             let Datagram { src, dst, id, protocol, payload, .. } = datagram;
-            // Fixed: who forges a collision gains no more than by forging a fragment.
+            // A fixed seed: forging a collision gains an attacker no more than forging a fragment.
             let context = FixedState::default().hash_one((frame.id.input, &*layers));
-            let key = Key { context, src, dst, id: fragment.id, protocol: id.map(|_| protocol) };
+            let key =
+                DatagramKey { context, src, dst, id: fragment.id, protocol: id.map(|_| protocol) };
             let done = defrag.add(key, frame.at, protocol, fragment, payload, buffer);
             let Some((protocol, missing)) = done else { return Ok(()) };
             datagram = datagram.reassembled(protocol, PacketSlice { bytes: buffer, missing })?;
@@ -195,88 +192,88 @@ fn walk<'a>(
     Err(Skip::TooDeep)
 }
 
-/// What one frame held, as far as it concerns the stages behind.
+/// The part of a frame that later stages use.
 #[derive(Clone, Copy, Debug)]
 pub enum Decoded<'a> {
-    /// A TCP segment.
+    /// One TCP segment of the frame.
     Tcp(Segment<'a>),
     /// An ICMP or ICMPv6 "destination unreachable" that quotes a TCP segment.
     Unreachable(Unreachable),
     /// A whole UDP datagram from the port of DNS or mDNS.
     Names(UdpDatagram<'a>),
-    /// Nothing that concerns us: another protocol, an incomplete fragment, no IP.
+    /// Anything else: another protocol, an incomplete fragment, no IP.
     Other,
 }
 
-/// One TCP segment.
+/// A TCP segment, with what is known of the packet around it.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
-    /// The frame that held it, or the last fragment of it.
+    /// The frame that contains it, or the last fragment of it.
     pub frame: FrameRef,
     /// Capture time of that frame.
     pub at: Timestamp,
-    /// Its connection, by the two ends.
+    /// Its connection, by both endpoints.
     pub flow: FlowKey,
-    /// Which way it goes.
+    /// Its direction in the connection.
     pub direction: Direction,
     /// Sequence number as sent.
     pub seq: u32,
-    /// Acknowledgement number as sent; means nothing unless `flags` has `ACK`.
+    /// Acknowledgement number as sent; meaningless unless `flags` has `ACK`.
     pub ack: u32,
-    /// Flag bits.
+    /// The TCP flag bits.
     pub flags: TcpFlags,
     /// Window as sent, unscaled.
     pub window: u16,
-    /// Identification of the IPv4 header; tells a doubled packet from one sent again. `None` for
+    /// Identification of the IPv4 header, which distinguishes a duplicated packet from a retransmission. `None` for
     /// IPv6.
     pub ip_id: Option<u16>,
-    /// Payload bytes captured.
+    /// Captured bytes of the payload.
     pub payload: &'a [u8],
-    /// Payload bytes behind `payload` that were sent and not captured (snaplen).
+    /// Number of bytes after `payload` that were sent and not captured (snaplen).
     pub missing: u32,
-    /// Outer layers, outermost first.
+    /// Layers around the datagram, outermost first.
     pub layers: &'a [Layer],
 }
 
 impl Segment<'_> {
-    /// Sender.
+    /// Endpoint of the sender.
     pub fn src(&self) -> Endpoint {
         self.flow.end(self.direction)
     }
 
-    /// Receiver.
+    /// Endpoint of the receiver.
     pub fn dst(&self) -> Endpoint {
         self.flow.end(self.direction.reverse())
     }
 
-    /// Whether bytes were sent in it, captured or not.
+    /// Whether it has a payload, captured or not.
     #[inline]
     pub const fn has_bytes(&self) -> bool {
         !self.payload.is_empty() || self.missing > 0
     }
 }
 
-/// One UDP datagram.
+/// A UDP datagram, complete.
 #[derive(Clone, Copy, Debug)]
 pub struct UdpDatagram<'a> {
-    /// The frame that held it, or the last fragment of it.
+    /// The frame that contains it, or the last fragment of it.
     pub frame: FrameRef,
     /// Capture time of that frame.
     pub at: Timestamp,
-    /// Sender.
+    /// Endpoint of the sender.
     pub src: Endpoint,
-    /// Receiver.
+    /// Endpoint of the receiver.
     pub dst: Endpoint,
-    /// All of its bytes.
+    /// All bytes of its payload.
     pub payload: &'a [u8],
 }
 
-/// One end of a TCP connection, or of a UDP datagram.
+/// An endpoint of a TCP connection or of a UDP datagram.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Endpoint {
-    /// Address.
+    /// Its IP address.
     pub ip: IpAddr,
-    /// Port.
+    /// Its port number.
     pub port: u16,
 }
 
@@ -291,7 +288,7 @@ impl TcpFlags {
     pub const SYN: Self = Self(0x02);
     /// Reset the connection.
     pub const RST: Self = Self(0x04);
-    /// The acknowledgement field counts.
+    /// The acknowledgement field is valid.
     pub const ACK: Self = Self(0x10);
 
     /// Whether this is SYN, FIN or RST.
@@ -313,13 +310,13 @@ impl TcpFlags {
 /// An ICMP "destination unreachable" about a TCP segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Unreachable {
-    /// The frame that held it.
+    /// The frame that contains it.
     pub frame: FrameRef,
     /// Capture time of that frame.
     pub at: Timestamp,
-    /// Who sent it: the host itself, or a router or filter on the way.
+    /// The sender of the error: the host itself, or a router or filter on the path.
     pub reporter: IpAddr,
-    /// ICMP type.
+    /// The ICMP type of the error.
     pub kind: u8,
     /// ICMP code: 3/3 port, 3/10 and 3/13 administratively prohibited, and so on.
     pub code: u8,
@@ -331,14 +328,14 @@ pub struct Unreachable {
     pub seq: u32,
 }
 
-/// One outer layer around the IP datagram that held a segment.
+/// A layer around the IP datagram of a segment.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Layer {
     /// 802.1Q or 802.1ad tag with its VLAN identifier.
     Vlan(u16),
-    /// MPLS label.
+    /// MPLS with this label.
     Mpls(u32),
-    /// PPPoE session.
+    /// PPPoE with this session identifier.
     Pppoe(u16),
     /// IP in IP, either version in either (RFC 2003, 2473, 4213).
     IpInIp,
@@ -354,7 +351,7 @@ pub enum Layer {
     GtpU(u32),
 }
 
-/// As in the field `encap` of events: a word, and the number that tells two of a kind apart.
+/// The text in the field `encap` of events: a name, and the number that distinguishes two layers of the same kind.
 impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -386,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn wherever_the_snaplen_cuts_the_segment_keeps_its_length() {
+    fn a_segment_keeps_its_length_wherever_the_snaplen_cuts() {
         for sample in all_samples() {
             let whole = frame(sample.link, &sample.frame);
             let payload_at = sample.frame.len() - samples::NAMES_REQ.len();
@@ -438,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn one_frame_leaves_no_layer_to_the_next() {
+    fn layers_of_a_frame_are_not_kept_for_the_next() {
         let mut decoder = decoder();
         let tagged = samples::ethernet(0x8100, &[&[0, 7, 8, 0], &request()[..]].concat());
         decoder.decode(&frame(LinkType::ETHERNET, &tagged));
@@ -448,12 +445,12 @@ mod tests {
     }
 
     #[test]
-    fn fragments_of_tunnel_and_tunnelled_are_both_put_together() {
+    fn fragments_of_a_tunnel_and_within_it_are_both_reassembled() {
         let inner = samples::ethernet(0x0800, &request());
         let vxlan = [&[0x08, 0, 0, 0, 0, 0, 0x2a, 0], &inner[..]].concat();
         let datagram = samples::ipv4(17, &samples::udp(4789, &vxlan));
         let mut decoder = decoder();
-        // The inner request in two, each half in a tunnel packet in two.
+        // The inner request in two fragments, each of them in a tunnel packet of two fragments.
         let halves = |datagram: &[u8]| {
             let part = |from: usize, to: usize, more: u8| {
                 let mut half = samples::ipv4(datagram[9], &datagram[20 + from..20 + to]);
@@ -492,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_read_as_in_the_events() {
+    fn layers_are_printed_as_in_events() {
         let text = |layers: &[Layer]| layers.iter().map(ToString::to_string).collect::<Vec<_>>();
         let layers = [Layer::Vlan(7), Layer::Vxlan(42), Layer::Gre(None), Layer::Gre(Some(5))];
         assert_eq!(text(&layers), ["vlan 7", "vxlan 42", "gre", "gre 5"]);

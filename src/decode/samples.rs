@@ -1,4 +1,4 @@
-//! Frames for the tests of stage 2: one EPMD request behind every link header and tunnel.
+//! Frames for the tests of decoding: one EPMD request behind every link header and tunnel.
 
 use super::{Decoded, Decoder, Segment};
 use crate::capture::{Frame, LinkType};
@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// `NAMES_REQ` to EPMD.
 pub(super) const NAMES_REQ: &[u8] = &[0x00, 0x01, b'n'];
 
-/// A frame, and what must come out of it.
+/// A frame, and the expected result of decoding it.
 pub(super) struct Sample {
     pub(super) name: &'static str,
     pub(super) link: LinkType,
@@ -17,7 +17,7 @@ pub(super) struct Sample {
     pub(super) layers: &'static [&'static str],
 }
 
-/// What a decoded segment said, owned.
+/// The fields of a decoded segment, owned.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Seen {
     pub(super) src: String,
@@ -50,7 +50,7 @@ pub(super) fn frame(link: LinkType, bytes: &[u8]) -> Frame<'_> {
     Frame { id, at: Timestamp(0), link, interface: None, wire_len, bytes, comments: &[] }
 }
 
-/// The segment in `bytes`, read by a decoder of its own.
+/// The segment in `bytes`, decoded by a new decoder.
 pub(super) fn segment_in(link: LinkType, bytes: &[u8]) -> Option<Seen> {
     match decoder().decode(&frame(link, bytes)) {
         Decoded::Tcp(segment) => Some(segment.into()),

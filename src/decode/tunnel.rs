@@ -1,8 +1,8 @@
-//! Stage 2, third step: tunnels over IP.
+//! The third step of the full decoder: tunnels over IP.
 //!
-//! In: the payload of a datagram and its protocol. Out: the span that begins with the inner IP
-//! header, the tunnel and the tags inside it pushed as layers; `None` when the payload is no tunnel
-//! of ours. WireGuard and ESP stay closed.
+//! In: the payload of a datagram and its protocol. Out: the slice that begins with the inner IP header, with the
+//! tunnel and the tags in it pushed as layers; `None` if the payload is no supported tunnel. WireGuard and ESP are
+//! encrypted.
 
 use etherparse::{IpNumber, ip_number};
 
@@ -10,7 +10,7 @@ use super::Layer;
 use super::link::{ether_type, ip_behind, ip_in_ethernet};
 use super::slice::{PacketSlice, Skip};
 
-/// The IP datagram inside `payload`.
+/// Finds the IP datagram inside `payload`.
 pub(super) fn ip_in_tunnel<'a>(
     protocol: IpNumber,
     payload: PacketSlice<'a>,
@@ -26,7 +26,7 @@ pub(super) fn ip_in_tunnel<'a>(
             // source port, destination port, length, checksum
             let (&[_, _, p0, p1, l0, l1, _, _], _) = payload.split()?;
             let datagram = match u16::from_be_bytes([l0, l1]) {
-                0..UDP_HEADER => payload, // 0: longer than the field can tell (RFC 2675, section 4)
+                0..UDP_HEADER => payload, // 0: longer than the field can express (RFC 2675, section 4)
                 len => payload.limit(len.into()),
             };
             let body = datagram.skip(UDP_HEADER.into())?;
@@ -41,7 +41,7 @@ pub(super) fn ip_in_tunnel<'a>(
     }
 }
 
-/// Whether what is sent to a UDP port may be one of the tunnels above.
+/// Whether datagrams to a UDP port may be one of these tunnels.
 pub(super) const fn is_tunnel(port: u16) -> bool {
     matches!(port, GTP_U | VXLAN | VXLAN_OF_LINUX | GENEVE)
 }
@@ -148,10 +148,10 @@ fn gtp_u<'a>(
     if flags & 0x07 != 0 {
         let (&[_, _, _, next], behind) = rest.split()?;
         rest = behind;
-        // The next type counts only when E says so.
+        // The next type is valid only with the flag E.
         let mut next = if flags & 0x04 != 0 { next } else { 0 };
         while next != 0 {
-            // Length in units of 4 bytes, itself and the next type (the last byte) counted.
+            // Length in units of 4 bytes, which includes itself and the next type (the last byte).
             let (&[units], _) = rest.split()?;
             let len = usize::from(units).saturating_mul(4);
             let last = len.checked_sub(1).ok_or(Skip::Malformed)?;
@@ -163,7 +163,7 @@ fn gtp_u<'a>(
     Ok(Some(rest))
 }
 
-/// The IP datagram in what a tunnel names by its EtherType.
+/// Finds the IP datagram in the payload of a tunnel, by its EtherType.
 fn ip_in<'a>(
     kind: u16,
     slice: PacketSlice<'a>,
@@ -178,10 +178,10 @@ fn ip_in<'a>(
 
 const UDP_HEADER: u16 = 8;
 
-/// UDP ports, as IANA has them.
+/// UDP ports, as registered with IANA.
 const GTP_U: u16 = 2152;
 const VXLAN: u16 = 4789;
-const VXLAN_OF_LINUX: u16 = 8472; // before there was one of IANA
+const VXLAN_OF_LINUX: u16 = 8472; // before IANA assigned one
 const GENEVE: u16 = 6081;
 
 #[cfg(test)]
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_are_opened_up_to_the_bound_and_not_beyond() {
+    fn tunnels_are_decoded_up_to_the_bound_and_not_beyond() {
         let nested = |depth| (0..depth).fold(request(), |inner, _| ipv4(4, &inner));
         let seen = segment_in(LinkType::RAW, &nested(TUNNELS)).unwrap();
         assert_eq!(seen.layers, vec!["ipip"; TUNNELS]);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_sits_on_the_port_of_a_tunnel_is_no_tunnel() {
+    fn another_protocol_on_the_port_of_a_tunnel_is_no_tunnel() {
         let frame_in = ethernet(0x0800, &request());
         let bodies: [(u16, &[u8]); 4] = [
             (4789, &[0x00, 0, 0, 0, 0, 0, 0x2a, 0]),    // no VNI

@@ -1,8 +1,8 @@
-//! Beside the pipeline: the packets that findings rest on.
+//! The packets that findings rest on.
 //!
-//! In: frames of the connections that are followed, and the findings. Out: a [`Case`] a finding, to an
-//! [`EvidenceSink`]. Keeps the last of what comes within bounds, copies nothing of what is not followed, and
-//! opens no file.
+//! In: frames of the connections that are followed, and the findings. Out: a [`EvidenceCase`] for each finding, to an
+//! [`EvidenceSink`]. Keeps the most recent packets within bounds, copies none of other connections, and opens no
+//! file.
 
 mod recent;
 
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::recent::Recent;
+use self::recent::RecentPackets;
 pub(crate) use self::recent::Relevance;
 use crate::capture::Frame;
 use crate::decode::Endpoint;
@@ -22,70 +22,70 @@ use crate::packet::FrameRef;
 use crate::record::{Body, Event, Evidence, Finding};
 use crate::time::Timestamp;
 
-/// Keeps cases, where and as it likes.
+/// Saves cases, as its implementation decides.
 pub trait EvidenceSink: Send {
-    /// Keeps one case, and gives the name under which; `None` where it was not to be kept.
+    /// Saves one case, and returns the name under which it was saved; `None` if it is not to be saved.
     ///
     /// # Errors
     ///
-    /// It cannot be kept, in words for an anomaly. An archive says so once and not for each case.
-    fn keep(&mut self, case: &Case<'_>) -> Result<Option<Arc<str>>, String>;
+    /// The case cannot be saved, as the text of an anomaly. An implementation reports a lasting failure once, not
+    /// for each case.
+    fn keep(&mut self, case: &EvidenceCase<'_>) -> Result<Option<Arc<str>>, String>;
 }
 
 /// A finding, and the packets of the connections that it rests on.
-pub struct Case<'a> {
-    /// When it was told.
+pub struct EvidenceCase<'a> {
+    /// Time at which it was reported.
     pub at: Timestamp,
-    /// The finding.
+    /// The finding itself.
     pub finding: &'a Finding,
-    /// The packets in the order in which they were read: of each connection those from its start and the
-    /// last ones, of the connections that its evidence names, and of the look-ups behind them, with the
-    /// answers of name servers.
-    pub packets: Vec<Packet<'a>>,
-    /// Packets of its evidence that are not among them: too long ago.
+    /// The packets in the order in which they were read: the first and the last ones of each connection that its
+    /// evidence refers to, and of the look-ups of these connections, with the answers of name servers.
+    pub packets: Vec<CasePacket<'a>>,
+    /// Packets of its evidence that are no longer in memory.
     pub missing: usize,
-    /// Packets of the same connections that were left out between the first and the last.
+    /// Packets of the same connections that are missing between the first and the last ones.
     pub left_out: u64,
-    /// It was given before, with fewer packets: the close was still to come.
+    /// Whether it was saved before with fewer packets, when the close had not been captured yet.
     pub is_again: bool,
 }
 
-/// One packet of a case.
-pub struct Packet<'a> {
+/// A packet of a case.
+pub struct CasePacket<'a> {
     /// Its frame, cut at [`EvidenceLimits::frame`](limits::EvidenceLimits::frame).
     pub frame: Frame<'a>,
-    /// What the finding says about it.
+    /// The evidence of the finding that this packet shows.
     pub shows: Vec<&'a Evidence>,
 }
 
-/// Joins findings with the packets that are still at hand, for an archive.
+/// Collects packets, and joins each finding with those that are still in memory.
 pub(crate) struct EvidenceCollector {
-    recent: Recent,
-    /// The look-up behind a connection: its id, and the frame of the answer.
+    recent: RecentPackets,
+    /// The look-up of each connection: its session id, and the frame of the answer.
     lookups: VecDeque<(Arc<str>, FrameRef)>,
-    /// Where nodes listen, and the frame that told it.
+    /// Endpoints at which nodes listen, and the frame that showed it.
     nodes: VecDeque<(Endpoint, FrameRef)>,
     most_lookups: usize,
     archive: Box<dyn EvidenceSink>,
-    /// Cases that may get more packets, in the order in which they were told.
+    /// Cases that may get more packets, in the order in which they were reported.
     unsettled: VecDeque<Unsettled>,
 }
 
-/// A case that was kept a moment ago.
+/// A case that was saved a moment ago.
 struct Unsettled {
-    /// When it is looked at again.
+    /// When it is saved again, if it has more packets by then.
     due: Timestamp,
     at: Timestamp,
     finding: Box<Finding>,
     wanted: Vec<FrameRef>,
-    /// Packets that it had.
+    /// Number of packets that it had.
     packets: usize,
 }
 
 impl EvidenceCollector {
     pub(crate) fn new(limits: &Limits, archive: Box<dyn EvidenceSink>) -> Self {
         Self {
-            recent: Recent::new(limits.evidence),
+            recent: RecentPackets::new(limits.evidence),
             lookups: VecDeque::new(),
             nodes: VecDeque::new(),
             most_lookups: limits.lookups,
@@ -94,7 +94,7 @@ impl EvidenceCollector {
         }
     }
 
-    /// Takes the frame that is being processed. It is kept if [`Self::on_packet`] says so before the next frame, or,
+    /// Takes the frame that is being processed. It is kept if [`Self::on_packet`] is called for it before the next frame, or,
     /// if it is relevant later, until then.
     #[cold] // few runs collect evidence
     pub(crate) fn on_frame(&mut self, frame: &Frame<'_>, relevance: Relevance) {
@@ -122,20 +122,20 @@ impl EvidenceCollector {
         while self.unsettled.front().is_some_and(|case| case.due <= now) {
             let Some(case) = self.unsettled.pop_front() else { break };
             let Unsettled { at, finding, wanted, packets, .. } = case;
-            let again = Case { is_again: true, ..self.recent.case(at, &finding, &wanted) };
+            let again = EvidenceCase { is_again: true, ..self.recent.case(at, &finding, &wanted) };
             if again.packets.len() > packets {
-                // What could be kept once stays as it was.
+                // If it cannot be saved again, the first version stays.
                 let _ = self.archive.keep(&again);
             }
         }
     }
 
-    /// Sees an event before it is told: learns the look-ups behind connections, and puts the packets of a
-    /// finding into the archive, whose name for them the finding then tells.
+    /// Processes an event before it is reported: remembers look-ups, and saves the packets of a finding, which then
+    /// contains the name of the file.
     ///
     /// # Errors
     ///
-    /// Those of the archive.
+    /// Those of [`EvidenceSink::keep`].
     pub(crate) fn on_event(&mut self, event: &mut Event) -> Result<(), String> {
         match &mut event.body {
             Body::Session { session } => {
@@ -150,7 +150,8 @@ impl EvidenceCollector {
                 let (Some(own), Some(frame)) = (&event.connection, event.frame) else {
                     return Ok(());
                 };
-                // Whoever registers listens at its own address, whoever is asked tells of its host.
+                // A node that registers listens at its own address; an answer describes the host of the EPMD that
+                // sent it.
                 let ip = if epmd.request == Some(REGISTRATION) { own.src_ip } else { own.dest_ip };
                 let listed = epmd.names.iter().flatten().map(|listed| listed.port);
                 for port in epmd.port.into_iter().chain(listed) {
@@ -168,7 +169,7 @@ impl EvidenceCollector {
                     wanted.extend(known.map(|(_, reply)| *reply));
                 }
                 wanted.sort_unstable();
-                // What a connection that said nothing was about shows in who told of its port.
+                // The answer that contained its port shows the node of a connection without a handshake.
                 wanted.extend(self.recent.ends_of(&wanted).into_iter().filter_map(|end| {
                     self.nodes.iter().rev().find(|(node, _)| *node == end).map(|(_, frame)| *frame)
                 }));
@@ -193,11 +194,11 @@ impl EvidenceCollector {
     }
 }
 
-/// How long packets of a case are waited for after it was told: the answer to the close that told it comes
-/// within a few round trips.
+/// How long a case waits for further packets: the answer to a close that was reported comes within a few round
+/// trips.
 const AFTERMATH: Duration = Duration::from_secs(1);
 
-/// Cases waited for at a time; with more, the oldest stay as they are.
+/// Cases that wait at a time; with more, the oldest are not saved again.
 const MOST_UNSETTLED: usize = 64;
 
 /// The request by which a node registers.

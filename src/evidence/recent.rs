@@ -1,9 +1,9 @@
-//! The last packets of each connection that is followed, within a bound.
+//! The most recent packets of each connection that is followed, within a bound.
 //!
-//! Of a connection, its first packets stay, since a failed dial is few packets long and a lasting one
-//! began with its handshake; behind them the last ones go through a ring. What has not been followed yet
-//! may be later on: packets that open connections wait in a ring of their own. The bytes of all are
-//! bounded, and the connection that was quiet for longest, or nearly so, makes room.
+//! The first packets of a connection are kept, since a failed connection is a few packets long, and the handshake
+//! is at the start of any other; the last ones go through a ring buffer. A connection may be followed later than at
+//! its first packet, so packets that open connections wait in a ring buffer of their own. The bytes of all packets
+//! are bounded: the connection that was unused for longest, approximately, is evicted.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::{Case, Packet};
+use super::{CasePacket, EvidenceCase};
 use crate::capture::{Frame, LinkType};
 use crate::decode::Endpoint;
 use crate::flow::FlowId;
@@ -20,38 +20,38 @@ use crate::packet::FrameRef;
 use crate::record::Finding;
 use crate::time::Timestamp;
 
-/// What a frame may be good for.
+/// When a frame may become relevant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Relevance {
-    /// Its connection may be followed with this very frame, or is.
+    /// Its connection is followed, or may be with this frame.
     Now,
     /// It opens or closes a connection that may be followed later.
     Later,
 }
 
-/// The packets at hand.
+/// The packets in memory.
 #[derive(Debug)]
-pub(crate) struct Recent {
+pub(crate) struct RecentPackets {
     limits: EvidenceLimits,
-    /// Frames kept so far: the order in which they came.
+    /// Number of frames kept so far, which gives their order.
     serial: u64,
-    /// The frame that goes through the pipeline just now, where it has a stake.
-    staged: Option<(Kept, Relevance)>,
-    pending: Young,
-    /// Answers of name servers, who was told, and which addresses.
+    /// The frame that is being processed, if it may be relevant.
+    staged: Option<(KeptFrame, Relevance)>,
+    pending: PendingFrames,
+    /// Answers of name servers.
     names: VecDeque<NameAnswer>,
     names_bytes: usize,
-    connections: Vec<Option<Connection>>,
+    connections: Vec<Option<KeptConnection>>,
     free: Vec<usize>,
     by_flow: HashMap<FlowId, usize, RandomState>,
-    /// Next connection that the search for room looks at.
+    /// The next connection that an eviction looks at.
     hand: usize,
     bytes: usize,
 }
 
-/// A frame that outlives its buffer.
+/// A copy of a frame, which outlives its buffer.
 #[derive(Debug)]
-struct Kept {
+struct KeptFrame {
     serial: u64,
     id: FrameRef,
     at: Timestamp,
@@ -64,47 +64,47 @@ struct Kept {
 /// An answer of a name server.
 #[derive(Debug)]
 struct NameAnswer {
-    kept: Kept,
-    /// Who asked; `None` where all hear the answer.
+    kept: KeptFrame,
+    /// The address of the client; `None` if the answer went to all.
     client: Option<IpAddr>,
     ips: Vec<IpAddr>,
 }
 
-/// Packets of one connection.
+/// The packets of one connection.
 #[derive(Debug)]
-struct Connection {
+struct KeptConnection {
     flow: FlowId,
     ends: [Endpoint; 2],
-    first: Vec<Kept>,
+    first: Vec<KeptFrame>,
     first_bytes: usize,
-    last: VecDeque<Kept>,
+    last: VecDeque<KeptFrame>,
     last_bytes: usize,
-    /// Packets between the two that were let go.
+    /// Number of packets dropped between the first and the last ones.
     left_out: u64,
-    /// Least and greatest of its frames, by which most are passed over in the search for some.
+    /// Range of its frames, which rules most connections out in the search for some frames.
     range: (FrameRef, FrameRef),
-    /// Set by use, cleared by the search for room.
+    /// Set by use, cleared by an eviction that passes.
     used: bool,
 }
 
-/// Frames that opened connections nobody knows yet, in the order in which they came.
+/// Frames that opened connections which are not followed yet, in the order of their arrival.
 #[derive(Debug, Default)]
-struct Young {
-    /// An entry that was taken has left its place empty.
-    frames: VecDeque<Option<Kept>>,
-    /// Number of the front of `frames`, counted from the first ever.
+struct PendingFrames {
+    /// An entry that was taken is `None`.
+    frames: VecDeque<Option<KeptFrame>>,
+    /// Number of the first entry of `frames`, counted from the start of the run.
     front: u64,
     places: HashMap<FrameRef, u64, RandomState>,
     bytes: usize,
 }
 
-impl Recent {
+impl RecentPackets {
     pub(crate) fn new(limits: EvidenceLimits) -> Self {
         Self {
             limits,
             serial: 0,
             staged: None,
-            pending: Young::default(),
+            pending: PendingFrames::default(),
             names: VecDeque::new(),
             names_bytes: 0,
             connections: Vec::new(),
@@ -115,14 +115,15 @@ impl Recent {
         }
     }
 
-    /// A frame goes into the pipeline; what was staged before and belonged to nobody is put off or let go.
-    pub(crate) fn stage(&mut self, frame: &Frame<'_>, stake: Relevance) {
+    /// Copies the frame that is being processed. The frame before, if no connection took it, is kept for later or
+    /// dropped.
+    pub(crate) fn stage(&mut self, frame: &Frame<'_>, relevance: Relevance) {
         if let Some((kept, Relevance::Later)) = self.staged.take() {
             self.pending.push(kept, self.limits.pending_connections);
         }
         self.serial += 1;
         let bytes = frame.bytes.get(..self.limits.frame).unwrap_or(frame.bytes);
-        let kept = Kept {
+        let kept = KeptFrame {
             serial: self.serial,
             id: frame.id,
             at: frame.at,
@@ -131,15 +132,15 @@ impl Recent {
             wire_len: frame.wire_len,
             bytes: bytes.into(),
         };
-        self.staged = Some((kept, stake));
+        self.staged = Some((kept, relevance));
     }
 
-    /// Another connection has begun at `flow`.
+    /// Forgets that an earlier connection had the same identifier.
     pub(crate) fn begin(&mut self, flow: FlowId) {
         self.by_flow.remove(&flow);
     }
 
-    /// A frame belongs to the connection at `flow`: the one that is staged, or one that waits.
+    /// Adds a frame to the connection at `flow`: the current one, or one that waits.
     pub(crate) fn attach(&mut self, flow: FlowId, frame: FrameRef, ends: [Endpoint; 2]) {
         let kept = match self.staged.take_if(|(kept, _)| kept.id == frame) {
             Some((kept, _)) => Some(kept),
@@ -148,7 +149,7 @@ impl Recent {
         let Some(kept) = kept else { return };
         let place = match self.by_flow.get(&flow) {
             Some(place) => *place,
-            None => self.enter(Connection::new(flow, frame, ends)),
+            None => self.enter(KeptConnection::new(flow, frame, ends)),
         };
         let Some(Some(connection)) = self.connections.get_mut(place) else { return };
         let (taken, let_go) = connection.take(kept, &self.limits);
@@ -156,7 +157,7 @@ impl Recent {
         while self.bytes > self.limits.bytes && self.evict() {}
     }
 
-    /// The frame that is staged is an answer of a name server.
+    /// Keeps the current frame as an answer of a name server.
     pub(crate) fn note_names(&mut self, client: Option<IpAddr>, ips: Vec<IpAddr>) {
         let Some((kept, _)) = self.staged.take() else { return };
         let answer = NameAnswer { kept, client, ips };
@@ -168,13 +169,13 @@ impl Recent {
         }
     }
 
-    /// The ends of the connections that have one of the frames that are `wanted`, which are in order.
+    /// The endpoints of the connections that have one of the `wanted` frames, which are sorted.
     pub(super) fn ends_of(&self, wanted: &[FrameRef]) -> Vec<Endpoint> {
         let known = self.connections.iter().flatten().filter(|it| it.has_one_of(wanted));
         known.flat_map(|connection| connection.ends).collect()
     }
 
-    fn enter(&mut self, connection: Connection) -> usize {
+    fn enter(&mut self, connection: KeptConnection) -> usize {
         let flow = connection.flow;
         let place = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
@@ -188,9 +189,9 @@ impl Recent {
         place
     }
 
-    /// Lets one connection go; false when there is none.
+    /// Evicts one connection; `false` if there is none.
     fn evict(&mut self) -> bool {
-        // Two rounds at the most: the first clears every mark that it does not find cleared.
+        // At most two rounds: the first clears every mark.
         for _ in 0..self.connections.len().saturating_mul(2) {
             let hand = self.hand;
             self.hand = (hand + 1) % self.connections.len().max(1);
@@ -208,13 +209,13 @@ impl Recent {
         false
     }
 
-    /// All that is at hand of the connections of the frames that are `wanted`, which are in order.
+    /// The packets in memory of the connections that have one of the `wanted` frames, which are sorted.
     pub(super) fn case<'a>(
         &'a self,
         at: Timestamp,
         finding: &'a Finding,
         wanted: &[FrameRef],
-    ) -> Case<'a> {
+    ) -> EvidenceCase<'a> {
         let (mut kept, mut ends, mut left_out) = (Vec::new(), Vec::new(), 0);
         for connection in self.connections.iter().flatten() {
             if connection.has_one_of(wanted) {
@@ -230,16 +231,16 @@ impl Recent {
         let missing = finding.evidence.iter().filter(|it| !is_there(it.frame)).count();
         let packets = kept
             .iter()
-            .map(|kept| Packet {
+            .map(|kept| CasePacket {
                 frame: kept.frame(),
                 shows: finding.evidence.iter().filter(|it| it.frame == kept.id).collect(),
             })
             .collect();
-        Case { at, finding, packets, missing, left_out, is_again: false }
+        EvidenceCase { at, finding, packets, missing, left_out, is_again: false }
     }
 }
 
-impl Kept {
+impl KeptFrame {
     fn bytes(&self) -> usize {
         self.bytes.len() + FRAME_OVERHEAD
     }
@@ -262,17 +263,17 @@ impl NameAnswer {
         self.kept.bytes() + self.ips.len() * size_of::<IpAddr>()
     }
 
-    /// Whether one of two ends was told the address of the other, or that a name has none.
+    /// Whether the answer gave one of the endpoints the address of the other, or was that a name has no address.
     fn is_about(&self, ends: &[[Endpoint; 2]]) -> bool {
-        let told = |who: Endpoint, whom: Endpoint| {
+        let informs = |who: Endpoint, whom: Endpoint| {
             self.client.is_none_or(|client| client == who.ip)
                 && (self.ips.is_empty() || self.ips.contains(&whom.ip))
         };
-        ends.iter().any(|[one, other]| told(*one, *other) || told(*other, *one))
+        ends.iter().any(|[one, other]| informs(*one, *other) || informs(*other, *one))
     }
 }
 
-impl Connection {
+impl KeptConnection {
     const fn new(flow: FlowId, frame: FrameRef, ends: [Endpoint; 2]) -> Self {
         Self {
             flow,
@@ -287,8 +288,8 @@ impl Connection {
         }
     }
 
-    /// Takes a frame in. Gives the bytes that came and those that were let go for it.
-    fn take(&mut self, kept: Kept, limits: &EvidenceLimits) -> (usize, usize) {
+    /// Adds a frame. Returns the bytes that were added, and those that were dropped for it.
+    fn take(&mut self, kept: KeptFrame, limits: &EvidenceLimits) -> (usize, usize) {
         self.used = true;
         self.range = (self.range.0.min(kept.id), self.range.1.max(kept.id));
         let bytes = kept.bytes();
@@ -318,11 +319,11 @@ impl Connection {
         self.first_bytes + self.last_bytes + CONNECTION_OVERHEAD
     }
 
-    fn frames(&self) -> impl Iterator<Item = &Kept> {
+    fn frames(&self) -> impl Iterator<Item = &KeptFrame> {
         self.first.iter().chain(&self.last)
     }
 
-    /// Whether one of `wanted`, which are in order, is a frame of it.
+    /// Whether one of the `wanted` frames, which are sorted, belongs to this connection.
     fn has_one_of(&self, wanted: &[FrameRef]) -> bool {
         let (least, greatest) = self.range;
         let from = wanted.partition_point(|frame| *frame < least);
@@ -331,8 +332,8 @@ impl Connection {
     }
 }
 
-impl Young {
-    fn push(&mut self, kept: Kept, most: usize) {
+impl PendingFrames {
+    fn push(&mut self, kept: KeptFrame, most: usize) {
         let place = self.front + self.frames.len() as u64;
         self.bytes += kept.bytes();
         self.places.insert(kept.id, place);
@@ -347,7 +348,7 @@ impl Young {
         }
     }
 
-    fn take(&mut self, frame: FrameRef) -> Option<Kept> {
+    fn take(&mut self, frame: FrameRef) -> Option<KeptFrame> {
         let place = self.places.remove(&frame)?;
         let index = usize::try_from(place.checked_sub(self.front)?).ok()?;
         let kept = self.frames.get_mut(index)?.take()?;
@@ -356,13 +357,13 @@ impl Young {
     }
 }
 
-/// Answers of name servers in one case: the latest.
+/// Answers of name servers in one case, the most recent ones.
 const MOST_ANSWERS: usize = 16;
 
-/// What a frame costs beside its bytes, roughly.
+/// Approximate memory of a frame beside its bytes.
 const FRAME_OVERHEAD: usize = 128;
 
-/// What a connection costs beside its frames, roughly.
+/// Approximate memory of a connection beside its frames.
 const CONNECTION_OVERHEAD: usize = 256;
 
 #[cfg(test)]
@@ -370,7 +371,7 @@ mod tests {
     use super::*;
     use crate::flow::{FlowKey, FlowTable};
 
-    /// Identities as the table of connections gives them.
+    /// Identifiers as the table of connections assigns them.
     fn flows(count: u16) -> Vec<FlowId> {
         let mut table = FlowTable::new(count.into());
         let end = |port| Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port };
@@ -402,7 +403,7 @@ mod tests {
         EvidenceLimits { first_frames: 2, last_frames: 3, frame: 100, ..EvidenceLimits::default() }
     }
 
-    impl Recent {
+    impl RecentPackets {
         fn follow(&mut self, flow: FlowId, number: u64, bytes: usize) {
             self.stage(&frame(number, &vec![7; bytes]), Relevance::Now);
             self.attach(flow, id(number), ENDS);
@@ -411,14 +412,14 @@ mod tests {
         fn numbers(&self, wanted: u64) -> Vec<u64> {
             let connections = self.connections.iter().flatten();
             let mut with = connections.filter(|it| it.has_one_of(&[id(wanted)]));
-            let one = with.next().into_iter().flat_map(Connection::frames);
+            let one = with.next().into_iter().flat_map(KeptConnection::frames);
             one.map(|kept| kept.id.number).collect()
         }
     }
 
     #[test]
-    fn the_first_and_the_last_packets_of_a_connection_stay_and_are_cut() {
-        let mut recent = Recent::new(limits());
+    fn the_first_and_the_last_packets_of_a_connection_are_kept_and_cut() {
+        let mut recent = RecentPackets::new(limits());
         let flow = flows(1)[0];
         (1..=9).for_each(|number| recent.follow(flow, number, 500));
         assert_eq!(recent.numbers(1), [1, 2, 7, 8, 9]);
@@ -429,9 +430,9 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_bounded_and_what_is_in_use_stays() {
+    fn bytes_are_bounded_and_connections_in_use_are_kept() {
         let limits = EvidenceLimits { bytes: 20 * (CONNECTION_OVERHEAD + 400), ..limits() };
-        let mut recent = Recent::new(limits);
+        let mut recent = RecentPackets::new(limits);
         let flows = flows(500);
         for (number, flow) in (1_u64..).zip(&flows[1..]) {
             recent.follow(*flow, number * 2, 100);
@@ -441,14 +442,14 @@ mod tests {
         assert_eq!(recent.numbers(3)[..2], [3, 5], "the one in use has its start");
         assert!(recent.numbers(2).is_empty(), "an old one is gone");
         assert!(!recent.numbers(2 * 499).is_empty(), "the last one is there");
-        let bytes: usize = recent.connections.iter().flatten().map(Connection::bytes).sum();
+        let bytes: usize = recent.connections.iter().flatten().map(KeptConnection::bytes).sum();
         assert_eq!(bytes, recent.bytes);
         assert!(recent.connections.len() < 60, "places are used again");
     }
 
     #[test]
-    fn a_connection_that_is_followed_late_gets_the_packets_that_opened_it() {
-        let mut recent = Recent::new(limits());
+    fn a_connection_that_is_followed_late_has_the_packets_that_opened_it() {
+        let mut recent = RecentPackets::new(limits());
         for number in 1..=3 {
             recent.stage(&frame(number, b"syn"), Relevance::Later);
         }
@@ -459,7 +460,7 @@ mod tests {
             recent.attach(flow, id(number), ENDS);
         }
         assert_eq!(recent.numbers(4), [1, 2, 4]);
-        // The next frame settles what was staged; what nobody followed and opened nothing is let go.
+        // The next frame decides about the one before: it is dropped if no connection took it and it opened none.
         recent.stage(&frame(5, b"junk"), Relevance::Now);
         recent.stage(&frame(6, b"junk"), Relevance::Now);
         assert_eq!(recent.pending.places.len(), 1, "the third one still waits");
@@ -468,7 +469,7 @@ mod tests {
     #[test]
     fn packets_that_open_connections_wait_within_a_bound() {
         let limits = EvidenceLimits { pending_connections: 10 * (FRAME_OVERHEAD + 3), ..limits() };
-        let mut recent = Recent::new(limits);
+        let mut recent = RecentPackets::new(limits);
         for number in 1..=1000 {
             recent.stage(&frame(number, b"syn"), Relevance::Later);
             assert!(recent.pending.bytes <= limits.pending_connections);
@@ -483,7 +484,7 @@ mod tests {
 
     #[test]
     fn ports_that_are_used_again_are_another_connection() {
-        let mut recent = Recent::new(limits());
+        let mut recent = RecentPackets::new(limits());
         let flow = flows(1)[0];
         recent.follow(flow, 1, 10);
         recent.begin(flow);
