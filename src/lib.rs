@@ -64,3 +64,7 @@ mod transport;
 pub mod wire;
 
 pub use analysis::{Analysis, analyze};
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/library.md")]
+struct LibraryPage;
