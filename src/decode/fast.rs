@@ -267,11 +267,11 @@ mod tests {
                 Decoded::Tcp(segment)
             }
         };
-        let decoded = format!("{said:?}");
+        let decoded = format!("{decoded:?}");
         long.glance(frame);
         let counters = long.counters();
         // The full decoder counts frames that it skips; the fast path skips none.
-        assert_eq!(format!("{said} {counters:?}"), at_length(&mut long, frame), "{frame:02x?}");
+        assert_eq!(format!("{decoded} {counters:?}"), at_length(&mut long, frame), "{frame:02x?}");
         true
     }
 
