@@ -243,7 +243,9 @@ impl CaptureFile {
                 FormatStep::Names => return Ok(Advance::Other(Other::Names)),
                 FormatStep::Secrets => return Ok(Advance::Other(Other::Secrets)),
                 FormatStep::Interface(index) => return Ok(Advance::Other(Other::Interface(index))),
-                FormatStep::Corrupt { skipped: Some(bytes), .. } if self.reported == MAX_TOLD => {
+                FormatStep::Corrupt { skipped: Some(bytes), .. }
+                    if self.reported == MAX_REPORTED =>
+                {
                     let (places, sum) = self.unreported;
                     self.unreported = (places + 1, sum.saturating_add(bytes));
                 }
@@ -402,7 +404,7 @@ const SECTION_HEAD_LEN: usize = 12;
 
 /// Damage beyond this number is summed up in one notice at the end: otherwise a file of nothing but damage would
 /// give more text than it has bytes.
-const MAX_TOLD: u32 = 1000;
+const MAX_REPORTED: u32 = 1000;
 
 /// Bytes of an unknown input that its error quotes.
 const SHOWN: usize = 8;
@@ -486,12 +488,15 @@ mod tests {
     fn endless_damage_gives_a_bounded_number_of_notices() {
         let mut pcapng = PcapngBuilder::section(Endian::Little);
         pcapng.interface(1, 0, &[]);
-        for _ in 0..MAX_TOLD + 5 {
+        for _ in 0..MAX_REPORTED + 5 {
             pcapng.bytes.extend([0xff; 4]);
             pcapng.packet(0, 1, b"x");
         }
         let (frames, notices, _) = items(&pcapng.bytes);
-        assert_eq!((frames.len(), notices.len()), (MAX_TOLD as usize + 5, MAX_TOLD as usize + 1));
+        assert_eq!(
+            (frames.len(), notices.len()),
+            (MAX_REPORTED as usize + 5, MAX_REPORTED as usize + 1)
+        );
         let last = notices.last().unwrap();
         assert_eq!(last.detail, "5 more damaged places were passed over");
         assert_eq!(last.skipped, Some(20));

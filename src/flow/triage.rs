@@ -21,7 +21,7 @@ pub enum Interest {
 pub trait SegmentHead {
     /// Port of the sender, and of the receiver.
     fn ports(&self) -> (u16, u16);
-    /// TCP flag bits.
+    /// The TCP flag bits.
     fn flags(&self) -> TcpFlags;
     /// Captured bytes of the payload.
     fn payload(&self) -> &[u8];

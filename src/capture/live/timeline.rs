@@ -21,7 +21,7 @@ pub(super) struct Timeline {
 /// The waiting frames of one input, in the order of their arrival.
 #[derive(Default)]
 struct HeldInput {
-    /// Their bytes, contiguous.
+    /// The bytes of its frames, contiguous.
     bytes: Vec<u8>,
     /// Offset of the first frame in `bytes`.
     begin: usize,
