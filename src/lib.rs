@@ -38,6 +38,9 @@
 //! - A cookie is known by its label; its bytes never leave [`protocol::digest`].
 //! - Sources and the engine are `Send`: a run can move to another thread.
 
+#[cfg(all(feature = "live", not(unix)))]
+compile_error!("the feature `live` needs a Unix system: build with --no-default-features");
+
 mod analysis;
 pub mod capture;
 pub mod compare;

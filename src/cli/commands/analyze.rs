@@ -68,17 +68,17 @@ struct AnalyzeControl {
     selection: Selection,
     /// Packets left until the packet limit ends the run.
     left: u64,
-    /// With `--follow`: what ends the run.
+    /// What ends a run with `--follow`, and when it reports in between.
     stop: Option<StopCondition>,
     saver: Option<FrameSaver>,
-    /// A capture could not be read, or not be filtered.
+    /// Whether a capture could not be read, or not be filtered.
     is_incomplete: bool,
 }
 
 /// Saves frames with the comments and interfaces of their captures.
 struct FrameSaver {
     saver: Saver,
-    /// The inputs as named.
+    /// Names of the inputs as the user gave them.
     names: Vec<Arc<str>>,
     /// Names of interfaces, by input and index.
     interfaces: HashMap<(u16, u32), String>,

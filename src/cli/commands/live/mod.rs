@@ -74,15 +74,16 @@ pub(in crate::cli) fn list_interfaces() -> Result<RunOutcome, Error> {
 struct LiveControl<'a> {
     output: &'a OutputSettings,
     saver: Option<Saver>,
-    /// Names of the interfaces, and the bytes that are captured of a frame.
+    /// Names of the interfaces, in the order of their inputs.
     names: Vec<String>,
+    /// Bytes captured of a frame.
     snaplen: u32,
     /// Packets left until the packet limit ends the run.
     left: u64,
     stop: StopCondition,
     tick: Interval,
     slow_reader: SlowReaderNotice,
-    /// An interface was lost.
+    /// Whether an interface was lost.
     has_failed: bool,
 }
 
