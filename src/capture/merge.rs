@@ -7,7 +7,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::Read;
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::file::{Advance, Other};
@@ -272,12 +271,16 @@ impl Source for Inputs {
     #[inline(always)] // the loop over frames, specialised for its receiver
     fn pump(&mut self, receiver: &mut impl Receiver) -> Result<Progress, Error> {
         loop {
-            // By reference: moving the item, which was just built, would stall on store forwarding.
-            let next = self.next_item();
-            let flow = match &next {
-                Some(Item::Frame(frame)) => receiver.on_frame(frame),
-                Some(_) => next.map_or(ControlFlow::Continue(()), |item| receiver.on_item(item)),
-                None => return Ok(Progress::End),
+            // The fast path of `next_item`, without an item between the frame and its receiver.
+            let flow = match self.current.as_mut().and_then(|capture| capture.step()) {
+                Some(record) if record.at < self.horizon => {
+                    let Some(capture) = &self.current else { return Ok(Progress::End) };
+                    receiver.on_frame(&capture.frame(record))
+                }
+                stepped => match self.seek_item(stepped) {
+                    Some(item) => receiver.on_item(item),
+                    None => return Ok(Progress::End),
+                },
             };
             if flow.is_break() {
                 return Ok(Progress::More);
