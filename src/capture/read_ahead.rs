@@ -1,12 +1,12 @@
-//! Reads a stream in a thread of its own, ahead of its reader.
+//! Stage 1: a thread that reads an input ahead of its consumer.
 //!
-//! In: a reader, which the thread creates and uses. Out: its bytes, and its error after them, as if there were no
-//! thread. Bounded: the thread waits while two chunks are unread.
+//! In: a reader that the thread creates and reads. Out: its bytes, followed by its error, as without a thread. The
+//! thread blocks while two chunks are queued.
 //!
-//! Only compressed captures are read ahead, since decompression takes about as long as everything else. A plain
-//! file that was read ahead took a third longer (0.38 s instead of 0.28 s for a gigabyte): its bytes come from the
-//! page cache faster than from another processor. A thread after the decoder gains nothing either, since a packet
-//! costs less than handing it over.
+//! Only compressed captures are read ahead, because decompression takes about as long as the analysis. A plain file
+//! took a third longer (1 GB: 0.38 s, without a thread 0.28 s), since its bytes come from the page cache faster than
+//! they move between the caches of two cores. A thread after decoding does not help either, because a packet takes
+//! less time than passing it to another thread.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-/// Number of threads that may still be started beside that of the caller.
+/// Number of decompression threads that may still be started.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DecompressionThreads(Arc<AtomicUsize>);
 
-/// Permission to run one thread, returned when dropped.
+/// Permission for one thread, which is returned when this is dropped.
 struct Permit(DecompressionThreads);
 
 impl DecompressionThreads {
-    /// Permits at most so many threads at a time.
+    /// Allows `most` threads at a time.
     pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(most)))
     }
@@ -40,16 +40,16 @@ impl Drop for Permit {
     }
 }
 
-/// The end of the channel at which the thread's bytes arrive.
+/// Consumer of the chunks that the thread reads.
 pub(super) struct ReadAhead {
     full: Receiver<io::Result<Chunk>>,
-    /// Chunks that were read go back, to be filled again.
+    /// Returns consumed chunks to the thread, which fills them again.
     empty: Sender<Chunk>,
     chunk: Chunk,
     _permit: Permit,
 }
 
-/// A buffer that is passed between the two threads.
+/// A buffer that is passed between the threads.
 #[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,
@@ -58,29 +58,33 @@ struct Chunk {
 }
 
 impl ReadAhead {
-    /// Starts a thread that reads the reader made by `make`. `None` if no more threads are permitted.
+    /// Starts a thread that reads the reader which `make` returns. `None` if no more threads are allowed.
     pub(super) fn start<R: Read>(
-        helpers: &DecompressionThreads,
+        threads: &DecompressionThreads,
         make: impl FnOnce() -> R + Send + 'static,
     ) -> Option<io::Result<Self>> {
-        let permit = helpers.take()?;
-        let (full_in, full) = sync_channel(WAITING);
+        let permit = threads.take()?;
+        let (full_in, full) = sync_channel(QUEUE_LEN);
         let (empty, empty_out) = channel();
-        let work = move || read_on(make(), &full_in, &empty_out);
-        let thread = thread::Builder::new().name("decompress".to_owned()).spawn(work);
+        let run = move || read_chunks(make(), &full_in, &empty_out);
+        let thread = thread::Builder::new().name("decompress".to_owned()).spawn(run);
         Some(thread.map(|_| Self { full, empty, chunk: Chunk::default(), _permit: permit }))
     }
 }
 
-/// Ends with the source, or when its reader no longer takes chunks.
-fn read_on(mut source: impl Read, full: &SyncSender<io::Result<Chunk>>, empty: &Receiver<Chunk>) {
+/// Reads until the source ends or the consumer is dropped.
+fn read_chunks(
+    mut source: impl Read,
+    full: &SyncSender<io::Result<Chunk>>,
+    empty: &Receiver<Chunk>,
+) {
     loop {
         let mut chunk = empty.try_recv().unwrap_or_default();
         let ended = chunk.fill(&mut source);
         let is_last = !matches!(ended, Ok(false));
         let sent = chunk.filled == 0 || full.send(Ok(chunk)).is_ok();
         if let Err(error) = ended {
-            // If the receiver is gone, there is no one to report the error to.
+            // The consumer may have been dropped, and then needs no error.
             let _ = full.send(Err(error));
         }
         if is_last || !sent {
@@ -90,7 +94,7 @@ fn read_on(mut source: impl Read, full: &SyncSender<io::Result<Chunk>>, empty: &
 }
 
 impl Chunk {
-    /// Fills the buffer. Returns whether `source` has ended.
+    /// Fills the chunk; true if `source` has ended.
     fn fill(&mut self, source: &mut impl Read) -> io::Result<bool> {
         self.bytes.resize(CHUNK_LEN, 0);
         (self.read, self.filled) = (0, 0);
@@ -109,10 +113,10 @@ impl Chunk {
 impl Read for ReadAhead {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.chunk.read == self.chunk.filled {
-            // The thread ends when the source has ended.
+            // The thread ends with the source.
             let Ok(next) = self.full.recv() else { return Ok(0) };
             let used = std::mem::replace(&mut self.chunk, next?);
-            // A thread that has ended needs no chunk back.
+            // The thread may have ended, and then needs no more chunks.
             let _ = self.empty.send(used);
         }
         let mut rest = self.chunk.bytes.get(self.chunk.read..self.chunk.filled).unwrap_or_default();
@@ -122,11 +126,11 @@ impl Read for ReadAhead {
     }
 }
 
-/// Large compared with the cost of handing it over, and small compared with the second-level cache.
+/// Large enough to make passing a chunk negligible, and small compared with the second-level cache.
 const CHUNK_LEN: usize = 256 * 1024;
 
-/// Chunks that wait, beside the one that is being filled and the one that is being read.
-const WAITING: usize = 2;
+/// Chunks in the queue, beside the one being filled and the one being consumed.
+const QUEUE_LEN: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -141,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_unchanged_and_an_error_after_them() {
+    fn bytes_are_unchanged_and_an_error_follows_them() {
         struct Fails;
         impl Read for Fails {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -159,17 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn no_more_threads_than_permitted_and_each_permission_is_returned() {
-        let helpers = DecompressionThreads::new(1);
-        let first = ReadAhead::start(&helpers, io::empty).unwrap();
-        assert!(ReadAhead::start(&helpers, io::empty).is_none());
+    fn no_more_threads_start_than_allowed_and_permits_are_returned() {
+        let threads = DecompressionThreads::new(1);
+        let first = ReadAhead::start(&threads, io::empty).unwrap();
+        assert!(ReadAhead::start(&threads, io::empty).is_none());
         drop(first);
-        assert!(ReadAhead::start(&helpers, io::empty).is_some());
+        assert!(ReadAhead::start(&threads, io::empty).is_some());
         assert!(ReadAhead::start(&DecompressionThreads::default(), io::empty).is_none());
     }
 
     #[test]
-    fn the_thread_ends_when_its_reader_stops_early() {
+    fn the_thread_ends_when_its_consumer_is_dropped() {
         let mut read_ahead =
             ReadAhead::start(&DecompressionThreads::new(1), || io::repeat(7)).unwrap().unwrap();
         let mut some = [0; 10];

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use beamscope::capture::save::{Described, Encoder, SaveFormat};
-use beamscope::evidence::{CasePacket, EvidenceCase, EvidenceSink};
+use beamscope::capture::save::{Encoder, InterfaceInfo, SaveFormat};
+use beamscope::evidence::{EvidenceCase, EvidencePacket, EvidenceSink};
 use beamscope::limits::EvidenceLimits;
 use beamscope::record::{Evidence, Severity};
 use beamscope::render::escape;
@@ -111,7 +111,7 @@ impl EvidenceDir {
                 .iter()
                 .map(|shows| packet_comment(case, packet, shows, input))
                 .collect();
-            let describe = || Described { name: input.map(str::to_owned), snaplen: 0 };
+            let describe = || InterfaceInfo { name: input.map(str::to_owned), snaplen: 0 };
             let comments = comments.iter().map(String::as_bytes);
             // Cannot fail: pcapng files may contain any link type.
             let _ = encoder.frame(&packet.frame, comments, describe, &mut out);
@@ -122,12 +122,12 @@ impl EvidenceDir {
 
 impl EvidenceSink for EvidenceDir {
     fn keep(&mut self, case: &EvidenceCase<'_>) -> Result<Option<Arc<str>>, String> {
-        if case.finding.severity < self.min_severity || self.is_full && !case.is_again {
+        if case.finding.severity < self.min_severity || self.is_full && !case.is_update {
             return Ok(None);
         }
         let bytes = self.encode(case);
         // A file that is written again replaces itself, and grows by little.
-        let (files, more) = match case.is_again {
+        let (files, more) = match case.is_update {
             true => (self.files, self.bytes),
             false => (self.files + 1, self.bytes.saturating_add(bytes.len() as u64)),
         };
@@ -192,7 +192,7 @@ fn section_comment(case: &EvidenceCase<'_>) -> String {
 /// The comment of a packet: what it shows.
 fn packet_comment(
     case: &EvidenceCase<'_>,
-    packet: &CasePacket<'_>,
+    packet: &EvidencePacket<'_>,
     shows: &Evidence,
     input: Option<&str>,
 ) -> String {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::Endpoint;
 
-/// The two endpoints of a connection, the same for both directions.
+/// The two endpoints of a connection, in an order that does not depend on the direction of a segment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowKey {
     low: Packed,
@@ -14,51 +14,52 @@ pub struct FlowKey {
     is_v4: bool,
 }
 
-/// An address of either version as two 64-bit halves: one width hashes faster than an enum.
+/// An address of either IP version as two 64-bit words: one width hashes faster than an enum.
 type Packed = (u64, u64);
 
-/// The direction of a segment, relative to a [`FlowKey`].
+/// Direction of a segment between the endpoints of a [`FlowKey`].
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Direction {
-    /// From the lower end to the higher one.
+    /// From the lower endpoint to the higher one.
     #[default]
     LowToHigh,
-    /// From the higher end to the lower one.
+    /// From the higher endpoint to the lower one.
     HighToLow,
 }
 
 impl FlowKey {
-    /// The key and the direction of a segment from `src` to `dst`.
+    /// The key of a segment from `src` to `dst`, and the direction of that segment.
     #[inline]
     pub fn new(src: Endpoint, dst: Endpoint) -> (Self, Direction) {
         let (from, to) = (packed(src.ip), packed(dst.ip));
-        Self::between((from, src.port), (to, dst.port), src.ip.is_ipv4())
+        Self::from_endpoints((from, src.port), (to, dst.port), src.ip.is_ipv4())
     }
 
-    /// The same from an IPv4 header and a TCP header. Going through [`IpAddr`] would take as long as all the rest.
+    /// As [`Self::new`], from the fields of an IPv4 and a TCP header. Building an [`IpAddr`] first would double
+    /// the time.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the port is the lower half")]
     pub(super) fn v4(addresses: [[u8; 4]; 2], ports: [u16; 2]) -> (Self, Direction) {
         let [src, dst] = addresses.map(u32::from_be_bytes).map(u64::from);
         let [src_port, dst_port] = ports.map(u64::from);
         let (src, dst) = (src << 16 | src_port, dst << 16 | dst_port);
-        // Branchless: the direction of a segment is unpredictable.
+        // Compiled without a branch, because the direction of a segment cannot be predicted.
         let (low, high) = (src.min(dst), src.max(dst));
         let direction = if src <= dst { Direction::LowToHigh } else { Direction::HighToLow };
         let ports = [low as u16, high as u16];
         (Self { low: (0, low >> 16), high: (0, high >> 16), ports, is_v4: true }, direction)
     }
 
-    /// The same from an IPv6 header and a TCP header.
+    /// As [`Self::new`], from the fields of an IPv6 and a TCP header.
     #[inline]
     pub(super) fn v6(addresses: [[u8; 16]; 2], ports: [u16; 2]) -> (Self, Direction) {
         let [from, to] = addresses.map(packed_v6);
         let [src_port, dst_port] = ports;
-        Self::between((from, src_port), (to, dst_port), false)
+        Self::from_endpoints((from, src_port), (to, dst_port), false)
     }
 
     #[inline]
-    fn between(src: (Packed, u16), dst: (Packed, u16), is_v4: bool) -> (Self, Direction) {
+    fn from_endpoints(src: (Packed, u16), dst: (Packed, u16), is_v4: bool) -> (Self, Direction) {
         let ((from, src_port), (to, dst_port)) = (src, dst);
         if src <= dst {
             (Self { low: from, high: to, ports: [src_port, dst_port], is_v4 }, Direction::LowToHigh)
@@ -67,19 +68,19 @@ impl FlowKey {
         }
     }
 
-    /// Ports of the lower end and of the higher one.
+    /// Ports of the lower endpoint and of the higher one.
     #[inline]
     pub(crate) const fn ports(&self) -> [u16; 2] {
         self.ports
     }
 
-    /// A hash without a seed, for a table in which a collision only displaces an entry.
+    /// A hash without a seed, for a table in which a collision only replaces an entry.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
     pub(crate) fn unseeded_hash(&self) -> u64 {
         let Self { low, high, ports: [low_port, high_port], .. } = *self;
         let ports = u64::from(low_port) << 48 | u64::from(high_port) << 32;
-        // The upper halves are zero in IPv4, and mostly equal in IPv6.
+        // The upper halves are zero in IPv4, and alike in most of IPv6.
         let low = low.0.wrapping_mul(PI[0]) ^ low.1 ^ ports;
         let high = high.0.wrapping_mul(PI[1]) ^ high.1;
         let product = u128::from(low ^ PI[2]) * u128::from(high ^ PI[3]);
@@ -95,7 +96,7 @@ impl FlowKey {
         }
     }
 
-    /// Whether the addresses are IPv4.
+    /// Whether both endpoints have IPv4 addresses.
     pub(crate) const fn is_v4(&self) -> bool {
         self.is_v4
     }
@@ -110,7 +111,7 @@ impl FlowKey {
     }
 }
 
-/// Compares all fields without a branch for each: keys may differ in any of them.
+/// All at once: that one key is not the other is seen at any part of it.
 impl PartialEq for FlowKey {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
@@ -126,7 +127,7 @@ impl PartialEq for FlowKey {
 
 impl Eq for FlowKey {}
 
-/// Hashes whole words: the derived implementation hashes each half and each port separately.
+/// Hashes 64-bit words: the derived implementation would hash each half and each port separately.
 impl Hash for FlowKey {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -145,7 +146,7 @@ impl Hash for FlowKey {
 }
 
 impl Direction {
-    /// Returns the opposite direction.
+    /// The opposite direction of this one.
     pub const fn reverse(self) -> Self {
         match self {
             Self::LowToHigh => Self::HighToLow,
@@ -154,7 +155,7 @@ impl Direction {
     }
 }
 
-/// Digits of pi, as constants with no hidden structure.
+/// The first 256 bits of the fraction of pi: constants without a structure that could favour any key.
 const PI: [u64; 4] =
     [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
 
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_returns_its_endpoints_also_with_ipv4_mapped_addresses() {
+    fn a_key_returns_its_endpoints_for_ipv4_ipv6_and_ipv4_mapped_addresses() {
         let v4 = IpAddr::from([10, 0, 0, 1]);
         let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
         let v6: IpAddr = "fd00::1:2".parse().unwrap();

@@ -215,7 +215,7 @@ fn many_names_and_many_cookies_are_guessing() {
     let finding = names.one("cookie-guessing");
     assert_eq!(nodes(finding), ["two@10.9.0.2"]);
     assert_eq!(finding.severity, Severity::Critical);
-    let last = "challenge_reply of the last one so far";
+    let last = "challenge_reply of the latest attempt";
     let first = "challenge_reply of the first attempt";
     assert_eq!(shown(finding), [(22, first), (139, last), (140, "FIN without challenge_ack")]);
     assert_eq!(names.count("cookie-guessing"), [2], "the tenth and the eleventh");
@@ -313,7 +313,10 @@ fn what_a_node_has_another_run_is_reported_by_name() {
 fn a_malformed_frame_is_reported_with_the_close_that_answers_it() {
     let whole = output_of("corrupt-distribution.pcap");
     let finding = whole.one("corrupt-distribution");
-    assert_eq!(finding.title, "two@10.9.0.2 closed on a malformed frame of script@10.9.0.1");
+    assert_eq!(
+        finding.title,
+        "two@10.9.0.2 closed the connection after a malformed frame from script@10.9.0.1"
+    );
     let seen = shown(finding);
     assert_eq!(seen.len(), 2, "{seen:?}");
     assert_eq!((seen[0].1, seen[1].1), ("malformed control message", "close"));
@@ -326,7 +329,7 @@ fn a_malformed_frame_is_reported_with_the_close_that_answers_it() {
 fn a_receiver_that_does_not_read_and_lives_is_reported_and_a_frozen_one_is_not() {
     let whole = output_of("congested-link.pcap");
     let finding = whole.one("congested-link");
-    assert!(finding.title.starts_with("script@10.9.0.1 let two@10.9.0.2 send nothing for 7."));
+    assert!(finding.title.starts_with("script@10.9.0.1 kept its TCP window closed for 7."));
     for name in ["tick-timeout.pcap", "frozen-acceptor.pcap", "link-cut-tick-timeout.pcap"] {
         assert!(output_of(name).of("congested-link").is_empty(), "{name}");
     }
