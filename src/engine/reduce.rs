@@ -274,7 +274,14 @@ fn damage(seen: &Observation) -> Vec<Anomaly> {
     let tcp = &seen.tcp;
     let (gaps, bytes, conflicts) = (tcp.gaps, tcp.gap_bytes, tcp.conflicts);
     let found = [
-        (gaps, AnomalyKind::Gap, format!("{bytes} bytes in {gaps} gaps were not captured")),
+        (
+            gaps,
+            AnomalyKind::Gap,
+            format!(
+                "{bytes} bytes in {gaps} {} were not captured",
+                if gaps == 1 { "gap" } else { "gaps" }
+            ),
+        ),
         (
             conflicts,
             AnomalyKind::OverlapConflict,
