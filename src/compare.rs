@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::limits::Limits;
-use crate::record::{Body, Comparison, Event, Outcome, PairChange, PairState, Party, State, Turn};
+use crate::record::{Body, Comparison, Event, Outcome, PairChange, PairState, Party, State, PairChangeKind};
 use crate::time::Timestamp;
 
 /// What one session record says about a pair of nodes.
@@ -248,14 +248,14 @@ pub fn compare(mut before: Pairs, mut after: Pairs) -> Vec<Event> {
     events
 }
 
-fn turn(before: Option<Outcome>, after: Option<Outcome>) -> Option<Turn> {
+fn turn(before: Option<Outcome>, after: Option<Outcome>) -> Option<PairChangeKind> {
     match (before, after) {
         (before, after) if before == after => None,
-        (None, _) => Some(Turn::New),
-        (_, None) => Some(Turn::Gone),
-        (Some(Outcome::Connected), Some(after)) if after.is_failure() => Some(Turn::Broken),
-        (Some(before), Some(Outcome::Connected)) if before.is_failure() => Some(Turn::Fixed),
-        (Some(_), Some(_)) => Some(Turn::Changed),
+        (None, _) => Some(PairChangeKind::New),
+        (_, None) => Some(PairChangeKind::Gone),
+        (Some(Outcome::Connected), Some(after)) if after.is_failure() => Some(PairChangeKind::Broken),
+        (Some(before), Some(Outcome::Connected)) if before.is_failure() => Some(PairChangeKind::Fixed),
+        (Some(_), Some(_)) => Some(PairChangeKind::Changed),
     }
 }
 
@@ -373,7 +373,7 @@ mod tests {
         ];
         assert_eq!(told, expected, "whoever dialed");
         assert_eq!((comparison.unchanged, comparison.undecided), (1, 1));
-        assert_eq!(comparison.changes, [(Turn::Broken, 1), (Turn::Fixed, 1)].into());
+        assert_eq!(comparison.changes, [(PairChangeKind::Broken, 1), (PairChangeKind::Fixed, 1)].into());
     }
 
     #[test]

@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 pub use messages::MessageDetail;
 
-use self::digest::Cookies;
+use self::digest::CandidateCookies;
 use self::dist::Distribution;
-use self::epmd::EpmdTalk;
+use self::epmd::EpmdConnection;
 use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
 use crate::flow::Direction;
 use crate::limits::Limits;
@@ -41,7 +41,7 @@ pub struct ConnContext<'a> {
     /// Bounds.
     pub limits: &'a Limits,
     /// Candidate cookies.
-    pub cookies: &'a Cookies,
+    pub cookies: &'a CandidateCookies,
     /// Whether challenges and digests are told.
     pub include_secrets: bool,
     /// Which messages are told.
@@ -211,7 +211,7 @@ enum Step {
 
 #[derive(Debug)]
 enum Talk {
-    Epmd(Box<EpmdTalk>),
+    Epmd(Box<EpmdConnection>),
     Distribution(Box<Distribution>),
 }
 
@@ -269,7 +269,7 @@ impl Connection {
         let ends = [Direction::LowToHigh, Direction::HighToLow]
             .map(|direction| segment.flow.end(direction));
         let talk = match known {
-            FollowReason::Epmd(requester) => Talk::Epmd(Box::new(EpmdTalk::new(requester))),
+            FollowReason::Epmd(requester) => Talk::Epmd(Box::new(EpmdConnection::new(requester))),
             FollowReason::Node(initiator) => {
                 let mut distribution = Distribution::new(true, setting);
                 distribution.orient(initiator, Orientation::Epmd);

@@ -187,10 +187,10 @@ impl Connection {
             by: close.by.map(role),
             kind: close.kind.into(),
             mark: close.mark,
-            received: close.heard,
+            received: close.received,
             is_answer: close.is_answer,
             is_whole: close.by.is_some_and(|by| {
-                tcp.is_whole(by, None) && tcp.is_whole(by.reverse(), close.heard)
+                tcp.is_whole(by, None) && tcp.is_whole(by.reverse(), close.received)
             }),
         });
         let closed = opening.refused().or_else(|| first_close.map(|close| close.mark));

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::digest::{Cookie, Cookies};
+use super::digest::{Cookie, CandidateCookies};
 use super::*;
 use crate::flow::FlowKey;
 use crate::judge::world::{PriorLookup, RelatedFacts};
@@ -39,7 +39,7 @@ struct Play {
     at: Timestamp,
     frame: u64,
     limits: Limits,
-    cookies: Cookies,
+    cookies: CandidateCookies,
     known_of_others: Known,
     reassembly: MemoryBudget,
     pool: MemoryBudget,
@@ -50,7 +50,7 @@ use Role::{Acceptor, Initiator};
 
 fn setting<'a>(
     limits: &'a Limits,
-    cookies: &'a Cookies,
+    cookies: &'a CandidateCookies,
     reassembly: &'a MemoryBudget,
     pool: &'a MemoryBudget,
     known: &Known,
@@ -80,7 +80,7 @@ impl Play {
             at: Timestamp::new(100, 0),
             frame: 0,
             limits: Limits::default(),
-            cookies: Cookies::default(),
+            cookies: CandidateCookies::default(),
             known_of_others: Known::default(),
             reassembly: MemoryBudget::new(Limits::default().held_total),
             pool: MemoryBudget::new(1 << 20),

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::support::{corpus, is_alone};
 use beamscope::capture::{CaptureFile, Error, Frame, Item, LinkType, Notice, NoticeKind};
 use beamscope::engine::{Config, Engine};
-use beamscope::protocol::digest::{Cookie, Cookies};
+use beamscope::protocol::digest::{Cookie, CandidateCookies};
 use beamscope::record::{Anomaly, AnomalyKind, Event};
 
 #[test]
@@ -245,7 +245,7 @@ fn reader(source: impl Read + 'static) -> CaptureFile {
 
 /// All stages over `source`.
 fn tell(source: impl Read + 'static) -> Told {
-    let mut cookies = Cookies::default();
+    let mut cookies = CandidateCookies::default();
     cookies.add(Cookie::new("right", b"cookie"));
     let config = Config { cookies, ..Config::default() };
     let mut pipeline = Engine::new(config, Vec::<Event>::new());

@@ -9,7 +9,7 @@ use beamscope::decode::{Endpoint, TcpFlags};
 use beamscope::engine::{Config, Engine};
 use beamscope::limits::Limits;
 use beamscope::packet::FrameRef;
-use beamscope::protocol::digest::Cookies;
+use beamscope::protocol::digest::CandidateCookies;
 use beamscope::record::{Body, Event, Outcome, State};
 use beamscope::time::Timestamp;
 
@@ -295,7 +295,7 @@ fn hostile_segments_neither_panic_nor_keep_the_run_from_its_end() {
         let leaps = seed % 4 == 0;
         let segments: Vec<_> = (0..2000).map(|place| hostile(&mut dice, place, leaps)).collect();
         let scene =
-            Scene { segments: Vec::new(), cookies: Cookies::default(), epmd_ports: vec![4369] };
+            Scene { segments: Vec::new(), cookies: CandidateCookies::default(), epmd_ports: vec![4369] };
         let told = events(&scene, &segments);
         let finals = told.iter().filter(|event| matches!(event.body, Body::Stats { .. })).count();
         assert_eq!(finals, 1);

@@ -2,7 +2,7 @@
 
 pub(super) mod handshake;
 
-use self::handshake::{Exchange, Heard};
+use self::handshake::{Exchange, HandshakeStep};
 use super::framing::{Framing, FramingItem};
 use super::messages::{Calls, FrameContext, MessageStream, Walked};
 use super::{ConnContext, ConnOutput, Observed};
@@ -272,7 +272,7 @@ impl Distribution {
             setting.include_secrets,
         );
         match heard {
-            Ok(Heard { event, done, out_of_turn }) => {
+            Ok(HandshakeStep { observation, is_last, out_of_turn }) => {
                 if let Some(misplaced) = out_of_turn {
                     let detail =
                         format!("{} from the {role} in phase {:?}", misplaced.got, misplaced.phase);
@@ -281,13 +281,13 @@ impl Distribution {
                     return;
                 }
                 self.is_certain |= !matches!(
-                    event.message,
+                    observation.message,
                     MessageKind::ChallengeReply | MessageKind::ChallengeAck
                 );
                 if self.is_certain {
-                    out.push(Observed::Handshake(Box::new(event)));
+                    out.push(Observed::Handshake(Box::new(observation)));
                 }
-                if done {
+                if is_last {
                     let is_latin1 = self.exchange.facts.lacks(DistFlags::UTF8_ATOMS);
                     let voice = &mut self.sides[direction];
                     voice.framing.switch_to_frames();
