@@ -1,66 +1,53 @@
 //! Beamscope reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
 //!
-//! # The way of a packet
+//! [`analyze`] is the library in one call. To follow a growing file or an interface, to select frames, or to add a
+//! rule, put a [`Source`](capture::Source), an [`Engine`](engine::Engine) and a [`Control`](drive::Control) together;
+//! the folder `examples/` shows how.
 //!
-//! Top to bottom, each stage a folder or a file; what flows in between is borrowed as long as it can be.
+//! # The path of a packet
 //!
-//! | stage | takes | gives |
+//! From top to bottom, each stage a folder or a file. What flows between two stages is borrowed wherever it can be.
+//!
+//! | stage | in | out |
 //! |---|---|---|
-//! | [`capture`] | bytes of files, pipes, interfaces | [`Frame`](capture::Frame) |
-//! | [`decode`] | frames of any link, tunnels, fragments | [`Segment`](decode::Segment) |
-//! | [`names`] | answers of name servers | names that addresses have |
-//! | [`flow`], [`identify`] | segments | the connection they belong to, if it is Erlang's |
-//! | [`reassembly`] | one direction's segments in any order | [`StreamEvent`](reassembly::StreamEvent) |
-//! | [`wire`] | one message's bytes | its fields, and terms |
-//! | [`conn`] | both streams of one connection, and time | [`Event`](event::Event), [`Message`](event::Message) |
-//! | [`correlate`] | events of all connections | facts that one connection cannot know |
-//! | [`detect`] | events, messages that are telling | findings and incidents |
-//! | [`output`] | events, messages | lines of JSON, or text |
+//! | [`capture`] | bytes of files, pipes, interfaces | [`Item`](capture::Item): frames, and what captures say beside them |
+//! | [`drive`] | items of a source | frames for the engine, in the one loop of every run |
+//! | [`engine`] | frames, and time | events, through all of the stages below |
+//! | [`decode`] | frames of any link type, tunnels, fragments | [`Segment`](decode::Segment) |
+//! | [`names`] | answers of name servers | names of addresses |
+//! | [`flow`], [`identify`] | segments | the connection of a segment, if it is one of Erlang |
+//! | [`stream`] | segments of one direction, in any order | bytes in order, and gaps |
+//! | [`wire`] | bytes of one message | its fields, and terms |
+//! | [`protocol`] | both directions of one connection, and time | what the connection showed |
+//! | [`judge`] | what all connections showed | verdicts, nodes, pairs of nodes |
+//! | [`detect`] | facts and verdicts | findings and incidents |
+//! | [`record`] | facts, verdicts, findings | [`Event`](record::Event): the printed contract |
+//! | [`render`] | events, messages | lines of JSON, or text |
 //!
-//! Beside them, [`compare`] takes the sessions of two captures and gives what changed, [`evidence`]
-//! keeps the packets that findings rest on, and [`capture::save`] makes capture files of packets again.
-//! [`pipeline`] is the only file that knows every stage; [`limits`] holds every bound.
+//! Beside them, [`compare`] takes the sessions of two captures and gives what changed, [`evidence`] keeps the packets
+//! that findings rest on, and [`capture::save`] writes capture files. [`limits`] holds every bound. Only [`engine`]
+//! and this file know every stage.
 //!
-//! # What holds everywhere
+//! # Guarantees
 //!
-//! - No input makes it panic, allocate without bound, or take more than linear time.
-//! - Time is the capture's; nothing here reads a clock, except where live frames get their stamp.
-//! - A connection is judged by its own segments and by the facts it is told, so the order in which
-//!   unrelated connections interleave changes nothing. What a capture does not show is `incomplete`.
-//! - A cookie is known by its label; its bytes never leave [`conn::digest`].
-//!
-//! # Example
-//!
-//! ```
-//! use beamscope::capture::{Input, Inputs, Item, Order};
-//! use beamscope::record::{Body, Severity};
-//! use beamscope::engine::{Config, Engine};
-//!
-//! let path = "captures/seed-lan-wrong-then-right-cookie.pcap";
-//! let mut inputs = Inputs::new(vec![Input::Path(path.into())], Order::Time)?;
-//! let mut pipeline = Engine::new(Config::default(), Vec::new());
-//! while let Some(item) = inputs.next_item() {
-//!     if let Item::Frame(frame) = item {
-//!         pipeline.push_frame(&frame);
-//!     }
-//! }
-//! let titles: Vec<_> = pipeline
-//!     .finish()
-//!     .into_iter()
-//!     .filter_map(|event| match event.body {
-//!         Body::Finding { finding } if finding.severity > Severity::Info => Some(finding.title),
-//!         _ => None,
-//!     })
-//!     .collect();
-//! assert_eq!(titles, ["two@192.168.0.103 refused the cookie of one@192.168.0.100"]);
-//! # Ok::<(), beamscope::capture::Error>(())
-//! ```
+//! - No input makes the library panic, allocate without bound, or take more than linear time.
+//! - Time is that of the capture. Only a live capture reads a clock.
+//! - A connection is judged by its own segments and by what other connections showed before, so the order in which
+//!   unrelated connections interleave changes nothing. Where a capture lacks the packets to decide, the verdict is
+//!   `incomplete`.
+//! - A cookie is known by its label; its bytes never leave [`protocol::digest`].
+//! - Sources and the engine are `Send`: a run can move to another thread.
 
+#[cfg(all(feature = "live", not(unix)))]
+compile_error!("the feature `live` needs a Unix system: build with --no-default-features");
+
+mod analysis;
 pub mod capture;
 pub mod compare;
 mod cursor;
 pub mod decode;
 pub mod detect;
+pub mod drive;
 pub mod engine;
 pub mod evidence;
 pub mod flow;
@@ -78,3 +65,9 @@ pub mod stream;
 pub mod time;
 mod transport;
 pub mod wire;
+
+pub use analysis::{Analysis, analyze};
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/library.md")]
+struct LibraryPage;

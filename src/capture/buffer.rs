@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// A window onto a stream, moved forward by its user.
 pub(super) struct Buffer {
-    source: Box<dyn Read>,
+    source: Box<dyn Read + Send>,
     data: Vec<u8>,
     /// The bytes in hand are `data[hand]`; `hand.end` never passes the end of `data`.
     hand: Range<usize>,
@@ -19,7 +19,7 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    pub(super) fn new(source: Box<dyn Read>) -> Self {
+    pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
         Self { source, data: Vec::new(), hand: 0..0, origin: 0, ended: false, failure: None }
     }
 

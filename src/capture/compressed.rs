@@ -16,14 +16,14 @@ use super::zstd::ZstdFrames;
 pub(super) struct Decompressed(State);
 
 enum State {
-    Unread(Box<dyn Read>),
-    Reading(Box<dyn Read>),
+    Unread(Box<dyn Read + Send>),
+    Reading(Box<dyn Read + Send>),
     /// Left by a source that failed before it showed what it is.
     Failed,
 }
 
 impl Decompressed {
-    pub(super) fn new(source: Box<dyn Read>) -> Self {
+    pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
         Self(State::Unread(source))
     }
 }
@@ -73,7 +73,7 @@ impl Read for Decompressed {
 }
 
 /// Chooses the decoder for `source`. A pipe may give its first bytes one by one.
-fn decoder(mut source: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
+fn decoder(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     let mut magic = Vec::new();
     source.by_ref().take(MAGIC_LEN).read_to_end(&mut magic)?;
     let plain = Cursor::new(magic.clone()).chain(source);

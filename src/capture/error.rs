@@ -65,6 +65,12 @@ pub enum Error {
         /// What to do, where that is known.
         hint: Option<String>,
     },
+    /// The operating system does not let the program wait for packets.
+    #[error("cannot wait for packets: {source}")]
+    Wait {
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// libpcap does not understand the filter.
     #[error("cannot use filter \"{text}\": {message}")]
     Filter {
@@ -89,7 +95,7 @@ impl Error {
             Self::TooManyInputs { .. } => Some("join some first: mergecap -w ONE FILE...".into()),
             Self::Filter { .. } => Some("the syntax is that of pcap-filter(7)".into()),
             Self::Device { hint, .. } => hint.clone(),
-            Self::Open { .. } | Self::Read { .. } => None,
+            Self::Open { .. } | Self::Read { .. } | Self::Wait { .. } => None,
         }
     }
 }

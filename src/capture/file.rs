@@ -15,7 +15,8 @@ use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::read_ahead::{DecompressionThreads, ReadAhead};
 use super::{
-    Annotations, Error, Frame, Interface, Item, LinkType, Notice, NoticeKind, Record, Step,
+    Comment, Drops, Error, Frame, Interface, Item, LinkType, Notice, NoticeKind, Progress,
+    Receiver, Record, Secrets, SecretsType, Source, Step,
 };
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
@@ -54,10 +55,20 @@ enum Format {
 
 /// What [`CaptureFile::advance`] came to.
 pub(super) enum Advance {
-    /// A frame of this time, now to be had from [`CaptureFile::frame`].
+    /// A frame of this time, now to be had from [`CaptureFile::found`].
     Frame(Timestamp),
-    Notice(Notice),
+    /// What [`CaptureFile::item`] makes an item of.
+    Other(Other),
     End,
+}
+
+/// Anything but a frame, its bytes still in the buffer.
+pub(super) enum Other {
+    Names,
+    Secrets,
+    /// The interface of this index.
+    Interface(u32),
+    Notice(Notice),
 }
 
 impl CaptureFile {
@@ -98,11 +109,11 @@ impl CaptureFile {
     }
 
     /// Reads the capture that `source` gives, under a `name` for errors. Reads nothing yet.
-    pub fn from_reader(name: String, input: u16, source: Box<dyn Read>) -> Self {
+    pub fn from_reader(name: String, input: u16, source: Box<dyn Read + Send>) -> Self {
         Self::new(name, input, Box::new(Decompressed::new(source)))
     }
 
-    fn new(name: String, input: u16, source: Box<dyn Read>) -> Self {
+    fn new(name: String, input: u16, source: Box<dyn Read + Send>) -> Self {
         Self {
             name,
             buffer: Buffer::new(source),
@@ -121,20 +132,25 @@ impl CaptureFile {
         }
     }
 
-    /// The next frame or notice; `None` at the end.
+    /// Reads a capture that is in memory.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self::from_reader("memory".to_owned(), 0, Box::new(io::Cursor::new(bytes)))
+    }
+
+    /// The next item; `None` at the end.
     ///
     /// # Errors
     ///
     /// The input is no capture, or the operating system fails. Nothing comes after an error.
     pub fn next_item(&mut self) -> Result<Option<Item<'_>>, Error> {
         Ok(match self.advance()? {
-            Advance::Frame(_) => Some(Item::Frame(self.frame(self.found()))),
-            Advance::Notice(notice) => Some(Item::Notice(notice)),
+            Advance::Frame(_) => Some(Item::Frame(self.found())),
+            Advance::Other(other) => Some(self.item(other)),
             Advance::End => None,
         })
     }
 
-    /// Which input this is.
+    /// The input number of this capture.
     pub(super) const fn input(&self) -> u16 {
         self.id.input
     }
@@ -147,20 +163,35 @@ impl CaptureFile {
         }
     }
 
-    /// Names, secrets and comments that the capture told so far. A comment stands here as soon as
-    /// its frame was given.
-    pub fn annotations(&self) -> &Annotations {
-        match &self.format {
-            Format::Pcapng(pcapng) => &pcapng.annotations,
-            _ => Annotations::NONE,
-        }
+    /// Adds the packets that its interfaces have dropped to `drops`.
+    pub(super) fn add_drops(&self, drops: &mut Drops) {
+        self.interfaces().iter().for_each(|interface| drops.add(interface));
     }
 
-    /// What the capture told beside its frames, for use when it is no longer open.
-    pub(super) fn into_told(self) -> (Vec<Interface>, Annotations) {
-        match self.format {
-            Format::Pcapng(pcapng) => (pcapng.interfaces, pcapng.annotations),
-            _ => Default::default(),
+    /// The item that [`Self::advance`] has found.
+    pub(super) fn item(&self, other: Other) -> Item<'_> {
+        const NO_INTERFACE: &Interface =
+            &Interface { name: None, received: None, if_drop: None, os_drop: None };
+        let input = self.input();
+        let annotations = match &self.format {
+            Format::Pcapng(pcapng) => Some(&pcapng.annotations),
+            _ => None,
+        };
+        match other {
+            Other::Names => {
+                let names = annotations.map_or(&[][..], |annotations| &annotations.names);
+                Item::Names { input, names }
+            }
+            Other::Secrets => {
+                let secrets = annotations.and_then(|annotations| annotations.secrets.clone());
+                let (kind, place) = secrets.unwrap_or((SecretsType(0), 0..0));
+                Item::KeyLog { input, secrets: Secrets::new(kind, self.buffer.at(place)) }
+            }
+            Other::Interface(index) => {
+                let interface = self.interfaces().get(index as usize).unwrap_or(NO_INTERFACE);
+                Item::Interface { input, index: Some(index), interface }
+            }
+            Other::Notice(notice) => Item::Notice(notice),
         }
     }
 
@@ -177,9 +208,13 @@ impl CaptureFile {
         }
     }
 
-    /// Keeps what [`Self::step`] gave, until the frame is asked for.
+    /// Keeps what [`Self::step`] gave, until [`Self::found`] is asked for.
     pub(super) fn keep(&mut self, record: Record) {
         self.record = record;
+        if let Format::Pcapng(pcapng) = &mut self.format {
+            // The frame before had these.
+            pcapng.annotations.comments.clear();
+        }
     }
 
     /// Reads on to the next frame, which then stays until the next call.
@@ -204,6 +239,9 @@ impl CaptureFile {
             };
             match step {
                 Step::Frame => return Ok(Advance::Frame(self.record.at)),
+                Step::Names => return Ok(Advance::Other(Other::Names)),
+                Step::Secrets => return Ok(Advance::Other(Other::Secrets)),
+                Step::Interface(index) => return Ok(Advance::Other(Other::Interface(index))),
                 Step::Corrupt { skipped: Some(bytes), .. } if self.told == MAX_TOLD => {
                     let (places, sum) = self.untold;
                     self.untold = (places + 1, sum.saturating_add(bytes));
@@ -214,16 +252,27 @@ impl CaptureFile {
         Ok(Advance::End)
     }
 
-    /// What [`Self::advance`] found last, or [`Self::keep`] was given.
-    pub(super) fn found(&self) -> Record {
-        self.record.clone()
+    /// The frame that [`Self::advance`] found last, or [`Self::keep`] was given.
+    pub(super) fn found(&self) -> Frame<'_> {
+        let comments = match &self.format {
+            Format::Pcapng(pcapng) => &pcapng.annotations.comments,
+            _ => &[][..],
+        };
+        self.frame_with(self.record.clone(), comments)
     }
 
-    /// The frame that was found last, by its record.
+    /// The frame that [`Self::step`] found last, by its record.
     #[inline(always)]
     pub(super) fn frame(&self, record: Record) -> Frame<'_> {
+        // A packet block with options is left to `advance`.
+        self.frame_with(record, &[])
+    }
+
+    #[inline(always)]
+    fn frame_with<'a>(&'a self, record: Record, comments: &'a [Comment]) -> Frame<'a> {
         let Record { at, link, interface, wire_len, place } = record;
-        Frame { id: self.id, at, link, interface, wire_len, bytes: self.buffer.at(place) }
+        let bytes = self.buffer.at(place);
+        Frame { id: self.id, at, link, interface, wire_len, bytes, comments }
     }
 
     /// Recognises the format and passes its header, or gives the step that stands in its place.
@@ -249,7 +298,7 @@ impl CaptureFile {
                 return Ok(Some(header_cut));
             }
             if Pcapng::recognise(self.buffer.bytes()) {
-                self.format = Format::Pcapng(Pcapng::new(self.id.input));
+                self.format = Format::Pcapng(Pcapng::new());
                 return Ok(None);
             }
         }
@@ -274,7 +323,7 @@ impl CaptureFile {
                 let detail = format!("expected the rest of {what}; {why}");
                 (kind, offset, Some(end.saturating_sub(offset)), detail)
             }
-            Step::Frame | Step::End => {
+            Step::Frame | Step::Names | Step::Secrets | Step::Interface(_) | Step::End => {
                 let offset = self.buffer.offset();
                 if let Some(failure) = self.buffer.take_failure() {
                     let (kind, why) = self.stopped(failure)?;
@@ -288,7 +337,8 @@ impl CaptureFile {
                 }
             }
         };
-        Ok(Advance::Notice(Notice { after: self.id, kind, offset, skipped, detail }))
+        let notice = Notice { after: self.id, kind, offset, skipped, detail };
+        Ok(Advance::Other(Other::Notice(notice)))
     }
 
     /// What a failed read means: damaged compression is part of the capture and told in a notice, a
@@ -316,6 +366,28 @@ impl CaptureFile {
             let _ = write!(found, "{space}{byte:02x}");
         }
         Error::NotACapture { name: self.name.clone(), found }
+    }
+}
+
+impl Source for CaptureFile {
+    fn pump(&mut self, receiver: &mut impl Receiver) -> Result<Progress, Error> {
+        loop {
+            let broken = match self.next_item() {
+                Ok(Some(Item::Frame(frame))) => receiver.on_frame(&frame),
+                Ok(Some(item)) => receiver.on_item(item),
+                Ok(None) => return Ok(Progress::End),
+                Err(error) => receiver.on_item(Item::Failed { input: self.input(), error }),
+            };
+            if broken.is_break() {
+                return Ok(Progress::More);
+            }
+        }
+    }
+
+    fn close(&mut self, receiver: &mut impl Receiver) {
+        let mut drops = Drops::default();
+        self.add_drops(&mut drops);
+        let _ = receiver.on_item(Item::Drops(drops));
     }
 }
 
@@ -478,8 +550,13 @@ mod tests {
         for capture in small_captures() {
             let pipe = Pipe(vec![capture, Vec::new()]);
             let mut capture = CaptureFile::from_reader("pipe".into(), 0, Box::new(pipe));
-            for _ in 0..3 {
-                assert!(matches!(capture.next_item(), Ok(Some(Item::Frame(_)))));
+            let mut frames = 0;
+            while frames < 3 {
+                match capture.next_item() {
+                    Ok(Some(Item::Frame(_))) => frames += 1,
+                    Ok(Some(Item::Interface { .. })) => {}
+                    other => panic!("{other:?}"),
+                }
             }
         }
     }

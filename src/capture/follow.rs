@@ -67,7 +67,7 @@ mod tests {
         while let Some(item) = reader.next_item().unwrap() {
             match item {
                 Item::Frame(frame) => frames.push(frame.bytes.to_vec()),
-                Item::Notice(notice) => panic!("{notice:?}"),
+                other => panic!("{other:?}"),
             }
         }
         fs::remove_file(&path).unwrap();

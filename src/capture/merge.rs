@@ -7,11 +7,12 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::Read;
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::file::Advance;
+use super::file::{Advance, Other};
 use super::read_ahead::DecompressionThreads;
-use super::{Annotations, CaptureFile, Error, Interface, Item, Notice, Record};
+use super::{CaptureFile, Drops, Error, Item, Progress, Receiver, Record, Source};
 use crate::time::Timestamp;
 
 /// Where an input comes from.
@@ -23,7 +24,7 @@ pub enum Input {
         /// What errors call it.
         name: String,
         /// The bytes.
-        source: Box<dyn Read>,
+        source: Box<dyn Read + Send>,
     },
 }
 
@@ -39,13 +40,12 @@ pub enum Order {
 
 /// Several captures read as one.
 ///
-/// An input that cannot be read does not keep the others from being read: its error waits in
-/// [`Inputs::take_errors`].
+/// An input that cannot be read does not keep the others from being read: its error is an [`Item::Failed`].
 ///
 /// Regular files are opened when their first frame is due, so that rotated captures are open one or
 /// two at a time however many there are.
 pub struct Inputs {
-    sources: Vec<Source>,
+    inputs: Vec<InputState>,
     /// Time of the next frame of each input that has one, and the input.
     due: BinaryHeap<Reverse<(Timestamp, u16)>>,
     /// Inputs to come that do not stand in `due`: all at first, then those behind the current one when
@@ -57,25 +57,28 @@ pub struct Inputs {
     /// Its frames from before this time come before those of any other.
     horizon: Timestamp,
     helpers: DecompressionThreads,
-    errors: Vec<(u16, Error)>,
+    /// Packets that the interfaces of inputs that are done have dropped.
+    drops: Drops,
 }
 
 /// What [`Inputs::seek`] found.
 enum Next {
     /// A frame of the current input.
-    Frame(Record),
-    Notice(Notice),
+    Frame,
+    /// Something else of the current input.
+    Other(Other),
+    /// An input that ends here.
+    Failed(u16, Error),
 }
 
-enum Source {
+enum InputState {
     Waiting(Input),
     /// Its next frame stands in [`Inputs::due`].
     Open(Box<CaptureFile>),
     /// [`Inputs::current`], or about to be.
     Current,
-    /// Read to its end, or to its error. The interfaces stay for those who kept an index, the
-    /// annotations for those who ask last.
-    Done(Vec<Interface>, Annotations),
+    /// Read to its end, or to its error.
+    Done,
 }
 
 impl Inputs {
@@ -88,14 +91,14 @@ impl Inputs {
         let count = u16::try_from(inputs.len())
             .map_err(|_| Error::TooManyInputs { given: inputs.len() })?;
         Ok(Self {
-            sources: inputs.into_iter().map(Source::Waiting).collect(),
+            inputs: inputs.into_iter().map(InputState::Waiting).collect(),
             due: BinaryHeap::new(),
             waiting: 0..count,
             order,
             current: None,
             horizon: Timestamp::default(),
             helpers: DecompressionThreads::default(),
-            errors: Vec::new(),
+            drops: Drops::default(),
         })
     }
 
@@ -106,20 +109,29 @@ impl Inputs {
         Self { helpers: DecompressionThreads::new(threads.get() - 1), ..self }
     }
 
-    /// The next frame or notice of any input; `None` when all have ended. Always a part of the loop over all
-    /// frames: what it gives goes through memory otherwise, and is waited for there.
-    #[inline(always)]
+    /// The next item of any input; `None` when all have ended.
+    #[inline(always)] // part of the loop over frames: the frame stays in registers
     pub fn next_item(&mut self) -> Option<Item<'_>> {
-        // Nearly always a frame of the input that gave the last one, and in hand: but for the moments in which
-        // something has to be read, and where inputs take turns.
-        let record = match self.current.as_mut().and_then(|capture| capture.step()) {
-            Some(record) if record.at < self.horizon => record,
-            stepped => match self.seek(stepped)? {
-                Next::Frame(record) => record,
-                Next::Notice(notice) => return Some(Item::Notice(notice)),
-            },
-        };
-        self.current.as_ref().map(|capture| Item::Frame(capture.frame(record)))
+        // Nearly always a whole frame of the current input is in its buffer, and no other input comes before it.
+        match self.current.as_mut().and_then(|capture| capture.step()) {
+            Some(record) if record.at < self.horizon => {
+                self.current.as_ref().map(|capture| Item::Frame(capture.frame(record)))
+            }
+            stepped => self.seek_item(stepped),
+        }
+    }
+
+    #[inline(never)]
+    fn seek_item(&mut self, stepped: Option<Record>) -> Option<Item<'_>> {
+        let next = self.seek(stepped)?;
+        if let Next::Failed(input, error) = next {
+            return Some(Item::Failed { input, error });
+        }
+        let capture = self.current.as_ref()?;
+        Some(match next {
+            Next::Other(other) => capture.item(other),
+            Next::Frame | Next::Failed(..) => Item::Frame(capture.found()),
+        })
     }
 
     /// The current input waits until its frame, of time `at`, is next.
@@ -127,35 +139,35 @@ impl Inputs {
         let Some(capture) = self.current.take() else { return };
         let input = capture.input();
         self.due.push(Reverse((at, input)));
-        self.put(input, Source::Open(capture));
+        self.put(input, InputState::Open(capture));
     }
 
-    fn put(&mut self, input: u16, source: Source) {
-        if let Some(place) = self.sources.get_mut(usize::from(input)) {
-            *place = source;
+    fn put(&mut self, input: u16, state: InputState) {
+        if let Some(place) = self.inputs.get_mut(usize::from(input)) {
+            *place = state;
         }
     }
 
     /// Makes `input` the current one, opening it first where it is not open yet, and says whether its next frame
     /// has been found already.
-    fn take_up(&mut self, input: u16) -> bool {
+    fn take_up(&mut self, input: u16) -> Result<bool, Error> {
         let horizon = self.horizon_of(input);
-        let Some(place) = self.sources.get_mut(usize::from(input)) else { return false };
-        match std::mem::replace(place, Source::Current) {
-            Source::Open(capture) => {
+        let Some(place) = self.inputs.get_mut(usize::from(input)) else { return Ok(false) };
+        match std::mem::replace(place, InputState::Current) {
+            InputState::Open(capture) => {
                 (self.current, self.horizon) = (Some(capture), horizon);
-                return true;
+                return Ok(true);
             }
-            Source::Waiting(waiting) => match waiting.open(input, &self.helpers) {
+            InputState::Waiting(waiting) => match waiting.open(input, &self.helpers) {
                 Ok(capture) => (self.current, self.horizon) = (Some(Box::new(capture)), horizon),
                 Err(e) => {
-                    *place = Source::Done(Vec::new(), Annotations::default());
-                    self.errors.push((input, e));
+                    *place = InputState::Done;
+                    return Err(e);
                 }
             },
             as_before => *place = as_before,
         }
-        false
+        Ok(false)
     }
 
     /// The time before which nothing comes of any input but `input`.
@@ -170,11 +182,11 @@ impl Inputs {
     }
 
     /// Nothing more comes of the current input.
-    fn close(&mut self) {
+    fn close_current(&mut self) {
         if let Some(capture) = self.current.take() {
             let input = capture.input();
-            let (interfaces, annotations) = capture.into_told();
-            self.put(input, Source::Done(interfaces, annotations));
+            capture.add_drops(&mut self.drops);
+            self.put(input, InputState::Done);
         }
     }
 
@@ -191,59 +203,26 @@ impl Inputs {
             // Reading on is put off until now: a pipe is not asked for more than was wanted.
             if let Some(capture) = &mut self.current {
                 match capture.advance() {
-                    Ok(Advance::Notice(notice)) => return Some(Next::Notice(notice)),
-                    Ok(Advance::Frame(at)) if at < self.horizon => {
-                        return Some(Next::Frame(capture.found()));
-                    }
+                    Ok(Advance::Other(other)) => return Some(Next::Other(other)),
+                    Ok(Advance::Frame(at)) if at < self.horizon => return Some(Next::Frame),
                     Ok(Advance::Frame(at)) => self.put_off(at),
-                    Ok(Advance::End) => self.close(),
+                    Ok(Advance::End) => self.close_current(),
                     Err(e) => {
-                        self.errors.push((capture.input(), e));
-                        self.close();
+                        let input = capture.input();
+                        self.close_current();
+                        return Some(Next::Failed(input, e));
                     }
                 }
-            } else if let Some(input) = self.next_waiting() {
-                self.take_up(input);
-            } else {
-                let Reverse((_, input)) = self.due.pop()?;
-                if self.take_up(input) {
-                    return self.current.as_ref().map(|capture| Next::Frame(capture.found()));
-                }
+                continue;
             }
-        }
-    }
-
-    /// Errors of inputs that could not be read, or not to their end, since the last call; in the
-    /// order of the inputs.
-    pub fn take_errors(&mut self) -> Vec<(u16, Error)> {
-        self.errors.sort_by_key(|(input, _)| *input);
-        std::mem::take(&mut self.errors)
-    }
-
-    /// The interface that a frame of `input` names.
-    pub fn interface(&self, input: u16, interface: u32) -> Option<&Interface> {
-        self.interfaces(input).get(interface as usize)
-    }
-
-    /// All interfaces that `input` declared so far.
-    pub fn interfaces(&self, input: u16) -> &[Interface] {
-        match self.sources.get(usize::from(input)) {
-            Some(Source::Open(capture)) => capture.interfaces(),
-            Some(Source::Current) => self.current.as_ref().map_or(&[], |it| it.interfaces()),
-            Some(Source::Done(interfaces, _)) => interfaces,
-            Some(Source::Waiting(_)) | None => &[],
-        }
-    }
-
-    /// Names, secrets and comments that `input` told so far.
-    pub fn annotations(&self, input: u16) -> &Annotations {
-        match self.sources.get(usize::from(input)) {
-            Some(Source::Open(capture)) => capture.annotations(),
-            Some(Source::Current) => {
-                self.current.as_ref().map_or(Annotations::NONE, |it| it.annotations())
+            let waiting = self.next_waiting();
+            let due = || self.due.pop().map(|Reverse((_, input))| input);
+            let input = waiting.or_else(due)?;
+            match self.take_up(input) {
+                Ok(true) => return Some(Next::Frame),
+                Ok(false) => {}
+                Err(e) => return Some(Next::Failed(input, e)),
             }
-            Some(Source::Done(_, annotations)) => annotations,
-            Some(Source::Waiting(_)) | None => Annotations::NONE,
         }
     }
 
@@ -253,10 +232,10 @@ impl Inputs {
         if self.order == Order::Given && !self.due.is_empty() {
             return None;
         }
-        let several = self.sources.len() > 1 && self.order == Order::Time;
+        let several = self.inputs.len() > 1 && self.order == Order::Time;
         for input in self.waiting.by_ref() {
-            match self.sources.get(usize::from(input)) {
-                Some(Source::Waiting(Input::Path(path))) if several && path.is_file() => {
+            match self.inputs.get(usize::from(input)) {
+                Some(InputState::Waiting(Input::Path(path))) if several && path.is_file() => {
                     let first = first_time(path);
                     self.due.push(Reverse((first, input)));
                 }
@@ -276,17 +255,52 @@ impl Input {
     }
 }
 
-/// Time of the first frame of the file, or the beginning of time where its first item is something
-/// else, which then comes first.
+/// Time of the first frame of the file, or the beginning of time if a notice precedes it, which then comes first.
 fn first_time(path: &Path) -> Timestamp {
-    match CaptureFile::open(path, 0).and_then(|mut capture| capture.advance()) {
-        Ok(Advance::Frame(at)) => at,
-        _ => Timestamp::default(),
+    let Ok(mut capture) = CaptureFile::open(path, 0) else { return Timestamp::default() };
+    loop {
+        match capture.advance() {
+            Ok(Advance::Frame(at)) => return at,
+            // Declarations at the front of a file say nothing about its time.
+            Ok(Advance::Other(Other::Names | Other::Secrets | Other::Interface(_))) => {}
+            _ => return Timestamp::default(),
+        }
+    }
+}
+
+impl Source for Inputs {
+    #[inline(always)] // the loop over frames, specialised for its receiver
+    fn pump(&mut self, receiver: &mut impl Receiver) -> Result<Progress, Error> {
+        loop {
+            // By reference: moving the item, which was just built, would stall on store forwarding.
+            let next = self.next_item();
+            let flow = match &next {
+                Some(Item::Frame(frame)) => receiver.on_frame(frame),
+                Some(_) => next.map_or(ControlFlow::Continue(()), |item| receiver.on_item(item)),
+                None => return Ok(Progress::End),
+            };
+            if flow.is_break() {
+                return Ok(Progress::More);
+            }
+        }
+    }
+
+    fn close(&mut self, receiver: &mut impl Receiver) {
+        self.close_current();
+        let mut drops = self.drops;
+        for input in &self.inputs {
+            if let InputState::Open(capture) = input {
+                capture.add_drops(&mut drops);
+            }
+        }
+        let _ = receiver.on_item(Item::Drops(drops));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
+
     use super::super::Endian;
     use super::super::samples::{Blocks, Records};
     use super::*;
@@ -303,13 +317,22 @@ mod tests {
 
     /// (input, number) of each frame.
     fn order(inputs: &mut Inputs) -> Vec<(u16, u64)> {
-        let mut order = Vec::new();
+        let (order, failed) = order_and_failures(inputs);
+        assert!(failed.is_empty(), "{failed:?}");
+        order
+    }
+
+    /// Likewise, and the inputs that failed.
+    fn order_and_failures(inputs: &mut Inputs) -> (Vec<(u16, u64)>, Vec<u16>) {
+        let (mut order, mut failed) = (Vec::new(), Vec::new());
         while let Some(item) = inputs.next_item() {
-            if let Item::Frame(frame) = item {
-                order.push((frame.id.input, frame.id.number));
+            match item {
+                Item::Frame(frame) => order.push((frame.id.input, frame.id.number)),
+                Item::Failed { input, .. } => failed.push(input),
+                _ => {}
             }
         }
-        order
+        (order, failed)
     }
 
     #[test]
@@ -317,7 +340,6 @@ mod tests {
         let inputs = vec![stream(&[2, 5, 9]), stream(&[1, 5, 6])];
         let mut inputs = Inputs::new(inputs, Order::Time).unwrap();
         assert_eq!(order(&mut inputs), [(1, 1), (0, 1), (0, 2), (1, 2), (1, 3), (0, 3)]);
-        assert!(inputs.take_errors().is_empty());
     }
 
     #[test]
@@ -346,9 +368,11 @@ mod tests {
                 Input::Path("/".into()),
             ];
             let mut inputs = Inputs::new(inputs, given).unwrap();
-            assert_eq!(order(&mut inputs), [(0, 1), (3, 1)]);
-            let errors = inputs.take_errors();
-            assert_eq!(errors.iter().map(|(input, _)| *input).collect::<Vec<_>>(), [1, 2, 4]);
+            let (order, failed) = order_and_failures(&mut inputs);
+            assert_eq!(
+                (order.as_slice(), failed.as_slice()),
+                (&[(0, 1), (3, 1)][..], &[1, 2, 4][..])
+            );
         }
     }
 
@@ -371,8 +395,9 @@ mod tests {
         let mut order = Vec::new();
         while let Some(Item::Frame(frame)) = inputs.next_item() {
             order.push((frame.id.input, frame.id.number));
-            let is_open = |source: &&Source| matches!(source, Source::Open(_) | Source::Current);
-            let open = inputs.sources.iter().filter(is_open);
+            let is_open =
+                |state: &&InputState| matches!(state, InputState::Open(_) | InputState::Current);
+            let open = inputs.inputs.iter().filter(is_open);
             assert_eq!(open.count(), 1);
         }
         assert_eq!(order, [(1, 1), (1, 2), (2, 1), (2, 2), (0, 1), (0, 2)]);
@@ -380,18 +405,66 @@ mod tests {
     }
 
     #[test]
-    fn annotations_outlive_the_reading_of_their_input() {
+    fn comments_and_interfaces_come_with_their_input_in_either_order() {
+        for given in [Order::Time, Order::Given] {
+            let mut pcapng = Blocks::section(Endian::Big);
+            // Packets of no bytes, the second with opt_comment (1) of 2 bytes.
+            pcapng.interface(1, 0, &[]).packet(0, 0, b"");
+            pcapng.words(6, &[0, 0, 1, 0, 0], &[0, 1, 0, 2, b'h', b'i']).packet(0, 2, b"");
+            let source = Box::new(std::io::Cursor::new(pcapng.bytes));
+            let pcapng = Input::Stream { name: "sample".into(), source };
+            let mut inputs = Inputs::new(vec![stream(&[1]), pcapng], given).unwrap();
+            let (mut comments, mut interfaces) = (Vec::new(), Vec::new());
+            while let Some(item) = inputs.next_item() {
+                match item {
+                    Item::Frame(frame) => {
+                        let texts = frame.comments.iter().map(|text| text.to_vec());
+                        comments.extend(texts.map(|text| (frame.id, text)));
+                    }
+                    Item::Interface { input, index, .. } => interfaces.push((input, index)),
+                    other => panic!("{other:?}"),
+                }
+            }
+            let commented = FrameRef { input: 1, number: 2 };
+            assert_eq!(comments, [(commented, b"hi".to_vec())]);
+            assert_eq!(interfaces, [(1, Some(0))]);
+        }
+    }
+
+    #[test]
+    fn a_comment_stays_with_its_frame_where_inputs_take_turns() {
+        let seconds = |n: u64| n * 1_000_000;
         let mut pcapng = Blocks::section(Endian::Big);
-        // A packet of no bytes with opt_comment (1) of 2 bytes.
-        pcapng.interface(1, 0, &[]).words(6, &[0, 0, 1, 0, 0], &[0, 1, 0, 2, b'h', b'i']);
+        pcapng.interface(1, 0, &[]);
+        let high_low = |n: u64| ((seconds(n) >> 32) as u32, seconds(n) as u32);
+        for n in [1, 3, 5] {
+            let (high, low) = high_low(n);
+            let comment = [0, 1, 0, 1, b'0' + n as u8, 0, 0, 0];
+            pcapng.words(6, &[0, high, low, 0, 0], &comment).packet(0, seconds(n), b"");
+        }
         let source = Box::new(std::io::Cursor::new(pcapng.bytes));
         let pcapng = Input::Stream { name: "sample".into(), source };
-        let mut inputs = Inputs::new(vec![stream(&[1]), pcapng], Order::Given).unwrap();
-        assert_eq!(order(&mut inputs), [(0, 1), (1, 1)]);
-        let frame = FrameRef { input: 1, number: 1 };
-        assert_eq!(inputs.annotations(1).comments, [(frame, b"hi"[..].into())]);
-        assert_eq!(inputs.interfaces(1).len(), 1);
-        assert!([0, 2].iter().all(|input| inputs.annotations(*input).comments.is_empty()));
+        let inputs = vec![pcapng, stream(&[0, 2, 4, 6])];
+        let mut inputs = Inputs::new(inputs, Order::Time).unwrap();
+        let mut seen = Vec::new();
+        while let Some(item) = inputs.next_item() {
+            if let Item::Frame(frame) = item {
+                seen.push((frame.id.input, frame.comments.first().map(|text| text[0])));
+            }
+        }
+        let expected = [
+            (1, None),
+            (0, Some(b'1')),
+            (0, None),
+            (1, None),
+            (0, Some(b'3')),
+            (0, None),
+            (1, None),
+            (0, Some(b'5')),
+            (0, None),
+            (1, None),
+        ];
+        assert_eq!(seen, expected);
     }
 
     #[test]

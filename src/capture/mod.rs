@@ -9,6 +9,7 @@ mod compressed;
 mod error;
 mod file;
 mod follow;
+mod item;
 #[cfg(feature = "live")]
 pub mod live;
 mod merge;
@@ -18,19 +19,18 @@ mod read_ahead;
 #[cfg(test)]
 mod samples;
 pub mod save;
-mod timeline;
+mod source;
 mod zstd;
 
-pub use annotations::{Annotations, Secrets, SecretsType};
 pub use error::Error;
 pub use file::CaptureFile;
 pub use follow::Follow;
+pub use item::{Comment, Drops, Frame, Interface, Item, Notice, NoticeKind, Secrets, SecretsType};
 pub use merge::{Input, Inputs, Order};
-pub use timeline::Timeline;
+pub use source::{Progress, Receiver, Source};
 
 use std::ops::Range;
 
-use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// Link type of a frame, a `LINKTYPE_` value of the tcpdump.org registry.
@@ -74,80 +74,6 @@ impl LinkType {
     pub const LINUX_SLL2: Self = Self(276);
 }
 
-/// One link-layer frame, borrowed from the reader's buffer and gone when the next one is asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    /// Which frame of which input this is.
-    pub id: FrameRef,
-    /// When the capturing host saw it.
-    pub at: Timestamp,
-    /// How `bytes` begin.
-    pub link: LinkType,
-    /// Index into the interfaces of its input ([`CaptureFile::interfaces`], or those of a live capture);
-    /// `None` where the capture names no interfaces.
-    pub interface: Option<u32>,
-    /// Bytes the frame had on the wire; more than `bytes` holds when the snaplen cut it.
-    pub wire_len: u32,
-    /// Bytes captured.
-    pub bytes: &'a [u8],
-}
-
-/// What a capture gives next.
-#[derive(Debug)]
-pub enum Item<'a> {
-    /// A frame.
-    Frame(Frame<'a>),
-    /// Something that keeps frames from us. It stands where they would have been.
-    Notice(Notice),
-}
-
-/// A capture is cut short or damaged. Everything before counts, and so does what could be read behind.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Notice {
-    /// The last frame before; its number is 0 when there is none.
-    pub after: FrameRef,
-    /// Cut short or damaged.
-    pub kind: NoticeKind,
-    /// Byte of the (decompressed) input at which the trouble begins.
-    pub offset: u64,
-    /// Bytes from there that gave no frame; `None` when the rest of the input was given up unread.
-    pub skipped: Option<u64>,
-    /// What was expected and what was there.
-    pub detail: String,
-}
-
-/// The two ways in which a capture is incomplete.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NoticeKind {
-    /// The input ends in the middle of a record: the writer was killed, or is still writing.
-    Truncated,
-    /// The input says what cannot be.
-    Corrupt,
-}
-
-impl NoticeKind {
-    /// The name in events.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Truncated => "input_truncated",
-            Self::Corrupt => "input_corrupt",
-        }
-    }
-}
-
-/// An interface that a pcapng section declares, with its own counters where the file has them.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Interface {
-    /// `if_name`, cut to a sane length.
-    pub name: Option<String>,
-    /// `isb_ifrecv`: packets received.
-    pub received: Option<u64>,
-    /// `isb_ifdrop`: packets that the interface lost for want of resources.
-    pub if_drop: Option<u64>,
-    /// `isb_osdrop`: packets that the operating system lost.
-    pub os_drop: Option<u64>,
-}
-
 /// A frame as the format describes it, its bytes still in the buffer.
 #[derive(Clone, Debug)]
 struct Record {
@@ -164,6 +90,12 @@ struct Record {
 #[derive(Debug)]
 enum Step {
     Frame,
+    /// Names of addresses, now in the annotations.
+    Names,
+    /// Secrets, whose place is now in the annotations.
+    Secrets,
+    /// The interface of this index was declared, or its counters have changed.
+    Interface(u32),
     Corrupt {
         offset: u64,
         skipped: Option<u64>,

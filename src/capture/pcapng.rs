@@ -20,9 +20,9 @@
 
 use std::net::IpAddr;
 
+use super::annotations::Annotations;
 use super::buffer::{Buffer, MAX_NEED};
-use super::{Annotations, Endian, Interface, LinkType, Record, SecretsType, Step};
-use crate::packet::FrameRef;
+use super::{Endian, Interface, LinkType, Record, SecretsType, Step};
 use crate::time::Timestamp;
 
 /// Where a file stands: its section, and what it told about interfaces.
@@ -33,8 +33,6 @@ pub(super) struct Pcapng {
     /// Interfaces of all sections, in the order of their blocks.
     pub(super) interfaces: Vec<Interface>,
     pub(super) annotations: Annotations,
-    /// Which input this is, for those annotations that name frames.
-    input: u16,
     /// A packet of this section named an interface that is not declared; say so once.
     undeclared_told: bool,
     /// Time of the packet before, which is all that is known of one without a time.
@@ -83,13 +81,12 @@ impl Pcapng {
         section_endian(head).is_some()
     }
 
-    pub(super) fn new(input: u16) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             endian: Endian::Little,
             declared: Vec::new(),
             interfaces: Vec::new(),
             annotations: Annotations::default(),
-            input,
             undeclared_told: false,
             last: Timestamp::default(),
         }
@@ -101,6 +98,7 @@ impl Pcapng {
         number: &mut u64,
         found: &mut Record,
     ) -> Step {
+        self.annotations.comments.clear();
         loop {
             let (kind, len) = match self.front(buffer) {
                 Ok(front) => front,
@@ -121,7 +119,7 @@ impl Pcapng {
                             let behind = (record.place.end - start).next_multiple_of(4);
                             if behind < len - 4 && kind != SIMPLE_PACKET {
                                 let options = block.get(behind..len - 4).unwrap_or_default();
-                                self.keep_comments(options, *number);
+                                self.keep_comments(options);
                             }
                             *found = record;
                             return Step::Frame;
@@ -130,15 +128,30 @@ impl Pcapng {
                         Err(why) => Err(why),
                     }
                 }
-                INTERFACE_DESCRIPTION => self.describe_interface(body),
-                INTERFACE_STATISTICS => self.count_statistics(body),
+                INTERFACE_DESCRIPTION | INTERFACE_STATISTICS => {
+                    let read = match kind {
+                        INTERFACE_DESCRIPTION => self.describe_interface(body),
+                        _ => self.count_statistics(body),
+                    };
+                    match read {
+                        Ok(Some(index)) => return Step::Interface(index),
+                        Ok(None) => continue,
+                        Err(why) => Err(why),
+                    }
+                }
                 NAME_RESOLUTION => {
                     self.keep_names(body);
-                    Ok(())
+                    if !self.annotations.names.is_empty() {
+                        return Step::Names;
+                    }
+                    continue;
                 }
                 DECRYPTION_SECRETS => {
-                    self.keep_secrets(body);
-                    Ok(())
+                    self.keep_secrets(body, start + 8);
+                    if self.annotations.secrets.is_some() {
+                        return Step::Secrets;
+                    }
+                    continue;
                 }
                 SECTION_HEADER => {
                     self.declared.clear();
@@ -319,8 +332,8 @@ impl Pcapng {
         }))
     }
 
-    /// Interface description: link type (2), reserved (2), snaplen (4), options.
-    fn describe_interface(&mut self, body: &[u8]) -> Result<(), String> {
+    /// Interface description: link type (2), reserved (2), snaplen (4), options. Gives the index of the interface.
+    fn describe_interface(&mut self, body: &[u8]) -> Result<Option<u32>, String> {
         let (Some(link), Some([_, snaplen])) = (body.first_chunk(), self.endian.words(body)) else {
             return Err("an interface description has no room for its fields".into());
         };
@@ -358,17 +371,17 @@ impl Pcapng {
             clock: clock.with_offset(offset_seconds),
             index,
         });
-        Ok(())
+        Ok(index)
     }
 
     /// Interface statistics: interface (4), time stamp (8), options. Counters count from the start of
-    /// the capture, so the last block holds.
-    fn count_statistics(&mut self, body: &[u8]) -> Result<(), String> {
+    /// the capture, so the last block holds. Gives the index of the interface.
+    fn count_statistics(&mut self, body: &[u8]) -> Result<Option<u32>, String> {
         let Some([interface, _, _]) = self.endian.words(body) else {
             return Err("interface statistics have no room for their fields".into());
         };
         let index = self.declared.get(interface as usize).and_then(|declared| declared.index);
-        let Some(index) = index else { return Ok(()) };
+        let Some(index) = index else { return Ok(None) };
         let counters: Vec<_> = self
             .options(body.get(12..).unwrap_or_default())
             .filter_map(|(code, value)| Some((code, self.endian.u64(*value.first_chunk()?))))
@@ -384,19 +397,19 @@ impl Pcapng {
                 }
             }
         }
-        Ok(())
+        Ok(Some(index))
     }
 
-    /// Comments among the options of packet `number`.
-    fn keep_comments(&mut self, options: &[u8], number: u64) {
-        let frame = FrameRef { input: self.input, number };
+    /// Comments among the options of a packet.
+    fn keep_comments(&mut self, options: &[u8]) {
         for (_, comment) in self.options(options).filter(|(code, _)| *code == OPT_COMMENT) {
-            self.annotations.comment(frame, comment);
+            self.annotations.comment(comment);
         }
     }
 
     /// Name resolution: records of an address and its names, each name ended by a zero byte.
     fn keep_names(&mut self, body: &[u8]) {
+        self.annotations.names.clear();
         // Records are laid out as options are, and their end has the same code.
         for (kind, value) in self.options(body) {
             let record = match kind {
@@ -411,11 +424,13 @@ impl Pcapng {
         }
     }
 
-    /// Decryption secrets: type (4), length (4), data, options.
-    fn keep_secrets(&mut self, body: &[u8]) {
+    /// Decryption secrets: type (4), length (4), data, options. The body begins at `start` in the buffer.
+    fn keep_secrets(&mut self, body: &[u8], start: usize) {
+        self.annotations.secrets = None;
         let Some([kind, len]) = self.endian.words(body) else { return };
-        if let Some(data) = body.get(8..).and_then(|data| data.get(..len as usize)) {
-            self.annotations.secret(SecretsType(kind), data);
+        if body.get(8..).is_some_and(|data| data.len() >= len as usize) {
+            let data = start + 8;
+            self.annotations.secret(SecretsType(kind), data..data + len as usize);
         }
     }
 
@@ -551,7 +566,7 @@ const MAX_COUNTERS: usize = 64;
 #[expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 mod tests {
     use super::super::samples::{Blocks, frames, items, notices, read};
-    use super::super::{Endian, NoticeKind};
+    use super::super::{Endian, Item, NoticeKind};
     use super::*;
 
     const SECONDS: u64 = 1_700_000_000;
@@ -680,15 +695,36 @@ mod tests {
         bytes
     }
 
+    /// All annotations of a file.
+    #[derive(Default)]
+    struct Read {
+        comments: Vec<(u64, Vec<u8>)>,
+        names: Vec<(IpAddr, Box<[u8]>)>,
+        secrets: Vec<(SecretsType, Vec<u8>)>,
+    }
+
     /// What a file of one interface and of what `fill` adds is annotated with.
-    fn annotations(endian: Endian, fill: impl Fn(&mut Blocks)) -> Annotations {
+    fn annotations(endian: Endian, fill: impl Fn(&mut Blocks)) -> Read {
         let mut file = Blocks::section(endian);
         file.interface(1, 0, &[]);
         fill(&mut file);
         assert!(notices(&file.bytes).is_empty());
         let mut capture = read(file.bytes, usize::MAX);
-        while capture.next_item().unwrap().is_some() {}
-        capture.into_told().1
+        let mut found = Read::default();
+        while let Some(item) = capture.next_item().unwrap() {
+            match item {
+                Item::Frame(frame) => {
+                    let number = frame.id.number;
+                    found.comments.extend(frame.comments.iter().map(|it| (number, it.to_vec())));
+                }
+                Item::Names { names, .. } => found.names.extend_from_slice(names),
+                Item::KeyLog { secrets, .. } => {
+                    found.secrets.push((secrets.kind, secrets.expose().to_vec()));
+                }
+                _ => {}
+            }
+        }
+        found
     }
 
     #[test]
@@ -712,7 +748,7 @@ mod tests {
                 file.words(PACKET, &[0, 0, 4, 0, 0], &options(endian, &[(OPT_COMMENT, b"old")]));
             });
             let comments: Vec<_> =
-                told.comments.iter().map(|(frame, text)| (frame.number, &**text)).collect();
+                told.comments.iter().map(|(number, text)| (*number, &**text)).collect();
             assert_eq!(comments, [(2, &b"one"[..]), (2, b""), (4, b"old")]);
         }
     }
@@ -748,7 +784,8 @@ mod tests {
                 file.words(DECRYPTION_SECRETS, &[0x544c_534b, 5], b"log 1, and padding");
                 file.words(DECRYPTION_SECRETS, &[0x5353_484b, 0], b"");
             });
-            let secrets: Vec<_> = told.secrets.iter().map(|s| (s.kind, s.expose())).collect();
+            let secrets: Vec<_> =
+                told.secrets.iter().map(|(kind, data)| (*kind, &**data)).collect();
             let ssh = SecretsType(0x5353_484b);
             assert_eq!(secrets, [(SecretsType::TLS_KEY_LOG, &b"log 1"[..]), (ssh, b"")]);
         }
@@ -772,26 +809,24 @@ mod tests {
                 file.words(DECRYPTION_SECRETS, &[1, u32::MAX], b"four");
                 file.words(DECRYPTION_SECRETS, &[1], b"");
             });
-            let kept = (told.comments.len(), told.names.len(), told.secrets.len(), told.dropped);
-            assert_eq!(kept, (1, 1, 0, 0));
+            let kept = (told.comments.len(), told.names.len(), told.secrets.len());
+            assert_eq!(kept, (1, 1, 0));
         }
     }
 
     #[test]
-    fn annotations_beyond_their_bounds_are_counted() {
+    fn annotations_beyond_their_bounds_are_left_out() {
         let told = annotations(Endian::Big, |file| {
             let long = vec![b'x'; 5000];
             file.words(ENHANCED_PACKET, &[0; 5], &options(Endian::Big, &[(OPT_COMMENT, &long)]));
             file.words(NAME_RESOLUTION, &[], &options(Endian::Big, &[(NRB_RECORD_IPV4, &long)]));
             let many = [&[10, 0, 0, 1][..], &b"n\0".repeat(5000)].concat();
             file.words(NAME_RESOLUTION, &[], &options(Endian::Big, &[(NRB_RECORD_IPV4, &many)]));
-            let secrets = vec![b's'; 600_000];
-            for _ in 0..2 {
-                file.words(DECRYPTION_SECRETS, &[1, 600_000], &secrets);
+            for len in [600_000, 1_200_000] {
+                file.words(DECRYPTION_SECRETS, &[1, len], &vec![b's'; len as usize]);
             }
         });
         assert_eq!((told.comments.len(), told.names.len(), told.secrets.len()), (0, 4096, 1));
-        assert_eq!(told.dropped, 1 + 1 + (5000 - 4096) + 1);
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub(super) fn items(bytes: &[u8]) -> (Vec<Kept>, Vec<Notice>, Option<Error>) {
                     });
                 }
                 Ok(Some(Item::Notice(notice))) => notices.push(notice),
+                Ok(Some(_)) => {}
                 Ok(None) => break (frames, notices, None),
                 Err(e) => break (frames, notices, Some(e)),
             }

@@ -73,7 +73,9 @@ impl CookieError {
     /// What the user can do about it, where there is something.
     pub(crate) const fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotFound { .. } => Some("give the cookie itself with --cookie"),
+            Self::NotFound { .. } => {
+                Some("to give a cookie instead of a file of cookies, use --cookie")
+            }
             Self::Character { .. } => Some("a cookie in a file is printable ASCII"),
             Self::Label { .. } => Some(
                 "write each line as COOKIE, or as LABEL, a tab, and COOKIE; a label has at most 64 \

@@ -214,7 +214,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use beamscope::capture::{Input, Inputs, Item, Order};
+    use beamscope::capture::{Input, Inputs, Order};
     use beamscope::engine::{Config, Engine};
     use beamscope::record::{Body, Event};
 
@@ -245,9 +245,7 @@ mod tests {
         let mut inputs = Inputs::new(vec![Input::Path(CAPTURE.into())], Order::Time).unwrap();
         let mut engine = Engine::new(Config::default(), Vec::<Event>::new());
         engine.keep_evidence(Box::new(directory));
-        while let Some(Item::Frame(frame)) = inputs.next_item() {
-            engine.push_frame(&frame);
-        }
+        beamscope::drive::run(&mut inputs, &mut engine, &mut ()).unwrap();
         let (mut files, mut problems) = (Vec::new(), Vec::new());
         for event in engine.finish() {
             match event.body {

@@ -47,7 +47,7 @@ pub(super) fn decoder() -> Decoder {
 pub(super) fn frame(link: LinkType, bytes: &[u8]) -> Frame<'_> {
     let id = FrameRef { input: 0, number: 1 };
     let wire_len = bytes.len().try_into().unwrap();
-    Frame { id, at: Timestamp(0), link, interface: None, wire_len, bytes }
+    Frame { id, at: Timestamp(0), link, interface: None, wire_len, bytes, comments: &[] }
 }
 
 /// The segment in `bytes`, read by a decoder of its own.

@@ -150,6 +150,11 @@ impl Detector {
         }
     }
 
+    /// Adds a rule, which sees every fact from here on, after those of [`RULES`].
+    pub fn add(&mut self, rule: Box<dyn Rule>) {
+        self.rules.push(rule);
+    }
+
     /// Problems that were forgotten because a bound was reached.
     pub const fn evictions(&self) -> u64 {
         self.incidents.evictions()

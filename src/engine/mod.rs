@@ -21,6 +21,7 @@ use crate::capture::Frame;
 use crate::decode::{
     Decoded, Decoder, Endpoint, FastDecode, Segment, TcpFlags, TcpView, UdpDatagram, Unreachable,
 };
+use crate::detect::Rule;
 use crate::evidence::{EvidenceCollector, EvidenceSink, Relevance};
 use crate::flow::{Admission, FlowId, FlowKey, FlowTable, Interest, NodePorts, TcpOpening, Triage};
 use crate::memory::MemoryBudget;
@@ -166,6 +167,11 @@ impl<S: EventSink> Engine<S> {
         self.core.stats.packets += 1;
         self.core.advance(segment.at);
         self.core.on_segment(segment);
+    }
+
+    /// Adds a rule of the user to those of the library. It sees every fact from here on.
+    pub fn add_rule(&mut self, rule: Box<dyn Rule>) {
+        self.core.reducer.add_rule(rule);
     }
 
     /// From here on, the packets of each finding are saved in `archive` before the finding is reported.

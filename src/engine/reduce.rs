@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::decode::Endpoint;
-use crate::detect::Detector;
+use crate::detect::{Detector, Rule};
 use crate::judge::world::{HomeNets, World};
 use crate::judge::{JudgedConnection, Outcome, Verdict, judge};
 use crate::limits::Limits;
@@ -53,6 +53,11 @@ impl Reducer {
             now: Timestamp::default(),
             forgets: false,
         }
+    }
+
+    /// Adds a rule of the user to those of the library.
+    pub fn add_rule(&mut self, rule: Box<dyn Rule>) {
+        self.detector.add(rule);
     }
 
     /// Takes in one fact; what follows from it is added to `out`.

@@ -23,7 +23,7 @@ use crate::record::{Body, Event, Evidence, Finding};
 use crate::time::Timestamp;
 
 /// Keeps cases, where and as it likes.
-pub trait EvidenceSink {
+pub trait EvidenceSink: Send {
     /// Keeps one case, and gives the name under which; `None` where it was not to be kept.
     ///
     /// # Errors

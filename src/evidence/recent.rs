@@ -252,6 +252,7 @@ impl Kept {
             interface: self.interface,
             wire_len: self.wire_len,
             bytes: &self.bytes,
+            comments: &[],
         }
     }
 }
@@ -393,6 +394,7 @@ mod tests {
             interface: None,
             wire_len: 9999,
             bytes,
+            comments: &[],
         }
     }
 

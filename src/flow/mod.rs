@@ -1,7 +1,6 @@
-//! Stage 3: which connection a segment belongs to.
+//! Which connection a segment belongs to, and whether that connection is followed.
 //!
-//! In: a segment's ends. Out: the place of its connection in a bounded table. Knows nothing of what a
-//! connection carries.
+//! In: segments. Out: the identifier of a connection in a bounded table. Only `triage.rs` looks at a payload.
 
 mod node_ports;
 mod pending;

@@ -14,14 +14,15 @@ pub struct NodePorts {
     /// Ports named on the command line, on any host.
     named: Vec<RangeInclusive<u16>>,
     ends: HashSet<Endpoint, RandomState>,
-    /// `ends` in the order in which they became known: nodes take a new port at each start, for months.
+    /// The same endpoints in the order in which they became known. Nodes take a new port at each start, so the set
+    /// grows for as long as a capture runs.
     order: VecDeque<Endpoint>,
     capacity: usize,
     evictions: u64,
 }
 
 impl NodePorts {
-    /// Knows the `named` ports, and of all others at most `capacity`.
+    /// Starts with the ports that the user named, and keeps at most `capacity` endpoints of nodes beside them.
     pub fn new(named: Vec<RangeInclusive<u16>>, capacity: usize) -> Self {
         let (ends, order) = (HashSet::default(), VecDeque::new());
         Self { named, ends, order, capacity, evictions: 0 }
@@ -37,14 +38,14 @@ impl NodePorts {
         self.ends.contains(&end) || self.named.iter().any(|range| range.contains(&end.port))
     }
 
-    /// A node listens at `end`. `true` when that was not known.
+    /// Adds an endpoint at which a node listens. `true` if it was not known.
     pub fn insert(&mut self, end: Endpoint) -> bool {
         if !self.ends.insert(end) {
             return false;
         }
         self.order.push_back(end);
         if self.order.len() > self.capacity {
-            // One that is still in use becomes known again with its next session.
+            // An endpoint that is still in use becomes known again with the next session to it.
             self.evictions += 1;
             if let Some(oldest) = self.order.pop_front() {
                 self.ends.remove(&oldest);

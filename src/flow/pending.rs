@@ -1,8 +1,9 @@
-//! Connections that have not said anything yet.
+//! Connections of which no payload has been seen yet.
 //!
-//! Whether a connection on an unknown port is Erlang shows with its first bytes; who opened it shows
-//! before. A table of fixed size keeps the opening of the connections of the last moments, so that what is
-//! not Erlang costs no lasting memory. An entry that is overwritten loses the opening and nothing else.
+//! The first payload shows whether a connection on an unknown port is one of Erlang; the segments before it show
+//! which side opened it. A table of fixed size keeps these first segments for the most recent connections, so that
+//! other protocols cost no lasting memory. An entry that is overwritten loses them and nothing else: its connection
+//! can still be followed.
 
 use super::ports::bucket;
 use super::{Direction, FlowKey};
@@ -10,30 +11,30 @@ use crate::decode::{Endpoint, Segment, TcpFlags};
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
-/// The segments without payload that opened a connection, as they came.
+/// The segments that opened a connection, all of them without payload.
 #[derive(Clone, Debug)]
 pub struct TcpOpening {
     key: FlowKey,
-    /// In order of arrival.
+    /// In the order in which they were captured.
     segments: Vec<SegmentHeader>,
 }
 
-/// What one SYN writes of an opening: side by side, so that a million of them a second go through memory as one
-/// stream, and apart from what only follows behind some.
+/// The part of an entry that one SYN writes. Contiguous, and apart from the rest of the entry, so that a million
+/// SYNs a second are one sequential stream of stores.
 #[derive(Clone, Copy, Debug, Default)]
-struct Head {
+struct PendingEntry {
     key: FlowKey,
     first: SegmentHeader,
-    /// How many segments there are behind the first.
+    /// Number of segments after the first.
     later: u8,
 }
 
-/// Segments behind the first: SYN-ACK, and two of retransmissions, RST or FIN. More do not come before the first
-/// byte; acknowledgements alone open nothing.
+/// Segments after the first: a SYN-ACK, and two of retransmissions, RST or FIN. Before the first payload no more of
+/// them occur; pure acknowledgements are not kept.
 type Later = [SegmentHeader; 3];
 
-/// A segment without its payload. One million SYNs a second write one each, so its fields are those of
-/// [`Segment`] without the gaps between them.
+/// A segment without its payload. Its fields are those of [`Segment`] without padding between them, since one
+/// million SYNs a second write one each.
 #[derive(Clone, Copy, Debug, Default)]
 struct SegmentHeader {
     number: u64,
@@ -62,30 +63,30 @@ impl SegmentHeader {
         }
     }
 
-    /// Whether it is a SYN, and no answer to one.
+    /// Whether it is a SYN, not a SYN-ACK.
     const fn opens(&self) -> bool {
         self.flags.has(TcpFlags::SYN) && !self.flags.has(TcpFlags::ACK)
     }
 }
 
 impl TcpOpening {
-    /// How many bytes its side sent before `segment`, as far as the opening tells.
+    /// Bytes that the sender of `segment` sent before it, if the opening shows its initial sequence number.
     pub fn bytes_before(&self, segment: &Segment<'_>) -> Option<u32> {
         bytes_before(self.segments.iter(), segment.seq, segment.direction)
     }
 
-    /// The segments again.
+    /// The segments of the opening, without layers around them.
     pub fn segments(&self) -> impl Iterator<Item = Segment<'static>> {
-        self.segments.iter().map(|bare| Segment {
-            frame: FrameRef { input: bare.input, number: bare.number },
-            at: bare.at,
+        self.segments.iter().map(|header| Segment {
+            frame: FrameRef { input: header.input, number: header.number },
+            at: header.at,
             flow: self.key,
-            direction: bare.direction,
-            seq: bare.seq,
-            ack: bare.ack,
-            flags: bare.flags,
-            window: bare.window,
-            ip_id: self.key.is_v4().then_some(bare.ip_id),
+            direction: header.direction,
+            seq: header.seq,
+            ack: header.ack,
+            flags: header.flags,
+            window: header.window,
+            ip_id: self.key.is_v4().then_some(header.ip_id),
             payload: &[],
             missing: 0,
             layers: &[],
@@ -98,12 +99,12 @@ fn bytes_before<'a>(
     seq: u32,
     direction: Direction,
 ) -> Option<u32> {
-    opening.find_map(|bare| {
-        let own = bare.direction == direction;
-        let begins = if !own && bare.flags.has(TcpFlags::ACK) {
-            bare.ack
-        } else if own && bare.flags.has(TcpFlags::SYN) {
-            bare.seq.wrapping_add(1)
+    opening.find_map(|header| {
+        let own = header.direction == direction;
+        let begins = if !own && header.flags.has(TcpFlags::ACK) {
+            header.ack
+        } else if own && header.flags.has(TcpFlags::SYN) {
+            header.seq.wrapping_add(1)
         } else {
             return None;
         };
@@ -111,70 +112,70 @@ fn bytes_before<'a>(
     })
 }
 
-/// The end that a connection was opened to: the receiver of a SYN, the sender of a SYN-ACK. An entry begins with
-/// one of the two.
+/// The end that accepted the connection: the receiver of a SYN, or the sender of a SYN-ACK. The first segment of an
+/// entry is one of the two.
 #[inline]
 fn responder(key: &FlowKey, first: SegmentHeader) -> Endpoint {
     let direction = first.direction;
     key.end(if first.opens() { direction.reverse() } else { direction })
 }
 
-/// The last openings, by key, each in the one place that its hash gives it. The hash has no seed, so that the
-/// same capture gives the same output on each run; who makes entries collide displaces some, and no more.
+/// The most recent openings, by key: a direct-mapped table. The hash has no seed, so that the same capture gives
+/// the same output on each run. An attacker who makes entries collide displaces some of them, and nothing more.
 #[derive(Debug)]
 pub struct PendingTable {
-    places: Places,
-    /// A ring, written in the order of arrival: it grows to what a run needs, and a million SYNs go through
-    /// it line by line, where writing each at the place of its hash took twice the time.
-    heads: Vec<Head>,
-    /// For each of the ring, as far as any has some.
+    places: KeyIndex,
+    /// Ring of entries, written in the order of arrival. It grows to the size that a run needs. Sequential writes
+    /// go through memory cache line by cache line; writing each entry at the index of its hash took twice the time.
+    entries: Vec<PendingEntry>,
+    /// The further segments of each entry of the ring; shorter than the ring if the last entries have none.
     later: Vec<Later>,
-    /// For each of the ring the port that it was opened to, for the search by that.
+    /// The destination port of each entry of the ring, for the search by port.
     ports: Vec<u16>,
-    /// How many entries were made; in the ring, each has the place of its number.
+    /// Number of entries that were made. An entry is in the ring at its number modulo the length of the ring.
     made: u32,
 }
 
-/// Where the openings of keys are.
+/// The index from keys to entries.
 #[derive(Debug)]
-struct Places {
-    /// In the upper half of each place, the mark of what is in it, 0 for nothing. In the lower half, the number of
-    /// the entry, which may have made room for another since.
+struct KeyIndex {
+    /// One word for each slot. The upper half is the tag of the entry, 0 if there is none; the lower half is the
+    /// number of the entry, which may have been overwritten in the ring since.
     words: Vec<u64>,
-    /// How many of them there are for each bucket of ports. Of what closes a connection, and of first
-    /// bytes, most are of connections whose opening was ruled out before: they end here, in 8 KiB that stay in the
-    /// cache, without so much as a key.
+    /// Number of used slots for each bucket of ports. Most segments that close a connection, and most first
+    /// payloads, are of connections that were ruled out before. These counters dismiss them without computing a
+    /// key: they are 8 KiB and stay in the first-level cache.
     busy: Box<[u16; BUCKETS as usize]>,
 }
 
-/// A place of the table for a key.
+/// The slot of a key, and its tag.
 #[derive(Clone, Copy)]
-struct Place {
+struct KeySlot {
     index: usize,
     mark: u32,
 }
 
-impl Places {
+impl KeyIndex {
     fn new(places: usize) -> Self {
-        // Zeroes from the system cost nothing until they are written over.
-        let words = vec![0; places.next_power_of_two().min(MOST_PLACES)];
+        // Zeroed pages from the operating system cost nothing until they are written.
+        let words = vec![0; places.next_power_of_two().min(MOST_SLOTS)];
         Self { words, busy: Box::new([0; BUCKETS as usize]) }
     }
 
-    /// The greatest index.
+    /// The highest index, which is also the mask of an index.
     #[inline]
     fn last(&self) -> usize {
         self.words.len() - 1
     }
 
-    /// Where an entry belongs, and the mark that stands for it.
+    /// The slot in which the entry of `key` belongs.
     #[inline]
-    fn of(&self, key: &FlowKey) -> Place {
+    fn of(&self, key: &FlowKey) -> KeySlot {
         let (upper, lower) = halves(key.unseeded_hash());
         let [low, high] = key.ports();
         let buckets = u32::from(BUCKETS);
         let mark = upper & !(2 * buckets - 1) | buckets | u32::from(bucket(low, high, BUCKETS));
-        Place { index: lower as usize & self.last(), mark }
+        KeySlot { index: lower as usize & self.last(), mark }
     }
 
     #[inline]
@@ -182,19 +183,19 @@ impl Places {
         self.busy.get(usize::from(bucket(a, b, BUCKETS))).is_none_or(|busy| *busy > 0)
     }
 
-    /// The number of the entry at `place`, if it may be what belongs there.
+    /// The number of the entry in a slot, if its tag matches.
     #[inline]
-    fn get(&self, place: Place) -> Option<u32> {
+    fn get(&self, place: KeySlot) -> Option<u32> {
         let (mark, number) = halves(*self.words.get(place.index)?);
         (mark == place.mark).then_some(number)
     }
 
     #[inline]
-    fn put(&mut self, place: Place, number: u32) {
+    fn put(&mut self, place: KeySlot, number: u32) {
         self.set(place.index, u64::from(place.mark) << 32 | u64::from(number));
     }
 
-    /// Clears the place at `index` if its entry has made room for another, once `made` were made.
+    /// Clears the slot at `index` if its entry has been overwritten in the ring, now that `made` entries were made.
     #[inline]
     fn sweep(&mut self, index: usize, made: u32) {
         let Some(word) = self.words.get(index) else { return };
@@ -217,53 +218,55 @@ impl Places {
     }
 }
 
-/// So many can be counted.
-const MOST_PLACES: usize = 1 << 15;
+/// The highest number of slots: a counter of a bucket has 16 bits.
+const MOST_SLOTS: usize = 1 << 15;
 
-/// A few times as many as there are openings at a time on a busy link; a power of two.
+/// A power of two; some times the number of connections that are being opened at the same time on a busy link.
 const BUCKETS: u16 = 1 << 12;
 
 impl PendingTable {
-    /// A table of `places` places, or as many as the next power of two.
+    /// Makes a table with `places` slots, rounded up to a power of two.
     pub fn new(places: usize) -> Self {
         Self {
-            places: Places::new(places),
-            heads: Vec::new(),
+            places: KeyIndex::new(places),
+            entries: Vec::new(),
             later: Vec::new(),
             ports: Vec::new(),
             made: 0,
         }
     }
 
-    /// Whether there may be an opening of a connection between such ports. Costs next to nothing.
+    /// Whether there may be an opening of a connection between such ports. One load from a table in the first-level
+    /// cache.
     #[inline]
     pub fn may_have(&self, src_port: u16, dst_port: u16) -> bool {
         self.places.may_have(src_port, dst_port)
     }
 
-    /// Notes a segment without payload. Only a SYN begins an entry; another is noted where one is.
-    #[inline(always)] // a million times a second, each of its arguments through memory otherwise
+    /// Notes a segment without payload. Only a SYN makes an entry; any other segment is added to the entry of its
+    /// connection, if there is one.
+    #[inline(always)] // up to a million calls a second; out of line, the segment would be passed through memory
     pub fn note(&mut self, segment: &Segment<'_>) {
-        let (key, bare) = (segment.flow, SegmentHeader::new(segment));
+        let (key, header) = (segment.flow, SegmentHeader::new(segment));
         let place = self.places.of(&key);
-        // Where there can be none, what the place holds is not waited for.
+        // Without an entry in the bucket, the slot, which is likely a cache miss, is not loaded.
         let [low, high] = key.ports();
         let known = if self.may_have(low, high) { self.find(place, &key) } else { None };
         match known {
-            Some(slot) if !self.is_another(slot, bare) => self.keep(slot, bare),
-            _ if bare.flags.has(TcpFlags::SYN) => self.put(place, key, bare),
+            Some(slot) if !self.is_another(slot, header) => self.keep(slot, header),
+            _ if header.flags.has(TcpFlags::SYN) => self.put(place, key, header),
             _ => {}
         }
     }
 
-    /// Bytes have come, numbered from `seq`, that begin nothing that is followed: whether that is all that needs to be
-    /// known. It is where no opening is known, and where they are the first of their side: then the opening is
-    /// forgotten. Others, up to `most` bytes behind the first, may have come before those that do begin something.
+    /// A payload at `seq` begins nothing that is followed. Returns whether no later segment can change that: if no
+    /// opening is known, or if the payload is the first of its side, in which case the opening is forgotten. A
+    /// payload up to `most` bytes after the first may have overtaken the one that begins a handshake.
     #[inline]
     pub fn rules_out(&mut self, key: &FlowKey, seq: u32, direction: Direction, most: u32) -> bool {
         let place = self.places.of(key);
         let Some(slot) = self.find(place, key) else { return true };
-        match bytes_before(self.bare(slot), seq, direction) {
+        match bytes_before(self.headers(slot), seq, direction) {
             Some(0) => {
                 self.clear(place);
                 true
@@ -273,15 +276,15 @@ impl PendingTable {
         }
     }
 
-    /// Whether there is an opening of `key`.
+    /// Whether an opening of `key` is known.
     pub fn has(&self, key: &FlowKey) -> bool {
         self.find(self.places.of(key), key).is_some()
     }
 
-    /// The opening of `key`.
+    /// A copy of the opening of `key`.
     pub fn get(&self, key: &FlowKey) -> Option<TcpOpening> {
         let slot = self.find(self.places.of(key), key)?;
-        Some(TcpOpening { key: *key, segments: self.bare(slot).copied().collect() })
+        Some(TcpOpening { key: *key, segments: self.headers(slot).copied().collect() })
     }
 
     /// Takes the opening of `key` out.
@@ -291,19 +294,20 @@ impl PendingTable {
         Some(opening)
     }
 
-    /// Takes out every opening of a connection to `end`, by time: it has just become known as a node's.
+    /// Removes the openings of all connections to `end`, which has just become known as a port of a node. Returns
+    /// them in the order of their time.
     pub fn take_to(&mut self, end: Endpoint) -> Vec<TcpOpening> {
         let mut keys = Vec::new();
-        // Stretch by stretch: whether a port is in one at all is asked several ports at a time.
-        let stretches = self.ports.chunks(STRETCH).zip(self.heads.chunks(STRETCH));
-        for (start, (ports, heads)) in (0..).step_by(STRETCH).zip(stretches) {
+        // Block by block: the compiler vectorises the search for a port within a block.
+        let blocks = self.ports.chunks(BLOCK).zip(self.entries.chunks(BLOCK));
+        for (start, (ports, entries)) in (0..).step_by(BLOCK).zip(blocks) {
             if ports.contains(&end.port) {
                 let to_end =
-                    (start..).zip(heads).filter(|(_, it)| responder(&it.key, it.first) == end);
+                    (start..).zip(entries).filter(|(_, it)| responder(&it.key, it.first) == end);
                 let current = to_end.filter(|(slot, it)| {
                     self.find(self.places.of(&it.key), &it.key) == Some(*slot)
                 });
-                keys.extend(current.map(|(_, head)| head.key));
+                keys.extend(current.map(|(_, entry)| entry.key));
             }
         }
         let mut found: Vec<_> = keys.iter().filter_map(|key| self.take(key)).collect();
@@ -311,68 +315,69 @@ impl PendingTable {
         found
     }
 
-    /// Where in the ring the opening of `key` is, if `place` holds that.
+    /// Index in the ring of the opening of `key`, if its slot refers to it.
     #[inline]
-    fn find(&self, place: Place, key: &FlowKey) -> Option<usize> {
+    fn find(&self, place: KeySlot, key: &FlowKey) -> Option<usize> {
         let slot = self.slot(self.places.get(place)?);
-        (self.heads.get(slot)?.key == *key).then_some(slot)
+        (self.entries.get(slot)?.key == *key).then_some(slot)
     }
 
-    /// Where in the ring the entry of a number is.
+    /// Index in the ring of the entry with this number.
     #[inline]
     fn slot(&self, number: u32) -> usize {
         number as usize & self.places.last()
     }
 
-    /// The segments of one of the ring.
+    /// The segments of the entry at an index of the ring.
     #[inline]
-    fn bare(&self, slot: usize) -> impl Iterator<Item = &SegmentHeader> {
-        let head = self.heads.get(slot);
-        let first = head.map(|head| &head.first);
-        let count = head.map_or(0, |head| usize::from(head.later));
-        // Not looked for where there is none.
+    fn headers(&self, slot: usize) -> impl Iterator<Item = &SegmentHeader> {
+        let entry = self.entries.get(slot);
+        let first = entry.map(|entry| &entry.first);
+        let count = entry.map_or(0, |entry| usize::from(entry.later));
+        // Without further segments, their cache line is not loaded.
         let later = (count > 0).then(|| self.later.get(slot)?.get(..count)).flatten();
         first.into_iter().chain(later.into_iter().flatten())
     }
 
-    /// Whether a SYN opens another connection between the same ends: its number differs.
+    /// Whether a SYN opens a new connection between the same ends: its sequence number differs.
     #[inline]
     fn is_another(&self, slot: usize, segment: SegmentHeader) -> bool {
         segment.flags.has(TcpFlags::SYN)
-            && self.bare(slot).any(|bare| {
-                bare.flags.has(TcpFlags::SYN)
-                    && bare.direction == segment.direction
-                    && bare.seq != segment.seq
+            && self.headers(slot).any(|header| {
+                header.flags.has(TcpFlags::SYN)
+                    && header.direction == segment.direction
+                    && header.seq != segment.seq
             })
     }
 
     #[inline]
-    fn keep(&mut self, slot: usize, bare: SegmentHeader) {
+    fn keep(&mut self, slot: usize, header: SegmentHeader) {
         if self.later.len() <= slot {
             self.later.resize(slot + 1, Later::default());
         }
-        let (Some(head), Some(later)) = (self.heads.get_mut(slot), self.later.get_mut(slot)) else {
+        let (Some(entry), Some(later)) = (self.entries.get_mut(slot), self.later.get_mut(slot))
+        else {
             return;
         };
-        if let Some(free) = later.get_mut(usize::from(head.later)) {
-            *free = bare;
-            head.later += 1;
+        if let Some(free) = later.get_mut(usize::from(entry.later)) {
+            *free = header;
+            entry.later += 1;
         }
     }
 
-    /// Makes an entry, field by field where it is to be: one that is put together elsewhere and copied is waited
-    /// for.
+    /// Makes an entry, field by field in its place. Building it elsewhere and copying it stalls on store
+    /// forwarding.
     #[inline(always)]
-    fn put(&mut self, place: Place, key: FlowKey, first: SegmentHeader) {
+    fn put(&mut self, place: KeySlot, key: FlowKey, first: SegmentHeader) {
         let slot = self.slot(self.made);
-        if self.heads.len() <= slot {
-            self.heads.push(Head::default());
+        if self.entries.len() <= slot {
+            self.entries.push(PendingEntry::default());
             self.ports.push(0);
         }
-        if let (Some(head), Some(port)) = (self.heads.get_mut(slot), self.ports.get_mut(slot)) {
-            head.key = key;
-            head.first = first;
-            head.later = 0;
+        if let (Some(entry), Some(port)) = (self.entries.get_mut(slot), self.ports.get_mut(slot)) {
+            entry.key = key;
+            entry.first = first;
+            entry.later = 0;
             *port = responder(&key, first).port;
         }
         self.places.sweep(slot, self.made);
@@ -380,7 +385,7 @@ impl PendingTable {
         self.made = self.made.wrapping_add(1);
     }
 
-    fn clear(&mut self, place: Place) {
+    fn clear(&mut self, place: KeySlot) {
         self.places.set(place.index, 0);
     }
 }
@@ -390,8 +395,8 @@ const fn halves(word: u64) -> (u32, u32) {
     ((word >> 32) as u32, word as u32)
 }
 
-/// Places that are searched at once.
-const STRETCH: usize = 256;
+/// Entries in a block of the search by port.
+const BLOCK: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -402,7 +407,7 @@ mod tests {
     const A: Endpoint = Endpoint { ip: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), port: 5 };
     const B: Endpoint = Endpoint { ip: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)), port: 6 };
 
-    fn bare(src: Endpoint, dst: Endpoint, seq: u32, flags: u8) -> Segment<'static> {
+    fn header(src: Endpoint, dst: Endpoint, seq: u32, flags: u8) -> Segment<'static> {
         let (flow, direction) = FlowKey::new(src, dst);
         Segment {
             frame: FrameRef { input: 0, number: u64::from(seq) },
@@ -424,9 +429,9 @@ mod tests {
     fn the_opening_comes_out_as_it_came_in() {
         let mut pending = PendingTable::new(64);
         let key = FlowKey::new(A, B).0;
-        pending.note(&bare(A, B, 1, 0x02));
-        pending.note(&bare(B, A, 2, 0x12));
-        pending.note(&bare(A, B, 3, 0x10));
+        pending.note(&header(A, B, 1, 0x02));
+        pending.note(&header(B, A, 2, 0x12));
+        pending.note(&header(A, B, 3, 0x10));
         let opening = pending.take(&key).unwrap();
         let seen: Vec<_> = opening.segments().map(|s| (s.src(), s.seq)).collect();
         assert_eq!(seen, [(A, 1), (B, 2), (A, 3)]);
@@ -438,7 +443,7 @@ mod tests {
         let mut pending = PendingTable::new(4);
         let from = |port| Endpoint { port, ..A };
         for port in 100..120 {
-            pending.note(&bare(from(port), B, port.into(), 0x02));
+            pending.note(&header(from(port), B, port.into(), 0x02));
         }
         let mut left: Vec<_> = (100..120)
             .filter(|port| pending.get(&FlowKey::new(from(*port), B).0).is_some())
@@ -453,8 +458,8 @@ mod tests {
     #[test]
     fn connections_to_a_port_are_found_from_either_syn() {
         let mut pending = PendingTable::new(64);
-        pending.note(&bare(B, A, 2, 0x12));
-        pending.note(&bare(A, B, 1, 0x02));
+        pending.note(&header(B, A, 2, 0x12));
+        pending.note(&header(A, B, 1, 0x02));
         assert!(pending.take_to(A).is_empty());
         assert_eq!(pending.take_to(B).len(), 1);
     }
@@ -462,8 +467,8 @@ mod tests {
     #[test]
     fn ports_used_again_begin_a_new_opening() {
         let mut pending = PendingTable::new(64);
-        pending.note(&bare(A, B, 1, 0x02));
-        pending.note(&bare(A, B, 9, 0x02));
+        pending.note(&header(A, B, 1, 0x02));
+        pending.note(&header(A, B, 9, 0x02));
         let opening = pending.take(&FlowKey::new(A, B).0).unwrap();
         assert_eq!(opening.segments().map(|s| s.seq).collect::<Vec<_>>(), [9]);
     }
@@ -479,8 +484,8 @@ mod tests {
             assert_eq!(busy, taken);
         };
         for port in 0..2000 {
-            pending.note(&bare(from(port), B, 1, 0x02));
-            // Every third says something, from its beginning.
+            pending.note(&header(from(port), B, 1, 0x02));
+            // Every third connection sends a payload from its start.
             if port % 3 == 0 && port > 10 {
                 let direction = FlowKey::new(from(port), B).1;
                 assert!(pending.rules_out(&key(port - 9), 2, direction, 600));
@@ -490,9 +495,9 @@ mod tests {
             assert!(known.into_iter().all(|port| pending.may_have(B.port, port)));
             all_are_counted(&pending);
         }
-        // Long after, what was there at a time of other ports is not taken for it.
+        // Long after, an old entry is not taken for one of another connection.
         for port in 10_000..10_128 {
-            pending.note(&bare(from(port), B, 1, 0x02));
+            pending.note(&header(from(port), B, 1, 0x02));
         }
         let left =
             (0..2000).filter(|port| {
@@ -509,7 +514,7 @@ mod tests {
         let mut pending = PendingTable::new(64);
         let (key, up) = FlowKey::new(A, B);
         assert!(pending.rules_out(&key, 7, up, 600), "nothing is known of it");
-        pending.note(&bare(A, B, 1, 0x02));
+        pending.note(&header(A, B, 1, 0x02));
         assert!(!pending.rules_out(&key, 100, up, 600));
         assert!(pending.rules_out(&key, 900, up, 600));
         assert!(pending.rules_out(&key, 5, up.reverse(), 600), "of this side nothing is known");

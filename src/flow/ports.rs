@@ -1,47 +1,47 @@
-//! Which ports matter.
+//! Sets of ports, for the tests that dismiss most segments.
 
-/// A number that is the same for both ways of a connection, and differs between those from one host to another:
-/// below `buckets`, a power of two.
+/// A hash of two ports that is the same for both directions of a connection, and usually differs between
+/// connections of the same two hosts. It is below `buckets`, a power of two.
 #[inline]
 pub(super) const fn bucket(a: u16, b: u16, buckets: u16) -> u16 {
     (a ^ b) & (buckets - 1)
 }
 
-/// One bit a port.
+/// Words of a set with one bit for each port.
 const WORDS: usize = 1 << 10;
 
-/// A set of port numbers, as bits: asked for each segment.
+/// A set of port numbers as a bit map of 8 KiB, which stays in the first-level cache.
 #[derive(Clone, Debug)]
 pub struct PortSet(Box<[u64; WORDS]>);
 
 impl PortSet {
-    /// Adds a port.
+    /// Adds a port to the set.
     pub fn insert(&mut self, port: u16) {
         if let Some(word) = self.0.get_mut(usize::from(port >> 6)) {
             *word |= 1 << (port & 63);
         }
     }
 
-    /// Takes a port out.
+    /// Removes a port from the set.
     pub fn remove(&mut self, port: u16) {
         if let Some(word) = self.0.get_mut(usize::from(port >> 6)) {
             *word &= !(1 << (port & 63));
         }
     }
 
-    /// Whether one of the two ends of a segment is at a port of the set.
+    /// Whether one of the two ports is in the set.
     #[inline]
     pub fn has_one_of(&self, src: u16, dst: u16) -> bool {
         (self.from(src) | self.from(dst)) & 1 == 1
     }
 
-    /// Whether both are.
+    /// Whether both ports are in the set.
     #[inline]
     pub fn has_both(&self, src: u16, dst: u16) -> bool {
         self.from(src) & self.from(dst) & 1 == 1
     }
 
-    /// Bits from that of `port` on.
+    /// The word of `port`, shifted so that the bit of `port` is the lowest.
     #[inline]
     fn from(&self, port: u16) -> u64 {
         self.0.get(usize::from(port >> 6)).map_or(0, |word| word >> (port & 63))
@@ -62,11 +62,11 @@ impl FromIterator<u16> for PortSet {
     }
 }
 
-/// How many connections have each port, and which ports have any: the answer for most segments, which are
-/// of other protocols, without a look into the table.
+/// Number of connections of each port, and the set of ports that have any. Most segments are of other protocols,
+/// and the set dismisses them without a look into the table of connections.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PortCounts {
-    /// Empty until the first connection comes.
+    /// One counter for each port; empty until there is a connection.
     counts: Vec<u32>,
     used: PortSet,
 }
@@ -95,18 +95,18 @@ impl PortCounts {
         }
     }
 
-    /// Counts a port once and for all.
+    /// Counts a port for the rest of the run.
     pub(super) fn pin(&mut self, port: u16) {
         self.add([port]);
     }
 
-    /// Whether one of the ports of a segment is the port of any.
+    /// Whether one of the two ports is a port of any connection.
     #[inline]
     pub(super) fn have_either(&self, src: u16, dst: u16) -> bool {
         self.used.has_one_of(src, dst)
     }
 
-    /// Whether both ports of a segment are ports of connections, as those of one are.
+    /// Whether both ports are ports of connections, as the two ports of a known connection are.
     #[inline]
     pub(super) fn have_both(&self, src: u16, dst: u16) -> bool {
         self.used.has_both(src, dst)

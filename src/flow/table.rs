@@ -1,4 +1,4 @@
-//! The connections that are followed, in a table of bounded size.
+//! A table of bounded size for the connections that are followed.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -6,21 +6,21 @@ use hashbrown::HashMap;
 use super::FlowKey;
 use super::ports::{PortCounts, bucket};
 
-/// Place of a connection in the table; stays the same while it is there.
+/// Identifies a connection in the table as long as it is there. The identifier is used again later.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct FlowId(u32);
 
-/// Connections by key. When full, the one that was quiet for longest, or nearly so, makes room.
+/// Connections by key. A full table evicts the connection that was unused for longest, approximately.
 #[derive(Debug)]
 pub struct FlowTable<C> {
     ids: HashMap<FlowKey, FlowId, RandomState>,
     ports: PortCounts,
-    /// What was found last, by bucket of ports: where there are few connections, and they are busy, each is
-    /// found without a look into `ids`.
+    /// The connection found last in each bucket of ports. Where few connections are busy, it saves the look-up in
+    /// `ids`.
     recent: Box<[FlowId; BUCKETS as usize]>,
     slots: Vec<Slot<C>>,
     free: Vec<FlowId>,
-    /// Next slot that the search for room looks at.
+    /// The next slot that an eviction looks at.
     hand: usize,
     capacity: usize,
 }
@@ -28,12 +28,12 @@ pub struct FlowTable<C> {
 #[derive(Debug)]
 struct Slot<C> {
     entry: Option<(FlowKey, Box<C>)>,
-    /// Set by use, cleared by the search for room: second chance, which needs no list to keep.
+    /// Set by use, cleared by an eviction that passes: the second-chance algorithm, which needs no list.
     used: bool,
 }
 
 impl<C> FlowTable<C> {
-    /// An empty table for `capacity` connections.
+    /// Makes an empty table for `capacity` connections.
     pub fn new(capacity: usize) -> Self {
         Self {
             ids: HashMap::default(),
@@ -46,25 +46,26 @@ impl<C> FlowTable<C> {
         }
     }
 
-    /// Whether a connection between such ports may be in the table. Costs next to nothing.
+    /// Whether a connection between such ports may be in the table. Two loads from a table in the first-level
+    /// cache.
     #[inline]
     pub fn may_have(&self, src_port: u16, dst_port: u16) -> bool {
         self.ports.have_both(src_port, dst_port)
     }
 
-    /// A port of which any segment may be of a connection in the table, from now on.
+    /// From here on, [`Self::may_concern`] holds for this port.
     pub fn watch(&mut self, port: u16) {
         self.ports.pin(port);
     }
 
-    /// Whether one of these is a port of a connection in the table, or [watched](Self::watch): asked of each segment
-    /// before anything else, since one table of 8 KiB answers it for nearly all.
+    /// Whether one of the two is the port of a connection in the table, or [watched](Self::watch). This is the
+    /// first test of each segment, and its table of 8 KiB dismisses nearly all of them.
     #[inline]
     pub fn may_concern(&self, src_port: u16, dst_port: u16) -> bool {
         self.ports.have_either(src_port, dst_port)
     }
 
-    /// Where the connection of `key` is.
+    /// The identifier of the connection with this key.
     #[inline]
     pub fn find(&mut self, key: &FlowKey) -> Option<FlowId> {
         let id = *self.recent.get(recent_place(key))?;
@@ -82,29 +83,29 @@ impl<C> FlowTable<C> {
         Some(id)
     }
 
-    /// The connection at `id`.
+    /// The connection with this identifier, which is then in use.
     pub fn get_mut(&mut self, id: FlowId) -> Option<&mut C> {
         let slot = self.slots.get_mut(id.0 as usize)?;
         slot.used = true;
         slot.entry.as_mut().map(|(_, connection)| connection.as_mut())
     }
 
-    /// The connection at `id`, without that counting as use.
+    /// The connection with this identifier; the eviction does not count this as use.
     pub fn peek(&self, id: FlowId) -> Option<&C> {
         self.slots.get(id.0 as usize)?.entry.as_ref().map(|(_, connection)| connection.as_ref())
     }
 
-    /// How many there are.
+    /// Number of connections in the table.
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// Whether there is none.
+    /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// Puts a connection in, and gives back the one that had to make room.
+    /// Adds a connection. Returns its identifier, and the connection that was evicted for it.
     pub fn insert(&mut self, key: FlowKey, connection: C) -> (FlowId, Option<Box<C>>) {
         let evicted = if self.ids.len() >= self.capacity { self.evict() } else { None };
         let id = self.free.pop().unwrap_or_else(|| {
@@ -120,7 +121,7 @@ impl<C> FlowTable<C> {
         (id, evicted)
     }
 
-    /// Takes the connection at `id` out.
+    /// Removes the connection with this identifier.
     pub fn remove(&mut self, id: FlowId) -> Option<Box<C>> {
         let (key, connection) = self.slots.get_mut(id.0 as usize)?.entry.take()?;
         if self.ids.remove(&key).is_some() {
@@ -130,7 +131,7 @@ impl<C> FlowTable<C> {
         Some(connection)
     }
 
-    /// Takes everything out, in no particular order.
+    /// Removes all connections, in no particular order.
     pub fn drain(&mut self) -> impl Iterator<Item = Box<C>> {
         self.ids.clear();
         self.ports = PortCounts::default();
@@ -140,7 +141,7 @@ impl<C> FlowTable<C> {
     }
 
     fn evict(&mut self) -> Option<Box<C>> {
-        // Two rounds at the most: the first clears every mark that it does not find cleared.
+        // At most two rounds: the first clears every mark.
         for _ in 0..self.slots.len().saturating_mul(2) {
             let hand = self.hand;
             self.hand = (hand + 1) % self.slots.len().max(1);
@@ -153,14 +154,14 @@ impl<C> FlowTable<C> {
     }
 }
 
-/// Where in [`FlowTable::recent`] the connection of `key` is, if it was found last there.
+/// Index in [`FlowTable::recent`] for this key.
 #[inline]
 fn recent_place(key: &FlowKey) -> usize {
     let [low, high] = key.ports();
     bucket(low, high, BUCKETS).into()
 }
 
-/// Several times as many as there are connections that are busy at a time, on most links; 4 KiB.
+/// A power of two; on most links several times the number of connections that are busy at the same time. 4 KiB.
 const BUCKETS: u16 = 1024;
 
 #[cfg(test)]
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn those_found_last_are_told_from_those_that_share_their_bucket_or_had_their_place() {
+    fn a_cached_identifier_is_not_used_for_another_connection() {
         let mut table = FlowTable::new(2000);
         let ids: Vec<_> = (10..1010).map(|port| table.insert(key(port), port).0).collect();
         for _ in 0..2 {
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_was_left_is_used_again() {
+    fn an_identifier_is_used_again_after_its_connection_was_removed() {
         let mut table = FlowTable::new(8);
         let (id, _) = table.insert(key(10), 10);
         assert_eq!(table.find(&key(10)), Some(id));

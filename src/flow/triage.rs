@@ -1,19 +1,13 @@
-//! Which segments are worth a look, and which begin a connection that is followed.
-//!
-//! In: the ports, flags and payload of a segment. Out: its [`Interest`], and, for a payload on an unknown port,
-//! whether its connection is followed.
-//!
-//! Most segments are of other protocols, between ports that no followed connection has. They are dismissed by two
-//! table look-ups, before a key of the connection is made.
+//! Selects the segments that matter, and the connections that are followed.
 
 use super::{Direction, FlowKey, FlowTable, PendingTable, PortSet, TcpOpening};
 use crate::decode::{Endpoint, Segment, TcpFlags, TcpView};
 use crate::identify::{self, Verdict};
 
-/// What a segment may be good for.
+/// How a segment may change the state of the engine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Interest {
-    /// It changes nothing.
+    /// It cannot change the state.
     None,
     /// It has no payload, and is part of the opening or of the end of a connection on unknown ports.
     Opening,

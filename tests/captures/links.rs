@@ -50,7 +50,15 @@ fn events(frames: &[Kept]) -> Vec<Event> {
     for (number, Kept { at, link, wire_len, bytes }) in (1..).zip(frames) {
         let id = FrameRef { input: 0, number };
         let (at, link, wire_len) = (*at, *link, *wire_len);
-        pipeline.push_frame(&Frame { id, at, link, interface: None, wire_len, bytes });
+        pipeline.push_frame(&Frame {
+            id,
+            at,
+            link,
+            interface: None,
+            wire_len,
+            bytes,
+            comments: &[],
+        });
     }
     pipeline.finish()
 }

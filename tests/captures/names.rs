@@ -59,7 +59,15 @@ fn story(frames: &[Kept], listed: &[(&str, &str)]) -> Story {
     for (number, Kept { at, link, bytes }) in (1..).zip(frames) {
         let id = FrameRef { input: 0, number };
         let (at, link, wire_len) = (*at, *link, bytes.len() as u32);
-        pipeline.push_frame(&Frame { id, at, link, interface: None, wire_len, bytes });
+        pipeline.push_frame(&Frame {
+            id,
+            at,
+            link,
+            interface: None,
+            wire_len,
+            bytes,
+            comments: &[],
+        });
     }
     let (mut sessions, mut findings) = (Vec::new(), Vec::new());
     for event in pipeline.finish() {

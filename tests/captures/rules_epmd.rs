@@ -38,7 +38,15 @@ fn findings_of<'a>(frames: impl IntoIterator<Item = &'a Kept>, home_nets: HomeNe
     for Kept { number, at, link, wire_len, bytes } in frames {
         let id = FrameRef { input: 0, number: *number };
         let (at, link, wire_len) = (*at, *link, *wire_len);
-        pipeline.push_frame(&Frame { id, at, link, interface: None, wire_len, bytes });
+        pipeline.push_frame(&Frame {
+            id,
+            at,
+            link,
+            interface: None,
+            wire_len,
+            bytes,
+            comments: &[],
+        });
     }
     let events = pipeline.finish();
     let findings = events.into_iter().filter_map(|event| match event.body {

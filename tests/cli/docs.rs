@@ -81,6 +81,18 @@ fn links_between_pages_lead_somewhere() {
 }
 
 #[test]
+fn places_that_pages_name_exist() {
+    const FOLDERS: [&str; 5] = ["src/", "tests/", "scripts/", "benches/", "examples/"];
+    for (name, page) in pages() {
+        for place in page.split('`').skip(1).step_by(2).filter(|it| !it.contains(' ')) {
+            if FOLDERS.iter().any(|folder| place.starts_with(folder)) {
+                assert!(root().join(place).exists(), "{name}: {place}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_front_page_stays_short() {
     assert!(page("README.md").len() <= 10 * 1024, "{} bytes", page("README.md").len());
 }

@@ -3,6 +3,7 @@
 mod diff;
 mod docs;
 mod evidence;
+mod examples;
 mod explain;
 mod program;
 mod reading;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::io::{Cursor, Read};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use crate::support::{corpus, is_alone};
 use beamscope::capture::{CaptureFile, Error, Frame, Item, LinkType, Notice, NoticeKind};
+use beamscope::drive::{self, Control};
 use beamscope::engine::{Config, Engine};
 use beamscope::protocol::digest::{Cookie, CandidateCookies};
-use beamscope::record::{Anomaly, AnomalyKind, Event};
+use beamscope::record::Event;
 
 #[test]
 fn a_cut_anywhere_leaves_everything_before_it() {
@@ -194,7 +195,7 @@ impl Capture {
         Ok(())
     }
 
-    fn read(&self, source: impl Read + 'static) -> Outcome {
+    fn read(&self, source: impl Read + Send + 'static) -> Outcome {
         let mut capture = reader(source);
         let mut outcome = Outcome::default();
         loop {
@@ -205,13 +206,14 @@ impl Capture {
                     outcome.frames += 1;
                 }
                 Ok(Some(Item::Notice(notice))) => outcome.notices.push(notice),
+                Ok(Some(_)) => {}
                 Ok(None) => return outcome,
                 Err(e) => outcome.error = Some(e),
             }
         }
     }
 
-    fn until(&self, at: usize) -> impl Read + 'static {
+    fn until(&self, at: usize) -> impl Read + Send + 'static {
         Cursor::new(Arc::clone(&self.bytes)).take(at as u64)
     }
 
@@ -239,38 +241,28 @@ impl Capture {
     }
 }
 
-fn reader(source: impl Read + 'static) -> CaptureFile {
+fn reader(source: impl Read + Send + 'static) -> CaptureFile {
     CaptureFile::from_reader("damaged".into(), 0, Box::new(source))
 }
 
 /// All stages over `source`.
-fn tell(source: impl Read + 'static) -> Told {
+fn tell(source: impl Read + Send + 'static) -> Told {
     let mut cookies = CandidateCookies::default();
     cookies.add(Cookie::new("right", b"cookie"));
     let config = Config { cookies, ..Config::default() };
     let mut pipeline = Engine::new(config, Vec::<Event>::new());
     let mut told = Told::default();
     let mut capture = reader(source);
-    // An input that is no capture has nothing to tell.
-    while let Ok(Some(item)) = capture.next_item() {
-        match item {
-            Item::Frame(frame) => {
-                pipeline.push_frame(&frame);
-                told.after_frame.push(pipeline.sink_mut().len());
-            }
-            Item::Notice(notice) => {
-                let kind = match notice.kind {
-                    NoticeKind::Truncated => AnomalyKind::InputTruncated,
-                    NoticeKind::Corrupt => AnomalyKind::InputCorrupt,
-                };
-                let Notice { offset, detail, .. } = notice;
-                let anomaly = Anomaly { kind, field: None, offset: Some(offset), detail };
-                pipeline.on_input_anomaly(0, anomaly);
-            }
-        }
-    }
+    drive::run(&mut capture, &mut pipeline, &mut told).unwrap();
     told.events = pipeline.finish();
     told
+}
+
+impl Control<Vec<Event>> for Told {
+    fn after_frame(&mut self, _: &Frame<'_>, engine: &mut Engine<Vec<Event>>) -> ControlFlow<()> {
+        self.after_frame.push(engine.sink_mut().len());
+        ControlFlow::Continue(())
+    }
 }
 
 /// Where a plain capture has its frames.

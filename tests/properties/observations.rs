@@ -89,17 +89,20 @@ fn run_engine(path: &Path, run: Run) -> (Vec<Event>, Vec<Recorded>) {
     let recorded = Arc::clone(&facts);
     engine.record_facts(Box::new(move |fact| recorded.lock().unwrap().push(fact.clone())));
     let mut capture = CaptureFile::open(path, 0).unwrap();
-    let mut named = 0;
     while let Ok(Some(item)) = capture.next_item() {
-        let Item::Frame(frame) = item else { continue };
+        let frame = match item {
+            Item::Frame(frame) => frame,
+            Item::Names { names, .. } => {
+                names.iter().for_each(|(ip, name)| engine.on_listed_name(*ip, name));
+                continue;
+            }
+            _ => continue,
+        };
         engine.push_frame(&frame);
         if matches!(run, Run::Everything) && frame.id.number == LOST_BEFORE {
             engine.on_loss(Timestamp(frame.at.0.saturating_sub(1)));
             engine.on_listed_name([10, 9, 0, 2].into(), b"listed.example.lan");
         }
-        let names = &capture.annotations().names;
-        names.iter().skip(named).for_each(|(ip, name)| engine.on_listed_name(*ip, name));
-        named = names.len();
     }
     let events = engine.finish();
     let facts = std::mem::take(&mut *facts.lock().unwrap());

@@ -57,7 +57,7 @@ const RULES: &[Rule] = &[
     Rule { path: "lzma_rust2",            only: &["capture/compressed.rs"],          why: DOOR },
     Rule { path: "md5",                   only: &["observe/ids.rs", "protocol/digest.rs"], why: DOOR },
     Rule { path: "nom",                   only: &["wire/"],                          why: DOOR },
-    Rule { path: "pcap",                  only: &["capture/live.rs"],                why: DOOR },
+    Rule { path: "pcap",                  only: &["capture/live/"],                  why: DOOR },
     Rule { path: "pcap_parser",           only: &["capture/"],                       why: DOOR },
     Rule { path: "rustix",                only: &["cli/"],                           why: DOOR },
     Rule { path: "schemars",              only: &["judge/", "observe/", "record/", "render/", "time.rs"], why: DOOR },
@@ -73,7 +73,7 @@ const RULES: &[Rule] = &[
     Rule { path: "std::io::stderr",       only: &["cli/", "main.rs"],                why: OUTSIDE },
     Rule { path: "std::thread",           only: THREADED,                            why: THREAD },
     Rule { path: "std::time::Instant",    only: &["cli/stop.rs"],                    why: CLOCK },
-    Rule { path: "std::time::SystemTime", only: &["cli/commands/live/mod.rs"],       why: CLOCK },
+    Rule { path: "std::time::SystemTime", only: &["capture/live/source.rs"],         why: CLOCK },
 ];
 
 const WALLS: &[Wall] = &[

@@ -1,15 +1,17 @@
 //! `beamscope CAPTURE...`: analyses capture files.
 //!
-//! In: [`AnalyzeSettings`]. Out: packets of the captures pushed into the engine, events written,
+//! In: [`AnalyzeSettings`]. Out: packets of the captures run through the engine, events written,
 //! packets saved, and how the run ended.
 
+use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use beamscope::capture::save::Described;
-use beamscope::capture::{self, Inputs, Item, Notice, NoticeKind};
+use beamscope::capture::{self, Frame, Inputs, Item};
+use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
-use beamscope::packet::FrameRef;
 use beamscope::record::{Anomaly, AnomalyKind};
 use beamscope::render::Output;
 
@@ -32,9 +34,9 @@ use crate::cli::stop::StopCondition;
 /// that cannot be read is reported, and the outcome is then `Incomplete`.
 #[inline(never)] // the loop over frames, whose instructions are counted
 pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error> {
-    let (inputs, mut stop) = sources::inputs(&settings)?;
+    let (inputs, stop) = sources::inputs(&settings)?;
     let AnalyzeSettings { captures, order, selection, threads, run, .. } = settings;
-    let mut selection = Selection::new(selection)?;
+    let selection = Selection::new(selection)?;
     let names: Vec<Arc<str>> = captures.iter().map(|path| path.to_string_lossy().into()).collect();
     let mut inputs = Inputs::new(inputs, order)?.with_threads(threads);
     let evidence_failed = Arc::<AtomicBool>::default();
@@ -42,158 +44,143 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
     let open_evidence = |it| EvidenceDir::open(it, &names, limits, &evidence_failed);
     let evidence = run.evidence.as_ref().map(open_evidence).transpose()?;
     let mut engine = Engine::new(run.config, sinks::open_output(&run.output, names.clone())?);
-    let mut saver = run.save.map(Saver::open).transpose()?;
+    let saver = run.save.map(Saver::open).transpose()?;
     if let Some(evidence) = evidence {
         engine.keep_evidence(Box::new(evidence));
     }
-    let mut left = run.packet_limit;
-    let mut unfiltered = false;
-    let mut listed = vec![0; captures.len()];
-    let mut saved_names = vec![0; captures.len()];
-    loop {
-        let (mut look_for_names, mut save_for) = (None, None);
-        // By reference: moving the item, which was just built, would stall on store forwarding.
-        match &inputs.next_item() {
-            None => break,
-            Some(Item::Frame(frame)) if selection.admits(frame) => {
-                engine.push_frame(frame);
-                if let Some(saver) = &mut saver {
-                    saver.stage(frame);
-                    save_for = Some(frame.id.input);
-                }
-                left -= 1;
-                if frame.id.number % NAMES_EVERY == 1 {
-                    look_for_names = Some(frame.id.input);
-                }
-            }
-            Some(Item::Frame(frame)) => {
-                if let Some(error) = selection.take_error() {
-                    unfiltered = true;
-                    report_error(&error, error.hint());
-                    engine.on_input_anomaly(frame.id.input, left_out(error.to_string()));
-                }
-            }
-            Some(Item::Notice(notice)) => {
-                engine.on_input_anomaly(notice.after.input, anomaly(notice.clone()));
-            }
-        }
-        if let (Some(saver), Some(input)) = (&mut saver, save_for) {
-            save_names(&inputs, input, &mut saved_names, saver);
-            saver.save_staged(
-                |frame| comments(&inputs, frame),
-                |input, interface| described(&inputs, &names, input, interface),
-            );
-            report_problem(saver, &mut engine);
-        }
-        if let Some(input) = look_for_names {
-            hand_on_names(&inputs, input, &mut listed, &mut engine);
-        }
-        let is_stopped = stop.as_ref().is_some_and(StopCondition::is_met);
-        if left == 0 || engine.sink_mut().failed() || is_stopped {
-            break;
-        }
-        if let Some(stop) = &mut stop {
-            let due = stop.due_reports();
-            if due.cluster {
-                engine.cluster();
-            }
-            if due.stats {
-                engine.stats();
-            }
-        }
-    }
-    for input in (0..u16::MAX).take(captures.len()) {
-        hand_on_names(&inputs, input, &mut listed, &mut engine);
-    }
+    let mut control = AnalyzeControl {
+        selection,
+        left: run.packet_limit,
+        stop,
+        saver: saver.map(|saver| FrameSaver { saver, names, interfaces: HashMap::new() }),
+        is_incomplete: false,
+    };
+    drive::run(&mut inputs, &mut engine, &mut control)?;
+    let AnalyzeControl { selection, saver, is_incomplete, .. } = control;
     selection.warnings().iter().for_each(|warning| run.output.warnings.warn(warning));
-    let errors = inputs.take_errors();
-    for (input, error) in &errors {
-        report_error(error, error.hint());
-        engine.on_input_anomaly(*input, unreadable(error));
-    }
-
-    let interfaces = || (0..u16::MAX).take(captures.len()).flat_map(|n| inputs.interfaces(n));
-    let kernel = interfaces().filter_map(|interface| interface.os_drop).reduce(u64::saturating_add);
-    let device = interfaces().filter_map(|interface| interface.if_drop).reduce(u64::saturating_add);
-    engine.drops(kernel, device);
-    if let Some(saver) = &mut saver {
-        for input in (0..u16::MAX).take(captures.len()) {
-            save_names(&inputs, input, &mut saved_names, saver);
-            for (interface, counts) in (0..).zip(inputs.interfaces(input)) {
-                saver.count(input, Some(interface), counts.clone());
-            }
-        }
-    }
-    let is_saved = finish_saving(saver, &mut engine);
-    let is_complete =
-        !unfiltered && errors.is_empty() && is_saved && !evidence_failed.load(Ordering::Relaxed);
+    let is_saved = finish_saving(saver.map(|it| it.saver), &mut engine);
+    let is_complete = !is_incomplete && is_saved && !evidence_failed.load(Ordering::Relaxed);
     finish_run(&run.output, run.fail_on, engine.finish(), is_complete)
 }
 
-/// Saves the names of addresses that `input` has contained since the last call. `saved` counts those
-/// of each input.
-fn save_names(inputs: &Inputs, input: u16, saved: &mut [usize], saver: &mut Saver) {
-    let names = &inputs.annotations(input).names;
-    if let Some(saved) = saved.get_mut(usize::from(input)) {
-        saver.names(names.get(*saved..).unwrap_or_default());
-        *saved = names.len();
+/// Selects frames, saves them, and ends the run as the settings demand.
+struct AnalyzeControl {
+    selection: Selection,
+    /// Packets left until the packet limit ends the run.
+    left: u64,
+    /// What ends a run with `--follow`, and when it reports in between.
+    stop: Option<StopCondition>,
+    saver: Option<FrameSaver>,
+    /// Whether a capture could not be read, or not be filtered.
+    is_incomplete: bool,
+}
+
+/// Saves frames with the comments and interfaces of their captures.
+struct FrameSaver {
+    saver: Saver,
+    /// Names of the inputs as the user gave them.
+    names: Vec<Arc<str>>,
+    /// Names of interfaces, by input and index.
+    interfaces: HashMap<(u16, u32), String>,
+}
+
+type FileEngine = Engine<Output<EventStream>>;
+
+impl Control<Output<EventStream>> for AnalyzeControl {
+    #[inline(always)]
+    fn selects(&mut self, frame: &Frame<'_>, engine: &mut FileEngine) -> bool {
+        let is_selected = self.selection.admits(frame);
+        if !is_selected {
+            self.on_skipped(frame, engine);
+        }
+        is_selected
+    }
+
+    #[inline(always)]
+    fn after_frame(&mut self, frame: &Frame<'_>, engine: &mut FileEngine) -> ControlFlow<()> {
+        self.left -= 1;
+        if let Some(saver) = &mut self.saver {
+            saver.save(frame, engine);
+        }
+        if self.left == 0 || engine.sink_mut().failed() {
+            return ControlFlow::Break(());
+        }
+        if self.stop.is_some() { self.check_stop(engine) } else { ControlFlow::Continue(()) }
+    }
+
+    fn after_item(&mut self, item: &Item<'_>, engine: &mut FileEngine) -> ControlFlow<()> {
+        if let Some(saver) = &mut self.saver {
+            saver.on_item(item);
+        }
+        self.check_stop(engine)
+    }
+
+    fn on_failure(
+        &mut self,
+        _: u16,
+        error: capture::Error,
+        engine: &mut FileEngine,
+    ) -> ControlFlow<()> {
+        self.is_incomplete = true;
+        report_error(&error, error.hint());
+        self.check_stop(engine)
     }
 }
 
-/// The comments on a frame that has just been read.
-fn comments(inputs: &Inputs, frame: FrameRef) -> impl Iterator<Item = &[u8]> {
-    let all = &inputs.annotations(frame.input).comments;
-    let others = all.iter().rposition(|(on, _)| *on != frame).map_or(0, |last| last + 1);
-    all.get(others..).unwrap_or_default().iter().map(|(_, text)| &**text)
-}
-
-/// The name of an interface: the one in its capture, or the name of the input.
-fn described(inputs: &Inputs, names: &[Arc<str>], input: u16, interface: Option<u32>) -> Described {
-    let known = interface.and_then(|interface| inputs.interface(input, interface));
-    let name = known.and_then(|known| known.name.clone());
-    let input = || names.get(usize::from(input)).map(|name| name.to_string());
-    Described { name: name.or_else(input), snaplen: 0 }
-}
-
-/// Gives the engine the names of addresses that `input` has brought since the last time; `listed` counts
-/// those of each input that it has.
-fn hand_on_names(
-    inputs: &Inputs,
-    input: u16,
-    listed: &mut [usize],
-    engine: &mut Engine<Output<EventStream>>,
-) {
-    let Some(listed) = listed.get_mut(usize::from(input)) else { return };
-    let names = &inputs.annotations(input).names;
-    for (ip, name) in names.iter().skip(*listed) {
-        engine.on_listed_name(*ip, name);
+impl AnalyzeControl {
+    /// A frame was not selected: by its time or the filter, or because the filter does not fit its link type.
+    #[cold]
+    fn on_skipped(&mut self, frame: &Frame<'_>, engine: &mut FileEngine) {
+        if let Some(error) = self.selection.take_error() {
+            self.is_incomplete = true;
+            report_error(&error, error.hint());
+            let anomaly = Anomaly::new(AnomalyKind::UnsupportedLink, error.to_string());
+            engine.on_input_anomaly(frame.id.input, anomaly);
+        }
     }
-    *listed = names.len();
+
+    /// With `--follow`: makes the reports that are due, and ends the run on a signal or the time limit.
+    #[inline(never)]
+    fn check_stop(&mut self, engine: &mut FileEngine) -> ControlFlow<()> {
+        let Some(stop) = &mut self.stop else { return ControlFlow::Continue(()) };
+        if stop.is_met() {
+            return ControlFlow::Break(());
+        }
+        let due = stop.due_reports();
+        if due.cluster {
+            engine.cluster();
+        }
+        if due.stats {
+            engine.stats();
+        }
+        ControlFlow::Continue(())
+    }
 }
 
-/// A notice of the reader of captures, as an event.
-pub(super) fn anomaly(notice: Notice) -> Anomaly {
-    let kind = match notice.kind {
-        NoticeKind::Truncated => AnomalyKind::InputTruncated,
-        NoticeKind::Corrupt => AnomalyKind::InputCorrupt,
-    };
-    Anomaly { kind, field: None, offset: Some(notice.offset), detail: notice.detail }
-}
+impl FrameSaver {
+    #[inline(never)] // keeps the saver's code out of the loop over frames
+    fn save(&mut self, frame: &Frame<'_>, engine: &mut FileEngine) {
+        let Self { saver, names, interfaces } = self;
+        let comments = frame.comments.iter().map(|comment| &**comment);
+        saver.save(frame, comments, || {
+            let input = frame.id.input;
+            let known = frame.interface.and_then(|index| interfaces.get(&(input, index)).cloned());
+            let name = || names.get(usize::from(input)).map(|name| name.to_string());
+            Described { name: known.or_else(name), snaplen: 0 }
+        });
+        report_problem(saver, engine);
+    }
 
-/// Frames that were skipped because the filter does not fit their link type, as an event.
-const fn left_out(detail: String) -> Anomaly {
-    Anomaly::new(AnomalyKind::UnsupportedLink, detail)
+    fn on_item(&mut self, item: &Item<'_>) {
+        match item {
+            Item::Names { names, .. } => self.saver.names(names),
+            Item::Interface { input, index, interface } => {
+                if let (Some(index), Some(name)) = (index, &interface.name) {
+                    self.interfaces.insert((*input, *index), name.clone());
+                }
+                self.saver.count(*input, *index, (*interface).clone());
+            }
+            _ => {}
+        }
+    }
 }
-
-/// An input that could not be read to its end, as an event.
-fn unreadable(error: &capture::Error) -> Anomaly {
-    let (kind, offset) = match error {
-        capture::Error::Read { offset, .. } => (AnomalyKind::InputTruncated, Some(*offset)),
-        _ => (AnomalyKind::InputUnreadable, None),
-    };
-    Anomaly { kind, field: None, offset, detail: error.to_string() }
-}
-
-/// Frames between two looks for names. Most captures have their names before the first frame, but
-/// pcapng allows them anywhere.
-const NAMES_EVERY: u64 = 256;

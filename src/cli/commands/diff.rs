@@ -5,15 +5,16 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::ops::ControlFlow;
 use std::path::Path;
 
-use beamscope::capture::{Input, Inputs, Item, Order};
+use beamscope::capture::{self, Input, Inputs, Order};
 use beamscope::compare::{Attempt, Pairs, compare};
+use beamscope::drive::{self, Control};
 use beamscope::engine::{Config, Engine};
 use beamscope::record::{Body, Event, EventSink};
 use beamscope::render::{self, Records};
 
-use super::analyze::anomaly;
 use crate::cli::console::Warnings;
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::settings::{DiffSettings, is_stdin};
@@ -53,7 +54,10 @@ fn pairs(path: &Path, config: Config, warnings: Warnings) -> Result<Pairs, Error
     }
 }
 
-fn read_events(lines: Box<dyn BufRead>, mut pairs: Pairs) -> Result<Pairs, render::ReadError> {
+fn read_events(
+    lines: Box<dyn BufRead + Send>,
+    mut pairs: Pairs,
+) -> Result<Pairs, render::ReadError> {
     let mut records = Records::new(lines);
     while let Some(attempt) = records.next_attempt()? {
         pairs.on_attempt(attempt);
@@ -70,15 +74,22 @@ fn read_capture(
 ) -> Result<Pairs, Error> {
     let mut inputs = Inputs::new(vec![input], Order::Given)?;
     let mut engine = Engine::new(config, AttemptCollector { pairs, path, warnings });
-    while let Some(item) = inputs.next_item() {
-        match item {
-            Item::Frame(ref frame) => engine.push_frame(frame),
-            Item::Notice(notice) => engine.on_input_anomaly(0, anomaly(notice)),
-        }
-    }
-    match inputs.take_errors().pop() {
-        Some((_, error)) => Err(error.into()),
+    let mut control = FirstFailure::default();
+    drive::run(&mut inputs, &mut engine, &mut control)?;
+    match control.0 {
+        Some(error) => Err(error.into()),
         None => Ok(engine.finish().pairs),
+    }
+}
+
+/// Ends the run at the first failure.
+#[derive(Default)]
+struct FirstFailure(Option<capture::Error>);
+
+impl<S: EventSink> Control<S> for FirstFailure {
+    fn on_failure(&mut self, _: u16, error: capture::Error, _: &mut Engine<S>) -> ControlFlow<()> {
+        self.0 = Some(error);
+        ControlFlow::Break(())
     }
 }
 
@@ -108,13 +119,13 @@ impl EventSink for AttemptCollector<'_> {
 
 /// A file that is open, as what it contains.
 enum DiffInput {
-    Events(Box<dyn BufRead>),
+    Events(Box<dyn BufRead + Send>),
     Capture(Input),
 }
 
 /// Opens a capture or a file of events. Events begin with a brace, no capture does.
 fn open(path: &Path) -> Result<DiffInput, Error> {
-    let mut bytes: Box<dyn BufRead> = if is_stdin(path) {
+    let mut bytes: Box<dyn BufRead + Send> = if is_stdin(path) {
         Box::new(BufReader::new(io::stdin()))
     } else {
         match File::open(path) {

@@ -15,8 +15,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use beamscope::capture::save::{Described, Encoder, SaveFormat};
-use beamscope::capture::{Frame, Interface, LinkType};
-use beamscope::packet::FrameRef;
+use beamscope::capture::{Frame, Interface};
 use beamscope::time::Timestamp;
 
 #[cfg(feature = "live")]
@@ -46,8 +45,6 @@ pub(super) struct Saver {
     counts: HashMap<(u16, Option<u32>), Interface>,
     /// Time of the last packet.
     last: Timestamp,
-    /// The frame that is being analysed.
-    staged: Option<StagedFrame>,
     /// Why saving stopped, until it is reported.
     problem: Option<String>,
     /// Whether saving has ever stopped.
@@ -61,18 +58,6 @@ enum OpenTarget {
     Stdout,
     File(PathBuf),
     Rotating(RotatingFiles),
-}
-
-/// A copy of a frame that outlives the buffer of its input. The next frame uses its memory again.
-struct StagedFrame {
-    id: FrameRef,
-    at: Timestamp,
-    link: LinkType,
-    interface: Option<u32>,
-    wire_len: u32,
-    bytes: Vec<u8>,
-    /// Not saved yet.
-    is_due: bool,
 }
 
 impl Saver {
@@ -110,7 +95,6 @@ impl Saver {
             is_immediate,
             counts: HashMap::new(),
             last: Timestamp::default(),
-            staged: None,
             problem: None,
             has_failed: false,
             warnings,
@@ -130,30 +114,6 @@ impl Saver {
             OpenTarget::File(path) if path.is_file() => Some(path),
             OpenTarget::File(_) | OpenTarget::Rotating(_) | OpenTarget::Stdout => None,
         }
-    }
-
-    /// Takes a copy of a frame that is analysed. [`Self::save_staged`] saves it, once its input can be
-    /// asked about it.
-    pub(super) fn stage(&mut self, frame: &Frame<'_>) {
-        let mut bytes = self.staged.take().map(|staged| staged.bytes).unwrap_or_default();
-        bytes.clear();
-        bytes.extend_from_slice(frame.bytes);
-        let Frame { id, at, link, interface, wire_len, .. } = *frame;
-        self.staged = Some(StagedFrame { id, at, link, interface, wire_len, bytes, is_due: true });
-    }
-
-    /// Saves the frame that was staged, if one was, with what `comments` and `describe` know of it.
-    pub(super) fn save_staged<'c, C: IntoIterator<Item = &'c [u8]>>(
-        &mut self,
-        comments: impl FnOnce(FrameRef) -> C,
-        describe: impl FnOnce(u16, Option<u32>) -> Described,
-    ) {
-        let Some(mut staged) = self.staged.take_if(|staged| staged.is_due) else { return };
-        let StagedFrame { id, at, link, interface, wire_len, ref bytes, .. } = staged;
-        let frame = Frame { id, at, link, interface, wire_len, bytes };
-        self.save(&frame, comments(id), || describe(id.input, interface));
-        staged.is_due = false;
-        self.staged = Some(staged);
     }
 
     /// Puts a queue in front of standard output: a live capture must not wait for a slow reader.

@@ -38,7 +38,7 @@ pub(super) struct Started {
 
 /// The interfaces that are captured from, and what ends the capture.
 pub(super) struct LiveCapture {
-    pub(super) devices: Vec<Live>,
+    pub(super) interfaces: Vec<Live>,
     pub(super) names: Vec<String>,
     pub(super) stop: StopCondition,
     /// Longest time from the arrival of a frame until libpcap hands it over.
@@ -67,7 +67,7 @@ pub(super) fn start(settings: LiveSettings) -> Result<Started, Error> {
     let (devices, names) = open_interfaces(&interfaces, &options)?;
     let stop = StopCondition::new(&stop).map_err(Error::Wait)?;
     let capture = LiveCapture {
-        devices,
+        interfaces: devices,
         names,
         stop,
         held_back: options.held_back(),

@@ -6,12 +6,12 @@
 
 use std::collections::VecDeque;
 
-use super::{Frame, LinkType};
+use crate::capture::{Frame, LinkType};
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// Frames that wait for those of other interfaces.
-pub struct Timeline {
+pub(super) struct Timeline {
     inputs: Vec<Held>,
     /// Bytes held for all, and the most there may be.
     bytes: usize,
@@ -42,13 +42,13 @@ struct Kept {
 
 impl Timeline {
     /// One of `inputs` inputs that holds at most `most` bytes, and a frame.
-    pub fn new(inputs: usize, most: usize) -> Self {
+    pub(super) fn new(inputs: usize, most: usize) -> Self {
         let inputs = std::iter::repeat_with(Held::default).take(inputs).collect();
         Self { inputs, bytes: 0, most }
     }
 
     /// Takes a frame of its input in.
-    pub fn hold(&mut self, frame: &Frame<'_>) {
+    pub(super) fn hold(&mut self, frame: &Frame<'_>) {
         let Some(held) = self.inputs.get_mut(usize::from(frame.id.input)) else { return };
         held.bytes.extend_from_slice(frame.bytes);
         held.frames.push_back(Kept {
@@ -63,7 +63,7 @@ impl Timeline {
     }
 
     /// Nothing more comes from `input`.
-    pub fn close(&mut self, input: u16) {
+    pub(super) fn close(&mut self, input: u16) {
         if let Some(held) = self.inputs.get_mut(usize::from(input)) {
             held.is_over = true;
         }
@@ -71,7 +71,7 @@ impl Timeline {
 
     /// Gives the frames to `on_frame` before which none can come any more: those from before `until`, up
     /// to which every input has been handed over, and those behind which each input has another.
-    pub fn release(&mut self, until: Timestamp, mut on_frame: impl FnMut(&Frame<'_>)) {
+    pub(super) fn release(&mut self, until: Timestamp, mut on_frame: impl FnMut(&Frame<'_>)) {
         while let Some(held) = self.next(until) {
             let Some(kept) = held.frames.pop_front() else { return };
             let end = held.begin + kept.len;
@@ -83,6 +83,7 @@ impl Timeline {
                     interface: kept.interface,
                     wire_len: kept.wire_len,
                     bytes,
+                    comments: &[],
                 });
             }
             held.begin = end;
@@ -130,6 +131,7 @@ mod tests {
             interface: Some(input.into()),
             wire_len: 1500,
             bytes,
+            comments: &[],
         }
     }
 

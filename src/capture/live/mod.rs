@@ -5,12 +5,16 @@
 //! the caller's own clock, and libpcap's time-out does not fire on one. The only door to the crate
 //! `pcap`.
 
+mod source;
+mod timeline;
+
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use pcap::{Active, BpfProgram, Capture, Device, Linktype, Precision, Stat};
 
+pub use self::source::{LiveSource, Wait};
 use super::{Error, Frame, Interface, LinkType};
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
@@ -179,6 +183,7 @@ impl Live {
                 },
                 wire_len: packet.header.len,
                 bytes: packet.data,
+                comments: &[],
             });
         });
         match given {
