@@ -55,7 +55,7 @@ impl<W: Write> EventSink for Findings<W> {
         if let Body::Finding { finding } = event.body {
             let severity = finding.severity.name();
             let printed = writeln!(self.out, "{} {severity}: {}", event.at, finding.title);
-            self.failure = self.failure.take().or(printed.err());
+            self.failure = self.failure.take().or_else(|| printed.err());
         }
     }
 }

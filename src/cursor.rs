@@ -150,7 +150,7 @@ impl<'a> Cursor<'a> {
         Some(Self { rest })
     }
 
-    /// Writes `bytes`.
+    /// Writes `bytes` with one `memcpy`.
     #[inline]
     pub(crate) fn copy(self, bytes: &[u8]) -> Option<Self> {
         let (target, rest) = self.rest.split_at_mut_checked(bytes.len())?;
@@ -209,13 +209,13 @@ pub(crate) fn nine_digits(number: u64) -> [u8; 9] {
 }
 
 /// ASCII digits, the first one in the lowest byte, and how many they are.
-type Digits = (u64, usize);
+type AsciiDigits = (u64, usize);
 
 const MILLION: u64 = 1_000_000;
 
 /// The digits of a number below 1,000,000, without leading zeros.
 #[inline]
-fn six_digits(number: u64) -> Digits {
+fn six_digits(number: u64) -> AsciiDigits {
     if number < 1000 {
         return up_to_three_digits(number);
     }
@@ -232,7 +232,7 @@ fn six_digits_with_zeros(number: u64) -> u64 {
 
 /// The digits of a number below 1,000, without leading zeros.
 #[inline]
-fn up_to_three_digits(number: u64) -> Digits {
+fn up_to_three_digits(number: u64) -> AsciiDigits {
     let zeros = usize::from(number < 100) + usize::from(number < 10);
     (u64::from(three_digits(number) >> (8 * zeros)), 3 - zeros)
 }

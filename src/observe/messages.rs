@@ -19,8 +19,7 @@ use crate::packet::PacketRef;
 use crate::wire::control::Field;
 pub use crate::wire::control::{OPERATIONS, Operation};
 pub use crate::wire::otp::{Execution, RequestKind};
-use crate::wire::term::{Atoms, Budget, Erlang, Term};
-pub use crate::wire::term::{Budget as TermBudget, JsonTerm};
+use crate::wire::term::{Atoms, Erlang, PrintLimits, Term};
 
 /// Defines [`FieldKind`] from one table. The match in `FieldKind::of` has no wildcard: a field of control
 /// messages that is missing in the table does not compile.
@@ -90,7 +89,7 @@ field_kinds! {
     Flags "flags" Signal Text = Flags;
     /// The spawned process, or why there is none.
     Result "result" Signal Text = Result;
-    /// Trace token: `{Flags,Label,Serial,From,LastCnt}`.
+    /// Trace token of a traced signal: `{Flags,Label,Serial,From,LastCnt}`.
     Token "token" Signal Text = Token;
     /// The reference that pairs a request with its answer.
     Tag "tag" Call Text;
@@ -166,9 +165,9 @@ pub enum RuleTrigger {
 /// A message with its connection, as outputs and rules get it; valid until the next segment.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageEvent<'a> {
-    /// The TCP connection.
+    /// The TCP connection that carried it.
     pub connection: &'a Arc<ConnectionIds>,
-    /// The message.
+    /// The message with its fields.
     pub message: MessageView<'a>,
 }
 
@@ -549,8 +548,8 @@ pub struct Payload<'a> {
 
 impl Payload<'_> {
     /// The payload in Erlang's syntax.
-    pub const fn erlang(&self, budget: Budget) -> Erlang<'_, Self> {
-        Erlang::within(self.term, self, budget)
+    pub const fn erlang(&self, limits: PrintLimits) -> Erlang<'_, Self> {
+        Erlang::within(self.term, self, limits)
     }
 }
 
@@ -561,7 +560,7 @@ impl Atoms for Payload<'_> {
 }
 
 /// The limits of a payload that is printed in Erlang's syntax: a term of a few screens.
-pub const PAYLOAD: Budget = Budget { bytes: 4096, terms: 4096, depth: 64 };
+pub const PAYLOAD: PrintLimits = PrintLimits { bytes: 4096, terms: 4096, depth: 64 };
 
 #[cfg(test)]
 pub(crate) mod samples {
@@ -654,7 +653,7 @@ mod tests {
         batch.set_payload(b"\x61\x07", [None].into_iter());
         let view = batch.iter().nth(2).unwrap();
         assert_eq!((view.meta.fragments, view.meta.payload_bytes), (3, Some(70_000)));
-        assert_eq!(view.payload.unwrap().erlang(Budget::ALL).to_string(), "7");
+        assert_eq!(view.payload.unwrap().erlang(PrintLimits::ALL).to_string(), "7");
         assert_eq!(texts(&view), [(FieldKind::To, "second", true), (FieldKind::Tag, "tag", true)]);
         assert_eq!(view.signal_len(), 1);
         assert_eq!(batch.iter().nth(1).unwrap().text(FieldKind::To), Some("third"));

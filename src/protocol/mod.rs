@@ -157,6 +157,11 @@ impl ConnOutput {
         self.events.push(ConnEvent::Observed(observed));
     }
 
+    /// Appends an event in front of the messages that no range covers yet: those of the same input.
+    fn push_before_messages(&mut self, observed: Observed) {
+        self.events.push(ConnEvent::Observed(observed));
+    }
+
     /// Appends the range of the messages that no range covers yet.
     #[inline]
     fn place_messages(&mut self) {

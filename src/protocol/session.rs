@@ -125,7 +125,13 @@ impl Connection {
     ) {
         let lost_until = setting.lost_until;
         if let Some(seen) = self.observe(now, occasion, is_final, lost_until) {
-            said.push(Observed::Connection(Box::new(seen)));
+            let seen = Observed::Connection(Box::new(seen));
+            // The first messages may come in the packet that completes the handshake: readers need the names of the
+            // nodes before them.
+            match occasion {
+                Occasion::Established => said.push_before_messages(seen),
+                _ => said.push(seen),
+            }
         }
     }
 
@@ -142,9 +148,8 @@ impl Connection {
         is_final: bool,
         lost_until: Option<Timestamp>,
     ) -> Option<Observation> {
-        if let Talk::Distribution(talk) = &mut self.talk {
-            talk.catch_up();
-        }
+        let Talk::Distribution(talk) = &mut self.talk else { return None };
+        let mut calls = talk.settle_calls();
         let Talk::Distribution(talk) = &self.talk else { return None };
         let (initiator, orientation) = self.roles(talk);
         let direction = |role: Role| match role {
@@ -165,7 +170,10 @@ impl Connection {
             }),
             traffic: PerRole::from_fn(|role| talk.traffic(direction(role))),
             foreign: PerRole::from_fn(|role| talk.foreign(direction(role))),
-            messages: PerRole::from_fn(|role| talk.messages(direction(role), &self.tcp)),
+            messages: PerRole::from_fn(|role| {
+                let direction = direction(role);
+                talk.messages(direction, std::mem::take(&mut calls[direction]), &self.tcp)
+            }),
         })
     }
 

@@ -15,7 +15,7 @@ mod text;
 mod words;
 
 pub use background::BackgroundWriter;
-pub use json::{ReadError, Records, json_line, schema};
+pub use json::{JsonTerm, ReadError, Records, json_line, schema};
 pub use queue::{Backlog, Queue, queue};
 pub use text::{Layout, TextOptions};
 pub use words::{escape, wrapped};

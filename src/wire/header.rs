@@ -49,9 +49,9 @@ impl FrameKind {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header<'a> {
     /// Which fragment of a message this is, where it is one.
-    pub fragment: Option<Fragment>,
+    pub fragment: Option<FragmentId>,
     /// The atoms that the terms refer to by number.
-    pub references: References<'a>,
+    pub references: AtomReferences<'a>,
 }
 
 /// The place of a fragment.
@@ -63,7 +63,7 @@ pub struct Header<'a> {
 ///
 /// Spec: *External Term Format*, "Distribution Header for fragmented messages" (OTP 22 and later).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Fragment {
+pub struct FragmentId {
     /// Which message: one number for all fragments of a message, and for the next message of the same
     /// sender.
     pub sequence: u64,
@@ -74,7 +74,7 @@ pub struct Fragment {
 /// The atom cache references of a distribution header, in order: in the terms behind it, reference
 /// number `i` is the bytes 82 `i`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct References<'a> {
+pub struct AtomReferences<'a> {
     count: u8,
     /// Whether one of them is new.
     has_new_atoms: bool,
@@ -84,7 +84,7 @@ pub struct References<'a> {
 
 /// One atom cache reference.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Reference<'a> {
+pub struct AtomReference<'a> {
     /// Place in the sender's cache, below [`CACHE_SLOTS`].
     pub slot: u16,
     /// The atom that is put there, for a new entry: UTF-8 or Latin-1, by what the nodes agreed on.
@@ -94,7 +94,7 @@ pub struct Reference<'a> {
 /// Entries of an atom cache: 8 segments of 256.
 pub const CACHE_SLOTS: usize = 2048;
 
-impl<'a> References<'a> {
+impl<'a> AtomReferences<'a> {
     /// How many there are.
     pub const fn len(&self) -> u8 {
         self.count
@@ -119,7 +119,7 @@ impl<'a> References<'a> {
 
     /// Each in turn.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = Reference<'a>> {
+    pub fn iter(&self) -> impl Iterator<Item = AtomReference<'a>> {
         let Self { count, nibbles, mut bytes, .. } = *self;
         let long_atoms = nibble(nibbles, count) & LONG_ATOMS != 0;
         (0..count).map_while(move |index| {
@@ -142,7 +142,7 @@ impl<'a> References<'a> {
 pub fn header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), WireErrorKind> {
     let read = match (kind, body) {
         (FrameKind::Normal, _) => known_atoms(body),
-        (FrameKind::PassThrough, [_, rest @ ..]) => Some((References::default(), rest)),
+        (FrameKind::PassThrough, [_, rest @ ..]) => Some((AtomReferences::default(), rest)),
         _ => None,
     };
     match read {
@@ -154,17 +154,17 @@ pub fn header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), WireE
 /// The header of a message in one frame which brings no new atom, as nearly all are once two nodes have
 /// talked for a while: as many bytes as it has references. `None` for every other one.
 #[inline]
-fn known_atoms(body: &[u8]) -> Option<(References<'_>, &[u8])> {
+fn known_atoms(body: &[u8]) -> Option<(AtomReferences<'_>, &[u8])> {
     let [_, _, count, i @ ..] = body else { return None };
     if *count == 0 {
-        return Some((References::default(), i));
+        return Some((AtomReferences::default(), i));
     }
     if has_new_atoms(*count, i) {
         return None;
     }
     let (nibbles, bytes) = i.split_at_checked(usize::from(*count / 2 + 1))?;
     let rest = bytes.get(usize::from(*count)..)?;
-    Some((References { count: *count, has_new_atoms: false, nibbles, bytes }, rest))
+    Some((AtomReferences { count: *count, has_new_atoms: false, nibbles, bytes }, rest))
 }
 
 fn any_header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), WireErrorKind> {
@@ -176,10 +176,10 @@ fn any_header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), WireE
             (take(2_usize), fragment_ids).parse(body).map(|(i, (_, ids))| (i, Some(ids)))
         }
     };
-    let read = read.and_then(|(i, fragment): (_, Option<Fragment>)| {
+    let read = read.and_then(|(i, fragment): (_, Option<FragmentId>)| {
         let (i, references) = match kind {
             FrameKind::Normal | FrameKind::FirstFragment => atom_cache_header(i)?,
-            _ => (i, References::default()),
+            _ => (i, AtomReferences::default()),
         };
         Ok((Header { fragment, references }, i))
     });
@@ -271,11 +271,11 @@ fn frame_start(i: &[u8]) -> Judged<'_, ()> {
 
 /// `SequenceId` is the sender's pid, never 0; `FragmentId` counts down to 1 from the number of
 /// fragments, of 64 KiB each, so that its upper half is never needed.
-fn fragment_ids(i: &[u8]) -> Judged<'_, Fragment> {
+fn fragment_ids(i: &[u8]) -> Judged<'_, FragmentId> {
     let (i, sequence) = verify(be_u64, |sequence: &u64| *sequence != 0).parse(i)?;
     let (i, _) = verify(be_u32, |upper: &u32| *upper == 0).parse(i)?;
     let (i, left) = verify(be_u32, |fragment: &u32| *fragment != 0).parse(i)?;
-    Ok((i, Fragment { sequence, left }))
+    Ok((i, FragmentId { sequence, left }))
 }
 
 /// Walks over the atom cache references of a distribution header.
@@ -288,10 +288,10 @@ fn fragment_ids(i: &[u8]) -> Judged<'_, Fragment> {
 /// For N = 0 there are no nibbles either.
 ///
 /// Spec: *External Term Format*, "Normal Distribution Header".
-fn atom_cache_header(i: &[u8]) -> Judged<'_, References<'_>> {
+fn atom_cache_header(i: &[u8]) -> Judged<'_, AtomReferences<'_>> {
     let (i, count) = be_u8(i)?;
     if count == 0 {
-        return Ok((i, References::default()));
+        return Ok((i, AtomReferences::default()));
     }
     let (bytes, nibbles) = take(count / 2 + 1).parse(i)?;
     let long_atoms = nibble(nibbles, count) & LONG_ATOMS != 0;
@@ -300,22 +300,22 @@ fn atom_cache_header(i: &[u8]) -> Judged<'_, References<'_>> {
         (i, _) = reference(i, nibble(nibbles, index), long_atoms)?;
     }
     let has_new_atoms = has_new_atoms(count, nibbles);
-    Ok((i, References { count, has_new_atoms, nibbles, bytes }))
+    Ok((i, AtomReferences { count, has_new_atoms, nibbles, bytes }))
 }
 
 /// One of them, whose half byte is `flags`: three bits of segment, and whether it is new.
-fn reference(i: &[u8], flags: u8, long_atoms: bool) -> Judged<'_, Reference<'_>> {
+fn reference(i: &[u8], flags: u8, long_atoms: bool) -> Judged<'_, AtomReference<'_>> {
     let (i, internal) = be_u8(i)?;
     let slot = slot(flags, internal);
     if !is_new(flags) {
-        return Ok((i, Reference { slot, text: None }));
+        return Ok((i, AtomReference { slot, text: None }));
     }
     let (i, length) = if long_atoms { be_u16(i)? } else { be_u8.map(u16::from).parse(i)? };
     if length > MAX_ATOM {
         return Err(nom::Err::Error(()));
     }
     let (i, text) = take(length).parse(i)?;
-    Ok((i, Reference { slot, text: Some(text) }))
+    Ok((i, AtomReference { slot, text: Some(text) }))
 }
 
 /// In the half byte of a reference.
@@ -550,7 +550,7 @@ mod tests {
     fn fragments_tell_their_place() {
         for (frame, left) in [(FIRST, 4), (NEXT, 3)] {
             let (header, _) = header(FrameKind::of(&frame[4..]), &frame[4..]).unwrap();
-            assert_eq!(header.fragment, Some(Fragment { sequence: 0x48_0000_0093, left }));
+            assert_eq!(header.fragment, Some(FragmentId { sequence: 0x48_0000_0093, left }));
         }
     }
 

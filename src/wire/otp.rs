@@ -9,11 +9,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::control::{ControlMessage, Field, Operation};
-use super::term::{Atoms, Elements, Kind, Term};
+use super::term::{Atoms, Elements, Term, TermKind};
 
 /// What a message is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct OtpRequest<'a> {
     /// Which of OTP's conventions it follows.
     pub kind: RequestKind,
     /// The reference that pairs it with its answer, where it has or is one.
@@ -38,13 +38,13 @@ pub struct Function<'a> {
 /// OTP's conventions.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum RequestKind {
-    /// `{'$gen_call', From, Request}`: `gen_server:call`, `gen_statem:call`, `GenServer.call`.
+    /// `{'$gen_call', From, OtpRequest}`: `gen_server:call`, `gen_statem:call`, `GenServer.call`.
     GenCall,
-    /// `{'$gen_cast', Request}`.
+    /// `{'$gen_cast', OtpRequest}`.
     GenCast,
     /// `{Tag, Reply}`, to the caller or its alias.
     GenReply,
-    /// `{io_request, From, ReplyAs, Request}`.
+    /// `{io_request, From, ReplyAs, OtpRequest}`.
     IoRequest,
     /// `{io_reply, ReplyAs, Reply}`.
     IoReply,
@@ -106,16 +106,16 @@ pub fn request<'a>(
     control: &ControlMessage<'a>,
     payload: Term<'a>,
     atoms: &(impl Atoms + ?Sized),
-) -> Option<Request<'a>> {
+) -> Option<OtpRequest<'a>> {
     match control.operation {
         Operation::SPAWN_REQUEST | Operation::SPAWN_REQUEST_TT => spawn(control, payload, atoms),
         Operation::SPAWN_REPLY | Operation::SPAWN_REPLY_TT => {
             let subject = control.field(Field::Result);
-            Some(Request { subject, ..answer(RequestKind::SpawnReply, control) })
+            Some(OtpRequest { subject, ..answer(RequestKind::SpawnReply, control) })
         }
         Operation::MONITOR_P_EXIT | Operation::PAYLOAD_MONITOR_P_EXIT => {
             let reason = control.field(Field::Reason).unwrap_or(payload);
-            Some(Request { subject: Some(reason), ..answer(RequestKind::Down, control) })
+            Some(OtpRequest { subject: Some(reason), ..answer(RequestKind::Down, control) })
         }
         operation if operation.has_payload() && !control.carries_reason() => sent(payload, atoms),
         _ => None,
@@ -123,20 +123,20 @@ pub fn request<'a>(
 }
 
 /// A control message that answers the one with its reference.
-fn answer<'a>(kind: RequestKind, control: &ControlMessage<'a>) -> Request<'a> {
+fn answer<'a>(kind: RequestKind, control: &ControlMessage<'a>) -> OtpRequest<'a> {
     let reference = control.field(Field::Reference).and_then(tag);
-    Request { kind, reference, subject: None, function: None }
+    OtpRequest { kind, reference, subject: None, function: None }
 }
 
 /// A message between processes.
-fn sent<'a>(message: Term<'a>, atoms: &(impl Atoms + ?Sized)) -> Option<Request<'a>> {
+fn sent<'a>(message: Term<'a>, atoms: &(impl Atoms + ?Sized)) -> Option<OtpRequest<'a>> {
     let mut elements = message.as_tuple()?;
     let arity = elements.len();
     if !(2..=4).contains(&arity) {
         return None;
     }
     let first = elements.next()?;
-    if first.kind() != Kind::Atom {
+    if first.kind() != TermKind::Atom {
         let reference = tag(first).filter(|_| arity == 2)?;
         return Some(plain(RequestKind::GenReply, Some(reference)));
     }
@@ -156,15 +156,15 @@ fn sent<'a>(message: Term<'a>, atoms: &(impl Atoms + ?Sized)) -> Option<Request<
         4 if is("io_request") => {
             elements.next()?;
             let reference = elements.next().and_then(tag);
-            Some(Request { subject: last(elements), ..plain(RequestKind::IoRequest, reference) })
+            Some(OtpRequest { subject: last(elements), ..plain(RequestKind::IoRequest, reference) })
         }
         3 if is("io_reply") => Some(plain(RequestKind::IoReply, elements.next().and_then(tag))),
         _ => None,
     }
 }
 
-const fn plain(kind: RequestKind, reference: Option<Term<'_>>) -> Request<'_> {
-    Request { kind, reference, subject: None, function: None }
+const fn plain(kind: RequestKind, reference: Option<Term<'_>>) -> OtpRequest<'_> {
+    OtpRequest { kind, reference, subject: None, function: None }
 }
 
 /// A call or cast of `request`, which may be one to `rex`.
@@ -173,8 +173,8 @@ fn asked<'a>(
     reference: Option<Term<'a>>,
     request: Term<'a>,
     atoms: &(impl Atoms + ?Sized),
-) -> Request<'a> {
-    let asked = Request { subject: Some(request), ..plain(kind, reference) };
+) -> OtpRequest<'a> {
+    let asked = OtpRequest { subject: Some(request), ..plain(kind, reference) };
     let Some(mut elements) = request.as_tuple().filter(|elements| elements.len() == 5) else {
         return asked;
     };
@@ -185,7 +185,7 @@ fn asked<'a>(
         _ => return asked,
     };
     match function(&mut elements) {
-        Some(function) => Request { kind, function: Some(function), ..asked },
+        Some(function) => OtpRequest { kind, function: Some(function), ..asked },
         None => asked,
     }
 }
@@ -194,10 +194,10 @@ fn spawn<'a>(
     control: &ControlMessage<'a>,
     arguments: Term<'a>,
     atoms: &(impl Atoms + ?Sized),
-) -> Option<Request<'a>> {
+) -> Option<OtpRequest<'a>> {
     let [module, name, arity] = control.field(Field::Mfa)?.as_array()?;
     let arity = arity.as_small_int().and_then(|arity| u32::try_from(arity).ok());
-    let spawned = Request {
+    let spawned = OtpRequest {
         function: Some(Function { module, name, arity }),
         ..answer(RequestKind::Spawn, control)
     };
@@ -218,15 +218,15 @@ fn spawn<'a>(
     };
     // A fun is asked for as `execute_call(Ref, Fun)`, or `erlang:apply/2`.
     Some(match function(&mut elements) {
-        Some(function) => Request { kind, function: Some(function), ..spawned },
-        None => Request { kind, function: None, ..spawned },
+        Some(function) => OtpRequest { kind, function: Some(function), ..spawned },
+        None => OtpRequest { kind, function: None, ..spawned },
     })
 }
 
 /// The next three elements, where they are a module, a function and a list of arguments.
 fn function<'a>(elements: &mut Elements<'a>) -> Option<Function<'a>> {
-    let module = elements.next().filter(|module| module.kind() == Kind::Atom)?;
-    let name = elements.next().filter(|name| name.kind() == Kind::Atom)?;
+    let module = elements.next().filter(|module| module.kind() == TermKind::Atom)?;
+    let name = elements.next().filter(|name| name.kind() == TermKind::Atom)?;
     let arguments = last(*elements)?;
     let as_string = || arguments.as_string().and_then(|bytes| u32::try_from(bytes.len()).ok());
     let arity = arguments.as_list().map(|list| list.elements.len()).or_else(as_string);
@@ -242,23 +242,25 @@ fn last(elements: Elements<'_>) -> Option<Term<'_>> {
 /// `{Reference, Node}`, and `[[alias | Alias] | Reference]` in later releases.
 fn tag(term: Term<'_>) -> Option<Term<'_>> {
     let reference = match term.kind() {
-        Kind::Reference => term,
-        Kind::Tuple => {
+        TermKind::Reference => term,
+        TermKind::Tuple => {
             let [reference, node] = term.as_array()?;
-            (node.kind() == Kind::Atom).then_some(reference)?
+            (node.kind() == TermKind::Atom).then_some(reference)?
         }
         _ => term.as_list().filter(|list| list.elements.len() == 1)?.tail()?,
     };
-    (reference.kind() == Kind::Reference).then_some(reference)
+    (reference.kind() == TermKind::Reference).then_some(reference)
 }
 
-impl<'a> Request<'a> {
+impl<'a> OtpRequest<'a> {
     /// The atom that the subject is or begins with.
     pub fn label(&self) -> Option<Term<'a>> {
         let subject = self.subject?;
         match subject.kind() {
-            Kind::Atom => Some(subject),
-            Kind::Tuple => subject.as_tuple()?.next().filter(|first| first.kind() == Kind::Atom),
+            TermKind::Atom => Some(subject),
+            TermKind::Tuple => {
+                subject.as_tuple()?.next().filter(|first| first.kind() == TermKind::Atom)
+            }
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 mod golden;
 mod links;
+mod message_order;
 mod names;
 mod rules;
 mod rules_conn;

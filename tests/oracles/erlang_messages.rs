@@ -19,7 +19,7 @@ use beamscope::observe::messages::{FieldKind, MessageEvent, MessageView};
 use beamscope::protocol::MessageDetail;
 use beamscope::record::{self, Body, Event, EventSink, Role, Session};
 use beamscope::wire::control::{Field, Operation};
-use beamscope::wire::term::Budget;
+use beamscope::wire::term::PrintLimits;
 
 #[test]
 fn messages_are_those_that_a_node_reads() {
@@ -310,7 +310,7 @@ impl OurMessage {
         let payload = message.payload.map(|payload| {
             let bytes = payload.term.bytes();
             if Some(bytes.len() as u64) == meta.payload_bytes {
-                Ok(payload.erlang(Budget::ALL).to_string())
+                Ok(payload.erlang(PrintLimits::ALL).to_string())
             } else {
                 Err(bytes.to_vec())
             }

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use beamscope::wire::WireError;
 use beamscope::wire::term::{
-    Budget, Erlang, External, Kind, NoAtoms, Term, cut_external, cut_term,
+    Erlang, External, NoAtoms, PrintLimits, Term, TermKind, cut_external, cut_term,
 };
 use erltf::types::ExternalFun;
 use erltf::{Atom, BigInt, ExternalPid, ExternalPort, ExternalReference, OwnedTerm, Sign};
@@ -23,7 +23,7 @@ fn what_is_printed_reads_back_as_the_same_term() {
     for line in made.lines() {
         let bytes = bytes(line);
         let (External::Term(term), []) = cut_external(&bytes).unwrap() else { panic!("{line}") };
-        let text = Erlang::within(term, &NoAtoms, Budget::ALL).to_string();
+        let text = Erlang::within(term, &NoAtoms, PrintLimits::ALL).to_string();
         assert!(!text.contains(is_unsafe), "{text:?}");
         writeln!(lines, "{line}|{text}").unwrap();
     }
@@ -52,7 +52,7 @@ fn atoms_in_place_of_references_read_back_too() {
         let names: Vec<&str> = names.iter().map(|it| &**it).collect();
         let (term, rest) = cut_term(&referring).unwrap();
         assert!(rest.is_empty());
-        let text = Erlang::within(term, &names[..], Budget::ALL);
+        let text = Erlang::within(term, &names[..], PrintLimits::ALL);
         writeln!(lines, "{}|{text}", hex(&expanded(term, &names[..]).unwrap())).unwrap();
         assert_eq!(expanded(term, &NoAtoms).is_none(), !names.is_empty());
     }
@@ -63,21 +63,21 @@ fn atoms_in_place_of_references_read_back_too() {
 fn refer(term: Term<'_>, names: &mut Vec<String>, out: &mut Vec<u8>) {
     let bytes = term.bytes();
     match term.kind() {
-        Kind::Atom if names.len() < 200 => {
+        TermKind::Atom if names.len() < 200 => {
             out.extend([82, u8::try_from(names.len()).unwrap()]);
             names.push(term.as_atom(&NoAtoms).unwrap().text().unwrap().into_owned());
         }
-        Kind::Tuple => {
+        TermKind::Tuple => {
             out.extend(&bytes[..if bytes[0] == 104 { 2 } else { 5 }]);
             term.as_tuple().unwrap().for_each(|element| refer(element, names, out));
         }
-        Kind::List if bytes[0] == 108 => {
+        TermKind::List if bytes[0] == 108 => {
             let list = term.as_list().unwrap();
             out.extend(&bytes[..5]);
             list.elements.for_each(|element| refer(element, names, out));
             refer(list.tail().unwrap(), names, out);
         }
-        Kind::Pid => {
+        TermKind::Pid => {
             let pid = term.as_pid().unwrap();
             out.push(88);
             refer(pid.node, names, out);
@@ -150,16 +150,16 @@ fn values_are_those_that_erltf_encoded() {
 fn owned(term: Term<'_>) -> OwnedTerm {
     let atom = |term: Term<'_>| Atom::new(term.as_atom(&NoAtoms).unwrap().text().unwrap());
     match term.kind() {
-        Kind::Atom => OwnedTerm::Atom(atom(term)),
-        Kind::Integer => match term.as_i64() {
+        TermKind::Atom => OwnedTerm::Atom(atom(term)),
+        TermKind::Integer => match term.as_i64() {
             Some(value) => OwnedTerm::Integer(value),
             None => {
                 OwnedTerm::BigInt(big_int(term.as_integer().unwrap().to_string().parse().unwrap()))
             }
         },
-        Kind::Float => OwnedTerm::Float(term.as_float().unwrap()),
-        Kind::Tuple => OwnedTerm::Tuple(term.as_tuple().unwrap().map(owned).collect()),
-        Kind::List => {
+        TermKind::Float => OwnedTerm::Float(term.as_float().unwrap()),
+        TermKind::Tuple => OwnedTerm::Tuple(term.as_tuple().unwrap().map(owned).collect()),
+        TermKind::List => {
             let list = term.as_list().unwrap();
             let (elements, tail) = (list.elements.map(owned).collect(), list.tail().unwrap());
             match tail.bytes() {
@@ -167,33 +167,33 @@ fn owned(term: Term<'_>) -> OwnedTerm {
                 _ => OwnedTerm::ImproperList { elements, tail: Box::new(owned(tail)) },
             }
         }
-        Kind::BitString => match (term.as_binary(), term.as_bits().unwrap()) {
+        TermKind::BitString => match (term.as_binary(), term.as_bits().unwrap()) {
             (Some(bytes), _) => OwnedTerm::Binary(bytes.to_vec()),
             (None, (bytes, bits)) => OwnedTerm::BitBinary { bytes: bytes.to_vec(), bits },
         },
-        Kind::Map => {
+        TermKind::Map => {
             let pairs = term.as_map().unwrap();
             OwnedTerm::Map(pairs.map(|(key, value)| (owned(key), owned(value))).collect())
         }
-        Kind::Pid => {
+        TermKind::Pid => {
             let pid = term.as_pid().unwrap();
             OwnedTerm::Pid(ExternalPid::new(atom(pid.node), pid.id, pid.serial, pid.creation))
         }
-        Kind::Port => {
+        TermKind::Port => {
             let port = term.as_port().unwrap();
             OwnedTerm::Port(ExternalPort::new(atom(port.node), port.id, port.creation))
         }
-        Kind::Reference => {
+        TermKind::Reference => {
             let reference = term.as_reference().unwrap();
             let (node, words) = (atom(reference.node), reference.words().to_vec());
             OwnedTerm::Reference(ExternalReference::new(node, reference.creation, words))
         }
-        Kind::Export => {
+        TermKind::Export => {
             let export = term.as_export().unwrap();
             let (module, function) = (atom(export.module), atom(export.function));
             OwnedTerm::ExternalFun(ExternalFun::new(module, function, export.arity))
         }
-        Kind::Fun | Kind::Record | Kind::Unknown => panic!("{term:?}"),
+        TermKind::Fun | TermKind::Record | TermKind::Unknown => panic!("{term:?}"),
     }
 }
 
@@ -231,7 +231,7 @@ fn has_what_a_node_refuses(term: Term<'_>) -> bool {
     let mut open = vec![term];
     while let Some(term) = open.pop() {
         match term.kind() {
-            Kind::Map => {
+            TermKind::Map => {
                 let pairs = term.as_map().unwrap();
                 let mut keys: Vec<_> =
                     pairs.map(|(key, _)| Erlang::new(key, &NoAtoms).to_string()).collect();
@@ -243,15 +243,15 @@ fn has_what_a_node_refuses(term: Term<'_>) -> bool {
                 }
                 open.extend(pairs.flat_map(|(key, value)| [key, value]));
             }
-            Kind::Tuple => open.extend(term.as_tuple().unwrap()),
-            Kind::List => {
+            TermKind::Tuple => open.extend(term.as_tuple().unwrap()),
+            TermKind::List => {
                 if let Some(list) = term.as_list() {
                     open.extend(list.elements);
                     open.extend(list.tail().filter(|tail| tail.bytes() != [106]));
                 }
             }
-            Kind::Fun => open.extend(term.as_fun().unwrap().free),
-            Kind::Atom if !term.as_atom(&NoAtoms).unwrap().is_known() => return true,
+            TermKind::Fun => open.extend(term.as_fun().unwrap().free),
+            TermKind::Atom if !term.as_atom(&NoAtoms).unwrap().is_known() => return true,
             _ => {}
         }
     }

@@ -16,7 +16,7 @@ use beamscope::packet::FrameRef;
 use beamscope::protocol::MessageDetail;
 use beamscope::record::{AnomalyKind, Body, ConnectionIds, Event, EventSink, Role};
 use beamscope::time::Timestamp;
-use beamscope::wire::term::Budget;
+use beamscope::wire::term::PrintLimits;
 use serde_json::Value;
 
 // --- Whole captures --------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ impl EventSink for Heard {
             text: format!("{} {}", meta.operation_name(), fields(MessagePart::Signal)),
             payload: message
                 .payload
-                .map_or_else(String::new, |it| it.erlang(Budget::ALL).to_string()),
+                .map_or_else(String::new, |it| it.erlang(PrintLimits::ALL).to_string()),
             is_cut: kept < meta.payload_bytes.unwrap_or(0),
             call: format!("{:?} {}", meta.call, fields(MessagePart::Call)),
         });

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use beamscope::wire::term::{Atoms, Kind, Term};
+use beamscope::wire::term::{Atoms, Term, TermKind};
 
 /// Runs `terms.escript`.
 pub(crate) fn erlang(arguments: &[&str], input: String) -> Option<String> {
@@ -55,41 +55,41 @@ pub(crate) fn expanded(term: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> Option<
 fn expand(term: Term<'_>, atoms: &(impl Atoms + ?Sized), out: &mut Vec<u8>) -> bool {
     let bytes = term.bytes();
     let node = match term.kind() {
-        Kind::Atom => {
+        TermKind::Atom => {
             let Some(text) = term.as_atom(atoms).unwrap().text() else { return false };
             out.push(118);
             out.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
             out.extend(text.as_bytes());
             return true;
         }
-        Kind::Pid => term.as_pid().unwrap().node,
-        Kind::Port => term.as_port().unwrap().node,
-        Kind::Reference => term.as_reference().unwrap().node,
-        Kind::Export => {
+        TermKind::Pid => term.as_pid().unwrap().node,
+        TermKind::Port => term.as_port().unwrap().node,
+        TermKind::Reference => term.as_reference().unwrap().node,
+        TermKind::Export => {
             let export = term.as_export().unwrap();
             out.push(113);
             let known = expand(export.module, atoms, out) && expand(export.function, atoms, out);
             out.extend([97, export.arity]);
             return known;
         }
-        Kind::Tuple => {
+        TermKind::Tuple => {
             let elements = term.as_tuple().unwrap();
             let head = if bytes[0] == 104 { 2 } else { 5 };
             out.extend(&bytes[..head]);
             return elements.into_iter().all(|element| expand(element, atoms, out));
         }
-        Kind::List if bytes[0] == 108 => {
+        TermKind::List if bytes[0] == 108 => {
             let list = term.as_list().unwrap();
             out.extend(&bytes[..5]);
             return list.elements.into_iter().all(|element| expand(element, atoms, out))
                 && expand(list.tail().unwrap(), atoms, out);
         }
-        Kind::Map => {
+        TermKind::Map => {
             out.extend(&bytes[..5]);
             let mut pairs = term.as_map().unwrap();
             return pairs.all(|(key, value)| expand(key, atoms, out) && expand(value, atoms, out));
         }
-        Kind::Fun if bytes[0] == 112 => {
+        TermKind::Fun if bytes[0] == 112 => {
             let (start, fun) = (out.len(), term.as_fun().unwrap());
             out.extend(&bytes[..30]);
             let mut known = expand(fun.module, atoms, out);
@@ -108,11 +108,11 @@ fn expand(term: Term<'_>, atoms: &(impl Atoms + ?Sized), out: &mut Vec<u8>) -> b
             return known;
         }
         // No release that takes a record or an old closure sends references in it.
-        Kind::BitString | Kind::Float | Kind::Integer | Kind::List => {
+        TermKind::BitString | TermKind::Float | TermKind::Integer | TermKind::List => {
             out.extend(bytes);
             return true;
         }
-        Kind::Fun | Kind::Record | Kind::Unknown => return false,
+        TermKind::Fun | TermKind::Record | TermKind::Unknown => return false,
     };
     let before = node.bytes().as_ptr().addr() - bytes.as_ptr().addr();
     out.extend(&bytes[..before]);

@@ -4,13 +4,13 @@ pub(super) mod handshake;
 
 use self::handshake::{Exchange, HandshakeStep};
 use super::framing::{Framing, FramingItem};
-use super::messages::{Calls, FrameContext, MessageStream, Walked};
+use super::messages::{FrameContext, FrameScanEnd, MessageStream, PendingCalls};
 use super::{ConnContext, ConnOutput, Observed};
 use crate::flow::{Direction, PerDirection};
 use crate::identify;
 use crate::observe::{
-    Anomaly, AnomalyKind, CorruptFrame, ForeignBytes, FrameTraffic, MessageSums, Orientation,
-    PauseSpan, PerRole, Role,
+    Anomaly, AnomalyKind, CallSums, CorruptFrame, ForeignBytes, FrameTraffic, MessageSums,
+    Orientation, PauseSpan, PerRole, Role,
 };
 use crate::packet::PacketRef;
 use crate::stream::tcp::TcpConnection;
@@ -26,7 +26,7 @@ pub(super) struct Distribution {
     sides: PerDirection<DirectionState>,
     pub(super) exchange: Exchange,
     /// Made with the first request.
-    pub(super) calls: Option<Box<Calls>>,
+    pub(super) calls: Option<Box<PendingCalls>>,
     initiator: Option<(Direction, Orientation)>,
     /// Whether this is Erlang for sure: by its port, or by what was said.
     pub(super) is_certain: bool,
@@ -194,17 +194,17 @@ impl Distribution {
         });
         let Self { sides, calls, .. } = self;
         let voice = &mut sides[direction];
-        let mut desk = FrameContext {
+        let mut context = FrameContext {
             direction,
             from,
             mark,
             detail: setting.messages,
             calls,
-            log: &mut out.messages,
+            batch: &mut out.messages,
             pool: setting.pool,
         };
-        let walked = voice.speech.walk(input, &mut desk);
-        if let Walked::Broken { len, start } = walked {
+        let end = voice.speech.read(input, &mut context);
+        if let FrameScanEnd::NoFrame { len, start } = end {
             *input = &[];
             voice.framing.lose_frames();
             voice.speech.on_broken(*mark);
@@ -326,10 +326,11 @@ impl Distribution {
         Some(if initiator == direction { Role::Initiator } else { Role::Acceptor })
     }
 
-    /// Pairs the calls that were said.
-    pub(super) fn catch_up(&mut self) {
-        if let Some(calls) = &mut self.calls {
-            calls.catch_up();
+    /// The calls of each direction, added up.
+    pub(super) fn settle_calls(&mut self) -> PerDirection<Vec<CallSums>> {
+        match &mut self.calls {
+            Some(calls) => calls.settle(),
+            None => PerDirection::from_fn(|_| Vec::new()),
         }
     }
 
@@ -352,14 +353,15 @@ impl Distribution {
         Some(ForeignBytes { mark, looks_like: looks_like.into() })
     }
 
-    /// The messages of one direction after the handshake, added up and [caught up with](Self::catch_up).
+    /// The messages of one direction after the handshake, added up, with its [calls](Self::settle_calls).
     pub(super) fn messages(
         &self,
         direction: Direction,
+        calls: Vec<CallSums>,
         tcp: &TcpConnection,
     ) -> Option<MessageSums> {
-        let mut sums = self.voice(direction).speech.account(tcp.last().at)?;
-        sums.calls = self.calls.as_ref().map_or_else(Vec::new, |it| it.told(direction));
+        let mut sums = self.voice(direction).speech.sums(tcp.last().at)?;
+        sums.calls = calls;
         let stall = tcp.side(direction).longest_closed_window();
         sums.longest_stall =
             stall.map(|stall| PauseSpan { lasted_us: stall.lasted_us, since: stall.since });

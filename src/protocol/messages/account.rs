@@ -1,7 +1,7 @@
-//! What one side has sent, added up.
+//! The messages of one direction, added up.
 //!
-//! In: each message by its operation, size, and whom or what it is for. Out: the account of a session
-//! record. Takes no more room the longer it goes on.
+//! In: each message by its operation, size, and the name or function that it is for. Out: the sums of an
+//! observation. Memory does not grow with the number of messages.
 
 use std::hash::BuildHasher;
 
@@ -21,29 +21,29 @@ struct Count {
     bytes: u64,
 }
 
-/// The account of one direction.
+/// The counts of one direction.
 #[derive(Debug)]
-pub(super) struct Account {
-    /// By number.
+pub(super) struct MessageAccount {
+    /// Counts by number of the operation.
     operations: [Count; OPERATIONS],
     names: Busiest,
     functions: Busiest,
-    largest: Option<Largest>,
+    largest: Option<LargestSeen>,
     pub(super) fragmented: u64,
     pub(super) fragments: u64,
     pub(super) unfinished: u64,
-    /// Messages of which the capture lacks what tells what they are.
+    /// Frames of which the capture lacks the header or the control term.
     pub(super) unreadable: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Largest {
+struct LargestSeen {
     bytes: u64,
     operation: Operation,
     mark: PacketRef,
 }
 
-impl Account {
+impl MessageAccount {
     pub(super) fn new(memory: impl Fn() -> Reservation) -> Self {
         Self {
             operations: [Count::default(); OPERATIONS],
@@ -57,7 +57,7 @@ impl Account {
         }
     }
 
-    /// A message of one frame, or the first of several.
+    /// Counts a message in one frame, or the first frame of one.
     pub(super) fn on_message(&mut self, operation: Operation, bytes: u64) {
         if let Some(count) = self.operations.get_mut(usize::from(operation.0)) {
             count.messages += 1;
@@ -65,39 +65,39 @@ impl Account {
         }
     }
 
-    /// A further frame of a message.
-    pub(super) fn on_fragment(&mut self, train: &FragmentedMessage, bytes: u64) {
+    /// Counts a further frame of a message.
+    pub(super) fn on_fragment(&mut self, fragmented: &FragmentedMessage, bytes: u64) {
         self.fragments += 1;
-        if let Some(count) = self.operations.get_mut(usize::from(train.operation.0)) {
+        if let Some(count) = self.operations.get_mut(usize::from(fragmented.operation.0)) {
             count.bytes += bytes;
         }
-        if let Some(name) = &train.name {
+        if let Some(name) = &fragmented.name {
             self.names.add_more(name, bytes);
         }
-        if let Some(function) = &train.function {
+        if let Some(function) = &fragmented.function {
             self.functions.add_more(function, bytes);
         }
     }
 
-    /// It is for this registered name.
+    /// Counts a message to this registered name.
     pub(super) fn on_name(&mut self, name: &str, bytes: u64) {
         self.names.add(name, bytes);
     }
 
-    /// It has this function run.
+    /// Counts a message that asks to run this function.
     pub(super) fn on_function(&mut self, function: &str, bytes: u64) {
         self.functions.add(function, bytes);
     }
 
-    /// All of a message was sent.
+    /// Counts a message whose last frame has come.
     pub(super) fn on_whole(&mut self, operation: Operation, bytes: u64, mark: &PacketRef) {
         if self.largest.is_none_or(|largest| bytes > largest.bytes) {
-            self.largest = Some(Largest { bytes, operation, mark: *mark });
+            self.largest = Some(LargestSeen { bytes, operation, mark: *mark });
         }
     }
 
-    /// As a record tells it.
-    pub(super) fn told(&self) -> MessageSums {
+    /// The counts, sorted, without the fields that other parts fill in.
+    pub(super) fn sums(&self) -> MessageSums {
         let counts = (0..).map(Operation).zip(&self.operations);
         let counts = counts.filter(|(_, count)| count.messages > 0);
         let mut operations: Vec<_> = counts
@@ -109,8 +109,8 @@ impl Account {
         operations.sort_by(busiest_first);
         MessageSums {
             operations,
-            names: self.names.told(),
-            functions: self.functions.told(),
+            names: self.names.sums(),
+            functions: self.functions.sums(),
             largest: self.largest.map(|largest| LargestMessage {
                 bytes: largest.bytes,
                 operation: largest.operation.name().unwrap_or_default().into(),
@@ -125,14 +125,14 @@ impl Account {
     }
 }
 
-/// The names that come most often, of any number of names.
+/// The most frequent names of any number of names.
 #[derive(Debug)]
 struct Busiest {
     counts: Vec<(Box<str>, Count)>,
-    /// Where each is.
+    /// The index of each name in `counts`.
     places: HashTable<usize>,
     seed: RandomState,
-    /// Where the one is that came last: names come in bursts.
+    /// The index of the last name: names come in bursts, so it is compared first.
     last: usize,
     memory: Reservation,
 }
@@ -155,7 +155,7 @@ impl Busiest {
         count.bytes += bytes;
     }
 
-    /// A message that was added goes on.
+    /// Adds the bytes of a further frame of a message.
     fn add_more(&mut self, name: &str, bytes: u64) {
         if let Some(place) = self.place(name) {
             if let Some((_, count)) = self.counts.get_mut(place) {
@@ -164,15 +164,15 @@ impl Busiest {
         }
     }
 
-    /// The count of a name, which may be new; `None` without room for it.
+    /// The count of a name, which may be new; `None` without memory for it.
     #[inline(never)]
     fn find(&mut self, name: &str) -> Option<&mut Count> {
-        if self.counts.len() >= MOST_NAMES {
+        if self.counts.len() >= MAX_NAMES {
             self.thin_out();
         }
         self.last = match self.place(name) {
             Some(place) => place,
-            None if self.memory.take(name.len() + NAME) => {
+            None if self.memory.take(name.len() + NAME_COST) => {
                 self.counts.push((name.into(), Count::default()));
                 self.enter(self.counts.len() - 1);
                 self.counts.len() - 1
@@ -193,7 +193,7 @@ impl Busiest {
         places.insert_unique(hash(&place), place, hash);
     }
 
-    /// Forgets the half that came least often: what remains is found among many that came once.
+    /// Forgets the less frequent half, so that frequent names are found among any number of rare ones.
     fn thin_out(&mut self) {
         let mut messages: Vec<u64> = self.counts.iter().map(|(_, count)| count.messages).collect();
         let middle = messages.len() / 2;
@@ -202,7 +202,7 @@ impl Busiest {
         let mut freed = 0;
         self.counts.retain(|(name, count)| {
             let stays = count.messages > least;
-            freed += if stays { 0 } else { name.len() + NAME };
+            freed += if stays { 0 } else { name.len() + NAME_COST };
             stays
         });
         self.memory.release(freed);
@@ -210,7 +210,7 @@ impl Busiest {
         (0..self.counts.len()).for_each(|place| self.enter(place));
     }
 
-    fn told(&self) -> Vec<NameCount> {
+    fn sums(&self) -> Vec<NameCount> {
         let mut shares: Vec<_> = self
             .counts
             .iter()
@@ -221,7 +221,7 @@ impl Busiest {
             })
             .collect();
         shares.sort_by(busiest_first);
-        shares.truncate(TOLD);
+        shares.truncate(REPORTED_NAMES);
         shares
     }
 }
@@ -230,17 +230,17 @@ fn busiest_first(a: &NameCount, b: &NameCount) -> std::cmp::Ordering {
     b.messages.cmp(&a.messages).then_with(|| a.name.cmp(&b.name))
 }
 
-/// Operations are numbered up to 37.
+/// One more than the highest number of an operation, 37.
 const OPERATIONS: usize = 38;
 
-/// Names counted at a time: far more than are told.
-const MOST_NAMES: usize = 256;
+/// The most names that are counted at a time: far more than are reported.
+const MAX_NAMES: usize = 256;
 
-/// Names told.
-const TOLD: usize = 10;
+/// The number of names that are reported.
+const REPORTED_NAMES: usize = 10;
 
-/// What a name costs beside its text, about.
-const NAME: usize = 64;
+/// Bytes that a name needs besides its text, about.
+const NAME_COST: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -264,23 +264,26 @@ mod tests {
                 names.add("global_name_server", 10);
             }
         }
-        let told = names.told();
-        assert_eq!((&*told[0].name, told[0].messages, told[0].bytes), ("rex", 2000, 200_000));
-        assert_eq!((&*told[1].name, told[1].messages), ("global_name_server", 400));
-        assert!(names.counts.len() <= MOST_NAMES);
-        assert_eq!(told.len(), TOLD);
+        let summary = names.sums();
+        assert_eq!(
+            (&*summary[0].name, summary[0].messages, summary[0].bytes),
+            ("rex", 2000, 200_000)
+        );
+        assert_eq!((&*summary[1].name, summary[1].messages), ("global_name_server", 400));
+        assert!(names.counts.len() <= MAX_NAMES);
+        assert_eq!(summary.len(), REPORTED_NAMES);
     }
 
     #[test]
-    fn without_room_no_further_name_is_counted() {
-        let pool = MemoryBudget::new(NAME + 3);
+    fn without_memory_no_further_name_is_counted() {
+        let pool = MemoryBudget::new(NAME_COST + 3);
         let mut names = busiest(&pool);
         names.add("rex", 1);
         names.add("other", 1);
         names.add("rex", 1);
-        assert_eq!(names.told().len(), 1);
-        assert_eq!(names.told()[0].messages, 2);
+        assert_eq!(names.sums().len(), 1);
+        assert_eq!(names.sums()[0].messages, 2);
         drop(names);
-        assert!(pool.reservation().take(NAME + 3), "given back");
+        assert!(pool.reservation().take(NAME_COST + 3), "given back");
     }
 }

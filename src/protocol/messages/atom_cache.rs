@@ -1,34 +1,35 @@
 //! The atom cache of one direction.
 //!
-//! In: the references of each distribution header, in order. Out: the atom that each stands for, as far as
-//! the capture shows it. An entry that was not seen is unknown, and so is each one behind a hole: never
-//! yesterday's atom.
+//! In: the references of each distribution header, in order. Out: the atom of each reference, as far as the capture
+//! shows it. Entries that were not seen are unknown, and a gap makes all of them unknown: a stale atom is never
+//! reported.
 
 use std::str;
 use std::sync::Arc;
 
 use crate::memory::Reservation;
-use crate::wire::header::{CACHE_SLOTS, References};
+use crate::wire::header::{AtomReferences, CACHE_SLOTS};
 use crate::wire::term::{Atoms, Spelling};
 
-/// What is known of the cache that a node keeps for what it sends on one connection.
+/// The known part of the atom cache that a node keeps for one direction of a connection.
 #[derive(Debug)]
 pub(super) struct AtomCache {
-    /// For each slot, one more than its place in `atoms`; 0 for what is unknown. Made at the first entry.
+    /// For each slot, one more than the index of its atom in `atoms`; 0 for an unknown one. Allocated with the first
+    /// entry.
     slots: Option<Box<[u16; CACHE_SLOTS]>>,
     atoms: Vec<Atom>,
-    /// The references of the header read last, where one of them was new: as in `slots`.
+    /// The references of the last header, if one of them was new; values as in `slots`.
     header: Vec<u16>,
-    /// Places of atoms that stood in a slot until that header.
+    /// Atoms that the last header replaced in their slots; values as in `slots`.
     replaced: Vec<u16>,
-    /// Places of no atom.
+    /// Unused entries of `atoms`; values as in `slots`.
     free: Vec<u16>,
-    /// Atoms are in Latin-1: one of the nodes is older than R16.
+    /// Whether atoms are in Latin-1, since one of the nodes is older than R16.
     is_latin1: bool,
     memory: Reservation,
 }
 
-/// An atom, and whether it is written in quotes where its [spelling](Spelling) is known.
+/// An atom, and whether it is written in quotes, where its [spelling](Spelling) is known.
 #[derive(Debug, Default)]
 struct Atom {
     text: Arc<str>,
@@ -55,18 +56,18 @@ impl AtomCache {
         }
     }
 
-    /// The nodes have agreed on Latin-1.
+    /// Decodes atoms as Latin-1 from here on.
     pub(super) const fn use_latin1(&mut self) {
         self.is_latin1 = true;
     }
 
-    /// Takes the references of the next header in.
-    pub(super) fn apply(&mut self, references: References<'_>) {
+    /// Applies the references of the next header.
+    pub(super) fn apply(&mut self, references: AtomReferences<'_>) {
         self.header.clear();
         if !self.replaced.is_empty() {
             self.free_replaced();
         }
-        // Nearly all are known once two nodes have talked for a while; few of those are ever asked for.
+        // Once a connection is busy, nearly all references are known, and few of them are looked up.
         if !references.has_new_atoms() {
             return;
         }
@@ -79,7 +80,7 @@ impl AtomCache {
         }
     }
 
-    /// Bytes of this direction were lost, headers perhaps among them.
+    /// Forgets all atoms, because bytes of this direction were lost, perhaps headers among them.
     pub(super) fn forget(&mut self) {
         self.slots = None;
         self.atoms = Vec::new();
@@ -89,8 +90,8 @@ impl AtomCache {
         self.memory.release_all();
     }
 
-    /// The atoms of the header read last, which has these references.
-    pub(super) const fn header<'a>(&'a self, references: References<'a>) -> HeaderAtoms<'a> {
+    /// The atoms of the last header, which has these references.
+    pub(super) const fn header<'a>(&'a self, references: AtomReferences<'a>) -> HeaderAtoms<'a> {
         HeaderAtoms { cache: self, references }
     }
 
@@ -100,25 +101,25 @@ impl AtomCache {
         slots.and_then(|slots| slots.get(usize::from(slot))).copied().unwrap_or(0)
     }
 
-    /// The atom at a place, which is one more than its index.
+    /// The atom of a value in `slots`, which is one more than its index.
     #[inline]
     fn at(&self, place: u16) -> Option<&Atom> {
         self.atoms.get(usize::from(place.checked_sub(1)?))
     }
 
-    /// Puts an atom into its slot, and gives what then stands there.
+    /// Puts an atom into its slot, and gives the slot's new value.
     fn enter(&mut self, slot: u16, bytes: &[u8]) -> u16 {
         let known = self.slot(slot);
         let room = bytes.len() + ENTRY;
         let table = if self.slots.is_none() { size_of::<[u16; CACHE_SLOTS]>() } else { 0 };
         if !self.memory.take(table + room) {
-            // Unknown from here on, rather than what stood there before.
+            // The slot becomes unknown: the atom that it held before is replaced.
             self.set(slot, 0);
             self.replaced.extend(Some(known).filter(|known| *known > 0));
             return 0;
         }
         let text = self.text(bytes);
-        // What this header has named before keeps its place: both are in the terms behind it.
+        // An atom that this header refers to as well is kept: the terms behind the header may use both.
         let is_named = self.header.contains(&known);
         let place = if known > 0 && !is_named { known } else { self.free_place() };
         if let Some(atom) = usize::from(place).checked_sub(1).and_then(|at| self.atoms.get_mut(at))
@@ -133,17 +134,17 @@ impl AtomCache {
         place
     }
 
-    /// A place for an atom, which is one more than its index.
+    /// An unused entry for an atom, as a value in `slots`.
     fn free_place(&mut self) -> u16 {
         if let Some(place) = self.free.pop() {
             return place;
         }
-        // At most one for each slot, and for each reference of a header.
+        // There are at most as many as slots, and references of a header.
         self.atoms.push(Atom::default());
         u16::try_from(self.atoms.len()).unwrap_or(0)
     }
 
-    /// The header read last is done with: so are the atoms that it named and that stand in no slot any more.
+    /// Frees the atoms that the last header replaced: no term refers to them any more.
     fn free_replaced(&mut self) {
         for place in self.replaced.drain(..) {
             let atom = usize::from(place).checked_sub(1).and_then(|at| self.atoms.get_mut(at));
@@ -177,11 +178,11 @@ impl AtomCache {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeaderAtoms<'a> {
     cache: &'a AtomCache,
-    references: References<'a>,
+    references: AtomReferences<'a>,
 }
 
 impl HeaderAtoms<'_> {
-    /// All of them, to be kept.
+    /// All atoms of the header, to be kept.
     pub(super) fn all(self) -> impl Iterator<Item = Option<Arc<str>>> {
         (0..self.references.len())
             .map(move |reference| Some(Arc::clone(&self.get(reference)?.text)))
@@ -212,7 +213,7 @@ impl Atoms for HeaderAtoms<'_> {
     }
 }
 
-/// What an entry costs beside its text, about.
+/// Bytes that an entry needs besides its text, about.
 const ENTRY: usize = 48;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Requests and their answers, paired.
 //!
-//! In: each message that asks or answers, by its reference. Out: how long the answers took, and what came
-//! of requests that got none. A request is known by the reference that its caller made for it, so that
+//! In: each message that is a request or an answer, by its reference. Out: the latencies of the answers, and the
+//! outcome of requests that got none. A request is identified by the reference that its caller made for it, so
 //! neither names nor processes have to be followed.
 
 use std::collections::VecDeque;
@@ -9,8 +9,8 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
-use super::waiting::{Key, Waiting};
-use crate::flow::Direction;
+use super::pending::{PendingRequests, RequestKey};
+use crate::flow::{Direction, PerDirection};
 use crate::memory::Reservation;
 use crate::observe::{CallSums, SlowestCall};
 use crate::packet::PacketRef;
@@ -18,70 +18,79 @@ use crate::time::{Timestamp, micros};
 use crate::wire::otp::RequestKind;
 use crate::wire::term::{AtomText, Term};
 
-/// The requests of one connection that wait for an answer, and what came of the others.
+/// The calls of one connection: requests that wait for an answer, and counts of the others.
+///
+/// Messages whose latency is not printed are only noted, and paired in batches: the tables of a busy connection
+/// have a hundred kilobytes, and bringing them into the cache for one message at a time costs twice what reading
+/// the message does. The counts are therefore available from [`settle`](Self::settle) alone, which pairs first.
 #[derive(Debug)]
-pub(in crate::protocol) struct Calls {
-    up: Side,
-    down: Side,
-    /// What was said since the sides were looked at. They take a hundred kilobytes on a busy connection: brought
-    /// into the cache for one message at a time, they cost twice what reading it does.
-    unpaired: Vec<ConnOutput>,
-    /// Makes keys of references.
+pub(in crate::protocol) struct PendingCalls {
+    callers: PerDirection<Caller>,
+    /// Events that are noted and not yet paired.
+    noted: Vec<CallEvent>,
+    /// The seed of the keys that are made of references.
     seed: RandomState,
     memory: Reservation,
 }
 
-/// The requests of one side.
+/// The calls that one side of the connection makes.
 #[derive(Debug, Default)]
-struct Side {
-    waiting: Waiting,
-    /// Answers that came before their requests, perhaps: captures reorder.
-    early: Recent<Answered>,
-    /// Requests that were given up, perhaps because of an answer that comes late.
-    given_up: Recent<Asked>,
-    tallies: [Tally; KINDS],
+struct Caller {
+    pending: PendingRequests,
+    /// Answers without a request. Captures reorder packets, so the request may follow.
+    early: RecentByKey<CallAnswer>,
+    /// Requests that were given up. Captures reorder packets, so an answer that was sent before may follow.
+    given_up: RecentByKey<CallRequest>,
+    counts: [CallCounts; CALL_KINDS],
 }
 
-/// A request.
+/// A request that may be answered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    pub(super) kind: Kind,
+pub(super) struct CallRequest {
+    pub(super) kind: CallKind,
     pub(super) mark: PacketRef,
 }
 
-/// An answer.
+/// A message that answers a request.
 #[derive(Clone, Copy, Debug)]
-struct Answered {
+struct CallAnswer {
     kind: RequestKind,
     has_reason: bool,
     is_noproc: bool,
     mark: PacketRef,
 }
 
-/// What a message asks or answers.
+/// What a message means for the calls of one side.
 #[derive(Clone, Copy, Debug)]
-enum ConnOutput {
-    /// A request, of the side that said so.
-    Asks(Option<Key>, Asked, Direction),
-    /// An answer to one of the other side.
-    Answers(Key, Answered, Direction),
-    /// The side that said so waits no longer.
-    GivesUp(Key, PacketRef, Direction),
+struct CallEvent {
+    /// The direction in which the caller sends.
+    caller: Direction,
+    step: CallStep,
 }
 
-/// What came last of something, by reference and with its time.
-#[derive(Debug)]
-struct Recent<T>(VecDeque<(Key, Timestamp, T)>);
+#[derive(Clone, Copy, Debug)]
+enum CallStep {
+    /// A request. It has no key where its reference is cut off.
+    Request(Option<RequestKey>, CallRequest),
+    /// An answer from the other side.
+    Answer(RequestKey, CallAnswer),
+    /// The caller no longer waits for an answer.
+    GiveUp(RequestKey, PacketRef),
+}
 
-impl<T> Default for Recent<T> {
+/// The last items of some kind, by reference and with their times.
+#[derive(Debug)]
+struct RecentByKey<T>(VecDeque<(RequestKey, Timestamp, T)>);
+
+impl<T> Default for RecentByKey<T> {
     fn default() -> Self {
         Self(VecDeque::new())
     }
 }
 
-impl<T: Copy> Recent<T> {
-    fn add(&mut self, key: Key, at: Timestamp, item: T, memory: &mut Reservation) {
-        let size = RECENT * size_of::<(Key, Timestamp, T)>();
+impl<T: Copy> RecentByKey<T> {
+    fn add(&mut self, key: RequestKey, at: Timestamp, item: T, memory: &mut Reservation) {
+        let size = RECENT * size_of::<(RequestKey, Timestamp, T)>();
         if self.0.capacity() == 0 && !memory.take(size) {
             return;
         }
@@ -94,28 +103,30 @@ impl<T: Copy> Recent<T> {
         self.0.push_back((key, at, item));
     }
 
-    /// Takes what has this reference, if it came just before `at`.
-    fn take(&mut self, key: Key, at: Timestamp) -> Option<T> {
+    /// Removes the item with this key, if its time is close to `at`.
+    fn take(&mut self, key: RequestKey, at: Timestamp) -> Option<T> {
         // Times of a reordered capture may go either way.
         let is_recent =
             |then: Timestamp| at.nanos_since(then).max(then.nanos_since(at)) <= REORDERED;
         self.0.back().filter(|(_, then, _)| is_recent(*then))?;
-        let place = self.0.iter().position(|(known, then, _)| *known == key && is_recent(*then))?;
-        self.0.remove(place).map(|(.., item)| item)
+        let index = self.0.iter().position(|(known, then, _)| *known == key && is_recent(*then))?;
+        self.0.remove(index).map(|(.., item)| item)
     }
 }
 
-/// What is told apart.
+/// The kinds of calls that are counted separately.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum CallKind {
     GenCall,
     Rpc,
     Spawn,
 }
 
-const KINDS: usize = 3;
+const CALL_KINDS: usize = 3;
 
-impl Kind {
+impl CallKind {
+    const ALL: [Self; CALL_KINDS] = [Self::GenCall, Self::Rpc, Self::Spawn];
+
     const fn name(self) -> &'static str {
         match self {
             Self::GenCall => "gen_call",
@@ -125,104 +136,112 @@ impl Kind {
     }
 }
 
-/// What an answer says of its request.
+/// How a call ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Answer {
-    /// It was answered.
+enum CallOutcome {
+    /// The request was answered.
     Reply,
-    /// There was no such process.
-    NoProc,
-    /// The process ended, or was not made.
+    /// The process that was called does not exist.
+    NoProcess,
+    /// The process that was called ended, or could not be spawned.
     Down,
-    /// The caller waits no longer.
+    /// The caller no longer waits for an answer.
     GivenUp,
 }
 
-/// A message, as far as it asks or answers.
+/// A message that is a request or an answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Saying<'a> {
+pub(super) struct CallMessage<'a> {
     pub(super) from: Direction,
-    pub(super) what: What<'a>,
+    pub(super) role: CallRole<'a>,
     pub(super) reference: Term<'a>,
     pub(super) mark: &'a PacketRef,
 }
 
-/// What it does.
+/// The part that a message plays in a call.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum What<'a> {
-    /// It follows a convention of OTP's; with the atom that the reason of an end, or the result of a spawn, is
-    /// or begins with.
-    Says(RequestKind, Option<AtomText<'a>>),
-    /// The caller takes its monitor away: it waits no longer.
-    GivesUp,
+pub(super) enum CallRole<'a> {
+    /// It follows one of OTP's conventions. The atom is, or begins, the reason of an end or the result of a spawn.
+    Convention(RequestKind, Option<AtomText<'a>>),
+    /// The caller removes its monitor: it no longer waits.
+    Demonitor,
 }
 
-impl Calls {
+impl PendingCalls {
     pub(super) fn new(memory: Reservation) -> Self {
-        let (up, down) = (Side::default(), Side::default());
-        Self { up, down, unpaired: Vec::new(), seed: RandomState::default(), memory }
+        let callers = PerDirection::from_fn(|_| Caller::default());
+        Self { callers, noted: Vec::new(), seed: RandomState::default(), memory }
     }
 
-    /// Takes a message in. Gives the time since its request, for an answer.
-    pub(super) fn pair(&mut self, said: &Saying<'_>) -> Option<u64> {
-        let said = self.said(said)?;
-        self.catch_up();
-        self.take(said)
+    /// Takes a message in and pairs it at once. Gives the time since its request, for an answer.
+    pub(super) fn pair(&mut self, message: &CallMessage<'_>) -> Option<u64> {
+        let event = self.event(message)?;
+        self.pair_noted();
+        self.pair_event(event)
     }
 
-    /// Takes a message in, of which nobody wants to know at once how long it took.
+    /// Takes a message in whose latency is not printed.
     #[inline]
-    pub(super) fn note(&mut self, said: &Saying<'_>) {
-        let Some(said) = self.said(said) else { return };
-        if self.unpaired.len() == self.unpaired.capacity() && !self.make_room() {
-            self.take(said);
+    pub(super) fn note(&mut self, message: &CallMessage<'_>) {
+        let Some(event) = self.event(message) else { return };
+        if self.noted.len() == self.noted.capacity() && !self.make_room() {
+            self.pair_event(event);
             return;
         }
-        self.unpaired.push(said);
+        self.noted.push(event);
     }
 
-    /// Room for what is said next: more of it where much is said, or that of what is paired now.
+    /// Makes room for a further event: a larger buffer up to a bound, or the buffer of the events that are paired
+    /// now.
     #[cold]
     fn make_room(&mut self) -> bool {
-        let room = self.unpaired.capacity();
-        let more = (3 * room).max(FEW).min(UNPAIRED.saturating_sub(room));
-        if more > 0 && self.memory.take(more * size_of::<ConnOutput>()) {
-            self.unpaired.reserve_exact(more);
+        let room = self.noted.capacity();
+        let more = (3 * room).max(MIN_NOTED).min(MAX_NOTED.saturating_sub(room));
+        if more > 0 && self.memory.take(more * size_of::<CallEvent>()) {
+            self.noted.reserve_exact(more);
             return true;
         }
-        self.catch_up();
+        self.pair_noted();
         room > 0
     }
 
-    /// Pairs what was noted.
+    /// Pairs all noted messages, and gives the calls of each direction, added up.
+    pub(in crate::protocol) fn settle(&mut self) -> PerDirection<Vec<CallSums>> {
+        self.pair_noted();
+        PerDirection::from_fn(|direction| self.callers[direction].sums())
+    }
+
     #[inline(never)]
-    pub(in crate::protocol) fn catch_up(&mut self) {
-        let mut unpaired = std::mem::take(&mut self.unpaired);
-        for said in unpaired.drain(..) {
-            self.take(said);
+    fn pair_noted(&mut self) {
+        let mut noted = std::mem::take(&mut self.noted);
+        for event in noted.drain(..) {
+            self.pair_event(event);
         }
-        self.unpaired = unpaired;
+        self.noted = noted;
     }
 
     #[inline(always)]
-    fn said(&self, saying: &Saying<'_>) -> Option<ConnOutput> {
-        let Saying { from, what, reference, mark } = *saying;
+    fn event(&self, message: &CallMessage<'_>) -> Option<CallEvent> {
+        let CallMessage { from, role, reference, mark } = *message;
         let mark = *mark;
-        let kind = match what {
-            What::GivesUp => return Some(ConnOutput::GivesUp(self.key(reference)?, mark, from)),
-            What::Says(RequestKind::GenCall, _) => Kind::GenCall,
-            What::Says(RequestKind::RpcCall | RequestKind::ErpcCall, _) => Kind::Rpc,
-            What::Says(RequestKind::Spawn, _) => Kind::Spawn,
-            What::Says(
-                kind @ (RequestKind::GenReply | RequestKind::Down | RequestKind::SpawnReply),
-                why,
-            ) => {
-                let (has_reason, is_noproc) =
-                    (why.is_some(), why.is_some_and(|why| why == "noproc"));
-                let answer = Answered { kind, has_reason, is_noproc, mark };
-                return Some(ConnOutput::Answers(self.key(reference)?, answer, from));
+        let kind = match role {
+            CallRole::Demonitor => {
+                let step = CallStep::GiveUp(self.key(reference)?, mark);
+                return Some(CallEvent { caller: from, step });
             }
-            What::Says(
+            CallRole::Convention(RequestKind::GenCall, _) => CallKind::GenCall,
+            CallRole::Convention(RequestKind::RpcCall | RequestKind::ErpcCall, _) => CallKind::Rpc,
+            CallRole::Convention(RequestKind::Spawn, _) => CallKind::Spawn,
+            CallRole::Convention(
+                kind @ (RequestKind::GenReply | RequestKind::Down | RequestKind::SpawnReply),
+                reason,
+            ) => {
+                let is_noproc = reason.is_some_and(|reason| reason == "noproc");
+                let answer = CallAnswer { kind, has_reason: reason.is_some(), is_noproc, mark };
+                let step = CallStep::Answer(self.key(reference)?, answer);
+                return Some(CallEvent { caller: from.reverse(), step });
+            }
+            CallRole::Convention(
                 RequestKind::GenCast
                 | RequestKind::RpcCast
                 | RequestKind::ErpcCast
@@ -231,12 +250,13 @@ impl Calls {
                 _,
             ) => return None,
         };
-        Some(ConnOutput::Asks(self.key(reference), Asked { kind, mark }, from))
+        let step = CallStep::Request(self.key(reference), CallRequest { kind, mark });
+        Some(CallEvent { caller: from, step })
     }
 
-    /// The name of the node that made the reference is left out: it is the caller's.
+    /// The key of a request. The name of the node that made the reference is left out: it is the caller's.
     #[inline]
-    fn key(&self, reference: Term<'_>) -> Option<Key> {
+    fn key(&self, reference: Term<'_>) -> Option<RequestKey> {
         reference.reference_id(|id| {
             let mut hasher = self.seed.build_hasher();
             hasher.write(id);
@@ -244,151 +264,156 @@ impl Calls {
         })
     }
 
-    fn take(&mut self, said: ConnOutput) -> Option<u64> {
-        let Self { up, down, memory, .. } = self;
-        match said {
-            ConnOutput::Asks(key, asked, from) => {
-                let side = if from == Direction::LowToHigh { up } else { down };
-                side.on_request(key, asked, memory);
-                None
+    fn pair_event(&mut self, event: CallEvent) -> Option<u64> {
+        let Self { callers, memory, .. } = self;
+        let caller = &mut callers[event.caller];
+        match event.step {
+            CallStep::Request(key, request) => caller.on_request(key, request, memory),
+            CallStep::Answer(key, answer) => return caller.on_answer(key, answer, memory),
+            CallStep::GiveUp(key, mark) => caller.on_give_up(key, mark, memory),
+        }
+        None
+    }
+}
+
+impl Caller {
+    fn on_request(
+        &mut self,
+        key: Option<RequestKey>,
+        request: CallRequest,
+        memory: &mut Reservation,
+    ) {
+        let CallRequest { kind, mark } = request;
+        self.counts_of(kind).asked += 1;
+        let Some(key) = key else { return };
+        // A spawned call has two answers: the process, and then the result.
+        while let Some(early) = self.early.take(key, mark.at) {
+            if let Some(outcome) = early.outcome(kind) {
+                self.settle(request, outcome, early.mark);
+                return;
             }
-            ConnOutput::Answers(key, answer, from) => {
-                let side = if from == Direction::LowToHigh { down } else { up };
-                side.on_answer(key, answer, memory)
-            }
-            ConnOutput::GivesUp(key, mark, from) => {
-                let side = if from == Direction::LowToHigh { up } else { down };
-                side.on_given_up(key, mark, memory);
-                None
-            }
+        }
+        self.pending.insert(key, request, memory);
+    }
+
+    fn on_answer(
+        &mut self,
+        key: RequestKey,
+        answer: CallAnswer,
+        memory: &mut Reservation,
+    ) -> Option<u64> {
+        let mark = answer.mark;
+        if let Some(request) = self.pending.get(key) {
+            let outcome = answer.outcome(request.kind)?;
+            self.pending.remove(key);
+            return self.settle(request, outcome, mark);
+        }
+        if let Some(request) = self.given_up.take(key, mark.at) {
+            // The caller removed its monitor because it had the answer.
+            let outcome = answer.outcome(request.kind)?;
+            let counts = self.counts_of(request.kind);
+            counts.given_up = counts.given_up.saturating_sub(1);
+            return self.settle(request, outcome, mark);
+        }
+        self.early.add(key, mark.at, answer, memory);
+        None
+    }
+
+    fn on_give_up(&mut self, key: RequestKey, mark: PacketRef, memory: &mut Reservation) {
+        if let Some(request) = self.pending.remove(key) {
+            self.settle(request, CallOutcome::GivenUp, mark);
+            self.given_up.add(key, mark.at, request, memory);
         }
     }
 
-    /// What this side asked and came of it, as far as that [was paired](Self::catch_up).
-    pub(in crate::protocol) fn told(&self, caller: Direction) -> Vec<CallSums> {
-        let side = match caller {
-            Direction::LowToHigh => &self.up,
-            Direction::HighToLow => &self.down,
-        };
-        // Thousands may wait: they are looked through once.
-        let mut oldest = [None; KINDS];
-        for asked in side.waiting.iter() {
-            if let Some(oldest) = oldest.get_mut(asked.kind as usize) {
-                if oldest.is_none_or(|oldest| asked.mark < oldest) {
-                    *oldest = Some(asked.mark);
+    /// Counts a call that ended at `mark`, and gives the latency of its answer.
+    fn settle(
+        &mut self,
+        request: CallRequest,
+        outcome: CallOutcome,
+        mark: PacketRef,
+    ) -> Option<u64> {
+        let latency = micros(mark.at.since(request.mark.at));
+        let counts = self.counts_of(request.kind);
+        match outcome {
+            CallOutcome::Reply => counts.on_reply(latency, request.mark, mark),
+            CallOutcome::NoProcess => counts.noproc += 1,
+            CallOutcome::Down => counts.down += 1,
+            CallOutcome::GivenUp => counts.given_up += 1,
+        }
+        (outcome != CallOutcome::GivenUp).then_some(latency)
+    }
+
+    const fn counts_of(&mut self, kind: CallKind) -> &mut CallCounts {
+        let [gen_call, rpc, spawn] = &mut self.counts;
+        match kind {
+            CallKind::GenCall => gen_call,
+            CallKind::Rpc => rpc,
+            CallKind::Spawn => spawn,
+        }
+    }
+
+    /// The calls of each kind that occurred.
+    fn sums(&self) -> Vec<CallSums> {
+        // One pass for all kinds: thousands of requests may be pending.
+        let mut oldest = [None; CALL_KINDS];
+        for request in self.pending.iter() {
+            if let Some(oldest) = oldest.get_mut(request.kind as usize) {
+                if oldest.is_none_or(|oldest| request.mark < oldest) {
+                    *oldest = Some(request.mark);
                 }
             }
         }
-        let kinds = [Kind::GenCall, Kind::Rpc, Kind::Spawn].into_iter().zip(&side.tallies);
-        kinds
+        CallKind::ALL
+            .into_iter()
+            .zip(&self.counts)
             .zip(oldest)
-            .filter(|((_, tally), _)| tally.asked > 0)
-            .map(|((kind, tally), oldest)| tally.told(kind.name(), oldest))
+            .filter(|((_, counts), _)| counts.asked > 0)
+            .map(|((kind, counts), oldest)| counts.sums(kind.name(), oldest))
             .collect()
     }
 }
 
-impl Side {
-    fn on_request(&mut self, key: Option<Key>, asked: Asked, memory: &mut Reservation) {
-        let Asked { kind, mark } = asked;
-        self.tally(kind).asked += 1;
-        let Some(key) = key else { return };
-        // Of a spawned call, the process and then what it came to.
-        while let Some(early) = self.early.take(key, mark.at) {
-            if let Some(answer) = early.answers(kind) {
-                self.settle(asked, answer, early.mark);
-                return;
-            }
-        }
-        self.waiting.insert(key, asked, memory);
-    }
-
-    fn on_answer(&mut self, key: Key, answered: Answered, memory: &mut Reservation) -> Option<u64> {
-        let mark = answered.mark;
-        if let Some(asked) = self.waiting.get(key) {
-            let answer = answered.answers(asked.kind)?;
-            self.waiting.remove(key);
-            return self.settle(asked, answer, mark);
-        }
-        if let Some(asked) = self.given_up.take(key, mark.at) {
-            // It was taken away because it had been answered.
-            let answer = answered.answers(asked.kind)?;
-            let tally = self.tally(asked.kind);
-            tally.given_up = tally.given_up.saturating_sub(1);
-            return self.settle(asked, answer, mark);
-        }
-        self.early.add(key, mark.at, answered, memory);
-        None
-    }
-
-    fn on_given_up(&mut self, key: Key, mark: PacketRef, memory: &mut Reservation) {
-        if let Some(asked) = self.waiting.remove(key) {
-            self.settle(asked, Answer::GivenUp, mark);
-            self.given_up.add(key, mark.at, asked, memory);
-        }
-    }
-
-    fn settle(&mut self, asked: Asked, answer: Answer, mark: PacketRef) -> Option<u64> {
-        let latency = micros(mark.at.since(asked.mark.at));
-        let tally = self.tally(asked.kind);
-        match answer {
-            Answer::Reply => tally.on_reply(latency, asked.mark, mark),
-            Answer::NoProc => tally.noproc += 1,
-            Answer::Down => tally.down += 1,
-            Answer::GivenUp => tally.given_up += 1,
-        }
-        (answer != Answer::GivenUp).then_some(latency)
-    }
-
-    const fn tally(&mut self, kind: Kind) -> &mut Tally {
-        let [gen_call, rpc, spawn] = &mut self.tallies;
-        match kind {
-            Kind::GenCall => gen_call,
-            Kind::Rpc => rpc,
-            Kind::Spawn => spawn,
-        }
-    }
-}
-
-impl Answered {
-    /// What this says of a request of this kind; nothing, where another answer follows.
-    fn answers(self, asked: Kind) -> Option<Answer> {
+impl CallAnswer {
+    /// The outcome of a request of this kind; `None` where another answer follows.
+    fn outcome(self, request: CallKind) -> Option<CallOutcome> {
         Some(match self.kind {
-            RequestKind::GenReply => Answer::Reply,
-            RequestKind::Down if self.is_noproc => Answer::NoProc,
+            RequestKind::GenReply => CallOutcome::Reply,
+            RequestKind::Down if self.is_noproc => CallOutcome::NoProcess,
             // `erpc` gives its result as the reason, which begins with a reference.
-            RequestKind::Down if !self.has_reason && asked == Kind::Rpc => Answer::Reply,
-            RequestKind::SpawnReply if !self.has_reason && asked == Kind::Spawn => Answer::Reply,
-            RequestKind::SpawnReply if !self.has_reason => return None,
-            _ => Answer::Down,
+            RequestKind::Down if !self.has_reason && request == CallKind::Rpc => CallOutcome::Reply,
+            RequestKind::SpawnReply if self.has_reason => CallOutcome::Down,
+            RequestKind::SpawnReply if request == CallKind::Spawn => CallOutcome::Reply,
+            RequestKind::SpawnReply => return None,
+            _ => CallOutcome::Down,
         })
     }
 }
 
-/// What came of the requests of one side and kind.
+/// The outcomes of the requests of one side and kind.
 #[derive(Debug, Default)]
-struct Tally {
+struct CallCounts {
     asked: u64,
     answered: u64,
     noproc: u64,
     down: u64,
     given_up: u64,
     latencies: Option<Box<Histogram>>,
-    slowest: Option<(u64, PacketRef, PacketRef)>,
+    slowest: Option<SlowestCall>,
 }
 
-impl Tally {
-    fn on_reply(&mut self, latency: u64, asked: PacketRef, answered: PacketRef) {
+impl CallCounts {
+    fn on_reply(&mut self, latency_us: u64, request: PacketRef, answer: PacketRef) {
         self.answered += 1;
-        self.latencies.get_or_insert_default().add(latency);
-        if self.slowest.is_none_or(|(slowest, ..)| latency > slowest) {
-            self.slowest = Some((latency, asked, answered));
+        self.latencies.get_or_insert_default().add(latency_us);
+        if self.slowest.is_none_or(|slowest| latency_us > slowest.latency_us) {
+            self.slowest = Some(SlowestCall { latency_us, request, answer });
         }
     }
 
-    fn told(&self, kind: &'static str, oldest: Option<PacketRef>) -> CallSums {
+    fn sums(&self, kind: &'static str, oldest_unanswered: Option<PacketRef>) -> CallSums {
         let settled = self.answered + self.noproc + self.down + self.given_up;
-        let most = self.slowest.map_or(0, |(latency, ..)| latency);
+        let most = self.slowest.map_or(0, |slowest| slowest.latency_us);
         let at = |share| self.latencies.as_ref().map(|all| all.at(share).min(most));
         CallSums {
             kind: kind.into(),
@@ -400,23 +425,20 @@ impl Tally {
             down: self.down,
             median_us: at(0.5),
             p99_us: at(0.99),
-            slowest: self.slowest.map(|(latency_us, asked, answered)| SlowestCall {
-                latency_us,
-                request: asked,
-                answer: answered,
-            }),
-            oldest_unanswered: oldest,
+            slowest: self.slowest,
+            oldest_unanswered,
         }
     }
 }
 
-/// Numbers counted by size: exactly up to 64, and to a thirty-second above.
+/// Numbers counted in buckets: one for each number up to 64, and of a width of 1/32 of the number above.
 #[derive(Debug)]
 struct Histogram {
     counts: [u32; BUCKETS],
     total: u64,
 }
 
+/// Buckets for each power of two.
 const FINE: u64 = 32;
 const BUCKETS: usize = 1280;
 
@@ -434,7 +456,7 @@ impl Histogram {
         }
     }
 
-    /// The number below or at which so great a share of them lies.
+    /// The upper end of the bucket below which this share of the numbers lies.
     fn at(&self, share: f64) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
@@ -454,14 +476,14 @@ impl Histogram {
     }
 }
 
-/// Where a number is counted.
+/// The index of the bucket that counts a number.
 fn bucket(number: u64) -> usize {
     let shift = u64::from(number.max(1).ilog2()).saturating_sub(5);
     let bucket = shift * FINE + (number >> shift);
     usize::try_from(bucket).unwrap_or(usize::MAX).min(BUCKETS - 1)
 }
 
-/// The highest number that is counted there.
+/// The highest number that a bucket counts.
 const fn highest(bucket: usize) -> u64 {
     let bucket = bucket as u64;
     if bucket < 2 * FINE {
@@ -471,14 +493,16 @@ const fn highest(bucket: usize) -> u64 {
     ((bucket - shift * FINE + 1) << shift) - 1
 }
 
-/// Messages that are paired at a time, at the most and at the least.
-const UNPAIRED: usize = 128;
-const FEW: usize = 8;
+/// The most messages that are paired at a time.
+const MAX_NOTED: usize = 128;
 
-/// Answers and requests given up that are looked through where something does not fit.
+/// The capacity of the buffer of a connection with few calls.
+const MIN_NOTED: usize = 8;
+
+/// Answers without a request, and requests given up, that are remembered for each side.
 const RECENT: usize = 32;
 
-/// Captures reorder by milliseconds. In nanoseconds.
+/// The longest distance of reordered packets, in nanoseconds: captures reorder by milliseconds.
 const REORDERED: u64 = 50_000_000;
 
 #[cfg(test)]
@@ -486,7 +510,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_told_exactly_or_nearly_so() {
+    fn a_bucket_is_at_most_a_thirty_second_of_its_number_wide() {
         for number in (0..100).chain([1000, 12_345, 999_999, 7_000_000, 1 << 39]) {
             let highest = highest(bucket(number));
             assert!(highest >= number && highest <= number + number / 32, "{number}: {highest}");

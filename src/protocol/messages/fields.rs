@@ -10,8 +10,8 @@ use super::atom_cache::HeaderAtoms;
 use crate::cursor::Cursor;
 use crate::observe::messages::{FieldKind, FieldWriter, MessageBatch, MessageMeta};
 use crate::wire::control::{ControlMessage, MOST_FIELDS, OPERATIONS, Operation};
-use crate::wire::otp::{Execution, Function, Request, execution};
-use crate::wire::term::{Budget, Erlang, Kind, Numbered, Spelling, Term};
+use crate::wire::otp::{Execution, Function, OtpRequest, execution};
+use crate::wire::term::{Erlang, Numbered, PrintLimits, Spelling, Term, TermKind};
 
 /// Appends a message that came in one frame, or the first frame of one, to `batch`.
 #[inline(never)] // it would take registers from the path of messages that are not printed
@@ -20,7 +20,7 @@ pub(super) fn append(
     meta: MessageMeta,
     control: &ControlMessage<'_>,
     reason: Option<Term<'_>>,
-    request: Option<&Request<'_>>,
+    request: Option<&OtpRequest<'_>>,
     latency_us: Option<u64>,
     atoms: &HeaderAtoms<'_>,
 ) {
@@ -35,7 +35,7 @@ pub(super) fn append(
 }
 
 /// The fields of an operation in output order, each with its index in the control message.
-type Order = [Option<(FieldKind, usize)>; MOST_FIELDS + 1];
+type FieldOrder = [Option<(FieldKind, usize)>; MOST_FIELDS + 1];
 
 /// Stands for the index of the term behind the control message, where that is the reason why a process ended.
 const REASON: usize = MOST_FIELDS;
@@ -46,7 +46,7 @@ const REASON: usize = MOST_FIELDS;
     clippy::indexing_slicing,
     reason = "evaluated at compile time"
 )]
-static ORDERS: [Order; OPERATIONS] = {
+static ORDERS: [FieldOrder; OPERATIONS] = {
     let mut all = [[None; MOST_FIELDS + 1]; OPERATIONS];
     let mut code = 0;
     while code < OPERATIONS {
@@ -57,7 +57,7 @@ static ORDERS: [Order; OPERATIONS] = {
 };
 
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
-const fn order(operation: Operation) -> Order {
+const fn order(operation: Operation) -> FieldOrder {
     let mut order = [None; MOST_FIELDS + 1];
     let Some(fields) = operation.fields() else { return order };
     let mut index = 0;
@@ -71,7 +71,7 @@ const fn order(operation: Operation) -> Order {
 }
 
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
-const fn inserted(mut order: Order, kind: FieldKind, index: usize) -> Order {
+const fn inserted(mut order: FieldOrder, kind: FieldKind, index: usize) -> FieldOrder {
     let (mut at, mut carried) = (0, Some((kind, index)));
     while let Some((kind, _)) = carried {
         let goes_here = match order[at] {
@@ -129,7 +129,7 @@ impl TermWriter<'_, '_, '_> {
     fn call<'c>(
         &mut self,
         mut cursor: Cursor<'c>,
-        request: &Request<'_>,
+        request: &OtpRequest<'_>,
         latency_us: Option<u64>,
     ) -> Option<Cursor<'c>> {
         self.writer.begin_call();
@@ -255,10 +255,10 @@ fn write_term(out: &mut String, term: Term<'_>, atoms: &HeaderAtoms<'_>) {
 /// Writes the outer shape of a reason: what it is, or what it begins with. The rest may be private data.
 fn write_shape(out: &mut String, reason: Term<'_>, atoms: &HeaderAtoms<'_>) {
     match reason.kind() {
-        Kind::Atom => write_term(out, reason, atoms),
-        Kind::Tuple => {
+        TermKind::Atom => write_term(out, reason, atoms),
+        TermKind::Tuple => {
             let first = reason.as_tuple().and_then(|mut elements| elements.next());
-            match first.filter(|first| first.kind() == Kind::Atom) {
+            match first.filter(|first| first.kind() == TermKind::Atom) {
                 Some(first) => {
                     out.push('{');
                     write_term(out, first, atoms);
@@ -267,13 +267,13 @@ fn write_shape(out: &mut String, reason: Term<'_>, atoms: &HeaderAtoms<'_>) {
                 None => out.push_str("{…}"),
             }
         }
-        Kind::List => out.push_str("[…]"),
-        Kind::Map => out.push_str("#{…}"),
+        TermKind::List => out.push_str("[…]"),
+        TermKind::Map => out.push_str("#{…}"),
         _ => out.push('…'),
     }
 }
 
-/// Writes `module:name/arity`.
+/// Writes a function as `module:name/arity`.
 pub(super) fn write_function(out: &mut String, function: &Function<'_>, atoms: &HeaderAtoms<'_>) {
     write_term(out, function.module, atoms);
     out.push(':');
@@ -292,4 +292,4 @@ pub(super) fn execution_of(function: &Function<'_>, atoms: &HeaderAtoms<'_>) -> 
 }
 
 /// The limits of one field. Pids and references have some 40 bytes, names of nodes at most 511.
-pub(super) const FIELD: Budget = Budget { bytes: 600, terms: 64, depth: 16 };
+pub(super) const FIELD: PrintLimits = PrintLimits { bytes: 600, terms: 64, depth: 16 };

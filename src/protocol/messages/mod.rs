@@ -1,8 +1,8 @@
-//! What one side says after the handshake.
+//! Messages after the handshake.
 //!
-//! In: one direction of the stream from its first frame on. Out: an account of its messages; and each of
-//! them to the log, where somebody asked for that, or where it has the other node run what it is told. The
-//! terms that a message carries are looked at no further than OTP's own conventions go.
+//! In: one direction of the stream from its first frame on. Out: sums of its messages; and the messages themselves
+//! in a batch, where they are printed or where a rule looks at them. The term that a message carries is parsed only
+//! as far as OTP's own conventions reach.
 
 mod account;
 mod atom_cache;
@@ -10,19 +10,19 @@ mod calls;
 mod fields;
 mod fragments;
 mod frames;
+mod pending;
 #[cfg(test)]
 mod tests;
-mod waiting;
 
 use std::time::Duration;
 
-use self::account::Account;
+use self::account::MessageAccount;
 use self::atom_cache::{AtomCache, HeaderAtoms};
-pub(in crate::protocol) use self::calls::Calls;
-use self::calls::{Saying, What};
-use self::fragments::{Continued, FragmentReassembly, FragmentedMessage};
-pub(in crate::protocol) use self::frames::Walked;
-use self::frames::{Frame, Frames, Hole, MAX_HEAD, Step};
+pub(in crate::protocol) use self::calls::PendingCalls;
+use self::calls::{CallMessage, CallRole};
+use self::fragments::{FragmentOutcome, FragmentReassembly, FragmentedMessage};
+pub(in crate::protocol) use self::frames::FrameScanEnd;
+use self::frames::{DistFrame, FrameCutter, FrameStep, GapOutcome, MAX_HEAD};
 use crate::flow::Direction;
 use crate::memory::MemoryBudget;
 use crate::observe::messages::{MessageBatch, MessageMeta, RuleTrigger};
@@ -31,59 +31,59 @@ use crate::packet::PacketRef;
 use crate::record::Role;
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
-use crate::wire::header::{Fragment, FrameKind, Header, References, header};
-use crate::wire::otp::{self, Request, RequestKind};
-use crate::wire::term::{Kind, Term};
+use crate::wire::header::{AtomReferences, FragmentId, FrameKind, Header, header};
+use crate::wire::otp::{self, OtpRequest, RequestKind};
+use crate::wire::term::{Term, TermKind};
 use crate::wire::{WireError, WireErrorKind};
 
-/// Which messages are told, and what of them.
+/// Which messages are printed, and how much of them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum MessageDetail {
-    /// None, but for those that have a node run what it is told.
+    /// None. Those that a rule looks at are still passed to it.
     #[default]
     None,
-    /// All, without what they carry.
+    /// All messages, without the terms that they carry.
     Operations,
-    /// All, with what they carry.
+    /// All messages, with the terms that they carry.
     Payloads,
 }
 
 impl MessageDetail {
-    /// Bytes of a message term that are looked at, and no further ones kept.
+    /// The most bytes of a message term that are kept and parsed.
     const fn payload(self) -> usize {
         match self {
-            Self::None | Self::Operations => LOOKED_AT,
+            Self::None | Self::Operations => PARSED,
             Self::Payloads => KEPT,
         }
     }
 }
 
-/// What a direction works with while it is read.
+/// What the messages of one direction are read with: their packet, and what all directions share.
 pub(in crate::protocol) struct FrameContext<'a> {
     pub(in crate::protocol) direction: Direction,
-    /// The role of its sender.
+    /// The role of the sender.
     pub(in crate::protocol) from: Role,
     pub(in crate::protocol) mark: &'a PacketRef,
     pub(in crate::protocol) detail: MessageDetail,
-    pub(in crate::protocol) calls: &'a mut Option<Box<Calls>>,
-    pub(in crate::protocol) log: &'a mut MessageBatch,
+    pub(in crate::protocol) calls: &'a mut Option<Box<PendingCalls>>,
+    pub(in crate::protocol) batch: &'a mut MessageBatch,
     pub(in crate::protocol) pool: &'a MemoryBudget,
 }
 
 impl FrameContext<'_> {
-    fn calls(&mut self) -> &mut Calls {
-        self.calls.get_or_insert_with(|| Box::new(Calls::new(self.pool.reservation())))
+    fn calls(&mut self) -> &mut PendingCalls {
+        self.calls.get_or_insert_with(|| Box::new(PendingCalls::new(self.pool.reservation())))
     }
 }
 
-/// One direction after the handshake.
+/// One direction of a distribution connection after the handshake.
 #[derive(Debug)]
 pub(in crate::protocol) struct MessageStream {
-    frames: Frames,
-    /// Made with the first message.
-    heard: Option<Box<Heard>>,
+    frames: FrameCutter,
+    /// Allocated with the first message: many connections have ticks alone.
+    decoder: Option<Box<MessageDecoder>>,
     is_latin1: bool,
-    /// Distribution messages, each fragment train counted once.
+    /// Distribution messages; one in several fragments counts once.
     messages: u64,
     ticks: u64,
     /// The last tick, unless a message followed it.
@@ -92,19 +92,19 @@ pub(in crate::protocol) struct MessageStream {
     tick_period: Option<Duration>,
     /// The last packet that brought bytes.
     last: Option<PacketRef>,
-    /// The longest time without any, in nanoseconds, and the packet before it.
+    /// The longest time without bytes, in nanoseconds, and the packet before it.
     silence: Option<(u64, PacketRef)>,
     /// The first frame that a node would refuse.
     corrupt: Option<Corrupt>,
 }
 
-/// What is remembered of its messages.
+/// The state that later messages of a direction refer to, and the sums of its messages.
 #[derive(Debug)]
-struct Heard {
+struct MessageDecoder {
     cache: AtomCache,
     fragments: FragmentReassembly,
-    account: Account,
-    /// Room for the name of a function.
+    account: MessageAccount,
+    /// The name of the function of the current message; a reused buffer.
     function: String,
 }
 
@@ -112,15 +112,15 @@ struct Heard {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::protocol) struct Corrupt {
     pub(in crate::protocol) mark: PacketRef,
-    /// What could not be read, as the specification names it.
+    /// The field that could not be read, as the specification names it.
     pub(in crate::protocol) field: &'static str,
 }
 
 impl MessageStream {
     pub(in crate::protocol) fn new(pool: &MemoryBudget) -> Self {
         Self {
-            frames: Frames::new(pool.reservation()),
-            heard: None,
+            frames: FrameCutter::new(pool.reservation()),
+            decoder: None,
             is_latin1: false,
             messages: 0,
             ticks: 0,
@@ -132,17 +132,17 @@ impl MessageStream {
         }
     }
 
-    /// One of the nodes is older than R16: atoms are in Latin-1.
+    /// Decodes atoms as Latin-1, since one of the nodes is older than R16.
     pub(in crate::protocol) const fn use_latin1(&mut self) {
         self.is_latin1 = true;
     }
 
-    /// Messages that have begun.
+    /// The number of messages that have begun.
     pub(in crate::protocol) const fn messages(&self) -> u64 {
         self.messages
     }
 
-    /// Ticks.
+    /// The number of ticks seen.
     pub(in crate::protocol) const fn ticks(&self) -> u64 {
         self.ticks
     }
@@ -162,43 +162,44 @@ impl MessageStream {
         self.corrupt
     }
 
-    /// Frames that were begun.
+    /// The number of frames that have begun.
     pub(in crate::protocol) const fn frames(&self) -> u64 {
         self.frames.begun()
     }
 
-    /// What was sent, added up, when the connection was last heard of at `until`; `None` without a frame.
-    pub(in crate::protocol) fn account(&self, until: Timestamp) -> Option<MessageSums> {
+    /// The sums of all messages, calls aside, of a connection whose last packet was captured at `until`; `None`
+    /// without a frame.
+    pub(in crate::protocol) fn sums(&self, until: Timestamp) -> Option<MessageSums> {
         if self.frames() == 0 {
             return None;
         }
-        let mut told = match &self.heard {
-            Some(heard) => {
-                let told = heard.account.told();
-                let under_way = heard.fragments.len() as u64;
-                MessageSums { unfinished: told.unfinished + under_way, ..told }
+        let mut sums = match &self.decoder {
+            Some(decoder) => {
+                let sums = decoder.account.sums();
+                let incomplete = decoder.fragments.len() as u64;
+                MessageSums { unfinished: sums.unfinished + incomplete, ..sums }
             }
             None => MessageSums::default(),
         };
         let now = self.last.map(|last| (until.nanos_since(last.at), last));
         let longest = now.into_iter().chain(self.silence).max_by_key(|(lasted, _)| *lasted);
         let longest = longest.map(|(lasted, since)| (Duration::from_nanos(lasted), since));
-        told.longest_silence = longest.filter(|(lasted, _)| *lasted >= SILENCE).map(pause);
-        // To the nearest second.
+        sums.longest_silence = longest.filter(|(lasted, _)| *lasted >= SILENCE).map(pause);
+        // `net_ticktime` is a number of seconds, so the period is rounded to the nearest one.
         let seconds = |period: Duration| (period * TICKS + Duration::from_millis(500)).as_secs();
-        told.tick_time_s = self.tick_period.map(seconds);
-        Some(told)
+        sums.tick_time_s = self.tick_period.map(seconds);
+        Some(sums)
     }
 
-    /// Takes in what comes next of the stream.
-    pub(in crate::protocol) fn walk(
+    /// Reads the next bytes of the stream up to the end of `input`, or to bytes that begin no frame.
+    pub(in crate::protocol) fn read(
         &mut self,
         input: &mut &[u8],
-        desk: &mut FrameContext<'_>,
-    ) -> Walked {
+        context: &mut FrameContext<'_>,
+    ) -> FrameScanEnd {
         let Self {
             frames,
-            heard,
+            decoder,
             is_latin1,
             messages,
             ticks,
@@ -208,60 +209,61 @@ impl MessageStream {
             silence,
             corrupt,
         } = self;
-        if let Some(before) = last.replace(*desk.mark) {
-            let lasted = desk.mark.at.nanos_since(before.at);
+        if let Some(before) = last.replace(*context.mark) {
+            let lasted = context.mark.at.nanos_since(before.at);
             if silence.is_none_or(|(longest, _)| lasted > longest) {
                 *silence = Some((lasted, before));
             }
         }
-        let kept = desk.detail.payload();
+        let kept = context.detail.payload();
         loop {
-            let frame = match frames.next(input, |kind, head| wanted(kind, head, kept)) {
-                Step::Frame(frame) => frame,
-                Step::Ended(walked) => return walked,
+            let frame = match frames.next(input, |kind, head| wanted_len(kind, head, kept)) {
+                FrameStep::Frame(frame) => frame,
+                FrameStep::End(end) => return end,
             };
             if frame.kind == FrameKind::Tick {
                 *ticks += 1;
-                on_tick(desk.mark.at, last_tick, tick_period);
+                on_tick(context.mark.at, last_tick, tick_period);
                 continue;
             }
             *last_tick = None;
             *messages += u64::from(frame.kind != FrameKind::Continuation);
-            let heard = heard.get_or_insert_with(|| Box::new(Heard::new(desk.pool, *is_latin1)));
-            if let Err(field) = heard.on_frame(&frame, desk) {
-                corrupt.get_or_insert(Corrupt { mark: *desk.mark, field });
-                heard.forget();
+            let decoder = decoder
+                .get_or_insert_with(|| Box::new(MessageDecoder::new(context.pool, *is_latin1)));
+            if let Err(field) = decoder.on_frame(&frame, context) {
+                corrupt.get_or_insert(Corrupt { mark: *context.mark, field });
+                decoder.forget();
             }
         }
     }
 
-    /// What should be a frame at `mark` is none.
+    /// Notes that the bytes at `mark`, where a frame should begin, are no frame.
     pub(in crate::protocol) fn on_broken(&mut self, mark: PacketRef) {
         self.corrupt.get_or_insert(Corrupt { mark, field: "frame" });
-        self.lose();
+        self.forget();
     }
 
-    /// Four zero bytes where no frame was expected for sure.
+    /// Counts four zero bytes at a place that is not certainly the start of a frame.
     pub(in crate::protocol) fn on_maybe_tick(&mut self, at: Timestamp) {
         self.ticks += 1;
         on_tick(at, &mut self.last_tick, &mut self.tick_period);
     }
 
-    /// The capture does not have the next `bytes`; false when the place in the stream is lost.
+    /// Passes over the next `bytes`, which the capture lacks. False when the start of the next frame is unknown.
     pub(in crate::protocol) fn gap(&mut self, bytes: u64) -> bool {
-        // Nobody knows when they were sent.
+        // The lacking bytes may have been sent at any time, so the pause around them is not measured.
         self.last = None;
-        let passed = self.frames.gap(bytes) == Hole::Passed;
-        if !passed {
-            self.lose();
+        let is_in_frame = self.frames.gap(bytes) == GapOutcome::InFrame;
+        if !is_in_frame {
+            self.forget();
         }
-        passed
+        is_in_frame
     }
 
-    /// Nothing is known any more of what was said before.
-    pub(in crate::protocol) fn lose(&mut self) {
-        if let Some(heard) = &mut self.heard {
-            heard.forget();
+    /// Forgets the atom cache and incomplete messages, because bytes were lost.
+    pub(in crate::protocol) fn forget(&mut self) {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.forget();
         }
     }
 }
@@ -273,17 +275,21 @@ fn pause((lasted, since): (Duration, PacketRef)) -> PauseSpan {
 fn on_tick(at: Timestamp, last: &mut Option<Timestamp>, shortest: &mut Option<Duration>) {
     if let Some(before) = last.replace(at) {
         let period = at.since(before);
-        // What was held up on the way comes in a bunch.
+        // Ticks that were delayed in the network arrive in a burst.
         if period >= SHORTEST_TICK {
             *shortest = Some(shortest.map_or(period, |known| known.min(period)));
         }
     }
 }
 
-/// How much of a frame's body is to be kept, by its front: the header, the control term, and what is looked
-/// at of the message term.
+/// The number of bytes of a frame's body to keep: the header, the control term, and as much of the message term as
+/// is parsed or printed.
+///
+/// Called for frames that come in several segments, whose front is then parsed a second time in `on_frame`: the
+/// message belongs to the packet that brings its last byte, and a parsed front would borrow from a buffer that
+/// still grows.
 #[inline(never)]
-fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
+fn wanted_len(kind: FrameKind, head: &[u8], payload: usize) -> usize {
     let more = head.len().saturating_mul(2);
     let rest = match header(kind, head) {
         Ok((_, rest)) => rest,
@@ -303,7 +309,7 @@ fn wanted(kind: FrameKind, head: &[u8], payload: usize) -> usize {
 }
 
 /// Reads the control term, which has a version byte where there is no header.
-#[inline(always)] // into the hot place and a cold one
+#[inline(always)] // its result would be returned through memory (store forwarding)
 fn control(kind: FrameKind, bytes: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), WireError> {
     control_message(unversioned(kind, bytes))
 }
@@ -313,7 +319,7 @@ fn unversioned(kind: FrameKind, bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(&[VERSION]).filter(|_| is_versioned).unwrap_or(bytes)
 }
 
-impl Heard {
+impl MessageDecoder {
     fn new(pool: &MemoryBudget, is_latin1: bool) -> Self {
         let mut cache = AtomCache::new(pool.reservation());
         if is_latin1 {
@@ -322,7 +328,7 @@ impl Heard {
         Self {
             cache,
             fragments: FragmentReassembly::new(pool.reservation()),
-            account: Account::new(|| pool.reservation()),
+            account: MessageAccount::new(|| pool.reservation()),
             function: String::new(),
         }
     }
@@ -332,20 +338,20 @@ impl Heard {
         self.account.unfinished += self.fragments.forget();
     }
 
-    /// Takes a frame in that is no tick.
+    /// Decodes a frame that is no tick.
     ///
     /// # Errors
     ///
-    /// The field that a node would refuse.
+    /// The field for which a node would refuse the frame.
     fn on_frame(
         &mut self,
-        frame: &Frame<'_>,
-        desk: &mut FrameContext<'_>,
+        frame: &DistFrame<'_>,
+        context: &mut FrameContext<'_>,
     ) -> Result<(), &'static str> {
         let bytes = PREFIX + u64::from(frame.len);
         let (Header { fragment, references }, rest) = match header(frame.kind, frame.head) {
             Ok(read) => read,
-            // The capture lacks it, and with it perhaps new entries of the cache.
+            // The lacking bytes may hold new entries of the atom cache.
             Err(_) if frame.is_cut => {
                 self.account.unreadable += 1;
                 self.forget();
@@ -355,11 +361,11 @@ impl Heard {
         };
         if let (FrameKind::Continuation, Some(fragment)) = (frame.kind, fragment) {
             let payload_bytes = u64::from(frame.len) - (frame.head.len() - rest.len()) as u64;
-            self.on_continuation(fragment, bytes, payload_bytes, rest, desk);
+            self.on_continuation(fragment, bytes, payload_bytes, rest, context);
             return Ok(());
         }
         self.cache.apply(references);
-        // By reference: a copy of what was just put together waits for its stores.
+        // Matched by reference: moving the freshly built value stalls on store forwarding.
         let read = control(frame.kind, rest);
         let (control, behind) = match &read {
             Ok((control, behind)) => (control, *behind),
@@ -377,9 +383,9 @@ impl Heard {
         if has_payload && payload_bytes == 0 && fragment.is_none() {
             return Err("message");
         }
-        // As much of it as would be here, had the frame come in pieces.
-        let payload = payload.get(..desk.detail.payload()).unwrap_or(payload);
-        let passed = Passed {
+        // As many bytes as are kept of a frame that comes in several segments.
+        let payload = payload.get(..context.detail.payload()).unwrap_or(payload);
+        let start = MessageStart {
             control,
             references,
             payload: Term::cut_off(payload),
@@ -387,17 +393,17 @@ impl Heard {
             payload_bytes,
             more: fragment.filter(|fragment| fragment.left > 1),
         };
-        self.on_message(&passed, desk);
+        self.on_message(&start, context);
         Ok(())
     }
 
-    #[inline(always)] // into the one place that it is called from
-    fn on_message(&mut self, passed: &Passed<'_>, desk: &mut FrameContext<'_>) {
-        let Passed { control, payload, bytes, .. } = *passed;
+    #[inline(always)] // called once
+    fn on_message(&mut self, start: &MessageStart<'_>, context: &mut FrameContext<'_>) {
+        let MessageStart { control, payload, bytes, .. } = *start;
         let Self { cache, fragments, account, function: text } = self;
-        let atoms = cache.header(passed.references);
+        let atoms = cache.header(start.references);
         let request = otp::request(control, payload, &atoms);
-        let latency_us = pair(control, request.as_ref(), &atoms, desk);
+        let latency_us = pair(control, request.as_ref(), &atoms, context);
         account.on_message(control.operation, bytes);
         let mut trigger = None;
         let name = name_of(control).and_then(|name| name.as_atom(&atoms)?.text());
@@ -415,168 +421,174 @@ impl Heard {
             let execution = fields::execution_of(function, &atoms);
             trigger = execution.map(RuleTrigger::Execution).or(trigger);
         }
-        let is_told = desk.detail != MessageDetail::None || trigger.is_some();
-        if is_told {
+        let is_reported = context.detail != MessageDetail::None || trigger.is_some();
+        if is_reported {
             let meta = MessageMeta {
-                packet: *desk.mark,
-                from: desk.from,
+                packet: *context.mark,
+                from: context.from,
                 operation: control.operation,
                 call: request.as_ref().map(|request| request.kind),
                 fragments: 1,
-                payload_bytes: passed.payload_bytes(),
+                payload_bytes: start.payload_bytes(),
                 trigger,
             };
             let reason = control.carries_reason().then_some(payload);
             let request = request.as_ref();
-            fields::append(desk.log, meta, control, reason, request, latency_us, &atoms);
+            fields::append(context.batch, meta, control, reason, request, latency_us, &atoms);
         }
-        let keeps_payload = passed.keeps_payload(desk.detail);
-        let Some(fragment) = passed.more else {
-            account.on_whole(control.operation, bytes, desk.mark);
+        let keeps_payload = start.keeps_payload(context.detail);
+        let Some(fragment) = start.more else {
+            account.on_whole(control.operation, bytes, context.mark);
             if keeps_payload {
-                desk.log.set_payload(payload.bytes(), atoms.all());
+                context.batch.set_payload(payload.bytes(), atoms.all());
             }
             return;
         };
-        let mut train = FragmentedMessage::new(fragment, control.operation, bytes);
-        train.payload_bytes = passed.payload_bytes;
-        train.name = name.map(|name| name.as_ref().into());
-        train.function = function.map(|_| text.as_str().into());
-        if is_told {
-            train.begun = desk.log.take_last();
+        let mut fragmented = FragmentedMessage::new(fragment, control.operation, bytes);
+        fragmented.payload_bytes = start.payload_bytes;
+        fragmented.name = name.map(|name| name.as_ref().into());
+        fragmented.function = function.map(|_| text.as_str().into());
+        if is_reported {
+            fragmented.begun = context.batch.take_last();
         }
         if keeps_payload {
-            train.payload = payload.bytes().to_vec();
-            train.atoms = atoms.all().collect();
+            fragmented.payload = payload.bytes().to_vec();
+            fragmented.atoms = atoms.all().collect();
         }
         account.fragmented += 1;
         account.fragments += 1;
-        account.unfinished += fragments.begin(train);
+        account.unfinished += fragments.begin(fragmented);
     }
 
     fn on_continuation(
         &mut self,
-        fragment: Fragment,
+        fragment: FragmentId,
         bytes: u64,
         payload_bytes: u64,
         start: &[u8],
-        desk: &mut FrameContext<'_>,
+        context: &mut FrameContext<'_>,
     ) {
-        let kept = match desk.detail {
+        let kept = match context.detail {
             MessageDetail::Payloads => KEPT,
             MessageDetail::None | MessageDetail::Operations => 0,
         };
-        let train = match self.fragments.go_on(fragment, bytes, payload_bytes, start, kept) {
-            Continued::Unknown => {
-                self.account.unreadable += 1;
-                return;
-            }
-            Continued::OutOfOrder => {
-                self.account.unreadable += 1;
-                self.account.unfinished += 1;
-                return;
-            }
-            Continued::GoesOn(train) => {
-                self.account.on_fragment(train, bytes);
-                return;
-            }
-            Continued::Whole(train) => train,
-        };
-        self.account.on_fragment(&train, bytes);
-        self.account.on_whole(train.operation, train.bytes, desk.mark);
-        let Some(begun) = &train.begun else { return };
-        desk.log.put_back(begun, *desk.mark, train.fragments, train.payload_bytes);
-        if desk.detail == MessageDetail::Payloads {
-            desk.log.set_payload(&train.payload, train.atoms.into_iter());
+        let fragmented =
+            match self.fragments.add_continuation(fragment, bytes, payload_bytes, start, kept) {
+                FragmentOutcome::Unknown => {
+                    self.account.unreadable += 1;
+                    return;
+                }
+                FragmentOutcome::OutOfOrder => {
+                    self.account.unreadable += 1;
+                    self.account.unfinished += 1;
+                    return;
+                }
+                FragmentOutcome::Continues(fragmented) => {
+                    self.account.on_fragment(fragmented, bytes);
+                    return;
+                }
+                FragmentOutcome::Complete(fragmented) => fragmented,
+            };
+        self.account.on_fragment(&fragmented, bytes);
+        self.account.on_whole(fragmented.operation, fragmented.bytes, context.mark);
+        let Some(begun) = &fragmented.begun else { return };
+        context.batch.put_back(
+            begun,
+            *context.mark,
+            fragmented.fragments,
+            fragmented.payload_bytes,
+        );
+        if context.detail == MessageDetail::Payloads {
+            context.batch.set_payload(&fragmented.payload, fragmented.atoms.into_iter());
         }
     }
 }
 
-/// A message, or the first fragment of one.
-struct Passed<'a> {
+/// A message in one frame, or the first frame of one.
+struct MessageStart<'a> {
     control: &'a ControlMessage<'a>,
-    references: References<'a>,
-    /// The front of what it carries.
+    references: AtomReferences<'a>,
+    /// The first bytes of its message term.
     payload: Term<'a>,
-    /// Bytes of all of its frames so far.
+    /// Bytes of its frame, length prefix included.
     bytes: u64,
-    /// Bytes of what it carries, in those.
+    /// Bytes of the message term in this frame.
     payload_bytes: u64,
-    /// The fragment, where more are to come.
-    more: Option<Fragment>,
+    /// Its fragment, where more of them follow.
+    more: Option<FragmentId>,
 }
 
-impl Passed<'_> {
-    /// Bytes of what it carries, if that is anything.
+impl MessageStart<'_> {
+    /// Bytes of its message term in this frame, if the operation has one.
     fn payload_bytes(&self) -> Option<u64> {
         self.control.operation.has_payload().then_some(self.payload_bytes)
     }
 
-    /// Whether what it carries is kept.
+    /// Whether its message term is kept.
     const fn keeps_payload(&self, detail: MessageDetail) -> bool {
         matches!(detail, MessageDetail::Payloads) && self.control.operation.has_payload()
     }
 }
 
-/// Pairs a message with its request or answer; gives the time since its request, for an answer that is told.
+/// Pairs a message with its request or answer. Gives the time since its request, for an answer that is printed.
 fn pair(
     control: &ControlMessage<'_>,
-    request: Option<&Request<'_>>,
+    request: Option<&OtpRequest<'_>>,
     atoms: &HeaderAtoms<'_>,
-    desk: &mut FrameContext<'_>,
+    context: &mut FrameContext<'_>,
 ) -> Option<u64> {
-    let (reference, what) = match request {
+    let (reference, role) = match request {
         Some(request) => {
-            let why = match request.kind {
+            let reason = match request.kind {
                 RequestKind::Down | RequestKind::SpawnReply => {
                     request.label().and_then(|it| it.as_atom(atoms))
                 }
                 _ => None,
             };
-            (request.reference?, What::Says(request.kind, why))
+            (request.reference?, CallRole::Convention(request.kind, reason))
         }
         None if control.operation == Operation::DEMONITOR_P => {
-            // Of those who have asked nothing, most monitors are no calls'.
-            desk.calls.as_ref()?;
-            (control.field(Field::Reference)?, What::GivesUp)
+            // If neither side made a call yet, a `DEMONITOR_P` is almost surely not the end of one.
+            context.calls.as_ref()?;
+            (control.field(Field::Reference)?, CallRole::Demonitor)
         }
         None => return None,
     };
-    let said = Saying { from: desk.direction, what, reference, mark: desk.mark };
-    if desk.detail == MessageDetail::None {
-        desk.calls().note(&said);
+    let message = CallMessage { from: context.direction, role, reference, mark: context.mark };
+    if context.detail == MessageDetail::None {
+        context.calls().note(&message);
         return None;
     }
-    desk.calls().pair(&said)
+    context.calls().pair(&message)
 }
 
-/// The registered name that a message is for.
+/// The registered name that a message is sent to.
 fn name_of<'a>(control: &ControlMessage<'a>) -> Option<Term<'a>> {
     match control.operation {
         Operation::REG_SEND | Operation::REG_SEND_TT => control.field(Field::ToName),
         Operation::MONITOR_P | Operation::ALTACT_SIG_SEND => {
-            control.field(Field::To).filter(|to| to.kind() == Kind::Atom)
+            control.field(Field::To).filter(|to| to.kind() == TermKind::Atom)
         }
         _ => None,
     }
 }
 
-/// Bytes of the length prefix.
+/// Bytes of a frame's length prefix.
 const PREFIX: u64 = 4;
 
 const VERSION: u8 = 131;
 
-/// Bytes of a message term that are looked at: the head of a call, its tag, and the name of a function.
-const LOOKED_AT: usize = 512;
+/// Bytes of a message term that are parsed: the head of a call, its tag, and the name of a function.
+const PARSED: usize = 512;
 
-/// Bytes of a message term that are kept where somebody asked for it: one fragment's.
+/// Bytes of a message term that are kept where payloads are printed: the size of one fragment.
 const KEPT: usize = 64 << 10;
 
-/// A shorter time without a word is none that anybody looks for.
+/// Shorter silences are not reported.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Ticks in `net_ticktime`, unless `net_tickintensity` says otherwise.
 const TICKS: u32 = 4;
 
-/// `net_ticktime` is a number of seconds, and at least four ticks are sent in it.
+/// Shorter periods are bursts of delayed ticks: `net_ticktime` is at least one second, in which four are sent.
 const SHORTEST_TICK: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! What two nodes say, from scripts of frames, and what is told of it.
+//! Scripts of frames that two nodes send, and the messages that are decoded from them.
 
 #![expect(clippy::cast_possible_truncation, reason = "test messages are short")]
 
@@ -6,25 +6,25 @@ use std::time::Duration;
 
 use super::*;
 use crate::observe::messages::{FieldKind, MessageView};
-use crate::observe::{CallSums as ToldCalls, NameCount};
+use crate::observe::{CallSums as CallStats, NameCount};
 use crate::packet::FrameRef;
-use crate::wire::term::{Budget, Erlang, NoAtoms};
+use crate::wire::term::{Erlang, NoAtoms, PrintLimits};
 
 use Direction::{HighToLow, LowToHigh};
 
 /// Both sides of a connection, behind the handshake.
-struct Talk {
+struct TwoNodes {
     up: MessageStream,
     down: MessageStream,
-    calls: Option<Box<Calls>>,
+    calls: Option<Box<PendingCalls>>,
     pool: MemoryBudget,
-    log: MessageBatch,
+    batch: MessageBatch,
     detail: MessageDetail,
     at: Timestamp,
     frame: u64,
 }
 
-impl Talk {
+impl TwoNodes {
     fn new() -> Self {
         Self::with(1 << 20)
     }
@@ -36,42 +36,41 @@ impl Talk {
             down: MessageStream::new(&pool),
             calls: None,
             pool,
-            log: MessageBatch::default(),
+            batch: MessageBatch::default(),
             detail: MessageDetail::Payloads,
             at: Timestamp::new(100, 0),
             frame: 0,
         }
     }
 
-    /// One side sends a packet, a millisecond after the one before; gives what is told of it.
-    fn says(&mut self, direction: Direction, bytes: &[u8]) -> Vec<String> {
+    /// Decodes a packet of one side, a millisecond after the one before, and describes its messages.
+    fn send(&mut self, direction: Direction, bytes: &[u8]) -> Vec<String> {
         self.at = self.at.after(Duration::from_millis(1));
         self.frame += 1;
-        self.log.clear();
-        let mut desk = FrameContext {
+        self.batch.clear();
+        let mut context = FrameContext {
             direction,
             from: if direction == LowToHigh { Role::Initiator } else { Role::Acceptor },
             mark: &PacketRef { frame: FrameRef { input: 0, number: self.frame }, at: self.at },
             detail: self.detail,
             calls: &mut self.calls,
-            log: &mut self.log,
+            batch: &mut self.batch,
             pool: &self.pool,
         };
-        let speech = if direction == LowToHigh { &mut self.up } else { &mut self.down };
-        assert_eq!(speech.walk(&mut &bytes[..], &mut desk), Walked::Whole);
-        self.log.iter().map(|message| short(&message)).collect()
+        let stream = if direction == LowToHigh { &mut self.up } else { &mut self.down };
+        assert_eq!(stream.read(&mut &bytes[..], &mut context), FrameScanEnd::AllRead);
+        self.batch.iter().map(|message| short(&message)).collect()
     }
 
-    fn calls(&mut self, direction: Direction) -> Vec<ToldCalls> {
+    fn calls(&mut self, direction: Direction) -> Vec<CallStats> {
         let Some(calls) = &mut self.calls else { return Vec::new() };
-        calls.catch_up();
-        calls.told(direction)
+        std::mem::take(&mut calls.settle()[direction])
     }
 
     /// Asked, answered, unanswered, given up, no process, ended; the kinds are leaked to compare them with literals.
     fn counts(&mut self, direction: Direction) -> Vec<(&'static str, [u64; 6])> {
         let calls = self.calls(direction).into_iter();
-        let counts = |it: &ToldCalls| {
+        let counts = |it: &CallStats| {
             [it.asked, it.answered, it.unanswered, it.given_up, it.noproc, it.down]
         };
         calls.map(|it| (&*it.kind.to_string().leak(), counts(&it))).collect()
@@ -95,7 +94,7 @@ fn short(message: &MessageView<'_>) -> String {
         text += &format!(" in {}", meta.fragments);
     }
     if let (Some(payload), Some(bytes)) = (message.payload, meta.payload_bytes) {
-        text += &format!(" {bytes}: {}", payload.erlang(Budget::ALL));
+        text += &format!(" {bytes}: {}", payload.erlang(PrintLimits::ALL));
     }
     text
 }
@@ -172,7 +171,7 @@ fn fragments_of_several_messages_interleave_in_any_way() {
         ]
     };
     let fragments = [of(7, 7), of(8, 8), of(9, 9)];
-    let told = |to: u8| format!("SEND_SENDER <a@h.{to}.0> in 3 13: <<\"abcdefgh\">>");
+    let lines = |to: u8| format!("SEND_SENDER <a@h.{to}.0> in 3 13: <<\"abcdefgh\">>");
     // Which train goes on next, in each order of nine turns of three.
     let mut orders = vec![vec![]];
     for _ in 0..9 {
@@ -186,24 +185,24 @@ fn fragments_of_several_messages_interleave_in_any_way() {
     }
     assert_eq!(orders.len(), 1680);
     for order in orders.iter().step_by(17) {
-        let mut talk = Talk::new();
+        let mut nodes = TwoNodes::new();
         let (mut place, mut expected, mut found) = ([0; 3], Vec::new(), Vec::new());
         for train in order {
-            found.extend(talk.says(LowToHigh, &fragments[*train][place[*train]]));
+            found.extend(nodes.send(LowToHigh, &fragments[*train][place[*train]]));
             place[*train] += 1;
             if place[*train] == 3 {
-                expected.push(told(7 + *train as u8));
+                expected.push(lines(7 + *train as u8));
             }
         }
         assert_eq!(found, expected, "{order:?}");
-        let account = talk.up.account(talk.at).unwrap();
-        assert_eq!((account.fragmented, account.fragments, account.unfinished), (3, 9, 0));
+        let sums = nodes.up.sums(nodes.at).unwrap();
+        assert_eq!((sums.fragmented, sums.fragments, sums.unfinished), (3, 9, 0));
     }
 }
 
 #[test]
 fn messages_and_ticks_pass_between_fragments() {
-    let mut talk = Talk::new();
+    let mut nodes = TwoNodes::new();
     let stream = [
         first(7, 2, &send(7), HALVES[0]),
         vec![0; 4],
@@ -212,46 +211,47 @@ fn messages_and_ticks_pass_between_fragments() {
     ];
     let expected =
         ["SEND_SENDER <a@h.2.0> 4: ok", "SEND_SENDER <a@h.7.0> in 2 13: <<\"abcdefgh\">>"];
-    assert_eq!(talk.says(LowToHigh, &stream.concat()), expected);
-    assert_eq!((talk.up.messages(), talk.up.ticks()), (2, 1));
+    assert_eq!(nodes.send(LowToHigh, &stream.concat()), expected);
+    assert_eq!((nodes.up.messages(), nodes.up.ticks()), (2, 1));
 }
 
 #[test]
 fn a_fragment_out_of_order_ends_its_message_and_no_other() {
-    let mut talk = Talk::new();
-    talk.says(
+    let mut nodes = TwoNodes::new();
+    nodes.send(
         LowToHigh,
         &[first(7, 3, &send(7), HALVES[0]), first(8, 2, &send(8), HALVES[0])].concat(),
     );
-    assert!(talk.says(LowToHigh, &next(7, 1, b"gh")).is_empty());
+    assert!(nodes.send(LowToHigh, &next(7, 1, b"gh")).is_empty());
     assert!(
-        talk.says(LowToHigh, &[next(7, 2, b"ef"), next(7, 1, b"gh"), next(9, 1, b"gh")].concat())
+        nodes
+            .send(LowToHigh, &[next(7, 2, b"ef"), next(7, 1, b"gh"), next(9, 1, b"gh")].concat())
             .is_empty()
     );
-    assert_eq!(talk.says(LowToHigh, &next(8, 1, HALVES[1])).len(), 1);
-    let account = talk.up.account(talk.at).unwrap();
-    assert_eq!((account.unfinished, account.unreadable), (1, 4));
+    assert_eq!(nodes.send(LowToHigh, &next(8, 1, HALVES[1])).len(), 1);
+    let sums = nodes.up.sums(nodes.at).unwrap();
+    assert_eq!((sums.unfinished, sums.unreadable), (1, 4));
 }
 
 #[test]
 fn a_sender_that_begins_another_message_leaves_the_one_before() {
-    let mut talk = Talk::new();
-    talk.says(LowToHigh, &first(7, 3, &send(7), HALVES[0]));
-    talk.says(LowToHigh, &first(7, 2, &send(8), HALVES[0]));
-    let told = talk.says(LowToHigh, &next(7, 1, HALVES[1]));
-    assert_eq!(told, ["SEND_SENDER <a@h.8.0> in 2 13: <<\"abcdefgh\">>"]);
-    assert_eq!(talk.up.account(talk.at).unwrap().unfinished, 1);
+    let mut nodes = TwoNodes::new();
+    nodes.send(LowToHigh, &first(7, 3, &send(7), HALVES[0]));
+    nodes.send(LowToHigh, &first(7, 2, &send(8), HALVES[0]));
+    let lines = nodes.send(LowToHigh, &next(7, 1, HALVES[1]));
+    assert_eq!(lines, ["SEND_SENDER <a@h.8.0> in 2 13: <<\"abcdefgh\">>"]);
+    assert_eq!(nodes.up.sums(nodes.at).unwrap().unfinished, 1);
 }
 
 #[test]
 fn a_first_fragment_may_be_the_last() {
-    let told = Talk::new().says(LowToHigh, &first(7, 1, &send(7), &HALVES.concat()));
-    assert_eq!(told, ["SEND_SENDER <a@h.7.0> 13: <<\"abcdefgh\">>"]);
+    let lines = TwoNodes::new().send(LowToHigh, &first(7, 1, &send(7), &HALVES.concat()));
+    assert_eq!(lines, ["SEND_SENDER <a@h.7.0> 13: <<\"abcdefgh\">>"]);
 }
 
 #[test]
 fn names_and_functions_have_the_bytes_of_all_fragments() {
-    let mut talk = Talk::new();
+    let mut nodes = TwoNodes::new();
     let mfa = tuple(&[&atom("m"), &atom("f"), &[97, 1]]);
     let spawn = tuple(&[&[97, 29], &reference(1), &pid(1), &pid(1), &mfa, &[106]]);
     let stream = [
@@ -260,43 +260,43 @@ fn names_and_functions_have_the_bytes_of_all_fragments() {
         first(7, 2, &spawn, HALVES[0]),
         next(7, 1, HALVES[1]),
     ];
-    talk.says(LowToHigh, &stream.concat());
-    let account = talk.up.account(talk.at).unwrap();
+    nodes.send(LowToHigh, &stream.concat());
+    let sums = nodes.up.sums(nodes.at).unwrap();
     let bytes = |frames: &[Vec<u8>]| frames.concat().len() as u64;
     let share = |share: &NameCount| (share.name.to_string(), share.messages, share.bytes);
-    assert_eq!(share(&account.names[0]), ("store".to_owned(), 1, bytes(&stream[..2])));
-    assert_eq!(share(&account.functions[0]), ("m:f/1".to_owned(), 1, bytes(&stream[2..])));
-    assert_eq!(account.largest.unwrap().bytes, bytes(&stream[2..]));
+    assert_eq!(share(&sums.names[0]), ("store".to_owned(), 1, bytes(&stream[..2])));
+    assert_eq!(share(&sums.functions[0]), ("m:f/1".to_owned(), 1, bytes(&stream[2..])));
+    assert_eq!(sums.largest.unwrap().bytes, bytes(&stream[2..]));
 }
 
 #[test]
 fn in_pass_through_each_term_has_a_version_byte() {
-    let mut talk = Talk::new();
+    let mut nodes = TwoNodes::new();
     let to_rex = framed(&[b"p\x83", &reg_send("rex"), b"\x83", &atom("ok")]);
     let link = framed(&[b"p\x83", &tuple(&[&[97, 1], &pid(1), &pid(2)])]);
     assert_eq!(
-        talk.says(LowToHigh, &[to_rex, link].concat()),
+        nodes.send(LowToHigh, &[to_rex, link].concat()),
         ["REG_SEND rex 4: ok", "LINK <a@h.2.0>"]
     );
 }
 
 #[test]
-fn atoms_that_were_not_seen_are_told_by_their_number() {
+fn atoms_that_were_not_seen_are_shown_by_their_number() {
     let control = tuple(&[&[97, 6], &pid(1), &atom(""), b"R\x01"]);
     let known = framed(&[b"\x83D\x02\x88\0\x07\x03rex\x09\x02ok", &control, b"R\0"]);
     let again = framed(&[b"\x83D\x02\0\0\x09\x07", &control, b"R\0"]);
-    let mut talk = Talk::new();
-    assert_eq!(talk.says(LowToHigh, &again), ["REG_SEND #1 2: #0"], "joined late");
-    assert_eq!(talk.says(LowToHigh, &known), ["REG_SEND ok 2: rex"]);
-    assert_eq!(talk.says(LowToHigh, &again), ["REG_SEND rex 2: ok"]);
+    let mut nodes = TwoNodes::new();
+    assert_eq!(nodes.send(LowToHigh, &again), ["REG_SEND #1 2: #0"], "joined late");
+    assert_eq!(nodes.send(LowToHigh, &known), ["REG_SEND ok 2: rex"]);
+    assert_eq!(nodes.send(LowToHigh, &again), ["REG_SEND rex 2: ok"]);
     assert_eq!(
-        talk.says(HighToLow, &again),
+        nodes.send(HighToLow, &again),
         ["REG_SEND #1 2: #0"],
         "the other direction has its own"
     );
-    assert!(!talk.up.gap(100));
-    assert_eq!(talk.says(LowToHigh, &again), ["REG_SEND #1 2: #0"], "bytes were lost");
-    assert_eq!(talk.says(LowToHigh, &known), ["REG_SEND ok 2: rex"]);
+    assert!(!nodes.up.gap(100));
+    assert_eq!(nodes.send(LowToHigh, &again), ["REG_SEND #1 2: #0"], "bytes were lost");
+    assert_eq!(nodes.send(LowToHigh, &known), ["REG_SEND ok 2: rex"]);
 }
 
 #[test]
@@ -308,84 +308,84 @@ fn fragments_refer_to_the_atoms_of_their_first_header() {
         b"h\x02R\0",
     ]);
     let other = framed(&[b"\x83D\x01\x08\x07\x02no", &send(3), b"R\0"]);
-    let mut talk = Talk::new();
-    talk.says(LowToHigh, &first);
-    assert_eq!(talk.says(LowToHigh, &other), ["SEND_SENDER <a@h.3.0> 2: no"]);
+    let mut nodes = TwoNodes::new();
+    nodes.send(LowToHigh, &first);
+    assert_eq!(nodes.send(LowToHigh, &other), ["SEND_SENDER <a@h.3.0> 2: no"]);
     assert_eq!(
-        talk.says(LowToHigh, &next(7, 1, b"R\0")),
+        nodes.send(LowToHigh, &next(7, 1, b"R\0")),
         ["SEND_SENDER <a@h.2.0> in 2 6: {rex,rex}"]
     );
 }
 
 #[test]
 fn a_hole_in_a_message_loses_its_end_and_one_across_it_all_that_is_under_way() {
-    let mut talk = Talk::new();
+    let mut nodes = TwoNodes::new();
     let long = frame(&send(2), &[b"m\0\0\x10\0", &[7; 4096][..]].concat());
-    talk.says(LowToHigh, &long[..2000]);
-    assert!(talk.up.gap(long.len() as u64 - 2000));
-    assert_eq!(talk.says(LowToHigh, &frame(&send(3), &atom("ok"))).len(), 2);
-    talk.says(LowToHigh, &first(7, 2, &send(7), HALVES[0]));
-    talk.says(LowToHigh, &long[..2000]);
-    assert!(!talk.up.gap(long.len() as u64));
-    assert!(talk.says(LowToHigh, &next(7, 1, HALVES[1])).is_empty());
-    let account = talk.up.account(talk.at).unwrap();
-    assert_eq!((account.unfinished, account.unreadable), (1, 1));
+    nodes.send(LowToHigh, &long[..2000]);
+    assert!(nodes.up.gap(long.len() as u64 - 2000));
+    assert_eq!(nodes.send(LowToHigh, &frame(&send(3), &atom("ok"))).len(), 2);
+    nodes.send(LowToHigh, &first(7, 2, &send(7), HALVES[0]));
+    nodes.send(LowToHigh, &long[..2000]);
+    assert!(!nodes.up.gap(long.len() as u64));
+    assert!(nodes.send(LowToHigh, &next(7, 1, HALVES[1])).is_empty());
+    let sums = nodes.up.sums(nodes.at).unwrap();
+    assert_eq!((sums.unfinished, sums.unreadable), (1, 1));
 }
 
 #[test]
 fn calls_and_replies_are_paired_by_reference() {
-    let mut talk = Talk::new();
-    talk.says(LowToHigh, &[call(1), call(2), call(3)].concat());
-    let told = talk.says(HighToLow, &[reply(2), reply(9)].concat());
-    assert!(told[0].starts_with("SEND_SENDER <a@h.1.0> (gen_reply 1000)"), "{told:?}");
-    assert!(told[1].starts_with("SEND_SENDER <a@h.1.0> (gen_reply)"), "{told:?}");
-    talk.says(HighToLow, &down(1, &tuple(&[&atom("shutdown"), &[106]])));
-    assert_eq!(talk.counts(LowToHigh), [("gen_call", [3, 1, 1, 0, 0, 1])]);
-    assert!(talk.counts(HighToLow).is_empty());
-    let calls = talk.calls(LowToHigh);
+    let mut nodes = TwoNodes::new();
+    nodes.send(LowToHigh, &[call(1), call(2), call(3)].concat());
+    let lines = nodes.send(HighToLow, &[reply(2), reply(9)].concat());
+    assert!(lines[0].starts_with("SEND_SENDER <a@h.1.0> (gen_reply 1000)"), "{lines:?}");
+    assert!(lines[1].starts_with("SEND_SENDER <a@h.1.0> (gen_reply)"), "{lines:?}");
+    nodes.send(HighToLow, &down(1, &tuple(&[&atom("shutdown"), &[106]])));
+    assert_eq!(nodes.counts(LowToHigh), [("gen_call", [3, 1, 1, 0, 0, 1])]);
+    assert!(nodes.counts(HighToLow).is_empty());
+    let calls = nodes.calls(LowToHigh);
     let slowest = calls[0].slowest.as_ref().unwrap();
     assert_eq!(slowest.latency_us, 1000);
     assert!(calls[0].oldest_unanswered.is_some());
 }
 
 #[test]
-fn a_name_without_a_process_and_a_caller_that_waits_no_longer_are_told_apart() {
-    let mut talk = Talk::new();
-    talk.says(LowToHigh, &[call(1), call(2)].concat());
-    talk.says(HighToLow, &down(1, &atom("noproc")));
-    talk.says(LowToHigh, &demonitor(1));
-    talk.says(LowToHigh, &demonitor(2));
-    assert_eq!(talk.counts(LowToHigh), [("gen_call", [2, 0, 0, 1, 1, 0])]);
+fn a_missing_process_and_a_caller_that_gives_up_are_counted_separately() {
+    let mut nodes = TwoNodes::new();
+    nodes.send(LowToHigh, &[call(1), call(2)].concat());
+    nodes.send(HighToLow, &down(1, &atom("noproc")));
+    nodes.send(LowToHigh, &demonitor(1));
+    nodes.send(LowToHigh, &demonitor(2));
+    assert_eq!(nodes.counts(LowToHigh), [("gen_call", [2, 0, 0, 1, 1, 0])]);
     // Far too late.
-    talk.at = talk.at.after(Duration::from_secs(5));
-    talk.says(HighToLow, &reply(2));
-    assert_eq!(talk.counts(LowToHigh), [("gen_call", [2, 0, 0, 1, 1, 0])]);
+    nodes.at = nodes.at.after(Duration::from_secs(5));
+    nodes.send(HighToLow, &reply(2));
+    assert_eq!(nodes.counts(LowToHigh), [("gen_call", [2, 0, 0, 1, 1, 0])]);
 }
 
 #[test]
 fn packets_of_the_two_sides_may_be_out_of_order() {
-    let mut talk = Talk::new();
-    talk.says(HighToLow, &reply(1));
-    talk.says(LowToHigh, &call(1));
-    talk.says(LowToHigh, &[call(2), demonitor(2)].concat());
-    talk.says(HighToLow, &reply(2));
-    assert_eq!(talk.counts(LowToHigh), [("gen_call", [2, 2, 0, 0, 0, 0])]);
-    talk.says(HighToLow, &reply(3));
-    talk.at = talk.at.after(Duration::from_secs(5));
-    talk.says(LowToHigh, &call(3));
-    assert_eq!(talk.counts(LowToHigh), [("gen_call", [3, 2, 1, 0, 0, 0])]);
+    let mut nodes = TwoNodes::new();
+    nodes.send(HighToLow, &reply(1));
+    nodes.send(LowToHigh, &call(1));
+    nodes.send(LowToHigh, &[call(2), demonitor(2)].concat());
+    nodes.send(HighToLow, &reply(2));
+    assert_eq!(nodes.counts(LowToHigh), [("gen_call", [2, 2, 0, 0, 0, 0])]);
+    nodes.send(HighToLow, &reply(3));
+    nodes.at = nodes.at.after(Duration::from_secs(5));
+    nodes.send(LowToHigh, &call(3));
+    assert_eq!(nodes.counts(LowToHigh), [("gen_call", [3, 2, 1, 0, 0, 0])]);
 }
 
 #[test]
-fn calls_are_told_the_same_whether_paired_one_by_one_or_many_together() {
+fn calls_are_counted_the_same_whether_paired_one_by_one_or_in_batches() {
     let mut random = 1_u32;
     let mut next = |below: u32| {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         u8::try_from((random >> 8) % below).unwrap()
     };
     for _ in 0..20 {
-        let mut talks = [MessageDetail::None, MessageDetail::Operations]
-            .map(|detail| Talk { detail, ..Talk::new() });
+        let mut pairs = [MessageDetail::None, MessageDetail::Operations]
+            .map(|detail| TwoNodes { detail, ..TwoNodes::new() });
         for _ in 0..400 {
             let (id, direction) = (next(40), if next(2) == 0 { LowToHigh } else { HighToLow });
             let bytes = match next(9) {
@@ -395,12 +395,12 @@ fn calls_are_told_the_same_whether_paired_one_by_one_or_many_together() {
                 _ => demonitor(id),
             };
             let pause = Duration::from_millis(u64::from(next(60)));
-            for talk in &mut talks {
-                talk.at = talk.at.after(pause);
-                talk.says(direction, &bytes);
+            for nodes in &mut pairs {
+                nodes.at = nodes.at.after(pause);
+                nodes.send(direction, &bytes);
             }
         }
-        let [together, one_by_one] = &mut talks;
+        let [together, one_by_one] = &mut pairs;
         for direction in [LowToHigh, HighToLow] {
             let (together, one_by_one) = (together.calls(direction), one_by_one.calls(direction));
             assert!(one_by_one[0].answered > 0 && one_by_one[0].given_up > 0);
@@ -421,26 +421,26 @@ fn a_call_by_spawning_is_answered_by_what_it_comes_to() {
     let spawned = |id: u8, result: &[u8]| {
         frame(&tuple(&[&[97, 31], &reference(id), &pid(1), &[97, 2], result]), b"")
     };
-    let mut talk = Talk::new();
-    talk.says(LowToHigh, &[spawn(1, "erpc"), spawn(2, "erpc"), spawn(3, "other")].concat());
+    let mut nodes = TwoNodes::new();
+    nodes.send(LowToHigh, &[spawn(1, "erpc"), spawn(2, "erpc"), spawn(3, "other")].concat());
     let result = tuple(&[&reference(9), &atom("return"), &[97, 1]]);
-    talk.says(HighToLow, &[spawned(1, &pid(5)), down(1, &result)].concat());
-    talk.says(HighToLow, &spawned(2, &atom("badarg")));
-    talk.says(HighToLow, &spawned(3, &pid(6)));
+    nodes.send(HighToLow, &[spawned(1, &pid(5)), down(1, &result)].concat());
+    nodes.send(HighToLow, &spawned(2, &atom("badarg")));
+    nodes.send(HighToLow, &spawned(3, &pid(6)));
     let expected = [("rpc", [2, 1, 0, 0, 0, 1]), ("spawn", [1, 1, 0, 0, 0, 0])];
-    assert_eq!(talk.counts(LowToHigh), expected);
+    assert_eq!(nodes.counts(LowToHigh), expected);
     // The other way round, as a capture may have it.
-    talk.says(HighToLow, &[spawned(4, &pid(5)), down(4, &result)].concat());
-    talk.says(LowToHigh, &spawn(4, "erpc"));
-    assert_eq!(talk.counts(LowToHigh)[0], ("rpc", [3, 2, 0, 0, 0, 1]));
+    nodes.send(HighToLow, &[spawned(4, &pid(5)), down(4, &result)].concat());
+    nodes.send(LowToHigh, &spawn(4, "erpc"));
+    assert_eq!(nodes.counts(LowToHigh)[0], ("rpc", [3, 2, 0, 0, 0, 1]));
 }
 
 #[test]
-fn reasons_are_told_by_their_shape() {
+fn reasons_are_shown_by_their_shape() {
     let exit = |reason: &[u8]| {
-        let told =
-            Talk::new().says(LowToHigh, &frame(&tuple(&[&[97, 24], &pid(1), &pid(2)]), reason));
-        told[0].split(' ').nth(2).unwrap().to_owned()
+        let lines =
+            TwoNodes::new().send(LowToHigh, &frame(&tuple(&[&[97, 24], &pid(1), &pid(2)]), reason));
+        lines[0].split(' ').nth(2).unwrap().to_owned()
     };
     assert_eq!(exit(&atom("killed")), "killed");
     assert_eq!(exit(&tuple(&[&atom("badmatch"), b"m\0\0\0\x06secret"])), "{badmatch,…}");
@@ -450,30 +450,30 @@ fn reasons_are_told_by_their_shape() {
 }
 
 #[test]
-fn without_a_wish_for_them_payloads_are_neither_told_nor_kept() {
-    let mut talk = Talk { detail: MessageDetail::Operations, ..Talk::new() };
-    let told =
-        talk.says(LowToHigh, &[first(7, 2, &send(7), HALVES[0]), next(7, 1, HALVES[1])].concat());
-    assert_eq!(told, ["SEND_SENDER <a@h.7.0> in 2"]);
-    let mut talk = Talk { detail: MessageDetail::None, ..Talk::new() };
-    assert!(talk.says(LowToHigh, &call(1)).is_empty());
-    assert_eq!(talk.counts(LowToHigh), [("gen_call", [1, 0, 1, 0, 0, 0])]);
+fn payloads_that_are_not_printed_are_not_kept() {
+    let mut nodes = TwoNodes { detail: MessageDetail::Operations, ..TwoNodes::new() };
+    let lines =
+        nodes.send(LowToHigh, &[first(7, 2, &send(7), HALVES[0]), next(7, 1, HALVES[1])].concat());
+    assert_eq!(lines, ["SEND_SENDER <a@h.7.0> in 2"]);
+    let mut nodes = TwoNodes { detail: MessageDetail::None, ..TwoNodes::new() };
+    assert!(nodes.send(LowToHigh, &call(1)).is_empty());
+    assert_eq!(nodes.counts(LowToHigh), [("gen_call", [1, 0, 1, 0, 0, 0])]);
 }
 
 #[test]
-fn without_room_messages_are_told_and_the_rest_is_unknown() {
-    let mut talk = Talk::with(0);
+fn without_memory_messages_are_decoded_and_atoms_are_unknown() {
+    let mut nodes = TwoNodes::with(0);
     let known = framed(&[b"\x83D\x01\x08\x07\x03rex", &send(2), b"R\0"]);
-    assert_eq!(talk.says(LowToHigh, &known), ["SEND_SENDER <a@h.2.0> 2: #0"]);
-    talk.says(LowToHigh, &first(7, 2, &send(7), HALVES[0]));
-    assert!(talk.says(LowToHigh, &next(7, 1, HALVES[1])).is_empty());
-    talk.says(LowToHigh, &call(1));
-    assert_eq!(talk.counts(LowToHigh), [("gen_call", [1, 0, 1, 0, 0, 0])]);
-    assert!(talk.pool.refused() > 0);
+    assert_eq!(nodes.send(LowToHigh, &known), ["SEND_SENDER <a@h.2.0> 2: #0"]);
+    nodes.send(LowToHigh, &first(7, 2, &send(7), HALVES[0]));
+    assert!(nodes.send(LowToHigh, &next(7, 1, HALVES[1])).is_empty());
+    nodes.send(LowToHigh, &call(1));
+    assert_eq!(nodes.counts(LowToHigh), [("gen_call", [1, 0, 1, 0, 0, 0])]);
+    assert!(nodes.pool.refused() > 0);
 }
 
 #[test]
-fn every_operation_is_told_in_the_order_of_the_fields_with_its_terms_as_erlang_prints_them() {
+fn every_operation_has_its_fields_in_order_with_terms_as_erlang_prints_them() {
     let long = "n".repeat(200);
     let names = ["a@h", "a@10.0.0.1", "日本@h", "q\"b\\c", "new\nline", "'", "", &long];
     for name in names {
@@ -489,11 +489,14 @@ fn every_operation_is_told_in_the_order_of_the_fields_with_its_terms_as_erlang_p
                 let elements: Vec<_> = elements.iter().map(|element| &element[..]).collect();
                 let payload = if operation.has_payload() { &tuple(&[&tag, &pid])[..] } else { &[] };
                 // Where words and serialization differ, the script ends here.
-                let told = Talk::new().says(LowToHigh, &frame(&tuple(&elements), payload));
+                let lines = TwoNodes::new().send(LowToHigh, &frame(&tuple(&elements), payload));
                 let printed =
                     Erlang::within(Term::cut_off(term), &NoAtoms, fields::FIELD).to_string();
                 let has_to = fields.contains(&Field::To) || fields.contains(&Field::ToName);
-                assert!(!has_to || told[0].contains(&format!(" {printed}")), "{printed}: {told:?}");
+                assert!(
+                    !has_to || lines[0].contains(&format!(" {printed}")),
+                    "{printed}: {lines:?}"
+                );
             }
         }
     }

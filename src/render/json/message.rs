@@ -14,10 +14,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::term::JsonTerm;
 use crate::cursor::{CHUNK, Cursor, LineBuffer, nine_digits};
 use crate::observe::messages::{
-    FieldKind, FieldView, JsonTerm, MessageEvent, MessagePart, MessageView, OPERATIONS, Operation,
-    PAYLOAD, Payload, RequestKind, TermBudget, UNASSIGNED, ValueType,
+    FieldKind, FieldView, MessageEvent, MessagePart, MessageView, OPERATIONS, Operation, PAYLOAD,
+    Payload, RequestKind, UNASSIGNED, ValueType,
 };
 use crate::packet::PacketRef;
 use crate::record::{ConnectionIds, Role, VERSION};
@@ -153,7 +154,7 @@ fn write_call_start(cursor: Cursor<'_>, call: Option<RequestKind>) -> Option<Cur
 
 #[inline(always)] // called once, in the loop over fields
 fn write_field<'c>(cursor: Cursor<'c>, field: &FieldView<'_>) -> Option<Cursor<'c>> {
-    let Key { start, end } = KEYS.get(field.kind as usize)?;
+    let JsonKey { start, end } = KEYS.get(field.kind as usize)?;
     let cursor = cursor.put_prefix(&start.0, start.1)?;
     let cursor =
         if field.is_plain { field.copy_to(cursor)? } else { write_escaped(cursor, field.bytes())? };
@@ -184,7 +185,7 @@ type Joined<const N: usize> = ([u8; N], usize);
 
 /// The bytes around the value of a field.
 #[derive(Clone, Copy)]
-struct Key {
+struct JsonKey {
     start: Joined<MAX_KEY>,
     /// How many quotation marks end the value: one behind text.
     end: usize,
@@ -192,14 +193,14 @@ struct Key {
 
 /// The key of each kind of field, by its number.
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
-static KEYS: [Key; FieldKind::ALL.len()] = {
-    let mut keys = [Key { start: joined(&[]), end: 0 }; FieldKind::ALL.len()];
+static KEYS: [JsonKey; FieldKind::ALL.len()] = {
+    let mut keys = [JsonKey { start: joined(&[]), end: 0 }; FieldKind::ALL.len()];
     let mut at = 0;
     while at < keys.len() {
         let kind = FieldKind::ALL[at];
         keys[at] = match kind.value_type() {
-            ValueType::Text => Key { start: joined(&[",\"", kind.name(), "\":\""]), end: 1 },
-            ValueType::Number => Key { start: joined(&[",\"", kind.name(), "\":"]), end: 0 },
+            ValueType::Text => JsonKey { start: joined(&[",\"", kind.name(), "\":\""]), end: 1 },
+            ValueType::Number => JsonKey { start: joined(&[",\"", kind.name(), "\":"]), end: 0 },
         };
         at += 1;
     }
@@ -342,9 +343,7 @@ impl Serialize for PayloadJson<'_> {
         let payload = &self.payload;
         match self.terms {
             TermStyle::Erlang => serializer.collect_str(&payload.erlang(PAYLOAD)),
-            TermStyle::Json => {
-                JsonTerm::within(payload.term, payload, TermBudget::ALL).serialize(serializer)
-            }
+            TermStyle::Json => JsonTerm::whole(payload.term, payload).serialize(serializer),
         }
     }
 }

@@ -6,6 +6,7 @@ mod message;
 mod ndjson;
 mod read;
 mod schema;
+mod term;
 
 use std::io;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 pub use ndjson::json_line;
 pub use read::{ReadError, Records};
 pub use schema::schema;
+pub use term::JsonTerm;
 
 use super::{InputNames, Renderer, TermStyle};
 use crate::cursor::LineBuffer;

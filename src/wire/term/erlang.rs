@@ -9,11 +9,11 @@ use super::number::{self, Integer};
 use super::scan::{self, Reader};
 use super::tag::*;
 use super::text::{self, Out};
-use super::{Atoms, Export, Fun, Pid, Port, Record, Reference, Term};
+use super::{Atoms, Export, Fun, NativeRecord, Pid, Port, Reference, Term};
 
 /// How much of a term is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Budget {
+pub struct PrintLimits {
     /// Bytes of text. What is open then is closed, which takes a few more.
     pub bytes: usize,
     /// Terms in the term, itself included.
@@ -22,14 +22,14 @@ pub struct Budget {
     pub depth: u16,
 }
 
-impl Default for Budget {
+impl Default for PrintLimits {
     /// 1,024 bytes: a dozen lines of a terminal; the others bind later.
     fn default() -> Self {
         Self { bytes: 1024, terms: 1024, depth: MAX_DEPTH }
     }
 }
 
-impl Budget {
+impl PrintLimits {
     /// Everything, to the greatest depth.
     pub const ALL: Self = Self { bytes: usize::MAX, terms: usize::MAX, depth: MAX_DEPTH };
 }
@@ -48,18 +48,18 @@ impl Budget {
 pub struct Erlang<'a, A: ?Sized> {
     term: Term<'a>,
     atoms: &'a A,
-    budget: Budget,
+    limits: PrintLimits,
 }
 
 impl<'a, A: Atoms + ?Sized> Erlang<'a, A> {
-    /// Written up to [`Budget::default`].
+    /// Written up to [`PrintLimits::default`].
     pub fn new(term: Term<'a>, atoms: &'a A) -> Self {
-        Self { term, atoms, budget: Budget::default() }
+        Self { term, atoms, limits: PrintLimits::default() }
     }
 
-    /// Written up to `budget`.
-    pub const fn within(term: Term<'a>, atoms: &'a A, budget: Budget) -> Self {
-        Self { term, atoms, budget }
+    /// Written up to `limits`.
+    pub const fn within(term: Term<'a>, atoms: &'a A, limits: PrintLimits) -> Self {
+        Self { term, atoms, limits }
     }
 
     /// Writes it to `out`, and says whether that is all of it.
@@ -69,13 +69,13 @@ impl<'a, A: Atoms + ?Sized> Erlang<'a, A> {
     /// Those of `out`.
     pub fn write_to(&self, out: &mut (impl Write + ?Sized)) -> Result<bool, fmt::Error> {
         let mut printer = Printer {
-            out: Out::new(out, self.budget.bytes),
+            out: Out::new(out, self.limits.bytes),
             i: Reader(self.term.bytes),
             atoms: self.atoms,
-            terms: self.budget.terms,
+            terms: self.limits.terms,
             whole: true,
         };
-        printer.term(self.budget.depth.min(MAX_DEPTH))?;
+        printer.term(self.limits.depth.min(MAX_DEPTH))?;
         Ok(printer.whole)
     }
 }
@@ -392,7 +392,7 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
     }
 
     fn record(&mut self, depth: u16) -> Printed {
-        let record = read!(self, Record::read(&mut self.i));
+        let record = read!(self, NativeRecord::read(&mut self.i));
         self.i = Reader(record.values.rest);
         self.write("#")?;
         self.atom(record.module)?;
@@ -502,14 +502,14 @@ mod tests {
     fn all(bytes: &[u8]) -> String {
         assert_eq!(cut_term(bytes).unwrap().1, b"");
         let mut text = String::new();
-        let term = Erlang::within(Term::cut_off(bytes), &ATOMS[..], Budget::ALL);
+        let term = Erlang::within(Term::cut_off(bytes), &ATOMS[..], PrintLimits::ALL);
         assert!(term.write_to(&mut text).unwrap(), "{text}");
         text
     }
 
-    fn scan(bytes: &[u8], budget: Budget) -> String {
+    fn scan(bytes: &[u8], limits: PrintLimits) -> String {
         let mut text = String::new();
-        let term = Erlang::within(Term::cut_off(bytes), &ATOMS[..], budget);
+        let term = Erlang::within(Term::cut_off(bytes), &ATOMS[..], limits);
         assert!(!term.write_to(&mut text).unwrap(), "{text}");
         text
     }
@@ -559,11 +559,11 @@ mod tests {
 
     #[test]
     fn a_term_is_cut_once_and_closed() {
-        let terms = |terms| Budget { terms, ..Budget::ALL };
+        let terms = |terms| PrintLimits { terms, ..PrintLimits::ALL };
         assert_eq!(scan(GEN_CALL, terms(1)), "{…}");
         assert_eq!(scan(GEN_CALL, terms(3)), "{'$gen_call',{…}}");
         assert_eq!(scan(GEN_CALL, terms(5)), "{'$gen_call',{<a@host.93.7>,[…]}}");
-        let bytes = |bytes| Budget { bytes, ..Budget::ALL };
+        let bytes = |bytes| PrintLimits { bytes, ..PrintLimits::ALL };
         assert_eq!(scan(GEN_CALL, bytes(0)), "…");
         assert_eq!(scan(GEN_CALL, bytes(6)), "{'$gen'…}");
         assert_eq!(scan(b"\x6d\0\0\0\x06abcdef", bytes(5)), "<<\"ab\"…>>");
@@ -577,26 +577,26 @@ mod tests {
     #[test]
     fn what_is_cut_off_ends_where_its_bytes_do() {
         for len in 0..GEN_CALL.len() {
-            let text = scan(&GEN_CALL[..len], Budget::ALL);
+            let text = scan(&GEN_CALL[..len], PrintLimits::ALL);
             assert_eq!(text.matches('…').count(), 1, "{text}");
         }
-        assert_eq!(scan(b"\x6d\0\0\0\x06abc", Budget::ALL), "<<\"abc\"…>>");
+        assert_eq!(scan(b"\x6d\0\0\0\x06abc", PrintLimits::ALL), "<<\"abc\"…>>");
         // A character that is cut off is none.
-        assert_eq!(scan(b"\x6d\0\0\0\x06ab\xc3", Budget::ALL), "<<\"ab\"…>>");
-        assert_eq!(scan(b"\x4d\0\0\0\x06\x03\x01\x02", Budget::ALL), "<<1,2,…>>");
-        assert_eq!(scan(b"\x6b\0\x06abc", Budget::ALL), "\"abc\"…");
+        assert_eq!(scan(b"\x6d\0\0\0\x06ab\xc3", PrintLimits::ALL), "<<\"ab\"…>>");
+        assert_eq!(scan(b"\x4d\0\0\0\x06\x03\x01\x02", PrintLimits::ALL), "<<1,2,…>>");
+        assert_eq!(scan(b"\x6b\0\x06abc", PrintLimits::ALL), "\"abc\"…");
     }
 
     #[test]
     fn what_lies_too_deep_is_left_out_and_what_follows_is_not() {
-        let depth = Budget { depth: 1, ..Budget::ALL };
+        let depth = PrintLimits { depth: 1, ..PrintLimits::ALL };
         assert_eq!(scan(b"\x68\x03\x68\x01\x61\x01\x6a\x61\x02", depth), "{…,[],2}");
-        let text = scan(&nested(2_000_000), Budget { bytes: usize::MAX, ..Budget::ALL });
+        let text = scan(&nested(2_000_000), PrintLimits { bytes: usize::MAX, ..PrintLimits::ALL });
         let deepest = usize::from(MAX_DEPTH);
         assert_eq!(text, "{".repeat(deepest) + "…" + &"}".repeat(deepest));
         // Empty lists before their tail nest as well.
         let tails: Vec<u8> = [LIST_EXT, 0, 0, 0, 0].repeat(1_000_000);
-        assert_eq!(scan(&tails, Budget::ALL), "…");
+        assert_eq!(scan(&tails, PrintLimits::ALL), "…");
     }
 
     /// A mebibyte of each costs what is shown of it: this ends.
@@ -609,13 +609,13 @@ mod tests {
             let one = [head, &len.to_be_bytes(), extra, &body].concat();
             let list: Vec<u8> = [LIST_EXT, 0, 0, 0, 200].into_iter().chain(one.clone()).collect();
             let many: Vec<u8> = list.into_iter().chain(iter::repeat_n(one, 3).flatten()).collect();
-            let budget = Budget { bytes: 100, ..Budget::ALL };
-            let text = scan(&many, budget);
+            let limits = PrintLimits { bytes: 100, ..PrintLimits::ALL };
+            let text = scan(&many, limits);
             assert!(text.len() < 120, "{text}");
         }
         let numbers =
             [&[LIST_EXT, 0, 1, 0, 0][..], &[SMALL_INTEGER_EXT, 1].repeat(65_536)].concat();
-        assert!(scan(&numbers, Budget { bytes: 100, ..Budget::ALL }).len() < 120);
+        assert!(scan(&numbers, PrintLimits { bytes: 100, ..PrintLimits::ALL }).len() < 120);
     }
 
     #[test]

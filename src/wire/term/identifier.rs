@@ -2,7 +2,7 @@
 //!
 //! Fields are in the wire's order, except where old and new forms of a term differ in it.
 
-use super::scan::{self, Fault, Head, Reader};
+use super::scan::{self, Fault, Reader, ScannedHead};
 use super::tag::*;
 use super::{AtomText, Atoms, Elements, Term};
 
@@ -97,7 +97,7 @@ pub struct Fun<'a> {
 
 /// `RECORD_EXT`: a record that is no tuple (OTP 29).
 #[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
+pub struct NativeRecord<'a> {
     /// Bit 0: other modules may look into it.
     pub flags: u8,
     /// The module that defines it: an atom.
@@ -181,7 +181,7 @@ impl<'a> Port<'a> {
 impl<'a> Reference<'a> {
     #[inline]
     pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
-        match Self::usual(i.0) {
+        match Self::skip_common(i.0) {
             Some((reference, rest)) => {
                 i.0 = rest;
                 Ok(reference)
@@ -192,7 +192,7 @@ impl<'a> Reference<'a> {
 
     /// One of today's nodes, and what stands behind it.
     #[inline]
-    fn usual(i: &'a [u8]) -> Option<(Self, &'a [u8])> {
+    fn skip_common(i: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (node, id, rest) = Self::usual_parts(i)?;
         let (creation, bytes) = id.split_first_chunk()?;
         let (mut words, len) = ([0; MAX_WORDS], bytes.len() / 4);
@@ -212,7 +212,7 @@ impl<'a> Reference<'a> {
     #[inline(always)] // nobody wants all three
     fn usual_parts(i: &'a [u8]) -> Option<(Term<'a>, &'a [u8], &'a [u8])> {
         let [NEWER_REFERENCE_EXT, 0, words @ 1..=5, from_node @ ..] = i else { return None };
-        let behind = scan::usual_atom(from_node)?;
+        let behind = scan::skip_common_atom(from_node)?;
         let node = Term { bytes: from_node.get(..from_node.len() - behind.len())? };
         let (id, rest) = behind.split_at_checked(4 + 4 * usize::from(*words))?;
         Some((node, id, rest))
@@ -320,11 +320,11 @@ impl<'a> Fun<'a> {
     }
 }
 
-impl<'a> Record<'a> {
+impl<'a> NativeRecord<'a> {
     /// Leaves `i` at the values.
     pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
         let start = i.0;
-        let Head::Terms(_) = scan::head(i)? else { return Err(i.malformed("tag")) };
+        let ScannedHead::Terms(_) = scan::scan_head(i)? else { return Err(i.malformed("tag")) };
         let values = i.0;
         let mut i = Reader(start);
         if i.u8("tag")? != RECORD_EXT {

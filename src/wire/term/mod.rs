@@ -4,32 +4,34 @@
 //! Nothing is decoded before it is asked for, and nothing allocated.
 //!
 //! [`cut_term`] finds where a term ends and checks every head on the way; [`Term::cut_off`] takes
-//! what there is of a longer one. [`Erlang`] and [`JsonTerm`] write a term out, each byte of it
-//! visited once.
+//! what there is of a longer one. [`Erlang`] writes a term in Erlang's syntax, and
+//! [`TermReader`] gives its parts to other formats: both visit each byte once.
 
 mod atom;
 mod compressed;
 mod erlang;
 mod identifier;
-mod json;
 mod number;
 #[cfg(test)]
 mod samples;
 mod scan;
 mod tag;
 mod text;
+mod view;
 
 use std::fmt;
 
 pub use atom::{AtomText, Atoms, NoAtoms, Spelling};
 pub use compressed::{Compressed, External, InflateError, cut_external};
-pub use erlang::{Budget, Erlang};
-pub use identifier::{Export, Fun, Numbered, Pid, Port, Record, Reference, ReferenceKey};
-pub use json::JsonTerm;
+pub use erlang::{Erlang, PrintLimits};
+pub use identifier::{Export, Fun, NativeRecord, Numbered, Pid, Port, Reference, ReferenceKey};
 pub use number::Integer;
+pub use view::{SentBytes, TermHead, TermReader};
 
 #[cfg(test)]
 pub(super) use samples::write_everything;
+#[cfg(test)]
+pub(crate) use samples::{ATOMS, GEN_CALL, nested};
 
 use scan::Reader;
 use tag::*;
@@ -53,7 +55,7 @@ use super::WireError;
 /// The field that is cut short, or holds what no node sends.
 #[inline]
 pub fn cut_term(input: &[u8]) -> Result<(Term<'_>, &[u8]), WireError> {
-    let rest = match scan::usual(input) {
+    let rest = match scan::skip_common(input) {
         Some(rest) => rest,
         None => scan::skip_terms(input, 1)?,
     };
@@ -81,7 +83,7 @@ pub struct Term<'a> {
 
 /// What a term is, whichever tag says it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Kind {
+pub enum TermKind {
     /// Also one that is only referred to.
     Atom,
     /// Whole bytes, or bits.
@@ -125,25 +127,25 @@ impl<'a> Term<'a> {
 
     /// What it is.
     #[inline]
-    pub fn kind(self) -> Kind {
-        let Some(tag) = self.bytes.first() else { return Kind::Unknown };
+    pub fn kind(self) -> TermKind {
+        let Some(tag) = self.bytes.first() else { return TermKind::Unknown };
         match *tag {
             ATOM_CACHE_REF | ATOM_EXT | SMALL_ATOM_EXT | ATOM_UTF8_EXT | SMALL_ATOM_UTF8_EXT => {
-                Kind::Atom
+                TermKind::Atom
             }
-            SMALL_INTEGER_EXT | INTEGER_EXT | SMALL_BIG_EXT | LARGE_BIG_EXT => Kind::Integer,
-            NEW_FLOAT_EXT | FLOAT_EXT => Kind::Float,
-            SMALL_TUPLE_EXT | LARGE_TUPLE_EXT => Kind::Tuple,
-            NIL_EXT | STRING_EXT | LIST_EXT => Kind::List,
-            BINARY_EXT | BIT_BINARY_EXT => Kind::BitString,
-            MAP_EXT => Kind::Map,
-            NEW_PID_EXT | PID_EXT => Kind::Pid,
-            NEW_PORT_EXT | PORT_EXT | V4_PORT_EXT => Kind::Port,
-            NEWER_REFERENCE_EXT | NEW_REFERENCE_EXT | REFERENCE_EXT => Kind::Reference,
-            EXPORT_EXT => Kind::Export,
-            NEW_FUN_EXT | FUN_EXT => Kind::Fun,
-            RECORD_EXT => Kind::Record,
-            _ => Kind::Unknown,
+            SMALL_INTEGER_EXT | INTEGER_EXT | SMALL_BIG_EXT | LARGE_BIG_EXT => TermKind::Integer,
+            NEW_FLOAT_EXT | FLOAT_EXT => TermKind::Float,
+            SMALL_TUPLE_EXT | LARGE_TUPLE_EXT => TermKind::Tuple,
+            NIL_EXT | STRING_EXT | LIST_EXT => TermKind::List,
+            BINARY_EXT | BIT_BINARY_EXT => TermKind::BitString,
+            MAP_EXT => TermKind::Map,
+            NEW_PID_EXT | PID_EXT => TermKind::Pid,
+            NEW_PORT_EXT | PORT_EXT | V4_PORT_EXT => TermKind::Port,
+            NEWER_REFERENCE_EXT | NEW_REFERENCE_EXT | REFERENCE_EXT => TermKind::Reference,
+            EXPORT_EXT => TermKind::Export,
+            NEW_FUN_EXT | FUN_EXT => TermKind::Fun,
+            RECORD_EXT => TermKind::Record,
+            _ => TermKind::Unknown,
         }
     }
 
@@ -284,13 +286,13 @@ impl<'a> Term<'a> {
     }
 
     /// The keys and values of a map, in the sender's order.
-    pub fn as_map(self) -> Option<Pairs<'a>> {
+    pub fn as_map(self) -> Option<MapPairs<'a>> {
         let mut i = Reader(self.bytes);
         if i.u8("tag").ok()? != MAP_EXT {
             return None;
         }
         let left = i.u32("Arity").ok()?;
-        Some(Pairs { rest: i.0, left })
+        Some(MapPairs { rest: i.0, left })
     }
 
     /// A process.
@@ -336,12 +338,12 @@ impl<'a> Term<'a> {
     }
 
     /// A record of its own kind.
-    pub fn as_record(self) -> Option<Record<'a>> {
-        Record::read(&mut Reader(self.bytes)).ok()
+    pub fn as_record(self) -> Option<NativeRecord<'a>> {
+        NativeRecord::read(&mut Reader(self.bytes)).ok()
     }
 }
 
-/// In Erlang's syntax, cut at [`Budget::default`]; references to atoms are unknown.
+/// In Erlang's syntax, cut at [`PrintLimits::default`]; references to atoms are unknown.
 impl fmt::Debug for Term<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&Erlang::new(*self, &NoAtoms), f)
@@ -349,7 +351,7 @@ impl fmt::Debug for Term<'_> {
 }
 
 /// Terms in a row. Each is cut when it is asked for: to look at what lies at every depth, write the
-/// whole term with [`Erlang`] or [`JsonTerm`] instead.
+/// whole term with [`Erlang`] or [`TermReader`] instead.
 #[derive(Clone, Copy, Debug)]
 pub struct Elements<'a> {
     rest: &'a [u8],
@@ -421,12 +423,12 @@ impl<'a> List<'a> {
 
 /// Keys and values in a row.
 #[derive(Clone, Copy, Debug)]
-pub struct Pairs<'a> {
+pub struct MapPairs<'a> {
     rest: &'a [u8],
     left: u32,
 }
 
-impl Pairs<'_> {
+impl MapPairs<'_> {
     /// How many are still to come, as their sender said.
     #[expect(clippy::len_without_is_empty, reason = "an iterator")]
     pub const fn len(&self) -> u32 {
@@ -434,7 +436,7 @@ impl Pairs<'_> {
     }
 }
 
-impl<'a> Iterator for Pairs<'a> {
+impl<'a> Iterator for MapPairs<'a> {
     type Item = (Term<'a>, Term<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -458,7 +460,7 @@ mod tests {
     fn a_call_is_taken_apart_where_it_lies() {
         let atoms = &ATOMS[..];
         let (term, rest) = cut_term(GEN_CALL).unwrap();
-        assert_eq!((term.bytes(), rest, term.kind()), (GEN_CALL, &[][..], Kind::Tuple));
+        assert_eq!((term.bytes(), rest, term.kind()), (GEN_CALL, &[][..], TermKind::Tuple));
         let [tag, from, request] = term.as_array().unwrap();
         assert!(tag.is_atom("$gen_call", atoms));
         let [pid, list] = from.as_array().unwrap();

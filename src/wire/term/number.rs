@@ -58,7 +58,11 @@ impl<'a> Integer<'a> {
     }
 
     /// Writes about `most` digits; false when there are more. Only hexadecimal ones are cut.
-    pub(super) fn write_up_to(
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn write_up_to(
         self,
         most: usize,
         out: &mut (impl Write + ?Sized),
@@ -75,7 +79,7 @@ impl<'a> Integer<'a> {
     }
 
     /// The bytes of which [`write_up_to`](Self::write_up_to) writes digits, and how many there are.
-    pub(super) fn bytes_up_to(&self, most: usize) -> (&'a [u8], usize) {
+    pub fn bytes_up_to(&self, most: usize) -> (&'a [u8], usize) {
         match self.0 {
             Repr::Small(_) => (&[], 0),
             Repr::Big(_, bytes) if bytes.len() <= MAX_DECIMAL => (bytes, bytes.len()),

@@ -1,10 +1,11 @@
 //! What the tests of terms share: terms, and looking at all that there is of one.
 
 use super::*;
+use crate::render::JsonTerm;
 
 /// `{'$gen_call', {Pid, [alias | Ref]}, {get, <<"key">>}}`, as `gen_server:call/2` sends it.
 #[rustfmt::skip]
-pub(super) const GEN_CALL: &[u8] = &[
+pub(crate) const GEN_CALL: &[u8] = &[
     104, 3,                                     // SMALL_TUPLE_EXT
     82, 0,                                      // ATOM_CACHE_REF
     104, 2,                                     // SMALL_TUPLE_EXT
@@ -20,10 +21,10 @@ pub(super) const GEN_CALL: &[u8] = &[
     109, 0, 0, 0, 3, b'k', b'e', b'y',          // BINARY_EXT
 ];
 
-pub(super) const ATOMS: [&str; 3] = ["$gen_call", "a@host", "alias"];
+pub(crate) const ATOMS: [&str; 3] = ["$gen_call", "a@host", "alias"];
 
 /// Tuples of one element, one in the other, and a small integer in the innermost.
-pub(super) fn nested(depth: usize) -> Vec<u8> {
+pub(crate) fn nested(depth: usize) -> Vec<u8> {
     let mut bytes = [SMALL_TUPLE_EXT, 1].repeat(depth);
     bytes.extend([SMALL_INTEGER_EXT, 7]);
     bytes
@@ -74,7 +75,7 @@ pub(in crate::wire) fn write_everything(bytes: &[u8]) {
     let whole = cut_term(bytes).is_ok();
     let term = Term::cut_off(bytes);
     look_at_everything(term, 4);
-    for budget in [Budget::ALL, Budget { bytes: 40, terms: 10, depth: 3 }] {
+    for budget in [PrintLimits::ALL, PrintLimits { bytes: 40, terms: 10, depth: 3 }] {
         let mut text = String::new();
         let is_all = Erlang::within(term, &NoAtoms, budget).write_to(&mut text).unwrap();
         assert!(!is_all || whole, "{text}");

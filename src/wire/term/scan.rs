@@ -13,16 +13,16 @@ use crate::wire::{WireError, WireErrorKind};
 
 /// The bytes behind a term of the kinds that messages begin with: an atom, a pid, a reference, or a small
 /// integer, as today's nodes write them. `None` for every other, and for one that is cut short. One look at
-/// a few bytes, where [`head`] takes them one by one and can say what is wrong: finding the ends of the
+/// a few bytes, where [`scan_head`] takes them one by one and can say what is wrong: finding the ends of the
 /// terms of a message takes half the instructions with it.
 #[inline(always)]
-pub(super) fn usual(input: &[u8]) -> Option<&[u8]> {
+pub(super) fn skip_common(input: &[u8]) -> Option<&[u8]> {
     match input {
         [ATOM_CACHE_REF | SMALL_INTEGER_EXT, _, rest @ ..] => Some(rest),
-        [SMALL_ATOM_UTF8_EXT, ..] => usual_atom(input),
-        [NEW_PID_EXT, rest @ ..] => usual_atom(rest)?.get(12..),
+        [SMALL_ATOM_UTF8_EXT, ..] => skip_common_atom(input),
+        [NEW_PID_EXT, rest @ ..] => skip_common_atom(rest)?.get(12..),
         [NEWER_REFERENCE_EXT, 0, words @ 1..=5, rest @ ..] => {
-            usual_atom(rest)?.get(4 + 4 * usize::from(*words)..)
+            skip_common_atom(rest)?.get(4 + 4 * usize::from(*words)..)
         }
         _ => None,
     }
@@ -30,7 +30,7 @@ pub(super) fn usual(input: &[u8]) -> Option<&[u8]> {
 
 /// The bytes behind an atom that the header has, or that is short and ASCII.
 #[inline]
-pub(super) fn usual_atom(input: &[u8]) -> Option<&[u8]> {
+pub(super) fn skip_common_atom(input: &[u8]) -> Option<&[u8]> {
     match input {
         [ATOM_CACHE_REF, _, rest @ ..] => Some(rest),
         [SMALL_ATOM_UTF8_EXT, len, text @ ..] => {
@@ -64,16 +64,16 @@ pub(super) fn skip_terms(input: &[u8], count: u64) -> Result<&[u8], WireError> {
 /// The bytes behind the term at the front of `input`; `None` where there is no whole one.
 #[inline]
 pub(super) fn skip_term(input: &[u8]) -> Option<&[u8]> {
-    usual(input).or_else(|| skip_any(input))
+    skip_common(input).or_else(|| skip_any(input))
 }
 
 fn skip_any(input: &[u8]) -> Option<&[u8]> {
     let mut i = Reader(input);
     // Most are leaves, which need no more than their head.
-    match head(&mut i).ok()? {
-        Head::Leaf => {}
-        Head::Terms(children) => skip(&mut i, children).ok()?,
-        Head::Fun { free, end } => skip_funs(&mut i, 0, free, end).ok()?,
+    match scan_head(&mut i).ok()? {
+        ScannedHead::Leaf => {}
+        ScannedHead::Terms(children) => skip(&mut i, children).ok()?,
+        ScannedHead::Fun { free, end } => skip_funs(&mut i, 0, free, end).ok()?,
     }
     Some(i.0)
 }
@@ -82,14 +82,14 @@ fn skip_any(input: &[u8]) -> Option<&[u8]> {
 fn skip(i: &mut Reader<'_>, mut pending: u64) -> Result<(), Fault> {
     while pending > 0 {
         pending -= 1;
-        if let Some(rest) = usual(i.0) {
+        if let Some(rest) = skip_common(i.0) {
             i.0 = rest;
             continue;
         }
-        match head(i)? {
-            Head::Leaf => continue,
-            Head::Terms(children) => pending += children,
-            Head::Fun { free, end } => return skip_funs(i, pending, free, end),
+        match scan_head(i)? {
+            ScannedHead::Leaf => continue,
+            ScannedHead::Terms(children) => pending += children,
+            ScannedHead::Fun { free, end } => return skip_funs(i, pending, free, end),
         }
         // Every term has a byte at least, so that counts cost nothing that is not there.
         if pending > i.0.len() as u64 {
@@ -108,10 +108,10 @@ fn skip_funs(i: &mut Reader<'_>, mut pending: u64, free: u64, end: usize) -> Res
     loop {
         while pending > funs.floor {
             pending -= 1;
-            match head(i)? {
-                Head::Leaf => continue,
-                Head::Terms(children) => pending += children,
-                Head::Fun { free, end } => {
+            match scan_head(i)? {
+                ScannedHead::Leaf => continue,
+                ScannedHead::Terms(children) => pending += children,
+                ScannedHead::Fun { free, end } => {
                     funs.open(pending, end);
                     pending += free;
                 }
@@ -159,7 +159,7 @@ impl Funs {
 }
 
 /// What follows the head of a term.
-pub(super) enum Head {
+pub(super) enum ScannedHead {
     Leaf,
     /// So many terms.
     Terms(u64),
@@ -173,12 +173,12 @@ pub(super) enum Head {
 /// Reads one term up to the terms in it. Where it is not inlined, what it gives goes through memory,
 /// and walking over many terms takes thrice the time.
 #[inline(always)]
-pub(super) fn head(i: &mut Reader<'_>) -> Result<Head, Fault> {
+pub(super) fn scan_head(i: &mut Reader<'_>) -> Result<ScannedHead, Fault> {
     let start = *i;
     match i.u8("tag")? {
         SMALL_INTEGER_EXT | ATOM_CACHE_REF => i.skip(1, "value")?,
         NIL_EXT => {}
-        SMALL_TUPLE_EXT => return Ok(Head::Terms(i.u8("Arity")?.into())),
+        SMALL_TUPLE_EXT => return Ok(ScannedHead::Terms(i.u8("Arity")?.into())),
         SMALL_ATOM_UTF8_EXT | ATOM_UTF8_EXT | SMALL_ATOM_EXT | ATOM_EXT => {
             *i = start;
             skip_atom(i, "atom")?;
@@ -201,25 +201,25 @@ pub(super) fn head(i: &mut Reader<'_>) -> Result<Head, Fault> {
             let len = i.u32("Len")?;
             i.skip(len as usize, "Data")?;
         }
-        LIST_EXT => return Ok(Head::Terms(u64::from(i.u32("Length")?) + 1)),
-        MAP_EXT => return Ok(Head::Terms(u64::from(i.u32("Arity")?) * 2)),
+        LIST_EXT => return Ok(ScannedHead::Terms(u64::from(i.u32("Length")?) + 1)),
+        MAP_EXT => return Ok(ScannedHead::Terms(u64::from(i.u32("Arity")?) * 2)),
         INTEGER_EXT => i.skip(4, "Int")?,
         STRING_EXT => {
             let len = i.u16("Length")?;
             i.skip(len.into(), "Characters")?;
         }
-        LARGE_TUPLE_EXT => return Ok(Head::Terms(i.u32("Arity")?.into())),
+        LARGE_TUPLE_EXT => return Ok(ScannedHead::Terms(i.u32("Arity")?.into())),
         _ => {
             *i = start;
-            return rare(i);
+            return scan_uncommon(i);
         }
     }
-    Ok(Head::Leaf)
+    Ok(ScannedHead::Leaf)
 }
 
-/// [`head`] of what is seldom in messages.
+/// [`scan_head`] of what is seldom in messages.
 #[inline(never)]
-fn rare(i: &mut Reader<'_>) -> Result<Head, Fault> {
+fn scan_uncommon(i: &mut Reader<'_>) -> Result<ScannedHead, Fault> {
     let start = *i;
     match i.u8("tag")? {
         NEW_FLOAT_EXT | FLOAT_EXT => {
@@ -273,7 +273,7 @@ fn rare(i: &mut Reader<'_>) -> Result<Head, Fault> {
             small_integer(i, "OldIndex")?;
             small_integer(i, "OldUniq")?;
             Pid::read(i)?;
-            return Ok(Head::Fun { free, end });
+            return Ok(ScannedHead::Fun { free, end });
         }
         FUN_EXT => {
             let free = num_free(i)?;
@@ -281,7 +281,7 @@ fn rare(i: &mut Reader<'_>) -> Result<Head, Fault> {
             skip_atom(i, "Module")?;
             small_integer(i, "Index")?;
             small_integer(i, "Uniq")?;
-            return Ok(Head::Terms(free));
+            return Ok(ScannedHead::Terms(free));
         }
         RECORD_EXT => {
             let fields = i.u32("NumFields")?;
@@ -294,12 +294,12 @@ fn rare(i: &mut Reader<'_>) -> Result<Head, Fault> {
             for _ in 0..fields {
                 skip_atom(i, "FieldName")?;
             }
-            return Ok(Head::Terms(fields.into()));
+            return Ok(ScannedHead::Terms(fields.into()));
         }
         // Also `LOCAL_EXT` and the tags inside a node: nobody else can read them.
         _ => return Err(start.malformed("tag")),
     }
-    Ok(Head::Leaf)
+    Ok(ScannedHead::Leaf)
 }
 
 /// An atom where only an atom may stand.
@@ -330,7 +330,7 @@ fn any_atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<RawAtom<'a>, 
 /// Passes over an atom: checks it as [`atom`] does, and makes no text of it.
 #[inline]
 pub(super) fn skip_atom(i: &mut Reader<'_>, field: &'static str) -> Result<(), Fault> {
-    if let Some(rest) = usual_atom(i.0) {
+    if let Some(rest) = skip_common_atom(i.0) {
         i.0 = rest;
         return Ok(());
     }
@@ -557,10 +557,10 @@ mod tests {
             let sample = [&sample[..], b"behind"].concat();
             for bytes in (0..=sample.len()).map(|len| &sample[..len]) {
                 let mut i = Reader(bytes);
-                let head = head(&mut i);
-                if let Some(rest) = usual(bytes) {
+                let scan_head = scan_head(&mut i);
+                if let Some(rest) = skip_common(bytes) {
                     usual_ones += 1;
-                    assert!(matches!(head, Ok(Head::Leaf)), "{bytes:x?}");
+                    assert!(matches!(scan_head, Ok(ScannedHead::Leaf)), "{bytes:x?}");
                     assert_eq!(rest, i.0, "{bytes:x?}");
                 }
                 let (mut any, mut either) = (Reader(bytes), Reader(bytes));
@@ -681,9 +681,9 @@ mod tests {
 
     /// A fun that took a fun along, that took a fun along …
     fn funs(depth: usize) -> Vec<u8> {
-        let (head, mut inner) = (&FUN[..FUN.len() - 1], vec![NIL_EXT]);
+        let (scan_head, mut inner) = (&FUN[..FUN.len() - 1], vec![NIL_EXT]);
         for _ in 0..depth {
-            inner = [head, &inner].concat();
+            inner = [scan_head, &inner].concat();
             let size = u32::try_from(inner.len() - 1).unwrap();
             inner[1..5].copy_from_slice(&size.to_be_bytes());
         }

@@ -1,21 +1,20 @@
 //! Terms as JSON, without loss.
 //!
-//! The layout is documented at [`JsonTerm`]. Terms are written while they are walked over, each byte
-//! once; who writes the JSON is the caller's matter.
+//! In: a term of a message. Out: the JSON that is documented at [`JsonTerm`]. A term is serialized while its bytes
+//! are read, each of them once; the serializer is the caller's.
 
 use std::cell::Cell;
 use std::fmt::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::erlang::{Budget, MAX_DEPTH, is_leaf, text_ahead};
-use super::number::{self, Integer};
-use super::scan::{self, Reader};
-use super::tag::*;
-use super::{AtomText, Atoms, Elements, Export, Fun, Pid, Port, Record, Reference, Term, text};
+use crate::wire::term::{
+    AtomText, Atoms, Elements, Export, Fun, Integer, NativeRecord, Pid, Port, PrintLimits,
+    SentBytes, Term, TermHead, TermReader,
+};
 
-/// A term that `serde` serializes. Every value is told by its shape alone, and no two different terms
-/// have the same JSON.
+/// A term that `serde` serializes. The shape of a value shows its type, and no two different terms have the
+/// same JSON.
 ///
 /// | Term | JSON |
 /// |---|---|
@@ -41,49 +40,54 @@ use super::{AtomText, Atoms, Elements, Export, Fun, Pid, Port, Record, Reference
 /// The name of a node, module, function, record or field is a string, and `{"atom_ref":3}` where it
 /// is not known.
 ///
-/// `{"cut":true}` stands for what lies too deep, and for all that is missing where the budget or the
-/// bytes ended. A string, binary or integer that is cut has `"cut_from"` beside it: the bytes that
-/// it has in all.
+/// `{"cut":true}` replaces a term that is nested too deep, and the rest where the budget or the bytes
+/// ended. A string, binary or integer that is cut has `"cut_from"` beside it: its full length in bytes.
 #[derive(Debug)]
 pub struct JsonTerm<'a, A: ?Sized> {
     term: Term<'a>,
     atoms: &'a A,
-    budget: Budget,
+    limits: PrintLimits,
 }
 
 impl<'a, A: Atoms + ?Sized> JsonTerm<'a, A> {
-    /// Written up to [`Budget::default`], and no deeper than common readers of JSON go.
+    /// Written up to [`PrintLimits::default`], and no deeper than common readers of JSON go.
     pub fn new(term: Term<'a>, atoms: &'a A) -> Self {
-        let budget = Budget { depth: READERS_DEPTH, ..Budget::default() };
-        Self { term, atoms, budget }
+        let limits = PrintLimits { depth: READERS_DEPTH, ..PrintLimits::default() };
+        Self { term, atoms, limits }
     }
 
-    /// Written up to `budget`, of which the bytes are those of texts and numbers with a few for each
+    /// All of the term, to the greatest depth.
+    pub const fn whole(term: Term<'a>, atoms: &'a A) -> Self {
+        Self::within(term, atoms, PrintLimits::ALL)
+    }
+
+    /// Written up to `limits`, of which the bytes are those of texts and numbers with a few for each
     /// term, punctuation not counted one by one.
-    pub const fn within(term: Term<'a>, atoms: &'a A, budget: Budget) -> Self {
-        Self { term, atoms, budget }
+    pub const fn within(term: Term<'a>, atoms: &'a A, limits: PrintLimits) -> Self {
+        Self { term, atoms, limits }
     }
 }
 
 impl<A: Atoms + ?Sized> Serialize for JsonTerm<'_, A> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let walk = Walk {
-            rest: Cell::new(self.term.bytes),
-            bytes: Cell::new(self.budget.bytes),
-            terms: Cell::new(self.budget.terms),
+            reader: Cell::new(TermReader::new(self.term)),
+            bytes: Cell::new(self.limits.bytes),
+            terms: Cell::new(self.limits.terms),
             is_cut: Cell::new(false),
             atoms: self.atoms,
         };
-        Next { walk: &walk, depth: self.budget.depth.min(MAX_DEPTH) }.serialize(to)
+        let depth = self.limits.depth.min(PrintLimits::ALL.depth);
+        NextTerm { walk: &walk, depth }.serialize(to)
     }
 }
 
-/// How far the term has been written. `serde` gives what is serialized no way to change itself.
+/// How far a term has been written. `Serialize` gets `&self`, so the progress is in cells.
 struct Walk<'a, A: ?Sized> {
-    rest: Cell<&'a [u8]>,
+    reader: Cell<TermReader<'a>>,
     bytes: Cell<usize>,
     terms: Cell<usize>,
-    /// Nothing more is to be written but what closes what is open.
+    /// The limits or the bytes have ended: from here on, only open brackets are closed.
     is_cut: Cell<bool>,
     atoms: &'a A,
 }
@@ -93,24 +97,18 @@ impl<'a, A: Atoms + ?Sized> Walk<'a, A> {
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
 
-    fn scan<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+    /// Ends the walk with the value that replaces what is missing.
+    fn cut<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         self.is_cut.set(true);
         one(to, "cut", &true)
     }
 
-    /// Notes that of `len` bytes only those of `part` are written.
-    fn cut_from(&self, part: &[u8], len: usize) -> Option<usize> {
-        self.spend(part.len());
-        let is_cut = part.len() < len;
+    /// Notes that of `len` bytes only `shown` are written, and gives `len` where that is not all of them.
+    fn cut_from(&self, shown: &[u8], len: usize) -> Option<usize> {
+        self.spend(shown.len());
+        let is_cut = shown.len() < len;
         self.is_cut.set(self.is_cut.get() || is_cut);
         is_cut.then_some(len)
-    }
-
-    /// What there is of the next `len` bytes.
-    fn take_up_to(&self, i: Reader<'a>, len: usize) -> &'a [u8] {
-        let (bytes, rest) = i.0.split_at_checked(len).unwrap_or((i.0, &[]));
-        self.rest.set(rest);
-        bytes
     }
 
     fn name(&self, atom: Term<'a>) -> Name<'a> {
@@ -124,158 +122,99 @@ impl<'a, A: Atoms + ?Sized> Walk<'a, A> {
 }
 
 /// The next term of a walk.
-struct Next<'w, 'a, A: ?Sized> {
+struct NextTerm<'w, 'a, A: ?Sized> {
     walk: &'w Walk<'a, A>,
     depth: u16,
 }
 
-/// The value, or what is left is not there or is no term.
-macro_rules! read {
-    ($self:ident, $to:ident, $read:expr) => {
-        match $read {
-            Ok(value) => value,
-            Err(_) => return $self.walk.scan($to),
-        }
-    };
-}
-
-impl<A: Atoms + ?Sized> Serialize for Next<'_, '_, A> {
+impl<A: Atoms + ?Sized> Serialize for NextTerm<'_, '_, A> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let walk = self.walk;
         let Some(terms) = walk.terms.get().checked_sub(1).filter(|_| walk.bytes.get() > 0) else {
-            return walk.scan(to);
+            return walk.cut(to);
         };
         walk.terms.set(terms);
         walk.spend(TERM_BYTES);
-        let start = Reader(walk.rest.get());
-        let mut i = start;
-        let tag = read!(self, to, i.u8("tag"));
-        match tag {
-            ATOM_CACHE_REF | SMALL_ATOM_UTF8_EXT | ATOM_UTF8_EXT | SMALL_ATOM_EXT | ATOM_EXT => {
-                i = start;
-                let raw = read!(self, to, scan::atom(&mut i, "atom"));
-                walk.rest.set(i.0);
-                walk.spend(start.0.len() - i.0.len());
-                match AtomText::resolve(raw, walk.atoms) {
-                    AtomText::Unknown(reference) => one(to, "atom_ref", &reference),
-                    text => one(to, "atom", &Name(text)),
+        let start = walk.reader.get();
+        let mut reader = start;
+        let head = match reader.read() {
+            Ok(head) if self.depth > 0 || head.is_leaf() => head,
+            Ok(_) => {
+                reader = start;
+                if reader.skip().is_err() {
+                    return walk.cut(to);
+                }
+                walk.reader.set(reader);
+                return one(to, "cut", &true);
+            }
+            Err(_) => return walk.cut(to),
+        };
+        walk.reader.set(reader);
+        match head {
+            TermHead::Atom(atom) => {
+                walk.spend(start.left() - reader.left());
+                match walk.name(atom) {
+                    Name(AtomText::Unknown(reference)) => one(to, "atom_ref", &reference),
+                    name => one(to, "atom", &name),
                 }
             }
-            SMALL_INTEGER_EXT | INTEGER_EXT | SMALL_BIG_EXT | LARGE_BIG_EXT => {
-                i = start;
-                let integer = read!(self, to, Integer::read(&mut i));
-                walk.rest.set(i.0);
-                self.integer(integer, to)
-            }
-            NEW_FLOAT_EXT | FLOAT_EXT => {
-                i = start;
-                let value = read!(self, to, number::float(&mut i));
-                walk.rest.set(i.0);
-                one(to, "float", &value)
-            }
-            NIL_EXT => {
-                walk.rest.set(i.0);
-                to.serialize_seq(Some(0))?.end()
-            }
-            STRING_EXT => {
-                let len = read!(self, to, i.u16("Length"));
-                self.string(walk.take_up_to(i, len.into()), len.into(), to)
-            }
-            BINARY_EXT | BIT_BINARY_EXT => {
-                let len = read!(self, to, i.u32("Len")) as usize;
-                let bits = if tag == BINARY_EXT { 8 } else { read!(self, to, i.u8("Bits")) };
-                self.bits(walk.take_up_to(i, len), len, bits, to)
-            }
-            _ if self.depth == 0 && !is_leaf(tag) => {
-                walk.rest.set(read!(self, to, scan::skip_terms(start.0, 1)));
-                one(to, "cut", &true)
-            }
-            SMALL_TUPLE_EXT | LARGE_TUPLE_EXT => {
-                let arity = match tag {
-                    SMALL_TUPLE_EXT => read!(self, to, i.u8("Arity")).into(),
-                    _ => read!(self, to, i.u32("Arity")),
-                };
-                walk.rest.set(i.0);
-                one(to, "tuple", &self.row(arity, false))
-            }
-            LIST_EXT => {
-                let len = read!(self, to, i.u32("Length"));
-                walk.rest.set(i.0);
-                // What stands behind no elements is all there is.
-                if len == 0 {
-                    self.deeper().serialize(to)
-                } else {
-                    self.row(len, true).serialize(to)
-                }
-            }
-            MAP_EXT => {
-                let arity = read!(self, to, i.u32("Arity"));
-                walk.rest.set(i.0);
-                one(to, "map", &Pairs { next: self.deeper(), left: arity })
-            }
-            _ => self.name(tag, start, to),
+            TermHead::Integer(integer) => self.integer(integer, to),
+            TermHead::Float(value) => one(to, "float", &value),
+            TermHead::Nil => to.serialize_seq(Some(0))?.end(),
+            TermHead::Characters(sent) => self.characters(sent, to),
+            TermHead::Bits(sent, bits) => self.bits(sent, bits, to),
+            TermHead::Tuple(arity) => one(to, "tuple", &self.row(arity, false)),
+            // A list of no elements is its tail.
+            TermHead::List(0) => self.deeper().serialize(to),
+            TermHead::List(len) => self.row(len, true).serialize(to),
+            TermHead::Map(arity) => one(to, "map", &PairsJson { next: self.deeper(), left: arity }),
+            head => self.identifier(head, to),
         }
     }
 }
 
-impl<'a, A: Atoms + ?Sized> Next<'_, 'a, A> {
-    /// Terms that name something, and records.
-    fn name<S: Serializer>(&self, tag: u8, mut i: Reader<'a>, to: S) -> Result<S::Ok, S::Error> {
+impl<'a, A: Atoms + ?Sized> NextTerm<'_, 'a, A> {
+    /// Writes a term that names something on a node, or a record.
+    fn identifier<S: Serializer>(&self, head: TermHead<'a>, to: S) -> Result<S::Ok, S::Error> {
         let walk = self.walk;
-        match tag {
-            NEW_PID_EXT | PID_EXT => {
-                let pid = read!(self, to, Pid::read(&mut i));
-                walk.rest.set(i.0);
-                one(to, "pid", &walk.pid(&pid))
-            }
-            V4_PORT_EXT | NEW_PORT_EXT | PORT_EXT => {
-                let Port { node, id, creation } = read!(self, to, Port::read(&mut i));
-                walk.rest.set(i.0);
+        match head {
+            TermHead::Pid(pid) => one(to, "pid", &walk.pid(&pid)),
+            TermHead::Port(Port { node, id, creation }) => {
                 one(to, "port", &PortJson { node: walk.name(node), id: Exact(id), creation })
             }
-            NEWER_REFERENCE_EXT | NEW_REFERENCE_EXT | REFERENCE_EXT => {
-                let reference = read!(self, to, Reference::read(&mut i));
-                walk.rest.set(i.0);
+            TermHead::Reference(reference) => {
                 let (node, creation) = (walk.name(reference.node), reference.creation);
                 one(to, "reference", &ReferenceJson { node, creation, words: reference.words() })
             }
-            EXPORT_EXT => {
-                let Export { module, function, arity } = read!(self, to, Export::read(&mut i));
-                walk.rest.set(i.0);
+            TermHead::Export(Export { module, function, arity }) => {
                 let (module, function) = (walk.name(module), walk.name(function));
                 one(to, "export", &ExportJson { module, function, arity })
             }
-            NEW_FUN_EXT | FUN_EXT => {
-                let fun = read!(self, to, Fun::read(&mut i));
-                walk.rest.set(i.0);
-                let (arity, index, uniq_hex) = match fun.new {
-                    Some((arity, index, md5)) => (Some(arity), Some(index), Some(md5)),
-                    None => (None, None, None),
-                };
-                let fun = FunJson {
-                    module: walk.name(fun.module),
-                    old_index: fun.index,
-                    old_uniq: fun.uniq,
-                    arity,
-                    index,
-                    uniq_hex: uniq_hex.as_ref().map(|md5| Text(Hex(md5))),
-                    pid: walk.pid(&fun.pid),
-                    free: self.row(fun.free.len(), false),
-                };
-                one(to, "fun", &fun)
+            TermHead::Fun(fun) => one(to, "fun", &self.fun(&fun)),
+            TermHead::Record(NativeRecord { flags, module, name, fields, .. }) => {
+                let (module, name) = (walk.name(module), walk.name(name));
+                let fields = RecordFields { next: self.deeper(), names: fields };
+                one(to, "record", &RecordJson { module, name, flags, fields })
             }
-            RECORD_EXT => {
-                let record = read!(self, to, Record::read(&mut i));
-                walk.rest.set(record.values.rest);
-                let record = RecordJson {
-                    module: walk.name(record.module),
-                    name: walk.name(record.name),
-                    flags: record.flags,
-                    fields: Fields { next: self.deeper(), names: record.fields },
-                };
-                one(to, "record", &record)
-            }
-            _ => walk.scan(to),
+            _ => walk.cut(to),
+        }
+    }
+
+    fn fun(&self, fun: &Fun<'a>) -> FunJson<'_, 'a, A> {
+        let walk = self.walk;
+        let (arity, index, uniq_hex) = match fun.new {
+            Some((arity, index, md5)) => (Some(arity), Some(index), Some(Text(HexBytes(md5)))),
+            None => (None, None, None),
+        };
+        FunJson {
+            module: walk.name(fun.module),
+            old_index: fun.index,
+            old_uniq: fun.uniq,
+            arity,
+            index,
+            uniq_hex,
+            pid: walk.pid(&fun.pid),
+            free: self.row(fun.free.len(), false),
         }
     }
 
@@ -292,45 +231,40 @@ impl<'a, A: Atoms + ?Sized> Next<'_, 'a, A> {
             Some(value) if value.unsigned_abs() <= EXACT => to.serialize_i64(value),
             _ => {
                 let (shown, len) = integer.bytes_up_to(self.walk.bytes.get());
-                let digits = Text(Digits { integer, most: self.walk.bytes.get() });
-                cuttable(to, "integer", &digits, self.walk.cut_from(shown, len))
+                let digits = Text(IntegerDigits { integer, most: self.walk.bytes.get() });
+                one_cut(to, "integer", &digits, self.walk.cut_from(shown, len))
             }
         }
     }
 
-    fn string<S: Serializer>(&self, bytes: &[u8], len: usize, to: S) -> Result<S::Ok, S::Error> {
-        let shown = bytes.get(..self.walk.bytes.get()).unwrap_or(bytes);
-        let cut_from = self.walk.cut_from(shown, len);
-        if !shown.is_empty() && shown.iter().all(|byte| text::is_printable(char::from(*byte))) {
-            return cuttable(to, "string", &Text(Latin1(shown)), cut_from);
+    fn characters<S: Serializer>(&self, sent: SentBytes<'_>, to: S) -> Result<S::Ok, S::Error> {
+        let most = self.walk.bytes.get();
+        let shown = sent.up_to(most);
+        let cut_from = self.walk.cut_from(shown, sent.len);
+        if let Some(text) = sent.characters(most) {
+            return one_cut(to, "string", &Text(Latin1Text(text)), cut_from);
         }
         let mut row = to.serialize_seq(None)?;
         shown.iter().try_for_each(|byte| row.serialize_element(byte))?;
         if cut_from.is_some() {
-            row.serialize_element(&Cut { cut: true })?;
+            row.serialize_element(&One { key: "cut", value: &true })?;
         }
         row.end()
     }
 
-    fn bits<S: Serializer>(
-        &self,
-        bytes: &[u8],
-        len: usize,
-        bits: u8,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        let most = self.walk.bytes.get();
+    fn bits<S: Serializer>(&self, sent: SentBytes<'_>, bits: u8, to: S) -> Result<S::Ok, S::Error> {
+        let (most, len) = (self.walk.bytes.get(), sent.len);
         let is_binary = bits == 8 || len == 0;
-        if let Some(text) = text_ahead(bytes, len, most).filter(|_| is_binary) {
-            return cuttable(to, "binary", text, self.walk.cut_from(text.as_bytes(), len));
+        if let Some(text) = sent.text(most).filter(|_| is_binary) {
+            return one_cut(to, "binary", text, self.walk.cut_from(text.as_bytes(), len));
         }
-        let shown = bytes.get(..most / 2).unwrap_or(bytes);
+        let shown = sent.up_to(most / 2);
         let cut_from = self.walk.cut_from(shown, len);
         if is_binary {
-            return cuttable(to, "binary_hex", &Text(Hex(shown)), cut_from);
+            return one_cut(to, "binary_hex", &Text(HexBytes(shown)), cut_from);
         }
         let mut map = to.serialize_map(None)?;
-        map.serialize_entry("bitstring_hex", &Text(Hex(shown)))?;
+        map.serialize_entry("bitstring_hex", &Text(HexBytes(shown)))?;
         map.serialize_entry("bits", &(8 * (len as u64 - 1) + u64::from(bits)))?;
         if let Some(len) = cut_from {
             map.serialize_entry("cut_from", &len)?;
@@ -339,9 +273,9 @@ impl<'a, A: Atoms + ?Sized> Next<'_, 'a, A> {
     }
 }
 
-/// Terms in a row, and of a list the tail.
+/// Consecutive terms, and the tail of a list.
 struct Row<'w, 'a, A: ?Sized> {
-    next: Next<'w, 'a, A>,
+    next: NextTerm<'w, 'a, A>,
     left: u32,
     has_tail: bool,
 }
@@ -357,26 +291,28 @@ impl<A: Atoms + ?Sized> Serialize for Row<'_, '_, A> {
             }
         }
         if self.has_tail {
-            match walk.rest.get() {
-                [NIL_EXT, rest @ ..] => walk.rest.set(rest),
-                _ => row.serialize_element(&One { key: "tail", value: &self.next })?,
+            let mut reader = walk.reader.get();
+            if reader.skip_nil() {
+                walk.reader.set(reader);
+            } else {
+                row.serialize_element(&One { key: "tail", value: &self.next })?;
             }
         }
         row.end()
     }
 }
 
-/// Keys and values in a row.
-struct Pairs<'w, 'a, A: ?Sized> {
-    next: Next<'w, 'a, A>,
+/// The pairs of a map, in the sender's order.
+struct PairsJson<'w, 'a, A: ?Sized> {
+    next: NextTerm<'w, 'a, A>,
     left: u32,
 }
 
-impl<A: Atoms + ?Sized> Serialize for Pairs<'_, '_, A> {
+impl<A: Atoms + ?Sized> Serialize for PairsJson<'_, '_, A> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut pairs = to.serialize_seq(None)?;
         for _ in 0..self.left {
-            pairs.serialize_element(&Pair { key: &self.next, value: &self.next })?;
+            pairs.serialize_element(&PairJson { key: &self.next, value: &self.next })?;
             if self.next.walk.is_cut.get() {
                 break;
             }
@@ -386,12 +322,12 @@ impl<A: Atoms + ?Sized> Serialize for Pairs<'_, '_, A> {
 }
 
 /// A key and, unless the walk is cut in it, its value.
-struct Pair<'p, 'w, 'a, K, A: ?Sized> {
+struct PairJson<'p, 'w, 'a, K, A: ?Sized> {
     key: &'p K,
-    value: &'p Next<'w, 'a, A>,
+    value: &'p NextTerm<'w, 'a, A>,
 }
 
-impl<K: Serialize, A: Atoms + ?Sized> Serialize for Pair<'_, '_, '_, K, A> {
+impl<K: Serialize, A: Atoms + ?Sized> Serialize for PairJson<'_, '_, '_, K, A> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut pair = to.serialize_seq(None)?;
         pair.serialize_element(self.key)?;
@@ -402,18 +338,18 @@ impl<K: Serialize, A: Atoms + ?Sized> Serialize for Pair<'_, '_, '_, K, A> {
     }
 }
 
-/// The fields of a record: names are given, values are walked over.
-struct Fields<'w, 'a, A: ?Sized> {
-    next: Next<'w, 'a, A>,
+/// The fields of a record: their names were read with its head, and their values follow it.
+struct RecordFields<'w, 'a, A: ?Sized> {
+    next: NextTerm<'w, 'a, A>,
     names: Elements<'a>,
 }
 
-impl<A: Atoms + ?Sized> Serialize for Fields<'_, '_, A> {
+impl<A: Atoms + ?Sized> Serialize for RecordFields<'_, '_, A> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let walk = self.next.walk;
         let mut fields = to.serialize_seq(None)?;
         for name in self.names {
-            fields.serialize_element(&Pair { key: &walk.name(name), value: &self.next })?;
+            fields.serialize_element(&PairJson { key: &walk.name(name), value: &self.next })?;
             if walk.is_cut.get() {
                 break;
             }
@@ -422,14 +358,14 @@ impl<A: Atoms + ?Sized> Serialize for Fields<'_, '_, A> {
     }
 }
 
-/// The name of something, or what it refers to where that is not known.
+/// The name of a node, module or function; its reference where the atom is not known.
 struct Name<'a>(AtomText<'a>);
 
 impl Serialize for Name<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             AtomText::Utf8(text) => to.serialize_str(text),
-            AtomText::Latin1(bytes) => to.collect_str(&Latin1(bytes)),
+            AtomText::Latin1(bytes) => to.collect_str(&Latin1Text(bytes)),
             AtomText::Unknown(reference) => one(to, "atom_ref", &reference),
         }
     }
@@ -475,7 +411,7 @@ struct FunJson<'w, 'a, A: ?Sized> {
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    uniq_hex: Option<Text<Hex<'w>>>,
+    uniq_hex: Option<Text<HexBytes<[u8; 16]>>>,
     pid: PidJson<'a>,
     free: Row<'w, 'a, A>,
 }
@@ -486,15 +422,10 @@ struct RecordJson<'w, 'a, A: ?Sized> {
     module: Name<'a>,
     name: Name<'a>,
     flags: u8,
-    fields: Fields<'w, 'a, A>,
+    fields: RecordFields<'w, 'a, A>,
 }
 
-#[derive(serde::Serialize)]
-struct Cut {
-    cut: bool,
-}
-
-/// An unsigned integer as any integer term would be.
+/// An unsigned integer, written like an integer term.
 struct Exact(u64);
 
 impl Serialize for Exact {
@@ -520,10 +451,10 @@ fn one<S: Serializer>(
     key: &'static str,
     value: &(impl Serialize + ?Sized),
 ) -> Result<S::Ok, S::Error> {
-    cuttable(to, key, value, None)
+    one_cut(to, key, value, None)
 }
 
-fn cuttable<S: Serializer>(
+fn one_cut<S: Serializer>(
     to: S,
     key: &'static str,
     value: &(impl Serialize + ?Sized),
@@ -537,7 +468,7 @@ fn cuttable<S: Serializer>(
     map.end()
 }
 
-/// What is displayed, as a string.
+/// A displayed value as a JSON string.
 struct Text<T>(T);
 
 impl<T: fmt::Display> Serialize for Text<T> {
@@ -546,37 +477,37 @@ impl<T: fmt::Display> Serialize for Text<T> {
     }
 }
 
-struct Hex<'a>(&'a [u8]);
+struct HexBytes<T>(T);
 
-impl fmt::Display for Hex<'_> {
+impl<T: AsRef<[u8]>> fmt::Display for HexBytes<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0.as_ref().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-struct Latin1<'a>(&'a [u8]);
+struct Latin1Text<'a>(&'a [u8]);
 
-impl fmt::Display for Latin1<'_> {
+impl fmt::Display for Latin1Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| f.write_char(char::from(*byte)))
     }
 }
 
-struct Digits<'a> {
+struct IntegerDigits<'a> {
     integer: Integer<'a>,
     most: usize,
 }
 
-impl fmt::Display for Digits<'_> {
+impl fmt::Display for IntegerDigits<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.integer.write_up_to(self.most, f).map(|_| ())
     }
 }
 
-/// Integers up to 2^53 survive readers that hold every number as a float.
+/// Readers that keep numbers as IEEE doubles read integers up to 2^53 exactly.
 const EXACT: u64 = 1 << 53;
 
-/// What a term costs beside its text: braces, a key.
+/// Bytes counted for the braces and the key of each term.
 const TERM_BYTES: usize = 8;
 
 /// A term has at most four brackets of JSON, and some readers give up at 128.
@@ -586,23 +517,23 @@ const READERS_DEPTH: u16 = 30;
 mod tests {
     use serde_json::json;
 
-    use super::super::cut_term;
-    use super::super::samples::{ATOMS, GEN_CALL, nested};
+    use crate::wire::term::{ATOMS, GEN_CALL, cut_term, nested};
+
     use super::*;
 
-    fn within(bytes: &[u8], budget: Budget) -> serde_json::Value {
-        let term = JsonTerm::within(Term::cut_off(bytes), &ATOMS[..], budget);
+    fn within(bytes: &[u8], limits: PrintLimits) -> serde_json::Value {
+        let term = JsonTerm::within(Term::cut_off(bytes), &ATOMS[..], limits);
         // Through text, as a reader gets it.
         serde_json::from_str(&serde_json::to_string(&term).unwrap()).unwrap()
     }
 
     fn all(bytes: &[u8]) -> serde_json::Value {
         assert_eq!(cut_term(bytes).unwrap().1, b"");
-        within(bytes, Budget::ALL)
+        within(bytes, PrintLimits::ALL)
     }
 
     #[test]
-    fn a_call_is_told_without_loss() {
+    fn a_call_is_written_without_loss() {
         let pid = json!({"node": "a@host", "id": 93, "serial": 7, "creation": 0x654b_1a02});
         let words = json!({"node": "a@host", "creation": 0x654b_1a02, "words": [5, 6, 7]});
         assert_eq!(
@@ -658,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closure_keeps_what_it_took_along() {
+    fn a_closure_keeps_its_free_variables() {
         let mut bytes = b"\x70\0\0\0\x38\x01".to_vec();
         bytes.extend([0xab; 16]);
         bytes.extend(b"\0\0\0\x02\0\0\0\x01\x77\x01m\x61\x03\x62\0\0\x01\0");
@@ -675,13 +606,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_says_so_once() {
-        let terms = Budget { terms: 3, ..Budget::ALL };
+    fn a_cut_is_marked_once() {
+        let terms = PrintLimits { terms: 3, ..PrintLimits::ALL };
         assert_eq!(
             within(b"\x68\x02\x68\x02\x61\x01\x61\x02\x61\x03", terms),
             json!({"tuple": [{"tuple": [1, {"cut": true}]}]})
         );
-        let bytes = Budget { bytes: 12, ..Budget::ALL };
+        let bytes = PrintLimits { bytes: 12, ..PrintLimits::ALL };
         assert_eq!(
             within(b"\x6d\0\0\0\x06abcdef", bytes),
             json!({"binary": "abcd", "cut_from": 6})
@@ -693,15 +624,15 @@ mod tests {
         assert_eq!(within(b"\x6b\0\x06abcdef", bytes), json!({"string": "abcd", "cut_from": 6}));
         // What the bytes end in.
         assert_eq!(
-            within(b"\x74\0\0\0\x02\x61\x01\x6d\0\0\0\x03ab", Budget::ALL),
+            within(b"\x74\0\0\0\x02\x61\x01\x6d\0\0\0\x03ab", PrintLimits::ALL),
             json!({"map": [[1, {"binary": "ab", "cut_from": 3}]]})
         );
-        assert_eq!(within(b"\x68\x02\x61", Budget::ALL), json!({"tuple": [{"cut": true}]}));
+        assert_eq!(within(b"\x68\x02\x61", PrintLimits::ALL), json!({"tuple": [{"cut": true}]}));
     }
 
     #[test]
-    fn what_lies_too_deep_is_left_out_and_what_follows_is_not() {
-        let depth = Budget { depth: 1, ..Budget::ALL };
+    fn a_term_nested_too_deep_is_left_out_and_what_follows_is_not() {
+        let depth = PrintLimits { depth: 1, ..PrintLimits::ALL };
         assert_eq!(
             within(b"\x68\x02\x68\x01\x68\x01\x61\x01\x61\x03", depth),
             json!({"tuple": [{"cut": true}, 3]})
