@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::limits::Limits;
-use crate::record::{Body, Comparison, Event, Outcome, PairChange, PairState, Party, State, PairChangeKind};
+use crate::record::{
+    Body, Comparison, Event, Outcome, PairChange, PairChangeKind, PairState, Party, State,
+};
 use crate::time::Timestamp;
 
 /// What one session record says about a pair of nodes.
@@ -253,8 +255,12 @@ fn turn(before: Option<Outcome>, after: Option<Outcome>) -> Option<PairChangeKin
         (before, after) if before == after => None,
         (None, _) => Some(PairChangeKind::New),
         (_, None) => Some(PairChangeKind::Gone),
-        (Some(Outcome::Connected), Some(after)) if after.is_failure() => Some(PairChangeKind::Broken),
-        (Some(before), Some(Outcome::Connected)) if before.is_failure() => Some(PairChangeKind::Fixed),
+        (Some(Outcome::Connected), Some(after)) if after.is_failure() => {
+            Some(PairChangeKind::Broken)
+        }
+        (Some(before), Some(Outcome::Connected)) if before.is_failure() => {
+            Some(PairChangeKind::Fixed)
+        }
         (Some(_), Some(_)) => Some(PairChangeKind::Changed),
     }
 }
@@ -373,7 +379,10 @@ mod tests {
         ];
         assert_eq!(told, expected, "whoever dialed");
         assert_eq!((comparison.unchanged, comparison.undecided), (1, 1));
-        assert_eq!(comparison.changes, [(PairChangeKind::Broken, 1), (PairChangeKind::Fixed, 1)].into());
+        assert_eq!(
+            comparison.changes,
+            [(PairChangeKind::Broken, 1), (PairChangeKind::Fixed, 1)].into()
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use beamscope::limits::Limits;
-use beamscope::protocol::digest::{Cookie, CandidateCookies};
+use beamscope::protocol::digest::{CandidateCookies, Cookie};
 
 /// A cookie as typed. Its `Debug` form does not show it.
 #[derive(Clone)]
@@ -93,7 +93,10 @@ impl CookieError {
 ///
 /// A file cannot be read or has the wrong form; there are more cookies, or larger files, than
 /// `limits` allow.
-pub(super) fn load(sources: &CookieSources<'_>, limits: &Limits) -> Result<CandidateCookies, CookieError> {
+pub(super) fn load(
+    sources: &CookieSources<'_>,
+    limits: &Limits,
+) -> Result<CandidateCookies, CookieError> {
     let mut candidates = CookieCandidates::new(limits.cookies);
     for (path, number) in sources.files.iter().zip(1..) {
         let name = short_name(path, sources.files);

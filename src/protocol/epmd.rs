@@ -146,7 +146,8 @@ impl EpmdConnection {
                     self.on_malformed(first, WireError::malformed("tag", 0), out);
                 }
                 Ok(request) => {
-                    let seen = SeenRequest { tag: request.tag(), record: observation_of(&request), mark };
+                    let seen =
+                        SeenRequest { tag: request.tag(), record: observation_of(&request), mark };
                     self.request.bytes.drain(..used);
                     if self.first_request.is_none() {
                         self.first_request = Some(seen);
@@ -291,7 +292,11 @@ impl EpmdConnection {
             }
             Opened::Unanswered => {
                 let is_timeout = tcp.timed_out(self.requester, now, lost);
-                return Some(if is_timeout { EpmdOutcome::Unanswered } else { EpmdOutcome::Incomplete });
+                return Some(if is_timeout {
+                    EpmdOutcome::Unanswered
+                } else {
+                    EpmdOutcome::Incomplete
+                });
             }
             Opened::Yes => {}
         }
@@ -429,8 +434,9 @@ fn read_reply(request: EpmdTag, bytes: &[u8], record: &mut EpmdObservation) -> E
             });
         }
         _ => {
-            let text =
-                String::from_utf8_lossy(bytes.get(..MAX_COMMAND_REPLY.min(bytes.len())).unwrap_or_default());
+            let text = String::from_utf8_lossy(
+                bytes.get(..MAX_COMMAND_REPLY.min(bytes.len())).unwrap_or_default(),
+            );
             // `NO` to KILL, `NOEXISTSTOPPED` to STOP.
             let refused = text.starts_with("NO");
             record.reply = Some(text.into_owned());

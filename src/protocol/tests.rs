@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::digest::{Cookie, CandidateCookies};
+use super::digest::{CandidateCookies, Cookie};
 use super::*;
 use crate::flow::FlowKey;
 use crate::judge::world::{PriorLookup, RelatedFacts};

@@ -158,10 +158,7 @@ impl Session {
             lookup: verdict.lookup.as_ref().map(Lookup::of),
             handshake_us: seen.handshake_us(),
             duration_us: micros(seen.duration()),
-            traffic: Traffic {
-                initiator: sent(Role::Initiator),
-                acceptor: sent(Role::Acceptor),
-            },
+            traffic: Traffic { initiator: sent(Role::Initiator), acceptor: sent(Role::Acceptor) },
             messages: Messages::of(&seen.messages).map(Box::new),
         }
     }

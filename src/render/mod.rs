@@ -739,7 +739,11 @@ mod samples {
         }
     }
 
-    pub(super) fn change(change: PairChangeKind, before: Option<Outcome>, after: Option<Outcome>) -> Event {
+    pub(super) fn change(
+        change: PairChangeKind,
+        before: Option<Outcome>,
+        after: Option<Outcome>,
+    ) -> Event {
         let state = |outcome| PairState {
             outcome,
             connected: u64::from(outcome == Outcome::Connected),

@@ -6,7 +6,7 @@ use std::path::Path;
 use beamscope::capture::{Input, Inputs, Item, Order};
 use beamscope::engine::{Config, Engine};
 use beamscope::judge::world::HomeNets;
-use beamscope::protocol::digest::{Cookie, CandidateCookies};
+use beamscope::protocol::digest::{CandidateCookies, Cookie};
 use beamscope::record::{Body, Confidence, Finding, Incident, Outcome, Session, Severity, Shows};
 
 /// What a run over one of the project's captures says.

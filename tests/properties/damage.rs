@@ -21,7 +21,7 @@ use crate::support::{corpus, is_alone};
 use beamscope::capture::{CaptureFile, Error, Frame, Item, LinkType, Notice, NoticeKind};
 use beamscope::drive::{self, Control};
 use beamscope::engine::{Config, Engine};
-use beamscope::protocol::digest::{Cookie, CandidateCookies};
+use beamscope::protocol::digest::{CandidateCookies, Cookie};
 use beamscope::record::Event;
 
 #[test]

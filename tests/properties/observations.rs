@@ -12,7 +12,7 @@ use beamscope::engine::{Config, Engine, judge_facts};
 use beamscope::judge::world::HomeNets;
 use beamscope::observe::{Fact, Recorded, VERSION};
 use beamscope::protocol::MessageDetail;
-use beamscope::protocol::digest::{Cookie, CandidateCookies};
+use beamscope::protocol::digest::{CandidateCookies, Cookie};
 use beamscope::record::{Body, Event};
 use beamscope::time::Timestamp;
 

@@ -294,8 +294,11 @@ fn hostile_segments_neither_panic_nor_keep_the_run_from_its_end() {
         let mut dice = Dice(seed);
         let leaps = seed % 4 == 0;
         let segments: Vec<_> = (0..2000).map(|place| hostile(&mut dice, place, leaps)).collect();
-        let scene =
-            Scene { segments: Vec::new(), cookies: CandidateCookies::default(), epmd_ports: vec![4369] };
+        let scene = Scene {
+            segments: Vec::new(),
+            cookies: CandidateCookies::default(),
+            epmd_ports: vec![4369],
+        };
         let told = events(&scene, &segments);
         let finals = told.iter().filter(|event| matches!(event.body, Body::Stats { .. })).count();
         assert_eq!(finals, 1);

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::writer::TextWriter;
-use crate::record::{Comparison, Outcome, PairChange, PairState, PairChangeKind};
+use crate::record::{Comparison, Outcome, PairChange, PairChangeKind, PairState};
 use crate::render::words::{count, grouped, outcome_words};
 
 /// Writes one pair that changed.

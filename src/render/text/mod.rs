@@ -157,7 +157,7 @@ const NOTES: usize = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Change, EpmdOutcome, Outcome, Pair, Severity, State, PairChangeKind};
+    use crate::record::{Change, EpmdOutcome, Outcome, Pair, PairChangeKind, Severity, State};
     use crate::render::report::MAX_HELD;
     use crate::render::samples;
     use crate::render::words::is_unsafe;

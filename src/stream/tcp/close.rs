@@ -108,7 +108,9 @@ impl TcpConnection {
     fn unless_other_closed_unseen(&self, close: FirstClose, direction: Direction) -> FirstClose {
         let other = self.side(direction.reverse());
         match close.received {
-            Some(received) if received == other.stream.end().plus(1) => FirstClose { by: None, ..close },
+            Some(received) if received == other.stream.end().plus(1) => {
+                FirstClose { by: None, ..close }
+            }
             _ => close,
         }
     }
