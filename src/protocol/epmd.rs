@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::{ConnOutput, Now, Observed, ReportReason};
+use super::connection::{Now, ReportReason};
+use super::{ConnOutput, Observed};
 use crate::flow::Direction;
 use crate::identify;
 use crate::limits::Limits;
