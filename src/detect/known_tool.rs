@@ -44,7 +44,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct KnownTool;
 
 impl Rule for KnownTool {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

@@ -57,7 +57,7 @@ pub(super) struct NameInUse {
 }
 
 impl Rule for NameInUse {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -74,7 +74,7 @@ impl Rule for NameInUse {
             return;
         }
         let name = epmd.name.as_deref().unwrap_or("?");
-        let (mapper, seen) = (epmd_common::written(ids), &epmd.seen);
+        let (mapper, seen) = (epmd_common::server_address(ids), &epmd.seen);
         let holder =
             epmd.name.as_ref().and_then(|name| self.known.holder(Mapper::of(settled), name));
         let (confidence, why, not_excluded) = match (holder, unacceptable(epmd)) {

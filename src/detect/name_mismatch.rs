@@ -71,7 +71,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NameMismatch;
 
 impl Rule for NameMismatch {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

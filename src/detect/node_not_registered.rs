@@ -47,7 +47,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NodeNotRegistered;
 
 impl Rule for NodeNotRegistered {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

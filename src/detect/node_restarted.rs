@@ -34,7 +34,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NodeRestarted;
 
 impl Rule for NodeRestarted {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

@@ -55,7 +55,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NotAllowed;
 
 impl Rule for NotAllowed {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

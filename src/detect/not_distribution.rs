@@ -39,7 +39,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NotDistribution;
 
 impl Rule for NotDistribution {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

@@ -93,7 +93,7 @@ enum Host {
 }
 
 impl Rule for RegistrationLost {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -158,7 +158,8 @@ impl RegistrationLost {
         if session.at() > lost.close.at.after(ALL_TOLD) {
             out.push(finding);
         } else {
-            lost.pending.get_or_insert_with(|| epmd_common::on_its_own(session.ids(), finding));
+            lost.pending
+                .get_or_insert_with(|| epmd_common::with_session_id(session.ids(), finding));
         }
     }
 

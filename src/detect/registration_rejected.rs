@@ -49,7 +49,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct RegistrationRejected;
 
 impl Rule for RegistrationRejected {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -70,7 +70,7 @@ impl Rule for RegistrationRejected {
             return;
         }
         let name = epmd.name.as_deref().unwrap_or("?");
-        let mapper = epmd_common::written(ids);
+        let mapper = epmd_common::server_address(ids);
         let (from, to) = (ids.src_ip, ids.dest_ip);
         let mut not_excluded =
             vec!["what listens there is not EPMD, or was ended at that moment".to_owned()];

@@ -46,7 +46,7 @@ pub(super) struct RemoteExecution {
 }
 
 impl Rule for RemoteExecution {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

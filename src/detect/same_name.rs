@@ -49,7 +49,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct SameName;
 
 impl Rule for SameName {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

@@ -37,7 +37,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct SimultaneousConnect;
 
 impl Rule for SimultaneousConnect {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -62,7 +62,7 @@ impl Rule for SimultaneousConnect {
         let (a, b) = (&sides.initiator, &sides.acceptor);
         let refused = session.seen.status("nok");
         let mut found = finding(&DOC, session, &sides);
-        found.parties = sides.either_way();
+        found.parties = sides.unordered_pair();
         found.title = format!("{a} and {b} dialed each other at once");
         found.explanation = format!(
             "The dial of {a} gave way to the dial of {b}: {}. That is how two dials that cross are \

@@ -82,7 +82,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct TlsFailure;
 
 impl Rule for TlsFailure {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -95,7 +95,7 @@ impl Rule for TlsFailure {
             return;
         }
         let sides = Sides::of(session);
-        let (who, other) = sides.beginning_with(alert.from);
+        let (who, other) = sides.side_and_peer(alert.from);
         let mut found = finding(&DOC, session, &sides);
         found.not_excluded = Vec::new();
         let what = if let AlertSays::Number(description) = alert.says {

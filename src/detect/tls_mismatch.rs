@@ -48,7 +48,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct TlsMismatch;
 
 impl Rule for TlsMismatch {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

@@ -76,7 +76,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct VersionMismatch;
 
 impl Rule for VersionMismatch {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

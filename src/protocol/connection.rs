@@ -131,7 +131,9 @@ impl Connection {
                 distribution.orient(initiator, Orientation::Epmd);
                 ProtocolState::Distribution(Box::new(distribution))
             }
-            FollowReason::Maybe => ProtocolState::Distribution(Box::new(Distribution::new(false, context))),
+            FollowReason::Maybe => {
+                ProtocolState::Distribution(Box::new(Distribution::new(false, context)))
+            }
         };
         let transport = match reason {
             FollowReason::Epmd(_) => Transport::plain(),
@@ -278,12 +280,7 @@ impl Connection {
     }
 
     /// Reports a silence that is due, unless the capture may lack what the side sent.
-    fn report_due_silence(
-        &mut self,
-        now: Now,
-        context: &ConnContext<'_>,
-        out: &mut ConnOutput,
-    ) {
+    fn report_due_silence(&mut self, now: Now, context: &ConnContext<'_>, out: &mut ConnOutput) {
         let silence = self.next_silence().filter(|(_, _, due)| *due <= now.at);
         let Some((silent, last, _)) = silence else { return };
         self.warned = Some(last);
@@ -398,7 +395,12 @@ impl Connection {
     }
 
     /// Reports a change of state that the last input caused.
-    fn report_changes(&mut self, now: Now, context: &ConnContext<'_>, out: &mut ConnOutput) -> Keep {
+    fn report_changes(
+        &mut self,
+        now: Now,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
+    ) -> Keep {
         if self.is_steady() {
             return Keep::Yes;
         }

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::dist::Distribution;
 use super::connection::{Now, ProtocolState, ReportReason};
+use super::dist::Distribution;
 use super::{ConnContext, ConnOutput, Connection, Observed};
 use crate::flow::Direction;
 use crate::observe::{
@@ -57,7 +57,9 @@ impl Connection {
         let by_reset = || Some(self.tcp.lone_reset()?.0.reverse());
         let by_role = match &self.protocol {
             ProtocolState::Epmd(epmd) => Some(epmd.requester()),
-            ProtocolState::Distribution(distribution) => distribution.initiator().map(|(initiator, _)| initiator),
+            ProtocolState::Distribution(distribution) => {
+                distribution.initiator().map(|(initiator, _)| initiator)
+            }
         };
         self.tcp.originator().or(by_role).or_else(by_reset).unwrap_or(Direction::LowToHigh)
     }

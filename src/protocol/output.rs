@@ -6,9 +6,7 @@
 use std::ops::Range;
 
 use crate::observe::messages::{MessageBatch, MessageEvent};
-use crate::observe::{
-    Anomaly, EpmdObservation, Fact, HandshakeObservation, Observation, Settled,
-};
+use crate::observe::{Anomaly, EpmdObservation, Fact, HandshakeObservation, Observation, Settled};
 
 /// What one input (a segment, a timer, the end of the capture) made a connection report.
 #[derive(Debug, Default)]

@@ -416,7 +416,11 @@ fn an_attempt_may_be_closed_before_its_first_message() {
     assert_eq!(conn.outcome(), (Outcome::Superseded, Some(Initiator)));
     let mut conn = TestConnection::new();
     conn.open().fin(Initiator);
-    assert_eq!(conn.outcome(), (Outcome::Aborted, Some(Initiator)), "the other node had not dialed");
+    assert_eq!(
+        conn.outcome(),
+        (Outcome::Aborted, Some(Initiator)),
+        "the other node had not dialed"
+    );
 }
 
 #[test]
@@ -523,7 +527,9 @@ fn tls_to_a_plain_node_times_out_as_a_mismatch() {
     conn.open().sends_raw(Initiator, &hello).waits(7000).fin(Initiator);
     assert_eq!(conn.outcome().0, Outcome::TlsMismatch);
     let mut conn = TestConnection::new();
-    conn.open().sends(Initiator, &send_name("a@one")).sends_raw(Acceptor, b"\x15\x03\x03\0\x02\x02\x0a");
+    conn.open()
+        .sends(Initiator, &send_name("a@one"))
+        .sends_raw(Acceptor, b"\x15\x03\x03\0\x02\x02\x0a");
     conn.fin(Acceptor);
     assert_eq!(conn.outcome(), (Outcome::TlsMismatch, Some(Acceptor)));
 }

@@ -142,8 +142,8 @@ impl fmt::Display for Shows {
             }
             Self::Icmp => f.write_str("ICMP unreachable"),
             Self::ZeroWindow => f.write_str("window of zero"),
-            Self::Retransmission => f.write_str("bytes sent again"),
-            Self::LastPacket => f.write_str("the last that was heard"),
+            Self::Retransmission => f.write_str("retransmission"),
+            Self::LastPacket => f.write_str("last packet"),
             Self::Malformed { field } => write!(f, "malformed {field}"),
             Self::TlsHello(text) => f.write_str(text),
             Self::Foreign(text) => f.write_str(text),
