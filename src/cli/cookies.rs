@@ -29,7 +29,7 @@ pub(super) struct CookieSources<'a> {
     pub(super) files: &'a [PathBuf],
     /// Cookies from the command line.
     pub(super) typed: &'a [CookieText],
-    /// Also read `~/.erlang.cookie`.
+    /// Also read the file `~/.erlang.cookie`.
     pub(super) use_home: bool,
 }
 

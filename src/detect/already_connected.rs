@@ -101,10 +101,10 @@ impl Rule for AlreadyConnected {
 mod tests {
     use super::*;
     use crate::detect::tests::{Step, but, found, rules};
-    use crate::judge::samples::{Dial, dial, mark};
+    use crate::judge::samples::{SampleDial, dial, mark};
     use crate::observe::Received;
 
-    fn with_status(dial: Dial, status: &str, reply: Option<bool>) -> Step {
+    fn with_status(dial: SampleDial, status: &str, reply: Option<bool>) -> Step {
         but(dial, |session| {
             session.status(mark(5), status);
             session.seen.handshake.alive_reply =
@@ -112,7 +112,7 @@ mod tests {
         })
     }
 
-    fn established() -> Dial {
+    fn established() -> SampleDial {
         dial(0, "a@h1/10.0.0.1/1", "b@h1/10.0.0.1/2")
     }
 

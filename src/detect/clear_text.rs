@@ -81,7 +81,7 @@ impl Rule for ClearText {
         });
         key.sort_unstable();
         if self.pairs.len() >= MAX_PAIRS && !self.pairs.contains_key(&key) {
-            self.uncounted += u64::from(!session.again);
+            self.uncounted += u64::from(!session.is_repeated);
             return;
         }
         let seen = &session.seen;

@@ -6,7 +6,7 @@
 
 use super::finding::{Sides, closed, closed_without, finding, listed, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
-use crate::judge::world::{Cookies, World};
+use crate::judge::world::{CookieUse, World};
 use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Severity, Shows};
@@ -188,7 +188,7 @@ impl Rule for CookieMismatch {
 }
 
 /// Sentences about the cookies that two nodes use on other connections.
-fn cookies_elsewhere(cookies: &Cookies, a: &str, b: &str) -> Vec<String> {
+fn cookies_elsewhere(cookies: &CookieUse, a: &str, b: &str) -> Vec<String> {
     let mut sentences = Vec::new();
     match (cookies.used(a, b), cookies.used(b, a)) {
         (Some(by_a), Some(by_b)) if cookies.are_crossed(a, b) => sentences.push(format!(
@@ -231,18 +231,18 @@ fn cookies_elsewhere(cookies: &Cookies, a: &str, b: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::detect::tests::{Step, found};
-    use crate::judge::samples::{Dial, dial};
+    use crate::judge::samples::{SampleDial, dial};
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
     const C: &str = "c@h3/10.0.0.3/3";
 
-    fn refused(ms: u64, from: &str, to: &str) -> Dial {
+    fn refused(ms: u64, from: &str, to: &str) -> SampleDial {
         dial(ms, from, to).fails(Outcome::CookieMismatch)
     }
 
     /// The explanation of the last refusal.
-    fn explained(dials: Vec<Dial>) -> String {
+    fn explained(dials: Vec<SampleDial>) -> String {
         let events: Vec<_> = dials.into_iter().map(Step::from).collect();
         let findings = found(&events);
         let last = findings.iter().rfind(|finding| finding.rule == "cookie-mismatch");
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn swapped_cookies_are_in_the_explanation() {
-        let cookies = |dial: Dial, from: &str, to: Option<&str>| dial.cookies(Some(from), to);
+        let cookies = |dial: SampleDial, from: &str, to: Option<&str>| dial.cookies(Some(from), to);
         let text = explained(vec![
             cookies(dial(0, A, C), "of-a", Some("of-a")),
             cookies(dial(0, B, "d@h4/10.0.0.4/4"), "of-b", Some("of-b")),

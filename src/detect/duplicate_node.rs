@@ -7,8 +7,8 @@
 
 use super::finding::sighted;
 use super::{Detection, Rule, RuleDoc};
-use crate::judge::world::NodeChange;
-use crate::record::{Change, Confidence, Severity};
+use crate::judge::world::{Change, NodeChange};
+use crate::record::{Confidence, Severity};
 
 /// Documentation of the rule `duplicate-node`.
 const DOC: RuleDoc = RuleDoc {
@@ -44,9 +44,9 @@ impl Rule for DuplicateNode {
     }
 
     fn on_node(&mut self, change: &NodeChange, out: &mut Vec<Detection>) {
-        let NodeChange { node, now, before, .. } = change;
-        let (Some(Change::Duplicate), Some(before)) = (node.change, before) else { return };
-        let name = &node.node;
+        let NodeChange { kind, node, now, before, .. } = change;
+        let (Change::Duplicate, Some(before)) = (kind, before) else { return };
+        let name = &node.name;
         let came_again = before.hello.at > now.hello.at;
         let after = if came_again { "sent its name again" } else { "kept sending" };
         let creation = |creation: Option<u32>| creation.unwrap_or_default();

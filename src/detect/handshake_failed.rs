@@ -99,7 +99,7 @@ impl Rule for HandshakeFailed {
         let mut found = match session.outcome() {
             Outcome::TimedOut => {
                 let mut found = finding(&TIMEOUT, session, &sides);
-                let missing = session.verdict.owed.map_or("next message", MessageKind::name);
+                let missing = session.verdict.awaited.map_or("next message", MessageKind::name);
                 let silence = seconds(micros(session.seen.silence_before_close()));
                 found.title = format!("{other} stopped answering during the handshake with {who}");
                 found.explanation =

@@ -3,7 +3,7 @@
 
 use super::{Detection, Detector, Rule};
 use crate::judge::JudgedConnection;
-use crate::judge::samples::Dial;
+use crate::judge::samples::SampleDial;
 use crate::judge::world::{HomeNets, World};
 use crate::limits::Limits;
 use crate::observe::{
@@ -49,8 +49,8 @@ impl From<JudgedConnection> for Step {
     }
 }
 
-impl From<Dial> for Step {
-    fn from(dial: Dial) -> Self {
+impl From<SampleDial> for Step {
+    fn from(dial: SampleDial) -> Self {
         Self::Session(dial.judged())
     }
 }
@@ -123,7 +123,7 @@ pub(super) fn rules(steps: &[Step]) -> Vec<&'static str> {
 }
 
 /// A judged connection after `change`.
-pub(super) fn but(dial: Dial, change: impl FnOnce(&mut JudgedConnection)) -> Step {
+pub(super) fn but(dial: SampleDial, change: impl FnOnce(&mut JudgedConnection)) -> Step {
     let mut judged = dial.judged();
     change(&mut judged);
     Step::Session(judged)

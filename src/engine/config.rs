@@ -1,4 +1,4 @@
-//! What a run of the engine is configured with.
+//! The configuration of a run of the engine.
 
 use std::ops::RangeInclusive;
 

@@ -3,7 +3,7 @@
 //! In: plain bytes and gaps in stream order. Out: whole handshake messages, and the position at which frames begin,
 //! which `messages/` cuts. The caller decides after which message the frames begin.
 
-use crate::identify::{self, Verdict};
+use crate::identify::{self, PayloadMatch};
 use crate::wire::header::{Credible, credible_frame};
 use crate::wire::{Cut, framing};
 
@@ -170,7 +170,7 @@ impl Framing {
     /// Searches for a message or a frame at the start of the bytes of one segment.
     fn search<'a>(&mut self, input: &mut &'a [u8]) -> Option<FramingItem<'a>> {
         match (identify::handshake_start(input), credible_frame(input)) {
-            (Verdict::Certain | Verdict::Fits, _) => {
+            (PayloadMatch::Certain | PayloadMatch::Fits, _) => {
                 self.mode = Mode::Handshake;
                 self.handshake(input)
             }
@@ -187,7 +187,9 @@ impl Framing {
                 *input = input.get(4..).unwrap_or_default();
                 Some(FramingItem::MaybeTick)
             }
-            (Verdict::Unsure, _) | (_, Credible::NeedMore(_)) if input.len() <= MAX_SEARCHED => {
+            (PayloadMatch::Unsure, _) | (_, Credible::NeedMore(_))
+                if input.len() <= MAX_SEARCHED =>
+            {
                 self.keep_tail(input);
                 None
             }

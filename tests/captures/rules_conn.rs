@@ -147,19 +147,19 @@ fn an_encrypted_refusal_is_recognised_by_its_position() {
     for (name, title, evidence) in [
         (
             "tls13-other-host.pcap",
-            "10.9.0.1 most likely refused TLS with \"two\" at 10.9.0.2:43593: the certificate of the \
+            "10.9.0.1 most likely refused TLS with \"two\" at 10.9.0.2:43593 because of the certificate of the \
              dialed node",
             vec![(8, "PORT2_RESP"), hello, alert(20), close(21)],
         ),
         (
             "tls13-unknown-ca.pcap",
-            "\"two\" at 10.9.0.2:34935 most likely refused TLS with 10.9.0.1: the certificate of the \
+            "\"two\" at 10.9.0.2:34935 most likely refused TLS with 10.9.0.1 because of the certificate of the \
              dialing node",
             vec![(8, "PORT2_RESP"), hello, alert(23), close(24)],
         ),
         (
             "tls13-no-certificate.pcap",
-            "\"two\" at 10.9.0.2:46175 most likely refused TLS with 10.9.0.1: no certificate was sent",
+            "\"two\" at 10.9.0.2:46175 most likely refused TLS with 10.9.0.1 because no certificate was sent",
             vec![(8, "PORT2_RESP"), hello, alert(22), close(23)],
         ),
     ] {
@@ -196,7 +196,7 @@ fn dials_that_crossed_are_one_incident_for_the_pair() {
     let crossed = output_of("simultaneous-connect.pcap");
     let finding = crossed.one("simultaneous-connect");
     assert_eq!(nodes(finding), ["aaa@192.168.0.101", "zzz@192.168.0.102"]);
-    let other = (30, "send_name of the dial the other way");
+    let other = (30, "send_name of the dial in the other direction");
     assert_eq!(shown(finding), [(32, "send_name"), (34, "status nok"), other]);
     assert_eq!(crossed.count("simultaneous-connect"), [4]);
     assert!(crossed.findings.iter().all(|finding| finding.severity == Severity::Info));

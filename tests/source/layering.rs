@@ -121,8 +121,14 @@ const WALLS: &[Wall] = &[
     },
     Wall {
         within: &["judge/"],
-        never: &["crate::protocol", "crate::transport", "crate::flow", "crate::capture"],
-        why: "a verdict is made from facts alone",
+        never: &[
+            "crate::protocol",
+            "crate::transport",
+            "crate::flow",
+            "crate::capture",
+            "crate::record",
+        ],
+        why: "a verdict is made from facts alone, and does not know how it is printed",
     },
     Wall {
         within: &["record/"],
