@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::limits::Limits;
-use crate::record::{Body, Comparison, Event, Outcome, PairChange, PairState, Party, State, Turn};
+use crate::record::{
+    Body, Comparison, Event, Outcome, PairChange, PairChangeKind, PairState, Party, State,
+};
 use crate::time::Timestamp;
 
 /// The fields of one session record that a comparison needs.
@@ -249,14 +251,18 @@ pub fn compare(mut before: CapturePairs, mut after: CapturePairs) -> Vec<Event> 
     events
 }
 
-fn turn(before: Option<Outcome>, after: Option<Outcome>) -> Option<Turn> {
+fn turn(before: Option<Outcome>, after: Option<Outcome>) -> Option<PairChangeKind> {
     match (before, after) {
         (before, after) if before == after => None,
-        (None, _) => Some(Turn::New),
-        (_, None) => Some(Turn::Gone),
-        (Some(Outcome::Connected), Some(after)) if after.is_failure() => Some(Turn::Broken),
-        (Some(before), Some(Outcome::Connected)) if before.is_failure() => Some(Turn::Fixed),
-        (Some(_), Some(_)) => Some(Turn::Changed),
+        (None, _) => Some(PairChangeKind::New),
+        (_, None) => Some(PairChangeKind::Gone),
+        (Some(Outcome::Connected), Some(after)) if after.is_failure() => {
+            Some(PairChangeKind::Broken)
+        }
+        (Some(before), Some(Outcome::Connected)) if before.is_failure() => {
+            Some(PairChangeKind::Fixed)
+        }
+        (Some(_), Some(_)) => Some(PairChangeKind::Changed),
     }
 }
 
@@ -375,7 +381,10 @@ mod tests {
         ];
         assert_eq!(changes, expected, "in either direction");
         assert_eq!((comparison.unchanged, comparison.undecided), (1, 1));
-        assert_eq!(comparison.changes, [(Turn::Broken, 1), (Turn::Fixed, 1)].into());
+        assert_eq!(
+            comparison.changes,
+            [(PairChangeKind::Broken, 1), (PairChangeKind::Fixed, 1)].into()
+        );
     }
 
     #[test]

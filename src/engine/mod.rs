@@ -541,7 +541,7 @@ impl<S: EventSink> Core<S> {
 /// A free function, so that the borrow checker sees which fields it borrows.
 fn context<'a>(
     config: &'a Config,
-    [reassembly, pool]: [&'a MemoryBudget; 2],
+    [reassembly, message_memory]: [&'a MemoryBudget; 2],
     lost_until: Option<Timestamp>,
 ) -> ConnContext<'a> {
     ConnContext {
@@ -551,7 +551,7 @@ fn context<'a>(
         messages: config.messages,
         warns: config.warns,
         reassembly,
-        pool,
+        message_memory,
         lost_until,
     }
 }

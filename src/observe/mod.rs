@@ -22,7 +22,7 @@ pub use self::ids::*;
 pub use self::messages::{Execution, RuleTrigger};
 pub use self::per_role::{PerRole, Role};
 pub use self::sums::*;
-pub use crate::wire::epmd::{EpmdTag, NodeType as EpmdNodeType};
+pub use crate::wire::epmd::{EpmdNodeType, EpmdTag};
 pub use crate::wire::flags::DistFlags;
 pub use crate::wire::handshake::MessageKind;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use beamscope::capture::{Input, Inputs, Item, Order};
 use beamscope::engine::{Config, Engine};
 use beamscope::judge::world::HomeNets;
-use beamscope::protocol::digest::{Cookie, Cookies};
+use beamscope::protocol::digest::{CandidateCookies, Cookie};
 use beamscope::record::{Body, Confidence, Finding, Incident, Outcome, Session, Severity, Shows};
 
 /// What a run over one of the project's captures reports.
@@ -44,7 +44,7 @@ impl RunOutput {
     }
 }
 
-fn run(name: &str, home: &[&str], cookies: Cookies) -> RunOutput {
+fn run(name: &str, home: &[&str], cookies: CandidateCookies) -> RunOutput {
     let path = captures().join(name);
     let mut inputs = Inputs::new(vec![Input::Path(path)], Order::Time).unwrap();
     let config = Config {
@@ -75,13 +75,13 @@ fn run(name: &str, home: &[&str], cookies: Cookies) -> RunOutput {
 }
 
 fn output_of(name: &str) -> RunOutput {
-    run(name, &[], Cookies::default())
+    run(name, &[], CandidateCookies::default())
 }
 
 /// With the test cookies as candidates.
 fn run_with_cookies(name: &str) -> RunOutput {
     let text = std::fs::read_to_string(captures().join("cookies.txt")).unwrap();
-    let mut cookies = Cookies::default();
+    let mut cookies = CandidateCookies::default();
     for (label, secret) in text.lines().filter_map(|line| line.split_once('\t')) {
         cookies.add(Cookie::new(label, secret.as_bytes()));
     }
@@ -257,7 +257,7 @@ fn clear_text_is_reported_once_a_run_and_not_of_one_host() {
     for name in ["short-names-loopback.pcap", "tls-both.pcap", "host-alias-name-mismatch.pcap"] {
         assert!(output_of(name).of("clear-text-distribution").is_empty(), "{name}");
     }
-    let at_home = |net| run("seed-lan-same-cookie.pcap", &[net], Cookies::default());
+    let at_home = |net| run("seed-lan-same-cookie.pcap", &[net], CandidateCookies::default());
     let severity = |net| at_home(net).one("clear-text-distribution").severity;
     assert_eq!(severity("192.168.0.0/16"), Severity::Info);
     assert_eq!(severity("192.168.0.100"), Severity::Medium);
