@@ -22,7 +22,7 @@ use serde_json::Value;
 // --- Whole captures --------------------------------------------------------------------------------
 
 #[test]
-fn cut_doubled_or_reordered_packets_tell_the_same_messages() {
+fn cut_doubled_or_reordered_packets_give_the_same_messages() {
     check_all(|scene, plain| {
         let mut wrong = Vec::new();
         for seed in 0..ROUNDS {
@@ -36,7 +36,7 @@ fn cut_doubled_or_reordered_packets_tell_the_same_messages() {
                 ("all", reordered(&twice, WINDOW, &mut dice)),
             ];
             for (how, segments) in variants {
-                let other = Heard::of(scene, &segments);
+                let other = RunMessages::of(scene, &segments);
                 wrong.extend(plain.difference(&other).map(|it| format!("{how} {seed}: {it}")));
             }
         }
@@ -59,7 +59,7 @@ fn behind_a_lost_packet_no_atom_is_wrong_and_messages_are_found_again() {
         for place in (0..scene.segments.len()).step_by(step) {
             let mut lesser = scene.segments.clone();
             let lost = lesser.remove(place);
-            let other = Heard::of(scene, &lesser);
+            let other = RunMessages::of(scene, &lesser);
             let how = format!("without frame {}", lost.frame.number);
             wrong.extend(other.not_in(whole).into_iter().map(|it| format!("{how}: {it}")));
             if let Some(again) = starts.next_behind(&scene.segments, place) {
@@ -76,7 +76,7 @@ fn from_a_late_start_no_atom_is_wrong() {
         let mut wrong = Vec::new();
         let step = 1 + scene.segments.len() / PLACES;
         for place in (0..scene.segments.len()).step_by(step) {
-            let other = Heard::of(scene, &scene.segments[place..]);
+            let other = RunMessages::of(scene, &scene.segments[place..]);
             let how = format!("from frame {}", scene.segments[place].frame.number);
             wrong.extend(other.not_in(whole).into_iter().map(|it| format!("{how}: {it}")));
         }
@@ -84,11 +84,11 @@ fn from_a_late_start_no_atom_is_wrong() {
     });
 }
 
-/// Runs `check` on every capture with messages; it also gets what is heard of the whole of it.
-fn check_all(check: impl Fn(&Scene, &Heard) -> Vec<String> + Sync) {
+/// Runs `check` on every capture with messages; it also gets the messages of the whole capture.
+fn check_all(check: impl Fn(&Scene, &RunMessages) -> Vec<String> + Sync) {
     corpus::check_all(|path| {
         let scene = load(path);
-        let whole = Heard::of(&scene, &scene.segments);
+        let whole = RunMessages::of(&scene, &scene.segments);
         if whole.messages.is_empty() { Vec::new() } else { check(&scene, &whole) }
     });
 }
@@ -101,8 +101,8 @@ const PLACES: usize = 120;
 
 /// The messages of a run.
 #[derive(Default)]
-struct Heard {
-    messages: Vec<Told>,
+struct RunMessages {
+    messages: Vec<SeenMessage>,
     /// The last record of each connection.
     sessions: BTreeMap<String, Value>,
     /// Connections of the same ends, in order.
@@ -111,8 +111,8 @@ struct Heard {
 }
 
 /// One of them, without times.
-struct Told {
-    /// The connection, and who speaks.
+struct SeenMessage {
+    /// The connection, and the sender.
     place: String,
     frame: u64,
     fragments: u32,
@@ -125,7 +125,7 @@ struct Told {
     call: String,
 }
 
-impl Heard {
+impl RunMessages {
     fn of(scene: &Scene, segments: &[Owned]) -> Self {
         let config = Config {
             limits: Limits { pending_connections: 256, ..Limits::default() },
@@ -161,11 +161,11 @@ impl Heard {
         format!("{ends} {turn}")
     }
 
-    /// Connections that the capture has from the handshake on and without a hole, and what they said.
+    /// Connections that the capture has from the handshake on and without a gap, and their messages.
     fn stories(&self) -> BTreeMap<String, Vec<String>> {
         let mut stories: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for message in &self.messages {
-            let Told { text, payload, call, fragments, .. } = message;
+            let SeenMessage { text, payload, call, fragments, .. } = message;
             let text = format!("{text} {payload} {call} {fragments}");
             stories.entry(message.place.clone()).or_default().push(text);
         }
@@ -215,11 +215,11 @@ impl Heard {
     /// Messages that `whole` does not have about their place, unknown atoms aside. One whose end was lost
     /// ends with the next packet.
     fn not_in(&self, whole: &Self) -> Vec<String> {
-        let is_known = |message: &&Told| {
-            let is_about = |it: &&Told| it.frame.abs_diff(message.frame) <= ABOUT;
+        let is_known = |message: &&SeenMessage| {
+            let is_about = |it: &&SeenMessage| it.frame.abs_diff(message.frame) <= ABOUT;
             !whole.messages.iter().filter(is_about).any(|it| message.may_be(it))
         };
-        let shown = |message: &Told| {
+        let shown = |message: &SeenMessage| {
             let payload: String = message.payload.chars().take(200).collect();
             format!("frame {} {:?} {payload:?}", message.frame, message.text)
         };
@@ -229,7 +229,7 @@ impl Heard {
     /// The first message of one frame, in a packet of this sender from `again` on, that `other` lacks.
     fn missing(&self, other: &Self, again: Again) -> Option<String> {
         let there: HashSet<u64> = other.messages.iter().map(|message| message.frame).collect();
-        let is_behind = |message: &&Told| {
+        let is_behind = |message: &&SeenMessage| {
             message.frame >= again.frame
                 && message.fragments == 1
                 && again.frames_of_sender.contains(&message.frame)
@@ -240,7 +240,7 @@ impl Heard {
     }
 }
 
-impl Told {
+impl SeenMessage {
     /// Whether this is `whole` as a capture may show it that lacks bytes.
     fn may_be(&self, whole: &Self) -> bool {
         let payload = if self.is_cut {
@@ -254,7 +254,7 @@ impl Told {
     }
 }
 
-impl EventSink for Heard {
+impl EventSink for RunMessages {
     fn event(&mut self, event: Event) {
         match event.body {
             Body::Session { session } => {
@@ -278,7 +278,7 @@ impl EventSink for Heard {
             texts.collect::<Vec<_>>().join(" ")
         };
         let kept = message.payload.map_or(0, |it| it.term.bytes().len() as u64);
-        self.messages.push(Told {
+        self.messages.push(SeenMessage {
             place,
             frame: meta.packet.frame.number,
             fragments: meta.fragments,
@@ -311,7 +311,7 @@ fn without_times(mut value: Value) -> Value {
     }
 }
 
-/// Whether `text` is `whole`, where `#3` stands for any atom.
+/// Whether `text` is `whole`, where `#3` may be any atom.
 fn fits(text: &str, whole: &str) -> bool {
     behind(text, whole) == Some("")
 }
@@ -327,7 +327,7 @@ fn behind<'a>(text: &str, whole: &'a str) -> Option<&'a str> {
     let mut behind = whole.strip_prefix(parts.next()?)?;
     for part in parts {
         let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
-        // `#Ref<` and `#{`; or a `#3` that stands there too.
+        // `#Ref<` and `#{`; or a `#3` that is in both.
         let same = behind.strip_prefix('#').and_then(|it| it.strip_prefix(part));
         let is_unknown = rest.len() < part.len();
         let any = || atom_at(behind).filter(|_| is_unknown)?.strip_prefix(rest);
@@ -347,7 +347,7 @@ fn atom_at(text: &str) -> Option<&str> {
         })?;
         return quoted.get(end + 1..);
     }
-    // Names of functions and registered names stand without quotes.
+    // Names of functions and registered names have no quotes.
     let end =
         text.find(|c: char| !(c.is_alphanumeric() || "_@$".contains(c))).unwrap_or(text.len());
     text.get(end..)
@@ -466,30 +466,30 @@ impl Wire {
         let end = |host, port| Endpoint { ip: IpAddr::from([10, 0, 0, host]), port };
         let mut wire =
             Self { segments: Vec::new(), ends: [end(1, port), end(2, 9100)], seq: [0, 0] };
-        wire.send(Role::Initiator, TcpFlags::SYN.0, &[]);
-        wire.send(Role::Acceptor, TcpFlags::SYN.0 | TcpFlags::ACK.0, &[]);
+        wire.send_segment(Role::Initiator, TcpFlags::SYN.0, &[]);
+        wire.send_segment(Role::Acceptor, TcpFlags::SYN.0 | TcpFlags::ACK.0, &[]);
         let hello = |extra: &[u8], name: &[u8]| {
             let flags = 0x0d_07df_7fbd_u64.to_be_bytes();
             let body = [&b"N"[..], &flags, extra, &[0, name.len() as u8], name].concat();
             [&[0, body.len() as u8][..], &body].concat()
         };
-        wire.say(Role::Initiator, &hello(&[0, 0, 0, 1], b"a@h"));
-        wire.say(Role::Acceptor, b"\0\x03sok");
-        wire.say(Role::Acceptor, &hello(&[0, 0, 0, 7, 0, 0, 0, 1], b"b@h"));
-        wire.say(Role::Initiator, &[&b"\0\x15r"[..], &[1; 20]].concat());
-        wire.say(Role::Acceptor, &[&b"\0\x11a"[..], &[1; 16]].concat());
+        wire.send(Role::Initiator, &hello(&[0, 0, 0, 1], b"a@h"));
+        wire.send(Role::Acceptor, b"\0\x03sok");
+        wire.send(Role::Acceptor, &hello(&[0, 0, 0, 7, 0, 0, 0, 1], b"b@h"));
+        wire.send(Role::Initiator, &[&b"\0\x15r"[..], &[1; 20]].concat());
+        wire.send(Role::Acceptor, &[&b"\0\x11a"[..], &[1; 16]].concat());
         wire
     }
 
-    fn say(&mut self, from: Role, bytes: &[u8]) {
-        self.send(from, TcpFlags::ACK.0, bytes);
+    fn send(&mut self, from: Role, bytes: &[u8]) {
+        self.send_segment(from, TcpFlags::ACK.0, bytes);
     }
 
-    fn say_in_pieces(&mut self, from: Role, bytes: &[u8], size: usize) {
-        bytes.chunks(size).for_each(|piece| self.say(from, piece));
+    fn send_in_pieces(&mut self, from: Role, bytes: &[u8], size: usize) {
+        bytes.chunks(size).for_each(|piece| self.send(from, piece));
     }
 
-    fn send(&mut self, from: Role, flags: u8, bytes: &[u8]) {
+    fn send_segment(&mut self, from: Role, flags: u8, bytes: &[u8]) {
         let number = self.segments.len() as u64 + 1;
         let (own, peer) = (from.index(), from.peer().index());
         self.segments.push(Owned {
@@ -508,14 +508,14 @@ impl Wire {
         self.seq[own] = self.seq[own].wrapping_add(bytes.len() as u32 + syn);
     }
 
-    fn heard(&self) -> Heard {
-        heard(&self.segments, Limits::default())
+    fn run(&self) -> RunMessages {
+        run(&self.segments, Limits::default())
     }
 }
 
-fn heard(segments: &[Owned], limits: Limits) -> Heard {
+fn run(segments: &[Owned], limits: Limits) -> RunMessages {
     let messages = MessageDetail::Payloads;
-    Heard::with(Config { limits, messages, ..Config::default() }, segments)
+    RunMessages::with(Config { limits, messages, ..Config::default() }, segments)
 }
 
 fn frame(parts: &[&[u8]]) -> Vec<u8> {
@@ -526,7 +526,7 @@ fn frame(parts: &[&[u8]]) -> Vec<u8> {
 /// `LINK` without references.
 const LINK: &[u8] = b"\x83D\0h\x03a\x01X\x77\x03a@h\0\0\0\x01\0\0\0\0\0\0\0\x01X\x77\x03b@h\0\0\0\x02\0\0\0\0\0\0\0\x01";
 
-/// The front of `SEND_SENDER` without references; what it carries stands behind.
+/// The front of `SEND_SENDER` without references; its message term follows.
 const SEND: &[u8] = b"\x83D\0h\x03a\x16X\x77\x03a@h\0\0\0\x01\0\0\0\0\0\0\0\x01X\x77\x03b@h\0\0\0\x02\0\0\0\0\0\0\0\x01";
 
 /// A header with as many new entries, each with an atom of `len` bytes that begins with its number; from
@@ -555,40 +555,40 @@ fn a_header_of_255_long_atoms_is_read_byte_by_byte() {
     let control = [&b"h\x04a\x06"[..], pid, b"\x77\0R\xfe"].concat();
     let frame = frame(&[&long_header(255, 0, 1020), &control, b"h\x02R\0R\x07"]);
     assert!(frame.len() > 260_000);
-    wire.say_in_pieces(Role::Initiator, &frame, 1);
-    wire.say(Role::Initiator, &self::frame(&[LINK]));
-    let heard = wire.heard();
-    let texts: Vec<_> = heard.messages.iter().map(|it| it.text.as_str()).collect();
+    wire.send_in_pieces(Role::Initiator, &frame, 1);
+    wire.send(Role::Initiator, &self::frame(&[LINK]));
+    let run = wire.run();
+    let texts: Vec<_> = run.messages.iter().map(|it| it.text.as_str()).collect();
     assert_eq!(texts.len(), 2);
     assert!(texts[0].contains("to_name s254_xxx"), "{}", &texts[0][..200]);
-    let payload = &heard.messages[0].payload;
+    let payload = &run.messages[0].payload;
     assert!(payload.contains("{s0_xxx") && payload.contains("s7_xxx"));
     assert!(texts[1].contains("LINK"));
 }
 
 #[test]
-fn atom_caches_are_bounded_and_the_bound_is_told() {
+fn atom_caches_are_bounded_and_the_bound_is_reported() {
     let limits = Limits { messages: 4 << 20, ..Limits::default() };
     let mut segments = Vec::new();
     for port in 0..40 {
         let mut wire = Wire::new(30_000 + port);
         for eighth in 0..8 {
             let header = long_header(255, eighth * 255, 1020);
-            wire.say(Role::Initiator, &frame(&[&header, &LINK[3..]]));
+            wire.send(Role::Initiator, &frame(&[&header, &LINK[3..]]));
         }
         segments.append(&mut wire.segments);
     }
     for (number, segment) in (1..).zip(&mut segments) {
         segment.frame.number = number;
     }
-    let heard = heard(&segments, limits);
-    // Nothing of what they say needs an atom from the cache.
-    assert_eq!(heard.messages.len(), 320);
-    assert_eq!(heard.limits, 1, "told once");
+    let run = run(&segments, limits);
+    // None of the messages refers to the atom cache.
+    assert_eq!(run.messages.len(), 320);
+    assert_eq!(run.limits, 1, "reported once");
 }
 
 #[test]
-fn depth_and_counts_beyond_any_bound_are_told_as_they_stand() {
+fn depth_and_counts_beyond_any_bound_are_decoded_as_sent() {
     let deep = [104_u8, 1].repeat(60_000);
     let lists = [108_u8, 0, 0, 0, 1].repeat(20_000);
     let payloads: [&[u8]; 12] = [
@@ -608,10 +608,10 @@ fn depth_and_counts_beyond_any_bound_are_told_as_they_stand() {
     for payload in payloads {
         for size in [usize::MAX, 1000, 7] {
             let mut wire = Wire::new(40_000);
-            wire.say_in_pieces(Role::Initiator, &frame(&[SEND, payload]), size);
-            wire.say(Role::Initiator, &frame(&[LINK]));
-            let heard = wire.heard();
-            assert_eq!(heard.messages.len(), 2, "{:02x?}", &payload[..payload.len().min(12)]);
+            wire.send_in_pieces(Role::Initiator, &frame(&[SEND, payload]), size);
+            wire.send(Role::Initiator, &frame(&[LINK]));
+            let run = wire.run();
+            assert_eq!(run.messages.len(), 2, "{:02x?}", &payload[..payload.len().min(12)]);
         }
     }
 }
@@ -631,11 +631,11 @@ fn control_terms_beyond_any_bound_are_refused_and_the_rest_is_read() {
     ];
     for control in controls {
         let mut wire = Wire::new(40_000);
-        wire.say(Role::Initiator, &frame(&[control]));
-        wire.say(Role::Initiator, &frame(&[LINK]));
-        let heard = wire.heard();
-        assert_eq!(heard.messages.len(), 1, "{:02x?}", &control[..control.len().min(12)]);
-        assert!(heard.messages[0].text.contains("LINK"));
+        wire.send(Role::Initiator, &frame(&[control]));
+        wire.send(Role::Initiator, &frame(&[LINK]));
+        let run = wire.run();
+        assert_eq!(run.messages.len(), 1, "{:02x?}", &control[..control.len().min(12)]);
+        assert!(run.messages[0].text.contains("LINK"));
     }
 }
 
@@ -651,15 +651,15 @@ fn fragments_of_many_messages_without_end_cost_what_a_few_cost() {
         frame(&[b"\x83F", &ids, b"xxxxxxxx"])
     };
     for sequence in 1..=5000 {
-        wire.say(Role::Initiator, &first(sequence, 1 << 20));
+        wire.send(Role::Initiator, &first(sequence, 1 << 20));
     }
     for sequence in 1..=5000 {
-        wire.say(Role::Initiator, &next(sequence, (1 << 20) - 1));
+        wire.send(Role::Initiator, &next(sequence, (1 << 20) - 1));
     }
-    wire.say(Role::Initiator, &[first(7, 2), first(9, 2), next(9, 1), next(7, 1)].concat());
-    let heard = wire.heard();
-    assert_eq!(heard.messages.len(), 2);
-    let account = &heard.sessions.values().next().unwrap()["messages"]["initiator"];
+    wire.send(Role::Initiator, &[first(7, 2), first(9, 2), next(9, 1), next(7, 1)].concat());
+    let run = wire.run();
+    assert_eq!(run.messages.len(), 2);
+    let account = &run.sessions.values().next().unwrap()["messages"]["initiator"];
     assert_eq!(account["fragmented"], 5002);
     assert_eq!(account["unfinished"], 5000);
 }
@@ -668,15 +668,15 @@ fn fragments_of_many_messages_without_end_cost_what_a_few_cost() {
 fn zeros_behind_a_lost_packet_are_no_ticks_and_the_next_message_is_found() {
     let mut wire = Wire::new(40_000);
     let zeros = [&b"m\0\0\xea\x60"[..], &[0; 60_000]].concat();
-    wire.say_in_pieces(Role::Initiator, &frame(&[SEND, &zeros]).repeat(2), 1448);
-    wire.say(Role::Initiator, &frame(&[LINK]));
-    let whole = wire.heard();
+    wire.send_in_pieces(Role::Initiator, &frame(&[SEND, &zeros]).repeat(2), 1448);
+    wire.send(Role::Initiator, &frame(&[LINK]));
+    let whole = wire.run();
     assert_eq!(whole.messages.len(), 3);
     // The packet with the end of the first.
     wire.segments.remove(7 + 60_050 / 1448);
-    let heard = wire.heard();
-    assert_eq!(heard.messages.last().map(|it| &it.text), whole.messages.last().map(|it| &it.text));
-    assert_eq!(heard.sessions.values().next().unwrap()["traffic"]["initiator"]["ticks"], 0);
+    let run = wire.run();
+    assert_eq!(run.messages.last().map(|it| &it.text), whole.messages.last().map(|it| &it.text));
+    assert_eq!(run.sessions.values().next().unwrap()["traffic"]["initiator"]["ticks"], 0);
 }
 
 #[test]
@@ -695,7 +695,7 @@ fn damaged_frames_of_whole_captures_neither_panic_nor_keep_the_run_from_its_end(
                     };
                 }
             }
-            Heard::of(scene, &segments);
+            RunMessages::of(scene, &segments);
         }
         Vec::new()
     });

@@ -66,7 +66,7 @@ pub(super) fn atom<W: Write + ?Sized>(
     }
 }
 
-/// Whether an atom is written in quotes, where its characters all stand for themselves, in JSON too. Names of
+/// Whether an atom is written in quotes; `None` where one of its characters is escaped, in JSON or Erlang. Names of
 /// nodes and functions do: one look at each byte.
 pub(super) fn has_quotes(text: &[u8]) -> Option<bool> {
     let looks = |byte: &u8| LOOKS.get(usize::from(*byte)).copied().unwrap_or(OTHER);
