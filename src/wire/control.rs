@@ -135,7 +135,7 @@ operations! {
     34 ALIAS_SEND_TT (From To Token) payload;
     /// Removes a link; OTP 23.3 and later.
     35 UNLINK_ID (Id From To);
-    /// Acknowledges an [`Self::UNLINK_ID`].
+    /// Acknowledges the [`Self::UNLINK_ID`] of this number.
     36 UNLINK_ID_ACK (Id From To);
     /// A message or exit signal with more choices; OTP 28 and later. A trace token may follow.
     37 ALTACT_SIG_SEND (Flags From To Token) payload;

@@ -84,9 +84,9 @@ impl Capture {
         let mut streams = Vec::new();
         let mut turns: HashMap<(Endpoint, Endpoint), usize> = HashMap::new();
         for mut connection in Streams::read(path).connections {
-            let speaks = connection.streams.values().any(|stream| !stream.bytes.is_empty());
+            let has_bytes = connection.streams.values().any(|stream| !stream.bytes.is_empty());
             let ends = ours.ends.iter().find(|ends| is_between(&connection, ends));
-            let Some(ends) = ends.filter(|_| speaks) else { continue };
+            let Some(ends) = ends.filter(|_| has_bytes) else { continue };
             let turn = turns.entry(*ends).or_default();
             for (end, role) in [(ends.0, Role::Initiator), (ends.1, Role::Acceptor)] {
                 if let Some(stream) = connection.streams.remove(&end) {

@@ -66,7 +66,7 @@ pub struct ReferenceKey<'a> {
     pub words: [u32; MAX_WORDS],
 }
 
-/// `EXPORT_EXT`: `fun module:function/arity`.
+/// `EXPORT_EXT`: an external fun, `fun module:function/arity`.
 #[derive(Clone, Copy, Debug)]
 pub struct Export<'a> {
     /// The module: an atom.

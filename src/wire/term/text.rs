@@ -77,11 +77,11 @@ pub(super) fn has_quotes(text: &[u8]) -> Option<bool> {
     }
 }
 
-/// Stands in an atom without quotes.
+/// A character of atoms without quotes.
 const NAME: u8 = 1;
-/// Stands between quotes as it is.
+/// A character that needs quotes and no escape.
 const QUOTED: u8 = 2;
-/// Needs to be looked at.
+/// A byte that may need an escape.
 const OTHER: u8 = 4;
 
 /// [`looks`] of each byte: by its ranges it takes thrice the time.
