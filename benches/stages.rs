@@ -38,7 +38,7 @@ fn parse(c: &mut Criterion) {
     });
 }
 
-/// Frames in one stream, cut and told apart.
+/// Frames of one stream, cut into blocks.
 fn walk(c: &mut Criterion) {
     let frame = [&[0, 0, 0, 150, 131, 68][..], &[7; 148]].concat();
     let stream = frame.repeat(1000);
@@ -107,7 +107,7 @@ fn pipeline(c: &mut Criterion) {
     }
 }
 
-/// Attempts that begin and end, so that nearly every packet is told of.
+/// Attempts that begin and end, so that nearly every packet leads to an event.
 fn events(c: &mut Criterion) {
     let capture = traffic::capture(Kind::Dist, 64 * 500);
     let lines = run(&capture).iter().filter(|byte| **byte == b'\n').count();

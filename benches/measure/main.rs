@@ -129,13 +129,13 @@ fn timed(command: &[&str]) -> Result<f64, Box<dyn Error>> {
     Ok(begun.elapsed().as_secs_f64())
 }
 
-/// The most memory that a command has had at a time, in MiB, where GNU time tells it.
+/// The most memory that a command has had at a time, in MiB, where GNU time shows it.
 fn memory(command: &[&str]) -> Option<f64> {
-    let told: PathBuf = std::env::temp_dir().join(format!("measure-{}", std::process::id()));
-    let time = ["/usr/bin/time", "-q", "-f", "%M", "-o", told.to_str()?];
+    let reported: PathBuf = std::env::temp_dir().join(format!("measure-{}", std::process::id()));
+    let time = ["/usr/bin/time", "-q", "-f", "%M", "-o", reported.to_str()?];
     run(&[&time[..], command].concat()).ok()?;
-    let kib = fs::read_to_string(&told).ok()?;
-    let _ = fs::remove_file(told);
+    let kib = fs::read_to_string(&reported).ok()?;
+    let _ = fs::remove_file(reported);
     Some(kib.trim().parse::<f64>().ok()? / 1024.0)
 }
 

@@ -1,4 +1,4 @@
-//! What two nodes say: a look-up at the port mapper, then a distribution connection.
+//! What two nodes send: a look-up at the port mapper, then a distribution connection.
 //!
 //! Spec: *Distribution Protocol*; *External Term Format*.
 
@@ -26,7 +26,7 @@ pub(super) struct Node {
     /// Whether frames have a distribution header.
     has_header: bool,
     /// Whether the atoms of each direction were sent.
-    told: [bool; 2],
+    reported: [bool; 2],
     sequence: u64,
 }
 
@@ -49,7 +49,7 @@ impl Node {
             disorder,
             stage: Stage::LookUp,
             has_header: number % 2 == 1,
-            told: [false; 2],
+            reported: [false; 2],
             sequence: 0,
         }
     }
@@ -65,7 +65,7 @@ impl Node {
         format!("{}{}@{a}.{b}.{c}.{d}", ["cli", "srv"][side], self.number)
     }
 
-    /// Says the next thing; false when there is nothing more to say.
+    /// Sends the next message; false when there is none left.
     pub(super) fn go_on(
         &mut self,
         link: &mut Link,
@@ -186,7 +186,7 @@ impl Node {
             [&*names[0], &*names[1], "kv_store", "$gen_call", "put"].map(str::to_owned);
         let atoms = [me, kv, call, put, peer];
         let has_header = self.has_header;
-        // An atom as it stands, or as its place in the header.
+        // An atom itself, or a reference to its place in the header.
         let atom = |place: usize| match has_header {
             true => vec![b'R', place as u8],
             false => text(&atoms[place]),
@@ -230,7 +230,7 @@ impl Node {
 
     /// References to all `atoms`, which go along the first time.
     fn header(&mut self, from: usize, atoms: &[String; 5]) -> Vec<u8> {
-        let known = std::mem::replace(&mut self.told[from], true);
+        let known = std::mem::replace(&mut self.reported[from], true);
         let nibbles: &[u8] = if known { &[0, 0, 0] } else { &[0x88, 0x88, 0x08] };
         let mut header = vec![atoms.len() as u8];
         header.extend(nibbles);

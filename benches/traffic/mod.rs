@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-/// Writes about `bytes` of traffic as a capture to `out`, and tells the number of packets.
+/// Writes about `bytes` of traffic as a capture to `out`, and prints the number of packets.
 pub(crate) fn write(kind: Kind, bytes: u64, out: &mut impl Write) -> io::Result<u64> {
     let header: [u32; 6] = [0xa1b2_c3d4, 4 << 16 | 2, 0, 0, 262_144, 1];
     for word in header {

@@ -1,6 +1,6 @@
-"""Scenes that are watched while they are played, and the watch: beamscope, with jq behind it.
+"""Scenes that run while beamscope captures, with jq behind it.
 
-What a scene is about happens on the bridge `br0`, in the stage's hub, where beamscope captures too.
+What a scene is about takes place on the bridge `br0`, in the testbed's hub, where beamscope captures too.
 """
 
 import json
@@ -10,8 +10,8 @@ import threading
 import time
 from pathlib import Path
 
-from scenes import ALONE
-from stage import Failed, Iex, pause, until
+from scenes.base import ALONE
+from network import Failed, Iex, pause, until
 
 SCENES = {}
 
@@ -21,12 +21,12 @@ SHORT = ["-kernel", "net_ticktime", str(TICK_TIME), "net_setuptime", str(SETUP_T
 
 
 def scene(rules, allowed=()):
-    """Enters a scene, which returns its story, with the rules that must find it, each of them ("a|b":
-    one of the two), and those that may speak too."""
+    """Enters a scene, which returns its description, with the rules that must find it, each of them ("a|b":
+    one of the two), and those that are allowed beside it."""
 
-    def enter(play):
-        SCENES[play.__name__.replace("_", "-")] = (play, list(rules), list(allowed))
-        return play
+    def enter(run):
+        SCENES[run.__name__.replace("_", "-")] = (run, list(rules), list(allowed))
+        return run
 
     return enter
 
@@ -34,16 +34,16 @@ def scene(rules, allowed=()):
 class Watch:
     """`beamscope -i br0 --json | jq`, each line with the time of its arrival."""
 
-    def __init__(self, stage, program, path):
-        self.path, self.arrived, self.said = path, [], []
+    def __init__(self, testbed, program, path):
+        self.path, self.arrived, self.stderr = path, [], []
         path.mkdir(exist_ok=True)
         saved = path.with_suffix(".pcapng")
-        with stage.hub:
-            self.process = stage.start(
+        with testbed.hub:
+            self.process = testbed.start(
                 [program, "-i", "br0", "--json", "-w", saved, "--evidence", path],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             ).process
-        self.jq = stage.start(
+        self.jq = testbed.start(
             ["jq", "--unbuffered", "-c", "."],
             stdin=self.process.stdout, stdout=subprocess.PIPE, text=True,
         ).process
@@ -51,10 +51,10 @@ class Watch:
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
         threading.Thread(target=self.listen, daemon=True).start()
-        until(lambda: any("listening on" in line for line in self.said), "beamscope listens")
+        until(lambda: any("listening on" in line for line in self.stderr), "beamscope listens")
 
     def listen(self):
-        self.said.extend(self.process.stderr)
+        self.stderr.extend(self.process.stderr)
 
     def read(self):
         for line in self.jq.stdout:
@@ -65,22 +65,22 @@ class Watch:
         return [event for event in events if event["event_type"] == event_type]
 
     def stop(self):
-        """Ctrl-C, and all that was told until the end."""
+        """Ctrl-C, and all that was reported until the end."""
         self.process.send_signal(signal.SIGINT)
         try:
             status = self.process.wait(20)
         except subprocess.TimeoutExpired as error:
-            raise Failed(f"beamscope goes on after SIGINT: {self.said}") from error
+            raise Failed(f"beamscope goes on after SIGINT: {self.stderr}") from error
         self.jq.wait(20)
         self.reader.join(20)
         with self.path.with_suffix(".ndjson").open("w") as file:
             for arrived, line in self.arrived:
                 file.write(f'{{"arrived":{arrived},"event":{line.rstrip()}}}\n')
         if status:
-            raise Failed(f"beamscope ended with {status}: {self.said}")
+            raise Failed(f"beamscope ended with {status}: {self.stderr}")
 
 
-class Metronome:
+class StallMonitor:
     """Tells when this machine let a thread sleep on that should have woken up."""
 
     BEAT, LATE = 0.005, 0.005
@@ -99,20 +99,20 @@ class Metronome:
 
 
 class Scene:
-    """One stage, and what most scenes do on it."""
+    """One testbed, and what most scenes do on it."""
 
-    def __init__(self, stage):
-        self.stage = stage
+    def __init__(self, testbed):
+        self.testbed = testbed
         self.hosts = 0
 
     def host(self, net="192.168.0", bridge="br0", epmd=True):
         self.hosts += 1
         address = f"{net}{':' if ':' in net else '.'}{self.hosts + 10}"
-        host = self.stage.host(f"host{self.hosts}.example.lan", address, bridge)
+        host = self.testbed.host(f"host{self.hosts}.example.lan", address, bridge)
         return host.start_epmd() if epmd else host
 
     def node(self, host, name, *options, cookie="right", **more):
-        node = self.stage.node(host, f"{name}@{host.name}", cookie, *SHORT, *options, **more)
+        node = self.testbed.node(host, f"{name}@{host.name}", cookie, *SHORT, *options, **more)
         node.answer()
         return node
 
@@ -123,9 +123,9 @@ class Scene:
 
     def dial(self, node, name, expected):
         """Dials, which must end as expected."""
-        said = node.ask(f"net_kernel:connect_node('{getattr(name, 'name', name)}')")
-        if said != expected:
-            raise Failed(f"{node.name} dials {name}: {said}: {''.join(node.log[-9:])}")
+        answer = node.ask(f"net_kernel:connect_node('{getattr(name, 'name', name)}')")
+        if answer != expected:
+            raise Failed(f"{node.name} dials {name}: {answer}: {''.join(node.log[-9:])}")
 
     def wrong_then_right(self, a, b):
         self.dial(a, b, "false")
@@ -136,9 +136,9 @@ class Scene:
 
     def talk(self, a, b, times=5):
         for _ in range(times):
-            said = a.ask(f"erpc:call('{b.name}', erlang, node, [])")
-            if said.strip("'") != b.name:
-                raise Failed(f"{a.name}: {said}")
+            answer = a.ask(f"erpc:call('{b.name}', erlang, node, [])")
+            if answer.strip("'") != b.name:
+                raise Failed(f"{a.name}: {answer}")
 
     def alone(self, node, limit=20):
         """Waits until a node has no connection."""
@@ -150,9 +150,9 @@ CLEAR = ["clear-text-distribution"]
 
 @scene(["cookie-mismatch", *CLEAR])
 def seed(s):
-    """The story that the program was made for, as it is typed."""
+    """The situation that the program was made for, as a user would type it."""
     one, two = (
-        s.stage.node(host, f"{name}@{host.address}", cookie, kind=Iex)
+        s.testbed.node(host, f"{name}@{host.address}", cookie, kind=Iex)
         for name, cookie, host in (("one", "wrong", s.host()), ("two", "right", s.host()))
     )
     for node in (one, two):
@@ -160,9 +160,9 @@ def seed(s):
     for cookie, expected in ((None, "false"), (":right", "true")):
         if cookie:
             one.ask(f"Node.set_cookie({cookie})")
-        said = one.ask(f'Node.connect(:"{two.name}")')
-        if said != expected:
-            raise Failed(f"Node.connect: {said}: {''.join(one.log[-9:])}")
+        answer = one.ask(f'Node.connect(:"{two.name}")')
+        if answer != expected:
+            raise Failed(f"Node.connect: {answer}: {''.join(one.log[-9:])}")
         pause(1)
     return f"{one.name} dials {two.name} with a wrong cookie, then with the right one"
 
@@ -245,8 +245,8 @@ def renamed(s):
 
 @scene(["tls-mismatch"])
 def tls(s):
-    one = s.stage.certificates("one", "ca1")
-    file = Path(s.stage.work, "tls.config")
+    one = s.testbed.certificates("one", "ca1")
+    file = Path(s.testbed.work, "tls.config")
     shows = f'[{{certfile,"{one}.pem"}},{{keyfile,"{one}.key"}},{{verify,verify_none}}]'
     file.write_text(f"[{{server,{shows}}},{{client,{shows}}}].\n")
     a, b = s.pair("-proto_dist", "inet_tls", "-ssl_dist_optfile", "../tls.config")
@@ -254,7 +254,7 @@ def tls(s):
     s.dial(a, b, "true")
     s.talk(a, b)
     s.dial(plain, b, "false")
-    return f"{a.name} and {b.name} speak TLS, and {plain.name} does not"
+    return f"{a.name} and {b.name} use TLS, and {plain.name} does not"
 
 
 @scene(["cookie-mismatch", *CLEAR])
@@ -266,7 +266,7 @@ def ipv6(s):
 
 @scene(["cookie-mismatch", *CLEAR])
 def loss(s):
-    s.stage.long_wire(0.002, loss=0.05, seed=6)
+    s.testbed.long_wire(0.002, loss=0.05, seed=6)
     a, b = s.pair("-kernel", "net_setuptime", "7", bridge="br1", cookie="wrong")
     s.wrong_then_right(a, b)
     s.talk(a, b, 20)
@@ -275,7 +275,7 @@ def loss(s):
 
 @scene(["cookie-mismatch", *CLEAR])
 def disorder(s):
-    s.stage.long_wire(0.002, late=0.2, twice=0.05, seed=6)
+    s.testbed.long_wire(0.002, late=0.2, twice=0.05, seed=6)
     a, b = s.pair(bridge="br1", cookie="wrong")
     s.wrong_then_right(a, b)
     s.talk(a, b, 20)

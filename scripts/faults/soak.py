@@ -25,12 +25,12 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import stage  # noqa: E402
+import network  # noqa: E402
 from scenes.peers import FLAGS, hello, receive, send, serve  # noqa: E402
-from stage import EPMD_PORT  # noqa: E402
+from network import EPMD_PORT  # noqa: E402
 from tools import Release, missing  # noqa: E402
 
-# A second's traffic, all told: each of some workers opens so many connections, and so many frames
+# A second's traffic in total: each of some workers opens so many connections, and so many frames
 # are sent beside them. What a busy cluster under attack sees, and what two cores carry.
 WORKERS, CONNECTIONS = 4, 40
 SYNS, FRAMES = 2000, 200
@@ -52,7 +52,7 @@ class Beat:
 
     def __iter__(self):
         begin, number = time.monotonic(), 0
-        while (now := time.monotonic()) < self.end and not stage.stopping.is_set():
+        while (now := time.monotonic()) < self.end and not network.stopping.is_set():
             due = begin + number / self.rate
             if due > now:
                 time.sleep(due - now)
@@ -160,18 +160,18 @@ def litter(seed, here, address, port, end):
 class Watched:
     """beamscope, what it tells, and how large it is."""
 
-    def __init__(self, stage, program):
-        with stage.hub:
-            self.process = stage.start(
-                [program, "-i", "br0", "--json", "--evidence", Path(stage.work, "evidence")],
+    def __init__(self, testbed, program):
+        with testbed.hub:
+            self.process = testbed.start(
+                [program, "-i", "br0", "--json", "--evidence", Path(testbed.work, "evidence")],
                 text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             ).process
-        self.told, self.broken, self.stats, self.said = collections.Counter(), [], {}, []
+        self.reported, self.broken, self.stats, self.stderr = collections.Counter(), [], {}, []
         self.readers = [threading.Thread(target=read, daemon=True)
                         for read in (self.read, self.listen)]
         for reader in self.readers:
             reader.start()
-        while not any("listening on" in line for line in self.said):
+        while not any("listening on" in line for line in self.stderr):
             time.sleep(0.05)
             self.check()
 
@@ -182,12 +182,12 @@ class Watched:
             except ValueError:
                 self.broken.append(line[:200])
                 continue
-            self.told[event["event_type"]] += 1
+            self.reported[event["event_type"]] += 1
             if event["event_type"] == "stats":
                 self.stats = event["stats"]
 
     def listen(self):
-        self.said.extend(self.process.stderr)
+        self.stderr.extend(self.process.stderr)
 
     @property
     def resident(self):
@@ -196,12 +196,12 @@ class Watched:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
-        raise stage.Failed("beamscope has no memory")
+        raise network.Failed("beamscope has no memory")
 
     def check(self):
         if self.process.poll() is not None:
-            said = "".join(self.said[-9:])
-            raise stage.Failed(f"beamscope ended with {self.process.returncode}: {said}")
+            answer = "".join(self.stderr[-9:])
+            raise network.Failed(f"beamscope ended with {self.process.returncode}: {answer}")
 
     def row(self, seconds):
         """How it stands now, in a line."""
@@ -209,7 +209,7 @@ class Watched:
         time.sleep(1)
         stats = self.stats
         return (f"{seconds / 60:5.1f} min  {self.resident:7} KiB  {stats.get('packets', 0):9} packets  "
-                f"{stats.get('kernel_drops') or 0} dropped  {sum(self.told.values())} events  "
+                f"{stats.get('kernel_drops') or 0} dropped  {sum(self.reported.values())} events  "
                 f"{stats.get('left_out') or 0} left out  {stats.get('evictions', 0)} evictions")
 
     def end(self):
@@ -223,7 +223,7 @@ class Watched:
 def soak(program, seconds, seed):
     """What is wrong with how it went, a line each."""
     with tempfile.TemporaryDirectory() as work:
-        scene = stage.Stage(Path(work), None, Release)
+        scene = network.Testbed(Path(work), None, Release)
         try:
             target = scene.host("target", "192.168.0.11").start_epmd()
             other = scene.host("other", "192.168.0.12")
@@ -237,13 +237,13 @@ def soak(program, seconds, seed):
     quarter = len(samples) // 4
     before, after = max(samples[quarter : 2 * quarter]), max(samples[2 * quarter :])
     print(f"resident: median {statistics.median(samples)} KiB, {before} KiB in the second quarter, "
-          f"{after} KiB after; {dict(watched.told)}", flush=True)
+          f"{after} KiB after; {dict(watched.reported)}", flush=True)
     if max(samples) > CEILING_KIB:
         yield f"memory reached {max(samples)} KiB"
     if seconds >= WHOLE and after > before + before // 100 + SLACK_KIB:
         yield f"memory grew from {before} KiB to {after} KiB"
     if status:
-        yield f"beamscope ended with status {status}: {''.join(watched.said[-9:])}"
+        yield f"beamscope ended with status {status}: {''.join(watched.stderr[-9:])}"
     if watched.broken:
         yield f"no JSON: {watched.broken[:3]}"
     if not watched.stats.get("final"):
@@ -288,10 +288,10 @@ def main():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         wrong = list(soak(options.beamscope, options.minutes * 60, options.seed))
-    except stage.Failed as error:
+    except network.Failed as error:
         wrong = [str(error)]
     except KeyboardInterrupt:
-        stage.stopping.set()
+        network.stopping.set()
         return 130
     for line in wrong:
         print(f"soak: {line}", file=sys.stderr)

@@ -6,7 +6,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-import stage
+import network
 
 
 class Release:
@@ -48,11 +48,11 @@ class Certificates:
 def openssl(arguments):
     run = subprocess.run(["openssl", *arguments.split()], capture_output=True, text=True)
     if run.returncode:
-        raise stage.Failed(f"openssl: {run.stderr}")
+        raise network.Failed(f"openssl: {run.stderr}")
 
 
 def missing(needed, releases):
-    """What keeps scenes from being played on this machine, if anything does."""
+    """What keeps scenes from being run on this machine, if anything does."""
     if os.geteuid() != 0:
         return "namespaces need root"
     for tool in needed + [tool for release in releases for tool in (release.erl, release.epmd)]:
@@ -63,7 +63,7 @@ def missing(needed, releases):
         if subprocess.run(load, capture_output=True).returncode:
             return f"{release.erl} has no ssl"
     try:
-        stage.Stage(None, None, None).close()
-    except (OSError, stage.Failed) as error:
+        network.Testbed(None, None, None).close()
+    except (OSError, network.Failed) as error:
         return f"namespaces: {error}"
     return None

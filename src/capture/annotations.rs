@@ -1,27 +1,27 @@
-//! What a pcapng file says about its frames beside their bytes.
+//! Metadata of a pcapng file: names of addresses, secrets and comments.
 //!
-//! In: names, secrets and comments as [`super::pcapng`] cuts them from blocks. Out: those of the last block, for
-//! [`Item`](super::Item). Nothing here resolves a name, decrypts, or interprets a comment.
+//! In: names, secrets and comments as [`super::pcapng`] parses them. Out: those of the last block, for
+//! [`Item`](super::Item). This file does not resolve names, decrypt traffic or interpret comments.
 
 use std::net::IpAddr;
 use std::ops::Range;
 
 use super::item::{Comment, SecretsType};
 
-/// Names, secrets and comments of the last block that has some.
+/// Names, secrets and comments, each of the last block that contained some.
 ///
 /// # Limits
 ///
 /// 4,096 names and comments in a block; names up to 255 bytes, comments up to 1 KiB. A block of secrets up to 1 MiB.
-/// Anything beyond is left out whole. Anything malformed is skipped.
+/// What exceeds a limit is left out, and never truncated. What is malformed is skipped.
 ///
 /// Spec: *PCAP Next Generation Capture File Format*, draft-ietf-opsawg-pcapng, "Options", "Name
 /// Resolution Block", "Decryption Secrets Block".
 #[derive(Debug, Default)]
 pub(super) struct Annotations {
-    /// Address and a name of it.
+    /// Addresses, each with one of its names.
     pub(super) names: Vec<(IpAddr, Box<[u8]>)>,
-    /// Type of the secrets, and their place in the buffer.
+    /// Type of the secrets, and their range in the buffer.
     pub(super) secrets: Option<(SecretsType, Range<usize>)>,
     /// Comments on the last frame.
     pub(super) comments: Vec<Comment>,
@@ -29,7 +29,7 @@ pub(super) struct Annotations {
 
 impl Annotations {
     pub(super) fn name(&mut self, address: IpAddr, name: &[u8]) {
-        if self.names.len() < MOST_OF_A_KIND && name.len() <= MAX_NAME {
+        if self.names.len() < MAX_PER_BLOCK && name.len() <= MAX_NAME {
             self.names.push((address, name.into()));
         }
     }
@@ -39,22 +39,23 @@ impl Annotations {
     }
 
     pub(super) fn comment(&mut self, comment: &[u8]) {
-        if self.comments.len() < MOST_OF_A_KIND && comment.len() <= MAX_COMMENT {
+        if self.comments.len() < MAX_PER_BLOCK && comment.len() <= MAX_COMMENT {
             self.comments.push(comment.into());
         }
     }
 }
 
-/// Names of one block, comments on one frame. Comments are made by hand, and a cluster has fewer hosts.
-pub(super) const MOST_OF_A_KIND: usize = 4096;
+/// Most names in one block, and most comments on one frame. People write comments by hand, and a cluster has
+/// fewer hosts.
+pub(super) const MAX_PER_BLOCK: usize = 4096;
 
-/// Bytes of a name: the longest that DNS has.
+/// Most bytes of a name, which is the limit of DNS.
 const MAX_NAME: usize = 255;
 
-/// Bytes of a comment: more than a person writes about one frame.
+/// Most bytes of a comment, more than people write about one frame.
 const MAX_COMMENT: usize = 1024;
 
-/// Bytes of one block of secrets: a TLS 1.3 session logs less than 1 KiB, so over a thousand sessions.
+/// Most bytes of one block of secrets: enough for 1,000 TLS 1.3 sessions, each of which logs less than 1 KiB.
 const MAX_SECRETS: usize = 1024 * 1024;
 
 #[cfg(test)]
@@ -66,18 +67,18 @@ mod tests {
     const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[test]
-    fn every_kind_is_bounded_in_number() {
+    fn the_number_of_names_and_comments_is_bounded() {
         let mut annotations = Annotations::default();
-        for _ in 0..MOST_OF_A_KIND + 2 {
+        for _ in 0..MAX_PER_BLOCK + 2 {
             annotations.name(ADDRESS, b"n");
             annotations.comment(b"c");
         }
         let Annotations { names, comments, .. } = annotations;
-        assert_eq!([names.len(), comments.len()], [MOST_OF_A_KIND; 2]);
+        assert_eq!([names.len(), comments.len()], [MAX_PER_BLOCK; 2]);
     }
 
     #[test]
-    fn every_kind_is_bounded_in_bytes() {
+    fn the_bytes_of_names_comments_and_secrets_are_bounded() {
         let mut annotations = Annotations::default();
         for over in [0, 1] {
             annotations.name(ADDRESS, &vec![b'n'; MAX_NAME + over]);

@@ -1,17 +1,17 @@
-//! Stage 1: the bytes of an input in one buffer that is used again and again.
+//! Stage 1: one reused buffer for the bytes of an input.
 //!
-//! In: any [`Read`]. Out: slices of what it gave, in order. Copies a byte at most once after it was
-//! read, and knows no format.
+//! In: any [`Read`]. Out: slices of its bytes, in order. Each byte is copied at most once after it was read. This
+//! file contains no knowledge of capture formats.
 
 use std::io::{self, Read};
 use std::ops::Range;
 
-/// A window onto a stream, moved forward by its user.
+/// A sliding window over the bytes of a stream.
 pub(super) struct Buffer {
     source: Box<dyn Read + Send>,
     data: Vec<u8>,
-    /// The bytes in hand are `data[hand]`; `hand.end` never passes the end of `data`.
-    hand: Range<usize>,
+    /// The range of `data` that was read from the source and not consumed; within `data` always.
+    unread: Range<usize>,
     /// Position in the stream of the first byte of `data`.
     origin: u64,
     ended: bool,
@@ -20,84 +20,84 @@ pub(super) struct Buffer {
 
 impl Buffer {
     pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
-        Self { source, data: Vec::new(), hand: 0..0, origin: 0, ended: false, failure: None }
+        Self { source, data: Vec::new(), unread: 0..0, origin: 0, ended: false, failure: None }
     }
 
-    /// The bytes in hand.
+    /// The buffered bytes that were not consumed.
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
-        self.at(self.hand.clone())
+        self.at(self.unread.clone())
     }
 
-    /// The next `N` bytes, for who looks at each frame: what is not in hand of them means nothing, and
-    /// [`Self::take`] will say so.
+    /// The next `N` bytes of `data`, for use on every frame. They may reach beyond the unread bytes and are then
+    /// undefined; [`Self::take`] fails in that case.
     #[inline]
     pub(super) fn peek<const N: usize>(&self) -> Option<&[u8; N]> {
-        self.data.get(self.hand.start..)?.first_chunk()
+        self.data.get(self.unread.start..)?.first_chunk()
     }
 
-    /// As [`Self::consume`], where so many bytes are in hand.
+    /// As [`Self::consume`]; `None` if fewer bytes are buffered.
     #[inline]
     pub(super) fn take(&mut self, bytes: usize) -> Option<usize> {
-        let start = self.hand.start;
-        let end = start.checked_add(bytes).filter(|end| *end <= self.hand.end)?;
-        self.hand.start = end;
+        let start = self.unread.start;
+        let end = start.checked_add(bytes).filter(|end| *end <= self.unread.end)?;
+        self.unread.start = end;
         Some(start)
     }
 
-    /// How many bytes are in hand.
+    /// Number of buffered bytes that were not consumed.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.hand.len()
+        self.unread.len()
     }
 
-    /// Position in the stream of the first byte in hand.
+    /// Position in the stream of the first unread byte.
     #[inline]
     pub(super) fn offset(&self) -> u64 {
-        self.origin.saturating_add(self.hand.start as u64)
+        self.origin.saturating_add(self.unread.start as u64)
     }
 
-    /// Bytes at a place that [`Self::consume`] told; empty once [`Self::fill`] had to move them.
+    /// Bytes at a range from [`Self::consume`]. The range is invalid after the next [`Self::fill`].
     #[inline]
     pub(super) fn at(&self, place: Range<usize>) -> &[u8] {
-        self.data.get(place).unwrap_or_else(nothing)
+        self.data.get(place).unwrap_or_else(empty)
     }
 
-    /// Lets go of `bytes` in hand and says where they lie until the next [`Self::fill`].
+    /// Consumes `bytes`; returns the index of the first, which is valid until the next [`Self::fill`].
     #[inline]
     pub(super) fn consume(&mut self, bytes: usize) -> usize {
-        let start = self.hand.start;
-        self.hand.start += bytes.min(self.hand.len());
+        let start = self.unread.start;
+        self.unread.start += bytes.min(self.unread.len());
         start
     }
 
-    /// Reads until `need` bytes are in hand; false when the input ends before.
+    /// Reads until `need` bytes are buffered; false if the input ends before.
     ///
-    /// Reads nothing while they are in hand already, so a packet that lies in a pipe never waits for
-    /// the one behind it. `need` is at most [`MAX_NEED`].
+    /// Does not read if they are already buffered, so a packet from a pipe is processed before the next one
+    /// arrives. `need` is at most [`MAX_NEED`].
     #[inline]
     pub(super) fn fill(&mut self, need: usize) -> bool {
-        self.hand.len() >= need || self.read_until(need)
+        self.unread.len() >= need || self.read_until(need)
     }
 
-    /// Why the input ended, when it was not by its end.
+    /// The error at which reading stopped, if there was one.
     pub(super) fn take_failure(&mut self) -> Option<io::Error> {
         self.failure.take()
     }
 
-    /// Whether a failure waits to be taken.
+    /// Whether reading stopped at an error that was not taken yet.
     pub(super) fn has_failed(&self) -> bool {
         self.failure.is_some()
     }
 
     #[cold]
     fn read_until(&mut self, need: usize) -> bool {
-        while self.hand.len() < need.min(MAX_NEED) && !self.ended {
+        while self.unread.len() < need.min(MAX_NEED) && !self.ended {
             self.make_room();
-            let free = self.data.get_mut(self.hand.end..).unwrap_or_default();
+            let free = self.data.get_mut(self.unread.end..).unwrap_or_default();
             match self.source.read(free) {
                 Ok(0) => self.ended = true,
-                Ok(bytes) => self.hand.end += bytes.min(free.len()),
+                Ok(bytes) => self.unread.end += bytes.min(free.len()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
                     self.ended = true;
@@ -105,20 +105,20 @@ impl Buffer {
                 }
             }
         }
-        self.hand.len() >= need
+        self.unread.len() >= need
     }
 
-    /// Makes room behind the hand. Moves only what is smaller than what was consumed since the last
-    /// move, so the cost of moving stays below one copy a byte however the input is built; doubles
-    /// only a buffer that is full, so a length on the wire reserves nothing.
+    /// Makes room after the unread bytes. They are moved only if they are fewer than the bytes consumed since the last
+    /// move, so each byte is copied at most once for any input. Only a full buffer is doubled, so a length field of
+    /// the input allocates nothing.
     fn make_room(&mut self) {
-        if self.hand.start >= self.data.len() / 2 {
-            self.data.copy_within(self.hand.clone(), 0);
+        if self.unread.start >= self.data.len() / 2 {
+            self.data.copy_within(self.unread.clone(), 0);
             self.origin = self.offset();
-            self.hand = 0..self.hand.len();
+            self.unread = 0..self.unread.len();
         }
-        if self.hand.end == self.data.len() {
-            // Zeroes from the system cost nothing until they are written over.
+        if self.unread.end == self.data.len() {
+            // The system provides zeroed pages only when they are first written.
             let mut larger = vec![0; (self.data.len() * 2).max(INITIAL)];
             larger.split_at_mut(self.data.len()).0.copy_from_slice(&self.data);
             self.data = larger;
@@ -126,18 +126,19 @@ impl Buffer {
     }
 }
 
-/// A branch that is never taken costs less than a choice that is always made.
+/// The empty slice, from a cold function: a branch that is never taken is predicted, and costs less than a
+/// conditional move on every call.
 #[cold]
-const fn nothing<'a>() -> &'a [u8] {
+const fn empty<'a>() -> &'a [u8] {
     &[]
 }
 
-/// Large enough that the price of a `read` call vanishes, small enough to stay in the second-level
-/// cache while its records are walked: with 256 KiB, reading took a sixth longer.
+/// Large enough to make the time of a `read` call negligible, small enough to stay in the second-level cache while
+/// its records are parsed. With 256 KiB, reading took a sixth longer.
 const INITIAL: usize = 512 * 1024;
 
-/// The most bytes that a record may need at once. A full buffer is doubled only while less than this
-/// is in hand and that is more than half of it: it never passes twice this size, 64 MiB.
+/// Most bytes that a record may need at once. A full buffer is doubled only while it holds fewer unread bytes than
+/// this and more than half of its size, so it never exceeds twice this value, which is 64 MiB.
 pub(super) const MAX_NEED: usize = 32 * 1024 * 1024;
 
 #[cfg(test)]
@@ -145,7 +146,7 @@ pub(super) const MAX_NEED: usize = 32 * 1024 * 1024;
 mod tests {
     use super::*;
 
-    /// Gives `bytes` at a time of an endless count 0, 1, 2 …, and counts the calls.
+    /// A source of the bytes 0, 1, 2 and so on, which returns at most `bytes` per call.
     struct Counting {
         bytes: usize,
         given: u64,
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_in_order_however_they_arrive_and_are_taken() {
+    fn bytes_are_in_order_for_any_size_of_reads() {
         for bytes in [1, 7, 4096, usize::MAX] {
             let source = Counting { bytes, given: 0, left: 600_000 };
             let mut buffer = Buffer::new(Box::new(source));
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn grows_for_what_arrives_and_not_for_what_is_asked() {
+    fn the_buffer_grows_with_the_bytes_that_arrive_and_not_with_the_request() {
         let source = Counting { bytes: usize::MAX, given: 0, left: 1000 };
         let mut buffer = Buffer::new(Box::new(source));
         assert!(!buffer.fill(MAX_NEED));
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn never_passes_twice_the_largest_need() {
+    fn the_buffer_never_exceeds_twice_the_largest_need() {
         let source = Counting { bytes: usize::MAX, given: 0, left: u64::MAX };
         let mut buffer = Buffer::new(Box::new(source));
         for _ in 0..50 {

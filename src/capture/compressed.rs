@@ -1,7 +1,8 @@
-//! Stage 1: compressed captures, told by their first bytes and never by their name.
+//! Stage 1: decompression of captures. The first bytes decide about the format, never the file name.
 //!
-//! In: any [`Read`]. Out: another that gives the same bytes, or what they decompress to. Members,
-//! frames and streams in a row (rotated files joined by `cat`) are one stream. Knows no capture format.
+//! In: any [`Read`]. Out: another one that gives the same bytes, or the decompressed bytes. Concatenated members,
+//! frames and streams (as of rotated files joined by `cat`) are read as one stream. This file contains no
+//! knowledge of capture formats.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
@@ -12,23 +13,23 @@ use lzma_rust2::XzReader;
 
 use super::zstd::ZstdFrames;
 
-/// Gives its source as it is, or decompressed. Touches it only when read for the first time.
-pub(super) struct Decompressed(State);
+/// Reader of a source that is decompressed if necessary. The source is first read when this reader is.
+pub(super) struct Decompressed(SourceState);
 
-enum State {
+enum SourceState {
     Unread(Box<dyn Read + Send>),
     Reading(Box<dyn Read + Send>),
-    /// Left by a source that failed before it showed what it is.
+    /// The source failed before its format was known.
     Failed,
 }
 
 impl Decompressed {
     pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
-        Self(State::Unread(source))
+        Self(SourceState::Unread(source))
     }
 }
 
-/// Whether a file begins like one that has to be decompressed. It is left at its beginning.
+/// Whether a file is compressed, by its first bytes. The position is reset to the start of the file.
 pub(super) fn is_compressed(file: &mut File) -> io::Result<bool> {
     let mut magic = Vec::new();
     file.by_ref().take(MAGIC_LEN).read_to_end(&mut magic)?;
@@ -36,7 +37,7 @@ pub(super) fn is_compressed(file: &mut File) -> io::Result<bool> {
     Ok(Compression::of(&magic).is_some())
 }
 
-/// What an input may be compressed as.
+/// Compression formats that can be read.
 enum Compression {
     Gzip,
     Zstd,
@@ -48,7 +49,7 @@ impl Compression {
     const fn of(magic: &[u8]) -> Option<Self> {
         Some(match magic {
             [0x1f, 0x8b, ..] => Self::Gzip,
-            // The second pattern is a skippable frame, with which parallel compressors begin.
+            // The second pattern is a skippable frame, which parallel compressors write first.
             [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Self::Zstd,
             [0x04, 0x22, 0x4d, 0x18] => Self::Lz4,
             [0xfd, b'7', b'z', b'X'] => Self::Xz,
@@ -59,20 +60,21 @@ impl Compression {
 
 impl Read for Decompressed {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if let State::Reading(reader) = &mut self.0 {
+        if let SourceState::Reading(reader) = &mut self.0 {
             return reader.read(into);
         }
-        let State::Unread(source) = std::mem::replace(&mut self.0, State::Failed) else {
+        let SourceState::Unread(source) = std::mem::replace(&mut self.0, SourceState::Failed)
+        else {
             return Ok(0);
         };
         let mut reader = decoder(source)?;
         let bytes = reader.read(into);
-        self.0 = State::Reading(reader);
+        self.0 = SourceState::Reading(reader);
         bytes
     }
 }
 
-/// Chooses the decoder for `source`. A pipe may give its first bytes one by one.
+/// Chooses the decoder for `source`. Reads in a loop, because a pipe may give its first bytes one by one.
 fn decoder(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     let mut magic = Vec::new();
     source.by_ref().take(MAGIC_LEN).read_to_end(&mut magic)?;
@@ -90,15 +92,15 @@ fn decoder(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>>
     })
 }
 
-/// LZ4 frames in a row. The decoder alone stops after each, and takes a cut between two blocks for an
-/// end.
+/// Reader of concatenated LZ4 frames. The decoder itself stops after each frame, and does not distinguish the end
+/// of a frame from a file truncated between two blocks.
 struct Lz4Frames<R: BufRead> {
-    decoder: FrameDecoder<Witness<R>>,
+    decoder: FrameDecoder<EofTracker<R>>,
 }
 
 impl<R: BufRead> Lz4Frames<R> {
     fn new(source: R) -> Self {
-        let source = Witness { source, missed: false };
+        let source = EofTracker { source, reached_end: false };
         Self { decoder: FrameDecoder::new(source) }
     }
 }
@@ -110,9 +112,9 @@ impl<R: BufRead> Read for Lz4Frames<R> {
             if bytes > 0 || into.is_empty() {
                 return Ok(bytes);
             }
-            // The decoder was satisfied by an end mark, or it asked for more and there was none.
+            // The decoder stops at an end mark, or because the source has ended before one.
             let source = self.decoder.get_mut();
-            if source.missed {
+            if source.reached_end {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             if source.source.fill_buf()?.is_empty() {
@@ -122,27 +124,27 @@ impl<R: BufRead> Read for Lz4Frames<R> {
     }
 }
 
-/// Remembers that its reader asked for bytes which the source did not have.
-struct Witness<R> {
+/// Records whether a read was attempted at the end of the source.
+struct EofTracker<R> {
     source: R,
-    missed: bool,
+    reached_end: bool,
 }
 
-impl<R: Read> Read for Witness<R> {
+impl<R: Read> Read for EofTracker<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let bytes = self.source.read(into)?;
-        self.missed |= bytes == 0 && !into.is_empty();
+        self.reached_end |= bytes == 0 && !into.is_empty();
         Ok(bytes)
     }
 }
 
-/// No signature needs more to be told from the others.
+/// Bytes that distinguish all the formats.
 const MAGIC_LEN: u64 = 4;
 
-/// A whole block and its header, at most.
+/// The largest block of zstd with its header.
 const ZSTD_BUFFER: usize = 1 << 17;
 
-/// 128 MiB; `xz -9` asks for 64.
+/// 128 MiB, where `xz -9` needs 64 MiB.
 const XZ_MEMORY_KIB: u32 = 128 * 1024;
 
 #[cfg(test)]
@@ -171,7 +173,7 @@ mod tests {
         out.finish().unwrap()
     }
 
-    /// `printf 'beamscope' | xz -0`
+    /// Output of `printf 'beamscope' | xz -0`.
     #[rustfmt::skip]
     const XZ: &[u8] = &[
         0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x04, 0xe6, 0xd6, 0xb4, 0x46,
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_told_by_content_whole_and_in_a_row_also_byte_by_byte() {
+    fn every_format_is_recognised_by_content_also_concatenated_and_byte_by_byte() {
         let (one, two) = (b"beamscope".as_slice(), b"beamscopebeamscope".as_slice());
         for packed in [gzip(one), zstd(one), lz4(one), XZ.to_vec()] {
             for step in [1, 3, usize::MAX] {
@@ -202,11 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_told_and_all_frames_before_it_are_given() {
+    fn truncation_is_reported_and_all_frames_before_it_are_read() {
         let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
         let mut state = 1u32;
         for n in 0..3000u32 {
-            // Bytes that do not compress, so that a part of the output needs a part of the input.
+            // Random bytes do not compress, so each part of the output needs a part of the input.
             let noise = std::iter::repeat_with(|| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 (state >> 24) as u8
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_at_any_byte_is_told_and_is_no_panic() {
+    fn truncation_at_any_byte_is_reported_without_a_panic() {
         let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
         file.record(1, 1, 3, b"abc");
         for packed in [gzip(&file.bytes), zstd(&file.bytes), lz4(&file.bytes)] {
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_no_panic() {
+    fn corrupt_bytes_cause_no_panic() {
         let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
         file.record(1, 1, 3, b"abc");
         for packed in [gzip(&file.bytes), zstd(&file.bytes), lz4(&file.bytes), XZ.to_vec()] {
@@ -250,8 +252,7 @@ mod tests {
                 for flip in [0x01, 0x80, 0xff] {
                     let mut packed = packed.clone();
                     packed[at] ^= flip;
-                    // An error or other bytes: a flip in an LZ4 block without a checksum shows
-                    // in the capture alone.
+                    // The result is an error or other bytes, since an LZ4 block may have no checksum.
                     let _ = decompress(&packed, usize::MAX);
                 }
             }

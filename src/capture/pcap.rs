@@ -1,7 +1,7 @@
 //! Stage 1: records of the classic pcap format.
 //!
-//! In: the buffer, at a file header or a record. Out: one [`Record`] after the other, or where the file
-//! stops making sense. A record has no mark by which to find it again, so damage is the end here.
+//! In: the buffer, at the file header or a record. Out: one [`Record`] after the other, or the offset of the first
+//! corrupt record. Records have no magic number by which the next one could be found, so reading ends there.
 //!
 //! ```text
 //! file    4       2       2       4          4         4         4
@@ -11,14 +11,14 @@
 //!      | seconds | fraction | captured | original |      ...       |   bytes of the frame |
 //! ```
 //!
-//! Spec: *PCAP Capture File Format*, draft-ietf-opsawg-pcap. The snaplen is not trusted: files exist
-//! whose records are longer.
+//! Spec: *PCAP Capture File Format*, draft-ietf-opsawg-pcap. The snaplen is ignored, because some files contain
+//! longer records.
 
 use super::buffer::Buffer;
 use super::{Endian, LinkType, Record, Step};
 use crate::time::Timestamp;
 
-/// How to read the records of one file.
+/// Format of the records of one file.
 pub(super) struct Pcap {
     endian: Endian,
     link: LinkType,
@@ -27,7 +27,7 @@ pub(super) struct Pcap {
 }
 
 impl Pcap {
-    /// Reads the magic number; `None` when it is none of this format.
+    /// Reads the magic number; `None` if it belongs to another format.
     pub(super) fn recognise(magic: [u8; 4]) -> Option<Self> {
         let (nanos_per_fraction, record_header_len) = (1000, 16);
         let pcap =
@@ -41,13 +41,13 @@ impl Pcap {
         })
     }
 
-    /// Reads the rest of the file header; false when the input ends in it.
+    /// Reads the file header; false if the input ends within it.
     pub(super) fn read_header(&mut self, buffer: &mut Buffer) -> bool {
         if !buffer.fill(FILE_HEADER_LEN) {
             return false;
         }
         if let Some([.., network]) = self.endian.words::<6>(buffer.bytes()) {
-            // The upper half says whether frames end in a frame check sequence.
+            // The upper half describes the frame check sequence.
             let [_, _, link @ ..] = network.to_be_bytes();
             self.link = LinkType(u16::from_be_bytes(link));
         }
@@ -55,7 +55,7 @@ impl Pcap {
         true
     }
 
-    /// Reads on to the next record.
+    /// Reads the next record, and more input if necessary.
     pub(super) fn advance(
         &mut self,
         buffer: &mut Buffer,
@@ -87,7 +87,7 @@ impl Pcap {
         }
     }
 
-    /// Takes the next record where all of it is in hand.
+    /// Reads the next record if all of it is buffered.
     #[inline(always)]
     pub(super) fn step(&self, buffer: &mut Buffer, number: &mut u64) -> Option<Record> {
         let [seconds, fraction, captured, wire_len] = self.endian.words(buffer.peek::<16>()?)?;
@@ -110,8 +110,8 @@ impl Pcap {
 
 const FILE_HEADER_LEN: usize = 24;
 
-/// No capture tool writes records above 256 KiB; offload makes some of 64 KiB, USB larger ones. What
-/// claims more than this is damage.
+/// Largest record that is accepted; a larger length is taken for corruption. Capture tools write at most 256 KiB;
+/// segmentation offload gives records of 64 KiB, USB larger ones.
 const MAX_CAPTURED: u32 = 16 * 1024 * 1024;
 
 #[cfg(test)]
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_length_ends_the_file_where_it_stands() {
+    fn reading_ends_at_a_record_with_an_impossible_length() {
         for length in [MAX_CAPTURED + 1, u32::MAX] {
             let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
             file.record(1, 0, 1, b"x");

@@ -1,7 +1,7 @@
 //! Stage 1: blocks of the pcapng format.
 //!
-//! In: the buffer, at a block. Out: one [`Record`] a packet block, the interfaces as they are declared,
-//! where damage was passed over, and [`Annotations`]. Comments on anything but packets are skipped.
+//! In: the buffer, at the start of a block. Out: one [`Record`] for each packet block, the declared interfaces,
+//! the places where corrupt bytes were skipped, and [`Annotations`]. Only comments on packets are kept.
 //!
 //! ```text
 //!   4        4                                   4
@@ -9,14 +9,14 @@
 //! ```
 //!
 //! Every section may have its own byte order and declares its own interfaces; the link type, the
-//! resolution and the origin of time stamps belong to the interface. Both lengths count the whole
-//! block, which is how the next one is found again after damage.
+//! resolution and the origin of time stamps belong to the interface. Both lengths count the whole block, so a
+//! block can be verified, and the next one found after corrupt bytes.
 //!
 //! Spec: *PCAP Next Generation Capture File Format*, draft-ietf-opsawg-pcapng.
 //!
-//! Bodies are read here and not by `pcap-parser`, which serves the tests as a second opinion: it
-//! allocates a list of options a block, reads `if_tsoffset` little-endian always, knows no resolution
-//! of powers of two and no obsolete packet block.
+//! Bodies are parsed here and not by `pcap-parser`, which tests compare the results with: it allocates a list of
+//! options for each block, always reads `if_tsoffset` as little-endian, and supports neither resolutions that are
+//! powers of two nor the obsolete packet block.
 
 use std::net::IpAddr;
 
@@ -25,58 +25,58 @@ use super::buffer::{Buffer, MAX_NEED};
 use super::{Endian, Interface, LinkType, Record, SecretsType, Step};
 use crate::time::Timestamp;
 
-/// Where a file stands: its section, and what it told about interfaces.
+/// State of reading one file: the current section and the interfaces.
 pub(super) struct Pcapng {
     endian: Endian,
-    /// Interfaces of the section, by their identifier.
-    declared: Vec<Declared>,
+    /// Interfaces of the current section, by identifier.
+    declared: Vec<DeclaredInterface>,
     /// Interfaces of all sections, in the order of their blocks.
     pub(super) interfaces: Vec<Interface>,
     pub(super) annotations: Annotations,
-    /// A packet of this section named an interface that is not declared; say so once.
-    undeclared_told: bool,
-    /// Time of the packet before, which is all that is known of one without a time.
+    /// Whether a packet of an undeclared interface was reported in this section; once is enough.
+    undeclared_reported: bool,
+    /// Time of the previous packet, which a packet block without a time stamp gets.
     last: Timestamp,
 }
 
-/// What the reading of packets needs to know of an interface.
-struct Declared {
+/// Fields of an interface that its packets depend on.
+struct DeclaredInterface {
     link: LinkType,
     snaplen: u32,
     clock: Clock,
-    /// Its place in [`Pcapng::interfaces`].
+    /// Index of the interface in [`Pcapng::interfaces`].
     index: Option<u32>,
 }
 
-/// What the two halves of a packet's time stamp count, and from when.
+/// Unit and origin of the time stamps of an interface.
 struct Clock {
-    /// Set where it is a whole number, as for all resolutions in use.
+    /// Set if it is an integer, as for all resolutions in use.
     nanos_per_tick: Option<i128>,
-    /// The same, where times count from 1970.
+    /// The same value, set if the offset is zero.
     plain_nanos_per_tick: Option<u64>,
     ticks_per_second: i128,
     offset_seconds: i64,
 }
 
-/// Why there is no block at the front of the buffer.
+/// Why no block begins at the start of the buffer.
 enum NoBlock {
     End,
     Cut,
     Corrupt(String),
 }
 
-/// A block as a packet describes itself.
-struct Packet {
+/// Fields of a packet block of any kind.
+struct PacketBlock {
     interface: u32,
     ticks: Option<u64>,
     captured: u32,
     wire_len: u32,
-    /// Bytes of the block before those of the frame.
+    /// Bytes of the block before the frame.
     header_len: usize,
 }
 
 impl Pcapng {
-    /// Whether the 12 bytes `head` begin a section.
+    /// Whether the 12 bytes `head` are the start of a section.
     pub(super) fn recognise(head: &[u8]) -> bool {
         section_endian(head).is_some()
     }
@@ -87,7 +87,7 @@ impl Pcapng {
             declared: Vec::new(),
             interfaces: Vec::new(),
             annotations: Annotations::default(),
-            undeclared_told: false,
+            undeclared_reported: false,
             last: Timestamp::default(),
         }
     }
@@ -100,8 +100,8 @@ impl Pcapng {
     ) -> Step {
         self.annotations.comments.clear();
         loop {
-            let (kind, len) = match self.front(buffer) {
-                Ok(front) => front,
+            let (kind, len) = match self.peek_block(buffer) {
+                Ok(block) => block,
                 Err(NoBlock::End) => return Step::End,
                 Err(NoBlock::Cut) => return self.resynchronise(buffer, None),
                 Err(NoBlock::Corrupt(detail)) => return self.resynchronise(buffer, Some(detail)),
@@ -115,10 +115,10 @@ impl Pcapng {
                     *number += 1;
                     match self.packet(kind, block, start) {
                         Ok(Some(record)) => {
-                            // Behind most frames, and behind all of simple packets, is nothing.
-                            let behind = (record.place.end - start).next_multiple_of(4);
-                            if behind < len - 4 && kind != SIMPLE_PACKET {
-                                let options = block.get(behind..len - 4).unwrap_or_default();
+                            // Most packets have no options, and simple packets never have any.
+                            let options_at = (record.place.end - start).next_multiple_of(4);
+                            if options_at < len - 4 && kind != SIMPLE_PACKET {
+                                let options = block.get(options_at..len - 4).unwrap_or_default();
                                 self.keep_comments(options);
                             }
                             *found = record;
@@ -155,7 +155,7 @@ impl Pcapng {
                 }
                 SECTION_HEADER => {
                     self.declared.clear();
-                    self.undeclared_told = false;
+                    self.undeclared_reported = false;
                     Ok(())
                 }
                 // Wireshark shows and counts these as frames.
@@ -171,9 +171,8 @@ impl Pcapng {
         }
     }
 
-    /// Takes the next block where it is a packet as nearly all are: an enhanced packet block, whole and in hand,
-    /// without options. Says nothing about any other, which is left to [`Self::advance`]; that takes three
-    /// times as long.
+    /// Reads the next block if it has the common form: an enhanced packet block, whole and buffered, without options.
+    /// Returns `None` and consumes nothing for any other, which [`Self::advance`] reads in three times the time.
     #[inline(always)]
     pub(super) fn step(&mut self, buffer: &mut Buffer, number: &mut u64) -> Option<Record> {
         let header = self.endian.words(buffer.peek::<ENHANCED_HEADER_LEN>()?)?;
@@ -200,9 +199,9 @@ impl Pcapng {
         })
     }
 
-    /// Type and length of the block at the front, all of it in hand and its two lengths alike. Takes
-    /// on the byte order of a section that begins.
-    fn front(&mut self, buffer: &mut Buffer) -> Result<(u32, usize), NoBlock> {
+    /// Type and length of the next block, after it is buffered whole and its two lengths agree. At the start of a
+    /// section, sets the byte order.
+    fn peek_block(&mut self, buffer: &mut Buffer) -> Result<(u32, usize), NoBlock> {
         if !buffer.fill(MIN_BLOCK) {
             return Err(if buffer.len() == 0 { NoBlock::End } else { NoBlock::Cut });
         }
@@ -231,8 +230,8 @@ impl Pcapng {
         Ok((kind, whole))
     }
 
-    /// Passes over bytes until a block can be trusted again. `detail` says what was wrong; without
-    /// it, the input ended in what may have been a block, unless a whole one follows after all.
+    /// Skips bytes until a plausible block begins. `detail` describes the error. It is `None` if the input ended
+    /// within the block, which is then truncated unless another block follows in the buffered bytes.
     fn resynchronise(&mut self, buffer: &mut Buffer, detail: Option<String>) -> Step {
         let offset = buffer.offset();
         loop {
@@ -240,7 +239,7 @@ impl Pcapng {
             if !buffer.fill(MIN_BLOCK) {
                 break;
             }
-            if self.trustworthy(buffer) {
+            if self.begins_plausible_block(buffer) {
                 let detail = detail.unwrap_or_else(|| {
                     "expected a whole block, found a length beyond the end of the input".into()
                 });
@@ -258,22 +257,21 @@ impl Pcapng {
         }
     }
 
-    /// Whether what lies at the front is a block beyond reasonable doubt: of a known type, of a length
-    /// as blocks have, and with the same length at its end.
-    fn trustworthy(&self, buffer: &mut Buffer) -> bool {
+    /// Whether a plausible block begins here: it has a known type and a valid length, and the same length at its end.
+    fn begins_plausible_block(&self, buffer: &mut Buffer) -> bool {
         let head = buffer.bytes();
         let endian = section_endian(head).unwrap_or(self.endian);
         let Some([kind, len]) = endian.words(head) else { return false };
         let known = matches!(kind, SECTION_HEADER | DECRYPTION_SECRETS)
             || (INTERFACE_DESCRIPTION..=ENHANCED_PACKET).contains(&kind);
-        let len = block_len(len).filter(|len| *len <= MAX_TRUSTED && known);
+        let len = block_len(len).filter(|len| *len <= MAX_RESYNC_LEN && known);
         len.is_some_and(|len| {
             buffer.fill(len)
                 && trailing_len(endian, buffer.bytes(), len).is_some_and(|end| end as usize == len)
         })
     }
 
-    /// Reads a packet block that lies at `start` in the buffer.
+    /// Reads a packet block that begins at `start` in the buffer.
     fn packet(&mut self, kind: u32, block: &[u8], start: usize) -> Result<Option<Record>, String> {
         let too_short =
             || format!("a packet block of {} bytes has no room for its header", block.len());
@@ -283,24 +281,30 @@ impl Pcapng {
                 let [_, _, mut interface, high, low, captured, wire_len] =
                     self.endian.words(block).ok_or_else(too_short)?;
                 if kind == PACKET {
-                    // The interface shares its word with a count of drops.
+                    // The interface is the first half of the word; the second half is a count of drops.
                     let field = block.get(8..).and_then(|rest| rest.first_chunk());
                     interface = self.endian.u16(*field.ok_or_else(too_short)?).into();
                 }
                 let ticks = Some(u64::from(high) << 32 | u64::from(low));
-                Packet { interface, ticks, captured, wire_len, header_len: ENHANCED_HEADER_LEN }
+                PacketBlock {
+                    interface,
+                    ticks,
+                    captured,
+                    wire_len,
+                    header_len: ENHANCED_HEADER_LEN,
+                }
             }
             _ => {
                 let [_, _, wire_len] = self.endian.words(block).ok_or_else(too_short)?;
-                // It tells neither time nor interface nor how much of the frame was captured: all
-                // that the block has room for, within the first interface's snaplen.
+                // The block has no field for the time, the interface or the captured length: the frame
+                // fills the block, up to the snaplen of the first interface.
                 let snaplen = self.declared.first().map_or(0, |first| first.snaplen);
                 let room = u32::try_from(room(12)?).unwrap_or(u32::MAX);
                 let captured = match snaplen {
                     0 => wire_len.min(room),
                     snaplen => wire_len.min(room).min(snaplen),
                 };
-                Packet { interface: 0, ticks: None, captured, wire_len, header_len: 12 }
+                PacketBlock { interface: 0, ticks: None, captured, wire_len, header_len: 12 }
             }
         };
         let room = room(packet.header_len)?;
@@ -309,7 +313,7 @@ impl Pcapng {
             return Err(format!("expected at most {room} bytes of a frame, found {captured}"));
         }
         let Some(declared) = self.declared.get(packet.interface as usize) else {
-            if std::mem::replace(&mut self.undeclared_told, true) {
+            if std::mem::replace(&mut self.undeclared_reported, true) {
                 return Ok(None);
             }
             return Err(format!(
@@ -332,7 +336,7 @@ impl Pcapng {
         }))
     }
 
-    /// Interface description: link type (2), reserved (2), snaplen (4), options. Gives the index of the interface.
+    /// Interface description: link type (2), reserved (2), snaplen (4), options. Returns the index of the interface.
     fn describe_interface(&mut self, body: &[u8]) -> Result<Option<u32>, String> {
         let (Some(link), Some([_, snaplen])) = (body.first_chunk(), self.endian.words(body)) else {
             return Err("an interface description has no room for its fields".into());
@@ -365,7 +369,7 @@ impl Pcapng {
         if index.is_some() {
             self.interfaces.push(interface);
         }
-        self.declared.push(Declared {
+        self.declared.push(DeclaredInterface {
             link: LinkType(self.endian.u16(*link)),
             snaplen,
             clock: clock.with_offset(offset_seconds),
@@ -375,7 +379,7 @@ impl Pcapng {
     }
 
     /// Interface statistics: interface (4), time stamp (8), options. Counters count from the start of
-    /// the capture, so the last block holds. Gives the index of the interface.
+    /// the capture, so the last block is used. Returns the index of the interface.
     fn count_statistics(&mut self, body: &[u8]) -> Result<Option<u32>, String> {
         let Some([interface, _, _]) = self.endian.words(body) else {
             return Err("interface statistics have no room for their fields".into());
@@ -400,17 +404,17 @@ impl Pcapng {
         Ok(Some(index))
     }
 
-    /// Comments among the options of a packet.
+    /// Keeps the comments among the options of a packet.
     fn keep_comments(&mut self, options: &[u8]) {
         for (_, comment) in self.options(options).filter(|(code, _)| *code == OPT_COMMENT) {
             self.annotations.comment(comment);
         }
     }
 
-    /// Name resolution: records of an address and its names, each name ended by a zero byte.
+    /// Name resolution: records of an address and its names, each name terminated by a zero byte.
     fn keep_names(&mut self, body: &[u8]) {
         self.annotations.names.clear();
-        // Records are laid out as options are, and their end has the same code.
+        // Records have the layout of options, and the same code for the end.
         for (kind, value) in self.options(body) {
             let record = match kind {
                 NRB_RECORD_IPV4 => split_address::<4>(value),
@@ -434,27 +438,27 @@ impl Pcapng {
         }
     }
 
-    /// Options as (code, value) up to their end, or up to one that does not fit.
+    /// Options as (code, value), up to the end of options or to one that is longer than the bytes.
     fn options<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
         let endian = self.endian;
         let mut rest = bytes;
         std::iter::from_fn(move || {
-            let (code, behind) = rest.split_first_chunk()?;
-            let (len, behind) = behind.split_first_chunk()?;
+            let (code, after_code) = rest.split_first_chunk()?;
+            let (len, after_len) = after_code.split_first_chunk()?;
             let len = usize::from(endian.u16(*len));
-            let value = behind.get(..len)?;
-            rest = behind.get(len.next_multiple_of(4)..).unwrap_or_default();
+            let value = after_len.get(..len)?;
+            rest = after_len.get(len.next_multiple_of(4)..).unwrap_or_default();
             Some((endian.u16(*code), value)).filter(|(code, _)| *code != END_OF_OPTIONS)
         })
     }
 }
 
 impl Clock {
-    /// `if_tsresol`: the seven lower bits are the negative exponent, the upper one the base, 10 or 2.
+    /// `if_tsresol`: the seven lower bits are the negative exponent, the highest bit selects the base, 10 or 2.
     fn new(resolution: u8) -> Self {
         let exponent = u32::from(resolution & 0x7f);
         let base: i128 = if resolution & 0x80 == 0 { 10 } else { 2 };
-        // With more ticks in a second, 64 bits of them do not fill a nanosecond.
+        // If the power overflows, 2^64 ticks are less than a nanosecond, so any large value gives 0.
         let ticks_per_second = base.checked_pow(exponent).unwrap_or(i128::MAX);
         let nanos_per_tick = (NANOS_PER_SECOND % ticks_per_second == 0)
             .then_some(NANOS_PER_SECOND / ticks_per_second);
@@ -467,16 +471,16 @@ impl Clock {
         Self { plain_nanos_per_tick, offset_seconds, ..self }
     }
 
-    /// The moment that a time stamp means; 1970 where it lies before.
+    /// Converts a time stamp; times before 1970 become 1970.
     #[inline]
     fn at(&self, ticks: u64) -> Timestamp {
-        // 64 bits do, for the resolutions and the times that are in use.
+        // 64 bits suffice for the resolutions and times in use.
         let plain = self.plain_nanos_per_tick.and_then(|nanos| ticks.checked_mul(nanos));
         plain.map_or_else(|| self.at_any(ticks), Timestamp)
     }
 
     fn at_any(&self, ticks: u64) -> Timestamp {
-        // 64 bits times a thousand million is 94 bits: no overflow in 128.
+        // The product of 64 and 30 bits has 94 bits, so 128 bits do not overflow.
         let nanos = match self.nanos_per_tick {
             Some(nanos) => i128::from(ticks) * nanos,
             None => i128::from(ticks) * NANOS_PER_SECOND / self.ticks_per_second,
@@ -486,7 +490,7 @@ impl Clock {
     }
 }
 
-/// The address of `N` bytes that begins the value of a record, and the names behind it.
+/// Splits the value of a record into an address of `N` bytes and the names after it.
 fn split_address<const N: usize>(value: &[u8]) -> Option<(IpAddr, &[u8])>
 where
     IpAddr: From<[u8; N]>,
@@ -494,20 +498,20 @@ where
     value.split_first_chunk().map(|(address, names)| (IpAddr::from(*address), names))
 }
 
-/// Byte order of the section that `head` begins; `None` when it begins none.
+/// Byte order of the section that begins with `head`; `None` if `head` is not a section header.
 fn section_endian(head: &[u8]) -> Option<Endian> {
     [Endian::Big, Endian::Little]
         .into_iter()
         .find(|endian| matches!(endian.words(head), Some([SECTION_HEADER, _, BYTE_ORDER_MAGIC])))
 }
 
-/// A length that a block may have.
+/// The length `len` if a block can have it.
 fn block_len(len: u32) -> Option<usize> {
     let len = len as usize;
     ((MIN_BLOCK..=MAX_NEED).contains(&len) && len % 4 == 0).then_some(len)
 }
 
-/// The length at the end of the block of `len` bytes that begins `bytes`.
+/// The length field at the end of a block, which is the first `len` of `bytes`.
 fn trailing_len(endian: Endian, bytes: &[u8], len: usize) -> Option<u32> {
     Some(endian.u32(*bytes.get(..len)?.last_chunk()?))
 }
@@ -526,7 +530,7 @@ const DECRYPTION_SECRETS: u32 = 10;
 const CUSTOM: u32 = 0x0000_0bad;
 const CUSTOM_NOT_COPIED: u32 = 0x4000_0bad;
 
-/// Type, length, interface, two halves of the time, length captured and sent.
+/// Type, length, interface, two halves of the time, captured length, original length.
 const ENHANCED_HEADER_LEN: usize = 28;
 
 const END_OF_OPTIONS: u16 = 0;
@@ -541,25 +545,26 @@ const ISB_OSDROP: u16 = 7;
 const NRB_RECORD_IPV4: u16 = 1;
 const NRB_RECORD_IPV6: u16 = 2;
 
-/// Microseconds, where an interface says nothing else.
+/// Microseconds, the default of the specification.
 const DEFAULT_RESOLUTION: u8 = 6;
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
-/// Two lengths and a type.
+/// A type and two lengths.
 const MIN_BLOCK: usize = 12;
 
-/// Damage is passed over only up to a block below this: larger ones are rare, and a false length found
-/// in the middle of bytes should not make a live reader wait for many more.
-const MAX_TRUSTED: usize = 1024 * 1024;
+/// Largest block at which reading resumes after corrupt bytes. Larger blocks are rare, and a wrong length found in
+/// the middle of a block should not make a reader of a live capture wait for many more bytes.
+const MAX_RESYNC_LEN: usize = 1024 * 1024;
 
-/// The obsolete packet block could name this many; a section of a real capture has a few dozen.
+/// The 16-bit interface field of the obsolete packet block allows this many; a section of a real capture has a few
+/// dozen.
 const MAX_INTERFACES: usize = 65_536;
 
-/// Bytes of an interface's name. Linux has 15, Windows about 50.
+/// Bytes of an interface name that are kept. Linux names have up to 15, Windows names about 50.
 const MAX_NAME: usize = 256;
 
-/// Options looked at in one statistics block; the specification has eight.
+/// Options read in one statistics block; the specification defines eight.
 const MAX_COUNTERS: usize = 64;
 
 #[cfg(test)]
@@ -589,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn resolution_and_offset_of_time_belong_to_the_interface() {
+    fn each_interface_has_its_own_time_resolution_and_offset() {
         for endian in [Endian::Big, Endian::Little] {
             let offset = |seconds: i64| match endian {
                 Endian::Big => seconds.to_be_bytes(),
@@ -623,7 +628,8 @@ mod tests {
     }
 
     #[test]
-    fn simple_packets_are_cut_at_the_first_interfaces_snaplen_and_take_the_last_time() {
+    fn simple_packets_have_the_snaplen_of_the_first_interface_and_the_time_of_the_previous_packet()
+    {
         for (snaplen, captured) in [(0, 6), (4, 4), (100, 6)] {
             let mut file = Blocks::section(Endian::Big);
             file.interface(1, snaplen, &[]).packet(0, 7, b"timed");
@@ -635,7 +641,7 @@ mod tests {
     }
 
     #[test]
-    fn obsolete_packets_name_their_interface_in_16_bits() {
+    fn obsolete_packets_have_a_16_bit_interface_field() {
         for (endian, first_word) in [(Endian::Big, 0x0001_0007), (Endian::Little, 0x0007_0001)] {
             let mut file = Blocks::section(endian);
             file.interface(1, 0, &[]).interface(113, 0, &[]);
@@ -695,7 +701,7 @@ mod tests {
         bytes
     }
 
-    /// All annotations of a file.
+    /// All annotations that were read from a file.
     #[derive(Default)]
     struct Read {
         comments: Vec<(u64, Vec<u8>)>,
@@ -703,7 +709,7 @@ mod tests {
         secrets: Vec<(SecretsType, Vec<u8>)>,
     }
 
-    /// What a file of one interface and of what `fill` adds is annotated with.
+    /// Annotations of a file with one interface and the blocks that `fill` adds.
     fn annotations(endian: Endian, fill: impl Fn(&mut Blocks)) -> Read {
         let mut file = Blocks::section(endian);
         file.interface(1, 0, &[]);
@@ -730,7 +736,7 @@ mod tests {
     #[test]
     fn comments_belong_to_the_packet_that_has_them() {
         for endian in [Endian::Big, Endian::Little] {
-            let told = annotations(endian, |file| {
+            let found = annotations(endian, |file| {
                 let commented = options(
                     endian,
                     &[
@@ -741,22 +747,22 @@ mod tests {
                         (1, b"no"),
                     ],
                 );
-                // Five bytes of a frame and their padding.
+                // Five bytes of a frame, and three of padding.
                 let padded = [b"frame\0\0\0", commented.as_slice()].concat();
                 file.packet(0, 1, b"none").words(ENHANCED_PACKET, &[0, 0, 2, 5, 5], &padded);
                 file.words(SIMPLE_PACKET, &[5], &padded);
                 file.words(PACKET, &[0, 0, 4, 0, 0], &options(endian, &[(OPT_COMMENT, b"old")]));
             });
             let comments: Vec<_> =
-                told.comments.iter().map(|(number, text)| (*number, &**text)).collect();
+                found.comments.iter().map(|(number, text)| (*number, &**text)).collect();
             assert_eq!(comments, [(2, &b"one"[..]), (2, b""), (4, b"old")]);
         }
     }
 
     #[test]
-    fn an_address_may_have_several_names_and_records_end_with_their_end() {
+    fn an_address_may_have_several_names_and_records_after_the_end_are_ignored() {
         for endian in [Endian::Big, Endian::Little] {
-            let told = annotations(endian, |file| {
+            let found = annotations(endian, |file| {
                 let mut ipv6 = [0; 16].to_vec();
                 ipv6[15] = 1;
                 ipv6.extend(b"six\0");
@@ -771,7 +777,7 @@ mod tests {
                 file.words(NAME_RESOLUTION, &[], &options(endian, &records));
             });
             let names: Vec<_> =
-                told.names.iter().map(|(at, name)| (at.to_string(), &**name)).collect();
+                found.names.iter().map(|(at, name)| (at.to_string(), &**name)).collect();
             let expected = [("10.0.0.2", "a.example"), ("10.0.0.2", "b"), ("::1", "six")];
             assert_eq!(names, expected.map(|(at, name)| (at.to_owned(), name.as_bytes())));
         }
@@ -780,22 +786,22 @@ mod tests {
     #[test]
     fn secrets_are_kept_with_their_type() {
         for endian in [Endian::Big, Endian::Little] {
-            let told = annotations(endian, |file| {
+            let found = annotations(endian, |file| {
                 file.words(DECRYPTION_SECRETS, &[0x544c_534b, 5], b"log 1, and padding");
                 file.words(DECRYPTION_SECRETS, &[0x5353_484b, 0], b"");
             });
             let secrets: Vec<_> =
-                told.secrets.iter().map(|(kind, data)| (*kind, &**data)).collect();
+                found.secrets.iter().map(|(kind, data)| (*kind, &**data)).collect();
             let ssh = SecretsType(0x5353_484b);
             assert_eq!(secrets, [(SecretsType::TLS_KEY_LOG, &b"log 1"[..]), (ssh, b"")]);
         }
     }
 
     #[test]
-    fn malformed_annotations_end_at_the_first_that_does_not_fit_and_cost_no_frame() {
+    fn malformed_annotations_end_at_the_first_that_does_not_fit_and_no_frame_is_lost() {
         for endian in [Endian::Big, Endian::Little] {
-            let told = annotations(endian, |file| {
-                // Each list is whole, but for a last length that is beyond its block.
+            let found = annotations(endian, |file| {
+                // Each list ends with an option whose length is beyond the block.
                 let cut = |list: &[(u16, &[u8])]| {
                     let mut bytes = options(endian, list);
                     bytes.extend(options(endian, &[(1, &[b'x'; 256])]).iter().take(8));
@@ -809,14 +815,14 @@ mod tests {
                 file.words(DECRYPTION_SECRETS, &[1, u32::MAX], b"four");
                 file.words(DECRYPTION_SECRETS, &[1], b"");
             });
-            let kept = (told.comments.len(), told.names.len(), told.secrets.len());
+            let kept = (found.comments.len(), found.names.len(), found.secrets.len());
             assert_eq!(kept, (1, 1, 0));
         }
     }
 
     #[test]
     fn annotations_beyond_their_bounds_are_left_out() {
-        let told = annotations(Endian::Big, |file| {
+        let found = annotations(Endian::Big, |file| {
             let long = vec![b'x'; 5000];
             file.words(ENHANCED_PACKET, &[0; 5], &options(Endian::Big, &[(OPT_COMMENT, &long)]));
             file.words(NAME_RESOLUTION, &[], &options(Endian::Big, &[(NRB_RECORD_IPV4, &long)]));
@@ -826,11 +832,11 @@ mod tests {
                 file.words(DECRYPTION_SECRETS, &[1, len], &vec![b's'; len as usize]);
             }
         });
-        assert_eq!((told.comments.len(), told.names.len(), told.secrets.len()), (0, 4096, 1));
+        assert_eq!((found.comments.len(), found.names.len(), found.secrets.len()), (0, 4096, 1));
     }
 
     #[test]
-    fn a_packet_of_an_undeclared_interface_is_told_once_and_keeps_its_number() {
+    fn packets_of_an_undeclared_interface_are_reported_once_and_counted() {
         let mut file = Blocks::section(Endian::Little);
         file.interface(1, 0, &[]).packet(0, 1, b"a").packet(9, 2, b"b").packet(8, 3, b"c");
         file.packet(0, 4, b"d");
@@ -840,7 +846,7 @@ mod tests {
         assert!(notices[0].detail.contains("interface 9"), "{}", notices[0].detail);
     }
 
-    /// Three packets, and where the second begins and ends.
+    /// A file of three packets, and the range of the second.
     fn three_packets() -> (Vec<u8>, std::ops::Range<usize>) {
         let mut file = Blocks::section(Endian::Little);
         file.interface(1, 0, &[]).packet(0, 1, b"packet 1");
@@ -852,7 +858,7 @@ mod tests {
     }
 
     #[test]
-    fn a_false_length_costs_one_packet() {
+    fn a_wrong_length_loses_one_packet() {
         let (file, second) = three_packets();
         let leading = [0, 3, 8, 36, 44, 1 << 20, 1 << 30, u32::MAX];
         let leading = leading.map(|length| (second.start + 4, length));
@@ -870,7 +876,7 @@ mod tests {
     }
 
     #[test]
-    fn inserted_bytes_cost_no_packet() {
+    fn inserted_bytes_lose_no_packet() {
         let (mut file, second) = three_packets();
         file.splice(second.start..second.start, [0xaa; 7]);
         let (frames, notices, _) = items(&file);
@@ -878,7 +884,7 @@ mod tests {
     }
 
     #[test]
-    fn a_captured_length_beyond_the_block_spoils_that_packet_alone() {
+    fn a_captured_length_beyond_the_block_loses_only_that_packet() {
         let mut file = Blocks::section(Endian::Big);
         file.interface(1, 0, &[]);
         file.words(ENHANCED_PACKET, &[0, 0, 1, u32::MAX, 4], b"abcd").words(
@@ -893,8 +899,8 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_any_kind_never_stop_the_reader() {
-        // A fixed sequence; every byte of a small file replaced by several values.
+    fn changed_bytes_never_stop_the_reader() {
+        // Each byte of a small file is replaced by several values.
         let mut file = Blocks::section(Endian::Little);
         file.interface(1, 96, &[(IF_NAME, b"eth0"), (IF_TSRESOL, &[9])]).packet(0, 5, b"abcde");
         file.words(SIMPLE_PACKET, &[4], b"abcd").packet(0, 6, b"fghij");
@@ -924,13 +930,13 @@ mod tests {
             let mut rest = file.bytes.as_slice();
             while !rest.is_empty() {
                 let parse = if endian == Endian::Big { parse_block_be } else { parse_block_le };
-                let (behind, block) = parse(rest).unwrap();
+                let (next, block) = parse(rest).unwrap();
                 if let Block::EnhancedPacket(packet) = block {
                     let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
                     let data = packet.data[..packet.caplen as usize].to_vec();
                     theirs.push((Timestamp(ticks * 1000), packet.origlen, data));
                 }
-                rest = behind;
+                rest = next;
             }
             let ours = frames(&file.bytes);
             let ours: Vec<_> = ours.into_iter().map(|f| (f.at, f.wire_len, f.bytes)).collect();

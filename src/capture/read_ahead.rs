@@ -1,12 +1,12 @@
-//! Stage 1: bytes that a thread of their own makes, ahead of their reader.
+//! Stage 1: a thread that reads an input ahead of its consumer.
 //!
-//! In: a reader that the thread makes and uses. Out: the bytes that it gives, and its error behind them, as
-//! if there were no thread. Bounded: the thread waits where two pieces wait.
+//! In: a reader that the thread creates and reads. Out: its bytes, followed by its error, as without a thread. The
+//! thread blocks while two chunks are queued.
 //!
-//! For what takes long to make, which is compressed captures: there reading and everything else share the
-//! time. A plain file that was read ahead took a third longer (a gigabyte 0.38 s, and 0.28 s without), since its
-//! bytes come out of the system's cache faster than they go from one processor to another; nor does a thread
-//! behind decoding gain anything, where a packet costs less than handing it over.
+//! Only compressed captures are read ahead, because decompression takes about as long as the analysis. A plain file
+//! took a third longer (1 GB: 0.38 s, without a thread 0.28 s), since its bytes come from the page cache faster than
+//! they move between the caches of two cores. A thread after decoding does not help either, because a packet takes
+//! less time than passing it to another thread.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-/// How many threads may still be started beside the one that asks.
+/// Number of decompression threads that may still be started.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DecompressionThreads(Arc<AtomicUsize>);
 
-/// The right to a thread, given back when dropped.
+/// Permission for one thread, which is returned when this is dropped.
 struct Permit(DecompressionThreads);
 
 impl DecompressionThreads {
-    /// At most so many at a time.
+    /// Allows `most` threads at a time.
     pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(most)))
     }
@@ -40,47 +40,51 @@ impl Drop for Permit {
     }
 }
 
-/// The near end of the thread.
+/// Consumer of the chunks that the thread reads.
 pub(super) struct ReadAhead {
-    full: Receiver<io::Result<Piece>>,
-    /// Pieces that were read go back, to be filled again.
-    empty: Sender<Piece>,
-    piece: Piece,
+    full: Receiver<io::Result<Chunk>>,
+    /// Returns consumed chunks to the thread, which fills them again.
+    empty: Sender<Chunk>,
+    chunk: Chunk,
     _permit: Permit,
 }
 
-/// Bytes on their way.
+/// A buffer that is passed between the threads.
 #[derive(Default)]
-struct Piece {
+struct Chunk {
     bytes: Vec<u8>,
     read: usize,
     filled: usize,
 }
 
 impl ReadAhead {
-    /// Starts a thread that reads what `make` makes. `None` when there are threads enough.
+    /// Starts a thread that reads the reader which `make` returns. `None` if no more threads are allowed.
     pub(super) fn start<R: Read>(
-        helpers: &DecompressionThreads,
+        threads: &DecompressionThreads,
         make: impl FnOnce() -> R + Send + 'static,
     ) -> Option<io::Result<Self>> {
-        let permit = helpers.take()?;
-        let (full_in, full) = sync_channel(WAITING);
+        let permit = threads.take()?;
+        let (full_in, full) = sync_channel(QUEUE_LEN);
         let (empty, empty_out) = channel();
-        let work = move || read_on(make(), &full_in, &empty_out);
-        let thread = thread::Builder::new().name("decompress".to_owned()).spawn(work);
-        Some(thread.map(|_| Self { full, empty, piece: Piece::default(), _permit: permit }))
+        let run = move || read_chunks(make(), &full_in, &empty_out);
+        let thread = thread::Builder::new().name("decompress".to_owned()).spawn(run);
+        Some(thread.map(|_| Self { full, empty, chunk: Chunk::default(), _permit: permit }))
     }
 }
 
-/// Ends with the source, or with whoever reads: then nobody takes a piece any more.
-fn read_on(mut source: impl Read, full: &SyncSender<io::Result<Piece>>, empty: &Receiver<Piece>) {
+/// Reads until the source ends or the consumer is dropped.
+fn read_chunks(
+    mut source: impl Read,
+    full: &SyncSender<io::Result<Chunk>>,
+    empty: &Receiver<Chunk>,
+) {
     loop {
-        let mut piece = empty.try_recv().unwrap_or_default();
-        let ended = piece.fill(&mut source);
+        let mut chunk = empty.try_recv().unwrap_or_default();
+        let ended = chunk.fill(&mut source);
         let is_last = !matches!(ended, Ok(false));
-        let sent = piece.filled == 0 || full.send(Ok(piece)).is_ok();
+        let sent = chunk.filled == 0 || full.send(Ok(chunk)).is_ok();
         if let Err(error) = ended {
-            // Nobody left to hear it is as good.
+            // The consumer may have been dropped, and then needs no error.
             let _ = full.send(Err(error));
         }
         if is_last || !sent {
@@ -89,10 +93,10 @@ fn read_on(mut source: impl Read, full: &SyncSender<io::Result<Piece>>, empty: &
     }
 }
 
-impl Piece {
-    /// Fills it up, and says whether `source` has ended.
+impl Chunk {
+    /// Fills the chunk; true if `source` has ended.
     fn fill(&mut self, source: &mut impl Read) -> io::Result<bool> {
-        self.bytes.resize(PIECE, 0);
+        self.bytes.resize(CHUNK_LEN, 0);
         (self.read, self.filled) = (0, 0);
         while let Some(free) = self.bytes.get_mut(self.filled..).filter(|free| !free.is_empty()) {
             match source.read(free) {
@@ -108,25 +112,25 @@ impl Piece {
 
 impl Read for ReadAhead {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.piece.read == self.piece.filled {
-            // The thread has gone when the source has ended.
+        if self.chunk.read == self.chunk.filled {
+            // The thread ends with the source.
             let Ok(next) = self.full.recv() else { return Ok(0) };
-            let used = std::mem::replace(&mut self.piece, next?);
-            // To a thread that has gone, nothing has to go back.
+            let used = std::mem::replace(&mut self.chunk, next?);
+            // The thread may have ended, and then needs no more chunks.
             let _ = self.empty.send(used);
         }
-        let mut rest = self.piece.bytes.get(self.piece.read..self.piece.filled).unwrap_or_default();
+        let mut rest = self.chunk.bytes.get(self.chunk.read..self.chunk.filled).unwrap_or_default();
         let bytes = rest.read(into)?;
-        self.piece.read += bytes;
+        self.chunk.read += bytes;
         Ok(bytes)
     }
 }
 
-/// Large beside the price of handing it over, small beside the second-level cache.
-const PIECE: usize = 256 * 1024;
+/// Large enough to make passing a chunk negligible, and small compared with the second-level cache.
+const CHUNK_LEN: usize = 256 * 1024;
 
-/// Pieces that wait, beside the one that is filled and the one that is read.
-const WAITING: usize = 2;
+/// Chunks in the queue, beside the one being filled and the one being consumed.
+const QUEUE_LEN: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -141,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_as_they_are_and_an_error_behind_them() {
+    fn bytes_are_unchanged_and_an_error_follows_them() {
         struct Fails;
         impl Read for Fails {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -149,8 +153,8 @@ mod tests {
             }
         }
         let long: Vec<u8> =
-            (0..3 * PIECE + 7).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
-        for len in [0, 1, PIECE - 1, PIECE, PIECE + 1, long.len()] {
+            (0..3 * CHUNK_LEN + 7).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
+        for len in [0, 1, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, long.len()] {
             let source = io::Cursor::new(long[..len].to_vec());
             assert_eq!(read_all(source.clone()), (long[..len].to_vec(), None));
             let failing = source.chain(Fails);
@@ -159,17 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn no_more_threads_than_allowed_and_each_is_given_back() {
-        let helpers = DecompressionThreads::new(1);
-        let first = ReadAhead::start(&helpers, io::empty).unwrap();
-        assert!(ReadAhead::start(&helpers, io::empty).is_none());
+    fn no_more_threads_start_than_allowed_and_permits_are_returned() {
+        let threads = DecompressionThreads::new(1);
+        let first = ReadAhead::start(&threads, io::empty).unwrap();
+        assert!(ReadAhead::start(&threads, io::empty).is_none());
         drop(first);
-        assert!(ReadAhead::start(&helpers, io::empty).is_some());
+        assert!(ReadAhead::start(&threads, io::empty).is_some());
         assert!(ReadAhead::start(&DecompressionThreads::default(), io::empty).is_none());
     }
 
     #[test]
-    fn a_reader_that_stops_early_lets_the_thread_go() {
+    fn the_thread_ends_when_its_consumer_is_dropped() {
         let mut read_ahead =
             ReadAhead::start(&DecompressionThreads::new(1), || io::repeat(7)).unwrap().unwrap();
         let mut some = [0; 10];

@@ -1,8 +1,7 @@
-//! Stage 1 backwards: frames into capture files.
+//! Encoder of capture files.
 //!
-//! In: frames, and what is known of where they came from. Out: bytes of a nanosecond pcapng section or
-//! of a nanosecond pcap file, appended to a buffer that the caller writes where it likes. Reads nothing,
-//! opens nothing.
+//! In: frames and descriptions of their interfaces. Out: bytes of a pcapng section or of a pcap file, both with
+//! nanoseconds, appended to a buffer that the caller writes to a file. This file does no I/O.
 //!
 //! ```text
 //! section   type   length   magic  1.0   -1 (length unknown)       comment, program
@@ -23,28 +22,28 @@ use hashbrown::HashMap;
 use super::{Frame, Interface, LinkType};
 use crate::time::Timestamp;
 
-/// The two formats that are written, both with nanoseconds, in little-endian order.
+/// Formats of saved captures, both with nanoseconds in little-endian order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SaveFormat {
-    /// Any number of interfaces and link types, comments, names, counters.
+    /// Several interfaces and link types, comments, names and counters.
     Pcapng,
-    /// One link type, and nothing but frames.
+    /// Frames of one link type, without metadata.
     Pcap,
 }
 
-/// Turns frames into the bytes of one file.
+/// Encodes the frames of one file.
 ///
-/// Each call appends whole blocks or records, so that a file that ends behind any of them is whole.
+/// Each call appends whole blocks or records, so that the file is valid after each call.
 #[derive(Debug)]
 pub struct Encoder {
     format: SaveFormat,
-    /// What each interface of the file stands for, in the order of their blocks.
+    /// Interface of the file for each origin, numbered in the order of the blocks.
     interfaces: HashMap<Origin, u32, RandomState>,
-    /// The one of the frame before: most files have one.
+    /// Origin and interface of the previous frame, since most files have only one.
     last: Option<(Origin, u32)>,
 }
 
-/// What makes frames belong to one interface of the file: their input, its interface, their link type.
+/// Input, interface and link type of a frame; each combination is an interface of the file.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct Origin {
     input: u16,
@@ -52,33 +51,33 @@ struct Origin {
     link: LinkType,
 }
 
-/// What an interface block says beside the link type.
+/// Fields of an interface block beside the link type.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Described {
-    /// Its name, or the name of the file that does not tell one.
+pub struct InterfaceInfo {
+    /// Name of the interface, or of the input file if that contains none.
     pub name: Option<String>,
-    /// Bytes kept of a frame; 0 for all.
+    /// Most captured bytes of a frame; 0 for no limit.
     pub snaplen: u32,
 }
 
-/// A classic pcap file holds frames of one link type.
+/// Error of a frame that has another link type than its pcap file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a pcap file holds packets of one link type; this one has {has}, and a packet has {other}")]
-pub struct OtherLink {
-    /// That of the file.
+pub struct LinkTypeMismatch {
+    /// Link type of the file.
     pub has: u16,
-    /// That of the frame.
+    /// Link type of the frame.
     pub other: u16,
 }
 
 impl Encoder {
-    /// A file that is empty so far: the first call gives its header.
+    /// An encoder for a new file.
     pub fn new(format: SaveFormat) -> Self {
         Self { format, interfaces: HashMap::default(), last: None }
     }
 
-    /// Begins the file with a `comment`, which may be empty. A pcap file begins with its first frame,
-    /// whose link type its header tells.
+    /// Writes the section header with a `comment`, which may be empty. Writes nothing for a pcap file, whose header
+    /// needs the link type of the first frame.
     pub fn begin(&self, comment: &str, out: &mut Vec<u8>) {
         if self.format == SaveFormat::Pcap {
             return;
@@ -93,8 +92,8 @@ impl Encoder {
         block.end(out);
     }
 
-    /// A frame with the comments on it. Its interface is described before its first frame by what
-    /// `describe` gives.
+    /// Writes a frame with its comments. Before the first frame of an interface it writes the interface block, with
+    /// the fields that `describe` returns.
     ///
     /// # Errors
     ///
@@ -103,9 +102,9 @@ impl Encoder {
         &mut self,
         frame: &Frame<'_>,
         comments: impl IntoIterator<Item = &'c [u8]>,
-        describe: impl FnOnce() -> Described,
+        describe: impl FnOnce() -> InterfaceInfo,
         out: &mut Vec<u8>,
-    ) -> Result<(), OtherLink> {
+    ) -> Result<(), LinkTypeMismatch> {
         let origin = Origin { input: frame.id.input, interface: frame.interface, link: frame.link };
         if self.format == SaveFormat::Pcap {
             return self.record(origin, frame, out);
@@ -131,7 +130,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Names of addresses, as whoever made the capture knew them.
+    /// Writes names of addresses, as the original capture contained them.
     pub fn names(&self, names: &[(IpAddr, Box<[u8]>)], out: &mut Vec<u8>) {
         if self.format == SaveFormat::Pcap || names.is_empty() {
             return;
@@ -150,8 +149,8 @@ impl Encoder {
         block.end(out);
     }
 
-    /// What the interfaces of the file have received and lost by `at`, as far as `counts` knows; asked for
-    /// each with the input and its interface.
+    /// Writes the packets received and dropped by the interfaces of the file until `at`. `counts` returns the
+    /// counters of an interface of an input, if they are known.
     pub fn statistics(
         &self,
         at: Timestamp,
@@ -186,16 +185,16 @@ impl Encoder {
         }
     }
 
-    /// The number of an interface, which is described when it is new.
+    /// The number of an interface; writes its block if it is new.
     fn interface(
         &mut self,
         origin: Origin,
-        describe: impl FnOnce() -> Described,
+        describe: impl FnOnce() -> InterfaceInfo,
         out: &mut Vec<u8>,
     ) -> u32 {
         let next = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
         *self.interfaces.entry(origin).or_insert_with(|| {
-            let Described { name, snaplen } = describe();
+            let InterfaceInfo { name, snaplen } = describe();
             let block = Block::begin(INTERFACE_DESCRIPTION, out);
             words(out, &[origin.link.0.into(), snaplen]);
             if let Some(name) = name {
@@ -208,16 +207,16 @@ impl Encoder {
         })
     }
 
-    /// A record of the pcap format, behind the file's header where it is the first.
+    /// Writes a pcap record, and before the first one the file header.
     fn record(
         &mut self,
         origin: Origin,
         frame: &Frame<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<(), OtherLink> {
+    ) -> Result<(), LinkTypeMismatch> {
         match self.last {
             Some((first, _)) if first.link != origin.link => {
-                return Err(OtherLink { has: first.link.0, other: origin.link.0 });
+                return Err(LinkTypeMismatch { has: first.link.0, other: origin.link.0 });
             }
             Some(_) => {}
             None => {
@@ -235,7 +234,7 @@ impl Encoder {
     }
 }
 
-/// A block whose length is not known yet.
+/// A pcapng block that is being written.
 struct Block {
     start: usize,
 }
@@ -247,7 +246,7 @@ impl Block {
         Self { start }
     }
 
-    /// Both lengths: in front and at the end.
+    /// Writes both lengths: after the type and at the end.
     fn end(self, out: &mut Vec<u8>) {
         let length = u32::try_from(out.len() - self.start + 4).unwrap_or(u32::MAX);
         if let Some(field) = out.get_mut(self.start + 4..self.start + 8) {
@@ -261,7 +260,7 @@ fn words(out: &mut Vec<u8>, words: &[u32]) {
     words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
 }
 
-/// An option, or a record of names: code, length, value, padding.
+/// Writes an option or a record of names: code, length, value, padding.
 fn option(code: u16, value: &[u8], out: &mut Vec<u8>) {
     let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
     out.extend_from_slice(&code.to_le_bytes());
@@ -285,7 +284,7 @@ fn halves(at: Timestamp) -> [u32; 2] {
     [high, low]
 }
 
-/// The front of `text`, at most so many bytes and whole characters.
+/// The longest prefix of `text` with at most `bytes` bytes and only whole characters.
 fn clipped(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     text.get(..end.unwrap_or_default()).unwrap_or_default()
@@ -310,21 +309,21 @@ const ISB_OSDROP: u16 = 7;
 const NRB_RECORD_IPV4: u16 = 1;
 const NRB_RECORD_IPV6: u16 = 2;
 
-/// `if_tsresol`: 10 to the power of minus 9.
+/// Value of `if_tsresol` for units of 10^-9 s.
 const NANOSECONDS: u8 = 9;
 
 const PCAP_NANOSECONDS: u32 = 0xa1b2_3c4d;
 const PCAP_VERSION_2_4: u32 = 0x0004_0002;
-/// As libpcap writes it where nothing is cut.
+/// The default of libpcap, which truncates nothing.
 const PCAP_SNAPLEN: u32 = 262_144;
 
-/// Bytes of a name of an interface that readers keep.
+/// Most bytes of an interface name that readers keep.
 const MAX_NAME: usize = 255;
 
-/// Bytes of a comment on a frame; ours are short, and our reader keeps no longer ones.
+/// Most bytes of a comment on a frame, which is the limit of the reader in this crate.
 const MAX_COMMENT: usize = 1024;
 
-/// Bytes of the comment on a section: less than an option can have, more than a finding says.
+/// Most bytes of the comment on a section: less than an option can have, more than a finding needs.
 const MAX_SECTION_COMMENT: usize = 16 << 10;
 
 #[cfg(test)]
@@ -346,14 +345,14 @@ mod tests {
         }
     }
 
-    fn eth0() -> Described {
-        Described { name: Some("eth0".into()), snaplen: 96 }
+    fn eth0() -> InterfaceInfo {
+        InterfaceInfo { name: Some("eth0".into()), snaplen: 96 }
     }
 
     #[test]
-    fn frames_come_back_as_they_went_in_both_formats() {
+    fn frames_are_unchanged_after_encoding_in_both_formats() {
         let bytes: Vec<u8> = (0..=60).collect();
-        // Of every length, since frames are padded to four bytes.
+        // Every length is tried, since frames are padded to four bytes.
         let sent: Vec<_> =
             (1..=60).map(|n| frame(n, bytes.split_at(usize::try_from(n).unwrap()).0)).collect();
         for format in [SaveFormat::Pcapng, SaveFormat::Pcap] {
@@ -373,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn each_input_interface_and_link_type_is_an_interface_of_its_own() {
+    fn each_input_interface_and_link_type_is_a_separate_interface() {
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
         encoder.begin("", &mut out);
         let sent = [(0, None, 1), (1, None, 1), (0, None, 1), (0, Some(0), 1), (0, Some(0), 101)];
@@ -385,7 +384,7 @@ mod tests {
                 ..frame(number, b"x")
             };
             let name = Some(format!("{input} {interface:?} {link}"));
-            encoder.frame(&frame, [], || Described { name, snaplen: 0 }, &mut out).unwrap();
+            encoder.frame(&frame, [], || InterfaceInfo { name, snaplen: 0 }, &mut out).unwrap();
         }
         let mut capture = read(out.clone(), usize::MAX);
         while capture.next_item().unwrap().is_some() {}
@@ -397,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_names_and_counters_come_back() {
+    fn comments_names_and_counters_are_unchanged_after_encoding() {
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
         encoder.begin("about it all", &mut out);
         encoder.names(
@@ -439,13 +438,13 @@ mod tests {
         let bytes = out.len();
         let other = Frame { link: LinkType::RAW, ..frame(2, b"b") };
         let error = encoder.frame(&other, [], eth0, &mut out).unwrap_err();
-        assert_eq!((error, out.len()), (OtherLink { has: 1, other: 101 }, bytes));
+        assert_eq!((error, out.len()), (LinkTypeMismatch { has: 1, other: 101 }, bytes));
         encoder.frame(&frame(3, b"c"), [], eth0, &mut out).unwrap();
         assert_eq!(frames(&out).len(), 2);
     }
 
     #[test]
-    fn pcap_parser_finds_the_same_in_it() {
+    fn pcap_parser_reads_the_same_blocks() {
         use pcap_parser::pcapng::Block as Theirs;
         use pcap_parser::{Block, OptionCode, PcapNGOption, parse_block_le};
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
@@ -453,11 +452,11 @@ mod tests {
         encoder.frame(&frame(1, b"abcde"), [&b"this one"[..]], eth0, &mut out).unwrap();
         let counts = || Some(Interface { os_drop: Some(3), ..Interface::default() });
         encoder.statistics(Timestamp(7), |_, _| counts(), &mut out);
-        // Theirs keeps the padding.
+        // `pcap-parser` includes the padding in the value.
         let value = |it: &PcapNGOption<'_>| it.value()[..it.len.into()].to_vec();
         let (mut rest, mut seen) = (out.as_slice(), Vec::new());
         while !rest.is_empty() {
-            let (behind, block): (_, Theirs<'_>) = parse_block_le(rest).unwrap();
+            let (next, block): (_, Theirs<'_>) = parse_block_le(rest).unwrap();
             match block {
                 Block::SectionHeader(it) => {
                     seen.push("section");
@@ -482,7 +481,7 @@ mod tests {
                 }
                 other => panic!("{other:?}"),
             }
-            rest = behind;
+            rest = next;
         }
         assert_eq!(seen, ["section", "interface", "packet", "statistics"]);
     }

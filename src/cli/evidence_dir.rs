@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use beamscope::capture::save::{Described, Encoder, SaveFormat};
-use beamscope::evidence::{Case, EvidenceSink, Packet};
+use beamscope::capture::save::{Encoder, InterfaceInfo, SaveFormat};
+use beamscope::evidence::{EvidenceCase, EvidencePacket, EvidenceSink};
 use beamscope::limits::EvidenceLimits;
 use beamscope::record::{Evidence, Severity};
 use beamscope::render::escape;
@@ -101,7 +101,7 @@ impl EvidenceDir {
     }
 
     /// The contents of the file for a case.
-    fn encode(&self, case: &Case<'_>) -> Vec<u8> {
+    fn encode(&self, case: &EvidenceCase<'_>) -> Vec<u8> {
         let (mut encoder, mut out) = (Encoder::new(SaveFormat::Pcapng), Vec::new());
         encoder.begin(&section_comment(case), &mut out);
         for packet in &case.packets {
@@ -111,7 +111,7 @@ impl EvidenceDir {
                 .iter()
                 .map(|shows| packet_comment(case, packet, shows, input))
                 .collect();
-            let describe = || Described { name: input.map(str::to_owned), snaplen: 0 };
+            let describe = || InterfaceInfo { name: input.map(str::to_owned), snaplen: 0 };
             let comments = comments.iter().map(String::as_bytes);
             // Cannot fail: pcapng files may contain any link type.
             let _ = encoder.frame(&packet.frame, comments, describe, &mut out);
@@ -121,13 +121,13 @@ impl EvidenceDir {
 }
 
 impl EvidenceSink for EvidenceDir {
-    fn keep(&mut self, case: &Case<'_>) -> Result<Option<Arc<str>>, String> {
-        if case.finding.severity < self.min_severity || self.is_full && !case.is_again {
+    fn keep(&mut self, case: &EvidenceCase<'_>) -> Result<Option<Arc<str>>, String> {
+        if case.finding.severity < self.min_severity || self.is_full && !case.is_update {
             return Ok(None);
         }
         let bytes = self.encode(case);
         // A file that is written again replaces itself, and grows by little.
-        let (files, more) = match case.is_again {
+        let (files, more) = match case.is_update {
             true => (self.files, self.bytes),
             false => (self.files + 1, self.bytes.saturating_add(bytes.len() as u64)),
         };
@@ -158,7 +158,7 @@ impl EvidenceSink for EvidenceDir {
 }
 
 /// The comment of the section: the finding as text.
-fn section_comment(case: &Case<'_>) -> String {
+fn section_comment(case: &EvidenceCase<'_>) -> String {
     let finding = case.finding;
     let mut text = format!(
         "{}\nrule: {} ({} severity, {})\n{}\n",
@@ -191,8 +191,8 @@ fn section_comment(case: &Case<'_>) -> String {
 
 /// The comment of a packet: what it shows.
 fn packet_comment(
-    case: &Case<'_>,
-    packet: &Packet<'_>,
+    case: &EvidenceCase<'_>,
+    packet: &EvidencePacket<'_>,
     shows: &Evidence,
     input: Option<&str>,
 ) -> String {

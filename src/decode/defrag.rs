@@ -1,8 +1,9 @@
-//! Stage 2, on the side: IP fragments put together.
+//! Stage 2: reassembly of IP fragments.
 //!
-//! In: fragments in any order. Out: the payload of their datagram, once it is covered. Where
-//! fragments overlap the bytes seen first stay. Nothing is reserved by the word of an offset; what
-//! is held is bounded by [`DefragLimits`], and what goes is counted. Reads no header.
+//! In: fragments in any order. Out: the payload of their datagram, once every byte of it has arrived.
+//! Where fragments overlap, the bytes that arrived first are used. Memory is allocated for bytes that
+//! arrived, never for an offset that a header claims. [`DefragLimits`] bounds the buffered bytes, and
+//! every discarded datagram is counted. This file parses no header.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,51 +12,51 @@ use etherparse::IpNumber;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::ip::Fragment;
+use super::ip::IpFragment;
 use super::slice::{PacketSlice, bytes_in};
 use crate::limits::DefragLimits;
 use crate::time::Timestamp;
 
-/// What became of IP fragments.
+/// Counts of IP fragments by what the decoder did with them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct FragmentCounters {
-    /// Fragments seen.
+    /// Fragments that the frames contained.
     pub seen: u64,
-    /// Datagrams put together.
+    /// Datagrams reassembled from all their fragments.
     pub reassembled: u64,
-    /// Datagrams given up for their age.
+    /// Datagrams discarded because they stayed incomplete for too long.
     pub expired: u64,
-    /// Datagrams given up for the bounds of the table.
+    /// Datagrams discarded because the table was full, by number or by bytes.
     pub evicted: u64,
-    /// Fragments that fit in no datagram: beyond 65,535 bytes, against its end, of no length, too
-    /// many.
+    /// Fragments that fit in no datagram: they reach beyond 65,535 bytes or beyond the end of the
+    /// datagram, are empty, or exceed the number of pieces allowed.
     pub refused: u64,
-    /// Datagrams that wait for more; at the end of the input, those that stayed incomplete.
-    pub waiting: usize,
+    /// Datagrams that lack fragments; at the end of the input, those that stayed incomplete.
+    pub incomplete: usize,
 }
 
-/// Datagrams that wait for more fragments.
+/// Table of the datagrams that lack fragments.
 pub(super) struct Defrag {
     limits: DefragLimits,
-    /// By number in the order of their first fragments, so that the first is the oldest.
-    waiting: BTreeMap<u64, Waiting>,
-    /// The same set as in `waiting`.
-    numbers: HashMap<Key, u64, RandomState>,
+    /// Keyed by a serial number in order of arrival, so that the first entry is the oldest.
+    incomplete: BTreeMap<u64, PartialDatagram>,
+    /// Serial numbers by key; the same set of datagrams as in `incomplete`.
+    numbers: HashMap<FragmentKey, u64, RandomState>,
     next_number: u64,
-    /// Sum of the costs of all pieces in `waiting`.
+    /// Sum of the costs of all pieces in `incomplete`.
     bytes: usize,
     counters: FragmentCounters,
 }
 
-/// What the fragments of one datagram have in common.
+/// The header fields that the fragments of one datagram have in common.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Key {
-    /// Hash of the input and the layers around: equal addresses on two networks are two hosts.
+pub(super) struct FragmentKey {
+    /// Hash of the input and of the outer layers, since equal addresses on two networks are two hosts.
     pub(super) context: u64,
     pub(super) src: IpAddr,
     pub(super) dst: IpAddr,
     pub(super) id: u32,
-    /// In IPv4 only (RFC 791 against RFC 8200).
+    /// Part of the key in IPv4 only (RFC 791; RFC 8200 leaves it out).
     pub(super) protocol: Option<IpNumber>,
 }
 
@@ -63,7 +64,7 @@ impl Defrag {
     pub(super) fn new(limits: DefragLimits) -> Self {
         Self {
             limits,
-            waiting: BTreeMap::new(),
+            incomplete: BTreeMap::new(),
             numbers: HashMap::default(),
             next_number: 0,
             bytes: 0,
@@ -72,138 +73,140 @@ impl Defrag {
     }
 
     pub(super) fn counters(&self) -> FragmentCounters {
-        FragmentCounters { waiting: self.waiting.len(), ..self.counters }
+        FragmentCounters { incomplete: self.incomplete.len(), ..self.counters }
     }
 
-    /// Takes a fragment. When it was the last one missing, writes the datagram's payload to `whole`
-    /// up to the first byte not captured, and returns its protocol and the number of bytes from
-    /// there.
+    /// Adds a fragment. If it completes a datagram, writes the payload to `out` up to the first byte
+    /// that was not captured, and returns the protocol and the number of bytes that follow from there.
     pub(super) fn add(
         &mut self,
-        key: Key,
+        key: FragmentKey,
         at: Timestamp,
         protocol: IpNumber,
-        fragment: Fragment,
+        fragment: IpFragment,
         payload: PacketSlice<'_>,
-        whole: &mut Vec<u8>,
+        out: &mut Vec<u8>,
     ) -> Option<(IpNumber, u32)> {
         self.counters.seen += 1;
         self.expire(at);
         let start = u32::from(fragment.offset);
         let end = start.saturating_add(payload.sent());
-        let ragged = fragment.more && payload.sent() % 8 != 0;
-        if start == end || end > DATAGRAM_MAX || ragged {
+        let unaligned = fragment.more && payload.sent() % 8 != 0;
+        if start == end || end > DATAGRAM_MAX || unaligned {
             self.counters.refused += 1;
             return None;
         }
         let number = self.number(key, at);
-        let waiting = self.waiting.get_mut(&number)?;
-        let before = waiting.cost;
-        let added = waiting.add(start..end, fragment.more, payload, self.limits.pieces);
-        if start == 0 && waiting.protocol.is_none() {
-            waiting.protocol = Some(protocol);
+        let incomplete = self.incomplete.get_mut(&number)?;
+        let before = incomplete.cost;
+        let added = incomplete.add(start..end, fragment.more, payload, self.limits.pieces);
+        if start == 0 && incomplete.protocol.is_none() {
+            incomplete.protocol = Some(protocol);
         }
-        self.bytes = self.bytes.saturating_add(waiting.cost.saturating_sub(before));
+        self.bytes = self.bytes.saturating_add(incomplete.cost.saturating_sub(before));
         if added.is_err() {
             self.counters.refused += 1;
         }
-        let complete = waiting.end == Some(waiting.covered);
+        let complete = incomplete.end == Some(incomplete.covered);
         if !complete {
-            while self.bytes > self.limits.bytes && self.give_up_oldest() {
+            while self.bytes > self.limits.bytes && self.evict_oldest() {
                 self.counters.evicted += 1;
             }
             return None;
         }
         let done = self.remove(number)?;
         self.counters.reassembled += 1;
-        let missing = done.write(whole);
+        let missing = done.write(out);
         done.protocol.map(|protocol| (protocol, missing))
     }
 
-    /// The number of the datagram that `key` names; a new one when none waits.
-    fn number(&mut self, key: Key, at: Timestamp) -> u64 {
+    /// The serial number of the datagram with `key`, which is added if it is not in the table.
+    fn number(&mut self, key: FragmentKey, at: Timestamp) -> u64 {
         if let Some(&number) = self.numbers.get(&key) {
             return number;
         }
-        while self.waiting.len() >= self.limits.datagrams && self.give_up_oldest() {
+        while self.incomplete.len() >= self.limits.datagrams && self.evict_oldest() {
             self.counters.evicted += 1;
         }
         let number = self.next_number;
         self.next_number += 1;
         self.numbers.insert(key, number);
-        self.waiting.insert(number, Waiting::new(key, at));
+        self.incomplete.insert(number, PartialDatagram::new(key, at));
         number
     }
 
+    /// Discards the datagrams whose first fragment is too old at `now`.
     fn expire(&mut self, now: Timestamp) {
-        while let Some((_, oldest)) = self.waiting.first_key_value() {
+        while let Some((_, oldest)) = self.incomplete.first_key_value() {
             if now.since(oldest.first_at) <= self.limits.age {
                 break;
             }
-            self.give_up_oldest();
+            self.evict_oldest();
             self.counters.expired += 1;
         }
     }
 
-    /// Whether there was one.
-    fn give_up_oldest(&mut self) -> bool {
-        let oldest = self.waiting.first_key_value().map(|(&number, _)| number);
+    /// Discards the oldest datagram; false if the table is empty.
+    fn evict_oldest(&mut self) -> bool {
+        let oldest = self.incomplete.first_key_value().map(|(&number, _)| number);
         oldest.and_then(|number| self.remove(number)).is_some()
     }
 
-    fn remove(&mut self, number: u64) -> Option<Waiting> {
-        let gone = self.waiting.remove(&number)?;
+    fn remove(&mut self, number: u64) -> Option<PartialDatagram> {
+        let gone = self.incomplete.remove(&number)?;
         self.numbers.remove(&gone.key);
         self.bytes = self.bytes.saturating_sub(gone.cost);
         Some(gone)
     }
 }
 
-/// One datagram, some of its bytes still to come.
-struct Waiting {
-    key: Key,
+/// One datagram of which some bytes have not arrived.
+struct PartialDatagram {
+    key: FragmentKey,
     first_at: Timestamp,
-    /// By the fragment at offset 0, which alone has the word (RFC 8200, section 4.5).
+    /// Taken from the fragment at offset 0, which alone defines it (RFC 8200, section 4.5).
     protocol: Option<IpNumber>,
-    /// Length of the payload, once the last fragment told.
+    /// Length of the payload, known once the last fragment arrived.
     end: Option<u32>,
-    /// In order, never overlapping, never beyond `end`.
-    pieces: Vec<Piece>,
-    /// Sum of the lengths of the pieces; equal to `end` means that there is no hole.
+    /// Sorted by offset; they never overlap and never reach beyond `end`.
+    pieces: Vec<DatagramPiece>,
+    /// Sum of the lengths of the pieces; there is no gap when it equals `end`.
     covered: u32,
-    /// Sum of what the pieces cost, in bytes of memory.
+    /// Bytes of memory that the pieces take, by [`PIECE_COST`] and their bytes.
     cost: usize,
 }
 
-/// Bytes `start..end` of a datagram, as far as they were captured.
-struct Piece {
+/// The bytes `start..end` of a datagram that were captured.
+struct DatagramPiece {
     start: u32,
     end: u32,
-    /// Shorter than `start..end` when the snaplen cut.
+    /// Shorter than `start..end` if the snaplen truncated the frame.
     bytes: Box<[u8]>,
 }
 
-/// A fragment that cannot belong to the datagram it names.
-struct Refused;
+/// The error for a fragment that contradicts those which arrived before it.
+struct FragmentRefused;
 
-impl Waiting {
-    const fn new(key: Key, first_at: Timestamp) -> Self {
+impl PartialDatagram {
+    const fn new(key: FragmentKey, first_at: Timestamp) -> Self {
         let pieces = Vec::new();
         Self { key, first_at, protocol: None, end: None, pieces, covered: 0, cost: 0 }
     }
 
-    /// Fills what of `range` is still a hole with `payload`, which begins at `range.start`.
+    /// Fills the gaps within `range` from `payload`, whose first byte is at offset `range.start`.
     fn add(
         &mut self,
         range: std::ops::Range<u32>,
         more: bool,
         payload: PacketSlice<'_>,
         pieces: usize,
-    ) -> Result<(), Refused> {
-        let reach = self.pieces.last().map_or(0, |last| last.end);
+    ) -> Result<(), FragmentRefused> {
+        let last_end = self.pieces.last().map_or(0, |last| last.end);
         match self.end {
-            Some(end) if range.end > end || (!more && range.end != end) => return Err(Refused),
-            None if !more && range.end < reach => return Err(Refused),
+            Some(end) if range.end > end || (!more && range.end != end) => {
+                return Err(FragmentRefused);
+            }
+            None if !more && range.end < last_end => return Err(FragmentRefused),
             _ => {}
         }
         if !more {
@@ -217,13 +220,14 @@ impl Waiting {
                 from = piece.end;
             } else {
                 if self.pieces.len() >= pieces {
-                    return Err(Refused);
+                    return Err(FragmentRefused);
                 }
                 let to = next.map_or(range.end, |piece| piece.start.min(range.end));
                 let bytes = part(payload.bytes, from - range.start, to - range.start);
                 self.covered += to - from;
                 self.cost += bytes.len() + PIECE_COST;
-                self.pieces.insert(index, Piece { start: from, end: to, bytes: bytes.into() });
+                self.pieces
+                    .insert(index, DatagramPiece { start: from, end: to, bytes: bytes.into() });
                 from = to;
             }
             index += 1;
@@ -231,29 +235,29 @@ impl Waiting {
         Ok(())
     }
 
-    /// Writes the bytes up to the first not captured; returns how many there are from there.
-    fn write(&self, whole: &mut Vec<u8>) -> u32 {
-        whole.clear();
+    /// Writes the bytes up to the first that was not captured, and returns the number of those that follow.
+    fn write(&self, out: &mut Vec<u8>) -> u32 {
+        out.clear();
         for piece in &self.pieces {
-            whole.extend_from_slice(&piece.bytes);
+            out.extend_from_slice(&piece.bytes);
             if bytes_in(&piece.bytes) < piece.end - piece.start {
                 break;
             }
         }
-        self.covered.saturating_sub(bytes_in(whole))
+        self.covered.saturating_sub(bytes_in(out))
     }
 }
 
-/// Bytes `from..to` of `bytes`, as far as they are there.
+/// The bytes `from..to` of `bytes`, or as many of them as exist.
 fn part(bytes: &[u8], from: u32, to: u32) -> &[u8] {
     let index = |at: u32| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
     bytes.get(index(from)..index(to)).unwrap_or_default()
 }
 
-/// What a length field of IP can tell.
+/// The largest value of the length field of IP.
 const DATAGRAM_MAX: u32 = 65_535;
 
-/// Memory that a piece takes beside its bytes: its fields and what an allocator adds, rounded up.
+/// Bytes that a piece takes beside its payload: its fields and the overhead of the allocator, rounded up.
 const PIECE_COST: usize = 64;
 
 #[cfg(test)]
@@ -264,7 +268,7 @@ mod tests {
 
     use super::*;
 
-    const KEY: Key = Key {
+    const KEY: FragmentKey = FragmentKey {
         context: 0,
         src: IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 0, 100)),
         dst: IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 0, 103)),
@@ -272,7 +276,7 @@ mod tests {
         protocol: Some(TCP),
     };
 
-    /// Offset, bytes, whether more follow.
+    /// A fragment: its offset, its bytes, and whether more follow.
     type Part<'a> = (u16, &'a [u8], bool);
 
     fn table() -> Defrag {
@@ -285,13 +289,13 @@ mod tests {
         at: u64,
         (offset, bytes, more): Part<'_>,
     ) -> Option<Vec<u8>> {
-        let mut whole = vec![0xff; 3]; // left from another datagram
-        let fragment = Fragment { id, offset, more };
+        let mut out = vec![0xff; 3]; // as an earlier datagram leaves the buffer
+        let fragment = IpFragment { id, offset, more };
         let payload = PacketSlice { bytes, missing: 0 };
         let at = Timestamp::new(at, 0);
-        let done = table.add(Key { id, ..KEY }, at, TCP, fragment, payload, &mut whole)?;
+        let done = table.add(FragmentKey { id, ..KEY }, at, TCP, fragment, payload, &mut out)?;
         assert_eq!(done, (TCP, 0));
-        Some(whole)
+        Some(out)
     }
 
     const PARTS: [Part<'_>; 4] = [
@@ -302,7 +306,7 @@ mod tests {
     ];
     const WHOLE: &[u8] = b"aaaaaaaabbbbbbbbBBBBBBBBccccccccdd";
 
-    /// All orders of 0, 1, 2, 3.
+    /// All permutations of the numbers 0 to 3.
     fn orders() -> Vec<[usize; 4]> {
         let digits = |n: usize| [n / 64 % 4, n / 16 % 4, n / 4 % 4, n % 4];
         let distinct = |order: &[usize; 4]| (0..4).all(|part| order.contains(&part));
@@ -310,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_in_any_order_give_the_datagram_with_the_last_one() {
+    fn a_datagram_is_complete_with_its_last_fragment_in_any_order() {
         assert_eq!(orders().len(), 24);
         for order in orders() {
             let mut table = table();
@@ -319,12 +323,12 @@ mod tests {
                 assert_eq!(add(&mut table, 1, 0, part), None, "{order:?}");
             }
             assert_eq!(add(&mut table, 1, 0, last).as_deref(), Some(WHOLE), "{order:?}");
-            assert_eq!((table.bytes, table.waiting.len(), table.numbers.len()), (0, 0, 0));
+            assert_eq!((table.bytes, table.incomplete.len(), table.numbers.len()), (0, 0, 0));
         }
     }
 
     #[test]
-    fn doubled_fragments_change_nothing() {
+    fn duplicated_fragments_change_nothing() {
         for order in orders() {
             let mut table = table();
             let [first @ .., last] = order.map(|part| PARTS[part]);
@@ -337,18 +341,18 @@ mod tests {
     }
 
     #[test]
-    fn without_one_of_them_the_datagram_waits() {
-        for lacking in 0..4 {
+    fn a_datagram_without_one_fragment_stays_incomplete() {
+        for left_out in 0..4 {
             let mut table = table();
-            for part in (0..4).filter(|&part| part != lacking) {
+            for part in (0..4).filter(|&part| part != left_out) {
                 assert_eq!(add(&mut table, 1, 0, PARTS[part]), None);
             }
-            assert_eq!(table.counters().waiting, 1);
+            assert_eq!(table.counters().incomplete, 1);
         }
     }
 
     #[test]
-    fn where_fragments_overlap_the_bytes_seen_first_stay() {
+    fn where_fragments_overlap_the_bytes_that_arrived_first_are_used() {
         let mut table = table();
         assert_eq!(add(&mut table, 1, 0, (8, b"11111111", true)), None);
         assert_eq!(add(&mut table, 1, 0, (24, b"33333333", true)), None);
@@ -360,77 +364,77 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_are_told_apart_by_id_and_protocol() {
+    fn datagrams_are_distinguished_by_id_and_protocol() {
         let mut table = table();
         add(&mut table, 1, 0, PARTS[0]);
         add(&mut table, 2, 0, PARTS[1]);
-        let fragment = Fragment { id: 1, offset: 8, more: true };
+        let fragment = IpFragment { id: 1, offset: 8, more: true };
         let payload = PacketSlice { bytes: b"bbbbbbbb", missing: 0 };
-        let key = Key { protocol: Some(UDP), ..KEY };
+        let key = FragmentKey { protocol: Some(UDP), ..KEY };
         table.add(key, Timestamp(0), UDP, fragment, payload, &mut Vec::new());
-        assert_eq!(table.counters().waiting, 3);
+        assert_eq!(table.counters().incomplete, 3);
     }
 
     #[test]
-    fn the_first_fragment_names_the_protocol() {
+    fn the_fragment_at_offset_zero_defines_the_protocol() {
         let mut table = table();
-        let (mut whole, key) = (Vec::new(), Key { protocol: None, ..KEY });
+        let (mut out, key) = (Vec::new(), FragmentKey { protocol: None, ..KEY });
         let mut add = |protocol, offset, bytes, more| {
-            let fragment = Fragment { id: 1, offset, more };
+            let fragment = IpFragment { id: 1, offset, more };
             let payload = PacketSlice { bytes, missing: 0 };
-            table.add(key, Timestamp(0), protocol, fragment, payload, &mut whole)
+            table.add(key, Timestamp(0), protocol, fragment, payload, &mut out)
         };
         assert_eq!(add(UDP, 8, b"b", false), None);
         assert_eq!(add(TCP, 0, b"aaaaaaaa", true), Some((TCP, 0)));
     }
 
     #[test]
-    fn what_the_snaplen_cut_of_a_fragment_is_missing_from_the_datagram() {
+    fn bytes_truncated_by_the_snaplen_are_missing_from_the_datagram() {
         let mut table = table();
-        let mut whole = Vec::new();
+        let mut out = Vec::new();
         let mut add = |offset, bytes, missing, more| {
-            let fragment = Fragment { id: 1, offset, more };
-            table.add(KEY, Timestamp(0), TCP, fragment, PacketSlice { bytes, missing }, &mut whole)
+            let fragment = IpFragment { id: 1, offset, more };
+            table.add(KEY, Timestamp(0), TCP, fragment, PacketSlice { bytes, missing }, &mut out)
         };
         assert_eq!(add(16, &b"cc"[..], 0, false), None);
         assert_eq!(add(8, b"bbb", 5, true), None);
         assert_eq!(add(0, b"aaaaaaaa", 0, true), Some((TCP, 7)));
-        assert_eq!(whole, b"aaaaaaaabbb");
+        assert_eq!(out, b"aaaaaaaabbb");
     }
 
     #[test]
-    fn a_datagram_too_old_is_given_up() {
+    fn a_datagram_that_is_too_old_is_discarded() {
         let mut table = table();
         add(&mut table, 1, 100, PARTS[0]);
         add(&mut table, 2, 130, PARTS[0]);
         assert_eq!(table.counters().expired, 0);
         add(&mut table, 3, 131, PARTS[0]);
-        assert_eq!((table.counters().expired, table.counters().waiting), (1, 2));
+        assert_eq!((table.counters().expired, table.counters().incomplete), (1, 2));
     }
 
     #[test]
-    fn fragments_that_fit_nowhere_are_refused() {
+    fn fragments_that_fit_in_no_datagram_are_refused() {
         let mut table = table();
         add(&mut table, 1, 0, (8, b"end", false));
         let refused: [Part<'_>; 6] = [
-            (65_528, b"12345678", true), // beyond what a datagram can hold
+            (65_528, b"12345678", true), // reaches beyond the longest datagram
             (0, b"ragged", true),
             (0, b"", true),
             (8, b"later end", false),
-            (8, b"en", false), // earlier end
+            (8, b"en", false), // contradicts the end
             (16, b"12345678", true),
         ];
         for part in refused {
             assert_eq!(add(&mut table, 1, 0, part), None);
         }
         add(&mut table, 2, 0, (16, b"12345678", true));
-        add(&mut table, 2, 0, (8, b"end", false)); // before bytes already there
+        add(&mut table, 2, 0, (8, b"end", false)); // ends before bytes that arrived
         assert_eq!(table.counters().refused, 7);
         assert_eq!(add(&mut table, 1, 0, PARTS[0]).as_deref(), Some(&b"aaaaaaaaend"[..]));
     }
 
     #[test]
-    fn the_longest_datagram_is_put_together() {
+    fn the_longest_datagram_is_reassembled() {
         let bytes = vec![7; 65_535];
         let mut table = table();
         let mut parts = bytes.chunks(1480).zip((0..).step_by(1480)).collect::<Vec<_>>();
@@ -442,34 +446,35 @@ mod tests {
     }
 
     #[test]
-    fn hostile_fragments_stay_within_the_bounds() {
+    fn incomplete_datagrams_stay_within_the_bounds() {
         let limits = DefragLimits { bytes: 1 << 20, ..DefragLimits::default() };
         let mut table = Defrag::new(limits);
         let big = [0; 1480];
         for id in 0..100_000 {
             let bytes = if id % 2 == 0 { &big[..] } else { &big[..8] };
             add(&mut table, id, 0, (if id % 3 == 0 { 0 } else { 60_000 }, bytes, true));
-            assert!(table.waiting.len() <= limits.datagrams && table.bytes <= limits.bytes);
+            assert!(table.incomplete.len() <= limits.datagrams && table.bytes <= limits.bytes);
         }
         let counters = table.counters();
-        assert_eq!(counters.waiting, table.numbers.len());
-        assert_eq!(counters.evicted, 100_000 - counters.waiting as u64);
-        let cost = table.waiting.values().map(|waiting| waiting.cost).sum::<usize>();
+        assert_eq!(counters.incomplete, table.numbers.len());
+        assert_eq!(counters.evicted, 100_000 - counters.incomplete as u64);
+        let cost = table.incomplete.values().map(|incomplete| incomplete.cost).sum::<usize>();
         assert_eq!(table.bytes, cost);
     }
 
     #[test]
-    fn one_datagram_in_splinters_stays_within_the_bounds() {
+    fn one_datagram_in_many_pieces_stays_within_the_bounds() {
         let mut table = table();
         for at in (0..65_000).step_by(16) {
             add(&mut table, 1, 0, (at, &[0; 8], true));
         }
-        let pieces = table.waiting.values().map(|waiting| waiting.pieces.len()).sum::<usize>();
+        let pieces =
+            table.incomplete.values().map(|incomplete| incomplete.pieces.len()).sum::<usize>();
         assert_eq!(pieces, DefragLimits::default().pieces);
     }
 
     #[test]
-    fn a_datagram_over_the_bytes_allowed_gives_itself_up() {
+    fn a_datagram_longer_than_the_bytes_allowed_is_evicted() {
         let limits = DefragLimits { bytes: 1000, age: Duration::MAX, ..DefragLimits::default() };
         let mut table = Defrag::new(limits);
         add(&mut table, 1, 0, (0, &[0; 1480], true));

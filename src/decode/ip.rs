@@ -1,9 +1,8 @@
-//! Stage 2, second step: IP headers, and the TCP segments, ICMP errors and answers of name servers behind
-//! them.
+//! Stage 2, second step: IP headers, and the TCP segments, ICMP errors and DNS responses that follow them.
 //!
-//! In: a span that begins with an IP header. Out: the datagram, its length trusted and its checksum
-//! not (offload makes both odd in honest captures: a wrong checksum, a length of 0). Does not put
-//! fragments together, opens no tunnel.
+//! In: a slice that begins with an IP header. Out: the datagram. Checksums are not verified, and a length
+//! of 0 means the rest of the frame: with offload, a capture contains packets whose checksum and length the
+//! network card has yet to fill in. Fragments are reassembled in `defrag.rs`, tunnels decoded in `tunnel.rs`.
 
 use std::net::IpAddr;
 
@@ -21,67 +20,67 @@ use crate::capture::Frame;
 pub(super) struct Datagram<'a> {
     pub(super) src: IpAddr,
     pub(super) dst: IpAddr,
-    /// Identification, in IPv4 only.
+    /// The Identification field, which only IPv4 has.
     pub(super) id: Option<u16>,
-    /// Set when `payload` is a fragment only.
-    pub(super) fragment: Option<Fragment>,
-    /// What `payload` is, extension headers passed.
+    /// Set if `payload` is only a fragment.
+    pub(super) fragment: Option<IpFragment>,
+    /// Protocol of `payload`, after all extension headers.
     pub(super) protocol: IpNumber,
     pub(super) payload: PacketSlice<'a>,
 }
 
-/// Where a fragment belongs.
+/// The datagram of a fragment and its position there.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fragment {
+pub(super) struct IpFragment {
     pub(super) id: u32,
-    /// In bytes.
+    /// Offset in bytes; the header counts units of 8.
     pub(super) offset: u16,
     pub(super) more: bool,
 }
 
 impl<'a> Datagram<'a> {
-    /// Reads the header at the front of `slice`, whichever version it is.
+    /// Reads the header at the start of `slice`, of version 4 or 6.
     pub(super) fn read(slice: PacketSlice<'a>) -> Result<Self, Skip> {
         match slice.bytes.first().map(|first| first >> 4) {
             Some(4) => Self::read_v4(slice),
             Some(6) => Self::read_v6(slice),
             Some(_) => Err(Skip::NotIp),
-            None => Err(slice.short()),
+            None => Err(slice.too_short()),
         }
     }
 
-    /// The same datagram once its fragments gave `payload`.
+    /// The same datagram with the `payload` that was reassembled from its fragments.
     pub(super) fn reassembled(
         self,
         protocol: IpNumber,
         payload: PacketSlice<'a>,
     ) -> Result<Self, Skip> {
-        let (protocol, payload, fragment) = behind_extensions(protocol, payload)?;
+        let (protocol, payload, fragment) = skip_extensions(protocol, payload)?;
         Ok(Self { fragment, protocol, payload, ..self })
     }
 
     fn read_v4(slice: PacketSlice<'a>) -> Result<Self, Skip> {
         let header = Ipv4HeaderSlice::from_slice(slice.bytes).map_err(|error| match error {
-            ipv4::HeaderSliceError::Len(_) => slice.short(),
+            ipv4::HeaderSliceError::Len(_) => slice.too_short(),
             ipv4::HeaderSliceError::Content(_) => Skip::Malformed,
         })?;
         let header_len = header.slice().len();
         let total_len = header.total_len();
         let whole = if usize::from(total_len) < header_len {
-            slice // 0: too long for the field, the network card was to cut it (TSO)
+            slice // 0: longer than the field can hold, since the network card segments it (TSO)
         } else {
             slice.limit(total_len.into())
         };
         let payload = whole.skip(header_len)?;
         let (protocol, payload, fragment) = if header.is_fragmenting_payload() {
-            let fragment = Fragment {
+            let fragment = IpFragment {
                 id: header.identification().into(),
                 offset: header.fragments_offset().byte_offset(),
                 more: header.more_fragments(),
             };
             (header.protocol(), payload, Some(fragment))
         } else {
-            behind_extensions(header.protocol(), payload)?
+            skip_extensions(header.protocol(), payload)?
         };
         Ok(Self {
             src: header.source_addr().into(),
@@ -95,7 +94,7 @@ impl<'a> Datagram<'a> {
 
     fn read_v6(slice: PacketSlice<'a>) -> Result<Self, Skip> {
         let header = Ipv6HeaderSlice::from_slice(slice.bytes).map_err(|error| match error {
-            ipv6::HeaderSliceError::Len(_) => slice.short(),
+            ipv6::HeaderSliceError::Len(_) => slice.too_short(),
             ipv6::HeaderSliceError::Content(_) => Skip::Malformed,
         })?;
         let payload = slice.skip(header.slice().len())?;
@@ -106,7 +105,7 @@ impl<'a> Datagram<'a> {
             0 => payload, // as in IPv4
             len => payload.limit(len.into()),
         };
-        let (protocol, payload, fragment) = behind_extensions(header.next_header(), payload)?;
+        let (protocol, payload, fragment) = skip_extensions(header.next_header(), payload)?;
         Ok(Self {
             src: header.source_addr().into(),
             dst: header.destination_addr().into(),
@@ -118,9 +117,9 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// The TCP segment that `datagram` is.
+/// Reads the TCP segment in `datagram`.
 ///
-/// Nothing is read of the options, so a header that the snaplen cut behind its 20th byte will do.
+/// The options are not used, so a header that the snaplen truncated after its 20th byte is sufficient.
 pub(super) fn segment<'a>(
     frame: &Frame<'_>,
     datagram: &Datagram<'a>,
@@ -160,7 +159,7 @@ pub(super) fn segment<'a>(
     })
 }
 
-/// A TCP header that the snaplen cut, zeros for the options it lacks.
+/// A TCP header that the snaplen truncated, with zeros for the missing options.
 #[cold]
 fn pad_options(cut: &[u8]) -> Result<[u8; 60], Skip> {
     let (fixed, options) = cut.split_first_chunk::<20>().ok_or(Skip::Cut)?;
@@ -169,9 +168,9 @@ fn pad_options(cut: &[u8]) -> Result<[u8; 60], Skip> {
     Ok(padded)
 }
 
-/// The "destination unreachable" that `datagram`, an ICMP or ICMPv6 message, is; `None` when it is
-/// another message or quotes no TCP segment. Errors quote 8 bytes of the segment at least (RFC 792,
-/// RFC 4443 section 3.1).
+/// Reads `datagram`, an ICMP or ICMPv6 message, as "destination unreachable"; `None` if it is another
+/// message or quotes no TCP segment. Errors quote at least 8 bytes of the segment (RFC 792, RFC 4443
+/// section 3.1).
 #[inline(never)]
 pub(super) fn unreachable(
     frame: &Frame<'_>,
@@ -199,9 +198,9 @@ pub(super) fn unreachable(
     }))
 }
 
-/// What a name server sent, when `datagram` comes from its port; cut by the snaplen it is of no use.
+/// The DNS or mDNS response in `datagram`; `None` if it is from another port, or truncated by the snaplen.
 #[inline(never)]
-pub(super) fn name_answer<'a>(
+pub(super) fn dns_response<'a>(
     frame: &Frame<'_>,
     datagram: Datagram<'a>,
 ) -> Result<Option<UdpDatagram<'a>>, Skip> {
@@ -210,7 +209,7 @@ pub(super) fn name_answer<'a>(
     }
     let (&[s0, s1, d0, d1, l0, l1, _, _], _) = datagram.payload.split()?;
     let port = u16::from_be_bytes([s0, s1]);
-    if !is_name_server(port) {
+    if !is_dns_port(port) {
         return Ok(None);
     }
     let whole = datagram.payload.limit(u16::from_be_bytes([l0, l1]).into());
@@ -227,17 +226,17 @@ pub(super) fn name_answer<'a>(
     }))
 }
 
-/// Whether what comes from a UDP port is an answer of a name server.
-pub(super) const fn is_name_server(port: u16) -> bool {
+/// Whether a UDP source port is that of DNS or mDNS.
+pub(super) const fn is_dns_port(port: u16) -> bool {
     matches!(port, DNS | MDNS)
 }
 
-/// Passes the extension headers (RFC 8200, section 4; AH in IPv4 too) up to the first fragment or
-/// the upper layer.
-fn behind_extensions(
+/// Skips the extension headers (RFC 8200, section 4; AH in IPv4 too) up to the fragment header or the
+/// upper layer.
+fn skip_extensions(
     mut protocol: IpNumber,
     mut payload: PacketSlice<'_>,
-) -> Result<(IpNumber, PacketSlice<'_>, Option<Fragment>), Skip> {
+) -> Result<(IpNumber, PacketSlice<'_>, Option<IpFragment>), Skip> {
     use ip_number::{
         AUTH, HIP, IPV6_DEST_OPTIONS, IPV6_FRAG, IPV6_HOP_BY_HOP, IPV6_ROUTE, MOBILITY, SHIM6,
     };
@@ -246,23 +245,23 @@ fn behind_extensions(
         (protocol, len) = match protocol {
             IPV6_HOP_BY_HOP | IPV6_ROUTE | IPV6_DEST_OPTIONS | MOBILITY | HIP | SHIM6 => {
                 let header = Ipv6RawExtHeaderSlice::from_slice(payload.bytes)
-                    .map_err(|_| payload.short())?;
+                    .map_err(|_| payload.too_short())?;
                 (header.next_header(), header.slice().len())
             }
             AUTH => {
                 let header =
                     IpAuthHeaderSlice::from_slice(payload.bytes).map_err(|error| match error {
-                        ip_auth::HeaderSliceError::Len(_) => payload.short(),
+                        ip_auth::HeaderSliceError::Len(_) => payload.too_short(),
                         ip_auth::HeaderSliceError::Content(_) => Skip::Malformed,
                     })?;
                 (header.next_header(), header.slice().len())
             }
             IPV6_FRAG => {
                 let header = Ipv6FragmentHeaderSlice::from_slice(payload.bytes)
-                    .map_err(|_| payload.short())?;
+                    .map_err(|_| payload.too_short())?;
                 let len = header.slice().len();
                 if header.is_fragmenting_payload() {
-                    let fragment = Fragment {
+                    let fragment = IpFragment {
                         id: header.identification(),
                         offset: header.fragment_offset().byte_offset(),
                         more: header.more_fragments(),
@@ -277,7 +276,7 @@ fn behind_extensions(
     }
 }
 
-/// Length in the jumbo payload option (RFC 2675, section 2) of the hop-by-hop header at the front
+/// Length in the jumbo payload option (RFC 2675, section 2) of the hop-by-hop header at the start
 /// of `payload`.
 fn jumbo_payload_len(payload: &[u8]) -> Option<u32> {
     let header = Ipv6RawExtHeaderSlice::from_slice(payload).ok()?;
@@ -294,7 +293,7 @@ fn jumbo_payload_len(payload: &[u8]) -> Option<u32> {
     }
 }
 
-/// UDP port of name servers (RFC 1035, section 4.2.1).
+/// UDP port of DNS servers (RFC 1035, section 4.2.1).
 const DNS: u16 = 53;
 
 const PAD1: u8 = 0x00;
@@ -326,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_no_payload() {
+    fn padding_of_the_frame_is_not_payload() {
         for datagram in [request(), request_v6()] {
             let padded = ethernet(
                 if datagram[0] == 0x45 { 0x0800 } else { 0x86dd },
@@ -353,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_options_and_ah_are_passed() {
+    fn ipv4_options_and_ah_are_skipped() {
         let mut datagram = request();
         datagram[0] = 0x46;
         datagram[3] += 4;
@@ -367,7 +366,7 @@ mod tests {
 
     #[test]
     #[rustfmt::skip]
-    fn ipv6_extension_headers_are_passed() {
+    fn ipv6_extension_headers_are_skipped() {
         let headers = [
             43, 0, 0x05, 0x02, 0, 0, 0, 0,  // hop by hop: router alert, padding; then routing
             60, 0, 0, 0, 0, 0, 0, 0,        // routing; then destination options
@@ -380,7 +379,7 @@ mod tests {
 
     #[test]
     #[rustfmt::skip]
-    fn a_jumbogram_is_as_long_as_its_option_says() {
+    fn the_jumbo_payload_option_gives_the_length() {
         let body = vec![0x55; 70_000];
         let len = 8 + 32 + 70_000;
         let [l0, l1, l2, l3] = u32::to_be_bytes(len);
@@ -402,7 +401,7 @@ mod tests {
         let mut words = request();
         words[32] = 0x40; // TCP data offset 4
         let mut beyond = ipv4(6, &tcp(&[]));
-        beyond[32] = 0xf0; // TCP data offset 15, nothing cut
+        beyond[32] = 0xf0; // TCP data offset 15, beyond the datagram
         let mut ihl = request();
         ihl[0] = 0x44;
         for datagram in [words, beyond, ihl] {
@@ -413,27 +412,27 @@ mod tests {
     }
 
     #[test]
-    fn icmp_that_quotes_a_segment_tells_who_could_not_be_reached() {
+    fn an_icmp_error_gives_the_endpoints_of_the_segment_that_it_quotes() {
         let v4 = ipv4(1, &[&[3, 13, 0, 0, 0, 0, 0, 0], &request()[..28]].concat());
         let v6 = ipv6(58, &[&[1, 4, 0, 0, 0, 0, 0, 0], &request_v6()[..48]].concat());
         for (datagram, kind, code) in [(v4, 3, 13), (v6, 1, 4)] {
             let mut decoder = decoder();
             let decoded = decoder.decode(&frame(LinkType::RAW, &datagram));
-            let Decoded::Unreachable(told) = decoded else { panic!("{decoded:?}") };
-            assert_eq!((told.kind, told.code), (kind, code));
-            assert_eq!((told.src.port, told.dst.port, told.seq), (40_000, 4369, 0x0102_0304));
-            assert_eq!(told.reporter, told.src.ip);
+            let Decoded::Unreachable(error) = decoded else { panic!("{decoded:?}") };
+            assert_eq!((error.kind, error.code), (kind, code));
+            assert_eq!((error.src.port, error.dst.port, error.seq), (40_000, 4369, 0x0102_0304));
+            assert_eq!(error.reporter, error.src.ip);
         }
     }
 
     #[test]
-    fn of_udp_only_what_whole_name_servers_answers_hold_comes_out() {
+    fn the_only_udp_datagrams_returned_are_whole_dns_and_mdns_responses() {
         let from = |port: u16| {
             let mut udp = udp(40_000, b"answer");
             udp[..2].copy_from_slice(&port.to_be_bytes());
             udp
         };
-        for (port, comes) in [(53, true), (5353, true), (54, false)] {
+        for (port, is_dns) in [(53, true), (5353, true), (54, false)] {
             for datagram in [ipv4(17, &from(port)), ipv6(17, &from(port))] {
                 let mut decoder = decoder();
                 let decoded = decoder.decode(&frame(LinkType::RAW, &datagram));
@@ -444,7 +443,7 @@ mod tests {
                     }
                     _ => None,
                 };
-                assert_eq!(payload, comes.then_some(&b"answer"[..]), "{port}");
+                assert_eq!(payload, is_dns.then_some(&b"answer"[..]), "{port}");
                 let mut cut = frame(LinkType::RAW, &datagram[..datagram.len() - 1]);
                 cut.wire_len += 1;
                 assert!(matches!(decoder.decode(&cut), Decoded::Other), "{port}");
@@ -453,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn other_icmp_concerns_nobody() {
+    fn other_icmp_messages_are_ignored() {
         let echo = ipv4(1, &[8, 0, 0, 0, 0, 0, 0, 0]);
         let quoting = |quote: &[u8]| ipv4(1, &[&[3, 3, 0, 0, 0, 0, 0, 0], quote].concat());
         let about_udp = quoting(&ipv4(17, &udp(53, &[])));

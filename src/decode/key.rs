@@ -1,11 +1,11 @@
-//! What names a connection: the unordered pair of its ends.
+//! The key of a connection: the unordered pair of its endpoints.
 
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use super::Endpoint;
 
-/// The two ends of a connection, the same whichever way a segment goes.
+/// The two endpoints of a connection, in an order that does not depend on the direction of a segment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowKey {
     low: Packed,
@@ -14,51 +14,52 @@ pub struct FlowKey {
     is_v4: bool,
 }
 
-/// An address of either version as a number in two halves: one width hashes faster than an enum.
+/// An address of either IP version as two 64-bit words: one width hashes faster than an enum.
 type Packed = (u64, u64);
 
-/// Which way a segment goes, seen from a [`FlowKey`].
+/// Direction of a segment between the endpoints of a [`FlowKey`].
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Direction {
-    /// From the lower end to the higher one.
+    /// From the lower endpoint to the higher one.
     #[default]
     LowToHigh,
-    /// From the higher end to the lower one.
+    /// From the higher endpoint to the lower one.
     HighToLow,
 }
 
 impl FlowKey {
-    /// The key of a segment from `src` to `dst`, and which way that segment goes.
+    /// The key of a segment from `src` to `dst`, and the direction of that segment.
     #[inline]
     pub fn new(src: Endpoint, dst: Endpoint) -> (Self, Direction) {
         let (from, to) = (packed(src.ip), packed(dst.ip));
-        Self::between((from, src.port), (to, dst.port), src.ip.is_ipv4())
+        Self::from_endpoints((from, src.port), (to, dst.port), src.ip.is_ipv4())
     }
 
-    /// Likewise, from an IPv4 header and a TCP header: an [`IpAddr`] on the way costs as much as all the rest.
+    /// As [`Self::new`], from the fields of an IPv4 and a TCP header. Building an [`IpAddr`] first would double
+    /// the time.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the port is the lower half")]
     pub(super) fn v4(addresses: [[u8; 4]; 2], ports: [u16; 2]) -> (Self, Direction) {
         let [src, dst] = addresses.map(u32::from_be_bytes).map(u64::from);
         let [src_port, dst_port] = ports.map(u64::from);
         let (src, dst) = (src << 16 | src_port, dst << 16 | dst_port);
-        // Without a branch: which way a segment goes cannot be foreseen.
+        // Compiled without a branch, because the direction of a segment cannot be predicted.
         let (low, high) = (src.min(dst), src.max(dst));
         let direction = if src <= dst { Direction::LowToHigh } else { Direction::HighToLow };
         let ports = [low as u16, high as u16];
         (Self { low: (0, low >> 16), high: (0, high >> 16), ports, is_v4: true }, direction)
     }
 
-    /// Likewise, from an IPv6 header and a TCP header.
+    /// As [`Self::new`], from the fields of an IPv6 and a TCP header.
     #[inline]
     pub(super) fn v6(addresses: [[u8; 16]; 2], ports: [u16; 2]) -> (Self, Direction) {
         let [from, to] = addresses.map(packed_v6);
         let [src_port, dst_port] = ports;
-        Self::between((from, src_port), (to, dst_port), false)
+        Self::from_endpoints((from, src_port), (to, dst_port), false)
     }
 
     #[inline]
-    fn between(src: (Packed, u16), dst: (Packed, u16), is_v4: bool) -> (Self, Direction) {
+    fn from_endpoints(src: (Packed, u16), dst: (Packed, u16), is_v4: bool) -> (Self, Direction) {
         let ((from, src_port), (to, dst_port)) = (src, dst);
         if src <= dst {
             (Self { low: from, high: to, ports: [src_port, dst_port], is_v4 }, Direction::LowToHigh)
@@ -67,13 +68,13 @@ impl FlowKey {
         }
     }
 
-    /// Ports of the lower end and of the higher one.
+    /// Ports of the lower endpoint and of the higher one.
     #[inline]
     pub(crate) const fn ports(&self) -> [u16; 2] {
         self.ports
     }
 
-    /// A hash without a seed, for a table in which a collision displaces, and does no more.
+    /// A hash without a seed, for a table in which a collision only replaces an entry.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
     pub(crate) fn unseeded_hash(&self) -> u64 {
@@ -86,7 +87,7 @@ impl FlowKey {
         (product >> 64) as u64 ^ product as u64
     }
 
-    /// The end that sends in `direction`.
+    /// The endpoint that sends in `direction`.
     pub(crate) fn end(&self, direction: Direction) -> Endpoint {
         let [low, high] = self.ports;
         match direction {
@@ -95,7 +96,7 @@ impl FlowKey {
         }
     }
 
-    /// Whether its ends have IPv4 addresses.
+    /// Whether both endpoints have IPv4 addresses.
     pub(crate) const fn is_v4(&self) -> bool {
         self.is_v4
     }
@@ -126,7 +127,7 @@ impl PartialEq for FlowKey {
 
 impl Eq for FlowKey {}
 
-/// Word by word: derived, each half and each port would be taken in by itself.
+/// Hashes 64-bit words: the derived implementation would hash each half and each port separately.
 impl Hash for FlowKey {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -145,7 +146,7 @@ impl Hash for FlowKey {
 }
 
 impl Direction {
-    /// The other way.
+    /// The opposite direction of this one.
     pub const fn reverse(self) -> Self {
         match self {
             Self::LowToHigh => Self::HighToLow,
@@ -154,7 +155,7 @@ impl Direction {
     }
 }
 
-/// Digits of pi: odd enough, and chosen by nobody.
+/// The first 256 bits of the fraction of pi: constants without a structure that could favour any key.
 const PI: [u64; 4] =
     [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
 
@@ -178,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_of_a_connection_have_one_key() {
+    fn both_directions_of_a_connection_have_one_key() {
         let a = Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port: 4369 };
         let b = Endpoint { ip: IpAddr::from([10, 0, 0, 2]), port: 50_000 };
         let (there, up) = FlowKey::new(a, b);
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_gives_its_ends_back_also_where_one_version_is_mapped_to_the_other() {
+    fn a_key_returns_its_endpoints_for_ipv4_ipv6_and_ipv4_mapped_addresses() {
         let v4 = IpAddr::from([10, 0, 0, 1]);
         let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
         let v6: IpAddr = "fd00::1:2".parse().unwrap();

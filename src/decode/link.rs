@@ -1,8 +1,8 @@
 //! Stage 2, first step: link headers.
 //!
-//! In: a frame and its link type, or an Ethernet frame out of a tunnel. Out: the span that begins
-//! with an IP header, its tags and labels pushed as layers. Whether IP stands there, and which, is
-//! told by the version in its first byte and read in `ip.rs`.
+//! In: a frame and its link type, or an Ethernet frame from a tunnel. Out: the slice that should begin
+//! with an IP header; VLAN tags and MPLS labels are pushed as layers. `ip.rs` reads the version from the
+//! first byte, and decides whether the slice is IPv4, IPv6 or neither.
 
 use super::Layer;
 use super::slice::{PacketSlice, Skip};
@@ -19,11 +19,11 @@ pub(super) mod ether_type {
     pub(super) const MPLS_MULTICAST: u16 = 0x8848; // since RFC 5332: upstream-assigned labels
     pub(super) const PPPOE_SESSION: u16 = 0x8864;
     pub(super) const VLAN_SERVICE: u16 = 0x88a8; // 802.1ad
-    pub(super) const VLAN_OLD_SERVICE: u16 = 0x9100; // before 802.1ad, still sold
-    pub(in crate::decode) const FIRST: u16 = 0x0600; // below: an 802.3 length, with LLC behind it
+    pub(super) const VLAN_OLD_SERVICE: u16 = 0x9100; // used before 802.1ad, and still in use
+    pub(in crate::decode) const FIRST: u16 = 0x0600; // smaller values: an 802.3 length, followed by LLC
 }
 
-/// The IP datagram in a frame of type `link`.
+/// The IP datagram in a frame of link type `link`.
 pub(super) fn ip_in_frame<'a>(
     link: LinkType,
     frame: PacketSlice<'a>,
@@ -54,7 +54,7 @@ pub(super) fn ip_in_frame<'a>(
         }
         LinkType::PPP | LinkType::PPP_HDLC | LinkType::C_HDLC => {
             let (protocol, rest) = hdlc(frame)?;
-            ip_behind(protocol, rest, layers)
+            ip_after(protocol, rest, layers)
         }
         LinkType::IEEE802_11 => ip_in_802_11(frame, layers),
         LinkType::IEEE802_11_RADIOTAP => {
@@ -70,8 +70,8 @@ pub(super) fn ip_in_frame<'a>(
     }
 }
 
-/// The IP datagram behind the protocol field of a Linux cooked header: an EtherType or a small
-/// number of Linux's own.
+/// The IP datagram after the protocol field of a Linux cooked header, which is an EtherType or one of the
+/// numbers below 0x0600 that Linux defines.
 fn ip_in_cooked<'a>(
     protocol: u16,
     rest: PacketSlice<'a>,
@@ -82,7 +82,7 @@ fn ip_in_cooked<'a>(
         0..ether_type::FIRST => return Err(Skip::NotIp),
         kind => (kind, rest),
     };
-    ip_behind(kind, rest, layers)
+    ip_after(kind, rest, layers)
 }
 
 /// The IP datagram in an Ethernet frame.
@@ -91,11 +91,11 @@ pub(super) fn ip_in_ethernet<'a>(
     layers: &mut Vec<Layer>,
 ) -> Result<PacketSlice<'a>, Skip> {
     let (&[.., t0, t1], rest) = frame.split::<14>()?;
-    ip_behind(u16::from_be_bytes([t0, t1]), rest, layers)
+    ip_after(u16::from_be_bytes([t0, t1]), rest, layers)
 }
 
-/// The IP datagram behind an EtherType, an 802.3 length, and whatever tags and labels follow.
-pub(super) fn ip_behind<'a>(
+/// The IP datagram after an EtherType or an 802.3 length, and after the tags and labels that follow.
+pub(super) fn ip_after<'a>(
     mut kind: u16,
     mut slice: PacketSlice<'a>,
     layers: &mut Vec<Layer>,
@@ -116,7 +116,7 @@ pub(super) fn ip_behind<'a>(
                 let (entry, rest) = slice.split()?;
                 let entry = u32::from_be_bytes(*entry);
                 layers.push(Layer::Mpls(entry >> 12));
-                // Nothing names what is behind the bottom of the stack; the IP version will tell.
+                // No field gives the protocol after the bottom of the stack; `ip.rs` reads the IP version.
                 (kind, slice) = (if entry & MPLS_BOTTOM == 0 { kind } else { IPV4 }, rest);
             }
             PPPOE_SESSION => {
@@ -133,7 +133,7 @@ pub(super) fn ip_behind<'a>(
     Err(Skip::TooDeep)
 }
 
-/// LLC with SNAP (RFC 1042), or with IP's own service access point: EtherType and rest.
+/// Reads LLC with SNAP (RFC 1042) or with the service access point of IP; returns the EtherType and the rest.
 fn llc(slice: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     match slice.split()? {
         ([0x06, 0x06, 0x03], rest) => Ok((ether_type::IPV4, rest)),
@@ -146,8 +146,8 @@ fn llc(slice: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     }
 }
 
-/// PPP with or without HDLC framing, or Cisco's HDLC, told apart by their first bytes as the
-/// registry of link types has it: EtherType and rest.
+/// Reads PPP with or without HDLC framing, or Cisco HDLC, distinguished by their first byte as in the
+/// registry of link types; returns the EtherType and the rest.
 fn hdlc(frame: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     match frame.bytes {
         [0xff, ..] => ppp(frame.skip(2)?), // address, control: RFC 1662, section 3.1
@@ -159,7 +159,8 @@ fn hdlc(frame: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     }
 }
 
-/// PPP protocol field (RFC 1661, section 2), one byte when compressed: EtherType and rest.
+/// Reads the PPP protocol field (RFC 1661, section 2), one byte if compressed; returns the EtherType and the
+/// rest.
 fn ppp(slice: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     let (&[first], rest) = slice.split()?;
     let (protocol, rest) = if first & 1 == 1 {
@@ -176,7 +177,8 @@ fn ppp(slice: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     }
 }
 
-/// The IP datagram in an IEEE 802.11 frame: a data frame in clear, whole, one datagram in it.
+/// The IP datagram in an IEEE 802.11 frame, which must be an unencrypted, unfragmented data frame with one
+/// datagram.
 fn ip_in_802_11<'a>(
     frame: PacketSlice<'a>,
     layers: &mut Vec<Layer>,
@@ -191,22 +193,23 @@ fn ip_in_802_11<'a>(
     if !data || fragment || protected {
         return Err(Skip::NotIp);
     }
-    let both_ways = if flags & 0x03 == 0x03 { ADDRESS_4 } else { 0 };
-    let mut rest = rest.skip(both_ways)?;
+    let address_4 = if flags & 0x03 == 0x03 { ADDRESS_4 } else { 0 };
+    let mut rest = rest.skip(address_4)?;
     if control & 0x80 != 0 {
-        let (&[qos, _], behind) = rest.split::<QOS_CONTROL>()?;
+        let (&[qos, _], after_qos) = rest.split::<QOS_CONTROL>()?;
         if qos & 0x80 != 0 {
             return Err(Skip::NotIp); // A-MSDU: several datagrams in one frame
         }
-        rest = behind.skip(if flags & 0x80 != 0 { HT_CONTROL } else { 0 })?;
+        rest = after_qos.skip(if flags & 0x80 != 0 { HT_CONTROL } else { 0 })?;
     }
     let (kind, rest) = llc(rest)?;
-    ip_behind(kind, rest, layers)
+    ip_after(kind, rest, layers)
 }
 
-/// Darwin's PKTAP header, which names the link type behind it: that type and the frame.
+/// Reads Darwin's PKTAP header; returns the link type that it contains, and the frame.
 ///
-/// Darwin also writes it under `USER2`, which is anybody's: what does not look like PKTAP is none.
+/// Darwin also writes it with link type `USER2`, which other tools use for formats of their own, so the header
+/// is checked for plausible fields.
 fn pktap(link: LinkType, frame: PacketSlice<'_>) -> Result<(LinkType, PacketSlice<'_>), Skip> {
     const LEAST_LEN: usize = 108;
     const PACKET_FOLLOWS: u32 = 1;
@@ -225,8 +228,7 @@ fn pktap(link: LinkType, frame: PacketSlice<'_>) -> Result<(LinkType, PacketSlic
     }
 }
 
-/// A small number in the byte order of the capturing host, which nothing tells: of the two readings
-/// the lesser one.
+/// A small number in the unknown byte order of the capturing host: the lesser of the two interpretations.
 fn u32_either_order(bytes: [u8; 4]) -> u32 {
     u32::from_le_bytes(bytes).min(u32::from_be_bytes(bytes))
 }
@@ -240,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_link_header_leads_to_the_segment() {
+    fn the_segment_is_found_after_every_link_header() {
         for sample in samples::links() {
             let seen = segment_in(sample.link, &sample.frame).expect(sample.name);
             assert_eq!((&seen.payload[..], seen.missing), (NAMES_REQ, 0), "{}", sample.name);
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_read_up_to_the_bound_and_not_beyond() {
+    fn no_more_tags_are_read_than_the_bound_allows() {
         let tagged = |tags: usize| {
             let inner = [&[0x00, 0x07, 0x08, 0x00], &request()[..]].concat();
             let body = [&[0x00, 0x07, 0x81, 0x00].repeat(tags - 1)[..], &inner].concat();
@@ -281,7 +283,7 @@ mod tests {
         for _ in 0..3 {
             decoder.decode(&samples::frame(LinkType(195), &request()));
         }
-        // Inside PKTAP it is the inner type that is told; PKTAP in itself is nobody's.
+        // For PKTAP the inner type is counted, unless that is PKTAP again.
         let mut pktap = [0; 120];
         (pktap[0], pktap[4]) = (108, 1);
         for inner in [195, 2, 3, 149] {

@@ -1,8 +1,8 @@
-//! Stage 2: TCP segments out of link frames.
+//! Stage 2: from link frames to TCP segments.
 //!
-//! In: a [`Frame`]. Out: a [`Segment`] that borrows it, or the datagram that its fragments gave; of UDP,
-//! what name servers send.
-//! Knows no connection. The only door to `etherparse`.
+//! In: a [`Frame`]. Out: a [`Segment`] that borrows the frame, or the datagram reassembled from fragments;
+//! an ICMP error; or a UDP datagram from the port of DNS or mDNS. This stage keeps no state of connections.
+//! It is the only one that uses `etherparse`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,101 +30,99 @@ mod slice;
 mod tunnel;
 
 pub use defrag::FragmentCounters;
-use defrag::{Defrag, Key};
+use defrag::{Defrag, FragmentKey};
 pub use fast::{FastDecode, TcpView};
 use ip::Datagram;
 pub use key::{Direction, FlowKey};
 use slice::{PacketSlice, Skip, bytes_in};
 
-/// Turns frames into segments, one frame at a time.
+/// Decodes frames to segments, one frame at a time.
 ///
-/// Holds nothing of a frame but the fragments of datagrams still incomplete, within
-/// [`DefragLimits`].
+/// Of earlier frames it keeps only the fragments of incomplete datagrams, within [`DefragLimits`].
 pub struct Decoder {
     counters: Counters,
     defrag: Defrag,
-    /// Of the frame in hand.
+    /// Outer layers of the current frame.
     layers: Vec<Layer>,
-    /// Datagrams out of fragments, one for each header around the segment in hand that was
-    /// fragmented.
-    whole: [Vec<u8>; TUNNELS + 1],
+    /// Buffers for reassembled datagrams: one for each level of tunnels, since each level can be fragmented.
+    reassembled: [Vec<u8>; TUNNELS + 1],
 }
 
-/// What the frames held that gave no segment, and what the capture lacks.
+/// Counts of the frames that gave no segment, by reason, and of truncated frames.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
-    /// Frames longer on the wire than captured.
+    /// Frames that were longer on the wire than captured.
     pub cut: u64,
-    /// Of these, frames cut so short that a header is missing.
+    /// Of these, frames in which a header is truncated.
     pub headers_cut: u64,
-    /// Frames with a header that contradicts itself, or the one around it.
+    /// Frames with a header that contradicts itself or the outer header.
     pub malformed: u64,
-    /// Frames without an IP datagram that can be read: ARP, encrypted wireless frames, and so on.
+    /// Frames without a readable IP datagram: ARP, encrypted wireless frames, and so on.
     pub not_ip: u64,
     /// Frames with more tags or tunnels than [`limits`](crate::limits) allows.
     pub too_deep: u64,
-    /// Frames of link types that the decoder cannot read, by type.
+    /// Frames of link types that the decoder does not read, by type.
     pub unsupported: BTreeMap<LinkType, u64>,
-    /// IP fragments.
+    /// Counts of IP fragments and their datagrams.
     pub fragments: FragmentCounters,
 }
 
 impl Decoder {
-    /// A decoder that holds fragments within `limits`.
+    /// Creates a decoder that buffers fragments within `limits`.
     pub fn new(limits: DefragLimits) -> Self {
         Self {
             counters: Counters::default(),
             defrag: Defrag::new(limits),
             layers: Vec::new(),
-            whole: Default::default(),
+            reassembled: Default::default(),
         }
     }
 
-    /// The segment, ICMP error or name server's answer in `frame`.
+    /// Decodes the segment, ICMP error or DNS response in `frame`.
     ///
-    /// The payload borrows the frame; only where fragments were put together it borrows the
-    /// decoder.
+    /// The payload borrows the frame, or the decoder if it was reassembled from fragments.
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
-        match self.glance(frame) {
+        match self.decode_fast(frame) {
             FastDecode::Tcp(fast) => Decoded::Tcp(self.segment(frame, &fast)),
             FastDecode::Other => Decoded::Other,
             FastDecode::Undecided => self.decode_full(frame),
         }
     }
 
-    /// Counts a frame, and says what can be said of it at once.
+    /// Counts a frame and decodes its headers if they are of the common form.
     ///
-    /// Who wants its segment goes on with [`Self::segment`]; a frame that is [`FastDecode::Undecided`] goes on with
-    /// [`Self::decode_full`].
+    /// [`Self::segment`] makes a [`Segment`] of [`FastDecode::Tcp`]. A frame that is [`FastDecode::Undecided`]
+    /// needs [`Self::decode_full`].
     #[inline(always)]
-    pub fn glance<'a>(&mut self, frame: &Frame<'a>) -> FastDecode<'a> {
+    pub fn decode_fast<'a>(&mut self, frame: &Frame<'a>) -> FastDecode<'a> {
         if frame.wire_len as usize > frame.bytes.len() {
             self.counters.cut += 1;
         }
-        fast::glance(frame)
+        fast::decode_fast(frame)
     }
 
-    /// The segment that [`Self::glance`] saw in `frame`.
+    /// The segment that [`Self::decode_fast`] found in `frame`.
     #[inline(always)]
     pub fn segment<'a>(&'a mut self, frame: &Frame<'a>, fast: &TcpView<'a>) -> Segment<'a> {
         self.layers.clear();
         fast.segment(frame, &mut self.layers)
     }
 
-    /// Reads header by header what [`Self::glance`] has left unread.
+    /// Decodes, header by header, a frame that [`Self::decode_fast`] left undecided.
     #[inline(never)]
     pub fn decode_full<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
-        let Self { counters, defrag, layers, whole } = self;
+        let Self { counters, defrag, layers, reassembled } = self;
         let missing = frame.wire_len.saturating_sub(bytes_in(frame.bytes));
         layers.clear();
         let mut decoded = Decoded::Other;
-        if let Err(skip) = walk(frame, missing, defrag, layers, whole, &mut decoded) {
+        if let Err(skip) = decode_headers(frame, missing, defrag, layers, reassembled, &mut decoded)
+        {
             counters.count(skip);
         }
         decoded
     }
 
-    /// Counts so far.
+    /// Counts of all frames so far.
     pub fn counters(&self) -> Counters {
         Counters { fragments: self.defrag.counters(), ..self.counters.clone() }
     }
@@ -143,16 +141,16 @@ impl Counters {
     }
 }
 
-/// From header to header, inwards.
+/// Decodes the headers of a frame from the outermost to the innermost.
 ///
-/// Each datagram put together takes one of the buffers in `whole`, which the headers inside borrow
-/// while the next one is made.
-fn walk<'a>(
+/// Each reassembled datagram takes one of `buffers`, since the inner headers borrow it while the next datagram
+/// is reassembled.
+fn decode_headers<'a>(
     frame: &Frame<'a>,
     missing: u32,
     defrag: &mut Defrag,
     layers: &'a mut Vec<Layer>,
-    mut whole: &'a mut [Vec<u8>],
+    mut buffers: &'a mut [Vec<u8>],
     decoded: &mut Decoded<'a>,
 ) -> Result<(), Skip> {
     let bytes = PacketSlice { bytes: frame.bytes, missing };
@@ -160,12 +158,13 @@ fn walk<'a>(
     for _ in 0..=TUNNELS {
         let mut datagram = Datagram::read(slice)?;
         while let Some(fragment) = datagram.fragment {
-            let (buffer, rest) = mem::take(&mut whole).split_first_mut().ok_or(Skip::TooDeep)?;
-            whole = rest;
+            let (buffer, rest) = mem::take(&mut buffers).split_first_mut().ok_or(Skip::TooDeep)?;
+            buffers = rest;
             let Datagram { src, dst, id, protocol, payload, .. } = datagram;
-            // Fixed: who forges a collision gains no more than by forging a fragment.
+            // Without a seed: a forged collision does no more harm than a forged fragment.
             let context = FixedState::default().hash_one((frame.id.input, &*layers));
-            let key = Key { context, src, dst, id: fragment.id, protocol: id.map(|_| protocol) };
+            let key =
+                FragmentKey { context, src, dst, id: fragment.id, protocol: id.map(|_| protocol) };
             let done = defrag.add(key, frame.at, protocol, fragment, payload, buffer);
             let Some((protocol, missing)) = done else { return Ok(()) };
             datagram = datagram.reassembled(protocol, PacketSlice { bytes: buffer, missing })?;
@@ -184,7 +183,7 @@ fn walk<'a>(
             protocol => match tunnel::ip_in_tunnel(protocol, datagram.payload, layers)? {
                 Some(inner) => slice = inner,
                 None => {
-                    if let Some(answer) = ip::name_answer(frame, datagram)? {
+                    if let Some(answer) = ip::dns_response(frame, datagram)? {
                         *decoded = Decoded::Names(answer);
                     }
                     return Ok(());
@@ -195,88 +194,88 @@ fn walk<'a>(
     Err(Skip::TooDeep)
 }
 
-/// What one frame held, as far as it concerns the stages behind.
+/// The part of a frame that later stages process.
 #[derive(Clone, Copy, Debug)]
 pub enum Decoded<'a> {
-    /// A TCP segment.
+    /// A TCP segment, whole or truncated.
     Tcp(Segment<'a>),
     /// An ICMP or ICMPv6 "destination unreachable" that quotes a TCP segment.
     Unreachable(Unreachable),
     /// A whole UDP datagram from the port of DNS or mDNS.
     Names(UdpDatagram<'a>),
-    /// Nothing that concerns us: another protocol, an incomplete fragment, no IP.
+    /// Nothing for later stages: another protocol, a fragment of an incomplete datagram, or no IP.
     Other,
 }
 
-/// One TCP segment.
+/// One TCP segment with its endpoints.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
-    /// The frame that held it, or the last fragment of it.
+    /// The frame that contained it, or its last fragment.
     pub frame: FrameRef,
-    /// Capture time of that frame.
+    /// Capture time of `frame`.
     pub at: Timestamp,
-    /// Its connection, by the two ends.
+    /// Key of its connection: the two endpoints.
     pub flow: FlowKey,
-    /// Which way it goes.
+    /// Direction between the two endpoints.
     pub direction: Direction,
     /// Sequence number as sent.
     pub seq: u32,
-    /// Acknowledgement number as sent; means nothing unless `flags` has `ACK`.
+    /// Acknowledgement number as sent; undefined unless `flags` has `ACK`.
     pub ack: u32,
-    /// Flag bits.
+    /// Flag bits of the header.
     pub flags: TcpFlags,
     /// Window as sent, unscaled.
     pub window: u16,
-    /// Identification of the IPv4 header; tells a doubled packet from one sent again. `None` for
-    /// IPv6.
+    /// Identification of the IPv4 header, which distinguishes a packet captured twice from a retransmission.
+    /// `None` for IPv6.
     pub ip_id: Option<u16>,
-    /// Payload bytes captured.
+    /// Payload bytes that were captured.
     pub payload: &'a [u8],
-    /// Payload bytes behind `payload` that were sent and not captured (snaplen).
+    /// Number of bytes after `payload` that were sent and not captured (snaplen).
     pub missing: u32,
     /// Outer layers, outermost first.
     pub layers: &'a [Layer],
 }
 
 impl Segment<'_> {
-    /// Sender.
+    /// Endpoint that sent the segment.
     pub fn src(&self) -> Endpoint {
         self.flow.end(self.direction)
     }
 
-    /// Receiver.
+    /// Endpoint that receives the segment.
     pub fn dst(&self) -> Endpoint {
         self.flow.end(self.direction.reverse())
     }
 
-    /// Whether bytes were sent in it, captured or not.
+    /// Whether it has payload, captured or not.
     #[inline]
     pub const fn has_bytes(&self) -> bool {
         !self.payload.is_empty() || self.missing > 0
     }
 }
 
-/// One UDP datagram.
+/// One UDP datagram with its endpoints.
 #[derive(Clone, Copy, Debug)]
 pub struct UdpDatagram<'a> {
-    /// The frame that held it, or the last fragment of it.
+    /// The frame that contained it, or its last fragment.
     pub frame: FrameRef,
-    /// Capture time of that frame.
+    /// Capture time of `frame`.
     pub at: Timestamp,
-    /// Sender.
+    /// Endpoint that sent it.
     pub src: Endpoint,
-    /// Receiver.
+    /// Endpoint that receives it.
     pub dst: Endpoint,
-    /// All of its bytes.
+    /// Payload, which is always complete.
     pub payload: &'a [u8],
 }
 
-/// One end of a TCP connection, or of a UDP datagram.
+/// Address and port of one side of a TCP connection or of a UDP datagram.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Endpoint {
-    /// Address.
+    /// IPv4 or IPv6 address.
     pub ip: IpAddr,
-    /// Port.
+    /// TCP or UDP port.
     pub port: u16,
 }
 
@@ -287,19 +286,19 @@ pub struct TcpFlags(pub u8);
 impl TcpFlags {
     /// No more data from the sender.
     pub const FIN: Self = Self(0x01);
-    /// Synchronise sequence numbers.
+    /// The sender synchronises sequence numbers.
     pub const SYN: Self = Self(0x02);
-    /// Reset the connection.
+    /// The connection is reset.
     pub const RST: Self = Self(0x04);
-    /// The acknowledgement field counts.
+    /// The acknowledgement number is valid.
     pub const ACK: Self = Self(0x10);
 
-    /// Whether this is SYN, FIN or RST.
+    /// Whether SYN, FIN or RST is set.
     pub const fn opens_or_closes(self) -> bool {
         self.0 & (Self::SYN.0 | Self::FIN.0 | Self::RST.0) != 0
     }
 
-    /// Whether this is FIN or RST.
+    /// Whether FIN or RST is set.
     pub const fn closes(self) -> bool {
         self.0 & (Self::FIN.0 | Self::RST.0) != 0
     }
@@ -313,15 +312,15 @@ impl TcpFlags {
 /// An ICMP "destination unreachable" about a TCP segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Unreachable {
-    /// The frame that held it.
+    /// The frame that contained it.
     pub frame: FrameRef,
-    /// Capture time of that frame.
+    /// Capture time of `frame`.
     pub at: Timestamp,
-    /// Who sent it: the host itself, or a router or filter on the way.
+    /// Sender of the error: the destination host, or a router or firewall on the path.
     pub reporter: IpAddr,
-    /// ICMP type.
+    /// Type field of the ICMP header.
     pub kind: u8,
-    /// ICMP code: 3/3 port, 3/10 and 3/13 administratively prohibited, and so on.
+    /// Code field of the ICMP header, with the type: 3/3 port, 3/10 and 3/13 administratively prohibited, and so on.
     pub code: u8,
     /// Sender of the quoted segment.
     pub src: Endpoint,
@@ -331,14 +330,14 @@ pub struct Unreachable {
     pub seq: u32,
 }
 
-/// One outer layer around the IP datagram that held a segment.
+/// One encapsulation around the IP datagram of a segment.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Layer {
     /// 802.1Q or 802.1ad tag with its VLAN identifier.
     Vlan(u16),
-    /// MPLS label.
+    /// MPLS label of one stack entry.
     Mpls(u32),
-    /// PPPoE session.
+    /// PPPoE with its session identifier.
     Pppoe(u16),
     /// IP in IP, either version in either (RFC 2003, 2473, 4213).
     IpInIp,
@@ -354,7 +353,7 @@ pub enum Layer {
     GtpU(u32),
 }
 
-/// As in the field `encap` of events: a word, and the number that tells two of a kind apart.
+/// The text in the field `encap` of events: the protocol, and the number that distinguishes two of them.
 impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -372,7 +371,7 @@ impl fmt::Display for Layer {
     }
 }
 
-/// UDP port of multicast name servers (RFC 6762, section 3).
+/// UDP port of multicast DNS (RFC 6762, section 3).
 pub(crate) const MDNS: u16 = 5353;
 
 #[cfg(test)]
@@ -386,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn wherever_the_snaplen_cuts_the_segment_keeps_its_length() {
+    fn a_segment_keeps_its_length_wherever_the_snaplen_truncates_it() {
         for sample in all_samples() {
             let whole = frame(sample.link, &sample.frame);
             let payload_at = sample.frame.len() - samples::NAMES_REQ.len();
@@ -438,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn one_frame_leaves_no_layer_to_the_next() {
+    fn layers_of_one_frame_are_not_added_to_the_next() {
         let mut decoder = decoder();
         let tagged = samples::ethernet(0x8100, &[&[0, 7, 8, 0], &request()[..]].concat());
         decoder.decode(&frame(LinkType::ETHERNET, &tagged));
@@ -448,12 +447,12 @@ mod tests {
     }
 
     #[test]
-    fn fragments_of_tunnel_and_tunnelled_are_both_put_together() {
+    fn fragments_of_the_outer_and_of_the_inner_datagram_are_reassembled() {
         let inner = samples::ethernet(0x0800, &request());
         let vxlan = [&[0x08, 0, 0, 0, 0, 0, 0x2a, 0], &inner[..]].concat();
         let datagram = samples::ipv4(17, &samples::udp(4789, &vxlan));
         let mut decoder = decoder();
-        // The inner request in two, each half in a tunnel packet in two.
+        // The inner datagram is in two fragments, and each of these in a tunnel packet in two fragments.
         let halves = |datagram: &[u8]| {
             let part = |from: usize, to: usize, more: u8| {
                 let mut half = samples::ipv4(datagram[9], &datagram[20 + from..20 + to]);
@@ -478,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_addresses_behind_different_tags_are_different_datagrams() {
+    fn equal_addresses_in_different_vlans_are_different_datagrams() {
         let mut fragment = request();
         fragment[6] = 0x20;
         fragment.truncate(20 + 16);
@@ -488,11 +487,11 @@ mod tests {
             let tagged = samples::ethernet(0x8100, &[&[0, vlan, 8, 0], &fragment[..]].concat());
             decoder.decode(&frame(LinkType::ETHERNET, &tagged));
         }
-        assert_eq!(decoder.counters().fragments.waiting, 2);
+        assert_eq!(decoder.counters().fragments.incomplete, 2);
     }
 
     #[test]
-    fn layers_read_as_in_the_events() {
+    fn layers_have_the_text_of_the_field_encap() {
         let text = |layers: &[Layer]| layers.iter().map(ToString::to_string).collect::<Vec<_>>();
         let layers = [Layer::Vlan(7), Layer::Vxlan(42), Layer::Gre(None), Layer::Gre(Some(5))];
         assert_eq!(text(&layers), ["vlan 7", "vxlan 42", "gre", "gre 5"]);

@@ -1,4 +1,4 @@
-//! Frames for the tests of stage 2: one EPMD request behind every link header and tunnel.
+//! Frames for the tests of stage 2: one EPMD request in every link header and tunnel.
 
 use super::{Decoded, Decoder, Segment};
 use crate::capture::{Frame, LinkType};
@@ -6,10 +6,10 @@ use crate::limits::DefragLimits;
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
-/// `NAMES_REQ` to EPMD.
+/// The message `NAMES_REQ` to EPMD.
 pub(super) const NAMES_REQ: &[u8] = &[0x00, 0x01, b'n'];
 
-/// A frame, and what must come out of it.
+/// A frame, and the layers that decoding it must give.
 pub(super) struct Sample {
     pub(super) name: &'static str,
     pub(super) link: LinkType,
@@ -17,7 +17,7 @@ pub(super) struct Sample {
     pub(super) layers: &'static [&'static str],
 }
 
-/// What a decoded segment said, owned.
+/// A copy of the fields of a segment that tests compare.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Seen {
     pub(super) src: String,
@@ -43,14 +43,14 @@ pub(super) fn decoder() -> Decoder {
     Decoder::new(DefragLimits::default())
 }
 
-/// `bytes` as a frame that the snaplen did not cut.
+/// A frame of `bytes` that the snaplen did not truncate.
 pub(super) fn frame(link: LinkType, bytes: &[u8]) -> Frame<'_> {
     let id = FrameRef { input: 0, number: 1 };
     let wire_len = bytes.len().try_into().unwrap();
     Frame { id, at: Timestamp(0), link, interface: None, wire_len, bytes, comments: &[] }
 }
 
-/// The segment in `bytes`, read by a decoder of its own.
+/// The segment in `bytes`, decoded by a new decoder.
 pub(super) fn segment_in(link: LinkType, bytes: &[u8]) -> Option<Seen> {
     match decoder().decode(&frame(link, bytes)) {
         Decoded::Tcp(segment) => Some(segment.into()),
@@ -67,7 +67,7 @@ pub(super) fn tcp(payload: &[u8]) -> Vec<u8> {
         0x05, 0x06, 0x07, 0x08, // acknowledgement number
         0x80, 0x18,             // data offset 8 words; PSH, ACK
         0x02, 0x00,             // window
-        0xba, 0xad,             // checksum, wrong: left to a network card
+        0xba, 0xad,             // checksum, wrong as before offload
         0x00, 0x00,             // urgent pointer
         0x01, 0x01,             // no operation, twice
         0x08, 0x0a, 0, 0, 0, 1, 0, 0, 0, 2, // time stamps
@@ -123,7 +123,7 @@ pub(super) fn request_v6() -> Vec<u8> {
     ipv6(6, &tcp(NAMES_REQ))
 }
 
-/// The request behind every link header that can be read.
+/// The request after every link header that the decoder reads.
 #[rustfmt::skip]
 pub(super) fn links() -> Vec<Sample> {
     const MACS: &[u8] = &[0x02, 0, 0, 0, 0, 0x02, 0x02, 0, 0, 0, 0, 0x01];
@@ -177,7 +177,7 @@ pub(super) fn links() -> Vec<Sample> {
             MACS, &[0x81, 0x00], &[0x00, 0x07, 0x00, 0x3f], SNAP,
         ], &["vlan 7"]),
         with("Linux cooked", LinkType::LINUX_SLL, &[
-            &[0x00, 0x04,       // sent by us
+            &[0x00, 0x04,       // sent by the capturing host
               0x00, 0x01,       // ARPHRD_ETHER
               0x00, 0x06, 0x02, 0, 0, 0, 0, 0x01, 0, 0, // address
               0x08, 0x00],      // protocol
@@ -194,7 +194,7 @@ pub(super) fn links() -> Vec<Sample> {
               0x00, 0x00,       // reserved
               0x00, 0x00, 0x00, 0x02, // interface index
               0x00, 0x01,       // ARPHRD_ETHER
-              0x04, 0x06, 0x02, 0, 0, 0, 0, 0x01, 0, 0], // sent by us, address
+              0x04, 0x06, 0x02, 0, 0, 0, 0, 0x01, 0, 0], // sent by the capturing host, address
         ], &[]),
         with("null, little-endian", LinkType::NULL, &[&[2, 0, 0, 0]], &[]),
         with("null, big-endian", LinkType::NULL, &[&[0, 0, 0, 2]], &[]),
@@ -240,7 +240,7 @@ pub(super) fn links() -> Vec<Sample> {
     ]
 }
 
-/// The request in every tunnel that can be opened.
+/// The request in every tunnel that the decoder reads.
 #[rustfmt::skip]
 pub(super) fn tunnels() -> Vec<Sample> {
     const GRE: u8 = 47;

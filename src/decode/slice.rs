@@ -1,11 +1,11 @@
-//! Stage 2, reading: bytes that the snaplen may have cut.
+//! Stage 2: a cursor over bytes that the snaplen may have truncated.
 //!
-//! In: captured bytes and how many more there were. Out: the same, shorter by what was read, or
-//! why reading cannot go on. Knows no protocol.
+//! In: captured bytes, and the number of bytes that followed them on the wire. Out: the rest of both after a
+//! header, or the reason why the header cannot be read. It contains no knowledge of a protocol.
 
 use crate::capture::LinkType;
 
-/// Bytes captured, and how many behind them were sent and not captured.
+/// Captured bytes, and the number of bytes after them that were sent and not captured.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PacketSlice<'a> {
     pub(super) bytes: &'a [u8],
@@ -13,22 +13,22 @@ pub(super) struct PacketSlice<'a> {
 }
 
 impl<'a> PacketSlice<'a> {
-    /// Takes `N` bytes from the front.
+    /// Splits off the first `N` bytes.
     #[inline]
     pub(super) fn split<const N: usize>(self) -> Result<(&'a [u8; N], Self), Skip> {
-        let (head, bytes) = self.bytes.split_first_chunk().ok_or_else(|| self.short())?;
+        let (head, bytes) = self.bytes.split_first_chunk().ok_or_else(|| self.too_short())?;
         Ok((head, Self { bytes, ..self }))
     }
 
-    /// What stands behind the first `bytes`.
+    /// The rest after the first `bytes`.
     #[inline]
     pub(super) fn skip(self, bytes: usize) -> Result<Self, Skip> {
-        let bytes = self.bytes.get(bytes..).ok_or_else(|| self.short())?;
+        let bytes = self.bytes.get(bytes..).ok_or_else(|| self.too_short())?;
         Ok(Self { bytes, ..self })
     }
 
-    /// The first `bytes` by the word of a length field: what stands behind is padding, and what
-    /// does not stand there was sent and not captured.
+    /// The first `bytes`, as a length field gives them: bytes after them are padding, and bytes that are
+    /// not there were sent and not captured.
     #[inline]
     pub(super) fn limit(self, bytes: u32) -> Self {
         match usize::try_from(bytes).ok().and_then(|len| self.bytes.get(..len)) {
@@ -37,35 +37,35 @@ impl<'a> PacketSlice<'a> {
         }
     }
 
-    /// Bytes sent, captured or not.
+    /// Number of bytes sent, captured or not.
     pub(super) fn sent(self) -> u32 {
         bytes_in(self.bytes).saturating_add(self.missing)
     }
 
-    /// Why this span holds less than a header takes.
+    /// Why these bytes are fewer than a header needs.
     #[inline]
-    pub(super) const fn short(self) -> Skip {
+    pub(super) const fn too_short(self) -> Skip {
         if self.missing > 0 { Skip::Cut } else { Skip::Malformed }
     }
 }
 
-/// Why a frame gives nothing to the stages behind.
+/// Why a frame gives no input to later stages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Skip {
-    /// The snaplen cut a header.
+    /// The snaplen truncated a header.
     Cut,
     /// A header contradicts itself, or the header around it.
     Malformed,
-    /// No IP datagram inside.
+    /// The frame contains no IP datagram.
     NotIp,
     /// More tags or tunnels than [`LINK_TAGS`](crate::limits::LINK_TAGS) and
     /// [`TUNNELS`](crate::limits::TUNNELS) allow.
     TooDeep,
-    /// A link type that cannot be read.
+    /// The decoder does not read this link type.
     Unsupported(LinkType),
 }
 
-/// Length of `bytes` in the type of lengths on the wire; no frame reaches its end.
+/// Length of `bytes` as a `u32`, which no frame exceeds.
 pub(super) fn bytes_in(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_length_trims_padding_and_tells_what_is_missing() {
+    fn a_length_removes_padding_and_counts_missing_bytes() {
         let slice = PacketSlice { bytes: b"abcdef", missing: 4 };
         let trimmed = slice.limit(2);
         assert_eq!((trimmed.bytes, trimmed.missing), (&b"ab"[..], 0));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn running_short_is_the_snaplens_fault_only_when_it_cut() {
+    fn too_few_bytes_mean_truncation_only_if_bytes_are_missing() {
         assert_eq!(PacketSlice { bytes: b"a", missing: 1 }.skip(2).err(), Some(Skip::Cut));
         assert_eq!(PacketSlice { bytes: b"a", missing: 0 }.skip(2).err(), Some(Skip::Malformed));
     }

@@ -1,16 +1,16 @@
 //! Stage 2, third step: tunnels over IP.
 //!
-//! In: the payload of a datagram and its protocol. Out: the span that begins with the inner IP
-//! header, the tunnel and the tags inside it pushed as layers; `None` when the payload is no tunnel
-//! of ours. WireGuard and ESP stay closed.
+//! In: the payload of a datagram and its protocol. Out: the slice that begins with the inner IP header;
+//! the tunnel and the tags inside it are pushed as layers. `None` if the payload is not one of the tunnels
+//! below. WireGuard and ESP are encrypted and cannot be read.
 
 use etherparse::{IpNumber, ip_number};
 
 use super::Layer;
-use super::link::{ether_type, ip_behind, ip_in_ethernet};
+use super::link::{ether_type, ip_after, ip_in_ethernet};
 use super::slice::{PacketSlice, Skip};
 
-/// The IP datagram inside `payload`.
+/// The IP datagram inside a tunnel that `payload` begins.
 pub(super) fn ip_in_tunnel<'a>(
     protocol: IpNumber,
     payload: PacketSlice<'a>,
@@ -26,7 +26,7 @@ pub(super) fn ip_in_tunnel<'a>(
             // source port, destination port, length, checksum
             let (&[_, _, p0, p1, l0, l1, _, _], _) = payload.split()?;
             let datagram = match u16::from_be_bytes([l0, l1]) {
-                0..UDP_HEADER => payload, // 0: longer than the field can tell (RFC 2675, section 4)
+                0..UDP_HEADER => payload, // 0: longer than the field can hold (RFC 2675, section 4)
                 len => payload.limit(len.into()),
             };
             let body = datagram.skip(UDP_HEADER.into())?;
@@ -41,12 +41,13 @@ pub(super) fn ip_in_tunnel<'a>(
     }
 }
 
-/// Whether what is sent to a UDP port may be one of the tunnels above.
+/// Whether a UDP destination port is that of one of the tunnels above.
 pub(super) const fn is_tunnel(port: u16) -> bool {
     matches!(port, GTP_U | VXLAN | VXLAN_OF_LINUX | GENEVE)
 }
 
-/// GRE (RFC 2784) with key and sequence number (RFC 2890); NVGRE (RFC 7637) where it looks like it.
+/// GRE (RFC 2784) with key and sequence number (RFC 2890), and NVGRE (RFC 7637), which has Ethernet in GRE with a
+/// key and nothing else.
 ///
 /// ```text
 ///    2        2            4                4       4
@@ -57,7 +58,7 @@ fn gre<'a>(
     layers: &mut Vec<Layer>,
 ) -> Result<Option<PacketSlice<'a>>, Skip> {
     const CHECKSUM: u16 = 0x8000;
-    const ROUTING: u16 = 0x4000; // RFC 1701, abolished
+    const ROUTING: u16 = 0x4000; // RFC 1701, removed by RFC 2784
     const KEY: u16 = 0x2000;
     const SEQUENCE: u16 = 0x1000;
     const VERSION: u16 = 0x0007;
@@ -72,8 +73,8 @@ fn gre<'a>(
     }
     let mut key = None;
     if flags & KEY != 0 {
-        let (bytes, behind) = rest.split()?;
-        (key, rest) = (Some(u32::from_be_bytes(*bytes)), behind);
+        let (bytes, after_key) = rest.split()?;
+        (key, rest) = (Some(u32::from_be_bytes(*bytes)), after_key);
     }
     if flags & SEQUENCE != 0 {
         rest = rest.skip(4)?;
@@ -85,7 +86,7 @@ fn gre<'a>(
         }
         key => Layer::Gre(key),
     });
-    ip_in(protocol, rest, layers).map(Some)
+    ip_in_payload(protocol, rest, layers).map(Some)
 }
 
 /// VXLAN (RFC 7348, section 5).
@@ -123,7 +124,7 @@ fn geneve<'a>(
     }
     let options = usize::from(lengths & 0x3f).saturating_mul(4);
     layers.push(Layer::Geneve(u32::from_be_bytes([0, v0, v1, v2])));
-    ip_in(u16::from_be_bytes([p0, p1]), rest.skip(options)?, layers).map(Some)
+    ip_in_payload(u16::from_be_bytes([p0, p1]), rest.skip(options)?, layers).map(Some)
 }
 
 /// GTP-U, version 1 (3GPP TS 29.281, section 5).
@@ -133,7 +134,8 @@ fn geneve<'a>(
 /// | flags | type | length | TEID | [sequence number | N-PDU number | next type] | extensions | IP
 /// ```
 ///
-/// The bracket is there when any of the flags E, S and PN is; `length` counts from behind TEID.
+/// The fields in brackets are present if any of the flags E, S and PN is set; `length` counts the bytes after
+/// TEID.
 fn gtp_u<'a>(
     packet: PacketSlice<'a>,
     layers: &mut Vec<Layer>,
@@ -146,16 +148,16 @@ fn gtp_u<'a>(
     }
     let mut rest = rest.limit(u16::from_be_bytes([l0, l1]).into());
     if flags & 0x07 != 0 {
-        let (&[_, _, _, next], behind) = rest.split()?;
-        rest = behind;
-        // The next type counts only when E says so.
+        let (&[_, _, _, next], extensions) = rest.split()?;
+        rest = extensions;
+        // The next type is defined only if the flag E is set.
         let mut next = if flags & 0x04 != 0 { next } else { 0 };
         while next != 0 {
-            // Length in units of 4 bytes, itself and the next type (the last byte) counted.
+            // Length in units of 4 bytes, including itself and the next type, which is the last byte.
             let (&[units], _) = rest.split()?;
             let len = usize::from(units).saturating_mul(4);
             let last = len.checked_sub(1).ok_or(Skip::Malformed)?;
-            next = *rest.bytes.get(last).ok_or_else(|| rest.short())?;
+            next = *rest.bytes.get(last).ok_or_else(|| rest.too_short())?;
             rest = rest.skip(len)?;
         }
     }
@@ -163,8 +165,8 @@ fn gtp_u<'a>(
     Ok(Some(rest))
 }
 
-/// The IP datagram in what a tunnel names by its EtherType.
-fn ip_in<'a>(
+/// The IP datagram in the payload of a tunnel, whose type is an EtherType.
+fn ip_in_payload<'a>(
     kind: u16,
     slice: PacketSlice<'a>,
     layers: &mut Vec<Layer>,
@@ -172,16 +174,16 @@ fn ip_in<'a>(
     match kind {
         ether_type::ETHERNET => ip_in_ethernet(slice, layers),
         0..ether_type::FIRST => Err(Skip::NotIp), // no EtherType, and no length either
-        kind => ip_behind(kind, slice, layers),
+        kind => ip_after(kind, slice, layers),
     }
 }
 
 const UDP_HEADER: u16 = 8;
 
-/// UDP ports, as IANA has them.
+/// UDP ports as IANA assigned them.
 const GTP_U: u16 = 2152;
 const VXLAN: u16 = 4789;
-const VXLAN_OF_LINUX: u16 = 8472; // before there was one of IANA
+const VXLAN_OF_LINUX: u16 = 8472; // used by Linux before IANA assigned a port
 const GENEVE: u16 = 6081;
 
 #[cfg(test)]
@@ -191,7 +193,7 @@ mod tests {
     use crate::limits::TUNNELS;
 
     #[test]
-    fn every_tunnel_leads_to_the_segment() {
+    fn the_segment_is_found_in_every_tunnel() {
         for sample in samples::tunnels() {
             let seen = segment_in(sample.link, &sample.frame).expect(sample.name);
             assert_eq!((&seen.payload[..], seen.missing), (NAMES_REQ, 0), "{}", sample.name);
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_are_opened_up_to_the_bound_and_not_beyond() {
+    fn no_more_tunnels_are_decoded_than_the_bound_allows() {
         let nested = |depth| (0..depth).fold(request(), |inner, _| ipv4(4, &inner));
         let seen = segment_in(LinkType::RAW, &nested(TUNNELS)).unwrap();
         assert_eq!(seen.layers, vec!["ipip"; TUNNELS]);
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_sits_on_the_port_of_a_tunnel_is_no_tunnel() {
+    fn a_datagram_to_the_port_of_a_tunnel_without_its_header_is_no_tunnel() {
         let frame_in = ethernet(0x0800, &request());
         let bodies: [(u16, &[u8]); 4] = [
             (4789, &[0x00, 0, 0, 0, 0, 0, 0x2a, 0]),    // no VNI
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gtp_extension_of_no_length_ends_the_frame() {
+    fn a_gtp_extension_of_length_zero_is_malformed() {
         let header = [0x34, 0xff, 0x00, 0x40, 0, 0, 0, 9, 0, 0, 0, 0x85, 0x00, 0x85, 0x85, 0x85];
         let datagram = ipv4(17, &udp(2152, &[&header, &request()[..]].concat()));
         let mut decoder = samples::decoder();

@@ -104,7 +104,7 @@ impl<S: EventSink> Engine<S> {
     #[inline(always)]
     pub fn push_frame(&mut self, frame: &Frame<'_>) {
         self.core.count(frame);
-        match self.decoder.glance(frame) {
+        match self.decoder.decode_fast(frame) {
             FastDecode::Tcp(view) => match self.core.triage.interest(&view, &self.core.flows) {
                 Interest::None => {}
                 Interest::Opening => self.push_opening(frame, view),

@@ -82,7 +82,7 @@ impl<S: EventSink> Core<S> {
         stats.cut_packets = decoded.cut;
         let fragments = &decoded.fragments;
         stats.lost_fragments =
-            fragments.expired + fragments.evicted + fragments.refused + fragments.waiting as u64;
+            fragments.expired + fragments.evicted + fragments.refused + fragments.incomplete as u64;
         stats.evictions += self.reducer.evictions() + self.node_ports.evictions();
         stats.evictions += self.pool.refused() as u64;
         let about_input = |kind: &AnomalyKind| kind.is_about_input() || *kind == AnomalyKind::Limit;

@@ -1,7 +1,7 @@
-//! Beside the pipeline: the packets that findings rest on.
+//! Collection of the packets that findings are based on.
 //!
-//! In: frames of the connections that are followed, and the findings. Out: a [`Case`] a finding, to an
-//! [`EvidenceSink`]. Keeps the last of what comes within bounds, copies nothing of what is not followed, and
+//! In: frames of tracked connections, and findings. Out: one [`EvidenceCase`] for each finding, passed to an
+//! [`EvidenceSink`]. Recent frames are kept within bounds; frames of other connections are not copied. This stage
 //! opens no file.
 
 mod recent;
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::recent::Recent;
+use self::recent::RecentPackets;
 pub(crate) use self::recent::Relevance;
 use crate::capture::Frame;
 use crate::decode::Endpoint;
@@ -22,127 +22,127 @@ use crate::packet::FrameRef;
 use crate::record::{Body, Event, Evidence, Finding};
 use crate::time::Timestamp;
 
-/// Keeps cases, where and as it likes.
+/// Destination of evidence cases, such as a folder of capture files.
 pub trait EvidenceSink: Send {
-    /// Keeps one case, and gives the name under which; `None` where it was not to be kept.
+    /// Stores one case and returns the name of its file; `None` if the case is not to be stored.
     ///
     /// # Errors
     ///
-    /// It cannot be kept, in words for an anomaly. An archive says so once and not for each case.
-    fn keep(&mut self, case: &Case<'_>) -> Result<Option<Arc<str>>, String>;
+    /// The case cannot be stored. The text is for an anomaly; a sink returns it once and not for each case.
+    fn keep(&mut self, case: &EvidenceCase<'_>) -> Result<Option<Arc<str>>, String>;
 }
 
-/// A finding, and the packets of the connections that it rests on.
-pub struct Case<'a> {
-    /// When it was told.
+/// A finding, and the packets of the connections that it is based on.
+pub struct EvidenceCase<'a> {
+    /// Time of the finding, by the capture.
     pub at: Timestamp,
-    /// The finding.
+    /// The finding that the packets support.
     pub finding: &'a Finding,
-    /// The packets in the order in which they were read: of each connection those from its start and the
-    /// last ones, of the connections that its evidence names, and of the look-ups behind them, with the
-    /// answers of name servers.
-    pub packets: Vec<Packet<'a>>,
-    /// Packets of its evidence that are not among them: too long ago.
+    /// The packets in the order in which they were read: the first and the last ones of each connection in the
+    /// evidence, those of the EPMD look-ups before these connections, and DNS responses about their addresses.
+    pub packets: Vec<EvidencePacket<'a>>,
+    /// Number of packets in the evidence that are no longer buffered.
     pub missing: usize,
-    /// Packets of the same connections that were left out between the first and the last.
+    /// Number of packets of the same connections that were discarded between the first and the last ones.
     pub left_out: u64,
-    /// It was given before, with fewer packets: the close was still to come.
-    pub is_again: bool,
+    /// The case was stored before with fewer packets, since packets of the close arrived after the finding.
+    pub is_update: bool,
 }
 
-/// One packet of a case.
-pub struct Packet<'a> {
-    /// Its frame, cut at [`EvidenceLimits::frame`](limits::EvidenceLimits::frame).
+/// One packet of an evidence case.
+pub struct EvidencePacket<'a> {
+    /// Its frame, truncated to [`EvidenceLimits::frame`](limits::EvidenceLimits::frame).
     pub frame: Frame<'a>,
-    /// What the finding says about it.
+    /// The items of evidence that refer to it.
     pub shows: Vec<&'a Evidence>,
 }
 
-/// Joins findings with the packets that are still at hand, for an archive.
+/// Selects the buffered packets of each finding, and passes them to a sink.
 pub(crate) struct EvidenceCollector {
-    recent: Recent,
-    /// The look-up behind a connection: its id, and the frame of the answer.
+    recent: RecentPackets,
+    /// Look-ups by connection: the session identifier, and the frame of the EPMD response.
     lookups: VecDeque<(Arc<str>, FrameRef)>,
-    /// Where nodes listen, and the frame that told it.
+    /// Endpoints at which nodes listen, and the frame of the EPMD message that gives the port.
     nodes: VecDeque<(Endpoint, FrameRef)>,
-    most_lookups: usize,
-    archive: Box<dyn EvidenceSink>,
-    /// Cases that may get more packets, in the order in which they were told.
-    unsettled: VecDeque<Unsettled>,
+    max_lookups: usize,
+    sink: Box<dyn EvidenceSink>,
+    /// Cases that may get more packets, in the order of their findings.
+    pending_cases: VecDeque<PendingCase>,
 }
 
-/// A case that was kept a moment ago.
-struct Unsettled {
-    /// When it is looked at again.
+/// A stored case that may get more packets.
+struct PendingCase {
+    /// Time at which it is checked for more packets.
     due: Timestamp,
     at: Timestamp,
     finding: Box<Finding>,
     wanted: Vec<FrameRef>,
-    /// Packets that it had.
+    /// Number of packets when it was stored.
     packets: usize,
 }
 
 impl EvidenceCollector {
-    pub(crate) fn new(limits: &Limits, archive: Box<dyn EvidenceSink>) -> Self {
+    pub(crate) fn new(limits: &Limits, sink: Box<dyn EvidenceSink>) -> Self {
         Self {
-            recent: Recent::new(limits.evidence),
+            recent: RecentPackets::new(limits.evidence),
             lookups: VecDeque::new(),
             nodes: VecDeque::new(),
-            most_lookups: limits.lookups,
-            archive,
-            unsettled: VecDeque::new(),
+            max_lookups: limits.lookups,
+            sink,
+            pending_cases: VecDeque::new(),
         }
     }
 
-    /// Takes the frame that is being processed. It is kept if [`Self::on_packet`] says so before the next frame, or,
-    /// if it is relevant later, until then.
-    #[cold] // few runs collect evidence
+    /// Stages the current frame. [`Self::on_packet`] must claim it before the next frame arrives; only a frame that
+    /// may become relevant later stays buffered without that.
+    #[cold] // out of line, because few runs collect evidence
     pub(crate) fn on_frame(&mut self, frame: &Frame<'_>, relevance: Relevance) {
         self.recent.stage(frame, relevance);
     }
 
-    /// Another connection has begun at `flow`.
+    /// A new connection uses the identifier `flow`.
     pub(crate) fn on_connection(&mut self, flow: FlowId) {
         self.recent.begin(flow);
     }
 
-    /// The packet in `frame` belongs to the connection at `flow`.
+    /// The packet in `frame` belongs to the connection `flow`.
     pub(crate) fn on_packet(&mut self, flow: FlowId, frame: FrameRef, ends: [Endpoint; 2]) {
         self.recent.attach(flow, frame, ends);
     }
 
-    /// A frame with the answer of a name server: to `client`, or to all, about the addresses `ips`.
+    /// Buffers a frame with a DNS response about the addresses `ips`, sent to `client`, or to all hosts (mDNS).
     pub(crate) fn on_names(&mut self, frame: &Frame<'_>, client: Option<IpAddr>, ips: Vec<IpAddr>) {
         self.recent.stage(frame, Relevance::Now);
-        self.recent.note_names(client, ips);
+        self.recent.attach_dns_response(client, ips);
     }
 
-    /// Time passes: cases that were saved long enough before `now` and have got more packets since are saved again.
+    /// Stores those cases again that are due at `now` and have more packets than before.
     pub(crate) fn advance(&mut self, now: Timestamp) {
-        while self.unsettled.front().is_some_and(|case| case.due <= now) {
-            let Some(case) = self.unsettled.pop_front() else { break };
-            let Unsettled { at, finding, wanted, packets, .. } = case;
-            let again = Case { is_again: true, ..self.recent.case(at, &finding, &wanted) };
-            if again.packets.len() > packets {
-                // What could be kept once stays as it was.
-                let _ = self.archive.keep(&again);
+        while self.pending_cases.front().is_some_and(|case| case.due <= now) {
+            let Some(case) = self.pending_cases.pop_front() else { break };
+            let PendingCase { at, finding, wanted, packets, .. } = case;
+            let update =
+                EvidenceCase { is_update: true, ..self.recent.case(at, &finding, &wanted) };
+            if update.packets.len() > packets {
+                // After an error, the case that was stored first remains.
+                let _ = self.sink.keep(&update);
             }
         }
     }
 
-    /// Sees an event before it is told: learns the look-ups behind connections, and puts the packets of a
-    /// finding into the archive, whose name for them the finding then tells.
+    /// Processes an event before it is reported: records look-ups and ports of nodes, and passes the packets of a
+    /// finding to the sink. The name that the sink returns is set in the finding.
     ///
     /// # Errors
     ///
-    /// Those of the archive.
+    /// The sink could not store the case.
     pub(crate) fn on_event(&mut self, event: &mut Event) -> Result<(), String> {
         match &mut event.body {
             Body::Session { session } => {
                 if let (Some(lookup), Some(own)) = (&session.lookup, &event.connection) {
                     let lookup = (Arc::clone(&own.session_id), lookup.reply);
                     if self.lookups.back() != Some(&lookup) {
-                        limits::remember(&mut self.lookups, lookup, self.most_lookups);
+                        limits::remember(&mut self.lookups, lookup, self.max_lookups);
                     }
                 }
             }
@@ -150,12 +150,12 @@ impl EvidenceCollector {
                 let (Some(own), Some(frame)) = (&event.connection, event.frame) else {
                     return Ok(());
                 };
-                // Whoever registers listens at its own address, whoever is asked tells of its host.
+                // A registering node listens at its own address; a look-up returns ports of the host of EPMD.
                 let ip = if epmd.request == Some(REGISTRATION) { own.src_ip } else { own.dest_ip };
                 let listed = epmd.names.iter().flatten().map(|listed| listed.port);
                 for port in epmd.port.into_iter().chain(listed) {
                     let node = (Endpoint { ip, port }, frame);
-                    limits::remember(&mut self.nodes, node, self.most_lookups);
+                    limits::remember(&mut self.nodes, node, self.max_lookups);
                 }
             }
             Body::Finding { finding } => {
@@ -168,8 +168,8 @@ impl EvidenceCollector {
                     wanted.extend(known.map(|(_, reply)| *reply));
                 }
                 wanted.sort_unstable();
-                // What a connection that said nothing was about shows in who told of its port.
-                wanted.extend(self.recent.ends_of(&wanted).into_iter().filter_map(|end| {
+                // Of a connection without a handshake, the EPMD message with its port shows which node was dialled.
+                wanted.extend(self.recent.endpoints_of(&wanted).into_iter().filter_map(|end| {
                     self.nodes.iter().rev().find(|(node, _)| *node == end).map(|(_, frame)| *frame)
                 }));
                 wanted.sort_unstable();
@@ -179,12 +179,12 @@ impl EvidenceCollector {
                     return Ok(());
                 }
                 let packets = case.packets.len();
-                finding.evidence_file = self.archive.keep(&case)?;
+                finding.evidence_file = self.sink.keep(&case)?;
                 if finding.evidence_file.is_some() {
-                    let (due, at) = (event.at.after(AFTERMATH), event.at);
+                    let (due, at) = (event.at.after(UPDATE_DELAY), event.at);
                     let finding = finding.clone();
-                    let case = Unsettled { due, at, finding, wanted, packets };
-                    limits::remember(&mut self.unsettled, case, MOST_UNSETTLED);
+                    let case = PendingCase { due, at, finding, wanted, packets };
+                    limits::remember(&mut self.pending_cases, case, MAX_PENDING_CASES);
                 }
             }
             _ => {}
@@ -193,18 +193,18 @@ impl EvidenceCollector {
     }
 }
 
-/// How long packets of a case are waited for after it was told: the answer to the close that told it comes
-/// within a few round trips.
-const AFTERMATH: Duration = Duration::from_secs(1);
+/// Time after a finding until its case is checked for more packets: the peer answers a FIN or RST within a few
+/// round trips.
+const UPDATE_DELAY: Duration = Duration::from_secs(1);
 
-/// Cases waited for at a time; with more, the oldest stay as they are.
-const MOST_UNSETTLED: usize = 64;
+/// Most cases that are checked again; when there are more, the oldest are not.
+const MAX_PENDING_CASES: usize = 64;
 
-/// The request by which a node registers.
+/// The EPMD request with which a node registers.
 const REGISTRATION: &str = "ALIVE2_REQ";
 
 impl fmt::Debug for EvidenceCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper").field("recent", &self.recent).finish_non_exhaustive()
+        f.debug_struct("EvidenceCollector").field("recent", &self.recent).finish_non_exhaustive()
     }
 }

@@ -1,9 +1,10 @@
-//! The last packets of each connection that is followed, within a bound.
+//! Buffer of the first and last packets of each tracked connection.
 //!
-//! Of a connection, its first packets stay, since a failed dial is few packets long and a lasting one
-//! began with its handshake; behind them the last ones go through a ring. What has not been followed yet
-//! may be later on: packets that open connections wait in a ring of their own. The bytes of all are
-//! bounded, and the connection that was quiet for longest, or nearly so, makes room.
+//! The first packets of a connection are kept, because a failed attempt has only few packets and a longer
+//! connection began with its handshake; the last packets are in a ring buffer. A connection is tracked only
+//! after its first packets, so frames that open connections are kept in a ring buffer of their own until then.
+//! The bytes of all buffers are bounded. The CLOCK algorithm evicts a connection that has had no packet for long,
+//! which is an approximation of least recently used.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::{Case, Packet};
+use super::{EvidenceCase, EvidencePacket};
 use crate::capture::{Frame, LinkType};
 use crate::decode::Endpoint;
 use crate::flow::FlowId;
@@ -20,38 +21,38 @@ use crate::packet::FrameRef;
 use crate::record::Finding;
 use crate::time::Timestamp;
 
-/// What a frame may be good for.
+/// When a frame can become evidence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Relevance {
-    /// Its connection may be followed with this very frame, or is.
+    /// Its connection is tracked, or may be from this frame on.
     Now,
-    /// It opens or closes a connection that may be followed later.
+    /// It opens or closes a connection that may be tracked later.
     Later,
 }
 
-/// The packets at hand.
+/// All buffered packets, by connection.
 #[derive(Debug)]
-pub(crate) struct Recent {
+pub(crate) struct RecentPackets {
     limits: EvidenceLimits,
-    /// Frames kept so far: the order in which they came.
+    /// Number of frames staged so far, which is the position of each in the order of arrival.
     serial: u64,
-    /// The frame that goes through the pipeline just now, where it has a stake.
-    staged: Option<(Kept, Relevance)>,
-    pending: Young,
-    /// Answers of name servers, who was told, and which addresses.
-    names: VecDeque<NameAnswer>,
-    names_bytes: usize,
-    connections: Vec<Option<Connection>>,
+    /// The frame that is being processed, if it can become evidence.
+    staged: Option<(RetainedFrame, Relevance)>,
+    pending: OpeningFrames,
+    /// DNS responses in order of arrival.
+    dns_responses: VecDeque<DnsResponse>,
+    dns_bytes: usize,
+    connections: Vec<Option<ConnectionPackets>>,
     free: Vec<usize>,
     by_flow: HashMap<FlowId, usize, RandomState>,
-    /// Next connection that the search for room looks at.
-    hand: usize,
+    /// Index of the connection that the next eviction examines first.
+    clock_hand: usize,
     bytes: usize,
 }
 
-/// A frame that outlives its buffer.
+/// A copy of a frame, truncated to the limit.
 #[derive(Debug)]
-struct Kept {
+struct RetainedFrame {
     serial: u64,
     id: FrameRef,
     at: Timestamp,
@@ -61,68 +62,69 @@ struct Kept {
     bytes: Box<[u8]>,
 }
 
-/// An answer of a name server.
+/// A DNS response and the addresses in it.
 #[derive(Debug)]
-struct NameAnswer {
-    kept: Kept,
-    /// Who asked; `None` where all hear the answer.
+struct DnsResponse {
+    retained: RetainedFrame,
+    /// Host that sent the query; `None` for multicast DNS, which all hosts receive.
     client: Option<IpAddr>,
     ips: Vec<IpAddr>,
 }
 
-/// Packets of one connection.
+/// First and last packets of one connection.
 #[derive(Debug)]
-struct Connection {
+struct ConnectionPackets {
     flow: FlowId,
     ends: [Endpoint; 2],
-    first: Vec<Kept>,
+    first: Vec<RetainedFrame>,
     first_bytes: usize,
-    last: VecDeque<Kept>,
+    last: VecDeque<RetainedFrame>,
     last_bytes: usize,
-    /// Packets between the two that were let go.
+    /// Number of packets discarded between the first and the last ones.
     left_out: u64,
-    /// Least and greatest of its frames, by which most are passed over in the search for some.
+    /// Least and greatest of its frames, with which a search skips most connections.
     range: (FrameRef, FrameRef),
-    /// Set by use, cleared by the search for room.
+    /// Set when a packet arrives, cleared when an eviction examines the connection.
     used: bool,
 }
 
-/// Frames that opened connections nobody knows yet, in the order in which they came.
+/// Frames that opened connections which are not tracked yet, in order of arrival.
 #[derive(Debug, Default)]
-struct Young {
-    /// An entry that was taken has left its place empty.
-    frames: VecDeque<Option<Kept>>,
-    /// Number of the front of `frames`, counted from the first ever.
+struct OpeningFrames {
+    /// A frame that was taken leaves `None`.
+    frames: VecDeque<Option<RetainedFrame>>,
+    /// Position of the first of `frames`, counted from the first frame ever pushed.
     front: u64,
-    places: HashMap<FrameRef, u64, RandomState>,
+    positions: HashMap<FrameRef, u64, RandomState>,
     bytes: usize,
 }
 
-impl Recent {
+impl RecentPackets {
     pub(crate) fn new(limits: EvidenceLimits) -> Self {
         Self {
             limits,
             serial: 0,
             staged: None,
-            pending: Young::default(),
-            names: VecDeque::new(),
-            names_bytes: 0,
+            pending: OpeningFrames::default(),
+            dns_responses: VecDeque::new(),
+            dns_bytes: 0,
             connections: Vec::new(),
             free: Vec::new(),
             by_flow: HashMap::default(),
-            hand: 0,
+            clock_hand: 0,
             bytes: 0,
         }
     }
 
-    /// A frame goes into the pipeline; what was staged before and belonged to nobody is put off or let go.
-    pub(crate) fn stage(&mut self, frame: &Frame<'_>, stake: Relevance) {
-        if let Some((kept, Relevance::Later)) = self.staged.take() {
-            self.pending.push(kept, self.limits.pending_connections);
+    /// Stages the frame that is being processed. The frame before it, if no connection claimed it, is kept as an
+    /// opening frame or discarded.
+    pub(crate) fn stage(&mut self, frame: &Frame<'_>, relevance: Relevance) {
+        if let Some((retained, Relevance::Later)) = self.staged.take() {
+            self.pending.push(retained, self.limits.pending_connections);
         }
         self.serial += 1;
         let bytes = frame.bytes.get(..self.limits.frame).unwrap_or(frame.bytes);
-        let kept = Kept {
+        let retained = RetainedFrame {
             serial: self.serial,
             id: frame.id,
             at: frame.at,
@@ -131,115 +133,116 @@ impl Recent {
             wire_len: frame.wire_len,
             bytes: bytes.into(),
         };
-        self.staged = Some((kept, stake));
+        self.staged = Some((retained, relevance));
     }
 
-    /// Another connection has begun at `flow`.
+    /// A new connection uses the identifier `flow`.
     pub(crate) fn begin(&mut self, flow: FlowId) {
         self.by_flow.remove(&flow);
     }
 
-    /// A frame belongs to the connection at `flow`: the one that is staged, or one that waits.
+    /// Adds a frame, which is staged or among the opening frames, to the connection `flow`.
     pub(crate) fn attach(&mut self, flow: FlowId, frame: FrameRef, ends: [Endpoint; 2]) {
-        let kept = match self.staged.take_if(|(kept, _)| kept.id == frame) {
-            Some((kept, _)) => Some(kept),
+        let retained = match self.staged.take_if(|(retained, _)| retained.id == frame) {
+            Some((retained, _)) => Some(retained),
             None => self.pending.take(frame),
         };
-        let Some(kept) = kept else { return };
-        let place = match self.by_flow.get(&flow) {
-            Some(place) => *place,
-            None => self.enter(Connection::new(flow, frame, ends)),
+        let Some(retained) = retained else { return };
+        let slot = match self.by_flow.get(&flow) {
+            Some(slot) => *slot,
+            None => self.insert(ConnectionPackets::new(flow, frame, ends)),
         };
-        let Some(Some(connection)) = self.connections.get_mut(place) else { return };
-        let (taken, let_go) = connection.take(kept, &self.limits);
-        self.bytes = (self.bytes + taken).saturating_sub(let_go);
+        let Some(Some(connection)) = self.connections.get_mut(slot) else { return };
+        let (taken, dropped) = connection.take(retained, &self.limits);
+        self.bytes = (self.bytes + taken).saturating_sub(dropped);
         while self.bytes > self.limits.bytes && self.evict() {}
     }
 
-    /// The frame that is staged is an answer of a name server.
-    pub(crate) fn note_names(&mut self, client: Option<IpAddr>, ips: Vec<IpAddr>) {
-        let Some((kept, _)) = self.staged.take() else { return };
-        let answer = NameAnswer { kept, client, ips };
-        self.names_bytes += answer.bytes();
-        self.names.push_back(answer);
-        while self.names_bytes > self.limits.names {
-            let Some(gone) = self.names.pop_front() else { break };
-            self.names_bytes -= gone.bytes();
+    /// Adds the staged frame as a DNS response.
+    pub(crate) fn attach_dns_response(&mut self, client: Option<IpAddr>, ips: Vec<IpAddr>) {
+        let Some((retained, _)) = self.staged.take() else { return };
+        let answer = DnsResponse { retained, client, ips };
+        self.dns_bytes += answer.bytes();
+        self.dns_responses.push_back(answer);
+        while self.dns_bytes > self.limits.names {
+            let Some(evicted) = self.dns_responses.pop_front() else { break };
+            self.dns_bytes -= evicted.bytes();
         }
     }
 
-    /// The ends of the connections that have one of the frames that are `wanted`, which are in order.
-    pub(super) fn ends_of(&self, wanted: &[FrameRef]) -> Vec<Endpoint> {
-        let known = self.connections.iter().flatten().filter(|it| it.has_one_of(wanted));
+    /// The endpoints of the connections that contain one of the frames `wanted`, which are sorted.
+    pub(super) fn endpoints_of(&self, wanted: &[FrameRef]) -> Vec<Endpoint> {
+        let known = self.connections.iter().flatten().filter(|it| it.contains_any(wanted));
         known.flat_map(|connection| connection.ends).collect()
     }
 
-    fn enter(&mut self, connection: Connection) -> usize {
+    fn insert(&mut self, connection: ConnectionPackets) -> usize {
         let flow = connection.flow;
-        let place = self.free.pop().unwrap_or_else(|| {
+        let slot = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
             self.connections.len() - 1
         });
-        if let Some(entry) = self.connections.get_mut(place) {
+        if let Some(entry) = self.connections.get_mut(slot) {
             *entry = Some(connection);
             self.bytes += CONNECTION_OVERHEAD;
         }
-        self.by_flow.insert(flow, place);
-        place
+        self.by_flow.insert(flow, slot);
+        slot
     }
 
-    /// Lets one connection go; false when there is none.
+    /// Discards one connection; false if there is none.
     fn evict(&mut self) -> bool {
-        // Two rounds at the most: the first clears every mark that it does not find cleared.
+        // Two rounds suffice, because the first clears the mark of every connection.
         for _ in 0..self.connections.len().saturating_mul(2) {
-            let hand = self.hand;
-            self.hand = (hand + 1) % self.connections.len().max(1);
-            let Some(entry) = self.connections.get_mut(hand) else { return false };
+            let clock_hand = self.clock_hand;
+            self.clock_hand = (clock_hand + 1) % self.connections.len().max(1);
+            let Some(entry) = self.connections.get_mut(clock_hand) else { return false };
             if entry.as_mut().is_some_and(|it| !std::mem::take(&mut it.used)) {
-                let Some(gone) = entry.take() else { return false };
-                self.free.push(hand);
-                if self.by_flow.get(&gone.flow) == Some(&hand) {
-                    self.by_flow.remove(&gone.flow);
+                let Some(evicted) = entry.take() else { return false };
+                self.free.push(clock_hand);
+                if self.by_flow.get(&evicted.flow) == Some(&clock_hand) {
+                    self.by_flow.remove(&evicted.flow);
                 }
-                self.bytes = self.bytes.saturating_sub(gone.bytes());
+                self.bytes = self.bytes.saturating_sub(evicted.bytes());
                 return true;
             }
         }
         false
     }
 
-    /// All that is at hand of the connections of the frames that are `wanted`, which are in order.
+    /// The case with all buffered packets of the connections that contain one of the frames `wanted`, which are
+    /// sorted.
     pub(super) fn case<'a>(
         &'a self,
         at: Timestamp,
         finding: &'a Finding,
         wanted: &[FrameRef],
-    ) -> Case<'a> {
-        let (mut kept, mut ends, mut left_out) = (Vec::new(), Vec::new(), 0);
+    ) -> EvidenceCase<'a> {
+        let (mut retained, mut ends, mut left_out) = (Vec::new(), Vec::new(), 0);
         for connection in self.connections.iter().flatten() {
-            if connection.has_one_of(wanted) {
-                kept.extend(connection.frames());
+            if connection.contains_any(wanted) {
+                retained.extend(connection.frames());
                 ends.push(connection.ends);
                 left_out += connection.left_out;
             }
         }
-        let answers = self.names.iter().rev().filter(|answer| answer.is_about(&ends));
-        kept.extend(answers.take(MOST_ANSWERS).map(|answer| &answer.kept));
-        kept.sort_unstable_by_key(|kept| kept.serial);
-        let is_there = |frame: FrameRef| kept.iter().any(|kept| kept.id == frame);
-        let missing = finding.evidence.iter().filter(|it| !is_there(it.frame)).count();
-        let packets = kept
+        let answers = self.dns_responses.iter().rev().filter(|answer| answer.is_about(&ends));
+        retained.extend(answers.take(MAX_DNS_RESPONSES).map(|answer| &answer.retained));
+        retained.sort_unstable_by_key(|retained| retained.serial);
+        let is_buffered = |frame: FrameRef| retained.iter().any(|retained| retained.id == frame);
+        let missing = finding.evidence.iter().filter(|it| !is_buffered(it.frame)).count();
+        let packets = retained
             .iter()
-            .map(|kept| Packet {
-                frame: kept.frame(),
-                shows: finding.evidence.iter().filter(|it| it.frame == kept.id).collect(),
+            .map(|retained| EvidencePacket {
+                frame: retained.frame(),
+                shows: finding.evidence.iter().filter(|it| it.frame == retained.id).collect(),
             })
             .collect();
-        Case { at, finding, packets, missing, left_out, is_again: false }
+        EvidenceCase { at, finding, packets, missing, left_out, is_update: false }
     }
 }
 
-impl Kept {
+impl RetainedFrame {
     fn bytes(&self) -> usize {
         self.bytes.len() + FRAME_OVERHEAD
     }
@@ -257,22 +260,22 @@ impl Kept {
     }
 }
 
-impl NameAnswer {
+impl DnsResponse {
     fn bytes(&self) -> usize {
-        self.kept.bytes() + self.ips.len() * size_of::<IpAddr>()
+        self.retained.bytes() + self.ips.len() * size_of::<IpAddr>()
     }
 
-    /// Whether one of two ends was told the address of the other, or that a name has none.
+    /// Whether one of two endpoints received the address of the other, or the response that a name has no address.
     fn is_about(&self, ends: &[[Endpoint; 2]]) -> bool {
-        let told = |who: Endpoint, whom: Endpoint| {
-            self.client.is_none_or(|client| client == who.ip)
-                && (self.ips.is_empty() || self.ips.contains(&whom.ip))
+        let resolved = |client: Endpoint, peer: Endpoint| {
+            self.client.is_none_or(|ip| ip == client.ip)
+                && (self.ips.is_empty() || self.ips.contains(&peer.ip))
         };
-        ends.iter().any(|[one, other]| told(*one, *other) || told(*other, *one))
+        ends.iter().any(|[one, other]| resolved(*one, *other) || resolved(*other, *one))
     }
 }
 
-impl Connection {
+impl ConnectionPackets {
     const fn new(flow: FlowId, frame: FrameRef, ends: [Endpoint; 2]) -> Self {
         Self {
             flow,
@@ -287,82 +290,82 @@ impl Connection {
         }
     }
 
-    /// Takes a frame in. Gives the bytes that came and those that were let go for it.
-    fn take(&mut self, kept: Kept, limits: &EvidenceLimits) -> (usize, usize) {
+    /// Adds a frame; returns the number of bytes added and the number discarded.
+    fn take(&mut self, retained: RetainedFrame, limits: &EvidenceLimits) -> (usize, usize) {
         self.used = true;
-        self.range = (self.range.0.min(kept.id), self.range.1.max(kept.id));
-        let bytes = kept.bytes();
+        self.range = (self.range.0.min(retained.id), self.range.1.max(retained.id));
+        let bytes = retained.bytes();
         let is_first = self.last.is_empty()
             && self.first.len() < limits.first_frames
             && self.first_bytes + bytes <= limits.first_bytes;
         if is_first {
             self.first_bytes += bytes;
-            self.first.push(kept);
+            self.first.push(retained);
             return (bytes, 0);
         }
         self.last_bytes += bytes;
-        self.last.push_back(kept);
-        let mut let_go = 0;
+        self.last.push_back(retained);
+        let mut dropped = 0;
         while self.last.len() > limits.last_frames
             || (self.last_bytes > limits.last_bytes && self.last.len() > 1)
         {
-            let Some(gone) = self.last.pop_front() else { break };
+            let Some(evicted) = self.last.pop_front() else { break };
             self.left_out += 1;
-            self.last_bytes -= gone.bytes();
-            let_go += gone.bytes();
+            self.last_bytes -= evicted.bytes();
+            dropped += evicted.bytes();
         }
-        (bytes, let_go)
+        (bytes, dropped)
     }
 
     fn bytes(&self) -> usize {
         self.first_bytes + self.last_bytes + CONNECTION_OVERHEAD
     }
 
-    fn frames(&self) -> impl Iterator<Item = &Kept> {
+    fn frames(&self) -> impl Iterator<Item = &RetainedFrame> {
         self.first.iter().chain(&self.last)
     }
 
-    /// Whether one of `wanted`, which are in order, is a frame of it.
-    fn has_one_of(&self, wanted: &[FrameRef]) -> bool {
+    /// Whether it contains one of the frames `wanted`, which are sorted.
+    fn contains_any(&self, wanted: &[FrameRef]) -> bool {
         let (least, greatest) = self.range;
         let from = wanted.partition_point(|frame| *frame < least);
-        let may_be = wanted.get(from).is_some_and(|frame| *frame <= greatest);
-        may_be && self.frames().any(|kept| wanted.binary_search(&kept.id).is_ok())
+        let is_in_range = wanted.get(from).is_some_and(|frame| *frame <= greatest);
+        is_in_range && self.frames().any(|retained| wanted.binary_search(&retained.id).is_ok())
     }
 }
 
-impl Young {
-    fn push(&mut self, kept: Kept, most: usize) {
-        let place = self.front + self.frames.len() as u64;
-        self.bytes += kept.bytes();
-        self.places.insert(kept.id, place);
-        self.frames.push_back(Some(kept));
+impl OpeningFrames {
+    fn push(&mut self, retained: RetainedFrame, most: usize) {
+        let position = self.front + self.frames.len() as u64;
+        self.bytes += retained.bytes();
+        self.positions.insert(retained.id, position);
+        self.frames.push_back(Some(retained));
         while self.bytes > most || matches!(self.frames.front(), Some(None)) {
             let Some(front) = self.frames.pop_front() else { break };
             self.front += 1;
-            if let Some(gone) = front {
-                self.bytes -= gone.bytes();
-                self.places.remove(&gone.id);
+            if let Some(evicted) = front {
+                self.bytes -= evicted.bytes();
+                self.positions.remove(&evicted.id);
             }
         }
     }
 
-    fn take(&mut self, frame: FrameRef) -> Option<Kept> {
-        let place = self.places.remove(&frame)?;
-        let index = usize::try_from(place.checked_sub(self.front)?).ok()?;
-        let kept = self.frames.get_mut(index)?.take()?;
-        self.bytes -= kept.bytes();
-        Some(kept)
+    fn take(&mut self, frame: FrameRef) -> Option<RetainedFrame> {
+        let position = self.positions.remove(&frame)?;
+        let index = usize::try_from(position.checked_sub(self.front)?).ok()?;
+        let retained = self.frames.get_mut(index)?.take()?;
+        self.bytes -= retained.bytes();
+        Some(retained)
     }
 }
 
-/// Answers of name servers in one case: the latest.
-const MOST_ANSWERS: usize = 16;
+/// Most DNS responses in one case; the latest are used.
+const MAX_DNS_RESPONSES: usize = 16;
 
-/// What a frame costs beside its bytes, roughly.
+/// Approximate memory of a frame beside its bytes.
 const FRAME_OVERHEAD: usize = 128;
 
-/// What a connection costs beside its frames, roughly.
+/// Approximate memory of a connection beside its frames.
 const CONNECTION_OVERHEAD: usize = 256;
 
 #[cfg(test)]
@@ -370,7 +373,7 @@ mod tests {
     use super::*;
     use crate::flow::{FlowKey, FlowTable};
 
-    /// Identities as the table of connections gives them.
+    /// Identifiers as the flow table assigns them.
     fn flows(count: u16) -> Vec<FlowId> {
         let mut table = FlowTable::new(count.into());
         let end = |port| Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port };
@@ -402,7 +405,7 @@ mod tests {
         EvidenceLimits { first_frames: 2, last_frames: 3, frame: 100, ..EvidenceLimits::default() }
     }
 
-    impl Recent {
+    impl RecentPackets {
         fn follow(&mut self, flow: FlowId, number: u64, bytes: usize) {
             self.stage(&frame(number, &vec![7; bytes]), Relevance::Now);
             self.attach(flow, id(number), ENDS);
@@ -410,28 +413,32 @@ mod tests {
 
         fn numbers(&self, wanted: u64) -> Vec<u64> {
             let connections = self.connections.iter().flatten();
-            let mut with = connections.filter(|it| it.has_one_of(&[id(wanted)]));
-            let one = with.next().into_iter().flat_map(Connection::frames);
-            one.map(|kept| kept.id.number).collect()
+            let mut with = connections.filter(|it| it.contains_any(&[id(wanted)]));
+            let one = with.next().into_iter().flat_map(ConnectionPackets::frames);
+            one.map(|retained| retained.id.number).collect()
         }
     }
 
     #[test]
-    fn the_first_and_the_last_packets_of_a_connection_stay_and_are_cut() {
-        let mut recent = Recent::new(limits());
+    fn the_first_and_last_packets_of_a_connection_are_kept_and_truncated() {
+        let mut recent = RecentPackets::new(limits());
         let flow = flows(1)[0];
         (1..=9).for_each(|number| recent.follow(flow, number, 500));
         assert_eq!(recent.numbers(1), [1, 2, 7, 8, 9]);
         let connection = recent.connections[0].as_ref().unwrap();
         assert_eq!(connection.left_out, 4);
-        assert!(connection.frames().all(|kept| kept.bytes.len() == 100 && kept.wire_len == 9999));
+        assert!(
+            connection
+                .frames()
+                .all(|retained| retained.bytes.len() == 100 && retained.wire_len == 9999)
+        );
         assert_eq!(recent.bytes, connection.bytes());
     }
 
     #[test]
-    fn bytes_are_bounded_and_what_is_in_use_stays() {
+    fn bytes_are_bounded_and_active_connections_are_kept() {
         let limits = EvidenceLimits { bytes: 20 * (CONNECTION_OVERHEAD + 400), ..limits() };
-        let mut recent = Recent::new(limits);
+        let mut recent = RecentPackets::new(limits);
         let flows = flows(500);
         for (number, flow) in (1_u64..).zip(&flows[1..]) {
             recent.follow(*flow, number * 2, 100);
@@ -441,14 +448,14 @@ mod tests {
         assert_eq!(recent.numbers(3)[..2], [3, 5], "the one in use has its start");
         assert!(recent.numbers(2).is_empty(), "an old one is gone");
         assert!(!recent.numbers(2 * 499).is_empty(), "the last one is there");
-        let bytes: usize = recent.connections.iter().flatten().map(Connection::bytes).sum();
+        let bytes: usize = recent.connections.iter().flatten().map(ConnectionPackets::bytes).sum();
         assert_eq!(bytes, recent.bytes);
-        assert!(recent.connections.len() < 60, "places are used again");
+        assert!(recent.connections.len() < 60, "positions are used again");
     }
 
     #[test]
-    fn a_connection_that_is_followed_late_gets_the_packets_that_opened_it() {
-        let mut recent = Recent::new(limits());
+    fn a_connection_that_is_tracked_late_gets_the_packets_that_opened_it() {
+        let mut recent = RecentPackets::new(limits());
         for number in 1..=3 {
             recent.stage(&frame(number, b"syn"), Relevance::Later);
         }
@@ -459,20 +466,20 @@ mod tests {
             recent.attach(flow, id(number), ENDS);
         }
         assert_eq!(recent.numbers(4), [1, 2, 4]);
-        // The next frame settles what was staged; what nobody followed and opened nothing is let go.
+        // The next frame replaces the staged one; a frame that was not claimed and opened nothing is discarded.
         recent.stage(&frame(5, b"junk"), Relevance::Now);
         recent.stage(&frame(6, b"junk"), Relevance::Now);
-        assert_eq!(recent.pending.places.len(), 1, "the third one still waits");
+        assert_eq!(recent.pending.positions.len(), 1, "the third one is still buffered");
     }
 
     #[test]
-    fn packets_that_open_connections_wait_within_a_bound() {
+    fn packets_that_open_connections_are_buffered_within_a_bound() {
         let limits = EvidenceLimits { pending_connections: 10 * (FRAME_OVERHEAD + 3), ..limits() };
-        let mut recent = Recent::new(limits);
+        let mut recent = RecentPackets::new(limits);
         for number in 1..=1000 {
             recent.stage(&frame(number, b"syn"), Relevance::Later);
             assert!(recent.pending.bytes <= limits.pending_connections);
-            assert_eq!(recent.pending.places.len(), recent.pending.frames.len());
+            assert_eq!(recent.pending.positions.len(), recent.pending.frames.len());
         }
         assert_eq!(recent.pending.frames.len(), 10);
         let flow = flows(1)[0];
@@ -482,8 +489,8 @@ mod tests {
     }
 
     #[test]
-    fn ports_that_are_used_again_are_another_connection() {
-        let mut recent = Recent::new(limits());
+    fn reused_ports_are_another_connection() {
+        let mut recent = RecentPackets::new(limits());
         let flow = flows(1)[0];
         recent.follow(flow, 1, 10);
         recent.begin(flow);

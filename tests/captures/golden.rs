@@ -1,4 +1,4 @@
-//! What the program says about each capture, compared with `captures/expected/`. With
+//! What the program reports about each capture, compared with `captures/expected/`. With
 //! `BEAMSCOPE_BLESS=1` the files there are written anew; the diff is then reviewed like any other.
 
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{SEED, captures, lines_of};
 
 #[test]
-fn each_capture_says_what_it_said() {
+fn each_capture_gives_the_expected_output() {
     let blessed: Vec<_> = captures()
         .iter()
         .map(|capture| {

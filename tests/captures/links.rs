@@ -63,10 +63,10 @@ fn events(frames: &[Kept]) -> Vec<Event> {
     pipeline.finish()
 }
 
-/// What a run says about connections, but for frames and times.
+/// What a run reports about connections, but for frames and times.
 #[derive(Debug, Eq, PartialEq)]
 struct Story {
-    /// Each record of a session, in the order told.
+    /// Each record of a session, in the order reported.
     sessions: Vec<String>,
     requests: Vec<String>,
     findings: Vec<String>,
@@ -208,10 +208,10 @@ fn a_connection_seen_on_both_sides_of_a_router_is_one() {
 #[test]
 fn two_interfaces_with_links_of_their_own_are_one_timeline() {
     let frames = load("links-two-interfaces.pcapng");
-    let told = story(&frames);
-    let is_seen_once = |id: &str| told.sessions.iter().filter(|s| s.starts_with(id)).count() <= 2;
-    assert!(told.sessions.iter().all(|s| is_seen_once(&s[..24])), "{told:#?}");
-    assert_eq!(told.sessions.len(), 3, "refused; established and closed: {told:#?}");
+    let output = story(&frames);
+    let is_seen_once = |id: &str| output.sessions.iter().filter(|s| s.starts_with(id)).count() <= 2;
+    assert!(output.sessions.iter().all(|s| is_seen_once(&s[..24])), "{output:#?}");
+    assert_eq!(output.sessions.len(), 3, "refused; established and closed: {output:#?}");
     let links: BTreeMap<u16, usize> = frames.iter().fold(BTreeMap::new(), |mut counts, frame| {
         *counts.entry(frame.link.0).or_default() += 1;
         counts
@@ -237,7 +237,7 @@ fn outcomes(frames: &[Kept]) -> BTreeMap<Outcome, u64> {
 }
 
 #[test]
-fn a_short_snaplen_leaves_open_what_it_cut_and_says_so_once() {
+fn a_short_snaplen_leaves_open_what_it_cut_and_reports_so_once() {
     let frames = load("fmt-snaplen96.pcap");
     let expected = BTreeMap::from([(Outcome::Connected, 1), (Outcome::Incomplete, 1)]);
     assert_eq!(outcomes(&frames), expected);

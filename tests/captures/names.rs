@@ -1,4 +1,4 @@
-//! What the asker wanted: the host of a dial, told by what the capture shows of how its address was found.
+//! The host that a dial wanted, inferred from how the capture shows its address to be found.
 //! Near misses are made from the project's own captures.
 
 use std::net::IpAddr;
@@ -35,7 +35,7 @@ fn load(name: &str) -> Vec<Kept> {
     frames
 }
 
-/// What a run says: the last record of each dial, and the findings.
+/// What a run reports: the last record of each dial, and the findings.
 struct Story {
     sessions: Vec<Session>,
     findings: Vec<Finding>,
@@ -102,12 +102,12 @@ fn replace(frames: &mut [Kept], from: &[u8], to: &[u8]) {
 }
 
 #[test]
-fn dns_tells_the_alias_that_was_dialed() {
-    let told = read("names-alias.pcap");
-    assert_eq!(told.wanted(), "two@db-primary.example.lan epmd dns");
-    let outcomes: Vec<_> = told.sessions.iter().map(|it| it.outcome).collect();
+fn dns_shows_the_alias_that_was_dialed() {
+    let output = read("names-alias.pcap");
+    assert_eq!(output.wanted(), "two@db-primary.example.lan epmd dns");
+    let outcomes: Vec<_> = output.sessions.iter().map(|it| it.outcome).collect();
     assert_eq!(outcomes, [Outcome::NameMismatch, Outcome::Connected]);
-    let [finding] = &told.findings[..] else { panic!("{}", told.findings.len()) };
+    let [finding] = &output.findings[..] else { panic!("{}", output.findings.len()) };
     assert_eq!((finding.rule, finding.severity), ("name-mismatch", Severity::High));
     assert_eq!(finding.confidence, Confidence::Likely);
     assert_eq!(
@@ -125,20 +125,20 @@ fn dns_tells_the_alias_that_was_dialed() {
 }
 
 #[test]
-fn aaaa_answers_over_ipv6_tell_it_too() {
-    let told = read("names-alias-ipv6.pcap");
-    assert_eq!(told.wanted(), "two@service.example.lan epmd dns");
+fn aaaa_answers_over_ipv6_give_it_too() {
+    let output = read("names-alias-ipv6.pcap");
+    assert_eq!(output.wanted(), "two@service.example.lan epmd dns");
     assert_eq!(
-        told.findings[0].evidence[0].what.to_string(),
+        output.findings[0].evidence[0].what.to_string(),
         "DNS answer: service.example.lan is at fd53::2"
     );
 }
 
 #[test]
 fn a_short_name_dials_no_search_domain() {
-    let told = read("names-short-dials-long.pcap");
-    assert_eq!(told.wanted(), "two@hostb epmd dns");
-    let finding = &told.findings[0];
+    let output = read("names-short-dials-long.pcap");
+    assert_eq!(output.wanted(), "two@hostb epmd dns");
+    let finding = &output.findings[0];
     assert_eq!(finding.title, "one@hosta dialed two@hostb and reached two@hostb.example.lan");
     assert!(finding.explanation.contains("asked DNS for hostb.example.lan"));
     assert!(finding.explanation.contains("such nodes do not connect"));
@@ -147,9 +147,9 @@ fn a_short_name_dials_no_search_domain() {
 
 #[test]
 fn a_long_name_dials_what_dns_was_asked_for() {
-    let told = read("names-long-dials-short.pcap");
-    assert_eq!(told.wanted(), "two@hostb.example.lan epmd dns");
-    assert!(told.findings[0].explanation.contains("two@hostb has a short name"));
+    let output = read("names-long-dials-short.pcap");
+    assert_eq!(output.wanted(), "two@hostb.example.lan epmd dns");
+    assert!(output.findings[0].explanation.contains("two@hostb has a short name"));
 }
 
 #[test]
@@ -160,18 +160,18 @@ fn a_name_with_a_dot_may_get_a_search_domain_too() {
 #[test]
 fn two_names_of_one_address_are_no_host() {
     let frames = load("names-two-aliases.pcap");
-    let told = story(&frames, &[]);
-    assert_eq!(told.wanted(), "two@db-primary.example.lan epmd dns");
-    let last = told.sessions.last().and_then(|it| it.wanted.as_ref()).unwrap();
+    let output = story(&frames, &[]);
+    assert_eq!(output.wanted(), "two@db-primary.example.lan epmd dns");
+    let last = output.sessions.last().and_then(|it| it.wanted.as_ref()).unwrap();
     assert_eq!((&last.host, &last.rests_on[..]), (&None, &["epmd"][..]));
 }
 
 #[test]
-fn an_earlier_connection_tells_the_name_that_was_wanted_then() {
+fn an_earlier_connection_shows_the_name_that_was_wanted_then() {
     let frames = load("names-host-changed.pcap");
-    let told = story(&frames, &[]);
-    assert_eq!(told.wanted(), "two@hostb.example.lan epmd other_session");
-    let finding = told.findings.iter().find(|it| it.rule == "name-mismatch").unwrap();
+    let output = story(&frames, &[]);
+    assert_eq!(output.wanted(), "two@hostb.example.lan epmd other_session");
+    let finding = output.findings.iter().find(|it| it.rule == "name-mismatch").unwrap();
     assert!(
         finding.title.ends_with("dialed two@10.53.0.2 under a different name"),
         "{}",
@@ -180,7 +180,7 @@ fn an_earlier_connection_tells_the_name_that_was_wanted_then() {
     assert!(finding.explanation.contains("has connected to two@hostb.example.lan before"));
     assert!(finding.evidence[0].session_id.is_some());
 
-    // The other way round: what comes later tells nothing about the dial that failed before it.
+    // The other way round: what comes later shows nothing about the dial that failed before it.
     let mut first = frames;
     let later_at = first[0].at.after(SECOND);
     let mut turned = first.split_off(first.partition_point(|frame| frame.at < later_at));
@@ -189,29 +189,29 @@ fn an_earlier_connection_tells_the_name_that_was_wanted_then() {
 }
 
 #[test]
-fn an_answer_with_another_address_tells_nothing() {
+fn an_answer_with_another_address_shows_nothing() {
     let mut frames = load("names-short-dials-long.pcap");
     replace(&mut frames, &[10, 53, 0, 2], &[10, 53, 0, 9]);
     assert_eq!(story(&frames, &[]).wanted(), "two@? epmd");
 }
 
 #[test]
-fn an_answer_to_another_client_tells_nothing() {
+fn an_answer_to_another_client_shows_nothing() {
     let mut frames = load("names-alias.pcap");
     for frame in frames.iter_mut().filter(|frame| frame.is_dns_answer()) {
         assert_eq!(frame.bytes[30..34], [10, 53, 0, 1]);
         frame.bytes[33] = 7;
     }
-    let told = story(&frames, &[]);
-    assert_eq!(told.wanted(), "two@? epmd");
+    let output = story(&frames, &[]);
+    assert_eq!(output.wanted(), "two@? epmd");
     assert_eq!(
-        told.findings[0].title,
+        output.findings[0].title,
         "one@hosta.example.lan dialed two@hostb.example.lan under a different name"
     );
 }
 
 #[test]
-fn an_answer_long_before_tells_nothing() {
+fn an_answer_long_before_shows_nothing() {
     let mut frames = load("names-alias.pcap");
     for frame in frames.iter_mut().filter(|frame| frame.is_dns_answer()) {
         frame.at = frame.at.before(SECOND * 11);
@@ -246,10 +246,10 @@ fn a_dial_of_the_very_name_that_answered_is_no_alias() {
         bytes[16..18].copy_from_slice(&(len + 20).to_be_bytes());
         frame.bytes = bytes;
     }
-    let told = story(&frames, &[]);
-    assert_eq!(told.wanted(), "two@hostb.example.lan epmd dns");
-    assert_eq!(told.sessions[0].confidence, Confidence::Possible);
-    let finding = &told.findings[0];
+    let output = story(&frames, &[]);
+    assert_eq!(output.wanted(), "two@hostb.example.lan epmd dns");
+    assert_eq!(output.sessions[0].confidence, Confidence::Possible);
+    let finding = &output.findings[0];
     assert_eq!(finding.severity, Severity::Low);
     assert!(finding.title.contains("seems to have dialed that name"), "{}", finding.title);
     assert!(!finding.explanation.contains("alias"), "{}", finding.explanation);
@@ -260,9 +260,9 @@ fn names_that_the_capture_brings_are_a_hint_unless_the_close_refutes_them() {
     let mut frames = load("names-alias.pcap");
     frames.retain(|frame| !frame.is_dns_answer());
     let listed = |name| story(&frames, &[("10.53.0.2", name)]);
-    let told = listed("db.example.lan");
-    assert_eq!(told.wanted(), "two@db.example.lan epmd capture_names");
-    let finding = &told.findings[0];
+    let output = listed("db.example.lan");
+    assert_eq!(output.wanted(), "two@db.example.lan epmd capture_names");
+    let finding = &output.findings[0];
     assert!(finding.title.contains("under a different name"), "{}", finding.title);
     assert!(finding.explanation.contains("may have dialed two@db.example.lan"));
     assert_eq!(listed("hostb.example.lan").wanted(), "two@? epmd");
@@ -270,8 +270,8 @@ fn names_that_the_capture_brings_are_a_hint_unless_the_close_refutes_them() {
     let several = [("10.53.0.2", "a.example.lan"), ("10.53.0.2", "b.example.lan")];
     assert_eq!(story(&frames, &several).wanted(), "two@? epmd");
     // DNS is the better ground.
-    let told = story(&load("names-alias.pcap"), &[("10.53.0.2", "a.example.lan")]);
-    assert_eq!(told.wanted(), "two@db-primary.example.lan epmd dns");
+    let output = story(&load("names-alias.pcap"), &[("10.53.0.2", "a.example.lan")]);
+    assert_eq!(output.wanted(), "two@db-primary.example.lan epmd dns");
 }
 
 /// A block of a pcapng file: type, length, body in whole words, length.

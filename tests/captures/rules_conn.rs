@@ -9,14 +9,14 @@ use beamscope::judge::world::HomeNets;
 use beamscope::protocol::digest::{Cookie, Cookies};
 use beamscope::record::{Body, Confidence, Finding, Incident, Outcome, Session, Severity, Shows};
 
-/// What a run over one of the project's captures says.
-struct Told {
+/// What a run over one of the project's captures reports.
+struct RunOutput {
     findings: Vec<Finding>,
     incidents: Vec<Incident>,
     sessions: Vec<Session>,
 }
 
-impl Told {
+impl RunOutput {
     /// The findings of a rule.
     fn of(&self, rule: &str) -> Vec<&Finding> {
         self.findings.iter().filter(|finding| finding.rule == rule).collect()
@@ -44,7 +44,7 @@ impl Told {
     }
 }
 
-fn run(name: &str, home: &[&str], cookies: Cookies) -> Told {
+fn run(name: &str, home: &[&str], cookies: Cookies) -> RunOutput {
     let path = captures().join(name);
     let mut inputs = Inputs::new(vec![Input::Path(path)], Order::Time).unwrap();
     let config = Config {
@@ -61,24 +61,25 @@ fn run(name: &str, home: &[&str], cookies: Cookies) -> Told {
             pipeline.push_frame(&frame);
         }
     }
-    let mut told = Told { findings: Vec::new(), incidents: Vec::new(), sessions: Vec::new() };
+    let mut output =
+        RunOutput { findings: Vec::new(), incidents: Vec::new(), sessions: Vec::new() };
     for event in pipeline.finish() {
         match event.body {
-            Body::Finding { finding } => told.findings.push(*finding),
-            Body::Incident { incident } => told.incidents.push(*incident),
-            Body::Session { session } => told.sessions.push(*session),
+            Body::Finding { finding } => output.findings.push(*finding),
+            Body::Incident { incident } => output.incidents.push(*incident),
+            Body::Session { session } => output.sessions.push(*session),
             _ => {}
         }
     }
-    told
+    output
 }
 
-fn told(name: &str) -> Told {
+fn output_of(name: &str) -> RunOutput {
     run(name, &[], Cookies::default())
 }
 
 /// With the test cookies as candidates.
-fn told_with_cookies(name: &str) -> Told {
+fn run_with_cookies(name: &str) -> RunOutput {
     let text = std::fs::read_to_string(captures().join("cookies.txt")).unwrap();
     let mut cookies = Cookies::default();
     for (label, secret) in text.lines().filter_map(|line| line.split_once('\t')) {
@@ -104,7 +105,7 @@ fn nodes(finding: &Finding) -> Vec<&str> {
 }
 
 #[test]
-fn a_tls_alert_is_told_by_its_name_and_by_whoever_sent_it() {
+fn a_tls_alert_is_reported_with_its_name_and_its_sender() {
     let hello = (16, "TLS hello");
     let close = |frame| (frame, "FIN in the TLS handshake");
     for (name, title, evidence) in [
@@ -129,17 +130,17 @@ fn a_tls_alert_is_told_by_its_name_and_by_whoever_sent_it() {
             vec![(8, "PORT2_RESP"), hello, (20, "fatal TLS alert handshake_failure"), close(22)],
         ),
     ] {
-        let told = told(name);
-        let finding = told.one("tls-failure");
+        let output = output_of(name);
+        let finding = output.one("tls-failure");
         assert_eq!(finding.title, title);
         assert_eq!(shown(finding), evidence, "{name}");
-        assert_eq!(told.findings.len(), 1, "{name}: one cause, one finding");
-        assert_eq!(told.outcomes(Outcome::Tls), 1, "{name}");
+        assert_eq!(output.findings.len(), 1, "{name}: one cause, one finding");
+        assert_eq!(output.outcomes(Outcome::Tls), 1, "{name}");
     }
 }
 
 #[test]
-fn a_sealed_refusal_is_told_by_its_place() {
+fn an_encrypted_refusal_is_recognised_by_its_position() {
     let hello = (16, "TLS hello");
     let alert = |frame| (frame, "encrypted TLS alert");
     let close = |frame| (frame, "FIN in the TLS handshake");
@@ -162,37 +163,37 @@ fn a_sealed_refusal_is_told_by_its_place() {
             vec![(8, "PORT2_RESP"), hello, alert(22), close(23)],
         ),
     ] {
-        let told = told(name);
-        let finding = told.one("tls-failure");
+        let output = output_of(name);
+        let finding = output.one("tls-failure");
         assert_eq!(finding.title, title);
         assert_eq!(finding.confidence, Confidence::Likely);
         assert_eq!(shown(finding), evidence, "{name}");
-        assert_eq!(told.findings.len(), 1, "{name}: one cause, one finding");
+        assert_eq!(output.findings.len(), 1, "{name}: one cause, one finding");
     }
 }
 
 #[test]
 fn healthy_tls_and_tls_on_one_side_are_no_tls_failure() {
-    assert!(told("tls-both.pcap").rules().is_empty());
-    let newer = told("tls13-both.pcap");
+    assert!(output_of("tls-both.pcap").rules().is_empty());
+    let newer = output_of("tls13-both.pcap");
     assert_eq!((newer.findings.len(), newer.outcomes(Outcome::Tls)), (0, 2));
-    assert_eq!(told("tls-initiator-only.pcap").rules(), ["tls-mismatch"]);
+    assert_eq!(output_of("tls-initiator-only.pcap").rules(), ["tls-mismatch"]);
 }
 
 #[test]
-fn alive_is_told_and_a_healthy_return_is_not() {
-    let told_alive = told("status-alive-reconnect.pcap");
-    let finding = told_alive.one("already-connected");
+fn alive_is_reported_and_a_healthy_return_is_not() {
+    let alive = output_of("status-alive-reconnect.pcap");
+    let finding = alive.one("already-connected");
     assert_eq!(nodes(finding), ["phoenix@192.168.0.91", "keeper@192.168.0.92"]);
     assert_eq!(finding.severity, Severity::Info);
     let what: Vec<_> = shown(finding).into_iter().map(|(_, what)| what).collect();
     assert_eq!(what, ["send_name", "status alive", "status true"]);
-    assert!(told("link-cut-tick-timeout.pcap").of("already-connected").is_empty());
+    assert!(output_of("link-cut-tick-timeout.pcap").of("already-connected").is_empty());
 }
 
 #[test]
 fn dials_that_crossed_are_one_incident_for_the_pair() {
-    let crossed = told("simultaneous-connect.pcap");
+    let crossed = output_of("simultaneous-connect.pcap");
     let finding = crossed.one("simultaneous-connect");
     assert_eq!(nodes(finding), ["aaa@192.168.0.101", "zzz@192.168.0.102"]);
     let other = (30, "send_name of the dial the other way");
@@ -203,14 +204,14 @@ fn dials_that_crossed_are_one_incident_for_the_pair() {
 
 #[test]
 fn a_nok_without_a_dial_the_other_way_is_same_name() {
-    let told = told("same-name.pcap");
-    assert!(told.of("simultaneous-connect").is_empty());
-    assert_eq!(nodes(told.one("same-name")), ["mail@release.svc.cluster.local"]);
+    let output = output_of("same-name.pcap");
+    assert!(output.of("simultaneous-connect").is_empty());
+    assert_eq!(nodes(output.one("same-name")), ["mail@release.svc.cluster.local"]);
 }
 
 #[test]
 fn many_names_and_many_cookies_are_guessing() {
-    let names = told("guessing-names.pcap");
+    let names = output_of("guessing-names.pcap");
     let finding = names.one("cookie-guessing");
     assert_eq!(nodes(finding), ["two@10.9.0.2"]);
     assert_eq!(finding.severity, Severity::Critical);
@@ -220,13 +221,13 @@ fn many_names_and_many_cookies_are_guessing() {
     assert_eq!(names.count("cookie-guessing"), [2], "the tenth and the eleventh");
     assert_eq!(names.of("cookie-mismatch").len(), 6);
 
-    let cookies = told_with_cookies("guessing-cookies.pcap");
+    let cookies = run_with_cookies("guessing-cookies.pcap");
     assert_eq!(cookies.rules(), ["cookie-mismatch", "cookie-guessing"]);
     let finding = cookies.one("cookie-guessing");
     assert_eq!(shown(finding), [(22, first), (62, last), (63, "FIN without challenge_ack")]);
     assert!(finding.explanation.contains("4 different candidate cookies"));
     assert_eq!(
-        told("guessing-cookies.pcap").rules(),
+        output_of("guessing-cookies.pcap").rules(),
         ["cookie-mismatch"],
         "nothing tells it from a node"
     );
@@ -234,27 +235,27 @@ fn many_names_and_many_cookies_are_guessing() {
 
 #[test]
 fn nodes_with_one_wrong_cookie_do_not_guess() {
-    let retries = told_with_cookies("refused-in-a-loop.pcap");
+    let retries = run_with_cookies("refused-in-a-loop.pcap");
     assert_eq!(
         (retries.rules(), retries.count("cookie-mismatch")),
         (vec!["cookie-mismatch"], vec![5])
     );
-    let many = told_with_cookies("refused-many-nodes.pcap");
+    let many = run_with_cookies("refused-many-nodes.pcap");
     assert_eq!(many.rules(), ["cookie-mismatch"; 5]);
     for name in ["ping-loop-old-cookie.pcap", "four-tuple-reuse.pcap", "c-node-erl-call.pcap"] {
-        assert!(told_with_cookies(name).of("cookie-guessing").is_empty(), "{name}");
+        assert!(run_with_cookies(name).of("cookie-guessing").is_empty(), "{name}");
     }
 }
 
 #[test]
-fn clear_text_is_told_once_a_run_and_not_of_one_host() {
-    let told_all = told("seed-lan-wrong-then-right-cookie.pcap");
-    let finding = told_all.one("clear-text-distribution");
+fn clear_text_is_reported_once_a_run_and_not_of_one_host() {
+    let whole = output_of("seed-lan-wrong-then-right-cookie.pcap");
+    let finding = whole.one("clear-text-distribution");
     assert_eq!(nodes(finding), ["one@192.168.0.100", "two@192.168.0.103"]);
     assert_eq!((finding.severity, finding.evidence[0].frame.number), (Severity::Info, 46));
-    assert_eq!(told_all.findings.last().unwrap().rule, finding.rule, "at the end");
+    assert_eq!(whole.findings.last().unwrap().rule, finding.rule, "at the end");
     for name in ["short-names-loopback.pcap", "tls-both.pcap", "host-alias-name-mismatch.pcap"] {
-        assert!(told(name).of("clear-text-distribution").is_empty(), "{name}");
+        assert!(output_of(name).of("clear-text-distribution").is_empty(), "{name}");
     }
     let at_home = |net| run("seed-lan-same-cookie.pcap", &[net], Cookies::default());
     let severity = |net| at_home(net).one("clear-text-distribution").severity;
@@ -264,12 +265,12 @@ fn clear_text_is_told_once_a_run_and_not_of_one_host() {
 
 #[test]
 fn the_hello_of_a_tool_is_a_hint_and_that_of_a_c_node_is_none() {
-    let tool = told("known-tool.pcap");
+    let tool = output_of("known-tool.pcap");
     let finding = tool.one("known-tool");
     assert!(finding.title.ends_with("as an exploit for CVE-2022-24706 does"), "{}", finding.title);
     assert_eq!((nodes(finding), shown(finding)), (vec!["AAAAAA@AAAAAAA"], vec![(16, "send_name")]));
     for name in ["c-node-erl-call.pcap", "java-node.pcap", "mixed-r16-otp25.pcap"] {
-        assert!(told(name).of("known-tool").is_empty(), "{name}");
+        assert!(output_of(name).of("known-tool").is_empty(), "{name}");
     }
 }
 
@@ -284,16 +285,16 @@ fn healthy_captures_give_nothing_above_info() {
         "dynamic-node-name.pcap",
         "ticks-otp29.pcap",
     ] {
-        for finding in told_with_cookies(name).findings {
+        for finding in run_with_cookies(name).findings {
             assert_eq!(finding.severity, Severity::Info, "{name}: {}", finding.title);
         }
     }
 }
 
 #[test]
-fn what_a_node_has_another_run_is_told_by_name() {
-    let told_all = told("remote-execution.pcap");
-    let found = told_all.of("remote-execution");
+fn what_a_node_has_another_run_is_reported_by_name() {
+    let whole = output_of("remote-execution.pcap");
+    let found = whole.of("remote-execution");
     let titles: Vec<_> = found.iter().map(|finding| finding.title.as_str()).collect();
     assert_eq!(
         titles,
@@ -304,29 +305,29 @@ fn what_a_node_has_another_run_is_told_by_name() {
     );
     assert_eq!(nodes(found[0]), ["one@10.9.0.1", "two@10.9.0.2"]);
     for name in ["tls13-both.pcap", "seed-lan-same-cookie.pcap", "partition-cascade.pcap"] {
-        assert!(told(name).of("remote-execution").is_empty(), "{name}");
+        assert!(output_of(name).of("remote-execution").is_empty(), "{name}");
     }
 }
 
 #[test]
-fn a_malformed_frame_is_told_with_the_close_that_answers_it() {
-    let told_all = told("corrupt-distribution.pcap");
-    let finding = told_all.one("corrupt-distribution");
+fn a_malformed_frame_is_reported_with_the_close_that_answers_it() {
+    let whole = output_of("corrupt-distribution.pcap");
+    let finding = whole.one("corrupt-distribution");
     assert_eq!(finding.title, "two@10.9.0.2 closed on a malformed frame of script@10.9.0.1");
     let seen = shown(finding);
     assert_eq!(seen.len(), 2, "{seen:?}");
     assert_eq!((seen[0].1, seen[1].1), ("malformed control message", "close"));
     for name in ["junk-to-epmd-and-dist.pcap", "fmt-snaplen96.pcap", "java-node.pcap"] {
-        assert!(told(name).of("corrupt-distribution").is_empty(), "{name}");
+        assert!(output_of(name).of("corrupt-distribution").is_empty(), "{name}");
     }
 }
 
 #[test]
-fn a_receiver_that_does_not_read_and_lives_is_told_and_a_frozen_one_is_not() {
-    let told_all = told("congested-link.pcap");
-    let finding = told_all.one("congested-link");
+fn a_receiver_that_does_not_read_and_lives_is_reported_and_a_frozen_one_is_not() {
+    let whole = output_of("congested-link.pcap");
+    let finding = whole.one("congested-link");
     assert!(finding.title.starts_with("script@10.9.0.1 let two@10.9.0.2 send nothing for 7."));
     for name in ["tick-timeout.pcap", "frozen-acceptor.pcap", "link-cut-tick-timeout.pcap"] {
-        assert!(told(name).of("congested-link").is_empty(), "{name}");
+        assert!(output_of(name).of("congested-link").is_empty(), "{name}");
     }
 }

@@ -32,7 +32,10 @@ fn load(name: &str) -> Vec<Kept> {
     frames
 }
 
-fn findings_of<'a>(frames: impl IntoIterator<Item = &'a Kept>, home_nets: HomeNets) -> Vec<Told> {
+fn findings_of<'a>(
+    frames: impl IntoIterator<Item = &'a Kept>,
+    home_nets: HomeNets,
+) -> Vec<Reported> {
     let config = Config { home_nets, ..Config::default() };
     let mut pipeline = Engine::new(config, Vec::new());
     for Kept { number, at, link, wire_len, bytes } in frames {
@@ -51,7 +54,7 @@ fn findings_of<'a>(frames: impl IntoIterator<Item = &'a Kept>, home_nets: HomeNe
     let events = pipeline.finish();
     let findings = events.into_iter().filter_map(|event| match event.body {
         Body::Finding { finding } if finding.severity > Severity::Info => {
-            Some(Told { at: event.at, finding: *finding })
+            Some(Reported { at: event.at, finding: *finding })
         }
         _ => None,
     });
@@ -59,12 +62,12 @@ fn findings_of<'a>(frames: impl IntoIterator<Item = &'a Kept>, home_nets: HomeNe
 }
 
 /// A finding, and when it was reported.
-struct Told {
+struct Reported {
     at: Timestamp,
     finding: Finding,
 }
 
-impl Told {
+impl Reported {
     /// Who is concerned: the one of [`PARTIES`] that the incident id is made with.
     fn parties(&self) -> &'static str {
         let Finding { rule, incident_id, .. } = &self.finding;
@@ -94,29 +97,30 @@ const PARTIES: &[&str] = &[
 ];
 
 /// Rule, parties, and the frames that show it.
-fn told(findings: &[Told]) -> Vec<(&str, &str, Vec<u64>)> {
-    let frames = |told: &Told| told.finding.evidence.iter().map(|e| e.frame.number).collect();
+fn summaries(findings: &[Reported]) -> Vec<(&str, &str, Vec<u64>)> {
+    let frames =
+        |reported: &Reported| reported.finding.evidence.iter().map(|e| e.frame.number).collect();
     findings.iter().map(|it| (it.finding.rule, it.parties(), frames(it))).collect()
 }
 
-fn says(name: &str, expected: &[(&str, &str, &[u64])]) {
+fn check(name: &str, expected: &[(&str, &str, &[u64])]) {
     let findings = findings_of(&load(name), HomeNets::default());
     let expected: Vec<_> =
         expected.iter().map(|(r, p, frames)| (*r, *p, frames.to_vec())).collect();
-    assert_eq!(told(&findings), expected, "{name}");
+    assert_eq!(summaries(&findings), expected, "{name}");
 }
 
 #[test]
 fn name_in_use() {
-    says("name-in-use.pcap", &[("name-in-use", "127.0.0.1:4369,b", &[6, 11, 13])]);
+    check("name-in-use.pcap", &[("name-in-use", "127.0.0.1:4369,b", &[6, 11, 13])]);
 }
 
 #[test]
 fn epmd_silent() {
-    says("epmd-silent.pcap", &[("epmd-silent", "10.9.0.2:4369,hangs", &[4, 6])]);
+    check("epmd-silent.pcap", &[("epmd-silent", "10.9.0.2:4369,hangs", &[4, 6])]);
     let missing = ("node-not-registered", "10.9.0.2:4369,b", &[4, 6][..]);
-    says("epmd-late.pcap", &[missing, ("epmd-silent", "10.9.0.2:4369,hangs", &[4, 6])]);
-    says(
+    check("epmd-late.pcap", &[missing, ("epmd-silent", "10.9.0.2:4369,hangs", &[4, 6])]);
+    check(
         "epmd-not-epmd.pcap",
         &[
             ("epmd-silent", "10.9.0.2:4369,closes", &[4, 6]),
@@ -129,12 +133,12 @@ fn epmd_silent() {
 #[test]
 fn registration_rejected() {
     let expected = ("registration-rejected", "10.9.0.2:4369,a", &[4, 6][..]);
-    says("registration-rejected.pcap", &[expected]);
+    check("registration-rejected.pcap", &[expected]);
 }
 
 #[test]
 fn registration_lost() {
-    says(
+    check(
         "registration-lost.pcap",
         &[
             ("epmd-unreachable", "127.0.0.1:4369,closed", &[41, 42]),
@@ -145,7 +149,7 @@ fn registration_lost() {
 
 #[test]
 fn epmd_enumeration() {
-    says("epmd-enumeration.pcap", &[("epmd-enumeration", "10.9.0.1", &[4, 8])]);
+    check("epmd-enumeration.pcap", &[("epmd-enumeration", "10.9.0.1", &[4, 8])]);
     let home = |net: &str| [net.parse().unwrap()].into_iter().collect::<HomeNets>();
     let severity = |net| findings_of(&load("epmd-enumeration.pcap"), home(net))[0].finding.severity;
     assert_eq!(
@@ -156,7 +160,7 @@ fn epmd_enumeration() {
 
 #[test]
 fn epmd_command() {
-    says(
+    check(
         "epmd-command.pcap",
         &[
             ("epmd-command", "127.0.0.1,127.0.0.1:4369,DUMP_REQ,done", &[4, 8]),
@@ -173,12 +177,12 @@ fn epmd_command() {
 #[test]
 fn what_is_nearly_so_is_silent() {
     for name in NEAR {
-        says(name, &[]);
+        check(name, &[]);
     }
     // The second registration comes from the port mapper's own host, by its address in the network.
     let frames = load("registration-rejected.pcap");
     let own = frames.iter().filter(|frame| frame.number > 9);
-    assert!(told(&findings_of(own, HomeNets::default())).is_empty());
+    assert!(summaries(&findings_of(own, HomeNets::default())).is_empty());
 }
 
 /// What rests on an absence.
@@ -194,13 +198,13 @@ const FIRING: [&str; 5] = [
 
 const NEAR: [&str; 3] = ["epmd-healthy.pcap", "epmd-slow.pcap", "registration-returns.pcap"];
 
-fn absences(findings: &[Told]) -> BTreeSet<(&str, &str)> {
-    let of_absence = told(findings).into_iter().filter(|(rule, ..)| ABSENCES.contains(rule));
+fn absences(findings: &[Reported]) -> BTreeSet<(&str, &str)> {
+    let of_absence = summaries(findings).into_iter().filter(|(rule, ..)| ABSENCES.contains(rule));
     of_absence.map(|(rule, parties, _)| (rule, parties)).collect()
 }
 
 #[test]
-fn a_capture_that_ends_early_accuses_nobody_else() {
+fn a_capture_that_ends_early_accuses_nothing_else() {
     for name in FIRING.into_iter().chain(NEAR) {
         let frames = load(name);
         let whole = findings_of(&frames, HomeNets::default());
@@ -213,7 +217,7 @@ fn a_capture_that_ends_early_accuses_nobody_else() {
 }
 
 #[test]
-fn one_packet_less_accuses_nobody_else() {
+fn one_packet_less_accuses_nothing_else() {
     for name in FIRING.into_iter().chain(NEAR) {
         let frames = load(name);
         let whole = findings_of(&frames, HomeNets::default());
@@ -227,13 +231,15 @@ fn one_packet_less_accuses_nobody_else() {
 }
 
 #[test]
-fn a_command_whose_answer_is_not_in_the_capture_is_told_in_the_end() {
+fn a_command_whose_answer_is_not_in_the_capture_is_reported_in_the_end() {
     let frames = load("epmd-command.pcap");
     let asked = frames.iter().filter(|frame| is_to_mapper(frame));
     let findings = findings_of(asked, HomeNets::default());
     assert_eq!(findings.len(), 5);
-    assert!(findings.iter().all(|told| told.finding.title.ends_with("the answer is not known")));
-    let evidence = findings.iter().flat_map(|told| &told.finding.evidence);
+    assert!(
+        findings.iter().all(|reported| reported.finding.title.ends_with("the answer is not known"))
+    );
+    let evidence = findings.iter().flat_map(|reported| &reported.finding.evidence);
     assert!(evidence.into_iter().all(|shown| shown.session_id.is_some()));
 }
 
@@ -244,7 +250,7 @@ fn one_direction_alone_accuses_nobody() {
         for to_mapper in [false, true] {
             let one = frames.iter().filter(|frame| is_to_mapper(frame) == to_mapper);
             let part = findings_of(one, HomeNets::default());
-            assert!(absences(&part).is_empty(), "{name}, {to_mapper}: {:?}", told(&part));
+            assert!(absences(&part).is_empty(), "{name}, {to_mapper}: {:?}", summaries(&part));
         }
     }
 }

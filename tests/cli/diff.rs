@@ -84,7 +84,7 @@ fn pairs_of_one_capture_alone_are_new_or_gone() {
 }
 
 #[test]
-fn events_stand_for_their_capture() {
+fn events_replace_their_capture() {
     for capture in captures() {
         let kept = scratch("diff-kept.ndjson", lines_of(&[&capture]).as_bytes());
         for arguments in [[&*kept, &*capture], [&*capture, &*kept]] {

@@ -1,6 +1,6 @@
 //! README.md and the pages in docs/ are run and compared with the program. In a block marked `console`,
 //! a line after `$ ` is a command, lines after `> ` continue it, and the others are its output, where a
-//! line `...` stands for any number of lines and a `...` at the end of a line for the rest of the line.
+//! line `...` replaces any number of lines and a `...` at the end of a line for the rest of the line.
 //! Commands in a block marked `sh` need a network or a terminal and are not run, but their options must
 //! exist. Tables between `<!-- ... -->` and `<!-- end -->` are made from the rules and from the JSON
 //! Schema, and so is all of docs/rules.md. With `BEAMSCOPE_BLESS=1` outputs and tables are written anew.

@@ -1,4 +1,4 @@
-//! `--evidence`: the file of a finding shows what the finding says, to us and to other programs.
+//! `--evidence`: the file of a finding shows what the finding reports, to us and to other programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ fn gist(finding: &Value) -> [Value; 3] {
 }
 
 /// Findings that rest on more than the connections their evidence names: on the cookies, names or failures
-/// that others have shown. Their files show what was decisive, and say less when they are all there is.
+/// that others have shown. Their files show what was decisive, and report less when they are all there is.
 const RESTS_ON_OTHERS: &[(&str, &str)] = &[
     ("c-node-erl-call", "cookie-mismatch"),
     ("duplicate-node", "duplicate-node"),
@@ -64,7 +64,7 @@ fn the_file_of_a_finding_alone_gives_the_same_finding() {
 }
 
 #[test]
-fn a_file_holds_the_connections_from_their_syn_with_the_lookup_and_says_what_shows_it() {
+fn a_file_holds_the_connections_from_their_syn_with_the_lookup_and_reports_what_shows_it() {
     let folder = TestDir::to_be_made("evidence-seed");
     let output = run(&["--evidence", folder.path(), SEED]);
     let found = findings(&output).remove(0);
@@ -91,7 +91,7 @@ fn a_file_holds_the_connections_from_their_syn_with_the_lookup_and_says_what_sho
     let syns: Vec<_> = ports.iter().filter(|(.., is_syn)| *is_syn).collect();
     assert_eq!(syns.len(), 4, "two connections, each with both its SYNs: {ports:?}");
     assert!(ports[0].2 && ports[0].1 == 4369, "the look-up comes first");
-    // All of both: the last acknowledgement comes after the finding was told.
+    // All of both: the last acknowledgement comes after the finding was reported.
     assert_eq!((ports.len(), &found["frame"]), (23, &Value::from(24)));
     let shown = found["finding"]["evidence"].as_array().unwrap();
     assert_eq!(comments.len(), shown.len());
@@ -134,7 +134,7 @@ fn tshark_shows_the_comments_on_the_packets_that_show_it() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_can_look_into_them() {
+fn no_other_user_can_read_them() {
     use std::os::unix::fs::PermissionsExt;
     let folder = TestDir::to_be_made("evidence-mode");
     let below = folder.0.join("made/for/it");
@@ -172,11 +172,11 @@ fn a_second_run_writes_the_same_files() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_told_before_anything_is_read() {
+fn a_directory_that_cannot_be_made_is_reported_before_anything_is_read() {
     let output = run(&["--evidence", &format!("{SEED}/below"), SEED]);
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("cannot write"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("cannot write"), "{stderr}");
     assert!(output.stdout.is_empty());
 }
 

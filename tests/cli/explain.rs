@@ -31,7 +31,7 @@ fn every_rule_is_in_the_table_once_and_the_worst_come_first() {
 }
 
 #[test]
-fn every_rule_has_a_page_that_says_everything_in_order() {
+fn every_rule_has_a_page_with_all_sections_in_order() {
     for page in detect::pages() {
         let text = lines_of(&["explain", page.rule]);
         let flat_text = flat(&text);
@@ -80,7 +80,7 @@ fn a_rule_that_does_not_exist_is_an_error_that_names_its_neighbours() {
 const DISALLOWED: [&str; 3] = ["cookie-guessing", "cookie-mismatch", "not-allowed"];
 
 #[test]
-fn a_log_line_leads_to_its_rules_and_to_what_tells_them_apart() {
+fn a_log_line_leads_to_its_rules_and_to_what_distinguishes_them() {
     let text = lines_of(&["explain", "--log", "Connection attempt from disallowed node"]);
     for part in [
         "** Connection attempt from disallowed node a@h **",
@@ -91,8 +91,8 @@ fn a_log_line_leads_to_its_rules_and_to_what_tells_them_apart() {
     }
     let proofs = text.split_once("What a capture shows").unwrap().1;
     for page in detect::pages() {
-        let is_told = flat(proofs).contains(&format!("{}: {}", page.rule, flat(page.evidence)));
-        assert_eq!(is_told, DISALLOWED.contains(&page.rule), "{proofs}");
+        let is_reported = flat(proofs).contains(&format!("{}: {}", page.rule, flat(page.evidence)));
+        assert_eq!(is_reported, DISALLOWED.contains(&page.rule), "{proofs}");
     }
 }
 
@@ -105,7 +105,7 @@ fn a_line_may_begin_with_a_hyphen_and_have_line_ends() {
 }
 
 #[test]
-fn a_line_that_nobody_knows_is_status_1_with_what_to_try() {
+fn an_unknown_log_line_ends_with_status_1_and_a_hint() {
     let (status, text, complaints) = run(&["explain", "--log", "the quick brown fox"]);
     assert_eq!((status, text.as_str()), (Some(1), ""));
     assert!(complaints.contains("beamscope explain --log ''"), "{complaints}");

@@ -141,7 +141,7 @@ fn standard_input_gives_the_same_bytes_but_for_its_name() {
 }
 
 #[test]
-fn a_cut_capture_tells_all_before_the_cut() {
+fn a_cut_capture_shows_all_before_the_cut() {
     let whole = bytes(SEED);
     let cut = scratch_with("cut.pcap", &whole[..whole.len() - 5]);
     let (status, lines, _) = run(&[&cut]);
@@ -200,7 +200,7 @@ fn a_count_of_packets_ends_the_run() {
     let events = events(&lines_of(&["-c", "22", SEED]));
     assert_eq!(events.last().unwrap()["stats"]["packets"], 22);
     assert!(events.iter().all(|event| event["frame"].as_u64() <= Some(22)));
-    // The answer to the challenge reply is in none of the 22: nothing is said of the cookie.
+    // The answer to the challenge reply is in none of the 22: nothing is reported about the cookie.
     assert_eq!(of_type(&events, "session")[0]["session"]["outcome"], "incomplete");
     assert!(of_type(&events, "finding").is_empty());
 }
@@ -355,7 +355,7 @@ fn connections_go_on_across_the_seam_of_two_files() {
     let whole = bytes(SEED);
     let records = records(&whole);
     let expected = placeless(&lines_of(&[SEED]));
-    // In the look-up, between challenge and reply, and in the connection that stood.
+    // In the look-up, between challenge and reply, and in the established connection.
     for at in [7, 21, 50] {
         let part = |name: &str, records: &[&[u8]]| {
             scratch_with(&format!("{name}-{at}.pcap"), &[&whole[..24], &records.concat()].concat())

@@ -19,7 +19,7 @@ use serde_json::Value;
 struct Run {
     status: i32,
     events: Vec<Value>,
-    told: String,
+    stderr: String,
 }
 
 impl Run {
@@ -45,7 +45,7 @@ fn run(arguments: &[&str]) -> Run {
     Run {
         status: status.code().unwrap(),
         events: lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
-        told: String::from_utf8(stderr).unwrap(),
+        stderr: String::from_utf8(stderr).unwrap(),
     }
 }
 
@@ -120,17 +120,17 @@ fn messages_are_the_same_lines_whether_a_thread_writes_them_or_not() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_told_the_same_whether_a_thread_writes_or_not() {
+fn a_full_disk_is_reported_the_same_whether_a_thread_writes_or_not() {
     let all = captures();
-    let told = ["1", "2"].map(|threads| {
+    let stderr = ["1", "2"].map(|threads| {
         let mut arguments = vec!["--json", "--payloads", "-j", threads];
         arguments.extend(all.iter().map(String::as_str));
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
         beamscope(&arguments).stdout(full).output().unwrap()
     });
-    assert_eq!(told[0].status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&told[0].stderr).contains("No space left on device"));
-    assert_eq!(told[0], told[1]);
+    assert_eq!(stderr[0].status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&stderr[0].stderr).contains("No space left on device"));
+    assert_eq!(stderr[0], stderr[1]);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn times_that_make_no_sense_are_wrong_usage() {
         &["--follow", "-i", "lo"],
     ] {
         let run = run(arguments);
-        assert_eq!((run.status, run.events.len()), (2, 0), "{arguments:?}: {}", run.told);
+        assert_eq!((run.status, run.events.len()), (2, 0), "{arguments:?}: {}", run.stderr);
     }
 }
 
@@ -176,15 +176,15 @@ fn a_filter_keeps_what_it_names_on_every_link() {
     for capture in [SEED, "links-any-sll.pcap", "links-any-sll2.pcap", "links-tun.pcap"] {
         let whole = run(&[capture]);
         let filtered = run(&["-f", "tcp port 4369", capture]);
-        assert_eq!(filtered.status, 0, "{}", filtered.told);
+        assert_eq!(filtered.status, 0, "{}", filtered.stderr);
         assert_eq!(filtered.stats()["sessions"], serde_json::json!({}));
         assert_eq!(filtered.stats()["epmd"], whole.stats()["epmd"], "{capture}");
         assert!(filtered.frames().iter().all(|frame| whole.frames().contains(frame)));
-        assert!(filtered.told.contains("nodes listen on any port"), "{}", filtered.told);
-        assert_eq!(run(&["-q", "-f", "tcp port 4369", capture]).told, "");
+        assert!(filtered.stderr.contains("nodes listen on any port"), "{}", filtered.stderr);
+        assert_eq!(run(&["-q", "-f", "tcp port 4369", capture]).stderr, "");
         let all = run(&["-f", "tcp or icmp or icmp6", capture]);
         assert_eq!(
-            (all.stats()["sessions"].clone(), &*all.told),
+            (all.stats()["sessions"].clone(), &*all.stderr),
             (whole.stats()["sessions"].clone(), "")
         );
     }
@@ -200,28 +200,28 @@ fn a_filter_out_of_a_file_may_have_comments() {
     assert_eq!(from_file.events, run(&["-f", "tcp and port 4369", SEED]).events);
     let gone = run(&["-F", path.to_str().unwrap(), SEED]);
     assert_eq!((gone.status, gone.events.len()), (2, 0));
-    assert!(gone.told.contains("cannot read the filter"), "{}", gone.told);
+    assert!(gone.stderr.contains("cannot read the filter"), "{}", gone.stderr);
 }
 
 #[cfg(feature = "live")]
 #[test]
-fn what_a_filter_hides_is_told() {
+fn what_a_filter_hides_is_reported() {
     let tagged = run(&["-f", "tcp", "links-vlan.pcap"]);
-    assert!(tagged.told.contains("with VLAN tags"), "{}", tagged.told);
+    assert!(tagged.stderr.contains("with VLAN tags"), "{}", tagged.stderr);
     let named = run(&["-f", "(tcp) or (vlan and (tcp))", "links-vlan.pcap"]);
-    assert_eq!(named.told, "");
+    assert_eq!(named.stderr, "");
     assert_eq!(named.stats()["sessions"], run(&["links-vlan.pcap"]).stats()["sessions"]);
     let tunnel = run(&["-f", "host 10.10.0.1", "links-vxlan.pcap"]);
-    assert!(tunnel.told.contains("in tunnels"), "{}", tunnel.told);
-    assert_eq!(run(&["-f", "udp", "links-vxlan.pcap"]).told, "");
+    assert!(tunnel.stderr.contains("in tunnels"), "{}", tunnel.stderr);
+    assert_eq!(run(&["-f", "udp", "links-vxlan.pcap"]).stderr, "");
     let cut = run(&["-f", "greater 97", "fmt-snaplen96.pcap"]);
-    assert!(cut.told.contains("116 packets"), "{}", cut.told);
+    assert!(cut.stderr.contains("116 packets"), "{}", cut.stderr);
 }
 
 /// Two frames: an IPv4 datagram in two fragments.
 #[cfg(feature = "live")]
 #[test]
-fn fragments_that_a_filter_hides_are_told() {
+fn fragments_that_a_filter_hides_are_reported() {
     #[rustfmt::skip]
     let mut capture = vec![
         0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 101, 0, 0, 0,
@@ -239,23 +239,23 @@ fn fragments_that_a_filter_hides_are_told() {
     fs::write(&path, capture).unwrap();
     let path_text = path.to_str().unwrap();
     let hidden = run(&["-f", "tcp dst port 4369", path_text]);
-    assert!(hidden.told.contains("1 IP fragments"), "{}", hidden.told);
+    assert!(hidden.stderr.contains("1 IP fragments"), "{}", hidden.stderr);
     let kept = run(&["-f", "(tcp dst port 4369) or (ip[6:2] & 0x1fff != 0)", path_text]);
     fs::remove_file(&path).unwrap();
-    assert!(!kept.told.contains("fragments"), "{}", kept.told);
+    assert!(!kept.stderr.contains("fragments"), "{}", kept.stderr);
     assert_eq!(kept.stats()["packets"], 2);
 }
 
 #[cfg(feature = "live")]
 #[test]
-fn a_filter_that_cannot_be_used_is_told_once_and_the_rest_is_read() {
+fn a_filter_that_cannot_be_used_is_reported_once_and_the_rest_is_read() {
     let wrong = run(&["-f", "tcp prot 4369", SEED]);
     assert_eq!((wrong.status, wrong.events.len()), (2, 0));
-    assert!(wrong.told.contains("syntax error"), "{}", wrong.told);
+    assert!(wrong.stderr.contains("syntax error"), "{}", wrong.stderr);
 
     let cooked = run(&["-f", "tcp or vlan", SEED, "links-any-sll2.pcap"]);
     assert_eq!(cooked.status, 2);
-    assert_eq!(cooked.told.matches("link type 276").count(), 1, "{}", cooked.told);
+    assert_eq!(cooked.stderr.matches("link type 276").count(), 1, "{}", cooked.stderr);
     assert_eq!(cooked.stats()["anomalies"]["unsupported_link"], 1);
     assert_eq!(cooked.stats()["complete"], false);
     assert_eq!(cooked.stats()["sessions"], run(&[SEED]).stats()["sessions"]);
@@ -279,13 +279,13 @@ fn a_filter_on_an_interface_is_the_kernels() {
     }
     drop(TcpStream::connect(("127.0.0.1", port)).unwrap());
     let output = child.wait_with_output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     if !output.status.success() {
-        println!("skipped: live: {told}");
-        assert!(env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{told}");
+        println!("skipped: live: {stderr}");
+        assert!(env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{stderr}");
         return;
     }
-    assert!(told.contains(&format!("port {port} only")), "{told}");
+    assert!(stderr.contains(&format!("port {port} only")), "{stderr}");
     let lines = String::from_utf8(output.stdout).unwrap();
     let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     let packets = last["stats"]["packets"].as_u64().unwrap();
@@ -294,7 +294,7 @@ fn a_filter_on_an_interface_is_the_kernels() {
 
 /// A pcapng of two interfaces, each with a statistics block: `isb_ifdrop` (5), `isb_osdrop` (7).
 #[test]
-fn drops_that_a_capture_tells_are_in_the_statistics() {
+fn drops_that_a_capture_shows_are_in_the_statistics() {
     fn block(kind: u32, body: &[u8]) -> Vec<u8> {
         let len = u32::try_from(12 + body.len()).unwrap().to_le_bytes();
         [&kind.to_le_bytes()[..], &len, body, &len].concat()
@@ -315,7 +315,7 @@ fn drops_that_a_capture_tells_are_in_the_statistics() {
     fs::write(&path, capture).unwrap();
     let run = run(&[path.to_str().unwrap()]);
     fs::remove_file(&path).unwrap();
-    assert_eq!((run.status, &*run.told), (0, ""));
+    assert_eq!((run.status, &*run.stderr), (0, ""));
     assert_eq!(run.stats()["kernel_drops"], 42);
     assert_eq!(run.stats()["interface_drops"], 7);
     assert_eq!(run.stats()["complete"], false);
@@ -326,7 +326,7 @@ fn drops_that_a_capture_tells_are_in_the_statistics() {
 fn without_libpcap_a_filter_explains_itself() {
     let run = run(&["-f", "tcp", SEED]);
     assert_eq!((run.status, run.events.len()), (2, 0));
-    assert!(run.told.contains("tcpdump -r FILE -w - FILTER | beamscope -"), "{}", run.told);
+    assert!(run.stderr.contains("tcpdump -r FILE -w - FILTER | beamscope -"), "{}", run.stderr);
 }
 
 /// Grows a copy of the seed while it is followed, cut inside a record.

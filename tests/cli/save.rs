@@ -1,4 +1,4 @@
-//! `-w`: what is saved is what was read, in files that begin anew when they should, that nobody else can
+//! `-w`: what is saved is what was read, in files that begin anew when they should, that no other user can
 //! read, and that are whole when the disk is full.
 
 use std::fs;
@@ -43,18 +43,18 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn each_capture_is_saved_as_it_was_read_and_says_the_same() {
+fn each_capture_is_saved_as_it_was_read_and_reports_the_same() {
     let folder = TestDir::new("save");
     let saved = folder.file("saved.pcapng");
     for capture in captures() {
-        let told = events(&["-w", &saved, &capture]);
+        let output = events(&["-w", &saved, &capture]);
         assert_eq!(frames(&saved), frames(&capture), "{capture}");
-        // A file that is cut short or damaged says so, and its copy is whole.
-        let is_whole = !told.iter().any(|event| {
+        // A file that is cut short or damaged reports it, and its copy is whole.
+        let is_whole = !output.iter().any(|event| {
             event["anomaly"]["kind"].as_str().is_some_and(|kind| kind.starts_with("input_"))
         });
         if is_whole {
-            assert_eq!(events(&[&saved]), told, "{capture}");
+            assert_eq!(events(&[&saved]), output, "{capture}");
         }
     }
 }
@@ -63,10 +63,10 @@ fn each_capture_is_saved_as_it_was_read_and_says_the_same() {
 fn a_name_in_pcap_makes_a_pcap_file() {
     let folder = TestDir::new("save-pcap");
     let saved = folder.file("saved.pcap");
-    let told = events(&["-w", &saved, SEED]);
+    let output = events(&["-w", &saved, SEED]);
     assert_eq!(fs::read(&saved).unwrap()[..4], 0xa1b2_3c4d_u32.to_le_bytes());
     assert_eq!(frames(&saved), frames(SEED));
-    assert_eq!(events(&[&saved]), told);
+    assert_eq!(events(&[&saved]), output);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn only_what_is_looked_at_is_saved() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_can_read_what_is_saved() {
+fn no_other_user_can_read_what_is_saved() {
     use std::os::unix::fs::PermissionsExt;
     let folder = TestDir::new("save-mode");
     let saved = folder.file("saved.pcapng");
@@ -149,7 +149,7 @@ fn files_of_a_row_end_before_their_size_and_make_the_whole() {
         all.extend(frames(&folder.file(name)));
     }
     assert_eq!(all, frames(SEED));
-    // All of them together say what the one said.
+    // All of them together report what the one reported.
     let paths: Vec<_> = names.iter().map(|name| folder.file(name)).collect();
     let paths: Vec<_> = paths.iter().map(String::as_str).collect();
     let findings = |events: Vec<serde_json::Value>| {
@@ -208,11 +208,11 @@ fn one_pcap_file_does_not_take_two_link_types() {
 #[test]
 fn a_full_disk_stops_saving_and_not_the_analysis() {
     let output = run(&["-w", "/dev/full", "--json", SEED]);
-    let told = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(stderr(&output).matches("cannot write /dev/full").count(), 1, "{}", stderr(&output));
-    assert_eq!(told.matches("\"kind\":\"not_saved\"").count(), 1, "{told}");
-    assert_eq!(told.matches("\"rule\":\"cookie-mismatch\"").count(), 1, "{told}");
+    assert_eq!(stdout.matches("\"kind\":\"not_saved\"").count(), 1, "{stdout}");
+    assert_eq!(stdout.matches("\"rule\":\"cookie-mismatch\"").count(), 1, "{stdout}");
 }
 
 /// A file system of 64 KiB: what fits is there and whole.
@@ -251,15 +251,15 @@ fn what_was_saved_before_the_disk_was_full_is_whole() {
     assert!(unmounted.success());
 
     assert_eq!(one.status.code(), Some(2));
-    let told = String::from_utf8_lossy(&one.stdout);
-    assert_eq!(told.matches("\"kind\":\"not_saved\"").count(), 1);
-    assert!(told.lines().last().unwrap().contains("\"final\":true"));
+    let output = String::from_utf8_lossy(&one.stdout);
+    assert_eq!(output.matches("\"kind\":\"not_saved\"").count(), 1);
+    assert!(output.lines().last().unwrap().contains("\"final\":true"));
     let packets: usize = all.iter().map(|name| frames(name).len()).sum();
     assert!(0 < kept && kept < packets, "{kept} of {packets}");
 
     assert_eq!(several.status.code(), Some(0));
-    let told = String::from_utf8_lossy(&several.stdout);
-    assert_eq!(told.matches("\"kind\":\"not_saved\"").count(), 0);
+    let output = String::from_utf8_lossy(&several.stdout);
+    assert_eq!(output.matches("\"kind\":\"not_saved\"").count(), 0);
     assert_eq!(names.len(), 2, "{names:?}");
     let whole: Vec<_> = all.iter().flat_map(|name| frames(name)).collect();
     assert!(whole.ends_with(&last) && !last.is_empty());

@@ -1,4 +1,4 @@
-//! Captures that nobody has seen before, each with one fault: `scripts/capture-faults` draws them from
+//! New captures, each with one fault: `scripts/capture-faults` draws them from
 //! real nodes, and the program must find that fault and no other.
 
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ fn misjudged(truth: &Value, found: &BTreeSet<(String, String)>) -> Option<String
         (false, true) => format!("not found: {rules:?}"),
         (_, false) => format!("found beside {rules:?}: {wrong:?}"),
     };
-    Some(format!("{complaint}\n  story: {}\n  found: {found:?}", truth["story"]))
+    Some(format!("{complaint}\n  description: {}\n  found: {found:?}", truth["description"]))
 }
 
 #[test]
@@ -64,17 +64,17 @@ fn every_drawn_fault_is_found_and_no_other() {
 }
 
 #[test]
-fn a_miss_and_a_false_finding_are_both_told() {
+fn a_miss_and_a_false_finding_are_both_reported() {
     let truth: Value = serde_json::from_str(
-        r#"{"rules": ["epmd-silent"], "allowed": ["epmd-command"], "story": "EPMD is frozen"}"#,
+        r#"{"rules": ["epmd-silent"], "allowed": ["epmd-command"], "description": "EPMD is frozen"}"#,
     )
     .unwrap();
     let finding = |rule: &str, severity: &str| (rule.to_owned(), severity.to_owned());
-    let told = |list: &[(String, String)]| misjudged(&truth, &list.iter().cloned().collect());
+    let reported = |list: &[(String, String)]| misjudged(&truth, &list.iter().cloned().collect());
     let right = [finding("epmd-silent", "medium"), finding("epmd-command", "medium")];
-    assert_eq!(told(&right), None);
-    assert_eq!(told(&[right[0].clone(), finding("node-restarted", "info")]), None);
-    assert!(told(&right[1..]).unwrap().starts_with("not found"));
+    assert_eq!(reported(&right), None);
+    assert_eq!(reported(&[right[0].clone(), finding("node-restarted", "info")]), None);
+    assert!(reported(&right[1..]).unwrap().starts_with("not found"));
     let beside = [right[0].clone(), finding("handshake-aborted", "medium")];
-    assert!(told(&beside).unwrap().starts_with("found beside"));
+    assert!(reported(&beside).unwrap().starts_with("found beside"));
 }

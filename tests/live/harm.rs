@@ -23,7 +23,7 @@ const SOON: Duration = Duration::from_secs(20);
 struct Net(String);
 
 impl Net {
-    /// `None` where namespaces cannot be made; says so.
+    /// `None`, with a line that gives the reason, where namespaces cannot be made.
     fn new() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -129,9 +129,9 @@ fn helper() {
 struct LiveLoop {
     child: Child,
     stdout: Option<ChildStdout>,
-    /// What it says on standard error behind the line that it listens.
-    said: Receiver<String>,
-    /// What it said before.
+    /// Standard error after the line that it listens.
+    stderr: Receiver<String>,
+    /// The lines it printed before.
     state: String,
 }
 
@@ -147,14 +147,14 @@ impl LiveLoop {
         while !state.contains("listening on") {
             assert!(stderr.read_line(&mut state).unwrap() > 0, "{state}");
         }
-        let (sender, said) = mpsc::channel();
+        let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 let _ = sender.send(line);
             }
         });
         let stdout = child.stdout.take();
-        Self { child, stdout, said, state }
+        Self { child, stdout, stderr: lines, state }
     }
 
     /// From now on, its lines are read.
@@ -226,7 +226,7 @@ fn a_reader_that_stops_costs_no_packet() {
     // As an optimised build is to bear it; the other is several times slower.
     let rate = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
     let mut watch = LiveLoop::start(&net, &["-i", "lo", "--json"]);
-    // More than a pipe holds, so that whoever writes is stuck.
+    // More than a pipe holds, so that the writer blocks.
     net.dial("127.0.0.1", 1000);
     assert!(net.helper(&format!("flood {rate} 10")).wait().unwrap().success());
     let lines = watch.read();
@@ -239,7 +239,7 @@ fn a_reader_that_stops_costs_no_packet() {
 }
 
 #[test]
-fn what_a_reader_that_stops_has_no_room_for_is_counted_and_said() {
+fn what_a_reader_that_stops_has_no_room_for_is_counted_and_reported() {
     let Some(net) = Net::new() else { return };
     let _alone = machine();
     let mut watch = LiveLoop::start(&net, &["-i", "lo", "--json"]);
@@ -257,8 +257,8 @@ fn what_a_reader_that_stops_has_no_room_for_is_counted_and_said() {
     let of_type = |name| format!(r#""event_type":"{name}""#);
     assert_eq!(text.matches(&of_type("finding")).count(), 1, "it outlives the rest");
     let last = text.lines().last().unwrap().to_owned();
-    let told = text.lines().find(|line| line.contains(&of_type("anomaly"))).expect(&last);
-    assert!(told.contains("slower than the capture"), "{told}");
+    let reported = text.lines().find(|line| line.contains(&of_type("anomaly"))).expect(&last);
+    assert!(reported.contains("slower than the capture"), "{reported}");
     let stats: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     let left_out = stats["stats"]["left_out"].as_u64().unwrap();
     let missing = stats["seq"].as_u64().unwrap() - text.lines().count() as u64;
@@ -328,7 +328,7 @@ fn sighup_opens_the_output_anew_also_without_rights() {
 }
 
 #[test]
-fn sigusr1_tells_the_cluster_and_the_statistics() {
+fn sigusr1_shows_the_cluster_and_the_statistics() {
     let Some(net) = Net::new() else { return };
     let mut watch = LiveLoop::start(&net, &["-i", "lo", "--json", "--stats-interval", "1s"]);
     let lines = watch.read();
@@ -368,8 +368,8 @@ fn an_interface_that_disappears_is_named_and_the_others_go_on() {
     here.ip(&["link", "del", "va"]);
     let gone = wait_for(&lines, |line| line["anomaly"]["kind"] == "interface_gone");
     assert_eq!(gone["input"], "va");
-    let said = watch.said.recv_timeout(SOON).unwrap();
-    assert!(said.starts_with("error: cannot capture from va"), "{said}");
+    let stderr = watch.stderr.recv_timeout(SOON).unwrap();
+    assert!(stderr.starts_with("error: cannot capture from va"), "{stderr}");
     here.dial("127.0.0.1", 1);
     assert_eq!(wait_for(&lines, is_refusal)["input"], "lo");
     watch.signal("INT");
@@ -397,17 +397,17 @@ fn two_interfaces_make_one_timeline() {
         here.dial("10.9.0.2", 3);
         here.dial("127.0.0.1", 3);
     }
-    let told: Vec<_> = (0..60).map(|_| wait_for(&lines, is_refusal)).collect();
+    let reported: Vec<_> = (0..60).map(|_| wait_for(&lines, is_refusal)).collect();
     for input in ["va", "lo"] {
-        assert_eq!(told.iter().filter(|line| line["input"] == input).count(), 30, "{input}");
+        assert_eq!(reported.iter().filter(|line| line["input"] == input).count(), 30, "{input}");
     }
-    assert!(told.is_sorted_by_key(|line| line["timestamp"].as_str().unwrap().to_owned()));
+    assert!(reported.is_sorted_by_key(|line| line["timestamp"].as_str().unwrap().to_owned()));
     watch.signal("INT");
     assert_eq!(watch.wait().code(), Some(0));
 }
 
 #[test]
-fn any_tells_packets_of_all_interfaces() {
+fn any_shows_packets_of_all_interfaces() {
     let Some((here, _there)) = Net::pair() else { return };
     let mut watch = LiveLoop::start(&here, &["-i", "any", "--json"]);
     let lines = watch.read();
@@ -428,7 +428,7 @@ fn assert_without_rights(watch: &LiveLoop) {
     }
     assert_eq!(watch.status("NoNewPrivs"), "1");
     assert!(watch.state.starts_with("privileges: running as "), "{}", watch.state);
-    // Where the kernel has none, the state says so.
+    // Where the kernel has none, the state shows that.
     if watch.state.contains("; seccomp") {
         assert_eq!(watch.status("Seccomp"), "2");
     }
@@ -458,7 +458,7 @@ fn copy(folder: &TestDir) -> String {
     copy
 }
 
-fn as_nobody(net: &Net, program: &str, arguments: &[&str]) -> Command {
+fn as_other_user(net: &Net, program: &str, arguments: &[&str]) -> Command {
     let mut command = net.command("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", program]);
     command.args(arguments);
@@ -475,7 +475,8 @@ fn an_ordinary_user_captures_with_the_one_capability() {
         skip("live-harm", "setcap does not work here");
         return;
     }
-    let mut watch = LiveLoop::spawn(&mut as_nobody(&net, &program, &["-i", "lo", "-v", "--json"]));
+    let mut watch =
+        LiveLoop::spawn(&mut as_other_user(&net, &program, &["-i", "lo", "-v", "--json"]));
     assert_without_rights(&watch);
     let lines = watch.read();
     net.dial("127.0.0.1", 1);
@@ -485,15 +486,15 @@ fn an_ordinary_user_captures_with_the_one_capability() {
 }
 
 #[test]
-fn without_it_the_one_command_that_helps_is_told() {
+fn without_it_the_command_that_helps_is_printed() {
     let Some(net) = Net::new() else { return };
     let folder = open_folder("no-capability");
     let program = copy(&folder);
-    let ended = as_nobody(&net, &program, &["-i", "lo", "-o", "/dev/null"]).output().unwrap();
+    let ended = as_other_user(&net, &program, &["-i", "lo", "-o", "/dev/null"]).output().unwrap();
     assert_eq!(ended.status.code(), Some(2));
-    let said = String::from_utf8(ended.stderr).unwrap();
-    let lines: Vec<_> = said.lines().collect();
-    assert!(lines[0].starts_with("error: cannot capture from lo: "), "{said}");
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    let lines: Vec<_> = stderr.lines().collect();
+    assert!(lines[0].starts_with("error: cannot capture from lo: "), "{stderr}");
     assert_eq!(
         lines[1..],
         ["hint: allow it once: sudo setcap cap_net_raw=ep $(command -v beamscope)"]
@@ -501,7 +502,7 @@ fn without_it_the_one_command_that_helps_is_told() {
 }
 
 #[test]
-fn who_is_not_root_becomes_nobody_else() {
+fn a_user_who_is_not_root_stays_that_user() {
     let Some(net) = Net::new() else { return };
     let mut command = net.command("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
@@ -510,8 +511,8 @@ fn who_is_not_root_becomes_nobody_else() {
     command.arg(copy(&folder)).args(["-i", "lo", "-Z", "0:0", "--duration", "1"]);
     let ended = command.output().unwrap();
     assert_eq!(ended.status.code(), Some(2));
-    let said = String::from_utf8(ended.stderr).unwrap();
-    assert!(said.starts_with("error: cannot switch to user 0"), "{said}");
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert!(stderr.starts_with("error: cannot switch to user 0"), "{stderr}");
 }
 
 /// Nothing left of what a run has printed is lost when it is asked for little.

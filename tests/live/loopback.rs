@@ -52,7 +52,7 @@ impl LiveLoop {
 }
 
 #[test]
-fn a_refused_cookie_is_told_while_it_happens() {
+fn a_refused_cookie_is_reported_while_it_happens() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let Some(watch) = LiveLoop::start(listener.local_addr().unwrap().port()) else { return };
     refused_cookie(&listener);
@@ -63,7 +63,7 @@ fn a_refused_cookie_is_told_while_it_happens() {
 }
 
 #[test]
-fn the_cluster_is_told_on_an_interval_and_on_a_signal() {
+fn the_cluster_is_reported_on_an_interval_and_on_a_signal() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let Some(watch) = LiveLoop::start_with(port, &["--cluster-interval", "1"]) else { return };
@@ -82,17 +82,17 @@ fn the_cluster_is_told_on_an_interval_and_on_a_signal() {
 }
 
 #[test]
-fn a_stalled_handshake_is_told_on_a_quiet_link() {
+fn a_stalled_handshake_is_reported_on_a_quiet_link() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let Some(watch) = LiveLoop::start(listener.local_addr().unwrap().port()) else { return };
     let (mut a, _b) = connected(&listener);
     send_name(&mut a);
-    // Not a packet more: the time that passes is all that can tell.
-    let told = watch.wait_for(Duration::from_secs(25), |line| {
+    // Not a packet more: only the time that passes can show it.
+    let reported = watch.wait_for(Duration::from_secs(25), |line| {
         line["event_type"] == "session" && line["session"]["close"] == "idle"
     });
-    assert_eq!(told["session"]["reached"], "send_name");
-    assert_eq!(told["session"]["outcome"], "incomplete");
+    assert_eq!(reported["session"]["reached"], "send_name");
+    assert_eq!(reported["session"]["outcome"], "incomplete");
     watch.stop();
 }
 

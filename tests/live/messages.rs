@@ -1,5 +1,5 @@
 //! Ten thousand messages of two real nodes, which are known one by one: the account of them, and each of
-//! them told once; then the same with packets of the capture doubled and out of order.
+//! them reported once; then the same with packets of the capture doubled and out of order.
 //!
 //! `scripts/capture-messages` plays and counts them.
 
@@ -13,36 +13,36 @@ use crate::support::packets::Dice;
 use crate::support::{lines_of, play};
 
 #[test]
-fn ten_thousand_messages_are_told_and_counted_as_they_were_said() {
+fn ten_thousand_messages_are_reported_and_counted_as_they_were_sent() {
     let Some(folder) = play("messages", &["scripts/capture-messages"]) else { return };
     let truth: Value =
         serde_json::from_slice(&fs::read(folder.join("messages.json")).unwrap()).unwrap();
     let plain = folder.join("messages.pcap");
-    let told = Told::of(&plain);
-    let said = count(&truth["up"]) + count(&truth["down"]);
+    let reported = Reported::of(&plain);
+    let expected = count(&truth["up"]) + count(&truth["down"]);
     let operations = [&truth["up"], &truth["down"]].map(|it| it.as_object().unwrap().len());
-    println!("{said} messages of {operations:?} operations, {}", told.summary());
-    assert!(said >= 10_000);
-    assert_eq!(told.wrong(&truth), Vec::<String>::new());
+    println!("{expected} messages of {operations:?} operations, {}", reported.summary());
+    assert!(expected >= 10_000);
+    assert_eq!(reported.wrong(&truth), Vec::<String>::new());
 
     let damaged = folder.join("reordered.pcap");
     fs::write(&damaged, reordered(&fs::read(&plain).unwrap())).unwrap();
-    let again = Told::of(&damaged);
+    let again = Reported::of(&damaged);
     assert_eq!(again.wrong(&truth), Vec::<String>::new());
-    let difference = told.messages.iter().zip(&again.messages).find(|(a, b)| a != b);
+    let difference = reported.messages.iter().zip(&again.messages).find(|(a, b)| a != b);
     assert_eq!(difference, None);
-    assert_eq!(told.messages.len(), again.messages.len());
+    assert_eq!(reported.messages.len(), again.messages.len());
 }
 
-/// What the program tells of a capture.
-struct Told {
+/// What the program reports for a capture.
+struct Reported {
     /// Messages without times and places, by who sent them and in their order.
     messages: Vec<(String, Vec<Value>)>,
     /// The last record of the connection.
     session: Value,
 }
 
-impl Told {
+impl Reported {
     fn of(capture: &Path) -> Self {
         let output = lines_of(&["--json", "--messages", "--payloads", capture.to_str().unwrap()]);
         let mut messages: BTreeMap<String, Vec<Value>> = BTreeMap::new();
@@ -75,13 +75,13 @@ impl Told {
         found.into_iter().flat_map(|(_, messages)| messages)
     }
 
-    /// What is not as it was said.
+    /// What is not as it was reported.
     fn wrong(&self, truth: &Value) -> Vec<String> {
         let mut wrong = Vec::new();
-        let mut same = |what: &str, found: &dyn std::fmt::Debug, said: &dyn std::fmt::Debug| {
-            let (found, said) = (format!("{found:?}"), format!("{said:?}"));
-            if found != said {
-                wrong.push(format!("{what}: {found}, said: {said}"));
+        let mut same = |what: &str, found: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {
+            let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
+            if found != expected {
+                wrong.push(format!("{what}: {found}, expected: {expected}"));
             }
         };
         let background = truth["background"].as_object().unwrap();
@@ -92,18 +92,19 @@ impl Told {
             of_system("from_pid") || of_system("to")
         };
         for (role, side) in [("initiator", "up"), ("acceptor", "down")] {
-            let mut said = counts(&truth[side]);
+            let mut expected = counts(&truth[side]);
             for message in self.from(role).filter(is_background) {
-                *said.entry(message["operation"].as_str().unwrap().to_owned()).or_default() += 1;
+                *expected.entry(message["operation"].as_str().unwrap().to_owned()).or_default() +=
+                    1;
             }
             let mut messages: BTreeMap<String, u64> = BTreeMap::new();
             for message in self.from(role) {
                 let operation = message["operation"].as_str().unwrap().to_owned();
                 *messages.entry(operation).or_default() += 1;
             }
-            same(&format!("messages of the {role}"), &messages, &said);
+            same(&format!("messages of the {role}"), &messages, &expected);
             let account = &self.session["messages"][role];
-            same(&format!("operations of the {role}"), &shares(&account["operations"]), &said);
+            same(&format!("operations of the {role}"), &shares(&account["operations"]), &expected);
             for field in ["unfinished", "unreadable"] {
                 same(&format!("{field} of the {role}"), &account[field], &Value::from(0));
             }
@@ -134,21 +135,21 @@ impl Told {
             }
         }
         let sent = truth["sent"].as_array().unwrap();
-        let mut said: Vec<_> = sent
+        let mut expected: Vec<_> = sent
             .iter()
             .map(|it| (it[0].as_u64().unwrap(), it[1].as_u64().unwrap(), it[2].as_str().unwrap()))
             .collect();
         found.sort_unstable();
-        said.sort_unstable();
-        let at = found.iter().zip(&said).take_while(|(a, b)| a == b).count();
-        same("the first numbered message that differs", &found.get(at), &said.get(at));
-        let long = said.iter().filter(|(_, size, _)| *size > FRAGMENT).count();
+        expected.sort_unstable();
+        let at = found.iter().zip(&expected).take_while(|(a, b)| a == b).count();
+        same("the first numbered message that differs", &found.get(at), &expected.get(at));
+        let long = expected.iter().filter(|(_, size, _)| *size > FRAGMENT).count();
         same("messages in fragments", &account["fragmented"], &Value::from(long));
-        let largest = said.iter().map(|(_, size, _)| *size).max().unwrap();
-        let told = account["largest"]["bytes"].as_u64().unwrap();
+        let largest = expected.iter().map(|(_, size, _)| *size).max().unwrap();
+        let reported = account["largest"]["bytes"].as_u64().unwrap();
         // With the headers of its frames, and the control term.
         let frames = largest / FRAGMENT + 1;
-        same("the largest", &(largest..largest + 40 * frames + 200).contains(&told), &true);
+        same("the largest", &(largest..largest + 40 * frames + 200).contains(&reported), &true);
         wrong
     }
 }
@@ -156,17 +157,17 @@ impl Told {
 /// Bytes at which a node cuts.
 const FRAGMENT: u64 = 64 << 10;
 
-fn counts(said: &Value) -> BTreeMap<String, u64> {
-    let counts = said.as_object().unwrap().iter();
+fn counts(expected: &Value) -> BTreeMap<String, u64> {
+    let counts = expected.as_object().unwrap().iter();
     counts.map(|(name, count)| (name.clone(), count.as_u64().unwrap())).collect()
 }
 
-fn count(said: &Value) -> u64 {
-    counts(said).values().sum()
+fn count(expected: &Value) -> u64 {
+    counts(expected).values().sum()
 }
 
-fn shares(told: &Value) -> BTreeMap<String, u64> {
-    let shares = told.as_array().unwrap().iter();
+fn shares(reported: &Value) -> BTreeMap<String, u64> {
+    let shares = reported.as_array().unwrap().iter();
     let share =
         |it: &Value| (it["name"].as_str().unwrap().into(), it["messages"].as_u64().unwrap());
     shares.map(share).collect()

@@ -1,5 +1,5 @@
 //! Real nodes, on hosts of a bridge, watched live while something happens to them: cookies, restarts,
-//! a cut cable, a frozen node, a network that loses and reorders. `scripts/live-stage` plays the scenes,
+//! a cut cable, a frozen node, a network that loses and reorders. `scripts/live-scenes` runs the scenes,
 //! with `beamscope -i` and `jq` beside them; here is judged what came out.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,18 +11,18 @@ use serde_json::Value;
 
 use crate::support::{lines_of, play, texts};
 
-/// One scene, as it was told live and as the capture of the same run is told off-line.
+/// One scene, as it was reported live and as the capture of the same run is reported off-line.
 struct Scene {
     name: String,
-    /// What it was, and what `live-stage` noted beside it.
+    /// What it was, and what `live-scenes` noted beside it.
     truth: Value,
     /// The lines as they arrived, with the time.
     live: Vec<(u64, Value)>,
-    /// What the program tells of the file with the same packets.
+    /// What the program reports for the file with the same packets.
     offline: Vec<Value>,
 }
 
-const PLAY: &[&str] = &["scripts/live-stage", "--beamscope", env!("CARGO_BIN_EXE_beamscope")];
+const PLAY: &[&str] = &["scripts/live-scenes", "--beamscope", env!("CARGO_BIN_EXE_beamscope")];
 
 /// All scenes, played once; `None` where that cannot be.
 fn scenes() -> Option<&'static [Scene]> {
@@ -58,7 +58,7 @@ fn read(folder: &Path) -> Vec<Scene> {
 }
 
 #[test]
-fn every_scene_is_told_for_what_it_was() {
+fn every_scene_is_reported_for_what_it_was() {
     for scene in scenes().unwrap_or_default() {
         let findings = scene.live.iter().filter(|(_, event)| event["event_type"] == "finding");
         let findings: Vec<_> = findings.map(|(_, event)| &event["finding"]).collect();
@@ -68,13 +68,14 @@ fn every_scene_is_told_for_what_it_was() {
             .into_iter()
             .map(|rules| rules.split('|').collect())
             .collect();
-        let story = format!("{}: {}\n  found: {findings:#?}", scene.name, scene.truth["story"]);
+        let description =
+            format!("{}: {}\n  found: {findings:#?}", scene.name, scene.truth["description"]);
         for rules in &meant {
-            assert!(!found.is_disjoint(rules), "no {rules:?} in {story}");
+            assert!(!found.is_disjoint(rules), "no {rules:?} in {description}");
         }
         let is_meant =
             |rule: &&str| allowed.contains(rule) || meant.iter().any(|m| m.contains(rule));
-        assert!(found.iter().all(is_meant), "{story}");
+        assert!(found.iter().all(is_meant), "{description}");
         let (_, last) = scene.live.last().unwrap();
         assert_eq!(last["stats"]["complete"], true, "{}: {last}", scene.name);
     }
@@ -84,22 +85,22 @@ fn every_scene_is_told_for_what_it_was() {
 fn the_seed_story_arrives_as_it_happens() {
     for scene in scenes().unwrap_or_default().iter().filter(|scene| scene.name == "seed") {
         let stopped = scene.truth["stopped"].as_u64().unwrap();
-        let told = scene.live.iter().filter(|(arrived, _)| *arrived < stopped);
-        let told: Vec<_> = told
+        let reported = scene.live.iter().filter(|(arrived, _)| *arrived < stopped);
+        let reported: Vec<_> = reported
             .filter_map(|(_, event)| {
-                let told = [&event["session"]["outcome"], &event["finding"]["rule"]];
-                told.into_iter().find_map(Value::as_str)
+                let reported = [&event["session"]["outcome"], &event["finding"]["rule"]];
+                reported.into_iter().find_map(Value::as_str)
             })
             .collect();
-        assert_eq!(told, ["cookie_mismatch", "cookie-mismatch", "connected"]);
+        assert_eq!(reported, ["cookie_mismatch", "cookie-mismatch", "connected"]);
     }
 }
 
-/// The promise is [`SOON`] from a packet to the line that tells it. What this machine adds is measured
+/// The promise is [`SOON`] from a packet to the line that shows it. What this machine adds is measured
 /// beside it: while a thread that only sleeps is not woken up in time, neither are the three
 /// that a line passes, which are the program, jq, and who notes the time.
 #[test]
-fn what_happens_is_told_within_a_quarter_of_a_second() {
+fn what_happens_is_reported_within_a_quarter_of_a_second() {
     const HANDS: u64 = 3;
     for scene in scenes().unwrap_or_default() {
         let stopped = scene.truth["stopped"].as_u64().unwrap();
@@ -109,7 +110,7 @@ fn what_happens_is_told_within_a_quarter_of_a_second() {
             .iter()
             .map(|stall| (stall[0].as_u64().unwrap(), stall[1].as_u64().unwrap()))
             .collect();
-        // What is told at the end of the run has the time of its end, or of the last packet.
+        // What is reported at the end of the run has the time of its end, or of the last packet.
         for (arrived, event) in scene.live.iter().filter(|(arrived, _)| *arrived < stopped) {
             let at = nanoseconds(event["timestamp"].as_str().unwrap());
             let stalled: u64 = stalls
@@ -138,7 +139,7 @@ fn nanoseconds(text: &str) -> u64 {
 }
 
 #[test]
-fn what_is_told_live_is_told_of_the_same_packets_in_a_file() {
+fn what_is_reported_live_is_reported_of_the_same_packets_in_a_file() {
     for scene in scenes().unwrap_or_default() {
         let live = without_warnings(scene.live.iter().map(|(_, event)| event.clone()).collect());
         let live = comparable(&live);
@@ -157,9 +158,10 @@ fn what_is_saved_of_a_finding_shows_it() {
         let findings = events.filter(|event| event["event_type"] == "finding");
         for event in findings.filter(|event| !is_warning(event)) {
             let file = event["finding"]["evidence_file"].as_str().unwrap();
-            let told = lines_of(&["--json", file]);
-            let told = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-            let found: Vec<_> = told.filter(|event| event["event_type"] == "finding").collect();
+            let reported = lines_of(&["--json", file]);
+            let reported =
+                reported.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let found: Vec<_> = reported.filter(|event| event["event_type"] == "finding").collect();
             let is_same = |found: &&Value| {
                 ["rule", "nodes"].iter().all(|key| found["finding"][key] == event["finding"][key])
             };
@@ -173,7 +175,7 @@ fn what_is_saved_of_a_finding_shows_it() {
 /// - `input`, which is the name of the one or of the other;
 /// - `left_out`, which only a reader of live events can be too slow for;
 /// - `evidence_file`, which was asked for live alone;
-/// - the times of what is told when the run ends: of its last packet off-line, and live of the moment
+/// - the times of what is reported when the run ends: of its last packet off-line, and live of the moment
 ///   at which it was ended;
 /// - an `incident_id` that is made from such a time: each is numbered by its first appearance.
 fn comparable<'a>(events: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
@@ -199,14 +201,14 @@ fn comparable<'a>(events: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
     events.iter().map(Value::to_string).collect()
 }
 
-/// Whether a finding says, while it can still be helped, that one side has fallen silent. That is told live
-/// alone: in a file stands what came of it, which the same rule tells with a higher severity.
+/// Whether a finding reports, while it can still be helped, that one side has fallen silent. Only a live run
+/// reports that: a file holds what came of it, which the same rule shows with a higher severity.
 fn is_warning(event: &Value) -> bool {
     let finding = &event["finding"];
     finding["rule"] == "tick-timeout" && finding["severity"] == "medium"
 }
 
-/// Without warnings and the record that each rests on, which stands before it; the rest numbered and counted
+/// Without warnings and the record that each rests on, which is before it; the rest numbered and counted
 /// anew.
 fn without_warnings(mut events: Vec<Value>) -> Vec<Value> {
     while let Some(at) = events.iter().position(is_warning) {
@@ -217,8 +219,8 @@ fn without_warnings(mut events: Vec<Value>) -> Vec<Value> {
         for later in &mut events[at - 1..] {
             let less = |count: &Value, by: u64| Value::from(count.as_u64().unwrap() - by);
             later["seq"] = less(&later["seq"], 2);
-            if let Some(told) = later.pointer_mut("/stats/findings/tick-timeout") {
-                *told = less(told, 1);
+            if let Some(reported) = later.pointer_mut("/stats/findings/tick-timeout") {
+                *reported = less(reported, 1);
             }
         }
     }

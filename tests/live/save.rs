@@ -89,7 +89,7 @@ fn events(text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn what_is_saved_says_what_was_said_live_and_each_finding_has_its_file() {
+fn a_saved_capture_gives_what_was_reported_live_and_each_finding_has_its_file() {
     let folder = TestDir::new("live-save");
     let (saved, out) = (folder.file("saved.pcapng"), folder.file("events"));
     let evidence = folder.file("evidence");
@@ -148,11 +148,11 @@ fn a_row_goes_on_behind_the_sandbox_and_its_oldest_files_go() {
 fn a_file_that_was_moved_away_is_made_anew_on_sighup() {
     let folder = TestDir::new("live-hup");
     let (saved, moved) = (folder.file("lan.pcapng"), folder.file("moved.pcapng"));
-    // Without -o, whoever hangs up is the reader of standard output.
+    // Without -o, the reader of standard output is the one that closes.
     let Some(watch) = LiveLoop::start(&["-w", &saved, "-o", "/dev/null"]) else { return };
     watch.dial();
     wait_until("packets", || frames(&saved) >= 10);
-    // Nobody moved it: it goes on.
+    // The file is where it was: writing goes on.
     let file = fs::metadata(&saved).unwrap().ino();
     watch.signal("HUP");
     watch.dial();
@@ -194,7 +194,7 @@ fn a_reader_of_packets_that_stops_costs_the_analysis_nothing() {
     let folder = TestDir::new("live-stdout");
     let (out, saved) = (folder.file("events"), folder.file("saved.pcapng"));
     let Some(mut watch) = LiveLoop::start(&["-w", "-", "-o", &out]) else { return };
-    // Far more than a pipe and the queue hold, while nobody reads.
+    // Far more than a pipe and the queue hold, while nothing reads.
     let (mut a, mut b) = connected(&watch.listener);
     let reader = thread::spawn(move || {
         let mut room = vec![0; 1 << 20];
@@ -203,12 +203,12 @@ fn a_reader_of_packets_that_stops_costs_the_analysis_nothing() {
     let junk = vec![0xee; 4 << 20];
     wait_until("packets are left out", || {
         a.write_all(&junk).unwrap();
-        let told = fs::read_to_string(&out).unwrap_or_default();
-        told.contains("packets are left out of standard output")
+        let reported = fs::read_to_string(&out).unwrap_or_default();
+        reported.contains("packets are left out of standard output")
     });
     drop(a);
     reader.join().unwrap();
-    // While packets were dropped, nothing is told that rests on one that is not there.
+    // While packets were dropped, nothing is reported that rests on one that is not there.
     wait_until("the finding is told", || {
         watch.dial();
         fs::read_to_string(&out).unwrap_or_default().contains("\"cookie-mismatch\"")

@@ -1,4 +1,4 @@
-//! A minute of what `scripts/soak` lets a live program stand for longer: short connections, floods of
+//! A minute of what `scripts/soak` does to a live program for longer: short connections, floods of
 //! SYNs, junk on the ports of nodes and of the port mapper.
 
 use crate::support::script;

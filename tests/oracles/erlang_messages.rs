@@ -1,7 +1,7 @@
 //! Side by side with a real Erlang: the messages of every capture, their terms, and the accounts of them.
 //!
-//! `tests/support/frames.escript` reads the bytes of each direction and prints what the emulator makes of
-//! them; `terms.escript` reads back the fields that are printed here. Both see a direction up to the
+//! `tests/support/frames.escript` reads the bytes of each direction on its own and prints what the emulator
+//! makes of them; `terms.escript` reads back what is printed of them here. Both see a direction up to the
 //! first byte that the capture lacks: what is found behind that, `messages_robust.rs` judges.
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,8 +34,8 @@ fn messages_are_those_that_a_node_reads() {
     for (number, (_, stream)) in captures.iter().flat_map(|it| &it.streams).enumerate() {
         writeln!(input, "{number} {}", erlang::hex(&stream.bytes)).unwrap();
     }
-    let Some(answer) = erlang::script("frames.escript", &[], input) else { return };
-    let mut theirs = Theirs::read(&answer);
+    let Some(reported) = erlang::script("frames.escript", &[], input) else { return };
+    let mut theirs = Theirs::read(&reported);
     let mut proven = Proven::default();
     let mut lines = String::new();
     let mut wrong = Vec::new();
@@ -49,9 +49,9 @@ fn messages_are_those_that_a_node_reads() {
         wrong.extend(found.into_iter().map(|what| format!("{}: {what}", capture.name)));
     }
     proven.terms = lines.lines().count();
-    let answer = erlang::erlang(&["compare"], lines).unwrap();
-    if answer != format!("same: {}, different: 0\n", proven.terms) {
-        wrong.extend(answer.lines().take(20).map(|line| line.chars().take(800).collect()));
+    let reported = erlang::erlang(&["compare"], lines).unwrap();
+    if reported != format!("same: {}, different: 0\n", proven.terms) {
+        wrong.extend(reported.lines().take(20).map(|line| line.chars().take(800).collect()));
     }
     assert!(wrong.is_empty(), "{} captures:\n{}", captures.len(), wrong.join("\n"));
     println!("{proven:?}, references to atoms: {}", theirs.atoms);
@@ -68,7 +68,7 @@ struct Proven {
 }
 
 /// One direction of a connection: the ends of that, as the originator and the responder, which of their
-/// connections it is, and the sender.
+/// connections it is, and who sends.
 type Place = (Endpoint, Endpoint, usize, Role);
 
 /// What a capture holds, as bytes, and as this crate reads them.
@@ -173,7 +173,7 @@ fn is_between(connection: &streams::Connection, ends: &(Endpoint, Endpoint)) -> 
     connection.streams.keys().all(|end| *end == ends.0 || *end == ends.1)
 }
 
-/// The sums of a side, without those that depend on frames and times.
+/// An account without frame numbers and times.
 fn account_of(account: &record::Account) -> String {
     let shares = |shares: &[record::Share]| {
         let shares = shares.iter().map(|it| format!("{} {} {}", it.name, it.messages, it.bytes));
@@ -353,13 +353,13 @@ impl OurMessage {
             writeln!(lines, "{}|{tag}", their.tag).unwrap();
         }
         let order = their.operation.fields().unwrap_or_default();
-        let answer: Vec<_> = order
+        let reported: Vec<_> = order
             .iter()
             .zip(&their.fields)
             .filter(|(field, _)| !matches!(field, Field::Unused | Field::Reason))
             .collect();
-        same("fields", &self.fields.len(), &answer.len());
-        for (field, hex) in answer {
+        same("fields", &self.fields.len(), &reported.len());
+        for (field, hex) in reported {
             match self.fields.iter().find(|(known, _)| known == field) {
                 Some((_, text)) => writeln!(lines, "{hex}|{text}").unwrap(),
                 None => wrong.push(format!("no {field:?}")),
@@ -412,9 +412,9 @@ struct TheirMessage {
 }
 
 impl Theirs {
-    fn read(answer: &str) -> Self {
+    fn read(reported: &str) -> Self {
         let mut theirs = Self::default();
-        for line in answer.lines() {
+        for line in reported.lines() {
             let parts: Vec<&str> = line.split('|').collect();
             let direction = theirs.directions.entry(parts[0].parse().unwrap()).or_default();
             let operation = |text: &str| Operation(text.parse().unwrap());
@@ -516,7 +516,7 @@ impl TheirDirection {
             ("rpc", &["rpc_call", "erpc_call"]),
             ("spawn", &["spawn"]),
         ];
-        let mut answer = Vec::new();
+        let mut reported = Vec::new();
         for (kind, asking) in kinds {
             let asked: Vec<_> =
                 self.messages.iter().filter(|it| asking.contains(&&*it.kind)).collect();
@@ -547,10 +547,10 @@ impl TheirDirection {
                 counts[place] += 1;
             }
             if counts[0] > 0 {
-                answer.push(format!("{kind} {counts:?}"));
+                reported.push(format!("{kind} {counts:?}"));
             }
         }
-        answer
+        reported
     }
 }
 

@@ -27,19 +27,19 @@ fn what_is_printed_reads_back_as_the_same_term() {
         assert!(!text.contains(is_unsafe), "{text:?}");
         writeln!(lines, "{line}|{text}").unwrap();
     }
-    let told = erlang(&["compare"], lines).unwrap();
+    let reported = erlang(&["compare"], lines).unwrap();
     // The line that was given, and what is wrong with it.
     let short = |line: &str| line.chars().take(600).collect::<String>();
-    let some: Vec<_> = told.lines().take(20).map(short).collect();
+    let some: Vec<_> = reported.lines().take(20).map(short).collect();
     assert!(
-        told == "same: 6000, different: 0\n",
+        reported == "same: 6000, different: 0\n",
         "{}\n{}",
         some.join("\n"),
-        told.lines().last().unwrap()
+        reported.lines().last().unwrap()
     );
 }
 
-/// Terms of a distribution frame: their atoms are looked up, and then the node that sent them would say
+/// Terms of a distribution frame: their atoms are looked up, and then the node that sent them would print
 /// the same.
 #[test]
 fn atoms_in_place_of_references_read_back_too() {
@@ -112,16 +112,16 @@ fn what_a_node_takes_for_a_term_is_one_here() {
         cases.push(random.compressed(&bytes));
     }
     let lines = cases.iter().fold(String::new(), |lines, bytes| lines + &hex(bytes) + "\n");
-    let told = erlang(&["accept"], lines).unwrap();
+    let reported = erlang(&["accept"], lines).unwrap();
     let (mut taken, mut excused) = (0, 0);
     let mut differences = Vec::new();
-    for (bytes, verdict) in cases.iter().zip(told.lines()) {
+    for (bytes, verdict) in cases.iter().zip(reported.lines()) {
         let mut inflated = Vec::new();
         let ours = read(bytes, &mut inflated);
         taken += u32::from(verdict == "ok");
         match (&ours, verdict) {
             (Ok(_), "ok") | (Err(_), "badarg") => {}
-            // What the documentation of `cut_term` tells.
+            // As the documentation of `cut_term` has it.
             (Ok(term), "badarg") if has_what_a_node_refuses(*term) => excused += 1,
             (Err(("Size" | "Len" | "Arity" | "Pid", _)), "ok") => excused += 1,
             (Err((_, Some(b'I' | b'K'))), "ok") => excused += 1,
@@ -129,7 +129,7 @@ fn what_a_node_takes_for_a_term_is_one_here() {
         }
     }
     println!("{} terms, {taken} taken by Erlang, {excused} excused", cases.len());
-    assert_eq!(told.lines().count(), cases.len());
+    assert_eq!(reported.lines().count(), cases.len());
     assert!(taken > 10_000 && excused < 1000, "{taken} taken, {excused} excused");
     let some = &differences[..differences.len().min(20)];
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), some.join("\n"));

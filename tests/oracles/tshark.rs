@@ -2,7 +2,7 @@
 //! connection in it.
 //!
 //! tshark is the second opinion up to the first byte that it reports as missing; what lies behind a
-//! hole, it and this crate tell differently with equal right.
+//! hole, both may differ and neither is wrong.
 
 use std::collections::{BTreeMap, HashMap};
 use std::env;

@@ -1,5 +1,5 @@
 //! Captures cut anywhere, and with any byte of their headers flipped: no panic, no hang, memory
-//! bounded, everything before the damage delivered, and the same events told about it.
+//! bounded, everything before the damage delivered, and the same events reported about it.
 //!
 //! Where frames end is found here by a walk of its own, so that the readers are not their own witness.
 //! Large captures are tried at places of a fixed seed, as many as their size allows; a hundred times as
@@ -46,7 +46,7 @@ fn a_flipped_byte_of_a_header_leaves_everything_before_it() {
 struct Capture {
     bytes: Arc<[u8]>,
     frames: Vec<Kept>,
-    told: Told,
+    output: RunOutput,
     /// `None` where it is compressed: then bytes of the file are not those of a record.
     layout: Option<Layout>,
 }
@@ -78,9 +78,9 @@ struct Outcome {
     error: Option<Error>,
 }
 
-/// What the stages behind the capture said, and how much of it after each frame.
+/// What the stages behind the capture reported, and how much of it after each frame.
 #[derive(Default)]
-struct Told {
+struct RunOutput {
     events: Vec<Event>,
     after_frame: Vec<usize>,
 }
@@ -101,10 +101,10 @@ impl Capture {
                 bytes: frame.bytes.to_vec(),
             });
         }
-        let told = tell(Cursor::new(Arc::clone(&bytes)));
+        let output = analyse(Cursor::new(Arc::clone(&bytes)));
         let layout = Layout::of(&bytes);
         assert!(layout.as_ref().is_none_or(|layout| layout.frames.len() == frames.len()));
-        Self { bytes, frames, told, layout }
+        Self { bytes, frames, output, layout }
     }
 
     fn cut_everywhere(&self, place: &AtomicUsize) -> Vec<String> {
@@ -120,11 +120,11 @@ impl Capture {
         }
         for at in self.sample(all.collect(), self.affordable() / 4) {
             place.fetch_add(1, Ordering::Relaxed);
-            let told = tell(self.until(at));
-            let before = told.after_frame.last().copied().unwrap_or(0);
-            let text = |told: &Told| format!("{:?}", told.events.get(..before));
-            if text(&told) != text(&self.told)
-                || !self.told.after_frame.starts_with(&told.after_frame)
+            let output = analyse(self.until(at));
+            let before = output.after_frame.last().copied().unwrap_or(0);
+            let text = |output: &RunOutput| format!("{:?}", output.events.get(..before));
+            if text(&output) != text(&self.output)
+                || !self.output.after_frame.starts_with(&output.after_frame)
             {
                 wrong.push(format!("cut at byte {at}: other events before the cut"));
             }
@@ -134,7 +134,7 @@ impl Capture {
 
     fn judge_cut(&self, at: usize, outcome: &Outcome) -> Result<(), String> {
         let Outcome { same, frames, notices, error } = outcome;
-        let is = |what: bool, say: &str| what.then_some(()).ok_or_else(|| say.to_owned());
+        let is = |what: bool, fault: &str| what.then_some(()).ok_or_else(|| fault.to_owned());
         is(same == frames, "frames that are not in the whole capture")?;
         match error {
             Some(Error::Empty { .. }) => return is(at == 0, "told empty"),
@@ -175,7 +175,7 @@ impl Capture {
                 if let Err(what) = self.judge_flip(at, &bytes) {
                     wrong.push(format!("byte {at} flipped by {pattern:02x}: {what}"));
                 }
-                tell(Cursor::new(bytes));
+                analyse(Cursor::new(bytes));
             }
         }
         wrong
@@ -246,19 +246,19 @@ fn reader(source: impl Read + Send + 'static) -> CaptureFile {
 }
 
 /// All stages over `source`.
-fn tell(source: impl Read + Send + 'static) -> Told {
+fn analyse(source: impl Read + Send + 'static) -> RunOutput {
     let mut cookies = Cookies::default();
     cookies.add(Cookie::new("right", b"cookie"));
     let config = Config { cookies, ..Config::default() };
     let mut pipeline = Engine::new(config, Vec::<Event>::new());
-    let mut told = Told::default();
+    let mut output = RunOutput::default();
     let mut capture = reader(source);
-    drive::run(&mut capture, &mut pipeline, &mut told).unwrap();
-    told.events = pipeline.finish();
-    told
+    drive::run(&mut capture, &mut pipeline, &mut output).unwrap();
+    output.events = pipeline.finish();
+    output
 }
 
-impl Control<Vec<Event>> for Told {
+impl Control<Vec<Event>> for RunOutput {
     fn after_frame(&mut self, _: &Frame<'_>, engine: &mut Engine<Vec<Event>>) -> ControlFlow<()> {
         self.after_frame.push(engine.sink_mut().len());
         ControlFlow::Continue(())
@@ -338,7 +338,7 @@ impl Layout {
     }
 }
 
-/// Runs `check` on the capture at `path`, and ends the process with a word when it stands still.
+/// Runs `check` on the capture at `path`, and ends the process with a message when it hangs.
 fn watched(path: &Path, check: impl Fn(&Capture, &AtomicUsize) -> Vec<String>) -> Vec<String> {
     let (place, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -361,7 +361,7 @@ fn watched(path: &Path, check: impl Fn(&Capture, &AtomicUsize) -> Vec<String>) -
     })
 }
 
-/// Where the kernel tells, the most memory that this process ever had.
+/// The most memory that this process ever had, where the kernel gives it.
 fn memory_is_bounded() {
     let Ok(status) = fs::read_to_string("/proc/self/status") else { return };
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -36,7 +36,7 @@ fn cut_doubled_or_reordered_packets_give_the_same_messages() {
                 ("all", reordered(&twice, WINDOW, &mut dice)),
             ];
             for (how, segments) in variants {
-                let other = RunMessages::of(scene, &segments);
+                let other = Observed::of(scene, &segments);
                 wrong.extend(plain.difference(&other).map(|it| format!("{how} {seed}: {it}")));
             }
         }
@@ -59,7 +59,7 @@ fn behind_a_lost_packet_no_atom_is_wrong_and_messages_are_found_again() {
         for place in (0..scene.segments.len()).step_by(step) {
             let mut lesser = scene.segments.clone();
             let lost = lesser.remove(place);
-            let other = RunMessages::of(scene, &lesser);
+            let other = Observed::of(scene, &lesser);
             let how = format!("without frame {}", lost.frame.number);
             wrong.extend(other.not_in(whole).into_iter().map(|it| format!("{how}: {it}")));
             if let Some(again) = starts.next_behind(&scene.segments, place) {
@@ -76,7 +76,7 @@ fn from_a_late_start_no_atom_is_wrong() {
         let mut wrong = Vec::new();
         let step = 1 + scene.segments.len() / PLACES;
         for place in (0..scene.segments.len()).step_by(step) {
-            let other = RunMessages::of(scene, &scene.segments[place..]);
+            let other = Observed::of(scene, &scene.segments[place..]);
             let how = format!("from frame {}", scene.segments[place].frame.number);
             wrong.extend(other.not_in(whole).into_iter().map(|it| format!("{how}: {it}")));
         }
@@ -84,11 +84,11 @@ fn from_a_late_start_no_atom_is_wrong() {
     });
 }
 
-/// Runs `check` on every capture with messages; it also gets the messages of the whole capture.
-fn check_all(check: impl Fn(&Scene, &RunMessages) -> Vec<String> + Sync) {
+/// Runs `check` on every capture with messages; it also gets what the whole capture gives.
+fn check_all(check: impl Fn(&Scene, &Observed) -> Vec<String> + Sync) {
     corpus::check_all(|path| {
         let scene = load(path);
-        let whole = RunMessages::of(&scene, &scene.segments);
+        let whole = Observed::of(&scene, &scene.segments);
         if whole.messages.is_empty() { Vec::new() } else { check(&scene, &whole) }
     });
 }
@@ -101,8 +101,8 @@ const PLACES: usize = 120;
 
 /// The messages of a run.
 #[derive(Default)]
-struct RunMessages {
-    messages: Vec<SeenMessage>,
+struct Observed {
+    messages: Vec<Reported>,
     /// The last record of each connection.
     sessions: BTreeMap<String, Value>,
     /// Connections of the same ends, in order.
@@ -111,8 +111,8 @@ struct RunMessages {
 }
 
 /// One of them, without times.
-struct SeenMessage {
-    /// The connection, and the sender.
+struct Reported {
+    /// The connection, and who sends.
     place: String,
     frame: u64,
     fragments: u32,
@@ -125,7 +125,7 @@ struct SeenMessage {
     call: String,
 }
 
-impl RunMessages {
+impl Observed {
     fn of(scene: &Scene, segments: &[Owned]) -> Self {
         let config = Config {
             limits: Limits { pending_connections: 256, ..Limits::default() },
@@ -161,11 +161,11 @@ impl RunMessages {
         format!("{ends} {turn}")
     }
 
-    /// Connections that the capture has from the handshake on and without a gap, and their messages.
+    /// Connections that the capture has from the handshake on and without a hole, and their messages.
     fn stories(&self) -> BTreeMap<String, Vec<String>> {
         let mut stories: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for message in &self.messages {
-            let SeenMessage { text, payload, call, fragments, .. } = message;
+            let Reported { text, payload, call, fragments, .. } = message;
             let text = format!("{text} {payload} {call} {fragments}");
             stories.entry(message.place.clone()).or_default().push(text);
         }
@@ -215,11 +215,11 @@ impl RunMessages {
     /// Messages that `whole` does not have about their place, unknown atoms aside. One whose end was lost
     /// ends with the next packet.
     fn not_in(&self, whole: &Self) -> Vec<String> {
-        let is_known = |message: &&SeenMessage| {
-            let is_about = |it: &&SeenMessage| it.frame.abs_diff(message.frame) <= ABOUT;
+        let is_known = |message: &&Reported| {
+            let is_about = |it: &&Reported| it.frame.abs_diff(message.frame) <= ABOUT;
             !whole.messages.iter().filter(is_about).any(|it| message.may_be(it))
         };
-        let shown = |message: &SeenMessage| {
+        let shown = |message: &Reported| {
             let payload: String = message.payload.chars().take(200).collect();
             format!("frame {} {:?} {payload:?}", message.frame, message.text)
         };
@@ -229,7 +229,7 @@ impl RunMessages {
     /// The first message of one frame, in a packet of this sender from `again` on, that `other` lacks.
     fn missing(&self, other: &Self, again: Again) -> Option<String> {
         let there: HashSet<u64> = other.messages.iter().map(|message| message.frame).collect();
-        let is_behind = |message: &&SeenMessage| {
+        let is_behind = |message: &&Reported| {
             message.frame >= again.frame
                 && message.fragments == 1
                 && again.frames_of_sender.contains(&message.frame)
@@ -240,7 +240,7 @@ impl RunMessages {
     }
 }
 
-impl SeenMessage {
+impl Reported {
     /// Whether this is `whole` as a capture may show it that lacks bytes.
     fn may_be(&self, whole: &Self) -> bool {
         let payload = if self.is_cut {
@@ -254,7 +254,7 @@ impl SeenMessage {
     }
 }
 
-impl EventSink for RunMessages {
+impl EventSink for Observed {
     fn event(&mut self, event: Event) {
         match event.body {
             Body::Session { session } => {
@@ -278,7 +278,7 @@ impl EventSink for RunMessages {
             texts.collect::<Vec<_>>().join(" ")
         };
         let kept = message.payload.map_or(0, |it| it.term.bytes().len() as u64);
-        self.messages.push(SeenMessage {
+        self.messages.push(Reported {
             place,
             frame: meta.packet.frame.number,
             fragments: meta.fragments,
@@ -311,7 +311,7 @@ fn without_times(mut value: Value) -> Value {
     }
 }
 
-/// Whether `text` is `whole`, where `#3` may be any atom.
+/// Whether `text` is `whole`, where `#3` replaces any atom.
 fn fits(text: &str, whole: &str) -> bool {
     behind(text, whole) == Some("")
 }
@@ -327,7 +327,7 @@ fn behind<'a>(text: &str, whole: &'a str) -> Option<&'a str> {
     let mut behind = whole.strip_prefix(parts.next()?)?;
     for part in parts {
         let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
-        // `#Ref<` and `#{`; or a `#3` that is in both.
+        // `#Ref<` and `#{`; or a `#3` that the other has too.
         let same = behind.strip_prefix('#').and_then(|it| it.strip_prefix(part));
         let is_unknown = rest.len() < part.len();
         let any = || atom_at(behind).filter(|_| is_unknown)?.strip_prefix(rest);
@@ -347,7 +347,7 @@ fn atom_at(text: &str) -> Option<&str> {
         })?;
         return quoted.get(end + 1..);
     }
-    // Names of functions and registered names have no quotes.
+    // Names of functions and registered names are without quotes.
     let end =
         text.find(|c: char| !(c.is_alphanumeric() || "_@$".contains(c))).unwrap_or(text.len());
     text.get(end..)
@@ -466,8 +466,8 @@ impl Wire {
         let end = |host, port| Endpoint { ip: IpAddr::from([10, 0, 0, host]), port };
         let mut wire =
             Self { segments: Vec::new(), ends: [end(1, port), end(2, 9100)], seq: [0, 0] };
-        wire.send_segment(Role::Initiator, TcpFlags::SYN.0, &[]);
-        wire.send_segment(Role::Acceptor, TcpFlags::SYN.0 | TcpFlags::ACK.0, &[]);
+        wire.segment(Role::Initiator, TcpFlags::SYN.0, &[]);
+        wire.segment(Role::Acceptor, TcpFlags::SYN.0 | TcpFlags::ACK.0, &[]);
         let hello = |extra: &[u8], name: &[u8]| {
             let flags = 0x0d_07df_7fbd_u64.to_be_bytes();
             let body = [&b"N"[..], &flags, extra, &[0, name.len() as u8], name].concat();
@@ -482,14 +482,14 @@ impl Wire {
     }
 
     fn send(&mut self, from: Role, bytes: &[u8]) {
-        self.send_segment(from, TcpFlags::ACK.0, bytes);
+        self.segment(from, TcpFlags::ACK.0, bytes);
     }
 
     fn send_in_pieces(&mut self, from: Role, bytes: &[u8], size: usize) {
         bytes.chunks(size).for_each(|piece| self.send(from, piece));
     }
 
-    fn send_segment(&mut self, from: Role, flags: u8, bytes: &[u8]) {
+    fn segment(&mut self, from: Role, flags: u8, bytes: &[u8]) {
         let number = self.segments.len() as u64 + 1;
         let (own, peer) = (from.index(), from.peer().index());
         self.segments.push(Owned {
@@ -508,14 +508,14 @@ impl Wire {
         self.seq[own] = self.seq[own].wrapping_add(bytes.len() as u32 + syn);
     }
 
-    fn run(&self) -> RunMessages {
-        run(&self.segments, Limits::default())
+    fn observed(&self) -> Observed {
+        observed(&self.segments, Limits::default())
     }
 }
 
-fn run(segments: &[Owned], limits: Limits) -> RunMessages {
+fn observed(segments: &[Owned], limits: Limits) -> Observed {
     let messages = MessageDetail::Payloads;
-    RunMessages::with(Config { limits, messages, ..Config::default() }, segments)
+    Observed::with(Config { limits, messages, ..Config::default() }, segments)
 }
 
 fn frame(parts: &[&[u8]]) -> Vec<u8> {
@@ -526,7 +526,7 @@ fn frame(parts: &[&[u8]]) -> Vec<u8> {
 /// `LINK` without references.
 const LINK: &[u8] = b"\x83D\0h\x03a\x01X\x77\x03a@h\0\0\0\x01\0\0\0\0\0\0\0\x01X\x77\x03b@h\0\0\0\x02\0\0\0\0\0\0\0\x01";
 
-/// The front of `SEND_SENDER` without references; its message term follows.
+/// The front of `SEND_SENDER` without references; what it carries is behind.
 const SEND: &[u8] = b"\x83D\0h\x03a\x16X\x77\x03a@h\0\0\0\x01\0\0\0\0\0\0\0\x01X\x77\x03b@h\0\0\0\x02\0\0\0\0\0\0\0\x01";
 
 /// A header with as many new entries, each with an atom of `len` bytes that begins with its number; from
@@ -557,11 +557,11 @@ fn a_header_of_255_long_atoms_is_read_byte_by_byte() {
     assert!(frame.len() > 260_000);
     wire.send_in_pieces(Role::Initiator, &frame, 1);
     wire.send(Role::Initiator, &self::frame(&[LINK]));
-    let run = wire.run();
-    let texts: Vec<_> = run.messages.iter().map(|it| it.text.as_str()).collect();
+    let observed = wire.observed();
+    let texts: Vec<_> = observed.messages.iter().map(|it| it.text.as_str()).collect();
     assert_eq!(texts.len(), 2);
     assert!(texts[0].contains("to_name s254_xxx"), "{}", &texts[0][..200]);
-    let payload = &run.messages[0].payload;
+    let payload = &observed.messages[0].payload;
     assert!(payload.contains("{s0_xxx") && payload.contains("s7_xxx"));
     assert!(texts[1].contains("LINK"));
 }
@@ -581,14 +581,14 @@ fn atom_caches_are_bounded_and_the_bound_is_reported() {
     for (number, segment) in (1..).zip(&mut segments) {
         segment.frame.number = number;
     }
-    let run = run(&segments, limits);
-    // None of the messages refers to the atom cache.
-    assert_eq!(run.messages.len(), 320);
-    assert_eq!(run.limits, 1, "reported once");
+    let observed = observed(&segments, limits);
+    // None of these messages needs an atom from the cache.
+    assert_eq!(observed.messages.len(), 320);
+    assert_eq!(observed.limits, 1, "told once");
 }
 
 #[test]
-fn depth_and_counts_beyond_any_bound_are_decoded_as_sent() {
+fn depth_and_counts_beyond_any_bound_are_reported_as_they_are() {
     let deep = [104_u8, 1].repeat(60_000);
     let lists = [108_u8, 0, 0, 0, 1].repeat(20_000);
     let payloads: [&[u8]; 12] = [
@@ -610,8 +610,8 @@ fn depth_and_counts_beyond_any_bound_are_decoded_as_sent() {
             let mut wire = Wire::new(40_000);
             wire.send_in_pieces(Role::Initiator, &frame(&[SEND, payload]), size);
             wire.send(Role::Initiator, &frame(&[LINK]));
-            let run = wire.run();
-            assert_eq!(run.messages.len(), 2, "{:02x?}", &payload[..payload.len().min(12)]);
+            let observed = wire.observed();
+            assert_eq!(observed.messages.len(), 2, "{:02x?}", &payload[..payload.len().min(12)]);
         }
     }
 }
@@ -633,9 +633,9 @@ fn control_terms_beyond_any_bound_are_refused_and_the_rest_is_read() {
         let mut wire = Wire::new(40_000);
         wire.send(Role::Initiator, &frame(&[control]));
         wire.send(Role::Initiator, &frame(&[LINK]));
-        let run = wire.run();
-        assert_eq!(run.messages.len(), 1, "{:02x?}", &control[..control.len().min(12)]);
-        assert!(run.messages[0].text.contains("LINK"));
+        let observed = wire.observed();
+        assert_eq!(observed.messages.len(), 1, "{:02x?}", &control[..control.len().min(12)]);
+        assert!(observed.messages[0].text.contains("LINK"));
     }
 }
 
@@ -657,9 +657,9 @@ fn fragments_of_many_messages_without_end_cost_what_a_few_cost() {
         wire.send(Role::Initiator, &next(sequence, (1 << 20) - 1));
     }
     wire.send(Role::Initiator, &[first(7, 2), first(9, 2), next(9, 1), next(7, 1)].concat());
-    let run = wire.run();
-    assert_eq!(run.messages.len(), 2);
-    let account = &run.sessions.values().next().unwrap()["messages"]["initiator"];
+    let observed = wire.observed();
+    assert_eq!(observed.messages.len(), 2);
+    let account = &observed.sessions.values().next().unwrap()["messages"]["initiator"];
     assert_eq!(account["fragmented"], 5002);
     assert_eq!(account["unfinished"], 5000);
 }
@@ -670,13 +670,16 @@ fn zeros_behind_a_lost_packet_are_no_ticks_and_the_next_message_is_found() {
     let zeros = [&b"m\0\0\xea\x60"[..], &[0; 60_000]].concat();
     wire.send_in_pieces(Role::Initiator, &frame(&[SEND, &zeros]).repeat(2), 1448);
     wire.send(Role::Initiator, &frame(&[LINK]));
-    let whole = wire.run();
+    let whole = wire.observed();
     assert_eq!(whole.messages.len(), 3);
     // The packet with the end of the first.
     wire.segments.remove(7 + 60_050 / 1448);
-    let run = wire.run();
-    assert_eq!(run.messages.last().map(|it| &it.text), whole.messages.last().map(|it| &it.text));
-    assert_eq!(run.sessions.values().next().unwrap()["traffic"]["initiator"]["ticks"], 0);
+    let observed = wire.observed();
+    assert_eq!(
+        observed.messages.last().map(|it| &it.text),
+        whole.messages.last().map(|it| &it.text)
+    );
+    assert_eq!(observed.sessions.values().next().unwrap()["traffic"]["initiator"]["ticks"], 0);
 }
 
 #[test]
@@ -695,7 +698,7 @@ fn damaged_frames_of_whole_captures_neither_panic_nor_keep_the_run_from_its_end(
                     };
                 }
             }
-            RunMessages::of(scene, &segments);
+            Observed::of(scene, &segments);
         }
         Vec::new()
     });

@@ -76,7 +76,7 @@ fn story(events: &[Event]) -> Story {
         if session.reached.is_none() && session.outcome == Outcome::Connected {
             bytes = Default::default();
         }
-        // Where the stream of a side that was never seen began, only the first acknowledgement tells.
+        // Where the stream of a side that was never seen began, only the first acknowledgement shows it.
         if bytes.iter().any(|side| side.0 == 0) {
             bytes.iter_mut().for_each(|side| side.1 = 0);
         }
@@ -110,7 +110,7 @@ fn story(events: &[Event]) -> Story {
 }
 
 #[test]
-fn cut_doubled_or_reordered_packets_tell_the_same_story() {
+fn cut_doubled_or_reordered_packets_give_the_same_results() {
     corpus::check_all(|path| {
         let mut wrong = Vec::new();
         let scene = load(path);
@@ -168,18 +168,18 @@ fn may_become(was: Outcome, is: Option<&Outcome>) -> bool {
         || matches!(
             (was, is),
             (Outcome::Refused, Outcome::Unanswered)
-                // Without the look-up, what EPMD says of the acceptor is not known.
+                // Without the look-up, what EPMD reports about the acceptor is not known.
                 | (Outcome::NameMismatch | Outcome::VersionMismatch, Outcome::Aborted)
         )
 }
 
-/// The rules that may speak of what is left of an outcome.
-fn may_be_said(rule: &str, plain: &Story) -> bool {
-    let said = |other: &str| plain.findings.iter().any(|finding| finding.starts_with(other));
-    said(rule)
+/// The rules that may fire on what is left of an outcome.
+fn may_be_found(rule: &str, plain: &Story) -> bool {
+    let is_found = |other: &str| plain.findings.iter().any(|finding| finding.starts_with(other));
+    is_found(rule)
         || match rule {
-            "dist-port-blocked" => said("stale-registration"),
-            "handshake-aborted" => said("name-mismatch") || said("version-mismatch"),
+            "dist-port-blocked" => is_found("stale-registration"),
+            "handshake-aborted" => is_found("name-mismatch") || is_found("version-mismatch"),
             _ => false,
         }
 }
@@ -200,7 +200,7 @@ fn found_in_lesser(scene: &Scene, plain: &Story, lesser: &[Owned], how: &str) ->
     }
     for finding in &other.findings {
         let rule = finding.split(' ').next().unwrap();
-        if !may_be_said(rule, plain) {
+        if !may_be_found(rule, plain) {
             bad += &format!("  new finding {finding}\n");
         }
     }
@@ -208,7 +208,7 @@ fn found_in_lesser(scene: &Scene, plain: &Story, lesser: &[Owned], how: &str) ->
 }
 
 #[test]
-fn one_packet_less_or_an_earlier_end_accuses_nobody() {
+fn one_packet_less_or_an_earlier_end_accuses_no_node() {
     corpus::check_all(|path| {
         let mut wrong = Vec::new();
         let scene = load(path);
@@ -234,7 +234,7 @@ const PLACES: usize = 400;
 /// Segments as no honest host sends them: numbers anywhere, flags at random, bytes that are nearly
 /// messages.
 fn hostile(dice: &mut Dice, place: usize, clock_leaps: bool) -> Owned {
-    const SAYINGS: [&[u8]; 12] = [
+    const PAYLOADS: [&[u8]; 12] = [
         b"\0\x03sok",
         b"\0\x04snok",
         b"\0\x06salive",
@@ -258,7 +258,7 @@ fn hostile(dice: &mut Dice, place: usize, clock_leaps: bool) -> Owned {
         1 => u32::MAX - dice.roll(40) as u32,
         _ => dice.roll(80) as u32,
     };
-    let mut payload = SAYINGS[dice.roll(SAYINGS.len())].to_vec();
+    let mut payload = PAYLOADS[dice.roll(PAYLOADS.len())].to_vec();
     match dice.roll(5) {
         0 => payload.clear(),
         1 => payload.truncate(dice.roll(payload.len())),
@@ -296,8 +296,9 @@ fn hostile_segments_neither_panic_nor_keep_the_run_from_its_end() {
         let segments: Vec<_> = (0..2000).map(|place| hostile(&mut dice, place, leaps)).collect();
         let scene =
             Scene { segments: Vec::new(), cookies: Cookies::default(), epmd_ports: vec![4369] };
-        let told = events(&scene, &segments);
-        let finals = told.iter().filter(|event| matches!(event.body, Body::Stats { .. })).count();
+        let reported = events(&scene, &segments);
+        let finals =
+            reported.iter().filter(|event| matches!(event.body, Body::Stats { .. })).count();
         assert_eq!(finals, 1);
     }
 }

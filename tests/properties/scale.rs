@@ -1,5 +1,5 @@
 //! A storm: 100,000 connections that fail, of every kind, from few nodes and from names without end.
-//! What is told of them is bounded, and so is what is kept.
+//! What is reported about them is bounded, and so is the memory for them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ const FIN: u8 = 0x01;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// Counts what it is told.
+/// Counts the events it gets.
 #[derive(Default)]
 struct Tally {
     findings: BTreeMap<&'static str, u64>,
@@ -29,7 +29,7 @@ struct Tally {
     repeats: u64,
     longest_cluster: usize,
     limits: u64,
-    /// Rules that had too much to tell.
+    /// Rules that reached their limit of findings.
     floods: u64,
     finals: u64,
 }
@@ -166,7 +166,7 @@ fn hello_with(name: &str, challenge: u32) -> Vec<u8> {
     hello(name, Some(challenge))
 }
 
-/// Resident memory in KiB; 0 where the system does not tell.
+/// Resident memory in KiB; 0 where the system does not give it.
 fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -183,7 +183,7 @@ fn ten_thousand_retries_are_one_finding_and_its_closing_record() {
 }
 
 #[test]
-fn a_storm_from_a_few_nodes_is_told_in_a_few_findings() {
+fn a_storm_from_a_few_nodes_is_reported_in_a_few_findings() {
     let mut storm = Storm::new();
     for round in 0..25_000_u32 {
         let host = 1 + round % 5;
@@ -221,10 +221,10 @@ fn a_storm_of_names_without_end_neither_fills_the_memory_nor_the_screen() {
     assert!(grown < 8 << 10, "{grown} KiB more once the tables were full");
     assert!(tally.limits > 0, "bounds that bite are told");
     let most = Limits::default().findings;
-    assert!(tally.findings.values().all(|told| *told <= most), "{:?}", tally.findings);
+    assert!(tally.findings.values().all(|reported| *reported <= most), "{:?}", tally.findings);
     assert_eq!(tally.floods, 2, "refused cookies, and names that nobody has");
-    let told: u64 = tally.findings.values().sum();
-    assert_eq!(told + tally.repeats, 100_000, "what is not told is counted");
+    let reported: u64 = tally.findings.values().sum();
+    assert_eq!(reported + tally.repeats, 100_000, "what is not told is counted");
     let longest = Limits::default().cluster_rows;
     assert!(tally.longest_cluster <= longest, "{}", tally.longest_cluster);
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// A name, where alone it may stand, and why.
+/// A path, the only places where it is allowed, and why.
 struct Rule {
     /// Paths that begin so, whole segments.
     path: &'static str,

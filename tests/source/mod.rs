@@ -4,6 +4,7 @@ mod layering;
 mod names;
 mod prose;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ impl Unfinished {
     }
 
     /// Fails on an offence in a place that is not listed. `offences` are places and what is wrong there.
-    fn check(mut self, offences: &[(String, String)]) {
+    fn check(self, offences: &[(String, String)]) {
         let new: Vec<_> = offences
             .iter()
             .filter(|(place, _)| {
@@ -33,8 +34,8 @@ impl Unfinished {
             .collect();
         assert!(new.is_empty(), "\n{}", new.join("\n"));
         if env::var("BEAMSCOPE_BLESS").as_deref() == Ok("1") {
-            self.listed.retain(|listed| offences.iter().any(|(place, _)| place == listed));
-            let text: String = self.listed.iter().flat_map(|place| [place, "\n"]).collect();
+            let places: BTreeSet<_> = offences.iter().map(|(place, _)| place.as_str()).collect();
+            let text: String = places.into_iter().flat_map(|place| [place, "\n"]).collect();
             fs::write(self.path, text).unwrap();
         }
     }

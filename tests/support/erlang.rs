@@ -13,7 +13,7 @@ pub(crate) fn erlang(arguments: &[&str], input: String) -> Option<String> {
     script("terms.escript", arguments, input)
 }
 
-/// Runs a script, whose header tells what it takes; `None`, and a line that says so, where there is
+/// Runs a script, whose header describes its arguments; `None`, and a `skipped` line, where there is
 /// no Erlang.
 pub(crate) fn script(name: &str, arguments: &[&str], input: String) -> Option<String> {
     let child = Command::new("escript")
@@ -32,12 +32,12 @@ pub(crate) fn script(name: &str, arguments: &[&str], input: String) -> Option<St
     };
     let mut stdin = child.stdin.take().unwrap();
     let feeder = thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
-    let mut told = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut told).unwrap();
-    let told = String::from_utf8_lossy(&told).into_owned();
+    let mut output = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut output).unwrap();
+    let output = String::from_utf8_lossy(&output).into_owned();
     feeder.join().unwrap();
-    assert!(child.wait().unwrap().success(), "{arguments:?}: {told}");
-    Some(told)
+    assert!(child.wait().unwrap().success(), "{arguments:?}: {output}");
+    Some(output)
 }
 
 /// Bytes as the script takes them.
@@ -45,7 +45,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// The bytes of `term` with atoms in place of references to them, as they stand outside of a
+/// The bytes of `term` with atoms in place of references to them, as they are encoded outside of a
 /// distribution frame; `None` where one is not known.
 pub(crate) fn expanded(term: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> Option<Vec<u8>> {
     let mut out = Vec::new();

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Starts the program that is to listen on loopback. It says on standard error when the capture is open, or
+/// Starts the program that is to listen on loopback. It reports on standard error when the capture is open, or
 /// why it cannot be: then the group is skipped.
 pub(crate) fn listening(group: &str, command: &mut Command) -> Option<Child> {
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = String::new();
+    let mut line = String::new();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    stderr.read_line(&mut said).unwrap();
-    if !said.starts_with("listening on lo") {
+    stderr.read_line(&mut line).unwrap();
+    if !line.starts_with("listening on lo") {
         child.wait().unwrap();
-        super::skip(group, said.trim_end());
+        super::skip(group, line.trim_end());
         return None;
     }
     // Kept open, so that nothing written there later fails.
@@ -83,33 +83,33 @@ pub(crate) fn connected(listener: &TcpListener) -> (TcpStream, TcpStream) {
 pub(crate) fn challenged(listener: &TcpListener) -> (TcpStream, TcpStream) {
     let (mut a, mut b) = connected(listener);
     send_name(&mut a);
-    says(&mut b, b"sok");
-    says(&mut b, &hello(&[0, 0, 0, 77, 0, 0, 0, 2], "two@127.0.0.1"));
+    send(&mut b, b"sok");
+    send(&mut b, &hello(&[0, 0, 0, 77, 0, 0, 0, 2], "two@127.0.0.1"));
     (a, b)
 }
 
 /// The first message of the handshake.
 pub(crate) fn send_name(initiator: &mut TcpStream) {
-    says(initiator, &hello(&[0, 0, 0, 1], "one@127.0.0.1"));
+    send(initiator, &hello(&[0, 0, 0, 1], "one@127.0.0.1"));
 }
 
 /// A dial that is refused over the cookie.
 pub(crate) fn refused_cookie(listener: &TcpListener) {
     let (mut a, mut b) = challenged(listener);
-    says(&mut a, &[b"r".as_slice(), &[7; 20]].concat());
+    send(&mut a, &[b"r".as_slice(), &[7; 20]].concat());
     let _ = b.read(&mut [0; 1024]).unwrap();
     drop(b);
     let _ = a.read_to_end(&mut Vec::new());
 }
 
-fn says(stream: &mut TcpStream, message: &[u8]) {
+fn send(stream: &mut TcpStream, message: &[u8]) {
     let mut framed = u16::try_from(message.len()).unwrap().to_be_bytes().to_vec();
     framed.extend(message);
     stream.write_all(&framed).unwrap();
     thread::sleep(Duration::from_millis(20));
 }
 
-/// `N`, flags of OTP 25, and what stands between them and the name.
+/// `N`, flags of OTP 25, and what is between them and the name.
 fn hello(between: &[u8], name: &str) -> Vec<u8> {
     let mut message = vec![b'N'];
     message.extend(0xd_07df_7fbd_u64.to_be_bytes());

@@ -49,7 +49,7 @@ pub(crate) fn captures() -> Vec<String> {
     names
 }
 
-/// Says that a group of tests is skipped and why; fails where nothing may be.
+/// Reports that a group of tests is skipped and why; fails where nothing may be.
 pub(crate) fn skip(group: &str, reason: &str) {
     println!("skipped: {group}: {reason}");
     assert!(env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "{reason}");
@@ -64,11 +64,11 @@ pub(crate) fn script(group: &str, arguments: &[&str]) -> bool {
     let reason = match run {
         Err(e) => format!("python3: {e}"),
         Ok(run) => {
-            let said = String::from_utf8_lossy(&run.stderr);
+            let stderr = String::from_utf8_lossy(&run.stderr);
             match run.status.code() {
                 Some(0) => return true,
-                Some(2) => said.trim_end().to_owned(),
-                _ => panic!("{arguments:?}: {said}{}", String::from_utf8_lossy(&run.stdout)),
+                Some(2) => stderr.trim_end().to_owned(),
+                _ => panic!("{arguments:?}: {stderr}{}", String::from_utf8_lossy(&run.stdout)),
             }
         }
     };

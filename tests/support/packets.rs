@@ -74,7 +74,7 @@ pub(crate) fn load(path: &Path) -> Scene {
         }
     }
     let mut scene = Scene { segments, cookies: Cookies::default(), epmd_ports: vec![4369] };
-    // The test cookies stand beside the project's captures; beside those of a larger corpus, what really
+    // The test cookies are beside the project's captures; beside those of a larger corpus, what really
     // happened is written.
     let cookies = std::fs::read_to_string(path.with_file_name("cookies.txt")).unwrap_or_default();
     for (label, secret) in cookies.lines().filter_map(|line| line.split_once('\t')) {

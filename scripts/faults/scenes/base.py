@@ -2,7 +2,7 @@
 
 import contextlib
 
-from stage import Failed, pause
+from network import Failed, pause
 
 ALIVE = "app api web worker billing ledger chat search jobs cache gateway orders stock mail".split()
 HOSTS = "alpha zeus db1 node-7 web01 oak rack3-14 edge k8s-pod-x7f2 ip-10-0-0-9 build host2".split()
@@ -38,10 +38,10 @@ def scene(name, rules=None, allowed=()):
 class Scene:
     """What a scene draws, and what most scenes do."""
 
-    def __init__(self, stage, rng, pcap):
-        self.stage, self.rng, self.pcap = stage, rng, pcap
+    def __init__(self, testbed, rng, pcap):
+        self.testbed, self.rng, self.pcap = testbed, rng, pcap
         self.style = rng.choice(["address", "domain", "domain", "short"])
-        stage.long = self.style != "short"
+        testbed.long = self.style != "short"
         self.family = 6 if self.style != "address" and rng.random() < 0.2 else 4
         self.domain = rng.choice(DOMAINS)
         self.names = rng.sample(ALIVE, len(ALIVE))
@@ -88,10 +88,10 @@ class Scene:
 
     def host(self, epmd=True, bridge="br0"):
         name = self.host_names.pop()
-        if self.stage.long:
+        if self.testbed.long:
             name += "." + self.domain
         address = f"{self.net}{':' if self.family == 6 else '.'}{self.numbers.pop()}"
-        host = self.stage.host(name, address, bridge)
+        host = self.testbed.host(name, address, bridge)
         return host.start_epmd() if epmd else host
 
     def full_name(self, host, alive=None):
@@ -101,7 +101,7 @@ class Scene:
     def shared_host(self):
         """What several hosts go by, each on its own."""
         name = self.rng.choice(["app", "release", "worker-pod"])
-        return f"{name}.{self.domain}" if self.stage.long else name
+        return f"{name}.{self.domain}" if self.testbed.long else name
 
     def node(self, host, cookie=None, *options, name=None, hosts=None, hidden=False):
         options = list(options)
@@ -112,7 +112,7 @@ class Scene:
         if self.healthy_first and ALONE[0] not in options:
             options += ALONE
         name = name or self.full_name(host)
-        node = self.stage.node(host, name, cookie or self.cookie, *options, hosts=hosts)
+        node = self.testbed.node(host, name, cookie or self.cookie, *options, hosts=hosts)
         self.nodes.append({"name": name, "address": host.address, "cookie": node.cookie,
                            "options": options})
         return node
@@ -124,8 +124,8 @@ class Scene:
     def listen(self, host=None, device=None):
         """Captures on the cable, or on all devices of one of the first two hosts."""
         if device is None and self.place != "bridge":
-            host, device = self.stage.hosts[self.place == "second"], "any"
-        self.stage.listen(self.pcap, host, device or "br0")
+            host, device = self.testbed.hosts[self.place == "second"], "any"
+        self.testbed.listen(self.pcap, host, device or "br0")
 
     def pair(self, cookie_a=None, cookie_b=None, options_a=(), options_b=(), listen=True):
         """Two nodes on two hosts, and tcpdump between them."""
@@ -143,21 +143,21 @@ class Scene:
         for number in range(times or self.dials):
             if number:
                 pause(self.dial_pause)
-            said = node.ask(self.dial_expression.format(f"'{name}'"))
-            self.dialed.append(f"{node.name}: {self.dial_expression.format(name)} -> {said}")
+            answer = node.ask(self.dial_expression.format(f"'{name}'"))
+            self.dialed.append(f"{node.name}: {self.dial_expression.format(name)} -> {answer}")
 
     def connect(self, node, other):
         """A connection that must come about."""
-        said = node.ask(f"net_kernel:connect_node('{getattr(other, 'name', other)}')")
-        if said != "true":
-            raise Failed(f"{node.name} to {other.name}: {said}: {''.join(node.log[-9:])}"
+        answer = node.ask(f"net_kernel:connect_node('{getattr(other, 'name', other)}')")
+        if answer != "true":
+            raise Failed(f"{node.name} to {other.name}: {answer}: {''.join(node.log[-9:])}"
                          f"{''.join(other.log[-9:])}")
 
     def call(self, node, other, times=1):
         for _ in range(times):
-            said = node.ask(f"erpc:call('{other.name}', erlang, node, [])")
-            if said.strip("'") != other.name:
-                raise Failed(f"{node.name}: {said}")
+            answer = node.ask(f"erpc:call('{other.name}', erlang, node, [])")
+            if answer.strip("'") != other.name:
+                raise Failed(f"{node.name}: {answer}")
 
     def connect_before(self, a, b):
         """Perhaps the two were connected before the fault."""

@@ -35,7 +35,7 @@ def name_mismatch(s):
     s.style = s.rng.choice(["address", "domain", "short"])
     way = s.rng.choice(["alias", "alias", "length", "alive"])
     alias = s.rng.choice(["db", "primary", "old-name", "backend-svc"])
-    s.stage.long = s.style != "short"
+    s.testbed.long = s.style != "short"
     host_a, host_b = s.host(), s.host()
     hosts = {}
     if way == "length":
@@ -45,19 +45,19 @@ def name_mismatch(s):
         alive = s.names.pop()
         # Who has short names dials one; the other has the long name of the same host.
         a = s.node(host_a, name=s.full_name(host_a), hosts=hosts)
-        if s.stage.long:
-            s.stage.long = False
+        if s.testbed.long:
+            s.testbed.long = False
             b = s.node(host_b, name=f"{alive}@{short}", hosts=hosts)
             wanted = f"{alive}@{full}"
         else:
-            s.stage.long = True
+            s.testbed.long = True
             b = s.node(host_b, name=f"{alive}@{full}", hosts=hosts)
             wanted = f"{alive}@{short}"
-        s.stage.long = s.style != "short"
+        s.testbed.long = s.style != "short"
     else:
         b = s.node(host_b)
         if way == "alias":
-            alias += "." + s.domain if s.stage.long else ""
+            alias += "." + s.domain if s.testbed.long else ""
             hosts = {alias: host_b.address}
             wanted = f"{b.alive}@{alias}"
         else:

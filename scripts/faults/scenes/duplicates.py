@@ -1,6 +1,6 @@
 """Two nodes of one name."""
 
-from stage import pause
+from network import pause
 
 from .base import ALONE, scene
 

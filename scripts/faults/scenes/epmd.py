@@ -4,7 +4,7 @@ import functools
 import socket
 import struct
 
-from stage import EPMD_PORT, Failed, ip, pause
+from network import EPMD_PORT, Failed, ip, pause
 
 from .base import scene
 from .peers import alive2, close_connection, register, serve
@@ -87,7 +87,7 @@ def epmd_silent(s):
         s.listen()
         with serve(host_b, EPMD_PORT, functools.partial(close_connection, read=way == "closes")):
             s.dial(a, wanted)
-    return f"{a.name} dials {wanted}, and EPMD there says nothing ({way})"
+    return f"{a.name} dials {wanted}, and EPMD there sends nothing ({way})"
 
 
 @scene("stale-registration")
@@ -105,7 +105,7 @@ def stale_registration(s):
         s.listen()
         with register(host_b, wanted.split("@")[0], port), s.with_third_node(healthy):
             s.dial(a, wanted)
-        return f"EPMD of {host_b.name} has {wanted} at port {port}, where nobody listens"
+        return f"EPMD of {host_b.name} has {wanted} at port {port}, where nothing listens"
     loopback = "{127,0,0,1}" if s.family == 4 else "{0,0,0,0,0,0,0,1}"
     b = s.node(host_b, None, "-kernel", "inet_dist_use_interface", loopback)
     s.ready(b)
@@ -163,7 +163,7 @@ def registration_rejected(s):
     return f"something on {a.host.address} registers {name} with EPMD on {b.host.address}"
 
 
-# The node asks for its registration every two seconds, and nobody is there.
+# The node asks for its registration every two seconds, and EPMD is not there.
 @scene("registration-lost", rules=["registration-lost", "epmd-unreachable"])
 def registration_lost(s):
     host_a, host_b = s.host(), s.host()
@@ -221,7 +221,7 @@ def epmd_command(s):
     with where, socket.create_connection((host, EPMD_PORT), 5) as epmd:
         epmd.sendall(struct.pack(">H", len(request)) + request)
         epmd.settimeout(5)
-        said = b""
+        answer = b""
         while more := epmd.recv(4096):
-            said += more
-    return f"EPMD on {host_b.address} is told: {way}; it answers {said[:12]}"
+            answer += more
+    return f"EPMD on {host_b.address} gets a command: {way}; it answers {answer[:12]}"

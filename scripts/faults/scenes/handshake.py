@@ -3,7 +3,7 @@
 import socket
 import struct
 
-from stage import pause
+from network import pause
 
 from .base import scene
 from .peers import receive, register, send, serve

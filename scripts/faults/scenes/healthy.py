@@ -1,6 +1,6 @@
 """No fault: scenes in which only information, or nothing, may be found."""
 
-from stage import EPMD_PORT, Failed, pause
+from network import EPMD_PORT, Failed, pause
 
 from .base import ALONE, scene
 from .strangers import check
@@ -8,13 +8,13 @@ from .strangers import check
 
 @scene("simultaneous-connect")
 def simultaneous_connect(s):
-    s.stage.long_wire(s.rng.choice([0.04, 0.08, 0.15]))
+    s.testbed.long_wire(s.rng.choice([0.04, 0.08, 0.15]))
     host_a, host_b = s.host(), s.host(bridge="br1")
     a, b = s.node(host_a), s.node(host_b)
     s.ready(a, b)
     s.listen()
     for node, other in ((a, b), (b, a)):
-        node.tell(f"net_kernel:connect_node('{other.name}')")
+        node.send(f"net_kernel:connect_node('{other.name}')")
     if [a.answer(), b.answer()] != ["true", "true"]:
         raise Failed("two dials at once came to nothing")
     s.call(a, b)

@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 
-from stage import EPMD_PORT, Failed
+from network import EPMD_PORT, Failed
 
 # The flags of OTP 25.
 FLAGS = 0xD_07DF_7FBD

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 
-from stage import EPMD_PORT, pause
+from network import EPMD_PORT, pause
 
 from .base import scene
 from .peers import guess, hello, receive
@@ -31,18 +31,18 @@ def handshake_aborted(s):
 def not_distribution(s):
     a, b = s.pair()
     to_epmd = s.chance()
-    said = s.rng.choice([b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"SSH-2.0-probe\r\n", b"PING\r\n"])
+    payload = s.rng.choice([b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"SSH-2.0-probe\r\n", b"PING\r\n"])
     with s.with_third_node(b):
         for _ in range(s.dials):
             with a.host:
                 port = EPMD_PORT if to_epmd else b.host.ask(b.alive)
                 peer = socket.create_connection((b.host.address, port), 5)
             with peer:
-                peer.sendall(said)
+                peer.sendall(payload)
                 peer.settimeout(s.dial_pause)
                 with contextlib.suppress(OSError):
                     peer.recv(100)
-    return f"a script says {said[:4].decode()} to port {port} on {b.host.address}"
+    return f"a script sends {payload[:4].decode()} to port {port} on {b.host.address}"
 
 
 @scene("health-check", rules=["not-distribution", "handshake-aborted"])

@@ -7,7 +7,7 @@ from .base import scene
 
 @scene("tls-mismatch")
 def tls_mismatch(s):
-    trust = s.stage.certificates
+    trust = s.testbed.certificates
     secure = tls_options(s, trust("one", "ca1"), None)
     dialer_is_secure = s.chance()
     a, b = s.pair(options_a=secure if dialer_is_secure else (),
@@ -20,7 +20,7 @@ def tls_mismatch(s):
 @scene("tls-failure")
 def tls_failure(s):
     way = s.rng.choice(["server-ca", "server-ca", "client-ca", "no-client", "version", "expired"])
-    trust = s.stage.certificates
+    trust = s.testbed.certificates
     one, two, late = trust("one", "ca1"), trust("two", "ca2"), trust("late", "ca1")
     a_has, a_trusts, b_has, b_trusts, a_version, b_version = one, None, one, None, None, None
     if way == "server-ca":
@@ -49,7 +49,7 @@ def tls_options(s, has, trusts, version=None):
     check = [f'{{cacertfile,"{trusts}.ca"}},{{verify,verify_peer}}'] if trusts else \
         ["{verify,verify_none}"]
     strict = ["{fail_if_no_peer_cert,true}"] if trusts else []
-    file = Path(s.stage.work, f"tls-{len(list(s.stage.work.iterdir()))}.config")
+    file = Path(s.testbed.work, f"tls-{len(list(s.testbed.work.iterdir()))}.config")
     file.write_text(f"[{{server,[{','.join(both + check + strict)}]}},"
                     f"{{client,[{','.join(both + check)}]}}].\n")
     carrier = "inet6_tls" if s.family == 6 else "inet_tls"

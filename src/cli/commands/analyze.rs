@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use beamscope::capture::save::Described;
+use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Inputs, Item};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
@@ -166,7 +166,7 @@ impl FrameSaver {
             let input = frame.id.input;
             let known = frame.interface.and_then(|index| interfaces.get(&(input, index)).cloned());
             let name = || names.get(usize::from(input)).map(|name| name.to_string());
-            Described { name: known.or_else(name), snaplen: 0 }
+            InterfaceInfo { name: known.or_else(name), snaplen: 0 }
         });
         report_problem(saver, engine);
     }

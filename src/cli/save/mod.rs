@@ -14,7 +14,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use beamscope::capture::save::{Described, Encoder, SaveFormat};
+use beamscope::capture::save::{Encoder, InterfaceInfo, SaveFormat};
 use beamscope::capture::{Frame, Interface};
 use beamscope::time::Timestamp;
 
@@ -132,7 +132,7 @@ impl Saver {
         &mut self,
         frame: &Frame<'_>,
         comments: impl IntoIterator<Item = &'c [u8]>,
-        describe: impl FnOnce() -> Described,
+        describe: impl FnOnce() -> InterfaceInfo,
     ) {
         self.last = frame.at;
         self.rotate(frame);

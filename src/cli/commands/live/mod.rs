@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use beamscope::capture::live::{self, Live, LiveSource, Wait};
-use beamscope::capture::save::Described;
+use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Item};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
@@ -96,7 +96,7 @@ impl Control<Output<EventStream>> for LiveControl<'_> {
         if let Some(saver) = &mut self.saver {
             let (names, snaplen) = (&self.names, self.snaplen);
             let describe =
-                || Described { name: names.get(usize::from(frame.id.input)).cloned(), snaplen };
+                || InterfaceInfo { name: names.get(usize::from(frame.id.input)).cloned(), snaplen };
             // One input has one interface; the frames of "any" contain their interface themselves.
             saver.save(&Frame { interface: None, ..*frame }, [], describe);
         }

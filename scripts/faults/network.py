@@ -1,4 +1,4 @@
-"""What scenes are played on: hosts on a bridge, Erlang nodes and EPMDs on them, and tcpdump.
+"""The network that scenes run on: hosts on a bridge, Erlang nodes and EPMDs on them, and tcpdump.
 
 A host is a network namespace without a name, so nothing can clash, and it goes when the last
 process in it has gone. A thread enters one by `with host:`, and its sockets and child processes are
@@ -34,8 +34,8 @@ QUIET = ["+S", "1:1", "+sbwt", "none"]
 
 # A node does what it reads, and answers on a line of its own among what it logs.
 ANSWER = "\x01"
-OBEY = r"""
-    Obey = fun(Obey) ->
+COMMAND_LOOP = r"""
+    Loop = fun(Loop) ->
         case io:get_line("") of
             Line when is_list(Line) ->
                 {ok, Tokens, _} = erl_scan:string(Line),
@@ -43,15 +43,15 @@ OBEY = r"""
                 Said = try erl_eval:exprs(Expressions, []) of {value, Value, _} -> Value
                        catch Class:Reason -> {Class, Reason} end,
                 io:format("~c~0p~n", [1, Said]),
-                Obey(Obey);
+                Loop(Loop);
             _ -> halt(0)
         end
     end,
-    spawn(fun() -> io:format("~cready~n", [1]), Obey(Obey) end)."""
+    spawn(fun() -> io:format("~cready~n", [1]), Loop(Loop) end)."""
 
 
 class Failed(Exception):
-    """The scene could not be played."""
+    """The scene could not be run."""
 
 
 def pause(seconds):
@@ -103,9 +103,9 @@ class Namespace:
 class Host(Namespace):
     """One machine on the cable, with an EPMD of its own."""
 
-    def __init__(self, stage, name, address):
+    def __init__(self, testbed, name, address):
         super().__init__()
-        self.stage, self.name, self.address = stage, name, address
+        self.testbed, self.name, self.address = testbed, name, address
         self.family = 6 if ":" in address else 4
         self.epmd = None
         if self.family == 4:
@@ -113,7 +113,7 @@ class Host(Namespace):
 
     def start_epmd(self, *options):
         with self:
-            self.epmd = self.stage.start([self.stage.draw_release().epmd, *options])
+            self.epmd = self.testbed.start([self.testbed.draw_release().epmd, *options])
             # Not by asking it, which a capture on this host would show.
             until(self.listens, "epmd listens")
         return self
@@ -181,37 +181,37 @@ class Process:
 
 
 class Node(Process):
-    """A real Erlang node that does what it is told."""
+    """A real Erlang node that evaluates the expressions it gets on standard input."""
 
-    def __init__(self, stage, host, name, cookie, options, hosts):
-        self.stage, self.host, self.name, self.cookie = stage, host, name, cookie
+    def __init__(self, testbed, host, name, cookie, options, hosts):
+        self.testbed, self.host, self.name, self.cookie = testbed, host, name, cookie
         self.alive, self.options = name.split("@")[0], options
-        home = Path(stage.work, f"node-{len(stage.started)}")
+        home = Path(testbed.work, f"node-{len(testbed.started)}")
         home.mkdir()
         Path(home, "inetrc").write_text(self.names(hosts))
         if host.family == 6 and "-proto_dist" not in options:
             options = ["-proto_dist", "inet6_tcp", *options]
-        command = self.command("name" if stage.long or "." in name else "sname", options)
+        command = self.command("name" if testbed.long or "." in name else "sname", options)
         environment = os.environ | {"HOME": str(home), "ERL_INETRC": str(home / "inetrc")}
         environment |= {"ERL_CRASH_DUMP_BYTES": "0", "ERL_CRASH_DUMP": "/dev/null"}
         with host:
             super().__init__(
-                stage.start(command, cwd=home, env=environment, stdin=subprocess.PIPE,
+                testbed.start(command, cwd=home, env=environment, stdin=subprocess.PIPE,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             errors="replace").process
             )
-        self.said, self.log = queue.Queue(), []
+        self.answers, self.log = queue.Queue(), []
         threading.Thread(target=self.read, daemon=True).start()
 
     def command(self, kind, options):
-        command = [self.stage.draw_release().erl, "-noshell", "-start_epmd", "false"]
+        command = [self.testbed.draw_release().erl, "-noshell", "-start_epmd", "false"]
         command += [f"-{kind}", self.name, "-setcookie", self.cookie, *QUIET, *options]
-        return [*command, "-eval", OBEY]
+        return [*command, "-eval", COMMAND_LOOP]
 
     def names(self, more):
         """The hosts as this node resolves them: one line for each address, with all its names."""
         lines = []
-        known = {host.name: host.address for host in self.stage.hosts} | more
+        known = {host.name: host.address for host in self.testbed.hosts} | more
         for address in sorted(set(known.values())):
             names = ",".join(f'"{name}"' for name in known if known[name] == address)
             lines.append(f"{{host, {{{erlang(address)}}}, [{names}]}}.\n")
@@ -222,21 +222,21 @@ class Node(Process):
             # What a shell prompts with stands before it.
             before, mark, answer = line.partition(ANSWER)
             if mark:
-                self.said.put(answer.rstrip())
+                self.answers.put(answer.rstrip())
             else:
                 self.log.append(before)
-        self.said.put(None)
+        self.answers.put(None)
 
     def answer(self, limit=30):
         try:
-            said = self.said.get(timeout=limit)
+            answer = self.answers.get(timeout=limit)
         except queue.Empty:
-            said = None
-        if said is None:
+            answer = None
+        if answer is None:
             raise Failed(f"{self.name} is silent: {''.join(self.log[-20:])}")
-        return said
+        return answer
 
-    def tell(self, expression):
+    def send(self, expression):
         self.type(" ".join(expression.split()) + ".\n")
 
     def type(self, line):
@@ -247,7 +247,7 @@ class Node(Process):
             raise Failed(f"{self.name} is gone: {''.join(self.log[-20:])}") from error
 
     def ask(self, expression):
-        self.tell(expression)
+        self.send(expression)
         return self.answer()
 
     @property
@@ -261,13 +261,13 @@ class Iex(Node):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.tell(":ready")
+        self.send(":ready")
 
     def command(self, kind, options):
         erl = " ".join(["-start_epmd false", *QUIET, *options])
         return ["iex", f"--{kind}", self.name, "--cookie", self.cookie, "--erl", erl]
 
-    def tell(self, expression):
+    def send(self, expression):
         self.type(f"IO.puts(<<{ord(ANSWER)}>> <> inspect({expression}))\n")
 
 
@@ -278,7 +278,7 @@ def erlang(address):
     return ",".join(map(str, struct.unpack(">8H", socket.inet_pton(socket.AF_INET6, address))))
 
 
-class Weather:
+class Disturbance:
     """What happens to frames on the way: the share that is lost, comes late, comes twice."""
 
     def __init__(self, loss=0, late=0, twice=0, seed=0):
@@ -294,7 +294,7 @@ class Weather:
         return [0.02 if self.rng.random() < self.late else 0 for _ in range(number)]
 
 
-class Stage:
+class Testbed:
     """A scene's hosts, and all that was started on them."""
 
     def __init__(self, work, certificates, draw_release):
@@ -326,10 +326,10 @@ class Stage:
         self.hosts.append(host)
         return host
 
-    def long_wire(self, delay, **weather):
+    def long_wire(self, delay, **disturbance):
         """Hosts that are put on bridge br1 are that many seconds away from those on br0.
 
-        `weather` is what may happen to a frame on the way: see `Weather`.
+        `disturbance` is what may happen to a frame on the way: see `Disturbance`.
         """
         with self.hub:
             ip("link add br1 type bridge\nlink set br1 up\n")
@@ -340,18 +340,18 @@ class Stage:
                 fcntl.ioctl(end, TUNSETIFF, request)
                 ip(f"link set wire{number} master br{number} up\n")
                 ends.append(end)
-        arguments = (ends, delay, Weather(**weather))
+        arguments = (ends, delay, Disturbance(**disturbance))
         self.wire = threading.Thread(target=self.carry, args=arguments, daemon=True)
         self.wire_cut = threading.Event()
         self.wire.start()
 
-    def carry(self, ends, delay, weather):
+    def carry(self, ends, delay, disturbance):
         on_the_way, numbers = [], itertools.count()
         while not self.wire_cut.is_set():
             wait = on_the_way[0][0] - time.monotonic() if on_the_way else 0.2
             for end in select.select(ends, [], [], max(wait, 0))[0]:
                 other, frame = ends[1 - ends.index(end)], os.read(end, 65536)
-                for late in weather.copies():
+                for late in disturbance.copies():
                     arrival = time.monotonic() + delay + late
                     heapq.heappush(on_the_way, (arrival, next(numbers), other, frame))
             while on_the_way and on_the_way[0][0] <= time.monotonic():
@@ -382,9 +382,9 @@ class Stage:
         pause(0.4)
         for dump in self.dumps:
             dump.signal(signal.SIGINT)
-            _, said = dump.process.communicate()
-            if "\n0 packets dropped by kernel" not in said:
-                raise Failed(f"tcpdump: {said}")
+            _, answer = dump.process.communicate()
+            if "\n0 packets dropped by kernel" not in answer:
+                raise Failed(f"tcpdump: {answer}")
 
     def abort(self):
         for process in self.started:
