@@ -64,7 +64,7 @@ const DOC: RuleDoc = RuleDoc {
 };
 
 impl Rule for ForeignNode {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 

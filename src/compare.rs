@@ -1,66 +1,69 @@
-//! Beside the stages: which pairs of nodes stand otherwise in one capture than in another.
+//! Comparison of two captures: the pairs of nodes whose state differs.
 //!
-//! In: the session records of two captures, as events or read back from lines. Out: an event for each
-//! pair that changed, and one with the counts. A pair is two nodes in either order, as far as they are
-//! named; knows nothing of where records come from.
+//! In: the session records of two captures, as events or read back from lines of output. Out: an event for each pair
+//! that changed, and one with the counts. A pair is two nodes in either order, identified by the best names that the
+//! captures show.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::limits::Limits;
-use crate::record::{Body, Comparison, Event, Outcome, PairChange, PairState, Party, State, Turn};
+use crate::record::{
+    Body, Comparison, Event, Outcome, PairChange, PairChangeKind, PairState, Party, State,
+};
 use crate::time::Timestamp;
 
-/// What one session record says about a pair of nodes.
+/// The fields of one session record that a comparison needs.
 #[derive(Clone, Debug)]
-pub struct Attempt {
-    /// When it was told.
+pub struct PairAttempt {
+    /// Time of the record.
     pub at: Timestamp,
-    /// The connection.
+    /// The `session_id` of the connection.
     pub session_id: Arc<str>,
-    /// Where it stood.
+    /// State of the connection.
     pub state: State,
-    /// What had come of it.
+    /// Outcome of the connection.
     pub outcome: Outcome,
-    /// Who dialed, and who was dialed.
-    pub sides: [Side; 2],
+    /// The initiator and the acceptor.
+    pub sides: [PairSide; 2],
 }
 
-/// One of two nodes, by the best name there is.
+/// One node of a pair, by the best name that the capture shows.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Side {
-    /// By the name that it gave, with its address.
+pub enum PairSide {
+    /// A node with the name that it sent, and its address.
     Named(Arc<str>, IpAddr),
-    /// By the name that was asked for at its address.
-    Asked(Arc<str>, IpAddr),
-    /// Somebody at this address who had asked a port mapper, as nodes do.
-    Asker(IpAddr),
-    /// Somebody at this address.
+    /// A node without a name: the alive name that was looked up, and its address.
+    LookedUp(Arc<str>, IpAddr),
+    /// An unnamed client at this address that had asked EPMD, as nodes do.
+    EpmdClient(IpAddr),
+    /// Something unnamed at this address.
     Unknown(IpAddr),
 }
 
-impl Attempt {
-    /// The two sides of a connection from `src` to `dst`; `asked` is the name in the look-up that led
-    /// to it, and `nodes` is what each gave as its own.
+impl PairAttempt {
+    /// The two sides of a connection from `src` to `dst`; `asked` is the alive name in the look-up that led to it, and
+    /// `nodes` are the names that the two nodes sent.
     pub fn sides(
         [src, dst]: [IpAddr; 2],
         nodes: [Option<Arc<str>>; 2],
         asked: Option<Arc<str>>,
-    ) -> [Side; 2] {
+    ) -> [PairSide; 2] {
         let [initiator, acceptor] = nodes;
-        let asker = if asked.is_some() { Side::Asker(src) } else { Side::Unknown(src) };
+        let client =
+            if asked.is_some() { PairSide::EpmdClient(src) } else { PairSide::Unknown(src) };
         [
-            initiator.map_or(asker, |node| Side::Named(node, src)),
+            initiator.map_or(client, |node| PairSide::Named(node, src)),
             match (acceptor, asked) {
-                (Some(node), _) => Side::Named(node, dst),
-                (None, Some(asked)) => Side::Asked(asked, dst),
-                (None, None) => Side::Unknown(dst),
+                (Some(node), _) => PairSide::Named(node, dst),
+                (None, Some(asked)) => PairSide::LookedUp(asked, dst),
+                (None, None) => PairSide::Unknown(dst),
             },
         ]
     }
 
-    /// What an event says, where it is about a connection between nodes.
+    /// The attempt of an event; `None` if the event is not a session record.
     pub fn of(event: &Event) -> Option<Self> {
         let Body::Session { session } = &event.body else { return None };
         let ids = event.connection.as_deref()?;
@@ -80,33 +83,33 @@ impl Attempt {
     }
 }
 
-/// The pairs of one capture.
+/// The state of each pair in one capture.
 #[derive(Debug)]
-pub struct Pairs {
-    states: HashMap<[Side; 2], PairState>,
-    /// Connections that may be told of again, as last told of.
-    open: HashMap<Arc<str>, Attempt>,
-    names: Names,
+pub struct CapturePairs {
+    states: HashMap<[PairSide; 2], PairState>,
+    /// The last records of connections that may have another one.
+    open: HashMap<Arc<str>, PairAttempt>,
+    names: NodesByAddress,
     undecided: u64,
     left_out: u64,
     capacity: usize,
 }
 
-impl Pairs {
-    /// None yet.
+impl CapturePairs {
+    /// A table before its first record.
     pub fn new(limits: &Limits) -> Self {
         Self {
             states: HashMap::new(),
             open: HashMap::new(),
-            names: Names { at: BTreeSet::new(), capacity: limits.nodes },
+            names: NodesByAddress { at: BTreeSet::new(), capacity: limits.nodes },
             undecided: 0,
             left_out: 0,
             capacity: limits.connections,
         }
     }
 
-    /// Takes note of one record. The last of a connection is the one that counts.
-    pub fn on_attempt(&mut self, attempt: Attempt) {
+    /// Adds one record. The last record of a connection counts.
+    pub fn on_attempt(&mut self, attempt: PairAttempt) {
         self.open.remove(&attempt.session_id);
         if attempt.state == State::Closed || self.open.len() >= self.capacity {
             self.settle(attempt);
@@ -115,7 +118,7 @@ impl Pairs {
         }
     }
 
-    fn settle(&mut self, attempt: Attempt) {
+    fn settle(&mut self, attempt: PairAttempt) {
         attempt.sides.iter().for_each(|side| self.names.learn(side));
         if !decides(attempt.outcome) {
             self.undecided += 1;
@@ -131,8 +134,8 @@ impl Pairs {
         self.states.entry(pair).and_modify(|state| state.add(own)).or_insert(own);
     }
 
-    /// The pairs by name, and what no name was found for by address.
-    fn by_name(&self, names: &Names) -> BTreeMap<[Arc<str>; 2], PairState> {
+    /// The pairs by name; a node whose name is not found is given by its address.
+    fn by_name(&self, names: &NodesByAddress) -> BTreeMap<[Arc<str>; 2], PairState> {
         let mut found: BTreeMap<_, PairState> = BTreeMap::new();
         for (sides, own) in &self.states {
             let mut pair = sides.each_ref().map(|side| names.of(side));
@@ -144,11 +147,11 @@ impl Pairs {
 }
 
 impl PairState {
-    /// Takes in what else is known of the same pair.
+    /// Adds the counts of the same pair, and takes the outcome of the later connection.
     fn add(&mut self, other: Self) {
         self.connected = self.connected.saturating_add(other.connected);
         self.failed = self.failed.saturating_add(other.failed);
-        // At one moment, whichever comes first in the order of outcomes: no order of records counts.
+        // Of two outcomes at the same time, the first in the order of `Outcome`: the order of records must not count.
         let is_later = (other.last, std::cmp::Reverse(other.outcome))
             > (self.last, std::cmp::Reverse(self.outcome));
         if is_later {
@@ -166,39 +169,39 @@ fn state(outcome: Outcome, last: Timestamp) -> PairState {
     }
 }
 
-/// Whether an attempt that ended so says how the two stand.
+/// Whether an attempt with this outcome decides the state of its pair.
 const fn decides(outcome: Outcome) -> bool {
     !matches!(outcome, Outcome::Incomplete | Outcome::Superseded | Outcome::AlreadyConnected)
 }
 
-/// Which nodes were seen at which address.
+/// The names of the nodes that were seen at each address.
 #[derive(Debug, Default)]
-struct Names {
+struct NodesByAddress {
     at: BTreeSet<(IpAddr, Arc<str>)>,
     capacity: usize,
 }
 
-impl Names {
-    fn learn(&mut self, side: &Side) {
-        if let (Side::Named(node, ip), true) = (side, self.at.len() < self.capacity) {
+impl NodesByAddress {
+    fn learn(&mut self, side: &PairSide) {
+        if let (PairSide::Named(node, ip), true) = (side, self.at.len() < self.capacity) {
             self.at.insert((*ip, Arc::clone(node)));
         }
     }
 
-    /// A node that got no answer has not said its name; where one node alone fits, it is taken to be
-    /// that one. What spoke without being a node is nobody.
-    fn of(&self, side: &Side) -> Arc<str> {
+    /// The name of a side. A node without an answer has not sent its name; if only one node matches, the side has its
+    /// name. A client that is not known to be a node never has one.
+    fn of(&self, side: &PairSide) -> Arc<str> {
         match side {
-            Side::Named(node, _) => Arc::clone(node),
-            Side::Asked(alive, ip) => self
+            PairSide::Named(node, _) => Arc::clone(node),
+            PairSide::LookedUp(alive, ip) => self
                 .only(*ip, &format!("{alive}@"))
                 .unwrap_or_else(|| format!("{alive}@{ip}").into()),
-            Side::Asker(ip) => self.only(*ip, "").unwrap_or_else(|| ip.to_string().into()),
-            Side::Unknown(ip) => ip.to_string().into(),
+            PairSide::EpmdClient(ip) => self.only(*ip, "").unwrap_or_else(|| ip.to_string().into()),
+            PairSide::Unknown(ip) => ip.to_string().into(),
         }
     }
 
-    /// The one node at this address whose name begins so.
+    /// The only node at this address whose name begins with `prefix`.
     fn only(&self, ip: IpAddr, prefix: &str) -> Option<Arc<str>> {
         let from = (ip, Arc::from(prefix));
         let meant = |(at, node): &&(IpAddr, Arc<str>)| *at == ip && node.starts_with(prefix);
@@ -208,7 +211,7 @@ impl Names {
 }
 
 /// How `after` differs from `before`: the pairs that changed, the worst kind first, and the counts.
-pub fn compare(mut before: Pairs, mut after: Pairs) -> Vec<Event> {
+pub fn compare(mut before: CapturePairs, mut after: CapturePairs) -> Vec<Event> {
     for pairs in [&mut before, &mut after] {
         let open = std::mem::take(&mut pairs.open);
         open.into_values().for_each(|attempt| pairs.settle(attempt));
@@ -218,7 +221,7 @@ pub fn compare(mut before: Pairs, mut after: Pairs) -> Vec<Event> {
         left_out: before.left_out.saturating_add(after.left_out),
         ..Comparison::default()
     };
-    // What one capture tells of a node holds for the other: only one of them may show its name.
+    // The name of a node in one capture is used for the other too, which may lack it.
     let mut names = std::mem::take(&mut before.names);
     names.at.append(&mut after.names.at);
     let (before, after) = (before.by_name(&names), after.by_name(&names));
@@ -248,14 +251,18 @@ pub fn compare(mut before: Pairs, mut after: Pairs) -> Vec<Event> {
     events
 }
 
-fn turn(before: Option<Outcome>, after: Option<Outcome>) -> Option<Turn> {
+fn turn(before: Option<Outcome>, after: Option<Outcome>) -> Option<PairChangeKind> {
     match (before, after) {
         (before, after) if before == after => None,
-        (None, _) => Some(Turn::New),
-        (_, None) => Some(Turn::Gone),
-        (Some(Outcome::Connected), Some(after)) if after.is_failure() => Some(Turn::Broken),
-        (Some(before), Some(Outcome::Connected)) if before.is_failure() => Some(Turn::Fixed),
-        (Some(_), Some(_)) => Some(Turn::Changed),
+        (None, _) => Some(PairChangeKind::New),
+        (_, None) => Some(PairChangeKind::Gone),
+        (Some(Outcome::Connected), Some(after)) if after.is_failure() => {
+            Some(PairChangeKind::Broken)
+        }
+        (Some(before), Some(Outcome::Connected)) if before.is_failure() => {
+            Some(PairChangeKind::Fixed)
+        }
+        (Some(_), Some(_)) => Some(PairChangeKind::Changed),
     }
 }
 
@@ -275,33 +282,33 @@ mod tests {
     }
 
     /// An attempt that ends at a second; `id` names its connection.
-    fn attempt(id: u64, second: u64, sides: [Side; 2], outcome: Outcome) -> Attempt {
+    fn attempt(id: u64, second: u64, sides: [PairSide; 2], outcome: Outcome) -> PairAttempt {
         let session_id = format!("{id:016x}").into();
-        Attempt { at: at(second), session_id, state: State::Closed, outcome, sides }
+        PairAttempt { at: at(second), session_id, state: State::Closed, outcome, sides }
     }
 
-    fn named(name: &str, address: &str) -> Side {
-        Side::Named(name.into(), ip(address))
+    fn named(name: &str, address: &str) -> PairSide {
+        PairSide::Named(name.into(), ip(address))
     }
 
-    fn one_and_two() -> [Side; 2] {
+    fn one_and_two() -> [PairSide; 2] {
         [named("one@h1", "10.0.0.1"), named("two@h2", "10.0.0.2")]
     }
 
-    fn pairs(attempts: Vec<Attempt>) -> Pairs {
-        let mut pairs = Pairs::new(&Limits::default());
+    fn pairs(attempts: Vec<PairAttempt>) -> CapturePairs {
+        let mut pairs = CapturePairs::new(&Limits::default());
         attempts.into_iter().for_each(|attempt| pairs.on_attempt(attempt));
         pairs
     }
 
-    fn outcomes(outcomes: &[Outcome]) -> Pairs {
+    fn outcomes(outcomes: &[Outcome]) -> CapturePairs {
         let second = |(n, outcome)| attempt(n, n, one_and_two(), outcome);
         pairs((0..).zip(outcomes.iter().copied()).map(second).collect())
     }
 
-    /// Changes as text, and the counts.
-    fn changes(before: Pairs, after: Pairs) -> (Vec<String>, Comparison) {
-        let mut told = Vec::new();
+    /// The changes as text, and the counts.
+    fn differences(before: CapturePairs, after: CapturePairs) -> (Vec<String>, Comparison) {
+        let mut changes = Vec::new();
         let state = |state: Option<PairState>| match state {
             Some(PairState { outcome, connected, failed, .. }) => {
                 format!("{outcome:?} {connected}/{failed}")
@@ -313,9 +320,9 @@ mod tests {
                 Body::PairChange { pair_change } => {
                     let PairChange { change, nodes: [a, b], before, after } = *pair_change;
                     let (before, after) = (state(before), state(after));
-                    told.push(format!("{change:?} {a} {b}: {before} to {after}"));
+                    changes.push(format!("{change:?} {a} {b}: {before} to {after}"));
                 }
-                Body::Comparison { comparison } => return (told, *comparison),
+                Body::Comparison { comparison } => return (changes, *comparison),
                 other => panic!("{other:?}"),
             }
         }
@@ -323,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_attempt_that_decided_is_how_a_pair_stands() {
+    fn the_last_decided_attempt_is_the_state_of_a_pair() {
         for (before, after, expected) in [
             (
                 &[CookieMismatch, CookieMismatch][..],
@@ -345,8 +352,8 @@ mod tests {
             (&[Connected], &[Refused, Connected, Incomplete, Superseded], &[]),
             (&[Incomplete], &[Superseded], &[]),
         ] {
-            let (told, _) = changes(outcomes(before), outcomes(after));
-            assert_eq!(told, expected, "{before:?} {after:?}");
+            let (changes, _) = differences(outcomes(before), outcomes(after));
+            assert_eq!(changes, expected, "{before:?} {after:?}");
         }
     }
 
@@ -354,7 +361,8 @@ mod tests {
     fn the_worst_kind_comes_first_and_all_is_counted() {
         let [one, two] = one_and_two();
         let three = named("three@h3", "10.0.0.3");
-        let between = |a: &Side, b: &Side, outcome| attempt(0, 1, [a.clone(), b.clone()], outcome);
+        let between =
+            |a: &PairSide, b: &PairSide, outcome| attempt(0, 1, [a.clone(), b.clone()], outcome);
         let before = pairs(vec![
             between(&one, &two, Refused),
             between(&three, &one, Connected),
@@ -366,19 +374,22 @@ mod tests {
             between(&one, &three, Refused),
             between(&three, &two, Connected),
         ]);
-        let (told, comparison) = changes(before, after);
+        let (changes, comparison) = differences(before, after);
         let expected = [
             "Broken one@h1 three@h3: Connected 1/0 to Refused 0/1",
             "Fixed one@h1 two@h2: Refused 0/1 to Connected 1/0",
         ];
-        assert_eq!(told, expected, "whoever dialed");
+        assert_eq!(changes, expected, "in either direction");
         assert_eq!((comparison.unchanged, comparison.undecided), (1, 1));
-        assert_eq!(comparison.changes, [(Turn::Broken, 1), (Turn::Fixed, 1)].into());
+        assert_eq!(
+            comparison.changes,
+            [(PairChangeKind::Broken, 1), (PairChangeKind::Fixed, 1)].into()
+        );
     }
 
     #[test]
-    fn a_connection_counts_once_and_as_last_told() {
-        let open = |second, state, outcome| Attempt {
+    fn a_connection_counts_once_with_its_last_record() {
+        let open = |second, state, outcome| PairAttempt {
             state,
             ..attempt(7, second, one_and_two(), outcome)
         };
@@ -387,55 +398,58 @@ mod tests {
             attempt(8, 2, one_and_two(), Refused),
             open(3, State::Open, Connected),
         ]);
-        let (told, _) = changes(before, outcomes(&[CookieMismatch]));
+        let (changes, _) = differences(before, outcomes(&[CookieMismatch]));
         let expected = ["Broken one@h1 two@h2: Connected 1/1 to CookieMismatch 0/1"];
-        assert_eq!(told, expected, "the connection outlived the refusal");
+        assert_eq!(changes, expected, "the connection outlived the refusal");
     }
 
     #[test]
-    fn who_got_no_answer_is_named_by_what_the_other_capture_shows() {
-        let dial = [Side::Asker(ip("10.0.0.1")), Side::Asked("two".into(), ip("10.0.0.2"))];
+    fn a_node_without_an_answer_has_its_name_from_the_other_capture() {
+        let dial = [
+            PairSide::EpmdClient(ip("10.0.0.1")),
+            PairSide::LookedUp("two".into(), ip("10.0.0.2")),
+        ];
         let refused = || pairs(vec![attempt(0, 1, dial.clone(), Refused)]);
-        let (told, _) = changes(refused(), outcomes(&[Connected]));
-        assert_eq!(told, ["Fixed one@h1 two@h2: Refused 0/1 to Connected 1/0"]);
-        let (told, _) = changes(outcomes(&[Connected]), refused());
-        assert_eq!(told, ["Broken one@h1 two@h2: Connected 1/0 to Refused 0/1"]);
-        // Nobody is known there.
-        let (told, _) = changes(refused(), pairs(vec![]));
-        assert_eq!(told, ["Gone 10.0.0.1 two@10.0.0.2: Refused 0/1 to -"]);
-        // Two are.
+        let (changes, _) = differences(refused(), outcomes(&[Connected]));
+        assert_eq!(changes, ["Fixed one@h1 two@h2: Refused 0/1 to Connected 1/0"]);
+        let (changes, _) = differences(outcomes(&[Connected]), refused());
+        assert_eq!(changes, ["Broken one@h1 two@h2: Connected 1/0 to Refused 0/1"]);
+        // The other capture has no node at these addresses.
+        let (changes, _) = differences(refused(), pairs(vec![]));
+        assert_eq!(changes, ["Gone 10.0.0.1 two@10.0.0.2: Refused 0/1 to -"]);
+        // The other capture has two names that match.
         let other = [named("other@h1", "10.0.0.1"), named("twofold@h2", "10.0.0.2")];
         let mut after = outcomes(&[Connected]);
         after.on_attempt(attempt(9, 1, other, Connected));
-        let (told, _) = changes(refused(), after);
-        assert_eq!(told[1], "New other@h1 twofold@h2: - to Connected 1/0");
-        assert_eq!(told[2], "Gone 10.0.0.1 two@h2: Refused 0/1 to -");
+        let (changes, _) = differences(refused(), after);
+        assert_eq!(changes[1], "New other@h1 twofold@h2: - to Connected 1/0");
+        assert_eq!(changes[2], "Gone 10.0.0.1 two@h2: Refused 0/1 to -");
     }
 
     #[test]
-    fn what_is_no_node_is_not_taken_for_one() {
+    fn a_client_that_is_no_node_does_not_get_the_name_of_one() {
         let [_, two] = one_and_two();
-        let junk = [Side::Unknown(ip("10.0.0.1")), two];
+        let junk = [PairSide::Unknown(ip("10.0.0.1")), two];
         let mut after = outcomes(&[Connected]);
         after.on_attempt(attempt(9, 5, junk, NotDistribution));
-        let (told, comparison) = changes(outcomes(&[Connected]), after);
-        assert_eq!(told, ["New 10.0.0.1 two@h2: - to NotDistribution 0/1"]);
+        let (changes, comparison) = differences(outcomes(&[Connected]), after);
+        assert_eq!(changes, ["New 10.0.0.1 two@h2: - to NotDistribution 0/1"]);
         assert_eq!(comparison.unchanged, 1);
     }
 
     #[test]
     fn pairs_and_open_connections_have_a_bound() {
         let limits = Limits { connections: 2, nodes: 2, ..Limits::default() };
-        let mut pairs = Pairs::new(&limits);
+        let mut pairs = CapturePairs::new(&limits);
         for n in 0..9 {
             let sides = [named(&format!("n{n}@h"), "10.0.0.1"), named("x@h", "10.0.0.2")];
-            pairs.on_attempt(Attempt {
+            pairs.on_attempt(PairAttempt {
                 state: State::Established,
                 ..attempt(n, n, sides, Connected)
             });
         }
         assert!(pairs.open.len() <= 2 && pairs.states.len() <= 2 && pairs.names.at.len() <= 2);
-        let (told, comparison) = changes(Pairs::new(&limits), pairs);
-        assert_eq!((told.len(), comparison.left_out), (2, 7));
+        let (changes, comparison) = differences(CapturePairs::new(&limits), pairs);
+        assert_eq!((changes.len(), comparison.left_out), (2, 7));
     }
 }

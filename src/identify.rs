@@ -9,7 +9,7 @@ use crate::wire::{Cut, DistFlags, decode, framing};
 
 /// How well bytes fit a protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
+pub enum PayloadMatch {
     /// No other protocol looks like this.
     Certain,
     /// They fit, and those of another protocol might.
@@ -17,26 +17,26 @@ pub enum Verdict {
     /// They are too few to decide; nothing rules it out.
     Unsure,
     /// They do not fit.
-    NotForUs,
+    No,
 }
 
 /// Whether a segment with this payload may belong to a distribution connection on an unknown port.
-pub fn distribution(front: &[u8]) -> Verdict {
+pub fn distribution(front: &[u8]) -> PayloadMatch {
     if is_no_beginning(front) {
-        return Verdict::NotForUs;
+        return PayloadMatch::No;
     }
     match handshake_start(front) {
-        Verdict::NotForUs => match credible_frame(front) {
-            Credible::Yes => Verdict::Certain,
-            Credible::NeedMore(_) => Verdict::Unsure,
-            Credible::Tick | Credible::No => Verdict::NotForUs,
+        PayloadMatch::No => match credible_frame(front) {
+            Credible::Yes => PayloadMatch::Certain,
+            Credible::NeedMore(_) => PayloadMatch::Unsure,
+            Credible::Tick | Credible::No => PayloadMatch::No,
         },
         verdict => verdict,
     }
 }
 
-/// The fast way out of [`distribution`] for nearly everything: four bytes that are too much for the length of
-/// a message or of a frame.
+/// The fast exit of [`distribution`] for nearly all payloads: their first four bytes exceed the length of any
+/// message or frame.
 #[inline]
 pub fn is_no_beginning(front: &[u8]) -> bool {
     const HIGHEST: u8 = 4; // 64 MiB
@@ -44,38 +44,40 @@ pub fn is_no_beginning(front: &[u8]) -> bool {
 }
 
 /// Whether a handshake message begins here.
-pub fn handshake_start(front: &[u8]) -> Verdict {
+pub fn handshake_start(front: &[u8]) -> PayloadMatch {
     let len = match front {
-        [] => return Verdict::Unsure,
-        // A message this long is none.
-        [high, ..] if *high > 2 => return Verdict::NotForUs,
-        [_] | [_, _] => return Verdict::Unsure,
+        [] => return PayloadMatch::Unsure,
+        // No handshake message is so long.
+        [high, ..] if *high > 2 => return PayloadMatch::No,
+        [_] | [_, _] => return PayloadMatch::Unsure,
         [high, low, ..] => u16::from_be_bytes([*high, *low]),
     };
     let body = front.get(2..).unwrap_or_default();
     if !fits(len, body) {
-        return Verdict::NotForUs;
+        return PayloadMatch::No;
     }
-    let Cut::Message { body, .. } = framing::cut_packet2(front) else { return Verdict::Unsure };
+    let Cut::Message { body, .. } = framing::cut_packet2(front) else {
+        return PayloadMatch::Unsure;
+    };
     match body.first() {
         Some(b'N' | b'n') => {
             let read = [handshake::from_initiator, handshake::from_acceptor];
             let certain =
                 read.iter().any(|parser| decode(body, parser).is_ok_and(|m| is_hello(&m)));
-            if certain { Verdict::Certain } else { Verdict::NotForUs }
+            if certain { PayloadMatch::Certain } else { PayloadMatch::No }
         }
         Some(b's') => match decode(body, handshake::status) {
-            Ok(Status::Other(_)) | Err(_) => Verdict::NotForUs,
-            Ok(_) => Verdict::Certain,
+            Ok(Status::Other(_)) | Err(_) => PayloadMatch::No,
+            Ok(_) => PayloadMatch::Certain,
         },
-        _ => Verdict::Fits,
+        _ => PayloadMatch::Fits,
     }
 }
 
-/// Whether the beginning of a body fits its announced length.
+/// Whether the start of a body fits its announced length.
 fn fits(len: u16, body: &[u8]) -> bool {
     match body {
-        // The flags that are in use end at bit 38.
+        // Bit 38 is the highest flag in use.
         [b'N', flags @ ..] => len >= 15 && flags.iter().take(3).all(|byte| *byte == 0),
         [b'n', version @ ..] => {
             // Nodes do not check the version, and some tools send 7.
@@ -104,7 +106,7 @@ fn is_hello(message: &HandshakeMessage<'_>) -> bool {
     }
 }
 
-/// What the first bytes of a stream that is not Erlang's look like, in words.
+/// A description of the first bytes of a stream that is not one of Erlang.
 pub fn looks_like(bytes: &[u8]) -> &'static str {
     const SIGNS: [(&[u8], &str); 14] = [
         (b"GET ", "an HTTP request"),
@@ -137,7 +139,7 @@ mod tests {
     #[test]
     fn a_handshake_is_known_by_its_grammar() {
         for message in [SEND_NAME, CHALLENGE, b"\0\x03sok", b"\0\x0csnot_allowed"] {
-            assert_eq!(distribution(message), Verdict::Certain);
+            assert_eq!(distribution(message), PayloadMatch::Certain);
         }
     }
 
@@ -145,7 +147,7 @@ mod tests {
     fn every_shorter_prefix_is_undecided() {
         for message in [SEND_NAME, CHALLENGE, b"\0\x03sok"] {
             for cut in 0..message.len() {
-                assert_eq!(distribution(&message[..cut]), Verdict::Unsure, "{cut}");
+                assert_eq!(distribution(&message[..cut]), PayloadMatch::Unsure, "{cut}");
             }
         }
     }
@@ -163,7 +165,7 @@ mod tests {
             b"\0\x1aN\0\0\0\x01\0\0\0\0\x6b\x03\x09\x21\0\x0ba@127.0.0.1", // no flags
         ];
         for other in others {
-            assert_eq!(distribution(other), Verdict::NotForUs, "{other:?}");
+            assert_eq!(distribution(other), PayloadMatch::No, "{other:?}");
         }
     }
 
@@ -171,6 +173,6 @@ mod tests {
     fn a_reply_alone_fits_and_proves_nothing() {
         let mut reply = b"\0\x15r".to_vec();
         reply.extend([7; 20]);
-        assert_eq!(distribution(&reply), Verdict::Fits);
+        assert_eq!(distribution(&reply), PayloadMatch::Fits);
     }
 }

@@ -1,4 +1,4 @@
-//! Beamscope reads packet captures of Erlang and Elixir clusters and says why two nodes do not connect.
+//! Beamscope reads packet captures of Erlang and Elixir clusters and shows why two nodes do not connect.
 //!
 //! [`analyze`] is the library in one call. To follow a growing file or an interface, to select frames, or to add a
 //! rule, put a [`Source`](capture::Source), an [`Engine`](engine::Engine) and a [`Control`](drive::Control) together;
@@ -10,7 +10,7 @@
 //!
 //! | stage | in | out |
 //! |---|---|---|
-//! | [`capture`] | bytes of files, pipes, interfaces | [`Item`](capture::Item): frames, and what captures say beside them |
+//! | [`capture`] | bytes of files, pipes, interfaces | [`Item`](capture::Item): frames, and the information beside them |
 //! | [`drive`] | items of a source | frames for the engine, in the one loop of every run |
 //! | [`engine`] | frames, and time | events, through all of the stages below |
 //! | [`decode`] | frames of any link type, tunnels, fragments | [`Segment`](decode::Segment) |

@@ -1,7 +1,7 @@
 //! Every bound of the program, each with the reason for its default.
 //!
-//! Captures are hostile input: whatever is kept, is kept up to a bound, and a bound that bites is told
-//! by an `anomaly` of kind `limit` and by `evictions` in `stats`.
+//! Captures are hostile input, so everything that is kept has a bound. When a bound of the analysis is reached,
+//! an `anomaly` of kind `limit` reports it and `evictions` in `stats` counts it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,76 +11,76 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections kept at a time. An Erlang cluster of 300 nodes has 45,000; each costs about 1 KiB.
     pub connections: usize,
-    /// Connections that have not said anything yet, kept in a table of fixed size until their first
-    /// bytes show whether they are Erlang. A power of two; busy links open a few thousand a second.
+    /// Connections without data so far, kept in a table of fixed size until their first bytes show whether they
+    /// are Erlang. The size is a power of two; busy links open a few thousand connections a second.
     pub pending_connections: usize,
     /// Out-of-order bytes held for one direction. A window of 1 MiB fills a 10 Gbit/s LAN.
     pub held_per_direction: usize,
-    /// Out-of-order bytes held in all.
+    /// Out-of-order bytes held for all connections together.
     pub held_total: usize,
-    /// How long a hole that the receiver has acknowledged may still be filled: its bytes did arrive,
-    /// so the capture has lost or reordered them, and captures reorder by milliseconds.
+    /// Time within which a gap may still be filled although the receiver has acknowledged its bytes. Such bytes
+    /// did arrive, so the capture has lost or reordered them, and captures reorder by milliseconds.
     pub hole_grace: Duration,
-    /// Segments after which a stream whose beginning was not seen starts with the lowest byte there is.
+    /// Number of segments after which a stream whose SYN was not seen begins at the lowest byte received so far.
     pub start_segments: u32,
-    /// Time after which it does. Captures reorder by milliseconds.
+    /// Time after which such a stream begins, however few its segments. Captures reorder by milliseconds.
     pub start_grace: Duration,
-    /// Quiet time after the first FIN or RST after which the verdict is told although the other side has
-    /// not closed: longer than a retransmission, short for a person who watches.
+    /// Quiet time after the first FIN or RST after which the connection is reported although the other side has
+    /// not closed: longer than a retransmission, and short for a person who watches.
     pub close_grace: Duration,
-    /// How long a SYN may go unanswered before that is told: the set-up time of a node, 7 s, has run out.
+    /// Time after which a SYN without an answer is reported: the set-up time of a node, 7 s, has run out.
     pub syn_wait: Duration,
-    /// Silence in mid-handshake after which an open session is told as it stands. Twice the set-up time.
+    /// Silence during the handshake after which an open connection is reported in its current state: twice the
+    /// set-up time.
     pub handshake_idle: Duration,
-    /// Silence after which a session in mid-handshake is forgotten: the longest `net_setuptime` is 120 s.
+    /// Silence during the handshake after which a connection is dropped. The longest `net_setuptime` is 120 s.
     pub handshake_forget: Duration,
-    /// Silence after which an established session is told as it stands and forgotten. Ticks come every
-    /// 15 s; a `net_ticktime` of an hour is seen in the wild.
+    /// Silence after which an established connection is reported in its current state and dropped. Ticks come
+    /// every 15 s by default, and some clusters have a `net_ticktime` of an hour.
     pub established_idle: Duration,
-    /// How long a closed connection is remembered, so that stray copies of its packets open no new one.
+    /// Time for which a closed connection is kept, so that late copies of its packets do not open a new one.
     pub closed_forget: Duration,
-    /// Longest handshake message. Names have at most 255 characters of at most 4 bytes on each side of
-    /// the `@`; what lies behind a name must be ignored and is not bounded by the protocol.
+    /// Longest handshake message, in bytes. Names have at most 255 characters of at most 4 bytes on each side of
+    /// the `@`. Bytes behind the name must be ignored, and the protocol does not bound their number.
     pub handshake_message: usize,
-    /// Bytes kept of messages after the handshake, by all connections: atom caches, headers and messages
-    /// that come in pieces, requests that wait for an answer. An atom cache of a busy node has some 20 KiB.
+    /// Bytes kept of messages after the handshake, by all connections together: atom caches, incomplete headers
+    /// and messages, and requests without an answer so far. The atom cache of a busy node takes some 20 KiB.
     pub messages: usize,
-    /// Longest EPMD reply kept: a port mapper has at most 1,024 connections, so as many lines.
+    /// Longest EPMD reply kept, in bytes. EPMD has at most 1,024 connections, so a list of names has as many lines.
     pub epmd_reply: usize,
-    /// EPMD answers remembered, to find the look-up behind a connection.
+    /// EPMD answers kept to find the look-up that led to a connection.
     pub lookups: usize,
-    /// Pairs of who asked a name server and which address it was told, and addresses that a capture brings
-    /// names of. For a few minutes each: a resolver for hundreds of hosts answers some fifty a second.
+    /// Answers of name servers kept for a few minutes, as pairs of client and address, and addresses whose names
+    /// the capture file has. A resolver for hundreds of hosts answers some fifty queries a second.
     pub resolved: usize,
-    /// Look-ups that have led to a connection, to know the full name behind the next. A cluster of 300
-    /// nodes has 45,000.
+    /// Look-ups that led to a connection, kept to know the full name in later look-ups. A cluster of 300 nodes
+    /// has 45,000.
     pub dials: usize,
-    /// Ports remembered as those of a node.
+    /// Ports kept as distribution ports of a node.
     pub ports: usize,
-    /// Nodes remembered with what is known of them.
+    /// Nodes kept with their properties.
     pub nodes: usize,
-    /// Pairs of nodes remembered with how they stand to each other: as many as a full mesh of 180 nodes
-    /// has.
+    /// Pairs of nodes kept with their state: as many as a full mesh of 180 nodes has.
     pub pairs: usize,
-    /// Entries of each list of a `cluster` event: one line is to stay readable.
+    /// Entries of each list of a `cluster` event, so that one line stays readable.
     pub cluster_rows: usize,
-    /// Problems remembered, so that a repeat is counted and not told again.
+    /// Problems kept, so that a repetition is counted and not reported as a new finding.
     pub incidents: usize,
-    /// Findings that one rule tells within an hour; further ones are counted. Nobody reads more, and an
+    /// Findings that one rule reports within an hour; further ones are counted. A person reads no more, and an
     /// outage of a cluster of a hundred nodes has fewer.
     pub findings: u64,
-    /// Candidate cookies: each digest is tested against each.
+    /// Candidate cookies; each digest is tested against each of them.
     pub cookies: usize,
-    /// Bytes of a file of cookies: room for that many of the usual 20 characters, with labels.
+    /// Bytes of a cookie file: room for that many cookies of the usual 20 characters, with labels.
     pub cookie_file: u64,
-    /// Anomalies told one by one for one kind; further ones are counted.
+    /// Anomalies of one kind that are reported; further ones are counted.
     pub anomalies: u64,
-    /// Bytes of events that wait for a slow reader while live. Ten seconds of a flood of 20,000 short
-    /// sessions a second would be 200 MB; findings, which are few, outlive the rest.
+    /// Bytes of events queued for a slow reader of a live capture. Ten seconds of 20,000 short sessions a second
+    /// would take 200 MB. When the queue is full, findings, which are few, are dropped last.
     pub unread: usize,
-    /// The table in which IP fragments wait.
+    /// Bounds of the table of incomplete IP datagrams.
     pub fragments: DefragLimits,
-    /// The packets at hand for files of evidence.
+    /// Bounds of the packets kept for evidence files.
     pub evidence: EvidenceLimits,
 }
 
@@ -122,7 +122,7 @@ impl Default for Limits {
     }
 }
 
-/// Keeps the last `most` of what comes.
+/// Appends `item` to `queue`, which keeps its last `most` items.
 pub(crate) fn remember<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
     queue.push_back(item);
     if queue.len() > most {
@@ -130,24 +130,24 @@ pub(crate) fn remember<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
     }
 }
 
-/// Tags, labels and session headers read between one link header and its IP datagram. Three are
-/// rare in honest traffic; a frame made of nothing but tags must end somewhere.
+/// VLAN tags, MPLS labels and PPPoE headers parsed between one link header and its IP datagram. Three are rare in
+/// honest traffic, and the bound limits the work on a frame of nothing but tags.
 pub const LINK_TAGS: usize = 8;
 
-/// Tunnels opened, one in the other. A container network over a provider's tunnel has two.
+/// Nested tunnels that are decapsulated. A container network over a provider's tunnel has two.
 pub const TUNNELS: usize = 4;
 
-/// Bounds of the table in which IP fragments wait for one another.
+/// Bounds of the table of IP datagrams whose fragments have not all arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct DefragLimits {
-    /// Datagrams waiting at once. Arbitrary: the bytes bind first unless the fragments are tiny.
+    /// Incomplete datagrams at a time. The number is arbitrary: `bytes` is reached first unless the fragments are
+    /// tiny.
     pub datagrams: usize,
-    /// Bytes held for all of them, bookkeeping included. What Linux allows itself by default
-    /// (`ipfrag_high_thresh`, 4 MiB).
+    /// Bytes held for all of them, bookkeeping included: the default of Linux (`ipfrag_high_thresh`, 4 MiB).
     pub bytes: usize,
-    /// Pieces of one datagram. One of 65,535 bytes has 119 over the smallest common MTU of 576.
+    /// Fragments of one datagram. One of 65,535 bytes has 119 over the smallest common MTU of 576.
     pub pieces: usize,
-    /// Time on the capture's clock from the first fragment to the last. What Linux waits for IPv4
+    /// Time on the capture's clock from the first fragment to the last: the default of Linux for IPv4
     /// (`ipfrag_time`, 30 s).
     pub age: Duration,
 }
@@ -158,29 +158,29 @@ impl Default for DefragLimits {
     }
 }
 
-/// Bounds of the packets that are kept for files of evidence, and of those files.
+/// Bounds of the packets that are kept for evidence files, and of those files.
 #[derive(Clone, Copy, Debug)]
 pub struct EvidenceLimits {
-    /// Bytes of packets kept, bookkeeping included: some 10,000 failed dials of a dozen small packets
-    /// each, or 500 connections with all that may be kept of one.
+    /// Bytes of packets kept, bookkeeping included: some 10,000 failed attempts of a dozen small packets each, or
+    /// 500 connections with the most that is kept of one.
     pub bytes: usize,
-    /// Bytes of packets that opened connections of which nobody knows yet what they carry, bookkeeping
-    /// included: as many as there are places for such connections, with two small packets each.
+    /// Bytes of packets of connections whose protocol is not known yet, bookkeeping included: two small packets for
+    /// each entry of [`Limits::pending_connections`].
     pub pending_connections: usize,
-    /// Bytes of answers of name servers that may be behind a connection, bookkeeping included.
+    /// Bytes of answers of name servers that may have led to a connection, bookkeeping included.
     pub names: usize,
-    /// First packets kept of a connection. A dial has about twenty: the handshakes of TCP and of the
-    /// distribution, acknowledgements, and the close.
+    /// First packets kept of a connection. An attempt has about twenty: the handshakes of TCP and of the
+    /// distribution protocol, acknowledgements, and the close.
     pub first_frames: usize,
-    /// Bytes of them, so that the longest handshakes fit.
+    /// Bytes of those first packets, enough for the longest handshakes.
     pub first_bytes: usize,
-    /// Last packets kept of a connection that has more: what led to its end, or a few rounds of ticks.
+    /// Last packets kept of a longer connection: those that led to its end, or a few rounds of ticks.
     pub last_frames: usize,
-    /// Bytes of them.
+    /// Bytes of those last packets.
     pub last_bytes: usize,
-    /// Bytes kept of a packet. A handshake message is shorter; offload hands up packets of 64 KiB.
+    /// Bytes kept of one packet. A handshake message is shorter; segmentation offload gives packets of 64 KiB.
     pub frame: usize,
-    /// Files in one run. Nobody reads more, and a run may last for months.
+    /// Files in one run. A person reads no more, and a run may last for months.
     pub files: u64,
     /// Bytes of all files of a run.
     pub file_bytes: u64,

@@ -1,7 +1,7 @@
 //! Stage 3, beside [`identify`](crate::identify): names of addresses.
 //!
-//! In: datagrams of name servers, and names as the makers of a capture wrote them. Out: [`Resolved`], who
-//! was told which addresses a name has. Knows no connection. The only door to `simple-dns`.
+//! In: datagrams of name servers, and names in the capture file. Out: [`Resolved`], the addresses of a name as one
+//! client received them. This stage knows no connection, and is the only one that uses `simple-dns`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use simple_dns::{CLASS, Name, OPCODE, Packet, PacketFlag, QTYPE, RCODE, Resource
 use crate::decode::{MDNS, UdpDatagram};
 use crate::packet::PacketRef;
 
-/// What a name server answered.
+/// An answer of a name server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Resolved {
-    /// The answer.
+    /// The packet with the answer.
     pub mark: PacketRef,
-    /// Who asked; `None` where all hear the answer (mDNS).
+    /// The address that sent the query; `None` for an answer to a multicast group (mDNS).
     pub client: Option<IpAddr>,
-    /// The name asked for, as asked: what it is an alias of counts for its addresses alone.
+    /// The name in the question. The names that it is an alias of only lead to its addresses.
     pub name: Arc<str>,
-    /// Its addresses; none when there is no such name.
+    /// The addresses of the name; empty if the name does not exist.
     pub ips: Vec<IpAddr>,
 }
 
-/// What `datagram` says about names that a host can have; nothing when it is malformed.
+/// The answers in `datagram` for names that a host can have; none if it is malformed.
 ///
 /// # Limits
 ///
-/// Datagrams of 4,096 bytes, 32 addresses a name, 16 names of an mDNS answer.
+/// Reads datagrams of at most 4,096 bytes, 32 addresses of a name, and 16 names of an mDNS answer.
 pub fn resolved(datagram: &UdpDatagram<'_>) -> Vec<Resolved> {
     let bytes = datagram.payload;
-    // The crate makes room for as many records as the header tells, whatever comes.
-    if bytes.len() > MAX_DATAGRAM || !has_room_for_its_records(bytes) {
+    // `simple-dns` allocates for the record counts in the header before it reads the records.
+    if bytes.len() > MAX_DATAGRAM || !can_hold_its_records(bytes) {
         return Vec::new();
     }
     let Ok(packet) = Packet::parse(bytes) else { return Vec::new() };
@@ -45,7 +45,7 @@ pub fn resolved(datagram: &UdpDatagram<'_>) -> Vec<Resolved> {
     let client = datagram.dst.ip.to_canonical();
     if datagram.src.port == MDNS {
         let client = (!client.is_multicast()).then_some(client);
-        return announced(&packet, mark, client);
+        return mdns_answers(&packet, mark, client);
     }
     let [question] = packet.questions.as_slice() else { return Vec::new() };
     if !matches!(question.qtype, QTYPE::TYPE(TYPE::A | TYPE::AAAA)) {
@@ -56,7 +56,7 @@ pub fn resolved(datagram: &UdpDatagram<'_>) -> Vec<Resolved> {
         RCODE::NameError => Vec::new(),
         _ => return Vec::new(),
     };
-    // A name without addresses of the kind asked for is no news, one that does not exist is.
+    // An empty answer only lacks the address family of the question. A name that does not exist is a fact.
     if ips.is_empty() && packet.rcode() == RCODE::NoError {
         return Vec::new();
     }
@@ -64,7 +64,7 @@ pub fn resolved(datagram: &UdpDatagram<'_>) -> Vec<Resolved> {
     vec![Resolved { mark, client: Some(client), name, ips }]
 }
 
-/// A name as a host part can be, out of `bytes`: letters, digits, `-` and `_` between dots.
+/// A name that the host part of a node name can be, from `bytes`: letters, digits, `-` and `_` between dots.
 pub fn host(bytes: &[u8]) -> Option<Arc<str>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let is_label = |label: &str| {
@@ -74,11 +74,11 @@ pub fn host(bytes: &[u8]) -> Option<Arc<str>> {
     (text.len() <= MAX_NAME && text.split('.').all(is_label)).then(|| text.into())
 }
 
-/// The addresses of `name` and of what it is an alias of.
+/// The addresses of `name`, or of the first name with addresses that it is an alias of.
 fn addresses(packet: &Packet<'_>, name: &Name<'_>) -> Vec<IpAddr> {
     let mut owner = name;
     let mut ips = Vec::new();
-    // The records of an alias may come in any order, and go round in a circle.
+    // The alias records may come in any order, and may form a loop.
     for _ in 0..MAX_ALIASES {
         ips.extend(packet.answers.iter().filter(|record| record.name == *owner).filter_map(ip));
         let alias = packet.answers.iter().find_map(|record| match &record.rdata {
@@ -94,8 +94,8 @@ fn addresses(packet: &Packet<'_>, name: &Name<'_>) -> Vec<IpAddr> {
     ips
 }
 
-/// What an mDNS answer says: each record stands for itself.
-fn announced(packet: &Packet<'_>, mark: PacketRef, client: Option<IpAddr>) -> Vec<Resolved> {
+/// The names and addresses in an mDNS answer, of which each record is independent of the others.
+fn mdns_answers(packet: &Packet<'_>, mark: PacketRef, client: Option<IpAddr>) -> Vec<Resolved> {
     let mut found: Vec<Resolved> = Vec::new();
     for record in packet.answers.iter().chain(&packet.additional_records) {
         let Some((ip, name)) = ip(record).zip(text(&record.name)) else { continue };
@@ -123,8 +123,8 @@ fn text(name: &Name<'_>) -> Option<Arc<str>> {
     host(&name.as_bytes().collect::<Vec<_>>().join(&b'.'))
 }
 
-/// Whether `bytes` can hold as many questions and records as the header tells.
-fn has_room_for_its_records(bytes: &[u8]) -> bool {
+/// Whether `bytes` can hold the numbers of questions and records in its header.
+fn can_hold_its_records(bytes: &[u8]) -> bool {
     let Some((header, rest)) = bytes.split_first_chunk::<12>() else { return false };
     let &[_, _, _, _, q0, q1, a0, a1, n0, n1, x0, x1] = header;
     let count = |high, low| usize::from(u16::from_be_bytes([high, low]));
@@ -132,26 +132,26 @@ fn has_room_for_its_records(bytes: &[u8]) -> bool {
     count(q0, q1) * MIN_QUESTION + records * MIN_RECORD <= rest.len()
 }
 
-/// As many bytes as resolvers ask for at most by habit (EDNS); a hostile one costs time that grows with
+/// The largest UDP payload that resolvers commonly advertise (EDNS). The time to parse a hostile datagram grows with
 /// the square of its length.
 const MAX_DATAGRAM: usize = 4096;
 
-/// The longest name that DNS has.
+/// The longest name in DNS, in bytes.
 const MAX_NAME: usize = 255;
 
-/// Aliases of aliases; resolvers give up at about as many.
+/// Length of a chain of aliases; resolvers give up at about the same length.
 const MAX_ALIASES: usize = 16;
 
-/// Addresses of one name: more than a service in front of a cluster has.
+/// Addresses of one name: more than the load-balanced name of a cluster has.
 const MAX_ADDRESSES: usize = 32;
 
-/// Names in one mDNS answer: a host announces itself and what it found.
+/// Names in one mDNS answer, which has those of the host itself and of services that it knows.
 const MAX_NAMES: usize = 16;
 
-/// A name of no label, type and class.
+/// Length of the shortest question: an empty name, type and class.
 const MIN_QUESTION: usize = 5;
 
-/// A name of no label, type, class, time to live and length.
+/// Length of the shortest record: an empty name, type, class, time to live and data length.
 const MIN_RECORD: usize = 11;
 
 #[cfg(test)]
@@ -164,7 +164,7 @@ mod tests {
     use crate::packet::FrameRef;
     use crate::time::Timestamp;
 
-    const ASKER: &str = "10.0.0.1";
+    const CLIENT: &str = "10.0.0.1";
 
     fn name(text: &str) -> Name<'_> {
         Name::new_unchecked(text)
@@ -182,10 +182,10 @@ mod tests {
         record(owner, RData::CNAME(CNAME(name(target))))
     }
 
-    fn reply<'a>(asked: Option<&'a str>, answers: Vec<ResourceRecord<'a>>) -> Packet<'a> {
+    fn reply<'a>(question: Option<&'a str>, answers: Vec<ResourceRecord<'a>>) -> Packet<'a> {
         let mut packet = Packet::new_reply(7);
-        packet.questions.extend(asked.map(|asked| {
-            Question::new(name(asked), QTYPE::TYPE(TYPE::A), QCLASS::CLASS(CLASS::IN), false)
+        packet.questions.extend(question.map(|question| {
+            Question::new(name(question), QTYPE::TYPE(TYPE::A), QCLASS::CLASS(CLASS::IN), false)
         }));
         packet.answers = answers;
         packet
@@ -201,14 +201,14 @@ mod tests {
         })
     }
 
-    /// Names and addresses that an answer of DNS gives.
-    fn told(packet: &Packet<'_>) -> Vec<(String, Vec<String>)> {
+    /// Names and addresses in a DNS answer to the client.
+    fn resolved_names(packet: &Packet<'_>) -> Vec<(String, Vec<String>)> {
         let bytes = packet.build_bytes_vec_compressed().unwrap();
         let text = |found: Resolved| {
-            assert_eq!(found.client, Some(ASKER.parse().unwrap()));
+            assert_eq!(found.client, Some(CLIENT.parse().unwrap()));
             (found.name.to_string(), found.ips.iter().map(ToString::to_string).collect())
         };
-        read(&bytes, 53, ASKER).into_iter().map(text).collect()
+        read(&bytes, 53, CLIENT).into_iter().map(text).collect()
     }
 
     fn one(name: &str, ips: &[&str]) -> Vec<(String, Vec<String>)> {
@@ -216,51 +216,51 @@ mod tests {
     }
 
     #[test]
-    fn the_name_asked_for_gets_the_addresses_at_the_end_of_its_aliases() {
+    fn the_name_in_the_question_gets_the_addresses_at_the_end_of_its_aliases() {
         let direct = reply(Some("Two.example.lan"), vec![a("two.example.lan", 2)]);
-        assert_eq!(told(&direct), one("Two.example.lan", &["10.0.0.2"]));
+        assert_eq!(resolved_names(&direct), one("Two.example.lan", &["10.0.0.2"]));
         let last_first = vec![a("c.lan", 3), alias("b.lan", "c.lan"), alias("a.lan", "b.lan")];
-        assert_eq!(told(&reply(Some("a.lan"), last_first)), one("a.lan", &["10.0.0.3"]));
+        assert_eq!(resolved_names(&reply(Some("a.lan"), last_first)), one("a.lan", &["10.0.0.3"]));
         let bytes = std::net::Ipv6Addr::LOCALHOST.into();
         let aaaa = record("six.lan", RData::AAAA(AAAA { address: bytes }));
-        assert_eq!(told(&reply(Some("six.lan"), vec![aaaa])), one("six.lan", &["::1"]));
+        assert_eq!(resolved_names(&reply(Some("six.lan"), vec![aaaa])), one("six.lan", &["::1"]));
     }
 
     #[test]
-    fn an_address_of_another_name_is_none_of_the_one_asked_for() {
+    fn addresses_of_other_names_are_ignored() {
         let circle = vec![alias("a.lan", "b.lan"), alias("b.lan", "a.lan"), a("c.lan", 3)];
         for answers in [circle, vec![a("b.lan", 2)], Vec::new()] {
-            assert_eq!(told(&reply(Some("a.lan"), answers)), []);
+            assert_eq!(resolved_names(&reply(Some("a.lan"), answers)), []);
         }
     }
 
     #[test]
-    fn a_name_that_does_not_exist_has_no_address_and_one_that_failed_is_not_told() {
+    fn a_missing_name_has_no_addresses_and_a_server_failure_gives_no_answer() {
         let mut packet = reply(Some("two.svc"), Vec::new());
         *packet.rcode_mut() = RCODE::NameError;
-        assert_eq!(told(&packet), one("two.svc", &[]));
+        assert_eq!(resolved_names(&packet), one("two.svc", &[]));
         *packet.rcode_mut() = RCODE::ServerFailure;
-        assert_eq!(told(&packet), []);
+        assert_eq!(resolved_names(&packet), []);
     }
 
     #[test]
-    fn only_answers_to_one_question_about_an_address_count() {
+    fn only_answers_to_a_single_address_question_count() {
         let mut query = reply(Some("a.lan"), vec![a("a.lan", 2)]);
         query.remove_flags(PacketFlag::RESPONSE);
         let none = reply(None, vec![a("a.lan", 2)]);
         let mut text = reply(Some("a.lan"), vec![a("a.lan", 2)]);
         text.questions[0].qtype = QTYPE::TYPE(TYPE::TXT);
         for packet in [query, none, text] {
-            assert_eq!(told(&packet), []);
+            assert_eq!(resolved_names(&packet), []);
         }
     }
 
     #[test]
-    fn what_all_hear_has_no_client() {
+    fn a_multicast_answer_has_no_client() {
         let bytes = reply(None, vec![a("two.local", 2), a("two.local", 3), a("x.local", 4)])
             .build_bytes_vec()
             .unwrap();
-        for (dst, client) in [("224.0.0.251", None), ("ff02::fb", None), (ASKER, Some(ASKER))] {
+        for (dst, client) in [("224.0.0.251", None), ("ff02::fb", None), (CLIENT, Some(CLIENT))] {
             let found = read(&bytes, 5353, dst);
             assert_eq!(found.len(), 2, "{dst}");
             assert_eq!((&*found[0].name, found[0].ips.len()), ("two.local", 2));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_host_can_have_are_not_kept() {
+    fn names_that_no_host_can_have_are_dropped() {
         for wrong in ["", ".", "a..b", "a b", "a@b", "\u{e9}.lan", "\u{1b}[2J", &"a".repeat(256)] {
             assert_eq!(host(wrong.as_bytes()), None, "{wrong}");
         }
@@ -278,32 +278,32 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_gives_no_more_than_its_bounds() {
+    fn an_answer_yields_no_more_than_its_bounds() {
         let many = vec![a("a.lan", 9); MAX_ADDRESSES + 1];
-        assert_eq!(told(&reply(Some("a.lan"), many.clone()))[0].1.len(), MAX_ADDRESSES);
+        assert_eq!(resolved_names(&reply(Some("a.lan"), many.clone()))[0].1.len(), MAX_ADDRESSES);
         let names: Vec<_> = (0..MAX_NAMES + 1).map(|n| format!("h{n}.local")).collect();
         let all = many.into_iter().chain(names.iter().map(|name| a(name, 1))).collect();
-        let found = read(&reply(None, all).build_bytes_vec_compressed().unwrap(), 5353, ASKER);
+        let found = read(&reply(None, all).build_bytes_vec_compressed().unwrap(), 5353, CLIENT);
         assert_eq!((found.len(), found[0].ips.len()), (MAX_NAMES, MAX_ADDRESSES));
     }
 
     #[test]
-    fn counts_beyond_the_datagram_cost_no_room() {
+    fn record_counts_beyond_the_datagram_allocate_nothing() {
         let mut header = [0; 12];
         header[2] = 0x80;
         header[4..].fill(0xff);
-        assert!(!has_room_for_its_records(&header));
-        assert_eq!(read(&header, 53, ASKER), []);
+        assert!(!can_hold_its_records(&header));
+        assert_eq!(read(&header, 53, CLIENT), []);
     }
 
     #[test]
-    fn a_name_that_points_to_itself_ends() {
+    fn a_compression_pointer_to_itself_terminates() {
         let mut bytes = reply(Some("a.lan"), vec![a("a.lan", 2)]).build_bytes_vec().unwrap();
         let owner = 12 + 7 + 4;
         for pointer in [owner, owner + 1, 12, 0x3fff] {
             let [high, low] = u16::try_from(0xc000 | pointer).unwrap().to_be_bytes();
             bytes[owner..owner + 2].copy_from_slice(&[high, low]);
-            assert!(read(&bytes, 53, ASKER).len() <= 1);
+            assert!(read(&bytes, 53, CLIENT).len() <= 1);
         }
     }
 
@@ -316,9 +316,9 @@ mod tests {
             state ^= state << 17;
             usize::try_from(state >> 33).unwrap() % below
         };
-        let mut rich = reply(Some("a.lan"), vec![alias("a.lan", "b.lan"), a("b.lan", 2)]);
-        rich.additional_records = vec![a("c.local", 4)];
-        let whole = rich.build_bytes_vec_compressed().unwrap();
+        let mut answer = reply(Some("a.lan"), vec![alias("a.lan", "b.lan"), a("b.lan", 2)]);
+        answer.additional_records = vec![a("c.local", 4)];
+        let whole = answer.build_bytes_vec_compressed().unwrap();
         for _ in 0..50_000 {
             let mut bytes = whole.clone();
             for _ in 0..=random(6) {
@@ -327,39 +327,39 @@ mod tests {
             }
             bytes.truncate(bytes.len() - random(8));
             for port in [53, 5353] {
-                for found in read(&bytes, port, ASKER) {
+                for found in read(&bytes, port, CLIENT) {
                     assert!(found.name.len() <= MAX_NAME && found.ips.len() <= MAX_ADDRESSES);
                 }
             }
         }
     }
 
-    /// Names made of nothing but pointers: each record walks them all.
+    /// The names consist of compression pointers alone, and parsing each record follows all of them.
     #[test]
-    fn the_longest_chain_of_pointers_is_soon_read() {
+    fn the_longest_chain_of_pointers_is_parsed_in_bounded_time() {
         let mut bytes = vec![0, 7, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        // A record without meaning whose data are pointers, each to the one before.
+        // A record of an unknown type whose data are pointers, each to the one before.
         let records = 170_u16;
         bytes[6..8].copy_from_slice(&records.to_be_bytes());
         let chain = 1000_u16;
         bytes.truncate(12);
         bytes.extend([0, 0xff, 0x00, 0, 1, 0, 0, 0, 0]);
         bytes.extend((2 * chain).to_be_bytes());
-        let mut before = 12_u16;
+        let mut previous = 12_u16;
         for _ in 0..chain {
             let here = u16::try_from(bytes.len()).unwrap();
-            bytes.extend((0xc000 | before).to_be_bytes());
-            before = here;
+            bytes.extend((0xc000 | previous).to_be_bytes());
+            previous = here;
         }
         for _ in 1..records {
-            bytes.extend((0xc000 | before).to_be_bytes());
+            bytes.extend((0xc000 | previous).to_be_bytes());
             bytes.extend([0, 1, 0, 1, 0, 0, 0, 0, 0, 0]);
         }
         assert!(bytes.len() <= MAX_DATAGRAM, "{}", bytes.len());
         for _ in 0..20 {
-            assert_eq!(read(&bytes, 53, ASKER), []);
+            assert_eq!(read(&bytes, 53, CLIENT), []);
         }
         bytes.resize(MAX_DATAGRAM + 1, 0);
-        assert_eq!(read(&bytes, 53, ASKER), []);
+        assert_eq!(read(&bytes, 53, CLIENT), []);
     }
 }

@@ -1,4 +1,4 @@
-//! Time as the capture has it: nanoseconds, from the packets, never from a clock of this process.
+//! Time on the capture's clock, in nanoseconds: it comes from the packets, never from a clock of this process.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,12 +12,12 @@ use jiff::tz::TimeZone;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Timestamp(pub u64);
 
-/// A span in microseconds, as events tell it.
+/// A span in whole microseconds, the unit of events; at most `u64::MAX`.
 pub fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A span in nanoseconds, or more than captures last.
+/// A span in nanoseconds; at most `u64::MAX`, which is 584 years.
 const fn nanos(span: Duration) -> u64 {
     Timestamp::new(span.as_secs(), span.subsec_nanos() as u64).0
 }
@@ -28,7 +28,7 @@ impl Timestamp {
         Self(seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(nanos))
     }
 
-    /// Its whole seconds since 1970, and the nanoseconds behind them.
+    /// Whole seconds since 1970, and the remaining nanoseconds.
     pub const fn parts(self) -> (u64, u64) {
         (self.0 / NANOS_PER_SECOND, self.0 % NANOS_PER_SECOND)
     }
@@ -38,13 +38,13 @@ impl Timestamp {
         Duration::from_nanos(self.nanos_since(earlier))
     }
 
-    /// Likewise in nanoseconds, for what is compared packet by packet.
+    /// Nanoseconds from `earlier` to `self`, as [`Self::since`]: a plain subtraction for comparisons at every packet.
     #[inline]
     pub const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The moment `by` later, or the last one that can be told.
+    /// The moment `by` later, or the last one that a timestamp can hold.
     #[inline]
     pub const fn after(self, by: Duration) -> Self {
         Self(self.0.saturating_add(nanos(by)))
@@ -56,7 +56,7 @@ impl Timestamp {
     }
 }
 
-/// RFC 3339 in UTC, always nine decimals and `Z`, so that text order is time order.
+/// Prints RFC 3339 in UTC, always with nine decimals and `Z`, so that text order is time order.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
@@ -66,8 +66,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// RFC 3339; without an offset, in UTC and also without seconds or time of day; or seconds since
-/// 1970, with up to nine decimals.
+/// Parses RFC 3339, or seconds since 1970 with up to nine decimals. A text without an offset is in UTC, and may lack
+/// the seconds or the time of day.
 impl FromStr for Timestamp {
     type Err = InvalidTime;
 
@@ -83,7 +83,7 @@ impl FromStr for Timestamp {
     }
 }
 
-/// Seconds since 1970; `None` when `text` is something else or beyond what can be told.
+/// Seconds since 1970; `None` when `text` is something else or beyond what a timestamp can hold.
 fn epoch(text: &str) -> Option<Timestamp> {
     let (seconds, decimals) = text.split_once('.').unwrap_or((text, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
@@ -95,7 +95,7 @@ fn epoch(text: &str) -> Option<Timestamp> {
     whole.checked_add(nanos).map(Timestamp)
 }
 
-/// A text that is no time, or one that captures cannot have: before 1970, or after 2554.
+/// The text is no time, or one that captures cannot have: before 1970, or after 2554.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "expected a time such as 2014-05-25T14:32:25Z, \"2014-05-25 14:32\" (UTC) or 1401028345.5 \
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_has_nine_decimals_always() {
+    fn text_always_has_nine_decimals() {
         assert_eq!(
             Timestamp::new(1_401_028_345, 512_000).to_string(),
             "2014-05-25T14:32:25.000512000Z"
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_read_in_every_form_that_people_have_at_hand() {
+    fn a_time_is_parsed_in_every_common_form() {
         let at = Timestamp::new(1_401_028_320, 0);
         for text in [
             "2014-05-25T14:32:00Z",
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_went_back_gives_no_negative_duration() {
+    fn a_clock_that_went_backwards_gives_no_negative_duration() {
         assert_eq!(Timestamp(5).since(Timestamp(9)), Duration::ZERO);
     }
 }

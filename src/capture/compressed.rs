@@ -151,7 +151,7 @@ const XZ_MEMORY_KIB: u32 = 128 * 1024;
 mod tests {
     use std::io::Write;
 
-    use super::super::samples::{Records, Trickle, frames, notices};
+    use super::super::samples::{PcapBuilder, Trickle, frames, notices};
     use super::super::{Endian, NoticeKind};
     use super::*;
 
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn truncation_is_reported_and_all_frames_before_it_are_read() {
-        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        let mut file = PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1);
         let mut state = 1u32;
         for n in 0..3000u32 {
             // Random bytes do not compress, so each part of the output needs a part of the input.
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn truncation_at_any_byte_is_reported_without_a_panic() {
-        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        let mut file = PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1);
         file.record(1, 1, 3, b"abc");
         for packed in [gzip(&file.bytes), zstd(&file.bytes), lz4(&file.bytes)] {
             for cut in 4..packed.len() {
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn corrupt_bytes_cause_no_panic() {
-        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        let mut file = PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1);
         file.record(1, 1, 3, b"abc");
         for packed in [gzip(&file.bytes), zstd(&file.bytes), lz4(&file.bytes), XZ.to_vec()] {
             for at in 4..packed.len() {

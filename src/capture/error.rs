@@ -1,11 +1,11 @@
-//! Stage 1: why an input cannot be read, in words for whoever typed its name.
+//! Why an input cannot be read, in words for its user.
 //!
-//! In: the failure where it happened. Out: [`Error`], and a hint what to do about it. What is wrong
-//! *inside* a capture is no error but a [`Notice`](super::Notice).
+//! In: the failure, where it happened. Out: an [`Error`], and a hint what to do about it. Damage *inside* a capture
+//! is no error but a [`Notice`](super::Notice).
 
 use std::io;
 
-/// Why an input gives no frames, or no more of them.
+/// Why an input has no frames, or why it was not read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system does not open the file.
@@ -13,7 +13,7 @@ pub enum Error {
     Open {
         /// The input as the user named it.
         name: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The name is that of a directory.
@@ -22,13 +22,13 @@ pub enum Error {
         /// The input as the user named it.
         name: String,
     },
-    /// Not one byte in it, or nothing but the wrapping of a compression.
+    /// The input has no bytes, or nothing but an empty compressed stream.
     #[error("{name} is an empty file; expected a capture file (pcap or pcapng)")]
     Empty {
         /// The input as the user named it.
         name: String,
     },
-    /// It begins like no format that this crate reads.
+    /// The input begins like no format that this crate reads.
     #[error(
         "{name} is not a capture file: expected pcap or pcapng, plain or compressed (gzip, zstd, \
          lz4, xz), found bytes {found}"
@@ -46,43 +46,43 @@ pub enum Error {
         name: String,
         /// Bytes (after decompression) that were read before.
         offset: u64,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// More inputs than a frame reference can tell apart.
+    /// There are more inputs than a [`FrameRef`](crate::packet::FrameRef) can number.
     #[error("{given} inputs given; expected at most {max}", max = u16::MAX)]
     TooManyInputs {
         /// Number of inputs named.
         given: usize,
     },
-    /// libpcap does not capture from the interface.
+    /// libpcap cannot capture from the interface.
     #[error("cannot capture from {device}: {message}")]
     Device {
         /// Name of the interface.
         device: String,
-        /// What libpcap said.
+        /// The message of libpcap.
         message: String,
-        /// What to do, where that is known.
+        /// What the user can do, if that is known.
         hint: Option<String>,
     },
-    /// The operating system does not let the program wait for packets.
+    /// The operating system reports an error while the program waits for packets.
     #[error("cannot wait for packets: {source}")]
     Wait {
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// libpcap does not understand the filter.
+    /// libpcap cannot compile the filter.
     #[error("cannot use filter \"{text}\": {message}")]
     Filter {
-        /// The filter as given.
+        /// The filter as the user wrote it.
         text: String,
-        /// What libpcap said.
+        /// The message of libpcap.
         message: String,
     },
 }
 
 impl Error {
-    /// What the user can do about it, as one clause to follow the error.
+    /// What the user can do about it, as a clause that follows the error; `None` if that is not known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Directory { name } => Some(format!("name the files in it: {name}/*.pcap*")),

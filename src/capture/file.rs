@@ -1,8 +1,7 @@
-//! Stage 1: one capture, whatever its format and wherever it comes from.
+//! One capture, in any format and from any source.
 //!
-//! In: a path or any [`Read`]. Out: one [`Item`] after the other, the frames numbered as Wireshark
-//! numbers them. Tells formats apart by content, decompresses, and reads forward only; the order of
-//! frames is that of the input.
+//! In: a path or any [`Read`]. Out: one [`Item`] after the other, with frames numbered as Wireshark numbers them.
+//! Recognises formats by content, decompresses, and reads forward only; the order of frames is that of the input.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -15,54 +14,54 @@ use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::read_ahead::{DecompressionThreads, ReadAhead};
 use super::{
-    Comment, Drops, Error, Frame, Interface, Item, LinkType, Notice, NoticeKind, Progress,
-    Receiver, Record, Secrets, SecretsType, Source, Step,
+    Comment, Drops, Error, FormatStep, Frame, FrameRecord, Interface, Item, LinkType, Notice,
+    NoticeKind, Progress, Receiver, Secrets, SecretsType, Source,
 };
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
-/// A capture being read: pcap or pcapng, plain or compressed.
+/// A capture that is being read: pcap or pcapng, plain or compressed.
 ///
-/// Reads when asked for a frame, once, and only when no whole frame is in hand. Allocates nothing for
+/// Reads once for a frame that is asked for, and only if no complete frame is in the buffer. Allocates nothing for
 /// a frame.
 ///
 /// # Limits
 ///
-/// 64 MiB of buffer, of which 512 KiB are used unless a record is larger; a decompressor's window of up
-/// to 128 MiB. A pcap record beyond 16 MiB or a pcapng block beyond 32 MiB counts as damage.
+/// 64 MiB of buffer, of which 512 KiB are used unless a record is larger; a decompression window of up to 128 MiB.
+/// A pcap record beyond 16 MiB or a pcapng block beyond 32 MiB counts as damage.
 pub struct CaptureFile {
     name: String,
     buffer: Buffer,
-    format: Format,
+    format: CaptureFormat,
     /// Number of the last frame, 0 before the first.
     id: FrameRef,
-    record: Record,
-    /// Nothing comes any more: the end was told, or an error was.
+    record: FrameRecord,
+    /// The end or an error was returned: nothing follows.
     ended: bool,
-    /// Damaged places that were told one by one.
-    told: u32,
-    /// Damaged places beyond those, and their bytes.
-    untold: (u64, u64),
+    /// Number of damaged places that were reported one by one.
+    reported: u32,
+    /// Number of damaged places beyond those, and their bytes.
+    unreported: (u64, u64),
 }
 
-#[repr(u8)] // a tag of its own is told sooner than one that hides in a field
-enum Format {
-    /// Nothing was read so far.
+#[repr(u8)] // a tag of its own is loaded faster than a niche in a field
+enum CaptureFormat {
+    /// No byte was read so far.
     Unknown,
     Pcap(Pcap),
     Pcapng(Pcapng),
 }
 
-/// What [`CaptureFile::advance`] came to.
+/// The result of [`CaptureFile::advance`].
 pub(super) enum Advance {
-    /// A frame of this time, now to be had from [`CaptureFile::found`].
+    /// A frame of this time, which [`CaptureFile::found`] returns.
     Frame(Timestamp),
-    /// What [`CaptureFile::item`] makes an item of.
+    /// Another item, which [`CaptureFile::item`] returns.
     Other(Other),
     End,
 }
 
-/// Anything but a frame, its bytes still in the buffer.
+/// Any item but a frame, with its bytes still in the buffer.
 pub(super) enum Other {
     Names,
     Secrets,
@@ -76,12 +75,12 @@ impl CaptureFile {
     ///
     /// # Errors
     ///
-    /// What cannot be opened, and directories. What is no capture shows when it is read.
+    /// The file cannot be opened, or is a directory. Whether it is a capture shows only when it is read.
     pub fn open(path: &Path, input: u16) -> Result<Self, Error> {
         Self::open_with(path, input, &DecompressionThreads::default())
     }
 
-    /// As [`Self::open`], a compressed file decompressed by one of the `helpers` where one is free.
+    /// Opens a capture as [`Self::open`] does; one of the `helpers` decompresses it if one is free.
     pub(super) fn open_with(
         path: &Path,
         input: u16,
@@ -96,10 +95,10 @@ impl CaptureFile {
         if metadata.is_dir() {
             return Err(Error::Directory { name });
         }
-        // A pipe or a device is not asked for more than is wanted, and gives nothing twice.
+        // A pipe or a device is not asked for more bytes than are wanted, and gives no byte twice.
         if metadata.is_file() && is_compressed(&mut file).unwrap_or_default() {
             let file = file.try_clone().map(|file| move || Decompressed::new(Box::new(file)));
-            // Where no thread is to be had, it goes without.
+            // If no thread is free, this thread decompresses.
             if let Some(Ok(read_ahead)) = file.ok().and_then(|file| ReadAhead::start(helpers, file))
             {
                 return Ok(Self::new(name, input, Box::new(read_ahead)));
@@ -108,7 +107,7 @@ impl CaptureFile {
         Ok(Self::from_reader(name, input, Box::new(file)))
     }
 
-    /// Reads the capture that `source` gives, under a `name` for errors. Reads nothing yet.
+    /// Reads the capture from `source`, with a `name` for errors. Reads nothing yet.
     pub fn from_reader(name: String, input: u16, source: Box<dyn Read + Send>) -> Self {
         Self::new(name, input, Box::new(Decompressed::new(source)))
     }
@@ -117,9 +116,9 @@ impl CaptureFile {
         Self {
             name,
             buffer: Buffer::new(source),
-            format: Format::Unknown,
+            format: CaptureFormat::Unknown,
             id: FrameRef { input, number: 0 },
-            record: Record {
+            record: FrameRecord {
                 at: Timestamp::default(),
                 link: LinkType::NULL,
                 interface: None,
@@ -127,8 +126,8 @@ impl CaptureFile {
                 place: 0..0,
             },
             ended: false,
-            told: 0,
-            untold: (0, 0),
+            reported: 0,
+            unreported: (0, 0),
         }
     }
 
@@ -141,7 +140,7 @@ impl CaptureFile {
     ///
     /// # Errors
     ///
-    /// The input is no capture, or the operating system fails. Nothing comes after an error.
+    /// The input is no capture, or the operating system fails. Nothing follows an error.
     pub fn next_item(&mut self) -> Result<Option<Item<'_>>, Error> {
         Ok(match self.advance()? {
             Advance::Frame(_) => Some(Item::Frame(self.found())),
@@ -158,7 +157,7 @@ impl CaptureFile {
     /// The interfaces that the capture declared so far, as [`Frame::interface`] counts them.
     pub fn interfaces(&self) -> &[Interface] {
         match &self.format {
-            Format::Pcapng(pcapng) => &pcapng.interfaces,
+            CaptureFormat::Pcapng(pcapng) => &pcapng.interfaces,
             _ => &[],
         }
     }
@@ -174,7 +173,7 @@ impl CaptureFile {
             &Interface { name: None, received: None, if_drop: None, os_drop: None };
         let input = self.input();
         let annotations = match &self.format {
-            Format::Pcapng(pcapng) => Some(&pcapng.annotations),
+            CaptureFormat::Pcapng(pcapng) => Some(&pcapng.annotations),
             _ => None,
         };
         match other {
@@ -195,38 +194,40 @@ impl CaptureFile {
         }
     }
 
-    /// Goes on to the next frame where it is in hand as a whole, as nearly all are. A part of the loop over all
-    /// frames: [`Self::advance`] for each took as long as decoding them.
+    /// Takes the next frame if it is complete in the buffer, as nearly all are. Inlined into the loop over frames:
+    /// calling [`Self::advance`] for each frame took as long as decoding it.
     #[inline(always)]
-    pub(super) fn step(&mut self) -> Option<Record> {
+    pub(super) fn step(&mut self) -> Option<FrameRecord> {
         let number = &mut self.id.number;
         match &mut self.format {
             _ if self.ended => None,
-            Format::Pcap(pcap) => pcap.step(&mut self.buffer, number),
-            Format::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number),
-            Format::Unknown => None,
+            CaptureFormat::Pcap(pcap) => pcap.step(&mut self.buffer, number),
+            CaptureFormat::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number),
+            CaptureFormat::Unknown => None,
         }
     }
 
-    /// Keeps what [`Self::step`] gave, until [`Self::found`] is asked for.
-    pub(super) fn keep(&mut self, record: Record) {
+    /// Keeps the record that [`Self::step`] returned, for [`Self::found`].
+    pub(super) fn keep(&mut self, record: FrameRecord) {
         self.record = record;
-        if let Format::Pcapng(pcapng) = &mut self.format {
-            // The frame before had these.
+        if let CaptureFormat::Pcapng(pcapng) = &mut self.format {
+            // These were the comments of an earlier frame.
             pcapng.annotations.comments.clear();
         }
     }
 
-    /// Reads on to the next frame, which then stays until the next call.
+    /// Reads up to the next item. A frame then stays available until the next call.
     pub(super) fn advance(&mut self) -> Result<Advance, Error> {
         while !self.ended {
             let number = &mut self.id.number;
             let step = match &mut self.format {
-                Format::Pcap(pcap) => pcap.advance(&mut self.buffer, number, &mut self.record),
-                Format::Pcapng(pcapng) => {
+                CaptureFormat::Pcap(pcap) => {
+                    pcap.advance(&mut self.buffer, number, &mut self.record)
+                }
+                CaptureFormat::Pcapng(pcapng) => {
                     pcapng.advance(&mut self.buffer, number, &mut self.record)
                 }
-                Format::Unknown => {
+                CaptureFormat::Unknown => {
                     self.ended = true;
                     match self.begin()? {
                         Some(step) => step,
@@ -238,46 +239,48 @@ impl CaptureFile {
                 }
             };
             match step {
-                Step::Frame => return Ok(Advance::Frame(self.record.at)),
-                Step::Names => return Ok(Advance::Other(Other::Names)),
-                Step::Secrets => return Ok(Advance::Other(Other::Secrets)),
-                Step::Interface(index) => return Ok(Advance::Other(Other::Interface(index))),
-                Step::Corrupt { skipped: Some(bytes), .. } if self.told == MAX_TOLD => {
-                    let (places, sum) = self.untold;
-                    self.untold = (places + 1, sum.saturating_add(bytes));
+                FormatStep::Frame => return Ok(Advance::Frame(self.record.at)),
+                FormatStep::Names => return Ok(Advance::Other(Other::Names)),
+                FormatStep::Secrets => return Ok(Advance::Other(Other::Secrets)),
+                FormatStep::Interface(index) => return Ok(Advance::Other(Other::Interface(index))),
+                FormatStep::Corrupt { skipped: Some(bytes), .. }
+                    if self.reported == MAX_REPORTED =>
+                {
+                    let (places, sum) = self.unreported;
+                    self.unreported = (places + 1, sum.saturating_add(bytes));
                 }
-                step => return self.trouble(step),
+                step => return self.finish_step(step),
             }
         }
         Ok(Advance::End)
     }
 
-    /// The frame that [`Self::advance`] found last, or [`Self::keep`] was given.
+    /// The frame that [`Self::advance`] found last, or whose record [`Self::keep`] was given.
     pub(super) fn found(&self) -> Frame<'_> {
         let comments = match &self.format {
-            Format::Pcapng(pcapng) => &pcapng.annotations.comments,
+            CaptureFormat::Pcapng(pcapng) => &pcapng.annotations.comments,
             _ => &[][..],
         };
         self.frame_with(self.record.clone(), comments)
     }
 
-    /// The frame that [`Self::step`] found last, by its record.
+    /// The frame of a record that [`Self::step`] returned last.
     #[inline(always)]
-    pub(super) fn frame(&self, record: Record) -> Frame<'_> {
-        // A packet block with options is left to `advance`.
+    pub(super) fn frame(&self, record: FrameRecord) -> Frame<'_> {
+        // `step` leaves packet blocks with options to `advance`, so there are no comments.
         self.frame_with(record, &[])
     }
 
     #[inline(always)]
-    fn frame_with<'a>(&'a self, record: Record, comments: &'a [Comment]) -> Frame<'a> {
-        let Record { at, link, interface, wire_len, place } = record;
+    fn frame_with<'a>(&'a self, record: FrameRecord, comments: &'a [Comment]) -> Frame<'a> {
+        let FrameRecord { at, link, interface, wire_len, place } = record;
         let bytes = self.buffer.at(place);
         Frame { id: self.id, at, link, interface, wire_len, bytes, comments }
     }
 
-    /// Recognises the format and passes its header, or gives the step that stands in its place.
-    fn begin(&mut self) -> Result<Option<Step>, Error> {
-        let header_cut = Step::Truncated { offset: 0, what: "the file header" };
+    /// Recognises the format and skips the file header, or returns the step that takes its place.
+    fn begin(&mut self) -> Result<Option<FormatStep>, Error> {
+        let header_cut = FormatStep::Truncated { offset: 0, what: "the file header" };
         self.buffer.fill(4);
         let Some(magic) = self.buffer.bytes().first_chunk() else {
             return match self.buffer.len() {
@@ -290,7 +293,7 @@ impl CaptureFile {
             if !pcap.read_header(&mut self.buffer) {
                 return Ok(Some(header_cut));
             }
-            self.format = Format::Pcap(pcap);
+            self.format = CaptureFormat::Pcap(pcap);
             return Ok(None);
         }
         if *magic == SECTION_MAGIC {
@@ -298,22 +301,22 @@ impl CaptureFile {
                 return Ok(Some(header_cut));
             }
             if Pcapng::recognise(self.buffer.bytes()) {
-                self.format = Format::Pcapng(Pcapng::new());
+                self.format = CaptureFormat::Pcapng(Pcapng::new());
                 return Ok(None);
             }
         }
         Err(self.not_a_capture())
     }
 
-    /// Turns what is no frame into a notice, an error or the end.
-    fn trouble(&mut self, step: Step) -> Result<Advance, Error> {
+    /// Turns a step that is no frame into a notice, an error or the end.
+    fn finish_step(&mut self, step: FormatStep) -> Result<Advance, Error> {
         let (kind, offset, skipped, detail) = match step {
-            Step::Corrupt { offset, skipped, detail } => {
+            FormatStep::Corrupt { offset, skipped, detail } => {
                 self.ended = skipped.is_none();
-                self.told += 1;
+                self.reported += 1;
                 (NoticeKind::Corrupt, offset, skipped, detail)
             }
-            Step::Truncated { offset, what } => {
+            FormatStep::Truncated { offset, what } => {
                 self.buffer.consume(self.buffer.len());
                 let end = self.buffer.offset();
                 let (kind, why) = match self.buffer.take_failure() {
@@ -323,12 +326,16 @@ impl CaptureFile {
                 let detail = format!("expected the rest of {what}; {why}");
                 (kind, offset, Some(end.saturating_sub(offset)), detail)
             }
-            Step::Frame | Step::Names | Step::Secrets | Step::Interface(_) | Step::End => {
+            FormatStep::Frame
+            | FormatStep::Names
+            | FormatStep::Secrets
+            | FormatStep::Interface(_)
+            | FormatStep::End => {
                 let offset = self.buffer.offset();
                 if let Some(failure) = self.buffer.take_failure() {
                     let (kind, why) = self.stopped(failure)?;
                     (kind, offset, Some(0), format!("expected a record or the end; {why}"))
-                } else if let (places @ 1.., bytes) = std::mem::take(&mut self.untold) {
+                } else if let (places @ 1.., bytes) = std::mem::take(&mut self.unreported) {
                     let detail = format!("{places} more damaged places were passed over");
                     (NoticeKind::Corrupt, offset, Some(bytes), detail)
                 } else {
@@ -341,8 +348,8 @@ impl CaptureFile {
         Ok(Advance::Other(Other::Notice(notice)))
     }
 
-    /// What a failed read means: damaged compression is part of the capture and told in a notice, a
-    /// failing device is an error.
+    /// Classifies a failed read: damaged compression is part of the capture, and gives a notice; a failing device
+    /// is an error.
     fn stopped(&mut self, failure: io::Error) -> Result<(NoticeKind, String), Error> {
         if failure.raw_os_error().is_some() {
             let offset = self.buffer.offset().saturating_add(self.buffer.len() as u64);
@@ -362,7 +369,7 @@ impl CaptureFile {
         let mut found = String::new();
         for byte in self.buffer.bytes().iter().take(SHOWN) {
             let space = if found.is_empty() { "" } else { " " };
-            // Writing to a string does not fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(found, "{space}{byte:02x}");
         }
         Error::NotACapture { name: self.name.clone(), found }
@@ -395,28 +402,28 @@ impl Source for CaptureFile {
 const SECTION_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 const SECTION_HEAD_LEN: usize = 12;
 
-/// Damage that comes more often is told in one notice at the end: a file of nothing but damage would
+/// Damage beyond this number is summed up in one notice at the end: otherwise a file of nothing but damage would
 /// give more text than it has bytes.
-const MAX_TOLD: u32 = 1000;
+const MAX_REPORTED: u32 = 1000;
 
-/// Bytes of an unknown input that its error shows.
+/// Bytes of an unknown input that its error quotes.
 const SHOWN: usize = 8;
 
 #[cfg(test)]
 mod tests {
     use super::super::Endian;
-    use super::super::samples::{Blocks, Records, items, read};
+    use super::super::samples::{PcapBuilder, PcapngBuilder, items, read};
     use super::*;
 
     fn small_captures() -> Vec<Vec<u8>> {
         let mut captures = Vec::new();
         for endian in [Endian::Big, Endian::Little] {
             for magic in [0xa1b2_c3d4, 0xa1b2_3c4d, 0xa1b2_cd34] {
-                let mut pcap = Records::file(endian, magic, 1);
+                let mut pcap = PcapBuilder::file(endian, magic, 1);
                 pcap.record(1, 0, 3, b"one").record(2, 0, 0, b"").record(3, 0, 5, b"three");
                 captures.push(pcap.bytes);
             }
-            let mut pcapng = Blocks::section(endian);
+            let mut pcapng = PcapngBuilder::section(endian);
             pcapng.interface(1, 0, &[(2, b"eth0")]).packet(0, 1, b"one").words(3, &[2], b"ab");
             pcapng.words(4, &[0], b"").packet(0, 3, b"three");
             captures.push(pcapng.bytes);
@@ -439,7 +446,7 @@ mod tests {
                     None => assert!(cut >= 4),
                 }
                 assert_eq!(frames, whole[..frames.len()]);
-                // One frame more each time a record is whole: then there is nothing to notice.
+                // Another frame each time that a record is complete; then there is no notice.
                 let whole_records = frames.len() > given;
                 given = frames.len();
                 assert!(notices.len() <= 1 && (notices.is_empty() || !whole_records));
@@ -456,8 +463,8 @@ mod tests {
     #[test]
     fn a_header_without_packets_is_no_error() {
         for capture in [
-            Records::file(Endian::Little, 0xa1b2_c3d4, 1).bytes,
-            Blocks::section(Endian::Big).bytes,
+            PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1).bytes,
+            PcapngBuilder::section(Endian::Big).bytes,
         ] {
             let (frames, notices, error) = items(&capture);
             assert!(frames.is_empty() && notices.is_empty() && error.is_none());
@@ -465,10 +472,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_capture_is_told_by_its_first_bytes() {
+    fn an_input_that_is_no_capture_is_recognised_by_its_first_bytes() {
         let error = items(b"{\"event\":1}\n").2.unwrap();
         assert!(error.to_string().contains("found bytes 7b 22 65 76 65 6e 74 22"), "{error}");
-        // The type of a section header without its byte-order magic.
+        // The type of a section header without its byte-order magic number.
         assert!(items(b"\n\r\r\n and then text").2.is_some());
         let error = items(b"").2.unwrap();
         assert_eq!(
@@ -478,15 +485,18 @@ mod tests {
     }
 
     #[test]
-    fn damage_without_end_is_told_in_a_bounded_number_of_notices() {
-        let mut pcapng = Blocks::section(Endian::Little);
+    fn endless_damage_gives_a_bounded_number_of_notices() {
+        let mut pcapng = PcapngBuilder::section(Endian::Little);
         pcapng.interface(1, 0, &[]);
-        for _ in 0..MAX_TOLD + 5 {
+        for _ in 0..MAX_REPORTED + 5 {
             pcapng.bytes.extend([0xff; 4]);
             pcapng.packet(0, 1, b"x");
         }
         let (frames, notices, _) = items(&pcapng.bytes);
-        assert_eq!((frames.len(), notices.len()), (MAX_TOLD as usize + 5, MAX_TOLD as usize + 1));
+        assert_eq!(
+            (frames.len(), notices.len()),
+            (MAX_REPORTED as usize + 5, MAX_REPORTED as usize + 1)
+        );
         let last = notices.last().unwrap();
         assert_eq!(last.detail, "5 more damaged places were passed over");
         assert_eq!(last.skipped, Some(20));
@@ -500,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_and_a_missing_file_are_told_before_reading() {
+    fn a_directory_and_a_missing_file_are_errors_before_reading() {
         let open = |path: &str| CaptureFile::open(Path::new(path), 0).err().unwrap();
         assert!(matches!(open("/"), Error::Directory { .. }));
         assert!(matches!(open("/no/such/file"), Error::Open { .. }));
@@ -521,7 +531,7 @@ mod tests {
                 }
             }
         }
-        let mut pcap = Records::file(Endian::Big, 0xa1b2_c3d4, 1);
+        let mut pcap = PcapBuilder::file(Endian::Big, 0xa1b2_c3d4, 1);
         pcap.record(1, 0, 3, b"one");
         let source = Failing(pcap.bytes[4..].to_vec());
         let source = io::Cursor::new(pcap.bytes[..4].to_vec()).chain(source);

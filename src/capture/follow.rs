@@ -1,7 +1,7 @@
-//! Stage 1: a file that is still being written.
+//! A file that is still being written.
 //!
-//! In: a regular file, and somebody to ask at its end. Out: its bytes, and those that come later.
-//! Knows no clock: whoever is asked does the waiting.
+//! In: a regular file, and a function that is called at its end. Out: its bytes, and those that are written later.
+//! Knows no clock: the function does the waiting.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,15 +9,15 @@ use std::path::Path;
 
 use super::Error;
 
-/// A file whose end is only the end so far.
+/// A reader of a file that may still grow.
 pub struct Follow<F> {
     file: File,
     should_continue: F,
 }
 
 impl<F: FnMut() -> bool> Follow<F> {
-    /// Opens the file at `path`. At its end `should_continue` is asked, which waits a while and says
-    /// whether there may be more.
+    /// Opens the file at `path`. At its end, `should_continue` is called, which waits a while and returns whether
+    /// the file may still grow.
     ///
     /// # Errors
     ///
@@ -45,18 +45,18 @@ mod tests {
     use std::fs::{self, OpenOptions};
     use std::io::Write;
 
-    use super::super::samples::Records;
+    use super::super::samples::PcapBuilder;
     use super::super::{CaptureFile, Endian, Item};
     use super::*;
 
     #[test]
     fn what_is_written_at_the_end_is_read_as_if_it_had_been_there() {
-        let mut capture = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        let mut capture = PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1);
         capture.record(1, 0, 3, b"one").record(2, 0, 3, b"two");
         let path = std::env::temp_dir().join(format!("beamscope-follow-{}", std::process::id()));
         fs::write(&path, b"").unwrap();
 
-        // A byte each time that the end is reached, so that each record is cut everywhere.
+        // Each time that the end is reached, one byte is written, so that each record is read in all its parts.
         let mut writer = OpenOptions::new().append(true).open(&path).unwrap();
         let mut rest = capture.bytes.clone().into_iter();
         let should_continue =

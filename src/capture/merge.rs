@@ -1,92 +1,90 @@
-//! Stage 1: several captures as one timeline.
+//! Several captures as one.
 //!
-//! In: the inputs as the command line names them. Out: their items merged by capture time, or one input
-//! behind the other. Within an input nothing changes its place.
+//! In: the inputs as the user named them. Out: their items, merged by capture time or one input after the other.
+//! Within an input, nothing is reordered.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::Read;
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::file::{Advance, Other};
 use super::read_ahead::DecompressionThreads;
-use super::{CaptureFile, Drops, Error, Item, Progress, Receiver, Record, Source};
+use super::{CaptureFile, Drops, Error, FrameRecord, Item, Progress, Receiver, Source};
 use crate::time::Timestamp;
 
-/// Where an input comes from.
+/// The origin of an input.
 pub enum Input {
-    /// A file, a named pipe, a device.
+    /// The path of a file, a named pipe or a device.
     Path(PathBuf),
-    /// Bytes from elsewhere, such as standard input.
+    /// A stream of bytes, such as standard input.
     Stream {
-        /// What errors call it.
+        /// Its name in errors.
         name: String,
-        /// The bytes.
+        /// The reader of the bytes.
         source: Box<dyn Read + Send>,
     },
 }
 
-/// How several inputs make one sequence.
+/// How several inputs become one sequence.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Order {
-    /// By capture time; at the same time, in the order given.
+    /// Merged by capture time; at equal times in the order given.
     #[default]
     Time,
     /// One after the other, in the order given.
     Given,
 }
 
-/// Several captures read as one.
+/// Several captures that are read as one.
 ///
 /// An input that cannot be read does not keep the others from being read: its error is an [`Item::Failed`].
 ///
-/// Regular files are opened when their first frame is due, so that rotated captures are open one or
-/// two at a time however many there are.
+/// A regular file is opened when its first frame is due, so that of many rotated captures one or two are open at a
+/// time.
 pub struct Inputs {
     inputs: Vec<InputState>,
     /// Time of the next frame of each input that has one, and the input.
     due: BinaryHeap<Reverse<(Timestamp, u16)>>,
-    /// Inputs to come that do not stand in `due`: all at first, then those behind the current one when
-    /// the order is the given one.
+    /// Inputs that are not in `due` yet: all of them at first; in the given order, those after the current one.
     waiting: std::ops::Range<u16>,
     order: Order,
-    /// The input whose item was given last and which has not been read on since.
+    /// The input of the last item, unless it has been read further since.
     current: Option<Box<CaptureFile>>,
-    /// Its frames from before this time come before those of any other.
+    /// Its frames before this time precede those of any other input.
     horizon: Timestamp,
     helpers: DecompressionThreads,
     /// Packets that the interfaces of inputs that are done have dropped.
     drops: Drops,
 }
 
-/// What [`Inputs::seek`] found.
-enum Next {
-    /// A frame of the current input.
+/// The result of [`Inputs::seek`].
+enum NextItem {
+    /// The next frame of the current input.
     Frame,
-    /// Something else of the current input.
+    /// Another item of the current input.
     Other(Other),
-    /// An input that ends here.
+    /// The error of an input that ends here.
     Failed(u16, Error),
 }
 
 enum InputState {
     Waiting(Input),
-    /// Its next frame stands in [`Inputs::due`].
+    /// The time of its next frame is in [`Inputs::due`].
     Open(Box<CaptureFile>),
-    /// [`Inputs::current`], or about to be.
+    /// It is [`Inputs::current`], or about to become it.
     Current,
     /// Read to its end, or to its error.
     Done,
 }
 
 impl Inputs {
-    /// Takes the inputs; opens none.
+    /// Takes the inputs without opening any.
     ///
     /// # Errors
     ///
-    /// There are more than 65 535.
+    /// There are more than 65,535.
     pub fn new(inputs: Vec<Input>, order: Order) -> Result<Self, Error> {
         let count = u16::try_from(inputs.len())
             .map_err(|_| Error::TooManyInputs { given: inputs.len() })?;
@@ -102,8 +100,8 @@ impl Inputs {
         })
     }
 
-    /// Uses so many threads, the caller's included, to decompress captures. What is read, and in which order,
-    /// is the same for every number.
+    /// Uses up to so many threads, that of the caller included, to decompress captures. The items and their order
+    /// do not depend on the number.
     #[must_use]
     pub fn with_threads(self, threads: NonZeroUsize) -> Self {
         Self { helpers: DecompressionThreads::new(threads.get() - 1), ..self }
@@ -112,7 +110,8 @@ impl Inputs {
     /// The next item of any input; `None` when all have ended.
     #[inline(always)] // part of the loop over frames: the frame stays in registers
     pub fn next_item(&mut self) -> Option<Item<'_>> {
-        // Nearly always a whole frame of the current input is in its buffer, and no other input comes before it.
+        // In nearly all cases a complete frame of the current input is in its buffer, and precedes those of all
+        // other inputs.
         match self.current.as_mut().and_then(|capture| capture.step()) {
             Some(record) if record.at < self.horizon => {
                 self.current.as_ref().map(|capture| Item::Frame(capture.frame(record)))
@@ -122,20 +121,20 @@ impl Inputs {
     }
 
     #[inline(never)]
-    fn seek_item(&mut self, stepped: Option<Record>) -> Option<Item<'_>> {
+    fn seek_item(&mut self, stepped: Option<FrameRecord>) -> Option<Item<'_>> {
         let next = self.seek(stepped)?;
-        if let Next::Failed(input, error) = next {
+        if let NextItem::Failed(input, error) = next {
             return Some(Item::Failed { input, error });
         }
         let capture = self.current.as_ref()?;
         Some(match next {
-            Next::Other(other) => capture.item(other),
-            Next::Frame | Next::Failed(..) => Item::Frame(capture.found()),
+            NextItem::Other(other) => capture.item(other),
+            NextItem::Frame | NextItem::Failed(..) => Item::Frame(capture.found()),
         })
     }
 
     /// The current input waits until its frame, of time `at`, is next.
-    fn put_off(&mut self, at: Timestamp) {
+    fn defer(&mut self, at: Timestamp) {
         let Some(capture) = self.current.take() else { return };
         let input = capture.input();
         self.due.push(Reverse((at, input)));
@@ -148,9 +147,9 @@ impl Inputs {
         }
     }
 
-    /// Makes `input` the current one, opening it first where it is not open yet, and says whether its next frame
-    /// has been found already.
-    fn take_up(&mut self, input: u16) -> Result<bool, Error> {
+    /// Makes `input` the current one, and opens it if it is not open. Returns whether its next frame was found
+    /// already.
+    fn make_current(&mut self, input: u16) -> Result<bool, Error> {
         let horizon = self.horizon_of(input);
         let Some(place) = self.inputs.get_mut(usize::from(input)) else { return Ok(false) };
         match std::mem::replace(place, InputState::Current) {
@@ -170,7 +169,7 @@ impl Inputs {
         Ok(false)
     }
 
-    /// The time before which nothing comes of any input but `input`.
+    /// The time before which all items are of `input`.
     fn horizon_of(&self, input: u16) -> Timestamp {
         if !self.waiting.is_empty() && self.order == Order::Time {
             return Timestamp::default();
@@ -181,7 +180,7 @@ impl Inputs {
         })
     }
 
-    /// Nothing more comes of the current input.
+    /// The current input has no more items.
     fn close_current(&mut self) {
         if let Some(capture) = self.current.take() {
             let input = capture.input();
@@ -190,27 +189,27 @@ impl Inputs {
         }
     }
 
-    /// What comes next, where it has to be looked for: the current input, of which `stepped` is in hand, has nothing
-    /// in hand, or gives way to another.
+    /// Finds the next item if it is not simply the next frame of the current input: `stepped` is the frame in its
+    /// buffer, if any, which has to wait for another input.
     #[inline(never)]
-    fn seek(&mut self, stepped: Option<Record>) -> Option<Next> {
+    fn seek(&mut self, stepped: Option<FrameRecord>) -> Option<NextItem> {
         if let (Some(capture), Some(record)) = (&mut self.current, stepped) {
             let at = record.at;
             capture.keep(record);
-            self.put_off(at);
+            self.defer(at);
         }
         loop {
-            // Reading on is put off until now: a pipe is not asked for more than was wanted.
+            // Only now is the current input read further, so that a pipe is not asked for more than is wanted.
             if let Some(capture) = &mut self.current {
                 match capture.advance() {
-                    Ok(Advance::Other(other)) => return Some(Next::Other(other)),
-                    Ok(Advance::Frame(at)) if at < self.horizon => return Some(Next::Frame),
-                    Ok(Advance::Frame(at)) => self.put_off(at),
+                    Ok(Advance::Other(other)) => return Some(NextItem::Other(other)),
+                    Ok(Advance::Frame(at)) if at < self.horizon => return Some(NextItem::Frame),
+                    Ok(Advance::Frame(at)) => self.defer(at),
                     Ok(Advance::End) => self.close_current(),
                     Err(e) => {
                         let input = capture.input();
                         self.close_current();
-                        return Some(Next::Failed(input, e));
+                        return Some(NextItem::Failed(input, e));
                     }
                 }
                 continue;
@@ -218,16 +217,16 @@ impl Inputs {
             let waiting = self.next_waiting();
             let due = || self.due.pop().map(|Reverse((_, input))| input);
             let input = waiting.or_else(due)?;
-            match self.take_up(input) {
-                Ok(true) => return Some(Next::Frame),
+            match self.make_current(input) {
+                Ok(true) => return Some(NextItem::Frame),
                 Ok(false) => {}
-                Err(e) => return Some(Next::Failed(input, e)),
+                Err(e) => return Some(NextItem::Failed(input, e)),
             }
         }
     }
 
-    /// An input that must be opened before anything else can be given. Puts off those whose first
-    /// time can be had without keeping them open.
+    /// The next input that must be opened before another item can be returned. Inputs whose first time can be read
+    /// without keeping them open are put into `due` instead.
     fn next_waiting(&mut self) -> Option<u16> {
         if self.order == Order::Given && !self.due.is_empty() {
             return None;
@@ -255,13 +254,13 @@ impl Input {
     }
 }
 
-/// Time of the first frame of the file, or the beginning of time if a notice precedes it, which then comes first.
+/// Time of the first frame of the file; the beginning of time if it begins with a notice, which then comes first.
 fn first_time(path: &Path) -> Timestamp {
     let Ok(mut capture) = CaptureFile::open(path, 0) else { return Timestamp::default() };
     loop {
         match capture.advance() {
             Ok(Advance::Frame(at)) => return at,
-            // Declarations at the front of a file say nothing about its time.
+            // Declarations at the start of a file have no time.
             Ok(Advance::Other(Other::Names | Other::Secrets | Other::Interface(_))) => {}
             _ => return Timestamp::default(),
         }
@@ -272,12 +271,16 @@ impl Source for Inputs {
     #[inline(always)] // the loop over frames, specialised for its receiver
     fn pump(&mut self, receiver: &mut impl Receiver) -> Result<Progress, Error> {
         loop {
-            // By reference: moving the item, which was just built, would stall on store forwarding.
-            let next = self.next_item();
-            let flow = match &next {
-                Some(Item::Frame(frame)) => receiver.on_frame(frame),
-                Some(_) => next.map_or(ControlFlow::Continue(()), |item| receiver.on_item(item)),
-                None => return Ok(Progress::End),
+            // The fast path of `next_item`, without an item between the frame and its receiver.
+            let flow = match self.current.as_mut().and_then(|capture| capture.step()) {
+                Some(record) if record.at < self.horizon => {
+                    let Some(capture) = &self.current else { return Ok(Progress::End) };
+                    receiver.on_frame(&capture.frame(record))
+                }
+                stepped => match self.seek_item(stepped) {
+                    Some(item) => receiver.on_item(item),
+                    None => return Ok(Progress::End),
+                },
             };
             if flow.is_break() {
                 return Ok(Progress::More);
@@ -302,12 +305,12 @@ mod tests {
     #![expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 
     use super::super::Endian;
-    use super::super::samples::{Blocks, Records};
+    use super::super::samples::{PcapBuilder, PcapngBuilder};
     use super::*;
     use crate::packet::FrameRef;
 
     fn stream(seconds: &[u32]) -> Input {
-        let mut pcap = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        let mut pcap = PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1);
         for seconds in seconds {
             pcap.record(*seconds, 0, 1, b"x");
         }
@@ -322,7 +325,7 @@ mod tests {
         order
     }
 
-    /// Likewise, and the inputs that failed.
+    /// The same, and the inputs that failed.
     fn order_and_failures(inputs: &mut Inputs) -> (Vec<(u16, u64)>, Vec<u16>) {
         let (mut order, mut failed) = (Vec::new(), Vec::new());
         while let Some(item) = inputs.next_item() {
@@ -383,7 +386,7 @@ mod tests {
         let paths: Vec<_> = [30, 10, 20]
             .into_iter()
             .map(|seconds| {
-                let mut pcap = Records::file(Endian::Big, 0xa1b2_c3d4, 1);
+                let mut pcap = PcapBuilder::file(Endian::Big, 0xa1b2_c3d4, 1);
                 pcap.record(seconds, 0, 1, b"x").record(seconds + 1, 0, 1, b"y");
                 let path = folder.join(format!("{seconds}.pcap"));
                 std::fs::write(&path, pcap.bytes).unwrap();
@@ -407,7 +410,7 @@ mod tests {
     #[test]
     fn comments_and_interfaces_come_with_their_input_in_either_order() {
         for given in [Order::Time, Order::Given] {
-            let mut pcapng = Blocks::section(Endian::Big);
+            let mut pcapng = PcapngBuilder::section(Endian::Big);
             // Packets of no bytes, the second with opt_comment (1) of 2 bytes.
             pcapng.interface(1, 0, &[]).packet(0, 0, b"");
             pcapng.words(6, &[0, 0, 1, 0, 0], &[0, 1, 0, 2, b'h', b'i']).packet(0, 2, b"");
@@ -434,7 +437,7 @@ mod tests {
     #[test]
     fn a_comment_stays_with_its_frame_where_inputs_take_turns() {
         let seconds = |n: u64| n * 1_000_000;
-        let mut pcapng = Blocks::section(Endian::Big);
+        let mut pcapng = PcapngBuilder::section(Endian::Big);
         pcapng.interface(1, 0, &[]);
         let high_low = |n: u64| ((seconds(n) >> 32) as u32, seconds(n) as u32);
         for n in [1, 3, 5] {

@@ -1,7 +1,7 @@
-//! Stage 1: frames out of capture files and interfaces, and into files again.
+//! Frames from capture files and interfaces, and into capture files.
 //!
-//! In: bytes of a file, a pipe, or libpcap's ring. Out: one [`Frame`] after the other, borrowed from
-//! the reader's buffer, and a [`Notice`] where a capture is damaged. Nothing here looks into a frame.
+//! In: bytes of a file or a pipe, or the ring buffer of libpcap. Out: the [`Item`]s of a [`Source`]: frames,
+//! borrowed from the reader's buffer, and what a capture contains beside them. Nothing here decodes a frame.
 
 mod annotations;
 mod buffer;
@@ -40,7 +40,7 @@ pub struct LinkType(pub u16);
 impl LinkType {
     /// BSD loopback, address family in the byte order of the capturing host.
     pub const NULL: Self = Self(0);
-    /// Ethernet.
+    /// Ethernet, with or without VLAN tags.
     pub const ETHERNET: Self = Self(1);
     /// PPP, with or without HDLC framing.
     pub const PPP: Self = Self(9);
@@ -50,11 +50,11 @@ impl LinkType {
     pub const DLT_RAW_OPENBSD: Self = Self(14);
     /// PPP in HDLC framing, or Cisco HDLC.
     pub const PPP_HDLC: Self = Self(50);
-    /// Raw IP in files.
+    /// Raw IP, as it is numbered in files.
     pub const RAW: Self = Self(101);
-    /// Cisco HDLC.
+    /// HDLC as Cisco uses it.
     pub const C_HDLC: Self = Self(104);
-    /// IEEE 802.11.
+    /// IEEE 802.11, without a radio header.
     pub const IEEE802_11: Self = Self(105);
     /// OpenBSD loopback, address family in network byte order.
     pub const LOOP: Self = Self(108);
@@ -64,9 +64,9 @@ impl LinkType {
     pub const IEEE802_11_RADIOTAP: Self = Self(127);
     /// For private use; Darwin writes PKTAP under it.
     pub const USER2: Self = Self(149);
-    /// Raw IPv4.
+    /// Raw IP, always of version 4.
     pub const IPV4: Self = Self(228);
-    /// Raw IPv6.
+    /// Raw IP, always of version 6.
     pub const IPV6: Self = Self(229);
     /// Darwin's packet metadata, with another link type inside.
     pub const PKTAP: Self = Self(258);
@@ -74,9 +74,9 @@ impl LinkType {
     pub const LINUX_SLL2: Self = Self(276);
 }
 
-/// A frame as the format describes it, its bytes still in the buffer.
+/// The description of a frame; its bytes are in the buffer at `place`.
 #[derive(Clone, Debug)]
-struct Record {
+struct FrameRecord {
     at: Timestamp,
     link: LinkType,
     interface: Option<u32>,
@@ -84,11 +84,12 @@ struct Record {
     place: Range<usize>,
 }
 
-/// What a format finds next in the buffer; of a frame, the record that the format was given is filled in.
-/// Formats count frames in the number they are given, those
-/// included that they cannot hand out, so that numbers stay those of Wireshark.
+/// The next part of a capture. For a frame, the record that the format was given is filled in.
+///
+/// Formats count frames in the number that they are given, including those that they cannot return, so that the
+/// numbers are those of Wireshark.
 #[derive(Debug)]
-enum Step {
+enum FormatStep {
     Frame,
     /// Names of addresses, now in the annotations.
     Names,
@@ -141,7 +142,7 @@ impl Endian {
     /// The first `N` 32-bit fields of `bytes`: how every header in both formats is read.
     #[inline]
     fn words<const N: usize>(self, bytes: &[u8]) -> Option<[u32; N]> {
-        // One choice for all of them, not one for each.
+        // One branch for all fields, not one for each.
         match self {
             Self::Big => words(bytes, u32::from_be_bytes),
             Self::Little => words(bytes, u32::from_le_bytes),

@@ -1,6 +1,6 @@
 //! Stage 1: records of the classic pcap format.
 //!
-//! In: the buffer, at the file header or a record. Out: one [`Record`] after the other, or the offset of the first
+//! In: the buffer, at the file header or a record. Out: one [`FrameRecord`] after the other, or the offset of the first
 //! corrupt record. Records have no magic number by which the next one could be found, so reading ends there.
 //!
 //! ```text
@@ -15,7 +15,7 @@
 //! longer records.
 
 use super::buffer::Buffer;
-use super::{Endian, LinkType, Record, Step};
+use super::{Endian, FormatStep, FrameRecord, LinkType};
 use crate::time::Timestamp;
 
 /// Format of the records of one file.
@@ -60,36 +60,36 @@ impl Pcap {
         &mut self,
         buffer: &mut Buffer,
         number: &mut u64,
-        record: &mut Record,
-    ) -> Step {
+        record: &mut FrameRecord,
+    ) -> FormatStep {
         let offset = buffer.offset();
         let header_len = self.record_header_len;
         if !buffer.fill(header_len) && buffer.len() == 0 {
-            return Step::End;
+            return FormatStep::End;
         }
         let header = buffer.bytes().get(..header_len).and_then(|header| self.endian.words(header));
         let Some([_, _, captured]) = header else {
-            return Step::Truncated { offset, what: "a record header" };
+            return FormatStep::Truncated { offset, what: "a record header" };
         };
         if captured > MAX_CAPTURED {
             let detail = format!(
                 "expected a record of at most {MAX_CAPTURED} bytes, found {captured}; stopped reading"
             );
-            return Step::Corrupt { offset, skipped: None, detail };
+            return FormatStep::Corrupt { offset, skipped: None, detail };
         }
         buffer.fill(header_len + captured as usize);
         match self.step(buffer, number) {
             Some(found) => {
                 *record = found;
-                Step::Frame
+                FormatStep::Frame
             }
-            None => Step::Truncated { offset, what: "a record" },
+            None => FormatStep::Truncated { offset, what: "a record" },
         }
     }
 
     /// Reads the next record if all of it is buffered.
     #[inline(always)]
-    pub(super) fn step(&self, buffer: &mut Buffer, number: &mut u64) -> Option<Record> {
+    pub(super) fn step(&self, buffer: &mut Buffer, number: &mut u64) -> Option<FrameRecord> {
         let [seconds, fraction, captured, wire_len] = self.endian.words(buffer.peek::<16>()?)?;
         if captured > MAX_CAPTURED {
             return None;
@@ -98,7 +98,7 @@ impl Pcap {
         let start = buffer.take(whole)?;
         *number += 1;
         let nanos = u64::from(fraction) * u64::from(self.nanos_per_fraction);
-        Some(Record {
+        Some(FrameRecord {
             at: Timestamp::new(seconds.into(), nanos),
             link: self.link,
             interface: None,
@@ -118,7 +118,7 @@ const MAX_CAPTURED: u32 = 16 * 1024 * 1024;
 #[expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 mod tests {
     use super::super::NoticeKind;
-    use super::super::samples::{Records, frames, notices};
+    use super::super::samples::{PcapBuilder, frames, notices};
     use super::*;
 
     const SECONDS: u32 = 1_700_000_000;
@@ -127,7 +127,7 @@ mod tests {
     fn every_magic_is_read_in_both_byte_orders() {
         for endian in [Endian::Big, Endian::Little] {
             for (magic, nanos) in [(0xa1b2_c3d4, 5_000), (0xa1b2_3c4d, 5), (0xa1b2_cd34, 5_000)] {
-                let mut file = Records::file(endian, magic, 1);
+                let mut file = PcapBuilder::file(endian, magic, 1);
                 file.record(SECONDS, 5, 99, b"one").record(SECONDS, 6, 3, b"two");
                 let frames = frames(&file.bytes);
                 assert_eq!(frames.len(), 2, "{magic:x}");
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_link_type_is_the_lower_half_of_its_field() {
-        let mut file = Records::file(Endian::Big, 0xa1b2_c3d4, 0x5400_0114);
+        let mut file = PcapBuilder::file(Endian::Big, 0xa1b2_c3d4, 0x5400_0114);
         file.record(1, 0, 1, b"x");
         assert_eq!(frames(&file.bytes)[0].link, LinkType::LINUX_SLL2);
     }
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn reading_ends_at_a_record_with_an_impossible_length() {
         for length in [MAX_CAPTURED + 1, u32::MAX] {
-            let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+            let mut file = PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1);
             file.record(1, 0, 1, b"x");
             let offset = file.bytes.len() as u64;
             file.record(1, 0, 1, b"y").record(1, 0, 1, b"z");
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_record_larger_than_the_first_buffer_is_one_slice() {
-        let mut file = Records::file(Endian::Little, 0xa1b2_c3d4, 1);
+        let mut file = PcapBuilder::file(Endian::Little, 0xa1b2_c3d4, 1);
         let large: Vec<u8> = (0..1_000_000u32).map(|n| n as u8).collect();
         file.record(1, 0, 1_000_000, &large).record(2, 0, 1, b"x");
         let frames = frames(&file.bytes);

@@ -1,6 +1,6 @@
 //! Stage 1: blocks of the pcapng format.
 //!
-//! In: the buffer, at the start of a block. Out: one [`Record`] for each packet block, the declared interfaces,
+//! In: the buffer, at the start of a block. Out: one [`FrameRecord`] for each packet block, the declared interfaces,
 //! the places where corrupt bytes were skipped, and [`Annotations`]. Only comments on packets are kept.
 //!
 //! ```text
@@ -22,7 +22,7 @@ use std::net::IpAddr;
 
 use super::annotations::Annotations;
 use super::buffer::{Buffer, MAX_NEED};
-use super::{Endian, Interface, LinkType, Record, SecretsType, Step};
+use super::{Endian, FormatStep, FrameRecord, Interface, LinkType, SecretsType};
 use crate::time::Timestamp;
 
 /// State of reading one file: the current section and the interfaces.
@@ -96,13 +96,13 @@ impl Pcapng {
         &mut self,
         buffer: &mut Buffer,
         number: &mut u64,
-        found: &mut Record,
-    ) -> Step {
+        found: &mut FrameRecord,
+    ) -> FormatStep {
         self.annotations.comments.clear();
         loop {
             let (kind, len) = match self.peek_block(buffer) {
                 Ok(block) => block,
-                Err(NoBlock::End) => return Step::End,
+                Err(NoBlock::End) => return FormatStep::End,
                 Err(NoBlock::Cut) => return self.resynchronise(buffer, None),
                 Err(NoBlock::Corrupt(detail)) => return self.resynchronise(buffer, Some(detail)),
             };
@@ -122,7 +122,7 @@ impl Pcapng {
                                 self.keep_comments(options);
                             }
                             *found = record;
-                            return Step::Frame;
+                            return FormatStep::Frame;
                         }
                         Ok(None) => continue,
                         Err(why) => Err(why),
@@ -134,7 +134,7 @@ impl Pcapng {
                         _ => self.count_statistics(body),
                     };
                     match read {
-                        Ok(Some(index)) => return Step::Interface(index),
+                        Ok(Some(index)) => return FormatStep::Interface(index),
                         Ok(None) => continue,
                         Err(why) => Err(why),
                     }
@@ -142,14 +142,14 @@ impl Pcapng {
                 NAME_RESOLUTION => {
                     self.keep_names(body);
                     if !self.annotations.names.is_empty() {
-                        return Step::Names;
+                        return FormatStep::Names;
                     }
                     continue;
                 }
                 DECRYPTION_SECRETS => {
                     self.keep_secrets(body, start + 8);
                     if self.annotations.secrets.is_some() {
-                        return Step::Secrets;
+                        return FormatStep::Secrets;
                     }
                     continue;
                 }
@@ -166,7 +166,7 @@ impl Pcapng {
                 _ => Ok(()),
             };
             if let Err(detail) = read {
-                return Step::Corrupt { offset, skipped: Some(len as u64), detail };
+                return FormatStep::Corrupt { offset, skipped: Some(len as u64), detail };
             }
         }
     }
@@ -174,7 +174,7 @@ impl Pcapng {
     /// Reads the next block if it has the common form: an enhanced packet block, whole and buffered, without options.
     /// Returns `None` and consumes nothing for any other, which [`Self::advance`] reads in three times the time.
     #[inline(always)]
-    pub(super) fn step(&mut self, buffer: &mut Buffer, number: &mut u64) -> Option<Record> {
+    pub(super) fn step(&mut self, buffer: &mut Buffer, number: &mut u64) -> Option<FrameRecord> {
         let header = self.endian.words(buffer.peek::<ENHANCED_HEADER_LEN>()?)?;
         let [ENHANCED_PACKET, len, interface, high, low, captured, wire_len] = header else {
             return None;
@@ -190,7 +190,7 @@ impl Pcapng {
         let start = buffer.take(whole)? + ENHANCED_HEADER_LEN;
         self.last = declared.clock.at(u64::from(high) << 32 | u64::from(low));
         *number += 1;
-        Some(Record {
+        Some(FrameRecord {
             at: self.last,
             link: declared.link,
             interface: declared.index,
@@ -232,7 +232,7 @@ impl Pcapng {
 
     /// Skips bytes until a plausible block begins. `detail` describes the error. It is `None` if the input ended
     /// within the block, which is then truncated unless another block follows in the buffered bytes.
-    fn resynchronise(&mut self, buffer: &mut Buffer, detail: Option<String>) -> Step {
+    fn resynchronise(&mut self, buffer: &mut Buffer, detail: Option<String>) -> FormatStep {
         let offset = buffer.offset();
         loop {
             buffer.consume(1);
@@ -244,15 +244,15 @@ impl Pcapng {
                     "expected a whole block, found a length beyond the end of the input".into()
                 });
                 let skipped = Some(buffer.offset().saturating_sub(offset));
-                return Step::Corrupt { offset, skipped, detail };
+                return FormatStep::Corrupt { offset, skipped, detail };
             }
         }
         buffer.consume(buffer.len());
         match detail {
-            None => Step::Truncated { offset, what: "a block" },
+            None => FormatStep::Truncated { offset, what: "a block" },
             Some(detail) => {
                 let skipped = Some(buffer.offset().saturating_sub(offset));
-                Step::Corrupt { offset, skipped, detail }
+                FormatStep::Corrupt { offset, skipped, detail }
             }
         }
     }
@@ -272,7 +272,12 @@ impl Pcapng {
     }
 
     /// Reads a packet block that begins at `start` in the buffer.
-    fn packet(&mut self, kind: u32, block: &[u8], start: usize) -> Result<Option<Record>, String> {
+    fn packet(
+        &mut self,
+        kind: u32,
+        block: &[u8],
+        start: usize,
+    ) -> Result<Option<FrameRecord>, String> {
         let too_short =
             || format!("a packet block of {} bytes has no room for its header", block.len());
         let room = |header_len| block.len().checked_sub(header_len + 4).ok_or_else(too_short);
@@ -327,7 +332,7 @@ impl Pcapng {
             self.last = declared.clock.at(ticks);
         }
         let start = start + packet.header_len;
-        Ok(Some(Record {
+        Ok(Some(FrameRecord {
             at: self.last,
             link: declared.link,
             interface: declared.index,
@@ -570,7 +575,7 @@ const MAX_COUNTERS: usize = 64;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "counts that make bytes")]
 mod tests {
-    use super::super::samples::{Blocks, frames, items, notices, read};
+    use super::super::samples::{PcapngBuilder, frames, items, notices, read};
     use super::super::{Endian, Item, NoticeKind};
     use super::*;
 
@@ -578,9 +583,9 @@ mod tests {
 
     #[test]
     fn every_section_has_its_own_byte_order_and_interfaces() {
-        let mut file = Blocks::section(Endian::Big);
+        let mut file = PcapngBuilder::section(Endian::Big);
         file.interface(1, 0, &[]).packet(0, SECONDS * 1_000_000 + 1, b"first");
-        let mut second = Blocks::section(Endian::Little);
+        let mut second = PcapngBuilder::section(Endian::Little);
         second.interface(276, 0, &[]).interface(101, 0, &[]);
         second.packet(1, SECONDS * 1_000_000 + 2, b"second");
         file.bytes.append(&mut second.bytes);
@@ -600,7 +605,7 @@ mod tests {
                 Endian::Big => seconds.to_be_bytes(),
                 Endian::Little => seconds.to_le_bytes(),
             };
-            let mut file = Blocks::section(endian);
+            let mut file = PcapngBuilder::section(endian);
             file.interface(1, 0, &[(IF_TSRESOL, &[9]), (IF_TSOFFSET, &offset(1000))])
                 .interface(1, 0, &[(IF_TSRESOL, &[0x94]), (IF_TSOFFSET, &offset(-5))])
                 .interface(1, 0, &[(IF_TSRESOL, &[12])])
@@ -631,7 +636,7 @@ mod tests {
     fn simple_packets_have_the_snaplen_of_the_first_interface_and_the_time_of_the_previous_packet()
     {
         for (snaplen, captured) in [(0, 6), (4, 4), (100, 6)] {
-            let mut file = Blocks::section(Endian::Big);
+            let mut file = PcapngBuilder::section(Endian::Big);
             file.interface(1, snaplen, &[]).packet(0, 7, b"timed");
             file.words(SIMPLE_PACKET, &[6], b"abcdef");
             let frames = frames(&file.bytes);
@@ -643,7 +648,7 @@ mod tests {
     #[test]
     fn obsolete_packets_have_a_16_bit_interface_field() {
         for (endian, first_word) in [(Endian::Big, 0x0001_0007), (Endian::Little, 0x0007_0001)] {
-            let mut file = Blocks::section(endian);
+            let mut file = PcapngBuilder::section(endian);
             file.interface(1, 0, &[]).interface(113, 0, &[]);
             file.words(PACKET, &[first_word, 0, 9, 3, 60], b"abc");
             let frames = frames(&file.bytes);
@@ -654,7 +659,7 @@ mod tests {
 
     #[test]
     fn wireshark_counts_journal_and_custom_blocks_and_no_others() {
-        let mut file = Blocks::section(Endian::Little);
+        let mut file = PcapngBuilder::section(Endian::Little);
         file.interface(1, 0, &[]);
         for kind in [JOURNAL_EXPORT, CUSTOM, CUSTOM_NOT_COPIED, DECRYPTION_SECRETS, 4, 77] {
             file.words(kind, &[1], b"what it holds");
@@ -665,7 +670,7 @@ mod tests {
 
     #[test]
     fn interfaces_have_names_and_counters() {
-        let mut file = Blocks::section(Endian::Big);
+        let mut file = PcapngBuilder::section(Endian::Big);
         let long = [b'n'; 1000];
         file.interface(1, 0, &[(IF_NAME, b"eth0"), (END_OF_OPTIONS, b""), (IF_NAME, b"no")]);
         file.interface(1, 0, &[(IF_NAME, &long)]);
@@ -710,8 +715,8 @@ mod tests {
     }
 
     /// Annotations of a file with one interface and the blocks that `fill` adds.
-    fn annotations(endian: Endian, fill: impl Fn(&mut Blocks)) -> Read {
-        let mut file = Blocks::section(endian);
+    fn annotations(endian: Endian, fill: impl Fn(&mut PcapngBuilder)) -> Read {
+        let mut file = PcapngBuilder::section(endian);
         file.interface(1, 0, &[]);
         fill(&mut file);
         assert!(notices(&file.bytes).is_empty());
@@ -837,7 +842,7 @@ mod tests {
 
     #[test]
     fn packets_of_an_undeclared_interface_are_reported_once_and_counted() {
-        let mut file = Blocks::section(Endian::Little);
+        let mut file = PcapngBuilder::section(Endian::Little);
         file.interface(1, 0, &[]).packet(0, 1, b"a").packet(9, 2, b"b").packet(8, 3, b"c");
         file.packet(0, 4, b"d");
         assert_eq!(frames(&file.bytes).iter().map(|f| f.number).collect::<Vec<_>>(), [1, 4]);
@@ -848,7 +853,7 @@ mod tests {
 
     /// A file of three packets, and the range of the second.
     fn three_packets() -> (Vec<u8>, std::ops::Range<usize>) {
-        let mut file = Blocks::section(Endian::Little);
+        let mut file = PcapngBuilder::section(Endian::Little);
         file.interface(1, 0, &[]).packet(0, 1, b"packet 1");
         let start = file.bytes.len();
         file.packet(0, 2, b"packet 2");
@@ -885,7 +890,7 @@ mod tests {
 
     #[test]
     fn a_captured_length_beyond_the_block_loses_only_that_packet() {
-        let mut file = Blocks::section(Endian::Big);
+        let mut file = PcapngBuilder::section(Endian::Big);
         file.interface(1, 0, &[]);
         file.words(ENHANCED_PACKET, &[0, 0, 1, u32::MAX, 4], b"abcd").words(
             ENHANCED_PACKET,
@@ -901,7 +906,7 @@ mod tests {
     #[test]
     fn changed_bytes_never_stop_the_reader() {
         // Each byte of a small file is replaced by several values.
-        let mut file = Blocks::section(Endian::Little);
+        let mut file = PcapngBuilder::section(Endian::Little);
         file.interface(1, 96, &[(IF_NAME, b"eth0"), (IF_TSRESOL, &[9])]).packet(0, 5, b"abcde");
         file.words(SIMPLE_PACKET, &[4], b"abcd").packet(0, 6, b"fghij");
         let comment = options(Endian::Little, &[(OPT_COMMENT, b"comment")]);
@@ -921,7 +926,7 @@ mod tests {
     fn pcap_parser_reads_the_same_packets() {
         use pcap_parser::{Block, parse_block_be, parse_block_le};
         for endian in [Endian::Big, Endian::Little] {
-            let mut file = Blocks::section(endian);
+            let mut file = PcapngBuilder::section(endian);
             file.interface(113, 0, &[(IF_NAME, b"any")]);
             for n in 0..20u64 {
                 file.packet(0, SECONDS * 1_000_000 + n, &vec![n as u8; n as usize]);

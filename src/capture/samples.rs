@@ -1,4 +1,4 @@
-//! Captures made for the tests of this stage, byte by byte, and readers that give them in pieces.
+//! Captures for the tests of this folder, built byte by byte, and readers that return them in pieces.
 
 #![expect(clippy::cast_possible_truncation, reason = "lengths of what the tests make")]
 
@@ -9,7 +9,7 @@ use super::{CaptureFile, Endian, Error, Item, LinkType, Notice};
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
-/// Gives at most `step` bytes at a time.
+/// Returns at most `step` bytes at a time.
 pub(super) struct Trickle {
     pub(super) bytes: VecDeque<u8>,
     pub(super) step: usize,
@@ -22,9 +22,9 @@ impl Read for Trickle {
     }
 }
 
-/// A frame that outlives its buffer.
+/// A copy of a frame that outlives its buffer.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Kept {
+pub(super) struct OwnedFrame {
     pub(super) number: u64,
     pub(super) at: Timestamp,
     pub(super) link: LinkType,
@@ -38,8 +38,8 @@ pub(super) fn read(bytes: Vec<u8>, step: usize) -> CaptureFile {
     CaptureFile::from_reader("sample".into(), 0, Box::new(source))
 }
 
-/// All that `bytes` give; the same byte by byte, or the test fails.
-pub(super) fn items(bytes: &[u8]) -> (Vec<Kept>, Vec<Notice>, Option<Error>) {
+/// All items of a capture. The test fails if reading byte by byte gives others.
+pub(super) fn items(bytes: &[u8]) -> (Vec<OwnedFrame>, Vec<Notice>, Option<Error>) {
     let all_of = |step| {
         let mut capture = read(bytes.to_vec(), step);
         let (mut frames, mut notices) = (Vec::new(), Vec::new());
@@ -47,7 +47,7 @@ pub(super) fn items(bytes: &[u8]) -> (Vec<Kept>, Vec<Notice>, Option<Error>) {
             match capture.next_item() {
                 Ok(Some(Item::Frame(frame))) => {
                     let FrameRef { number, .. } = frame.id;
-                    frames.push(Kept {
+                    frames.push(OwnedFrame {
                         number,
                         at: frame.at,
                         link: frame.link,
@@ -68,7 +68,7 @@ pub(super) fn items(bytes: &[u8]) -> (Vec<Kept>, Vec<Notice>, Option<Error>) {
     at_once
 }
 
-pub(super) fn frames(bytes: &[u8]) -> Vec<Kept> {
+pub(super) fn frames(bytes: &[u8]) -> Vec<OwnedFrame> {
     items(bytes).0
 }
 
@@ -85,15 +85,15 @@ fn put(bytes: &mut Vec<u8>, endian: Endian, words: &[u32]) {
     }
 }
 
-/// A classic pcap file.
-pub(super) struct Records {
+/// Builds a classic pcap file.
+pub(super) struct PcapBuilder {
     endian: Endian,
-    /// Octets of the modified format behind each record header.
+    /// Bytes of the modified format after each record header.
     extra: usize,
     pub(super) bytes: Vec<u8>,
 }
 
-impl Records {
+impl PcapBuilder {
     pub(super) fn file(endian: Endian, magic: u32, network: u32) -> Self {
         let mut bytes = Vec::new();
         let version = if endian == Endian::Big { 0x0002_0004 } else { 0x0004_0002 };
@@ -109,13 +109,13 @@ impl Records {
     }
 }
 
-/// A pcapng section.
-pub(super) struct Blocks {
+/// Builds a pcapng section.
+pub(super) struct PcapngBuilder {
     endian: Endian,
     pub(super) bytes: Vec<u8>,
 }
 
-impl Blocks {
+impl PcapngBuilder {
     pub(super) fn section(endian: Endian) -> Self {
         let mut blocks = Self { endian, bytes: Vec::new() };
         let version = if endian == Endian::Big { 0x0001_0000 } else { 0x0000_0001 };

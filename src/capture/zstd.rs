@@ -1,7 +1,7 @@
-//! Stage 1: zstd frames in a row, decoded in Rust.
+//! Concatenated zstd frames, decoded in Rust.
 //!
-//! The decoder knows single frames; skippable frames, checksums, the limit on the window and what is left
-//! when the source ends inside a frame are dealt with here.
+//! The decoder knows single frames. Skippable frames, checksums, the limit on the window, and the bytes left when
+//! the source ends inside a frame are handled here.
 
 use std::error::Error;
 use std::io::{self, BufRead, Read};
@@ -16,10 +16,10 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 pub(super) struct ZstdFrames<R> {
     source: R,
     decoder: FrameDecoder,
-    state: State,
+    state: FrameState,
 }
 
-enum State {
+enum FrameState {
     BetweenFrames,
     InFrame,
     /// The frame is broken. The error is reported once all bytes before it are read.
@@ -30,7 +30,7 @@ impl<R: BufRead> ZstdFrames<R> {
     pub(super) fn new(source: R) -> Self {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(MAX_WINDOW);
-        Self { source, decoder, state: State::BetweenFrames }
+        Self { source, decoder, state: FrameState::BetweenFrames }
     }
 
     /// Reads the next frame header; `false` at the end of the source.
@@ -38,7 +38,7 @@ impl<R: BufRead> ZstdFrames<R> {
         while !self.source.fill_buf()?.is_empty() {
             match self.decoder.reset(&mut self.source) {
                 Ok(()) => {
-                    self.state = State::InFrame;
+                    self.state = FrameState::InFrame;
                     return Ok(true);
                 }
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
@@ -61,7 +61,7 @@ impl<R: BufRead> ZstdFrames<R> {
     /// Decodes the next block, or ends a frame that cannot be decoded further.
     fn next_block(&mut self) {
         if let Err(e) = self.decoder.decode_blocks(&mut self.source, ONE_BLOCK) {
-            self.state = State::Broken(Some(io_error(e)));
+            self.state = FrameState::Broken(Some(io_error(e)));
             // An empty last block makes the decoder give the bytes that it kept for later blocks.
             if self.decoder.decode_blocks(EMPTY_LAST_BLOCK, ONE_BLOCK).is_err() {
                 self.decoder = FrameDecoder::new();
@@ -74,11 +74,11 @@ impl<R: BufRead> ZstdFrames<R> {
         let expected = self.decoder.get_checksum_from_data();
         let is_intact = expected.is_none() || expected == self.decoder.get_calculated_checksum();
         self.state = if is_intact {
-            State::BetweenFrames
+            FrameState::BetweenFrames
         } else {
             let error =
                 io::Error::new(io::ErrorKind::InvalidData, "wrong checksum of a zstd frame");
-            State::Broken(Some(error))
+            FrameState::Broken(Some(error))
         };
     }
 }
@@ -93,14 +93,14 @@ impl<R: BufRead> Read for ZstdFrames<R> {
                 return self.decoder.read(into);
             }
             match &mut self.state {
-                State::BetweenFrames => match self.next_frame() {
+                FrameState::BetweenFrames => match self.next_frame() {
                     Ok(true) => {}
                     Ok(false) => return Ok(0),
-                    Err(e) => self.state = State::Broken(Some(e)),
+                    Err(e) => self.state = FrameState::Broken(Some(e)),
                 },
-                State::InFrame if self.decoder.is_finished() => self.end_frame(),
-                State::InFrame => self.next_block(),
-                State::Broken(error) => return error.take().map_or(Ok(0), Err),
+                FrameState::InFrame if self.decoder.is_finished() => self.end_frame(),
+                FrameState::InFrame => self.next_block(),
+                FrameState::Broken(error) => return error.take().map_or(Ok(0), Err),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Candidate cookies, from files and from the command line.
 //!
-//! In: names of files, and cookies as typed. Out: [`Cookies`], each with the label under which
+//! In: names of files, and cookies as typed. Out: [`CandidateCookies`], each with the label under which
 //! output names it. No text that leaves here, errors included, shows a cookie or a part of one.
 
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use beamscope::limits::Limits;
-use beamscope::protocol::digest::{Cookie, Cookies};
+use beamscope::protocol::digest::{CandidateCookies, Cookie};
 
 /// A cookie as typed. Its `Debug` form does not show it.
 #[derive(Clone)]
@@ -29,7 +29,7 @@ pub(super) struct CookieSources<'a> {
     pub(super) files: &'a [PathBuf],
     /// Cookies from the command line.
     pub(super) typed: &'a [CookieText],
-    /// Also read `~/.erlang.cookie`.
+    /// Also read the file `~/.erlang.cookie`.
     pub(super) use_home: bool,
 }
 
@@ -93,7 +93,10 @@ impl CookieError {
 ///
 /// A file cannot be read or has the wrong form; there are more cookies, or larger files, than
 /// `limits` allow.
-pub(super) fn load(sources: &CookieSources<'_>, limits: &Limits) -> Result<Cookies, CookieError> {
+pub(super) fn load(
+    sources: &CookieSources<'_>,
+    limits: &Limits,
+) -> Result<CandidateCookies, CookieError> {
     let mut candidates = CookieCandidates::new(limits.cookies);
     for (path, number) in sources.files.iter().zip(1..) {
         let name = short_name(path, sources.files);
@@ -118,7 +121,7 @@ pub(super) fn load(sources: &CookieSources<'_>, limits: &Limits) -> Result<Cooki
 
 /// The cookies read so far, and how many there may be.
 struct CookieCandidates {
-    cookies: Cookies,
+    cookies: CandidateCookies,
     max: usize,
     /// Labels in use; each belongs to one cookie.
     labels: HashSet<String>,
@@ -126,7 +129,7 @@ struct CookieCandidates {
 
 impl CookieCandidates {
     fn new(max: usize) -> Self {
-        Self { cookies: Cookies::default(), max, labels: HashSet::new() }
+        Self { cookies: CandidateCookies::default(), max, labels: HashSet::new() }
     }
 
     /// Adds a file of cookies, one a line, as `LABEL<TAB>COOKIE` or `COOKIE` alone. Labels and errors

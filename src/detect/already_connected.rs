@@ -1,7 +1,7 @@
-//! A node dials another that believes it is connected to it already.
+//! A node dials another one that still has an older connection with it.
 //!
-//! Status `alive`: the acceptor asks whether the connection that it has is to go. `true` replaces it, `false`
-//! gives the new one up. Mostly the old connection had died at one end only.
+//! With status `alive` the acceptor asks whether to replace the older connection: `true` replaces it, `false`
+//! closes the new one. Usually the older connection had ended on one side only.
 
 use super::finding::{Sides, closed, finding, shown};
 use super::{Detection, Rule, RuleDoc};
@@ -10,7 +10,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role, State};
 use crate::record::{Severity, Shows};
 
-/// `beamscope explain already-connected`.
+/// Documentation of the rule `already-connected`.
 const DOC: RuleDoc = RuleDoc {
     rule: "already-connected",
     severity: Severity::Info,
@@ -41,7 +41,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct AlreadyConnected;
 
 impl Rule for AlreadyConnected {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -55,25 +55,25 @@ impl Rule for AlreadyConnected {
         let Some(status) = session.seen.status("alive") else { return };
         let sides = Sides::of(session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
-        let answer = session.seen.handshake.alive_reply.as_ref().map(|it| (it.mark, it.what));
+        let reply = session.seen.handshake.alive_reply.as_ref().map(|it| (it.mark, it.what));
         let mut found = finding(&DOC, session, &sides);
-        found.title = format!("{b} still held a connection with {a}");
-        let what_followed = match answer {
+        found.title = format!("{b} still had an older connection with {a}");
+        let what_followed = match reply {
             _ if is_established => {
-                format!("{a} wanted the new one, which replaced the old.")
+                format!("{a} confirmed, and the new connection replaced the old one.")
             }
-            Some((_, false)) => format!("{a} did not want the new one any more, which was closed."),
-            _ => format!("{a} gave no answer, and the new one was closed."),
+            Some((_, false)) => format!("{a} answered false, and the new connection was closed."),
+            _ => format!("{a} sent no reply, and the new connection was closed."),
         };
         found.explanation = format!(
-            "{a} dialed {b}, which asked whether the connection that it still had is to go (status \
-             alive): that one had ended for {a} before, or another node of that name holds it. \
-             {what_followed}"
+            "{a} dialed {b}, which still had a connection with {a} and asked whether to replace it \
+             (status alive). Either the old connection had ended on the side of {a} only, or another \
+             node has the same name. {what_followed}"
         );
         found.remedy = vec![
-            format!("Nothing, if {a} was restarted or lost its link for a moment."),
-            "If it happens again and again, look for a firewall or address translation that forgets quiet \
-             connections, and for a second node of that name."
+            format!("Do nothing if {a} was restarted or lost its link for a moment."),
+            "If it happens again and again, look for a firewall or NAT that drops idle connections, \
+             and for a second node with the same name."
                 .to_owned(),
         ];
         found.evidence.extend(shown(
@@ -86,12 +86,12 @@ impl Rule for AlreadyConnected {
             Some(Role::Acceptor),
             Shows::handshake(MessageKind::Status, "alive"),
         ));
-        if let Some((mark, should_continue)) = answer {
+        if let Some((mark, should_continue)) = reply {
             let what = Shows::handshake(MessageKind::Status, should_continue.to_string());
             found.evidence.extend(shown(Some(mark), Some(Role::Initiator), what));
         }
         if !is_established {
-            found.evidence.extend(closed(session, "in place of a handshake"));
+            found.evidence.extend(closed(session, "before the handshake was complete"));
         }
         out.push(found);
     }
@@ -101,10 +101,10 @@ impl Rule for AlreadyConnected {
 mod tests {
     use super::*;
     use crate::detect::tests::{Step, but, found, rules};
-    use crate::judge::samples::{Dial, dial, mark};
+    use crate::judge::samples::{SampleDial, dial, mark};
     use crate::observe::Received;
 
-    fn answered(dial: Dial, status: &str, reply: Option<bool>) -> Step {
+    fn with_status(dial: SampleDial, status: &str, reply: Option<bool>) -> Step {
         but(dial, |session| {
             session.status(mark(5), status);
             session.seen.handshake.alive_reply =
@@ -112,35 +112,39 @@ mod tests {
         })
     }
 
-    fn up() -> Dial {
+    fn established() -> SampleDial {
         dial(0, "a@h1/10.0.0.1/1", "b@h1/10.0.0.1/2")
     }
 
     #[test]
-    fn alive_is_told_with_what_followed() {
-        let told = |step: Step| {
+    fn the_finding_shows_the_reply_to_alive_and_what_followed() {
+        let explained = |step: Step| {
             let [finding] = &found(&[step])[..] else { panic!() };
             assert_eq!((finding.rule, finding.severity), ("already-connected", Severity::Info));
             let frames: Vec<_> = finding.evidence.iter().map(|shown| shown.frame.number).collect();
             (finding.explanation.clone(), frames)
         };
-        let (text, frames) = told(answered(up(), "alive", Some(true)));
-        assert!(text.ends_with("a@h1 wanted the new one, which replaced the old."), "{text}");
+        let (text, frames) = explained(with_status(established(), "alive", Some(true)));
+        assert!(
+            text.ends_with("a@h1 confirmed, and the new connection replaced the old one."),
+            "{text}"
+        );
         assert_eq!(frames, [1, 5, 6]);
-        let given_up = || up().fails(Outcome::AlreadyConnected);
-        let (text, _) = told(answered(given_up(), "alive", Some(false)));
-        assert!(text.ends_with("did not want the new one any more, which was closed."), "{text}");
-        let (text, frames) = told(answered(given_up().closed(9, [9; 2]), "alive", None));
-        assert!(text.ends_with("gave no answer, and the new one was closed."), "{text}");
+        let given_up = || established().fails(Outcome::AlreadyConnected);
+        let (text, _) = explained(with_status(given_up(), "alive", Some(false)));
+        assert!(text.ends_with("answered false, and the new connection was closed."), "{text}");
+        let (text, frames) = explained(with_status(given_up().closed(9, [9; 2]), "alive", None));
+        assert!(text.ends_with("sent no reply, and the new connection was closed."), "{text}");
         assert_eq!(frames, [1, 5, 9]);
     }
 
     #[test]
-    fn any_other_status_is_none_and_another_cause_goes_before() {
-        assert!(rules(&[answered(up(), "ok", None)]).is_empty());
-        let refused = answered(up().fails(Outcome::CookieMismatch), "alive", Some(true));
+    fn other_statuses_are_no_finding_and_another_cause_takes_precedence() {
+        assert!(rules(&[with_status(established(), "ok", None)]).is_empty());
+        let refused =
+            with_status(established().fails(Outcome::CookieMismatch), "alive", Some(true));
         assert_eq!(rules(&[refused]), ["cookie-mismatch"]);
-        let closed = answered(up().closed(9, [9; 2]), "alive", Some(true));
-        assert!(rules(&[closed]).is_empty(), "it was told when it came up");
+        let closed = with_status(established().closed(9, [9; 2]), "alive", Some(true));
+        assert!(rules(&[closed]).is_empty(), "it was reported when the connection was established");
     }
 }

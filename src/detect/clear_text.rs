@@ -1,7 +1,8 @@
-//! Distribution without TLS between different hosts: told once, at the end of a run.
+//! Distribution without TLS between different hosts, reported once at the end of a run.
 //!
-//! The cookie is not on the wire, but everything else is: whoever sees these packets reads every message, and
-//! whoever can change them owns the nodes. Normal in a closed network, an exposure beyond one.
+//! The cookie is not on the wire, but everything else is: anyone who captures these packets can read every
+//! message, and anyone who can change them can run code on the nodes. That is normal in a closed network, and an
+//! exposure beyond one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,7 +16,7 @@ use crate::observe::{MessageKind, Role};
 use crate::packet::FrameRef;
 use crate::record::{Confidence, Evidence, Severity, Shows};
 
-/// `beamscope explain clear-text-distribution`.
+/// Documentation of the rule `clear-text-distribution`.
 const DOC: RuleDoc = RuleDoc {
     rule: "clear-text-distribution",
     severity: Severity::Info,
@@ -45,10 +46,10 @@ const DOC: RuleDoc = RuleDoc {
 
 #[derive(Default)]
 pub(super) struct ClearText {
-    /// Pairs by name, or by address where no name was seen.
+    /// Pairs of nodes by name, or by address where no name was seen.
     pairs: BTreeMap<[String; 2], Pair>,
-    /// Connections of further pairs when [`MAX_PAIRS`] were known.
-    beyond: u64,
+    /// Number of connections of further pairs, after [`MAX_PAIRS`] pairs were known.
+    uncounted: u64,
 }
 
 struct Pair {
@@ -59,7 +60,7 @@ struct Pair {
 }
 
 impl Rule for ClearText {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -80,7 +81,7 @@ impl Rule for ClearText {
         });
         key.sort_unstable();
         if self.pairs.len() >= MAX_PAIRS && !self.pairs.contains_key(&key) {
-            self.beyond += u64::from(!session.again);
+            self.uncounted += u64::from(!session.is_repeated);
             return;
         }
         let seen = &session.seen;
@@ -95,14 +96,16 @@ impl Rule for ClearText {
     }
 
     fn on_end(&mut self, known: &World, out: &mut Vec<Detection>) {
-        // A connection that was joined in its middle names nobody; another one of the same two may have.
-        let named: BTreeSet<_> = self
+        // A connection whose start is not in the capture has no names, but another one between the same
+        // addresses may have them.
+        let addresses_with_names: BTreeSet<_> = self
             .pairs
             .values()
             .filter(|pair| !pair.nodes.is_empty())
             .map(|pair| pair.ips)
             .collect();
-        self.pairs.retain(|_, pair| !pair.nodes.is_empty() || !named.contains(&pair.ips));
+        self.pairs
+            .retain(|_, pair| !pair.nodes.is_empty() || !addresses_with_names.contains(&pair.ips));
         let is_outside = |ip: &IpAddr| known.home().is_outside(*ip) == Some(true);
         let mut pairs: Vec<_> = std::mem::take(&mut self.pairs).into_iter().collect();
         let outside = |pair: &Pair| pair.ips.iter().any(is_outside);
@@ -112,16 +115,22 @@ impl Rule for ClearText {
             return;
         }
         let mut found = Detection::new(&DOC);
-        let count = match (pairs.len(), self.beyond) {
-            (1, 0) => "one pair of nodes talks".to_owned(),
-            (count, 0) => format!("{count} pairs of nodes talk"),
-            (count, _) => format!("more than {count} pairs of nodes talk"),
+        let count = match (pairs.len(), self.uncounted) {
+            (1, 0) => "one pair of nodes on different hosts is connected without TLS".to_owned(),
+            (count, 0) => {
+                format!("{count} pairs of nodes on different hosts are connected without TLS")
+            }
+            (count, _) => format!(
+                "more than {count} pairs of nodes on different hosts are connected without TLS"
+            ),
         };
         found.title = if exposed > 0 {
             found.severity = Severity::Medium;
-            format!("{count} without TLS between hosts, {exposed} of them with an end outside")
+            let of_them =
+                if pairs.len() == 1 { String::new() } else { format!("{exposed} of them ") };
+            format!("{count}, {of_them}with an end outside your networks")
         } else {
-            format!("{count} without TLS between hosts")
+            count
         };
         let named: Vec<_> = pairs
             .iter()
@@ -137,14 +146,14 @@ impl Rule for ClearText {
             rest => format!(", and {rest} more"),
         };
         found.explanation = format!(
-            "In clear: {}{rest}. Whoever is on the way reads every message, and can test cookies against \
-             the handshakes.",
+            "Not encrypted: {}{rest}. Anyone who can capture packets on the path can read every message, \
+             and can test guesses at the cookie against the handshakes.",
             named.join("; ")
         );
         found.remedy = vec![
-            "Nothing, where the network between the nodes is closed, or encrypted below."
+            "Do nothing if the network between the nodes is closed, or encrypted at a lower layer."
                 .to_owned(),
-            "Else run all nodes with -proto_dist inet_tls and certificates that both sides verify."
+            "Otherwise run all nodes with -proto_dist inet_tls and certificates that both sides verify."
                 .to_owned(),
         ];
         found.parties = "all".to_owned();
@@ -162,7 +171,7 @@ impl Rule for ClearText {
                     input: None,
                     session_id: Some(pair.session_id.clone()),
                     from: None,
-                    what: Shows::Note(format!("{a} and {b} in clear").into()),
+                    what: Shows::Note(format!("{a} and {b} without TLS").into()),
                 })
             })
             .collect();
@@ -171,10 +180,10 @@ impl Rule for ClearText {
     }
 }
 
-/// Pairs known at a time: a full mesh of 90 nodes.
+/// Maximum of pairs kept: those of a full mesh of 90 nodes.
 const MAX_PAIRS: usize = 4096;
 
-/// Pairs named, and shown.
+/// Maximum of pairs that the finding names and gives evidence for.
 const NAMED: usize = 10;
 
 #[cfg(test)]
@@ -185,15 +194,15 @@ mod tests {
     use crate::judge::world::HomeNets;
     use crate::record::Finding;
 
-    fn told(findings: &[Finding]) -> Option<&Finding> {
-        let mut told = findings.iter().filter(|it| it.rule == "clear-text-distribution");
-        let one = told.next();
-        assert!(told.next().is_none());
-        one
+    fn only(findings: &[Finding]) -> Option<&Finding> {
+        let mut matching = findings.iter().filter(|it| it.rule == "clear-text-distribution");
+        let first = matching.next();
+        assert!(matching.next().is_none());
+        first
     }
 
     #[test]
-    fn all_pairs_are_one_finding_and_what_is_too_long_is_counted() {
+    fn all_pairs_are_one_finding_and_pairs_beyond_ten_are_counted() {
         let mesh: Vec<_> = (1..=15)
             .flat_map(|n| {
                 let from = format!("n{n:02}@h/10.0.0.{n}/1");
@@ -202,8 +211,8 @@ mod tests {
             .map(Step::from)
             .collect();
         let findings = found(&mesh);
-        let finding = told(&findings).unwrap();
-        assert_eq!(finding.title, "15 pairs of nodes talk without TLS between hosts");
+        let finding = only(&findings).unwrap();
+        assert_eq!(finding.title, "15 pairs of nodes on different hosts are connected without TLS");
         assert!(
             finding.explanation.contains("hub@h and n10@h, and 5 more."),
             "{}",
@@ -213,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn one_host_and_failed_dials_are_none() {
+    fn connections_on_one_host_and_failed_dials_are_no_finding() {
         let events = [
             dial(0, "a@h/127.0.0.1/1", "b@h/127.0.0.1/2").into(),
             dial(1, "a@h/::1/1", "b@h/::1/2").into(),
@@ -221,32 +230,34 @@ mod tests {
             dial(3, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").fails(Outcome::CookieMismatch).into(),
             dial(4, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").fails(Outcome::Tls).into(),
         ];
-        assert!(told(&found(&events)).is_none());
+        assert!(only(&found(&events)).is_none());
     }
 
     #[test]
-    fn an_end_outside_of_home_is_an_exposure_and_goes_first() {
+    fn a_pair_with_an_end_outside_the_home_networks_is_medium_and_listed_first() {
         let home: HomeNets = ["10.0.0.0/8".parse().unwrap()].into_iter().collect();
         let inside = Step::from(dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2"));
         let across = Step::from(dial(1, "y@h9/203.0.113.9/1", "z@h2/10.0.0.2/2"));
         let findings = found_at_home(&[inside.clone(), across], home.clone());
-        let finding = told(&findings).unwrap();
+        let finding = only(&findings).unwrap();
         assert_eq!(finding.severity, Severity::Medium);
         assert!(
-            finding.explanation.starts_with("In clear: y@h9 and z@h2 (outside); a@h1 and b@h2.")
+            finding
+                .explanation
+                .starts_with("Not encrypted: y@h9 and z@h2 (outside); a@h1 and b@h2.")
         );
-        assert_eq!(told(&found_at_home(&[inside], home)).unwrap().severity, Severity::Info);
+        assert_eq!(only(&found_at_home(&[inside], home)).unwrap().severity, Severity::Info);
     }
 
     #[test]
-    fn a_connection_joined_in_its_middle_is_no_second_pair() {
+    fn a_connection_without_its_start_is_no_second_pair() {
         let whole = Step::from(dial(9, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2"));
         let joined = but(dial(0, "a@h1/10.0.0.2/1", "b@h2/10.0.0.1/2"), |session| {
             session.forget_names();
         });
         let findings = found(&[joined.clone(), whole]);
-        assert_eq!(told(&findings).unwrap().nodes.len(), 2);
-        assert!(told(&findings).unwrap().title.starts_with("one pair"));
-        assert!(told(&found(&[joined])).unwrap().explanation.contains("10.0.0.1 and 10.0.0.2"));
+        assert_eq!(only(&findings).unwrap().nodes.len(), 2);
+        assert!(only(&findings).unwrap().title.starts_with("one pair"));
+        assert!(only(&found(&[joined])).unwrap().explanation.contains("10.0.0.1 and 10.0.0.2"));
     }
 }

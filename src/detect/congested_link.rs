@@ -1,7 +1,7 @@
-//! A connection whose receiver does not read.
+//! A connection whose receiver does not read (`congested-link`).
 //!
-//! `congested-link`: a closed receive window for seconds, on the side of a node that goes on speaking. What
-//! it does not tell: why that node does not read.
+//! The receive window of one side is closed for seconds while that side keeps sending. The capture cannot show
+//! why its node does not read.
 
 use super::finding::{Sides, finding, seconds, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
@@ -10,7 +10,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::Role;
 use crate::record::{Confidence, Severity, Shows};
 
-/// `beamscope explain congested-link`.
+/// Documentation of the rule `congested-link`.
 const DOC: RuleDoc = RuleDoc {
     rule: "congested-link",
     severity: Severity::Medium,
@@ -44,7 +44,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct CongestedLink;
 
 impl Rule for CongestedLink {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -62,27 +62,29 @@ impl Rule for CongestedLink {
             else {
                 continue;
             };
-            let (receiver, sender) = sides.beginning_with(role);
+            let (receiver, sender) = sides.side_and_peer(role);
             let mut found = finding(&DOC, session, &sides);
             found.confidence = Confidence::Likely;
             found.parties = format!("{sender},{receiver}");
             let lasted = seconds(stall.lasted_us);
-            found.title = format!("{receiver} let {sender} send nothing for {lasted}");
+            found.title = format!(
+                "{receiver} kept its TCP window closed for {lasted}, so {sender} could not send"
+            );
             found.explanation = format!(
-                "The receive window of {receiver} was closed for {lasted}, while {receiver} itself went on \
-                 speaking: its node did not read what {sender} sends. What {sender} had to say, ticks \
-                 included, waited."
+                "The receive window of {receiver} was closed for {lasted}, while {receiver} itself kept \
+                 sending: its node did not read what {sender} sent. Everything that {sender} had to \
+                 send, ticks included, waited."
             );
             found.remedy = DOC.remedy.iter().map(ToString::to_string).collect();
             found.evidence.extend(shown(Some(stall.since), Some(role), Shows::ZeroWindow));
-            found.not_excluded = vec!["a proxy in between that does not read".to_owned()];
+            found.not_excluded = vec!["a proxy in between did not read".to_owned()];
             found.logged_by = vec![role.peer()];
             out.push(found);
         }
     }
 }
 
-/// Long enough for a person to notice, and a third of a tick period.
+/// Shortest stall that is reported: users notice it, and it is a third of the default tick period.
 const LONG_US: u64 = 5_000_000;
 
 #[cfg(test)]
@@ -91,25 +93,25 @@ mod tests {
     use crate::judge::samples::{dial, mark};
     use crate::observe::Stall;
 
-    fn told(lasted_us: u64, spoke: bool) -> Vec<String> {
+    fn titles(lasted_us: u64, sent_bytes: bool) -> Vec<String> {
         let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").closed(20_000, [20_000; 2]);
         let since = mark(9000);
         let event = but(dial, |session| {
-            session.seen.tcp.sides.acceptor.stall =
-                Some(Stall { since, lasted_us, sent_bytes: spoke });
+            session.seen.tcp.sides.acceptor.stall = Some(Stall { since, lasted_us, sent_bytes });
         });
         let found = found(&[event]).into_iter();
         found.filter(|f| f.rule == "congested-link").map(|f| f.title.clone()).collect()
     }
 
     #[test]
-    fn a_long_stall_of_a_side_that_speaks_is_told() {
-        assert_eq!(told(7_300_000, true), ["b@h let a@h send nothing for 7.3 s"]);
+    fn a_long_stall_of_a_side_that_keeps_sending_is_a_finding() {
+        let title = "b@h kept its TCP window closed for 7.3 s, so a@h could not send";
+        assert_eq!(titles(7_300_000, true), [title]);
     }
 
     #[test]
-    fn a_short_one_and_that_of_a_frozen_node_are_not() {
-        assert!(told(4_900_000, true).is_empty());
-        assert!(told(60_000_000, false).is_empty());
+    fn a_short_stall_and_the_stall_of_a_frozen_node_are_no_finding() {
+        assert!(titles(4_900_000, true).is_empty());
+        assert!(titles(60_000_000, false).is_empty());
     }
 }

@@ -1,9 +1,9 @@
-//! An established connection that did not end as one that is closed.
+//! An established connection that ended without a normal close.
 //!
-//! `tick-timeout`: one side was silent past the tick time, and the other closed. `connection-lost`: a reset,
-//! or bytes sent again and again into the void. `partition-cascade`: after one pair lost contact, others
-//! that were well are closed. Live, the silence of a side is told as `tick-timeout` while it lasts. What
-//! they do not tell: what stopped the silent side.
+//! `tick-timeout`: one side was silent for longer than the tick time, and the other one closed.
+//! `connection-lost`: a reset, or retransmissions without an acknowledgement. `partition-cascade`: healthy
+//! connections are closed after one pair of nodes lost contact. In a live capture, `tick-timeout` is also
+//! reported as a warning while the silence lasts. The capture cannot show what stopped the silent side.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::packet::PacketRef;
 use crate::record::{Confidence, Evidence, Severity, Shows};
 use crate::time::{Timestamp, micros};
 
-/// `beamscope explain tick-timeout`.
+/// Documentation of the rule `tick-timeout`.
 const TIMEOUT: RuleDoc = RuleDoc {
     rule: "tick-timeout",
     severity: Severity::High,
@@ -60,7 +60,7 @@ const TIMEOUT: RuleDoc = RuleDoc {
     ],
 };
 
-/// `beamscope explain connection-lost`.
+/// Documentation of the rule `connection-lost`.
 const LOST: RuleDoc = RuleDoc {
     rule: "connection-lost",
     severity: Severity::Medium,
@@ -83,7 +83,7 @@ const LOST: RuleDoc = RuleDoc {
     ],
 };
 
-/// `beamscope explain partition-cascade`.
+/// Documentation of the rule `partition-cascade`.
 const CASCADE: RuleDoc = RuleDoc {
     rule: "partition-cascade",
     severity: Severity::High,
@@ -111,36 +111,36 @@ const CASCADE: RuleDoc = RuleDoc {
 
 #[derive(Default)]
 pub(super) struct ConnectionLost {
-    /// Pairs that lost contact, the last ones.
+    /// The last pairs that lost contact, at most [`REMEMBERED`].
     losses: VecDeque<Loss>,
-    /// Connections that were closed though they were well, the last ones.
+    /// The last healthy connections that were closed, at most [`REMEMBERED`].
     closes: VecDeque<Close>,
-    /// Messages by which `global` had a node disconnect, with who sent them and on which connection.
-    asked: VecDeque<(Arc<str>, Role, Evidence)>,
+    /// The last messages by which `global` requests a disconnect: session ID, sender and evidence.
+    requests: VecDeque<(Arc<str>, Role, Evidence)>,
 }
 
-/// Two nodes that do not hear each other.
+/// A pair of nodes that lost contact.
 struct Loss {
     nodes: [Arc<str>; 2],
-    /// From when on.
+    /// Start of the silence, or time of the first byte that was not acknowledged.
     began: Timestamp,
-    /// When one gave up, or the capture last showed them try.
+    /// When one of the two closed the connection, or the last packet of it.
     ended: Timestamp,
     shown: Evidence,
 }
 
-/// The close of a connection whose two sides heard each other.
+/// The close of a connection whose two sides had both received data just before.
 struct Close {
     nodes: [Arc<str>; 2],
     closer: Role,
     at: Timestamp,
     shown: Evidence,
-    /// By whom `global` was told to close it.
-    asked: Option<(Role, Evidence)>,
+    /// The request of `global` to close it, with the side that sent the request.
+    request: Option<(Role, Evidence)>,
 }
 
 impl Rule for ConnectionLost {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[TIMEOUT, LOST, CASCADE]
     }
 
@@ -155,36 +155,39 @@ impl Rule for ConnectionLost {
             return;
         }
         let sides = Sides::of(session);
-        let void = void(session);
+        let unacknowledged = unacknowledged(session);
         let closed = session.seen.closed_by().zip(session.seen.closed());
         let (found, began) = match (session.seen.close_kind(), closed) {
             (Some(CloseKind::Fin), Some((closer, close))) => {
                 let stall = session.seen.tcp.sides[closer].stall;
                 let stalled = stall.map_or(0, |stall| stall.lasted_us);
-                // What waits behind a closed window is not sent into the void.
-                let into_void = void.filter(|(role, _)| *role != closer && stalled < micros(STALL));
-                match (heard(session, closer, close), into_void) {
-                    (Heard::Silent(silence), _) => {
+                // Bytes that wait for a closed window to open are not lost.
+                let lost_bytes =
+                    unacknowledged.filter(|(role, _)| *role != closer && stalled < micros(STALL));
+                match (peer_activity(session, closer, close), lost_bytes) {
+                    (PeerActivity::Silent(silence), _) => {
                         let began = close.at.before(silence);
                         (tick_timeout(session, &sides, closer, silence), Some(began))
                     }
-                    // It spoke, and the one that closed has heard nothing of it.
-                    (Heard::Lately | Heard::Unknown, Some((role, since))) => {
-                        (unheard(session, &sides, role, since), Some(since))
+                    // The peer sent something, and the side that closed did not receive it.
+                    (PeerActivity::Recent | PeerActivity::Unknown, Some((role, since))) => {
+                        (no_acknowledgement(session, &sides, role, since), Some(since))
                     }
-                    (Heard::Lately, None) => {
+                    (PeerActivity::Recent, None) => {
                         return self.on_close(session.session_id(), &sides, closer, close, out);
                     }
-                    (Heard::Unknown, None) => return,
+                    (PeerActivity::Unknown, None) => return,
                 }
             }
             (Some(CloseKind::Rst), Some((closer, close)))
                 if has_flowed(session) && !is_end_of_node(session, closer, close) =>
             {
-                (reset(session, &sides, closer), void.map(|(_, since)| since))
+                (reset(session, &sides, closer), unacknowledged.map(|(_, since)| since))
             }
-            (Some(CloseKind::InputEnd | CloseKind::Idle), None) => match void {
-                Some((role, since)) => (unheard(session, &sides, role, since), Some(since)),
+            (Some(CloseKind::InputEnd | CloseKind::Idle), None) => match unacknowledged {
+                Some((role, since)) => {
+                    (no_acknowledgement(session, &sides, role, since), Some(since))
+                }
                 None => return,
             },
             _ => return,
@@ -212,16 +215,17 @@ impl Rule for ConnectionLost {
             return;
         }
         let from = message.from;
-        let asked_to_remove = Shows::Message("remove_connection to global".to_owned());
-        if let Some(mut shown) = shown(Some(*mark), Some(from), asked_to_remove) {
+        let what = Shows::Message("remove_connection to global".to_owned());
+        if let Some(mut shown) = shown(Some(*mark), Some(from), what) {
             shown.session_id = Some(Arc::clone(session_id));
-            let asked = (Arc::clone(session_id), from, shown);
-            remember(&mut self.asked, asked, REMEMBERED);
+            let request = (Arc::clone(session_id), from, shown);
+            remember(&mut self.requests, request, REMEMBERED);
         }
     }
 }
 
 impl ConnectionLost {
+    /// Records the close of a healthy connection, and reports it if it belongs to an earlier loss.
     fn on_close(
         &mut self,
         session_id: &Arc<str>,
@@ -234,15 +238,15 @@ impl ConnectionLost {
         let Some(mut shown) = shown(Some(close), Some(closer), Shows::FIN) else { return };
         shown.session_id = Some(Arc::clone(session_id));
         let nodes = [Arc::clone(a), Arc::clone(b)];
-        let asked = self.asked.iter().rev().find(|(session, ..)| session == session_id);
-        let asked = asked.map(|(_, from, shown)| (*from, shown.clone()));
-        let close = Close { nodes, closer, at: close.at, shown, asked };
+        let request = self.requests.iter().rev().find(|(session, ..)| session == session_id);
+        let request = request.map(|(_, from, shown)| (*from, shown.clone()));
+        let close = Close { nodes, closer, at: close.at, shown, request };
         out.extend(self.losses.iter().rev().find_map(|loss| cascade(loss, &close)));
         remember(&mut self.closes, close, REMEMBERED);
     }
 }
 
-/// A connection that was well and is closed after one of its two lost contact to a third.
+/// A detection if a healthy connection was closed soon after one of its two nodes lost contact with a third one.
 fn cascade(loss: &Loss, close: &Close) -> Option<Detection> {
     let [a, b] = &close.nodes;
     let [first, second] = &loss.nodes;
@@ -253,23 +257,21 @@ fn cascade(loss: &Loss, close: &Close) -> Option<Detection> {
     }
     let mut nodes = vec![Arc::clone(first), Arc::clone(second)];
     nodes.extend([a, b].into_iter().filter(|node| !loss.nodes.contains(node)).cloned());
-    let (said, not_excluded) = match &close.asked {
+    let (requested, not_excluded) = match &close.request {
         Some((from, _)) => {
             let node = if *from == Role::Initiator { a } else { b };
-            (format!(" {node} asked for that by a message to global on the other."), Vec::new())
+            (format!(" {node} requested this with a message to global on the other node."), vec![])
         }
-        None => {
-            (String::new(), vec!["a person or a program closed it at this very time".to_owned()])
-        }
+        None => (String::new(), vec!["a person or a program closed it at that moment".to_owned()]),
     };
-    let asked = close.asked.iter().map(|(_, shown)| shown.clone());
+    let request = close.request.iter().map(|(_, shown)| shown.clone());
     Some(Detection {
-        confidence: if close.asked.is_some() { Confidence::Proven } else { Confidence::Likely },
-        title: format!("connections were closed after {first} and {second} had lost contact"),
+        confidence: if close.request.is_some() { Confidence::Proven } else { Confidence::Likely },
+        title: format!("connections were closed after {first} and {second} lost contact"),
         explanation: format!(
-            "{} after {first} and {second} last heard each other, the connection of {a} and {b} was \
-             closed, though these two had been heard of just before. global disconnects nodes so that a \
-             cluster does not become two that overlap.{said}",
+            "{} after {first} and {second} last received anything from each other, the connection between \
+             {a} and {b} was closed, although both had sent data just before. global disconnects nodes to \
+             prevent overlapping partitions.{requested}",
             seconds(micros(close.at.since(loss.began)))
         ),
         remedy: CASCADE.remedy.iter().map(ToString::to_string).collect(),
@@ -277,7 +279,7 @@ fn cascade(loss: &Loss, close: &Close) -> Option<Detection> {
         parties: format!("{first},{second},{}", loss.began),
         evidence: [loss.shown.clone()]
             .into_iter()
-            .chain(asked)
+            .chain(request)
             .chain([close.shown.clone()])
             .collect(),
         not_excluded,
@@ -286,47 +288,49 @@ fn cascade(loss: &Loss, close: &Close) -> Option<Detection> {
     })
 }
 
-/// The side whose bytes were sent again and again without an acknowledgement, and since when.
-fn void(session: &JudgedConnection) -> Option<(Role, Timestamp)> {
+/// The side that retransmitted bytes without an acknowledgement, and the time of the first of them.
+fn unacknowledged(session: &JudgedConnection) -> Option<(Role, Timestamp)> {
     [Role::Initiator, Role::Acceptor].into_iter().find_map(|role| {
         let flowed = &session.seen.tcp.sides[role];
         let since = session.seen.tcp.sides[role].unanswered?;
         let last = session.seen.tcp.sides[role].last_bytes?;
-        (flowed.retransmitted_bytes > 0 && last.since(since) >= VOID).then_some((role, since))
+        (flowed.retransmitted_bytes > 0 && last.since(since) >= UNACKNOWLEDGED)
+            .then_some((role, since))
     })
 }
 
-/// What the side that did not close had been doing.
-enum Heard {
-    /// It had spoken about as lately as a node does that has nothing to say.
-    Lately,
-    /// It had been silent for longer than a node waits.
+/// When the peer of the side that closed had last sent something.
+enum PeerActivity {
+    /// Within one and a half tick periods, as a healthy node without messages does.
+    Recent,
+    /// This long ago, which is longer than a node waits for its peer.
     Silent(Duration),
-    /// Something between the two, or the capture does not tell.
+    /// In between, or the capture cannot show it.
     Unknown,
 }
 
-fn heard(session: &JudgedConnection, closer: Role, close: PacketRef) -> Heard {
+fn peer_activity(session: &JudgedConnection, closer: Role, close: PacketRef) -> PeerActivity {
     let sides = &session.seen.tcp.sides;
     let silent = closer.peer();
     let flowed = &session.seen.tcp.sides[silent];
     let stall = sides[closer].stall;
     let stalled = stall.map_or(0, |stall| stall.lasted_us);
     let last = sides[silent].last_bytes;
-    // What the capture lacks may have been said. What waits behind a closed window is.
+    // Bytes that the capture lacks may have been sent, and bytes that wait for a closed window to open were
+    // not sent yet.
     let Some(last) = last.filter(|_| flowed.missing_bytes == 0 && micros(STALL) > stalled) else {
-        return Heard::Unknown;
+        return PeerActivity::Unknown;
     };
     let silence = close.at.since(last);
     let period = session.seen.traffic[closer].tick_period.unwrap_or(DEFAULT_PERIOD);
     let waits = period * PERIODS;
-    // A little less, since a tick and its check do not beat alike.
+    // Allow 1/8 less: ticks and the peer's tick check run on independent timers.
     if silence + waits / 8 >= waits {
-        Heard::Silent(silence)
+        PeerActivity::Silent(silence)
     } else if silence <= period + period / 2 {
-        Heard::Lately
+        PeerActivity::Recent
     } else {
-        Heard::Unknown
+        PeerActivity::Unknown
     }
 }
 
@@ -336,7 +340,7 @@ fn tick_timeout(
     closer: Role,
     silence: Duration,
 ) -> Detection {
-    let (x, y) = sides.beginning_with(closer);
+    let (x, y) = sides.side_and_peer(closer);
     let side = &session.seen.tcp.sides[closer.peer()];
     let kernel = side
         .last_segment
@@ -344,127 +348,131 @@ fn tick_timeout(
         .is_some_and(|(segment, bytes)| segment.since(bytes) * 2 >= silence);
     let mut found = finding(&TIMEOUT, session, sides);
     found.confidence = Confidence::Likely;
-    // One node that hangs is one cause, whoever gives up on it.
+    // A node that hangs is one cause, however many peers close their connections with it.
     found.parties.clone_from(y);
-    found.title = format!("{y} fell silent, and {x} gave up on it");
+    found.title = format!("{y} fell silent, and {x} closed the connection");
     found.explanation = format!(
         "{y} sent nothing for {}, not even a tick; then {x} closed the connection. {}",
         seconds(micros(silence)),
         if kernel {
-            "The kernel of its host went on acknowledging: the host and the network were up, and the node \
-             itself did nothing."
+            "The kernel of its host kept sending acknowledgements: the host and the network worked, but the \
+             node sent nothing."
         } else {
-            "Nothing came from its host at all in that time, acknowledgements included: the host or the \
-             network was gone."
+            "Its host sent nothing at all in that time, not even acknowledgements: the host or the network \
+             was down."
         }
     );
     found.remedy = if kernel {
         vec![format!(
-            "Look at {y}: was it suspended, swapping, out of CPU, or busy in a NIF or garbage collection?"
+            "Check {y}: was it suspended, swapping, out of CPU, or busy in a NIF or garbage collection?"
         )]
     } else {
         vec![format!(
-            "Look at the host of {y}, at the network between the two, and at firewalls that forget idle \
-             connections."
+            "Check the host of {y}, the network between the two, and firewalls that drop idle connections."
         )]
     };
     let close = Shows::Close { is_reset: false, missing: None, detail: "after the silence" };
     found.evidence.extend(shown(session.seen.closed(), Some(closer), close));
-    found.not_excluded = vec![format!("{x} was told to disconnect at this very time")];
+    found.not_excluded = vec![format!("a person or a program made {x} disconnect at that moment")];
     found.logged_by = vec![closer];
     found
 }
 
-/// A side that says nothing, whom the other still waits for.
+/// A detection while the silence of a side lasts and the other side still waits.
 fn warning(
     session: &JudgedConnection,
     sides: &Sides,
     (silent, last): (Role, PacketRef),
     now: Timestamp,
 ) -> Detection {
-    let (y, x) = sides.beginning_with(silent);
+    let (y, x) = sides.side_and_peer(silent);
     let segment = session.seen.tcp.sides[silent].last_segment;
     let silence = now.since(last.at);
     let kernel = segment.is_some_and(|segment| segment.since(last.at) * 2 >= silence);
     let mut found = finding(&TIMEOUT, session, sides);
     found.severity = Severity::Medium;
     found.confidence = Confidence::Likely;
-    // What comes of it is told on its own.
+    // The end of the silence is an incident of its own.
     found.parties = format!("{y} while {x} waits");
-    found.title = format!("{y} has fallen silent, and {x} will give up on it");
+    found.title = format!("{y} has fallen silent, and {x} will close the connection");
     found.explanation = format!(
-        "{y} has sent nothing for {}, not even a tick, while {x} goes on ticking. {x} closes the \
-         connection when it has read nothing for four of its ticks. {}",
+        "{y} has sent nothing for {}, not even a tick, while {x} keeps sending ticks. {x} closes the \
+         connection when it has received nothing for four of its tick periods. {}",
         seconds(micros(silence)),
         if kernel {
-            "The kernel of its host still acknowledges: the host and the network are up, and the node itself \
-             does nothing."
+            "The kernel of its host still sends acknowledgements: the host and the network work, but the \
+             node sends nothing."
         } else {
-            "Nothing comes from its host at all, acknowledgements included."
+            "Its host sends nothing at all, not even acknowledgements."
         }
     );
-    found.remedy = vec![format!("Look at {y} now: it may still be in the state that stops it.")];
+    found.remedy =
+        vec![format!("Check {y} now: it may still be in the state that keeps it from sending.")];
     found.evidence.extend(shown(Some(last), Some(silent), Shows::LastPacket));
-    found.not_excluded = vec![format!("{y} comes back before {x} gives up")];
+    found.not_excluded = vec![format!("{y} sends again before {x} closes the connection")];
     found.logged_by = Vec::new();
     found
 }
 
-fn unheard(session: &JudgedConnection, sides: &Sides, role: Role, since: Timestamp) -> Detection {
-    let (x, y) = sides.beginning_with(role);
+fn no_acknowledgement(
+    session: &JudgedConnection,
+    sides: &Sides,
+    role: Role,
+    since: Timestamp,
+) -> Detection {
+    let (x, y) = sides.side_and_peer(role);
     let last = session.seen.tcp.sides[role].last_bytes.unwrap_or(since);
     let mut found = finding(&LOST, session, sides);
     found.confidence = Confidence::Likely;
-    found.parties = sides.either_way();
-    found.title = format!("{y} does not hear {x} any more");
+    found.parties = sides.unordered_pair();
+    found.title = format!("{y} no longer acknowledges what {x} sends");
     found.explanation = format!(
-        "{x} sent the same bytes again and again for {}, and {y} acknowledged none of them: the way \
-         between the two is cut, or the host of {y} is gone. The nodes notice when net_ticktime is over.",
+        "{x} retransmitted the same bytes for {}, and {y} acknowledged none of them: the path between \
+         the two is cut, or the host of {y} is down. The nodes notice when net_ticktime is over.",
         seconds(micros(last.since(since)))
     );
-    found.remedy = vec![format!(
-        "Look at the host of {y}, and at the network and the firewalls between the two."
-    )];
+    found.remedy =
+        vec![format!("Check the host of {y}, and the network and the firewalls between the two.")];
     found.evidence.extend(shown(Some(session.seen.tcp.last), Some(role), Shows::Retransmission));
-    found.not_excluded = vec!["the acknowledgements did not pass the place of capture".to_owned()];
+    found.not_excluded = vec!["the acknowledgements took a path past the capture point".to_owned()];
     found
 }
 
 fn reset(session: &JudgedConnection, sides: &Sides, closer: Role) -> Detection {
-    let (x, y) = sides.beginning_with(closer);
+    let (x, y) = sides.side_and_peer(closer);
     let mut found = finding(&LOST, session, sides);
     found.confidence = Confidence::Likely;
-    found.parties = sides.either_way();
-    found.title = format!("the connection of {y} was reset by {x}");
+    found.parties = sides.unordered_pair();
+    found.title = format!("the connection between {x} and {y} was reset (RST from {x})");
     let lasted = seconds(micros(session.seen.duration()));
     found.explanation = if session.seen.tcp.close.is_some_and(|close| close.is_answer) {
         format!(
-            "After {lasted} the host of {x} answered bytes of {y} with an RST: it had no such \
-             connection any more. {x} gave it up or ended, and its close is not in the capture: the way \
+            "After {lasted} the host of {x} answered bytes from {y} with an RST: it no longer had this \
+             connection. {x} had closed it or exited, and that close is not in the capture: the path \
              between the two was cut, or the host was restarted."
         )
     } else {
         format!(
-            "After {lasted} an RST came from the address of {x}, without a close before it, and when {y} \
-             had said nothing just before: what tears down connections so is a firewall, a load \
-             balancer, or a node that ends with bytes unread for long."
+            "After {lasted} an RST came from the address of {x}, with no FIN before it and with nothing \
+             sent by {y} just before. A firewall or a load balancer ends connections like this, and so \
+             does a node that exits with bytes that it has not read for long."
         )
     };
     found.remedy = vec![if session.seen.tcp.close.is_some_and(|close| close.is_answer) {
-        format!("Look at {x}, its host and the network between the two at this time.")
+        format!("Check {x}, its host, and the network between the two at that time.")
     } else {
         format!(
-            "Look for a firewall or proxy between the two that resets idle connections, and at {x}: \
-             crash dump, out-of-memory killer."
+            "Look for a firewall or proxy between the two that resets idle connections, and check {x} for \
+             a crash dump and its host for the out-of-memory killer."
         )
     }];
     found.evidence.extend(shown(session.seen.closed(), Some(closer), Shows::RST));
-    found.not_excluded = vec![format!("something on the way sent it in the name of {x}")];
+    found.not_excluded = vec![format!("something on the path sent the RST in the name of {x}")];
     found
 }
 
-/// Whether a reset is that of a node that ends, however well: what reached it last it had no time to
-/// read, and its kernel says so.
+/// Whether a reset can come from a node that exits: the last bytes that reached it were unread, so its kernel
+/// sends RST instead of FIN (RFC 2525, section 2.17).
 fn is_end_of_node(session: &JudgedConnection, closer: Role, close: PacketRef) -> bool {
     let tcp = &session.seen.tcp;
     let since = |role: Role| {
@@ -475,40 +483,41 @@ fn is_end_of_node(session: &JudgedConnection, closer: Role, close: PacketRef) ->
         return true;
     }
     if tcp.close.is_some_and(|close| close.is_answer) {
-        // What was on the way when it closed; its FIN may be what the capture lacks.
+        // The bytes were in flight when it closed, and the capture may lack its FIN.
         since(closer) < IN_FLIGHT
     } else {
         since(closer.peer()) <= UNREAD
     }
 }
 
-/// Whether frames have flowed: a reset before is an aborted handshake.
+/// Whether frames were exchanged. A reset before the first one is an aborted handshake.
 fn has_flowed(session: &JudgedConnection) -> bool {
     session.seen.traffic.each().any(|(_, sent)| sent.messages + sent.ticks > 0)
 }
 
-/// A node gives up at its fourth check without anything read; three whole periods have passed by then.
+/// Tick periods that have passed when a node closes: it does so at its fourth check without received data.
 const PERIODS: u32 = 3;
 
-/// Time from one tick to the next with the default `net_ticktime` of 60 s.
+/// Time between two ticks with the default `net_ticktime` of 60 s.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(15);
 
-/// The kernel sends again after 200 ms and then at doubled times: four times by then.
-const VOID: Duration = Duration::from_secs(3);
+/// Shortest time without an acknowledgement that is a loss. The kernel retransmits after 200 ms and then at
+/// doubled intervals, so it has done that four times by then.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
 
-/// Bytes on the way to a side that closes arrive well within this.
+/// Bytes in flight to a side that closes arrive well within this time.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
-/// A node that is alive reads what comes in well under this.
+/// A node that is alive reads received bytes well within this time.
 const UNREAD: Duration = Duration::from_secs(5);
 
-/// A window that is closed for this long keeps ticks from being read.
+/// A window that is closed for this long can delay ticks.
 const STALL: Duration = Duration::from_secs(1);
 
-/// Nodes tell each other of a loss at once, and disconnect when told.
+/// Nodes report a loss to each other at once, and disconnect as soon as they receive the report.
 const CASCADE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Losses and closes kept: far more than there are within [`CASCADE_WITHIN`].
+/// Maximum of losses and closes kept: far more than occur within [`CASCADE_WITHIN`].
 const REMEMBERED: usize = 256;
 
 #[cfg(test)]
@@ -523,9 +532,9 @@ mod tests {
     const B: &str = "b@h2/10.0.0.2/2";
     const C: &str = "c@h3/10.0.0.3/3";
 
-    /// The acceptor last spoke at `spoke`, and the initiator closes at `closed`, in milliseconds.
-    fn closed(from: &str, to: &str, spoke: u64, closed: u64) -> Step {
-        but(dial(0, from, to).closed(closed, [closed, spoke]), |session| {
+    /// The acceptor last sends at `last_sent`, and the initiator closes at `closed`, in milliseconds.
+    fn closed(from: &str, to: &str, last_sent: u64, closed: u64) -> Step {
+        but(dial(0, from, to).closed(closed, [closed, last_sent]), |session| {
             session.close(Role::Initiator, mark(closed));
             session.seen.traffic.initiator.ticks = 5;
             session.seen.traffic.initiator.tick_period = Some(Duration::from_secs(1));
@@ -538,24 +547,24 @@ mod tests {
         &mut step.session_mut().seen
     }
 
-    fn reset(spoke: u64, at: u64, is_answer: bool) -> Step {
-        let mut event = closed(A, B, spoke, at);
+    fn reset(last_sent: u64, at: u64, is_answer: bool) -> Step {
+        let mut event = closed(A, B, last_sent, at);
         let close = session(&mut event).tcp.close.as_mut().unwrap();
         (close.kind, close.is_answer) = (CloseKind::Rst, is_answer);
         event
     }
 
-    /// The initiator, last heard of at `spoke`, answers bytes with a reset.
-    fn reset_answering(spoke: u64, now: u64) -> Step {
+    /// The initiator last sends at `last_sent`, and answers bytes with a reset at `now`.
+    fn reset_answering(last_sent: u64, now: u64) -> Step {
         let mut event = reset(now, now, true);
         let sides = &mut session(&mut event).tcp.sides;
-        sides.initiator.last_bytes = Some(at(spoke));
+        sides.initiator.last_bytes = Some(at(last_sent));
         sides.acceptor.last_bytes = Some(at(now));
         event
     }
 
-    /// Neither hears the other from `since` on, and the input ends at `end`.
-    fn unheard(from: &str, to: &str, since: u64, end: u64) -> Step {
+    /// No side acknowledges anything from `since` on, and the input ends at `end`.
+    fn unacknowledged(from: &str, to: &str, since: u64, end: u64) -> Step {
         let mut event = closed(from, to, end, end);
         let session = session(&mut event);
         (session.occasion, session.tcp.close) = (Occasion::End, None);
@@ -576,16 +585,16 @@ mod tests {
     }
 
     #[test]
-    fn a_side_that_is_silent_for_three_tick_periods_has_timed_out() {
+    fn silence_for_three_tick_periods_is_a_tick_timeout() {
         assert_eq!(rules(vec![closed(A, B, 6000, 10_000)]), ["tick-timeout"]);
-        assert!(rules(vec![closed(A, B, 8000, 10_000)]).is_empty(), "a close like any other");
+        assert!(rules(vec![closed(A, B, 8000, 10_000)]).is_empty(), "a normal close");
         let mut unknown = closed(A, B, 6000, 10_000);
         session(&mut unknown).traffic.initiator.tick_period = None;
         assert!(rules(vec![unknown]).is_empty(), "the tick time may be 60 s");
     }
 
     #[test]
-    fn one_node_that_hangs_is_one_cause() {
+    fn a_node_that_hangs_is_one_cause_for_all_its_peers() {
         let found = found(vec![closed(A, B, 6000, 10_000), closed(C, B, 6000, 10_200)]);
         assert_eq!(
             found,
@@ -594,7 +603,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_captured_or_not_read_is_no_silence() {
+    fn missing_bytes_and_a_closed_window_are_no_silence() {
         let mut lost = closed(A, B, 6000, 10_000);
         session(&mut lost).tcp.sides.acceptor.missing_bytes = 4;
         let mut stalled = closed(A, B, 6000, 10_000);
@@ -604,38 +613,41 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_a_loss_unless_a_node_ends_with_bytes_unread() {
+    fn a_reset_is_a_loss_unless_a_node_exits_with_unread_bytes() {
         assert_eq!(rules(vec![reset(1000, 60_000, false)]), ["connection-lost"]);
         assert_eq!(rules(vec![reset_answering(50_000, 60_000)]), ["connection-lost"]);
-        assert!(rules(vec![reset_answering(59_900, 60_000)]).is_empty(), "bytes on the way");
+        assert!(rules(vec![reset_answering(59_900, 60_000)]).is_empty(), "bytes in flight");
         assert!(rules(vec![reset(59_000, 60_000, false)]).is_empty());
     }
 
     #[test]
-    fn bytes_sent_into_the_void_are_a_loss() {
-        assert_eq!(rules(vec![unheard(A, B, 3000, 10_000)]), ["connection-lost"]);
-        assert!(rules(vec![unheard(A, B, 9000, 10_000)]).is_empty(), "the input ends too early");
+    fn retransmissions_without_acknowledgement_are_a_loss() {
+        assert_eq!(rules(vec![unacknowledged(A, B, 3000, 10_000)]), ["connection-lost"]);
+        assert!(
+            rules(vec![unacknowledged(A, B, 9000, 10_000)]).is_empty(),
+            "the input ends too early"
+        );
     }
 
     #[test]
-    fn bytes_sent_to_one_that_closes_without_having_heard_them_are_a_loss() {
-        let closes = |spoke: u64, since: u64| {
-            let mut event = closed(A, B, spoke, 10_000);
+    fn unacknowledged_bytes_to_the_side_that_closes_are_a_loss() {
+        let closes = |last_sent: u64, since: u64| {
+            let mut event = closed(A, B, last_sent, 10_000);
             let side = &mut session(&mut event).tcp.sides.acceptor;
             (side.unanswered, side.retransmitted_bytes) = (Some(at(since)), 4);
             event
         };
         assert_eq!(rules(vec![closes(8000, 4000)]), ["connection-lost"]);
         assert_eq!(rules(vec![closes(9900, 4000)]), ["connection-lost"]);
-        assert!(rules(vec![closes(9900, 9000)]).is_empty(), "they are on the way");
+        assert!(rules(vec![closes(9900, 9000)]).is_empty(), "they are in flight");
     }
 
     #[test]
-    fn what_is_closed_after_a_loss_of_one_of_its_nodes_belongs_to_it() {
+    fn a_close_soon_after_a_loss_of_one_of_its_nodes_is_a_cascade() {
         let cascade = ["connection-lost", "partition-cascade"];
         let healthy = |ms| closed(C, A, ms, ms);
-        assert_eq!(rules(vec![healthy(6000), unheard(A, B, 3000, 10_000)]), cascade);
-        assert_eq!(rules(vec![unheard(A, B, 3000, 10_000), healthy(12_000)]), cascade);
+        assert_eq!(rules(vec![healthy(6000), unacknowledged(A, B, 3000, 10_000)]), cascade);
+        assert_eq!(rules(vec![unacknowledged(A, B, 3000, 10_000), healthy(12_000)]), cascade);
         assert_eq!(
             rules(vec![closed(A, B, 6000, 10_000), healthy(10_100)]),
             ["tick-timeout", "partition-cascade"]
@@ -643,26 +655,27 @@ mod tests {
     }
 
     #[test]
-    fn closes_without_a_loss_and_closes_of_others_are_none() {
+    fn closes_without_a_loss_and_closes_of_other_nodes_are_no_cascade() {
         let healthy = |ms| closed(C, A, ms, ms);
         assert!(rules(vec![healthy(100), closed(B, A, 120, 120)]).is_empty(), "a node that stops");
-        let before = vec![healthy(2000), unheard(A, B, 3000, 10_000)];
+        let before = vec![healthy(2000), unacknowledged(A, B, 3000, 10_000)];
         assert_eq!(rules(before), ["connection-lost"]);
-        let long_after = vec![unheard(A, B, 3000, 10_000), healthy(20_000)];
+        let long_after = vec![unacknowledged(A, B, 3000, 10_000), healthy(20_000)];
         assert_eq!(rules(long_after), ["connection-lost"]);
-        let others = vec![unheard(A, B, 3000, 10_000), closed(C, "d@h4/10.0.0.4/4", 6000, 6000)];
+        let others =
+            vec![unacknowledged(A, B, 3000, 10_000), closed(C, "d@h4/10.0.0.4/4", 6000, 6000)];
         assert_eq!(rules(others), ["connection-lost"]);
     }
 
     #[test]
-    fn a_silence_is_told_while_it_lasts_and_its_end_on_its_own() {
+    fn a_silence_is_reported_while_it_lasts() {
         let dial = || dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2");
         let warned = but(dial(), |session| {
             let last = PacketRef { at: at(0), ..mark(7) };
             session.seen.occasion = Occasion::Silent { role: Role::Acceptor, last };
         });
         let out = detected(&mut ConnectionLost::default(), HomeNets::default(), &[warned]);
-        assert_eq!(out[0].title, "b@h has fallen silent, and a@h will give up on it");
+        assert_eq!(out[0].title, "b@h has fallen silent, and a@h will close the connection");
         assert_eq!((out.len(), out[0].severity), (1, Severity::Medium));
     }
 }

@@ -1,9 +1,9 @@
-//! Somebody tries cookies.
+//! A client that tries many cookies.
 //!
-//! Evidence: refused digests of one address at one node, and with them what no node with a wrong cookie does:
-//! many names, many of the candidate cookies, or dials to a node that is being dialed already. Number and pace
-//! of the attempts prove nothing. Observed: a real node in a loop of `net_adm:ping/1` is refused 1,200 times a
-//! second (OTP 25.2.3).
+//! The evidence is refused digests from one address at one node, together with a sign that no node with one
+//! wrong cookie shows: many names, many of the candidate cookies, or a dial to a node while an earlier dial is
+//! pending. Number and rate of the attempts prove nothing. Observed: a real node in a loop of `net_adm:ping/1`
+//! is refused 1,200 times a second (OTP 25.2.3).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role, State};
 use crate::record::{Confidence, Evidence, Severity, Shows};
 
-/// `beamscope explain cookie-guessing`.
+/// Documentation of the rule `cookie-guessing`.
 const DOC: RuleDoc = RuleDoc {
     rule: "cookie-guessing",
     severity: Severity::Critical,
@@ -66,7 +66,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct CookieGuessing;
 
 impl Rule for CookieGuessing {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -78,16 +78,16 @@ impl Rule for CookieGuessing {
         found.confidence = Confidence::Likely;
         found.nodes = session.name(Role::Acceptor).into_iter().cloned().collect();
         let place = match known.home().is_outside(from) {
-            Some(true) => " (outside of your networks)",
+            Some(true) => " (outside your networks)",
             Some(false) => " (inside your networks)",
             None => "",
         };
         let b = &sides.acceptor;
         if is_refused(session) {
-            tell_attempts(&mut found, session, &guess);
+            add_evidence(&mut found, session, &guess);
             found.title = format!("a client at {from} is guessing the cookie of {b}");
             found.explanation = format!(
-                "{from}{place} was refused {} times within {}: {}. Further attempts are counted and not reported.",
+                "{from}{place} was refused {} times within {}: {}. Further attempts are only counted.",
                 guess.refused,
                 lasted(guess.lasted),
                 sign(guess.sign)
@@ -116,27 +116,29 @@ impl Rule for CookieGuessing {
         }
         found.remedy = vec![
             format!(
-                "Find out what runs at {from}. If it is none of yours, block it from port 4369 and from \
-                 the distribution ports."
+                "Find out what runs at {from}. If it is not yours, block it from port 4369 and from the \
+                 distribution ports."
             ),
-            "Give the cluster a new, long, random cookie, and let no network but the cluster's own reach \
-             distribution."
+            "Give the cluster a new, long, random cookie, and let only the networks of the cluster reach \
+             the distribution ports."
                 .to_owned(),
         ];
         out.push(found);
     }
 }
 
+/// Whether the acceptor refused the cookie of this connection.
 fn is_refused(session: &JudgedConnection) -> bool {
     session.is_settled()
         && session.outcome() == Outcome::CookieMismatch
         && session.verdict.detected_by == Some(Role::Acceptor)
 }
 
-fn tell_attempts(found: &mut Detection, session: &JudgedConnection, guess: &Guess) {
+/// Adds the packets of the first and the latest attempt, and what else could explain them.
+fn add_evidence(found: &mut Detection, session: &JudgedConnection, guess: &Guess) {
     found.evidence.extend(shown(Some(guess.first), Some(Role::Initiator), first()));
     let reply = session.seen.message(MessageKind::ChallengeReply);
-    let last = Shows::handshake(MessageKind::ChallengeReply, "of the last one so far");
+    let last = Shows::handshake(MessageKind::ChallengeReply, "of the latest attempt");
     for evidence in shown(reply, Some(Role::Initiator), last)
         .into_iter()
         .chain(closed_without(session, MessageKind::ChallengeAck))
@@ -153,6 +155,7 @@ fn tell_attempts(found: &mut Detection, session: &JudgedConnection, guess: &Gues
     found.logged_by = vec![Role::Acceptor];
 }
 
+/// A duration in whole seconds, rounded up, as part of a sentence.
 fn lasted(time: Duration) -> String {
     match time.as_secs() {
         0 => "a second".to_owned(),
@@ -160,37 +163,44 @@ fn lasted(time: Duration) -> String {
     }
 }
 
-/// What shows that this is no node with a wrong cookie.
+/// The sign that this is no node with a wrong cookie, as part of a sentence.
 fn sign(sign: Sign) -> String {
     match sign {
         Sign::Cookies(count) => {
-            format!(
-                "the attempts were made with {count} different candidate cookies, and a node has one"
-            )
+            format!("the attempts used {count} different candidate cookies, while a node has one")
         }
         Sign::Names(count) => {
-            format!("it gave itself {count} names within ten seconds, and a node has one")
+            format!("it used {count} node names within ten seconds, while a node has one")
         }
         Sign::NamesOfFewLookups(names, lookups) => format!(
-            "it gave itself {names} names and asked EPMD {lookups} times, while a node has one name and asks \
-             before each dial"
+            "it used {names} node names and asked EPMD {}, while a node has one name and asks \
+             before each dial",
+            times(lookups)
         ),
         Sign::FewLookups(attempts, lookups) => format!(
-            "it dialed {attempts} times within ten seconds and asked EPMD {lookups} times, while a node asks \
-             before each dial"
+            "it dialed {attempts} times within ten seconds and asked EPMD {}, while a node asks \
+             before each dial",
+            times(lookups)
         ),
         Sign::Overlaps(count) => format!(
-            "it began {count} dials while another one under the same name was pending, and a node dials a \
-             peer once at a time"
+            "it began {count} dials while another one under the same name was pending, while a node never \
+             has two dials to one peer pending"
         ),
     }
 }
 
+/// A number of times, as part of a sentence.
+fn times(count: usize) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+/// Evidence text for the first attempt.
 fn first() -> Shows {
     Shows::handshake(MessageKind::ChallengeReply, "of the first attempt")
 }
 
-/// Whoever found the cookie uses it at once.
+/// Time after the last refusal in which a connection belongs to the guesses: a client uses a cookie as soon as it
+/// has found it.
 const SOON: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -221,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn two_hundred_names_are_one_guesser_and_a_handful_of_mismatches() {
+    fn two_hundred_names_are_one_case_of_guessing_and_six_mismatches() {
         let events: Vec<_> =
             (1..=200).map(|n| refused(n * 20, 5, &format!("x{n}"), None)).collect();
         let findings = found(&events);
@@ -240,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn one_name_with_cookie_after_cookie_is_a_guesser() {
+    fn one_name_with_several_cookies_is_guessing() {
         let labels = ["l1", "l2", "l3", "l4", "l5"];
         let tries = |n: usize| {
             let numbered = labels.iter().take(n).zip(1..);
@@ -251,20 +261,20 @@ mod tests {
     }
 
     #[test]
-    fn dials_that_overlap_under_one_name_are_a_guesser() {
+    fn overlapping_dials_under_one_name_are_guessing() {
         let overlapping = |every: u64| {
             let dials: Vec<_> = (1..=20).map(|n| refused(n * every, 5, "a", None)).collect();
-            let said = dials.iter().flat_map(|dial| [hello(dial), reply(dial), dial.clone()]);
-            let mut said: Vec<_> = said.collect();
-            said.sort_by_key(Step::at);
-            rules(&said)
+            let facts = dials.iter().flat_map(|dial| [hello(dial), reply(dial), dial.clone()]);
+            let mut facts: Vec<_> = facts.collect();
+            facts.sort_by_key(Step::at);
+            rules(&facts)
         };
         assert_eq!(overlapping(3), ["cookie-mismatch", "cookie-guessing"]);
         assert_eq!(overlapping(6), ["cookie-mismatch"]);
     }
 
     #[test]
-    fn a_node_with_one_wrong_cookie_is_none_however_often_and_fast_it_dials() {
+    fn a_node_with_one_wrong_cookie_is_no_guessing_however_often_and_fast_it_dials() {
         let redeployed: Vec<_> = (1..=500).map(|n| refused(n * 2, 1, "a", Some("old"))).collect();
         assert_eq!(rules(&redeployed), ["cookie-mismatch"]);
         let calls: Vec<_> =
@@ -275,27 +285,28 @@ mod tests {
     }
 
     #[test]
-    fn whoever_gets_in_right_after_guessing_is_told_of() {
+    fn a_connection_right_after_guessing_is_a_second_finding() {
         let mut events: Vec<_> =
             (1..=40).map(|n| refused(n * 20, 5, &format!("x{n}"), None)).collect();
         let late = dial(60_000, "n@h1/10.0.0.1/3", B).into();
         events.push(late);
-        assert_eq!(count(&found(&events), "cookie-guessing"), 1, "that is long over");
+        assert_eq!(count(&found(&events), "cookie-guessing"), 1, "the guessing ended long before");
         events.pop();
         events.push(dial(900, "x41@h1/10.0.0.1/3", B).into());
         let findings = found(&events);
-        let got_in = findings.iter().filter(|it| it.rule == "cookie-guessing").nth(1).unwrap();
-        assert_eq!(got_in.title, "10.0.0.1 connected to b@h2 after 40 refused cookies");
+        let connected = findings.iter().filter(|it| it.rule == "cookie-guessing").nth(1).unwrap();
+        assert_eq!(connected.title, "10.0.0.1 connected to b@h2 after 40 refused cookies");
     }
 
     #[test]
-    fn with_a_home_it_says_where_the_source_is() {
+    fn the_explanation_names_the_side_of_the_home_networks() {
         let events: Vec<_> = (1..=40).map(|n| refused(n * 20, 5, &format!("x{n}"), None)).collect();
-        for (net, says) in [("10.0.0.2", "(outside of your networks)"), ("10.0.0.0/8", "(inside")] {
+        for (net, expected) in [("10.0.0.2", "(outside your networks)"), ("10.0.0.0/8", "(inside")]
+        {
             let home: HomeNets = [net.parse().unwrap()].into_iter().collect();
             let findings = found_at_home(&events, home);
             let guess = findings.iter().find(|it| it.rule == "cookie-guessing").unwrap();
-            assert!(guess.explanation.contains(says), "{}", guess.explanation);
+            assert!(guess.explanation.contains(expected), "{}", guess.explanation);
         }
     }
 }

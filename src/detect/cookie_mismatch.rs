@@ -1,17 +1,17 @@
 //! Two nodes with different cookies.
 //!
-//! Symptom: `Node.connect` gives `false`; the dialed node logs a rejected attempt, the dialing one nothing.
-//! Evidence: the acceptor closes at once after `challenge_reply`, or candidate cookies tell the digests
-//! apart. May look like it: a node that stops at this very point.
+//! `Node.connect/1` returns `false`; the dialed node logs a rejected attempt, and the dialing node logs nothing.
+//! The evidence is a close by the acceptor at once after `challenge_reply`, or digests that were made with
+//! different candidate cookies. A node that stops at this moment looks the same.
 
 use super::finding::{Sides, closed, closed_without, finding, listed, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
-use crate::judge::world::{Cookies, World};
+use crate::judge::world::{CookieUse, World};
 use crate::judge::{JudgedConnection, Outcome};
-use crate::observe::{CookieTest, MessageKind, Role};
+use crate::observe::{MessageKind, Role};
 use crate::record::{Severity, Shows};
 
-/// `beamscope explain cookie-mismatch`.
+/// Documentation of the rule `cookie-mismatch`.
 const DOC: RuleDoc = RuleDoc {
     rule: "cookie-mismatch",
     severity: Severity::High,
@@ -94,7 +94,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct CookieMismatch;
 
 impl Rule for CookieMismatch {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -107,23 +107,24 @@ impl Rule for CookieMismatch {
         }
         let (from, end) = (session.ip(Role::Initiator), session.acceptor_end());
         let by_acceptor = session.verdict.detected_by == Some(Role::Acceptor);
-        // Whoever guesses is told of as such.
+        // A client that guesses belongs to the rule `cookie-guessing`.
         if by_acceptor && known.guesses().guess(from, end).is_some() {
             return;
         }
         let sides = Sides::of(session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
-        let made_with = |cookie: &CookieTest| {
-            cookie.label().map_or_else(String::new, |label| format!(" with the cookie {label}"))
-        };
+        let cookies = &session.seen.handshake.cookies;
         let mut found = finding(&DOC, session, &sides);
-        found.parties = sides.either_way();
+        found.parties = sides.unordered_pair();
         if by_acceptor {
             found.title = format!("{b} refused the cookie of {a}");
             found.explanation = format!(
-                "{a} answered the challenge{}; {b} closed the connection without an acknowledgement. \
+                "{a} answered the challenge{}; {b} closed the connection without sending challenge_ack. \
                  A node does that when the two cookies differ.",
-                made_with(&session.seen.handshake.cookies.initiator)
+                cookies
+                    .initiator
+                    .label()
+                    .map_or_else(String::new, |label| format!(" with the cookie {label}"))
             );
             found.evidence.extend(shown(
                 session.seen.message(MessageKind::ChallengeReply),
@@ -134,13 +135,16 @@ impl Rule for CookieMismatch {
         } else {
             found.title = format!("{a} refused the cookie of {b}");
             found.explanation = format!(
-                "{b} took the digest of {a}, made{}, and answered with one made{}: the two sides do \
-                 not hold the same cookie.",
-                made_with(&session.seen.handshake.cookies.initiator),
-                match made_with(&session.seen.handshake.cookies.acceptor) {
-                    none if none.is_empty() => " with another cookie".to_owned(),
-                    some => some,
-                }
+                "{b} accepted the digest of {a}{} and answered with a digest made with {}: the two nodes do \
+                 not have the same cookie.",
+                cookies
+                    .initiator
+                    .label()
+                    .map_or_else(String::new, |label| format!(" (cookie {label})")),
+                cookies.acceptor.label().map_or_else(
+                    || "another cookie".to_owned(),
+                    |label| format!("the cookie {label}")
+                )
             );
             found.evidence.extend(shown(
                 session.seen.message(MessageKind::ChallengeReply),
@@ -155,7 +159,7 @@ impl Rule for CookieMismatch {
             found.evidence.extend(closed(session, "after challenge_ack"));
         }
         if let (Some(a), Some(b)) = (session.name(Role::Initiator), session.name(Role::Acceptor)) {
-            for sentence in standing(known.cookies(), a, b) {
+            for sentence in cookies_elsewhere(known.cookies(), a, b) {
                 found.explanation.push(' ');
                 found.explanation.push_str(&sentence);
             }
@@ -166,7 +170,7 @@ impl Rule for CookieMismatch {
             found.title = format!("{b} refused the cookie of further nodes at {from}");
             found.explanation.push_str(
                 " Other names from this address were refused before; this one and all further ones are \
-                 counted here and not reported one by one.",
+                 counted together.",
             );
         }
         found.remedy = vec![
@@ -183,17 +187,17 @@ impl Rule for CookieMismatch {
     }
 }
 
-/// What the digests of other connections say about two nodes whose cookies differ.
-fn standing(cookies: &Cookies, a: &str, b: &str) -> Vec<String> {
+/// Sentences about the cookies that two nodes use on other connections.
+fn cookies_elsewhere(cookies: &CookieUse, a: &str, b: &str) -> Vec<String> {
     let mut sentences = Vec::new();
     match (cookies.used(a, b), cookies.used(b, a)) {
         (Some(by_a), Some(by_b)) if cookies.are_crossed(a, b) => sentences.push(format!(
-            "The two are crossed over: {a} uses {by_a} towards {b}, which is the cookie that {b} uses \
-             elsewhere, and {b} uses {by_b} towards {a}. A cookie that is set for a peer must be the same \
-             on both sides."
+            "The two cookies are swapped: for {b}, {a} uses {by_a}, the cookie that {b} uses elsewhere; \
+             and for {a}, {b} uses {by_b}. A cookie that is set for one peer must be the same on both \
+             sides."
         )),
         (Some(by_a), Some(by_b)) if by_a != by_b => {
-            sentences.push(format!("In its own dials {b} uses {by_b} towards {a}."));
+            sentences.push(format!("When {b} dials {a}, it uses {by_b}."));
         }
         _ => {}
     }
@@ -201,18 +205,18 @@ fn standing(cookies: &Cookies, a: &str, b: &str) -> Vec<String> {
         if let [first, second, ..] = cookies.labels(node) {
             sentences.push(format!("{node} has used more than one cookie: {first} and {second}."));
         }
-        // One of two that is refused by others too, and taken by none, is the odd one out.
-        let others = |agreed: bool| {
+        // The node that other nodes refuse too, and that none accepts, is the odd one out.
+        let peers_that = |agreed: bool| {
             let others = cookies
                 .peers(node)
                 .iter()
                 .filter(move |other| other.agreed == agreed && other.name.as_ref() != peer);
             others.map(|other| other.name.as_ref()).collect::<Vec<_>>()
         };
-        let peer_is_taken =
+        let is_peer_accepted =
             cookies.peers(peer).iter().any(|other| other.agreed && other.name.as_ref() != node);
-        let refused = others(false);
-        if !refused.is_empty() && others(true).is_empty() && peer_is_taken {
+        let refused = peers_that(false);
+        if !refused.is_empty() && peers_that(true).is_empty() && is_peer_accepted {
             sentences.push(format!(
                 "{node} is the odd one out: it does not share a cookie with {} either, while {peer} \
                  is connected to others.",
@@ -227,18 +231,18 @@ fn standing(cookies: &Cookies, a: &str, b: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::detect::tests::{Step, found};
-    use crate::judge::samples::{Dial, dial};
+    use crate::judge::samples::{SampleDial, dial};
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
     const C: &str = "c@h3/10.0.0.3/3";
 
-    fn refused(ms: u64, from: &str, to: &str) -> Dial {
+    fn refused(ms: u64, from: &str, to: &str) -> SampleDial {
         dial(ms, from, to).fails(Outcome::CookieMismatch)
     }
 
     /// The explanation of the last refusal.
-    fn explained(dials: Vec<Dial>) -> String {
+    fn explained(dials: Vec<SampleDial>) -> String {
         let events: Vec<_> = dials.into_iter().map(Step::from).collect();
         let findings = found(&events);
         let last = findings.iter().rfind(|finding| finding.rule == "cookie-mismatch");
@@ -246,34 +250,34 @@ mod tests {
     }
 
     #[test]
-    fn who_is_refused_by_nodes_that_agree_is_the_odd_one_out() {
+    fn a_node_that_is_refused_by_nodes_that_agree_is_the_odd_one_out() {
         let text = explained(vec![dial(0, A, B), refused(100, C, A), refused(200, C, B)]);
         assert!(text.contains("c@h3 is the odd one out"), "{text}");
         assert!(text.contains("with a@h1 either"), "{text}");
         let text = explained(vec![refused(100, C, A), refused(200, C, B)]);
-        assert!(!text.contains("odd one out"), "nobody is known to agree with anybody: {text}");
+        assert!(!text.contains("odd one out"), "no two nodes are known to agree: {text}");
         let text = explained(vec![dial(0, A, B), refused(100, C, A)]);
         assert!(!text.contains("odd one out"), "one refusal may be a cookie for one peer: {text}");
     }
 
     #[test]
-    fn cookies_that_are_set_for_each_other_and_crossed_are_told() {
-        let cookies = |dial: Dial, from: &str, to: Option<&str>| dial.cookies(Some(from), to);
+    fn swapped_cookies_are_in_the_explanation() {
+        let cookies = |dial: SampleDial, from: &str, to: Option<&str>| dial.cookies(Some(from), to);
         let text = explained(vec![
             cookies(dial(0, A, C), "of-a", Some("of-a")),
             cookies(dial(0, B, "d@h4/10.0.0.4/4"), "of-b", Some("of-b")),
             cookies(refused(100, A, B), "of-b", None),
             cookies(refused(9000, B, A), "of-a", None),
         ]);
-        // The second refusal is a repeat of the first, which could not know.
-        assert!(!text.contains("crossed over"), "{text}");
+        // The second refusal is a repeat of the first one, which came before the cookies were known.
+        assert!(!text.contains("swapped"), "{text}");
         let text = explained(vec![
             cookies(dial(0, A, C), "of-a", Some("of-a")),
             cookies(dial(0, B, "d@h4/10.0.0.4/4"), "of-b", Some("of-b")),
             cookies(dial(50, B, A), "of-a", Some("of-a")),
             cookies(refused(100, A, B), "of-b", None),
         ]);
-        assert!(text.contains("crossed over: a@h1 uses of-b towards b@h2"), "{text}");
+        assert!(text.contains("swapped: for b@h2, a@h1 uses of-b"), "{text}");
         assert!(text.contains("has used more than one cookie"), "{text}");
     }
 }

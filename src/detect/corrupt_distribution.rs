@@ -1,7 +1,6 @@
-//! A frame that no node takes, and a close.
+//! A malformed frame, after which the receiver closed the connection (`corrupt-distribution`).
 //!
-//! `corrupt-distribution`. What it does not tell: whether the sender wrote it so, or something on the way
-//! did.
+//! The capture cannot show whether the sender wrote the bytes or something on the path changed them.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::CorruptFrame;
 use crate::record::{Confidence, Severity, Shows};
 
-/// `beamscope explain corrupt-distribution`.
+/// Documentation of the rule `corrupt-distribution`.
 const DOC: RuleDoc = RuleDoc {
     rule: "corrupt-distribution",
     severity: Severity::High,
@@ -57,7 +56,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct CorruptDistribution;
 
 impl Rule for CorruptDistribution {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -78,13 +77,14 @@ impl Rule for CorruptDistribution {
             return;
         }
         let sides = Sides::of(session);
-        let (sender, closer) = sides.beginning_with(from);
+        let (sender, closer) = sides.side_and_peer(from);
         let mut found = finding(&DOC, session, &sides);
         found.confidence = Confidence::Likely;
-        found.title = format!("{closer} closed on a malformed frame of {sender}");
+        found.title =
+            format!("{closer} closed the connection after a malformed frame from {sender}");
         found.explanation = format!(
-            "{sender} sent what cannot be read as a {field}, and {closer} closed the connection at once. \
-             Nothing of the stream is missing in the capture."
+            "{sender} sent bytes that cannot be read as a {field}, and {closer} closed the connection at \
+             once. No bytes of the stream are missing in the capture."
         );
         found.remedy = DOC.remedy.iter().map(ToString::to_string).collect();
         found.evidence.extend(shown(
@@ -97,13 +97,14 @@ impl Rule for CorruptDistribution {
             session.seen.closed_by(),
             Shows::Closed("close".into()),
         ));
-        found.not_excluded = vec![format!("{closer} closed for another reason at this very time")];
+        found.not_excluded =
+            vec![format!("{closer} closed the connection for another reason at that moment")];
         found.logged_by = vec![from.peer()];
         out.push(found);
     }
 }
 
-/// A node closes as soon as it has read the frame.
+/// Maximum time from the frame to the close: a node closes as soon as it has read the frame.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
@@ -113,8 +114,8 @@ mod tests {
     use crate::judge::samples::{dial, mark};
     use crate::observe::{CorruptFrame, Role};
 
-    /// Findings of a connection with a malformed frame of its initiator at 5 s, changed.
-    fn told(change: impl FnOnce(&mut JudgedConnection)) -> Vec<String> {
+    /// Titles for a connection with a malformed frame of its initiator at 5 s, after `change`.
+    fn titles(change: impl FnOnce(&mut JudgedConnection)) -> Vec<String> {
         let dial = dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").closed(5100, [5000, 4900]);
         let event = but(dial, |session| {
             let corrupt = CorruptFrame { mark: mark(5000), field: "control message".into() };
@@ -128,15 +129,15 @@ mod tests {
     }
 
     #[test]
-    fn a_close_on_a_malformed_frame_is_told() {
-        assert_eq!(told(|_| ()), ["b@h closed on a malformed frame of a@h"]);
+    fn a_close_after_a_malformed_frame_is_a_finding() {
+        assert_eq!(titles(|_| ()), ["b@h closed the connection after a malformed frame from a@h"]);
     }
 
     #[test]
-    fn a_hole_another_closer_and_a_later_close_say_nothing() {
-        assert!(told(|session| session.seen.tcp.sides.initiator.missing_bytes = 1).is_empty());
-        assert!(told(|session| session.close(Role::Initiator, mark(5020))).is_empty());
-        assert!(told(|session| session.close(Role::Acceptor, mark(9000))).is_empty());
-        assert!(told(|session| session.seen.traffic.initiator.corrupt = None).is_empty());
+    fn missing_bytes_another_closer_and_a_later_close_are_no_finding() {
+        assert!(titles(|session| session.seen.tcp.sides.initiator.missing_bytes = 1).is_empty());
+        assert!(titles(|session| session.close(Role::Initiator, mark(5020))).is_empty());
+        assert!(titles(|session| session.close(Role::Acceptor, mark(9000))).is_empty());
+        assert!(titles(|session| session.seen.traffic.initiator.corrupt = None).is_empty());
     }
 }

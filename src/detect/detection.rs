@@ -1,4 +1,4 @@
-//! What a rule has detected, before it is known whether it was reported already.
+//! A problem as a rule detected it, before repeats of one incident are sorted out.
 
 use std::sync::Arc;
 
@@ -6,36 +6,35 @@ use super::RuleDoc;
 use crate::observe::Role;
 use crate::record::{Confidence, Evidence, Finding, Severity};
 
-/// What a rule has detected: a [`Finding`] unless it is a repeat of one.
+/// A problem that a rule detected. It becomes a [`Finding`] unless it repeats an earlier one.
 #[derive(Clone, Debug)]
 pub struct Detection {
     /// Stable identifier of the rule, kebab-case.
     pub rule: &'static str,
-    /// How bad it is.
+    /// Severity of the finding that it becomes.
     pub severity: Severity,
-    /// How sure it is.
+    /// Confidence that the problem is real.
     pub confidence: Confidence,
-    /// What is wrong, in one sentence.
+    /// The problem, in one sentence without a full stop.
     pub title: String,
-    /// What was seen and what it means.
+    /// What the capture shows, and what that means.
     pub explanation: String,
-    /// What to do, one step each.
+    /// Steps that solve the problem, the first one first.
     pub remedy: Vec<String>,
-    /// Nodes concerned, as far as named.
+    /// Names of the nodes that have the problem, as far as they are known.
     pub nodes: Vec<Arc<str>>,
-    /// Who is concerned, in a form that is the same for each repeat: with the rule, what makes two detections one
-    /// incident.
+    /// Key of the incident: two detections of one rule with equal `parties` are one incident.
     pub parties: String,
-    /// The packets that show it.
+    /// Packets that show the problem, in order of time.
     pub evidence: Vec<Evidence>,
-    /// Other readings that the capture does not rule out.
+    /// Other explanations that the capture does not rule out.
     pub not_excluded: Vec<String>,
-    /// Which side writes anything about it in its own log; empty when neither does.
+    /// Sides that log something about it; empty if neither does.
     pub logged_by: Vec<Role>,
 }
 
 impl Detection {
-    /// A detection of which only the rule is known.
+    /// A detection with the rule and its severity, and everything else empty.
     pub const fn new(doc: &RuleDoc) -> Self {
         Self {
             rule: doc.rule,
@@ -52,7 +51,7 @@ impl Detection {
         }
     }
 
-    /// The printed form, as the first case of an incident.
+    /// Converts it to the finding that opens an incident.
     pub(super) fn into_finding(self, incident_id: Arc<str>) -> Finding {
         Finding {
             rule: self.rule,

@@ -1,16 +1,17 @@
-//! EPMD gives a port, and the port does not let anyone in.
+//! EPMD gives a port, and no connection to that port can be opened.
 //!
-//! `stale-registration`: RST, nobody listens there. `dist-port-blocked`: no answer in this capture, or ICMP.
-//! What it does not tell: why; a listener on another interface and a port mapping look like the first.
+//! `stale-registration`: the answer is RST, so no process listens there. `dist-port-blocked`: no answer in this
+//! capture, or ICMP. The capture cannot show the reason: a listener on another interface and a missing port
+//! mapping also lead to RST.
 
-use super::finding::{Sides, address, finding, looked_up, shown};
+use super::finding::{Sides, address, finding, looked_up, shown, syn_count};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
 use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{IcmpUnreachable, Role};
 use crate::record::{Severity, Shows};
 
-/// `beamscope explain stale-registration`.
+/// Documentation of the rule `stale-registration`.
 const STALE: RuleDoc = RuleDoc {
     rule: "stale-registration",
     severity: Severity::High,
@@ -39,7 +40,7 @@ const STALE: RuleDoc = RuleDoc {
     ],
 };
 
-/// `beamscope explain dist-port-blocked`.
+/// Documentation of the rule `dist-port-blocked`.
 const BLOCKED: RuleDoc = RuleDoc {
     rule: "dist-port-blocked",
     severity: Severity::High,
@@ -72,7 +73,7 @@ const BLOCKED: RuleDoc = RuleDoc {
 pub(super) struct DistPort;
 
 impl Rule for DistPort {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[STALE, BLOCKED]
     }
 
@@ -110,8 +111,8 @@ impl Rule for DistPort {
                     sides.initiator
                 );
                 found.remedy = vec![format!(
-                    "On {}, compare `epmd -names` with the sockets that listen (`ss -ltnp`); restart the \
-                     node whose port is not there. Look at inet_dist_use_interface and port mappings.",
+                    "On {}, compare `epmd -names` with the listening sockets (`ss -ltnp`); restart the \
+                     node whose port is missing there. Check inet_dist_use_interface and port mappings.",
                     end.ip
                 )];
                 found
@@ -130,10 +131,10 @@ impl Rule for DistPort {
                 let mut found = finding(&BLOCKED, session, &sides);
                 found.title = format!("no answer from {node} at {port}");
                 found.explanation = format!(
-                    "{} SYN from {} to {port} and no answer in this capture. Where the port mapper of \
-                     the same host answers, a packet filter that lets 4369 through and not this port is \
-                     the usual reason.",
-                    syn.map_or(0, |syn| syn.count),
+                    "{} from {} to {port} and no answer in this capture. If EPMD on the same host \
+                     answers, the usual reason is a packet filter that lets port 4369 through and not this \
+                     port.",
+                    syn_count(syn.map_or(0, |syn| syn.count.into())),
                     sides.initiator
                 );
                 found.remedy = vec![open_ports];
@@ -141,7 +142,7 @@ impl Rule for DistPort {
             }
             _ => return,
         };
-        // One port that lets nobody in is one cause, whoever dials.
+        // A port that accepts no connection is one cause, however many nodes dial it.
         found.parties = format!("{port},{node}");
         found.evidence.extend(looked_up(session));
         found.evidence.extend(shown(syn.map(|syn| syn.mark), Some(Role::Initiator), Shows::Syn));

@@ -20,7 +20,7 @@ pub struct RuleDoc {
     pub meaning: &'static str,
     /// Packets that show the problem in a capture.
     pub evidence: &'static str,
-    /// Other causes that look alike, and how to tell them apart.
+    /// Other causes that look alike, and how to distinguish them.
     pub lookalikes: &'static str,
     /// Lines that nodes and tools log about it, word by word; the best known one first. Empty if
     /// they log nothing.
@@ -45,7 +45,7 @@ pub struct LogLine {
 mod tests {
     use std::collections::HashSet;
 
-    use crate::detect::pages;
+    use crate::detect::docs;
 
     #[test]
     fn every_field_of_every_rule_is_filled() {
@@ -54,7 +54,7 @@ mod tests {
             let is_short = (1..=most).contains(&text.chars().count());
             is_short && !text.ends_with('.') && text.trim() == text
         };
-        let lacking: Vec<_> = pages()
+        let lacking: Vec<_> = docs()
             .filter(|doc| {
                 !is_phrase(doc.summary, 55)
                     || !is_phrase(doc.symptom, 110)
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn every_log_line_has_a_writer() {
-        for (doc, line) in pages().flat_map(|doc| doc.log_lines.iter().map(move |line| (doc, line)))
+        for (doc, line) in docs().flat_map(|doc| doc.log_lines.iter().map(move |line| (doc, line)))
         {
             let rule = doc.rule;
             assert!(!line.writer.is_empty() && !line.releases.is_empty(), "{rule}: {line:?}");
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn rule_names_are_unique_and_in_kebab_case() {
         let mut known = HashSet::new();
-        for doc in pages() {
+        for doc in docs() {
             let parts = doc.rule.split('-');
             let is_kebab = parts.into_iter().all(|part| {
                 !part.is_empty()

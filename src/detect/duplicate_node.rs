@@ -1,16 +1,16 @@
-//! Two nodes of one name, alive at once at different addresses.
+//! Two nodes with one name that run at different addresses at the same time.
 //!
-//! Symptom: peers drop one connection for the other, again and again; messages reach now one and now the
-//! other. Evidence: two creations of one name, and the earlier is heard of after the later came up. May
-//! look like it: a node that was moved, whose former self is silent; one node with several addresses,
-//! which has one creation.
+//! Peers replace the connection to one by a connection to the other, again and again, and messages reach
+//! sometimes one and sometimes the other. The evidence is two creations of one name, where the earlier one still
+//! sends after the later one appeared. A node that was moved looks similar, but its old instance is silent; so
+//! does one node with several addresses, but it has one creation.
 
 use super::finding::sighted;
 use super::{Detection, Rule, RuleDoc};
-use crate::judge::world::NodeChange;
-use crate::record::{Change, Confidence, Severity};
+use crate::judge::world::{Change, NodeChange};
+use crate::record::{Confidence, Severity};
 
-/// `beamscope explain duplicate-node`.
+/// Documentation of the rule `duplicate-node`.
 const DOC: RuleDoc = RuleDoc {
     rule: "duplicate-node",
     severity: Severity::Critical,
@@ -39,25 +39,25 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct DuplicateNode;
 
 impl Rule for DuplicateNode {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
     fn on_node(&mut self, change: &NodeChange, out: &mut Vec<Detection>) {
-        let NodeChange { node, now, before, .. } = change;
-        let (Some(Change::Duplicate), Some(before)) = (node.change, before) else { return };
-        let name = &node.node;
+        let NodeChange { kind, node, now, before, .. } = change;
+        let (Change::Duplicate, Some(before)) = (kind, before) else { return };
+        let name = &node.name;
         let came_again = before.hello.at > now.hello.at;
-        let after = if came_again { "introduced itself again" } else { "went on talking" };
+        let after = if came_again { "sent its name again" } else { "kept sending" };
         let creation = |creation: Option<u32>| creation.unwrap_or_default();
         let mut evidence = vec![sighted(before), sighted(now)];
         evidence.sort_by_key(|seen| seen.frame);
         out.push(Detection {
             confidence: if came_again { Confidence::Proven } else { Confidence::Likely },
-            title: format!("two nodes call themselves {name}: at {} and at {}", before.ip, now.ip),
+            title: format!("two nodes are named {name}: at {} and at {}", before.ip, now.ip),
             explanation: format!(
-                "The one at {} has creation {}, the one at {} has {}; the former {after} when the \
-                 latter was up. Peers take each for a restart of the other.",
+                "The node at {} has creation {}, the node at {} has creation {}; the first {after} after \
+                 the second had come up. Peers take each of them for a restart of the other.",
                 before.ip,
                 creation(before.creation),
                 now.ip,
@@ -65,8 +65,8 @@ impl Rule for DuplicateNode {
             ),
             remedy: vec![
                 format!("Stop the node at {} or the one at {}, or give it another name.", before.ip, now.ip),
-                "Look for a cloned machine or container, or a failover that started the second while \
-                 the first still ran."
+                "Look for a cloned machine or container, or a failover that started the second node \
+                 while the first still ran."
                     .to_owned(),
             ],
             nodes: vec![name.clone()],
@@ -75,7 +75,7 @@ impl Rule for DuplicateNode {
             not_excluded: if came_again {
                 Vec::new()
             } else {
-                vec!["the former one has ended and its last bytes were delivered late".to_owned()]
+                vec!["the first node has ended, and its last bytes arrived late".to_owned()]
             },
             ..Detection::new(&DOC)
         });

@@ -1,7 +1,7 @@
-//! A command to a port mapper: KILL, STOP or DUMP.
+//! A command to EPMD: KILL, STOP or DUMP.
 //!
-//! Evidence: the request, and the words of the answer, or silence. No node sends any of them: an administrator
-//! does, a script, or somebody who should not. What it does not tell: which.
+//! The evidence is the request, and the text of the answer or a close without one. Nodes never send commands: an
+//! administrator, a script or an attacker does, and the capture cannot show which.
 
 use super::epmd_common::{self, Pending};
 use super::finding::{seconds, shown};
@@ -10,7 +10,7 @@ use crate::judge::world::World;
 use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Severity, Shows};
 
-/// `beamscope explain epmd-command`.
+/// Documentation of the rule `epmd-command`.
 const DOC: RuleDoc = RuleDoc {
     rule: "epmd-command",
     severity: Severity::Medium,
@@ -66,7 +66,7 @@ pub(super) struct EpmdCommand {
 }
 
 impl Rule for EpmdCommand {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -79,24 +79,23 @@ impl Rule for EpmdCommand {
     ) {
         let ids = &*settled.connection;
         let name = epmd.name.as_deref().unwrap_or("?");
-        let mapper = epmd_common::written(ids);
+        let server = epmd_common::server_address(ids);
         let asker = if epmd_common::is_local(ids) {
-            "a process of its own host".to_owned()
+            "a process on the same host".to_owned()
         } else {
             ids.src_ip.to_string()
         };
-        let (command, asks) = match epmd.request {
-            Some(EpmdTag::KILL_REQ) => (Shows::epmd(EpmdTag::KILL_REQ, ""), "to end".to_owned()),
-            Some(EpmdTag::STOP_REQ) => (
-                Shows::epmd(EpmdTag::STOP_REQ, format!("\"{name}\"")),
-                format!("to drop \"{name}\""),
-            ),
-            Some(EpmdTag::DUMP_REQ) => {
-                (Shows::epmd(EpmdTag::DUMP_REQ, ""), "for all names it has and had".to_owned())
+        let (keyword, command, purpose) = match epmd.request {
+            Some(tag @ EpmdTag::KILL_REQ) => ("KILL", Shows::epmd(tag, ""), "to exit".to_owned()),
+            Some(tag @ EpmdTag::STOP_REQ) => {
+                ("STOP", Shows::epmd(tag, format!("\"{name}\"")), format!("to drop \"{name}\""))
+            }
+            Some(tag @ EpmdTag::DUMP_REQ) => {
+                ("DUMP", Shows::epmd(tag, ""), "for all names that it has and had".to_owned())
             }
             _ => return,
         };
-        let Answer { kind, did, means, what } = answer(ids, epmd);
+        let CommandResult { kind, summary, meaning, what } = command_result(ids, epmd);
         let seen = &epmd.seen;
         let close = seen.close.filter(|_| epmd.outcome == EpmdOutcome::NoReply);
         let evidence = [
@@ -108,26 +107,26 @@ impl Rule for EpmdCommand {
             ),
         ];
         let finding = Detection {
-            title: format!("{asker} asked the port mapper at {mapper} {asks}: {did}"),
-            explanation: format!("{means} No node sends this command by itself."),
+            title: format!("{asker} asked EPMD at {server} {purpose}: {summary}"),
+            explanation: format!("{meaning} Nodes never send the command {keyword}."),
             remedy: vec![
-                format!("Find out who gave the command at {}.", ids.src_ip),
+                format!("Find out who sent the command from {}.", ids.src_ip),
                 if epmd_common::is_local(ids) {
-                    "See with `epmd -names` that the port mapper runs and every node is listed; one that \
-                     is missing and older than OTP 23.3 has to be restarted."
+                    "Check with `epmd -names` that EPMD runs and lists every node; restart a missing node \
+                     if it is older than OTP 23.3."
                         .to_owned()
                 } else {
                     format!(
-                        "Close port {} to {} unless it is of the cluster.",
+                        "Close port {} to {} unless that host belongs to the cluster.",
                         ids.dest_port, ids.src_ip
                     )
                 },
             ],
-            parties: format!("{},{mapper},{command},{kind}", ids.src_ip),
+            parties: format!("{},{server},{command},{kind}", ids.src_ip),
             evidence: evidence.into_iter().flatten().collect(),
             ..Detection::new(&DOC)
         };
-        self.pending.tell(ids, epmd.outcome, finding, out);
+        self.pending.report(ids, epmd.outcome, finding, out);
     }
 
     fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
@@ -135,83 +134,100 @@ impl Rule for EpmdCommand {
     }
 }
 
-/// What EPMD made of a command.
-struct Answer {
-    /// Tells one answer from another.
+/// The result of a command to EPMD.
+struct CommandResult {
+    /// Distinguishes results in the key of the incident.
     kind: &'static str,
-    /// In a word or two, for the title.
-    did: &'static str,
-    means: String,
-    /// The packet that shows it.
+    /// The result in a few words, for the title.
+    summary: &'static str,
+    /// The first sentences of the explanation.
+    meaning: String,
+    /// Evidence text for the answer or the close.
     what: Shows,
 }
 
-fn answer(ids: &ConnectionIds, epmd: &EpmdObservation) -> Answer {
+fn command_result(ids: &ConnectionIds, epmd: &EpmdObservation) -> CommandResult {
     let reply = epmd.reply.as_deref().unwrap_or_default();
-    let words = Shows::Note(format!("\"{}\"", reply.escape_debug()).into());
-    let said =
-        |kind, did, means: &str| Answer { kind, did, means: means.to_owned(), what: words.clone() };
+    let quoted = Shows::Note(format!("\"{}\"", reply.escape_debug()).into());
+    let replied = |kind, summary, meaning: &str| CommandResult {
+        kind,
+        summary,
+        meaning: meaning.to_owned(),
+        what: quoted.clone(),
+    };
     match (epmd.outcome, epmd.request) {
-        (EpmdOutcome::Answered, Some(EpmdTag::KILL_REQ)) if reply.starts_with("OK") => said(
+        (EpmdOutcome::Answered, Some(EpmdTag::KILL_REQ)) if reply.starts_with("OK") => replied(
             "done",
             "it did",
-            "It answered OK and ends; with it goes every registration it had. Nodes stay connected, and \
-             none can be found until a port mapper runs again.",
+            "It answered OK and exits, and all its registrations are lost. Nodes stay connected, but none \
+             can be found until EPMD runs again.",
         ),
-        (EpmdOutcome::Answered, Some(EpmdTag::STOP_REQ)) if reply.starts_with("STOPPED") => said(
-            "done",
-            "it did",
-            "It answered STOPPED: the registration is closed. The node stays up; from OTP 23.3 on it \
+        (EpmdOutcome::Answered, Some(EpmdTag::STOP_REQ)) if reply.starts_with("STOPPED") => {
+            replied(
+                "done",
+                "it did",
+                "It answered STOPPED: the registration is closed. The node keeps running; from OTP 23.3 on it \
              registers again by itself.",
-        ),
-        (EpmdOutcome::Answered, Some(EpmdTag::DUMP_REQ)) => Answer {
+            )
+        }
+        (EpmdOutcome::Answered, Some(EpmdTag::DUMP_REQ)) => CommandResult {
             kind: "done",
-            did: "it gave them",
-            means: format!(
-                "It listed {} registered names, and those it remembers; nothing was changed.",
-                epmd.names.as_ref().map_or(0, Vec::len)
-            ),
+            summary: "it listed them",
+            meaning: match epmd.names.as_ref().map_or(0, Vec::len) {
+                1 => "It listed 1 registered name, and the names that it had before; nothing was \
+                      changed."
+                    .to_owned(),
+                names => format!(
+                    "It listed {names} registered names, and the names that it had before; nothing was \
+                     changed."
+                ),
+            },
             what: Shows::Note("the list".into()),
         },
-        (EpmdOutcome::CommandRefused, Some(EpmdTag::KILL_REQ)) => said(
+        (EpmdOutcome::CommandRefused, Some(EpmdTag::KILL_REQ)) => replied(
             "refused",
             "refused",
             "It answered NO: nodes are registered, and it was not started with -relaxed_command_check.",
         ),
         (EpmdOutcome::CommandRefused, _) => {
-            said("unknown name", "no such name", "It answered that it knows no such name.")
+            replied("unknown name", "no such name", "It answered that it has no such name.")
         }
         (EpmdOutcome::NoReply, request) => unanswered(ids, epmd, request),
-        _ => Answer {
+        _ => CommandResult {
             kind: "unseen",
-            did: "the answer is not known",
-            means: "The capture does not show a whole answer.".to_owned(),
-            what: Shows::Note("not the whole answer".into()),
+            summary: "the answer is not known",
+            meaning: "The capture does not show a complete answer.".to_owned(),
+            what: Shows::Note("incomplete answer".into()),
         },
     }
 }
 
-fn unanswered(ids: &ConnectionIds, epmd: &EpmdObservation, request: Option<EpmdTag>) -> Answer {
+fn unanswered(
+    ids: &ConnectionIds,
+    epmd: &EpmdObservation,
+    request: Option<EpmdTag>,
+) -> CommandResult {
     let waited = seconds(epmd_common::waited_us(epmd).unwrap_or(0));
-    let (kind, did, means) = if epmd.seen.closed_by != Some(Role::Acceptor) {
+    let (kind, summary, meaning) = if epmd.seen.closed_by != Some(Role::Acceptor) {
         (
             "no answer",
             "no answer",
-            format!("No answer came until the connection was closed, {waited} later."),
+            format!("It sent no reply before the connection was closed, {waited} later."),
         )
     } else if !epmd_common::is_local(ids) {
-        let means =
-            "It closed the connection without a word: EPMD takes commands from its own host alone.";
-        ("refused", "refused", means.to_owned())
+        let meaning = "It closed the connection without a reply: EPMD accepts commands from its own host only.";
+        ("refused", "refused", meaning.to_owned())
     } else if request == Some(EpmdTag::STOP_REQ) {
-        let means = "It closed the connection without a word, as EPMD does with STOP unless it was started \
-                     with -relaxed_command_check.";
-        ("refused", "refused", means.to_owned())
+        let meaning = "It closed the connection without a reply, as EPMD does after STOP unless it was started \
+                       with -relaxed_command_check.";
+        ("refused", "refused", meaning.to_owned())
     } else {
-        let means = "It closed the connection without a word, which EPMD does not do when its own host asks.";
-        ("closed", "no answer", means.to_owned())
+        let meaning = "It closed the connection without a reply, although EPMD answers this command from its own \
+                       host.";
+        ("closed", "no answer", meaning.to_owned())
     };
-    Answer { kind, did, means, what: Shows::Closed("closed without a reply".into()) }
+    let what = Shows::Closed("closed without a reply".into());
+    CommandResult { kind, summary, meaning, what }
 }
 
 #[cfg(test)]
@@ -222,7 +238,7 @@ mod tests {
     const FAR: (&str, &str, &str) = ("10.0.0.1", "10.0.0.2", "1");
     const HERE: (&str, &str, &str) = (NODE, NODE, "1");
 
-    fn told(
+    fn only(
         ends: (&str, &str, &str),
         request: EpmdTag,
         outcome: EpmdOutcome,
@@ -237,31 +253,31 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_is_told_as_what_it_is() {
+    fn the_title_has_the_result_of_the_command() {
         use EpmdOutcome::{Answered, CommandRefused};
         #[rustfmt::skip] // a table reads best as a table
         let cases = [
-            (EpmdTag::KILL_REQ, Answered, "OK", "to end: it did"),
-            (EpmdTag::KILL_REQ, CommandRefused, "NO", "to end: refused"),
+            (EpmdTag::KILL_REQ, Answered, "OK", "to exit: it did"),
+            (EpmdTag::KILL_REQ, CommandRefused, "NO", "to exit: refused"),
             (EpmdTag::STOP_REQ, Answered, "STOPPED", "to drop \"b\": it did"),
             (EpmdTag::STOP_REQ, CommandRefused, "NOEXISTSTOPPED", "to drop \"b\": no such name"),
             (EpmdTag::STOP_REQ, Answered, "what?", "to drop \"b\": the answer is not known"),
-            (EpmdTag::DUMP_REQ, Answered, "", "it has and had: it gave them"),
-            (EpmdTag::KILL_REQ, EpmdOutcome::Incomplete, "", "to end: the answer is not known"),
+            (EpmdTag::DUMP_REQ, Answered, "", "it has and had: it listed them"),
+            (EpmdTag::KILL_REQ, EpmdOutcome::Incomplete, "", "to exit: the answer is not known"),
         ];
         for (request, outcome, reply, title) in cases {
-            let finding = told(HERE, request, outcome, reply);
+            let finding = only(HERE, request, outcome, reply);
             assert!(finding.title.ends_with(title), "{}", finding.title);
-            assert!(finding.title.starts_with("a process of its own host asked"));
+            assert!(finding.title.starts_with("a process on the same host asked"));
             assert_eq!(finding.severity, Severity::Medium);
         }
-        let finding = told(HERE, EpmdTag::KILL_REQ, Answered, "OK");
+        let finding = only(HERE, EpmdTag::KILL_REQ, Answered, "OK");
         assert_eq!(evidence(&finding), [(9, "KILL_REQ"), (10, "\"OK\"")]);
         assert_eq!(finding.parties, "127.0.0.1,127.0.0.1:4369,KILL_REQ,done");
     }
 
     #[test]
-    fn silence_is_told_by_its_reason() {
+    fn a_close_without_a_reply_is_explained_by_its_reason() {
         let silent = |ends, request, by, waited| {
             let outcome = EpmdOutcome::NoReply;
             let event = epmd(ends, (10, 2.0), request, "b", outcome, closed(by, waited));
@@ -269,7 +285,7 @@ mod tests {
         };
         let far = silent(FAR, EpmdTag::DUMP_REQ, Role::Acceptor, 0.001);
         assert!(far.title.starts_with("10.0.0.1 asked") && far.title.ends_with("refused"));
-        assert!(far.explanation.contains("its own host alone"));
+        assert!(far.explanation.contains("its own host only"));
         assert_eq!(evidence(&far), [(9, "DUMP_REQ"), (11, "closed without a reply")]);
         let strict = silent(HERE, EpmdTag::STOP_REQ, Role::Acceptor, 0.001);
         assert!(strict.explanation.contains("-relaxed_command_check"));
@@ -280,14 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_command_and_one_that_was_done_are_two_incidents() {
-        let refused = told(HERE, EpmdTag::KILL_REQ, EpmdOutcome::CommandRefused, "NO");
-        let done = told(HERE, EpmdTag::KILL_REQ, EpmdOutcome::Answered, "OK");
+    fn a_refused_command_and_an_executed_one_are_two_incidents() {
+        let refused = only(HERE, EpmdTag::KILL_REQ, EpmdOutcome::CommandRefused, "NO");
+        let done = only(HERE, EpmdTag::KILL_REQ, EpmdOutcome::Answered, "OK");
         assert_ne!(refused.parties, done.parties);
     }
 
     #[test]
-    fn a_command_whose_answer_comes_late_is_told_once() {
+    fn a_command_whose_answer_comes_late_is_one_finding() {
         let asked = epmd(FAR, (10, 2.0), EpmdTag::KILL_REQ, "", EpmdOutcome::Incomplete, |_| ());
         let silent = closed(Role::Acceptor, 0.001);
         let settled = epmd(FAR, (10, 2.0), EpmdTag::KILL_REQ, "", EpmdOutcome::NoReply, silent);
@@ -297,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nodes_ask_is_no_command() {
+    fn requests_of_nodes_are_no_commands() {
         let events = [EpmdTag::NAMES_REQ, EpmdTag::PORT_PLEASE2_REQ, EpmdTag::ALIVE2_REQ]
             .map(|request| epmd(FAR, (10, 2.0), request, "b", EpmdOutcome::Answered, |_| ()));
         assert!(found::<EpmdCommand>(&events).is_empty());

@@ -1,4 +1,4 @@
-//! What the rules about port mappers share: who is asked, by whom, and what is registered where.
+//! Parts that the rules about EPMD share: addresses, pending findings, and known registrations.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -12,42 +12,42 @@ use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Settl
 use crate::packet::PacketRef;
 use crate::time::{Timestamp, micros};
 
-/// The port mapper as people write it.
-pub(super) fn written(ids: &ConnectionIds) -> String {
+/// Address and port of the EPMD that was asked.
+pub(super) fn server_address(ids: &ConnectionIds) -> String {
     address(ids.dest_ip, ids.dest_port)
 }
 
-/// Whether EPMD takes the asker for a process of its own host, as it does since R14: from loopback, or
-/// from the very address that was connected to.
+/// Whether EPMD treats the client as a process of its own host. It has done so since R14 for clients with a
+/// loopback address, and for clients with the address that they connected to.
 pub(super) fn is_local(ids: &ConnectionIds) -> bool {
     ids.src_ip.is_loopback() || ids.src_ip == ids.dest_ip
 }
 
-/// What is odd about the name in a request, where EPMD by its rules closes without an answer.
+/// What is wrong with the name in a request, if EPMD closes the connection without a reply because of it.
 pub(super) fn unanswerable(epmd: &EpmdObservation) -> Option<&'static str> {
     let name = epmd.name.as_deref()?;
     if name.is_empty() {
         return Some("is empty");
     }
     if name.contains('\0') {
-        return Some("contains a byte 0");
+        return Some("contains a zero byte");
     }
-    let asks = epmd.request == Some(EpmdTag::PORT_PLEASE2_REQ);
-    if asks && epmd.name_hex.is_some() {
-        Some("is no UTF-8")
-    } else if asks && name.chars().count() >= 255 {
+    let is_lookup = epmd.request == Some(EpmdTag::PORT_PLEASE2_REQ);
+    if is_lookup && epmd.name_hex.is_some() {
+        Some("is not UTF-8")
+    } else if is_lookup && name.chars().count() >= 255 {
         Some("has 255 characters or more")
     } else {
         None
     }
 }
 
-/// Microseconds from the request to the first close.
+/// Microseconds from the request to the first FIN or RST.
 pub(super) fn waited_us(epmd: &EpmdObservation) -> Option<u64> {
     Some(micros(epmd.seen.close?.at.since(epmd.seen.request?.at)))
 }
 
-/// A port mapper, told from all others: the loopback of one input is not that of another.
+/// The identity of one EPMD. A loopback address means another host in each input, so it includes the input.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Mapper {
     pub(super) end: Endpoint,
@@ -62,32 +62,33 @@ impl Mapper {
     }
 }
 
-/// A name that a port mapper has.
+/// A name that is registered with EPMD.
 #[derive(Clone, Debug)]
 pub(super) struct Registration {
     pub(super) mapper: Mapper,
     pub(super) name: Arc<str>,
     pub(super) port: u16,
-    /// Address of the node that registered; `None` where only an answer tells that one did.
+    /// Address of the node that registered; `None` if the name is only known from an answer of EPMD.
     pub(super) node: Option<IpAddr>,
     pub(super) creation: Option<u32>,
-    /// The connection that shows it, and the packet.
+    /// Session ID of the connection that shows the registration.
     pub(super) session_id: Arc<str>,
+    /// Packet that shows the registration.
     pub(super) shown: Option<PacketRef>,
     pub(super) at: Timestamp,
 }
 
-/// The names that port mappers have, as far as their answers tell; the last ones.
+/// The last names that each EPMD had, as far as its answers show; at most [`REMEMBERED`].
 #[derive(Debug, Default)]
 pub(super) struct Registrations(VecDeque<Registration>);
 
 impl Registrations {
-    /// Who has the name.
+    /// The known registration of a name.
     pub(super) fn holder(&self, mapper: Mapper, name: &str) -> Option<&Registration> {
         self.0.iter().find(|known| known.mapper == mapper && known.name.as_ref() == name)
     }
 
-    /// Takes in what a port mapper answered. Gives the registration whose connection has closed.
+    /// Records an answer of EPMD. Returns the registration that ended, if its connection closed.
     pub(super) fn on_epmd(
         &mut self,
         settled: &Settled,
@@ -114,7 +115,7 @@ impl Registrations {
         };
         let of_name = |known: &Registration| known.mapper == mapper && known.name == *name;
         if let Some(known) = self.0.iter_mut().find(|known| of_name(known)) {
-            // An answer says less than the registration it is about.
+            // An answer to a lookup has fewer details than the registration itself.
             if registers || known.port != new.port {
                 *known = new;
             }
@@ -124,25 +125,26 @@ impl Registrations {
         None
     }
 
-    /// A close may be told after the next registration of the name; that one stands.
+    /// Removes the registration whose connection closed. The close can be reported after the next registration
+    /// of the same name, which is then kept.
     fn take(&mut self, mapper: Mapper, name: &str, session_id: &str) -> Option<Registration> {
-        let is_meant = |known: &Registration| {
+        let is_ended = |known: &Registration| {
             known.mapper == mapper
                 && known.name.as_ref() == name
                 && (known.node.is_none() || known.session_id.as_ref() == session_id)
         };
-        let place = self.0.iter().position(is_meant)?;
+        let place = self.0.iter().position(is_ended)?;
         self.0.remove(place).filter(|known| known.node.is_some())
     }
 }
 
-/// Findings about requests whose answer may still come: told when the run ends, unless it came.
+/// Findings about requests whose answer may still come. They are reported at the end of the run unless it came.
 #[derive(Default)]
 pub(super) struct Pending(VecDeque<(Arc<str>, Detection)>);
 
 impl Pending {
-    /// A finding about a request, told now unless the record may still change.
-    pub(super) fn tell(
+    /// Reports a finding about a request, or keeps it pending while the request has no outcome.
+    pub(super) fn report(
         &mut self,
         ids: &ConnectionIds,
         outcome: EpmdOutcome,
@@ -151,28 +153,28 @@ impl Pending {
     ) {
         self.0.retain(|(session_id, _)| *session_id != ids.session_id);
         if outcome == EpmdOutcome::Incomplete {
-            let pending = (Arc::clone(&ids.session_id), on_its_own(ids, finding));
+            let pending = (Arc::clone(&ids.session_id), with_session_id(ids, finding));
             remember(&mut self.0, pending, REMEMBERED);
         } else {
             out.push(finding);
         }
     }
 
-    /// The run ends.
+    /// Reports all pending findings at the end of the run.
     pub(super) fn release(&mut self, out: &mut Vec<Detection>) {
         out.extend(self.0.drain(..).map(|(_, finding)| finding));
     }
 }
 
-/// A finding that is told elsewhere than with the connection it is about.
-pub(super) fn on_its_own(ids: &ConnectionIds, mut finding: Detection) -> Detection {
+/// Adds the session ID to the evidence of a finding that is reported later than its connection.
+pub(super) fn with_session_id(ids: &ConnectionIds, mut finding: Detection) -> Detection {
     for evidence in &mut finding.evidence {
         evidence.session_id.get_or_insert_with(|| Arc::clone(&ids.session_id));
     }
     finding
 }
 
-/// Names kept: a port mapper has at most 1,024 connections.
+/// Maximum of names kept: EPMD has at most 1,024 connections.
 pub(super) const REMEMBERED: usize = 1024;
 
 #[cfg(test)]
@@ -196,7 +198,7 @@ pub(super) mod tests {
         PacketRef { frame: FrameRef { input: 0, number }, at: seconds(at) }
     }
 
-    /// A connection from one address to the port mapper of another.
+    /// A connection from one address to EPMD at another.
     pub(crate) fn between(src: &str, dest: &str, session_id: &str) -> Arc<ConnectionIds> {
         Arc::new(ConnectionIds {
             session_id: session_id.into(),
@@ -210,7 +212,7 @@ pub(super) mod tests {
         })
     }
 
-    /// What came of a request, seen whole and told at `at` by packet `frame`.
+    /// A request and its outcome, complete in the capture and settled at `at` by packet `frame`.
     pub(crate) fn epmd(
         (src, dest, session_id): (&str, &str, &str),
         (frame, at): (u64, f64),
@@ -245,7 +247,7 @@ pub(super) mod tests {
         Step::Epmd(settled, Box::new(epmd))
     }
 
-    /// Not answered, and closed first by `by` after `waited` seconds.
+    /// Changes a request to one without an answer, closed first by `by` after `waited` seconds.
     pub(crate) fn closed(by: Role, waited: f64) -> impl FnOnce(&mut EpmdObservation) {
         move |epmd| {
             let request = epmd.seen.request.unwrap();
@@ -256,7 +258,7 @@ pub(super) mod tests {
         }
     }
 
-    /// What a rule finds in these events.
+    /// Detections of a rule for these events, including those at the end of the run.
     pub(crate) fn found<R: Default + Rule>(events: &[Step]) -> Vec<Detection> {
         found_at(HomeNets::default(), R::default(), events)
     }
@@ -279,24 +281,24 @@ pub(super) mod tests {
         epmd((NODE, NODE, &id), at, EpmdTag::ALIVE2_REQ, name, EpmdOutcome::Answered, |_| ())
     }
 
-    fn take_in(known: &mut Registrations, step: &Step) -> Option<Registration> {
+    fn apply(known: &mut Registrations, step: &Step) -> Option<Registration> {
         let Step::Epmd(settled, epmd) = step else { panic!("no request") };
         known.on_epmd(settled, epmd)
     }
 
     #[test]
-    fn a_close_that_is_told_late_ends_no_newer_registration() {
+    fn a_late_close_ends_no_newer_registration() {
         let mut known = Registrations::default();
         let mapper = Mapper::of(registers(1, "b").settled());
-        assert!(take_in(&mut known, &registers(1, "b")).is_none());
-        assert!(take_in(&mut known, &registers(5, "b")).is_none());
+        assert!(apply(&mut known, &registers(1, "b")).is_none());
+        assert!(apply(&mut known, &registers(5, "b")).is_none());
         let gone = |id| {
             let ends = (NODE, NODE, id);
             epmd(ends, (9, 9.0), EpmdTag::ALIVE2_REQ, "b", EpmdOutcome::Unregistered, |_| ())
         };
-        assert!(take_in(&mut known, &gone("1")).is_none());
+        assert!(apply(&mut known, &gone("1")).is_none());
         assert_eq!(&*known.holder(mapper, "b").unwrap().session_id, "5");
-        assert!(take_in(&mut known, &gone("5")).is_some());
+        assert!(apply(&mut known, &gone("5")).is_some());
         assert!(known.holder(mapper, "b").is_none());
     }
 
@@ -305,14 +307,14 @@ pub(super) mod tests {
         let mut known = Registrations::default();
         let mapper = Mapper::of(registers(1, "").settled());
         for number in 1..=REMEMBERED as u64 + 1 {
-            take_in(&mut known, &registers(number, &format!("n{number}")));
+            apply(&mut known, &registers(number, &format!("n{number}")));
         }
         assert_eq!(known.0.len(), REMEMBERED);
         assert!(known.holder(mapper, "n1").is_none() && known.holder(mapper, "n2").is_some());
     }
 
     #[test]
-    fn the_loopback_of_another_input_is_another_port_mapper() {
+    fn the_loopback_of_another_input_is_another_epmd() {
         let mut own = registers(1, "b").settled().clone();
         let mut other = Settled { frame: Some(FrameRef { input: 1, number: 1 }), ..own.clone() };
         assert_ne!(Mapper::of(&own), Mapper::of(&other));

@@ -1,7 +1,7 @@
-//! The names of a host's nodes, asked from elsewhere.
+//! Another host asks EPMD for the names of all nodes.
 //!
-//! Evidence: NAMES_REQ from another address than the port mapper's own. What it does not tell: why; a cluster
-//! that finds its nodes by their names does nothing else.
+//! The evidence is NAMES_REQ from another address than that of EPMD. The capture cannot show the purpose:
+//! clusters that find their nodes by name send the same request.
 
 use super::epmd_common::{self, Pending};
 use super::finding::shown;
@@ -10,7 +10,7 @@ use crate::judge::world::World;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Severity, Shows};
 
-/// `beamscope explain epmd-enumeration`.
+/// Documentation of the rule `epmd-enumeration`.
 const DOC: RuleDoc = RuleDoc {
     rule: "epmd-enumeration",
     severity: Severity::Low,
@@ -40,7 +40,7 @@ pub(super) struct EpmdEnumeration {
 }
 
 impl Rule for EpmdEnumeration {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -52,24 +52,24 @@ impl Rule for EpmdEnumeration {
         out: &mut Vec<Detection>,
     ) {
         let ids = &*settled.connection;
-        // A port mapper that keeps silent has told nothing.
-        let told = epmd.outcome != EpmdOutcome::NoReply;
-        if epmd.request != Some(EpmdTag::NAMES_REQ) || epmd_common::is_local(ids) || !told {
+        // Without a reply, the client has learned no names.
+        let has_reply = epmd.outcome != EpmdOutcome::NoReply;
+        if epmd.request != Some(EpmdTag::NAMES_REQ) || epmd_common::is_local(ids) || !has_reply {
             return;
         }
-        let mapper = epmd_common::written(ids);
+        let server = epmd_common::server_address(ids);
         let asker = ids.src_ip;
         let outside = known.home().is_outside(asker) == Some(true);
         let (who, severity) = if outside {
-            (format!("{asker}, from outside the home networks,"), Severity::Medium)
+            (format!("{asker} (outside your networks)"), Severity::Medium)
         } else {
             (asker.to_string(), DOC.severity)
         };
-        let got = match epmd.names.as_ref().map(Vec::len) {
-            None => "The capture does not show the whole answer.".to_owned(),
-            Some(0) => "It was told that there are none.".to_owned(),
-            Some(1) => "It was told one, with its port.".to_owned(),
-            Some(names) => format!("It was told {names}, each with its port."),
+        let answer = match epmd.names.as_ref().map(Vec::len) {
+            None => "The capture does not show the complete answer.".to_owned(),
+            Some(0) => "EPMD listed no names.".to_owned(),
+            Some(1) => "EPMD listed 1 name with its port.".to_owned(),
+            Some(names) => format!("EPMD listed {names} names, each with its port."),
         };
         let evidence = [
             shown(epmd.seen.request, Some(Role::Initiator), Shows::epmd(EpmdTag::NAMES_REQ, "")),
@@ -77,21 +77,24 @@ impl Rule for EpmdEnumeration {
         ];
         let finding = Detection {
             severity,
-            title: format!("{who} asked the port mapper at {mapper} for the names of all nodes"),
+            title: format!("{who} asked EPMD at {server} for the names of all nodes"),
             explanation: format!(
-                "{got} Programs that look for the nodes of a cluster ask the same (net_adm:names, \
-                 net_adm:world, the Epmd strategy of libcluster), and so does whoever looks for nodes to \
-                 attack."
+                "{answer} Programs that look for the nodes of a cluster send the same request \
+                 (net_adm:names, net_adm:world, the Epmd strategy of libcluster), and so does an attacker \
+                 who looks for nodes."
             ),
             remedy: vec![
-                format!("Find out what asks at {asker}, and whether it belongs to the cluster."),
-                format!("If it does not, close port {} to it.", ids.dest_port),
+                format!(
+                    "Find out which program at {asker} sent the request, and whether it belongs to the \
+                     cluster."
+                ),
+                format!("If it does not, close port {} to that host.", ids.dest_port),
             ],
             parties: asker.to_string(),
             evidence: evidence.into_iter().flatten().collect(),
             ..Detection::new(&DOC)
         };
-        self.pending.tell(ids, epmd.outcome, finding, out);
+        self.pending.report(ids, epmd.outcome, finding, out);
     }
 
     fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
@@ -114,24 +117,24 @@ mod tests {
     }
 
     #[test]
-    fn names_asked_from_another_host_are_told_low() {
+    fn a_request_from_another_host_is_low() {
         let found = found::<EpmdEnumeration>(&[asks("10.0.0.1", "10.0.0.2")]);
         let [finding] = &found[..] else { panic!("{found:?}") };
         assert_eq!(finding.severity, Severity::Low);
         assert_eq!(finding.parties, "10.0.0.1");
         assert_eq!(evidence(finding), [(9, "NAMES_REQ"), (10, "names and ports")]);
-        assert!(finding.explanation.starts_with("It was told one,"));
+        assert!(finding.explanation.starts_with("EPMD listed 1 name "));
     }
 
     #[test]
-    fn names_asked_on_the_host_itself_are_none() {
+    fn a_request_on_the_host_itself_is_no_finding() {
         let own =
             [asks("127.0.0.1", "127.0.0.1"), asks("::1", "::1"), asks("10.0.0.2", "10.0.0.2")];
         assert!(found::<EpmdEnumeration>(&own).is_empty());
     }
 
     #[test]
-    fn from_outside_the_home_networks_they_are_medium() {
+    fn a_request_from_outside_the_home_networks_is_medium() {
         let home = || -> HomeNets { ["10.0.0.0/8".parse::<Cidr>().unwrap()].into_iter().collect() };
         let severity = |src| {
             let found = found_at(home(), EpmdEnumeration::default(), &[asks(src, "10.0.0.2")]);
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn other_requests_and_a_silent_port_mapper_are_none() {
+    fn other_requests_and_an_epmd_without_reply_are_no_finding() {
         let ends = ("10.0.0.1", "10.0.0.2", "1");
         let outcome = EpmdOutcome::Answered;
         let events = [

@@ -1,8 +1,9 @@
-//! The port of the port mapper is open, and no answer comes.
+//! The port of EPMD accepts connections, and no reply comes.
 //!
-//! Evidence: the request seen whole, and the connection closed without a byte of reply, or the reply many
-//! seconds late. What it does not tell: whether EPMD hangs, or something else listens there. What EPMD by its
-//! own rules answers with silence is told as that, or is another rule's: commands and far registrations.
+//! The evidence is a complete request, and a close without a byte of reply, or a reply that is many seconds late.
+//! The capture cannot show whether EPMD hangs or another program listens there. EPMD itself closes without a
+//! reply if the name in the request is invalid, which is reported as such. It does so too after refused commands
+//! and registrations from other hosts, which have rules of their own.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::judge::world::World;
 use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Confidence, Evidence, Missing, Severity, Shows};
 
-/// `beamscope explain epmd-silent`.
+/// Documentation of the rule `epmd-silent`.
 const DOC: RuleDoc = RuleDoc {
     rule: "epmd-silent",
     severity: Severity::Medium,
@@ -66,22 +67,23 @@ const DOC: RuleDoc = RuleDoc {
 #[derive(Default)]
 pub(super) struct EpmdSilent;
 
-/// What is told, of each kind of silence.
+/// A kind of missing reply, with its parts of the finding.
 struct Silence {
-    /// Tells one kind from another: with the port mapper, what is one incident.
+    /// Distinguishes the kinds; together with the address of EPMD it is the key of the incident.
     cause: String,
     severity: Severity,
     confidence: Confidence,
-    /// Follows "the port mapper at X".
+    /// The predicate of the title, after "EPMD at X".
     what: String,
-    means: String,
+    explanation: String,
     remedy: String,
+    /// Evidence by the packet that ended the wait.
     end: Option<Evidence>,
     not_excluded: Option<&'static str>,
 }
 
 impl Rule for EpmdSilent {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -94,7 +96,7 @@ impl Rule for EpmdSilent {
     ) {
         let ids = &*settled.connection;
         let Some(silence) = silence(ids, epmd) else { return };
-        let mapper = epmd_common::written(ids);
+        let server = epmd_common::server_address(ids);
         let name = epmd.name.as_ref().map_or_else(String::new, |name| format!("\"{name}\""));
         let request = match epmd.request {
             Some(EpmdTag::ALIVE2_REQ) => Shows::epmd(EpmdTag::ALIVE2_REQ, name),
@@ -106,10 +108,10 @@ impl Rule for EpmdSilent {
         out.push(Detection {
             severity: silence.severity,
             confidence: silence.confidence,
-            title: format!("the port mapper at {mapper} {}", silence.what),
-            explanation: silence.means,
+            title: format!("EPMD at {server} {}", silence.what),
+            explanation: silence.explanation,
             remedy: vec![silence.remedy],
-            parties: format!("{mapper},{}", silence.cause),
+            parties: format!("{server},{}", silence.cause),
             evidence: shown(asked, Some(Role::Initiator), request)
                 .into_iter()
                 .chain(silence.end)
@@ -127,17 +129,17 @@ impl Rule for EpmdSilent {
 fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
     let seen = &epmd.seen;
     let asker = ids.src_ip;
-    let ask_itself = format!(
-        "On {}, run `epmd -names`; if it hangs, look at the state and the load of the epmd process and \
+    let check_epmd = format!(
+        "On {}, run `epmd -names`. If it hangs, check the state and the load of the epmd process, and \
          restart it.",
         ids.dest_ip
     );
-    let look_what_listens = format!(
+    let check_listener = format!(
         "On {}, see what listens on port {} (`ss -ltnp`), and run `epmd -names`.",
         ids.dest_ip, ids.dest_port
     );
     if epmd.outcome == EpmdOutcome::Incomplete {
-        return closed_at_once(ids, epmd);
+        return closed_before_request(ids, epmd);
     }
     if !matches!(
         epmd.request,
@@ -147,7 +149,7 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
     }
     if epmd.outcome != EpmdOutcome::NoReply {
         let took_us = epmd.response_time_us?;
-        // An asker that is gone when the answer comes, and had waited.
+        // The client had waited and closed before the answer came.
         let gave_up_us = epmd_common::waited_us(epmd)
             .filter(|waited| (GAVE_UP_US..took_us).contains(waited) && seen.closed_by.is_some());
         if took_us < LATE_US && gave_up_us.is_none() {
@@ -155,7 +157,7 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
         }
         let took = seconds(took_us);
         let gave_up = match gave_up_us {
-            Some(waited) => format!(", and had given up after {}", seconds(waited)),
+            Some(waited) => format!("; {asker} had given up after {}", seconds(waited)),
             None => String::new(),
         };
         return Some(Silence {
@@ -163,12 +165,11 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
             severity: DOC.severity,
             confidence: Confidence::Proven,
             what: format!("took {took} to answer"),
-            means: format!(
-                "{asker} was answered {took} after it had asked{gave_up}. A node that dials another gives up \
-                 after 7 s unless told otherwise, and does not connect: EPMD hangs at times, or its host is \
-                 overloaded."
+            explanation: format!(
+                "The answer to {asker} came {took} after the request{gave_up}. A dialing node gives up after \
+                 7 s by default and does not connect. EPMD hangs at times, or its host is overloaded."
             ),
-            remedy: ask_itself,
+            remedy: check_epmd,
             end: shown(
                 seen.reply,
                 Some(Role::Acceptor),
@@ -189,15 +190,15 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
             cause: "hangs".to_owned(),
             severity: DOC.severity,
             confidence: Confidence::Likely,
-            what: "takes requests and does not answer".to_owned(),
-            means: format!(
-                "{asker} asked, the system of {} acknowledged the request, and no answer came in {waited}; \
-                 then {asker} gave up. EPMD hangs, is stopped by a signal, or gets no processor time.",
+            what: "accepts connections and does not answer".to_owned(),
+            explanation: format!(
+                "{asker} sent a request, the kernel of {} acknowledged it, and no answer came within \
+                 {waited}; then {asker} gave up. EPMD hangs, is stopped by a signal, or gets no CPU time.",
                 ids.dest_ip
             ),
-            remedy: ask_itself,
+            remedy: check_epmd,
             end: end(Shows::Closed(format!("gave up after {waited}").into())),
-            not_excluded: Some("what listens there is not EPMD, and waits for more"),
+            not_excluded: Some("what listens there is not EPMD, and it waits for more data"),
         });
     }
     if seen.is_unread {
@@ -206,19 +207,19 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
             severity: DOC.severity,
             confidence: Confidence::Likely,
             what: "closes connections without reading the request".to_owned(),
-            means: format!(
-                "{asker} connected and asked, and the connection was reset or closed before the request \
-                 was read: EPMD has as many connections as it may have and closes new ones at once, or what \
-                 took the connection is a proxy or a load balancer without EPMD behind it."
+            explanation: format!(
+                "{asker} connected and sent a request, and the connection was reset or closed before the \
+                 request was read: EPMD has reached its limit of connections and closes new ones at once, or \
+                 a proxy or a load balancer without EPMD behind it accepted the connection."
             ),
             remedy: format!(
-                "On {}, count the connections of EPMD (`ss -tn 'sport = :{}'`), see who holds them, and \
-                 raise its limit of open files; see what listens there (`ss -ltnp`).",
+                "On {}, count the connections of EPMD (`ss -tn 'sport = :{}'`), see which clients hold \
+                 them, and raise its limit of open files. Check what listens there (`ss -ltnp`).",
                 ids.dest_ip, ids.dest_port
             ),
             end: end(Shows::Closed("closed with the request unread".into())),
             not_excluded: Some(
-                "EPMD was ended at that moment, or something on the way reset the connection",
+                "EPMD exited at that moment, or something on the path reset the connection",
             ),
         });
     }
@@ -227,10 +228,10 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
             cause: format!("cannot answer,{asker}"),
             severity: Severity::Low,
             confidence: Confidence::Likely,
-            what: format!("gives no answer about a name that {why}"),
-            means: format!(
-                "{asker} sent a name that {why}. EPMD closes the connection without a word then, and is \
-                 well: the name is at fault."
+            what: format!("does not answer a request with a name that {why}"),
+            explanation: format!(
+                "{asker} sent a name that {why}. EPMD then closes the connection without a reply: the name \
+                 is at fault, and EPMD works."
             ),
             remedy: format!("Correct the node name that {asker} dials or starts with."),
             end: end(no_reply),
@@ -246,49 +247,50 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
         cause: "closes".to_owned(),
         severity: DOC.severity,
         confidence: Confidence::Likely,
-        what: "closes connections without an answer".to_owned(),
-        means: format!(
-            "{asker} asked, and the connection was closed {when} without a byte of reply. EPMD \
+        what: "closes connections without a reply".to_owned(),
+        explanation: format!(
+            "{asker} sent a request, and the connection was closed {when} without a byte of reply. EPMD \
              answers such a request: what listens on {} is probably not EPMD.",
-            epmd_common::written(ids)
+            epmd_common::server_address(ids)
         ),
-        remedy: look_what_listens,
+        remedy: check_listener,
         end: end(no_reply),
-        not_excluded: Some("EPMD was ended at that moment"),
+        not_excluded: Some("EPMD exited at that moment"),
     })
 }
 
-/// A connection that was taken and closed at once, before anything was said.
-fn closed_at_once(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
+/// A connection that the other side accepted and closed at once, before any data.
+fn closed_before_request(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
     let seen = &epmd.seen;
     let lasted = seen.close?.at.since(seen.syn?.at);
-    let at_once = seen.is_mute && seen.is_whole && lasted < AT_ONCE;
-    (at_once && seen.closed_by == Some(Role::Acceptor)).then(|| Silence {
+    let is_at_once = seen.is_mute && seen.is_whole && lasted < AT_ONCE;
+    (is_at_once && seen.closed_by == Some(Role::Acceptor)).then(|| Silence {
         cause: "closes at once".to_owned(),
         severity: Severity::Low,
         confidence: Confidence::Possible,
-        what: "closes a connection before anything is asked".to_owned(),
-        means: format!(
-            "{} connected, and the other side closed at once. EPMD does that when it has as many connections \
-             as it may have; a load balancer without EPMD behind it does too.",
+        what: "closes a connection before it gets a request".to_owned(),
+        explanation: format!(
+            "{} connected, and the other side closed the connection at once. EPMD does that when it has \
+             reached its limit of connections; a load balancer without EPMD behind it does too.",
             ids.src_ip
         ),
         remedy: format!(
             "On {}, run `epmd -names` to see whether it answers, and `ss -ltnp` to see what listens.",
             ids.dest_ip
         ),
-        end: shown(seen.close, seen.closed_by, Shows::Closed("closed, nothing said".into())),
-        not_excluded: Some("what connected is a probe, and EPMD was ended at that moment"),
+        end: shown(seen.close, seen.closed_by, Shows::Closed("closed before any data".into())),
+        not_excluded: Some("the client is a probe, and EPMD exited at that moment"),
     })
 }
 
-/// The set-up time of a node: one that dials gives up on its look-up then.
+/// A reply after this time is late: a dialing node gives up when its setup time (7 s by default) is over.
 const LATE_US: u64 = 7_000_000;
 
-/// Nobody waits less who means it: a look-up has 7 s, and less only at the end of a busy set-up.
+/// Shortest wait that shows a hanging EPMD. Lookups wait up to 7 s; a client that closes earlier than this was
+/// not waiting for the reply.
 const GAVE_UP_US: u64 = 1_000_000;
 
-/// From the SYN to a close that came before anything could be asked.
+/// Maximum time from the SYN to a close that counts as a close at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn an_asker_that_gives_up_shows_a_port_mapper_that_hangs() {
+    fn a_client_that_gives_up_shows_that_epmd_hangs() {
         for request in [EpmdTag::PORT_PLEASE2_REQ, EpmdTag::NAMES_REQ, EpmdTag::ALIVE2_REQ] {
             let finding = only(silent(request, "b", closed(Role::Initiator, 7.0)));
             assert_eq!(finding.parties, "10.0.0.2:4369,hangs");
@@ -328,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn an_asker_that_leaves_at_once_or_was_not_heard_shows_nothing() {
+    fn a_client_that_closes_early_or_was_not_acknowledged_shows_nothing() {
         is_none(silent(EpmdTag::PORT_PLEASE2_REQ, "b", closed(Role::Initiator, 0.9)));
         is_none(silent(EpmdTag::PORT_PLEASE2_REQ, "b", |epmd| {
             closed(Role::Initiator, 7.0)(epmd);
@@ -341,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_capture_does_not_show_whole_is_nothing() {
+    fn a_request_that_is_not_complete_in_the_capture_is_no_finding() {
         let event = epmd(
             ENDS,
             (10, 2.0),
@@ -357,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn closed_without_a_word_and_closed_unread_are_told_apart() {
+    fn a_close_without_a_reply_and_a_close_with_an_unread_request_are_two_causes() {
         let finding = only(silent(EpmdTag::PORT_PLEASE2_REQ, "b", closed(Role::Acceptor, 0.001)));
         assert_eq!(finding.parties, "10.0.0.2:4369,closes");
         let finding = only(silent(EpmdTag::PORT_PLEASE2_REQ, "b", |epmd| {
@@ -369,19 +371,19 @@ mod tests {
     }
 
     #[test]
-    fn what_epmd_never_answers_is_no_fault_of_it() {
+    fn requests_that_epmd_never_answers_are_no_fault_of_epmd() {
         for name in ["", "a\0b", &"x".repeat(255)] {
             let finding =
                 only(silent(EpmdTag::PORT_PLEASE2_REQ, name, closed(Role::Acceptor, 0.001)));
             assert_eq!(finding.severity, Severity::Low, "{name:?}");
             assert!(finding.title.contains("a name that"));
         }
-        let fits = only(silent(
+        let longest_valid = only(silent(
             EpmdTag::PORT_PLEASE2_REQ,
             &"x".repeat(254),
             closed(Role::Acceptor, 0.001),
         ));
-        assert_eq!(fits.severity, Severity::Medium);
+        assert_eq!(longest_valid.severity, Severity::Medium);
         for request in [
             EpmdTag::ALIVE2_REQ,
             EpmdTag::KILL_REQ,
@@ -398,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_late_when_a_node_would_have_given_up() {
+    fn an_answer_is_late_if_a_node_would_have_given_up() {
         let answered = |took| {
             epmd(
                 ENDS,
@@ -432,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn closed_before_anything_was_asked_is_only_possible() {
+    fn a_close_before_any_request_is_only_possible() {
         let mute = |by, lasted: f64| {
             let outcome = EpmdOutcome::Incomplete;
             epmd(ENDS, (10, 2.0), EpmdTag::PORT_PLEASE2_REQ, "b", outcome, |epmd| {
@@ -444,7 +446,7 @@ mod tests {
         };
         let finding = only(mute(Role::Acceptor, 0.001));
         assert_eq!((finding.confidence, finding.severity), (Confidence::Possible, Severity::Low));
-        assert_eq!(evidence(&finding), [(1, "SYN"), (11, "closed, nothing said")]);
+        assert_eq!(evidence(&finding), [(1, "SYN"), (11, "closed before any data")]);
         is_none(mute(Role::Initiator, 0.001));
         is_none(mute(Role::Acceptor, 61.0));
     }

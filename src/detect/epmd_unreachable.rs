@@ -1,15 +1,15 @@
-//! No way to the port mapper.
+//! EPMD on a host cannot be reached.
 //!
-//! Evidence: RST or ICMP in answer to the SYN, or no answer in this capture. What it does not tell: whether
-//! the host is down, or a filter is in between.
+//! The evidence is RST or ICMP in answer to the SYN, or no answer in this capture. The capture cannot show
+//! whether the host is down or a packet filter is on the path.
 
-use super::finding::{address, shown};
+use super::finding::{address, shown, syn_count};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
 use crate::observe::{EpmdObservation, EpmdOutcome, Role, Settled};
 use crate::record::{Confidence, Severity, Shows};
 
-/// `beamscope explain epmd-unreachable`.
+/// Documentation of the rule `epmd-unreachable`.
 const DOC: RuleDoc = RuleDoc {
     rule: "epmd-unreachable",
     severity: Severity::High,
@@ -52,7 +52,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct EpmdUnreachable;
 
 impl Rule for EpmdUnreachable {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -65,10 +65,10 @@ impl Rule for EpmdUnreachable {
     ) {
         let ids = &*settled.connection;
         let seen = &epmd.seen;
-        let mapper = address(ids.dest_ip, ids.dest_port);
-        let (how, explanation, remedy) = match (epmd.outcome, seen.icmp) {
+        let server = address(ids.dest_ip, ids.dest_port);
+        let (title, explanation, remedy) = match (epmd.outcome, seen.icmp) {
             (EpmdOutcome::ConnectionRefused, Some((kind, code, reporter))) => (
-                "is rejected",
+                format!("a firewall rejects connections from {} to EPMD at {server}", ids.src_ip),
                 format!(
                     "{reporter} answered the SYN with ICMP {kind}/{code}, \"destination unreachable\": a \
                      packet filter rejects the connection, or there is no route."
@@ -76,10 +76,10 @@ impl Rule for EpmdUnreachable {
                 format!("Open TCP port {} from {} to {}.", ids.dest_port, ids.src_ip, ids.dest_ip),
             ),
             (EpmdOutcome::ConnectionRefused, None) => (
-                "refuses the connection",
+                format!("EPMD at {server} refused the connection from {}", ids.src_ip),
                 format!(
-                    "The SYN to {mapper} was answered with RST: the host is up, and no port mapper \
-                     listens on that address and port."
+                    "The SYN to {server} was answered with RST: the host is up, and EPMD does not listen on \
+                     that address and port."
                 ),
                 format!(
                     "Start a node (or `epmd -daemon`) on {}, and compare ERL_EPMD_PORT and \
@@ -88,15 +88,15 @@ impl Rule for EpmdUnreachable {
                 ),
             ),
             (EpmdOutcome::Unanswered, _) => (
-                "does not answer",
+                format!("no answer from EPMD at {server} (asked by {})", ids.src_ip),
                 format!(
-                    "{} SYN to {mapper} and no answer in this capture: a packet filter drops them, the \
-                     host is down, or the name resolves to the wrong address.",
-                    seen.syns
+                    "{} to {server} and no answer in this capture: a packet filter drops them, the host is \
+                     down, or the name resolves to the wrong address.",
+                    syn_count(seen.syns.into())
                 ),
                 format!(
-                    "Open TCP port {} towards {}, and check which address the part of the node name \
-                     right of the @ resolves to on {}.",
+                    "Open TCP port {} on the path to {}, and check which address the part of the node name \
+                     after the @ resolves to on {}.",
                     ids.dest_port, ids.dest_ip, ids.src_ip
                 ),
             ),
@@ -111,15 +111,15 @@ impl Rule for EpmdUnreachable {
         let is_closed = seen.icmp.is_none() && !unanswered;
         out.push(Detection {
             confidence: if unanswered { Confidence::Likely } else { Confidence::Proven },
-            title: format!("the port mapper at {mapper} {how} (asked by {})", ids.src_ip),
+            title,
             explanation,
             remedy: vec![remedy],
-            // One port mapper that is not there is one cause, whoever asks; and a filter that rejects
-            // does not say so each time: senders of ICMP limit its rate.
-            parties: format!("{mapper},{}", if is_closed { "closed" } else { "blocked" }),
+            // EPMD that cannot be reached is one cause, however many clients try. ICMP and silence share one
+            // key, because senders of ICMP limit its rate and a rejecting filter does not answer each SYN.
+            parties: format!("{server},{}", if is_closed { "closed" } else { "blocked" }),
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded: if unanswered {
-                vec!["the answer did not pass the place of capture".to_owned()]
+                vec!["the answer took a path past the capture point".to_owned()]
             } else {
                 Vec::new()
             },

@@ -1,4 +1,5 @@
-//! Words that several rules use.
+//! Parts of findings that several rules share: names of the two sides, evidence, and numbers in
+//! sentences.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,63 +11,63 @@ use crate::observe::{CloseKind, EpmdTag, Hello, MessageKind, Received, Role};
 use crate::packet::PacketRef;
 use crate::record::{Evidence, Missing, Shows};
 
-/// The two sides of a session, as a person would call them.
+/// How texts name the two sides of a connection.
 pub(super) struct Sides {
-    /// Node name, or address.
+    /// Node name of the initiator, or its address if no name was seen.
     pub(super) initiator: String,
-    /// Node name, the name that was asked for, or address and port.
+    /// Node name of the acceptor, else the name that EPMD was asked for, else address and port.
     pub(super) acceptor: String,
-    /// Node names that were seen.
+    /// Node names that the connection showed.
     pub(super) nodes: Vec<Arc<str>>,
 }
 
 impl Sides {
     pub(super) fn of(it: &JudgedConnection) -> Self {
         let end = it.acceptor_end();
-        let asked = it.verdict.lookup.as_ref().map(|lookup| &lookup.asked);
+        let name_in_lookup = it.verdict.lookup.as_ref().map(|lookup| &lookup.asked);
         let initiator = it.name(Role::Initiator);
         let initiator =
             initiator.map_or_else(|| it.ip(Role::Initiator).to_string(), ToString::to_string);
-        let acceptor = match (it.name(Role::Acceptor), asked) {
+        let acceptor = match (it.name(Role::Acceptor), name_in_lookup) {
             (Some(node), _) => node.to_string(),
-            (None, Some(asked)) => format!("\"{asked}\" at {}", address(end.ip, end.port)),
+            (None, Some(name)) => format!("\"{name}\" at {}", address(end.ip, end.port)),
             (None, None) => address(end.ip, end.port),
         };
         Self { initiator, acceptor, nodes: it.seen.names().cloned().collect() }
     }
 
-    /// The side in this role, and the other one.
-    pub(super) const fn beginning_with(&self, role: Role) -> (&String, &String) {
+    /// The side in this role, followed by its peer.
+    pub(super) const fn side_and_peer(&self, role: Role) -> (&String, &String) {
         match role {
             Role::Initiator => (&self.initiator, &self.acceptor),
             Role::Acceptor => (&self.acceptor, &self.initiator),
         }
     }
 
-    /// Who is concerned, the same whoever dials.
-    pub(super) fn either_way(&self) -> String {
+    /// The two sides as a key that is the same whichever of them dials.
+    pub(super) fn unordered_pair(&self) -> String {
         let (a, b) = (&self.initiator, &self.acceptor);
         if a <= b { format!("{a},{b}") } else { format!("{b},{a}") }
     }
 
-    /// Who is concerned, and who dials.
-    pub(super) fn one_way(&self) -> String {
+    /// The two sides as a key, the dialing one first.
+    pub(super) fn ordered_pair(&self) -> String {
         format!("{},{}", self.initiator, self.acceptor)
     }
 }
 
-/// What is detected about a session, with everything that most rules fill in alike.
+/// A detection about a connection, with the fields that most rules fill in alike.
 pub(super) fn finding(doc: &RuleDoc, it: &JudgedConnection, sides: &Sides) -> Detection {
     Detection {
         confidence: it.verdict.confidence,
         nodes: sides.nodes.clone(),
-        parties: sides.one_way(),
+        parties: sides.ordered_pair(),
         not_excluded: it.verdict.not_excluded.iter().map(ToString::to_string).collect(),
         ..Detection::new(doc)
     }
 }
 
-/// Address and port as people write them.
+/// Address and port, with an IPv6 address in brackets.
 pub(super) fn address(ip: IpAddr, port: u16) -> String {
     match ip {
         IpAddr::V4(ip) => format!("{ip}:{port}"),
@@ -74,7 +75,7 @@ pub(super) fn address(ip: IpAddr, port: u16) -> String {
     }
 }
 
-/// A packet on the session's own connection.
+/// Evidence by a packet of the connection that the finding is about.
 pub(super) fn shown(
     mark: Option<PacketRef>,
     from: Option<Role>,
@@ -89,7 +90,7 @@ pub(super) fn shown(
     })
 }
 
-/// A node's hello.
+/// Evidence by the handshake message with which a node sent its name.
 pub(super) fn sighted(sighting: &Sighting) -> Evidence {
     let message = match sighting.role {
         Role::Initiator => MessageKind::SendName,
@@ -106,7 +107,7 @@ pub(super) fn sighted(sighting: &Sighting) -> Evidence {
     }
 }
 
-/// The look-up that led to a session.
+/// Evidence by the EPMD reply that gave the port which was then dialed.
 pub(super) fn looked_up(it: &JudgedConnection) -> Option<Evidence> {
     it.verdict.lookup.as_ref().map(|lookup| Evidence {
         frame: lookup.reply,
@@ -120,12 +121,12 @@ pub(super) fn looked_up(it: &JudgedConnection) -> Option<Evidence> {
     })
 }
 
-/// The close of a session, and when it came.
+/// Evidence by the close of a connection; `detail` describes its moment.
 pub(super) fn closed(it: &JudgedConnection, detail: &'static str) -> Option<Evidence> {
     close_of(it, None, detail)
 }
 
-/// The close of a session, and the message that was due in its place.
+/// Evidence by the close of a connection instead of the message that was due.
 pub(super) fn closed_without(it: &JudgedConnection, message: MessageKind) -> Option<Evidence> {
     close_of(it, Some(Missing::Handshake(message)), "")
 }
@@ -140,7 +141,7 @@ fn close_of(
     shown(it.seen.closed(), it.seen.closed_by(), what)
 }
 
-/// A release by what the flags of its hello show, for a sentence.
+/// The OTP release of a node as its flags show it, as part of a sentence.
 pub(super) fn release(hello: Option<&Received<Hello>>) -> String {
     match hello.and_then(|hello| hello.what.flags.otp_at_least()) {
         Some(release) => format!("OTP {release} or newer by its flags"),
@@ -148,12 +149,17 @@ pub(super) fn release(hello: Option<&Received<Hello>>) -> String {
     }
 }
 
-/// Microseconds as seconds with one decimal.
+/// A number of microseconds as seconds with one decimal, such as `7.3 s`.
 pub(super) fn seconds(us: u64) -> String {
     format!("{}.{} s", us / 1_000_000, us / 100_000 % 10)
 }
 
-/// The first few of `names`, for a sentence.
+/// A number of SYN segments, as part of a sentence.
+pub(super) fn syn_count(count: u64) -> String {
+    if count == 1 { "1 SYN".to_owned() } else { format!("{count} SYNs") }
+}
+
+/// The first [`LISTED`] of `names` and the number of further ones, as part of a sentence.
 pub(super) fn listed(names: &[&str]) -> String {
     let shown = names.get(..LISTED).unwrap_or(names);
     match names.len() - shown.len() {
@@ -162,5 +168,5 @@ pub(super) fn listed(names: &[&str]) -> String {
     }
 }
 
-/// Names in one sentence.
+/// Maximum of names in one sentence.
 const LISTED: usize = 4;

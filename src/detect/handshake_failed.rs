@@ -1,7 +1,7 @@
-//! A handshake that ended without a better reading.
+//! A handshake that failed without a more specific reason.
 //!
-//! `handshake-timeout`: a side owed a message, was silent, and the other gave up. `handshake-aborted`: closed
-//! in mid-handshake and nothing shows why.
+//! `handshake-timeout`: one side did not send the message that was due, and the other gave up.
+//! `handshake-aborted`: one side closed during the handshake, and nothing shows why.
 
 use super::finding::{Sides, closed, finding, seconds, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
@@ -11,7 +11,7 @@ use crate::observe::{CloseKind, MessageKind, Role};
 use crate::record::{Evidence, Severity, Shows};
 use crate::time::micros;
 
-/// `beamscope explain handshake-timeout`.
+/// Documentation of the rule `handshake-timeout`.
 const TIMEOUT: RuleDoc = RuleDoc {
     rule: "handshake-timeout",
     severity: Severity::Medium,
@@ -42,7 +42,7 @@ const TIMEOUT: RuleDoc = RuleDoc {
     ],
 };
 
-/// `beamscope explain handshake-aborted`.
+/// Documentation of the rule `handshake-aborted`.
 const ABORTED: RuleDoc = RuleDoc {
     rule: "handshake-aborted",
     severity: Severity::Medium,
@@ -74,7 +74,7 @@ const ABORTED: RuleDoc = RuleDoc {
 pub(super) struct HandshakeFailed;
 
 impl Rule for HandshakeFailed {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[TIMEOUT, ABORTED]
     }
 
@@ -85,65 +85,70 @@ impl Rule for HandshakeFailed {
         let sides = Sides::of(session);
         let (a, b) = (&sides.initiator, &sides.acceptor);
         let bytes = session.seen.tcp.sides.initiator.bytes + session.seen.tcp.sides.acceptor.bytes;
-        let reached = match session.seen.handshake.reached() {
-            Some(message) => format!("after {message}"),
-            None if bytes > 0 => "before sending a complete message".to_owned(),
-            None => "before sending anything".to_owned(),
+        // The moment of the close, after "closed the connection" and after "the handshake ended".
+        let (closed_when, ended_when) = match session.seen.handshake.reached() {
+            Some(message) => (format!("after {message}"), format!("after {message}")),
+            None if bytes > 0 => (
+                "before sending a complete message".to_owned(),
+                "before the first complete message".to_owned(),
+            ),
+            None => ("before sending anything".to_owned(), "before any data was sent".to_owned()),
         };
         let by = session.verdict.detected_by.unwrap_or(Role::Initiator);
-        let (who, other) = sides.beginning_with(by);
+        let (who, other) = sides.side_and_peer(by);
         let mut found = match session.outcome() {
             Outcome::TimedOut => {
                 let mut found = finding(&TIMEOUT, session, &sides);
-                let owed = session.verdict.owed.map_or("next message", MessageKind::name);
+                let missing = session.verdict.awaited.map_or("next message", MessageKind::name);
                 let silence = seconds(micros(session.seen.silence_before_close()));
-                found.title = format!("{other} stopped answering in the handshake with {who}");
+                found.title = format!("{other} stopped answering during the handshake with {who}");
                 found.explanation =
-                    format!("{other} sent no {owed} within {silence}; then {who} gave up.");
-                // One node that hangs is one cause, whoever waits for it.
+                    format!("{other} sent no {missing} within {silence}; then {who} gave up.");
+                // A node that hangs is one cause, however many peers wait for it.
                 found.parties = other.clone();
                 found.remedy = vec![
                     format!(
-                        "Look at {other}: is it suspended, out of memory, swapping, or overloaded? Its \
-                         kernel accepts connections even when the node itself does nothing."
+                        "Check {other}: is it suspended, out of memory, swapping, or overloaded? Its kernel \
+                         accepts connections even when the node itself does nothing."
                     ),
-                    "Where the node is well, look for a proxy or a filter that opens the connection and \
-                     swallows what follows."
+                    "If the node works, look for a proxy or a packet filter that lets the connection open \
+                     and drops what follows."
                         .to_owned(),
                 ];
                 found
             }
             Outcome::Aborted => {
-                // Whoever connects, says nothing and leaves is a probe more often than a node.
+                // A client that connects, sends nothing and closes is a probe more often than a node.
                 let is_probe = by == Role::Initiator && session.seen.tcp.sides.initiator.bytes == 0;
                 let severity = if is_probe { Severity::Low } else { Severity::Medium };
                 let mut found = finding(&ABORTED, session, &sides);
                 found.severity = severity;
-                found.title = format!("{who} closed the connection with {other} {reached}");
+                found.title = format!("{who} closed the connection with {other} {closed_when}");
                 found.explanation = format!(
-                    "The handshake stopped {reached}: {who} closed the connection, and nothing in this \
+                    "The handshake ended {ended_when}: {who} closed the connection, and nothing in this \
                      capture shows why."
                 );
                 found.remedy = vec![format!(
-                    "Read the log of {who} at this moment, and of any proxy in between."
+                    "Read the log of {who} at that moment, and the log of any proxy in between."
                 )];
                 found
             }
             Outcome::Connected if is_reset_before_first_frame(session) => {
                 let mut found = finding(&ABORTED, session, &sides);
-                found.title =
-                    format!("the connection of {a} and {b} was reset as soon as it was up");
+                found.title = format!(
+                    "the connection between {a} and {b} was reset right after the handshake"
+                );
                 found.explanation =
-                    "The handshake ran to its end, and a reset came before the first frame: a node \
-                     crashed at that point, or a middlebox cut the connection."
+                    "The handshake was complete, and a reset came before the first frame: a node crashed \
+                     at that moment, or a middlebox cut the connection."
                         .to_owned();
-                found.remedy = vec!["Read the logs of both nodes at this moment.".to_owned()];
+                found.remedy = vec!["Read the logs of both nodes at that moment.".to_owned()];
                 found
             }
             _ => return,
         };
-        found.evidence.extend(last_words(session));
-        found.evidence.extend(closed(session, "in mid-handshake"));
+        found.evidence.extend(last_message(session));
+        found.evidence.extend(closed(session, "during the handshake"));
         if session.verdict.protocol == Protocol::Tls {
             found.evidence.extend(session.seen.tls().and_then(|(role, mark)| {
                 shown(Some(mark), Some(role), Shows::TlsHello("TLS hello"))
@@ -153,8 +158,8 @@ impl Rule for HandshakeFailed {
     }
 }
 
+/// Whether a reset followed the handshake before any frame. Bytes that the capture lacks may have been frames.
 fn is_reset_before_first_frame(session: &JudgedConnection) -> bool {
-    // Bytes that the capture lacks may have been frames.
     let sent_nothing = |role: Role| {
         let sent = &session.seen.traffic[role];
         sent.messages + sent.ticks + session.seen.tcp.sides[role].missing_bytes == 0
@@ -164,8 +169,8 @@ fn is_reset_before_first_frame(session: &JudgedConnection) -> bool {
         && Role::BOTH.into_iter().all(sent_nothing)
 }
 
-/// The message that came last before the close.
-fn last_words(session: &JudgedConnection) -> Option<Evidence> {
+/// Evidence by the last handshake message before the close.
+fn last_message(session: &JudgedConnection) -> Option<Evidence> {
     let messages = [
         (Role::Acceptor, MessageKind::ChallengeAck),
         (Role::Initiator, MessageKind::ChallengeReply),

@@ -1,4 +1,5 @@
-//! One problem between the same parties is one incident, however often it is tried.
+//! Groups repeated detections of one problem into an incident: the first one becomes a finding, later ones
+//! are counted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,16 +15,16 @@ use crate::observe::{EpmdObservation, EpmdOutcome, Settled, State, short_id};
 use crate::record::{Anomaly, AnomalyKind, Body, Confidence, Event, Incident, Severity};
 use crate::time::Timestamp;
 
-/// When a finding is reported, and on which connection.
-pub(super) struct Place<'a> {
+/// Time and fact at which the rules detected a problem.
+pub(super) struct ReportContext<'a> {
     at: Timestamp,
-    /// The fact that shows it; none does at the end of a run.
+    /// Time and connection of the fact; `None` at the end of a run.
     settled: Option<&'a Settled>,
-    /// The request to a port mapper that shows it.
+    /// The EPMD request, if the fact is one.
     epmd: Option<&'a EpmdObservation>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> ReportContext<'a> {
     pub(super) const fn of(settled: &'a Settled) -> Self {
         Self { at: settled.at, settled: Some(settled), epmd: None }
     }
@@ -32,11 +33,11 @@ impl<'a> Place<'a> {
         Self { at: settled.at, settled: Some(settled), epmd: Some(epmd) }
     }
 
-    pub(super) const fn nowhere(at: Timestamp) -> Self {
+    pub(super) const fn end_of_run(at: Timestamp) -> Self {
         Self { at, settled: None, epmd: None }
     }
 
-    /// The event of `body` there, about `input` where no fact shows it.
+    /// Wraps `body` into an event of this fact. At the end of a run the event is about `input`.
     fn event(&self, input: Option<u16>, body: Body) -> Event {
         match self.settled {
             Some(settled) => Event::of(settled, body),
@@ -45,36 +46,37 @@ impl<'a> Place<'a> {
     }
 }
 
-/// The problems that are known, by rule and parties.
+/// All open incidents, by rule and parties.
 #[derive(Debug)]
 pub(super) struct Incidents {
     known: HashMap<Key, Ongoing, RandomState>,
-    /// Keys in the order in which the incidents began.
+    /// Keys and numbers of incidents in the order in which they began; may contain closed ones.
     order: VecDeque<(Key, u64)>,
-    /// Keys by what ends their incident.
+    /// Keys and numbers of incidents by the [event](Ongoing::ended_by) that ends them.
     by_end: HashMap<String, Vec<(Key, u64)>, RandomState>,
-    /// How much each rule has told of late.
-    floods: HashMap<&'static str, Flood, RandomState>,
-    most_told: u64,
+    /// Limit of reported findings for each rule.
+    rate_limits: HashMap<&'static str, RateLimit, RandomState>,
+    /// Maximum of findings that a rule reports within [`RATE_WINDOW`].
+    max_reported: u64,
     begun: u64,
     capacity: usize,
     evictions: u64,
 }
 
-/// What one rule tells, and what it has too much of.
+/// Counts the findings of one rule, so that a flood of different problems does not fill the output.
 #[derive(Debug)]
-struct Flood {
-    /// When counting began.
+struct RateLimit {
+    /// Start of the current window of [`RATE_WINDOW`].
     since: Timestamp,
-    /// Findings since then.
-    told: u64,
-    /// Those that were one too many, of the whole run.
-    rest: Option<Incident>,
+    /// Findings of the rule since the window began.
+    detected: u64,
+    /// One incident for all findings above the limit, in the whole run.
+    excess: Option<Incident>,
 }
 
-impl Flood {
+impl RateLimit {
     const fn new(since: Timestamp) -> Self {
-        Self { since, told: 0, rest: None }
+        Self { since, detected: 0, excess: None }
     }
 }
 
@@ -83,9 +85,9 @@ type Key = (&'static str, String);
 #[derive(Debug)]
 struct Ongoing {
     incident: Incident,
-    /// Which of all incidents it is: tells a key that began anew from its old place in the order.
+    /// Sequence number of the incident: distinguishes it from an earlier one with the same key.
     number: u64,
-    /// What ends it, if anything but the end of the run.
+    /// Key of the event that ends it; `None` if only the end of the run does.
     ended_by: Option<String>,
 }
 
@@ -95,8 +97,8 @@ impl Incidents {
             known: HashMap::default(),
             order: VecDeque::new(),
             by_end: HashMap::default(),
-            floods: HashMap::default(),
-            most_told: limits.findings,
+            rate_limits: HashMap::default(),
+            max_reported: limits.findings,
             begun: 0,
             capacity: limits.incidents,
             evictions: 0,
@@ -107,17 +109,18 @@ impl Incidents {
         self.evictions
     }
 
-    /// Reports a detection that is new, counts one that is known. Gives the incident it belongs to.
+    /// Reports a new detection as a finding, and counts a repeated one. Returns the ID of the incident that it
+    /// belongs to.
     pub(super) fn on_detection(
         &mut self,
         mut finding: Detection,
-        place: &Place<'_>,
+        context: &ReportContext<'_>,
         out: &mut Vec<Event>,
     ) -> Arc<str> {
         let key = (finding.rule, finding.parties.clone());
         if let Some(ongoing) = self.known.get_mut(&key) {
             ongoing.incident.count += 1;
-            ongoing.incident.last = ongoing.incident.last.max(place.at);
+            ongoing.incident.last = ongoing.incident.last.max(context.at);
             let nodes = &mut ongoing.incident.nodes;
             for node in finding.nodes {
                 if nodes.len() < MAX_NODES && !nodes.contains(&node) {
@@ -126,101 +129,101 @@ impl Incidents {
             }
             return Arc::clone(&ongoing.incident.incident_id);
         }
-        if let Some(id) = self.is_one_too_many(&finding, place, out) {
+        if let Some(id) = self.rate_limited(&finding, context, out) {
             return id;
         }
         if self.known.len() >= self.capacity {
-            self.evict(place.at, out);
+            self.evict(context.at, out);
         }
         self.begun += 1;
-        // What is only possible is nothing to be woken up for.
+        // A problem that is only possible must not raise an alarm.
         if finding.confidence == Confidence::Possible {
             finding.severity = finding.severity.min(Severity::Low);
         }
-        let own = place.settled.map(|settled| &settled.connection.session_id);
+        let own = context.settled.map(|settled| &settled.connection.session_id);
         for evidence in &mut finding.evidence {
             let session_id = evidence.session_id.take();
             evidence.session_id = session_id.filter(|id| own != Some(id));
         }
-        let id = short_id(&format!("{},{},{}", finding.rule, finding.parties, place.at));
+        let id = short_id(&format!("{},{},{}", finding.rule, finding.parties, context.at));
         let incident = Incident {
             incident_id: Arc::clone(&id),
             rule: finding.rule,
             severity: finding.severity,
             nodes: finding.nodes.clone(),
             count: 1,
-            first: place.at,
-            last: place.at,
+            first: context.at,
+            last: context.at,
         };
         self.order.push_back((key.clone(), self.begun));
-        let by_an_answer = ENDED_BY_AN_ANSWER.contains(&incident.rule);
-        let ended_by = match place.settled.filter(|_| by_an_answer) {
-            Some(settled) => place.epmd.map(|epmd| answer_end(settled, epmd)),
-            // What is no fault is not over because the two connect: it is how they do.
+        let is_ended_by_answer = ENDED_BY_ANSWER.contains(&incident.rule);
+        let ended_by = match context.settled.filter(|_| is_ended_by_answer) {
+            Some(settled) => context.epmd.map(|epmd| answer_key(settled, epmd)),
+            // Findings of severity info describe how nodes connect, so a connection does not end them.
             None if incident.severity == Severity::Info => None,
-            None => nodes_end(&incident.nodes),
+            None => connection_key(&incident.nodes),
         };
         if let Some(end) = &ended_by {
             self.by_end.entry(end.clone()).or_default().push((key.clone(), self.begun));
         }
-        self.forget_ended();
+        self.remove_ended_from_order();
         self.known.insert(key, Ongoing { incident, number: self.begun, ended_by });
         let input = only_input(&finding);
         let finding = Box::new(finding.into_finding(Arc::clone(&id)));
-        out.push(place.event(input, Body::Finding { finding }));
+        out.push(context.event(input, Body::Finding { finding }));
         id
     }
 
-    /// Whether a rule has told so much of late that a finding is counted and not told: the incident
-    /// that all of those belong to.
-    fn is_one_too_many(
+    /// Counts a finding of a rule. If the rule exceeds its limit, returns the ID of the incident that collects
+    /// its further findings.
+    fn rate_limited(
         &mut self,
         finding: &Detection,
-        place: &Place<'_>,
+        context: &ReportContext<'_>,
         out: &mut Vec<Event>,
     ) -> Option<Arc<str>> {
-        let flood = self.floods.entry(finding.rule).or_insert_with(|| Flood::new(place.at));
-        if place.at.since(flood.since) >= FLOOD_WINDOW {
-            (flood.since, flood.told) = (place.at, 0);
+        let limit =
+            self.rate_limits.entry(finding.rule).or_insert_with(|| RateLimit::new(context.at));
+        if context.at.since(limit.since) >= RATE_WINDOW {
+            (limit.since, limit.detected) = (context.at, 0);
         }
-        flood.told += 1;
-        if flood.told <= self.most_told {
+        limit.detected += 1;
+        if limit.detected <= self.max_reported {
             return None;
         }
-        if let Some(rest) = &mut flood.rest {
-            rest.count += 1;
-            rest.last = rest.last.max(place.at);
-            return Some(Arc::clone(&rest.incident_id));
+        if let Some(excess) = &mut limit.excess {
+            excess.count += 1;
+            excess.last = excess.last.max(context.at);
+            return Some(Arc::clone(&excess.incident_id));
         }
-        let id = short_id(&format!("{},,{}", finding.rule, place.at));
-        flood.rest = Some(Incident {
+        let id = short_id(&format!("{},,{}", finding.rule, context.at));
+        limit.excess = Some(Incident {
             incident_id: Arc::clone(&id),
             rule: finding.rule,
             severity: finding.severity,
             nodes: Vec::new(),
             count: 1,
-            first: place.at,
-            last: place.at,
+            first: context.at,
+            last: context.at,
         });
         let detail = format!(
-            "more than {} findings of {} within an hour: further ones are counted, in one incident, and \
-             not told",
-            self.most_told, finding.rule
+            "more than {} findings of {} within an hour: further ones are only counted, in one incident",
+            self.max_reported, finding.rule
         );
         let anomaly = Anomaly::new(AnomalyKind::Limit, detail);
-        out.push(place.event(None, Body::Anomaly { anomaly: Box::new(anomaly) }));
+        out.push(context.event(None, Body::Anomaly { anomaly: Box::new(anomaly) }));
         Some(id)
     }
 
-    /// Two nodes that connect end what was wrong between them.
+    /// Closes the incidents between two nodes when these connect.
     pub(super) fn on_session(&mut self, it: &JudgedConnection, out: &mut Vec<Event>) {
         if it.state() == State::Established && it.outcome() == Outcome::Connected {
-            let end = nodes_end(&it.seen.names().cloned().collect::<Vec<_>>());
+            let end = connection_key(&it.seen.names().cloned().collect::<Vec<_>>());
             self.end(end, it.at(), out);
         }
     }
 
-    /// A port mapper that answers ends what was wrong with it.
+    /// Closes the incidents of a lookup when EPMD answers it.
     pub(super) fn on_epmd(
         &mut self,
         settled: &Settled,
@@ -228,7 +231,7 @@ impl Incidents {
         out: &mut Vec<Event>,
     ) {
         if epmd.outcome == EpmdOutcome::Answered {
-            self.end(Some(answer_end(settled, epmd)), settled.at, out);
+            self.end(Some(answer_key(settled, epmd)), settled.at, out);
         }
     }
 
@@ -241,25 +244,26 @@ impl Incidents {
         }
     }
 
-    /// The run ends.
+    /// Closes all incidents at the end of the run.
     pub(super) fn finish(&mut self, now: Timestamp, out: &mut Vec<Event>) {
         while let Some((key, number)) = self.order.pop_front() {
             if self.known.get(&key).is_some_and(|ongoing| ongoing.number == number) {
                 self.close(&key, now, out);
             }
         }
-        let mut rest: Vec<_> = self.floods.drain().filter_map(|(_, flood)| flood.rest).collect();
-        rest.sort_unstable_by_key(|incident| incident.rule);
-        for incident in rest {
+        let mut excess: Vec<_> =
+            self.rate_limits.drain().filter_map(|(_, limit)| limit.excess).collect();
+        excess.sort_unstable_by_key(|incident| incident.rule);
+        for incident in excess {
             let body = Body::Incident { incident: Box::new(incident) };
             out.push(Event { at: now, frame: None, input: None, connection: None, body });
         }
     }
 
-    /// Drops the places of incidents that are over, once they are most of all: two nodes may fail and
-    /// connect for days.
-    fn forget_ended(&mut self) {
-        if self.order.len() > PLACES_KEPT.max(self.known.len().saturating_mul(4)) {
+    /// Removes closed incidents from the order once they outnumber open ones by far: two nodes may fail and
+    /// connect in turn for days.
+    fn remove_ended_from_order(&mut self) {
+        if self.order.len() > MIN_ORDER.max(self.known.len().saturating_mul(4)) {
             let known = &self.known;
             self.order.retain(|(key, number)| {
                 *number == self.begun
@@ -295,11 +299,11 @@ impl Incidents {
     }
 }
 
-/// Problems that are over once the port mapper gives what it did not give before.
-const ENDED_BY_AN_ANSWER: [&str; 2] = ["epmd-unreachable", "node-not-registered"];
+/// Rules whose incidents end once EPMD answers the lookup.
+const ENDED_BY_ANSWER: [&str; 2] = ["epmd-unreachable", "node-not-registered"];
 
-/// What a problem between two nodes is over with: that they connect.
-fn nodes_end(nodes: &[Arc<str>]) -> Option<String> {
+/// Key of the event that ends a problem between two nodes: their connection.
+fn connection_key(nodes: &[Arc<str>]) -> Option<String> {
     match nodes {
         [a, b] if a <= b => Some(format!("{a},{b}")),
         [a, b] => Some(format!("{b},{a}")),
@@ -307,25 +311,25 @@ fn nodes_end(nodes: &[Arc<str>]) -> Option<String> {
     }
 }
 
-/// What an EPMD problem is over with: an answer by the same port mapper about the same name.
-fn answer_end(settled: &Settled, epmd: &EpmdObservation) -> String {
+/// Key of the event that ends a problem with EPMD: its answer to the same host about the same name.
+fn answer_key(settled: &Settled, epmd: &EpmdObservation) -> String {
     let ids = &settled.connection;
     let name = epmd.name.as_deref().unwrap_or_default();
     format!("{},{},{},{name}", ids.src_ip, ids.dest_ip, ids.dest_port)
 }
 
-/// The input that all of a finding is about, where no event has it.
+/// The input that all evidence of a finding comes from, if it is only one.
 fn only_input(finding: &Detection) -> Option<u16> {
     let mut inputs = finding.evidence.iter().map(|shown| shown.frame.input);
     let first = inputs.next()?;
     inputs.all(|input| input == first).then_some(first)
 }
 
-/// Time in which a rule may tell [`Limits::findings`] different things.
-const FLOOD_WINDOW: Duration = Duration::from_secs(3600);
+/// Time in which a rule may report [`Limits::findings`] different problems.
+const RATE_WINDOW: Duration = Duration::from_secs(3600);
 
-/// Places in the order below which none is dropped: little beside what else is kept.
-const PLACES_KEPT: usize = 4096;
+/// Length of the order below which it is not cleaned up: small beside the incidents themselves.
+const MIN_ORDER: usize = 4096;
 
-/// Nodes named of one incident: what all attack is told by the first few.
+/// Maximum of nodes named in one incident: the first few show what they have in common.
 const MAX_NODES: usize = 32;

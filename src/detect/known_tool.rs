@@ -1,9 +1,8 @@
 //! The handshake of a known attack tool.
 //!
-//! The flags of these tools are those of C nodes of OTP 17 to 22 (`erl_interface`), from which they were once
-//! taken, and prove nothing. What no C node does with them: call itself as the tools do, or send a challenge
-//! that is no random number. A hint: whoever writes a tool may write another, and a tool may be used by its
-//! target's owner.
+//! The flags of these tools are copies of those of C nodes of OTP 17 to 22 (`erl_interface`), and prove nothing alone.
+//! A C node never has them together with a name that the tools use, or with a challenge that is not random. The finding
+//! is only a hint: a tool can be changed, and the owner of a node may use one for a test.
 
 use super::finding::{Sides, address, finding, shown};
 use super::{Detection, Rule, RuleDoc};
@@ -12,7 +11,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, OddChallenge, Role, State};
 use crate::record::{Confidence, Severity, Shows};
 
-/// `beamscope explain known-tool`.
+/// Documentation of the rule `known-tool`.
 const DOC: RuleDoc = RuleDoc {
     rule: "known-tool",
     severity: Severity::Medium,
@@ -44,19 +43,19 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct KnownTool;
 
 impl Rule for KnownTool {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
     fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
         let connected = session.outcome() == Outcome::Connected;
-        // Told once: when it gets in, or when it has ended without.
+        // A session is reported once: when it connects, or when it has ended without that.
         if connected != (session.state() == State::Established)
             || !connected && !session.is_settled()
         {
             return;
         }
-        let Some((tool, sign)) = tool(session) else { return };
+        let Some((tool, mark)) = tool_and_mark(session) else { return };
         let (from, end) = (session.ip(Role::Initiator), session.acceptor_end());
         let sides = Sides::of(session);
         let mut found = finding(&DOC, session, &sides);
@@ -64,12 +63,12 @@ impl Rule for KnownTool {
         found.parties = format!("{from},{},{tool}", address(end.ip, end.port));
         found.title = format!("{from} dialed {} as {tool} does", sides.acceptor);
         found.explanation = format!(
-            "The hello has the flags of {tool}, and {sign}. {} This is a hint and no proof.",
-            if connected { "Its cookie was accepted." } else { "It did not get in." }
+            "The send_name has the flags of {tool}, and {mark}. {} This is a hint, not a proof.",
+            if connected { "Its cookie was accepted." } else { "It did not connect." }
         );
         found.remedy = vec![
             format!("Find out what runs at {from}, and whether it was a test of your own."),
-            "Let no network but the cluster's own reach port 4369 and the distribution ports."
+            "Let only the cluster's own network reach port 4369 and the distribution ports."
                 .to_owned(),
         ];
         let seen = &session.seen;
@@ -96,26 +95,26 @@ impl Rule for KnownTool {
     }
 }
 
-/// The tool that a session looks like the work of, and by what.
-fn tool(session: &JudgedConnection) -> Option<(&'static str, &'static str)> {
+/// The tool that a session looks like, and the mark that shows it.
+fn tool_and_mark(session: &JudgedConnection) -> Option<(&'static str, &'static str)> {
     let hello = &session.seen.handshake.send_name.as_ref()?.what;
     let name = session.name(Role::Initiator).map(|name| &**name).unwrap_or_default();
-    // A complement fills the high half of the old layout's flags in.
+    // A complement adds the upper 32 bits to the flags of version 5.
     let known_bits = if hello.version == 5 { u64::from(u32::MAX) } else { u64::MAX };
     if !FLAGS.contains(&(hello.version, hello.flags.0 & known_bits)) {
         return None;
     }
     let capitals = name.strip_suffix("@nowhere").unwrap_or_default();
     if name == "AAAAAA@AAAAAAA" {
-        return Some(("an exploit for CVE-2022-24706", "the name that all of those have"));
+        return Some(("an exploit for CVE-2022-24706", "the name that all of these exploits use"));
     }
     if capitals.len() == 6 && capitals.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return Some(("erl-matter or ERLPopper", "a name such as those make up"));
+        return Some(("erl-matter or ERLPopper", "a name of the kind that these tools generate"));
     }
     match session.seen.handshake.odd_challenge? {
         OddChallenge::Echo => Some((
             "Metasploit's erlang_cookie_rce or ERLPopper",
-            "its challenge is the echo of the acceptor's",
+            "its challenge repeats the acceptor's",
         )),
         OddChallenge::Constant => {
             Some(("an exploit for CVE-2022-24706 or erl-matter", "its challenge is a constant"))
@@ -140,8 +139,9 @@ mod tests {
             session.seen.handshake.send_name.as_mut().unwrap().what.version = version;
             session.seen.handshake.odd_challenge = odd;
         });
-        let mut told = found(&[event]).into_iter().filter(|finding| finding.rule == "known-tool");
-        told.next().map(|finding| {
+        let mut findings =
+            found(&[event]).into_iter().filter(|finding| finding.rule == "known-tool");
+        findings.next().map(|finding| {
             assert_eq!(
                 (finding.severity, finding.confidence),
                 (Severity::Medium, Confidence::Likely)
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn tools_are_known_by_flags_together_with_another_mark() {
+    fn a_tool_is_detected_by_its_flags_together_with_another_mark() {
         let exploit = "10.0.0.1 dialed b@h2 as an exploit for CVE-2022-24706 does";
         assert_eq!(title(5, 0x3_499c, "AAAAAA@AAAAAAA", None).as_deref(), Some(exploit));
         assert!(title(5, 0x3_499c, "QWERTY@nowhere", None).unwrap().contains("erl-matter"));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_c_node_of_an_old_release_and_any_node_with_such_a_name_are_none() {
+    fn an_old_c_node_and_a_node_with_such_a_name_are_no_tool() {
         assert_eq!(title(5, 0x7_499c, "c17@h1", None), None);
         assert_eq!(title(5, 0x3_499c, "c17@h1", None), None);
         assert_eq!(title(6, 0xd_07df_7fbd, "AAAAAA@AAAAAAA", None), None);

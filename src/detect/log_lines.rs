@@ -4,7 +4,7 @@
 //! logger. Out: the known log lines that it resembles most. Node names, numbers and punctuation
 //! differ from log to log, so only words are compared.
 
-use super::{LogLine, RuleDoc, pages};
+use super::{LogLine, RuleDoc, docs};
 
 /// A known log line, and a rule that can cause it.
 #[derive(Debug)]
@@ -15,14 +15,14 @@ pub struct Logged {
     pub line: &'static LogLine,
 }
 
-/// Every known log line: first those of the rules, then those that only say that nodes did not
+/// Every known log line: first those of the rules, then general lines about nodes that did not
 /// connect, once for each rule that can cause them.
 pub fn lines() -> impl Iterator<Item = Logged> {
-    let own = pages().flat_map(|doc| doc.log_lines.iter().map(move |line| Logged { doc, line }));
+    let own = docs().flat_map(|doc| doc.log_lines.iter().map(move |line| Logged { doc, line }));
     let common = COMMON.iter().flat_map(|(line, rules)| {
-        let named = |rule: &&str| pages().find(|doc| doc.rule == *rule);
-        let pages = rules.iter().copied().flatten().filter_map(named);
-        pages.map(move |doc| Logged { doc, line })
+        let by_name = |rule: &&str| docs().find(|doc| doc.rule == *rule);
+        let causes = rules.iter().copied().flatten().filter_map(by_name);
+        causes.map(move |doc| Logged { doc, line })
     });
     own.chain(common).filter(|logged| !logged.line.text.is_empty())
 }
@@ -199,7 +199,7 @@ pub(super) const RABBITMQ_NO_TCP: LogLine = LogLine {
     text: "* can't establish TCP connection to the target node, reason: ...",
 };
 
-/// The notice of a node with TLS when the other side does not speak TLS.
+/// The notice of a node with TLS when the other side does not use TLS.
 pub(super) const TLS_NOTICE: LogLine = LogLine {
     writer: "the dialed node, if it is the one with TLS",
     releases: "seen with OTP 25; state and place differ by release",
@@ -207,8 +207,8 @@ pub(super) const TLS_NOTICE: LogLine = LogLine {
            Unexpected Message",
 };
 
-/// Lines that only say that a node was not reached, or how far the attempt got, and the rules that
-/// can cause them.
+/// General lines that a node was not reached, or how far the attempt got, and the rules that can
+/// cause them.
 const COMMON: &[(LogLine, &[&[&str]])] = &[
     (
         LogLine {
@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn common_lines_name_rules_that_exist() {
         for rule in COMMON.iter().flat_map(|(_, rules)| rules.iter().copied().flatten()) {
-            assert!(pages().any(|doc| doc.rule == *rule), "{rule}");
+            assert!(docs().any(|doc| doc.rule == *rule), "{rule}");
         }
     }
 

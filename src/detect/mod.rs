@@ -1,8 +1,8 @@
-//! What a person should look at.
+//! Rules that detect problems.
 //!
-//! In: judged connections, answers of port mappers, changes of nodes, and messages that rules look at. Out: findings,
-//! each with the frames that show it, and incidents that close what repeated. Sees facts and verdicts, and never
-//! bytes. One cause gives one finding: the rules share the outcomes out among them.
+//! In: judged connections, EPMD requests, changes of nodes, and messages with a rule trigger. Out: findings, each
+//! with the frames that show it, and incidents that count repeats. Rules see facts and verdicts, and never bytes.
+//! One cause gives one finding: each outcome of a connection belongs to one rule.
 
 mod already_connected;
 mod clear_text;
@@ -47,7 +47,7 @@ use std::sync::Arc;
 pub use self::detection::Detection;
 pub use self::doc::{LogLine, RuleDoc};
 
-use self::incidents::{Incidents, Place};
+use self::incidents::{Incidents, ReportContext};
 use crate::judge::JudgedConnection;
 use crate::judge::world::{NodeChange, World};
 use crate::limits::Limits;
@@ -55,21 +55,21 @@ use crate::observe::{EpmdObservation, Settled, TriggerMessage};
 use crate::record::Event;
 use crate::time::Timestamp;
 
-/// A small state machine over facts and verdicts that knows one problem, or a few that are told apart at once.
+/// A small state machine over facts and verdicts that detects one problem, or a few related ones.
 ///
-/// What it detects goes to `out` each time it is seen: repeats are sorted out behind the rules, by
-/// [`Detection::parties`]. `world` is what all facts so far have shown.
+/// A rule writes to `out` each time that it detects its problem. Repeats are grouped later, by
+/// [`Detection::parties`]. `world` is the state that all facts so far have built.
 pub trait Rule: Send {
-    /// What it may find.
-    fn pages(&self) -> &'static [RuleDoc];
+    /// Documentation of the findings that the rule can make.
+    fn docs(&self) -> &'static [RuleDoc];
 
-    /// Looks at the time and the connection of a fact, before the method for its kind is called.
+    /// Receives the time and the connection of every fact, before the method for its kind is called.
     fn on_fact(&mut self, _settled: &Settled) {}
 
-    /// Looks at a connection that was judged.
+    /// Receives a judged connection.
     fn on_session(&mut self, _it: &JudgedConnection, _world: &World, _out: &mut Vec<Detection>) {}
 
-    /// Looks at a request to a port mapper and what came of it.
+    /// Receives an EPMD request and its outcome.
     fn on_epmd(
         &mut self,
         _settled: &Settled,
@@ -79,10 +79,11 @@ pub trait Rule: Send {
     ) {
     }
 
-    /// Looks at a node whose entry has changed.
+    /// Receives a node whose entry has changed.
     fn on_node(&mut self, _change: &NodeChange, _out: &mut Vec<Detection>) {}
 
-    /// Looks at a message that has a [trigger](crate::observe::RuleTrigger): no other comes here.
+    /// Receives a message that has a [trigger](crate::observe::RuleTrigger); messages without one are not
+    /// passed to rules.
     fn on_message(
         &mut self,
         _settled: &Settled,
@@ -91,11 +92,11 @@ pub trait Rule: Send {
     ) {
     }
 
-    /// The input ends: the last chance for what is reported once a run.
+    /// Reports problems that are reported once a run, at the end of the input.
     fn on_end(&mut self, _world: &World, _out: &mut Vec<Detection>) {}
 }
 
-/// Every rule, in the order in which findings about one event are told.
+/// Every rule, in the order in which findings about one event are reported.
 pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<cookie_mismatch::CookieMismatch>::default(),
     || Box::<cookie_guessing::CookieGuessing>::default(),
@@ -128,12 +129,12 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<clear_text::ClearText>::default(),
 ];
 
-/// The pages of all rules, in that order.
-pub fn pages() -> impl Iterator<Item = &'static RuleDoc> {
-    RULES.iter().flat_map(|rule| rule().pages())
+/// Documentation of all rules, in the order of [`RULES`].
+pub fn docs() -> impl Iterator<Item = &'static RuleDoc> {
+    RULES.iter().flat_map(|rule| rule().docs())
 }
 
-/// All rules at work.
+/// Runs all rules over the facts of a capture.
 pub struct Detector {
     rules: Vec<Box<dyn Rule>>,
     incidents: Incidents,
@@ -141,7 +142,7 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Every rule, none of which has seen anything.
+    /// A detector with every rule in its initial state.
     pub fn new(limits: &Limits) -> Self {
         Self {
             rules: RULES.iter().map(|rule| rule()).collect(),
@@ -150,18 +151,18 @@ impl Detector {
         }
     }
 
-    /// Adds a rule, which sees every fact from here on, after those of [`RULES`].
+    /// Adds a rule that receives every fact from here on, after those of [`RULES`].
     pub fn add(&mut self, rule: Box<dyn Rule>) {
         self.rules.push(rule);
     }
 
-    /// Problems that were forgotten because a bound was reached.
+    /// Number of incidents that were closed early because [`Limits::incidents`] was reached.
     pub const fn evictions(&self) -> u64 {
         self.incidents.evictions()
     }
 
-    /// Shows a judged connection to every rule; findings, and incidents that it ends, go to `out`. Gives the
-    /// incident that the connection is the first or a further case of.
+    /// Passes a judged connection to every rule. Findings, and incidents that it ends, go to `out`. Returns the
+    /// ID of the incident that the connection belongs to, if any.
     pub fn on_session(
         &mut self,
         it: &JudgedConnection,
@@ -173,10 +174,10 @@ impl Detector {
             rule.on_fact(&it.settled);
             rule.on_session(it, world, &mut self.detected);
         }
-        self.report(&Place::of(&it.settled), out)
+        self.report(&ReportContext::of(&it.settled), out)
     }
 
-    /// Likewise a request to a port mapper.
+    /// Passes an EPMD request to every rule, as [`Self::on_session`] does with a connection.
     pub fn on_epmd(
         &mut self,
         settled: &Settled,
@@ -189,25 +190,25 @@ impl Detector {
             rule.on_fact(settled);
             rule.on_epmd(settled, epmd, world, &mut self.detected);
         }
-        self.report(&Place::of_epmd(settled, epmd), out)
+        self.report(&ReportContext::of_epmd(settled, epmd), out)
     }
 
-    /// Likewise a node whose entry has changed.
+    /// Passes a node whose entry has changed to every rule.
     pub fn on_node(&mut self, change: &NodeChange, out: &mut Vec<Event>) {
         for rule in &mut self.rules {
             rule.on_node(change, &mut self.detected);
         }
-        self.report(&Place::of(&change.settled), out);
+        self.report(&ReportContext::of(&change.settled), out);
     }
 
-    /// Shows every rule when, and on which connection, there was a fact that no rule looks at.
+    /// Passes only the time and the connection of a fact that has no method of its own.
     pub fn on_other(&mut self, settled: &Settled) {
         for rule in &mut self.rules {
             rule.on_fact(settled);
         }
     }
 
-    /// Shows a message that has a trigger to every rule.
+    /// Passes a message that has a trigger to every rule.
     pub fn on_message(
         &mut self,
         settled: &Settled,
@@ -217,23 +218,23 @@ impl Detector {
         for rule in &mut self.rules {
             rule.on_message(settled, message, &mut self.detected);
         }
-        self.report(&Place::of(settled), out);
+        self.report(&ReportContext::of(settled), out);
     }
 
-    /// The run ends: reports what is reported once a run, and closes what repeated.
+    /// Reports problems that are reported once a run, and closes all incidents.
     pub fn finish(&mut self, now: Timestamp, world: &World, out: &mut Vec<Event>) {
         for rule in &mut self.rules {
             rule.on_end(world, &mut self.detected);
         }
-        self.report(&Place::nowhere(now), out);
+        self.report(&ReportContext::end_of_run(now), out);
         self.incidents.finish(now, out);
     }
 
-    /// Makes findings of what the rules have detected. Gives the incident of the first.
-    fn report(&mut self, place: &Place<'_>, out: &mut Vec<Event>) -> Option<Arc<str>> {
+    /// Passes what the rules have detected to the incidents. Returns the ID of the first incident.
+    fn report(&mut self, context: &ReportContext<'_>, out: &mut Vec<Event>) -> Option<Arc<str>> {
         let mut incident = None;
         for detection in self.detected.drain(..) {
-            let id = self.incidents.on_detection(detection, place, out);
+            let id = self.incidents.on_detection(detection, context, out);
             incident.get_or_insert(id);
         }
         incident

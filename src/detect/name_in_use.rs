@@ -1,7 +1,7 @@
 //! A registration that EPMD refused.
 //!
-//! Evidence: ALIVE2_RESP with a result other than 0. EPMD knows one error alone: the name may be taken, or be
-//! no name by its rules. Which it is, the name itself tells, and proven it is where its holder was seen.
+//! Evidence: ALIVE2_RESP with a result other than 0. EPMD has only one error code: the name may be in use, or may be
+//! invalid by its rules. The name itself shows which; the finding is proven if the owner of the name was seen.
 
 use super::epmd_common::{self, Mapper, Registration, Registrations};
 use super::finding::{seconds, shown};
@@ -11,7 +11,7 @@ use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Confidence, Evidence, Severity, Shows};
 use crate::time::{Timestamp, micros};
 
-/// `beamscope explain name-in-use`.
+/// Documentation of the rule `name-in-use`.
 const DOC: RuleDoc = RuleDoc {
     rule: "name-in-use",
     severity: Severity::High,
@@ -57,7 +57,7 @@ pub(super) struct NameInUse {
 }
 
 impl Rule for NameInUse {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -74,27 +74,27 @@ impl Rule for NameInUse {
             return;
         }
         let name = epmd.name.as_deref().unwrap_or("?");
-        let (mapper, seen) = (epmd_common::written(ids), &epmd.seen);
-        let holder =
+        let (mapper, seen) = (epmd_common::server_address(ids), &epmd.seen);
+        let owner =
             epmd.name.as_ref().and_then(|name| self.known.holder(Mapper::of(settled), name));
-        let (confidence, why, not_excluded) = match (holder, unacceptable(epmd)) {
-            (Some(holder), _) => (Confidence::Proven, held(holder, settled.at), None),
+        let (confidence, why, not_excluded) = match (owner, unacceptable(epmd)) {
+            (Some(owner), _) => (Confidence::Proven, owner_sentence(owner, settled.at), None),
             (None, Some(why)) => (
                 Confidence::Likely,
-                format!("EPMD gives no reason, but it takes no such name: it {why}."),
-                Some("another node holds the name as well"),
+                format!("EPMD gives no reason, but it does not accept such a request: {why}."),
+                Some("another node is registered under the name as well"),
             ),
             (None, None) => (
                 Confidence::Likely,
-                "EPMD gives no reason; as the name is one it takes, another node holds it. Which one, \
-                 the capture does not show."
+                "EPMD gives no reason. The name is valid, so another node is registered under it. The \
+                 capture does not show which one."
                     .to_owned(),
-                Some("what listens there is not Erlang's EPMD and has rules of its own"),
+                Some("what listens there is not Erlang's EPMD, and has rules of its own"),
             ),
         };
-        let is_taken = holder.is_some() || unacceptable(epmd).is_none();
+        let is_taken = owner.is_some() || unacceptable(epmd).is_none();
         let evidence = [
-            holder.and_then(shown_by),
+            owner.and_then(owner_evidence),
             shown(
                 seen.request,
                 Some(Role::Initiator),
@@ -107,11 +107,11 @@ impl Rule for NameInUse {
             title: if is_taken {
                 format!("the name \"{name}\" is in use at {mapper}")
             } else {
-                format!("the port mapper at {mapper} takes no node by the name \"{name}\"")
+                format!("EPMD at {mapper} does not accept a node named \"{name}\"")
             },
             explanation: format!(
-                "A node at {} asked the port mapper at {mapper} to register it as \"{name}\" and was \
-                 refused; it does not come up under that name. {why}",
+                "A node at {} asked EPMD at {mapper} to register it as \"{name}\" and was refused, so it does \
+                 not start under that name. {why}",
                 ids.src_ip
             ),
             remedy: if is_taken {
@@ -120,10 +120,10 @@ impl Rule for NameInUse {
                         "On the host of {mapper}, run `epmd -names` and find the process that listens on \
                          the port of \"{name}\" (`ss -ltnp`)."
                     ),
-                    "End it if it is left over; else give one of the two another name.".to_owned(),
+                    "Stop that process if it is left over. Otherwise give one of the two nodes another name.".to_owned(),
                 ]
             } else {
-                vec!["Start the node with a name of at most 255 characters of UTF-8.".to_owned()]
+                vec!["Start the node with a name of at most 255 characters in UTF-8.".to_owned()]
             },
             parties: format!("{mapper},{name}"),
             evidence: evidence.into_iter().flatten().collect(),
@@ -134,48 +134,50 @@ impl Rule for NameInUse {
     }
 }
 
-/// Who has the name.
-fn held(holder: &Registration, now: Timestamp) -> String {
-    let Registration { port, at, node, .. } = holder;
+/// The sentence about the node that has the name.
+fn owner_sentence(owner: &Registration, now: Timestamp) -> String {
+    let Registration { port, at, node, .. } = owner;
     let age = seconds(micros(now.since(*at)));
     match node {
         Some(_) => format!(
-            "The node that listens on port {port} registered the name {age} before, and its connection \
-             to the port mapper stands."
+            "The node that listens on port {port} registered the name {age} before, and the capture \
+             shows no close of its registration until then."
         ),
         None => format!(
-            "{age} before, the same port mapper gave port {port} for that name: a node there holds it."
+            "{age} before, the same EPMD answered port {port} for that name: a node there is registered \
+             under it."
         ),
     }
 }
 
-fn shown_by(holder: &Registration) -> Option<Evidence> {
-    let Registration { node, port, name, session_id, .. } = holder;
+/// The packet that shows the owner of the name.
+fn owner_evidence(owner: &Registration) -> Option<Evidence> {
+    let Registration { node, port, name, session_id, .. } = owner;
     let what = match node {
         Some(_) => Shows::Note(format!("\"{name}\" registered, with port {port}").into()),
         None => Shows::epmd(EpmdTag::PORT2_RESP, format!("\"{name}\" is at port {port}")),
     };
     let from = Some(Role::Acceptor);
-    let evidence = shown(holder.shown, from, what)?;
+    let evidence = shown(owner.shown, from, what)?;
     Some(Evidence { session_id: Some(session_id.clone()), ..evidence })
 }
 
-/// Why EPMD registers no such node, by its own rules.
+/// The reason why EPMD, by its rules, does not register such a node.
 fn unacceptable(epmd: &EpmdObservation) -> Option<&'static str> {
     let name = epmd.name.as_deref()?;
     let extra_bytes = epmd.extra_hex.as_ref().map_or(0, |hex| hex.len() / 2);
     if epmd.name_hex.is_some() {
-        Some("is no UTF-8")
+        Some("the name is not UTF-8")
     } else if name.chars().count() > 255 || name.len() > MAX_BYTES {
-        Some("has more than 255 characters")
+        Some("the name has more than 255 characters")
     } else if extra_bytes > MAX_BYTES {
-        Some("comes with more than 1020 bytes of extra data")
+        Some("it has more than 1020 bytes of extra data")
     } else {
         None
     }
 }
 
-/// Longest name and longest extra data that EPMD registers.
+/// Maximum length of a name and of the extra data that EPMD registers, in bytes.
 const MAX_BYTES: usize = 1020;
 
 #[cfg(test)]
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_that_stands_proves_who_has_the_name() {
+    fn an_open_registration_proves_the_owner_of_the_name() {
         let found = found::<NameInUse>(&[answered(EpmdTag::ALIVE2_REQ, "b"), refused("b", |_| ())]);
         let [finding] = &found[..] else { panic!("{found:?}") };
         assert_eq!(finding.confidence, Confidence::Proven);
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_about_the_name_proves_it_too() {
+    fn an_answer_with_a_port_for_the_name_proves_it_too() {
         let found =
             found::<NameInUse>(&[answered(EpmdTag::PORT_PLEASE2_REQ, "b"), refused("b", |_| ())]);
         assert_eq!(found[0].confidence, Confidence::Proven);
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_holder_in_sight_it_is_likely() {
+    fn without_a_known_owner_the_finding_is_likely() {
         let gone = epmd(
             (NODE, NODE, "old"),
             (15, 8.0),
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_none_is_told_as_that() {
+    fn an_invalid_name_is_reported_as_invalid() {
         let long = "x".repeat(256);
         let cases: [Step; 3] = [
             refused(&long, |_| ()),
@@ -245,14 +247,14 @@ mod tests {
         ];
         for event in cases {
             let found = found::<NameInUse>(&[event]);
-            assert!(found[0].title.contains("takes no node"), "{}", found[0].title);
+            assert!(found[0].title.contains("does not accept a node"), "{}", found[0].title);
         }
         let found = found::<NameInUse>(&[refused(&"x".repeat(255), |_| ())]);
         assert!(found[0].title.contains("in use"));
     }
 
     #[test]
-    fn a_registration_that_is_answered_is_none() {
+    fn a_successful_registration_is_no_finding() {
         let again = [answered(EpmdTag::ALIVE2_REQ, "b"), answered(EpmdTag::ALIVE2_REQ, "b")];
         assert!(found::<NameInUse>(&again).is_empty());
     }

@@ -1,9 +1,9 @@
-//! The node that answered is not the one that was asked for.
+//! A node that answers with another name than the one that was dialed.
 //!
-//! Symptom: `Node.connect` gives `false`, and neither node logs anything. Evidence: the initiator closes at
-//! once after the `challenge`, whose name it compares with the one it dialed. That one is never on the wire:
-//! its alive part is what EPMD was asked for, its host what the capture shows of how the address was found.
-//! May look like it: an initiator that stops at this very point.
+//! Symptom: `Node.connect` returns `false`, and neither node logs anything. Evidence: the initiator closes at once after
+//! the `challenge`, whose name it compares with the one it dialed. The dialed name is never on the wire: its alive part
+//! is in the EPMD look-up, and its host is inferred from the way in which the address was found. A similar case is an
+//! initiator that is stopped at this very moment.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Confidence, Evidence, Severity, Shows};
 
-/// `beamscope explain name-mismatch`.
+/// Documentation of the rule `name-mismatch`.
 const DOC: RuleDoc = RuleDoc {
     rule: "name-mismatch",
     severity: Severity::High,
@@ -71,7 +71,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NameMismatch;
 
 impl Rule for NameMismatch {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -83,14 +83,14 @@ impl Rule for NameMismatch {
             return;
         }
         let sides = Sides::of(session);
-        let dial = Dial::of(session, &sides);
-        let told = dial.told();
+        let dial = MismatchedDial::of(session, &sides);
+        let text = dial.text();
         let mut found = finding(&DOC, session, &sides);
-        found.title = told.title;
-        found.explanation = told.explanation;
-        found.remedy = told.remedy;
+        found.title = text.title;
+        found.explanation = text.explanation;
+        found.remedy = text.remedy;
         let ip = session.acceptor_end().ip;
-        found.evidence.extend(dial.clue.and_then(|clue| named(clue, ip)));
+        found.evidence.extend(dial.clue.and_then(|clue| clue_evidence(clue, ip)));
         found.evidence.extend(looked_up(session));
         found.evidence.extend(shown(
             session.seen.message(MessageKind::Challenge),
@@ -103,23 +103,23 @@ impl Rule for NameMismatch {
     }
 }
 
-/// A dial, and who answered it.
-struct Dial<'a> {
+/// The two nodes of a dial, and what is known of the name that was dialed.
+struct MismatchedDial<'a> {
     initiator: &'a str,
     acceptor: &'a str,
-    /// Name that EPMD was asked for.
+    /// Alive name that EPMD was asked for.
     alive: Option<&'a str>,
     clue: Option<&'a HostClue>,
 }
 
-/// What a finding says in words.
-struct Told {
+/// The texts of a finding.
+struct FindingText {
     title: String,
     explanation: String,
     remedy: Vec<String>,
 }
 
-impl<'a> Dial<'a> {
+impl<'a> MismatchedDial<'a> {
     fn of(session: &'a JudgedConnection, sides: &'a Sides) -> Self {
         Self {
             initiator: &sides.initiator,
@@ -129,31 +129,32 @@ impl<'a> Dial<'a> {
         }
     }
 
-    fn told(&self) -> Told {
+    fn text(&self) -> FindingText {
         let (own, answered) = (split(self.initiator), split(self.acceptor));
-        let is_of_other_kind = !own.1.is_empty() && is_short(own.1) != is_short(answered.1);
+        let is_short_and_long = !own.1.is_empty() && is_short(own.1) != is_short(answered.1);
         match (self.alive, self.clue) {
-            (Some(alive), _) if alive != answered.0 => self.of_other_alive(alive),
-            (Some(_), Some(clue)) if &*clue.host == answered.1 => self.of_equal_name(clue),
-            _ if is_of_other_kind => self.of_other_kind(),
-            _ => self.of_other_host(),
+            (Some(alive), _) if alive != answered.0 => self.other_alive_name(alive),
+            (Some(_), Some(clue)) if &*clue.host == answered.1 => self.equal_name(clue),
+            _ if is_short_and_long => self.short_and_long_name(),
+            _ => self.other_host(),
         }
     }
 
-    /// EPMD's answer led to a node of another name.
-    fn of_other_alive(&self, alive: &str) -> Told {
+    /// EPMD's answer led to a node with another alive name.
+    fn other_alive_name(&self, alive: &str) -> FindingText {
         let Self { initiator: a, acceptor: b, .. } = self;
-        let host = self.clue.map(|clue| format!(" {}", self.known_by(clue))).unwrap_or_default();
-        Told {
+        let host =
+            self.clue.map(|clue| format!(" {}", self.source_sentence(clue))).unwrap_or_default();
+        FindingText {
             title: format!("{a} asked for \"{alive}\" and reached {b}"),
             explanation: format!(
-                "EPMD gave {a} the port of \"{alive}\", but the node that answers there is {b}; {a} \
-                 closed the connection.{host}"
+                "EPMD gave {a} the port of \"{alive}\", but the node that answers there is {b}, so {a} closed \
+                 the connection.{host}"
             ),
             remedy: vec![
                 format!(
                     "On the host of {b}, compare `epmd -names` with the sockets that listen \
-                     (`ss -ltnp`): the registration of \"{alive}\" is left over, or points to the wrong \
+                     (`ss -ltnp`): the registration of \"{alive}\" is outdated, or has the wrong \
                      port."
                 ),
                 format!("Restart \"{alive}\" so that it registers the port it listens on."),
@@ -161,22 +162,22 @@ impl<'a> Dial<'a> {
         }
     }
 
-    /// As far as anything tells, the name is the one that was dialed.
-    fn of_equal_name(&self, clue: &HostClue) -> Told {
+    /// By the clue to the host, the name is the one that was dialed.
+    fn equal_name(&self, clue: &HostClue) -> FindingText {
         let Self { initiator: a, acceptor: b, .. } = self;
-        Told {
+        FindingText {
             title: format!("{a} closed on {b}, though it seems to have dialed that name"),
             explanation: format!(
-                "{a} closed at once after {b} had presented itself, as a node does that reads another name \
-                 than it dialed. But it looked up that very name. {} So the name does not explain the \
-                 close, unless {a} dialed one that the capture does not show; it may have been stopped, or \
-                 have dropped this dial for another connection, at this very point.",
-                self.known_by(clue)
+                "{a} closed at once after {b} had sent its name, as a node does if that is not the name it \
+                 dialed. But {a} looked up that very name. {} So the name does not explain the close, unless \
+                 {a} dialed one that the capture does not show. It may have been stopped at this very \
+                 moment, or have dropped this dial for another connection.",
+                self.source_sentence(clue)
             ),
             remedy: vec![
-                "See whether it happens again: a wrong name fails at every try.".to_owned(),
+                "See whether it happens again: a wrong name fails at every attempt.".to_owned(),
                 format!(
-                    "Compare what {a} dials, letter by letter, with '{b}': the name that node() gives \
+                    "Compare the name that {a} dials, letter by letter, with '{b}', which node() returns \
                      there."
                 ),
             ],
@@ -184,59 +185,62 @@ impl<'a> Dial<'a> {
     }
 
     /// One of the two has a short name, the other a long one.
-    fn of_other_kind(&self) -> Told {
+    fn short_and_long_name(&self) -> FindingText {
         let Self { initiator: a, acceptor: b, .. } = self;
         let (short, long) = if is_short(split(a).1) { (a, b) } else { (b, a) };
         let (short_alive, long_alive) = (split(short).0, split(long).0);
         let (long_host, is_address) = (split(long).1, is_address(split(long).1));
         let word = long_host.split('.').next().filter(|_| !is_address).unwrap_or("HOST");
         let dialed = self.clue.map(|clue| &*clue.host);
-        // Where the node that answered has the short name, the host that was dialed is its long one.
+        // If the node that answered has the short name, the host that was dialed is the one of its long name.
         let full = dialed.filter(|host| short == b && !is_short(host)).unwrap_or("FULL.HOST.NAME");
         let renamed = format!("{short_alive}@{full}");
-        // What is to be dialed afterwards, when the other one has changed.
+        // The name to dial after the other node has been renamed.
         let (both_short, both_long) = if short == a {
             (format!("{long_alive}@{word}"), (*b).to_owned())
         } else {
             ((*b).to_owned(), renamed.clone())
         };
-        let clue = self.clue.map(|clue| format!(" {}", self.known_by(clue))).unwrap_or_default();
-        Told {
+        let clue =
+            self.clue.map(|clue| format!(" {}", self.source_sentence(clue))).unwrap_or_default();
+        FindingText {
             title: self.title(),
             explanation: format!(
-                "{b} presented itself, and {a} closed the connection at once: a node does that when the \
-                 name is not letter by letter the one it dialed.{clue} {short} has a short name (its host \
-                 is one word), {long} a long one (host {long_host}); such nodes do not connect, since \
+                "{b} sent its name, and {a} closed the connection at once. A node does that if the name is \
+                 not, letter by letter, the one it dialed.{clue} {short} has a short name (its host is one \
+                 word), {long} has a long one (its host is {long_host}). Such nodes do not connect, because \
                  each can only dial names of its own kind."
             ),
             remedy: vec![
                 format!(
-                    "Either give both short names: restart {long} with `erl -sname {long_alive}` or \
+                    "Either use short names on both: restart {long} with `erl -sname {long_alive}` or \
                      `iex --sname {long_alive}`, and dial '{both_short}'."
                 ),
                 format!(
-                    "Or give both long names: restart {short} with `erl -name {renamed}` or \
-                     `iex --name {renamed}` (its host is what `hostname -f` gives there, or its \
+                    "Or use long names on both: restart {short} with `erl -name {renamed}` or \
+                     `iex --name {renamed}` (the host is what `hostname -f` prints there, or its \
                      address), and dial '{both_long}'."
                 ),
-                "Either way the host behind the @ must resolve on the other side: `getent hosts HOST`."
+                "In both cases the host after the @ must resolve on the other node: `getent hosts HOST`."
                     .to_owned(),
             ],
         }
     }
 
-    /// The alive name is right, or not known: then the host is another.
-    fn of_other_host(&self) -> Told {
+    /// The alive name is right or not known, so the host differs.
+    fn other_host(&self) -> FindingText {
         let Self { initiator: a, acceptor: b, .. } = self;
         let (alive, host) = split(b);
         let reason = match self.clue {
-            Some(clue) => format!("{} {}", self.known_by(clue), difference(&clue.host, host)),
-            None if self.alive.is_none() => {
-                "Which name that was, the capture does not tell.".to_owned()
+            Some(clue) => {
+                format!("{} {}", self.source_sentence(clue), difference(&clue.host, host))
             }
-            None => format!(
-                "The host it was dialed by is an alias, an address or a spelling other than {host}."
-            ),
+            None if self.alive.is_none() => {
+                "The capture does not show which name that was.".to_owned()
+            }
+            None => {
+                format!("{b} was dialed by an alias, an address or a spelling other than {host}.")
+            }
         };
         let dialed = format!(
             "{}@{}",
@@ -246,16 +250,19 @@ impl<'a> Dial<'a> {
         let is_short = self.clue.is_some_and(|clue| is_short(&clue.host));
         let (erl, iex) = if is_short { ("-sname", "--sname") } else { ("-name", "--name") };
         let is_whole = self.alive.is_some() && self.clue.is_some();
-        let hint =
-            if is_whole { String::new() } else { format!(", {dialed} being what {a} dials") };
-        Told {
+        let hint = if is_whole {
+            String::new()
+        } else {
+            format!(", where {dialed} is the name that {a} dials")
+        };
+        FindingText {
             title: self.title(),
             explanation: format!(
-                "{b} presented itself, and {a} closed the connection at once: a node does that when the \
-                 name is not letter by letter the one it dialed. {reason}"
+                "{b} sent its name, and {a} closed the connection at once. A node does that if the name is \
+                 not, letter by letter, the one it dialed. {reason}"
             ),
             remedy: vec![
-                format!("Dial exactly '{b}': the name that node() gives on that node."),
+                format!("Dial exactly '{b}', the name that node() returns on that node."),
                 format!(
                     "Or start that node under the name by which it is dialed: \
                      `erl {erl} {dialed}` or `iex {iex} {dialed}`{hint}."
@@ -274,8 +281,8 @@ impl<'a> Dial<'a> {
         }
     }
 
-    /// What tells the host that was dialed.
-    fn known_by(&self, clue: &HostClue) -> String {
+    /// The sentence about the source of the dialed host.
+    fn source_sentence(&self, clue: &HostClue) -> String {
         let Self { initiator: a, acceptor: b, .. } = self;
         let HostClue { host, ground } = clue;
         let dialed = self
@@ -285,30 +292,30 @@ impl<'a> Dial<'a> {
             Ground::Dns { frame, asked } => {
                 let added = if asked == host { "" } else { " (a resolver adds search domains)" };
                 format!(
-                    "Shortly before, {a} asked DNS for {asked} (frame {}) and got the address of {b}: it \
+                    "Shortly before, {a} asked DNS for {asked} (frame {}) and received the address of {b}, so it \
                      most likely dialed {dialed}{added}.",
                     frame.number
                 )
             }
             Ground::Mdns(frame) => format!(
-                "Shortly before, mDNS told that address as {host} (frame {}): {a} may have dialed \
+                "Shortly before, mDNS announced that address as {host} (frame {}), so {a} may have dialed \
                  {dialed}.",
                 frame.number
             ),
             Ground::OtherSession { frame, .. } => format!(
-                "After the same look-up, {a} has connected to {dialed} before (frame {}); it may have \
+                "After the same look-up, {a} had connected to {dialed} before (frame {}), so it may have \
                  dialed that name again.",
                 frame.number
             ),
             Ground::CaptureNames => format!(
-                "The capture file itself calls that address {host}: {a} may have dialed {dialed}."
+                "The capture file itself lists {host} for that address, so {a} may have dialed {dialed}."
             ),
         }
     }
 }
 
-/// The packet that tells the host.
-fn named(clue: &HostClue, ip: IpAddr) -> Option<Evidence> {
+/// The packet that shows the dialed host.
+fn clue_evidence(clue: &HostClue, ip: IpAddr) -> Option<Evidence> {
     let (frame, session_id, what) = match &clue.ground {
         Ground::Dns { frame, asked } => {
             (*frame, None, Shows::Dns(format!("DNS answer: {asked} is at {ip}")))
@@ -326,18 +333,18 @@ fn named(clue: &HostClue, ip: IpAddr) -> Option<Evidence> {
     Some(Evidence { frame, input: None, session_id, from: None, what })
 }
 
-/// How the dialed host and the one that answered differ.
+/// The sentence on how the dialed host and the one that answered differ.
 fn difference(dialed: &str, answered: &str) -> String {
     if dialed.eq_ignore_ascii_case(answered) {
-        "The two differ in capital letters, and those count.".to_owned()
+        "The two differ in capital letters, and names are case-sensitive.".to_owned()
     } else if is_address(answered) {
-        format!("But the node there calls itself by its address, {answered}.")
+        format!("But the node there has its address in its name, {answered}.")
     } else {
-        format!("But the node there calls itself by the host {answered}.")
+        format!("But the node there has the host {answered} in its name.")
     }
 }
 
-/// Both parts of a node name; the host is empty where the side is no more than an address.
+/// Both parts of a node name; the host is empty if the side has only an address.
 fn split(name: &str) -> (&str, &str) {
     name.split_once('@').unwrap_or((name, ""))
 }
@@ -362,41 +369,41 @@ mod tests {
         HostClue { host: host.into(), ground: Ground::Dns { frame: FRAME, asked: asked.into() } }
     }
 
-    fn told(names: [&str; 2], alive: Option<&str>, clue: Option<&HostClue>) -> Told {
+    fn text(names: [&str; 2], alive: Option<&str>, clue: Option<&HostClue>) -> FindingText {
         let [initiator, acceptor] = names;
-        Dial { initiator, acceptor, alive, clue }.told()
+        MismatchedDial { initiator, acceptor, alive, clue }.text()
     }
 
     const LONG: [&str; 2] = ["one@hosta.example.lan", "two@hostb.example.lan"];
 
     #[test]
-    fn an_alias_that_dns_was_asked_for_is_named() {
+    fn an_alias_in_a_dns_question_is_named() {
         let clue = dns("db.example.lan", "db.example.lan");
-        let told = told(LONG, Some("two"), Some(&clue));
+        let text = text(LONG, Some("two"), Some(&clue));
         assert_eq!(
-            told.title,
+            text.title,
             "one@hosta.example.lan dialed two@db.example.lan and reached two@hostb.example.lan"
         );
-        assert!(told.explanation.contains("asked DNS for db.example.lan (frame 2)"));
-        assert!(told.remedy[0].contains("Dial exactly 'two@hostb.example.lan'"));
-        assert!(told.remedy[1].contains("`erl -name two@db.example.lan`"), "{:?}", told.remedy);
+        assert!(text.explanation.contains("asked DNS for db.example.lan (frame 2)"));
+        assert!(text.remedy[0].contains("Dial exactly 'two@hostb.example.lan'"));
+        assert!(text.remedy[1].contains("`erl -name two@db.example.lan`"), "{:?}", text.remedy);
     }
 
     #[test]
-    fn a_name_that_was_dialed_as_it_is_gets_no_alias_for_a_reason() {
+    fn a_dial_of_the_right_name_is_not_explained_with_an_alias() {
         let clue = dns("hostb.example.lan", "hostb.example.lan");
-        let told = told(LONG, Some("two"), Some(&clue));
-        assert!(told.title.contains("seems to have dialed that name"), "{}", told.title);
-        for text in [&told.title, &told.explanation] {
-            assert!(!text.contains("alias") && !text.contains("under a different name"), "{text}");
+        let text = text(LONG, Some("two"), Some(&clue));
+        assert!(text.title.contains("seems to have dialed that name"), "{}", text.title);
+        for part in [&text.title, &text.explanation] {
+            assert!(!part.contains("alias") && !part.contains("under a different name"), "{part}");
         }
-        assert!(told.explanation.contains("the name does not explain the close"));
+        assert!(text.explanation.contains("the name does not explain the close"));
     }
 
     #[test]
-    fn short_against_long_says_how_to_make_both_alike() {
+    fn the_remedy_for_a_short_and_a_long_name_is_one_kind_for_both() {
         let clue = dns("hostb", "hostb.example.lan");
-        let to_long = told(["one@hosta", LONG[1]], Some("two"), Some(&clue));
+        let to_long = text(["one@hosta", LONG[1]], Some("two"), Some(&clue));
         assert!(to_long.title.contains("dialed two@hostb and reached two@hostb.example.lan"));
         assert!(to_long.explanation.contains("one@hosta has a short name"));
         assert!(to_long.remedy[0].contains("restart two@hostb.example.lan with `erl -sname two`"));
@@ -406,13 +413,13 @@ mod tests {
         );
         assert!(to_long.remedy[1].contains("dial 'two@hostb.example.lan'"));
         let clue = dns("hostb.example.lan", "hostb.example.lan");
-        let known = told([LONG[0], "two@hostb"], Some("two"), Some(&clue));
+        let known = text([LONG[0], "two@hostb"], Some("two"), Some(&clue));
         assert!(
             known.remedy[1].contains("`erl -name two@hostb.example.lan`"),
             "{:?}",
             known.remedy
         );
-        let to_short = told([LONG[0], "two@hostb"], Some("two"), None);
+        let to_short = text([LONG[0], "two@hostb"], Some("two"), None);
         assert!(to_short.explanation.contains("two@hostb has a short name"));
         assert!(to_short.remedy[0].contains("`erl -sname one`"), "{:?}", to_short.remedy);
         assert!(to_short.remedy[0].contains("dial 'two@hostb'"));
@@ -421,32 +428,32 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_a_name_is_no_first_label() {
-        let told = told(["one@hosta", "two@10.53.0.2"], Some("two"), None);
-        assert!(told.remedy[0].contains("dial 'two@HOST'"), "{:?}", told.remedy);
+    fn an_address_in_a_name_has_no_first_label() {
+        let text = text(["one@hosta", "two@10.53.0.2"], Some("two"), None);
+        assert!(text.remedy[0].contains("dial 'two@HOST'"), "{:?}", text.remedy);
     }
 
     #[test]
-    fn another_alive_name_is_a_matter_of_the_registration_whatever_the_host() {
+    fn another_alive_name_is_explained_by_the_registration_for_any_host() {
         let clue = dns("hostb.example.lan", "hostb.example.lan");
         for clue in [None, Some(&clue)] {
-            let told = told(LONG, Some("three"), clue);
-            assert!(told.title.contains("asked for \"three\" and reached two@"), "{}", told.title);
-            assert!(told.remedy[0].contains("epmd -names"));
+            let text = text(LONG, Some("three"), clue);
+            assert!(text.title.contains("asked for \"three\" and reached two@"), "{}", text.title);
+            assert!(text.remedy[0].contains("epmd -names"));
         }
     }
 
     #[test]
-    fn capital_letters_and_addresses_are_told_as_what_they_are() {
+    fn the_explanation_names_capital_letters_and_addresses() {
         let clue = dns("HostB.example.lan", "HostB.example.lan");
-        assert!(told(LONG, Some("two"), Some(&clue)).explanation.contains("capital letters"));
+        assert!(text(LONG, Some("two"), Some(&clue)).explanation.contains("capital letters"));
         let clue = dns("hostb.example.lan", "hostb.example.lan");
-        let told = told([LONG[0], "two@10.53.0.2"], Some("two"), Some(&clue));
-        assert!(told.explanation.contains("calls itself by its address, 10.53.0.2"));
+        let text = text([LONG[0], "two@10.53.0.2"], Some("two"), Some(&clue));
+        assert!(text.explanation.contains("has its address in its name, 10.53.0.2"));
     }
 
     #[test]
-    fn what_is_only_a_habit_gives_a_hint_and_no_title() {
+    fn an_uncertain_clue_gives_a_hint_and_no_title() {
         let host: std::sync::Arc<str> = "db.example.lan".into();
         let session_id = "0011223344556677".into();
         for ground in [
@@ -455,22 +462,26 @@ mod tests {
             Ground::CaptureNames,
         ] {
             let clue = HostClue { host: host.clone(), ground };
-            let told = told(LONG, Some("two"), Some(&clue));
+            let text = text(LONG, Some("two"), Some(&clue));
             assert_eq!(
-                told.title,
+                text.title,
                 "one@hosta.example.lan dialed two@hostb.example.lan under a different name"
             );
-            assert!(told.explanation.contains("may have dialed"), "{}", told.explanation);
+            assert!(text.explanation.contains("may have dialed"), "{}", text.explanation);
         }
     }
 
     #[test]
     fn without_any_clue_no_name_is_guessed() {
-        let known = told(LONG, Some("two"), None);
+        let known = text(LONG, Some("two"), None);
         assert!(known.explanation.contains("an alias, an address or a spelling other than hostb"));
-        assert!(known.remedy[1].contains("--name two@HOST`, two@HOST being"), "{:?}", known.remedy);
-        let unknown = told(LONG, None, None);
-        assert!(unknown.explanation.ends_with("the capture does not tell."));
+        assert!(
+            known.remedy[1].contains("--name two@HOST`, where two@HOST is"),
+            "{:?}",
+            known.remedy
+        );
+        let unknown = text(LONG, None, None);
+        assert!(unknown.explanation.ends_with("The capture does not show which name that was."));
         assert!(unknown.remedy[1].contains("NAME@HOST"), "{:?}", unknown.remedy);
     }
 }

@@ -1,7 +1,7 @@
 //! EPMD does not know the name.
 //!
-//! Evidence: PORT2_RESP with a result other than 0. What it does not tell: whether the node is down, has
-//! another alive name, or is registered with another port mapper.
+//! Evidence: PORT2_RESP with a result other than 0. It does not show whether the node is down, has another alive name,
+//! or is registered with another EPMD.
 
 use super::finding::{address, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
@@ -9,7 +9,7 @@ use crate::judge::world::World;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Severity, Shows};
 
-/// `beamscope explain node-not-registered`.
+/// Documentation of the rule `node-not-registered`.
 const DOC: RuleDoc = RuleDoc {
     rule: "node-not-registered",
     severity: Severity::Medium,
@@ -47,7 +47,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NodeNotRegistered;
 
 impl Rule for NodeNotRegistered {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -74,18 +74,18 @@ impl Rule for NodeNotRegistered {
         out.push(Detection {
             title: format!("no node \"{name}\" is registered at {mapper}"),
             explanation: format!(
-                "{} asked the port mapper at {mapper} for \"{name}\", and it knows no such name. The \
-                 node is not running there, has another alive name (case counts), or is registered with \
-                 another port mapper.",
+                "{} asked EPMD at {mapper} for \"{name}\", and EPMD does not know that name. The node is not \
+                 running there, has another alive name (names are case-sensitive), or is registered with \
+                 another EPMD.",
                 ids.src_ip
             ),
             remedy: vec![
                 format!("On {}, run `epmd -names` and compare the spelling.", ids.dest_ip),
-                "If the node runs: it may use another port mapper (a container, ERL_EPMD_PORT), or be \
-                 older than OTP 23.3 and have lost its registration when EPMD was restarted; restart it."
+                "If the node runs, it may use another EPMD (that of a container, or another ERL_EPMD_PORT). \
+                 Or it is older than OTP 23.3 and lost its registration when EPMD was restarted: restart it."
                     .to_owned(),
             ],
-            // Whoever asks, one node is missing.
+            // Look-ups of all clients belong to one incident, because the same node is missing.
             parties: format!("{mapper},{name}"),
             evidence: evidence.into_iter().flatten().collect(),
             ..Detection::new(&DOC)

@@ -1,13 +1,13 @@
 //! A node name came back with another creation: the node was started again.
 //!
-//! Evidence: the hellos of both. What it does not tell: why the former one ended.
+//! Evidence: the hellos of both incarnations. They do not show why the former one ended.
 
 use super::finding::sighted;
 use super::{Detection, Rule, RuleDoc};
-use crate::judge::world::NodeChange;
-use crate::record::{Change, Confidence, Severity};
+use crate::judge::world::{Change, NodeChange};
+use crate::record::{Confidence, Severity};
 
-/// `beamscope explain node-restarted`.
+/// Documentation of the rule `node-restarted`.
 const DOC: RuleDoc = RuleDoc {
     rule: "node-restarted",
     severity: Severity::Info,
@@ -34,44 +34,44 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NodeRestarted;
 
 impl Rule for NodeRestarted {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
     fn on_node(&mut self, change: &NodeChange, out: &mut Vec<Detection>) {
-        let NodeChange { node, now, before, .. } = change;
+        let NodeChange { kind, node, now, before, .. } = change;
         let Some(before) = before else { return };
-        let name = &node.node;
-        let (title, how) = match node.change {
-            Some(Change::Restarted) => {
+        let name = &node.name;
+        let (title, how) = match kind {
+            Change::Restarted => {
                 (format!("{name} was restarted"), format!("came back at {}", now.ip))
             }
-            Some(Change::Moved) => (
-                format!("{name} came up at another address"),
-                format!("came up at {}, and was at {} before", now.ip, before.ip),
+            Change::Moved => (
+                format!("{name} started at another address"),
+                format!("started at {}, and was at {} before", now.ip, before.ip),
             ),
             _ => return,
         };
-        let is_moved = node.change == Some(Change::Moved);
+        let is_moved = *kind == Change::Moved;
         let creation = |creation: Option<u32>| creation.unwrap_or_default();
         out.push(Detection {
             confidence: if is_moved { Confidence::Likely } else { Confidence::Proven },
             title,
             explanation: format!(
-                "{name} {how}: creation {} became {}.",
+                "{name} {how}: its creation was {} and is now {}.",
                 creation(before.creation),
                 creation(now.creation)
             ),
             remedy: vec![
-                "Nothing, if the restart was intended. Else look for a crash dump, the out-of-memory \
-                 killer, and the node's supervisor at this time."
+                "Do nothing if the restart was intended. Otherwise look for a crash dump, the out-of-memory \
+                 killer, and the node's supervisor at that time."
                     .to_owned(),
             ],
             nodes: vec![name.clone()],
             parties: name.to_string(),
             evidence: vec![sighted(before), sighted(now)],
             not_excluded: if is_moved {
-                vec![format!("another node of this name, while the one at {} runs on", before.ip)]
+                vec![format!("a second node of this name, while the one at {} still runs", before.ip)]
             } else {
                 Vec::new()
             },

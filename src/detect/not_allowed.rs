@@ -1,7 +1,7 @@
 //! A node that is not on the list of those allowed to connect.
 //!
-//! Evidence: status `not_allowed` although no mandatory flag is missing. May look like it: a carrier or a
-//! release that demands flags unknown here.
+//! Evidence: status `not_allowed` although no mandatory flag is missing. A similar case is a carrier or a release that
+//! requires flags which this program does not know.
 
 use super::finding::{Sides, finding, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
@@ -10,7 +10,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Severity, Shows};
 
-/// `beamscope explain not-allowed`.
+/// Documentation of the rule `not-allowed`.
 const DOC: RuleDoc = RuleDoc {
     rule: "not-allowed",
     severity: Severity::High,
@@ -55,7 +55,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NotAllowed;
 
 impl Rule for NotAllowed {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -71,11 +71,12 @@ impl Rule for NotAllowed {
         let mut found = finding(&DOC, session, &sides);
         found.title = format!("{b} does not allow {a} to connect");
         found.explanation = format!(
-            "{b} answered the name of {a} with not_allowed, before any cookie was looked at, and {a} \
-             has every flag that a release demands: so {a} is not on the list of nodes that {b} allows."
+            "{b} answered the send_name of {a} with not_allowed, before any cookie was checked. {a} has every \
+             flag that a release requires, so the reason is that {b} has a list of allowed nodes and {a} is not \
+             on it."
         );
         found.remedy =
-            vec![format!("On {b}, find who calls net_kernel:allow/1 and add '{a}' to its list.")];
+            vec![format!("On {b}, find the call of net_kernel:allow/1 and add '{a}' to its list.")];
         let status = session.seen.message(MessageKind::Status);
         found.evidence.extend(shown(
             session.seen.message(MessageKind::SendName),

@@ -1,6 +1,7 @@
-//! Something else spoke to EPMD or to a node.
+//! Another protocol on a connection to EPMD or to a node.
 //!
-//! A scanner, a health check, a browser: harmless by itself, and the reason for odd lines in logs.
+//! The client is a scanner, a health check or a browser: harmless by itself, and the cause of log lines that are hard to
+//! explain.
 
 use super::finding::{Sides, address, finding, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
@@ -9,7 +10,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{EpmdObservation, EpmdOutcome, Role, Settled};
 use crate::record::{Severity, Shows};
 
-/// `beamscope explain not-distribution`.
+/// Documentation of the rule `not-distribution`.
 const DOC: RuleDoc = RuleDoc {
     rule: "not-distribution",
     severity: Severity::Low,
@@ -39,7 +40,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct NotDistribution;
 
 impl Rule for NotDistribution {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -58,11 +59,11 @@ impl Rule for NotDistribution {
         let what = Shows::Foreign(foreign.looks_like.clone());
         out.push(Detection {
             title: format!(
-                "{} sent the port mapper at {mapper} something other than EPMD requests",
+                "{} sent something other than an EPMD request to EPMD at {mapper}",
                 ids.src_ip
             ),
             explanation: format!(
-                "What it sent looks like {}. EPMD closes such a connection without a word.",
+                "What it sent looks like {}. EPMD closes such a connection without an answer.",
                 foreign.looks_like
             ),
             remedy: vec![REMEDY.to_owned()],
@@ -86,15 +87,15 @@ impl Rule for NotDistribution {
         found.title = match foreign.from {
             Role::Initiator => {
                 format!(
-                    "{} does not speak the Erlang protocol to the node at {}",
+                    "{} sent something other than the Erlang protocol to the node at {}",
                     sides.initiator, sides.acceptor
                 )
             }
-            Role::Acceptor => format!("what answers at {} is no Erlang node", sides.acceptor),
+            Role::Acceptor => format!("what answers at {} is not an Erlang node", sides.acceptor),
         };
         found.explanation = format!(
-            "What was sent looks like {}. A node waits for the rest of such a message and closes after \
-             its set-up time.",
+            "What was sent looks like {}. A node waits for the rest of such a message, and closes when its \
+             setup time is over.",
             foreign.looks_like
         );
         found.remedy = vec![REMEDY.to_owned()];
@@ -107,5 +108,5 @@ impl Rule for NotDistribution {
     }
 }
 
-const REMEDY: &str = "Find out what connects there: a health check or a scanner belongs on another port; \
-                      anything from outside should not reach these ports at all.";
+const REMEDY: &str = "Find out what connects there. A health check belongs on another port, and clients from \
+                      outside should not reach these ports at all.";

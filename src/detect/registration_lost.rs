@@ -1,9 +1,9 @@
-//! A node that its port mapper has lost, and that talks on.
+//! A node that still runs after EPMD lost its registration.
 //!
-//! Evidence: the connection that is the registration closes, nothing registers the name again, and the node
-//! sends bytes on a connection to another node clearly later. The registration usually came over loopback
-//! and the connection did not: that both are one node's rests on name, port, host and creation.
-//! What it does not tell: why EPMD let go. A node that shuts down closes everything at once and is no case.
+//! Evidence: the connection that is the registration closes, the name is not registered again, and more than 3 s later
+//! the node still sends bytes on a connection to another node. The registration was usually made over loopback and the
+//! other connection was not: name, port, host and creation show that both are of the same node. The evidence does not
+//! show why the registration ended. A node that shuts down closes everything at once and is not reported.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ use crate::packet::PacketRef;
 use crate::record::{Confidence, Evidence, Severity, Shows};
 use crate::time::{Timestamp, micros};
 
-/// `beamscope explain registration-lost`.
+/// Documentation of the rule `registration-lost`.
 const DOC: RuleDoc = RuleDoc {
     rule: "registration-lost",
     severity: Severity::Medium,
@@ -57,49 +57,49 @@ const DOC: RuleDoc = RuleDoc {
 #[derive(Default)]
 pub(super) struct RegistrationLost {
     known: Registrations,
-    lost: VecDeque<Lost>,
-    /// By input.
-    machines: VecDeque<(u16, Machine)>,
+    lost: VecDeque<LostRegistration>,
+    /// The hosts on which the inputs were captured, by input.
+    hosts: VecDeque<(u16, CaptureHost)>,
 }
 
 /// A registration whose connection has closed.
 #[derive(Debug)]
-struct Lost {
-    was: Registration,
+struct LostRegistration {
+    registration: Registration,
     close: PacketRef,
     closed_by: Option<Role>,
-    /// What is found, until no connection may turn out to be the next registration.
+    /// The detection, until no connection can turn out to be the next registration.
     pending: Option<Detection>,
 }
 
-/// What is known of the host on whose loopback an input was captured.
+/// The host on whose loopback interface an input was captured.
 #[derive(Debug, Default)]
-struct Machine {
-    /// Addresses that every connection beside loopback has at one end: the host's own is among them,
-    /// unless it has several and none is left. `None` while no such connection was seen.
+struct CaptureHost {
+    /// Addresses that are an end of every connection outside of loopback. One of them is the host's own, or none if the
+    /// host has several. `None` before the first such connection.
     ends: Option<Vec<IpAddr>>,
-    /// When the input last showed anything.
+    /// Time of the last packet of the input that settled a fact.
     until: Timestamp,
 }
 
-/// Whether the side of a session is on the host of a port mapper.
+/// Whether a side of a session is on the host of EPMD.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Host {
+enum HostMatch {
     Same,
-    /// It has the one address that every connection of the input has at one end.
+    /// The side has the only address that is an end of every connection of the input.
     Inferred,
     Unknown,
     Other,
 }
 
 impl Rule for RegistrationLost {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
     fn on_fact(&mut self, settled: &Settled) {
-        if let Some(machine) = self.machine_of(settled.shown_by_input()) {
-            machine.on_connection(settled);
+        if let Some(host) = self.capture_host(settled.shown_by_input()) {
+            host.on_connection(settled);
         }
     }
 
@@ -128,10 +128,10 @@ impl Rule for RegistrationLost {
 
 impl RegistrationLost {
     fn on_request(&mut self, settled: &Settled, epmd: &EpmdObservation) {
-        let was = self.known.on_epmd(settled, epmd);
-        if let (Some(was), Some(close)) = (was, epmd.seen.close) {
+        let registration = self.known.on_epmd(settled, epmd);
+        if let (Some(registration), Some(close)) = (registration, epmd.seen.close) {
             let closed_by = epmd.seen.closed_by;
-            let lost = Lost { was, close, closed_by, pending: None };
+            let lost = LostRegistration { registration, close, closed_by, pending: None };
             remember(&mut self.lost, lost, REMEMBERED);
             return;
         }
@@ -140,101 +140,119 @@ impl RegistrationLost {
         let is_back = registers && epmd.outcome != EpmdOutcome::Unregistered
             || epmd.outcome == EpmdOutcome::Answered;
         self.lost.retain(|lost| {
-            let same_place = lost.was.mapper == mapper;
+            let same_epmd = lost.registration.mapper == mapper;
             match &epmd.name {
-                // Whoever registers the name, or finds it registered, shows that it is back.
+                // A new registration of the name, or a successful look-up, shows that the node is registered again.
                 Some(name) => {
-                    let same_place = same_place || Some(lost.was.port) == epmd.port;
-                    !(is_back && same_place && lost.was.name == *name)
+                    let same_node = same_epmd || Some(lost.registration.port) == epmd.port;
+                    !(is_back && same_node && lost.registration.name == *name)
                 }
-                None => !(same_place && may_be_registration(epmd, lost.close.at)),
+                None => !(same_epmd && may_be_registration(epmd, lost.close.at)),
             }
         });
     }
 
     fn on_side(&mut self, session: &JudgedConnection, role: Role, out: &mut Vec<Detection>) {
-        let Some((place, finding)) = self.still_talking(session, role) else { return };
+        let Some((place, finding)) = self.still_sending(session, role) else { return };
         let Some(lost) = self.lost.get_mut(place) else { return };
-        if session.at() > lost.close.at.after(ALL_TOLD) {
+        if session.at() > lost.close.at.after(ALL_OBSERVED) {
             out.push(finding);
         } else {
-            lost.pending.get_or_insert_with(|| epmd_common::on_its_own(session.ids(), finding));
+            lost.pending
+                .get_or_insert_with(|| epmd_common::with_session_id(session.ids(), finding));
         }
     }
 
-    /// Whether a side of a session is a node whose registration was lost well before it last spoke.
-    fn still_talking(&self, session: &JudgedConnection, role: Role) -> Option<(usize, Detection)> {
+    /// The detection, with its place in `lost`, if a side of a session is a node that sent bytes clearly after its
+    /// registration was lost.
+    fn still_sending(&self, session: &JudgedConnection, role: Role) -> Option<(usize, Detection)> {
         let node = session.name(role)?;
         let creation = session.seen.handshake.hello(role).and_then(|hello| hello.what.creation);
         let alive = alive_of(node)?;
         let last = session.seen.tcp.sides[role].last_bytes?;
         let began = session.seen.message(MessageKind::SendName)?.at;
-        let left = session.seen.closed().filter(|_| session.seen.closed_by() == Some(role));
+        let closed = session.seen.closed().filter(|_| session.seen.closed_by() == Some(role));
         let port = session.acceptor_end().port;
-        let is_meant = |lost: &Lost| {
+        let is_same_node = |lost: &LostRegistration| {
             let after = |at: Timestamp| at > lost.close.at.after(CLEARLY_LATER);
-            lost.was.name.as_ref() == alive
-                && (role == Role::Initiator || lost.was.port == port)
+            lost.registration.name.as_ref() == alive
+                && (role == Role::Initiator || lost.registration.port == port)
                 && began <= lost.close.at
                 && after(last)
-                && left.is_none_or(|close| after(close.at))
+                && closed.is_none_or(|close| after(close.at))
                 && after(self.shown_until(lost, session, last))
         };
-        let mut meant = self.lost.iter().enumerate().filter(|(_, lost)| is_meant(lost));
-        meant.find_map(|(place, lost)| {
-            let host = self.host(lost, session, role);
-            let creations = creation.zip(lost.was.creation);
-            let creations = creations.filter(|(_, given)| *given > MAX_OLD_CREATION);
-            let same_creation = creations.map(|(own, given)| own == given);
+        let mut candidates = self.lost.iter().enumerate().filter(|(_, lost)| is_same_node(lost));
+        candidates.find_map(|(place, lost)| {
+            let host = self.host_match(lost, session, role);
+            let creations = creation.zip(lost.registration.creation);
+            let creations = creations.filter(|(_, assigned)| *assigned > MAX_OLD_CREATION);
+            let same_creation = creations.map(|(own, assigned)| own == assigned);
             let confidence = match (host, same_creation) {
-                (Host::Other, _) | (Host::Inferred | Host::Unknown, Some(false)) => return None,
-                (Host::Unknown, None) => Confidence::Possible,
+                (HostMatch::Other, _) | (HostMatch::Inferred | HostMatch::Unknown, Some(false)) => {
+                    return None;
+                }
+                (HostMatch::Unknown, None) => Confidence::Possible,
                 _ => Confidence::Likely,
             };
-            Some((place, told(lost, session, role, node, last, confidence)))
+            Some((place, detection(lost, session, role, node, last, confidence)))
         })
     }
 
-    /// Until when the input that showed the loss would have shown a new registration, at least.
-    fn shown_until(&self, lost: &Lost, session: &JudgedConnection, last: Timestamp) -> Timestamp {
+    /// Time up to which the input with the lost registration would have shown a new one.
+    fn shown_until(
+        &self,
+        lost: &LostRegistration,
+        session: &JudgedConnection,
+        last: Timestamp,
+    ) -> Timestamp {
         let input = lost.close.frame.input;
-        let machine = self.machines.iter().find(|(known, _)| *known == input);
-        let until = machine.map_or_else(Timestamp::default, |(_, machine)| machine.until);
+        let host = self.hosts.iter().find(|(known, _)| *known == input);
+        let until = host.map_or_else(Timestamp::default, |(_, host)| host.until);
         if session.settled.shown_by_input() == Some(input) { until.max(last) } else { until }
     }
 
-    fn host(&self, lost: &Lost, session: &JudgedConnection, role: Role) -> Host {
+    fn host_match(
+        &self,
+        lost: &LostRegistration,
+        session: &JudgedConnection,
+        role: Role,
+    ) -> HostMatch {
         let (ip, peer) = (session.ip(role), session.ip(role.peer()));
-        let Some(input) = lost.was.mapper.input else {
-            return if lost.was.node == Some(ip) { Host::Same } else { Host::Other };
+        let Some(input) = lost.registration.mapper.input else {
+            return if lost.registration.node == Some(ip) {
+                HostMatch::Same
+            } else {
+                HostMatch::Other
+            };
         };
         if session.settled.shown_by_input() != Some(input) {
-            return Host::Unknown;
+            return HostMatch::Unknown;
         }
         if ip.is_loopback() || ip == peer {
-            return Host::Same;
+            return HostMatch::Same;
         }
-        let machine = self.machines.iter().find(|(known, _)| *known == input);
-        match machine.and_then(|(_, machine)| machine.ends.as_deref()) {
-            Some([own]) if *own == ip => Host::Inferred,
-            Some([_]) => Host::Other,
-            _ => Host::Unknown,
+        let host = self.hosts.iter().find(|(known, _)| *known == input);
+        match host.and_then(|(_, host)| host.ends.as_deref()) {
+            Some([own]) if *own == ip => HostMatch::Inferred,
+            Some([_]) => HostMatch::Other,
+            _ => HostMatch::Unknown,
         }
     }
 
-    fn machine_of(&mut self, input: Option<u16>) -> Option<&mut Machine> {
+    fn capture_host(&mut self, input: Option<u16>) -> Option<&mut CaptureHost> {
         let input = input?;
-        if !self.machines.iter().any(|(known, _)| *known == input) {
-            remember(&mut self.machines, (input, Machine::default()), REMEMBERED);
+        if !self.hosts.iter().any(|(known, _)| *known == input) {
+            remember(&mut self.hosts, (input, CaptureHost::default()), REMEMBERED);
         }
-        self.machines.iter_mut().find(|(known, _)| *known == input).map(|(_, machine)| machine)
+        self.hosts.iter_mut().find(|(known, _)| *known == input).map(|(_, host)| host)
     }
 }
 
-impl Machine {
+impl CaptureHost {
     fn on_connection(&mut self, settled: &Settled) {
         let ids = &settled.connection;
-        // Without a packet, the time is that of all inputs.
+        // The time of a fact without a packet is that of all inputs, not of this one.
         if settled.frame.is_some() {
             self.until = self.until.max(settled.at);
         }
@@ -245,41 +263,42 @@ impl Machine {
     }
 }
 
-fn told(
-    lost: &Lost,
+fn detection(
+    lost: &LostRegistration,
     session: &JudgedConnection,
     role: Role,
     node: &Arc<str>,
     last: Timestamp,
     confidence: Confidence,
 ) -> Detection {
-    let Lost { was, close, closed_by, .. } = lost;
-    let Registration { name, port, mapper, .. } = was;
-    let flowed = &session.seen.tcp.sides[role];
+    let LostRegistration { registration, close, closed_by, .. } = lost;
+    let Registration { name, port, mapper, .. } = registration;
+    let sent = &session.seen.tcp.sides[role];
     let mapper = super::finding::address(mapper.end.ip, mapper.end.port);
-    let talked = seconds(micros(last.since(close.at)));
+    let sent_for = seconds(micros(last.since(close.at)));
     let end = match closed_by {
-        Some(Role::Acceptor) => {
-            "the port mapper closed it, as it does when it is ended or told to stop"
-        }
+        Some(Role::Acceptor) => "EPMD closed it, as it does when it is stopped or is asked to stop",
         Some(Role::Initiator) => "the node closed it",
         None => "it was closed",
     };
-    let is_sent_again = flowed.retransmitted_bytes > 0;
-    let confidence = if is_sent_again { Confidence::Possible } else { confidence };
-    let mut not_excluded = vec!["it registered again and the capture does not show it".to_owned()];
-    if is_sent_again || session.seen.closed_by() == Some(role) {
-        not_excluded
-            .push("the node was gone, and its system still sent what it had left".to_owned());
+    let is_retransmitted = sent.retransmitted_bytes > 0;
+    let confidence = if is_retransmitted { Confidence::Possible } else { confidence };
+    let mut not_excluded = vec!["it registered again, and the capture does not show it".to_owned()];
+    if is_retransmitted || session.seen.closed_by() == Some(role) {
+        not_excluded.push(
+            "the node had ended, and its kernel still sent the data that it had left".to_owned(),
+        );
     }
-    if confidence == Confidence::Possible && !is_sent_again {
-        not_excluded.push(format!("{node} is on another host, and has the name by chance"));
+    if confidence == Confidence::Possible && !is_retransmitted {
+        not_excluded.push(format!("{node} is a node of the same name on another host"));
     }
     let peer = session.ip(role.peer());
-    let of_registration =
-        |evidence: Evidence| Evidence { session_id: Some(Arc::clone(&was.session_id)), ..evidence };
+    let of_registration = |evidence: Evidence| Evidence {
+        session_id: Some(Arc::clone(&registration.session_id)),
+        ..evidence
+    };
     let registered = Shows::Note(format!("\"{name}\" registered").into());
-    let registered = shown(was.shown, Some(Role::Acceptor), registered);
+    let registered = shown(registration.shown, Some(Role::Acceptor), registered);
     let gone = Shows::Closed("the registration's connection is closed".into());
     let gone = shown(Some(*close), *closed_by, gone);
     let hello = match role {
@@ -292,17 +311,17 @@ fn told(
     };
     Detection {
         confidence,
-        title: format!("{node} is up and no longer registered at {mapper}"),
+        title: format!("{node} is running, but no longer registered at {mapper}"),
         explanation: format!(
-            "The registration of \"{name}\" (port {port}) ended: {end}. {node} went on talking to {peer} for \
-             {talked} at least, and nothing registered the name again in this capture. Until something does, \
-             whoever looks the node up is told that there is none."
+            "The registration of \"{name}\" (port {port}) ended: {end}. {node} still sent data to {peer} for \
+             at least {sent_for}, and this capture shows no new registration of the name. Until there is one, \
+             EPMD answers every look-up of the node with \"not registered\"."
         ),
         remedy: vec![
-            "On its host, run `epmd -names`; if that fails, start EPMD, and nodes from OTP 23.3 register \
+            "On its host, run `epmd -names`. If that fails, start EPMD: nodes from OTP 23.3 on register \
              again within 2 s."
                 .to_owned(),
-            "A node older than that does not come back by itself: restart it, or call \
+            "A node older than that does not register again by itself: restart it, or call \
              erl_epmd:register_node/2 in its shell."
                 .to_owned(),
         ],
@@ -319,7 +338,7 @@ fn told(
     }
 }
 
-/// Whether a connection may be a registration after `lost`, the request of which was not seen.
+/// Whether a connection opened after `lost` may be a registration whose request was not seen.
 fn may_be_registration(epmd: &EpmdObservation, lost: Timestamp) -> bool {
     epmd.request.is_none()
         && matches!(epmd.outcome, EpmdOutcome::Answered | EpmdOutcome::Incomplete)
@@ -331,11 +350,11 @@ fn may_be_registration(epmd: &EpmdObservation, lost: Timestamp) -> bool {
 /// again every 2 s.
 const CLEARLY_LATER: Duration = Duration::from_secs(3);
 
-/// When every connection that a node opened to register again has been told: one whose request was not
-/// seen is, when it was quiet for 150 s ([`crate::limits::Limits::handshake_forget`]).
-const ALL_TOLD: Duration = Duration::from_secs(180);
+/// Time after which every connection that a node opened to register again has been observed. One whose request was not
+/// seen is observed after 150 s without packets ([`crate::limits::Limits::handshake_forget`]).
+const ALL_OBSERVED: Duration = Duration::from_secs(180);
 
-/// Old port mappers, and old nodes, know the creations 1 to 3: equal ones say nothing.
+/// Old releases of EPMD and of nodes use the creations 1 to 3 only, so equal ones prove nothing.
 const MAX_OLD_CREATION: u32 = 3;
 
 #[cfg(test)]
@@ -400,7 +419,7 @@ mod tests {
         Step::Session(it)
     }
 
-    /// The acceptor's hello.
+    /// The hello of the acceptor.
     fn challenge(it: &mut JudgedConnection) -> &mut Hello {
         &mut it.seen.handshake.challenge.as_mut().unwrap().what
     }
@@ -411,12 +430,12 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_talks_on_is_lost_to_its_port_mapper() {
+    fn a_node_that_still_sends_after_its_registration_ended_is_reported() {
         let found = found::<RegistrationLost>(&story(9.0, |_| ()));
         let [finding] = &found[..] else { panic!("{found:?}") };
         assert_eq!(finding.parties, "b@h,127.0.0.1:4369");
         assert_eq!(finding.confidence, Confidence::Likely);
-        assert!(finding.explanation.contains("for 4.0 s at least"), "{}", finding.explanation);
+        assert!(finding.explanation.contains("for at least 4.0 s"), "{}", finding.explanation);
         let shown = evidence(finding);
         assert_eq!(shown[0], (12, "\"b\" registered"));
         assert_eq!(
@@ -428,9 +447,9 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_shuts_down_is_not() {
+    fn a_node_that_shuts_down_is_not_reported() {
         assert!(found::<RegistrationLost>(&story(8.0, |_| ())).is_empty());
-        // Its system sends again what was not acknowledged, for long.
+        // Its kernel retransmits unacknowledged data for a long time.
         let killed = story(60.0, |session| {
             session.close(Role::Acceptor, mark(60, 5.0));
         });
@@ -441,8 +460,8 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_is_back_is_not() {
-        let talks = || session(60.0, |_| ());
+    fn a_node_that_is_registered_again_is_not_reported() {
+        let still_sends = || session(60.0, |_| ());
         let gone = || unregisters(5.0, "1", Role::Acceptor);
         let asked = epmd(
             ("10.0.0.1", "10.0.0.2", "q"),
@@ -453,18 +472,18 @@ mod tests {
             |_| (),
         );
         for events in [
-            [registers(1.0, "1"), gone(), registers(7.0, "2"), talks()],
-            // The close is told late.
-            [registers(1.0, "1"), registers(5.5, "2"), gone(), talks()],
-            [registers(1.0, "1"), gone(), asked, talks()],
+            [registers(1.0, "1"), gone(), registers(7.0, "2"), still_sends()],
+            // The close is observed late.
+            [registers(1.0, "1"), registers(5.5, "2"), gone(), still_sends()],
+            [registers(1.0, "1"), gone(), asked, still_sends()],
         ] {
             assert!(found::<RegistrationLost>(&events).is_empty());
         }
     }
 
     #[test]
-    fn a_connection_that_may_be_its_next_registration_keeps_silent() {
-        let told = |change: fn(&mut EpmdObservation)| {
+    fn a_connection_that_may_be_the_next_registration_prevents_a_finding() {
+        let count = |change: fn(&mut EpmdObservation)| {
             let mut events = story(60.0, |_| ());
             let outcome = EpmdOutcome::Incomplete;
             events.push(epmd(
@@ -481,34 +500,34 @@ mod tests {
             ));
             found::<RegistrationLost>(&events).len()
         };
-        assert_eq!(told(|_| ()), 0);
+        assert_eq!(count(|_| ()), 0);
         assert_eq!(
-            told(|epmd| epmd.outcome = EpmdOutcome::Answered),
+            count(|epmd| epmd.outcome = EpmdOutcome::Answered),
             0,
             "only the answer was seen"
         );
-        assert_eq!(told(|epmd| epmd.seen.is_mute = true), 1, "a probe");
-        assert_eq!(told(|epmd| epmd.seen.syn = None), 1, "older");
-        assert_eq!(told(|epmd| epmd.outcome = EpmdOutcome::ConnectionRefused), 1);
+        assert_eq!(count(|epmd| epmd.seen.is_mute = true), 1, "a probe");
+        assert_eq!(count(|epmd| epmd.seen.syn = None), 1, "older");
+        assert_eq!(count(|epmd| epmd.outcome = EpmdOutcome::ConnectionRefused), 1);
     }
 
     #[test]
-    fn what_can_no_more_be_refuted_is_told_at_once() {
-        let told = |last| {
+    fn a_loss_that_no_registration_can_refute_is_reported_at_once() {
+        let count = |last| {
             let mut rule = RegistrationLost::default();
             detected(&mut rule, HomeNets::default(), &story(last, |_| ())).len()
         };
-        assert_eq!((told(60.0), told(600.0)), (0, 1));
+        assert_eq!((count(60.0), count(600.0)), (0, 1));
     }
 
     #[test]
-    fn another_node_is_not() {
+    fn another_node_is_not_reported() {
         let changes: [fn(&mut JudgedConnection); 5] = [
             |session| challenge(session).name = "c@h".into(),
             |session| session.forget_name(Role::Acceptor),
             |session| challenge(session).creation = Some(CREATION + 1),
             |session| session.seen.ends.acceptor.port = 9101,
-            // A later incarnation.
+            // The connection began after the loss: it is of a later incarnation.
             |session| {
                 session.seen.handshake.send_name.as_mut().unwrap().mark = mark(70, 7.0);
             },
@@ -519,14 +538,14 @@ mod tests {
     }
 
     #[test]
-    fn name_and_port_alone_make_it_possible() {
+    fn name_and_port_without_more_give_a_possible_finding() {
         let found = found::<RegistrationLost>(&story(9.0, |it| challenge(it).creation = None));
         assert_eq!(found[0].confidence, Confidence::Possible);
         assert!(found[0].not_excluded.iter().any(|reading| reading.contains("another host")));
     }
 
     #[test]
-    fn the_host_that_all_connections_share_settles_whose_it_is() {
+    fn the_common_address_of_all_connections_shows_the_host() {
         let lookup = |src, dest| {
             let outcome = EpmdOutcome::NotRegistered;
             epmd((src, dest, "q"), (40, 4.0), EpmdTag::PORT_PLEASE2_REQ, "x", outcome, |_| ())
@@ -544,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn an_initiator_is_known_by_its_name() {
+    fn an_initiator_is_identified_by_its_name() {
         let dials = |session: &mut JudgedConnection| {
             challenge(session).name = "a@g".into();
             session.seen.handshake.send_name.as_mut().unwrap().what.name = "b@h".into();
@@ -554,7 +573,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_over_the_network_names_its_host() {
+    fn a_registration_over_the_network_shows_its_host() {
         let over = |ip| {
             let registers = registers(1.0, "1");
             let lost = unregisters(5.0, "1", Role::Acceptor);
@@ -576,7 +595,7 @@ mod tests {
         let elsewhere = |step: &mut Step| step.settled().input = Some(1);
         events.last_mut().into_iter().for_each(elsewhere);
         assert!(found::<RegistrationLost>(&events).is_empty());
-        // It goes on, and shows something of another node.
+        // The input continues, with a fact about another node.
         let outcome = EpmdOutcome::Answered;
         let ends = (NODE, NODE, "9");
         let mut later = epmd(ends, (90, 8.5), EpmdTag::ALIVE2_REQ, "x", outcome, |_| ());
@@ -586,7 +605,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn lost_registrations_have_a_bound() {
         let mut rule = RegistrationLost::default();
         for number in 0..REMEMBERED + 10 {
             let id = number.to_string();

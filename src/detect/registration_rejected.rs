@@ -1,7 +1,7 @@
 //! A registration from another host.
 //!
-//! Evidence: ALIVE2_REQ from an address that is not local to the port mapper, and FIN without a byte. EPMD
-//! judges by the address alone, so what may look like it is something else that closes without a word.
+//! Evidence: ALIVE2_REQ from an address that is not local to EPMD, and FIN without a byte of reply. EPMD decides by the
+//! address only. Something that is not EPMD may also close without a reply.
 
 use super::finding::shown;
 use super::{Detection, LogLine, Rule, RuleDoc, epmd_common};
@@ -9,7 +9,7 @@ use crate::judge::world::World;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Confidence, Missing, Severity, Shows};
 
-/// `beamscope explain registration-rejected`.
+/// Documentation of the rule `registration-rejected`.
 const DOC: RuleDoc = RuleDoc {
     rule: "registration-rejected",
     severity: Severity::Medium,
@@ -49,7 +49,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct RegistrationRejected;
 
 impl Rule for RegistrationRejected {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -62,20 +62,20 @@ impl Rule for RegistrationRejected {
     ) {
         let ids = &*settled.connection;
         let seen = &epmd.seen;
-        let silent = epmd.outcome == EpmdOutcome::NoReply
+        let is_rejected = epmd.outcome == EpmdOutcome::NoReply
             && seen.closed_by == Some(Role::Acceptor)
             && !seen.is_unread
             && !seen.is_pipelined;
-        if epmd.request != Some(EpmdTag::ALIVE2_REQ) || epmd_common::is_local(ids) || !silent {
+        if epmd.request != Some(EpmdTag::ALIVE2_REQ) || epmd_common::is_local(ids) || !is_rejected {
             return;
         }
         let name = epmd.name.as_deref().unwrap_or("?");
-        let mapper = epmd_common::written(ids);
+        let mapper = epmd_common::server_address(ids);
         let (from, to) = (ids.src_ip, ids.dest_ip);
         let mut not_excluded =
-            vec!["what listens there is not EPMD, or was ended at that moment".to_owned()];
+            vec!["what listens there is not EPMD, or was stopped at that moment".to_owned()];
         not_excluded.extend(epmd_common::unanswerable(epmd).map(|why| {
-            format!("EPMD would have closed for an asker of its own host too: the name {why}")
+            format!("EPMD would have closed for a client on its own host too: the name {why}")
         }));
         let missing = Some(Missing::EpmdReply);
         let no_reply = Shows::Close { is_reset: false, missing, detail: "" };
@@ -89,17 +89,17 @@ impl Rule for RegistrationRejected {
         ];
         out.push(Detection {
             confidence: Confidence::Likely,
-            title: format!("the port mapper at {mapper} refused to register \"{name}\", which is on another host"),
+            title: format!("EPMD at {mapper} refused to register \"{name}\", which is on another host"),
             explanation: format!(
-                "A node at {from} asked the port mapper at {mapper} to register it as \"{name}\", and the \
-                 connection was closed without an answer. EPMD registers processes of its own host alone; \
-                 the node does not come up under that name."
+                "A node at {from} asked EPMD at {mapper} to register it as \"{name}\", and the connection was \
+                 closed without an answer. EPMD registers only nodes of its own host, so this node does not \
+                 start under that name."
             ),
             remedy: vec![
                 format!(
-                    "Let the node register with a port mapper on its own host, in its own network \
-                     namespace; find out what leads it from {from} to {to} (a proxy, a port mapping, a \
-                     custom -epmd_module)."
+                    "Let the node register with an EPMD on its own host, in its own network namespace. Find out \
+                     what redirects it from {from} to {to}: a proxy, a port mapping, or a custom \
+                     -epmd_module."
                 ),
             ],
             parties: format!("{mapper},{name}"),
@@ -125,7 +125,7 @@ mod tests {
     const FAR: (&str, &str) = ("10.0.0.1", "10.0.0.2");
 
     #[test]
-    fn silence_towards_another_host_is_a_rejection() {
+    fn a_close_without_a_reply_to_another_host_is_a_rejection() {
         let event = registers(FAR.0, FAR.1, closed(Role::Acceptor, 0.001));
         let found = found::<RegistrationRejected>(&[event]);
         let [finding] = &found[..] else { panic!("{found:?}") };
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_towards_the_own_host_is_none() {
+    fn a_close_without_a_reply_to_its_own_host_is_no_rejection() {
         for (src, dest) in [("127.0.0.9", "127.0.0.1"), ("::1", "::1"), ("10.0.0.2", "10.0.0.2")] {
             let event = registers(src, dest, closed(Role::Acceptor, 0.001));
             assert!(found::<RegistrationRejected>(&[event]).is_empty(), "{src}");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_epmd_did_not_read_or_did_not_close_it_did_not_reject() {
+    fn a_request_that_epmd_did_not_read_or_did_not_close_was_not_rejected() {
         let unread = |epmd: &mut EpmdObservation| {
             closed(Role::Acceptor, 0.001)(epmd);
             epmd.seen.is_unread = true;
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_epmd_takes_from_nobody_is_said() {
+    fn a_name_that_epmd_never_accepts_is_listed_as_another_cause() {
         let event = registers(FAR.0, FAR.1, |epmd| {
             closed(Role::Acceptor, 0.001)(epmd);
             epmd.name = Some("".into());

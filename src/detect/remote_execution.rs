@@ -1,7 +1,7 @@
-//! One node has another run a command, or code that it brings.
+//! A node that runs a command or code on another node.
 //!
-//! Told from the name of the function that is asked for, by RPC or by a request to spawn; arguments are not
-//! looked at. Operators and tools do the same: it is the names that a person should see.
+//! Evidence: the name of the function in an RPC or spawn request; arguments are not read. Operators and tools do the
+//! same, so the finding names the function and the reader decides.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{Execution, PerRole, Role, RuleTrigger, Settled, State, TriggerMessage};
 use crate::record::{Confidence, Severity, Shows};
 
-/// `beamscope explain remote-execution`.
+/// Documentation of the rule `remote-execution`.
 const DOC: RuleDoc = RuleDoc {
     rule: "remote-execution",
     severity: Severity::High,
@@ -39,14 +39,14 @@ const DOC: RuleDoc = RuleDoc {
     ],
 };
 
-/// Knows the names of the nodes that are connected, since messages do not bring them.
+/// The rule, with the names of the connected nodes, which messages do not contain.
 #[derive(Default)]
 pub(super) struct RemoteExecution {
     connected: HashMap<Arc<str>, PerRole<Option<Arc<str>>>>,
 }
 
 impl Rule for RemoteExecution {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -84,20 +84,20 @@ impl Rule for RemoteExecution {
             name(role).map_or_else(|| address(end.0, end.1), |name| name.to_string())
         };
         let (from, to) = (side(message.from), side(message.from.peer()));
-        // As Erlang writes it; Elixir's modules without what Elixir leaves away.
+        // Elixir prints its modules without the prefix that they have on the wire.
         let module = module.strip_prefix("Elixir.").unwrap_or(module);
         let arity = call.arity.map_or_else(String::new, |arity| format!("/{arity}"));
         let what = match execution {
-            Execution::Command => "which starts a program on its host",
-            Execution::CodeLoading => "which loads code into it",
-            Execution::Evaluation => "which evaluates what it is given",
+            Execution::Command => "which starts a program on that host",
+            Execution::CodeLoading => "which loads code into that node",
+            Execution::Evaluation => "which evaluates the code that it is given",
         };
         out.push(Detection {
             confidence: Confidence::Proven,
             title: format!("{from} had {to} run {module}:{function}"),
             explanation: format!(
-                "{from} asked {to} to run {module}:{function}{arity} ({}), {what}. Whether it was meant, \
-                 the capture does not tell.",
+                "{from} asked {to} to run {module}:{function}{arity} ({}), {what}. The capture does not show \
+                 whether this was intended.",
                 call.kind
             ),
             remedy: DOC.remedy.iter().map(ToString::to_string).collect(),
@@ -115,7 +115,7 @@ impl Rule for RemoteExecution {
     }
 }
 
-/// Connections whose names are known: as many as a full mesh of 180 nodes has.
+/// Maximum number of connections with known names: as many as a full mesh of 180 nodes has.
 const MOST_CONNECTED: usize = 16_384;
 
 #[cfg(test)]
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn who_had_whom_run_what_is_told_by_name() {
+    fn the_title_names_both_nodes_and_the_function() {
         let found = detections(true, &call("os", "cmd", Execution::Command));
         assert_eq!(found[0].title, "b@h had a@h run os:cmd");
         assert_eq!(found[0].evidence[0].what.to_string(), "SPAWN_REQUEST of os:cmd/1");

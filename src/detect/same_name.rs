@@ -1,8 +1,8 @@
 //! A node that dials with the name of the node it dials.
 //!
-//! Symptom: `nok`, as in a simultaneous connect, but nobody dials back. Evidence: the initiator's name is the
-//! name that the acceptor goes by. May look like it: a simultaneous connect between hosts whose nodes share
-//! an alive name, which is why any dial the other way keeps the rule silent.
+//! Symptom: status `nok`, as in a simultaneous connect, but without a dial in the other direction. Evidence: the
+//! initiator's name is the acceptor's own. A similar case is a simultaneous connect of two nodes with the same alive
+//! name on different hosts; so the rule reports nothing if there is any dial in the other direction.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::observe::{MessageKind, Role};
 use crate::packet::PacketRef;
 use crate::record::{Confidence, Severity, Shows};
 
-/// `beamscope explain same-name`.
+/// Documentation of the rule `same-name`.
 const DOC: RuleDoc = RuleDoc {
     rule: "same-name",
     severity: Severity::High,
@@ -49,7 +49,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct SameName;
 
 impl Rule for SameName {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -66,11 +66,11 @@ impl Rule for SameName {
         let confidence = match known.dials().listener(end) {
             Some(listener) if listener == name.as_ref() => Confidence::Proven,
             None if asked_for_itself(session, end.ip) => Confidence::Likely,
-            // One alive name on two hosts is customary. That two such nodes cross again and again is not,
-            // nor that a dial is declined for another one that does not come.
+            // Nodes on different hosts often have the same alive name. But their dials rarely cross repeatedly, and a
+            // dial that is declined for another one is followed by that one.
             None if asked_for_its_alive_name(session)
                 && (known.dials().is_declined_again(session)
-                    || waited(session, status) >= HELD_ON) =>
+                    || kept_open(session, status) >= CROSSING_ARRIVES) =>
             {
                 Confidence::Likely
             }
@@ -85,14 +85,14 @@ impl Rule for SameName {
         found.confidence = confidence;
         found.title = format!("two nodes call themselves {name}");
         found.explanation = format!(
-            "The node at {from} introduced itself to the node at {to} as {name}, which is {}; it \
-             was refused with nok, and no node had dialed the other way.",
+            "The node at {from} dialed the node at {to} under the name {name}, which is {}. It was refused with \
+             nok, and there was no dial in the other direction.",
             match confidence {
-                Confidence::Proven => "that node's own name",
-                _ => "in all likelihood that node's own name: EPMD was asked for it",
+                Confidence::Proven => "the name of that node itself",
+                _ => "most likely the name of that node itself, because EPMD was asked for it",
             }
         );
-        found.remedy = vec!["Give one of the two another name and restart it.".to_owned()];
+        found.remedy = vec!["Give one of the two nodes another name and restart it.".to_owned()];
         found.evidence.extend(looked_up(session));
         found.evidence.extend(shown(
             session.seen.message(MessageKind::SendName),
@@ -117,9 +117,9 @@ impl Rule for SameName {
     }
 }
 
-/// How long the initiator held on to the dial that was declined. A node drops it when the dial that it was
-/// declined for arrives, which is on its way by then, and else when its set-up time is over.
-fn waited(session: &JudgedConnection, declined: PacketRef) -> Duration {
+/// How long the initiator kept the declined dial open. A node drops it when the acceptor's own dial arrives, which has
+/// been sent by then, or when its setup time is over.
+fn kept_open(session: &JudgedConnection, declined: PacketRef) -> Duration {
     let initiator = &session.seen.tcp.sides.initiator;
     if initiator.fin_unseen {
         return Duration::ZERO;
@@ -127,16 +127,16 @@ fn waited(session: &JudgedConnection, declined: PacketRef) -> Duration {
     initiator.closed_at.unwrap_or_else(|| session.at()).since(declined.at)
 }
 
-/// A dial that crosses arrives within a few round trips.
-const HELD_ON: Duration = Duration::from_secs(1);
+/// A crossing dial arrives within a few round trips.
+const CROSSING_ARRIVES: Duration = Duration::from_secs(1);
 
-/// Whether the initiator asked EPMD for its own name, at the host that its name has.
+/// Whether the initiator asked EPMD for its own alive name on the host in its own name.
 fn asked_for_itself(session: &JudgedConnection, acceptor: IpAddr) -> bool {
     let host = session.name(Role::Initiator).and_then(|name| Some(name.split_once('@')?.1));
     asked_for_its_alive_name(session) && host == Some(acceptor.to_string().as_str())
 }
 
-/// Whether it asked for the part of its own name left of the `@`.
+/// Whether the initiator asked EPMD for its own alive name.
 fn asked_for_its_alive_name(session: &JudgedConnection) -> bool {
     let alive = session.name(Role::Initiator).and_then(|name| alive_of(name));
     let asked = session.verdict.lookup.as_ref().map(|lookup| lookup.asked.as_ref());
@@ -152,7 +152,7 @@ mod tests {
 
     const B: &str = "app@pod-b/10.0.0.2/2";
 
-    /// A dial of `app@pod-a` to where EPMD said that an `app` listens, declined.
+    /// A declined dial of `app@pod-a` to the port that EPMD returned for `app`.
     fn declined(ms: u64) -> Step {
         but(dial(ms, "app@pod-a/10.0.0.1/1", B).fails(Outcome::Superseded), |session| {
             session.forget_name(Role::Acceptor);
@@ -168,25 +168,25 @@ mod tests {
     }
 
     fn dialed(dials: &[Step]) -> Vec<Step> {
-        let said = |dial: &Step| [hello(dial), nok(dial), dial.clone()];
-        dials.iter().flat_map(said).collect()
+        let steps = |dial: &Step| [hello(dial), nok(dial), dial.clone()];
+        dials.iter().flat_map(steps).collect()
     }
 
     #[test]
-    fn a_node_that_is_declined_again_and_never_dialed_back_has_the_name_it_dials() {
+    fn a_repeatedly_declined_dial_without_one_in_return_shows_the_same_name() {
         assert!(rules(&dialed(&[declined(100)])).is_empty(), "once may be a crossing");
         assert_eq!(rules(&dialed(&[declined(100), declined(5000)])), ["same-name"]);
     }
 
     #[test]
-    fn a_dial_that_is_held_on_to_was_declined_for_none_that_came() {
-        let told_at = |ms: u64| {
+    fn a_declined_dial_that_is_kept_open_had_no_crossing_dial() {
+        let observed_at = |ms: u64| {
             let mut step = declined(100);
             step.settled().at = at(ms);
             step
         };
-        assert_eq!(rules(&dialed(&[told_at(1200)])), ["same-name"]);
-        let mut dropped = told_at(1200);
+        assert_eq!(rules(&dialed(&[observed_at(1200)])), ["same-name"]);
+        let mut dropped = observed_at(1200);
         let sides = &mut dropped.session_mut().seen.tcp.sides;
         sides.initiator.closed_at = Some(at(190));
         sides.acceptor.closed_at = Some(at(106));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn one_alive_name_on_two_hosts_that_dial_each_other_is_no_shared_name() {
+    fn two_nodes_with_one_alive_name_that_dial_each_other_are_no_finding() {
         let back = dial(90, B, "app@pod-a/10.0.0.1/1").fails(Outcome::Incomplete);
         let mut events = vec![hello(&back.into())];
         events.extend(dialed(&[declined(100), declined(5000)]));

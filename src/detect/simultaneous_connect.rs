@@ -1,7 +1,7 @@
-//! Two nodes dialed each other at once, and one of the two dials gave way.
+//! Two nodes that dialed each other at the same time, so that one of the two dials was dropped.
 //!
-//! Evidence: a dial that was refused with `nok` or dropped, and the other one. It is how the protocol settles
-//! such a thing: told as context for whoever wonders about the dial that failed.
+//! Evidence: a dial that was refused with `nok` or dropped, and the dial in the other direction. The protocol resolves
+//! crossing dials in this way; the finding explains the dial that failed.
 
 use super::finding::{Sides, closed, finding, shown};
 use super::{Detection, Rule, RuleDoc};
@@ -10,7 +10,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Evidence, Severity, Shows};
 
-/// `beamscope explain simultaneous-connect`.
+/// Documentation of the rule `simultaneous-connect`.
 const DOC: RuleDoc = RuleDoc {
     rule: "simultaneous-connect",
     severity: Severity::Info,
@@ -37,7 +37,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct SimultaneousConnect;
 
 impl Rule for SimultaneousConnect {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -62,14 +62,14 @@ impl Rule for SimultaneousConnect {
         let (a, b) = (&sides.initiator, &sides.acceptor);
         let refused = session.seen.status("nok");
         let mut found = finding(&DOC, session, &sides);
-        found.parties = sides.either_way();
+        found.parties = sides.unordered_pair();
         found.title = format!("{a} and {b} dialed each other at once");
         found.explanation = format!(
-            "The dial of {a} gave way to the dial of {b}: {}. That is how two dials that cross are \
-             settled, and no fault.",
-            if refused.is_some() { "it was answered with nok" } else { "it was dropped" }
+            "The dial of {a} gave way to the dial of {b}: {}. The protocol resolves two crossing dials in \
+             this way; it is not a fault.",
+            if refused.is_some() { "it was refused with nok" } else { "it was dropped" }
         );
-        found.remedy = vec!["Nothing, as long as the other dial connects.".to_owned()];
+        found.remedy = vec!["Do nothing as long as the other dial connects.".to_owned()];
         found.evidence.extend(shown(Some(hello), Some(Role::Initiator), MessageKind::SendName));
         match refused {
             Some(status) => {
@@ -86,7 +86,7 @@ impl Rule for SimultaneousConnect {
             input: None,
             session_id: Some(other.session_id.clone()),
             from: Some(Role::Initiator),
-            what: Shows::handshake(MessageKind::SendName, "of the dial the other way"),
+            what: Shows::handshake(MessageKind::SendName, "of the dial in the other direction"),
         }));
         out.push(found);
     }
@@ -101,7 +101,7 @@ mod tests {
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
 
-    /// A dial that is given up, with `nok` or dropped, and what was known of the acceptor.
+    /// A dial that was refused with `status` or dropped, without the name of the acceptor.
     fn given_up(ms: u64, from: &str, to: &str, status: Option<&str>) -> Step {
         but(dial(ms, from, to).fails(Outcome::Superseded), |session| {
             session.forget_name(Role::Acceptor);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn two_dials_that_crossed_are_one_incident_whoever_gave_way() {
+    fn two_crossing_dials_are_one_incident_in_either_direction() {
         let (lost, won) = (given_up(100, A, B, Some("nok")), Step::from(dial(120, B, A)));
         let again = given_up(9000, B, A, None);
         let crossing = hello(&dial(9010, A, B).into());
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dial_of_another_time_or_of_another_node_did_not_cross() {
+    fn a_dial_at_another_time_or_of_another_node_did_not_cross() {
         let lost = given_up(60_000, A, B, Some("nok"));
         let early = Step::from(dial(100, B, A));
         assert!(rules(&[hello(&early), hello(&lost), lost.clone()]).is_empty());
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_with_the_name_of_the_one_it_dials_is_another_matter() {
+    fn a_dial_with_the_name_of_the_dialed_node_is_no_simultaneous_connect() {
         let twin = "b@h2/10.0.0.1/7";
         let known = Step::from(dial(0, "c@h3/10.0.0.3/3", B).fails(Outcome::TimedOut));
         let lost = given_up(100, twin, B, Some("nok"));

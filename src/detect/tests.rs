@@ -1,8 +1,9 @@
-//! Rules held against scripts of facts: all of them at once, because one cause gives one finding.
+//! Helpers that run rules over sequences of facts. Most tests run all rules, because one cause must give
+//! one finding.
 
 use super::{Detection, Detector, Rule};
 use crate::judge::JudgedConnection;
-use crate::judge::samples::Dial;
+use crate::judge::samples::SampleDial;
 use crate::judge::world::{HomeNets, World};
 use crate::limits::Limits;
 use crate::observe::{
@@ -11,7 +12,7 @@ use crate::observe::{
 use crate::record::{Body, Event, Finding};
 use crate::time::Timestamp;
 
-/// One fact of a script, as the rules see it.
+/// One fact of a test sequence, as rules receive it.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Session(JudgedConnection),
@@ -48,14 +49,14 @@ impl From<JudgedConnection> for Step {
     }
 }
 
-impl From<Dial> for Step {
-    fn from(dial: Dial) -> Self {
+impl From<SampleDial> for Step {
+    fn from(dial: SampleDial) -> Self {
         Self::Session(dial.judged())
     }
 }
 
-/// Shows one fact to the world and to everything that looks at it.
-fn take_in(step: &Step, world: &mut World, detector: &mut Detector, out: &mut Vec<Event>) {
+/// Passes one fact to the world and to the detector.
+fn apply(step: &Step, world: &mut World, detector: &mut Detector, out: &mut Vec<Event>) {
     match step {
         Step::Session(it) => {
             world.on_session(it, &mut Vec::new(), &mut Vec::new());
@@ -72,13 +73,14 @@ fn take_in(step: &Step, world: &mut World, detector: &mut Detector, out: &mut Ve
     }
 }
 
-/// What all rules find in these facts, told in this order, by the end of the run.
+/// Findings of all rules for these facts, including those at the end of the run. `home` are the
+/// networks of `--home-net`.
 pub(super) fn found_at_home(steps: &[Step], home: HomeNets) -> Vec<Finding> {
     let mut world = World::new(&Limits::default(), home);
     let mut detector = Detector::new(&Limits::default());
     let mut out = Vec::new();
     for step in steps {
-        take_in(step, &mut world, &mut detector, &mut out);
+        apply(step, &mut world, &mut detector, &mut out);
     }
     let end = steps.last().map(Step::at).unwrap_or_default();
     detector.finish(end, &world, &mut out);
@@ -89,12 +91,12 @@ pub(super) fn found_at_home(steps: &[Step], home: HomeNets) -> Vec<Finding> {
     findings.collect()
 }
 
-/// The same where no network is known as one's own.
+/// Findings of all rules without `--home-net`.
 pub(super) fn found(steps: &[Step]) -> Vec<Finding> {
     found_at_home(steps, HomeNets::default())
 }
 
-/// What one rule detects in these facts, by the end of the run.
+/// Detections of one rule for these facts, without its end of run.
 pub(super) fn detected(rule: &mut impl Rule, home: HomeNets, steps: &[Step]) -> Vec<Detection> {
     let mut world = World::new(&Limits::default(), home);
     let mut out = Vec::new();
@@ -115,29 +117,29 @@ pub(super) fn detected(rule: &mut impl Rule, home: HomeNets, steps: &[Step]) -> 
     out
 }
 
-/// Names of the rules that fire, the same one as often as it tells something.
+/// Names of the rules of all findings, in their order and with repeats.
 pub(super) fn rules(steps: &[Step]) -> Vec<&'static str> {
     found(steps).iter().map(|finding| finding.rule).collect()
 }
 
-/// A judged connection, changed.
-pub(super) fn but(dial: Dial, change: impl FnOnce(&mut JudgedConnection)) -> Step {
+/// A judged connection after `change`.
+pub(super) fn but(dial: SampleDial, change: impl FnOnce(&mut JudgedConnection)) -> Step {
     let mut judged = dial.judged();
     change(&mut judged);
     Step::Session(judged)
 }
 
-/// The `send_name` of a session.
+/// The `send_name` of a session as a fact.
 pub(super) fn hello(step: &Step) -> Step {
     sent(step.session(), MessageKind::SendName)
 }
 
-/// The `challenge_reply` of a session.
+/// The `challenge_reply` of a session as a fact.
 pub(super) fn reply(step: &Step) -> Step {
     sent(step.session(), MessageKind::ChallengeReply)
 }
 
-/// The `nok` to a session.
+/// The status `nok` in reply to the `send_name` of a session, as a fact.
 pub(super) fn nok(step: &Step) -> Step {
     let mut sent = hello(step);
     if let Step::Handshake(_, message) = &mut sent {

@@ -1,17 +1,17 @@
 //! A TLS connection between nodes that an alert ended.
 //!
-//! Evidence: a fatal alert that is sent in clear, which is before its sender has sealed anything; or, in
-//! TLS 1.3, a sealed one in a place where nothing but a refusal is due. Which one that is cannot be read. Any
-//! other sealed alert is mostly `close_notify`, which is how a healthy connection ends.
+//! Evidence: a fatal alert in clear, which its sender can send only before its first encrypted record; or, in
+//! TLS 1.3, an encrypted alert at a position where nothing but a refusal is possible. The number of an encrypted
+//! alert cannot be read. At any other position it is mostly `close_notify`, the normal end of a connection.
 
 use super::finding::{Sides, closed, finding, looked_up, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::judge::{AlertSays, JudgedConnection, Outcome, TlsAlert};
+use crate::judge::{AlertContent, JudgedConnection, Outcome, TlsAlert};
 use crate::observe::Role;
 use crate::record::{Confidence, Severity, Shows};
 
-/// `beamscope explain tls-failure`.
+/// Documentation of the rule `tls-failure`.
 const DOC: RuleDoc = RuleDoc {
     rule: "tls-failure",
     severity: Severity::High,
@@ -82,7 +82,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct TlsFailure;
 
 impl Rule for TlsFailure {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -91,30 +91,31 @@ impl Rule for TlsFailure {
             return;
         }
         let Some(alert) = &session.verdict.tls_alert else { return };
-        if session.outcome() != Outcome::Tls || alert.says == AlertSays::Number(CLOSE_NOTIFY) {
+        if session.outcome() != Outcome::Tls || alert.content == AlertContent::Number(CLOSE_NOTIFY)
+        {
             return;
         }
         let sides = Sides::of(session);
-        let (who, other) = sides.beginning_with(alert.from);
+        let (who, other) = sides.side_and_peer(alert.from);
         let mut found = finding(&DOC, session, &sides);
         found.not_excluded = Vec::new();
-        let what = if let AlertSays::Number(description) = alert.says {
-            let Meaning { name, says, fix } = meaning(description);
+        let what = if let AlertContent::Number(number) = alert.content {
+            let AlertText { name, meaning, remedy } = alert_text(number);
             found.confidence = Confidence::Proven;
             found.title = format!("{who} refused TLS with {other}: {name}");
             found.explanation =
-                format!("{who} sent the fatal TLS alert {name} ({description}): {says}");
-            found.remedy = vec![fix.to_owned(), PAGE_CHECK.to_owned()];
+                format!("{who} sent the fatal TLS alert {name} ({number}): {meaning}");
+            found.remedy = vec![remedy.to_owned(), TRY_BY_HAND.to_owned()];
             Shows::TlsAlert(format!("fatal TLS alert {name}").into())
         } else {
-            let Meaning { name, says, fix } = sealed(alert);
+            let AlertText { name, meaning, remedy } = encrypted(alert);
             found.confidence = Confidence::Likely;
-            found.title = format!("{who} most likely refused TLS with {other}: {name}");
+            found.title = format!("{who} most likely refused TLS with {other} {name}");
             found.explanation = format!(
-                "{who} sent an encrypted TLS 1.3 alert {says} Which alert it is cannot be read in the \
-                 capture; both nodes log it."
+                "{who} sent an encrypted TLS 1.3 alert {meaning} The number of the alert cannot be read in \
+                 the capture; both nodes log it."
             );
-            found.remedy = vec![READ_LOGS.to_owned(), fix.to_owned(), PAGE_CHECK.to_owned()];
+            found.remedy = vec![READ_LOGS.to_owned(), remedy.to_owned(), TRY_BY_HAND.to_owned()];
             found.not_excluded = NOT_EXCLUDED.map(ToOwned::to_owned).to_vec();
             Shows::TlsAlert("encrypted TLS alert".into())
         };
@@ -129,185 +130,262 @@ impl Rule for TlsFailure {
     }
 }
 
-/// What is most likely meant by a sealed alert in its place; the words go on from "sent an alert".
-fn sealed(alert: &TlsAlert) -> Meaning {
-    match (alert.from, alert.says) {
-        (Role::Initiator, _) => Meaning {
-            name: "the certificate of the dialed node",
-            says: "and nothing else where its own part of the handshake was due, having got the certificate \
-                   of the dialed node. Most likely it does not accept that: its authority, its dates, or its \
-                   names, among which must be the host that was dialed.",
-            fix: "On the dialing node check the authority in cacertfile, and on the dialed one its \
-                  certificate: its issuer, its dates, and that its subjectAltName has the host part of the \
-                  node name.",
-        },
-        (Role::Acceptor, AlertSays::RefusedNoCertificate) => Meaning {
-            name: "no certificate was sent",
-            says: "and nothing else when the dialing node had finished its part of the handshake, in which it \
-                   was asked for a certificate and sent none. Most likely that is why.",
-            fix: "Give the dialing node certfile and keyfile under client in its -ssl_dist_optfile. They are \
-                  demanded by {verify, verify_peer} with {fail_if_no_peer_cert, true} under server on the \
-                  dialed one.",
-        },
-        (Role::Acceptor, _) => Meaning {
-            name: "the certificate of the dialing node",
-            says: "and nothing else when the dialing node had finished its part of the handshake, in which it \
-                   was asked for a certificate and sent one. Most likely the dialed node does not accept \
-                   that: its authority, its dates, or its use.",
-            fix: "On the dialed node check the authority in cacertfile, and on the dialing one the \
-                  certificate under client: its issuer, its dates, and that it is for clientAuth too.",
-        },
+/// What is most likely meant by an encrypted alert at its position in the handshake. The meaning continues the
+/// sentence "A sent an encrypted TLS 1.3 alert".
+const fn encrypted(alert: &TlsAlert) -> AlertText {
+    match (alert.from, alert.content) {
+        (Role::Initiator, _) => SERVER_CERTIFICATE,
+        (Role::Acceptor, AlertContent::RefusedNoCertificate) => NO_CLIENT_CERTIFICATE,
+        (Role::Acceptor, _) => CLIENT_CERTIFICATE,
     }
 }
 
-const READ_LOGS: &str = "Read the notice that both nodes log in that moment: it ends in the name of the alert, such \
+/// The dialing node refused the certificate of the dialed one.
+const SERVER_CERTIFICATE: AlertText = AlertText {
+    name: "because of the certificate of the dialed node",
+    meaning: "after it had received the certificate of the dialed node, and nothing else, although its own part \
+              of the handshake was due. Most likely it does not accept that certificate: its authority, its \
+              dates, or its names, which must include the host that was dialed.",
+    remedy: "On the dialing node, check the authority in cacertfile. On the dialed node, check the certificate: \
+             its issuer, its dates, and that its subjectAltName has the host part of the node name.",
+};
+
+/// The dialed node asked for a certificate and received none.
+const NO_CLIENT_CERTIFICATE: AlertText = AlertText {
+    name: "because no certificate was sent",
+    meaning: "and nothing else after the dialing node had finished its part of the handshake, in which it was \
+              asked for a certificate and sent none. Most likely that is the reason.",
+    remedy: "Give the dialing node a certfile and a keyfile, under client in its -ssl_dist_optfile. The dialed \
+             node demands a certificate if it has {verify, verify_peer} and {fail_if_no_peer_cert, true} under \
+             server.",
+};
+
+/// The dialed node refused the certificate of the dialing one.
+const CLIENT_CERTIFICATE: AlertText = AlertText {
+    name: "because of the certificate of the dialing node",
+    meaning: "and nothing else after the dialing node had finished its part of the handshake, in which it was \
+              asked for a certificate and sent one. Most likely the dialed node does not accept that \
+              certificate: its authority, its dates, or its permitted use.",
+    remedy: "On the dialed node, check the authority in cacertfile. On the dialing node, check the certificate \
+             under client: its issuer, its dates, and that it is issued for clientAuth too.",
+};
+
+const READ_LOGS: &str = "Read the notice that both nodes log at that moment: it ends in the name of the alert, such \
                          as Fatal - Unknown CA.";
 
 const NOT_EXCLUDED: [&str; 2] = [
-    "another alert than one about a certificate",
-    "a side that left in mid-handshake for a reason of its own",
+    "an alert about something other than a certificate",
+    "a node that left during the handshake for a reason of its own",
 ];
 
-/// What an alert means between two nodes.
-struct Meaning {
+/// What an alert means between two nodes, and what to do about it.
+#[derive(Clone, Copy)]
+struct AlertText {
+    /// Name in IANA's "TLS Alerts"; for an encrypted alert, the reason that its position implies.
     name: &'static str,
-    says: &'static str,
-    fix: &'static str,
+    meaning: &'static str,
+    remedy: &'static str,
 }
 
-/// What is meant by an alert of this number.
+/// The text for an alert of this number.
+fn alert_text(number: u8) -> AlertText {
+    let known = ALERTS.iter().find(|(known, _)| *known == number);
+    known.map_or(UNKNOWN_ALERT, |(_, text)| *text)
+}
+
+/// The alerts by number. A meaning continues the sentence "A sent the fatal TLS alert NAME (NUMBER):".
 ///
 /// Spec: RFC 8446, section 6.2; RFC 5246, section 7.2.2; RFC 6066, section 3.
-fn meaning(description: u8) -> Meaning {
-    let (name, says, fix) = match description {
-        10 => (
-            "unexpected_message",
-            "what came was not the message that was due, as when something that is no TLS node answers.",
-            "Check that both nodes run with -proto_dist inet_tls, and that nothing between them terminates \
-             TLS.",
-        ),
-        20 | 21 | 51 => (
-            match description {
-                20 => "bad_record_mac",
-                21 => "decryption_failed",
-                _ => "decrypt_error",
-            },
-            "what came could not be deciphered or its signature is wrong: a key that does not belong to its \
-             certificate, bytes changed on the way, or two releases that disagree.",
-            "Check that keyfile and certfile belong together: openssl x509 -in CERT.pem -noout -pubkey and \
-             openssl pkey -in KEY.pem -pubout must print the same.",
-        ),
-        40 => (
-            "handshake_failure",
-            "the two have no set of parameters in common (cipher suites, curves, signatures), a certificate \
-             was demanded and none was sent, or the name in the certificate is not the host that was dialed.",
-            "Compare ciphers, versions and eccs of both -ssl_dist_optfile; where one side has \
-             {fail_if_no_peer_cert, true}, give the other certfile and keyfile; and see that the \
-             certificate's subjectAltName has the host part of the node name.",
-        ),
-        41 | 116 => (
-            if description == 41 { "no_certificate" } else { "certificate_required" },
-            "it demands a certificate, and the other side has sent none.",
-            "Give the other node certfile and keyfile in its -ssl_dist_optfile, under client if it dials and \
-             under server if it is dialed.",
-        ),
-        42 => (
-            "bad_certificate",
-            "the certificate that it was sent is broken: its signature does not fit, or a check on it failed.",
-            "Verify the certificate of the other node against the cacertfile of this one, and look for a \
-             verify_fun or a wrong intermediate certificate.",
-        ),
-        43 => (
-            "unsupported_certificate",
-            "the certificate that it was sent is of a kind or for a use that it does not take, such as a \
-             server certificate presented by a node that dials.",
-            "Issue the certificate of the other node for both uses: extendedKeyUsage = serverAuth, \
-             clientAuth. A node is client and server.",
-        ),
-        44 => (
-            "certificate_revoked",
-            "the certificate that it was sent is on a revocation list.",
-            "Issue a new certificate for the other node, or look at crl_check and crl_cache of this one.",
-        ),
-        45 => (
-            "certificate_expired",
-            "the certificate that it was sent is past its date or not yet valid, by the clock of the node \
-             that refused.",
-            "Renew the certificate of the other node, with its issuers, and compare the clocks of both hosts.",
-        ),
-        46 => (
-            "certificate_unknown",
-            "something about the certificate that it was sent was not acceptable.",
-            "Read the notice in the log of the node that refused: it has the reason.",
-        ),
-        47 => (
-            "illegal_parameter",
-            "a field of the handshake is out of range or contradicts another one.",
-            "Look for two releases or TLS libraries that disagree, and for a middlebox that changes TLS.",
-        ),
-        48 => (
-            "unknown_ca",
-            "the certificate that it was sent is not signed by an authority that it trusts.",
-            "Put the authority that signed the other node's certificate, with any intermediates, into the \
-             cacertfile of the node that refused.",
-        ),
-        49 => (
-            "access_denied",
-            "the certificate is valid, and its owner is not let in.",
-            "Look at verify_fun in the -ssl_dist_optfile of the node that refused.",
-        ),
-        70 => (
-            "protocol_version",
-            "the two have no TLS version in common.",
-            "Compare {versions, [...]} in both -ssl_dist_optfile, and the releases: up to OTP 25 distribution \
-             offers TLS 1.2 unless told otherwise.",
-        ),
-        71 => (
-            "insufficient_security",
-            "what the other side offers is too weak for it.",
-            "Compare ciphers and key sizes in both -ssl_dist_optfile.",
-        ),
-        80 => (
-            "internal_error",
-            "it failed for a reason of its own: often a file in its options that is missing or unreadable.",
-            "Read the log of the node that refused; check that its user can read certfile, keyfile and \
-             cacertfile.",
-        ),
-        86 => (
-            "inappropriate_fallback",
-            "the other side came back with an older TLS version than it can.",
-            "Look for a middlebox that breaks newer TLS, and compare {versions, [...]} on both nodes.",
-        ),
-        109 => (
-            "missing_extension",
-            "the hello lacks an extension that it demands.",
-            "Compare the releases and the -ssl_dist_optfile of both nodes.",
-        ),
-        112 => (
-            "unrecognized_name",
-            "the host that was dialed (SNI) is none that it answers for: the host part of the node name is \
-             not the one its certificate or its sni_hosts are for.",
-            "Dial the node by the host name that its certificate has, or issue one for the host part of its \
-             node name.",
-        ),
-        120 => (
-            "no_application_protocol",
-            "it demands an application protocol (ALPN), which nodes do not offer: it is no node.",
-            "Check what listens on that port: a TLS proxy or a web server is in the place of the node.",
-        ),
-        _ => (
-            "of another kind",
-            "see IANA's list of TLS alerts for this number.",
-            "Read the logs of both nodes at this moment.",
-        ),
-    };
-    Meaning { name, says, fix }
-}
+const ALERTS: &[(u8, AlertText)] = &[
+    (
+        10,
+        AlertText {
+            name: "unexpected_message",
+            meaning: "it received something other than the message that was due, as when what answers is not a \
+                      TLS node.",
+            remedy: "Check that both nodes run with -proto_dist inet_tls, and that nothing between them \
+                     terminates TLS.",
+        },
+    ),
+    (20, AlertText { name: "bad_record_mac", meaning: NOT_DECIPHERED, remedy: COMPARE_KEYS }),
+    (21, AlertText { name: "decryption_failed", meaning: NOT_DECIPHERED, remedy: COMPARE_KEYS }),
+    (
+        40,
+        AlertText {
+            name: "handshake_failure",
+            meaning: "the two nodes have no common set of parameters (cipher suites, curves, signatures), or a \
+                      certificate was demanded and none was sent, or the name in the certificate is not the \
+                      host that was dialed.",
+            remedy: "Compare ciphers, versions and eccs in both -ssl_dist_optfile. If one side has \
+                     {fail_if_no_peer_cert, true}, give the other one a certfile and a keyfile. Check that the \
+                     certificate's subjectAltName has the host part of the node name.",
+        },
+    ),
+    (41, AlertText { name: "no_certificate", meaning: NO_CERTIFICATE, remedy: ADD_CERTIFICATE }),
+    (
+        42,
+        AlertText {
+            name: "bad_certificate",
+            meaning: "the certificate that it received is broken: its signature is wrong, or a check on it \
+                      failed.",
+            remedy: "Verify the certificate of the other node against the cacertfile of this one, and look for a \
+                     verify_fun or a wrong intermediate certificate.",
+        },
+    ),
+    (
+        43,
+        AlertText {
+            name: "unsupported_certificate",
+            meaning: "the certificate that it received is of a kind or for a use that it does not accept, such as \
+                      a server certificate from a node that dials.",
+            remedy: "Issue the certificate of the other node for both uses: extendedKeyUsage = serverAuth, \
+                     clientAuth. A node is both client and server.",
+        },
+    ),
+    (
+        44,
+        AlertText {
+            name: "certificate_revoked",
+            meaning: "the certificate that it received is on a revocation list.",
+            remedy: "Issue a new certificate for the other node, or check crl_check and crl_cache on this one.",
+        },
+    ),
+    (
+        45,
+        AlertText {
+            name: "certificate_expired",
+            meaning: "the certificate that it received is past its date or not yet valid, by the clock of the \
+                      node that refused.",
+            remedy: "Renew the certificate of the other node, with its issuers, and compare the clocks of both \
+                     hosts.",
+        },
+    ),
+    (
+        46,
+        AlertText {
+            name: "certificate_unknown",
+            meaning: "something about the certificate that it received was not acceptable.",
+            remedy: "Read the notice in the log of the node that refused: it gives the reason.",
+        },
+    ),
+    (
+        47,
+        AlertText {
+            name: "illegal_parameter",
+            meaning: "a field of the handshake is out of range or contradicts another one.",
+            remedy: "Look for two releases or TLS libraries that disagree, and for a middlebox that changes TLS.",
+        },
+    ),
+    (
+        48,
+        AlertText {
+            name: "unknown_ca",
+            meaning: "the certificate that it received is not signed by an authority that it trusts.",
+            remedy: "Add the authority that signed the other node's certificate, with any intermediates, to the \
+                     cacertfile of the node that refused.",
+        },
+    ),
+    (
+        49,
+        AlertText {
+            name: "access_denied",
+            meaning: "the certificate is valid, but its owner is not permitted to connect.",
+            remedy: "Check verify_fun in the -ssl_dist_optfile of the node that refused.",
+        },
+    ),
+    (51, AlertText { name: "decrypt_error", meaning: NOT_DECIPHERED, remedy: COMPARE_KEYS }),
+    (
+        70,
+        AlertText {
+            name: "protocol_version",
+            meaning: "the two nodes have no TLS version in common.",
+            remedy: "Compare {versions, [...]} in both -ssl_dist_optfile, and the releases: up to OTP 25, \
+                     distribution offers TLS 1.2 unless it is configured otherwise.",
+        },
+    ),
+    (
+        71,
+        AlertText {
+            name: "insufficient_security",
+            meaning: "what the other side offers is too weak for it.",
+            remedy: "Compare ciphers and key sizes in both -ssl_dist_optfile.",
+        },
+    ),
+    (
+        80,
+        AlertText {
+            name: "internal_error",
+            meaning: "it failed for a reason of its own, often because a file in its options is missing or \
+                      unreadable.",
+            remedy: "Read the log of the node that refused. Check that its user can read certfile, keyfile and \
+                     cacertfile.",
+        },
+    ),
+    (
+        86,
+        AlertText {
+            name: "inappropriate_fallback",
+            meaning: "the other side tried again with an older TLS version than it supports.",
+            remedy: "Look for a middlebox that breaks newer TLS, and compare {versions, [...]} on both nodes.",
+        },
+    ),
+    (
+        109,
+        AlertText {
+            name: "missing_extension",
+            meaning: "the hello lacks an extension that it demands.",
+            remedy: "Compare the releases and the -ssl_dist_optfile of both nodes.",
+        },
+    ),
+    (
+        112,
+        AlertText {
+            name: "unrecognized_name",
+            meaning: "it does not serve the host that was dialed (SNI): its certificate or its sni_hosts are for \
+                      a host other than the host part of the node name.",
+            remedy: "Dial the node by the host name in its certificate, or issue a certificate for the host part \
+                     of its node name.",
+        },
+    ),
+    (
+        116,
+        AlertText {
+            name: "certificate_required",
+            meaning: NO_CERTIFICATE,
+            remedy: ADD_CERTIFICATE,
+        },
+    ),
+    (
+        120,
+        AlertText {
+            name: "no_application_protocol",
+            meaning: "it demands an application protocol (ALPN), which nodes do not offer: it is not a node.",
+            remedy: "Check what listens on that port: most likely a TLS proxy or a web server, and not the node.",
+        },
+    ),
+];
 
-const PAGE_CHECK: &str = "Try it by hand: openssl s_client -connect HOST:PORT -servername HOST -CAfile CA.pem \
-                          -cert CERT.pem -key KEY.pem prints the same alert and the certificates.";
+const NOT_DECIPHERED: &str = "what it received could not be deciphered, or its signature is wrong: a key does not belong \
+                              to its certificate, bytes were changed on the way, or two releases disagree.";
 
-/// The healthy end of a TLS connection.
+const COMPARE_KEYS: &str = "Check that keyfile and certfile belong together: openssl x509 -in CERT.pem -noout -pubkey and \
+                            openssl pkey -in KEY.pem -pubout must print the same.";
+
+const NO_CERTIFICATE: &str = "it demands a certificate, and the other side sent none.";
+
+const ADD_CERTIFICATE: &str = "Give the other node a certfile and a keyfile in its -ssl_dist_optfile: under client if it \
+                               dials, under server if it is dialed.";
+
+const UNKNOWN_ALERT: AlertText = AlertText {
+    name: "of another kind",
+    meaning: "see IANA's list of TLS alerts for this number.",
+    remedy: "Read the logs of both nodes at that moment.",
+};
+
+const TRY_BY_HAND: &str = "Try it by hand: openssl s_client -connect HOST:PORT -servername HOST -CAfile CA.pem \
+                           -cert CERT.pem -key KEY.pem prints the same alert and the certificates.";
+
+/// The alert at the end of a TLS connection without a fault.
 const CLOSE_NOTIFY: u8 = 0;
 
 #[cfg(test)]
@@ -318,19 +396,19 @@ mod tests {
     use crate::judge::samples::{dial, mark};
 
     fn ended_by(outcome: Outcome, from: Role, description: u8) -> Step {
-        ended_with(outcome, from, AlertSays::Number(description))
+        ended_with(outcome, from, AlertContent::Number(description))
     }
 
-    fn ended_with(outcome: Outcome, from: Role, says: AlertSays) -> Step {
+    fn ended_with(outcome: Outcome, from: Role, content: AlertContent) -> Step {
         let dial = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(outcome);
         but(dial, |session| {
             session.forget_names();
-            session.verdict.tls_alert = Some(TlsAlert { from, mark: mark(9), says });
+            session.verdict.tls_alert = Some(TlsAlert { from, mark: mark(9), content });
         })
     }
 
     #[test]
-    fn a_fatal_alert_is_told_by_its_name_and_sender() {
+    fn the_finding_names_a_fatal_alert_and_its_sender() {
         let [finding] = &found(&[ended_by(Outcome::Tls, Role::Acceptor, 48)])[..] else { panic!() };
         assert_eq!(finding.title, "10.0.0.2:9100 refused TLS with 10.0.0.1: unknown_ca");
         assert_eq!((finding.rule, finding.confidence), ("tls-failure", Confidence::Proven));
@@ -342,25 +420,27 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_alert_is_told_by_its_place_as_likely() {
-        for (from, says, title) in [
+    fn an_encrypted_alert_at_the_position_of_a_refusal_is_a_likely_finding() {
+        for (from, content, title) in [
             (
                 Role::Initiator,
-                AlertSays::RefusedCertificate,
-                "10.0.0.1 most likely refused TLS with 10.0.0.2:9100: the certificate of the dialed node",
+                AlertContent::RefusedCertificate,
+                "10.0.0.1 most likely refused TLS with 10.0.0.2:9100 because of the certificate of the dialed node",
             ),
             (
                 Role::Acceptor,
-                AlertSays::RefusedCertificate,
-                "10.0.0.2:9100 most likely refused TLS with 10.0.0.1: the certificate of the dialing node",
+                AlertContent::RefusedCertificate,
+                "10.0.0.2:9100 most likely refused TLS with 10.0.0.1 because of the certificate of the dialing node",
             ),
             (
                 Role::Acceptor,
-                AlertSays::RefusedNoCertificate,
-                "10.0.0.2:9100 most likely refused TLS with 10.0.0.1: no certificate was sent",
+                AlertContent::RefusedNoCertificate,
+                "10.0.0.2:9100 most likely refused TLS with 10.0.0.1 because no certificate was sent",
             ),
         ] {
-            let [finding] = &found(&[ended_with(Outcome::Tls, from, says)])[..] else { panic!() };
+            let [finding] = &found(&[ended_with(Outcome::Tls, from, content)])[..] else {
+                panic!()
+            };
             assert_eq!(finding.title, title);
             assert_eq!(finding.confidence, Confidence::Likely);
             assert!(!finding.not_excluded.is_empty());
@@ -374,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_healthy_end_and_tls_on_one_side_are_none() {
+    fn close_notify_and_tls_on_one_side_are_no_tls_failure() {
         assert!(rules(&[ended_by(Outcome::Tls, Role::Acceptor, CLOSE_NOTIFY)]).is_empty());
         let mismatch = ended_by(Outcome::TlsMismatch, Role::Acceptor, 10);
         assert_eq!(rules(&[mismatch]), ["tls-mismatch"]);

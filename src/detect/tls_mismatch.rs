@@ -1,7 +1,7 @@
 //! TLS on one side only.
 //!
-//! Evidence: a TLS hello that a plain node waits out, or a TLS alert in answer to a plain `send_name`. May
-//! look like it: a TLS node that is stuck.
+//! Evidence: a TLS hello that a node without TLS never answers, or a TLS alert in answer to a `send_name` in clear. A
+//! similar case is a node with TLS that hangs.
 
 use super::finding::{Sides, closed, finding, looked_up, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
@@ -10,7 +10,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Severity, Shows};
 
-/// `beamscope explain tls-mismatch`.
+/// Documentation of the rule `tls-mismatch`.
 const DOC: RuleDoc = RuleDoc {
     rule: "tls-mismatch",
     severity: Severity::High,
@@ -48,7 +48,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct TlsMismatch;
 
 impl Rule for TlsMismatch {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -71,16 +71,18 @@ impl Rule for TlsMismatch {
         found.title = format!("{with} uses TLS for distribution, {without} does not");
         found.explanation = match tls_side {
             Role::Initiator => format!(
-                "{a} opened with a TLS hello; {b} never answered it. A node without TLS reads such a \
-                 hello as the length of a long message and waits until one side gives up."
+                "{a} began with a TLS hello, which {b} never answered. A node without TLS takes the first bytes \
+                 of a hello for the length of a long message, and waits for the rest until one side gives up."
             ),
             Role::Acceptor => {
-                format!("{a} introduced itself in clear; {b} answered with a TLS alert and closed.")
+                format!(
+                    "{a} sent its name without TLS; {b} answered with a TLS alert and closed the connection."
+                )
             }
         };
         found.remedy = vec![
-            "Start all nodes of the cluster with the same -proto_dist: inet_tls with the same \
-             -ssl_dist_optfile, or none."
+            "Start all nodes of the cluster in the same way: with -proto_dist inet_tls and the same \
+             -ssl_dist_optfile, or without both."
                 .to_owned(),
         ];
         found.evidence.extend(looked_up(session));
@@ -96,7 +98,7 @@ impl Rule for TlsMismatch {
             Role::Acceptor => Shows::TlsAlert("TLS alert".into()),
         };
         found.evidence.extend(shown(mark, Some(tls_side), what));
-        found.evidence.extend(closed(session, "without an answer that both understand"));
+        found.evidence.extend(closed(session, "without an answer that both sides can parse"));
         found.logged_by = match tls_side {
             Role::Initiator => Vec::new(),
             Role::Acceptor => vec![Role::Acceptor],

@@ -1,8 +1,8 @@
-//! Two releases too far apart.
+//! Two OTP releases that are too far apart.
 //!
-//! Symptom: `not_allowed`, or a close right after the other side's flags. Evidence: a flag that the refusing
-//! side's release demands is missing, or the hello is of a layout it no longer reads. May look like it: a
-//! list of allowed nodes; an initiator that wanted another name.
+//! Symptom: status `not_allowed`, or a close right after the other side's flags. Evidence: a flag that the refusing
+//! side's release requires is missing, or the hello has a version that it cannot parse. Similar cases are a list of
+//! allowed nodes, and an initiator that dialed another name.
 
 use super::finding::{Sides, closed, finding, release, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
@@ -11,7 +11,7 @@ use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
 use crate::record::{Severity, Shows};
 
-/// `beamscope explain version-mismatch`.
+/// Documentation of the rule `version-mismatch`.
 const DOC: RuleDoc = RuleDoc {
     rule: "version-mismatch",
     severity: Severity::High,
@@ -76,7 +76,7 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct VersionMismatch;
 
 impl Rule for VersionMismatch {
-    fn pages(&self) -> &'static [RuleDoc] {
+    fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }
 
@@ -103,10 +103,10 @@ impl Rule for VersionMismatch {
         let lacks = if missing.is_empty() {
             String::new()
         } else {
-            format!(" It lacks {}, which the other side demands.", missing.join(", "))
+            format!(" It lacks {}, which the other side requires.", missing.join(", "))
         };
         let layout = match version {
-            Some(version) => format!(" and speaks handshake version {version}"),
+            Some(version) => format!(" and uses handshake version {version}"),
             None => String::new(),
         };
         found.explanation =
@@ -115,8 +115,8 @@ impl Rule for VersionMismatch {
             vec!["Upgrade the older node: releases at most two apart connect.".to_owned()];
         if !by_initiator && version == Some(5) {
             found.remedy.push(
-                "An acceptor of OTP 25.0 to 25.2 refuses every node that begins with the old handshake, \
-             which OTP 23 and 24 do without EPMD: upgrade it to 25.3, or let them use EPMD."
+                "A dialed node of OTP 25.0 to 25.2 refuses the old handshake (version 5), which OTP 23 and 24 \
+                 use towards nodes that they did not look up with EPMD: upgrade it to 25.3, or let them use EPMD."
                     .to_owned(),
             );
         }
@@ -143,7 +143,7 @@ impl Rule for VersionMismatch {
                 found.evidence.extend(closed(session, "at once"));
             }
         }
-        // A release that cannot read the hello at all, or closes without a status, logs nothing.
+        // A release that cannot parse the hello, or closes without a status, logs nothing.
         found.logged_by = if missing.is_empty() {
             Vec::new()
         } else {

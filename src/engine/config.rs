@@ -1,11 +1,11 @@
-//! What a run of the engine is configured with.
+//! The configuration of a run of the engine.
 
 use std::ops::RangeInclusive;
 
 use crate::judge::world::HomeNets;
 use crate::limits::Limits;
 use crate::protocol::MessageDetail;
-use crate::protocol::digest::Cookies;
+use crate::protocol::digest::CandidateCookies;
 
 /// The settings of a run; the same for all of its inputs.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub struct Config {
     /// Bounds on everything that is kept in memory.
     pub limits: Limits,
     /// Candidate cookies, which digests are tested against.
-    pub cookies: Cookies,
+    pub cookies: CandidateCookies,
     /// Whether events contain challenges and digests.
     pub include_secrets: bool,
     /// Which messages after the handshake are reported, and in which detail.
@@ -33,7 +33,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            cookies: Cookies::default(),
+            cookies: CandidateCookies::default(),
             include_secrets: false,
             messages: MessageDetail::None,
             warns: false,

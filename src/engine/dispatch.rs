@@ -16,7 +16,7 @@ use crate::observe::{self, Fact, Recorded, Settled, TriggerCall, TriggerMessage}
 use crate::protocol::{ConnEvent, ConnOutput, FollowReason, MessageDetail};
 use crate::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
 
-/// Work that dispatching has called for.
+/// Work that results from dispatching.
 #[derive(Debug)]
 pub(super) enum Work {
     /// Connections to this end are those of a node: follow the pending ones.
@@ -37,7 +37,7 @@ impl<S: EventSink> Core<S> {
         }
     }
 
-    /// Does the queued work until there is none.
+    /// Does all of the queued work.
     #[cold] // beside packets
     #[inline(never)]
     pub(super) fn run_queue(&mut self) {

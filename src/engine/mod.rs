@@ -31,7 +31,7 @@ use crate::protocol::{ConnContext, ConnOutput, Connection, FollowReason, Keep};
 use crate::record::{Anomaly, AnomalyKind, EventSink, Stats};
 use crate::time::Timestamp;
 
-/// All stages behind the capture.
+/// All stages after the capture.
 pub struct Engine<S> {
     decoder: Decoder,
     core: Core<S>,
@@ -42,7 +42,7 @@ struct Core<S> {
     config: Config,
     triage: Triage,
     flows: FlowTable<Followed>,
-    /// Memory for segments that wait behind a hole.
+    /// Memory for segments that wait for a hole to be filled.
     reassembly: MemoryBudget,
     timers: Timers,
     /// Endpoints at which nodes listen.
@@ -53,11 +53,11 @@ struct Core<S> {
     lacks_room: bool,
     /// The second half: facts to events.
     reducer: Reducer,
-    /// What follows from the fact at hand; empty in between.
+    /// The conclusions from the current fact; empty in between.
     conclusions: Conclusions,
     /// Number of facts so far.
     facts: u64,
-    /// Is given every fact before the reducer is, if facts are recorded.
+    /// Receives each fact before the reducer, if facts are recorded.
     recorder: Option<FactRecorder>,
     /// Up to when the capture is known to have lost packets.
     lost_until: Option<Timestamp>,
@@ -79,7 +79,7 @@ struct Core<S> {
     sink: S,
 }
 
-/// Takes facts, in order.
+/// Receives the facts of a run, in their order.
 pub type FactRecorder = Box<dyn FnMut(&Recorded) + Send>;
 
 /// A connection in the table.
@@ -524,7 +524,7 @@ impl<S: EventSink> Core<S> {
     }
 
     fn on_eviction(&mut self, connection: Connection) {
-        // One that is over has been reported whole.
+        // A connection that is over was reported completely.
         self.stats.evictions += u64::from(!connection.is_over());
         if self.stats.evictions == 1 && !connection.is_over() {
             let detail = format!(
@@ -541,7 +541,7 @@ impl<S: EventSink> Core<S> {
 /// A free function, so that the borrow checker sees which fields it borrows.
 fn context<'a>(
     config: &'a Config,
-    [reassembly, pool]: [&'a MemoryBudget; 2],
+    [reassembly, message_memory]: [&'a MemoryBudget; 2],
     lost_until: Option<Timestamp>,
 ) -> ConnContext<'a> {
     ConnContext {
@@ -551,7 +551,7 @@ fn context<'a>(
         messages: config.messages,
         warns: config.warns,
         reassembly,
-        pool,
+        message_memory,
         lost_until,
     }
 }
@@ -581,13 +581,13 @@ mod tests {
     use crate::record::Event;
 
     /// What keeps an engine busy for days, in little time.
-    struct Days {
+    struct LongRun {
         engine: Engine<Vec<Event>>,
         at: Timestamp,
         number: u64,
     }
 
-    impl Days {
+    impl LongRun {
         fn new() -> Self {
             let engine = Engine::new(Config::default(), Vec::new());
             Self { engine, at: Timestamp::new(1_000_000, 0), number: 0 }
@@ -613,7 +613,7 @@ mod tests {
             });
         }
 
-        fn says(&mut self, ends: (u16, u16), seq: &mut u32, message: &[u8]) {
+        fn send(&mut self, ends: (u16, u16), seq: &mut u32, message: &[u8]) {
             let framed = [&(message.len() as u16).to_be_bytes(), message].concat();
             self.segment(ends, *seq, 0x18, &framed);
             *seq += framed.len() as u32;
@@ -629,7 +629,7 @@ mod tests {
         const STEP: u64 = 200;
         // Long enough for the next look at the connection to lie hours ahead.
         const LASTS: u32 = 100;
-        let mut days = Days::new();
+        let mut run = LongRun::new();
         let ends = |dial: u32| (32_768 + (dial % 30_000) as u16, 1000 + (dial % 10) as u16);
         let name = |name: &str| {
             [[0; 4].as_slice(), &(name.len() as u16).to_be_bytes(), name.as_bytes()].concat()
@@ -641,35 +641,35 @@ mod tests {
             let there = ends(dial);
             let back = (there.1, there.0);
             let (mut up, mut down) = (1, 1);
-            days.segment(there, 0, 0x02, b"");
-            days.segment(back, 0, 0x12, b"");
-            days.says(there, &mut up, &hello);
-            days.says(back, &mut down, b"sok");
-            days.says(back, &mut down, &challenge);
-            days.says(there, &mut up, &[b'r'; 21]);
-            days.says(back, &mut down, &[b'a'; 17]);
+            run.segment(there, 0, 0x02, b"");
+            run.segment(back, 0, 0x12, b"");
+            run.send(there, &mut up, &hello);
+            run.send(back, &mut down, b"sok");
+            run.send(back, &mut down, &challenge);
+            run.send(there, &mut up, &[b'r'; 21]);
+            run.send(back, &mut down, &[b'a'; 17]);
             if dial >= LASTS {
-                days.segment(ends(dial - LASTS), up, 0x04, b"");
+                run.segment(ends(dial - LASTS), up, 0x04, b"");
             }
-            days.pass(STEP);
+            run.pass(STEP);
         }
-        let core = &days.engine.core;
+        let core = &run.engine.core;
         assert!((100..1000).contains(&core.flows.len()), "{}", core.flows.len());
         assert!(core.timers.len() <= 5000, "{}", core.timers.len());
     }
 
     #[test]
     fn ports_of_connections_that_are_gone_are_forgotten() {
-        let mut days = Days::new();
+        let mut run = LongRun::new();
         for dial in 0..10_000_u32 {
             let ends = (32_768 + (dial % 30_000) as u16, 1000 + (dial % 10_000) as u16);
-            days.segment(ends, 0, 0x02, b"");
+            run.segment(ends, 0, 0x02, b"");
             // What a hello may begin with.
-            days.segment(ends, 1, 0x18, b"\0\x0dn\0\x05\0\0\0\x04a@one");
-            days.segment(ends, 16, 0x04, b"");
-            days.pass(90_000);
+            run.segment(ends, 1, 0x18, b"\0\x0dn\0\x05\0\0\0\x04a@one");
+            run.segment(ends, 16, 0x04, b"");
+            run.pass(90_000);
         }
-        let core = &days.engine.core;
+        let core = &run.engine.core;
         assert!(core.flows.len() < 10, "{}", core.flows.len());
         let marked = (0..=u16::MAX).filter(|port| core.flows.may_have(*port, *port)).count();
         assert!(marked <= 5000, "{marked}");

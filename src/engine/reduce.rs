@@ -18,7 +18,7 @@ use crate::limits::Limits;
 use crate::observe::{
     EpmdObservation, Fact, Observation, Occasion, Recorded, Role, Settled, State,
 };
-use crate::record::{Anomaly, AnomalyKind, Body, Cluster, Epmd, Event, Handshake, Session};
+use crate::record::{Anomaly, AnomalyKind, Body, Cluster, Epmd, Event, Handshake, Node, Session};
 use crate::time::Timestamp;
 
 /// Makes events of facts: judges connections, remembers what they show of others, and applies the rules.
@@ -90,7 +90,7 @@ impl Reducer {
 
     /// The nodes and how they are connected, as known by `now`.
     pub fn cluster(&self, now: Timestamp) -> Cluster {
-        self.world.cluster(now)
+        self.world.cluster(now).into()
     }
 
     /// Facts and problems that were forgotten because a bound was reached.
@@ -106,7 +106,7 @@ impl Reducer {
             let body = Body::Anomaly { anomaly: Box::new(anomaly) };
             out.events.push(Event::of(&settled, body));
         }
-        let it = JudgedConnection { settled, seen, verdict, again };
+        let it = JudgedConnection { settled, seen, verdict, is_repeated: again };
         let (mut changes, mut detected) = (Vec::new(), Vec::new());
         self.world.on_session(&it, &mut out.node_ports, &mut changes);
         let incident = self.detector.on_session(&it, &self.world, &mut detected);
@@ -117,7 +117,7 @@ impl Reducer {
         self.report_forgotten(&it.settled, out);
         for change in changes {
             self.detector.on_node(&change, &mut detected);
-            let node = Box::new(change.node);
+            let node = Box::new(Node::of(&change.node, Some(change.kind)));
             out.events.push(Event::of(&change.settled, Body::Node { node }));
             out.events.append(&mut detected);
         }

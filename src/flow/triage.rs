@@ -2,7 +2,7 @@
 
 use super::{Direction, FlowKey, FlowTable, PendingTable, PortSet, TcpOpening};
 use crate::decode::{Endpoint, Segment, TcpFlags, TcpView};
-use crate::identify::{self, Verdict};
+use crate::identify::{self, PayloadMatch};
 
 /// How a segment may change the state of the engine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,7 +21,7 @@ pub enum Interest {
 pub trait SegmentHead {
     /// Port of the sender, and of the receiver.
     fn ports(&self) -> (u16, u16);
-    /// TCP flag bits.
+    /// The TCP flag bits.
     fn flags(&self) -> TcpFlags;
     /// Captured bytes of the payload.
     fn payload(&self) -> &[u8];
@@ -56,8 +56,8 @@ impl Triage {
         self.known_ports.has_one_of(src, dst)
     }
 
-    /// What a segment may be good for. It never says [`Interest::None`] of a segment that changes something, but
-    /// may say more than [`Interest::None`] of one that turns out to change nothing.
+    /// What a segment may be good for. It is never [`Interest::None`] for a segment that changes something, but
+    /// may be more than [`Interest::None`] for one that turns out to change nothing.
     #[inline(always)] // part of the loop over frames: a call would cost a tenth of a frame
     pub fn interest<C>(&self, head: &impl SegmentHead, flows: &FlowTable<C>) -> Interest {
         let (src, dst) = head.ports();
@@ -119,7 +119,7 @@ impl Triage {
     /// the first that was sent.
     fn admit_payload(&mut self, segment: &Segment<'_>) -> Admission {
         let verdict = identify::distribution(segment.payload);
-        if verdict == Verdict::NotForUs
+        if verdict == PayloadMatch::No
             && (is_past_handshake(segment.payload)
                 || self.is_ruled_out(&segment.flow, segment.seq, segment.direction))
         {
@@ -130,7 +130,7 @@ impl Triage {
             None => segment.flags.has(TcpFlags::SYN).then_some(0),
         };
         let is_admitted = match (before, verdict) {
-            (_, Verdict::Certain) => true,
+            (_, PayloadMatch::Certain) => true,
             (Some(before), _) => before < MAX_BEFORE_HANDSHAKE,
             // In the middle of a stream, a few bytes fit by chance.
             (None, _) => segment.payload.len() >= MIN_EVIDENCE,

@@ -1,7 +1,7 @@
-//! What facts mean: the verdict on each connection, and what all of them together show.
+//! The verdict on each connection, and what all connections together show.
 //!
 //! In: facts of [`crate::observe`], one after the other. Out: a [`Verdict`] on each connection, and a [`World`] that
-//! later verdicts and the rules of [`crate::detect`] look at. Pure: no packet, no clock, no I/O.
+//! later verdicts and the rules of [`crate::detect`] read. The module does no I/O and reads neither packets nor a clock.
 
 #[cfg(test)]
 pub(crate) mod samples;
@@ -9,7 +9,7 @@ mod tls;
 mod verdict;
 pub mod world;
 
-pub use self::tls::{AlertSays, TlsAlert};
+pub use self::tls::{AlertContent, TlsAlert};
 #[cfg(test)]
 pub(crate) use self::verdict::judge_related;
 pub use self::verdict::{Confidence, Outcome, Protocol, Verdict, judge};
@@ -22,63 +22,63 @@ use crate::decode::Endpoint;
 use crate::observe::{ConnectionIds, Observation, Role, Settled, State};
 use crate::time::Timestamp;
 
-/// A distribution connection with the verdict on it: what the world and the rules look at.
+/// A distribution connection with the verdict on it, which is the input of the world and of the rules.
 #[derive(Clone, Debug)]
 pub struct JudgedConnection {
-    /// When it was observed, and which connection it is.
+    /// When it was observed, and on which TCP connection.
     pub settled: Settled,
     /// What the connection showed.
     pub seen: Box<Observation>,
-    /// What came of it.
+    /// The outcome, and what it rests on.
     pub verdict: Verdict,
     /// Whether a record with this outcome was reported before.
-    pub again: bool,
+    pub is_repeated: bool,
 }
 
 impl JudgedConnection {
-    /// Capture time of the packet that settled it, or the moment on the capture's clock.
+    /// Capture time of the packet that settled the observation, or the time of the capture's clock without one.
     pub const fn at(&self) -> Timestamp {
         self.settled.at
     }
 
-    /// The TCP connection.
+    /// Identifiers of the TCP connection.
     pub fn ids(&self) -> &ConnectionIds {
         &self.settled.connection
     }
 
-    /// Id of the connection.
+    /// The `session_id` of the connection.
     pub fn session_id(&self) -> &Arc<str> {
         &self.settled.connection.session_id
     }
 
-    /// What came of the connection.
+    /// Outcome of the connection by the verdict.
     pub const fn outcome(&self) -> Outcome {
         self.verdict.outcome
     }
 
-    /// Progress of the connection.
+    /// State of the connection when it was observed.
     pub const fn state(&self) -> State {
         self.seen.state()
     }
 
-    /// Name of the side in this role, where it was seen.
+    /// Name of the side in this role, if it was seen.
     pub fn name(&self, role: Role) -> Option<&Arc<str>> {
         self.seen.name(role)
     }
 
-    /// Address of the side in this role.
+    /// IP address of the side in this role.
     pub fn ip(&self, role: Role) -> IpAddr {
         self.seen.ends[role].ip
     }
 
-    /// Where the acceptor listens.
+    /// Address and port on which the acceptor listens.
     pub fn acceptor_end(&self) -> Endpoint {
         self.seen.ends.acceptor
     }
 
-    /// Whether the connection is over, or as far along as the capture goes, and has this outcome for the first time:
-    /// most rules look at nothing else.
+    /// Whether the connection is closed, or open at the end of the capture, and has this outcome for the first time.
+    /// Most rules ignore every other observation.
     pub fn is_settled(&self) -> bool {
-        self.state() != State::Established && !self.again
+        self.state() != State::Established && !self.is_repeated
     }
 }

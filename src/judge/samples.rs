@@ -1,4 +1,4 @@
-//! JudgedConnection connections as tests write them.
+//! Builders of judged connections for tests.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,38 +16,38 @@ use crate::packet::PacketRef;
 use crate::stream::TcpOffset;
 use crate::time::Timestamp;
 
-/// A moment so many milliseconds into the capture.
+/// The time so many milliseconds after the start of the capture.
 pub(crate) fn at(ms: u64) -> Timestamp {
     Timestamp::default().after(Duration::from_millis(ms))
 }
 
 /// A dial between two nodes, each written as `name/address/creation`, that begins at `ms`.
-pub(crate) fn dial(ms: u64, from: &str, to: &str) -> Dial {
-    let (from, to) = (Side::read(from), Side::read(to));
-    Dial {
+pub(crate) fn dial(ms: u64, from: &str, to: &str) -> SampleDial {
+    let (from, to) = (SampleSide::read(from), SampleSide::read(to));
+    SampleDial {
         begun: ms,
-        told: ms,
+        observed: ms,
         from,
         to,
         outcome: Outcome::Connected,
         state: State::Established,
-        spoke: [ms; 2],
+        last_sent: [ms; 2],
     }
 }
 
 #[derive(Clone)]
-pub(crate) struct Dial {
+pub(crate) struct SampleDial {
     begun: u64,
-    told: u64,
-    from: Side,
-    to: Side,
+    observed: u64,
+    from: SampleSide,
+    to: SampleSide,
     outcome: Outcome,
     state: State,
-    spoke: [u64; 2],
+    last_sent: [u64; 2],
 }
 
 #[derive(Clone)]
-struct Side {
+struct SampleSide {
     name: Arc<str>,
     ip: IpAddr,
     creation: u32,
@@ -55,7 +55,7 @@ struct Side {
     cookie: Option<Arc<str>>,
 }
 
-impl Side {
+impl SampleSide {
     fn read(text: &str) -> Self {
         let mut parts = text.split('/');
         let mut next = || parts.next().unwrap();
@@ -69,27 +69,27 @@ impl Side {
     }
 }
 
-impl Dial {
-    /// Fails so.
+impl SampleDial {
+    /// Ends the attempt with this outcome.
     pub(crate) fn fails(mut self, outcome: Outcome) -> Self {
         self.outcome = outcome;
         self.state = State::Closed;
         self
     }
 
-    /// The record of its end, told at `ms`, with when each side last said something.
-    pub(crate) fn closed(mut self, ms: u64, spoke: [u64; 2]) -> Self {
-        (self.told, self.state, self.spoke) = (ms, State::Closed, spoke);
+    /// Makes this the observation of the close at `ms`; `last_sent` is when each side last sent bytes.
+    pub(crate) fn closed(mut self, ms: u64, last_sent: [u64; 2]) -> Self {
+        (self.observed, self.state, self.last_sent) = (ms, State::Closed, last_sent);
         self
     }
 
-    /// Flags of the two sides.
+    /// Sets the flags of the two sides.
     pub(crate) fn flags(mut self, from: u64, to: u64) -> Self {
         (self.from.flags, self.to.flags) = (from, to);
         self
     }
 
-    /// Labels of the cookies that the two sides used.
+    /// Sets the labels of the cookies that the two sides used.
     pub(crate) fn cookies(mut self, from: Option<&str>, to: Option<&str>) -> Self {
         (self.from.cookie, self.to.cookie) = (from.map(Arc::from), to.map(Arc::from));
         self
@@ -97,7 +97,7 @@ impl Dial {
 
     pub(crate) fn judged(self) -> JudgedConnection {
         let is_connected = self.outcome == Outcome::Connected;
-        let hello = |side: &Side| Received {
+        let hello = |side: &SampleSide| Received {
             what: Hello {
                 version: 6,
                 flags: DistFlags(side.flags),
@@ -111,19 +111,19 @@ impl Dial {
         };
         let sent = || Some(Received { what: (), mark: mark(self.begun), end: TcpOffset::BASE });
         let cookie =
-            |side: &Side| side.cookie.clone().map_or(CookieTest::Untested, CookieTest::Fits);
+            |side: &SampleSide| side.cookie.clone().map_or(CookieTest::Untested, CookieTest::Fits);
         let close = (self.state == State::Closed).then(|| CloseFacts {
             by: None,
             kind: CloseKind::Fin,
-            mark: mark(self.told),
+            mark: mark(self.observed),
             received: None,
             is_answer: false,
             is_whole: true,
         });
-        let [from_spoke, to_spoke] = self.spoke;
-        let side = |spoke| TcpSide { last_bytes: Some(at(spoke)), ..TcpSide::default() };
+        let [from_last_sent, to_last_sent] = self.last_sent;
+        let side = |last_sent| TcpSide { last_bytes: Some(at(last_sent)), ..TcpSide::default() };
         let seen = Observation {
-            at: at(self.told),
+            at: at(self.observed),
             occasion: if self.state == State::Established {
                 Occasion::Established
             } else {
@@ -138,7 +138,7 @@ impl Dial {
             },
             tcp: TcpFacts {
                 first: mark(self.begun),
-                last: mark(self.told),
+                last: mark(self.observed),
                 opening: Opening::Answered,
                 icmp: None,
                 close,
@@ -148,7 +148,7 @@ impl Dial {
                 gaps: 0,
                 gap_bytes: 0,
                 conflicts: 0,
-                sides: PerRole { initiator: side(from_spoke), acceptor: side(to_spoke) },
+                sides: PerRole { initiator: side(from_last_sent), acceptor: side(to_last_sent) },
             },
             handshake: HandshakeFacts {
                 send_name: Some(hello(&self.from)),
@@ -175,26 +175,26 @@ impl Dial {
         };
         JudgedConnection {
             settled: Settled {
-                at: at(self.told),
-                frame: Some(mark(self.told).frame),
+                at: at(self.observed),
+                frame: Some(mark(self.observed).frame),
                 input: Some(0),
                 connection: Arc::new(ids),
             },
             seen: Box::new(seen),
             verdict: Verdict::new(self.outcome, Confidence::Likely),
-            again: false,
+            is_repeated: false,
         }
     }
 }
 
 impl JudgedConnection {
-    /// The names of both sides as if the capture lacked them.
+    /// Removes the names of both sides, as if the capture lacked them.
     pub(crate) fn forget_names(&mut self) {
         self.forget_name(Role::Initiator);
         self.forget_name(Role::Acceptor);
     }
 
-    /// The name of one side as if the capture lacked it.
+    /// Removes the name of one side, as if the capture lacked it.
     pub(crate) fn forget_name(&mut self, role: Role) {
         let handshake = &mut self.seen.handshake;
         match role {
@@ -203,7 +203,7 @@ impl JudgedConnection {
         }
     }
 
-    /// Closed first by `by`, with packet `mark`.
+    /// Sets the first close, by `by` with packet `mark`.
     pub(crate) fn close(&mut self, by: Role, mark: PacketRef) {
         let tcp = &mut self.seen.tcp;
         let kind = tcp.close.map_or(CloseKind::Fin, |close| close.kind);
@@ -212,7 +212,7 @@ impl JudgedConnection {
         tcp.close = Some(CloseFacts { by, kind, mark, received: None, is_answer, is_whole: true });
     }
 
-    /// A status of the acceptor with this text.
+    /// Sets the status that the acceptor sent.
     pub(crate) fn status(&mut self, mark: PacketRef, text: &str) {
         let what = match text {
             "nok" => StatusText::Nok,

@@ -1,8 +1,8 @@
-//! The verdict on one connection: a pure function of what the connection showed and of what is known of others.
+//! The verdict on one connection: a pure function of its observation and of related facts from other connections.
 //!
-//! The verdict is that of the first close. What counts is what the closing side had received by then, as its
-//! acknowledgement shows; what the other side sent after that changes nothing, except a refusal that crossed the
-//! close. What the capture does not show is `incomplete`, never a failure.
+//! The first close decides. The messages that count are those which the closing side had received by then, as its
+//! acknowledgement shows. Messages that the other side sent later change nothing, except a refusal that crossed the
+//! close. A capture without the packets that would decide gives `incomplete`, never a failure.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -109,7 +109,7 @@ pub enum Confidence {
 }
 
 impl Confidence {
-    /// As printed.
+    /// The word for it in the output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Possible => "possible",
@@ -119,26 +119,26 @@ impl Confidence {
     }
 }
 
-/// What came of a connection, how sure that is, and what it rests on.
+/// The outcome of a connection, its certainty, and the facts that it rests on.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// Protocol on the connection.
+    /// Protocol that the connection carries.
     pub protocol: Protocol,
-    /// What came of it.
+    /// The outcome of the connection.
     pub outcome: Outcome,
-    /// How sure that is.
+    /// Certainty of the outcome.
     pub confidence: Confidence,
-    /// Other readings that the capture does not rule out.
+    /// Other explanations that the capture does not rule out.
     pub not_excluded: Vec<Cow<'static, str>>,
-    /// The side whose behaviour shows the failure, by being the one that gave up.
+    /// The side whose behaviour shows the failure, because it refused or gave up.
     pub detected_by: Option<Role>,
-    /// Flags that the refusing side demands and the other lacks.
+    /// Flags that the refusing side demands and the other side lacks.
     pub missing_flags: DistFlags,
-    /// The message that was due when a side gave up.
-    pub owed: Option<MessageKind>,
-    /// Whether what comes in the next moment may show another cause.
+    /// The message that a side had waited for when it gave up.
+    pub awaited: Option<MessageKind>,
+    /// Whether packets of the next second may still show another cause.
     pub is_pending: bool,
-    /// The alert that ended a TLS connection: the first in clear, or an encrypted one.
+    /// The alert that ended a TLS connection: the first one in clear, else an encrypted one.
     pub tls_alert: Option<TlsAlert>,
     /// The EPMD look-up that led to the connection.
     pub lookup: Option<PriorLookup>,
@@ -155,7 +155,7 @@ impl Verdict {
             not_excluded: Vec::new(),
             detected_by: None,
             missing_flags: DistFlags(0),
-            owed: None,
+            awaited: None,
             is_pending: false,
             tls_alert: None,
             lookup: None,
@@ -185,8 +185,8 @@ impl Verdict {
         self
     }
 
-    fn unless(mut self, readings: &[&'static str]) -> Self {
-        self.not_excluded.extend(readings.iter().copied().map(Cow::Borrowed));
+    fn not_excluding(mut self, causes: &[&'static str]) -> Self {
+        self.not_excluded.extend(causes.iter().copied().map(Cow::Borrowed));
         self
     }
 
@@ -196,28 +196,28 @@ impl Verdict {
     }
 }
 
-/// Judges a connection by what it showed so far and what is known of others.
+/// Judges a connection by its latest observation and by what other connections have shown.
 pub fn judge(seen: &Observation, world: &World) -> Verdict {
     judge_related(seen, world.related(seen))
 }
 
-/// Judges a connection by what it showed so far and these facts about others.
+/// Judges a connection by its latest observation and by these facts from other connections.
 pub(crate) fn judge_related(seen: &Observation, related: RelatedFacts) -> Verdict {
-    let case = Case { seen, related: &related };
-    let mut verdict = case.verdict();
-    verdict.tls_alert = tls::alert(seen, case.judged_close());
-    case.add_dialed(&mut verdict);
+    let evaluation = Evaluation { seen, related: &related };
+    let mut verdict = evaluation.verdict();
+    verdict.tls_alert = tls::alert(seen, evaluation.judged_close());
+    evaluation.add_dialed_host(&mut verdict);
     verdict.lookup = related.lookup;
     verdict
 }
 
-/// A connection and what bears on it.
-struct Case<'a> {
+/// The inputs of one verdict: an observation, and related facts from other connections.
+struct Evaluation<'a> {
     seen: &'a Observation,
     related: &'a RelatedFacts,
 }
 
-impl Case<'_> {
+impl Evaluation<'_> {
     fn verdict(&self) -> Verdict {
         match self.seen.tcp.opening {
             Opening::Reset(_) | Opening::Unreachable(_) => {
@@ -229,7 +229,7 @@ impl Case<'_> {
         self.tls()
             .or_else(|| self.foreign())
             .or_else(|| self.connected())
-            .or_else(|| self.refused_in_words())
+            .or_else(|| self.refused_by_message())
             .unwrap_or_else(|| match &self.seen.tcp.close {
                 Some(close) => self.closed(close),
                 None => Verdict::incomplete(),
@@ -241,26 +241,26 @@ impl Case<'_> {
     }
 
     /// Adds the host that the initiator dialed, as far as other connections and name servers show it.
-    fn add_dialed(&self, verdict: &mut Verdict) {
+    fn add_dialed_host(&self, verdict: &mut Verdict) {
         let e = self.handshake();
         if verdict.outcome == Outcome::Connected || e.reply.is_some() {
-            // It accepted the name that it was given: guesses have nothing to add.
+            // The initiator accepted the acceptor's name, so the host that it dialed is known.
             return;
         }
         let answered =
             e.challenge.as_ref().and_then(|challenge| challenge.what.name.split_once('@'));
-        // The initiator closed over the name of a node that has, as far as the capture shows, the one it dialed.
+        // The initiator closed after the challenge although, by this clue, it had dialed the very name in it.
         let is_answered = |clue: &HostClue| {
             let asked = self.related.lookup.as_ref().map(|lookup| &*lookup.asked);
             verdict.outcome == Outcome::NameMismatch
                 && answered.is_some_and(|(alive, host)| Some(alive) == asked && host == &*clue.host)
         };
-        // What is no more than a habit is refuted by the close.
+        // The close contradicts a clue that only shows what the initiator usually dials.
         let is_firm = |clue: &HostClue| matches!(clue.ground, Ground::Dns { .. });
         let mut hosts = self.related.hosts.iter();
         let host = hosts.find(|clue| is_firm(clue) || !is_answered(clue)).cloned();
         if host.as_ref().is_some_and(is_answered) && verdict.confidence == Confidence::Likely {
-            // The close is that of a name mismatch, and the names are equal as far as anything shows.
+            // The close is that of a name mismatch, but by the clue the two names are equal.
             verdict.confidence = Confidence::Possible;
         }
         verdict.host = host;
@@ -269,7 +269,7 @@ impl Case<'_> {
     fn unanswered(&self) -> Verdict {
         if self.seen.syn_timed_out(Role::Initiator) {
             Verdict::likely(Outcome::Unanswered)
-                .unless(&["the answer did not pass the place of capture"])
+                .not_excluding(&["the answer took a path past the capture point"])
         } else {
             Verdict::incomplete()
         }
@@ -281,18 +281,18 @@ impl Case<'_> {
         let outcome = match (sign(initiator.sign), sign(acceptor.sign)) {
             (None, None) => return None,
             (Some(_), Some(_)) => Verdict::proven(Outcome::Tls),
-            // Alert in answer to a hello in clear.
+            // The acceptor answered a `send_name` in clear with an alert.
             (None, Some(TlsSign::Alert)) if self.handshake().send_name.is_some() => {
                 Verdict::proven(Outcome::TlsMismatch).by(Role::Acceptor)
             }
-            (Some(TlsSign::Hello), None) => self.tls_alone(),
+            (Some(TlsSign::Hello), None) => self.tls_from_initiator_only(),
             _ => Verdict::incomplete(),
         };
         Some(outcome.over(Protocol::Tls))
     }
 
-    /// The initiator spoke TLS and the acceptor did not.
-    fn tls_alone(&self) -> Verdict {
+    /// The verdict where only the initiator sent TLS records.
+    fn tls_from_initiator_only(&self) -> Verdict {
         if self.handshake().status.is_some() || self.seen.foreign.acceptor.is_some() {
             return Verdict::proven(Outcome::TlsMismatch);
         }
@@ -302,11 +302,11 @@ impl Case<'_> {
         }
         let last = self.seen.tcp.sides.initiator.last_bytes.unwrap_or(close.mark.at);
         if close.mark.at.since(last) >= SILENCE {
-            Verdict::likely(Outcome::TlsMismatch).unless(&["the acceptor was stuck"])
+            Verdict::likely(Outcome::TlsMismatch).not_excluding(&["the acceptor hung"])
         } else {
             Verdict::likely(Outcome::Aborted)
                 .by(by)
-                .unless(&["the acceptor does not speak TLS", "a proxy without a backend"])
+                .not_excluding(&["the acceptor does not use TLS", "a proxy without a backend"])
         }
     }
 
@@ -324,11 +324,11 @@ impl Case<'_> {
             return None;
         }
         if e.cookies.contradict() && from_initiator == 0 {
-            // The acceptor accepted the digest; its own is made with another cookie.
+            // The acceptor accepted the initiator's digest, and made its own with another cookie.
             return Some(Verdict::proven(Outcome::CookieMismatch).by(Role::Initiator));
         }
         if e.reached().is_none() {
-            // The capture began later: frames flow, and no handshake shows which side accepted which.
+            // The capture began after the handshake: there are frames, and no digests to compare.
             return Some(Verdict::likely(Outcome::Connected));
         }
         if from_initiator > 0 || e.cookies.agree() {
@@ -340,26 +340,26 @@ impl Case<'_> {
                 && e.ack.as_ref().is_some_and(|ack| self.is_at_once(&close, ack.mark))
         });
         Some(if left_at_once && self.judged_close().is_none() {
-            // What would tell whether the digests contradict each other may be what is missing.
+            // The capture may lack the bytes that would show whether the digests agree.
             Verdict::incomplete()
         } else if left_at_once {
             Verdict::new(Outcome::Connected, Confidence::Possible)
-                .unless(&[refuses, "a probe that leaves once it is connected"])
+                .not_excluding(&[refuses, "a probe that closes once it is connected"])
         } else {
-            Verdict::likely(Outcome::Connected).unless(&[refuses])
+            Verdict::likely(Outcome::Connected).not_excluding(&[refuses])
         })
     }
 
-    /// Refusals that the acceptor put in words need no close, and may cross it.
-    fn refused_in_words(&self) -> Option<Verdict> {
+    /// A refusal in a status message. It decides without a close, and may cross one.
+    fn refused_by_message(&self) -> Option<Verdict> {
         if self.handshake().late_refusal.is_some() {
             return Some(self.not_allowed());
         }
         match &self.handshake().status.as_ref()?.what {
-            StatusText::Nok => Some(Verdict::proven(Outcome::Superseded).by(self.who_dropped())),
+            StatusText::Nok => Some(Verdict::proven(Outcome::Superseded).by(self.dropped_by())),
             StatusText::NotAllowed => Some(self.not_allowed()),
             StatusText::Alive
-                if self.handshake().alive_reply.as_ref().is_some_and(|said| !said.what) =>
+                if self.handshake().alive_reply.as_ref().is_some_and(|reply| !reply.what) =>
             {
                 Some(Verdict::proven(Outcome::AlreadyConnected).by(Role::Acceptor))
             }
@@ -367,36 +367,39 @@ impl Case<'_> {
         }
     }
 
-    /// With `nok`: the acceptor refused, unless the initiator had dropped its dial before it heard.
-    fn who_dropped(&self) -> Role {
+    /// The side that ended a dial with status `nok`: the acceptor, unless the initiator had closed before it received
+    /// the status.
+    fn dropped_by(&self) -> Role {
         let first = self.seen.tcp.close;
-        let dropped = first.zip(self.handshake().status.as_ref()).is_some_and(|(close, answer)| {
-            close.by == Some(Role::Initiator) && !has_heard(&close, answer)
-        });
-        if dropped { Role::Initiator } else { Role::Acceptor }
+        let is_dropped =
+            first.zip(self.handshake().status.as_ref()).is_some_and(|(close, status)| {
+                close.by == Some(Role::Initiator) && !has_received(&close, status)
+            });
+        if is_dropped { Role::Initiator } else { Role::Acceptor }
     }
 
     fn not_allowed(&self) -> Verdict {
         let Some(hello) = &self.handshake().send_name else {
             return Verdict::incomplete();
         };
-        let demands = Demands::of(self.handshake().challenge.as_ref().map(|said| said.what.flags));
+        let demands =
+            Demands::of(self.handshake().challenge.as_ref().map(|challenge| challenge.what.flags));
         let missing = hello.what.flags.missing(demands.possible.mandatory());
         let verdict = if missing.is_empty() {
             Verdict::likely(Outcome::NotAllowed)
-                .unless(&["the acceptor demands flags that no known release does"])
+                .not_excluding(&["the acceptor requires flags that no known release requires"])
         } else {
             Verdict::likely(Outcome::VersionMismatch)
-                .unless(&["the acceptor's list of allowed nodes (net_kernel:allow/1)"])
+                .not_excluding(&["the acceptor's list of allowed nodes (net_kernel:allow/1)"])
         };
         Verdict { missing_flags: missing, ..verdict }.by(Role::Acceptor)
     }
 
-    /// The first close, when the capture shows everything that it can have been decided by.
+    /// The first close, if the capture has every message that it can have depended on.
     pub(super) fn judged_close(&self) -> Option<(CloseFacts, Role)> {
         let close = self.seen.tcp.close?;
         let by = close.by?;
-        // A reset behind a FIN that was not seen does not show when that was sent.
+        // If the capture lacks the FIN before an RST, the time of the close is not known.
         let is_dated = close.kind == CloseKind::Fin || !self.seen.tcp.sides[by].fin_unseen;
         let is_whole =
             is_dated && self.seen.tcp.both_seen && !self.handshake().is_torn && close.is_whole;
@@ -413,21 +416,21 @@ impl Case<'_> {
         let answer = known(&e.status, Role::Acceptor, by, &close);
         let challenge = known(&e.challenge, Role::Acceptor, by, &close);
 
-        // A node that is dialed may drop its own dial before the first word, too.
+        // A node that accepts a connection from its peer may drop its own dial before it has sent anything on it.
         let is_silent = self.seen.tcp.sides.initiator.bytes == 0;
         let may_be_dropped = hello.is_some() || is_silent && self.related.dialed_back;
         if by == Role::Initiator && may_be_dropped && answer.is_none() {
             if self.related.crossed {
                 return Verdict::likely(Outcome::Superseded)
                     .by(by)
-                    .unless(&["the initiator was stopped at this very point"]);
+                    .not_excluding(&["the initiator was stopped at this very moment"]);
             }
-            // A node that drops its dial for the other side's says so there, a moment later.
-            let was_quick = close.mark.at.since(self.last_word()) < SILENCE;
+            // A node that drops its dial for its peer's answers the peer's with `ok_simultaneous` a moment later.
+            let was_quick = close.mark.at.since(self.last_message()) < SILENCE;
             if was_quick && self.seen.at.since(close.mark.at) < CROSSING_SHOWS {
                 return Verdict { is_pending: true, ..Verdict::incomplete() };
             }
-            // What shows in the other connection alone, and by its absence.
+            // Without a crossing dial the close is a failure; a capture that lost packets may lack that dial.
             if self.seen.lost_until.is_some_and(|lost| lost >= self.seen.tcp.first.at) {
                 return Verdict::incomplete();
             }
@@ -436,7 +439,7 @@ impl Case<'_> {
             return Verdict::incomplete();
         }
         match (answer, challenge) {
-            // The stream of the acceptor begins behind its status: the capture lacks it.
+            // The capture lacks the acceptor's status, which precedes its challenge.
             (None, Some(_)) => Verdict::incomplete(),
             _ if e.send_name.is_none() && e.reached().is_some() => Verdict::incomplete(),
             (None, None) => match hello {
@@ -457,28 +460,28 @@ impl Case<'_> {
     }
 
     fn closed_after_hello(&self, close: &CloseFacts, by: Role, hello: PacketRef) -> Verdict {
-        let Some(said) = &self.handshake().send_name else { return Verdict::incomplete() };
+        let Some(send_name) = &self.handshake().send_name else { return Verdict::incomplete() };
         if by == Role::Acceptor && self.is_at_once(close, hello) {
-            let old_hello = said.what.version == 5;
+            let old_hello = send_name.what.version == 5;
             let old_acceptor = self.related.acceptor_version.is_some_and(|version| version < 6);
-            if !said.what.is_legal {
+            if !send_name.what.is_legal {
                 return Verdict::likely(Outcome::Aborted)
                     .by(by)
-                    .unless(&["the name in send_name is none that a node may have"]);
+                    .not_excluding(&["the name in send_name is not a valid node name"]);
             }
             if old_hello || old_acceptor {
-                let missing = said.what.flags.missing(Release::NEWEST.mandatory());
-                let verdict = Verdict::likely(Outcome::VersionMismatch).by(by).unless(&[
-                    "a third attempt while the acceptor asks about an older connection",
-                    "something that is no Erlang node behind the port",
+                let missing = send_name.what.flags.missing(Release::NEWEST.mandatory());
+                let verdict = Verdict::likely(Outcome::VersionMismatch).by(by).not_excluding(&[
+                    "a third attempt, while the acceptor still checks an older connection",
+                    "what listens on that port is not an Erlang node",
                 ]);
                 let missing = if old_acceptor { DistFlags(0) } else { missing };
                 return Verdict { missing_flags: missing, ..verdict };
             }
-            return Verdict::likely(Outcome::Aborted).by(by).unless(&[
+            return Verdict::likely(Outcome::Aborted).by(by).not_excluding(&[
                 "the acceptor is OTP 22 or older",
-                "a third attempt while the acceptor asks about an older connection",
-                "something that is no Erlang node behind the port",
+                "a third attempt, while the acceptor still checks an older connection",
+                "what listens on that port is not an Erlang node",
             ]);
         }
         self.gave_up_or_left(close, by, Role::Acceptor, MessageKind::Status)
@@ -494,24 +497,24 @@ impl Case<'_> {
         else {
             return Verdict::incomplete();
         };
-        // An initiator that leaves after a silence did not leave over what it read.
-        if by == Role::Acceptor || close.mark.at.since(self.last_word()) >= SILENCE {
+        // An initiator that closes after a silence did not close because of the challenge.
+        if by == Role::Acceptor || close.mark.at.since(self.last_message()) >= SILENCE {
             let verdict =
                 self.gave_up_or_left(close, by, Role::Initiator, MessageKind::ChallengeReply);
             return if by == Role::Initiator {
-                verdict.unless(&["the initiator wanted a node of another name"])
+                verdict.not_excluding(&["the initiator dialed a node of another name"])
             } else {
                 verdict
             };
         }
-        // A node that turns a name down has read the challenge, and closes with FIN; its kernel resets
-        // where bytes lie unread.
+        // A node that rejects the acceptor's name has read the challenge and closes with FIN. Its kernel sends RST
+        // only if received bytes were not read.
         if close.kind == CloseKind::Rst || !self.is_at_once(close, challenge) {
             return Verdict::likely(Outcome::Aborted)
                 .by(by)
-                .unless(&["the initiator wanted a node of another name"]);
+                .not_excluding(&["the initiator dialed a node of another name"]);
         }
-        // A node checks the name first, then the flags.
+        // A node checks the acceptor's name first, then its flags (`recv_challenge` in OTP's `dist_util`).
         let asked = self.related.lookup.as_ref().map(|lookup| lookup.asked.as_ref());
         let answered = alive_and_host(theirs.what.name.as_bytes());
         if let (Some(asked), Some((alive, _))) = (asked, answered) {
@@ -526,24 +529,27 @@ impl Case<'_> {
         if old_layout || !missing.is_empty() || !maybe_missing.is_empty() {
             let verdict = Verdict::likely(Outcome::VersionMismatch)
                 .by(by)
-                .unless(&["the initiator wanted a node of another name"]);
+                .not_excluding(&["the initiator dialed a node of another name"]);
             let missing_flags = if missing.is_empty() { maybe_missing } else { missing };
             return Verdict { missing_flags, ..verdict };
         }
         Verdict::likely(Outcome::NameMismatch)
             .by(by)
-            .unless(&["the initiator went away for another reason at this very point"])
+            .not_excluding(&["the initiator closed for another reason at this very moment"])
     }
 
     fn closed_after_reply(&self, close: &CloseFacts, by: Role, reply: PacketRef) -> Verdict {
         if by == Role::Initiator {
             return self.gave_up_or_left(close, by, Role::Acceptor, MessageKind::ChallengeAck);
         }
-        let acceptor =
-            self.handshake().challenge.as_ref().map_or("the acceptor", |said| &*said.what.name);
+        let acceptor = self
+            .handshake()
+            .challenge
+            .as_ref()
+            .map_or("the acceptor", |challenge| &*challenge.what.name);
         if !self.is_at_once(close, reply) {
             let mut verdict = Verdict::likely(Outcome::Aborted).by(by);
-            verdict.owed = Some(MessageKind::ChallengeAck);
+            verdict.awaited = Some(MessageKind::ChallengeAck);
             verdict.not_excluded.push(format!("{acceptor} refused the cookie").into());
             return verdict;
         }
@@ -556,33 +562,34 @@ impl Case<'_> {
         let mut verdict = Verdict::likely(Outcome::CookieMismatch).by(by);
         verdict
             .not_excluded
-            .push(format!("{acceptor} closed for another reason at this very point").into());
+            .push(format!("{acceptor} closed for another reason at this very moment").into());
         verdict
     }
 
-    /// Closed while `owes` owed a message: the other gave up after a silence, or somebody just left.
+    /// The verdict on a close while `sender` had yet to send the message `awaited`: its peer gave up after a silence,
+    /// or one of the two closed for no visible reason.
     fn gave_up_or_left(
         &self,
         close: &CloseFacts,
         by: Role,
-        owes: Role,
-        owed: MessageKind,
+        sender: Role,
+        awaited: MessageKind,
     ) -> Verdict {
-        if by != owes && close.mark.at.since(self.last_word()) >= SILENCE {
+        if by != sender && close.mark.at.since(self.last_message()) >= SILENCE {
             let mut verdict = Verdict::likely(Outcome::TimedOut)
                 .by(by)
-                .unless(&["the path swallowed what the silent side sent"]);
-            verdict.owed = Some(owed);
+                .not_excluding(&["what the silent side sent was lost on the way"]);
+            verdict.awaited = Some(awaited);
             return verdict;
         }
-        Verdict::likely(Outcome::Aborted).by(by).unless(match by {
-            Role::Initiator => &["the initiator was stopped", "a probe that leaves"],
+        Verdict::likely(Outcome::Aborted).by(by).not_excluding(match by {
+            Role::Initiator => &["the initiator was stopped", "a probe that closes"],
             Role::Acceptor => &["the acceptor was stopped", "a proxy without a backend"],
         })
     }
 
-    /// When the last handshake message came before the first close, the opening included.
-    fn last_word(&self) -> Timestamp {
+    /// Time of the last handshake message before the first close; of the SYN-ACK or SYN if there was none.
+    fn last_message(&self) -> Timestamp {
         let (e, tcp) = (self.handshake(), &self.seen.tcp);
         let messages = [
             e.send_name.as_ref().map(|it| (it.mark, it.end, Role::Initiator)),
@@ -594,58 +601,62 @@ impl Case<'_> {
         ];
         let opened = tcp.sides.each().filter_map(|(_, side)| side.syn.map(|syn| syn.mark.at));
         let known = messages.into_iter().flatten().filter(|(mark, end, from)| {
-            tcp.close.is_none_or(|close| close.by == Some(*from) || is_heard(&close, *mark, *end))
+            tcp.close
+                .is_none_or(|close| close.by == Some(*from) || is_received(&close, *mark, *end))
         });
         known.map(|(mark, ..)| mark.at).chain(opened).max().unwrap_or(tcp.first.at)
     }
 
-    /// Whether a close followed `trigger` within a few round trips, retransmissions aside.
+    /// Whether a close followed `trigger` within a few round trips; retransmissions extend the time.
     fn is_at_once(&self, close: &CloseFacts, trigger: PacketRef) -> bool {
         let tcp = &self.seen.tcp;
         let copies = tcp.sides.each().filter_map(|(_, side)| side.last_bytes);
         let last = copies.chain([trigger.at]).max().unwrap_or(trigger.at);
         let trips = tcp.round_trip.unwrap_or_default().min(LONGEST_TRIP) * 4;
         let allowed =
-            AT_ONCE + trips + if tcp.is_lossy { ONE_RETRANSMISSION } else { Duration::ZERO };
+            AT_ONCE + trips + if tcp.is_lossy { TWO_RETRANSMISSIONS } else { Duration::ZERO };
         close.mark.at.since(last) <= allowed
     }
 }
 
-/// What `from` said, as far as it counts for a close by `by`: a side knows its own words, and of the
-/// other's what it had heard.
+/// A message of `from`, if the side `by` knew it when it closed: a side knows the messages that it sent, and those that
+/// it had received.
 fn known<'s, T>(
-    said: &'s Option<Received<T>>,
+    message: &'s Option<Received<T>>,
     from: Role,
     by: Role,
     close: &CloseFacts,
 ) -> Option<&'s Received<T>> {
-    said.as_ref().filter(|said| from == by || has_heard(close, said))
+    message.as_ref().filter(|message| from == by || has_received(close, message))
 }
 
-/// Whether the closing side had heard what the other said.
-fn has_heard<T>(close: &CloseFacts, said: &Received<T>) -> bool {
-    is_heard(close, said.mark, said.end)
+/// Whether the closing side had received a message of its peer.
+fn has_received<T>(close: &CloseFacts, message: &Received<T>) -> bool {
+    is_received(close, message.mark, message.end)
 }
 
-pub(super) fn is_heard(close: &CloseFacts, mark: PacketRef, end: TcpOffset) -> bool {
+/// Whether the closing side had received its peer's stream up to `end`. An RST without an acknowledgement does not show
+/// that; then the order of the packets counts.
+pub(super) fn is_received(close: &CloseFacts, mark: PacketRef, end: TcpOffset) -> bool {
     match close.received {
         Some(received) => end <= received,
         None => mark.frame <= close.mark.frame,
     }
 }
 
-/// A node answers on one connection within milliseconds of closing the other; the answer travels.
+/// A node answers its peer's dial within milliseconds of closing its own; the rest is for the way of the answer.
 const CROSSING_SHOWS: Duration = Duration::from_secs(1);
 
-/// A side that owes a message for this long is silent. Set-up times differ (`net_setuptime`): 7 s is the
-/// default and no condition.
+/// A side that does not send the message that is due for this long is silent. Setup times are configurable
+/// (`net_setuptime`, 7 s by default), so a silence need not last 7 s.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// A node closes over what it read within microseconds; this leaves room for a busy host.
+/// A node closes within microseconds of reading a message that it rejects; the bound leaves room for a busy host.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-/// Beyond this, a measured round trip is a pause of something else.
+/// A longer measured round trip includes a pause of another cause.
 const LONGEST_TRIP: Duration = Duration::from_millis(500);
 
-/// The first retransmission comes after 200 ms at the least, and twice that for the second.
-const ONE_RETRANSMISSION: Duration = Duration::from_millis(650);
+/// The time of two retransmissions: the first follows after at least 200 ms (the minimum retransmission timeout of
+/// Linux), the second after twice that.
+const TWO_RETRANSMISSIONS: Duration = Duration::from_millis(650);

@@ -1,4 +1,4 @@
-//! What is odd about an input, or about the traffic in it.
+//! Anomalies of an input, or of the traffic in it.
 
 use std::borrow::Cow;
 

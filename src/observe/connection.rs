@@ -19,144 +19,146 @@ use crate::time::{Timestamp, micros};
 /// Later observations of a connection replace earlier ones. None of the fields depends on another connection.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Observation {
-    /// Moment on the capture's clock up to which the connection was observed.
+    /// Time of the capture's clock up to which the connection was observed.
     pub at: Timestamp,
-    /// Why it is observed now.
+    /// The reason of this observation.
     pub occasion: Occasion,
     /// Whether no observation of the connection follows.
     pub is_final: bool,
-    /// Up to when the capture is known to have lost packets: until then, what it does not show may have been there.
+    /// Time up to which the capture is known to have lost packets. Before it, a packet that is not in the capture may
+    /// have been sent.
     pub lost_until: Option<Timestamp>,
-    /// How the roles were settled.
+    /// How the roles were determined.
     pub orientation: Orientation,
     /// Address and port of each side.
     pub ends: PerRole<Endpoint>,
-    /// What its TCP segments showed.
+    /// Facts from its TCP segments.
     pub tcp: TcpFacts,
-    /// What was sent in the handshake.
+    /// Messages of the handshake.
     pub handshake: HandshakeFacts,
-    /// What each side showed of TLS.
+    /// TLS records of each side.
     pub tls: PerRole<TlsSide>,
-    /// What each side sent after the handshake.
+    /// Frames of each side after the handshake.
     pub traffic: PerRole<FrameTraffic>,
-    /// The first bytes of each side that are no handshake, and what they look like.
+    /// The first bytes of each side, if they are not a handshake, and the protocol that they look like.
     pub foreign: PerRole<Option<ForeignBytes>>,
-    /// The messages of each side after the handshake, added up.
+    /// Totals of the messages of each side after the handshake.
     pub messages: PerRole<Option<MessageSums>>,
 }
 
-/// Why a connection is observed.
+/// The reason of an observation.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Occasion {
     /// The handshake has just completed.
     Established,
-    /// One side has fallen silent, and the other will soon give up on it.
+    /// One side has stopped sending, and the other will soon close for that reason.
     Silent {
-        /// The side that is silent.
+        /// The side that sends nothing.
         role: Role,
         /// Its last packet with bytes.
         last: PacketRef,
     },
-    /// Both sides are done.
+    /// Both sides have closed the connection.
     Over,
-    /// Nothing came for long.
+    /// No packet came for a long time.
     Quiet,
-    /// The input ended, or the connection had to make room.
+    /// The input ended, or the connection was removed at a memory limit.
     End,
 }
 
-/// What the TCP segments of a connection showed.
+/// Facts from the TCP segments of a connection.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TcpFacts {
-    /// First packet of the connection.
+    /// The first packet of the connection.
     pub first: PacketRef,
     /// Last packet that was captured.
     pub last: PacketRef,
-    /// How the connection was opened, or was not.
+    /// Result of the SYN.
     pub opening: Opening,
     /// An ICMP "destination unreachable" about the SYN.
     pub icmp: Option<IcmpUnreachable>,
-    /// First close by either side.
+    /// The first close by either side.
     pub close: Option<CloseFacts>,
     /// Whether both directions were seen.
     pub both_seen: bool,
-    /// Whether segments were sent again, so that pauses may be the network's.
+    /// Whether segments were retransmitted, so that a pause may be the time of a retransmission.
     pub is_lossy: bool,
-    /// One round trip between the ends, as far as the opening shows it.
+    /// Round-trip time between the ends, if the packets of the opening show it.
     pub round_trip: Option<Duration>,
-    /// Holes in the streams that were given up.
+    /// Number of gaps in the streams that were skipped.
     pub gaps: u64,
-    /// Bytes in these holes.
+    /// Number of bytes in these gaps.
     pub gap_bytes: u64,
-    /// Segments that differ from what came before at the same offset.
+    /// Number of segments that differ from earlier bytes at the same offset.
     pub conflicts: u64,
-    /// What each side sent.
+    /// Facts about the segments of each side.
     pub sides: PerRole<TcpSide>,
 }
 
-/// What one side of a TCP connection sent.
+/// Facts about the segments of one side of a TCP connection.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct TcpSide {
-    /// Its SYN or SYN-ACK.
+    /// SYN or SYN-ACK of this side.
     pub syn: Option<SynFacts>,
-    /// Length of the stream as far as seen, each byte once.
+    /// Length of the stream as far as seen, without retransmissions.
     pub bytes: u64,
-    /// Bytes known to have been sent and not captured.
+    /// Number of bytes known to have been sent and not captured.
     pub missing_bytes: u64,
-    /// Bytes that were sent again.
+    /// Number of bytes that were retransmitted.
     pub retransmitted_bytes: u64,
-    /// Offset behind the last byte.
+    /// Offset after the last byte of the stream.
     pub end: TcpOffset,
-    /// When it last sent bytes before the close, new or again.
+    /// When it last sent bytes before the close, retransmissions included.
     pub last_bytes: Option<Timestamp>,
     /// When it last sent a segment of any kind.
     pub last_segment: Option<Timestamp>,
-    /// Since when bytes of it waited to be acknowledged, where they still did.
+    /// Time since which bytes of this side are unacknowledged; `None` if all are acknowledged.
     pub unanswered: Option<Timestamp>,
-    /// When it sent its FIN or RST; `None` where it did not, or the capture lacks it.
+    /// When it sent its FIN or RST; `None` if it did not, or the capture lacks it.
     pub closed_at: Option<Timestamp>,
     /// Whether it sent a FIN that the capture lacks.
     pub fin_unseen: bool,
-    /// The longest time in which it let the other side send nothing.
+    /// The longest time for which its receive window was closed.
     pub stall: Option<Stall>,
 }
 
-/// The SYN of one side.
+/// The SYN of one side, with its copies.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SynFacts {
     /// Packet of the first copy.
     pub mark: PacketRef,
     /// Number of copies sent.
     pub count: u32,
-    /// When the last copy came.
+    /// Time of the last copy.
     pub last: Timestamp,
 }
 
 impl SynFacts {
-    /// Whether an answer would have come by `now`, in a capture that has lost packets up to `lost_until`.
+    /// Whether an answer would have come by `now`; false if it may be among the packets that the capture lost up to
+    /// `lost_until`.
     pub fn timed_out(&self, now: Timestamp, lost_until: Option<Timestamp>) -> bool {
         lost_until.is_none_or(|lost| lost < self.last)
             && (self.count > 1 || now.since(self.mark.at) >= SYN_OLD)
     }
 }
 
-/// How a connection was opened, or was not.
+/// The result of a SYN.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Opening {
-    /// The responder has answered, or the capture began later.
+    /// The responder answered, or the capture began after the opening.
     Answered,
-    /// RST to the SYN.
+    /// An RST answered the SYN.
     Reset(PacketRef),
-    /// ICMP "destination unreachable" to the SYN.
+    /// An ICMP "destination unreachable" answered the SYN.
     Unreachable(PacketRef),
     /// Only SYNs were seen, without an answer.
     Unanswered,
 }
 
 impl Opening {
-    /// The packet that refused the connection.
+    /// The RST or ICMP packet that refused the connection.
     pub const fn refused(&self) -> Option<PacketRef> {
         match self {
             Self::Reset(mark) | Self::Unreachable(mark) => Some(*mark),
@@ -165,30 +167,30 @@ impl Opening {
     }
 }
 
-/// An ICMP "destination unreachable".
+/// An ICMP "destination unreachable" message.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct IcmpUnreachable {
     /// Type of the ICMP message.
     pub kind: u8,
     /// Code of the ICMP message.
     pub code: u8,
-    /// Address of its sender.
+    /// Address of the sender of the ICMP message.
     pub reporter: IpAddr,
 }
 
 /// The first close of a connection.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct CloseFacts {
-    /// Who closed; `None` when the capture does not show which of two came first.
+    /// The side that closed; `None` if the capture does not show which of two closes came first.
     pub by: Option<Role>,
-    /// FIN or RST flag.
+    /// Flag of the close, FIN or RST.
     pub kind: CloseKind,
-    /// The packet that shows it.
+    /// The packet with the FIN or RST.
     pub mark: PacketRef,
-    /// Offset up to which the closing side had received the other's stream; `None` where its RST does not show it.
+    /// Offset up to which the closing side had received the other's stream; `None` if its RST does not show it.
     pub received: Option<TcpOffset>,
-    /// Whether it is the RST of a host that does not know the connection: it answers a segment, and has no
-    /// acknowledgement (RFC 9293, section 3.5.2, group 3).
+    /// Whether it is the RST of a host without this connection: it answers a segment and has no acknowledgement
+    /// (RFC 9293, section 3.5.2, group 3).
     pub is_answer: bool,
     /// Whether the capture has everything that the closing side sent, and that it had received by then.
     pub is_whole: bool,
@@ -234,41 +236,41 @@ pub enum Orientation {
     Guess,
 }
 
-/// A time in which a side let the other send nothing, because its receive window was closed.
+/// A period in which the other side could send nothing, because the receive window of this side was closed.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Stall {
-    /// Its first segment with a window of zero.
+    /// The first segment with a window of zero.
     pub since: PacketRef,
-    /// How long the window stayed closed.
+    /// How long the window stayed closed, in microseconds.
     pub lasted_us: u64,
-    /// Whether it sent bytes of its own meanwhile.
+    /// Whether this side sent bytes of its own meanwhile.
     pub sent_bytes: bool,
 }
 
-/// What one side showed of TLS.
+/// The TLS records of one side.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct TlsSide {
-    /// Its first record in clear.
+    /// The first record in clear.
     pub sign: Option<(TlsSign, PacketRef)>,
     /// The first alert in clear that ends a TLS connection: its number, as in IANA's "TLS Alerts".
     pub fatal: Option<(u8, PacketRef)>,
-    /// Lengths of encrypted records, where its ServerHello settled them.
+    /// Lengths of encrypted records under the cipher suite in its ServerHello.
     pub lengths: Option<SealedLengths>,
-    /// Its first encrypted records.
+    /// The first encrypted records, at most [`SealedRecord::KEPT`].
     pub sealed: Vec<SealedRecord>,
 }
 
-/// What of TLS a side showed.
+/// The kind of a side's first TLS record.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TlsSign {
-    /// A ClientHello or ServerHello.
+    /// It is a ClientHello or ServerHello.
     Hello,
-    /// An alert in clear.
+    /// It is an alert in clear.
     Alert,
 }
 
-/// How long encrypted records of TLS 1.3 are under one cipher suite, header aside.
+/// Lengths of encrypted records of TLS 1.3 under one cipher suite, without the header.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SealedLengths {
     /// Length of an alert.
@@ -282,23 +284,23 @@ pub struct SealedLengths {
 /// An encrypted TLS record.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SealedRecord {
-    /// Bytes behind its header.
+    /// Number of bytes after its header.
     pub length: u16,
-    /// Offset in the TCP stream behind its last byte.
+    /// Offset in the TCP stream after its last byte.
     pub end: TcpOffset,
     /// The packet that completed its header.
     pub mark: PacketRef,
 }
 
 impl SealedRecord {
-    /// Records kept of each side: one more than the longest handshake with an alert behind it.
+    /// Maximum number of records of each side: one more than in the longest handshake with an alert after it.
     pub const KEPT: usize = 8;
 }
 
-/// What one side sent after the handshake.
+/// The frames that one side sent after the handshake.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct FrameTraffic {
-    /// Frames, ticks included, as far as they are frames for sure.
+    /// Number of frames with ticks, as far as they are certainly frames.
     pub frames: u64,
     /// Number of messages sent.
     pub messages: u64,
@@ -306,30 +308,30 @@ pub struct FrameTraffic {
     pub ticks: u64,
     /// Shortest time from one tick to the next.
     pub tick_period: Option<Duration>,
-    /// The first frame that a node would refuse.
+    /// The first frame that a node would reject.
     pub corrupt: Option<CorruptFrame>,
 }
 
-/// A frame that a node would refuse.
+/// A frame that a node would reject as malformed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct CorruptFrame {
-    /// The packet that shows it.
+    /// The packet that shows the frame.
     pub mark: PacketRef,
-    /// What of the frame cannot be read.
+    /// The field of the frame that cannot be parsed.
     pub field: Cow<'static, str>,
 }
 
-/// Bytes of another protocol.
+/// The first bytes of another protocol.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ForeignBytes {
-    /// The packet that brought them.
+    /// The packet with the first of them.
     pub mark: PacketRef,
-    /// What they look like, in words.
+    /// The protocol that they look like, for a sentence.
     pub looks_like: Cow<'static, str>,
 }
 
 impl Observation {
-    /// Name of the side in this role, as that side or its peer gave it.
+    /// Name of the side in this role, as that side or its peer sent it.
     pub fn name(&self, role: Role) -> Option<&Arc<str>> {
         self.handshake.name(role).map(|(name, _)| name)
     }
@@ -352,18 +354,18 @@ impl Observation {
         }
     }
 
-    /// The packet in which the side in this role gave its name.
+    /// The packet with the hello of the side in this role.
     pub fn hello(&self, role: Role) -> Option<PacketRef> {
         self.handshake.hello(role).map(|hello| hello.mark)
     }
 
-    /// First status of the acceptor, if it has this text.
+    /// The packet with the acceptor's first status, if the status has this text.
     pub fn status(&self, text: &str) -> Option<PacketRef> {
         let status = self.handshake.status.as_ref()?;
         (status.what.text() == text).then_some(status.mark)
     }
 
-    /// Progress of the connection when it was observed.
+    /// State of the connection when it was observed.
     pub const fn state(&self) -> State {
         match self.occasion {
             Occasion::Established | Occasion::Silent { .. } => State::Established,
@@ -377,7 +379,7 @@ impl Observation {
         self.tcp.close.is_some() || self.tcp.opening.refused().is_some()
     }
 
-    /// The first to close; `None` while open, or where the capture does not show it.
+    /// The first side to close; `None` while open, or if the capture does not show it.
     pub fn closed_by(&self) -> Option<Role> {
         match (self.occasion, self.tcp.opening) {
             (Occasion::Established, _) | (_, Opening::Unreachable(_)) => None,
@@ -400,12 +402,12 @@ impl Observation {
         }
     }
 
-    /// The packet that refused the connection, or closed it first.
+    /// The packet that refused the connection, or the first FIN or RST.
     pub fn closed(&self) -> Option<PacketRef> {
         self.tcp.opening.refused().or_else(|| self.tcp.close.map(|close| close.mark))
     }
 
-    /// When the connection was first closed, or up to when it was observed open.
+    /// Time of the first close; of the observation if there was none.
     pub fn open_until(&self) -> Timestamp {
         self.tcp.close.map_or(self.at, |close| close.mark.at)
     }
@@ -430,7 +432,7 @@ impl Observation {
         before.max().map_or(Duration::ZERO, |last| close.at.since(last))
     }
 
-    /// From `send_name` to `challenge_ack`, in microseconds.
+    /// Time from `send_name` to `challenge_ack`, in microseconds.
     pub fn handshake_us(&self) -> Option<u64> {
         let Received { mark: from, .. } = self.handshake.send_name.as_ref()?;
         let Received { mark: to, .. } = self.handshake.ack.as_ref()?;
@@ -450,24 +452,24 @@ impl Observation {
         })
     }
 
-    /// The first frame of either side that a node would refuse.
+    /// The first frame of either side that a node would reject.
     pub fn corrupt(&self) -> Option<(Role, &CorruptFrame)> {
         let corrupt =
             self.traffic.each().filter_map(|(from, it)| Some((from, it.corrupt.as_ref()?)));
         corrupt.min_by_key(|(_, frame)| frame.mark)
     }
 
-    /// Whether an unanswered SYN of `role` has waited long enough to be reported: it was sent again, or is so old
-    /// that an answer would have come. Not where the answer may be among what the capture lost.
+    /// Whether an unanswered SYN of `role` can be reported: it was retransmitted, or is so old that an answer would have
+    /// come. False if the answer may be among the packets that the capture lost.
     pub fn syn_timed_out(&self, role: Role) -> bool {
         self.tcp.sides[role].syn.is_some_and(|syn| syn.timed_out(self.at, self.lost_until))
     }
 
-    /// Bytes of both sides.
+    /// Length of both streams together.
     pub const fn bytes(&self) -> u64 {
         self.tcp.sides.initiator.bytes + self.tcp.sides.acceptor.bytes
     }
 }
 
-/// A SYN this old would have been answered.
+/// An answer to a SYN takes less than this.
 const SYN_OLD: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What one request to a port mapper showed.
+//! What one request to EPMD showed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,75 +9,75 @@ use serde::{Deserialize, Serialize};
 use super::{EpmdNodeType, EpmdTag, Foreign, Role};
 use crate::packet::PacketRef;
 
-/// One request to a port mapper and what came of it.
+/// One request to EPMD and its outcome.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct EpmdObservation {
-    /// The request; `None` when it was not seen.
+    /// Tag of the request; `None` if the request was not seen.
     pub request: Option<EpmdTag>,
-    /// Alive name asked for, registered or stopped.
+    /// Alive name that was looked up, registered or stopped.
     pub name: Option<Arc<str>>,
-    /// Exact bytes of `name` in hex where they are no UTF-8.
+    /// Exact bytes of `name` in hex if they are not UTF-8.
     pub name_hex: Option<String>,
-    /// What came of it.
+    /// Outcome of the request.
     pub outcome: EpmdOutcome,
-    /// The reply.
+    /// Tag of the reply.
     pub response: Option<EpmdTag>,
     /// Result code of the reply, 0 for success.
     pub result: Option<u8>,
-    /// Distribution port registered or answered.
+    /// Distribution port in the registration or the answer.
     pub port: Option<u16>,
-    /// Node type registered or answered.
+    /// Node type in the registration or the answer.
     pub node_type: Option<EpmdNodeType>,
     /// Highest handshake version that the node supports.
     pub highest_version: Option<u16>,
     /// Lowest handshake version that the node claims to support.
     pub lowest_version: Option<u16>,
-    /// Transport, 0 for TCP.
+    /// Transport protocol, 0 for TCP.
     pub protocol: Option<u8>,
     /// Extra bytes of the registration, in hex.
     pub extra_hex: Option<String>,
-    /// Creation given to the node.
+    /// Creation that EPMD assigned to the node.
     pub creation: Option<u32>,
     /// Registered nodes, for `NAMES_REQ` and `DUMP_REQ`.
     pub names: Option<Vec<RegisteredName>>,
     /// Text of the reply to `KILL_REQ` and `STOP_REQ`.
     pub reply: Option<String>,
-    /// From the request's last byte to the reply's, in microseconds.
+    /// Time from the last byte of the request to that of the reply, in microseconds.
     pub response_time_us: Option<u64>,
     /// How long the registration lasted in microseconds, with [`EpmdOutcome::Unregistered`].
     pub lifetime_us: Option<u64>,
-    /// The packets and the TCP side of it.
+    /// The packets of the request, and the state of its TCP connection.
     pub seen: EpmdPackets,
 }
 
-/// Packets of a request to a port mapper, and what TCP showed of its connection.
+/// Packets of a request to EPMD, and the state of its TCP connection.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct EpmdPackets {
-    /// First SYN of the connection.
+    /// The first SYN of the connection.
     pub syn: Option<PacketRef>,
-    /// SYNs sent.
+    /// Number of SYNs sent.
     pub syns: u32,
-    /// The request.
+    /// The packet with the end of the request.
     pub request: Option<PacketRef>,
-    /// The reply.
+    /// The packet with the end of the reply.
     pub reply: Option<PacketRef>,
-    /// RST or ICMP that ended it, or the first FIN.
+    /// The RST or ICMP packet that ended it, or the first FIN.
     pub close: Option<PacketRef>,
-    /// Type and code of an ICMP "destination unreachable", and who sent it.
+    /// Type and code of an ICMP "destination unreachable", and the address of its sender.
     pub icmp: Option<(u8, u8, IpAddr)>,
-    /// First bytes of something that is not the EPMD protocol.
+    /// The first bytes of a protocol other than EPMD's.
     pub foreign: Option<Foreign>,
-    /// The first to close, once the connection was open; the client is the initiator.
+    /// The first side to close the open connection; the client is the initiator.
     pub closed_by: Option<Role>,
-    /// Whether both directions were seen without a hole.
+    /// Whether both directions were seen without a gap.
     pub is_whole: bool,
-    /// Whether the port mapper's system has acknowledged everything that was sent to it.
+    /// Whether EPMD's host acknowledged every byte that was sent to it.
     pub is_acknowledged: bool,
-    /// Whether the port mapper closed by RST, or before it had received everything.
+    /// Whether EPMD closed with RST, or before it had received everything.
     pub is_unread: bool,
-    /// Whether more was sent than one whole request.
+    /// Whether the client sent more than one complete request.
     pub is_pipelined: bool,
-    /// Whether neither side has sent a byte.
+    /// Whether neither side sent a byte.
     pub is_mute: bool,
 }
 
@@ -135,7 +135,7 @@ pub enum EpmdOutcome {
 }
 
 impl EpmdOutcome {
-    /// As printed.
+    /// The word for it in the output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Answered => "answered",

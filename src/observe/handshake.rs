@@ -1,4 +1,4 @@
-//! What both sides of a handshake sent.
+//! The messages that both sides of a handshake sent.
 
 use std::sync::Arc;
 
@@ -8,85 +8,85 @@ use super::{DistFlags, MessageKind, PerRole, Role};
 use crate::packet::PacketRef;
 use crate::stream::TcpOffset;
 
-/// Everything that was sent in one handshake, the first of each message.
+/// The first message of each kind in one handshake.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct HandshakeFacts {
-    /// `send_name`, with the flags and creation that a `complement` has added.
+    /// The initiator's `send_name`, with the flags and creation that a `complement` added.
     pub send_name: Option<Received<Hello>>,
-    /// First status of the acceptor, before its challenge.
+    /// The first status of the acceptor, before its challenge.
     pub status: Option<Received<StatusText>>,
-    /// Answer of the initiator to status `alive`: whether it was `true`.
+    /// The initiator's answer to status `alive`: whether it was `true`.
     pub alive_reply: Option<Received<bool>>,
-    /// `challenge`.
+    /// The acceptor's `challenge` with its flags and name.
     pub challenge: Option<Received<Hello>>,
-    /// `complement`.
+    /// The initiator's `complement` of an old `send_name`.
     pub complement: Option<Received<()>>,
-    /// Status `not_allowed` in the place of `challenge_ack`.
+    /// A status `not_allowed` in place of `challenge_ack`.
     pub late_refusal: Option<Received<()>>,
-    /// `challenge_reply`.
+    /// The `challenge_reply` of the initiator.
     pub reply: Option<Received<()>>,
-    /// `challenge_ack`.
+    /// The `challenge_ack` of the acceptor.
     pub ack: Option<Received<()>>,
-    /// What is odd about the initiator's challenge in `challenge_reply`.
+    /// The way in which the initiator's challenge in `challenge_reply` is not random, if it is not.
     pub odd_challenge: Option<OddChallenge>,
-    /// Whether part of a message is missing in the capture.
+    /// Whether the capture lacks a part of a message.
     pub is_torn: bool,
-    /// Whether the position of each side in the protocol was never known, or was lost.
+    /// Whether the protocol state of each side was never known, or was lost at a gap.
     pub is_lost: PerRole<bool>,
-    /// What the candidate cookies show of the digest of each side.
+    /// Result of the candidate cookies for the digest of each side.
     pub cookies: PerRole<CookieTest>,
 }
 
-/// A message of one side: what it has, the packet with its last byte, and where in its stream it ends.
+/// A message of one side with the packet of its last byte and its end in the TCP stream.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Received<T> {
-    /// What the message has.
+    /// Content of the message.
     pub what: T,
     /// The packet with its last byte.
     pub mark: PacketRef,
-    /// Offset in the sender's TCP stream behind its last byte.
+    /// Offset in the sender's TCP stream after its last byte.
     pub end: TcpOffset,
 }
 
-/// How a side presents itself, in `send_name` or `challenge`.
+/// Name, flags and creation of a side, in `send_name` or `challenge`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Hello {
-    /// Layout on the wire, 5 or 6.
+    /// Handshake version of the message, 5 or 6.
     pub version: u8,
-    /// Capability flags.
+    /// Distribution flags of the node.
     pub flags: DistFlags,
-    /// Incarnation of the node, where the layout has it.
+    /// Creation of the node, which version 5 does not have.
     pub creation: Option<u32>,
     /// Node name, or only its host in a request for a dynamic name.
     pub name: Arc<str>,
-    /// Exact bytes of `name` in hex where they are no UTF-8.
+    /// Exact bytes of `name` in hex if they are not UTF-8.
     pub name_hex: Option<String>,
     /// False for a name that a node must refuse.
     pub is_legal: bool,
 }
 
-/// Status of the acceptor: whether the handshake goes on.
+/// Text of the acceptor's status, which decides how the handshake continues.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusText {
-    /// `ok`.
+    /// `ok`: the handshake continues.
     Ok,
     /// `ok_simultaneous`: the acceptor drops its own dial for this one.
     OkSimultaneous,
-    /// `nok`: the acceptor's own dial goes on instead.
+    /// `nok`: the acceptor's own dial continues instead.
     Nok,
-    /// `not_allowed`.
+    /// `not_allowed`: the acceptor refuses the connection.
     NotAllowed,
     /// `alive`: the acceptor has a connection with a node of this name.
     Alive,
-    /// `named:`, with the name and its exact bytes in hex where they are no UTF-8.
+    /// `named:`, with the name and, if they are not UTF-8, its exact bytes in hex.
     Named(Arc<str>, Option<String>),
-    /// Any other text.
+    /// A text that the protocol does not define.
     Other(String),
 }
 
 impl StatusText {
-    /// Its text on the wire.
+    /// The text as sent on the wire.
     pub fn text(&self) -> &str {
         match self {
             Self::Ok => "ok",
@@ -100,26 +100,26 @@ impl StatusText {
     }
 }
 
-/// A challenge that is no random number.
+/// The kind of a challenge that is not a random number.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OddChallenge {
-    /// One of those that simple programs send each time: 0, or the bytes 1 to 4.
+    /// A constant that simple programs send each time: 0, or the bytes 1 to 4.
     Constant,
-    /// That of the other side.
+    /// A copy of the other side's challenge.
     Echo,
 }
 
-/// Which candidate cookie a digest was made with.
+/// The candidate cookie that a digest was made with.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CookieTest {
-    /// Digest or challenge was not seen, or there are no candidates.
+    /// The digest or the challenge was not seen, or there are no candidates.
     #[default]
     Untested,
-    /// None of the candidates.
+    /// None of the candidates fits the digest.
     NoneFits,
-    /// The candidate with this label.
+    /// The candidate with this label fits.
     Fits(Arc<str>),
 }
 
@@ -150,7 +150,7 @@ impl PerRole<CookieTest> {
 }
 
 impl HandshakeFacts {
-    /// The message furthest along that was seen whole.
+    /// The latest message of the handshake that was completely seen.
     pub fn reached(&self) -> Option<MessageKind> {
         let seen = [
             (self.ack.is_some(), MessageKind::ChallengeAck),
@@ -163,7 +163,7 @@ impl HandshakeFacts {
         seen.into_iter().find(|(seen, _)| *seen).map(|(_, kind)| kind)
     }
 
-    /// The message in which the side in this role gave its name.
+    /// The message with the name of the side in this role.
     pub const fn hello(&self, role: Role) -> Option<&Received<Hello>> {
         match role {
             Role::Initiator => self.send_name.as_ref(),
@@ -171,8 +171,8 @@ impl HandshakeFacts {
         }
     }
 
-    /// Name of the side in this role, and its exact bytes in hex where they are no UTF-8. An initiator goes by the
-    /// name that the acceptor gave it, if it asked for one.
+    /// Name of the side in this role and, if they are not UTF-8, its exact bytes in hex. An initiator that asked for a
+    /// dynamic name has the name that the acceptor assigned.
     pub fn name(&self, role: Role) -> Option<(&Arc<str>, Option<&String>)> {
         if let (Role::Initiator, Some(Received { what: StatusText::Named(name, name_hex), .. })) =
             (role, &self.status)
@@ -180,51 +180,51 @@ impl HandshakeFacts {
             return Some((name, name_hex.as_ref()));
         }
         let hello = &self.hello(role)?.what;
-        // Only a host, where a name was asked for and not given.
+        // A request for a dynamic name has only the host.
         let is_name = role == Role::Acceptor || hello.name.contains('@');
         is_name.then_some((&hello.name, hello.name_hex.as_ref()))
     }
 
-    /// Whether one side has a hello without `flag`.
+    /// Whether the hello of a side lacks `flag`.
     pub fn lacks(&self, flag: DistFlags) -> bool {
         let hellos = [&self.send_name, &self.challenge].into_iter().flatten();
         hellos.into_iter().any(|hello| !hello.what.flags.contains(flag))
     }
 }
 
-/// One message of a handshake, as it came.
+/// One message of a handshake, as it was sent.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct HandshakeObservation {
-    /// Which message.
+    /// Kind of the message.
     pub message: MessageKind,
-    /// Who sent it.
+    /// The side that sent it.
     pub from: Role,
-    /// Layout on the wire, 5 or 6, where the message has two.
+    /// Handshake version of the message, 5 or 6, if it has one.
     pub version: Option<u8>,
     /// Node name, or only its host in a request for a dynamic name.
     pub name: Option<Arc<str>>,
-    /// Exact bytes of `name` in hex where they are no UTF-8.
+    /// Exact bytes of `name` in hex if they are not UTF-8.
     pub name_hex: Option<String>,
-    /// Capability flags; the high half alone in a `complement`, in its place.
+    /// Distribution flags; a `complement` has the upper 32 bits only, at their position.
     pub flags: Option<DistFlags>,
-    /// Incarnation of the node.
+    /// Creation of the node.
     pub creation: Option<u32>,
-    /// Text of a status.
+    /// Text of a `status` message.
     pub status: Option<String>,
     /// Dynamic name granted by a `named:` status.
     pub assigned_name: Option<Arc<str>>,
-    /// Exact bytes of `assigned_name` in hex where they are no UTF-8.
+    /// Exact bytes of `assigned_name` in hex if they are not UTF-8.
     pub assigned_name_hex: Option<String>,
     /// Label of the candidate cookie that the digest was made with.
     pub cookie: Option<Arc<str>>,
-    /// The challenge, where secrets were asked for.
+    /// The number in the challenge; only with `--include-secrets`.
     pub challenge: Option<u32>,
-    /// The digest in hex, where secrets were asked for.
+    /// The digest in hex; only with `--include-secrets`.
     pub digest: Option<String>,
 }
 
 impl HandshakeObservation {
-    /// A message of which only the kind and the sender are known.
+    /// An observation with the kind and the sender of a message.
     pub const fn new(message: MessageKind, from: Role) -> Self {
         Self {
             message,

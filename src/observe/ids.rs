@@ -1,4 +1,4 @@
-//! What connections and incidents are called.
+//! Identifiers of connections and incidents.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub enum TransportProtocol {
     Tcp,
 }
 
-/// The first 8 bytes of the MD5 of `text`, as 16 hex digits: an id that any machine finds again.
+/// The first 8 bytes of the MD5 of `text`, as 16 hex digits: an identifier that is the same on any machine.
 pub fn short_id(text: &str) -> Arc<str> {
     let digest = u128::from_be_bytes(md5::compute(text).0);
     format!("{:016x}", digest >> 64).into()

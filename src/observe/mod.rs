@@ -1,7 +1,7 @@
-//! What the capture showed, connection by connection: the facts, before anything is judged.
+//! Facts: what the capture showed of each connection, before a verdict.
 //!
-//! In: nothing; `protocol/` and the engine build these values. Out: [`Fact`], the one stream from the first half
-//! of the engine (packets to facts) to the second (facts to records, [`crate::judge`] and [`crate::detect`]).
+//! `protocol/` and the engine build these values. [`Fact`] is the only type that passes from the first half of the
+//! engine (packets to facts) to the second (facts to records, [`crate::judge`] and [`crate::detect`]).
 //! A fact is owned, can be serialized and read back, and knows no other connection: facts of several runs can be
 //! merged, sorted by [`Recorded::clock`], and judged together.
 
@@ -22,7 +22,7 @@ pub use self::ids::*;
 pub use self::messages::{Execution, RuleTrigger};
 pub use self::per_role::{PerRole, Role};
 pub use self::sums::*;
-pub use crate::wire::epmd::{EpmdTag, NodeType as EpmdNodeType};
+pub use crate::wire::epmd::{EpmdNodeType, EpmdTag};
 pub use crate::wire::flags::DistFlags;
 pub use crate::wire::handshake::MessageKind;
 
@@ -39,7 +39,7 @@ use crate::time::Timestamp;
 /// Version of the serialized form of [`Recorded`]; a reader refuses any other.
 pub const VERSION: u8 = 1;
 
-/// A fact with its place in the order of its run.
+/// A fact with its position in the order of its run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Recorded {
     /// [`VERSION`] of the program that wrote it.
@@ -49,77 +49,77 @@ pub struct Recorded {
     pub clock: Timestamp,
     /// Position among all facts of the run, from 0.
     pub sequence: u64,
-    /// The fact itself.
+    /// The fact that was recorded.
     pub fact: Fact,
 }
 
-/// Something that the capture showed.
+/// One fact that the capture showed.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fact {
-    /// A distribution connection, as far as it was seen.
+    /// A distribution connection, as far as it was observed.
     Connection {
-        /// When, and on which connection.
+        /// Packet, time and connection of the fact.
         settled: Settled,
-        /// What it showed.
+        /// What the connection showed.
         seen: Box<Observation>,
     },
-    /// A request to a port mapper, and what came of it.
+    /// A request to EPMD, and its outcome.
     Epmd {
-        /// When, and on which connection.
+        /// Packet, time and connection of the fact.
         settled: Settled,
-        /// What it showed.
+        /// What the request showed.
         seen: Box<EpmdObservation>,
     },
     /// One message of a handshake.
     Handshake {
-        /// When, and on which connection.
+        /// Packet, time and connection of the fact.
         settled: Settled,
-        /// The message.
+        /// The content of the message.
         message: Box<HandshakeObservation>,
     },
-    /// A message after the handshake that a rule looks at.
+    /// A message after the handshake that a rule evaluates.
     Message {
-        /// When, and on which connection.
+        /// Packet, time and connection of the fact.
         settled: Settled,
-        /// The message.
+        /// The message and the reason why rules need it.
         message: Box<TriggerMessage>,
     },
     /// Something on a connection that the protocol does not allow.
     Anomaly {
-        /// When, and on which connection.
+        /// Packet, time and connection of the fact.
         settled: Settled,
-        /// What is wrong.
+        /// The kind of the anomaly, and its position.
         anomaly: Anomaly,
     },
-    /// A name server has answered.
+    /// An answer of a name server.
     Resolved(Resolved),
-    /// The capture file itself names an address.
+    /// A name of an address in the capture file itself.
     ListedName {
-        /// The address.
+        /// The address that has a name.
         ip: IpAddr,
-        /// Its name, as a host may have one.
+        /// Host name of the address.
         name: Arc<str>,
     },
-    /// The run has ended at its clock: whatever happened by then was observed, or is not in the capture.
+    /// The end of the run, at its clock: everything up to then was observed, or is not in the capture.
     End,
 }
 
-/// Which packet settled a fact, and on which connection.
+/// The packet that settled a fact, and its connection.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Settled {
     /// Capture time of that packet, or the moment on the capture's clock at which the fact was settled without one.
     pub at: Timestamp,
-    /// That packet.
+    /// The packet that settled the fact, if one did.
     pub frame: Option<FrameRef>,
-    /// Input of the connection, where no packet settled the fact.
+    /// Input of the connection, if no packet settled the fact.
     pub input: Option<u16>,
-    /// The TCP connection.
+    /// Identifiers of the TCP connection.
     pub connection: Arc<ConnectionIds>,
 }
 
 impl Settled {
-    /// The input that shows the fact.
+    /// The number of the input that shows the fact.
     pub fn shown_by_input(&self) -> Option<u16> {
         self.frame.map(|frame| frame.input).or(self.input)
     }
@@ -128,11 +128,11 @@ impl Settled {
 /// First bytes of another protocol.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Foreign {
-    /// Who sent them.
+    /// The side that sent them.
     pub from: Role,
-    /// The packet that brought them.
+    /// The packet with the first of them.
     pub mark: crate::packet::PacketRef,
-    /// What they look like, in words.
+    /// The protocol that they look like, for a sentence.
     pub looks_like: Cow<'static, str>,
 }
 

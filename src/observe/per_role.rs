@@ -48,7 +48,7 @@ impl fmt::Display for Role {
 /// One value for each side of a connection.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PerRole<T> {
-    /// Value of the initiator.
+    /// The value of the initiator.
     pub initiator: T,
     /// Value of the acceptor.
     pub acceptor: T,
@@ -60,12 +60,12 @@ impl<T> PerRole<T> {
         Self { initiator: make(Role::Initiator), acceptor: make(Role::Acceptor) }
     }
 
-    /// Both values by reference.
+    /// References to both values.
     pub const fn as_ref(&self) -> PerRole<&T> {
         PerRole { initiator: &self.initiator, acceptor: &self.acceptor }
     }
 
-    /// Both values, changed by `change`.
+    /// Both values after `change` was applied to each.
     pub fn map<U>(self, mut change: impl FnMut(T) -> U) -> PerRole<U> {
         PerRole { initiator: change(self.initiator), acceptor: change(self.acceptor) }
     }

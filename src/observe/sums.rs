@@ -1,4 +1,4 @@
-//! What one side sent after the handshake, added up; and the messages that rules look at.
+//! Totals of the messages that one side sent after the handshake, and the messages that rules evaluate.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,97 +8,97 @@ use serde::{Deserialize, Serialize};
 use super::{Role, RuleTrigger};
 use crate::packet::PacketRef;
 
-/// The messages of one side after the handshake, added up.
+/// Totals of the messages that one side sent after the handshake.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct MessageSums {
-    /// By operation, the most frequent first.
+    /// Messages by operation, the most frequent first.
     pub operations: Vec<NameCount>,
-    /// By the registered name they were for: the busiest ten.
+    /// Messages by registered name of the receiver: the ten most frequent.
     pub names: Vec<NameCount>,
-    /// By the function they had run: the busiest ten, as `module:name/arity`.
+    /// Messages by the function that they call, as `module:name/arity`: the ten most frequent.
     pub functions: Vec<NameCount>,
-    /// The largest message that was sent whole.
+    /// The largest message that was sent completely.
     pub largest: Option<LargestMessage>,
-    /// Messages that came in several frames.
+    /// Number of messages that were sent in several frames.
     pub fragmented: u64,
-    /// Frames of those messages.
+    /// Number of frames of those messages.
     pub fragments: u64,
-    /// Of those messages the ones that never became whole.
+    /// Number of those messages without their last fragment.
     pub unfinished: u64,
-    /// Frames of which the capture lacks the header or control term.
+    /// Number of frames of which the capture lacks the header or control term.
     pub unreadable: u64,
-    /// Requests of this side to the other.
+    /// Requests of this side to the other, by kind.
     pub calls: Vec<CallSums>,
     /// `net_ticktime` in seconds, as the shortest time from tick to tick implies: four ticks are sent in it.
     pub tick_time_s: Option<u64>,
     /// The longest time in which this side sent no byte.
     pub longest_silence: Option<PauseSpan>,
-    /// The longest time in which this side let the other send nothing: its receive window was closed.
+    /// The longest time in which the other side could send nothing, because this side's receive window was closed.
     pub longest_stall: Option<PauseSpan>,
 }
 
 /// Messages of one kind, and their bytes with all frames.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct NameCount {
-    /// Operation, registered name or function.
+    /// Name of the operation, process or function.
     pub name: Box<str>,
     /// Number of these messages.
     pub messages: u64,
-    /// Their bytes, length prefixes included.
+    /// Bytes of these messages with their length prefixes.
     pub bytes: u64,
 }
 
 /// The largest message of one side.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct LargestMessage {
-    /// Its bytes with all frames.
+    /// Bytes of the message in all its frames.
     pub bytes: u64,
-    /// Name of its operation.
+    /// Name of the message's operation.
     pub operation: Cow<'static, str>,
-    /// The packet that brought its end.
+    /// The packet with its last byte.
     pub at: PacketRef,
 }
 
-/// A time in which something did not happen.
+/// A period in which nothing was sent, with its length and start.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct PauseSpan {
-    /// How long it lasted.
+    /// Length of the period in microseconds.
     pub lasted_us: u64,
-    /// The packet before it, or with which it began.
+    /// The packet before the period, or the one that began it.
     pub since: PacketRef,
 }
 
-/// Requests of one side of one kind, and what came of them.
+/// Requests of one side and of one kind, by their result.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct CallSums {
-    /// `gen_call`, `rpc` or `spawn`.
+    /// The kind: `gen_call`, `rpc` or `spawn`.
     pub kind: Cow<'static, str>,
     /// Number of requests sent.
     pub asked: u64,
-    /// Of those, the ones that were answered.
+    /// Number of requests that were answered.
     pub answered: u64,
-    /// The ones still without an answer.
+    /// Number of requests still without an answer.
     pub unanswered: u64,
-    /// The ones whose caller waited no longer.
+    /// Number of requests whose caller stopped waiting.
     pub given_up: u64,
-    /// The ones for a process that does not exist.
+    /// Number of requests to a process that does not exist.
     pub noproc: u64,
-    /// The ones whose process ended, or was not made.
+    /// Number of requests whose process ended, or was not created.
     pub down: u64,
-    /// Half of the answers took no longer; to within 3 %.
+    /// Median of the response times, to within 3 %.
     pub median_us: Option<u64>,
-    /// 99 of 100 answers took no longer; to within 3 %.
+    /// 99th percentile of the response times, to within 3 %.
     pub p99_us: Option<u64>,
-    /// The call with the slowest answer.
+    /// The request with the slowest answer.
     pub slowest: Option<SlowestCall>,
     /// The oldest request still without an answer.
     pub oldest_unanswered: Option<PacketRef>,
 }
 
-/// A request and its answer.
+/// A request with its answer and the time between them.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct SlowestCall {
-    /// Time from one to the other.
+    /// Time from the request to the answer.
     pub latency_us: u64,
     /// The packet with the request.
     pub request: PacketRef,
@@ -106,7 +106,7 @@ pub struct SlowestCall {
     pub answer: PacketRef,
 }
 
-/// A message after the handshake that a rule looks at.
+/// A message after the handshake that a rule evaluates.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TriggerMessage {
     /// The packet that brought its last byte.
@@ -115,16 +115,16 @@ pub struct TriggerMessage {
     pub from: Role,
     /// Name of the operation in the specification.
     pub operation: Cow<'static, str>,
-    /// Why rules look at it.
+    /// The reason why rules evaluate the message.
     pub trigger: RuleTrigger,
-    /// The function that it has run, where it has one run.
+    /// The function that the message calls, if it calls one.
     pub call: Option<TriggerCall>,
 }
 
-/// The function that a message has run on the other node.
+/// The function that a message calls on the other node.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TriggerCall {
-    /// Name of the convention, such as `rpc_call`.
+    /// Kind of the call, such as `rpc_call`.
     pub kind: Cow<'static, str>,
     /// Module of the function.
     pub module: Option<Arc<str>>,

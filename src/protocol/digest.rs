@@ -1,9 +1,9 @@
-//! Cookies and challenge digests: the only file that reads a cookie's bytes.
+//! Candidate cookies and challenge digests. The bytes of a cookie are read in this file alone.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A candidate cookie. Shows as its label wherever it is printed; its bytes stay in this file.
+/// A candidate cookie. It prints as its label, so that its bytes do not get into output or logs.
 #[derive(Clone)]
 pub struct Cookie {
     label: Arc<str>,
@@ -11,20 +11,20 @@ pub struct Cookie {
 }
 
 impl Cookie {
-    /// A cookie of these bytes, known to people as `label`.
+    /// A cookie of these bytes, printed as `label`.
     pub fn new(label: &str, secret: &[u8]) -> Self {
         Self { label: label.into(), secret: secret.into() }
     }
 
-    /// What it is called in the output.
+    /// The name of the cookie in the output.
     pub const fn label(&self) -> &Arc<str> {
         &self.label
     }
 
-    /// Whether `digest` was made with this cookie: MD5 of the cookie and the challenge in decimal.
+    /// Whether `digest` is that of this cookie for `challenge`: MD5 of the cookie and the challenge in decimal.
     ///
     /// Spec: *Distribution Protocol*, "The Handshake in Detail", on `gen_digest`.
-    fn made(&self, digest: &[u8; 16], challenge: u32) -> bool {
+    fn matches(&self, digest: &[u8; 16], challenge: u32) -> bool {
         let mut context = md5::Context::new();
         context.consume(&self.secret);
         context.consume(challenge.to_string());
@@ -46,30 +46,30 @@ impl fmt::Display for Cookie {
 
 /// The candidate cookies of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Cookies(Vec<Cookie>);
+pub struct CandidateCookies(Vec<Cookie>);
 
-impl Cookies {
-    /// Adds a candidate. A cookie that is known under another label already is left out: one secret has
-    /// one name, so that two labels always mean two cookies.
+impl CandidateCookies {
+    /// Adds a candidate, unless it has the bytes of an earlier one. Each secret keeps its first label, so that two
+    /// labels always mean two cookies.
     pub fn add(&mut self, cookie: Cookie) {
         if self.0.iter().all(|known| known.secret != cookie.secret) {
             self.0.push(cookie);
         }
     }
 
-    /// How many there are.
+    /// The number of candidate cookies.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no candidate.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Label of the candidate that `digest` was made with in answer to `challenge`.
-    pub fn that_made(&self, digest: &[u8; 16], challenge: u32) -> Option<Arc<str>> {
-        self.0.iter().find(|cookie| cookie.made(digest, challenge)).map(|c| Arc::clone(&c.label))
+    /// Label of the candidate whose digest for `challenge` is `digest`.
+    pub fn matching(&self, digest: &[u8; 16], challenge: u32) -> Option<Arc<str>> {
+        self.0.iter().find(|cookie| cookie.matches(digest, challenge)).map(|c| Arc::clone(&c.label))
     }
 }
 
@@ -85,22 +85,22 @@ mod tests {
     ];
 
     #[test]
-    fn a_digest_names_the_cookie_it_was_made_with() {
-        let mut cookies = Cookies::default();
+    fn a_digest_matches_the_cookie_it_was_made_with() {
+        let mut cookies = CandidateCookies::default();
         cookies.add(Cookie::new("other", b"c"));
-        assert_eq!(cookies.that_made(&DIGEST, CHALLENGE), None);
+        assert_eq!(cookies.matching(&DIGEST, CHALLENGE), None);
         cookies.add(Cookie::new("right", b"C"));
-        assert_eq!(cookies.that_made(&DIGEST, CHALLENGE).as_deref(), Some("right"));
-        assert_eq!(cookies.that_made(&DIGEST, CHALLENGE + 1), None);
+        assert_eq!(cookies.matching(&DIGEST, CHALLENGE).as_deref(), Some("right"));
+        assert_eq!(cookies.matching(&DIGEST, CHALLENGE + 1), None);
     }
 
     #[test]
-    fn one_secret_has_one_name() {
-        let mut cookies = Cookies::default();
+    fn a_secret_keeps_its_first_label() {
+        let mut cookies = CandidateCookies::default();
         cookies.add(Cookie::new("first", b"C"));
         cookies.add(Cookie::new("second", b"C"));
         assert_eq!(cookies.len(), 1);
-        assert_eq!(cookies.that_made(&DIGEST, CHALLENGE).as_deref(), Some("first"));
+        assert_eq!(cookies.matching(&DIGEST, CHALLENGE).as_deref(), Some("first"));
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! One connection to a port mapper: a request, its reply, and what came of it.
+//! One connection to EPMD: a request, its reply and its outcome.
 //!
-//! A reply has no length of its own: the request tells what it is, a length inside or the close where it
-//! ends.
+//! In: plain bytes of both directions, and the close. Out: an observation of each request. A reply has no length
+//! prefix: the request determines its layout, and a length inside it, or the close, where it ends.
 
 use std::sync::Arc;
 
-use super::{ConnOutput, Now, Observed, ReportReason};
+use super::connection::{Now, ReportReason};
+use super::{ConnOutput, Observed};
 use crate::flow::Direction;
 use crate::identify;
 use crate::limits::Limits;
@@ -21,78 +22,85 @@ use crate::transport::PlainChunk;
 use crate::wire::epmd::{self as wire, EpmdTag, Port2Resp, Request};
 use crate::wire::{Cut, WireError, decode, framing};
 
-/// What is said on one connection to a port mapper.
+/// The requests and the reply on one connection to EPMD.
 #[derive(Debug)]
-pub(super) struct EpmdTalk {
+pub(super) struct EpmdConnection {
     requester: Direction,
-    request: Stream,
-    reply: Stream,
-    asked: Option<Asked>,
+    request: StreamBuffer,
+    reply: StreamBuffer,
+    first_request: Option<SeenRequest>,
     /// Requests behind the first, which EPMD never answers.
-    pipelined: Vec<Asked>,
-    broken: Option<Foreign>,
-    /// Where the asker closed, before the port mapper did.
-    left: Option<PacketRef>,
-    /// What was told of the first request, if anything.
-    told: Option<EpmdOutcome>,
-    registration: Option<Registration>,
+    pipelined: Vec<SeenRequest>,
+    /// The data of the requester that are no EPMD request. Nothing behind them is read.
+    malformed: Option<Foreign>,
+    /// The packet with which the requester closed, if it closed before EPMD did.
+    requester_close: Option<PacketRef>,
+    /// The outcome of the first request in its last observation; `None` before the first one.
+    reported: Option<EpmdOutcome>,
+    registration: Option<ActiveRegistration>,
 }
 
+/// The bytes of one direction that are not parsed yet.
 #[derive(Debug, Default)]
-struct Stream {
+struct StreamBuffer {
+    /// Never longer than `Limits::epmd_reply`.
     bytes: Vec<u8>,
-    torn: bool,
+    /// Whether bytes are missing behind `bytes`, because of a gap or of the bound.
+    is_cut: bool,
     first: Option<PacketRef>,
     last: Option<PacketRef>,
 }
 
+/// A request, and the packet with its last byte.
 #[derive(Debug)]
-struct Asked {
+struct SeenRequest {
     tag: EpmdTag,
     record: EpmdObservation,
     mark: PacketRef,
 }
 
+/// A registration that EPMD accepted, which lasts until its connection closes.
 #[derive(Debug)]
-struct Registration {
+struct ActiveRegistration {
     name: Option<Arc<str>>,
     name_hex: Option<String>,
     port: Option<u16>,
     since: Timestamp,
 }
 
-impl EpmdTalk {
+impl EpmdConnection {
     pub(super) fn new(requester: Direction) -> Self {
         Self {
             requester,
-            request: Stream::default(),
-            reply: Stream::default(),
-            asked: None,
+            request: StreamBuffer::default(),
+            reply: StreamBuffer::default(),
+            first_request: None,
             pipelined: Vec::new(),
-            broken: None,
-            left: None,
-            told: None,
+            malformed: None,
+            requester_close: None,
+            reported: None,
             registration: None,
         }
     }
 
-    /// Who asks.
+    /// The direction that the requests are sent in.
     pub(super) const fn requester(&self) -> Direction {
         self.requester
     }
 
-    /// Whether a node is registered through this connection: it stays quiet for as long as that lives.
+    /// Whether a node is registered on this connection, which stays open and quiet as long as the node runs.
     pub(super) const fn is_registration(&self) -> bool {
         self.registration.is_some()
     }
 
-    /// How the connection was closed, as far as it goes.
+    /// Takes in the first close of the connection as known before the next segment.
     pub(super) fn on_close(&mut self, close: Option<FirstClose>) {
-        let by_asker = close.filter(|close| close.by == Some(self.requester));
-        self.left = self.left.or_else(|| by_asker.map(|close| close.mark));
+        let by_requester = close.filter(|close| close.by == Some(self.requester));
+        self.requester_close =
+            self.requester_close.or_else(|| by_requester.map(|close| close.mark));
     }
 
-    /// The next stretch of one direction.
+    /// Takes in the next bytes of one direction, or a gap.
     pub(super) fn on_stream(
         &mut self,
         direction: Direction,
@@ -105,23 +113,24 @@ impl EpmdTalk {
         stream.first.get_or_insert(*chunk.packet);
         stream.last = Some(*chunk.packet);
         match chunk.event {
-            StreamEvent::Gap(_) => stream.torn = true,
-            StreamEvent::Data(bytes) if !stream.torn => {
+            StreamEvent::Gap(_) => stream.is_cut = true,
+            StreamEvent::Data(bytes) if !stream.is_cut => {
                 let room = limits.epmd_reply.saturating_sub(stream.bytes.len());
                 let kept = bytes.get(..room.min(bytes.len())).unwrap_or_default();
                 stream.bytes.extend_from_slice(kept);
-                stream.torn = kept.len() < bytes.len();
+                stream.is_cut = kept.len() < bytes.len();
             }
             StreamEvent::Data(_) => {}
         }
         if from_requester {
             self.cut_requests(out);
         }
-        self.answer_if_whole(out);
+        self.report_whole_reply(out);
     }
 
+    /// Parses the whole requests received so far.
     fn cut_requests(&mut self, out: &mut ConnOutput) {
-        while self.broken.is_none() && self.pipelined.len() < MAX_PIPELINED {
+        while self.malformed.is_none() && self.pipelined.len() < MAX_PIPELINED {
             let (Some(first), Some(mark)) = (self.request.first, self.request.last) else { return };
             let (body, used) = match framing::cut_packet2(&self.request.bytes) {
                 Cut::Message { body, used } if !body.is_empty() && used < INBUF_SIZE => {
@@ -129,29 +138,31 @@ impl EpmdTalk {
                 }
                 Cut::Need(more) if self.request.bytes.len() + more < INBUF_SIZE => return,
                 _ => {
-                    self.break_off(first, WireError::malformed("length", 0), out);
+                    self.on_malformed(first, WireError::malformed("length", 0), out);
                     return;
                 }
             };
             match decode(body, wire::request) {
                 Ok(Request::Unknown(_)) => {
-                    self.break_off(first, WireError::malformed("tag", 0), out);
+                    self.on_malformed(first, WireError::malformed("tag", 0), out);
                 }
                 Ok(request) => {
-                    let asked = Asked { tag: request.tag(), record: record_of(&request), mark };
+                    let seen =
+                        SeenRequest { tag: request.tag(), record: observation_of(&request), mark };
                     self.request.bytes.drain(..used);
-                    if self.asked.is_none() {
-                        self.asked = Some(asked);
+                    if self.first_request.is_none() {
+                        self.first_request = Some(seen);
                     } else {
-                        self.pipelined.push(asked);
+                        self.pipelined.push(seen);
                     }
                 }
-                Err(error) => self.break_off(first, error, out),
+                Err(error) => self.on_malformed(first, error, out),
             }
         }
     }
 
-    fn break_off(&mut self, mark: PacketRef, error: WireError, out: &mut ConnOutput) {
+    /// Reports that the requester does not send EPMD requests, and drops its data.
+    fn on_malformed(&mut self, mark: PacketRef, error: WireError, out: &mut ConnOutput) {
         let looks_like = identify::looks_like(&self.request.bytes);
         out.push(Observed::Anomaly(Anomaly {
             kind: AnomalyKind::Malformed,
@@ -160,57 +171,57 @@ impl EpmdTalk {
             detail: format!("expected an EPMD request, found {looks_like}"),
         }));
         let looks_like = looks_like.into();
-        self.broken = Some(Foreign { from: Role::Initiator, mark, looks_like });
+        self.malformed = Some(Foreign { from: Role::Initiator, mark, looks_like });
         self.request.bytes = Vec::new();
     }
 
-    /// Tells what came of the request as soon as the reply shows its own end.
-    fn answer_if_whole(&mut self, out: &mut ConnOutput) {
+    /// Reports the request as soon as its reply is complete by its own length.
+    fn report_whole_reply(&mut self, out: &mut ConnOutput) {
         if self.is_settled() {
             return;
         }
-        let Some(asked) = &self.asked else { return };
-        let cut = match asked.tag {
+        let Some(request) = &self.first_request else { return };
+        let cut = match request.tag {
             EpmdTag::ALIVE2_REQ => framing::cut_alive2_resp(&self.reply.bytes),
             EpmdTag::PORT_PLEASE2_REQ => framing::cut_port2_resp(&self.reply.bytes),
             _ => return,
         };
         if matches!(cut, Cut::Message { .. }) {
-            self.tell_reply(out);
+            self.report_reply(out);
         }
     }
 
-    /// Tells the request with the reply as it is.
-    fn tell_reply(&mut self, out: &mut ConnOutput) {
-        let Some(asked) = &self.asked else { return };
-        let mut record = asked.record.clone();
-        record.outcome = read_reply(asked.tag, &self.reply.bytes, &mut record);
-        record.seen.request = Some(asked.mark);
+    /// Reports the request with the reply received so far.
+    fn report_reply(&mut self, out: &mut ConnOutput) {
+        let Some(request) = &self.first_request else { return };
+        let mut record = request.record.clone();
+        record.outcome = read_reply(request.tag, &self.reply.bytes, &mut record);
+        record.seen.request = Some(request.mark);
         record.seen.reply = self.reply.last;
-        record.seen.close = self.left;
-        record.seen.closed_by = self.left.map(|_| Role::Initiator);
+        record.seen.close = self.requester_close;
+        record.seen.closed_by = self.requester_close.map(|_| Role::Initiator);
         record.response_time_us =
-            self.reply.last.map(|reply| micros(reply.at.since(asked.mark.at)));
-        if asked.tag == EpmdTag::ALIVE2_REQ && record.outcome == EpmdOutcome::Answered {
-            self.registration = Some(Registration {
+            self.reply.last.map(|reply| micros(reply.at.since(request.mark.at)));
+        if request.tag == EpmdTag::ALIVE2_REQ && record.outcome == EpmdOutcome::Answered {
+            self.registration = Some(ActiveRegistration {
                 name: record.name.clone(),
                 name_hex: record.name_hex.clone(),
                 port: record.port,
-                since: self.reply.last.map_or(asked.mark.at, |mark| mark.at),
+                since: self.reply.last.map_or(request.mark.at, |mark| mark.at),
             });
         }
-        self.told = Some(record.outcome);
+        self.reported = Some(record.outcome);
         out.push(Observed::Epmd(Box::new(record)));
     }
 
-    /// Whether what was told of the request is the last word: a late answer still counts.
+    /// Whether the reported outcome is final. One without an answer is not, since the answer may come late.
     const fn is_settled(&self) -> bool {
-        !matches!(self.told, None | Some(EpmdOutcome::Unanswered | EpmdOutcome::Incomplete))
+        !matches!(self.reported, None | Some(EpmdOutcome::Unanswered | EpmdOutcome::Incomplete))
     }
 
-    /// The connection is over, or quiet, or the capture ends: tells what has not been told. One that is
-    /// just quiet may still be answered.
-    /// Up to the moment `lost`, what the capture does not show may have been there.
+    /// Reports what has not been reported, when the connection is over or quiet or the capture ends. A quiet
+    /// connection may still get an answer. Until `lost` the capture has lost packets, so that packets which it does
+    /// not show may have been sent.
     pub(super) fn on_end(
         &mut self,
         tcp: &TcpConnection,
@@ -240,36 +251,36 @@ impl EpmdTalk {
         let waits = why == ReportReason::Quiet
             && closed.is_none()
             && outcome == Some(EpmdOutcome::Incomplete);
-        if waits || self.told.is_some() && self.told == outcome {
+        if waits || self.reported.is_some() && self.reported == outcome {
             return;
         }
         let seen = self.seen(tcp);
-        if outcome.is_none() && self.asked.is_some() {
-            self.tell_reply(out);
+        if outcome.is_none() && self.first_request.is_some() {
+            self.report_reply(out);
         } else {
             let outcome = outcome.unwrap_or_default();
-            self.told = Some(outcome);
-            let mut record = match &self.asked {
-                Some(asked) => asked.record.clone(),
-                None => unasked(&self.reply.bytes),
+            self.reported = Some(outcome);
+            let mut record = match &self.first_request {
+                Some(request) => request.record.clone(),
+                None => reply_alone(&self.reply.bytes),
             };
-            if self.asked.is_some() || record.outcome == EpmdOutcome::Incomplete {
+            if self.first_request.is_some() || record.outcome == EpmdOutcome::Incomplete {
                 record.outcome = outcome;
             }
             record.seen = seen.clone();
             out.push(Observed::Epmd(Box::new(record)));
         }
-        for asked in self.pipelined.drain(..) {
-            let mut record = asked.record;
-            // EPMD closes without a word when more comes than one request.
+        for request in self.pipelined.drain(..) {
+            let mut record = request.record;
+            // EPMD closes without a reply if it receives more than one request.
             let silent = self.reply.bytes.is_empty() && closed.is_some() && is_whole(tcp);
             record.outcome = if silent { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete };
-            record.seen = EpmdPackets { request: Some(asked.mark), ..seen.clone() };
+            record.seen = EpmdPackets { request: Some(request.mark), ..seen.clone() };
             out.push(Observed::Epmd(Box::new(record)));
         }
     }
 
-    /// What came of a request that was not told before the end; `None` when the reply tells.
+    /// The outcome of a request that was not reported before the end; `None` if it depends on the reply.
     fn outcome_at_end(
         &self,
         tcp: &TcpConnection,
@@ -281,16 +292,20 @@ impl EpmdTalk {
                 return Some(EpmdOutcome::ConnectionRefused);
             }
             Opened::Unanswered => {
-                let told = tcp.timed_out(self.requester, now, lost);
-                return Some(if told { EpmdOutcome::Unanswered } else { EpmdOutcome::Incomplete });
+                let is_timeout = tcp.timed_out(self.requester, now, lost);
+                return Some(if is_timeout {
+                    EpmdOutcome::Unanswered
+                } else {
+                    EpmdOutcome::Incomplete
+                });
             }
             Opened::Yes => {}
         }
-        if self.broken.is_some() {
+        if self.malformed.is_some() {
             return Some(EpmdOutcome::Malformed);
         }
-        let Some(asked) = &self.asked else { return Some(EpmdOutcome::Incomplete) };
-        if self.reply.torn {
+        let Some(request) = &self.first_request else { return Some(EpmdOutcome::Incomplete) };
+        if self.reply.is_cut {
             return Some(EpmdOutcome::Incomplete);
         }
         let closed = tcp.first_close().is_some() && is_whole(tcp);
@@ -298,7 +313,7 @@ impl EpmdTalk {
             return Some(if closed { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete });
         }
         let ends_at_close = matches!(
-            asked.tag,
+            request.tag,
             EpmdTag::NAMES_REQ | EpmdTag::DUMP_REQ | EpmdTag::KILL_REQ | EpmdTag::STOP_REQ
         );
         let replier = tcp.side(self.requester.reverse());
@@ -308,54 +323,56 @@ impl EpmdTalk {
         Some(EpmdOutcome::Incomplete)
     }
 
+    /// The packets of the connection, and what they show of the reason for a missing reply.
     fn seen(&self, tcp: &TcpConnection) -> EpmdPackets {
-        let (asker, mapper) = (tcp.side(self.requester), tcp.side(self.requester.reverse()));
-        let syn = asker.syn;
+        let (requester, epmd) = (tcp.side(self.requester), tcp.side(self.requester.reverse()));
+        let syn = requester.syn;
         let refused = tcp.opened().refused();
         let close = tcp.first_close();
-        let said = asker.stream.end();
+        let sent_end = requester.stream.end();
         let is_unread = |close: &FirstClose| {
             close.by == Some(self.requester.reverse())
-                && (close.kind == ClosingFlag::Rst || close.heard.is_some_and(|heard| heard < said))
+                && (close.kind == ClosingFlag::Rst
+                    || close.received.is_some_and(|received| received < sent_end))
         };
         let role = |by| if by == self.requester { Role::Initiator } else { Role::Acceptor };
         EpmdPackets {
             syn: syn.map(|syn| syn.mark),
             syns: syn.map_or(0, |syn| syn.count),
-            request: self.asked.as_ref().map(|asked| asked.mark),
+            request: self.first_request.as_ref().map(|request| request.mark),
             reply: self.reply.last,
             close: refused.or_else(|| close.map(|close| close.mark)),
             icmp: tcp.icmp().map(|icmp| (icmp.kind, icmp.code, icmp.reporter)),
-            foreign: self.broken.clone(),
+            foreign: self.malformed.clone(),
             closed_by: close.and_then(|close| close.by).map(role),
             is_whole: is_whole(tcp),
-            is_acknowledged: asker.stream.acked().is_some_and(|acked| acked >= said),
+            is_acknowledged: requester.stream.acked().is_some_and(|acked| acked >= sent_end),
             is_unread: close.is_some_and(|close| is_unread(&close)),
             is_pipelined: !self.pipelined.is_empty() || !self.request.bytes.is_empty(),
-            is_mute: asker.stream.bytes() + mapper.stream.bytes() == 0,
+            is_mute: requester.stream.bytes() + epmd.stream.bytes() == 0,
         }
     }
 }
 
-/// Whether both directions were seen without a hole.
+/// Whether the capture has both directions without a gap.
 fn is_whole(tcp: &TcpConnection) -> bool {
     tcp.both_seen()
         && tcp.is_whole(Direction::LowToHigh, None)
         && tcp.is_whole(Direction::HighToLow, None)
 }
 
-/// What a request says of itself.
-fn record_of(request: &Request<'_>) -> EpmdObservation {
+/// The observation of a request before its reply.
+fn observation_of(request: &Request<'_>) -> EpmdObservation {
     let mut record = EpmdObservation { request: Some(request.tag()), ..EpmdObservation::default() };
     match *request {
-        Request::Alive2Req(asked) => {
-            (record.name, record.name_hex) = alive_name(asked.name);
-            record.port = Some(asked.port);
-            record.node_type = Some(asked.node_type);
-            record.protocol = Some(asked.protocol);
-            record.highest_version = Some(asked.highest_version);
-            record.lowest_version = Some(asked.lowest_version);
-            record.extra_hex = (!asked.extra.is_empty()).then(|| hex(asked.extra));
+        Request::Alive2Req(node) => {
+            (record.name, record.name_hex) = alive_name(node.name);
+            record.port = Some(node.port);
+            record.node_type = Some(node.node_type);
+            record.protocol = Some(node.protocol);
+            record.highest_version = Some(node.highest_version);
+            record.lowest_version = Some(node.lowest_version);
+            record.extra_hex = (!node.extra.is_empty()).then(|| hex(node.extra));
         }
         Request::PortPlease2Req { name } | Request::StopReq { name } => {
             (record.name, record.name_hex) = alive_name(name);
@@ -369,9 +386,9 @@ fn record_of(request: &Request<'_>) -> EpmdObservation {
     record
 }
 
-/// Adds what a whole reply says, and judges it.
-fn read_reply(asked: EpmdTag, bytes: &[u8], record: &mut EpmdObservation) -> EpmdOutcome {
-    match asked {
+/// Adds the fields of a whole reply to `record`, and returns the outcome that it shows.
+fn read_reply(request: EpmdTag, bytes: &[u8], record: &mut EpmdObservation) -> EpmdOutcome {
+    match request {
         EpmdTag::ALIVE2_REQ => {
             let Ok(reply) = decode(bytes, wire::alive2_resp) else {
                 return EpmdOutcome::Malformed;
@@ -411,15 +428,16 @@ fn read_reply(asked: EpmdTag, bytes: &[u8], record: &mut EpmdObservation) -> Epm
                 let (name, name_hex) = wire_text(registration.name, Charset::Utf8);
                 RegisteredName { name, name_hex, port: registration.port }
             };
-            record.names = Some(if asked == EpmdTag::NAMES_REQ {
+            record.names = Some(if request == EpmdTag::NAMES_REQ {
                 listing.names().map(line).collect()
             } else {
                 listing.dump().filter(|known| known.active).map(line).collect()
             });
         }
         _ => {
-            let text =
-                String::from_utf8_lossy(bytes.get(..MAX_WORD.min(bytes.len())).unwrap_or_default());
+            let text = String::from_utf8_lossy(
+                bytes.get(..MAX_COMMAND_REPLY.min(bytes.len())).unwrap_or_default(),
+            );
             // `NO` to KILL, `NOEXISTSTOPPED` to STOP.
             let refused = text.starts_with("NO");
             record.reply = Some(text.into_owned());
@@ -431,8 +449,8 @@ fn read_reply(asked: EpmdTag, bytes: &[u8], record: &mut EpmdObservation) -> Epm
     EpmdOutcome::Answered
 }
 
-/// A reply whose request was not seen, as far as it tells by itself.
-fn unasked(bytes: &[u8]) -> EpmdObservation {
+/// The observation of a reply whose request was not seen, as far as the reply alone shows it.
+fn reply_alone(bytes: &[u8]) -> EpmdObservation {
     let mut record = EpmdObservation::default();
     let request = match bytes.first() {
         Some(b'w') => EpmdTag::PORT_PLEASE2_REQ,
@@ -447,16 +465,17 @@ fn unasked(bytes: &[u8]) -> EpmdObservation {
     record
 }
 
+/// The text of an alive name, and its hex digits if the text loses bytes.
 fn alive_name(name: &[u8]) -> (Option<Arc<str>>, Option<String>) {
     let (name, name_hex) = wire_text(name, Charset::Utf8);
     (Some(name), name_hex)
 }
 
-/// Where EPMD stops reading: a request and its length are shorter.
+/// Size of the input buffer of EPMD; a request and its length prefix are shorter.
 const INBUF_SIZE: usize = 3060;
 
-/// Requests behind the first that are told one by one.
+/// Most requests behind the first that are reported.
 const MAX_PIPELINED: usize = 16;
 
-/// Longest reply to a command that is kept; the longest there is has 14 bytes.
-const MAX_WORD: usize = 64;
+/// Longest reply to a command that is kept; the longest one that EPMD sends has 14 bytes.
+const MAX_COMMAND_REPLY: usize = 64;

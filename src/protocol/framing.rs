@@ -1,36 +1,36 @@
-//! One direction of a distribution connection, cut into handshake messages.
+//! Cuts one direction of a distribution connection into handshake messages.
 //!
-//! In: plain bytes and gaps in stream order. Out: whole handshake messages, and the position at which frames begin:
-//! `messages/` cuts those. Which message changes the framing is known to the caller.
+//! In: plain bytes and gaps in stream order. Out: whole handshake messages, and the position at which frames begin,
+//! which `messages/` cuts. The caller decides after which message the frames begin.
 
-use crate::identify::{self, Verdict};
+use crate::identify::{self, PayloadMatch};
 use crate::wire::header::{Credible, credible_frame};
 use crate::wire::{Cut, framing};
 
-/// What was cut from a stream.
+/// One item cut from a stream.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum FramingItem<'a> {
     /// A whole handshake message, without its length.
     Handshake(&'a [u8]),
-    /// A handshake message of this length of which the capture lacks a part.
+    /// A handshake message of this length. The capture lacks a part of it.
     HandshakeLost(usize),
-    /// Four zero bytes where the position in the protocol is not known: a tick, or nothing.
+    /// Four zero bytes at an unknown position in the protocol: a tick, or bytes of a message.
     MaybeTick,
-    /// The stream begins with these bytes, which are no handshake message.
+    /// The first bytes of the stream, which are no handshake message.
     Foreign(&'a [u8]),
-    /// These bytes, of a stream whose position in the protocol is lost, begin nothing.
+    /// Bytes at an unknown position in the protocol, which begin neither a handshake message nor a frame.
     Unknown,
 }
 
-/// Cuts one direction. Holds the unfinished tail of a handshake message.
+/// The cutter of one direction, with the incomplete handshake message at the end of its bytes so far.
 #[derive(Debug)]
 pub(super) struct Framing {
     mode: Mode,
-    /// Unfinished tail; never longer than a handshake message with its length.
+    /// The incomplete message; never longer than a handshake message with its length prefix.
     tail: Vec<u8>,
-    /// Number of bytes of the message in `tail` that the capture does not have.
-    hole: usize,
-    /// Longest handshake message accepted.
+    /// Number of bytes of the message in `tail` that the capture lacks.
+    missing: usize,
+    /// Length of the longest handshake message accepted, without its prefix.
     max: usize,
 }
 
@@ -40,52 +40,52 @@ enum Mode {
     Handshake,
     /// Frames, `{packet, 4}`, which `messages/` cuts.
     Frames,
-    /// The position in the protocol is lost, or was never known.
+    /// The position in the protocol is unknown, since a gap or from the start.
     Searching,
-    /// Nothing more is read.
+    /// The rest of the stream is ignored.
     Opaque,
 }
 
 impl Framing {
-    /// A direction whose first byte need not be the first of the stream.
+    /// A cutter of bytes that may begin anywhere in the stream; `max` bounds a handshake message.
     pub(super) const fn new(max: usize) -> Self {
-        Self { mode: Mode::Searching, tail: Vec::new(), hole: 0, max }
+        Self { mode: Mode::Searching, tail: Vec::new(), missing: 0, max }
     }
 
-    /// The next byte is the first of the stream.
+    /// Expects the first byte of the stream next.
     pub(super) const fn begin(&mut self) {
         self.mode = Mode::Handshake;
     }
 
-    /// The handshake of this direction is over.
+    /// Expects frames next, since the last handshake message of this direction has come.
     pub(super) fn switch_to_frames(&mut self) {
         self.mode = Mode::Frames;
         self.tail.clear();
     }
 
-    /// Whether frames come next.
+    /// Whether frames are expected next.
     #[inline]
     pub(super) fn is_in_frames(&self) -> bool {
         self.mode == Mode::Frames
     }
 
-    /// What should be a frame is none, or was not captured.
+    /// Searches for the next message, since the expected frame is none or was not captured.
     pub(super) fn lose_frames(&mut self) {
         self.restart(Mode::Searching);
     }
 
-    /// Nothing more of this direction can be read.
+    /// Ignores the rest of this direction, which cannot be read.
     pub(super) fn close(&mut self) {
         self.mode = Mode::Opaque;
         self.tail = Vec::new();
     }
 
-    /// Takes the bytes that wait for more, to be put before those that come next.
+    /// Takes the bytes of an incomplete message out, for the caller to put before the next ones.
     pub(super) fn take_tail(&mut self) -> Option<Vec<u8>> {
-        (self.hole == 0 && !self.tail.is_empty()).then(|| std::mem::take(&mut self.tail))
+        (self.missing == 0 && !self.tail.is_empty()).then(|| std::mem::take(&mut self.tail))
     }
 
-    /// Cuts the next item from the front of `input`; `None` when it holds no more, or frames begin.
+    /// Cuts the next item from the front of `input`; `None` if it is used up or frames begin.
     pub(super) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<FramingItem<'a>> {
         match self.mode {
             _ if input.is_empty() => None,
@@ -99,17 +99,17 @@ impl Framing {
         }
     }
 
-    /// Passes over `bytes` that the capture does not have.
+    /// Skips `bytes` bytes that the capture lacks.
     pub(super) fn gap(&mut self, bytes: u64) -> Option<FramingItem<'static>> {
         match self.mode {
             Mode::Opaque => return None,
             Mode::Handshake => {
                 if let Some(len) = self.tail.first_chunk().map(|len| u16::from_be_bytes(*len)) {
                     let len = usize::from(len);
-                    let left = (len + 2).saturating_sub(self.tail.len() + self.hole);
+                    let left = (len + 2).saturating_sub(self.tail.len() + self.missing);
                     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
                     if bytes < left {
-                        self.hole += bytes;
+                        self.missing += bytes;
                         return None;
                     }
                     let mode = if bytes == left { Mode::Handshake } else { Mode::Searching };
@@ -126,12 +126,12 @@ impl Framing {
     fn restart(&mut self, mode: Mode) {
         self.mode = mode;
         self.tail.clear();
-        self.hole = 0;
+        self.missing = 0;
     }
 
     fn handshake<'a>(&mut self, input: &mut &'a [u8]) -> Option<FramingItem<'a>> {
-        if self.hole > 0 {
-            return self.rest_of_lost(input);
+        if self.missing > 0 {
+            return self.skip_rest_of_lost(input);
         }
         if input.get(2..3).is_some_and(|tag| !HANDSHAKE_TAGS.contains(&tag.first().copied())) {
             return Some(self.foreign(input));
@@ -146,31 +146,31 @@ impl Framing {
             }
             Cut::Need(more) if input.len() + more > self.max + 2 => Some(self.foreign(input)),
             _ => {
-                self.hold(input);
+                self.keep_tail(input);
                 None
             }
         }
     }
 
-    /// Passes over what is left of a message with a hole in it.
-    fn rest_of_lost<'a>(&mut self, input: &mut &'a [u8]) -> Option<FramingItem<'a>> {
+    /// Skips the rest of a message of which the capture lacks a part.
+    fn skip_rest_of_lost<'a>(&mut self, input: &mut &'a [u8]) -> Option<FramingItem<'a>> {
         let len = self.tail.first_chunk().map_or(0, |len| u16::from_be_bytes(*len));
         let len = usize::from(len);
-        let left = (len + 2).saturating_sub(self.tail.len() + self.hole);
+        let left = (len + 2).saturating_sub(self.tail.len() + self.missing);
         let here = left.min(input.len());
         *input = input.get(here..).unwrap_or_default();
         if here < left {
-            self.hole += here;
+            self.missing += here;
             return None;
         }
         self.restart(Mode::Handshake);
         Some(FramingItem::HandshakeLost(len))
     }
 
-    /// Looks for a message or a frame at the start of what one segment brought.
+    /// Searches for a message or a frame at the start of the bytes of one segment.
     fn search<'a>(&mut self, input: &mut &'a [u8]) -> Option<FramingItem<'a>> {
         match (identify::handshake_start(input), credible_frame(input)) {
-            (Verdict::Certain | Verdict::Fits, _) => {
+            (PayloadMatch::Certain | PayloadMatch::Fits, _) => {
                 self.mode = Mode::Handshake;
                 self.handshake(input)
             }
@@ -183,12 +183,14 @@ impl Framing {
                 Some(FramingItem::Unknown)
             }
             (_, Credible::Tick) => {
-                // The bytes behind it, if any, are judged by the next call.
+                // The next call examines the bytes behind the tick.
                 *input = input.get(4..).unwrap_or_default();
                 Some(FramingItem::MaybeTick)
             }
-            (Verdict::Unsure, _) | (_, Credible::NeedMore(_)) if input.len() <= MAX_SEARCHED => {
-                self.hold(input);
+            (PayloadMatch::Unsure, _) | (_, Credible::NeedMore(_))
+                if input.len() <= MAX_SEARCHED =>
+            {
+                self.keep_tail(input);
                 None
             }
             _ => {
@@ -203,30 +205,32 @@ impl Framing {
         FramingItem::Foreign(std::mem::take(input))
     }
 
-    fn hold(&mut self, input: &mut &[u8]) {
+    fn keep_tail(&mut self, input: &mut &[u8]) {
         self.tail.extend_from_slice(std::mem::take(input));
     }
 }
 
+/// The tags with which handshake messages begin.
 const HANDSHAKE_TAGS: [Option<u8>; 6] =
     [Some(b'N'), Some(b'n'), Some(b's'), Some(b'c'), Some(b'r'), Some(b'a')];
 
-/// Whether the front has more zeros than ticks come at once: then they are bytes of a message.
+/// Whether `input` begins with more zeros than ticks come in one packet: then they are bytes of a message.
 fn has_zeros(input: &[u8]) -> bool {
     input.get(..4 * MOST_TICKS).is_some_and(|front| front.iter().all(|byte| *byte == 0))
 }
 
-/// Most ticks that one packet brings, after minutes in which the network let none pass.
+/// Most ticks in one packet: those queued while the network was interrupted for minutes.
 const MOST_TICKS: usize = 16;
 
-/// Enough for a whole distribution header with full cache references, and the control term behind it.
+/// Most bytes kept while searching: enough for a distribution header with all its cache references, and the
+/// control term behind it.
 const MAX_SEARCHED: usize = 2048;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Feeds `stream` in pieces of `size` bytes and returns the items, shortened.
+    /// Feeds `stream` in chunks of `size` bytes and returns the items in a short form.
     fn cut(framing: &mut Framing, stream: &[u8], size: usize) -> Vec<String> {
         let mut out = Vec::new();
         for piece in stream.chunks(size) {
@@ -260,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_in_a_message_does_not_lose_the_one_behind_it() {
+    fn a_gap_in_a_message_does_not_lose_the_next_message() {
         let mut framing = from_start();
         assert!(cut(&mut framing, b"\0\x06sal", 99).is_empty());
         assert_eq!(framing.gap(2), None);
@@ -271,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_hole_of_unknown_content_a_credible_start_is_looked_for() {
+    fn behind_a_gap_of_unknown_content_a_credible_start_is_searched_for() {
         let mut framing = from_start();
         assert_eq!(framing.gap(7), None);
         assert_eq!(cut(&mut framing, b"rubbish!", 99), ["Unknown"]);
@@ -279,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_hole_zeros_of_a_message_are_no_ticks() {
+    fn behind_a_gap_zeros_of_a_message_are_no_ticks() {
         let mut framing = from_start();
         assert_eq!(framing.gap(7), None);
         assert_eq!(cut(&mut framing, &[0; 1448], 1448), ["Unknown"]);

@@ -1,12 +1,15 @@
 //! `node` and `cluster`: the nodes at the ends of the connections, and the state of each pair.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{EpmdOutcome, Hex, Outcome};
+use super::Hex;
+use crate::judge::world::{AgreedCookies, ClusterFacts, ConnectedPair, FailedDials, NodeFacts};
+pub use crate::judge::world::{Change, Failure, Implementation};
 use crate::time::Timestamp;
 
 /// An Erlang node and its properties.
@@ -51,39 +54,6 @@ pub struct Node {
     /// Flags that later releases demand and this node does not send.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
-}
-
-/// The reason of a `node` record.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Change {
-    /// The node was not seen before.
-    Seen,
-    /// The node has another creation at the same address.
-    Restarted,
-    /// The node has another creation at another address, and the former address is silent.
-    Moved,
-    /// Two nodes of this name are active at once at different addresses.
-    Duplicate,
-    /// The node has one more address with the same creation: several interfaces, or address translation.
-    Address,
-    /// Another property of the node became known.
-    Updated,
-}
-
-/// The implementation of a node.
-#[derive(Clone, Copy, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Implementation {
-    /// The Erlang virtual machine.
-    Vm,
-    /// A C node (`erl_interface`).
-    CNode,
-    /// A Java node (`jinterface`).
-    JavaNode,
-    /// The implementation is not known.
-    #[default]
-    Unknown,
 }
 
 /// All nodes and pairs, in their last known state.
@@ -150,16 +120,6 @@ const fn is_false(is: &bool) -> bool {
     !*is
 }
 
-/// The outcome of a failed attempt.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum Failure {
-    /// The session failed with this outcome.
-    Session(Outcome),
-    /// The EPMD look-up failed, and no session followed.
-    Lookup(EpmdOutcome),
-}
-
 /// Nodes with the same cookie: each accepted a digest of another one.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
@@ -172,4 +132,69 @@ pub struct CookieGroup {
     pub refused: Vec<Arc<str>>,
     /// The connections that show the group, by `session_id`.
     pub sessions: Vec<Arc<str>>,
+}
+
+impl Node {
+    /// The record of a node; `change` is the reason of the record, and `None` in a `cluster`.
+    pub fn of(node: &NodeFacts, change: Option<Change>) -> Self {
+        Self {
+            node: Arc::clone(&node.name),
+            change,
+            ips: node.ips.clone(),
+            dist_ports: node.dist_ports.clone(),
+            creation: node.creation,
+            restarts: node.restarts,
+            hidden: node.hidden,
+            dynamic: node.is_dynamic,
+            implementation: node.implementation,
+            versions: node.versions.clone(),
+            flags: node.flags.map(|flags| Hex(flags.0)),
+            otp_at_least: node.otp_at_least,
+            otp_at_most: node.otp_at_most,
+            accepted_up_to: node.accepted_up_to,
+            lacks: node.lacks.names().map(Cow::into_owned).collect(),
+        }
+    }
+}
+
+impl From<ClusterFacts> for Cluster {
+    fn from(facts: ClusterFacts) -> Self {
+        let ClusterFacts { nodes, connected, failed, never_tried, cookies, left_out } = facts;
+        Self {
+            nodes: nodes.iter().map(|node| Node::of(node, None)).collect(),
+            connected: connected.into_iter().map(Pair::from).collect(),
+            failed: failed.into_iter().map(FailedPair::from).collect(),
+            never_tried,
+            cookies: cookies.into_iter().map(CookieGroup::from).collect(),
+            left_out,
+        }
+    }
+}
+
+impl From<ConnectedPair> for Pair {
+    fn from(ConnectedPair { nodes, since, is_closed }: ConnectedPair) -> Self {
+        Self { nodes, since, closed: is_closed }
+    }
+}
+
+impl From<FailedDials> for FailedPair {
+    fn from(dials: FailedDials) -> Self {
+        Self {
+            initiator: dials.initiator,
+            acceptor: dials.acceptor,
+            outcome: dials.outcome,
+            initiator_cookie: dials.initiator_cookie,
+            acceptor_cookie: dials.acceptor_cookie,
+            crossed: dials.are_cookies_crossed,
+            count: dials.count,
+            last: dials.last,
+            incident_id: dials.incident,
+        }
+    }
+}
+
+impl From<AgreedCookies> for CookieGroup {
+    fn from(AgreedCookies { nodes, labels, refused, sessions }: AgreedCookies) -> Self {
+        Self { nodes, cookies: labels, refused, sessions }
+    }
 }

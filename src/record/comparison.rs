@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 #[schemars(deny_unknown_fields)]
 pub struct PairChange {
     /// The kind of the change.
-    pub change: Turn,
+    pub change: PairChangeKind,
     /// The two nodes, in order of their names. A node without a name is given by the name that was looked
     /// up and its address, or by its address.
     pub nodes: [Arc<str>; 2],
@@ -27,7 +27,7 @@ pub struct PairChange {
 /// The kind of a change. Changes are written in this order.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Turn {
+pub enum PairChangeKind {
     /// Connected in the first capture, and not in the second.
     Broken,
     /// Another outcome that is neither broken nor fixed: mostly another failure.
@@ -59,8 +59,8 @@ pub struct PairState {
 #[schemars(deny_unknown_fields)]
 pub struct Comparison {
     /// Number of pairs that changed, by kind of change.
-    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/Turn" }))]
-    pub changes: BTreeMap<Turn, u64>,
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/PairChangeKind" }))]
+    pub changes: BTreeMap<PairChangeKind, u64>,
     /// Number of pairs with the same state in both captures.
     pub unchanged: u64,
     /// Number of undecided connections in the two captures.

@@ -74,7 +74,7 @@ pub enum NodeType {
 }
 
 impl Epmd {
-    /// The printed form of what was seen.
+    /// The record of an observed request.
     pub fn of(seen: &EpmdObservation) -> Self {
         let node_type =
             |it: EpmdNodeType| it.name().map_or(NodeType::Number(it.0), NodeType::Named);

@@ -1,7 +1,7 @@
-//! What a packet shows, as a value that programs can match on and people can read.
+//! What a packet shows, as a value that code can match on and that has a text for people.
 //!
-//! In: what a rule knows about a packet. Out: [`Shows`], whose [`Display`](fmt::Display) is the text that
-//! JSON and the comments in evidence files have. Renderers match on the value and never parse the text.
+//! In: the facts that a rule has about a packet. Out: [`Shows`], whose [`Display`](fmt::Display) is the text in JSON
+//! and in the comments of evidence files. Renderers match on the value and never parse the text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,16 +19,16 @@ pub use crate::wire::handshake::MessageKind;
 pub enum Shows {
     /// A message of the distribution handshake: `status alive`.
     Handshake {
-        /// Which message it is.
+        /// The kind of the message.
         message: MessageKind,
-        /// What matters of its contents or place.
+        /// The content or position that matters to the finding.
         detail: Cow<'static, str>,
     },
     /// A request to EPMD, or its reply: `ALIVE2_REQ "two"`.
     Epmd {
         /// The tag of the message.
         message: EpmdTag,
-        /// What matters of its contents.
+        /// The content that matters to the finding.
         detail: Cow<'static, str>,
     },
     /// The first packet of a TCP connection.
@@ -37,18 +37,18 @@ pub enum Shows {
     Close {
         /// True for RST, false for FIN.
         is_reset: bool,
-        /// The message that the other side waited for and did not get.
+        /// The message that the other side expected and did not receive.
         missing: Option<Missing>,
-        /// When the connection was closed, where nothing is missing.
+        /// The moment of the close in the protocol, if no message is missing.
         detail: &'static str,
     },
-    /// A FIN or RST in words of the rule's own, where the two mean the same.
+    /// A FIN or RST in the rule's own words, where the finding does not distinguish them.
     Closed(Cow<'static, str>),
     /// An ICMP error that answers a SYN.
     Icmp,
     /// A TCP segment whose sender has no room for more data.
     ZeroWindow,
-    /// TCP data that was sent before.
+    /// TCP data that was sent again.
     Retransmission,
     /// The last packet that a side sent.
     LastPacket,
@@ -67,7 +67,7 @@ pub enum Shows {
     Foreign(Cow<'static, str>),
     /// An answer of DNS or mDNS.
     Dns(String),
-    /// Anything else, in words.
+    /// Any other observation, as text.
     Note(Cow<'static, str>),
 }
 
@@ -113,7 +113,7 @@ impl fmt::Display for Missing {
     }
 }
 
-/// The one place where evidence becomes text.
+/// All evidence is turned into text here, so that each kind always has the same wording.
 impl fmt::Display for Shows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -142,8 +142,8 @@ impl fmt::Display for Shows {
             }
             Self::Icmp => f.write_str("ICMP unreachable"),
             Self::ZeroWindow => f.write_str("window of zero"),
-            Self::Retransmission => f.write_str("bytes sent again"),
-            Self::LastPacket => f.write_str("the last that was heard"),
+            Self::Retransmission => f.write_str("retransmission"),
+            Self::LastPacket => f.write_str("last packet"),
             Self::Malformed { field } => write!(f, "malformed {field}"),
             Self::TlsHello(text) => f.write_str(text),
             Self::Foreign(text) => f.write_str(text),

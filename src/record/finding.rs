@@ -43,7 +43,7 @@ pub struct Finding {
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names need no explanation")]
 pub enum Severity {
     Info,
     Low,
@@ -56,7 +56,7 @@ impl Severity {
     /// All severities, the lowest first.
     pub const ALL: [Self; 5] = [Self::Info, Self::Low, Self::Medium, Self::High, Self::Critical];
 
-    /// As printed.
+    /// The name of the severity in the output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Info => "info",

@@ -1,4 +1,4 @@
-//! The summary of the messages of a connection, as a session record prints it.
+//! `messages` of a `session`: totals of the messages of a connection.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -149,7 +149,7 @@ pub struct PacketLink {
 }
 
 impl Messages {
-    /// The printed form of what both sides sent; `None` where neither sent anything.
+    /// The record of the messages of both sides; `None` if neither side sent any.
     pub fn of(sums: &PerRole<Option<MessageSums>>) -> Option<Self> {
         let account = |sums: &Option<MessageSums>| sums.as_ref().map(Account::of);
         let (initiator, acceptor) = (account(&sums.initiator), account(&sums.acceptor));
@@ -219,7 +219,7 @@ impl From<PacketRef> for PacketLink {
 }
 
 impl Messages {
-    /// All packet links, so that a renderer can name their inputs.
+    /// All packet links, so that a renderer can add the names of their inputs.
     pub fn packet_links(&mut self) -> impl Iterator<Item = &mut PacketLink> {
         [&mut self.initiator, &mut self.acceptor].into_iter().flatten().flat_map(|account| {
             let largest = account.largest.as_mut().map(|largest| &mut largest.at);

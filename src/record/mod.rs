@@ -1,10 +1,9 @@
 //! Records: the events that the program prints.
 //!
-//! These types are the output contract. One [`Event`] becomes one line; the JSON Schema is
-//! derived from the same types. Fields are only ever added; a rename or a new type for a field raises
-//! [`VERSION`].
+//! These types are the output contract. One [`Event`] becomes one line, and the JSON Schema is derived from the same
+//! types. New fields keep [`VERSION`]; a renamed field, or one of another type, raises it.
 //!
-//! An absent field does not apply. `null` means: looked for and not seen.
+//! An absent field does not apply to the record. `null` means that the value was looked for and not seen.
 
 mod cluster;
 mod comparison;
@@ -42,12 +41,12 @@ use crate::time::Timestamp;
 /// Version of the output contract; every line has it.
 pub const VERSION: u8 = 1;
 
-/// A receiver of events.
+/// A consumer of events, such as a renderer.
 pub trait EventSink {
-    /// Takes one event. Events come in the order of the packets that settled them.
+    /// Consumes one event. Events come in the order of the packets that settled them.
     fn event(&mut self, event: Event);
 
-    /// Takes one message after the handshake, in the same order; only if messages were asked for.
+    /// Consumes one message after the handshake, in the same order; called only if messages are printed.
     fn message(&mut self, _event: &MessageEvent<'_>) {}
 }
 
@@ -57,24 +56,24 @@ impl EventSink for Vec<Event> {
     }
 }
 
-/// A fact, with the packet that settled it.
+/// A fact to be printed, with the packet that settled it.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Capture time of the packet that settled it, or the moment on the capture's clock at which it was
-    /// settled without one.
+    /// Capture time of the packet that settled the fact, or the moment on the capture's clock at which a timer
+    /// settled it.
     pub at: Timestamp,
-    /// The packet that settled it, if one did.
+    /// The packet that settled the fact; `None` if a timer or the end of the capture did.
     pub frame: Option<FrameRef>,
-    /// The input that it is about, if no packet settled it; `None` if it is about several.
+    /// The input of the connection, if no packet settled the fact; `None` if the fact is about several inputs.
     pub input: Option<u16>,
-    /// The TCP connection it is about.
+    /// The TCP connection that the fact is about.
     pub connection: Option<Arc<ConnectionIds>>,
-    /// The fact itself.
+    /// The record of the fact.
     pub body: Body,
 }
 
 impl Event {
-    /// The event of `body` where a fact was settled.
+    /// The event with this body at the time, packet and connection of `settled`.
     pub fn of(settled: &Settled, body: Body) -> Self {
         let Settled { at, frame, input, ref connection } = *settled;
         Self { at, frame, input, connection: Some(Arc::clone(connection)), body }
@@ -118,7 +117,7 @@ impl Body {
     }
 }
 
-/// A 64-bit value as `"0x…"`: JSON numbers end at 2^53.
+/// A 64-bit value, printed as `"0x…"` because JSON numbers are exact only up to 2^53.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Hex(pub u64);
 
@@ -162,16 +161,16 @@ fn frame_number<S: Serializer>(frame: &FrameRef, serializer: S) -> Result<S::Ok,
     serializer.serialize_u64(frame.number)
 }
 
-/// How bytes of the wire are turned into text.
+/// The character set of text on the wire.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Charset {
-    /// Names in the handshake: Latin-1 by protocol, in practice often UTF-8.
+    /// Names in the handshake: Latin-1 by the protocol, in practice often UTF-8.
     Latin1,
-    /// Everything else.
+    /// All other text on the wire.
     Utf8,
 }
 
-/// Bytes from the wire as text, and as hex digits where the text does not keep them.
+/// Bytes from the wire as text, and also as hex digits if they are not UTF-8, since the text then loses them.
 pub fn wire_text(bytes: &[u8], charset: Charset) -> (Arc<str>, Option<String>) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return (Arc::from(text), None);
@@ -183,7 +182,7 @@ pub fn wire_text(bytes: &[u8], charset: Charset) -> (Arc<str>, Option<String>) {
     (text, Some(hex(bytes)))
 }
 
-/// Bytes as lower-case hex digits.
+/// The bytes as lower-case hex digits.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {

@@ -19,7 +19,7 @@ use crate::observe::{
 use crate::packet::FrameRef;
 use crate::time::micros;
 
-/// One handshake message.
+/// One message of a distribution handshake.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Handshake {
@@ -66,7 +66,7 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// The printed form of a message.
+    /// The record of an observed message.
     pub fn of(message: &HandshakeObservation) -> Self {
         let flag_names = message.flags.map(|flags| flags.names().map(Cow::into_owned).collect());
         Self {
@@ -137,10 +137,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// The printed form of what a connection showed, on the line of `ids`, and of the verdict on it.
+    /// The record of an observation and its verdict. `ids` are those of the line, whose addresses are not repeated.
     pub fn of(ids: &ConnectionIds, seen: &Observation, verdict: &Verdict) -> Self {
         let PerRole { initiator, acceptor } = PerRole::from_fn(|role| Party::of(ids, seen, role));
-        let flowed = |role: Role| Flowed::of(&seen.tcp.sides[role], &seen.traffic[role]);
+        let sent = |role: Role| DirectionTraffic::of(&seen.tcp.sides[role], &seen.traffic[role]);
         Self {
             protocol: verdict.protocol,
             state: seen.state(),
@@ -158,10 +158,7 @@ impl Session {
             lookup: verdict.lookup.as_ref().map(Lookup::of),
             handshake_us: seen.handshake_us(),
             duration_us: micros(seen.duration()),
-            traffic: Traffic {
-                initiator: flowed(Role::Initiator),
-                acceptor: flowed(Role::Acceptor),
-            },
+            traffic: Traffic { initiator: sent(Role::Initiator), acceptor: sent(Role::Acceptor) },
             messages: Messages::of(&seen.messages).map(Box::new),
         }
     }
@@ -288,14 +285,14 @@ impl Lookup {
 #[schemars(deny_unknown_fields)]
 pub struct Traffic {
     /// Data from the initiator to the acceptor.
-    pub initiator: Flowed,
+    pub initiator: DirectionTraffic,
     /// Data from the acceptor to the initiator.
-    pub acceptor: Flowed,
+    pub acceptor: DirectionTraffic,
 }
 
 impl Traffic {
     /// What the side in this role sent.
-    pub const fn of(&self, role: Role) -> &Flowed {
+    pub const fn of(&self, role: Role) -> &DirectionTraffic {
         match role {
             Role::Initiator => &self.initiator,
             Role::Acceptor => &self.acceptor,
@@ -306,7 +303,7 @@ impl Traffic {
 /// Bytes and messages of one direction.
 #[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
-pub struct Flowed {
+pub struct DirectionTraffic {
     /// Length of the TCP stream in bytes, as far as seen, without retransmissions.
     pub bytes: u64,
     /// Number of bytes that were sent and not captured.
@@ -315,11 +312,11 @@ pub struct Flowed {
     pub retransmitted_bytes: u64,
     /// Number of distribution messages after the handshake.
     pub messages: u64,
-    /// Number of ticks.
+    /// Number of ticks that this side sent.
     pub ticks: u64,
 }
 
-impl Flowed {
+impl DirectionTraffic {
     const fn of(tcp: &TcpSide, frames: &FrameTraffic) -> Self {
         Self {
             bytes: tcp.bytes,

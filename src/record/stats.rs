@@ -1,4 +1,4 @@
-//! `anomaly` and `stats`: faults of the input or the traffic, and the totals of a run.
+//! `stats`: the totals of a run, and what the capture lacks.
 
 use std::collections::BTreeMap;
 

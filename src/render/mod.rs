@@ -739,7 +739,11 @@ mod samples {
         }
     }
 
-    pub(super) fn change(change: Turn, before: Option<Outcome>, after: Option<Outcome>) -> Event {
+    pub(super) fn change(
+        change: PairChangeKind,
+        before: Option<Outcome>,
+        after: Option<Outcome>,
+    ) -> Event {
         let state = |outcome| PairState {
             outcome,
             connected: u64::from(outcome == Outcome::Connected),
@@ -756,7 +760,7 @@ mod samples {
     }
 
     pub(super) fn comparison() -> Event {
-        let changes = [(Turn::Broken, 1)].into();
+        let changes = [(PairChangeKind::Broken, 1)].into();
         let comparison = Comparison { changes, unchanged: 2, undecided: 1, left_out: 0 };
         alone(Body::Comparison { comparison: Box::new(comparison) }, None)
     }
@@ -782,8 +786,8 @@ mod samples {
     pub(super) fn all() -> Vec<Event> {
         let mut events = story();
         events.extend([
-            change(Turn::Broken, Some(Outcome::Connected), Some(Outcome::Refused)),
-            change(Turn::New, None, Some(Outcome::Connected)),
+            change(PairChangeKind::Broken, Some(Outcome::Connected), Some(Outcome::Refused)),
+            change(PairChangeKind::New, None, Some(Outcome::Connected)),
             comparison(),
         ]);
         events

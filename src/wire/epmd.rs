@@ -63,9 +63,9 @@ impl EpmdTag {
 /// Spec: *Distribution Protocol*, "Register a Node in EPMD".
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct NodeType(pub u8);
+pub struct EpmdNodeType(pub u8);
 
-impl NodeType {
+impl EpmdNodeType {
     /// Every Erlang VM, those started with `-hidden` among them: this does not show a hidden node.
     pub const NORMAL: Self = Self(77);
     /// What the specification assigns to hidden nodes; rarely seen.
@@ -168,7 +168,7 @@ pub struct Alive2Req<'a> {
     /// Where the node listens for distribution connections; 0 is accepted too.
     pub port: u16,
     /// Type that the node declares.
-    pub node_type: NodeType,
+    pub node_type: EpmdNodeType,
     /// 0 is TCP, over IPv6 as well.
     pub protocol: u8,
     /// 5 up to OTP 22, 6 from OTP 23. Decides the form of the reply.
@@ -194,7 +194,7 @@ pub fn alive2_req(i: &[u8]) -> Parsed<'_, Alive2Req<'_>> {
     let (i, elen) = context("Elen", be_u16).parse(i)?;
     let (i, extra) = context("Extra", take(elen)).parse(i)?;
     let (i, _) = rest(i)?;
-    let node_type = NodeType(node_type);
+    let node_type = EpmdNodeType(node_type);
     let request =
         Alive2Req { port, node_type, protocol, highest_version, lowest_version, name, extra };
     Ok((i, request))
@@ -262,7 +262,7 @@ pub struct Port2Node<'a> {
     /// Where the node listens for distribution connections.
     pub port: u16,
     /// Type that the node declares.
-    pub node_type: NodeType,
+    pub node_type: EpmdNodeType,
     /// Transport protocol; 0 is TCP.
     pub protocol: u8,
     /// 5 up to OTP 22, 6 from OTP 23.
@@ -294,7 +294,7 @@ pub fn port2_resp(i: &[u8]) -> Parsed<'_, Port2Resp<'_>> {
     let (i, elen) = opt(be_u16).parse(i)?;
     let (i, extra) = opt(take(elen.unwrap_or(0))).parse(i)?;
     let (i, _) = rest(i)?;
-    let (node_type, extra) = (NodeType(node_type), extra.unwrap_or(&[]));
+    let (node_type, extra) = (EpmdNodeType(node_type), extra.unwrap_or(&[]));
     let node =
         Port2Node { port, node_type, protocol, highest_version, lowest_version, name, extra };
     Ok((i, Port2Resp::Registered(node)))
@@ -434,7 +434,7 @@ mod tests {
     fn alive2_req_is_read_whole() {
         let read = Alive2Req {
             port: 9100,
-            node_type: NodeType::NORMAL,
+            node_type: EpmdNodeType::NORMAL,
             protocol: 0,
             highest_version: 6,
             lowest_version: 5,
@@ -486,7 +486,7 @@ mod tests {
         let named = (0..=u8::MAX).filter_map(|byte| EpmdTag(byte).name());
         assert_eq!(named.collect::<Vec<_>>().len(), 11);
         assert_eq!(EpmdTag(122).name(), Some("PORT_PLEASE2_REQ"));
-        assert_eq!((NodeType(72).name(), NodeType(104).name()), (Some("hidden"), None));
+        assert_eq!((EpmdNodeType(72).name(), EpmdNodeType(104).name()), (Some("hidden"), None));
     }
 
     #[rustfmt::skip]
@@ -531,7 +531,7 @@ mod tests {
 
     const NODE_B: Port2Node<'_> = Port2Node {
         port: 9100,
-        node_type: NodeType::NORMAL,
+        node_type: EpmdNodeType::NORMAL,
         protocol: 0,
         highest_version: 6,
         lowest_version: 5,

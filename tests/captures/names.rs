@@ -141,7 +141,7 @@ fn a_short_name_dials_no_search_domain() {
     let finding = &output.findings[0];
     assert_eq!(finding.title, "one@hosta dialed two@hostb and reached two@hostb.example.lan");
     assert!(finding.explanation.contains("asked DNS for hostb.example.lan"));
-    assert!(finding.explanation.contains("such nodes do not connect"));
+    assert!(finding.explanation.contains("Such nodes do not connect"));
     assert!(finding.remedy[0].contains("-sname two") && finding.remedy[1].contains("-name one@"));
 }
 
@@ -177,7 +177,7 @@ fn an_earlier_connection_shows_the_name_that_was_wanted_then() {
         "{}",
         finding.title
     );
-    assert!(finding.explanation.contains("has connected to two@hostb.example.lan before"));
+    assert!(finding.explanation.contains("had connected to two@hostb.example.lan before"));
     assert!(finding.evidence[0].session_id.is_some());
 
     // The other way round: what comes later shows nothing about the dial that failed before it.

@@ -28,7 +28,7 @@ fn each_rule_fires_on_a_real_or_synthetic_capture() {
         .flat_map(|capture| findings(&capture))
         .map(|(_, rule)| rule)
         .collect();
-    let silent: Vec<_> = beamscope::detect::pages()
+    let silent: Vec<_> = beamscope::detect::docs()
         .map(|page| page.rule)
         .filter(|rule| !fired.contains(*rule))
         .collect();

@@ -6,7 +6,7 @@ use std::path::Path;
 use beamscope::capture::{Input, Inputs, Item, Order};
 use beamscope::engine::{Config, Engine};
 use beamscope::judge::world::HomeNets;
-use beamscope::protocol::digest::{Cookie, Cookies};
+use beamscope::protocol::digest::{CandidateCookies, Cookie};
 use beamscope::record::{Body, Confidence, Finding, Incident, Outcome, Session, Severity, Shows};
 
 /// What a run over one of the project's captures reports.
@@ -44,7 +44,7 @@ impl RunOutput {
     }
 }
 
-fn run(name: &str, home: &[&str], cookies: Cookies) -> RunOutput {
+fn run(name: &str, home: &[&str], cookies: CandidateCookies) -> RunOutput {
     let path = captures().join(name);
     let mut inputs = Inputs::new(vec![Input::Path(path)], Order::Time).unwrap();
     let config = Config {
@@ -75,13 +75,13 @@ fn run(name: &str, home: &[&str], cookies: Cookies) -> RunOutput {
 }
 
 fn output_of(name: &str) -> RunOutput {
-    run(name, &[], Cookies::default())
+    run(name, &[], CandidateCookies::default())
 }
 
 /// With the test cookies as candidates.
 fn run_with_cookies(name: &str) -> RunOutput {
     let text = std::fs::read_to_string(captures().join("cookies.txt")).unwrap();
-    let mut cookies = Cookies::default();
+    let mut cookies = CandidateCookies::default();
     for (label, secret) in text.lines().filter_map(|line| line.split_once('\t')) {
         cookies.add(Cookie::new(label, secret.as_bytes()));
     }
@@ -147,19 +147,19 @@ fn an_encrypted_refusal_is_recognised_by_its_position() {
     for (name, title, evidence) in [
         (
             "tls13-other-host.pcap",
-            "10.9.0.1 most likely refused TLS with \"two\" at 10.9.0.2:43593: the certificate of the \
+            "10.9.0.1 most likely refused TLS with \"two\" at 10.9.0.2:43593 because of the certificate of the \
              dialed node",
             vec![(8, "PORT2_RESP"), hello, alert(20), close(21)],
         ),
         (
             "tls13-unknown-ca.pcap",
-            "\"two\" at 10.9.0.2:34935 most likely refused TLS with 10.9.0.1: the certificate of the \
+            "\"two\" at 10.9.0.2:34935 most likely refused TLS with 10.9.0.1 because of the certificate of the \
              dialing node",
             vec![(8, "PORT2_RESP"), hello, alert(23), close(24)],
         ),
         (
             "tls13-no-certificate.pcap",
-            "\"two\" at 10.9.0.2:46175 most likely refused TLS with 10.9.0.1: no certificate was sent",
+            "\"two\" at 10.9.0.2:46175 most likely refused TLS with 10.9.0.1 because no certificate was sent",
             vec![(8, "PORT2_RESP"), hello, alert(22), close(23)],
         ),
     ] {
@@ -196,7 +196,7 @@ fn dials_that_crossed_are_one_incident_for_the_pair() {
     let crossed = output_of("simultaneous-connect.pcap");
     let finding = crossed.one("simultaneous-connect");
     assert_eq!(nodes(finding), ["aaa@192.168.0.101", "zzz@192.168.0.102"]);
-    let other = (30, "send_name of the dial the other way");
+    let other = (30, "send_name of the dial in the other direction");
     assert_eq!(shown(finding), [(32, "send_name"), (34, "status nok"), other]);
     assert_eq!(crossed.count("simultaneous-connect"), [4]);
     assert!(crossed.findings.iter().all(|finding| finding.severity == Severity::Info));
@@ -215,7 +215,7 @@ fn many_names_and_many_cookies_are_guessing() {
     let finding = names.one("cookie-guessing");
     assert_eq!(nodes(finding), ["two@10.9.0.2"]);
     assert_eq!(finding.severity, Severity::Critical);
-    let last = "challenge_reply of the last one so far";
+    let last = "challenge_reply of the latest attempt";
     let first = "challenge_reply of the first attempt";
     assert_eq!(shown(finding), [(22, first), (139, last), (140, "FIN without challenge_ack")]);
     assert_eq!(names.count("cookie-guessing"), [2], "the tenth and the eleventh");
@@ -257,7 +257,7 @@ fn clear_text_is_reported_once_a_run_and_not_of_one_host() {
     for name in ["short-names-loopback.pcap", "tls-both.pcap", "host-alias-name-mismatch.pcap"] {
         assert!(output_of(name).of("clear-text-distribution").is_empty(), "{name}");
     }
-    let at_home = |net| run("seed-lan-same-cookie.pcap", &[net], Cookies::default());
+    let at_home = |net| run("seed-lan-same-cookie.pcap", &[net], CandidateCookies::default());
     let severity = |net| at_home(net).one("clear-text-distribution").severity;
     assert_eq!(severity("192.168.0.0/16"), Severity::Info);
     assert_eq!(severity("192.168.0.100"), Severity::Medium);
@@ -313,7 +313,10 @@ fn what_a_node_has_another_run_is_reported_by_name() {
 fn a_malformed_frame_is_reported_with_the_close_that_answers_it() {
     let whole = output_of("corrupt-distribution.pcap");
     let finding = whole.one("corrupt-distribution");
-    assert_eq!(finding.title, "two@10.9.0.2 closed on a malformed frame of script@10.9.0.1");
+    assert_eq!(
+        finding.title,
+        "two@10.9.0.2 closed the connection after a malformed frame from script@10.9.0.1"
+    );
     let seen = shown(finding);
     assert_eq!(seen.len(), 2, "{seen:?}");
     assert_eq!((seen[0].1, seen[1].1), ("malformed control message", "close"));
@@ -326,7 +329,7 @@ fn a_malformed_frame_is_reported_with_the_close_that_answers_it() {
 fn a_receiver_that_does_not_read_and_lives_is_reported_and_a_frozen_one_is_not() {
     let whole = output_of("congested-link.pcap");
     let finding = whole.one("congested-link");
-    assert!(finding.title.starts_with("script@10.9.0.1 let two@10.9.0.2 send nothing for 7."));
+    assert!(finding.title.starts_with("script@10.9.0.1 kept its TCP window closed for 7."));
     for name in ["tick-timeout.pcap", "frozen-acceptor.pcap", "link-cut-tick-timeout.pcap"] {
         assert!(output_of(name).of("congested-link").is_empty(), "{name}");
     }

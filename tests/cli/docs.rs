@@ -99,7 +99,7 @@ fn the_front_page_stays_short() {
 
 #[test]
 fn rule_names_are_stable() {
-    let known: BTreeSet<_> = detect::pages().map(|page| page.rule).collect();
+    let known: BTreeSet<_> = detect::docs().map(|page| page.rule).collect();
     assert_eq!(known, BTreeSet::from(RULES));
 }
 
@@ -200,7 +200,7 @@ aborted handshake. A cluster that starts, a simultaneous connect, a reconnect an
 const BLESS: &str = "\nBEAMSCOPE_BLESS=1 writes the page anew";
 
 fn rule_doc(rule: &str) -> &'static RuleDoc {
-    detect::pages().find(|page| page.rule == rule).unwrap()
+    detect::docs().find(|page| page.rule == rule).unwrap()
 }
 
 /// A table of log line or symptom, rule, and the first step of the remedy.

@@ -22,17 +22,17 @@ fn every_rule_is_in_the_table_once_and_the_worst_come_first() {
     let table = lines_of(&["explain"]);
     let rows = table.lines().filter(|line| line.starts_with("  "));
     let named: Vec<_> = rows.filter_map(|line| line.split_whitespace().next()).collect();
-    let mut rules: Vec<_> = detect::pages().map(|page| (page.severity, page.rule)).collect();
+    let mut rules: Vec<_> = detect::docs().map(|page| (page.severity, page.rule)).collect();
     rules.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
     assert_eq!(named, rules.iter().map(|(_, rule)| *rule).collect::<Vec<_>>());
-    for page in detect::pages() {
+    for page in detect::docs() {
         assert!(flat(&table).contains(&flat(page.summary)), "{}", page.rule);
     }
 }
 
 #[test]
 fn every_rule_has_a_page_with_all_sections_in_order() {
-    for page in detect::pages() {
+    for page in detect::docs() {
         let text = lines_of(&["explain", page.rule]);
         let flat_text = flat(&text);
         let parts = [page.rule, page.meaning, page.evidence, page.lookalikes];
@@ -49,7 +49,7 @@ fn every_rule_has_a_page_with_all_sections_in_order() {
 #[test]
 fn text_fits_80_columns() {
     let all = |page: &detect::RuleDoc| lines_of(&["explain", page.rule]);
-    let mut texts: Vec<_> = detect::pages().map(all).collect();
+    let mut texts: Vec<_> = detect::docs().map(all).collect();
     texts.push(lines_of(&["explain"]));
     texts.push(lines_of(&["explain", "--log", ""]));
     texts.push(lines_of(&["explain", "--log", "nodedown"]));
@@ -90,7 +90,7 @@ fn a_log_line_leads_to_its_rules_and_to_what_distinguishes_them() {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     let proofs = text.split_once("What a capture shows").unwrap().1;
-    for page in detect::pages() {
+    for page in detect::docs() {
         let is_reported = flat(proofs).contains(&format!("{}: {}", page.rule, flat(page.evidence)));
         assert_eq!(is_reported, DISALLOWED.contains(&page.rule), "{proofs}");
     }
@@ -124,9 +124,9 @@ fn json_has_the_same_pages_one_a_line() {
     let pages = |arguments: &[&str]| -> Vec<Value> {
         lines_of(arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
-    assert_eq!(pages(&["explain", "--json"]).len(), detect::pages().count());
+    assert_eq!(pages(&["explain", "--json"]).len(), detect::docs().count());
     let one = pages(&["explain", "--json", "cookie-mismatch"]);
-    let page = detect::pages().find(|page| page.rule == "cookie-mismatch").unwrap();
+    let page = detect::docs().find(|page| page.rule == "cookie-mismatch").unwrap();
     assert_eq!(one.len(), 1);
     assert_eq!(one[0]["severity"], "high");
     assert_eq!(one[0]["meaning"], page.meaning);

@@ -21,7 +21,7 @@ use crate::support::{corpus, is_alone};
 use beamscope::capture::{CaptureFile, Error, Frame, Item, LinkType, Notice, NoticeKind};
 use beamscope::drive::{self, Control};
 use beamscope::engine::{Config, Engine};
-use beamscope::protocol::digest::{Cookie, Cookies};
+use beamscope::protocol::digest::{CandidateCookies, Cookie};
 use beamscope::record::Event;
 
 #[test]
@@ -247,7 +247,7 @@ fn reader(source: impl Read + Send + 'static) -> CaptureFile {
 
 /// All stages over `source`.
 fn analyse(source: impl Read + Send + 'static) -> RunOutput {
-    let mut cookies = Cookies::default();
+    let mut cookies = CandidateCookies::default();
     cookies.add(Cookie::new("right", b"cookie"));
     let config = Config { cookies, ..Config::default() };
     let mut pipeline = Engine::new(config, Vec::<Event>::new());

@@ -12,7 +12,7 @@ use beamscope::engine::{Config, Engine, judge_facts};
 use beamscope::judge::world::HomeNets;
 use beamscope::observe::{Fact, Recorded, VERSION};
 use beamscope::protocol::MessageDetail;
-use beamscope::protocol::digest::{Cookie, Cookies};
+use beamscope::protocol::digest::{CandidateCookies, Cookie};
 use beamscope::record::{Body, Event};
 use beamscope::time::Timestamp;
 
@@ -71,9 +71,9 @@ fn config(run: Run) -> Config {
 }
 
 /// The cookies of the project's captures.
-fn candidates() -> Cookies {
+fn candidates() -> CandidateCookies {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/cookies.txt");
-    let mut cookies = Cookies::default();
+    let mut cookies = CandidateCookies::default();
     for line in fs::read_to_string(path).unwrap().lines() {
         if let Some((label, secret)) = line.split_once('\t') {
             cookies.add(Cookie::new(label, secret.as_bytes()));

@@ -9,7 +9,7 @@ use beamscope::decode::{Endpoint, TcpFlags};
 use beamscope::engine::{Config, Engine};
 use beamscope::limits::Limits;
 use beamscope::packet::FrameRef;
-use beamscope::protocol::digest::Cookies;
+use beamscope::protocol::digest::CandidateCookies;
 use beamscope::record::{Body, Event, Outcome, State};
 use beamscope::time::Timestamp;
 
@@ -294,8 +294,11 @@ fn hostile_segments_neither_panic_nor_keep_the_run_from_its_end() {
         let mut dice = Dice(seed);
         let leaps = seed % 4 == 0;
         let segments: Vec<_> = (0..2000).map(|place| hostile(&mut dice, place, leaps)).collect();
-        let scene =
-            Scene { segments: Vec::new(), cookies: Cookies::default(), epmd_ports: vec![4369] };
+        let scene = Scene {
+            segments: Vec::new(),
+            cookies: CandidateCookies::default(),
+            epmd_ports: vec![4369],
+        };
         let reported = events(&scene, &segments);
         let finals =
             reported.iter().filter(|event| matches!(event.body, Body::Stats { .. })).count();

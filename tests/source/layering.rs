@@ -46,7 +46,7 @@ const RULES: &[Rule] = &[
     Rule { path: "clap",                  only: CLAP,                                why: DOOR },
     Rule { path: "clap_complete",         only: CLAP,                                why: DOOR },
     Rule { path: "clap_mangen",           only: &["cli/commands/shell.rs"],          why: DOOR },
-    Rule { path: "community_id",          only: &["protocol/session.rs"],                why: DOOR },
+    Rule { path: "community_id",          only: &["protocol/observation.rs"],                why: DOOR },
     Rule { path: "etherparse",            only: &["decode/"],                        why: DOOR },
     Rule { path: "flate2",                only: INFLATES,                            why: TWO_DOORS },
     Rule { path: "itoa",                  only: &["wire/term/number.rs"],            why: DOOR },
@@ -121,8 +121,14 @@ const WALLS: &[Wall] = &[
     },
     Wall {
         within: &["judge/"],
-        never: &["crate::protocol", "crate::transport", "crate::flow", "crate::capture"],
-        why: "a verdict is made from facts alone",
+        never: &[
+            "crate::protocol",
+            "crate::transport",
+            "crate::flow",
+            "crate::capture",
+            "crate::record",
+        ],
+        why: "a verdict is made from facts alone, and does not know how it is printed",
     },
     Wall {
         within: &["record/"],

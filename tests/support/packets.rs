@@ -7,7 +7,7 @@ use beamscope::decode::{Decoded, Decoder, Endpoint, Segment, TcpFlags};
 use beamscope::flow::FlowKey;
 use beamscope::limits::DefragLimits;
 use beamscope::packet::FrameRef;
-use beamscope::protocol::digest::{Cookie, Cookies};
+use beamscope::protocol::digest::{CandidateCookies, Cookie};
 use beamscope::time::Timestamp;
 
 /// A segment that owns its payload.
@@ -48,7 +48,7 @@ impl Owned {
 /// A capture, and the cookies that its nodes had.
 pub(crate) struct Scene {
     pub(crate) segments: Vec<Owned>,
-    pub(crate) cookies: Cookies,
+    pub(crate) cookies: CandidateCookies,
     pub(crate) epmd_ports: Vec<u16>,
 }
 
@@ -73,7 +73,8 @@ pub(crate) fn load(path: &Path) -> Scene {
             });
         }
     }
-    let mut scene = Scene { segments, cookies: Cookies::default(), epmd_ports: vec![4369] };
+    let mut scene =
+        Scene { segments, cookies: CandidateCookies::default(), epmd_ports: vec![4369] };
     // The test cookies are beside the project's captures; beside those of a larger corpus, what really
     // happened is written.
     let cookies = std::fs::read_to_string(path.with_file_name("cookies.txt")).unwrap_or_default();

@@ -1,9 +1,8 @@
-//! Stage 1: frames from an interface, by libpcap.
+//! Frames from interfaces, by libpcap.
 //!
-//! In: the name of an interface. Out: frames when there are some, a descriptor to wait on, what was
-//! lost, and whether the interface is up. Never blocks and never waits: a quiet interface must not stop
-//! the caller's own clock, and libpcap's time-out does not fire on one. The only door to the crate
-//! `pcap`.
+//! In: names of interfaces. Out: frames as they arrive, a descriptor to wait on, counters, and whether the
+//! interface is up. Never blocks and never waits: a quiet interface must not stop the clock of the caller, and the
+//! time-out of libpcap does not fire on one. The only user of the crate `pcap`.
 
 mod source;
 mod timeline;
@@ -19,45 +18,45 @@ use super::{Error, Frame, Interface, LinkType};
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
-/// How to capture.
+/// Options of a capture, the same for all interfaces.
 #[derive(Clone, Debug)]
 pub struct LiveOptions {
-    /// Bytes kept of a frame.
+    /// Bytes captured of a frame.
     pub snaplen: u32,
-    /// Bytes of the kernel's ring.
+    /// Bytes of the ring buffer in the kernel.
     pub buffer: u32,
-    /// How long the kernel may hold frames back to hand over many at once.
+    /// How long the kernel may hold frames back, to hand over many at once.
     pub timeout: Duration,
-    /// Ask the interface for frames that are not for this host.
+    /// Whether to ask the interface for frames that are not for this host.
     pub promisc: bool,
-    /// Hand each frame over at once. Costs several times the time and most of the ring.
+    /// Whether the kernel hands over each frame at once. That costs several times the processor time, and most of
+    /// the ring buffer.
     pub immediate: bool,
     /// A filter for the kernel, in the syntax of pcap-filter(7).
     pub filter: Option<String>,
 }
 
 impl LiveOptions {
-    /// Age that a frame may have when it is handed over although nothing waits in the ring. The kernel
-    /// looks at the block that is being filled each [`timeout`](Self::timeout), and closes it when it
-    /// was there the last time.
+    /// The longest time from the arrival of a frame until it is handed over. The kernel looks at the block that is
+    /// being filled once each [`timeout`](Self::timeout), and closes it if it was there the last time.
     pub fn held_back(&self) -> Duration {
         let blocks = if self.immediate { Duration::ZERO } else { self.timeout.saturating_mul(2) };
         blocks.saturating_add(WAKE_UP)
     }
 }
 
-/// From the moment that the kernel hands frames over until this process runs.
+/// Time from the moment at which the kernel hands frames over until this process runs.
 const WAKE_UP: Duration = Duration::from_millis(20);
 
 impl Default for LiveOptions {
     fn default() -> Self {
         Self {
-            // Offload hands up frames of 64 KiB and more.
+            // Frames with segmentation offload have 64 KiB and more.
             snaplen: 262_144,
-            // The usual 2 MiB last 9 ms at full load.
+            // The usual 2 MiB are full after 9 ms of full load.
             buffer: 16 * 1024 * 1024,
-            // A block is handed over half empty when it is over, and a ring has some sixty: the longer, the
-            // more a busy host may be late.
+            // A block that is closed by the time-out is handed over half empty, and a ring buffer has some sixty
+            // blocks: the longer the time-out, the longer may a busy host be late.
             timeout: Duration::from_millis(50),
             promisc: true,
             immediate: false,
@@ -66,7 +65,7 @@ impl Default for LiveOptions {
     }
 }
 
-/// Packets since the capture began, as libpcap counts them; on Linux's `lo` it counts each twice.
+/// Packets since the start of the capture, as libpcap counts them; on `lo` of Linux it counts each twice.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LiveStats {
     /// Packets that passed the filter.
@@ -83,18 +82,18 @@ pub struct Live {
     capture: Capture<Active>,
     link: LinkType,
     id: FrameRef,
-    /// The interfaces that frames came from: the device, or, on `any`, those that were met.
+    /// The interfaces of the frames: the device, or, on `any`, those that occurred.
     interfaces: Vec<Interface>,
-    /// Their numbers in the kernel, where frames tell them.
+    /// Their indices in the kernel, if frames contain these.
     indices: Vec<u32>,
     is_up: bool,
     stats: LiveStats,
-    /// The counters as libpcap told them last; 32 bits, which wrap.
+    /// The counters at the last call: 32 bits, which wrap.
     last: Stat,
 }
 
 impl Live {
-    /// Begins to capture from `device`, as input number `input`.
+    /// Starts to capture from `device`, as input number `input`.
     ///
     /// # Errors
     ///
@@ -112,7 +111,7 @@ impl Live {
             .precision(PRECISION)
             .open()
             .map_err(failed)?;
-        // On `any`, only the second version of the cooked header tells the interface.
+        // On `any`, only the second version of the cooked header contains the interface.
         let sll2 = Linktype(LinkType::LINUX_SLL2.0.into());
         if capture.list_datalinks().is_ok_and(|offered| offered.contains(&sll2)) {
             capture.set_datalink(sll2).map_err(failed)?;
@@ -135,28 +134,28 @@ impl Live {
         })
     }
 
-    /// The name it was opened by.
+    /// The name by which it was opened.
     pub fn device(&self) -> &str {
         &self.device
     }
 
-    /// Which input its frames count as.
+    /// The input number of its frames.
     pub const fn input(&self) -> u16 {
         self.id.input
     }
 
-    /// How frames begin.
+    /// The link type of its frames.
     pub const fn link(&self) -> LinkType {
         self.link
     }
 
-    /// The interfaces that [`Frame::interface`] counts; grows while frames come.
+    /// The interfaces that [`Frame::interface`] refers to; on `any` there are more over time.
     pub fn interfaces(&self) -> &[Interface] {
         &self.interfaces
     }
 
-    /// Gives the frames that are there, up to `most`, to `on_frame`. `true` when there may be more; else
-    /// there is none until the descriptor is readable.
+    /// Calls `on_frame` for the frames at hand, at most `most`. `true` if there may be more; otherwise there is
+    /// none until the descriptor is readable.
     ///
     /// # Errors
     ///
@@ -168,7 +167,7 @@ impl Live {
     ) -> Result<bool, Error> {
         let Self { capture, link, id, interfaces, indices, .. } = self;
         let link = *link;
-        // Frames are looked at where the kernel has put them: `next_packet` would copy each.
+        // The frames are borrowed from the ring buffer of the kernel: `next_packet` would copy each.
         let given = capture.dispatch(Some(most.min(MOST)), |packet| {
             id.number += 1;
             let seconds = u64::try_from(packet.header.ts.tv_sec).unwrap_or(0);
@@ -193,8 +192,8 @@ impl Live {
         }
     }
 
-    /// What was received and lost since the capture began, as far as libpcap tells. To be asked before a
-    /// counter can have gone round: at the very most, once a minute.
+    /// Packets received and dropped since the start of the capture. Must be called before a 32-bit counter can wrap
+    /// twice: at least once a minute.
     pub fn stats(&mut self) -> LiveStats {
         if let Ok(now) = self.capture.stats() {
             self.stats.widen(self.last, now);
@@ -203,30 +202,29 @@ impl Live {
         self.stats
     }
 
-    /// Whether the interface has gone down (`Some(false)`) or come up since the last time; libpcap goes on
-    /// in both cases and says nothing.
+    /// Whether the interface went down (`Some(false)`) or came up since the last call; libpcap reports neither.
     pub fn turn(&mut self) -> Option<bool> {
         let is_up = flags(&self.device)? & IFF_UP != 0;
         (std::mem::replace(&mut self.is_up, is_up) != is_up).then_some(is_up)
     }
 }
 
-/// The most frames asked for at once; what libpcap counts in is a C `int`.
+/// Most frames of one call: libpcap counts in a C `int`.
 const MOST: usize = 1 << 16;
 
 /// `IFF_UP` of netdevice(7).
 const IFF_UP: u32 = 1;
 
-/// The flags of an interface, where the system has such a file.
+/// The flags of an interface, if the system has a file for them.
 fn flags(device: &str) -> Option<u32> {
     let text = fs::read_to_string(format!("{SYSFS}/{device}/flags")).ok()?;
     u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()
 }
 
-/// Where Linux tells about interfaces.
+/// The folder in which Linux describes interfaces.
 const SYSFS: &str = "/sys/class/net";
 
-/// The interface that a cooked header names by its number.
+/// The interface of a cooked header, by its index in the kernel.
 ///
 /// ```text
 ///     2         2           4          2        1      1       8
@@ -250,7 +248,7 @@ fn interface_of(
     u32::try_from(place).ok()
 }
 
-/// Interfaces told apart on `any`. A host of containers has a few hundred at a time.
+/// Most interfaces on `any`. A host of containers has a few hundred at a time.
 const MAX_INTERFACES: usize = 4096;
 
 fn name_of(index: u32) -> Option<String> {
@@ -268,7 +266,7 @@ impl AsFd for Live {
 }
 
 impl LiveStats {
-    /// Those of both.
+    /// The sum of both counters.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self {
@@ -278,7 +276,7 @@ impl LiveStats {
         }
     }
 
-    /// Adds what came between two readings of counters that wrap at 32 bits.
+    /// Adds the difference of two readings of counters that wrap at 32 bits.
     fn widen(&mut self, last: Stat, now: Stat) {
         self.received += u64::from(now.received.wrapping_sub(last.received));
         self.dropped += u64::from(now.dropped.wrapping_sub(last.dropped));
@@ -291,19 +289,19 @@ impl LiveStats {
 pub struct Available {
     /// The name to give to [`Live::open`].
     pub name: String,
-    /// What the operating system says about it.
+    /// The description that the operating system has of it.
     pub description: Option<String>,
-    /// Its addresses, as text.
+    /// Its addresses in text form.
     pub addresses: Vec<String>,
-    /// Whether it is up.
+    /// Whether the interface is up.
     pub up: bool,
 }
 
-/// The interfaces that libpcap can capture from, in its order: the likely ones first.
+/// The interfaces that libpcap can capture from, in its order: the most likely ones first.
 ///
 /// # Errors
 ///
-/// libpcap does not tell.
+/// libpcap cannot list them.
 pub fn available() -> Result<Vec<Available>, Error> {
     let devices = Device::list().map_err(|e| device_error("any interface", &e))?;
     Ok(devices
@@ -317,7 +315,7 @@ pub fn available() -> Result<Vec<Available>, Error> {
         .collect())
 }
 
-/// The interface that `given` means: one of that name, or the one at that place, from 1, among the
+/// The name of the interface that a user means: the one of that name, or the one at that position, from 1, in
 /// [`available`].
 ///
 /// # Errors
@@ -337,7 +335,7 @@ pub fn named(given: &str) -> Result<String, Error> {
     })
 }
 
-/// A filter over frames that are in memory already, compiled for one link type.
+/// A filter for frames that are in memory, compiled for one link type.
 pub struct Filter(BpfProgram);
 
 impl Filter {
@@ -345,9 +343,9 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// libpcap does not understand it, or not for this link type (`vlan` on cooked frames, say).
+    /// libpcap cannot compile it, or not for this link type (`vlan` on cooked frames, for example).
     pub fn compile(text: &str, link: LinkType) -> Result<Self, Error> {
-        // libpcap compiles for its own number of raw IP, not for that of files.
+        // libpcap uses its own number of raw IP here, not that of files.
         let link = if link == LinkType::RAW { LinkType::DLT_RAW } else { link };
         Capture::dead(Linktype(link.0.into()))
             .and_then(|dead| dead.compile(text, true))
@@ -355,13 +353,13 @@ impl Filter {
             .map_err(|e| filter_error(text, &e))
     }
 
-    /// Whether a frame passes.
+    /// Whether a frame matches the filter.
     pub fn matches(&self, frame: &[u8]) -> bool {
         self.0.filter(frame)
     }
 }
 
-/// libpcap's own number of a link type differs from that of files for raw IP alone.
+/// The link type of files: libpcap's own number differs for raw IP only.
 fn link_of(link: Linktype) -> LinkType {
     match u16::try_from(link.0).map(LinkType) {
         Ok(LinkType::DLT_RAW | LinkType::DLT_RAW_OPENBSD) => LinkType::RAW,
@@ -391,7 +389,7 @@ fn filter_error(text: &str, error: &pcap::Error) -> Error {
     Error::Filter { text: text.to_owned(), message: message(error) }
 }
 
-/// What libpcap said, without the crate's words around it.
+/// The message of libpcap, without the words that the crate adds.
 fn message(error: &pcap::Error) -> String {
     match error {
         pcap::Error::PcapError(message) => message.clone(),
@@ -399,7 +397,8 @@ fn message(error: &pcap::Error) -> String {
     }
 }
 
-/// Linux gives nanoseconds whenever asked; elsewhere asking does not tell whether they were granted.
+/// Linux has nanoseconds whenever they are requested; elsewhere the request does not show whether they were
+/// granted.
 #[cfg(target_os = "linux")]
 const PRECISION: Precision = Precision::Nano;
 #[cfg(target_os = "linux")]
@@ -424,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cooked_frame_tells_its_interface() {
+    fn a_cooked_frame_contains_its_interface() {
         let (mut interfaces, mut indices) = (Vec::new(), Vec::new());
         let frame = |index: u8| [&[8, 0, 0, 0, 0, 0, 1, index], [0; 12].as_slice()].concat();
         let places = [7, 9, 7].map(|n| interface_of(&frame(n), &mut interfaces, &mut indices));
@@ -434,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_means_the_place_in_the_list() {
+    fn a_number_is_a_position_in_the_list() {
         assert_eq!(named("eth0").unwrap(), "eth0");
         assert!(named("0").is_err() && named("65536").is_err());
         if let Some(first) = available().unwrap().first() {
@@ -473,13 +472,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_filter_is_answered_in_libpcaps_words() {
+    fn a_bad_filter_gives_the_error_of_libpcap() {
         let error = Filter::compile("tcp prot 4369", LinkType::ETHERNET).err().unwrap();
         assert!(error.to_string().contains("syntax error"), "{error}");
     }
 
     #[test]
-    fn an_unknown_interface_is_an_error_that_helps() {
+    fn an_unknown_interface_is_an_error_with_a_hint() {
         let Err(error) = Live::open("no-such-if0", 0, &LiveOptions::default()) else {
             panic!("opened")
         };

@@ -1,7 +1,8 @@
-//! Interfaces as a source: their frames in the order of time, what they dropped, and how far time has come.
+//! Interfaces as a source: their frames in the order of time, their drops, and the time up to which all frames were
+//! given.
 //!
-//! In: interfaces, and a way to [wait](Wait) for them. Out: items. One loop around one `poll`, which is the caller's;
-//! the wall clock is read here and nowhere else, since the kernel stamps frames with it.
+//! In: interfaces, and a way to [wait](Wait) for them. Out: items. Only this file reads the wall clock, with which
+//! the kernel stamps frames.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -117,7 +118,7 @@ impl<W: Wait> LiveSource<W> {
         }
     }
 
-    /// Gives what the frames do not show: interfaces that went down or came up, and drops.
+    /// Gives the items that are no frames: interfaces that went down or came up, and drops.
     fn look_around(&mut self, receiver: &mut Open<'_, impl Receiver>) {
         let now = now();
         self.looked_at = now;
@@ -156,7 +157,7 @@ impl<W: Wait> Source for LiveSource<W> {
             return Ok(Progress::End);
         }
         if self.end.is_none() && self.wait.is_stopped() {
-            // What has reached the host by now is still on its way to us.
+            // Frames that arrived before now may still be in the ring buffer.
             self.end = Some(now());
         }
         let waited = self.wait.wait(&self.interfaces, self.longest_wait());
@@ -182,7 +183,7 @@ impl<W: Wait> Source for LiveSource<W> {
     }
 }
 
-/// A receiver until it breaks, and until the end of the capture: libpcap gives a whole batch.
+/// A receiver up to the end of the capture, or up to its break: libpcap cannot stop within a batch.
 struct Open<'a, R> {
     receiver: &'a mut R,
     end: Option<Timestamp>,

@@ -1,8 +1,8 @@
-//! Stage 1: frames of several interfaces in the order of their time.
+//! Frames of several interfaces, in the order of their time.
 //!
-//! In: frames of each interface as the kernel hands them over, a block at a time. Out: the same frames,
-//! the earliest first, once none that is earlier can come any more. What is held is bounded: beyond that,
-//! order gives way, since frames left in the ring would be lost.
+//! In: frames of each interface, in blocks as the kernel hands them over. Out: the same frames, the earliest first,
+//! each as soon as no earlier one can follow. Memory is bounded: beyond the bound, frames are given out of order,
+//! since frames left in the ring buffer would be dropped.
 
 use std::collections::VecDeque;
 
@@ -10,28 +10,28 @@ use crate::capture::{Frame, LinkType};
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
-/// Frames that wait for those of other interfaces.
+/// Frames that wait for frames of other interfaces.
 pub(super) struct Timeline {
-    inputs: Vec<Held>,
-    /// Bytes held for all, and the most there may be.
+    inputs: Vec<HeldInput>,
+    /// Bytes of all frames that wait, and their bound.
     bytes: usize,
     most: usize,
 }
 
-/// The frames of one input, in the order in which they came.
+/// The waiting frames of one input, in the order of their arrival.
 #[derive(Default)]
-struct Held {
-    /// Their bytes, one behind the other.
+struct HeldInput {
+    /// The bytes of its frames, contiguous.
     bytes: Vec<u8>,
-    /// Where those of the first begin.
+    /// Offset of the first frame in `bytes`.
     begin: usize,
-    frames: VecDeque<Kept>,
-    /// Nothing more comes from it.
+    frames: VecDeque<HeldFrame>,
+    /// Whether the input has ended.
     is_over: bool,
 }
 
-/// A frame, its bytes apart.
-struct Kept {
+/// A frame whose bytes are in [`HeldInput::bytes`].
+struct HeldFrame {
     id: FrameRef,
     at: Timestamp,
     link: LinkType,
@@ -41,17 +41,17 @@ struct Kept {
 }
 
 impl Timeline {
-    /// One of `inputs` inputs that holds at most `most` bytes, and a frame.
+    /// Makes a timeline for `inputs` inputs. It holds at most `most` bytes, and one frame more.
     pub(super) fn new(inputs: usize, most: usize) -> Self {
-        let inputs = std::iter::repeat_with(Held::default).take(inputs).collect();
+        let inputs = std::iter::repeat_with(HeldInput::default).take(inputs).collect();
         Self { inputs, bytes: 0, most }
     }
 
-    /// Takes a frame of its input in.
+    /// Adds a frame of one of the inputs.
     pub(super) fn hold(&mut self, frame: &Frame<'_>) {
         let Some(held) = self.inputs.get_mut(usize::from(frame.id.input)) else { return };
         held.bytes.extend_from_slice(frame.bytes);
-        held.frames.push_back(Kept {
+        held.frames.push_back(HeldFrame {
             id: frame.id,
             at: frame.at,
             link: frame.link,
@@ -62,15 +62,15 @@ impl Timeline {
         self.bytes += frame.bytes.len() + OVERHEAD;
     }
 
-    /// Nothing more comes from `input`.
+    /// Marks an input as ended.
     pub(super) fn close(&mut self, input: u16) {
         if let Some(held) = self.inputs.get_mut(usize::from(input)) {
             held.is_over = true;
         }
     }
 
-    /// Gives the frames to `on_frame` before which none can come any more: those from before `until`, up
-    /// to which every input has been handed over, and those behind which each input has another.
+    /// Calls `on_frame` for each frame that no other can precede: frames up to the time `until`, up to which the
+    /// frames of all inputs were added, and frames for which each other input has a later one.
     pub(super) fn release(&mut self, until: Timestamp, mut on_frame: impl FnMut(&Frame<'_>)) {
         while let Some(held) = self.next(until) {
             let Some(kept) = held.frames.pop_front() else { return };
@@ -92,8 +92,8 @@ impl Timeline {
         }
     }
 
-    /// The input whose turn it is.
-    fn next(&mut self, until: Timestamp) -> Option<&mut Held> {
+    /// The input of the earliest frame, if that can be given.
+    fn next(&mut self, until: Timestamp) -> Option<&mut HeldInput> {
         let is_full = self.bytes > self.most;
         let all_wait = self.inputs.iter().all(|held| held.is_over || !held.frames.is_empty());
         let waiting =
@@ -103,8 +103,8 @@ impl Timeline {
     }
 }
 
-impl Held {
-    /// Moves what is still held to the front, once that is less than what it leaves.
+impl HeldInput {
+    /// Moves the waiting frames to the front of the buffer, once the free bytes before them are more.
     fn make_room(&mut self) {
         if self.frames.is_empty() {
             self.bytes.clear();
@@ -116,8 +116,8 @@ impl Held {
     }
 }
 
-/// What a frame costs beside its bytes.
-const OVERHEAD: usize = size_of::<Kept>();
+/// Memory of a frame beside its bytes.
+const OVERHEAD: usize = size_of::<HeldFrame>();
 
 #[cfg(test)]
 mod tests {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_two_interfaces_come_out_by_time() {
+    fn frames_of_two_interfaces_are_given_by_time() {
         let mut timeline = Timeline::new(2, 1 << 20);
         timeline.hold(&frame(0, 10, b"a"));
         timeline.hold(&frame(0, 30, b"ccc"));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_bounded() {
+    fn memory_is_bounded() {
         let mut timeline = Timeline::new(2, 10 * (100 + OVERHEAD));
         let mut released = 0;
         for at in 0..1000 {

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use beamscope::capture::{self, Input, Inputs, Order};
-use beamscope::compare::{Attempt, Pairs, compare};
+use beamscope::compare::{CapturePairs, PairAttempt, compare};
 use beamscope::drive::{self, Control};
 use beamscope::engine::{Config, Engine};
 use beamscope::record::{Body, Event, EventSink};
@@ -44,8 +44,8 @@ pub(in crate::cli) fn run(settings: &DiffSettings) -> Result<RunOutcome, Error> 
 }
 
 /// The pairs of nodes in a capture or a file of events.
-fn pairs(path: &Path, config: Config, warnings: Warnings) -> Result<Pairs, Error> {
-    let pairs = Pairs::new(&config.limits);
+fn pairs(path: &Path, config: Config, warnings: Warnings) -> Result<CapturePairs, Error> {
+    let pairs = CapturePairs::new(&config.limits);
     match open(path)? {
         DiffInput::Events(lines) => {
             read_events(lines, pairs).map_err(|source| Error::Events { name: name(path), source })
@@ -56,8 +56,8 @@ fn pairs(path: &Path, config: Config, warnings: Warnings) -> Result<Pairs, Error
 
 fn read_events(
     lines: Box<dyn BufRead + Send>,
-    mut pairs: Pairs,
-) -> Result<Pairs, render::ReadError> {
+    mut pairs: CapturePairs,
+) -> Result<CapturePairs, render::ReadError> {
     let mut records = Records::new(lines);
     while let Some(attempt) = records.next_attempt()? {
         pairs.on_attempt(attempt);
@@ -70,8 +70,8 @@ fn read_capture(
     path: &Path,
     config: Config,
     warnings: Warnings,
-    pairs: Pairs,
-) -> Result<Pairs, Error> {
+    pairs: CapturePairs,
+) -> Result<CapturePairs, Error> {
     let mut inputs = Inputs::new(vec![input], Order::Given)?;
     let mut engine = Engine::new(config, AttemptCollector { pairs, path, warnings });
     let mut control = FirstFailure::default();
@@ -95,7 +95,7 @@ impl<S: EventSink> Control<S> for FirstFailure {
 
 /// Collects the attempts to connect from the events of a run.
 struct AttemptCollector<'a> {
-    pairs: Pairs,
+    pairs: CapturePairs,
     path: &'a Path,
     warnings: Warnings,
 }
@@ -109,7 +109,7 @@ impl EventSink for AttemptCollector<'_> {
                 self.warnings.warn(&warning);
             }
             _ => {
-                if let Some(attempt) = Attempt::of(&event) {
+                if let Some(attempt) = PairAttempt::of(&event) {
                     self.pairs.on_attempt(attempt);
                 }
             }

@@ -26,7 +26,7 @@ pub(in crate::cli) fn run(
     let mut text = PageText::new();
     let pages: Vec<&RuleDoc> = match (rule, log) {
         (Some(name), _) => {
-            let page = detect::pages().find(|page| page.rule == name);
+            let page = detect::docs().find(|page| page.rule == name);
             let page = page
                 .ok_or_else(|| Error::NoRule { name: name.to_owned(), nearest: nearest(name) })?;
             text.page(page);
@@ -51,7 +51,7 @@ pub(in crate::cli) fn run(
             pages
         }
         (None, None) => {
-            let mut pages: Vec<_> = detect::pages().collect();
+            let mut pages: Vec<_> = detect::docs().collect();
             pages.sort_by_key(|page| (Reverse(page.severity), page.rule));
             text.table(&pages);
             pages
@@ -211,7 +211,7 @@ where
 fn nearest(name: &str) -> Vec<&'static str> {
     let name = name.to_lowercase().replace(['_', ' '], "-");
     let has_part = |rule: &str| name.split('-').any(|part| part.len() > 2 && rule.contains(part));
-    let mut near: Vec<_> = detect::pages()
+    let mut near: Vec<_> = detect::docs()
         .map(|page| (!has_part(page.rule), distance(&name, page.rule), page.rule))
         .filter(|(is_other, distance, rule)| !is_other || *distance <= rule.len() / 3)
         .collect();

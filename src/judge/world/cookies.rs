@@ -1,4 +1,5 @@
-//! Who must hold which cookie, without knowing one: from who was accepted by whom.
+//! Which nodes use the same cookie. The cookie itself need not be known: an accepted digest shows that two nodes
+//! agree, a refused one that they do not.
 
 use std::sync::Arc;
 
@@ -7,11 +8,10 @@ use hashbrown::HashMap;
 
 use crate::judge::{Confidence, JudgedConnection, Outcome};
 use crate::observe::MessageKind;
-use crate::record::CookieGroup;
 
-/// What the digests of each node have shown: which cookies it uses, and who took them.
+/// The digests of each node: the candidate cookies that they fit, and the peers that accepted or refused them.
 #[derive(Debug)]
-pub struct Cookies {
+pub struct CookieUse {
     holders: HashMap<Arc<str>, Holder, RandomState>,
     /// Names in the order of first sight.
     order: Vec<Arc<str>>,
@@ -19,28 +19,41 @@ pub struct Cookies {
     evictions: u64,
 }
 
+/// Nodes with the same cookie: each accepted a digest of another one.
+#[derive(Clone, Debug, Default)]
+pub struct AgreedCookies {
+    /// Names of the nodes.
+    pub nodes: Vec<Arc<str>>,
+    /// Labels of the candidate cookies that their digests were made with.
+    pub labels: Vec<Arc<str>>,
+    /// Names of the nodes with another cookie: one of the group refused them, or was refused by them.
+    pub refused: Vec<Arc<str>>,
+    /// The connections that show the group, by `session_id`.
+    pub sessions: Vec<Arc<str>>,
+}
+
 #[derive(Debug, Default)]
 struct Holder {
-    /// Labels of the candidates that its digests were made with.
+    /// Labels of the candidate cookies that the node's digests were made with.
     labels: Vec<Arc<str>>,
     peers: Vec<Peer>,
 }
 
-/// How a node stands to another over the cookie, by their last handshake that came so far.
+/// The result of the last digest check between a node and one of its peers.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The other.
+    /// Name of the peer.
     pub name: Arc<str>,
-    /// Whether the cookies agreed.
+    /// Whether the two cookies were the same.
     pub agreed: bool,
-    /// Label of the candidate that the node used towards this one, if that is known.
+    /// Label of the candidate cookie that the node used towards this peer, if known.
     pub used: Option<Arc<str>>,
-    /// The connection that shows it.
+    /// The `session_id` of the connection with that check.
     pub session_id: Arc<str>,
 }
 
-impl Cookies {
-    /// Has seen no digest, and keeps what at most so many nodes show.
+impl CookieUse {
+    /// An empty table for at most `capacity` nodes.
     pub(super) fn new(capacity: usize) -> Self {
         Self { holders: HashMap::default(), order: Vec::new(), capacity, evictions: 0 }
     }
@@ -49,30 +62,30 @@ impl Cookies {
         self.evictions
     }
 
-    /// Labels of the candidates that a node's digests were made with, towards whomever.
+    /// Labels of the candidate cookies that a node's digests were made with, towards any peer.
     pub fn labels(&self, node: &str) -> &[Arc<str>] {
         self.holders.get(node).map_or(&[], |holder| &holder.labels)
     }
 
-    /// How a node stands to those that it had a handshake with.
+    /// The peers of a node whose digest check with it was seen.
     pub fn peers(&self, node: &str) -> &[Peer] {
         self.holders.get(node).map_or(&[], |holder| &holder.peers)
     }
 
-    /// Label of the candidate that `node` uses towards `peer`, if that is known.
+    /// Label of the candidate cookie that `node` uses towards `peer`, if known.
     pub fn used(&self, node: &str, peer: &str) -> Option<&Arc<str>> {
         self.peers(node).iter().find(|known| known.name.as_ref() == peer)?.used.as_ref()
     }
 
-    /// Whether each of two nodes uses the cookie towards the other that the other uses elsewhere: the
-    /// cookies that were set for a peer are crossed over.
+    /// Whether each of two nodes uses towards the other the cookie that the other uses elsewhere: the cookies that
+    /// were set for one peer (`Node.set_cookie/2`) are swapped.
     pub fn are_crossed(&self, a: &str, b: &str) -> bool {
-        let holds_elsewhere = |node: &str, peer: &str, label: &Arc<str>| {
+        let is_used_elsewhere = |node: &str, peer: &str, label: &Arc<str>| {
             self.labels(node).contains(label) && self.used(node, peer) != Some(label)
         };
         match (self.used(a, b), self.used(b, a)) {
             (Some(by_a), Some(by_b)) => {
-                by_a != by_b && holds_elsewhere(b, a, by_a) && holds_elsewhere(a, b, by_b)
+                by_a != by_b && is_used_elsewhere(b, a, by_a) && is_used_elsewhere(a, b, by_b)
             }
             _ => false,
         }
@@ -80,7 +93,7 @@ impl Cookies {
 
     pub(super) fn on_session(&mut self, it: &JudgedConnection) {
         let agreed = match it.outcome() {
-            // Frames in the middle of a stream show no digest; what only looks accepted is no proof.
+            // A capture that begins after the handshake shows no digest, and a possible acceptance is no proof.
             Outcome::Connected => (it.seen.handshake.reached() == Some(MessageKind::ChallengeAck)
                 && it.verdict.confidence >= Confidence::Likely)
                 .then_some(true),
@@ -102,7 +115,7 @@ impl Cookies {
             };
             let (used, session_id) = (cookie.cloned(), Arc::clone(it.session_id()));
             if let Some(known) = holder.peers.iter_mut().find(|known| known.name == name) {
-                // A refused digest shows one cookie, that of the dial the other way the second.
+                // A refused handshake shows the initiator's cookie only; the acceptor's is known from its own dial.
                 let used = used.or_else(|| known.used.take());
                 *known = Peer { name, agreed, used, session_id };
             } else if holder.peers.len() < MAX_LISTED {
@@ -122,32 +135,33 @@ impl Cookies {
         Some(self.holders.entry(Arc::clone(node)).or_default())
     }
 
-    /// The nodes by cookie: who agreed with whom, who refused whom; the largest group first.
+    /// The nodes grouped by cookie, the largest group first.
     ///
-    /// A cookie can be set for one peer alone, so a group says what its connections show and not what
-    /// `erlang:get_cookie()` says on each.
-    pub(super) fn groups(&self) -> Vec<CookieGroup> {
-        let mut groups = Groups::default();
+    /// A node can have a cookie for one peer only, so a group describes connections and not the result of
+    /// `erlang:get_cookie()` on each node.
+    pub(super) fn groups(&self) -> Vec<AgreedCookies> {
+        let mut groups = NameGroups::default();
         for (node, peer) in self.verdicts() {
-            // Who was refused is in a group too, if of one.
+            // A node that was refused by all is a group of one.
             groups.add(node);
             if peer.agreed {
                 groups.join(node, &peer.name);
             }
         }
         let groups = groups.settle();
+        // Index in `found` by group.
         let mut lists: HashMap<usize, usize, RandomState> = HashMap::default();
-        let mut found: Vec<CookieGroup> = Vec::new();
+        let mut found: Vec<AgreedCookies> = Vec::new();
         for node in &self.order {
             let Some(group) = groups.group(node) else { continue };
             let at = *lists.entry(group).or_insert(found.len());
             if at == found.len() {
-                found.push(CookieGroup::default());
+                found.push(AgreedCookies::default());
             }
             let Some(group) = found.get_mut(at) else { continue };
             group.nodes.push(Arc::clone(node));
             for label in self.labels(node) {
-                push_new(&mut group.cookies, label);
+                push_new(&mut group.labels, label);
             }
             for peer in self.peers(node) {
                 push_new(&mut group.sessions, &peer.session_id);
@@ -165,23 +179,23 @@ impl Cookies {
     }
 }
 
-/// Sets of names that grow together.
+/// Disjoint sets of names (union-find).
 #[derive(Debug, Default)]
-pub(super) struct Groups {
+pub(super) struct NameGroups {
     places: HashMap<Arc<str>, usize, RandomState>,
-    /// Of each place, an earlier one of the same group; itself for the first.
+    /// For each place, an earlier one of the same group; the place itself if it is the first.
     parents: Vec<usize>,
 }
 
-/// [`Groups`] to which nothing is added any more.
+/// [`NameGroups`] with every path compressed, to which no name can be added.
 pub(super) struct SettledGroups {
     places: HashMap<Arc<str>, usize, RandomState>,
-    /// Of each place, the first of its group.
+    /// For each place, the first of its group.
     firsts: Vec<usize>,
 }
 
-impl Groups {
-    /// Puts the groups of two names together.
+impl NameGroups {
+    /// Merges the groups of two names.
     pub(super) fn join(&mut self, a: &Arc<str>, b: &Arc<str>) {
         let (a, b) = (self.add(a), self.add(b));
         let (a, b) = (self.first(a), self.first(b));
@@ -190,7 +204,7 @@ impl Groups {
         }
     }
 
-    /// Puts a name into a group of its own, unless it is in one.
+    /// Adds a name as a group of its own, unless it is known, and returns its place.
     fn add(&mut self, name: &Arc<str>) -> usize {
         let next = self.parents.len();
         let place = *self.places.entry(Arc::clone(name)).or_insert(next);
@@ -200,25 +214,26 @@ impl Groups {
         place
     }
 
-    /// The first of a group, on a way that is halved as it is gone.
+    /// The first place of a group; the path to it is halved on the way.
     fn first(&mut self, mut place: usize) -> usize {
         let parent = |parents: &[usize], place: usize| parents.get(place).copied().unwrap_or(place);
         loop {
-            let above = parent(&self.parents, parent(&self.parents, place));
-            if above == place {
+            let grandparent = parent(&self.parents, parent(&self.parents, place));
+            if grandparent == place {
                 return place;
             }
             if let Some(parent) = self.parents.get_mut(place) {
-                *parent = above;
+                *parent = grandparent;
             }
-            place = above;
+            place = grandparent;
         }
     }
 
+    /// Replaces every parent by the first place of its group.
     pub(super) fn settle(self) -> SettledGroups {
         let mut firsts: Vec<usize> = Vec::with_capacity(self.parents.len());
         for parent in self.parents {
-            // What stands before is settled.
+            // A parent precedes its place, so the first of its group is known.
             firsts.push(firsts.get(parent).copied().unwrap_or(parent));
         }
         SettledGroups { places: self.places, firsts }
@@ -226,7 +241,7 @@ impl Groups {
 }
 
 impl SettledGroups {
-    /// Whether two names are in one group.
+    /// Whether two names are in the same group.
     pub(super) fn are_one(&self, a: &Arc<str>, b: &Arc<str>) -> bool {
         self.group(a).is_some_and(|group| self.group(b) == Some(group))
     }
@@ -242,5 +257,5 @@ fn push_new(list: &mut Vec<Arc<str>>, name: &Arc<str>) {
     }
 }
 
-/// Names, labels and connections kept of one node, and listed of one group: enough to look into it.
+/// Maximum number of names, labels and connections for each node and each group: enough to examine it.
 const MAX_LISTED: usize = 64;

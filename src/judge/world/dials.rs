@@ -1,5 +1,5 @@
-//! Who dialed whom, and who listens where: the one memory that crossings, shared names and guesses are
-//! told from.
+//! The recent dials, and the names of listening nodes. Crossing dials, shared names and cookie guesses are detected
+//! from them.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -14,38 +14,38 @@ use crate::observe::{HandshakeObservation, MessageKind, Observation, Role, Settl
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
-/// The last dials, and the names of those who answered.
+/// The last dials, and the names of the nodes that answered.
 #[derive(Debug, Default)]
 pub struct Dials {
     recent: VecDeque<Dial>,
-    /// Names that acceptors gave, by where they listen; the last ones.
+    /// The last names that acceptors sent, by the endpoint on which they listen.
     listeners: VecDeque<(Endpoint, Arc<str>)>,
 }
 
-/// A node that introduced itself to another.
+/// A connection on which a node sent its name to another one.
 #[derive(Debug)]
 pub struct Dial {
-    /// Its connection.
+    /// The `session_id` of the connection.
     pub session_id: Arc<str>,
-    /// Who dialed.
+    /// Address of the initiator.
     pub from: IpAddr,
-    /// Who was dialed.
+    /// Address and port of the acceptor.
     pub to: Endpoint,
-    /// The name that the dialing node gave; `None` where its `send_name` was not seen.
+    /// The name in `send_name`; `None` if that was not seen.
     pub name: Option<Arc<str>>,
-    /// When it gave it, or when it was answered where that was not seen.
+    /// Time of `send_name`, or of the answer if `send_name` was not seen.
     pub at: Timestamp,
-    /// The packet.
+    /// The packet with that message.
     pub frame: Option<FrameRef>,
-    /// When the other side took this dial in place of its own (`ok_simultaneous`).
-    taken: Option<Timestamp>,
-    /// Whether it was answered with `nok`.
+    /// When the acceptor dropped its own dial for this one (`ok_simultaneous`).
+    accepted_instead: Option<Timestamp>,
+    /// Whether the acceptor answered with `nok`.
     declined: bool,
 }
 
 impl Dials {
-    /// A handshake message. Gives, for a `challenge_reply`, whether its sender had dialed the same
-    /// acceptor anew under the same name before it sent that.
+    /// Records a handshake message. Returns true for a `challenge_reply` whose sender had, before it sent that, dialed
+    /// the same acceptor again under the same name.
     pub(super) fn on_handshake(
         &mut self,
         settled: &Settled,
@@ -54,13 +54,15 @@ impl Dials {
         let (at, ids) = (settled.at, &settled.connection);
         let known = self.recent.iter_mut().rev().find(|dial| dial.session_id == ids.session_id);
         match (message.message, message.status.as_deref(), known) {
-            (MessageKind::SendName, ..) => self.note(settled, message.name.clone()),
-            (MessageKind::Status, Some("ok_simultaneous"), Some(dial)) => dial.taken = Some(at),
+            (MessageKind::SendName, ..) => self.add(settled, message.name.clone()),
+            (MessageKind::Status, Some("ok_simultaneous"), Some(dial)) => {
+                dial.accepted_instead = Some(at)
+            }
             (MessageKind::Status, Some("nok"), Some(dial)) => dial.declined = true,
             (MessageKind::Status, Some("ok_simultaneous"), None) => {
-                self.note(settled, None);
+                self.add(settled, None);
                 if let Some(dial) = self.recent.back_mut() {
-                    dial.taken = Some(at);
+                    dial.accepted_instead = Some(at);
                 }
             }
             (MessageKind::ChallengeReply, _, Some(dial)) => {
@@ -77,7 +79,7 @@ impl Dials {
         false
     }
 
-    fn note(&mut self, settled: &Settled, name: Option<Arc<str>>) {
+    fn add(&mut self, settled: &Settled, name: Option<Arc<str>>) {
         let ids = &settled.connection;
         let dial = Dial {
             session_id: Arc::clone(&ids.session_id),
@@ -86,7 +88,7 @@ impl Dials {
             name,
             at: settled.at,
             frame: settled.frame,
-            taken: None,
+            accepted_instead: None,
             declined: false,
         };
         remember(&mut self.recent, dial, REMEMBERED);
@@ -100,55 +102,58 @@ impl Dials {
         }
     }
 
-    /// Whether the initiator took, about then, a connection from the acceptor in place of this one.
+    /// Whether the initiator accepted a connection from the acceptor in place of this one, at about the same time.
     pub(super) fn crossed(&self, about: &Observation, lookup: Option<&PriorLookup>) -> bool {
         let (opened, closed) = (about.tcp.first.at, about.open_until());
         self.recent.iter().any(|dial| {
             dial.to.ip == about.ends.initiator.ip
                 && dial.from == about.ends.acceptor.ip
                 && dial
-                    .taken
+                    .accepted_instead
                     .is_some_and(|at| at >= opened.before(CROSSING) && at <= closed.after(CROSSING))
                 && dial.may_be_asked_for(lookup)
         })
     }
 
-    /// Whether the acceptor had dialed the initiator when this connection was closed, a moment before.
+    /// Whether the acceptor had dialed the initiator when this connection was closed, at most [`DIALED_BACK`] before it
+    /// was opened.
     pub(super) fn dialed_back(&self, about: &Observation, lookup: Option<&PriorLookup>) -> bool {
         let (opened, closed) = (about.tcp.first.at, about.open_until());
         self.recent.iter().any(|dial| {
             (dial.from, dial.to.ip) == (about.ends.acceptor.ip, about.ends.initiator.ip)
                 && dial.at <= closed
-                && dial.at >= opened.before(A_MOMENT)
+                && dial.at >= opened.before(DIALED_BACK)
                 && dial.may_be_asked_for(lookup)
         })
     }
 
-    /// A dial from the acceptor of a connection to its initiator that crossed it, `at` about the time.
+    /// The dial from the acceptor of a connection to its initiator that crossed it at about `at`.
     pub fn crossing(&self, it: &JudgedConnection, at: Timestamp) -> Option<&Dial> {
         let end = it.acceptor_end();
         let from = it.ip(Role::Initiator);
-        let me = it.name(Role::Initiator)?;
+        let initiator = it.name(Role::Initiator)?;
         let lookup = it.verdict.lookup.as_ref();
-        let answers = it.name(Role::Acceptor).map(|name| &**name).or_else(|| self.listener(end));
+        let acceptor = it.name(Role::Acceptor).map(|name| &**name).or_else(|| self.listener(end));
         self.recent.iter().rev().find(|dial| {
-            let is_they = match (answers, &dial.name) {
-                (Some(answers), Some(name)) => answers == name.as_ref(),
-                // On one host, only the names tell who dialed whom.
+            let is_from_acceptor = match (acceptor, &dial.name) {
+                (Some(acceptor), Some(name)) => acceptor == name.as_ref(),
+                // On one host the addresses are the same, and only the names show which node dialed which.
                 (None, _) if from == end.ip && lookup.is_none() => false,
                 _ => dial.may_be_asked_for(lookup),
             };
-            let is_to_me = self.listener(dial.to).is_none_or(|name| name == me.as_ref());
+            let is_to_initiator =
+                self.listener(dial.to).is_none_or(|name| name == initiator.as_ref());
             (dial.from, dial.to.ip) == (end.ip, from)
-                && dial.name.as_ref() != Some(me)
-                && is_they
-                && is_to_me
+                && dial.name.as_ref() != Some(initiator)
+                && is_from_acceptor
+                && is_to_initiator
                 && at.since(dial.at) <= CROSSING
                 && dial.at.since(at) <= CROSSING
         })
     }
 
-    /// Whether this dial was declined before, a while ago, and nobody has dialed the other way since.
+    /// Whether the same dial was declined before, at least [`ANOTHER_TIME`] ago, and there is no dial in the other
+    /// direction.
     pub fn is_declined_again(&self, it: &JudgedConnection) -> bool {
         let hello = it.seen.message(MessageKind::SendName);
         let Some(at) = hello.map(|mark| mark.at) else { return false };
@@ -162,28 +167,28 @@ impl Dials {
         }) && !others.any(|dial| (dial.from, dial.to.ip) == (end.ip, from))
     }
 
-    /// The name that the node at `end` gave last.
+    /// The last name that the node at `end` sent.
     pub fn listener(&self, end: Endpoint) -> Option<&str> {
         self.listeners.iter().find(|(known, _)| *known == end).map(|(_, name)| name.as_ref())
     }
 }
 
 impl Dial {
-    /// Whether the dialing node may be the one that `lookup` asked for.
+    /// Whether the dialing node may be the one that `lookup` was for.
     fn may_be_asked_for(&self, lookup: Option<&PriorLookup>) -> bool {
         let alive = self.name.as_deref().and_then(alive_of);
         alive.zip(lookup).is_none_or(|(alive, lookup)| alive == lookup.asked.as_ref())
     }
 }
 
-/// Dials that cross do so within the set-up time of both, 7 s by default, and some.
+/// Dials cross within the setup time of both, 7 s by default; the rest is a margin.
 const CROSSING: Duration = Duration::from_secs(10);
 
-/// A node drops its dial for one that has just come, and both were begun at about the same time.
-const A_MOMENT: Duration = Duration::from_secs(1);
+/// A node drops its dial for one that it has just received, and both began at about the same time.
+const DIALED_BACK: Duration = Duration::from_secs(1);
 
-/// Dials that cross do so once: a node that is declined dials again when it is asked to, or never.
+/// Two dials cross once. A node whose dial was declined dials again only on a new request.
 const ANOTHER_TIME: Duration = Duration::from_secs(1);
 
-/// Dials and names kept: far more than there are within [`CROSSING`].
+/// Maximum number of dials and of names: far more than there are within [`CROSSING`].
 const REMEMBERED: usize = 1024;

@@ -1,8 +1,8 @@
-//! Who tries cookies: refused digests by who sent them and who refused them.
+//! The addresses that guess cookies: refused digests by source address and by the node that refused them.
 //!
-//! A node with a wrong cookie is refused as often as it dials, and in a tight loop it dials more than a
-//! thousand times a second. Its number of attempts and their pace therefore say nothing. What a node never
-//! does: give itself name after name, try cookie after cookie, or dial a peer that it is dialing.
+//! A node with a wrong cookie is refused as often as it dials, and in a tight loop it dials more than a thousand times
+//! a second. The number and rate of its attempts are therefore no evidence. A node never uses many names, never tries
+//! many cookies, and never dials a peer while its dial to the same peer is pending.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -20,93 +20,94 @@ use crate::observe::{MessageKind, Role};
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
 
-/// Refused digests, by source and by the node that refused.
+/// Refused digests, by source address and by the node that refused them.
 #[derive(Debug, Default)]
 pub struct Guesses {
-    known: HashMap<Way, Refused, RandomState>,
-    /// Keys in the order in which they came.
-    order: VecDeque<Way>,
+    known: HashMap<SourceAndTarget, RefusedDigests, RandomState>,
+    /// Keys of `known`, the oldest first.
+    order: VecDeque<SourceAndTarget>,
 }
 
-/// From an address to a node.
-type Way = (IpAddr, Endpoint);
+/// The address of a dialing node, and the endpoint of the dialed one.
+type SourceAndTarget = (IpAddr, Endpoint);
 
-/// What one address was refused at one node.
+/// The digests of one address that one node refused.
 #[derive(Debug)]
-struct Refused {
+struct RefusedDigests {
     count: u64,
     first: PacketRef,
-    /// The first few names that were refused, each of which is told by itself.
+    /// The first [`NAMES_REPORTED`] names that were refused; each of them has a finding of its own.
     names: Vec<Arc<str>>,
-    /// The last attempts, oldest first.
-    recent: VecDeque<Attempt>,
-    /// When a dial was begun before the last one had been answered, the last times.
+    /// The last attempts, the oldest first.
+    recent: VecDeque<RefusedAttempt>,
+    /// The last times at which a dial began before the previous one had been answered.
     overlaps: VecDeque<Timestamp>,
     sign: Option<Sign>,
 }
 
+/// One attempt whose digest was refused.
 #[derive(Debug)]
-struct Attempt {
+struct RefusedAttempt {
     at: Timestamp,
     name: Option<Arc<str>>,
     cookie: Option<Arc<str>>,
 }
 
-/// What shows that cookies are guessed.
+/// The evidence that cookies are guessed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sign {
-    /// So many candidate cookies fit the attempts of one address.
+    /// The number of candidate cookies that fit the attempts of one address.
     Cookies(usize),
-    /// So many names were given.
+    /// The number of names that one address used.
     Names(usize),
-    /// So many names were given, and EPMD was asked so often for that: at least once, and far too seldom.
+    /// The number of names that one address used, and its number of EPMD look-ups: at least one, but far too few.
     NamesOfFewLookups(usize, usize),
-    /// So many attempts were made, and EPMD was asked so often for that, likewise.
+    /// The number of attempts, and of EPMD look-ups: at least one, but far too few.
     FewLookups(usize, usize),
-    /// So many dials were begun while another under the same name was pending.
+    /// The number of dials that began while another one under the same name was pending.
     Overlaps(usize),
 }
 
-/// An address that guesses.
+/// An address that guesses cookies.
 #[derive(Clone, Copy, Debug)]
 pub struct Guess {
-    /// What shows it.
+    /// The evidence for it.
     pub sign: Sign,
-    /// Attempts that were refused so far.
+    /// Number of attempts that were refused so far.
     pub refused: u64,
-    /// The first of them.
+    /// The `challenge_reply` of the first attempt.
     pub first: PacketRef,
-    /// The time from that to the last.
+    /// The time from the first attempt to the last.
     pub lasted: Duration,
 }
 
 impl Guesses {
-    /// A dial from `from` to `to` under a name that had another dial pending there.
+    /// Records that `from` dialed `to` while another dial under the same name was pending.
     pub(super) fn on_overlap(&mut self, from: IpAddr, to: Endpoint, at: Timestamp) {
         if let Some(refused) = self.known.get_mut(&(from, to)) {
             remember(&mut refused.overlaps, at, REMEMBERED);
         }
     }
 
-    /// A session that is over, told for the first time.
+    /// Records a judged connection; only its first record with a refused digest counts.
     pub(super) fn on_session(&mut self, it: &JudgedConnection, registry: &Registry) {
         let is_refusal = it.outcome() == Outcome::CookieMismatch
             && it.verdict.detected_by == Some(Role::Acceptor)
-            && !it.again;
+            && !it.is_repeated;
         let reply = it.seen.message(MessageKind::ChallengeReply);
         let Some(mark) = reply.filter(|_| is_refusal) else { return };
-        let way = (it.ip(Role::Initiator), it.acceptor_end());
-        if !self.known.contains_key(&way) {
-            self.order.push_back(way);
-            if self.order.len() > MAX_WAYS {
+        let key = (it.ip(Role::Initiator), it.acceptor_end());
+        if !self.known.contains_key(&key) {
+            self.order.push_back(key);
+            if self.order.len() > MAX_KEYS {
                 if let Some(oldest) = self.order.pop_front() {
                     self.known.remove(&oldest);
                 }
             }
         }
-        let refused = self.known.entry(way).or_insert_with(|| Refused::new(mark));
+        let refused = self.known.entry(key).or_insert_with(|| RefusedDigests::new(mark));
         let lookups = |since: Timestamp| {
-            let (from, to) = way;
+            let (from, to) = key;
             registry.lookups_since(from, to, since.before(LOOKUP_AGE))
         };
         refused.on_refusal(it, mark, lookups);
@@ -119,14 +120,14 @@ impl Guesses {
         Some(Guess { sign: refused.sign?, refused: refused.count, first: refused.first, lasted })
     }
 
-    /// Whether `name` is one too many to be told by itself, of those that `from` was refused under.
+    /// Whether `from` was refused under so many names that `name` has no finding of its own.
     pub fn is_one_of_many(&self, from: IpAddr, to: Endpoint, name: &str) -> bool {
         let refused = self.known.get(&(from, to));
         refused.is_some_and(|refused| !refused.names.iter().any(|known| known.as_ref() == name))
     }
 }
 
-impl Refused {
+impl RefusedDigests {
     fn new(first: PacketRef) -> Self {
         Self {
             count: 0,
@@ -152,21 +153,22 @@ impl Refused {
         self.count += 1;
         let name = it.name(Role::Initiator).cloned();
         if let Some(name) = &name {
-            if self.names.len() < NAMES_TOLD && !self.names.contains(name) {
+            if self.names.len() < NAMES_REPORTED && !self.names.contains(name) {
                 self.names.push(Arc::clone(name));
             }
         }
         let cookie = it.seen.handshake.cookies.initiator.label().cloned();
-        self.recent.push_back(Attempt { at, name, cookie });
+        self.recent.push_back(RefusedAttempt { at, name, cookie });
         while self.recent.len() > REMEMBERED
             || self.recent.front().is_some_and(|oldest| at.since(oldest.at) > WINDOW)
         {
             self.recent.pop_front();
         }
-        self.sign = self.sign.or_else(|| self.shown(at, lookups));
+        self.sign = self.sign.or_else(|| self.find_sign(at, lookups));
     }
 
-    fn shown(&self, now: Timestamp, lookups: impl Fn(Timestamp) -> usize) -> Option<Sign> {
+    /// The evidence in the recent attempts, the strongest first.
+    fn find_sign(&self, now: Timestamp, lookups: impl Fn(Timestamp) -> usize) -> Option<Sign> {
         let cookies = distinct(self.recent.iter().filter_map(|attempt| attempt.cookie.as_ref()));
         let names = distinct(self.recent.iter().filter_map(|attempt| attempt.name.as_ref()));
         let overlaps = self.overlaps.iter().filter(|at| now.since(**at) <= WINDOW).count();
@@ -200,36 +202,37 @@ fn distinct<'a>(texts: impl Iterator<Item = &'a Arc<str>>) -> usize {
     texts.len()
 }
 
-/// Signs are looked for among attempts that are no further apart than this.
+/// Attempts are evaluated together if they are no further apart than this.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Attempts kept of those: more than any sign needs.
+/// Maximum number of attempts within [`WINDOW`]: more than any sign needs.
 const REMEMBERED: usize = 64;
 
-/// After a pause this long, what comes next is judged anew.
+/// After a pause this long, the count and the evaluation start again.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// A node has one cookie for a peer at a time; a person who corrects it by hand does so once or twice
-/// within [`WINDOW`].
+/// A node has one cookie for a peer at a time. An operator who corrects it by hand changes it once or twice within
+/// [`WINDOW`].
 const MIN_COOKIES: usize = 4;
 
-/// Tools of releases (`rpc`, `eval`) and of `RabbitMQ` start a node with a new name at each call, and take a
-/// second of processor time to do so: so many from one address within [`WINDOW`] are no such calls.
+/// Tools of releases (`rpc`, `eval`) and of `RabbitMQ` start a node with a new name at each call, which takes a second
+/// of processor time: they cannot reach this many names within [`WINDOW`].
 const MIN_NAMES: usize = 32;
 
-/// A node asks EPMD before each dial, so names are no more than look-ups. Where EPMD was asked at all, this
-/// many names with a quarter of the look-ups leave room for packets that were not captured.
+/// A node asks EPMD before each dial, so there are at least as many look-ups as names. Where EPMD was asked at all, a
+/// quarter of the look-ups for this many names leaves room for packets that were not captured.
 const MIN_NAMES_OF_FEW_LOOKUPS: usize = 10;
 
-/// So with attempts under one name. A node that finds its peers without EPMD asks not once.
+/// The same for attempts under one name. A node that finds its peers without EPMD never asks it.
 const MIN_OF_FEW_LOOKUPS: usize = 16;
 
-/// A node has one pending dial to a peer. Two nodes of one name behind one address may overlap by chance,
-/// which this leaves room for.
+/// A node has one pending dial to a peer. Two nodes of one name behind one address may overlap by chance; the bound
+/// leaves room for that.
 const MIN_OVERLAPS: usize = 8;
 
-/// Names that one address is refused under and that are told one by one.
-const NAMES_TOLD: usize = 5;
+/// Maximum number of names of one address that have findings of their own.
+const NAMES_REPORTED: usize = 5;
 
-/// Ways remembered. Arbitrary: attempts of that many addresses at once are nothing to be told one by one.
-const MAX_WAYS: usize = 1024;
+/// Maximum number of pairs of source and target. The value is arbitrary: with attempts from more addresses at once,
+/// a finding for each would help no reader.
+const MAX_KEYS: usize = 1024;

@@ -1,14 +1,14 @@
-//! Which addresses are one's own, as told on the command line.
+//! The networks of the user, as given on the command line.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// Networks that are one's own.
+/// Networks that the user named as their own.
 #[derive(Clone, Debug, Default)]
 pub struct HomeNets(Vec<Cidr>);
 
 impl HomeNets {
-    /// Whether `ip` lies outside of all of them: `None` when no network was named.
+    /// Whether `ip` is outside of all of them; `None` if no network was named.
     pub fn is_outside(&self, ip: IpAddr) -> Option<bool> {
         (!self.0.is_empty()).then(|| !self.0.iter().any(|net| net.contains(ip)))
     }
@@ -44,7 +44,7 @@ impl Cidr {
 impl FromStr for Cidr {
     type Err = &'static str;
 
-    /// Reads `ADDRESS/BITS`, or one address alone.
+    /// Parses `ADDRESS/BITS`, or a single address.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const EXPECTED: &str = "expected a network such as 10.0.0.0/8 or fd00::/8, or an address";
         let (ip, bits) = match text.split_once('/') {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn text_that_is_no_network_is_an_error() {
         for wrong in ["", "10.0.0.0/33", "fd00::/129", "10.0.0/8", "10.0.0.0/", "10.0.0.0/-1"] {
             assert!(wrong.parse::<Cidr>().is_err(), "{wrong}");
         }

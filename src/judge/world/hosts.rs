@@ -1,8 +1,8 @@
-//! Which host an initiator may have dialed: what name servers told it, what it connected to before, and
-//! what the capture itself calls an address.
+//! The host that an initiator may have dialed: from answers of name servers, from its earlier connections, and from
+//! the names in the capture file.
 //!
-//! The full name that a node dials is never on the wire. What stands here are clues, each as strong as
-//! its ground; several names are as good as none.
+//! The full name that a node dials is never on the wire, so this module gives clues, each with its source. Where
+//! several names are possible, it gives none.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -21,26 +21,26 @@ use crate::packet::FrameRef;
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
 
-/// Names of addresses, and dials that got through.
+/// Names of addresses, and look-ups that led to a connection.
 #[derive(Debug)]
 pub(super) struct Hosts {
-    answers: HashMap<Asked, VecDeque<Answers>, RandomState>,
+    answers: HashMap<AnswerKey, VecDeque<Answers>, RandomState>,
     /// Keys of `answers`, the oldest first.
-    order: VecDeque<Asked>,
+    order: VecDeque<AnswerKey>,
     max_answers: usize,
-    dials: HashMap<Dial, VecDeque<Dialed>, RandomState>,
+    dials: HashMap<LookupKey, VecDeque<ReachedNode>, RandomState>,
     /// Keys of `dials`, the oldest first.
-    dial_order: VecDeque<Dial>,
+    dial_order: VecDeque<LookupKey>,
     max_dials: usize,
-    /// Names in the captures' own lists.
+    /// Names by address, from the capture files.
     listed: HashMap<IpAddr, Vec<Arc<str>>, RandomState>,
     evictions: u64,
 }
 
-/// Who asked, `None` where all heard the answer; and the address, `None` where there is no such name.
-type Asked = (Option<IpAddr>, Option<IpAddr>);
+/// The client, `None` if the answer was multicast (mDNS); and the address, `None` if the name does not exist.
+type AnswerKey = (Option<IpAddr>, Option<IpAddr>);
 
-/// Answers with one name, none of them later than [`MEMORY`] after the one before.
+/// Answers with one name, each at most [`ANSWER_AGE`] after the previous one.
 #[derive(Debug)]
 struct Answers {
     name: Arc<str>,
@@ -48,17 +48,17 @@ struct Answers {
     last: PacketRef,
 }
 
-/// A look-up: who asked the port mapper at which address for which name.
+/// A look-up: the client, the address of EPMD, and the alive name.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Dial {
-    initiator: IpAddr,
-    mapper: IpAddr,
+struct LookupKey {
+    client: IpAddr,
+    epmd: IpAddr,
     alive: Arc<str>,
 }
 
-/// A connection that a look-up led to.
+/// The node that a look-up led to.
 #[derive(Debug)]
-struct Dialed {
+struct ReachedNode {
     initiator: Option<Arc<str>>,
     host: Arc<str>,
     session_id: Arc<str>,
@@ -68,37 +68,37 @@ struct Dialed {
 /// A host that an initiator may have dialed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HostClue {
-    /// The part right of the `@`, as it was typed.
+    /// The part after the `@` in the dialed name.
     pub host: Arc<str>,
-    /// The source of this name.
+    /// The source of the host name.
     pub ground: Ground,
 }
 
-/// What shows the host that an initiator dialed.
+/// The source of a clue to the host that an initiator dialed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Ground {
-    /// The initiator asked a name server shortly before, and this address was the answer.
+    /// Shortly before, the initiator had asked a name server and received the acceptor's address.
     Dns {
         /// Frame of the DNS answer.
         frame: FrameRef,
-        /// The name as it was asked for.
+        /// The name in the question.
         asked: Arc<str>,
     },
-    /// Shortly before, this address was announced to all under that name (mDNS).
+    /// Shortly before, the address was announced under that name by multicast (mDNS).
     Mdns(FrameRef),
-    /// After the same look-up, the same initiator has connected to a node on that host.
+    /// After the same look-up, the same initiator had connected to a node on that host.
     OtherSession {
-        /// Id of the other connection.
+        /// The `session_id` of the other connection.
         session_id: Arc<str>,
-        /// The packet that showed its name.
+        /// The packet with the name of that node.
         frame: FrameRef,
     },
-    /// The capture file has a list of names, in which this address has that one.
+    /// The capture file lists that name for the address.
     CaptureNames,
 }
 
 impl Ground {
-    /// As printed in `rests_on`.
+    /// The value of `rests_on` in the output.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Dns { .. } | Self::Mdns(_) => "dns",
@@ -126,18 +126,18 @@ impl Hosts {
         self.evictions
     }
 
-    /// A name server has answered.
+    /// Records an answer of a name server.
     pub(super) fn on_resolved(&mut self, resolved: &Resolved) {
         let Resolved { mark, client, name, ips } = resolved;
         if ips.is_empty() {
-            self.note((*client, None), name, *mark);
+            self.add_answer((*client, None), name, *mark);
         }
         for ip in ips {
-            self.note((*client, Some(ip.to_canonical())), name, *mark);
+            self.add_answer((*client, Some(ip.to_canonical())), name, *mark);
         }
     }
 
-    /// The capture calls `ip` by `name`.
+    /// Records that the capture file lists `name` for `ip`.
     pub(super) fn on_listed(&mut self, ip: IpAddr, name: Arc<str>) {
         let ip = ip.to_canonical();
         if self.listed.len() >= self.max_answers && !self.listed.contains_key(&ip) {
@@ -150,7 +150,7 @@ impl Hosts {
         }
     }
 
-    /// A connection is told: the initiator has found the node that it wanted.
+    /// Records the node that a look-up led to, if the connection was established.
     pub(super) fn on_session(&mut self, it: &JudgedConnection) {
         let (Some(lookup), Some(node), Outcome::Connected) =
             (&it.verdict.lookup, it.name(Role::Acceptor), it.outcome())
@@ -163,23 +163,23 @@ impl Hosts {
         if alive != &*lookup.asked {
             return;
         }
-        let dial = Dial {
-            initiator: it.ip(Role::Initiator).to_canonical(),
-            mapper: it.ip(Role::Acceptor).to_canonical(),
+        let key = LookupKey {
+            client: it.ip(Role::Initiator).to_canonical(),
+            epmd: it.ip(Role::Acceptor).to_canonical(),
             alive: Arc::clone(&lookup.asked),
         };
-        let dialed = Dialed {
+        let reached = ReachedNode {
             initiator: it.name(Role::Initiator).cloned(),
             host: host.into(),
             session_id: Arc::clone(it.session_id()),
             frame,
         };
-        let known = self.dials.entry(dial.clone()).or_insert_with(|| {
-            self.dial_order.push_back(dial);
+        let known = self.dials.entry(key.clone()).or_insert_with(|| {
+            self.dial_order.push_back(key);
             VecDeque::new()
         });
-        known.retain(|before| before.initiator != dialed.initiator);
-        known.push_back(dialed);
+        known.retain(|before| before.initiator != reached.initiator);
+        known.push_back(reached);
         if known.len() > MAX_NAMES {
             known.pop_front();
         }
@@ -189,39 +189,39 @@ impl Hosts {
         }
     }
 
-    /// Hosts that the initiator may have dialed, the best-founded first. It asked a port mapper for `alive`
-    /// and first turned to the acceptor's address at `turned_to`.
+    /// Hosts that the initiator may have dialed, the most certain first. It asked EPMD for `alive`, and sent its first
+    /// packet to the acceptor's address at `first_contact`.
     pub(super) fn clues(
         &self,
         about: &Observation,
         alive: Option<&Arc<str>>,
-        turned_to: Timestamp,
+        first_contact: Timestamp,
     ) -> Vec<HostClue> {
-        let asker = Asker::of(about, turned_to);
+        let query = NameQuery::of(about, first_contact);
         for client in [Some(about.ends.initiator.ip.to_canonical()), None] {
-            match self.answered(client, &asker).as_slice() {
+            match self.answered(client, &query).as_slice() {
                 [] => {}
                 [clue] => return vec![clue.clone()],
                 _ => return Vec::new(),
             }
         }
-        self.dialed(about, alive).into_iter().chain(self.listed(&asker)).collect()
+        self.dialed(about, alive).into_iter().chain(self.listed(&query)).collect()
     }
 
-    /// The names under which `client` got the address.
-    fn answered(&self, client: Option<IpAddr>, asker: &Asker<'_>) -> Vec<HostClue> {
+    /// The names for which `client` received the address.
+    fn answered(&self, client: Option<IpAddr>, query: &NameQuery<'_>) -> Vec<HostClue> {
         let shortly_before = |ip| {
             let answers = self.answers.get(&(client, ip)).into_iter().flatten();
-            answers.filter(|it| it.first.at <= asker.until && it.last.at >= asker.from)
+            answers.filter(|it| it.first.at <= query.until && it.last.at >= query.from)
         };
-        let missed: Vec<_> = shortly_before(None).map(|it| &*it.name).collect();
+        let nonexistent: Vec<_> = shortly_before(None).map(|it| &*it.name).collect();
         let mut found: Vec<HostClue> = Vec::new();
-        for Answers { name, first, last } in shortly_before(Some(asker.dialed)) {
-            let host = asker.typed(name, &missed);
+        for Answers { name, first, last } in shortly_before(Some(query.dialed)) {
+            let host = query.dialed_host(name, &nonexistent);
             if found.iter().any(|known| known.host.eq_ignore_ascii_case(host)) {
                 continue;
             }
-            let frame = if last.at <= asker.until { last.frame } else { first.frame };
+            let frame = if last.at <= query.until { last.frame } else { first.frame };
             let ground = match client {
                 Some(_) => Ground::Dns { frame, asked: Arc::clone(name) },
                 None => Ground::Mdns(frame),
@@ -231,41 +231,42 @@ impl Hosts {
         found
     }
 
-    /// The host of the node that the same look-up has led to.
+    /// The host of the node to which the same look-up had led before.
     fn dialed(&self, about: &Observation, alive: Option<&Arc<str>>) -> Option<HostClue> {
-        let dial = Dial {
-            initiator: about.ends.initiator.ip.to_canonical(),
-            mapper: about.ends.acceptor.ip.to_canonical(),
+        let key = LookupKey {
+            client: about.ends.initiator.ip.to_canonical(),
+            epmd: about.ends.acceptor.ip.to_canonical(),
             alive: Arc::clone(alive?),
         };
-        let is_same = |dialed: &&Dialed| {
-            let names = dialed.initiator.as_ref().zip(about.name(Role::Initiator));
+        let is_same = |reached: &&ReachedNode| {
+            let names = reached.initiator.as_ref().zip(about.name(Role::Initiator));
             names.is_none_or(|(then, now)| then == now)
         };
-        let mut known = self.dials.get(&dial)?.iter().rev().filter(is_same);
-        let Dialed { host, session_id, frame, .. } = known.next()?;
+        let mut known = self.dials.get(&key)?.iter().rev().filter(is_same);
+        let ReachedNode { host, session_id, frame, .. } = known.next()?;
         known.all(|other| other.host == *host).then(|| HostClue {
             host: Arc::clone(host),
             ground: Ground::OtherSession { session_id: Arc::clone(session_id), frame: *frame },
         })
     }
 
-    /// What the capture calls the address, where that is one name.
-    fn listed(&self, asker: &Asker<'_>) -> Option<HostClue> {
-        let mut names = self.listed.get(&asker.dialed)?.iter().map(|name| asker.typed(name, &[]));
+    /// The host name that the capture file lists for the address, if it is the only one.
+    fn listed(&self, query: &NameQuery<'_>) -> Option<HostClue> {
+        let mut names =
+            self.listed.get(&query.dialed)?.iter().map(|name| query.dialed_host(name, &[]));
         let host = names.next()?;
         let is_alone = names.all(|other| other.eq_ignore_ascii_case(host));
         is_alone.then(|| HostClue { host: host.into(), ground: Ground::CaptureNames })
     }
 
-    fn note(&mut self, asked: Asked, name: &Arc<str>, mark: PacketRef) {
-        if !self.answers.contains_key(&asked) {
+    fn add_answer(&mut self, key: AnswerKey, name: &Arc<str>, mark: PacketRef) {
+        if !self.answers.contains_key(&key) {
             self.make_room(mark.at);
-            self.order.push_back(asked);
+            self.order.push_back(key);
         }
-        let answers = self.answers.entry(asked).or_default();
+        let answers = self.answers.entry(key).or_default();
         let should_continue = |it: &&mut Answers| {
-            it.name.eq_ignore_ascii_case(name) && mark.at.since(it.last.at) <= MEMORY
+            it.name.eq_ignore_ascii_case(name) && mark.at.since(it.last.at) <= ANSWER_AGE
         };
         if let Some(known) = answers.iter_mut().rev().find(should_continue) {
             known.last = known.last.max(mark);
@@ -277,57 +278,57 @@ impl Hosts {
         }
     }
 
-    /// Forgets what is too old to be asked for; where nothing is, what has been there for longest.
+    /// Removes an entry that is too old to be used; the oldest entry if there is none.
     fn make_room(&mut self, now: Timestamp) {
         if self.order.len() < self.max_answers {
             return;
         }
         let is_old = |answers: &VecDeque<Answers>| {
-            answers.iter().all(|it| now.since(it.last.at) > ASKED_FOR)
+            answers.iter().all(|it| now.since(it.last.at) > LATEST_USE)
         };
         for _ in 0..SECOND_CHANCES {
-            let Some(asked) = self.order.pop_front() else { return };
-            if self.answers.get(&asked).is_none_or(is_old) {
-                self.answers.remove(&asked);
+            let Some(key) = self.order.pop_front() else { return };
+            if self.answers.get(&key).is_none_or(is_old) {
+                self.answers.remove(&key);
                 return;
             }
-            self.order.push_back(asked);
+            self.order.push_back(key);
         }
         let oldest = self.order.pop_front();
         self.evictions += u64::from(oldest.is_some_and(|it| self.answers.remove(&it).is_some()));
     }
 }
 
-/// Who dialed which address, and when it must have known that.
-struct Asker<'a> {
+/// What is searched for: answers with the dialed address, at the time when the initiator must have received them.
+struct NameQuery<'a> {
     dialed: IpAddr,
-    /// Host part of its own name.
+    /// Host part of the initiator's own name.
     own_host: Option<&'a str>,
     from: Timestamp,
     until: Timestamp,
 }
 
-impl<'a> Asker<'a> {
-    fn of(about: &'a Observation, turned_to: Timestamp) -> Self {
+impl<'a> NameQuery<'a> {
+    fn of(about: &'a Observation, first_contact: Timestamp) -> Self {
         Self {
             dialed: about.ends.acceptor.ip.to_canonical(),
             own_host: about.name(Role::Initiator).and_then(|name| Some(name.split_once('@')?.1)),
-            from: turned_to.before(MEMORY),
-            until: turned_to.after(REORDERED),
+            from: first_contact.before(ANSWER_AGE),
+            until: first_contact.after(REORDERED),
         }
     }
 
-    /// What was typed where a resolver asked for `name`, and before that for the names that it `missed`:
-    /// it adds search domains, and each of its questions begins with what was typed. A node with a short
-    /// name dials short names, one with a long name long ones.
-    fn typed<'n>(&self, name: &'n str, missed: &[&str]) -> &'n str {
+    /// The host that was dialed if a resolver asked for `name` and, before that, for the `nonexistent` names. A resolver
+    /// appends search domains, so each of its questions begins with the dialed host. A node with a short name dials
+    /// short names, one with a long name long ones.
+    fn dialed_host<'n>(&self, name: &'n str, nonexistent: &[&str]) -> &'n str {
         let label = name.find('.').map_or(name, |dot| name.get(..dot).unwrap_or(name));
         if self.own_host.is_some_and(|host| !host.contains(['.', ':'])) {
             return label;
         }
-        let common = missed.iter().fold(name, |typed, missed| {
-            let common = common_labels(typed, missed);
-            if common.is_empty() { typed } else { common }
+        let common = nonexistent.iter().fold(name, |dialed, other| {
+            let common = common_labels(dialed, other);
+            if common.is_empty() { dialed } else { common }
         });
         if common.contains('.') { common } else { name }
     }
@@ -341,16 +342,16 @@ fn common_labels<'n>(name: &'n str, other: &str) -> &'n str {
     name.get(..len.saturating_sub(1)).unwrap_or(name)
 }
 
-/// A node dials as soon as it has the address.
-const MEMORY: Duration = Duration::from_secs(10);
+/// A node dials as soon as it has received the address.
+const ANSWER_AGE: Duration = Duration::from_secs(10);
 
-/// A dial is told at the latest after the longest set-up time, 120 s, and some.
-const ASKED_FOR: Duration = Duration::from_secs(180);
+/// A dial is judged at the latest after the longest setup time, 120 s; the rest is a margin.
+const LATEST_USE: Duration = Duration::from_secs(180);
 
-/// Names of one address: more than one is ambiguous, a few tell whether they are old.
+/// Maximum number of names of one address: more than one is ambiguous, and a few show whether they are outdated.
 const MAX_NAMES: usize = 8;
 
-/// Old pairs looked at to find one that can go.
+/// Number of oldest entries that are searched for one that can be removed.
 const SECOND_CHANCES: usize = 8;
 
 #[cfg(test)]
@@ -360,7 +361,7 @@ mod tests {
 
     const LONG: &str = "one@hosta.example.lan";
 
-    /// The node that is dialed.
+    /// The node that is dialed in these tests.
     const TO: &str = "two@hostb/10.0.0.2/1";
 
     fn ip(last: u8) -> IpAddr {
@@ -378,7 +379,7 @@ mod tests {
         hosts.on_resolved(&Resolved { mark: mark(ms), client, name: name.into(), ips });
     }
 
-    /// Clues to the host that `name` at 10.0.0.1 dialed when it turned to 10.0.0.2 after 10 s.
+    /// Clues to the host that `name` at 10.0.0.1 dialed, with its first packet to 10.0.0.2 after 10 s.
     fn clues(hosts: &Hosts, name: Option<&str>) -> Vec<HostClue> {
         let mut about = dial(10_100, &format!("{}/10.0.0.1/1", name.unwrap_or("-")), TO).judged();
         if name.is_none() {
@@ -396,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_the_initiator_shortly_before_tells_the_host() {
+    fn an_answer_to_the_initiator_shortly_before_shows_the_host() {
         let mut known = hosts();
         answer(&mut known, 9_990, Some(1), "alias.example.lan", &[2]);
         let [clue] = &clues(&known, Some(LONG))[..] else { panic!() };
@@ -406,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_another_or_with_another_address_or_too_early_or_late_tells_nothing() {
+    fn an_answer_to_another_client_or_with_another_address_or_at_another_time_shows_nothing() {
         for (ms, client, last) in
             [(9_990, Some(3), 2), (9_990, Some(1), 4), (9_990, Some(2), 1), (10_060, Some(1), 2)]
         {
@@ -425,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_answers_count_whenever_the_dial_fell_among_them() {
+    fn a_dial_at_any_time_between_repeated_answers_has_the_clue() {
         let mut known = hosts();
         for ms in (0..60_000).step_by(9_000) {
             answer(&mut known, ms, Some(1), "alias.example.lan", &[2, 3]);
@@ -434,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn two_names_of_one_address_are_as_good_as_none() {
+    fn two_names_of_one_address_give_no_clue() {
         let mut known = hosts();
         answer(&mut known, 9_000, Some(1), "alias.example.lan", &[2]);
         answer(&mut known, 9_100, Some(1), "ALIAS.example.lan", &[2]);
@@ -455,38 +456,38 @@ mod tests {
     }
 
     #[test]
-    fn a_search_domain_was_not_typed() {
-        for (missed, asked, typed) in [
-            // Asked as it is first, then with the search domain.
+    fn a_search_domain_is_not_part_of_the_dialed_host() {
+        for (nonexistent, asked, dialed) in [
+            // The resolver asks for the host as it is first, then with the search domain.
             (&["two.svc"][..], "two.svc.cluster.local", "two.svc"),
-            // Search domains first, as in Kubernetes.
+            // The resolver asks with search domains first, as in Kubernetes.
             (
                 &["two.ns.svc.ns.svc.cluster.local", "two.ns.svc.svc.cluster.local"],
                 "two.ns.svc.cluster.local",
                 "two.ns.svc",
             ),
             (&["two.example.lan.svc.cluster.local"], "two.example.lan", "two.example.lan"),
-            // Questions about others, and one that no long name can have asked.
+            // Questions about other hosts, and one that a node with a long name cannot have caused.
             (&["three.svc", "two"], "two.svc.cluster.local", "two.svc.cluster.local"),
         ] {
             let mut known = hosts();
-            for missed in missed {
-                answer(&mut known, 9_000, Some(1), missed, &[]);
+            for name in nonexistent {
+                answer(&mut known, 9_000, Some(1), name, &[]);
             }
             answer(&mut known, 9_001, Some(1), asked, &[2]);
-            assert_eq!(host(&known, LONG).as_deref(), Some(typed), "{asked}");
+            assert_eq!(host(&known, LONG).as_deref(), Some(dialed), "{asked}");
         }
     }
 
     #[test]
-    fn the_question_counts_where_the_initiator_has_no_name() {
+    fn the_name_in_the_question_counts_if_the_initiator_has_no_name() {
         let mut known = hosts();
         answer(&mut known, 9_000, Some(1), "hostb.example.lan", &[2]);
         assert_eq!(&*clues(&known, None)[0].host, "hostb.example.lan");
     }
 
     #[test]
-    fn what_was_announced_to_all_comes_behind_what_was_asked() {
+    fn an_answer_to_the_initiator_goes_before_a_multicast_one() {
         let mut known = hosts();
         answer(&mut known, 9_000, None, "hostb.local", &[2]);
         known.on_listed(ip(2), "listed.lan".into());
@@ -497,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_with_one_name_of_the_address_is_the_last_resort() {
+    fn a_single_listed_name_counts_if_there_is_no_answer() {
         let mut known = hosts();
         known.on_listed(ip(2), "hostb.example.lan".into());
         known.on_listed(ip(2), "HOSTB.example.lan".into());
@@ -510,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_a_bound_and_old_ones_go_first() {
+    fn answers_have_a_bound_and_old_ones_are_removed_first() {
         let mut known = Hosts::new(&Limits { resolved: 2, ..Limits::default() });
         answer(&mut known, 0, Some(1), "a.lan", &[10, 11]);
         answer(&mut known, 200_000, Some(1), "a.lan", &[11]);

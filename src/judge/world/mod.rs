@@ -1,7 +1,7 @@
 //! What several connections show together.
 //!
-//! In: judged observations, handshake messages, answers of port mappers and name servers. Out: what of that bears on
-//! one connection. Judges no connection by itself, and keeps nothing without a bound.
+//! In: judged observations, handshake messages, answers of EPMD and of name servers. Out: the facts among them that
+//! are related to one connection, and the state of the cluster. Every list and map has a bound.
 
 mod cookies;
 mod dials;
@@ -12,12 +12,13 @@ mod nodes;
 mod pairs;
 mod registry;
 
-pub use self::cookies::{Cookies, Peer};
+pub use self::cookies::{AgreedCookies, CookieUse, Peer};
 pub use self::dials::{Dial, Dials};
 pub use self::guesses::{Guess, Guesses, Sign};
 pub use self::home::{Cidr, HomeNets};
 pub use self::hosts::{Ground, HostClue};
-pub use self::nodes::{NodeChange, Sighting};
+pub use self::nodes::{Change, Implementation, NodeChange, NodeFacts, Sighting};
+pub use self::pairs::{ConnectedPair, FailedDials, Failure};
 pub use self::registry::PriorLookup;
 
 use std::net::IpAddr;
@@ -25,65 +26,81 @@ use std::sync::Arc;
 
 use self::hosts::Hosts;
 use self::nodes::Nodes;
-use self::pairs::Pairs;
+use self::pairs::PairTable;
 use self::registry::Registry;
 use super::{JudgedConnection, Outcome};
 use crate::decode::Endpoint;
 use crate::limits::Limits;
 use crate::names::Resolved;
 use crate::observe::{EpmdObservation, HandshakeObservation, Observation, Role, Settled};
-use crate::record::{Cluster, Failure, Node};
 use crate::time::Timestamp;
 
-/// What all connections so far have shown.
+/// The facts that all connections so far have shown, by topic.
 #[derive(Debug)]
 pub struct World {
     registry: Registry,
     hosts: Hosts,
-    cookies: Cookies,
+    cookies: CookieUse,
     dials: Dials,
     guesses: Guesses,
     nodes: Nodes,
-    pairs: Pairs,
-    /// Entries of each list of a cluster event.
+    pairs: PairTable,
+    /// Maximum length of each list of [`ClusterFacts`].
     max_rows: usize,
     home: HomeNets,
 }
 
-/// What of all this bears on one connection.
+/// All nodes and pairs, in their last known state.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterFacts {
+    /// All nodes whose names were seen.
+    pub nodes: Vec<NodeFacts>,
+    /// Pairs whose last attempt succeeded.
+    pub connected: Vec<ConnectedPair>,
+    /// Pairs whose last attempt failed.
+    pub failed: Vec<FailedDials>,
+    /// Pairs of visible nodes of one mesh without an attempt, although the capture would show one.
+    pub never_tried: Vec<[Arc<str>; 2]>,
+    /// Sets of nodes that accepted each other's cookie, the largest first.
+    pub cookies: Vec<AgreedCookies>,
+    /// Number of entries that [`Limits::cluster_rows`] left out.
+    pub left_out: u64,
+}
+
+/// Facts from other connections that are related to one connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RelatedFacts {
-    /// The EPMD look-up that led to it.
+    /// The EPMD look-up that led to the connection.
     pub(crate) lookup: Option<PriorLookup>,
-    /// Hosts that the initiator may have dialed, the best-founded first.
+    /// Hosts that the initiator may have dialed, the most certain first.
     pub(crate) hosts: Vec<HostClue>,
     /// Highest handshake version that EPMD gives the acceptor.
     pub(crate) acceptor_version: Option<u16>,
     /// Labels of the cookies that the acceptor's digests were made with in other connections.
     pub(crate) acceptor_cookies: Vec<Arc<str>>,
-    /// Whether the initiator accepted, about then, a connection from the acceptor in place of this one.
+    /// Whether the initiator accepted a connection from the acceptor in place of this one, at about the same time.
     pub(crate) crossed: bool,
-    /// Whether the acceptor had dialed the initiator, a moment before this one was closed.
+    /// Whether the acceptor had dialed the initiator less than a second before this connection was closed.
     pub(crate) dialed_back: bool,
 }
 
 impl World {
-    /// Knows nothing yet.
+    /// A world before the first fact.
     pub fn new(limits: &Limits, home: HomeNets) -> Self {
         Self {
             registry: Registry::new(limits),
             hosts: Hosts::new(limits),
-            cookies: Cookies::new(limits.nodes),
+            cookies: CookieUse::new(limits.nodes),
             dials: Dials::default(),
             guesses: Guesses::default(),
             nodes: Nodes::new(limits),
-            pairs: Pairs::new(limits),
+            pairs: PairTable::new(limits),
             max_rows: limits.cluster_rows,
             home,
         }
     }
 
-    /// Facts that were forgotten because a bound was reached.
+    /// Number of facts that were dropped because a bound was reached.
     pub const fn evictions(&self) -> u64 {
         self.registry.evictions()
             + self.hosts.evictions()
@@ -92,37 +109,38 @@ impl World {
             + self.cookies.evictions()
     }
 
-    /// Which cookies the nodes use, as far as digests show.
-    pub const fn cookies(&self) -> &Cookies {
+    /// The cookies that the nodes use, as far as digests show them.
+    pub const fn cookies(&self) -> &CookieUse {
         &self.cookies
     }
 
-    /// Who dialed whom.
+    /// The recent dials, and the names of listening nodes.
     pub const fn dials(&self) -> &Dials {
         &self.dials
     }
 
-    /// Who tries cookies.
+    /// The addresses whose digests were refused.
     pub const fn guesses(&self) -> &Guesses {
         &self.guesses
     }
 
-    /// The networks that are one's own.
+    /// The networks that the user named as their own (`--home-net`).
     pub const fn home(&self) -> &HomeNets {
         &self.home
     }
 
-    /// A name server has answered.
+    /// Records an answer of a name server.
     pub fn on_resolved(&mut self, resolved: &Resolved) {
         self.hosts.on_resolved(resolved);
     }
 
-    /// The capture file calls `ip` by `name`.
+    /// Records that the capture file lists `name` for `ip`.
     pub fn on_listed_name(&mut self, ip: IpAddr, name: &Arc<str>) {
         self.hosts.on_listed(ip, Arc::clone(name));
     }
 
-    /// A port mapper has answered, or has not. Endpoints at which a node listens by its answer go to `marked`.
+    /// Records the outcome of an EPMD request. Endpoints on which a node listens, by EPMD's answer, are added to
+    /// `marked`.
     pub fn on_epmd(
         &mut self,
         settled: &Settled,
@@ -132,7 +150,7 @@ impl World {
         self.registry.on_epmd(settled, epmd, marked);
     }
 
-    /// A handshake message was sent.
+    /// Records a handshake message.
     pub fn on_handshake(&mut self, settled: &Settled, message: &HandshakeObservation) {
         if self.dials.on_handshake(settled, message) {
             let ids = &settled.connection;
@@ -141,7 +159,7 @@ impl World {
         }
     }
 
-    /// A connection was judged. Where its acceptor listens goes to `marked`; what changes about nodes goes to `nodes`.
+    /// Records a judged connection. The endpoint of its acceptor is added to `marked`, and changes of nodes to `nodes`.
     pub fn on_session(
         &mut self,
         it: &JudgedConnection,
@@ -158,12 +176,12 @@ impl World {
         }
     }
 
-    /// The rules have looked at a connection: it belongs to `incident`, if to any.
+    /// Records a connection after the rules have run on it, with the incident that it belongs to.
     pub fn on_session_incident(&mut self, it: &JudgedConnection, incident: Option<Arc<str>>) {
         self.pairs.on_session(it, incident);
     }
 
-    /// The rules have looked at a request to a port mapper: it belongs to `incident`, if to any.
+    /// Records an EPMD request after the rules have run on it, with the incident that it belongs to.
     pub fn on_epmd_incident(
         &mut self,
         settled: &Settled,
@@ -173,44 +191,46 @@ impl World {
         self.pairs.on_epmd(settled, epmd, incident);
     }
 
-    /// What is known that bears on a connection.
+    /// The facts from other connections that are related to the connection of `seen`.
     pub(crate) fn related(&self, seen: &Observation) -> RelatedFacts {
         let answered = self.registry.lookup(seen);
         let lookup = answered.map(|answered| answered.lookup.clone());
         let alive = lookup.as_ref().map(|lookup| &lookup.asked);
-        let turned_to = answered.and_then(|answered| answered.opened).unwrap_or(seen.tcp.first.at);
-        let held = seen.name(Role::Acceptor).map(|name| self.cookies.labels(name));
+        let first_contact =
+            answered.and_then(|answered| answered.opened).unwrap_or(seen.tcp.first.at);
+        let labels = seen.name(Role::Acceptor).map(|name| self.cookies.labels(name));
         RelatedFacts {
-            hosts: self.hosts.clues(seen, alive, turned_to),
+            hosts: self.hosts.clues(seen, alive, first_contact),
             acceptor_version: lookup.as_ref().map(|lookup| lookup.highest_version),
             crossed: self.dials.crossed(seen, lookup.as_ref()),
             dialed_back: self.dials.dialed_back(seen, lookup.as_ref()),
             lookup,
-            acceptor_cookies: held.unwrap_or_default().to_vec(),
+            acceptor_cookies: labels.unwrap_or_default().to_vec(),
         }
     }
 
-    /// The whole, as seen by `now`.
-    pub fn cluster(&self, now: Timestamp) -> Cluster {
+    /// All nodes and pairs in their state at `now`.
+    pub fn cluster(&self, now: Timestamp) -> ClusterFacts {
         let mut lists = self.pairs.lists(&self.nodes);
         for pair in &mut lists.failed {
             let used = |node: &str, peer: &str| self.cookies.used(node, peer).cloned();
             if pair.outcome == Failure::Session(Outcome::CookieMismatch) {
                 pair.initiator_cookie = used(&pair.initiator, &pair.acceptor);
                 pair.acceptor_cookie = used(&pair.acceptor, &pair.initiator);
-                pair.crossed = self.cookies.are_crossed(&pair.initiator, &pair.acceptor);
+                pair.are_cookies_crossed =
+                    self.cookies.are_crossed(&pair.initiator, &pair.acceptor);
             }
         }
-        let nodes = self.nodes.all().map(|node| Node { change: None, ..node.clone() });
-        let mut cluster = Cluster {
-            nodes: nodes.collect(),
+        let mut cluster = ClusterFacts {
+            nodes: self.nodes.all().cloned().collect(),
             connected: lists.connected,
             failed: lists.failed,
             never_tried: self.pairs.never_tried(&self.nodes, now),
             cookies: self.cookies.groups(),
             left_out: 0,
         };
-        let Cluster { nodes, connected, failed, never_tried, cookies, left_out } = &mut cluster;
+        let ClusterFacts { nodes, connected, failed, never_tried, cookies, left_out } =
+            &mut cluster;
         *left_out = cut(nodes, self.max_rows)
             + cut(connected, self.max_rows)
             + cut(failed, self.max_rows)
@@ -220,14 +240,14 @@ impl World {
     }
 }
 
-/// Cuts a list to `len`. Gives the number of entries left out.
+/// Cuts a list to `len`, and returns the number of entries left out.
 fn cut<T>(list: &mut Vec<T>, len: usize) -> u64 {
     let left_out = list.len().saturating_sub(len);
     list.truncate(len);
     left_out as u64
 }
 
-/// The part of a node name left of the `@`.
+/// The alive name: the part of a node name before the `@`.
 pub(crate) fn alive_of(name: &str) -> Option<&str> {
     Some(name.split_once('@')?.0)
 }

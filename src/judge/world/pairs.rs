@@ -1,8 +1,8 @@
-//! How the nodes stand to each other: who is connected, who tried and failed, who never tried.
+//! The state of each pair of nodes: connected, tried and failed, or never tried.
 //!
-//! In: session and `epmd` records, with the incident that each belongs to. Out: the lists of a `cluster`
-//! event. Pairs are kept by what the capture gives of the two; names that became known later are put in
-//! when the lists are made.
+//! In: judged connections and EPMD requests, with the incident that each belongs to. Out: the lists of pairs of
+//! [`ClusterFacts`](super::ClusterFacts). The key of a pair is what the capture shows of its two nodes at that time;
+//! names that become known later are filled in when the lists are made.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,44 +10,89 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::alive_of;
-use super::nodes::{Nodes, is_at};
+use super::nodes::{NodeFacts, Nodes, is_at};
 use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::Limits;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled, State};
-use crate::record::{FailedPair, Failure, Node, Pair};
 use crate::time::Timestamp;
 
-/// Every pair that was seen to try.
+/// Two nodes whose last attempt succeeded.
+#[derive(Clone, Debug)]
+pub struct ConnectedPair {
+    /// Names of the initiator and of the acceptor.
+    pub nodes: [Arc<str>; 2],
+    /// Time at which the connection was established, as far as seen.
+    pub since: Timestamp,
+    /// Whether the connection was closed later, without a fault.
+    pub is_closed: bool,
+}
+
+/// Two nodes whose last attempt failed.
+#[derive(Clone, Debug)]
+pub struct FailedDials {
+    /// The initiator, by name or address.
+    pub initiator: Arc<str>,
+    /// The acceptor, by its name, by the name that was looked up, or by address.
+    pub acceptor: Arc<str>,
+    /// Outcome of the last attempt.
+    pub outcome: Failure,
+    /// Label of the candidate cookie that the initiator used towards the acceptor.
+    pub initiator_cookie: Option<Arc<str>>,
+    /// Label of the candidate cookie that the acceptor used towards the initiator.
+    pub acceptor_cookie: Option<Arc<str>>,
+    /// Whether each of the two uses the cookie that the other uses elsewhere.
+    pub are_cookies_crossed: bool,
+    /// Number of failed attempts since the two were last connected.
+    pub count: u64,
+    /// Time of the last failed attempt.
+    pub last: Timestamp,
+    /// Identifier of the incident that explains the failure.
+    pub incident: Option<Arc<str>>,
+}
+
+/// The outcome of a failed attempt.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Failure {
+    /// The session failed with this outcome.
+    Session(Outcome),
+    /// The EPMD look-up failed, and no session followed.
+    Lookup(EpmdOutcome),
+}
+
+/// All pairs with at least one attempt.
 #[derive(Debug)]
-pub(super) struct Pairs {
-    known: HashMap<[Side; 2], Standing, RandomState>,
-    /// Keys in the order of first sight.
-    order: Vec<[Side; 2]>,
-    /// Hosts of all that was on the way between two nodes, named or not.
+pub(super) struct PairTable {
+    known: HashMap<[PairEnd; 2], PairStatus, RandomState>,
+    /// Keys in the order in which they were first seen.
+    order: Vec<[PairEnd; 2]>,
+    /// Addresses of the two hosts of every connection, also of those without names.
     hosts: HashSet<[IpAddr; 2], RandomState>,
     capacity: usize,
     evictions: u64,
 }
 
-/// One of a pair, as far as the capture names it.
+/// One node of a pair, as far as the capture names it.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-enum Side {
+enum PairEnd {
     Node(Arc<str>),
     /// An alive name at a host, from a look-up.
-    Asked(Arc<str>, IpAddr),
-    /// A port mapper, or whoever came from a host.
+    LookedUp(Arc<str>, IpAddr),
+    /// EPMD, or an unnamed client, at a host.
     Host(IpAddr),
 }
 
 #[derive(Debug, Default)]
-struct Standing {
-    /// Hosts of initiator and acceptor.
+struct PairStatus {
+    /// Addresses of the last initiator and acceptor.
     hosts: Option<[IpAddr; 2]>,
-    /// Connections that stand.
+    /// Number of open connections.
     live: u32,
-    /// When the last one was made, and by which of the key's two.
+    /// When the last connection was established, and the index of its initiator in the key.
     connected: Option<(Timestamp, usize)>,
     failed: Option<Failed>,
 }
@@ -58,11 +103,11 @@ struct Failed {
     count: u64,
     last: Timestamp,
     incident: Option<Arc<str>>,
-    /// Which of the key's two dialed.
+    /// Index of the initiator in the key.
     dialer: usize,
 }
 
-impl Pairs {
+impl PairTable {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             known: HashMap::default(),
@@ -83,33 +128,34 @@ impl Pairs {
             self.hosts.insert(ordered([from, to]).0);
         }
         let asked = it.verdict.lookup.as_ref().map(|lookup| Arc::clone(&lookup.asked));
-        let initiator = it.name(Role::Initiator).cloned().map_or(Side::Host(from), Side::Node);
+        let initiator =
+            it.name(Role::Initiator).cloned().map_or(PairEnd::Host(from), PairEnd::Node);
         let acceptor = match (it.name(Role::Acceptor).cloned(), asked) {
-            (Some(node), _) => Side::Node(node),
-            (None, Some(asked)) => Side::Asked(asked, to),
-            (None, None) => Side::Host(to),
+            (Some(node), _) => PairEnd::Node(node),
+            (None, Some(asked)) => PairEnd::LookedUp(asked, to),
+            (None, None) => PairEnd::Host(to),
         };
-        let fate = fate(it);
-        if it.again && fate != Fate::Ended {
+        let effect = PairEffect::of(it);
+        if it.is_repeated && effect != PairEffect::Ended {
             return;
         }
-        let Some((standing, dialer)) = self.standing(initiator, acceptor, [from, to]) else {
+        let Some((state, dialer)) = self.state(initiator, acceptor, [from, to]) else {
             return;
         };
-        match fate {
-            Fate::Established => {
-                standing.live += 1;
-                standing.connected = Some((at, dialer));
-                standing.failed = None;
+        match effect {
+            PairEffect::Established => {
+                state.live += 1;
+                state.connected = Some((at, dialer));
+                state.failed = None;
             }
-            Fate::Ended => {
-                standing.live = standing.live.saturating_sub(1);
-                standing.connected.get_or_insert((at, dialer));
+            PairEffect::Ended => {
+                state.live = state.live.saturating_sub(1);
+                state.connected.get_or_insert((at, dialer));
             }
-            Fate::Failed => {
-                standing.on_failure(Failure::Session(it.outcome()), at, incident, dialer);
+            PairEffect::Failed => {
+                state.on_failure(Failure::Session(it.outcome()), at, incident, dialer);
             }
-            Fate::Silent => {}
+            PairEffect::None => {}
         }
     }
 
@@ -120,7 +166,7 @@ impl Pairs {
         incident: Option<Arc<str>>,
     ) {
         use EpmdOutcome::{ConnectionRefused, NoReply, NotRegistered, Unanswered};
-        // A registration, or a list of names, is no dial.
+        // Only a look-up is part of a dial.
         let is_dial = matches!(epmd.request, None | Some(EpmdTag::PORT_PLEASE2_REQ));
         let failed =
             matches!(epmd.outcome, NotRegistered | ConnectionRefused | Unanswered | NoReply);
@@ -130,20 +176,20 @@ impl Pairs {
         let (at, ids) = (settled.at, &settled.connection);
         let (from, to) = (ids.src_ip, ids.dest_ip);
         let acceptor = match &epmd.name {
-            Some(name) => Side::Asked(Arc::clone(name), to),
-            None => Side::Host(to),
+            Some(name) => PairEnd::LookedUp(Arc::clone(name), to),
+            None => PairEnd::Host(to),
         };
-        let standing = self.standing(Side::Host(from), acceptor, [from, to]);
-        let Some((standing, dialer)) = standing else { return };
-        standing.on_failure(Failure::Lookup(epmd.outcome), at, incident, dialer);
+        let state = self.state(PairEnd::Host(from), acceptor, [from, to]);
+        let Some((state, dialer)) = state else { return };
+        state.on_failure(Failure::Lookup(epmd.outcome), at, incident, dialer);
     }
 
-    fn standing(
+    fn state(
         &mut self,
-        initiator: Side,
-        acceptor: Side,
+        initiator: PairEnd,
+        acceptor: PairEnd,
         hosts: [IpAddr; 2],
-    ) -> Option<(&mut Standing, usize)> {
+    ) -> Option<(&mut PairStatus, usize)> {
         let (key, dialer) = ordered([initiator, acceptor]);
         if !self.known.contains_key(&key) {
             if self.known.len() >= self.capacity {
@@ -152,104 +198,105 @@ impl Pairs {
             }
             self.order.push(key.clone());
         }
-        let standing = self.known.entry(key).or_default();
-        standing.hosts = Some(hosts);
-        Some((standing, dialer))
+        let state = self.known.entry(key).or_default();
+        state.hosts = Some(hosts);
+        Some((state, dialer))
     }
 
-    /// The pairs by name, as far as names are known by now; two kept apart may turn out to be one.
-    pub(super) fn lists(&self, nodes: &Nodes) -> Lists {
-        let named = Names::of(nodes);
-        let mut lists = Lists::default();
+    /// The pairs by the names that are known by now. Two entries may turn out to be the same pair; then the later one
+    /// counts.
+    pub(super) fn lists(&self, nodes: &Nodes) -> PairLists {
+        let names = NamesByHost::of(nodes);
+        let mut lists = PairLists::default();
         let mut connected: HashMap<[Arc<str>; 2], Timestamp, RandomState> = HashMap::default();
-        let standings = || self.order.iter().filter_map(|key| Some((key, self.known.get(key)?)));
-        for (key, standing) in standings() {
-            let Some((since, dialer)) = standing.connected else { continue };
-            let nodes = dialed(key, dialer).map(|side| named.of_side(side));
+        let states = || self.order.iter().filter_map(|key| Some((key, self.known.get(key)?)));
+        for (key, state) in states() {
+            let Some((since, dialer)) = state.connected else { continue };
+            let nodes = dialed(key, dialer).map(|end| names.of_end(end));
             connected.insert(ordered(nodes.clone()).0, since);
-            if standing.failed.is_none() || standing.live > 0 {
-                let closed = standing.live == 0;
-                lists.connected.push(Pair { nodes, since, closed });
+            if state.failed.is_none() || state.live > 0 {
+                let is_closed = state.live == 0;
+                lists.connected.push(ConnectedPair { nodes, since, is_closed });
             }
         }
-        for (key, standing) in standings() {
-            let Some(failed) = standing.failed.as_ref().filter(|_| standing.live == 0) else {
+        for (key, state) in states() {
+            let Some(failed) = state.failed.as_ref().filter(|_| state.live == 0) else {
                 continue;
             };
-            let [initiator, acceptor] = dialed(key, failed.dialer).map(|side| named.of_side(side));
+            let [initiator, acceptor] = dialed(key, failed.dialer).map(|end| names.of_end(end));
             let pair = ordered([Arc::clone(&initiator), Arc::clone(&acceptor)]).0;
             if connected.get(&pair).is_some_and(|since| *since > failed.last) {
                 continue;
             }
-            lists.failed.push(FailedPair {
+            lists.failed.push(FailedDials {
                 initiator,
                 acceptor,
                 outcome: failed.outcome,
                 initiator_cookie: None,
                 acceptor_cookie: None,
-                crossed: false,
+                are_cookies_crossed: false,
                 count: failed.count,
                 last: failed.last,
-                incident_id: failed.incident.clone(),
+                incident: failed.incident.clone(),
             });
         }
         lists
     }
 
-    /// Pairs of visible nodes of one mesh that did not try, where the capture would show it.
+    /// Pairs of visible nodes of one mesh without an attempt, where the capture would show one.
     ///
-    /// A capture made on one host shows the dials of that host alone. So where one address has a part in
-    /// everything that was seen, only pairs with a node there are judged; and nodes on one host never,
-    /// since what they say to each other may not leave it.
+    /// A capture made on one host shows the dials of that host only. If one address is an end of every connection, only
+    /// pairs with a node at that address are listed. Pairs on one host are never listed, because their packets may not
+    /// leave the host.
     pub(super) fn never_tried(&self, nodes: &Nodes, now: Timestamp) -> Vec<[Arc<str>; 2]> {
-        let visible: Vec<&Node> =
+        let visible: Vec<&NodeFacts> =
             nodes.all().filter(|node| node.hidden == Some(false)).take(MAX_MESH).collect();
         let names: HashSet<&Arc<str>, RandomState> =
-            visible.iter().map(|node| &node.node).collect();
-        let mut mesh = super::cookies::Groups::default();
-        for (key, standing) in &self.known {
-            let [Side::Node(a), Side::Node(b)] = key else { continue };
-            if standing.connected.is_some() && names.contains(a) && names.contains(b) {
+            visible.iter().map(|node| &node.name).collect();
+        let mut mesh = super::cookies::NameGroups::default();
+        for (key, state) in &self.known {
+            let [PairEnd::Node(a), PairEnd::Node(b)] = key else { continue };
+            if state.connected.is_some() && names.contains(a) && names.contains(b) {
                 mesh.join(a, b);
             }
         }
         let mesh = mesh.settle();
-        let vantage = self.vantage();
+        let vantage = self.common_addresses();
         let mut pairs = Vec::new();
         for (at, a) in visible.iter().enumerate() {
             for b in visible.iter().skip(at + 1) {
                 let is_shown = vantage.as_ref().is_none_or(|seen_from| {
                     seen_from.iter().any(|ip| is_at(a, *ip) || is_at(b, *ip))
                 });
-                if mesh.are_one(&a.node, &b.node)
+                if mesh.are_one(&a.name, &b.name)
                     && is_shown
                     && !self.have_met(a, b)
-                    && [a, b].iter().all(|node| is_settled(nodes.first_seen(&node.node), now))
+                    && [a, b].iter().all(|node| is_settled(nodes.first_seen(&node.name), now))
                 {
-                    pairs.push([Arc::clone(&a.node), Arc::clone(&b.node)]);
+                    pairs.push([Arc::clone(&a.name), Arc::clone(&b.name)]);
                 }
             }
         }
         pairs
     }
 
-    /// Addresses that have a part in everything; `None` where no address has.
-    fn vantage(&self) -> Option<Vec<IpAddr>> {
+    /// Addresses that are an end of every connection; `None` if there is none.
+    fn common_addresses(&self) -> Option<Vec<IpAddr>> {
         let mut hosts = self.hosts.iter();
         let mut common = hosts.next()?.to_vec();
         hosts.for_each(|pair| common.retain(|ip| pair.contains(ip)));
         (!common.is_empty()).then_some(common)
     }
 
-    /// Whether anything was on the way between the hosts of the two, or they may be on one.
-    fn have_met(&self, a: &Node, b: &Node) -> bool {
+    /// Whether there was a connection between the hosts of the two nodes, or they may be on one host.
+    fn have_met(&self, a: &NodeFacts, b: &NodeFacts) -> bool {
         a.ips.iter().any(|from| {
             b.ips.iter().any(|to| from == to || self.hosts.contains(&ordered([*from, *to]).0))
         })
     }
 }
 
-impl Standing {
+impl PairStatus {
     fn on_failure(
         &mut self,
         outcome: Failure,
@@ -259,27 +306,27 @@ impl Standing {
     ) {
         let before = self.failed.take();
         let count = before.as_ref().map_or(0, |failed| failed.count) + 1;
-        // An outcome without a finding leaves the pair with the incident that it had.
+        // A failure without a finding does not clear the incident of the pair.
         let incident = incident.or_else(|| before.and_then(|failed| failed.incident));
         self.failed = Some(Failed { outcome, count, last: at, incident, dialer });
     }
 }
 
-/// What a cluster event says of pairs.
+/// The pairs with at least one attempt, by the result of the last one.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
-    pub(super) connected: Vec<Pair>,
-    pub(super) failed: Vec<FailedPair>,
+pub(super) struct PairLists {
+    pub(super) connected: Vec<ConnectedPair>,
+    pub(super) failed: Vec<FailedDials>,
 }
 
-/// Names by host, where a host has one node, or one of that alive name.
-struct Names<'a> {
-    by_host: HashMap<IpAddr, Vec<&'a Node>, RandomState>,
+/// The nodes by address, to find the name of an unnamed end.
+struct NamesByHost<'a> {
+    by_host: HashMap<IpAddr, Vec<&'a NodeFacts>, RandomState>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> NamesByHost<'a> {
     fn of(nodes: &'a Nodes) -> Self {
-        let mut by_host: HashMap<IpAddr, Vec<&Node>, RandomState> = HashMap::default();
+        let mut by_host: HashMap<IpAddr, Vec<&NodeFacts>, RandomState> = HashMap::default();
         for node in nodes.all() {
             for ip in &node.ips {
                 by_host.entry(*ip).or_default().push(node);
@@ -288,59 +335,62 @@ impl<'a> Names<'a> {
         Self { by_host }
     }
 
-    fn of_side(&self, side: &Side) -> Arc<str> {
+    /// The name of an end: that of the only matching node at its address, else the alive name or the address.
+    fn of_end(&self, end: &PairEnd) -> Arc<str> {
         let at = |ip: &IpAddr| self.by_host.get(ip).map(Vec::as_slice).unwrap_or_default();
-        match side {
-            Side::Node(name) => Arc::clone(name),
-            Side::Asked(alive, ip) => {
-                let is_asked = |node: &&&Node| alive_of(&node.node) == Some(alive);
-                let named = at(ip).iter().find(is_asked);
-                named.map_or_else(|| format!("{alive} at {ip}").into(), |node| node.node.clone())
+        match end {
+            PairEnd::Node(name) => Arc::clone(name),
+            PairEnd::LookedUp(alive, ip) => {
+                let is_looked_up = |node: &&&NodeFacts| alive_of(&node.name) == Some(alive);
+                let node = at(ip).iter().find(is_looked_up);
+                node.map_or_else(|| format!("{alive} at {ip}").into(), |node| node.name.clone())
             }
-            Side::Host(ip) => match at(ip) {
-                [node] => Arc::clone(&node.node),
+            PairEnd::Host(ip) => match at(ip) {
+                [node] => Arc::clone(&node.name),
                 _ => ip.to_string().into(),
             },
         }
     }
 }
 
+/// How a connection changes the state of its pair.
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum Fate {
+enum PairEffect {
     Established,
     Ended,
     Failed,
-    /// It says nothing about the pair.
-    Silent,
+    None,
 }
 
-fn fate(it: &JudgedConnection) -> Fate {
-    use Outcome::{
-        Aborted, AlreadyConnected, Connected, CookieMismatch, Incomplete, NameMismatch, NotAllowed,
-        NotDistribution, Refused, Superseded, TimedOut, Tls, TlsMismatch, Unanswered,
-        VersionMismatch,
-    };
-    match (it.outcome(), it.state()) {
-        (Connected, State::Established) => Fate::Established,
-        (Connected, State::Closed) => Fate::Ended,
-        (
-            CookieMismatch | NameMismatch | NotAllowed | VersionMismatch | TlsMismatch | TimedOut
-            | Refused | Unanswered | Aborted,
-            _,
-        ) => Fate::Failed,
-        (Connected | AlreadyConnected | Superseded | Tls | NotDistribution | Incomplete, _) => {
-            Fate::Silent
+impl PairEffect {
+    fn of(it: &JudgedConnection) -> Self {
+        use Outcome::{
+            Aborted, AlreadyConnected, Connected, CookieMismatch, Incomplete, NameMismatch,
+            NotAllowed, NotDistribution, Refused, Superseded, TimedOut, Tls, TlsMismatch,
+            Unanswered, VersionMismatch,
+        };
+        match (it.outcome(), it.state()) {
+            (Connected, State::Established) => PairEffect::Established,
+            (Connected, State::Closed) => PairEffect::Ended,
+            (
+                CookieMismatch | NameMismatch | NotAllowed | VersionMismatch | TlsMismatch
+                | TimedOut | Refused | Unanswered | Aborted,
+                _,
+            ) => PairEffect::Failed,
+            (Connected | AlreadyConnected | Superseded | Tls | NotDistribution | Incomplete, _) => {
+                PairEffect::None
+            }
         }
     }
 }
 
-/// Two in an order that does not depend on who dials, and at which place the first given now is.
+/// The two values in ascending order, and the index of the first given one.
 fn ordered<T: Ord>([a, b]: [T; 2]) -> ([T; 2], usize) {
     if a <= b { ([a, b], 0) } else { ([b, a], 1) }
 }
 
-/// The two of a key, the one that dialed first.
-fn dialed([a, b]: &[Side; 2], dialer: usize) -> [&Side; 2] {
+/// The two ends of a key, the initiator first.
+fn dialed([a, b]: &[PairEnd; 2], dialer: usize) -> [&PairEnd; 2] {
     if dialer == 0 { [a, b] } else { [b, a] }
 }
 
@@ -349,26 +399,25 @@ fn is_settled(first: Option<Timestamp>, now: Timestamp) -> bool {
     first.is_some_and(|first| now >= first.after(JOINING))
 }
 
-/// A node that joins a mesh dials all of it at once; each dial has 7 s, and the next try comes with the
-/// next message.
+/// A node that joins a mesh dials all its nodes at once. Each dial has 7 s, and the next attempt comes with the next
+/// message.
 const JOINING: Duration = Duration::from_secs(15);
 
-/// Nodes looked at for pairs that never tried: the work grows with the square.
+/// Maximum number of nodes that are searched for pairs without an attempt: the work is quadratic.
 const MAX_MESH: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::samples::{Dial, at, dial};
-    use crate::judge::world::{HomeNets, World};
-    use crate::record::Cluster;
+    use crate::judge::samples::{SampleDial, at, dial};
+    use crate::judge::world::{ClusterFacts, HomeNets, World};
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
     const C: &str = "c@h3/10.0.0.3/3";
     const D: &str = "d@h4/10.0.0.4/4";
 
-    fn cluster(dials: Vec<Dial>, now: u64) -> Cluster {
+    fn cluster(dials: Vec<SampleDial>, now: u64) -> ClusterFacts {
         let mut world = World::new(&Limits::default(), HomeNets::default());
         for dial in dials {
             let judged = dial.judged();
@@ -378,13 +427,13 @@ mod tests {
         world.cluster(at(now))
     }
 
-    fn never_tried(dials: Vec<Dial>, now: u64) -> Vec<String> {
+    fn never_tried(dials: Vec<SampleDial>, now: u64) -> Vec<String> {
         let pairs = cluster(dials, now).never_tried;
         pairs.iter().map(|[a, b]| format!("{a} {b}")).collect()
     }
 
     #[test]
-    fn a_pair_stands_as_it_did_last_whoever_dialed() {
+    fn the_last_attempt_in_either_direction_is_the_state_of_a_pair() {
         let refused = |ms, from, to| dial(ms, from, to).fails(Outcome::CookieMismatch);
         let all = cluster(
             vec![
@@ -399,30 +448,30 @@ mod tests {
             1000,
         );
         let connected: Vec<_> =
-            all.connected.iter().map(|pair| (&*pair.nodes[1], pair.closed)).collect();
+            all.connected.iter().map(|pair| (&*pair.nodes[1], pair.is_closed)).collect();
         assert_eq!(connected, [("b@h2", false)]);
         let [failed] = all.failed.as_slice() else { panic!("{:?}", all.failed) };
         assert_eq!((&*failed.initiator, &*failed.acceptor, failed.count), ("a@h1", "c@h3", 2));
-        assert_eq!(failed.incident_id.as_deref(), Some("incident"));
+        assert_eq!(failed.incident.as_deref(), Some("incident"));
     }
 
     #[test]
-    fn nodes_of_one_mesh_that_the_capture_would_show_and_that_never_tried_are_named() {
+    fn pairs_of_one_mesh_without_an_attempt_that_the_capture_would_show_are_listed() {
         let ring = || vec![dial(0, A, B), dial(0, B, C), dial(0, C, D)];
         assert_eq!(never_tried(ring(), 60_000), ["a@h1 c@h3", "a@h1 d@h4", "b@h2 d@h4"]);
-        assert!(never_tried(ring(), 5_000).is_empty(), "too early to tell");
+        assert!(never_tried(ring(), 5_000).is_empty(), "too early");
         let mut tried = ring();
         tried.push(dial(10, A, D).fails(Outcome::CookieMismatch));
         assert_eq!(never_tried(tried, 60_000), ["a@h1 c@h3", "b@h2 d@h4"]);
     }
 
     #[test]
-    fn a_capture_from_one_host_does_not_show_what_the_others_say_to_each_other() {
+    fn a_capture_from_one_host_does_not_show_the_connections_between_other_hosts() {
         assert!(never_tried(vec![dial(0, A, B), dial(0, A, C), dial(0, D, A)], 60_000).is_empty());
     }
 
     #[test]
-    fn hidden_nodes_and_nodes_of_other_meshes_need_not_try() {
+    fn hidden_nodes_and_nodes_of_different_meshes_are_not_listed() {
         let hidden = 0xd_07df_7fbc;
         let dials = vec![
             dial(0, A, B),
@@ -434,14 +483,14 @@ mod tests {
     }
 
     #[test]
-    fn two_nodes_of_one_host_may_talk_where_nobody_listens() {
+    fn two_nodes_of_one_host_are_not_listed() {
         let neighbour = "n@h1/10.0.0.1/8";
         let dials = vec![dial(0, A, B), dial(0, neighbour, B), dial(0, B, C), dial(0, A, C)];
         assert_eq!(never_tried(dials, 60_000), Vec::<String>::new());
     }
 
     #[test]
-    fn groups_hold_who_agreed_and_name_who_refused() {
+    fn a_cookie_group_has_the_nodes_that_agreed_and_the_names_that_were_refused() {
         let refused = |ms, from, to| dial(ms, from, to).fails(Outcome::CookieMismatch);
         let all = cluster(
             vec![
@@ -455,14 +504,14 @@ mod tests {
         let groups: Vec<_> = all
             .cookies
             .iter()
-            .map(|group| [&group.nodes, &group.cookies, &group.refused].map(|list| list.join(" ")))
+            .map(|group| [&group.nodes, &group.labels, &group.refused].map(|list| list.join(" ")))
             .collect();
         assert_eq!(groups, [["a@h1 b@h2 c@h3", "old", "d@h4"], ["d@h4", "new", "a@h1 c@h3"]]);
         assert_eq!(all.cookies[1].sessions.len(), 2);
     }
 
     #[test]
-    fn cookies_set_for_each_other_and_crossed_are_seen_when_both_have_dialed() {
+    fn swapped_cookies_are_detected_when_both_nodes_have_dialed() {
         let refused = |ms, from, to| dial(ms, from, to).fails(Outcome::CookieMismatch);
         let dials = |last: Option<&str>| {
             vec![
@@ -474,13 +523,16 @@ mod tests {
         };
         let [pair] = &cluster(dials(Some("of-a")), 10_000).failed[..] else { panic!("one pair") };
         let used = [&pair.initiator_cookie, &pair.acceptor_cookie].map(Option::as_deref);
-        assert_eq!((used, pair.crossed), ([Some("of-a"), Some("of-b")], true));
-        assert!(!cluster(dials(Some("of-b")), 10_000).failed[0].crossed, "of-b on both sides");
-        assert!(!cluster(dials(None), 10_000).failed[0].crossed);
+        assert_eq!((used, pair.are_cookies_crossed), ([Some("of-a"), Some("of-b")], true));
+        assert!(
+            !cluster(dials(Some("of-b")), 10_000).failed[0].are_cookies_crossed,
+            "of-b on both sides"
+        );
+        assert!(!cluster(dials(None), 10_000).failed[0].are_cookies_crossed);
     }
 
     #[test]
-    fn a_failed_look_up_counts_until_the_two_are_connected_by_name() {
+    fn a_failed_look_up_counts_until_the_two_nodes_are_connected() {
         let mut world = World::new(&Limits::default(), HomeNets::default());
         let dialed = dial(500, A, B).judged();
         let epmd = EpmdObservation {

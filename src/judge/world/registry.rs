@@ -1,4 +1,4 @@
-//! What port mappers have said: which port belongs to which name, and who asked.
+//! The look-ups that EPMD has answered: the name, the port, and the client.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -15,22 +15,22 @@ use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Observation, Settled
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
-/// EPMD's answers so far.
+/// The look-ups that EPMD answered so far.
 #[derive(Debug)]
 pub(super) struct Registry {
-    /// Answered look-ups, by who asked and for which port the answer was; oldest first.
-    lookups: HashMap<(IpAddr, Endpoint), VecDeque<Answered>, RandomState>,
+    /// Answered look-ups by client and by the endpoint in the answer, the oldest first.
+    lookups: HashMap<(IpAddr, Endpoint), VecDeque<AnsweredLookup>, RandomState>,
     /// Keys of `lookups` in the order of the answers.
     order: VecDeque<(IpAddr, Endpoint)>,
     max_lookups: usize,
     evictions: u64,
 }
 
-/// An answer to a look-up.
+/// A look-up with the time of its answer.
 #[derive(Debug)]
-pub(super) struct Answered {
+pub(super) struct AnsweredLookup {
     at: Timestamp,
-    /// When the asking connection was opened, where that was seen.
+    /// When the connection to EPMD was opened, if that was seen.
     pub(super) opened: Option<Timestamp>,
     pub(super) lookup: PriorLookup,
 }
@@ -38,13 +38,13 @@ pub(super) struct Answered {
 /// The EPMD look-up that led to a connection.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PriorLookup {
-    /// Id of the connection to EPMD.
+    /// The `session_id` of the connection to EPMD.
     pub session_id: Arc<str>,
-    /// Frame of the answer.
+    /// The packet with the answer.
     pub reply: FrameRef,
-    /// Alive name asked for.
+    /// Alive name in the request.
     pub asked: Arc<str>,
-    /// Port in the answer.
+    /// Distribution port in the answer.
     pub port: u16,
     /// Highest handshake version in the answer.
     pub highest_version: u16,
@@ -64,7 +64,7 @@ impl Registry {
         self.evictions
     }
 
-    /// A port mapper has answered, or has not.
+    /// Records the outcome of an EPMD request; endpoints in the answer are added to `marked`.
     pub(super) fn on_epmd(
         &mut self,
         settled: &Settled,
@@ -95,7 +95,7 @@ impl Registry {
             highest_version: epmd.highest_version.unwrap_or_default(),
         };
         let opened = epmd.seen.syn.map(|mark| mark.at);
-        let answered = Answered { at: settled.at, opened, lookup };
+        let answered = AnsweredLookup { at: settled.at, opened, lookup };
         self.lookups.entry(key).or_default().push_back(answered);
         self.order.push_back(key);
         if self.order.len() > self.max_lookups {
@@ -103,8 +103,8 @@ impl Registry {
         }
     }
 
-    /// The look-up that led to a connection: the last one answered before it was opened.
-    pub(super) fn lookup(&self, about: &Observation) -> Option<&Answered> {
+    /// The look-up that led to a connection: the last one that was answered before the connection was opened.
+    pub(super) fn lookup(&self, about: &Observation) -> Option<&AnsweredLookup> {
         let answered = self.lookups.get(&(about.ends.initiator.ip, about.ends.acceptor))?;
         let opened = about.tcp.first.at;
         let latest = opened.after(REORDERED);
@@ -114,9 +114,9 @@ impl Registry {
         (found.at >= earliest).then_some(found)
     }
 
-    /// How often `asker` was given the port of the node at `end` since then.
-    pub(super) fn lookups_since(&self, asker: IpAddr, end: Endpoint, since: Timestamp) -> usize {
-        let answered = self.lookups.get(&(asker, end)).into_iter().flatten();
+    /// Number of look-ups since a time in which `client` received the port of the node at `end`.
+    pub(super) fn lookups_since(&self, client: IpAddr, end: Endpoint, since: Timestamp) -> usize {
+        let answered = self.lookups.get(&(client, end)).into_iter().flatten();
         answered.filter(|answer| answer.at >= since).count()
     }
 
@@ -131,8 +131,8 @@ impl Registry {
     }
 }
 
-/// A node dials right after the answer; its set-up timer, 7 s by default, runs for both.
+/// A node dials right after the answer. Its setup time, 7 s by default, includes both.
 pub(super) const LOOKUP_AGE: Duration = Duration::from_secs(10);
 
-/// Captures reorder by milliseconds: an answer may show a little after the SYN that it led to.
+/// Captures reorder packets by milliseconds: an answer may come shortly after the SYN that it led to.
 pub(super) const REORDERED: Duration = Duration::from_millis(50);

@@ -1,8 +1,8 @@
-//! The handshake: what each side has said.
+//! The distribution handshake as both sides sent it.
 //!
-//! In: whole messages of both sides, each side's in order. Out: an event for each, and the [`Exchange`]
-//! that a verdict is made from. The sides are kept apart: captures reorder, and what one side may say
-//! next depends on what it said before alone.
+//! In: whole handshake messages, in order for each side. Out: an observation of each message, and the [`Exchange`]
+//! with the facts that a verdict needs. Each side has a phase of its own, because captures reorder the packets of the
+//! two sides, and the next message of a side depends on its own previous messages alone.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use crate::observe::{
     StatusText,
 };
 use crate::packet::PacketRef;
-use crate::protocol::digest::Cookies;
+use crate::protocol::digest::CandidateCookies;
 use crate::record::{Charset, hex, wire_text};
 use crate::stream::TcpOffset;
 use crate::wire::handshake::{self, HandshakeMessage, MessageKind, Status};
 use crate::wire::{DistFlags, WireError, decode};
 
-/// Where one side is in the handshake, by what it has said.
+/// The phase of the handshake that one side has reached, by the messages it has sent.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(in crate::protocol) enum Phase {
-    /// Nothing yet.
+    /// It has sent no message.
     #[default]
     Silent,
-    /// Initiator: `send_name`. Acceptor: a status.
+    /// The initiator has sent `send_name`, the acceptor a status.
     Greeted,
-    /// Acceptor: its challenge.
+    /// The acceptor has sent its challenge.
     Challenged,
-    /// Everything: frames come next.
+    /// It has sent its last handshake message; frames come next.
     Done,
 }
 
-/// A message where the protocol has no place for it.
+/// A message that the protocol does not allow in its phase.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::protocol) struct OutOfTurn {
     pub(in crate::protocol) phase: Phase,
@@ -39,7 +39,7 @@ pub(in crate::protocol) struct OutOfTurn {
 }
 
 impl Phase {
-    /// What comes after this side has said `got`.
+    /// The phase after the side `from` has sent `got` in this phase.
     #[rustfmt::skip] // a table reads best as a table
     fn next(self, from: Role, got: MessageKind) -> Result<Self, OutOfTurn> {
         use {MessageKind as M, Role::{Acceptor, Initiator}};
@@ -56,7 +56,7 @@ impl Phase {
         })
     }
 
-    /// Where a side is that has just said `got`, whatever it said before.
+    /// The phase after `got`, if the messages before it are not known.
     const fn after(got: MessageKind) -> Self {
         match got {
             MessageKind::SendName | MessageKind::Status | MessageKind::Complement => Self::Greeted,
@@ -66,76 +66,88 @@ impl Phase {
     }
 }
 
-/// Everything that was sent in one handshake.
+/// The messages of one handshake so far.
 #[derive(Debug, Default)]
 pub(in crate::protocol) struct Exchange {
-    /// What both sides sent.
+    /// The facts for the verdict, without what is odd about a challenge.
     pub(in crate::protocol) facts: HandshakeFacts,
+    /// The challenge of the acceptor.
     challenge_value: Option<u32>,
+    /// The digest of the initiator, and its own challenge.
     reply_digest: Option<([u8; 16], u32)>,
+    /// The digest of the acceptor.
     ack_digest: Option<[u8; 16]>,
     phases: PerRole<Phase>,
 }
 
-/// What came of one message.
-pub(in crate::protocol) struct Heard {
-    pub(in crate::protocol) event: HandshakeObservation,
-    /// Whether frames follow in this direction.
-    pub(in crate::protocol) done: bool,
+/// The result of one handshake message.
+pub(in crate::protocol) struct HandshakeStep {
+    pub(in crate::protocol) observation: HandshakeObservation,
+    /// Whether it is the last message of its direction, behind which frames begin.
+    pub(in crate::protocol) is_last: bool,
+    /// Set if the protocol does not allow the message; the exchange then ignores it.
     pub(in crate::protocol) out_of_turn: Option<OutOfTurn>,
 }
 
 impl Exchange {
-    /// Takes one message of `from` in.
+    /// Takes in one message of the side `from`, without its length prefix. `end` is the offset of its end in the
+    /// stream, and `include_secrets` adds challenges and digests to the observation.
+    ///
+    /// # Errors
+    ///
+    /// The message is malformed, or is none that this side sends.
     pub(in crate::protocol) fn on_message(
         &mut self,
         from: Role,
         body: &[u8],
         mark: PacketRef,
         end: TcpOffset,
-        cookies: &Cookies,
-        secrets: bool,
-    ) -> Result<Heard, WireError> {
+        cookies: &CandidateCookies,
+        include_secrets: bool,
+    ) -> Result<HandshakeStep, WireError> {
         let message = match from {
             Role::Initiator => decode(body, handshake::from_initiator),
             Role::Acceptor => decode(body, handshake::from_acceptor),
         }?;
         let kind = message.kind();
         let mut out_of_turn = None;
-        let lost = std::mem::take(&mut self.facts.is_lost[from]);
+        let may_skip = std::mem::take(&mut self.facts.is_lost[from]);
         let phase = &mut self.phases[from];
         *phase = match phase.next(from, kind) {
             Ok(next) => next,
-            Err(_) if lost => Phase::after(kind),
-            Err(misplaced) => {
-                out_of_turn = Some(misplaced);
+            // The capture lacks the messages before this one.
+            Err(_) if may_skip => Phase::after(kind),
+            Err(error) => {
+                out_of_turn = Some(error);
                 *phase
             }
         };
-        let event = if out_of_turn.is_none() {
-            self.take_in(from, &message, mark, end);
+        let observation = if out_of_turn.is_none() {
+            self.add_facts(from, &message, mark, end);
             self.test_cookies(cookies);
-            self.observed(from, &message, secrets)
+            self.observe_message(from, &message, include_secrets)
         } else {
             HandshakeObservation::new(kind, from)
         };
-        let done = out_of_turn.is_none()
+        let is_last = out_of_turn.is_none()
             && matches!(kind, MessageKind::ChallengeReply | MessageKind::ChallengeAck);
-        Ok(Heard { event, done, out_of_turn })
+        Ok(HandshakeStep { observation, is_last, out_of_turn })
     }
 
-    /// A message of `from` with this many bytes was lost in part. Its length tells whether it was the
-    /// last one before frames.
+    /// Takes in the loss of a message of `from` with `len` bytes, of which the capture lacks a part. Returns whether
+    /// it was the last message before frames, judged by its length.
     pub(in crate::protocol) fn on_lost(&mut self, from: Role, len: usize) -> bool {
         self.facts.is_torn = true;
         self.facts.is_lost[from] = true;
         match from {
+            // A `challenge_reply` has a tag, a challenge and a digest, a `challenge_ack` a tag and a digest.
             Role::Initiator => len == 21,
             Role::Acceptor => len == 17 && self.facts.challenge.is_some(),
         }
     }
 
-    fn take_in(
+    /// Adds the contents of a message to the facts. The first message of each kind counts.
+    fn add_facts(
         &mut self,
         from: Role,
         message: &HandshakeMessage<'_>,
@@ -157,9 +169,9 @@ impl Exchange {
             }
             HandshakeMessage::Status(status) => self.on_status(from, status, mark, end),
             HandshakeMessage::Complement(m) => {
-                if let Some(said) = &mut self.facts.send_name {
-                    said.what.flags = m.completed(said.what.flags);
-                    said.what.creation = Some(m.creation.0);
+                if let Some(send_name) = &mut self.facts.send_name {
+                    send_name.what.flags = m.completed(send_name.what.flags);
+                    send_name.what.creation = Some(m.creation.0);
                 }
                 self.facts.complement.get_or_insert(Received { what: (), mark, end });
             }
@@ -174,6 +186,7 @@ impl Exchange {
         }
     }
 
+    /// Adds a status: the answer to `send_name`, or one of the two that may come later in a handshake.
     fn on_status(&mut self, from: Role, status: Status<'_>, mark: PacketRef, end: TcpOffset) {
         if from == Role::Initiator {
             let what = status == Status::True;
@@ -201,13 +214,13 @@ impl Exchange {
         self.facts.status.get_or_insert(Received { what, mark, end });
     }
 
-    /// Tests the candidate cookies against each digest, once both the digest and its challenge have come.
-    fn test_cookies(&mut self, candidates: &Cookies) {
+    /// Tests the candidate cookies against each digest as soon as both the digest and its challenge are known.
+    fn test_cookies(&mut self, candidates: &CandidateCookies) {
         let Self { facts, challenge_value, reply_digest, ack_digest, .. } = self;
         if candidates.is_empty() {
             return;
         }
-        let fitting = |digest: &[u8; 16], challenge| match candidates.that_made(digest, challenge) {
+        let test = |digest: &[u8; 16], challenge| match candidates.matching(digest, challenge) {
             Some(label) => CookieTest::Fits(label),
             None => CookieTest::NoneFits,
         };
@@ -215,81 +228,83 @@ impl Exchange {
         if let (CookieTest::Untested, Some((digest, _)), Some(challenge)) =
             (&initiator, &reply_digest, *challenge_value)
         {
-            *initiator = fitting(digest, challenge);
+            *initiator = test(digest, challenge);
         }
         if let (CookieTest::Untested, Some(digest), Some((_, challenge))) =
             (&acceptor, &ack_digest, *reply_digest)
         {
-            *acceptor = fitting(digest, challenge);
+            *acceptor = test(digest, challenge);
         }
     }
 
-    /// What is odd about the challenge of the initiator, which a node draws at random.
+    /// A challenge of the initiator that shows a tool, since a node chooses its challenge at random.
     fn odd_challenge(&self) -> Option<OddChallenge> {
         match self.reply_digest?.1 {
             0 | 0x0102_0304 => Some(OddChallenge::Constant),
-            drawn if self.challenge_value == Some(drawn) => Some(OddChallenge::Echo),
+            challenge if self.challenge_value == Some(challenge) => Some(OddChallenge::Echo),
             _ => None,
         }
     }
 
-    /// What both sides sent so far.
+    /// The facts of the handshake so far.
     pub(in crate::protocol) fn observation(&self) -> HandshakeFacts {
         HandshakeFacts { odd_challenge: self.odd_challenge(), ..self.facts.clone() }
     }
 
-    /// The message as it is reported.
-    fn observed(
+    /// The observation of one message.
+    fn observe_message(
         &self,
         from: Role,
         message: &HandshakeMessage<'_>,
-        secrets: bool,
+        include_secrets: bool,
     ) -> HandshakeObservation {
-        let mut event = HandshakeObservation::new(message.kind(), from);
+        let mut observation = HandshakeObservation::new(message.kind(), from);
         match *message {
             HandshakeMessage::SendName(m) => {
-                (event.name, event.name_hex) = named(m.name);
-                event.version = Some(m.version.number());
-                event.flags = Some(m.flags);
-                event.creation = m.creation.map(|creation| creation.0);
+                (observation.name, observation.name_hex) = name_text(m.name);
+                observation.version = Some(m.version.number());
+                observation.flags = Some(m.flags);
+                observation.creation = m.creation.map(|creation| creation.0);
             }
             HandshakeMessage::Challenge(m) => {
-                (event.name, event.name_hex) = named(m.name);
-                event.version = Some(m.version.number());
-                event.flags = Some(m.flags);
-                event.creation = m.creation.map(|creation| creation.0);
-                event.challenge = secrets.then_some(m.challenge);
+                (observation.name, observation.name_hex) = name_text(m.name);
+                observation.version = Some(m.version.number());
+                observation.flags = Some(m.flags);
+                observation.creation = m.creation.map(|creation| creation.0);
+                observation.challenge = include_secrets.then_some(m.challenge);
             }
             HandshakeMessage::Status(status) => {
-                event.status = Some(text_of(status));
+                observation.status = Some(text_of(status));
                 if let Status::Named { name, creation } = status {
-                    (event.assigned_name, event.assigned_name_hex) = named(name);
-                    event.creation = Some(creation.0);
+                    (observation.assigned_name, observation.assigned_name_hex) = name_text(name);
+                    observation.creation = Some(creation.0);
                 }
             }
             HandshakeMessage::Complement(m) => {
-                event.flags = Some(m.completed(DistFlags(0)));
-                event.creation = Some(m.creation.0);
+                observation.flags = Some(m.completed(DistFlags(0)));
+                observation.creation = Some(m.creation.0);
             }
             HandshakeMessage::ChallengeReply(m) => {
-                event.cookie = self.facts.cookies.initiator.label().cloned();
-                event.challenge = secrets.then_some(m.challenge);
-                event.digest = secrets.then(|| hex(&m.digest));
+                observation.cookie = self.facts.cookies.initiator.label().cloned();
+                observation.challenge = include_secrets.then_some(m.challenge);
+                observation.digest = include_secrets.then(|| hex(&m.digest));
             }
             HandshakeMessage::ChallengeAck(m) => {
-                event.cookie = self.facts.cookies.acceptor.label().cloned();
-                event.digest = secrets.then(|| hex(&m.digest));
+                observation.cookie = self.facts.cookies.acceptor.label().cloned();
+                observation.digest = include_secrets.then(|| hex(&m.digest));
             }
         }
-        event
+        observation
     }
 }
 
-fn named(name: &[u8]) -> (Option<Arc<str>>, Option<String>) {
+/// The text of a node name, and its hex digits if the text loses bytes.
+fn name_text(name: &[u8]) -> (Option<Arc<str>>, Option<String>) {
     let (name, name_hex) = wire_text(name, Charset::Latin1);
     (Some(name), name_hex)
 }
 
+/// The facts of a `send_name` or `challenge`.
 fn hello(
     version: u8,
     flags: DistFlags,
@@ -301,6 +316,7 @@ fn hello(
     Hello { version, flags, creation, name, name_hex, is_legal }
 }
 
+/// The text of a status message; bytes that are not UTF-8 are replaced.
 fn text_of(status: Status<'_>) -> String {
     String::from_utf8_lossy(status.text()).into_owned()
 }

@@ -1,8 +1,11 @@
-//! One distribution connection: who is the initiator, what the handshake said, what followed it.
+//! One distribution connection: its roles, its handshake, and the frames behind it.
+//!
+//! In: plain bytes and gaps of both directions. Out: observations of handshake messages, the messages behind them,
+//! and the facts that an observation of the connection needs.
 
 pub(super) mod handshake;
 
-use self::handshake::{Exchange, Heard};
+use self::handshake::{Exchange, HandshakeStep};
 use super::framing::{Framing, FramingItem};
 use super::messages::{FrameContext, FrameScanEnd, MessageStream, PendingCalls};
 use super::{ConnContext, ConnOutput, Observed};
@@ -20,53 +23,56 @@ use crate::transport::PlainChunk;
 use crate::wire::handshake::{self as wire, HandshakeMessage, MessageKind, Status};
 use crate::wire::{DistFlags, WireError, decode};
 
-/// What is said on one connection to a node, or to a port known as one.
+/// The state of one connection to a node, or to a distribution port.
 #[derive(Debug)]
 pub(super) struct Distribution {
     sides: PerDirection<DirectionState>,
     pub(super) exchange: Exchange,
-    /// Made with the first request.
+    /// Allocated with the first call: most connections have none.
     pub(super) calls: Option<Box<PendingCalls>>,
+    /// The direction of the initiator, and how it was determined.
     initiator: Option<(Direction, Orientation)>,
-    /// Whether this is Erlang for sure: by its port, or by what was said.
+    /// Whether the protocol is certain, by the port or by the data.
     pub(super) is_certain: bool,
 }
 
-/// What one side says.
+/// The state of one direction of a distribution connection.
 #[derive(Debug)]
 pub(super) struct DirectionState {
     framing: Framing,
-    spoke: bool,
-    pub(super) speech: MessageStream,
-    /// Frames that may be frames: ticks where no frame was expected for sure.
+    /// Whether data or a gap has come.
+    has_data: bool,
+    pub(super) messages: MessageStream,
+    /// Ticks at positions at which a frame is likely and not certain.
     maybe_frames: u64,
+    /// The packet with the first data of another protocol, and what they look like.
     pub(super) foreign: Option<(PacketRef, &'static str)>,
-    /// Segments in which nothing was found to go on at.
+    /// Segments in which no message or frame was found at an unknown position.
     unknown: u32,
 }
 
 impl DirectionState {
-    fn new(setting: &ConnContext<'_>) -> Self {
+    fn new(context: &ConnContext<'_>) -> Self {
         Self {
-            framing: Framing::new(setting.limits.handshake_message),
-            spoke: false,
-            speech: MessageStream::new(setting.pool),
+            framing: Framing::new(context.limits.handshake_message),
+            has_data: false,
+            messages: MessageStream::new(context.message_memory),
             maybe_frames: 0,
             foreign: None,
             unknown: 0,
         }
     }
 
-    /// Frames that are frames for sure.
+    /// The number of frames, without bytes that only may be a frame.
     pub(super) const fn frames(&self) -> u64 {
-        self.speech.frames() + self.maybe_frames
+        self.messages.frames() + self.maybe_frames
     }
 }
 
 impl Distribution {
-    pub(super) fn new(is_certain: bool, setting: &ConnContext<'_>) -> Self {
+    pub(super) fn new(is_certain: bool, context: &ConnContext<'_>) -> Self {
         Self {
-            sides: PerDirection::from_fn(|_| DirectionState::new(setting)),
+            sides: PerDirection::from_fn(|_| DirectionState::new(context)),
             exchange: Exchange::default(),
             calls: None,
             initiator: None,
@@ -74,26 +80,27 @@ impl Distribution {
         }
     }
 
-    /// The roles, as far as they are known.
+    /// The direction of the initiator and how it was determined, if it was.
     pub(super) const fn initiator(&self) -> Option<(Direction, Orientation)> {
         self.initiator
     }
 
-    /// Settles who is the initiator, by something at least as good as what settled it before.
+    /// Sets the direction of the initiator, unless it was determined in a way at least as reliable as `by`.
     pub(super) fn orient(&mut self, initiator: Direction, by: Orientation) {
-        let settled = self.initiator.is_some_and(|(_, known)| rank(known) <= rank(by));
-        if !settled {
+        let is_determined = self.initiator.is_some_and(|(_, known)| rank(known) <= rank(by));
+        if !is_determined {
             self.initiator = Some((initiator, by));
         }
     }
 
+    /// The state of one direction.
     #[inline(always)]
-    pub(super) fn voice(&self, direction: Direction) -> &DirectionState {
+    pub(super) fn side(&self, direction: Direction) -> &DirectionState {
         &self.sides[direction]
     }
 
-    /// Whether what was said shows that this is no business of ours.
-    pub(super) fn is_not_for_us(&self) -> bool {
+    /// Whether the data show another protocol.
+    pub(super) fn is_other_protocol(&self) -> bool {
         !self.is_certain
             && self
                 .sides
@@ -102,45 +109,46 @@ impl Distribution {
                 .any(|side| side.foreign.is_some() || side.unknown > MAX_UNKNOWN)
     }
 
-    /// Whether the handshake ran to its end, as far as this connection alone tells.
+    /// Whether the handshake was completed, as far as this connection shows: an acknowledgement, or a frame.
     pub(super) fn is_established(&self) -> bool {
         self.exchange.facts.ack.is_some()
             || self.sides.each().into_iter().any(|side| side.frames() > 0)
     }
 
-    /// The next stretch of one direction. `from_start`: the stream's first byte was its first.
+    /// Takes in the next bytes of one direction, or a gap. `from_start`: the capture has the opening of the
+    /// connection, so that the first byte is the first one of the stream.
     #[inline]
     pub(super) fn on_stream(
         &mut self,
         direction: Direction,
         chunk: &PlainChunk<'_>,
         from_start: bool,
-        setting: &ConnContext<'_>,
+        context: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
         match chunk.event {
-            // Frames are nearly all that is ever said.
-            StreamEvent::Data(mut bytes) if self.voice(direction).framing.is_in_frames() => {
-                self.on_frames(direction, &mut bytes, chunk.packet, setting, out);
+            // Nearly all data are frames.
+            StreamEvent::Data(mut bytes) if self.side(direction).framing.is_in_frames() => {
+                self.on_frames(direction, &mut bytes, chunk.packet, context, out);
             }
-            _ => self.on_other(direction, chunk, from_start, setting, out),
+            _ => self.on_gap_or_handshake(direction, chunk, from_start, context, out),
         }
     }
 
-    /// The next stretch, which is perhaps no frames, or not all.
+    /// Takes in a gap, or bytes that are not or not only frames. Never inlined: the code for frames stays small.
     #[inline(never)]
-    fn on_other(
+    fn on_gap_or_handshake(
         &mut self,
         direction: Direction,
         chunk: &PlainChunk<'_>,
         from_start: bool,
-        setting: &ConnContext<'_>,
+        context: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
-        let voice = &mut self.sides[direction];
-        if !std::mem::replace(&mut voice.spoke, true) {
+        let side = &mut self.sides[direction];
+        if !std::mem::replace(&mut side.has_data, true) {
             if from_start {
-                voice.framing.begin();
+                side.framing.begin();
             } else {
                 self.exchange.facts.is_lost = PerRole { initiator: true, acceptor: true };
             }
@@ -155,24 +163,25 @@ impl Distribution {
         });
         let mut input = joined.as_deref().unwrap_or(bytes);
         while !input.is_empty() {
-            if self.voice(direction).framing.is_in_frames() {
-                self.on_frames(direction, &mut input, chunk.packet, setting, out);
+            if self.side(direction).framing.is_in_frames() {
+                self.on_frames(direction, &mut input, chunk.packet, context, out);
             } else if let Some(item) = self.sides[direction].framing.next(&mut input) {
                 let end = chunk.end_without(input.len());
-                self.on_item(direction, item, *chunk.packet, end, setting, out);
-            } else if !self.voice(direction).framing.is_in_frames() {
+                self.on_item(direction, item, *chunk.packet, end, context, out);
+            } else if !self.side(direction).framing.is_in_frames() {
                 return;
             }
         }
     }
 
+    /// Takes in a gap of `bytes` bytes.
     fn on_gap(&mut self, direction: Direction, bytes: u64) {
-        let voice = &mut self.sides[direction];
-        if voice.framing.is_in_frames() {
-            if !voice.speech.gap(bytes) {
-                voice.framing.lose_frames();
+        let side = &mut self.sides[direction];
+        if side.framing.is_in_frames() {
+            if !side.messages.gap(bytes) {
+                side.framing.lose_frames();
             }
-        } else if let Some(FramingItem::HandshakeLost(len)) = voice.framing.gap(bytes) {
+        } else if let Some(FramingItem::HandshakeLost(len)) = side.framing.gap(bytes) {
             self.on_lost(direction, len);
         }
         if let Some(role) = self.role_of(direction) {
@@ -180,12 +189,13 @@ impl Distribution {
         }
     }
 
+    /// Reads the frames at the front of `input`.
     fn on_frames(
         &mut self,
         direction: Direction,
         input: &mut &[u8],
         mark: &PacketRef,
-        setting: &ConnContext<'_>,
+        context: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
         let from = self.role_of(direction).unwrap_or(match direction {
@@ -193,49 +203,50 @@ impl Distribution {
             Direction::HighToLow => Role::Acceptor,
         });
         let Self { sides, calls, .. } = self;
-        let voice = &mut sides[direction];
-        let mut context = FrameContext {
+        let side = &mut sides[direction];
+        let mut frame_context = FrameContext {
             direction,
             from,
             mark,
-            detail: setting.messages,
+            detail: context.messages,
             calls,
             batch: &mut out.messages,
-            pool: setting.pool,
+            pool: context.message_memory,
         };
-        let end = voice.speech.read(input, &mut context);
+        let end = side.messages.read(input, &mut frame_context);
         if let FrameScanEnd::NoFrame { len, start } = end {
             *input = &[];
-            voice.framing.lose_frames();
-            voice.speech.on_broken(*mark);
+            side.framing.lose_frames();
+            side.messages.on_broken(*mark);
             let detail = format!(
                 "expected a frame, found bytes {:02x} {:02x} behind the length {len}",
                 start[0], start[1]
             );
             out.push(anomaly(AnomalyKind::Malformed, Some("frame"), None, detail));
         }
-        self.is_certain |= self.voice(direction).speech.frames() > 0;
+        self.is_certain |= self.side(direction).messages.frames() > 0;
     }
 
+    /// Takes in an item that `framing` has cut.
     fn on_item(
         &mut self,
         direction: Direction,
         item: FramingItem<'_>,
         mark: PacketRef,
         end: TcpOffset,
-        setting: &ConnContext<'_>,
+        context: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
         match item {
             FramingItem::Handshake(body) => {
-                self.on_message(direction, body, mark, end, setting, out)
+                self.on_message(direction, body, mark, end, context, out)
             }
             FramingItem::HandshakeLost(len) => self.on_lost(direction, len),
             FramingItem::MaybeTick => {
-                let voice = &mut self.sides[direction];
-                voice.speech.on_maybe_tick(mark.at);
-                // One could be anything; a second one is a habit.
-                voice.maybe_frames += u64::from(voice.speech.ticks() > 1);
+                let side = &mut self.sides[direction];
+                side.messages.on_maybe_tick(mark.at);
+                // Four zero bytes may be part of a message. A second time makes ticks likely.
+                side.maybe_frames += u64::from(side.messages.ticks() > 1);
             }
             FramingItem::Foreign(bytes) => {
                 self.sides[direction].foreign = Some((mark, identify::looks_like(bytes)));
@@ -244,13 +255,14 @@ impl Distribution {
         }
     }
 
+    /// Takes in a whole handshake message.
     fn on_message(
         &mut self,
         direction: Direction,
         body: &[u8],
         mark: PacketRef,
         end: TcpOffset,
-        setting: &ConnContext<'_>,
+        context: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
         if !matches!(self.initiator, Some((_, Orientation::Syn))) {
@@ -263,43 +275,43 @@ impl Distribution {
             }
         }
         let Some(role) = self.role_of(direction) else { return };
-        let heard = self.exchange.on_message(
+        let step = self.exchange.on_message(
             role,
             body,
             mark,
             end,
-            setting.cookies,
-            setting.include_secrets,
+            context.cookies,
+            context.include_secrets,
         );
-        match heard {
-            Ok(Heard { event, done, out_of_turn }) => {
-                if let Some(misplaced) = out_of_turn {
+        match step {
+            Ok(HandshakeStep { observation, is_last, out_of_turn }) => {
+                if let Some(error) = out_of_turn {
                     let detail =
-                        format!("{} from the {role} in phase {:?}", misplaced.got, misplaced.phase);
+                        format!("{} from the {role} in phase {:?}", error.got, error.phase);
                     out.push(anomaly(AnomalyKind::OutOfTurn, None, None, detail));
                     self.sides[direction].framing.close();
                     return;
                 }
                 self.is_certain |= !matches!(
-                    event.message,
+                    observation.message,
                     MessageKind::ChallengeReply | MessageKind::ChallengeAck
                 );
                 if self.is_certain {
-                    out.push(Observed::Handshake(Box::new(event)));
+                    out.push(Observed::Handshake(Box::new(observation)));
                 }
-                if done {
+                if is_last {
                     let is_latin1 = self.exchange.facts.lacks(DistFlags::UTF8_ATOMS);
-                    let voice = &mut self.sides[direction];
-                    voice.framing.switch_to_frames();
+                    let side = &mut self.sides[direction];
+                    side.framing.switch_to_frames();
                     if is_latin1 {
-                        voice.speech.use_latin1();
+                        side.messages.use_latin1();
                     }
                 }
             }
             Err(WireError { field, offset, .. }) => {
-                let voice = &mut self.sides[direction];
-                voice.framing.close();
-                voice.foreign = Some((mark, "a malformed handshake message"));
+                let side = &mut self.sides[direction];
+                side.framing.close();
+                side.foreign = Some((mark, "a malformed handshake message"));
                 if self.is_certain {
                     let detail = format!("expected a handshake message from the {role}");
                     out.push(anomaly(
@@ -313,6 +325,7 @@ impl Distribution {
         }
     }
 
+    /// Takes in the loss of a handshake message of `len` bytes.
     fn on_lost(&mut self, direction: Direction, len: usize) {
         if let Some(role) = self.role_of(direction) {
             if self.exchange.on_lost(role, len) {
@@ -321,12 +334,13 @@ impl Distribution {
         }
     }
 
+    /// The role of the side that sends in `direction`, if it is known.
     fn role_of(&self, direction: Direction) -> Option<Role> {
         let (initiator, _) = self.initiator?;
         Some(if initiator == direction { Role::Initiator } else { Role::Acceptor })
     }
 
-    /// The calls of each direction, added up.
+    /// The totals of the calls of each direction.
     pub(super) fn settle_calls(&mut self) -> PerDirection<Vec<CallSums>> {
         match &mut self.calls {
             Some(calls) => calls.settle(),
@@ -334,33 +348,34 @@ impl Distribution {
         }
     }
 
-    /// What one direction sent after the handshake.
+    /// The number of frames and ticks of one direction after the handshake, and its first corrupt frame.
     pub(super) fn traffic(&self, direction: Direction) -> FrameTraffic {
-        let state = self.voice(direction);
-        let corrupt = state.speech.corrupt();
+        let state = self.side(direction);
+        let corrupt = state.messages.corrupt();
         FrameTraffic {
             frames: state.frames(),
-            messages: state.speech.messages(),
-            ticks: state.speech.ticks(),
-            tick_period: state.speech.tick_period(),
+            messages: state.messages.messages(),
+            ticks: state.messages.ticks(),
+            tick_period: state.messages.tick_period(),
             corrupt: corrupt.map(|it| CorruptFrame { mark: it.mark, field: it.field.into() }),
         }
     }
 
-    /// The first bytes of one direction that are of another protocol.
+    /// The first packet of one direction with data of another protocol.
     pub(super) fn foreign(&self, direction: Direction) -> Option<ForeignBytes> {
-        let (mark, looks_like) = self.voice(direction).foreign?;
+        let (mark, looks_like) = self.side(direction).foreign?;
         Some(ForeignBytes { mark, looks_like: looks_like.into() })
     }
 
-    /// The messages of one direction after the handshake, added up, with its [calls](Self::settle_calls).
+    /// The totals of the messages of one direction after the handshake. `calls` are those of
+    /// [`Self::settle_calls`].
     pub(super) fn messages(
         &self,
         direction: Direction,
         calls: Vec<CallSums>,
         tcp: &TcpConnection,
     ) -> Option<MessageSums> {
-        let mut sums = self.voice(direction).speech.sums(tcp.last().at)?;
+        let mut sums = self.side(direction).messages.sums(tcp.last().at)?;
         sums.calls = calls;
         let stall = tcp.side(direction).longest_closed_window();
         sums.longest_stall =
@@ -368,21 +383,22 @@ impl Distribution {
         Some(sums)
     }
 
-    /// The side that the other, by its own ticks, will soon give up on: its last word, and when that is so
-    /// old. The one that waits longest, where both do.
+    /// The silent direction, its last packet, and the time shortly before the other side closes the connection,
+    /// judged by the tick period of that other side. If both sides are silent, the one whose time comes first.
     pub(super) fn silent(&self) -> Option<(Direction, PacketRef, Timestamp)> {
         let silences =
             [Direction::LowToHigh, Direction::HighToLow].into_iter().filter_map(|silent| {
-                let waits = self.voice(silent.reverse()).speech.tick_period()?;
-                let last = self.voice(silent).speech.last()?;
-                // The other gives up after four of its ticks, one less or more: a quarter of one before that.
-                Some((silent, last, last.at.after(waits * 11 / 4)))
+                let period = self.side(silent.reverse()).messages.tick_period()?;
+                let last = self.side(silent).messages.last()?;
+                // A node closes after four of its own tick periods of silence, one less or more. The time is a
+                // quarter of a period before the earliest of them.
+                Some((silent, last, last.at.after(period * 11 / 4)))
             });
         silences.min_by_key(|(_, _, due)| *due)
     }
 }
 
-/// Who sends such a message, where the message tells.
+/// The role of the sender of a handshake message, if the message shows it.
 fn sender_of(body: &[u8]) -> Option<Role> {
     match body.first()? {
         b'r' | b'c' => Some(Role::Initiator),
@@ -392,20 +408,20 @@ fn sender_of(body: &[u8]) -> Option<Role> {
             _ => Some(Role::Acceptor),
         },
         _ => {
-            // Both hellos have one tag; the one whose name fills it to the end is meant.
-            let fills = |message: HandshakeMessage<'_>| match message {
+            // `send_name` and `challenge` have the same tag; the layout in which the name ends the message is right.
+            let is_exact = |message: HandshakeMessage<'_>| match message {
                 HandshakeMessage::SendName(m) => {
                     m.extra.is_empty() && (wire::is_node_name(m.name) || m.asks_for_name())
                 }
                 HandshakeMessage::Challenge(m) => m.extra.is_empty() && wire::is_node_name(m.name),
                 _ => false,
             };
-            let challenge = decode(body, wire::from_acceptor).is_ok_and(fills);
-            let send_name = decode(body, wire::from_initiator).is_ok_and(fills);
+            let challenge = decode(body, wire::from_acceptor).is_ok_and(is_exact);
+            let send_name = decode(body, wire::from_initiator).is_ok_and(is_exact);
             match (send_name, challenge) {
                 (true, false) => Some(Role::Initiator),
                 (false, true) => Some(Role::Acceptor),
-                // In the old layout four bytes of a challenge may pass for the start of a name.
+                // In version 5 the challenge can be read as the first four bytes of a name.
                 (true, true) => Some(if body.get(7).is_some_and(u8::is_ascii_graphic) {
                     Role::Initiator
                 } else {
@@ -417,6 +433,7 @@ fn sender_of(body: &[u8]) -> Option<Role> {
     }
 }
 
+/// The reliability of a way to determine the initiator; the lowest is the most reliable.
 const fn rank(orientation: Orientation) -> u8 {
     match orientation {
         Orientation::Syn => 0,
@@ -426,6 +443,7 @@ const fn rank(orientation: Orientation) -> u8 {
     }
 }
 
+/// The observation of an anomaly.
 fn anomaly(
     kind: AnomalyKind,
     field: Option<&'static str>,
@@ -435,5 +453,5 @@ fn anomaly(
     Observed::Anomaly(Anomaly { kind, field: field.map(Into::into), offset, detail })
 }
 
-/// Segments of a stream joined in its middle in which nothing begins, before it is left alone.
+/// Most segments without the start of a message or frame before a stream without its beginning is dropped.
 const MAX_UNKNOWN: u32 = 3;

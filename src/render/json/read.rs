@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::compare::Attempt;
+use crate::compare::PairAttempt;
 use crate::record::{Outcome, State, VERSION};
 use crate::render::words::escape;
 
@@ -66,7 +66,7 @@ impl<R: BufRead> Records<R> {
     /// # Errors
     ///
     /// A line that cannot be read, or is no event.
-    pub fn next_attempt(&mut self) -> Result<Option<Attempt>, ReadError> {
+    pub fn next_attempt(&mut self) -> Result<Option<PairAttempt>, ReadError> {
         loop {
             self.buffer.clear();
             let mut line = (&mut self.lines).take(LONGEST + 1);
@@ -87,7 +87,7 @@ impl<R: BufRead> Records<R> {
     }
 
     /// The session record of the line in the buffer, if it is one.
-    fn attempt(&self) -> Result<Option<Attempt>, ReadError> {
+    fn attempt(&self) -> Result<Option<PairAttempt>, ReadError> {
         // The error may quote the line, which may contain control characters.
         let wrong = |found: &dyn ToString| {
             let found = escape(&found.to_string()).into_owned();
@@ -108,8 +108,8 @@ impl<R: BufRead> Records<R> {
         let Record { state, outcome, initiator, acceptor, lookup } = session;
         let ips = [initiator.ip.unwrap_or(src), acceptor.ip.unwrap_or(dst)];
         let asked = lookup.map(|lookup| lookup.asked);
-        let sides = Attempt::sides(ips, [initiator.node, acceptor.node], asked);
-        Ok(Some(Attempt { at, session_id, state, outcome, sides }))
+        let sides = PairAttempt::sides(ips, [initiator.node, acceptor.node], asked);
+        Ok(Some(PairAttempt { at, session_id, state, outcome, sides }))
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
         let lines = events.iter().map(line).collect::<Vec<_>>().join("\n");
         let mut records = Records::new(lines.as_bytes());
         let read = records.next_attempt().unwrap().unwrap();
-        let expected = events.iter().find_map(Attempt::of).unwrap();
+        let expected = events.iter().find_map(PairAttempt::of).unwrap();
         assert_eq!(format!("{read:?}"), format!("{expected:?}"));
         assert!(records.next_attempt().unwrap().is_none());
     }

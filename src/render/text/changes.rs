@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::writer::TextWriter;
-use crate::record::{Comparison, Outcome, PairChange, PairState, Turn};
+use crate::record::{Comparison, Outcome, PairChange, PairChangeKind, PairState};
 use crate::render::words::{count, grouped, outcome_words};
 
 /// Writes one pair that changed.
@@ -20,10 +20,10 @@ pub(super) fn pair(
         (None, None) => String::new(),
     };
     let style = match change {
-        Turn::Broken => writer.styles.bad,
-        Turn::Fixed => writer.styles.good,
-        Turn::Changed | Turn::New => writer.styles.notable,
-        Turn::Gone => writer.styles.plain,
+        PairChangeKind::Broken => writer.styles.bad,
+        PairChangeKind::Fixed => writer.styles.good,
+        PairChangeKind::Changed | PairChangeKind::New => writer.styles.notable,
+        PairChangeKind::Gone => writer.styles.plain,
     };
     writer.marked(out, style, &format!("{:7}", word(*change)), &format!("{a} and {b}: {text}"))
 }
@@ -49,13 +49,13 @@ pub(super) fn whole(
     writer.wrapped(out, "", &text)
 }
 
-const fn word(change: Turn) -> &'static str {
+const fn word(change: PairChangeKind) -> &'static str {
     match change {
-        Turn::Broken => "broken",
-        Turn::Changed => "changed",
-        Turn::New => "new",
-        Turn::Gone => "gone",
-        Turn::Fixed => "fixed",
+        PairChangeKind::Broken => "broken",
+        PairChangeKind::Changed => "changed",
+        PairChangeKind::New => "new",
+        PairChangeKind::Gone => "gone",
+        PairChangeKind::Fixed => "fixed",
     }
 }
 

@@ -157,7 +157,7 @@ const NOTES: usize = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Change, EpmdOutcome, Outcome, Pair, Severity, State, Turn};
+    use crate::record::{Change, EpmdOutcome, Outcome, Pair, PairChangeKind, Severity, State};
     use crate::render::report::MAX_HELD;
     use crate::render::samples;
     use crate::render::words::is_unsafe;
@@ -361,15 +361,15 @@ Summary
     #[test]
     fn a_comparison_has_a_line_for_each_changed_pair() {
         use Outcome::{Connected, Refused, TimedOut};
-        let mut hostile = samples::change(Turn::Gone, Some(Connected), None);
+        let mut hostile = samples::change(PairChangeKind::Gone, Some(Connected), None);
         let Body::PairChange { pair_change } = &mut hostile.body else { unreachable!() };
         pair_change.nodes[0] = "\x1b[2J".into();
         let events = [
-            samples::change(Turn::Broken, Some(Connected), Some(Refused)),
-            samples::change(Turn::Changed, Some(Refused), Some(TimedOut)),
-            samples::change(Turn::New, None, Some(Connected)),
+            samples::change(PairChangeKind::Broken, Some(Connected), Some(Refused)),
+            samples::change(PairChangeKind::Changed, Some(Refused), Some(TimedOut)),
+            samples::change(PairChangeKind::New, None, Some(Connected)),
             hostile,
-            samples::change(Turn::Fixed, Some(TimedOut), Some(Connected)),
+            samples::change(PairChangeKind::Fixed, Some(TimedOut), Some(Connected)),
             samples::comparison(),
         ];
         let expected = "\

@@ -1,4 +1,6 @@
-//! How a TCP connection was closed: by whom first, and what that side had received by then.
+//! The close of a TCP connection: which side closed first, and what that side had received by then.
+//!
+//! In: the FIN and RST segments of both sides. Out: [`FirstClose`], and whether bytes are missing up to the close.
 
 use super::{COPIED_WITHIN, TcpConnection, TcpDirection};
 use crate::flow::Direction;
@@ -6,18 +8,20 @@ use crate::packet::PacketRef;
 use crate::stream::{SeqNum, TcpOffset};
 use crate::time::Timestamp;
 
+/// The FIN of one side.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fin {
     /// Sequence number of the FIN itself.
     seq: SeqNum,
-    /// Lowest acknowledgement that any copy carries: what the sender had received when it closed.
+    /// Lowest acknowledgement number of any copy: what the sender had received when it closed.
     ack: Option<SeqNum>,
-    /// The earliest copy of the packet.
+    /// The earliest copy of the packet, by capture time.
     mark: PacketRef,
-    /// Whether it was sent again.
+    /// Whether the FIN was retransmitted, as opposed to captured twice.
     pub(super) again: bool,
 }
 
+/// The first RST of one side.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rst {
     pub(super) seq: SeqNum,
@@ -28,30 +32,30 @@ pub(super) struct Rst {
 /// The flag of the segment with which a side closes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ClosingFlag {
-    /// The side sends nothing more.
+    /// The side sends no more data, and still receives.
     Fin,
-    /// The side drops the connection.
+    /// The side drops the connection at once.
     Rst,
 }
 
 /// The first close of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct FirstClose {
-    /// The side that closed; `None` when the capture does not show which of two came first.
+    /// The side that closed; `None` if both did and the capture does not show which one was first.
     pub(crate) by: Option<Direction>,
-    /// The flag of its segment.
+    /// The flag of the closing segment.
     pub(crate) kind: ClosingFlag,
-    /// The packet that closed it.
+    /// The packet with the closing segment.
     pub(crate) mark: PacketRef,
-    /// Offset up to which the closing side had received the other's stream; `None` where its RST does not show it.
-    pub(crate) heard: Option<TcpOffset>,
-    /// Whether it is the RST of a host that does not know the connection: it answers a segment, and
-    /// has no acknowledgement (RFC 9293, section 3.5.2, group 3).
+    /// Offset up to which the closing side had received the stream of the other; `None` if its RST does not show it.
+    pub(crate) received: Option<TcpOffset>,
+    /// Whether it is the RST of a host that does not know the connection: such an RST answers a segment and has no
+    /// acknowledgement (RFC 9293, section 3.5.2, group 3).
     pub(crate) is_answer: bool,
 }
 
 impl TcpConnection {
-    /// The first close, by what each closing side had received of the other.
+    /// The first close. If both sides closed, their acknowledgement numbers decide which one was first.
     #[inline]
     pub(crate) fn first_close(&self) -> Option<FirstClose> {
         // One branch, because this runs after every segment.
@@ -64,31 +68,33 @@ impl TcpConnection {
             (None, None) => None,
             (Some(only), None) => Some(self.unless_other_closed_unseen(only, Direction::LowToHigh)),
             (None, Some(only)) => Some(self.unless_other_closed_unseen(only, Direction::HighToLow)),
-            (Some(up), Some(down)) => Some(self.earlier(up, down)),
+            (Some(up), Some(down)) => Some(self.first_of_two(up, down)),
         }
     }
 
-    fn earlier(&self, up: FirstClose, down: FirstClose) -> FirstClose {
+    fn first_of_two(&self, up: FirstClose, down: FirstClose) -> FirstClose {
         // An acknowledgement beyond the FIN of the other side shows that its sender had received that FIN.
-        let saw_close = |close: &FirstClose, of: Direction| matches!((close.heard, self.fin_at(of)), (Some(heard), Some(fin)) if heard > fin);
+        let had_received_fin = |close: &FirstClose, of: Direction| {
+            close.received.zip(self.fin_at(of)).is_some_and(|(received, fin)| received > fin)
+        };
         let (first, second, direction) = if up.mark.frame <= down.mark.frame {
             (up, down, Direction::HighToLow)
         } else {
             (down, up, Direction::LowToHigh)
         };
-        if saw_close(&up, Direction::HighToLow) {
+        if had_received_fin(&up, Direction::HighToLow) {
             down
-        } else if saw_close(&down, Direction::LowToHigh) {
+        } else if had_received_fin(&down, Direction::LowToHigh) {
             up
         } else if second.kind == ClosingFlag::Rst && self.fin_unseen(direction) {
-            // The capture lacks the FIN before this RST: it may have come before the other side's.
+            // The capture lacks the FIN before this RST, which may have come before the close of the other side.
             FirstClose { by: None, ..first }
         } else {
             first
         }
     }
 
-    /// Offset of the FIN of `direction`, also of one that the capture lacks.
+    /// Offset of the FIN of `direction`, even if the capture lacks that FIN.
     fn fin_at(&self, direction: Direction) -> Option<TcpOffset> {
         let side = self.side(direction);
         match side.fin {
@@ -97,12 +103,14 @@ impl TcpConnection {
         }
     }
 
-    /// `close` is the only one seen. If it acknowledges one past the other side's end, the capture lost a FIN of
-    /// that side, and then it is not known who came first.
+    /// The only close seen, in a capture that may lack another. If `close` acknowledges one past the end of the other
+    /// side, the capture lost a FIN of that side, and then it is not known which side closed first.
     fn unless_other_closed_unseen(&self, close: FirstClose, direction: Direction) -> FirstClose {
         let other = self.side(direction.reverse());
-        match close.heard {
-            Some(heard) if heard == other.stream.end().plus(1) => FirstClose { by: None, ..close },
+        match close.received {
+            Some(received) if received == other.stream.end().plus(1) => {
+                FirstClose { by: None, ..close }
+            }
             _ => close,
         }
     }
@@ -110,20 +118,20 @@ impl TcpConnection {
     fn close_of(&self, direction: Direction) -> Option<FirstClose> {
         let side = self.side(direction);
         let peer = &self.side(direction.reverse()).stream;
-        let heard = |ack: Option<SeqNum>| ack.and_then(|ack| peer.offset_of(ack));
+        let received = |ack: Option<SeqNum>| ack.and_then(|ack| peer.offset_of(ack));
         let by = Some(direction);
         if let Some(fin) = side.fin {
             let kind = ClosingFlag::Fin;
-            let heard = heard(fin.ack);
-            return Some(FirstClose { by, kind, mark: fin.mark, heard, is_answer: false });
+            let received = received(fin.ack);
+            return Some(FirstClose { by, kind, mark: fin.mark, received, is_answer: false });
         }
         let rst = side.rst?;
         let (kind, is_answer) = (ClosingFlag::Rst, rst.ack.is_none());
-        Some(FirstClose { by, kind, mark: rst.mark, heard: heard(rst.ack), is_answer })
+        Some(FirstClose { by, kind, mark: rst.mark, received: received(rst.ack), is_answer })
     }
 
     /// Whether `direction` sent a FIN that the capture lacks: the sequence number of its RST, or an acknowledgement
-    /// by the other side, is one past its end.
+    /// of the other side, is one past its end.
     pub(crate) fn fin_unseen(&self, direction: Direction) -> bool {
         let side = self.side(direction);
         let past_end = Some(side.stream.end().plus(1));
@@ -164,19 +172,19 @@ impl TcpConnection {
                 && !self.fin_unseen(Direction::HighToLow)
     }
 
-    /// Whether bytes of `direction` that are known to have been sent were not seen, or not yet.
+    /// Whether bytes that `direction` is known to have sent are missing, or have not come yet.
     pub(crate) fn is_short(&self, direction: Direction) -> bool {
         let stream = &self.side(direction).stream;
         stream.is_waiting() || self.sent_end(direction) > stream.end()
     }
 
-    /// Number of bytes known to be missing from `direction`, those at its end included.
+    /// Number of bytes known to be missing from `direction`, including those before its close.
     pub(crate) fn missing(&self, direction: Direction) -> u64 {
         let stream = &self.side(direction).stream;
         stream.missing() + self.sent_end(direction).since(stream.end())
     }
 
-    /// Whether everything that `direction` sent before offset `until` was seen; `None` for all of it.
+    /// Whether the capture has all that `direction` sent before offset `until`, or at all if `until` is `None`.
     pub(crate) fn is_whole(&self, direction: Direction, until: Option<TcpOffset>) -> bool {
         let stream = &self.side(direction).stream;
         let until = {
@@ -186,7 +194,7 @@ impl TcpConnection {
         stream.first_gap().is_none_or(|gap| gap >= until) && stream.end() >= until
     }
 
-    /// Offset up to which bytes of `direction` are known to have been sent: that of its FIN or RST, or the highest
+    /// Offset up to which `direction` is known to have sent bytes: that of its FIN or RST, or the highest
     /// acknowledgement of the other side.
     fn sent_end(&self, direction: Direction) -> TcpOffset {
         let side = self.side(direction);
@@ -197,24 +205,25 @@ impl TcpConnection {
         let rst = side.rst.filter(|rst| rst.seq != SeqNum(0));
         let rst = rst.and_then(|rst| side.stream.offset_of(rst.seq)).unwrap_or(end);
         let known = rst.max(side.stream.acked().unwrap_or(end)).max(end);
-        // One past the end is a FIN that the capture lacks, and no byte.
+        // One past the end is the sequence number of a FIN that the capture lacks, and no byte.
         if known == end.plus(1) { end } else { known }
     }
 }
 
 impl TcpDirection {
-    /// When it sent its FIN or RST.
+    /// Capture time of its FIN, or else of its RST.
     pub(crate) fn closed_at(&self) -> Option<Timestamp> {
         let fin = self.fin.map(|fin| fin.mark.at);
         fin.or_else(|| Some(self.rst?.mark.at))
     }
 
-    /// Whether it has closed.
+    /// Whether it has sent a FIN or RST.
     #[inline]
     pub(crate) const fn has_closed(&self) -> bool {
         self.fin.is_some() || self.rst.is_some()
     }
 
+    /// Takes in a FIN, or another copy of it.
     pub(super) fn on_fin(&mut self, seq: SeqNum, ack: Option<SeqNum>, mark: PacketRef) {
         match &mut self.fin {
             None => self.fin = Some(Fin { seq, ack, mark, again: false }),

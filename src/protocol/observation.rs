@@ -1,9 +1,12 @@
-//! What a connection is called, and what it showed so far: its [`Observation`].
+//! The identifiers of a connection, and its [`Observation`]: the facts that it has shown so far.
+//!
+//! In: the states of TCP, TLS and the distribution protocol. Out: one value with the facts of all three, by role.
 
 use std::sync::Arc;
 
+use super::connection::{Now, ProtocolState, ReportReason};
 use super::dist::Distribution;
-use super::{ConnContext, ConnOutput, Connection, Now, Observed, ReportReason, Talk};
+use super::{ConnContext, ConnOutput, Connection, Observed};
 use crate::flow::Direction;
 use crate::observe::{
     CloseFacts, CloseKind, ConnectionIds, IcmpUnreachable, Observation, Occasion, Opening,
@@ -16,7 +19,7 @@ use crate::time::Timestamp;
 use crate::transport::tls::TlsFacts;
 
 impl Connection {
-    /// The names of this connection, settled when its first line is written.
+    /// The identifiers of this connection, which are fixed when it is first reported.
     pub(super) fn ids(&mut self) -> Arc<ConnectionIds> {
         if let Some(ids) = &self.ids {
             return Arc::clone(ids);
@@ -49,98 +52,101 @@ impl Connection {
         ids
     }
 
-    /// Who opened the TCP connection: by its SYN, else the Erlang side that would have.
+    /// The direction of the side that opened the TCP connection: by its SYN, or else by the role of the side.
     fn originator(&self) -> Direction {
         let by_reset = || Some(self.tcp.lone_reset()?.0.reverse());
-        let by_role = match &self.talk {
-            Talk::Epmd(talk) => Some(talk.requester()),
-            Talk::Distribution(talk) => talk.initiator().map(|(initiator, _)| initiator),
+        let by_role = match &self.protocol {
+            ProtocolState::Epmd(epmd) => Some(epmd.requester()),
+            ProtocolState::Distribution(distribution) => {
+                distribution.initiator().map(|(initiator, _)| initiator)
+            }
         };
         self.tcp.originator().or(by_role).or_else(by_reset).unwrap_or(Direction::LowToHigh)
     }
 
-    /// Reports the connection whose handshake has just completed.
-    pub(super) fn tell_established(
+    /// Reports the connection when its handshake has completed.
+    pub(super) fn report_established(
         &mut self,
         now: Now,
-        setting: &ConnContext<'_>,
-        said: &mut ConnOutput,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
     ) {
-        self.report(now, Occasion::Established, false, setting, said);
+        self.push_observation(now, Occasion::Established, false, context, out);
     }
 
-    /// Reports the established connection one side of which has fallen silent with its packet `last`.
-    pub(super) fn tell_silence(
+    /// Reports an established connection of which one side is silent since its packet `last`.
+    pub(super) fn report_silence(
         &mut self,
         now: Now,
         silent: Direction,
         last: PacketRef,
-        setting: &ConnContext<'_>,
-        said: &mut ConnOutput,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
     ) {
-        let Talk::Distribution(talk) = &self.talk else { return };
-        let (initiator, _) = self.roles(talk);
+        let ProtocolState::Distribution(distribution) = &self.protocol else { return };
+        let (initiator, _) = self.roles(distribution);
         let role = if silent == initiator { Role::Initiator } else { Role::Acceptor };
-        self.report(now, Occasion::Silent { role, last }, false, setting, said);
+        self.push_observation(now, Occasion::Silent { role, last }, false, context, out);
     }
 
-    /// Reports the connection as it is now, with all that was held back of its streams.
-    pub(super) fn tell(
+    /// Reports the current state of the connection, after its streams have passed on all bytes that they hold.
+    pub(super) fn report(
         &mut self,
         now: Now,
-        why: ReportReason,
+        reason: ReportReason,
         is_final: bool,
-        setting: &ConnContext<'_>,
-        said: &mut ConnOutput,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
     ) {
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
-            let Self { tcp, transport, talk, .. } = &mut *self;
+            let Self { tcp, transport, protocol, .. } = &mut *self;
             let opening = tcp.originator().is_some();
             tcp.finish(direction, &mut |chunk| {
                 transport.on_chunk(direction, &chunk, opening, &mut |chunk| {
-                    talk.on_chunk(direction, chunk, opening, setting, said);
+                    protocol.on_chunk(direction, chunk, opening, context, out);
                 });
             });
         }
-        let Self { tcp, talk, .. } = &mut *self;
-        match talk {
-            Talk::Epmd(talk) => talk.on_end(tcp, now, why, setting.lost_until, said),
-            Talk::Distribution(_) => self.observed = true,
+        let Self { tcp, protocol, .. } = &mut *self;
+        match protocol {
+            ProtocolState::Epmd(epmd) => epmd.on_end(tcp, now, reason, context.lost_until, out),
+            ProtocolState::Distribution(_) => self.observed = true,
         }
-        let occasion = match why {
+        let occasion = match reason {
             ReportReason::Over => Occasion::Over,
             ReportReason::Quiet => Occasion::Quiet,
             ReportReason::End => Occasion::End,
         };
-        self.report(now, occasion, is_final, setting, said);
+        self.push_observation(now, occasion, is_final, context, out);
     }
 
-    fn report(
+    /// Appends an observation of a distribution connection to the output.
+    fn push_observation(
         &mut self,
         now: Now,
         occasion: Occasion,
         is_final: bool,
-        setting: &ConnContext<'_>,
-        said: &mut ConnOutput,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
     ) {
-        let lost_until = setting.lost_until;
+        let lost_until = context.lost_until;
         if let Some(seen) = self.observe(now, occasion, is_final, lost_until) {
             let seen = Observed::Connection(Box::new(seen));
-            // The first messages may come in the packet that completes the handshake: readers need the names of the
-            // nodes before them.
+            // The packet that completes the handshake may also have the first messages, and a renderer needs the
+            // names of the nodes before them.
             match occasion {
-                Occasion::Established => said.push_before_messages(seen),
-                _ => said.push(seen),
+                Occasion::Established => out.push_before_messages(seen),
+                _ => out.push(seen),
             }
         }
     }
 
-    /// Which direction the initiator sends in, and how that was settled.
-    fn roles(&self, talk: &Distribution) -> (Direction, Orientation) {
-        talk.initiator().unwrap_or_else(|| (self.originator(), Orientation::Guess))
+    /// The direction that the initiator sends in, and how it was determined.
+    fn roles(&self, distribution: &Distribution) -> (Direction, Orientation) {
+        distribution.initiator().unwrap_or_else(|| (self.originator(), Orientation::Guess))
     }
 
-    /// What a distribution connection showed so far.
+    /// The facts of a distribution connection so far; `None` for one to EPMD.
     fn observe(
         &mut self,
         now: Now,
@@ -148,10 +154,10 @@ impl Connection {
         is_final: bool,
         lost_until: Option<Timestamp>,
     ) -> Option<Observation> {
-        let Talk::Distribution(talk) = &mut self.talk else { return None };
-        let mut calls = talk.settle_calls();
-        let Talk::Distribution(talk) = &self.talk else { return None };
-        let (initiator, orientation) = self.roles(talk);
+        let ProtocolState::Distribution(distribution) = &mut self.protocol else { return None };
+        let mut calls = distribution.settle_calls();
+        let ProtocolState::Distribution(distribution) = &self.protocol else { return None };
+        let (initiator, orientation) = self.roles(distribution);
         let direction = |role: Role| match role {
             Role::Initiator => initiator,
             Role::Acceptor => initiator.reverse(),
@@ -164,19 +170,20 @@ impl Connection {
             orientation,
             ends: PerRole::from_fn(|role| self.end(direction(role))),
             tcp: self.tcp_facts(initiator),
-            handshake: talk.exchange.observation(),
+            handshake: distribution.exchange.observation(),
             tls: PerRole::from_fn(|role| {
                 self.transport.tls(direction(role)).map(tls_side).unwrap_or_default()
             }),
-            traffic: PerRole::from_fn(|role| talk.traffic(direction(role))),
-            foreign: PerRole::from_fn(|role| talk.foreign(direction(role))),
+            traffic: PerRole::from_fn(|role| distribution.traffic(direction(role))),
+            foreign: PerRole::from_fn(|role| distribution.foreign(direction(role))),
             messages: PerRole::from_fn(|role| {
                 let direction = direction(role);
-                talk.messages(direction, std::mem::take(&mut calls[direction]), &self.tcp)
+                distribution.messages(direction, std::mem::take(&mut calls[direction]), &self.tcp)
             }),
         })
     }
 
+    /// The facts of the TCP connection, by role.
     fn tcp_facts(&self, initiator: Direction) -> TcpFacts {
         let tcp = &self.tcp;
         let role = |direction: Direction| {
@@ -195,10 +202,10 @@ impl Connection {
             by: close.by.map(role),
             kind: close.kind.into(),
             mark: close.mark,
-            received: close.heard,
+            received: close.received,
             is_answer: close.is_answer,
             is_whole: close.by.is_some_and(|by| {
-                tcp.is_whole(by, None) && tcp.is_whole(by.reverse(), close.heard)
+                tcp.is_whole(by, None) && tcp.is_whole(by.reverse(), close.received)
             }),
         });
         let closed = opening.refused().or_else(|| first_close.map(|close| close.mark));
@@ -264,7 +271,7 @@ impl From<ClosedWindow> for Stall {
     }
 }
 
-/// What one direction showed of TLS, as it is observed.
+/// The facts of TLS in one direction.
 fn tls_side(facts: &TlsFacts) -> TlsSide {
     let lengths = facts.seal.map(|seal| SealedLengths {
         alert: seal.alert(),
@@ -275,6 +282,7 @@ fn tls_side(facts: &TlsFacts) -> TlsSide {
     TlsSide { sign, fatal: facts.fatal, lengths, sealed }
 }
 
+/// The community ID of the flow: a hash by which other tools name the same connection.
 fn community_id(src: crate::decode::Endpoint, dst: crate::decode::Endpoint) -> String {
     const TCP: u8 = 6;
     community_id::calculate_community_id(

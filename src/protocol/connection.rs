@@ -1,0 +1,456 @@
+//! One connection: its segments become plain bytes, which its protocol reads.
+//!
+//! In: segments, ICMP errors and time. Out: what the protocol reads from the bytes, and observations of the
+//! connection when it is established, silent, over or idle, and at the end of the capture.
+
+use std::sync::Arc;
+
+use super::dist::Distribution;
+use super::epmd::EpmdConnection;
+use super::{ConnContext, ConnOutput};
+use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
+use crate::flow::Direction;
+use crate::limits::Limits;
+use crate::observe::{ConnectionIds, Orientation, Settled};
+use crate::packet::{FrameRef, PacketRef};
+use crate::stream::tcp::{Opened, TcpConnection};
+use crate::time::Timestamp;
+use crate::transport::{PlainChunk, Transport};
+
+/// One connection to EPMD or to a node, or one whose first bytes may be of the distribution protocol.
+#[derive(Debug)]
+pub struct Connection {
+    /// The end that sends [`Direction::LowToHigh`], and the other.
+    ends: [Endpoint; 2],
+    pub(super) tcp: TcpConnection,
+    pub(super) transport: Transport,
+    pub(super) protocol: ProtocolState,
+    /// The headers that encapsulate its packets, of the first packet that has any.
+    pub(super) encap: Vec<String>,
+    /// The identifiers of the connection, made with its first observation.
+    pub(super) ids: Option<Arc<ConnectionIds>>,
+    /// Whether an observation of its end, or of its state when idle, was reported: not that of its establishment.
+    pub(super) observed: bool,
+    established_reported: bool,
+    /// Whether both sides have closed and nothing can change its observation.
+    over: bool,
+    /// Whether its current state was reported because nothing came for long.
+    is_reported_idle: bool,
+    /// The last packet of the side whose silence was examined last.
+    warned: Option<PacketRef>,
+}
+
+/// The reason to report a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ReportReason {
+    /// Both sides have closed.
+    Over,
+    /// No packet came for long.
+    Quiet,
+    /// The capture ends, or the connection is dropped.
+    End,
+}
+
+/// The action when no packet comes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum IdleAction {
+    /// Report the current state.
+    Report,
+    /// Report the current state unless that was done, and drop the connection.
+    Drop,
+}
+
+/// The protocol of a connection, and its state.
+#[derive(Debug)]
+pub(super) enum ProtocolState {
+    Epmd(Box<EpmdConnection>),
+    Distribution(Box<Distribution>),
+}
+
+impl ProtocolState {
+    /// Takes in the next plain bytes of one direction. `opening`: the capture has the opening of the connection.
+    #[inline(always)]
+    pub(super) fn on_chunk(
+        &mut self,
+        direction: Direction,
+        chunk: &PlainChunk<'_>,
+        opening: bool,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
+    ) {
+        match self {
+            Self::Epmd(epmd) => epmd.on_stream(direction, chunk, context.limits, out),
+            Self::Distribution(distribution) => {
+                distribution.on_stream(direction, chunk, opening, context, out)
+            }
+        }
+    }
+}
+
+/// The reason to follow a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FollowReason {
+    /// One of its ports is that of EPMD. The direction is that of the requests.
+    Epmd(Direction),
+    /// One of its ports is a distribution port of a node. The direction is that of the initiator.
+    Node(Direction),
+    /// Its first bytes may be of the distribution protocol.
+    Maybe,
+}
+
+/// Whether a connection is kept after an input.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Keep {
+    /// It is kept, and [`Connection::deadline`] is not earlier than before.
+    AsBefore,
+    /// It is kept, and its deadline may have changed.
+    Yes,
+    /// It is dropped: it is of another protocol, or closed long ago.
+    No,
+}
+
+/// The time of an input, and its frame; a timer has none.
+#[derive(Clone, Copy)]
+pub(super) struct Now {
+    pub(super) at: Timestamp,
+    frame: Option<FrameRef>,
+}
+
+impl Connection {
+    /// A connection whose first segment is `segment`, which is not yet taken in.
+    pub fn new(segment: &Segment<'_>, reason: FollowReason, context: &ConnContext<'_>) -> Self {
+        let first = PacketRef { frame: segment.frame, at: segment.at };
+        let ends = [Direction::LowToHigh, Direction::HighToLow]
+            .map(|direction| segment.flow.end(direction));
+        let protocol = match reason {
+            FollowReason::Epmd(requester) => {
+                ProtocolState::Epmd(Box::new(EpmdConnection::new(requester)))
+            }
+            FollowReason::Node(initiator) => {
+                let mut distribution = Distribution::new(true, context);
+                distribution.orient(initiator, Orientation::Epmd);
+                ProtocolState::Distribution(Box::new(distribution))
+            }
+            FollowReason::Maybe => {
+                ProtocolState::Distribution(Box::new(Distribution::new(false, context)))
+            }
+        };
+        let transport = match reason {
+            FollowReason::Epmd(_) => Transport::plain(),
+            FollowReason::Node(_) | FollowReason::Maybe => Transport::recognizing(),
+        };
+        Self {
+            ends,
+            tcp: TcpConnection::new(first, context.reassembly),
+            transport,
+            protocol,
+            encap: Vec::new(),
+            ids: None,
+            observed: false,
+            established_reported: false,
+            over: false,
+            is_reported_idle: false,
+            warned: None,
+        }
+    }
+
+    /// Whether `segment` opens another connection between the same endpoints.
+    pub fn is_other_connection(&self, segment: &Segment<'_>) -> bool {
+        self.tcp.is_other_connection(segment)
+    }
+
+    /// The first packet of the connection.
+    pub const fn first(&self) -> PacketRef {
+        self.tcp.first()
+    }
+
+    /// Whether it is a distribution connection whose end, or state when idle, was reported.
+    pub const fn is_observed(&self) -> bool {
+        self.observed
+    }
+
+    /// Whether both sides have closed it. It is then kept only so that late copies of its packets open no new one.
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// The number of gaps in its streams, and of the bytes in them.
+    pub fn gaps(&self) -> (u64, u64) {
+        [Direction::LowToHigh, Direction::HighToLow].into_iter().fold(
+            (0, 0),
+            |(gaps, bytes), direction| {
+                let missing = self.tcp.missing(direction);
+                let given_up = self.tcp.side(direction).stream.gaps();
+                (gaps + given_up.max(u64::from(missing > 0)), bytes + missing)
+            },
+        )
+    }
+
+    /// Whether the capture has one direction alone of an open connection.
+    pub fn is_one_sided(&self) -> bool {
+        !self.tcp.both_seen() && matches!(self.tcp.opened(), Opened::Yes)
+    }
+
+    /// Takes in the next segment of the connection.
+    pub fn on_segment(
+        &mut self,
+        segment: &Segment<'_>,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
+    ) -> Keep {
+        if !segment.layers.is_empty() && self.encap.is_empty() {
+            self.encap = segment.layers.iter().map(ToString::to_string).collect();
+        }
+        let was_steady = self.is_steady();
+        // Two segments in five are pure acknowledgements, which change nothing that is reported.
+        if was_steady && !segment.has_bytes() && !segment.flags.opens_or_closes() {
+            self.tcp.on_pure_ack(segment, context.limits);
+            self.is_reported_idle = false;
+            return Keep::AsBefore;
+        }
+        let opening = self.tcp.originator().is_some() || segment.flags.has(TcpFlags::SYN);
+        let Self { tcp, transport, protocol, .. } = self;
+        if let ProtocolState::Epmd(epmd) = protocol {
+            epmd.on_close(tcp.first_close());
+        }
+        tcp.on_segment(segment, context.limits, &mut |chunk| {
+            transport.on_chunk(segment.direction, &chunk, opening, &mut |chunk| {
+                protocol.on_chunk(segment.direction, chunk, opening, context, out);
+            });
+        });
+        let now = Now { at: segment.at, frame: Some(segment.frame) };
+        if was_steady && tcp.flows() && !out.has_events() && !context.warns {
+            self.is_reported_idle = false;
+            self.complete(now, out);
+            return Keep::AsBefore;
+        }
+        if let (Some(originator), ProtocolState::Distribution(distribution)) =
+            (self.tcp.originator(), &mut self.protocol)
+        {
+            distribution.orient(originator, Orientation::Syn);
+        }
+        self.is_reported_idle = false;
+        let keep = self.report_changes(now, context, out);
+        self.complete(now, out);
+        keep
+    }
+
+    /// Takes in an ICMP error: the SYN of `direction` was not delivered.
+    pub fn on_unreachable(
+        &mut self,
+        unreachable: &Unreachable,
+        direction: Direction,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
+    ) {
+        self.tcp.on_unreachable(unreachable, direction);
+        let now = Now { at: unreachable.at, frame: Some(unreachable.frame) };
+        self.report_changes(now, context, out);
+        self.complete(now, out);
+    }
+
+    /// When [`Self::on_time`] is to be called if no segment comes before; `None` for never.
+    #[inline]
+    pub fn deadline(&self, limits: &Limits, warns: bool) -> Option<Timestamp> {
+        if self.is_steady() {
+            let drop = self.tcp.last().at.after(limits.established_idle);
+            let silence = if warns { self.next_silence() } else { None };
+            return Some(silence.map_or(drop, |(_, _, due)| drop.min(due)));
+        }
+        let action = self.next_idle_action(limits).map(|(due, _)| due);
+        match (action, self.tcp.deadline(limits)) {
+            (Some(action), Some(gap)) => Some(action.min(gap)),
+            (action, gap) => action.or(gap),
+        }
+    }
+
+    /// Whether its establishment was reported and its bytes come in order. A segment then changes nothing that is
+    /// reported, and only silence has a deadline. This holds for nearly all segments of most connections, which skip
+    /// the checks for a change of state.
+    #[inline]
+    fn is_steady(&self) -> bool {
+        self.established_reported && !self.over && self.tcp.flows()
+    }
+
+    /// A silence of an established connection that was not examined yet: the silent direction, its last packet, and
+    /// when the silence is to be examined.
+    fn next_silence(&self) -> Option<(Direction, PacketRef, Timestamp)> {
+        let ProtocolState::Distribution(distribution) = &self.protocol else { return None };
+        distribution.silent().filter(|(_, last, _)| self.warned != Some(*last))
+    }
+
+    /// Reports a silence that is due, unless the capture may lack what the side sent.
+    fn report_due_silence(&mut self, now: Now, context: &ConnContext<'_>, out: &mut ConnOutput) {
+        let silence = self.next_silence().filter(|(_, _, due)| *due <= now.at);
+        let Some((silent, last, _)) = silence else { return };
+        self.warned = Some(last);
+        let ProtocolState::Distribution(distribution) = &self.protocol else { return };
+        let other = &distribution.side(silent.reverse()).messages;
+        let two_ticks = other.tick_period().unwrap_or_default() * 2;
+        let is_other_active = other.last().is_some_and(|tick| tick.at >= last.at.after(two_ticks));
+        // The side may have sent bytes that the capture lacks, and it cannot send while the window of the other side
+        // is closed.
+        let is_whole =
+            self.tcp.missing(silent) == 0 && !self.tcp.side(silent.reverse()).is_window_closed();
+        if is_other_active && is_whole && self.tcp.both_seen() {
+            self.report_silence(now, silent, last, context, out);
+        }
+    }
+
+    /// The action if no packet comes, and its time; `None` if the connection may stay quiet.
+    fn next_idle_action(&self, limits: &Limits) -> Option<(Timestamp, IdleAction)> {
+        let last = self.tcp.last().at;
+        let report_then_drop = |report: Timestamp, drop: Timestamp| {
+            if self.is_reported_idle {
+                (drop.max(report), IdleAction::Drop)
+            } else {
+                (report, IdleAction::Report)
+            }
+        };
+        let drop = last.after(limits.handshake_forget);
+        Some(if self.over {
+            report_then_drop(last.after(limits.close_grace), last.after(limits.closed_forget))
+        } else if !self.is_erlang() {
+            (last.after(limits.handshake_idle), IdleAction::Drop)
+        } else if self.tcp.first_close().is_some() {
+            report_then_drop(last.after(limits.close_grace), drop)
+        } else if matches!(self.tcp.opened(), Opened::Unanswered) {
+            let timeout = self.tcp.first().at.after(limits.syn_wait);
+            report_then_drop(timeout.max(last.after(limits.close_grace)), drop)
+        } else {
+            match &self.protocol {
+                ProtocolState::Epmd(epmd) if epmd.is_registration() => return None,
+                ProtocolState::Distribution(distribution) if distribution.is_established() => {
+                    (last.after(limits.established_idle), IdleAction::Drop)
+                }
+                _ => report_then_drop(last.after(limits.handshake_idle), drop),
+            }
+        })
+    }
+
+    /// Does what is due when the capture's clock has reached [`Self::deadline`].
+    pub fn on_time(
+        &mut self,
+        now: Timestamp,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
+    ) -> Keep {
+        for direction in [Direction::LowToHigh, Direction::HighToLow] {
+            let Self { tcp, transport, protocol, .. } = self;
+            let opening = tcp.originator().is_some();
+            tcp.settle(direction, now, context.limits, &mut |chunk| {
+                transport.on_chunk(direction, &chunk, opening, &mut |chunk| {
+                    protocol.on_chunk(direction, chunk, opening, context, out);
+                });
+            });
+        }
+        let at = Now { at: now, frame: None };
+        let keep = self.act_when_idle(at, context, out);
+        self.complete(at, out);
+        keep
+    }
+
+    /// Does what is due at `at`, after the streams have passed on the bytes behind gaps that were given up.
+    fn act_when_idle(&mut self, at: Now, context: &ConnContext<'_>, out: &mut ConnOutput) -> Keep {
+        if self.report_changes(at, context, out) == Keep::No {
+            return Keep::No;
+        }
+        if context.warns && self.is_steady() {
+            self.report_due_silence(at, context, out);
+        }
+        match self.next_idle_action(context.limits) {
+            Some((due, action)) if due <= at.at => {
+                if self.is_erlang() {
+                    let is_epmd = matches!(self.protocol, ProtocolState::Epmd(_));
+                    let is_end = action == IdleAction::Drop && is_epmd;
+                    let reason = if is_end { ReportReason::End } else { ReportReason::Quiet };
+                    self.report(at, reason, action == IdleAction::Drop, context, out);
+                } else {
+                    self.tcp.discard();
+                }
+                self.is_reported_idle = true;
+                if action == IdleAction::Drop { Keep::No } else { Keep::Yes }
+            }
+            _ => Keep::Yes,
+        }
+    }
+
+    /// Reports the connection at the end of the capture, or when it is dropped to free its entry.
+    pub fn on_end(&mut self, now: Timestamp, context: &ConnContext<'_>, out: &mut ConnOutput) {
+        let at = Now { at: now.max(self.tcp.last().at), frame: None };
+        if !self.is_erlang() {
+            self.tcp.discard();
+            return;
+        }
+        self.report(at, ReportReason::End, true, context, out);
+        self.complete(at, out);
+    }
+
+    /// Whether the bytes so far show EPMD or the distribution protocol, or the port does.
+    fn is_erlang(&self) -> bool {
+        match &self.protocol {
+            ProtocolState::Epmd(_) => true,
+            ProtocolState::Distribution(distribution) => distribution.is_certain,
+        }
+    }
+
+    /// Reports a change of state that the last input caused.
+    fn report_changes(
+        &mut self,
+        now: Now,
+        context: &ConnContext<'_>,
+        out: &mut ConnOutput,
+    ) -> Keep {
+        if self.is_steady() {
+            return Keep::Yes;
+        }
+        if let ProtocolState::Distribution(distribution) = &self.protocol {
+            let is_certain = distribution.is_certain;
+            let is_undecided = !is_certain && self.tcp.segments() > MAX_UNDECIDED;
+            let is_other_tls = !is_certain && self.transport.has_tls();
+            if is_undecided || is_other_tls || distribution.is_other_protocol() {
+                self.tcp.discard();
+                return Keep::No;
+            }
+            if distribution.is_established() && is_certain && !self.established_reported {
+                self.established_reported = true;
+                self.report_established(now, context, out);
+            }
+        }
+        if !self.is_erlang() {
+            return Keep::Yes;
+        }
+        let refused = self.tcp.opened().refused().is_some();
+        if !self.over && (refused || self.tcp.is_over()) {
+            self.over = true;
+            self.report(now, ReportReason::Over, false, context, out);
+        } else if self.over && !refused && !self.tcp.is_over() {
+            // A later segment showed that the connection had not ended.
+            self.over = false;
+        }
+        Keep::Yes
+    }
+
+    /// Completes the output of one input with its source.
+    #[inline]
+    fn complete(&mut self, now: Now, out: &mut ConnOutput) {
+        if !out.is_empty() {
+            let input = now.frame.is_none().then_some(self.tcp.last().frame.input);
+            let connection = self.ids();
+            out.complete(Settled { at: now.at, frame: now.frame, input, connection });
+        }
+    }
+
+    /// The endpoint that sends in `direction`.
+    pub(super) fn end(&self, direction: Direction) -> Endpoint {
+        let [up, down] = self.ends;
+        match direction {
+            Direction::LowToHigh => up,
+            Direction::HighToLow => down,
+        }
+    }
+}
+
+/// Segments after which a connection that may be of the distribution protocol is dropped if it has not shown so: more
+/// than a first handshake message takes in segments of one byte.
+const MAX_UNDECIDED: u64 = 512;
