@@ -473,7 +473,7 @@ impl Evaluation<'_> {
                 let missing = send_name.what.flags.missing(Release::NEWEST.mandatory());
                 let verdict = Verdict::likely(Outcome::VersionMismatch).by(by).not_excluding(&[
                     "a third attempt, while the acceptor still checks an older connection",
-                    "the port does not belong to an Erlang node",
+                    "what listens on that port is not an Erlang node",
                 ]);
                 let missing = if old_acceptor { DistFlags(0) } else { missing };
                 return Verdict { missing_flags: missing, ..verdict };
@@ -481,7 +481,7 @@ impl Evaluation<'_> {
             return Verdict::likely(Outcome::Aborted).by(by).not_excluding(&[
                 "the acceptor is OTP 22 or older",
                 "a third attempt, while the acceptor still checks an older connection",
-                "the port does not belong to an Erlang node",
+                "what listens on that port is not an Erlang node",
             ]);
         }
         self.gave_up_or_left(close, by, Role::Acceptor, MessageKind::Status)

@@ -1,7 +1,7 @@
-//! Control messages: what one node tells another after the handshake.
+//! Control messages: the signals between two nodes after the handshake.
 //!
-//! In: the bytes of a control term, as they stand behind a distribution header. Out: its operation and
-//! its fields by name. What the message term behind it says is no business of this file.
+//! In: the bytes of a control term, which follow a distribution header. Out: its operation and its fields by name.
+//! The message term behind it is not read here.
 
 use super::term::{Term, cut_term, skip_term};
 use super::{WireError, WireErrorKind};
@@ -12,7 +12,7 @@ use super::{WireError, WireErrorKind};
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Operation(pub u8);
 
-/// What one element of a control term is.
+/// The meaning of one element of a control term.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Field {
     /// The process, or registered name, that the signal is from.
@@ -23,7 +23,7 @@ pub enum Field {
     ToName,
     /// The reference of a monitor, or of a request to spawn.
     Reference,
-    /// Why a process ended.
+    /// The reason why a process ended.
     Reason,
     /// Trace token: `{Flags, Label, Serial, From, LastCnt}`.
     Token,
@@ -39,11 +39,11 @@ pub enum Field {
     Flags,
     /// The spawned process, or why there is none.
     Result,
-    /// The empty atom.
+    /// The empty atom, which carries nothing.
     Unused,
 }
 
-/// Writes the consts, and the layout of each operation, from one table.
+/// Defines the constants and the layout of each operation from one table.
 macro_rules! operations {
     ($($(#[$doc:meta])+ $code:literal $name:ident ($($field:ident)*) $($payload:ident)?;)+) => {
         impl Operation {
@@ -79,100 +79,101 @@ macro_rules! operations {
 }
 
 operations! {
-    /// Links two processes.
+    /// Links two processes with each other.
     1 LINK (From To);
     /// A message to a process; before OTP 21.
     2 SEND (Unused To) payload;
     /// A linked process ended; before OTP 22.
     3 EXIT (From To Reason);
-    /// Takes a link away; gone in OTP 26.
+    /// Removes a link; gone in OTP 26.
     4 UNLINK (From To);
     /// A message to a registered name.
     6 REG_SEND (From Unused ToName) payload;
     /// Gives a process another group leader.
     7 GROUP_LEADER (From To);
-    /// `exit/2`; before OTP 22.
+    /// The signal of `exit/2`; before OTP 22.
     8 EXIT2 (From To Reason);
-    /// [`Self::SEND`], traced.
+    /// A traced [`Self::SEND`] with a token.
     12 SEND_TT (Unused To Token) payload;
-    /// [`Self::EXIT`], traced.
+    /// A traced [`Self::EXIT`] with a token.
     13 EXIT_TT (From To Token Reason);
-    /// [`Self::REG_SEND`], traced.
+    /// A traced [`Self::REG_SEND`] with a token.
     16 REG_SEND_TT (From Unused ToName Token) payload;
-    /// [`Self::EXIT2`], traced.
+    /// A traced [`Self::EXIT2`] with a token.
     18 EXIT2_TT (From To Token Reason);
     /// Monitors a process or a registered name.
     19 MONITOR_P (From To Reference);
-    /// Takes a monitor away.
+    /// Removes the monitor of a process.
     20 DEMONITOR_P (From To Reference);
     /// A monitored process ended; before OTP 22.
     21 MONITOR_P_EXIT (From To Reference Reason);
     /// A message to a process; OTP 21 and later.
     22 SEND_SENDER (From To) payload;
-    /// [`Self::SEND_SENDER`], traced.
+    /// A traced [`Self::SEND_SENDER`] with a token.
     23 SEND_SENDER_TT (From To Token) payload;
     /// A linked process ended, with the reason behind; OTP 22 and later.
     24 PAYLOAD_EXIT (From To) payload;
-    /// [`Self::PAYLOAD_EXIT`], traced.
+    /// A traced [`Self::PAYLOAD_EXIT`] with a token.
     25 PAYLOAD_EXIT_TT (From To Token) payload;
-    /// `exit/2`, with the reason behind.
+    /// The signal of `exit/2`, with the reason behind.
     26 PAYLOAD_EXIT2 (From To) payload;
-    /// [`Self::PAYLOAD_EXIT2`], traced.
+    /// A traced [`Self::PAYLOAD_EXIT2`] with a token.
     27 PAYLOAD_EXIT2_TT (From To Token) payload;
     /// A monitored process ended, with the reason behind.
     28 PAYLOAD_MONITOR_P_EXIT (From To Reference) payload;
     /// Asks for a process, with its arguments behind; OTP 23 and later.
     29 SPAWN_REQUEST (Reference From GroupLeader Mfa Options) payload;
-    /// [`Self::SPAWN_REQUEST`], traced.
+    /// A traced [`Self::SPAWN_REQUEST`] with a token.
     30 SPAWN_REQUEST_TT (Reference From GroupLeader Mfa Options Token) payload;
-    /// What came of that; flags 1: linked, 2: monitored.
+    /// The result of a request to spawn; flags 1: linked, 2: monitored.
     31 SPAWN_REPLY (Reference To Flags Result);
-    /// [`Self::SPAWN_REPLY`], traced.
+    /// A traced [`Self::SPAWN_REPLY`] with a token.
     32 SPAWN_REPLY_TT (Reference To Flags Result Token);
     /// A message to an alias; OTP 24 to 27, and later to older peers.
     33 ALIAS_SEND (From To) payload;
-    /// [`Self::ALIAS_SEND`], traced.
+    /// A traced [`Self::ALIAS_SEND`] with a token.
     34 ALIAS_SEND_TT (From To Token) payload;
-    /// Takes a link away; OTP 23.3 and later.
+    /// Removes a link; OTP 23.3 and later.
     35 UNLINK_ID (Id From To);
-    /// The answer to that.
+    /// Acknowledges the [`Self::UNLINK_ID`] of this number.
     36 UNLINK_ID_ACK (Id From To);
     /// A message or exit signal with more choices; OTP 28 and later. A trace token may follow.
     37 ALTACT_SIG_SEND (Flags From To Token) payload;
 }
 
-/// One more than the last operation that is assigned.
+/// One more than the highest assigned operation.
 pub const OPERATIONS: usize = Operation::ALTACT_SIG_SEND.0 as usize + 1;
 
-/// Most elements that an operation has behind itself.
+/// The most fields that an operation has.
 pub const MOST_FIELDS: usize = 6;
 
-/// A control term.
+/// A control term, cut into its fields.
 #[derive(Clone, Copy, Debug)]
 pub struct ControlMessage<'a> {
-    /// Its first element.
+    /// The operation, its first element.
     pub operation: Operation,
-    /// Its fields, and what stands behind them.
+    /// The bytes of its fields, and the bytes behind them.
     bytes: &'a [u8],
-    /// Where each of them ends there: places, since each message has them and few are looked at.
+    /// The end of each field in `bytes`. Every message has fields and few of them are read, so terms are made on
+    /// demand.
     ends: [usize; MOST_FIELDS],
     count: usize,
 }
 
 impl<'a> ControlMessage<'a> {
-    /// The fields, in order.
+    /// Its fields, in the sender's order.
     pub fn fields(&self) -> impl Iterator<Item = (Field, Term<'a>)> {
         let fields = self.operation.fields().unwrap_or_default();
         (0..).zip(fields).map_while(|(place, field)| Some((*field, self.term(place)?)))
     }
 
-    /// One of them.
+    /// The field of this meaning.
     pub fn field(&self, field: Field) -> Option<Term<'a>> {
         let fields = self.operation.fields().unwrap_or_default();
         self.term(fields.iter().position(|known| *known == field)?)
     }
 
-    /// One of them, by its place.
+    /// The field with this index.
     pub fn term(&self, place: usize) -> Option<Term<'a>> {
         let end = self.ends.get(place).filter(|_| place < self.count)?;
         let start = place.checked_sub(1).and_then(|before| self.ends.get(before)).unwrap_or(&0);
@@ -196,15 +197,15 @@ impl<'a> ControlMessage<'a> {
     }
 }
 
-/// Flag of `ALTACT_SIG_SEND`: an exit signal, and no message.
+/// Flag of `ALTACT_SIG_SEND`: the signal is an exit, not a message.
 const ALTACT_EXIT: i32 = 16;
 
-/// Reads the control term at the front of `i`, and gives what stands behind it.
+/// Reads the control term at the front of `i`, and gives the bytes behind it.
 ///
 /// # Errors
 ///
 /// It is no control term, or it is cut short.
-#[inline(always)] // whatever it gives would go through memory
+#[inline(always)] // its result would be returned through memory (store forwarding)
 pub fn control_message(i: &[u8]) -> Result<(ControlMessage<'_>, &[u8]), WireError> {
     let [SMALL_TUPLE_EXT, arity, SMALL_INTEGER_EXT, code, bytes @ ..] = i else {
         return Err(no_operation(i));
@@ -232,7 +233,7 @@ const fn malformed(field: &'static str, offset: usize) -> WireError {
     WireError::malformed(field, offset)
 }
 
-/// What is wrong with the start of a control term, or that it is cut short there.
+/// The error for the start of a control term that is wrong or cut short.
 #[cold]
 fn no_operation(i: &[u8]) -> WireError {
     let is_start = i.len() < 4
@@ -242,7 +243,7 @@ fn no_operation(i: &[u8]) -> WireError {
     WireError { kind, field: "operation", offset: 0 }
 }
 
-/// What is wrong with the field that begins with `rest`, of a control term that was read up to there.
+/// The error for the field that begins with `rest`, of a control term that was read up to there.
 #[cold]
 fn fault(control: &ControlMessage<'_>, rest: &[u8]) -> WireError {
     let Err(e) = cut_term(rest) else { return malformed("operation", START) };
@@ -257,7 +258,7 @@ fn fault(control: &ControlMessage<'_>, rest: &[u8]) -> WireError {
 const START: usize = 4;
 
 impl Field {
-    /// As events name it.
+    /// Its name in errors and events.
     pub const fn name(self) -> &'static str {
         match self {
             Self::From => "from_pid",
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_stand_where_the_specification_has_them() {
+    fn fields_are_where_the_specification_has_them() {
         let (control, behind) = control_message(SEND_SENDER).unwrap();
         assert_eq!(control.operation, Operation::SEND_SENDER);
         assert_eq!(behind, [119, 2, b'o', b'k']);
@@ -410,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_of_choices_carries_a_reason_where_its_flags_say_so() {
+    fn an_altact_signal_carries_a_reason_if_its_flags_declare_one() {
         for (flags, expected) in [(0_u8, false), (8, false), (16, true), (18, true)] {
             let bytes = [&[104, 4, 97, 37, 97, flags][..], b"a\x01a\x02"].concat();
             assert_eq!(control_message(&bytes).unwrap().0.carries_reason(), expected, "{flags}");

@@ -1,7 +1,7 @@
-//! Frames of an established connection: what stands in them before the terms.
+//! Frames of an established connection: the bytes before their terms.
 //!
-//! In: the start of a `{packet, 4}` frame. Out: what kind of frame it is, its distribution header, and
-//! whether it is a frame at all. Which atoms the header refers to is the connection's knowledge.
+//! In: the start of a `{packet, 4}` frame. Out: its kind, its distribution header, and whether it is a frame at all.
+//! The atoms that the header refers to are in the atom cache of the connection.
 
 use nom::bytes::streaming::{tag, take};
 use nom::combinator::verify;
@@ -17,7 +17,7 @@ use super::control::{Operation, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT};
 /// "Distribution Header" (fragments since OTP 22).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum FrameKind {
-    /// No bytes: a sign of life.
+    /// An empty frame, which shows that the node is alive.
     Tick,
     /// 112: terms with their own version bytes, where no distribution header was agreed on.
     PassThrough,
@@ -27,7 +27,7 @@ pub enum FrameKind {
     FirstFragment,
     /// 131 70: the next bytes of such a message.
     Continuation,
-    /// None of these.
+    /// Bytes that begin none of these.
     Unknown,
 }
 
@@ -45,7 +45,7 @@ impl FrameKind {
     }
 }
 
-/// What stands in a frame before its terms.
+/// The part of a frame before its terms.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header<'a> {
     /// Which fragment of a message this is, where it is one.
@@ -54,7 +54,7 @@ pub struct Header<'a> {
     pub references: AtomReferences<'a>,
 }
 
-/// The place of a fragment.
+/// The identity of a fragment: its message, and its number in that.
 ///
 /// ```text
 ///       8            8
@@ -64,10 +64,10 @@ pub struct Header<'a> {
 /// Spec: *External Term Format*, "Distribution Header for fragmented messages" (OTP 22 and later).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FragmentId {
-    /// Which message: one number for all fragments of a message, and for the next message of the same
+    /// The message that it belongs to: one number for all fragments of a message, and for the next message of the same
     /// sender.
     pub sequence: u64,
-    /// How many fragments are still to come, this one included.
+    /// The number of fragments that are still to come, this one included.
     pub left: u32,
 }
 
@@ -76,16 +76,16 @@ pub struct FragmentId {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct AtomReferences<'a> {
     count: u8,
-    /// Whether one of them is new.
+    /// Whether one of the references brings a new atom.
     has_new_atoms: bool,
     nibbles: &'a [u8],
     bytes: &'a [u8],
 }
 
-/// One atom cache reference.
+/// One reference to the atom cache.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AtomReference<'a> {
-    /// Place in the sender's cache, below [`CACHE_SLOTS`].
+    /// The slot of the sender's cache, below [`CACHE_SLOTS`].
     pub slot: u16,
     /// The atom that is put there, for a new entry: UTF-8 or Latin-1, by what the nodes agreed on.
     pub text: Option<&'a [u8]>,
@@ -95,17 +95,17 @@ pub struct AtomReference<'a> {
 pub const CACHE_SLOTS: usize = 2048;
 
 impl<'a> AtomReferences<'a> {
-    /// How many there are.
+    /// The number of references.
     pub const fn len(&self) -> u8 {
         self.count
     }
 
-    /// Whether there are none.
+    /// Whether there are no references.
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Whether one of them is new.
+    /// Whether one of the references brings a new atom.
     pub const fn has_new_atoms(&self) -> bool {
         self.has_new_atoms
     }
@@ -117,7 +117,7 @@ impl<'a> AtomReferences<'a> {
         Some(slot(nibble(self.nibbles, index), *internal))
     }
 
-    /// Each in turn.
+    /// The references in order.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = AtomReference<'a>> {
         let Self { count, nibbles, mut bytes, .. } = *self;
@@ -131,13 +131,13 @@ impl<'a> AtomReferences<'a> {
     }
 }
 
-/// Reads the header of a frame of this kind from its body, and gives what stands behind it: the control
+/// Reads the header of a frame of this kind from its body, and gives the bytes behind it: the control
 /// term, which in a pass-through frame has a version byte; or, in a continuation, the next bytes of the
 /// message.
 ///
 /// # Errors
 ///
-/// The bytes end in the header, or are none.
+/// The bytes end in the header, or are no header.
 #[inline]
 pub fn header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), WireErrorKind> {
     let read = match (kind, body) {
@@ -192,13 +192,13 @@ fn any_header(kind: FrameKind, body: &[u8]) -> Result<(Header<'_>, &[u8]), WireE
 /// Whether bytes look like the start of a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Credible {
-    /// They do: by chance, bytes do so once in 2^40 times or less.
+    /// They do. Random bytes do so once in 2^40 times or less.
     Yes,
-    /// No node sends this.
+    /// They do not: no node sends them.
     No,
-    /// A length of zero. It is legal, and proves nothing: zeros are everywhere.
+    /// A length of zero. It is legal and proves nothing, since zeros are frequent in any data.
     Tick,
-    /// Nothing speaks against it yet; at least so many more bytes tell more.
+    /// They may. At least this many further bytes are needed to decide.
     NeedMore(usize),
 }
 
@@ -216,7 +216,7 @@ pub fn credible_frame(prefix: &[u8]) -> Credible {
         Ok(len) if len <= MAX_CREDIBLE => len,
         _ => return Credible::No,
     };
-    // Of a frame that is here as a whole, nothing more will come.
+    // A complete frame has no further bytes.
     let (body, whole) = body.get(..len).map_or((body, false), |body| (body, true));
     match frame_start(body) {
         Ok(_) => Credible::Yes,
@@ -238,13 +238,13 @@ const NORMAL: u8 = 68;
 const FIRST_FRAGMENT: u8 = 69;
 const CONTINUATION: u8 = 70;
 
-/// In the half byte behind those of the references.
+/// Flag in the half byte behind those of the references.
 const LONG_ATOMS: u8 = 1;
 
 /// An atom has at most 255 characters, of at most four bytes each in UTF-8.
 const MAX_ATOM: u16 = 1020;
 
-/// What the bytes behind a streaming parser are; it asks for more where they end too soon.
+/// The result of a streaming parser, which asks for more bytes where they end too early.
 type Judged<'a, T> = IResult<&'a [u8], T, ()>;
 
 fn frame_start(i: &[u8]) -> Judged<'_, ()> {
@@ -278,7 +278,7 @@ fn fragment_ids(i: &[u8]) -> Judged<'_, FragmentId> {
     Ok((i, FragmentId { sequence, left }))
 }
 
-/// Walks over the atom cache references of a distribution header.
+/// Reads the atom cache references of a distribution header.
 ///
 /// ```text
 ///   1    N/2+1           N times, the last two for new entries only
@@ -318,14 +318,14 @@ fn reference(i: &[u8], flags: u8, long_atoms: bool) -> Judged<'_, AtomReference<
     Ok((i, AtomReference { slot, text: Some(text) }))
 }
 
-/// In the half byte of a reference.
+/// Flag in the half byte of a reference: the atom is new.
 const NEW_CACHE_ENTRY: u8 = 8;
 const SEGMENT_INDEX: u8 = 7;
 
 /// Whether one of `count` references is new, whose half bytes are at the front of `nibbles`.
 #[inline]
 fn has_new_atoms(count: u8, nibbles: &[u8]) -> bool {
-    // Up to fifteen, as most headers have, at one look.
+    // Up to fifteen references, which most headers have, are tested at once.
     if let (Some(bytes), 0..=15) = (nibbles.first_chunk(), count) {
         let flags = u64::from_le_bytes(*bytes) & u64::from_ne_bytes([NEW_CACHE_ENTRY * 0x11; 8]);
         return flags & ((1 << (4 * count)) - 1) != 0;
@@ -436,7 +436,7 @@ mod tests {
     ];
 
     #[test]
-    fn two_bytes_tell_the_kind() {
+    fn two_bytes_determine_the_kind() {
         for (frame, kind) in FRAMES {
             assert_eq!(FrameKind::of(&frame[4..]), kind);
             assert_eq!(FrameKind::of(&frame[4..5]), FrameKind::Unknown);
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_tell_their_place() {
+    fn fragments_have_their_message_and_number() {
         for (frame, left) in [(FIRST, 4), (NEXT, 3)] {
             let (header, _) = header(FrameKind::of(&frame[4..]), &frame[4..]).unwrap();
             assert_eq!(header.fragment, Some(FragmentId { sequence: 0x48_0000_0093, left }));

@@ -1,8 +1,7 @@
-//! What OTP's own libraries put into messages: calls, casts, replies, and the functions that one node has
-//! another run.
+//! The conventions of OTP's own libraries: calls, casts, replies, and functions to be run on another node.
 //!
-//! In: a control message and the start of the term behind it. Out: what is asked, by whom it is to be
-//! answered, and under which reference. Every other message is a program's own.
+//! In: a control message and the start of the message term behind it. Out: the request that it makes or answers, and
+//! the reference that pairs both. Other messages belong to the application.
 //!
 //! Source: OTP's `gen.erl`, `erpc.erl`, `rpc.erl`, `group.erl`, as of 22 to 29; none of it is in a guide.
 
@@ -11,42 +10,42 @@ use serde::{Deserialize, Serialize};
 use super::control::{ControlMessage, Field, Operation};
 use super::term::{Atoms, Elements, Term, TermKind};
 
-/// What a message is for.
+/// A message that follows one of OTP's conventions.
 #[derive(Clone, Copy, Debug)]
 pub struct OtpRequest<'a> {
     /// Which of OTP's conventions it follows.
     pub kind: RequestKind,
     /// The reference that pairs it with its answer, where it has or is one.
     pub reference: Option<Term<'a>>,
-    /// What is asked for, or why a process ended, or what a spawn came to.
+    /// The request itself, the reason why a process ended, or the result of a spawn.
     pub subject: Option<Term<'a>>,
-    /// The function to be run.
+    /// The function that it asks to run.
     pub function: Option<Function<'a>>,
 }
 
 /// A function that a node is asked to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Function<'a> {
-    /// An atom.
+    /// The module: an atom.
     pub module: Term<'a>,
-    /// An atom.
+    /// The name of the function: an atom.
     pub name: Term<'a>,
     /// Number of arguments; `None` where the list of them is cut off.
     pub arity: Option<u32>,
 }
 
-/// OTP's conventions.
+/// The conventions of OTP's libraries.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum RequestKind {
-    /// `{'$gen_call', From, OtpRequest}`: `gen_server:call`, `gen_statem:call`, `GenServer.call`.
+    /// `{'$gen_call', From, Request}`: `gen_server:call`, `gen_statem:call`, `GenServer.call`.
     GenCall,
-    /// `{'$gen_cast', OtpRequest}`.
+    /// `{'$gen_cast', Request}`: a cast of the same libraries.
     GenCast,
     /// `{Tag, Reply}`, to the caller or its alias.
     GenReply,
-    /// `{io_request, From, ReplyAs, OtpRequest}`.
+    /// `{io_request, From, ReplyAs, Request}`.
     IoRequest,
-    /// `{io_reply, ReplyAs, Reply}`.
+    /// `{io_reply, ReplyAs, Reply}`: the answer to that.
     IoReply,
     /// A call through `rex`: `rpc:call` up to OTP 22, and to it.
     RpcCall,
@@ -56,11 +55,11 @@ pub enum RequestKind {
     ErpcCall,
     /// A cast by spawning `erpc:execute_cast`.
     ErpcCast,
-    /// A process to run any other function.
+    /// A request to spawn a process that runs any other function.
     Spawn,
-    /// What came of a request to spawn.
+    /// The result of a request to spawn.
     SpawnReply,
-    /// The end of a process that was monitored, or what `erpc:execute_call` came to.
+    /// The end of a process that was monitored, or the result of `erpc:execute_call`.
     Down,
 }
 
@@ -81,7 +80,7 @@ impl RequestKind {
         Self::Down,
     ];
 
-    /// As events name it.
+    /// Its name in events.
     pub const fn name(self) -> &'static str {
         match self {
             Self::GenCall => "gen_call",
@@ -100,8 +99,8 @@ impl RequestKind {
     }
 }
 
-/// What `control`, and what stands behind it or the start of that, ask for. `None` for what is no
-/// convention of OTP's.
+/// The request that `control` and the start of its message term make or answer. `None` for a message that follows
+/// no convention of OTP's.
 pub fn request<'a>(
     control: &ControlMessage<'a>,
     payload: Term<'a>,
@@ -233,7 +232,7 @@ fn function<'a>(elements: &mut Elements<'a>) -> Option<Function<'a>> {
     Some(Function { module, name, arity })
 }
 
-/// The next element, which is the last that matters: where it ends is not looked for.
+/// The next element. It is the last one that is used, so its end is not searched.
 fn last(elements: Elements<'_>) -> Option<Term<'_>> {
     elements.cut_off()
 }
@@ -266,7 +265,7 @@ impl<'a> OtpRequest<'a> {
     }
 }
 
-/// Whether a message tells `global` on another node to disconnect from its sender:
+/// Whether a message asks `global` on another node to disconnect from its sender:
 /// `{remove_connection, Node}`, when it prevents overlapping partitions.
 pub fn asks_to_disconnect(message: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> bool {
     let first = message.as_tuple().filter(|elements| elements.len() == 2);
@@ -277,7 +276,7 @@ pub fn asks_to_disconnect(message: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> b
 /// The registered name of `global`.
 pub const GLOBAL: &str = "global_name_server";
 
-/// What a function does on the node that runs it, where that is to run what it is told.
+/// How a function executes what it is given.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Execution {
@@ -289,7 +288,7 @@ pub enum Execution {
     Evaluation,
 }
 
-/// Whether a function runs what it is told, by its arguments.
+/// How a function executes what its arguments hold, if it does.
 pub fn execution(module: &str, name: &str) -> Option<Execution> {
     Some(match (module, name) {
         ("os", "cmd")
@@ -339,8 +338,9 @@ mod tests {
 
     const NIL: &[u8] = &[106];
 
-    /// Kind, whether there is a reference, label, and function of what `bytes` say behind `control`.
-    fn told(control: &[u8], bytes: &[u8]) -> Option<String> {
+    /// Describes the request of `control` and the message term `bytes`: kind, whether it has a reference, label, and
+    /// function.
+    fn described(control: &[u8], bytes: &[u8]) -> Option<String> {
         let (control, _) = control_message(control).unwrap();
         let request = request(&control, Term::cut_off(bytes), &NoAtoms)?;
         let text = |term: Term<'_>| term.as_atom(&NoAtoms).unwrap().text().unwrap().into_owned();
@@ -354,7 +354,7 @@ mod tests {
     }
 
     fn sent(bytes: &[u8]) -> Option<String> {
-        told(&tuple(&[vec![97, 22], pid(), pid()]), bytes)
+        described(&tuple(&[vec![97, 22], pid(), pid()]), bytes)
     }
 
     fn some(text: &str) -> Option<String> {
@@ -433,21 +433,21 @@ mod tests {
             ("erpc", "execute_call", 4, &[], "spawn ref erpc:execute_call/4"),
             ("erpc", "other", 3, &cast, "spawn ref erpc:other/3"),
         ] {
-            assert_eq!(told(&spawn(module, name, arity), arguments), some(expected));
+            assert_eq!(described(&spawn(module, name, arity), arguments), some(expected));
         }
     }
 
     #[test]
     fn answers_of_control_messages() {
         let reply = |result| tuple(&[vec![97, 31], reference(), pid(), vec![97, 0], result]);
-        assert_eq!(told(&reply(pid()), &[]), some("spawn_reply ref"));
-        assert_eq!(told(&reply(atom("badarg")), &[]), some("spawn_reply ref badarg"));
+        assert_eq!(described(&reply(pid()), &[]), some("spawn_reply ref"));
+        assert_eq!(described(&reply(atom("badarg")), &[]), some("spawn_reply ref badarg"));
         let down = tuple(&[vec![97, 28], pid(), pid(), reference()]);
-        assert_eq!(told(&down, &atom("noproc")), some("down ref noproc"));
+        assert_eq!(described(&down, &atom("noproc")), some("down ref noproc"));
         let result = tuple(&[reference(), atom("return"), vec![97, 1]]);
-        assert_eq!(told(&down, &result), some("down ref"));
+        assert_eq!(described(&down, &result), some("down ref"));
         let old = tuple(&[vec![97, 21], pid(), pid(), reference(), atom("killed")]);
-        assert_eq!(told(&old, &[]), some("down ref killed"));
+        assert_eq!(described(&old, &[]), some("down ref killed"));
     }
 
     #[test]
@@ -458,11 +458,11 @@ mod tests {
             if code % 2 == 1 {
                 exit.push(NIL.to_vec());
             }
-            assert_eq!(told(&tuple(&exit), &cast), None, "{code}");
+            assert_eq!(described(&tuple(&exit), &cast), None, "{code}");
         }
         let signal = |flags| tuple(&[vec![97, 37], vec![97, flags], pid(), pid()]);
-        assert_eq!(told(&signal(16), &cast), None);
-        assert_eq!(told(&signal(0), &cast), some("gen_cast stop"));
+        assert_eq!(described(&signal(16), &cast), None);
+        assert_eq!(described(&signal(0), &cast), some("gen_cast stop"));
     }
 
     #[test]
@@ -481,25 +481,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_told_as_far_as_it_goes_and_never_otherwise() {
+    fn a_cut_message_gives_a_part_of_what_the_whole_one_gives() {
         let two = list(&[vec![97, 1], vec![97, 2]], NIL);
         let asked = tuple(&[atom("call"), atom("lists"), atom("seq"), two, pid()]);
         let call = tuple(&[atom("$gen_call"), tuple(&[pid(), reference()]), asked]);
         let mut seen = Vec::new();
         for cut in 0..=call.len() {
-            let told = sent(&call[..cut]);
-            if seen.last() != Some(&told) {
-                seen.push(told);
+            let found = sent(&call[..cut]);
+            if seen.last() != Some(&found) {
+                seen.push(found);
             }
         }
         let whole = some("rpc_call ref call lists:seq/2");
         assert_eq!(seen.first(), Some(&None));
         assert_eq!(seen.last(), Some(&whole));
         let expected = ["gen_call ref", "gen_call ref call", "rpc_call ref call lists:seq/2"];
-        for told in seen.into_iter().flatten() {
+        for found in seen.into_iter().flatten() {
             let is_known =
-                expected.contains(&&*told) || told.starts_with("rpc_call ref call lists:seq/");
-            assert!(is_known || told == "gen_call", "{told}");
+                expected.contains(&&*found) || found.starts_with("rpc_call ref call lists:seq/");
+            assert!(is_known || found == "gen_call", "{found}");
         }
     }
 

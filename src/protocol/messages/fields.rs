@@ -37,7 +37,7 @@ pub(super) fn append(
 /// The fields of an operation in output order, each with its index in the control message.
 type FieldOrder = [Option<(FieldKind, usize)>; MOST_FIELDS + 1];
 
-/// Stands for the index of the term behind the control message, where that is the reason why a process ended.
+/// The index that means the term behind the control message, where that is the reason why a process ended.
 const REASON: usize = MOST_FIELDS;
 
 /// The order of each operation. Most have their fields in the order in which they are sent.

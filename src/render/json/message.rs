@@ -348,7 +348,7 @@ impl Serialize for PayloadJson<'_> {
     }
 }
 
-/// Stands for the object of a message in the schema.
+/// The schema of the object of a message.
 pub(in crate::render) struct MessageSchema;
 
 impl JsonSchema for MessageSchema {
@@ -385,7 +385,7 @@ impl JsonSchema for MessageSchema {
     }
 }
 
-/// Stands for the object `call` of a message in the schema.
+/// The schema of the object `call` of a message.
 struct CallSchema;
 
 impl JsonSchema for CallSchema {

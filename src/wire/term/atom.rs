@@ -1,4 +1,4 @@
-//! Atoms, and what their references stand for.
+//! Atoms, and how references to them are resolved.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,13 +7,13 @@ use std::hash::{Hash, Hasher};
 use super::scan::RawAtom;
 use super::text;
 
-/// What `ATOM_CACHE_REF` stands for: the references of one distribution header.
+/// Resolves `ATOM_CACHE_REF`: the atoms that one distribution header refers to.
 pub trait Atoms {
     /// The text of reference number `reference`; `None` where it is not known, as after a late start
     /// of the capture.
     fn atom(&self, reference: u8) -> Option<&str>;
 
-    /// How it is spelled; see [`Spelling`].
+    /// The spelling of reference number `reference`; see [`Spelling`].
     #[inline]
     fn spelling(&self, reference: u8) -> Option<Spelling<'_>> {
         Spelling::of(self.atom(reference)?.as_bytes())
@@ -47,7 +47,7 @@ impl Atoms for [&str] {
     }
 }
 
-/// A short atom whose characters all stand for themselves, in Erlang and in JSON.
+/// A short atom none of whose characters is escaped, in Erlang's syntax or in JSON.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Spelling<'a> {
     /// Its bytes, without quotes.
@@ -57,23 +57,23 @@ pub struct Spelling<'a> {
 }
 
 impl<'a> Spelling<'a> {
-    /// The one with these bytes, unless it is none of those.
+    /// The spelling of an atom with these bytes, if it has one.
     #[inline]
     pub fn of(text: &'a [u8]) -> Option<Self> {
         let has_quotes = text::has_quotes(text).filter(|_| text.len() <= Self::MOST)?;
         Some(Self { text, has_quotes })
     }
 
-    /// As long as an atom may be, in ASCII.
+    /// The most characters that an atom may have.
     const MOST: usize = 255;
 }
 
 /// An atom's text. Equal text is equal however it was encoded.
 #[derive(Clone, Copy, Debug)]
 pub enum AtomText<'a> {
-    /// What it says.
+    /// Its text in UTF-8.
     Utf8(&'a str),
-    /// What it says in Latin-1; some of it is beyond ASCII.
+    /// Its text in Latin-1, with characters beyond ASCII.
     Latin1(&'a [u8]),
     /// A reference to an atom that is not known, by its number in the distribution header.
     Unknown(u8),
@@ -92,7 +92,7 @@ impl<'a> AtomText<'a> {
         }
     }
 
-    /// Its characters, none where it is not known.
+    /// Its characters; none where the atom is not known.
     pub fn chars(self) -> impl Iterator<Item = char> + 'a {
         let (text, bytes): (_, &[u8]) = match self {
             Self::Utf8(text) => (text, &[]),
@@ -113,7 +113,7 @@ impl<'a> AtomText<'a> {
         }
     }
 
-    /// Whether it is known.
+    /// Whether the atom is known.
     pub const fn is_known(self) -> bool {
         !matches!(self, Self::Unknown(_))
     }

@@ -54,7 +54,7 @@ pub enum External<'a> {
 /// Spec: *External Term Format*, "Introduction".
 #[derive(Clone, Copy, Debug)]
 pub struct Compressed<'a> {
-    /// Bytes of the term, as its sender said.
+    /// The size of the term in bytes, as declared by its sender.
     pub size: u32,
     /// The compressed bytes, and whatever lies behind them.
     pub data: &'a [u8],
@@ -66,11 +66,11 @@ impl Compressed<'_> {
     ///
     /// # Limits
     ///
-    /// No more than `most` bytes, and no more than the size that its sender said.
+    /// At most `most` bytes, and at most the declared size.
     ///
     /// # Errors
     ///
-    /// When it is larger than `most`, or not what its sender said.
+    /// The term is larger than `most`, or not of the declared size.
     pub fn inflate<'b>(
         &self,
         most: usize,
@@ -116,14 +116,14 @@ impl Compressed<'_> {
 /// Why a compressed term cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum InflateError {
-    /// It says that it is larger than the caller allows.
+    /// The declared size is larger than the caller allows.
     TooLarge {
-        /// Bytes that it says it has.
+        /// The declared size in bytes.
         size: u32,
     },
     /// Its bytes end too soon.
     CutShort,
-    /// It is not compressed by zlib, not of the size that it says, or holds no term.
+    /// It is not compressed by zlib, not of the declared size, or holds no term.
     Malformed,
 }
 
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn compression_stands_behind_a_version_byte_only() {
+    fn a_compressed_term_follows_a_version_byte_only() {
         let within = [&[VERSION, 104, 1][..], &compressed(b"\x6a", 1)[1..]].concat();
         let error = cut_external(&within).unwrap_err();
         assert_eq!((error.field, error.offset), ("tag", 3));

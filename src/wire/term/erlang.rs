@@ -11,14 +11,14 @@ use super::tag::*;
 use super::text::{self, Out};
 use super::{Atoms, Export, Fun, NativeRecord, Pid, Port, Reference, Term};
 
-/// How much of a term is written.
+/// Limits for the text of a term.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PrintLimits {
-    /// Bytes of text. What is open then is closed, which takes a few more.
+    /// The most bytes of text. Closing open brackets takes a few more.
     pub bytes: usize,
-    /// Terms in the term, itself included.
+    /// The most terms, nested ones included.
     pub terms: usize,
-    /// How deep terms lie in it.
+    /// The deepest nesting of terms.
     pub depth: u16,
 }
 
@@ -43,7 +43,7 @@ impl PrintLimits {
 /// - Integers beyond 1,024 bits are `16#ff`; floats the shortest digits that read back.
 /// - `<node.id.serial>`, `#Port<node.id>`, `#Ref<node.w2.w1.w0>`, `#Fun<module.index.uniq>`, each with
 ///   the whole name of the node; `fun m:f/1`, `#{key => value}`, `#module:record{field = value}`.
-/// - `…` stands where the budget or the bytes ended, and for what lies too deep.
+/// - `…` replaces what is missing where the limits or the bytes ended, and terms that are nested too deep.
 #[derive(Debug)]
 pub struct Erlang<'a, A: ?Sized> {
     term: Term<'a>,
@@ -62,7 +62,7 @@ impl<'a, A: Atoms + ?Sized> Erlang<'a, A> {
         Self { term, atoms, limits }
     }
 
-    /// Writes it to `out`, and says whether that is all of it.
+    /// Writes the term to `out`. True when all of it was written.
     ///
     /// # Errors
     ///
@@ -86,11 +86,10 @@ impl<A: Atoms + ?Sized> fmt::Display for Erlang<'_, A> {
     }
 }
 
-/// Walks over the bytes once. Its functions are false when nothing more is to be written but what
-/// closes what is open.
+/// Reads the bytes once. Its functions give false when the term is cut: only open brackets are closed then.
 struct Printer<'a, 'w, W: ?Sized, A: ?Sized> {
     out: Out<'w, W>,
-    /// What was not yet walked over.
+    /// The bytes that were not read yet.
     i: Reader<'a>,
     atoms: &'a A,
     terms: usize,
@@ -99,7 +98,7 @@ struct Printer<'a, 'w, W: ?Sized, A: ?Sized> {
 
 type Printed = Result<bool, fmt::Error>;
 
-/// The value, or what is left is not there or is no term.
+/// The value that was read; where there is none, the term is cut there.
 macro_rules! read {
     ($printer:ident, $read:expr) => {
         match $read {
@@ -244,7 +243,7 @@ impl<'a, W: Write + ?Sized, A: Atoms + ?Sized> Printer<'a, '_, W, A> {
     fn list(&mut self, depth: u16) -> Printed {
         let count = read!(self, self.i.u32("Length"));
         if count == 0 {
-            // What stands behind the elements is all there is.
+            // A list of no elements is its tail.
             return self.term(depth - 1);
         }
         if let Some(printed) = self.characters(count) {
@@ -466,8 +465,8 @@ impl Iterator for Characters<'_> {
     }
 }
 
-/// The text at the front of `bytes`, up to `most` of them, if all of it can be seen. `len` is how
-/// many there are to be: a character that is cut off is none.
+/// The first `most` bytes of `bytes` as text, if all of its characters are printable. Where `bytes` is the front of
+/// `len` bytes, a character that is cut at the end is left out.
 pub(super) fn text_ahead(bytes: &[u8], len: usize, most: usize) -> Option<&str> {
     let shown = bytes.get(..most).unwrap_or(bytes);
     let text = match std::str::from_utf8(shown) {
@@ -480,7 +479,7 @@ pub(super) fn text_ahead(bytes: &[u8], len: usize, most: usize) -> Option<&str> 
     text.chars().all(text::is_printable).then_some(text)
 }
 
-/// Whether no terms follow it.
+/// Whether a term with this tag contains no other terms.
 pub(super) fn is_leaf(tag: u8) -> bool {
     !matches!(
         tag,
@@ -488,7 +487,7 @@ pub(super) fn is_leaf(tag: u8) -> bool {
     )
 }
 
-/// Deeper than people write terms by far, and little for a stack.
+/// The deepest nesting of any limits: far deeper than terms in practice, and little stack.
 pub(super) const MAX_DEPTH: u16 = 256;
 
 #[cfg(test)]

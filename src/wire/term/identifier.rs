@@ -13,9 +13,9 @@ pub struct Pid<'a> {
     pub node: Term<'a>,
     /// Its number on that node.
     pub id: u32,
-    /// How often the numbers had been used up.
+    /// Counts how often the numbers wrapped around.
     pub serial: u32,
-    /// Which incarnation of the node.
+    /// The creation (incarnation) of the node.
     pub creation: u32,
 }
 
@@ -26,7 +26,7 @@ pub struct Port<'a> {
     pub node: Term<'a>,
     /// Its number on that node.
     pub id: u64,
-    /// Which incarnation of the node.
+    /// The creation (incarnation) of the node.
     pub creation: u32,
 }
 
@@ -35,14 +35,14 @@ pub struct Port<'a> {
 pub struct Reference<'a> {
     /// The node that made it: an atom.
     pub node: Term<'a>,
-    /// Which incarnation of the node.
+    /// The creation (incarnation) of the node.
     pub creation: u32,
     words: [u32; MAX_WORDS],
     len: usize,
 }
 
-/// A pid or a reference as today's nodes send them, as far as it is printed. Whether the name of its node is
-/// text is not looked at.
+/// The printed parts of a pid or a reference in the form that OTP 23 and later send. The name of its node is not
+/// checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Numbered<'a> {
     /// Whether it is a reference.
@@ -54,33 +54,33 @@ pub struct Numbered<'a> {
     pub numbers: &'a [u8],
 }
 
-/// What tells two references apart, whichever side sent them. Where the node is
+/// Identifies a reference, whichever side sent it. Where the node is
 /// [unknown](AtomText::Unknown), within one distribution header only.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ReferenceKey<'a> {
     /// The node that made it.
     pub node: AtomText<'a>,
-    /// Which incarnation of the node.
+    /// The creation (incarnation) of the node.
     pub creation: u32,
-    /// Its words, zeros behind them: a node holds no two references that differ only so.
+    /// Its words, padded with zeros: no two references of a node differ only in trailing zeros.
     pub words: [u32; MAX_WORDS],
 }
 
-/// `EXPORT_EXT`: `fun module:function/arity`.
+/// `EXPORT_EXT`: an external fun, `fun module:function/arity`.
 #[derive(Clone, Copy, Debug)]
 pub struct Export<'a> {
-    /// An atom.
+    /// The module: an atom.
     pub module: Term<'a>,
-    /// An atom.
+    /// The name of the function: an atom.
     pub function: Term<'a>,
-    /// How many arguments it takes.
+    /// The number of its arguments.
     pub arity: u8,
 }
 
 /// `NEW_FUN_EXT`, or `FUN_EXT` of old: a closure.
 #[derive(Clone, Copy, Debug)]
 pub struct Fun<'a> {
-    /// How many arguments it takes, the number among the module's funs, and the MD5 of the module's
+    /// The number of its arguments, the number among the module's funs, and the MD5 of the module's
     /// code: not in `FUN_EXT`.
     pub new: Option<(u8, u32, [u8; 16])>,
     /// The module that it was written in: an atom.
@@ -91,22 +91,22 @@ pub struct Fun<'a> {
     pub uniq: i32,
     /// The process that made it.
     pub pid: Pid<'a>,
-    /// The values that it took along.
+    /// The values of its free variables.
     pub free: Elements<'a>,
 }
 
-/// `RECORD_EXT`: a record that is no tuple (OTP 29).
+/// `RECORD_EXT`: a native record, which is no tuple (OTP 29).
 #[derive(Clone, Copy, Debug)]
 pub struct NativeRecord<'a> {
-    /// Bit 0: other modules may look into it.
+    /// Bit 0: other modules may access its fields.
     pub flags: u8,
     /// The module that defines it: an atom.
     pub module: Term<'a>,
-    /// An atom.
+    /// The name of the record: an atom.
     pub name: Term<'a>,
-    /// Atoms.
+    /// The names of its fields: atoms.
     pub fields: Elements<'a>,
-    /// As many.
+    /// The values of its fields, as many as names.
     pub values: Elements<'a>,
 }
 
@@ -133,7 +133,7 @@ impl<'a> Pid<'a> {
 }
 
 impl<'a> Numbered<'a> {
-    /// The one at the front of `i`.
+    /// Reads the one at the front of `i`.
     #[inline]
     pub(super) fn read(i: &'a [u8]) -> Option<Self> {
         let (is_reference, from_node, count) = match i {
@@ -147,7 +147,7 @@ impl<'a> Numbered<'a> {
             _ => return None,
         };
         let node = Term { bytes: node };
-        // A reference has its incarnation in front of its words, a pid behind its numbers.
+        // The creation is in front of the words of a reference, and behind the numbers of a pid.
         let skipped = if is_reference { 4 } else { 0 };
         let numbers = rest.get(skipped..skipped + 4 * count)?;
         if !is_reference && rest.len() < 12 {
@@ -190,7 +190,7 @@ impl<'a> Reference<'a> {
         }
     }
 
-    /// One of today's nodes, and what stands behind it.
+    /// Reads a `NEWER_REFERENCE_EXT` as OTP 23 and later send it, and gives the remaining input.
     #[inline]
     fn skip_common(i: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (node, id, rest) = Self::usual_parts(i)?;
@@ -202,14 +202,15 @@ impl<'a> Reference<'a> {
         Some((Self { node, creation: u32::from_be_bytes(*creation), words, len }, rest))
     }
 
-    /// Creation and words of one of today's nodes, where they stand.
+    /// The raw creation and words of a `NEWER_REFERENCE_EXT`, as OTP 23 and later send it.
     #[inline]
     pub(super) fn usual_id(i: &'a [u8]) -> Option<&'a [u8]> {
         Self::usual_parts(i).map(|(_, id, _)| id)
     }
 
-    /// The node of one of today's nodes, its creation and words where they stand, and what stands behind it.
-    #[inline(always)] // nobody wants all three
+    /// Fast path for `NEWER_REFERENCE_EXT` as OTP 23 and later send it: node, raw creation and words, and the
+    /// remaining input.
+    #[inline(always)] // each caller uses one or two of the three results
     fn usual_parts(i: &'a [u8]) -> Option<(Term<'a>, &'a [u8], &'a [u8])> {
         let [NEWER_REFERENCE_EXT, 0, words @ 1..=5, from_node @ ..] = i else { return None };
         let behind = scan::skip_common_atom(from_node)?;
@@ -218,13 +219,13 @@ impl<'a> Reference<'a> {
         Some((node, id, rest))
     }
 
-    /// Creation and words, as they would stand in one of today's nodes.
+    /// Creation and words, as a `NEWER_REFERENCE_EXT` would have them.
     pub(super) fn id(&self) -> Vec<u8> {
         let words = self.words().iter().flat_map(|word| word.to_be_bytes());
         self.creation.to_be_bytes().into_iter().chain(words).collect()
     }
 
-    /// One of any kind.
+    /// Reads a reference of any kind.
     pub(super) fn any(i: &mut Reader<'a>) -> Result<Self, Fault> {
         let at = *i;
         let (mut words, mut len) = ([0; MAX_WORDS], 1);
@@ -252,12 +253,12 @@ impl<'a> Reference<'a> {
         Ok(Self { node, creation: incarnation, words, len })
     }
 
-    /// Its words in the wire's order, which is the reverse of that in print.
+    /// Its words in the wire's order, which is the reverse of the printed order.
     pub fn words(&self) -> &[u32] {
         self.words.get(..self.len).unwrap_or_default()
     }
 
-    /// What tells it from other references.
+    /// The key that identifies it among all references.
     pub fn key<'t>(&self, atoms: &'t (impl Atoms + ?Sized)) -> ReferenceKey<'t>
     where
         'a: 't,
@@ -289,7 +290,7 @@ impl<'a> Export<'a> {
 }
 
 impl<'a> Fun<'a> {
-    /// Leaves `i` at the free variables.
+    /// Reads a fun up to its free variables, where it leaves `i`.
     pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
         let at = *i;
         match i.u8("tag")? {
@@ -321,7 +322,7 @@ impl<'a> Fun<'a> {
 }
 
 impl<'a> NativeRecord<'a> {
-    /// Leaves `i` at the values.
+    /// Reads a record up to its values, where it leaves `i`.
     pub(super) fn read(i: &mut Reader<'a>) -> Result<Self, Fault> {
         let start = i.0;
         let ScannedHead::Terms(_) = scan::scan_head(i)? else { return Err(i.malformed("tag")) };
@@ -337,7 +338,7 @@ impl<'a> NativeRecord<'a> {
         Ok(Self { flags, module, name, fields, values: Elements { rest: values, left } })
     }
 
-    /// Whether other modules may look into it.
+    /// Whether other modules may access its fields.
     pub const fn is_exported(&self) -> bool {
         self.flags & 1 != 0
     }
@@ -368,6 +369,6 @@ fn text<'t>(atom: Term<'t>, atoms: &'t (impl Atoms + ?Sized)) -> AtomText<'t> {
 /// Words of a reference since OTP 24; three before.
 pub(super) const MAX_WORDS: usize = 5;
 
-/// What a node takes of old forms: references of 18 bits, incarnations of two.
+/// The bits that a node keeps of old forms: references of 18 bits, incarnations of two.
 const MAX_OLD_WORD: u32 = (1 << 18) - 1;
 const MAX_OLD_CREATION: u32 = 3;

@@ -63,8 +63,8 @@ pub fn cut_term(input: &[u8]) -> Result<(Term<'_>, &[u8]), WireError> {
     Ok((Term { bytes }, rest))
 }
 
-/// What stands behind the term at the front of `input`; `None` where [`cut_term`] has an error, which takes
-/// longer to give.
+/// The bytes behind the term at the front of `input`; `None` where [`cut_term`] gives an error, which takes longer
+/// to make.
 #[inline]
 pub fn skip_term(input: &[u8]) -> Option<&[u8]> {
     scan::skip_term(input)
@@ -81,7 +81,7 @@ pub struct Term<'a> {
     bytes: &'a [u8],
 }
 
-/// What a term is, whichever tag says it.
+/// The type of a term, whichever of its tags was sent.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum TermKind {
     /// Also one that is only referred to.
@@ -230,7 +230,8 @@ impl<'a> Term<'a> {
         Some((bytes, if whole { bits } else { 8 }))
     }
 
-    /// The bytes that stand for a list of small integers. A list may look the same and be none.
+    /// The bytes of a list of small integers that was sent as a string. Such a list may also be sent element by
+    /// element.
     pub fn as_string(self) -> Option<&'a [u8]> {
         let mut i = Reader(self.bytes);
         match i.u8("tag").ok()? {
@@ -359,7 +360,7 @@ pub struct Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
-    /// How many are still to come, as their sender said.
+    /// The number of elements that are left, as declared by the sender.
     #[expect(clippy::len_without_is_empty, reason = "an iterator")]
     pub const fn len(&self) -> u32 {
         self.left
@@ -413,7 +414,7 @@ pub struct List<'a> {
 }
 
 impl<'a> List<'a> {
-    /// What stands behind the last element: the empty list, unless the list is improper. Takes as
+    /// The tail behind the last element: the empty list, unless the list is improper. Takes as
     /// long as all elements that were not taken yet.
     pub fn tail(self) -> Option<Term<'a>> {
         let rest = scan::skip_terms(self.elements.rest, self.elements.left.into()).ok()?;
@@ -429,7 +430,7 @@ pub struct MapPairs<'a> {
 }
 
 impl MapPairs<'_> {
-    /// How many are still to come, as their sender said.
+    /// The number of elements that are left, as declared by the sender.
     #[expect(clippy::len_without_is_empty, reason = "an iterator")]
     pub const fn len(&self) -> u32 {
         self.left

@@ -225,7 +225,7 @@ fn float_of_text(bytes: &[u8]) -> Option<f64> {
     (legal && value.is_finite()).then_some(value)
 }
 
-/// 1,024 bits, 309 digits. Keys and hashes are integers of this size; larger ones nobody reads.
+/// 1,024 bits, 309 digits. Keys and hashes are integers of this size; larger ones are not read in decimal digits.
 const MAX_DECIMAL: usize = 128;
 
 const NINE_DIGITS: u64 = 1_000_000_000;

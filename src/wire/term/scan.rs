@@ -1,20 +1,20 @@
-//! Where a term ends: walks over bytes head by head, and checks each.
+//! Finds the end of a term, and checks every head on the way.
 //!
-//! In: bytes that begin with a term. Out: how many of them it takes, or why they are none. Terms
-//! nest as deep as their sender likes; what is kept here is a count of terms still to come.
+//! In: bytes that begin with a term. Out: the bytes behind it, or the field that is wrong. Terms may nest to any
+//! depth, so nothing recurses: the state is the number of terms that are still to come.
 //!
-//! A message may hold hundreds of thousands of terms: these loops are written by hand over slices,
-//! without parser combinators, and the head of a term is all that is looked at.
+//! A message may hold hundreds of thousands of terms. Therefore these loops are written over slices, without parser
+//! combinators, and read only the head of each term.
 
 use super::identifier::{Export, MAX_WORDS, Pid, Port, Reference};
 use super::number;
 use super::tag::*;
 use crate::wire::{WireError, WireErrorKind};
 
-/// The bytes behind a term of the kinds that messages begin with: an atom, a pid, a reference, or a small
-/// integer, as today's nodes write them. `None` for every other, and for one that is cut short. One look at
-/// a few bytes, where [`scan_head`] takes them one by one and can say what is wrong: finding the ends of the
-/// terms of a message takes half the instructions with it.
+/// The bytes behind a term of the types that messages begin with: an atom, a pid, a reference or a small integer, as
+/// OTP 23 and later write them. `None` for every other term, and for one that is cut short. It matches a few bytes at
+/// once, where [`scan_head`] takes them one by one and knows which field is wrong: with it, finding the ends of the
+/// terms of a message takes half the instructions.
 #[inline(always)]
 pub(super) fn skip_common(input: &[u8]) -> Option<&[u8]> {
     match input {
@@ -28,7 +28,7 @@ pub(super) fn skip_common(input: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The bytes behind an atom that the header has, or that is short and ASCII.
+/// The bytes behind an atom that is a reference, or that is short and in ASCII.
 #[inline]
 pub(super) fn skip_common_atom(input: &[u8]) -> Option<&[u8]> {
     match input {
@@ -41,8 +41,8 @@ pub(super) fn skip_common_atom(input: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Whether the first `len` bytes are ASCII, of as many at least. Most atoms have fewer than sixteen: for those at
-/// one look, since how many they have cannot be foreseen.
+/// Whether the first `len` bytes are ASCII. Most atoms have fewer than sixteen bytes: those are tested at once,
+/// because a branch on their length is mispredicted.
 #[inline]
 fn begins_in_ascii(bytes: &[u8], len: u8) -> bool {
     match bytes.first_chunk() {
@@ -61,7 +61,7 @@ pub(super) fn skip_terms(input: &[u8], count: u64) -> Result<&[u8], WireError> {
     Ok(i.0)
 }
 
-/// The bytes behind the term at the front of `input`; `None` where there is no whole one.
+/// The bytes behind the term at the front of `input`; `None` where no complete term is there.
 #[inline]
 pub(super) fn skip_term(input: &[u8]) -> Option<&[u8]> {
     skip_common(input).or_else(|| skip_any(input))
@@ -69,7 +69,7 @@ pub(super) fn skip_term(input: &[u8]) -> Option<&[u8]> {
 
 fn skip_any(input: &[u8]) -> Option<&[u8]> {
     let mut i = Reader(input);
-    // Most are leaves, which need no more than their head.
+    // Most terms are leaves, which end with their head.
     match scan_head(&mut i).ok()? {
         ScannedHead::Leaf => {}
         ScannedHead::Terms(children) => skip(&mut i, children).ok()?,
@@ -78,7 +78,7 @@ fn skip_any(input: &[u8]) -> Option<&[u8]> {
     Some(i.0)
 }
 
-/// Walks over terms, of which so many must still come.
+/// Skips `pending` terms with all terms in them.
 fn skip(i: &mut Reader<'_>, mut pending: u64) -> Result<(), Fault> {
     while pending > 0 {
         pending -= 1;
@@ -91,7 +91,7 @@ fn skip(i: &mut Reader<'_>, mut pending: u64) -> Result<(), Fault> {
             ScannedHead::Terms(children) => pending += children,
             ScannedHead::Fun { free, end } => return skip_funs(i, pending, free, end),
         }
-        // Every term has a byte at least, so that counts cost nothing that is not there.
+        // Every term has at least one byte, so a declared count cannot cost more time than there are bytes.
         if pending > i.0.len() as u64 {
             return Err(i.short("element"));
         }
@@ -99,7 +99,7 @@ fn skip(i: &mut Reader<'_>, mut pending: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Goes on where the first fun was met: from here on, ends are minded.
+/// Continues behind the head of the first fun: from here on, the sizes of funs are checked.
 #[cold]
 fn skip_funs(i: &mut Reader<'_>, mut pending: u64, free: u64, end: usize) -> Result<(), Fault> {
     let mut funs = Funs::default();
@@ -126,13 +126,13 @@ fn skip_funs(i: &mut Reader<'_>, mut pending: u64, free: u64, end: usize) -> Res
     }
 }
 
-/// The innermost funs whose free variables are being walked over. The size of a fun that lies
-/// deeper in funs is held against the bytes that there are, and not against its end.
+/// The funs whose free variables are being skipped, up to a depth. The size of a fun nested deeper is compared with
+/// the remaining bytes, and not with its end.
 #[derive(Default)]
 struct Funs {
     open: [(u64, usize); MAX_FUNS],
     len: usize,
-    /// Terms that are pending behind the innermost.
+    /// The number of terms that are pending behind the innermost fun.
     floor: u64,
 }
 
@@ -145,7 +145,7 @@ impl Funs {
         }
     }
 
-    /// Ends the innermost; false when there is none.
+    /// Ends the innermost fun; false when there is none.
     fn close(&mut self, i: &Reader<'_>) -> Result<bool, Fault> {
         let Some(innermost) = self.len.checked_sub(1) else { return Ok(false) };
         let (floor, end) = self.open.get(innermost).copied().unwrap_or_default();
@@ -158,20 +158,20 @@ impl Funs {
     }
 }
 
-/// What follows the head of a term.
+/// The terms that follow the head of a term.
 pub(super) enum ScannedHead {
     Leaf,
-    /// So many terms.
+    /// A number of terms inside it.
     Terms(u64),
-    /// So many terms, free variables, and behind them so many bytes that are none of the fun.
+    /// The free variables of a fun, and the number of input bytes behind the fun.
     Fun {
         free: u64,
         end: usize,
     },
 }
 
-/// Reads one term up to the terms in it. Where it is not inlined, what it gives goes through memory,
-/// and walking over many terms takes thrice the time.
+/// Reads one term up to the terms in it. Not inlined, its result is returned through memory, and skipping many terms
+/// takes three times as long (store forwarding).
 #[inline(always)]
 pub(super) fn scan_head(i: &mut Reader<'_>) -> Result<ScannedHead, Fault> {
     let start = *i;
@@ -217,7 +217,7 @@ pub(super) fn scan_head(i: &mut Reader<'_>) -> Result<ScannedHead, Fault> {
     Ok(ScannedHead::Leaf)
 }
 
-/// [`scan_head`] of what is seldom in messages.
+/// [`scan_head`] for terms that are rare in messages.
 #[inline(never)]
 fn scan_uncommon(i: &mut Reader<'_>) -> Result<ScannedHead, Fault> {
     let start = *i;
@@ -296,13 +296,13 @@ fn scan_uncommon(i: &mut Reader<'_>) -> Result<ScannedHead, Fault> {
             }
             return Ok(ScannedHead::Terms(fields.into()));
         }
-        // Also `LOCAL_EXT` and the tags inside a node: nobody else can read them.
+        // Also `LOCAL_EXT` and tags that are internal to a node.
         _ => return Err(start.malformed("tag")),
     }
     Ok(ScannedHead::Leaf)
 }
 
-/// An atom where only an atom may stand.
+/// Reads an atom where the specification allows an atom alone.
 #[inline]
 pub(super) fn atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<RawAtom<'a>, Fault> {
     if let [ATOM_CACHE_REF, reference, rest @ ..] = i.0 {
@@ -314,20 +314,20 @@ pub(super) fn atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<RawAto
 
 fn any_atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<RawAtom<'a>, Fault> {
     let start = *i;
-    let (text, utf8) = match atom_bytes(i, field)? {
-        Ok(found) => found,
-        Err(reference) => return Ok(RawAtom::Reference(reference)),
+    let bytes = match encoded_atom(i, field)? {
+        EncodedAtom::Text { bytes, is_utf8: false } if !bytes.is_ascii() => {
+            return Ok(RawAtom::Latin1(bytes));
+        }
+        EncodedAtom::Text { bytes, .. } => bytes,
+        EncodedAtom::Reference(reference) => return Ok(RawAtom::Reference(reference)),
     };
-    if !utf8 && !text.is_ascii() {
-        return Ok(RawAtom::Latin1(text));
-    }
-    match std::str::from_utf8(text) {
+    match std::str::from_utf8(bytes) {
         Ok(text) if is_short(text) => Ok(RawAtom::Utf8(text)),
         _ => Err(start.malformed(field)),
     }
 }
 
-/// Passes over an atom: checks it as [`atom`] does, and makes no text of it.
+/// Skips an atom: checks it as [`atom`] does, without giving its text.
 #[inline]
 pub(super) fn skip_atom(i: &mut Reader<'_>, field: &'static str) -> Result<(), Fault> {
     if let Some(rest) = skip_common_atom(i.0) {
@@ -341,28 +341,30 @@ fn is_short(text: &str) -> bool {
     text.len() <= MAX_ATOM_CHARACTERS || text.chars().count() <= MAX_ATOM_CHARACTERS
 }
 
-/// The bytes of an atom, and whether they are to be UTF-8; or the number of a reference.
+/// An atom as it was sent, before its text is checked.
+enum EncodedAtom<'a> {
+    Text { bytes: &'a [u8], is_utf8: bool },
+    Reference(u8),
+}
+
 #[inline]
-fn atom_bytes<'a>(
-    i: &mut Reader<'a>,
-    field: &'static str,
-) -> Result<Result<(&'a [u8], bool), u8>, Fault> {
+fn encoded_atom<'a>(i: &mut Reader<'a>, field: &'static str) -> Result<EncodedAtom<'a>, Fault> {
     let start = *i;
-    let (len, utf8) = match i.u8(field)? {
-        ATOM_CACHE_REF => return Ok(Err(i.u8(field)?)),
+    let (len, is_utf8) = match i.u8(field)? {
+        ATOM_CACHE_REF => return Ok(EncodedAtom::Reference(i.u8(field)?)),
         SMALL_ATOM_UTF8_EXT => (usize::from(i.u8(field)?), true),
         ATOM_UTF8_EXT => (usize::from(i.u16(field)?), true),
         SMALL_ATOM_EXT => (usize::from(i.u8(field)?), false),
         ATOM_EXT => (usize::from(i.u16(field)?), false),
         _ => return Err(start.malformed(field)),
     };
-    if len > if utf8 { MAX_ATOM_BYTES } else { MAX_ATOM_CHARACTERS } {
+    if len > if is_utf8 { MAX_ATOM_BYTES } else { MAX_ATOM_CHARACTERS } {
         return Err(start.malformed(field));
     }
-    Ok(Ok((i.take(len, field)?, utf8)))
+    Ok(EncodedAtom::Text { bytes: i.take(len, field)?, is_utf8 })
 }
 
-/// An atom before its reference is looked up. Latin-1 that is ASCII is `Utf8`.
+/// An atom whose text was checked and whose reference is not resolved. Latin-1 text in ASCII is `Utf8`.
 #[derive(Clone, Copy)]
 pub(super) enum RawAtom<'a> {
     Utf8(&'a str),
@@ -387,7 +389,7 @@ pub(super) fn small_integer(i: &mut Reader<'_>, field: &'static str) -> Result<i
     }
 }
 
-/// Bytes that are taken from the front.
+/// Takes values from the front of bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
@@ -450,7 +452,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A [`WireError`] told by the bytes that were left.
+/// A [`WireError`] whose place is given by the number of bytes left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
     kind: WireErrorKind,
@@ -465,14 +467,14 @@ impl Fault {
     }
 }
 
-/// Nobody writes a fun of a fun of a fun by hand, and this costs 16 bytes of stack each.
+/// The depth of nested funs whose sizes are checked. Funs are rarely nested at all, and each takes 16 bytes of stack.
 const MAX_FUNS: usize = 8;
 
-/// Of an atom, since OTP 20 counted in characters and not in bytes.
+/// The most characters of an atom. OTP 20 and later count characters, not bytes.
 const MAX_ATOM_CHARACTERS: usize = 255;
 const MAX_ATOM_BYTES: usize = 4 * MAX_ATOM_CHARACTERS;
 
-/// A node takes no fun with more (`MAX_ARG`).
+/// The most free variables of a fun that a node accepts (`MAX_ARG`).
 const MAX_FREE: u32 = 255;
 
 /// Bytes of the text of `FLOAT_EXT`.
@@ -486,7 +488,7 @@ mod tests {
     use super::super::{Term, cut_term};
     use super::*;
 
-    /// A closure that took one value along.
+    /// A closure with one free variable.
     #[rustfmt::skip]
     const FUN: &[u8] = &[
         112,                                        // NEW_FUN_EXT
@@ -545,7 +547,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_usual_ends_where_its_head_says_and_reads_as_any_other() {
+    fn common_terms_end_where_their_heads_end_and_read_as_any_other() {
         let with_cached = [
             &b"\x58\x52\x01\0\0\0\x01\0\0\0\x02\0\0\0\x03"[..],
             b"\x5a\0\x03\x52\x01\0\0\0\x03\0\0\0\x01\0\0\0\x02\0\0\0\x05",
@@ -625,7 +627,7 @@ mod tests {
             let bytes = [&[tag, 255, 255, 255, 255][..], &[NIL_EXT; 100]].concat();
             assert_eq!(scan(&bytes), short("element", 5), "{tag}");
         }
-        // A thousand lists, each of which promises four thousand million elements.
+        // A thousand lists, each of which declares four billion elements.
         assert_eq!(scan(&[LIST_EXT, 255, 255, 255, 255].repeat(1000)), short("element", 5));
         for (tag, field) in [(BINARY_EXT, "Data"), (LARGE_BIG_EXT, "d"), (BIT_BINARY_EXT, "Data")] {
             let bytes = [tag, 255, 255, 255, 255, 1, 1, 1];
@@ -668,7 +670,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fun_is_of_the_size_that_it_says() {
+    fn a_fun_has_its_declared_size() {
         for (size, error) in [(55, malformed("Size", 57)), (57, short("Size", 1))] {
             let mut fun = FUN.to_vec();
             fun[4] = size;
@@ -679,7 +681,7 @@ mod tests {
         assert_eq!(scan(&too_long), malformed("Size", 57));
     }
 
-    /// A fun that took a fun along, that took a fun along …
+    /// A fun whose free variable is a fun, and so on.
     fn funs(depth: usize) -> Vec<u8> {
         let (scan_head, mut inner) = (&FUN[..FUN.len() - 1], vec![NIL_EXT]);
         for _ in 0..depth {

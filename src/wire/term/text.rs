@@ -66,7 +66,7 @@ pub(super) fn atom<W: Write + ?Sized>(
     }
 }
 
-/// Whether an atom is written in quotes, where its characters all stand for themselves, in JSON too. Names of
+/// Whether an atom is written in quotes; `None` where one of its characters is escaped, in JSON or Erlang. Names of
 /// nodes and functions do: one look at each byte.
 pub(super) fn has_quotes(text: &[u8]) -> Option<bool> {
     let looks = |byte: &u8| LOOKS.get(usize::from(*byte)).copied().unwrap_or(OTHER);
@@ -77,11 +77,11 @@ pub(super) fn has_quotes(text: &[u8]) -> Option<bool> {
     }
 }
 
-/// Stands in an atom without quotes.
+/// A character of atoms without quotes.
 const NAME: u8 = 1;
-/// Stands between quotes as it is.
+/// A character that needs quotes and no escape.
 const QUOTED: u8 = 2;
-/// Needs to be looked at.
+/// A byte that may need an escape.
 const OTHER: u8 = 4;
 
 /// [`looks`] of each byte: by its ranges it takes thrice the time.
