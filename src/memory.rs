@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A number of bytes that all its [`Reservation`]s together may use.
 #[derive(Clone, Debug)]
-pub struct MemoryBudget(Arc<Shared>);
+pub struct MemoryBudget(Arc<MemoryUse>);
 
 #[derive(Debug)]
-struct Shared {
+struct MemoryUse {
     used: AtomicUsize,
     most: usize,
     /// Number of reservations that were refused.
@@ -21,7 +21,7 @@ struct Shared {
 impl MemoryBudget {
     /// A budget of `most` bytes.
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Shared { used: AtomicUsize::new(0), most, refused: AtomicUsize::new(0) }))
+        Self(Arc::new(MemoryUse { used: AtomicUsize::new(0), most, refused: AtomicUsize::new(0) }))
     }
 
     /// How often a reservation was refused because the budget was used up.
@@ -55,7 +55,7 @@ impl Reservation {
 
     /// Reserves so many bytes more; returns false, and reserves nothing, when the budget does not have them.
     pub fn take(&mut self, bytes: usize) -> bool {
-        let Shared { used, most, refused } = &*self.budget.0;
+        let MemoryUse { used, most, refused } = &*self.budget.0;
         if used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > *most {
             used.fetch_sub(bytes, Ordering::Relaxed);
             refused.fetch_add(1, Ordering::Relaxed);

@@ -47,12 +47,12 @@ const DOC: RuleDoc = RuleDoc {
 #[derive(Default)]
 pub(super) struct ClearText {
     /// Pairs of nodes by name, or by address where no name was seen.
-    pairs: BTreeMap<[String; 2], Pair>,
+    pairs: BTreeMap<[String; 2], ClearTextPair>,
     /// Number of connections of further pairs, after [`MAX_PAIRS`] pairs were known.
     uncounted: u64,
 }
 
-struct Pair {
+struct ClearTextPair {
     nodes: Vec<Arc<str>>,
     ips: [IpAddr; 2],
     frame: Option<FrameRef>,
@@ -87,7 +87,7 @@ impl Rule for ClearText {
         let seen = &session.seen;
         let shown = [MessageKind::ChallengeAck, MessageKind::Challenge, MessageKind::SendName];
         let mark = shown.into_iter().find_map(|kind| seen.message(kind));
-        self.pairs.entry(key).or_insert_with(|| Pair {
+        self.pairs.entry(key).or_insert_with(|| ClearTextPair {
             nodes: sides.nodes,
             ips: [from.min(to), from.max(to)],
             frame: mark.map(|mark| mark.frame).or(session.settled.frame),
@@ -108,7 +108,7 @@ impl Rule for ClearText {
             .retain(|_, pair| !pair.nodes.is_empty() || !addresses_with_names.contains(&pair.ips));
         let is_outside = |ip: &IpAddr| known.home().is_outside(*ip) == Some(true);
         let mut pairs: Vec<_> = std::mem::take(&mut self.pairs).into_iter().collect();
-        let outside = |pair: &Pair| pair.ips.iter().any(is_outside);
+        let outside = |pair: &ClearTextPair| pair.ips.iter().any(is_outside);
         pairs.sort_by_key(|(_, pair)| !outside(pair));
         let exposed = pairs.iter().filter(|(_, pair)| outside(pair)).count();
         if pairs.is_empty() {

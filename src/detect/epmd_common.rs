@@ -64,7 +64,7 @@ impl Mapper {
 
 /// A name that is registered with EPMD.
 #[derive(Clone, Debug)]
-pub(super) struct Registration {
+pub(super) struct KnownRegistration {
     pub(super) mapper: Mapper,
     pub(super) name: Arc<str>,
     pub(super) port: u16,
@@ -80,11 +80,11 @@ pub(super) struct Registration {
 
 /// The last names that each EPMD had, as far as its answers show; at most [`REMEMBERED`].
 #[derive(Debug, Default)]
-pub(super) struct Registrations(VecDeque<Registration>);
+pub(super) struct Registrations(VecDeque<KnownRegistration>);
 
 impl Registrations {
     /// The known registration of a name.
-    pub(super) fn holder(&self, mapper: Mapper, name: &str) -> Option<&Registration> {
+    pub(super) fn holder(&self, mapper: Mapper, name: &str) -> Option<&KnownRegistration> {
         self.0.iter().find(|known| known.mapper == mapper && known.name.as_ref() == name)
     }
 
@@ -93,7 +93,7 @@ impl Registrations {
         &mut self,
         settled: &Settled,
         epmd: &EpmdObservation,
-    ) -> Option<Registration> {
+    ) -> Option<KnownRegistration> {
         let (mapper, ids) = (Mapper::of(settled), &settled.connection);
         let name = epmd.name.as_ref()?;
         if epmd.outcome == EpmdOutcome::Unregistered {
@@ -103,7 +103,7 @@ impl Registrations {
             return None;
         }
         let registers = epmd.request == Some(EpmdTag::ALIVE2_REQ);
-        let new = Registration {
+        let new = KnownRegistration {
             mapper,
             name: Arc::clone(name),
             port: epmd.port?,
@@ -113,7 +113,7 @@ impl Registrations {
             shown: epmd.seen.reply,
             at: settled.at,
         };
-        let of_name = |known: &Registration| known.mapper == mapper && known.name == *name;
+        let of_name = |known: &KnownRegistration| known.mapper == mapper && known.name == *name;
         if let Some(known) = self.0.iter_mut().find(|known| of_name(known)) {
             // An answer to a lookup has fewer details than the registration itself.
             if registers || known.port != new.port {
@@ -127,8 +127,8 @@ impl Registrations {
 
     /// Removes the registration whose connection closed. The close can be reported after the next registration
     /// of the same name, which is then kept.
-    fn take(&mut self, mapper: Mapper, name: &str, session_id: &str) -> Option<Registration> {
-        let is_ended = |known: &Registration| {
+    fn take(&mut self, mapper: Mapper, name: &str, session_id: &str) -> Option<KnownRegistration> {
+        let is_ended = |known: &KnownRegistration| {
             known.mapper == mapper
                 && known.name.as_ref() == name
                 && (known.node.is_none() || known.session_id.as_ref() == session_id)
@@ -281,7 +281,7 @@ pub(super) mod tests {
         epmd((NODE, NODE, &id), at, EpmdTag::ALIVE2_REQ, name, EpmdOutcome::Answered, |_| ())
     }
 
-    fn apply(known: &mut Registrations, step: &Step) -> Option<Registration> {
+    fn apply(known: &mut Registrations, step: &Step) -> Option<KnownRegistration> {
         let Step::Epmd(settled, epmd) = step else { panic!("no request") };
         known.on_epmd(settled, epmd)
     }

@@ -3,7 +3,7 @@
 //! Evidence: ALIVE2_RESP with a result other than 0. EPMD has only one error code: the name may be in use, or may be
 //! invalid by its rules. The name itself shows which; the finding is proven if the owner of the name was seen.
 
-use super::epmd_common::{self, Mapper, Registration, Registrations};
+use super::epmd_common::{self, KnownRegistration, Mapper, Registrations};
 use super::finding::{seconds, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
@@ -135,8 +135,8 @@ impl Rule for NameInUse {
 }
 
 /// The sentence about the node that has the name.
-fn owner_sentence(owner: &Registration, now: Timestamp) -> String {
-    let Registration { port, at, node, .. } = owner;
+fn owner_sentence(owner: &KnownRegistration, now: Timestamp) -> String {
+    let KnownRegistration { port, at, node, .. } = owner;
     let age = seconds(micros(now.since(*at)));
     match node {
         Some(_) => format!(
@@ -151,8 +151,8 @@ fn owner_sentence(owner: &Registration, now: Timestamp) -> String {
 }
 
 /// The packet that shows the owner of the name.
-fn owner_evidence(owner: &Registration) -> Option<Evidence> {
-    let Registration { node, port, name, session_id, .. } = owner;
+fn owner_evidence(owner: &KnownRegistration) -> Option<Evidence> {
+    let KnownRegistration { node, port, name, session_id, .. } = owner;
     let what = match node {
         Some(_) => Shows::Note(format!("\"{name}\" registered, with port {port}").into()),
         None => Shows::epmd(EpmdTag::PORT2_RESP, format!("\"{name}\" is at port {port}")),

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::epmd_common::{self, Mapper, REMEMBERED, Registration, Registrations};
+use super::epmd_common::{self, KnownRegistration, Mapper, REMEMBERED, Registrations};
 use super::finding::{seconds, shown};
 use super::{Detection, Rule, RuleDoc};
 use crate::judge::JudgedConnection;
@@ -65,7 +65,7 @@ pub(super) struct RegistrationLost {
 /// A registration whose connection has closed.
 #[derive(Debug)]
 struct LostRegistration {
-    registration: Registration,
+    registration: KnownRegistration,
     close: PacketRef,
     closed_by: Option<Role>,
     /// The detection, until no connection can turn out to be the next registration.
@@ -272,7 +272,7 @@ fn detection(
     confidence: Confidence,
 ) -> Detection {
     let LostRegistration { registration, close, closed_by, .. } = lost;
-    let Registration { name, port, mapper, .. } = registration;
+    let KnownRegistration { name, port, mapper, .. } = registration;
     let sent = &session.seen.tcp.sides[role];
     let mapper = super::finding::address(mapper.end.ip, mapper.end.port);
     let sent_for = seconds(micros(last.since(close.at)));

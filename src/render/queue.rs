@@ -37,28 +37,28 @@ impl Rank {
 
 /// The sending end of the queue, which never blocks.
 pub struct Queue<W> {
-    shared: Arc<Shared<W>>,
+    shared: Arc<SharedQueue<W>>,
     /// Most bytes that the queue holds.
     most: usize,
 }
 
 /// The receiving end of the queue, for a thread of its own.
 pub struct Backlog<W> {
-    shared: Arc<Shared<W>>,
+    shared: Arc<SharedQueue<W>>,
     out: W,
 }
 
-struct Shared<W> {
-    state: Mutex<State<W>>,
+struct SharedQueue<W> {
+    state: Mutex<QueueState<W>>,
     /// Signals that the queue has lines, or is closed.
     ready: Condvar,
     /// Signals that lines were written.
     progress: Condvar,
 }
 
-struct State<W> {
+struct QueueState<W> {
     /// Lines by rank, each in order.
-    lines: [VecDeque<Line>; Rank::COUNT],
+    lines: [VecDeque<QueuedLine>; Rank::COUNT],
     /// Bytes in these lines, and in the block being written.
     bytes: usize,
     /// Sequence number of the next line.
@@ -76,7 +76,7 @@ struct State<W> {
     error: Option<io::Error>,
 }
 
-struct Line {
+struct QueuedLine {
     place: u64,
     text: Box<[u8]>,
 }
@@ -87,7 +87,7 @@ const OVERHEAD: usize = 64;
 /// Bytes of one write call.
 const BLOCK: usize = 64 << 10;
 
-impl Line {
+impl QueuedLine {
     fn cost(&self) -> usize {
         self.text.len().saturating_add(OVERHEAD)
     }
@@ -95,7 +95,7 @@ impl Line {
 
 /// A queue that ends in `out` and holds at most `most` bytes.
 pub fn queue<W: Write>(out: W, most: usize) -> (Queue<W>, Backlog<W>) {
-    let state = State {
+    let state = QueueState {
         lines: Default::default(),
         bytes: 0,
         next: 0,
@@ -107,7 +107,7 @@ pub fn queue<W: Write>(out: W, most: usize) -> (Queue<W>, Backlog<W>) {
         failed: false,
         error: None,
     };
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(SharedQueue {
         state: Mutex::new(state),
         ready: Condvar::new(),
         progress: Condvar::new(),
@@ -115,9 +115,9 @@ pub fn queue<W: Write>(out: W, most: usize) -> (Queue<W>, Backlog<W>) {
     (Queue { shared: Arc::clone(&shared), most }, Backlog { shared, out })
 }
 
-impl<W> Shared<W> {
+impl<W> SharedQueue<W> {
     /// Locks the state; a panic of another thread leaves it valid.
-    fn lock(&self) -> MutexGuard<'_, State<W>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -130,7 +130,7 @@ impl<W> Queue<W> {
             return;
         }
         let mut state = self.shared.lock();
-        let line = Line { place: state.next, text: text.into() };
+        let line = QueuedLine { place: state.next, text: text.into() };
         state.next += 1;
         while state.bytes.saturating_add(line.cost()) > self.most {
             if !state.leave_out_below(rank) {
@@ -199,7 +199,7 @@ impl<W> Queue<W> {
     }
 }
 
-impl<W> State<W> {
+impl<W> QueueState<W> {
     /// Drops the newest line of the lowest rank below `rank`. False if there is none.
     fn leave_out_below(&mut self, rank: Rank) -> bool {
         let least = self.lines.iter_mut().take(rank.index()).find(|lines| !lines.is_empty());

@@ -370,15 +370,15 @@ impl PairEffect {
             Unanswered, VersionMismatch,
         };
         match (it.outcome(), it.state()) {
-            (Connected, State::Established) => PairEffect::Established,
-            (Connected, State::Closed) => PairEffect::Ended,
+            (Connected, State::Established) => Self::Established,
+            (Connected, State::Closed) => Self::Ended,
             (
                 CookieMismatch | NameMismatch | NotAllowed | VersionMismatch | TlsMismatch
                 | TimedOut | Refused | Unanswered | Aborted,
                 _,
-            ) => PairEffect::Failed,
+            ) => Self::Failed,
             (Connected | AlreadyConnected | Superseded | Tls | NotDistribution | Incomplete, _) => {
-                PairEffect::None
+                Self::None
             }
         }
     }

@@ -25,7 +25,7 @@ pub enum ReadError {
     #[error(
         "line {line} is no event: {found}; expected one JSON object a line, as beamscope writes"
     )]
-    Line {
+    KeptLine {
         /// Number of the line, from 1.
         line: u64,
         /// What is wrong with it.
@@ -91,9 +91,9 @@ impl<R: BufRead> Records<R> {
         // The error may quote the line, which may contain control characters.
         let wrong = |found: &dyn ToString| {
             let found = escape(&found.to_string()).into_owned();
-            ReadError::Line { line: self.line, found }
+            ReadError::KeptLine { line: self.line, found }
         };
-        let line: Line<'_> = serde_json::from_slice(&self.buffer).map_err(|e| wrong(&e))?;
+        let line: KeptLine<'_> = serde_json::from_slice(&self.buffer).map_err(|e| wrong(&e))?;
         if line.v != u64::from(VERSION) {
             return Err(ReadError::Version { line: self.line, found: line.v });
         }
@@ -115,7 +115,7 @@ impl<R: BufRead> Records<R> {
 
 /// The fields of a line that are needed.
 #[derive(Deserialize)]
-struct Line<'a> {
+struct KeptLine<'a> {
     v: u64,
     #[serde(borrow)]
     timestamp: Cow<'a, str>,
@@ -131,19 +131,19 @@ struct Line<'a> {
 struct Record {
     state: State,
     outcome: Outcome,
-    initiator: Party,
-    acceptor: Party,
-    lookup: Option<Lookup>,
+    initiator: KeptParty,
+    acceptor: KeptParty,
+    lookup: Option<KeptLookup>,
 }
 
 #[derive(Deserialize)]
-struct Party {
+struct KeptParty {
     node: Option<Arc<str>>,
     ip: Option<IpAddr>,
 }
 
 #[derive(Deserialize)]
-struct Lookup {
+struct KeptLookup {
     asked: Arc<str>,
 }
 
