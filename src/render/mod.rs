@@ -1,9 +1,9 @@
 //! Output: events and messages in the form that was asked for.
 //!
 //! In: [`Event`]s and messages. Out: bytes on any [`io::Write`], for programs ([NDJSON](Format::Ndjson)) or
-//! people ([text](Format::Text)). [`Output`] filters, numbers and hands on; a [`Renderer`] gives each form,
-//! in a folder of its own, and [`Format::renderer`] is the table of them. Forms for people take their words
-//! from the [report](report), which they share. No threshold and no severity is decided here.
+//! people ([text](Format::Text)). [`Output`] filters, numbers and hands on; a `Renderer` gives each form,
+//! in a folder of its own, and `Options::renderer` is the table of them. Forms for people take their words
+//! from the report model, which they share. No threshold and no severity is decided here.
 //!
 //! The crate uses `serde_json` nowhere else.
 

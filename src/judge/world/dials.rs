@@ -152,7 +152,7 @@ impl Dials {
         })
     }
 
-    /// Whether the same dial was declined before, at least [`ANOTHER_TIME`] ago, and there is no dial in the other
+    /// Whether the same dial was declined before, at least `ANOTHER_TIME` ago, and there is no dial in the other
     /// direction.
     pub fn is_declined_again(&self, it: &JudgedConnection) -> bool {
         let hello = it.seen.message(MessageKind::SendName);
