@@ -8,6 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use super::machine;
+
 /// Name and place of each capture, in order of name.
 fn captures() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures");
@@ -30,6 +32,7 @@ fn is_capture(path: &Path) -> bool {
 
 /// Runs `check` on every capture, on all processors, and panics with everything that it found wrong.
 pub(crate) fn check_all(check: impl Fn(&Path) -> Vec<String> + Sync) {
+    let _others_wait = machine();
     let captures = captures();
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(Vec::new());

@@ -100,6 +100,7 @@ pub(crate) fn is_alone(test: &str) -> bool {
     if env::var_os(MARK).is_some() {
         return true;
     }
+    let _others_wait = machine();
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", test, "--test-threads=1"]).env(MARK, "1");
     let Output { status, stdout, stderr } = command.output().unwrap();
