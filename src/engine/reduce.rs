@@ -5,7 +5,7 @@
 //! back, or that come from several runs.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -176,9 +176,10 @@ pub(super) const FORGETS: &str =
 /// What was last reported of each connection that is not over.
 #[derive(Debug)]
 struct Reports {
-    last: HashMap<Arc<str>, Reported, RandomState>,
-    /// Ids in the order of their first report.
-    order: VecDeque<Arc<str>>,
+    /// By the hash of the connection's id: 24 bytes an entry, where the id itself would take three times as much.
+    last: HashMap<u64, Reported, RandomState>,
+    /// Hashes of the ids in the order of their first report.
+    order: VecDeque<u64>,
     capacity: usize,
 }
 
@@ -221,7 +222,7 @@ impl Reports {
         verdict: &Verdict,
         ended: &mut Vec<Outcome>,
     ) -> Option<NextReport> {
-        let id = &settled.connection.session_id;
+        let id = self.last.hasher().hash_one(&*settled.connection.session_id);
         let own = LastReport {
             outcome: verdict.outcome,
             state: seen.state(),
@@ -234,14 +235,14 @@ impl Reports {
             Occasion::Silent { .. } => connected && !seen.is_closed(),
             Occasion::Over if verdict.is_pending => false,
             Occasion::Over | Occasion::Quiet | Occasion::End => {
-                let known = self.last.get(id).copied();
+                let known = self.last.get(&id).copied();
                 let before = known.map(|known| known.last);
                 let is_news = before != Some(own);
                 let has_damage = seen.tcp.gaps + seen.tcp.conflicts > 0;
                 let was_damaged = known.is_some_and(|known| known.damage);
                 if seen.is_final {
                     ended.push(own.outcome);
-                    self.last.remove(id);
+                    self.last.remove(&id);
                 } else if is_news {
                     self.remember(id, Reported { last: own, damage: was_damaged || has_damage });
                 }
@@ -254,16 +255,18 @@ impl Reports {
         is_reported.then(|| NextReport { again: false, damage: Vec::new() })
     }
 
-    fn remember(&mut self, id: &Arc<str>, own: Reported) {
-        if self.last.insert(Arc::clone(id), own).is_some() {
+    fn remember(&mut self, id: u64, own: Reported) {
+        if self.last.insert(id, own).is_some() {
             return;
         }
-        self.order.push_back(Arc::clone(id));
+        self.order.push_back(id);
         while self.last.len() > self.capacity {
             let Some(oldest) = self.order.pop_front() else { return };
             self.last.remove(&oldest);
         }
-        if self.order.len() > ORDER_KEPT.max(self.last.len().saturating_mul(4)) {
+        // Ids of connections that ended are dropped in batches, once they are a fifth of the order: linear in all,
+        // and no more than that stays allocated.
+        if self.order.len() > self.last.len() + self.last.len() / 4 + ORDER_KEPT {
             self.order.retain(|id| self.last.contains_key(id));
         }
     }
@@ -292,5 +295,5 @@ fn damage(seen: &Observation) -> Vec<Anomaly> {
     found.map(|(_, kind, detail)| Anomaly::new(kind, detail)).collect()
 }
 
-/// Ids in the order below which none is dropped: little beside what else is kept.
+/// Ended ids that stay in the order in any case: little beside what else is kept.
 const ORDER_KEPT: usize = 4096;
