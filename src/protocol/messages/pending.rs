@@ -51,7 +51,7 @@ impl Entry {
 
 type EntryIndex = u16;
 
-/// Stands for no entry.
+/// The index that means "no entry".
 const NO_ENTRY: EntryIndex = EntryIndex::MAX;
 
 impl Default for PendingRequests {
