@@ -184,7 +184,7 @@ impl TestConnection {
         self
     }
 
-    /// Ends the capture.
+    /// Ends the capture at this moment.
     fn ends(&mut self) {
         let Self { limits, cookies, others, reassembly, out, message_memory, .. } = self;
         let context = context(limits, cookies, reassembly, message_memory, others);
