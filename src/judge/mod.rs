@@ -6,10 +6,12 @@
 #[cfg(test)]
 pub(crate) mod samples;
 mod tls;
+mod undelivered;
 mod verdict;
 pub mod world;
 
 pub use self::tls::{AlertContent, TlsAlert};
+pub use self::undelivered::{Loss, PeerSigns, TooLarge, Undelivered};
 #[cfg(test)]
 pub(crate) use self::verdict::judge_related;
 pub use self::verdict::{Confidence, Outcome, Protocol, Verdict, judge};

@@ -11,10 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tls::{self, TlsAlert};
+use super::undelivered::Undelivered;
 use super::world::{Ground, HostClue, PriorLookup, RelatedFacts, World};
 use crate::observe::{
     CloseFacts, CloseKind, HandshakeFacts, MessageKind, Observation, Opening, PerRole, Received,
-    Role, StatusText, TlsSign,
+    Role, SealedRecord, StatusText, TlsSign,
 };
 use crate::packet::PacketRef;
 use crate::stream::TcpOffset;
@@ -136,6 +137,8 @@ pub struct Verdict {
     pub missing_flags: DistFlags,
     /// The message that a side had waited for when it gave up.
     pub awaited: Option<MessageKind>,
+    /// Bytes of one side that do not arrive at the other: the reason of a failure, or why a connection stalls.
+    pub undelivered: Option<Box<Undelivered>>,
     /// Whether packets of the next second may still show another cause.
     pub is_pending: bool,
     /// The alert that ended a TLS connection: the first one in clear, else an encrypted one.
@@ -156,6 +159,7 @@ impl Verdict {
             detected_by: None,
             missing_flags: DistFlags(0),
             awaited: None,
+            undelivered: None,
             is_pending: false,
             tls_alert: None,
             lookup: None,
@@ -205,6 +209,7 @@ pub fn judge(seen: &Observation, world: &World) -> Verdict {
 pub(crate) fn judge_related(seen: &Observation, related: RelatedFacts) -> Verdict {
     let evaluation = Evaluation { seen, related: &related };
     let mut verdict = evaluation.verdict();
+    verdict.undelivered = evaluation.undelivered(verdict.outcome).map(Box::new);
     verdict.tls_alert = tls::alert(seen, evaluation.judged_close());
     evaluation.add_dialed_host(&mut verdict);
     verdict.lookup = related.lookup;
@@ -266,6 +271,22 @@ impl Evaluation<'_> {
         verdict.host = host;
     }
 
+    /// Bytes that do not arrive, if that concerns this outcome.
+    fn undelivered(&self, outcome: Outcome) -> Option<Undelivered> {
+        match outcome {
+            Outcome::TimedOut | Outcome::Aborted => self.undelivered_until_close(),
+            Outcome::Connected | Outcome::Tls | Outcome::Incomplete => {
+                Undelivered::of(self.seen, None)
+            }
+            _ => None,
+        }
+    }
+
+    /// Bytes that did not arrive before the first close.
+    fn undelivered_until_close(&self) -> Option<Undelivered> {
+        Undelivered::of(self.seen, self.judged_close().map(|(close, _)| close.mark.at))
+    }
+
     fn unanswered(&self) -> Verdict {
         if self.seen.syn_timed_out(Role::Initiator) {
             Verdict::likely(Outcome::Unanswered)
@@ -280,7 +301,7 @@ impl Evaluation<'_> {
         let sign = |sign: Option<(TlsSign, PacketRef)>| sign.map(|(sign, _)| sign);
         let outcome = match (sign(initiator.sign), sign(acceptor.sign)) {
             (None, None) => return None,
-            (Some(_), Some(_)) => Verdict::proven(Outcome::Tls),
+            (Some(_), Some(_)) => self.tls_flight_lost().unwrap_or(Verdict::proven(Outcome::Tls)),
             // The acceptor answered a `send_name` in clear with an alert.
             (None, Some(TlsSign::Alert)) if self.handshake().send_name.is_some() => {
                 Verdict::proven(Outcome::TlsMismatch).by(Role::Acceptor)
@@ -291,6 +312,20 @@ impl Evaluation<'_> {
         Some(outcome.over(Protocol::Tls))
     }
 
+    /// The verdict where both sides sent TLS records, and what one of them sent of its handshake did not arrive.
+    fn tls_flight_lost(&self) -> Option<Verdict> {
+        let lost = self.undelivered_until_close()?;
+        // What follows the Finished message of a side is encrypted, and it is the last of its handshake.
+        let is_over = |record: &SealedRecord| record.end <= lost.offset;
+        if self.seen.tls[lost.from].sealed.iter().any(is_over) {
+            return None;
+        }
+        Some(match self.judged_close() {
+            Some((_, by)) => Verdict::likely(Outcome::TimedOut).by(by),
+            None => Verdict::incomplete(),
+        })
+    }
+
     /// The verdict where only the initiator sent TLS records.
     fn tls_from_initiator_only(&self) -> Verdict {
         if self.handshake().status.is_some() || self.seen.foreign.acceptor.is_some() {
@@ -299,6 +334,9 @@ impl Evaluation<'_> {
         let Some((close, by)) = self.judged_close() else { return Verdict::incomplete() };
         if self.seen.tcp.sides.acceptor.bytes > 0 {
             return Verdict::incomplete();
+        }
+        if self.undelivered_until_close().is_some_and(|lost| lost.from == Role::Initiator) {
+            return Verdict::likely(Outcome::TimedOut).by(by);
         }
         let last = self.seen.tcp.sides.initiator.last_bytes.unwrap_or(close.mark.at);
         if close.mark.at.since(last) >= SILENCE {
@@ -327,6 +365,16 @@ impl Evaluation<'_> {
             // The acceptor accepted the initiator's digest, and made its own with another cookie.
             return Some(Verdict::proven(Outcome::CookieMismatch).by(Role::Initiator));
         }
+        if e.ack.is_some() && from_initiator == 0 {
+            let close = self.judged_close().filter(|(_, by)| *by == Role::Initiator);
+            if close.is_some_and(|(close, _)| !has_received_any(&close, e.ack.as_ref())) {
+                // The initiator never received the message that completes the handshake.
+                return None;
+            }
+            if close.is_none() && self.is_ack_lost() {
+                return Some(Verdict::incomplete());
+            }
+        }
         if e.reached().is_none() {
             // The capture began after the handshake: there are frames, and no digests to compare.
             return Some(Verdict::likely(Outcome::Connected));
@@ -348,6 +396,12 @@ impl Evaluation<'_> {
         } else {
             Verdict::likely(Outcome::Connected).not_excluding(&[refuses])
         })
+    }
+
+    /// Whether the acceptor sends its `challenge_ack` again and again, and receives no acknowledgement.
+    fn is_ack_lost(&self) -> bool {
+        let lost = Undelivered::of(self.seen, None).filter(|lost| lost.from == Role::Acceptor);
+        lost.zip(self.handshake().ack.as_ref()).is_some_and(|(lost, ack)| lost.offset < ack.end)
     }
 
     /// A refusal in a status message. It decides without a close, and may cross one.
@@ -633,6 +687,11 @@ fn known<'s, T>(
 /// Whether the closing side had received a message of its peer.
 fn has_received<T>(close: &CloseFacts, message: &Received<T>) -> bool {
     is_received(close, message.mark, message.end)
+}
+
+/// Whether the closing side had received a message of its peer, if that was sent at all.
+fn has_received_any<T>(close: &CloseFacts, message: Option<&Received<T>>) -> bool {
+    message.is_some_and(|message| has_received(close, message))
 }
 
 /// Whether the closing side had received its peer's stream up to `end`. An RST without an acknowledgement does not show

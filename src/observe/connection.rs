@@ -8,7 +8,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Foreign, HandshakeFacts, MessageKind, MessageSums, PerRole, Received, Role};
+use super::{
+    Delivery, Foreign, HandshakeFacts, MessageKind, MessageSums, PauseSpan, PerRole, Received, Role,
+};
 use crate::decode::Endpoint;
 use crate::packet::PacketRef;
 use crate::stream::TcpOffset;
@@ -121,6 +123,8 @@ pub struct TcpSide {
     pub fin_unseen: bool,
     /// The longest time for which its receive window was closed.
     pub stall: Option<Stall>,
+    /// What of its bytes arrived at the other side.
+    pub delivery: Delivery,
 }
 
 /// The SYN of one side, with its copies.
@@ -308,6 +312,10 @@ pub struct FrameTraffic {
     pub ticks: u64,
     /// Shortest time from one tick to the next.
     pub tick_period: Option<Duration>,
+    /// The last packet with a frame or a part of one.
+    pub last: Option<PacketRef>,
+    /// The longest time without bytes of this side before that packet.
+    pub longest_pause: Option<PauseSpan>,
     /// The first frame that a node would reject.
     pub corrupt: Option<CorruptFrame>,
 }

@@ -7,6 +7,7 @@
 
 mod anomaly;
 mod connection;
+mod delivery;
 mod epmd;
 mod handshake;
 mod ids;
@@ -16,6 +17,7 @@ mod sums;
 
 pub use self::anomaly::*;
 pub use self::connection::*;
+pub use self::delivery::*;
 pub use self::epmd::*;
 pub use self::handshake::*;
 pub use self::ids::*;
@@ -37,7 +39,7 @@ use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// Version of the serialized form of [`Recorded`]; a reader refuses any other.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// A fact with its position in the order of its run.
 #[derive(Clone, Debug, Deserialize, Serialize)]

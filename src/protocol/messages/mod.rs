@@ -157,6 +157,11 @@ impl MessageStream {
         self.last
     }
 
+    /// The longest time without bytes before the last packet that brought some.
+    pub(in crate::protocol) fn longest_pause(&self) -> Option<PauseSpan> {
+        self.silence.map(|(lasted, since)| pause((Duration::from_nanos(lasted), since)))
+    }
+
     /// The first frame that a node would refuse.
     pub(in crate::protocol) const fn corrupt(&self) -> Option<Corrupt> {
         self.corrupt
