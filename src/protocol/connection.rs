@@ -379,8 +379,12 @@ impl Connection {
     pub fn on_end(&mut self, now: Timestamp, context: &ConnContext<'_>, out: &mut ConnOutput) {
         let at = Now { at: now.max(self.tcp.last().at), frame: None };
         if !self.is_erlang() {
-            self.tcp.discard();
-            return;
+            // Segments of a stream that was joined in its middle wait for earlier ones. They may show what it is.
+            self.finish_streams(context, out);
+            if self.report_changes(at, context, out) == Keep::No || !self.is_erlang() {
+                self.tcp.discard();
+                return;
+            }
         }
         self.report(at, ReportReason::End, true, context, out);
         self.complete(at, out);
