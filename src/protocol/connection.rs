@@ -379,8 +379,8 @@ impl Connection {
     pub fn on_end(&mut self, now: Timestamp, context: &ConnContext<'_>, out: &mut ConnOutput) {
         let at = Now { at: now.max(self.tcp.last().at), frame: None };
         if !self.is_erlang() {
-            // Segments of a stream that was joined in its middle wait for earlier ones. They may show what it is.
-            self.finish_streams(context, out);
+            // A stream whose opening was not seen may still hold the bytes that show its protocol.
+            self.give_rest(context, out);
             if self.report_changes(at, context, out) == Keep::No || !self.is_erlang() {
                 self.tcp.discard();
                 return;

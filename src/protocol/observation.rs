@@ -98,7 +98,7 @@ impl Connection {
         context: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
-        self.finish_streams(context, out);
+        self.give_rest(context, out);
         let Self { tcp, protocol, .. } = &mut *self;
         match protocol {
             ProtocolState::Epmd(epmd) => epmd.on_end(tcp, now, reason, context.lost_until, out),
@@ -112,8 +112,8 @@ impl Connection {
         self.push_observation(now, occasion, is_final, context, out);
     }
 
-    /// Passes on all bytes that the streams hold, and the gaps between them.
-    pub(super) fn finish_streams(&mut self, context: &ConnContext<'_>, out: &mut ConnOutput) {
+    /// Passes all bytes on that the streams hold, and gaps before them: no segment is expected any more.
+    pub(super) fn give_rest(&mut self, context: &ConnContext<'_>, out: &mut ConnOutput) {
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
             let Self { tcp, transport, protocol, .. } = &mut *self;
             let opening = tcp.originator().is_some();
