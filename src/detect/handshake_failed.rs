@@ -79,7 +79,8 @@ impl Rule for HandshakeFailed {
     }
 
     fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
-        if !session.is_settled() {
+        // Bytes that did not arrive have a rule of their own.
+        if !session.is_settled() || session.verdict.undelivered.is_some() {
             return;
         }
         let sides = Sides::of(session);

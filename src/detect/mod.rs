@@ -25,6 +25,7 @@ mod finding;
 mod handshake_failed;
 mod incidents;
 mod known_tool;
+mod link_end;
 pub mod log_lines;
 mod name_in_use;
 mod name_mismatch;
@@ -32,6 +33,7 @@ mod node_not_registered;
 mod node_restarted;
 mod not_allowed;
 mod not_distribution;
+mod partition_cascade;
 mod registration_lost;
 mod registration_rejected;
 mod remote_execution;
@@ -39,8 +41,10 @@ mod same_name;
 mod simultaneous_connect;
 #[cfg(test)]
 mod tests;
+mod tick_timeout;
 mod tls_failure;
 mod tls_mismatch;
+mod undelivered;
 mod version_mismatch;
 
 use std::sync::Arc;
@@ -118,7 +122,10 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<registration_lost::RegistrationLost>::default(),
     || Box::<dist_port::DistPort>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
+    || Box::<undelivered::UndeliveredBytes>::default(),
+    || Box::<tick_timeout::TickTimeout>::default(),
     || Box::<connection_lost::ConnectionLost>::default(),
+    || Box::<partition_cascade::PartitionCascade>::default(),
     || Box::<corrupt_distribution::CorruptDistribution>::default(),
     || Box::<congested_link::CongestedLink>::default(),
     || Box::<duplicate_node::DuplicateNode>::default(),

@@ -209,6 +209,11 @@ impl Undelivered {
         }
     }
 
+    /// Whether small packets arrive and large ones do not.
+    pub const fn is_large(&self) -> bool {
+        matches!(self.loss, Loss::Large { .. })
+    }
+
     /// For how long the bytes were sent again.
     pub fn lasted(&self) -> Duration {
         self.last.map_or(Duration::ZERO, |last| last.at.since(self.since))

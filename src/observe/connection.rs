@@ -200,6 +200,13 @@ pub struct CloseFacts {
     pub is_whole: bool,
 }
 
+impl CloseFacts {
+    /// Whether an RST closed the connection.
+    pub fn is_reset(&self) -> bool {
+        self.kind == CloseKind::Rst
+    }
+}
+
 /// How a connection ended, or why an open one is reported.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -103,6 +103,10 @@ field_kinds! {
     Arity "arity" Call Number;
     /// Of an answer: the time since its request, in microseconds.
     LatencyUs "latency_us" Call Number;
+    /// Of global's `lost_connection`: the node that lost another one.
+    LostBy "lost_by" Call Text;
+    /// Of global's `lost_connection`: the node that it lost.
+    LostNode "lost_node" Call Text;
 }
 
 /// The parts of a message that fields belong to.
@@ -160,6 +164,11 @@ pub enum RuleTrigger {
     Execution(Execution),
     /// It has `global` on the other node disconnect, to prevent overlapping partitions.
     Disconnect,
+    /// It tells `global` on the other node that two nodes lost contact.
+    LostConnection {
+        /// Whether the sender is the node that lost the other one, and does not pass the news on.
+        by_sender: bool,
+    },
 }
 
 /// A message with its connection, as outputs and rules get it; valid until the next segment.
