@@ -361,11 +361,12 @@ impl Known {
         let node = &mut self.node;
         let Some(hello) = handshake.hello(role).map(|hello| &hello.what) else { return false };
         let mut is_new = false;
-        if let Some(port) = port {
-            if !node.dist_ports.contains(&port) && node.dist_ports.len() < MAX_PER_NODE {
-                node.dist_ports.push(port);
-                is_new = true;
-            }
+        if let Some(port) = port
+            && !node.dist_ports.contains(&port)
+            && node.dist_ports.len() < MAX_PER_NODE
+        {
+            node.dist_ports.push(port);
+            is_new = true;
         }
         if !node.versions.contains(&hello.version) {
             node.versions.push(hello.version);
