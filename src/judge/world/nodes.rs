@@ -209,10 +209,10 @@ impl Nodes {
         let last_sent = last_bytes.unwrap_or(hello.mark.at).max(hello.mark.at);
         let port = (role == Role::Acceptor).then(|| it.acceptor_end().port);
         let software = it.software(role)?;
-        if let Some(alive) = alive_of(name).filter(|_| !identity.is_tool) {
-            if self.at.len() < self.capacity {
-                self.at.insert((sighting.ip, alive.into()), Arc::clone(&identity.label));
-            }
+        if let Some(alive) = alive_of(name).filter(|_| !identity.is_tool)
+            && self.at.len() < self.capacity
+        {
+            self.at.insert((sighting.ip, alive.into()), Arc::clone(&identity.label));
         }
         if let Some(known) = self.known.get_mut(&identity.label) {
             let is_renamed = known.on_name(&identity, name);
