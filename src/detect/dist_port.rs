@@ -5,7 +5,7 @@
 //! mapping also lead to RST.
 
 use super::finding::{Sides, address, finding, looked_up, shown, syn_count};
-use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
+use super::{Detection, EndedBy, Ending, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
 use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{IcmpUnreachable, Role};
@@ -144,6 +144,9 @@ impl Rule for DistPort {
         };
         // A port that accepts no connection is one cause, however many nodes dial it.
         found.parties = format!("{port},{node}");
+        let is_blocked = found.rule == BLOCKED.rule;
+        let endings = [Ending::connection_of(session), Ending::accepted(session, is_blocked)];
+        found.ended_by = EndedBy::Any(endings.into());
         found.evidence.extend(looked_up(session));
         found.evidence.extend(shown(syn.map(|syn| syn.mark), Some(Role::Initiator), Shows::Syn));
         let answer = if session.seen.tcp.icmp.is_some() { Shows::Icmp } else { Shows::RST };

@@ -4,7 +4,7 @@
 //! whether the host is down or a packet filter is on the path.
 
 use super::finding::{address, shown, syn_count};
-use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
+use super::{Detection, EndedBy, Ending, Host, KnownAs, LogLine, Rule, RuleDoc, log_lines};
 use crate::judge::world::World;
 use crate::observe::{EpmdObservation, EpmdOutcome, Role, Settled};
 use crate::record::{Confidence, Severity, Shows};
@@ -109,7 +109,13 @@ impl Rule for EpmdUnreachable {
         ];
         let unanswered = epmd.outcome == EpmdOutcome::Unanswered;
         let is_closed = seen.icmp.is_none() && !unanswered;
+        let [client, host] =
+            [ids.src_ip, ids.dest_ip].map(|ip| KnownAs::AnyOf(Host::of(ip, settled)));
         out.push(Detection {
+            ended_by: EndedBy::Any(vec![
+                Ending::reply(settled, !is_closed),
+                Ending::connect(client, host),
+            ]),
             confidence: if unanswered { Confidence::Likely } else { Confidence::Proven },
             title,
             explanation,

@@ -3,7 +3,7 @@
 //! Evidence: ALIVE2_RESP with a result other than 0. EPMD has only one error code: the name may be in use, or may be
 //! invalid by its rules. The name itself shows which; the finding is proven if the owner of the name was seen.
 
-use super::epmd_common::{self, KnownRegistration, Mapper, Registrations};
+use super::epmd_common::{self, KnownRegistration, Mapper, Registrations, registers};
 use super::finding::{seconds, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
@@ -125,6 +125,7 @@ impl Rule for NameInUse {
             } else {
                 vec!["Start the node with a name of at most 255 characters in UTF-8.".to_owned()]
             },
+            ended_by: registers(settled, epmd),
             parties: format!("{mapper},{name}"),
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded: not_excluded.map(ToOwned::to_owned).into_iter().collect(),
