@@ -71,7 +71,7 @@ pub(super) struct NameInUse {
 
 impl Default for NameInUse {
     fn default() -> Self {
-        Self { known: Registrations::default(), left: VecDeque::new(), held: Held::new(MOMENT) }
+        Self { known: Registrations::default(), left: VecDeque::new(), held: Held::new(WAIT) }
     }
 }
 
@@ -111,7 +111,7 @@ impl EndedRegistration {
                 "A node at {} asked EPMD at {mapper} to register it as \"{name}\" and was refused, so it does \
                  not start under that name. The node with port {port} had the name, and closed its \
                  registration {} ms {when} the refusal. A node that is stopped and started at once does \
-                 this: EPMD gets the new request before it has seen the close. There is no second node.",
+                 this: EPMD gets the new request before it has seen the close.",
                 ids.src_ip,
                 apart.as_micros().div_ceil(1000)
             ),
@@ -146,9 +146,10 @@ impl Rule for NameInUse {
         {
             let session_id = Arc::clone(&ids.session_id);
             let ended = EndedRegistration { registration, close, session_id };
-            while let Some(mut held) =
-                self.held.take(|held| ended.is_of(held.about.0, &held.about.1))
-            {
+            while let Some(mut held) = self.held.take(|held| {
+                ended.is_of(held.about.0, &held.about.1)
+                    && close.at <= held.settled.at.after(MOMENT)
+            }) {
                 held.detection = ended.freed(held.detection, &held.settled);
                 out.push(held.at(settled.at));
             }
@@ -239,9 +240,12 @@ impl Rule for NameInUse {
     }
 }
 
-/// A registration that ends so shortly before or after a refusal was about to end: a restart stops the old
-/// one first.
-const MOMENT: Duration = Duration::from_secs(1);
+/// A registration that ends so shortly before or after a refusal was about to end: a restart stops the old one first, and
+/// the close and the request are on their way together.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// Time within which the close of a registration is reported.
+const WAIT: Duration = Duration::from_secs(1);
 
 /// Maximum of registrations that are remembered after their end.
 const REMEMBERED: usize = 256;
@@ -398,9 +402,11 @@ mod tests {
     #[test]
     fn a_holder_that_stays_or_left_long_ago_is_another_matter() {
         let holds = || answered(EpmdTag::ALIVE2_REQ, "b");
-        let stays = found::<NameInUse>(&[holds(), refused("b", |_| ()), leaves(11.0)]);
-        assert_eq!(stays.len(), 1);
-        assert_eq!(stays[0].severity, Severity::High);
+        for left in [9.1, 11.0] {
+            let stays = found::<NameInUse>(&[holds(), refused("b", |_| ()), leaves(left)]);
+            assert_eq!(stays.len(), 1);
+            assert_eq!(stays[0].severity, Severity::High);
+        }
         let long_ago = found::<NameInUse>(&[holds(), leaves(5.0), refused("b", |_| ())]);
         assert_eq!(long_ago[0].confidence, Confidence::Likely);
         let other = found::<NameInUse>(&[holds(), refused("c", |_| ()), leaves(9.0001)]);

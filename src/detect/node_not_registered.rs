@@ -296,13 +296,13 @@ mod tests {
     use crate::detect::tests::{Step, but};
     use crate::judge::samples::dial;
 
-    fn asks(at: f64, outcome: EpmdOutcome) -> Step {
+    fn asks(at: u32, outcome: EpmdOutcome) -> Step {
         let ends = ("10.0.0.1", "10.0.0.2", "asks");
-        epmd(ends, (at as u64, at), EpmdTag::PORT_PLEASE2_REQ, "b", outcome, |_| ())
+        epmd(ends, (at.into(), at.into()), EpmdTag::PORT_PLEASE2_REQ, "b", outcome, |_| ())
     }
 
     fn missing() -> Step {
-        asks(9.0, EpmdOutcome::NotRegistered)
+        asks(9, EpmdOutcome::NotRegistered)
     }
 
     fn link(peer: &str, named: bool) -> Step {
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_name_that_epmd_knew_before_was_registered() {
-        let found = only(&[asks(2.0, EpmdOutcome::Answered), missing()]);
+        let found = only(&[asks(2, EpmdOutcome::Answered), missing()]);
         assert!(found.explanation.contains("was registered with port 9100 7.0 s before"));
         let (local, tag) = (("10.0.0.2", "10.0.0.2", "own"), EpmdTag::ALIVE2_REQ);
         let registers = epmd(local, (2, 2.0), tag, "b", EpmdOutcome::Answered, |_| ());
