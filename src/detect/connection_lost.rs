@@ -269,7 +269,8 @@ fn life(session: &JudgedConnection, role: Role) -> Option<Life> {
 /// The detection of a reset by a node that lives on, as `sign` says.
 fn lives_on(pending: PendingReset, sign: &str, shown: &Evidence) -> Detection {
     let PendingReset { mut found, names: [x, y], .. } = pending;
-    found.title = format!("the connection between {x} and {y} was reset (RST from {x}), and {x} lives on");
+    found.title =
+        format!("the connection between {x} and {y} was reset (RST from {x}), and {x} lives on");
     found.explanation = format!(
         "While both were sending, an RST came from the address of {x}, with no FIN before it. {x} did not \
          end: {sign}. So a packet filter or a load balancer on the path reset the connection in the name of \

@@ -76,11 +76,12 @@ impl LinkEnd {
                     is_recent.then_some(Self::Closed { by, close })
                 })
             }
-            (CloseKind::Rst, Some((by, close))) if has_flowed(session) => unacknowledged
-                .or_else(|| {
+            (CloseKind::Rst, Some((by, close))) if has_flowed(session) => {
+                unacknowledged.or_else(|| {
                     let is_busy = may_be_end_of_node(session, by, close);
                     Some(Self::Reset { by, close, is_busy })
-                }),
+                })
+            }
             (CloseKind::InputEnd | CloseKind::Idle, None) => unacknowledged,
             _ => None,
         }
@@ -112,10 +113,9 @@ impl Silence {
         let silent = closer.peer();
         let lasted = time_since_bytes(session, closer, close)?;
         let last_bytes = sides[silent].last_bytes?;
-        let kernel =
-            sides[silent].last_segment.is_some_and(|segment| {
-                segment.since(last_bytes) * 2 >= lasted
-            });
+        let kernel = sides[silent]
+            .last_segment
+            .is_some_and(|segment| segment.since(last_bytes) * 2 >= lasted);
         let closer_talks =
             traffic[closer].last.is_some_and(|last| close.at.since(last.at) * 4 <= lasted);
         Some(Self {
@@ -146,7 +146,11 @@ impl Silence {
 
 /// Time from the last bytes of the peer of `closer` to the close. `None` if bytes that the capture lacks may have been
 /// sent later, or bytes that wait for a closed window to open were not sent yet.
-fn time_since_bytes(session: &JudgedConnection, closer: Role, close: PacketRef) -> Option<Duration> {
+fn time_since_bytes(
+    session: &JudgedConnection,
+    closer: Role,
+    close: PacketRef,
+) -> Option<Duration> {
     let sides = &session.seen.tcp.sides;
     let peer = &sides[closer.peer()];
     let stalled = sides[closer].stall.map_or(0, |stall| stall.lasted_us);

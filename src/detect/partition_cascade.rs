@@ -265,11 +265,13 @@ impl End {
         let closer = by.map_or("one side", |by| sides.side_and_peer(by).0);
         let other = by.map_or("the other", |by| sides.side_and_peer(by).1);
         let flag = if is_reset { "RST" } else { "FIN" };
-        let what = Shows::Note(format!("{closer} closed the connection with {other} ({flag})").into());
+        let what =
+            Shows::Note(format!("{closer} closed the connection with {other} ({flag})").into());
         let shown = shown(session.seen.closed(), None, what);
         let session_id = Arc::clone(session.session_id());
         Self {
-            shown: shown.map(|shown| Evidence { session_id: Some(Arc::clone(&session_id)), ..shown }),
+            shown: shown
+                .map(|shown| Evidence { session_id: Some(Arc::clone(&session_id)), ..shown }),
             session_id,
             nodes: sides.nodes,
             labels: [sides.initiator, sides.acceptor],
@@ -349,9 +351,8 @@ fn cascade(
         let end = fell.iter().find(|end| end.session_id == heard.session_id);
         let [from, to] = [heard.from, heard.from.peer()]
             .map(|role| end.and_then(|end| end.labels.get(role.index())));
-        let between = from.zip(to).map_or_else(String::new, |(from, to)| {
-            format!(" from {from} to {to}")
-        });
+        let between =
+            from.zip(to).map_or_else(String::new, |(from, to)| format!(" from {from} to {to}"));
         let what = Shows::Note(format!("global: {what}{between}").into());
         let shown = shown(Some(heard.mark), None, what)?;
         Some(Evidence { session_id: Some(Arc::clone(&heard.session_id)), ..shown })

@@ -167,7 +167,9 @@ impl TickTimeout {
             ),
             Reason::Runs => {
                 let lasted = seconds(micros(silence.lasted));
-                format!("{x} closed the connection after it had received nothing from {y} for {lasted}")
+                format!(
+                    "{x} closed the connection after it had received nothing from {y} for {lasted}"
+                )
             }
         };
         let own = silence.own_period.or_else(|| self.period_of(session, closer.peer()));

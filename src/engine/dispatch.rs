@@ -12,9 +12,7 @@ use std::sync::Arc;
 use super::Core;
 use crate::decode::Endpoint;
 use crate::observe::messages::{FieldKind, MessageEvent, RuleTrigger};
-use crate::observe::{
-    self, Fact, LostContact, Recorded, Settled, TriggerCall, TriggerMessage,
-};
+use crate::observe::{self, Fact, LostContact, Recorded, Settled, TriggerCall, TriggerMessage};
 use crate::protocol::{ConnEvent, ConnOutput, FollowReason, MessageDetail};
 use crate::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
 

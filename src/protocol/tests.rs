@@ -38,6 +38,8 @@ struct TestConnection {
     seq: [u32; 2],
     /// The acknowledgement number of the last segment of A and of B.
     acked: [u32; 2],
+    /// How far the stream of A arrived at B, and that of B at A.
+    arrived: [u32; 2],
     at: Timestamp,
     frame: u64,
     limits: Limits,
@@ -79,6 +81,7 @@ impl TestConnection {
             responder: B,
             seq: [1000, 5000],
             acked: [5000, 1000],
+            arrived: [1000, 5000],
             at: Timestamp::new(100, 0),
             frame: 0,
             limits: Limits::default(),
@@ -105,7 +108,7 @@ impl TestConnection {
         self.frame += 1;
         self.at = self.at.after(Duration::from_micros(50));
         let (own, peer) = (from.index(), from.peer().index());
-        self.acked[own] = self.seq[peer];
+        self.acked[own] = self.arrived[peer];
         let (flow, direction) = FlowKey::new(src, dst);
         let segment = Segment {
             frame: FrameRef { input: 0, number: self.frame },
@@ -123,6 +126,9 @@ impl TestConnection {
         };
         let advance = payload.len() as u32 + u32::from(flags & 0x03 != 0);
         self.seq[own] = self.seq[own].wrapping_add(advance);
+        if self.arrived[own] == segment.seq {
+            self.arrived[own] = self.seq[own];
+        }
         let Self { limits, cookies, others, reassembly, out, message_memory, reason, .. } = self;
         let context = context(limits, cookies, reassembly, message_memory, others);
         let connection =
@@ -155,6 +161,7 @@ impl TestConnection {
     fn loses(&mut self, from: Role, bytes: u32) -> &mut Self {
         let own = from.index();
         self.seq[own] = self.seq[own].wrapping_add(bytes);
+        self.arrived[own] = self.seq[own];
         self
     }
 

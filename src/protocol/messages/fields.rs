@@ -157,7 +157,8 @@ impl TermWriter<'_, '_, '_> {
     fn lost<'c>(&mut self, cursor: Cursor<'c>, lost: &LostConnection<'_>) -> Option<Cursor<'c>> {
         self.writer.begin_call();
         let names = [(FieldKind::LostBy, lost.by), (FieldKind::LostNode, lost.node)];
-        let is_known = |node: &Term<'_>| node.as_atom(self.atoms).is_some_and(|it| it.text().is_some());
+        let is_known =
+            |node: &Term<'_>| node.as_atom(self.atoms).is_some_and(|it| it.text().is_some());
         let known = names.into_iter().filter(|(_, node)| is_known(node));
         known.fold(Some(cursor), |cursor, (kind, node)| self.bare_atom(cursor?, kind, node))
     }
