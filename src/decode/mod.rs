@@ -329,7 +329,7 @@ pub struct Unreachable {
     pub dst: Endpoint,
     /// Sequence number of the quoted segment.
     pub seq: u32,
-    /// The largest packet that the next link carries, where the error says that the packet was larger: RFC 1191,
+    /// The largest packet that the next link carries, if the error is about a packet that was larger: RFC 1191,
     /// section 4, and RFC 4443, section 3.2. 0 from routers older than RFC 1191.
     pub mtu: Option<u32>,
 }

@@ -193,7 +193,7 @@ impl ConnectionLost {
         }
     }
 
-    /// Reports the pending resets that `is_it` selects, of nodes which live on, as `sign` and `shown` say.
+    /// Reports the pending resets that `is_it` selects, of nodes which live on, as `sign` and `shown` show.
     fn report(
         &mut self,
         is_it: impl Fn(&PendingReset) -> bool,
@@ -266,7 +266,7 @@ fn life(session: &JudgedConnection, role: Role) -> Option<Life> {
     }
 }
 
-/// The detection of a reset by a node that lives on, as `sign` says.
+/// The detection of a reset by a node that lives on, as `sign` shows.
 fn lives_on(pending: PendingReset, sign: &str, shown: &Evidence) -> Detection {
     let PendingReset { mut found, names: [x, y], .. } = pending;
     found.title =
@@ -385,3 +385,91 @@ const KERNEL_DELIVERS: Duration = Duration::from_secs(5);
 
 /// Maximum of nodes and resets kept.
 const REMEMBERED: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::epmd_common::tests::epmd;
+    use crate::detect::link_end::tests::{A, B, C, reset, session, unacknowledged};
+    use crate::detect::tests::{Step, detected};
+    use crate::judge::LossScope;
+    use crate::judge::samples::{dial, in_the_void, mark};
+    use crate::judge::world::HomeNets;
+
+    fn found(steps: &[Step]) -> Vec<Detection> {
+        detected(&mut ConnectionLost::default(), HomeNets::default(), steps)
+    }
+
+    fn titles(steps: &[Step]) -> Vec<String> {
+        found(steps).into_iter().map(|it| it.title).collect()
+    }
+
+    #[test]
+    fn a_reset_of_an_idle_connection_is_a_loss() {
+        let title = "the connection between a@h1 and b@h2 was reset (RST from a@h1)";
+        assert_eq!(titles(&[reset(1000, 60_000, false)]), [title]);
+    }
+
+    #[test]
+    fn a_reset_of_a_busy_connection_is_a_loss_once_the_node_shows_that_it_lives() {
+        let busy = || reset(59_950, 60_000, false);
+        assert!(titles(&[busy()]).is_empty(), "the node may have ended");
+        let title =
+            ["the connection between a@h1 and b@h2 was reset (RST from a@h1), and a@h1 lives on"];
+        assert_eq!(titles(&[busy(), dial(61_000, A, C).into()]), title);
+        assert_eq!(titles(&[dial(61_000, A, C).into(), busy()]), title, "known before");
+        let other = "a@h1/10.0.0.1/77";
+        assert!(titles(&[busy(), dial(61_000, other, C).into()]).is_empty(), "another creation");
+        assert!(titles(&[busy(), dial(61_000, B, C).into()]).is_empty(), "its peer lives");
+    }
+
+    #[test]
+    fn frames_that_a_kernel_may_still_deliver_show_no_life() {
+        let talks = |last: u64| {
+            let mut step = Step::from(dial(10, A, C).closed(last, [last; 2]));
+            session(&mut step).traffic.initiator.last = Some(mark(last));
+            step
+        };
+        assert!(titles(&[reset(59_950, 60_000, false), talks(61_000)]).is_empty());
+        assert_eq!(titles(&[reset(59_950, 60_000, false), talks(66_000)]).len(), 1);
+    }
+
+    #[test]
+    fn epmd_that_still_lists_a_node_shows_that_it_lives() {
+        let mut busy = reset(60_000, 60_000, false);
+        busy.session_mut().close(Role::Acceptor, mark(60_000));
+        session(&mut busy).tcp.sides.initiator.last_bytes = Some(crate::judge::samples::at(59_990));
+        let listed = |port: u16| {
+            let ends = ("10.0.0.1", "10.0.0.2", "e");
+            let outcome = EpmdOutcome::Answered;
+            epmd(ends, (62_000, 62.0), EpmdTag::PORT_PLEASE2_REQ, "b", outcome, |epmd| {
+                epmd.port = Some(port);
+                epmd.seen.reply = Some(mark(62_000));
+            })
+        };
+        assert_eq!(titles(&[busy.clone(), listed(9100)]).len(), 1);
+        assert!(titles(&[busy, listed(9101)]).is_empty(), "another start of the node");
+    }
+
+    #[test]
+    fn bytes_in_the_void_are_a_loss_unless_they_are_large() {
+        let title = "b@h2 no longer acknowledges what a@h1 sends";
+        assert_eq!(titles(&[unacknowledged(A, B, 3000, 10_000)]), [title]);
+        let with = |change: fn(&mut Undelivered)| {
+            let mut step = unacknowledged(A, B, 3000, 10_000);
+            let mut lost = in_the_void(3000, 10_000);
+            change(&mut lost);
+            step.session_mut().verdict.undelivered = Some(Box::new(lost));
+            titles(&[step])
+        };
+        assert_eq!(
+            with(|lost| lost.peer = PeerSigns::Sends),
+            ["what a@h1 sends no longer reaches b@h2"]
+        );
+        assert_eq!(
+            with(|lost| lost.peer = PeerSigns::Returned(mark(9000).at)),
+            ["b@h2 was away, and did not acknowledge what a@h1 sent"]
+        );
+        assert!(with(|lost| lost.loss = LossScope::Large { arrives: 200 }).is_empty());
+    }
+}

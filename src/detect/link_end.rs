@@ -2,7 +2,7 @@
 //!
 //! In: the settled observation of a connection. Out: [`LinkEnd`]. A node that is stopped, one whose tick time differs,
 //! and a path that is cut look alike to the peer; what the kernel of the silent side acknowledged, and whether that side
-//! answered the close, tells them apart.
+//! answered the close, distinguishes them.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::time::micros;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum LinkEnd {
     /// One side closed after it had received nothing for as long as a node waits.
-    Silent(Silence),
-    /// What one side sent was not acknowledged; the verdict says which.
+    Silent(LinkSilence),
+    /// What one side sent was not acknowledged; the verdict has the details.
     Unacknowledged,
     /// A reset ended it.
     Reset {
@@ -38,7 +38,7 @@ pub(super) enum LinkEnd {
 
 /// A silence after which the other side closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Silence {
+pub(super) struct LinkSilence {
     /// The side that closed.
     pub(super) closer: Role,
     /// Time from the last bytes of the silent side to the close.
@@ -68,7 +68,7 @@ impl LinkEnd {
                 // A side whose bytes did not arrive was not silent.
                 let lost = session.verdict.undelivered.as_ref();
                 let silence = match lost.filter(|lost| lost.from != by) {
-                    None => Silence::of(session, by, close).map(Self::Silent),
+                    None => LinkSilence::of(session, by, close).map(Self::Silent),
                     Some(_) => None,
                 };
                 silence.or(unacknowledged).or_else(|| {
@@ -88,7 +88,7 @@ impl LinkEnd {
     }
 }
 
-impl Silence {
+impl LinkSilence {
     /// The silence of one side before the other closed with FIN, however short.
     pub(super) fn before_close(session: &JudgedConnection) -> Option<Self> {
         if session.outcome() != Outcome::Connected || session.verdict.undelivered.is_some() {
@@ -211,7 +211,7 @@ pub(super) const DEFAULT_PERIOD: Duration = Duration::from_secs(15);
 /// Fewer frames show no habit.
 const TALKS: u64 = 5;
 
-/// `net_ticktime` is a whole number of seconds, and nobody sets it as low as this.
+/// `net_ticktime` is a whole number of seconds, and is never set as low as this in practice.
 pub(super) const SHORTEST_SILENCE: Duration = Duration::from_secs(3);
 
 /// A node that runs reads the close of its peer and closes well within this time.
@@ -225,3 +225,133 @@ const UNREAD: Duration = Duration::from_secs(5);
 
 /// A window that is closed for this long can delay ticks.
 const STALL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::detect::tests::{Step, but};
+    use crate::judge::Undelivered;
+    use crate::judge::samples::{at, dial, in_the_void, mark};
+    use crate::observe::{Observation, Occasion, PauseSpan, Stall};
+
+    pub(in crate::detect) const A: &str = "a@h1/10.0.0.1/1";
+    pub(in crate::detect) const B: &str = "b@h2/10.0.0.2/2";
+    pub(in crate::detect) const C: &str = "c@h3/10.0.0.3/3";
+
+    pub(in crate::detect) fn session(step: &mut Step) -> &mut Observation {
+        &mut step.session_mut().seen
+    }
+
+    /// The acceptor last sends at `last_sent`, and the initiator, which ticks every second, closes at `closed`, in
+    /// milliseconds. The kernel of the acceptor acknowledges until then.
+    pub(in crate::detect) fn closed(from: &str, to: &str, last_sent: u64, closed: u64) -> Step {
+        but(dial(0, from, to).closed(closed, [closed, last_sent]), |session| {
+            session.close(Role::Initiator, mark(closed));
+            session.seen.traffic.initiator.ticks = 5;
+            session.seen.traffic.initiator.tick_period = Some(Duration::from_secs(1));
+            session.seen.traffic.initiator.last = Some(mark(closed));
+            session.seen.tcp.sides.initiator.last_segment = Some(at(closed));
+            session.seen.tcp.sides.acceptor.last_segment = Some(at(closed));
+        })
+    }
+
+    pub(in crate::detect) fn reset(last_sent: u64, at: u64, is_answer: bool) -> Step {
+        let mut event = closed(A, B, last_sent, at);
+        let close = session(&mut event).tcp.close.as_mut().unwrap();
+        (close.kind, close.is_answer) = (CloseKind::Rst, is_answer);
+        event
+    }
+
+    /// The initiator's bytes of `since` are sent again until `end`, when the input ends.
+    pub(in crate::detect) fn unacknowledged(from: &str, to: &str, since: u64, end: u64) -> Step {
+        let mut event = closed(from, to, end, end);
+        let seen = session(&mut event);
+        (seen.occasion, seen.tcp.close) = (Occasion::End, None);
+        seen.tcp.last = mark(end);
+        event.session_mut().verdict.undelivered = Some(Box::new(in_the_void(since, end)));
+        event
+    }
+
+    fn end(mut step: Step, change: impl FnOnce(&mut Observation)) -> Option<LinkEnd> {
+        change(session(&mut step));
+        LinkEnd::of(step.session())
+    }
+
+    fn is_silent(end: Option<LinkEnd>) -> bool {
+        matches!(end, Some(LinkEnd::Silent(_)))
+    }
+
+    #[test]
+    fn silence_for_three_tick_periods_is_a_reason_to_close() {
+        assert!(is_silent(end(closed(A, B, 6000, 10_000), |_| {})));
+        let closes = end(closed(A, B, 8900, 10_000), |_| {});
+        assert!(matches!(closes, Some(LinkEnd::Closed { by: Role::Initiator, .. })), "{closes:?}");
+        let unknown = end(closed(A, B, 6000, 10_000), |seen| {
+            seen.traffic.initiator.tick_period = None;
+        });
+        assert!(!is_silent(unknown), "the tick time may be 60 s");
+    }
+
+    #[test]
+    fn missing_bytes_and_a_closed_window_are_no_silence() {
+        let lost = end(closed(A, B, 6000, 10_000), |seen| {
+            seen.tcp.sides.acceptor.missing_bytes = 4;
+        });
+        let stalled = end(closed(A, B, 6000, 10_000), |seen| {
+            let stall = Stall { since: mark(7000), lasted_us: 3_000_000, sent_bytes: true };
+            seen.tcp.sides.initiator.stall = Some(stall);
+        });
+        assert_eq!((lost, stalled), (None, None));
+    }
+
+    /// The acceptor, which had a message to send every 100 ms, is silent for 8 s, and then the initiator closes, which
+    /// never had the time to tick. The observation is made 2 s later.
+    fn talker(change: impl FnOnce(&mut Observation)) -> Option<LinkEnd> {
+        end(closed(A, B, 12_000, 20_000), |seen| {
+            seen.at = at(22_000);
+            seen.traffic.initiator.tick_period = None;
+            seen.traffic.acceptor.frames = 100;
+            let pause = PauseSpan { lasted_us: 100_000, since: mark(5000) };
+            seen.traffic.acceptor.longest_pause = Some(pause);
+            change(seen);
+        })
+    }
+
+    #[test]
+    fn a_talker_that_falls_silent_and_does_not_close_has_stopped() {
+        assert!(is_silent(talker(|_| {})));
+        let runs = talker(|seen| seen.tcp.sides.acceptor.closed_at = Some(at(20_001)));
+        assert!(!is_silent(runs), "it closed when its peer did: it runs");
+        assert!(!is_silent(talker(|seen| seen.at = at(20_100))), "it may still close");
+        let pauses = talker(|seen| {
+            let pause = PauseSpan { lasted_us: 7_000_000, since: mark(1000) };
+            seen.traffic.acceptor.longest_pause = Some(pause);
+        });
+        assert!(!is_silent(pauses), "it was as silent before");
+        assert!(!is_silent(talker(|seen| seen.lost_until = Some(at(20_500)))), "packets lack");
+    }
+
+    #[test]
+    fn a_side_whose_bytes_did_not_arrive_was_not_silent() {
+        let mut step = closed(A, B, 6000, 10_000);
+        let lost = Undelivered { from: Role::Acceptor, ..in_the_void(3000, 9000) };
+        step.session_mut().verdict.undelivered = Some(Box::new(lost));
+        assert_eq!(LinkEnd::of(step.session()), Some(LinkEnd::Unacknowledged));
+    }
+
+    #[test]
+    fn a_reset_just_after_bytes_may_be_the_end_of_a_node() {
+        let is_busy = |step: Step| match LinkEnd::of(step.session()) {
+            Some(LinkEnd::Reset { is_busy, .. }) => Some(is_busy),
+            _ => None,
+        };
+        assert_eq!(is_busy(reset(1000, 60_000, false)), Some(false));
+        assert_eq!(is_busy(reset(59_000, 60_000, false)), Some(true));
+        let answering = |last_sent: u64| {
+            let mut step = reset(60_000, 60_000, true);
+            session(&mut step).tcp.sides.initiator.last_bytes = Some(at(last_sent));
+            is_busy(step)
+        };
+        assert_eq!((answering(50_000), answering(59_900)), (Some(false), Some(true)));
+    }
+}

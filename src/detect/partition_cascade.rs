@@ -1,7 +1,7 @@
 //! Healthy connections that nodes close because two of them lost contact (`partition-cascade`).
 //!
 //! In: the messages of `global` about lost connections, and the ends of connections. `global` of a node that lost
-//! another one tells the nodes that both knew (`lost_connection`), and these ask both of them to disconnect
+//! another one informs the nodes that both knew (`lost_connection`), and these ask both of them to disconnect
 //! (`remove_connection`): that proves a cascade, whatever ended the first connection. Without such messages, closes of
 //! healthy connections within seconds after a pair lost contact are likely one.
 
@@ -56,7 +56,7 @@ const CASCADE: RuleDoc = RuleDoc {
 #[derive(Default)]
 pub(super) struct PartitionCascade {
     /// The last messages of `global` about lost connections that were not evaluated, at most [`REMEMBERED`].
-    heard: VecDeque<Heard>,
+    messages: VecDeque<GlobalMessage>,
     /// The last established connections that ended, at most [`REMEMBERED`].
     ends: VecDeque<End>,
     /// The last pairs that lost contact without a message of `global`, at most [`REMEMBERED`].
@@ -66,7 +66,7 @@ pub(super) struct PartitionCascade {
 }
 
 /// A message of `global` about a lost connection.
-struct Heard {
+struct GlobalMessage {
     session_id: Arc<str>,
     from: Role,
     mark: PacketRef,
@@ -76,7 +76,7 @@ struct Heard {
 enum News {
     /// It asks the receiver to disconnect from the sender.
     Disconnect,
-    /// It tells that the node `by` lost `node`, as far as their names are known.
+    /// It reports that the node `by` lost `node`, as far as their names are known.
     Lost { by_sender: bool, by: Option<Arc<str>>, node: Option<Arc<str>> },
 }
 
@@ -152,7 +152,7 @@ impl Rule for PartitionCascade {
             self.last_request = self.last_request.max(Some(mark.at));
         }
         let session_id = Arc::clone(&settled.connection.session_id);
-        remember(&mut self.heard, Heard { session_id, from, mark, news }, REMEMBERED);
+        remember(&mut self.messages, GlobalMessage { session_id, from, mark, news }, REMEMBERED);
     }
 
     fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
@@ -161,9 +161,9 @@ impl Rule for PartitionCascade {
 }
 
 impl PartitionCascade {
-    /// Reports what was heard, once a second has passed without more of it.
+    /// Reports what the messages show, once a second has passed without another one.
     fn evaluate(&mut self, now: Timestamp, out: &mut Vec<Detection>) {
-        let last = self.heard.iter().map(|heard| heard.mark.at).max();
+        let last = self.messages.iter().map(|message| message.mark.at).max();
         if last.is_some_and(|last| now > last.after(SETTLES)) {
             self.report(out);
         }
@@ -171,11 +171,11 @@ impl PartitionCascade {
 
     /// Reports the connections that were closed as `global` asked.
     fn report(&mut self, out: &mut Vec<Detection>) {
-        let heard: Vec<_> = std::mem::take(&mut self.heard).into();
-        let Some(first) = heard.iter().map(|heard| heard.mark.at).min() else { return };
-        let last = heard.iter().map(|heard| heard.mark.at).max().unwrap_or(first);
+        let messages: Vec<_> = std::mem::take(&mut self.messages).into();
+        let Some(first) = messages.iter().map(|message| message.mark.at).min() else { return };
+        let last = messages.iter().map(|message| message.mark.at).max().unwrap_or(first);
         let asks: Vec<_> =
-            heard.iter().filter(|heard| matches!(heard.news, News::Disconnect)).collect();
+            messages.iter().filter(|message| matches!(message.news, News::Disconnect)).collect();
         let is_asked = |end: &&End| {
             let ask = asks.iter().find(|ask| ask.session_id == end.session_id);
             ask.is_some_and(|ask| end.at.since(ask.mark.at) <= CASCADE_WITHIN)
@@ -185,25 +185,25 @@ impl PartitionCascade {
         if fell.is_empty() {
             return;
         }
-        let pair = self.pair(&heard);
+        let pair = self.pair(&messages);
         let first_end = pair.as_ref().and_then(|pair| self.first_end(pair, first));
-        out.push(cascade(&heard, &asks, &fell, pair, first_end, [first, last]));
+        out.push(cascade(&messages, &asks, &fell, pair, first_end, [first, last]));
     }
 
     /// The two nodes that lost contact first, as the messages name them.
-    fn pair(&self, heard: &[Heard]) -> Option<[String; 2]> {
+    fn pair(&self, messages: &[GlobalMessage]) -> Option<[String; 2]> {
         let mut names: Vec<&Arc<str>> = Vec::new();
         let mut senders: Vec<String> = Vec::new();
-        for heard in heard {
-            let News::Lost { by_sender, by, node } = &heard.news else { continue };
+        for message in messages {
+            let News::Lost { by_sender, by, node } = &message.news else { continue };
             for name in [by, node].into_iter().flatten() {
                 if !names.contains(&name) {
                     names.push(name);
                 }
             }
             if *by_sender && by.is_none() {
-                let session = self.ends.iter().find(|end| end.session_id == heard.session_id);
-                let label = session.and_then(|end| end.labels.get(heard.from.index()));
+                let session = self.ends.iter().find(|end| end.session_id == message.session_id);
+                let label = session.and_then(|end| end.labels.get(message.from.index()));
                 senders.extend(label.filter(|label| !senders.contains(label)).cloned());
             }
         }
@@ -289,7 +289,7 @@ impl End {
     }
 }
 
-/// A close that says nothing of a loss by itself.
+/// A close that shows no loss by itself.
 fn reset_or_closed(session: &JudgedConnection) -> Option<LinkEnd> {
     let (by, close) = session.seen.closed_by().zip(session.seen.closed())?;
     let is_connected = session.outcome() == crate::judge::Outcome::Connected;
@@ -298,8 +298,8 @@ fn reset_or_closed(session: &JudgedConnection) -> Option<LinkEnd> {
 
 /// The detection of a cascade that messages of `global` prove.
 fn cascade(
-    heard: &[Heard],
-    asks: &[&Heard],
+    messages: &[GlobalMessage],
+    asks: &[&GlobalMessage],
     fell: &[&End],
     pair: Option<[String; 2]>,
     first_end: Option<&End>,
@@ -347,22 +347,22 @@ fn cascade(
         None => CASCADE.remedy.first().copied().unwrap_or_default().to_owned(),
     };
     let rest = CASCADE.remedy.iter().skip(1).map(ToString::to_string);
-    let message = |heard: &Heard, what: &str| {
-        let end = fell.iter().find(|end| end.session_id == heard.session_id);
-        let [from, to] = [heard.from, heard.from.peer()]
+    let evidence_of = |message: &GlobalMessage, what: &str| {
+        let end = fell.iter().find(|end| end.session_id == message.session_id);
+        let [from, to] = [message.from, message.from.peer()]
             .map(|role| end.and_then(|end| end.labels.get(role.index())));
         let between =
             from.zip(to).map_or_else(String::new, |(from, to)| format!(" from {from} to {to}"));
         let what = Shows::Note(format!("global: {what}{between}").into());
-        let shown = shown(Some(heard.mark), None, what)?;
-        Some(Evidence { session_id: Some(Arc::clone(&heard.session_id)), ..shown })
+        let shown = shown(Some(message.mark), None, what)?;
+        Some(Evidence { session_id: Some(Arc::clone(&message.session_id)), ..shown })
     };
-    let told = heard.iter().find(|heard| matches!(heard.news, News::Lost { .. }));
+    let first_news = messages.iter().find(|it| matches!(it.news, News::Lost { .. }));
     let mut evidence: Vec<_> = first_end.and_then(|end| end.shown.clone()).into_iter().collect();
-    evidence.extend(told.and_then(|told| message(told, "lost_connection")));
+    evidence.extend(first_news.and_then(|news| evidence_of(news, "lost_connection")));
     for end in fell.iter().take(SHOWN) {
         let ask = asks.iter().find(|ask| ask.session_id == end.session_id);
-        evidence.extend(ask.and_then(|ask| message(ask, "remove_connection")));
+        evidence.extend(ask.and_then(|ask| evidence_of(ask, "remove_connection")));
         evidence.extend(end.shown.clone());
     }
     evidence.sort_by_key(|evidence| evidence.frame);
@@ -430,7 +430,7 @@ fn milliseconds(time: Duration) -> String {
 /// Nodes report a loss to each other at once, and disconnect as soon as they receive the report.
 const CASCADE_WITHIN: Duration = Duration::from_secs(5);
 
-/// A cascade is over when `global` has said nothing more for this long.
+/// A cascade is over when no message of `global` has followed for this long.
 const SETTLES: Duration = Duration::from_secs(1);
 
 /// `global` learns of a lost connection at once, and a capture may show the end of that connection later.
@@ -441,3 +441,110 @@ const SHOWN: usize = 8;
 
 /// Maximum of messages, closes and losses kept: far more than occur within [`CASCADE_WITHIN`].
 const REMEMBERED: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::link_end::tests::{A, B, C, closed, reset, unacknowledged};
+    use crate::detect::tests::{Step, detected};
+    use crate::judge::samples::mark;
+    use crate::judge::world::HomeNets;
+    use crate::limits::Limits;
+    use crate::observe::LostContact;
+
+    fn inferred(steps: &[Step]) -> usize {
+        let rule = &mut PartitionCascade::default();
+        detected(rule, HomeNets::default(), steps).len()
+    }
+
+    #[test]
+    fn a_close_soon_after_a_loss_of_one_of_its_nodes_is_a_cascade() {
+        let healthy = |ms| closed(C, A, ms, ms);
+        assert_eq!(inferred(&[healthy(6000), unacknowledged(A, B, 3000, 10_000)]), 1);
+        assert_eq!(inferred(&[unacknowledged(A, B, 3000, 10_000), healthy(12_000)]), 1);
+        assert_eq!(inferred(&[closed(A, B, 6000, 10_000), healthy(10_100)]), 1);
+    }
+
+    #[test]
+    fn closes_without_a_loss_and_closes_of_other_nodes_are_no_cascade() {
+        let healthy = |ms| closed(C, A, ms, ms);
+        assert_eq!(inferred(&[healthy(100), closed(B, A, 120, 120)]), 0, "a node that stops");
+        assert_eq!(inferred(&[reset(59_990, 60_000, false), healthy(60_001)]), 0, "one that ends");
+        assert_eq!(inferred(&[healthy(2000), unacknowledged(A, B, 3000, 10_000)]), 0, "before");
+        assert_eq!(inferred(&[unacknowledged(A, B, 3000, 10_000), healthy(20_000)]), 0, "after");
+        let others = closed(C, "d@h4/10.0.0.4/4", 6000, 6000);
+        assert_eq!(inferred(&[unacknowledged(A, B, 3000, 10_000), others]), 0);
+    }
+
+    fn message(
+        of: &Step,
+        ms: u64,
+        trigger: RuleTrigger,
+        lost: Option<[&str; 2]>,
+    ) -> (Settled, TriggerMessage) {
+        let settled = of.session().settled.clone();
+        let lost = lost.map(|[by, node]| LostContact {
+            by: Some(by.into()).filter(|_| !by.is_empty()),
+            node: Some(node.into()),
+        });
+        let message = TriggerMessage {
+            mark: mark(ms),
+            from: Role::Initiator,
+            operation: "REG_SEND".into(),
+            trigger,
+            call: None,
+            lost,
+        };
+        (settled, message)
+    }
+
+    /// The connection of C and A with these messages, closed a moment later, and perhaps that of A and B before.
+    fn detected_with(lost: Option<[&str; 2]>, asks: bool, before: Option<&Step>) -> Vec<Detection> {
+        let (world, mut out) = (World::new(&Limits::default(), HomeNets::default()), Vec::new());
+        let mut rule = PartitionCascade::default();
+        if let Some(before) = before {
+            rule.on_session(before.session(), &world, &mut out);
+        }
+        let step = closed(C, A, 60_004, 60_005);
+        let by_sender = RuleTrigger::LostConnection { by_sender: false };
+        for (trigger, lost) in [(by_sender, lost), (RuleTrigger::Disconnect, None)] {
+            if trigger == RuleTrigger::Disconnect && !asks {
+                continue;
+            }
+            let (settled, message) = message(&step, 60_002, trigger, lost);
+            rule.on_message(&settled, &message, &mut out);
+        }
+        rule.on_session(step.session(), &world, &mut out);
+        assert!(out.is_empty(), "more of it may follow");
+        rule.on_end(&world, &mut out);
+        out
+    }
+
+    #[test]
+    fn messages_of_global_prove_a_cascade_whatever_ended_the_first_connection() {
+        let lost = Some(["a@h1", "b@h2"]);
+        let found = detected_with(lost, true, None);
+        assert_eq!(
+            found[0].title,
+            "global closed a healthy connection after a@h1 and b@h2 lost contact"
+        );
+        assert_eq!(found[0].confidence, Confidence::Proven);
+        assert!(found[0].explanation.contains("How their connection ended is not in this capture"));
+        assert_eq!(found[0].nodes.len(), 3);
+        let found = detected_with(lost, true, Some(&reset(59_990, 60_000, false)));
+        assert!(found[0].explanation.contains("had ended with an RST from a@h1"));
+        let found = detected_with(lost, true, Some(&closed(A, B, 59_990, 60_000)));
+        assert!(found[0].explanation.contains("a@h1 had closed their connection"));
+    }
+
+    #[test]
+    fn news_of_a_loss_without_a_request_to_disconnect_is_no_cascade() {
+        assert!(detected_with(Some(["a@h1", "b@h2"]), false, None).is_empty());
+    }
+
+    #[test]
+    fn a_pair_whose_names_do_not_show_is_not_named() {
+        let found = detected_with(Some(["", "b@h2"]), true, None);
+        assert!(found[0].title.ends_with("after nodes lost contact with each other"));
+    }
+}

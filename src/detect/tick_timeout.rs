@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::finding::{Sides, finding, seconds, shown};
-use super::link_end::{DEFAULT_PERIOD, LinkEnd, PERIODS, SHORTEST_SILENCE, Silence};
+use super::link_end::{DEFAULT_PERIOD, LinkEnd, LinkSilence, PERIODS, SHORTEST_SILENCE};
 use super::undelivered;
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::JudgedConnection;
@@ -129,7 +129,7 @@ impl TickTimeout {
         session.seen.traffic[role].tick_period.or_else(elsewhere)
     }
 
-    fn reason(&self, session: &JudgedConnection, silence: &Silence) -> Reason {
+    fn reason(&self, session: &JudgedConnection, silence: &LinkSilence) -> Reason {
         let silent = silence.closer.peer();
         if !silence.kernel {
             return Reason::HostSilent;
@@ -146,7 +146,7 @@ impl TickTimeout {
         }
     }
 
-    fn timed_out(&self, session: &JudgedConnection, silence: &Silence) -> Option<Detection> {
+    fn timed_out(&self, session: &JudgedConnection, silence: &LinkSilence) -> Option<Detection> {
         let sides = Sides::of(session);
         let closer = silence.closer;
         let (x, y) = sides.side_and_peer(closer);
@@ -191,8 +191,8 @@ impl TickTimeout {
     }
 
     /// A node that is always busy sends no ticks. If its peer only ever answers ticks, nothing comes back, and the busy
-    /// node closes when its tick time, which does not show, is over. A second time after the same silence tells that
-    /// from a person who disconnects.
+    /// node closes when its tick time, which does not show, is over. A second time after the same silence excludes a
+    /// person who disconnects.
     fn cut_off_while_busy(&mut self, session: &JudgedConnection) -> Option<Detection> {
         let silence = busy_silence(session)?;
         let sides = Sides::of(session);
@@ -212,7 +212,7 @@ impl TickTimeout {
 /// Whether the silent side is a node that sends ticks only in answer to ticks, and got none: it is no Erlang virtual
 /// machine, it is visible, and its peer had messages to send all the time. To a hidden node, a busy one sends ticks all
 /// the same (`erts/emulator/beam/dist.c`).
-fn only_answers(session: &JudgedConnection, silence: &Silence) -> bool {
+fn only_answers(session: &JudgedConnection, silence: &LinkSilence) -> bool {
     let (silent, closer) = (silence.closer.peer(), silence.closer);
     let traffic = &session.seen.traffic;
     let hello = session.seen.handshake.hello(silent);
@@ -225,17 +225,17 @@ fn only_answers(session: &JudgedConnection, silence: &Silence) -> bool {
 }
 
 /// The silence of such a node before a close whose tick time does not show.
-fn busy_silence(session: &JudgedConnection) -> Option<Silence> {
-    let silence = Silence::before_close(session)?;
+fn busy_silence(session: &JudgedConnection) -> Option<LinkSilence> {
+    let silence = LinkSilence::before_close(session)?;
     let runs = silence.kernel && silence.answers_close == Some(true);
     let is_long = silence.lasted >= SHORTEST_SILENCE;
     (runs && is_long && only_answers(session, &silence)).then_some(silence)
 }
 
-/// What the silence means, after the sentence that tells its length.
+/// What the silence means, after the sentence with its length.
 fn explain(
     session: &JudgedConnection,
-    silence: &Silence,
+    silence: &LinkSilence,
     reason: Reason,
     own: Option<Duration>,
     [x, y]: [&str; 2],
@@ -293,7 +293,7 @@ fn explain(
 }
 
 fn remedy(
-    silence: &Silence,
+    silence: &LinkSilence,
     reason: Reason,
     own: Option<Duration>,
     x: &str,
@@ -363,3 +363,140 @@ fn warning(
 
 /// Maximum of tick periods and silences kept: more than a large cluster has nodes.
 const REMEMBERED: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::link_end::tests::{A, B, C, closed, session};
+    use crate::detect::tests::{Step, but, detected};
+    use crate::judge::samples::{at, dial, mark};
+    use crate::judge::world::HomeNets;
+    use crate::observe::Observation;
+
+    fn found(steps: &[Step]) -> Vec<Detection> {
+        detected(&mut TickTimeout::default(), HomeNets::default(), steps)
+    }
+
+    /// The acceptor is silent for 4 s, four times the tick period of the initiator, which then closes.
+    fn silent(change: impl FnOnce(&mut Observation)) -> Detection {
+        let mut step = closed(A, B, 6000, 10_000);
+        session(&mut step).at = at(12_000);
+        change(session(&mut step));
+        let mut found = found(&[step]);
+        assert_eq!(found.len(), 1);
+        found.remove(0)
+    }
+
+    fn answers(seen: &mut Observation) {
+        seen.tcp.sides.acceptor.closed_at = Some(at(10_001));
+    }
+
+    #[test]
+    fn a_node_that_hangs_is_one_cause_for_all_its_peers() {
+        let found = found(&[closed(A, B, 6000, 10_000), closed(C, B, 6000, 10_200)]);
+        let parties: Vec<_> = found.iter().map(|it| (it.rule, &*it.parties)).collect();
+        assert_eq!(parties, [("tick-timeout", "b@h2"), ("tick-timeout", "b@h2")]);
+    }
+
+    #[test]
+    fn a_node_that_does_not_close_either_was_stopped() {
+        let found = silent(|_| {});
+        assert_eq!(found.title, "b@h2 fell silent, and a@h1 closed the connection");
+        assert!(found.explanation.contains("the node did not run"), "{}", found.explanation);
+        assert!(found.remedy[0].starts_with("Check b@h2: was it suspended"));
+    }
+
+    #[test]
+    fn a_host_without_acknowledgements_is_not_its_node() {
+        let found = silent(|seen| seen.tcp.sides.acceptor.last_segment = Some(at(6000)));
+        assert!(found.explanation.contains("the host or the network was down"));
+        assert!(found.remedy[0].starts_with("Check the host of b@h2"));
+    }
+
+    #[test]
+    fn a_node_that_closes_at_once_may_have_another_tick_time() {
+        let found = silent(answers);
+        assert!(found.remedy[0].starts_with("Compare net_ticktime"), "{:?}", found.remedy);
+        assert!(found.explanation.contains("if its net_ticktime is longer"));
+    }
+
+    #[test]
+    fn a_longer_tick_period_of_the_silent_side_is_the_cause() {
+        let rarely = |seen: &mut Observation| {
+            answers(seen);
+            seen.traffic.acceptor.tick_period = Some(Duration::from_secs(15));
+        };
+        let found = silent(rarely);
+        assert_eq!(
+            found.title,
+            "a@h1 closed the connection with b@h2, which ticks less often than a@h1 expects"
+        );
+        assert_eq!(found.remedy.len(), 1);
+    }
+
+    #[test]
+    fn the_tick_period_on_another_connection_counts_too() {
+        let mut other = closed(C, B, 19_000, 20_000);
+        session(&mut other).traffic.initiator.tick_period = Some(Duration::from_secs(15));
+        session(&mut other).traffic.acceptor.tick_period = Some(Duration::from_secs(15));
+        let mut step = closed(A, B, 6000, 10_000);
+        answers(session(&mut step));
+        let found = found(&[other, step]);
+        assert!(found[0].title.contains("ticks less often"), "{}", found[0].title);
+    }
+
+    #[test]
+    fn the_same_tick_period_means_that_the_node_was_held_up() {
+        let found = silent(|seen| {
+            answers(seen);
+            seen.traffic.acceptor.tick_period = Some(Duration::from_secs(1));
+        });
+        assert!(found.remedy[0].starts_with("Check b@h2"), "{:?}", found.remedy);
+    }
+
+    /// A busy node without ticks closes `lasted` ms after the last byte of a visible node that is no Erlang virtual
+    /// machine.
+    fn cut_off(at_ms: u64, lasted: u64, flags: u64) -> Step {
+        let vm = 0xd_07df_7fbd;
+        let end = at_ms + lasted;
+        but(dial(at_ms, A, B).flags(vm, flags).closed(end, [end, at_ms]), |judged| {
+            judged.close(Role::Initiator, mark(end));
+            judged.seen.traffic.initiator.messages = 80;
+            judged.seen.traffic.initiator.last = Some(mark(end - 50));
+            judged.seen.tcp.sides.acceptor.last_segment = Some(at(end));
+            judged.seen.tcp.sides.acceptor.closed_at = Some(at(end + 1));
+        })
+    }
+
+    const C_NODE: u64 = 0x4_0707_4f9d;
+
+    #[test]
+    fn a_busy_node_that_cuts_off_one_which_only_answers_ticks_is_a_matter_of_the_two() {
+        let found = found(&[cut_off(0, 8100, C_NODE), cut_off(20_000, 8400, C_NODE)]);
+        let severities: Vec<_> = found.iter().map(|it| (it.severity, it.confidence)).collect();
+        assert_eq!(
+            severities,
+            [(Severity::Low, Confidence::Possible), (Severity::Medium, Confidence::Likely)]
+        );
+        assert!(found[1].title.ends_with("which only answers ticks, and got none"));
+    }
+
+    #[test]
+    fn a_hidden_node_a_virtual_machine_and_a_short_silence_are_not_cut_off() {
+        assert!(found(&[cut_off(0, 8100, C_NODE & !1)]).is_empty(), "hidden");
+        assert!(found(&[cut_off(0, 8100, 0xd_07df_7fbd)]).is_empty(), "a virtual machine");
+        assert!(found(&[cut_off(0, 900, C_NODE)]).is_empty(), "short");
+    }
+
+    #[test]
+    fn a_silence_is_reported_while_it_lasts() {
+        let dial = || dial(0, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2");
+        let warned = but(dial(), |session| {
+            let last = PacketRef { at: at(0), ..mark(7) };
+            session.seen.occasion = Occasion::Silent { role: Role::Acceptor, last };
+        });
+        let out = found(&[warned]);
+        assert_eq!(out[0].title, "b@h has fallen silent, and a@h will close the connection");
+        assert_eq!((out.len(), out[0].severity), (1, Severity::Medium));
+    }
+}

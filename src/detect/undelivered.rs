@@ -13,7 +13,7 @@ use super::finding::{Sides, closed, finding, looked_up, seconds, shown};
 use super::{Detection, EndedBy, Ending, LogLine, Rule, RuleDoc, epmd_common, log_lines};
 use crate::decode::Endpoint;
 use crate::judge::world::World;
-use crate::judge::{JudgedConnection, Loss, Outcome, PeerSigns, Protocol, Undelivered};
+use crate::judge::{JudgedConnection, LossScope, Outcome, PeerSigns, Protocol, Undelivered};
 use crate::limits::remember;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Confidence, Evidence, Severity, Shows};
@@ -55,7 +55,7 @@ const LOSS: RuleDoc = RuleDoc {
 const MTU: RuleDoc = RuleDoc {
     rule: "path-mtu",
     severity: Severity::High,
-    summary: "small packets arrive and large ones do not: MTU on the path",
+    summary: "small packets arrive and large ones do not (MTU)",
     symptom: "nodes connect and small calls work; the first large message stalls the connection \
               until it is closed",
     meaning: "Segments up to some size arrive and are acknowledged; a larger one is sent again and \
@@ -266,13 +266,13 @@ fn what(session: &JudgedConnection, lost: &Undelivered) -> String {
 fn title(lost: &Undelivered, from: &str, to: &str, what: &str) -> String {
     let is_gone = matches!(lost.peer, PeerSigns::Silent | PeerSigns::Returned(_));
     match lost.loss {
-        Loss::Large { .. } => format!("large packets from {from} do not reach {to}"),
+        LossScope::Large { .. } => format!("large packets from {from} do not reach {to}"),
         _ if is_gone => format!("{to} does not acknowledge what {from} sends"),
-        Loss::Payload => format!("what {from} sends does not reach {to}"),
-        Loss::FromThen if what.starts_with("its ") || what.ends_with("bytes") => {
+        LossScope::Payload => format!("what {from} sends does not reach {to}"),
+        LossScope::FromThen if what.starts_with("its ") || what.ends_with("bytes") => {
             format!("what {from} sends no longer reaches {to}")
         }
-        Loss::FromThen => format!("{what} from {from} does not reach {to}"),
+        LossScope::FromThen => format!("{what} from {from} does not reach {to}"),
     }
 }
 
@@ -302,20 +302,20 @@ pub(super) fn arrives(lost: &Undelivered, from: &str) -> String {
         );
     }
     match lost.loss {
-        Loss::Large { arrives } => format!(
+        LossScope::Large { arrives } => format!(
             "Segments of up to {arrives} bytes were acknowledged; those of {size} bytes were not: a link on \
              the path carries smaller packets than {from} sends (MTU)."
         ),
-        Loss::Payload if size > 0 && lost.may_be_size() => format!(
+        LossScope::Payload if size > 0 && lost.may_be_size() => format!(
             "The connection opened, so packets without payload pass. Nothing with payload from {from} was \
              acknowledged, and the first segment has {size} bytes: either all payload is dropped, or packets \
              of that size (MTU)."
         ),
-        Loss::Payload => format!(
+        LossScope::Payload => format!(
             "The connection opened, so packets without payload pass; nothing with payload from {from} was \
              acknowledged."
         ),
-        Loss::FromThen => match lost.pause {
+        LossScope::FromThen => match lost.pause {
             Some(pause) => format!(
                 "Everything before was acknowledged, and then nothing had passed for {}: a firewall or NAT \
                  that forgets idle connections drops what follows.",

@@ -15,7 +15,7 @@ pub mod world;
 pub use self::identity::Identity;
 pub use self::software::{Demands, Implementation, Software};
 pub use self::tls::{AlertContent, TlsAlert};
-pub use self::undelivered::{Loss, PeerSigns, TooLarge, Undelivered};
+pub use self::undelivered::{LossScope, PeerSigns, TooLarge, Undelivered};
 #[cfg(test)]
 pub(crate) use self::verdict::judge_related;
 pub use self::verdict::{Confidence, Outcome, Protocol, Verdict, judge};

@@ -1,6 +1,6 @@
 //! Bytes that one side sent and that do not arrive at the other.
 //!
-//! In: what of each direction was acknowledged, and when each side was last heard. Out: [`Undelivered`]: which direction
+//! In: what of each direction was acknowledged, and when each side last sent a packet. Out: [`Undelivered`]: which direction
 //! loses what, and whether the receiving side was there meanwhile. A side that retransmits for seconds received no
 //! acknowledgement; that holds even where the capture lacks other packets.
 
@@ -33,7 +33,7 @@ pub struct Undelivered {
     /// The last packet that brought them, if they were sent again.
     pub last: Option<PacketRef>,
     /// What of the direction arrives, and what does not.
-    pub loss: Loss,
+    pub loss: LossScope,
     /// What the capture has of the other side from then on.
     pub peer: PeerSigns,
     /// The time before them in which no byte passed in either direction.
@@ -44,7 +44,7 @@ pub struct Undelivered {
 
 /// What of one direction arrives, and what does not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Loss {
+pub enum LossScope {
     /// No segment with bytes was ever acknowledged.
     Payload,
     /// Segments up to this number of bytes were acknowledged, and larger ones are not, while the other side is there.
@@ -72,7 +72,7 @@ pub enum PeerSigns {
 /// An ICMP message about a packet that is larger than the next link carries.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TooLarge {
-    /// The largest packet that the link carries; 0 if the router did not say.
+    /// The largest packet that the link carries; 0 if the message does not have it.
     pub mtu: u32,
     /// The router that sent the message.
     pub reporter: IpAddr,
@@ -173,17 +173,17 @@ impl Undelivered {
         let is_there = matches!(signs, PeerSigns::Sends | PeerSigns::Answers);
         let arrives = side.delivery.largest_acked;
         let loss = if too_large.is_some() || is_there && arrives > 0 && exceeds(bytes, arrives) {
-            Loss::Large { arrives }
+            LossScope::Large { arrives }
         } else if arrives == 0 && offset == TcpOffset::BASE {
-            Loss::Payload
+            LossScope::Payload
         } else {
-            Loss::FromThen
+            LossScope::FromThen
         };
         let before = resent.and_then(|resent| resent.before);
-        let heard = peer.last_segment.filter(|last| *last < since);
+        let last_of_peer = peer.last_segment.filter(|last| *last < since);
         let pause = before.filter(|_| peer.last_segment.is_none_or(|last| last < since));
         let pause =
-            pause.map(|before| since.since(heard.map_or(before, |heard| heard.max(before))));
+            pause.map(|before| since.since(last_of_peer.map_or(before, |last| last.max(before))));
         Some(Self {
             from,
             offset,
@@ -203,15 +203,15 @@ impl Undelivered {
     /// them while no larger one arrived.
     pub fn may_be_size(&self) -> bool {
         match self.loss {
-            Loss::Large { .. } => true,
-            Loss::Payload => self.bytes >= LARGE,
-            Loss::FromThen => false,
+            LossScope::Large { .. } => true,
+            LossScope::Payload => self.bytes >= LARGE,
+            LossScope::FromThen => false,
         }
     }
 
     /// Whether small packets arrive and large ones do not.
     pub const fn is_large(&self) -> bool {
-        matches!(self.loss, Loss::Large { .. })
+        matches!(self.loss, LossScope::Large { .. })
     }
 
     /// For how long the bytes were sent again.
@@ -244,7 +244,7 @@ impl Undelivered {
 
 impl PeerSigns {
     fn of(peer: &Side, since: Timestamp, resent: Option<ResentFacts>) -> Self {
-        let from = resent.map_or(since.after(WAITS), |resent| resent.again.at);
+        let from = resent.map_or_else(|| since.after(WAITS), |resent| resent.again.at);
         let is_later = |at: &Timestamp| *at > from;
         if let (Some(resent), Some(pause)) = (resent, peer.longest_pause) {
             let until = pause.since.at.after(Duration::from_micros(pause.lasted_us));

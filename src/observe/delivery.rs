@@ -58,7 +58,7 @@ pub struct IcmpAboutBytes {
     pub code: u8,
     /// Address of the sender of the ICMP message.
     pub reporter: IpAddr,
-    /// The largest packet that the next link carries, if the packet was larger; 0 if the router did not say.
+    /// The largest packet that the next link carries, if the packet was larger; 0 if the message does not have it.
     pub mtu: Option<u32>,
 }
 

@@ -91,6 +91,10 @@ field_kinds! {
     Result "result" Signal Text = Result;
     /// Trace token of a traced signal: `{Flags,Label,Serial,From,LastCnt}`.
     Token "token" Signal Text = Token;
+    /// Of global's `lost_connection`: the node that lost another one.
+    LostBy "lost_by" Signal Text;
+    /// Of global's `lost_connection`: the node that it lost.
+    LostNode "lost_node" Signal Text;
     /// The reference that pairs a request with its answer.
     Tag "tag" Call Text;
     /// The atom that a request, or the reason of an end, is or begins with.
@@ -103,10 +107,6 @@ field_kinds! {
     Arity "arity" Call Number;
     /// Of an answer: the time since its request, in microseconds.
     LatencyUs "latency_us" Call Number;
-    /// Of global's `lost_connection`: the node that lost another one.
-    LostBy "lost_by" Call Text;
-    /// Of global's `lost_connection`: the node that it lost.
-    LostNode "lost_node" Call Text;
 }
 
 /// The parts of a message that fields belong to.
@@ -164,7 +164,7 @@ pub enum RuleTrigger {
     Execution(Execution),
     /// It has `global` on the other node disconnect, to prevent overlapping partitions.
     Disconnect,
-    /// It tells `global` on the other node that two nodes lost contact.
+    /// It informs `global` on the other node that two nodes lost contact.
     LostConnection {
         /// Whether the sender is the node that lost the other one, and does not pass the news on.
         by_sender: bool,

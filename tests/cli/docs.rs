@@ -145,7 +145,7 @@ fn the_output_page_has_every_field_and_value_of_the_schema() {
 }
 
 /// All rules, the most frequent problems first: the order of the symptom tables.
-const RULES: [&str; 33] = [
+const RULES: [&str; 35] = [
     "cookie-mismatch",
     "name-mismatch",
     "node-not-registered",
@@ -157,8 +157,10 @@ const RULES: [&str; 33] = [
     "tls-mismatch",
     "tls-failure",
     "handshake-timeout",
+    "path-loss",
     "tick-timeout",
     "connection-lost",
+    "path-mtu",
     "name-in-use",
     "partition-cascade",
     "same-name",
@@ -182,7 +184,7 @@ const RULES: [&str; 33] = [
 ];
 
 /// Number of rules in the table of README.md.
-const FREQUENT: usize = 12;
+const FREQUENT: usize = 13;
 
 const RULES_HEAD: &str = "\
 # Rules

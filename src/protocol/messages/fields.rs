@@ -155,12 +155,11 @@ impl TermWriter<'_, '_, '_> {
 
     #[cold] // of `global`, when a connection was lost
     fn lost<'c>(&mut self, cursor: Cursor<'c>, lost: &LostConnection<'_>) -> Option<Cursor<'c>> {
-        self.writer.begin_call();
         let names = [(FieldKind::LostBy, lost.by), (FieldKind::LostNode, lost.node)];
         let is_known =
             |node: &Term<'_>| node.as_atom(self.atoms).is_some_and(|it| it.text().is_some());
-        let known = names.into_iter().filter(|(_, node)| is_known(node));
-        known.fold(Some(cursor), |cursor, (kind, node)| self.bare_atom(cursor?, kind, node))
+        let mut known = names.into_iter().filter(|(_, node)| is_known(node));
+        known.try_fold(cursor, |cursor, (kind, node)| self.bare_atom(cursor, kind, node))
     }
 
     /// Writes a term. Most are pids, references and atoms whose [`Spelling`] is known: those are copied without the
