@@ -119,11 +119,11 @@ pub struct TriggerMessage {
     pub trigger: RuleTrigger,
     /// The function that the message calls, if it calls one.
     pub call: Option<TriggerCall>,
-    /// The nodes that lost contact, as far as their names are known, if the message tells that.
+    /// The nodes that lost contact, as far as their names are known, if the message shows that.
     pub lost: Option<LostContact>,
 }
 
-/// Two nodes that lost contact, as `global` of one of them told others.
+/// Two nodes that lost contact, as `global` of one of them informed others.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct LostContact {
     /// Name of the node that noticed.

@@ -936,7 +936,7 @@ fn a_message_that_arrives_at_the_second_attempt_is_not_lost() {
 }
 
 #[test]
-fn a_hello_in_the_void_is_lost_whoever_closes() {
+fn a_hello_in_the_void_is_lost_whichever_side_closes() {
     for closer in [Initiator, Acceptor] {
         let mut conn = TestConnection::new();
         let hello = framed(&send_name("a@one"));
