@@ -88,6 +88,20 @@ impl Registrations {
         self.0.iter().find(|known| known.mapper == mapper && known.name.as_ref() == name)
     }
 
+    /// The registration of a name with this port over a loopback address, as `input` shows it.
+    pub(super) fn on_loopback(
+        &self,
+        name: &str,
+        port: u16,
+        input: Option<u16>,
+    ) -> Option<&KnownRegistration> {
+        self.0.iter().find(|known| {
+            known.node.is_some_and(|node| node.is_loopback())
+                && (known.name.as_ref(), known.port) == (name, port)
+                && known.mapper.input == input
+        })
+    }
+
     /// Records an answer of EPMD. Returns the registration that ended, if its connection closed.
     pub(super) fn on_epmd(
         &mut self,
