@@ -2,7 +2,7 @@
 //!
 //! `stale-registration`: EPMD gives a port, and the answer to the SYN is RST. The capture cannot show the reason: a
 //! listener on another address or of the other family, a missing port mapping and a packet filter lead to RST too, so
-//! the finding never says that nobody listens. `dist-port-blocked`: no answer in this capture, or ICMP; or RST where
+//! the finding never claims that the port has no listener. `dist-port-blocked`: no answer in this capture, or ICMP; or RST where
 //! the capture shows that the node runs, that EPMD's answer is one of another host, or no answer of EPMD at all.
 
 use std::net::IpAddr;
@@ -118,7 +118,7 @@ impl Rule for DistPort {
         if !session.is_settled() {
             return;
         }
-        let dial = Dial::of(session, world);
+        let dial = FailedDial::of(session, world);
         let mut found = match (session.outcome(), session.seen.tcp.icmp) {
             (Outcome::Refused, None) => self.refused(&dial),
             (Outcome::Refused, Some(icmp)) => dial.rejected(icmp),
@@ -139,7 +139,7 @@ impl Rule for DistPort {
 
 impl DistPort {
     /// The SYN was answered with RST.
-    fn refused(&self, dial: &Dial<'_>) -> Detection {
+    fn refused(&self, dial: &FailedDial<'_>) -> Detection {
         let Some(lookup) = dial.lookup else { return dial.refused_without_lookup() };
         if let Some(open) = dial.open {
             return dial.refused_beside(open);
@@ -159,8 +159,8 @@ impl DistPort {
     }
 
     /// EPMD gives the port, and nothing shows that it ever accepted a connection at the dialed address.
-    fn refused_at_address(&self, dial: &Dial<'_>, lookup: &PriorLookup) -> Detection {
-        let Dial { end, port, node, world, .. } = dial;
+    fn refused_at_address(&self, dial: &FailedDial<'_>, lookup: &PriorLookup) -> Detection {
+        let FailedDial { end, port, node, world, .. } = dial;
         let (ip, is_v6) = (end.ip, end.ip.is_ipv6());
         let mut found = dial.finding(&STALE);
         found.title =
@@ -255,7 +255,7 @@ impl DistPort {
 }
 
 /// A dial that opened no connection, and what else the capture shows of the dialed endpoint.
-struct Dial<'a> {
+struct FailedDial<'a> {
     session: &'a JudgedConnection,
     sides: Sides,
     world: &'a World,
@@ -273,7 +273,7 @@ struct Dial<'a> {
     accepted: Option<&'a Accepted>,
 }
 
-impl<'a> Dial<'a> {
+impl<'a> FailedDial<'a> {
     fn of(session: &'a JudgedConnection, world: &'a World) -> Self {
         let sides = Sides::of(session);
         let end = session.acceptor_end();
@@ -458,7 +458,7 @@ impl<'a> Dial<'a> {
         found
     }
 
-    /// ICMP "destination unreachable".
+    /// The SYN was answered with ICMP "destination unreachable".
     fn rejected(&self, icmp: IcmpUnreachable) -> Detection {
         let IcmpUnreachable { kind, code, reporter } = icmp;
         let mut found = self.finding(&BLOCKED);

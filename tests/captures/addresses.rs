@@ -1,5 +1,5 @@
-//! Dials that reach no listener, in synthetic captures: what is said where a packet filter, a proxy, the address family
-//! or the interface may be the cause, and what is not said of a node that runs.
+//! Dials that reach no listener, in synthetic captures: what is reported where a packet filter, a proxy, the address
+//! family or the interface may be the cause, and what is not claimed of a node that runs.
 
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ fn a_registration_over_loopback_shows_the_family_of_a_node() {
 }
 
 #[test]
-fn a_node_that_answers_at_another_address_is_said_to() {
+fn a_node_that_answers_at_another_address_is_mentioned() {
     let mut capture = CaptureBuilder::new();
     connect(&mut capture, "127.0.0.1:40001", "127.0.0.1:9100", ["one@h2", "two@h2"], false);
     look_up_and_be_refused(&mut capture);

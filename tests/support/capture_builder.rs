@@ -262,7 +262,7 @@ fn ethernet(source: IpAddr, target: IpAddr, protocol: u8, body: &[u8]) -> Vec<u8
             ip.extend((20 + len).to_be_bytes());
             // No identification, "don't fragment", a TTL of 64.
             ip.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
-            ip.extend([octets(source), octets(target)].concat());
+            ip.extend([address_bytes(source), address_bytes(target)].concat());
             let sum = checksum(&ip);
             ip[10..12].copy_from_slice(&sum);
             ([0x08, 0x00], ip)
@@ -271,7 +271,7 @@ fn ethernet(source: IpAddr, target: IpAddr, protocol: u8, body: &[u8]) -> Vec<u8
             let mut ip = vec![0x60, 0, 0, 0];
             ip.extend(len.to_be_bytes());
             ip.extend([protocol, 64]);
-            ip.extend([octets(source), octets(target)].concat());
+            ip.extend([address_bytes(source), address_bytes(target)].concat());
             ([0x86, 0xdd], ip)
         }
     };
@@ -281,10 +281,10 @@ fn ethernet(source: IpAddr, target: IpAddr, protocol: u8, body: &[u8]) -> Vec<u8
 /// What the checksum of a protocol over IP begins with: RFC 9293, section 3.1, and RFC 8200, section 8.1.
 fn pseudo_header(source: IpAddr, target: IpAddr, protocol: u8, body: &[u8]) -> Vec<u8> {
     let len = (body.len() as u16).to_be_bytes();
-    [&octets(source)[..], &octets(target), &[0, protocol], &len].concat()
+    [&address_bytes(source)[..], &address_bytes(target), &[0, protocol], &len].concat()
 }
 
-fn octets(host: IpAddr) -> Vec<u8> {
+fn address_bytes(host: IpAddr) -> Vec<u8> {
     match host {
         IpAddr::V4(host) => host.octets().to_vec(),
         IpAddr::V6(host) => host.octets().to_vec(),
@@ -293,8 +293,8 @@ fn octets(host: IpAddr) -> Vec<u8> {
 
 /// A locally administered address for each host.
 fn mac(host: IpAddr) -> Vec<u8> {
-    let octets = octets(host);
-    [&[2, 0], &octets[octets.len() - 4..]].concat()
+    let address = address_bytes(host);
+    [&[2, 0], &address[address.len() - 4..]].concat()
 }
 
 /// The Internet checksum, RFC 1071.

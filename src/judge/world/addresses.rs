@@ -29,7 +29,7 @@ pub struct Addresses {
 /// An address of a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NamedAddress {
-    /// The address.
+    /// The address that the name has.
     pub ip: IpAddr,
     /// The packet with the last answer that has it.
     pub frame: FrameRef,

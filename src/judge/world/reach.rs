@@ -20,7 +20,7 @@ use crate::packet::PacketRef;
 /// The endpoints that accepted a connection.
 #[derive(Debug)]
 pub struct Reach {
-    ends: HashMap<Endpoint, Listener, RandomState>,
+    ends: HashMap<Endpoint, AcceptedHere, RandomState>,
     /// Keys of `ends`, the oldest first.
     order: VecDeque<Endpoint>,
     /// Addresses at which a port accepted connections, at most [`MAX_SAME_PORT`] of each port.
@@ -73,7 +73,7 @@ pub struct EpmdAnswer {
 
 /// What an endpoint accepted.
 #[derive(Debug)]
-struct Listener {
+struct AcceptedHere {
     last: Accepted,
     /// Connections that are open, at most [`MAX_OPEN`].
     open: Vec<Accepted>,
@@ -173,7 +173,8 @@ impl Reach {
             }
         }
         let last = accepted.clone();
-        let listener = self.ends.entry(end).or_insert_with(|| Listener { last, open: Vec::new() });
+        let listener =
+            self.ends.entry(end).or_insert_with(|| AcceptedHere { last, open: Vec::new() });
         listener.open.retain(|it| it.session_id != accepted.session_id);
         if is_open && listener.open.len() < MAX_OPEN {
             listener.open.push(accepted.clone());
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_was_seen_over_one_family_alone_is_told_from_one_with_both() {
+    fn a_node_that_was_seen_over_one_family_alone_is_distinguished_from_one_with_both() {
         let mut known = reach();
         known.on_session(&dial(0, A, B).judged());
         let dialed = "fd00::2".parse().unwrap();
