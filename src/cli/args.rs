@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(super) command: Option<CommandArgs>,
 
-    /// Capture files to read, pcap or pcapng, also compressed (gzip, zstd, lz4, xz). "-" reads
+    /// Capture files to read: pcap, pcapng or snoop, also compressed (gzip, zstd, lz4, xz). "-" reads
     /// standard input. Several files are read as one timeline
     #[arg(value_name = "CAPTURE")]
     pub(super) captures: Vec<PathBuf>,

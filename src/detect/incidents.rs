@@ -284,12 +284,12 @@ impl Incidents {
 
     fn close(&mut self, key: &Key, now: Timestamp, out: &mut Vec<Event>) {
         let Some(Ongoing { incident, number, ended_by }) = self.known.remove(key) else { return };
-        if let Some(end) = ended_by {
-            if let Some(ending) = self.by_end.get_mut(&end) {
-                ending.retain(|(_, other)| *other != number);
-                if ending.is_empty() {
-                    self.by_end.remove(&end);
-                }
+        if let Some(end) = ended_by
+            && let Some(ending) = self.by_end.get_mut(&end)
+        {
+            ending.retain(|(_, other)| *other != number);
+            if ending.is_empty() {
+                self.by_end.remove(&end);
             }
         }
         if incident.count > 1 {

@@ -118,9 +118,8 @@ impl<S: EventSink> Core<S> {
     pub(super) fn report_unsupported(&mut self, decoded: &Counters) {
         for (link, frames) in decoded.unsupported.iter().take(MOST_UNSUPPORTED) {
             let detail = format!(
-                "{frames} frames have link type {} (LINKTYPE_ registry of tcpdump.org), which is not \
-                 read: nothing in them was looked at",
-                link.0
+                "{frames} frames have link type {link}, as the LINKTYPE_ registry of tcpdump.org numbers it, which \
+                 is not read: nothing in them was looked at"
             );
             let anomaly = Anomaly::new(AnomalyKind::UnsupportedLink, detail);
             self.on_anomaly(self.only_input(), anomaly);

@@ -184,13 +184,19 @@ impl TestConnection {
         self
     }
 
-    /// The last observation after the end of the capture, and the verdict on it.
-    fn verdict(&mut self) -> (Observation, Verdict) {
+    /// Ends the capture at this moment.
+    fn ends(&mut self) {
         let Self { limits, cookies, others, reassembly, out, message_memory, .. } = self;
         let context = context(limits, cookies, reassembly, message_memory, others);
         if let Some(connection) = &mut self.connection {
             connection.on_end(self.at, &context, out);
         }
+    }
+
+    /// The last observation after the end of the capture, and the verdict on it.
+    fn verdict(&mut self) -> (Observation, Verdict) {
+        self.ends();
+        let Self { others, out, .. } = self;
         let mut observations = out.observed().rev().filter_map(|observed| match observed {
             Observed::Connection(seen) => Some(seen.as_ref().clone()),
             _ => None,
@@ -478,6 +484,33 @@ fn frames_behind_a_gap_still_connect() {
     conn.up_to_reply().loses(Acceptor, 19).sends_raw(Initiator, b"\0\0\0\x05p\x83haa");
     conn.sends_raw(Initiator, b"\0\0\0\0");
     assert_eq!(conn.outcome().0, Outcome::Connected);
+}
+
+#[test]
+fn a_few_frames_without_an_opening_are_a_connection_at_the_end_of_the_capture() {
+    // A REG_SEND with no reference to the atom cache.
+    let frame = b"\0\0\0\x13\x83\x44\0\x68\x04\x61\x06\x6a\x77\0\x77\x03rex\x77\x02hi";
+    for closes in [false, true] {
+        let mut conn = TestConnection::new();
+        conn.reason = FollowReason::Maybe;
+        conn.sends_raw(Initiator, frame).sends_raw(Acceptor, frame);
+        if closes {
+            conn.fin(Acceptor);
+        }
+        let (seen, verdict) = conn.verdict();
+        assert_eq!(verdict.outcome, Outcome::Connected);
+        assert!(seen.traffic.each().all(|(_, sent)| sent.messages == 1), "{closes}");
+        assert_eq!(seen.closed_by(), closes.then_some(Acceptor));
+    }
+}
+
+#[test]
+fn a_few_other_bytes_without_an_opening_are_no_connection() {
+    let mut conn = TestConnection::new();
+    conn.reason = FollowReason::Maybe;
+    conn.sends_raw(Initiator, b"\0\0\0\x08abcdefgh").sends_raw(Acceptor, b"\0\0\0\x02ok");
+    conn.ends();
+    assert!(conn.out.observed().next().is_none());
 }
 
 #[test]

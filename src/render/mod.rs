@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_stops_short_still_says_what_it_found() {
+    fn a_run_that_ends_early_still_reports_its_findings() {
         let layout = Layout::Grouped;
         let text = TextOptions { width: 80, colour: false, verbose: false, layout };
         let options = Options { format: Format::Text(text), ..options() };
@@ -473,7 +473,7 @@ mod samples {
     use crate::record::*;
     use crate::time::Timestamp;
 
-    /// 2014-05-25T14:32:25Z and some.
+    /// A time on 2014-05-25, `micros` microseconds after 14:32:25Z.
     pub(super) fn at(micros: u64) -> Timestamp {
         Timestamp::new(1_401_028_345, micros * 1000)
     }

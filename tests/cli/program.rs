@@ -95,7 +95,10 @@ fn status_is_2_with_what_was_expected_and_found() {
         (&["-i", "lo", SEED], &["cannot be used with"]),
         (&["missing.pcap"], &["missing.pcap"]),
         (&["captures"], &["captures is a directory", "expected a capture file"]),
-        (&["Cargo.toml"], &["Cargo.toml", "expected pcap or pcapng", "found bytes 5b 70 61 63"]),
+        (
+            &["Cargo.toml"],
+            &["Cargo.toml", "expected pcap, pcapng or snoop", "found bytes 5b 70 61 63"],
+        ),
         (&[&empty], &["is an empty file", "expected a capture file"]),
         (&["-", "-"], &["standard input can be read once only"]),
     ] {

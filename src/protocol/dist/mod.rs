@@ -265,13 +265,12 @@ impl Distribution {
         context: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
-        if !matches!(self.initiator, Some((_, Orientation::Syn))) {
-            if let Some(role) = sender_of(body) {
-                let initiator =
-                    if role == Role::Initiator { direction } else { direction.reverse() };
-                if self.initiator.is_none_or(|(known, _)| known != initiator) {
-                    self.initiator = Some((initiator, Orientation::Handshake));
-                }
+        if !matches!(self.initiator, Some((_, Orientation::Syn)))
+            && let Some(role) = sender_of(body)
+        {
+            let initiator = if role == Role::Initiator { direction } else { direction.reverse() };
+            if self.initiator.is_none_or(|(known, _)| known != initiator) {
+                self.initiator = Some((initiator, Orientation::Handshake));
             }
         }
         let Some(role) = self.role_of(direction) else { return };
@@ -327,10 +326,10 @@ impl Distribution {
 
     /// Takes in the loss of a handshake message of `len` bytes.
     fn on_lost(&mut self, direction: Direction, len: usize) {
-        if let Some(role) = self.role_of(direction) {
-            if self.exchange.on_lost(role, len) {
-                self.sides[direction].framing.switch_to_frames();
-            }
+        if let Some(role) = self.role_of(direction)
+            && self.exchange.on_lost(role, len)
+        {
+            self.sides[direction].framing.switch_to_frames();
         }
     }
 
