@@ -484,7 +484,7 @@ impl<'a> FailedDial<'a> {
     }
 
     fn unanswered(&self) -> Detection {
-        if let Some(forwarded) = self.lookup.and_then(|lookup| lookup.forwarded.as_ref()) {
+        if let Some(forwarded) = self.lookup.and_then(|lookup| lookup.forwarded.as_deref()) {
             return self.not_forwarded(forwarded);
         }
         let syn = self.session.seen.tcp.sides.initiator.syn;

@@ -3,8 +3,10 @@
 //! Evidence: PORT2_RESP with a result other than 0. It does not show whether the node is down, has another alive name,
 //! or is registered with another EPMD.
 
+use super::epmd_common::names_command;
 use super::finding::{address, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
+use crate::decode::Endpoint;
 use crate::judge::world::World;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Severity, Shows};
@@ -55,7 +57,7 @@ impl Rule for NodeNotRegistered {
         &mut self,
         settled: &Settled,
         epmd: &EpmdObservation,
-        _: &World,
+        world: &World,
         out: &mut Vec<Detection>,
     ) {
         let ids = &*settled.connection;
@@ -71,16 +73,27 @@ impl Rule for NodeNotRegistered {
             shown(seen.request, Some(Role::Initiator), asked),
             shown(seen.reply, Some(Role::Acceptor), answered),
         ];
+        let end = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
+        let other = world.reach().epmd_on_other_port(end).map_or_else(String::new, |other| {
+            format!(
+                " Another EPMD answers on port {} of that host (frame {}).",
+                other.port, other.mark.frame.number
+            )
+        });
         out.push(Detection {
             title: format!("no node \"{name}\" is registered at {mapper}"),
             explanation: format!(
                 "{} asked EPMD at {mapper} for \"{name}\", and EPMD does not know that name. The node is not \
                  running there, has another alive name (names are case-sensitive), or is registered with \
-                 another EPMD.",
+                 another EPMD.{other}",
                 ids.src_ip
             ),
             remedy: vec![
-                format!("On {}, run `epmd -names` and compare the spelling.", ids.dest_ip),
+                format!(
+                    "On {}, run `{}` and compare the spelling.",
+                    ids.dest_ip,
+                    names_command(ids.dest_port)
+                ),
                 "If the node runs, it may use another EPMD (that of a container, or another ERL_EPMD_PORT). \
                  Or it is older than OTP 23.3 and lost its registration when EPMD was restarted: restart it."
                     .to_owned(),

@@ -47,6 +47,8 @@ struct Core<S> {
     timers: Timers,
     /// Endpoints at which nodes listen.
     node_ports: NodePorts,
+    /// Endpoints on other ports than [`Config::epmd_ports`] at which an EPMD answered.
+    epmd_ends: NodePorts,
     /// Whether it was reported that endpoints of nodes are forgotten.
     forgets: bool,
     /// Whether it was reported that there is no more memory for messages.
@@ -273,6 +275,7 @@ impl<S: EventSink> Core<S> {
             forgets: false,
             lacks_room: false,
             node_ports: NodePorts::new(config.dist_ports.clone(), config.limits.ports),
+            epmd_ends: NodePorts::new(Vec::new(), config.limits.ports),
             reducer: Reducer::new(&config.limits, config.home_nets.clone()),
             conclusions: Conclusions::default(),
             facts: 0,
@@ -379,8 +382,17 @@ impl<S: EventSink> Core<S> {
                 let opening = self.triage.take_opening(&segment.flow);
                 self.follow(segment, known, opening.as_ref());
             }
-        } else if let Admission::Followed(opening) = self.triage.admit(segment) {
-            self.follow(segment, FollowReason::Maybe, opening.as_ref());
+        } else {
+            match self.triage.admit(segment) {
+                Admission::Ignored => {}
+                Admission::Followed(opening) => {
+                    self.follow(segment, FollowReason::Maybe, opening.as_ref());
+                }
+                Admission::Epmd(opening) => {
+                    let reason = FollowReason::MaybeEpmd(segment.direction);
+                    self.follow(segment, reason, Some(&opening));
+                }
+            }
         }
     }
 
@@ -396,7 +408,9 @@ impl<S: EventSink> Core<S> {
             return None;
         }
         let (src, dst, direction) = (segment.src(), segment.dst(), segment.direction);
-        let epmd = |end: Endpoint| self.config.epmd_ports.contains(&end.port);
+        let epmd = |end: Endpoint| {
+            self.config.epmd_ports.contains(&end.port) || self.epmd_ends.contains(end)
+        };
         let node = |end: Endpoint| self.node_ports.contains(end);
         if epmd(dst) && !(epmd(src) && is_syn_ack(segment)) {
             Some(FollowReason::Epmd(direction))

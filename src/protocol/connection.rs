@@ -96,6 +96,8 @@ pub enum FollowReason {
     Node(Direction),
     /// Its first bytes may be of the distribution protocol.
     Maybe,
+    /// Its first bytes may be a request to EPMD; the reply confirms it. The direction is that of the requests.
+    MaybeEpmd(Direction),
 }
 
 /// Whether a connection is kept after an input.
@@ -124,7 +126,10 @@ impl Connection {
             .map(|direction| segment.flow.end(direction));
         let protocol = match reason {
             FollowReason::Epmd(requester) => {
-                ProtocolState::Epmd(Box::new(EpmdConnection::new(requester)))
+                ProtocolState::Epmd(Box::new(EpmdConnection::new(requester, true)))
+            }
+            FollowReason::MaybeEpmd(requester) => {
+                ProtocolState::Epmd(Box::new(EpmdConnection::new(requester, false)))
             }
             FollowReason::Node(initiator) => {
                 let mut distribution = Distribution::new(true, context);
@@ -136,7 +141,7 @@ impl Connection {
             }
         };
         let transport = match reason {
-            FollowReason::Epmd(_) => Transport::plain(),
+            FollowReason::Epmd(_) | FollowReason::MaybeEpmd(_) => Transport::plain(),
             FollowReason::Node(_) | FollowReason::Maybe => Transport::recognizing(),
         };
         Self {
@@ -393,7 +398,7 @@ impl Connection {
     /// Whether the bytes so far show EPMD or the distribution protocol, or the port does.
     fn is_erlang(&self) -> bool {
         match &self.protocol {
-            ProtocolState::Epmd(_) => true,
+            ProtocolState::Epmd(epmd) => epmd.is_certain(),
             ProtocolState::Distribution(distribution) => distribution.is_certain,
         }
     }
@@ -422,6 +427,11 @@ impl Connection {
             }
         }
         if !self.is_erlang() {
+            let ProtocolState::Epmd(epmd) = &self.protocol else { return Keep::Yes };
+            if epmd.is_other_protocol() || self.tcp.is_over() {
+                self.tcp.discard();
+                return Keep::No;
+            }
             return Keep::Yes;
         }
         let refused = self.tcp.opened().refused().is_some();

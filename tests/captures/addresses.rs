@@ -191,3 +191,74 @@ fn a_proxy_that_forwards_epmd_alone_is_named_with_the_host_behind_it() {
     capture.dial("10.0.0.1:41002", "10.0.0.9:9100").reset(End::Acceptor);
     assert_eq!(only(&capture).rule, "stale-registration");
 }
+
+#[test]
+fn epmd_on_another_port_is_recognised_by_its_request_and_its_reply() {
+    let mut capture = CaptureBuilder::new();
+    capture.epmd_lookup("10.0.0.1:41001", "10.0.0.2:14369", "nowhere", None);
+    let found = only(&capture);
+    assert_eq!(found.rule, "node-not-registered");
+    assert!(found.title.contains("14369") && found.first_remedy.contains("epmd -port 14369"));
+    // The answer leads to the dial, as that of the usual port does.
+    let mut capture = CaptureBuilder::new();
+    capture.epmd_lookup("10.0.0.1:41001", "10.0.0.2:14369", "two", Some(9100));
+    capture.dial("10.0.0.1:41002", "10.0.0.2:9100").reset(End::Acceptor);
+    assert_eq!(only(&capture).rule, "stale-registration");
+    // From here on the port is known.
+    capture.dial("10.0.0.3:41003", "10.0.0.2:14369").reset(End::Acceptor);
+    let rules: Vec<_> = self::found(&capture, &[]).into_iter().map(|it| it.rule).collect();
+    assert_eq!(rules, ["stale-registration", "epmd-unreachable"]);
+}
+
+#[test]
+fn what_only_begins_like_a_request_to_epmd_is_of_another_protocol() {
+    let reply_of_epmd = CaptureBuilder::port_response("two", None);
+    let replies: [&[u8]; 5] =
+        [b"w\x02", b"+OK hello", b"\0\x03zab", b"", &[&reply_of_epmd[..], b"more"].concat()];
+    for reply in replies {
+        for end in [End::Initiator, End::Acceptor] {
+            let mut capture = CaptureBuilder::new();
+            let mut connection = capture.connect("10.0.0.1:41001", "10.0.0.2:14369");
+            connection.send_framed(End::Initiator, b"ztwo");
+            if !reply.is_empty() {
+                connection.send(End::Acceptor, reply);
+            }
+            connection.close(end);
+            assert!(found(&capture, &[]).is_empty(), "{reply:?}");
+        }
+    }
+    // A reply with the name of another node.
+    let mut capture = CaptureBuilder::new();
+    let mut connection = capture.connect("10.0.0.1:41001", "10.0.0.2:14369");
+    connection.send_framed(End::Initiator, b"ztwo");
+    connection.send(End::Acceptor, &CaptureBuilder::port_response("three", Some(9100)));
+    connection.close(End::Acceptor);
+    capture.dial("10.0.0.1:41002", "10.0.0.2:9100").reset(End::Acceptor);
+    assert!(found(&capture, &[]).is_empty());
+}
+
+#[test]
+fn an_epmd_that_refuses_beside_one_on_another_port_names_the_other_port() {
+    let mut capture = CaptureBuilder::new();
+    capture.epmd_lookup("10.0.0.3:41001", "10.0.0.2:14369", "two", Some(9100));
+    capture.dial("10.0.0.1:41002", "10.0.0.2:4369").reset(End::Acceptor);
+    let found = only(&capture);
+    assert_eq!(found.rule, "epmd-unreachable");
+    assert!(found.title.contains("14369") && found.first_remedy.contains("ERL_EPMD_PORT=14369"));
+    // On another host it is of no concern.
+    let mut capture = CaptureBuilder::new();
+    capture.epmd_lookup("10.0.0.3:41001", "10.0.0.4:14369", "two", Some(9100));
+    capture.dial("10.0.0.1:41002", "10.0.0.2:4369").reset(End::Acceptor);
+    assert!(!only(&capture).title.contains("14369"));
+}
+
+#[test]
+fn an_epmd_that_answered_before_and_refuses_now_may_be_filtered() {
+    let mut capture = CaptureBuilder::new();
+    capture.epmd_lookup("10.0.0.3:41001", "10.0.0.2:4369", "two", Some(9100));
+    capture.dial("10.0.0.1:41002", "10.0.0.2:4369").reset(End::Acceptor);
+    let found = only(&capture);
+    assert_eq!((&*found.rule, &*found.confidence), ("epmd-unreachable", "likely"));
+    assert!(found.text.contains("packet filter"), "{}", found.text);
+    is_no_restart(&found);
+}

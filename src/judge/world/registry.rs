@@ -66,7 +66,7 @@ pub struct PriorLookup {
     /// Highest handshake version in the answer.
     pub highest_version: u16,
     /// The EPMD that the answer came from, if a proxy passed the look-up on to it.
-    pub forwarded: Option<ForwardedLookup>,
+    pub forwarded: Option<Box<ForwardedLookup>>,
 }
 
 /// The second half of a look-up that a proxy passed on to another EPMD.
@@ -153,7 +153,7 @@ impl Registry {
 
     /// The look-up that `outer` was passed on as: asked by the host that `outer` asked, or with the client's own port by
     /// address translation, for the same name and with the same answer, and from first to last within `outer`.
-    fn forwarded(&self, outer: &Exchange) -> Option<ForwardedLookup> {
+    fn forwarded(&self, outer: &Exchange) -> Option<Box<ForwardedLookup>> {
         let is_inner = |inner: &&Exchange| {
             let is_passed_on = inner.client.ip == outer.epmd.ip || inner.client == outer.client;
             let opened = inner.opened.zip(outer.opened);
@@ -165,11 +165,11 @@ impl Registry {
                 && inner.replied <= outer.replied
         };
         let inner = self.recent.iter().rev().find(is_inner)?;
-        Some(ForwardedLookup {
+        Some(Box::new(ForwardedLookup {
             epmd: inner.epmd,
             session_id: Arc::clone(&inner.session_id),
             reply: inner.reply,
-        })
+        }))
     }
 
     /// The look-up that led to a connection: the last one that was answered before the connection was opened.
