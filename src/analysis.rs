@@ -44,7 +44,7 @@ impl Analysis {
     }
 }
 
-/// Analyses capture files (pcap or pcapng, plain or compressed), merged by capture time.
+/// Analyses capture files (pcap, pcapng or snoop, plain or compressed), merged by capture time.
 ///
 /// ```
 /// use beamscope::record::Severity;

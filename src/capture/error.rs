@@ -17,27 +17,35 @@ pub enum Error {
         source: io::Error,
     },
     /// The name is that of a directory.
-    #[error("{name} is a directory; expected a capture file (pcap or pcapng)")]
+    #[error("{name} is a directory; expected a capture file (pcap, pcapng or snoop)")]
     Directory {
         /// The input as the user named it.
         name: String,
     },
     /// The input has no bytes, or nothing but an empty compressed stream.
-    #[error("{name} is an empty file; expected a capture file (pcap or pcapng)")]
+    #[error("{name} is an empty file; expected a capture file (pcap, pcapng or snoop)")]
     Empty {
         /// The input as the user named it.
         name: String,
     },
     /// The input begins like no format that this crate reads.
     #[error(
-        "{name} is not a capture file: expected pcap or pcapng, plain or compressed (gzip, zstd, \
-         lz4, xz), found bytes {found}"
+        "{name} is not a capture file: expected pcap, pcapng or snoop, plain or compressed (gzip, \
+         zstd, lz4, xz), found bytes {found}"
     )]
     NotACapture {
         /// The input as the user named it.
         name: String,
         /// Its first bytes in hexadecimal, after decompression.
         found: String,
+    },
+    /// A snoop file of a version or a datalink type that is not supported.
+    #[error("{name} is a snoop file {what}, which is not read")]
+    Snoop {
+        /// The input as the user named it.
+        name: String,
+        /// Its version or datalink type, in words.
+        what: String,
     },
     /// The operating system failed while the input was read.
     #[error("cannot read {name} beyond byte {offset}: {source}")]
@@ -89,7 +97,7 @@ impl Error {
             Self::Empty { .. } => Some(
                 "a capture has a header even when it holds no packet; check what wrote it".into(),
             ),
-            Self::NotACapture { name, .. } => Some(format!(
+            Self::NotACapture { name, .. } | Self::Snoop { name, .. } => Some(format!(
                 "if Wireshark reads it, convert it: editcap -F pcapng {name} converted.pcapng"
             )),
             Self::TooManyInputs { .. } => Some("join some first: mergecap -w ONE FILE...".into()),

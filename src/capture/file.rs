@@ -13,6 +13,7 @@ use super::compressed::{Decompressed, is_compressed};
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::read_ahead::{DecompressionThreads, ReadAhead};
+use super::snoop::Snoop;
 use super::{
     Comment, Drops, Error, FormatStep, Frame, FrameRecord, Interface, Item, LinkType, Notice,
     NoticeKind, Progress, Receiver, Secrets, SecretsType, Source,
@@ -20,7 +21,7 @@ use super::{
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
-/// A capture that is being read: pcap or pcapng, plain or compressed.
+/// A capture that is being read: pcap, pcapng or snoop, plain or compressed.
 ///
 /// Reads once for a frame that is asked for, and only if no complete frame is in the buffer. Allocates nothing for
 /// a frame.
@@ -50,6 +51,7 @@ enum CaptureFormat {
     Unknown,
     Pcap(Pcap),
     Pcapng(Pcapng),
+    Snoop(Snoop),
 }
 
 /// The result of [`CaptureFile::advance`].
@@ -158,6 +160,7 @@ impl CaptureFile {
     pub fn interfaces(&self) -> &[Interface] {
         match &self.format {
             CaptureFormat::Pcapng(pcapng) => &pcapng.interfaces,
+            CaptureFormat::Snoop(snoop) => &snoop.interface,
             _ => &[],
         }
     }
@@ -203,7 +206,8 @@ impl CaptureFile {
             _ if self.ended => None,
             CaptureFormat::Pcap(pcap) => pcap.step(&mut self.buffer, number),
             CaptureFormat::Pcapng(pcapng) => pcapng.step(&mut self.buffer, number),
-            CaptureFormat::Unknown => None,
+            // Records of other formats are read by `advance`.
+            CaptureFormat::Snoop(_) | CaptureFormat::Unknown => None,
         }
     }
 
@@ -226,6 +230,9 @@ impl CaptureFile {
                 }
                 CaptureFormat::Pcapng(pcapng) => {
                     pcapng.advance(&mut self.buffer, number, &mut self.record)
+                }
+                CaptureFormat::Snoop(snoop) => {
+                    snoop.advance(&mut self.buffer, number, &mut self.record)
                 }
                 CaptureFormat::Unknown => {
                     self.ended = true;
@@ -294,6 +301,14 @@ impl CaptureFile {
                 return Ok(Some(header_cut));
             }
             self.format = CaptureFormat::Pcap(pcap);
+            return Ok(None);
+        }
+        if Snoop::recognise(*magic) {
+            self.format = match Snoop::read_header(&mut self.buffer) {
+                None => return Ok(Some(header_cut)),
+                Some(Ok(snoop)) => CaptureFormat::Snoop(snoop),
+                Some(Err(what)) => return Err(Error::Snoop { name: self.name.clone(), what }),
+            };
             return Ok(None);
         }
         if *magic == SECTION_MAGIC {
@@ -480,7 +495,7 @@ mod tests {
         let error = items(b"").2.unwrap();
         assert_eq!(
             error.to_string(),
-            "sample is an empty file; expected a capture file (pcap or pcapng)"
+            "sample is an empty file; expected a capture file (pcap, pcapng or snoop)"
         );
     }
 

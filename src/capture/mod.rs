@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod follow;
 mod item;
+mod link_type;
 #[cfg(feature = "live")]
 pub mod live;
 mod merge;
@@ -19,6 +20,7 @@ mod read_ahead;
 #[cfg(test)]
 mod samples;
 pub mod save;
+mod snoop;
 mod source;
 mod zstd;
 
@@ -26,53 +28,13 @@ pub use error::Error;
 pub use file::CaptureFile;
 pub use follow::Follow;
 pub use item::{Comment, Drops, Frame, Interface, Item, Notice, NoticeKind, Secrets, SecretsType};
+pub use link_type::LinkType;
 pub use merge::{Input, Inputs, Order};
 pub use source::{Progress, Receiver, Source};
 
 use std::ops::Range;
 
 use crate::time::Timestamp;
-
-/// Link type of a frame, a `LINKTYPE_` value of the tcpdump.org registry.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct LinkType(pub u16);
-
-impl LinkType {
-    /// BSD loopback, address family in the byte order of the capturing host.
-    pub const NULL: Self = Self(0);
-    /// Ethernet, with or without VLAN tags.
-    pub const ETHERNET: Self = Self(1);
-    /// PPP, with or without HDLC framing.
-    pub const PPP: Self = Self(9);
-    /// Raw IP, as libpcap calls it on Linux when live (`DLT_RAW`).
-    pub const DLT_RAW: Self = Self(12);
-    /// Raw IP, as OpenBSD numbers it.
-    pub const DLT_RAW_OPENBSD: Self = Self(14);
-    /// PPP in HDLC framing, or Cisco HDLC.
-    pub const PPP_HDLC: Self = Self(50);
-    /// Raw IP, as it is numbered in files.
-    pub const RAW: Self = Self(101);
-    /// HDLC as Cisco uses it.
-    pub const C_HDLC: Self = Self(104);
-    /// IEEE 802.11, without a radio header.
-    pub const IEEE802_11: Self = Self(105);
-    /// OpenBSD loopback, address family in network byte order.
-    pub const LOOP: Self = Self(108);
-    /// Linux cooked, version 1.
-    pub const LINUX_SLL: Self = Self(113);
-    /// IEEE 802.11 behind a radiotap header.
-    pub const IEEE802_11_RADIOTAP: Self = Self(127);
-    /// For private use; Darwin writes PKTAP under it.
-    pub const USER2: Self = Self(149);
-    /// Raw IP, always of version 4.
-    pub const IPV4: Self = Self(228);
-    /// Raw IP, always of version 6.
-    pub const IPV6: Self = Self(229);
-    /// Darwin's packet metadata, with another link type inside.
-    pub const PKTAP: Self = Self(258);
-    /// Linux cooked, version 2.
-    pub const LINUX_SLL2: Self = Self(276);
-}
 
 /// The description of a frame; its bytes are in the buffer at `place`.
 #[derive(Clone, Debug)]

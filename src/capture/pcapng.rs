@@ -513,7 +513,7 @@ fn section_endian(head: &[u8]) -> Option<Endian> {
 /// The length `len` if a block can have it.
 fn block_len(len: u32) -> Option<usize> {
     let len = len as usize;
-    ((MIN_BLOCK..=MAX_NEED).contains(&len) && len % 4 == 0).then_some(len)
+    ((MIN_BLOCK..=MAX_NEED).contains(&len) && len.is_multiple_of(4)).then_some(len)
 }
 
 /// The length field at the end of a block, which is the first `len` of `bytes`.

@@ -96,9 +96,9 @@ pub(crate) enum Error {
     /// `--until` is before `--since`.
     #[error("--until {until} is before --since {since}")]
     EmptyWindow {
-        /// As given.
+        /// Start of the range, as the user gave it.
         since: Timestamp,
-        /// As given.
+        /// End of the range, as the user gave it.
         until: Timestamp,
     },
     /// `--duration` for captures that end by themselves.
@@ -113,7 +113,7 @@ pub(crate) enum Error {
     /// `explain` with a name that no rule has.
     #[error("no rule is named {name:?}{}", did_you_mean(nearest))]
     NoRule {
-        /// As given.
+        /// Name of the rule, as the user gave it.
         name: String,
         /// Names of rules that resemble it.
         nearest: Vec<&'static str>,
@@ -121,7 +121,7 @@ pub(crate) enum Error {
     /// `man` with a name that no command has.
     #[error("no command is named {name:?}; expected one of {}", known.join(", "))]
     NoCommand {
-        /// As given.
+        /// Name of the command, as the user gave it.
         name: String,
         /// The names of all commands.
         known: Vec<String>,
@@ -157,7 +157,7 @@ pub(crate) enum Error {
     #[cfg(feature = "live")]
     #[error("no user {name:?} in {accounts}")]
     NoUser {
-        /// As given.
+        /// Name of the user, as the option gave it.
         name: String,
         /// Where users are looked up.
         accounts: &'static str,
@@ -166,7 +166,7 @@ pub(crate) enum Error {
     #[cfg(feature = "live")]
     #[error("cannot {action}: {source}")]
     Privileges {
-        /// What was tried.
+        /// The step that failed, for a sentence.
         action: String,
         /// The error of the operating system.
         source: io::Error,

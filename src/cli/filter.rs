@@ -52,10 +52,10 @@ impl PacketFilter {
             LinkType::IEEE802_11_RADIOTAP,
         ];
         let mut tried = usual.iter().map(|link| live::Filter::compile(&text, *link));
-        if let Some(Err(error)) = tried.next() {
-            if tried.all(|compiled| compiled.is_err()) {
-                return Err(error.into());
-            }
+        if let Some(Err(error)) = tried.next()
+            && tried.all(|compiled| compiled.is_err())
+        {
+            return Err(error.into());
         }
         Ok(Self {
             text,

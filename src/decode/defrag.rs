@@ -91,7 +91,7 @@ impl Defrag {
         self.expire(at);
         let start = u32::from(fragment.offset);
         let end = start.saturating_add(payload.sent());
-        let unaligned = fragment.more && payload.sent() % 8 != 0;
+        let unaligned = fragment.more && !payload.sent().is_multiple_of(8);
         if start == end || end > DATAGRAM_MAX || unaligned {
             self.counters.refused += 1;
             return None;

@@ -5,6 +5,7 @@
 //! first byte, and decides whether the slice is IPv4, IPv6 or neither.
 
 use super::Layer;
+use super::pseudo::{ip_of_family, remove_pseudo_header, u32_either_order};
 use super::slice::{PacketSlice, Skip};
 use crate::capture::LinkType;
 use crate::limits::LINK_TAGS;
@@ -20,6 +21,7 @@ pub(super) mod ether_type {
     pub(super) const PPPOE_SESSION: u16 = 0x8864;
     pub(super) const VLAN_SERVICE: u16 = 0x88a8; // 802.1ad
     pub(super) const VLAN_OLD_SERVICE: u16 = 0x9100; // used before 802.1ad, and still in use
+    pub(super) const EDSA: u16 = 0xdada; // the tag of a Marvell switch, as Linux sets its EtherType
     pub(in crate::decode) const FIRST: u16 = 0x0600; // smaller values: an 802.3 length, followed by LLC
 }
 
@@ -29,6 +31,11 @@ pub(super) fn ip_in_frame<'a>(
     frame: PacketSlice<'a>,
     layers: &mut Vec<Layer>,
 ) -> Result<PacketSlice<'a>, Skip> {
+    let (link, frame) = match remove_pseudo_header(link, frame)? {
+        // One header may lead to another one, as PPI to radiotap. Two of those that can contain any type may not.
+        Some((link, frame)) => remove_pseudo_header(link, frame)?.unwrap_or((link, frame)),
+        None => (link, frame),
+    };
     match link {
         LinkType::ETHERNET => ip_in_ethernet(frame, layers),
         LinkType::DLT_RAW
@@ -38,11 +45,7 @@ pub(super) fn ip_in_frame<'a>(
         | LinkType::IPV6 => Ok(frame),
         LinkType::NULL | LinkType::LOOP => {
             let (family, ip) = frame.split()?;
-            match u32_either_order(*family) {
-                2 => Ok(ip),                 // AF_INET everywhere
-                10 | 24 | 28 | 30 => Ok(ip), // AF_INET6 of Linux, OpenBSD, FreeBSD, Darwin
-                _ => Err(Skip::NotIp),
-            }
+            ip_of_family(u32_either_order(*family), ip)
         }
         LinkType::LINUX_SLL => {
             let (&[.., p0, p1], rest) = frame.split::<16>()?;
@@ -56,16 +59,46 @@ pub(super) fn ip_in_frame<'a>(
             let (protocol, rest) = hdlc(frame)?;
             ip_after(protocol, rest, layers)
         }
+        LinkType::PPP_PPPD => {
+            let (protocol, rest) = ppp(frame.skip(2)?)?; // direction, control
+            ip_after(protocol, rest, layers)
+        }
+        LinkType::PPP_ETHER => ip_after(ether_type::PPPOE_SESSION, frame, layers),
+        LinkType::MPLS => ip_after(ether_type::MPLS, frame, layers),
+        LinkType::FRELAY => {
+            let (protocol, rest) = frame_relay(frame)?;
+            ip_after(protocol, rest, layers)
+        }
+        LinkType::ATM_RFC1483 => ip_in_llc(frame, layers),
+        LinkType::SUNATM => ip_in_sun_atm(frame, layers),
+        LinkType::FDDI => {
+            let (&[control, ..], rest) = frame.split::<13>()?; // control, addresses
+            if control & 0xf0 != 0x50 {
+                return Err(Skip::NotIp); // no LLC
+            }
+            ip_in_llc(rest, layers)
+        }
+        LinkType::IEEE802_5 => ip_in_token_ring(frame, layers),
+        LinkType::IP_OVER_FC => ip_in_llc(frame.skip(16)?, layers), // two addresses
+        LinkType::APPLE_IP_OVER_IEEE1394 => {
+            let (&[.., t0, t1], rest) = frame.split::<18>()?;
+            ip_after(u16::from_be_bytes([t0, t1]), rest, layers)
+        }
+        LinkType::IPOIB => ip_in_infiniband(frame, layers),
+        LinkType::DSA_TAG_BRCM => {
+            let (&[.., t0, t1], rest) = frame.split::<{ MAC_ADDRESSES + 4 + 2 }>()?;
+            ip_after(u16::from_be_bytes([t0, t1]), rest, layers)
+        }
+        LinkType::DSA_TAG_DSA => {
+            let (kind, rest) = marvell_tag(frame.skip(MAC_ADDRESSES)?, layers)?;
+            ip_after(kind, rest, layers)
+        }
+        LinkType::DSA_TAG_EDSA => {
+            // the EtherType of the tag, which can be chosen, and two reserved bytes
+            let (kind, rest) = marvell_tag(frame.skip(MAC_ADDRESSES + 4)?, layers)?;
+            ip_after(kind, rest, layers)
+        }
         LinkType::IEEE802_11 => ip_in_802_11(frame, layers),
-        LinkType::IEEE802_11_RADIOTAP => {
-            // version, padding, length of the whole radiotap header
-            let (&[_, _, l0, l1], _) = frame.split()?;
-            ip_in_802_11(frame.skip(u16::from_le_bytes([l0, l1]).into())?, layers)
-        }
-        LinkType::PKTAP | LinkType::USER2 => {
-            let (inner, frame) = pktap(link, frame)?;
-            ip_in_frame(inner, frame, layers)
-        }
         unsupported => Err(Skip::Unsupported(unsupported)),
     }
 }
@@ -101,8 +134,8 @@ pub(super) fn ip_after<'a>(
     layers: &mut Vec<Layer>,
 ) -> Result<PacketSlice<'a>, Skip> {
     use ether_type::{
-        FIRST, IPV4, IPV6, MPLS, MPLS_MULTICAST, PPPOE_SESSION, VLAN, VLAN_OLD_SERVICE,
-        VLAN_SERVICE,
+        EDSA, ETHERNET, FIRST, IPV4, IPV6, MPLS, MPLS_MULTICAST, PPPOE_SESSION, VLAN,
+        VLAN_OLD_SERVICE, VLAN_SERVICE,
     };
     for _ in 0..=LINK_TAGS {
         match kind {
@@ -126,6 +159,11 @@ pub(super) fn ip_after<'a>(
                 layers.push(Layer::Pppoe(u16::from_be_bytes([s0, s1])));
                 (kind, slice) = ppp(rest.limit(u16::from_be_bytes([l0, l1]).into()))?;
             }
+            EDSA => (kind, slice) = marvell_tag(slice.skip(2)?, layers)?,
+            ETHERNET => {
+                let (&[.., t0, t1], rest) = slice.split::<14>()?;
+                (kind, slice) = (u16::from_be_bytes([t0, t1]), rest);
+            }
             length if length < FIRST => (kind, slice) = llc(slice.limit(length.into()))?,
             _ => return Err(Skip::NotIp),
         }
@@ -133,17 +171,135 @@ pub(super) fn ip_after<'a>(
     Err(Skip::TooDeep)
 }
 
-/// Reads LLC with SNAP (RFC 1042) or with the service access point of IP; returns the EtherType and the rest.
+/// Reads LLC with SNAP (RFC 1042) or with the service access point of IP or of a network layer (RFC 2684, section
+/// 5); returns the EtherType and the rest.
 fn llc(slice: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
     match slice.split()? {
         ([0x06, 0x06, 0x03], rest) => Ok((ether_type::IPV4, rest)),
-        ([0xaa, 0xaa, 0x03], rest) => match rest.split()? {
-            // encapsulated Ethernet, RFC 1042 and 802.1H
-            (&[0x00, 0x00, 0x00 | 0xf8, t0, t1], rest) => Ok((u16::from_be_bytes([t0, t1]), rest)),
-            _ => Err(Skip::NotIp),
-        },
+        ([0xaa, 0xaa, 0x03], rest) => snap(rest, BRIDGED_PADDING),
+        ([0xfe, 0xfe, 0x03], rest) => nlpid(rest),
         _ => Err(Skip::NotIp),
     }
+}
+
+/// Reads the organisation and the protocol of SNAP; returns the EtherType and the rest. `padding` bytes precede a
+/// bridged frame.
+fn snap(slice: PacketSlice<'_>, padding: usize) -> Result<(u16, PacketSlice<'_>), Skip> {
+    match slice.split()? {
+        // encapsulated Ethernet, RFC 1042 and 802.1H
+        (&[0x00, 0x00, 0x00 | 0xf8, t0, t1], rest) => Ok((u16::from_be_bytes([t0, t1]), rest)),
+        // bridged Ethernet, with and without its check sequence: RFC 2427 and 2684
+        ([0x00, 0x80, 0xc2, 0x00, 0x01 | 0x07], rest) => {
+            Ok((ether_type::ETHERNET, rest.skip(padding)?))
+        }
+        _ => Err(Skip::NotIp),
+    }
+}
+
+/// Reads a network layer protocol identifier (RFC 2427, appendix A); returns the EtherType and the rest.
+fn nlpid(slice: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
+    match slice.split()? {
+        ([0xcc], rest) => Ok((ether_type::IPV4, rest)),
+        ([0x8e], rest) => Ok((ether_type::IPV6, rest)),
+        ([0x80], rest) => snap(rest, 0),
+        ([0xcf], rest) => ppp(rest), // RFC 1973
+        _ => Err(Skip::NotIp),
+    }
+}
+
+/// Reads a frame relay header: an address of two to four bytes, the last of which is odd (Q.922, section 2.3.2);
+/// then a control byte with a protocol identifier (RFC 2427, section 2), or the EtherType as Cisco does. Returns the
+/// EtherType and the rest.
+fn frame_relay(frame: PacketSlice<'_>) -> Result<(u16, PacketSlice<'_>), Skip> {
+    const UNNUMBERED: u8 = 0x03;
+    let (&[first, second], mut rest) = frame.split()?;
+    let mut last = second;
+    for _ in 0..2 {
+        if last & 1 == 0 {
+            let (&[byte], after) = rest.split()?;
+            (last, rest) = (byte, after);
+        }
+    }
+    if first & 1 == 1 || last & 1 == 0 {
+        return Err(Skip::NotIp);
+    }
+    match rest.split()? {
+        (&[UNNUMBERED], after) => match after.split()? {
+            (&[0x00], after_padding) => nlpid(after_padding),
+            _ => nlpid(after),
+        },
+        (&[t0], after) => {
+            let (&[t1], after) = after.split()?;
+            Ok((u16::from_be_bytes([t0, t1]), after))
+        }
+    }
+}
+
+/// Reads the tag of a Marvell switch and the EtherType after it; a frame that had a VLAN tag has that VLAN here.
+fn marvell_tag<'a>(
+    slice: PacketSlice<'a>,
+    layers: &mut Vec<Layer>,
+) -> Result<(u16, PacketSlice<'a>), Skip> {
+    const WAS_TAGGED: u8 = 0x20;
+    let (&[mode, _, v0, v1, t0, t1], rest) = slice.split()?;
+    if mode & WAS_TAGGED != 0 {
+        layers.push(Layer::Vlan(u16::from_be_bytes([v0, v1]) & 0x0fff));
+    }
+    Ok((u16::from_be_bytes([t0, t1]), rest))
+}
+
+/// The IP datagram after LLC.
+fn ip_in_llc<'a>(slice: PacketSlice<'a>, layers: &mut Vec<Layer>) -> Result<PacketSlice<'a>, Skip> {
+    let (kind, rest) = llc(slice)?;
+    ip_after(kind, rest, layers)
+}
+
+/// The IP datagram in an ATM frame of a SunATM device: flags, VPI, VCI; then LLC or an emulated LAN.
+fn ip_in_sun_atm<'a>(
+    frame: PacketSlice<'a>,
+    layers: &mut Vec<Layer>,
+) -> Result<PacketSlice<'a>, Skip> {
+    const KIND: u8 = 0x0f; // the highest bit is the direction
+    const LAN_EMULATION_HEADER: usize = 2;
+    let (&[flags, ..], rest) = frame.split::<4>()?;
+    match flags & KIND {
+        1 => ip_in_ethernet(rest.skip(LAN_EMULATION_HEADER)?, layers),
+        2 => ip_in_llc(rest, layers),
+        _ => Err(Skip::NotIp),
+    }
+}
+
+/// The IP datagram after the EtherType and two reserved bytes of IP over InfiniBand (RFC 4391, section 6).
+///
+/// The registry describes no header before these. Libpcap writes a global route header, all zeros if the packet has
+/// none. It begins with 0 or with IP version 6, and no EtherType of the RFC does.
+fn ip_in_infiniband<'a>(
+    frame: PacketSlice<'a>,
+    layers: &mut Vec<Layer>,
+) -> Result<PacketSlice<'a>, Skip> {
+    const GLOBAL_ROUTE_HEADER: usize = 40;
+    let (&[first], _) = frame.split()?;
+    let has_route = matches!(first, 0x00 | 0x60..=0x6f);
+    let (&[t0, t1, _, _], rest) =
+        frame.skip(if has_route { GLOBAL_ROUTE_HEADER } else { 0 })?.split()?;
+    ip_after(u16::from_be_bytes([t0, t1]), rest, layers)
+}
+
+/// The IP datagram in a Token Ring frame: access control, frame control, addresses, the route if the source address
+/// has a bit for it, LLC.
+fn ip_in_token_ring<'a>(
+    frame: PacketSlice<'a>,
+    layers: &mut Vec<Layer>,
+) -> Result<PacketSlice<'a>, Skip> {
+    let (&[_, control, _, _, _, _, _, _, source, ..], rest) = frame.split::<14>()?;
+    if control & 0xc0 != 0x40 {
+        return Err(Skip::NotIp); // no LLC
+    }
+    if source & 0x80 == 0 {
+        return ip_in_llc(rest, layers);
+    }
+    let (&[route, _], _) = rest.split()?;
+    ip_in_llc(rest.skip((route & 0x1f).into())?, layers)
 }
 
 /// Reads PPP with or without HDLC framing, or Cisco HDLC, distinguished by their first byte as in the
@@ -206,35 +362,10 @@ fn ip_in_802_11<'a>(
     ip_after(kind, rest, layers)
 }
 
-/// Reads Darwin's PKTAP header; returns the link type that it contains, and the frame.
-///
-/// Darwin also writes it with link type `USER2`, which other tools use for formats of their own, so the header
-/// is checked for plausible fields.
-fn pktap(link: LinkType, frame: PacketSlice<'_>) -> Result<(LinkType, PacketSlice<'_>), Skip> {
-    const LEAST_LEN: usize = 108;
-    const PACKET_FOLLOWS: u32 = 1;
-    let (&[l0, l1, l2, l3, n0, n1, n2, n3, d0, d1, d2, d3], _) = frame.split()?;
-    let len = usize::try_from(u32_either_order([l0, l1, l2, l3])).unwrap_or(usize::MAX);
-    let follows = u32_either_order([n0, n1, n2, n3]);
-    match u16::try_from(u32_either_order([d0, d1, d2, d3])).map(LinkType) {
-        Ok(inner)
-            if !matches!(inner, LinkType::PKTAP | LinkType::USER2)
-                && len >= LEAST_LEN
-                && follows == PACKET_FOLLOWS =>
-        {
-            Ok((inner, frame.skip(len)?))
-        }
-        _ => Err(Skip::Unsupported(link)),
-    }
-}
-
-/// A small number in the unknown byte order of the capturing host: the lesser of the two interpretations.
-fn u32_either_order(bytes: [u8; 4]) -> u32 {
-    u32::from_le_bytes(bytes).min(u32::from_be_bytes(bytes))
-}
-
 const MPLS_BOTTOM: u32 = 0x100; // bottom of stack, RFC 3032, section 2.1
 const SLL_LLC: u16 = 0x0004; // LINUX_SLL_P_802_2
+const MAC_ADDRESSES: usize = 12;
+const BRIDGED_PADDING: usize = 2; // RFC 2684, section 5.2
 
 #[cfg(test)]
 mod tests {
@@ -267,6 +398,20 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_frame_relay_end_with_an_odd_byte() {
+        for (address, is_read) in [
+            (&[0x18, 0x41][..], true),
+            (&[0x18, 0x40, 0x01], true),
+            (&[0x18, 0x40, 0x00, 0x01], true),
+            (&[0x18, 0x40, 0x00, 0x00], false),
+            (&[0x19, 0x41], false),
+        ] {
+            let frame = [address, &[0x03, 0xcc], &request()].concat();
+            assert_eq!(segment_in(LinkType::FRELAY, &frame).is_some(), is_read, "{address:02x?}");
+        }
+    }
+
+    #[test]
     fn encrypted_and_fragmented_wireless_frames_are_not_ip() {
         for (byte, value) in [(1, 0x41), (1, 0x05), (22, 0x11), (0, 0x48), (0, 0x80)] {
             let mut sample = samples::links().into_iter().find(|s| s.name == "802.11").unwrap();
@@ -283,15 +428,7 @@ mod tests {
         for _ in 0..3 {
             decoder.decode(&samples::frame(LinkType(195), &request()));
         }
-        // For PKTAP the inner type is counted, unless that is PKTAP again.
-        let mut pktap = [0; 120];
-        (pktap[0], pktap[4]) = (108, 1);
-        for inner in [195, 2, 3, 149] {
-            pktap[8] = inner;
-            decoder.decode(&samples::frame(LinkType::PKTAP, &pktap));
-        }
         let unsupported = decoder.counters().unsupported.into_iter().collect::<Vec<_>>();
-        let expected = [(2, 1), (3, 1), (195, 4), (258, 1)];
-        assert_eq!(unsupported, expected.map(|(link, count)| (LinkType(link), count)));
+        assert_eq!(unsupported, [(LinkType(195), 3)]);
     }
 }

@@ -24,6 +24,7 @@ mod fast;
 mod ip;
 mod key;
 mod link;
+mod pseudo;
 #[cfg(test)]
 mod samples;
 mod slice;

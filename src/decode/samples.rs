@@ -139,6 +139,17 @@ pub(super) fn links() -> Vec<Sample> {
         let frame = [&header.concat()[..], &request_v6()].concat();
         Sample { name, link, frame, layers: &[] }
     };
+    const WIRELESS: &[u8] = &[
+        0x08, 0x01, 0x00, 0x00, // data, to the distribution system; duration
+        0x02, 0, 0, 0, 0, 0x02, 0x02, 0, 0, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0x03,
+        0x10, 0x00,             // sequence 1, fragment 0
+    ];
+    const MARVELL_7: &[u8] = &[
+        0x20, 0x08, // to the CPU, was tagged, device 0; port 1
+        0x60, 0x07, // priority 3, VLAN 7
+    ];
+    const Q922: &[u8] = &[0x18, 0x41]; // DLCI 100
+    const JUNIPER: &[u8] = &[b'M', b'G', b'C', 0x01]; // incoming, with link header
     let mut pktap = [0; 108];
     pktap[0] = 108;             // length of this header, little-endian
     pktap[4] = 1;               // a packet follows
@@ -219,6 +230,128 @@ pub(super) fn links() -> Vec<Sample> {
         with("Cisco HDLC", LinkType::C_HDLC, &[&[0x0f, 0x00, 0x08, 0x00]], &[]),
         with("PKTAP", LinkType::PKTAP, &[&pktap, MACS, &[0x08, 0x00]], &[]),
         with("PKTAP under USER2", LinkType::USER2, &[&pktap, MACS, &[0x08, 0x00]], &[]),
+        with("PPP, direction (pppd)", LinkType::PPP_PPPD, &[&[0x01, 0x03, 0x00, 0x21]], &[]),
+        with("PPP with direction", LinkType::PPP_WITH_DIR, &[&[0x01, 0xff, 0x03, 0x00, 0x21]], &[]),
+        with("Cisco HDLC with direction", LinkType::C_HDLC_WITH_DIR, &[
+            &[0x00, 0x0f, 0x00, 0x08, 0x00],
+        ], &[]),
+        with("PPPoE without Ethernet", LinkType::PPP_ETHER, &[
+            &[0x11, 0x00, 0x00, 0x09, 0x00, 0x39, 0x00, 0x21],
+        ], &["pppoe 9"]),
+        with("MPLS", LinkType::MPLS, &[&[0x00, 0x06, 0x40, 0x40, 0x00, 0x01, 0x01, 0x40]], &["mpls 100", "mpls 16"]),
+        with("frame relay (RFC 2427)", LinkType::FRELAY, &[Q922, &[0x03, 0xcc]], &[]),
+        with_v6("frame relay", LinkType::FRELAY, &[Q922, &[0x03, 0x8e]]),
+        with("frame relay, four bytes of address, padding", LinkType::FRELAY, &[
+            &[0x18, 0x40, 0x02, 0x01, 0x03, 0x00, 0xcc],
+        ], &[]),
+        with("frame relay, SNAP", LinkType::FRELAY, &[
+            Q922, &[0x03, 0x00, 0x80, 0x00, 0x00, 0x00, 0x08, 0x00],
+        ], &[]),
+        with("frame relay, bridged Ethernet", LinkType::FRELAY, &[
+            Q922, &[0x03, 0x00, 0x80, 0x00, 0x80, 0xc2, 0x00, 0x07], MACS, &[0x81, 0x00, 0x00, 0x07, 0x08, 0x00],
+        ], &["vlan 7"]),
+        with("frame relay, PPP (RFC 1973)", LinkType::FRELAY, &[Q922, &[0x03, 0xcf, 0x00, 0x21]], &[]),
+        with("frame relay, Cisco", LinkType::FRELAY, &[Q922, &[0x08, 0x00]], &[]),
+        with("frame relay with direction", LinkType::FRELAY_WITH_DIR, &[&[0x01], Q922, &[0x03, 0xcc]], &[]),
+        with("SLIP, direction", LinkType::SLIP, &[&[0x01]], &[]),
+        with_v6("SLIP, direction", LinkType::SLIP, &[&[0x00]]),
+        with("SLIP, direction and start of the packet", LinkType::SLIP, &[
+            &[0x00, 0x45, 0x00, 0x00, 0x37, 0xca, 0xfe, 0x40, 0x00, 0x40, 0x06, 0, 0, 0, 0, 0],
+        ], &[]),
+        with("ATM, LLC (RFC 2684)", LinkType::ATM_RFC1483, &[SNAP], &[]),
+        with("ATM, LLC, protocol identifier", LinkType::ATM_RFC1483, &[&[0xfe, 0xfe, 0x03, 0xcc]], &[]),
+        with("ATM, bridged Ethernet", LinkType::ATM_RFC1483, &[
+            &[0xaa, 0xaa, 0x03, 0x00, 0x80, 0xc2, 0x00, 0x07, 0x00, 0x00], MACS, &[0x08, 0x00],
+        ], &[]),
+        with("SunATM, LLC", LinkType::SUNATM, &[&[0x82, 0x00, 0x00, 0x64], SNAP], &[]),
+        with("SunATM, emulated LAN", LinkType::SUNATM, &[
+            &[0x01, 0x00, 0x00, 0x64, 0x00, 0x01], MACS, &[0x08, 0x00],
+        ], &[]),
+        with("FDDI", LinkType::FDDI, &[&[0x50], MACS, SNAP], &[]),
+        with("Token Ring", LinkType::IEEE802_5, &[&[0x10, 0x40], MACS, SNAP], &[]),
+        with("Token Ring, route", LinkType::IEEE802_5, &[
+            &[0x10, 0x40, 0x02, 0, 0, 0, 0, 0x02, 0x82, 0, 0, 0, 0, 0x01],
+            &[0x06, 0x30, 0x00, 0x11, 0x00, 0x20], // length 6, two segments
+            SNAP,
+        ], &[]),
+        with("IP over Fibre Channel (RFC 4338)", LinkType::IP_OVER_FC, &[
+            &[0x10, 0, 0x02, 0, 0, 0, 0, 0x02, 0x10, 0, 0x02, 0, 0, 0, 0, 0x01], SNAP,
+        ], &[]),
+        with("IEEE 1394, Darwin", LinkType::APPLE_IP_OVER_IEEE1394, &[&[0; 16], &[0x08, 0x00]], &[]),
+        with("IP over InfiniBand (RFC 4391)", LinkType::IPOIB, &[&[0x08, 0x00, 0x00, 0x00]], &[]),
+        with_v6("IP over InfiniBand", LinkType::IPOIB, &[&[0x86, 0xdd, 0x00, 0x00]]),
+        with("IP over InfiniBand, unicast", LinkType::IPOIB, &[&[0; 40], &[0x08, 0x00, 0x00, 0x00]], &[]),
+        with_v6("IP over InfiniBand, global route header", LinkType::IPOIB, &[
+            &[0x60], &[0; 39], &[0x86, 0xdd, 0x00, 0x00],
+        ]),
+        with("enc, little-endian", LinkType::ENC, &[&[2, 0, 0, 0, 0, 0, 0, 1, 0, 4, 0, 0]], &[]),
+        with_v6("enc, big-endian", LinkType::ENC, &[&[0, 0, 0, 24, 0, 0, 0, 1, 0, 0, 4, 0]]),
+        with("pflog", LinkType::PFLOG, &[&[61, 2, 0, 0], &[0; 60]], &[]),
+        with_v6("pflog, OpenBSD", LinkType::PFLOG, &[&[100, 24, 0, 0], &[0; 96]]),
+        with("ipnet", LinkType::IPNET, &[
+            &[2, 2, 0x00, 0x02],      // version 2, AF_INET; between zones
+            &[0x00, 0x00, 0x00, 0x37], // length of the datagram
+            &[0; 16],                 // interfaces and zones
+        ], &[]),
+        with_v6("ipnet", LinkType::IPNET, &[&[2, 26, 0, 0, 0, 0, 0, 0x4b], &[0; 16]]),
+        with("NFLOG, little-endian", LinkType::NFLOG, &[
+            &[2, 0, 0x00, 0x05],      // AF_INET, version 0; group 5
+            &[8, 0, 1, 0, 0x08, 0x00, 0x03, 0x00], // packet header: IPv4, hook
+            &[6, 0, 10, 0, b'x', 0, 0, 0], // prefix "x", padded
+            &[59, 0, 9, 0],           // the packet
+        ], &[]),
+        with("NFLOG, big-endian", LinkType::NFLOG, &[
+            &[2, 0, 0x00, 0x05],
+            &[0, 8, 0, 1, 0x08, 0x00, 0x03, 0x00],
+            &[0, 59, 0, 9],
+        ], &[]),
+        with_v6("NFLOG", LinkType::NFLOG, &[&[10, 0, 0, 0, 79, 0, 9, 0]]),
+        with("Broadcom tag", LinkType::DSA_TAG_BRCM, &[MACS, &[0x00, 0x00, 0x04, 0x01, 0x08, 0x00]], &[]),
+        with("Broadcom tag before Ethernet", LinkType::DSA_TAG_BRCM_PREPEND, &[
+            &[0x00, 0x00, 0x04, 0x01], MACS, &[0x81, 0x00, 0x00, 0x07, 0x08, 0x00],
+        ], &["vlan 7"]),
+        with("Marvell tag", LinkType::DSA_TAG_DSA, &[MACS, &[0x40, 0x08, 0x00, 0x00], &[0x08, 0x00]], &[]),
+        with("Marvell tag in place of a VLAN tag", LinkType::DSA_TAG_DSA, &[MACS, MARVELL_7, &[0x08, 0x00]], &["vlan 7"]),
+        with("Marvell tag with EtherType", LinkType::DSA_TAG_EDSA, &[
+            MACS, &[0xda, 0xda, 0x00, 0x00], MARVELL_7, &[0x08, 0x00],
+        ], &["vlan 7"]),
+        with("Marvell tag with EtherType, as Ethernet", LinkType::ETHERNET, &[
+            MACS, &[0xda, 0xda, 0x00, 0x00], MARVELL_7, &[0x08, 0x00],
+        ], &["vlan 7"]),
+        with("netANALYZER", LinkType::NETANALYZER, &[&[0, 0, 0, 0], MACS, &[0x08, 0x00]], &[]),
+        with("netANALYZER, transparent", LinkType::NETANALYZER_TRANSPARENT, &[
+            &[0, 0, 0, 0, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0xd5], MACS, &[0x08, 0x00],
+        ], &[]),
+        with("Juniper, Ethernet", LinkType::JUNIPER_ETHER, &[JUNIPER, MACS, &[0x08, 0x00]], &[]),
+        with("Juniper, Ethernet, extensions", LinkType::JUNIPER_ETHER, &[
+            &[b'M', b'G', b'C', 0x81, 0x00, 0x06], // incoming, extensions of 6 bytes
+            &[0x03, 0x01, 0x01, 0x06, 0x01, 0x0e], // media type and encapsulation: Ethernet
+            MACS, &[0x08, 0x00],
+        ], &[]),
+        with("Juniper, PPPoE", LinkType::JUNIPER_PPPOE, &[
+            JUNIPER, MACS, &[0x88, 0x64, 0x11, 0x00, 0x00, 0x09, 0x00, 0x39, 0x00, 0x21],
+        ], &["pppoe 9"]),
+        with("Juniper, PPP", LinkType::JUNIPER_PPP, &[JUNIPER, &[0x00, 0x21]], &[]),
+        with("Juniper, frame relay", LinkType::JUNIPER_FRELAY, &[JUNIPER, Q922, &[0x03, 0xcc]], &[]),
+        with("Juniper, Cisco HDLC", LinkType::JUNIPER_CHDLC, &[JUNIPER, &[0x0f, 0x00, 0x08, 0x00]], &[]),
+        with("Juniper, without link header", LinkType::JUNIPER_ATM2, &[
+            &[b'M', b'G', b'C', 0x02, 0x00, 0x00, 0x00, 0x02],
+        ], &[]),
+        with("PPI, Ethernet", LinkType::PPI, &[&[0, 0, 8, 0, 1, 0, 0, 0], MACS, &[0x08, 0x00]], &[]),
+        with("PPI, 802.11", LinkType::PPI, &[
+            &[0, 0, 16, 0, 105, 0, 0, 0], // length 16, link type
+            &[2, 0, 4, 0, 0, 0, 0, 0],    // a field of 4 bytes
+            WIRELESS, SNAP,
+        ], &[]),
+        with("PPI, radiotap", LinkType::PPI, &[
+            &[0, 0, 8, 0, 127, 0, 0, 0], &[0x00, 0x00, 0x08, 0x00, 0, 0, 0, 0], WIRELESS, SNAP,
+        ], &[]),
+        with("Prism", LinkType::IEEE802_11_PRISM, &[
+            &[0x44, 0, 0, 0, 24, 0, 0, 0], b"wlan0\0\0\0\0\0\0\0\0\0\0\0", WIRELESS, SNAP,
+        ], &[]),
+        with("AVS", LinkType::IEEE802_11_AVS, &[
+            &[0x80, 0x21, 0x10, 0x01, 0, 0, 0, 64], &[0; 56], WIRELESS, SNAP,
+        ], &[]),
         with("802.11", LinkType::IEEE802_11, &[
             &[0x08, 0x01,       // data, to the distribution system
               0x00, 0x00],      // duration

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Detection;
 use super::finding::address;
+use super::{Detection, EndedBy, Ending};
 use crate::decode::Endpoint;
 use crate::limits::remember;
 use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Settled};
@@ -52,6 +52,12 @@ pub(super) fn unanswerable(epmd: &EpmdObservation) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// A problem with a registration is over when a node registers the name.
+pub(super) fn registers(settled: &Settled, epmd: &EpmdObservation) -> EndedBy {
+    let name = epmd.name.iter();
+    EndedBy::Any(name.map(|name| Ending::registers(settled, name)).collect())
 }
 
 /// Microseconds from the request to the first FIN or RST.

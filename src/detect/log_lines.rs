@@ -87,10 +87,10 @@ fn longest_run(known: &[String], sought: &[String]) -> usize {
             let before = j.checked_sub(1).and_then(|before| runs.get(before).copied().flatten());
             let len = 1 + before.filter(should_continue).map_or(0, |run| run.len);
             longest = longest.max(len);
-            if let Some(run) = runs.get_mut(j) {
-                if run.is_none_or(|run| run.len <= len || !should_continue(&run)) {
-                    *run = Some(Run { len, at });
-                }
+            if let Some(run) = runs.get_mut(j)
+                && run.is_none_or(|run| run.len <= len || !should_continue(&run))
+            {
+                *run = Some(Run { len, at });
             }
         }
     }
@@ -115,10 +115,11 @@ fn words(text: &str) -> Vec<String> {
                 end_of_word(&mut word, &mut words);
                 let quoted =
                     rest.as_str().split_once(c).map(|(quoted, after)| (quoted, after.chars()));
-                if let Some((quoted, after)) = quoted {
-                    if !quoted.is_empty() && !quoted.contains(char::is_whitespace) {
-                        rest = after;
-                    }
+                if let Some((quoted, after)) = quoted
+                    && !quoted.is_empty()
+                    && !quoted.contains(char::is_whitespace)
+                {
+                    rest = after;
                 }
             }
             _ if c.is_alphanumeric() || NAMES.contains(&c) => word.extend(c.to_lowercase()),

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::epmd_common::{self, KnownRegistration, Mapper, Registrations, names_command};
+use super::epmd_common::{
+    self, KnownRegistration, Mapper, Registrations, names_command, registers,
+};
 use super::finding::{seconds, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
@@ -132,6 +134,7 @@ impl Rule for NameInUse {
             } else {
                 vec!["Start the node with a name of at most 255 characters in UTF-8.".to_owned()]
             },
+            ended_by: registers(settled, epmd),
             parties: format!("{mapper},{name}"),
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded: not_excluded.map(ToOwned::to_owned).into_iter().collect(),
@@ -189,6 +192,7 @@ impl NameInUse {
                     names_command(ids.dest_port)
                 ),
             ],
+            ended_by: registers(settled, epmd),
             parties: format!("{mapper},{name}"),
             evidence,
             not_excluded: vec!["another node registered the name in between".to_owned()],

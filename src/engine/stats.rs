@@ -79,6 +79,7 @@ impl<S: EventSink> Core<S> {
     pub(super) fn stats_now(&self, decoded: &Counters) -> Stats {
         let mut stats = self.stats.clone();
         stats.last = stats.first.map(|_| self.last);
+        stats.problems = self.reducer.problems();
         stats.cut_packets = decoded.cut;
         let fragments = &decoded.fragments;
         stats.lost_fragments =
@@ -118,9 +119,8 @@ impl<S: EventSink> Core<S> {
     pub(super) fn report_unsupported(&mut self, decoded: &Counters) {
         for (link, frames) in decoded.unsupported.iter().take(MOST_UNSUPPORTED) {
             let detail = format!(
-                "{frames} frames have link type {} (LINKTYPE_ registry of tcpdump.org), which is not \
-                 read: nothing in them was looked at",
-                link.0
+                "{frames} frames have link type {link}, as the LINKTYPE_ registry of tcpdump.org numbers it, which \
+                 is not read: nothing in them was looked at"
             );
             let anomaly = Anomaly::new(AnomalyKind::UnsupportedLink, detail);
             self.on_anomaly(self.only_input(), anomaly);

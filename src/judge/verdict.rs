@@ -517,10 +517,10 @@ impl Evaluation<'_> {
         // A node checks the acceptor's name first, then its flags (`recv_challenge` in OTP's `dist_util`).
         let asked = self.related.lookup.as_ref().map(|lookup| lookup.asked.as_ref());
         let answered = alive_and_host(theirs.what.name.as_bytes());
-        if let (Some(asked), Some((alive, _))) = (asked, answered) {
-            if asked.as_bytes() != alive {
-                return Verdict::proven(Outcome::NameMismatch).by(by);
-            }
+        if let (Some(asked), Some((alive, _))) = (asked, answered)
+            && asked.as_bytes() != alive
+        {
+            return Verdict::proven(Outcome::NameMismatch).by(by);
         }
         let demands = Demands::of(Some(mine.what.flags));
         let missing = theirs.what.flags.missing(demands.sure.mandatory());

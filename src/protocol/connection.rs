@@ -387,8 +387,12 @@ impl Connection {
     pub fn on_end(&mut self, now: Timestamp, context: &ConnContext<'_>, out: &mut ConnOutput) {
         let at = Now { at: now.max(self.tcp.last().at), frame: None };
         if !self.is_erlang() {
-            self.tcp.discard();
-            return;
+            // A stream whose opening was not seen may still hold the bytes that show its protocol.
+            self.give_rest(context, out);
+            if self.report_changes(at, context, out) == Keep::No || !self.is_erlang() {
+                self.tcp.discard();
+                return;
+            }
         }
         self.report(at, ReportReason::End, true, context, out);
         self.complete(at, out);

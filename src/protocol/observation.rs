@@ -98,15 +98,7 @@ impl Connection {
         context: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
-        for direction in [Direction::LowToHigh, Direction::HighToLow] {
-            let Self { tcp, transport, protocol, .. } = &mut *self;
-            let opening = tcp.originator().is_some();
-            tcp.finish(direction, &mut |chunk| {
-                transport.on_chunk(direction, &chunk, opening, &mut |chunk| {
-                    protocol.on_chunk(direction, chunk, opening, context, out);
-                });
-            });
-        }
+        self.give_rest(context, out);
         let Self { tcp, protocol, .. } = &mut *self;
         match protocol {
             ProtocolState::Epmd(epmd) => epmd.on_end(tcp, now, reason, context.lost_until, out),
@@ -118,6 +110,19 @@ impl Connection {
             ReportReason::End => Occasion::End,
         };
         self.push_observation(now, occasion, is_final, context, out);
+    }
+
+    /// Passes all bytes on that the streams hold, and gaps before them: no segment is expected any more.
+    pub(super) fn give_rest(&mut self, context: &ConnContext<'_>, out: &mut ConnOutput) {
+        for direction in [Direction::LowToHigh, Direction::HighToLow] {
+            let Self { tcp, transport, protocol, .. } = &mut *self;
+            let opening = tcp.originator().is_some();
+            tcp.finish(direction, &mut |chunk| {
+                transport.on_chunk(direction, &chunk, opening, &mut |chunk| {
+                    protocol.on_chunk(direction, chunk, opening, context, out);
+                });
+            });
+        }
     }
 
     /// Appends an observation of a distribution connection to the output.

@@ -344,7 +344,7 @@ fn slot(flags: u8, internal: u8) -> u16 {
 /// Number `index` of the half bytes, of which the lower comes first.
 fn nibble(bytes: &[u8], index: u8) -> u8 {
     let byte = bytes.get(usize::from(index / 2)).copied().unwrap_or(0);
-    if index % 2 == 0 { byte & 0x0f } else { byte >> 4 }
+    if index.is_multiple_of(2) { byte & 0x0f } else { byte >> 4 }
 }
 
 /// A control term: a tuple whose first element is an operation that is assigned and in use. Each

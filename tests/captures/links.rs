@@ -9,6 +9,7 @@ use std::process::{self, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::link_headers::{LINK_HEADERS, as_pcap, as_snoop};
 use beamscope::capture::{CaptureFile, Frame, Item, LinkType};
 use beamscope::engine::{Config, Engine};
 use beamscope::packet::FrameRef;
@@ -36,7 +37,10 @@ fn own(name: &str) -> PathBuf {
 }
 
 fn load(name: &str) -> Vec<Kept> {
-    let mut capture = CaptureFile::open(&own(name), 0).unwrap();
+    frames_of(CaptureFile::open(&own(name), 0).unwrap())
+}
+
+fn frames_of(mut capture: CaptureFile) -> Vec<Kept> {
     let mut frames = Vec::new();
     while let Some(item) = capture.next_item().unwrap() {
         let Item::Frame(Frame { at, link, wire_len, bytes, .. }) = item else { continue };
@@ -203,6 +207,22 @@ fn a_connection_seen_on_both_sides_of_a_router_is_one() {
         }
         frame.seen_as(LinkType::ETHERNET, bytes)
     });
+}
+
+#[test]
+fn every_link_type_and_snoop_files_give_the_same_story() {
+    for name in ["seed-lan-wrong-then-right-cookie.pcap", "names-alias.pcap"] {
+        let frames = load(name);
+        let plain = story(&frames);
+        let as_plain = |file: Vec<u8>, what: &str| {
+            let wrapped = frames_of(CaptureFile::from_bytes(file));
+            assert_eq!(story(&wrapped), plain, "{name} as {what}");
+        };
+        for link in LINK_HEADERS {
+            as_plain(as_pcap(&own(name), link), &LinkType(link.link).to_string());
+        }
+        as_plain(as_snoop(&own(name)), "snoop");
+    }
 }
 
 #[test]

@@ -244,7 +244,7 @@ fn a_command_whose_answer_is_not_in_the_capture_is_reported_in_the_end() {
 }
 
 #[test]
-fn one_direction_alone_accuses_nobody() {
+fn one_direction_alone_gives_no_accusation() {
     for name in FIRING {
         let frames = load(name);
         for to_mapper in [false, true] {

@@ -132,7 +132,7 @@ fn what_cannot_be_read_is_no_change() {
         (&[&*bad, SEED][..], &["diff-bad.ndjson: ", &*line, "one JSON object a line"][..]),
         (&["missing.pcap", SEED], &["missing.pcap"]),
         (&[SEED, "captures"], &["captures is a directory"]),
-        (&[SEED, "Cargo.toml"], &["expected pcap or pcapng"]),
+        (&[SEED, "Cargo.toml"], &["expected pcap, pcapng or snoop"]),
         (&[SEED, &empty], &["is an empty file"]),
         (&["-", "-"], &["standard input can be read once only"]),
         (&[SEED], &["AFTER"]),

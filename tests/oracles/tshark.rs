@@ -5,25 +5,51 @@
 //! hole, both may differ and neither is wrong.
 
 use std::collections::{BTreeMap, HashMap};
-use std::env;
+use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::corpus;
+use crate::support::link_headers::{LINK_HEADERS, as_pcap, as_snoop};
 use crate::support::streams::{Stream, Streams};
+use crate::support::{SEED, TestDir, corpus, skip};
 use beamscope::capture::{CaptureFile, Frame, Item};
 use beamscope::decode::{Decoded, Decoder, Endpoint};
 use beamscope::limits::DefragLimits;
 
 #[test]
 fn frames_and_streams_are_those_of_tshark() {
-    if let Err(e) = Command::new("tshark").arg("--version").stdout(Stdio::null()).status() {
-        println!("skipped: tshark: {e}");
-        assert!(env::var("BEAMSCOPE_REQUIRE_ALL").as_deref() != Ok("1"), "tshark: {e}");
+    if is_missing() {
         return;
     }
     corpus::check_all(compare);
+}
+
+#[test]
+fn link_types_and_snoop_files_are_read_as_tshark_reads_them() {
+    if is_missing() {
+        return;
+    }
+    let folder = TestDir::new("tshark-links");
+    let path = folder.0.join("capture");
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join(SEED);
+    let compare = |file: Vec<u8>, what: String| {
+        fs::write(&path, file).unwrap();
+        assert_eq!(compare(&path), [""; 0], "{what}");
+    };
+    for link in LINK_HEADERS.iter().filter(|link| link.is_in_tshark) {
+        compare(as_pcap(&seed, link), format!("link type {}", link.link));
+    }
+    compare(as_snoop(&seed), "snoop".to_owned());
+}
+
+/// Whether tshark cannot be run; fails where nothing may be skipped.
+fn is_missing() -> bool {
+    let version = Command::new("tshark").arg("--version").stdout(Stdio::null()).status();
+    if let Err(e) = &version {
+        skip("tshark", &e.to_string());
+    }
+    version.is_err()
 }
 
 /// What the two sides differ in.

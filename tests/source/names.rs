@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Unfinished;
+use super::check;
 use super::layering::{code, sources};
 
 /// Names that may occur more than once, and why.
@@ -32,7 +32,7 @@ fn no_type_name_occurs_in_two_files_of_the_crate() {
         .into_iter()
         .map(|(name, files)| (name, format!("is defined in {}", files.join(" and "))))
         .collect();
-    Unfinished::read("names.txt").check(&offences);
+    check(&offences);
 }
 
 /// The name of the type that a line defines, if it does. Associated types are indented.

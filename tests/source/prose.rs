@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::Unfinished;
+use super::check;
 
 /// Words for people that talk, write or sit somewhere. A packet is sent, a field holds, an event reports, a
 /// reader waits. As whole words of comments, and as parts of names.
@@ -29,7 +29,7 @@ fn no_comment_and_no_name_uses_a_metaphor_of_speech() {
             }
         }
     }
-    Unfinished::read("metaphors.txt").check(&offences);
+    check(&offences);
 }
 
 /// The method of `std::net::IpAddr`.
@@ -51,7 +51,7 @@ fn every_doc_comment_has_at_least_four_words() {
             }
         }
     }
-    Unfinished::read("docs.txt").check(&offences);
+    check(&offences);
 }
 
 fn is_doc(line: &str) -> bool {

@@ -14,6 +14,7 @@ use serde_json::Value;
 pub(crate) mod capture_builder;
 pub(crate) mod corpus;
 pub(crate) mod erlang;
+pub(crate) mod link_headers;
 #[cfg(all(feature = "live", target_os = "linux"))]
 pub(crate) mod live;
 pub(crate) mod packets;

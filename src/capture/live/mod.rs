@@ -212,7 +212,7 @@ impl Live {
 /// Most frames of one call: libpcap counts in a C `int`.
 const MOST: usize = 1 << 16;
 
-/// `IFF_UP` of netdevice(7).
+/// Interface flag `IFF_UP`, from netdevice(7).
 const IFF_UP: u32 = 1;
 
 /// The flags of an interface, if the system has a file for them.

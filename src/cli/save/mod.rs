@@ -27,7 +27,7 @@ use super::console::{STDOUT, Warnings};
 use super::error::Error;
 use super::settings::{SaveSettings, SaveTarget};
 
-/// Saves packets.
+/// Saves packets to one file, or to a series of files.
 pub(super) struct Saver {
     target: OpenTarget,
     format: SaveFormat,

@@ -99,10 +99,10 @@ impl Guesses {
         let key = (it.ip(Role::Initiator), it.acceptor_end());
         if !self.known.contains_key(&key) {
             self.order.push_back(key);
-            if self.order.len() > MAX_KEYS {
-                if let Some(oldest) = self.order.pop_front() {
-                    self.known.remove(&oldest);
-                }
+            if self.order.len() > MAX_KEYS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.known.remove(&oldest);
             }
         }
         let refused = self.known.entry(key).or_insert_with(|| RefusedDigests::new(mark));
@@ -152,10 +152,11 @@ impl RefusedDigests {
         }
         self.count += 1;
         let name = it.name(Role::Initiator).cloned();
-        if let Some(name) = &name {
-            if self.names.len() < NAMES_REPORTED && !self.names.contains(name) {
-                self.names.push(Arc::clone(name));
-            }
+        if let Some(name) = &name
+            && self.names.len() < NAMES_REPORTED
+            && !self.names.contains(name)
+        {
+            self.names.push(Arc::clone(name));
         }
         let cookie = it.seen.handshake.cookies.initiator.label().cloned();
         self.recent.push_back(RefusedAttempt { at, name, cookie });

@@ -304,11 +304,12 @@ impl Known {
     fn learn(&mut self, hello: &Hello, role: Role, port: Option<u16>) -> bool {
         let node = &mut self.node;
         let mut is_new = false;
-        if let Some(port) = port {
-            if !node.dist_ports.contains(&port) && node.dist_ports.len() < MAX_PER_NODE {
-                node.dist_ports.push(port);
-                is_new = true;
-            }
+        if let Some(port) = port
+            && !node.dist_ports.contains(&port)
+            && node.dist_ports.len() < MAX_PER_NODE
+        {
+            node.dist_ports.push(port);
+            is_new = true;
         }
         if !node.versions.contains(&hello.version) {
             node.versions.push(hello.version);

@@ -157,10 +157,10 @@ impl Busiest {
 
     /// Adds the bytes of a further frame of a message.
     fn add_more(&mut self, name: &str, bytes: u64) {
-        if let Some(place) = self.place(name) {
-            if let Some((_, count)) = self.counts.get_mut(place) {
-                count.bytes += bytes;
-            }
+        if let Some(place) = self.place(name)
+            && let Some((_, count)) = self.counts.get_mut(place)
+        {
+            count.bytes += bytes;
         }
     }
 

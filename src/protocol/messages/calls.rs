@@ -358,10 +358,10 @@ impl Caller {
         // One pass for all kinds: thousands of requests may be pending.
         let mut oldest = [None; CALL_KINDS];
         for request in self.pending.iter() {
-            if let Some(oldest) = oldest.get_mut(request.kind as usize) {
-                if oldest.is_none_or(|oldest| request.mark < oldest) {
-                    *oldest = Some(request.mark);
-                }
+            if let Some(oldest) = oldest.get_mut(request.kind as usize)
+                && oldest.is_none_or(|oldest| request.mark < oldest)
+            {
+                *oldest = Some(request.mark);
             }
         }
         CallKind::ALL

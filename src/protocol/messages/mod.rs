@@ -587,7 +587,7 @@ const KEPT: usize = 64 << 10;
 /// Shorter silences are not reported.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Ticks in `net_ticktime`, unless `net_tickintensity` says otherwise.
+/// Ticks in `net_ticktime`, unless `net_tickintensity` sets another number.
 const TICKS: u32 = 4;
 
 /// Shorter periods are bursts of delayed ticks: `net_ticktime` is at least one second, in which four are sent.

@@ -51,7 +51,7 @@ impl Entry {
 
 type EntryIndex = u16;
 
-/// Stands for no entry.
+/// The index that means "no entry".
 const NO_ENTRY: EntryIndex = EntryIndex::MAX;
 
 impl Default for PendingRequests {
@@ -93,10 +93,11 @@ impl PendingRequests {
 
     /// Adds a request as the newest. Without memory it is left out.
     pub(super) fn insert(&mut self, key: RequestKey, asked: CallRequest, memory: &mut Reservation) {
-        if self.free == NO_ENTRY && self.entries.len() >= MOST {
-            if let Some(oldest) = self.entries.get(usize::from(self.first)) {
-                self.remove(oldest.key);
-            }
+        if self.free == NO_ENTRY
+            && self.entries.len() >= MOST
+            && let Some(oldest) = self.entries.get(usize::from(self.first))
+        {
+            self.remove(oldest.key);
         }
         if self.free == NO_ENTRY && !self.make_room(memory) {
             return;

@@ -232,10 +232,10 @@ impl TcpDirection {
                     if mark.at < fin.mark.at { (mark, fin.mark) } else { (fin.mark, mark) };
                 fin.again |= later.at.since(earlier.at) >= COPIED_WITHIN;
                 fin.mark = earlier;
-                if let (Some(known), Some(ack)) = (fin.ack, ack) {
-                    if ack.distance(known) < 0 {
-                        fin.ack = Some(ack);
-                    }
+                if let (Some(known), Some(ack)) = (fin.ack, ack)
+                    && ack.distance(known) < 0
+                {
+                    fin.ack = Some(ack);
                 }
             }
         }

@@ -92,21 +92,21 @@ pub enum TermKind {
     Export,
     /// A number with a fraction.
     Float,
-    /// A closure.
+    /// A closure, or a function of a module.
     Fun,
     /// A whole number of any size.
     Integer,
     /// Also the empty one, and a string.
     List,
-    /// Keys and values.
+    /// Pairs of key and value.
     Map,
-    /// A process.
+    /// A process identifier of a node.
     Pid,
-    /// A port.
+    /// A port identifier of a node.
     Port,
     /// A record of its own kind (OTP 29), no tuple.
     Record,
-    /// A reference.
+    /// A reference, unique in its node.
     Reference,
     /// Elements of a fixed number.
     Tuple,
@@ -120,12 +120,12 @@ impl<'a> Term<'a> {
         Self { bytes: prefix }
     }
 
-    /// Its bytes.
+    /// The bytes of the encoded term.
     pub const fn bytes(self) -> &'a [u8] {
         self.bytes
     }
 
-    /// What it is.
+    /// The kind of the term, by its tag.
     #[inline]
     pub fn kind(self) -> TermKind {
         let Some(tag) = self.bytes.first() else { return TermKind::Unknown };
@@ -149,7 +149,7 @@ impl<'a> Term<'a> {
         }
     }
 
-    /// An atom's text.
+    /// The text of an atom; `None` for other terms.
     #[inline]
     pub fn as_atom<'t>(self, atoms: &'t (impl Atoms + ?Sized)) -> Option<AtomText<'t>>
     where
@@ -200,12 +200,12 @@ impl<'a> Term<'a> {
         self.as_integer()?.as_u64()
     }
 
-    /// An integer.
+    /// The value of an integer; `None` for other terms.
     pub fn as_integer(self) -> Option<Integer<'a>> {
         Integer::read(&mut Reader(self.bytes)).ok()
     }
 
-    /// A float.
+    /// The value of a float; `None` for other terms.
     pub fn as_float(self) -> Option<f64> {
         number::float(&mut Reader(self.bytes)).ok()
     }
@@ -296,7 +296,7 @@ impl<'a> Term<'a> {
         Some(MapPairs { rest: i.0, left })
     }
 
-    /// A process.
+    /// The fields of a process identifier; `None` for other terms.
     pub fn as_pid(self) -> Option<Pid<'a>> {
         Pid::read(&mut Reader(self.bytes)).ok()
     }
@@ -307,18 +307,18 @@ impl<'a> Term<'a> {
         Numbered::read(self.bytes)
     }
 
-    /// A port.
+    /// The fields of a port identifier; `None` for other terms.
     pub fn as_port(self) -> Option<Port<'a>> {
         Port::read(&mut Reader(self.bytes)).ok()
     }
 
-    /// A reference.
+    /// The fields of a reference; `None` for other terms.
     #[inline]
     pub fn as_reference(self) -> Option<Reference<'a>> {
         Reference::read(&mut Reader(self.bytes)).ok()
     }
 
-    /// Shows `look` what tells a reference from the others of its node: creation and words, as bytes in the
+    /// Shows `look` what distinguishes a reference from others of its node: creation and words, as bytes in the
     /// order in which [`NEWER_REFERENCE_EXT`](Reference) has them.
     #[inline]
     pub fn reference_id<T>(self, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
@@ -333,7 +333,7 @@ impl<'a> Term<'a> {
         Export::read(&mut Reader(self.bytes)).ok()
     }
 
-    /// A closure.
+    /// The fields of a closure; `None` for other terms.
     pub fn as_fun(self) -> Option<Fun<'a>> {
         Fun::read(&mut Reader(self.bytes)).ok()
     }
@@ -409,7 +409,7 @@ impl<'a> Iterator for Elements<'a> {
 /// The elements of a list, then its tail.
 #[derive(Clone, Copy, Debug)]
 pub struct List<'a> {
-    /// Its elements.
+    /// The elements before the tail, in order.
     pub elements: Elements<'a>,
 }
 

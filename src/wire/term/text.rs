@@ -150,10 +150,10 @@ pub(super) fn quoted_str<W: Write + ?Sized>(
         let (run, behind) = rest.split_at_checked(plain).unwrap_or((rest, ""));
         out.write_str(run)?;
         let mut chars = behind.chars();
-        if plain < ahead {
-            if let Some(c) = chars.next() {
-                escaped(out, c, quote)?;
-            }
+        if plain < ahead
+            && let Some(c) = chars.next()
+        {
+            escaped(out, c, quote)?;
         }
         rest = chars.as_str();
     }
