@@ -62,10 +62,11 @@ pub fn handshake_start(front: &[u8]) -> PayloadMatch {
     };
     match body.first() {
         Some(b'N' | b'n') => {
-            let read = [handshake::from_initiator, handshake::from_acceptor];
-            let certain =
-                read.iter().any(|parser| decode(body, parser).is_ok_and(|m| is_hello(&m)));
-            if certain { PayloadMatch::Certain } else { PayloadMatch::No }
+            if is_hello(body) {
+                PayloadMatch::Certain
+            } else {
+                PayloadMatch::No
+            }
         }
         Some(b's') => match decode(body, handshake::status) {
             Ok(Status::Other(_)) | Err(_) => PayloadMatch::No,
@@ -92,8 +93,14 @@ fn fits(len: u16, body: &[u8]) -> bool {
     }
 }
 
-/// Whether a hello makes sense: the flags that every release demands, and a name that is one.
-fn is_hello(message: &HandshakeMessage<'_>) -> bool {
+/// Whether the body of a handshake message is a `send_name` or a `challenge` that makes sense: it has the flags that
+/// every release demands, and a name that is one.
+pub fn is_hello(body: &[u8]) -> bool {
+    let read = [handshake::from_initiator, handshake::from_acceptor];
+    read.iter().any(|parser| decode(body, parser).is_ok_and(|message| makes_sense(&message)))
+}
+
+fn makes_sense(message: &HandshakeMessage<'_>) -> bool {
     let demanded = DistFlags::EXTENDED_REFERENCES.union(DistFlags::EXTENDED_PIDS_PORTS);
     match message {
         HandshakeMessage::SendName(m) => {

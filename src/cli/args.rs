@@ -194,12 +194,17 @@ pub(crate) struct Args {
     #[arg(short, long, help_heading = OUTPUT, conflicts_with = "quiet")]
     pub(super) verbose: bool,
 
-    /// Exit with status 1 if there is a finding of this severity or above
+    /// Exit with status 1 if there is a finding of this severity or above, unless the capture shows that the
+    /// problem is over
     #[arg(
         long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "never",
         value_parser = severity(&["never"]).map(|name| FailOn(severity_of(&name)))
     )]
     pub(super) fail_on: FailOn,
+
+    /// For --fail-on, also count the problems that are over
+    #[arg(long, help_heading = OUTPUT)]
+    pub(super) fail_on_solved: bool,
 }
 
 /// Options about the network and the cluster that a capture does not show.
@@ -490,7 +495,7 @@ Examples:
   beamscope explain cookie-mismatch            what a finding means, and what to do
   beamscope explain --log 'LINE OF A LOG'      what causes this log line
 
-Exit status: 0 the run reached its end; 1 there is a finding at or above --fail-on; 2 wrong
+Exit status: 0 the run reached its end; 1 a problem at or above --fail-on is not solved; 2 wrong
 usage, an input could not be read (the others were), or packets could not be saved.";
 
 const DIFF_EXAMPLES: &str = "\

@@ -77,8 +77,17 @@ pub(super) struct RunSettings {
     pub(super) stop: StopSettings,
     /// Packets after which the run ends.
     pub(super) packet_limit: u64,
-    /// Severity of a finding from which the exit status is 1.
-    pub(super) fail_on: Option<Severity>,
+    /// What makes the exit status 1.
+    pub(super) fail_on: FailSettings,
+}
+
+/// What makes the exit status 1.
+#[derive(Clone, Copy)]
+pub(super) struct FailSettings {
+    /// The lowest severity of a finding that does.
+    pub(super) least: Option<Severity>,
+    /// Whether a problem that is over does as well.
+    pub(super) on_solved: bool,
 }
 
 /// Settings of `beamscope diff`.
@@ -291,7 +300,7 @@ impl RunSettings {
             evidence,
             stop,
             packet_limit: args.count.unwrap_or(u64::MAX),
-            fail_on: args.fail_on.0,
+            fail_on: FailSettings { least: args.fail_on.0, on_solved: args.fail_on_solved },
         })
     }
 }

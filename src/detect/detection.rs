@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::RuleDoc;
+use super::{EndedBy, RuleDoc};
 use crate::observe::Role;
 use crate::record::{Confidence, Evidence, Finding, Severity};
+use crate::time::Timestamp;
 
 /// A problem that a rule detected. It becomes a [`Finding`] unless it repeats an earlier one.
 #[derive(Clone, Debug)]
@@ -31,6 +32,12 @@ pub struct Detection {
     pub not_excluded: Vec<String>,
     /// Sides that log something about it; empty if neither does.
     pub logged_by: Vec<Role>,
+    /// What shows that the problem is over.
+    pub ended_by: EndedBy,
+    /// Severity of the problem once it is over, if that is lower: one that ends by itself needs no action.
+    pub severity_if_solved: Option<Severity>,
+    /// When the problem last showed, if that is not the last packet of the fact that the rule was given.
+    pub shown_at: Option<Timestamp>,
 }
 
 impl Detection {
@@ -48,6 +55,9 @@ impl Detection {
             evidence: Vec::new(),
             not_excluded: Vec::new(),
             logged_by: Vec::new(),
+            ended_by: EndedBy::NodesConnect,
+            severity_if_solved: None,
+            shown_at: None,
         }
     }
 

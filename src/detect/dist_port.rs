@@ -2,15 +2,15 @@
 //!
 //! `stale-registration`: EPMD gives a port, and the answer to the SYN is RST. The capture cannot show the reason: a
 //! listener on another address or of the other family, a missing port mapping and a packet filter lead to RST too, so
-//! the finding never claims that the port has no listener. `dist-port-blocked`: no answer in this capture, or ICMP; or RST where
-//! the capture shows that the node runs, that EPMD's answer is one of another host, or no answer of EPMD at all.
+//! the finding never claims that the port has no listener. `dist-port-blocked`: no answer in this capture, or ICMP; or
+//! RST where the capture shows that the node runs, that EPMD's answer is one of another host, or no answer of EPMD.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::epmd_common::Registrations;
 use super::finding::{Sides, address, finding, looked_up, shown, syn_count};
-use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
+use super::{Detection, EndedBy, Ending, LogLine, Rule, RuleDoc, log_lines};
 use crate::decode::Endpoint;
 use crate::judge::world::{Accepted, ForwardedLookup, PriorLookup, World};
 use crate::judge::{JudgedConnection, Outcome};
@@ -127,6 +127,10 @@ impl Rule for DistPort {
         };
         // A port that accepts no connection is one cause, however many nodes dial it.
         found.parties = format!("{},{}", dial.port, dial.node);
+        // A packet filter may reject one client and not another.
+        let is_blocked = found.rule == BLOCKED.rule && dial.lookup.is_some();
+        let endings = [Ending::connection_of(session), Ending::accepted(session, is_blocked)];
+        found.ended_by = EndedBy::Any(endings.into());
         let syn = session.seen.tcp.sides.initiator.syn;
         found.evidence.extend(looked_up(session));
         found.evidence.extend(shown(syn.map(|syn| syn.mark), Some(Role::Initiator), Shows::Syn));

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::finding::{seconds, shown};
-use super::{Detection, LogLine, Rule, RuleDoc, epmd_common};
+use super::{Detection, EndedBy, Ending, LogLine, Rule, RuleDoc, epmd_common};
 use crate::judge::world::World;
 use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Confidence, Evidence, Missing, Severity, Shows};
@@ -111,6 +111,7 @@ impl Rule for EpmdSilent {
             title: format!("EPMD at {server} {}", silence.what),
             explanation: silence.explanation,
             remedy: vec![silence.remedy],
+            ended_by: EndedBy::Any(vec![Ending::reply(settled, true)]),
             parties: format!("{server},{}", silence.cause),
             evidence: shown(asked, Some(Role::Initiator), request)
                 .into_iter()

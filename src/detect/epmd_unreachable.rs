@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::finding::{address, shown, syn_count};
-use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
+use super::{Detection, EndedBy, Ending, Host, KnownAs, LogLine, Rule, RuleDoc, log_lines};
 use crate::decode::Endpoint;
 use crate::judge::world::{EpmdAnswer, World};
 use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, Role, Settled};
@@ -88,6 +88,10 @@ impl Rule for EpmdUnreachable {
         // key, because senders of ICMP limit its rate and a rejecting filter does not answer each SYN.
         let is_closed = epmd.outcome == EpmdOutcome::ConnectionRefused && seen.icmp.is_none();
         found.parties = format!("{server},{}", if is_closed { "closed" } else { "blocked" });
+        let [client, host] =
+            [ids.src_ip, ids.dest_ip].map(|ip| KnownAs::AnyOf(Host::of(ip, settled)));
+        found.ended_by =
+            EndedBy::Any(vec![Ending::reply(settled, !is_closed), Ending::connect(client, host)]);
         out.push(found);
     }
 }

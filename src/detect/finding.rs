@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Detection, RuleDoc};
+use super::{Detection, EndedBy, Ending, RuleDoc};
 use crate::judge::JudgedConnection;
 use crate::judge::world::Sighting;
 use crate::observe::{CloseKind, EpmdTag, Hello, MessageKind, Received, Role};
@@ -56,13 +56,14 @@ impl Sides {
     }
 }
 
-/// A detection about a connection, with the fields that most rules fill in alike.
+/// A detection about a connection, with the fields that most rules fill in alike. It is over when the two nodes connect.
 pub(super) fn finding(doc: &RuleDoc, it: &JudgedConnection, sides: &Sides) -> Detection {
     Detection {
         confidence: it.verdict.confidence,
         nodes: sides.nodes.clone(),
         parties: sides.ordered_pair(),
         not_excluded: it.verdict.not_excluded.iter().map(ToString::to_string).collect(),
+        ended_by: EndedBy::Any(vec![Ending::connection_of(it)]),
         ..Detection::new(doc)
     }
 }

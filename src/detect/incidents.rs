@@ -1,5 +1,7 @@
-//! Groups repeated detections of one problem into an incident: the first one becomes a finding, later ones
-//! are counted.
+//! Groups repeated detections of one problem into an incident: the first one becomes a finding, later ones are counted.
+//!
+//! An incident is open until each of its detections was followed by one of its [`Ending`]s. It is solved then, and a
+//! record of it is written at that time. A detection within [`REOPENS`] reopens it; a later one begins a new incident.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,10 +11,14 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::Detection;
-use crate::judge::{JudgedConnection, Outcome};
-use crate::limits::Limits;
-use crate::observe::{EpmdObservation, EpmdOutcome, Settled, State, short_id};
-use crate::record::{Anomaly, AnomalyKind, Body, Confidence, Event, Incident, Severity};
+use super::ending::{Ending, Happened};
+use crate::judge::JudgedConnection;
+use crate::limits::{Limits, remember};
+use crate::observe::{EpmdObservation, Settled, short_id};
+use crate::packet::FrameRef;
+use crate::record::{
+    Anomaly, AnomalyKind, Body, Confidence, Event, Incident, IncidentState, Problems, Severity,
+};
 use crate::time::Timestamp;
 
 /// Time and fact at which the rules detected a problem.
@@ -20,21 +26,29 @@ pub(super) struct ReportContext<'a> {
     at: Timestamp,
     /// Time and connection of the fact; `None` at the end of a run.
     settled: Option<&'a Settled>,
-    /// The EPMD request, if the fact is one.
-    epmd: Option<&'a EpmdObservation>,
+    /// When the fact last showed a problem: a timer may settle it later.
+    shown_at: Timestamp,
 }
 
 impl<'a> ReportContext<'a> {
     pub(super) const fn of(settled: &'a Settled) -> Self {
-        Self { at: settled.at, settled: Some(settled), epmd: None }
+        Self { at: settled.at, settled: Some(settled), shown_at: settled.at }
     }
 
-    pub(super) const fn of_epmd(settled: &'a Settled, epmd: &'a EpmdObservation) -> Self {
-        Self { at: settled.at, settled: Some(settled), epmd: Some(epmd) }
+    pub(super) fn of_session(it: &'a JudgedConnection) -> Self {
+        let last = it.seen.closed().map_or(it.seen.tcp.last.at, |closed| closed.at);
+        Self { shown_at: last.min(it.at()), ..Self::of(&it.settled) }
+    }
+
+    pub(super) fn of_epmd(settled: &'a Settled, epmd: &'a EpmdObservation) -> Self {
+        let seen = &epmd.seen;
+        let marks = [seen.syn, seen.request, seen.reply, seen.close].into_iter().flatten();
+        let last = marks.map(|mark| mark.at).max();
+        Self { shown_at: last.map_or(settled.at, |at| at.min(settled.at)), ..Self::of(settled) }
     }
 
     pub(super) const fn end_of_run(at: Timestamp) -> Self {
-        Self { at, settled: None, epmd: None }
+        Self { at, settled: None, shown_at: at }
     }
 
     /// Wraps `body` into an event of this fact. At the end of a run the event is about `input`.
@@ -46,16 +60,22 @@ impl<'a> ReportContext<'a> {
     }
 }
 
-/// All open incidents, by rule and parties.
+/// All incidents, by rule and parties.
 #[derive(Debug)]
 pub(super) struct Incidents {
     known: HashMap<Key, Ongoing, RandomState>,
-    /// Keys and numbers of incidents in the order in which they began; may contain closed ones.
+    /// Keys and numbers of incidents in the order in which they began; may contain forgotten ones.
     order: VecDeque<(Key, u64)>,
-    /// Keys and numbers of incidents by the [event](Ongoing::ended_by) that ends them.
-    by_end: HashMap<String, Vec<(Key, u64)>, RandomState>,
+    /// Keys and numbers of incidents in the order in which they were solved; may contain reopened and forgotten ones.
+    solved: VecDeque<(Key, u64)>,
+    /// Keys and numbers of open incidents by the events that may end them.
+    by_ending: HashMap<Ending, Vec<(Key, u64)>, RandomState>,
+    /// What happened last and when that was known, for problems that are detected later than they were over.
+    happened: VecDeque<(Timestamp, Happened)>,
     /// Limit of reported findings for each rule.
     rate_limits: HashMap<&'static str, RateLimit, RandomState>,
+    /// Incidents that were forgotten, by their state then and their severity.
+    forgotten: Problems,
     /// Maximum of findings that a rule reports within [`RATE_WINDOW`].
     max_reported: u64,
     begun: u64,
@@ -87,8 +107,85 @@ struct Ongoing {
     incident: Incident,
     /// Sequence number of the incident: distinguishes it from an earlier one with the same key.
     number: u64,
-    /// Key of the event that ends it; `None` if only the end of the run does.
-    ended_by: Option<String>,
+    /// What is not over; empty once the incident is solved.
+    waits: Vec<Awaited>,
+    /// The events by which [`Incidents::by_ending`] knows it.
+    endings: Vec<Ending>,
+    /// True if there were more than [`MAX_WAITS`], so that not all of them are known.
+    has_more: bool,
+    /// Severity while it is open.
+    severity: Severity,
+    /// Severity once it is solved.
+    severity_if_solved: Severity,
+    /// Number of records about changes of its state.
+    changes: u32,
+    /// State and count in the last record.
+    written: (IncidentState, u64),
+}
+
+/// Detections of one incident that the same events end.
+#[derive(Debug)]
+struct Awaited {
+    /// Any of these ends them.
+    endings: Vec<Ending>,
+    /// When the problem last showed.
+    shown_at: Timestamp,
+    /// Whether something happened since then that may have been an ending.
+    may_be_over: bool,
+}
+
+impl Ongoing {
+    /// Adds a detection that one of `endings` ends. Returns those that the incident was not waiting for.
+    fn wait(&mut self, endings: Vec<Ending>, shown_at: Timestamp) -> Vec<Ending> {
+        if let Some(known) = self.waits.iter_mut().find(|wait| wait.endings == endings) {
+            known.shown_at = known.shown_at.max(shown_at);
+            known.may_be_over = false;
+            return Vec::new();
+        }
+        if self.waits.len() >= MAX_WAITS {
+            self.has_more = true;
+            return Vec::new();
+        }
+        let is_new = |ending: &&Ending| !self.endings.contains(ending);
+        let new: Vec<_> = endings.iter().filter(is_new).cloned().collect();
+        self.endings.extend(new.iter().cloned());
+        self.waits.push(Awaited { endings, shown_at, may_be_over: false });
+        new
+    }
+
+    /// Takes in what happened. Returns the ending by which the incident is solved, if it is now.
+    fn on_happened(&mut self, it: &Happened) -> Option<Ending> {
+        let mut last = None;
+        self.waits.retain_mut(|wait| {
+            let ending = it.ends.iter().find(|ending| wait.endings.contains(ending));
+            let Some(ending) = ending.filter(|_| it.at > wait.shown_at) else { return true };
+            wait.may_be_over = true;
+            last = Some(ending);
+            !it.is_certain
+        });
+        last.filter(|_| self.waits.is_empty() && !self.has_more).cloned()
+    }
+
+    /// The body of a record about its state, which changed.
+    fn changed(&mut self) -> Option<Body> {
+        self.changes += 1;
+        (self.changes <= MAX_CHANGES).then(|| self.body())
+    }
+
+    /// The body of a record about its state.
+    fn body(&mut self) -> Body {
+        self.written = (self.incident.state, self.incident.count);
+        Body::Incident { incident: Box::new(self.incident.clone()) }
+    }
+
+    /// The state at the end of a run, or when the incident is forgotten.
+    fn last_state(&self) -> IncidentState {
+        let may_be_over = self.waits.iter().all(|wait| wait.may_be_over);
+        match self.incident.state {
+            IncidentState::Open if may_be_over => IncidentState::Unknown,
+            state => state,
+        }
+    }
 }
 
 impl Incidents {
@@ -96,8 +193,11 @@ impl Incidents {
         Self {
             known: HashMap::default(),
             order: VecDeque::new(),
-            by_end: HashMap::default(),
+            solved: VecDeque::new(),
+            by_ending: HashMap::default(),
+            happened: VecDeque::new(),
             rate_limits: HashMap::default(),
+            forgotten: Problems::default(),
             max_reported: limits.findings,
             begun: 0,
             capacity: limits.incidents,
@@ -109,6 +209,18 @@ impl Incidents {
         self.evictions
     }
 
+    /// The number of problems by state and severity. What is for information only is none.
+    pub(super) fn problems(&self) -> Problems {
+        let mut problems = self.forgotten.clone();
+        for ongoing in self.known.values() {
+            count(&mut problems, ongoing.last_state(), ongoing.incident.severity);
+        }
+        for excess in self.rate_limits.values().filter_map(|limit| limit.excess.as_ref()) {
+            count(&mut problems, excess.state, excess.severity);
+        }
+        problems
+    }
+
     /// Reports a new detection as a finding, and counts a repeated one. Returns the ID of the incident that it
     /// belongs to.
     pub(super) fn on_detection(
@@ -118,16 +230,11 @@ impl Incidents {
         out: &mut Vec<Event>,
     ) -> Arc<str> {
         let key = (finding.rule, finding.parties.clone());
-        if let Some(ongoing) = self.known.get_mut(&key) {
-            ongoing.incident.count += 1;
-            ongoing.incident.last = ongoing.incident.last.max(context.at);
-            let nodes = &mut ongoing.incident.nodes;
-            for node in finding.nodes {
-                if nodes.len() < MAX_NODES && !nodes.contains(&node) {
-                    nodes.push(node);
-                }
-            }
-            return Arc::clone(&ongoing.incident.incident_id);
+        let shown_at = finding.shown_at.unwrap_or(context.shown_at);
+        let ended_by = std::mem::take(&mut finding.ended_by);
+        let endings = ended_by.endings(&finding.nodes, finding.severity);
+        if let Some(id) = self.repeated(&key, &finding, &endings, (context, shown_at), out) {
+            return id;
         }
         if let Some(id) = self.rate_limited(&finding, context, out) {
             return id;
@@ -147,31 +254,92 @@ impl Incidents {
         }
         let id = short_id(&format!("{},{},{}", finding.rule, finding.parties, context.at));
         let incident = Incident {
-            incident_id: Arc::clone(&id),
-            rule: finding.rule,
-            severity: finding.severity,
             nodes: finding.nodes.clone(),
-            count: 1,
-            first: context.at,
-            last: context.at,
+            ..incident_of(&finding, Arc::clone(&id), IncidentState::Open, context.at)
         };
         self.order.push_back((key.clone(), self.begun));
-        let is_ended_by_answer = ENDED_BY_ANSWER.contains(&incident.rule);
-        let ended_by = match context.settled.filter(|_| is_ended_by_answer) {
-            Some(settled) => context.epmd.map(|epmd| answer_key(settled, epmd)),
-            // Findings of severity info describe how nodes connect, so a connection does not end them.
-            None if incident.severity == Severity::Info => None,
-            None => connection_key(&incident.nodes),
-        };
-        if let Some(end) = &ended_by {
-            self.by_end.entry(end.clone()).or_default().push((key.clone(), self.begun));
-        }
         self.remove_ended_from_order();
-        self.known.insert(key, Ongoing { incident, number: self.begun, ended_by });
+        let severity = finding.severity;
+        let severity_if_solved = finding.severity_if_solved.unwrap_or(severity).min(severity);
+        let ongoing = Ongoing {
+            incident,
+            number: self.begun,
+            waits: Vec::new(),
+            endings: Vec::new(),
+            has_more: false,
+            severity,
+            severity_if_solved,
+            changes: 0,
+            written: (IncidentState::Open, 1),
+        };
+        self.known.insert(key.clone(), ongoing);
         let input = only_input(&finding);
         let finding = Box::new(finding.into_finding(Arc::clone(&id)));
         out.push(context.event(input, Body::Finding { finding }));
+        self.wait(&key, endings, (context, shown_at), out);
         id
+    }
+
+    /// Counts a detection of a known incident, which it may reopen. Returns the ID of the incident; `None` if the
+    /// detection begins a new one.
+    fn repeated(
+        &mut self,
+        key: &Key,
+        finding: &Detection,
+        endings: &[Ending],
+        (context, shown_at): (&ReportContext<'_>, Timestamp),
+        out: &mut Vec<Event>,
+    ) -> Option<Arc<str>> {
+        let ongoing = self.known.get_mut(key)?;
+        let Ongoing { incident, severity, .. } = ongoing;
+        let settled_at = incident.settled_at;
+        if settled_at.is_some_and(|at| shown_at.since(at) > REOPENS) {
+            self.forget(key);
+            return None;
+        }
+        incident.count += 1;
+        incident.last = incident.last.max(context.at);
+        for node in &finding.nodes {
+            if incident.nodes.len() < MAX_NODES && !incident.nodes.contains(node) {
+                incident.nodes.push(Arc::clone(node));
+            }
+        }
+        let id = Arc::clone(&incident.incident_id);
+        // A detection of something that was over by then does not reopen the incident.
+        if settled_at.is_some_and(|at| shown_at <= at) {
+            return Some(id);
+        }
+        if settled_at.is_some() {
+            incident.reopen(*severity);
+            out.extend(ongoing.changed().map(|body| context.event(None, body)));
+        }
+        self.wait(key, endings.to_vec(), (context, shown_at), out);
+        Some(id)
+    }
+
+    /// Notes what ends a detection of this incident. It may have happened already.
+    fn wait(
+        &mut self,
+        key: &Key,
+        endings: Vec<Ending>,
+        (context, shown_at): (&ReportContext<'_>, Timestamp),
+        out: &mut Vec<Event>,
+    ) {
+        let Some(ongoing) = self.known.get_mut(key) else { return };
+        for ending in ongoing.wait(endings, shown_at) {
+            let ended = self.by_ending.entry(ending).or_default();
+            ended.push((key.clone(), ongoing.number));
+        }
+        let later = self.happened.iter().rev().take_while(|(known, _)| *known > shown_at).count();
+        let first = self.happened.len().saturating_sub(later);
+        let later = self.happened.iter().skip(first);
+        let solved = later
+            .map(|(_, it)| it)
+            .find_map(|it| Some((ongoing.on_happened(it)?, it.at, it.frame)));
+        if let Some((ending, at, frame)) = solved {
+            let event = |body| context.event(frame.map(|frame| frame.input), body);
+            self.solve(key, &ending, (at, frame), event, out);
+        }
     }
 
     /// Counts a finding of a rule. If the rule exceeds its limit, returns the ID of the incident that collects
@@ -197,15 +365,8 @@ impl Incidents {
             return Some(Arc::clone(&excess.incident_id));
         }
         let id = short_id(&format!("{},,{}", finding.rule, context.at));
-        limit.excess = Some(Incident {
-            incident_id: Arc::clone(&id),
-            rule: finding.rule,
-            severity: finding.severity,
-            nodes: Vec::new(),
-            count: 1,
-            first: context.at,
-            last: context.at,
-        });
+        let excess = incident_of(finding, Arc::clone(&id), IncidentState::Unknown, context.at);
+        limit.excess = Some(excess);
         let detail = format!(
             "more than {} findings of {} within an hour: further ones are only counted, in one incident",
             self.max_reported, finding.rule
@@ -215,55 +376,93 @@ impl Incidents {
         Some(id)
     }
 
-    /// Closes the incidents between two nodes when these connect.
+    /// Solves the incidents that a connection shows to be over.
     pub(super) fn on_session(&mut self, it: &JudgedConnection, out: &mut Vec<Event>) {
-        if it.state() == State::Established && it.outcome() == Outcome::Connected {
-            let end = connection_key(&it.seen.names().cloned().collect::<Vec<_>>());
-            self.end(end, it.at(), out);
+        for happened in Happened::of_session(it) {
+            self.on_happened(happened, &it.settled, out);
         }
     }
 
-    /// Closes the incidents of a lookup when EPMD answers it.
+    /// Solves the incidents that an EPMD request shows to be over.
     pub(super) fn on_epmd(
         &mut self,
         settled: &Settled,
         epmd: &EpmdObservation,
         out: &mut Vec<Event>,
     ) {
-        if epmd.outcome == EpmdOutcome::Answered {
-            self.end(Some(answer_key(settled, epmd)), settled.at, out);
+        if let Some(happened) = Happened::of_epmd(settled, epmd) {
+            self.on_happened(happened, settled, out);
         }
     }
 
-    fn end(&mut self, end: Option<String>, at: Timestamp, out: &mut Vec<Event>) {
-        let ended = end.and_then(|end| self.by_end.remove(&end)).unwrap_or_default();
+    fn on_happened(&mut self, it: Happened, settled: &Settled, out: &mut Vec<Event>) {
+        let ended = it.ends.iter().filter_map(|ending| self.by_ending.get(ending)).flatten();
+        // The incident that began first is solved first.
+        let mut ended: Vec<_> = ended.cloned().collect();
+        ended.sort_unstable_by_key(|(_, number)| *number);
+        ended.dedup_by_key(|(_, number)| *number);
         for (key, number) in ended {
-            if self.known.get(&key).is_some_and(|ongoing| ongoing.number == number) {
-                self.close(&key, at, out);
-            }
+            let ongoing = self.known.get_mut(&key).filter(|ongoing| ongoing.number == number);
+            let Some(ending) = ongoing.and_then(|ongoing| ongoing.on_happened(&it)) else {
+                continue;
+            };
+            let event = |body| {
+                let is_own = it.frame == settled.frame;
+                let frame = it.frame.filter(|_| is_own);
+                let input = it.frame.map(|frame| frame.input);
+                let at = if is_own { it.at } else { settled.at };
+                Event { at, frame, input, connection: None, body }
+            };
+            self.solve(&key, &ending, (it.at, it.frame), event, out);
         }
+        remember(&mut self.happened, (settled.at, it), MAX_HAPPENED);
     }
 
-    /// Closes all incidents at the end of the run.
+    /// Marks an incident as solved by `ending` at that time and packet, and reports it.
+    fn solve(
+        &mut self,
+        key: &Key,
+        ending: &Ending,
+        (at, frame): (Timestamp, Option<FrameRef>),
+        event: impl FnOnce(Body) -> Event,
+        out: &mut Vec<Event>,
+    ) {
+        let Some(ongoing) = self.known.get_mut(key) else { return };
+        let (number, severity) = (ongoing.number, ongoing.severity_if_solved);
+        ongoing.incident.solve(at, frame, ending.settled_by(), severity);
+        out.extend(ongoing.changed().map(event));
+        self.solved.push_back((key.clone(), number));
+        if self.solved.len() > self.longest_order() {
+            let known = &self.known;
+            self.solved.retain(|(key, number)| {
+                let ongoing = known.get(key).filter(|ongoing| ongoing.number == *number);
+                ongoing.is_some_and(|ongoing| ongoing.incident.state == IncidentState::Solved)
+            });
+        }
+        self.forget_endings(key);
+    }
+
+    /// Ends all incidents at the end of the run.
     pub(super) fn finish(&mut self, now: Timestamp, out: &mut Vec<Event>) {
-        while let Some((key, number)) = self.order.pop_front() {
+        let order = std::mem::take(&mut self.order);
+        for (key, number) in order {
             if self.known.get(&key).is_some_and(|ongoing| ongoing.number == number) {
-                self.close(&key, now, out);
+                self.conclude(&key, now, out);
             }
         }
         let mut excess: Vec<_> =
             self.rate_limits.drain().filter_map(|(_, limit)| limit.excess).collect();
         excess.sort_unstable_by_key(|incident| incident.rule);
         for incident in excess {
+            count(&mut self.forgotten, incident.state, incident.severity);
             let body = Body::Incident { incident: Box::new(incident) };
             out.push(Event { at: now, frame: None, input: None, connection: None, body });
         }
     }
 
-    /// Removes closed incidents from the order once they outnumber open ones by far: two nodes may fail and
-    /// connect in turn for days.
+    /// Removes forgotten incidents from the order once they outnumber the known ones by far.
     fn remove_ended_from_order(&mut self) {
-        if self.order.len() > MIN_ORDER.max(self.known.len().saturating_mul(4)) {
+        if self.order.len() > self.longest_order() {
             let known = &self.known;
             self.order.retain(|(key, number)| {
                 *number == self.begun
@@ -272,50 +471,86 @@ impl Incidents {
         }
     }
 
+    /// Length of an order above which it is cleaned up.
+    fn longest_order(&self) -> usize {
+        MIN_ORDER.max(self.known.len().saturating_mul(4))
+    }
+
+    /// Forgets an incident: one that is solved, if there is one, else the oldest.
     fn evict(&mut self, now: Timestamp, out: &mut Vec<Event>) {
+        while let Some((key, number)) = self.solved.pop_front() {
+            let ongoing = self.known.get(&key).filter(|ongoing| ongoing.number == number);
+            if ongoing.is_some_and(|ongoing| ongoing.incident.state == IncidentState::Solved) {
+                return self.forget(&key);
+            }
+        }
         while let Some((key, number)) = self.order.pop_front() {
-            if self.known.get(&key).is_some_and(|ongoing| ongoing.number == number) {
+            if let Some(ongoing) = self.known.get_mut(&key).filter(|it| it.number == number) {
                 self.evictions += 1;
-                self.close(&key, now, out);
-                return;
+                // Nothing will show whether it ends.
+                ongoing.incident.state = IncidentState::Unknown;
+                self.conclude(&key, now, out);
+                return self.forget(&key);
             }
         }
     }
 
-    fn close(&mut self, key: &Key, now: Timestamp, out: &mut Vec<Event>) {
-        let Some(Ongoing { incident, number, ended_by }) = self.known.remove(key) else { return };
-        if let Some(end) = ended_by
-            && let Some(ending) = self.by_end.get_mut(&end)
-        {
-            ending.retain(|(_, other)| *other != number);
-            if ending.is_empty() {
-                self.by_end.remove(&end);
-            }
-        }
-        if incident.count > 1 {
-            let body = Body::Incident { incident: Box::new(incident) };
+    /// Reports the last state of an incident, unless a record has it already.
+    fn conclude(&mut self, key: &Key, now: Timestamp, out: &mut Vec<Event>) {
+        let Some(ongoing) = self.known.get_mut(key) else { return };
+        ongoing.incident.state = ongoing.last_state();
+        if ongoing.written != (ongoing.incident.state, ongoing.incident.count) {
+            let body = ongoing.body();
             out.push(Event { at: now, frame: None, input: None, connection: None, body });
         }
     }
-}
 
-/// Rules whose incidents end once EPMD answers the lookup.
-const ENDED_BY_ANSWER: [&str; 2] = ["epmd-unreachable", "node-not-registered"];
+    fn forget(&mut self, key: &Key) {
+        self.forget_endings(key);
+        let Some(Ongoing { incident, .. }) = self.known.remove(key) else { return };
+        count(&mut self.forgotten, incident.state, incident.severity);
+    }
 
-/// Key of the event that ends a problem between two nodes: their connection.
-fn connection_key(nodes: &[Arc<str>]) -> Option<String> {
-    match nodes {
-        [a, b] if a <= b => Some(format!("{a},{b}")),
-        [a, b] => Some(format!("{b},{a}")),
-        _ => None,
+    fn forget_endings(&mut self, key: &Key) {
+        let Some(ongoing) = self.known.get_mut(key) else { return };
+        for ending in std::mem::take(&mut ongoing.endings) {
+            if let Some(ended) = self.by_ending.get_mut(&ending) {
+                ended.retain(|(_, number)| *number != ongoing.number);
+                if ended.is_empty() {
+                    self.by_ending.remove(&ending);
+                }
+            }
+        }
     }
 }
 
-/// Key of the event that ends a problem with EPMD: its answer to the same host about the same name.
-fn answer_key(settled: &Settled, epmd: &EpmdObservation) -> String {
-    let ids = &settled.connection;
-    let name = epmd.name.as_deref().unwrap_or_default();
-    format!("{},{},{},{name}", ids.src_ip, ids.dest_ip, ids.dest_port)
+/// The incident that a detection begins, without its nodes.
+const fn incident_of(
+    finding: &Detection,
+    incident_id: Arc<str>,
+    state: IncidentState,
+    at: Timestamp,
+) -> Incident {
+    Incident {
+        incident_id,
+        rule: finding.rule,
+        severity: finding.severity,
+        nodes: Vec::new(),
+        count: 1,
+        first: at,
+        last: at,
+        state,
+        settled_at: None,
+        settled_frame: None,
+        settled_by: None,
+    }
+}
+
+/// Counts a problem by its state and severity.
+fn count(problems: &mut Problems, state: IncidentState, severity: Severity) {
+    if severity > Severity::Info {
+        *problems.of_mut(state).entry(severity).or_default() += 1;
+    }
 }
 
 /// The input that all evidence of a finding comes from, if it is only one.
@@ -333,3 +568,140 @@ const MIN_ORDER: usize = 4096;
 
 /// Maximum of nodes named in one incident: the first few show what they have in common.
 const MAX_NODES: usize = 32;
+
+/// Time after its end within which a problem that returns is the same incident. A person who watches has not forgotten it, and
+/// nodes that fail and connect in turn give one finding.
+const REOPENS: Duration = Duration::from_secs(3600);
+
+/// Different sets of endings that an incident waits for: more than a person would look at.
+const MAX_WAITS: usize = 64;
+
+/// Records of one incident about changes of its state; further ones are not written, and its last state is.
+const MAX_CHANGES: u32 = 100;
+
+/// Events that are kept for problems that are detected later than they were over. Most are detected within
+/// [`Limits::syn_wait`].
+const MAX_HAPPENED: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{Step, but, events};
+    use crate::judge::Outcome;
+    use crate::judge::samples::{dial, mark};
+    use crate::observe::{Occasion, Opening, Role, SynFacts};
+
+    const A: &str = "a@h1/10.0.0.1/1";
+    const B: &str = "b@h2/10.0.0.2/1";
+    const C: &str = "c@h3/10.0.0.3/1";
+
+    fn refused(ms: u64, from: &str, to: &str) -> Step {
+        dial(ms, from, to).fails(Outcome::CookieMismatch).into()
+    }
+
+    fn unanswered(ms: u64, reported: u64) -> Step {
+        but(dial(ms, A, B).fails(Outcome::Unanswered), |it| {
+            it.forget_names();
+            it.seen.tcp.close = None;
+            it.seen.tcp.opening = Opening::Unanswered;
+            it.settled.at = mark(reported).at;
+            it.settled.frame = None;
+            let syn = SynFacts { mark: mark(ms), count: 2, last: mark(ms).at };
+            it.seen.tcp.sides.initiator.syn = Some(syn);
+        })
+    }
+
+    /// State, count, and time of the packet that settled it, of each record about an incident of this rule.
+    fn changes(steps: &[Step], rule: &str) -> Vec<(IncidentState, u64, Option<u64>)> {
+        let of_rule = events(steps).into_iter().filter_map(|event| match event.body {
+            Body::Incident { incident } if incident.rule == rule => Some(*incident),
+            _ => None,
+        });
+        of_rule.map(|it| (it.state, it.count, it.settled_frame)).collect()
+    }
+
+    use IncidentState::{Open, Solved, Unknown};
+
+    #[test]
+    fn a_pair_that_connects_later_solves_its_problem_whichever_dials() {
+        for connects in [dial(20, A, B), dial(20, B, A)] {
+            let steps = [refused(10, A, B), connects.into()];
+            assert_eq!(changes(&steps, "cookie-mismatch"), [(Solved, 1, Some(20))]);
+        }
+        let steps = [refused(10, A, B), dial(20, A, C).into(), dial(5, A, B).into()];
+        assert_eq!(changes(&steps, "cookie-mismatch"), [], "another pair, and before");
+    }
+
+    #[test]
+    fn what_is_back_within_an_hour_is_the_same_problem() {
+        let mut steps = vec![refused(10, A, B), dial(20, A, B).into(), refused(30, A, B)];
+        let reopened = [(Solved, 1, Some(20)), (Open, 2, None)];
+        assert_eq!(changes(&steps, "cookie-mismatch"), reopened);
+        steps.push(refused(40, A, B));
+        let counted = [(Solved, 1, Some(20)), (Open, 2, None), (Open, 3, None)];
+        assert_eq!(changes(&steps, "cookie-mismatch"), counted);
+        let late = 20 + 3_600_001;
+        let steps = [refused(10, A, B), dial(20, A, B).into(), refused(late, A, B)];
+        let found = crate::detect::tests::found(&steps);
+        let findings = found.iter().filter(|finding| finding.rule == "cookie-mismatch");
+        assert_eq!(findings.count(), 2);
+        assert_eq!(changes(&steps, "cookie-mismatch"), [(Solved, 1, Some(20))]);
+    }
+
+    #[test]
+    fn a_problem_that_is_detected_late_may_be_over_by_then() {
+        let steps = [dial(5_000, A, B).into(), unanswered(10, 8_010)];
+        let solved = changes(&steps, "dist-port-blocked");
+        assert_eq!(solved, [(Solved, 1, Some(5_000))]);
+        let steps = [dial(5, A, B).into(), unanswered(10, 8_010)];
+        assert_eq!(changes(&steps, "dist-port-blocked"), []);
+    }
+
+    #[test]
+    fn an_attempt_without_a_result_leaves_the_state_unknown() {
+        let undecided = |ms| dial(ms, A, B).fails(Outcome::Incomplete);
+        let steps = [refused(10, A, B), undecided(20).into()];
+        assert_eq!(changes(&steps, "cookie-mismatch"), [(Unknown, 1, None)]);
+        let steps = [refused(10, A, B), undecided(20).into(), refused(30, A, B)];
+        assert_eq!(changes(&steps, "cookie-mismatch"), [(Open, 2, None)]);
+        let steps = [refused(10, A, B), undecided(20).into(), dial(30, A, B).into()];
+        assert_eq!(changes(&steps, "cookie-mismatch"), [(Solved, 1, Some(30))]);
+    }
+
+    #[test]
+    fn a_port_that_accepts_a_connection_is_not_blocked() {
+        let accepted = but(dial(20, A, B).fails(Outcome::CookieMismatch), |it| {
+            let syn = SynFacts { mark: mark(20), count: 1, last: mark(20).at };
+            it.seen.tcp.sides[Role::Acceptor].syn = Some(syn);
+            it.seen.occasion = Occasion::Over;
+        });
+        let steps = [unanswered(10, 15), accepted];
+        assert_eq!(changes(&steps, "dist-port-blocked"), [(Solved, 1, Some(20))]);
+    }
+
+    #[test]
+    fn records_of_a_flapping_pair_are_bounded_and_the_last_state_is_written() {
+        let flaps = (0..80).flat_map(|n| [refused(20 * n, A, B), dial(20 * n + 10, A, B).into()]);
+        let written = changes(&flaps.collect::<Vec<_>>(), "cookie-mismatch");
+        assert_eq!(written.len(), 101);
+        assert_eq!(written.last(), Some(&(Solved, 80, Some(79 * 20 + 10))));
+    }
+
+    #[test]
+    fn problems_are_counted_by_state_and_severity() {
+        let mut incidents = Incidents::new(&Limits::default());
+        let step = refused(10, A, B);
+        let it = step.session();
+        let doc = crate::detect::docs().next().unwrap();
+        let mut found = Detection::new(doc);
+        found.ended_by = crate::detect::EndedBy::Any(vec![Ending::connection_of(it)]);
+        found.severity = Severity::High;
+        found.severity_if_solved = Some(Severity::Low);
+        let mut out = Vec::new();
+        incidents.on_detection(found, &ReportContext::of_session(it), &mut out);
+        assert_eq!(incidents.problems().worst(), Some(Severity::High));
+        incidents.on_session(&dial(20, B, A).judged(), &mut out);
+        assert_eq!(incidents.problems().solved.keys().collect::<Vec<_>>(), [&Severity::Low]);
+        assert_eq!(incidents.problems().worst(), None);
+    }
+}

@@ -15,6 +15,7 @@ mod detection;
 mod dist_port;
 mod doc;
 mod duplicate_node;
+mod ending;
 mod epmd_command;
 mod epmd_common;
 mod epmd_enumeration;
@@ -46,13 +47,14 @@ use std::sync::Arc;
 
 pub use self::detection::Detection;
 pub use self::doc::{LogLine, RuleDoc};
+pub use self::ending::{EndedBy, Ending, Host, KnownAs};
 
 use self::incidents::{Incidents, ReportContext};
 use crate::judge::JudgedConnection;
 use crate::judge::world::{NodeChange, World};
 use crate::limits::Limits;
 use crate::observe::{EpmdObservation, Settled, TriggerMessage};
-use crate::record::Event;
+use crate::record::{Event, Problems};
 use crate::time::Timestamp;
 
 /// A small state machine over facts and verdicts that detects one problem, or a few related ones.
@@ -161,6 +163,11 @@ impl Detector {
         self.incidents.evictions()
     }
 
+    /// The number of problems so far, by state and severity.
+    pub fn problems(&self) -> Problems {
+        self.incidents.problems()
+    }
+
     /// Passes a judged connection to every rule. Findings, and incidents that it ends, go to `out`. Returns the
     /// ID of the incident that the connection belongs to, if any.
     pub fn on_session(
@@ -174,7 +181,7 @@ impl Detector {
             rule.on_fact(&it.settled);
             rule.on_session(it, world, &mut self.detected);
         }
-        self.report(&ReportContext::of(&it.settled), out)
+        self.report(&ReportContext::of_session(it), out)
     }
 
     /// Passes an EPMD request to every rule, as [`Self::on_session`] does with a connection.

@@ -3,7 +3,11 @@
 //! Evidence: ALIVE2_RESP with a result other than 0. EPMD has only one error code: the name may be in use, or may be
 //! invalid by its rules. The name itself shows which; the finding is proven if the owner of the name was seen.
 
-use super::epmd_common::{self, KnownRegistration, Mapper, Registrations};
+use std::time::Duration;
+
+use super::epmd_common::{
+    self, KnownRegistration, Mapper, Registrations, names_command, registers,
+};
 use super::finding::{seconds, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
@@ -28,8 +32,9 @@ const DOC: RuleDoc = RuleDoc {
                port for the name.",
     lookalikes: "EPMD refuses in the same way a name of more than 255 characters or 1020 bytes, \
                  a name that is not UTF-8, and extra data of more than 1020 bytes; such a name \
-                 is reported as what it is. A node that restarts before EPMD noticed the end of \
-                 the old one is refused once and comes up at the next try.",
+                 is reported as what it is. A node that starts before EPMD noticed the end of the \
+                 old one is refused once and comes up at the next try: the finding says so, with \
+                 medium severity, if the capture shows that the holder closed at that moment.",
     log_lines: &[
         LogLine {
             writer: "the refused node, which then exits",
@@ -77,6 +82,10 @@ impl Rule for NameInUse {
         let (mapper, seen) = (epmd_common::server_address(ids), &epmd.seen);
         let owner =
             epmd.name.as_ref().and_then(|name| self.known.holder(Mapper::of(settled), name));
+        if let Some(race) = owner.is_none().then(|| self.race(settled, epmd)).flatten() {
+            out.push(race);
+            return;
+        }
         let (confidence, why, not_excluded) = match (owner, unacceptable(epmd)) {
             (Some(owner), _) => (Confidence::Proven, owner_sentence(owner, settled.at), None),
             (None, Some(why)) => (
@@ -125,12 +134,79 @@ impl Rule for NameInUse {
             } else {
                 vec!["Start the node with a name of at most 255 characters in UTF-8.".to_owned()]
             },
+            ended_by: registers(settled, epmd),
             parties: format!("{mapper},{name}"),
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded: not_excluded.map(ToOwned::to_owned).into_iter().collect(),
             logged_by: vec![Role::Initiator],
             ..Detection::new(&DOC)
         });
+    }
+}
+
+impl NameInUse {
+    /// The finding, if the holder of the name closed its registration at the moment of the refusal.
+    fn race(&self, settled: &Settled, epmd: &EpmdObservation) -> Option<Detection> {
+        let (ids, seen, name) = (&*settled.connection, &epmd.seen, epmd.name.as_deref()?);
+        let (request, reply) = (seen.request?, seen.reply?);
+        let (holder, close) = self.known.last_holder(Mapper::of(settled), name)?;
+        if close.at < request.at.before(RACE) || close.at > reply.at.after(RACE) {
+            return None;
+        }
+        let mapper = epmd_common::server_address(ids);
+        let moment = if close.at < request.at {
+            format!("{} before the request", short_time(request.at.since(close.at)))
+        } else if close.at <= reply.at {
+            format!("{} after the request", short_time(close.at.since(request.at)))
+        } else {
+            format!("{} after the refusal", short_time(close.at.since(reply.at)))
+        };
+        let asked = Shows::epmd(EpmdTag::ALIVE2_REQ, format!("\"{name}\""));
+        let evidence = [
+            owner_evidence(holder),
+            shown(Some(request), Some(Role::Initiator), asked),
+            shown(Some(*close), None, Shows::Note("the holder of the name closed".into()))
+                .map(|shown| Evidence { session_id: Some(holder.session_id.clone()), ..shown }),
+            shown(Some(reply), Some(Role::Acceptor), Shows::Note("registration refused".into())),
+        ];
+        let mut evidence: Vec<_> = evidence.into_iter().flatten().collect();
+        evidence.sort_by_key(|shown| shown.frame);
+        Some(Detection {
+            severity: Severity::Medium,
+            confidence: Confidence::Likely,
+            title: format!(
+                "the name \"{name}\" was refused at {mapper} while its holder was leaving"
+            ),
+            explanation: format!(
+                "A node at {} asked EPMD at {mapper} to register it as \"{name}\" and was refused, so it \
+                 does not start under that name. The node that held the name closed its registration at \
+                 that very moment: frame {}, {moment}. EPMD had not dropped the name yet. The name is free \
+                 since; no other node has it in this capture.",
+                ids.src_ip, close.frame.number
+            ),
+            remedy: vec![
+                "Try again: the name is free.".to_owned(),
+                format!(
+                    "If one node stops and starts again here (net_kernel:stop/0, a supervisor, a script), let \
+                     it wait until `{}` no longer lists \"{name}\".",
+                    names_command(ids.dest_port)
+                ),
+            ],
+            ended_by: registers(settled, epmd),
+            parties: format!("{mapper},{name}"),
+            evidence,
+            not_excluded: vec!["another node registered the name in between".to_owned()],
+            logged_by: vec![Role::Initiator],
+            ..Detection::new(&DOC)
+        })
+    }
+}
+
+/// A time below a second, in microseconds or milliseconds.
+fn short_time(time: Duration) -> String {
+    match micros(time) {
+        us @ 0..10_000 => format!("{us} \u{b5}s"),
+        us => format!("{} ms", us / 1000),
     }
 }
 
@@ -177,12 +253,16 @@ fn unacceptable(epmd: &EpmdObservation) -> Option<&'static str> {
     }
 }
 
+/// EPMD reads its connections one after the other, and drops a name as soon as it has read the close: a close that is
+/// further away did not cause the refusal.
+const RACE: Duration = Duration::from_millis(250);
+
 /// Maximum length of a name and of the extra data that EPMD registers, in bytes.
 const MAX_BYTES: usize = 1020;
 
 #[cfg(test)]
 mod tests {
-    use super::super::epmd_common::tests::{NODE, epmd, evidence, found};
+    use super::super::epmd_common::tests::{NODE, epmd, evidence, found, mark};
     use super::*;
     use crate::detect::tests::Step;
 
@@ -235,6 +315,36 @@ mod tests {
             assert_eq!(found[0].not_excluded.len(), 1);
             assert!(found[0].title.contains("in use"));
         }
+    }
+
+    #[test]
+    fn a_holder_that_leaves_at_that_moment_is_no_other_node() {
+        let leaves = |at: f64| {
+            let ends = (NODE, NODE, "old");
+            epmd(ends, (15, at), EpmdTag::ALIVE2_REQ, "b", EpmdOutcome::Unregistered, |epmd| {
+                epmd.seen.close = Some(mark(15, at));
+            })
+        };
+        for (at, is_race) in [(8.9, true), (9.0, true), (9.1, true), (8.0, false)] {
+            let steps = [answered(EpmdTag::ALIVE2_REQ, "b"), leaves(at), refused("b", |_| ())];
+            let [found] = &found::<NameInUse>(&steps)[..] else { panic!("{at}") };
+            assert_eq!(found.title.contains("was leaving"), is_race, "{at}: {}", found.title);
+            if is_race {
+                assert_eq!(found.severity, Severity::Medium);
+                assert!(found.remedy[0].contains("Try again"), "{}", found.remedy[0]);
+            }
+        }
+        // Another node has the name since.
+        let again = epmd(
+            (NODE, NODE, "other"),
+            (16, 8.95),
+            EpmdTag::ALIVE2_REQ,
+            "b",
+            EpmdOutcome::Answered,
+            |_| (),
+        );
+        let steps = [answered(EpmdTag::ALIVE2_REQ, "b"), leaves(8.9), again, refused("b", |_| ())];
+        assert!(found::<NameInUse>(&steps)[0].title.contains("in use"));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use super::finding::{Sides, closed_without, finding, looked_up, shown};
-use super::{Detection, LogLine, Rule, RuleDoc};
+use super::{Detection, EndedBy, Ending, KnownAs, LogLine, Rule, RuleDoc};
 use crate::judge::world::{Ground, HostClue, World};
 use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
@@ -89,6 +89,10 @@ impl Rule for NameMismatch {
         found.title = text.title;
         found.explanation = text.explanation;
         found.remedy = text.remedy;
+        // The node that answered may be reached by its own name: that does not help who wants the other one.
+        let initiator = KnownAs::of(session, Role::Initiator);
+        let wanted = Ending::connect(initiator, KnownAs::wanted(session));
+        found.ended_by = EndedBy::Any(vec![wanted]);
         let ip = session.acceptor_end().ip;
         found.evidence.extend(dial.clue.and_then(|clue| clue_evidence(clue, ip)));
         found.evidence.extend(looked_up(session));

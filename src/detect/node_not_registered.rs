@@ -3,9 +3,11 @@
 //! Evidence: PORT2_RESP with a result other than 0. It does not show whether the node is down, has another alive name,
 //! or is registered with another EPMD.
 
+use std::sync::Arc;
+
 use super::epmd_common::names_command;
 use super::finding::{address, shown};
-use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
+use super::{Detection, EndedBy, Ending, Host, KnownAs, LogLine, Rule, RuleDoc, log_lines};
 use crate::decode::Endpoint;
 use crate::judge::world::World;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
@@ -80,7 +82,18 @@ impl Rule for NodeNotRegistered {
                 other.port, other.mark.frame.number
             )
         });
+        let [client, host] = [ids.src_ip, ids.dest_ip].map(|ip| Host::of(ip, settled));
+        // A node that connects to the host of the client is up, and so is one that was dialed.
+        let endings = epmd.name.iter().flat_map(|name| {
+            let node = KnownAs::Alive(Arc::clone(name), host);
+            [
+                Ending::is_registered(settled, name),
+                Ending::connect(KnownAs::AnyOf(client), node.clone()),
+                Ending::IsDialed(node),
+            ]
+        });
         out.push(Detection {
+            ended_by: EndedBy::Any(endings.collect()),
             title: format!("no node \"{name}\" is registered at {mapper}"),
             explanation: format!(
                 "{} asked EPMD at {mapper} for \"{name}\", and EPMD does not know that name. The node is not \

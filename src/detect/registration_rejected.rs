@@ -102,6 +102,7 @@ impl Rule for RegistrationRejected {
                      -epmd_module."
                 ),
             ],
+            ended_by: epmd_common::registers(settled, epmd),
             parties: format!("{mapper},{name}"),
             evidence: evidence.into_iter().flatten().collect(),
             not_excluded,

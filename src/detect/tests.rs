@@ -73,9 +73,12 @@ fn apply(step: &Step, world: &mut World, detector: &mut Detector, out: &mut Vec<
     }
 }
 
-/// Findings of all rules for these facts, including those at the end of the run. `home` are the
-/// networks of `--home-net`.
-pub(super) fn found_at_home(steps: &[Step], home: HomeNets) -> Vec<Finding> {
+/// Events of all rules for these facts, including those at the end of the run.
+pub(super) fn events(steps: &[Step]) -> Vec<Event> {
+    events_at_home(steps, HomeNets::default())
+}
+
+fn events_at_home(steps: &[Step], home: HomeNets) -> Vec<Event> {
     let mut world = World::new(&Limits::default(), home);
     let mut detector = Detector::new(&Limits::default());
     let mut out = Vec::new();
@@ -84,7 +87,13 @@ pub(super) fn found_at_home(steps: &[Step], home: HomeNets) -> Vec<Finding> {
     }
     let end = steps.last().map(Step::at).unwrap_or_default();
     detector.finish(end, &world, &mut out);
-    let findings = out.into_iter().filter_map(|event| match event.body {
+    out
+}
+
+/// Findings of all rules for these facts, including those at the end of the run. `home` are the
+/// networks of `--home-net`.
+pub(super) fn found_at_home(steps: &[Step], home: HomeNets) -> Vec<Finding> {
+    let findings = events_at_home(steps, home).into_iter().filter_map(|event| match event.body {
         Body::Finding { finding } => Some(*finding),
         _ => None,
     });

@@ -18,7 +18,9 @@ use crate::limits::Limits;
 use crate::observe::{
     EpmdObservation, Fact, Observation, Occasion, Recorded, Role, Settled, State,
 };
-use crate::record::{Anomaly, AnomalyKind, Body, Cluster, Epmd, Event, Handshake, Node, Session};
+use crate::record::{
+    Anomaly, AnomalyKind, Body, Cluster, Epmd, Event, Handshake, Node, Problems, Session,
+};
 use crate::time::Timestamp;
 
 /// Makes events of facts: judges connections, remembers what they show of others, and applies the rules.
@@ -91,6 +93,11 @@ impl Reducer {
     /// The nodes and how they are connected, as known by `now`.
     pub fn cluster(&self, now: Timestamp) -> Cluster {
         self.world.cluster(now).into()
+    }
+
+    /// The number of problems so far, by state and severity.
+    pub fn problems(&self) -> Problems {
+        self.detector.problems()
     }
 
     /// Facts and problems that were forgotten because a bound was reached.

@@ -79,6 +79,7 @@ impl<S: EventSink> Core<S> {
     pub(super) fn stats_now(&self, decoded: &Counters) -> Stats {
         let mut stats = self.stats.clone();
         stats.last = stats.first.map(|_| self.last);
+        stats.problems = self.reducer.problems();
         stats.cut_packets = decoded.cut;
         let fragments = &decoded.fragments;
         stats.lost_fragments =

@@ -40,6 +40,9 @@ pub(super) struct EpmdConnection {
     /// The outcome of the first request in its last observation; `None` before the first one.
     reported: Option<EpmdOutcome>,
     registration: Option<ActiveRegistration>,
+    /// Whether EPMD refused a registration, and this is not reported yet: the holder of the name may close at that very
+    /// moment, which the report has to know. It waits for the close of this connection, or a pause.
+    holds_refusal: bool,
 }
 
 /// The bytes of one direction that are not parsed yet.
@@ -83,6 +86,7 @@ impl EpmdConnection {
             requester_close: None,
             reported: None,
             registration: None,
+            holds_refusal: false,
         }
     }
 
@@ -104,6 +108,11 @@ impl EpmdConnection {
     /// Whether a node is registered on this connection, which stays open and quiet as long as the node runs.
     pub(super) const fn is_registration(&self) -> bool {
         self.registration.is_some()
+    }
+
+    /// Whether a refused registration waits to be reported.
+    pub(super) const fn holds_refusal(&self) -> bool {
+        self.holds_refusal
     }
 
     /// Takes in the first close of the connection as known before the next segment.
@@ -201,23 +210,29 @@ impl EpmdConnection {
             EpmdTag::PORT_PLEASE2_REQ => framing::cut_port2_resp(&self.reply.bytes),
             _ => return,
         };
-        match cut {
-            Cut::Message { .. } if self.is_certain => self.report_reply(out),
-            Cut::Message { .. } => self.on_first_reply(out),
-            _ => {}
+        if matches!(cut, Cut::Message { .. }) {
+            self.on_reply(out);
         }
     }
 
-    /// Takes a whole reply on another port than EPMD's: it confirms that the connection is one to EPMD, or not.
-    fn on_first_reply(&mut self, out: &mut ConnOutput) {
+    /// Takes in a whole reply. On another port than EPMD's it also confirms that the connection is one to EPMD, or not.
+    fn on_reply(&mut self, out: &mut ConnOutput) {
         let Some(request) = &self.first_request else { return };
-        let is_whole = !self.reply.is_cut && self.request.bytes.is_empty();
-        if is_whole && fits(request, &self.reply.bytes) {
-            self.is_certain = true;
-            self.report_reply(out);
-        } else if let Some(mark) = self.reply.first {
+        if !self.is_certain {
+            let is_whole = !self.reply.is_cut && self.request.bytes.is_empty();
+            self.is_certain = is_whole && fits(request, &self.reply.bytes);
+        }
+        if !self.is_certain {
             let looks_like = identify::looks_like(&self.reply.bytes).into();
-            self.malformed = Some(Foreign { from: Role::Acceptor, mark, looks_like });
+            let first = self.reply.first;
+            self.malformed = first.map(|mark| Foreign { from: Role::Acceptor, mark, looks_like });
+            return;
+        }
+        let is_registration = request.tag == EpmdTag::ALIVE2_REQ;
+        let reply = decode(&self.reply.bytes, wire::alive2_resp);
+        self.holds_refusal = is_registration && reply.is_ok_and(|reply| reply.result != 0);
+        if !self.holds_refusal {
+            self.report_reply(out);
         }
     }
 
@@ -241,6 +256,7 @@ impl EpmdConnection {
             });
         }
         self.reported = Some(record.outcome);
+        self.holds_refusal = false;
         out.push(Observed::Epmd(Box::new(record)));
     }
 
@@ -333,6 +349,9 @@ impl EpmdConnection {
         }
         if self.malformed.is_some() {
             return Some(EpmdOutcome::Malformed);
+        }
+        if self.holds_refusal {
+            return None;
         }
         let Some(request) = &self.first_request else { return Some(EpmdOutcome::Incomplete) };
         if self.reply.is_cut {

@@ -639,6 +639,24 @@ fn a_registration_lasts_as_long_as_its_connection() {
 }
 
 #[test]
+fn a_refused_registration_is_reported_when_its_connection_closes_or_pauses() {
+    let refused = || {
+        let mut conn = TestConnection::to_epmd();
+        conn.open().sends(Initiator, b"x\x23\x8c\x4d\0\0\x06\0\x05\0\x01b\0\0");
+        conn.sends_raw(Acceptor, b"v\x01\0\0\0\x63");
+        assert_eq!(conn.out.observed().count(), 0, "the holder may close right now");
+        conn
+    };
+    let mut closed = refused();
+    closed.fin(Initiator).fin(Acceptor);
+    let mut paused = refused();
+    paused.time_passes(2);
+    for mut conn in [closed, paused, refused()] {
+        assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::RegistrationRefused]);
+    }
+}
+
+#[test]
 fn a_late_answer_still_counts() {
     let mut conn = TestConnection::to_epmd();
     conn.segment(Initiator, 0x02, b"").time_passes(30);
@@ -755,4 +773,87 @@ fn silence_of_both_sides_is_not_reported() {
     let mut conn = ticking(8);
     conn.time_passes(60);
     assert_eq!(silences(&conn), []);
+}
+
+/// `SEND_SENDER` and its two pids, as OTP 29 sends it behind a header of three known atoms.
+const CALL: &[u8] = b"\0\0\0\x2c\x83D\x03\x03\x02\x80\x05\x84h\x03a\x16\
+    XR\0\0\0\0Y\0\0\0\0k\x0c>\xadXR\0\0\0\0Y\0\0\0\0k\x0c>\xada\0";
+
+/// A connection that may be of any protocol, and whose beginning the capture lacks.
+fn joined_in_its_middle() -> TestConnection {
+    let mut conn = TestConnection::new();
+    conn.reason = FollowReason::Maybe;
+    conn
+}
+
+#[test]
+fn four_frames_without_a_handshake_are_a_connection() {
+    for from in [Initiator, Acceptor] {
+        let mut conn = joined_in_its_middle();
+        for _ in 0..2 {
+            conn.waits(40).sends_raw(from, CALL).sends_raw(from.peer(), CALL);
+        }
+        let (seen, verdict) = conn.verdict();
+        assert_eq!((verdict.outcome, verdict.confidence), (Outcome::Connected, Confidence::Likely));
+        assert_eq!((seen.traffic.initiator.frames, seen.traffic.acceptor.frames), (2, 2));
+        assert_eq!(seen.state(), State::Open);
+    }
+}
+
+#[test]
+fn frames_that_end_with_a_close_are_a_connection_that_was_closed() {
+    let mut conn = joined_in_its_middle();
+    conn.sends_raw(Initiator, CALL).sends_raw(Acceptor, CALL).fin(Acceptor);
+    let (seen, verdict) = conn.verdict();
+    assert_eq!((verdict.outcome, seen.state()), (Outcome::Connected, State::Closed));
+}
+
+#[test]
+fn a_stream_without_a_hello_and_without_a_frame_is_no_handshake() {
+    let mut reply = b"\0\x15r".to_vec();
+    reply.extend([7; 20]);
+    let mut ack = b"\0\x11a".to_vec();
+    ack.extend([7; 16]);
+    let screen: [&[u8]; 6] = [
+        b"\0\x09c\x01\x02\x03\x04\x05\x06\x07\x08", // read as a complement
+        b"\0\x03sok",
+        b"\0\x05strue",
+        &reply,
+        &ack,
+        b"\0\0\0\0",
+    ];
+    for first in screen {
+        let mut conn = joined_in_its_middle();
+        for _ in 0..3 {
+            // An update of a screen (RFC 6143, section 7.6.1) has many zeros.
+            conn.sends_raw(Acceptor, first).sends_raw(Acceptor, &[0; 4]).waits(300);
+            conn.sends_raw(Initiator, &[0; 4]).sends_raw(Acceptor, &[0; 12]);
+        }
+        conn.time_passes(1).fin(Acceptor).time_passes(60);
+        if let Some(mut connection) = conn.connection.take() {
+            let context = context(
+                &conn.limits,
+                &conn.cookies,
+                &conn.reassembly,
+                &conn.message_memory,
+                &conn.others,
+            );
+            connection.on_end(conn.at, &context, &mut conn.out);
+        }
+        assert_eq!(conn.out.observed().count(), 0, "{first:?}: {:?}", conn.out);
+    }
+}
+
+#[test]
+fn a_hello_makes_the_messages_before_it_a_handshake() {
+    let mut conn = joined_in_its_middle();
+    conn.sends(Acceptor, b"sok").sends(Acceptor, &challenge("b@two"));
+    conn.sends(Initiator, &reply()).sends(Acceptor, &ack("C")).sends_raw(Acceptor, &[0; 4]);
+    let (seen, verdict) = conn.verdict();
+    assert_eq!(verdict.outcome, Outcome::Connected);
+    assert_eq!(
+        seen.handshake.status.map(|status| status.what.text().to_owned()).as_deref(),
+        Some("ok")
+    );
+    assert_eq!(seen.traffic.acceptor.ticks, 1);
 }

@@ -90,7 +90,8 @@ pub struct Evidence {
     pub what: Shows,
 }
 
-/// The end of an incident: a problem that occurred more than once.
+/// What became of a problem after its finding. Written when it is over, when it is back, and at the end of a run if it
+/// occurred more than once or is not known to go on. The last one of an `incident_id` counts.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Incident {
@@ -98,7 +99,7 @@ pub struct Incident {
     pub incident_id: Arc<str>,
     /// The rule of the finding.
     pub rule: &'static str,
-    /// The severity of the finding.
+    /// The severity of the problem: that of the finding, or a lower one once it is solved.
     pub severity: Severity,
     /// Names of the nodes concerned in any occurrence.
     pub nodes: Vec<Arc<str>>,
@@ -108,4 +109,67 @@ pub struct Incident {
     pub first: Timestamp,
     /// Time of the last occurrence.
     pub last: Timestamp,
+    /// Whether the problem is over.
+    pub state: IncidentState,
+    /// Time of the packet that shows that the problem is over; only if it is solved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_at: Option<Timestamp>,
+    /// Frame number of that packet, in the input of the line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_frame: Option<u64>,
+    /// What that packet shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_by: Option<SettledBy>,
+}
+
+impl Incident {
+    /// Marks the problem as solved by what a packet shows.
+    pub(crate) fn solve(
+        &mut self,
+        at: Timestamp,
+        frame: Option<FrameRef>,
+        by: SettledBy,
+        severity: Severity,
+    ) {
+        self.state = IncidentState::Solved;
+        self.severity = severity;
+        self.settled_at = Some(at);
+        self.settled_frame = frame.map(|frame| frame.number);
+        self.settled_by = Some(by);
+    }
+
+    /// Marks a solved problem as back.
+    pub(crate) const fn reopen(&mut self, severity: Severity) {
+        self.state = IncidentState::Open;
+        self.severity = severity;
+        self.settled_at = None;
+        self.settled_frame = None;
+        self.settled_by = None;
+    }
+}
+
+/// Whether a problem is over.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentState {
+    /// Nothing in the capture shows that it is over.
+    Open,
+    /// What failed worked later in the capture.
+    Solved,
+    /// The capture does not show whether it is over: what failed was tried again, and the capture lacks the result.
+    Unknown,
+}
+
+/// What shows that a problem is over.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SettledBy {
+    /// The nodes of the problem connected.
+    Connected,
+    /// The name was registered with EPMD.
+    Registered,
+    /// EPMD replied to a request.
+    EpmdReplied,
+    /// The port accepted a TCP connection.
+    Accepted,
 }

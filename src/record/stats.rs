@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{AnomalyKind, EpmdOutcome, Outcome};
+use super::{AnomalyKind, EpmdOutcome, IncidentState, Outcome, Severity};
 use crate::time::Timestamp;
 
 /// The totals of a run, and what the capture lacks.
@@ -31,6 +31,8 @@ pub struct Stats {
     pub epmd: BTreeMap<EpmdOutcome, u64>,
     /// Number of incidents by rule; repetitions are not counted.
     pub findings: BTreeMap<&'static str, u64>,
+    /// Number of problems by their state and severity. Findings of severity `info` are not counted.
+    pub problems: Problems,
     /// Number of anomalies by kind.
     #[schemars(extend("propertyNames" = { "$ref": "#/$defs/AnomalyKind" }))]
     pub anomalies: BTreeMap<AnomalyKind, u64>,
@@ -58,4 +60,35 @@ pub struct Stats {
     pub left_out: Option<u64>,
     /// False if anything was lost, cut, evicted or left out.
     pub complete: bool,
+}
+
+/// Number of problems, by their state and severity.
+#[derive(Clone, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Problems {
+    /// Problems that are not over, as far as the capture shows.
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/Severity" }))]
+    pub open: BTreeMap<Severity, u64>,
+    /// Problems that are over.
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/Severity" }))]
+    pub solved: BTreeMap<Severity, u64>,
+    /// Problems of which the capture does not show whether they are over.
+    #[schemars(extend("propertyNames" = { "$ref": "#/$defs/Severity" }))]
+    pub unknown: BTreeMap<Severity, u64>,
+}
+
+impl Problems {
+    /// The problems in this state.
+    pub(crate) const fn of_mut(&mut self, state: IncidentState) -> &mut BTreeMap<Severity, u64> {
+        match state {
+            IncidentState::Open => &mut self.open,
+            IncidentState::Solved => &mut self.solved,
+            IncidentState::Unknown => &mut self.unknown,
+        }
+    }
+
+    /// The highest severity of the problems that are not known to be over.
+    pub fn worst(&self) -> Option<Severity> {
+        self.open.keys().chain(self.unknown.keys()).max().copied()
+    }
 }

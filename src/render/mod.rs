@@ -143,6 +143,8 @@ pub struct Output<W: Write> {
     /// Number of the last event written.
     seq: u64,
     worst: Option<Severity>,
+    /// The same without solved problems, once the final statistics have come.
+    worst_unsolved: Option<Severity>,
     error: Option<io::Error>,
 }
 
@@ -169,7 +171,17 @@ impl<W: Write> Output<W> {
         let inputs = InputNames::new(inputs);
         let renderer = options.renderer(inputs.clone());
         let block = LineBuffer::default();
-        Self { inputs, options, renderer, block, out, seq: 0, worst: None, error: None }
+        Self {
+            inputs,
+            options,
+            renderer,
+            block,
+            out,
+            seq: 0,
+            worst: None,
+            worst_unsolved: None,
+            error: None,
+        }
     }
 
     /// True if writing has failed: nothing that follows is written.
@@ -209,6 +221,11 @@ impl<W: Write> Output<W> {
     /// The severity of the worst finding so far, written or left out.
     pub const fn worst(&self) -> Option<Severity> {
         self.worst
+    }
+
+    /// The severity of the worst problem that is not known to be over; known once the final statistics have come.
+    pub const fn worst_unsolved(&self) -> Option<Severity> {
+        self.worst_unsolved
     }
 
     /// Writes the block, and flushes the destination.
@@ -321,6 +338,9 @@ impl<W: Write> EventSink for Output<W> {
                     evidence.input = self.inputs.get(evidence.frame.input).cloned();
                 }
             }
+        }
+        if let Body::Stats { stats } = &event.body {
+            self.worst_unsolved = stats.problems.worst();
         }
         if let Body::Session { session } = &mut event.body {
             for link in session.messages.iter_mut().flat_map(|messages| messages.packet_links()) {
@@ -657,6 +677,10 @@ mod samples {
             count: 3,
             first: at(80_725),
             last: at(90_000),
+            state: IncidentState::Open,
+            settled_at: None,
+            settled_frame: None,
+            settled_by: None,
         };
         alone(Body::Incident { incident: Box::new(incident) }, None)
     }

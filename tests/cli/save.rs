@@ -212,7 +212,7 @@ fn a_full_disk_stops_saving_and_not_the_analysis() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(stderr(&output).matches("cannot write /dev/full").count(), 1, "{}", stderr(&output));
     assert_eq!(stdout.matches("\"kind\":\"not_saved\"").count(), 1, "{stdout}");
-    assert_eq!(stdout.matches("\"rule\":\"cookie-mismatch\"").count(), 1, "{stdout}");
+    assert_eq!(stdout.matches("\"finding\":{\"rule\":\"cookie-mismatch\"").count(), 1, "{stdout}");
 }
 
 /// A file system of 64 KiB: what fits is there and whole.

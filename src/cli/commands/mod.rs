@@ -15,7 +15,7 @@ use beamscope::render::Output;
 
 use super::error::{Error, RunOutcome};
 use super::save::Saver;
-use super::settings::OutputSettings;
+use super::settings::{FailSettings, OutputSettings};
 use super::sinks::{self, EventStream};
 
 /// Reports once, as a warning and as an event, why packets are not saved.
@@ -37,11 +37,16 @@ fn finish_saving(saver: Option<Saver>, engine: &mut Engine<Output<EventStream>>)
 /// Writes the rest of the events and decides how the run ended.
 fn finish_run(
     settings: &OutputSettings,
-    fail_on: Option<Severity>,
+    fail_on: FailSettings,
     output: Output<EventStream>,
     is_complete: bool,
 ) -> Result<RunOutcome, Error> {
-    let has_failed = fail_on.is_some_and(|least| output.worst() >= Some(least));
+    let has_failed = fail_on.least.is_some_and(|least| {
+        // A finding for information only has no state.
+        let all = fail_on.on_solved || least == Severity::Info;
+        let worst = if all { output.worst() } else { output.worst_unsolved() };
+        worst >= Some(least)
+    });
     let ended = match (is_complete, has_failed) {
         (false, _) => RunOutcome::Incomplete,
         (true, true) => RunOutcome::Found,

@@ -20,7 +20,7 @@ use crate::stream::tcp::TcpConnection;
 use crate::stream::{StreamEvent, TcpOffset};
 use crate::time::Timestamp;
 use crate::transport::PlainChunk;
-use crate::wire::handshake::{self as wire, HandshakeMessage, MessageKind, Status};
+use crate::wire::handshake::{self as wire, HandshakeMessage, Status};
 use crate::wire::{DistFlags, WireError, decode};
 
 /// The state of one connection to a node, or to a distribution port.
@@ -214,17 +214,19 @@ impl Distribution {
             pool: context.message_memory,
         };
         let end = side.messages.read(input, &mut frame_context);
+        self.is_certain |= side.messages.frames() > 0;
         if let FrameScanEnd::NoFrame { len, start } = end {
             *input = &[];
             side.framing.lose_frames();
             side.messages.on_broken(*mark);
-            let detail = format!(
-                "expected a frame, found bytes {:02x} {:02x} behind the length {len}",
-                start[0], start[1]
-            );
-            out.push(anomaly(AnomalyKind::Malformed, Some("frame"), None, detail));
+            if self.is_certain {
+                let detail = format!(
+                    "expected a frame, found bytes {:02x} {:02x} behind the length {len}",
+                    start[0], start[1]
+                );
+                out.push(anomaly(AnomalyKind::Malformed, Some("frame"), None, detail));
+            }
         }
-        self.is_certain |= self.side(direction).messages.frames() > 0;
     }
 
     /// Takes in an item that `framing` has cut.
@@ -285,23 +287,28 @@ impl Distribution {
         match step {
             Ok(HandshakeStep { observation, is_last, out_of_turn }) => {
                 if let Some(error) = out_of_turn {
-                    let detail =
-                        format!("{} from the {role} in phase {:?}", error.got, error.phase);
-                    out.push(anomaly(AnomalyKind::OutOfTurn, None, None, detail));
+                    if self.is_certain {
+                        let detail =
+                            format!("{} from the {role} in phase {:?}", error.got, error.phase);
+                        out.push(anomaly(AnomalyKind::OutOfTurn, None, None, detail));
+                    }
                     self.sides[direction].framing.close();
                     return;
                 }
-                self.is_certain |= !matches!(
-                    observation.message,
-                    MessageKind::ChallengeReply | MessageKind::ChallengeAck
-                );
+                // Bytes of other protocols look like the other messages by chance.
+                self.is_certain = self.is_certain || identify::is_hello(body);
                 if self.is_certain {
                     out.push(Observed::Handshake(Box::new(observation)));
                 }
                 if is_last {
                     let is_latin1 = self.exchange.facts.lacks(DistFlags::UTF8_ATOMS);
                     let side = &mut self.sides[direction];
-                    side.framing.switch_to_frames();
+                    if self.is_certain {
+                        side.framing.switch_to_frames();
+                    } else {
+                        // A frame must show itself as one before zeros behind these bytes count as ticks.
+                        side.framing.lose_frames();
+                    }
                     if is_latin1 {
                         side.messages.use_latin1();
                     }
@@ -328,6 +335,7 @@ impl Distribution {
     fn on_lost(&mut self, direction: Direction, len: usize) {
         if let Some(role) = self.role_of(direction)
             && self.exchange.on_lost(role, len)
+            && self.is_certain
         {
             self.sides[direction].framing.switch_to_frames();
         }

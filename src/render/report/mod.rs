@@ -189,7 +189,7 @@ impl Report {
         let input = || self.inputs.of(event).map_or("capture", |input| &**input);
         let (tone, text) = match &event.body {
             Body::Incident { incident } => {
-                (Tone::Severity(incident.severity), sentences::repeated(incident))
+                (Tone::Severity(incident.severity), sentences::incident_change(incident))
             }
             Body::Stats { stats } => (Tone::Faint, sentences::progress(stats)),
             Body::Anomaly { anomaly } if anomaly.kind.is_about_input() => {

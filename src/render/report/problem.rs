@@ -5,8 +5,10 @@
 use std::sync::Arc;
 
 use super::FrameLabel;
-use super::sentences::{Ends, destination, source};
-use crate::record::{ConnectionIds, Evidence, Finding, Incident, Outcome, Role, Severity};
+use super::sentences::{Ends, destination, incident_state, source};
+use crate::record::{
+    ConnectionIds, Evidence, Finding, Incident, IncidentState, Outcome, Role, Severity,
+};
 use crate::render::words::{action, confidence, grouped, listed, span, stamp, time};
 use crate::time::Timestamp;
 
@@ -104,8 +106,16 @@ impl Problem {
 
     fn when(&self, is_final: bool) -> String {
         match &self.incident {
-            Some(Incident { count, first, last, .. }) => {
-                format!("{} times {}", grouped(*count), span(*first, *last))
+            Some(incident) => {
+                let Incident { count, first, last, .. } = incident;
+                let often = match count {
+                    1 => format!("once at {} UTC", stamp(self.at)),
+                    count => format!("{} times {}", grouped(*count), span(*first, *last)),
+                };
+                match incident.state {
+                    IncidentState::Open => often,
+                    _ => format!("{often}, {}", incident_state(incident)),
+                }
             }
             None if is_final => format!("once at {} UTC", stamp(self.at)),
             None => format!("first at {}", time(self.at)),

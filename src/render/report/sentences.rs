@@ -8,10 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use crate::observe::messages::{FieldKind, MessageView, PAYLOAD};
 use crate::record::{
     Anomaly, Change, CloseKind, Confidence, ConnectionIds, Epmd, EpmdOutcome, Handshake, Incident,
-    Node, Outcome, Party, Role, Session, State, Stats,
+    IncidentState, Node, Outcome, Party, Role, Session, SettledBy, State, Stats,
 };
 use crate::render::words::{
-    anomaly_words, confidence, count, duration, epmd_words, listed, outcome_words, span,
+    anomaly_words, confidence, count, duration, epmd_words, listed, outcome_words, span, time,
+    times,
 };
 
 /// The two sides of a connection between nodes, by [`Role::index`].
@@ -222,15 +223,40 @@ pub(super) fn node_change(node: &Node) -> Option<String> {
     })
 }
 
-/// The end of an incident that came more than once.
-pub(super) fn repeated(incident: &Incident) -> String {
+/// What became of a problem: its state, and how often it came.
+pub(super) fn incident_change(incident: &Incident) -> String {
     let Incident { rule, nodes, count, first, last, .. } = incident;
     let between = match nodes.as_slice() {
         [] => String::new(),
         [one] => format!(" at {one}"),
         several => format!(" between {}", listed(several)),
     };
-    format!("{rule} happened {count} times{between}, {}", span(*first, *last))
+    let often = match count {
+        1 => format!("{rule}{between}, once at {}", time(*first)),
+        _ => format!("{rule}{between}, {} {}", times(*count), span(*first, *last)),
+    };
+    match incident.state {
+        IncidentState::Open => often,
+        _ => format!("{}: {often}", incident_state(incident)),
+    }
+}
+
+/// The state of a problem, and what shows it: `solved at 15:30:12 (frame 71): the nodes connected`.
+pub(super) fn incident_state(incident: &Incident) -> String {
+    let how = match incident.settled_by {
+        Some(SettledBy::Connected) => ", the nodes connected",
+        Some(SettledBy::Registered) => ", the name was registered",
+        Some(SettledBy::EpmdReplied) => ", EPMD replied",
+        Some(SettledBy::Accepted) => ", the port accepted a connection",
+        None => "",
+    };
+    let frame = incident.settled_frame.map_or_else(String::new, |n| format!(" (frame {n})"));
+    match (incident.state, incident.settled_at) {
+        (IncidentState::Open, _) => "open".to_owned(),
+        (IncidentState::Solved, Some(at)) => format!("solved at {}{how}{frame}", time(at)),
+        (IncidentState::Solved, None) => format!("solved{how}"),
+        (IncidentState::Unknown, _) => "may be over".to_owned(),
+    }
 }
 
 /// What an anomaly is, and where.

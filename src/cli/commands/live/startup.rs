@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use beamscope::capture::live::{self, Live, LiveOptions};
 use beamscope::engine::Engine;
-use beamscope::record::Severity;
 use beamscope::render::{self, Output};
 
 use crate::cli::confine::privileges::{self, UserAccount};
@@ -21,7 +20,9 @@ use crate::cli::console::Warnings;
 use crate::cli::error::Error;
 use crate::cli::evidence_dir::EvidenceDir;
 use crate::cli::save::Saver;
-use crate::cli::settings::{LiveSettings, OutputSettings, RunSettings, SaveSettings, SaveTarget};
+use crate::cli::settings::{
+    FailSettings, LiveSettings, OutputSettings, RunSettings, SaveSettings, SaveTarget,
+};
 use crate::cli::sinks::{self, EventStream};
 use crate::cli::stop::StopCondition;
 
@@ -33,7 +34,7 @@ pub(super) struct Started {
     /// Whether a file of evidence could not be written.
     pub(super) evidence_failed: Arc<AtomicBool>,
     pub(super) output: OutputSettings,
-    pub(super) fail_on: Option<Severity>,
+    pub(super) fail_on: FailSettings,
 }
 
 /// The interfaces that are captured from, and what ends the capture.
