@@ -145,13 +145,14 @@ fn the_output_page_has_every_field_and_value_of_the_schema() {
 }
 
 /// All rules, the most frequent problems first: the order of the symptom tables.
-const RULES: [&str; 33] = [
+const RULES: [&str; 34] = [
     "cookie-mismatch",
     "name-mismatch",
     "node-not-registered",
     "epmd-unreachable",
     "dist-port-blocked",
     "stale-registration",
+    "asked-not-dialed",
     "version-mismatch",
     "not-allowed",
     "tls-mismatch",
