@@ -281,11 +281,18 @@ mod tests {
     use crate::detect::tests::Step;
     use crate::judge::samples::dial;
 
-    /// `client` looks up `b` at 10.0.0.2, which has port 9100, at `at` seconds.
-    fn asks(client: &str, at: f64) -> Step {
-        let frame = (at * 1000.0) as u64 + 10;
+    /// `client` looks up `b` at 10.0.0.2, which has port 9100, at `ms` milliseconds.
+    fn asks(client: &str, ms: u32) -> Step {
         let ends = (client, "10.0.0.2", "lookup");
-        epmd(ends, (frame, at), EpmdTag::PORT_PLEASE2_REQ, "b", EpmdOutcome::Answered, |_| ())
+        let at = f64::from(ms) / 1000.0;
+        epmd(
+            ends,
+            (u64::from(ms), at),
+            EpmdTag::PORT_PLEASE2_REQ,
+            "b",
+            EpmdOutcome::Answered,
+            |_| (),
+        )
     }
 
     fn titles(steps: &[Step]) -> Vec<String> {
@@ -296,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_host_that_asks_again_and_never_dials_is_reported_once() {
-        let found = found::<AskedNotDialed>(&[asks(A, 1.0), asks(A, 1.2), asks(A, 1.21)]);
+        let found = found::<AskedNotDialed>(&[asks(A, 1000), asks(A, 1200), asks(A, 1210)]);
         let [found] = &found[..] else { panic!("{found:?}") };
         assert_eq!(
             found.title,
@@ -309,15 +316,15 @@ mod tests {
 
     #[test]
     fn a_capture_that_ends_soon_after_the_answer_shows_nothing() {
-        assert!(titles(&[asks(A, 1.0)]).is_empty());
-        assert!(titles(&[asks(A, 1.0), asks(A, 1.01)]).is_empty());
+        assert!(titles(&[asks(A, 1000)]).is_empty());
+        assert!(titles(&[asks(A, 1000), asks(A, 1010)]).is_empty());
     }
 
     #[test]
     fn the_setup_time_without_a_dial_is_enough() {
         let mut rule = AskedNotDialed::default();
         let world = World::new(&Default::default(), Default::default());
-        let step = asks(A, 1.0);
+        let step = asks(A, 1000);
         let Step::Epmd(settled, epmd) = &step else { panic!() };
         let mut out = Vec::new();
         rule.on_epmd(settled, epmd, &world, &mut out);
@@ -328,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_dial_or_a_connection_from_the_other_side_is_no_finding() {
-        let two = |last: Step| [asks(A, 1.0), asks(A, 1.2), last];
+        let two = |last: Step| [asks(A, 1000), asks(A, 1200), last];
         let dialed = dial(1300, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2");
         for outcome in [Outcome::Connected, Outcome::Refused, Outcome::Unanswered] {
             let dialed = dialed.clone().fails(outcome);
@@ -339,13 +346,13 @@ mod tests {
         let other = dial(1300, "a@h/10.0.0.3/1", "b@h/10.0.0.2/2");
         assert_eq!(titles(&two(other.into())).len(), 1);
         let before = dial(100, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").fails(Outcome::Refused);
-        let steps = [before.into(), asks(A, 1.0), asks(A, 1.2)];
+        let steps = [before.into(), asks(A, 1000), asks(A, 1200)];
         assert_eq!(titles(&steps).len(), 1);
     }
 
     #[test]
     fn look_ups_of_several_hosts_without_any_dial_are_those_of_a_filtered_capture() {
-        let steps = [asks(A, 1.0), asks(A, 1.2), asks("10.0.0.3", 1.3), asks("10.0.0.3", 1.5)];
+        let steps = [asks(A, 1000), asks(A, 1200), asks("10.0.0.3", 1300), asks("10.0.0.3", 1500)];
         assert!(titles(&steps).is_empty());
     }
 }
