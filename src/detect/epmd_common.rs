@@ -98,26 +98,12 @@ pub(super) struct KnownRegistration {
 
 /// The last names that each EPMD had, as far as its answers show; at most [`REMEMBERED`].
 #[derive(Debug, Default)]
-pub(super) struct Registrations {
-    known: VecDeque<KnownRegistration>,
-    /// Registrations that ended last, with the packet that closed them; at most [`ENDED`].
-    ended: VecDeque<(KnownRegistration, PacketRef)>,
-}
+pub(super) struct Registrations(VecDeque<KnownRegistration>);
 
 impl Registrations {
-    /// The registration of a name that ended last, and the packet that closed it.
-    pub(super) fn last_holder(
-        &self,
-        mapper: Mapper,
-        name: &str,
-    ) -> Option<&(KnownRegistration, PacketRef)> {
-        let mut ended = self.ended.iter().rev();
-        ended.find(|(known, _)| known.mapper == mapper && known.name.as_ref() == name)
-    }
-
     /// The known registration of a name.
     pub(super) fn holder(&self, mapper: Mapper, name: &str) -> Option<&KnownRegistration> {
-        self.known.iter().find(|known| known.mapper == mapper && known.name.as_ref() == name)
+        self.0.iter().find(|known| known.mapper == mapper && known.name.as_ref() == name)
     }
 
     /// The registration of a name with this port over a loopback address, as `input` shows it.
@@ -127,7 +113,7 @@ impl Registrations {
         port: u16,
         input: Option<u16>,
     ) -> Option<&KnownRegistration> {
-        self.known.iter().find(|known| {
+        self.0.iter().find(|known| {
             known.node.is_some_and(|node| node.is_loopback())
                 && (known.name.as_ref(), known.port) == (name, port)
                 && known.mapper.input == input
@@ -143,11 +129,7 @@ impl Registrations {
         let (mapper, ids) = (Mapper::of(settled), &settled.connection);
         let name = epmd.name.as_ref()?;
         if epmd.outcome == EpmdOutcome::Unregistered {
-            let ended = self.take(mapper, name, &ids.session_id);
-            if let Some((known, close)) = ended.clone().zip(epmd.seen.close) {
-                remember(&mut self.ended, (known, close), ENDED);
-            }
-            return ended;
+            return self.take(mapper, name, &ids.session_id);
         }
         if epmd.outcome != EpmdOutcome::Answered {
             return None;
@@ -164,14 +146,14 @@ impl Registrations {
             at: settled.at,
         };
         let of_name = |known: &KnownRegistration| known.mapper == mapper && known.name == *name;
-        if let Some(known) = self.known.iter_mut().find(|known| of_name(known)) {
+        if let Some(known) = self.0.iter_mut().find(|known| of_name(known)) {
             // An answer to a lookup has fewer details than the registration itself.
             if registers || known.port != new.port {
                 *known = new;
             }
             return None;
         }
-        remember(&mut self.known, new, REMEMBERED);
+        remember(&mut self.0, new, REMEMBERED);
         None
     }
 
@@ -183,8 +165,8 @@ impl Registrations {
                 && known.name.as_ref() == name
                 && (known.node.is_none() || known.session_id.as_ref() == session_id)
         };
-        let place = self.known.iter().position(is_ended)?;
-        self.known.remove(place).filter(|known| known.node.is_some())
+        let place = self.0.iter().position(is_ended)?;
+        self.0.remove(place).filter(|known| known.node.is_some())
     }
 }
 
@@ -223,9 +205,6 @@ pub(super) fn with_session_id(ids: &ConnectionIds, mut finding: Detection) -> De
     }
     finding
 }
-
-/// Ended registrations that are kept: those of the last moments, on some tens of hosts.
-const ENDED: usize = 64;
 
 /// Maximum of names kept: EPMD has at most 1,024 connections.
 pub(super) const REMEMBERED: usize = 1024;
@@ -362,7 +341,7 @@ pub(super) mod tests {
         for number in 1..=REMEMBERED as u64 + 1 {
             apply(&mut known, &registers(number, &format!("n{number}")));
         }
-        assert_eq!(known.known.len(), REMEMBERED);
+        assert_eq!(known.0.len(), REMEMBERED);
         assert!(known.holder(mapper, "n1").is_none() && known.holder(mapper, "n2").is_some());
     }
 

@@ -5,10 +5,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::epmd_common::{is_local, with_session_id};
 use super::finding::{address, shown, syn_count};
+use super::held::Held;
 use super::{Detection, EndedBy, Ending, Host, KnownAs, LogLine, Rule, RuleDoc, log_lines};
 use crate::decode::Endpoint;
+use crate::judge::JudgedConnection;
 use crate::judge::world::{EpmdAnswer, World};
 use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, Role, Settled};
 use crate::record::{Confidence, Evidence, Severity, Shows};
@@ -27,8 +31,10 @@ const DOC: RuleDoc = RuleDoc {
                SYNs without any answer make it likely: the answer may have taken a path past \
                the capture point. Where EPMD had answered at the same address before, a \
                firewall is as good a reason as an EPMD that ended.",
-    lookalikes: "A host name that cannot be resolved: then there are only DNS queries, and no \
-                 SYN. A connection that opens and gets no reply is epmd-silent.",
+    lookalikes: "The first node of a host asks its EPMD in vain, and starts it: that is no \
+                 finding if EPMD answers within 10 s. A host name that cannot be resolved: then \
+                 there are only DNS queries, and no SYN. A connection that opens and gets no \
+                 reply is epmd-silent.",
     log_lines: &[
         LogLine { writer: "the dialing node", releases: "all", text: "" },
         log_lines::SETUP_TIMED_OUT,
@@ -56,8 +62,16 @@ const DOC: RuleDoc = RuleDoc {
     ],
 };
 
-#[derive(Default)]
-pub(super) struct EpmdUnreachable;
+pub(super) struct EpmdUnreachable {
+    /// Refusals on the host of EPMD: a node that starts there starts EPMD as well.
+    starting: Held<Host>,
+}
+
+impl Default for EpmdUnreachable {
+    fn default() -> Self {
+        Self { starting: Held::new(START) }
+    }
+}
 
 impl Rule for EpmdUnreachable {
     fn docs(&self) -> &'static [RuleDoc] {
@@ -73,6 +87,11 @@ impl Rule for EpmdUnreachable {
     ) {
         let ids = &*settled.connection;
         let seen = &epmd.seen;
+        let server_host = Host::of(ids.dest_ip, settled);
+        if seen.reply.is_some() {
+            self.starting.take_back(|held| held.about == server_host);
+        }
+        self.starting.release(settled.at, out);
         let server = address(ids.dest_ip, ids.dest_port);
         let mut found = match (epmd.outcome, seen.icmp) {
             (EpmdOutcome::ConnectionRefused, Some(icmp)) => rejected(ids, icmp),
@@ -88,11 +107,32 @@ impl Rule for EpmdUnreachable {
         // key, because senders of ICMP limit its rate and a rejecting filter does not answer each SYN.
         let is_closed = epmd.outcome == EpmdOutcome::ConnectionRefused && seen.icmp.is_none();
         found.parties = format!("{server},{}", if is_closed { "closed" } else { "blocked" });
-        let [client, host] =
-            [ids.src_ip, ids.dest_ip].map(|ip| KnownAs::AnyOf(Host::of(ip, settled)));
-        found.ended_by =
-            EndedBy::Any(vec![Ending::reply(settled, !is_closed), Ending::connect(client, host)]);
-        out.push(found);
+        let client = KnownAs::AnyOf(Host::of(ids.src_ip, settled));
+        found.ended_by = EndedBy::Any(vec![
+            Ending::reply(settled, !is_closed),
+            Ending::connect(client, KnownAs::AnyOf(server_host)),
+        ]);
+        if is_closed && is_local(ids) {
+            let found = Detection { severity_if_solved: Some(Severity::Low), ..found };
+            self.starting.hold(server_host, settled, with_session_id(ids, found));
+        } else {
+            out.push(found);
+        }
+    }
+
+    fn on_session(&mut self, it: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        self.starting.release(it.at(), out);
+    }
+
+    fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
+        let may_start = |found: &mut Detection| {
+            found.confidence = Confidence::Possible;
+            found.not_excluded.push(
+                "a node starts there, and EPMD with it: the capture ends before that could be seen"
+                    .to_owned(),
+            );
+        };
+        self.starting.release_all(may_start, out);
     }
 }
 
@@ -227,5 +267,74 @@ fn answer_of(answer: &EpmdAnswer) -> Evidence {
         session_id: Some(Arc::clone(&answer.session_id)),
         from: None,
         what: Shows::Note(format!("EPMD answered on port {}", answer.port).into()),
+    }
+}
+
+/// The first node of a host asks EPMD in vain, starts it, and registers as soon as it is up. That takes a second or two,
+/// and several on a busy host.
+const START: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::super::epmd_common::tests::{NODE, epmd, found, mark};
+    use super::*;
+    use crate::detect::tests::Step;
+    use crate::observe::EpmdTag;
+
+    fn refused(src: &str, dest: &str, at: f64) -> Step {
+        let ends = (src, dest, "refused");
+        let tag = EpmdTag::NAMES_REQ;
+        epmd(ends, (2, at), tag, "", EpmdOutcome::ConnectionRefused, |it| {
+            it.request = None;
+            it.seen.syn = it.seen.request.take();
+            it.seen.close = it.seen.reply.take();
+        })
+    }
+
+    fn registers(host: &str, at: f64) -> Step {
+        let (ends, tag) = ((host, host, "registers"), EpmdTag::ALIVE2_REQ);
+        epmd(ends, (9, at), tag, "b", EpmdOutcome::Answered, |_| ())
+    }
+
+    fn asked_elsewhere(at: f64) -> Step {
+        let (ends, tag) = (("10.0.0.9", "10.0.0.8", "elsewhere"), EpmdTag::PORT_PLEASE2_REQ);
+        epmd(ends, (20, at), tag, "c", EpmdOutcome::Answered, |_| ())
+    }
+
+    #[test]
+    fn a_node_that_starts_its_own_epmd_is_no_problem() {
+        for host in [NODE, "10.0.0.1", "fd00::1"] {
+            let steps = [refused(host, host, 1.0), registers(host, 3.5), asked_elsewhere(60.0)];
+            assert!(found::<EpmdUnreachable>(&steps).is_empty(), "{host}");
+        }
+        let steps = [refused("::1", "::1", 1.0), registers(NODE, 2.0), asked_elsewhere(60.0)];
+        assert!(found::<EpmdUnreachable>(&steps).is_empty(), "one host by both of its families");
+    }
+
+    #[test]
+    fn an_epmd_that_does_not_come_up_is_reported_after_a_while() {
+        let steps = [refused(NODE, NODE, 1.0), asked_elsewhere(12.0)];
+        let found = found::<EpmdUnreachable>(&steps);
+        let [finding] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((finding.severity, finding.confidence), (Severity::High, Confidence::Proven));
+        let settled = finding.settled.as_ref().unwrap();
+        assert_eq!((settled.at, settled.frame), (mark(20, 12.0).at, None));
+        assert_eq!(finding.shown_at, Some(mark(2, 1.0).at));
+    }
+
+    #[test]
+    fn a_capture_that_ends_at_once_leaves_it_possible() {
+        let found = found::<EpmdUnreachable>(&[refused(NODE, NODE, 1.0)]);
+        let [finding] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(finding.confidence, Confidence::Possible);
+        assert_eq!(finding.not_excluded.len(), 1);
+    }
+
+    #[test]
+    fn a_refusal_from_another_host_is_reported_at_once() {
+        let steps = [refused("10.0.0.2", "10.0.0.1", 1.0), registers("10.0.0.1", 1.5)];
+        let found = found::<EpmdUnreachable>(&steps);
+        let [finding] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((finding.severity, finding.settled.is_none()), (Severity::High, true));
     }
 }

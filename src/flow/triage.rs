@@ -119,7 +119,8 @@ impl Triage {
     /// the first that was sent.
     fn admit_payload(&mut self, segment: &Segment<'_>) -> Admission {
         let verdict = identify::distribution(segment.payload);
-        if verdict == PayloadMatch::No && identify::is_epmd_request(segment.payload) {
+        let is_other = matches!(verdict, PayloadMatch::No | PayloadMatch::Unsure);
+        if is_other && identify::is_epmd_request(segment.payload) {
             let opening = self.pending.take(&segment.flow);
             let is_first = |opening: &TcpOpening| opening.bytes_before(segment) == Some(0);
             return opening.filter(is_first).map_or(Admission::Ignored, Admission::Epmd);

@@ -325,9 +325,6 @@ impl Connection {
         } else {
             match &self.protocol {
                 ProtocolState::Epmd(epmd) if epmd.is_registration() => return None,
-                ProtocolState::Epmd(epmd) if epmd.holds_refusal() => {
-                    report_then_drop(last.after(limits.close_grace), drop)
-                }
                 ProtocolState::Distribution(distribution) if distribution.is_established() => {
                     (last.after(limits.established_idle), IdleAction::Drop)
                 }

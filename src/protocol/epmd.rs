@@ -40,9 +40,6 @@ pub(super) struct EpmdConnection {
     /// The outcome of the first request in its last observation; `None` before the first one.
     reported: Option<EpmdOutcome>,
     registration: Option<ActiveRegistration>,
-    /// Whether EPMD refused a registration, and this is not reported yet: the holder of the name may close at that very
-    /// moment, which the report has to know. It waits for the close of this connection, or a pause.
-    holds_refusal: bool,
 }
 
 /// The bytes of one direction that are not parsed yet.
@@ -86,7 +83,6 @@ impl EpmdConnection {
             requester_close: None,
             reported: None,
             registration: None,
-            holds_refusal: false,
         }
     }
 
@@ -108,11 +104,6 @@ impl EpmdConnection {
     /// Whether a node is registered on this connection, which stays open and quiet as long as the node runs.
     pub(super) const fn is_registration(&self) -> bool {
         self.registration.is_some()
-    }
-
-    /// Whether a refused registration waits to be reported.
-    pub(super) const fn holds_refusal(&self) -> bool {
-        self.holds_refusal
     }
 
     /// Takes in the first close of the connection as known before the next segment.
@@ -228,12 +219,7 @@ impl EpmdConnection {
             self.malformed = first.map(|mark| Foreign { from: Role::Acceptor, mark, looks_like });
             return;
         }
-        let is_registration = request.tag == EpmdTag::ALIVE2_REQ;
-        let reply = decode(&self.reply.bytes, wire::alive2_resp);
-        self.holds_refusal = is_registration && reply.is_ok_and(|reply| reply.result != 0);
-        if !self.holds_refusal {
-            self.report_reply(out);
-        }
+        self.report_reply(out);
     }
 
     /// Reports the request with the reply received so far.
@@ -256,7 +242,6 @@ impl EpmdConnection {
             });
         }
         self.reported = Some(record.outcome);
-        self.holds_refusal = false;
         out.push(Observed::Epmd(Box::new(record)));
     }
 
@@ -349,9 +334,6 @@ impl EpmdConnection {
         }
         if self.malformed.is_some() {
             return Some(EpmdOutcome::Malformed);
-        }
-        if self.holds_refusal {
-            return None;
         }
         let Some(request) = &self.first_request else { return Some(EpmdOutcome::Incomplete) };
         if self.reply.is_cut {

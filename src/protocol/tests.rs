@@ -639,24 +639,6 @@ fn a_registration_lasts_as_long_as_its_connection() {
 }
 
 #[test]
-fn a_refused_registration_is_reported_when_its_connection_closes_or_pauses() {
-    let refused = || {
-        let mut conn = TestConnection::to_epmd();
-        conn.open().sends(Initiator, b"x\x23\x8c\x4d\0\0\x06\0\x05\0\x01b\0\0");
-        conn.sends_raw(Acceptor, b"v\x01\0\0\0\x63");
-        assert_eq!(conn.out.observed().count(), 0, "the holder may close right now");
-        conn
-    };
-    let mut closed = refused();
-    closed.fin(Initiator).fin(Acceptor);
-    let mut paused = refused();
-    paused.time_passes(2);
-    for mut conn in [closed, paused, refused()] {
-        assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::RegistrationRefused]);
-    }
-}
-
-#[test]
 fn a_late_answer_still_counts() {
     let mut conn = TestConnection::to_epmd();
     conn.segment(Initiator, 0x02, b"").time_passes(30);
