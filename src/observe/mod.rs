@@ -12,6 +12,7 @@ mod handshake;
 mod ids;
 pub mod messages;
 mod per_role;
+mod proxy;
 mod sums;
 
 pub use self::anomaly::*;
@@ -21,6 +22,7 @@ pub use self::handshake::*;
 pub use self::ids::*;
 pub use self::messages::{Execution, RuleTrigger};
 pub use self::per_role::{PerRole, Role};
+pub use self::proxy::*;
 pub use self::sums::*;
 pub use crate::wire::epmd::{EpmdNodeType, EpmdTag};
 pub use crate::wire::flags::DistFlags;
@@ -37,7 +39,7 @@ use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// Version of the serialized form of [`Recorded`]; a reader refuses any other.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// A fact with its position in the order of its run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -91,6 +93,13 @@ pub enum Fact {
         settled: Settled,
         /// The kind of the anomaly, and its position.
         anomaly: Anomaly,
+    },
+    /// A PROXY protocol header at the beginning of a connection.
+    ProxyHeader {
+        /// Packet, time and connection of the fact.
+        settled: Settled,
+        /// What the header says.
+        header: ProxyHeaderFacts,
     },
     /// An answer of a name server.
     Resolved(Resolved),

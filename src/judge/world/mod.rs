@@ -11,6 +11,7 @@ mod hosts;
 mod nodes;
 mod pairs;
 mod registry;
+mod relays;
 
 pub use self::cookies::{AgreedCookies, CookieUse, Peer};
 pub use self::dials::{Dial, Dials};
@@ -20,6 +21,7 @@ pub use self::hosts::{Ground, HostClue};
 pub use self::nodes::{Change, Implementation, NodeChange, NodeFacts, Sighting};
 pub use self::pairs::{ConnectedPair, FailedDials, Failure};
 pub use self::registry::PriorLookup;
+pub use self::relays::{Relays, SeenHeader};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,7 +34,9 @@ use super::{JudgedConnection, Outcome};
 use crate::decode::Endpoint;
 use crate::limits::Limits;
 use crate::names::Resolved;
-use crate::observe::{EpmdObservation, HandshakeObservation, Observation, Role, Settled};
+use crate::observe::{
+    EpmdObservation, HandshakeObservation, Observation, ProxyHeaderFacts, Role, Settled,
+};
 use crate::time::Timestamp;
 
 /// The facts that all connections so far have shown, by topic.
@@ -45,6 +49,7 @@ pub struct World {
     guesses: Guesses,
     nodes: Nodes,
     pairs: PairTable,
+    relays: Relays,
     /// Maximum length of each list of [`ClusterFacts`].
     max_rows: usize,
     home: HomeNets,
@@ -95,6 +100,7 @@ impl World {
             guesses: Guesses::default(),
             nodes: Nodes::new(limits),
             pairs: PairTable::new(limits),
+            relays: Relays::default(),
             max_rows: limits.cluster_rows,
             home,
         }
@@ -124,6 +130,11 @@ impl World {
         &self.guesses
     }
 
+    /// The connections that proxies forward.
+    pub const fn relays(&self) -> &Relays {
+        &self.relays
+    }
+
     /// The networks that the user named as their own (`--home-net`).
     pub const fn home(&self) -> &HomeNets {
         &self.home
@@ -148,6 +159,11 @@ impl World {
         marked: &mut Vec<Endpoint>,
     ) {
         self.registry.on_epmd(settled, epmd, marked);
+    }
+
+    /// Records a PROXY protocol header.
+    pub fn on_proxy_header(&mut self, settled: &Settled, header: &ProxyHeaderFacts) {
+        self.relays.on_proxy_header(settled, header);
     }
 
     /// Records a handshake message.

@@ -178,8 +178,10 @@ impl Nodes {
     fn on_side(&mut self, it: &JudgedConnection, role: Role) -> Option<Change> {
         let name = it.name(role)?;
         let hello = it.seen.handshake.hello(role)?;
+        // A load balancer that sends a PROXY protocol header names the address of its client in it.
+        let client = it.seen.proxy.filter(|_| role == Role::Initiator).and_then(|it| it.client);
         let sighting = Sighting {
-            ip: it.ip(role),
+            ip: client.map_or_else(|| it.ip(role), |client| client.ip),
             // A node that asks for a dynamic name sends creation 0.
             creation: hello.what.creation.filter(|creation| *creation != 0),
             hello: hello.mark,
