@@ -4,36 +4,51 @@
 //! logger. Out: the known log lines that it resembles most. Node names, numbers and punctuation
 //! differ from log to log, so only words are compared.
 
+use super::log_notes::{LogNote, NOTES};
 use super::{LogLine, RuleDoc, docs};
 
 /// A known log line, and a rule that can cause it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Logged {
-    /// The documentation of the rule.
-    pub doc: &'static RuleDoc,
+    /// The documentation of the rule; `None` if the line has a note and no rule.
+    pub doc: Option<&'static RuleDoc>,
     /// The log line as it is known.
     pub line: &'static LogLine,
+    /// What the line means and what to do, if the line belongs to no single rule.
+    pub note: Option<&'static LogNote>,
 }
 
-/// Every known log line: first those of the rules, then general lines about nodes that did not
-/// connect, once for each rule that can cause them.
+/// Every known log line: first those of the rules, then those with a note, once for each rule that can cause them.
 pub fn lines() -> impl Iterator<Item = Logged> {
-    let own = docs().flat_map(|doc| doc.log_lines.iter().map(move |line| Logged { doc, line }));
-    let common = COMMON.iter().flat_map(|(line, rules)| {
-        let by_name = |rule: &&str| docs().find(|doc| doc.rule == *rule);
-        let causes = rules.iter().copied().flatten().filter_map(by_name);
-        causes.map(move |doc| Logged { doc, line })
+    let own = docs().flat_map(|doc| {
+        doc.log_lines.iter().map(move |line| Logged { doc: Some(doc), line, note: None })
     });
-    own.chain(common).filter(|logged| !logged.line.text.is_empty())
+    let noted = NOTES.iter().flat_map(|note| {
+        let causes: Vec<_> =
+            note.rules.iter().copied().flatten().filter_map(by_name).map(Some).collect();
+        let causes = if causes.is_empty() { vec![None] } else { causes };
+        causes.into_iter().map(move |doc| Logged { doc, line: &note.line, note: Some(note) })
+    });
+    own.chain(noted).filter(|logged| !logged.line.text.is_empty())
+}
+
+fn by_name(rule: &&str) -> Option<&'static RuleDoc> {
+    docs().find(|doc| doc.rule == *rule)
 }
 
 /// The known lines that share the longest run of words with `text`; empty if that run is too short
 /// to be significant.
 pub fn search(text: &str) -> Vec<Logged> {
     let sought = words(text);
+    let mut last: Option<(&LogLine, Option<Likeness>)> = None;
     let scored = lines().filter_map(|logged| {
-        let known = words(logged.line.text);
-        Some((Likeness::of(&known, &sought)?, logged))
+        // The causes of a line follow each other, and the line is compared once.
+        let likeness = match last {
+            Some((line, likeness)) if std::ptr::eq(line, logged.line) => likeness,
+            _ => Likeness::of(&words(logged.line.text), &sought),
+        };
+        last = Some((logged.line, likeness));
+        Some((likeness?, logged))
     });
     let mut best = Vec::new();
     let mut most = None;
@@ -49,6 +64,81 @@ pub fn search(text: &str) -> Vec<Logged> {
     best
 }
 
+/// The names of nodes in a text of the user, for each that the known line has: `("a@h", "web@10.0.0.1")`.
+///
+/// A name of the text belongs to the name of the line that follows the same word. Other names go by their order, the last
+/// ones of the text if it has more, since loggers add text before a line.
+pub fn names(line: &LogLine, text: &str) -> Vec<(&'static str, String)> {
+    let mut known: Vec<(&str, &'static str)> = Vec::new();
+    for (word, name) in names_in(line.text) {
+        if let Some(name) = PLACEHOLDERS.iter().find(|known| name.starts_with(**known))
+            && known.iter().all(|(_, other)| other != name)
+        {
+            known.push((word, name));
+        }
+    }
+    let mut found = names_in(text);
+    let mut pairs = Vec::new();
+    known.retain(|(word, name)| {
+        let place = found.iter().position(|(other, _)| !word.is_empty() && word == other);
+        let Some((_, own)) = place.map(|place| found.remove(place)) else { return true };
+        pairs.push((*name, own.to_owned()));
+        false
+    });
+    let surplus = found.len().saturating_sub(known.len());
+    let rest = known.iter().zip(found.iter().skip(surplus));
+    pairs.extend(rest.map(|((_, name), (_, own))| (*name, (*own).to_owned())));
+    for (word, placeholder) in HOSTS {
+        let known = format!("{word} {placeholder}");
+        if let (true, Some(own)) = (line.text.contains(&known), token_after(text, word)) {
+            pairs.push((placeholder, own.to_owned()));
+        }
+    }
+    pairs.sort_unstable_by_key(|(name, _)| *name);
+    pairs
+}
+
+/// The text between blanks after the first `word`, without what encloses it.
+fn token_after<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let mut tokens = text.split_whitespace().skip_while(|token| !token.eq_ignore_ascii_case(word));
+    let token = tokens.nth(1)?.trim_matches(|c: char| !c.is_alphanumeric());
+    (!token.is_empty()).then_some(token)
+}
+
+/// Every `name@host` of a text, with the word before it.
+fn names_in(text: &str) -> Vec<(&str, &str)> {
+    let is_name = |c: char| c.is_alphanumeric() || "_-.+%".contains(c);
+    let mut found = Vec::new();
+    let mut from = 0;
+    for (at, _) in text.match_indices('@') {
+        let (Some(before), Some(after)) = (text.get(from..at), text.get(at + 1..)) else {
+            continue;
+        };
+        let start = from + before.trim_end_matches(is_name).len();
+        let host_len = after.len() - after.trim_start_matches(is_name).len();
+        let address_len = after.len()
+            - after.trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == ':').len();
+        let is_address = after.get(..address_len).is_some_and(|host| host.matches(':').count() > 1);
+        let end = at + 1 + if is_address { address_len } else { host_len };
+        let Some(name) = text.get(start..end) else { continue };
+        let name = name.trim_end_matches(['.', ':', '-']);
+        if start < at && name.len() > at + 1 - start {
+            let word = text.get(from..start).unwrap_or_default();
+            let word = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+            let word = word.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            found.push((word, name));
+            from = start + name.len();
+        }
+    }
+    found
+}
+
+/// Names without `@` in known lines: the word before, and the name. They are no part of other words of the line.
+const HOSTS: [(&str, &str); 3] = [("Hostname", "h"), ("Nodename", "b"), ("IP", "10.0.0.1")];
+
+/// Names of nodes in known lines: the dialing node, the dialed node, and a third one.
+const PLACEHOLDERS: [&str; 3] = ["a@h", "b@h", "c@h"];
+
 /// How well a known line matches; a greater value is a better match.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Likeness {
@@ -61,6 +151,11 @@ struct Likeness {
 impl Likeness {
     /// `None` if the run is too short: it is neither all of one of the two, nor [`ENOUGH`] words.
     fn of(known: &[String], sought: &[String]) -> Option<Self> {
+        if let (Some(known), Some(sought)) = (tls_alert(known), tls_alert(sought))
+            && known != sought
+        {
+            return None;
+        }
         let run = longest_run(known, sought);
         let shorter = known.len().min(sought.len());
         let is_alike = run == shorter || run >= ENOUGH && run.saturating_mul(2) >= shorter;
@@ -127,8 +222,32 @@ fn words(text: &str) -> Vec<String> {
         }
     }
     end_of_word(&mut word, &mut words);
+    without_tls_state(words)
+}
+
+/// Removes the name of the state from `TLS client: In state NAME ...`: it differs from release to release.
+fn without_tls_state(mut words: Vec<String>) -> Vec<String> {
+    let mut before = [String::new(), String::new()];
+    words.retain(|word| {
+        let [first, second] = &before;
+        let is_state = first == "in" && second == "state" && !TLS_VERBS.contains(&word.as_str());
+        before.rotate_left(1);
+        if let Some(last) = before.last_mut() {
+            last.clone_from(word);
+        }
+        !is_state
+    });
     words
 }
+
+/// The first word of the name of a fatal TLS alert. Alerts of other names have other causes.
+fn tls_alert(words: &[String]) -> Option<&String> {
+    let at = words.windows(2).position(|pair| pair == ["alert", "fatal"])?;
+    words.get(at + 2)
+}
+
+/// Words after the state of a TLS connection, which may be missing itself because it looks like a name.
+const TLS_VERBS: [&str; 3] = ["at", "generated", "received"];
 
 fn end_of_word(word: &mut String, words: &mut Vec<String>) {
     let bare = word.trim_matches(['.', '-']);
@@ -208,111 +327,14 @@ pub(super) const TLS_NOTICE: LogLine = LogLine {
            Unexpected Message",
 };
 
-/// General lines that a node was not reached, or how far the attempt got, and the rules that can
-/// cause them.
-const COMMON: &[(LogLine, &[&[&str]])] = &[
-    (
-        LogLine {
-            writer: "iex --remsh, and the remote command of an Elixir release",
-            releases: "all",
-            text: "Could not contact remote node b@h, reason: :nodedown. Aborting...",
-        },
-        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
-    ),
-    (
-        LogLine { writer: "rpc:call", releases: "all", text: "{badrpc,nodedown}" },
-        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
-    ),
-    (
-        LogLine {
-            writer: "libcluster on the dialing node",
-            releases: "all",
-            text: "[libcluster:...] unable to connect to :\"b@h\"",
-        },
-        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
-    ),
-    (
-        LogLine {
-            writer: "the dialing node, in a mesh",
-            releases: "seen with OTP 25",
-            text: "'global' at a@h failed to connect to b@h",
-        },
-        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
-    ),
-    (
-        LogLine {
-            writer: "the dialing node, in a mesh",
-            releases: "older releases",
-            text: "global: a@h failed to connect to b@h",
-        },
-        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
-    ),
-    (
-        LogLine {
-            writer: "the ping command of a release (nodetool)",
-            releases: "all",
-            text: "Node 'b@h' not responding to pings.",
-        },
-        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
-    ),
-    (
-        LogLine {
-            writer: "ejabberdctl, mongooseimctl",
-            releases: "all",
-            text: "Failed RPC connection to the node b@h: nodedown",
-        },
-        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
-    ),
-    (
-        LogLine {
-            writer: "rabbitmqctl",
-            releases: "all",
-            text: "Error: unable to perform an operation on node 'b@h'. Please see diagnostics \
-                   information and suggestions below.",
-        },
-        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
-    ),
-    (
-        LogLine {
-            writer: "rabbitmqctl",
-            releases: "older releases",
-            text: "Error: unable to connect to node b@h: nodedown",
-        },
-        &[NODE_UNREACHABLE, HANDSHAKE_FAILED],
-    ),
-    (
-        LogLine {
-            writer: "rabbitmqctl",
-            releases: "all",
-            text: "* TCP connection succeeded but Erlang distribution failed",
-        },
-        &[HANDSHAKE_FAILED],
-    ),
-];
-
-/// Rules for nodes that cannot be reached at all.
-const NODE_UNREACHABLE: &[&str] =
-    &["epmd-unreachable", "node-not-registered", "stale-registration", "dist-port-blocked"];
-
-/// Rules for nodes that reach each other and do not connect.
-const HANDSHAKE_FAILED: &[&str] = &[
-    "tls-mismatch",
-    "version-mismatch",
-    "not-allowed",
-    "same-name",
-    "name-mismatch",
-    "cookie-mismatch",
-    "handshake-timeout",
-    "handshake-aborted",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// The rules found for a text, sorted by name.
     fn found(text: &str) -> Vec<&'static str> {
-        let mut rules: Vec<_> = search(text).iter().map(|logged| logged.doc.rule).collect();
+        let mut rules: Vec<_> =
+            search(text).iter().filter_map(|logged| Some(logged.doc?.rule)).collect();
         rules.sort_unstable();
         rules.dedup();
         rules
@@ -324,20 +346,26 @@ mod tests {
 
     #[test]
     fn common_lines_name_rules_that_exist() {
-        for rule in COMMON.iter().flat_map(|(_, rules)| rules.iter().copied().flatten()) {
+        for rule in NOTES.iter().flat_map(|note| note.rules.iter().copied().flatten()) {
             assert!(docs().any(|doc| doc.rule == *rule), "{rule}");
         }
     }
 
     #[test]
     fn every_line_finds_itself_whatever_the_names() {
-        for Logged { doc, line } in lines() {
+        for Logged { doc, line, note } in lines() {
             let text = line.text;
             let renamed = text.replace("a@h", "web-1@10.0.0.1").replace("b@h", "my_app@db.example");
             let logged = format!("2026-11-22T20:51:01Z host beam[77]: [error] {renamed}");
             for text in [text, &renamed, &logged, &text.to_uppercase(), &text.replace(' ', "\n   ")]
             {
-                assert!(found(text).contains(&doc.rule), "{}: {text}", doc.rule);
+                let is_it = |found: &Logged| match (doc, note) {
+                    (Some(doc), _) => found.doc.is_some_and(|found| found.rule == doc.rule),
+                    (None, note) => {
+                        found.note.map(|found| found.meaning) == note.map(|note| note.meaning)
+                    }
+                };
+                assert!(search(text).iter().any(is_it), "{line:?}: {text}");
             }
         }
     }
@@ -531,6 +559,121 @@ mod tests {
             ("aa", "", 0),
         ] {
             assert_eq!(longest_run(&words(known), &words(sought)), run, "{known} in {sought}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_text_take_the_places_of_those_in_the_line() {
+        let names_of = |text: &str| {
+            let found = search(text);
+            names(found.first().unwrap().line, text)
+        };
+        for (text, expected) in [
+            (
+                "** Connection attempt from node 'web-1@10.0.0.1' rejected. Invalid challenge reply. **",
+                &[("a@h", "web-1@10.0.0.1")][..],
+            ),
+            (
+                "root@db:~# tail log\n[error] ** Connection attempt from node :\"w@x\" rejected. Invalid challenge reply.",
+                &[("a@h", "w@x")],
+            ),
+            (
+                "** 'y@y.example': Connection attempt from node 'x@x.example' rejected since it cannot handle [\"V4_NC\"].**",
+                &[("a@h", "x@x.example"), ("b@h", "y@y.example")],
+            ),
+            (
+                "** y@y: Connection attempt to node x@x aborted since it cannot handle [\"V4_NC\"].**",
+                &[("a@h", "y@y"), ("b@h", "x@x")],
+            ),
+            (
+                "Could not contact remote node app@fdaa:0:31d4:a5b::2, reason: :nodedown. Aborting...",
+                &[("b@h", "app@fdaa:0:31d4:a5b::2")],
+            ),
+            (
+                "Failed RPC connection to the node ejabberd@ej1: nodedown",
+                &[("b@h", "ejabberd@ej1")],
+            ),
+            ("{badrpc,nodedown}", &[]),
+            ("** Hostname db.example is illegal **", &[("h", "db.example")]),
+            ("** Nodename web illegal, no '@' character **", &[("b", "web")]),
+            ("** Connection attempt from disallowed IP {10,0,0,7} **", &[("10.0.0.1", "10,0,0,7")]),
+        ] {
+            let expected: Vec<_> =
+                expected.iter().map(|(name, own)| (*name, (*own).to_owned())).collect();
+            assert_eq!(names_of(text), expected, "{text}");
+        }
+        assert_eq!(names_in("@ a@ @b ''@'' x@y"), [("b", "x@y")]);
+    }
+
+    #[test]
+    fn lines_with_a_note_are_found_in_real_logs() {
+        for (text, words) in [
+            (
+                "** System NOT running to use fully qualified hostnames **\n** Hostname ex1.lan.test is illegal **",
+                "short name",
+            ),
+            (
+                "** System running to use fully qualified hostnames **\n** Hostname db is illegal **",
+                "long name",
+            ),
+            (
+                "2026-11-29 14:42:20.961834+00:00 [info] <0.445.0> node rabbit@rab2 down: net_tick_timeout",
+                "net_ticktime",
+            ),
+            (
+                "2026-11-29 14:55:12.878887+00:00 [info] <0.554.0> node rabbit@rab2 down: connection_closed",
+                "closed the connection",
+            ),
+            (
+                "2026-11-29 14:42:38.398548+00:00 [error] <0.263.0> Mnesia(rabbit@rab1): ** ERROR ** mnesia_event got \
+                 {inconsistent_database, running_partitioned_network, rabbit@rab2}",
+                "Mnesia does not merge",
+            ),
+            (
+                "[warning] <0.446.0> epmd does not know us, re-registering rabbit at port 25672",
+                "EPMD was restarted",
+            ),
+            (
+                "[notice] <0.730.0> TLS client: In state wait_cert_cr at ssl_handshake.erl:2017 generated CLIENT ALERT: Fatal - \
+                 Handshake Failure\n - {bad_cert,{hostname_check_failed,{requested,\"rab2\"},{received,[{dNSName,\"web9\"}]}}}",
+                "not for the host that was dialed",
+            ),
+            (
+                "[notice] TLS :client: In state :wait_cert at ssl_handshake.erl:2183 generated CLIENT ALERT: Fatal - \
+                 Certificate Expired",
+                "past its end date",
+            ),
+            (
+                "TLS server: In state wait_cert received CLIENT ALERT: Fatal - Decrypt Error",
+                "The other node refused",
+            ),
+            (
+                "TLS client: In state certify at ssl_handshake.erl:1 generated CLIENT ALERT: Fatal - Unsupported Certificate",
+                "This node refused",
+            ),
+            ("** Connection attempt from disallowed IP {10,0,0,7} **", "check_ip"),
+            (
+                "[libcluster:gossip] unable to connect to :\"app@10.0.0.2\": not part of network",
+                "has no name",
+            ),
+            (
+                "2026-11-29 14:57:01.666419+00:00 [info] Node ejabberd@ej2 has left our Mnesia S2S tables",
+                "ended",
+            ),
+            ("** (EXIT) no connection to app@db.example", "ended"),
+            (
+                "[error] Failed to connect and authenticate to rabbit@rab1 in 60000 ms",
+                "not reached",
+            ),
+            ("Can't set long node name!\nPlease check your configuration", "with a dot"),
+            (
+                "Cookie file /var/lib/rabbitmq/.erlang.cookie must be accessible by owner only",
+                "Others may read",
+            ),
+        ] {
+            let found = search(text);
+            let note = found.first().and_then(|logged| logged.note);
+            assert!(note.is_some_and(|note| note.meaning.contains(words)), "{text}: {found:?}");
         }
     }
 

@@ -26,6 +26,7 @@ mod handshake_failed;
 mod incidents;
 mod known_tool;
 pub mod log_lines;
+mod log_notes;
 mod name_in_use;
 mod name_mismatch;
 mod node_not_registered;
@@ -49,6 +50,7 @@ use std::sync::Arc;
 pub use self::detection::Detection;
 pub use self::doc::{LogLine, RuleDoc};
 pub use self::ending::{EndedBy, Ending, Host, KnownAs};
+pub use self::log_notes::LogNote;
 
 use self::incidents::{Incidents, ReportContext};
 use crate::judge::JudgedConnection;

@@ -722,6 +722,7 @@ mod samples {
             restarts: 1,
             hidden: Some(true),
             dynamic: false,
+            names: None,
             implementation: Implementation::Vm,
             versions: vec![6],
             flags: Some(Hex(4)),

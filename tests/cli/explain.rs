@@ -97,6 +97,54 @@ fn a_log_line_leads_to_its_rules_and_to_what_distinguishes_them() {
 }
 
 #[test]
+fn the_answer_has_the_names_of_the_line_and_what_to_do() {
+    for (line, parts) in [
+        (
+            "12:00 [error] ** Connection attempt from node 'rabbit@web2' rejected. Invalid challenge reply. **",
+            &[
+                "** Connection attempt from node 'rabbit@web2' rejected.",
+                "rabbit@web2 is the dialing node. The dialed one is the node that has this line in its log.",
+                "What to do about cookie-mismatch",
+                "- Give both nodes the same cookie",
+            ][..],
+        ),
+        (
+            "** y@y: Connection attempt to node x@x aborted since it cannot handle [\"V4_NC\"].**",
+            &["y@y is the dialing node, x@x the dialed one.", "What to do about version-mismatch"],
+        ),
+        (
+            "Failed RPC connection to the node ejabberd@ej1: nodedown",
+            &["Look into the log of ejabberd@ej1", "Possible causes", "cookie-mismatch: "],
+        ),
+        (
+            "** Hostname db.example is illegal **",
+            &["** Hostname db.example is illegal **", "What it means", "all with -name"],
+        ),
+        ("node rabbit@b down: net_tick_timeout", &["RabbitMQ: tick-timeout", "net_ticktime"]),
+        ("{badrpc,nodedown}", &["Look into the log of the other node"]),
+    ] {
+        let text = flat(&lines_of(&["explain", "--log", line]));
+        for part in parts {
+            assert!(text.contains(part), "{line}: {part} is not in {text}");
+        }
+    }
+}
+
+#[test]
+fn json_of_a_line_has_its_names_and_its_note() {
+    let line = "Failed RPC connection to the node ejabberd@ej1: nodedown";
+    let text = lines_of(&["explain", "--json", "--log", line]);
+    let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(first["line"], line);
+    assert_eq!(first["dialed_node"], "ejabberd@ej1");
+    assert!(first["rule"].is_string() && first["dialing_node"].is_null());
+    assert!(first["note"]["remedy"][0].as_str().unwrap().contains("ejabberd@ej1"));
+    let text = lines_of(&["explain", "--json", "--log", "** Hostname db is illegal **"]);
+    let only: Value = serde_json::from_str(&text).unwrap();
+    assert!(only["rule"].is_null() && only["note"]["meaning"].is_string(), "{only}");
+}
+
+#[test]
 fn a_line_may_begin_with_a_hyphen_and_have_line_ends() {
     let line =
         "-- Connection attempt from node 'x@y'\n   rejected.\n   Invalid challenge reply. **";
