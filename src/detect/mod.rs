@@ -23,6 +23,7 @@ mod epmd_silent;
 mod epmd_unreachable;
 mod finding;
 mod handshake_failed;
+mod held;
 mod incidents;
 mod known_tool;
 pub mod log_lines;
