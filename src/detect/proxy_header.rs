@@ -107,7 +107,8 @@ impl Rule for ProxyHeader {
                 None => return,
             },
         };
-        let balancer = seen.map_or(session.ip(Role::Initiator), |seen| seen.connection.src_ip);
+        let balancer =
+            seen.map_or_else(|| session.ip(Role::Initiator), |seen| seen.connection.src_ip);
         let node = match seen {
             None => sides.acceptor.clone(),
             Some(seen) => address(seen.connection.dest_ip, seen.connection.dest_port),
