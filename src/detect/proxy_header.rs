@@ -20,7 +20,7 @@ use crate::record::{Confidence, Evidence, Severity, Shows};
 const DOC: RuleDoc = RuleDoc {
     rule: "proxy-header",
     severity: Severity::High,
-    summary: "a load balancer sends a PROXY header to EPMD or a node",
+    summary: "a load balancer sends a PROXY header to the nodes",
     symptom: "nodes behind a load balancer do not connect: nothing for 7 s, and no log line",
     meaning: "A load balancer between the nodes sends a PROXY protocol header (HAProxy's \
               send-proxy, nginx's proxy_protocol, Proxy Protocol of a cloud balancer) before the \
@@ -44,9 +44,9 @@ const DOC: RuleDoc = RuleDoc {
 };
 
 #[derive(Default)]
-pub(super) struct ProxyHeader;
+pub(super) struct ProxyHeaderFirst;
 
-impl Rule for ProxyHeader {
+impl Rule for ProxyHeaderFirst {
     fn docs(&self) -> &'static [RuleDoc] {
         &[DOC]
     }

@@ -98,7 +98,7 @@ pub enum Fact {
     ProxyHeader {
         /// Packet, time and connection of the fact.
         settled: Settled,
-        /// What the header says.
+        /// The contents of the header.
         header: ProxyHeaderFacts,
     },
     /// An answer of a name server.

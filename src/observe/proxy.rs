@@ -1,4 +1,4 @@
-//! A PROXY protocol header in front of what a node said.
+//! A PROXY protocol header in front of what a node sent.
 
 use serde::{Deserialize, Serialize};
 

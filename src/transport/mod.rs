@@ -29,7 +29,7 @@ pub(crate) struct Transport {
 pub(crate) struct SeenProxyHeader {
     /// The direction that begins with it.
     pub(crate) direction: Direction,
-    /// What it says.
+    /// The contents of the header.
     pub(crate) header: ProxyHeader,
     /// The packet that completed it.
     pub(crate) packet: PacketRef,

@@ -23,7 +23,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// Spec: *The PROXY protocol, versions 1 and 2* (HAProxy, `doc/proxy-protocol.txt`), sections 2.1 and 2.2.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ProxyHeader {
-    /// 1 or 2.
+    /// Version of the header, 1 or 2.
     pub version: u8,
     /// The client of the balancer, and the address that it dialed; `None` for a connection of the balancer's own, such
     /// as a health check, and where the header does not give them.
@@ -33,7 +33,7 @@ pub struct ProxyHeader {
 /// Whether a stream begins with a PROXY protocol header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ProxyStart {
-    /// It does not.
+    /// It begins with something else.
     No,
     /// More bytes are needed to decide.
     CutShort,
@@ -127,10 +127,10 @@ const LOCAL: u8 = 0x20;
 /// Version 2, and a connection of a client.
 const PROXY: u8 = 0x21;
 
-/// TCP over IPv4.
+/// The addresses are of TCP over IPv4.
 const TCP_4: u8 = 0x11;
 
-/// TCP over IPv6.
+/// The addresses are of TCP over IPv6.
 const TCP_6: u8 = 0x21;
 
 /// Longest header of version 1, with its line end (section 2.1).

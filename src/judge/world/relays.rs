@@ -25,7 +25,7 @@ pub struct Relays {
 pub struct SeenHeader {
     /// The connection from the load balancer to EPMD or to a node.
     pub connection: Arc<ConnectionIds>,
-    /// What the header says.
+    /// The contents of the header.
     pub header: ProxyHeaderFacts,
 }
 
