@@ -6,7 +6,9 @@
 use std::ops::Range;
 
 use crate::observe::messages::{MessageBatch, MessageEvent};
-use crate::observe::{Anomaly, EpmdObservation, Fact, HandshakeObservation, Observation, Settled};
+use crate::observe::{
+    Anomaly, EpmdObservation, Fact, HandshakeObservation, Observation, ProxyHeaderFacts, Settled,
+};
 
 /// What one input (a segment, a timer, the end of the capture) made a connection report.
 #[derive(Debug, Default)]
@@ -41,6 +43,8 @@ pub enum Observed {
     Handshake(Box<HandshakeObservation>),
     /// Data that the protocol does not allow.
     Anomaly(Anomaly),
+    /// A PROXY protocol header in front of the protocol.
+    ProxyHeader(ProxyHeaderFacts),
 }
 
 impl Observed {
@@ -51,6 +55,7 @@ impl Observed {
             Self::Epmd(seen) => Fact::Epmd { settled, seen },
             Self::Handshake(message) => Fact::Handshake { settled, message },
             Self::Anomaly(anomaly) => Fact::Anomaly { settled, anomaly },
+            Self::ProxyHeader(header) => Fact::ProxyHeader { settled, header },
         }
     }
 }

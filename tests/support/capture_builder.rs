@@ -31,6 +31,13 @@ pub(crate) struct Connection<'a> {
     next_seq: [u32; 2],
 }
 
+/// A connection that goes on after packets of others.
+#[derive(Clone, Copy)]
+pub(crate) struct PausedConnection {
+    addresses: [SocketAddr; 2],
+    next_seq: [u32; 2],
+}
+
 impl CaptureBuilder {
     pub(crate) fn new() -> Self {
         let mut pcap = Vec::new();
@@ -69,6 +76,12 @@ impl CaptureBuilder {
         let mut connection = Connection { capture: self, addresses, next_seq: [1_000, 5_000] };
         connection.packet(End::Initiator, SYN, b"");
         connection
+    }
+
+    /// Goes on with a connection of this capture.
+    pub(crate) fn resume(&mut self, paused: PausedConnection) -> Connection<'_> {
+        let PausedConnection { addresses, next_seq } = paused;
+        Connection { capture: self, addresses, next_seq }
     }
 
     /// A whole conversation with EPMD: the port of a node is asked for; `None` if it is not registered.
@@ -111,12 +124,6 @@ impl CaptureBuilder {
         connection
     }
 
-    /// Goes on with a connection that was left by [`Connection::pause`].
-    pub(crate) fn resume(&mut self, paused: Paused) -> Connection<'_> {
-        let Paused { addresses, next_seq } = paused;
-        Connection { capture: self, addresses, next_seq }
-    }
-
     fn frame(&mut self, ethernet: &[u8]) {
         self.now += Duration::from_millis(1);
         self.pcap.extend((self.now.as_secs() as u32).to_le_bytes());
@@ -127,16 +134,10 @@ impl CaptureBuilder {
     }
 }
 
-/// A connection that goes on after packets of others.
-pub(crate) struct Paused {
-    addresses: [SocketAddr; 2],
-    next_seq: [u32; 2],
-}
-
 impl Connection<'_> {
-    /// Leaves the connection as it is, so that packets of others can follow.
-    pub(crate) fn pause(&self) -> Paused {
-        Paused { addresses: self.addresses, next_seq: self.next_seq }
+    /// Its state after the packets so far, to go on with it after packets of others.
+    pub(crate) const fn pause(&self) -> PausedConnection {
+        PausedConnection { addresses: self.addresses, next_seq: self.next_seq }
     }
 
     /// Lets time pass before the next packet.

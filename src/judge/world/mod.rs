@@ -13,6 +13,7 @@ mod nodes;
 mod pairs;
 mod reach;
 mod registry;
+mod relays;
 
 pub use self::addresses::{Addresses, NamedAddress};
 pub use self::cookies::{AgreedCookies, CookieUse, Peer};
@@ -24,6 +25,7 @@ pub use self::nodes::{Change, NodeChange, NodeFacts, Sighting};
 pub use self::pairs::{ConnectedPair, FailedDials, Failure};
 pub use self::reach::{Accepted, EpmdAnswer, Reach, SeenAt};
 pub use self::registry::{ForwardedLookup, PriorLookup};
+pub use self::relays::{Relays, SeenHeader};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,7 +38,9 @@ use super::{JudgedConnection, Outcome, Software};
 use crate::decode::Endpoint;
 use crate::limits::Limits;
 use crate::names::Resolved;
-use crate::observe::{EpmdObservation, HandshakeObservation, Observation, Role, Settled};
+use crate::observe::{
+    EpmdObservation, HandshakeObservation, Observation, ProxyHeaderFacts, Role, Settled,
+};
 use crate::time::Timestamp;
 
 /// The facts that all connections so far have shown, by topic.
@@ -51,6 +55,7 @@ pub struct World {
     nodes: Nodes,
     pairs: PairTable,
     reach: Reach,
+    relays: Relays,
     /// Maximum length of each list of [`ClusterFacts`].
     max_rows: usize,
     home: HomeNets,
@@ -105,6 +110,7 @@ impl World {
             nodes: Nodes::new(limits),
             pairs: PairTable::new(limits),
             reach: Reach::new(limits),
+            relays: Relays::default(),
             max_rows: limits.cluster_rows,
             home,
         }
@@ -146,6 +152,11 @@ impl World {
         &self.addresses
     }
 
+    /// The connections that proxies forward.
+    pub const fn relays(&self) -> &Relays {
+        &self.relays
+    }
+
     /// The networks that the user named as their own (`--home-net`).
     pub const fn home(&self) -> &HomeNets {
         &self.home
@@ -172,6 +183,11 @@ impl World {
     ) {
         self.registry.on_epmd(settled, epmd, marked);
         self.reach.on_epmd(settled, epmd);
+    }
+
+    /// Records a PROXY protocol header.
+    pub fn on_proxy_header(&mut self, settled: &Settled, header: &ProxyHeaderFacts) {
+        self.relays.on_proxy_header(settled, header);
     }
 
     /// Records a handshake message.
