@@ -37,7 +37,7 @@ use crate::packet::FrameRef;
 use crate::time::Timestamp;
 
 /// Version of the serialized form of [`Recorded`]; a reader refuses any other.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// A fact with its position in the order of its run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
