@@ -182,7 +182,9 @@ impl Rule for CookieMismatch {
              overrides it."
                 .to_owned(),
         ];
-        found.logged_by = session.verdict.detected_by.into_iter().collect();
+        let refuser = session.verdict.refuser.unwrap_or_default();
+        let logs = refuser.implementation.logs_refusals();
+        found.logged_by = session.verdict.detected_by.filter(|_| logs).into_iter().collect();
         out.push(found);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Detection, EndedBy, Ending, RuleDoc};
 use crate::judge::JudgedConnection;
 use crate::judge::world::Sighting;
-use crate::observe::{CloseKind, EpmdTag, Hello, MessageKind, Received, Role};
+use crate::observe::{CloseKind, EpmdTag, MessageKind, Role};
 use crate::packet::PacketRef;
 use crate::record::{Evidence, Missing, Shows};
 
@@ -54,6 +54,13 @@ impl Sides {
     pub(super) fn ordered_pair(&self) -> String {
         format!("{},{}", self.initiator, self.acceptor)
     }
+}
+
+/// The texts of a finding, where a rule has several.
+pub(super) struct FindingText {
+    pub(super) title: String,
+    pub(super) explanation: String,
+    pub(super) remedy: Vec<String>,
 }
 
 /// A detection about a connection, with the fields that most rules fill in alike. It is over when the two nodes connect.
@@ -142,11 +149,18 @@ fn close_of(
     shown(it.seen.closed(), it.seen.closed_by(), what)
 }
 
-/// The OTP release of a node as its flags show it, as part of a sentence.
-pub(super) fn release(hello: Option<&Received<Hello>>) -> String {
-    match hello.and_then(|hello| hello.what.flags.otp_at_least()) {
-        Some(release) => format!("OTP {release} or newer by its flags"),
-        None => "of unknown release".to_owned(),
+/// The release of the side in this role as its hello shows it, as part of a sentence.
+pub(super) fn release(it: &JudgedConnection, role: Role) -> String {
+    let software = it.software(role).unwrap_or_default();
+    match (software.implementation, software.at_least, software.at_most) {
+        (implementation, ..) if implementation.is_foreign() => {
+            "another implementation than OTP, by its flags".to_owned()
+        }
+        (_, Some(least), Some(most)) if least == most => format!("OTP {least} by its flags"),
+        (_, Some(least), Some(most)) => format!("OTP {least} to {most} by its flags"),
+        (_, Some(least), None) => format!("OTP {least} or newer by its flags"),
+        (_, None, Some(most)) => format!("OTP {most} or older by its flags"),
+        (_, None, None) => "of unknown release".to_owned(),
     }
 }
 

@@ -95,6 +95,11 @@ impl Rule for KnownTool {
     }
 }
 
+/// Whether the initiator has the marks of a known tool.
+pub(super) fn is_known(session: &JudgedConnection) -> bool {
+    tool_and_mark(session).is_some()
+}
+
 /// The tool that a session looks like, and the mark that shows it.
 fn tool_and_mark(session: &JudgedConnection) -> Option<(&'static str, &'static str)> {
     let hello = &session.seen.handshake.send_name.as_ref()?.what;

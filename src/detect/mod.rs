@@ -23,6 +23,7 @@ mod epmd_silent;
 mod epmd_unreachable;
 mod finding;
 mod handshake_failed;
+mod held;
 mod incidents;
 mod known_tool;
 pub mod log_lines;
@@ -33,6 +34,7 @@ mod node_not_registered;
 mod node_restarted;
 mod not_allowed;
 mod not_distribution;
+mod proxy_header;
 mod registration_lost;
 mod registration_rejected;
 mod remote_execution;
@@ -113,6 +115,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<name_in_use::NameInUse>::default(),
     || Box::<tls_mismatch::TlsMismatch>::default(),
     || Box::<tls_failure::TlsFailure>::default(),
+    || Box::<proxy_header::ProxyHeaderFirst>::default(),
     || Box::<node_not_registered::NodeNotRegistered>::default(),
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),
     || Box::<epmd_silent::EpmdSilent>::default(),

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use super::finding::{Sides, closed_without, finding, looked_up, shown};
+use super::finding::{FindingText, Sides, closed_without, finding, looked_up, shown};
 use super::{Detection, EndedBy, Ending, KnownAs, LogLine, Rule, RuleDoc};
 use crate::judge::world::{Ground, HostClue, World};
 use crate::judge::{JudgedConnection, Outcome};
@@ -114,13 +114,6 @@ struct MismatchedDial<'a> {
     /// Alive name that EPMD was asked for.
     alive: Option<&'a str>,
     clue: Option<&'a HostClue>,
-}
-
-/// The texts of a finding.
-struct FindingText {
-    title: String,
-    explanation: String,
-    remedy: Vec<String>,
 }
 
 impl<'a> MismatchedDial<'a> {

@@ -416,7 +416,7 @@ mod tests {
         it.settled =
             Settled { at: seconds(last), frame: None, input: Some(0), connection: Arc::new(ids) };
         change(&mut it);
-        Step::Session(it)
+        it.into()
     }
 
     /// The hello of the acceptor.

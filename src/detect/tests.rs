@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 /// One fact of a test sequence, as rules receive it.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Session(JudgedConnection),
+    Session(Box<JudgedConnection>),
     Epmd(Settled, Box<EpmdObservation>),
     Handshake(Settled, Box<HandshakeObservation>),
 }
@@ -45,13 +45,13 @@ impl Step {
 
 impl From<JudgedConnection> for Step {
     fn from(judged: JudgedConnection) -> Self {
-        Self::Session(judged)
+        Self::Session(Box::new(judged))
     }
 }
 
 impl From<SampleDial> for Step {
     fn from(dial: SampleDial) -> Self {
-        Self::Session(dial.judged())
+        Self::Session(Box::new(dial.judged()))
     }
 }
 
@@ -135,7 +135,7 @@ pub(super) fn rules(steps: &[Step]) -> Vec<&'static str> {
 pub(super) fn but(dial: SampleDial, change: impl FnOnce(&mut JudgedConnection)) -> Step {
     let mut judged = dial.judged();
     change(&mut judged);
-    Step::Session(judged)
+    Step::Session(Box::new(judged))
 }
 
 /// The `send_name` of a session as a fact.

@@ -4,11 +4,12 @@
 //! side's release requires is missing, or the hello has a version that it cannot parse. Similar cases are a list of
 //! allowed nodes, and an initiator that dialed another name.
 
-use super::finding::{Sides, closed, finding, release, shown};
-use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
+use super::finding::{FindingText, Sides, closed, finding, release, shown};
+use super::{Detection, LogLine, Rule, RuleDoc, known_tool, log_lines};
 use crate::judge::world::World;
-use crate::judge::{JudgedConnection, Outcome};
-use crate::observe::{MessageKind, Role};
+use crate::judge::{Implementation, JudgedConnection, Outcome, Software};
+use crate::observe::{DistFlags, MessageKind, Role};
+use crate::packet::PacketRef;
 use crate::record::{Severity, Shows};
 
 /// Documentation of the rule `version-mismatch`.
@@ -20,7 +21,10 @@ const DOC: RuleDoc = RuleDoc {
     meaning: "One node requires something of the protocol that the other does not support, \
               because their OTP releases are too far apart: a capability flag, or a layout of \
               the first message. Releases at most two apart connect. A dialed node refuses with \
-              status not_allowed, or closes; a dialing node closes after the challenge.",
+              status not_allowed, or closes; a dialing node closes after the challenge. What the \
+              refusing node demands is known from its release alone: from its flags on any \
+              connection, or from EPMD, with which OTP 22 and older register handshake version 5. \
+              Where it is not known, the finding names both reasons for not_allowed.",
     evidence: "Status not_allowed to a node that lacks a flag which the other's release \
                requires; or a dialing node that closes at once after a challenge whose flags \
                lack one that its own release requires; or a first message in a layout that the \
@@ -64,8 +68,8 @@ const DOC: RuleDoc = RuleDoc {
         log_lines::RABBITMQ_CLOSED,
     ],
     remedy: &[
-        "Upgrade the older node: releases at most two apart connect. The finding says which \
-         release each side looks like.",
+        "Compare erlang:system_info(otp_release) on both nodes, and upgrade the older one: \
+         releases at most two apart connect.",
         "For a rolling upgrade over more than two releases, use one in between.",
         "OTP 25.0 to 25.2 refuses the old first message that OTP 23 and 24 send to nodes they \
          did not look up with EPMD: upgrade it to 25.3, or let them use EPMD.",
@@ -81,44 +85,21 @@ impl Rule for VersionMismatch {
     }
 
     fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
-        if !session.is_settled() {
-            return;
-        }
-        if session.outcome() != Outcome::VersionMismatch {
+        // The rule `known-tool` reports the hello of an attack tool, which has no release.
+        let is_due = session.is_settled() && session.outcome() == Outcome::VersionMismatch;
+        if !is_due || known_tool::is_known(session) {
             return;
         }
         let sides = Sides::of(session);
-        let by_initiator = session.verdict.detected_by == Some(Role::Initiator);
-        let (refusing, refused) = if by_initiator {
-            (&sides.initiator, &sides.acceptor)
-        } else {
-            (&sides.acceptor, &sides.initiator)
-        };
-        let role = if by_initiator { Role::Acceptor } else { Role::Initiator };
-        let hello = session.seen.handshake.hello(role);
-        let version = hello.map(|hello| hello.what.version);
+        let by = session.verdict.detected_by.unwrap_or(Role::Acceptor);
+        let mismatch = Mismatch::of(session, &sides, by);
+        let text = mismatch.text();
         let mut found = finding(&DOC, session, &sides);
-        found.title = format!("{refusing} refused {refused}: their OTP releases are too far apart");
-        let missing = session.verdict.missing_flag_names();
-        let lacks = if missing.is_empty() {
-            String::new()
-        } else {
-            format!(" It lacks {}, which the other side requires.", missing.join(", "))
-        };
-        let layout = match version {
-            Some(version) => format!(" and uses handshake version {version}"),
-            None => String::new(),
-        };
-        found.explanation =
-            format!("{refused} is {}{layout}; {refusing} refused it.{lacks}", release(hello));
-        found.remedy =
-            vec!["Upgrade the older node: releases at most two apart connect.".to_owned()];
-        if !by_initiator && version == Some(5) {
-            found.remedy.push(
-                "A dialed node of OTP 25.0 to 25.2 refuses the old handshake (version 5), which OTP 23 and 24 \
-                 use towards nodes that they did not look up with EPMD: upgrade it to 25.3, or let them use EPMD."
-                    .to_owned(),
-            );
+        found.title = text.title;
+        found.explanation = text.explanation;
+        found.remedy = text.remedy;
+        if mismatch.is_no_node() {
+            found.severity = Severity::Low;
         }
         let seen = &session.seen;
         found.evidence.extend(shown(
@@ -126,7 +107,7 @@ impl Rule for VersionMismatch {
             Some(Role::Initiator),
             MessageKind::SendName,
         ));
-        match seen.status("not_allowed") {
+        match mismatch.status {
             Some(status) => {
                 found.evidence.extend(shown(
                     Some(status),
@@ -144,11 +125,245 @@ impl Rule for VersionMismatch {
             }
         }
         // A release that cannot parse the hello, or closes without a status, logs nothing.
-        found.logged_by = if missing.is_empty() {
-            Vec::new()
-        } else {
-            session.verdict.detected_by.into_iter().collect()
-        };
+        let logs = (mismatch.status.is_some() || mismatch.is_for_flags()) && mismatch.logs;
+        found.logged_by = logs.then_some(by).into_iter().collect();
         out.push(found);
+    }
+}
+
+/// A refusal, and what the capture shows of the two releases.
+struct Mismatch<'a> {
+    refusing: &'a str,
+    refused: &'a str,
+    by: Role,
+    /// Release of the refused node, as part of a sentence.
+    release: String,
+    /// The program that was refused.
+    software: Software,
+    /// Handshake version of the hello that was refused.
+    version: Option<u8>,
+    /// Flags that the refused node lacks.
+    missing: DistFlags,
+    /// Flags that its hello lacks of those that every release sends and demands.
+    lacks_of_all: DistFlags,
+    /// Whether the refusing node demands these flags in any release that it may be.
+    is_demanded: bool,
+    /// The last release that accepts the refused node, as far as its flags show it.
+    accepted_up_to: Option<u16>,
+    /// The packet with status `not_allowed`.
+    status: Option<PacketRef>,
+    /// Whether the refusing program writes a log.
+    logs: bool,
+}
+
+impl<'a> Mismatch<'a> {
+    fn of(session: &JudgedConnection, sides: &'a Sides, by: Role) -> Self {
+        let (refusing, refused) = sides.side_and_peer(by);
+        let handshake = &session.seen.handshake;
+        let hello = handshake.hello(by.peer()).map(|hello| &hello.what);
+        let unknown = handshake.unknown_flags(by.peer());
+        let accepted = hello.and_then(|hello| hello.flags.accepted_up_to(unknown));
+        let late = handshake.late_refusal.as_ref().map(|refusal| refusal.mark);
+        Self {
+            refusing,
+            refused,
+            by,
+            release: release(session, by.peer()),
+            software: session.software(by.peer()).unwrap_or_default(),
+            version: hello.map(|hello| hello.version),
+            missing: session.verdict.missing_flags,
+            lacks_of_all: hello.map_or(DistFlags(0), Software::lacking_in_every_release),
+            is_demanded: session.verdict.is_demanded,
+            accepted_up_to: accepted.map(|(release, _)| release),
+            status: session.seen.status("not_allowed").or(late),
+            logs: session.verdict.refuser.is_none_or(|it| it.implementation.logs_refusals()),
+        }
+    }
+
+    /// Whether no program that connects to nodes sends such a hello: it lacks flags that every release demands.
+    fn is_no_node(&self) -> bool {
+        self.software.implementation == Implementation::Other && !self.lacks_of_all.is_empty()
+    }
+
+    /// Whether the reason is that flags are missing.
+    fn is_for_flags(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    fn text(&self) -> FindingText {
+        match (self.by, self.status) {
+            _ if self.is_no_node() => self.no_node(),
+            (Role::Acceptor, None) if self.version == Some(5) && self.is_new_enough() => {
+                self.old_hello()
+            }
+            (Role::Acceptor, None) if self.version == Some(5) => self.too_old(),
+            (Role::Acceptor, None) => self.new_hello(),
+            (Role::Acceptor, Some(_)) if !self.is_demanded => self.release_or_list(),
+            _ => self.releases_apart(),
+        }
+    }
+
+    /// Whether the refused node has all flags that OTP 25 demands, as far as its hello has room for them.
+    fn is_new_enough(&self) -> bool {
+        self.accepted_up_to.is_none_or(|release| release >= 25)
+    }
+
+    /// The names of the missing flags.
+    fn flags(&self) -> String {
+        self.missing.names().collect::<Vec<_>>().join(", ")
+    }
+
+    /// The refused node is known not to be from OTP: what it has to do, instead of an upgrade of OTP.
+    fn foreign_remedy(&self) -> Option<Vec<String>> {
+        let Self { refused, refusing, software, .. } = self;
+        software.implementation.is_foreign().then(|| {
+            vec![format!(
+                "Use a newer version of the program or library that {refused} is made with: its hello must \
+                 have all flags that {refusing} demands."
+            )]
+        })
+    }
+
+    /// The refusing node demands flags that the refused one lacks, or cannot read its challenge.
+    fn releases_apart(&self) -> FindingText {
+        let Self { refusing, refused, release, .. } = self;
+        let lacks = match (self.is_for_flags(), self.is_demanded) {
+            (false, _) => String::new(),
+            (true, true) => format!(" It lacks {}, which the other side requires.", self.flags()),
+            (true, false) => {
+                format!(
+                    " It lacks {}, which the other side requires if it is new enough.",
+                    self.flags()
+                )
+            }
+        };
+        let layout = self
+            .version
+            .map_or_else(String::new, |version| format!(" and uses handshake version {version}"));
+        let title = if self.software.implementation.is_foreign() {
+            format!("{refusing} refused {refused}, which lacks flags that it demands")
+        } else {
+            format!("{refusing} refused {refused}: their OTP releases are too far apart")
+        };
+        let upgrade =
+            || vec!["Upgrade the older node: releases at most two apart connect.".to_owned()];
+        FindingText {
+            title,
+            explanation: format!("{refused} is {release}{layout}; {refusing} refused it.{lacks}"),
+            remedy: self.foreign_remedy().unwrap_or_else(upgrade),
+        }
+    }
+
+    /// The status `not_allowed` from a node of unknown release: it may demand the missing flags, or have a list.
+    fn release_or_list(&self) -> FindingText {
+        let Self { refusing, refused, release, .. } = self;
+        let demanding = self
+            .accepted_up_to
+            .map_or_else(String::new, |last| format!(", which OTP {} and newer demand", last + 1));
+        FindingText {
+            title: format!(
+                "{refusing} refused {refused}: for its release, or by a list of allowed nodes"
+            ),
+            explanation: format!(
+                "{refusing} answered the send_name of {refused} with not_allowed, before any cookie was \
+                 checked. There are two reasons for that. {refused} is {release} and lacks {}{demanding}; \
+                 the capture does not show whether {refusing} is so new. Or {refusing} has a list of nodes \
+                 that may connect (net_kernel:allow/1), without {refused}.",
+                self.flags()
+            ),
+            remedy: vec![
+                format!(
+                    "Read the log of {refusing}: it has \"rejected since it cannot handle\" if the releases \
+                     are too far apart, and \"Connection attempt from disallowed node\" if it has a list."
+                ),
+                "If the releases are too far apart: releases at most two apart connect, and \
+                 erlang:system_info(otp_release) shows each."
+                    .to_owned(),
+                format!(
+                    "If {refusing} has a list: find the call of net_kernel:allow/1 there, and add '{refused}'."
+                ),
+            ],
+        }
+    }
+
+    /// A close on the hello of handshake version 5.
+    fn old_hello(&self) -> FindingText {
+        let Self { refusing, refused, release, .. } = self;
+        let mut remedy = vec![format!(
+            "If {refusing} is OTP 25.0 to 25.2, upgrade it to OTP 25.3 or newer, which accepts the old \
+             hello (handshake version 5)."
+        )];
+        remedy.push(if self.software.implementation.is_foreign() {
+            format!(
+                "Or use a version of the program or library that {refused} is made with that sends the new \
+                 hello (handshake version 6)."
+            )
+        } else {
+            format!(
+                "Or let {refused} send the new hello (handshake version 6): nodes of OTP 23 and 24 do so \
+                 towards nodes that they look up with EPMD, and OTP 25 and newer always."
+            )
+        });
+        FindingText {
+            title: format!("{refusing} closed on the old hello of {refused}, without a reply"),
+            explanation: format!(
+                "{refused} is {release} and began with the old hello (handshake version 5); {refusing} closed \
+                 the connection at once. OTP 25.0 to 25.2 does that with every old hello, whatever its flags, \
+                 and logs nothing."
+            ),
+            remedy,
+        }
+    }
+
+    /// A close on the hello of handshake version 5, of a node that no later release accepts either.
+    fn too_old(&self) -> FindingText {
+        let Self { refusing, refused, release, .. } = self;
+        let upgrade = || {
+            vec![format!(
+                "Upgrade {refused} to OTP 23 or newer: releases at most two apart connect."
+            )]
+        };
+        FindingText {
+            title: format!("{refusing} refused {refused}: their OTP releases are too far apart"),
+            explanation: format!(
+                "{refused} is {release} and began with the old hello (handshake version 5); {refusing} closed \
+                 the connection at once. OTP 25.0 to 25.2 does that with every old hello, and logs nothing. \
+                 Later releases refuse this one too, because it lacks flags that they demand."
+            ),
+            remedy: self.foreign_remedy().unwrap_or_else(upgrade),
+        }
+    }
+
+    /// A close on the hello of handshake version 6, by a node that registered with version 5.
+    fn new_hello(&self) -> FindingText {
+        let Self { refusing, refused, release, .. } = self;
+        FindingText {
+            title: format!("{refusing} refused {refused}: their OTP releases are too far apart"),
+            explanation: format!(
+                "{refused} is {release} and began with the new hello (handshake version 6); {refusing} closed \
+                 the connection at once. By EPMD, its highest handshake version is 5, as that of OTP 22 and \
+                 older, which cannot read the new hello."
+            ),
+            remedy: vec![format!(
+                "Upgrade {refusing} to OTP 23 or newer; releases at most two apart connect. If it is another \
+                 implementation than OTP, use a version of it that knows handshake version 6."
+            )],
+        }
+    }
+
+    /// A hello that no node sends.
+    fn no_node(&self) -> FindingText {
+        let Self { refusing, refused, .. } = self;
+        FindingText {
+            title: format!("{refusing} refused {refused}, whose hello no node sends"),
+            explanation: format!(
+                "The hello of {refused} lacks {}, which every release of OTP sends and demands; {refusing} \
+                 refused it. It comes from a scanner, a test, or a program that is no node.",
+                self.lacks_of_all.names().collect::<Vec<_>>().join(", ")
+            ),
+            remedy: vec![format!(
+                "Find out which program sent it as {refused}, and whether it may reach {refusing}."
+            )],
+        }
     }
 }

@@ -25,6 +25,7 @@ use crate::decode::{
 use crate::detect::Rule;
 use crate::evidence::{EvidenceCollector, EvidenceSink, Relevance};
 use crate::flow::{Admission, FlowId, FlowKey, FlowTable, Interest, NodePorts, TcpOpening, Triage};
+use crate::identify;
 use crate::memory::MemoryBudget;
 use crate::names;
 use crate::observe::{Fact, Recorded};
@@ -133,7 +134,9 @@ impl<S: EventSink> Engine<S> {
     #[inline(never)]
     fn push_overtaking(&mut self, frame: &Frame<'_>, view: TcpView<'_>) {
         let (flow, direction) = view.flow();
-        if !self.core.triage.is_ruled_out(&flow, view.seq(), direction) {
+        if identify::may_be_proxy_header(view.payload())
+            || !self.core.triage.is_ruled_out(&flow, view.seq(), direction)
+        {
             self.push_view(frame, view);
         }
     }

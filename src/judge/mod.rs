@@ -3,12 +3,16 @@
 //! In: facts of [`crate::observe`], one after the other. Out: a [`Verdict`] on each connection, and a [`World`] that
 //! later verdicts and the rules of [`crate::detect`] read. The module does no I/O and reads neither packets nor a clock.
 
+mod identity;
 #[cfg(test)]
 pub(crate) mod samples;
+mod software;
 mod tls;
 mod verdict;
 pub mod world;
 
+pub use self::identity::Identity;
+pub use self::software::{Demands, Implementation, Software};
 pub use self::tls::{AlertContent, TlsAlert};
 #[cfg(test)]
 pub(crate) use self::verdict::judge_related;
@@ -64,6 +68,26 @@ impl JudgedConnection {
     /// Name of the side in this role, if it was seen.
     pub fn name(&self, role: Role) -> Option<&Arc<str>> {
         self.seen.name(role)
+    }
+
+    /// The identity of the side in this role, if its name was seen.
+    pub fn identity(&self, role: Role) -> Option<Identity> {
+        Identity::of(&self.seen, role)
+    }
+
+    /// The label of the identity of the side in this role.
+    pub fn label(&self, role: Role) -> Option<Arc<str>> {
+        Some(self.identity(role)?.label)
+    }
+
+    /// The labels of both sides whose names were seen, the initiator's first.
+    pub fn labels(&self) -> impl Iterator<Item = Arc<str>> {
+        Role::BOTH.into_iter().filter_map(|role| self.label(role))
+    }
+
+    /// The program at the side in this role, if its hello was seen.
+    pub fn software(&self, role: Role) -> Option<Software> {
+        Software::of(&self.seen.handshake, role)
     }
 
     /// IP address of the side in this role.

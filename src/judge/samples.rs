@@ -99,7 +99,11 @@ impl SampleDial {
         let is_connected = self.outcome == Outcome::Connected;
         let hello = |side: &SampleSide| Received {
             what: Hello {
-                version: 6,
+                version: if DistFlags(side.flags).contains(DistFlags::HANDSHAKE_23) {
+                    6
+                } else {
+                    5
+                },
                 flags: DistFlags(side.flags),
                 creation: Some(side.creation),
                 name: Arc::clone(&side.name),
@@ -158,6 +162,7 @@ impl SampleDial {
                 cookies: PerRole { initiator: cookie(&self.from), acceptor: cookie(&self.to) },
                 ..HandshakeFacts::default()
             },
+            proxy: None,
             tls: PerRole::default(),
             traffic: PerRole::default(),
             foreign: PerRole::default(),
@@ -217,6 +222,7 @@ impl JudgedConnection {
         let what = match text {
             "nok" => StatusText::Nok,
             "alive" => StatusText::Alive,
+            "not_allowed" => StatusText::NotAllowed,
             other => StatusText::Other(other.to_owned()),
         };
         self.seen.handshake.status = Some(Received { what, mark, end: TcpOffset::BASE });

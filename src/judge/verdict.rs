@@ -10,6 +10,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::software::{Demands, Software};
 use super::tls::{self, TlsAlert};
 use super::world::{Ground, HostClue, PriorLookup, RelatedFacts, World};
 use crate::observe::{
@@ -20,7 +21,7 @@ use crate::packet::PacketRef;
 use crate::stream::TcpOffset;
 use crate::time::Timestamp;
 use crate::wire::DistFlags;
-use crate::wire::flags::{Demands, Release};
+use crate::wire::flags::Release;
 use crate::wire::handshake::alive_and_host;
 
 /// The protocol of a connection.
@@ -132,8 +133,12 @@ pub struct Verdict {
     pub not_excluded: Vec<Cow<'static, str>>,
     /// The side whose behaviour shows the failure, because it refused or gave up.
     pub detected_by: Option<Role>,
-    /// Flags that the refusing side demands and the other side lacks.
+    /// Flags that the refusing side demands, or may demand, and the other side lacks.
     pub missing_flags: DistFlags,
+    /// Whether the refusing side demands these flags in every release that it may be.
+    pub is_demanded: bool,
+    /// The program of the side that detected the failure, as far as any connection shows it.
+    pub refuser: Option<Software>,
     /// The message that a side had waited for when it gave up.
     pub awaited: Option<MessageKind>,
     /// Whether packets of the next second may still show another cause.
@@ -155,6 +160,8 @@ impl Verdict {
             not_excluded: Vec::new(),
             detected_by: None,
             missing_flags: DistFlags(0),
+            is_demanded: false,
+            refuser: None,
             awaited: None,
             is_pending: false,
             tls_alert: None,
@@ -190,6 +197,13 @@ impl Verdict {
         self
     }
 
+    /// Adds the flags that the refusing side surely demands, or if there are none, those that it may demand.
+    const fn lacking(mut self, sure: DistFlags, possible: DistFlags) -> Self {
+        self.is_demanded = !sure.is_empty();
+        self.missing_flags = if sure.is_empty() { possible } else { sure };
+        self
+    }
+
     /// Names of [`Self::missing_flags`], without `DFLAG_`.
     pub fn missing_flag_names(&self) -> Vec<String> {
         self.missing_flags.names().map(Cow::into_owned).collect()
@@ -207,6 +221,11 @@ pub(crate) fn judge_related(seen: &Observation, related: RelatedFacts) -> Verdic
     let mut verdict = evaluation.verdict();
     verdict.tls_alert = tls::alert(seen, evaluation.judged_close());
     evaluation.add_dialed_host(&mut verdict);
+    verdict.refuser = match verdict.detected_by {
+        Some(Role::Initiator) => Software::of(&seen.handshake, Role::Initiator),
+        Some(Role::Acceptor) => evaluation.acceptor(),
+        None => None,
+    };
     verdict.lookup = related.lookup;
     verdict
 }
@@ -226,7 +245,8 @@ impl Evaluation<'_> {
             Opening::Unanswered => return self.unanswered(),
             Opening::Answered => {}
         }
-        self.tls()
+        self.behind_proxy_header()
+            .or_else(|| self.tls())
             .or_else(|| self.foreign())
             .or_else(|| self.connected())
             .or_else(|| self.refused_by_message())
@@ -273,6 +293,20 @@ impl Evaluation<'_> {
         } else {
             Verdict::incomplete()
         }
+    }
+
+    /// The verdict on a connection that begins with a PROXY protocol header, unless the header was understood. A node
+    /// reads it as the length of a message, and waits for the rest. A proxy that understands it passes on what the node
+    /// behind it answers.
+    fn behind_proxy_header(&self) -> Option<Verdict> {
+        if self.seen.proxy.is_none() || self.seen.tcp.sides.acceptor.bytes > 0 {
+            return None;
+        }
+        let verdict = match self.judged_close() {
+            Some((_, by)) => Verdict::proven(Outcome::NotDistribution).by(by),
+            None => Verdict::incomplete(),
+        };
+        Some(verdict.over(Protocol::Unknown))
     }
 
     fn tls(&self) -> Option<Verdict> {
@@ -379,20 +413,41 @@ impl Evaluation<'_> {
     }
 
     fn not_allowed(&self) -> Verdict {
-        let Some(hello) = &self.handshake().send_name else {
+        if self.handshake().send_name.is_none() {
             return Verdict::incomplete();
-        };
-        let demands =
-            Demands::of(self.handshake().challenge.as_ref().map(|challenge| challenge.what.flags));
-        let missing = hello.what.flags.missing(demands.possible.mandatory());
-        let verdict = if missing.is_empty() {
+        }
+        let (sure, possible) = self.missing(Role::Initiator, self.acceptor_demands());
+        let verdict = if possible.is_empty() {
             Verdict::likely(Outcome::NotAllowed)
                 .not_excluding(&["the acceptor requires flags that no known release requires"])
+        } else if sure.is_empty() {
+            // A node is refused with the same status for its release and by a list of allowed nodes.
+            Verdict::likely(Outcome::VersionMismatch)
         } else {
             Verdict::likely(Outcome::VersionMismatch)
                 .not_excluding(&["the acceptor's list of allowed nodes (net_kernel:allow/1)"])
         };
-        Verdict { missing_flags: missing, ..verdict }.by(Role::Acceptor)
+        verdict.lacking(sure, possible).by(Role::Acceptor)
+    }
+
+    /// The flags that the side in this role lacks, of those that its peer surely demands, and of those that it may
+    /// demand.
+    fn missing(&self, role: Role, peer: Demands) -> (DistFlags, DistFlags) {
+        let unknown = self.handshake().unknown_flags(role);
+        let flags = self.handshake().hello(role).map_or(DistFlags(0), |hello| hello.what.flags);
+        let of = |release: Release| flags.missing(release.mandatory()).difference(unknown);
+        (of(peer.sure), of(peer.possible))
+    }
+
+    /// What the acceptor demands, by its hello on this connection or on others, or by the version with which it is registered.
+    fn acceptor_demands(&self) -> Demands {
+        let demands = self.acceptor().map(Software::demands).unwrap_or_default();
+        self.related.acceptor_version.map_or(demands, |version| demands.registered_with(version))
+    }
+
+    /// The program that the acceptor is, as far as any connection shows.
+    fn acceptor(&self) -> Option<Software> {
+        Software::of(self.handshake(), Role::Acceptor).or(self.related.acceptor)
     }
 
     /// The first close, if the capture has every message that it can have depended on.
@@ -462,27 +517,32 @@ impl Evaluation<'_> {
     fn closed_after_hello(&self, close: &CloseFacts, by: Role, hello: PacketRef) -> Verdict {
         let Some(send_name) = &self.handshake().send_name else { return Verdict::incomplete() };
         if by == Role::Acceptor && self.is_at_once(close, hello) {
-            let old_hello = send_name.what.version == 5;
-            let old_acceptor = self.related.acceptor_version.is_some_and(|version| version < 6);
+            let acceptor = self.related.acceptor.unwrap_or_default();
+            // Nodes of OTP 22 and older register with version 5, and later ones with 6.
+            let is_old = self.related.acceptor_version.map(|version| version < 6);
+            // OTP 25.0 to 25.2 close on an old hello, and OTP 22 and older on a new one.
+            let is_refused = match send_name.what.version {
+                5 => is_old != Some(true) && acceptor.may_refuse_old_hellos(),
+                _ => is_old == Some(true) && acceptor.may_refuse_new_hellos(),
+            };
             if !send_name.what.is_legal {
                 return Verdict::likely(Outcome::Aborted)
                     .by(by)
                     .not_excluding(&["the name in send_name is not a valid node name"]);
             }
-            if old_hello || old_acceptor {
-                let missing = send_name.what.flags.missing(Release::NEWEST.mandatory());
-                let verdict = Verdict::likely(Outcome::VersionMismatch).by(by).not_excluding(&[
-                    "a third attempt, while the acceptor still checks an older connection",
-                    "what listens on that port is not an Erlang node",
-                ]);
-                let missing = if old_acceptor { DistFlags(0) } else { missing };
-                return Verdict { missing_flags: missing, ..verdict };
-            }
-            return Verdict::likely(Outcome::Aborted).by(by).not_excluding(&[
-                "the acceptor is OTP 22 or older",
+            const OTHERS: [&str; 2] = [
                 "a third attempt, while the acceptor still checks an older connection",
                 "what listens on that port is not an Erlang node",
-            ]);
+            ];
+            if is_refused {
+                return Verdict::likely(Outcome::VersionMismatch).by(by).not_excluding(&OTHERS);
+            }
+            let verdict = Verdict::likely(Outcome::Aborted).by(by);
+            return if send_name.what.version == 6 && acceptor.may_refuse_new_hellos() {
+                verdict.not_excluding(&["the acceptor is OTP 22 or older"]).not_excluding(&OTHERS)
+            } else {
+                verdict.not_excluding(&OTHERS)
+            };
         }
         self.gave_up_or_left(close, by, Role::Acceptor, MessageKind::Status)
     }
@@ -514,6 +574,14 @@ impl Evaluation<'_> {
                 .by(by)
                 .not_excluding(&["the initiator dialed a node of another name"]);
         }
+        let software = Software::of(self.handshake(), Role::Initiator).unwrap_or_default();
+        if software.implementation.is_foreign() {
+            // Observed: erl_dist, erldistpy, edp_client, Pyrlang and Ergo compare neither name nor flags.
+            return Verdict::likely(Outcome::Aborted).by(by).not_excluding(&[
+                "the initiator dialed a node of another name",
+                "the initiator demands flags that the acceptor lacks",
+            ]);
+        }
         // A node checks the acceptor's name first, then its flags (`recv_challenge` in OTP's `dist_util`).
         let asked = self.related.lookup.as_ref().map(|lookup| lookup.asked.as_ref());
         let answered = alive_and_host(theirs.what.name.as_bytes());
@@ -522,16 +590,13 @@ impl Evaluation<'_> {
         {
             return Verdict::proven(Outcome::NameMismatch).by(by);
         }
-        let demands = Demands::of(Some(mine.what.flags));
-        let missing = theirs.what.flags.missing(demands.sure.mandatory());
-        let maybe_missing = theirs.what.flags.missing(demands.possible.mandatory());
+        let (sure, possible) = self.missing(Role::Acceptor, software.demands());
         let old_layout = theirs.what.version == 5 && mine.what.version == 6;
-        if old_layout || !missing.is_empty() || !maybe_missing.is_empty() {
-            let verdict = Verdict::likely(Outcome::VersionMismatch)
+        if old_layout || !sure.is_empty() || !possible.is_empty() {
+            return Verdict::likely(Outcome::VersionMismatch)
                 .by(by)
-                .not_excluding(&["the initiator dialed a node of another name"]);
-            let missing_flags = if missing.is_empty() { maybe_missing } else { missing };
-            return Verdict { missing_flags, ..verdict };
+                .not_excluding(&["the initiator dialed a node of another name"])
+                .lacking(sure, possible);
         }
         Verdict::likely(Outcome::NameMismatch)
             .by(by)

@@ -79,8 +79,8 @@ pub enum StatusText {
     NotAllowed,
     /// `alive`: the acceptor has a connection with a node of this name.
     Alive,
-    /// `named:`, with the name and, if they are not UTF-8, its exact bytes in hex.
-    Named(Arc<str>, Option<String>),
+    /// `named:`, with the name; its exact bytes in hex, if they are not UTF-8; and the creation.
+    Named(Arc<str>, Option<String>, u32),
     /// A text that the protocol does not define.
     Other(String),
 }
@@ -174,8 +174,8 @@ impl HandshakeFacts {
     /// Name of the side in this role and, if they are not UTF-8, its exact bytes in hex. An initiator that asked for a
     /// dynamic name has the name that the acceptor assigned.
     pub fn name(&self, role: Role) -> Option<(&Arc<str>, Option<&String>)> {
-        if let (Role::Initiator, Some(Received { what: StatusText::Named(name, name_hex), .. })) =
-            (role, &self.status)
+        if let (Role::Initiator, Some(StatusText::Named(name, name_hex, _))) =
+            (role, self.status.as_ref().map(|status| &status.what))
         {
             return Some((name, name_hex.as_ref()));
         }
@@ -183,6 +183,26 @@ impl HandshakeFacts {
         // A request for a dynamic name has only the host.
         let is_name = role == Role::Acceptor || hello.name.contains('@');
         is_name.then_some((&hello.name, hello.name_hex.as_ref()))
+    }
+
+    /// Creation of the side in this role. An initiator that asked for a dynamic name has the one that the acceptor
+    /// assigned, and not the one in its hello.
+    pub fn creation(&self, role: Role) -> Option<u32> {
+        let hello = &self.hello(role)?.what;
+        match (role, self.status.as_ref().map(|status| &status.what)) {
+            (Role::Initiator, Some(StatusText::Named(.., creation))) => Some(*creation),
+            // An initiator that has no name yet sends a creation that means nothing.
+            (Role::Initiator, _) if hello.flags.contains(DistFlags::NAME_ME) => None,
+            _ => hello.creation,
+        }
+    }
+
+    /// The flags of a side that its hello has no room for: an old hello (handshake version 5) has the lower 32, and the
+    /// others come in the `complement`.
+    pub fn unknown_flags(&self, role: Role) -> DistFlags {
+        let is_old = self.hello(role).is_some_and(|hello| hello.what.version == 5);
+        let is_completed = role == Role::Initiator && self.complement.is_some();
+        if is_old && !is_completed { DistFlags::BEYOND_OLD_HELLO } else { DistFlags(0) }
     }
 
     /// Whether the hello of a side lacks `flag`.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::observe::messages::{MessageBatch, MessageEvent};
 use crate::observe::{
-    Anomaly, EpmdObservation, Fact, HandshakeObservation, NodeNames, Observation, Settled,
+    Anomaly, EpmdObservation, Fact, HandshakeObservation, NodeNames, Observation, ProxyHeaderFacts,
+    Settled,
 };
 
 /// What one input (a segment, a timer, the end of the capture) made a connection report.
@@ -46,6 +47,8 @@ pub enum Observed {
     Handshake(Box<HandshakeObservation>),
     /// Data that the protocol does not allow.
     Anomaly(Anomaly),
+    /// A PROXY protocol header in front of the protocol.
+    ProxyHeader(ProxyHeaderFacts),
 }
 
 impl Observed {
@@ -56,6 +59,7 @@ impl Observed {
             Self::Epmd(seen) => Fact::Epmd { settled, seen },
             Self::Handshake(message) => Fact::Handshake { settled, message },
             Self::Anomaly(anomaly) => Fact::Anomaly { settled, anomaly },
+            Self::ProxyHeader(header) => Fact::ProxyHeader { settled, header },
         }
     }
 }

@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Hex;
+pub use crate::judge::Implementation;
 use crate::judge::world::{AgreedCookies, ClusterFacts, ConnectedPair, FailedDials, NodeFacts};
-pub use crate::judge::world::{Change, Failure, Implementation};
+pub use crate::judge::world::{Change, Failure};
 use crate::time::Timestamp;
 
 /// An Erlang node and its properties.
@@ -18,8 +19,12 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Node {
-    /// Full name of the node.
+    /// Full name of the node; for a tool that has a new name each time, and was seen more than once, the pattern of
+    /// its names, such as `rabbitmqcli-*-rabbit@h`.
     pub node: Arc<str>,
+    /// Number of names of that pattern; absent for a single name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<u64>,
     /// The reason of this record; absent in a `cluster`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
@@ -139,6 +144,7 @@ impl Node {
     pub fn of(node: &NodeFacts, change: Option<Change>) -> Self {
         Self {
             node: Arc::clone(&node.name),
+            names: Some(node.names).filter(|names| *names > 1),
             change,
             ips: node.ips.clone(),
             dist_ports: node.dist_ports.clone(),

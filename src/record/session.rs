@@ -8,13 +8,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Confidence, Hex, Messages, Role, frame_number};
-use crate::judge::Verdict;
 use crate::judge::world::{HostClue, PriorLookup};
 pub use crate::judge::{Outcome, Protocol};
+use crate::judge::{Software, Verdict};
 pub use crate::observe::{CloseKind, Orientation, State};
 use crate::observe::{
-    ConnectionIds, DistFlags, FrameTraffic, HandshakeObservation, Hello, MessageKind, Observation,
-    PerRole, TcpSide,
+    ConnectionIds, FrameTraffic, HandshakeObservation, MessageKind, Observation, PerRole, TcpSide,
 };
 use crate::packet::FrameRef;
 use crate::time::micros;
@@ -223,14 +222,14 @@ impl Party {
         };
         let own_end = ((end.ip, end.port) != printed).then_some(end);
         let hello = seen.handshake.hello(role).map(|hello| &hello.what);
-        let flags = hello.map(|hello| hello.flags);
+        let software = Software::of(&seen.handshake, role);
         Self {
             node: name.map(|(name, _)| Arc::clone(name)),
             node_hex: name.and_then(|(_, hex)| hex.cloned()),
             version: hello.map(|hello| hello.version),
-            flags: flags.map(|flags| Hex(flags.0)),
-            creation: hello.and_then(|hello: &Hello| hello.creation),
-            otp_at_least: flags.and_then(DistFlags::otp_at_least),
+            flags: hello.map(|hello| Hex(hello.flags.0)),
+            creation: seen.handshake.creation(role),
+            otp_at_least: software.and_then(|software| software.at_least),
             cookie: seen.handshake.cookies[role].label().cloned(),
             ip: own_end.map(|end| end.ip),
             port: own_end.map(|end| end.port),

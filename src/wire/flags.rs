@@ -102,6 +102,9 @@ dist_flags! {
 }
 
 impl DistFlags {
+    /// The flags that a hello of handshake version 5 has no room for.
+    pub const BEYOND_OLD_HELLO: Self = Self(!0xffff_ffff);
+
     /// Whether all of `flags` are set.
     pub const fn contains(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0
@@ -139,66 +142,11 @@ impl DistFlags {
         })
     }
 
-    /// The first OTP release that sent one of these flags; `None` before R16, or for flags that
-    /// show nothing.
-    ///
-    /// A lower bound on the sender's release. OTP 21 and 22 send in `challenge` only what both
-    /// nodes have, which makes them look older.
-    pub fn otp_at_least(self) -> Option<u16> {
-        #[rustfmt::skip] // a table reads best as a table
-        const FIRST_SENT: [(u16, DistFlags); 10] = [
-            (29, DistFlags::NATIVE_RECORDS),
-            (28, DistFlags::ALTACT_SIG),
-            (25, DistFlags::MANDATORY_25_DIGEST),
-            (24, DistFlags::V4_NC.union(DistFlags::ALIAS)),
-            (23, DistFlags::HANDSHAKE_23.union(DistFlags::UNLINK_ID).union(DistFlags::SPAWN)),
-            (22, DistFlags::EXIT_PAYLOAD.union(DistFlags::FRAGMENTS)),
-            (21, DistFlags::SEND_SENDER.union(DistFlags::BIG_SEQTRACE_LABELS)),
-            (19, DistFlags::BIG_CREATION),
-            (17, DistFlags::MAP_TAG),
-            (16, DistFlags::UTF8_ATOMS),
-        ];
-        FIRST_SENT.iter().find(|(_, flags)| self.intersects(*flags)).map(|(release, _)| *release)
-    }
-
-    /// The last OTP release whose virtual machine sends no more than these flags by default; `None`
-    /// where that is the newest known, and for flags that are no virtual machine's.
-    ///
-    /// An upper bound on the sender's release, and a weaker one than the lower: flags can be taken
-    /// away.
-    #[rustfmt::skip] // a table reads best as a table
-    pub fn otp_at_most(self) -> Option<u16> {
-        if !self.is_vm() {
-            return None;
-        }
-        match self.otp_at_least() {
-            Some(29..)     => None,
-            Some(25..=27)  => Some(27), // 25, 26 and 27 send the same flags
-            Some(19..=20)  => Some(20), // so do 19 and 20
-            Some(17..=18)  => Some(18), // and 17 and 18
-            Some(release)  => Some(release),
-            None           => Some(15),
-        }
-    }
-
-    /// Whether a virtual machine sends such flags: C and Java nodes know no distribution header.
-    pub const fn is_vm(self) -> bool {
-        self.contains(Self::DIST_HDR_ATOM_CACHE)
-    }
-
-    /// Whether `erl_interface`, for C nodes, sends such flags; with neither this nor
-    /// [`Self::is_vm`], `jinterface` does.
-    ///
-    /// Observed: releases of OTP 25.
-    pub const fn is_c_node(self) -> bool {
-        !self.is_vm() && self.contains(Self::DIST_MONITOR)
-    }
-
     /// The last OTP release that takes a node with these flags, and what the next one misses; `None`
-    /// when all that are known take it.
-    pub fn accepted_up_to(self) -> Option<(u16, Self)> {
+    /// when all that are known take it. The node may have the flags `unknown`.
+    pub fn accepted_up_to(self, unknown: Self) -> Option<(u16, Self)> {
         Release::ALL.iter().find_map(|release| {
-            let missing = self.missing(release.mandatory());
+            let missing = self.missing(release.mandatory()).difference(unknown);
             (!missing.is_empty()).then(|| (release.first().saturating_sub(1), missing))
         })
     }
@@ -272,35 +220,6 @@ impl Release {
     }
 }
 
-/// What a node demands of its peers, as far as its own flags show its release.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Demands {
-    /// The oldest release it can be: it demands at least this.
-    pub sure: Release,
-    /// The newest release it can be: it demands at most this.
-    pub possible: Release,
-}
-
-impl Demands {
-    /// What a node with these flags demands; `None` where it showed none.
-    #[rustfmt::skip] // a table reads best as a table
-    pub fn of(own: Option<DistFlags>) -> Self {
-        use Release::*;
-        let Some(own) = own else { return Self { sure: UpTo19, possible: Release::NEWEST } };
-        let (sure, possible) = match own.otp_at_least() {
-            Some(28..) => (Otp26, Release::NEWEST),
-            Some(25..) => (Otp25, Release::NEWEST), // 25, 26 and 27 send the same flags
-            Some(23..) => (Otp23, Otp23),
-            Some(21..) => (Otp21, Otp21),
-            // 21 and 22, too, where their challenge holds only what an older peer has.
-            _ if !own.contains(DistFlags::HIDDEN_ATOM_CACHE) => (UpTo19, Otp21),
-            Some(19..) => (UpTo19, Otp20),          // 19 and 20 send the same flags
-            _          => (UpTo19, UpTo19),
-        };
-        Self { sure, possible }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,73 +254,21 @@ mod tests {
         assert_eq!(grown(Release::Otp25, Release::Otp26), "UNLINK_ID V4_NC");
     }
 
-    /// Default flags of published nodes, the release they show, and what that release demands.
-    #[rustfmt::skip]
-    const FINGERPRINTS: [(u64, Option<u16>, Release, Release); 12] = [
-        (0x7ffd,           None,     Release::UpTo19, Release::UpTo19), // R13B03 to R15B
-        (0x1_7ffd,         Some(16), Release::UpTo19, Release::UpTo19), // R16B
-        (0x3_7ffd,         Some(17), Release::UpTo19, Release::UpTo19), // 17, 18
-        (0x7_7ffd,         Some(19), Release::UpTo19, Release::Otp20),  // 19, 20
-        (0x1f_7fbd,        Some(21), Release::Otp21,  Release::Otp21),  // 21
-        (0xdf_7fbd,        Some(22), Release::Otp21,  Release::Otp21),  // 22
-        (0x1_01df_7fbd,    Some(23), Release::Otp23,  Release::Otp23),  // 23.0 to 23.2
-        (0x1_03df_7fbd,    Some(23), Release::Otp23,  Release::Otp23),  // 23.3
-        (0xd_03df_7fbd,    Some(24), Release::Otp23,  Release::Otp23),  // 24
-        (0xd_07df_7fbd,    Some(25), Release::Otp25,  Release::Otp26),  // 25, 26, 27
-        (0x2d_07df_7fbd,   Some(28), Release::Otp26,  Release::Otp26),  // 28
-        (0x6d_07df_7fbd,   Some(29), Release::Otp26,  Release::Otp26),  // 29
-    ];
-
     #[test]
-    fn default_flags_show_the_release() {
-        for (flags, otp, sure, possible) in FINGERPRINTS {
-            let flags = DistFlags(flags);
-            assert_eq!(flags.otp_at_least(), otp, "{flags}");
-            assert_eq!(Demands::of(Some(flags)), Demands { sure, possible }, "{flags}");
-            assert!(flags.missing(possible.mandatory()).is_empty(), "{flags} refuses its own kind");
-        }
+    fn flags_show_which_releases_accept_them() {
+        let accepted = |flags: u64| DistFlags(flags).accepted_up_to(DistFlags(0));
+        let releases = [0x7ffd, 0x7_7ffd, 0xdf_7fbd, 0x1_03df_7fbd, 0xd_03df_7fbd, 0x4_0707_4f9c]
+            .map(|flags| accepted(flags).map(|(release, _)| release));
+        assert_eq!(releases, [Some(19), Some(24), Some(24), Some(25), None, None]);
+        assert_eq!(names(accepted(0x1_03df_7fbd).unwrap().1), "V4_NC", "OTP 26 demands it");
     }
 
     #[test]
-    fn default_flags_show_the_latest_possible_release_and_which_releases_accept_it() {
-        let bounds = FINGERPRINTS.map(|(flags, ..)| {
-            let flags = DistFlags(flags);
-            (flags.otp_at_most(), flags.accepted_up_to().map(|(release, _)| release))
-        });
-        #[rustfmt::skip] // a table reads best as a table
-        let expected = [
-            (Some(15), Some(19)), (Some(16), Some(22)), (Some(18), Some(22)), (Some(20), Some(24)),
-            (Some(21), Some(24)), (Some(22), Some(24)), (Some(23), Some(25)), (Some(23), Some(25)),
-            (Some(24), None),     (Some(27), None),     (Some(28), None),     (None, None),
-        ];
-        assert_eq!(bounds, expected);
-        let missing = DistFlags(0x1_03df_7fbd).accepted_up_to().unwrap().1;
-        assert_eq!(names(missing), "V4_NC", "what OTP 26 demands and 23.3 lacks");
-    }
-
-    #[test]
-    fn what_is_no_virtual_machine_has_no_upper_bound() {
-        let c_node = DistFlags(0x4_0707_4f9c);
-        assert_eq!((c_node.is_vm(), c_node.otp_at_most()), (false, None));
-        assert_eq!(c_node.accepted_up_to(), None);
-    }
-
-    #[test]
-    fn hidden_nodes_and_c_nodes_show_their_release_too() {
-        assert_eq!(DistFlags(0x1_01df_7fbc).otp_at_least(), Some(23));
-        assert_eq!(DistFlags(0x4_0707_4f9c).otp_at_least(), Some(25));
-    }
-
-    #[test]
-    fn a_node_that_showed_no_flags_may_be_the_newest() {
-        let unknown = Demands { sure: Release::UpTo19, possible: Release::NEWEST };
-        assert_eq!(Demands::of(None), unknown);
-    }
-
-    #[test]
-    fn a_challenge_of_22_to_an_older_node_does_not_pass_for_an_older_release() {
-        let shared = DistFlags(0xdf_7fbd).intersection(DistFlags(0x3_7ffd));
-        assert_eq!(Demands::of(Some(shared)).possible, Release::Otp21);
+    fn an_old_hello_does_not_show_that_a_flag_beyond_its_bits_is_missing() {
+        let unknown = DistFlags::BEYOND_OLD_HELLO;
+        assert_eq!(DistFlags(0x3df_7fbd).accepted_up_to(unknown), None);
+        let (release, missing) = DistFlags(0x1df_7fbd).accepted_up_to(unknown).unwrap();
+        assert_eq!((release, names(missing)), (25, "UNLINK_ID".to_owned()));
     }
 
     #[test]

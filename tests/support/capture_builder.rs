@@ -31,6 +31,13 @@ pub(crate) struct Connection<'a> {
     next_seq: [u32; 2],
 }
 
+/// A connection that goes on after packets of others.
+#[derive(Clone, Copy)]
+pub(crate) struct PausedConnection {
+    addresses: [SocketAddrV4; 2],
+    next_seq: [u32; 2],
+}
+
 impl CaptureBuilder {
     pub(crate) fn new() -> Self {
         let mut pcap = Vec::new();
@@ -71,6 +78,12 @@ impl CaptureBuilder {
         connection
     }
 
+    /// Goes on with a connection of this capture.
+    pub(crate) fn resume(&mut self, paused: PausedConnection) -> Connection<'_> {
+        let PausedConnection { addresses, next_seq } = paused;
+        Connection { capture: self, addresses, next_seq }
+    }
+
     /// A whole conversation with EPMD: the port of a node is asked for; `None` if it is not registered.
     pub(crate) fn epmd_lookup(&mut self, from: &str, epmd: &str, node: &str, port: Option<u16>) {
         let mut connection = self.connect(from, epmd);
@@ -101,6 +114,11 @@ impl CaptureBuilder {
 }
 
 impl Connection<'_> {
+    /// Its state after the packets so far, to go on with it after packets of others.
+    pub(crate) const fn pause(&self) -> PausedConnection {
+        PausedConnection { addresses: self.addresses, next_seq: self.next_seq }
+    }
+
     /// Lets time pass before the next packet.
     pub(crate) fn wait(&mut self, time: Duration) -> &mut Self {
         self.capture.wait(time);

@@ -11,15 +11,17 @@ mod hosts;
 mod nodes;
 mod pairs;
 mod registry;
+mod relays;
 
 pub use self::cookies::{AgreedCookies, CookieUse, Peer};
 pub use self::dials::{Dial, Dials};
 pub use self::guesses::{Guess, Guesses, Sign};
 pub use self::home::{Cidr, HomeNets};
 pub use self::hosts::{Ground, HostClue};
-pub use self::nodes::{Change, Implementation, NodeChange, NodeFacts, Sighting};
+pub use self::nodes::{Change, NodeChange, NodeFacts, Sighting};
 pub use self::pairs::{ConnectedPair, FailedDials, Failure};
 pub use self::registry::PriorLookup;
+pub use self::relays::{Relays, SeenHeader};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,11 +30,13 @@ use self::hosts::Hosts;
 use self::nodes::Nodes;
 use self::pairs::PairTable;
 use self::registry::Registry;
-use super::{JudgedConnection, Outcome};
+use super::{JudgedConnection, Outcome, Software};
 use crate::decode::Endpoint;
 use crate::limits::Limits;
 use crate::names::Resolved;
-use crate::observe::{EpmdObservation, HandshakeObservation, Observation, Role, Settled};
+use crate::observe::{
+    EpmdObservation, HandshakeObservation, Observation, ProxyHeaderFacts, Role, Settled,
+};
 use crate::time::Timestamp;
 
 /// The facts that all connections so far have shown, by topic.
@@ -45,6 +49,7 @@ pub struct World {
     guesses: Guesses,
     nodes: Nodes,
     pairs: PairTable,
+    relays: Relays,
     /// Maximum length of each list of [`ClusterFacts`].
     max_rows: usize,
     home: HomeNets,
@@ -74,6 +79,8 @@ pub(crate) struct RelatedFacts {
     pub(crate) lookup: Option<PriorLookup>,
     /// Hosts that the initiator may have dialed, the most certain first.
     pub(crate) hosts: Vec<HostClue>,
+    /// The program that the acceptor is, by its hellos on other connections.
+    pub(crate) acceptor: Option<Software>,
     /// Highest handshake version that EPMD gives the acceptor.
     pub(crate) acceptor_version: Option<u16>,
     /// Labels of the cookies that the acceptor's digests were made with in other connections.
@@ -95,6 +102,7 @@ impl World {
             guesses: Guesses::default(),
             nodes: Nodes::new(limits),
             pairs: PairTable::new(limits),
+            relays: Relays::default(),
             max_rows: limits.cluster_rows,
             home,
         }
@@ -124,6 +132,11 @@ impl World {
         &self.guesses
     }
 
+    /// The connections that proxies forward.
+    pub const fn relays(&self) -> &Relays {
+        &self.relays
+    }
+
     /// The networks that the user named as their own (`--home-net`).
     pub const fn home(&self) -> &HomeNets {
         &self.home
@@ -148,6 +161,11 @@ impl World {
         marked: &mut Vec<Endpoint>,
     ) {
         self.registry.on_epmd(settled, epmd, marked);
+    }
+
+    /// Records a PROXY protocol header.
+    pub fn on_proxy_header(&mut self, settled: &Settled, header: &ProxyHeaderFacts) {
+        self.relays.on_proxy_header(settled, header);
     }
 
     /// Records a handshake message.
@@ -201,12 +219,22 @@ impl World {
         let labels = seen.name(Role::Acceptor).map(|name| self.cookies.labels(name));
         RelatedFacts {
             hosts: self.hosts.clues(seen, alive, first_contact),
+            acceptor: self.acceptor(seen, alive).and_then(NodeFacts::software),
             acceptor_version: lookup.as_ref().map(|lookup| lookup.highest_version),
             crossed: self.dials.crossed(seen, lookup.as_ref()),
             dialed_back: self.dials.dialed_back(seen, lookup.as_ref()),
             lookup,
             acceptor_cookies: labels.unwrap_or_default().to_vec(),
         }
+    }
+
+    /// The acceptor of a connection, if it is known from others: the node that answered at its endpoint, or the one at
+    /// its address that EPMD was asked for.
+    fn acceptor(&self, seen: &Observation, asked: Option<&Arc<str>>) -> Option<&NodeFacts> {
+        let end = seen.ends.acceptor;
+        let is_asked = |name: &&str| asked.is_none_or(|asked| alive_of(name) == Some(asked));
+        let listener = self.dials.listener(end).filter(is_asked);
+        listener.and_then(|name| self.nodes.get(name)).or_else(|| self.nodes.at(end.ip, asked?))
     }
 
     /// All nodes and pairs in their state at `now`.

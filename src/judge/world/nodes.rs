@@ -12,18 +12,23 @@ use hashbrown::HashMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::judge::JudgedConnection;
+use super::alive_of;
+use crate::judge::Implementation;
+use crate::judge::{Identity, JudgedConnection, Software};
 use crate::limits::Limits;
-use crate::observe::{DistFlags, Hello, Role, Settled};
+use crate::observe::{DistFlags, HandshakeFacts, Role, Settled};
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
 
 /// All nodes whose names were seen.
 #[derive(Debug)]
 pub(super) struct Nodes {
+    /// By the label of their [`Identity`].
     known: HashMap<Arc<str>, Known, RandomState>,
-    /// Names in the order in which they were first seen.
+    /// Labels in the order in which they were first seen.
     order: Vec<Arc<str>>,
+    /// Labels by address and alive name.
+    at: HashMap<(IpAddr, Arc<str>), Arc<str>, RandomState>,
     capacity: usize,
     evictions: u64,
 }
@@ -31,8 +36,10 @@ pub(super) struct Nodes {
 /// What the handshakes of a node have shown of it.
 #[derive(Clone, Debug)]
 pub struct NodeFacts {
-    /// Full name of the node.
+    /// Full name of the node; a pattern for several names of one kind of tool.
     pub name: Arc<str>,
+    /// Number of names that one kind of tool had; 1 for a node.
+    pub names: u64,
     /// Addresses of the node, in the order in which they were seen.
     pub ips: Vec<IpAddr>,
     /// Distribution ports of the node.
@@ -61,6 +68,15 @@ pub struct NodeFacts {
     pub lacks: DistFlags,
 }
 
+impl NodeFacts {
+    /// The program that the node is.
+    pub fn software(&self) -> Option<Software> {
+        self.flags?;
+        let (at_least, at_most) = (self.otp_at_least, self.otp_at_most);
+        Some(Software { implementation: self.implementation, at_least, at_most })
+    }
+}
+
 /// The reason of a `node` record.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,21 +93,6 @@ pub enum Change {
     Address,
     /// Another property of the node became known.
     Updated,
-}
-
-/// The implementation of a node.
-#[derive(Clone, Copy, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Implementation {
-    /// The Erlang virtual machine.
-    Vm,
-    /// A C node (`erl_interface`).
-    CNode,
-    /// A Java node (`jinterface`).
-    JavaNode,
-    /// The implementation is not known.
-    #[default]
-    Unknown,
 }
 
 /// A node whose entry has changed.
@@ -127,6 +128,8 @@ pub struct Sighting {
 #[derive(Debug)]
 struct Known {
     node: NodeFacts,
+    /// The last name, if it is a tool that has a new name each time.
+    last_name: Arc<str>,
     /// The hello of the current incarnation, and of the one that it was last compared with.
     sightings: (Sighting, Option<Sighting>),
     /// The last incarnations, the current one at the end.
@@ -146,7 +149,13 @@ struct Incarnation {
 
 impl Nodes {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { known: HashMap::default(), order: Vec::new(), capacity: limits.nodes, evictions: 0 }
+        Self {
+            known: HashMap::default(),
+            order: Vec::new(),
+            at: HashMap::default(),
+            capacity: limits.nodes,
+            evictions: 0,
+        }
     }
 
     pub(super) const fn evictions(&self) -> u64 {
@@ -163,12 +172,22 @@ impl Nodes {
         Some(self.known.get(name)?.sightings.0.hello.at)
     }
 
+    /// The node of this name.
+    pub(super) fn get(&self, name: &str) -> Option<&NodeFacts> {
+        Some(&self.known.get(name)?.node)
+    }
+
+    /// The node with this alive name that was seen at an address.
+    pub(super) fn at(&self, ip: IpAddr, alive: &Arc<str>) -> Option<&NodeFacts> {
+        self.get(self.at.get(&(ip, Arc::clone(alive)))?)
+    }
+
     /// Records both sides of a connection; changes are added to `changes`.
     pub(super) fn on_session(&mut self, it: &JudgedConnection, changes: &mut Vec<NodeChange>) {
         for role in Role::BOTH {
             let Some(kind) = self.on_side(it, role) else { continue };
-            let name = it.name(role);
-            let Some(known) = name.and_then(|name| self.known.get(name)) else { continue };
+            let label = it.label(role);
+            let Some(known) = label.and_then(|label| self.known.get(&label)) else { continue };
             let (now, before) = known.sightings.clone();
             let (settled, node) = (it.settled.clone(), known.node.clone());
             changes.push(NodeChange { settled, kind, node, now, before });
@@ -176,12 +195,14 @@ impl Nodes {
     }
 
     fn on_side(&mut self, it: &JudgedConnection, role: Role) -> Option<Change> {
-        let name = it.name(role)?;
-        let hello = it.seen.handshake.hello(role)?;
+        let (identity, name) = (it.identity(role)?, it.name(role)?);
+        let handshake = &it.seen.handshake;
+        let hello = handshake.hello(role)?;
+        // A load balancer that sends a PROXY protocol header names the address of its client in it.
+        let client = it.seen.proxy.filter(|_| role == Role::Initiator).and_then(|it| it.client);
         let sighting = Sighting {
-            ip: it.ip(role),
-            // A node that asks for a dynamic name sends creation 0.
-            creation: hello.what.creation.filter(|creation| *creation != 0),
+            ip: client.map_or_else(|| it.ip(role), |client| client.ip),
+            creation: handshake.creation(role).filter(|creation| *creation != 0),
             hello: hello.mark,
             session_id: Arc::clone(it.session_id()),
             role,
@@ -189,10 +210,17 @@ impl Nodes {
         let last_bytes = it.seen.tcp.sides[role].last_bytes;
         let last_sent = last_bytes.unwrap_or(hello.mark.at).max(hello.mark.at);
         let port = (role == Role::Acceptor).then(|| it.acceptor_end().port);
-        let hello = &hello.what;
-        if let Some(known) = self.known.get_mut(name) {
-            let change = known.on_sighting(sighting, last_sent);
-            let learned = known.learn(hello, role, port);
+        let software = it.software(role)?;
+        if let Some(alive) = alive_of(name).filter(|_| !identity.is_tool)
+            && self.at.len() < self.capacity
+        {
+            self.at.insert((sighting.ip, alive.into()), Arc::clone(&identity.label));
+        }
+        if let Some(known) = self.known.get_mut(&identity.label) {
+            let is_renamed = known.on_name(&identity, name);
+            let change =
+                known.on_sighting(sighting, last_sent, restarts(&identity, software, port));
+            let learned = known.learn(handshake, software, role, port) || is_renamed;
             return change.or_else(|| learned.then_some(Change::Updated));
         }
         if self.known.len() >= self.capacity {
@@ -200,17 +228,19 @@ impl Nodes {
             return None;
         }
         let mut known = Known::new(Arc::clone(name), sighting, last_sent);
-        known.learn(hello, role, port);
-        self.order.push(Arc::clone(name));
-        self.known.insert(Arc::clone(name), known);
+        known.learn(handshake, software, role, port);
+        self.order.push(Arc::clone(&identity.label));
+        self.known.insert(identity.label, known);
         Some(Change::Seen)
     }
 }
 
 impl Known {
     fn new(name: Arc<str>, sighting: Sighting, last_sent: Timestamp) -> Self {
+        let last_name = Arc::clone(&name);
         let node = NodeFacts {
             name,
+            names: 1,
             ips: vec![sighting.ip],
             dist_ports: Vec::new(),
             creation: sighting.creation,
@@ -226,19 +256,41 @@ impl Known {
             lacks: DistFlags(0),
         };
         let incarnations = vec![Incarnation::new(sighting.clone(), last_sent)];
-        Self { node, sightings: (sighting, None), incarnations }
+        Self { node, last_name, sightings: (sighting, None), incarnations }
     }
 
-    /// Records the hello of an incarnation, new or known, and returns what changes with it.
-    fn on_sighting(&mut self, sighting: Sighting, last_sent: Timestamp) -> Option<Change> {
+    /// Records the name that a tool has this time. Returns true if the node is now known by the pattern of its names.
+    fn on_name(&mut self, identity: &Identity, name: &Arc<str>) -> bool {
+        if !identity.is_tool || self.last_name == *name {
+            return false;
+        }
+        self.last_name = Arc::clone(name);
+        self.node.names += 1;
+        let is_new = self.node.name != identity.label;
+        self.node.name = Arc::clone(&identity.label);
+        is_new
+    }
+
+    /// Records the hello of an incarnation, new or known, and returns what changes with it. `restarts`: another creation
+    /// is another incarnation.
+    fn on_sighting(
+        &mut self,
+        sighting: Sighting,
+        last_sent: Timestamp,
+        restarts: bool,
+    ) -> Option<Change> {
         let (ip, creation) = (sighting.ip, sighting.creation);
         let is_new_address = !self.node.ips.contains(&ip);
         if is_new_address && self.node.ips.len() < MAX_PER_NODE {
             self.node.ips.push(ip);
         }
         // A hello without a creation does not show a new incarnation.
+        let restarts = restarts || !self.node.dist_ports.is_empty();
         let same = |one: &Incarnation| {
-            creation.is_none() || one.last.creation.is_none() || one.last.creation == creation
+            !restarts
+                || creation.is_none()
+                || one.last.creation.is_none()
+                || one.last.creation == creation
         };
         let Some(at) = self.incarnations.iter().rposition(same) else {
             return self.on_new_incarnation(sighting, last_sent);
@@ -301,8 +353,15 @@ impl Known {
     }
 
     /// Records the properties in a hello, and returns whether one of them is new.
-    fn learn(&mut self, hello: &Hello, role: Role, port: Option<u16>) -> bool {
+    fn learn(
+        &mut self,
+        handshake: &HandshakeFacts,
+        software: Software,
+        role: Role,
+        port: Option<u16>,
+    ) -> bool {
         let node = &mut self.node;
+        let Some(hello) = handshake.hello(role).map(|hello| &hello.what) else { return false };
         let mut is_new = false;
         if let Some(port) = port
             && !node.dist_ports.contains(&port)
@@ -320,11 +379,13 @@ impl Known {
         // Nodes of OTP 23 and later send all their flags in both hellos. Older acceptors answer with the flags that
         // both nodes have, and without PUBLISHED to a hidden node.
         let is_whole = role == Role::Initiator || flags.contains(DistFlags::HANDSHAKE_23);
+        let unknown = handshake.unknown_flags(role);
         let is_published = flags.contains(DistFlags::PUBLISHED);
         // NAME_ME is a request for a name and no capability, and the acceptor's answer repeats it.
         let asks_for_name = flags.contains(DistFlags::NAME_ME);
         let is_echo = asks_for_name && role == Role::Acceptor;
-        if node.flags == Some(flags) || node.flags.is_some() && (!is_whole || is_echo) {
+        let shows_less = !is_whole || is_echo || !unknown.is_empty();
+        if node.flags == Some(flags) || node.flags.is_some() && shows_less {
             return is_new;
         }
         node.flags = Some(flags);
@@ -332,10 +393,10 @@ impl Known {
         if is_published || (is_whole && !is_echo) {
             node.hidden = Some(!is_published);
         }
-        node.implementation = implementation(flags);
-        node.otp_at_least = flags.otp_at_least();
-        node.otp_at_most = flags.otp_at_most().filter(|_| is_whole);
-        let accepted = flags.accepted_up_to().filter(|_| is_whole);
+        node.implementation = software.implementation;
+        node.otp_at_least = software.at_least;
+        node.otp_at_most = software.at_most.filter(|_| is_whole);
+        let accepted = flags.accepted_up_to(unknown).filter(|_| is_whole);
         node.accepted_up_to = accepted.map(|(release, _)| release);
         node.lacks = accepted.map_or(DistFlags(0), |(_, missing)| missing);
         true
@@ -348,15 +409,11 @@ impl Incarnation {
     }
 }
 
-/// The implementation that sends such flags.
-fn implementation(flags: DistFlags) -> Implementation {
-    if flags.is_vm() {
-        Implementation::Vm
-    } else if flags.is_c_node() {
-        Implementation::CNode
-    } else {
-        Implementation::JavaNode
-    }
+/// Whether another creation shows that a node was started again. Programs that only dial, such as `erl_call` and the
+/// libraries of other languages, have another creation each time.
+fn restarts(identity: &Identity, software: Software, port: Option<u16>) -> bool {
+    let is_vm = matches!(software.implementation, Implementation::Vm | Implementation::Unknown);
+    !identity.is_tool && (is_vm || port.is_some())
 }
 
 /// Whether `ip` is an address of a node.

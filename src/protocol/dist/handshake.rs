@@ -215,9 +215,9 @@ impl Exchange {
             Status::Nok => StatusText::Nok,
             Status::NotAllowed => StatusText::NotAllowed,
             Status::Alive => StatusText::Alive,
-            Status::Named { name, .. } => {
+            Status::Named { name, creation } => {
                 let (name, name_hex) = wire_text(name, Charset::Latin1);
-                StatusText::Named(name, name_hex)
+                StatusText::Named(name, name_hex, creation.0)
             }
             Status::True | Status::False | Status::Other(_) => StatusText::Other(text_of(status)),
         };
