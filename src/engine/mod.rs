@@ -9,8 +9,9 @@ mod reduce;
 mod stats;
 mod timers;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 pub use config::{Config, EPMD_PORT};
 use dispatch::Work;
@@ -65,6 +66,10 @@ struct Core<S> {
     /// Up to when the capture is known to have lost packets.
     lost_until: Option<Timestamp>,
     stats: Stats,
+    /// Whether a digest was tested against the candidate cookies.
+    are_cookies_tested: bool,
+    /// Labels of the candidate cookies that fit a digest.
+    used_cookies: HashSet<Arc<str>>,
     /// Latest capture time; the clock of a capture may go back.
     now: Timestamp,
     /// The value of `now` at the last frame.
@@ -285,6 +290,8 @@ impl<S: EventSink> Core<S> {
             recorder: None,
             lost_until: None,
             stats: Stats::default(),
+            are_cookies_tested: false,
+            used_cookies: HashSet::new(),
             now: Timestamp::default(),
             last: Timestamp::default(),
             clocks: Vec::new(),

@@ -451,7 +451,12 @@ impl Connection {
         if !out.is_empty() {
             let input = now.frame.is_none().then_some(self.tcp.last().frame.input);
             let connection = self.ids();
-            out.complete(Settled { at: now.at, frame: now.frame, input, connection });
+            let source = Settled { at: now.at, frame: now.frame, input, connection };
+            let nodes = match &mut self.protocol {
+                ProtocolState::Distribution(distribution) => distribution.exchange.nodes(),
+                ProtocolState::Epmd(_) => None,
+            };
+            out.complete(source, nodes);
         }
     }
 
