@@ -5,6 +5,7 @@
 //! One cause gives one finding: each outcome of a connection belongs to one rule.
 
 mod already_connected;
+mod asked_not_dialed;
 mod clear_text;
 mod congested_link;
 mod connection_lost;
@@ -98,6 +99,9 @@ pub trait Rule: Send {
     ) {
     }
 
+    /// Receives the time at which the input ends, before [`Self::on_end`] is called.
+    fn on_input_end(&mut self, _now: Timestamp) {}
+
     /// Reports problems that are reported once a run, at the end of the input.
     fn on_end(&mut self, _world: &World, _out: &mut Vec<Detection>) {}
 }
@@ -122,6 +126,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<registration_rejected::RegistrationRejected>::default(),
     || Box::<registration_lost::RegistrationLost>::default(),
     || Box::<dist_port::DistPort>::default(),
+    || Box::<asked_not_dialed::AskedNotDialed>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
     || Box::<connection_lost::ConnectionLost>::default(),
     || Box::<corrupt_distribution::CorruptDistribution>::default(),
@@ -236,6 +241,7 @@ impl Detector {
     /// Reports problems that are reported once a run, and closes all incidents.
     pub fn finish(&mut self, now: Timestamp, world: &World, out: &mut Vec<Event>) {
         for rule in &mut self.rules {
+            rule.on_input_end(now);
             rule.on_end(world, &mut self.detected);
         }
         self.report(&ReportContext::end_of_run(now), out);

@@ -27,6 +27,8 @@ use crate::wire::{Cut, WireError, decode, framing};
 #[derive(Debug)]
 pub(super) struct EpmdConnection {
     requester: Direction,
+    /// Whether the port or a reply shows that it is EPMD. Until then nothing is reported.
+    is_certain: bool,
     request: StreamBuffer,
     reply: StreamBuffer,
     first_request: Option<SeenRequest>,
@@ -78,9 +80,10 @@ pub(super) struct EpmdCarrier {
 }
 
 impl EpmdConnection {
-    pub(super) fn new(requester: Direction) -> Self {
+    pub(super) fn new(requester: Direction, is_certain: bool) -> Self {
         Self {
             requester,
+            is_certain,
             request: StreamBuffer::default(),
             reply: StreamBuffer::default(),
             first_request: None,
@@ -95,6 +98,16 @@ impl EpmdConnection {
     /// The direction that the requests are sent in.
     pub(super) const fn requester(&self) -> Direction {
         self.requester
+    }
+
+    /// Whether the port or a reply shows that the connection is one to EPMD.
+    pub(super) const fn is_certain(&self) -> bool {
+        self.is_certain
+    }
+
+    /// Whether a connection on another port turned out not to be one to EPMD.
+    pub(super) const fn is_other_protocol(&self) -> bool {
+        !self.is_certain && self.malformed.is_some()
     }
 
     /// Whether a node is registered on this connection, which stays open and quiet as long as the node runs.
@@ -173,7 +186,9 @@ impl EpmdConnection {
     /// Reports that the requester does not send EPMD requests, and drops its data.
     fn on_malformed(&mut self, mark: PacketRef, error: WireError, out: &mut ConnOutput) {
         let looks_like = identify::looks_like(&self.request.bytes);
-        out.push(no_request(error, looks_like));
+        if self.is_certain {
+            out.push(no_request(error, looks_like));
+        }
         let looks_like = looks_like.into();
         self.malformed = Some(Foreign { from: Role::Initiator, mark, looks_like });
         self.request.bytes = Vec::new();
@@ -191,8 +206,24 @@ impl EpmdConnection {
             _ => return,
         };
         if matches!(cut, Cut::Message { .. }) {
-            self.report_reply(out);
+            self.on_reply(out);
         }
+    }
+
+    /// Takes in a whole reply. On another port than EPMD's it also confirms that the connection is one to EPMD, or not.
+    fn on_reply(&mut self, out: &mut ConnOutput) {
+        let Some(request) = &self.first_request else { return };
+        if !self.is_certain {
+            let is_whole = !self.reply.is_cut && self.request.bytes.is_empty();
+            self.is_certain = is_whole && fits(request, &self.reply.bytes);
+        }
+        if !self.is_certain {
+            let looks_like = identify::looks_like(&self.reply.bytes).into();
+            let first = self.reply.first;
+            self.malformed = first.map(|mark| Foreign { from: Role::Acceptor, mark, looks_like });
+            return;
+        }
+        self.report_reply(out);
     }
 
     /// Reports the request with the reply received so far.
@@ -390,6 +421,20 @@ fn is_whole(tcp: &TcpConnection) -> bool {
     tcp.both_seen()
         && tcp.is_whole(Direction::LowToHigh, None)
         && tcp.is_whole(Direction::HighToLow, None)
+}
+
+/// Whether a reply fits its request in what only EPMD sends: the name that was asked for, or a bare result.
+fn fits(request: &SeenRequest, reply: &[u8]) -> bool {
+    if request.tag == EpmdTag::ALIVE2_REQ {
+        return matches!(reply, [b'y' | b'v', 0 | 1, ..]) && reply.len() <= 6;
+    }
+    match decode(reply, wire::port2_resp) {
+        Ok(Port2Resp::Refused(_)) => reply == [b'w', 1],
+        Ok(Port2Resp::Registered(node)) => {
+            node.name.is_some_and(|name| alive_name(name).0 == request.record.name)
+        }
+        Err(_) => false,
+    }
 }
 
 /// The observation of a request before its reply.

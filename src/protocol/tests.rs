@@ -271,6 +271,7 @@ fn lookup(asked: &str, highest_version: u16) -> PriorLookup {
         asked: Arc::from(asked),
         port: B.port,
         highest_version,
+        forwarded: None,
     }
 }
 

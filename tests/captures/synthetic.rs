@@ -14,6 +14,7 @@ type Make = fn() -> CaptureBuilder;
 pub(super) const ALL: &[(&str, Make)] = &[
     ("cookie-refused", || dial_with_cookie("wrong")),
     ("connected", || dial_with_cookie("right")),
+    ("asked-not-dialed", asked_not_dialed),
     ("proxy-header", || through_a_balancer(Some(PROXY_1), 7000)),
 ];
 
@@ -30,6 +31,16 @@ fn dial_with_cookie(cookie: &str) -> CaptureBuilder {
         connection.send_tick(End::Acceptor);
     }
     connection.close(End::Acceptor);
+    capture
+}
+
+/// `one` looks up `two` twice, and does not dial.
+fn asked_not_dialed() -> CaptureBuilder {
+    let mut capture = CaptureBuilder::new();
+    for port in [40001, 40002] {
+        capture.epmd_lookup(&format!("10.0.0.1:{port}"), "10.0.0.2:4369", "two", Some(9100));
+        capture.wait(Duration::from_secs(1));
+    }
     capture
 }
 

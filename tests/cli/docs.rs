@@ -152,6 +152,7 @@ const RULES: &[&str] = &[
     "epmd-unreachable",
     "dist-port-blocked",
     "stale-registration",
+    "asked-not-dialed",
     "version-mismatch",
     "not-allowed",
     "tls-mismatch",
