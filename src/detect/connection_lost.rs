@@ -298,6 +298,7 @@ fn no_acknowledgement(session: &JudgedConnection, sides: &Sides, lost: &Undelive
     let is_there = matches!(lost.peer, PeerSigns::Sends | PeerSigns::Answers);
     found.title = match lost.peer {
         _ if is_there => format!("what {x} sends no longer reaches {y}"),
+        PeerSigns::InVain => format!("nothing passes between {x} and {y} any more"),
         PeerSigns::Returned(_) => format!("{y} was away, and did not acknowledge what {x} sent"),
         _ => format!("{y} no longer acknowledges what {x} sends"),
     };

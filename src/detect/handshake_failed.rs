@@ -4,7 +4,7 @@
 //! `handshake-aborted`: one side closed during the handshake, and nothing shows why.
 
 use super::finding::{Sides, closed, finding, seconds, shown};
-use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
+use super::{Detection, LogLine, Rule, RuleDoc, log_lines, proxy_header};
 use crate::judge::world::World;
 use crate::judge::{JudgedConnection, Outcome, Protocol};
 use crate::observe::{CloseKind, MessageKind, Role};
@@ -78,9 +78,15 @@ impl Rule for HandshakeFailed {
         &[TIMEOUT, ABORTED]
     }
 
-    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, world: &World, out: &mut Vec<Detection>) {
+        let is_refused_by_alert = session.verdict.protocol == Protocol::Tls
+            && session.verdict.tls_alert.is_some_and(|alert| alert.is_refusal());
         // Bytes that did not arrive have a rule of their own.
-        if !session.is_settled() || session.verdict.undelivered.is_some() {
+        if !session.is_settled()
+            || session.verdict.undelivered.is_some()
+            || is_refused_by_alert
+            || proxy_header::sent_for_session(session, world).is_some()
+        {
             return;
         }
         let sides = Sides::of(session);

@@ -265,6 +265,9 @@ fn what(session: &JudgedConnection, lost: &Undelivered) -> String {
 
 fn title(lost: &Undelivered, from: &str, to: &str, what: &str) -> String {
     let is_gone = matches!(lost.peer, PeerSigns::Silent | PeerSigns::Returned(_));
+    if lost.peer == PeerSigns::InVain && !lost.is_large() {
+        return format!("nothing passes between {from} and {to}");
+    }
     match lost.loss {
         LossScope::Large { .. } => format!("large packets from {from} do not reach {to}"),
         _ if is_gone => format!("{to} does not acknowledge what {from} sends"),
@@ -332,6 +335,9 @@ pub(super) fn signs(lost: &Undelivered, from: &str, to: &str) -> String {
         PeerSigns::Sends => format!(
             "{to} was there and sent bytes of its own meanwhile: the direction from {to} to {from} works."
         ),
+        PeerSigns::InVain => format!(
+            "What {to} sent meanwhile was not acknowledged either: nothing passes in both directions."
+        ),
         PeerSigns::Answers => format!(
             "The host of {to} was there: a packet of it came later and acknowledges none of this."
         ),
@@ -376,7 +382,7 @@ fn remedy(lost: &Undelivered, from: &str, to: &str, to_ip: IpAddr, port: u16) ->
             ),
             filter,
         ],
-        PeerSigns::Sends | PeerSigns::Answers => vec![filter],
+        PeerSigns::Sends | PeerSigns::Answers | PeerSigns::InVain => vec![filter],
     };
     if lost.may_be_size() {
         steps.push(size);
@@ -392,7 +398,7 @@ fn not_excluded(lost: &Undelivered, to: &str) -> Vec<String> {
     let mut others = Vec::new();
     match lost.peer {
         PeerSigns::Silent | PeerSigns::Returned(_) => others.push(only_acknowledgements),
-        PeerSigns::Sends | PeerSigns::Answers => {}
+        PeerSigns::Sends | PeerSigns::Answers | PeerSigns::InVain => {}
     }
     if lost.is_large() && lost.too_large.is_none() {
         others.push("something on the path drops these packets for their content".to_owned());

@@ -61,6 +61,8 @@ pub enum LossScope {
 pub enum PeerSigns {
     /// Its node sent bytes.
     Sends,
+    /// It sent bytes which were not acknowledged either: nothing passes in both directions.
+    InVain,
     /// Its host sent segments without bytes: acknowledgements of what came before, or its close.
     Answers,
     /// Nothing came until this packet, which has bytes of its node.
@@ -253,7 +255,11 @@ impl PeerSigns {
                 return Self::Returned(until);
             }
         }
-        if peer.last_bytes.as_ref().is_some_and(is_later) {
+        let is_lost_too =
+            peer.delivery.unacknowledged().is_some_and(|it| it.sent > 2 || it.is_lost());
+        if is_lost_too {
+            Self::InVain
+        } else if peer.last_bytes.as_ref().is_some_and(is_later) {
             Self::Sends
         } else if peer.last_segment.as_ref().is_some_and(is_later) {
             Self::Answers

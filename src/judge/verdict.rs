@@ -5,13 +5,14 @@
 //! close. A capture without the packets that would decide gives `incomplete`, never a failure.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::software::{Demands, Software};
-use super::tls::{self, TlsAlert};
+use super::tls::{self, AlertContent, TlsAlert};
 use super::undelivered::Undelivered;
 use super::world::{Ground, HostClue, PriorLookup, RelatedFacts, World};
 use crate::observe::{
@@ -221,10 +222,11 @@ pub fn judge(seen: &Observation, world: &World) -> Verdict {
 
 /// Judges a connection by its latest observation and by these facts from other connections.
 pub(crate) fn judge_related(seen: &Observation, related: RelatedFacts) -> Verdict {
-    let evaluation = Evaluation { seen, related: &related };
+    let mut evaluation = Evaluation { seen, related: &related, alert: None };
+    evaluation.alert = tls::alert(seen, evaluation.judged_close());
     let mut verdict = evaluation.verdict();
     verdict.undelivered = evaluation.undelivered(verdict.outcome).map(Box::new);
-    verdict.tls_alert = tls::alert(seen, evaluation.judged_close());
+    verdict.tls_alert = evaluation.alert;
     evaluation.add_dialed_host(&mut verdict);
     verdict.refuser = match verdict.detected_by {
         Some(Role::Initiator) => Software::of(&seen.handshake, Role::Initiator),
@@ -239,6 +241,8 @@ pub(crate) fn judge_related(seen: &Observation, related: RelatedFacts) -> Verdic
 struct Evaluation<'a> {
     seen: &'a Observation,
     related: &'a RelatedFacts,
+    /// The alert that ended TLS, as far as the records show it.
+    alert: Option<TlsAlert>,
 }
 
 impl Evaluation<'_> {
@@ -250,7 +254,8 @@ impl Evaluation<'_> {
             Opening::Unanswered => return self.unanswered(),
             Opening::Answered => {}
         }
-        self.tls()
+        self.behind_proxy_header()
+            .or_else(|| self.tls())
             .or_else(|| self.foreign())
             .or_else(|| self.connected())
             .or_else(|| self.refused_by_message())
@@ -266,6 +271,13 @@ impl Evaluation<'_> {
 
     /// Adds the host that the initiator dialed, as far as other connections and name servers show it.
     fn add_dialed_host(&self, verdict: &mut Verdict) {
+        let tls = &self.seen.tls.initiator;
+        let named = tls.hello.as_ref().and_then(|hello| hello.server_name.as_ref());
+        if let Some((host, (_, hello))) = named.zip(tls.sign) {
+            let ground = Ground::TlsHello(hello.frame);
+            verdict.host = Some(HostClue { host: Arc::clone(host), ground });
+            return;
+        }
         let e = self.handshake();
         if verdict.outcome == Outcome::Connected || e.reply.is_some() {
             // The initiator accepted the acceptor's name, so the host that it dialed is known.
@@ -315,12 +327,26 @@ impl Evaluation<'_> {
         }
     }
 
+    /// The verdict on a connection that begins with a PROXY protocol header, unless the header was understood. A node
+    /// reads it as the length of a message, and waits for the rest. A proxy that understands it passes on what the node
+    /// behind it answers.
+    fn behind_proxy_header(&self) -> Option<Verdict> {
+        if self.seen.proxy.is_none() || self.seen.tcp.sides.acceptor.bytes > 0 {
+            return None;
+        }
+        let verdict = match self.judged_close() {
+            Some((_, by)) => Verdict::proven(Outcome::NotDistribution).by(by),
+            None => Verdict::incomplete(),
+        };
+        Some(verdict.over(Protocol::Unknown))
+    }
+
     fn tls(&self) -> Option<Verdict> {
         let PerRole { initiator, acceptor } = &self.seen.tls;
         let sign = |sign: Option<(TlsSign, PacketRef)>| sign.map(|(sign, _)| sign);
         let outcome = match (sign(initiator.sign), sign(acceptor.sign)) {
             (None, None) => return None,
-            (Some(_), Some(_)) => self.tls_flight_lost().unwrap_or(Verdict::proven(Outcome::Tls)),
+            (Some(_), Some(_)) => self.tls_on_both_sides(),
             // The acceptor answered a `send_name` in clear with an alert.
             (None, Some(TlsSign::Alert)) if self.handshake().send_name.is_some() => {
                 Verdict::proven(Outcome::TlsMismatch).by(Role::Acceptor)
@@ -343,6 +369,22 @@ impl Evaluation<'_> {
             Some((_, by)) => Verdict::likely(Outcome::TimedOut).by(by),
             None => Verdict::incomplete(),
         })
+    }
+
+    /// The verdict where both sides sent TLS records: a refusal if an alert ended the TLS handshake.
+    fn tls_on_both_sides(&self) -> Verdict {
+        match self.alert.filter(TlsAlert::is_refusal) {
+            Some(TlsAlert { from, content: AlertContent::Number(_), .. }) => {
+                Verdict::proven(Outcome::Aborted).by(from)
+            }
+            Some(TlsAlert { from, .. }) => {
+                Verdict::likely(Outcome::Aborted).by(from).not_excluding(&[
+                    "an alert about something other than a certificate",
+                    "a node that left during the handshake for a reason of its own",
+                ])
+            }
+            None => self.tls_flight_lost().unwrap_or(Verdict::proven(Outcome::Tls)),
+        }
     }
 
     /// The verdict where only the initiator sent TLS records.

@@ -1,5 +1,5 @@
 //! Parsers: EPMD, the distribution handshake, framing, and what connected nodes send: distribution headers, control
-//! messages, terms; and the parts of TLS that are in clear.
+//! messages, terms; the parts of TLS that are in clear; and PROXY protocol headers.
 //!
 //! In: bytes, exactly one message. Out: a struct that borrows them. Knows no flow, direction, time
 //! or connection. The only door to `nom`.
@@ -14,8 +14,10 @@ pub mod framing;
 pub mod handshake;
 pub mod header;
 pub mod otp;
+pub mod proxy;
 pub mod term;
 pub mod tls;
+pub mod x509;
 
 use std::fmt;
 
@@ -178,6 +180,12 @@ mod tests {
         let _ = decode(bytes, tls::record_header);
         let _ = decode(bytes, tls::alert);
         let _ = decode(bytes, tls::server_hello);
+        let _ = decode(bytes, tls::client_hello);
+        let _ = tls::first_certificate(bytes);
+        let _ = x509::certificate(bytes);
+        if let proxy::ProxyStart::Header(_, used) = proxy::proxy_header(bytes) {
+            assert!(used <= bytes.len());
+        }
         let _ = decode(bytes, handshake::from_initiator);
         let _ = decode(bytes, handshake::from_acceptor);
         let _ = handshake::is_node_name(bytes);
