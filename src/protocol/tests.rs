@@ -1112,7 +1112,7 @@ fn a_segment_as_large_as_one_that_arrived_is_not_lost_for_its_size() {
 }
 
 #[test]
-fn an_icmp_message_tells_the_mtu() {
+fn an_icmp_message_shows_the_mtu() {
     let mut conn = stalled(1400, false);
     let message = Unreachable {
         frame: FrameRef { input: 0, number: 99 },
@@ -1134,7 +1134,7 @@ fn an_icmp_message_tells_the_mtu() {
 }
 
 #[test]
-fn a_peer_that_was_away_and_came_back_is_told_from_one_that_is_gone() {
+fn a_peer_that_was_away_and_came_back_differs_from_one_that_is_gone() {
     let mut conn = TestConnection::new();
     conn.up_to_reply().sends(Acceptor, &ack("C")).sends_raw(Initiator, &[0; 4]);
     conn.sends_raw(Acceptor, &[0; 4]).waits(1000);
@@ -1147,7 +1147,7 @@ fn a_peer_that_was_away_and_came_back_is_told_from_one_that_is_gone() {
 }
 
 #[test]
-fn a_long_pause_before_the_first_loss_is_told() {
+fn a_long_pause_before_the_first_loss_is_known() {
     let mut conn = TestConnection::new();
     conn.up_to_reply().sends(Acceptor, &ack("C")).sends_raw(Initiator, &[0; 4]);
     conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(300_000);
@@ -1186,7 +1186,7 @@ fn tls_hellos_in_the_void_time_out() {
 }
 
 #[test]
-fn an_epmd_request_in_the_void_is_told_open_or_closed() {
+fn an_epmd_request_in_the_void_is_lost_open_or_closed() {
     let request = framed(b"zb");
     let mut conn = TestConnection::to_epmd();
     conn.open().sends_in_vain(Initiator, &request).resends(Initiator, &request, 5);
@@ -1201,7 +1201,7 @@ fn an_epmd_request_in_the_void_is_told_open_or_closed() {
 }
 
 #[test]
-fn an_epmd_reply_in_the_void_is_told_after_the_answer() {
+fn an_epmd_reply_in_the_void_is_lost_after_the_answer() {
     let mut conn = TestConnection::to_epmd();
     conn.open().sends(Initiator, b"zb").sends_in_vain(Acceptor, b"w\x01");
     conn.resends(Acceptor, b"w\x01", 5);
