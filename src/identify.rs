@@ -6,6 +6,7 @@
 use crate::wire::epmd::{self, Request};
 use crate::wire::handshake::{self, HandshakeMessage, Status};
 use crate::wire::header::{Credible, credible_frame};
+use crate::wire::proxy::{ProxyStart, proxy_header};
 use crate::wire::{Cut, DistFlags, decode, framing};
 
 /// How well bytes fit a protocol.
@@ -24,7 +25,7 @@ pub enum PayloadMatch {
 /// Whether a segment with this payload may belong to a distribution connection on an unknown port.
 pub fn distribution(front: &[u8]) -> PayloadMatch {
     if is_no_beginning(front) {
-        return PayloadMatch::No;
+        return behind_proxy_header(front);
     }
     match handshake_start(front) {
         PayloadMatch::No => match credible_frame(front) {
@@ -34,6 +35,21 @@ pub fn distribution(front: &[u8]) -> PayloadMatch {
         },
         verdict => verdict,
     }
+}
+
+/// Whether a handshake may begin behind a PROXY protocol header at the front.
+fn behind_proxy_header(front: &[u8]) -> PayloadMatch {
+    match proxy_header(front) {
+        ProxyStart::No => PayloadMatch::No,
+        ProxyStart::CutShort => PayloadMatch::Unsure,
+        ProxyStart::Header(_, used) => handshake_start(front.get(used..).unwrap_or_default()),
+    }
+}
+
+/// Whether a payload may begin with a PROXY protocol header: nearly no payload passes.
+#[inline]
+pub fn may_be_proxy_header(front: &[u8]) -> bool {
+    front.starts_with(b"PROXY ") || front.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
 }
 
 /// The fast exit of [`distribution`] for nearly all payloads: their first four bytes exceed the length of any
@@ -230,6 +246,16 @@ mod tests {
         for other in others {
             assert!(!is_epmd_request(other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_handshake_may_begin_behind_a_proxy_header() {
+        let header = b"PROXY TCP4 10.0.0.1 10.0.0.3 40000 9100\r\n";
+        assert_eq!(distribution(&[header, SEND_NAME].concat()), PayloadMatch::Certain);
+        assert_eq!(distribution(header), PayloadMatch::Unsure);
+        assert_eq!(distribution(&header[..20]), PayloadMatch::Unsure);
+        assert_eq!(distribution(&[header, &b"GET / HTTP/1.1\r\n"[..]].concat()), PayloadMatch::No);
+        assert!(may_be_proxy_header(header) && !may_be_proxy_header(b"POST / HTTP/1.1\r\n"));
     }
 
     #[test]

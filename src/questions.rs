@@ -23,11 +23,11 @@ pub struct NoNeighbour {
     pub asker: IpAddr,
     /// The host that it asked for.
     pub wanted: IpAddr,
-    /// The first question.
+    /// The packet with the first question.
     pub first: PacketRef,
-    /// The last question.
+    /// The packet with the last question.
     pub last: PacketRef,
-    /// Number of questions.
+    /// Number of questions that were asked.
     pub count: u32,
 }
 

@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_udp_datagrams_returned_are_whole_dns_and_mdns_responses() {
+    fn the_only_udp_datagrams_returned_are_whole_messages_of_dns_and_mdns() {
         let from = |port: u16| {
             let mut udp = udp(40_000, b"answer");
             udp[..2].copy_from_slice(&port.to_be_bytes());

@@ -83,7 +83,7 @@ const VLAN_SERVICE: u16 = 0x88a8;
 /// VLAN tags in front of ARP: one of the customer and one of the provider.
 const MAX_TAGS: usize = 2;
 
-/// Operations of ARP.
+/// Operations in the header of ARP.
 const REQUEST: u8 = 1;
 const REPLY: u8 = 2;
 

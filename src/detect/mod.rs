@@ -36,6 +36,7 @@ mod node_not_registered;
 mod node_restarted;
 mod not_allowed;
 mod not_distribution;
+mod proxy_header;
 mod registration_lost;
 mod registration_rejected;
 mod remote_execution;
@@ -119,6 +120,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<name_in_use::NameInUse>::default(),
     || Box::<tls_mismatch::TlsMismatch>::default(),
     || Box::<tls_failure::TlsFailure>::default(),
+    || Box::<proxy_header::ProxyHeaderFirst>::default(),
     || Box::<node_not_registered::NodeNotRegistered>::default(),
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),
     || Box::<epmd_silent::EpmdSilent>::default(),

@@ -100,6 +100,11 @@ impl<S: EventSink> Core<S> {
                 recorded.fact
             }
         };
+        if let Fact::Connection { seen, .. } = &fact
+            && !self.config.cookies.is_empty()
+        {
+            self.count_cookies(&seen.handshake.cookies);
+        }
         let mut out = std::mem::take(&mut self.conclusions);
         self.reducer.on_fact(fact, &mut out);
         for event in out.events.drain(..) {
@@ -181,7 +186,7 @@ impl<S: EventSink> Core<S> {
 
 /// The fact in a message that rules look at; `None` for all others, which are nearly all.
 fn trigger_fact(event: &MessageEvent<'_>) -> Option<Fact> {
-    let MessageEvent { connection, message } = event;
+    let MessageEvent { connection, message, .. } = event;
     let meta = message.meta;
     let trigger = meta.trigger?;
     let text = |kind| message.text(kind).map(Into::into);

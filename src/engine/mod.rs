@@ -9,8 +9,9 @@ mod reduce;
 mod stats;
 mod timers;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 pub use config::{Config, EPMD_PORT};
 use dispatch::Work;
@@ -24,6 +25,7 @@ use crate::decode::{
 use crate::detect::Rule;
 use crate::evidence::{EvidenceCollector, EvidenceSink, Relevance};
 use crate::flow::{Admission, FlowId, FlowKey, FlowTable, Interest, NodePorts, TcpOpening, Triage};
+use crate::identify;
 use crate::memory::MemoryBudget;
 use crate::names::{self, NameMessage, Unresolved};
 use crate::observe::{Fact, Recorded};
@@ -67,6 +69,10 @@ struct Core<S> {
     /// Up to when the capture is known to have lost packets.
     lost_until: Option<Timestamp>,
     stats: Stats,
+    /// Whether a digest was tested against the candidate cookies.
+    are_cookies_tested: bool,
+    /// Labels of the candidate cookies that fit a digest.
+    used_cookies: HashSet<Arc<str>>,
     /// Latest capture time; the clock of a capture may go back.
     now: Timestamp,
     /// The value of `now` at the last frame.
@@ -133,7 +139,9 @@ impl<S: EventSink> Engine<S> {
     #[inline(never)]
     fn push_overtaking(&mut self, frame: &Frame<'_>, view: TcpView<'_>) {
         let (flow, direction) = view.flow();
-        if !self.core.triage.is_ruled_out(&flow, view.seq(), direction) {
+        if identify::may_be_proxy_header(view.payload())
+            || !self.core.triage.is_ruled_out(&flow, view.seq(), direction)
+        {
             self.push_view(frame, view);
         }
     }
@@ -287,6 +295,8 @@ impl<S: EventSink> Core<S> {
             recorder: None,
             lost_until: None,
             stats: Stats::default(),
+            are_cookies_tested: false,
+            used_cookies: HashSet::new(),
             now: Timestamp::default(),
             last: Timestamp::default(),
             clocks: Vec::new(),

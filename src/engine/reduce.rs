@@ -78,6 +78,10 @@ impl Reducer {
             Fact::Message { settled, message } => {
                 self.detector.on_message(&settled, &message, &mut out.events);
             }
+            Fact::ProxyHeader { settled, header } => {
+                self.world.on_proxy_header(&settled, &header);
+                self.detector.on_other(&settled);
+            }
             Fact::Resolved(resolved) => self.world.on_resolved(&resolved),
             Fact::Unresolved(unresolved) => self.world.on_unresolved(unresolved),
             Fact::NoNeighbour(neighbour) => self.world.on_no_neighbour(neighbour),

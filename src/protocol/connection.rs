@@ -32,6 +32,8 @@ pub struct Connection {
     /// Whether an observation of its end, or of its state when idle, was reported: not that of its establishment.
     pub(super) observed: bool,
     established_reported: bool,
+    /// Whether its PROXY protocol header was reported.
+    pub(super) proxy_reported: bool,
     /// Whether both sides have closed and nothing can change its observation.
     over: bool,
     /// Whether its current state was reported because nothing came for long.
@@ -140,19 +142,16 @@ impl Connection {
                 ProtocolState::Distribution(Box::new(Distribution::new(false, context)))
             }
         };
-        let transport = match reason {
-            FollowReason::Epmd(_) | FollowReason::MaybeEpmd(_) => Transport::plain(),
-            FollowReason::Node(_) | FollowReason::Maybe => Transport::recognizing(),
-        };
         Self {
             ends,
             tcp: TcpConnection::new(first, context.reassembly),
-            transport,
+            transport: Transport::recognizing(),
             protocol,
             encap: Vec::new(),
             ids: None,
             observed: false,
             established_reported: false,
+            proxy_reported: false,
             over: false,
             is_reported_idle: false,
             warned: None,
@@ -235,6 +234,7 @@ impl Connection {
             distribution.orient(originator, Orientation::Syn);
         }
         self.is_reported_idle = false;
+        self.report_proxy_header(out);
         let keep = self.report_changes(now, context, out);
         self.complete(now, out);
         keep
@@ -396,7 +396,7 @@ impl Connection {
     }
 
     /// Whether the bytes so far show EPMD or the distribution protocol, or the port does.
-    fn is_erlang(&self) -> bool {
+    pub(super) fn is_erlang(&self) -> bool {
         match &self.protocol {
             ProtocolState::Epmd(epmd) => epmd.is_certain(),
             ProtocolState::Distribution(distribution) => distribution.is_certain,
@@ -451,7 +451,12 @@ impl Connection {
         if !out.is_empty() {
             let input = now.frame.is_none().then_some(self.tcp.last().frame.input);
             let connection = self.ids();
-            out.complete(Settled { at: now.at, frame: now.frame, input, connection });
+            let source = Settled { at: now.at, frame: now.frame, input, connection };
+            let nodes = match &mut self.protocol {
+                ProtocolState::Distribution(distribution) => distribution.exchange.nodes(),
+                ProtocolState::Epmd(_) => None,
+            };
+            out.complete(source, nodes);
         }
     }
 

@@ -11,7 +11,8 @@ use crate::flow::Direction;
 use crate::identify;
 use crate::limits::Limits;
 use crate::observe::{
-    Anomaly, AnomalyKind, EpmdObservation, EpmdOutcome, EpmdPackets, Foreign, RegisteredName, Role,
+    Anomaly, AnomalyKind, EpmdObservation, EpmdOutcome, EpmdPackets, Foreign, PerRole,
+    ProxyHeaderFacts, RegisteredName, Role, TlsSide,
 };
 use crate::packet::PacketRef;
 use crate::record::{Charset, hex, wire_text};
@@ -68,6 +69,14 @@ struct ActiveRegistration {
     name_hex: Option<String>,
     port: Option<u16>,
     since: Timestamp,
+}
+
+/// What carried the bytes of a connection to EPMD.
+pub(super) struct EpmdCarrier {
+    /// The PROXY protocol header in front of the request.
+    pub(super) proxy: Option<ProxyHeaderFacts>,
+    /// What both sides showed of TLS, the client first.
+    pub(super) tls: PerRole<TlsSide>,
 }
 
 impl EpmdConnection {
@@ -178,12 +187,7 @@ impl EpmdConnection {
     fn on_malformed(&mut self, mark: PacketRef, error: WireError, out: &mut ConnOutput) {
         let looks_like = identify::looks_like(&self.request.bytes);
         if self.is_certain {
-            out.push(Observed::Anomaly(Anomaly {
-                kind: AnomalyKind::Malformed,
-                field: Some(error.field.into()),
-                offset: Some(error.offset as u64),
-                detail: format!("expected an EPMD request, found {looks_like}"),
-            }));
+            out.push(no_request(error, looks_like));
         }
         let looks_like = looks_like.into();
         self.malformed = Some(Foreign { from: Role::Initiator, mark, looks_like });
@@ -256,6 +260,7 @@ impl EpmdConnection {
     pub(super) fn on_end(
         &mut self,
         tcp: &TcpConnection,
+        carrier: &EpmdCarrier,
         now: Now,
         why: ReportReason,
         lost: Option<Timestamp>,
@@ -271,21 +276,29 @@ impl EpmdConnection {
                 port: registration.port,
                 outcome: EpmdOutcome::Unregistered,
                 lifetime_us: Some(micros(until.since(registration.since))),
-                seen: self.seen(tcp),
+                seen: self.seen(tcp, carrier),
                 ..EpmdObservation::default()
             })));
         }
         if self.is_settled() {
             return;
         }
-        let outcome = self.outcome_at_end(tcp, now.at, lost);
+        let outcome = self.outcome_at_end(tcp, carrier, now.at, lost);
         let waits = why == ReportReason::Quiet
             && closed.is_none()
             && outcome == Some(EpmdOutcome::Incomplete);
         if waits || self.reported.is_some() && self.reported == outcome {
             return;
         }
-        let seen = self.seen(tcp);
+        let seen = self.seen(tcp, carrier);
+        if outcome == Some(EpmdOutcome::Malformed) && self.malformed.is_none() {
+            let found = match (&carrier.proxy, carrier.tls.initiator.sign) {
+                (Some(_), _) => "a PROXY protocol header",
+                (None, Some(_)) => "the start of TLS",
+                (None, None) => "TLS in the reply",
+            };
+            out.push(no_request(WireError::malformed("length", 0), found));
+        }
         if outcome.is_none() && self.first_request.is_some() {
             self.report_reply(out);
         } else {
@@ -315,6 +328,7 @@ impl EpmdConnection {
     fn outcome_at_end(
         &self,
         tcp: &TcpConnection,
+        carrier: &EpmdCarrier,
         now: Timestamp,
         lost: Option<Timestamp>,
     ) -> Option<EpmdOutcome> {
@@ -332,14 +346,19 @@ impl EpmdConnection {
             }
             Opened::Yes => {}
         }
-        if self.malformed.is_some() {
+        let has_tls = carrier.tls.each().any(|(_, tls)| tls.sign.is_some());
+        if self.malformed.is_some() || has_tls {
+            return Some(EpmdOutcome::Malformed);
+        }
+        let closed = tcp.first_close().is_some() && is_whole(tcp);
+        if carrier.proxy.is_some() && closed && self.reply.bytes.is_empty() {
+            // EPMD reads the header as a request, and closes.
             return Some(EpmdOutcome::Malformed);
         }
         let Some(request) = &self.first_request else { return Some(EpmdOutcome::Incomplete) };
         if self.reply.is_cut {
             return Some(EpmdOutcome::Incomplete);
         }
-        let closed = tcp.first_close().is_some() && is_whole(tcp);
         if self.reply.bytes.is_empty() {
             return Some(if closed { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete });
         }
@@ -355,7 +374,7 @@ impl EpmdConnection {
     }
 
     /// The packets of the connection, and what they show of the reason for a missing reply.
-    fn seen(&self, tcp: &TcpConnection) -> EpmdPackets {
+    fn seen(&self, tcp: &TcpConnection, carrier: &EpmdCarrier) -> EpmdPackets {
         let (requester, epmd) = (tcp.side(self.requester), tcp.side(self.requester.reverse()));
         let syn = requester.syn;
         let refused = tcp.opened().refused();
@@ -375,6 +394,8 @@ impl EpmdConnection {
             close: refused.or_else(|| close.map(|close| close.mark)),
             icmp: tcp.icmp().map(|icmp| (icmp.kind, icmp.code, icmp.reporter)),
             foreign: self.malformed.clone(),
+            proxy: carrier.proxy,
+            tls: carrier.tls.clone(),
             closed_by: close.and_then(|close| close.by).map(role),
             is_whole: is_whole(tcp),
             is_acknowledged: requester.stream.acked().is_some_and(|acked| acked >= sent_end),
@@ -383,6 +404,16 @@ impl EpmdConnection {
             is_mute: requester.stream.bytes() + epmd.stream.bytes() == 0,
         }
     }
+}
+
+/// The anomaly of bytes that are no request to EPMD.
+fn no_request(error: WireError, found: &str) -> Observed {
+    Observed::Anomaly(Anomaly {
+        kind: AnomalyKind::Malformed,
+        field: Some(error.field.into()),
+        offset: Some(error.offset as u64),
+        detail: format!("expected an EPMD request, found {found}"),
+    })
 }
 
 /// Whether the capture has both directions without a gap.

@@ -13,6 +13,7 @@ mod nodes;
 mod pairs;
 mod reach;
 mod registry;
+mod relays;
 mod unresolved;
 
 pub use self::addresses::{Addresses, NamedAddress};
@@ -25,6 +26,7 @@ pub use self::nodes::{Change, NodeChange, NodeFacts, Sighting};
 pub use self::pairs::{ConnectedPair, FailedDials, Failure};
 pub use self::reach::{Accepted, EpmdAnswer, Reach, SeenAt};
 pub use self::registry::{ForwardedLookup, PriorLookup};
+pub use self::relays::{Relays, SeenHeader};
 pub(crate) use self::unresolved::extends;
 pub use self::unresolved::{FailedName, UnresolvedNames};
 
@@ -39,7 +41,9 @@ use super::{JudgedConnection, Outcome, Software};
 use crate::decode::Endpoint;
 use crate::limits::Limits;
 use crate::names::{Resolved, Unresolved};
-use crate::observe::{EpmdObservation, HandshakeObservation, Observation, Role, Settled};
+use crate::observe::{
+    EpmdObservation, HandshakeObservation, Observation, ProxyHeaderFacts, Role, Settled,
+};
 use crate::questions::NoNeighbour;
 use crate::time::Timestamp;
 
@@ -56,6 +60,7 @@ pub struct World {
     nodes: Nodes,
     pairs: PairTable,
     reach: Reach,
+    relays: Relays,
     /// Maximum length of each list of [`ClusterFacts`].
     max_rows: usize,
     home: HomeNets,
@@ -111,6 +116,7 @@ impl World {
             nodes: Nodes::new(limits),
             pairs: PairTable::new(limits),
             reach: Reach::new(limits),
+            relays: Relays::default(),
             max_rows: limits.cluster_rows,
             home,
         }
@@ -157,6 +163,11 @@ impl World {
         &self.addresses
     }
 
+    /// The connections that proxies forward.
+    pub const fn relays(&self) -> &Relays {
+        &self.relays
+    }
+
     /// The networks that the user named as their own (`--home-net`).
     pub const fn home(&self) -> &HomeNets {
         &self.home
@@ -194,6 +205,11 @@ impl World {
     ) {
         self.registry.on_epmd(settled, epmd, marked);
         self.reach.on_epmd(settled, epmd);
+    }
+
+    /// Records a PROXY protocol header.
+    pub fn on_proxy_header(&mut self, settled: &Settled, header: &ProxyHeaderFacts) {
+        self.relays.on_proxy_header(settled, header);
     }
 
     /// Records a handshake message.

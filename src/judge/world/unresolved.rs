@@ -43,7 +43,7 @@ pub struct FailedName {
     pub reason: NoAddress,
     /// Whether the last question was for IPv6 addresses.
     pub is_v6: bool,
-    /// The first question.
+    /// The packet with the first question.
     pub first: PacketRef,
     /// The last question, and its answer if there was one.
     pub last: (PacketRef, Option<PacketRef>),
