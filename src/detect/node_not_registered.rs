@@ -7,9 +7,10 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::epmd_common::{KnownRegistration, Mapper, Registrations};
+use super::epmd_common::{KnownRegistration, Mapper, Registrations, names_command};
 use super::finding::{address, seconds, shown};
 use super::{Detection, EndedBy, Ending, Host, KnownAs, LogLine, Rule, RuleDoc, log_lines};
+use crate::decode::Endpoint;
 use crate::judge::world::{World, alive_of};
 use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::remember;
@@ -198,7 +199,7 @@ impl Rule for NodeNotRegistered {
         &mut self,
         settled: &Settled,
         epmd: &EpmdObservation,
-        _: &World,
+        world: &World,
         out: &mut Vec<Detection>,
     ) {
         let ids = &*settled.connection;
@@ -234,7 +235,11 @@ impl Rule for NodeNotRegistered {
              erl_crash.dump, in `dmesg` (out of memory), and at its supervisor (systemd, Kubernetes).",
             ids.dest_ip
         );
-        let spelling = format!("On {}, run `epmd -names` and compare the spelling.", ids.dest_ip);
+        let spelling = format!(
+            "On {}, run `{}` and compare the spelling.",
+            ids.dest_ip,
+            names_command(ids.dest_port)
+        );
         let other_mapper =
             "If the node runs, it may use another EPMD (that of a container, or another ERL_EPMD_PORT). \
              Or it is older than OTP 23.3 and lost its registration when EPMD was restarted: restart it."
@@ -254,6 +259,13 @@ impl Rule for NodeNotRegistered {
                      registered with another EPMD."
                 .to_owned(),
         };
+        let end = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
+        let other = world.reach().epmd_on_other_port(end).map_or_else(String::new, |other| {
+            format!(
+                " Another EPMD answers on port {} of that host (frame {}).",
+                other.port, other.mark.frame.number
+            )
+        });
         let evidence = [
             past.and_then(|past| past.evidence),
             shown(seen.request, Some(Role::Initiator), asked),
@@ -265,7 +277,7 @@ impl Rule for NodeNotRegistered {
             } else {
                 format!("no node \"{name}\" is registered at {mapper}")
             },
-            explanation: format!("{unknown} {why}"),
+            explanation: format!("{unknown} {why}{other}"),
             remedy,
             // Look-ups of all clients belong to one incident, because the same node is missing.
             parties: format!("{mapper},{name}"),

@@ -243,7 +243,7 @@ impl RunSummary {
         let is_in_head = head.starts_with(NO_PROBLEM);
         let working =
             working.filter(|_| !is_in_head).map(|working| format!("Without a problem: {working}."));
-        let outcome = [hidden, failed, working, undecided];
+        let outcome = [hidden, failed, working, undecided, unused_cookies(stats)];
         let looks = if is_complete {
             "; the capture looks complete."
         } else {
@@ -376,6 +376,31 @@ fn expected(pair: &ExpectedPair) -> String {
     } else {
         format!("Not as expected: {a} and {b} are not connected at the end of this capture.")
     }
+}
+
+/// The candidate cookies that fit no side of any handshake.
+fn unused_cookies(stats: &Stats) -> Option<String> {
+    let tests = stats.cookies.as_ref().filter(|tests| tests.unused > 0)?;
+    let (all, unused) = (tests.candidates, tests.unused);
+    Some(if !tests.tested {
+        "The candidate cookies were not tested: no handshake has a challenge and its digest."
+            .to_owned()
+    } else if unused < all {
+        let verb = if unused == 1 { "fits" } else { "fit" };
+        let labels: Vec<_> = tests.unused_labels.iter().map(|label| &**label).collect();
+        let more = match unused.saturating_sub(labels.len() as u64) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let labels = labels.join(", ");
+        format!(
+            "{unused} of {all} candidate cookies {verb} neither side of any handshake: {labels}{more}."
+        )
+    } else if all == 1 {
+        "The candidate cookie fits neither side of any handshake.".to_owned()
+    } else {
+        format!("None of the {all} candidate cookies fits either side of any handshake.")
+    })
 }
 
 /// What failed, whether or not a finding explains it.
