@@ -92,6 +92,13 @@ impl JudgedConnection {
         Software::of(&self.seen.handshake, role)
     }
 
+    /// The name that the initiator dialed, if EPMD's answer shows the one part and its TLS hello the other.
+    pub fn dialed_over_tls(&self) -> Option<Arc<str>> {
+        let alive = &self.verdict.lookup.as_ref()?.asked;
+        let host = self.seen.tls.initiator.hello.as_ref()?.server_name.as_ref()?;
+        Some(format!("{alive}@{host}").into())
+    }
+
     /// IP address of the side in this role.
     pub fn ip(&self, role: Role) -> IpAddr {
         self.seen.ends[role].ip

@@ -252,7 +252,7 @@ pub struct Wanted {
     /// Part of the node name after the `@`; absent once the initiator accepted the name of the acceptor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Arc<str>>,
-    /// Sources of the name: `epmd`, `dns`, `other_session`, `capture_names`.
+    /// Sources of the name: `epmd`, `dns`, `other_session`, `capture_names`, `tls`.
     pub rests_on: Vec<&'static str>,
 }
 
