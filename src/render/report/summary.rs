@@ -159,7 +159,7 @@ impl RunSummary {
             return;
         }
         let outcome = problem.outcome().map(Claimed::Connection);
-        let of = outcome.or(request.map(Claimed::Request)).filter(|_| problem.is_problem());
+        let of = outcome.or_else(|| request.map(Claimed::Request)).filter(|_| problem.is_problem());
         if let Some(of) = of {
             *self.claimed.entry(of).or_default() += 1;
         }
