@@ -160,6 +160,20 @@ pub fn host(bytes: &[u8]) -> Option<Arc<str>> {
     (text.len() <= MAX_NAME && text.split('.').all(is_label)).then(|| text.into())
 }
 
+/// A name with the characters of a host name, and `*` as in a certificate, or `/` and `.` as in a protocol name.
+pub fn host_characters(bytes: &[u8]) -> Option<Arc<str>> {
+    let fits = |c: &u8| c.is_ascii_alphanumeric() || b"-_.*/:".contains(c);
+    let is_name = !bytes.is_empty() && bytes.len() <= MAX_NAME && bytes.iter().all(fits);
+    std::str::from_utf8(bytes).ok().filter(|_| is_name).map(Into::into)
+}
+
+/// A short text without control characters, such as the common name of a certificate.
+pub fn printable(bytes: &[u8]) -> Option<Arc<str>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let is_short = !text.is_empty() && text.len() <= MAX_NAME;
+    (is_short && !text.chars().any(char::is_control)).then(|| text.into())
+}
+
 /// The addresses of `name`, or of the first name with addresses that it is an alias of.
 fn addresses(packet: &Packet<'_>, name: &Name<'_>) -> Vec<IpAddr> {
     let mut owner = name;

@@ -8,6 +8,7 @@ mod dispatch;
 mod reduce;
 mod stats;
 mod timers;
+mod unseen;
 
 use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
@@ -66,6 +67,8 @@ struct Core<S> {
     facts: u64,
     /// Receives each fact before the reducer, if facts are recorded.
     recorder: Option<FactRecorder>,
+    /// Whether a segment on ports other than those of EPMD and of known nodes was read.
+    has_other_ports: bool,
     /// Up to when the capture is known to have lost packets.
     lost_until: Option<Timestamp>,
     stats: Stats,
@@ -117,7 +120,7 @@ impl<S: EventSink> Engine<S> {
         self.core.count(frame);
         match self.decoder.decode_fast(frame) {
             FastDecode::Tcp(view) => match self.core.triage.interest(&view, &self.core.flows) {
-                Interest::None => {}
+                Interest::None => self.core.has_other_ports = true,
                 Interest::Opening => self.push_opening(frame, view),
                 Interest::Overtaking => self.push_overtaking(frame, view),
                 Interest::Stream => self.push_view(frame, view),
@@ -133,6 +136,7 @@ impl<S: EventSink> Engine<S> {
             evidence.on_frame(frame, Relevance::Later);
         }
         let segment = self.decoder.segment(frame, &view);
+        self.core.has_other_ports = true;
         self.core.triage.note(&segment);
     }
 
@@ -159,7 +163,9 @@ impl<S: EventSink> Engine<S> {
         let core = &mut self.core;
         match &self.decoder.decode_full(frame) {
             Decoded::Tcp(segment) => {
-                if core.triage.interest(segment, &core.flows) != Interest::None {
+                let interest = core.triage.interest(segment, &core.flows);
+                core.has_other_ports |= matches!(interest, Interest::None | Interest::Opening);
+                if interest != Interest::None {
                     core.on_frame(frame, segment);
                     core.on_segment(segment);
                 }
@@ -268,7 +274,7 @@ impl<S: EventSink> Engine<S> {
         self.core.report_unsupported(&counters);
         self.core.report_cluster();
         let stats = Stats { is_final: true, ..self.core.stats_now(&counters) };
-        self.core.report_stats(stats);
+        self.core.report_stats(self.core.with_unseen(stats, &counters));
         self.core.sink
     }
 }
@@ -293,6 +299,7 @@ impl<S: EventSink> Core<S> {
             conclusions: Conclusions::default(),
             facts: 0,
             recorder: None,
+            has_other_ports: false,
             lost_until: None,
             stats: Stats::default(),
             are_cookies_tested: false,

@@ -106,6 +106,11 @@ impl Reducer {
         self.detector.problems()
     }
 
+    /// What all facts so far show together.
+    pub(super) const fn world(&self) -> &World {
+        &self.world
+    }
+
     /// Facts and problems that were forgotten because a bound was reached.
     pub const fn evictions(&self) -> u64 {
         self.world.evictions() + self.detector.evictions()

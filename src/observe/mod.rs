@@ -152,7 +152,8 @@ pub struct Foreign {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'_, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        let text = Option::<Cow<'_, str>>::deserialize(deserializer)?;
+        let time = text.map(|text| text.parse().map_err(serde::de::Error::custom));
+        time.transpose().map(Option::unwrap_or_default)
     }
 }

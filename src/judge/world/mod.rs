@@ -282,6 +282,16 @@ impl World {
         listener.and_then(|name| self.nodes.get(name)).or_else(|| self.nodes.at(end.ip, asked?))
     }
 
+    /// Whether a node that `a` names is connected with one that `b` names.
+    pub fn are_connected(&self, a: &str, b: &str) -> bool {
+        self.pairs.are_connected(a, b, &self.nodes)
+    }
+
+    /// Some of the look-ups that EPMD answered with a port, the latest first.
+    pub(crate) fn answered_lookups(&self) -> impl Iterator<Item = &PriorLookup> {
+        self.registry.latest()
+    }
+
     /// All nodes and pairs in their state at `now`.
     pub fn cluster(&self, now: Timestamp) -> ClusterFacts {
         let mut lists = self.pairs.lists(&self.nodes);
