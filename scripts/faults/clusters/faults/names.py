@@ -15,7 +15,7 @@ def name_server(c, *records):
     folder = Path(c.testbed.work, "dns")
     folder.mkdir()
     command = ["dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--user=root", "--pid-file=",
-               f"--listen-address={host.address}", "--bind-interfaces", "--local=/" + c.scene.domain + "/",
+               f"--listen-address={host.address}", "--bind-interfaces", f"--local=/{c.scene.domain}/", "--local=//",
                *[f"--host-record={record}" for record in records]]
     with open(Path(folder, "output"), "ab") as output:
         process = host.run(command, {"PATH": "/usr/sbin:/usr/bin"}, folder, output)
