@@ -569,7 +569,7 @@ fn tls_to_a_plain_node_times_out_as_a_mismatch() {
 }
 
 #[test]
-fn who_leaves_right_after_its_own_tls_hello_accuses_nobody() {
+fn a_dial_that_ends_right_after_its_own_tls_hello_is_undecided() {
     let mut hello = vec![0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3];
     hello.extend([0; 54]);
     let mut dropped = TestConnection::new();
