@@ -364,6 +364,10 @@ impl Evaluation<'_> {
         let last = self.seen.tcp.sides.initiator.last_bytes.unwrap_or(close.mark.at);
         if close.mark.at.since(last) >= SILENCE {
             Verdict::likely(Outcome::TlsMismatch).not_excluding(&["the acceptor hung"])
+        } else if by == Role::Initiator {
+            // A node drops its dial for one of its peer's that began at the same time, and inside TLS names and status
+            // are not seen. Nothing that the acceptor did can be the reason.
+            Verdict::incomplete()
         } else {
             Verdict::likely(Outcome::Aborted)
                 .by(by)
