@@ -32,6 +32,7 @@ pub mod log_lines;
 mod log_notes;
 mod name_in_use;
 mod name_mismatch;
+mod name_not_resolved;
 mod node_not_registered;
 mod node_restarted;
 mod not_allowed;
@@ -46,6 +47,7 @@ mod simultaneous_connect;
 #[cfg(test)]
 mod tests;
 mod tick_timeout;
+mod tls_around_epmd;
 mod tls_failure;
 mod tls_mismatch;
 mod undelivered;
@@ -123,6 +125,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<name_in_use::NameInUse>::default(),
     || Box::<tls_mismatch::TlsMismatch>::default(),
     || Box::<tls_failure::TlsFailure>::default(),
+    || Box::<tls_around_epmd::TlsAroundEpmd>::default(),
     || Box::<proxy_header::ProxyHeaderFirst>::default(),
     || Box::<node_not_registered::NodeNotRegistered>::default(),
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),
@@ -131,6 +134,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<registration_lost::RegistrationLost>::default(),
     || Box::<dist_port::DistPort>::default(),
     || Box::<asked_not_dialed::AskedNotDialed>::default(),
+    || Box::<name_not_resolved::NameNotResolved>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
     || Box::<undelivered::UndeliveredBytes>::default(),
     || Box::<tick_timeout::TickTimeout>::default(),

@@ -4,6 +4,7 @@
 //! later verdicts and the rules of [`crate::detect`] read. The module does no I/O and reads neither packets nor a clock.
 
 mod identity;
+mod incomplete;
 #[cfg(test)]
 pub(crate) mod samples;
 mod software;
@@ -13,6 +14,7 @@ mod verdict;
 pub mod world;
 
 pub use self::identity::Identity;
+pub use self::incomplete::IncompleteBecause;
 pub use self::software::{Demands, Implementation, Software};
 pub use self::tls::{AlertContent, TlsAlert};
 pub use self::undelivered::{LossScope, PeerSigns, TooLarge, Undelivered};

@@ -9,7 +9,7 @@ use super::sentences::{Ends, destination, incident_state, source};
 use crate::record::{
     ConnectionIds, Evidence, Finding, Incident, IncidentState, Outcome, Role, Severity,
 };
-use crate::render::words::{action, confidence, grouped, listed, span, stamp, time};
+use crate::render::words::{action, confidence, grouped, listed, moment, span, time};
 use crate::time::Timestamp;
 
 /// A finding, with what the report knows of it besides.
@@ -37,7 +37,17 @@ pub(super) struct LastConnection {
 impl Problem {
     /// False for a finding that is for information only.
     pub(in crate::render) fn is_problem(&self) -> bool {
-        self.finding.severity > Severity::Info
+        self.severity() > Severity::Info
+    }
+
+    /// Its severity: that of the finding, unless it is lower now that the problem is over.
+    pub(in crate::render) fn severity(&self) -> Severity {
+        self.incident.as_ref().map_or(self.finding.severity, |incident| incident.severity)
+    }
+
+    /// Whether it is over.
+    pub(in crate::render) fn state(&self) -> IncidentState {
+        self.incident.as_ref().map_or(IncidentState::Open, |incident| incident.state)
     }
 
     /// How often it came.
@@ -45,9 +55,9 @@ impl Problem {
         self.incident.as_ref().map_or(1, |incident| incident.count)
     }
 
-    /// True if it is about a connection that was established.
-    pub(super) fn was_connected(&self) -> bool {
-        self.own_connection().is_some_and(|last| last.outcome == Outcome::Connected)
+    /// The outcome of the connection that it is about, if that is one between nodes.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        self.own_connection().map(|last| last.outcome)
     }
 
     /// Between whom, how often and when, under which rule. `is_final` if no repeat can follow.
@@ -109,15 +119,15 @@ impl Problem {
             Some(incident) => {
                 let Incident { count, first, last, .. } = incident;
                 let often = match count {
-                    1 => format!("once at {} UTC", stamp(self.at)),
+                    1 => format!("once at {}", moment(self.at)),
                     count => format!("{} times {}", grouped(*count), span(*first, *last)),
                 };
                 match incident.state {
                     IncidentState::Open => often,
-                    _ => format!("{often}, {}", incident_state(incident)),
+                    _ => format!("{often}; {}", incident_state(incident)),
                 }
             }
-            None if is_final => format!("once at {} UTC", stamp(self.at)),
+            None if is_final => format!("once at {}", moment(self.at)),
             None => format!("first at {}", time(self.at)),
         }
     }

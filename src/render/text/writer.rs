@@ -32,7 +32,7 @@ impl TextWriter {
     /// Writes the date before the first line of each day; the lines have the time only.
     pub(super) fn date(&mut self, out: &mut impl Write, at: Timestamp) -> io::Result<()> {
         let day = date(at);
-        if day != self.day {
+        if day != self.day && at != Timestamp::default() {
             let dim = self.styles.dim;
             writeln!(out, "{dim}{day}, times in UTC{dim:#}")?;
             self.day = day;
@@ -72,6 +72,27 @@ impl TextWriter {
         let badge = self.styles.severity(severity);
         let (name, text) = (severity.name().to_ascii_uppercase(), escape(text));
         writeln!(out, "{lead}{badge}{name}{badge:#}  {style}{text}{style:#}")
+    }
+
+    /// Writes `text` behind columns that have styles of their own; further lines are under the first one.
+    pub(super) fn columns(
+        &mut self,
+        out: &mut impl Write,
+        lead: &str,
+        columns: &[(Style, String)],
+        text: &str,
+    ) -> io::Result<()> {
+        self.is_spaced = false;
+        write!(out, "{lead}")?;
+        let mut indent = lead.len();
+        for (style, column) in columns {
+            write!(out, "{style}{}{style:#}  ", escape(column))?;
+            indent += column.chars().count() + 2;
+        }
+        let bold = self.styles.bold;
+        let lines = wrapped(&" ".repeat(indent), &escape(text), self.width);
+        let lines = lines.trim_start().trim_end();
+        writeln!(out, "{bold}{lines}{bold:#}")
     }
 
     /// Writes a line that begins with a word in its own style.
