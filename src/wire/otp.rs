@@ -273,12 +273,12 @@ pub fn asks_to_disconnect(message: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> b
     first.is_some_and(|first| first.is_atom("remove_connection", atoms))
 }
 
-/// A message by which `global` tells another node that two nodes lost contact:
-/// `{lost_connection, Node, Creation, Number, OtherNode}`. A node that hears of it passes it on (`handle_info` in OTP's
+/// A message by which `global` informs another node that two nodes lost contact:
+/// `{lost_connection, Node, Creation, Number, OtherNode}`. A node that receives it passes it on (`handle_info` in OTP's
 /// `global.erl`, since OTP 25).
 #[derive(Clone, Copy, Debug)]
 pub struct LostConnection<'a> {
-    /// The node that lost contact with the other one, and told it.
+    /// The node that lost contact with the other one, and reported it.
     pub by: Term<'a>,
     /// The node that it lost.
     pub node: Term<'a>,

@@ -67,8 +67,8 @@ impl TcpConnection {
         }
     }
 
-    /// Takes an ICMP message about a segment of `direction`. One about its SYN refuses the connection, unless it says
-    /// that the packet was too large.
+    /// Takes an ICMP message about a segment of `direction`. One about its SYN refuses the connection, unless it is
+    /// about a packet that was too large.
     pub(crate) fn on_unreachable(&mut self, unreachable: &Unreachable, direction: Direction) {
         let about_syn = self.side(direction).syn.is_some_and(|s| s.isn.0 == unreachable.seq);
         if !about_syn {
