@@ -360,6 +360,7 @@ impl EpmdConnection {
             return Some(EpmdOutcome::Incomplete);
         }
         if self.reply.bytes.is_empty() {
+            let closed = closed && self.shows_silence(tcp);
             return Some(if closed { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete });
         }
         let ends_at_close = matches!(
@@ -371,6 +372,14 @@ impl EpmdConnection {
             return None;
         }
         Some(EpmdOutcome::Incomplete)
+    }
+
+    /// Whether the capture shows that EPMD sent no reply, and does not only lack one.
+    fn shows_silence(&self, tcp: &TcpConnection) -> bool {
+        let (requester, epmd) = (tcp.side(self.requester), tcp.side(self.requester.reverse()));
+        // The opening shows where the reply would begin. A host that has closed resets when something still comes.
+        let is_reset = requester.has_reset_after_fin() && !epmd.has_closed();
+        tcp.originator().is_some() && !is_reset
     }
 
     /// The packets of the connection, and what they show of the reason for a missing reply.
