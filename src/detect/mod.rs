@@ -31,6 +31,7 @@ pub mod log_lines;
 mod log_notes;
 mod name_in_use;
 mod name_mismatch;
+mod name_not_resolved;
 mod node_not_registered;
 mod node_restarted;
 mod not_allowed;
@@ -43,6 +44,7 @@ mod same_name;
 mod simultaneous_connect;
 #[cfg(test)]
 mod tests;
+mod tls_around_epmd;
 mod tls_failure;
 mod tls_mismatch;
 mod version_mismatch;
@@ -119,6 +121,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<name_in_use::NameInUse>::default(),
     || Box::<tls_mismatch::TlsMismatch>::default(),
     || Box::<tls_failure::TlsFailure>::default(),
+    || Box::<tls_around_epmd::TlsAroundEpmd>::default(),
     || Box::<proxy_header::ProxyHeaderFirst>::default(),
     || Box::<node_not_registered::NodeNotRegistered>::default(),
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),
@@ -127,6 +130,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<registration_lost::RegistrationLost>::default(),
     || Box::<dist_port::DistPort>::default(),
     || Box::<asked_not_dialed::AskedNotDialed>::default(),
+    || Box::<name_not_resolved::NameNotResolved>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
     || Box::<connection_lost::ConnectionLost>::default(),
     || Box::<corrupt_distribution::CorruptDistribution>::default(),

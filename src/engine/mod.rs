@@ -28,9 +28,10 @@ use crate::evidence::{EvidenceCollector, EvidenceSink, Relevance};
 use crate::flow::{Admission, FlowId, FlowKey, FlowTable, Interest, NodePorts, TcpOpening, Triage};
 use crate::identify;
 use crate::memory::MemoryBudget;
-use crate::names;
+use crate::names::{self, NameMessage, Unresolved};
 use crate::observe::{Fact, Recorded};
 use crate::protocol::{ConnContext, ConnOutput, Connection, FollowReason, Keep};
+use crate::questions::Questions;
 use crate::record::{Anomaly, AnomalyKind, EventSink, Stats};
 use crate::time::Timestamp;
 
@@ -52,6 +53,8 @@ struct Core<S> {
     node_ports: NodePorts,
     /// Endpoints on other ports than [`Config::epmd_ports`] at which an EPMD answered.
     epmd_ends: NodePorts,
+    /// Questions about names and neighbours that wait for their answer.
+    questions: Questions,
     /// Whether it was reported that endpoints of nodes are forgotten.
     forgets: bool,
     /// Whether it was reported that there is no more memory for messages.
@@ -174,6 +177,7 @@ impl<S: EventSink> Engine<S> {
                 core.on_unreachable(unreachable);
             }
             Decoded::Names(datagram) => core.on_names(frame, datagram),
+            Decoded::Neighbour(neighbour) => core.questions.on_neighbour(neighbour),
             Decoded::Other => {}
         }
     }
@@ -290,6 +294,7 @@ impl<S: EventSink> Core<S> {
             lacks_room: false,
             node_ports: NodePorts::new(config.dist_ports.clone(), config.limits.ports),
             epmd_ends: NodePorts::new(Vec::new(), config.limits.ports),
+            questions: Questions::default(),
             reducer: Reducer::new(&config.limits, config.home_nets.clone()),
             conclusions: Conclusions::default(),
             facts: 0,
@@ -355,6 +360,13 @@ impl<S: EventSink> Core<S> {
         for followed in open {
             self.close(followed.connection);
             self.dispatch();
+        }
+        let (names, neighbours) = self.questions.at_end(self.now);
+        for unresolved in names {
+            self.on_fact(Fact::Unresolved(unresolved));
+        }
+        for neighbour in neighbours {
+            self.on_fact(Fact::NoNeighbour(neighbour));
         }
         self.on_fact(Fact::End);
         let mut out = std::mem::take(&mut self.conclusions);
@@ -514,13 +526,36 @@ impl<S: EventSink> Core<S> {
 
     #[cold] // beside segments
     fn on_names(&mut self, frame: &Frame<'_>, datagram: &UdpDatagram<'_>) {
-        let all = names::resolved(datagram);
+        for unresolved in self.questions.overdue(datagram.at) {
+            self.on_fact(Fact::Unresolved(unresolved));
+        }
+        let (all, unresolved) = match names::read(datagram) {
+            None => return,
+            Some(NameMessage::Question(question, id)) => {
+                self.questions.on_question(question, id);
+                return;
+            }
+            Some(NameMessage::Answer { id, resolved, unresolved }) => {
+                let question = self.questions.on_answer(datagram.dst.ip.to_canonical(), id);
+                let unresolved = unresolved.map(|it| Unresolved {
+                    question: question
+                        .filter(|question| question.name == it.question.name)
+                        .unwrap_or(it.question),
+                    ..it
+                });
+                (resolved.into_iter().collect(), unresolved)
+            }
+            Some(NameMessage::Announced(all)) => (all, None),
+        };
         if let (Some(evidence), Some(first)) = (&mut self.evidence, all.first()) {
             let ips = all.iter().flat_map(|it| it.ips.iter().copied()).collect();
             evidence.on_names(frame, first.client, ips);
         }
         for resolved in all {
             self.on_fact(Fact::Resolved(resolved));
+        }
+        if let Some(unresolved) = unresolved {
+            self.on_fact(Fact::Unresolved(unresolved));
         }
     }
 

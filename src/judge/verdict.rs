@@ -221,6 +221,12 @@ pub(crate) fn judge_related(seen: &Observation, related: RelatedFacts) -> Verdic
     let mut evaluation = Evaluation { seen, related: &related, alert: None };
     evaluation.alert = tls::alert(seen, evaluation.judged_close());
     let mut verdict = evaluation.verdict();
+    let is_failure = verdict.outcome.is_failure();
+    if is_failure && seen.at == Timestamp::default() && verdict.confidence == Confidence::Likely {
+        // Without times, a close at once looks like one after a long silence.
+        verdict.confidence = Confidence::Possible;
+        verdict = verdict.not_excluding(&["another cause, since the packets have no times"]);
+    }
     verdict.tls_alert = evaluation.alert;
     evaluation.add_dialed_host(&mut verdict);
     verdict.refuser = match verdict.detected_by {
@@ -362,12 +368,26 @@ impl Evaluation<'_> {
             return Verdict::incomplete();
         }
         let last = self.seen.tcp.sides.initiator.last_bytes.unwrap_or(close.mark.at);
-        if close.mark.at.since(last) >= SILENCE {
+        // A node without TLS waits for the rest of a message until its setup time is over.
+        let least = if by == Role::Acceptor { ACCEPTOR_WAITS } else { SILENCE };
+        if close.mark.at.since(last) >= least {
             Verdict::likely(Outcome::TlsMismatch).not_excluding(&["the acceptor hung"])
+        } else if by == Role::Initiator {
+            // A node drops its dial for one of its peer's that began at the same time, and inside TLS names and status
+            // are not seen. Nothing that the acceptor did can be the reason.
+            Verdict::incomplete()
         } else {
+            let options: &[&str] = match by {
+                Role::Acceptor => {
+                    &["the acceptor's own TLS options do not load: a server_ option of \
+                                     -ssl_dist_opt, or the server part of -ssl_dist_optfile"]
+                }
+                Role::Initiator => &[],
+            };
             Verdict::likely(Outcome::Aborted)
                 .by(by)
                 .not_excluding(&["the acceptor does not use TLS", "a proxy without a backend"])
+                .not_excluding(options)
         }
     }
 
@@ -746,6 +766,9 @@ const CROSSING_SHOWS: Duration = Duration::from_secs(1);
 /// A side that does not send the message that is due for this long is silent. Setup times are configurable
 /// (`net_setuptime`, 7 s by default), so a silence need not last 7 s.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// An acceptor without TLS closes after its setup time, 7 s by default: one that closes much earlier has decided to.
+const ACCEPTOR_WAITS: Duration = Duration::from_secs(5);
 
 /// A node closes within microseconds of reading a message that it rejects; the bound leaves room for a busy host.
 const AT_ONCE: Duration = Duration::from_millis(100);
