@@ -224,7 +224,9 @@ fn with_loss(path: &Path, percents: &[usize], seeds: u64) -> Vec<(usize, u64, Ta
         for seed in 0..seeds {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let mut dice = Dice(name.bytes().map(u64::from).sum::<u64>() << 16 | seed << 8);
-            (0..=*percent).for_each(|_| drop(dice.roll(2)));
+            for _ in 0..=*percent {
+                let _ = dice.roll(2);
+            }
             let mut lost = String::new();
             let lesser = story(path, &frames, |frame| {
                 let is_kept = dice.roll(1000) >= *percent * 10;
