@@ -38,6 +38,20 @@ pub struct Detection {
     pub severity_if_solved: Option<Severity>,
     /// When the problem last showed, if that is not the last packet of the fact that the rule was given.
     pub shown_at: Option<Timestamp>,
+    /// What it does if its incident has begun.
+    pub if_known: IfKnown,
+}
+
+/// What a detection does if its incident has begun.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum IfKnown {
+    /// It is counted as a repeat.
+    #[default]
+    Counts,
+    /// It is counted, and its text replaces that of the finding, because more is known now.
+    Rewrites,
+    /// It is no occurrence of its own: its text replaces that of the finding. Without an incident it does nothing.
+    RewritesOnly,
 }
 
 impl Detection {
@@ -58,6 +72,7 @@ impl Detection {
             ended_by: EndedBy::NodesConnect,
             severity_if_solved: None,
             shown_at: None,
+            if_known: IfKnown::Counts,
         }
     }
 
@@ -75,6 +90,7 @@ impl Detection {
             evidence: self.evidence,
             not_excluded: self.not_excluded,
             logged_by: self.logged_by,
+            revision: None,
             evidence_file: None,
         }
     }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::Detection;
 use super::ending::{Ending, Happened};
+use super::finding::ordinal;
+use super::{Detection, IfKnown};
 use crate::judge::JudgedConnection;
 use crate::limits::{Limits, remember};
 use crate::observe::{EpmdObservation, Settled, short_id};
@@ -72,6 +73,8 @@ pub(super) struct Incidents {
     by_ending: HashMap<Ending, Vec<(Key, u64)>, RandomState>,
     /// What happened last and when that was known, for problems that are detected later than they were over.
     happened: VecDeque<(Timestamp, Happened)>,
+    /// How many findings had each title.
+    titles: HashMap<String, u32, RandomState>,
     /// Limit of reported findings for each rule.
     rate_limits: HashMap<&'static str, RateLimit, RandomState>,
     /// Incidents that were forgotten, by their state then and their severity.
@@ -121,6 +124,8 @@ struct Ongoing {
     changes: u32,
     /// State and count in the last record.
     written: (IncidentState, u64),
+    /// How often its finding was written after the first time.
+    revisions: u32,
 }
 
 /// Detections of one incident that the same events end.
@@ -196,6 +201,7 @@ impl Incidents {
             solved: VecDeque::new(),
             by_ending: HashMap::default(),
             happened: VecDeque::new(),
+            titles: HashMap::default(),
             rate_limits: HashMap::default(),
             forgotten: Problems::default(),
             max_reported: limits.findings,
@@ -222,36 +228,36 @@ impl Incidents {
     }
 
     /// Reports a new detection as a finding, and counts a repeated one. Returns the ID of the incident that it
-    /// belongs to.
+    /// belongs to, if any.
     pub(super) fn on_detection(
         &mut self,
         mut finding: Detection,
         context: &ReportContext<'_>,
         out: &mut Vec<Event>,
-    ) -> Arc<str> {
+    ) -> Option<Arc<str>> {
         let key = (finding.rule, finding.parties.clone());
         let shown_at = finding.shown_at.unwrap_or(context.shown_at);
         let ended_by = std::mem::take(&mut finding.ended_by);
         let endings = ended_by.endings(&finding.nodes, finding.severity);
+        if finding.if_known == IfKnown::RewritesOnly {
+            self.rewrite(&key, finding, context, out);
+            return None;
+        }
         if let Some(id) = self.repeated(&key, &finding, &endings, (context, shown_at), out) {
-            return id;
+            if finding.if_known == IfKnown::Rewrites {
+                self.rewrite(&key, finding, context, out);
+            }
+            return Some(id);
         }
         if let Some(id) = self.rate_limited(&finding, context, out) {
-            return id;
+            return Some(id);
         }
         if self.known.len() >= self.capacity {
             self.evict(context.at, out);
         }
         self.begun += 1;
-        // A problem that is only possible must not raise an alarm.
-        if finding.confidence == Confidence::Possible {
-            finding.severity = finding.severity.min(Severity::Low);
-        }
-        let own = context.settled.map(|settled| &settled.connection.session_id);
-        for evidence in &mut finding.evidence {
-            let session_id = evidence.session_id.take();
-            evidence.session_id = session_id.filter(|id| own != Some(id));
-        }
+        prepare(&mut finding, context);
+        self.make_title_unique(&mut finding.title);
         let id = short_id(&format!("{},{},{}", finding.rule, finding.parties, context.at));
         let incident = Incident {
             nodes: finding.nodes.clone(),
@@ -271,13 +277,56 @@ impl Incidents {
             severity_if_solved,
             changes: 0,
             written: (IncidentState::Open, 1),
+            revisions: 0,
         };
         self.known.insert(key.clone(), ongoing);
         let input = only_input(&finding);
         let finding = Box::new(finding.into_finding(Arc::clone(&id)));
         out.push(context.event(input, Body::Finding { finding }));
         self.wait(&key, endings, (context, shown_at), out);
-        id
+        Some(id)
+    }
+
+    /// Writes the finding of a known incident anew, with this text and severity.
+    fn rewrite(
+        &mut self,
+        key: &Key,
+        mut finding: Detection,
+        context: &ReportContext<'_>,
+        out: &mut Vec<Event>,
+    ) {
+        let Some(ongoing) = self.known.get_mut(key).filter(|it| it.revisions < MAX_REVISIONS)
+        else {
+            return;
+        };
+        prepare(&mut finding, context);
+        ongoing.revisions += 1;
+        ongoing.severity = finding.severity;
+        ongoing.severity_if_solved =
+            finding.severity_if_solved.unwrap_or(finding.severity).min(finding.severity);
+        ongoing.incident.severity = match ongoing.incident.state {
+            IncidentState::Solved => ongoing.severity_if_solved,
+            IncidentState::Open | IncidentState::Unknown => ongoing.severity,
+        };
+        let (id, revision) = (Arc::clone(&ongoing.incident.incident_id), ongoing.revisions);
+        let input = only_input(&finding);
+        let mut finding = Box::new(finding.into_finding(id));
+        finding.revision = Some(revision);
+        out.push(context.event(input, Body::Finding { finding }));
+    }
+
+    /// Changes a title that another finding has: two problems with one title cannot be distinguished.
+    fn make_title_unique(&mut self, title: &mut String) {
+        if self.titles.len() >= MAX_TITLES {
+            self.titles.clear();
+        }
+        let count = self.titles.entry(title.clone()).or_default();
+        *count += 1;
+        match *count {
+            1 => {}
+            2 => title.push_str(", again"),
+            n => *title = format!("{title}, for the {} time", ordinal(n.into())),
+        }
     }
 
     /// Counts a detection of a known incident, which it may reopen. Returns the ID of the incident; `None` if the
@@ -524,6 +573,19 @@ impl Incidents {
     }
 }
 
+/// Prepares a detection for the event of this fact.
+fn prepare(finding: &mut Detection, context: &ReportContext<'_>) {
+    // A problem that is only possible must not raise an alarm.
+    if finding.confidence == Confidence::Possible {
+        finding.severity = finding.severity.min(Severity::Low);
+    }
+    let own = context.settled.map(|settled| &settled.connection.session_id);
+    for evidence in &mut finding.evidence {
+        let session_id = evidence.session_id.take();
+        evidence.session_id = session_id.filter(|id| own != Some(id));
+    }
+}
+
 /// The incident that a detection begins, without its nodes.
 const fn incident_of(
     finding: &Detection,
@@ -582,6 +644,12 @@ const MAX_CHANGES: u32 = 100;
 /// Events that are kept for problems that are detected later than they were over. Most are detected within
 /// [`Limits::syn_wait`].
 const MAX_HAPPENED: usize = 1024;
+
+/// Maximum of times that the finding of one incident is written after the first time.
+const MAX_REVISIONS: u32 = 32;
+
+/// Maximum of titles that are compared: a run with more findings is not read title by title.
+const MAX_TITLES: usize = 16_384;
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@
 //! sentences.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Problem;
@@ -53,6 +53,8 @@ pub(super) struct RunSummary {
     notes: u64,
     /// The worst titles, the worst first; at most [`MAX_TITLES`].
     titles: Vec<Title>,
+    /// Rule, severity and title of each finding by its incident; at most [`MAX_NAMES`].
+    written: HashMap<Arc<str>, (&'static str, Severity, String)>,
     /// Connections that were established and had a problem later.
     lost: u64,
     /// The incidents of those; at most [`MAX_NAMES`].
@@ -80,11 +82,18 @@ impl RunSummary {
     }
 
     pub(super) fn on_finding(&mut self, problem: &Problem) {
+        let finding = &problem.finding;
+        if finding.revision.is_some() {
+            self.forget(&finding.incident_id);
+        }
+        let known = (finding.rule, finding.severity, finding.title.clone());
+        if self.written.len() < MAX_NAMES {
+            self.written.insert(Arc::clone(&finding.incident_id), known);
+        }
         if !problem.is_problem() {
             self.notes += 1;
             return;
         }
-        let finding = &problem.finding;
         *self.problems.entry(finding.rule).or_default() += 1;
         match self.titles.iter_mut().find(|title| title.text == finding.title) {
             Some(title) => title.count += 1,
@@ -96,12 +105,29 @@ impl RunSummary {
         }
         self.titles.sort_by_key(|title| Reverse(title.severity));
         self.titles.truncate(MAX_TITLES);
-        if problem.was_connected() {
+        if problem.was_connected() && finding.revision.is_none() {
             self.lost += 1;
             if self.lost_incidents.len() < MAX_NAMES {
                 self.lost_incidents.insert(Arc::clone(&finding.incident_id));
             }
         }
+    }
+
+    /// Forgets what was written of an incident, because it is written anew.
+    fn forget(&mut self, incident_id: &str) {
+        let Some((rule, severity, text)) = self.written.remove(incident_id) else { return };
+        if severity == Severity::Info {
+            self.notes = self.notes.saturating_sub(1);
+            return;
+        }
+        if let Some(count) = self.problems.get_mut(rule) {
+            *count = count.saturating_sub(1);
+        }
+        self.problems.retain(|_, count| *count > 0);
+        if let Some(title) = self.titles.iter_mut().find(|title| title.text == text) {
+            title.count = title.count.saturating_sub(1);
+        }
+        self.titles.retain(|title| title.count > 0);
     }
 
     pub(super) fn on_incident(&mut self, incident: &Incident) {
