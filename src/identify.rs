@@ -3,8 +3,10 @@
 //! In: bytes at the start of a segment. Out: a verdict. Ports are not considered: where a port is known to be a node's,
 //! this question does not come up.
 
+use crate::wire::epmd::{self, Request};
 use crate::wire::handshake::{self, HandshakeMessage, Status};
 use crate::wire::header::{Credible, credible_frame};
+use crate::wire::proxy::{ProxyStart, proxy_header};
 use crate::wire::{Cut, DistFlags, decode, framing};
 
 /// How well bytes fit a protocol.
@@ -23,7 +25,7 @@ pub enum PayloadMatch {
 /// Whether a segment with this payload may belong to a distribution connection on an unknown port.
 pub fn distribution(front: &[u8]) -> PayloadMatch {
     if is_no_beginning(front) {
-        return PayloadMatch::No;
+        return behind_proxy_header(front);
     }
     match handshake_start(front) {
         PayloadMatch::No => match credible_frame(front) {
@@ -33,6 +35,21 @@ pub fn distribution(front: &[u8]) -> PayloadMatch {
         },
         verdict => verdict,
     }
+}
+
+/// Whether a handshake may begin behind a PROXY protocol header at the front.
+fn behind_proxy_header(front: &[u8]) -> PayloadMatch {
+    match proxy_header(front) {
+        ProxyStart::No => PayloadMatch::No,
+        ProxyStart::CutShort => PayloadMatch::Unsure,
+        ProxyStart::Header(_, used) => handshake_start(front.get(used..).unwrap_or_default()),
+    }
+}
+
+/// Whether a payload may begin with a PROXY protocol header: nearly no payload passes.
+#[inline]
+pub fn may_be_proxy_header(front: &[u8]) -> bool {
+    front.starts_with(b"PROXY ") || front.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
 }
 
 /// The fast exit of [`distribution`] for nearly all payloads: their first four bytes exceed the length of any
@@ -113,6 +130,37 @@ fn makes_sense(message: &HandshakeMessage<'_>) -> bool {
     }
 }
 
+/// Whether a whole request to EPMD begins a stream on an unknown port: a look-up or a registration whose lengths fit and
+/// whose name is printable. EPMD listens on another port with `ERL_EPMD_PORT`, and only its reply confirms it.
+#[inline]
+pub fn is_epmd_request(front: &[u8]) -> bool {
+    matches!(front, [_, _, b'z' | b'x', ..]) && is_whole_request(front)
+}
+
+#[inline(never)]
+fn is_whole_request(front: &[u8]) -> bool {
+    let Cut::Message { body, used } = framing::cut_packet2(front) else { return false };
+    if used != front.len() {
+        return false;
+    }
+    let is_name = |name: &[u8]| {
+        let text = std::str::from_utf8(name);
+        (1..=MAX_ALIVE_NAME).contains(&name.len())
+            && text.is_ok_and(|text| !text.chars().any(char::is_control))
+    };
+    match decode(body, epmd::request) {
+        Ok(Request::PortPlease2Req { name }) => is_name(name),
+        Ok(Request::Alive2Req(node)) => {
+            let is_known_kind = matches!(node.node_type.0, b'M' | b'H' | b'h' | b'n');
+            is_name(node.name) && is_known_kind && node.protocol == 0 && node.lowest_version >= 5
+        }
+        _ => false,
+    }
+}
+
+/// Characters of an alive name that EPMD registers have at most four bytes each, and their number is at most 255.
+const MAX_ALIVE_NAME: usize = 255 * 4;
+
 /// A description of the first bytes of a stream that is not one of Erlang.
 pub fn looks_like(bytes: &[u8]) -> &'static str {
     const SIGNS: [(&[u8], &str); 14] = [
@@ -174,6 +222,40 @@ mod tests {
         for other in others {
             assert_eq!(distribution(other), PayloadMatch::No, "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_request_to_epmd_is_recognised_whole_and_by_its_lengths() {
+        let register = b"\0\x0ex\x23\x8cM\0\0\x06\0\x05\0\x01b\0\0";
+        for request in [&register[..], b"\0\x02zb", "\0\x05zbl\u{e9}".as_bytes()] {
+            assert!(is_epmd_request(request), "{request:?}");
+            for cut in 0..request.len() {
+                assert!(!is_epmd_request(&request[..cut]), "{cut}");
+            }
+            let verdict = distribution(request);
+            assert!(matches!(verdict, PayloadMatch::No | PayloadMatch::Unsure), "{verdict:?}");
+        }
+        let others: [&[u8]; 6] = [
+            b"\0\x02zbb",
+            b"\0\x01z",
+            b"\0\x03z\x01\x02",
+            b"\0\x1cz\x34\x01\x00\x00\x01\0\0\0\0\0\0\x03www\x04test\0\0\x01\0\x01", // DNS over TCP
+            b"\0\x01n",
+            b"\0\x0ex\x23\x8cQ\0\0\x06\0\x05\0\x01b\0\0",
+        ];
+        for other in others {
+            assert!(!is_epmd_request(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_handshake_may_begin_behind_a_proxy_header() {
+        let header = b"PROXY TCP4 10.0.0.1 10.0.0.3 40000 9100\r\n";
+        assert_eq!(distribution(&[header, SEND_NAME].concat()), PayloadMatch::Certain);
+        assert_eq!(distribution(header), PayloadMatch::Unsure);
+        assert_eq!(distribution(&header[..20]), PayloadMatch::Unsure);
+        assert_eq!(distribution(&[header, &b"GET / HTTP/1.1\r\n"[..]].concat()), PayloadMatch::No);
+        assert!(may_be_proxy_header(header) && !may_be_proxy_header(b"POST / HTTP/1.1\r\n"));
     }
 
     #[test]

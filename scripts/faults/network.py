@@ -80,6 +80,12 @@ def ip(commands, family=4):
         raise Failed(f"ip: {run.stderr.strip()}: {commands}")
 
 
+def nft(rules):
+    run = subprocess.run(["nft", "-f", "-"], input=rules, text=True, capture_output=True)
+    if run.returncode:
+        raise Failed(f"nft: {run.stderr.strip()}: {rules}")
+
+
 class Namespace:
     def __init__(self):
         if libc.unshare(CLONE_NEWNET):
@@ -95,6 +101,16 @@ class Namespace:
     def __exit__(self, *_):
         setns(outside)
 
+    def end_all(self):
+        """Ends what is left in here: some programs start a daemon, such as EPMD."""
+        own = os.fstat(self.descriptor).st_ino
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if os.stat(process / "ns/net").st_ino == own:
+                    os.kill(int(process.name), signal.SIGKILL)
+            except OSError:
+                continue  # It has ended, or ends.
+
     def set(self, key, value):
         with self:
             Path("/proc/sys/net", key).write_text(str(value))
@@ -107,7 +123,8 @@ class Host(Namespace):
         super().__init__()
         self.testbed, self.name, self.address = testbed, name, address
         self.family = 6 if ":" in address else 4
-        self.epmd = None
+        self.epmd, self.aliases, self.resolver = None, {}, None
+        self.knows_itself_alone = False
         if self.family == 4:
             self.set("ipv6/conf/all/disable_ipv6", 1)
 
@@ -118,9 +135,9 @@ class Host(Namespace):
             until(self.listens, "epmd listens")
         return self
 
-    def listens(self):
+    def listens(self, port=EPMD_PORT):
         table = "tcp6" if self.family == 6 else "tcp"
-        listening = f":{EPMD_PORT:04X} {'0' * (32 if self.family == 6 else 8)}:0000 0A"
+        listening = f":{port:04X} {'0' * (32 if self.family == 6 else 8)}:0000 0A"
         return listening in Path(f"/proc/thread-self/net/{table}").read_text()
 
     def ask(self, alive, address=None):
@@ -152,6 +169,37 @@ class Host(Namespace):
         with self:
             ip("rule del pref 5\n", self.family)
 
+    def filter(self, *rules, hook="input"):
+        """What nftables does with what comes in from now on (or goes out), until `pass_all`."""
+        with self:
+            nft(f"table inet scene {{ chain {hook} {{ type filter hook {hook} priority 0;\n" +
+                "\n".join(rules) + "\n}\n}\n")
+
+    def pass_all(self):
+        with self:
+            nft("delete table inet scene\n")
+
+    def single_segments(self):
+        """What is sent has one segment in each packet, as on a network card without offloading."""
+        with self:
+            ip("link set out0 gso_max_segs 1\n")
+
+    def run(self, command, environment, folder, output):
+        """Starts a program that sees this host's name, table of hosts and name server as a machine's own."""
+        hosts, resolver = Path(folder, "hosts"), Path(folder, "resolv.conf")
+        hosts_known = [self] if self.knows_itself_alone else self.testbed.hosts
+        known = {host.name: host.address for host in hosts_known} | self.aliases
+        lines = [f"{self.loopback} localhost"]
+        lines += [f"{address} {name} {name.split('.')[0]}" for name, address in known.items() if address]
+        hosts.write_text("\n".join(lines) + "\n")
+        resolver.write_text(f"nameserver {self.resolver or self.loopback}\noptions timeout:2 attempts:2\n")
+        enter = ("hostname \"$1\" && mount --bind \"$2\" /etc/hosts && mount --bind \"$3\" /etc/resolv.conf && "
+                 "shift 3 && exec \"$@\"")
+        wrapper = ["unshare", "--uts", "--mount", "sh", "-c", enter, "sh", self.name, hosts, resolver]
+        with self:
+            return self.testbed.start([*wrapper, *command], cwd=folder, env=environment, stdout=output,
+                                      stderr=subprocess.STDOUT)
+
     def cable(self, state):
         if self.family == 6:
             self.set("ipv6/conf/out0/keep_addr_on_down", 1)
@@ -168,6 +216,13 @@ class Process:
     def signal(self, number):
         if self.process.poll() is None:
             self.process.send_signal(number)
+
+    def end(self):
+        """With all that it has started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
     def freeze(self):
         self.signal(signal.SIGSTOP)
@@ -307,6 +362,8 @@ class Testbed:
             ip("link add br0 type bridge\nlink set br0 up\n")
 
     def start(self, command, **options):
+        if stopping.is_set():
+            raise Failed("stopped")
         for stream in ("stdin", "stdout", "stderr"):
             options.setdefault(stream, subprocess.DEVNULL)
         process = Process(subprocess.Popen(command, start_new_session=True, **options))
@@ -388,7 +445,7 @@ class Testbed:
 
     def abort(self):
         for process in self.started:
-            process.signal(signal.SIGKILL)
+            process.end()
 
     def close(self):
         self.abort()
@@ -398,4 +455,5 @@ class Testbed:
             self.wire_cut.set()
             self.wire.join()
         for namespace in [self.hub, *self.hosts]:
+            namespace.end_all()
             os.close(namespace.descriptor)

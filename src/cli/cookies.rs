@@ -87,6 +87,26 @@ impl CookieError {
     }
 }
 
+/// Something in a cookie file that is allowed and most likely a mistake. Shows the position, and nothing of the text.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum CookieWarning {
+    #[error(
+        "line {line} of {file} has quotes around its cookie; they are taken as part of the cookie"
+    )]
+    Quotes { file: String, line: usize },
+    #[error(
+        "line {line} of {file} has a blank before or after its cookie; it is taken as part of the cookie"
+    )]
+    Blank { file: String, line: usize },
+    #[error(
+        "line {line} of {file} has no tab and is taken as one cookie; if it has a label, put a tab between \
+         label and cookie"
+    )]
+    NoTab { file: String, line: usize },
+    #[error("{more} more lines of cookie files look like mistakes")]
+    More { more: usize },
+}
+
 /// Reads all candidates.
 ///
 /// # Errors
@@ -96,7 +116,7 @@ impl CookieError {
 pub(super) fn load(
     sources: &CookieSources<'_>,
     limits: &Limits,
-) -> Result<CandidateCookies, CookieError> {
+) -> Result<(CandidateCookies, Vec<CookieWarning>), CookieError> {
     let mut candidates = CookieCandidates::new(limits.cookies);
     for (path, number) in sources.files.iter().zip(1..) {
         let name = short_name(path, sources.files);
@@ -116,8 +136,16 @@ pub(super) fn load(
         let path = Path::new(&home).join(".erlang.cookie");
         candidates.add_home(&read_bounded(&path, limits.cookie_file)?)?;
     }
-    Ok(candidates.cookies)
+    let CookieCandidates { cookies, mut warnings, .. } = candidates;
+    if let more @ 1.. = warnings.len().saturating_sub(MAX_WARNINGS) {
+        warnings.truncate(MAX_WARNINGS);
+        warnings.push(CookieWarning::More { more });
+    }
+    Ok((cookies, warnings))
 }
+
+/// Lines that are warned of one by one.
+const MAX_WARNINGS: usize = 8;
 
 /// The cookies read so far, and how many there may be.
 struct CookieCandidates {
@@ -125,11 +153,18 @@ struct CookieCandidates {
     max: usize,
     /// Labels in use; each belongs to one cookie.
     labels: HashSet<String>,
+    /// What looks like a mistake, in the order of the files.
+    warnings: Vec<CookieWarning>,
 }
 
 impl CookieCandidates {
     fn new(max: usize) -> Self {
-        Self { cookies: CandidateCookies::default(), max, labels: HashSet::new() }
+        Self {
+            cookies: CandidateCookies::default(),
+            max,
+            labels: HashSet::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// Adds a file of cookies, one a line, as `LABEL<TAB>COOKIE` or `COOKIE` alone. Labels and errors
@@ -149,6 +184,7 @@ impl CookieCandidates {
             if cookie.is_empty() || !cookie.iter().all(is_allowed) {
                 return Err(CookieError::Character { file: file(), line });
             }
+            self.warnings.extend(suspect(name, line, bytes, cookie));
             if !self.add(label, cookie)? {
                 return Err(CookieError::SameLabel { file: file(), line });
             }
@@ -180,6 +216,9 @@ impl CookieCandidates {
         if !cookie.iter().all(is_allowed) {
             return Err(CookieError::Character { file: file(), line });
         }
+        // No label belongs into this file.
+        let warning = suspect(&file(), line, cookie, cookie);
+        self.warnings.extend(warning.filter(|it| !matches!(it, CookieWarning::NoTab { .. })));
         self.add("home".to_owned(), cookie).map(drop)
     }
 
@@ -192,6 +231,23 @@ impl CookieCandidates {
         }
         Ok(self.cookies.len() == before || self.labels.insert(label))
     }
+}
+
+/// What looks like a mistake in a line with this cookie.
+fn suspect(file: &str, line: usize, bytes: &[u8], cookie: &[u8]) -> Option<CookieWarning> {
+    let file = file.to_owned();
+    let is_quoted = |quote: u8| {
+        cookie.len() > 1 && cookie.first() == Some(&quote) && cookie.last() == Some(&quote)
+    };
+    if cookie.trim_ascii().len() < cookie.len() {
+        return Some(CookieWarning::Blank { file, line });
+    }
+    if b"\"'`".iter().any(|quote| is_quoted(*quote)) {
+        return Some(CookieWarning::Quotes { file, line });
+    }
+    let has_label = bytes.len() > cookie.len();
+    let has_blank = cookie.contains(&b' ') || cookie.windows(2).any(|pair| pair == b"\\t");
+    (!has_label && has_blank).then_some(CookieWarning::NoTab { file, line })
 }
 
 /// The lines that are not empty, with their numbers.
@@ -303,6 +359,37 @@ mod tests {
         let error = labels(b"KQXVWZSECRETCOOKIEAB\tprod\n").unwrap_err();
         assert!(matches!(error, CookieError::Label { line: 1, .. }), "{error}");
         assert!(!format!("{error} {error:?}").contains("KQXV"));
+    }
+
+    #[test]
+    fn probable_mistakes_are_warned_of_by_line_and_the_cookie_is_taken_as_it_is() {
+        use CookieWarning::{Blank, NoTab, Quotes};
+        let file = || "c".to_owned();
+        let (quotes, blank, no_tab) = (
+            |line| Quotes { file: file(), line },
+            |line| Blank { file: file(), line },
+            |line| NoTab { file: file(), line },
+        );
+        for (text, expected) in [
+            (&b"S3CR3T\nprod\tS3CR3T2\n"[..], vec![]),
+            (b"ok\n\"S3CR3T\"\n'S3CR3T2'\n", vec![quotes(2), quotes(3)]),
+            (b"prod\t\"S3CR3T\"\n", vec![quotes(1)]),
+            (b"S3CR3T \r\n S3CR3T\nprod\t S3CR3T2\n", vec![blank(1), blank(2), blank(3)]),
+            (b"prod S3CR3T\nprod\\tS3CR3T\nlabel\tS3 CR3T\n", vec![no_tab(1), no_tab(2)]),
+            (b"\"\n", vec![]),
+        ] {
+            let mut candidates = CookieCandidates::new(9);
+            candidates.add_file("c", text).unwrap();
+            assert_eq!(candidates.warnings, expected);
+            let printed: Vec<_> = expected.iter().map(|it| format!("{it} {it:?}")).collect();
+            assert!(!printed.concat().contains("S3CR3T"));
+        }
+        let mut home = CookieCandidates::new(9);
+        home.add_home(b"S3CR3T \n").unwrap();
+        assert!(matches!(&home.warnings[..], [Blank { line: 1, .. }]));
+        let mut home = CookieCandidates::new(9);
+        home.add_home(b"S3 CR3T\n").unwrap();
+        assert_eq!(home.warnings, []);
     }
 
     #[test]

@@ -442,7 +442,8 @@ fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<Config, Error> {
     let limits = Limits::default();
     let sources =
         CookieSources { files: &args.cookie_file, typed: &args.cookie, use_home: args.home_cookie };
-    let cookies = cookies::load(&sources, &limits)?;
+    let (cookies, suspect) = cookies::load(&sources, &limits)?;
+    suspect.iter().for_each(|warning| warnings.warn(warning));
     if !args.cookie.is_empty() {
         warnings.warn(
             &"other users of this machine can see a cookie given with --cookie; --cookie-file \

@@ -126,7 +126,9 @@ impl Rule for CookieGuessing {
         reported.sort_unstable_by_key(|(key, _)| *key);
         for ((from, end), ReportedGuess { mut found, refused, .. }) in reported {
             let guess = known.guesses().guess(from, end);
-            let Some(guess) = guess.filter(|guess| guess.refused > refused) else { continue };
+            // Further refusals alone are counted by the incident.
+            let has_news = |guess: &Guess| guess.accepted.is_some() && guess.refused > refused;
+            let Some(guess) = guess.filter(has_news) else { continue };
             let node = found.nodes.first();
             let node = node.map_or_else(|| address(end.ip, end.port), ToString::to_string);
             write_guess(&mut found, &guess, (from, place(known, from)), &node);
@@ -332,7 +334,7 @@ mod tests {
         let mismatches = || findings.iter().filter(|finding| finding.rule == "cookie-mismatch");
         assert!(mismatches().map(|it| it.severity).eq([Severity::Info]), "a part of the guessing");
         let guess = findings.iter().find(|finding| finding.rule == "cookie-guessing").unwrap();
-        let title = "a client at 10.0.0.1 is guessing the cookie of b@h2: 200 guesses in 3.9 s";
+        let title = "a client at 10.0.0.1 is guessing the cookie of b@h2: 32 guesses in 620 ms";
         assert_eq!(guess.title, title);
         assert_eq!(guess.severity, Severity::Critical);
         let frames: Vec<_> = guess.evidence.iter().map(|shown| shown.frame.number).collect();

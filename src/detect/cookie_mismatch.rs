@@ -420,6 +420,8 @@ fn part_of_guessing(it: &mut Disagreement) -> Option<Detection> {
             found.explanation
         ),
         remedy: vec!["See the finding of the rule cookie-guessing.".to_owned()],
+        // What guesses is a client and no node.
+        nodes: found.nodes.last().cloned().into_iter().collect(),
         if_known: IfKnown::RewritesOnly,
         parties: it.parties.clone(),
         evidence: it.evidence.clone(),

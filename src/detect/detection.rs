@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{EndedBy, RuleDoc};
-use crate::observe::Role;
+use crate::observe::{Role, Settled};
 use crate::record::{Confidence, Evidence, Finding, Severity};
 use crate::time::Timestamp;
 
@@ -38,6 +38,8 @@ pub struct Detection {
     pub severity_if_solved: Option<Severity>,
     /// When the problem last showed, if that is not the last packet of the fact that the rule was given.
     pub shown_at: Option<Timestamp>,
+    /// The fact that it is about, if it is reported later than the rule was given that fact.
+    pub settled: Option<Settled>,
     /// What it does if its incident has begun.
     pub if_known: IfKnown,
 }
@@ -72,6 +74,7 @@ impl Detection {
             ended_by: EndedBy::NodesConnect,
             severity_if_solved: None,
             shown_at: None,
+            settled: None,
             if_known: IfKnown::Counts,
         }
     }

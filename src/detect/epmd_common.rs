@@ -17,6 +17,18 @@ pub(super) fn server_address(ids: &ConnectionIds) -> String {
     address(ids.dest_ip, ids.dest_port)
 }
 
+/// The command that lists the names of the EPMD on this port of the own host.
+pub(super) fn names_command(port: u16) -> String {
+    if port == REGISTERED_PORT {
+        "epmd -names".to_owned()
+    } else {
+        format!("epmd -port {port} -names")
+    }
+}
+
+/// The port of EPMD (IANA), unless `ERL_EPMD_PORT` is set.
+const REGISTERED_PORT: u16 = 4369;
+
 /// Whether EPMD treats the client as a process of its own host. It has done so since R14 for clients with a
 /// loopback address, and for clients with the address that they connected to.
 pub(super) fn is_local(ids: &ConnectionIds) -> bool {
@@ -92,6 +104,20 @@ impl Registrations {
     /// The known registration of a name.
     pub(super) fn holder(&self, mapper: Mapper, name: &str) -> Option<&KnownRegistration> {
         self.0.iter().find(|known| known.mapper == mapper && known.name.as_ref() == name)
+    }
+
+    /// The registration of a name with this port over a loopback address, as `input` shows it.
+    pub(super) fn on_loopback(
+        &self,
+        name: &str,
+        port: u16,
+        input: Option<u16>,
+    ) -> Option<&KnownRegistration> {
+        self.0.iter().find(|known| {
+            known.node.is_some_and(|node| node.is_loopback())
+                && (known.name.as_ref(), known.port) == (name, port)
+                && known.mapper.input == input
+        })
     }
 
     /// Records an answer of EPMD. Returns the registration that ended, if its connection closed.

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::finding::{seconds, shown};
-use super::{Detection, EndedBy, Ending, LogLine, Rule, RuleDoc, epmd_common};
+use super::{Detection, EndedBy, Ending, LogLine, Rule, RuleDoc, epmd_common, proxy_header};
 use crate::judge::world::World;
 use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Confidence, Evidence, Missing, Severity, Shows};
@@ -91,9 +91,12 @@ impl Rule for EpmdSilent {
         &mut self,
         settled: &Settled,
         epmd: &EpmdObservation,
-        _: &World,
+        world: &World,
         out: &mut Vec<Detection>,
     ) {
+        if proxy_header::sent_for_request(settled, epmd, world).is_some() {
+            return;
+        }
         let ids = &*settled.connection;
         let Some(silence) = silence(ids, epmd) else { return };
         let server = epmd_common::server_address(ids);

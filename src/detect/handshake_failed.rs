@@ -4,7 +4,7 @@
 //! `handshake-aborted`: one side closed during the handshake, and nothing shows why.
 
 use super::finding::{Sides, closed, finding, seconds, shown};
-use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
+use super::{Detection, LogLine, Rule, RuleDoc, log_lines, proxy_header};
 use crate::judge::world::World;
 use crate::judge::{JudgedConnection, Outcome, Protocol};
 use crate::observe::{CloseKind, MessageKind, Role};
@@ -78,8 +78,8 @@ impl Rule for HandshakeFailed {
         &[TIMEOUT, ABORTED]
     }
 
-    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
-        if !session.is_settled() {
+    fn on_session(&mut self, session: &JudgedConnection, world: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() || proxy_header::sent_for_session(session, world).is_some() {
             return;
         }
         let sides = Sides::of(session);

@@ -13,9 +13,9 @@ use hashbrown::HashMap;
 use super::ending::{Ending, Happened};
 use super::finding::ordinal;
 use super::{Detection, IfKnown};
-use crate::judge::JudgedConnection;
+use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::{Limits, remember};
-use crate::observe::{EpmdObservation, Settled, short_id};
+use crate::observe::{EpmdObservation, Observation, Settled, short_id};
 use crate::packet::FrameRef;
 use crate::record::{
     Anomaly, AnomalyKind, Body, Confidence, Event, Incident, IncidentState, Problems, Severity,
@@ -37,7 +37,13 @@ impl<'a> ReportContext<'a> {
     }
 
     pub(super) fn of_session(it: &'a JudgedConnection) -> Self {
-        let last = it.seen.closed().map_or(it.seen.tcp.last.at, |closed| closed.at);
+        let Observation { tcp, .. } = &*it.seen;
+        let sent = tcp.sides.each().filter_map(|(_, side)| side.last_bytes);
+        let last = match it.outcome() {
+            // A new connection may be there before the end of a broken one is captured.
+            Outcome::Connected => sent.min().unwrap_or(tcp.last.at),
+            _ => it.seen.closed().map_or(tcp.last.at, |closed| closed.at),
+        };
         Self { shown_at: last.min(it.at()), ..Self::of(&it.settled) }
     }
 
@@ -116,8 +122,6 @@ struct Ongoing {
     endings: Vec<Ending>,
     /// True if there were more than [`MAX_WAITS`], so that not all of them are known.
     has_more: bool,
-    /// Severity while it is open.
-    severity: Severity,
     /// Severity once it is solved.
     severity_if_solved: Severity,
     /// Number of records about changes of its state.
@@ -235,6 +239,9 @@ impl Incidents {
         context: &ReportContext<'_>,
         out: &mut Vec<Event>,
     ) -> Option<Arc<str>> {
+        let own_fact = finding.settled.take();
+        let own_context = own_fact.as_ref().map(ReportContext::of);
+        let context = own_context.as_ref().unwrap_or(context);
         let key = (finding.rule, finding.parties.clone());
         let shown_at = finding.shown_at.unwrap_or(context.shown_at);
         let ended_by = std::mem::take(&mut finding.ended_by);
@@ -265,15 +272,14 @@ impl Incidents {
         };
         self.order.push_back((key.clone(), self.begun));
         self.remove_ended_from_order();
-        let severity = finding.severity;
-        let severity_if_solved = finding.severity_if_solved.unwrap_or(severity).min(severity);
+        let severity_if_solved = finding.severity_if_solved.unwrap_or(finding.severity);
+        let severity_if_solved = severity_if_solved.min(finding.severity);
         let ongoing = Ongoing {
             incident,
             number: self.begun,
             waits: Vec::new(),
             endings: Vec::new(),
             has_more: false,
-            severity,
             severity_if_solved,
             changes: 0,
             written: (IncidentState::Open, 1),
@@ -301,12 +307,12 @@ impl Incidents {
         };
         prepare(&mut finding, context);
         ongoing.revisions += 1;
-        ongoing.severity = finding.severity;
+        ongoing.incident.found_severity = finding.severity;
         ongoing.severity_if_solved =
             finding.severity_if_solved.unwrap_or(finding.severity).min(finding.severity);
         ongoing.incident.severity = match ongoing.incident.state {
             IncidentState::Solved => ongoing.severity_if_solved,
-            IncidentState::Open | IncidentState::Unknown => ongoing.severity,
+            IncidentState::Open | IncidentState::Unknown => finding.severity,
         };
         let (id, revision) = (Arc::clone(&ongoing.incident.incident_id), ongoing.revisions);
         let input = only_input(&finding);
@@ -340,7 +346,7 @@ impl Incidents {
         out: &mut Vec<Event>,
     ) -> Option<Arc<str>> {
         let ongoing = self.known.get_mut(key)?;
-        let Ongoing { incident, severity, .. } = ongoing;
+        let incident = &mut ongoing.incident;
         let settled_at = incident.settled_at;
         if settled_at.is_some_and(|at| shown_at.since(at) > REOPENS) {
             self.forget(key);
@@ -359,7 +365,7 @@ impl Incidents {
             return Some(id);
         }
         if settled_at.is_some() {
-            incident.reopen(*severity);
+            incident.reopen();
             out.extend(ongoing.changed().map(|body| context.event(None, body)));
         }
         self.wait(key, endings.to_vec(), (context, shown_at), out);
@@ -597,6 +603,7 @@ const fn incident_of(
         incident_id,
         rule: finding.rule,
         severity: finding.severity,
+        found_severity: finding.severity,
         nodes: Vec::new(),
         count: 1,
         first: at,

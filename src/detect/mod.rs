@@ -5,6 +5,7 @@
 //! One cause gives one finding: each outcome of a connection belongs to one rule.
 
 mod already_connected;
+mod asked_not_dialed;
 mod clear_text;
 mod congested_link;
 mod connection_lost;
@@ -24,6 +25,7 @@ mod epmd_silent;
 mod epmd_unreachable;
 mod finding;
 mod handshake_failed;
+mod held;
 mod incidents;
 mod known_tool;
 pub mod log_lines;
@@ -34,6 +36,7 @@ mod node_not_registered;
 mod node_restarted;
 mod not_allowed;
 mod not_distribution;
+mod proxy_header;
 mod registration_lost;
 mod registration_rejected;
 mod remote_execution;
@@ -97,6 +100,9 @@ pub trait Rule: Send {
     ) {
     }
 
+    /// Receives the time at which the input ends, before [`Self::on_end`] is called.
+    fn on_input_end(&mut self, _now: Timestamp) {}
+
     /// Reports problems that are reported once a run, at the end of the input.
     fn on_end(&mut self, _world: &World, _out: &mut Vec<Detection>) {}
 }
@@ -114,12 +120,14 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<name_in_use::NameInUse>::default(),
     || Box::<tls_mismatch::TlsMismatch>::default(),
     || Box::<tls_failure::TlsFailure>::default(),
+    || Box::<proxy_header::ProxyHeaderFirst>::default(),
     || Box::<node_not_registered::NodeNotRegistered>::default(),
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),
     || Box::<epmd_silent::EpmdSilent>::default(),
     || Box::<registration_rejected::RegistrationRejected>::default(),
     || Box::<registration_lost::RegistrationLost>::default(),
     || Box::<dist_port::DistPort>::default(),
+    || Box::<asked_not_dialed::AskedNotDialed>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
     || Box::<connection_lost::ConnectionLost>::default(),
     || Box::<corrupt_distribution::CorruptDistribution>::default(),
@@ -234,6 +242,7 @@ impl Detector {
     /// Reports problems that are reported once a run, and closes all incidents.
     pub fn finish(&mut self, now: Timestamp, world: &World, out: &mut Vec<Event>) {
         for rule in &mut self.rules {
+            rule.on_input_end(now);
             rule.on_end(world, &mut self.detected);
         }
         self.report(&ReportContext::end_of_run(now), out);

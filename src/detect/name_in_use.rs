@@ -3,11 +3,21 @@
 //! Evidence: ALIVE2_RESP with a result other than 0. EPMD has only one error code: the name may be in use, or may be
 //! invalid by its rules. The name itself shows which; the finding is proven if the owner of the name was seen.
 
-use super::epmd_common::{self, KnownRegistration, Mapper, Registrations, registers};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::epmd_common::{
+    self, KnownRegistration, Mapper, Registrations, registers, with_session_id,
+};
 use super::finding::{seconds, shown};
+use super::held::Held;
 use super::{Detection, LogLine, Rule, RuleDoc};
+use crate::judge::JudgedConnection;
 use crate::judge::world::World;
+use crate::limits::remember;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
+use crate::packet::PacketRef;
 use crate::record::{Confidence, Evidence, Severity, Shows};
 use crate::time::{Timestamp, micros};
 
@@ -51,9 +61,70 @@ const DOC: RuleDoc = RuleDoc {
     ],
 };
 
-#[derive(Default)]
 pub(super) struct NameInUse {
     known: Registrations,
+    /// Registrations that ended, the last one at the end; at most [`REMEMBERED`].
+    left: VecDeque<EndedRegistration>,
+    /// Refusals whose name may become free in the same moment.
+    held: Held<(Mapper, Arc<str>)>,
+}
+
+impl Default for NameInUse {
+    fn default() -> Self {
+        Self { known: Registrations::default(), left: VecDeque::new(), held: Held::new(WAIT) }
+    }
+}
+
+/// A registration whose connection was closed.
+struct EndedRegistration {
+    registration: KnownRegistration,
+    close: PacketRef,
+    session_id: Arc<str>,
+}
+
+impl EndedRegistration {
+    fn is_of(&self, mapper: Mapper, name: &str) -> bool {
+        self.registration.mapper == mapper && *self.registration.name == *name
+    }
+
+    /// The refusal of a name that this registration had until the same moment, if `found` is one.
+    fn freed(&self, found: Detection, settled: &Settled) -> Detection {
+        let Self { registration: KnownRegistration { name, port, .. }, close, session_id } = self;
+        let ids = &settled.connection;
+        let mapper = epmd_common::server_address(ids);
+        let (when, apart) = if close.at > settled.at {
+            ("after", close.at.since(settled.at))
+        } else {
+            ("before", settled.at.since(close.at))
+        };
+        let evidence = shown(
+            Some(*close),
+            Some(Role::Initiator),
+            Shows::Closed("the former registration's connection is closed".into()),
+        );
+        let evidence = evidence.map(|it| Evidence { session_id: Some(session_id.clone()), ..it });
+        Detection {
+            severity: Severity::Low,
+            confidence: Confidence::Proven,
+            title: format!("the name \"{name}\" was taken at {mapper} for a moment, by a node that was leaving"),
+            explanation: format!(
+                "A node at {} asked EPMD at {mapper} to register it as \"{name}\" and was refused, so it does \
+                 not start under that name. The node with port {port} had the name, and closed its \
+                 registration {} ms {when} the refusal. A node that is stopped and started at once does \
+                 this: EPMD gets the new request before it has seen the close.",
+                ids.src_ip,
+                apart.as_micros().div_ceil(1000)
+            ),
+            remedy: vec![
+                format!("Start the node again: \"{name}\" is free now."),
+                "A script that restarts a node should wait until `epmd -names` no longer lists the old one."
+                    .to_owned(),
+            ],
+            evidence: found.evidence.iter().cloned().chain(evidence).collect(),
+            not_excluded: Vec::new(),
+            ..found
+        }
+    }
 }
 
 impl Rule for NameInUse {
@@ -69,7 +140,21 @@ impl Rule for NameInUse {
         out: &mut Vec<Detection>,
     ) {
         let ids = &*settled.connection;
-        self.known.on_epmd(settled, epmd);
+        self.held.release(settled.at, out);
+        if let Some(registration) = self.known.on_epmd(settled, epmd)
+            && let Some(close) = epmd.seen.close
+        {
+            let session_id = Arc::clone(&ids.session_id);
+            let ended = EndedRegistration { registration, close, session_id };
+            while let Some(mut held) = self.held.take(|held| {
+                ended.is_of(held.about.0, &held.about.1)
+                    && close.at <= held.settled.at.after(MOMENT)
+            }) {
+                held.detection = ended.freed(held.detection, &held.settled);
+                out.push(held.at(settled.at));
+            }
+            remember(&mut self.left, ended, REMEMBERED);
+        }
         if epmd.outcome != EpmdOutcome::RegistrationRefused {
             return;
         }
@@ -102,7 +187,7 @@ impl Rule for NameInUse {
             ),
             shown(seen.reply, Some(Role::Acceptor), Shows::Note("registration refused".into())),
         ];
-        out.push(Detection {
+        let found = Detection {
             confidence,
             title: if is_taken {
                 format!("the name \"{name}\" is in use at {mapper}")
@@ -131,9 +216,39 @@ impl Rule for NameInUse {
             not_excluded: not_excluded.map(ToOwned::to_owned).into_iter().collect(),
             logged_by: vec![Role::Initiator],
             ..Detection::new(&DOC)
-        });
+        };
+        let of_name = epmd.name.as_ref().map(|name| (Mapper::of(settled), Arc::clone(name)));
+        let Some(about) = of_name.filter(|_| is_taken) else { return out.push(found) };
+        let just_left = self.left.iter().rev().find(|ended| ended.is_of(about.0, &about.1));
+        let just_left = just_left.filter(|it| settled.at.since(it.close.at) < MOMENT);
+        match (owner, just_left) {
+            (None, Some(ended)) => out.push(ended.freed(found, settled)),
+            // Its registration was seen, and so will be its end.
+            (Some(owner), _) if owner.node.is_some() => {
+                self.held.hold(about, settled, with_session_id(ids, found));
+            }
+            _ => out.push(found),
+        }
+    }
+
+    fn on_session(&mut self, it: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        self.held.release(it.at(), out);
+    }
+
+    fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
+        self.held.release_all(|_| (), out);
     }
 }
+
+/// A registration that ends so shortly before or after a refusal was about to end: a restart stops the old one first, and
+/// the close and the request are on their way together.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// Time within which the close of a registration is reported.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// Maximum of registrations that are remembered after their end.
+const REMEMBERED: usize = 256;
 
 /// The sentence about the node that has the name.
 fn owner_sentence(owner: &KnownRegistration, now: Timestamp) -> String {
@@ -183,7 +298,7 @@ const MAX_BYTES: usize = 1020;
 
 #[cfg(test)]
 mod tests {
-    use super::super::epmd_common::tests::{NODE, epmd, evidence, found};
+    use super::super::epmd_common::tests::{NODE, epmd, evidence, found, mark};
     use super::*;
     use crate::detect::tests::Step;
 
@@ -258,5 +373,43 @@ mod tests {
     fn a_successful_registration_is_no_finding() {
         let again = [answered(EpmdTag::ALIVE2_REQ, "b"), answered(EpmdTag::ALIVE2_REQ, "b")];
         assert!(found::<NameInUse>(&again).is_empty());
+    }
+
+    fn leaves(at: f64) -> Step {
+        let outcome = EpmdOutcome::Unregistered;
+        epmd((NODE, NODE, "old"), (21, at), EpmdTag::ALIVE2_REQ, "b", outcome, |epmd| {
+            epmd.seen.close = Some(mark(21, at));
+            epmd.seen.closed_by = Some(Role::Initiator);
+        })
+    }
+
+    #[test]
+    fn a_holder_that_leaves_in_the_same_moment_is_no_second_node() {
+        let holds = || answered(EpmdTag::ALIVE2_REQ, "b");
+        for steps in [
+            [holds(), refused("b", |_| ()), leaves(9.0001)],
+            [holds(), leaves(8.9999), refused("b", |_| ())],
+        ] {
+            let found = found::<NameInUse>(&steps);
+            let [finding] = &found[..] else { panic!("{found:?}") };
+            assert!(finding.title.ends_with("for a moment, by a node that was leaving"));
+            assert_eq!(finding.severity, Severity::Low);
+            assert!(finding.remedy[0].starts_with("Start the node again"));
+            assert!(finding.evidence.iter().any(|it| it.frame.number == 21));
+        }
+    }
+
+    #[test]
+    fn a_holder_that_stays_or_left_long_ago_is_another_matter() {
+        let holds = || answered(EpmdTag::ALIVE2_REQ, "b");
+        for left in [9.1, 11.0] {
+            let stays = found::<NameInUse>(&[holds(), refused("b", |_| ()), leaves(left)]);
+            assert_eq!(stays.len(), 1);
+            assert_eq!(stays[0].severity, Severity::High);
+        }
+        let long_ago = found::<NameInUse>(&[holds(), leaves(5.0), refused("b", |_| ())]);
+        assert_eq!(long_ago[0].confidence, Confidence::Likely);
+        let other = found::<NameInUse>(&[holds(), refused("c", |_| ()), leaves(9.0001)]);
+        assert!(other[0].title.contains("\"c\" is in use"));
     }
 }

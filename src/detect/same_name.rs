@@ -163,6 +163,7 @@ mod tests {
                 asked: "app".into(),
                 port: 9100,
                 highest_version: 6,
+                forwarded: None,
             });
         })
     }

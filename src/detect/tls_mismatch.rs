@@ -4,7 +4,7 @@
 //! similar case is a node with TLS that hangs.
 
 use super::finding::{Sides, closed, finding, looked_up, shown};
-use super::{Detection, LogLine, Rule, RuleDoc, log_lines};
+use super::{Detection, LogLine, Rule, RuleDoc, log_lines, proxy_header};
 use crate::judge::world::World;
 use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
@@ -52,8 +52,8 @@ impl Rule for TlsMismatch {
         &[DOC]
     }
 
-    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
-        if !session.is_settled() {
+    fn on_session(&mut self, session: &JudgedConnection, world: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() || proxy_header::sent_for_session(session, world).is_some() {
             return;
         }
         if session.outcome() != Outcome::TlsMismatch {

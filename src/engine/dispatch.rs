@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::Core;
 use crate::decode::Endpoint;
 use crate::observe::messages::{FieldKind, MessageEvent};
-use crate::observe::{self, Fact, Recorded, Settled, TriggerCall, TriggerMessage};
+use crate::observe::{self, EpmdObservation, Fact, Recorded, Settled, TriggerCall, TriggerMessage};
 use crate::protocol::{ConnEvent, ConnOutput, FollowReason, MessageDetail};
 use crate::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
 
@@ -89,6 +89,9 @@ impl<S: EventSink> Core<S> {
     pub(super) fn on_fact(&mut self, fact: Fact) {
         let (clock, sequence) = (self.now, self.facts);
         self.facts += 1;
+        if let Fact::Epmd { settled, seen } = &fact {
+            self.learn_epmd(settled, seen);
+        }
         let fact = match &mut self.recorder {
             None => fact,
             Some(recorder) => {
@@ -97,6 +100,11 @@ impl<S: EventSink> Core<S> {
                 recorded.fact
             }
         };
+        if let Fact::Connection { seen, .. } = &fact
+            && !self.config.cookies.is_empty()
+        {
+            self.count_cookies(&seen.handshake.cookies);
+        }
         let mut out = std::mem::take(&mut self.conclusions);
         self.reducer.on_fact(fact, &mut out);
         for event in out.events.drain(..) {
@@ -112,8 +120,21 @@ impl<S: EventSink> Core<S> {
         self.report_limits();
     }
 
+    /// Remembers an EPMD that answered on another port than the configured ones: from here on, connections to it are
+    /// followed whatever becomes of them.
+    fn learn_epmd(&mut self, settled: &Settled, seen: &EpmdObservation) {
+        let ids = &settled.connection;
+        let end = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
+        let is_new = seen.response.is_some()
+            && !self.config.epmd_ports.contains(&end.port)
+            && self.epmd_ends.insert(end);
+        if is_new {
+            self.know_port(end.port);
+        }
+    }
+
     fn report_limits(&mut self) {
-        if !self.forgets && self.node_ports.evictions() > 0 {
+        if !self.forgets && self.node_ports.evictions() + self.epmd_ends.evictions() > 0 {
             self.forgets = true;
             let detail = "more ports of nodes than are remembered: some are forgotten";
             self.report_limit(detail.to_owned());
@@ -165,7 +186,7 @@ impl<S: EventSink> Core<S> {
 
 /// The fact in a message that rules look at; `None` for all others, which are nearly all.
 fn trigger_fact(event: &MessageEvent<'_>) -> Option<Fact> {
-    let MessageEvent { connection, message } = event;
+    let MessageEvent { connection, message, .. } = event;
     let meta = message.meta;
     let trigger = meta.trigger?;
     let text = |kind| message.text(kind).map(Into::into);

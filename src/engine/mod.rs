@@ -9,8 +9,9 @@ mod reduce;
 mod stats;
 mod timers;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 pub use config::{Config, EPMD_PORT};
 use dispatch::Work;
@@ -24,6 +25,7 @@ use crate::decode::{
 use crate::detect::Rule;
 use crate::evidence::{EvidenceCollector, EvidenceSink, Relevance};
 use crate::flow::{Admission, FlowId, FlowKey, FlowTable, Interest, NodePorts, TcpOpening, Triage};
+use crate::identify;
 use crate::memory::MemoryBudget;
 use crate::names;
 use crate::observe::{Fact, Recorded};
@@ -47,6 +49,8 @@ struct Core<S> {
     timers: Timers,
     /// Endpoints at which nodes listen.
     node_ports: NodePorts,
+    /// Endpoints on other ports than [`Config::epmd_ports`] at which an EPMD answered.
+    epmd_ends: NodePorts,
     /// Whether it was reported that endpoints of nodes are forgotten.
     forgets: bool,
     /// Whether it was reported that there is no more memory for messages.
@@ -62,6 +66,10 @@ struct Core<S> {
     /// Up to when the capture is known to have lost packets.
     lost_until: Option<Timestamp>,
     stats: Stats,
+    /// Whether a digest was tested against the candidate cookies.
+    are_cookies_tested: bool,
+    /// Labels of the candidate cookies that fit a digest.
+    used_cookies: HashSet<Arc<str>>,
     /// Latest capture time; the clock of a capture may go back.
     now: Timestamp,
     /// The value of `now` at the last frame.
@@ -128,7 +136,9 @@ impl<S: EventSink> Engine<S> {
     #[inline(never)]
     fn push_overtaking(&mut self, frame: &Frame<'_>, view: TcpView<'_>) {
         let (flow, direction) = view.flow();
-        if !self.core.triage.is_ruled_out(&flow, view.seq(), direction) {
+        if identify::may_be_proxy_header(view.payload())
+            || !self.core.triage.is_ruled_out(&flow, view.seq(), direction)
+        {
             self.push_view(frame, view);
         }
     }
@@ -273,12 +283,15 @@ impl<S: EventSink> Core<S> {
             forgets: false,
             lacks_room: false,
             node_ports: NodePorts::new(config.dist_ports.clone(), config.limits.ports),
+            epmd_ends: NodePorts::new(Vec::new(), config.limits.ports),
             reducer: Reducer::new(&config.limits, config.home_nets.clone()),
             conclusions: Conclusions::default(),
             facts: 0,
             recorder: None,
             lost_until: None,
             stats: Stats::default(),
+            are_cookies_tested: false,
+            used_cookies: HashSet::new(),
             now: Timestamp::default(),
             last: Timestamp::default(),
             clocks: Vec::new(),
@@ -379,8 +392,17 @@ impl<S: EventSink> Core<S> {
                 let opening = self.triage.take_opening(&segment.flow);
                 self.follow(segment, known, opening.as_ref());
             }
-        } else if let Admission::Followed(opening) = self.triage.admit(segment) {
-            self.follow(segment, FollowReason::Maybe, opening.as_ref());
+        } else {
+            match self.triage.admit(segment) {
+                Admission::Ignored => {}
+                Admission::Followed(opening) => {
+                    self.follow(segment, FollowReason::Maybe, opening.as_ref());
+                }
+                Admission::Epmd(opening) => {
+                    let reason = FollowReason::MaybeEpmd(segment.direction);
+                    self.follow(segment, reason, Some(&opening));
+                }
+            }
         }
     }
 
@@ -396,7 +418,9 @@ impl<S: EventSink> Core<S> {
             return None;
         }
         let (src, dst, direction) = (segment.src(), segment.dst(), segment.direction);
-        let epmd = |end: Endpoint| self.config.epmd_ports.contains(&end.port);
+        let epmd = |end: Endpoint| {
+            self.config.epmd_ports.contains(&end.port) || self.epmd_ends.contains(end)
+        };
         let node = |end: Endpoint| self.node_ports.contains(end);
         if epmd(dst) && !(epmd(src) && is_syn_ack(segment)) {
             Some(FollowReason::Epmd(direction))

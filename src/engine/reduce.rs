@@ -78,6 +78,10 @@ impl Reducer {
             Fact::Message { settled, message } => {
                 self.detector.on_message(&settled, &message, &mut out.events);
             }
+            Fact::ProxyHeader { settled, header } => {
+                self.world.on_proxy_header(&settled, &header);
+                self.detector.on_other(&settled);
+            }
             Fact::Resolved(resolved) => self.world.on_resolved(&resolved),
             Fact::ListedName { ip, name } => self.world.on_listed_name(ip, &name),
             // Other runs may go on; the last one is followed by `finish`.

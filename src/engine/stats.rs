@@ -1,12 +1,16 @@
 //! Counting: what the run has read, and what it lacks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
 use crate::capture::Frame;
 use crate::decode::Counters;
+use crate::observe::{CookieTest, PerRole};
 use crate::protocol::Connection;
-use crate::record::{Anomaly, AnomalyKind, Body, EpmdOutcome, Event, EventSink, Stats};
+use crate::record::{
+    Anomaly, AnomalyKind, Body, CookieTests, EpmdOutcome, Event, EventSink, Stats,
+};
 use crate::time::Timestamp;
 
 impl<S: EventSink> Core<S> {
@@ -80,6 +84,7 @@ impl<S: EventSink> Core<S> {
     pub(super) fn stats_now(&self, decoded: &Counters) -> Stats {
         let mut stats = self.stats.clone();
         stats.last = stats.first.map(|_| self.last);
+        stats.cookies = self.cookie_tests();
         stats.problems = self.reducer.problems();
         stats.cut_packets = decoded.cut;
         let fragments = &decoded.fragments;
@@ -98,6 +103,29 @@ impl<S: EventSink> Core<S> {
             && stats.left_out.unwrap_or(0) == 0
             && !stats.anomalies.keys().any(about_input);
         stats
+    }
+
+    /// Notes which candidate cookies fit the digests of a connection.
+    #[cold]
+    pub(super) fn count_cookies(&mut self, tests: &PerRole<CookieTest>) {
+        for (_, test) in tests.each() {
+            self.are_cookies_tested |= *test != CookieTest::Untested;
+            if let Some(label) = test.label() {
+                self.used_cookies.insert(Arc::clone(label));
+            }
+        }
+    }
+
+    /// What became of the candidate cookies.
+    fn cookie_tests(&self) -> Option<CookieTests> {
+        let candidates = &self.config.cookies;
+        let unused = || candidates.labels().filter(|label| !self.used_cookies.contains(*label));
+        (!candidates.is_empty()).then(|| CookieTests {
+            candidates: candidates.len() as u64,
+            tested: self.are_cookies_tested,
+            unused: unused().count() as u64,
+            unused_labels: unused().take(MOST_LABELS).cloned().collect(),
+        })
     }
 
     pub(super) fn report_stats(&mut self, stats: Stats) {
@@ -136,6 +164,9 @@ impl<S: EventSink> Core<S> {
 
 /// Captures of several processors are out of order by less than this, which is no step of the clock.
 const CLOCK_STEP: Duration = Duration::from_millis(1);
+
+/// Labels of candidate cookies that are listed.
+const MOST_LABELS: usize = 8;
 
 /// Link types that are reported; a capture with more of them is damaged.
 const MOST_UNSUPPORTED: usize = 8;

@@ -119,6 +119,12 @@ impl Triage {
     /// the first that was sent.
     fn admit_payload(&mut self, segment: &Segment<'_>) -> Admission {
         let verdict = identify::distribution(segment.payload);
+        let is_other = matches!(verdict, PayloadMatch::No | PayloadMatch::Unsure);
+        if is_other && identify::is_epmd_request(segment.payload) {
+            let opening = self.pending.take(&segment.flow);
+            let is_first = |opening: &TcpOpening| opening.bytes_before(segment) == Some(0);
+            return opening.filter(is_first).map_or(Admission::Ignored, Admission::Epmd);
+        }
         if verdict == PayloadMatch::No
             && (is_past_handshake(segment.payload)
                 || self.is_ruled_out(&segment.flow, segment.seq, segment.direction))
@@ -160,6 +166,8 @@ pub enum Admission {
     Ignored,
     /// It is, and this is its opening where that was seen.
     Followed(Option<TcpOpening>),
+    /// It is, since it begins with what looks like a request to EPMD; with its opening.
+    Epmd(TcpOpening),
 }
 
 impl SegmentHead for TcpView<'_> {

@@ -162,6 +162,7 @@ impl SampleDial {
                 cookies: PerRole { initiator: cookie(&self.from), acceptor: cookie(&self.to) },
                 ..HandshakeFacts::default()
             },
+            proxy: None,
             tls: PerRole::default(),
             traffic: PerRole::default(),
             foreign: PerRole::default(),

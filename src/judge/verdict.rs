@@ -245,7 +245,8 @@ impl Evaluation<'_> {
             Opening::Unanswered => return self.unanswered(),
             Opening::Answered => {}
         }
-        self.tls()
+        self.behind_proxy_header()
+            .or_else(|| self.tls())
             .or_else(|| self.foreign())
             .or_else(|| self.connected())
             .or_else(|| self.refused_by_message())
@@ -292,6 +293,20 @@ impl Evaluation<'_> {
         } else {
             Verdict::incomplete()
         }
+    }
+
+    /// The verdict on a connection that begins with a PROXY protocol header, unless the header was understood. A node
+    /// reads it as the length of a message, and waits for the rest. A proxy that understands it passes on what the node
+    /// behind it answers.
+    fn behind_proxy_header(&self) -> Option<Verdict> {
+        if self.seen.proxy.is_none() || self.seen.tcp.sides.acceptor.bytes > 0 {
+            return None;
+        }
+        let verdict = match self.judged_close() {
+            Some((_, by)) => Verdict::proven(Outcome::NotDistribution).by(by),
+            None => Verdict::incomplete(),
+        };
+        Some(verdict.over(Protocol::Unknown))
     }
 
     fn tls(&self) -> Option<Verdict> {

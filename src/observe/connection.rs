@@ -8,7 +8,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Foreign, HandshakeFacts, MessageKind, MessageSums, PerRole, Received, Role};
+use super::{
+    Foreign, HandshakeFacts, MessageKind, MessageSums, PerRole, ProxyHeaderFacts, Received, Role,
+};
 use crate::decode::Endpoint;
 use crate::packet::PacketRef;
 use crate::stream::TcpOffset;
@@ -36,6 +38,8 @@ pub struct Observation {
     pub tcp: TcpFacts,
     /// Messages of the handshake.
     pub handshake: HandshakeFacts,
+    /// The PROXY protocol header in front of the initiator's bytes.
+    pub proxy: Option<ProxyHeaderFacts>,
     /// TLS records of each side.
     pub tls: PerRole<TlsSide>,
     /// Frames of each side after the handshake.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EpmdNodeType, EpmdTag, Foreign, Role};
+use super::{EpmdNodeType, EpmdTag, Foreign, PerRole, ProxyHeaderFacts, Role, TlsSide};
 use crate::packet::PacketRef;
 
 /// One request to EPMD and its outcome.
@@ -67,6 +67,10 @@ pub struct EpmdPackets {
     pub icmp: Option<(u8, u8, IpAddr)>,
     /// The first bytes of a protocol other than EPMD's.
     pub foreign: Option<Foreign>,
+    /// The PROXY protocol header in front of the request.
+    pub proxy: Option<ProxyHeaderFacts>,
+    /// What both sides showed of TLS around EPMD's protocol, the client first.
+    pub tls: PerRole<TlsSide>,
     /// The first side to close the open connection; the client is the initiator.
     pub closed_by: Option<Role>,
     /// Whether both directions were seen without a gap.

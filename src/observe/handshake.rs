@@ -212,6 +212,9 @@ impl HandshakeFacts {
     }
 }
 
+/// The names of the two nodes of a connection, as far as its handshake shows them.
+pub type NodeNames = PerRole<Option<Arc<str>>>;
+
 /// One message of a handshake, as it was sent.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct HandshakeObservation {
@@ -221,6 +224,8 @@ pub struct HandshakeObservation {
     pub from: Role,
     /// Handshake version of the message, 5 or 6, if it has one.
     pub version: Option<u8>,
+    /// Names of the two nodes, as far as this message and those before it have shown them.
+    pub nodes: NodeNames,
     /// Node name, or only its host in a request for a dynamic name.
     pub name: Option<Arc<str>>,
     /// Exact bytes of `name` in hex if they are not UTF-8.
@@ -250,6 +255,7 @@ impl HandshakeObservation {
             message,
             from,
             version: None,
+            nodes: PerRole { initiator: None, acceptor: None },
             name: None,
             name_hex: None,
             flags: None,

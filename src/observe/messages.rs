@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConnectionIds, Role};
+use super::{ConnectionIds, NodeNames, Role};
 use crate::cursor::{Cursor, LineBuffer};
 use crate::packet::PacketRef;
 use crate::wire::control::Field;
@@ -167,6 +167,8 @@ pub enum RuleTrigger {
 pub struct MessageEvent<'a> {
     /// The TCP connection that carried it.
     pub connection: &'a Arc<ConnectionIds>,
+    /// The two nodes, if the capture has a part of their handshake.
+    pub nodes: Option<&'a Arc<NodeNames>>,
     /// The message with its fields.
     pub message: MessageView<'a>,
 }

@@ -12,6 +12,7 @@ mod handshake;
 mod ids;
 pub mod messages;
 mod per_role;
+mod proxy;
 mod sums;
 
 pub use self::anomaly::*;
@@ -21,6 +22,7 @@ pub use self::handshake::*;
 pub use self::ids::*;
 pub use self::messages::{Execution, RuleTrigger};
 pub use self::per_role::{PerRole, Role};
+pub use self::proxy::*;
 pub use self::sums::*;
 pub use crate::wire::epmd::{EpmdNodeType, EpmdTag};
 pub use crate::wire::flags::DistFlags;
@@ -91,6 +93,13 @@ pub enum Fact {
         settled: Settled,
         /// The kind of the anomaly, and its position.
         anomaly: Anomaly,
+    },
+    /// A PROXY protocol header at the beginning of a connection.
+    ProxyHeader {
+        /// Packet, time and connection of the fact.
+        settled: Settled,
+        /// The contents of the header.
+        header: ProxyHeaderFacts,
     },
     /// An answer of a name server.
     Resolved(Resolved),

@@ -32,6 +32,8 @@ pub struct Connection {
     /// Whether an observation of its end, or of its state when idle, was reported: not that of its establishment.
     pub(super) observed: bool,
     established_reported: bool,
+    /// Whether its PROXY protocol header was reported.
+    pub(super) proxy_reported: bool,
     /// Whether both sides have closed and nothing can change its observation.
     over: bool,
     /// Whether its current state was reported because nothing came for long.
@@ -96,6 +98,8 @@ pub enum FollowReason {
     Node(Direction),
     /// Its first bytes may be of the distribution protocol.
     Maybe,
+    /// Its first bytes may be a request to EPMD; the reply confirms it. The direction is that of the requests.
+    MaybeEpmd(Direction),
 }
 
 /// Whether a connection is kept after an input.
@@ -124,7 +128,10 @@ impl Connection {
             .map(|direction| segment.flow.end(direction));
         let protocol = match reason {
             FollowReason::Epmd(requester) => {
-                ProtocolState::Epmd(Box::new(EpmdConnection::new(requester)))
+                ProtocolState::Epmd(Box::new(EpmdConnection::new(requester, true)))
+            }
+            FollowReason::MaybeEpmd(requester) => {
+                ProtocolState::Epmd(Box::new(EpmdConnection::new(requester, false)))
             }
             FollowReason::Node(initiator) => {
                 let mut distribution = Distribution::new(true, context);
@@ -135,19 +142,16 @@ impl Connection {
                 ProtocolState::Distribution(Box::new(Distribution::new(false, context)))
             }
         };
-        let transport = match reason {
-            FollowReason::Epmd(_) => Transport::plain(),
-            FollowReason::Node(_) | FollowReason::Maybe => Transport::recognizing(),
-        };
         Self {
             ends,
             tcp: TcpConnection::new(first, context.reassembly),
-            transport,
+            transport: Transport::recognizing(),
             protocol,
             encap: Vec::new(),
             ids: None,
             observed: false,
             established_reported: false,
+            proxy_reported: false,
             over: false,
             is_reported_idle: false,
             warned: None,
@@ -230,6 +234,7 @@ impl Connection {
             distribution.orient(originator, Orientation::Syn);
         }
         self.is_reported_idle = false;
+        self.report_proxy_header(out);
         let keep = self.report_changes(now, context, out);
         self.complete(now, out);
         keep
@@ -391,9 +396,9 @@ impl Connection {
     }
 
     /// Whether the bytes so far show EPMD or the distribution protocol, or the port does.
-    fn is_erlang(&self) -> bool {
+    pub(super) fn is_erlang(&self) -> bool {
         match &self.protocol {
-            ProtocolState::Epmd(_) => true,
+            ProtocolState::Epmd(epmd) => epmd.is_certain(),
             ProtocolState::Distribution(distribution) => distribution.is_certain,
         }
     }
@@ -422,6 +427,11 @@ impl Connection {
             }
         }
         if !self.is_erlang() {
+            let ProtocolState::Epmd(epmd) = &self.protocol else { return Keep::Yes };
+            if epmd.is_other_protocol() || self.tcp.is_over() {
+                self.tcp.discard();
+                return Keep::No;
+            }
             return Keep::Yes;
         }
         let refused = self.tcp.opened().refused().is_some();
@@ -441,7 +451,12 @@ impl Connection {
         if !out.is_empty() {
             let input = now.frame.is_none().then_some(self.tcp.last().frame.input);
             let connection = self.ids();
-            out.complete(Settled { at: now.at, frame: now.frame, input, connection });
+            let source = Settled { at: now.at, frame: now.frame, input, connection };
+            let nodes = match &mut self.protocol {
+                ProtocolState::Distribution(distribution) => distribution.exchange.nodes(),
+                ProtocolState::Epmd(_) => None,
+            };
+            out.complete(source, nodes);
         }
     }
 

@@ -62,6 +62,11 @@ impl CandidateCookies {
         self.0.len()
     }
 
+    /// The labels of the candidates, in their order.
+    pub fn labels(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.iter().map(Cookie::label)
+    }
+
     /// Whether there is no candidate.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

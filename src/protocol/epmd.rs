@@ -11,7 +11,8 @@ use crate::flow::Direction;
 use crate::identify;
 use crate::limits::Limits;
 use crate::observe::{
-    Anomaly, AnomalyKind, EpmdObservation, EpmdOutcome, EpmdPackets, Foreign, RegisteredName, Role,
+    Anomaly, AnomalyKind, EpmdObservation, EpmdOutcome, EpmdPackets, Foreign, PerRole,
+    ProxyHeaderFacts, RegisteredName, Role, TlsSide,
 };
 use crate::packet::PacketRef;
 use crate::record::{Charset, hex, wire_text};
@@ -26,6 +27,8 @@ use crate::wire::{Cut, WireError, decode, framing};
 #[derive(Debug)]
 pub(super) struct EpmdConnection {
     requester: Direction,
+    /// Whether the port or a reply shows that it is EPMD. Until then nothing is reported.
+    is_certain: bool,
     request: StreamBuffer,
     reply: StreamBuffer,
     first_request: Option<SeenRequest>,
@@ -68,10 +71,19 @@ struct ActiveRegistration {
     since: Timestamp,
 }
 
+/// What carried the bytes of a connection to EPMD.
+pub(super) struct EpmdCarrier {
+    /// The PROXY protocol header in front of the request.
+    pub(super) proxy: Option<ProxyHeaderFacts>,
+    /// What both sides showed of TLS, the client first.
+    pub(super) tls: PerRole<TlsSide>,
+}
+
 impl EpmdConnection {
-    pub(super) fn new(requester: Direction) -> Self {
+    pub(super) fn new(requester: Direction, is_certain: bool) -> Self {
         Self {
             requester,
+            is_certain,
             request: StreamBuffer::default(),
             reply: StreamBuffer::default(),
             first_request: None,
@@ -86,6 +98,16 @@ impl EpmdConnection {
     /// The direction that the requests are sent in.
     pub(super) const fn requester(&self) -> Direction {
         self.requester
+    }
+
+    /// Whether the port or a reply shows that the connection is one to EPMD.
+    pub(super) const fn is_certain(&self) -> bool {
+        self.is_certain
+    }
+
+    /// Whether a connection on another port turned out not to be one to EPMD.
+    pub(super) const fn is_other_protocol(&self) -> bool {
+        !self.is_certain && self.malformed.is_some()
     }
 
     /// Whether a node is registered on this connection, which stays open and quiet as long as the node runs.
@@ -164,12 +186,9 @@ impl EpmdConnection {
     /// Reports that the requester does not send EPMD requests, and drops its data.
     fn on_malformed(&mut self, mark: PacketRef, error: WireError, out: &mut ConnOutput) {
         let looks_like = identify::looks_like(&self.request.bytes);
-        out.push(Observed::Anomaly(Anomaly {
-            kind: AnomalyKind::Malformed,
-            field: Some(error.field.into()),
-            offset: Some(error.offset as u64),
-            detail: format!("expected an EPMD request, found {looks_like}"),
-        }));
+        if self.is_certain {
+            out.push(no_request(error, looks_like));
+        }
         let looks_like = looks_like.into();
         self.malformed = Some(Foreign { from: Role::Initiator, mark, looks_like });
         self.request.bytes = Vec::new();
@@ -187,8 +206,24 @@ impl EpmdConnection {
             _ => return,
         };
         if matches!(cut, Cut::Message { .. }) {
-            self.report_reply(out);
+            self.on_reply(out);
         }
+    }
+
+    /// Takes in a whole reply. On another port than EPMD's it also confirms that the connection is one to EPMD, or not.
+    fn on_reply(&mut self, out: &mut ConnOutput) {
+        let Some(request) = &self.first_request else { return };
+        if !self.is_certain {
+            let is_whole = !self.reply.is_cut && self.request.bytes.is_empty();
+            self.is_certain = is_whole && fits(request, &self.reply.bytes);
+        }
+        if !self.is_certain {
+            let looks_like = identify::looks_like(&self.reply.bytes).into();
+            let first = self.reply.first;
+            self.malformed = first.map(|mark| Foreign { from: Role::Acceptor, mark, looks_like });
+            return;
+        }
+        self.report_reply(out);
     }
 
     /// Reports the request with the reply received so far.
@@ -225,6 +260,7 @@ impl EpmdConnection {
     pub(super) fn on_end(
         &mut self,
         tcp: &TcpConnection,
+        carrier: &EpmdCarrier,
         now: Now,
         why: ReportReason,
         lost: Option<Timestamp>,
@@ -240,21 +276,29 @@ impl EpmdConnection {
                 port: registration.port,
                 outcome: EpmdOutcome::Unregistered,
                 lifetime_us: Some(micros(until.since(registration.since))),
-                seen: self.seen(tcp),
+                seen: self.seen(tcp, carrier),
                 ..EpmdObservation::default()
             })));
         }
         if self.is_settled() {
             return;
         }
-        let outcome = self.outcome_at_end(tcp, now.at, lost);
+        let outcome = self.outcome_at_end(tcp, carrier, now.at, lost);
         let waits = why == ReportReason::Quiet
             && closed.is_none()
             && outcome == Some(EpmdOutcome::Incomplete);
         if waits || self.reported.is_some() && self.reported == outcome {
             return;
         }
-        let seen = self.seen(tcp);
+        let seen = self.seen(tcp, carrier);
+        if outcome == Some(EpmdOutcome::Malformed) && self.malformed.is_none() {
+            let found = match (&carrier.proxy, carrier.tls.initiator.sign) {
+                (Some(_), _) => "a PROXY protocol header",
+                (None, Some(_)) => "the start of TLS",
+                (None, None) => "TLS in the reply",
+            };
+            out.push(no_request(WireError::malformed("length", 0), found));
+        }
         if outcome.is_none() && self.first_request.is_some() {
             self.report_reply(out);
         } else {
@@ -284,6 +328,7 @@ impl EpmdConnection {
     fn outcome_at_end(
         &self,
         tcp: &TcpConnection,
+        carrier: &EpmdCarrier,
         now: Timestamp,
         lost: Option<Timestamp>,
     ) -> Option<EpmdOutcome> {
@@ -301,14 +346,19 @@ impl EpmdConnection {
             }
             Opened::Yes => {}
         }
-        if self.malformed.is_some() {
+        let has_tls = carrier.tls.each().any(|(_, tls)| tls.sign.is_some());
+        if self.malformed.is_some() || has_tls {
+            return Some(EpmdOutcome::Malformed);
+        }
+        let closed = tcp.first_close().is_some() && is_whole(tcp);
+        if carrier.proxy.is_some() && closed && self.reply.bytes.is_empty() {
+            // EPMD reads the header as a request, and closes.
             return Some(EpmdOutcome::Malformed);
         }
         let Some(request) = &self.first_request else { return Some(EpmdOutcome::Incomplete) };
         if self.reply.is_cut {
             return Some(EpmdOutcome::Incomplete);
         }
-        let closed = tcp.first_close().is_some() && is_whole(tcp);
         if self.reply.bytes.is_empty() {
             return Some(if closed { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete });
         }
@@ -324,7 +374,7 @@ impl EpmdConnection {
     }
 
     /// The packets of the connection, and what they show of the reason for a missing reply.
-    fn seen(&self, tcp: &TcpConnection) -> EpmdPackets {
+    fn seen(&self, tcp: &TcpConnection, carrier: &EpmdCarrier) -> EpmdPackets {
         let (requester, epmd) = (tcp.side(self.requester), tcp.side(self.requester.reverse()));
         let syn = requester.syn;
         let refused = tcp.opened().refused();
@@ -344,6 +394,8 @@ impl EpmdConnection {
             close: refused.or_else(|| close.map(|close| close.mark)),
             icmp: tcp.icmp().map(|icmp| (icmp.kind, icmp.code, icmp.reporter)),
             foreign: self.malformed.clone(),
+            proxy: carrier.proxy,
+            tls: carrier.tls.clone(),
             closed_by: close.and_then(|close| close.by).map(role),
             is_whole: is_whole(tcp),
             is_acknowledged: requester.stream.acked().is_some_and(|acked| acked >= sent_end),
@@ -354,11 +406,35 @@ impl EpmdConnection {
     }
 }
 
+/// The anomaly of bytes that are no request to EPMD.
+fn no_request(error: WireError, found: &str) -> Observed {
+    Observed::Anomaly(Anomaly {
+        kind: AnomalyKind::Malformed,
+        field: Some(error.field.into()),
+        offset: Some(error.offset as u64),
+        detail: format!("expected an EPMD request, found {found}"),
+    })
+}
+
 /// Whether the capture has both directions without a gap.
 fn is_whole(tcp: &TcpConnection) -> bool {
     tcp.both_seen()
         && tcp.is_whole(Direction::LowToHigh, None)
         && tcp.is_whole(Direction::HighToLow, None)
+}
+
+/// Whether a reply fits its request in what only EPMD sends: the name that was asked for, or a bare result.
+fn fits(request: &SeenRequest, reply: &[u8]) -> bool {
+    if request.tag == EpmdTag::ALIVE2_REQ {
+        return matches!(reply, [b'y' | b'v', 0 | 1, ..]) && reply.len() <= 6;
+    }
+    match decode(reply, wire::port2_resp) {
+        Ok(Port2Resp::Refused(_)) => reply == [b'w', 1],
+        Ok(Port2Resp::Registered(node)) => {
+            node.name.is_some_and(|name| alive_name(name).0 == request.record.name)
+        }
+        Err(_) => false,
+    }
 }
 
 /// The observation of a request before its reply.

@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use super::connection::{Now, ProtocolState, ReportReason};
 use super::dist::Distribution;
+use super::epmd::EpmdCarrier;
 use super::{ConnContext, ConnOutput, Connection, Observed};
+use crate::decode::Endpoint;
 use crate::flow::Direction;
 use crate::observe::{
     CloseFacts, CloseKind, ConnectionIds, IcmpUnreachable, Observation, Occasion, Opening,
-    Orientation, PerRole, Role, SealedLengths, Stall, SynFacts, TcpFacts, TcpSide, TlsSide,
-    TransportProtocol, short_id,
+    Orientation, PerRole, ProxyHeaderFacts, Role, SealedLengths, Stall, SynFacts, TcpFacts,
+    TcpSide, TlsSide, TransportProtocol, short_id,
 };
 use crate::packet::PacketRef;
 use crate::stream::tcp::{ClosedWindow, ClosingFlag, Opened};
 use crate::time::Timestamp;
+use crate::transport::SeenProxyHeader;
 use crate::transport::tls::TlsFacts;
 
 impl Connection {
@@ -99,10 +102,17 @@ impl Connection {
         out: &mut ConnOutput,
     ) {
         self.give_rest(context, out);
-        let Self { tcp, protocol, .. } = &mut *self;
-        match protocol {
-            ProtocolState::Epmd(epmd) => epmd.on_end(tcp, now, reason, context.lost_until, out),
-            ProtocolState::Distribution(_) => self.observed = true,
+        self.report_proxy_header(out);
+        if let ProtocolState::Epmd(epmd) = &self.protocol {
+            let requester = epmd.requester();
+            self.give_undecided(context, out);
+            let carrier = EpmdCarrier { proxy: self.proxy(requester), tls: self.tls(requester) };
+            let Self { tcp, protocol, .. } = &mut *self;
+            if let ProtocolState::Epmd(epmd) = protocol {
+                epmd.on_end(tcp, &carrier, now, reason, context.lost_until, out);
+            }
+        } else {
+            self.observed = true;
         }
         let occasion = match reason {
             ReportReason::Over => Occasion::Over,
@@ -123,6 +133,55 @@ impl Connection {
                 });
             });
         }
+    }
+
+    /// Passes on the first bytes of a direction that may be the beginning of TLS, and no more came.
+    fn give_undecided(&mut self, context: &ConnContext<'_>, out: &mut ConnOutput) {
+        for direction in [Direction::LowToHigh, Direction::HighToLow] {
+            let Self { tcp, transport, protocol, .. } = &mut *self;
+            let opening = tcp.originator().is_some();
+            transport.give_rest(direction, &mut |chunk| {
+                protocol.on_chunk(direction, chunk, opening, context, out);
+            });
+        }
+    }
+
+    /// Reports the PROXY protocol header of the connection, once.
+    pub(super) fn report_proxy_header(&mut self, out: &mut ConnOutput) {
+        if self.proxy_reported || self.transport.proxy().is_none() || !self.is_erlang() {
+            return;
+        }
+        self.proxy_reported = true;
+        if let Some(header) = self.proxy(self.originator()) {
+            out.push(Observed::ProxyHeader(header));
+        }
+    }
+
+    /// The PROXY protocol header with which the side that sends in `initiator` began.
+    fn proxy(&self, initiator: Direction) -> Option<ProxyHeaderFacts> {
+        let SeenProxyHeader { direction, header, packet } = self.transport.proxy()?;
+        let end = |at: usize| {
+            let [client, dialed] = header.ends?;
+            let end = if at == 0 { client } else { dialed };
+            Some(Endpoint { ip: end.ip().to_canonical(), port: end.port() })
+        };
+        (*direction == initiator).then(|| ProxyHeaderFacts {
+            version: header.version,
+            mark: *packet,
+            client: end(0),
+            dialed: end(1),
+        })
+    }
+
+    /// What each side showed of TLS, first the one that sends in `initiator`.
+    fn tls(&self, initiator: Direction) -> PerRole<TlsSide> {
+        PerRole::from_fn(|role| {
+            let direction = match role {
+                Role::Initiator => initiator,
+                Role::Acceptor => initiator.reverse(),
+            };
+            self.transport.tls(direction).map(tls_side).unwrap_or_default()
+        })
     }
 
     /// Appends an observation of a distribution connection to the output.
@@ -176,9 +235,8 @@ impl Connection {
             ends: PerRole::from_fn(|role| self.end(direction(role))),
             tcp: self.tcp_facts(initiator),
             handshake: distribution.exchange.observation(),
-            tls: PerRole::from_fn(|role| {
-                self.transport.tls(direction(role)).map(tls_side).unwrap_or_default()
-            }),
+            proxy: self.proxy(initiator),
+            tls: self.tls(initiator),
             traffic: PerRole::from_fn(|role| distribution.traffic(direction(role))),
             foreign: PerRole::from_fn(|role| distribution.foreign(direction(role))),
             messages: PerRole::from_fn(|role| {
@@ -288,7 +346,7 @@ fn tls_side(facts: &TlsFacts) -> TlsSide {
 }
 
 /// The community ID of the flow: a hash by which other tools name the same connection.
-fn community_id(src: crate::decode::Endpoint, dst: crate::decode::Endpoint) -> String {
+fn community_id(src: Endpoint, dst: Endpoint) -> String {
     const TCP: u8 = 6;
     community_id::calculate_community_id(
         0,

@@ -4,9 +4,13 @@
 //! source. The messages lie in a batch, which is used again for the next input, so that they cost no allocation each.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::observe::messages::{MessageBatch, MessageEvent};
-use crate::observe::{Anomaly, EpmdObservation, Fact, HandshakeObservation, Observation, Settled};
+use crate::observe::{
+    Anomaly, EpmdObservation, Fact, HandshakeObservation, NodeNames, Observation, ProxyHeaderFacts,
+    Settled,
+};
 
 /// What one input (a segment, a timer, the end of the capture) made a connection report.
 #[derive(Debug, Default)]
@@ -19,6 +23,8 @@ pub struct ConnOutput {
     placed: usize,
     /// Set when the input has been processed and there is something to report.
     source: Option<Settled>,
+    /// The names of the nodes of the messages.
+    nodes: Option<Arc<NodeNames>>,
 }
 
 /// One entry of the output of a connection.
@@ -41,6 +47,8 @@ pub enum Observed {
     Handshake(Box<HandshakeObservation>),
     /// Data that the protocol does not allow.
     Anomaly(Anomaly),
+    /// A PROXY protocol header in front of the protocol.
+    ProxyHeader(ProxyHeaderFacts),
 }
 
 impl Observed {
@@ -51,6 +59,7 @@ impl Observed {
             Self::Epmd(seen) => Fact::Epmd { settled, seen },
             Self::Handshake(message) => Fact::Handshake { settled, message },
             Self::Anomaly(anomaly) => Fact::Anomaly { settled, anomaly },
+            Self::ProxyHeader(header) => Fact::ProxyHeader { settled, header },
         }
     }
 }
@@ -76,7 +85,7 @@ impl ConnOutput {
     ) {
         let connection = &source.connection;
         for message in self.messages.range(range) {
-            report(&MessageEvent { connection, message });
+            report(&MessageEvent { connection, nodes: self.nodes.as_ref(), message });
         }
     }
 
@@ -88,6 +97,7 @@ impl ConnOutput {
         self.messages.clear();
         self.placed = 0;
         self.source = None;
+        self.nodes = None;
     }
 
     #[cfg(test)]
@@ -114,11 +124,13 @@ impl ConnOutput {
         self.events.push(ConnEvent::Observed(observed));
     }
 
-    /// Sets the source of everything that the input made the connection report, and appends the last messages.
+    /// Sets the source of everything that the input made the connection report, and the names of the nodes of the
+    /// messages; appends the last messages.
     #[inline]
-    pub(super) fn complete(&mut self, source: Settled) {
+    pub(super) fn complete(&mut self, source: Settled, nodes: Option<&Arc<NodeNames>>) {
         self.place_messages();
         self.source = Some(source);
+        self.nodes = nodes.filter(|_| !self.messages.is_empty()).cloned();
     }
 
     /// Appends the range of the messages that no range covers yet.

@@ -271,6 +271,7 @@ fn lookup(asked: &str, highest_version: u16) -> PriorLookup {
         asked: Arc::from(asked),
         port: B.port,
         highest_version,
+        forwarded: None,
     }
 }
 
@@ -837,4 +838,69 @@ fn a_hello_makes_the_messages_before_it_a_handshake() {
         Some("ok")
     );
     assert_eq!(seen.traffic.acceptor.ticks, 1);
+}
+
+const PROXY_HEADER: &[u8] = b"PROXY TCP4 10.0.0.7 10.0.0.1 51000 9100\r\n";
+
+#[test]
+fn a_node_that_gets_a_proxy_header_does_not_answer_the_hello_behind_it() {
+    for closer in [Initiator, Acceptor] {
+        let mut conn = TestConnection::new();
+        conn.open().sends_raw(Initiator, PROXY_HEADER).sends(Initiator, &send_name("a@one"));
+        conn.waits(7000).fin(closer);
+        let (seen, verdict) = conn.verdict();
+        assert_eq!(verdict.outcome, Outcome::NotDistribution);
+        assert_eq!(verdict.detected_by, Some(closer));
+        assert_eq!(seen.handshake.reached(), Some(MessageKind::SendName));
+        let header = seen.proxy.unwrap();
+        assert_eq!((header.version, header.client.unwrap().port), (1, 51000));
+    }
+}
+
+#[test]
+fn a_proxy_header_that_is_understood_changes_nothing() {
+    let mut conn = TestConnection::new();
+    let hello = [PROXY_HEADER, b"\0\x14", &send_name("a@one")].concat();
+    conn.open().sends_raw(Initiator, &hello).sends(Acceptor, b"sok");
+    conn.sends(Acceptor, &challenge("b@two")).sends(Initiator, &reply());
+    conn.sends(Acceptor, &ack("C")).sends_raw(Initiator, &[0; 4]);
+    assert_eq!(conn.outcome(), (Outcome::Connected, None));
+}
+
+#[test]
+fn a_proxy_header_on_a_connection_that_is_still_open_decides_nothing() {
+    let mut conn = TestConnection::new();
+    conn.open().sends_raw(Initiator, PROXY_HEADER).sends(Initiator, &send_name("a@one"));
+    conn.waits(3000);
+    assert_eq!(conn.outcome(), (Outcome::Incomplete, None));
+    let mut conn = TestConnection::new();
+    conn.open().sends_raw(Initiator, PROXY_HEADER).loses(Acceptor, 3);
+    conn.sends(Initiator, &send_name("a@one")).waits(7000).fin(Initiator);
+    assert_eq!(conn.outcome(), (Outcome::Incomplete, None), "the capture lacks an answer");
+}
+
+#[test]
+fn epmd_gets_a_proxy_header_in_front_of_a_request() {
+    let mut conn = TestConnection::to_epmd();
+    conn.open().sends_raw(Initiator, PROXY_HEADER).sends(Initiator, b"zb").fin(Acceptor);
+    assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::Malformed]);
+    let mut conn = TestConnection::to_epmd();
+    conn.open().sends_raw(Initiator, PROXY_HEADER).sends(Initiator, b"zb");
+    conn.sends_raw(Acceptor, b"w\x01").fin(Acceptor);
+    assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::NotRegistered], "it was understood");
+}
+
+#[test]
+fn tls_around_epmd_is_malformed_from_either_side() {
+    let mut hello = vec![0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3];
+    hello.extend([0; 54]);
+    for first in [&hello[..], &hello[..20], b"\x16\x03"] {
+        let mut conn = TestConnection::to_epmd();
+        conn.open().sends_raw(Initiator, first).fin(Acceptor);
+        assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::Malformed], "{first:?}");
+    }
+    let mut conn = TestConnection::to_epmd();
+    conn.open().sends(Initiator, b"zb").sends_raw(Acceptor, b"\x15\x03\x03\0\x02\x02\x0a");
+    conn.fin(Acceptor);
+    assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::Malformed]);
 }

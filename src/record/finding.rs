@@ -105,6 +105,9 @@ pub struct Incident {
     pub rule: &'static str,
     /// The severity of the problem: that of the finding, or a lower one once it is solved.
     pub severity: Severity,
+    /// The severity of the finding, by which filters select both.
+    #[serde(skip)]
+    pub found_severity: Severity,
     /// Names of the nodes concerned in any occurrence.
     pub nodes: Vec<Arc<str>>,
     /// How often the problem occurred, the finding included.
@@ -143,9 +146,9 @@ impl Incident {
     }
 
     /// Marks a solved problem as back.
-    pub(crate) const fn reopen(&mut self, severity: Severity) {
+    pub(crate) const fn reopen(&mut self) {
         self.state = IncidentState::Open;
-        self.severity = severity;
+        self.severity = self.found_severity;
         self.settled_at = None;
         self.settled_frame = None;
         self.settled_by = None;

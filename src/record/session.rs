@@ -26,6 +26,12 @@ pub struct Handshake {
     pub message: &'static str,
     /// The side that sent the message.
     pub from: Role,
+    /// Name of the initiator, from this message or one before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initiator: Option<Arc<str>>,
+    /// Name of the acceptor, from this message or one before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acceptor: Option<Arc<str>>,
     /// Handshake version of the message, 5 or 6, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u8>,
@@ -71,6 +77,8 @@ impl Handshake {
         Self {
             message: message.message.name(),
             from: message.from,
+            initiator: message.nodes.initiator.clone(),
+            acceptor: message.nodes.acceptor.clone(),
             version: message.version,
             name: message.name.clone(),
             name_hex: message.name_hex.clone(),

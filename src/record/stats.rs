@@ -1,12 +1,27 @@
 //! `stats`: the totals of a run, and what the capture lacks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{AnomalyKind, EpmdOutcome, IncidentState, Outcome, Severity};
 use crate::time::Timestamp;
+
+/// The candidate cookies, tested against the digests of all handshakes.
+#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct CookieTests {
+    /// Number of candidate cookies, without repetitions.
+    pub candidates: u64,
+    /// False if no handshake had a digest to test them against.
+    pub tested: bool,
+    /// Number of candidates that fit no side of any handshake.
+    pub unused: u64,
+    /// Labels of the first eight of them.
+    pub unused_labels: Vec<Arc<str>>,
+}
 
 /// The totals of a run, and what the capture lacks.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
@@ -33,6 +48,9 @@ pub struct Stats {
     pub findings: BTreeMap<&'static str, u64>,
     /// Number of problems by their state and severity. Findings of severity `info` are not counted.
     pub problems: Problems,
+    /// What became of the candidate cookies; absent if none were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookies: Option<CookieTests>,
     /// Number of anomalies by kind.
     #[schemars(extend("propertyNames" = { "$ref": "#/$defs/AnomalyKind" }))]
     pub anomalies: BTreeMap<AnomalyKind, u64>,

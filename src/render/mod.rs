@@ -273,7 +273,7 @@ impl<W: Write> Output<W> {
     fn is_wanted(&self, body: &Body) -> bool {
         match body {
             Body::Finding { finding } => finding.severity >= self.options.min_severity,
-            Body::Incident { incident } => incident.severity >= self.options.min_severity,
+            Body::Incident { incident } => incident.found_severity >= self.options.min_severity,
             Body::Anomaly { anomaly } => {
                 !self.options.only_findings || anomaly.kind.is_about_input()
             }
@@ -674,6 +674,7 @@ mod samples {
             incident_id: "9c41000000000000".into(),
             rule: "cookie-mismatch",
             severity: Severity::High,
+            found_severity: Severity::High,
             nodes: vec!["one@192.168.0.100".into(), "two@192.168.0.103".into()],
             count: 3,
             first: at(80_725),

@@ -3,7 +3,8 @@
 //! In: the chunks of both directions of one TCP connection. Out: chunks of plain bytes, with the TCP offsets that they
 //! came from. On most connections the protocol's bytes are TCP's; they pass unchanged. A direction that begins with TLS
 //! gives no plain bytes: its records are observed, not decrypted. A transport that decrypts belongs into a folder of its
-//! own, or into [`tls`]; it would see both directions here, as its keys need.
+//! own, or into [`tls`]; it would see both directions here, as its keys need. A PROXY protocol header, which a load
+//! balancer puts before the bytes of its client, is taken off and remembered.
 
 mod plain;
 pub(crate) mod tls;
@@ -11,21 +12,36 @@ pub(crate) mod tls;
 pub(crate) use self::plain::PlainChunk;
 use self::tls::{Beginning, TlsFacts, TlsObserver};
 use crate::flow::{Direction, PerDirection};
-use crate::stream::{StreamChunk, StreamEvent};
+use crate::packet::PacketRef;
+use crate::stream::{StreamChunk, StreamEvent, TcpOffset};
+use crate::wire::proxy::{ProxyHeader, ProxyStart, proxy_header};
 
 /// What carries the bytes of one connection, by direction.
 #[derive(Debug)]
 pub(crate) struct Transport {
     directions: PerDirection<Carrier>,
+    /// Allocated with the first header: nearly no connection has one.
+    proxy: Option<Box<SeenProxyHeader>>,
+}
+
+/// A PROXY protocol header at the beginning of a direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeenProxyHeader {
+    /// The direction that begins with it.
+    pub(crate) direction: Direction,
+    /// The contents of the header.
+    pub(crate) header: ProxyHeader,
+    /// The packet that completed it.
+    pub(crate) packet: PacketRef,
 }
 
 /// What carries the bytes of one direction.
 #[derive(Debug)]
 enum Carrier {
-    /// No chunk came yet.
+    /// No chunk came yet, or a PROXY protocol header alone.
     Unseen,
-    /// These first bytes may be the beginning of TLS.
-    Undecided(Vec<u8>),
+    /// These first bytes may be the beginning of TLS, or of a PROXY protocol header.
+    Undecided { held: Vec<u8>, packet: PacketRef, end: TcpOffset },
     /// TCP alone, or a stream whose beginning the capture lacks.
     Plain,
     /// TLS, which is not decrypted.
@@ -33,16 +49,10 @@ enum Carrier {
 }
 
 impl Transport {
-    /// A transport that recognizes TLS by the first bytes of a direction.
+    /// A transport that recognizes TLS and PROXY protocol headers by the first bytes of a direction.
     pub(crate) const fn recognizing() -> Self {
         let (low_to_high, high_to_low) = (Carrier::Unseen, Carrier::Unseen);
-        Self { directions: PerDirection { low_to_high, high_to_low } }
-    }
-
-    /// A transport for protocols that are never carried by TLS.
-    pub(crate) const fn plain() -> Self {
-        let (low_to_high, high_to_low) = (Carrier::Plain, Carrier::Plain);
-        Self { directions: PerDirection { low_to_high, high_to_low } }
+        Self { directions: PerDirection { low_to_high, high_to_low }, proxy: None }
     }
 
     /// Takes the next chunk of one direction and gives the plain bytes in it. `from_start`: the first chunk of the
@@ -66,13 +76,32 @@ impl Transport {
     pub(crate) fn tls(&self, direction: Direction) -> Option<&TlsFacts> {
         match &self.directions[direction] {
             Carrier::Tls(observer) => Some(observer.facts()),
-            Carrier::Unseen | Carrier::Undecided(_) | Carrier::Plain => None,
+            Carrier::Unseen | Carrier::Undecided { .. } | Carrier::Plain => None,
         }
     }
 
     /// Whether a direction is carried by TLS.
     pub(crate) fn has_tls(&self) -> bool {
         self.directions.each().into_iter().any(|carrier| matches!(carrier, Carrier::Tls(_)))
+    }
+
+    /// The PROXY protocol header of the connection.
+    pub(crate) fn proxy(&self) -> Option<&SeenProxyHeader> {
+        self.proxy.as_deref()
+    }
+
+    /// Gives the first bytes of a direction that are still undecided: no chunk follows.
+    pub(crate) fn give_rest(
+        &mut self,
+        direction: Direction,
+        out: &mut impl FnMut(&PlainChunk<'_>),
+    ) {
+        let carrier = &mut self.directions[direction];
+        if let Carrier::Undecided { held, packet, end } = carrier {
+            let event = StreamEvent::Data(held);
+            out(&PlainChunk::from(&StreamChunk { packet, end: *end, event }));
+            *carrier = Carrier::Plain;
+        }
     }
 
     /// Takes a chunk of a direction that is not, or not yet, plain. Dynamic dispatch: this runs for the first chunks of
@@ -88,7 +117,7 @@ impl Transport {
         let carrier = &mut self.directions[direction];
         let mut held = match carrier {
             Carrier::Tls(observer) => return observer.on_chunk(chunk),
-            Carrier::Undecided(held) => std::mem::take(held),
+            Carrier::Undecided { held, .. } => std::mem::take(held),
             Carrier::Unseen if from_start => Vec::new(),
             Carrier::Unseen | Carrier::Plain => {
                 *carrier = Carrier::Plain;
@@ -100,27 +129,110 @@ impl Transport {
             *carrier = Carrier::Plain;
             return out(&PlainChunk::from(chunk));
         };
-        let bytes = if held.is_empty() {
+        let mut bytes = if held.is_empty() {
             bytes
         } else {
             held.extend_from_slice(bytes);
             &held
         };
+        let (packet, end) = (*chunk.packet, chunk.end);
+        let undecided = |bytes: &[u8]| Carrier::Undecided { held: bytes.to_vec(), packet, end };
+        if self.proxy.is_none() {
+            match proxy_header(bytes) {
+                ProxyStart::No => {}
+                ProxyStart::CutShort => return *carrier = undecided(bytes),
+                ProxyStart::Header(header, used) => {
+                    self.proxy = Some(Box::new(SeenProxyHeader { direction, header, packet }));
+                    bytes = bytes.get(used..).unwrap_or_default();
+                    if bytes.is_empty() {
+                        return *carrier = Carrier::Unseen;
+                    }
+                }
+            }
+        }
         match tls::beginning(bytes) {
-            Beginning::CutShort => *carrier = Carrier::Undecided(bytes.to_vec()),
+            Beginning::CutShort => *carrier = undecided(bytes),
             Beginning::Other => {
                 *carrier = Carrier::Plain;
                 let event = StreamEvent::Data(bytes);
                 out(&PlainChunk::from(&StreamChunk { event, ..*chunk }));
             }
             Beginning::Alert(alert) => {
-                *carrier = Carrier::Tls(Box::new(TlsObserver::of_alert(alert, *chunk.packet)));
+                *carrier = Carrier::Tls(Box::new(TlsObserver::of_alert(alert, packet)));
             }
             Beginning::Hello { body, rest } => {
-                let mut observer = Box::new(TlsObserver::of_hello(body, *chunk.packet));
+                let mut observer = Box::new(TlsObserver::of_hello(body, packet));
                 observer.on_chunk(&StreamChunk { event: StreamEvent::Data(rest), ..*chunk });
                 *carrier = Carrier::Tls(observer);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::FrameRef;
+    use crate::time::Timestamp;
+
+    const HEADER: &[u8] = b"PROXY TCP4 10.7.0.1 10.7.0.3 59220 9100\r\n";
+
+    /// The plain bytes of a direction that begins with `stream`, in chunks of `size` bytes; and the header.
+    fn carried(stream: &[u8], size: usize) -> (Vec<u8>, Option<ProxyHeader>, bool) {
+        let mut transport = Transport::recognizing();
+        let (mut plain, mut end) = (Vec::new(), TcpOffset::BASE);
+        let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(0) };
+        for bytes in stream.chunks(size) {
+            end = end.plus(bytes.len() as u64);
+            let chunk = StreamChunk { packet: &packet, end, event: StreamEvent::Data(bytes) };
+            transport.on_chunk(Direction::LowToHigh, &chunk, true, &mut |chunk| {
+                if let StreamEvent::Data(bytes) = chunk.event {
+                    plain.extend_from_slice(bytes);
+                }
+            });
+        }
+        let header = transport.proxy().map(|seen| seen.header);
+        (plain, header, transport.has_tls())
+    }
+
+    #[test]
+    fn a_proxy_header_is_taken_off_in_any_segmentation() {
+        let stream = [HEADER, b"\0\x03sok"].concat();
+        for size in 1..60 {
+            let (plain, header, _) = carried(&stream, size);
+            assert_eq!((&*plain, header.map(|it| it.version)), (&b"\0\x03sok"[..], Some(1)));
+        }
+        assert_eq!(carried(HEADER, 99).0, b"");
+    }
+
+    #[test]
+    fn tls_is_recognized_behind_a_proxy_header() {
+        let alert = b"\x15\x03\x03\0\x02\x02\x0a";
+        let (plain, header, has_tls) = carried(&[HEADER, alert].concat(), 7);
+        assert!(plain.is_empty() && header.is_some() && has_tls);
+    }
+
+    #[test]
+    fn a_second_header_and_one_in_the_middle_are_plain_bytes() {
+        assert_eq!(carried(&[HEADER, HEADER].concat(), 9).0, HEADER);
+        assert_eq!(carried(&[b"\0\x03sok", HEADER].concat(), 9).1, None);
+    }
+
+    #[test]
+    fn bytes_that_remain_undecided_are_given_at_the_end() {
+        for held in [&b"\x16\x03\x01"[..], b"PROXY TCP4 ", b"\r\n"] {
+            let mut transport = Transport::recognizing();
+            let packet = PacketRef { frame: FrameRef::default(), at: Timestamp(0) };
+            let end = TcpOffset::BASE.plus(held.len() as u64);
+            let chunk = StreamChunk { packet: &packet, end, event: StreamEvent::Data(held) };
+            transport.on_chunk(Direction::LowToHigh, &chunk, true, &mut |_| panic!("too early"));
+            let mut plain = Vec::new();
+            transport.give_rest(Direction::LowToHigh, &mut |chunk| {
+                if let StreamEvent::Data(bytes) = chunk.event {
+                    plain.extend_from_slice(bytes);
+                }
+            });
+            assert_eq!(plain, held);
         }
     }
 }

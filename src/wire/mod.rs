@@ -1,5 +1,5 @@
 //! Parsers: EPMD, the distribution handshake, framing, and what connected nodes send: distribution headers, control
-//! messages, terms; and the parts of TLS that are in clear.
+//! messages, terms; the parts of TLS that are in clear; and PROXY protocol headers.
 //!
 //! In: bytes, exactly one message. Out: a struct that borrows them. Knows no flow, direction, time
 //! or connection. The only door to `nom`.
@@ -14,6 +14,7 @@ pub mod framing;
 pub mod handshake;
 pub mod header;
 pub mod otp;
+pub mod proxy;
 pub mod term;
 pub mod tls;
 
@@ -178,6 +179,9 @@ mod tests {
         let _ = decode(bytes, tls::record_header);
         let _ = decode(bytes, tls::alert);
         let _ = decode(bytes, tls::server_hello);
+        if let proxy::ProxyStart::Header(_, used) = proxy::proxy_header(bytes) {
+            assert!(used <= bytes.len());
+        }
         let _ = decode(bytes, handshake::from_initiator);
         let _ = decode(bytes, handshake::from_acceptor);
         let _ = handshake::is_node_name(bytes);

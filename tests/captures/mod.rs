@@ -1,5 +1,6 @@
 //! What is found in each capture of the project, and in captures made from them.
 
+mod addresses;
 mod golden;
 mod links;
 mod message_order;

@@ -69,6 +69,10 @@ const NEAR_MISSES: &[(&str, &str)] = &[
     // A node that connects again, and is the same.
     ("node-restarted", "simultaneous-connect"),
     ("node-restarted", "cookie-mismatch-both-directions"),
+    // EPMD is asked, and the SYN to the node's port is not answered.
+    ("asked-not-dialed", "dist-port-dropped"),
+    // Programs ask EPMD for names and ports, and none of them is a node.
+    ("asked-not-dialed", "epmd-queries"),
     // The same packets at several places.
     ("node-restarted", "links-two-interfaces"),
 ];

@@ -141,7 +141,7 @@ fn registration_lost() {
     check(
         "registration-lost.pcap",
         &[
-            ("epmd-unreachable", "127.0.0.1:4369,closed", &[41, 42]),
+            ("epmd-unreachable", "127.0.0.1:4369,closed", &[6, 41, 42]),
             ("registration-lost", "b@10.9.0.2,127.0.0.1:4369", &[6, 30, 25]),
         ],
     );

@@ -14,6 +14,8 @@ type Make = fn() -> CaptureBuilder;
 pub(super) const ALL: &[(&str, Make)] = &[
     ("cookie-refused", || dial_with_cookie("wrong")),
     ("connected", || dial_with_cookie("right")),
+    ("asked-not-dialed", asked_not_dialed),
+    ("proxy-header", || through_a_balancer(Some(PROXY_1), 7000)),
 ];
 
 /// `one` looks up `two`, and dials it with a cookie; the cookie of `two` is `right`.
@@ -29,6 +31,53 @@ fn dial_with_cookie(cookie: &str) -> CaptureBuilder {
         connection.send_tick(End::Acceptor);
     }
     connection.close(End::Acceptor);
+    capture
+}
+
+/// `one` looks up `two` twice, and does not dial.
+fn asked_not_dialed() -> CaptureBuilder {
+    let mut capture = CaptureBuilder::new();
+    for port in [40001, 40002] {
+        capture.epmd_lookup(&format!("10.0.0.1:{port}"), "10.0.0.2:4369", "two", Some(9100));
+        capture.wait(Duration::from_secs(1));
+    }
+    capture
+}
+
+/// The header that HAProxy sends for the client of [`through_a_balancer`].
+const PROXY_1: &[u8] = b"PROXY TCP4 10.0.0.1 10.0.0.3 40002 9100\r\n";
+
+/// A header that does not name its client.
+const PROXY_2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+/// `one` dials `two` through a load balancer at 10.0.0.3, which sends this header before the hello. Both give up after so
+/// many milliseconds; without a header they connect.
+fn through_a_balancer(header: Option<&[u8]>, gives_up: u64) -> CaptureBuilder {
+    let mut capture = CaptureBuilder::new();
+    capture.epmd_lookup("10.0.0.3:40000", "10.0.0.2:4369", "two", Some(9100));
+    capture.epmd_lookup("10.0.0.1:40001", "10.0.0.3:4369", "two", Some(9100));
+    let mut near = capture.connect("10.0.0.1:40002", "10.0.0.3:9100").send_name("one@h1").pause();
+    let mut far = capture.connect("10.0.0.3:40003", "10.0.0.2:9100").pause();
+    if let Some(header) = header {
+        far = capture.resume(far).send(End::Initiator, header).send_name("one@h1").pause();
+        capture.wait(Duration::from_millis(gives_up));
+        capture.resume(near).close(End::Initiator);
+        capture.resume(far).close(End::Initiator);
+        return capture;
+    }
+    far = capture.resume(far).send_name("one@h1").pause();
+    for leg in [&mut far, &mut near] {
+        *leg = capture.resume(*leg).send_status("ok").send_challenge("two@h2", 77).pause();
+    }
+    for leg in [&mut near, &mut far] {
+        *leg = capture.resume(*leg).send_challenge_reply("c", 77, 99).pause();
+    }
+    for leg in [&mut far, &mut near] {
+        *leg = capture.resume(*leg).send_challenge_ack("c", 99).pause();
+    }
+    for leg in [near, far] {
+        capture.resume(leg).send_tick(End::Initiator).send_tick(End::Acceptor);
+    }
     capture
 }
 
@@ -69,6 +118,43 @@ fn a_node_that_epmd_does_not_know_is_found_in_a_synthetic_capture() {
     let mut capture = CaptureBuilder::new();
     capture.dial("10.0.0.1:40001", "10.0.0.2:4369").reset(End::Acceptor);
     assert_eq!(found(&capture, "refused.pcap").0, ["epmd-unreachable"]);
+}
+
+#[test]
+fn a_proxy_header_on_one_leg_is_the_one_finding_for_both() {
+    for header in [PROXY_1, PROXY_2_LOCAL] {
+        let (rules, outcomes) = found(&through_a_balancer(Some(header), 7000), "header.pcap");
+        assert_eq!(rules, ["proxy-header"]);
+        assert_eq!(outcomes, ["timed_out", "not_distribution"]);
+    }
+    let quick = found(&through_a_balancer(Some(PROXY_1), 10), "quick.pcap");
+    assert_eq!(quick.0, ["proxy-header"], "the balancer closes at once");
+    assert_eq!(found(&through_a_balancer(None, 0), "plain.pcap").0, Vec::<String>::new());
+}
+
+#[test]
+fn a_proxy_header_on_a_port_that_nothing_else_names_is_found() {
+    let mut capture = CaptureBuilder::new();
+    let mut far = capture.connect("10.0.0.3:40003", "10.0.0.2:9100");
+    far.send(End::Initiator, PROXY_1).send_name("one@h1").wait(Duration::from_secs(7));
+    far.close(End::Acceptor);
+    assert_eq!(found(&capture, "unknown-port.pcap").0, ["proxy-header"]);
+    let mut capture = CaptureBuilder::new();
+    let mut web = capture.connect("10.0.0.3:40003", "10.0.0.2:8080");
+    web.send(End::Initiator, PROXY_1).send(End::Initiator, b"GET / HTTP/1.1\r\n\r\n");
+    web.close(End::Acceptor);
+    assert_eq!(found(&capture, "web.pcap"), (vec![], vec![]));
+}
+
+#[test]
+fn a_proxy_header_alone_is_the_check_of_a_balancer() {
+    let mut capture = CaptureBuilder::new();
+    capture.epmd_lookup("10.0.0.1:40001", "10.0.0.2:4369", "two", Some(9100));
+    capture
+        .connect("10.0.0.3:40003", "10.0.0.2:9100")
+        .send(End::Initiator, PROXY_2_LOCAL)
+        .close(End::Initiator);
+    assert_eq!(found(&capture, "check.pcap").0, ["proxy-header"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use crate::support::corpus;
-use crate::support::{SEED, beamscope, captures, lines_of};
+use crate::support::{SEED, TestDir, beamscope, captures, lines_of};
 use serde_json::Value;
 
 const GOOD: &str = "captures/seed-lan-same-cookie.pcap";
@@ -407,4 +407,48 @@ fn what_a_file_has_is_kept_when_asked_for() {
     assert!(kept.starts_with("before\n{"), "{kept}");
     lines_of(&["--json", "-o", &path, GOOD]);
     assert_eq!(fs::read_to_string(&path).unwrap(), kept["before\n".len()..]);
+}
+
+#[test]
+fn lines_of_messages_and_handshakes_name_both_nodes_once_they_are_known() {
+    let text = lines_of(&["--json", "--messages", SEED]);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names = |kind: &str, from: usize| {
+        let of_kind = lines.iter().filter(|line| line["event_type"] == kind);
+        let bodies: Vec<_> = of_kind.map(|line| line[kind].clone()).collect();
+        assert!(bodies.len() > from, "{kind}");
+        bodies
+    };
+    let (one, two) = ("one@192.168.0.100", "two@192.168.0.103");
+    for message in names("message", 4) {
+        assert_eq!((&message["initiator"], &message["acceptor"]), (&one.into(), &two.into()));
+    }
+    for handshake in names("handshake", 4) {
+        let is_early = ["send_name", "status"].contains(&handshake["message"].as_str().unwrap());
+        assert_eq!(handshake["initiator"], one, "{handshake}");
+        assert_eq!(handshake["acceptor"].is_null(), is_early, "{handshake}");
+    }
+}
+
+#[test]
+fn candidate_cookies_that_fit_nothing_and_odd_lines_are_reported() {
+    let folder = TestDir::new("cookies");
+    let file = folder.file("cookies.txt");
+    fs::write(&file, "right\tS3CR3T-OF-NOBODY\nwrong one\n\"quoted\"\n").unwrap();
+    let output = beamscope(&["--format=text", "--cookie-file", &file, SEED]).output().unwrap();
+    let (text, warnings) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(warnings.contains("line 2 of cookies.txt has no tab"), "{warnings}");
+    assert!(warnings.contains("line 3 of cookies.txt has quotes"), "{warnings}");
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let expected = "None of the 3 candidate cookies fits either side of any handshake.";
+    assert!(flat.contains(expected), "{flat}");
+    let json = lines_of(&["--json", "--cookie-file", "captures/cookies.txt", SEED]);
+    let stats: Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    let tests = &stats["stats"]["cookies"];
+    assert_eq!(tests["tested"], true);
+    assert_eq!(tests["unused_labels"].as_array().unwrap().len(), 8);
+    assert!(tests["unused"].as_u64() < tests["candidates"].as_u64());
+    let without = lines_of(&["--json", SEED]);
+    assert!(!without.contains("\"candidates\""));
 }

@@ -267,7 +267,7 @@ impl EventSink for Observed {
     }
 
     fn message(&mut self, event: &MessageEvent<'_>) {
-        let MessageEvent { connection, message } = event;
+        let MessageEvent { connection, message, .. } = event;
         let meta = message.meta;
         let place = format!("{} {:?}", self.place(connection), meta.from);
         let fields = |part: MessagePart| {

@@ -163,6 +163,7 @@ fn every_kind_of_fact_occurs_in_the_captures_of_the_project() {
             Fact::Handshake { .. } => "handshake",
             Fact::Message { .. } => "message",
             Fact::Anomaly { .. } => "anomaly",
+            Fact::ProxyHeader { .. } => "proxy header",
             Fact::Resolved(_) => "resolved",
             Fact::ListedName { .. } => "listed name",
             Fact::End => "end",
@@ -173,7 +174,16 @@ fn every_kind_of_fact_occurs_in_the_captures_of_the_project() {
         if wrong.is_empty() { Vec::new() } else { vec![wrong] }
     });
     let kinds = kinds.into_inner().unwrap();
-    for kind in ["connection", "epmd", "handshake", "message", "resolved", "listed name", "end"] {
+    for kind in [
+        "connection",
+        "epmd",
+        "handshake",
+        "message",
+        "proxy header",
+        "resolved",
+        "listed name",
+        "end",
+    ] {
         assert!(kinds.contains(kind), "{kind}: {kinds:?}");
     }
 }

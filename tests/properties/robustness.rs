@@ -178,7 +178,9 @@ fn may_be_found(rule: &str, plain: &Story) -> bool {
     let is_found = |other: &str| plain.findings.iter().any(|finding| finding.starts_with(other));
     is_found(rule)
         || match rule {
+            // What else is known of a port that refuses may be in the packet that is missing.
             "dist-port-blocked" => is_found("stale-registration"),
+            "stale-registration" => is_found("dist-port-blocked"),
             "handshake-aborted" => is_found("name-mismatch") || is_found("version-mismatch"),
             _ => false,
         }

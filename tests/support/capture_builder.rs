@@ -1,10 +1,10 @@
 //! Builds a capture in memory, packet by packet, for situations that no recorded capture shows.
 //!
-//! A capture is a list of TCP connections between IPv4 hosts, each with its own sequence numbers. The methods
+//! A capture is a list of TCP connections between IPv4 or IPv6 hosts, each with its own sequence numbers. The methods
 //! for EPMD and the handshake add one message each, so that a test can stop, repeat or change any of them.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::TestDir;
@@ -26,8 +26,15 @@ pub(crate) enum End {
 pub(crate) struct Connection<'a> {
     capture: &'a mut CaptureBuilder,
     /// The address of each end, initiator first.
-    addresses: [SocketAddrV4; 2],
+    addresses: [SocketAddr; 2],
     /// The sequence number that each end uses next.
+    next_seq: [u32; 2],
+}
+
+/// A connection that goes on after packets of others.
+#[derive(Clone, Copy)]
+pub(crate) struct PausedConnection {
+    addresses: [SocketAddr; 2],
     next_seq: [u32; 2],
 }
 
@@ -71,23 +78,50 @@ impl CaptureBuilder {
         connection
     }
 
+    /// Goes on with a connection of this capture.
+    pub(crate) fn resume(&mut self, paused: PausedConnection) -> Connection<'_> {
+        let PausedConnection { addresses, next_seq } = paused;
+        Connection { capture: self, addresses, next_seq }
+    }
+
     /// A whole conversation with EPMD: the port of a node is asked for; `None` if it is not registered.
     pub(crate) fn epmd_lookup(&mut self, from: &str, epmd: &str, node: &str, port: Option<u16>) {
         let mut connection = self.connect(from, epmd);
-        // PORT_PLEASE2_REQ ('z') and PORT2_RESP ('w'): Distribution Protocol, "EPMD Protocol".
+        // PORT_PLEASE2_REQ ('z'): Distribution Protocol, "EPMD Protocol".
         let request = [b"z", node.as_bytes()].concat();
         connection.send_framed(End::Initiator, &request);
+        connection.send(End::Acceptor, &Self::port_response(node, port));
+        connection.close(End::Acceptor);
+    }
+
+    /// PORT2_RESP ('w'): Distribution Protocol, "EPMD Protocol".
+    pub(crate) fn port_response(node: &str, port: Option<u16>) -> Vec<u8> {
         let mut response = vec![b'w', u8::from(port.is_none())];
         if let Some(port) = port {
             response.extend(port.to_be_bytes());
             // A normal node over TCP, versions 6 to 5 as OTP 25 has them, its name, no extra field.
             response.extend([b'M', 0, 0, 6, 0, 5]);
-            response.extend((node.len() as u16).to_be_bytes());
-            response.extend(node.as_bytes());
+            response.extend(named(node));
             response.extend([0, 0]);
         }
-        connection.send(End::Acceptor, &response);
-        connection.close(End::Acceptor);
+        response
+    }
+
+    /// A node registers with EPMD, and stays registered: the connection is not closed.
+    pub(crate) fn epmd_register(
+        &mut self,
+        from: &str,
+        epmd: &str,
+        node: &str,
+        port: u16,
+    ) -> Connection<'_> {
+        let mut connection = self.connect(from, epmd);
+        // ALIVE2_REQ ('x') and ALIVE2_X_RESP ('v').
+        let kind = [b'M', 0, 0, 6, 0, 5];
+        let request = [b"x".as_slice(), &port.to_be_bytes(), &kind, &named(node), &[0, 0]].concat();
+        connection.send_framed(End::Initiator, &request);
+        connection.send(End::Acceptor, &[b"v\0".as_slice(), &CREATION].concat());
+        connection
     }
 
     fn frame(&mut self, ethernet: &[u8]) {
@@ -101,6 +135,11 @@ impl CaptureBuilder {
 }
 
 impl Connection<'_> {
+    /// Its state after the packets so far, to go on with it after packets of others.
+    pub(crate) const fn pause(&self) -> PausedConnection {
+        PausedConnection { addresses: self.addresses, next_seq: self.next_seq }
+    }
+
     /// Lets time pass before the next packet.
     pub(crate) fn wait(&mut self, time: Duration) -> &mut Self {
         self.capture.wait(time);
@@ -170,7 +209,7 @@ impl Connection<'_> {
         self.send(from, &[0; 4])
     }
 
-    /// One TCP segment in IPv4 in Ethernet, with the checksums that a receiver would verify.
+    /// One TCP segment in IP in Ethernet, with the checksums that a receiver would verify.
     fn packet(&mut self, from: End, flags: u8, payload: &[u8]) -> &mut Self {
         let (own, peer) = (from as usize, from.peer() as usize);
         let (source, target) = (self.addresses[own], self.addresses[peer]);
@@ -184,21 +223,11 @@ impl Connection<'_> {
         // A header of five words, a window of 64 KB, no urgent data.
         tcp.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
         tcp.extend(payload);
-        let len = (tcp.len() as u16).to_be_bytes();
-        let pseudo = [&source.ip().octets()[..], &target.ip().octets(), &[0, 6], &len].concat();
-        let sum = checksum(&[&pseudo, tcp.as_slice()].concat());
+        let sum =
+            checksum(&[&pseudo_header(source.ip(), target.ip(), TCP, &tcp), &tcp[..]].concat());
         tcp[16..18].copy_from_slice(&sum);
 
-        let mut ip = vec![0x45, 0];
-        ip.extend((20 + tcp.len() as u16).to_be_bytes());
-        // No identification, "don't fragment", a TTL of 64, TCP.
-        ip.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
-        ip.extend(source.ip().octets());
-        ip.extend(target.ip().octets());
-        let sum = checksum(&ip);
-        ip[10..12].copy_from_slice(&sum);
-
-        let ethernet = [&mac(*target.ip())[..], &mac(*source.ip()), &[8, 0], &ip, &tcp].concat();
+        let ethernet = ethernet(source.ip(), target.ip(), TCP, &tcp);
         self.capture.frame(&ethernet);
         let control = u32::from(flags & (SYN | FIN) != 0);
         self.next_seq[own] = self.next_seq[own].wrapping_add(payload.len() as u32 + control);
@@ -225,9 +254,48 @@ fn digest(cookie: &str, challenge: u32) -> [u8; 16] {
     md5::compute(format!("{cookie}{challenge}")).0
 }
 
+/// A datagram of an IP protocol in Ethernet.
+fn ethernet(source: IpAddr, target: IpAddr, protocol: u8, body: &[u8]) -> Vec<u8> {
+    let len = body.len() as u16;
+    let (kind, ip) = match source {
+        IpAddr::V4(_) => {
+            let mut ip = vec![0x45, 0];
+            ip.extend((20 + len).to_be_bytes());
+            // No identification, "don't fragment", a TTL of 64.
+            ip.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
+            ip.extend([address_bytes(source), address_bytes(target)].concat());
+            let sum = checksum(&ip);
+            ip[10..12].copy_from_slice(&sum);
+            ([0x08, 0x00], ip)
+        }
+        IpAddr::V6(_) => {
+            let mut ip = vec![0x60, 0, 0, 0];
+            ip.extend(len.to_be_bytes());
+            ip.extend([protocol, 64]);
+            ip.extend([address_bytes(source), address_bytes(target)].concat());
+            ([0x86, 0xdd], ip)
+        }
+    };
+    [&mac(target)[..], &mac(source), &kind, &ip, body].concat()
+}
+
+/// What the checksum of a protocol over IP begins with: RFC 9293, section 3.1, and RFC 8200, section 8.1.
+fn pseudo_header(source: IpAddr, target: IpAddr, protocol: u8, body: &[u8]) -> Vec<u8> {
+    let len = (body.len() as u16).to_be_bytes();
+    [&address_bytes(source)[..], &address_bytes(target), &[0, protocol], &len].concat()
+}
+
+fn address_bytes(host: IpAddr) -> Vec<u8> {
+    match host {
+        IpAddr::V4(host) => host.octets().to_vec(),
+        IpAddr::V6(host) => host.octets().to_vec(),
+    }
+}
+
 /// A locally administered address for each host.
-fn mac(host: Ipv4Addr) -> Vec<u8> {
-    [&[2, 0], &host.octets()[..]].concat()
+fn mac(host: IpAddr) -> Vec<u8> {
+    let address = address_bytes(host);
+    [&[2, 0], &address[address.len() - 4..]].concat()
 }
 
 /// The Internet checksum, RFC 1071.
@@ -246,6 +314,9 @@ const FLAGS: [u8; 8] = 0xd_07df_7fbd_u64.to_be_bytes();
 
 /// A creation, as a node gets one from EPMD when it registers.
 const CREATION: [u8; 4] = 0x6a00_0001_u32.to_be_bytes();
+
+/// The number of TCP among the protocols over IP.
+const TCP: u8 = 6;
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;

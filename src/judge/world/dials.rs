@@ -33,6 +33,8 @@ pub struct Dial {
     pub to: Endpoint,
     /// The name in `send_name`; `None` if that was not seen.
     pub name: Option<Arc<str>>,
+    /// The creation in `send_name`, which identifies the incarnation of the node.
+    creation: Option<u32>,
     /// Time of `send_name`, or of the answer if `send_name` was not seen.
     pub at: Timestamp,
     /// The packet with that message.
@@ -54,13 +56,15 @@ impl Dials {
         let (at, ids) = (settled.at, &settled.connection);
         let known = self.recent.iter_mut().rev().find(|dial| dial.session_id == ids.session_id);
         match (message.message, message.status.as_deref(), known) {
-            (MessageKind::SendName, ..) => self.add(settled, message.name.clone()),
+            (MessageKind::SendName, ..) => {
+                self.add(settled, message.name.clone(), message.creation);
+            }
             (MessageKind::Status, Some("ok_simultaneous"), Some(dial)) => {
                 dial.accepted_instead = Some(at)
             }
             (MessageKind::Status, Some("nok"), Some(dial)) => dial.declined = true,
             (MessageKind::Status, Some("ok_simultaneous"), None) => {
-                self.add(settled, None);
+                self.add(settled, None, None);
                 if let Some(dial) = self.recent.back_mut() {
                     dial.accepted_instead = Some(at);
                 }
@@ -79,13 +83,14 @@ impl Dials {
         false
     }
 
-    fn add(&mut self, settled: &Settled, name: Option<Arc<str>>) {
+    fn add(&mut self, settled: &Settled, name: Option<Arc<str>>, creation: Option<u32>) {
         let ids = &settled.connection;
         let dial = Dial {
             session_id: Arc::clone(&ids.session_id),
             from: ids.src_ip,
             to: Endpoint { ip: ids.dest_ip, port: ids.dest_port },
             name,
+            creation,
             at: settled.at,
             frame: settled.frame,
             accepted_instead: None,
@@ -165,6 +170,17 @@ impl Dials {
                 && dial.declined
                 && at.since(dial.at) >= ANOTHER_TIME
         }) && !others.any(|dial| (dial.from, dial.to.ip) == (end.ip, from))
+    }
+
+    /// The dials with a hello of this name and creation, the last one first.
+    pub(super) fn with_hello(
+        &self,
+        name: &str,
+        creation: Option<u32>,
+    ) -> impl Iterator<Item = &Dial> {
+        let is_same =
+            move |dial: &&Dial| dial.name.as_deref() == Some(name) && dial.creation == creation;
+        self.recent.iter().rev().filter(is_same)
     }
 
     /// The last name that the node at `end` sent.

@@ -65,7 +65,7 @@ struct RefusedAttempt {
 struct AcceptedAttempt {
     at: Timestamp,
     sides: AttemptSides,
-    shown: Accepted,
+    shown: GuessedAttempt,
 }
 
 /// The incarnations of the two nodes of an attempt: their names and creations.
@@ -90,7 +90,7 @@ impl AttemptSides {
 
 /// The attempt among refused ones that was accepted.
 #[derive(Clone, Debug)]
-pub struct Accepted {
+pub struct GuessedAttempt {
     /// Its number among all attempts, from 1.
     pub number: u64,
     /// The packet with the `challenge_ack`.
@@ -131,7 +131,7 @@ pub struct Guess {
     /// The evidence for it.
     pub sign: Sign,
     /// The attempt that was accepted, if one was.
-    pub accepted: Option<Accepted>,
+    pub accepted: Option<GuessedAttempt>,
     /// Number of attempts that were refused so far.
     pub refused: u64,
     /// The `challenge_reply` of the first attempt.
@@ -193,7 +193,7 @@ impl Guesses {
         let Some(refused) = self.known.get_mut(&key) else { return };
         let number = refused.count + refused.accepted.len() as u64 + 1;
         let session_id = Arc::clone(it.session_id());
-        let shown = Accepted { number, ack, session_id };
+        let shown = GuessedAttempt { number, ack, session_id };
         let accepted = AcceptedAttempt { at: reply.at, sides: AttemptSides::of(it), shown };
         remember(&mut refused.accepted, accepted, MAX_ACCEPTED);
     }

@@ -3,6 +3,7 @@
 //! In: judged observations, handshake messages, answers of EPMD and of name servers. Out: the facts among them that
 //! are related to one connection, and the state of the cluster. Every list and map has a bound.
 
+mod addresses;
 mod cookies;
 mod dials;
 mod guesses;
@@ -10,16 +11,21 @@ mod home;
 mod hosts;
 mod nodes;
 mod pairs;
+mod reach;
 mod registry;
+mod relays;
 
+pub use self::addresses::{Addresses, NamedAddress};
 pub use self::cookies::{AgreedCookies, CookieUse, Peer};
 pub use self::dials::{Dial, Dials};
-pub use self::guesses::{Accepted, Burst, Guess, Guesses, Sign};
+pub use self::guesses::{Burst, Guess, GuessedAttempt, Guesses, Sign};
 pub use self::home::{Cidr, HomeNets};
 pub use self::hosts::{Ground, HostClue};
 pub use self::nodes::{Change, NodeChange, NodeFacts, Sighting};
 pub use self::pairs::{ConnectedPair, FailedDials, Failure};
-pub use self::registry::PriorLookup;
+pub use self::reach::{Accepted, EpmdAnswer, Reach, SeenAt};
+pub use self::registry::{ForwardedLookup, PriorLookup};
+pub use self::relays::{Relays, SeenHeader};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,7 +38,9 @@ use super::{JudgedConnection, Outcome, Software};
 use crate::decode::Endpoint;
 use crate::limits::Limits;
 use crate::names::Resolved;
-use crate::observe::{EpmdObservation, HandshakeObservation, Observation, Role, Settled};
+use crate::observe::{
+    EpmdObservation, HandshakeObservation, Observation, ProxyHeaderFacts, Role, Settled,
+};
 use crate::time::Timestamp;
 
 /// The facts that all connections so far have shown, by topic.
@@ -40,11 +48,14 @@ use crate::time::Timestamp;
 pub struct World {
     registry: Registry,
     hosts: Hosts,
+    addresses: Addresses,
     cookies: CookieUse,
     dials: Dials,
     guesses: Guesses,
     nodes: Nodes,
     pairs: PairTable,
+    reach: Reach,
+    relays: Relays,
     /// Maximum length of each list of [`ClusterFacts`].
     max_rows: usize,
     home: HomeNets,
@@ -92,11 +103,14 @@ impl World {
         Self {
             registry: Registry::new(limits),
             hosts: Hosts::new(limits),
+            addresses: Addresses::new(limits),
             cookies: CookieUse::new(limits.nodes),
             dials: Dials::default(),
             guesses: Guesses::default(),
             nodes: Nodes::new(limits),
             pairs: PairTable::new(limits),
+            reach: Reach::new(limits),
+            relays: Relays::default(),
             max_rows: limits.cluster_rows,
             home,
         }
@@ -106,9 +120,11 @@ impl World {
     pub const fn evictions(&self) -> u64 {
         self.registry.evictions()
             + self.hosts.evictions()
+            + self.addresses.evictions()
             + self.nodes.evictions()
             + self.pairs.evictions()
             + self.cookies.evictions()
+            + self.reach.evictions()
     }
 
     /// The cookies that the nodes use, as far as digests show them.
@@ -126,6 +142,21 @@ impl World {
         &self.guesses
     }
 
+    /// The endpoints that accepted connections, and the EPMDs that answered.
+    pub const fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// The addresses of host names.
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The connections that proxies forward.
+    pub const fn relays(&self) -> &Relays {
+        &self.relays
+    }
+
     /// The networks that the user named as their own (`--home-net`).
     pub const fn home(&self) -> &HomeNets {
         &self.home
@@ -134,6 +165,7 @@ impl World {
     /// Records an answer of a name server.
     pub fn on_resolved(&mut self, resolved: &Resolved) {
         self.hosts.on_resolved(resolved);
+        self.addresses.on_resolved(resolved);
     }
 
     /// Records that the capture file lists `name` for `ip`.
@@ -150,6 +182,12 @@ impl World {
         marked: &mut Vec<Endpoint>,
     ) {
         self.registry.on_epmd(settled, epmd, marked);
+        self.reach.on_epmd(settled, epmd);
+    }
+
+    /// Records a PROXY protocol header.
+    pub fn on_proxy_header(&mut self, settled: &Settled, header: &ProxyHeaderFacts) {
+        self.relays.on_proxy_header(settled, header);
     }
 
     /// Records a handshake message.
@@ -173,6 +211,7 @@ impl World {
         self.cookies.on_session(it);
         self.dials.on_session(it);
         self.guesses.on_session(it, &self.registry);
+        self.reach.on_session(it);
         if it.name(Role::Acceptor).is_some() {
             marked.push(it.acceptor_end());
         }

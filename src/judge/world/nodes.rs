@@ -202,8 +202,10 @@ impl Nodes {
         let (identity, name) = (it.identity(role)?, it.name(role)?);
         let handshake = &it.seen.handshake;
         let hello = handshake.hello(role)?;
+        // A load balancer that sends a PROXY protocol header names the address of its client in it.
+        let client = it.seen.proxy.filter(|_| role == Role::Initiator).and_then(|it| it.client);
         let sighting = Sighting {
-            ip: it.ip(role),
+            ip: client.map_or_else(|| it.ip(role), |client| client.ip),
             creation: handshake.creation(role).filter(|creation| *creation != 0),
             hello: hello.mark,
             session_id: Arc::clone(it.session_id()),

@@ -164,16 +164,21 @@ impl PairTable {
         epmd: &EpmdObservation,
         incident: Option<Arc<str>>,
     ) {
-        use EpmdOutcome::{ConnectionRefused, NoReply, NotRegistered, Unanswered};
+        use EpmdOutcome::{Answered, ConnectionRefused, NoReply, NotRegistered, Unanswered};
         // Only a look-up is part of a dial.
         let is_dial = matches!(epmd.request, None | Some(EpmdTag::PORT_PLEASE2_REQ));
         let failed =
             matches!(epmd.outcome, NotRegistered | ConnectionRefused | Unanswered | NoReply);
-        if !is_dial || !failed {
-            return;
-        }
         let (at, ids) = (settled.at, &settled.connection);
         let (from, to) = (ids.src_ip, ids.dest_ip);
+        if epmd.outcome == Answered {
+            self.on_answer(from, to, epmd.name.as_ref());
+        }
+        // A node that asks the EPMD of its own host for no other node is about to start.
+        let is_start = epmd.name.is_none() && (from == to || to.is_loopback());
+        if !is_dial || !failed || is_start {
+            return;
+        }
         let acceptor = match &epmd.name {
             Some(name) => PairEnd::LookedUp(Arc::clone(name), to),
             None => PairEnd::Host(to),
@@ -181,6 +186,18 @@ impl PairTable {
         let state = self.state(PairEnd::Host(from), acceptor, [from, to]);
         let Some((state, dialer)) = state else { return };
         state.on_failure(Failure::Lookup(epmd.outcome), at, incident, dialer);
+    }
+
+    /// EPMD at `to` answered: what failed for want of an answer did not fail in the end.
+    fn on_answer(&mut self, from: IpAddr, to: IpAddr, name: Option<&Arc<str>>) {
+        let looked_up = name.map(|name| PairEnd::LookedUp(Arc::clone(name), to));
+        for acceptor in looked_up.into_iter().chain([PairEnd::Host(to)]) {
+            let (key, _) = ordered([PairEnd::Host(from), acceptor]);
+            if let Some(state) = self.known.get_mut(&key) {
+                let is_lookup = |failed: &Failed| matches!(failed.outcome, Failure::Lookup(_));
+                state.failed = state.failed.take().filter(|failed| !is_lookup(failed));
+            }
+        }
     }
 
     fn state(

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::decode::Endpoint;
-use crate::limits::Limits;
+use crate::limits::{Limits, remember};
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Observation, Settled};
 use crate::packet::FrameRef;
 use crate::time::Timestamp;
@@ -22,8 +22,25 @@ pub(super) struct Registry {
     lookups: HashMap<(IpAddr, Endpoint), VecDeque<AnsweredLookup>, RandomState>,
     /// Keys of `lookups` in the order of the answers.
     order: VecDeque<(IpAddr, Endpoint)>,
+    /// The last answers, to find those that were passed on.
+    recent: VecDeque<Exchange>,
     max_lookups: usize,
     evictions: u64,
+}
+
+/// A look-up with its question and its answer.
+#[derive(Debug)]
+struct Exchange {
+    client: Endpoint,
+    epmd: Endpoint,
+    asked: Arc<str>,
+    port: u16,
+    /// Times of the SYN if it was seen, of the request, and of the reply.
+    opened: Option<Timestamp>,
+    requested: Timestamp,
+    replied: Timestamp,
+    session_id: Arc<str>,
+    reply: FrameRef,
 }
 
 /// A look-up with the time of its answer.
@@ -48,6 +65,19 @@ pub struct PriorLookup {
     pub port: u16,
     /// Highest handshake version in the answer.
     pub highest_version: u16,
+    /// The EPMD that the answer came from, if a proxy passed the look-up on to it.
+    pub forwarded: Option<Box<ForwardedLookup>>,
+}
+
+/// The second half of a look-up that a proxy passed on to another EPMD.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ForwardedLookup {
+    /// Address and port of the EPMD that answered.
+    pub epmd: Endpoint,
+    /// The `session_id` of the connection from the proxy to that EPMD.
+    pub session_id: Arc<str>,
+    /// The packet with its answer.
+    pub reply: FrameRef,
 }
 
 impl Registry {
@@ -55,6 +85,7 @@ impl Registry {
         Self {
             lookups: HashMap::default(),
             order: VecDeque::new(),
+            recent: VecDeque::new(),
             max_lookups: limits.lookups,
             evictions: 0,
         }
@@ -87,12 +118,29 @@ impl Registry {
             return;
         };
         let key = (ids.src_ip, Endpoint { ip, port });
+        let asked = epmd.name.clone().unwrap_or_default();
+        let exchange = epmd.seen.request.map(|request| Exchange {
+            client: Endpoint { ip: ids.src_ip, port: ids.src_port },
+            epmd: Endpoint { ip, port: ids.dest_port },
+            asked: Arc::clone(&asked),
+            port,
+            opened: epmd.seen.syn.map(|mark| mark.at),
+            requested: request.at,
+            replied: epmd.seen.reply.map_or(settled.at, |reply| reply.at),
+            session_id: Arc::clone(&ids.session_id),
+            reply: frame,
+        });
+        let forwarded = exchange.as_ref().and_then(|exchange| self.forwarded(exchange));
+        if let Some(exchange) = exchange {
+            remember(&mut self.recent, exchange, RECENT);
+        }
         let lookup = PriorLookup {
             session_id: Arc::clone(&ids.session_id),
             reply: frame,
-            asked: epmd.name.clone().unwrap_or_default(),
+            asked,
             port,
             highest_version: epmd.highest_version.unwrap_or_default(),
+            forwarded,
         };
         let opened = epmd.seen.syn.map(|mark| mark.at);
         let answered = AnsweredLookup { at: settled.at, opened, lookup };
@@ -101,6 +149,27 @@ impl Registry {
         if self.order.len() > self.max_lookups {
             self.forget_oldest();
         }
+    }
+
+    /// The look-up that `outer` was passed on as: asked by the host that `outer` asked, or with the client's own port by
+    /// address translation, for the same name and with the same answer, and from first to last within `outer`.
+    fn forwarded(&self, outer: &Exchange) -> Option<Box<ForwardedLookup>> {
+        let is_inner = |inner: &&Exchange| {
+            let is_passed_on = inner.client.ip == outer.epmd.ip || inner.client == outer.client;
+            let opened = inner.opened.zip(outer.opened);
+            is_passed_on
+                && inner.epmd != outer.epmd
+                && (inner.port, &inner.asked) == (outer.port, &outer.asked)
+                && opened.is_none_or(|(inner, outer)| inner >= outer)
+                && inner.requested >= outer.requested
+                && inner.replied <= outer.replied
+        };
+        let inner = self.recent.iter().rev().find(is_inner)?;
+        Some(Box::new(ForwardedLookup {
+            epmd: inner.epmd,
+            session_id: Arc::clone(&inner.session_id),
+            reply: inner.reply,
+        }))
     }
 
     /// The look-up that led to a connection: the last one that was answered before the connection was opened.
@@ -136,3 +205,6 @@ pub(super) const LOOKUP_AGE: Duration = Duration::from_secs(10);
 
 /// Captures reorder packets by milliseconds: an answer may come shortly after the SYN that it led to.
 pub(super) const REORDERED: Duration = Duration::from_millis(50);
+
+/// Answers among which one that was passed on is searched. A proxy passes an answer on within milliseconds.
+const RECENT: usize = 64;

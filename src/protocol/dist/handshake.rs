@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use crate::observe::{
-    CookieTest, HandshakeFacts, HandshakeObservation, Hello, OddChallenge, PerRole, Received, Role,
-    StatusText,
+    CookieTest, HandshakeFacts, HandshakeObservation, Hello, NodeNames, OddChallenge, PerRole,
+    Received, Role, StatusText,
 };
 use crate::packet::PacketRef;
 use crate::protocol::digest::CandidateCookies;
@@ -71,6 +71,8 @@ impl Phase {
 pub(in crate::protocol) struct Exchange {
     /// The facts for the verdict, without what is odd about a challenge.
     pub(in crate::protocol) facts: HandshakeFacts,
+    /// The names of the two nodes so far; replaced as a whole, since outputs share it.
+    nodes: Option<Arc<NodeNames>>,
     /// The challenge of the acceptor.
     challenge_value: Option<u32>,
     /// The digest of the initiator, and its own challenge.
@@ -124,6 +126,14 @@ impl Exchange {
         };
         let observation = if out_of_turn.is_none() {
             self.add_facts(from, &message, mark, end);
+            let has_name = matches!(
+                kind,
+                MessageKind::SendName | MessageKind::Status | MessageKind::Challenge
+            );
+            if has_name {
+                let name = |role| self.facts.name(role).map(|(name, _)| Arc::clone(name));
+                self.nodes = Some(Arc::new(PerRole::from_fn(name)));
+            }
             self.test_cookies(cookies);
             self.observe_message(from, &message, include_secrets)
         } else {
@@ -252,6 +262,12 @@ impl Exchange {
     }
 
     /// The observation of one message.
+    /// The names of the two nodes, as far as messages so far have shown them.
+    #[inline]
+    pub(in crate::protocol) const fn nodes(&self) -> Option<&Arc<NodeNames>> {
+        self.nodes.as_ref()
+    }
+
     fn observe_message(
         &self,
         from: Role,
@@ -259,6 +275,9 @@ impl Exchange {
         include_secrets: bool,
     ) -> HandshakeObservation {
         let mut observation = HandshakeObservation::new(message.kind(), from);
+        if let Some(nodes) = &self.nodes {
+            observation.nodes = (**nodes).clone();
+        }
         match *message {
             HandshakeMessage::SendName(m) => {
                 (observation.name, observation.name_hex) = name_text(m.name);

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::term::JsonTerm;
 use crate::cursor::{CHUNK, Cursor, LineBuffer, nine_digits};
+use crate::observe::NodeNames;
 use crate::observe::messages::{
     FieldKind, FieldView, MessageEvent, MessagePart, MessageView, OPERATIONS, Operation, PAYLOAD,
     Payload, RequestKind, UNASSIGNED, ValueType,
@@ -48,7 +49,7 @@ impl MessageLines {
         name: impl FnOnce(u16) -> Option<Arc<str>>,
         event: &MessageEvent<'_>,
     ) -> io::Result<()> {
-        let MessageEvent { connection, message } = event;
+        let MessageEvent { connection, nodes, message } = event;
         let PacketRef { frame, at } = message.meta.packet;
         if self.start.at != at || self.start.len == 0 {
             self.start.set_time(at);
@@ -59,7 +60,7 @@ impl MessageLines {
             Some((_, buffer)) => (buffer.with_rest(), buffer.len()),
             None => (&[][..], 0),
         };
-        let ids = connections.bytes(connection)?;
+        let ids = connections.bytes(connection, *nodes)?;
         let room = LineStart::ROOM + input_len + ids.len() + message_room(message);
         let is_written = lines.append(room, |cursor| {
             let cursor = cursor
@@ -213,7 +214,7 @@ const MAX_KEY: usize = 24;
 /// The start of a message, by the role of its sender and its operation: one table load instead of two branches
 /// that are mispredicted.
 static STARTS: [[Joined<64>; OPERATIONS]; 2] =
-    [starts("{\"from\":\"initiator\""), starts("{\"from\":\"acceptor\"")];
+    [starts("\"from\":\"initiator\""), starts("\"from\":\"acceptor\"")];
 
 #[expect(
     clippy::cast_possible_truncation,
@@ -303,28 +304,47 @@ impl LineStart {
 }
 
 /// The connections of recent messages, by a part of the address of their names, each with its bytes in the line up
-/// to the message.
+/// to the sender of the message.
 #[derive(Default)]
-struct Connections(Vec<Option<(Arc<ConnectionIds>, Vec<u8>)>>);
+struct Connections(Vec<Option<CachedStart>>);
+
+/// A connection and the names of its nodes, and the bytes of both in a line.
+type CachedStart = (Arc<ConnectionIds>, Option<Arc<NodeNames>>, Vec<u8>);
 
 impl Connections {
-    fn bytes(&mut self, connection: &Arc<ConnectionIds>) -> io::Result<&[u8]> {
+    fn bytes(
+        &mut self,
+        connection: &Arc<ConnectionIds>,
+        nodes: Option<&Arc<NodeNames>>,
+    ) -> io::Result<&[u8]> {
         if self.0.is_empty() {
             self.0.resize(CONNECTIONS, None);
         }
         let index = (Arc::as_ptr(connection).addr() / align_of::<ConnectionIds>()) % CONNECTIONS;
         let Some(entry) = self.0.get_mut(index) else { return Ok(&[]) };
-        if entry.as_ref().is_none_or(|(known, _)| !Arc::ptr_eq(known, connection)) {
+        let is_known = |(known, names, _): &CachedStart| {
+            Arc::ptr_eq(known, connection)
+                && names.as_ref().map(Arc::as_ptr) == nodes.map(Arc::as_ptr)
+        };
+        if !entry.as_ref().is_some_and(is_known) {
             let mut bytes = serde_json::to_vec(&**connection)?;
             // The fields of the object, without its braces.
             bytes.pop();
             if let Some(open) = bytes.first_mut() {
                 *open = b',';
             }
-            bytes.extend(b",\"message\":");
-            *entry = Some((Arc::clone(connection), bytes));
+            bytes.extend(b",\"message\":{");
+            let names = nodes.into_iter().flat_map(|nodes| nodes.each());
+            for (role, name) in names {
+                if let Some(name) = name {
+                    write!(bytes, "\"{role}\":")?;
+                    serde_json::to_writer(&mut bytes, &**name)?;
+                    bytes.push(b',');
+                }
+            }
+            *entry = Some((Arc::clone(connection), nodes.cloned(), bytes));
         }
-        Ok(entry.as_ref().map_or(&[], |(_, bytes)| bytes))
+        Ok(entry.as_ref().map_or(&[], |(_, _, bytes)| bytes))
     }
 }
 
@@ -360,6 +380,13 @@ impl JsonSchema for MessageSchema {
         let mut from = generator.subschema_for::<Role>();
         from.insert("description".into(), "The node that sent it.".into());
         let mut properties = Map::new();
+        for (role, description) in [
+            (Role::Initiator, "Name of the initiator, if the capture has its handshake."),
+            (Role::Acceptor, "Name of the acceptor, if the capture has its handshake."),
+        ] {
+            let name = value_schema(ValueType::Text, description);
+            properties.insert(role.to_string(), name);
+        }
         properties.insert("from".into(), from.to_value());
         let operation = json_schema!({
             "type": "string",
@@ -484,7 +511,9 @@ mod tests {
         let connection = &connection.unwrap();
         let mut written = LineBuffer::default();
         let name = |input: u16| Some(["a.pcap", "b \".pcap"][usize::from(input)].into());
-        lines.write(&mut written, seq, name, &MessageEvent { connection, message }).unwrap();
+        lines
+            .write(&mut written, seq, name, &MessageEvent { connection, nodes: None, message })
+            .unwrap();
         String::from_utf8(written.bytes().to_vec()).unwrap()
     }
 

@@ -233,7 +233,7 @@ impl Report {
 
     /// The line of a message after the handshake in the time line.
     pub(super) fn message_entry(&self, event: &MessageEvent<'_>) -> TimelineEntry {
-        let MessageEvent { connection, message } = event;
+        let MessageEvent { connection, message, .. } = event;
         let packet = message.meta.packet;
         let last = self.last_connection.as_ref();
         let last = last.filter(|last| last.session_id == connection.session_id);

@@ -146,7 +146,8 @@ impl RunSummary {
         });
         let failed = failed(stats);
         let is_wrong = total > 0 || hidden.is_some() || failed.is_some();
-        let outcome = [hidden, failed, self.working(stats, is_wrong), undecided(stats)];
+        let cookies = unused_cookies(stats);
+        let outcome = [hidden, failed, self.working(stats, is_wrong), undecided(stats), cookies];
         let losses = losses(stats);
         Summary {
             problems: tally(&self.problems, |rule| rule)
@@ -197,6 +198,31 @@ impl RunSummary {
             (false, false) => Some(format!("{NO_PROBLEM}: {}.", parts.join(", "))),
         }
     }
+}
+
+/// The candidate cookies that fit no side of any handshake.
+fn unused_cookies(stats: &Stats) -> Option<String> {
+    let tests = stats.cookies.as_ref().filter(|tests| tests.unused > 0)?;
+    let (all, unused) = (tests.candidates, tests.unused);
+    Some(if !tests.tested {
+        "The candidate cookies were not tested: no handshake has a challenge and its digest."
+            .to_owned()
+    } else if unused < all {
+        let verb = if unused == 1 { "fits" } else { "fit" };
+        let labels: Vec<_> = tests.unused_labels.iter().map(|label| &**label).collect();
+        let more = match unused.saturating_sub(labels.len() as u64) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let labels = labels.join(", ");
+        format!(
+            "{unused} of {all} candidate cookies {verb} neither side of any handshake: {labels}{more}."
+        )
+    } else if all == 1 {
+        "The candidate cookie fits neither side of any handshake.".to_owned()
+    } else {
+        format!("None of the {all} candidate cookies fits either side of any handshake.")
+    })
 }
 
 /// What failed, whether or not a finding explains it.
