@@ -59,6 +59,7 @@ pub mod names;
 pub mod observe;
 pub mod packet;
 pub mod protocol;
+pub mod questions;
 pub mod record;
 pub mod render;
 pub mod stream;

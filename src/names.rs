@@ -1,7 +1,8 @@
 //! Stage 3, beside [`identify`](crate::identify): names of addresses.
 //!
-//! In: datagrams of name servers, and names in the capture file. Out: [`Resolved`], the addresses of a name as one
-//! client received them. This stage knows no connection, and is the only one that uses `simple-dns`.
+//! In: datagrams to and from name servers, and names in the capture file. Out: [`Resolved`], the addresses of a name as
+//! one client received them; a question, which [`Questions`](crate::questions::Questions) compares with the answers; and
+//! the reason why an answer has no address. This stage knows no connection, and is the only one that uses `simple-dns`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,42 +27,127 @@ pub struct Resolved {
     pub ips: Vec<IpAddr>,
 }
 
-/// The answers in `datagram` for names that a host can have; none if it is malformed.
+/// A question to a name server for the address of a host.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Question {
+    /// The packet with the question.
+    pub mark: PacketRef,
+    /// The address that asked.
+    pub client: IpAddr,
+    /// The address of the name server.
+    pub server: IpAddr,
+    /// The name in the question.
+    pub name: Arc<str>,
+    /// Whether it asks for IPv6 addresses (AAAA) and not for IPv4 addresses (A).
+    pub is_v6: bool,
+}
+
+/// The reason why a name has no address for a client.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoAddress {
+    /// The name does not exist (NXDOMAIN).
+    NoSuchName,
+    /// The name exists, and has no address of the family in the question.
+    OtherFamily,
+    /// The name server answered with this error code (RFC 1035, section 4.1.1).
+    Failed(u8),
+    /// The name server did not answer.
+    NoAnswer,
+}
+
+/// A question that gave no address.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Unresolved {
+    /// The question; its packet is that of the answer if the question was not seen.
+    pub question: Question,
+    /// The packet with the answer, if there is one.
+    pub answer: Option<PacketRef>,
+    /// The reason why it gave no address.
+    pub reason: NoAddress,
+}
+
+/// A message of a name server, or to one.
+#[derive(Debug)]
+pub enum NameMessage {
+    /// A question for an address, with its identifier and the port of the client.
+    Question(Question, QuestionId),
+    /// An answer to such a question.
+    Answer {
+        /// Identifier of the question, and the port of the client.
+        id: QuestionId,
+        /// The addresses of the name.
+        resolved: Option<Resolved>,
+        /// The same question, and why it has no address, if it has none.
+        unresolved: Option<Unresolved>,
+    },
+    /// Names that were announced (mDNS).
+    Announced(Vec<Resolved>),
+}
+
+/// Port of the client, and the identifier that it gave to its question.
+pub type QuestionId = (u16, u16);
+
+/// The message in `datagram` about names that a host can have; `None` if it is malformed or about others.
 ///
 /// # Limits
 ///
 /// Reads datagrams of at most 4,096 bytes, 32 addresses of a name, and 16 names of an mDNS answer.
-pub fn resolved(datagram: &UdpDatagram<'_>) -> Vec<Resolved> {
+pub fn read(datagram: &UdpDatagram<'_>) -> Option<NameMessage> {
     let bytes = datagram.payload;
     // `simple-dns` allocates for the record counts in the header before it reads the records.
     if bytes.len() > MAX_DATAGRAM || !can_hold_its_records(bytes) {
-        return Vec::new();
+        return None;
     }
-    let Ok(packet) = Packet::parse(bytes) else { return Vec::new() };
-    if !packet.has_flags(PacketFlag::RESPONSE) || packet.opcode() != OPCODE::StandardQuery {
-        return Vec::new();
+    let packet = Packet::parse(bytes).ok()?;
+    let is_response = packet.has_flags(PacketFlag::RESPONSE);
+    if packet.opcode() != OPCODE::StandardQuery {
+        return None;
     }
     let mark = PacketRef { frame: datagram.frame, at: datagram.at };
-    let client = datagram.dst.ip.to_canonical();
     if datagram.src.port == MDNS {
+        let client = datagram.dst.ip.to_canonical();
         let client = (!client.is_multicast()).then_some(client);
-        return mdns_answers(&packet, mark, client);
+        return is_response.then(|| NameMessage::Announced(mdns_answers(&packet, mark, client)));
     }
-    let [question] = packet.questions.as_slice() else { return Vec::new() };
-    if !matches!(question.qtype, QTYPE::TYPE(TYPE::A | TYPE::AAAA)) {
-        return Vec::new();
-    }
-    let ips = match packet.rcode() {
-        RCODE::NoError => addresses(&packet, &question.qname),
-        RCODE::NameError => Vec::new(),
-        _ => return Vec::new(),
+    let (client, server) =
+        if is_response { (datagram.dst, datagram.src) } else { (datagram.src, datagram.dst) };
+    let [asked] = packet.questions.as_slice() else { return None };
+    let is_v6 = match asked.qtype {
+        QTYPE::TYPE(TYPE::A) => false,
+        QTYPE::TYPE(TYPE::AAAA) => true,
+        _ => return None,
     };
-    // An empty answer only lacks the address family of the question. A name that does not exist is a fact.
-    if ips.is_empty() && packet.rcode() == RCODE::NoError {
-        return Vec::new();
+    let name = text(&asked.qname)?;
+    let client_ip = client.ip.to_canonical();
+    let question = Question {
+        mark,
+        client: client_ip,
+        server: server.ip.to_canonical(),
+        name: Arc::clone(&name),
+        is_v6,
+    };
+    let id = (client.port, packet.id());
+    if !is_response {
+        return Some(NameMessage::Question(question, id));
     }
-    let Some(name) = text(&question.qname) else { return Vec::new() };
-    vec![Resolved { mark, client: Some(client), name, ips }]
+    let ips = addresses(&packet, &asked.qname);
+    let reason = match packet.rcode() {
+        RCODE::NoError if ips.is_empty() && packet.has_flags(PacketFlag::TRUNCATION) => None,
+        RCODE::NoError if ips.is_empty() => Some(NoAddress::OtherFamily),
+        RCODE::NoError => None,
+        RCODE::NameError => Some(NoAddress::NoSuchName),
+        _ => bytes.get(3).map(|flags| NoAddress::Failed(flags & 0x0f)),
+    };
+    let unresolved = reason.map(|reason| Unresolved { question, answer: Some(mark), reason });
+    // An empty answer only lacks the address family of the question. A name that does not exist is a fact.
+    let resolved = match reason {
+        None if !ips.is_empty() => Some(ips),
+        Some(NoAddress::NoSuchName) => Some(Vec::new()),
+        _ => None,
+    };
+    let resolved = resolved.map(|ips| Resolved { mark, client: Some(client_ip), name, ips });
+    Some(NameMessage::Answer { id, resolved, unresolved })
 }
 
 /// A name that the host part of a node name can be, from `bytes`: letters, digits, `-` and `_` between dots.
@@ -72,6 +158,20 @@ pub fn host(bytes: &[u8]) -> Option<Arc<str>> {
         !label.is_empty() && label.bytes().all(fits)
     };
     (text.len() <= MAX_NAME && text.split('.').all(is_label)).then(|| text.into())
+}
+
+/// A name with the characters of a host name, and `*` as in a certificate, or `/` and `.` as in a protocol name.
+pub fn host_characters(bytes: &[u8]) -> Option<Arc<str>> {
+    let fits = |c: &u8| c.is_ascii_alphanumeric() || b"-_.*/:".contains(c);
+    let is_name = !bytes.is_empty() && bytes.len() <= MAX_NAME && bytes.iter().all(fits);
+    std::str::from_utf8(bytes).ok().filter(|_| is_name).map(Into::into)
+}
+
+/// A short text without control characters, such as the common name of a certificate.
+pub fn printable(bytes: &[u8]) -> Option<Arc<str>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let is_short = !text.is_empty() && text.len() <= MAX_NAME;
+    (is_short && !text.chars().any(char::is_control)).then(|| text.into())
 }
 
 /// The addresses of `name`, or of the first name with addresses that it is an alias of.
@@ -191,14 +291,31 @@ mod tests {
         packet
     }
 
-    fn read(bytes: &[u8], port: u16, dst: &str) -> Vec<Resolved> {
-        resolved(&UdpDatagram {
+    fn message(bytes: &[u8], port: u16, dst: &str) -> Option<NameMessage> {
+        super::read(&UdpDatagram {
             frame: FrameRef { input: 0, number: 5 },
             at: Timestamp::new(1, 0),
             src: Endpoint { ip: "10.0.0.53".parse().unwrap(), port },
             dst: Endpoint { ip: dst.parse().unwrap(), port: 40_000 },
             payload: bytes,
         })
+    }
+
+    fn read(bytes: &[u8], port: u16, dst: &str) -> Vec<Resolved> {
+        match message(bytes, port, dst) {
+            None | Some(NameMessage::Question(..)) => Vec::new(),
+            Some(NameMessage::Answer { resolved, .. }) => resolved.into_iter().collect(),
+            Some(NameMessage::Announced(all)) => all,
+        }
+    }
+
+    /// The reason why an answer has no address.
+    fn reason(packet: &Packet<'_>) -> Option<NoAddress> {
+        let bytes = packet.build_bytes_vec_compressed().unwrap();
+        match message(&bytes, 53, CLIENT)? {
+            NameMessage::Answer { id: (40_000, 7), unresolved, .. } => Some(unresolved?.reason),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Names and addresses in a DNS answer to the client.
@@ -237,10 +354,30 @@ mod tests {
     #[test]
     fn a_missing_name_has_no_addresses_and_a_server_failure_gives_no_answer() {
         let mut packet = reply(Some("two.svc"), Vec::new());
+        assert_eq!(reason(&packet), Some(NoAddress::OtherFamily));
+        packet.set_flags(PacketFlag::TRUNCATION);
+        assert_eq!(reason(&packet), None, "the client asks again over TCP");
+        packet.remove_flags(PacketFlag::TRUNCATION);
         *packet.rcode_mut() = RCODE::NameError;
         assert_eq!(resolved_names(&packet), one("two.svc", &[]));
+        assert_eq!(reason(&packet), Some(NoAddress::NoSuchName));
         *packet.rcode_mut() = RCODE::ServerFailure;
         assert_eq!(resolved_names(&packet), []);
+        assert_eq!(reason(&packet), Some(NoAddress::Failed(2)));
+        assert_eq!(reason(&reply(Some("two.lan"), vec![a("two.lan", 2)])), None);
+    }
+
+    #[test]
+    fn a_question_has_its_client_its_server_and_its_family() {
+        let mut packet = reply(Some("Two.lan"), Vec::new());
+        packet.remove_flags(PacketFlag::RESPONSE);
+        let bytes = packet.build_bytes_vec().unwrap();
+        let Some(NameMessage::Question(question, id)) = message(&bytes, 50_000, CLIENT) else {
+            panic!()
+        };
+        assert_eq!((question.client.to_string(), id), ("10.0.0.53".to_owned(), (50_000, 7)));
+        assert_eq!((question.server.to_string(), &*question.name), (CLIENT.into(), "Two.lan"));
+        assert!(!question.is_v6);
     }
 
     #[test]

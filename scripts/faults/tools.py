@@ -29,20 +29,23 @@ class Certificates:
     def __call__(self, name, issuer):
         with self.lock:
             path = self.folder / name
-            if not path.with_suffix(".pem").exists():
+            if not Path(f"{path}.pem").exists():
                 self.make(path, self.folder / issuer)
             return path
 
     def make(self, path, issuer):
-        if not issuer.with_suffix(".pem").exists():
+        if not Path(f"{issuer}.pem").exists():
             openssl(f"req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN={issuer.name} "
                     f"-keyout {issuer}.key -out {issuer}.pem")
         shutil.copy(f"{issuer}.pem", f"{path}.ca")
         openssl(f"req -newkey rsa:2048 -nodes -subj /CN={path.name} "
                 f"-keyout {path}.key -out {path}.csr")
         days = -1 if path.name == "late" else 30
+        # From OTP 27 on a host name in the subject alone is not accepted.
+        extensions = Path(f"{path}.extensions")
+        extensions.write_text(f"subjectAltName = DNS:{path.name}\n")
         openssl(f"x509 -req -in {path}.csr -CA {issuer}.pem -CAkey {issuer}.key -CAcreateserial "
-                f"-days {days} -out {path}.pem")
+                f"-days {days} -extfile {extensions} -out {path}.pem")
 
 
 def openssl(arguments):

@@ -7,6 +7,7 @@
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use beamscope::capture::Order;
@@ -205,6 +206,15 @@ pub(crate) struct Args {
     /// For --fail-on, also count the problems that are over
     #[arg(long, help_heading = OUTPUT)]
     pub(super) fail_on_solved: bool,
+
+    /// Exit with status 1 unless these two are connected at the end of the capture: node names, names without
+    /// the host, or addresses. Repeat it for several pairs
+    #[arg(long, value_name = "A,B", help_heading = OUTPUT, value_parser = pair)]
+    pub(super) expect: Vec<[Arc<str>; 2]>,
+
+    /// Exit with status 2 if the capture lacks packets that would decide what became of a connection
+    #[arg(long, help_heading = OUTPUT)]
+    pub(super) require_complete: bool,
 }
 
 /// Options about the network and the cluster that a capture does not show.
@@ -417,6 +427,16 @@ fn order(name: String) -> Order {
     if name == "given" { Order::Given } else { Order::Time }
 }
 
+/// Two names with a comma between them.
+fn pair(text: &str) -> Result<[Arc<str>; 2], String> {
+    match text.split_once(',').map(|(a, b)| [a.trim(), b.trim()]) {
+        Some([a, b]) if !a.is_empty() && !b.is_empty() && !b.contains(',') => {
+            Ok([a.into(), b.into()])
+        }
+        _ => Err("expected two nodes, such as one@host1,two@host2".to_owned()),
+    }
+}
+
 /// A port, or a range of ports.
 fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -491,12 +511,14 @@ Examples:
   beamscope -i eth0 -w lan.pcapng -C 100M -W 20   keep the last 2 GB of packets
   beamscope --evidence found trace.pcap        a small capture for each finding
   beamscope --fail-on high trace.pcap          exit status 1 on a serious finding
+  beamscope --expect one@h1,two@h2 trace.pcap  exit status 1 unless they are connected
   beamscope diff before.pcap after.pcap        which pairs broke, which recovered
   beamscope explain cookie-mismatch            what a finding means, and what to do
   beamscope explain --log 'LINE OF A LOG'      what causes this log line
 
-Exit status: 0 the run reached its end; 1 a problem at or above --fail-on is not solved; 2 wrong
-usage, an input could not be read (the others were), or packets could not be saved.";
+Exit status: 0 the run reached its end; 1 a problem at or above --fail-on is not solved, or a pair
+of --expect is not connected; 2 wrong usage, an input could not be read (the others were), no packet
+was read, packets could not be saved, or the capture lacks what --require-complete requires.";
 
 const DIFF_EXAMPLES: &str = "\
 Examples:

@@ -110,6 +110,23 @@ pub(crate) enum Error {
         /// The option that was given.
         option: &'static str,
     },
+    /// No packet of the captures was read.
+    #[error("{name} {}", if *is_selected { "has no packet that --since, --until or the filter lets through" } else { "holds no packet" })]
+    NoPackets {
+        /// The captures as the user named them.
+        name: String,
+        /// Whether packets were there, and none was selected.
+        is_selected: bool,
+    },
+    /// Every packet has a link type that is not read.
+    #[error("nothing was read: {detail}")]
+    LinkTypes {
+        /// How many packets, of which types.
+        detail: String,
+    },
+    /// `--require-complete` for a capture without the packets that would decide.
+    #[error("the capture lacks packets that would decide (--require-complete)")]
+    Undecided,
     /// `explain` with a name that no rule has.
     #[error("no rule is named {name:?}{}", did_you_mean(nearest))]
     NoRule {

@@ -77,17 +77,19 @@ pub(super) struct RunSettings {
     pub(super) stop: StopSettings,
     /// Packets after which the run ends.
     pub(super) packet_limit: u64,
-    /// What makes the exit status 1.
+    /// What makes the exit status 1 or 2.
     pub(super) fail_on: FailSettings,
 }
 
-/// What makes the exit status 1.
+/// What makes the exit status 1 or 2.
 #[derive(Clone, Copy)]
 pub(super) struct FailSettings {
     /// The lowest severity of a finding that does.
     pub(super) least: Option<Severity>,
     /// Whether a problem that is over does as well.
     pub(super) on_solved: bool,
+    /// Whether a capture without the packets that would decide makes it 2.
+    pub(super) require_complete: bool,
 }
 
 /// Settings of `beamscope diff`.
@@ -257,6 +259,7 @@ impl RunSettings {
         let config = Config {
             include_secrets: args.include_secrets,
             messages: message_detail(args),
+            expect: args.expect.clone(),
             warns: is_live || args.follow,
             ..config(&args.protocol, warnings)?
         };
@@ -300,7 +303,11 @@ impl RunSettings {
             evidence,
             stop,
             packet_limit: args.count.unwrap_or(u64::MAX),
-            fail_on: FailSettings { least: args.fail_on.0, on_solved: args.fail_on_solved },
+            fail_on: FailSettings {
+                least: args.fail_on.0,
+                on_solved: args.fail_on_solved,
+                require_complete: args.require_complete,
+            },
         })
     }
 }
@@ -461,6 +468,7 @@ fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<Config, Error> {
         epmd_ports,
         dist_ports: args.dist_port.clone(),
         home_nets: args.home_net.iter().copied().collect(),
+        expect: Vec::new(),
     })
 }
 

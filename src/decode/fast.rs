@@ -11,7 +11,7 @@
 
 use etherparse::ip_number;
 
-use super::ip::is_dns_port;
+use super::ip::is_dns;
 use super::link::ether_type;
 use super::tunnel::is_tunnel;
 use super::{Direction, FlowKey, Layer, Segment, TcpFlags};
@@ -23,7 +23,7 @@ use crate::capture::{Frame, LinkType};
 pub enum FastDecode<'a> {
     /// A TCP segment without fragments.
     Tcp(TcpView<'a>),
-    /// A UDP datagram that is neither a DNS response nor a tunnel, which no stage needs.
+    /// A UDP datagram that is neither a DNS message nor a tunnel, which no stage needs.
     Other,
     /// Headers that only [`Decoder::decode_full`](super::Decoder::decode_full) reads.
     Undecided,
@@ -173,8 +173,8 @@ fn read<'a>(frame: &Frame<'a>) -> Option<FastDecode<'a>> {
         }
         ip_number::UDP => {
             let &[s0, s1, d0, d1, ..] = body.first_chunk::<UDP>()?;
-            let is_needed = is_dns_port(u16::from_be_bytes([s0, s1]))
-                || is_tunnel(u16::from_be_bytes([d0, d1]));
+            let (src, dst) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
+            let is_needed = is_dns(src, dst) || is_tunnel(dst);
             (!is_needed).then_some(FastDecode::Other)
         }
         _ => None,

@@ -198,9 +198,10 @@ pub(super) fn unreachable(
     }))
 }
 
-/// The DNS or mDNS response in `datagram`; `None` if it is from another port, or truncated by the snaplen.
+/// The DNS question, or the DNS or mDNS response, in `datagram`; `None` if it is of other ports, or truncated by the
+/// snaplen.
 #[inline(never)]
-pub(super) fn dns_response<'a>(
+pub(super) fn dns_message<'a>(
     frame: &Frame<'_>,
     datagram: Datagram<'a>,
 ) -> Result<Option<UdpDatagram<'a>>, Skip> {
@@ -208,8 +209,8 @@ pub(super) fn dns_response<'a>(
         return Ok(None);
     }
     let (&[s0, s1, d0, d1, l0, l1, _, _], _) = datagram.payload.split()?;
-    let port = u16::from_be_bytes([s0, s1]);
-    if !is_dns_port(port) {
+    let (src_port, dst_port) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
+    if !is_dns(src_port, dst_port) {
         return Ok(None);
     }
     let whole = datagram.payload.limit(u16::from_be_bytes([l0, l1]).into());
@@ -220,15 +221,15 @@ pub(super) fn dns_response<'a>(
     Ok(Some(UdpDatagram {
         frame: frame.id,
         at: frame.at,
-        src: Endpoint { ip: datagram.src, port },
-        dst: Endpoint { ip: datagram.dst, port: u16::from_be_bytes([d0, d1]) },
+        src: Endpoint { ip: datagram.src, port: src_port },
+        dst: Endpoint { ip: datagram.dst, port: dst_port },
         payload: body.bytes,
     }))
 }
 
-/// Whether a UDP source port is that of DNS or mDNS.
-pub(super) const fn is_dns_port(port: u16) -> bool {
-    matches!(port, DNS | MDNS)
+/// Whether a UDP datagram between such ports is a message of DNS, or a response of mDNS.
+pub(super) const fn is_dns(src_port: u16, dst_port: u16) -> bool {
+    matches!(src_port, DNS | MDNS) || dst_port == DNS
 }
 
 /// Skips the extension headers (RFC 8200, section 4; AH in IPv4 too) up to the fragment header or the
@@ -294,7 +295,7 @@ fn jumbo_payload_len(payload: &[u8]) -> Option<u32> {
 }
 
 /// UDP port of DNS servers (RFC 1035, section 4.2.1).
-const DNS: u16 = 53;
+pub(super) const DNS: u16 = 53;
 
 const PAD1: u8 = 0x00;
 const JUMBO_PAYLOAD: u8 = 0xc2;
@@ -426,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_udp_datagrams_returned_are_whole_dns_and_mdns_responses() {
+    fn the_only_udp_datagrams_returned_are_whole_messages_of_dns_and_mdns() {
         let from = |port: u16| {
             let mut udp = udp(40_000, b"answer");
             udp[..2].copy_from_slice(&port.to_be_bytes());

@@ -1,7 +1,7 @@
 //! Stage 2: from link frames to TCP segments.
 //!
 //! In: a [`Frame`]. Out: a [`Segment`] that borrows the frame, or the datagram reassembled from fragments;
-//! an ICMP error; or a UDP datagram from the port of DNS or mDNS. This stage keeps no state of connections.
+//! an ICMP error; a UDP datagram of DNS or mDNS; or a message of ARP or neighbour discovery. This stage keeps no state of connections.
 //! It is the only one that uses `etherparse`.
 
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ mod fast;
 mod ip;
 mod key;
 mod link;
+mod neighbour;
 mod pseudo;
 #[cfg(test)]
 mod samples;
@@ -35,6 +36,7 @@ use defrag::{Defrag, FragmentKey};
 pub use fast::{FastDecode, TcpView};
 use ip::Datagram;
 pub use key::{Direction, FlowKey};
+pub use neighbour::Neighbour;
 use slice::{PacketSlice, Skip, bytes_in};
 
 /// Decodes frames to segments, one frame at a time.
@@ -79,7 +81,7 @@ impl Decoder {
         }
     }
 
-    /// Decodes the segment, ICMP error or DNS response in `frame`.
+    /// Decodes the segment, ICMP error, DNS message or neighbour message in `frame`.
     ///
     /// The payload borrows the frame, or the decoder if it was reassembled from fragments.
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Decoded<'a> {
@@ -119,6 +121,9 @@ impl Decoder {
         if let Err(skip) = decode_headers(frame, missing, defrag, layers, reassembled, &mut decoded)
         {
             counters.count(skip);
+            if let (Skip::NotIp, Some(neighbour)) = (skip, neighbour::arp(frame)) {
+                decoded = Decoded::Neighbour(neighbour);
+            }
         }
         decoded
     }
@@ -176,7 +181,10 @@ fn decode_headers<'a>(
                 return Ok(());
             }
             ip_number::ICMP | ip_number::IPV6_ICMP => {
-                if let Some(unreachable) = ip::unreachable(frame, datagram)? {
+                let neighbour = neighbour::ndp(frame, &datagram);
+                if let (ip_number::IPV6_ICMP, Some(neighbour)) = (datagram.protocol, neighbour) {
+                    *decoded = Decoded::Neighbour(neighbour);
+                } else if let Some(unreachable) = ip::unreachable(frame, datagram)? {
                     *decoded = Decoded::Unreachable(unreachable);
                 }
                 return Ok(());
@@ -184,8 +192,8 @@ fn decode_headers<'a>(
             protocol => match tunnel::ip_in_tunnel(protocol, datagram.payload, layers)? {
                 Some(inner) => slice = inner,
                 None => {
-                    if let Some(answer) = ip::dns_response(frame, datagram)? {
-                        *decoded = Decoded::Names(answer);
+                    if let Some(message) = ip::dns_message(frame, datagram)? {
+                        *decoded = Decoded::Names(message);
                     }
                     return Ok(());
                 }
@@ -202,8 +210,10 @@ pub enum Decoded<'a> {
     Tcp(Segment<'a>),
     /// An ICMP or ICMPv6 "destination unreachable" that quotes a TCP segment.
     Unreachable(Unreachable),
-    /// A whole UDP datagram from the port of DNS or mDNS.
+    /// A whole UDP datagram from the port of DNS or mDNS, or to the port of DNS.
     Names(UdpDatagram<'a>),
+    /// A message of ARP or of IPv6 neighbour discovery.
+    Neighbour(Neighbour),
     /// Nothing for later stages: another protocol, a fragment of an incomplete datagram, or no IP.
     Other,
 }

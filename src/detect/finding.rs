@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Detection, EndedBy, Ending, RuleDoc};
+use crate::decode::Endpoint;
 use crate::judge::JudgedConnection;
 use crate::judge::world::Sighting;
 use crate::observe::{CloseKind, EpmdTag, MessageKind, Role};
@@ -31,6 +32,7 @@ impl Sides {
             initiator.map_or_else(|| it.ip(Role::Initiator).to_string(), |it| it.to_string());
         let acceptor = match (it.label(Role::Acceptor), name_in_lookup) {
             (Some(node), _) => node.to_string(),
+            (None, Some(_)) if let Some(name) = it.dialed_over_tls() => name_at(&name, end),
             (None, Some(name)) => format!("\"{name}\" at {}", address(end.ip, end.port)),
             (None, None) => address(end.ip, end.port),
         };
@@ -54,6 +56,16 @@ impl Sides {
     /// The two sides as a key, the dialing one first.
     pub(super) fn ordered_pair(&self) -> String {
         format!("{},{}", self.initiator, self.acceptor)
+    }
+}
+
+/// A node by the name that was dialed, and by its address unless the name has it.
+fn name_at(name: &str, end: Endpoint) -> String {
+    let has_address = name.split_once('@').is_some_and(|(_, host)| host == end.ip.to_string());
+    if has_address {
+        format!("{name} at port {}", end.port)
+    } else {
+        format!("{name} at {}", address(end.ip, end.port))
     }
 }
 

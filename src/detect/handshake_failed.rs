@@ -79,7 +79,12 @@ impl Rule for HandshakeFailed {
     }
 
     fn on_session(&mut self, session: &JudgedConnection, world: &World, out: &mut Vec<Detection>) {
-        if !session.is_settled() || proxy_header::sent_for_session(session, world).is_some() {
+        let is_refused_by_alert = session.verdict.protocol == Protocol::Tls
+            && session.verdict.tls_alert.is_some_and(|alert| alert.is_refusal());
+        if !session.is_settled()
+            || is_refused_by_alert
+            || proxy_header::sent_for_session(session, world).is_some()
+        {
             return;
         }
         let sides = Sides::of(session);

@@ -32,6 +32,7 @@ pub mod log_lines;
 mod log_notes;
 mod name_in_use;
 mod name_mismatch;
+mod name_not_resolved;
 mod node_not_registered;
 mod node_restarted;
 mod not_allowed;
@@ -128,6 +129,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<registration_lost::RegistrationLost>::default(),
     || Box::<dist_port::DistPort>::default(),
     || Box::<asked_not_dialed::AskedNotDialed>::default(),
+    || Box::<name_not_resolved::NameNotResolved>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
     || Box::<connection_lost::ConnectionLost>::default(),
     || Box::<corrupt_distribution::CorruptDistribution>::default(),

@@ -307,6 +307,10 @@ impl<'a> MismatchedDial<'a> {
             Ground::CaptureNames => format!(
                 "The capture file itself lists {host} for that address, so {a} may have dialed {dialed}."
             ),
+            Ground::TlsHello(frame) => format!(
+                "The TLS hello of {a} names {host} (frame {}), so it dialed {dialed}.",
+                frame.number
+            ),
         }
     }
 }
@@ -326,6 +330,7 @@ fn clue_evidence(clue: &HostClue, ip: IpAddr) -> Option<Evidence> {
             (*frame, Some(session_id.clone()), what)
         }
         Ground::CaptureNames => return None,
+        Ground::TlsHello(frame) => (*frame, None, Shows::TlsHello("TLS ClientHello")),
     };
     Some(Evidence { frame, input: None, session_id, from: None, what })
 }

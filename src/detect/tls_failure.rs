@@ -4,12 +4,13 @@
 //! TLS 1.3, an encrypted alert at a position where nothing but a refusal is possible. The number of an encrypted
 //! alert cannot be read. At any other position it is mostly `close_notify`, the normal end of a connection.
 
-use super::finding::{Sides, closed, finding, looked_up, shown};
+use super::finding::{Sides, closed, finding, listed, looked_up, shown};
 use super::{Detection, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
-use crate::judge::{AlertContent, JudgedConnection, Outcome, TlsAlert};
-use crate::observe::Role;
-use crate::record::{Confidence, Severity, Shows};
+use crate::judge::{AlertContent, JudgedConnection, Outcome, Protocol, TlsAlert};
+use crate::observe::{CertificateFacts, Role};
+use crate::record::{Confidence, Evidence, Severity, Shows};
+use crate::time::Timestamp;
 
 /// Documentation of the rule `tls-failure`.
 const DOC: RuleDoc = RuleDoc {
@@ -91,21 +92,34 @@ impl Rule for TlsFailure {
             return;
         }
         let Some(alert) = &session.verdict.tls_alert else { return };
-        if session.outcome() != Outcome::Tls || alert.content == AlertContent::Number(CLOSE_NOTIFY)
-        {
+        let is_tls = session.verdict.protocol == Protocol::Tls;
+        if session.outcome() != Outcome::Aborted || !is_tls || !alert.is_refusal() {
             return;
         }
         let sides = Sides::of(session);
         let (who, other) = sides.side_and_peer(alert.from);
+        let certificate = CertificateReading::of(session, alert.from);
         let mut found = finding(&DOC, session, &sides);
         found.not_excluded = Vec::new();
         let what = if let AlertContent::Number(number) = alert.content {
-            let AlertText { name, meaning, remedy } = alert_text(number);
+            let AlertText { name, meaning, remedy } = alert_text(number, alert.from);
             found.confidence = Confidence::Proven;
             found.title = format!("{who} refused TLS with {other}: {name}");
             found.explanation =
                 format!("{who} sent the fatal TLS alert {name} ({number}): {meaning}");
-            found.remedy = vec![remedy.to_owned(), TRY_BY_HAND.to_owned()];
+            if number == PROTOCOL_VERSION {
+                found.explanation.push_str(&offered_versions(session, &sides));
+            }
+            found.remedy = vec![remedy.to_owned()];
+            if let Some(reading) = certificate.filter(|_| ABOUT_CERTIFICATES.contains(&number)) {
+                found.explanation.push_str(&reading.sentence);
+                if let Some(fault) = reading.fault {
+                    found.title.push_str(&fault.title);
+                    found.remedy = vec![fault.remedy];
+                }
+                found.evidence.push(reading.shown);
+            }
+            found.remedy.push(TRY_BY_HAND.to_owned());
             Shows::TlsAlert(format!("fatal TLS alert {name}").into())
         } else {
             let AlertText { name, meaning, remedy } = encrypted(alert);
@@ -119,15 +133,135 @@ impl Rule for TlsFailure {
             found.not_excluded = NOT_EXCLUDED.map(ToOwned::to_owned).to_vec();
             Shows::TlsAlert("encrypted TLS alert".into())
         };
-        found.evidence.extend(looked_up(session));
-        if let Some((role, mark)) = session.seen.tls().filter(|(_, mark)| *mark != alert.mark) {
-            found.evidence.extend(shown(Some(mark), Some(role), Shows::TlsHello("TLS hello")));
-        }
+        let first = looked_up(session).into_iter();
+        let hello = session.seen.tls().filter(|(_, mark)| *mark != alert.mark);
+        let hello = hello
+            .and_then(|(role, mark)| shown(Some(mark), Some(role), Shows::TlsHello("TLS hello")));
+        found.evidence.splice(0..0, first.chain(hello));
         found.evidence.extend(shown(Some(alert.mark), Some(alert.from), what));
         found.evidence.extend(closed(session, "in the TLS handshake"));
         found.logged_by = vec![Role::Initiator, Role::Acceptor];
         out.push(found);
     }
+}
+
+/// The certificate that was refused, as far as TLS 1.2 shows it.
+struct CertificateReading {
+    /// The names, the issuer and the dates, in a sentence that follows another one.
+    sentence: String,
+    /// What is visibly wrong with it.
+    fault: Option<CertificateFault>,
+    shown: Evidence,
+}
+
+/// What is visibly wrong with a certificate.
+struct CertificateFault {
+    /// Words that continue the title of the finding.
+    title: String,
+    remedy: String,
+}
+
+impl CertificateReading {
+    /// The certificate that the peer of `refuser` sent.
+    fn of(session: &JudgedConnection, refuser: Role) -> Option<Self> {
+        let facts = session.seen.tls[refuser.peer()].certificate.as_ref()?;
+        let names =
+            facts.names.iter().chain(facts.subject.iter().filter(|_| facts.names.is_empty()));
+        let names: Vec<&str> = names.map(AsRef::as_ref).collect();
+        if names.is_empty() {
+            return None;
+        }
+        let listed_names = listed(&names);
+        let issuer =
+            facts.issuer.as_ref().map_or_else(String::new, |it| format!(", issued by {it}"));
+        let dates = match (facts.not_before, facts.not_after) {
+            (Some(from), Some(to)) => format!(", valid from {} to {}", day(from), day(to)),
+            _ => String::new(),
+        };
+        let mut sentence = format!(" That certificate is for {listed_names}{issuer}{dates}.");
+        let now = facts.mark.at;
+        let hello = session.seen.tls.initiator.hello.as_ref();
+        // Only the dialing node compares names: with the host that it dialed.
+        let dialed = hello.and_then(|hello| hello.server_name.as_ref());
+        let dialed = dialed.filter(|_| refuser == Role::Initiator);
+        let side = if refuser == Role::Initiator { "dialed" } else { "dialing" };
+        let late = facts.not_after.filter(|end| *end < now);
+        let early = facts.not_before.filter(|begin| *begin > now);
+        let fault = if late.is_some() || early.is_some() {
+            let when = if late.is_some() { "expired" } else { "not valid yet" };
+            sentence.push_str(" It was ");
+            sentence.push_str(when);
+            sentence.push_str(" when it was sent, by the clock of the capture.");
+            let until = late.map(|end| format!(", the certificate was valid until {}", day(end)));
+            let from =
+                early.map(|begin| format!(", the certificate is valid from {} on", day(begin)));
+            Some(CertificateFault {
+                title: until.or(from).unwrap_or_default(),
+                remedy: format!(
+                    "Renew the certificate of the {side} node, and compare the clocks of both hosts."
+                ),
+            })
+        } else if let Some(host) = dialed.filter(|host| !is_for(facts, host)) {
+            sentence.push_str(" The host that was dialed is ");
+            sentence.push_str(host);
+            sentence.push_str(
+                ", and none of the names in the certificate is that host (hostname_check_failed in the log).",
+            );
+            Some(CertificateFault {
+                title: format!(", the certificate is for {listed_names} and not for {host}"),
+                remedy: format!(
+                    "Issue a certificate for the dialed node whose subjectAltName has {host}, the host part of \
+                     its node name, or dial the node by a host name that its certificate has."
+                ),
+            })
+        } else {
+            None
+        };
+        let what = Shows::Note(format!("certificate for {listed_names}").into());
+        let shown = shown(Some(facts.mark), Some(refuser.peer()), what)?;
+        Some(Self { sentence, fault, shown })
+    }
+}
+
+/// Whether a certificate was issued for this host. A name that begins with `*` matches any first label.
+fn is_for(facts: &CertificateFacts, host: &str) -> bool {
+    let names = facts.names.iter().chain(facts.subject.iter().filter(|_| facts.names.is_empty()));
+    names.into_iter().any(|name| {
+        name.eq_ignore_ascii_case(host)
+            || name.strip_prefix("*.").is_some_and(|rest| {
+                host.split_once('.').is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(rest))
+            })
+    })
+}
+
+/// The day of a time, such as `2026-11-29`.
+fn day(at: Timestamp) -> String {
+    at.to_string().chars().take_while(|c| *c != 'T').collect()
+}
+
+/// The versions that the two sides showed, in a sentence that follows another one.
+fn offered_versions(session: &JudgedConnection, sides: &Sides) -> String {
+    let Some(hello) = &session.seen.tls.initiator.hello else { return String::new() };
+    let mut versions = hello.versions.clone();
+    versions.sort_unstable();
+    let named: Vec<_> = versions.iter().filter_map(|version| version_name(*version)).collect();
+    match named.as_slice() {
+        [] => String::new(),
+        [only] => format!(" {} offers {only} alone.", sides.initiator),
+        several => format!(" {} offers {}.", sides.initiator, several.join(" and ")),
+    }
+}
+
+/// The name of a TLS version by its number.
+const fn version_name(version: u16) -> Option<&'static str> {
+    Some(match version {
+        0x0300 => "SSL 3.0",
+        0x0301 => "TLS 1.0",
+        0x0302 => "TLS 1.1",
+        0x0303 => "TLS 1.2",
+        0x0304 => "TLS 1.3",
+        _ => return None,
+    })
 }
 
 /// What is most likely meant by an encrypted alert at its position in the handshake. The meaning continues the
@@ -187,11 +321,32 @@ struct AlertText {
     remedy: &'static str,
 }
 
-/// The text for an alert of this number.
-fn alert_text(number: u8) -> AlertText {
+/// The text for an alert of this number from this side.
+fn alert_text(number: u8, from: Role) -> AlertText {
+    if (number, from) == (BAD_CERTIFICATE, Role::Acceptor) {
+        return BAD_CLIENT_CERTIFICATE;
+    }
     let known = ALERTS.iter().find(|(known, _)| *known == number);
     known.map_or(UNKNOWN_ALERT, |(_, text)| *text)
 }
+
+/// Alert of a certificate that is not accepted; OTP sends it for a host name that does not fit, too.
+const BAD_CERTIFICATE: u8 = 42;
+
+/// Alert of two sides without a common version.
+const PROTOCOL_VERSION: u8 = 70;
+
+/// Alerts that may be about the certificate of the other side.
+const ABOUT_CERTIFICATES: [u8; 8] = [40, BAD_CERTIFICATE, 43, 44, 45, 46, 48, 49];
+
+/// The dialed node refused the certificate of the dialing one; it compares no host name.
+const BAD_CLIENT_CERTIFICATE: AlertText = AlertText {
+    name: "bad_certificate",
+    meaning: "a check on the certificate of the dialing node failed: its signature is wrong, or a verify_fun \
+              refused it.",
+    remedy: "Verify the certificate of the dialing node against the cacertfile of the dialed one, and look for \
+             a verify_fun or a wrong intermediate certificate.",
+};
 
 /// The alerts by number. A meaning continues the sentence "A sent the fatal TLS alert NAME (NUMBER):".
 ///
@@ -226,10 +381,12 @@ const ALERTS: &[(u8, AlertText)] = &[
         42,
         AlertText {
             name: "bad_certificate",
-            meaning: "the certificate that it received is broken: its signature is wrong, or a check on it \
-                      failed.",
-            remedy: "Verify the certificate of the other node against the cacertfile of this one, and look for a \
-                     verify_fun or a wrong intermediate certificate.",
+            meaning: "a check on the certificate that it received failed. OTP sends this alert when the names in \
+                      the certificate lack the host that was dialed (hostname_check_failed), as often as for a \
+                      wrong signature.",
+            remedy: "Check that the subjectAltName of the dialed node's certificate has the host part of its node \
+                     name, as it was dialed. Then verify the certificate against the cacertfile of the node \
+                     that refused, and look for a verify_fun or a wrong intermediate certificate.",
         },
     ),
     (
@@ -299,8 +456,9 @@ const ALERTS: &[(u8, AlertText)] = &[
         AlertText {
             name: "protocol_version",
             meaning: "the two nodes have no TLS version in common.",
-            remedy: "Compare {versions, [...]} in both -ssl_dist_optfile, and the releases: up to OTP 25, \
-                     distribution offers TLS 1.2 unless it is configured otherwise.",
+            remedy: "Set the same {versions, ['tlsv1.2', 'tlsv1.3']} under client and under server in the \
+                     -ssl_dist_optfile of both nodes. Without it, OTP 25 and 27 offer TLS 1.2 alone as soon as \
+                     any option of TLS is set, and OTP 29 offers TLS 1.3 too.",
         },
     ),
     (
@@ -385,9 +543,6 @@ const UNKNOWN_ALERT: AlertText = AlertText {
 const TRY_BY_HAND: &str = "Try it by hand: openssl s_client -connect HOST:PORT -servername HOST -CAfile CA.pem \
                            -cert CERT.pem -key KEY.pem prints the same alert and the certificates.";
 
-/// The alert at the end of a TLS connection without a fault.
-const CLOSE_NOTIFY: u8 = 0;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,17 +558,20 @@ mod tests {
         let dial = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(outcome);
         but(dial, |session| {
             session.forget_names();
+            session.verdict.protocol = Protocol::Tls;
             session.verdict.tls_alert = Some(TlsAlert { from, mark: mark(9), content });
         })
     }
 
     #[test]
     fn the_finding_names_a_fatal_alert_and_its_sender() {
-        let [finding] = &found(&[ended_by(Outcome::Tls, Role::Acceptor, 48)])[..] else { panic!() };
+        let [finding] = &found(&[ended_by(Outcome::Aborted, Role::Acceptor, 48)])[..] else {
+            panic!()
+        };
         assert_eq!(finding.title, "10.0.0.2:9100 refused TLS with 10.0.0.1: unknown_ca");
         assert_eq!((finding.rule, finding.confidence), ("tls-failure", Confidence::Proven));
         assert!(finding.evidence.iter().any(|shown| shown.frame.number == 9));
-        let [finding] = &found(&[ended_by(Outcome::Tls, Role::Initiator, 45)])[..] else {
+        let [finding] = &found(&[ended_by(Outcome::Aborted, Role::Initiator, 45)])[..] else {
             panic!()
         };
         assert_eq!(finding.title, "10.0.0.1 refused TLS with 10.0.0.2:9100: certificate_expired");
@@ -438,7 +596,7 @@ mod tests {
                 "10.0.0.2:9100 most likely refused TLS with 10.0.0.1 because no certificate was sent",
             ),
         ] {
-            let [finding] = &found(&[ended_with(Outcome::Tls, from, content)])[..] else {
+            let [finding] = &found(&[ended_with(Outcome::Aborted, from, content)])[..] else {
                 panic!()
             };
             assert_eq!(finding.title, title);
@@ -455,7 +613,7 @@ mod tests {
 
     #[test]
     fn close_notify_and_tls_on_one_side_are_no_tls_failure() {
-        assert!(rules(&[ended_by(Outcome::Tls, Role::Acceptor, CLOSE_NOTIFY)]).is_empty());
+        assert!(rules(&[ended_by(Outcome::Tls, Role::Acceptor, 0)]).is_empty());
         let mismatch = ended_by(Outcome::TlsMismatch, Role::Acceptor, 10);
         assert_eq!(rules(&[mismatch]), ["tls-mismatch"]);
         let silent = dial(0, "a@h1/10.0.0.1/1", "b@h2/10.0.0.2/2").fails(Outcome::Tls);

@@ -1,6 +1,7 @@
 //! The configuration of a run of the engine.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::judge::world::HomeNets;
 use crate::limits::Limits;
@@ -26,6 +27,8 @@ pub struct Config {
     pub dist_ports: Vec<RangeInclusive<u16>>,
     /// The user's own networks; empty if none was named.
     pub home_nets: HomeNets,
+    /// Pairs that are expected to be connected at the end: names of nodes, alive names or addresses.
+    pub expect: Vec<[Arc<str>; 2]>,
 }
 
 impl Default for Config {
@@ -40,6 +43,7 @@ impl Default for Config {
             epmd_ports: vec![EPMD_PORT],
             dist_ports: Vec::new(),
             home_nets: HomeNets::default(),
+            expect: Vec::new(),
         }
     }
 }

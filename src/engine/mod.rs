@@ -8,6 +8,7 @@ mod dispatch;
 mod reduce;
 mod stats;
 mod timers;
+mod unseen;
 
 use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
@@ -27,9 +28,10 @@ use crate::evidence::{EvidenceCollector, EvidenceSink, Relevance};
 use crate::flow::{Admission, FlowId, FlowKey, FlowTable, Interest, NodePorts, TcpOpening, Triage};
 use crate::identify;
 use crate::memory::MemoryBudget;
-use crate::names;
+use crate::names::{self, NameMessage, Unresolved};
 use crate::observe::{Fact, Recorded};
 use crate::protocol::{ConnContext, ConnOutput, Connection, FollowReason, Keep};
+use crate::questions::Questions;
 use crate::record::{Anomaly, AnomalyKind, EventSink, Stats};
 use crate::time::Timestamp;
 
@@ -51,6 +53,8 @@ struct Core<S> {
     node_ports: NodePorts,
     /// Endpoints on other ports than [`Config::epmd_ports`] at which an EPMD answered.
     epmd_ends: NodePorts,
+    /// Questions about names and neighbours that wait for their answer.
+    questions: Questions,
     /// Whether it was reported that endpoints of nodes are forgotten.
     forgets: bool,
     /// Whether it was reported that there is no more memory for messages.
@@ -63,6 +67,8 @@ struct Core<S> {
     facts: u64,
     /// Receives each fact before the reducer, if facts are recorded.
     recorder: Option<FactRecorder>,
+    /// Whether a segment on ports other than those of EPMD and of known nodes was read.
+    has_other_ports: bool,
     /// Up to when the capture is known to have lost packets.
     lost_until: Option<Timestamp>,
     stats: Stats,
@@ -114,7 +120,7 @@ impl<S: EventSink> Engine<S> {
         self.core.count(frame);
         match self.decoder.decode_fast(frame) {
             FastDecode::Tcp(view) => match self.core.triage.interest(&view, &self.core.flows) {
-                Interest::None => {}
+                Interest::None => self.core.has_other_ports = true,
                 Interest::Opening => self.push_opening(frame, view),
                 Interest::Overtaking => self.push_overtaking(frame, view),
                 Interest::Stream => self.push_view(frame, view),
@@ -130,6 +136,7 @@ impl<S: EventSink> Engine<S> {
             evidence.on_frame(frame, Relevance::Later);
         }
         let segment = self.decoder.segment(frame, &view);
+        self.core.has_other_ports = true;
         self.core.triage.note(&segment);
     }
 
@@ -156,7 +163,9 @@ impl<S: EventSink> Engine<S> {
         let core = &mut self.core;
         match &self.decoder.decode_full(frame) {
             Decoded::Tcp(segment) => {
-                if core.triage.interest(segment, &core.flows) != Interest::None {
+                let interest = core.triage.interest(segment, &core.flows);
+                core.has_other_ports |= matches!(interest, Interest::None | Interest::Opening);
+                if interest != Interest::None {
                     core.on_frame(frame, segment);
                     core.on_segment(segment);
                 }
@@ -168,6 +177,7 @@ impl<S: EventSink> Engine<S> {
                 core.on_unreachable(unreachable);
             }
             Decoded::Names(datagram) => core.on_names(frame, datagram),
+            Decoded::Neighbour(neighbour) => core.questions.on_neighbour(neighbour),
             Decoded::Other => {}
         }
     }
@@ -264,7 +274,7 @@ impl<S: EventSink> Engine<S> {
         self.core.report_unsupported(&counters);
         self.core.report_cluster();
         let stats = Stats { is_final: true, ..self.core.stats_now(&counters) };
-        self.core.report_stats(stats);
+        self.core.report_stats(self.core.with_unseen(stats, &counters));
         self.core.sink
     }
 }
@@ -284,10 +294,12 @@ impl<S: EventSink> Core<S> {
             lacks_room: false,
             node_ports: NodePorts::new(config.dist_ports.clone(), config.limits.ports),
             epmd_ends: NodePorts::new(Vec::new(), config.limits.ports),
+            questions: Questions::default(),
             reducer: Reducer::new(&config.limits, config.home_nets.clone()),
             conclusions: Conclusions::default(),
             facts: 0,
             recorder: None,
+            has_other_ports: false,
             lost_until: None,
             stats: Stats::default(),
             are_cookies_tested: false,
@@ -348,6 +360,13 @@ impl<S: EventSink> Core<S> {
         for followed in open {
             self.close(followed.connection);
             self.dispatch();
+        }
+        let (names, neighbours) = self.questions.at_end(self.now);
+        for unresolved in names {
+            self.on_fact(Fact::Unresolved(unresolved));
+        }
+        for neighbour in neighbours {
+            self.on_fact(Fact::NoNeighbour(neighbour));
         }
         self.on_fact(Fact::End);
         let mut out = std::mem::take(&mut self.conclusions);
@@ -507,13 +526,36 @@ impl<S: EventSink> Core<S> {
 
     #[cold] // beside segments
     fn on_names(&mut self, frame: &Frame<'_>, datagram: &UdpDatagram<'_>) {
-        let all = names::resolved(datagram);
+        for unresolved in self.questions.overdue(datagram.at) {
+            self.on_fact(Fact::Unresolved(unresolved));
+        }
+        let (all, unresolved) = match names::read(datagram) {
+            None => return,
+            Some(NameMessage::Question(question, id)) => {
+                self.questions.on_question(question, id);
+                return;
+            }
+            Some(NameMessage::Answer { id, resolved, unresolved }) => {
+                let question = self.questions.on_answer(datagram.dst.ip.to_canonical(), id);
+                let unresolved = unresolved.map(|it| Unresolved {
+                    question: question
+                        .filter(|question| question.name == it.question.name)
+                        .unwrap_or(it.question),
+                    ..it
+                });
+                (resolved.into_iter().collect(), unresolved)
+            }
+            Some(NameMessage::Announced(all)) => (all, None),
+        };
         if let (Some(evidence), Some(first)) = (&mut self.evidence, all.first()) {
             let ips = all.iter().flat_map(|it| it.ips.iter().copied()).collect();
             evidence.on_names(frame, first.client, ips);
         }
         for resolved in all {
             self.on_fact(Fact::Resolved(resolved));
+        }
+        if let Some(unresolved) = unresolved {
+            self.on_fact(Fact::Unresolved(unresolved));
         }
     }
 

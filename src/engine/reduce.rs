@@ -83,6 +83,8 @@ impl Reducer {
                 self.detector.on_other(&settled);
             }
             Fact::Resolved(resolved) => self.world.on_resolved(&resolved),
+            Fact::Unresolved(unresolved) => self.world.on_unresolved(unresolved),
+            Fact::NoNeighbour(neighbour) => self.world.on_no_neighbour(neighbour),
             Fact::ListedName { ip, name } => self.world.on_listed_name(ip, &name),
             // Other runs may go on; the last one is followed by `finish`.
             Fact::End => {}
@@ -102,6 +104,11 @@ impl Reducer {
     /// The number of problems so far, by state and severity.
     pub fn problems(&self) -> Problems {
         self.detector.problems()
+    }
+
+    /// What all facts so far show together.
+    pub(super) const fn world(&self) -> &World {
+        &self.world
     }
 
     /// Facts and problems that were forgotten because a bound was reached.

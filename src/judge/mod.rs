@@ -4,6 +4,7 @@
 //! later verdicts and the rules of [`crate::detect`] read. The module does no I/O and reads neither packets nor a clock.
 
 mod identity;
+mod incomplete;
 #[cfg(test)]
 pub(crate) mod samples;
 mod software;
@@ -12,6 +13,7 @@ mod verdict;
 pub mod world;
 
 pub use self::identity::Identity;
+pub use self::incomplete::IncompleteBecause;
 pub use self::software::{Demands, Implementation, Software};
 pub use self::tls::{AlertContent, TlsAlert};
 #[cfg(test)]
@@ -88,6 +90,13 @@ impl JudgedConnection {
     /// The program at the side in this role, if its hello was seen.
     pub fn software(&self, role: Role) -> Option<Software> {
         Software::of(&self.seen.handshake, role)
+    }
+
+    /// The name that the initiator dialed, if EPMD's answer shows the one part and its TLS hello the other.
+    pub fn dialed_over_tls(&self) -> Option<Arc<str>> {
+        let alive = &self.verdict.lookup.as_ref()?.asked;
+        let host = self.seen.tls.initiator.hello.as_ref()?.server_name.as_ref()?;
+        Some(format!("{alive}@{host}").into())
     }
 
     /// IP address of the side in this role.

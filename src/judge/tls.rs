@@ -24,6 +24,13 @@ pub struct TlsAlert {
     pub content: AlertContent,
 }
 
+impl TlsAlert {
+    /// Whether it refuses the connection; `close_notify` ends one without a fault.
+    pub fn is_refusal(&self) -> bool {
+        self.content != AlertContent::Number(CLOSE_NOTIFY)
+    }
+}
+
 /// What is known of why an alert was sent.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,6 +42,9 @@ pub enum AlertContent {
     /// Encrypted; the other side's Certificate message was empty.
     RefusedNoCertificate,
 }
+
+/// The number of the alert at the end of a TLS connection without a fault.
+const CLOSE_NOTIFY: u8 = 0;
 
 /// The alert that ended a connection: the first in clear, else an encrypted one.
 pub(super) fn alert(seen: &Observation, close: Option<(CloseFacts, Role)>) -> Option<TlsAlert> {

@@ -5,13 +5,14 @@
 //! close. A capture without the packets that would decide gives `incomplete`, never a failure.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::software::{Demands, Software};
-use super::tls::{self, TlsAlert};
+use super::tls::{self, AlertContent, TlsAlert};
 use super::world::{Ground, HostClue, PriorLookup, RelatedFacts, World};
 use crate::observe::{
     CloseFacts, CloseKind, HandshakeFacts, MessageKind, Observation, Opening, PerRole, Received,
@@ -217,9 +218,10 @@ pub fn judge(seen: &Observation, world: &World) -> Verdict {
 
 /// Judges a connection by its latest observation and by these facts from other connections.
 pub(crate) fn judge_related(seen: &Observation, related: RelatedFacts) -> Verdict {
-    let evaluation = Evaluation { seen, related: &related };
+    let mut evaluation = Evaluation { seen, related: &related, alert: None };
+    evaluation.alert = tls::alert(seen, evaluation.judged_close());
     let mut verdict = evaluation.verdict();
-    verdict.tls_alert = tls::alert(seen, evaluation.judged_close());
+    verdict.tls_alert = evaluation.alert;
     evaluation.add_dialed_host(&mut verdict);
     verdict.refuser = match verdict.detected_by {
         Some(Role::Initiator) => Software::of(&seen.handshake, Role::Initiator),
@@ -234,6 +236,8 @@ pub(crate) fn judge_related(seen: &Observation, related: RelatedFacts) -> Verdic
 struct Evaluation<'a> {
     seen: &'a Observation,
     related: &'a RelatedFacts,
+    /// The alert that ended TLS, as far as the records show it.
+    alert: Option<TlsAlert>,
 }
 
 impl Evaluation<'_> {
@@ -262,6 +266,13 @@ impl Evaluation<'_> {
 
     /// Adds the host that the initiator dialed, as far as other connections and name servers show it.
     fn add_dialed_host(&self, verdict: &mut Verdict) {
+        let tls = &self.seen.tls.initiator;
+        let named = tls.hello.as_ref().and_then(|hello| hello.server_name.as_ref());
+        if let Some((host, (_, hello))) = named.zip(tls.sign) {
+            let ground = Ground::TlsHello(hello.frame);
+            verdict.host = Some(HostClue { host: Arc::clone(host), ground });
+            return;
+        }
         let e = self.handshake();
         if verdict.outcome == Outcome::Connected || e.reply.is_some() {
             // The initiator accepted the acceptor's name, so the host that it dialed is known.
@@ -314,7 +325,7 @@ impl Evaluation<'_> {
         let sign = |sign: Option<(TlsSign, PacketRef)>| sign.map(|(sign, _)| sign);
         let outcome = match (sign(initiator.sign), sign(acceptor.sign)) {
             (None, None) => return None,
-            (Some(_), Some(_)) => Verdict::proven(Outcome::Tls),
+            (Some(_), Some(_)) => self.tls_on_both_sides(),
             // The acceptor answered a `send_name` in clear with an alert.
             (None, Some(TlsSign::Alert)) if self.handshake().send_name.is_some() => {
                 Verdict::proven(Outcome::TlsMismatch).by(Role::Acceptor)
@@ -323,6 +334,22 @@ impl Evaluation<'_> {
             _ => Verdict::incomplete(),
         };
         Some(outcome.over(Protocol::Tls))
+    }
+
+    /// The verdict where both sides sent TLS records: a refusal if an alert ended the TLS handshake.
+    fn tls_on_both_sides(&self) -> Verdict {
+        match self.alert.filter(TlsAlert::is_refusal) {
+            Some(TlsAlert { from, content: AlertContent::Number(_), .. }) => {
+                Verdict::proven(Outcome::Aborted).by(from)
+            }
+            Some(TlsAlert { from, .. }) => {
+                Verdict::likely(Outcome::Aborted).by(from).not_excluding(&[
+                    "an alert about something other than a certificate",
+                    "a node that left during the handshake for a reason of its own",
+                ])
+            }
+            None => Verdict::proven(Outcome::Tls),
+        }
     }
 
     /// The verdict where only the initiator sent TLS records.

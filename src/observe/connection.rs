@@ -262,6 +262,40 @@ pub struct TlsSide {
     pub lengths: Option<SealedLengths>,
     /// The first encrypted records, at most [`SealedRecord::KEPT`].
     pub sealed: Vec<SealedRecord>,
+    /// What its hello offers, or selects.
+    pub hello: Option<TlsHello>,
+    /// Its certificate; only TLS 1.2 sends it in clear.
+    pub certificate: Option<CertificateFacts>,
+}
+
+/// The parts of a ClientHello or ServerHello that concern nodes.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TlsHello {
+    /// The host that the client dialed: the host part of the node name, also if it is an address.
+    pub server_name: Option<Arc<str>>,
+    /// The first application protocol that the client offers, which a node never does.
+    pub protocol: Option<Arc<str>>,
+    /// The versions that the client offers, or the one that the server selected: 0x0303 is TLS 1.2.
+    pub versions: Vec<u16>,
+    /// Whether it has an extension that a node never sends.
+    pub is_not_by_otp: bool,
+}
+
+/// The names and dates of a certificate.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct CertificateFacts {
+    /// The packet that completed the certificate.
+    pub mark: PacketRef,
+    /// The common name of its subject.
+    pub subject: Option<Arc<str>>,
+    /// The common name of its issuer.
+    pub issuer: Option<Arc<str>>,
+    /// The hosts and addresses for which it was issued (`subjectAltName`).
+    pub names: Vec<Arc<str>>,
+    /// The beginning of its validity.
+    pub not_before: Option<Timestamp>,
+    /// The end of its validity.
+    pub not_after: Option<Timestamp>,
 }
 
 /// The kind of a side's first TLS record.

@@ -34,8 +34,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::names::Resolved;
+use crate::names::{Resolved, Unresolved};
 use crate::packet::FrameRef;
+use crate::questions::NoNeighbour;
 use crate::time::Timestamp;
 
 /// Version of the serialized form of [`Recorded`]; a reader refuses any other.
@@ -103,6 +104,10 @@ pub enum Fact {
     },
     /// An answer of a name server.
     Resolved(Resolved),
+    /// A question to a name server that gave no address.
+    Unresolved(Unresolved),
+    /// A host of the same network that did not answer.
+    NoNeighbour(NoNeighbour),
     /// A name of an address in the capture file itself.
     ListedName {
         /// The address that has a name.
@@ -147,7 +152,8 @@ pub struct Foreign {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'_, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        let text = Option::<Cow<'_, str>>::deserialize(deserializer)?;
+        let time = text.map(|text| text.parse().map_err(serde::de::Error::custom));
+        time.transpose().map(Option::unwrap_or_default)
     }
 }

@@ -341,8 +341,14 @@ fn tls_side(facts: &TlsFacts) -> TlsSide {
         finished: seal.finished(),
         no_certificate: seal.no_certificate(),
     });
-    let (sign, sealed) = (Some(facts.sign), facts.sealed.clone());
-    TlsSide { sign, fatal: facts.fatal, lengths, sealed }
+    TlsSide {
+        sign: Some(facts.sign),
+        fatal: facts.fatal,
+        lengths,
+        sealed: facts.sealed.clone(),
+        hello: facts.hello.clone(),
+        certificate: facts.certificate.clone(),
+    }
 }
 
 /// The community ID of the flow: a hash by which other tools name the same connection.

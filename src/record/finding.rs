@@ -156,7 +156,7 @@ impl Incident {
 }
 
 /// Whether a problem is over.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentState {
     /// Nothing in the capture shows that it is over.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Confidence, Hex, Messages, Role, frame_number};
 use crate::judge::world::{HostClue, PriorLookup};
-pub use crate::judge::{Outcome, Protocol};
+pub use crate::judge::{IncompleteBecause, Outcome, Protocol};
 use crate::judge::{Software, Verdict};
 pub use crate::observe::{CloseKind, Orientation, State};
 use crate::observe::{
@@ -106,6 +106,9 @@ pub struct Session {
     pub state: State,
     /// Outcome of the connection or attempt.
     pub outcome: Outcome,
+    /// What the capture lacks; only with the outcome `incomplete`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete_because: Option<IncompleteBecause>,
     /// How certain the outcome is.
     pub confidence: Confidence,
     /// Other explanations that the capture does not rule out.
@@ -152,6 +155,8 @@ impl Session {
             protocol: verdict.protocol,
             state: seen.state(),
             outcome: verdict.outcome,
+            incomplete_because: (verdict.outcome == Outcome::Incomplete)
+                .then(|| IncompleteBecause::of(seen)),
             confidence: verdict.confidence,
             not_excluded: verdict.not_excluded.iter().map(ToString::to_string).collect(),
             detected_by: verdict.detected_by,
@@ -247,7 +252,7 @@ pub struct Wanted {
     /// Part of the node name after the `@`; absent once the initiator accepted the name of the acceptor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Arc<str>>,
-    /// Sources of the name: `epmd`, `dns`, `other_session`, `capture_names`.
+    /// Sources of the name: `epmd`, `dns`, `other_session`, `capture_names`, `tls`.
     pub rests_on: Vec<&'static str>,
 }
 

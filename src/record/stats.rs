@@ -78,6 +78,68 @@ pub struct Stats {
     pub left_out: Option<u64>,
     /// False if anything was lost, cut, evicted or left out.
     pub complete: bool,
+    /// What this capture cannot show, whatever is in it; only in the final statistics.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Unseen>,
+    /// The pairs of `--expect`; only in the final statistics.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expected: Vec<ExpectedPair>,
+}
+
+impl Stats {
+    /// Whether the capture has what decides: it was read, nothing that matters is unseen, and no connection and no
+    /// request is incomplete.
+    pub fn is_decided(&self) -> bool {
+        let lost = [self.kernel_drops, self.interface_drops, self.left_out];
+        self.unseen.is_empty()
+            && self.evictions == 0
+            && !self.sessions.contains_key(&Outcome::Incomplete)
+            && !self.epmd.contains_key(&EpmdOutcome::Incomplete)
+            && !self.anomalies.keys().any(|kind| kind.is_about_input())
+            && lost.into_iter().flatten().all(|lost| lost == 0)
+    }
+}
+
+/// Something that a capture cannot show, and how to capture it.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct Unseen {
+    /// The reason why it cannot be seen.
+    pub because: UnseenBecause,
+    /// The reason in one sentence, with what it rests on.
+    pub detail: String,
+    /// How to capture so that it can be seen.
+    pub remedy: String,
+}
+
+/// Why a capture cannot show something.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnseenBecause {
+    /// No packet was read.
+    NoPackets,
+    /// Frames have a link type that is not read.
+    LinkType,
+    /// No packet is part of Erlang traffic.
+    NoErlang,
+    /// The capture has port 4369 only, and no connection between nodes.
+    OnlyEpmd,
+    /// Most packets are cut short.
+    CutPackets,
+    /// Most connections have packets of one direction only.
+    OneDirection,
+    /// The packets have no times.
+    NoTimes,
+}
+
+/// A pair of nodes that was expected to be connected.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct ExpectedPair {
+    /// The two ends as given.
+    pub nodes: [Arc<str>; 2],
+    /// Whether the two are connected at the end of the capture.
+    pub connected: bool,
 }
 
 /// Number of problems, by their state and severity.

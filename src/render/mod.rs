@@ -28,7 +28,7 @@ use queue::Rank;
 
 use crate::cursor::LineBuffer;
 use crate::observe::messages::MessageEvent;
-use crate::record::{AnomalyKind, Body, Event, EventSink, Severity};
+use crate::record::{AnomalyKind, Body, Event, EventSink, Severity, Stats};
 
 /// The form of the output.
 #[derive(Clone, Debug)]
@@ -143,8 +143,8 @@ pub struct Output<W: Write> {
     /// Number of the last event written.
     seq: u64,
     worst: Option<Severity>,
-    /// The same without solved problems, once the final statistics have come.
-    worst_unsolved: Option<Severity>,
+    /// The final statistics, once they have come.
+    final_stats: Option<Box<Stats>>,
     error: Option<io::Error>,
 }
 
@@ -179,7 +179,7 @@ impl<W: Write> Output<W> {
             out,
             seq: 0,
             worst: None,
-            worst_unsolved: None,
+            final_stats: None,
             error: None,
         }
     }
@@ -223,9 +223,9 @@ impl<W: Write> Output<W> {
         self.worst
     }
 
-    /// The severity of the worst problem that is not known to be over; known once the final statistics have come.
-    pub const fn worst_unsolved(&self) -> Option<Severity> {
-        self.worst_unsolved
+    /// The final statistics, once they have come.
+    pub fn final_stats(&self) -> Option<&Stats> {
+        self.final_stats.as_deref()
     }
 
     /// Writes the block, and flushes the destination.
@@ -339,8 +339,10 @@ impl<W: Write> EventSink for Output<W> {
                 }
             }
         }
-        if let Body::Stats { stats } = &event.body {
-            self.worst_unsolved = stats.problems.worst();
+        if let Body::Stats { stats } = &event.body
+            && stats.is_final
+        {
+            self.final_stats = Some(stats.clone());
         }
         if let Body::Session { session } = &mut event.body {
             for link in session.messages.iter_mut().flat_map(|messages| messages.packet_links()) {
@@ -422,7 +424,7 @@ mod tests {
         let text = TextOptions { width: 80, colour: false, verbose: false, layout };
         let options = Options { format: Format::Text(text), ..options() };
         let text = run(options, vec![samples::finding()]);
-        assert!(text.starts_with("HIGH  two@192.168.0.103 refused"), "{text}");
+        assert!(text.starts_with("1.    two@192.168.0.103 refused"), "{text}");
     }
 
     #[test]
@@ -604,6 +606,8 @@ mod samples {
             protocol: Protocol::Distribution,
             state,
             outcome,
+            incomplete_because: matches!(outcome, Outcome::Incomplete)
+                .then_some(IncompleteBecause::MissingBytes),
             confidence: if failed { Confidence::Likely } else { Confidence::Proven },
             not_excluded: vec![],
             detected_by: failed.then_some(Role::Acceptor),

@@ -25,7 +25,7 @@ pub(super) const fn outcome_words(outcome: Outcome) -> &'static str {
         Outcome::Unanswered => "no answer in this capture",
         Outcome::Aborted => "closed during the handshake",
         Outcome::NotDistribution => "not the distribution protocol",
-        Outcome::Incomplete => "undecided because packets are missing",
+        Outcome::Incomplete => "incomplete",
     }
 }
 
@@ -40,7 +40,7 @@ pub(super) const fn epmd_words(outcome: EpmdOutcome) -> &'static str {
         EpmdOutcome::Malformed => "not the EPMD protocol",
         EpmdOutcome::CommandRefused => "command refused",
         EpmdOutcome::Unregistered => "registration ended",
-        EpmdOutcome::Incomplete => "undecided because packets are missing",
+        EpmdOutcome::Incomplete => "incomplete, packets are missing",
     }
 }
 

@@ -17,6 +17,7 @@ pub mod otp;
 pub mod proxy;
 pub mod term;
 pub mod tls;
+pub mod x509;
 
 use std::fmt;
 
@@ -179,6 +180,9 @@ mod tests {
         let _ = decode(bytes, tls::record_header);
         let _ = decode(bytes, tls::alert);
         let _ = decode(bytes, tls::server_hello);
+        let _ = decode(bytes, tls::client_hello);
+        let _ = tls::first_certificate(bytes);
+        let _ = x509::certificate(bytes);
         if let proxy::ProxyStart::Header(_, used) = proxy::proxy_header(bytes) {
             assert!(used <= bytes.len());
         }

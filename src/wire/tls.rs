@@ -1,4 +1,4 @@
-//! TLS as far as it is in clear: records, the alerts in them, and what a ServerHello settles.
+//! TLS as far as it is in clear: records, the alerts in them, the hellos, and where a certificate is.
 //!
 //! Distribution over TLS (`-proto_dist inet_tls`) is sealed, except for its beginning and for the alerts
 //! that end it there. Encrypted records show their lengths, which in TLS 1.3 identify some messages.
@@ -105,6 +105,31 @@ pub struct ServerHello {
     pub cipher_suite: u16,
     /// Whether `supported_versions` selects TLS 1.3.
     pub is_tls13: bool,
+    /// The version in the field of that name, which is that of TLS 1.2 in TLS 1.3.
+    pub version: u16,
+}
+
+/// What a ClientHello offers.
+///
+/// ```text
+///       1        3         2        32     1    n    2    n        1    n        2    m
+/// | ClientHello | len | version | random | n | id | n | suites | n | compression | m | extensions |
+/// ```
+///
+/// Spec: RFC 8446, section 4.1.2; RFC 6066, section 3, for the name; RFC 7301, section 3.1, for the protocols.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ClientHello<'a> {
+    /// The host that the client dialed (`server_name`).
+    pub server_name: Option<&'a [u8]>,
+    /// The first application protocol that it offers (ALPN).
+    pub protocol: Option<&'a [u8]>,
+    /// The versions in `supported_versions`, two bytes each; empty without that extension.
+    pub versions: &'a [u8],
+    /// The version in the field of that name: the highest one, unless there is `supported_versions`.
+    pub legacy_version: u16,
+    /// Whether it has an extension that Erlang's `ssl` never sends: `encrypt_then_mac`, `extended_master_secret`,
+    /// `session_ticket` of TLS 1.2, or ALPN, which a node does not ask for.
+    pub is_not_by_otp: bool,
 }
 
 /// Reads a ServerHello at the start of a record; in older versions others may follow it there.
@@ -112,31 +137,96 @@ pub fn server_hello(i: &[u8]) -> Parsed<'_, ServerHello> {
     let (i, _) = context("type", tag(&[SERVER_HELLO][..])).parse(i)?;
     let (i, len) = context("length", be_u24).parse(i)?;
     let (_, i) = context("body", take(len)).parse(i)?;
+    let (i, version) = version_and_random(i)?;
+    let (i, cipher_suite) = context("cipher suite", be_u16).parse(i)?;
+    let (i, _) = context("compression", be_u8).parse(i)?;
+    let mut is_tls13 = false;
+    if !i.is_empty() {
+        each_extension(i, |kind, value| {
+            is_tls13 |= kind == SUPPORTED_VERSIONS && value == TLS_1_3;
+        })?;
+    }
+    Ok((&[], ServerHello { cipher_suite, is_tls13, version }))
+}
+
+/// Reads a ClientHello at the start of a record.
+pub fn client_hello(i: &[u8]) -> Parsed<'_, ClientHello<'_>> {
+    let (i, _) = context("type", tag(&[CLIENT_HELLO][..])).parse(i)?;
+    let (i, len) = context("length", be_u24).parse(i)?;
+    let (_, i) = context("body", take(len)).parse(i)?;
+    let (i, legacy_version) = version_and_random(i)?;
+    let (i, len) = context("cipher suites length", be_u16).parse(i)?;
+    let (i, _) = context("cipher suites", take(len)).parse(i)?;
+    let (i, len) = context("compression length", be_u8).parse(i)?;
+    let (i, _) = context("compression", take(len)).parse(i)?;
+    let mut hello = ClientHello { legacy_version, ..ClientHello::default() };
+    if !i.is_empty() {
+        each_extension(i, |kind, value| match kind {
+            SERVER_NAME => hello.server_name = host_name(value),
+            ALPN => {
+                hello.is_not_by_otp = true;
+                hello.protocol = value.get(2..).and_then(after_u8);
+            }
+            SUPPORTED_VERSIONS => hello.versions = after_u8(value).unwrap_or_default(),
+            ENCRYPT_THEN_MAC | EXTENDED_MASTER_SECRET | SESSION_TICKET => {
+                hello.is_not_by_otp = true;
+            }
+            _ => {}
+        })?;
+    }
+    Ok((&[], hello))
+}
+
+/// Reads the fields that both hellos begin with, up to the session id. Gives the version.
+fn version_and_random(i: &[u8]) -> Parsed<'_, u16> {
     let (i, _) = context("version", tag(&[MAJOR][..])).parse(i)?;
-    let (i, _) = context("minor version", be_u8).parse(i)?;
+    let (i, minor) = context("minor version", be_u8).parse(i)?;
     let (i, _) = context("random", take(32_usize)).parse(i)?;
     let (i, id_len) = context("session id length", be_u8).parse(i)?;
     let (i, _) = context("session id", take(id_len)).parse(i)?;
-    let (i, cipher_suite) = context("cipher suite", be_u16).parse(i)?;
-    let (i, _) = context("compression", be_u8).parse(i)?;
-    let is_tls13 = !i.is_empty() && selects_tls13(i)?.1;
-    Ok((&[], ServerHello { cipher_suite, is_tls13 }))
+    Ok((i, u16::from_be_bytes([MAJOR, minor])))
 }
 
-/// Looks through extensions for `supported_versions`.
-fn selects_tls13(i: &[u8]) -> Parsed<'_, bool> {
+/// Gives the type and the value of each extension to `take_in`.
+fn each_extension<'a>(i: &'a [u8], mut take_in: impl FnMut(u16, &'a [u8])) -> Parsed<'a, ()> {
     let (i, len) = context("extensions length", be_u16).parse(i)?;
     let (_, mut i) = context("extensions", take(len)).parse(i)?;
     while !i.is_empty() {
         let (after, kind) = context("extension type", be_u16).parse(i)?;
         let (after, len) = context("extension length", be_u16).parse(after)?;
         let (after, value) = context("extension", take(len)).parse(after)?;
-        if kind == SUPPORTED_VERSIONS {
-            return Ok((after, value == TLS_1_3));
-        }
+        take_in(kind, value);
         i = after;
     }
-    Ok((i, false))
+    Ok((i, ()))
+}
+
+/// The first host name in a `server_name` extension: a list length of two bytes, a type of 0, and the name behind its
+/// length of two bytes.
+fn host_name(value: &[u8]) -> Option<&[u8]> {
+    let (&[_, _, 0, high, low], name) = value.split_first_chunk()? else { return None };
+    name.get(..usize::from(u16::from_be_bytes([high, low])))
+}
+
+/// The bytes behind their length of one byte.
+fn after_u8(value: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = value.split_first()?;
+    rest.get(..usize::from(*len))
+}
+
+/// The header of a handshake message: its type, and the number of bytes behind the header.
+pub fn message_header(bytes: &[u8]) -> Option<(u8, usize)> {
+    let &[kind, a, b, c] = bytes.first_chunk()?;
+    Some((kind, usize::try_from(u32::from_be_bytes([0, a, b, c])).ok()?))
+}
+
+/// The first certificate in the body of a Certificate message of TLS 1.2, which is that of its sender. `None` if the
+/// list is empty, or the bytes so far lack a part of it.
+///
+/// Spec: RFC 5246, section 7.4.2.
+pub fn first_certificate(body: &[u8]) -> Option<&[u8]> {
+    let (&[_, _, _, a, b, c], rest) = body.split_first_chunk()?;
+    rest.get(..usize::try_from(u32::from_be_bytes([0, a, b, c])).ok()?)
 }
 
 /// Lengths of the encrypted records of TLS 1.3 that carry one message without padding, as Erlang sends them.
@@ -192,7 +282,19 @@ impl Sealed {
 /// The major version of SSL 3.0 and of every TLS.
 const MAJOR: u8 = 3;
 
+const CLIENT_HELLO: u8 = 1;
+
 const SERVER_HELLO: u8 = 2;
+
+const SERVER_NAME: u16 = 0;
+
+const ALPN: u16 = 16;
+
+const ENCRYPT_THEN_MAC: u16 = 22;
+
+const EXTENDED_MASTER_SECRET: u16 = 23;
+
+const SESSION_TICKET: u16 = 35;
 
 const SUPPORTED_VERSIONS: u16 = 43;
 
@@ -240,14 +342,79 @@ mod tests {
 
     #[test]
     fn a_server_hello_has_version_and_suite() {
-        let hello = ServerHello { cipher_suite: 0x1302, is_tls13: true };
+        let hello = ServerHello { cipher_suite: 0x1302, is_tls13: true, version: 0x303 };
         assert_eq!(decode(SERVER_HELLO_13, server_hello), Ok(hello));
         let older = [&[2, 0, 0, 38, 3, 3][..], &[7; 32], &[0, 0xc0, 0x30, 0]].concat();
-        let hello = ServerHello { cipher_suite: 0xc030, is_tls13: false };
+        let hello = ServerHello { cipher_suite: 0xc030, is_tls13: false, version: 0x303 };
         assert_eq!(decode(&older, server_hello), Ok(hello));
         let mut draft = SERVER_HELLO_13.to_vec();
         *draft.last_mut().unwrap() = 3;
         assert!(decode(&draft, server_hello).is_ok_and(|hello| !hello.is_tls13));
+    }
+
+    /// The ClientHello of OTP 27 to `rab2`, its lists shortened.
+    #[rustfmt::skip]
+    const CLIENT_HELLO_12: &[u8] = &[
+        1,          // type: ClientHello
+        0, 0, 62,   // length
+        0x03, 0x03, // version: TLS 1.2
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, // random
+        0,          // session id
+        0, 2, 0xc0, 0x30, // cipher suites
+        1, 0,       // compression
+        0, 19,      // bytes of extensions
+        0, 11, 0, 2, 1, 0, // ec_point_formats
+        0, 0, 0, 9, 0, 7, 0, 0, 4, b'r', b'a', b'b', b'2', // server_name
+    ];
+
+    /// [`CLIENT_HELLO_12`] with another list of extensions.
+    fn with_extensions(extensions: &[u8]) -> Vec<u8> {
+        let len = u8::try_from(extensions.len()).unwrap();
+        let mut hello = CLIENT_HELLO_12[..45].to_vec();
+        hello[3] = 43 + len;
+        hello.extend([0, len]);
+        hello.extend(extensions);
+        hello
+    }
+
+    #[test]
+    fn a_client_hello_has_the_dialed_host_and_the_versions_offered() {
+        let read = ClientHello {
+            server_name: Some(b"rab2"),
+            legacy_version: 0x303,
+            ..ClientHello::default()
+        };
+        assert_eq!(decode(CLIENT_HELLO_12, client_hello), Ok(read));
+        let newer = with_extensions(&[0, 43, 0, 5, 4, 3, 4, 3, 3, 0, 22, 0, 0]);
+        let read = decode(&newer, client_hello).unwrap();
+        assert_eq!((read.versions, read.is_not_by_otp), (&[3, 4, 3, 3][..], true));
+        let mesh = with_extensions(&[0, 16, 0, 8, 0, 6, 5, b'i', b's', b't', b'i', b'o']);
+        let read = decode(&mesh, client_hello).unwrap();
+        assert_eq!((read.protocol, read.is_not_by_otp), (Some(&b"istio"[..]), true));
+    }
+
+    #[test]
+    fn a_broken_client_hello_is_refused_or_gives_nothing() {
+        for cut in 0..CLIENT_HELLO_12.len() {
+            assert!(decode(&CLIENT_HELLO_12[..cut], client_hello).is_err(), "{cut}");
+        }
+        for name in
+            [&[0, 0, 0, 2, 0, 0][..], &[0, 0, 0, 5, 0, 3, 0, 0, 9], &[0, 0, 0, 5, 0, 3, 1, 0, 0]]
+        {
+            let bytes = with_extensions(name);
+            let read = decode(&bytes, client_hello);
+            assert!(read.is_ok_and(|hello| hello.server_name.is_none()), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_certificate_is_found_behind_two_lengths() {
+        assert_eq!(message_header(b"\x0b\0\x01\x02more"), Some((11, 258)));
+        assert_eq!(message_header(b"\x0b\0\x01"), None);
+        assert_eq!(first_certificate(b"\0\0\x08\0\0\x02ab\0\0\0"), Some(&b"ab"[..]));
+        assert_eq!(first_certificate(b"\0\0\x08\0\0\x02a"), None);
+        assert_eq!(first_certificate(b"\0\0\0"), None);
     }
 
     #[test]

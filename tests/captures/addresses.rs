@@ -262,3 +262,96 @@ fn an_epmd_that_answered_before_and_refuses_now_may_be_filtered() {
     assert!(found.text.contains("packet filter"), "{}", found.text);
     is_no_restart(&found);
 }
+
+const CLIENT: &str = "10.0.0.1:50001";
+const SERVER: &str = "10.0.0.53:53";
+
+fn rules(capture: &CaptureBuilder) -> Vec<String> {
+    found(capture, &[]).into_iter().map(|it| it.rule).collect()
+}
+
+#[test]
+fn the_host_of_a_node_that_does_not_resolve_is_reported_with_the_reason() {
+    // NXDOMAIN, no IPv4 address, a failure of the server.
+    for (code, reason) in [(3, "NXDOMAIN"), (0, "no IPv4 address"), (2, "code 2")] {
+        let mut capture = CaptureBuilder::new();
+        capture.dns(CLIENT, SERVER, "h2.lan", code, &[]);
+        capture.dns(CLIENT, SERVER, "h2.lan.lan", code, &[]);
+        connect(
+            &mut capture,
+            "10.0.0.2:40001",
+            "10.0.0.1:9200",
+            ["two@h2.lan", "one@h1.lan"],
+            false,
+        );
+        let found = only(&capture);
+        assert_eq!((&*found.rule, &*found.severity), ("name-not-resolved", "low"));
+        assert!(found.title.contains("h2.lan, the host of two@h2.lan"), "{}", found.title);
+        assert!(found.title.contains(reason), "{}", found.title);
+    }
+}
+
+#[test]
+fn a_name_that_resolves_in_another_way_is_no_finding() {
+    // With a search domain, at the second try, or by /etc/hosts: then the host is dialed.
+    let mut search = CaptureBuilder::new();
+    search.dns(CLIENT, SERVER, "h2", 3, &[]);
+    search.dns(CLIENT, SERVER, "h2.lan", 0, &[[10, 0, 0, 2]]);
+    let mut again = CaptureBuilder::new();
+    again.dns(CLIENT, SERVER, "h2.lan", 2, &[]);
+    again.dns(CLIENT, SERVER, "h2.lan", 0, &[[10, 0, 0, 2]]);
+    for capture in [&search, &again] {
+        assert_eq!(rules(capture), [""; 0]);
+    }
+    let mut dialed = CaptureBuilder::new();
+    dialed.dns(CLIENT, SERVER, "h2.lan", 3, &[]);
+    connect(&mut dialed, "10.0.0.1:40001", "10.0.0.2:9200", ["one@h1.lan", "two@h2.lan"], false);
+    assert_eq!(rules(&dialed), [""; 0]);
+}
+
+#[test]
+fn names_that_no_node_needs_are_no_finding() {
+    let mut capture = CaptureBuilder::new();
+    capture.dns(CLIENT, SERVER, "updates.example.org", 3, &[]);
+    capture.dns("10.0.0.77:50001", SERVER, "h3.lan", 3, &[]);
+    connect(&mut capture, "10.0.0.2:40001", "10.0.0.1:9200", ["two@h2.lan", "one@h1.lan"], false);
+    assert_eq!(rules(&capture), [""; 0]);
+    // Without Erlang, many names that do not exist are the business of others.
+    let mut capture = CaptureBuilder::new();
+    for name in ["a.org", "b.org", "c.org", "d.org", "e.org"] {
+        capture.dns(CLIENT, SERVER, name, 3, &[]);
+    }
+    assert_eq!(rules(&capture), [""; 0]);
+}
+
+#[test]
+fn a_name_server_that_answers_late_or_at_the_end_of_the_capture_is_no_finding() {
+    let mut late = CaptureBuilder::new();
+    late.dns_question(CLIENT, SERVER, "h2.lan");
+    assert_eq!(rules(&late), [""; 0]);
+    late.wait(Duration::from_secs(6));
+    late.dns(CLIENT, SERVER, "h2.lan", 0, &[[10, 0, 0, 2]]);
+    assert_eq!(rules(&late), [""; 0]);
+}
+
+#[test]
+fn a_neighbour_that_answers_or_is_only_asked_once_is_no_finding() {
+    let (one, two) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+    let mut answers = CaptureBuilder::new();
+    for _ in 0..3 {
+        answers.arp_request(one, two);
+        answers.wait(Duration::from_secs(1));
+    }
+    assert_eq!(rules(&answers), ["neighbour-silent"]);
+    answers.arp_reply(two, one);
+    assert_eq!(rules(&answers), [""; 0]);
+    // A host that searches its network.
+    let mut search = CaptureBuilder::new();
+    for _ in 0..3 {
+        for last in 2..200 {
+            search.arp_request(one, [10, 0, 0, last]);
+        }
+        search.wait(Duration::from_secs(1));
+    }
+    assert_eq!(rules(&search), [""; 0]);
+}

@@ -118,23 +118,43 @@ fn a_tls_alert_is_reported_with_its_name_and_its_sender() {
     for (name, title, evidence) in [
         (
             "tls-unknown-ca.pcap",
-            "\"two\" at 10.9.0.2:39069 refused TLS with 10.9.0.1: unknown_ca",
-            vec![(8, "PORT2_RESP"), hello, (22, "fatal TLS alert unknown_ca"), close(23)],
+            "two@10.9.0.2 at port 39069 refused TLS with 10.9.0.1: unknown_ca",
+            vec![
+                (8, "PORT2_RESP"),
+                hello,
+                (20, "certificate for 10.9.0.1"),
+                (22, "fatal TLS alert unknown_ca"),
+                close(23),
+            ],
         ),
         (
             "tls-protocol-version.pcap",
-            "\"two\" at 10.9.0.2:34233 refused TLS with 10.9.0.1: protocol_version",
+            "two@10.9.0.2 at port 34233 refused TLS with 10.9.0.1: protocol_version",
             vec![(8, "PORT2_RESP"), hello, (18, "fatal TLS alert protocol_version"), close(20)],
         ),
         (
             "tls-expired-certificate.pcap",
-            "10.9.0.1 refused TLS with \"two\" at 10.9.0.2:35673: certificate_expired",
-            vec![(8, "PORT2_RESP"), hello, (20, "fatal TLS alert certificate_expired"), close(22)],
+            "10.9.0.1 refused TLS with two@10.9.0.2 at port 35673: certificate_expired, the certificate was valid \
+             until 2026-11-21",
+            vec![
+                (8, "PORT2_RESP"),
+                hello,
+                (18, "certificate for 10.9.0.2"),
+                (20, "fatal TLS alert certificate_expired"),
+                close(22),
+            ],
         ),
         (
             "tls-other-host.pcap",
-            "10.9.0.1 refused TLS with \"two\" at 10.9.0.2:33019: handshake_failure",
-            vec![(8, "PORT2_RESP"), hello, (20, "fatal TLS alert handshake_failure"), close(22)],
+            "10.9.0.1 refused TLS with two@10.9.0.2 at port 33019: handshake_failure, the certificate is for 10.9.0.77 \
+             and not for 10.9.0.2",
+            vec![
+                (8, "PORT2_RESP"),
+                hello,
+                (18, "certificate for 10.9.0.77"),
+                (20, "fatal TLS alert handshake_failure"),
+                close(22),
+            ],
         ),
     ] {
         let output = output_of(name);
@@ -142,7 +162,7 @@ fn a_tls_alert_is_reported_with_its_name_and_its_sender() {
         assert_eq!(finding.title, title);
         assert_eq!(shown(finding), evidence, "{name}");
         assert_eq!(output.findings.len(), 1, "{name}: one cause, one finding");
-        assert_eq!(output.outcomes(Outcome::Tls), 1, "{name}");
+        assert_eq!(output.outcomes(Outcome::Aborted), 1, "{name}");
     }
 }
 
@@ -154,19 +174,19 @@ fn an_encrypted_refusal_is_recognised_by_its_position() {
     for (name, title, evidence) in [
         (
             "tls13-other-host.pcap",
-            "10.9.0.1 most likely refused TLS with \"two\" at 10.9.0.2:43593 because of the certificate of the \
+            "10.9.0.1 most likely refused TLS with two@10.9.0.2 at port 43593 because of the certificate of the \
              dialed node",
             vec![(8, "PORT2_RESP"), hello, alert(20), close(21)],
         ),
         (
             "tls13-unknown-ca.pcap",
-            "\"two\" at 10.9.0.2:34935 most likely refused TLS with 10.9.0.1 because of the certificate of the \
+            "two@10.9.0.2 at port 34935 most likely refused TLS with 10.9.0.1 because of the certificate of the \
              dialing node",
             vec![(8, "PORT2_RESP"), hello, alert(23), close(24)],
         ),
         (
             "tls13-no-certificate.pcap",
-            "\"two\" at 10.9.0.2:46175 most likely refused TLS with 10.9.0.1 because no certificate was sent",
+            "two@10.9.0.2 at port 46175 most likely refused TLS with 10.9.0.1 because no certificate was sent",
             vec![(8, "PORT2_RESP"), hello, alert(22), close(23)],
         ),
     ] {

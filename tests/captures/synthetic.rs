@@ -15,6 +15,8 @@ pub(super) const ALL: &[(&str, Make)] = &[
     ("cookie-refused", || dial_with_cookie("wrong")),
     ("connected", || dial_with_cookie("right")),
     ("asked-not-dialed", asked_not_dialed),
+    ("name-not-resolved", name_not_resolved),
+    ("neighbour-silent", neighbour_silent),
     ("proxy-header", || through_a_balancer(Some(PROXY_1), 7000)),
 ];
 
@@ -31,6 +33,26 @@ fn dial_with_cookie(cookie: &str) -> CaptureBuilder {
         connection.send_tick(End::Acceptor);
     }
     connection.close(End::Acceptor);
+    capture
+}
+
+/// A host asks for the name of another one, and the name server does not answer.
+fn name_not_resolved() -> CaptureBuilder {
+    let mut capture = CaptureBuilder::new();
+    for port in [50001, 50002] {
+        capture.dns_question(&format!("10.0.0.1:{port}"), "10.0.0.53:53", "two.lan");
+        capture.wait(Duration::from_secs(2));
+    }
+    capture
+}
+
+/// A host asks three times for another one of its network.
+fn neighbour_silent() -> CaptureBuilder {
+    let mut capture = CaptureBuilder::new();
+    for _ in 0..3 {
+        capture.arp_request([10, 0, 0, 1], [10, 0, 0, 2]);
+        capture.wait(Duration::from_secs(1));
+    }
     capture
 }
 

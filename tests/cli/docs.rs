@@ -153,6 +153,8 @@ const RULES: &[&str] = &[
     "dist-port-blocked",
     "stale-registration",
     "asked-not-dialed",
+    "name-not-resolved",
+    "neighbour-silent",
     "version-mismatch",
     "not-allowed",
     "tls-mismatch",

@@ -1,5 +1,6 @@
 //! New captures, each with one fault: `scripts/capture-faults` draws them from
-//! real nodes, and the program must find that fault and no other.
+//! real nodes, and the program must find that fault and no other. `scripts/capture-clusters` plays faults on
+//! clusters of several kinds.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{lines_of, play, texts};
+use crate::support::{lines_of, play, script, texts};
 
 /// What the program finds in a capture: rules and severities.
 fn found(capture: &Path) -> BTreeSet<(String, String)> {
@@ -61,6 +62,35 @@ fn every_drawn_fault_is_found_and_no_other() {
     wrong.sort();
     assert_eq!(judged, COUNT);
     assert!(wrong.is_empty(), "{} of {COUNT} captures:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Faults on clusters of Erlang and Elixir alone. What needs RabbitMQ, ejabberd, balancers or packet filters is
+/// played by hand.
+const ON_CLUSTERS: [&str; 12] = [
+    "elixir+allow-list",
+    "elixir+killed",
+    "elixir+registers-later",
+    "elixir+wrong-then-right",
+    "four+odd-one-out",
+    "four+well",
+    "hidden+epmd-restarted",
+    "hidden+wrong-then-right",
+    "ipv6+listens-elsewhere",
+    "ipv6+two-at-once",
+    "tls+plain-dials-tls",
+    "tls13+well",
+];
+
+#[test]
+fn faults_on_clusters_are_judged_right() {
+    let count = ON_CLUSTERS.len().to_string();
+    let mut draw =
+        vec!["scripts/capture-clusters", "--seed", "1", "--jobs", "4", "--count", &count];
+    draw.extend(ON_CLUSTERS.iter().flat_map(|combination| ["--only", combination]));
+    let Some(folder) = play("clusters", &draw) else { return };
+    let program = env!("CARGO_BIN_EXE_beamscope");
+    let judge = ["scripts/capture-clusters", "--judge", program, folder.to_str().unwrap()];
+    assert!(script("clusters", &judge));
 }
 
 #[test]

@@ -165,6 +165,8 @@ fn every_kind_of_fact_occurs_in_the_captures_of_the_project() {
             Fact::Anomaly { .. } => "anomaly",
             Fact::ProxyHeader { .. } => "proxy header",
             Fact::Resolved(_) => "resolved",
+            Fact::Unresolved(_) => "unresolved",
+            Fact::NoNeighbour(_) => "no_neighbour",
             Fact::ListedName { .. } => "listed name",
             Fact::End => "end",
         }));

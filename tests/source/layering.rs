@@ -106,6 +106,7 @@ const WALLS: &[Wall] = &[
             "transport/",
             "identify.rs",
             "names.rs",
+            "questions.rs",
             "protocol/",
             "observe/",
             "limits.rs",

@@ -124,6 +124,57 @@ impl CaptureBuilder {
         connection
     }
 
+    /// A DNS question for the IPv4 address of a name, without an answer.
+    pub(crate) fn dns_question(&mut self, client: &str, server: &str, name: &str) {
+        let message = [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &question(name)].concat();
+        self.datagram(client, server, &message);
+    }
+
+    /// A DNS question for the IPv4 address of a name, and an answer with this response code and these addresses.
+    pub(crate) fn dns(
+        &mut self,
+        client: &str,
+        server: &str,
+        name: &str,
+        code: u8,
+        ips: &[[u8; 4]],
+    ) {
+        self.dns_question(client, server, name);
+        let head = [0, 7, 0x81, 0x80 | code, 0, 1, 0, ips.len() as u8, 0, 0, 0, 0];
+        let mut message = [&head[..], &question(name)].concat();
+        for ip in ips {
+            // A pointer to the name in the question, type A, class IN, a minute to live.
+            message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+            message.extend(ip);
+        }
+        self.datagram(server, client, &message);
+    }
+
+    /// An ARP question of one host for another.
+    pub(crate) fn arp_request(&mut self, sender: [u8; 4], target: [u8; 4]) {
+        self.arp(1, sender, target);
+    }
+
+    /// An ARP answer of `sender` to `target`.
+    pub(crate) fn arp_reply(&mut self, sender: [u8; 4], target: [u8; 4]) {
+        self.arp(2, sender, target);
+    }
+
+    fn arp(&mut self, operation: u8, sender: [u8; 4], target: [u8; 4]) {
+        let head = [0, 1, 8, 0, 6, 4, 0, operation];
+        let own = mac(sender.into());
+        let body = [&head[..], &own, &sender, &[0; 6], &target].concat();
+        self.frame(&[&[0xff; 6][..], &own, &[8, 6], &body].concat());
+    }
+
+    fn datagram(&mut self, from: &str, to: &str, payload: &[u8]) {
+        let [source, target]: [SocketAddr; 2] = [from, to].map(|address| address.parse().unwrap());
+        let len = (8 + payload.len()) as u16;
+        let ports = [source.port(), target.port(), len].map(u16::to_be_bytes).concat();
+        let udp = [&ports[..], &[0, 0], payload].concat();
+        self.frame(&ethernet(source.ip(), target.ip(), UDP, &udp));
+    }
+
     fn frame(&mut self, ethernet: &[u8]) {
         self.now += Duration::from_millis(1);
         self.pcap.extend((self.now.as_secs() as u32).to_le_bytes());
@@ -244,6 +295,17 @@ impl End {
     }
 }
 
+/// A DNS question of type A and class IN.
+fn question(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for label in name.split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend(label.as_bytes());
+    }
+    bytes.extend([0, 0, 1, 0, 1]);
+    bytes
+}
+
 /// A name behind its length in two bytes.
 fn named(node: &str) -> Vec<u8> {
     [&(node.len() as u16).to_be_bytes(), node.as_bytes()].concat()
@@ -317,6 +379,9 @@ const CREATION: [u8; 4] = 0x6a00_0001_u32.to_be_bytes();
 
 /// The number of TCP among the protocols over IP.
 const TCP: u8 = 6;
+
+/// The number of UDP among the protocols over IP.
+const UDP: u8 = 17;
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;

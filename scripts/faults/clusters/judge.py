@@ -8,16 +8,17 @@ WORDS = ["title", "explanation", "remedy", "not_excluded", "log_lines", "logged_
 
 
 def judge(program, folder):
-    """One line for each capture; 1 where one is judged wrong."""
-    wrong = 0
+    """One line for each capture; 1 where one is judged wrong, or none is there."""
+    wrong = judged = 0
     for note in sorted(folder.glob("*.json")):
         truth = json.loads(note.read_text())
         if "rules" not in truth:
             continue
         complaints = complaints_of(truth, events_of(program, note.with_suffix(".pcap")))
-        wrong += bool(complaints)
+        judged, wrong = judged + 1, wrong + bool(complaints)
         print(f"{note.stem}: {'; '.join(complaints) or 'right'}", flush=True)
-    return 1 if wrong else 0
+    print(f"{judged - wrong} of {judged} captures are judged right")
+    return 1 if wrong or not judged else 0
 
 
 def events_of(program, capture):

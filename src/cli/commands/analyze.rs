@@ -12,7 +12,7 @@ use beamscope::capture::save::InterfaceInfo;
 use beamscope::capture::{self, Frame, Inputs, Item};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
-use beamscope::record::{Anomaly, AnomalyKind};
+use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
 use beamscope::render::Output;
 
 use super::{finish_run, finish_saving, report_problem};
@@ -52,15 +52,40 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
         selection,
         left: run.packet_limit,
         stop,
-        saver: saver.map(|saver| FrameSaver { saver, names, interfaces: HashMap::new() }),
+        saver: saver.map(|saver| FrameSaver {
+            saver,
+            names: names.clone(),
+            interfaces: HashMap::new(),
+        }),
         is_incomplete: false,
+        has_skipped: false,
     };
     drive::run(&mut inputs, &mut engine, &mut control)?;
-    let AnalyzeControl { selection, saver, is_incomplete, .. } = control;
+    let AnalyzeControl { selection, saver, is_incomplete, has_skipped, .. } = control;
     selection.warnings().iter().for_each(|warning| run.output.warnings.warn(warning));
     let is_saved = finish_saving(saver.map(|it| it.saver), &mut engine);
-    let is_complete = !is_incomplete && is_saved && !evidence_failed.load(Ordering::Relaxed);
-    finish_run(&run.output, run.fail_on, engine.finish(), is_complete)
+    let output = engine.finish();
+    let is_read = is_incomplete || is_anything_read(&output, &names, has_skipped);
+    let is_complete =
+        !is_incomplete && is_read && is_saved && !evidence_failed.load(Ordering::Relaxed);
+    finish_run(&run.output, run.fail_on, output, is_complete)
+}
+
+/// Reports an error if no packet was read, or none could be.
+fn is_anything_read(output: &Output<EventStream>, names: &[Arc<str>], is_selected: bool) -> bool {
+    let Some(stats) = output.final_stats() else { return true };
+    if stats.packets == 0 {
+        report_error(&Error::NoPackets { name: names.join(", "), is_selected }, None);
+        return false;
+    }
+    let unread = stats.unseen.iter().find(|it| it.because == UnseenBecause::LinkType);
+    let Some(unread) = unread else { return true };
+    let is_nothing_else = stats.sessions.is_empty() && stats.epmd.is_empty();
+    if is_nothing_else {
+        let detail = unread.detail.clone();
+        report_error(&Error::LinkTypes { detail }, Some(unread.remedy.clone()));
+    }
+    !is_nothing_else
 }
 
 /// Selects frames, saves them, and ends the run as the settings demand.
@@ -73,6 +98,8 @@ struct AnalyzeControl {
     saver: Option<FrameSaver>,
     /// Whether a capture could not be read, or not be filtered.
     is_incomplete: bool,
+    /// Whether a frame was not selected.
+    has_skipped: bool,
 }
 
 /// Saves frames with the comments and interfaces of their captures.
@@ -131,6 +158,7 @@ impl AnalyzeControl {
     /// A frame was not selected: by its time or the filter, or because the filter does not fit its link type.
     #[cold]
     fn on_skipped(&mut self, frame: &Frame<'_>, engine: &mut FileEngine) {
+        self.has_skipped = true;
         if let Some(error) = self.selection.take_error() {
             self.is_incomplete = true;
             report_error(&error, error.hint());

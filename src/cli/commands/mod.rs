@@ -10,9 +10,10 @@ pub(super) mod schema;
 pub(super) mod shell;
 
 use beamscope::engine::Engine;
-use beamscope::record::{Anomaly, AnomalyKind, Severity};
+use beamscope::record::{Anomaly, AnomalyKind, Severity, Stats};
 use beamscope::render::Output;
 
+use super::console::report_error;
 use super::error::{Error, RunOutcome};
 use super::save::Saver;
 use super::settings::{FailSettings, OutputSettings};
@@ -41,12 +42,23 @@ fn finish_run(
     output: Output<EventStream>,
     is_complete: bool,
 ) -> Result<RunOutcome, Error> {
+    let stats = output.final_stats();
     let has_failed = fail_on.least.is_some_and(|least| {
         // A finding for information only has no state.
         let all = fail_on.on_solved || least == Severity::Info;
-        let worst = if all { output.worst() } else { output.worst_unsolved() };
+        let unsolved = stats.and_then(|stats| stats.problems.worst());
+        let worst = if all { output.worst() } else { unsolved };
         worst >= Some(least)
     });
+    let expected = stats.map(|stats| stats.expected.as_slice()).unwrap_or_default();
+    let has_failed = has_failed || expected.iter().any(|pair| !pair.connected);
+    let is_decided = stats.is_some_and(Stats::is_decided);
+    let is_complete = is_complete && (is_decided || !fail_on.require_complete);
+    if fail_on.require_complete && !is_decided {
+        let error = Error::Undecided;
+        let remedy = stats.and_then(|stats| stats.unseen.first()).map(|it| it.remedy.clone());
+        report_error(&error, remedy);
+    }
     let ended = match (is_complete, has_failed) {
         (false, _) => RunOutcome::Incomplete,
         (true, true) => RunOutcome::Found,

@@ -95,6 +95,8 @@ pub enum Ground {
     },
     /// The capture file lists that name for the address.
     CaptureNames,
+    /// The TLS ClientHello of the initiator has it (SNI).
+    TlsHello(FrameRef),
 }
 
 impl Ground {
@@ -104,6 +106,7 @@ impl Ground {
             Self::Dns { .. } | Self::Mdns(_) => "dns",
             Self::OtherSession { .. } => "other_session",
             Self::CaptureNames => "capture_names",
+            Self::TlsHello(_) => "tls",
         }
     }
 }

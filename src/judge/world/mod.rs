@@ -14,6 +14,7 @@ mod pairs;
 mod reach;
 mod registry;
 mod relays;
+mod unresolved;
 
 pub use self::addresses::{Addresses, NamedAddress};
 pub use self::cookies::{AgreedCookies, CookieUse, Peer};
@@ -26,6 +27,8 @@ pub use self::pairs::{ConnectedPair, FailedDials, Failure};
 pub use self::reach::{Accepted, EpmdAnswer, Reach, SeenAt};
 pub use self::registry::{ForwardedLookup, PriorLookup};
 pub use self::relays::{Relays, SeenHeader};
+pub(crate) use self::unresolved::extends;
+pub use self::unresolved::{FailedName, UnresolvedNames};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,10 +40,11 @@ use self::registry::Registry;
 use super::{JudgedConnection, Outcome, Software};
 use crate::decode::Endpoint;
 use crate::limits::Limits;
-use crate::names::Resolved;
+use crate::names::{Resolved, Unresolved};
 use crate::observe::{
     EpmdObservation, HandshakeObservation, Observation, ProxyHeaderFacts, Role, Settled,
 };
+use crate::questions::NoNeighbour;
 use crate::time::Timestamp;
 
 /// The facts that all connections so far have shown, by topic.
@@ -49,6 +53,7 @@ pub struct World {
     registry: Registry,
     hosts: Hosts,
     addresses: Addresses,
+    unresolved: UnresolvedNames,
     cookies: CookieUse,
     dials: Dials,
     guesses: Guesses,
@@ -104,6 +109,7 @@ impl World {
             registry: Registry::new(limits),
             hosts: Hosts::new(limits),
             addresses: Addresses::new(limits),
+            unresolved: UnresolvedNames::new(limits),
             cookies: CookieUse::new(limits.nodes),
             dials: Dials::default(),
             guesses: Guesses::default(),
@@ -147,6 +153,11 @@ impl World {
         &self.reach
     }
 
+    /// What no host could resolve.
+    pub const fn unresolved(&self) -> &UnresolvedNames {
+        &self.unresolved
+    }
+
     /// The addresses of host names.
     pub const fn addresses(&self) -> &Addresses {
         &self.addresses
@@ -166,6 +177,17 @@ impl World {
     pub fn on_resolved(&mut self, resolved: &Resolved) {
         self.hosts.on_resolved(resolved);
         self.addresses.on_resolved(resolved);
+        self.unresolved.on_resolved(resolved);
+    }
+
+    /// Records a question to a name server that gave no address.
+    pub fn on_unresolved(&mut self, unresolved: Unresolved) {
+        self.unresolved.on_unresolved(unresolved);
+    }
+
+    /// Records a host of the same network that did not answer.
+    pub fn on_no_neighbour(&mut self, neighbour: NoNeighbour) {
+        self.unresolved.on_no_neighbour(neighbour);
     }
 
     /// Records that the capture file lists `name` for `ip`.
@@ -258,6 +280,16 @@ impl World {
         let is_asked = |name: &&str| asked.is_none_or(|asked| alive_of(name) == Some(asked));
         let listener = self.dials.listener(end).filter(is_asked);
         listener.and_then(|name| self.nodes.get(name)).or_else(|| self.nodes.at(end.ip, asked?))
+    }
+
+    /// Whether a node that `a` names is connected with one that `b` names.
+    pub fn are_connected(&self, a: &str, b: &str) -> bool {
+        self.pairs.are_connected(a, b, &self.nodes)
+    }
+
+    /// Some of the look-ups that EPMD answered with a port, the latest first.
+    pub(crate) fn answered_lookups(&self) -> impl Iterator<Item = &PriorLookup> {
+        self.registry.latest()
     }
 
     /// All nodes and pairs in their state at `now`.

@@ -259,6 +259,27 @@ impl PairTable {
         lists
     }
 
+    /// Whether a node that `a` names is connected with one that `b` names. A name is that of a node, an alive name, or
+    /// an address.
+    pub(super) fn are_connected(&self, a: &str, b: &str, nodes: &Nodes) -> bool {
+        let names = NamesByHost::of(nodes);
+        self.known.iter().filter(|(_, state)| state.live > 0).any(|(key, state)| {
+            let fits = |text: &str| {
+                let [one, other] = key;
+                // The hosts are in the order of the dial, which may be the other one.
+                let is_host = |ip: &IpAddr| text.parse() == Ok(*ip);
+                let hosts = state.hosts.as_ref();
+                [one, other].map(|end| {
+                    let name = names.of_end(end);
+                    let is_named = *name == *text || alive_of(&name) == Some(text);
+                    is_named || hosts.is_some_and(|hosts| hosts.iter().any(is_host))
+                })
+            };
+            let ([a_one, a_other], [b_one, b_other]) = (fits(a), fits(b));
+            a_one && b_other || a_other && b_one
+        })
+    }
+
     /// Pairs of visible nodes of one mesh without an attempt, where the capture would show one.
     ///
     /// A capture made on one host shows the dials of that host only. If one address is an end of every connection, only

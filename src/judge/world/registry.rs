@@ -183,6 +183,13 @@ impl Registry {
         (found.at >= earliest).then_some(found)
     }
 
+    /// The look-ups, the latest first.
+    pub(super) fn latest(&self) -> impl Iterator<Item = &PriorLookup> {
+        let keys = self.order.iter().rev();
+        let last = |key| self.lookups.get(key).and_then(|answered| answered.back());
+        keys.filter_map(last).map(|answered| &answered.lookup)
+    }
+
     /// Number of look-ups since a time in which `client` received the port of the node at `end`.
     pub(super) fn lookups_since(&self, client: IpAddr, end: Endpoint, since: Timestamp) -> usize {
         let answered = self.lookups.get(&(client, end)).into_iter().flatten();

@@ -280,13 +280,13 @@ impl Default for LineStart {
 impl LineStart {
     fn set_time(&mut self, at: Timestamp) {
         let (second, nanos) = at.parts();
+        if at == Timestamp::default() {
+            self.set_no_time();
+            return;
+        }
         if self.at.parts().0 != second || self.len == 0 {
             let time = Timestamp::new(second, 0);
-            let text = format!("{{\"v\":{VERSION},\"timestamp\":\"{time}{}", Self::AFTER_TIME);
-            if let Some(target) = self.bytes.get_mut(..text.len()) {
-                target.copy_from_slice(text.as_bytes());
-                self.len = text.len();
-            }
+            self.set(&format!("{{\"v\":{VERSION},\"timestamp\":\"{time}{}", Self::AFTER_TIME));
         }
         // The nine digits in front of the `Z`.
         let end = self.len.saturating_sub(Self::AFTER_TIME.len() + 1);
@@ -295,6 +295,21 @@ impl LineStart {
             *decimals = nine_digits(nanos);
         }
         self.at = at;
+    }
+
+    #[cold]
+    fn set_no_time(&mut self) {
+        let after = Self::AFTER_TIME.trim_start_matches('"');
+        self.set(&format!("{{\"v\":{VERSION},\"timestamp\":null{after}"));
+        // No other time is in this second, so the next one sets the whole start anew.
+        self.at = Timestamp::default();
+    }
+
+    fn set(&mut self, text: &str) {
+        if let Some(target) = self.bytes.get_mut(..text.len()) {
+            target.copy_from_slice(text.as_bytes());
+            self.len = text.len();
+        }
     }
 
     const AFTER_TIME: &str = "\",\"event_type\":\"message\",\"seq\":";

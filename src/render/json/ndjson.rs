@@ -20,7 +20,7 @@ pub(super) struct Line<'a> {
     v: u8,
     /// Capture time of the packet that settled the fact, or the moment on the capture's clock at
     /// which it was settled without one; RFC 3339 in UTC with nine decimals, so that text order is
-    /// time order.
+    /// time order. `null` if the packets have no times, or none was read.
     timestamp: Timestamp,
     /// Kind of the event; the key of the body has the same name.
     event_type: &'static str,

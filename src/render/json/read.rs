@@ -104,7 +104,8 @@ impl<R: BufRead> Records<R> {
         let (Some(session), Some(session_id), Some((src, dst))) = parts else {
             return Err(wrong(&"a session without its body, its id or its addresses"));
         };
-        let at = line.timestamp.parse().map_err(|e| wrong(&e))?;
+        let at = line.timestamp.map(|text| text.parse().map_err(|e| wrong(&e))).transpose()?;
+        let at = at.unwrap_or_default();
         let Record { state, outcome, initiator, acceptor, lookup } = session;
         let ips = [initiator.ip.unwrap_or(src), acceptor.ip.unwrap_or(dst)];
         let asked = lookup.map(|lookup| lookup.asked);
@@ -118,7 +119,7 @@ impl<R: BufRead> Records<R> {
 struct KeptLine<'a> {
     v: u64,
     #[serde(borrow)]
-    timestamp: Cow<'a, str>,
+    timestamp: Option<Cow<'a, str>>,
     #[serde(borrow)]
     event_type: Cow<'a, str>,
     session_id: Option<Arc<str>>,
@@ -188,7 +189,7 @@ mod tests {
         let good = line(&samples::epmd());
         let session = line(&samples::session(State::Closed, Outcome::Refused));
         for (line, words) in [
-            ("{\"v\":1}", "line 3 is no event: missing field `timestamp`"),
+            ("{\"v\":1}", "line 3 is no event: missing field `event_type`"),
             ("{\"v\":1,\"\x1b[2J\":}", "line 3 is no event"),
             ("[]", "expected one JSON object a line"),
             (&session.replace("\"v\":1", "\"v\":2"), "line 3 is of schema version 2; expected 1"),

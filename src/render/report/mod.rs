@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub(super) use cluster::ClusterTable;
 pub(super) use messages::SideTotals;
 pub(super) use problem::Problem;
-pub(super) use summary::Summary;
+pub(super) use summary::{ListedProblem, Summary};
 
 use self::problem::LastConnection;
 use self::sentences::Ends;
@@ -26,7 +26,7 @@ use self::summary::RunSummary;
 use super::InputNames;
 use crate::observe::messages::MessageEvent;
 use crate::record::{
-    Body, Cluster, EpmdOutcome, Event, Finding, Incident, Outcome, Severity, Stats,
+    Body, Cluster, EpmdOutcome, Event, Finding, Incident, IncidentState, Outcome, Severity, Stats,
 };
 use crate::time::Timestamp;
 
@@ -35,6 +35,8 @@ pub(super) struct Report {
     inputs: InputNames,
     /// The last session record: a finding about its connection names its nodes.
     last_connection: Option<Arc<LastConnection>>,
+    /// The last request to EPMD: its connection and its outcome.
+    last_request: Option<(Arc<str>, EpmdOutcome)>,
     /// Findings held until the end, in order of time; at most [`MAX_HELD`].
     held: Vec<Problem>,
     /// Index into `held` of each incident.
@@ -46,7 +48,7 @@ pub(super) struct Report {
 
 /// What is held until the end of a run.
 pub(super) struct Sections {
-    /// Findings above [`Severity::Info`]: the worst first, then the earliest.
+    /// Findings above [`Severity::Info`]: those that are open first, then the worst, then the earliest.
     pub(super) problems: Vec<Problem>,
     /// Findings for information only, the earliest first.
     pub(super) notes: Vec<Problem>,
@@ -104,6 +106,7 @@ impl Report {
         Self {
             inputs,
             last_connection: None,
+            last_request: None,
             held: Vec::new(),
             incidents: HashMap::new(),
             cluster: None,
@@ -114,6 +117,16 @@ impl Report {
     /// Keeps from a record what later records need. Called for every record, also for those that filters
     /// leave out.
     pub(super) fn observe(&mut self, event: &Event) {
+        if let (Body::Epmd { epmd }, Some(ids)) = (&event.body, event.connection.as_deref()) {
+            self.last_request = Some((Arc::clone(&ids.session_id), epmd.outcome));
+        }
+        if let Body::Anomaly { anomaly } = &event.body
+            && anomaly.kind.is_about_input()
+        {
+            let input = self.inputs.of(event).filter(|_| self.inputs.are_several());
+            let input = input.map_or_else(String::new, |input| format!("{input}: "));
+            self.run.on_damage(format!("{input}{}.", sentences::anomaly(anomaly)));
+        }
         let Body::Session { session } = &event.body else { return };
         self.run.on_session(session);
         if let Some(ids) = event.connection.as_deref() {
@@ -136,7 +149,9 @@ impl Report {
             last_connection: self.last_connection.clone(),
             incident: None,
         };
-        self.run.on_finding(&problem);
+        let own = event.connection.as_deref().map(|ids| &ids.session_id);
+        let request = self.last_request.as_ref().filter(|(id, _)| Some(id) == own);
+        self.run.on_finding(&problem, request.map(|(_, outcome)| *outcome));
         problem
     }
 
@@ -177,7 +192,9 @@ impl Report {
     pub(super) fn take_sections(&mut self) -> Sections {
         self.incidents.clear();
         let mut held = std::mem::take(&mut self.held);
-        held.sort_by_key(|problem| (Reverse(problem.finding.severity), problem.at));
+        held.sort_by_key(|problem| {
+            (order(problem.state()), Reverse(problem.severity()), problem.at)
+        });
         let (problems, notes) = held.into_iter().partition(Problem::is_problem);
         let cluster = self.cluster.take().as_ref().and_then(ClusterTable::of);
         Sections { problems, notes, cluster }
@@ -194,7 +211,14 @@ impl Report {
         let input = || self.inputs.of(event).map_or("capture", |input| &**input);
         let (tone, text) = match &event.body {
             Body::Incident { incident } => {
-                (Tone::Severity(incident.severity), sentences::incident_change(incident))
+                let title = self.run.title(&incident.incident_id);
+                let tone = match incident.state {
+                    IncidentState::Solved => Tone::Good,
+                    IncidentState::Open | IncidentState::Unknown => {
+                        Tone::Severity(incident.severity)
+                    }
+                };
+                (tone, sentences::incident_change(incident, title))
             }
             Body::Stats { stats } => (Tone::Faint, sentences::progress(stats)),
             Body::Anomaly { anomaly } if anomaly.kind.is_about_input() => {
@@ -274,6 +298,15 @@ const fn outcome_tone(outcome: Outcome) -> Tone {
         | Outcome::Refused
         | Outcome::Unanswered
         | Outcome::Aborted => Tone::Bad,
+    }
+}
+
+/// The place of a problem with this state: what is open comes first.
+const fn order(state: IncidentState) -> u8 {
+    match state {
+        IncidentState::Open => 0,
+        IncidentState::Unknown => 1,
+        IncidentState::Solved => 2,
     }
 }
 

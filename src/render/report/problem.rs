@@ -37,7 +37,17 @@ pub(super) struct LastConnection {
 impl Problem {
     /// False for a finding that is for information only.
     pub(in crate::render) fn is_problem(&self) -> bool {
-        self.finding.severity > Severity::Info
+        self.severity() > Severity::Info
+    }
+
+    /// Its severity: that of the finding, unless it is lower now that the problem is over.
+    pub(in crate::render) fn severity(&self) -> Severity {
+        self.incident.as_ref().map_or(self.finding.severity, |incident| incident.severity)
+    }
+
+    /// Whether it is over.
+    pub(in crate::render) fn state(&self) -> IncidentState {
+        self.incident.as_ref().map_or(IncidentState::Open, |incident| incident.state)
     }
 
     /// How often it came.
@@ -45,9 +55,9 @@ impl Problem {
         self.incident.as_ref().map_or(1, |incident| incident.count)
     }
 
-    /// True if it is about a connection that was established.
-    pub(super) fn was_connected(&self) -> bool {
-        self.own_connection().is_some_and(|last| last.outcome == Outcome::Connected)
+    /// The outcome of the connection that it is about, if that is one between nodes.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        self.own_connection().map(|last| last.outcome)
     }
 
     /// Between whom, how often and when, under which rule. `is_final` if no repeat can follow.
@@ -114,7 +124,7 @@ impl Problem {
                 };
                 match incident.state {
                     IncidentState::Open => often,
-                    _ => format!("{often}, {}", incident_state(incident)),
+                    _ => format!("{often}; {}", incident_state(incident)),
                 }
             }
             None if is_final => format!("once at {} UTC", stamp(self.at)),

@@ -8,11 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use crate::observe::messages::{FieldKind, MessageView, PAYLOAD};
 use crate::record::{
     Anomaly, Change, CloseKind, Confidence, ConnectionIds, Epmd, EpmdOutcome, Handshake, Incident,
-    IncidentState, Node, Outcome, Party, Role, Session, SettledBy, State, Stats,
+    IncidentState, Node, Outcome, Party, Problems, Role, Session, SettledBy, State, Stats,
 };
 use crate::render::words::{
-    anomaly_words, confidence, count, duration, epmd_words, listed, outcome_words, span, time,
-    times,
+    anomaly_words, confidence, count, duration, epmd_words, grouped, listed, outcome_words, span,
+    time, times,
 };
 
 /// The two sides of a connection between nodes, by [`Role::index`].
@@ -118,9 +118,10 @@ pub(super) fn signal(
 
 /// The outcome of a connection.
 fn result(session: &Session, ends: &[String; 2]) -> String {
-    let words = match session.outcome {
-        Outcome::Connected => lifetime(session, ends),
-        failed => outcome_words(failed).to_owned(),
+    let words = match (session.outcome, session.incomplete_because) {
+        (Outcome::Connected, _) => lifetime(session, ends),
+        (outcome, Some(because)) => format!("{}: {}", outcome_words(outcome), because.words()),
+        (failed, None) => outcome_words(failed).to_owned(),
     };
     match (session.confidence, session.outcome) {
         // Without the cookies no challenge_ack is proven: repeating that for each connection
@@ -223,31 +224,29 @@ pub(super) fn node_change(node: &Node) -> Option<String> {
     })
 }
 
-/// What became of a problem: its state, and how often it came.
-pub(super) fn incident_change(incident: &Incident) -> String {
+/// What became of a problem: its state, and how often it came. Without a title, its rule and nodes name it.
+pub(super) fn incident_change(incident: &Incident, title: Option<&str>) -> String {
     let Incident { rule, nodes, count, first, last, .. } = incident;
     let between = match nodes.as_slice() {
         [] => String::new(),
         [one] => format!(" at {one}"),
         several => format!(" between {}", listed(several)),
     };
+    let subject = title.map_or_else(|| format!("{rule}{between}"), ToOwned::to_owned);
     let often = match count {
-        1 => format!("{rule}{between}, once at {}", time(*first)),
-        _ => format!("{rule}{between}, {} {}", times(*count), span(*first, *last)),
+        1 => String::new(),
+        _ => format!(" ({} {})", times(*count), span(*first, *last)),
     };
-    match incident.state {
-        IncidentState::Open => often,
-        _ => format!("{}: {often}", incident_state(incident)),
-    }
+    format!("{}: {subject}{often}", incident_state(incident))
 }
 
 /// The state of a problem, and what shows it: `solved at 15:30:12 (frame 71): the nodes connected`.
 pub(super) fn incident_state(incident: &Incident) -> String {
     let how = match incident.settled_by {
-        Some(SettledBy::Connected) => ", the nodes connected",
-        Some(SettledBy::Registered) => ", the name was registered",
-        Some(SettledBy::EpmdReplied) => ", EPMD replied",
-        Some(SettledBy::Accepted) => ", the port accepted a connection",
+        Some(SettledBy::Connected) => ", when the nodes connected",
+        Some(SettledBy::Registered) => ", when the name was registered",
+        Some(SettledBy::EpmdReplied) => ", when EPMD replied",
+        Some(SettledBy::Accepted) => ", when the port accepted a connection",
         None => "",
     };
     let frame = incident.settled_frame.map_or_else(String::new, |n| format!(" (frame {n})"));
@@ -255,7 +254,7 @@ pub(super) fn incident_state(incident: &Incident) -> String {
         (IncidentState::Open, _) => "open".to_owned(),
         (IncidentState::Solved, Some(at)) => format!("solved at {}{how}{frame}", time(at)),
         (IncidentState::Solved, None) => format!("solved{how}"),
-        (IncidentState::Unknown, _) => "may be over".to_owned(),
+        (IncidentState::Unknown, _) => "unknown whether it is over".to_owned(),
     }
 }
 
@@ -269,11 +268,17 @@ pub(super) fn anomaly(anomaly: &Anomaly) -> String {
 
 /// How much was read and found so far.
 pub(super) fn progress(stats: &Stats) -> String {
+    let Problems { open, solved, unknown } = &stats.problems;
+    let open = open.values().chain(unknown.values()).sum();
+    let solved = match solved.values().sum() {
+        0 => String::new(),
+        n => format!(", {} solved", grouped(n)),
+    };
     format!(
-        "{} so far, {}, {}",
+        "{} so far, {}, {} open{solved}",
         count(stats.packets, "packet"),
         count(stats.sessions.values().sum(), "connection"),
-        count(stats.findings.values().sum(), "problem"),
+        count(open, "problem"),
     )
 }
 

@@ -7,58 +7,128 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::Problem;
-use crate::record::{AnomalyKind, EpmdOutcome, Incident, Outcome, Session, Severity, Stats};
-use crate::render::words::{
-    anomaly_words, bytes, count, duration, epmd_words, grouped, listed, outcome_words, span, times,
+use super::sentences::incident_state;
+use super::{FrameLabel, Problem, order};
+use crate::record::{
+    AnomalyKind, EpmdOutcome, ExpectedPair, Incident, IncidentState, Outcome, Session, Severity,
+    Stats, Unseen, UnseenBecause,
 };
-use crate::time::micros;
+use crate::render::words::{
+    bytes, count, duration, epmd_words, grouped, listed, outcome_words, span, time, times,
+};
+use crate::time::{Timestamp, micros};
 
-/// The end of a report.
+/// What a run adds up to.
 pub(in crate::render) struct Summary {
-    /// How many problems were found, and of which rules; none if there are none.
-    pub(in crate::render) problems: Option<String>,
-    /// How many problems were found.
-    pub(in crate::render) total: u64,
-    /// The titles of the worst problems, the worst first; at most [`MAX_TITLES`].
-    pub(in crate::render) titles: Vec<Title>,
-    /// Sentences about what failed, what works, and what is undecided.
+    /// What the capture cannot show, whatever is in it: it is read first.
+    pub(in crate::render) unseen: Vec<Unseen>,
+    /// The pairs that were expected to be connected, a sentence each.
+    pub(in crate::render) expected: Vec<String>,
+    /// How many problems there are, how much was read, and whether the capture is complete.
+    pub(in crate::render) head: String,
+    /// The problems: those that are open first, then the worst, then the earliest; at most [`MAX_TITLES`].
+    pub(in crate::render) problems: Vec<ListedProblem>,
+    /// How many problems there are beside those.
+    pub(in crate::render) more: u64,
+    /// Sentences about what failed, what works, and what is incomplete.
     pub(in crate::render) outcome: Vec<String>,
     /// Anomalies between nodes, which the time line has one by one.
     pub(in crate::render) unusual: Option<String>,
-    /// How much was read, and over what time.
-    pub(in crate::render) extent: String,
-    /// True if the capture has everything that it should have.
-    pub(in crate::render) is_complete: bool,
-    /// What it lacks, a sentence each.
+    /// What the capture lacks, a sentence each.
     pub(in crate::render) losses: Vec<String>,
-    /// How to capture so that less is undecided.
+    /// How to capture so that less is incomplete.
     pub(in crate::render) advice: Option<String>,
 }
 
-/// A title that one or several problems have.
+/// A problem in the list at the start of a report.
 #[derive(Clone)]
-pub(in crate::render) struct Title {
+pub(in crate::render) struct ListedProblem {
+    pub(in crate::render) state: IncidentState,
     pub(in crate::render) severity: Severity,
-    pub(in crate::render) text: String,
-    pub(in crate::render) count: u64,
+    pub(in crate::render) title: String,
+    /// How often and when, and what shows that it is over.
+    pub(in crate::render) when: String,
+    /// The first thing to do about it, unless it is over.
+    pub(in crate::render) remedy: Option<String>,
+    at: Timestamp,
+    /// Its place among all findings.
+    number: usize,
+    /// How many problems have this title.
+    problems: u64,
+}
+
+/// A problem as it is remembered for the list.
+struct KnownProblem {
+    severity: Severity,
+    title: String,
+    remedy: Option<String>,
+    at: Timestamp,
+    /// Its place among all findings.
+    number: usize,
+    frame: Option<FrameLabel>,
+    incident: Option<Incident>,
+    /// How often it is counted among the connections and requests that have a problem.
+    counted: u64,
+    of: Option<Claimed>,
+}
+
+/// The outcome of the connection, or request to EPMD, that a problem is about.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+enum Claimed {
+    Connection(Outcome),
+    Request(EpmdOutcome),
+}
+
+impl KnownProblem {
+    fn severity(&self) -> Severity {
+        self.incident.as_ref().map_or(self.severity, |incident| incident.severity)
+    }
+
+    fn listed(&self) -> ListedProblem {
+        let Self { title, remedy, at, number, frame, incident, .. } = self;
+        let state = incident.as_ref().map_or(IncidentState::Open, |incident| incident.state);
+        let often = match incident {
+            Some(Incident { count, first, last, .. }) if *count > 1 => {
+                format!("{}, {}", times(*count), span(*first, *last))
+            }
+            _ => {
+                let frame = frame.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
+                format!("at {}{frame}", time(*at))
+            }
+        };
+        let when = match incident {
+            Some(incident) if incident.state != IncidentState::Open => {
+                format!("{often}; {}", incident_state(incident))
+            }
+            _ => often,
+        };
+        let is_over = state == IncidentState::Solved;
+        ListedProblem {
+            state,
+            severity: self.severity(),
+            title: title.clone(),
+            when,
+            remedy: remedy.clone().filter(|_| !is_over),
+            at: *at,
+            number: *number,
+            problems: 1,
+        }
+    }
 }
 
 /// What the records of a run add up to, as far as the statistics do not have it.
 #[derive(Default)]
 pub(super) struct RunSummary {
-    /// Number of problems by rule.
-    problems: BTreeMap<&'static str, u64>,
-    /// Findings that are for information only.
-    notes: u64,
-    /// The worst titles, the worst first; at most [`MAX_TITLES`].
-    titles: Vec<Title>,
-    /// Rule, severity and title of each finding by its incident; at most [`MAX_NAMES`].
-    written: HashMap<Arc<str>, (&'static str, Severity, String)>,
-    /// Connections that were established and had a problem later.
-    lost: u64,
-    /// The incidents of those; at most [`MAX_NAMES`].
-    lost_incidents: HashSet<Arc<str>>,
+    /// The findings by incident; at most [`MAX_NAMES`].
+    problems: HashMap<Arc<str>, KnownProblem>,
+    /// What the inputs lack, in words; at most [`MAX_DAMAGES`].
+    damages: Vec<String>,
+    /// Number of those that are not among them.
+    more_damages: u64,
+    /// Findings that are not among them.
+    more: u64,
+    /// Number of connections and requests that problems are about, by outcome.
+    claimed: BTreeMap<Claimed, u64>,
     /// Names of the nodes that were connected; at most [`MAX_NAMES`].
     nodes: HashSet<Arc<str>>,
     /// True if there are more nodes than `nodes` has.
@@ -81,109 +151,157 @@ impl RunSummary {
         }
     }
 
-    pub(super) fn on_finding(&mut self, problem: &Problem) {
+    /// Takes a finding; `request` is the outcome of the EPMD request that it is about.
+    pub(super) fn on_finding(&mut self, problem: &Problem, request: Option<EpmdOutcome>) {
         let finding = &problem.finding;
-        if finding.revision.is_some() {
-            self.forget(&finding.incident_id);
-        }
-        let known = (finding.rule, finding.severity, finding.title.clone());
-        if self.written.len() < MAX_NAMES {
-            self.written.insert(Arc::clone(&finding.incident_id), known);
-        }
-        if !problem.is_problem() {
-            self.notes += 1;
+        if finding.revision.is_some()
+            && let Some(known) = self.problems.get_mut(&finding.incident_id)
+        {
+            // It is written anew, because more is known.
+            known.severity = finding.severity;
+            known.title.clone_from(&finding.title);
+            known.remedy = finding.remedy.first().cloned();
             return;
         }
-        *self.problems.entry(finding.rule).or_default() += 1;
-        match self.titles.iter_mut().find(|title| title.text == finding.title) {
-            Some(title) => title.count += 1,
-            None => self.titles.push(Title {
-                severity: finding.severity,
-                text: finding.title.clone(),
-                count: 1,
-            }),
-        }
-        self.titles.sort_by_key(|title| Reverse(title.severity));
-        self.titles.truncate(MAX_TITLES);
-        if problem.was_connected() && finding.revision.is_none() {
-            self.lost += 1;
-            if self.lost_incidents.len() < MAX_NAMES {
-                self.lost_incidents.insert(Arc::clone(&finding.incident_id));
-            }
-        }
-    }
-
-    /// Forgets what was written of an incident, because it is written anew.
-    fn forget(&mut self, incident_id: &str) {
-        let Some((rule, severity, text)) = self.written.remove(incident_id) else { return };
-        if severity == Severity::Info {
-            self.notes = self.notes.saturating_sub(1);
+        if self.problems.len() >= MAX_NAMES {
+            self.more += 1;
             return;
         }
-        if let Some(count) = self.problems.get_mut(rule) {
-            *count = count.saturating_sub(1);
+        let outcome = problem.outcome().map(Claimed::Connection);
+        let of = outcome.or_else(|| request.map(Claimed::Request)).filter(|_| problem.is_problem());
+        if let Some(of) = of {
+            *self.claimed.entry(of).or_default() += 1;
         }
-        self.problems.retain(|_, count| *count > 0);
-        if let Some(title) = self.titles.iter_mut().find(|title| title.text == text) {
-            title.count = title.count.saturating_sub(1);
-        }
-        self.titles.retain(|title| title.count > 0);
+        let known = KnownProblem {
+            severity: finding.severity,
+            title: finding.title.clone(),
+            remedy: finding.remedy.first().cloned(),
+            at: problem.at,
+            number: self.problems.len(),
+            frame: problem.frame.clone(),
+            incident: None,
+            counted: 1,
+            of,
+        };
+        self.problems.insert(Arc::clone(&finding.incident_id), known);
     }
 
     pub(super) fn on_incident(&mut self, incident: &Incident) {
-        if self.lost_incidents.contains(&incident.incident_id) {
-            self.lost = self.lost.saturating_add(incident.count.saturating_sub(1));
+        let Some(known) = self.problems.get_mut(&incident.incident_id) else { return };
+        if let Some(of) = known.of {
+            *self.claimed.entry(of).or_default() += incident.count.saturating_sub(known.counted);
+        }
+        known.counted = known.counted.max(incident.count);
+        known.incident = Some(incident.clone());
+    }
+
+    /// Takes what an input lacks, as a sentence.
+    pub(super) fn on_damage(&mut self, sentence: String) {
+        if self.damages.len() < MAX_DAMAGES {
+            self.damages.push(sentence);
+        } else {
+            self.more_damages += 1;
         }
     }
 
+    /// The title of the problem with this incident, if its finding came before.
+    pub(super) fn title(&self, incident: &str) -> Option<&str> {
+        self.problems.get(incident).map(|known| known.title.as_str())
+    }
+
     pub(super) fn summary(&self, stats: &Stats) -> Summary {
-        let total = self.problems.values().sum::<u64>();
-        let hidden =
-            stats.findings.values().sum::<u64>().saturating_sub(total.saturating_add(self.notes));
-        let hidden = (hidden > 0).then(|| {
+        let problems = self.problems.values().filter(|known| known.severity() > Severity::Info);
+        let all: Vec<_> = problems.map(KnownProblem::listed).collect();
+        let mut count_of: BTreeMap<IncidentState, u64> = BTreeMap::new();
+        for problem in &all {
+            *count_of.entry(problem.state).or_default() += 1;
+        }
+        if self.more > 0 {
+            *count_of.entry(IncidentState::Open).or_default() += self.more;
+        }
+        let listed = merged(all);
+        let seen = self.problems.len() as u64 + self.more;
+        let hidden = stats.findings.values().sum::<u64>().saturating_sub(seen);
+        let mut hidden = (hidden > 0).then(|| {
             let are = if hidden == 1 { "is" } else { "are" };
             format!("{} {are} hidden by --min-severity.", count(hidden, "finding"))
         });
         let failed = failed(stats);
-        let is_wrong = total > 0 || hidden.is_some() || failed.is_some();
-        let cookies = unused_cookies(stats);
-        let outcome = [hidden, failed, self.working(stats, is_wrong), undecided(stats), cookies];
-        let losses = losses(stats);
+        let is_wrong = !count_of.is_empty() || hidden.is_some() || failed.is_some();
+        let working = self.working(stats);
+        let mut losses = losses(stats);
+        losses.extend(self.damages.iter().cloned());
+        losses.extend(
+            (self.more_damages > 0).then(|| format!("and {} more.", grouped(self.more_damages))),
+        );
+        let is_complete = losses.is_empty() && stats.complete && stats.is_decided();
+        if !is_complete && losses.is_empty() && stats.is_decided() {
+            losses.push("It lacks packets.".to_owned());
+        }
+        let undecided = self.undecided(stats);
+        let head = match (problem_counts(&count_of), &working) {
+            (Some(counts), _) => counts,
+            (None, _) if hidden.is_some() => hidden.take().unwrap_or_default(),
+            (None, _) if is_wrong => String::new(),
+            (None, _) if !stats.unseen.is_empty() => String::new(),
+            (None, Some(working)) => format!("{NO_PROBLEM}: {working}."),
+            (None, None) if undecided.is_some() => String::new(),
+            (None, None) => format!("{NO_PROBLEM}."),
+        };
+        // The head has it already.
+        let is_in_head = head.starts_with(NO_PROBLEM);
+        let working =
+            working.filter(|_| !is_in_head).map(|working| format!("Without a problem: {working}."));
+        let outcome = [hidden, failed, working, undecided, unused_cookies(stats)];
+        let looks = if is_complete {
+            "; the capture looks complete."
+        } else {
+            "; the capture is not complete."
+        };
+        let extent = extent(stats);
+        let head = match (head.is_empty(), extent) {
+            (true, extent) => format!("{extent}{looks}"),
+            (false, extent) => format!("{head} {extent}{looks}"),
+        };
         Summary {
-            problems: tally(&self.problems, |rule| rule)
-                .map(|rules| format!("{} found: {rules}.", count(total, "problem"))),
-            total,
-            titles: self.titles.clone(),
+            unseen: stats.unseen.clone(),
+            expected: stats.expected.iter().map(expected).collect(),
+            head,
+            more: self.more + listed.iter().skip(MAX_TITLES).map(|it| it.problems).sum::<u64>(),
+            problems: listed.into_iter().take(MAX_TITLES).collect(),
             outcome: outcome.into_iter().flatten().collect(),
             unusual: unusual(stats),
-            extent: extent(stats),
-            is_complete: losses.is_empty() && stats.complete,
             losses,
             advice: advice(stats),
         }
     }
 
-    /// What works, in one sentence.
-    fn working(&self, stats: &Stats, is_wrong: bool) -> Option<String> {
-        if stats.sessions.is_empty() && stats.epmd.is_empty() {
-            return Some(match stats.packets {
-                0 => "The capture has no packets.".to_owned(),
-                n => {
-                    let those = if n == 1 { "this" } else { "these" };
-                    format!("No Erlang traffic in {those} {}. {OTHER_PORTS}", count(n, "packet"))
-                }
-            });
-        }
-        let sessions = |outcome| stats.sessions.get(&outcome).copied().unwrap_or(0);
-        let connected = sessions(Outcome::Connected).saturating_sub(self.lost);
-        let nodes = if self.has_more_nodes || self.nodes.is_empty() || self.lost > 0 {
+    /// Number of connections with this outcome that no problem is about.
+    fn unclaimed(&self, stats: &Stats, outcome: Outcome) -> u64 {
+        let all = stats.sessions.get(&outcome).copied().unwrap_or(0);
+        let claimed = self.claimed.get(&Claimed::Connection(outcome)).copied().unwrap_or(0);
+        all.saturating_sub(claimed)
+    }
+
+    /// Number of requests to EPMD with this outcome that no problem is about.
+    fn unclaimed_requests(&self, stats: &Stats, outcome: EpmdOutcome) -> u64 {
+        let all = stats.epmd.get(&outcome).copied().unwrap_or(0);
+        let claimed = self.claimed.get(&Claimed::Request(outcome)).copied().unwrap_or(0);
+        all.saturating_sub(claimed)
+    }
+
+    /// What works, as a list without a full stop.
+    fn working(&self, stats: &Stats) -> Option<String> {
+        let connected = self.unclaimed(stats, Outcome::Connected);
+        let is_each = connected == stats.sessions.get(&Outcome::Connected).copied().unwrap_or(0);
+        let nodes = if self.has_more_nodes || self.nodes.is_empty() || !is_each {
             String::new()
         } else {
             format!(" between {}", count(self.nodes.len() as u64, "node"))
         };
-        let repeated = sessions(Outcome::AlreadyConnected);
-        let crossed = sessions(Outcome::Superseded);
-        let answered = stats.epmd.get(&EpmdOutcome::Answered).copied().unwrap_or(0);
+        let repeated = self.unclaimed(stats, Outcome::AlreadyConnected);
+        let crossed = self.unclaimed(stats, Outcome::Superseded);
+        let answered = self.unclaimed_requests(stats, EpmdOutcome::Answered);
         let parts = [
             (connected, format!("{}{nodes}", count(connected, "connection"))),
             (repeated, format!("{} refused as already connected", count(repeated, "attempt"))),
@@ -191,12 +309,81 @@ impl RunSummary {
             (answered, format!("{} answered", count(answered, "EPMD request"))),
         ];
         let parts: Vec<_> = parts.into_iter().filter(|(n, _)| *n > 0).map(|it| it.1).collect();
-        match (is_wrong, parts.is_empty()) {
-            (true, true) => None,
-            (true, false) => Some(format!("Without a problem: {}.", parts.join(", "))),
-            (false, true) => Some(format!("{NO_PROBLEM}.")),
-            (false, false) => Some(format!("{NO_PROBLEM}: {}.", parts.join(", "))),
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
+    /// What could not be decided, and why.
+    fn undecided(&self, stats: &Stats) -> Option<String> {
+        let incomplete = [
+            (self.unclaimed(stats, Outcome::Incomplete), "connection"),
+            (self.unclaimed_requests(stats, EpmdOutcome::Incomplete), "EPMD request"),
+        ];
+        let incomplete = incomplete.into_iter().filter(|(n, _)| *n > 0);
+        let incomplete: Vec<_> = incomplete.map(|(n, what)| count(n, what)).collect();
+        let encrypted = self.unclaimed(stats, Outcome::Tls);
+        let parts = [
+            (!incomplete.is_empty()).then(|| {
+                format!("Incomplete, the capture lacks what would decide: {}.", listed(&incomplete))
+            }),
+            (encrypted > 0).then(|| {
+                format!(
+                    "Encrypted with TLS, outcome not visible: {}.",
+                    count(encrypted, "connection")
+                )
+            }),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join(" "))
+    }
+}
+
+/// The problems in the order in which they are listed, those with one title and one state as one.
+fn merged(mut all: Vec<ListedProblem>) -> Vec<ListedProblem> {
+    all.sort_by_key(|it| (order(it.state), Reverse(it.severity), it.at, it.number));
+    let mut places: HashMap<(IncidentState, String), usize> = HashMap::new();
+    let mut listed: Vec<ListedProblem> = Vec::new();
+    for problem in all {
+        let key = (problem.state, problem.title.clone());
+        match places.get(&key).and_then(|place| listed.get_mut(*place)) {
+            Some(first) => first.problems += 1,
+            None => {
+                places.insert(key, listed.len());
+                listed.push(problem);
+            }
         }
+    }
+    for problem in listed.iter_mut().filter(|problem| problem.problems > 1) {
+        let others = problem.problems - 1;
+        problem.when += &format!("; and {}", count(others, "other problem of this kind"));
+    }
+    listed
+}
+
+/// How many problems have each state.
+fn problem_counts(count_of: &BTreeMap<IncidentState, u64>) -> Option<String> {
+    let of = |state| count_of.get(&state).copied().unwrap_or(0);
+    let (open, solved) = (of(IncidentState::Open), of(IncidentState::Solved));
+    let unknown = of(IncidentState::Unknown);
+    if count_of.is_empty() {
+        return None;
+    }
+    let open = match open {
+        0 => "No problem open".to_owned(),
+        n => format!("{} open", count(n, "problem")),
+    };
+    let others = [(unknown, "unknown whether over"), (solved, "solved")];
+    let others = others.into_iter().filter(|(n, _)| *n > 0);
+    let parts = others.map(|(n, what)| format!("{} {what}", grouped(n)));
+    Some(format!("{}.", std::iter::once(open).chain(parts).collect::<Vec<_>>().join(", ")))
+}
+
+/// Whether an expected pair is connected.
+fn expected(pair: &ExpectedPair) -> String {
+    let ExpectedPair { nodes: [a, b], connected } = pair;
+    if *connected {
+        format!("As expected, {a} and {b} are connected.")
+    } else {
+        format!("Not as expected: {a} and {b} are not connected at the end of this capture.")
     }
 }
 
@@ -249,24 +436,6 @@ fn failed(stats: &Stats) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{}.", parts.join("; ")))
 }
 
-/// What could not be decided, and why.
-fn undecided(stats: &Stats) -> Option<String> {
-    let sessions = |outcome| stats.sessions.get(&outcome).copied().unwrap_or(0);
-    let requests = stats.epmd.get(&EpmdOutcome::Incomplete).copied().unwrap_or(0);
-    let incomplete = [(sessions(Outcome::Incomplete), "connection"), (requests, "EPMD request")];
-    let incomplete = incomplete.into_iter().filter(|(n, _)| *n > 0);
-    let incomplete: Vec<_> = incomplete.map(|(n, what)| count(n, what)).collect();
-    let encrypted = sessions(Outcome::Tls);
-    let parts = [
-        (!incomplete.is_empty())
-            .then(|| format!("Undecided because packets are missing: {}.", listed(&incomplete))),
-        (encrypted > 0)
-            .then(|| format!("Undecided because of TLS: {}.", count(encrypted, "connection"))),
-    ];
-    let parts: Vec<_> = parts.into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| parts.join(" "))
-}
-
 /// The number of each anomaly between nodes.
 fn unusual(stats: &Stats) -> Option<String> {
     let kinds = [
@@ -281,11 +450,15 @@ fn unusual(stats: &Stats) -> Option<String> {
     (!counts.is_empty()).then(|| format!("Unusual: {} (-v shows where).", counts.join("; ")))
 }
 
-/// How much was read, and over what time.
+/// How much was read, and over what time, without a full stop.
 fn extent(stats: &Stats) -> String {
     let read = format!("{} ({})", count(stats.packets, "packet"), bytes(stats.bytes));
-    let (Some(first), Some(last)) = (stats.first, stats.last) else { return format!("{read}.") };
-    format!("{read} in {}, {}.", duration(micros(last.since(first))), span(first, last))
+    match (stats.first, stats.last) {
+        (Some(first), Some(last)) if last > Timestamp::default() => {
+            format!("{read} in {}, {}", duration(micros(last.since(first))), span(first, last))
+        }
+        _ => read,
+    }
 }
 
 /// What the capture lacks, a sentence each.
@@ -314,18 +487,7 @@ fn losses(stats: &Stats) -> Vec<String> {
         Some((stats.evictions, "fact", "dropped to stay within the memory limits.".into())),
     ];
     let counts = counts.into_iter().flatten().filter(|(n, ..)| *n > 0);
-    let mut losses: Vec<_> =
-        counts.map(|(n, what, text)| format!("{} {text}", count(n, what))).collect();
-    for (kind, n) in &stats.anomalies {
-        if kind.is_about_input() {
-            let words = anomaly_words(*kind);
-            losses.push(match n {
-                1 => format!("{words}."),
-                n => format!("{words}, {n} times."),
-            });
-        }
-    }
-    losses
+    counts.map(|(n, what, text)| format!("{} {text}", count(n, what))).collect()
 }
 
 /// How to capture so that less is undecided, if what is lost may be the reason.
@@ -335,14 +497,23 @@ fn advice(stats: &Stats) -> Option<String> {
     let is_undecided = sessions > 0 || requests > 0;
     let dropped =
         stats.kernel_drops.unwrap_or(0).saturating_add(stats.interface_drops.unwrap_or(0));
+    // What the capture cannot show at all has a remedy of its own.
+    let is_unseen = |because| stats.unseen.iter().any(|it| it.because == because);
+    let unless = |because, n| if is_unseen(because) { 0 } else { n };
     let ways = [
-        (stats.cut_packets, "with -s 0, which keeps packets whole"),
+        (
+            unless(UnseenBecause::CutPackets, stats.cut_packets),
+            "with -s 0, which keeps packets whole",
+        ),
         (dropped, "with a filter or a larger buffer (-B), so that fewer packets are dropped"),
-        (stats.one_sided, "at a place that both directions pass"),
+        (
+            unless(UnseenBecause::OneDirection, stats.one_sided),
+            "at a place that both directions pass",
+        ),
     ];
     let ways: Vec<_> = ways.into_iter().filter(|(n, _)| *n > 0).map(|(_, way)| way).collect();
     (is_undecided && !ways.is_empty()).then(|| {
-        format!("That may be why something is undecided: next time, capture {}.", listed(&ways))
+        format!("That may be why something is incomplete: next time, capture {}.", listed(&ways))
     })
 }
 
@@ -365,11 +536,11 @@ fn tally<'a, K: 'a>(
 
 const NO_PROBLEM: &str = "No problem found in this capture";
 
-const OTHER_PORTS: &str = "Each node listens on a port of its own: a capture of port 4369 alone has no \
-                           connection between nodes.";
-
-/// How many titles the summary has: few enough to be read, and to fit on one screen.
+/// How many problems the list has: few enough to be read, and to fit on one screen.
 const MAX_TITLES: usize = 10;
+
+/// How many sentences about damages of the inputs are kept: more do not help.
+const MAX_DAMAGES: usize = 20;
 
 /// How many names are kept to be counted or recognized. One capture rarely shows a larger cluster.
 const MAX_NAMES: usize = 16_384;
@@ -383,7 +554,7 @@ mod tests {
         let mut stats = Stats { packets: 181, cut_packets: 116, ..Stats::default() };
         assert_eq!(advice(&stats), None);
         stats.sessions.insert(Outcome::Incomplete, 1);
-        let expected = "That may be why something is undecided: next time, capture with -s 0, \
+        let expected = "That may be why something is incomplete: next time, capture with -s 0, \
                         which keeps packets whole.";
         assert_eq!(advice(&stats).as_deref(), Some(expected));
         stats.cut_packets = 0;

@@ -1,7 +1,7 @@
 //! Events as text for a person at a terminal.
 //!
-//! In: events and messages. Out: a block for each problem, the cluster as a table, and a summary at the
-//! end; for live captures and with `verbose`, also a time line. All words come from the [report](super::report);
+//! In: events and messages. Out: the summary, a block for each problem, and the cluster as a table; for live captures,
+//! blocks as they come and the summary at the end. Live and with `verbose`, also a time line. All words come from the [report](super::report);
 //! this folder lays them out. Text from the wire is escaped, since a node name may contain anything.
 
 mod changes;
@@ -71,7 +71,9 @@ impl TextReport {
     fn sections(&mut self, out: &mut impl Write) -> io::Result<()> {
         let Sections { problems, notes, cluster } = self.report.take_sections();
         let writer = &mut self.writer;
-        problems.iter().try_for_each(|it| problem::write(writer, out, it, true))?;
+        for (number, it) in (1..).zip(&problems) {
+            problem::write(writer, out, it, Some(number))?;
+        }
         if !notes.is_empty() {
             writer.blank_line(out)?;
         }
@@ -81,9 +83,22 @@ impl TextReport {
     }
 
     fn end(&mut self, out: &mut impl Write, stats: &Stats) -> io::Result<()> {
-        self.sections(out)?;
-        let summary = self.report.summary(stats);
-        summary::write(&mut self.writer, out, &summary, self.options.layout)
+        if stats.packets == 0 {
+            // The reason is an error, which is written elsewhere.
+            return Ok(());
+        }
+        let (summary, layout) = (self.report.summary(stats), self.options.layout);
+        if self.is_grouped() {
+            self.writer.blank_line(out)?;
+            summary::write_head(&mut self.writer, out, &summary)?;
+            self.sections(out)?;
+        } else {
+            self.sections(out)?;
+            self.writer.blank_line(out)?;
+            self.writer.heading(out, "", "Summary")?;
+            summary::write_head(&mut self.writer, out, &summary)?;
+        }
+        summary::write_rest(&mut self.writer, out, &summary, layout)
     }
 }
 
@@ -103,7 +118,7 @@ impl Renderer for TextReport {
                     }
                 }
                 self.writer.date(out, event.at)?;
-                return problem::write(&mut self.writer, out, &problem, false);
+                return problem::write(&mut self.writer, out, &problem, None);
             }
             Body::Incident { incident } if self.report.end_incident(incident) => return Ok(()),
             Body::Cluster { cluster } => {
@@ -121,6 +136,8 @@ impl Renderer for TextReport {
                 return changes::whole(&mut self.writer, out, comparison);
             }
             Body::Stats { stats } if stats.is_final => return self.end(out, stats),
+            // The report has it among what the capture lacks.
+            Body::Anomaly { .. } if self.is_grouped() && !self.options.verbose => return Ok(()),
             Body::Incident { .. }
             | Body::Epmd { .. }
             | Body::Handshake { .. }
@@ -200,13 +217,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_as_problems_then_cluster_and_summary() {
+    fn a_file_is_written_as_summary_then_problems_and_cluster() {
         let expected = "\
-2014-05-25, times in UTC
-14:32:25.090  a.pcap: The input ends in the middle of a record: ends inside a packet record, \
-byte 4711
+1 problem open. 1,234 packets (56.7 kB) in 90.0 ms, from 2014-05-25 14:32:25.000
+to 14:32:25.090 UTC; the capture is not complete.
 
-HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
+  OPEN  HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
+              3 times, from 2014-05-25 14:32:25.080 to 14:32:25.090 UTC
+              Fix: Give both nodes the same cookie.
+
+1.    two@192.168.0.103 refused the cookie of one@192.168.0.100
       Between one@192.168.0.100 and two@192.168.0.103: 3 times from 2014-05-25
       14:32:25.080 to 14:32:25.090 UTC (cookie-mismatch, likely).
       one@192.168.0.100 answered the challenge with the cookie cookies.txt:1;
@@ -228,15 +248,12 @@ HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
   two@192.168.0.103  192.168.0.100, 10.0.0.1, OTP 25 to 26, hidden, 1 restart
   one@192.168.0.100 -> two@192.168.0.103: cookie mismatch, 3 times (cookie cookies.txt:1), cookies swapped
 
-Summary
-  1 problem found: cookie-mismatch.
-  3 connections failed: cookie mismatch.
-  Without a problem: 1 connection, 4 EPMD requests answered.
-  1,234 packets (56.7 kB) in 90.0 ms, from 2014-05-25 14:32:25.000 to
-  14:32:25.090 UTC.
-  The capture is not complete:
-    - 2 packets cut short by the capture's snapshot length.
-    - The input ends in the middle of a record.
+3 connections failed: cookie mismatch.
+Without a problem: 1 connection, 4 EPMD requests answered.
+The capture is not complete:
+  - 2 packets cut short by the capture's snapshot length.
+  - The input ends in the middle of a record: ends inside a packet record, byte
+    4711.
 ";
         assert_eq!(written(&samples::story(), PLAIN), expected);
     }
@@ -259,8 +276,8 @@ HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
         let expected = "
       More about it: beamscope explain cookie-mismatch
 
-14:32:25.090  cookie-mismatch happened 3 times between one@192.168.0.100 and two@192.168.0.103, \
-from 2014-05-25 14:32:25.080 to 14:32:25.090 UTC
+14:32:25.090  open: two@192.168.0.103 refused the cookie of one@192.168.0.100 (3 times from \
+2014-05-25 14:32:25.080 to 14:32:25.090 UTC)
 14:32:25.090  a.pcap: The input ends in the middle of a record: ends inside a packet record, \
 byte 4711
 
@@ -269,8 +286,12 @@ byte 4711
         assert!(text.contains(expected), "{text}");
         let expected = "
 Summary
-  1 problem found: cookie-mismatch.
-    - HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
+1 problem open. 1,234 packets (56.7 kB) in 90.0 ms, from 2014-05-25 14:32:25.000
+to 14:32:25.090 UTC; the capture is not complete.
+
+  OPEN  HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
+              3 times, from 2014-05-25 14:32:25.080 to 14:32:25.090 UTC
+              Fix: Give both nodes the same cookie.
 ";
         assert!(text.contains(expected), "{text}");
     }
@@ -284,18 +305,22 @@ Summary
         let mut incident = samples::incident();
         let Body::Incident { incident: end } = &mut incident.body else { unreachable!() };
         end.incident_id = format!("{:016x}", 0).into();
+        (end.severity, end.found_severity) = (Severity::Info, Severity::Info);
         events.push(incident);
         let text = written(&[events, vec![samples::stats()]].concat(), PLAIN);
         let places: Vec<_> = [
-            "HIGH  title 3\n",
-            "HIGH  title 2\n",
-            "LOW  title 1\n",
-            "\n\nINFO  title 0  (cookie-mismatch, 3 times, frame 21)\n\nSummary",
+            "3 problems open.",
+            "  OPEN  HIGH  title 3\n",
+            "  OPEN  HIGH  title 2\n",
+            "  OPEN  LOW   title 1\n",
+            "\n1.    title 3\n",
+            "\n2.    title 2\n",
+            "\n3.    title 1\n",
+            "\n\nINFO  title 0  (cookie-mismatch, 3 times, frame 21)\n",
         ]
         .map(|part| text.find(part).unwrap_or_else(|| panic!("{part}: {text}")))
         .into();
         assert!(places.is_sorted(), "{text}");
-        assert!(text.contains("3 problems found"), "what is for information is none: {text}");
     }
 
     #[test]
@@ -310,7 +335,7 @@ Summary
         assert!(written.contains(&format!("HIGH  title {MAX_HELD}\n")), "{written}");
         out.truncate(0);
         text.finish(&mut out).unwrap();
-        assert!(str::from_utf8(out.bytes()).unwrap().contains("HIGH  title 0\n"));
+        assert!(str::from_utf8(out.bytes()).unwrap().contains("1.    title 0\n"));
     }
 
     #[test]
@@ -328,7 +353,7 @@ Summary
     #[test]
     fn hidden_findings_are_counted() {
         let text = written(&[samples::stats()], PLAIN);
-        assert!(text.contains("  1 finding is hidden by --min-severity.\n"), "{text}");
+        assert!(text.starts_with("1 finding is hidden by --min-severity. 1,234 packets"), "{text}");
     }
 
     #[test]
@@ -425,11 +450,13 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
         finding_of(&mut events[14]).severity = Severity::Critical;
         events.push(samples::stats());
         let text = written(&events, PLAIN);
-        assert!(
-            text.contains("\n    - CRITICAL  title 14\n    - HIGH  title 0  (2 times)\n"),
-            "{text}"
-        );
-        assert!(text.contains("    - HIGH  title 9\n    - and 4 more\n"), "{text}");
+        let first = "  OPEN  CRITICAL  title 14\n                  at 14:32:25.080 (frame 21)\n";
+        assert!(text.contains(first), "{text}");
+        let twice = "  OPEN  HIGH      title 0\n                  at 14:32:25.080 (frame 21); and 1 other \
+                     problem of this kind\n";
+        assert!(text.contains(twice), "{text}");
+        assert!(text.contains("  OPEN  HIGH      title 9\n"), "{text}");
+        assert!(text.contains("\n  and 4 more\n"), "{text}");
     }
 
     #[test]
@@ -514,16 +541,15 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
     #[test]
     fn an_undecided_outcome_has_no_confidence() {
         let text = written(&[samples::session(State::Closed, Outcome::Incomplete)], LIVE);
-        assert!(text.contains("undecided because packets are missing  (frame"), "{text}");
+        assert!(text.contains(": incomplete: bytes of it are missing  (frame"), "{text}");
     }
 
     #[test]
-    fn an_empty_capture_has_a_summary() {
+    fn an_empty_capture_has_an_error_and_no_summary() {
         let mut event = samples::stats();
         let stats = Stats { is_final: true, complete: true, ..Stats::default() };
         event.body = Body::Stats { stats: Box::new(stats) };
         let text = written(&[event], LIVE);
-        assert!(text.starts_with("Summary\n  The capture has no packets."), "{text}");
-        assert!(text.ends_with("capture looks complete.\n"), "{text}");
+        assert_eq!(text, "");
     }
 }

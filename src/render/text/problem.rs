@@ -6,17 +6,23 @@ use super::writer::TextWriter;
 use crate::record::Finding;
 use crate::render::report::Problem;
 
-/// Writes the whole block. `is_final` if no repeat of the problem can follow.
+/// Writes the whole block. It has its number in the report, if no repeat of the problem can follow.
 pub(super) fn write(
     writer: &mut TextWriter,
     out: &mut impl Write,
     problem: &Problem,
-    is_final: bool,
+    number: Option<usize>,
 ) -> io::Result<()> {
     let Finding { rule, severity, title, explanation, remedy, not_excluded, .. } = &problem.finding;
     let bold = writer.styles.bold;
+    let is_final = number.is_some();
     writer.blank_line(out)?;
-    writer.with_severity(out, "", *severity, bold, title)?;
+    match number {
+        Some(number) => {
+            writer.columns(out, "", &[(bold, format!("{:4}", format!("{number}.")))], title)?
+        }
+        None => writer.with_severity(out, "", *severity, bold, title)?,
+    }
     writer.wrapped(out, INDENT, &problem.circumstances(is_final))?;
     writer.wrapped(out, INDENT, explanation)?;
     for (n, (frame, text)) in problem.evidence().enumerate() {
@@ -42,7 +48,7 @@ pub(super) fn write_short(
     problem: &Problem,
 ) -> io::Result<()> {
     let plain = writer.styles.plain;
-    writer.with_severity(out, "", problem.finding.severity, plain, &problem.one_line())
+    writer.with_severity(out, "", problem.severity(), plain, &problem.one_line())
 }
 
 fn bullets(

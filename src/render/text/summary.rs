@@ -1,52 +1,96 @@
-//! The end of a report as lines.
+//! What a run adds up to, as lines: the start of a report on a file, and the end of one on a live capture.
 
 use std::io::{self, Write};
 
 use super::Layout;
 use super::writer::TextWriter;
-use crate::render::report::Summary;
+use crate::record::IncidentState;
+use crate::render::report::{ListedProblem, Summary};
 
-/// Writes the last lines of a run.
-pub(super) fn write(
+/// Writes what is read first: what the capture cannot show, and the problems with their state.
+pub(super) fn write_head(
+    writer: &mut TextWriter,
+    out: &mut impl Write,
+    summary: &Summary,
+) -> io::Result<()> {
+    for unseen in &summary.unseen {
+        writer.wrapped(out, "Cannot tell: ", &unseen.detail)?;
+        writer.wrapped(out, "             ", &unseen.remedy)?;
+    }
+    summary.expected.iter().try_for_each(|text| writer.wrapped(out, "", text))?;
+    writer.wrapped(out, "", &summary.head)?;
+    if summary.problems.is_empty() {
+        return Ok(());
+    }
+    writer.blank_line(out)?;
+    let state = summary.problems.iter().map(|it| word(it.state).len()).max().unwrap_or(0);
+    let severity = summary.problems.iter().map(|it| it.severity.name().len()).max().unwrap_or(0);
+    let columns = Columns { state, severity };
+    summary.problems.iter().try_for_each(|it| columns.write(writer, out, it))?;
+    writer.more(out, LEAD, summary.more)
+}
+
+/// Writes what else a run adds up to.
+pub(super) fn write_rest(
     writer: &mut TextWriter,
     out: &mut impl Write,
     summary: &Summary,
     layout: Layout,
 ) -> io::Result<()> {
     writer.blank_line(out)?;
-    writer.heading(out, "", "Summary")?;
-    if let Some(problems) = &summary.problems {
-        writer.wrapped(out, LEAD, problems)?;
-        // Blocks that were written as they came have often left the screen.
-        if layout == Layout::Streaming || summary.total > 1 {
-            titles(writer, out, summary)?;
-        }
+    let unusual = summary.unusual.as_ref().filter(|_| layout == Layout::Grouped);
+    let texts = summary.outcome.iter().chain(unusual);
+    texts.into_iter().try_for_each(|text| writer.wrapped(out, "", text))?;
+    if !summary.losses.is_empty() {
+        writer.wrapped(out, "", "The capture is not complete:")?;
     }
-    summary.outcome.iter().try_for_each(|text| writer.wrapped(out, LEAD, text))?;
-    if let Some(unusual) = summary.unusual.as_ref().filter(|_| layout == Layout::Grouped) {
-        writer.wrapped(out, LEAD, unusual)?;
-    }
-    writer.wrapped(out, LEAD, &summary.extent)?;
-    if summary.is_complete {
-        return writer.wrapped(out, LEAD, "The capture looks complete.");
-    }
-    let end = if summary.losses.is_empty() { '.' } else { ':' };
-    writer.wrapped(out, LEAD, &format!("The capture is not complete{end}"))?;
     summary.losses.iter().try_for_each(|loss| writer.wrapped(out, BULLET, loss))?;
-    summary.advice.as_ref().map_or(Ok(()), |advice| writer.wrapped(out, LEAD, advice))
+    summary.advice.as_ref().map_or(Ok(()), |advice| writer.wrapped(out, "", advice))
 }
 
-fn titles(writer: &mut TextWriter, out: &mut impl Write, summary: &Summary) -> io::Result<()> {
-    let plain = writer.styles.plain;
-    for title in &summary.titles {
-        let times =
-            if title.count > 1 { format!("  ({} times)", title.count) } else { String::new() };
-        let text = format!("{}{times}", title.text);
-        writer.with_severity(out, BULLET, title.severity, plain, &text)?;
+/// Widths of the first two columns of the list of problems.
+#[derive(Clone, Copy)]
+struct Columns {
+    state: usize,
+    severity: usize,
+}
+
+impl Columns {
+    fn write(
+        self,
+        writer: &mut TextWriter,
+        out: &mut impl Write,
+        problem: &ListedProblem,
+    ) -> io::Result<()> {
+        let ListedProblem { state, severity, title, when, remedy, .. } = problem;
+        let styles = writer.styles;
+        let state_style = match state {
+            IncidentState::Solved => styles.good,
+            IncidentState::Open | IncidentState::Unknown => styles.severity(*severity),
+        };
+        let marks = [
+            (state_style, format!("{:1$}", word(*state), self.state)),
+            (styles.severity(*severity), format!("{:1$}", name(*severity), self.severity)),
+        ];
+        writer.columns(out, LEAD, &marks, title)?;
+        let indent = " ".repeat(LEAD.len() + self.state + 2 + self.severity + 2);
+        writer.wrapped(out, &indent, when)?;
+        let fix = remedy.as_ref();
+        fix.map_or(Ok(()), |fix| writer.wrapped(out, &format!("{indent}Fix: "), fix))
     }
-    let shown: u64 = summary.titles.iter().map(|title| title.count).sum();
-    writer.more(out, BULLET, summary.total.saturating_sub(shown))
+}
+
+fn name(severity: crate::record::Severity) -> String {
+    severity.name().to_ascii_uppercase()
+}
+
+const fn word(state: IncidentState) -> &'static str {
+    match state {
+        IncidentState::Open => "OPEN",
+        IncidentState::Solved => "SOLVED",
+        IncidentState::Unknown => "UNKNOWN",
+    }
 }
 
 const LEAD: &str = "  ";
-const BULLET: &str = "    - ";
+const BULLET: &str = "  - ";

@@ -74,6 +74,27 @@ impl TextWriter {
         writeln!(out, "{lead}{badge}{name}{badge:#}  {style}{text}{style:#}")
     }
 
+    /// Writes `text` behind columns that have styles of their own; further lines are under the first one.
+    pub(super) fn columns(
+        &mut self,
+        out: &mut impl Write,
+        lead: &str,
+        columns: &[(Style, String)],
+        text: &str,
+    ) -> io::Result<()> {
+        self.is_spaced = false;
+        write!(out, "{lead}")?;
+        let mut indent = lead.len();
+        for (style, column) in columns {
+            write!(out, "{style}{}{style:#}  ", escape(column))?;
+            indent += column.chars().count() + 2;
+        }
+        let bold = self.styles.bold;
+        let lines = wrapped(&" ".repeat(indent), &escape(text), self.width);
+        let lines = lines.trim_start().trim_end();
+        writeln!(out, "{bold}{lines}{bold:#}")
+    }
+
     /// Writes a line that begins with a word in its own style.
     pub(super) fn marked(
         &mut self,

@@ -1,12 +1,20 @@
-//! TLS, observed from outside: its alerts in clear, and the lengths of its encrypted records.
+//! TLS, observed from outside: its hello, certificate and alerts in clear, and the lengths of its encrypted records.
 //!
 //! In: the chunks of a direction that begins with a hello or an alert. Out: [`TlsFacts`]. Nothing is decrypted.
 
-pub(crate) use crate::observe::{SealedRecord, TlsSign};
+mod messages;
+
+use std::sync::Arc;
+
+use self::messages::CertificateSearch;
+use crate::names;
+pub(crate) use crate::observe::{CertificateFacts, SealedRecord, TlsHello, TlsSign};
 use crate::packet::PacketRef;
 use crate::stream::{StreamChunk, StreamEvent};
+use crate::time::Timestamp;
 use crate::wire::decode;
 use crate::wire::tls::{self, Alert, ContentType, RecordHeader, Sealed};
+use crate::wire::x509;
 
 /// What one direction showed of TLS.
 #[derive(Debug)]
@@ -19,6 +27,10 @@ pub(crate) struct TlsFacts {
     pub(crate) seal: Option<Sealed>,
     /// The first encrypted records, up to [`SealedRecord::KEPT`].
     pub(crate) sealed: Vec<SealedRecord>,
+    /// What its hello offers or selects.
+    pub(crate) hello: Option<TlsHello>,
+    /// Its certificate, which TLS 1.2 sends in clear.
+    pub(crate) certificate: Option<CertificateFacts>,
 }
 
 /// What a stream begins with.
@@ -71,6 +83,9 @@ pub(crate) struct TlsObserver {
     held: Vec<u8>,
     /// Number of bytes of the current record that are still to be skipped.
     skip: u64,
+    /// Whether these are bytes of a handshake message in clear.
+    in_handshake: bool,
+    certificate: CertificateSearch,
     facts: TlsFacts,
 }
 
@@ -94,14 +109,49 @@ impl TlsObserver {
 
     /// A direction that begins with a hello, the `body` of its first record.
     pub(super) fn of_hello(body: &[u8], packet: PacketRef) -> Self {
-        let server_hello = decode(body, tls::server_hello).ok().filter(|hello| hello.is_tls13);
-        let seal = server_hello.and_then(|hello| Sealed::by(hello.cipher_suite));
-        Self::new(RecordState::Clear, (TlsSign::Hello, packet), seal)
+        let server_hello = decode(body, tls::server_hello).ok();
+        let seal = server_hello.filter(|hello| hello.is_tls13);
+        let seal = seal.and_then(|hello| Sealed::by(hello.cipher_suite));
+        let mut observer = Self::new(RecordState::Clear, (TlsSign::Hello, packet), seal);
+        observer.facts.hello = match server_hello {
+            Some(hello) => {
+                let version = if hello.is_tls13 { TLS_1_3 } else { hello.version };
+                Some(TlsHello { versions: vec![version], ..TlsHello::default() })
+            }
+            None => decode(body, tls::client_hello).ok().map(|hello| offered(&hello)),
+        };
+        if seal.is_some() {
+            observer.certificate.give_up();
+        }
+        observer.on_handshake(body, packet);
+        observer
     }
 
-    const fn new(state: RecordState, sign: (TlsSign, PacketRef), seal: Option<Sealed>) -> Self {
-        let facts = TlsFacts { sign, fatal: None, seal, sealed: Vec::new() };
-        Self { state, held: Vec::new(), skip: 0, facts }
+    fn new(state: RecordState, sign: (TlsSign, PacketRef), seal: Option<Sealed>) -> Self {
+        let facts = TlsFacts {
+            sign,
+            fatal: None,
+            seal,
+            sealed: Vec::new(),
+            hello: None,
+            certificate: None,
+        };
+        Self {
+            state,
+            held: Vec::new(),
+            skip: 0,
+            in_handshake: false,
+            certificate: CertificateSearch::default(),
+            facts,
+        }
+    }
+
+    /// Takes bytes of handshake messages in clear.
+    fn on_handshake(&mut self, bytes: &[u8], packet: PacketRef) {
+        if !self.certificate.is_over() {
+            let found = self.certificate.on_bytes(bytes, |der| certificate(der, packet));
+            self.facts.certificate = found.flatten();
+        }
     }
 
     /// What the direction showed so far.
@@ -115,6 +165,7 @@ impl TlsObserver {
             _ if self.state == RecordState::Closed => {}
             StreamEvent::Gap(bytes) if self.held.is_empty() && bytes <= self.skip => {
                 self.skip -= bytes;
+                self.certificate.give_up();
             }
             StreamEvent::Gap(_) => self.close(),
             StreamEvent::Data(bytes) if self.held.is_empty() => self.on_bytes(bytes, chunk),
@@ -130,7 +181,11 @@ impl TlsObserver {
         loop {
             let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(input.len());
             self.skip -= skipped as u64;
-            input = input.get(skipped..).unwrap_or_default();
+            let (passed, rest) = input.split_at_checked(skipped).unwrap_or((input, &[]));
+            if self.in_handshake {
+                self.on_handshake(passed, *chunk.packet);
+            }
+            input = rest;
             let Some((header, body)) = input.split_at_checked(RecordHeader::LEN) else {
                 return self.hold(input);
             };
@@ -166,6 +221,9 @@ impl TlsObserver {
                 // Encrypted as in TLS 1.2, or not TLS.
                 _ => return self.close(),
             }
+            self.in_handshake = content_type == ContentType::HANDSHAKE
+                && self.state == RecordState::Clear
+                && !self.certificate.is_over();
             self.skip = length.into();
             input = body;
         }
@@ -178,7 +236,56 @@ impl TlsObserver {
     fn close(&mut self) {
         self.state = RecordState::Closed;
         self.held = Vec::new();
+        self.certificate.give_up();
     }
+}
+
+/// What a ClientHello offers.
+fn offered(hello: &tls::ClientHello<'_>) -> TlsHello {
+    let listed = hello.versions.chunks_exact(2).filter_map(|pair| pair.first_chunk());
+    let listed = listed.map(|version| u16::from_be_bytes(*version));
+    // Values such as 0x1a1a only test that unknown ones are ignored (RFC 8701).
+    let known = listed.filter(|version| version.to_be_bytes().first() == Some(&MAJOR));
+    let mut versions: Vec<u16> = known.take(MOST_VERSIONS).collect();
+    if versions.is_empty() {
+        versions.push(hello.legacy_version);
+    }
+    TlsHello {
+        server_name: hello.server_name.and_then(host_or_address),
+        protocol: hello.protocol.and_then(names::host_characters),
+        versions,
+        is_not_by_otp: hello.is_not_by_otp,
+    }
+}
+
+/// A host name or an address in text: the host part of a node name.
+fn host_or_address(bytes: &[u8]) -> Option<Arc<str>> {
+    names::host(bytes).or_else(|| {
+        let text = std::str::from_utf8(bytes).ok()?;
+        text.parse::<std::net::IpAddr>().is_ok().then(|| text.into())
+    })
+}
+
+/// The names and dates of a certificate.
+fn certificate(der: &[u8], mark: PacketRef) -> Option<CertificateFacts> {
+    let read = x509::certificate(der)?;
+    let date = |seconds: Option<u64>| seconds.map(|seconds| Timestamp::new(seconds, 0));
+    let hosts = read.hosts.iter().filter_map(|host| names::host_characters(host));
+    let addresses = read.addresses.iter().map(|ip| ip.to_string().into());
+    let mut names: Vec<Arc<str>> = Vec::new();
+    for name in hosts.chain(addresses) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Some(CertificateFacts {
+        mark,
+        subject: read.subject.and_then(names::printable),
+        issuer: read.issuer.and_then(names::printable),
+        names,
+        not_before: date(read.not_before),
+        not_after: date(read.not_after),
+    })
 }
 
 impl TlsFacts {
@@ -194,6 +301,12 @@ const HANDSHAKE: u8 = ContentType::HANDSHAKE.0;
 
 /// The major version number of every TLS.
 const MAJOR: u8 = 3;
+
+/// The version number of TLS 1.3.
+const TLS_1_3: u16 = 0x0304;
+
+/// Maximum number of versions of a hello that are kept: there are five.
+const MOST_VERSIONS: usize = 8;
 
 /// Level of an alert that ends the connection (RFC 5246, section 7.2).
 const FATAL: u8 = 2;
