@@ -8,7 +8,9 @@
 use std::time::Duration;
 
 use super::finding::{seconds, shown};
+use super::held::Held;
 use super::{Detection, EndedBy, Ending, LogLine, Rule, RuleDoc, epmd_common, proxy_header};
+use crate::judge::JudgedConnection;
 use crate::judge::world::World;
 use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Confidence, Evidence, Missing, Severity, Shows};
@@ -64,13 +66,23 @@ const DOC: RuleDoc = RuleDoc {
     ],
 };
 
-#[derive(Default)]
-pub(super) struct EpmdSilent;
+pub(super) struct EpmdSilent {
+    /// Closes before a request, by the address of EPMD: a close after a request, which shows more, may follow.
+    mute: Held<String>,
+}
+
+impl Default for EpmdSilent {
+    fn default() -> Self {
+        Self { mute: Held::new(MUTE_WAITS) }
+    }
+}
 
 /// A kind of missing reply, with its parts of the finding.
 struct Silence {
     /// Distinguishes the kinds; together with the address of EPMD it is the key of the incident.
     cause: String,
+    /// Whether the connection was closed before a request.
+    is_mute: bool,
     severity: Severity,
     confidence: Confidence,
     /// The predicate of the title, after "EPMD at X".
@@ -97,6 +109,7 @@ impl Rule for EpmdSilent {
         if proxy_header::sent_for_request(settled, epmd, world).is_some() {
             return;
         }
+        self.mute.release(settled.at, out);
         let ids = &*settled.connection;
         let Some(silence) = silence(ids, epmd) else { return };
         let server = epmd_common::server_address(ids);
@@ -108,7 +121,8 @@ impl Rule for EpmdSilent {
             _ => Shows::Syn,
         };
         let asked = epmd.seen.request.or(epmd.seen.syn);
-        out.push(Detection {
+        let (is_mute, closes) = (silence.is_mute, silence.cause == CLOSES);
+        let found = Detection {
             severity: silence.severity,
             confidence: silence.confidence,
             title: format!("EPMD at {server} {}", silence.what),
@@ -126,7 +140,23 @@ impl Rule for EpmdSilent {
                 .into_iter()
                 .collect(),
             ..Detection::new(&DOC)
-        });
+        };
+        if is_mute {
+            self.mute.hold(server, settled, found);
+            return;
+        }
+        out.push(found);
+        while let Some(held) = self.mute.take(|held| closes && held.about == server) {
+            out.push(held.detection);
+        }
+    }
+
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        self.mute.release(session.at(), out);
+    }
+
+    fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
+        self.mute.release_all(|_| (), out);
     }
 }
 
@@ -166,6 +196,7 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
         };
         return Some(Silence {
             cause: "hangs".to_owned(),
+            is_mute: false,
             severity: DOC.severity,
             confidence: Confidence::Proven,
             what: format!("took {took} to answer"),
@@ -192,6 +223,7 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
     if seen.closed_by? == Role::Initiator {
         return (waited_us >= GAVE_UP_US && seen.is_acknowledged).then(|| Silence {
             cause: "hangs".to_owned(),
+            is_mute: false,
             severity: DOC.severity,
             confidence: Confidence::Likely,
             what: "accepts connections and does not answer".to_owned(),
@@ -208,6 +240,7 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
     if seen.is_unread {
         return Some(Silence {
             cause: "closes unread".to_owned(),
+            is_mute: false,
             severity: DOC.severity,
             confidence: Confidence::Likely,
             what: "closes connections without reading the request".to_owned(),
@@ -230,6 +263,7 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
     if let Some(why) = epmd_common::unanswerable(epmd) {
         return Some(Silence {
             cause: format!("cannot answer,{asker}"),
+            is_mute: false,
             severity: Severity::Low,
             confidence: Confidence::Likely,
             what: format!("does not answer a request with a name that {why}"),
@@ -248,16 +282,21 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
         return None;
     }
     Some(Silence {
-        cause: "closes".to_owned(),
+        cause: CLOSES.to_owned(),
+        is_mute: false,
         severity: DOC.severity,
         confidence: Confidence::Likely,
         what: "closes connections without a reply".to_owned(),
         explanation: format!(
             "{asker} sent a request, and the connection was closed {when} without a byte of reply. EPMD \
-             answers such a request: what listens on {} is probably not EPMD.",
+             answers such a request: what listens on {} is another program, or something in front of EPMD took \
+             the connection, such as the sidecar of a service mesh, a proxy, a load balancer or a published port.",
             epmd_common::server_address(ids)
         ),
-        remedy: check_listener,
+        remedy: format!(
+            "{check_listener} If EPMD is well there, look for what takes connections to that port in front of \
+             it: a sidecar or a port redirect (`iptables -t nat -S`, `nft list ruleset`), or a load balancer."
+        ),
         end: end(no_reply),
         not_excluded: Some("EPMD exited at that moment"),
     })
@@ -269,7 +308,8 @@ fn closed_before_request(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<
     let lasted = seen.close?.at.since(seen.syn?.at);
     let is_at_once = seen.is_mute && seen.is_whole && lasted < AT_ONCE;
     (is_at_once && seen.closed_by == Some(Role::Acceptor)).then(|| Silence {
-        cause: "closes at once".to_owned(),
+        cause: CLOSES.to_owned(),
+        is_mute: true,
         severity: Severity::Low,
         confidence: Confidence::Possible,
         what: "closes a connection before it gets a request".to_owned(),
@@ -286,6 +326,12 @@ fn closed_before_request(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<
         not_excluded: Some("the client is a probe, and EPMD exited at that moment"),
     })
 }
+
+/// The cause of connections that are closed without a reply, before or after the request.
+const CLOSES: &str = "closes";
+
+/// How long a close before any request waits for one after a request. A node tries again within seconds.
+const MUTE_WAITS: Duration = Duration::from_secs(10);
 
 /// A reply after this time is late: a dialing node gives up when its setup time (7 s by default) is over.
 const LATE_US: u64 = 7_000_000;
@@ -448,6 +494,18 @@ mod tests {
                 epmd.seen.is_mute = true;
             })
         };
+        let closes = || silent(EpmdTag::PORT_PLEASE2_REQ, "b", closed(Role::Acceptor, 0.001));
+        for events in
+            [[closes(), mute(Role::Acceptor, 0.001)], [mute(Role::Acceptor, 0.001), closes()]]
+        {
+            let all = found::<EpmdSilent>(&events);
+            assert_eq!(
+                (all.len(), all[0].severity),
+                (2, Severity::Medium),
+                "the stronger one first"
+            );
+            assert_eq!(all[0].parties, all[1].parties, "one cause");
+        }
         let finding = only(mute(Role::Acceptor, 0.001));
         assert_eq!((finding.confidence, finding.severity), (Confidence::Possible, Severity::Low));
         assert_eq!(evidence(&finding), [(1, "SYN"), (11, "closed before any data")]);

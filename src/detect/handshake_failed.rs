@@ -136,6 +136,9 @@ impl Rule for HandshakeFailed {
                 found.remedy = vec![format!(
                     "Read the log of {who} at that moment, and the log of any proxy in between."
                 )];
+                if session.seen.close_kind() == Some(CloseKind::Rst) {
+                    explain_reset(session, &mut found, (who, other), &closed_when);
+                }
                 found
             }
             Outcome::Connected if is_reset_before_first_frame(session) => {
@@ -161,6 +164,39 @@ impl Rule for HandshakeFailed {
         }
         out.push(found);
     }
+}
+
+/// Explains a handshake that a reset ended. The host of `who` had this connection, since it had opened it: its own reset
+/// has an acknowledgement (RFC 9293, section 3.10.7). One without is made by a filter, or by a host that was restarted.
+fn explain_reset(
+    session: &JudgedConnection,
+    found: &mut Detection,
+    (who, other): (&str, &str),
+    closed_when: &str,
+) {
+    found.title = format!("a reset ended the handshake of {who} with {other} {closed_when}");
+    let is_bare = session.seen.tcp.close.is_some_and(|close| close.is_answer);
+    if is_bare {
+        found.explanation = format!(
+            "An RST came from the address of {who} {closed_when}. It has no acknowledgement, which the kernel of \
+             a host sets in a reset of a connection that it has: most likely a firewall or another filter on \
+             the way sent it in the name of {who}, because of what {other} had sent."
+        );
+        found.not_excluded.push(format!("the host of {who} lost the connection at that moment"));
+    } else {
+        found.explanation = format!(
+            "An RST came from the address of {who} {closed_when}. The node closed without reading what {other} \
+             sent, or it crashed, or a firewall on the way sent the RST in its name."
+        );
+    }
+    found.remedy = vec![
+        format!(
+            "Look for a firewall, an intrusion prevention system or a proxy between the two that inspects \
+             connections and resets them. Capture on both hosts: an RST that {who} did not send comes from the \
+             way."
+        ),
+        format!("If {who} sent it, read its log at that moment."),
+    ];
 }
 
 /// Whether a reset followed the handshake before any frame. Bytes that the capture lacks may have been frames.

@@ -59,14 +59,15 @@ impl<K> Held<K> {
         }
     }
 
-    /// Reports all others at the end of the run, with what is `not_excluded` because it came so early.
+    /// Reports all others at the end of the run, with what is `not_excluded` because it came so early. Other packets were
+    /// reported since, so these findings are not reported as part of an earlier one.
     pub(super) fn release_all(
         &mut self,
         not_excluded: impl Fn(&mut Detection),
         out: &mut Vec<Detection>,
     ) {
         out.extend(self.waiting.drain(..).map(|held| {
-            let mut found = held.reported();
+            let mut found = held.at(Timestamp::default());
             not_excluded(&mut found);
             found
         }));

@@ -239,7 +239,13 @@ impl Incidents {
         context: &ReportContext<'_>,
         out: &mut Vec<Event>,
     ) -> Option<Arc<str>> {
-        let own_fact = finding.settled.take();
+        // No packet settles what is reported later than its fact.
+        let own_fact = finding.settled.take().map(|settled| Settled {
+            at: settled.at.max(context.at),
+            input: settled.shown_by_input(),
+            frame: None,
+            ..settled
+        });
         let own_context = own_fact.as_ref().map(ReportContext::of);
         let context = own_context.as_ref().unwrap_or(context);
         let key = (finding.rule, finding.parties.clone());

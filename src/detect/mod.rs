@@ -45,6 +45,7 @@ mod same_name;
 mod simultaneous_connect;
 #[cfg(test)]
 mod tests;
+mod tls_around_epmd;
 mod tls_failure;
 mod tls_mismatch;
 mod version_mismatch;
@@ -121,6 +122,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<name_in_use::NameInUse>::default(),
     || Box::<tls_mismatch::TlsMismatch>::default(),
     || Box::<tls_failure::TlsFailure>::default(),
+    || Box::<tls_around_epmd::TlsAroundEpmd>::default(),
     || Box::<proxy_header::ProxyHeaderFirst>::default(),
     || Box::<node_not_registered::NodeNotRegistered>::default(),
     || Box::<epmd_unreachable::EpmdUnreachable>::default(),

@@ -76,10 +76,17 @@ fn link_types(stats: &Stats, decoded: &Counters) -> Option<Unseen> {
         return None;
     }
     let names: Vec<_> = decoded.unsupported.keys().take(NAMED).map(ToString::to_string).collect();
-    let all = if frames == stats.packets { "All".to_owned() } else { frames.to_string() };
+    let which = if frames == stats.packets {
+        "no packet was read: all of them".to_owned()
+    } else {
+        format!("{frames} of {} packets", stats.packets)
+    };
     Some(Unseen {
         because: UnseenBecause::LinkType,
-        detail: format!("{all} of {} packets have a link type that is not read: {}.", stats.packets, names.join(", ")),
+        detail: format!(
+            "{which} have a link type that is not read, {}.",
+            names.join(", ")
+        ),
         remedy: "Capture on an interface that carries IP, or on all with: tcpdump -i any -s 0 -w trace.pcap tcp"
             .to_owned(),
     })

@@ -221,6 +221,12 @@ pub(crate) fn judge_related(seen: &Observation, related: RelatedFacts) -> Verdic
     let mut evaluation = Evaluation { seen, related: &related, alert: None };
     evaluation.alert = tls::alert(seen, evaluation.judged_close());
     let mut verdict = evaluation.verdict();
+    let is_failure = verdict.outcome.is_failure();
+    if is_failure && seen.at == Timestamp::default() && verdict.confidence == Confidence::Likely {
+        // Without times, a close at once looks like one after a long silence.
+        verdict.confidence = Confidence::Possible;
+        verdict = verdict.not_excluding(&["another cause, since the packets have no times"]);
+    }
     verdict.tls_alert = evaluation.alert;
     evaluation.add_dialed_host(&mut verdict);
     verdict.refuser = match verdict.detected_by {
@@ -364,6 +370,10 @@ impl Evaluation<'_> {
         let last = self.seen.tcp.sides.initiator.last_bytes.unwrap_or(close.mark.at);
         if close.mark.at.since(last) >= SILENCE {
             Verdict::likely(Outcome::TlsMismatch).not_excluding(&["the acceptor hung"])
+        } else if by == Role::Initiator {
+            // A node drops its dial for one of its peer's that began at the same time, and inside TLS names and status
+            // are not seen. Nothing that the acceptor did can be the reason.
+            Verdict::incomplete()
         } else {
             Verdict::likely(Outcome::Aborted)
                 .by(by)

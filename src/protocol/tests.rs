@@ -569,6 +569,18 @@ fn tls_to_a_plain_node_times_out_as_a_mismatch() {
 }
 
 #[test]
+fn a_dial_that_ends_right_after_its_own_tls_hello_is_undecided() {
+    let mut hello = vec![0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3];
+    hello.extend([0; 54]);
+    let mut dropped = TestConnection::new();
+    dropped.open().sends_raw(Initiator, &hello).waits(40).fin(Initiator);
+    assert_eq!(dropped.outcome().0, Outcome::Incomplete, "perhaps for a dial of its peer");
+    let mut refused = TestConnection::new();
+    refused.open().sends_raw(Initiator, &hello).waits(40).fin(Acceptor);
+    assert_eq!(refused.outcome(), (Outcome::Aborted, Some(Acceptor)));
+}
+
+#[test]
 fn http_on_a_node_port_is_no_distribution() {
     let mut conn = TestConnection::new();
     conn.open().sends_raw(Initiator, b"GET / HTTP/1.1\r\n\r\n").waits(7000).fin(Acceptor);

@@ -100,6 +100,19 @@ pub(super) fn listed(names: &[impl AsRef<str>]) -> String {
     }
 }
 
+/// Whether a packet has no time, or none was read.
+fn is_unknown(at: Timestamp) -> bool {
+    at == Timestamp::default()
+}
+
+/// Date and time of day with the time zone.
+pub(super) fn moment(at: Timestamp) -> String {
+    if is_unknown(at) { UNKNOWN.to_owned() } else { format!("{} UTC", stamp(at)) }
+}
+
+/// What text has in place of a time that a packet does not have.
+const UNKNOWN: &str = "an unknown time";
+
 /// The date alone, in UTC.
 pub(super) fn date(at: Timestamp) -> String {
     at.to_string().get(..10).unwrap_or_default().to_owned()
@@ -107,6 +120,9 @@ pub(super) fn date(at: Timestamp) -> String {
 
 /// Time of day to the millisecond.
 pub(super) fn time(at: Timestamp) -> String {
+    if is_unknown(at) {
+        return UNKNOWN.to_owned();
+    }
     at.to_string().get(11..23).unwrap_or_default().to_owned()
 }
 
@@ -117,6 +133,9 @@ pub(super) fn stamp(at: Timestamp) -> String {
 
 /// From when to when, in UTC. The second date is left out if it is the same.
 pub(super) fn span(first: Timestamp, last: Timestamp) -> String {
+    if is_unknown(last) {
+        return format!("at {UNKNOWN}");
+    }
     let end = if date(first) == date(last) { time(last) } else { stamp(last) };
     format!("from {} to {end} UTC", stamp(first))
 }

@@ -84,7 +84,6 @@ const PARTIES: &[&str] = &[
     "10.9.0.2:4369,a",
     "10.9.0.2:4369,b",
     "10.9.0.2:4369,closes",
-    "10.9.0.2:4369,closes at once",
     "10.9.0.2:4369,closes unread",
     "10.9.0.2:4369,hangs",
     "127.0.0.1,127.0.0.1:4369,DUMP_REQ,done",
@@ -125,7 +124,6 @@ fn epmd_silent() {
         &[
             ("epmd-silent", "10.9.0.2:4369,closes", &[4, 6]),
             ("epmd-silent", "10.9.0.2:4369,closes unread", &[12, 14]),
-            ("epmd-silent", "10.9.0.2:4369,closes at once", &[15, 18]),
         ],
     );
 }

@@ -15,6 +15,7 @@ pub(super) const ALL: &[(&str, Make)] = &[
     ("cookie-refused", || dial_with_cookie("wrong")),
     ("connected", || dial_with_cookie("right")),
     ("asked-not-dialed", asked_not_dialed),
+    ("tls-around-epmd", tls_around_epmd),
     ("name-not-resolved", name_not_resolved),
     ("neighbour-silent", neighbour_silent),
     ("proxy-header", || through_a_balancer(Some(PROXY_1), 7000)),
@@ -100,6 +101,16 @@ fn through_a_balancer(header: Option<&[u8]>, gives_up: u64) -> CaptureBuilder {
     for leg in [near, far] {
         capture.resume(leg).send_tick(End::Initiator).send_tick(End::Acceptor);
     }
+    capture
+}
+
+/// A sidecar wraps a look-up in TLS, and EPMD has none.
+fn tls_around_epmd() -> CaptureBuilder {
+    let mut capture = CaptureBuilder::new();
+    let mut hello = vec![0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3];
+    hello.extend([0; 54]);
+    let mut connection = capture.connect("10.0.0.1:40001", "10.0.0.2:4369");
+    connection.send(End::Initiator, &hello).close(End::Acceptor);
     capture
 }
 

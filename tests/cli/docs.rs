@@ -168,6 +168,7 @@ const RULES: &[&str] = &[
     "duplicate-node",
     "handshake-aborted",
     "proxy-header",
+    "tls-around-epmd",
     "registration-lost",
     "registration-rejected",
     "epmd-silent",

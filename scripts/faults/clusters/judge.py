@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 
+SEVERITIES = ["info", "low", "medium", "high", "critical"]
 WORDS = ["title", "explanation", "remedy", "not_excluded", "log_lines", "logged_by"]
 
 
@@ -41,10 +42,12 @@ def complaints_of(truth, events):
               for finding in findings}
     above = [finding for finding in findings if finding["severity"] != "info"]
     complaints = []
-    allowed = {*truth["rules"], *truth["allowed"]}
+    # "rule:severity" is allowed up to that severity.
+    allowed = dict.fromkeys(truth["rules"], "critical")
+    allowed |= {rule: severity or "critical" for rule, _, severity in (it.partition(":") for it in truth["allowed"])}
     for finding in above:
         said = f"{finding['rule']} ({finding['severity']}, {states[finding['incident_id']]}): {finding['title']}"
-        if finding["rule"] not in allowed:
+        if SEVERITIES.index(finding["severity"]) > SEVERITIES.index(allowed.get(finding["rule"], "info")):
             complaints.append(f"ACCUSED: {said}")
         for pattern in truth["never"]:
             if re.search(pattern, finding["title"], re.I):

@@ -63,8 +63,9 @@ def truth(description, rules, about=(), says=(), never=(), allowed=(), state=Non
 
     One finding above `info` must be of one of the `rules`, name each of `about` (several with | are one of
     them), and match each of `says`. `never` are expressions that no title above `info` matches. Other findings above
-    `info` must be of `allowed` rules. `state` is that of the finding when the capture has ended. The last outcome
-    of each session between the first two of `outcome` is one of the others. Without `rules` nothing is wrong.
+    `info` must be of `allowed` rules; "rule:low" is allowed up to that severity. `state` is that of the finding when
+    the capture has ended. The last outcome of each session between the first two of `outcome` is one of the others.
+    Without `rules` nothing is wrong.
     """
     return {"description": description, "rules": list(rules), "about": list(about), "says": list(says),
             "never": list(never), "allowed": list(allowed), "state": state, "outcome": outcome}

@@ -9,7 +9,7 @@ use super::sentences::{Ends, destination, incident_state, source};
 use crate::record::{
     ConnectionIds, Evidence, Finding, Incident, IncidentState, Outcome, Role, Severity,
 };
-use crate::render::words::{action, confidence, grouped, listed, span, stamp, time};
+use crate::render::words::{action, confidence, grouped, listed, moment, span, time};
 use crate::time::Timestamp;
 
 /// A finding, with what the report knows of it besides.
@@ -119,7 +119,7 @@ impl Problem {
             Some(incident) => {
                 let Incident { count, first, last, .. } = incident;
                 let often = match count {
-                    1 => format!("once at {} UTC", stamp(self.at)),
+                    1 => format!("once at {}", moment(self.at)),
                     count => format!("{} times {}", grouped(*count), span(*first, *last)),
                 };
                 match incident.state {
@@ -127,7 +127,7 @@ impl Problem {
                     _ => format!("{often}; {}", incident_state(incident)),
                 }
             }
-            None if is_final => format!("once at {} UTC", stamp(self.at)),
+            None if is_final => format!("once at {}", moment(self.at)),
             None => format!("first at {}", time(self.at)),
         }
     }

@@ -32,7 +32,7 @@ impl TextWriter {
     /// Writes the date before the first line of each day; the lines have the time only.
     pub(super) fn date(&mut self, out: &mut impl Write, at: Timestamp) -> io::Result<()> {
         let day = date(at);
-        if day != self.day {
+        if day != self.day && at != Timestamp::default() {
             let dim = self.styles.dim;
             writeln!(out, "{dim}{day}, times in UTC{dim:#}")?;
             self.day = day;

@@ -11,11 +11,14 @@ from .path import join
 
 def name_server(c, *records):
     """A name server on a host of its own, which all members ask for names outside of their tables."""
+    if c.scene.place == "second":
+        # The questions do not pass there.
+        c.scene.place = "bridge"
     host = c.scene.host(epmd=False)
     folder = Path(c.testbed.work, "dns")
     folder.mkdir()
     command = ["dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--user=root", "--pid-file=",
-               f"--listen-address={host.address}", "--bind-interfaces", "--local=/" + c.scene.domain + "/",
+               f"--listen-address={host.address}", "--bind-interfaces", "--address=/#/",
                *[f"--host-record={record}" for record in records]]
     with open(Path(folder, "output"), "ab") as output:
         process = host.run(command, {"PATH": "/usr/sbin:/usr/bin"}, folder, output)
@@ -44,7 +47,7 @@ def no_such_name(c):
         getattr(c, "join", c.dial)(c.a, Named(f"{c.b.alive}@{host}"), False)
         pause(0.5)
     return truth(f"{c.a.name} dials {c.b.alive}@{host}: the name server does not know the host",
-                 ["name-not-resolved", "host-name-unknown", "dns-failure", "unresolved-name", "dns-unanswered"],
+                 ["name-not-resolved"],
                  [c.a.address], [re.escape(host), r"NXDOMAIN|no such|not known|unknown|does not (know|exist|resolve)"])
 
 
@@ -67,7 +70,7 @@ def name_server_silent(c):
     getattr(c, "join", c.dial)(c.a, Named(f"{c.b.alive}@{host}"), False)
     pause(3)
     return truth(f"{c.a.name} dials {c.b.alive}@{host}: the name server does not answer",
-                 ["name-not-resolved", "host-name-unknown", "dns-failure", "unresolved-name", "dns-unanswered"],
+                 ["name-not-resolved"],
                  [], [re.escape(host), r"DNS|name server|resolv"])
 
 
@@ -81,7 +84,7 @@ def name_of_other_family(c):
     c.dial(c.a, f"{c.b.alive}@{host}", False)
     pause(1)
     return truth(f"{c.a.name} uses IPv6 and dials {c.b.alive}@{host}, which has an IPv4 address alone",
-                 ["name-not-resolved", "host-name-unknown", "dns-failure", "unresolved-name", "dns-unanswered"],
+                 ["name-not-resolved"],
                  [c.a.address], [re.escape(host), r"AAAA|IPv6|family"])
 
 

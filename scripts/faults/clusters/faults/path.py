@@ -51,7 +51,7 @@ def payload_lost(c):
         c.call(c.a, c.b)
     return truth(f"{c.a.name} dials {c.b.name}; what {sender.host.name} says on the distribution port does not arrive"
                  + (", later it does" if heals else ""),
-                 ["handshake-timeout", "path-loss", "packets-lost", "tls-failure"], [c.a.name + "|" + c.a.address,
+                 ["path-loss", "handshake-timeout"], [c.a.name + "|" + c.a.address,
                  c.b.name + "|" + c.b.address], [LOST], state="solved" if heals else "open",
                  outcome=None if heals else [c.a.address, c.b.address, *TIMED_OUT])
 
@@ -70,7 +70,7 @@ def epmd_request_lost(c):
     lose(c, c.b.host, c.a.host, EPMD_PORT, c.b.host, bare(c))
     join(c, False)
     return truth(f"The question of {c.a.name} to EPMD of {c.b.host.name} does not arrive",
-                 ["epmd-silent", "epmd-unreachable", "path-loss"], [c.b.host.address], [LOST], state="open")
+                 ["path-loss", "epmd-silent"], [c.b.host.address], [LOST], state="open")
 
 
 @fault("epmd-reply-lost", on="plain ipv6 elixir ejabberd", tools=["nft"])
@@ -88,7 +88,7 @@ def epmd_reply_lost(c):
         join(c, True)
     return truth(f"The answer of EPMD of {c.b.host.name} to {c.a.name} does not arrive" +
                  (", later it does" if heals else ""),
-                 ["epmd-silent", "epmd-unreachable", "path-loss"], [c.b.host.address], [LOST],
+                 ["path-loss", "epmd-silent"], [c.b.host.address], [LOST],
                  state="solved" if heals else "open")
 
 
@@ -119,7 +119,7 @@ def large_lost(c):
     c.wait_parted(receiver, sender, 40)
     pause(1)
     return truth(f"Of what {sender.name} says to {receiver.name} nothing above {limit} octets arrives",
-                 ["path-loss", "connection-lost", "tick-timeout", "large-packets-lost"],
+                 ["path-mtu", "path-loss", "connection-lost"],
                  [sender.name, receiver.name], [LOST, r"MTU|size|octets|large|larger|above"], state=None)
 
 
@@ -154,7 +154,7 @@ def lost_after_pause(c):
     again = c.dial(c.a, c.b)
     pause(2)
     return truth(f"The link between {c.a.name} and {c.b.name} is dropped both ways after 3 s of silence, "
-                 f"and new links pass ({again})", ["connection-lost", "tick-timeout", "path-loss"], [c.a.name, c.b.name], [LOST],
+                 f"and new links pass ({again})", ["path-loss", "connection-lost", "tick-timeout"], [c.a.name, c.b.name], [LOST],
                  allowed=["already-connected"], state=None)
 
 
@@ -190,7 +190,7 @@ def random_loss(c):
     pause(1)
     c.call(c.a, c.b, 3)
     return truth("A tenth of all packets is lost for a while, and the members connect all the same", [],
-                 allowed=["path-loss", "packets-lost"])
+                 allowed=["path-loss"])
 
 
 @fault("host-gone", on="elixir ejabberd rabbitmq tls-ipv6")
