@@ -591,6 +591,10 @@ fn prepare(finding: &mut Detection, context: &ReportContext<'_>) {
     if finding.confidence == Confidence::Possible {
         finding.severity = finding.severity.min(Severity::Low);
     }
+    // Numbers of frames are in order of time within one input only.
+    if only_input(finding).is_some() {
+        finding.evidence.sort_by_key(|evidence| evidence.frame.number);
+    }
     let own = context.settled.map(|settled| &settled.connection.session_id);
     for evidence in &mut finding.evidence {
         let session_id = evidence.session_id.take();
@@ -766,6 +770,25 @@ mod tests {
         let written = changes(&flaps.collect::<Vec<_>>(), "cookie-mismatch");
         assert_eq!(written.len(), 101);
         assert_eq!(written.last(), Some(&(Solved, 80, Some(79 * 20 + 10))));
+    }
+
+    #[test]
+    fn evidence_is_in_the_order_of_its_packets() {
+        let shown = |frame: u64| crate::record::Evidence {
+            frame: FrameRef { input: 0, number: frame },
+            input: None,
+            session_id: None,
+            from: None,
+            what: crate::record::Shows::Syn,
+        };
+        let mut found = Detection::new(crate::detect::docs().next().unwrap());
+        found.evidence = [9, 2, 5].map(shown).into();
+        let (step, mut out) = (refused(10, A, B), Vec::new());
+        let context = ReportContext::of_session(step.session());
+        Incidents::new(&Limits::default()).on_detection(found, &context, &mut out);
+        let Some(Event { body: Body::Finding { finding }, .. }) = out.pop() else { panic!() };
+        let frames: Vec<_> = finding.evidence.iter().map(|it| it.frame.number).collect();
+        assert_eq!(frames, [2, 5, 9]);
     }
 
     #[test]

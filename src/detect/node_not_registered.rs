@@ -231,7 +231,7 @@ impl Rule for NodeNotRegistered {
         let past = self.past(settled, name);
         let was_there = past.as_ref().is_some_and(|past| past.is_certain);
         let ended = format!(
-            "See whether the node still runs on {}. If it ended, look for the reason in its log, in \
+            "See whether the node still runs on {}. If it ended, look for the reason in \
              erl_crash.dump, in `dmesg` (out of memory), and at its supervisor (systemd, Kubernetes).",
             ids.dest_ip
         );

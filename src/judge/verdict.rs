@@ -368,16 +368,26 @@ impl Evaluation<'_> {
             return Verdict::incomplete();
         }
         let last = self.seen.tcp.sides.initiator.last_bytes.unwrap_or(close.mark.at);
-        if close.mark.at.since(last) >= SILENCE {
+        // A node without TLS waits for the rest of a message until its setup time is over.
+        let least = if by == Role::Acceptor { ACCEPTOR_WAITS } else { SILENCE };
+        if close.mark.at.since(last) >= least {
             Verdict::likely(Outcome::TlsMismatch).not_excluding(&["the acceptor hung"])
         } else if by == Role::Initiator {
             // A node drops its dial for one of its peer's that began at the same time, and inside TLS names and status
             // are not seen. Nothing that the acceptor did can be the reason.
             Verdict::incomplete()
         } else {
+            let options: &[&str] = match by {
+                Role::Acceptor => {
+                    &["the acceptor's own TLS options do not load: a server_ option of \
+                                     -ssl_dist_opt, or the server part of -ssl_dist_optfile"]
+                }
+                Role::Initiator => &[],
+            };
             Verdict::likely(Outcome::Aborted)
                 .by(by)
                 .not_excluding(&["the acceptor does not use TLS", "a proxy without a backend"])
+                .not_excluding(options)
         }
     }
 
@@ -752,6 +762,9 @@ const CROSSING_SHOWS: Duration = Duration::from_secs(1);
 /// A side that does not send the message that is due for this long is silent. Setup times are configurable
 /// (`net_setuptime`, 7 s by default), so a silence need not last 7 s.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// An acceptor without TLS closes after its setup time, 7 s by default: one that closes much earlier has decided to.
+const ACCEPTOR_WAITS: Duration = Duration::from_secs(5);
 
 /// A node closes within microseconds of reading a message that it rejects; the bound leaves room for a busy host.
 const AT_ONCE: Duration = Duration::from_millis(100);

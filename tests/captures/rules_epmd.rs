@@ -140,7 +140,7 @@ fn registration_lost() {
         "registration-lost.pcap",
         &[
             ("epmd-unreachable", "127.0.0.1:4369,closed", &[6, 41, 42]),
-            ("registration-lost", "b@10.9.0.2,127.0.0.1:4369", &[6, 30, 25]),
+            ("registration-lost", "b@10.9.0.2,127.0.0.1:4369", &[6, 25, 30]),
         ],
     );
 }
