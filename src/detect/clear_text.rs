@@ -76,8 +76,8 @@ impl Rule for ClearText {
         }
         let sides = Sides::of(session);
         let mut key = Role::BOTH.map(|role| {
-            let name = session.name(role);
-            name.map_or_else(|| session.ip(role).to_string(), ToString::to_string)
+            let label = session.label(role);
+            label.map_or_else(|| session.ip(role).to_string(), |label| label.to_string())
         });
         key.sort_unstable();
         if self.pairs.len() >= MAX_PAIRS && !self.pairs.contains_key(&key) {

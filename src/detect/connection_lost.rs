@@ -308,6 +308,8 @@ fn no_acknowledgement(session: &JudgedConnection, sides: &Sides, lost: &Undelive
             "The path from {x} to {y} loses packets, and the path back works. The nodes notice when \
              net_ticktime is over."
         )
+    } else if lost.peer == PeerSigns::InVain {
+        "The path between the two was cut. The nodes notice when net_ticktime is over.".to_owned()
     } else {
         format!(
             "The path between the two was cut, or the host of {y} was down or suspended. The nodes notice \
@@ -327,7 +329,7 @@ fn no_acknowledgement(session: &JudgedConnection, sides: &Sides, lost: &Undelive
         "Check the host of {y} (suspended, migrated, off the network), and the network and the firewalls \
          between the two."
     );
-    found.remedy = if is_there { vec![path] } else { vec![host] };
+    found.remedy = if is_there || lost.peer == PeerSigns::InVain { vec![path] } else { vec![host] };
     found.evidence.extend(undelivered::evidence(lost));
     if let Some(close) = session.seen.closed() {
         let is_reset = session.seen.tcp.close.is_some_and(|close| close.is_reset());

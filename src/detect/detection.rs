@@ -40,6 +40,20 @@ pub struct Detection {
     pub shown_at: Option<Timestamp>,
     /// The fact that it is about, if it is reported later than the rule was given that fact.
     pub settled: Option<Settled>,
+    /// What it does if its incident has begun.
+    pub if_known: IfKnown,
+}
+
+/// What a detection does if its incident has begun.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum IfKnown {
+    /// It is counted as a repeat.
+    #[default]
+    Counts,
+    /// It is counted, and its text replaces that of the finding, because more is known now.
+    Rewrites,
+    /// It is no occurrence of its own: its text replaces that of the finding. Without an incident it does nothing.
+    RewritesOnly,
 }
 
 impl Detection {
@@ -61,6 +75,7 @@ impl Detection {
             severity_if_solved: None,
             shown_at: None,
             settled: None,
+            if_known: IfKnown::Counts,
         }
     }
 
@@ -78,6 +93,7 @@ impl Detection {
             evidence: self.evidence,
             not_excluded: self.not_excluded,
             logged_by: self.logged_by,
+            revision: None,
             evidence_file: None,
         }
     }

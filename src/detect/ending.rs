@@ -120,8 +120,8 @@ impl KnownAs {
     pub fn of(it: &JudgedConnection, role: Role) -> Self {
         let host = Host::of(it.ip(role), &it.settled);
         let lookup = it.verdict.lookup.as_ref().filter(|_| role == Role::Acceptor);
-        match (it.name(role), lookup) {
-            (Some(name), _) => Self::Name(Arc::clone(name)),
+        match (it.label(role), lookup) {
+            (Some(label), _) => Self::Name(label),
             (None, Some(lookup)) => Self::Alive(Arc::clone(&lookup.asked), host),
             (None, None) => Self::AnyOf(host),
         }
@@ -139,12 +139,12 @@ impl KnownAs {
     /// All that the node in this role of a connection may be known as.
     fn all_of(it: &JudgedConnection, role: Role) -> Vec<Self> {
         let host = Host::of(it.ip(role), &it.settled);
-        let name = it.name(role);
+        let (name, label) = (it.name(role), it.label(role));
         let lookup = it.verdict.lookup.as_ref().filter(|_| role == Role::Acceptor);
         let asked = lookup.map(|lookup| &*lookup.asked);
         let alive = name.and_then(|name| alive_of(name));
         let mut all = vec![Self::AnyOf(host)];
-        all.extend(name.map(|name| Self::Name(Arc::clone(name))));
+        all.extend(label.map(Self::Name));
         all.extend(alive.map(|alive| Self::Alive(alive.into(), host)));
         all.extend(
             asked.filter(|asked| Some(*asked) != alive).map(|it| Self::Alive(it.into(), host)),

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Detection, EndedBy, Ending, RuleDoc};
 use crate::decode::Endpoint;
@@ -12,7 +13,7 @@ use crate::observe::{CloseKind, EpmdTag, MessageKind, Role};
 use crate::packet::PacketRef;
 use crate::record::{Evidence, Missing, Shows};
 
-/// How texts name the two sides of a connection.
+/// How texts name the two sides of a connection. A tool that has a new name each time has the pattern of its names.
 pub(super) struct Sides {
     /// Node name of the initiator, or its address if no name was seen.
     pub(super) initiator: String,
@@ -26,16 +27,16 @@ impl Sides {
     pub(super) fn of(it: &JudgedConnection) -> Self {
         let end = it.acceptor_end();
         let name_in_lookup = it.verdict.lookup.as_ref().map(|lookup| &lookup.asked);
-        let initiator = it.name(Role::Initiator);
+        let initiator = it.label(Role::Initiator);
         let initiator =
-            initiator.map_or_else(|| it.ip(Role::Initiator).to_string(), ToString::to_string);
-        let acceptor = match (it.name(Role::Acceptor), name_in_lookup) {
+            initiator.map_or_else(|| it.ip(Role::Initiator).to_string(), |it| it.to_string());
+        let acceptor = match (it.label(Role::Acceptor), name_in_lookup) {
             (Some(node), _) => node.to_string(),
             (None, Some(_)) if let Some(name) = it.dialed_over_tls() => name_at(&name, end),
             (None, Some(name)) => format!("\"{name}\" at {}", address(end.ip, end.port)),
             (None, None) => address(end.ip, end.port),
         };
-        Self { initiator, acceptor, nodes: it.seen.names().cloned().collect() }
+        Self { initiator, acceptor, nodes: it.labels().collect() }
     }
 
     /// The side in this role, followed by its peer.
@@ -179,6 +180,28 @@ pub(super) fn release(it: &JudgedConnection, role: Role) -> String {
 /// A number of microseconds as seconds with one decimal, such as `7.3 s`.
 pub(super) fn seconds(us: u64) -> String {
     format!("{}.{} s", us / 1_000_000, us / 100_000 % 10)
+}
+
+/// A duration as part of a sentence, such as `31 ms` or `2.4 s`.
+pub(super) fn lasted(time: Duration) -> String {
+    match time.as_millis() {
+        0 => "1 ms".to_owned(),
+        ms if ms < 1000 => format!("{ms} ms"),
+        ms if ms < 60_000 => format!("{}.{} s", ms / 1000, ms / 100 % 10),
+        ms => format!("{} s", ms / 1000),
+    }
+}
+
+/// A number as an ordinal, such as `3rd`.
+pub(super) fn ordinal(n: u64) -> String {
+    let suffix = match (n % 10, n % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{n}{suffix}")
 }
 
 /// A number of SYN segments, as part of a sentence.

@@ -10,8 +10,9 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::Detection;
 use super::ending::{Ending, Happened};
+use super::finding::ordinal;
+use super::{Detection, IfKnown};
 use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::{Limits, remember};
 use crate::observe::{EpmdObservation, Observation, Settled, short_id};
@@ -78,6 +79,8 @@ pub(super) struct Incidents {
     by_ending: HashMap<Ending, Vec<(Key, u64)>, RandomState>,
     /// What happened last and when that was known, for problems that are detected later than they were over.
     happened: VecDeque<(Timestamp, Happened)>,
+    /// How many findings had each title.
+    titles: HashMap<String, u32, RandomState>,
     /// Limit of reported findings for each rule.
     rate_limits: HashMap<&'static str, RateLimit, RandomState>,
     /// Incidents that were forgotten, by their state then and their severity.
@@ -125,6 +128,8 @@ struct Ongoing {
     changes: u32,
     /// State and count in the last record.
     written: (IncidentState, u64),
+    /// How often its finding was written after the first time.
+    revisions: u32,
 }
 
 /// Detections of one incident that the same events end.
@@ -200,6 +205,7 @@ impl Incidents {
             solved: VecDeque::new(),
             by_ending: HashMap::default(),
             happened: VecDeque::new(),
+            titles: HashMap::default(),
             rate_limits: HashMap::default(),
             forgotten: Problems::default(),
             max_reported: limits.findings,
@@ -226,13 +232,13 @@ impl Incidents {
     }
 
     /// Reports a new detection as a finding, and counts a repeated one. Returns the ID of the incident that it
-    /// belongs to.
+    /// belongs to, if any.
     pub(super) fn on_detection(
         &mut self,
         mut finding: Detection,
         context: &ReportContext<'_>,
         out: &mut Vec<Event>,
-    ) -> Arc<str> {
+    ) -> Option<Arc<str>> {
         // No packet settles what is reported later than its fact.
         let own_fact = finding.settled.take().map(|settled| Settled {
             at: settled.at.max(context.at),
@@ -246,29 +252,25 @@ impl Incidents {
         let shown_at = finding.shown_at.unwrap_or(context.shown_at);
         let ended_by = std::mem::take(&mut finding.ended_by);
         let endings = ended_by.endings(&finding.nodes, finding.severity);
+        if finding.if_known == IfKnown::RewritesOnly {
+            self.rewrite(&key, finding, context, out);
+            return None;
+        }
         if let Some(id) = self.repeated(&key, &finding, &endings, (context, shown_at), out) {
-            return id;
+            if finding.if_known == IfKnown::Rewrites {
+                self.rewrite(&key, finding, context, out);
+            }
+            return Some(id);
         }
         if let Some(id) = self.rate_limited(&finding, context, out) {
-            return id;
+            return Some(id);
         }
         if self.known.len() >= self.capacity {
             self.evict(context.at, out);
         }
         self.begun += 1;
-        // A problem that is only possible must not raise an alarm.
-        if finding.confidence == Confidence::Possible {
-            finding.severity = finding.severity.min(Severity::Low);
-        }
-        // Numbers of frames are in order of time within one input only.
-        if only_input(&finding).is_some() {
-            finding.evidence.sort_by_key(|evidence| evidence.frame.number);
-        }
-        let own = context.settled.map(|settled| &settled.connection.session_id);
-        for evidence in &mut finding.evidence {
-            let session_id = evidence.session_id.take();
-            evidence.session_id = session_id.filter(|id| own != Some(id));
-        }
+        prepare(&mut finding, context);
+        self.make_title_unique(&mut finding.title);
         let id = short_id(&format!("{},{},{}", finding.rule, finding.parties, context.at));
         let incident = Incident {
             nodes: finding.nodes.clone(),
@@ -287,13 +289,56 @@ impl Incidents {
             severity_if_solved,
             changes: 0,
             written: (IncidentState::Open, 1),
+            revisions: 0,
         };
         self.known.insert(key.clone(), ongoing);
         let input = only_input(&finding);
         let finding = Box::new(finding.into_finding(Arc::clone(&id)));
         out.push(context.event(input, Body::Finding { finding }));
         self.wait(&key, endings, (context, shown_at), out);
-        id
+        Some(id)
+    }
+
+    /// Writes the finding of a known incident anew, with this text and severity.
+    fn rewrite(
+        &mut self,
+        key: &Key,
+        mut finding: Detection,
+        context: &ReportContext<'_>,
+        out: &mut Vec<Event>,
+    ) {
+        let Some(ongoing) = self.known.get_mut(key).filter(|it| it.revisions < MAX_REVISIONS)
+        else {
+            return;
+        };
+        prepare(&mut finding, context);
+        ongoing.revisions += 1;
+        ongoing.incident.found_severity = finding.severity;
+        ongoing.severity_if_solved =
+            finding.severity_if_solved.unwrap_or(finding.severity).min(finding.severity);
+        ongoing.incident.severity = match ongoing.incident.state {
+            IncidentState::Solved => ongoing.severity_if_solved,
+            IncidentState::Open | IncidentState::Unknown => finding.severity,
+        };
+        let (id, revision) = (Arc::clone(&ongoing.incident.incident_id), ongoing.revisions);
+        let input = only_input(&finding);
+        let mut finding = Box::new(finding.into_finding(id));
+        finding.revision = Some(revision);
+        out.push(context.event(input, Body::Finding { finding }));
+    }
+
+    /// Changes a title that another finding has: two problems with one title cannot be distinguished.
+    fn make_title_unique(&mut self, title: &mut String) {
+        if self.titles.len() >= MAX_TITLES {
+            self.titles.clear();
+        }
+        let count = self.titles.entry(title.clone()).or_default();
+        *count += 1;
+        match *count {
+            1 => {}
+            2 => title.push_str(", again"),
+            n => *title = format!("{title}, for the {} time", ordinal(n.into())),
+        }
     }
 
     /// Counts a detection of a known incident, which it may reopen. Returns the ID of the incident; `None` if the
@@ -540,6 +585,23 @@ impl Incidents {
     }
 }
 
+/// Prepares a detection for the event of this fact.
+fn prepare(finding: &mut Detection, context: &ReportContext<'_>) {
+    // A problem that is only possible must not raise an alarm.
+    if finding.confidence == Confidence::Possible {
+        finding.severity = finding.severity.min(Severity::Low);
+    }
+    // Numbers of frames are in order of time within one input only.
+    if only_input(finding).is_some() {
+        finding.evidence.sort_by_key(|evidence| evidence.frame.number);
+    }
+    let own = context.settled.map(|settled| &settled.connection.session_id);
+    for evidence in &mut finding.evidence {
+        let session_id = evidence.session_id.take();
+        evidence.session_id = session_id.filter(|id| own != Some(id));
+    }
+}
+
 /// The incident that a detection begins, without its nodes.
 const fn incident_of(
     finding: &Detection,
@@ -599,6 +661,12 @@ const MAX_CHANGES: u32 = 100;
 /// Events that are kept for problems that are detected later than they were over. Most are detected within
 /// [`Limits::syn_wait`].
 const MAX_HAPPENED: usize = 1024;
+
+/// Maximum of times that the finding of one incident is written after the first time.
+const MAX_REVISIONS: u32 = 32;
+
+/// Maximum of titles that are compared: a run with more findings is not read title by title.
+const MAX_TITLES: usize = 16_384;
 
 #[cfg(test)]
 mod tests {

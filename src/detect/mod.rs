@@ -13,6 +13,7 @@ mod cookie_guessing;
 mod cookie_mismatch;
 mod corrupt_distribution;
 mod detection;
+mod disagreements;
 mod dist_port;
 mod doc;
 mod duplicate_node;
@@ -55,7 +56,7 @@ mod version_mismatch;
 
 use std::sync::Arc;
 
-pub use self::detection::Detection;
+pub use self::detection::{Detection, IfKnown};
 pub use self::doc::{LogLine, RuleDoc};
 pub use self::ending::{EndedBy, Ending, Host, KnownAs};
 pub use self::log_notes::LogNote;
@@ -263,8 +264,9 @@ impl Detector {
     fn report(&mut self, context: &ReportContext<'_>, out: &mut Vec<Event>) -> Option<Arc<str>> {
         let mut incident = None;
         for detection in self.detected.drain(..) {
-            let id = self.incidents.on_detection(detection, context, out);
-            incident.get_or_insert(id);
+            if let Some(id) = self.incidents.on_detection(detection, context, out) {
+                incident.get_or_insert(id);
+            }
         }
         incident
     }

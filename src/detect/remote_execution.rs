@@ -57,7 +57,7 @@ impl Rule for RemoteExecution {
         if session.state() != State::Established {
             self.connected.remove(session.session_id());
         } else if self.connected.len() < MOST_CONNECTED {
-            let names = PerRole::from_fn(|role| session.name(role).cloned());
+            let names = PerRole::from_fn(|role| session.label(role));
             self.connected.insert(Arc::clone(session.session_id()), names);
         }
     }

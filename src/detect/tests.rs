@@ -97,7 +97,14 @@ pub(super) fn found_at_home(steps: &[Step], home: HomeNets) -> Vec<Finding> {
         Body::Finding { finding } => Some(*finding),
         _ => None,
     });
-    findings.collect()
+    // A finding that is written anew replaces the one before it.
+    findings.fold(Vec::new(), |mut found: Vec<Finding>, finding| {
+        match found.iter_mut().find(|before| before.incident_id == finding.incident_id) {
+            Some(before) => *before = finding,
+            None => found.push(finding),
+        }
+        found
+    })
 }
 
 /// Findings of all rules without `--home-net`.

@@ -47,7 +47,7 @@ impl<S: EventSink> Core<S> {
             Body::Epmd { epmd } if epmd.outcome != EpmdOutcome::Unregistered => {
                 *self.stats.epmd.entry(epmd.outcome).or_default() += 1;
             }
-            Body::Finding { finding } => {
+            Body::Finding { finding } if finding.revision.is_none() => {
                 *self.stats.findings.entry(finding.rule).or_default() += 1;
             }
             Body::Anomaly { anomaly } => {
@@ -58,6 +58,7 @@ impl<S: EventSink> Core<S> {
             Body::Epmd { .. }
             | Body::Handshake { .. }
             | Body::Session { .. }
+            | Body::Finding { .. }
             | Body::Incident { .. }
             | Body::Node { .. }
             | Body::Cluster { .. }

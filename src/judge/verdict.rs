@@ -594,6 +594,10 @@ impl Evaluation<'_> {
         if e.reached().is_none() && (e.is_lost.initiator || e.is_lost.acceptor) {
             return Verdict::incomplete();
         }
+        if answer.is_none() && challenge.is_none() && e.is_lost.acceptor {
+            // What the acceptor may have sent before the capture begins, or in a gap, is not known.
+            return Verdict::incomplete();
+        }
         match (answer, challenge) {
             // The capture lacks the acceptor's status, which precedes its challenge.
             (None, Some(_)) => Verdict::incomplete(),

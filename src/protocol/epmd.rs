@@ -357,7 +357,7 @@ impl EpmdConnection {
         let gave_up = close.is_some_and(|close| close.mark.at.since(request.at) >= GIVES_UP);
         let is_unacknowledged = delivery.acked.is_none_or(|acked| acked <= TcpOffset::BASE);
         delivery.unacknowledged().is_some_and(|resent| resent.is_lost())
-            || gave_up && is_unacknowledged
+            || gave_up && is_unacknowledged && self.shows_silence(tcp)
     }
 
     /// The outcome of a request that was not reported before the end; `None` if it depends on the reply.
@@ -399,6 +399,7 @@ impl EpmdConnection {
             if self.is_request_lost(tcp, request.mark) {
                 return Some(EpmdOutcome::Unacknowledged);
             }
+            let closed = closed && self.shows_silence(tcp);
             return Some(if closed { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete });
         }
         let ends_at_close = matches!(
@@ -410,6 +411,14 @@ impl EpmdConnection {
             return None;
         }
         Some(EpmdOutcome::Incomplete)
+    }
+
+    /// Whether the capture shows that EPMD sent no reply, and does not only lack one.
+    fn shows_silence(&self, tcp: &TcpConnection) -> bool {
+        let (requester, epmd) = (tcp.side(self.requester), tcp.side(self.requester.reverse()));
+        // The opening shows where the reply would begin. A host that has closed resets when something still comes.
+        let is_reset = requester.has_reset_after_fin() && !epmd.has_closed();
+        tcp.originator().is_some() && !is_reset
     }
 
     /// The packets of the connection, and what they show of the reason for a missing reply.

@@ -35,6 +35,10 @@ pub struct Finding {
     pub not_excluded: Vec<String>,
     /// The sides whose own logs have a line about it; `[]` if neither has.
     pub logged_by: Vec<Role>,
+    /// How often this finding was written before, with less known; absent the first time. The last one of an
+    /// `incident_id` counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u32>,
     /// The file that its packets were saved to; only with `--evidence`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence_file: Option<Arc<str>>,

@@ -667,6 +667,7 @@ mod samples {
                 "two@192.168.0.103 closed for another reason at this very point".into(),
             ],
             logged_by: vec![Role::Acceptor],
+            revision: None,
             evidence_file: None,
         };
         event(21, 80_725, Body::Finding { finding: Box::new(finding) })

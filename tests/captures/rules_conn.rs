@@ -65,7 +65,14 @@ fn run(name: &str, home: &[&str], cookies: CandidateCookies) -> RunOutput {
         RunOutput { findings: Vec::new(), incidents: Vec::new(), sessions: Vec::new() };
     for event in pipeline.finish() {
         match event.body {
-            Body::Finding { finding } => output.findings.push(*finding),
+            Body::Finding { finding } => {
+                // A finding that is written anew replaces the one before it.
+                let id = &finding.incident_id;
+                match output.findings.iter_mut().find(|before| before.incident_id == *id) {
+                    Some(before) => *before = *finding,
+                    None => output.findings.push(*finding),
+                }
+            }
             Body::Incident { incident } => output.incidents.push(*incident),
             Body::Session { session } => output.sessions.push(*session),
             _ => {}
@@ -239,7 +246,7 @@ fn many_names_and_many_cookies_are_guessing() {
     let first = "challenge_reply of the first attempt";
     assert_eq!(shown(finding), [(22, first), (139, last), (140, "FIN without challenge_ack")]);
     assert_eq!(names.count("cookie-guessing"), [2], "the tenth and the eleventh");
-    assert_eq!(names.of("cookie-mismatch").len(), 6);
+    assert_eq!(names.one("cookie-mismatch").severity, Severity::Info, "a part of the guessing");
 
     let cookies = run_with_cookies("guessing-cookies.pcap");
     assert_eq!(cookies.rules(), ["cookie-mismatch", "cookie-guessing"]);
@@ -261,7 +268,7 @@ fn nodes_with_one_wrong_cookie_do_not_guess() {
         (vec!["cookie-mismatch"], vec![5])
     );
     let many = run_with_cookies("refused-many-nodes.pcap");
-    assert_eq!(many.rules(), ["cookie-mismatch"; 5]);
+    assert_eq!(many.rules(), ["cookie-mismatch"], "one problem of six nodes");
     for name in ["ping-loop-old-cookie.pcap", "four-tuple-reuse.pcap", "c-node-erl-call.pcap"] {
         assert!(run_with_cookies(name).of("cookie-guessing").is_empty(), "{name}");
     }

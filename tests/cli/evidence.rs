@@ -33,10 +33,12 @@ const RESTS_ON_OTHERS: &[(&str, &str)] = &[
     ("duplicate-node", "duplicate-node"),
     ("four-tuple-reuse", "cookie-mismatch"),
     ("guessing-cookies", "cookie-guessing"),
+    ("guessing-cookies", "cookie-mismatch"),
     ("guessing-names", "cookie-guessing"),
     ("guessing-names", "cookie-mismatch"),
     ("half-open-handshakes", "handshake-timeout"),
     ("partition-cascade", "partition-cascade"),
+    ("ping-loop-old-cookie", "cookie-mismatch"),
     ("same-name", "same-name"),
     ("setcookie-per-node-argument", "cookie-mismatch"),
 ];

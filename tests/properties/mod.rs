@@ -1,6 +1,7 @@
 //! What holds for any capture: damaged, reordered, with packets missing, or very large.
 
 mod damage;
+mod loss;
 mod messages_robust;
 mod observations;
 mod robustness;

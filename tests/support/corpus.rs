@@ -1,5 +1,5 @@
-//! The captures that tests run over: the project's own, and those of the folder that the environment
-//! variable `BEAMSCOPE_CAPTURES` names.
+//! The captures that tests run over: the project's own, and those of the folders that the environment
+//! variable `BEAMSCOPE_CAPTURES` lists, as `PATH` does.
 
 use std::env;
 use std::fs;
@@ -13,9 +13,10 @@ use super::machine;
 /// Name and place of each capture, in order of name.
 fn captures() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures");
-    let more = env::var_os("BEAMSCOPE_CAPTURES").map(PathBuf::from);
+    let more = env::var_os("BEAMSCOPE_CAPTURES").unwrap_or_default();
+    let more = env::split_paths(&more).filter(|folder| !folder.as_os_str().is_empty());
     let mut found = Vec::new();
-    for folder in [Some(own), more].into_iter().flatten() {
+    for folder in [own].into_iter().chain(more) {
         let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         let paths = entries.map(|entry| entry.unwrap().path());
         found.extend(paths.filter(|path| is_capture(path)));

@@ -73,13 +73,18 @@ pub(crate) fn load(path: &Path) -> Scene {
             });
         }
     }
-    let mut scene =
-        Scene { segments, cookies: CandidateCookies::default(), epmd_ports: vec![4369] };
+    let (cookies, epmd_ports) = known_about(path);
+    Scene { segments, cookies, epmd_ports }
+}
+
+/// The cookies of the nodes in a capture, and the ports of its EPMDs.
+pub(crate) fn known_about(path: &Path) -> (CandidateCookies, Vec<u16>) {
+    let (mut candidates, mut epmd_ports) = (CandidateCookies::default(), vec![4369]);
     // The test cookies are beside the project's captures; beside those of a larger corpus, what really
     // happened is written.
     let cookies = std::fs::read_to_string(path.with_file_name("cookies.txt")).unwrap_or_default();
     for (label, secret) in cookies.lines().filter_map(|line| line.split_once('\t')) {
-        scene.cookies.add(Cookie::new(label, secret.as_bytes()));
+        candidates.add(Cookie::new(label, secret.as_bytes()));
     }
     let name = path.file_name().unwrap().to_string_lossy();
     let stem = name.split('.').next().unwrap();
@@ -87,12 +92,12 @@ pub(crate) fn load(path: &Path) -> Scene {
         let truth: serde_json::Value = serde_json::from_str(&text).unwrap();
         for (n, cookie) in truth["cookies"].as_array().into_iter().flatten().enumerate() {
             let secret = cookie.as_str().unwrap().as_bytes();
-            scene.cookies.add(Cookie::new(&format!("k{n}"), secret));
+            candidates.add(Cookie::new(&format!("k{n}"), secret));
         }
         let ports = truth["epmd_ports"].as_array().into_iter().flatten();
-        scene.epmd_ports.extend(ports.map(|port| port.as_u64().unwrap() as u16));
+        epmd_ports.extend(ports.map(|port| port.as_u64().unwrap() as u16));
     }
-    scene
+    (candidates, epmd_ports)
 }
 
 /// A small generator with a fixed seed: the tests are the same on each run.

@@ -1,6 +1,7 @@
-//! Which nodes use the same cookie. The cookie itself need not be known: an accepted digest shows that two nodes
+//! Which nodes use the same cookie. Nodes are known by the labels of their identities. The cookie itself need not be known: an accepted digest shows that two nodes
 //! agree, a refused one that they do not.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -44,6 +45,8 @@ struct Holder {
 pub struct Peer {
     /// Name of the peer.
     pub name: Arc<str>,
+    /// Address of the peer. A node and the tools of its host are one witness.
+    pub ip: IpAddr,
     /// Whether the two cookies were the same.
     pub agreed: bool,
     /// Label of the candidate cookie that the node used towards this peer, if known.
@@ -101,25 +104,26 @@ impl CookieUse {
             _ => None,
         };
         for (role, cookie) in it.seen.handshake.cookies.each() {
-            let Some(node) = it.name(role) else { continue };
+            let Some(node) = it.label(role) else { continue };
             let cookie = cookie.label();
             if cookie.is_none() && agreed.is_none() {
                 continue;
             }
-            let Some(holder) = self.holder(node) else { continue };
+            let Some(holder) = self.holder(&node) else { continue };
             if let Some(label) = cookie {
                 push_new(&mut holder.labels, label);
             }
-            let (Some(name), Some(agreed)) = (it.name(role.peer()).cloned(), agreed) else {
+            let (Some(name), Some(agreed)) = (it.label(role.peer()), agreed) else {
                 continue;
             };
+            let ip = it.ip(role.peer());
             let (used, session_id) = (cookie.cloned(), Arc::clone(it.session_id()));
             if let Some(known) = holder.peers.iter_mut().find(|known| known.name == name) {
                 // A refused handshake shows the initiator's cookie only; the acceptor's is known from its own dial.
                 let used = used.or_else(|| known.used.take());
-                *known = Peer { name, agreed, used, session_id };
+                *known = Peer { name, ip, agreed, used, session_id };
             } else if holder.peers.len() < MAX_LISTED {
-                holder.peers.push(Peer { name, agreed, used, session_id });
+                holder.peers.push(Peer { name, ip, agreed, used, session_id });
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A node with a wrong cookie is refused as often as it dials, and in a tight loop it dials more than a thousand times
 //! a second. The number and rate of its attempts are therefore no evidence. A node never uses many names, never tries
-//! many cookies, and never dials a peer while its dial to the same peer is pending.
+//! many cookies, and never dials a peer while its dial to the same peer is pending. A node that is refused, accepted, and
+//! refused again at once has tried several cookies as well.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -16,7 +17,7 @@ use super::registry::{LOOKUP_AGE, Registry};
 use crate::decode::Endpoint;
 use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::remember;
-use crate::observe::{MessageKind, Role};
+use crate::observe::{MessageKind, Role, State};
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
 
@@ -36,10 +37,16 @@ type SourceAndTarget = (IpAddr, Endpoint);
 struct RefusedDigests {
     count: u64,
     first: PacketRef,
+    /// The `session_id` of the connection of `first`.
+    first_session: Arc<str>,
     /// The first [`NAMES_REPORTED`] names that were refused; each of them has a finding of its own.
     names: Vec<Arc<str>>,
     /// The last attempts, the oldest first.
     recent: VecDeque<RefusedAttempt>,
+    /// The last attempts that were accepted, the oldest first.
+    accepted: VecDeque<AcceptedAttempt>,
+    /// Whether the attempts came faster than a person makes them.
+    is_burst: bool,
     /// The last times at which a dial began before the previous one had been answered.
     overlaps: VecDeque<Timestamp>,
     sign: Option<Sign>,
@@ -49,8 +56,47 @@ struct RefusedDigests {
 #[derive(Debug)]
 struct RefusedAttempt {
     at: Timestamp,
-    name: Option<Arc<str>>,
+    sides: AttemptSides,
     cookie: Option<Arc<str>>,
+}
+
+/// One attempt whose digest was accepted.
+#[derive(Debug)]
+struct AcceptedAttempt {
+    at: Timestamp,
+    sides: AttemptSides,
+    shown: GuessedAttempt,
+}
+
+/// The incarnations of the two nodes of an attempt: their names and creations.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct AttemptSides {
+    name: Option<Arc<str>>,
+    creation: Option<u32>,
+    acceptor: Option<(Arc<str>, Option<u32>)>,
+}
+
+impl AttemptSides {
+    fn of(it: &JudgedConnection) -> Self {
+        let handshake = &it.seen.handshake;
+        let acceptor = it.name(Role::Acceptor).cloned();
+        Self {
+            name: it.name(Role::Initiator).cloned(),
+            creation: handshake.creation(Role::Initiator),
+            acceptor: acceptor.map(|name| (name, handshake.creation(Role::Acceptor))),
+        }
+    }
+}
+
+/// The attempt among refused ones that was accepted.
+#[derive(Clone, Debug)]
+pub struct GuessedAttempt {
+    /// Its number among all attempts, from 1.
+    pub number: u64,
+    /// The packet with the `challenge_ack`.
+    pub ack: PacketRef,
+    /// The `session_id` of its connection.
+    pub session_id: Arc<str>,
 }
 
 /// The evidence that cookies are guessed.
@@ -66,19 +112,41 @@ pub enum Sign {
     FewLookups(usize, usize),
     /// The number of dials that began while another one under the same name was pending.
     Overlaps(usize),
+    /// An attempt was accepted between refused ones, within milliseconds.
+    Accepted,
+}
+
+/// Many refusals of one address within a short time.
+#[derive(Clone, Copy, Debug)]
+pub struct Burst {
+    /// Number of attempts that were refused so far.
+    pub refused: u64,
+    /// The time from the first attempt to the last.
+    pub lasted: Duration,
 }
 
 /// An address that guesses cookies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Guess {
     /// The evidence for it.
     pub sign: Sign,
+    /// The attempt that was accepted, if one was.
+    pub accepted: Option<GuessedAttempt>,
     /// Number of attempts that were refused so far.
     pub refused: u64,
     /// The `challenge_reply` of the first attempt.
     pub first: PacketRef,
+    /// The `session_id` of the first attempt.
+    pub first_session: Arc<str>,
     /// The time from the first attempt to the last.
     pub lasted: Duration,
+}
+
+impl Guess {
+    /// Number of attempts, the accepted one included.
+    pub fn attempts(&self) -> u64 {
+        self.refused + u64::from(self.accepted.is_some())
+    }
 }
 
 impl Guesses {
@@ -89,8 +157,9 @@ impl Guesses {
         }
     }
 
-    /// Records a judged connection; only its first record with a refused digest counts.
+    /// Records a judged connection; only its first record with a checked digest counts.
     pub(super) fn on_session(&mut self, it: &JudgedConnection, registry: &Registry) {
+        self.on_accepted(it);
         let is_refusal = it.outcome() == Outcome::CookieMismatch
             && it.verdict.detected_by == Some(Role::Acceptor)
             && !it.is_repeated;
@@ -105,7 +174,8 @@ impl Guesses {
                 self.known.remove(&oldest);
             }
         }
-        let refused = self.known.entry(key).or_insert_with(|| RefusedDigests::new(mark));
+        let refused =
+            self.known.entry(key).or_insert_with(|| RefusedDigests::new(mark, it.session_id()));
         let lookups = |since: Timestamp| {
             let (from, to) = key;
             registry.lookups_since(from, to, since.before(LOOKUP_AGE))
@@ -113,11 +183,43 @@ impl Guesses {
         refused.on_refusal(it, mark, lookups);
     }
 
+    /// Records a digest that was accepted from an address whose digests had been refused.
+    fn on_accepted(&mut self, it: &JudgedConnection) {
+        let reply = it.seen.message(MessageKind::ChallengeReply);
+        let ack = it.seen.message(MessageKind::ChallengeAck);
+        let is_new = it.outcome() == Outcome::Connected && it.state() == State::Established;
+        let (Some(reply), Some(ack), true) = (reply, ack, is_new) else { return };
+        let key = (it.ip(Role::Initiator), it.acceptor_end());
+        let Some(refused) = self.known.get_mut(&key) else { return };
+        let number = refused.count + refused.accepted.len() as u64 + 1;
+        let session_id = Arc::clone(it.session_id());
+        let shown = GuessedAttempt { number, ack, session_id };
+        let accepted = AcceptedAttempt { at: reply.at, sides: AttemptSides::of(it), shown };
+        remember(&mut refused.accepted, accepted, MAX_ACCEPTED);
+    }
+
     /// Whether `from` is guessing the cookie of the node at `to`.
     pub fn guess(&self, from: IpAddr, to: Endpoint) -> Option<Guess> {
         let refused = self.known.get(&(from, to))?;
-        let lasted = refused.recent.back()?.at.since(refused.first.at);
-        Some(Guess { sign: refused.sign?, refused: refused.count, first: refused.first, lasted })
+        let lasted = refused.lasted()?;
+        let accepted = refused.guessed().map(|accepted| accepted.shown.clone());
+        let (sign, count, first) = (refused.sign?, refused.count, refused.first);
+        let first_session = Arc::clone(&refused.first_session);
+        Some(Guess { sign, accepted, refused: count, first, first_session, lasted })
+    }
+
+    /// The refusals of `from` by the node at `to`, if they came faster than a person makes them.
+    pub fn burst(&self, from: IpAddr, to: Endpoint) -> Option<Burst> {
+        let refused = self.known.get(&(from, to)).filter(|refused| refused.is_burst)?;
+        Some(Burst { refused: refused.count, lasted: refused.lasted()? })
+    }
+
+    /// The addresses that are guessing a cookie, and the endpoints of the nodes.
+    pub fn all(&self) -> impl Iterator<Item = (IpAddr, Endpoint)> {
+        self.order
+            .iter()
+            .copied()
+            .filter(|key| self.known.get(key).is_some_and(|refused| refused.sign.is_some()))
     }
 
     /// Whether `from` was refused under so many names that `name` has no finding of its own.
@@ -128,12 +230,15 @@ impl Guesses {
 }
 
 impl RefusedDigests {
-    fn new(first: PacketRef) -> Self {
+    fn new(first: PacketRef, session_id: &Arc<str>) -> Self {
         Self {
             count: 0,
             first,
+            first_session: Arc::clone(session_id),
             names: Vec::new(),
             recent: VecDeque::new(),
+            accepted: VecDeque::new(),
+            is_burst: false,
             overlaps: VecDeque::new(),
             sign: None,
         }
@@ -149,29 +254,74 @@ impl RefusedDigests {
         let paused = self.recent.back().is_some_and(|last| at.since(last.at) > PAUSE);
         if paused {
             (self.count, self.first, self.sign) = (0, mark, None);
+            (self.is_burst, self.accepted) = (false, VecDeque::new());
+            self.first_session = Arc::clone(it.session_id());
         }
         self.count += 1;
-        let name = it.name(Role::Initiator).cloned();
-        if let Some(name) = &name
+        if let Some(label) = it.label(Role::Initiator)
             && self.names.len() < NAMES_REPORTED
-            && !self.names.contains(name)
+            && !self.names.contains(&label)
         {
-            self.names.push(Arc::clone(name));
+            self.names.push(label);
         }
         let cookie = it.seen.handshake.cookies.initiator.label().cloned();
-        self.recent.push_back(RefusedAttempt { at, name, cookie });
+        self.recent.push_back(RefusedAttempt { at, sides: AttemptSides::of(it), cookie });
         while self.recent.len() > REMEMBERED
             || self.recent.front().is_some_and(|oldest| at.since(oldest.at) > WINDOW)
         {
             self.recent.pop_front();
         }
+        let before = self.recent.len().checked_sub(BURST).and_then(|n| self.recent.get(n));
+        self.is_burst |= before.is_some_and(|before| at.since(before.at) <= BURST_TIME);
         self.sign = self.sign.or_else(|| self.find_sign(at, lookups));
+    }
+
+    /// The time from the first attempt to the last.
+    fn lasted(&self) -> Option<Duration> {
+        Some(self.recent.back()?.at.since(self.first.at))
+    }
+
+    /// The attempt that was accepted, if this address guesses.
+    fn guessed(&self) -> Option<&AcceptedAttempt> {
+        let mut accepted = self.accepted.iter();
+        match self.sign? {
+            Sign::Accepted => accepted.find(|it| self.is_amid_refusals(it)),
+            _ => {
+                let until = self.recent.back()?.at.after(SOON);
+                accepted.find(|it| it.at >= self.first.at && it.at <= until)
+            }
+        }
+    }
+
+    /// Whether an accepted attempt came between refused ones, as no node with one cookie has it: the same node at once
+    /// before and after it; or a new one each time, faster than nodes are started.
+    fn is_amid_refusals(&self, accepted: &AcceptedAttempt) -> bool {
+        let gap = |refused: &RefusedAttempt| {
+            accepted.at.since(refused.at).max(refused.at.since(accepted.at))
+        };
+        let surround = |refused: &[&RefusedAttempt]| {
+            refused.iter().any(|it| it.at <= accepted.at)
+                && refused.iter().any(|it| it.at >= accepted.at)
+        };
+        let is_same = |it: &&RefusedAttempt| it.sides == accepted.sides && gap(it) <= AT_ONCE;
+        let same: Vec<_> = self.recent.iter().filter(is_same).collect();
+        if surround(&same) {
+            return true;
+        }
+        let is_near = |it: &&RefusedAttempt| {
+            it.sides.acceptor == accepted.sides.acceptor && gap(it) <= FASTER_THAN_STARTS
+        };
+        let near: Vec<_> = self.recent.iter().filter(is_near).collect();
+        let mut sides: Vec<_> = near.iter().map(|it| &it.sides).chain([&accepted.sides]).collect();
+        sides.sort_unstable();
+        sides.dedup();
+        near.len() >= MIN_NEAR && sides.len() > near.len() && surround(&near)
     }
 
     /// The evidence in the recent attempts, the strongest first.
     fn find_sign(&self, now: Timestamp, lookups: impl Fn(Timestamp) -> usize) -> Option<Sign> {
         let cookies = distinct(self.recent.iter().filter_map(|attempt| attempt.cookie.as_ref()));
-        let names = distinct(self.recent.iter().filter_map(|attempt| attempt.name.as_ref()));
+        let names = distinct(self.recent.iter().filter_map(|attempt| attempt.sides.name.as_ref()));
         let overlaps = self.overlaps.iter().filter(|at| now.since(**at) <= WINDOW).count();
         let asked = || self.recent.front().map_or(0, |oldest| lookups(oldest.at));
         let (attempts, asked) = match self.recent.len() {
@@ -180,7 +330,9 @@ impl RefusedDigests {
             }
             attempts => (attempts, 0),
         };
-        if cookies >= MIN_COOKIES {
+        if self.accepted.iter().any(|accepted| self.is_amid_refusals(accepted)) {
+            Some(Sign::Accepted)
+        } else if cookies >= MIN_COOKIES {
             Some(Sign::Cookies(cookies))
         } else if names >= MIN_NAMES_OF_FEW_LOOKUPS && (1..=names / 4).contains(&asked) {
             Some(Sign::NamesOfFewLookups(names, asked))
@@ -211,6 +363,23 @@ const REMEMBERED: usize = 64;
 
 /// After a pause this long, the count and the evaluation start again.
 const PAUSE: Duration = Duration::from_secs(60);
+
+/// Number of attempts, and the time for them, from which on they are a burst: a person does not dial so often.
+const BURST: usize = 8;
+const BURST_TIME: Duration = Duration::from_secs(2);
+
+/// A client uses a cookie as soon as it has found it.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Maximum number of accepted attempts that are remembered: the first of them shows the intrusion.
+const MAX_ACCEPTED: usize = 8;
+
+/// A node whose cookie is changed by hand, or by a script that does something in between, takes longer.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+/// A host does not start so many nodes in so short a time: each takes about 100 ms of processor time.
+const MIN_NEAR: usize = 8;
+const FASTER_THAN_STARTS: Duration = Duration::from_millis(125);
 
 /// A node has one cookie for a peer at a time. An operator who corrects it by hand changes it once or twice within
 /// [`WINDOW`].

@@ -19,7 +19,7 @@ mod unresolved;
 pub use self::addresses::{Addresses, NamedAddress};
 pub use self::cookies::{AgreedCookies, CookieUse, Peer};
 pub use self::dials::{Dial, Dials};
-pub use self::guesses::{Guess, Guesses, Sign};
+pub use self::guesses::{Burst, Guess, GuessedAttempt, Guesses, Sign};
 pub use self::home::{Cidr, HomeNets};
 pub use self::hosts::{Ground, HostClue};
 pub use self::nodes::{Change, NodeChange, NodeFacts, Sighting};
@@ -314,6 +314,16 @@ impl World {
         };
         let ClusterFacts { nodes, connected, failed, never_tried, cookies, left_out } =
             &mut cluster;
+        let ends = connected.iter_mut().flat_map(|pair| &mut pair.nodes);
+        let tried = failed.iter_mut().flat_map(|pair| [&mut pair.initiator, &mut pair.acceptor]);
+        let agreed =
+            cookies.iter_mut().flat_map(|group| group.nodes.iter_mut().chain(&mut group.refused));
+        for label in ends.chain(tried).chain(agreed) {
+            // A tool that was seen once has a name.
+            if let Some(node) = self.nodes.get(label) {
+                *label = Arc::clone(&node.name);
+            }
+        }
         *left_out = cut(nodes, self.max_rows)
             + cut(connected, self.max_rows)
             + cut(failed, self.max_rows)

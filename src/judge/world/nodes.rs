@@ -36,8 +36,12 @@ pub(super) struct Nodes {
 /// What the handshakes of a node have shown of it.
 #[derive(Clone, Debug)]
 pub struct NodeFacts {
-    /// Full name of the node; a pattern for several names of one kind of tool.
+    /// The label of its [`Identity`].
+    pub label: Arc<str>,
+    /// Full name of the node; the label for a tool that was seen with several names.
     pub name: Arc<str>,
+    /// Whether it is a tool that has a new name each time that it is started.
+    pub is_tool: bool,
     /// Number of names that one kind of tool had; 1 for a node.
     pub names: u64,
     /// Addresses of the node, in the order in which they were seen.
@@ -227,7 +231,7 @@ impl Nodes {
             self.evictions += 1;
             return None;
         }
-        let mut known = Known::new(Arc::clone(name), sighting, last_sent);
+        let mut known = Known::new(&identity, name, sighting, last_sent);
         known.learn(handshake, software, role, port);
         self.order.push(Arc::clone(&identity.label));
         self.known.insert(identity.label, known);
@@ -236,10 +240,12 @@ impl Nodes {
 }
 
 impl Known {
-    fn new(name: Arc<str>, sighting: Sighting, last_sent: Timestamp) -> Self {
-        let last_name = Arc::clone(&name);
+    fn new(identity: &Identity, name: &Arc<str>, sighting: Sighting, last_sent: Timestamp) -> Self {
+        let last_name = Arc::clone(name);
         let node = NodeFacts {
-            name,
+            label: Arc::clone(&identity.label),
+            name: Arc::clone(name),
+            is_tool: identity.is_tool,
             names: 1,
             ips: vec![sighting.ip],
             dist_ports: Vec::new(),
@@ -257,6 +263,10 @@ impl Known {
         };
         let incarnations = vec![Incarnation::new(sighting.clone(), last_sent)];
         Self { node, last_name, sightings: (sighting, None), incarnations }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity { label: Arc::clone(&self.node.label), is_tool: self.node.is_tool }
     }
 
     /// Records the name that a tool has this time. Returns true if the node is now known by the pattern of its names.
@@ -327,7 +337,7 @@ impl Known {
             creation: sighting.creation,
             restarts: self.node.restarts + 1,
             ips: std::mem::take(&mut self.node.ips),
-            ..Self::new(Arc::clone(&self.node.name), sighting.clone(), last_sent).node
+            ..Self::new(&self.identity(), &self.node.name, sighting.clone(), last_sent).node
         };
         if self.incarnations.len() >= MAX_PER_NODE {
             self.incarnations.remove(0);

@@ -128,9 +128,8 @@ impl PairTable {
             self.hosts.insert(ordered([from, to]).0);
         }
         let asked = it.verdict.lookup.as_ref().map(|lookup| Arc::clone(&lookup.asked));
-        let initiator =
-            it.name(Role::Initiator).cloned().map_or(PairEnd::Host(from), PairEnd::Node);
-        let acceptor = match (it.name(Role::Acceptor).cloned(), asked) {
+        let initiator = it.label(Role::Initiator).map_or(PairEnd::Host(from), PairEnd::Node);
+        let acceptor = match (it.label(Role::Acceptor), asked) {
             (Some(node), _) => PairEnd::Node(node),
             (None, Some(asked)) => PairEnd::LookedUp(asked, to),
             (None, None) => PairEnd::Host(to),
@@ -373,7 +372,8 @@ struct NamesByHost<'a> {
 impl<'a> NamesByHost<'a> {
     fn of(nodes: &'a Nodes) -> Self {
         let mut by_host: HashMap<IpAddr, Vec<&NodeFacts>, RandomState> = HashMap::default();
-        for node in nodes.all() {
+        // A tool asks EPMD before it dials, so what has no name may be a tool as well as the node of that host.
+        for node in nodes.all().filter(|node| !node.is_tool) {
             for ip in &node.ips {
                 by_host.entry(*ip).or_default().push(node);
             }
@@ -385,7 +385,7 @@ impl<'a> NamesByHost<'a> {
     fn of_end(&self, end: &PairEnd) -> Arc<str> {
         let at = |ip: &IpAddr| self.by_host.get(ip).map(Vec::as_slice).unwrap_or_default();
         match end {
-            PairEnd::Node(name) => Arc::clone(name),
+            PairEnd::Node(label) => Arc::clone(label),
             PairEnd::LookedUp(alive, ip) => {
                 let is_looked_up = |node: &&&NodeFacts| alive_of(&node.name) == Some(alive);
                 let node = at(ip).iter().find(is_looked_up);

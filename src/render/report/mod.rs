@@ -161,6 +161,11 @@ impl Report {
     ///
     /// Gives the problem back if [`MAX_HELD`] are held.
     pub(super) fn hold(&mut self, problem: Problem) -> Result<(), Box<Problem>> {
+        let known = self.incidents.get(&problem.finding.incident_id);
+        if let Some(held) = known.and_then(|index| self.held.get_mut(*index)) {
+            held.finding = problem.finding;
+            return Ok(());
+        }
         if self.held.len() >= MAX_HELD {
             return Err(Box::new(problem));
         }

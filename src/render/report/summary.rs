@@ -154,6 +154,15 @@ impl RunSummary {
     /// Takes a finding; `request` is the outcome of the EPMD request that it is about.
     pub(super) fn on_finding(&mut self, problem: &Problem, request: Option<EpmdOutcome>) {
         let finding = &problem.finding;
+        if finding.revision.is_some()
+            && let Some(known) = self.problems.get_mut(&finding.incident_id)
+        {
+            // It is written anew, because more is known.
+            known.severity = finding.severity;
+            known.title.clone_from(&finding.title);
+            known.remedy = finding.remedy.first().cloned();
+            return;
+        }
         if self.problems.len() >= MAX_NAMES {
             self.more += 1;
             return;

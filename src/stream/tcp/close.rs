@@ -223,6 +223,11 @@ impl TcpDirection {
         self.fin.is_some() || self.rst.is_some()
     }
 
+    /// Whether it has sent both a FIN and an RST: something came after it had closed.
+    pub(crate) const fn has_reset_after_fin(&self) -> bool {
+        self.fin.is_some() && self.rst.is_some()
+    }
+
     /// Takes in a FIN, or another copy of it.
     pub(super) fn on_fin(&mut self, seq: SeqNum, ack: Option<SeqNum>, mark: PacketRef) {
         match &mut self.fin {
