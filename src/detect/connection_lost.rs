@@ -16,7 +16,7 @@ use super::undelivered;
 use super::{Detection, Rule, RuleDoc};
 use crate::decode::Endpoint;
 use crate::judge::world::World;
-use crate::judge::{JudgedConnection, PeerSigns, Undelivered};
+use crate::judge::{JudgedConnection, Outcome, PeerSigns, Undelivered};
 use crate::limits::remember;
 use crate::observe::{
     EpmdObservation, EpmdOutcome, EpmdTag, Role, RuleTrigger, Settled, TriggerMessage,
@@ -73,6 +73,11 @@ struct PendingReset {
     listens: Option<Endpoint>,
     reset: PacketRef,
     session_id: Arc<str>,
+    /// Whether the reset answered bytes without an acknowledgement. That also follows a FIN that the capture lacks, so
+    /// that it counts only if EPMD still lists the node and its port then refuses a dial.
+    is_answer: bool,
+    /// The reply of EPMD that still lists the node.
+    listed: Option<Evidence>,
     found: Detection,
     /// How texts name the two sides, the one that sent the reset first.
     names: [String; 2],
@@ -87,6 +92,9 @@ impl Rule for ConnectionLost {
         self.on_signs_of_life(session, out);
         if !session.is_settled() {
             return;
+        }
+        if session.outcome() == Outcome::Refused {
+            self.on_refused(session, out);
         }
         let sides = Sides::of(session);
         match LinkEnd::of(session) {
@@ -119,7 +127,8 @@ impl Rule for ConnectionLost {
         let Some(by) = message.lost.as_ref().and_then(|lost| lost.by.as_ref()) else { return };
         let at = message.mark.at;
         let is_it = |pending: &PendingReset| {
-            matches!(&pending.node, Life::Named(name, _) if name == by) && at > pending.reset.at
+            let is_sender = matches!(&pending.node, Life::Named(name, _) if name == by);
+            is_sender && !pending.is_answer && at > pending.reset.at
         };
         let shown = Evidence {
             frame: message.mark.frame,
@@ -145,9 +154,10 @@ impl Rule for ConnectionLost {
             return;
         };
         let listens = Endpoint { ip: settled.connection.dest_ip, port };
-        let is_it = |pending: &PendingReset| {
+        let is_listed = |pending: &PendingReset| {
             pending.listens == Some(listens) && reply.at > pending.reset.at.after(LATER)
         };
+        let is_it = |pending: &PendingReset| !pending.is_answer && is_listed(pending);
         let shown = Evidence {
             frame: reply.frame,
             input: None,
@@ -155,7 +165,10 @@ impl Rule for ConnectionLost {
             from: Some(Role::Acceptor),
             what: Shows::epmd(EpmdTag::PORT2_RESP, format!("port {port}")),
         };
-        self.report(is_it, "EPMD on its host still lists it at the same port", &shown, out);
+        for pending in self.pending.iter_mut().filter(|pending| is_listed(pending)) {
+            pending.listed.get_or_insert_with(|| shown.clone());
+        }
+        self.report(is_it, STILL_LISTED, &shown, out);
     }
 }
 
@@ -179,6 +192,7 @@ impl ConnectionLost {
             };
             let is_it = |pending: &PendingReset| {
                 pending.node == life
+                    && !pending.is_answer
                     && pending.session_id != *session.session_id()
                     && lives_at > pending.reset.at.after(LATER)
             };
@@ -190,6 +204,21 @@ impl ConnectionLost {
                     *known = (lives_at, shown);
                 }
             }
+        }
+    }
+
+    /// A dial was refused: a port that EPMD still lists, and that accepted connections before, is behind a filter.
+    fn on_refused(&mut self, session: &JudgedConnection, out: &mut Vec<Detection>) {
+        let refused = session.acceptor_end();
+        let first = session.seen.tcp.first.at;
+        let is_it = |pending: &PendingReset| {
+            pending.listens == Some(refused)
+                && pending.listed.is_some()
+                && first > pending.reset.at.after(LATER)
+        };
+        let listed = self.pending.iter().find(|pending| is_it(pending));
+        if let Some(shown) = listed.and_then(|pending| pending.listed.clone()) {
+            self.report(is_it, STILL_LISTED, &shown, out);
         }
     }
 
@@ -222,6 +251,10 @@ impl ConnectionLost {
         reset: PacketRef,
         out: &mut Vec<Detection>,
     ) {
+        // A reset after a FIN, even one that the capture lacks, ends nothing.
+        if session.seen.tcp.sides[by].fin_unseen {
+            return;
+        }
         let Some(node) = life(session, by) else { return };
         let (x, y) = sides.side_and_peer(by);
         let mut found = finding(&LOST, session, sides);
@@ -237,12 +270,15 @@ impl ConnectionLost {
             listens: (by == Role::Acceptor).then(|| session.acceptor_end()),
             reset,
             session_id: Arc::clone(session.session_id()),
+            is_answer: session.seen.tcp.close.is_some_and(|close| close.is_answer),
+            listed: None,
             found,
             names: [x.clone(), y.clone()],
         };
         match self.lives.get(&node) {
             Some((last, shown))
-                if *last > reset.at.after(LATER)
+                if !pending.is_answer
+                    && *last > reset.at.after(LATER)
                     && shown.session_id.as_ref() != Some(session.session_id()) =>
             {
                 let shown = shown.clone();
@@ -274,7 +310,8 @@ fn lives_on(pending: PendingReset, sign: &str, shown: &Evidence) -> Detection {
     found.explanation = format!(
         "While both were sending, an RST came from the address of {x}, with no FIN before it. {x} did not \
          end: {sign}. So a packet filter or a load balancer on the path reset the connection in the name of \
-         {x}, or somebody on its host cut it off (`ss -K`, `conntrack -D`)."
+         {x}, somebody on its host cut it off (`ss -K`, \
+         `conntrack -D`), or {x} was made to disconnect with unread bytes in its socket."
     );
     found.remedy = vec![
         format!(
@@ -380,6 +417,9 @@ fn reset(session: &JudgedConnection, sides: &Sides, closer: Role) -> Detection {
     found
 }
 
+/// The sign of life that EPMD gives.
+const STILL_LISTED: &str = "EPMD on its host still lists it at the same port";
+
 /// What comes so much later than a reset was not sent at the same moment.
 const LATER: Duration = Duration::from_millis(100);
 
@@ -452,6 +492,24 @@ mod tests {
         };
         assert_eq!(titles(&[busy.clone(), listed(9100)]).len(), 1);
         assert!(titles(&[busy, listed(9101)]).is_empty(), "another start of the node");
+    }
+
+    #[test]
+    fn a_reset_that_answers_bytes_counts_only_if_the_port_then_refuses_a_dial() {
+        let mut answer = reset(60_000, 60_000, true);
+        answer.session_mut().close(Role::Acceptor, mark(60_000));
+        session(&mut answer).tcp.sides.acceptor.last_bytes = Some(mark(59_990).at);
+        let ends = ("10.0.0.1", "10.0.0.2", "e");
+        let port_please = EpmdTag::PORT_PLEASE2_REQ;
+        let listed = epmd(ends, (62_000, 62.0), port_please, "b", EpmdOutcome::Answered, |epmd| {
+            epmd.port = Some(9100);
+            epmd.seen.reply = Some(mark(62_000));
+        });
+        let refused = Step::from(dial(62_100, A, B).fails(Outcome::Refused));
+        assert!(titles(&[answer.clone(), listed.clone()]).is_empty(), "a FIN may be lacking");
+        assert!(titles(&[answer.clone(), dial(62_100, B, C).into()]).is_empty());
+        assert!(titles(&[answer.clone(), refused.clone()]).is_empty(), "the node may have ended");
+        assert_eq!(titles(&[answer, listed, refused]).len(), 1);
     }
 
     #[test]
