@@ -25,6 +25,7 @@ mod epmd_unreachable;
 mod finding;
 mod handshake_failed;
 mod held;
+mod idle_limit;
 mod incidents;
 mod known_tool;
 pub mod log_lines;
@@ -133,6 +134,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<name_not_resolved::NameNotResolved>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
     || Box::<connection_lost::ConnectionLost>::default(),
+    || Box::<idle_limit::IdleLimit>::default(),
     || Box::<corrupt_distribution::CorruptDistribution>::default(),
     || Box::<congested_link::CongestedLink>::default(),
     || Box::<duplicate_node::DuplicateNode>::default(),

@@ -169,6 +169,7 @@ const RULES: &[&str] = &[
     "handshake-aborted",
     "proxy-header",
     "tls-around-epmd",
+    "idle-limit",
     "registration-lost",
     "registration-rejected",
     "epmd-silent",
