@@ -26,6 +26,7 @@ mod epmd_unreachable;
 mod finding;
 mod handshake_failed;
 mod held;
+mod idle_limit;
 mod incidents;
 mod known_tool;
 mod link_end;
@@ -141,6 +142,7 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<tick_timeout::TickTimeout>::default(),
     || Box::<connection_lost::ConnectionLost>::default(),
     || Box::<partition_cascade::PartitionCascade>::default(),
+    || Box::<idle_limit::IdleLimit>::default(),
     || Box::<corrupt_distribution::CorruptDistribution>::default(),
     || Box::<congested_link::CongestedLink>::default(),
     || Box::<duplicate_node::DuplicateNode>::default(),

@@ -18,6 +18,7 @@ pub(super) const ALL: &[(&str, Make)] = &[
     ("large-in-the-void", || large_in_the_void(1400)),
     ("asked-not-dialed", asked_not_dialed),
     ("tls-around-epmd", tls_around_epmd),
+    ("idle-limit", || parted_by_a_balancer(2)),
     ("name-not-resolved", name_not_resolved),
     ("neighbour-silent", neighbour_silent),
     ("proxy-header", || through_a_balancer(Some(PROXY_1), 7000)),
@@ -146,6 +147,34 @@ fn large_in_the_void(bytes: usize) -> CaptureBuilder {
     }
     connection.close(End::Acceptor);
     capture
+}
+
+/// A load balancer at 10.0.0.3 parts `one` and `two` after 4 s of silence, so many times.
+fn parted_by_a_balancer(times: u16) -> CaptureBuilder {
+    let mut capture = CaptureBuilder::new();
+    for port in 0..times {
+        let [near, far] =
+            [format!("10.0.0.1:{}", 41_000 + port), format!("10.0.0.3:{}", 42_000 + port)];
+        let mut legs = Vec::new();
+        for (from, to) in [(far, "10.0.0.2:9100"), (near, "10.0.0.3:9100")] {
+            let mut leg = capture.connect(&from, to);
+            leg.send_name("one@h1").send_status("ok").send_challenge("two@h2", 77);
+            leg.send_challenge_reply("c", 77, 99).send_challenge_ack("c", 99);
+            legs.push(leg.send_tick(End::Initiator).send_tick(End::Acceptor).pause());
+        }
+        capture.wait(Duration::from_secs(4));
+        for (leg, closer) in legs.into_iter().zip([End::Initiator, End::Acceptor]) {
+            capture.resume(leg).close(closer);
+        }
+        capture.wait(Duration::from_secs(1));
+    }
+    capture
+}
+
+#[test]
+fn connections_that_a_balancer_parts_after_the_same_silence_are_found() {
+    assert_eq!(found(&parted_by_a_balancer(3), "parted.pcap").0, ["idle-limit"]);
+    assert_eq!(found(&parted_by_a_balancer(1), "once.pcap").0, Vec::<String>::new());
 }
 
 /// A sidecar wraps a look-up in TLS, and EPMD has none.

@@ -171,6 +171,7 @@ const RULES: &[&str] = &[
     "handshake-aborted",
     "proxy-header",
     "tls-around-epmd",
+    "idle-limit",
     "registration-lost",
     "registration-rejected",
     "epmd-silent",

@@ -168,6 +168,8 @@ fn may_become(was: Outcome, is: Option<&Outcome>) -> bool {
         || matches!(
             (was, is),
             (Outcome::Refused, Outcome::Unanswered)
+                // Without its alert, what became of a connection with TLS is not known.
+                | (Outcome::Aborted, Outcome::Tls)
                 // Without the look-up, what EPMD reports about the acceptor is not known.
                 | (Outcome::NameMismatch | Outcome::VersionMismatch, Outcome::Aborted)
         )

@@ -1,0 +1,194 @@
+//! A proxy that parts the connections of nodes after the same silence each time.
+//!
+//! Evidence: the address that closes is that of neither node, since both legs of the connection are in the capture; and
+//! the silence before the close is the same, again and again. A node that closes a connection itself, at whatever
+//! interval, has one leg only and is not reported.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::finding::{Sides, finding, seconds, shown};
+use super::{Detection, EndedBy, LogLine, Rule, RuleDoc};
+use crate::judge::world::World;
+use crate::judge::{JudgedConnection, Outcome};
+use crate::limits::remember;
+use crate::observe::{CloseKind, Role};
+use crate::record::{Confidence, Evidence, Severity, Shows};
+use crate::time::micros;
+
+/// Documentation of the rule `idle-limit`.
+const DOC: RuleDoc = RuleDoc {
+    rule: "idle-limit",
+    severity: Severity::Medium,
+    summary: "a proxy ends silent connections before a tick comes",
+    symptom: "nodes lose each other again and again after the same silence",
+    meaning: "A proxy or load balancer between the nodes closes connections that were silent for a \
+              fixed time (an idle limit), and that time is shorter than the time between two \
+              ticks, a quarter of net_ticktime (15 s by default). Neither node closed anything.",
+    evidence: "Both legs of the connection are in the capture; the proxy closes both, by FIN or RST, \
+               and did so at least twice after the same silence.",
+    lookalikes: "A node that is stopped, or that disconnects, closes its own connection: that is one \
+                 leg, and the address of a node. A node that waited for a tick closes after 45 s or \
+                 more: tick-timeout.",
+    log_lines: &[LogLine {
+        writer: "both nodes, if they log nodedown",
+        releases: "all",
+        text: "node b@h down: connection_closed",
+    }],
+    remedy: &[
+        "Raise the idle limit of the proxy above net_ticktime (HAProxy: timeout client and timeout \
+         server, or timeout tunnel; nginx: proxy_timeout).",
+        "Or set a net_ticktime (kernel application) on all nodes whose quarter is shorter than the \
+         idle limit.",
+        "Better let nodes reach each other without a proxy.",
+    ],
+};
+
+/// A leg that a side closed after a silence.
+struct SilentClose {
+    closer: IpAddr,
+    role: Role,
+    nodes: [Arc<str>; 2],
+    silence: Duration,
+    shown: Evidence,
+}
+
+#[derive(Default)]
+pub(super) struct IdleLimit {
+    /// The last closes after a silence, at most [`REMEMBERED`].
+    closes: VecDeque<SilentClose>,
+}
+
+impl Rule for IdleLimit {
+    fn docs(&self) -> &'static [RuleDoc] {
+        &[DOC]
+    }
+
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        if !session.is_settled() || session.outcome() != Outcome::Connected {
+            return;
+        }
+        let Some(close) = silent_close(session) else { return };
+        let SilentClose { closer, silence, nodes, .. } = &close;
+        let (closer, silence) = (*closer, *silence);
+        let tolerance = TOLERANCE.max(silence / 50);
+        let is_alike = |other: &&SilentClose| {
+            other.closer == closer
+                && other.nodes == *nodes
+                && other.silence.abs_diff(silence) <= tolerance
+        };
+        let alike: Vec<&SilentClose> =
+            self.closes.iter().filter(is_alike).chain([&close]).collect();
+        let rounds = |role: Role| alike.iter().filter(|other| other.role == role).count();
+        if rounds(Role::Initiator) >= ROUNDS && rounds(Role::Acceptor) >= ROUNDS {
+            let sides = Sides::of(session);
+            let (a, b) = (&sides.initiator, &sides.acceptor);
+            let lasted = seconds(micros(silence));
+            let mut found = finding(&DOC, session, &sides);
+            found.confidence = Confidence::Likely;
+            found.title = format!(
+                "{closer} closes the connections of {a} and {b} after {lasted} of silence each time"
+            );
+            found.explanation = format!(
+                "{closer} is a proxy between the two: it closed both legs of their connection whenever nothing \
+                 was sent for {lasted}. That is its idle limit, and it is shorter than the time to the next \
+                 tick, a quarter of net_ticktime (15 s by default). Neither node closed the connection."
+            );
+            found.remedy = DOC.remedy.iter().map(ToString::to_string).collect();
+            found.parties = closer.to_string();
+            found.not_excluded = vec![format!("a person or a program closed them at {closer}")];
+            found.ended_by = EndedBy::Nothing;
+            let first = alike.len().saturating_sub(2 * ROUNDS);
+            found.evidence = alike.iter().skip(first).map(|other| other.shown.clone()).collect();
+            found.evidence.sort_by_key(|shown| shown.frame);
+            out.push(found);
+        }
+        remember(&mut self.closes, close, REMEMBERED);
+    }
+}
+
+/// The first close of a connection, if both sides had sent nothing for long and the capture has all of it.
+fn silent_close(session: &JudgedConnection) -> Option<SilentClose> {
+    let tcp = &session.seen.tcp;
+    let close = tcp.close?;
+    let role = close.by?;
+    let sides = &tcp.sides;
+    let is_whole = close.is_whole
+        && tcp.both_seen
+        && Role::BOTH.iter().all(|role| sides[*role].missing_bytes == 0);
+    let last = sides.initiator.last_bytes?.max(sides.acceptor.last_bytes?);
+    let silence = close.mark.at.since(last);
+    let [a, b] = [session.name(Role::Initiator)?, session.name(Role::Acceptor)?];
+    let is_reset = close.kind == CloseKind::Rst;
+    let what = Shows::Close { is_reset, missing: None, detail: "after the silence" };
+    let mut shown = shown(Some(close.mark), Some(role), what)?;
+    shown.session_id = Some(Arc::clone(session.session_id()));
+    (is_whole && silence >= SHORTEST).then(|| SilentClose {
+        closer: session.ip(role),
+        role,
+        nodes: [Arc::clone(a), Arc::clone(b)],
+        silence,
+        shown,
+    })
+}
+
+/// Closes of each leg that make the silence more than a coincidence.
+const ROUNDS: usize = 2;
+
+/// An idle limit is a second at least; a shorter pause is no silence.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// A proxy looks at its timers this often, about.
+const TOLERANCE: Duration = Duration::from_millis(150);
+
+/// Maximum number of closes that are kept.
+const REMEMBERED: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{Step, but, detected};
+    use crate::judge::samples::{dial, mark};
+    use crate::judge::world::HomeNets;
+
+    /// One connection of `a` and `b` that `closer` closes at `closed`, in milliseconds, after the last bytes at `sent`.
+    fn leg(from: &str, to: &str, closer: Role, sent: u64, closed: u64) -> Step {
+        let (from, to) = (format!("a@h1/{from}/1"), format!("b@h2/{to}/2"));
+        but(dial(sent, &from, &to).closed(closed, [sent, sent]), |session| {
+            session.close(closer, mark(closed));
+        })
+    }
+
+    /// Both legs of a connection through a proxy at 10.0.0.3.
+    fn through_proxy(sent: u64, closed: u64) -> [Step; 2] {
+        [
+            leg("10.0.0.3", "10.0.0.2", Role::Initiator, sent, closed),
+            leg("10.0.0.1", "10.0.0.3", Role::Acceptor, sent, closed),
+        ]
+    }
+
+    fn titles(steps: Vec<Step>) -> Vec<String> {
+        let out = detected(&mut IdleLimit::default(), HomeNets::default(), &steps);
+        out.into_iter().map(|found| found.title).collect()
+    }
+
+    #[test]
+    fn the_same_silence_on_both_legs_twice_is_an_idle_limit() {
+        let twice = [through_proxy(1000, 5000), through_proxy(9000, 13_010)].concat();
+        let [title] = &titles(twice)[..] else { panic!() };
+        assert!(title.starts_with("10.0.0.3 closes the connections of a@h1 and b@h2 after 4.0 s"));
+    }
+
+    #[test]
+    fn once_or_different_silences_or_one_leg_are_none() {
+        assert!(titles(through_proxy(1000, 5000).to_vec()).is_empty(), "once");
+        let differ = [through_proxy(1000, 5000), through_proxy(9000, 15_000)].concat();
+        assert!(titles(differ).is_empty(), "other silences");
+        let node = |sent, closed| leg("10.0.0.1", "10.0.0.2", Role::Initiator, sent, closed);
+        assert!(titles(vec![node(0, 4000), node(5000, 9000), node(10_000, 14_000)]).is_empty());
+        let busy = [through_proxy(1000, 1500), through_proxy(9000, 9500)].concat();
+        assert!(titles(busy).is_empty(), "no silence");
+    }
+}
