@@ -63,7 +63,9 @@ impl Rule for EpmdEnumeration {
         let (who, severity) = if outside {
             (format!("{asker} (outside your networks)"), Severity::Medium)
         } else {
-            (asker.to_string(), DOC.severity)
+            // A tool that could not reach its node asks for the names, to tell its user what runs there.
+            let is_tool = known.dials().tool_dialed(asker, ids.dest_ip, settled.at);
+            (asker.to_string(), if is_tool { Severity::Info } else { DOC.severity })
         };
         let answer = match epmd.names.as_ref().map(Vec::len) {
             None => "The capture does not show the complete answer.".to_owned(),

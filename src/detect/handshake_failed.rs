@@ -127,6 +127,11 @@ impl Rule for HandshakeFailed {
             Outcome::Aborted => {
                 // A client that connects, sends nothing and closes is a probe more often than a node.
                 let is_probe = by == Role::Initiator && session.seen.tcp.sides.initiator.bytes == 0;
+                let (from, to) = (session.ip(Role::Initiator), session.ip(Role::Acceptor));
+                if is_probe && world.dials().tool_dialed(from, to, session.seen.tcp.first.at) {
+                    // A tool that has just dialed this host checks whether its port can be opened.
+                    return;
+                }
                 let severity = if is_probe { Severity::Low } else { Severity::Medium };
                 let mut found = finding(&ABORTED, session, &sides);
                 found.severity = severity;

@@ -39,6 +39,11 @@ impl Identity {
     }
 }
 
+/// Whether a node with this name and these flags is a command-line tool.
+pub(super) fn is_tool(name: &str, flags: DistFlags) -> bool {
+    !flags.contains(DistFlags::PUBLISHED) && tool_pattern(name).is_some()
+}
+
 /// The pattern of a name that a command-line tool made up, or `None`.
 ///
 /// `rabbitmqctl` and the like (`RabbitMQ.CLI.Core.Distribution`), `ejabberdctl` (its function `uid`), releases of Elixir

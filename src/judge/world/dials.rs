@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{PriorLookup, alive_of};
 use crate::decode::Endpoint;
 use crate::judge::JudgedConnection;
+use crate::judge::identity::is_tool;
 use crate::limits::remember;
 use crate::observe::{HandshakeObservation, MessageKind, Observation, Role, Settled};
 use crate::packet::FrameRef;
@@ -43,6 +44,8 @@ pub struct Dial {
     accepted_instead: Option<Timestamp>,
     /// Whether the acceptor answered with `nok`.
     declined: bool,
+    /// Whether the initiator is a command-line tool.
+    is_tool: bool,
 }
 
 impl Dials {
@@ -58,6 +61,10 @@ impl Dials {
         match (message.message, message.status.as_deref(), known) {
             (MessageKind::SendName, ..) => {
                 self.add(settled, message.name.clone(), message.creation);
+                let named = message.name.as_deref().zip(message.flags);
+                if let (Some(dial), Some((name, flags))) = (self.recent.back_mut(), named) {
+                    dial.is_tool = is_tool(name, flags);
+                }
             }
             (MessageKind::Status, Some("ok_simultaneous"), Some(dial)) => {
                 dial.accepted_instead = Some(at)
@@ -95,6 +102,7 @@ impl Dials {
             frame: settled.frame,
             accepted_instead: None,
             declined: false,
+            is_tool: false,
         };
         remember(&mut self.recent, dial, REMEMBERED);
     }
@@ -105,6 +113,17 @@ impl Dials {
             self.listeners.retain(|(known, _)| *known != end);
             remember(&mut self.listeners, (end, Arc::clone(name)), REMEMBERED);
         }
+    }
+
+    /// Whether a command-line tool at `from` dialed a node at `to` shortly before. Such tools then check the port, and ask
+    /// EPMD for all names (`rabbit_nodes_common:diagnostics/1` of `RabbitMQ`).
+    pub fn tool_dialed(&self, from: IpAddr, to: IpAddr, at: Timestamp) -> bool {
+        self.recent.iter().any(|dial| {
+            dial.is_tool
+                && (dial.from, dial.to.ip) == (from, to)
+                && dial.at <= at
+                && at.since(dial.at) <= TOOL_CHECKS
+        })
     }
 
     /// Whether the initiator accepted a connection from the acceptor in place of this one, at about the same time.
@@ -206,5 +225,38 @@ const DIALED_BACK: Duration = Duration::from_secs(1);
 /// Two dials cross once. A node whose dial was declined dials again only on a new request.
 const ANOTHER_TIME: Duration = Duration::from_secs(1);
 
+/// A tool gives up after at most a minute, and checks the node right after that.
+const TOOL_CHECKS: Duration = Duration::from_secs(90);
+
 /// Maximum number of dials and of names: far more than there are within [`CROSSING`].
 const REMEMBERED: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_tool_that_dialed_this_host_shortly_before_checks_it() {
+        use crate::judge::samples::{at, dial};
+        use crate::observe::{DistFlags, HandshakeObservation};
+        let mut dials = Dials::default();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let said = |dials: &mut Dials, name: &str, flags: u64| {
+            let step = dial(1000, &format!("{name}/10.0.0.1/1"), "rabbit@h2/10.0.0.2/2").judged();
+            let message = HandshakeObservation {
+                name: Some(name.into()),
+                flags: Some(DistFlags(flags)),
+                ..HandshakeObservation::new(MessageKind::SendName, Role::Initiator)
+            };
+            dials.on_handshake(&step.settled, &message);
+        };
+        said(&mut dials, "rabbit@h1", 0xd_07df_7fbd);
+        assert!(!dials.tool_dialed(ip("10.0.0.1"), ip("10.0.0.2"), at(2000)), "a node");
+        said(&mut dials, "rabbitmqcli-7-rabbit@h1", 0xd_07df_7fbc);
+        assert!(dials.tool_dialed(ip("10.0.0.1"), ip("10.0.0.2"), at(2000)));
+        assert!(!dials.tool_dialed(ip("10.0.0.9"), ip("10.0.0.2"), at(2000)), "a stranger");
+        assert!(!dials.tool_dialed(ip("10.0.0.1"), ip("10.0.0.3"), at(2000)), "another host");
+        assert!(!dials.tool_dialed(ip("10.0.0.1"), ip("10.0.0.2"), at(500)), "before the tool");
+        assert!(!dials.tool_dialed(ip("10.0.0.1"), ip("10.0.0.2"), at(200_000)), "long after");
+    }
+}
