@@ -87,7 +87,7 @@ pub struct Pair {
     pub nodes: [Arc<str>; 2],
     /// Time at which the connection was established, as far as seen.
     pub since: Timestamp,
-    /// True if the connection was closed later, without a fault.
+    /// True if the connection was closed later, whatever the reason.
     pub closed: bool,
 }
 

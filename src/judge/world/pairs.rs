@@ -27,7 +27,7 @@ pub struct ConnectedPair {
     pub nodes: [Arc<str>; 2],
     /// Time at which the connection was established, as far as seen.
     pub since: Timestamp,
-    /// Whether the connection was closed later, without a fault.
+    /// Whether the connection was closed later, whatever the reason.
     pub is_closed: bool,
 }
 

@@ -42,8 +42,10 @@ impl ClusterTable {
 }
 
 fn heading(cluster: &Cluster) -> String {
+    let closed = cluster.connected.iter().filter(|pair| pair.closed).count();
     let pairs = [
-        (cluster.connected.len(), "connected"),
+        (cluster.connected.len().saturating_sub(closed), "connected"),
+        (closed, "connected until closed"),
         (cluster.failed.len(), "failed"),
         (cluster.never_tried.len(), "never tried"),
     ];
