@@ -64,7 +64,14 @@ const DOC: RuleDoc = RuleDoc {
 
 pub(super) struct EpmdUnreachable {
     /// Refusals on the host of EPMD: a node that starts there starts EPMD as well.
-    starting: Held<Host>,
+    starting: Held<Starting>,
+}
+
+/// The EPMD of a host that refused a client there.
+struct Starting {
+    host: Host,
+    /// Whether that EPMD had answered before.
+    has_answered: bool,
 }
 
 impl Default for EpmdUnreachable {
@@ -89,7 +96,7 @@ impl Rule for EpmdUnreachable {
         let seen = &epmd.seen;
         let server_host = Host::of(ids.dest_ip, settled);
         if seen.reply.is_some() {
-            self.starting.take_back(|held| held.about == server_host);
+            self.starting.take_back(|held| held.about.host == server_host);
         }
         self.starting.release(settled.at, out);
         let server = address(ids.dest_ip, ids.dest_port);
@@ -114,7 +121,10 @@ impl Rule for EpmdUnreachable {
         ]);
         if is_closed && is_local(ids) {
             let found = Detection { severity_if_solved: Some(Severity::Low), ..found };
-            self.starting.hold(server_host, settled, with_session_id(ids, found));
+            let server = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
+            let starting =
+                Starting { host: server_host, has_answered: world.reach().epmd(server).is_some() };
+            self.starting.hold(starting, settled, with_session_id(ids, found));
         } else {
             out.push(found);
         }
@@ -125,6 +135,9 @@ impl Rule for EpmdUnreachable {
     }
 
     fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
+        // The first node of a host starts EPMD: a refusal right before the end of the capture shows nothing, unless EPMD was
+        // there before.
+        self.starting.take_back(|held| !held.about.has_answered);
         let may_start = |found: &mut Detection| {
             found.confidence = Confidence::Possible;
             found.not_excluded.push(
@@ -323,11 +336,16 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_that_ends_at_once_leaves_it_possible() {
-        let found = found::<EpmdUnreachable>(&[refused(NODE, NODE, 1.0)]);
+    fn a_capture_that_ends_at_once_leaves_it_possible_if_epmd_was_there_before() {
+        let found = found::<EpmdUnreachable>(&[registers(NODE, 0.5), refused(NODE, NODE, 1.0)]);
         let [finding] = &found[..] else { panic!("{found:?}") };
         assert_eq!(finding.confidence, Confidence::Possible);
         assert_eq!(finding.not_excluded.len(), 1);
+    }
+
+    #[test]
+    fn a_capture_that_ends_before_a_node_can_start_epmd_shows_no_problem() {
+        assert!(found::<EpmdUnreachable>(&[refused(NODE, NODE, 1.0)]).is_empty());
     }
 
     #[test]

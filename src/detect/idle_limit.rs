@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::finding::{Sides, finding, seconds, shown};
-use super::{Detection, EndedBy, LogLine, Rule, RuleDoc};
+use super::{Detection, EndedBy, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::remember;
@@ -32,11 +32,7 @@ const DOC: RuleDoc = RuleDoc {
     lookalikes: "A node that is stopped, or that disconnects, closes its own connection: that is one \
                  leg, and the address of a node. A node that waited for a tick closes after 45 s or \
                  more: tick-timeout.",
-    log_lines: &[LogLine {
-        writer: "both nodes, if they log nodedown",
-        releases: "all",
-        text: "node b@h down: connection_closed",
-    }],
+    log_lines: &[],
     remedy: &[
         "Raise the idle limit of the proxy above net_ticktime (HAProxy: timeout client and timeout \
          server, or timeout tunnel; nginx: proxy_timeout).",

@@ -109,8 +109,10 @@ impl Rule for ProxyHeaderFirst {
         };
         let balancer =
             seen.map_or_else(|| session.ip(Role::Initiator), |seen| seen.connection.src_ip);
+        // By its address alone, whichever leg of the connection through the load balancer is judged first.
+        let end = session.acceptor_end();
         let node = match seen {
-            None => sides.acceptor.clone(),
+            None => address(end.ip, end.port),
             Some(seen) => address(seen.connection.dest_ip, seen.connection.dest_port),
         };
         let name = session.name(Role::Initiator);

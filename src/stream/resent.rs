@@ -61,7 +61,9 @@ impl Resent {
                 len: known.len.min(len),
                 sent: known.sent.saturating_add(1),
                 after_ack: known.after_ack.saturating_add(is_acked.into()),
-                last: packet,
+                // In a capture out of order, a later packet may be an earlier one.
+                again: if packet.at < known.again.at { packet } else { known.again },
+                last: if packet.at < known.last.at { known.last } else { packet },
                 ..known
             }),
             // Bytes before these still wait.

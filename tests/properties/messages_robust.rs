@@ -272,7 +272,9 @@ impl EventSink for Observed {
         let place = format!("{} {:?}", self.place(connection), meta.from);
         let fields = |part: MessagePart| {
             let fields = message.fields().filter(move |field| {
-                field.kind.part() == part && field.kind != FieldKind::LatencyUs
+                // Nodes that were lost are atoms of the payload, which is compared; without them, there is no field.
+                let is_of_payload = matches!(field.kind, FieldKind::LostBy | FieldKind::LostNode);
+                field.kind.part() == part && field.kind != FieldKind::LatencyUs && !is_of_payload
             });
             let texts = fields.map(|field| format!("{} {}", field.kind.name(), field.text()));
             texts.collect::<Vec<_>>().join(" ")

@@ -184,6 +184,8 @@ fn may_be_found(rule: &str, plain: &Story) -> bool {
             "dist-port-blocked" => is_found("stale-registration"),
             "stale-registration" => is_found("dist-port-blocked"),
             "handshake-aborted" => is_found("name-mismatch") || is_found("version-mismatch"),
+            // Without the PROXY header, all that is left is a node that does not answer.
+            "handshake-timeout" => is_found("proxy-header"),
             _ => false,
         }
 }

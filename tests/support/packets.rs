@@ -5,6 +5,7 @@ use std::path::Path;
 use beamscope::capture::{Input, Inputs, Item, Order};
 use beamscope::decode::{Decoded, Decoder, Endpoint, Segment, TcpFlags};
 use beamscope::flow::FlowKey;
+use beamscope::identify::is_epmd_request;
 use beamscope::limits::DefragLimits;
 use beamscope::packet::FrameRef;
 use beamscope::protocol::digest::{CandidateCookies, Cookie};
@@ -117,7 +118,10 @@ pub(crate) fn resegmented(segments: &[Owned], dice: &mut Dice) -> Vec<Owned> {
     for segment in segments {
         let mut rest = segment.payload.as_slice();
         let mut piece = Owned { payload: Vec::new(), ..segment.clone() };
-        if segment.flags.has(TcpFlags::SYN) {
+        // An EPMD on an unknown port is recognised by a request in one segment, as every client sends it.
+        let is_first_request =
+            ![segment.src.port, segment.dst.port].contains(&4369) && is_epmd_request(rest);
+        if segment.flags.has(TcpFlags::SYN) || is_first_request {
             out.push(segment.clone());
             continue;
         }

@@ -18,8 +18,10 @@ pub(crate) struct ClosedWindow {
 
 impl TcpDirection {
     /// Since when bytes of it wait to be acknowledged; `None` when none do.
-    pub(crate) const fn unanswered(&self) -> Option<Timestamp> {
-        self.unanswered
+    pub(crate) fn unanswered(&self) -> Option<Timestamp> {
+        // Their acknowledgement may have come before them, where the capture is out of order.
+        let waits = self.stream.acked().is_none_or(|acked| acked < self.stream.end());
+        self.unanswered.filter(|_| waits)
     }
 
     /// The longest period in which it announced a window of zero.
