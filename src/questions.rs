@@ -95,12 +95,12 @@ impl Questions {
         }
     }
 
-    /// The questions to name servers that nothing has answered in [`WAIT`] before `now`.
+    /// The questions to name servers that nothing has answered in `WAIT` before `now`.
     pub fn overdue(&mut self, now: Timestamp) -> Vec<Unresolved> {
         self.asked_before(now.before(WAIT))
     }
 
-    /// The questions without an answer at the end of the input: those that had at least [`SHORTEST_WAIT`] for it, and
+    /// The questions without an answer at the end of the input: those that had at least `SHORTEST_WAIT` for it, and
     /// those for neighbours that were repeated.
     pub fn at_end(&mut self, now: Timestamp) -> (Vec<Unresolved>, Vec<NoNeighbour>) {
         let names = self.asked_before(now.before(SHORTEST_WAIT));
