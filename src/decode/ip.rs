@@ -168,18 +168,21 @@ fn pad_options(cut: &[u8]) -> Result<[u8; 60], Skip> {
     Ok(padded)
 }
 
-/// Reads `datagram`, an ICMP or ICMPv6 message, as "destination unreachable"; `None` if it is another
-/// message or quotes no TCP segment. Errors quote at least 8 bytes of the segment (RFC 792, RFC 4443
+/// Reads `datagram`, an ICMP or ICMPv6 message, as an error about a segment that was not delivered; `None` if it is
+/// another message or quotes no TCP segment. Errors quote at least 8 bytes of the segment (RFC 792, RFC 4443
 /// section 3.1).
 #[inline(never)]
 pub(super) fn unreachable(
     frame: &Frame<'_>,
     datagram: Datagram<'_>,
 ) -> Result<Option<Unreachable>, Skip> {
-    let (&[kind, code, ..], quote) = datagram.payload.split::<8>()?;
-    if !matches!((datagram.protocol, kind), (ip_number::ICMP, 3) | (ip_number::IPV6_ICMP, 1)) {
-        return Ok(None);
-    }
+    let (&[kind, code, _, _, m0, m1, m2, m3], quote) = datagram.payload.split::<8>()?;
+    let mtu = match (datagram.protocol, kind, code) {
+        (ip_number::ICMP, 3, FRAGMENTATION_NEEDED) => Some(u32::from(u16::from_be_bytes([m2, m3]))),
+        (ip_number::ICMP, 3, _) | (ip_number::IPV6_ICMP, 1, _) => None,
+        (ip_number::IPV6_ICMP, PACKET_TOO_BIG, _) => Some(u32::from_be_bytes([m0, m1, m2, m3])),
+        _ => return Ok(None),
+    };
     let quoted = Datagram::read(quote)?;
     let begins_segment = quoted.fragment.is_none_or(|fragment| fragment.offset == 0);
     if quoted.protocol != ip_number::TCP || !begins_segment {
@@ -195,8 +198,15 @@ pub(super) fn unreachable(
         src: Endpoint { ip: quoted.src, port: u16::from_be_bytes([s0, s1]) },
         dst: Endpoint { ip: quoted.dst, port: u16::from_be_bytes([d0, d1]) },
         seq: u32::from_be_bytes(seq),
+        mtu,
     }))
 }
+
+/// Code of ICMP "destination unreachable": the packet is larger than the next link allows and must not be fragmented.
+const FRAGMENTATION_NEEDED: u8 = 4;
+
+/// Type of the ICMPv6 message about a packet that is larger than the next link allows.
+const PACKET_TOO_BIG: u8 = 2;
 
 /// The DNS question, or the DNS or mDNS response, in `datagram`; `None` if it is of other ports, or truncated by the
 /// snaplen.
@@ -423,6 +433,18 @@ mod tests {
             assert_eq!((error.kind, error.code), (kind, code));
             assert_eq!((error.src.port, error.dst.port, error.seq), (40_000, 4369, 0x0102_0304));
             assert_eq!(error.reporter, error.src.ip);
+        }
+    }
+
+    #[test]
+    fn an_icmp_error_about_a_packet_that_is_too_large_gives_the_mtu() {
+        let v4 = ipv4(1, &[&[3, 4, 0, 0, 0, 0, 0x05, 0x14], &request()[..28]].concat());
+        let v6 = ipv6(58, &[&[2, 0, 0, 0, 0, 0, 0x05, 0x78], &request_v6()[..48]].concat());
+        for (datagram, mtu) in [(v4, 1300), (v6, 1400)] {
+            let mut decoder = decoder();
+            let decoded = decoder.decode(&frame(LinkType::RAW, &datagram));
+            let Decoded::Unreachable(error) = decoded else { panic!("{decoded:?}") };
+            assert_eq!((error.mtu, error.seq), (Some(mtu), 0x0102_0304));
         }
     }
 

@@ -320,7 +320,7 @@ impl TcpFlags {
     }
 }
 
-/// An ICMP "destination unreachable" about a TCP segment.
+/// An ICMP error about a TCP segment: "destination unreachable", or "packet too big" of ICMPv6.
 #[derive(Clone, Copy, Debug)]
 pub struct Unreachable {
     /// The frame that contained it.
@@ -339,6 +339,9 @@ pub struct Unreachable {
     pub dst: Endpoint,
     /// Sequence number of the quoted segment.
     pub seq: u32,
+    /// The largest packet that the next link carries, if the error is about a packet that was larger: RFC 1191,
+    /// section 4, and RFC 4443, section 3.2. 0 from routers older than RFC 1191.
+    pub mtu: Option<u32>,
 }
 
 /// One encapsulation around the IP datagram of a segment.

@@ -81,7 +81,9 @@ impl Rule for HandshakeFailed {
     fn on_session(&mut self, session: &JudgedConnection, world: &World, out: &mut Vec<Detection>) {
         let is_refused_by_alert = session.verdict.protocol == Protocol::Tls
             && session.verdict.tls_alert.is_some_and(|alert| alert.is_refusal());
+        // Bytes that did not arrive have a rule of their own.
         if !session.is_settled()
+            || session.verdict.undelivered.is_some()
             || is_refused_by_alert
             || proxy_header::sent_for_session(session, world).is_some()
         {

@@ -28,6 +28,7 @@ mod handshake_failed;
 mod held;
 mod incidents;
 mod known_tool;
+mod link_end;
 pub mod log_lines;
 mod log_notes;
 mod name_in_use;
@@ -37,6 +38,7 @@ mod node_not_registered;
 mod node_restarted;
 mod not_allowed;
 mod not_distribution;
+mod partition_cascade;
 mod proxy_header;
 mod registration_lost;
 mod registration_rejected;
@@ -45,9 +47,11 @@ mod same_name;
 mod simultaneous_connect;
 #[cfg(test)]
 mod tests;
+mod tick_timeout;
 mod tls_around_epmd;
 mod tls_failure;
 mod tls_mismatch;
+mod undelivered;
 mod version_mismatch;
 
 use std::sync::Arc;
@@ -133,7 +137,10 @@ pub const RULES: &[fn() -> Box<dyn Rule>] = &[
     || Box::<asked_not_dialed::AskedNotDialed>::default(),
     || Box::<name_not_resolved::NameNotResolved>::default(),
     || Box::<handshake_failed::HandshakeFailed>::default(),
+    || Box::<undelivered::UndeliveredBytes>::default(),
+    || Box::<tick_timeout::TickTimeout>::default(),
     || Box::<connection_lost::ConnectionLost>::default(),
+    || Box::<partition_cascade::PartitionCascade>::default(),
     || Box::<corrupt_distribution::CorruptDistribution>::default(),
     || Box::<congested_link::CongestedLink>::default(),
     || Box::<duplicate_node::DuplicateNode>::default(),

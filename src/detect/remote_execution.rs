@@ -136,6 +136,7 @@ mod tests {
                 function: Some(function.into()),
                 arity: Some(1),
             }),
+            lost: None,
         }
     }
 

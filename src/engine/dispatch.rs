@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use super::Core;
 use crate::decode::Endpoint;
-use crate::observe::messages::{FieldKind, MessageEvent};
-use crate::observe::{self, EpmdObservation, Fact, Recorded, Settled, TriggerCall, TriggerMessage};
+use crate::observe::messages::{FieldKind, MessageEvent, RuleTrigger};
+use crate::observe::{
+    self, EpmdObservation, Fact, LostContact, Recorded, Settled, TriggerCall, TriggerMessage,
+};
 use crate::protocol::{ConnEvent, ConnOutput, FollowReason, MessageDetail};
 use crate::record::{Anomaly, AnomalyKind, Body, Event, EventSink};
 
@@ -196,8 +198,10 @@ fn trigger_fact(event: &MessageEvent<'_>) -> Option<Fact> {
         function: text(FieldKind::Function),
         arity: message.number(FieldKind::Arity).and_then(|arity| arity.try_into().ok()),
     });
+    let lost = matches!(trigger, RuleTrigger::LostConnection { .. })
+        .then(|| LostContact { by: text(FieldKind::LostBy), node: text(FieldKind::LostNode) });
     let (mark, from, operation) = (meta.packet, meta.from, meta.operation_name().into());
-    let message = Box::new(TriggerMessage { mark, from, operation, trigger, call });
+    let message = Box::new(TriggerMessage { mark, from, operation, trigger, call, lost });
     let (at, frame, connection) = (mark.at, Some(mark.frame), Arc::clone(connection));
     Some(Fact::Message { settled: Settled { at, frame, input: None, connection }, message })
 }

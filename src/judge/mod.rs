@@ -9,6 +9,7 @@ mod incomplete;
 pub(crate) mod samples;
 mod software;
 mod tls;
+mod undelivered;
 mod verdict;
 pub mod world;
 
@@ -16,6 +17,7 @@ pub use self::identity::Identity;
 pub use self::incomplete::IncompleteBecause;
 pub use self::software::{Demands, Implementation, Software};
 pub use self::tls::{AlertContent, TlsAlert};
+pub use self::undelivered::{LossScope, PeerSigns, TooLarge, Undelivered};
 #[cfg(test)]
 pub(crate) use self::verdict::judge_related;
 pub use self::verdict::{Confidence, Outcome, Protocol, Verdict, judge};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Confidence, JudgedConnection, Outcome, Verdict};
+use super::{Confidence, JudgedConnection, LossScope, Outcome, PeerSigns, Undelivered, Verdict};
 use crate::decode::Endpoint;
 use crate::observe::{
     CloseFacts, CloseKind, ConnectionIds, CookieTest, DistFlags, HandshakeFacts, Hello,
@@ -232,4 +232,21 @@ impl JudgedConnection {
 /// The packet whose number is its time in milliseconds.
 pub(crate) fn mark(ms: u64) -> PacketRef {
     PacketRef { frame: FrameRef { input: 0, number: ms.max(1) }, at: at(ms) }
+}
+
+/// Bytes of the initiator that were sent from `since` to `until`, in milliseconds, and did not arrive.
+pub(crate) fn in_the_void(since: u64, until: u64) -> Undelivered {
+    Undelivered {
+        from: Role::Initiator,
+        offset: TcpOffset::BASE.plus(500),
+        bytes: 4,
+        sent: 6,
+        since: at(since),
+        again: Some(mark(since + 200)),
+        last: Some(mark(until)),
+        loss: LossScope::FromThen,
+        peer: PeerSigns::Silent,
+        pause: None,
+        too_large: None,
+    }
 }

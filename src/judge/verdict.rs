@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::software::{Demands, Software};
 use super::tls::{self, AlertContent, TlsAlert};
+use super::undelivered::Undelivered;
 use super::world::{Ground, HostClue, PriorLookup, RelatedFacts, World};
 use crate::observe::{
     CloseFacts, CloseKind, HandshakeFacts, MessageKind, Observation, Opening, PerRole, Received,
-    Role, StatusText, TlsSign,
+    Role, SealedRecord, StatusText, TlsSign,
 };
 use crate::packet::PacketRef;
 use crate::stream::TcpOffset;
@@ -142,6 +143,8 @@ pub struct Verdict {
     pub refuser: Option<Software>,
     /// The message that a side had waited for when it gave up.
     pub awaited: Option<MessageKind>,
+    /// Bytes of one side that do not arrive at the other: the reason of a failure, or why a connection stalls.
+    pub undelivered: Option<Box<Undelivered>>,
     /// Whether packets of the next second may still show another cause.
     pub is_pending: bool,
     /// The alert that ended a TLS connection: the first one in clear, else an encrypted one.
@@ -164,6 +167,7 @@ impl Verdict {
             is_demanded: false,
             refuser: None,
             awaited: None,
+            undelivered: None,
             is_pending: false,
             tls_alert: None,
             lookup: None,
@@ -227,6 +231,7 @@ pub(crate) fn judge_related(seen: &Observation, related: RelatedFacts) -> Verdic
         verdict.confidence = Confidence::Possible;
         verdict = verdict.not_excluding(&["another cause, since the packets have no times"]);
     }
+    verdict.undelivered = evaluation.undelivered(verdict.outcome).map(Box::new);
     verdict.tls_alert = evaluation.alert;
     evaluation.add_dialed_host(&mut verdict);
     verdict.refuser = match verdict.detected_by {
@@ -303,6 +308,22 @@ impl Evaluation<'_> {
         verdict.host = host;
     }
 
+    /// Bytes that do not arrive, if that concerns this outcome.
+    fn undelivered(&self, outcome: Outcome) -> Option<Undelivered> {
+        match outcome {
+            Outcome::TimedOut | Outcome::Aborted => self.undelivered_until_close(),
+            Outcome::Connected | Outcome::Tls | Outcome::Incomplete => {
+                Undelivered::of(self.seen, None)
+            }
+            _ => None,
+        }
+    }
+
+    /// Bytes that did not arrive before the first close.
+    fn undelivered_until_close(&self) -> Option<Undelivered> {
+        Undelivered::of(self.seen, self.judged_close().map(|(close, _)| close.mark.at))
+    }
+
     fn unanswered(&self) -> Verdict {
         if self.seen.syn_timed_out(Role::Initiator) {
             Verdict::likely(Outcome::Unanswered)
@@ -342,6 +363,20 @@ impl Evaluation<'_> {
         Some(outcome.over(Protocol::Tls))
     }
 
+    /// The verdict where both sides sent TLS records, and what one of them sent of its handshake did not arrive.
+    fn tls_flight_lost(&self) -> Option<Verdict> {
+        let lost = self.undelivered_until_close()?;
+        // What follows the Finished message of a side is encrypted, and it is the last of its handshake.
+        let is_over = |record: &SealedRecord| record.end <= lost.offset;
+        if self.seen.tls[lost.from].sealed.iter().any(is_over) {
+            return None;
+        }
+        Some(match self.judged_close() {
+            Some((_, by)) => Verdict::likely(Outcome::TimedOut).by(by),
+            None => Verdict::incomplete(),
+        })
+    }
+
     /// The verdict where both sides sent TLS records: a refusal if an alert ended the TLS handshake.
     fn tls_on_both_sides(&self) -> Verdict {
         match self.alert.filter(TlsAlert::is_refusal) {
@@ -354,7 +389,7 @@ impl Evaluation<'_> {
                     "a node that left during the handshake for a reason of its own",
                 ])
             }
-            None => Verdict::proven(Outcome::Tls),
+            None => self.tls_flight_lost().unwrap_or(Verdict::proven(Outcome::Tls)),
         }
     }
 
@@ -366,6 +401,9 @@ impl Evaluation<'_> {
         let Some((close, by)) = self.judged_close() else { return Verdict::incomplete() };
         if self.seen.tcp.sides.acceptor.bytes > 0 {
             return Verdict::incomplete();
+        }
+        if self.undelivered_until_close().is_some_and(|lost| lost.from == Role::Initiator) {
+            return Verdict::likely(Outcome::TimedOut).by(by);
         }
         let last = self.seen.tcp.sides.initiator.last_bytes.unwrap_or(close.mark.at);
         // A node without TLS waits for the rest of a message until its setup time is over.
@@ -408,6 +446,16 @@ impl Evaluation<'_> {
             // The acceptor accepted the initiator's digest, and made its own with another cookie.
             return Some(Verdict::proven(Outcome::CookieMismatch).by(Role::Initiator));
         }
+        if e.ack.is_some() && from_initiator == 0 {
+            let close = self.judged_close().filter(|(_, by)| *by == Role::Initiator);
+            if close.is_some_and(|(close, _)| !has_received_any(&close, e.ack.as_ref())) {
+                // The initiator never received the message that completes the handshake.
+                return None;
+            }
+            if close.is_none() && self.is_ack_lost() {
+                return Some(Verdict::incomplete());
+            }
+        }
         if e.reached().is_none() {
             // The capture began after the handshake: there are frames, and no digests to compare.
             return Some(Verdict::likely(Outcome::Connected));
@@ -429,6 +477,12 @@ impl Evaluation<'_> {
         } else {
             Verdict::likely(Outcome::Connected).not_excluding(&[refuses])
         })
+    }
+
+    /// Whether the acceptor sends its `challenge_ack` again and again, and receives no acknowledgement.
+    fn is_ack_lost(&self) -> bool {
+        let lost = Undelivered::of(self.seen, None).filter(|lost| lost.from == Role::Acceptor);
+        lost.zip(self.handshake().ack.as_ref()).is_some_and(|(lost, ack)| lost.offset < ack.end)
     }
 
     /// A refusal in a status message. It decides without a close, and may cross one.
@@ -749,6 +803,11 @@ fn known<'s, T>(
 /// Whether the closing side had received a message of its peer.
 fn has_received<T>(close: &CloseFacts, message: &Received<T>) -> bool {
     is_received(close, message.mark, message.end)
+}
+
+/// Whether the closing side had received a message of its peer, if that was sent at all.
+fn has_received_any<T>(close: &CloseFacts, message: Option<&Received<T>>) -> bool {
+    message.is_some_and(|message| has_received(close, message))
 }
 
 /// Whether the closing side had received its peer's stream up to `end`. An RST without an acknowledgement does not show

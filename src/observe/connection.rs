@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Foreign, HandshakeFacts, MessageKind, MessageSums, PerRole, ProxyHeaderFacts, Received, Role,
+    Delivery, Foreign, HandshakeFacts, MessageKind, MessageSums, PauseSpan, PerRole,
+    ProxyHeaderFacts, Received, Role,
 };
 use crate::decode::Endpoint;
 use crate::packet::PacketRef;
@@ -125,6 +126,8 @@ pub struct TcpSide {
     pub fin_unseen: bool,
     /// The longest time for which its receive window was closed.
     pub stall: Option<Stall>,
+    /// What of its bytes arrived at the other side.
+    pub delivery: Delivery,
 }
 
 /// The SYN of one side, with its copies.
@@ -198,6 +201,13 @@ pub struct CloseFacts {
     pub is_answer: bool,
     /// Whether the capture has everything that the closing side sent, and that it had received by then.
     pub is_whole: bool,
+}
+
+impl CloseFacts {
+    /// Whether an RST closed the connection.
+    pub fn is_reset(&self) -> bool {
+        self.kind == CloseKind::Rst
+    }
 }
 
 /// How a connection ended, or why an open one is reported.
@@ -346,6 +356,10 @@ pub struct FrameTraffic {
     pub ticks: u64,
     /// Shortest time from one tick to the next.
     pub tick_period: Option<Duration>,
+    /// The last packet with a frame or a part of one.
+    pub last: Option<PacketRef>,
+    /// The longest time without bytes of this side before that packet.
+    pub longest_pause: Option<PauseSpan>,
     /// The first frame that a node would reject.
     pub corrupt: Option<CorruptFrame>,
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EpmdNodeType, EpmdTag, Foreign, PerRole, ProxyHeaderFacts, Role, TlsSide};
+use super::{Delivery, EpmdNodeType, EpmdTag, Foreign, PerRole, ProxyHeaderFacts, Role, TlsSide};
 use crate::packet::PacketRef;
+use crate::time::Timestamp;
 
 /// One request to EPMD and its outcome.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -83,6 +84,10 @@ pub struct EpmdPackets {
     pub is_pipelined: bool,
     /// Whether neither side sent a byte.
     pub is_mute: bool,
+    /// What of the bytes of each side arrived at the other; the client is the initiator.
+    pub delivery: PerRole<Delivery>,
+    /// When each side last sent a segment of any kind.
+    pub last_segment: PerRole<Option<Timestamp>>,
 }
 
 /// A registered node in an EPMD listing.
@@ -133,6 +138,8 @@ pub enum EpmdOutcome {
     CommandRefused,
     /// The connection of the registration was closed.
     Unregistered,
+    /// The request, or the reply to it, was sent and never acknowledged: it did not arrive.
+    Unacknowledged,
     /// The capture lacks the packets that would decide.
     #[default]
     Incomplete,
@@ -151,6 +158,7 @@ impl EpmdOutcome {
             Self::Malformed => "malformed",
             Self::CommandRefused => "command_refused",
             Self::Unregistered => "unregistered",
+            Self::Unacknowledged => "unacknowledged",
             Self::Incomplete => "incomplete",
         }
     }

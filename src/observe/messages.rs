@@ -91,6 +91,10 @@ field_kinds! {
     Result "result" Signal Text = Result;
     /// Trace token of a traced signal: `{Flags,Label,Serial,From,LastCnt}`.
     Token "token" Signal Text = Token;
+    /// Of global's `lost_connection`: the node that lost another one.
+    LostBy "lost_by" Signal Text;
+    /// Of global's `lost_connection`: the node that it lost.
+    LostNode "lost_node" Signal Text;
     /// The reference that pairs a request with its answer.
     Tag "tag" Call Text;
     /// The atom that a request, or the reason of an end, is or begins with.
@@ -160,6 +164,11 @@ pub enum RuleTrigger {
     Execution(Execution),
     /// It has `global` on the other node disconnect, to prevent overlapping partitions.
     Disconnect,
+    /// It informs `global` on the other node that two nodes lost contact.
+    LostConnection {
+        /// Whether the sender is the node that lost the other one, and does not pass the news on.
+        by_sender: bool,
+    },
 }
 
 /// A message with its connection, as outputs and rules get it; valid until the next segment.

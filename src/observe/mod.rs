@@ -7,6 +7,7 @@
 
 mod anomaly;
 mod connection;
+mod delivery;
 mod epmd;
 mod handshake;
 mod ids;
@@ -17,6 +18,7 @@ mod sums;
 
 pub use self::anomaly::*;
 pub use self::connection::*;
+pub use self::delivery::*;
 pub use self::epmd::*;
 pub use self::handshake::*;
 pub use self::ids::*;

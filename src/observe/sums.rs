@@ -119,6 +119,17 @@ pub struct TriggerMessage {
     pub trigger: RuleTrigger,
     /// The function that the message calls, if it calls one.
     pub call: Option<TriggerCall>,
+    /// The nodes that lost contact, as far as their names are known, if the message shows that.
+    pub lost: Option<LostContact>,
+}
+
+/// Two nodes that lost contact, as `global` of one of them informed others.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LostContact {
+    /// Name of the node that noticed.
+    pub by: Option<Arc<str>>,
+    /// Name of the node that it lost.
+    pub node: Option<Arc<str>>,
 }
 
 /// The function that a message calls on the other node.

@@ -4,8 +4,10 @@
 //! prefix: the request determines its layout, and a length inside it, or the close, where it ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connection::{Now, ReportReason};
+use super::observation::delivery;
 use super::{ConnOutput, Observed};
 use crate::flow::Direction;
 use crate::identify;
@@ -16,8 +18,8 @@ use crate::observe::{
 };
 use crate::packet::PacketRef;
 use crate::record::{Charset, hex, wire_text};
-use crate::stream::StreamEvent;
 use crate::stream::tcp::{ClosingFlag, FirstClose, Opened, TcpConnection};
+use crate::stream::{StreamEvent, TcpOffset};
 use crate::time::{Timestamp, micros};
 use crate::transport::PlainChunk;
 use crate::wire::epmd::{self as wire, EpmdTag, Port2Resp, Request};
@@ -40,6 +42,8 @@ pub(super) struct EpmdConnection {
     requester_close: Option<PacketRef>,
     /// The outcome of the first request in its last observation; `None` before the first one.
     reported: Option<EpmdOutcome>,
+    /// Whether it was reported that the reply did not arrive.
+    lost_reply_reported: bool,
     registration: Option<ActiveRegistration>,
 }
 
@@ -91,6 +95,7 @@ impl EpmdConnection {
             malformed: None,
             requester_close: None,
             reported: None,
+            lost_reply_reported: false,
             registration: None,
         }
     }
@@ -251,7 +256,8 @@ impl EpmdConnection {
 
     /// Whether the reported outcome is final. One without an answer is not, since the answer may come late.
     const fn is_settled(&self) -> bool {
-        !matches!(self.reported, None | Some(EpmdOutcome::Unanswered | EpmdOutcome::Incomplete))
+        use EpmdOutcome::{Incomplete, Unacknowledged, Unanswered};
+        !matches!(self.reported, None | Some(Unanswered | Incomplete | Unacknowledged))
     }
 
     /// Reports what has not been reported, when the connection is over or quiet or the capture ends. A quiet
@@ -281,6 +287,7 @@ impl EpmdConnection {
             })));
         }
         if self.is_settled() {
+            self.report_lost_reply(tcp, carrier, out);
             return;
         }
         let outcome = self.outcome_at_end(tcp, carrier, now.at, lost);
@@ -324,6 +331,35 @@ impl EpmdConnection {
         }
     }
 
+    /// Reports once that a reply which was sent did not arrive at the requester.
+    fn report_lost_reply(
+        &mut self,
+        tcp: &TcpConnection,
+        carrier: &EpmdCarrier,
+        out: &mut ConnOutput,
+    ) {
+        let Some(request) = &self.first_request else { return };
+        let delivery = delivery(tcp.side(self.requester.reverse()));
+        let is_lost = delivery.unacknowledged().is_some_and(|resent| resent.is_lost());
+        if !is_lost || std::mem::replace(&mut self.lost_reply_reported, true) {
+            return;
+        }
+        let mut record = request.record.clone();
+        record.outcome = EpmdOutcome::Unacknowledged;
+        record.seen = self.seen(tcp, carrier);
+        out.push(Observed::Epmd(Box::new(record)));
+    }
+
+    /// Whether the request was sent and did not arrive at EPMD.
+    fn is_request_lost(&self, tcp: &TcpConnection, request: PacketRef) -> bool {
+        let delivery = delivery(tcp.side(self.requester));
+        let close = tcp.first_close().filter(|_| is_whole(tcp));
+        let gave_up = close.is_some_and(|close| close.mark.at.since(request.at) >= GIVES_UP);
+        let is_unacknowledged = delivery.acked.is_none_or(|acked| acked <= TcpOffset::BASE);
+        delivery.unacknowledged().is_some_and(|resent| resent.is_lost())
+            || gave_up && is_unacknowledged && self.shows_silence(tcp)
+    }
+
     /// The outcome of a request that was not reported before the end; `None` if it depends on the reply.
     fn outcome_at_end(
         &self,
@@ -360,6 +396,9 @@ impl EpmdConnection {
             return Some(EpmdOutcome::Incomplete);
         }
         if self.reply.bytes.is_empty() {
+            if self.is_request_lost(tcp, request.mark) {
+                return Some(EpmdOutcome::Unacknowledged);
+            }
             let closed = closed && self.shows_silence(tcp);
             return Some(if closed { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete });
         }
@@ -411,6 +450,8 @@ impl EpmdConnection {
             is_unread: close.is_some_and(|close| is_unread(&close)),
             is_pipelined: !self.pipelined.is_empty() || !self.request.bytes.is_empty(),
             is_mute: requester.stream.bytes() + epmd.stream.bytes() == 0,
+            delivery: PerRole { initiator: delivery(requester), acceptor: delivery(epmd) },
+            last_segment: PerRole { initiator: requester.last(), acceptor: epmd.last() },
         }
     }
 }
@@ -558,6 +599,10 @@ fn alive_name(name: &[u8]) -> (Option<Arc<str>>, Option<String>) {
 
 /// Size of the input buffer of EPMD; a request and its length prefix are shorter.
 const INBUF_SIZE: usize = 3060;
+
+/// Bytes that are not acknowledged for this long did not arrive, or their acknowledgement did not: hosts delay it by
+/// less than half a second (RFC 9293, section 3.8.6.3).
+const GIVES_UP: Duration = Duration::from_secs(1);
 
 /// Most requests behind the first that are reported.
 const MAX_PIPELINED: usize = 16;

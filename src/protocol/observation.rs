@@ -11,12 +11,12 @@ use super::{ConnContext, ConnOutput, Connection, Observed};
 use crate::decode::Endpoint;
 use crate::flow::Direction;
 use crate::observe::{
-    CloseFacts, CloseKind, ConnectionIds, IcmpUnreachable, Observation, Occasion, Opening,
-    Orientation, PerRole, ProxyHeaderFacts, Role, SealedLengths, Stall, SynFacts, TcpFacts,
-    TcpSide, TlsSide, TransportProtocol, short_id,
+    CloseFacts, CloseKind, ConnectionIds, Delivery, IcmpAboutBytes, IcmpUnreachable, Observation,
+    Occasion, Opening, Orientation, PerRole, ProxyHeaderFacts, ResentFacts, Role, SealedLengths,
+    Stall, SynFacts, TcpFacts, TcpSide, TlsSide, TransportProtocol, short_id,
 };
 use crate::packet::PacketRef;
-use crate::stream::tcp::{ClosedWindow, ClosingFlag, Opened};
+use crate::stream::tcp::{ClosedWindow, ClosingFlag, Opened, TcpDirection};
 use crate::time::Timestamp;
 use crate::transport::SeenProxyHeader;
 use crate::transport::tls::TlsFacts;
@@ -291,6 +291,7 @@ impl Connection {
                 closed_at: side.closed_at(),
                 fin_unseen: tcp.fin_unseen(direction),
                 stall: side.longest_closed_window().map(Into::into),
+                delivery: delivery(side),
             }
         };
         let (gaps, gap_bytes) = self.gaps();
@@ -316,6 +317,31 @@ impl Connection {
                 .sum(),
             sides,
         }
+    }
+}
+
+/// What of the bytes of one direction arrived.
+pub(super) fn delivery(side: &TcpDirection) -> Delivery {
+    Delivery {
+        acked: side.stream.acked(),
+        largest_acked: side.largest_acked(),
+        resent: side.resent().map(|resent| ResentFacts {
+            offset: resent.offset,
+            bytes: resent.len,
+            sent: resent.sent,
+            after_ack: resent.after_ack,
+            first: resent.first,
+            before: resent.before,
+            again: resent.again,
+            last: resent.last,
+        }),
+        icmp: side.icmp().map(|error| IcmpAboutBytes {
+            mark: error.into(),
+            kind: error.kind,
+            code: error.code,
+            reporter: error.reporter,
+            mtu: error.mtu,
+        }),
     }
 }
 

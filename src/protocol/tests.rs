@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use super::digest::{CandidateCookies, Cookie};
 use super::*;
-use crate::decode::{Endpoint, Segment, TcpFlags};
+use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
 use crate::flow::FlowKey;
 use crate::judge::world::{PriorLookup, RelatedFacts};
-use crate::judge::{Confidence, Outcome, Verdict, judge_related};
+use crate::judge::{
+    Confidence, LossScope, Outcome, PeerSigns, Undelivered, Verdict, judge_related,
+};
 use crate::observe::{EpmdOutcome, EpmdPackets, MessageKind, Observation, Occasion, Role, State};
 use crate::packet::FrameRef;
 
@@ -38,6 +40,8 @@ struct TestConnection {
     seq: [u32; 2],
     /// The acknowledgement number of the last segment of A and of B.
     acked: [u32; 2],
+    /// How far the stream of A arrived at B, and that of B at A.
+    arrived: [u32; 2],
     at: Timestamp,
     frame: u64,
     limits: Limits,
@@ -79,6 +83,7 @@ impl TestConnection {
             responder: B,
             seq: [1000, 5000],
             acked: [5000, 1000],
+            arrived: [1000, 5000],
             at: Timestamp::new(100, 0),
             frame: 0,
             limits: Limits::default(),
@@ -105,7 +110,7 @@ impl TestConnection {
         self.frame += 1;
         self.at = self.at.after(Duration::from_micros(50));
         let (own, peer) = (from.index(), from.peer().index());
-        self.acked[own] = self.seq[peer];
+        self.acked[own] = self.arrived[peer];
         let (flow, direction) = FlowKey::new(src, dst);
         let segment = Segment {
             frame: FrameRef { input: 0, number: self.frame },
@@ -123,6 +128,9 @@ impl TestConnection {
         };
         let advance = payload.len() as u32 + u32::from(flags & 0x03 != 0);
         self.seq[own] = self.seq[own].wrapping_add(advance);
+        if self.arrived[own] == segment.seq {
+            self.arrived[own] = self.seq[own];
+        }
         let Self { limits, cookies, others, reassembly, out, message_memory, reason, .. } = self;
         let context = context(limits, cookies, reassembly, message_memory, others);
         let connection =
@@ -138,9 +146,26 @@ impl TestConnection {
     }
 
     fn sends(&mut self, from: Role, message: &[u8]) -> &mut Self {
-        let mut framed = (message.len() as u16).to_be_bytes().to_vec();
-        framed.extend(message);
-        self.segment(from, 0x18, &framed)
+        self.segment(from, 0x18, &framed(message))
+    }
+
+    /// Sends a segment that does not arrive.
+    fn sends_in_vain(&mut self, from: Role, bytes: &[u8]) -> &mut Self {
+        let arrived = self.arrived;
+        self.segment(from, 0x18, bytes);
+        self.arrived = arrived;
+        self
+    }
+
+    /// Sends the last bytes of `from` again, at doubled intervals, without success.
+    fn resends(&mut self, from: Role, bytes: &[u8], times: u32) -> &mut Self {
+        for n in 0..times {
+            self.waits(200 << n);
+            let own = from.index();
+            self.seq[own] = self.seq[own].wrapping_sub(bytes.len() as u32);
+            self.sends_in_vain(from, bytes);
+        }
+        self
     }
 
     fn sends_raw(&mut self, from: Role, bytes: &[u8]) -> &mut Self {
@@ -155,6 +180,7 @@ impl TestConnection {
     fn loses(&mut self, from: Role, bytes: u32) -> &mut Self {
         let own = from.index();
         self.seq[own] = self.seq[own].wrapping_add(bytes);
+        self.arrived[own] = self.seq[own];
         self
     }
 
@@ -182,6 +208,16 @@ impl TestConnection {
         }
         self.at = until;
         self
+    }
+
+    /// Takes in an ICMP message about a segment of A.
+    fn icmp(&mut self, message: &Unreachable) {
+        let (_, direction) = FlowKey::new(A, self.responder);
+        let Self { limits, cookies, others, reassembly, out, message_memory, .. } = self;
+        let context = context(limits, cookies, reassembly, message_memory, others);
+        if let Some(connection) = &mut self.connection {
+            connection.on_unreachable(message, direction, &context, out);
+        }
     }
 
     /// Ends the capture at this moment.
@@ -218,6 +254,13 @@ impl TestConnection {
             .sends(Acceptor, &challenge("b@two"))
             .sends(Initiator, &reply())
     }
+}
+
+/// A message of the handshake with its length.
+fn framed(message: &[u8]) -> Vec<u8> {
+    let mut framed = (message.len() as u16).to_be_bytes().to_vec();
+    framed.extend(message);
+    framed
 }
 
 const FLAGS_25: u64 = 0xd_07df_7fbd;
@@ -307,12 +350,8 @@ fn a_close_before_the_reply_was_received_refuses_nothing() {
     let mut conn = TestConnection::new();
     conn.open().sends(Initiator, &send_name("a@one")).sends(Acceptor, b"sok");
     conn.sends(Acceptor, &challenge("b@two"));
-    let before_reply = conn.seq[0];
-    conn.sends(Initiator, &reply());
     // B's FIN acknowledges A's stream up to before the reply.
-    conn.seq[0] = before_reply;
-    conn.segment(Acceptor, 0x11, b"");
-    conn.seq[0] = before_reply + 23;
+    conn.sends_in_vain(Initiator, &framed(&reply())).segment(Acceptor, 0x11, b"");
     conn.segment(Initiator, 0x11, b"");
     assert_eq!(conn.outcome(), (Outcome::Aborted, Some(Acceptor)));
 }
@@ -700,10 +739,7 @@ fn a_request_that_was_read_differs_from_one_that_was_not() {
     assert!(unanswered(&mut conn).is_unread, "reset");
     // The FIN crosses the request.
     let mut conn = TestConnection::to_epmd();
-    conn.open().sends(Initiator, b"zb");
-    conn.seq[0] -= 4;
-    conn.segment(Acceptor, 0x11, b"");
-    conn.seq[0] += 4;
+    conn.open().sends_in_vain(Initiator, &framed(b"zb")).segment(Acceptor, 0x11, b"");
     conn.segment(Initiator, 0x11, b"");
     let seen = unanswered(&mut conn);
     assert!(seen.is_unread && !seen.is_acknowledged);
@@ -915,4 +951,272 @@ fn tls_around_epmd_is_malformed_from_either_side() {
     conn.open().sends(Initiator, b"zb").sends_raw(Acceptor, b"\x15\x03\x03\0\x02\x02\x0a");
     conn.fin(Acceptor);
     assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::Malformed]);
+}
+
+/// The verdict of a connection, and the bytes that did not arrive.
+fn lost(conn: &mut TestConnection) -> (Verdict, Option<Undelivered>) {
+    let (_, verdict) = conn.verdict();
+    let undelivered = verdict.undelivered.as_deref().cloned();
+    (verdict, undelivered)
+}
+
+/// The message that did not arrive, with its sender.
+fn lost_message(conn: &mut TestConnection) -> Option<(Role, Option<MessageKind>)> {
+    let (seen, verdict) = conn.verdict();
+    verdict.undelivered.map(|lost| (lost.from, lost.message(&seen.handshake)))
+}
+
+#[test]
+fn a_handshake_whose_last_message_did_not_arrive_is_not_connected() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply();
+    let message = framed(&ack("C"));
+    conn.sends_in_vain(Acceptor, &message).resends(Acceptor, &message, 4);
+    conn.waits(3500).fin(Initiator);
+    let (verdict, undelivered) = lost(&mut conn);
+    assert_eq!((verdict.outcome, verdict.detected_by), (Outcome::TimedOut, Some(Initiator)));
+    assert_eq!(verdict.awaited, Some(MessageKind::ChallengeAck));
+    let undelivered = undelivered.unwrap();
+    assert_eq!((undelivered.from, undelivered.sent), (Acceptor, 5));
+    assert_eq!((undelivered.loss, undelivered.peer), (LossScope::FromThen, PeerSigns::Answers));
+    assert_eq!(lost_message(&mut conn), Some((Acceptor, Some(MessageKind::ChallengeAck))));
+}
+
+#[test]
+fn an_initiator_that_closes_at_once_did_not_wait_for_the_last_message() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends_in_vain(Acceptor, &framed(&ack("C"))).fin(Initiator);
+    let (verdict, undelivered) = lost(&mut conn);
+    assert_eq!((verdict.outcome, undelivered), (Outcome::Aborted, None));
+}
+
+#[test]
+fn the_last_message_in_the_void_decides_nothing_while_the_connection_is_open() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply();
+    let message = framed(&ack("C"));
+    conn.sends_in_vain(Acceptor, &message).resends(Acceptor, &message, 4);
+    let (verdict, undelivered) = lost(&mut conn);
+    assert_eq!(verdict.outcome, Outcome::Incomplete);
+    assert_eq!(undelivered.map(|lost| (lost.from, lost.peer)), Some((Acceptor, PeerSigns::Silent)));
+}
+
+#[test]
+fn a_message_that_arrives_at_the_second_attempt_is_not_lost() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply();
+    let message = framed(&ack("C"));
+    conn.sends_in_vain(Acceptor, &message).waits(200);
+    conn.seq[1] -= message.len() as u32;
+    conn.sends_raw(Acceptor, &message).sends_raw(Initiator, &[0; 4]);
+    let (verdict, undelivered) = lost(&mut conn);
+    assert_eq!((verdict.outcome, undelivered), (Outcome::Connected, None));
+}
+
+#[test]
+fn a_hello_in_the_void_is_lost_whichever_side_closes() {
+    for closer in [Initiator, Acceptor] {
+        let mut conn = TestConnection::new();
+        let hello = framed(&send_name("a@one"));
+        conn.open().sends_in_vain(Initiator, &hello).resends(Initiator, &hello, 5);
+        conn.waits(800).fin(closer);
+        let (verdict, undelivered) = lost(&mut conn);
+        assert_eq!((verdict.outcome, verdict.detected_by), (Outcome::TimedOut, Some(closer)));
+        let undelivered = undelivered.unwrap();
+        assert_eq!((undelivered.from, undelivered.loss), (Initiator, LossScope::Payload));
+        assert_eq!(lost_message(&mut conn), Some((Initiator, Some(MessageKind::SendName))));
+    }
+}
+
+#[test]
+fn a_hello_without_retransmissions_is_lost_if_nothing_acknowledges_it_until_the_close() {
+    let mut conn = TestConnection::new();
+    conn.open().sends_in_vain(Initiator, &framed(&send_name("a@one")));
+    conn.waits(7000).fin(Acceptor);
+    let (verdict, undelivered) = lost(&mut conn);
+    let lost = undelivered.map(|lost| (lost.from, lost.sent));
+    assert_eq!((verdict.outcome, lost), (Outcome::TimedOut, Some((Initiator, 1))));
+}
+
+#[test]
+fn a_node_that_hangs_acknowledges_what_it_does_not_read() {
+    let mut conn = TestConnection::new();
+    conn.open().sends(Initiator, &send_name("a@one")).segment(Acceptor, 0x10, b"");
+    conn.waits(7000).fin(Initiator);
+    let (verdict, undelivered) = lost(&mut conn);
+    assert_eq!((verdict.outcome, undelivered), (Outcome::TimedOut, None));
+}
+
+#[test]
+fn one_direction_alone_shows_a_loss_by_its_retransmissions_only() {
+    let mut conn = TestConnection::new();
+    let hello = framed(&send_name("a@one"));
+    conn.segment(Initiator, 0x02, b"").segment(Initiator, 0x10, b"");
+    conn.sends_in_vain(Initiator, &hello).waits(7000).segment(Initiator, 0x11, b"");
+    let (verdict, undelivered) = lost(&mut conn);
+    assert_eq!((verdict.outcome, undelivered), (Outcome::Incomplete, None));
+}
+
+#[test]
+fn keep_alive_probes_and_packets_captured_twice_are_no_retransmissions() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C")).sends_raw(Initiator, &[0; 4]);
+    conn.segment(Acceptor, 0x10, b"");
+    for _ in 0..8 {
+        conn.waits(1000);
+        conn.seq[0] -= 1;
+        conn.segment(Initiator, 0x10, &[0]);
+    }
+    let (seen, _) = conn.verdict();
+    assert_eq!(seen.tcp.sides.initiator.delivery.resent, None);
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C")).sends_raw(Initiator, &[0; 4]);
+    for _ in 0..8 {
+        conn.seq[0] -= 4;
+        conn.segment(Initiator, 0x18, &[0; 4]);
+    }
+    let (seen, _) = conn.verdict();
+    assert_eq!(seen.tcp.sides.initiator.delivery.resent, None, "each within 2 ms");
+}
+
+/// A connection of which A sends `large` bytes in vain, and B ticks meanwhile if it `ticks`.
+fn stalled(large: usize, ticks: bool) -> TestConnection {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C")).sends_raw(Initiator, &[0; 4]);
+    conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"");
+    let bytes = vec![1; large];
+    conn.waits(1000).sends_in_vain(Initiator, &bytes);
+    for n in 0..5 {
+        conn.resends(Initiator, &bytes, 1).waits(200 << n);
+        if ticks {
+            conn.sends_raw(Acceptor, &[0; 4]);
+        }
+    }
+    conn
+}
+
+#[test]
+fn large_segments_in_the_void_while_the_peer_ticks_are_an_mtu() {
+    let (_, undelivered) = lost(&mut stalled(1400, true));
+    let undelivered = undelivered.unwrap();
+    assert_eq!(undelivered.loss, LossScope::Large { arrives: 23 });
+    assert_eq!((undelivered.from, undelivered.peer), (Initiator, PeerSigns::Sends));
+}
+
+#[test]
+fn small_segments_and_a_silent_peer_are_no_mtu() {
+    let loss = |conn: &mut TestConnection| lost(conn).1.map(|lost| lost.loss);
+    assert_eq!(loss(&mut stalled(300, true)), Some(LossScope::FromThen));
+    assert_eq!(loss(&mut stalled(1400, false)), Some(LossScope::FromThen));
+}
+
+#[test]
+fn a_segment_as_large_as_one_that_arrived_is_not_lost_for_its_size() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C"));
+    conn.sends_raw(Initiator, &[0; 1448]).segment(Acceptor, 0x10, b"");
+    let bytes = [0; 1448];
+    conn.sends_in_vain(Initiator, &bytes);
+    for _ in 0..5 {
+        conn.resends(Initiator, &bytes, 1).waits(900).sends_raw(Acceptor, &[0; 4]);
+    }
+    assert_eq!(lost(&mut conn).1.map(|lost| lost.loss), Some(LossScope::FromThen));
+}
+
+#[test]
+fn an_icmp_message_shows_the_mtu() {
+    let mut conn = stalled(1400, false);
+    let message = Unreachable {
+        frame: FrameRef { input: 0, number: 99 },
+        at: conn.at,
+        reporter: A.ip,
+        kind: 3,
+        code: 4,
+        src: A,
+        dst: B,
+        seq: conn.seq[0] - 1400,
+        mtu: Some(1300),
+    };
+    conn.icmp(&message);
+    let (verdict, undelivered) = lost(&mut conn);
+    let undelivered = undelivered.unwrap();
+    assert_eq!(verdict.outcome, Outcome::Connected);
+    assert_eq!(undelivered.too_large.map(|it| it.mtu), Some(1300));
+    assert!(undelivered.is_large());
+}
+
+#[test]
+fn a_peer_that_was_away_and_came_back_differs_from_one_that_is_gone() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C")).sends_raw(Initiator, &[0; 4]);
+    conn.sends_raw(Acceptor, &[0; 4]).waits(1000);
+    let tick = [0; 4];
+    conn.sends_in_vain(Initiator, &tick).resends(Initiator, &tick, 5).waits(400);
+    assert_eq!(lost(&mut conn).1.map(|lost| lost.peer), Some(PeerSigns::Silent));
+    conn.sends_raw(Acceptor, &tick);
+    let peer = lost(&mut conn).1.map(|lost| lost.peer);
+    assert!(matches!(peer, Some(PeerSigns::Returned(_))), "{peer:?}");
+}
+
+#[test]
+fn a_long_pause_before_the_first_loss_is_known() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().sends(Acceptor, &ack("C")).sends_raw(Initiator, &[0; 4]);
+    conn.sends_raw(Acceptor, &[0; 4]).segment(Initiator, 0x10, b"").waits(300_000);
+    let tick = [0; 4];
+    conn.sends_in_vain(Initiator, &tick).resends(Initiator, &tick, 5);
+    let pause = lost(&mut conn).1.and_then(|lost| lost.pause);
+    assert_eq!(pause.map(|pause| pause.as_secs()), Some(300));
+}
+
+#[test]
+fn tls_hellos_in_the_void_time_out() {
+    let hello = |len: usize| {
+        let mut record = b"\x16\x03\x01".to_vec();
+        record.extend((len as u16).to_be_bytes());
+        record.extend(b"\x01\x00\x01\x00\x03\x03");
+        record.resize(5 + len, 7);
+        record
+    };
+    let mut conn = TestConnection::new();
+    let record = hello(600);
+    conn.open().sends_in_vain(Initiator, &record).resends(Initiator, &record, 5);
+    conn.waits(800).fin(Initiator);
+    let (verdict, undelivered) = lost(&mut conn);
+    assert_eq!(verdict.outcome, Outcome::TimedOut);
+    assert!(undelivered.is_some_and(|lost| lost.from == Initiator && lost.may_be_size()));
+
+    let mut conn = TestConnection::new();
+    conn.open().sends_raw(Initiator, &hello(200)).segment(Acceptor, 0x10, b"");
+    let mut answer = hello(1300);
+    answer[5] = 2;
+    conn.sends_in_vain(Acceptor, &answer).resends(Acceptor, &answer, 5);
+    conn.waits(800).fin(Initiator);
+    let (verdict, undelivered) = lost(&mut conn);
+    assert_eq!((verdict.outcome, verdict.detected_by), (Outcome::TimedOut, Some(Initiator)));
+    assert_eq!(undelivered.map(|lost| lost.from), Some(Acceptor));
+}
+
+#[test]
+fn an_epmd_request_in_the_void_is_lost_open_or_closed() {
+    let request = framed(b"zb");
+    let mut conn = TestConnection::to_epmd();
+    conn.open().sends_in_vain(Initiator, &request).resends(Initiator, &request, 5);
+    assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::Unacknowledged]);
+    let mut conn = TestConnection::to_epmd();
+    conn.open().sends_in_vain(Initiator, &request).waits(7000).fin(Initiator);
+    assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::Unacknowledged]);
+    // The kernel of a host with an EPMD that hangs acknowledges.
+    let mut conn = TestConnection::to_epmd();
+    conn.open().sends(Initiator, b"zb").segment(Acceptor, 0x10, b"").waits(7000).fin(Initiator);
+    assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::NoReply]);
+}
+
+#[test]
+fn an_epmd_reply_in_the_void_is_lost_after_the_answer() {
+    let mut conn = TestConnection::to_epmd();
+    conn.open().sends(Initiator, b"zb").sends_in_vain(Acceptor, b"w\x01");
+    conn.resends(Acceptor, b"w\x01", 5);
+    let outcomes = [EpmdOutcome::NotRegistered, EpmdOutcome::Unacknowledged];
+    assert_eq!(epmd_outcomes(&mut conn), outcomes);
 }

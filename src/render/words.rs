@@ -40,6 +40,7 @@ pub(super) const fn epmd_words(outcome: EpmdOutcome) -> &'static str {
         EpmdOutcome::Malformed => "not the EPMD protocol",
         EpmdOutcome::CommandRefused => "command refused",
         EpmdOutcome::Unregistered => "registration ended",
+        EpmdOutcome::Unacknowledged => "sent and not acknowledged",
         EpmdOutcome::Incomplete => "incomplete, packets are missing",
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::recent::RecentSegments;
+use super::resent::{Repeat, Resent};
 use super::{SeqNum, TcpOffset};
 use crate::limits::Limits;
 use crate::memory::{MemoryBudget, Reservation};
@@ -67,6 +68,7 @@ pub struct StreamDirection {
     retransmitted: u64,
     conflicts: u64,
     recent: RecentSegments,
+    resent: Option<Box<Resent>>,
 }
 
 /// What is known of where a stream begins.
@@ -119,6 +121,7 @@ impl StreamDirection {
             retransmitted: 0,
             conflicts: 0,
             recent: RecentSegments::default(),
+            resent: None,
         }
     }
 
@@ -145,6 +148,11 @@ impl StreamDirection {
     /// Number of bytes that were sent again.
     pub const fn retransmitted(&self) -> u64 {
         self.retransmitted
+    }
+
+    /// The first bytes that were sent more than once.
+    pub fn resent(&self) -> Option<Resent> {
+        self.resent.as_deref().copied()
     }
 
     /// Number of overlaps whose two copies differ.
@@ -251,14 +259,19 @@ impl StreamDirection {
         out: &mut impl FnMut(StreamChunk<'_>),
     ) {
         let is_copy = self.recent.has_copy_of(segment);
+        let (first, before) = self.recent.first_sent(segment.seq);
         self.recent.add(segment);
         if let Start::Open { segments, lowest, .. } = &mut self.start {
             *segments += 1;
             *lowest = (*lowest).min(offset);
         }
         let again = self.store(offset, segment);
-        if !is_copy {
+        if !is_copy && again > 0 {
             self.retransmitted += again;
+            let len = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
+            let len = len.saturating_add(segment.missing);
+            let repeat = Repeat { offset, len, packet: *segment.packet, first, before };
+            self.resent = Resent::after(self.resent(), repeat, self.acked).map(Box::new);
         }
         self.settle(segment.packet.at, limits, out);
         while self.memory.held() > limits.held_per_direction || self.memory.is_over_budget() {

@@ -7,9 +7,11 @@
 mod direction;
 mod offset;
 mod recent;
+mod resent;
 mod seq;
 pub(crate) mod tcp;
 
 pub use direction::{SegmentData, StreamChunk, StreamDirection, StreamEvent};
 pub use offset::TcpOffset;
+pub use resent::Resent;
 pub use seq::SeqNum;

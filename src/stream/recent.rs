@@ -23,6 +23,16 @@ impl RecentSegments {
         })
     }
 
+    /// When the bytes from `seq` on were sent first, and when the direction had sent bytes before that, as far as the
+    /// last segments show it.
+    pub(super) fn first_sent(&self, seq: SeqNum) -> (Option<Timestamp>, Option<Timestamp>) {
+        let sent = || self.ring.iter().flatten();
+        let first = sent().filter(|(known, ..)| *known == seq).map(|(.., at)| *at).min();
+        let before =
+            first.and_then(|first| sent().map(|(.., at)| *at).filter(|at| *at < first).max());
+        (first, before)
+    }
+
     /// Adds a segment in the place of the oldest one.
     #[inline]
     pub(super) fn add(&mut self, segment: &SegmentData<'_>) {

@@ -273,6 +273,30 @@ pub fn asks_to_disconnect(message: Term<'_>, atoms: &(impl Atoms + ?Sized)) -> b
     first.is_some_and(|first| first.is_atom("remove_connection", atoms))
 }
 
+/// A message by which `global` informs another node that two nodes lost contact:
+/// `{lost_connection, Node, Creation, Number, OtherNode}`. A node that receives it passes it on (`handle_info` in OTP's
+/// `global.erl`, since OTP 25).
+#[derive(Clone, Copy, Debug)]
+pub struct LostConnection<'a> {
+    /// The node that lost contact with the other one, and reported it.
+    pub by: Term<'a>,
+    /// The node that it lost.
+    pub node: Term<'a>,
+}
+
+impl<'a> LostConnection<'a> {
+    /// Reads `message` if it is such a message.
+    pub fn of(message: Term<'a>, atoms: &(impl Atoms + ?Sized)) -> Option<Self> {
+        let mut elements = message.as_tuple().filter(|elements| elements.len() >= 5)?;
+        let tag = elements.next()?;
+        if !tag.is_atom("lost_connection", atoms) {
+            return None;
+        }
+        let (by, mut rest) = (elements.next()?, elements.skip(2));
+        Some(Self { by, node: rest.next()? })
+    }
+}
+
 /// The registered name of `global`.
 pub const GLOBAL: &str = "global_name_server";
 

@@ -14,6 +14,8 @@ type Make = fn() -> CaptureBuilder;
 pub(super) const ALL: &[(&str, Make)] = &[
     ("cookie-refused", || dial_with_cookie("wrong")),
     ("connected", || dial_with_cookie("right")),
+    ("hello-in-the-void", || hello_in_the_void(5)),
+    ("large-in-the-void", || large_in_the_void(1400)),
     ("asked-not-dialed", asked_not_dialed),
     ("tls-around-epmd", tls_around_epmd),
     ("name-not-resolved", name_not_resolved),
@@ -104,6 +106,48 @@ fn through_a_balancer(header: Option<&[u8]>, gives_up: u64) -> CaptureBuilder {
     capture
 }
 
+/// `one` dials `two`, which is there, and its first message arrives only after it was sent `times` times in vain, or
+/// never if these are many.
+fn hello_in_the_void(times: u32) -> CaptureBuilder {
+    let mut capture = CaptureBuilder::new();
+    capture.epmd_lookup("10.0.0.1:40001", "10.0.0.2:4369", "two", Some(9100));
+    let mut connection = capture.connect("10.0.0.1:40002", "10.0.0.2:9100");
+    let hello = b"\0\x15N\0\0\0\x0d\x07\xdf\x7f\xbd\0\0\0\x07\0\x06one@h1";
+    connection.send_in_vain(End::Initiator, hello, times);
+    if times > 3 {
+        connection.wait(Duration::from_millis(800)).close(End::Acceptor);
+    } else {
+        connection.wait(Duration::from_millis(800)).send_again(End::Initiator, hello);
+        connection.send_status("ok").send_challenge("two@h2", 77);
+        connection.send_challenge_reply("C", 77, 99).send_challenge_ack("C", 99);
+        connection.send_tick(End::Initiator).send_tick(End::Acceptor).close(End::Acceptor);
+    }
+    capture
+}
+
+/// A segment of `bytes` bytes does not arrive on an established connection, while the other side ticks every two
+/// seconds and gives up after eight.
+fn large_in_the_void(bytes: usize) -> CaptureBuilder {
+    let mut capture = CaptureBuilder::new();
+    let mut connection = capture.connect("10.0.0.1:40002", "10.0.0.2:9100");
+    connection.send_name("one@h1").send_status("ok").send_challenge("two@h2", 77);
+    connection.send_challenge_reply("C", 77, 99).send_challenge_ack("C", 99);
+    connection.send_tick(End::Initiator).send_tick(End::Acceptor).acknowledge(End::Initiator);
+    let len = (bytes as u32 - 4).to_be_bytes();
+    let mut frame = [&len[..], b"\x83\x44\0\x68\x04\x61\x06\x6a\x77\0\x77\x03rex\x6d"].concat();
+    let binary = (bytes - frame.len() - 4) as u32;
+    frame.extend(binary.to_be_bytes());
+    frame.resize(bytes, 7);
+    connection.send_in_vain(End::Initiator, &frame, 3);
+    for seconds in [1, 2, 4] {
+        connection.wait(Duration::from_secs(1)).send_tick(End::Acceptor);
+        connection.acknowledge(End::Initiator);
+        connection.wait(Duration::from_secs(seconds)).repeat_in_vain(End::Initiator, &frame);
+    }
+    connection.close(End::Acceptor);
+    capture
+}
+
 /// A sidecar wraps a look-up in TLS, and EPMD has none.
 fn tls_around_epmd() -> CaptureBuilder {
     let mut capture = CaptureBuilder::new();
@@ -188,6 +232,21 @@ fn a_proxy_header_alone_is_the_check_of_a_balancer() {
         .send(End::Initiator, PROXY_2_LOCAL)
         .close(End::Initiator);
     assert_eq!(found(&capture, "check.pcap").0, ["proxy-header"]);
+}
+
+#[test]
+fn what_does_not_arrive_is_a_loss_on_the_path_and_what_arrives_late_is_none() {
+    let (rules, outcomes) = found(&hello_in_the_void(5), "void.pcap");
+    assert_eq!((rules, outcomes), (vec!["path-loss".into()], vec!["timed_out".into()]));
+    let (rules, outcomes) = found(&hello_in_the_void(2), "late.pcap");
+    assert_eq!((rules, outcomes), (vec![], vec!["connected".into()]));
+}
+
+#[test]
+fn large_segments_that_do_not_arrive_are_an_mtu_and_small_ones_are_a_lost_connection() {
+    let (rules, outcomes) = found(&large_in_the_void(1400), "large.pcap");
+    assert_eq!((rules, outcomes), (vec!["path-mtu".into()], vec!["connected".into()]));
+    assert_eq!(found(&large_in_the_void(400), "small.pcap").0, ["connection-lost"]);
 }
 
 #[test]

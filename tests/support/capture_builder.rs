@@ -29,6 +29,8 @@ pub(crate) struct Connection<'a> {
     addresses: [SocketAddr; 2],
     /// The sequence number that each end uses next.
     next_seq: [u32; 2],
+    /// How far the stream of each end has arrived at the other.
+    arrived: [u32; 2],
 }
 
 /// A connection that goes on after packets of others.
@@ -36,6 +38,7 @@ pub(crate) struct Connection<'a> {
 pub(crate) struct PausedConnection {
     addresses: [SocketAddr; 2],
     next_seq: [u32; 2],
+    arrived: [u32; 2],
 }
 
 impl CaptureBuilder {
@@ -73,15 +76,16 @@ impl CaptureBuilder {
     /// A connection of which there is only the SYN so far.
     pub(crate) fn dial(&mut self, initiator: &str, acceptor: &str) -> Connection<'_> {
         let addresses = [initiator, acceptor].map(|address| address.parse().unwrap());
-        let mut connection = Connection { capture: self, addresses, next_seq: [1_000, 5_000] };
+        let (next_seq, arrived) = ([1_000, 5_000], [1_000, 5_000]);
+        let mut connection = Connection { capture: self, addresses, next_seq, arrived };
         connection.packet(End::Initiator, SYN, b"");
         connection
     }
 
     /// Goes on with a connection of this capture.
     pub(crate) fn resume(&mut self, paused: PausedConnection) -> Connection<'_> {
-        let PausedConnection { addresses, next_seq } = paused;
-        Connection { capture: self, addresses, next_seq }
+        let PausedConnection { addresses, next_seq, arrived } = paused;
+        Connection { capture: self, addresses, next_seq, arrived }
     }
 
     /// A whole conversation with EPMD: the port of a node is asked for; `None` if it is not registered.
@@ -188,7 +192,8 @@ impl CaptureBuilder {
 impl Connection<'_> {
     /// Its state after the packets so far, to go on with it after packets of others.
     pub(crate) const fn pause(&self) -> PausedConnection {
-        PausedConnection { addresses: self.addresses, next_seq: self.next_seq }
+        let Self { addresses, next_seq, arrived, .. } = *self;
+        PausedConnection { addresses, next_seq, arrived }
     }
 
     /// Lets time pass before the next packet.
@@ -206,6 +211,36 @@ impl Connection<'_> {
     pub(crate) fn send_framed(&mut self, from: End, message: &[u8]) -> &mut Self {
         let len = (message.len() as u16).to_be_bytes();
         self.send(from, &[&len, message].concat())
+    }
+
+    /// Sends bytes as one segment that does not arrive, and sends it again `times` times, as Linux does.
+    pub(crate) fn send_in_vain(&mut self, from: End, payload: &[u8], times: u32) -> &mut Self {
+        let arrived = self.arrived;
+        self.send(from, payload);
+        self.arrived = arrived;
+        for n in 0..times {
+            self.wait(Duration::from_millis(200 << n)).repeat_in_vain(from, payload);
+        }
+        self
+    }
+
+    /// Sends the last bytes of this end again, and again they do not arrive.
+    pub(crate) fn repeat_in_vain(&mut self, from: End, payload: &[u8]) -> &mut Self {
+        let arrived = self.arrived;
+        self.send_again(from, payload);
+        self.arrived = arrived;
+        self
+    }
+
+    /// Sends the last bytes of this end again, and now they arrive.
+    pub(crate) fn send_again(&mut self, from: End, payload: &[u8]) -> &mut Self {
+        self.next_seq[from as usize] = self.arrived[from as usize];
+        self.send(from, payload)
+    }
+
+    /// Acknowledges what has arrived, and sends nothing.
+    pub(crate) fn acknowledge(&mut self, from: End) -> &mut Self {
+        self.packet(from, ACK, b"")
     }
 
     /// Closes the connection from both ends; `first` sends the first FIN.
@@ -264,7 +299,7 @@ impl Connection<'_> {
     fn packet(&mut self, from: End, flags: u8, payload: &[u8]) -> &mut Self {
         let (own, peer) = (from as usize, from.peer() as usize);
         let (source, target) = (self.addresses[own], self.addresses[peer]);
-        let ack = if flags & ACK == 0 { 0 } else { self.next_seq[peer] };
+        let ack = if flags & ACK == 0 { 0 } else { self.arrived[peer] };
 
         let mut tcp = Vec::new();
         tcp.extend(source.port().to_be_bytes());
@@ -281,7 +316,11 @@ impl Connection<'_> {
         let ethernet = ethernet(source.ip(), target.ip(), TCP, &tcp);
         self.capture.frame(&ethernet);
         let control = u32::from(flags & (SYN | FIN) != 0);
+        let is_next = self.arrived[own] == self.next_seq[own];
         self.next_seq[own] = self.next_seq[own].wrapping_add(payload.len() as u32 + control);
+        if is_next {
+            self.arrived[own] = self.next_seq[own];
+        }
         self
     }
 }

@@ -152,6 +152,10 @@ impl PairTable {
                 state.connected.get_or_insert((at, dialer));
             }
             PairEffect::Failed => {
+                // It was reported as established when its last message was sent, which did not arrive.
+                if it.seen.handshake.ack.is_some() {
+                    state.live = state.live.saturating_sub(1);
+                }
                 state.on_failure(Failure::Session(it.outcome()), at, incident, dialer);
             }
             PairEffect::None => {}
@@ -164,11 +168,15 @@ impl PairTable {
         epmd: &EpmdObservation,
         incident: Option<Arc<str>>,
     ) {
-        use EpmdOutcome::{Answered, ConnectionRefused, NoReply, NotRegistered, Unanswered};
+        use EpmdOutcome::{
+            Answered, ConnectionRefused, NoReply, NotRegistered, Unacknowledged, Unanswered,
+        };
         // Only a look-up is part of a dial.
         let is_dial = matches!(epmd.request, None | Some(EpmdTag::PORT_PLEASE2_REQ));
-        let failed =
-            matches!(epmd.outcome, NotRegistered | ConnectionRefused | Unanswered | NoReply);
+        let failed = matches!(
+            epmd.outcome,
+            NotRegistered | ConnectionRefused | Unanswered | NoReply | Unacknowledged
+        );
         let (at, ids) = (settled.at, &settled.connection);
         let (from, to) = (ids.src_ip, ids.dest_ip);
         if epmd.outcome == Answered {

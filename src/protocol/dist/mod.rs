@@ -364,6 +364,8 @@ impl Distribution {
             messages: state.messages.messages(),
             ticks: state.messages.ticks(),
             tick_period: state.messages.tick_period(),
+            last: state.messages.last(),
+            longest_pause: state.messages.longest_pause(),
             corrupt: corrupt.map(|it| CorruptFrame { mark: it.mark, field: it.field.into() }),
         }
     }

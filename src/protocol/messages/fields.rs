@@ -10,7 +10,7 @@ use super::atom_cache::HeaderAtoms;
 use crate::cursor::Cursor;
 use crate::observe::messages::{FieldKind, FieldWriter, MessageBatch, MessageMeta};
 use crate::wire::control::{ControlMessage, MOST_FIELDS, OPERATIONS, Operation};
-use crate::wire::otp::{Execution, Function, OtpRequest, execution};
+use crate::wire::otp::{Execution, Function, LostConnection, OtpRequest, execution};
 use crate::wire::term::{Erlang, Numbered, PrintLimits, Spelling, Term, TermKind};
 
 /// Appends a message that came in one frame, or the first frame of one, to `batch`.
@@ -20,16 +20,17 @@ pub(super) fn append(
     meta: MessageMeta,
     control: &ControlMessage<'_>,
     reason: Option<Term<'_>>,
-    request: Option<&OtpRequest<'_>>,
-    latency_us: Option<u64>,
+    (request, latency_us): (Option<&OtpRequest<'_>>, Option<u64>),
+    lost: Option<&LostConnection<'_>>,
     atoms: &HeaderAtoms<'_>,
 ) {
     batch.append(meta, |writer, cursor| {
         let mut terms = TermWriter { writer, atoms };
         let cursor = terms.control(cursor, control, reason)?;
-        match request {
-            Some(request) => terms.call(cursor, request, latency_us),
-            None => Some(cursor),
+        match (request, lost) {
+            (Some(request), _) => terms.call(cursor, request, latency_us),
+            (None, Some(lost)) => terms.lost(cursor, lost),
+            (None, None) => Some(cursor),
         }
     });
 }
@@ -150,6 +151,15 @@ impl TermWriter<'_, '_, '_> {
             cursor = self.writer.number(cursor, FieldKind::LatencyUs, latency)?;
         }
         Some(cursor)
+    }
+
+    #[cold] // of `global`, when a connection was lost
+    fn lost<'c>(&mut self, cursor: Cursor<'c>, lost: &LostConnection<'_>) -> Option<Cursor<'c>> {
+        let names = [(FieldKind::LostBy, lost.by), (FieldKind::LostNode, lost.node)];
+        let is_known =
+            |node: &Term<'_>| node.as_atom(self.atoms).is_some_and(|it| it.text().is_some());
+        let mut known = names.into_iter().filter(|(_, node)| is_known(node));
+        known.try_fold(cursor, |cursor, (kind, node)| self.bare_atom(cursor, kind, node))
     }
 
     /// Writes a term. Most are pids, references and atoms whose [`Spelling`] is known: those are copied without the

@@ -32,7 +32,7 @@ use crate::record::Role;
 use crate::time::{Timestamp, micros};
 use crate::wire::control::{ControlMessage, Field, Operation, control_message};
 use crate::wire::header::{AtomReferences, FragmentId, FrameKind, Header, header};
-use crate::wire::otp::{self, OtpRequest, RequestKind};
+use crate::wire::otp::{self, LostConnection, OtpRequest, RequestKind};
 use crate::wire::term::{Term, TermKind};
 use crate::wire::{WireError, WireErrorKind};
 
@@ -155,6 +155,11 @@ impl MessageStream {
     /// The last packet that brought bytes.
     pub(in crate::protocol) const fn last(&self) -> Option<PacketRef> {
         self.last
+    }
+
+    /// The longest time without bytes before the last packet that brought some.
+    pub(in crate::protocol) fn longest_pause(&self) -> Option<PauseSpan> {
+        self.silence.map(|(lasted, since)| pause((Duration::from_nanos(lasted), since)))
     }
 
     /// The first frame that a node would refuse.
@@ -406,11 +411,21 @@ impl MessageDecoder {
         let latency_us = pair(control, request.as_ref(), &atoms, context);
         account.on_message(control.operation, bytes);
         let mut trigger = None;
-        let name = name_of(control).and_then(|name| name.as_atom(&atoms)?.text());
+        let named = name_of(control);
+        let name = named.and_then(|name| name.as_atom(&atoms)?.text());
         if let Some(name) = &name {
             account.on_name(name, bytes);
-            if name == otp::GLOBAL && otp::asks_to_disconnect(payload, &atoms) {
+        }
+        let mut lost = None;
+        // A name that was sent before the capture began may be that of `global`.
+        if named.is_some() && name.as_deref().is_none_or(|name| name == otp::GLOBAL) {
+            if otp::asks_to_disconnect(payload, &atoms) {
                 trigger = Some(RuleTrigger::Disconnect);
+            } else {
+                lost = LostConnection::of(payload, &atoms);
+                trigger = lost.map(|lost| RuleTrigger::LostConnection {
+                    by_sender: is_node_of_sender(control, lost.by),
+                });
             }
         }
         let function = request.as_ref().and_then(|request| request.function.as_ref());
@@ -434,7 +449,8 @@ impl MessageDecoder {
             };
             let reason = control.carries_reason().then_some(payload);
             let request = request.as_ref();
-            fields::append(context.batch, meta, control, reason, request, latency_us, &atoms);
+            let request = (request, latency_us);
+            fields::append(context.batch, meta, control, reason, request, lost.as_ref(), &atoms);
         }
         let keeps_payload = start.keeps_payload(context.detail);
         let Some(fragment) = start.more else {
@@ -571,6 +587,12 @@ fn name_of<'a>(control: &ControlMessage<'a>) -> Option<Term<'a>> {
         }
         _ => None,
     }
+}
+
+/// Whether `node` is the node of the process that sent the message.
+fn is_node_of_sender(control: &ControlMessage<'_>, node: Term<'_>) -> bool {
+    let sender = control.field(Field::From).and_then(Term::as_pid);
+    sender.is_some_and(|sender| sender.node == node)
 }
 
 /// Bytes of a frame's length prefix.

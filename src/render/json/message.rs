@@ -559,7 +559,7 @@ mod tests {
                 }
             }
             assert_eq!(call.as_object().unwrap().len(), 1 + 6);
-            assert_eq!(signal.as_object().unwrap().len(), 6 + 12);
+            assert_eq!(signal.as_object().unwrap().len(), 6 + 14);
             let kind = RequestKind::ALL[turn % RequestKind::ALL.len()];
             assert_eq!(
                 (&call["kind"], &signal["operation"]),

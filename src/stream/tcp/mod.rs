@@ -5,6 +5,7 @@
 //! they do not, because captures reorder.
 
 mod close;
+mod delivery;
 mod opening;
 mod window;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub(crate) use self::close::{ClosingFlag, FirstClose};
 use self::close::{Fin, Rst};
+use self::delivery::LargestSegment;
 pub(crate) use self::opening::{Opened, Syn};
 pub(crate) use self::window::ClosedWindow;
 use super::{SegmentData, SeqNum, StreamChunk, StreamDirection};
@@ -55,6 +57,9 @@ pub(crate) struct TcpDirection {
     /// When the last segments with bytes came, new or again: a ring.
     bytes_at: [Option<Timestamp>; 4],
     bytes_at_next: u8,
+    largest: LargestSegment,
+    /// An ICMP error about its bytes.
+    icmp: Option<Box<Unreachable>>,
     fin: Option<Fin>,
     rst: Option<Rst>,
 }
@@ -133,6 +138,10 @@ impl TcpConnection {
             let packet = PacketRef { frame: segment.frame, at: segment.at };
             let data = SegmentData { seq, payload, missing, packet: &packet, ip_id };
             side.stream.push(data, limits, out);
+            let len = u32::try_from(payload.len()).unwrap_or(u32::MAX).saturating_add(missing);
+            if len > side.largest.sent {
+                side.on_larger(seq, len);
+            }
         } else if segment.flags.has(TcpFlags::SYN) {
             side.stream.settle(segment.at, limits, out);
         }
@@ -252,6 +261,8 @@ impl TcpDirection {
             longest_closed_window: None,
             bytes_at: [None; 4],
             bytes_at_next: 0,
+            largest: LargestSegment::default(),
+            icmp: None,
             fin: None,
             rst: None,
         }

@@ -67,10 +67,13 @@ impl TcpConnection {
         }
     }
 
-    /// Takes an ICMP message about the SYN of `direction`.
+    /// Takes an ICMP message about a segment of `direction`. One about its SYN refuses the connection, unless it is
+    /// about a packet that was too large.
     pub(crate) fn on_unreachable(&mut self, unreachable: &Unreachable, direction: Direction) {
         let about_syn = self.side(direction).syn.is_some_and(|s| s.isn.0 == unreachable.seq);
-        if about_syn && self.side(direction.reverse()).segments == 0 {
+        if !about_syn {
+            self.sides[direction].on_icmp(unreachable);
+        } else if unreachable.mtu.is_none() && self.side(direction.reverse()).segments == 0 {
             self.last.frame = unreachable.frame;
             self.last.at = self.last.at.max(unreachable.at);
             self.icmp.get_or_insert(*unreachable);

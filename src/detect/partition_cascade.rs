@@ -1,0 +1,550 @@
+//! Healthy connections that nodes close because two of them lost contact (`partition-cascade`).
+//!
+//! In: the messages of `global` about lost connections, and the ends of connections. `global` of a node that lost
+//! another one informs the nodes that both knew (`lost_connection`), and these ask both of them to disconnect
+//! (`remove_connection`): that proves a cascade, whatever ended the first connection. Without such messages, closes of
+//! healthy connections within seconds after a pair lost contact are likely one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::finding::{Sides, listed, seconds, shown};
+use super::link_end::LinkEnd;
+use super::{Detection, EndedBy, LogLine, Rule, RuleDoc};
+use crate::judge::JudgedConnection;
+use crate::judge::world::World;
+use crate::limits::remember;
+use crate::observe::{
+    CloseKind, EpmdObservation, Role, RuleTrigger, Settled, State, TriggerMessage,
+};
+use crate::packet::PacketRef;
+use crate::record::{Confidence, Evidence, Severity, Shows};
+use crate::time::{Timestamp, micros};
+
+/// Documentation of the rule `partition-cascade`.
+const CASCADE: RuleDoc = RuleDoc {
+    rule: "partition-cascade",
+    severity: Severity::High,
+    summary: "healthy connections closed after a pair lost contact",
+    symptom: "many nodes disconnect within seconds after one pair lost contact",
+    meaning: "From OTP 25 on, global prevents overlapping partitions: when one pair of nodes \
+              loses contact, the nodes that still see both disconnect from both. So one broken \
+              link ends connections that had no fault of their own.",
+    evidence: "The messages of global: lost_connection tells who lost whom, and remove_connection \
+               asks a node to disconnect; the connections that carried the second one are closed \
+               within milliseconds. Or, if the messages are not readable: within seconds after \
+               one pair lost contact, connections of one of the two to other nodes are closed \
+               with FIN, although both sides had just sent data.",
+    lookalikes: "A node that is stopped closes all its connections at once, but no pair lost \
+                 contact before. If the capture holds the message by which global requests the \
+                 disconnect, the finding is proven.",
+    log_lines: &[LogLine {
+        writer: "a node that was cut off",
+        releases: "OTP 25 and newer",
+        text: "'global' at node 'c@h' requested disconnect from node 'b@h' in order to prevent \
+               overlapping partitions",
+    }],
+    remedy: &[
+        "Find and repair what separated the first pair; the other disconnects follow from it.",
+        "Reconnect or restart the nodes that were cut off: they do not reconnect by themselves.",
+        "Only if the application handles partial partitions itself: set \
+         prevent_overlapping_partitions (kernel application) to false on all nodes.",
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct PartitionCascade {
+    /// The last messages of `global` about lost connections that were not evaluated, at most [`REMEMBERED`].
+    messages: VecDeque<GlobalMessage>,
+    /// The last established connections that ended, at most [`REMEMBERED`].
+    ends: VecDeque<End>,
+    /// The last pairs that lost contact without a message of `global`, at most [`REMEMBERED`].
+    losses: VecDeque<Loss>,
+    /// When a message of `global` last asked for a disconnect.
+    last_request: Option<Timestamp>,
+}
+
+/// A message of `global` about a lost connection.
+struct GlobalMessage {
+    session_id: Arc<str>,
+    from: Role,
+    mark: PacketRef,
+    news: News,
+}
+
+enum News {
+    /// It asks the receiver to disconnect from the sender.
+    Disconnect,
+    /// It reports that the node `by` lost `node`, as far as their names are known.
+    Lost { by_sender: bool, by: Option<Arc<str>>, node: Option<Arc<str>> },
+}
+
+/// The end of an established connection.
+struct End {
+    session_id: Arc<str>,
+    /// How texts name the initiator and the acceptor.
+    labels: [String; 2],
+    nodes: Vec<Arc<str>>,
+    closer: Option<Role>,
+    at: Timestamp,
+    is_reset: bool,
+    /// Whether both sides had sent something just before.
+    is_healthy: bool,
+    shown: Option<Evidence>,
+}
+
+/// A pair of nodes that lost contact.
+struct Loss {
+    nodes: [Arc<str>; 2],
+    /// Start of the silence, or time of the first byte that was not acknowledged.
+    began: Timestamp,
+    /// When one of the two closed the connection, or the last packet of it.
+    ended: Timestamp,
+    shown: Evidence,
+}
+
+impl Rule for PartitionCascade {
+    fn docs(&self) -> &'static [RuleDoc] {
+        &[CASCADE]
+    }
+
+    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+        self.evaluate(session.at(), out);
+        if !session.is_settled() {
+            return;
+        }
+        let Some(end) = LinkEnd::of(session).or_else(|| reset_or_closed(session)) else { return };
+        self.infer(session, end, out);
+        if session.state() == State::Closed {
+            remember(&mut self.ends, End::of(session, end), REMEMBERED);
+        }
+    }
+
+    fn on_epmd(
+        &mut self,
+        settled: &Settled,
+        _: &EpmdObservation,
+        _: &World,
+        out: &mut Vec<Detection>,
+    ) {
+        self.evaluate(settled.at, out);
+    }
+
+    fn on_message(
+        &mut self,
+        settled: &Settled,
+        message: &TriggerMessage,
+        out: &mut Vec<Detection>,
+    ) {
+        let (mark, from) = (message.mark, message.from);
+        let news = match message.trigger {
+            RuleTrigger::Disconnect => News::Disconnect,
+            RuleTrigger::LostConnection { by_sender } => {
+                let lost = message.lost.clone();
+                let (by, node) = lost.map_or((None, None), |lost| (lost.by, lost.node));
+                News::Lost { by_sender, by, node }
+            }
+            RuleTrigger::Execution(_) => return,
+        };
+        self.evaluate(mark.at, out);
+        if matches!(news, News::Disconnect) {
+            self.last_request = self.last_request.max(Some(mark.at));
+        }
+        let session_id = Arc::clone(&settled.connection.session_id);
+        remember(&mut self.messages, GlobalMessage { session_id, from, mark, news }, REMEMBERED);
+    }
+
+    fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
+        self.report(out);
+    }
+}
+
+impl PartitionCascade {
+    /// Reports what the messages show, once a second has passed without another one.
+    fn evaluate(&mut self, now: Timestamp, out: &mut Vec<Detection>) {
+        let last = self.messages.iter().map(|message| message.mark.at).max();
+        if last.is_some_and(|last| now > last.after(SETTLES)) {
+            self.report(out);
+        }
+    }
+
+    /// Reports the connections that were closed as `global` asked.
+    fn report(&mut self, out: &mut Vec<Detection>) {
+        let messages: Vec<_> = std::mem::take(&mut self.messages).into();
+        let Some(first) = messages.iter().map(|message| message.mark.at).min() else { return };
+        let last = messages.iter().map(|message| message.mark.at).max().unwrap_or(first);
+        let asks: Vec<_> =
+            messages.iter().filter(|message| matches!(message.news, News::Disconnect)).collect();
+        let is_asked = |end: &&End| {
+            let ask = asks.iter().find(|ask| ask.session_id == end.session_id);
+            ask.is_some_and(|ask| end.at.since(ask.mark.at) <= CASCADE_WITHIN)
+        };
+        let mut fell: Vec<_> = self.ends.iter().filter(is_asked).collect();
+        fell.sort_by_key(|end| end.at);
+        if fell.is_empty() {
+            return;
+        }
+        let pair = self.pair(&messages);
+        let first_end = pair.as_ref().and_then(|pair| self.first_end(pair, first));
+        out.push(cascade(&messages, &asks, &fell, pair, first_end, [first, last]));
+    }
+
+    /// The two nodes that lost contact first, as the messages name them.
+    fn pair(&self, messages: &[GlobalMessage]) -> Option<[String; 2]> {
+        let mut names: Vec<&Arc<str>> = Vec::new();
+        let mut senders: Vec<String> = Vec::new();
+        for message in messages {
+            let News::Lost { by_sender, by, node } = &message.news else { continue };
+            for name in [by, node].into_iter().flatten() {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            if *by_sender && by.is_none() {
+                let session = self.ends.iter().find(|end| end.session_id == message.session_id);
+                let label = session.and_then(|end| end.labels.get(message.from.index()));
+                senders.extend(label.filter(|label| !senders.contains(label)).cloned());
+            }
+        }
+        match (names.as_slice(), senders.as_slice()) {
+            ([a, b], _) => Some([a.to_string(), b.to_string()]),
+            ([one], [other]) => Some([other.clone(), one.to_string()]),
+            ([], [a, b]) => Some([a.clone(), b.clone()]),
+            _ => None,
+        }
+    }
+
+    /// The end of the connection between the two nodes that lost contact.
+    fn first_end(&self, pair: &[String; 2], first: Timestamp) -> Option<&End> {
+        let is_it = |end: &&End| {
+            end.labels.iter().all(|label| pair.contains(label))
+                && end.at <= first.after(SETTLES)
+                && first.since(end.at) <= NOTICED_WITHIN
+        };
+        self.ends.iter().rev().find(is_it)
+    }
+
+    /// Reports closes of healthy connections after a pair lost contact, where no message of `global` shows more.
+    fn infer(&mut self, session: &JudgedConnection, end: LinkEnd, out: &mut Vec<Detection>) {
+        let at = session.at();
+        if self.last_request.is_some_and(|asked| at.since(asked) <= NOTICED_WITHIN) {
+            return;
+        }
+        let began = match end {
+            LinkEnd::Silent(silence) => session.seen.open_until().before(silence.lasted),
+            LinkEnd::Unacknowledged => match session.verdict.undelivered.as_deref() {
+                Some(lost) => lost.since,
+                None => return,
+            },
+            LinkEnd::Closed { .. } => {
+                let end = End::of(session, end);
+                out.extend(self.losses.iter().rev().find_map(|loss| inferred(loss, &end)));
+                return;
+            }
+            LinkEnd::Reset { .. } => return,
+        };
+        let nodes: Vec<_> = session.seen.names().cloned().collect();
+        let Ok(nodes) = <[Arc<str>; 2]>::try_from(nodes) else { return };
+        let lost = session.verdict.undelivered.as_deref();
+        let mark = session.seen.closed().or_else(|| lost?.last).unwrap_or(session.seen.tcp.last);
+        let what = if session.seen.is_closed() { Shows::FIN } else { Shows::Retransmission };
+        let Some(mut shown) = shown(Some(mark), session.seen.closed_by(), what) else { return };
+        shown.session_id = Some(Arc::clone(session.session_id()));
+        let loss = Loss { nodes, began, ended: at, shown };
+        out.extend(self.ends.iter().filter_map(|end| inferred(&loss, end)));
+        remember(&mut self.losses, loss, REMEMBERED);
+    }
+}
+
+impl End {
+    fn of(session: &JudgedConnection, end: LinkEnd) -> Self {
+        let sides = Sides::of(session);
+        let is_reset = session.seen.close_kind() == Some(CloseKind::Rst);
+        let by = session.seen.closed_by();
+        let closer = by.map_or("one side", |by| sides.side_and_peer(by).0);
+        let other = by.map_or("the other", |by| sides.side_and_peer(by).1);
+        let flag = if is_reset { "RST" } else { "FIN" };
+        let what =
+            Shows::Note(format!("{closer} closed the connection with {other} ({flag})").into());
+        let shown = shown(session.seen.closed(), None, what);
+        let session_id = Arc::clone(session.session_id());
+        Self {
+            shown: shown
+                .map(|shown| Evidence { session_id: Some(Arc::clone(&session_id)), ..shown }),
+            session_id,
+            nodes: sides.nodes,
+            labels: [sides.initiator, sides.acceptor],
+            closer: session.seen.closed_by(),
+            at: session.seen.open_until(),
+            is_reset,
+            is_healthy: matches!(end, LinkEnd::Closed { .. }),
+        }
+    }
+
+    /// The two sides, as part of a sentence.
+    fn sides(&self) -> String {
+        let [a, b] = &self.labels;
+        format!("{a} and {b}")
+    }
+}
+
+/// A close that shows no loss by itself.
+fn reset_or_closed(session: &JudgedConnection) -> Option<LinkEnd> {
+    let (by, close) = session.seen.closed_by().zip(session.seen.closed())?;
+    let is_connected = session.outcome() == crate::judge::Outcome::Connected;
+    is_connected.then_some(LinkEnd::Reset { by, close, is_busy: true })
+}
+
+/// The detection of a cascade that messages of `global` prove.
+fn cascade(
+    messages: &[GlobalMessage],
+    asks: &[&GlobalMessage],
+    fell: &[&End],
+    pair: Option<[String; 2]>,
+    first_end: Option<&End>,
+    [first, last]: [Timestamp; 2],
+) -> Detection {
+    let count = match fell.len() {
+        1 => "a healthy connection".to_owned(),
+        n => format!("{n} healthy connections"),
+    };
+    let lost = match &pair {
+        Some([a, b]) => format!("{a} and {b} lost contact"),
+        None => "nodes lost contact with each other".to_owned(),
+    };
+    let how = match first_end {
+        Some(End { is_reset: true, closer: Some(by), labels, .. }) => {
+            let closer = labels.get(by.index()).map_or("one of them", String::as_str);
+            format!(" Their connection had ended with an RST from {closer}.")
+        }
+        Some(End { is_healthy: true, closer: Some(by), labels, .. }) => {
+            let closer = labels.get(by.index()).map_or("one of them", String::as_str);
+            format!(
+                " {closer} had closed their connection, although both had sent something just before: \
+                 somebody disconnected them, or a node was stopped."
+            )
+        }
+        Some(_) => " Their connection had stalled before it was closed.".to_owned(),
+        None => " How their connection ended is not in this capture.".to_owned(),
+    };
+    let pairs: Vec<_> = fell.iter().map(|end| end.sides()).collect();
+    let pairs: Vec<_> = pairs.iter().map(String::as_str).collect();
+    let ended = fell.iter().map(|end| end.at).max().unwrap_or(last);
+    let mut nodes: Vec<Arc<str>> =
+        pair.iter().flatten().map(|name| Arc::from(name.as_str())).collect();
+    for node in fell.iter().flat_map(|end| &end.nodes) {
+        if !nodes.contains(node) {
+            nodes.push(Arc::clone(node));
+        }
+    }
+    nodes.retain(|node| node.contains('@'));
+    let find_first = match &pair {
+        Some([a, b]) => format!(
+            "Find out why the first connection, between {a} and {b}, was lost (their logs and the network \
+             at that moment); the other disconnects follow from it."
+        ),
+        None => CASCADE.remedy.first().copied().unwrap_or_default().to_owned(),
+    };
+    let rest = CASCADE.remedy.iter().skip(1).map(ToString::to_string);
+    let evidence_of = |message: &GlobalMessage, what: &str| {
+        let end = fell.iter().find(|end| end.session_id == message.session_id);
+        let [from, to] = [message.from, message.from.peer()]
+            .map(|role| end.and_then(|end| end.labels.get(role.index())));
+        let between =
+            from.zip(to).map_or_else(String::new, |(from, to)| format!(" from {from} to {to}"));
+        let what = Shows::Note(format!("global: {what}{between}").into());
+        let shown = shown(Some(message.mark), None, what)?;
+        Some(Evidence { session_id: Some(Arc::clone(&message.session_id)), ..shown })
+    };
+    let first_news = messages.iter().find(|it| matches!(it.news, News::Lost { .. }));
+    let mut evidence: Vec<_> = first_end.and_then(|end| end.shown.clone()).into_iter().collect();
+    evidence.extend(first_news.and_then(|news| evidence_of(news, "lost_connection")));
+    for end in fell.iter().take(SHOWN) {
+        let ask = asks.iter().find(|ask| ask.session_id == end.session_id);
+        evidence.extend(ask.and_then(|ask| evidence_of(ask, "remove_connection")));
+        evidence.extend(end.shown.clone());
+    }
+    evidence.sort_by_key(|evidence| evidence.frame);
+    Detection {
+        confidence: Confidence::Proven,
+        title: format!("global closed {count} after {lost}"),
+        explanation: format!(
+            "{lost}.{how} global of the nodes that knew both then asked them to disconnect \
+             (remove_connection), in order to prevent overlapping partitions. Within {}, the connections \
+             between {} were closed, although nothing was wrong with them.",
+            milliseconds(ended.since(first)),
+            listed(&pairs),
+        ),
+        remedy: [find_first].into_iter().chain(rest).collect(),
+        parties: format!("{},{first}", pair.map_or_else(String::new, |pair| pair.join(","))),
+        nodes,
+        evidence,
+        not_excluded: Vec::new(),
+        logged_by: fell.first().and_then(|end| end.closer).into_iter().collect(),
+        ended_by: EndedBy::Nothing,
+        shown_at: Some(ended),
+        ..Detection::new(&CASCADE)
+    }
+}
+
+/// A detection if a healthy connection was closed soon after one of its two nodes lost contact with a third one.
+fn inferred(loss: &Loss, end: &End) -> Option<Detection> {
+    let [a, b] = end.nodes.as_slice() else { return None };
+    let [first, second] = &loss.nodes;
+    let shared = loss.nodes.iter().filter(|node| *node == a || *node == b).count();
+    let is_after = end.at > loss.began && end.at <= loss.ended.after(CASCADE_WITHIN);
+    if shared != 1 || !is_after || !end.is_healthy {
+        return None;
+    }
+    let mut nodes = vec![Arc::clone(first), Arc::clone(second)];
+    nodes.extend([a, b].into_iter().filter(|node| !loss.nodes.contains(node)).cloned());
+    Some(Detection {
+        confidence: Confidence::Likely,
+        title: format!("connections were closed after {first} and {second} lost contact"),
+        explanation: format!(
+            "{} after {first} and {second} last received anything from each other, the connection between \
+             {a} and {b} was closed, although both had sent data just before. global disconnects nodes to \
+             prevent overlapping partitions.",
+            seconds(micros(end.at.since(loss.began)))
+        ),
+        remedy: CASCADE.remedy.iter().map(ToString::to_string).collect(),
+        nodes,
+        parties: format!("{first},{second},{}", loss.began),
+        evidence: [loss.shown.clone()].into_iter().chain(end.shown.clone()).collect(),
+        not_excluded: vec!["a person or a program closed it at that moment".to_owned()],
+        logged_by: end.closer.map(Role::peer).into_iter().collect(),
+        ..Detection::new(&CASCADE)
+    })
+}
+
+/// A short time as text: `8 ms`, or seconds.
+fn milliseconds(time: Duration) -> String {
+    match time.as_millis() {
+        0 => "1 ms".to_owned(),
+        ms @ 1..1000 => format!("{ms} ms"),
+        _ => seconds(micros(time)),
+    }
+}
+
+/// Nodes report a loss to each other at once, and disconnect as soon as they receive the report.
+const CASCADE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A cascade is over when no message of `global` has followed for this long.
+const SETTLES: Duration = Duration::from_secs(1);
+
+/// `global` learns of a lost connection at once, and a capture may show the end of that connection later.
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Connections whose messages and closes are named as evidence.
+const SHOWN: usize = 8;
+
+/// Maximum of messages, closes and losses kept: far more than occur within [`CASCADE_WITHIN`].
+const REMEMBERED: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::link_end::tests::{A, B, C, closed, reset, unacknowledged};
+    use crate::detect::tests::{Step, detected};
+    use crate::judge::samples::mark;
+    use crate::judge::world::HomeNets;
+    use crate::limits::Limits;
+    use crate::observe::LostContact;
+
+    fn inferred(steps: &[Step]) -> usize {
+        let rule = &mut PartitionCascade::default();
+        detected(rule, HomeNets::default(), steps).len()
+    }
+
+    #[test]
+    fn a_close_soon_after_a_loss_of_one_of_its_nodes_is_a_cascade() {
+        let healthy = |ms| closed(C, A, ms, ms);
+        assert_eq!(inferred(&[healthy(6000), unacknowledged(A, B, 3000, 10_000)]), 1);
+        assert_eq!(inferred(&[unacknowledged(A, B, 3000, 10_000), healthy(12_000)]), 1);
+        assert_eq!(inferred(&[closed(A, B, 6000, 10_000), healthy(10_100)]), 1);
+    }
+
+    #[test]
+    fn closes_without_a_loss_and_closes_of_other_nodes_are_no_cascade() {
+        let healthy = |ms| closed(C, A, ms, ms);
+        assert_eq!(inferred(&[healthy(100), closed(B, A, 120, 120)]), 0, "a node that stops");
+        assert_eq!(inferred(&[reset(59_990, 60_000, false), healthy(60_001)]), 0, "one that ends");
+        assert_eq!(inferred(&[healthy(2000), unacknowledged(A, B, 3000, 10_000)]), 0, "before");
+        assert_eq!(inferred(&[unacknowledged(A, B, 3000, 10_000), healthy(20_000)]), 0, "after");
+        let others = closed(C, "d@h4/10.0.0.4/4", 6000, 6000);
+        assert_eq!(inferred(&[unacknowledged(A, B, 3000, 10_000), others]), 0);
+    }
+
+    fn message(
+        of: &Step,
+        ms: u64,
+        trigger: RuleTrigger,
+        lost: Option<[&str; 2]>,
+    ) -> (Settled, TriggerMessage) {
+        let settled = of.session().settled.clone();
+        let lost = lost.map(|[by, node]| LostContact {
+            by: Some(by.into()).filter(|_| !by.is_empty()),
+            node: Some(node.into()),
+        });
+        let message = TriggerMessage {
+            mark: mark(ms),
+            from: Role::Initiator,
+            operation: "REG_SEND".into(),
+            trigger,
+            call: None,
+            lost,
+        };
+        (settled, message)
+    }
+
+    /// The connection of C and A with these messages, closed a moment later, and perhaps that of A and B before.
+    fn detected_with(lost: Option<[&str; 2]>, asks: bool, before: Option<&Step>) -> Vec<Detection> {
+        let (world, mut out) = (World::new(&Limits::default(), HomeNets::default()), Vec::new());
+        let mut rule = PartitionCascade::default();
+        if let Some(before) = before {
+            rule.on_session(before.session(), &world, &mut out);
+        }
+        let step = closed(C, A, 60_004, 60_005);
+        let by_sender = RuleTrigger::LostConnection { by_sender: false };
+        for (trigger, lost) in [(by_sender, lost), (RuleTrigger::Disconnect, None)] {
+            if trigger == RuleTrigger::Disconnect && !asks {
+                continue;
+            }
+            let (settled, message) = message(&step, 60_002, trigger, lost);
+            rule.on_message(&settled, &message, &mut out);
+        }
+        rule.on_session(step.session(), &world, &mut out);
+        assert!(out.is_empty(), "more of it may follow");
+        rule.on_end(&world, &mut out);
+        out
+    }
+
+    #[test]
+    fn messages_of_global_prove_a_cascade_whatever_ended_the_first_connection() {
+        let lost = Some(["a@h1", "b@h2"]);
+        let found = detected_with(lost, true, None);
+        assert_eq!(
+            found[0].title,
+            "global closed a healthy connection after a@h1 and b@h2 lost contact"
+        );
+        assert_eq!(found[0].confidence, Confidence::Proven);
+        assert!(found[0].explanation.contains("How their connection ended is not in this capture"));
+        assert_eq!(found[0].nodes.len(), 3);
+        let found = detected_with(lost, true, Some(&reset(59_990, 60_000, false)));
+        assert!(found[0].explanation.contains("had ended with an RST from a@h1"));
+        let found = detected_with(lost, true, Some(&closed(A, B, 59_990, 60_000)));
+        assert!(found[0].explanation.contains("a@h1 had closed their connection"));
+    }
+
+    #[test]
+    fn news_of_a_loss_without_a_request_to_disconnect_is_no_cascade() {
+        assert!(detected_with(Some(["a@h1", "b@h2"]), false, None).is_empty());
+    }
+
+    #[test]
+    fn a_pair_whose_names_do_not_show_is_not_named() {
+        let found = detected_with(Some(["", "b@h2"]), true, None);
+        assert!(found[0].title.ends_with("after nodes lost contact with each other"));
+    }
+}

@@ -1,0 +1,85 @@
+//! Bytes that a side sends again, because it received no acknowledgement of them.
+//!
+//! In: segments that bring bytes for another time. Out: [`Resent`], the first bytes that the sender still waits for.
+//! Senders retransmit the first unacknowledged segment at growing intervals (RFC 6298, section 5), so one record
+//! suffices for each direction.
+
+use super::TcpOffset;
+use crate::packet::PacketRef;
+use crate::time::Timestamp;
+
+/// The first bytes of a direction that were sent more than once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Resent {
+    /// Offset of the first of them.
+    pub offset: TcpOffset,
+    /// Number of bytes in the smallest segment that began with them.
+    pub len: u32,
+    /// Number of times that they were sent, the first time included.
+    pub sent: u32,
+    /// Number of times that they were sent although the capture has their acknowledgement.
+    pub after_ack: u32,
+    /// When they were sent first, as far as the capture shows.
+    pub first: Timestamp,
+    /// When the side had last sent bytes before that.
+    pub before: Option<Timestamp>,
+    /// The first packet that brought them again.
+    pub again: PacketRef,
+    /// The last packet that brought them.
+    pub last: PacketRef,
+}
+
+/// A segment that brings bytes again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Repeat {
+    /// Offset of its first byte.
+    pub(super) offset: TcpOffset,
+    /// Number of its bytes.
+    pub(super) len: u32,
+    /// The packet that brought it.
+    pub(super) packet: PacketRef,
+    /// When the bytes were sent first, and when the side sent bytes before, if that is still known.
+    pub(super) first: Option<Timestamp>,
+    pub(super) before: Option<Timestamp>,
+}
+
+impl Resent {
+    /// The record after `repeat`, where the peer has acknowledged the stream up to `acked`.
+    pub(super) fn after(
+        known: Option<Self>,
+        repeat: Repeat,
+        acked: Option<TcpOffset>,
+    ) -> Option<Self> {
+        let Repeat { offset, len, packet, first, before } = repeat;
+        let is_acked = acked.is_some_and(|acked| acked >= offset.plus(u64::from(len)));
+        // One byte before the end that is acknowledged is a keep-alive probe (RFC 9293, section 3.8.4).
+        if is_acked && len <= 1 {
+            return known;
+        }
+        match known {
+            Some(known) if known.offset == offset => Some(Self {
+                len: known.len.min(len),
+                sent: known.sent.saturating_add(1),
+                after_ack: known.after_ack.saturating_add(is_acked.into()),
+                last: packet,
+                ..known
+            }),
+            // Bytes before these still wait.
+            Some(known)
+                if known.offset < offset && acked.is_none_or(|acked| acked <= known.offset) =>
+            {
+                Some(known)
+            }
+            _ => Some(Self {
+                offset,
+                len,
+                sent: 2,
+                after_ack: is_acked.into(),
+                first: first.unwrap_or(packet.at),
+                before,
+                again: packet,
+                last: packet,
+            }),
+        }
+    }
+}
