@@ -1,7 +1,6 @@
 """Cookies that differ, tools with another cookie, allow lists, guesses."""
 
 import socket
-import time
 
 from network import Failed, pause
 from scenes.peers import is_right
@@ -70,9 +69,7 @@ def tool_polls(c):
         if c.kind == "rabbitmq":
             c.ctl(script, "-n", target.name, "status")
         else:
-            script.command("erl", "-noinput", "-hidden", *(["-name"] if c.long else ["-sname"]),
-                           f"{time.monotonic_ns() % 1000}-ping-{script.alive}@{script.host.name}", "-setcookie",
-                           script.cookie, "-eval", f"net_adm:ping('{target.name}'), halt().")
+            c.ctl(script, "ping", target.name)
     return truth(f"A tool on {script.host.name} calls {target.name} five times with another cookie",
                  ["cookie-mismatch"], [target.name], [r"command|tool|CLI"], state="open")
 
