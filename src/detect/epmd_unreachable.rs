@@ -65,6 +65,8 @@ const DOC: RuleDoc = RuleDoc {
 pub(super) struct EpmdUnreachable {
     /// Refusals on the host of EPMD: a node that starts there starts EPMD as well.
     starting: Held<Starting>,
+    /// The host whose EPMD refused so often that none starts there.
+    down: Option<Host>,
 }
 
 /// The EPMD of a host that refused a client there.
@@ -76,7 +78,7 @@ struct Starting {
 
 impl Default for EpmdUnreachable {
     fn default() -> Self {
-        Self { starting: Held::new(START) }
+        Self { starting: Held::new(START), down: None }
     }
 }
 
@@ -97,6 +99,7 @@ impl Rule for EpmdUnreachable {
         let server_host = Host::of(ids.dest_ip, settled);
         if seen.reply.is_some() {
             self.starting.take_back(|held| held.about.host == server_host);
+            self.down = self.down.filter(|down| *down != server_host);
         }
         self.starting.release(settled.at, out);
         let server = address(ids.dest_ip, ids.dest_port);
@@ -119,12 +122,18 @@ impl Rule for EpmdUnreachable {
             Ending::reply(settled, !is_closed),
             Ending::connect(client, KnownAs::AnyOf(server_host)),
         ]);
-        if is_closed && is_local(ids) {
+        if is_closed && is_local(ids) && self.down != Some(server_host) {
             let found = Detection { severity_if_solved: Some(Severity::Low), ..found };
             let server = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
             let starting =
                 Starting { host: server_host, has_answered: world.reach().epmd(server).is_some() };
             self.starting.hold(starting, settled, with_session_id(ids, found));
+            if self.starting.count(|held| held.about.host == server_host) >= OFTEN {
+                self.down = Some(server_host);
+                while let Some(held) = self.starting.take(|held| held.about.host == server_host) {
+                    out.push(held.at(settled.at));
+                }
+            }
         } else {
             out.push(found);
         }
@@ -283,6 +292,9 @@ fn answer_of(answer: &EpmdAnswer) -> Evidence {
     }
 }
 
+/// A node that starts asks once for each address family, and those who wait for it ask a few times more.
+const OFTEN: usize = 16;
+
 /// The first node of a host asks EPMD in vain, starts it, and registers as soon as it is up. That takes a second or two,
 /// and several on a busy host.
 const START: Duration = Duration::from_secs(10);
@@ -341,6 +353,15 @@ mod tests {
         let [finding] = &found[..] else { panic!("{found:?}") };
         assert_eq!(finding.confidence, Confidence::Possible);
         assert_eq!(finding.not_excluded.len(), 1);
+    }
+
+    #[test]
+    fn an_epmd_that_refuses_again_and_again_is_reported_at_once() {
+        let often = |times| -> Vec<Step> {
+            (0..times).map(|n| refused(NODE, NODE, 1.0 + f64::from(n) / 100.0)).collect()
+        };
+        assert!(found::<EpmdUnreachable>(&often(15)).is_empty());
+        assert_eq!(found::<EpmdUnreachable>(&often(18)).len(), 18);
     }
 
     #[test]

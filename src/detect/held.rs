@@ -42,6 +42,11 @@ impl<K> Held<K> {
         self.waiting.retain(|held| !is_over(held));
     }
 
+    /// The number of detections of which this is true.
+    pub(super) fn count(&self, is_wanted: impl Fn(&HeldDetection<K>) -> bool) -> usize {
+        self.waiting.iter().filter(|held| is_wanted(held)).count()
+    }
+
     /// The first detection of which this is true; it is no longer held.
     pub(super) fn take(
         &mut self,

@@ -274,7 +274,7 @@ impl Incidents {
         let id = short_id(&format!("{},{},{}", finding.rule, finding.parties, context.at));
         let incident = Incident {
             nodes: finding.nodes.clone(),
-            ..incident_of(&finding, Arc::clone(&id), IncidentState::Open, context.at)
+            ..incident_of(&finding, Arc::clone(&id), IncidentState::Open, context.at.min(shown_at))
         };
         self.order.push_back((key.clone(), self.begun));
         self.remove_ended_from_order();
@@ -359,7 +359,7 @@ impl Incidents {
             return None;
         }
         incident.count += 1;
-        incident.last = incident.last.max(context.at);
+        incident.last = incident.last.max(context.at.min(shown_at));
         for node in &finding.nodes {
             if incident.nodes.len() < MAX_NODES && !incident.nodes.contains(node) {
                 incident.nodes.push(Arc::clone(node));
