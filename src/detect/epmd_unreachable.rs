@@ -14,7 +14,7 @@ use super::{Detection, EndedBy, Ending, Host, KnownAs, LogLine, Rule, RuleDoc, l
 use crate::decode::Endpoint;
 use crate::judge::JudgedConnection;
 use crate::judge::world::{EpmdAnswer, World};
-use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, Role, Settled};
+use crate::observe::{ConnectionIds, EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::record::{Confidence, Evidence, Severity, Shows};
 
 /// Documentation of the rule `epmd-unreachable`.
@@ -67,6 +67,8 @@ pub(super) struct EpmdUnreachable {
     starting: Held<Starting>,
     /// The host whose EPMD refused so often that none starts there.
     down: Option<Host>,
+    /// The host whose EPMD was last asked to exit.
+    asked_to_exit: Option<Host>,
 }
 
 /// The EPMD of a host that refused a client there.
@@ -78,7 +80,7 @@ struct Starting {
 
 impl Default for EpmdUnreachable {
     fn default() -> Self {
-        Self { starting: Held::new(START), down: None }
+        Self { starting: Held::new(START), down: None, asked_to_exit: None }
     }
 }
 
@@ -100,6 +102,10 @@ impl Rule for EpmdUnreachable {
         if seen.reply.is_some() {
             self.starting.take_back(|held| held.about.host == server_host);
             self.down = self.down.filter(|down| *down != server_host);
+            self.asked_to_exit = self.asked_to_exit.filter(|asked| *asked != server_host);
+        }
+        if epmd.request == Some(EpmdTag::KILL_REQ) {
+            self.asked_to_exit = Some(server_host);
         }
         self.starting.release(settled.at, out);
         let server = address(ids.dest_ip, ids.dest_port);
@@ -122,7 +128,11 @@ impl Rule for EpmdUnreachable {
             Ending::reply(settled, !is_closed),
             Ending::connect(client, KnownAs::AnyOf(server_host)),
         ]);
-        if is_closed && is_local(ids) && self.down != Some(server_host) {
+        // An EPMD that answered before, and was not asked to exit, ended by a fault.
+        let at = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
+        let has_failed =
+            world.reach().epmd(at).is_some() && self.asked_to_exit != Some(server_host);
+        if is_closed && is_local(ids) && !has_failed && self.down != Some(server_host) {
             let found = Detection { severity_if_solved: Some(Severity::Low), ..found };
             let server = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
             let starting =
@@ -304,7 +314,6 @@ mod tests {
     use super::super::epmd_common::tests::{NODE, epmd, found, mark};
     use super::*;
     use crate::detect::tests::Step;
-    use crate::observe::EpmdTag;
 
     fn refused(src: &str, dest: &str, at: f64) -> Step {
         let ends = (src, dest, "refused");
@@ -347,12 +356,25 @@ mod tests {
         assert_eq!(finding.shown_at, Some(mark(2, 1.0).at));
     }
 
+    fn asked_to_exit(host: &str, at: f64) -> Step {
+        let ends = (host, host, "asked to exit");
+        epmd(ends, (9, at), EpmdTag::KILL_REQ, "", EpmdOutcome::Answered, |_| ())
+    }
+
     #[test]
-    fn a_capture_that_ends_at_once_leaves_it_possible_if_epmd_was_there_before() {
-        let found = found::<EpmdUnreachable>(&[registers(NODE, 0.5), refused(NODE, NODE, 1.0)]);
+    fn an_epmd_that_was_asked_to_exit_is_possibly_missed_if_the_capture_ends_at_once() {
+        let steps = [registers(NODE, 0.5), asked_to_exit(NODE, 0.7), refused(NODE, NODE, 1.0)];
+        let found = found::<EpmdUnreachable>(&steps);
         let [finding] = &found[..] else { panic!("{found:?}") };
-        assert_eq!(finding.confidence, Confidence::Possible);
-        assert_eq!(finding.not_excluded.len(), 1);
+        assert_eq!((finding.confidence, finding.not_excluded.len()), (Confidence::Possible, 1));
+    }
+
+    #[test]
+    fn an_epmd_that_answered_and_was_not_asked_to_exit_is_reported_at_once() {
+        let steps = [registers(NODE, 0.5), refused(NODE, NODE, 1.0), registers(NODE, 3.0)];
+        let found = found::<EpmdUnreachable>(&steps);
+        let [finding] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((finding.confidence, finding.settled.is_none()), (Confidence::Proven, true));
     }
 
     #[test]

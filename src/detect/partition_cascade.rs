@@ -109,8 +109,8 @@ impl Rule for PartitionCascade {
         &[CASCADE]
     }
 
-    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
-        self.evaluate(session.at(), out);
+    fn on_session(&mut self, session: &JudgedConnection, world: &World, out: &mut Vec<Detection>) {
+        self.evaluate(session.at(), world, out);
         if !session.is_settled() {
             return;
         }
@@ -125,17 +125,17 @@ impl Rule for PartitionCascade {
         &mut self,
         settled: &Settled,
         _: &EpmdObservation,
-        _: &World,
+        world: &World,
         out: &mut Vec<Detection>,
     ) {
-        self.evaluate(settled.at, out);
+        self.evaluate(settled.at, world, out);
     }
 
     fn on_message(
         &mut self,
         settled: &Settled,
         message: &TriggerMessage,
-        out: &mut Vec<Detection>,
+        _out: &mut Vec<Detection>,
     ) {
         let (mark, from) = (message.mark, message.from);
         let news = match message.trigger {
@@ -147,7 +147,6 @@ impl Rule for PartitionCascade {
             }
             RuleTrigger::Execution(_) => return,
         };
-        self.evaluate(mark.at, out);
         if matches!(news, News::Disconnect) {
             self.last_request = self.last_request.max(Some(mark.at));
         }
@@ -155,22 +154,22 @@ impl Rule for PartitionCascade {
         remember(&mut self.messages, GlobalMessage { session_id, from, mark, news }, REMEMBERED);
     }
 
-    fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
-        self.report(out);
+    fn on_end(&mut self, world: &World, out: &mut Vec<Detection>) {
+        self.report(world, out);
     }
 }
 
 impl PartitionCascade {
     /// Reports what the messages show, once a second has passed without another one.
-    fn evaluate(&mut self, now: Timestamp, out: &mut Vec<Detection>) {
+    fn evaluate(&mut self, now: Timestamp, world: &World, out: &mut Vec<Detection>) {
         let last = self.messages.iter().map(|message| message.mark.at).max();
         if last.is_some_and(|last| now > last.after(SETTLES)) {
-            self.report(out);
+            self.report(world, out);
         }
     }
 
     /// Reports the connections that were closed as `global` asked.
-    fn report(&mut self, out: &mut Vec<Detection>) {
+    fn report(&mut self, world: &World, out: &mut Vec<Detection>) {
         let messages: Vec<_> = std::mem::take(&mut self.messages).into();
         let Some(first) = messages.iter().map(|message| message.mark.at).min() else { return };
         let last = messages.iter().map(|message| message.mark.at).max().unwrap_or(first);
@@ -186,6 +185,13 @@ impl PartitionCascade {
             return;
         }
         let pair = self.pair(&messages);
+        // If all of them are of one node of the pair, that node may have ended, and closed them itself, unless it is connected
+        // with the other one again.
+        let is_of_all = |node: &String| fell.iter().all(|end| end.labels.contains(node));
+        let is_apart = |[a, b]: &[String; 2]| !world.are_connected(a, b);
+        if pair.as_ref().is_some_and(|pair| pair.iter().any(is_of_all) && is_apart(pair)) {
+            return;
+        }
         let first_end = pair.as_ref().and_then(|pair| self.first_end(pair, first));
         out.push(cascade(&messages, &asks, &fell, pair, first_end, [first, last]));
     }
@@ -499,22 +505,31 @@ mod tests {
     }
 
     /// The connection of C and A with these messages, closed a moment later, and perhaps that of A and B before.
-    fn detected_with(lost: Option<[&str; 2]>, asks: bool, before: Option<&Step>) -> Vec<Detection> {
+    fn detected_with(
+        lost: Option<[&str; 2]>,
+        asks: bool,
+        both: bool,
+        before: Option<&Step>,
+    ) -> Vec<Detection> {
         let (world, mut out) = (World::new(&Limits::default(), HomeNets::default()), Vec::new());
         let mut rule = PartitionCascade::default();
         if let Some(before) = before {
             rule.on_session(before.session(), &world, &mut out);
         }
-        let step = closed(C, A, 60_004, 60_005);
+        let steps = [closed(C, A, 60_004, 60_005), closed(C, B, 60_004, 60_005)];
         let by_sender = RuleTrigger::LostConnection { by_sender: false };
         for (trigger, lost) in [(by_sender, lost), (RuleTrigger::Disconnect, None)] {
             if trigger == RuleTrigger::Disconnect && !asks {
                 continue;
             }
-            let (settled, message) = message(&step, 60_002, trigger, lost);
-            rule.on_message(&settled, &message, &mut out);
+            for step in &steps {
+                let (settled, message) = message(step, 60_002, trigger, lost);
+                rule.on_message(&settled, &message, &mut out);
+            }
         }
-        rule.on_session(step.session(), &world, &mut out);
+        for step in &steps[..=usize::from(both)] {
+            rule.on_session(step.session(), &world, &mut out);
+        }
         assert!(out.is_empty(), "more of it may follow");
         rule.on_end(&world, &mut out);
         out
@@ -523,28 +538,33 @@ mod tests {
     #[test]
     fn messages_of_global_prove_a_cascade_whatever_ended_the_first_connection() {
         let lost = Some(["a@h1", "b@h2"]);
-        let found = detected_with(lost, true, None);
+        let found = detected_with(lost, true, true, None);
         assert_eq!(
             found[0].title,
-            "global closed a healthy connection after a@h1 and b@h2 lost contact"
+            "global closed 2 healthy connections after a@h1 and b@h2 lost contact"
         );
         assert_eq!(found[0].confidence, Confidence::Proven);
         assert!(found[0].explanation.contains("How their connection ended is not in this capture"));
         assert_eq!(found[0].nodes.len(), 3);
-        let found = detected_with(lost, true, Some(&reset(59_990, 60_000, false)));
+        let found = detected_with(lost, true, true, Some(&reset(59_990, 60_000, false)));
         assert!(found[0].explanation.contains("had ended with an RST from a@h1"));
-        let found = detected_with(lost, true, Some(&closed(A, B, 59_990, 60_000)));
+        let found = detected_with(lost, true, true, Some(&closed(A, B, 59_990, 60_000)));
         assert!(found[0].explanation.contains("a@h1 had closed their connection"));
     }
 
     #[test]
+    fn closes_of_one_node_of_the_pair_alone_may_be_its_own_end() {
+        assert!(detected_with(Some(["a@h1", "b@h2"]), true, false, None).is_empty());
+    }
+
+    #[test]
     fn news_of_a_loss_without_a_request_to_disconnect_is_no_cascade() {
-        assert!(detected_with(Some(["a@h1", "b@h2"]), false, None).is_empty());
+        assert!(detected_with(Some(["a@h1", "b@h2"]), false, true, None).is_empty());
     }
 
     #[test]
     fn a_pair_whose_names_do_not_show_is_not_named() {
-        let found = detected_with(Some(["", "b@h2"]), true, None);
+        let found = detected_with(Some(["", "b@h2"]), true, true, None);
         assert!(found[0].title.ends_with("after nodes lost contact with each other"));
     }
 }
