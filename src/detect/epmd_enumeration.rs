@@ -63,7 +63,7 @@ impl Rule for EpmdEnumeration {
         let (who, severity) = if outside {
             (format!("{asker} (outside your networks)"), Severity::Medium)
         } else {
-            // A tool that could not reach its node asks for the names, to distinguish its user what runs there.
+            // A tool that could not reach its node asks for the names, to print what runs there.
             let is_tool = known.dials().tool_dialed(asker, ids.dest_ip, settled.at);
             (asker.to_string(), if is_tool { Severity::Info } else { DOC.severity })
         };

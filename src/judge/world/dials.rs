@@ -241,7 +241,7 @@ mod tests {
         use crate::observe::{DistFlags, HandshakeObservation};
         let mut dials = Dials::default();
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let said = |dials: &mut Dials, name: &str, flags: u64| {
+        let shown = |dials: &mut Dials, name: &str, flags: u64| {
             let step = dial(1000, &format!("{name}/10.0.0.1/1"), "rabbit@h2/10.0.0.2/2").judged();
             let message = HandshakeObservation {
                 name: Some(name.into()),
@@ -250,9 +250,9 @@ mod tests {
             };
             dials.on_handshake(&step.settled, &message);
         };
-        said(&mut dials, "rabbit@h1", 0xd_07df_7fbd);
+        shown(&mut dials, "rabbit@h1", 0xd_07df_7fbd);
         assert!(!dials.tool_dialed(ip("10.0.0.1"), ip("10.0.0.2"), at(2000)), "a node");
-        said(&mut dials, "rabbitmqcli-7-rabbit@h1", 0xd_07df_7fbc);
+        shown(&mut dials, "rabbitmqcli-7-rabbit@h1", 0xd_07df_7fbc);
         assert!(dials.tool_dialed(ip("10.0.0.1"), ip("10.0.0.2"), at(2000)));
         assert!(!dials.tool_dialed(ip("10.0.0.9"), ip("10.0.0.2"), at(2000)), "a stranger");
         assert!(!dials.tool_dialed(ip("10.0.0.1"), ip("10.0.0.3"), at(2000)), "another host");
