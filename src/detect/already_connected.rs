@@ -7,7 +7,7 @@ use super::finding::{Sides, closed, finding, shown};
 use super::{Detection, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::judge::{JudgedConnection, Outcome};
-use crate::observe::{MessageKind, Role, State};
+use crate::observe::{MessageKind, Role};
 use crate::record::{Severity, Shows};
 
 /// Documentation of the rule `already-connected`.
@@ -46,8 +46,7 @@ impl Rule for AlreadyConnected {
     }
 
     fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
-        let is_established =
-            session.state() == State::Established && session.outcome() == Outcome::Connected;
+        let is_established = session.has_just_connected();
         let is_given_up = session.is_settled() && session.outcome() == Outcome::AlreadyConnected;
         if !is_established && !is_given_up {
             return;

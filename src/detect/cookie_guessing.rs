@@ -15,7 +15,7 @@ use super::{Detection, EndedBy, IfKnown, LogLine, Rule, RuleDoc};
 use crate::decode::Endpoint;
 use crate::judge::world::{Guess, Sign, World};
 use crate::judge::{JudgedConnection, Outcome};
-use crate::observe::{MessageKind, Role, State};
+use crate::observe::{MessageKind, Role};
 use crate::record::{Confidence, Evidence, Severity, Shows};
 
 /// Documentation of the rule `cookie-guessing`.
@@ -87,8 +87,7 @@ impl Rule for CookieGuessing {
     fn on_session(&mut self, session: &JudgedConnection, known: &World, out: &mut Vec<Detection>) {
         let (from, end) = (session.ip(Role::Initiator), session.acceptor_end());
         let Some(guess) = known.guesses().guess(from, end) else { return };
-        let has_connected = session.state() == State::Established
-            && session.outcome() == Outcome::Connected
+        let has_connected = session.has_just_connected()
             && session.at().since(guess.first.at) <= guess.lasted + SOON;
         if !is_refused(session) && !has_connected {
             return;

@@ -238,11 +238,12 @@ impl Happened {
     }
 
     fn connected(it: &JudgedConnection) -> Option<Self> {
-        let is_certain = match (it.outcome(), it.state()) {
-            (Outcome::Connected, State::Established) => true,
-            (Outcome::Incomplete | Outcome::Tls, State::Closed | State::Open) => false,
-            _ => return None,
-        };
+        let is_certain = it.has_just_connected();
+        let is_unknown = matches!(it.outcome(), Outcome::Incomplete | Outcome::Tls)
+            && it.state() != State::Established;
+        if !is_certain && !is_unknown {
+            return None;
+        }
         let [ours, theirs] = Role::BOTH.map(|role| KnownAs::all_of(it, role));
         let pairs = ours
             .iter()

@@ -718,6 +718,16 @@ mod tests {
     }
 
     #[test]
+    fn a_silence_on_an_open_connection_is_no_new_connection() {
+        let silent = but(dial(20, A, B), |it| {
+            it.seen.occasion = Occasion::Silent { role: Role::Acceptor, last: mark(15) };
+        });
+        let found = changes(&[refused(10, A, B), silent.clone()], "cookie-mismatch");
+        assert_eq!(found, []);
+        assert_eq!(changes(&[silent], "tick-timeout"), [], "the silence is not over by itself");
+    }
+
+    #[test]
     fn what_is_back_within_an_hour_is_the_same_problem() {
         let mut steps = vec![refused(10, A, B), dial(20, A, B).into(), refused(30, A, B)];
         let reopened = [(Solved, 1, Some(20)), (Open, 2, None)];

@@ -27,7 +27,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::decode::Endpoint;
-use crate::observe::{ConnectionIds, Observation, Role, Settled, State};
+use crate::observe::{ConnectionIds, Observation, Occasion, Role, Settled, State};
 use crate::time::Timestamp;
 
 /// A distribution connection with the verdict on it, which is the input of the world and of the rules.
@@ -109,6 +109,11 @@ impl JudgedConnection {
     /// Address and port on which the acceptor listens.
     pub fn acceptor_end(&self) -> Endpoint {
         self.seen.ends.acceptor
+    }
+
+    /// Whether it has just been established. That a side of it is silent later is also observed while it is open.
+    pub fn has_just_connected(&self) -> bool {
+        self.seen.occasion == Occasion::Established && self.outcome() == Outcome::Connected
     }
 
     /// Whether the connection is closed, or open at the end of the capture, and has this outcome for the first time.

@@ -208,21 +208,40 @@ fn is_warning(event: &Value) -> bool {
     finding["rule"] == "tick-timeout" && finding["severity"] == "medium"
 }
 
-/// Without warnings and the record that each rests on, which is before it; the rest numbered and counted
-/// anew.
+/// Without warnings, the record that each rests on, which is before it, and those of its incident; the rest numbered
+/// and counted anew.
 fn without_warnings(mut events: Vec<Value>) -> Vec<Value> {
+    let less = |count: &Value, by: u64| Value::from(count.as_u64().unwrap() - by);
     while let Some(at) = events.iter().position(is_warning) {
         let record = &events[at - 1];
         assert_eq!(record["session_id"], events[at]["session_id"]);
         assert_eq!(record["session"]["state"], "established");
-        events.drain(at - 1..=at);
-        for later in &mut events[at - 1..] {
-            let less = |count: &Value, by: u64| Value::from(count.as_u64().unwrap() - by);
-            later["seq"] = less(&later["seq"], 2);
-            if let Some(reported) = later.pointer_mut("/stats/findings/tick-timeout") {
+        let warning = events.drain(at - 1..=at).next_back().unwrap();
+        let id = &warning["finding"]["incident_id"];
+        let (mut removed, mut state) = (2, ("open".to_owned(), "medium".to_owned()));
+        events.retain_mut(|event| {
+            let is_later = event["seq"].as_u64() > warning["seq"].as_u64();
+            let incident = &event["incident"];
+            if incident["incident_id"] == *id {
+                let text = |key: &str| incident[key].as_str().unwrap().to_owned();
+                state = (text("state"), text("severity"));
+                removed += 1;
+                return false;
+            }
+            if !is_later {
+                return true;
+            }
+            event["seq"] = less(&event["seq"], removed);
+            if let Some(reported) = event.pointer_mut("/stats/findings/tick-timeout") {
                 *reported = less(reported, 1);
             }
-        }
+            let problems = event.pointer_mut(&format!("/stats/problems/{}", state.0));
+            if let Some(problems) = problems.and_then(Value::as_object_mut) {
+                problems[&state.1] = less(&problems[&state.1], 1);
+                problems.retain(|_, count| *count != 0);
+            }
+            true
+        });
     }
     events
 }

@@ -17,7 +17,7 @@ use super::registry::{LOOKUP_AGE, Registry};
 use crate::decode::Endpoint;
 use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::remember;
-use crate::observe::{MessageKind, Role, State};
+use crate::observe::{MessageKind, Role};
 use crate::packet::PacketRef;
 use crate::time::Timestamp;
 
@@ -187,8 +187,7 @@ impl Guesses {
     fn on_accepted(&mut self, it: &JudgedConnection) {
         let reply = it.seen.message(MessageKind::ChallengeReply);
         let ack = it.seen.message(MessageKind::ChallengeAck);
-        let is_new = it.outcome() == Outcome::Connected && it.state() == State::Established;
-        let (Some(reply), Some(ack), true) = (reply, ack, is_new) else { return };
+        let (Some(reply), Some(ack), true) = (reply, ack, it.has_just_connected()) else { return };
         let key = (it.ip(Role::Initiator), it.acceptor_end());
         let Some(refused) = self.known.get_mut(&key) else { return };
         let number = refused.count + refused.accepted.len() as u64 + 1;

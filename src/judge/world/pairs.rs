@@ -416,7 +416,7 @@ impl PairEffect {
             Unanswered, VersionMismatch,
         };
         match (it.outcome(), it.state()) {
-            (Connected, State::Established) => Self::Established,
+            (Connected, State::Established) if it.has_just_connected() => Self::Established,
             (Connected, State::Closed) => Self::Ended,
             (
                 CookieMismatch | NameMismatch | NotAllowed | VersionMismatch | TlsMismatch
@@ -457,6 +457,7 @@ mod tests {
     use super::*;
     use crate::judge::samples::{SampleDial, at, dial};
     use crate::judge::world::{ClusterFacts, HomeNets, World};
+    use crate::observe::Occasion;
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
@@ -476,6 +477,20 @@ mod tests {
     fn never_tried(dials: Vec<SampleDial>, now: u64) -> Vec<String> {
         let pairs = cluster(dials, now).never_tried;
         pairs.iter().map(|[a, b]| format!("{a} {b}")).collect()
+    }
+
+    #[test]
+    fn a_connection_that_falls_silent_and_closes_is_not_open_any_more() {
+        let mut world = World::new(&Limits::default(), HomeNets::default());
+        let (established, mut silent) = (dial(0, A, B).judged(), dial(100, A, B).judged());
+        silent.seen.occasion =
+            Occasion::Silent { role: Role::Acceptor, last: established.seen.tcp.last };
+        for judged in [established, silent, dial(0, A, B).closed(200, [200; 2]).judged()] {
+            world.on_session(&judged, &mut Vec::new(), &mut Vec::new());
+            world.on_session_incident(&judged, None);
+        }
+        assert!(!world.are_connected("a@h1", "b@h2"));
+        assert!(world.cluster(at(300)).connected[0].is_closed);
     }
 
     #[test]
