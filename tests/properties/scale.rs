@@ -37,7 +37,10 @@ struct Tally {
 impl EventSink for Tally {
     fn event(&mut self, event: Event) {
         match event.body {
-            Body::Finding { finding } => *self.findings.entry(finding.rule).or_default() += 1,
+            // A finding that is written anew has been counted.
+            Body::Finding { finding } if finding.revision.is_none() => {
+                *self.findings.entry(finding.rule).or_default() += 1;
+            }
             Body::Incident { incident } => self.repeats += incident.count,
             Body::Cluster { cluster } => {
                 let rows = [cluster.nodes.len(), cluster.failed.len(), cluster.cookies.len()];
