@@ -6,7 +6,7 @@ from network import Failed, pause
 from scenes.peers import is_right
 
 from ..play import fault, truth
-from .path import join
+from .path import join, prepared
 
 PAIRS = "elixir ejabberd rabbitmq tls ipv6 hidden"
 
@@ -16,9 +16,7 @@ def wrong_then_right(c):
     """A node is given the right cookie after it was refused."""
     c.joins = False
     c.a.cookie = c.scene.other_cookie()
-    c.start()
-    c.prepare()
-    c.scene.listen()
+    prepared(c)
     for _ in range(c.scene.rng.randrange(1, 4)):
         join(c, False)
         pause(0.3)
@@ -122,9 +120,7 @@ def c_node_wrong_cookie(c):
     """A health check with erl_call has another cookie."""
     c.joins = False
     c.scene.place = "bridge"
-    c.start()
-    c.prepare()
-    c.scene.listen()
+    prepared(c)
     caller = c.members[-1]
     wrong = c.scene.other_cookie()
     for _ in range(3):

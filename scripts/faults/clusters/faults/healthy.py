@@ -3,7 +3,7 @@
 from network import pause
 
 from ..play import fault, truth
-from .path import join
+from .path import connected
 
 
 @fault("well", on="plain four elixir rabbitmq ejabberd tls tls13 tls-ipv6 ipv6 hidden")
@@ -11,11 +11,7 @@ def well(c):
     """The members connect, talk, and one of them is stopped as it should be."""
     c.joins = False
     c.tick_time = 8
-    c.start()
-    c.prepare()
-    c.scene.listen()
-    if c.b.name not in c.a.connected():
-        join(c, True)
+    connected(c)
     c.call(c.a, c.b, 5)
     pause(9)
     if c.scene.chance():
@@ -28,11 +24,7 @@ def well(c):
 def rolling_restart(c):
     """One member after the other is stopped and started again."""
     c.joins = True
-    c.start()
-    c.prepare()
-    c.scene.listen()
-    if c.b.name not in c.a.connected():
-        join(c, True)
+    connected(c)
     for member in (c.b, c.a):
         member.stop()
         pause(1.2)

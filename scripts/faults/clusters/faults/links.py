@@ -5,18 +5,14 @@ import subprocess
 from network import pause
 
 from ..play import fault, truth
-from .path import join
+from .path import connected
 
 
 @fault("busy-link-reset", on="rabbitmq elixir ejabberd tls ipv6", tools=["ss"])
 def busy_link_reset(c):
     """Something resets the link of two nodes in the middle of their talk."""
     c.joins = True
-    c.start()
-    c.prepare()
-    c.scene.listen()
-    if c.b.name not in c.a.connected():
-        join(c, True)
+    connected(c)
     c.call(c.a, c.b, 5)
     c.a.ask_later(f"[erpc:cast('{c.b.name}', erlang, node, []) || _ <- lists:seq(1, 400), timer:sleep(5) =:= ok]")
     pause(1)
@@ -77,11 +73,7 @@ def partition(c):
 def killed(c):
     """A node is killed by SIGKILL, dialed, and started again."""
     c.joins = True
-    c.start()
-    c.prepare()
-    c.scene.listen()
-    if c.b.name not in c.a.connected():
-        join(c, True)
+    connected(c)
     c.call(c.a, c.b, 3)
     c.b.kill()
     pause(1.5)

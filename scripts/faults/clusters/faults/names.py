@@ -6,7 +6,7 @@ from pathlib import Path
 from network import pause, until
 
 from ..play import fault, truth
-from .path import join
+from .path import join, prepared
 
 
 def name_server(c, *records):
@@ -95,9 +95,7 @@ def named_healthy(c):
     name_server(c, *[f"{member.host.name},{member.address}" for member in c.members])
     for member in c.members:
         member.host.knows_itself_alone = True
-    c.start()
-    c.prepare()
-    c.scene.listen()
+    prepared(c)
     join(c, True)
     c.call(c.a, c.b, 3)
     return truth("All names come from the name server, and the members connect", [])

@@ -61,12 +61,24 @@ def join(c, expected):
     return getattr(c, "join", c.dial)(c.a, c.b, expected)
 
 
-@fault("epmd-request-lost", on="ipv6 elixir ejabberd rabbitmq tls", tools=["nft"])
-def epmd_request_lost(c):
-    c.joins = False
+def prepared(c):
+    """Starts the members, and captures from then on."""
     c.start()
     c.prepare()
     c.scene.listen()
+
+
+def connected(c):
+    """Starts the members, captures from then on, and connects the two unless they are."""
+    prepared(c)
+    if c.b.name not in c.a.connected():
+        join(c, True)
+
+
+@fault("epmd-request-lost", on="ipv6 elixir ejabberd rabbitmq tls", tools=["nft"])
+def epmd_request_lost(c):
+    c.joins = False
+    prepared(c)
     lose(c, c.b.host, c.a.host, EPMD_PORT, c.b.host, bare(c))
     join(c, False)
     return truth(f"The question of {c.a.name} to EPMD of {c.b.host.name} does not arrive",
@@ -134,9 +146,7 @@ def lose_both(c, sender, receiver, port, limit):
 def lost_after_pause(c):
     """A filter forgets a link while nothing is said, and drops what comes after; new links pass."""
     c.tick_time = 40
-    c.start()
-    c.prepare()
-    c.scene.listen()
+    prepared(c)
     join(c, True)
     c.call(c.a, c.b, 3)
     ports = established(c)
@@ -174,9 +184,7 @@ def established(c):
 def random_loss(c):
     """A tenth of all packets is lost both ways, and everything comes about all the same."""
     c.joins = False
-    c.start()
-    c.prepare()
-    c.scene.listen()
+    prepared(c)
     for member in c.members:
         member.host.filter("iifname out0 meta l4proto tcp numgen random mod 10 == 0 drop")
     # With loss a dial may fail: it is made again.
@@ -232,11 +240,7 @@ def node_stopped(c):
     """SIGSTOP: the kernel of the host acknowledges, and the node says nothing."""
     c.tick_time = 8
     c.joins = True
-    c.start()
-    c.prepare()
-    c.scene.listen()
-    if c.b.name not in c.a.connected():
-        join(c, True)
+    connected(c)
     c.call(c.a, c.b, 3)
     pause(2)
     c.b.freeze()

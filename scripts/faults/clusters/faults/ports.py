@@ -5,7 +5,7 @@ import threading
 from network import pause
 
 from ..play import fault, truth
-from .path import join
+from .path import join, prepared
 
 PAIRS = "plain elixir ejabberd rabbitmq tls ipv6"
 
@@ -14,9 +14,7 @@ PAIRS = "plain elixir ejabberd rabbitmq tls ipv6"
 def epmd_restarted(c):
     """EPMD is down when it is asked, comes back, and the node registers again."""
     c.joins = False
-    c.start()
-    c.prepare()
-    c.scene.listen()
+    prepared(c)
     c.b.host.epmd.kill()
     c.note(f"EPMD of {c.b.host.name} is killed")
     join(c, False)
