@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::observe::{
     Delivery, EpmdPackets, HandshakeFacts, MessageKind, Observation, PauseSpan, PerRole, Received,
-    ResentFacts, Role,
+    Role,
 };
 use crate::packet::PacketRef;
-use crate::stream::TcpOffset;
+use crate::stream::{Resent, TcpOffset};
 use crate::time::{Timestamp, micros};
 
 /// Bytes of one side that do not arrive at the other, as far as acknowledgements show.
@@ -245,7 +245,7 @@ impl Undelivered {
 }
 
 impl PeerSigns {
-    fn of(peer: &Side, since: Timestamp, resent: Option<ResentFacts>) -> Self {
+    fn of(peer: &Side, since: Timestamp, resent: Option<Resent>) -> Self {
         let from = resent.map_or_else(|| since.after(WAITS), |resent| resent.again.at);
         let is_later = |at: &Timestamp| *at > from;
         if let (Some(resent), Some(pause)) = (resent, peer.longest_pause) {

@@ -12,8 +12,8 @@ use crate::decode::Endpoint;
 use crate::flow::Direction;
 use crate::observe::{
     CloseFacts, CloseKind, ConnectionIds, Delivery, IcmpAboutBytes, IcmpUnreachable, Observation,
-    Occasion, Opening, Orientation, PerRole, ProxyHeaderFacts, ResentFacts, Role, SealedLengths,
-    Stall, SynFacts, TcpFacts, TcpSide, TlsSide, TransportProtocol, short_id,
+    Occasion, Opening, Orientation, PerRole, ProxyHeaderFacts, Role, SealedLengths, Stall,
+    SynFacts, TcpFacts, TcpSide, TlsSide, TransportProtocol, short_id,
 };
 use crate::packet::PacketRef;
 use crate::stream::tcp::{ClosedWindow, ClosingFlag, Opened, TcpDirection};
@@ -325,16 +325,7 @@ pub(super) fn delivery(side: &TcpDirection) -> Delivery {
     Delivery {
         acked: side.stream.acked(),
         largest_acked: side.largest_acked(),
-        resent: side.resent().map(|resent| ResentFacts {
-            offset: resent.offset,
-            bytes: resent.len,
-            sent: resent.sent,
-            after_ack: resent.after_ack,
-            first: resent.first,
-            before: resent.before,
-            again: resent.again,
-            last: resent.last,
-        }),
+        resent: side.resent(),
         icmp: side.icmp().map(|error| IcmpAboutBytes {
             mark: error.into(),
             kind: error.kind,
