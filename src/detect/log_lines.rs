@@ -276,6 +276,20 @@ pub(super) const SETUP_TIMED_OUT: LogLine = LogLine {
     text: "{net_kernel,{'EXIT',<0.87.0>,setup_timer_timeout}}",
 };
 
+/// What a node logs that closes a connection because it received nothing for the whole `net_ticktime`.
+pub(super) const TIMED_OUT_LINES: &[LogLine] = &[
+    LogLine {
+        writer: "the node that closes",
+        releases: "all",
+        text: "** Node b@h not responding **",
+    },
+    LogLine {
+        writer: "the node that closes",
+        releases: "all",
+        text: "** Removing (timedout) connection **",
+    },
+];
+
 /// The reason that it logs when the dialed node closed after `send_name`.
 pub(super) const CLOSED_WITHOUT_STATUS: LogLine = LogLine {
     writer: "the dialing node, with net_kernel:verbose(1)",

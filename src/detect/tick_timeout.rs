@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::finding::{Sides, finding, seconds, shown};
 use super::link_end::{DEFAULT_PERIOD, LinkEnd, LinkSilence, PERIODS, SHORTEST_SILENCE};
+use super::log_lines::TIMED_OUT_LINES;
 use super::undelivered;
-use super::{Detection, LogLine, Rule, RuleDoc};
+use super::{Detection, Rule, RuleDoc};
 use crate::judge::JudgedConnection;
 use crate::judge::world::World;
 use crate::limits::remember;
@@ -39,18 +40,7 @@ const TIMEOUT: RuleDoc = RuleDoc {
                  other side's TCP window is closed (congested-link): it is not silent, its peer \
                  does not read. Different values of net_ticktime on the two nodes: the one with \
                  the shorter time gives up on a healthy peer.",
-    log_lines: &[
-        LogLine {
-            writer: "the node that closes",
-            releases: "all",
-            text: "** Node b@h not responding **",
-        },
-        LogLine {
-            writer: "the node that closes",
-            releases: "all",
-            text: "** Removing (timedout) connection **",
-        },
-    ],
+    log_lines: TIMED_OUT_LINES,
     remedy: &[
         "If the silent side's kernel kept sending acknowledgements, check that node: it may be \
          suspended (a signal, a paused container or virtual machine), swapping, out of CPU, or \

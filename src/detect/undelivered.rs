@@ -69,18 +69,7 @@ const MTU: RuleDoc = RuleDoc {
     lookalikes: "A path that is cut altogether: then nothing comes from the other side either \
                  (connection-lost). Packets in a capture can be larger than the MTU, since the \
                  network card cuts them.",
-    log_lines: &[
-        LogLine {
-            writer: "the node that closes",
-            releases: "all",
-            text: "** Node b@h not responding **",
-        },
-        LogLine {
-            writer: "the node that closes",
-            releases: "all",
-            text: "** Removing (timedout) connection **",
-        },
-    ],
+    log_lines: log_lines::TIMED_OUT_LINES,
     remedy: &[
         "From the sending host, find the size that passes: `ping -M do -s 1472 OTHER`, then less; \
          the MTU of the path is the largest size that is answered, plus 28.",
