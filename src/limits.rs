@@ -4,7 +4,11 @@
 //! an `anomaly` of kind `limit` reports it and `evictions` in `stats` counts it.
 
 use std::collections::VecDeque;
+use std::hash::Hash;
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::{Equivalent, HashMap};
 
 /// Bounds of the stages behind decoding.
 #[derive(Clone, Debug)]
@@ -127,6 +131,64 @@ pub(crate) fn remember<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
     queue.push_back(item);
     if queue.len() > most {
         queue.pop_front();
+    }
+}
+
+/// A map with at most so many entries: a new one takes the place of the oldest.
+#[derive(Debug)]
+pub(crate) struct BoundedMap<K, V> {
+    entries: HashMap<K, V, RandomState>,
+    /// The keys of `entries` in the order in which they were added.
+    order: VecDeque<K>,
+    capacity: usize,
+    evictions: u64,
+}
+
+impl<K: Clone + Eq + Hash, V: Default> BoundedMap<K, V> {
+    /// An empty map for at most `capacity` entries.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { entries: HashMap::default(), order: VecDeque::new(), capacity, evictions: 0 }
+    }
+
+    /// Number of entries that gave up their place.
+    pub(crate) const fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    /// The value of `key`.
+    pub(crate) fn get<Q: Equivalent<K> + Hash + ?Sized>(&self, key: &Q) -> Option<&V> {
+        self.entries.get(key)
+    }
+
+    /// The value of `key`, to be changed.
+    pub(crate) fn get_mut<Q: Equivalent<K> + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V> {
+        self.entries.get_mut(key)
+    }
+
+    /// The value of `key`, which begins as the default one; and the entry that gave up its place for it.
+    pub(crate) fn entry(&mut self, key: &K) -> (&mut V, Option<(K, V)>) {
+        let mut evicted = None;
+        if !self.entries.contains_key(key) {
+            self.order.push_back(key.clone());
+            if self.order.len() > self.capacity {
+                evicted =
+                    self.order.pop_front().and_then(|oldest| self.entries.remove_entry(&oldest));
+                self.evictions += 1;
+            }
+        }
+        (self.entries.entry(key.clone()).or_default(), evicted)
+    }
+
+    /// Number of entries.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// All entries, the oldest first; none are left.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (K, V)> {
+        let entries = &mut self.entries;
+        self.order.drain(..).filter_map(|key| entries.remove_entry(&key))
     }
 }
 

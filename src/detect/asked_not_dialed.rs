@@ -4,18 +4,18 @@
 //! is reported at the end of the run, and only where the host had the time to dial: it asked again, or the setup time
 //! of a node went by.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 
 use super::finding::listed;
 use super::{Detection, EndedBy, LogLine, Rule, RuleDoc};
 use crate::judge::world::World;
 use crate::judge::{JudgedConnection, Outcome};
+use crate::limits::BoundedMap;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled};
 use crate::packet::PacketRef;
 use crate::record::{Confidence, Evidence, Severity, Shows};
@@ -51,17 +51,25 @@ const DOC: RuleDoc = RuleDoc {
     ],
 };
 
-#[derive(Default)]
 pub(super) struct AskedNotDialed {
     /// Answers that no dial followed, by client and port: one entry for each host that was asked.
-    asked: HashMap<(IpAddr, u16), Vec<Asked>, RandomState>,
-    /// Keys of `asked`, the oldest first.
-    order: VecDeque<(IpAddr, u16)>,
+    asked: BoundedMap<(IpAddr, u16), Vec<Asked>>,
     /// Pairs of hosts, in ascending order, with a connection that was established.
     connected: HashSet<[IpAddr; 2], RandomState>,
     /// Whether any connection to a node was seen.
     has_dials: bool,
     now: Timestamp,
+}
+
+impl Default for AskedNotDialed {
+    fn default() -> Self {
+        Self {
+            asked: BoundedMap::new(REMEMBERED),
+            connected: HashSet::default(),
+            has_dials: false,
+            now: Timestamp::default(),
+        }
+    }
 }
 
 /// Look-ups of one name by one client that no dial followed.
@@ -149,17 +157,9 @@ impl Rule for AskedNotDialed {
     }
 
     fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
-        let asked = std::mem::take(&mut self.asked);
-        let mut order = std::mem::take(&mut self.order);
         let mut found: Vec<(IpAddr, u16, Asked)> = Vec::new();
-        let is_new = |found: &[(IpAddr, u16, Asked)], key: &(IpAddr, u16)| {
-            found.iter().rev().take(1).all(|(client, port, _)| (*client, *port) != *key)
-        };
-        for key in order.drain(..) {
-            if is_new(&found, &key) {
-                let entries = asked.get(&key).into_iter().flatten().cloned();
-                found.extend(entries.map(|asked| (key.0, key.1, asked)));
-            }
+        for ((client, port), asked) in self.asked.drain() {
+            found.extend(asked.into_iter().map(|asked| (client, port, asked)));
         }
         // A capture of port 4369 alone has look-ups of many hosts and no dial.
         let mut ends = found.iter().map(|(client, _, asked)| (*client, asked.epmd));
@@ -184,13 +184,7 @@ impl AskedNotDialed {
         name: &Arc<str>,
         answer: AskedAndAnswered,
     ) {
-        if !self.asked.contains_key(&key) {
-            self.order.push_back(key);
-            if self.order.len() > REMEMBERED {
-                self.order.pop_front().and_then(|oldest| self.asked.remove(&oldest));
-            }
-        }
-        let known = self.asked.entry(key).or_default();
+        let (known, _) = self.asked.entry(&key);
         if let Some(before) = known.iter_mut().find(|it| it.epmd == epmd && it.name == *name) {
             before.count += 1;
             before.asked_again |= answer.request.at.since(before.last.reply.at) >= TIME_TO_DIAL;

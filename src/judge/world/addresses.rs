@@ -3,14 +3,13 @@
 //! In: answers of name servers. Out: the name of an address, and the other addresses of that name. Who dialed which
 //! name is not decided here, but in `hosts.rs`.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::limits::Limits;
+use crate::limits::{BoundedMap, Limits};
 use crate::names::Resolved;
 use crate::packet::FrameRef;
 
@@ -18,12 +17,8 @@ use crate::packet::FrameRef;
 #[derive(Debug)]
 pub struct Addresses {
     /// By the name in lower case.
-    by_name: HashMap<Arc<str>, Vec<NamedAddress>, RandomState>,
-    /// Keys of `by_name`, the oldest first.
-    order: VecDeque<Arc<str>>,
+    by_name: BoundedMap<Arc<str>, Vec<NamedAddress>>,
     by_ip: HashMap<IpAddr, Arc<str>, RandomState>,
-    capacity: usize,
-    evictions: u64,
 }
 
 /// An address of a name.
@@ -37,17 +32,11 @@ pub struct NamedAddress {
 
 impl Addresses {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self {
-            by_name: HashMap::default(),
-            order: VecDeque::new(),
-            by_ip: HashMap::default(),
-            capacity: limits.resolved,
-            evictions: 0,
-        }
+        Self { by_name: BoundedMap::new(limits.resolved), by_ip: HashMap::default() }
     }
 
     pub(super) const fn evictions(&self) -> u64 {
-        self.evictions
+        self.by_name.evictions()
     }
 
     /// The last name that was resolved to `ip`, and all its addresses.
@@ -73,13 +62,7 @@ impl Addresses {
     }
 
     fn add(&mut self, name: &Arc<str>, address: NamedAddress) {
-        if !self.by_name.contains_key(name) {
-            self.order.push_back(Arc::clone(name));
-            if self.order.len() > self.capacity {
-                self.forget_oldest();
-            }
-        }
-        let known = self.by_name.entry(Arc::clone(name)).or_default();
+        let (known, forgotten) = self.by_name.entry(name);
         if let Some(before) = known.iter_mut().find(|it| it.ip == address.ip) {
             *before = address;
         } else if known.len() < MAX_ADDRESSES {
@@ -88,12 +71,8 @@ impl Addresses {
             return;
         }
         self.by_ip.insert(address.ip, Arc::clone(name));
-    }
-
-    fn forget_oldest(&mut self) {
-        let Some(oldest) = self.order.pop_front() else { return };
-        self.evictions += 1;
-        for address in self.by_name.remove(&oldest).unwrap_or_default() {
+        let Some((oldest, addresses)) = forgotten else { return };
+        for address in addresses {
             if self.by_ip.get(&address.ip) == Some(&oldest) {
                 self.by_ip.remove(&address.ip);
             }

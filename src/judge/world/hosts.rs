@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 
 use super::registry::REORDERED;
 use crate::judge::{JudgedConnection, Outcome};
-use crate::limits::Limits;
+use crate::limits::{BoundedMap, Limits};
 use crate::names::Resolved;
 use crate::observe::{MessageKind, Observation, Role};
 use crate::packet::FrameRef;
@@ -28,10 +28,7 @@ pub(super) struct Hosts {
     /// Keys of `answers`, the oldest first.
     order: VecDeque<AnswerKey>,
     max_answers: usize,
-    dials: HashMap<LookupKey, VecDeque<ReachedNode>, RandomState>,
-    /// Keys of `dials`, the oldest first.
-    dial_order: VecDeque<LookupKey>,
-    max_dials: usize,
+    dials: BoundedMap<LookupKey, VecDeque<ReachedNode>>,
     /// Names by address, from the capture files.
     listed: HashMap<IpAddr, Vec<Arc<str>>, RandomState>,
     evictions: u64,
@@ -117,16 +114,14 @@ impl Hosts {
             answers: HashMap::default(),
             order: VecDeque::new(),
             max_answers: limits.resolved,
-            dials: HashMap::default(),
-            dial_order: VecDeque::new(),
-            max_dials: limits.dials,
+            dials: BoundedMap::new(limits.dials),
             listed: HashMap::default(),
             evictions: 0,
         }
     }
 
     pub(super) const fn evictions(&self) -> u64 {
-        self.evictions
+        self.evictions + self.dials.evictions()
     }
 
     /// Records an answer of a name server.
@@ -177,18 +172,11 @@ impl Hosts {
             session_id: Arc::clone(it.session_id()),
             frame,
         };
-        let known = self.dials.entry(key.clone()).or_insert_with(|| {
-            self.dial_order.push_back(key);
-            VecDeque::new()
-        });
+        let (known, _) = self.dials.entry(&key);
         known.retain(|before| before.initiator != reached.initiator);
         known.push_back(reached);
         if known.len() > MAX_NAMES {
             known.pop_front();
-        }
-        if self.dial_order.len() > self.max_dials {
-            let oldest = self.dial_order.pop_front();
-            self.evictions += u64::from(oldest.is_some_and(|it| self.dials.remove(&it).is_some()));
         }
     }
 

@@ -3,7 +3,6 @@
 //! In: judged connections and EPMD requests. Out: what a refusal has to be compared with. A port that accepted a
 //! connection and refuses the next one need not be closed: a packet filter answers with RST as well.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,27 +12,19 @@ use hashbrown::HashMap;
 use super::alive_of;
 use crate::decode::Endpoint;
 use crate::judge::{JudgedConnection, Outcome};
-use crate::limits::Limits;
+use crate::limits::{BoundedMap, Limits};
 use crate::observe::{EpmdObservation, EpmdOutcome, Orientation, Role, Settled, State};
 use crate::packet::PacketRef;
 
 /// The endpoints that accepted a connection.
 #[derive(Debug)]
 pub struct Reach {
-    ends: HashMap<Endpoint, AcceptedHere, RandomState>,
-    /// Keys of `ends`, the oldest first.
-    order: VecDeque<Endpoint>,
+    ends: BoundedMap<Endpoint, AcceptedHere>,
     /// Addresses at which a port accepted connections, at most [`MAX_SAME_PORT`] of each port.
     by_port: HashMap<u16, Vec<IpAddr>, RandomState>,
     /// Addresses of nodes by alive name, at most [`MAX_ADDRESSES`] of each.
-    nodes: HashMap<Arc<str>, Vec<SeenAt>, RandomState>,
-    /// Keys of `nodes`, the oldest first.
-    node_order: VecDeque<Arc<str>>,
-    epmds: HashMap<IpAddr, Vec<EpmdAnswer>, RandomState>,
-    /// Keys of `epmds`, the oldest first.
-    epmd_order: VecDeque<IpAddr>,
-    capacity: usize,
-    evictions: u64,
+    nodes: BoundedMap<Arc<str>, Vec<SeenAt>>,
+    epmds: BoundedMap<IpAddr, Vec<EpmdAnswer>>,
 }
 
 /// A connection that an endpoint accepted.
@@ -72,9 +63,10 @@ pub struct EpmdAnswer {
 }
 
 /// What an endpoint accepted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct AcceptedHere {
-    last: Accepted,
+    /// The last one, by time; every entry has it.
+    last: Option<Accepted>,
     /// Connections that are open, at most [`MAX_OPEN`].
     open: Vec<Accepted>,
 }
@@ -82,25 +74,20 @@ struct AcceptedHere {
 impl Reach {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            ends: HashMap::default(),
-            order: VecDeque::new(),
+            ends: BoundedMap::new(limits.ports),
             by_port: HashMap::default(),
-            nodes: HashMap::default(),
-            node_order: VecDeque::new(),
-            epmds: HashMap::default(),
-            epmd_order: VecDeque::new(),
-            capacity: limits.ports,
-            evictions: 0,
+            nodes: BoundedMap::new(limits.ports),
+            epmds: BoundedMap::new(limits.ports),
         }
     }
 
     pub(super) const fn evictions(&self) -> u64 {
-        self.evictions
+        self.ends.evictions() + self.nodes.evictions() + self.epmds.evictions()
     }
 
     /// The last connection that `end` accepted.
     pub fn accepted(&self, end: Endpoint) -> Option<&Accepted> {
-        Some(&self.ends.get(&end)?.last)
+        self.ends.get(&end)?.last.as_ref()
     }
 
     /// A connection to `end` that is open.
@@ -164,23 +151,28 @@ impl Reach {
     }
 
     fn on_accepted(&mut self, end: Endpoint, accepted: Accepted, is_open: bool) {
-        if !self.ends.contains_key(&end) {
-            self.make_room();
-            self.order.push_back(end);
-            let ips = self.by_port.entry(end.port).or_default();
-            if ips.len() < MAX_SAME_PORT {
-                ips.push(end.ip);
-            }
-        }
-        let last = accepted.clone();
-        let listener =
-            self.ends.entry(end).or_insert_with(|| AcceptedHere { last, open: Vec::new() });
+        let (listener, forgotten) = self.ends.entry(&end);
+        let is_new = listener.last.is_none();
         listener.open.retain(|it| it.session_id != accepted.session_id);
         if is_open && listener.open.len() < MAX_OPEN {
             listener.open.push(accepted.clone());
         }
-        if accepted.mark.at >= listener.last.mark.at {
-            listener.last = accepted;
+        if listener.last.as_ref().is_none_or(|last| accepted.mark.at >= last.mark.at) {
+            listener.last = Some(accepted);
+        }
+        if let Some((oldest, _)) = forgotten
+            && let Some(ips) = self.by_port.get_mut(&oldest.port)
+        {
+            ips.retain(|ip| *ip != oldest.ip);
+            if ips.is_empty() {
+                self.by_port.remove(&oldest.port);
+            }
+        }
+        if is_new {
+            let ips = self.by_port.entry(end.port).or_default();
+            if ips.len() < MAX_SAME_PORT {
+                ips.push(end.ip);
+            }
         }
     }
 
@@ -188,32 +180,10 @@ impl Reach {
         let Some((node, mark)) = it.name(role).zip(it.seen.hello(role)) else { return };
         let Some(alive) = alive_of(node) else { return };
         let ip = it.ip(role);
-        if !self.nodes.contains_key(alive) {
-            self.node_order.push_back(alive.into());
-            if self.node_order.len() > self.capacity {
-                self.evictions += 1;
-                self.node_order.pop_front().and_then(|oldest| self.nodes.remove(&oldest));
-            }
-        }
-        let seen = self.nodes.entry(alive.into()).or_default();
+        let (seen, _) = self.nodes.entry(&alive.into());
         if seen.len() < MAX_ADDRESSES && !seen.iter().any(|it| it.ip == ip && it.node == *node) {
             let (node, session_id) = (Arc::clone(node), Arc::clone(it.session_id()));
             seen.push(SeenAt { node, ip, mark, session_id });
-        }
-    }
-
-    fn make_room(&mut self) {
-        if self.order.len() < self.capacity {
-            return;
-        }
-        let Some(oldest) = self.order.pop_front() else { return };
-        self.evictions += 1;
-        self.ends.remove(&oldest);
-        if let Some(ips) = self.by_port.get_mut(&oldest.port) {
-            ips.retain(|ip| *ip != oldest.ip);
-            if ips.is_empty() {
-                self.by_port.remove(&oldest.port);
-            }
         }
     }
 
@@ -222,16 +192,9 @@ impl Reach {
         let is_answer = matches!(epmd.outcome, Answered | NotRegistered | RegistrationRefused);
         let Some(mark) = epmd.seen.reply.filter(|_| is_answer) else { return };
         let ids = &settled.connection;
-        if !self.epmds.contains_key(&ids.dest_ip) {
-            self.epmd_order.push_back(ids.dest_ip);
-            if self.epmd_order.len() > self.capacity {
-                self.evictions += 1;
-                self.epmd_order.pop_front().and_then(|oldest| self.epmds.remove(&oldest));
-            }
-        }
         let session_id = Arc::clone(&ids.session_id);
         let answer = EpmdAnswer { port: ids.dest_port, mark, session_id };
-        let known = self.epmds.entry(ids.dest_ip).or_default();
+        let (known, _) = self.epmds.entry(&ids.dest_ip);
         known.retain(|other| other.port != answer.port);
         known.push(answer);
         if known.len() > MAX_SAME_PORT {
