@@ -128,15 +128,14 @@ impl Rule for EpmdUnreachable {
             Ending::reply(settled, !is_closed),
             Ending::connect(client, KnownAs::AnyOf(server_host)),
         ]);
+        let end = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
+        let has_answered = world.reach().epmd(end).is_some();
         // An EPMD that answered before, and was not asked to exit, ended by a fault.
-        let at = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
-        let has_failed =
-            world.reach().epmd(at).is_some() && self.asked_to_exit != Some(server_host);
-        if is_closed && is_local(ids) && !has_failed && self.down != Some(server_host) {
+        let has_failed = has_answered && self.asked_to_exit != Some(server_host);
+        let may_start = !has_failed && self.down != Some(server_host);
+        if is_closed && is_local(ids) && may_start {
             let found = Detection { severity_if_solved: Some(Severity::Low), ..found };
-            let server = Endpoint { ip: ids.dest_ip, port: ids.dest_port };
-            let starting =
-                Starting { host: server_host, has_answered: world.reach().epmd(server).is_some() };
+            let starting = Starting { host: server_host, has_answered };
             self.starting.hold(starting, settled, with_session_id(ids, found));
             if self.starting.count(|held| held.about.host == server_host) >= OFTEN {
                 self.down = Some(server_host);
