@@ -179,7 +179,7 @@ impl<K: Clone + Eq + Hash, V: Default> BoundedMap<K, V> {
         (self.entries.entry(key.clone()).or_default(), evicted)
     }
 
-    /// Number of entries.
+    /// Number of entries that it holds.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
