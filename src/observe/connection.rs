@@ -142,11 +142,18 @@ pub struct SynFacts {
 }
 
 impl SynFacts {
-    /// Whether an answer would have come by `now`; false if it may be among the packets that the capture lost up to
-    /// `lost_until`.
-    pub fn timed_out(&self, now: Timestamp, lost_until: Option<Timestamp>) -> bool {
-        lost_until.is_none_or(|lost| lost < self.last)
-            && (self.count > 1 || now.since(self.mark.at) >= SYN_OLD)
+    /// Whether it was sent again for want of an answer; false if the answer may be among the packets that the capture
+    /// lost up to `lost_until`.
+    ///
+    /// A host sends an unanswered SYN again after a second (RFC 6298, section 2; 3 s in older kernels), within the 7 s
+    /// that a node waits. Where no second one came, the answer is missing in the capture, or the dialing side gave up.
+    pub fn timed_out(&self, lost_until: Option<Timestamp>) -> bool {
+        self.count > 1 && lost_until.is_none_or(|lost| lost < self.last)
+    }
+
+    /// Whether it would have been sent again by `now`, had it got no answer.
+    pub fn is_old(&self, now: Timestamp) -> bool {
+        now.since(self.mark.at) >= SENT_AGAIN
     }
 }
 
@@ -511,10 +518,10 @@ impl Observation {
         corrupt.min_by_key(|(_, frame)| frame.mark)
     }
 
-    /// Whether an unanswered SYN of `role` can be reported: it was retransmitted, or is so old that an answer would have
-    /// come. False if the answer may be among the packets that the capture lost.
+    /// Whether an unanswered SYN of `role` can be reported: it was retransmitted. False if the answer may be among the
+    /// packets that the capture lost.
     pub fn syn_timed_out(&self, role: Role) -> bool {
-        self.tcp.sides[role].syn.is_some_and(|syn| syn.timed_out(self.at, self.lost_until))
+        self.tcp.sides[role].syn.is_some_and(|syn| syn.timed_out(self.lost_until))
     }
 
     /// Length of both streams together.
@@ -523,5 +530,6 @@ impl Observation {
     }
 }
 
-/// An answer to a SYN takes less than this.
-const SYN_OLD: Duration = Duration::from_secs(1);
+/// By this time an unanswered SYN has been sent again: older kernels do so after 3 s (RFC 1122, section 4.2.3.1), and the
+/// rest is for a busy host.
+const SENT_AGAIN: Duration = Duration::from_secs(4);

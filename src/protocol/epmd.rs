@@ -290,7 +290,7 @@ impl EpmdConnection {
             self.report_lost_reply(tcp, carrier, out);
             return;
         }
-        let outcome = self.outcome_at_end(tcp, carrier, now.at, lost);
+        let outcome = self.outcome_at_end(tcp, carrier, lost);
         let waits = why == ReportReason::Quiet
             && closed.is_none()
             && outcome == Some(EpmdOutcome::Incomplete);
@@ -357,7 +357,7 @@ impl EpmdConnection {
         let gave_up = close.is_some_and(|close| close.mark.at.since(request.at) >= GIVES_UP);
         let is_unacknowledged = delivery.acked.is_none_or(|acked| acked <= TcpOffset::BASE);
         delivery.unacknowledged().is_some_and(|resent| resent.is_lost())
-            || gave_up && is_unacknowledged && self.shows_silence(tcp)
+            || gave_up && is_unacknowledged && self.shows_silence(tcp, request)
     }
 
     /// The outcome of a request that was not reported before the end; `None` if it depends on the reply.
@@ -365,7 +365,6 @@ impl EpmdConnection {
         &self,
         tcp: &TcpConnection,
         carrier: &EpmdCarrier,
-        now: Timestamp,
         lost: Option<Timestamp>,
     ) -> Option<EpmdOutcome> {
         match tcp.opened() {
@@ -373,7 +372,7 @@ impl EpmdConnection {
                 return Some(EpmdOutcome::ConnectionRefused);
             }
             Opened::Unanswered => {
-                let is_timeout = tcp.timed_out(self.requester, now, lost);
+                let is_timeout = tcp.timed_out(self.requester, lost);
                 return Some(if is_timeout {
                     EpmdOutcome::Unanswered
                 } else {
@@ -399,7 +398,7 @@ impl EpmdConnection {
             if self.is_request_lost(tcp, request.mark) {
                 return Some(EpmdOutcome::Unacknowledged);
             }
-            let closed = closed && self.shows_silence(tcp);
+            let closed = closed && self.shows_silence(tcp, request.mark);
             return Some(if closed { EpmdOutcome::NoReply } else { EpmdOutcome::Incomplete });
         }
         let ends_at_close = matches!(
@@ -413,12 +412,19 @@ impl EpmdConnection {
         Some(EpmdOutcome::Incomplete)
     }
 
-    /// Whether the capture shows that EPMD sent no reply, and does not only lack one.
-    fn shows_silence(&self, tcp: &TcpConnection) -> bool {
+    /// Whether the capture shows that EPMD sent no reply to `request`, and does not only lack one: EPMD closed, or the
+    /// requester gave up after a while, and had received nothing by then.
+    fn shows_silence(&self, tcp: &TcpConnection, request: PacketRef) -> bool {
         let (requester, epmd) = (tcp.side(self.requester), tcp.side(self.requester.reverse()));
         // The opening shows where the reply would begin. A host that has closed resets when something still comes.
         let is_reset = requester.has_reset_after_fin() && !epmd.has_closed();
-        tcp.originator().is_some() && !is_reset
+        if tcp.originator().is_none() || is_reset {
+            return false;
+        }
+        let gave_up = |close: FirstClose| {
+            close.received.is_some() && close.mark.at.since(request.at) >= GIVES_UP
+        };
+        epmd.has_closed() || tcp.first_close().is_some_and(gave_up)
     }
 
     /// The packets of the connection, and what they show of the reason for a missing reply.

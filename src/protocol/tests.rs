@@ -11,7 +11,7 @@ use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
 use crate::flow::FlowKey;
 use crate::judge::world::{PriorLookup, RelatedFacts};
 use crate::judge::{
-    Confidence, LossScope, Outcome, PeerSigns, Undelivered, Verdict, judge_related,
+    Confidence, IncompleteBecause, LossScope, Outcome, PeerSigns, Undelivered, Verdict, judge_related,
 };
 use crate::observe::{EpmdOutcome, EpmdPackets, MessageKind, Observation, Occasion, Role, State};
 use crate::packet::FrameRef;
@@ -137,6 +137,13 @@ impl TestConnection {
             self.connection.get_or_insert_with(|| Connection::new(&segment, *reason, &context));
         connection.on_segment(&segment, &context, out);
         self
+    }
+
+    /// Sends the SYN again.
+    fn dials_again(&mut self) -> &mut Self {
+        let [own, _] = &mut self.seq;
+        *own = own.wrapping_sub(1);
+        self.segment(Initiator, 0x02, b"")
     }
 
     fn open(&mut self) -> &mut Self {
@@ -562,22 +569,38 @@ fn one_direction_alone_blames_neither_side() {
 }
 
 #[test]
-fn a_syn_is_refused_by_a_reset_and_unanswered_without_a_reply() {
+fn a_syn_is_refused_by_a_reset_and_unanswered_when_it_is_sent_again() {
     let mut conn = TestConnection::new();
     conn.segment(Initiator, 0x02, b"").segment(Acceptor, 0x14, b"");
     assert_eq!(conn.outcome().0, Outcome::Refused);
     let mut conn = TestConnection::new();
     conn.segment(Initiator, 0x02, b"");
     assert_eq!(conn.outcome().0, Outcome::Incomplete, "a SYN this young may yet be answered");
-    conn.time_passes(60);
+    conn.waits(1000).dials_again();
     assert_eq!(conn.outcome().0, Outcome::Unanswered);
+}
+
+#[test]
+fn a_syn_that_was_not_sent_again_shows_no_missing_answer() {
+    let mut conn = TestConnection::new();
+    conn.segment(Initiator, 0x02, b"").time_passes(2);
+    let because = |conn: &mut TestConnection| {
+        let (seen, verdict) = conn.verdict();
+        (verdict.outcome, IncompleteBecause::of(&seen))
+    };
+    assert_eq!(because(&mut conn), (Outcome::Incomplete, IncompleteBecause::EndsBefore));
+    conn.time_passes(60);
+    assert_eq!(because(&mut conn), (Outcome::Incomplete, IncompleteBecause::SynSentOnce));
+    let mut conn = TestConnection::to_epmd();
+    conn.segment(Initiator, 0x02, b"").time_passes(1000);
+    assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::Incomplete]);
 }
 
 #[test]
 fn packets_that_may_be_lost_are_not_reported_as_unanswered() {
     let lost = |since_syn: i64| {
         let mut conn = TestConnection::new();
-        conn.segment(Initiator, 0x02, b"");
+        conn.segment(Initiator, 0x02, b"").waits(1000).dials_again();
         conn.others.lost_until =
             Some(Timestamp(conn.at.0.saturating_add_signed(since_syn * 1_000_000_000)));
         conn.time_passes(60);
@@ -586,7 +609,7 @@ fn packets_that_may_be_lost_are_not_reported_as_unanswered() {
     assert_eq!(lost(2), Outcome::Incomplete, "the answer may be what was lost");
     assert_eq!(lost(-2), Outcome::Unanswered, "nothing was lost since");
     let mut conn = TestConnection::to_epmd();
-    conn.segment(Initiator, 0x02, b"");
+    conn.segment(Initiator, 0x02, b"").waits(1000).dials_again();
     conn.others.lost_until = Some(conn.at.after(Duration::from_secs(2)));
     conn.time_passes(1000);
     assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::Incomplete]);
@@ -692,7 +715,7 @@ fn a_registration_lasts_as_long_as_its_connection() {
 #[test]
 fn a_late_answer_still_counts() {
     let mut conn = TestConnection::to_epmd();
-    conn.segment(Initiator, 0x02, b"").time_passes(30);
+    conn.segment(Initiator, 0x02, b"").waits(1000).dials_again().time_passes(30);
     assert_eq!(conn.out.observed().count(), 1, "reported as unanswered");
     conn.segment(Acceptor, 0x12, b"").sends(Initiator, b"znope").sends_raw(Acceptor, b"w\x01");
     assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::Unanswered, EpmdOutcome::NotRegistered]);
@@ -715,6 +738,33 @@ fn the_side_that_closed_is_the_one_that_gave_up_on_a_request() {
     assert_eq!(seen.closed_by, Some(Initiator));
     assert!(seen.is_acknowledged && seen.is_whole && !seen.is_unread && !seen.is_pipelined);
     assert!(seen.close.unwrap().at.since(seen.request.unwrap().at) >= Duration::from_secs(7));
+}
+
+#[test]
+fn a_requester_that_leaves_at_once_shows_no_missing_answer() {
+    let mut conn = TestConnection::to_epmd();
+    conn.open().sends(Initiator, b"zb").segment(Acceptor, 0x10, b"").waits(2);
+    conn.segment(Initiator, 0x11, b"").time_passes(60);
+    assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::Incomplete], "nobody waited for an answer");
+    let mut conn = TestConnection::to_epmd();
+    conn.open().sends(Initiator, b"zb").waits(2).segment(Initiator, 0x11, b"");
+    conn.segment(Acceptor, 0x11, b"");
+    assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::NoReply], "EPMD closed without one");
+}
+
+#[test]
+fn a_reset_shows_the_bytes_that_its_sender_had_received() {
+    // The reply, its acknowledgement and the FIN are missing, and the requester resets.
+    let mut conn = TestConnection::to_epmd();
+    conn.open().sends(Initiator, b"zb").segment(Acceptor, 0x10, b"").loses(Acceptor, 20);
+    conn.segment(Initiator, 0x14, b"").time_passes(60);
+    assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::Incomplete]);
+    // A host that never knew the connection acknowledges what it did not read.
+    let mut conn = TestConnection::to_epmd();
+    conn.open().sends(Initiator, b"zb");
+    conn.seq[Acceptor.index()] = 0;
+    conn.loses(Initiator, 5).segment(Acceptor, 0x14, b"").time_passes(60);
+    assert_eq!(epmd_outcomes(&mut conn), [EpmdOutcome::NoReply]);
 }
 
 #[test]

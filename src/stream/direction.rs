@@ -258,26 +258,38 @@ impl StreamDirection {
         limits: &Limits,
         out: &mut impl FnMut(StreamChunk<'_>),
     ) {
-        let is_copy = self.recent.has_copy_of(segment);
-        let (first, before) = self.recent.first_sent(segment.seq);
-        self.recent.add(segment);
         if let Start::Open { segments, lowest, .. } = &mut self.start {
             *segments += 1;
             *lowest = (*lowest).min(offset);
         }
         let again = self.store(offset, segment);
-        if !is_copy && again > 0 {
-            self.retransmitted += again;
-            let len = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
-            let len = len.saturating_add(segment.missing);
-            let repeat = Repeat { offset, len, packet: *segment.packet, first, before };
-            self.resent = Resent::after(self.resent(), repeat, self.acked).map(Box::new);
+        if again > 0 {
+            self.on_repeat(offset, segment, again);
         }
+        self.recent.add(segment);
         self.settle(segment.packet.at, limits, out);
         while self.memory.held() > limits.held_per_direction || self.memory.is_over_budget() {
             if !self.skip_hole(out) {
                 break;
             }
+        }
+    }
+
+    /// Takes in a segment of which `again` bytes came before, unless it is a packet that was captured twice.
+    #[cold]
+    fn on_repeat(&mut self, offset: TcpOffset, segment: &SegmentData<'_>, again: u64) {
+        if self.recent.has_copy_of(segment) {
+            return;
+        }
+        self.retransmitted += again;
+        let (first, before) = self.recent.first_sent(segment.seq);
+        let len = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
+        let len = len.saturating_add(segment.missing);
+        let repeat = Repeat { offset, len, packet: *segment.packet, first, before };
+        let resent = Resent::after(self.resent(), repeat, self.acked);
+        match (&mut self.resent, resent) {
+            (Some(known), Some(resent)) => **known = resent,
+            (known, resent) => *known = resent.map(Box::new),
         }
     }
 

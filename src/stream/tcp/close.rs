@@ -29,6 +29,14 @@ pub(super) struct Rst {
     pub(super) mark: PacketRef,
 }
 
+impl Rst {
+    /// What its sender had received. A host without the connection acknowledges what it did not take in, with sequence
+    /// number 0 (RFC 9293, section 3.5.2, group 1).
+    fn received(&self) -> Option<SeqNum> {
+        self.ack.filter(|_| self.seq != SeqNum(0))
+    }
+}
+
 /// The flag of the segment with which a side closes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ClosingFlag {
@@ -195,7 +203,7 @@ impl TcpConnection {
     }
 
     /// Offset up to which `direction` is known to have sent bytes: that of its FIN or RST, or the highest
-    /// acknowledgement of the other side.
+    /// acknowledgement of the other side, that of its RST included.
     fn sent_end(&self, direction: Direction) -> TcpOffset {
         let side = self.side(direction);
         let end = side.stream.end();
@@ -205,6 +213,9 @@ impl TcpConnection {
         let rst = side.rst.filter(|rst| rst.seq != SeqNum(0));
         let rst = rst.and_then(|rst| side.stream.offset_of(rst.seq)).unwrap_or(end);
         let known = rst.max(side.stream.acked().unwrap_or(end)).max(end);
+        let reset = self.side(direction.reverse()).rst.and_then(|rst| rst.received());
+        let received = reset.and_then(|ack| side.stream.offset_of(ack)).unwrap_or(end);
+        let known = if received.since(end) <= LARGEST_WINDOW { known.max(received) } else { known };
         // One past the end is the sequence number of a FIN that the capture lacks, and no byte.
         if known == end.plus(1) { end } else { known }
     }
@@ -246,3 +257,6 @@ impl TcpDirection {
         }
     }
 }
+
+/// No side has more bytes under way (RFC 7323, section 2.3): a number further on is no acknowledgement.
+const LARGEST_WINDOW: u64 = 1 << 30;

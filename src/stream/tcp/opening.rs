@@ -106,19 +106,12 @@ impl TcpConnection {
         }
     }
 
-    /// Whether an answer to the SYN of `direction` would have come by `now`: the SYN was retransmitted, or is old.
-    /// Not where the capture may have lost the answer, which is up to the moment `lost`.
-    pub(crate) fn timed_out(
-        &self,
-        direction: Direction,
-        now: Timestamp,
-        lost: Option<Timestamp>,
-    ) -> bool {
+    /// Whether the SYN of `direction` was sent again for want of an answer. Not where the capture may have lost the
+    /// answer, which is up to the moment `lost`, nor where it has one SYN alone: then the answer is missing in the
+    /// capture, or the dialing side gave up.
+    pub(crate) fn timed_out(&self, direction: Direction, lost: Option<Timestamp>) -> bool {
         let syn = self.side(direction).syn;
-        syn.is_some_and(|syn| {
-            lost.is_none_or(|lost| lost < syn.last)
-                && (syn.count > 1 || now.since(syn.mark.at) >= ANSWERED_WITHIN)
-        })
+        syn.is_some_and(|syn| syn.count > 1 && lost.is_none_or(|lost| lost < syn.last))
     }
 
     /// The sender of the RST and its packet, when the connection is nothing but the answer of a closed port:
@@ -159,6 +152,3 @@ impl TcpDirection {
         }
     }
 }
-
-/// An answer to a SYN would have come within this time.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
