@@ -446,18 +446,24 @@ impl Connection {
     }
 
     /// Completes the output of one input with its source.
-    #[inline]
+    #[inline(always)] // one comparison for nearly all segments
     fn complete(&mut self, now: Now, out: &mut ConnOutput) {
         if !out.is_empty() {
-            let input = now.frame.is_none().then_some(self.tcp.last().frame.input);
-            let connection = self.ids();
-            let source = Settled { at: now.at, frame: now.frame, input, connection };
-            let nodes = match &mut self.protocol {
-                ProtocolState::Distribution(distribution) => distribution.exchange.nodes(),
-                ProtocolState::Epmd(_) => None,
-            };
-            out.complete(source, nodes);
+            self.add_source(now, out);
         }
+    }
+
+    /// Adds the source of an output that is not empty.
+    #[inline(never)]
+    fn add_source(&mut self, now: Now, out: &mut ConnOutput) {
+        let input = now.frame.is_none().then_some(self.tcp.last().frame.input);
+        let connection = self.ids();
+        let source = Settled { at: now.at, frame: now.frame, input, connection };
+        let nodes = match &self.protocol {
+            ProtocolState::Distribution(distribution) => distribution.exchange.nodes(),
+            ProtocolState::Epmd(_) => None,
+        };
+        out.complete(source, nodes);
     }
 
     /// The endpoint that sends in `direction`.

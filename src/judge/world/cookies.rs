@@ -245,12 +245,8 @@ impl NameGroups {
 }
 
 impl SettledGroups {
-    /// Whether two names are in the same group.
-    pub(super) fn are_one(&self, a: &Arc<str>, b: &Arc<str>) -> bool {
-        self.group(a).is_some_and(|group| self.group(b) == Some(group))
-    }
-
-    fn group(&self, name: &Arc<str>) -> Option<usize> {
+    /// The group of a name: two names are in the same one if theirs are equal. `None` for a name that was not added.
+    pub(super) fn group(&self, name: &Arc<str>) -> Option<usize> {
         self.firsts.get(*self.places.get(name)?).copied()
     }
 }

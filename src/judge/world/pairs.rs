@@ -308,14 +308,19 @@ impl PairTable {
         let mesh = mesh.settle();
         let vantage = self.common_addresses();
         let mut pairs = Vec::new();
-        for (at, a) in visible.iter().enumerate() {
-            for b in visible.iter().skip(at + 1) {
-                let is_shown = vantage.as_ref().is_none_or(|seen_from| {
-                    seen_from.iter().any(|ip| is_at(a, *ip) || is_at(b, *ip))
-                });
-                if mesh.are_one(&a.name, &b.name)
-                    && is_shown
+        for (at, (a, group)) in members.iter().enumerate() {
+            for (b, other) in members.iter().skip(at + 1) {
+                let is_shown = || {
+                    vantage.as_ref().is_none_or(|seen_from| {
+                        seen_from.iter().any(|ip| is_at(a, *ip) || is_at(b, *ip))
+                    })
+                };
+                if group == other
+                    && is_shown()
                     && !self.have_met(a, b)
+        // Nodes without a connection are in no mesh. Looked up once for each node, not for each pair.
+        let members: Vec<(&NodeFacts, usize)> =
+            visible.iter().filter_map(|node| Some((*node, mesh.group(&node.name)?))).collect();
                     && [a, b].iter().all(|node| is_settled(nodes.first_seen(&node.name), now))
                 {
                     pairs.push([Arc::clone(&a.name), Arc::clone(&b.name)]);

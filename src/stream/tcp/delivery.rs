@@ -19,7 +19,8 @@ pub(super) struct LargestSegment {
 impl TcpDirection {
     /// Notes a segment of `len` bytes from `seq` on, which is larger than every one before.
     #[cold] // a few times for each connection
-    pub(super) fn on_larger(&mut self, seq: SeqNum, len: u32) {
+    pub(super) fn on_larger(&mut self, seq: SeqNum, payload: &[u8], missing: u32) {
+        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX).saturating_add(missing);
         let Some(offset) = self.stream.offset_of(seq) else { return };
         let acked_before = self.largest_acked();
         self.largest = LargestSegment { sent: len, end: offset.plus(u64::from(len)), acked_before };

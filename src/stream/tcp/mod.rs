@@ -138,9 +138,8 @@ impl TcpConnection {
             let packet = PacketRef { frame: segment.frame, at: segment.at };
             let data = SegmentData { seq, payload, missing, packet: &packet, ip_id };
             side.stream.push(data, limits, out);
-            let len = u32::try_from(payload.len()).unwrap_or(u32::MAX).saturating_add(missing);
-            if len > side.largest.sent {
-                side.on_larger(seq, len);
+            if payload.len() as u64 + u64::from(missing) > u64::from(side.largest.sent) {
+                side.on_larger(seq, payload, missing);
             }
         } else if segment.flags.has(TcpFlags::SYN) {
             side.stream.settle(segment.at, limits, out);
