@@ -6,6 +6,7 @@
 //! healthy connections within seconds after a pair lost contact are likely one.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,12 +86,15 @@ struct End {
     session_id: Arc<str>,
     /// How texts name the initiator and the acceptor.
     labels: [String; 2],
+    ips: [IpAddr; 2],
     nodes: Vec<Arc<str>>,
     closer: Option<Role>,
     at: Timestamp,
     is_reset: bool,
     /// Whether both sides had sent something just before.
     is_healthy: bool,
+    /// Whether the capture lacks bytes of it.
+    lacks_bytes: bool,
     shown: Option<Evidence>,
 }
 
@@ -185,15 +189,46 @@ impl PartitionCascade {
             return;
         }
         let pair = self.pair(&messages);
-        // If all of them are of one node of the pair, that node may have ended, and closed them itself, unless it is connected
-        // with the other one again.
-        let is_of_all = |node: &String| fell.iter().all(|end| end.labels.contains(node));
-        let is_apart = |[a, b]: &[String; 2]| !world.are_connected(a, b);
-        if pair.as_ref().is_some_and(|pair| pair.iter().any(is_of_all) && is_apart(pair)) {
+        let first_end = pair.as_ref().and_then(|pair| self.first_end(pair, first));
+        // A node that is stopped closes all of its connections as well.
+        if self.stopped(&fell, &asks, pair.as_ref(), world) {
             return;
         }
-        let first_end = pair.as_ref().and_then(|pair| self.first_end(pair, first));
         out.push(cascade(&messages, &asks, &fell, pair, first_end, [first, last]));
+    }
+
+    /// Whether one node, which may have been stopped, is an end of all these connections.
+    fn stopped(
+        &self,
+        fell: &[&End],
+        asks: &[&GlobalMessage],
+        pair: Option<&[String; 2]>,
+        world: &World,
+    ) -> bool {
+        let Some(first) = fell.first() else { return false };
+        let is_whole = !fell.iter().any(|end| end.lacks_bytes);
+        let is_of_all = |node| fell.iter().all(|end| end.may_be_of(node));
+        let mut ends = [Role::Initiator, Role::Acceptor].into_iter().zip(first.ends());
+        if let Some([a, b]) = pair {
+            let is_of_pair = |label: &str| !is_name(label) || label == a || label == b;
+            let is_again = is_whole && world.are_connected(a, b);
+            return !is_again && ends.any(|(_, end)| is_of_pair(end.0) && is_of_all(end));
+        }
+        // The capture does not name the pair: it may be the node that was asked to disconnect. A node that is stopped
+        // closes other connections before it is asked, and the capture may lack such a close.
+        let asked = asks.iter().find(|ask| ask.session_id == first.session_id);
+        let has_others = |node: (&str, IpAddr)| {
+            let is_other = |end: &&End| !fell.iter().any(|it| it.session_id == end.session_id);
+            let is_recent = |end: &&End| first.at.since(end.at) <= NOTICED_WITHIN;
+            let mut others = self.ends.iter().filter(is_other).filter(is_recent);
+            others.any(|end| end.may_be_of(node))
+                || world.is_connected(is_name(node.0).then_some(node.0), node.1)
+        };
+        ends.any(|(role, end)| {
+            asked.is_none_or(|ask| ask.from != role)
+                && is_of_all(end)
+                && (!is_whole || has_others(end))
+        })
     }
 
     /// The two nodes that lost contact first, as the messages name them.
@@ -280,12 +315,29 @@ impl End {
                 .map(|shown| Evidence { session_id: Some(Arc::clone(&session_id)), ..shown }),
             session_id,
             nodes: sides.nodes,
+            ips: [Role::Initiator, Role::Acceptor].map(|role| session.ip(role)),
             labels: [sides.initiator, sides.acceptor],
             closer: session.seen.closed_by(),
             at: session.seen.open_until(),
             is_reset,
             is_healthy: matches!(end, LinkEnd::Closed { .. }),
+            lacks_bytes: session.seen.tcp.gaps > 0
+                || session.seen.tcp.sides.each().any(|(_, side)| side.missing_bytes > 0),
         }
+    }
+
+    /// Whether `node` may be one of the two ends. Nodes without a name are told apart by their hosts.
+    fn may_be_of(&self, node: (&str, IpAddr)) -> bool {
+        let is_it = |(label, ip): (&str, IpAddr)| {
+            label == node.0 || (!is_name(label) || !is_name(node.0)) && ip == node.1
+        };
+        self.ends().into_iter().any(is_it)
+    }
+
+    /// Label and address of the initiator and of the acceptor.
+    fn ends(&self) -> [(&str, IpAddr); 2] {
+        let ([a, b], [from, to]) = (&self.labels, self.ips);
+        [(a.as_str(), from), (b.as_str(), to)]
     }
 
     /// The two sides, as part of a sentence.
@@ -293,6 +345,11 @@ impl End {
         let [a, b] = &self.labels;
         format!("{a} and {b}")
     }
+}
+
+/// Whether a label of a side is the name of its node, and not an address.
+fn is_name(label: &str) -> bool {
+    label.contains('@')
 }
 
 /// A close that shows no loss by itself.
@@ -555,6 +612,22 @@ mod tests {
     #[test]
     fn closes_of_one_node_of_the_pair_alone_may_be_its_own_end() {
         assert!(detected_with(Some(["a@h1", "b@h2"]), true, false, None).is_empty());
+    }
+
+    #[test]
+    fn a_node_that_was_asked_and_had_closed_another_connection_may_have_been_stopped() {
+        let unnamed = Some(["", "b@h2"]);
+        assert_eq!(
+            detected_with(unnamed, true, false, None).len(),
+            1,
+            "closed because it was asked"
+        );
+        let before = closed(A, B, 59_990, 60_000);
+        assert!(detected_with(unnamed, true, false, Some(&before)).is_empty());
+        let long_before = closed(A, B, 10_000, 10_001);
+        assert_eq!(detected_with(unnamed, true, false, Some(&long_before)).len(), 1);
+        let of_others = closed(B, "d@h4/10.0.0.4/4", 59_990, 60_000);
+        assert_eq!(detected_with(unnamed, true, false, Some(&of_others)).len(), 1);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Dial {
     accepted_instead: Option<Timestamp>,
     /// Whether the acceptor answered with `nok`.
     declined: bool,
+    /// Whether a status or challenge of the acceptor was seen.
+    answered: bool,
     /// Whether the initiator is a command-line tool.
     is_tool: bool,
 }
@@ -57,7 +59,12 @@ impl Dials {
         message: &HandshakeObservation,
     ) -> bool {
         let (at, ids) = (settled.at, &settled.connection);
-        let known = self.recent.iter_mut().rev().find(|dial| dial.session_id == ids.session_id);
+        let mut known = self.recent.iter_mut().rev().find(|dial| dial.session_id == ids.session_id);
+        if let (MessageKind::Status | MessageKind::Challenge, Some(dial)) =
+            (message.message, &mut known)
+        {
+            dial.answered = true;
+        }
         match (message.message, message.status.as_deref(), known) {
             (MessageKind::SendName, ..) => {
                 self.add(settled, message.name.clone(), message.creation);
@@ -102,6 +109,7 @@ impl Dials {
             frame: settled.frame,
             accepted_instead: None,
             declined: false,
+            answered: false,
             is_tool: false,
         };
         remember(&mut self.recent, dial, REMEMBERED);
@@ -135,6 +143,24 @@ impl Dials {
                 && dial
                     .accepted_instead
                     .is_some_and(|at| at >= opened.before(CROSSING) && at <= closed.after(CROSSING))
+                && dial.may_be_asked_for(lookup)
+        })
+    }
+
+    /// Whether the acceptor dialed the initiator at about the same time, and the capture lacks the answer, which may have
+    /// been that the initiator accepts it in place of this one.
+    pub(super) fn may_have_crossed(
+        &self,
+        about: &Observation,
+        lookup: Option<&PriorLookup>,
+    ) -> bool {
+        let (opened, closed) = (about.tcp.first.at, about.open_until());
+        self.recent.iter().any(|dial| {
+            (dial.from, dial.to.ip) == (about.ends.acceptor.ip, about.ends.initiator.ip)
+                && dial.to != about.ends.acceptor
+                && !dial.answered
+                && dial.at >= opened.before(CROSSING)
+                && dial.at <= closed.after(CROSSING)
                 && dial.may_be_asked_for(lookup)
         })
     }

@@ -98,6 +98,8 @@ pub(crate) struct RelatedFacts {
     pub(crate) acceptor_cookies: Vec<Arc<str>>,
     /// Whether the initiator accepted a connection from the acceptor in place of this one, at about the same time.
     pub(crate) crossed: bool,
+    /// Whether the acceptor dialed the initiator at about the same time, and the answer to that is not in the capture.
+    pub(crate) may_have_crossed: bool,
     /// Whether the acceptor had dialed the initiator less than a second before this connection was closed.
     pub(crate) dialed_back: bool,
 }
@@ -267,6 +269,7 @@ impl World {
             acceptor: self.acceptor(seen, alive).and_then(NodeFacts::software),
             acceptor_version: lookup.as_ref().map(|lookup| lookup.highest_version),
             crossed: self.dials.crossed(seen, lookup.as_ref()),
+            may_have_crossed: self.dials.may_have_crossed(seen, lookup.as_ref()),
             dialed_back: self.dials.dialed_back(seen, lookup.as_ref()),
             lookup,
             acceptor_cookies: labels.unwrap_or_default().to_vec(),
@@ -285,6 +288,11 @@ impl World {
     /// Whether a node that `a` names is connected with one that `b` names.
     pub fn are_connected(&self, a: &str, b: &str) -> bool {
         self.pairs.are_connected(a, b, &self.nodes)
+    }
+
+    /// Whether a node has an established connection whose end was not seen: by its name, or by its host if it has none.
+    pub(crate) fn is_connected(&self, name: Option<&str>, ip: IpAddr) -> bool {
+        self.pairs.is_connected(name, ip)
     }
 
     /// Some of the look-ups that EPMD answered with a port, the latest first.

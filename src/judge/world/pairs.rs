@@ -288,6 +288,16 @@ impl PairTable {
         })
     }
 
+    /// Whether a node has an established connection whose end was not seen: by its name, or by its host if it has none.
+    pub(super) fn is_connected(&self, name: Option<&str>, ip: IpAddr) -> bool {
+        let is_it =
+            |end: &PairEnd| matches!((name, end), (Some(name), PairEnd::Node(it)) if **it == *name);
+        self.known.iter().filter(|(_, state)| state.live > 0).any(|(key, state)| {
+            let is_at_host = state.hosts.as_ref().is_some_and(|hosts| hosts.contains(&ip));
+            key.iter().any(is_it) || name.is_none() && is_at_host
+        })
+    }
+
     /// Pairs of visible nodes of one mesh without an attempt, where the capture would show one.
     ///
     /// A capture made on one host shows the dials of that host only. If one address is an end of every connection, only
@@ -306,6 +316,9 @@ impl PairTable {
             }
         }
         let mesh = mesh.settle();
+        // Nodes without a connection are in no mesh. Looked up once for each node, not for each pair.
+        let members: Vec<(&NodeFacts, usize)> =
+            visible.iter().filter_map(|node| Some((*node, mesh.group(&node.name)?))).collect();
         let vantage = self.common_addresses();
         let mut pairs = Vec::new();
         for (at, (a, group)) in members.iter().enumerate() {
@@ -318,9 +331,6 @@ impl PairTable {
                 if group == other
                     && is_shown()
                     && !self.have_met(a, b)
-        // Nodes without a connection are in no mesh. Looked up once for each node, not for each pair.
-        let members: Vec<(&NodeFacts, usize)> =
-            visible.iter().filter_map(|node| Some((*node, mesh.group(&node.name)?))).collect();
                     && [a, b].iter().all(|node| is_settled(nodes.first_seen(&node.name), now))
                 {
                     pairs.push([Arc::clone(&a.name), Arc::clone(&b.name)]);
