@@ -586,12 +586,18 @@ impl Evaluation<'_> {
             if was_quick && self.seen.at.since(close.mark.at) < CROSSING_SHOWS {
                 return Verdict { is_pending: true, ..Verdict::incomplete() };
             }
-            // Without a crossing dial the close is a failure; a capture that lost packets may lack that dial.
+            // Without a crossing dial the close is a failure; a capture that lost packets may lack that dial, or its answer.
+            if was_quick && self.related.may_have_crossed {
+                return Verdict::incomplete();
+            }
             if self.seen.lost_until.is_some_and(|lost| lost >= self.seen.tcp.first.at) {
                 return Verdict::incomplete();
             }
         }
-        if e.reached().is_none() && (e.is_lost.initiator || e.is_lost.acceptor) {
+        // What was sent before the capture begins, or in a gap, is not known.
+        let is_opening_seen = self.seen.tcp.sides.each().any(|(_, side)| side.syn.is_some());
+        let is_lost = e.is_lost.initiator || e.is_lost.acceptor || !is_opening_seen;
+        if e.reached().is_none() && is_lost {
             return Verdict::incomplete();
         }
         if answer.is_none() && challenge.is_none() && e.is_lost.acceptor {

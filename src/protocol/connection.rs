@@ -70,20 +70,20 @@ pub(super) enum ProtocolState {
 }
 
 impl ProtocolState {
-    /// Takes in the next plain bytes of one direction. `opening`: the capture has the opening of the connection.
+    /// Takes in the next plain bytes of one direction. `from_start`: the capture has the beginning of its stream.
     #[inline(always)]
     pub(super) fn on_chunk(
         &mut self,
         direction: Direction,
         chunk: &PlainChunk<'_>,
-        opening: bool,
+        from_start: bool,
         context: &ConnContext<'_>,
         out: &mut ConnOutput,
     ) {
         match self {
             Self::Epmd(epmd) => epmd.on_stream(direction, chunk, context.limits, out),
             Self::Distribution(distribution) => {
-                distribution.on_stream(direction, chunk, opening, context, out)
+                distribution.on_stream(direction, chunk, from_start, context, out)
             }
         }
     }
@@ -212,14 +212,14 @@ impl Connection {
             self.is_reported_idle = false;
             return Keep::AsBefore;
         }
-        let opening = self.tcp.originator().is_some() || segment.flags.has(TcpFlags::SYN);
+        let from_start = self.tcp.has_start(segment.direction) || segment.flags.has(TcpFlags::SYN);
         let Self { tcp, transport, protocol, .. } = self;
         if let ProtocolState::Epmd(epmd) = protocol {
             epmd.on_close(tcp.first_close());
         }
         tcp.on_segment(segment, context.limits, &mut |chunk| {
-            transport.on_chunk(segment.direction, &chunk, opening, &mut |chunk| {
-                protocol.on_chunk(segment.direction, chunk, opening, context, out);
+            transport.on_chunk(segment.direction, &chunk, from_start, &mut |chunk| {
+                protocol.on_chunk(segment.direction, chunk, from_start, context, out);
             });
         });
         let now = Now { at: segment.at, frame: Some(segment.frame) };
@@ -342,10 +342,10 @@ impl Connection {
     ) -> Keep {
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
             let Self { tcp, transport, protocol, .. } = self;
-            let opening = tcp.originator().is_some();
+            let from_start = tcp.has_start(direction);
             tcp.settle(direction, now, context.limits, &mut |chunk| {
-                transport.on_chunk(direction, &chunk, opening, &mut |chunk| {
-                    protocol.on_chunk(direction, chunk, opening, context, out);
+                transport.on_chunk(direction, &chunk, from_start, &mut |chunk| {
+                    protocol.on_chunk(direction, chunk, from_start, context, out);
                 });
             });
         }

@@ -126,10 +126,10 @@ impl Connection {
     pub(super) fn give_rest(&mut self, context: &ConnContext<'_>, out: &mut ConnOutput) {
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
             let Self { tcp, transport, protocol, .. } = &mut *self;
-            let opening = tcp.originator().is_some();
+            let from_start = tcp.has_start(direction);
             tcp.finish(direction, &mut |chunk| {
-                transport.on_chunk(direction, &chunk, opening, &mut |chunk| {
-                    protocol.on_chunk(direction, chunk, opening, context, out);
+                transport.on_chunk(direction, &chunk, from_start, &mut |chunk| {
+                    protocol.on_chunk(direction, chunk, from_start, context, out);
                 });
             });
         }
@@ -139,9 +139,9 @@ impl Connection {
     fn give_undecided(&mut self, context: &ConnContext<'_>, out: &mut ConnOutput) {
         for direction in [Direction::LowToHigh, Direction::HighToLow] {
             let Self { tcp, transport, protocol, .. } = &mut *self;
-            let opening = tcp.originator().is_some();
+            let from_start = tcp.has_start(direction);
             transport.give_rest(direction, &mut |chunk| {
-                protocol.on_chunk(direction, chunk, opening, context, out);
+                protocol.on_chunk(direction, chunk, from_start, context, out);
             });
         }
     }

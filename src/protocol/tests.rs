@@ -11,7 +11,8 @@ use crate::decode::{Endpoint, Segment, TcpFlags, Unreachable};
 use crate::flow::FlowKey;
 use crate::judge::world::{PriorLookup, RelatedFacts};
 use crate::judge::{
-    Confidence, IncompleteBecause, LossScope, Outcome, PeerSigns, Undelivered, Verdict, judge_related,
+    Confidence, IncompleteBecause, LossScope, Outcome, PeerSigns, Undelivered, Verdict,
+    judge_related,
 };
 use crate::observe::{EpmdOutcome, EpmdPackets, MessageKind, Observation, Occasion, Role, State};
 use crate::packet::FrameRef;
@@ -459,6 +460,37 @@ fn an_attempt_closed_in_favour_of_the_crossing_one_is_superseded() {
     conn.others.related.crossed = true;
     conn.open().sends(Initiator, &send_name("a@one")).fin(Initiator);
     assert_eq!(conn.outcome(), (Outcome::Superseded, Some(Initiator)));
+}
+
+#[test]
+fn an_attempt_that_crossed_one_whose_answer_is_missing_is_left_open() {
+    let mut conn = TestConnection::new();
+    conn.others.related.may_have_crossed = true;
+    conn.open().sends(Initiator, &send_name("a@one")).fin(Initiator).time_passes(5);
+    assert_eq!(conn.outcome().0, Outcome::Incomplete);
+    let mut conn = TestConnection::new();
+    conn.others.related.may_have_crossed = true;
+    conn.open().sends(Initiator, &send_name("a@one")).waits(7000).fin(Initiator).time_passes(5);
+    assert_eq!(conn.outcome().0, Outcome::TimedOut, "it was not dropped for another one");
+}
+
+#[test]
+fn what_came_before_the_bytes_that_the_capture_has_is_not_known() {
+    // The SYN is there. The SYN-ACK and the first bytes of both sides are not, nor their acknowledgements.
+    let later = |bytes: &[u8]| {
+        let mut conn = TestConnection::new();
+        conn.segment(Initiator, 0x02, b"").loses(Acceptor, 1);
+        conn.loses(Initiator, 1550).loses(Acceptor, 1748).segment(Initiator, 0x10, b"");
+        conn.sends_raw(Acceptor, bytes).fin(Acceptor).time_passes(5);
+        conn.outcome().0
+    };
+    assert_eq!(later(b"\x17\x03\x03\0\x05\x8a\x11\x02\x93\x55"), Outcome::Incomplete);
+    assert_eq!(later(b"GET / HTTP/1.1\r\n\r\n"), Outcome::Incomplete);
+    // The capture has the end of a connection alone.
+    let mut conn = TestConnection::new();
+    conn.segment(Initiator, 0x11, b"").segment(Acceptor, 0x11, b"").segment(Initiator, 0x10, b"");
+    conn.time_passes(5);
+    assert_eq!(conn.outcome().0, Outcome::Incomplete);
 }
 
 #[test]

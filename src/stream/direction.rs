@@ -50,6 +50,8 @@ pub struct SegmentData<'a> {
 #[derive(Debug)]
 pub struct StreamDirection {
     start: Start,
+    /// Whether `start` is known from the SYN, or from an acknowledgement before the first byte.
+    is_start_seen: bool,
     /// Sequence number at [`TcpOffset::BASE`]; without meaning while `start` is `Unseen`.
     anchor: SeqNum,
     /// Offset of the next byte to give. Never above any key of `pending`.
@@ -108,6 +110,7 @@ impl StreamDirection {
     pub fn new(budget: &MemoryBudget) -> Self {
         Self {
             start: Start::Unseen,
+            is_start_seen: false,
             anchor: SeqNum(0),
             next: TcpOffset::BASE,
             pending: BTreeMap::new(),
@@ -186,8 +189,15 @@ impl StreamDirection {
         self.next.0.checked_add_signed(seq.distance(here)).map(TcpOffset)
     }
 
+    /// Whether the capture shows where this stream begins.
+    #[inline]
+    pub const fn is_start_seen(&self) -> bool {
+        self.is_start_seen
+    }
+
     /// Sets the sequence number of the first byte, as the SYN of this direction shows it.
     pub fn begins_at(&mut self, seq: SeqNum) {
+        self.is_start_seen = true;
         if self.start == Start::Unseen {
             self.anchor = seq;
         } else {
@@ -200,11 +210,11 @@ impl StreamDirection {
         self.start = Start::Known;
     }
 
-    /// Notes that the other side acknowledges everything before `seq`. With `opening`, the capture has the opening
-    /// of the connection: no byte was sent before it, and the lowest such number is where the stream begins.
+    /// Notes that the other side acknowledges everything before `seq`. With `is_first`, it may be the first number
+    /// that the other side acknowledges: no byte was sent before it, and the lowest one is where the stream begins.
     #[inline]
-    pub fn on_ack(&mut self, seq: SeqNum, opening: bool, limits: &Limits) {
-        if self.bytes == 0 && opening {
+    pub fn on_ack(&mut self, seq: SeqNum, is_first: bool, limits: &Limits) {
+        if self.bytes == 0 && is_first {
             self.on_first_ack(seq);
         }
         let Some(offset) = self.offset_of(seq) else { return };

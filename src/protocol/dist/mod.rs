@@ -115,8 +115,8 @@ impl Distribution {
             || self.sides.each().into_iter().any(|side| side.frames() > 0)
     }
 
-    /// Takes in the next bytes of one direction, or a gap. `from_start`: the capture has the opening of the
-    /// connection, so that the first byte is the first one of the stream.
+    /// Takes in the next bytes of one direction, or a gap. `from_start`: the first byte is the first one
+    /// of the stream, as the opening of the connection shows.
     #[inline]
     pub(super) fn on_stream(
         &mut self,

@@ -17,7 +17,7 @@ pub(super) struct LargestSegment {
 }
 
 impl TcpDirection {
-    /// Notes a segment of `len` bytes from `seq` on, which is larger than every one before.
+    /// Notes a segment with bytes from `seq` on, which is larger than every one before.
     #[cold] // a few times for each connection
     pub(super) fn on_larger(&mut self, seq: SeqNum, payload: &[u8], missing: u32) {
         let len = u32::try_from(payload.len()).unwrap_or(u32::MAX).saturating_add(missing);

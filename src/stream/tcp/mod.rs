@@ -176,13 +176,31 @@ impl TcpConnection {
     #[inline(always)]
     fn on_ack(&mut self, segment: &Segment<'_>, limits: &Limits) {
         if segment.flags.has(TcpFlags::ACK) {
-            let opening = self.originator.is_some();
+            let is_unread = self.side(segment.direction.reverse()).stream.bytes() == 0;
+            let is_first = is_unread && self.may_acknowledge_syn(segment);
             let peer = &mut self.sides[segment.direction.reverse()];
-            peer.stream.on_ack(SeqNum(segment.ack), opening, limits);
+            peer.stream.on_ack(SeqNum(segment.ack), is_first, limits);
             if peer.stream.acked().is_some_and(|acked| acked >= peer.stream.end()) {
                 peer.unanswered = None;
             }
         }
+    }
+
+    /// Whether a segment may be the first acknowledgement of its sender, which shows where the stream of the other side
+    /// begins: it is a SYN-ACK, or has the first sequence number behind the SYN. Later ones may be for bytes that the
+    /// capture lacks.
+    #[cold] // before the first byte
+    fn may_acknowledge_syn(&self, segment: &Segment<'_>) -> bool {
+        let is_first = |syn: Syn| syn.isn.plus(1) == SeqNum(segment.seq);
+        self.originator.is_some()
+            && (segment.flags.has(TcpFlags::SYN)
+                || self.side(segment.direction).syn.is_none_or(is_first))
+    }
+
+    /// Whether the capture has the beginning of the stream of `direction`, as the opening shows it.
+    #[inline]
+    pub(crate) fn has_start(&self, direction: Direction) -> bool {
+        self.originator.is_some() && self.side(direction).stream.is_start_seen()
     }
 
     /// Takes the SYN, FIN or RST of a segment.
