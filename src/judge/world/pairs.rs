@@ -129,15 +129,20 @@ impl PairTable {
         }
         let asked = it.verdict.lookup.as_ref().map(|lookup| Arc::clone(&lookup.asked));
         let initiator = it.label(Role::Initiator).map_or(PairEnd::Host(from), PairEnd::Node);
-        let acceptor = match (it.label(Role::Acceptor), asked) {
-            (Some(node), _) => PairEnd::Node(node),
-            (None, Some(asked)) => PairEnd::LookedUp(asked, to),
-            (None, None) => PairEnd::Host(to),
-        };
+        let looked_up = asked.map(|asked| PairEnd::LookedUp(asked, to));
+        let acceptor = it.label(Role::Acceptor).map(PairEnd::Node);
+        let acceptor = acceptor.or_else(|| looked_up.clone()).unwrap_or(PairEnd::Host(to));
         let effect = PairEffect::of(it);
         if it.is_repeated && effect != PairEffect::Ended {
             return;
         }
+        // It was reported as established when its last message was sent, which did not arrive.
+        let is_undone = effect == PairEffect::Failed && it.seen.handshake.ack.is_some();
+        let (initiator, acceptor) = if effect == PairEffect::Ended || is_undone {
+            self.as_established([initiator, PairEnd::Host(from)], acceptor, looked_up, to)
+        } else {
+            (initiator, acceptor)
+        };
         let Some((state, dialer)) = self.state(initiator, acceptor, [from, to]) else {
             return;
         };
@@ -152,14 +157,37 @@ impl PairTable {
                 state.connected.get_or_insert((at, dialer));
             }
             PairEffect::Failed => {
-                // It was reported as established when its last message was sent, which did not arrive.
-                if it.seen.handshake.ack.is_some() {
+                if is_undone {
                     state.live = state.live.saturating_sub(1);
                 }
                 state.on_failure(Failure::Session(it.outcome()), at, incident, dialer);
             }
             PairEffect::None => {}
         }
+    }
+
+    /// The ends of a connection under which it was established: a name may have become known since.
+    fn as_established(
+        &self,
+        [initiator, from]: [PairEnd; 2],
+        acceptor: PairEnd,
+        looked_up: Option<PairEnd>,
+        to: IpAddr,
+    ) -> (PairEnd, PairEnd) {
+        let is_open = |ends: &(PairEnd, PairEnd)| {
+            let (key, _) = ordered([ends.0.clone(), ends.1.clone()]);
+            self.known.get(&key).is_some_and(|state| state.live > 0)
+        };
+        let now = (initiator, acceptor);
+        if is_open(&now) {
+            return now;
+        }
+        let acceptors = [Some(now.1.clone()), looked_up, Some(PairEnd::Host(to))];
+        let mut earlier = acceptors
+            .into_iter()
+            .flatten()
+            .flat_map(|acceptor| [(now.0.clone(), acceptor.clone()), (from.clone(), acceptor)]);
+        earlier.find(is_open).unwrap_or(now)
     }
 
     pub(super) fn on_epmd(
@@ -506,6 +534,22 @@ mod tests {
         }
         assert!(!world.are_connected("a@h1", "b@h2"));
         assert!(world.cluster(at(300)).connected[0].is_closed);
+    }
+
+    #[test]
+    fn a_name_that_becomes_known_while_a_pair_is_connected_makes_no_second_pair() {
+        let mut world = World::new(&Limits::default(), HomeNets::default());
+        let mut unnamed = dial(0, A, B).judged();
+        unnamed.seen.handshake.challenge = None;
+        unnamed.seen.handshake.status = None;
+        assert_eq!(unnamed.name(Role::Acceptor), None);
+        for judged in [unnamed, dial(0, A, B).closed(200, [200; 2]).judged()] {
+            world.on_session(&judged, &mut Vec::new(), &mut Vec::new());
+            world.on_session_incident(&judged, None);
+        }
+        assert!(!world.are_connected("a@h1", "b@h2"));
+        let connected = world.cluster(at(300)).connected;
+        assert_eq!(connected.iter().map(|pair| pair.is_closed).collect::<Vec<_>>(), [true]);
     }
 
     #[test]
