@@ -114,7 +114,7 @@ impl Rule for PartitionCascade {
     }
 
     fn on_session(&mut self, session: &JudgedConnection, world: &World, out: &mut Vec<Detection>) {
-        self.evaluate(session.at(), world, out);
+        self.evaluate(session.at(), Some(session), world, out);
         if !session.is_settled() {
             return;
         }
@@ -132,7 +132,7 @@ impl Rule for PartitionCascade {
         world: &World,
         out: &mut Vec<Detection>,
     ) {
-        self.evaluate(settled.at, world, out);
+        self.evaluate(settled.at, None, world, out);
     }
 
     fn on_message(
@@ -159,24 +159,45 @@ impl Rule for PartitionCascade {
     }
 
     fn on_end(&mut self, world: &World, out: &mut Vec<Detection>) {
-        self.report(world, out);
+        self.report(None, world, out);
     }
 }
 
 impl PartitionCascade {
-    /// Reports what the messages show, once a second has passed without another one.
-    fn evaluate(&mut self, now: Timestamp, world: &World, out: &mut Vec<Detection>) {
+    /// Reports what the messages show, once a second has passed without another one. `session` is the connection at
+    /// hand, which the world does not know yet.
+    fn evaluate(
+        &mut self,
+        now: Timestamp,
+        session: Option<&JudgedConnection>,
+        world: &World,
+        out: &mut Vec<Detection>,
+    ) {
         let last = self.messages.iter().map(|message| message.mark.at).max();
         if last.is_some_and(|last| now > last.after(SETTLES)) {
-            self.report(world, out);
+            let ending = session.filter(|session| session.state() == State::Closed).map(Sides::of);
+            self.report(ending.as_ref(), world, out);
         }
     }
 
-    /// Reports the connections that were closed as `global` asked.
-    fn report(&mut self, world: &World, out: &mut Vec<Detection>) {
-        let messages: Vec<_> = std::mem::take(&mut self.messages).into();
-        let Some(first) = messages.iter().map(|message| message.mark.at).min() else { return };
-        let last = messages.iter().map(|message| message.mark.at).max().unwrap_or(first);
+    /// Reports the connections that were closed as `global` asked. Messages with a pause between them are of two losses.
+    fn report(&mut self, ending: Option<&Sides>, world: &World, out: &mut Vec<Detection>) {
+        let mut messages: Vec<_> = std::mem::take(&mut self.messages).into();
+        messages.sort_by_key(|message| message.mark);
+        let is_close = |a: &GlobalMessage, b: &GlobalMessage| b.mark.at.since(a.mark.at) <= SETTLES;
+        out.extend(
+            messages.chunk_by(is_close).filter_map(|news| self.cascade(news, ending, world)),
+        );
+    }
+
+    /// The detection of the connections that were closed as these messages asked.
+    fn cascade(
+        &self,
+        messages: &[GlobalMessage],
+        ending: Option<&Sides>,
+        world: &World,
+    ) -> Option<Detection> {
+        let (first, last) = (messages.first()?.mark.at, messages.last()?.mark.at);
         let asks: Vec<_> =
             messages.iter().filter(|message| matches!(message.news, News::Disconnect)).collect();
         let is_asked = |end: &&End| {
@@ -186,15 +207,15 @@ impl PartitionCascade {
         let mut fell: Vec<_> = self.ends.iter().filter(is_asked).collect();
         fell.sort_by_key(|end| end.at);
         if fell.is_empty() {
-            return;
+            return None;
         }
-        let pair = self.pair(&messages);
+        let pair = self.pair(messages);
         let first_end = pair.as_ref().and_then(|pair| self.first_end(pair, first));
         // A node that is stopped closes all of its connections as well.
-        if self.stopped(&fell, &asks, pair.as_ref(), world) {
-            return;
+        if self.stopped(&fell, &asks, pair.as_ref(), ending, world) {
+            return None;
         }
-        out.push(cascade(&messages, &asks, &fell, pair, first_end, [first, last]));
+        Some(cascade(messages, &asks, &fell, pair, first_end, [first, last]))
     }
 
     /// Whether one node, which may have been stopped, is an end of all these connections.
@@ -203,6 +224,7 @@ impl PartitionCascade {
         fell: &[&End],
         asks: &[&GlobalMessage],
         pair: Option<&[String; 2]>,
+        ending: Option<&Sides>,
         world: &World,
     ) -> bool {
         let Some(first) = fell.first() else { return false };
@@ -211,7 +233,10 @@ impl PartitionCascade {
         let mut ends = [Role::Initiator, Role::Acceptor].into_iter().zip(first.ends());
         if let Some([a, b]) = pair {
             let is_of_pair = |label: &str| !is_name(label) || label == a || label == b;
-            let is_again = is_whole && world.are_connected(a, b);
+            let is_ending = ending.is_some_and(|sides| {
+                [&sides.initiator, &sides.acceptor].into_iter().all(|side| side == a || side == b)
+            });
+            let is_again = is_whole && !is_ending && world.are_connected(a, b);
             return !is_again && ends.any(|(_, end)| is_of_pair(end.0) && is_of_all(end));
         }
         // The capture does not name the pair: it may be the node that was asked to disconnect. A node that is stopped
