@@ -118,7 +118,7 @@ impl NodeNotRegistered {
             .closed_link(settled, |name| name.is_some_and(|name| alive_of(name) == Some(alive)));
         let hello = hello(settled, alive, world);
         match (registration, hello, named) {
-            // A node that listens registers, unless it was told not to.
+            // A node that listens registers, unless its options forbid it.
             (None, Some(hello), named) if matches!(hello.about, About::OnlyDialing(_)) => {
                 Some(match named {
                     Some(named) => {
