@@ -321,8 +321,8 @@ impl Incidents {
             IncidentState::Solved => ongoing.severity_if_solved,
             IncidentState::Open | IncidentState::Unknown => finding.severity,
         };
-        let is_other = ongoing.incident.state == IncidentState::Solved
-            && ongoing.incident.severity != before;
+        let is_other =
+            ongoing.incident.state == IncidentState::Solved && ongoing.incident.severity != before;
         let (id, revision) = (Arc::clone(&ongoing.incident.incident_id), ongoing.revisions);
         let input = only_input(&finding);
         let mut finding = Box::new(finding.into_finding(id));

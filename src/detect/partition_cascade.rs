@@ -554,8 +554,8 @@ const REMEMBERED: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::link_end::tests::{A, B, C, closed, reset, unacknowledged};
     use crate::detect::Detector;
+    use crate::detect::link_end::tests::{A, B, C, closed, reset, unacknowledged};
     use crate::detect::tests::{Step, detected, events};
     use crate::judge::samples::{at, dial, mark};
     use crate::judge::world::HomeNets;
@@ -665,9 +665,7 @@ mod tests {
         let (mut detector, mut out) = (Detector::new(&limits), Vec::new());
         let steps = [closed(C, A, 60_004, 60_005), closed(C, B, 60_004, 60_005)];
         let lost = RuleTrigger::LostConnection { by_sender: false };
-        for (trigger, names) in
-            [(lost, Some(["a@h1", "b@h2"])), (RuleTrigger::Disconnect, None)]
-        {
+        for (trigger, names) in [(lost, Some(["a@h1", "b@h2"])), (RuleTrigger::Disconnect, None)] {
             for step in &steps {
                 let (settled, message) = message(step, 60_002, trigger, names);
                 detector.on_message(&settled, &message, &mut out);
