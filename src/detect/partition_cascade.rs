@@ -74,7 +74,7 @@ struct Cascade {
     pair: [String; 2],
     /// The pairs whose connections `global` closed.
     fell: Vec<[String; 2]>,
-    /// What its text says of the time afterwards.
+    /// The aftermath in its text.
     aftermath: Aftermath,
 }
 
@@ -104,6 +104,7 @@ enum News {
 
 /// The end of an established connection.
 struct End {
+    settled: Settled,
     session_id: Arc<str>,
     /// How texts name the initiator and the acceptor.
     labels: [String; 2],
@@ -183,7 +184,7 @@ impl Rule for PartitionCascade {
             if aftermath != cascade.aftermath {
                 let mut found = cascade.found.clone();
                 found.if_known = IfKnown::RewritesOnly;
-                out.push(aftermath.tell(found, &cascade.pair));
+                out.push(aftermath.add_to(found, &cascade.pair));
             }
         }
     }
@@ -233,7 +234,7 @@ impl PartitionCascade {
             let [a, b] = pair.each_ref().map(|label| known_as(label));
             found.ended_by = EndedBy::Any(vec![Ending::connect(a, b)]);
             let aftermath = Aftermath::of(&pair, &fell, world);
-            out.push(aftermath.tell(found.clone(), &pair));
+            out.push(aftermath.add_to(found.clone(), &pair));
             remember(&mut self.proven, Cascade { found, pair, fell, aftermath }, MAX_CASCADES);
         } else {
             out.push(found);
@@ -322,6 +323,7 @@ impl End {
         Self {
             shown: shown
                 .map(|shown| Evidence { session_id: Some(Arc::clone(&session_id)), ..shown }),
+            settled: session.settled.clone(),
             session_id,
             nodes: sides.nodes,
             labels: [sides.initiator, sides.acceptor],
@@ -350,7 +352,7 @@ impl Aftermath {
     }
 
     /// Adds to a detection what became of the nodes.
-    fn tell(&self, mut found: Detection, [a, b]: &[String; 2]) -> Detection {
+    fn add_to(&self, mut found: Detection, [a, b]: &[String; 2]) -> Detection {
         if !self.pair {
             return found;
         }
@@ -377,7 +379,7 @@ impl Aftermath {
     }
 }
 
-/// What a label of a node in a message or of a connection stands for.
+/// The node that a label in a message, or of a side of a connection, names.
 fn known_as(label: &str) -> KnownAs {
     match label.parse() {
         Ok(ip) => KnownAs::AnyOf(Host::At(ip)),
@@ -480,7 +482,8 @@ fn cascade(
         nodes,
         evidence,
         not_excluded: Vec::new(),
-        logged_by: fell.first().and_then(|end| end.closer).into_iter().collect(),
+        logged_by: Role::BOTH.to_vec(),
+        settled: fell.first().map(|end| end.settled.clone()),
         ended_by: EndedBy::Nothing,
         severity_if_solved: Some(Severity::Medium),
         shown_at: Some(ended),
@@ -659,7 +662,7 @@ mod tests {
 
     /// The state of the cascade of A and B at the end, its severity then, and its last text. C closed its connections
     /// with both at 60,004 ms.
-    fn told_at_the_end(later: Vec<Step>, early: bool) -> (IncidentState, Severity, String) {
+    fn at_the_end(later: Vec<Step>, early: bool) -> (IncidentState, Severity, String) {
         let limits = Limits::default();
         let mut world = World::new(&limits, HomeNets::default());
         let (mut detector, mut out) = (Detector::new(&limits), Vec::new());
@@ -699,26 +702,26 @@ mod tests {
     #[test]
     fn a_pair_that_connects_again_and_stays_solves_its_cascade() {
         let connects = |ms| vec![dial(ms, A, B).into()];
-        assert_eq!(told_at_the_end(vec![], false).0, IncidentState::Open);
+        assert_eq!(at_the_end(vec![], false).0, IncidentState::Open);
         for (steps, early) in [
             (connects(60_003), true),
             (connects(60_006), false),
             (connects(75_000), false),
             (vec![dial(60_006, B, A).into()], false),
         ] {
-            let (state, severity, text) = told_at_the_end(steps, early);
+            let (state, severity, text) = at_the_end(steps, early);
             assert_eq!((state, severity), (IncidentState::Solved, Severity::Medium));
             assert!(text.contains("a@h1 and b@h2 are connected again"), "{text}");
             assert!(text.contains("c@h3 and a@h1, c@h3 and b@h2 have not"), "{text}");
         }
         let all = [(A, B), (A, C), (C, B)].map(|(from, to)| dial(75_000, from, to).into());
-        let (state, severity, text) = told_at_the_end(all.into(), false);
+        let (state, severity, text) = at_the_end(all.into(), false);
         assert_eq!((state, severity), (IncidentState::Solved, Severity::Low));
         assert!(text.ends_with("the mesh has healed."), "{text}");
-        let (state, ..) = told_at_the_end(vec![dial(75_000, A, C).into()], false);
+        let (state, ..) = at_the_end(vec![dial(75_000, A, C).into()], false);
         assert_eq!(state, IncidentState::Open, "the two are apart");
         let parted = [dial(60_003, A, B).into(), closed(A, B, 60_004, 60_004)];
-        assert_eq!(told_at_the_end(parted.into(), true).0, IncidentState::Open, "not for long");
+        assert_eq!(at_the_end(parted.into(), true).0, IncidentState::Open, "not for long");
     }
 
     #[test]
