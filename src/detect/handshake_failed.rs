@@ -58,7 +58,11 @@ const ABORTED: RuleDoc = RuleDoc {
                  or a scanner than a node. A close where the cookie, the name or the release is \
                  checked has a rule of its own.",
     log_lines: &[
-        LogLine { writer: "both nodes", releases: "all", text: "" },
+        LogLine {
+            writer: "both nodes, unless the one that closed crashed or was stopped",
+            releases: "all",
+            text: "",
+        },
         log_lines::CLOSED_WITHOUT_STATUS,
         log_lines::RABBITMQ_CLOSED,
     ],
@@ -143,6 +147,7 @@ impl Rule for HandshakeFailed {
                     "The handshake ended {ended_when}: {who} closed the connection, and nothing in this \
                      capture shows why."
                 );
+                found.may_log = vec![by];
                 found.remedy = vec![format!(
                     "Read the log of {who} at that moment, and the log of any proxy in between."
                 )];
@@ -184,6 +189,7 @@ impl Rule for HandshakeFailed {
                     "The handshake was complete, and a reset came before the first frame: a node crashed \
                      at that moment, or a middlebox cut the connection."
                         .to_owned();
+                found.may_log = Role::BOTH.to_vec();
                 found.remedy = vec!["Read the logs of both nodes at that moment.".to_owned()];
                 found
             }
