@@ -211,6 +211,10 @@ fn may_be_end_of_node(session: &JudgedConnection, closer: Role, close: PacketRef
     if tcp.sides[closer].fin_unseen {
         return true;
     }
+    // The capture does not show what the other side had sent.
+    if !tcp.both_seen || tcp.sides[closer.peer()].missing_bytes > 0 {
+        return true;
+    }
     if tcp.close.is_some_and(|close| close.is_answer) {
         // The bytes were in flight when it closed, and the capture may lack its FIN.
         since(closer) < IN_FLIGHT
@@ -370,6 +374,11 @@ pub(super) mod tests {
         };
         assert_eq!(is_busy(reset(1000, 60_000, false)), Some(false));
         assert_eq!(is_busy(reset(59_000, 60_000, false)), Some(true));
+        let mut one_direction = reset(1000, 60_000, false);
+        session(&mut one_direction).tcp.both_seen = false;
+        let mut gap = reset(1000, 60_000, false);
+        session(&mut gap).tcp.sides.acceptor.missing_bytes = 7;
+        assert_eq!((is_busy(one_direction), is_busy(gap)), (Some(true), Some(true)));
         let answering = |last_sent: u64| {
             let mut step = reset(60_000, 60_000, true);
             session(&mut step).tcp.sides.initiator.last_bytes = Some(at(last_sent));
