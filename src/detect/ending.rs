@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::link_end::tls_has_flowed;
 use crate::decode::Endpoint;
 use crate::judge::world::alive_of;
 use crate::judge::{JudgedConnection, Outcome};
@@ -238,7 +239,9 @@ impl Happened {
     }
 
     fn connected(it: &JudgedConnection) -> Option<Self> {
-        let is_certain = it.has_just_connected();
+        let has_just_connected = it.has_just_connected();
+        // Inside TLS no name is seen. More records than a handshake has are messages of connected nodes.
+        let is_certain = has_just_connected || tls_has_flowed(it);
         let is_unknown = matches!(it.outcome(), Outcome::Incomplete | Outcome::Tls)
             && it.state() != State::Established;
         if !is_certain && !is_unknown {
@@ -250,7 +253,7 @@ impl Happened {
             .flat_map(|one| theirs.iter().map(|other| Ending::connect(one.clone(), other.clone())));
         let mut ends: Vec<_> = pairs.collect();
         ends.extend(theirs.iter().cloned().map(Ending::IsDialed));
-        let at = if is_certain { it.at() } else { it.seen.tcp.first.at };
+        let at = if has_just_connected { it.at() } else { it.seen.tcp.first.at };
         Some(Self { ends, at, frame: it.settled.frame, is_certain })
     }
 
