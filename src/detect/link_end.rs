@@ -102,12 +102,14 @@ pub(super) fn tls_reset(session: &JudgedConnection) -> Option<LinkEnd> {
     Some(LinkEnd::Reset { by, close, is_busy })
 }
 
-/// Whether both sides of a TLS connection sent more encrypted records than a handshake has.
+/// Whether nodes talked inside TLS: the order of the records shows that they connected; or, where the capture does not
+/// have the handshake, both sides sent more encrypted records than one has.
 pub(super) fn tls_has_flowed(session: &JudgedConnection) -> bool {
     let tls = &session.seen.tls;
+    let has_many = || tls.each().all(|(_, side)| side.sealed.len() >= SealedRecord::KEPT);
     session.outcome() == Outcome::Tls
         && session.verdict.tls_alert.is_none_or(|alert| !alert.is_refusal())
-        && tls.each().all(|(_, side)| side.sealed.len() >= SealedRecord::KEPT)
+        && (session.verdict.tls_link.is_some() || has_many())
 }
 
 impl LinkSilence {
