@@ -652,13 +652,13 @@ mod tests {
             "the connection between 10.0.0.1 and 10.0.0.2:9100 was reset (RST from 10.0.0.1)";
         let again = |ms, records| in_tls(opened(ms, A, B), records);
         assert_eq!(
-            titles(&[busy(8), again(60_020, 8)]),
+            titles(&[busy(16), again(60_020, 16)]),
             [format!("{title}, and 10.0.0.1 lives on")]
         );
-        assert!(titles(&[busy(8), again(60_020, 3)]).is_empty(), "no message in the new one");
-        assert!(titles(&[busy(8), again(63_000, 8)]).is_empty(), "started again");
-        assert!(titles(&[busy(3), again(60_020, 8)]).is_empty(), "a handshake that failed");
-        assert_eq!(titles(&[in_tls(reset(1000, 60_000, false), 8)]), [title], "idle");
+        assert!(titles(&[busy(16), again(60_020, 3)]).is_empty(), "no message in the new one");
+        assert!(titles(&[busy(16), again(63_000, 16)]).is_empty(), "started again");
+        assert!(titles(&[busy(3), again(60_020, 16)]).is_empty(), "a handshake that failed");
+        assert_eq!(titles(&[in_tls(reset(1000, 60_000, false), 16)]), [title], "idle");
     }
 
     #[test]
