@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::judge::{JudgedConnection, Outcome};
-use crate::observe::{CloseKind, Role};
+use crate::observe::{CloseKind, Role, SealedRecord};
 use crate::packet::PacketRef;
 use crate::time::micros;
 
@@ -86,6 +86,30 @@ impl LinkEnd {
             _ => None,
         }
     }
+}
+
+/// The reset that ended a TLS connection on which data had passed, as [`LinkEnd::Reset`]. What TLS carries is not
+/// visible, but its records behind the handshake are.
+pub(super) fn tls_reset(session: &JudgedConnection) -> Option<LinkEnd> {
+    if session.seen.close_kind() != Some(CloseKind::Rst)
+        || session.verdict.undelivered.is_some()
+        || !tls_has_flowed(session)
+    {
+        return None;
+    }
+    let (by, close) = session.seen.closed_by().zip(session.seen.closed())?;
+    let is_busy = may_be_end_of_node(session, by, close);
+    Some(LinkEnd::Reset { by, close, is_busy })
+}
+
+/// Whether nodes talked inside TLS: the order of the records shows that they connected; or, where the capture does not
+/// have the handshake, both sides sent more encrypted records than one has.
+pub(super) fn tls_has_flowed(session: &JudgedConnection) -> bool {
+    let tls = &session.seen.tls;
+    let has_many = || tls.each().all(|(_, side)| side.sealed.len() >= SealedRecord::KEPT);
+    session.outcome() == Outcome::Tls
+        && session.verdict.tls_alert.is_none_or(|alert| !alert.is_refusal())
+        && (session.verdict.tls_link.is_some() || has_many())
 }
 
 impl LinkSilence {
@@ -189,6 +213,10 @@ fn may_be_end_of_node(session: &JudgedConnection, closer: Role, close: PacketRef
     if tcp.sides[closer].fin_unseen {
         return true;
     }
+    // The capture does not show what the other side had sent.
+    if !tcp.both_seen || tcp.sides[closer.peer()].missing_bytes > 0 {
+        return true;
+    }
     if tcp.close.is_some_and(|close| close.is_answer) {
         // The bytes were in flight when it closed, and the capture may lack its FIN.
         since(closer) < IN_FLIGHT
@@ -259,6 +287,7 @@ pub(super) mod tests {
         let mut event = closed(A, B, last_sent, at);
         let close = session(&mut event).tcp.close.as_mut().unwrap();
         (close.kind, close.is_answer) = (CloseKind::Rst, is_answer);
+        session(&mut event).traffic.acceptor.messages = 5;
         event
     }
 
@@ -347,6 +376,11 @@ pub(super) mod tests {
         };
         assert_eq!(is_busy(reset(1000, 60_000, false)), Some(false));
         assert_eq!(is_busy(reset(59_000, 60_000, false)), Some(true));
+        let mut one_direction = reset(1000, 60_000, false);
+        session(&mut one_direction).tcp.both_seen = false;
+        let mut gap = reset(1000, 60_000, false);
+        session(&mut gap).tcp.sides.acceptor.missing_bytes = 7;
+        assert_eq!((is_busy(one_direction), is_busy(gap)), (Some(true), Some(true)));
         let answering = |last_sent: u64| {
             let mut step = reset(60_000, 60_000, true);
             session(&mut step).tcp.sides.initiator.last_bytes = Some(at(last_sent));

@@ -606,6 +606,7 @@ mod samples {
             protocol: Protocol::Distribution,
             state,
             outcome,
+            connected_inside: false,
             incomplete_because: matches!(outcome, Outcome::Incomplete)
                 .then_some(IncompleteBecause::MissingBytes),
             confidence: if failed { Confidence::Likely } else { Confidence::Proven },
@@ -667,6 +668,7 @@ mod samples {
                 "two@192.168.0.103 closed for another reason at this very point".into(),
             ],
             logged_by: vec![Role::Acceptor],
+            may_log: Vec::new(),
             revision: None,
             evidence_file: None,
         };

@@ -19,6 +19,9 @@ use serde_json::Value;
 /// For what takes a moment on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
+/// For all connections of one [`helper`].
+const DIALS_AT_MOST: Duration = Duration::from_secs(120);
+
 /// A network namespace with loopback up, gone at the end.
 struct Net(String);
 
@@ -97,6 +100,8 @@ fn helper() {
             let (began, rate): (_, f64) = (Instant::now(), rate.parse().unwrap());
             let (mut left, mut done): (u32, _) = (count.parse().unwrap(), 0.0);
             while left > 0 {
+                // A test that failed no longer waits for this process, and may have removed the interface.
+                assert!(began.elapsed() < DIALS_AT_MOST, "{left} connections are left");
                 // A kernel under load does not answer each SYN; this outlasts one that is sent again.
                 let tried = TcpStream::connect_timeout(&to, Duration::from_secs(5));
                 let is_refused =

@@ -1,7 +1,7 @@
 //! A storm: 100,000 connections that fail, of every kind, from few nodes and from names without end.
 //! What is reported about them is bounded, and so is the memory for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -25,7 +25,9 @@ const ACK: u8 = 0x10;
 #[derive(Default)]
 struct Tally {
     findings: BTreeMap<&'static str, u64>,
-    /// Cases of the incidents that repeated.
+    /// Incidents of the findings.
+    reported: HashSet<String>,
+    /// Cases of the incidents that repeated, without those that are findings.
     repeats: u64,
     longest_cluster: usize,
     limits: u64,
@@ -40,8 +42,12 @@ impl EventSink for Tally {
             // A finding that is written anew has been counted.
             Body::Finding { finding } if finding.revision.is_none() => {
                 *self.findings.entry(finding.rule).or_default() += 1;
+                self.reported.insert(finding.incident_id.to_string());
             }
-            Body::Incident { incident } => self.repeats += incident.count,
+            Body::Incident { incident } => {
+                let is_reported = self.reported.contains(&*incident.incident_id);
+                self.repeats += incident.count - u64::from(is_reported);
+            }
             Body::Cluster { cluster } => {
                 let rows = [cluster.nodes.len(), cluster.failed.len(), cluster.cookies.len()];
                 self.longest_cluster = rows.into_iter().max().unwrap();
@@ -182,7 +188,7 @@ fn ten_thousand_retries_are_one_finding_and_its_closing_record() {
     (0..10_000).for_each(|_| storm.refused(1));
     let tally = storm.end();
     assert_eq!(tally.findings.values().sum::<u64>(), 1, "{:?}", tally.findings);
-    assert_eq!((tally.repeats, tally.limits), (10_000, 0));
+    assert_eq!((tally.repeats, tally.limits), (9_999, 0));
 }
 
 #[test]
