@@ -308,7 +308,10 @@ impl ConnectionLost {
         out: &mut Vec<Detection>,
     ) {
         // A reset after a FIN, even one that the capture lacks, ends nothing.
-        if session.seen.tcp.sides[by].fin_unseen || !may_be_node(session, by, known) {
+        // A FIN before the RST may be among the bytes that the capture lacks.
+        let sender = &session.seen.tcp.sides[by];
+        let may_have_closed = sender.fin_unseen || sender.missing_bytes > 0;
+        if may_have_closed || !may_be_node(session, by, known) {
             return;
         }
         let node = life(session, by);

@@ -280,7 +280,8 @@ impl PartitionCascade {
         if let Some([a, b]) = pair {
             let is_of_pair = |label: &str| !is_name(label) || label == a || label == b;
             let is_ending = ending.is_some_and(|sides| {
-                [&sides.initiator, &sides.acceptor].into_iter().all(|side| side == a || side == b)
+                let may_be_of_pair = |side: &&String| !is_name(side) || *side == a || *side == b;
+                [&sides.initiator, &sides.acceptor].iter().all(may_be_of_pair)
             });
             let is_again = is_whole && !is_ending && world.are_connected(a, b);
             return !is_again && ends.any(|(_, end)| is_of_pair(end.0) && is_of_all(end));
