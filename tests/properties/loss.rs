@@ -249,7 +249,7 @@ fn with_loss(path: &Path, percents: &[usize], seeds: u64) -> Vec<(usize, u64, Ta
 #[test]
 fn no_random_loss_makes_a_good_connection_a_bad_one() {
     corpus::check_all(|path| {
-        let runs = with_loss(path, &[1, 10, 30], 1);
+        let runs = with_loss(path, &[1, 5, 10, 20, 30], 1);
         let is_bad = |complaint: &&String| complaint.starts_with("accused");
         runs.iter()
             .flat_map(|(percent, seed, _, complaints)| {
