@@ -119,7 +119,7 @@ impl Problem {
             Some(incident) => {
                 let Incident { count, first, last, .. } = incident;
                 let often = match count {
-                    1 => format!("once at {}", moment(self.at)),
+                    1 => format!("once at {}", moment(*first)),
                     count => format!("{} times {}", grouped(*count), span(*first, *last)),
                 };
                 match incident.state {

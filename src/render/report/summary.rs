@@ -91,6 +91,10 @@ impl KnownProblem {
             Some(Incident { count, first, last, .. }) if *count > 1 => {
                 format!("{}, {}", times(*count), span(*first, *last))
             }
+            // What ended it may have been captured before the packet that the finding is about.
+            Some(Incident { first, settled_at: Some(settled), .. }) if settled < at => {
+                format!("at {}", time(*first))
+            }
             _ => {
                 let frame = frame.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
                 format!("at {}{frame}", time(*at))
