@@ -39,7 +39,7 @@ const DOC: RuleDoc = RuleDoc {
     lookalikes: "A capture with a filter for port 4369. A program that asks for ports and dials \
                  nobody, such as a health check. A SYN that a packet filter on the asking host \
                  drops before the capture point. A dial in the other direction that came first \
-                 is no finding.",
+                 is no finding, nor is a proxy that passes on the question of another host.",
     log_lines: &[LogLine { writer: "either node", releases: "all", text: "" }],
     remedy: &[
         "On the asking node, check the options of its distribution: with -proto_dist inet_tls \
@@ -56,6 +56,8 @@ pub(super) struct AskedNotDialed {
     asked: BoundedMap<(IpAddr, u16), Vec<Asked>>,
     /// Pairs of hosts, in ascending order, with a connection that was established.
     connected: HashSet<[IpAddr; 2], RandomState>,
+    /// Proxies that passed on look-ups of others, with the EPMD that they asked: they do not dial for themselves.
+    proxies: HashSet<(IpAddr, IpAddr), RandomState>,
     /// Whether any connection to a node was seen.
     has_dials: bool,
     now: Timestamp,
@@ -66,6 +68,7 @@ impl Default for AskedNotDialed {
         Self {
             asked: BoundedMap::new(REMEMBERED),
             connected: HashSet::default(),
+            proxies: HashSet::default(),
             has_dials: false,
             now: Timestamp::default(),
         }
@@ -130,7 +133,7 @@ impl Rule for AskedNotDialed {
         &mut self,
         settled: &Settled,
         epmd: &EpmdObservation,
-        _: &World,
+        world: &World,
         _: &mut Vec<Detection>,
     ) {
         let is_lookup = epmd.request == Some(EpmdTag::PORT_PLEASE2_REQ);
@@ -143,6 +146,11 @@ impl Rule for AskedNotDialed {
             return;
         };
         let ids = &settled.connection;
+        if let Some(forwarded) = world.forwarded(settled)
+            && self.proxies.len() < REMEMBERED
+        {
+            self.proxies.insert((ids.dest_ip, forwarded.epmd.ip));
+        }
         let session_id = Arc::clone(&ids.session_id);
         self.on_answer(
             (ids.src_ip, port),
@@ -169,7 +177,9 @@ impl Rule for AskedNotDialed {
         }
         found.retain(|(client, _, asked)| {
             let had_time = asked.asked_again || self.now.since(asked.last.reply.at) >= SETUP_TIME;
-            had_time && !self.connected.contains(&ordered(*client, asked.epmd))
+            had_time
+                && !self.connected.contains(&ordered(*client, asked.epmd))
+                && !self.proxies.contains(&(*client, asked.epmd))
         });
         found.sort_by_key(|(client, ..)| *client);
         out.extend(found.chunk_by(|a, b| a.0 == b.0).take(REPORTED).filter_map(detection));
@@ -342,6 +352,38 @@ mod tests {
         let before = dial(100, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2").fails(Outcome::Refused);
         let steps = [before.into(), asks(A, 1000), asks(A, 1200)];
         assert_eq!(titles(&steps).len(), 1);
+    }
+
+    /// A look-up of `b`, from `request` to `reply` in milliseconds.
+    fn lookup(client: &str, server: &str, id: &str, (request, reply): (u64, u64)) -> Step {
+        let at = (request, request as f64 / 1000.0);
+        let tag = EpmdTag::PORT_PLEASE2_REQ;
+        epmd((client, server, id), at, tag, "b", EpmdOutcome::Answered, |it| {
+            it.seen.reply = Some(crate::judge::samples::mark(reply));
+            it.response = Some(EpmdTag::PORT2_RESP);
+        })
+    }
+
+    #[test]
+    fn a_proxy_that_passes_on_a_look_up_does_not_dial() {
+        let dialed = || {
+            let dialed = dial(1100, "a@h/10.0.0.1/1", "b@h/10.0.0.2/2");
+            Step::from(dialed.fails(Outcome::Refused))
+        };
+        let both = |id: u64| {
+            let (inner, outer) = (format!("inner{id}"), format!("outer{id}"));
+            let at = id * 1000;
+            [
+                lookup("10.0.0.2", "10.0.0.3", &inner, (at + 5, at + 6)),
+                lookup(A, "10.0.0.2", &outer, (at, at + 8)),
+                dialed(),
+            ]
+        };
+        let steps = [both(1), both(2)].concat();
+        assert_eq!(titles(&steps), [] as [&str; 0]);
+        // Without the question of another host, it is that host that asks and does not dial.
+        let alone = [steps[0].clone(), steps[2].clone(), steps[3].clone(), steps[5].clone()];
+        assert_eq!(titles(&alone).len(), 1);
     }
 
     #[test]

@@ -30,8 +30,10 @@ pub struct Detection {
     pub evidence: Vec<Evidence>,
     /// Other explanations that the capture does not rule out.
     pub not_excluded: Vec<String>,
-    /// Sides that log something about it; empty if neither does.
+    /// Sides that log something about it; empty if neither is known to.
     pub logged_by: Vec<Role>,
+    /// Sides that may log something about it: the packets do not show what they did.
+    pub may_log: Vec<Role>,
     /// What shows that the problem is over.
     pub ended_by: EndedBy,
     /// Severity of the problem once it is over, if that is lower: one that ends by itself needs no action.
@@ -71,6 +73,7 @@ impl Detection {
             evidence: Vec::new(),
             not_excluded: Vec::new(),
             logged_by: Vec::new(),
+            may_log: Vec::new(),
             ended_by: EndedBy::NodesConnect,
             severity_if_solved: None,
             shown_at: None,
@@ -93,6 +96,7 @@ impl Detection {
             evidence: self.evidence,
             not_excluded: self.not_excluded,
             logged_by: self.logged_by,
+            may_log: self.may_log,
             revision: None,
             evidence_file: None,
         }

@@ -3,11 +3,13 @@
 //! `handshake-timeout`: one side did not send the message that was due, and the other gave up.
 //! `handshake-aborted`: one side closed during the handshake, and nothing shows why.
 
-use super::finding::{Sides, closed, finding, seconds, shown};
+use std::sync::Arc;
+
+use super::finding::{Sides, address, closed, finding, looked_up, seconds, shown};
 use super::{Detection, LogLine, Rule, RuleDoc, log_lines, proxy_header};
-use crate::judge::world::World;
+use crate::judge::world::{ForwardedLookup, World};
 use crate::judge::{JudgedConnection, Outcome, Protocol};
-use crate::observe::{CloseKind, MessageKind, Role};
+use crate::observe::{CloseKind, EpmdTag, MessageKind, Role};
 use crate::record::{Evidence, Severity, Shows};
 use crate::time::micros;
 
@@ -56,15 +58,20 @@ const ABORTED: RuleDoc = RuleDoc {
                  or a scanner than a node. A close where the cookie, the name or the release is \
                  checked has a rule of its own.",
     log_lines: &[
-        LogLine { writer: "both nodes", releases: "all", text: "" },
+        LogLine {
+            writer: "both nodes, unless the one that closed crashed or was stopped",
+            releases: "all",
+            text: "",
+        },
         log_lines::CLOSED_WITHOUT_STATUS,
         log_lines::RABBITMQ_CLOSED,
     ],
     remedy: &[
         "Read the log of the side that closed, at that moment: a node that crashed or was \
          stopped logs it.",
-        "Check the limits of the dialed host (open files, +Q ports), and proxies without a \
-         backend.",
+        "Check the limits of the dialed host (open files, +Q ports).",
+        "If a proxy or a port mapping is in between, see where it forwards the node's port: a \
+         proxy without a reachable backend accepts and closes.",
         "If another implementation of the protocol is involved, check the node name that it \
          uses: a node closes on an illegal name without a reply.",
     ],
@@ -140,10 +147,20 @@ impl Rule for HandshakeFailed {
                     "The handshake ended {ended_when}: {who} closed the connection, and nothing in this \
                      capture shows why."
                 );
+                found.may_log = vec![by];
                 found.remedy = vec![format!(
                     "Read the log of {who} at that moment, and the log of any proxy in between."
                 )];
-                if session.seen.close_kind() == Some(CloseKind::Rst) {
+                let is_unanswered = session.seen.tcp.sides.acceptor.bytes == 0;
+                let lookup = session.verdict.lookup.as_ref();
+                if by == Role::Acceptor
+                    && is_unanswered
+                    && let Some(lookup) = lookup
+                    && let Some(behind) = &lookup.forwarded
+                    && !world.is_passed_on(session)
+                {
+                    explain_proxy(session, &mut found, (a, &lookup.asked), behind, &closed_when);
+                } else if session.seen.close_kind() == Some(CloseKind::Rst) {
                     explain_reset(session, &mut found, (who, other), &closed_when);
                 }
                 found
@@ -157,6 +174,7 @@ impl Rule for HandshakeFailed {
                     "The handshake was complete, and a reset came before the first frame: a node crashed \
                      at that moment, or a middlebox cut the connection."
                         .to_owned();
+                found.may_log = Role::BOTH.to_vec();
                 found.remedy = vec!["Read the logs of both nodes at that moment.".to_owned()];
                 found
             }
@@ -206,6 +224,52 @@ fn explain_reset(
     ];
 }
 
+/// Explains a connection that a proxy closed without an answer. EPMD's answer came through it from another host, and it
+/// did not pass the hello on: it got no connection to the node behind it.
+fn explain_proxy(
+    session: &JudgedConnection,
+    found: &mut Detection,
+    (a, name): (&str, &str),
+    behind: &ForwardedLookup,
+    closed_when: &str,
+) {
+    let (from, end) = (session.ip(Role::Initiator), session.acceptor_end());
+    let (proxy, port, node) = (end.ip, end.port, behind.epmd.ip);
+    found.title = format!(
+        "the proxy at {proxy} does not reach \"{name}\" at {node}: it closed the connection with {a} {closed_when}"
+    );
+    found.explanation = format!(
+        "EPMD's answer to {from} came through a proxy, balancer or port mapping at {proxy}: the same question went \
+         on to EPMD at {} (frame {}). {proxy} also accepted the connection to port {port}, and closed it \
+         {closed_when} without a byte and without passing anything on. A proxy does that when it gets no \
+         connection to its backend: it dials another port than {port}, or that port refuses.",
+        address(node, behind.epmd.port),
+        behind.reply.number,
+    );
+    found.remedy = vec![
+        format!(
+            "On {proxy}, see where port {port} is forwarded to (the backend in the configuration of the proxy, `docker \
+             port`, `iptables -t nat -S`): it must be {}, the port that EPMD gave for \"{name}\".",
+            address(node, port)
+        ),
+        format!(
+            "On {node}, see whether the node listens there: `epmd -names` and `ss -ltnp 'sport = :{port}'`."
+        ),
+    ];
+    found
+        .not_excluded
+        .push(format!("the connection from {proxy} to the node is not in the capture"));
+    found.evidence.extend(looked_up(session));
+    found.evidence.push(Evidence {
+        frame: behind.reply,
+        input: None,
+        session_id: Some(Arc::clone(&behind.session_id)),
+        from: Some(Role::Acceptor),
+        what: Shows::epmd(EpmdTag::PORT2_RESP, format!("\"{name}\" is at port {port}")),
+    });
+    found.evidence.sort_by_key(|shown| shown.frame);
+}
+
 /// Whether a reset followed the handshake before any frame. Bytes that the capture lacks may have been frames.
 fn is_reset_before_first_frame(session: &JudgedConnection) -> bool {
     let sent_nothing = |role: Role| {
@@ -232,4 +296,86 @@ fn last_message(session: &JudgedConnection) -> Option<Evidence> {
         let is_before = close.is_none_or(|close| mark.at <= close.at);
         shown(is_before.then_some(mark), Some(from), kind)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::Endpoint;
+    use crate::detect::tests::{Step, but, found, hello};
+    use crate::judge::samples::{dial, mark};
+    use crate::judge::world::PriorLookup;
+
+    /// A dial to a proxy, which closes it without an answer; EPMD at `behind` answered for it.
+    fn closed(
+        from: &str,
+        to: &str,
+        behind: Option<&str>,
+        change: impl FnOnce(&mut JudgedConnection),
+    ) -> Step {
+        let dialed = dial(100, &format!("a@h1/{from}/7"), &format!("b@h2/{to}/2"));
+        but(dialed.fails(Outcome::Aborted), |session| {
+            session.forget_name(Role::Acceptor);
+            session.seen.handshake.status = None;
+            session.seen.handshake.challenge = None;
+            session.seen.handshake.reply = None;
+            session.seen.tcp.sides.acceptor.bytes = 0;
+            session.verdict.detected_by = Some(Role::Acceptor);
+            session.close(Role::Acceptor, mark(110));
+            session.verdict.lookup = Some(PriorLookup {
+                session_id: "outer".into(),
+                reply: mark(50).frame,
+                asked: "b".into(),
+                port: 9100,
+                highest_version: 6,
+                forwarded: behind.map(|ip| {
+                    Box::new(ForwardedLookup {
+                        epmd: Endpoint { ip: ip.parse().unwrap(), port: 4369 },
+                        session_id: "inner".into(),
+                        reply: mark(40).frame,
+                    })
+                }),
+            });
+            change(session);
+        })
+    }
+
+    fn titles(steps: &[Step]) -> Vec<String> {
+        let found = found(steps).into_iter();
+        found.filter(|it| it.rule == "handshake-aborted").map(|it| it.title).collect()
+    }
+
+    #[test]
+    fn a_proxy_without_a_backend_is_named_with_the_node_behind_it() {
+        let title = |name: &str, node: &str, proxy: &str| {
+            format!(
+                "the proxy at {proxy} does not reach \"{name}\" at {node}: it closed the connection with a@h1 after \
+                 send_name"
+            )
+        };
+        let v4 = closed("10.0.0.1", "10.0.0.9", Some("10.0.0.2"), |_| ());
+        assert_eq!(titles(&[v4]), [title("b", "10.0.0.2", "10.0.0.9")]);
+        let reset = closed("fd00::1", "fd00::9", Some("fd00::2"), |it| {
+            it.seen.tcp.close.as_mut().unwrap().kind = CloseKind::Rst;
+        });
+        assert_eq!(titles(&[reset]), [title("b", "fd00::2", "fd00::9")]);
+    }
+
+    #[test]
+    fn a_node_that_closes_itself_or_behind_a_proxy_that_passes_on_is_not_unreached() {
+        let direct = closed("10.0.0.1", "10.0.0.9", None, |_| ());
+        let answered = closed("10.0.0.1", "10.0.0.9", Some("10.0.0.2"), |session| {
+            session.seen.tcp.sides.acceptor.bytes = 5;
+        });
+        let by_initiator = closed("10.0.0.1", "10.0.0.9", Some("10.0.0.2"), |session| {
+            session.verdict.detected_by = Some(Role::Initiator);
+        });
+        for step in [direct, answered, by_initiator] {
+            let titles = titles(&[step]);
+            assert!(!titles.is_empty() && !titles[0].contains("does not reach"), "{titles:?}");
+        }
+        let far = hello(&dial(102, "a@h1/10.0.0.9/7", "b@h2/10.0.0.2/2").into());
+        let passed_on = closed("10.0.0.1", "10.0.0.9", Some("10.0.0.2"), |_| ());
+        assert!(titles(&[far, passed_on]).iter().all(|title| !title.contains("does not reach")));
+    }
 }

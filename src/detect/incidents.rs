@@ -316,15 +316,22 @@ impl Incidents {
         ongoing.incident.found_severity = finding.severity;
         ongoing.severity_if_solved =
             finding.severity_if_solved.unwrap_or(finding.severity).min(finding.severity);
+        let before = ongoing.incident.severity;
         ongoing.incident.severity = match ongoing.incident.state {
             IncidentState::Solved => ongoing.severity_if_solved,
             IncidentState::Open | IncidentState::Unknown => finding.severity,
         };
+        let is_other =
+            ongoing.incident.state == IncidentState::Solved && ongoing.incident.severity != before;
         let (id, revision) = (Arc::clone(&ongoing.incident.incident_id), ongoing.revisions);
         let input = only_input(&finding);
         let mut finding = Box::new(finding.into_finding(id));
         finding.revision = Some(revision);
         out.push(context.event(input, Body::Finding { finding }));
+        if is_other {
+            // The record that it is solved had another severity.
+            out.extend(ongoing.changed().map(|body| context.event(input, body)));
+        }
     }
 
     /// Changes a title that another finding has: two problems with one title cannot be distinguished.

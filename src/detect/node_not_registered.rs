@@ -1,14 +1,15 @@
 //! EPMD does not know the name.
 //!
 //! Evidence: PORT2_RESP with a result other than 0. It does not show whether the node is down, has another alive name,
-//! or is registered with another EPMD; what the capture has of the node from before may show it.
+//! or is registered with another EPMD; what the capture has of the node from before may show it. A hidden node that was
+//! only seen to dial may not listen at all (`-dist_listen false`).
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::epmd_common::{KnownRegistration, Mapper, Registrations, names_command};
-use super::finding::{address, seconds, shown};
+use super::finding::{address, seconds, shown, sighted};
 use super::{Detection, EndedBy, Ending, Host, KnownAs, LogLine, Rule, RuleDoc, log_lines};
 use crate::decode::Endpoint;
 use crate::judge::world::{World, alive_of};
@@ -83,8 +84,19 @@ struct Ended {
 struct Past {
     sentence: String,
     evidence: Option<Evidence>,
-    /// True if it is about this node, and not about some node of the host.
-    is_certain: bool,
+    about: About,
+}
+
+/// What is known of the node that is missing.
+enum About {
+    /// It was registered, or connected.
+    Listening,
+    /// It sent its name to another node.
+    Running,
+    /// It sent its name to another node, is hidden, and may not listen for connections.
+    OnlyDialing(Arc<str>),
+    /// Only a node of that host is known, whose name was not seen.
+    SomeNode,
 }
 
 impl Ended {
@@ -100,12 +112,26 @@ impl Ended {
 
 impl NodeNotRegistered {
     /// What the capture shows of the node with this alive name before EPMD was asked for it.
-    fn past(&self, settled: &Settled, alive: &str) -> Option<Past> {
+    fn past(&self, settled: &Settled, alive: &Arc<str>, world: &World) -> Option<Past> {
+        let registration = self.registration(settled, alive);
         let named = self
             .closed_link(settled, |name| name.is_some_and(|name| alive_of(name) == Some(alive)));
-        named
-            .or_else(|| self.registration(settled, alive))
-            .or_else(|| self.closed_link(settled, |name| name.is_none()))
+        let hello = hello(settled, alive, world);
+        match (registration, hello, named) {
+            // A node that listens registers, unless its options forbid it.
+            (None, Some(hello), named) if matches!(hello.about, About::OnlyDialing(_)) => {
+                Some(match named {
+                    Some(named) => {
+                        Past { sentence: format!("{} {}", named.sentence, hello.sentence), ..hello }
+                    }
+                    None => hello,
+                })
+            }
+            (_, _, Some(named)) => Some(named),
+            (Some(registration), _, None) => Some(registration),
+            (None, Some(hello), None) => Some(hello),
+            (None, None, None) => self.closed_link(settled, |name| name.is_none()),
+        }
     }
 
     /// The last connection with a node at the host that was asked, whose name fits.
@@ -128,8 +154,8 @@ impl NodeNotRegistered {
         };
         let (node, peer, before) = (side(role), side(role.peer()), end.before(settled.at));
         let closer = end.by.map_or_else(String::new, |by| format!(", and {} closed it", side(by)));
-        let is_certain = names[role].is_some();
-        let sentence = if is_certain {
+        let is_named = names[role].is_some();
+        let sentence = if is_named {
             format!("{node} was connected with {peer} until {before} before{closer}.")
         } else {
             format!(
@@ -138,7 +164,8 @@ impl NodeNotRegistered {
             )
         };
         let evidence = end.evidence("the connection is closed");
-        Some(Past { sentence, evidence, is_certain })
+        let about = if is_named { About::Listening } else { About::SomeNode };
+        Some(Past { sentence, evidence, about })
     }
 
     /// The last registration of the name with the EPMD that was asked.
@@ -158,7 +185,7 @@ impl NodeNotRegistered {
                     end.before(settled.at)
                 ),
                 evidence: end.evidence("the registration's connection is closed"),
-                is_certain: true,
+                about: About::Listening,
             });
         }
         let known = self.registered.holder(mapper, alive)?;
@@ -173,9 +200,34 @@ impl NodeNotRegistered {
                 ago(settled.at, known.at)
             ),
             evidence,
-            is_certain: true,
+            about: About::Listening,
         })
     }
+}
+
+/// The last hello that a node with this alive name sent from the host that was asked. One that is hidden, and that no
+/// capture shows as an acceptor, may have been started with `-dist_listen false` (kernel application): then it neither
+/// listens nor registers.
+fn hello(settled: &Settled, alive: &Arc<str>, world: &World) -> Option<Past> {
+    let host = settled.connection.dest_ip;
+    let (node, hello) = world.node_seen_at(host, alive)?;
+    if hello.ip != host || hello.hello.at > settled.at {
+        return None;
+    }
+    let (name, before) = (&node.name, ago(settled.at, hello.hello.at));
+    let evidence = Some(sighted(hello));
+    if node.hidden != Some(true) || !node.dist_ports.is_empty() {
+        let sentence = format!(
+            "{name} ran on that host {before} before, when it sent its name to another node."
+        );
+        return Some(Past { sentence, evidence, about: About::Running });
+    }
+    let sentence = format!(
+        "{name} ran on that host {before} before: it is a hidden node, and it dialed another one. A hidden node that \
+         was started with -dist_listen false, or a C node, listens on no port and registers nowhere: it only \
+         dials, and cannot be dialed."
+    );
+    Some(Past { sentence, evidence, about: About::OnlyDialing(Arc::clone(name)) })
 }
 
 impl Rule for NodeNotRegistered {
@@ -228,8 +280,7 @@ impl Rule for NodeNotRegistered {
                 Ending::IsDialed(node),
             ]
         });
-        let past = self.past(settled, name);
-        let was_there = past.as_ref().is_some_and(|past| past.is_certain);
+        let past = epmd.name.as_ref().and_then(|name| self.past(settled, name, world));
         let ended = format!(
             "See whether the node still runs on {}. If it ended, look for the reason in \
              erl_crash.dump, in `dmesg` (out of memory), and at its supervisor (systemd, Kubernetes).",
@@ -244,10 +295,26 @@ impl Rule for NodeNotRegistered {
             "If the node runs, it may use another EPMD (that of a container, or another ERL_EPMD_PORT). \
              Or it is older than OTP 23.3 and lost its registration when EPMD was restarted: restart it."
                 .to_owned();
-        let remedy = match &past {
-            Some(past) if past.is_certain => vec![ended, other_mapper],
-            Some(_) => vec![ended, spelling, other_mapper],
+        let about = past.as_ref().map(|past| &past.about);
+        let remedy = match about {
+            Some(About::OnlyDialing(node)) => vec![
+                format!(
+                    "Find out how {node} was started. With -dist_listen false it cannot be dialed: let it dial the \
+                     others. If others are to dial it, start it without that option."
+                ),
+                ended,
+                other_mapper,
+            ],
+            Some(About::Listening | About::Running) => vec![ended, other_mapper],
+            Some(About::SomeNode) => vec![ended, spelling, other_mapper],
             None => vec![spelling, other_mapper],
+        };
+        let title = match about {
+            Some(About::Listening) => format!("\"{name}\" is no longer registered at {mapper}"),
+            Some(About::OnlyDialing(node)) => format!(
+                "\"{name}\" is not registered at {mapper}: {node} is a hidden node and may not listen at all"
+            ),
+            _ => format!("no node \"{name}\" is registered at {mapper}"),
         };
         let unknown = format!(
             "{} asked EPMD at {mapper} for \"{name}\", and EPMD does not know that name.",
@@ -272,11 +339,7 @@ impl Rule for NodeNotRegistered {
             shown(seen.reply, Some(Role::Acceptor), answered),
         ];
         out.push(Detection {
-            title: if was_there {
-                format!("\"{name}\" is no longer registered at {mapper}")
-            } else {
-                format!("no node \"{name}\" is registered at {mapper}")
-            },
+            title,
             explanation: format!("{unknown} {why}{other}"),
             remedy,
             // Look-ups of all clients belong to one incident, because the same node is missing.
@@ -359,6 +422,50 @@ mod tests {
             assert!(found.remedy.iter().all(|step| !step.contains("spelling")));
             assert_eq!(evidence(&found)[0], (7, "the connection is closed"));
         }
+    }
+
+    /// A dial of `b` to another node, in vain, with these flags.
+    fn dials(flags: u64) -> Step {
+        let dialed = dial(1_000, "b@h2/10.0.0.2/1", "a@h1/10.0.0.1/1").flags(flags, VISIBLE);
+        but(dialed.fails(Outcome::CookieMismatch).closed(1_100, [1_050; 2]), |_| ())
+    }
+
+    const VISIBLE: u64 = 0xd_07df_7fbd;
+    const HIDDEN: u64 = VISIBLE - 1;
+
+    #[test]
+    fn a_hidden_node_that_dialed_a_moment_before_may_not_listen() {
+        let closed = link("a@h1/10.0.0.1/1", false);
+        for steps in [vec![dials(HIDDEN), missing()], vec![closed, dials(HIDDEN), missing()]] {
+            let found = only(&steps);
+            assert_eq!(
+                found.title,
+                "\"b\" is not registered at 10.0.0.2:4369: b@h2 is a hidden node and may not listen at all"
+            );
+            assert!(found.explanation.contains("cannot be dialed"), "{}", found.explanation);
+            assert!(found.remedy[0].contains("-dist_listen false"));
+            assert_eq!(evidence(&found)[0].1, "send_name from 10.0.0.2, creation 1");
+        }
+    }
+
+    #[test]
+    fn a_visible_node_that_dialed_or_a_hidden_one_that_listened_has_ended() {
+        let found = only(&[dials(VISIBLE), missing()]);
+        assert_eq!(found.title, "no node \"b\" is registered at 10.0.0.2:4369");
+        assert!(found.explanation.contains("b@h2 ran on that host 8.0 s before"));
+        assert!(found.remedy.iter().all(|step| !step.contains("spelling")));
+        for before in [asks(1, EpmdOutcome::Answered), link("a@h1/10.0.0.1/1", true)] {
+            let found = only(&[before, dials(HIDDEN), missing()]);
+            assert_eq!(found.title, "\"b\" is no longer registered at 10.0.0.2:4369");
+            assert!(found.remedy[0].contains("erl_crash.dump"));
+        }
+    }
+
+    #[test]
+    fn a_hidden_node_at_another_host_is_another_node() {
+        let other = dial(1_000, "b@h3/10.0.0.3/1", "a@h1/10.0.0.1/1").flags(HIDDEN, VISIBLE);
+        let found = only(&[but(other.fails(Outcome::CookieMismatch), |_| ()), missing()]);
+        assert!(found.remedy[0].contains("spelling"));
     }
 
     #[test]

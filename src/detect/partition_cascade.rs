@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::finding::{Sides, listed, seconds, shown};
 use super::link_end::LinkEnd;
-use super::{Detection, EndedBy, LogLine, Rule, RuleDoc};
+use super::{Detection, EndedBy, Ending, Host, IfKnown, KnownAs, LogLine, Rule, RuleDoc};
 use crate::judge::JudgedConnection;
 use crate::judge::world::World;
 use crate::limits::remember;
@@ -63,6 +63,28 @@ pub(super) struct PartitionCascade {
     losses: VecDeque<Loss>,
     /// When a message of `global` last asked for a disconnect.
     last_request: Option<Timestamp>,
+    /// The last cascades that messages of `global` proved, at most [`MAX_CASCADES`].
+    proven: VecDeque<Cascade>,
+}
+
+/// A cascade that was reported.
+struct Cascade {
+    found: Detection,
+    /// The two nodes that lost contact first.
+    pair: [String; 2],
+    /// The pairs whose connections `global` closed.
+    fell: Vec<[String; 2]>,
+    /// The aftermath in its text.
+    aftermath: Aftermath,
+}
+
+/// Who is connected again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Aftermath {
+    /// Whether the pair that lost contact is connected.
+    pair: bool,
+    /// The pairs that fell and are not connected, as parts of a sentence.
+    apart: Vec<String>,
 }
 
 /// A message of `global` about a lost connection.
@@ -82,6 +104,7 @@ enum News {
 
 /// The end of an established connection.
 struct End {
+    settled: Settled,
     session_id: Arc<str>,
     /// How texts name the initiator and the acceptor.
     labels: [String; 2],
@@ -156,6 +179,14 @@ impl Rule for PartitionCascade {
 
     fn on_end(&mut self, world: &World, out: &mut Vec<Detection>) {
         self.report(world, out);
+        for cascade in &self.proven {
+            let aftermath = Aftermath::of(&cascade.pair, &cascade.fell, world);
+            if aftermath != cascade.aftermath {
+                let mut found = cascade.found.clone();
+                found.if_known = IfKnown::RewritesOnly;
+                out.push(aftermath.add_to(found, &cascade.pair));
+            }
+        }
     }
 }
 
@@ -193,7 +224,21 @@ impl PartitionCascade {
             return;
         }
         let first_end = pair.as_ref().and_then(|pair| self.first_end(pair, first));
-        out.push(cascade(&messages, &asks, &fell, pair, first_end, [first, last]));
+        let mut found = cascade(&messages, &asks, &fell, pair.clone(), first_end, [first, last]);
+        let fell = fell.iter().map(|end| end.labels.clone()).collect::<Vec<_>>();
+        if let Some(pair) = pair {
+            // The two may connect while others still close: what they have closed since counts, and nothing else.
+            let is_pair = |end: &&End| end.labels.iter().all(|label| pair.contains(label));
+            let ends = self.ends.iter().filter(is_pair).map(|end| end.at);
+            found.shown_at = ends.chain([first]).max();
+            let [a, b] = pair.each_ref().map(|label| known_as(label));
+            found.ended_by = EndedBy::Any(vec![Ending::connect(a, b)]);
+            let aftermath = Aftermath::of(&pair, &fell, world);
+            out.push(aftermath.add_to(found.clone(), &pair));
+            remember(&mut self.proven, Cascade { found, pair, fell, aftermath }, MAX_CASCADES);
+        } else {
+            out.push(found);
+        }
     }
 
     /// The two nodes that lost contact first, as the messages name them.
@@ -278,6 +323,7 @@ impl End {
         Self {
             shown: shown
                 .map(|shown| Evidence { session_id: Some(Arc::clone(&session_id)), ..shown }),
+            settled: session.settled.clone(),
             session_id,
             nodes: sides.nodes,
             labels: [sides.initiator, sides.acceptor],
@@ -292,6 +338,52 @@ impl End {
     fn sides(&self) -> String {
         let [a, b] = &self.labels;
         format!("{a} and {b}")
+    }
+}
+
+impl Aftermath {
+    fn of(pair: &[String; 2], fell: &[[String; 2]], world: &World) -> Self {
+        let is_connected = |[a, b]: &[String; 2]| world.are_connected(a, b);
+        let apart = fell.iter().filter(|fell| !is_connected(fell));
+        Self {
+            pair: is_connected(pair),
+            apart: apart.map(|[a, b]| format!("{a} and {b}")).collect(),
+        }
+    }
+
+    /// Adds to a detection what became of the nodes.
+    fn add_to(&self, mut found: Detection, [a, b]: &[String; 2]) -> Detection {
+        if !self.pair {
+            return found;
+        }
+        let apart: Vec<_> = self.apart.iter().map(String::as_str).collect();
+        let rest = if apart.is_empty() {
+            found.severity_if_solved = Some(Severity::Low);
+            found.remedy = vec![
+                "Nothing needs repair now: all of these nodes are connected with each other again."
+                    .to_owned(),
+            ];
+            "and so are the nodes that were cut off: the mesh has healed".to_owned()
+        } else {
+            let connect = "Check that the nodes that were cut off have connected again: run \
+                           nodes() on them, and net_adm:ping/1 for a node that is missing.";
+            found.remedy.insert(0, connect.to_owned());
+            format!(
+                "so the mesh has healed between the two; {} have not connected again, as far as the \
+                 capture shows",
+                listed(&apart)
+            )
+        };
+        found.explanation.push_str(&format!(" {a} and {b} are connected again, {rest}."));
+        found
+    }
+}
+
+/// The node that a label in a message, or of a side of a connection, names.
+fn known_as(label: &str) -> KnownAs {
+    match label.parse() {
+        Ok(ip) => KnownAs::AnyOf(Host::At(ip)),
+        Err(_) => KnownAs::Name(label.into()),
     }
 }
 
@@ -377,18 +469,23 @@ fn cascade(
         title: format!("global closed {count} after {lost}"),
         explanation: format!(
             "{lost}.{how} global of the nodes that knew both then asked them to disconnect \
-             (remove_connection), in order to prevent overlapping partitions. Within {}, the connections \
-             between {} were closed, although nothing was wrong with them.",
+             (remove_connection), in order to prevent overlapping partitions. Within {}, the {} between {} \
+             {} closed, although nothing was wrong with {}.",
             milliseconds(ended.since(first)),
+            if fell.len() == 1 { "connection" } else { "connections" },
             listed(&pairs),
+            if fell.len() == 1 { "was" } else { "were" },
+            if fell.len() == 1 { "it" } else { "them" },
         ),
         remedy: [find_first].into_iter().chain(rest).collect(),
         parties: format!("{},{first}", pair.map_or_else(String::new, |pair| pair.join(","))),
         nodes,
         evidence,
         not_excluded: Vec::new(),
-        logged_by: fell.first().and_then(|end| end.closer).into_iter().collect(),
+        logged_by: Role::BOTH.to_vec(),
+        settled: fell.first().map(|end| end.settled.clone()),
         ended_by: EndedBy::Nothing,
+        severity_if_solved: Some(Severity::Medium),
         shown_at: Some(ended),
         ..Detection::new(&CASCADE)
     }
@@ -420,6 +517,12 @@ fn inferred(loss: &Loss, end: &End) -> Option<Detection> {
         evidence: [loss.shown.clone()].into_iter().chain(end.shown.clone()).collect(),
         not_excluded: vec!["a person or a program closed it at that moment".to_owned()],
         logged_by: end.closer.map(Role::peer).into_iter().collect(),
+        ended_by: EndedBy::Any(vec![Ending::connect(
+            KnownAs::Name(Arc::clone(first)),
+            KnownAs::Name(Arc::clone(second)),
+        )]),
+        severity_if_solved: Some(Severity::Low),
+        shown_at: Some(loss.ended.min(end.at)),
         ..Detection::new(&CASCADE)
     })
 }
@@ -445,18 +548,23 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(10);
 /// Connections whose messages and closes are named as evidence.
 const SHOWN: usize = 8;
 
+/// Cascades whose text is brought up to date when the input ends; with the parts of each, more than a person reads.
+const MAX_CASCADES: usize = 32;
+
 /// Maximum of messages, closes and losses kept: far more than occur within [`CASCADE_WITHIN`].
 const REMEMBERED: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::Detector;
     use crate::detect::link_end::tests::{A, B, C, closed, reset, unacknowledged};
-    use crate::detect::tests::{Step, detected};
-    use crate::judge::samples::mark;
+    use crate::detect::tests::{Step, detected, events};
+    use crate::judge::samples::{at, dial, mark};
     use crate::judge::world::HomeNets;
     use crate::limits::Limits;
     use crate::observe::LostContact;
+    use crate::record::{Body, Event, IncidentState};
 
     fn inferred(steps: &[Step]) -> usize {
         let rule = &mut PartitionCascade::default();
@@ -550,6 +658,85 @@ mod tests {
         assert!(found[0].explanation.contains("had ended with an RST from a@h1"));
         let found = detected_with(lost, true, true, Some(&closed(A, B, 59_990, 60_000)));
         assert!(found[0].explanation.contains("a@h1 had closed their connection"));
+    }
+
+    /// The state of the cascade of A and B at the end, its severity then, and its last text. C closed its connections
+    /// with both at 60,004 ms.
+    fn at_the_end(later: Vec<Step>, early: bool) -> (IncidentState, Severity, String) {
+        let limits = Limits::default();
+        let mut world = World::new(&limits, HomeNets::default());
+        let (mut detector, mut out) = (Detector::new(&limits), Vec::new());
+        let steps = [closed(C, A, 60_004, 60_005), closed(C, B, 60_004, 60_005)];
+        let lost = RuleTrigger::LostConnection { by_sender: false };
+        for (trigger, names) in [(lost, Some(["a@h1", "b@h2"])), (RuleTrigger::Disconnect, None)] {
+            for step in &steps {
+                let (settled, message) = message(step, 60_002, trigger, names);
+                detector.on_message(&settled, &message, &mut out);
+            }
+        }
+        let at = later.iter().map(Step::at).chain([at(60_100)]).max().unwrap();
+        let (before, after) = if early { (later, vec![]) } else { (vec![], later) };
+        for step in before.into_iter().chain(steps).chain(after) {
+            let it = step.session();
+            world.on_session(it, &mut Vec::new(), &mut Vec::new());
+            let incident = detector.on_session(it, &world, &mut out);
+            world.on_session_incident(it, incident);
+        }
+        detector.finish(at, &world, &mut out);
+        let of_rule = |event: &&Event| match &event.body {
+            Body::Finding { finding } => finding.rule == CASCADE.rule,
+            _ => false,
+        };
+        let last = out.iter().rfind(of_rule).expect("it is found");
+        let Body::Finding { finding } = &last.body else { panic!() };
+        let state = out.iter().rev().find_map(|event| match &event.body {
+            Body::Incident { incident } if incident.rule == CASCADE.rule => {
+                Some((incident.state, incident.severity))
+            }
+            _ => None,
+        });
+        let (state, severity) = state.unwrap_or((IncidentState::Open, finding.severity));
+        (state, severity, finding.explanation.clone())
+    }
+
+    #[test]
+    fn a_pair_that_connects_again_and_stays_solves_its_cascade() {
+        let connects = |ms| vec![dial(ms, A, B).into()];
+        assert_eq!(at_the_end(vec![], false).0, IncidentState::Open);
+        for (steps, early) in [
+            (connects(60_003), true),
+            (connects(60_006), false),
+            (connects(75_000), false),
+            (vec![dial(60_006, B, A).into()], false),
+        ] {
+            let (state, severity, text) = at_the_end(steps, early);
+            assert_eq!((state, severity), (IncidentState::Solved, Severity::Medium));
+            assert!(text.contains("a@h1 and b@h2 are connected again"), "{text}");
+            assert!(text.contains("c@h3 and a@h1, c@h3 and b@h2 have not"), "{text}");
+        }
+        let all = [(A, B), (A, C), (C, B)].map(|(from, to)| dial(75_000, from, to).into());
+        let (state, severity, text) = at_the_end(all.into(), false);
+        assert_eq!((state, severity), (IncidentState::Solved, Severity::Low));
+        assert!(text.ends_with("the mesh has healed."), "{text}");
+        let (state, ..) = at_the_end(vec![dial(75_000, A, C).into()], false);
+        assert_eq!(state, IncidentState::Open, "the two are apart");
+        let parted = [dial(60_003, A, B).into(), closed(A, B, 60_004, 60_004)];
+        assert_eq!(at_the_end(parted.into(), true).0, IncidentState::Open, "not for long");
+    }
+
+    #[test]
+    fn a_cascade_that_no_message_shows_is_solved_by_its_pair_as_well() {
+        let steps = [
+            unacknowledged(A, B, 3000, 10_000),
+            closed(C, A, 12_000, 12_000),
+            dial(14_000, B, A).into(),
+        ];
+        let of_rule = events(&steps).into_iter().filter_map(|event| match event.body {
+            Body::Incident { incident } if incident.rule == CASCADE.rule => Some(*incident),
+            _ => None,
+        });
+        let states: Vec<_> = of_rule.map(|it| (it.state, it.severity)).collect();
+        assert_eq!(states, [(IncidentState::Solved, Severity::Low)]);
     }
 
     #[test]

@@ -173,6 +173,7 @@ fn sent(it: &JudgedConnection, kind: MessageKind) -> Step {
         version: Some(6),
         name: it.name(Role::Initiator).cloned().filter(|_| is_hello),
         flags: Some(DistFlags(0xd_07df_7fbd)),
+        creation: it.seen.handshake.creation(Role::Initiator).filter(|_| is_hello),
         ..HandshakeObservation::new(kind, Role::Initiator)
     };
     let settled =

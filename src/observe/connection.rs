@@ -362,6 +362,18 @@ pub struct FrameTraffic {
     pub longest_pause: Option<PauseSpan>,
     /// The first frame that a node would reject.
     pub corrupt: Option<CorruptFrame>,
+    /// The messages with native records, if the receiver does not know such terms.
+    #[serde(default)]
+    pub native_records: Option<NativeRecords>,
+}
+
+/// Messages with native records (tag 67, OTP 29) to a node whose hello lacks `DFLAG_NATIVE_RECORDS`.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct NativeRecords {
+    /// The packet that completed the first of them, as far as it is parsed.
+    pub first: PacketRef,
+    /// That of the last of them.
+    pub last: PacketRef,
 }
 
 /// A frame that a node would reject as malformed.

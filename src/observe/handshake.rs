@@ -205,6 +205,19 @@ impl HandshakeFacts {
         if is_old && !is_completed { DistFlags::BEYOND_OLD_HELLO } else { DistFlags(0) }
     }
 
+    /// The side that knows native records, if the other one does not. A hello of version 5 has no such flag.
+    pub fn only_side_with_records(&self) -> Option<Role> {
+        let knows = |role: Role| {
+            let hello = &self.hello(role)?.what;
+            (hello.version >= 6).then(|| hello.flags.contains(DistFlags::NATIVE_RECORDS))
+        };
+        match Role::BOTH.map(knows) {
+            [Some(true), Some(false)] => Some(Role::Initiator),
+            [Some(false), Some(true)] => Some(Role::Acceptor),
+            _ => None,
+        }
+    }
+
     /// Whether the hello of a side lacks `flag`.
     pub fn lacks(&self, flag: DistFlags) -> bool {
         let hellos = [&self.send_name, &self.challenge].into_iter().flatten();

@@ -33,8 +33,12 @@ pub struct Finding {
     pub evidence: Vec<Evidence>,
     /// Other explanations that the capture does not rule out.
     pub not_excluded: Vec<String>,
-    /// The sides whose own logs have a line about it; `[]` if neither has.
+    /// The sides whose own logs have a line about it; `[]` if neither is known to have one.
     pub logged_by: Vec<Role>,
+    /// The sides whose own logs may have a line about it, which the packets do not show; absent if there is none. If
+    /// `logged_by` is `[]` as well, neither side logs anything about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub may_log: Vec<Role>,
     /// How often this finding was written before, with less known; absent the first time. The last one of an
     /// `incident_id` counts.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -667,6 +667,7 @@ mod samples {
                 "two@192.168.0.103 closed for another reason at this very point".into(),
             ],
             logged_by: vec![Role::Acceptor],
+            may_log: Vec::new(),
             revision: None,
             evidence_file: None,
         };

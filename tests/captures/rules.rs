@@ -35,6 +35,59 @@ fn each_rule_fires_on_a_real_or_synthetic_capture() {
     assert!(silent.is_empty(), "no capture shows {silent:?}");
 }
 
+/// The words that send a reader to the log of a node.
+const TO_A_LOG: &[&str] = &[
+    "read the log",
+    "read its log",
+    "read the notice",
+    "look at the log",
+    "in the log of",
+    "logs of",
+    "their logs",
+];
+
+fn sends_to_a_log(text: &str) -> bool {
+    let text = text.to_lowercase();
+    TO_A_LOG.iter().any(|words| text.contains(words))
+}
+
+#[test]
+fn no_finding_sends_people_to_a_log_that_has_no_line() {
+    let folder = TestDir::new("logs");
+    let made = synthetic::ALL.iter().map(|(name, make)| {
+        lines_of(&["--only-findings", &make().write(&folder, &format!("{name}.pcap"))])
+    });
+    let expected =
+        std::fs::read_dir("captures/expected").unwrap().map(|entry| entry.unwrap().path());
+    let expected = expected.filter(|path| path.extension().is_some_and(|it| it == "ndjson"));
+    let texts: Vec<_> =
+        expected.map(|path| std::fs::read_to_string(path).unwrap()).chain(made).collect();
+    let mut read = 0;
+    for line in texts.iter().flat_map(|text| text.lines()) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let finding = &line["finding"];
+        if line["event_type"] != "finding" || !finding["logged_by"].as_array().unwrap().is_empty() {
+            continue;
+        }
+        read += 1;
+        let steps = finding["remedy"].as_array().unwrap();
+        let texts = steps.iter().chain([&finding["explanation"]]).map(|it| it.as_str().unwrap());
+        let to_a_log: Vec<_> = texts.filter(|text| sends_to_a_log(text)).collect();
+        assert!(to_a_log.is_empty() || finding.get("may_log").is_some(), "{finding:#}");
+    }
+    assert!(read > 100, "{read} findings read");
+    for doc in beamscope::detect::docs() {
+        let silent = ["both nodes", "either node", "EPMD and both nodes", "either node, and EPMD"];
+        let is_silent = doc.log_lines.iter().all(|line| line.text.is_empty())
+            || doc
+                .log_lines
+                .iter()
+                .any(|line| line.text.is_empty() && silent.contains(&line.writer));
+        let to_a_log: Vec<_> = doc.remedy.iter().filter(|step| sends_to_a_log(step)).collect();
+        assert!(!is_silent || to_a_log.is_empty(), "{}: {to_a_log:?}", doc.rule);
+    }
+}
+
 /// What works: captures of nodes that came up, connected, reconnected and went.
 const HEALTHY: &[&str] = &[
     "dynamic-node-name",

@@ -38,6 +38,7 @@ const RESTS_ON_OTHERS: &[(&str, &str)] = &[
     ("guessing-names", "cookie-mismatch"),
     ("half-open-handshakes", "handshake-timeout"),
     ("partition-cascade", "partition-cascade"),
+    ("partition-cascade-heals", "partition-cascade"),
     ("ping-loop-old-cookie", "cookie-mismatch"),
     ("same-name", "same-name"),
     ("setcookie-per-node-argument", "cookie-mismatch"),

@@ -19,8 +19,16 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub struct Dials {
     recent: VecDeque<Dial>,
-    /// The last names that acceptors sent, by the endpoint on which they listen.
-    listeners: VecDeque<(Endpoint, Arc<str>)>,
+    /// The last names and creations that acceptors sent, by the endpoint on which they listen.
+    listeners: VecDeque<Listener>,
+}
+
+/// A node that answered with its name.
+#[derive(Debug)]
+struct Listener {
+    end: Endpoint,
+    name: Arc<str>,
+    creation: Option<u32>,
 }
 
 /// A connection on which a node sent its name to another one.
@@ -110,8 +118,10 @@ impl Dials {
     pub(super) fn on_session(&mut self, it: &JudgedConnection) {
         if let Some(name) = it.name(Role::Acceptor) {
             let end = it.acceptor_end();
-            self.listeners.retain(|(known, _)| *known != end);
-            remember(&mut self.listeners, (end, Arc::clone(name)), REMEMBERED);
+            let creation = it.seen.handshake.creation(Role::Acceptor);
+            self.listeners.retain(|known| known.end != end);
+            let listener = Listener { end, name: Arc::clone(name), creation };
+            remember(&mut self.listeners, listener, REMEMBERED);
         }
     }
 
@@ -204,7 +214,30 @@ impl Dials {
 
     /// The last name that the node at `end` sent.
     pub fn listener(&self, end: Endpoint) -> Option<&str> {
-        self.listeners.iter().find(|(known, _)| *known == end).map(|(_, name)| name.as_ref())
+        self.listeners.iter().find(|known| known.end == end).map(|known| known.name.as_ref())
+    }
+
+    /// Whether a node that dials under the name of the acceptor is the acceptor itself: the node there answered another
+    /// dial with this name and this creation; or a proxy passed the dial on, and the capture has both legs: the same
+    /// hello came from the acceptor's address, or went on to the initiator's.
+    pub fn is_acceptor_itself(&self, it: &JudgedConnection) -> bool {
+        let Some(hello) = it.seen.handshake.send_name.as_ref() else { return false };
+        // Before OTP 23, creations are 1 to 3, and many nodes have the same one.
+        let Some(creation) = hello.what.creation.filter(|creation| *creation > 3) else {
+            return false;
+        };
+        let (from, end, name) = (it.ip(Role::Initiator), it.acceptor_end(), &*hello.what.name);
+        let answered = self.listeners.iter().any(|known| {
+            known.end == end && &*known.name == name && known.creation == Some(creation)
+        });
+        let is_other_leg = |dial: &Dial| {
+            let apart = dial.at.since(hello.mark.at).max(hello.mark.at.since(dial.at));
+            dial.session_id != *it.session_id()
+                && dial.from != from
+                && (dial.from == end.ip || dial.to.ip == from)
+                && apart <= PASSED_ON
+        };
+        answered || self.with_hello(name, Some(creation)).any(is_other_leg)
     }
 }
 
@@ -221,6 +254,9 @@ const CROSSING: Duration = Duration::from_secs(10);
 
 /// A node drops its dial for one that it has just received, and both began at about the same time.
 const DIALED_BACK: Duration = Duration::from_secs(1);
+
+/// A proxy passes a hello on within milliseconds; the rest is the path.
+const PASSED_ON: Duration = Duration::from_secs(1);
 
 /// Two dials cross once. A node whose dial was declined dials again only on a new request.
 const ANOTHER_TIME: Duration = Duration::from_secs(1);

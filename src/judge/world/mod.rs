@@ -282,6 +282,12 @@ impl World {
         listener.and_then(|name| self.nodes.get(name)).or_else(|| self.nodes.at(end.ip, asked?))
     }
 
+    /// The node with this alive name that sent a hello from an address, and its last hello.
+    pub fn node_seen_at(&self, ip: IpAddr, alive: &Arc<str>) -> Option<(&NodeFacts, &Sighting)> {
+        let node = self.nodes.at(ip, alive)?;
+        Some((node, self.nodes.last_hello(&node.label)?))
+    }
+
     /// Whether a node that `a` names is connected with one that `b` names.
     pub fn are_connected(&self, a: &str, b: &str) -> bool {
         self.pairs.are_connected(a, b, &self.nodes)
@@ -290,6 +296,19 @@ impl World {
     /// Some of the look-ups that EPMD answered with a port, the latest first.
     pub(crate) fn answered_lookups(&self) -> impl Iterator<Item = &PriorLookup> {
         self.registry.latest()
+    }
+
+    /// The second half of the look-up of `settled`, if a proxy passed it on to another EPMD.
+    pub fn forwarded(&self, settled: &Settled) -> Option<&ForwardedLookup> {
+        let id = &settled.connection.session_id;
+        // It was answered just now, so it is the latest.
+        let lookup = self.registry.latest().next().filter(|lookup| lookup.session_id == *id)?;
+        lookup.forwarded.as_deref()
+    }
+
+    /// Whether the acceptor of a connection is a proxy that passed the hello of the initiator on.
+    pub fn is_passed_on(&self, it: &JudgedConnection) -> bool {
+        relays::far_leg(it, &self.dials).is_some()
     }
 
     /// All nodes and pairs in their state at `now`.

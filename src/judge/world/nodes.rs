@@ -186,6 +186,11 @@ impl Nodes {
         self.get(self.at.get(&(ip, Arc::clone(alive)))?)
     }
 
+    /// The last hello that a node sent in its current incarnation.
+    pub(super) fn last_hello(&self, label: &str) -> Option<&Sighting> {
+        Some(&self.known.get(label)?.incarnations.last()?.last)
+    }
+
     /// Records both sides of a connection; changes are added to `changes`.
     pub(super) fn on_session(&mut self, it: &JudgedConnection, changes: &mut Vec<NodeChange>) {
         for role in Role::BOTH {

@@ -302,6 +302,7 @@ impl Distribution {
                 }
                 if is_last {
                     let is_latin1 = self.exchange.facts.lacks(DistFlags::UTF8_ATOMS);
+                    let finds_records = self.exchange.facts.only_side_with_records() == Some(role);
                     let side = &mut self.sides[direction];
                     if self.is_certain {
                         side.framing.switch_to_frames();
@@ -311,6 +312,9 @@ impl Distribution {
                     }
                     if is_latin1 {
                         side.messages.use_latin1();
+                    }
+                    if finds_records {
+                        side.messages.find_records();
                     }
                 }
             }
@@ -367,6 +371,7 @@ impl Distribution {
             last: state.messages.last(),
             longest_pause: state.messages.longest_pause(),
             corrupt: corrupt.map(|it| CorruptFrame { mark: it.mark, field: it.field.into() }),
+            native_records: state.messages.records(),
         }
     }
 

@@ -26,7 +26,7 @@ use self::frames::{DistFrame, FrameCutter, FrameStep, GapOutcome, MAX_HEAD};
 use crate::flow::Direction;
 use crate::memory::MemoryBudget;
 use crate::observe::messages::{MessageBatch, MessageMeta, RuleTrigger};
-use crate::observe::{MessageSums, PauseSpan};
+use crate::observe::{MessageSums, NativeRecords, PauseSpan};
 use crate::packet::PacketRef;
 use crate::record::Role;
 use crate::time::{Timestamp, micros};
@@ -96,6 +96,8 @@ pub(in crate::protocol) struct MessageStream {
     silence: Option<(u64, PacketRef)>,
     /// The first frame that a node would refuse.
     corrupt: Option<Corrupt>,
+    /// Whether the sender makes native records, and the receiver does not know them.
+    finds_records: bool,
 }
 
 /// The state that later messages of a direction refer to, and the sums of its messages.
@@ -106,6 +108,9 @@ struct MessageDecoder {
     account: MessageAccount,
     /// The name of the function of the current message; a reused buffer.
     function: String,
+    /// Whether native records are looked for.
+    finds_records: bool,
+    records: Option<NativeRecords>,
 }
 
 /// A frame that a node would refuse.
@@ -129,7 +134,13 @@ impl MessageStream {
             last: None,
             silence: None,
             corrupt: None,
+            finds_records: false,
         }
+    }
+
+    /// Looks for native records in messages, since the receiver does not know them and the sender may send them.
+    pub(in crate::protocol) const fn find_records(&mut self) {
+        self.finds_records = true;
     }
 
     /// Decodes atoms as Latin-1, since one of the nodes is older than R16.
@@ -165,6 +176,11 @@ impl MessageStream {
     /// The first frame that a node would refuse.
     pub(in crate::protocol) const fn corrupt(&self) -> Option<Corrupt> {
         self.corrupt
+    }
+
+    /// The messages with native records, where they are looked for.
+    pub(in crate::protocol) fn records(&self) -> Option<NativeRecords> {
+        self.decoder.as_ref()?.records
     }
 
     /// The number of frames that have begun.
@@ -213,6 +229,7 @@ impl MessageStream {
             last,
             silence,
             corrupt,
+            finds_records,
         } = self;
         if let Some(before) = last.replace(*context.mark) {
             let lasted = context.mark.at.nanos_since(before.at);
@@ -233,8 +250,9 @@ impl MessageStream {
             }
             *last_tick = None;
             *messages += u64::from(frame.kind != FrameKind::Continuation);
-            let decoder = decoder
-                .get_or_insert_with(|| Box::new(MessageDecoder::new(context.pool, *is_latin1)));
+            let decoder = decoder.get_or_insert_with(|| {
+                Box::new(MessageDecoder::new(context.pool, *is_latin1, *finds_records))
+            });
             if let Err(field) = decoder.on_frame(&frame, context) {
                 corrupt.get_or_insert(Corrupt { mark: *context.mark, field });
                 decoder.forget();
@@ -325,7 +343,7 @@ fn unversioned(kind: FrameKind, bytes: &[u8]) -> &[u8] {
 }
 
 impl MessageDecoder {
-    fn new(pool: &MemoryBudget, is_latin1: bool) -> Self {
+    fn new(pool: &MemoryBudget, is_latin1: bool, finds_records: bool) -> Self {
         let mut cache = AtomCache::new(pool.reservation());
         if is_latin1 {
             cache.use_latin1();
@@ -335,6 +353,18 @@ impl MessageDecoder {
             fragments: FragmentReassembly::new(pool.reservation()),
             account: MessageAccount::new(|| pool.reservation()),
             function: String::new(),
+            finds_records,
+            records: None,
+        }
+    }
+
+    /// Notes a message with a native record in it.
+    #[cold]
+    #[inline(never)]
+    fn note_record(&mut self, payload: &[u8], mark: PacketRef) {
+        if Term::cut_off(payload).has_record() {
+            let first = self.records.map_or(mark, |records| records.first);
+            self.records = Some(NativeRecords { first, last: mark });
         }
     }
 
@@ -388,6 +418,9 @@ impl MessageDecoder {
         if has_payload && payload_bytes == 0 && fragment.is_none() {
             return Err("message");
         }
+        if self.finds_records && has_payload {
+            self.note_record(payload, *context.mark);
+        }
         // As many bytes as are kept of a frame that comes in several segments.
         let payload = payload.get(..context.detail.payload()).unwrap_or(payload);
         let start = MessageStart {
@@ -405,7 +438,7 @@ impl MessageDecoder {
     #[inline(always)] // called once
     fn on_message(&mut self, start: &MessageStart<'_>, context: &mut FrameContext<'_>) {
         let MessageStart { control, payload, bytes, .. } = *start;
-        let Self { cache, fragments, account, function: text } = self;
+        let Self { cache, fragments, account, function: text, .. } = self;
         let atoms = cache.header(start.references);
         let request = otp::request(control, payload, &atoms);
         let latency_us = pair(control, request.as_ref(), &atoms, context);

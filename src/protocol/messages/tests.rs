@@ -201,6 +201,27 @@ fn fragments_of_several_messages_interleave_in_any_way() {
 }
 
 #[test]
+fn native_records_are_found_where_they_are_looked_for() {
+    let module = [&atom("m")[..], &atom("r"), &atom("f")].concat();
+    let record = [b"\x43\0\0\0\x01\x01", &module[..], &[97, 7]].concat();
+    let inside = tuple(&[&pid(1), HALVES.concat().as_slice(), &record]);
+    // A binary with the bytes of one is none.
+    let binary = [b"m\0\0\0", &[record.len() as u8][..], &record].concat();
+    let messages = [atom("ok"), binary, inside, record];
+    let found = |finds: bool| {
+        let mut nodes = TwoNodes::new();
+        if finds {
+            nodes.up.find_records();
+        }
+        for message in &messages {
+            nodes.send(LowToHigh, &frame(&send(2), message));
+        }
+        nodes.up.records().map(|it| [it.first, it.last].map(|mark| mark.frame.number))
+    };
+    assert_eq!((found(true), found(false)), (Some([3, 4]), None));
+}
+
+#[test]
 fn messages_and_ticks_pass_between_fragments() {
     let mut nodes = TwoNodes::new();
     let stream = [

@@ -86,12 +86,21 @@ impl Problem {
     /// Which side's log has a line about it.
     pub(in crate::render) fn logs(&self) -> String {
         let own = self.connection.as_ref().map(|ids| &ids.session_id);
-        let sides = self.finding.logged_by.iter();
-        let logs: Vec<_> = sides.map(|role| self.side(*role, own)).collect();
-        match logs.as_slice() {
-            [] => "No node logs anything about this.".to_owned(),
-            [one] => format!("Look at the log of {one}; the other side logs nothing about this."),
-            _ => format!("Look at the logs of {}.", listed(&logs)),
+        let Finding { logged_by, may_log, nodes, .. } = &self.finding;
+        let names =
+            |sides: &[Role]| -> Vec<_> { sides.iter().map(|role| self.side(*role, own)).collect() };
+        match (names(logged_by).as_slice(), names(may_log).as_slice()) {
+            ([], []) => "No node logs anything about this.".to_owned(),
+            ([], [one]) => format!("The log of {one} may have a line about this."),
+            ([], several) => format!("The logs of {} may have a line about this.", listed(several)),
+            ([one], []) => {
+                format!("Look at the log of {one}; the other side logs nothing about this.")
+            }
+            ([one], _) => format!("Look at the log of {one}."),
+            (_, _) if self.own_connection().is_none() && nodes.len() > 2 => {
+                format!("Look at the logs of {}.", listed(nodes))
+            }
+            (several, _) => format!("Look at the logs of {}.", listed(several)),
         }
     }
 

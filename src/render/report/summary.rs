@@ -97,7 +97,8 @@ impl KnownProblem {
             }
             _ => {
                 let frame = frame.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
-                format!("at {}{frame}", time(*at))
+                let at = incident.as_ref().map_or(*at, |incident| incident.first);
+                format!("at {}{frame}", time(at))
             }
         };
         let when = match incident {

@@ -338,6 +338,18 @@ impl<'a> Term<'a> {
         Fun::read(&mut Reader(self.bytes)).ok()
     }
 
+    /// Whether it is a native record, or one is in it; of a term that is cut off, in what there is of it.
+    pub fn has_record(self) -> bool {
+        let mut reader = TermReader::new(self);
+        loop {
+            match reader.read() {
+                Ok(TermHead::Record(_)) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
     /// A record of its own kind.
     pub fn as_record(self) -> Option<NativeRecord<'a>> {
         NativeRecord::read(&mut Reader(self.bytes)).ok()
