@@ -28,7 +28,8 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    fn contains(self, ip: IpAddr) -> bool {
+    /// Whether the network has this address.
+    pub(crate) fn contains(self, ip: IpAddr) -> bool {
         match (self.ip, ip.to_canonical()) {
             (IpAddr::V4(net), IpAddr::V4(ip)) => {
                 (net.to_bits() ^ ip.to_bits()).leading_zeros() >= self.bits
