@@ -1,22 +1,23 @@
 //! An established connection that ended without a normal close (`connection-lost`).
 //!
 //! A reset ended it, or what one side sent was not acknowledged any more. A reset that comes while both sides are
-//! sending may be the end of a node; it is reported once the node shows that it lives on.
+//! sending may be the end of a node; it is reported once the node shows that it lives on: it has the same creation in a
+//! handshake that begins later, or it accepts or dials the same peer sooner than a node can start.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::finding::{Sides, finding, seconds, shown};
-use super::link_end::LinkEnd;
-use super::undelivered;
-use super::{Detection, Rule, RuleDoc};
+use super::finding::{Sides, finding, lasted, seconds, shown};
+use super::link_end::{LinkEnd, tls_has_flowed, tls_reset};
+use super::{Detection, Rule, RuleDoc, corrupt_distribution, undelivered};
 use crate::decode::Endpoint;
 use crate::judge::world::World;
-use crate::judge::{JudgedConnection, Outcome, PeerSigns, Undelivered};
+use crate::judge::{Implementation, JudgedConnection, Outcome, PeerSigns, Undelivered};
 use crate::limits::remember;
 use crate::observe::{
     EpmdObservation, EpmdOutcome, EpmdTag, Role, RuleTrigger, Settled, TriggerMessage,
@@ -63,6 +64,8 @@ enum Life {
     Named(Arc<str>, Option<u32>),
     /// By the port on which it listens.
     Listener(Endpoint),
+    /// By its address, and by the port that it dialed.
+    Caller(IpAddr, Endpoint),
 }
 
 /// A reset of a busy connection.
@@ -71,6 +74,8 @@ struct PendingReset {
     node: Life,
     /// The port on which it listens, if it accepted the connection.
     listens: Option<Endpoint>,
+    /// Addresses of the node and of its peer.
+    ips: [IpAddr; 2],
     reset: PacketRef,
     session_id: Arc<str>,
     /// Whether the reset answered bytes without an acknowledgement. That also follows a FIN that the capture lacks, so
@@ -88,7 +93,8 @@ impl Rule for ConnectionLost {
         &[LOST]
     }
 
-    fn on_session(&mut self, session: &JudgedConnection, _: &World, out: &mut Vec<Detection>) {
+    fn on_session(&mut self, session: &JudgedConnection, known: &World, out: &mut Vec<Detection>) {
+        self.on_return(session, out);
         self.on_signs_of_life(session, out);
         if !session.is_settled() {
             return;
@@ -97,7 +103,7 @@ impl Rule for ConnectionLost {
             self.on_refused(session, out);
         }
         let sides = Sides::of(session);
-        match LinkEnd::of(session) {
+        match LinkEnd::of(session).or_else(|| tls_reset(session)) {
             Some(LinkEnd::Unacknowledged) => {
                 let lost = session.verdict.undelivered.as_deref();
                 // Large packets that do not arrive have a rule of their own.
@@ -105,11 +111,13 @@ impl Rule for ConnectionLost {
                     out.push(no_acknowledgement(session, &sides, lost));
                 }
             }
+            // What was sent just before is the reason.
+            Some(LinkEnd::Reset { .. }) if corrupt_distribution::explains(session) => {}
             Some(LinkEnd::Reset { by, is_busy: false, .. }) => {
                 out.push(reset(session, &sides, by));
             }
             Some(LinkEnd::Reset { by, close, is_busy: true }) => {
-                self.on_busy_reset(session, &sides, by, close, out);
+                self.on_busy_reset(session, &sides, (by, close), known, out);
             }
             _ => {}
         }
@@ -157,7 +165,12 @@ impl Rule for ConnectionLost {
         let is_listed = |pending: &PendingReset| {
             pending.listens == Some(listens) && reply.at > pending.reset.at.after(LATER)
         };
-        let is_it = |pending: &PendingReset| !pending.is_answer && is_listed(pending);
+        // Where the creation is known, a later handshake shows whether the node was started again.
+        let is_it = |pending: &PendingReset| {
+            !pending.is_answer
+                && is_listed(pending)
+                && !matches!(pending.node, Life::Named(_, Some(_)))
+        };
         let shown = Evidence {
             frame: reply.frame,
             input: None,
@@ -170,13 +183,24 @@ impl Rule for ConnectionLost {
         }
         self.report(is_it, STILL_LISTED, &shown, out);
     }
+
+    fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
+        for mut pending in std::mem::take(&mut self.pending) {
+            if let Some(shown) = pending.listed.take().filter(|_| !pending.is_answer) {
+                out.push(lives_on(pending, STILL_LISTED, &shown));
+            }
+        }
+    }
 }
 
 impl ConnectionLost {
     /// Records what the nodes of a connection sent, and reports resets of nodes that live on.
     fn on_signs_of_life(&mut self, session: &JudgedConnection, out: &mut Vec<Detection>) {
         for role in Role::BOTH {
-            let Some(life) = life(session, role) else { continue };
+            let life = life(session, role);
+            if matches!(life, Life::Caller(..)) {
+                continue;
+            }
             let hello = session.seen.hello(role);
             let frame = session.seen.traffic[role].last;
             // A kernel delivers what a node wrote before it ended, and no hello.
@@ -203,6 +227,28 @@ impl ConnectionLost {
                 if known.0 < lives_at {
                     *known = (lives_at, shown);
                 }
+            }
+        }
+    }
+
+    /// A handshake that begins after a reset, of a node that lives on. Its creation is the same as before; or, where the
+    /// capture does not show the one before, it begins sooner than a node can start.
+    fn on_return(&mut self, session: &JudgedConnection, out: &mut Vec<Detection>) {
+        let (opened, seen) = (session.seen.tcp.first.at, &session.seen);
+        if self.pending.is_empty() || seen.tcp.sides.initiator.syn.is_none() {
+            return;
+        }
+        self.pending.retain(|pending| !pending.was_started_again(session));
+        for pending in std::mem::take(&mut self.pending) {
+            match pending.returns(session, opened) {
+                Some(shown) => {
+                    let sign = format!(
+                        "it took part in a new connection {} later",
+                        lasted(opened.since(pending.reset.at))
+                    );
+                    out.push(lives_on(pending.named_by(session), &sign, &shown));
+                }
+                None => self.pending.push_back(pending),
             }
         }
     }
@@ -247,15 +293,15 @@ impl ConnectionLost {
         &mut self,
         session: &JudgedConnection,
         sides: &Sides,
-        by: Role,
-        reset: PacketRef,
+        (by, reset): (Role, PacketRef),
+        known: &World,
         out: &mut Vec<Detection>,
     ) {
         // A reset after a FIN, even one that the capture lacks, ends nothing.
-        if session.seen.tcp.sides[by].fin_unseen {
+        if session.seen.tcp.sides[by].fin_unseen || !may_be_node(session, by, known) {
             return;
         }
-        let Some(node) = life(session, by) else { return };
+        let node = life(session, by);
         let (x, y) = sides.side_and_peer(by);
         let mut found = finding(&LOST, session, sides);
         found.confidence = Confidence::Likely;
@@ -268,6 +314,7 @@ impl ConnectionLost {
         let pending = PendingReset {
             node: node.clone(),
             listens: (by == Role::Acceptor).then(|| session.acceptor_end()),
+            ips: [by, by.peer()].map(|role| session.ip(role)),
             reset,
             session_id: Arc::clone(session.session_id()),
             is_answer: session.seen.tcp.close.is_some_and(|close| close.is_answer),
@@ -289,16 +336,93 @@ impl ConnectionLost {
     }
 }
 
-/// The node in this role, if the capture identifies it.
-fn life(session: &JudgedConnection, role: Role) -> Option<Life> {
-    let hello = session.seen.handshake.hello(role);
+impl PendingReset {
+    /// Evidence by a connection opened at `opened`, if it shows that the node lives on.
+    fn returns(&self, session: &JudgedConnection, opened: Timestamp) -> Option<Evidence> {
+        if self.is_answer || opened <= self.reset.at || self.session_id == *session.session_id() {
+            return None;
+        }
+        let is_soon = opened.since(self.reset.at) <= STARTS;
+        let [ours, theirs] = self.ips;
+        let role = Role::BOTH.into_iter().find(|role| match &self.node {
+            Life::Named(name, creation) => {
+                session.name(*role) == Some(name)
+                    && creation
+                        .map_or(is_soon, |it| session.seen.handshake.creation(*role) == Some(it))
+            }
+            Life::Listener(end) => {
+                is_soon && *role == Role::Acceptor && session.acceptor_end() == *end
+            }
+            // Another node of that host may dial and be dialed, but hardly the same host at that moment.
+            Life::Caller(..) => {
+                is_soon && (session.ip(*role), session.ip(role.peer())) == (ours, theirs)
+            }
+        })?;
+        let mark = match session.seen.hello(role) {
+            Some(hello) => hello,
+            // The records behind the handshake show that both sides completed it.
+            None if tls_has_flowed(session) => session.seen.tcp.sides[role].syn?.mark,
+            None => return None,
+        };
+        Some(Evidence {
+            frame: mark.frame,
+            input: None,
+            session_id: Some(Arc::clone(session.session_id())),
+            from: Some(role),
+            what: Shows::Note("a new connection of the same node".into()),
+        })
+    }
+
+    /// Whether a later connection shows the node with another creation.
+    fn was_started_again(&self, session: &JudgedConnection) -> bool {
+        let Life::Named(name, Some(creation)) = &self.node else { return false };
+        let is_other = |role: &Role| {
+            let other = session.seen.handshake.creation(*role).filter(|it| *it != 0);
+            session.name(*role) == Some(name) && other.is_some_and(|it| it != *creation)
+        };
+        session.seen.tcp.first.at > self.reset.at && Role::BOTH.iter().any(is_other)
+    }
+
+    /// Takes the names of nodes that only their new connection shows.
+    fn named_by(mut self, session: &JudgedConnection) -> Self {
+        if !self.found.nodes.is_empty() || session.outcome() != Outcome::Connected {
+            return self;
+        }
+        for role in Role::BOTH {
+            if [role, role.peer()].map(|role| session.ip(role)) == self.ips
+                && let (Some(x), Some(y)) = (session.label(role), session.label(role.peer()))
+            {
+                self.names = [&x, &y].map(ToString::to_string);
+                self.found.nodes = session.labels().collect();
+                break;
+            }
+        }
+        self
+    }
+}
+
+/// Whether the side in this role may be a node that goes on after this connection. A tool, a client that only does a
+/// handshake, or one that guesses cookies closes with bytes unread, and comes back with the same creation.
+fn may_be_node(session: &JudgedConnection, role: Role, known: &World) -> bool {
+    let software = session.software(role).unwrap_or_default().implementation;
+    let (from, to) = (session.ip(Role::Initiator), session.acceptor_end());
+    let sent = &session.seen.traffic[role];
+    let has_sent = sent.messages + sent.ticks > 0 || session.outcome() == Outcome::Tls;
+    has_sent
+        && matches!(software, Implementation::Vm | Implementation::Unknown)
+        && session.identity(role).is_none_or(|it| !it.is_tool)
+        && known.guesses().guess(from, to).is_none()
+}
+
+/// The node in this role, as far as the capture identifies it.
+fn life(session: &JudgedConnection, role: Role) -> Life {
     match (session.name(role), role) {
         (Some(name), _) => {
-            let creation = hello.and_then(|hello| hello.what.creation).filter(|it| *it != 0);
-            Some(Life::Named(Arc::clone(name), creation))
+            let creation = session.seen.handshake.creation(role).filter(|it| *it != 0);
+            Life::Named(Arc::clone(name), creation)
         }
-        (None, Role::Acceptor) => Some(Life::Listener(session.acceptor_end())),
-        (None, Role::Initiator) => None,
+        (None, Role::Acceptor) => Life::Listener(session.acceptor_end()),
+        (None, Role::Initiator) => Life::Caller(session.ip(role), session.acceptor_end()),
     }
 }
 
@@ -423,6 +547,9 @@ const STILL_LISTED: &str = "EPMD on its host still lists it at the same port";
 /// What comes so much later than a reset was not sent at the same moment.
 const LATER: Duration = Duration::from_millis(100);
 
+/// A virtual machine takes longer to start, to register and to complete a handshake.
+const STARTS: Duration = Duration::from_millis(200);
+
 /// A kernel delivers what a node wrote before it ended, and retransmits it until it is acknowledged.
 const KERNEL_DELIVERS: Duration = Duration::from_secs(5);
 
@@ -432,15 +559,15 @@ const REMEMBERED: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::epmd_common::tests::epmd;
+    use crate::detect::epmd_common::{self, tests::epmd};
     use crate::detect::link_end::tests::{A, B, C, reset, session, unacknowledged};
-    use crate::detect::tests::{Step, detected};
+    use crate::detect::tests::Step;
     use crate::judge::LossScope;
-    use crate::judge::samples::{dial, in_the_void, mark};
-    use crate::judge::world::HomeNets;
+    use crate::judge::samples::{at, dial, in_the_void, mark};
+    use crate::observe::SynFacts;
 
     fn found(steps: &[Step]) -> Vec<Detection> {
-        detected(&mut ConnectionLost::default(), HomeNets::default(), steps)
+        epmd_common::tests::found::<ConnectionLost>(steps)
     }
 
     fn titles(steps: &[Step]) -> Vec<String> {
@@ -466,6 +593,80 @@ mod tests {
         assert!(titles(&[busy(), dial(61_000, B, C).into()]).is_empty(), "its peer lives");
     }
 
+    /// A dial that begins at `ms`, with its SYN.
+    fn opened(ms: u64, from: &str, to: &str) -> Step {
+        let mut step = Step::from(dial(ms, from, to));
+        let seen = session(&mut step);
+        seen.tcp.first = mark(ms);
+        seen.tcp.sides.initiator.syn = Some(SynFacts { mark: mark(ms), count: 1, last: at(ms) });
+        step
+    }
+
+    #[test]
+    fn a_new_handshake_with_the_same_creation_shows_at_once_that_a_node_lives() {
+        let busy = || reset(59_950, 60_000, false);
+        let title =
+            ["the connection between a@h1 and b@h2 was reset (RST from a@h1), and a@h1 lives on"];
+        assert_eq!(titles(&[busy(), opened(60_002, A, B)]), title);
+        assert_eq!(titles(&[busy(), opened(60_002, B, A)]), title, "dialed by the other");
+        assert_eq!(titles(&[busy(), opened(90_000, A, C)]), title, "later, with another");
+        assert!(titles(&[busy(), opened(59_999, A, C)]).is_empty(), "opened before");
+        let again = "a@h1/10.0.0.1/77";
+        assert!(titles(&[busy(), opened(60_002, again, B)]).is_empty(), "started again");
+    }
+
+    #[test]
+    fn a_tool_or_a_client_that_only_does_handshakes_is_no_node_that_lives_on() {
+        let busy = |change: fn(&mut JudgedConnection)| {
+            let mut busy = reset(59_950, 60_000, false);
+            change(busy.session_mut());
+            titles(&[busy, opened(60_002, A, B)]).len()
+        };
+        assert_eq!(busy(|_| ()), 1);
+        assert_eq!(busy(|it| it.seen.traffic.initiator.ticks = 0), 0, "no frame");
+        let tool = "rabbitmqcli-7-a@h1/10.0.0.1/1";
+        let mut step = reset(59_950, 60_000, false);
+        let dialed = dial(0, tool, B).flags(0xd_07df_7fbc, 0xd_07df_7fbd).judged();
+        session(&mut step).handshake = dialed.seen.handshake.clone();
+        assert!(titles(&[step, opened(60_002, tool, B)]).is_empty(), "a tool");
+    }
+
+    #[test]
+    fn a_node_without_a_name_lives_if_it_is_there_sooner_than_it_can_start() {
+        let unnamed = |by: Role| {
+            let mut busy = reset(59_990, 60_000, false);
+            busy.session_mut().forget_names();
+            busy.session_mut().close(by, mark(60_000));
+            let sides = &mut session(&mut busy).tcp.sides;
+            sides.initiator.last_bytes = Some(at(59_990));
+            sides.acceptor.last_bytes = Some(at(59_990));
+            busy
+        };
+        for (by, title) in [
+            (Role::Initiator, "between a@h1 and b@h2 was reset (RST from a@h1), and a@h1 lives on"),
+            (Role::Acceptor, "between b@h2 and a@h1 was reset (RST from b@h2), and b@h2 lives on"),
+        ] {
+            let soon = titles(&[unnamed(by), opened(60_020, A, B)]);
+            assert_eq!(soon, [format!("the connection {title}")]);
+            assert!(titles(&[unnamed(by), opened(63_000, A, B)]).is_empty(), "started again");
+            assert!(titles(&[unnamed(by), opened(60_020, A, C)]).is_empty(), "with another");
+        }
+    }
+
+    #[test]
+    fn epmd_that_lists_a_node_again_after_a_start_shows_no_life() {
+        let mut busy = reset(60_000, 60_000, false);
+        busy.session_mut().close(Role::Acceptor, mark(60_000));
+        session(&mut busy).tcp.sides.initiator.last_bytes = Some(at(59_990));
+        let (ends, outcome) = (("10.0.0.1", "10.0.0.2", "e"), EpmdOutcome::Answered);
+        let listed = epmd(ends, (65_000, 65.0), EpmdTag::PORT_PLEASE2_REQ, "b", outcome, |epmd| {
+            epmd.port = Some(9100);
+            epmd.seen.reply = Some(mark(65_000));
+        });
+        let again = opened(65_100, A, "b@h2/10.0.0.2/99");
+        assert!(titles(&[busy, listed, again]).is_empty());
+    }
+
     #[test]
     fn frames_that_a_kernel_may_still_deliver_show_no_life() {
         let talks = |last: u64| {
@@ -481,7 +682,7 @@ mod tests {
     fn epmd_that_still_lists_a_node_shows_that_it_lives() {
         let mut busy = reset(60_000, 60_000, false);
         busy.session_mut().close(Role::Acceptor, mark(60_000));
-        session(&mut busy).tcp.sides.initiator.last_bytes = Some(crate::judge::samples::at(59_990));
+        session(&mut busy).tcp.sides.initiator.last_bytes = Some(at(59_990));
         let listed = |port: u16| {
             let ends = ("10.0.0.1", "10.0.0.2", "e");
             let outcome = EpmdOutcome::Answered;

@@ -11,7 +11,7 @@ use super::disagreements::{
     Disagreement, Disagreements, Growth, Member, Odd, Reading, Refusal, Split,
 };
 use super::finding::{Sides, closed, closed_without, finding, lasted, listed, shown};
-use super::{Detection, IfKnown, LogLine, Rule, RuleDoc};
+use super::{Detection, EndedBy, Ending, IfKnown, KnownAs, LogLine, Rule, RuleDoc};
 use crate::judge::world::{CookieUse, World};
 use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{MessageKind, Role};
@@ -125,7 +125,8 @@ impl Rule for CookieMismatch {
             by_acceptor && known.guesses().is_one_of_many(source.0, source.1, &sides.initiator);
         let member = |role: Role| {
             let (name, _) = sides.side_and_peer(role);
-            Member { name: name.as_str().into(), ip: session.ip(role) }
+            let is_tool = session.identity(role).is_some_and(|it| it.is_tool);
+            Member { name: name.as_str().into(), ip: session.ip(role), is_tool }
         };
         let place = if is_one_of_many {
             // Of an address that uses many names, the further ones are only counted.
@@ -146,6 +147,12 @@ impl Rule for CookieMismatch {
         };
         let Some(it) = self.disagreements.get_mut(place.at) else { return };
         found.parties.clone_from(&it.parties);
+        if let Some(node) = it.node_of_tool(&sides.initiator, &sides.acceptor) {
+            let names = [&node.name, &sides.acceptor.as_str().into()];
+            let [node, peer] = names.map(|name| KnownAs::Name(Arc::clone(name)));
+            let endings = vec![Ending::connection_of(session), Ending::connect(node, peer)];
+            found.ended_by = EndedBy::Any(endings);
+        }
         if place.growth != Growth::Same {
             it.keep(&found.evidence, session.session_id());
         }
@@ -488,8 +495,9 @@ fn cookies_elsewhere(cookies: &CookieUse, a: &str, b: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::{Step, found};
+    use crate::detect::tests::{Step, found, incidents};
     use crate::judge::samples::{SampleDial, dial};
+    use crate::record::IncidentState;
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
@@ -516,6 +524,30 @@ mod tests {
         assert!(!text.contains("odd one out"), "no two nodes are known to agree: {text}");
         let text = explained(vec![dial(0, A, B), refused(100, C, A)]);
         assert!(!text.contains("odd one out"), "one refusal may be a cookie for one peer: {text}");
+    }
+
+    /// States and titles of all incidents at the end.
+    fn states(dials: Vec<SampleDial>) -> Vec<(IncidentState, String)> {
+        let events: Vec<_> = dials.into_iter().map(Step::from).collect();
+        let titles = found(&events).into_iter().filter(|it| it.rule == "cookie-mismatch");
+        let titles: Vec<_> = titles.map(|it| it.title).collect();
+        let states = incidents(&events).into_iter().filter(|it| it.rule == "cookie-mismatch");
+        states.map(|it| it.state).zip(titles).collect()
+    }
+
+    #[test]
+    fn a_tool_that_was_refused_as_its_node_was_is_well_when_the_node_is() {
+        let tool = |ms| {
+            refused(ms, "rabbitmqcli-7-a@h1/10.0.0.1/9", B).flags(0xd_07df_7fbc, 0xd_07df_7fbd)
+        };
+        let both = vec![refused(100, A, B), tool(200), dial(9000, A, B)];
+        let title = "b@h2 refused the cookies of a@h1 and rabbitmqcli-*-a@h1".to_owned();
+        assert_eq!(states(both), [(IncidentState::Solved, title.clone())]);
+        let other = vec![refused(100, A, B), tool(200), dial(9000, C, B)];
+        assert_eq!(states(other)[0].0, IncidentState::Open, "another node");
+        // One that stays open has no record of its own.
+        let alone = vec![tool(200), dial(9000, A, B)];
+        assert!(states(alone).is_empty(), "the node was never refused");
     }
 
     #[test]

@@ -79,6 +79,12 @@ impl Rule for CorruptDistribution {
     }
 }
 
+/// Whether what one side sent just before the close is the reason of it.
+pub(super) fn explains(session: &JudgedConnection) -> bool {
+    session.outcome() == Outcome::Connected
+        && (malformed(session).is_some() || native_record(session).is_some())
+}
+
 /// The finding about a malformed frame.
 fn malformed(session: &JudgedConnection) -> Option<Detection> {
     let (from, CorruptFrame { mark, field }) = session.seen.corrupt()?;

@@ -48,6 +48,8 @@ pub(super) struct Disagreement {
 pub(super) struct Member {
     pub(super) name: Arc<str>,
     pub(super) ip: IpAddr,
+    /// Whether it is a command-line tool, which has a new name each time.
+    pub(super) is_tool: bool,
 }
 
 /// The names of a node that refused the cookie of another one.
@@ -198,13 +200,24 @@ impl Disagreement {
         self.source == Some(source) && !self.is_part
     }
 
+    /// The node of the host of a tool, if the same peer refused both: the tool reads the cookie of that node.
+    pub(super) fn node_of_tool(&self, tool: &str, peer: &str) -> Option<&Member> {
+        let ip = self.members.iter().find(|it| it.is_tool && &*it.name == tool)?.ip;
+        let is_refused =
+            |name: &str| self.refusals.iter().any(|it| &*it.by == peer && &*it.of == name);
+        self.members.iter().find(|it| !it.is_tool && it.ip == ip && is_refused(&it.name))
+    }
+
     /// What is known of its two sides, by the refusals that no later connection refutes.
     pub(super) fn reading(&self, cookies: &CookieUse) -> Reading {
         let agree = |a: &str, b: &str| {
             cookies.peers(a).iter().any(|peer| peer.agreed && peer.name.as_ref() == b)
         };
-        let refusals: Vec<_> =
-            self.refusals.iter().filter(|it| !agree(&it.by, &it.of)).cloned().collect();
+        let is_refuted = |it: &&Refusal| {
+            let node = self.node_of_tool(&it.of, &it.by);
+            agree(&it.by, &it.of) || node.is_some_and(|node| agree(&it.by, &node.name))
+        };
+        let refusals: Vec<_> = self.refusals.iter().filter(|it| !is_refuted(it)).cloned().collect();
         let pairs: Vec<[&Arc<str>; 2]> = refusals.iter().map(|it| [&it.by, &it.of]).collect();
         let has = |name: &Arc<str>| pairs.iter().any(|pair| pair.contains(&name));
         let members: Vec<_> = self.members.iter().filter(|it| has(&it.name)).cloned().collect();

@@ -139,7 +139,8 @@ impl KnownAs {
     /// All that the node in this role of a connection may be known as.
     fn all_of(it: &JudgedConnection, role: Role) -> Vec<Self> {
         let host = Host::of(it.ip(role), &it.settled);
-        let (name, label) = (it.name(role), it.label(role));
+        let over_tls = it.dialed_over_tls().filter(|_| role == Role::Acceptor);
+        let (name, label) = (it.name(role), it.label(role).or(over_tls));
         let lookup = it.verdict.lookup.as_ref().filter(|_| role == Role::Acceptor);
         let asked = lookup.map(|lookup| &*lookup.asked);
         let alive = name.and_then(|name| alive_of(name));
@@ -238,7 +239,8 @@ impl Happened {
     }
 
     fn connected(it: &JudgedConnection) -> Option<Self> {
-        let is_certain = it.has_just_connected();
+        let link = it.verdict.tls_link.filter(|_| !it.is_repeated);
+        let is_certain = it.has_just_connected() || link.is_some();
         let is_unknown = matches!(it.outcome(), Outcome::Incomplete | Outcome::Tls)
             && it.state() != State::Established;
         if !is_certain && !is_unknown {
@@ -250,8 +252,12 @@ impl Happened {
             .flat_map(|one| theirs.iter().map(|other| Ending::connect(one.clone(), other.clone())));
         let mut ends: Vec<_> = pairs.collect();
         ends.extend(theirs.iter().cloned().map(Ending::IsDialed));
-        let at = if is_certain { it.at() } else { it.seen.tcp.first.at };
-        Some(Self { ends, at, frame: it.settled.frame, is_certain })
+        let (at, frame) = match link {
+            Some(link) => (link.at, Some(link.frame)),
+            None if is_certain => (it.at(), it.settled.frame),
+            None => (it.seen.tcp.first.at, it.settled.frame),
+        };
+        Some(Self { ends, at, frame, is_certain })
     }
 
     /// What an EPMD request may end: EPMD replied, and the name is registered.

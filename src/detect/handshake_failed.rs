@@ -151,6 +151,21 @@ impl Rule for HandshakeFailed {
                 found.remedy = vec![format!(
                     "Read the log of {who} at that moment, and the log of any proxy in between."
                 )];
+                if is_probe && session.verdict.lookup.is_some() {
+                    found.explanation.push_str(
+                        " It had asked EPMD for the port first, as a node does. A node that uses TLS \
+                         (-proto_dist inet_tls) closes like this when the options with which it dials do not load: \
+                         a client_ option of -ssl_dist_opt, or the client part of -ssl_dist_optfile.",
+                    );
+                    found.remedy.insert(
+                        0,
+                        format!(
+                            "If the nodes use TLS, check the options on {who}: the client_ options of -ssl_dist_opt, or \
+                             the client part of -ssl_dist_optfile (every file must exist, and the user of the \
+                             node must be able to read it)."
+                        ),
+                    );
+                }
                 let is_unanswered = session.seen.tcp.sides.acceptor.bytes == 0;
                 let lookup = session.verdict.lookup.as_ref();
                 if by == Role::Acceptor
@@ -359,6 +374,27 @@ mod tests {
             it.seen.tcp.close.as_mut().unwrap().kind = CloseKind::Rst;
         });
         assert_eq!(titles(&[reset]), [title("b", "fd00::2", "fd00::9")]);
+    }
+
+    #[test]
+    fn a_dialer_that_asked_epmd_and_sends_nothing_may_lack_its_tls_options() {
+        let explained = |asked: bool| {
+            let step = closed("10.0.0.1", "10.0.0.2", None, |session| {
+                session.seen.handshake.send_name = None;
+                session.seen.tcp.sides.initiator.bytes = 0;
+                session.verdict.detected_by = Some(Role::Initiator);
+                session.close(Role::Initiator, mark(110));
+                session.verdict.lookup = session.verdict.lookup.take().filter(|_| asked);
+            });
+            let found = found(&[step]).into_iter();
+            found
+                .filter(|it| it.rule == "handshake-aborted")
+                .map(|it| it.explanation)
+                .collect::<String>()
+        };
+        assert!(explained(true).contains("-ssl_dist_optfile"));
+        let probe = explained(false);
+        assert!(!probe.is_empty() && !probe.contains("TLS"), "a probe: {probe}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! A proxy that parts the connections of nodes after the same silence each time.
 //!
 //! Evidence: the address that closes is that of neither node, since both legs of the connection are in the capture; and
-//! the silence before the close is the same, again and again. A node that closes a connection itself, at whatever
-//! interval, has one leg only and is not reported.
+//! the silence before the close is the same, again and again. Where the capture has the leg of the dialing node alone,
+//! the dialed address closes, and both nodes run on all the time. A node that closes a connection which it dialed
+//! itself, at whatever interval, is not reported.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -28,9 +29,12 @@ const DOC: RuleDoc = RuleDoc {
               fixed time (an idle limit), and that time is shorter than the time between two \
               ticks, a quarter of net_ticktime (15 s by default). Neither node closed anything.",
     evidence: "Both legs of the connection are in the capture; the proxy closes both, by FIN or RST, \
-               and did so at least twice after the same silence.",
-    lookalikes: "A node that is stopped, or that disconnects, closes its own connection: that is one \
-                 leg, and the address of a node. A node that waited for a tick closes after 45 s or \
+               and did so at least twice after the same silence. Or one leg is: the dialed address \
+               closed at least three times after the same silence, and neither node was started \
+               again in between.",
+    lookalikes: "A node that is stopped closes its own connection, and has another creation when it \
+                 is back. A program that disconnects a node after a fixed time looks the same on one \
+                 leg; as a rule it is the dialing side that does so. A node that waited for a tick closes after 45 s or \
                  more: tick-timeout.",
     log_lines: &[],
     remedy: &[
@@ -47,6 +51,7 @@ struct SilentClose {
     closer: IpAddr,
     role: Role,
     nodes: [Arc<str>; 2],
+    creations: [Option<u32>; 2],
     silence: Duration,
     shown: Evidence,
 }
@@ -78,7 +83,13 @@ impl Rule for IdleLimit {
         let alike: Vec<&SilentClose> =
             self.closes.iter().filter(is_alike).chain([&close]).collect();
         let rounds = |role: Role| alike.iter().filter(|other| other.role == role).count();
-        if rounds(Role::Initiator) >= ROUNDS && rounds(Role::Acceptor) >= ROUNDS {
+        let both_legs = Role::BOTH.into_iter().all(|role| rounds(role) >= ROUNDS);
+        // A node that closes what it dialed is a program that has done its work.
+        let is_same_start = |other: &&&SilentClose| other.creations == close.creations;
+        let one_leg = close.role == Role::Acceptor
+            && close.creations.iter().all(Option::is_some)
+            && alike.iter().filter(is_same_start).count() >= ROUNDS_OF_ONE_LEG;
+        if both_legs || one_leg {
             let sides = Sides::of(session);
             let (a, b) = (&sides.initiator, &sides.acceptor);
             let lasted = seconds(micros(silence));
@@ -87,14 +98,28 @@ impl Rule for IdleLimit {
             found.title = format!(
                 "{closer} closes the connections of {a} and {b} after {lasted} of silence each time"
             );
-            found.explanation = format!(
-                "{closer} is a proxy between the two: it closed both legs of their connection whenever nothing \
-                 was sent for {lasted}. That is its idle limit, and it is shorter than the time to the next \
-                 tick, a quarter of net_ticktime (15 s by default). Neither node closed the connection."
-            );
+            let limit = "its idle limit, and it is shorter than the time to the next tick, a quarter of net_ticktime \
+                         (15 s by default)";
+            found.explanation = if both_legs {
+                format!(
+                    "{closer} is a proxy between the two: it closed both legs of their connection whenever nothing \
+                     was sent for {lasted}. That is {limit}. Neither node closed the connection."
+                )
+            } else {
+                format!(
+                    "{closer}, which {a} dialed, closed the connection {} times, each time after {lasted} without a \
+                     byte. {b} ran on all the time. Most likely {closer} is a proxy or a load balancer in front of \
+                     {b}, and that time is {limit}.",
+                    alike.len()
+                )
+            };
             found.remedy = DOC.remedy.iter().map(ToString::to_string).collect();
             found.parties = closer.to_string();
-            found.not_excluded = vec![format!("a person or a program closed them at {closer}")];
+            found.not_excluded = if both_legs {
+                vec![format!("a person or a program closed them at {closer}")]
+            } else {
+                vec![format!("a program on {b} disconnects {a} after that time")]
+            };
             found.ended_by = EndedBy::Nothing;
             let first = alike.len().saturating_sub(2 * ROUNDS);
             found.evidence = alike.iter().skip(first).map(|other| other.shown.clone()).collect();
@@ -125,6 +150,7 @@ fn silent_close(session: &JudgedConnection) -> Option<SilentClose> {
         closer: session.ip(role),
         role,
         nodes: [Arc::clone(a), Arc::clone(b)],
+        creations: Role::BOTH.map(|role| session.seen.handshake.creation(role)),
         silence,
         shown,
     })
@@ -132,6 +158,9 @@ fn silent_close(session: &JudgedConnection) -> Option<SilentClose> {
 
 /// Closes of each leg that make the silence more than a coincidence.
 const ROUNDS: usize = 2;
+
+/// The same where the capture has one leg, that of the dialing node.
+const ROUNDS_OF_ONE_LEG: usize = 3;
 
 /// An idle limit is a second at least; a shorter pause is no silence.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -151,7 +180,12 @@ mod tests {
 
     /// One connection of `a` and `b` that `closer` closes at `closed`, in milliseconds, after the last bytes at `sent`.
     fn leg(from: &str, to: &str, closer: Role, sent: u64, closed: u64) -> Step {
-        let (from, to) = (format!("a@h1/{from}/1"), format!("b@h2/{to}/2"));
+        leg_of((from, 1), (to, 2), closer, sent, closed)
+    }
+
+    /// The same with the creations of both nodes.
+    fn leg_of(from: (&str, u32), to: (&str, u32), closer: Role, sent: u64, closed: u64) -> Step {
+        let (from, to) = (format!("a@h1/{}/{}", from.0, from.1), format!("b@h2/{}/{}", to.0, to.1));
         but(dial(sent, &from, &to).closed(closed, [sent, sent]), |session| {
             session.close(closer, mark(closed));
         })
@@ -175,6 +209,24 @@ mod tests {
         let twice = [through_proxy(1000, 5000), through_proxy(9000, 13_010)].concat();
         let [title] = &titles(twice)[..] else { panic!() };
         assert!(title.starts_with("10.0.0.3 closes the connections of a@h1 and b@h2 after 4.0 s"));
+    }
+
+    #[test]
+    fn the_same_silence_three_times_on_the_leg_of_the_dialing_node_is_an_idle_limit() {
+        let closed = |creation: u32, times: &[(u64, u64)]| {
+            let leg = |(sent, closed): &(u64, u64)| {
+                leg_of(("10.0.0.1", 1), ("10.0.0.3", creation), Role::Acceptor, *sent, *closed)
+            };
+            times.iter().map(leg).collect::<Vec<_>>()
+        };
+        let thrice = [(1000, 5000), (9000, 13_010), (20_000, 24_020)];
+        let [title] = &titles(closed(2, &thrice))[..] else { panic!() };
+        assert!(title.starts_with("10.0.0.3 closes the connections of a@h1 and b@h2 after 4.0 s"));
+        assert!(titles(closed(2, &thrice[..2])).is_empty(), "twice");
+        let differ = [(1000, 5000), (9000, 15_000), (20_000, 28_000)];
+        assert!(titles(closed(2, &differ)).is_empty(), "other silences");
+        let restarts = [closed(2, &thrice[..2]), closed(3, &thrice[2..])].concat();
+        assert!(titles(restarts).is_empty(), "started again in between");
     }
 
     #[test]

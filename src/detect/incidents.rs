@@ -679,8 +679,8 @@ const MAX_TITLES: usize = 16_384;
 mod tests {
     use super::*;
     use crate::detect::tests::{Step, but, events};
-    use crate::judge::Outcome;
     use crate::judge::samples::{dial, mark};
+    use crate::judge::{AlertContent, Outcome, Protocol, TlsAlert};
     use crate::observe::{Occasion, Opening, Role, SynFacts};
 
     const A: &str = "a@h1/10.0.0.1/1";
@@ -748,6 +748,29 @@ mod tests {
         let findings = found.iter().filter(|finding| finding.rule == "cookie-mismatch");
         assert_eq!(findings.count(), 2);
         assert_eq!(changes(&steps, "cookie-mismatch"), [(Solved, 1, Some(20))]);
+    }
+
+    #[test]
+    fn nodes_that_connect_inside_tls_solve_the_refusal_of_a_certificate() {
+        let tls = |ms, outcome, link: Option<u64>| {
+            but(dial(ms, A, B).fails(outcome), |it| {
+                it.forget_names();
+                it.verdict.protocol = Protocol::Tls;
+                it.verdict.tls_link = link.map(mark);
+                if outcome == Outcome::Aborted {
+                    let content = AlertContent::Number(48);
+                    let (from, mark) = (Role::Initiator, mark(ms));
+                    it.verdict.tls_alert = Some(TlsAlert { from, mark, content });
+                }
+            })
+        };
+        let refused = || tls(10, Outcome::Aborted, None);
+        let steps = [refused(), tls(90, Outcome::Tls, Some(20))];
+        assert_eq!(changes(&steps, "tls-failure"), [(Solved, 1, Some(20))]);
+        let steps = [refused(), tls(90, Outcome::Tls, None)];
+        assert_eq!(changes(&steps, "tls-failure"), [(Unknown, 1, None)], "a cookie may differ");
+        let steps = [refused(), tls(90, Outcome::Tls, Some(5))];
+        assert_eq!(changes(&steps, "tls-failure"), [], "connected before, and closed later");
     }
 
     #[test]

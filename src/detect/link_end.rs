@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::judge::{JudgedConnection, Outcome};
-use crate::observe::{CloseKind, Role};
+use crate::observe::{CloseKind, Role, SealedRecord};
 use crate::packet::PacketRef;
 use crate::time::micros;
 
@@ -86,6 +86,28 @@ impl LinkEnd {
             _ => None,
         }
     }
+}
+
+/// The reset that ended a TLS connection on which data had passed, as [`LinkEnd::Reset`]. What TLS carries is not
+/// visible, but its records behind the handshake are.
+pub(super) fn tls_reset(session: &JudgedConnection) -> Option<LinkEnd> {
+    if session.seen.close_kind() != Some(CloseKind::Rst)
+        || session.verdict.undelivered.is_some()
+        || !tls_has_flowed(session)
+    {
+        return None;
+    }
+    let (by, close) = session.seen.closed_by().zip(session.seen.closed())?;
+    let is_busy = may_be_end_of_node(session, by, close);
+    Some(LinkEnd::Reset { by, close, is_busy })
+}
+
+/// Whether both sides of a TLS connection sent more encrypted records than a handshake has.
+pub(super) fn tls_has_flowed(session: &JudgedConnection) -> bool {
+    let tls = &session.seen.tls;
+    session.outcome() == Outcome::Tls
+        && session.verdict.tls_alert.is_none_or(|alert| !alert.is_refusal())
+        && tls.each().all(|(_, side)| side.sealed.len() >= SealedRecord::KEPT)
 }
 
 impl LinkSilence {
@@ -259,6 +281,7 @@ pub(super) mod tests {
         let mut event = closed(A, B, last_sent, at);
         let close = session(&mut event).tcp.close.as_mut().unwrap();
         (close.kind, close.is_answer) = (CloseKind::Rst, is_answer);
+        session(&mut event).traffic.acceptor.messages = 5;
         event
     }
 

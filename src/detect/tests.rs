@@ -9,7 +9,7 @@ use crate::limits::Limits;
 use crate::observe::{
     DistFlags, EpmdObservation, HandshakeObservation, MessageKind, Role, Settled,
 };
-use crate::record::{Body, Event, Finding};
+use crate::record::{Body, Event, Finding, Incident};
 use crate::time::Timestamp;
 
 /// One fact of a test sequence, as rules receive it.
@@ -110,6 +110,20 @@ pub(super) fn found_at_home(steps: &[Step], home: HomeNets) -> Vec<Finding> {
 /// Findings of all rules without `--home-net`.
 pub(super) fn found(steps: &[Step]) -> Vec<Finding> {
     found_at_home(steps, HomeNets::default())
+}
+
+/// The incidents in their state at the end.
+pub(super) fn incidents(steps: &[Step]) -> Vec<Incident> {
+    let events = events_at_home(steps, HomeNets::default()).into_iter();
+    let all = events.filter_map(|event| match event.body {
+        Body::Incident { incident } => Some(*incident),
+        _ => None,
+    });
+    all.fold(Vec::new(), |mut last: Vec<Incident>, incident| {
+        last.retain(|before| before.incident_id != incident.incident_id);
+        last.push(incident);
+        last
+    })
 }
 
 /// Detections of one rule for these facts, without its end of run.

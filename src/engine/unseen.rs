@@ -14,7 +14,9 @@ impl<S: EventSink> Core<S> {
         let world = self.reducer.world();
         let expected = self.config.expect.iter().map(|nodes| {
             let [a, b] = nodes;
-            ExpectedPair { nodes: nodes.clone(), connected: world.are_connected(a, b) }
+            let connected = world.are_connected(a, b);
+            let unknown_because = if connected { None } else { world.undecided(a, b) };
+            ExpectedPair { nodes: nodes.clone(), connected, unknown_because }
         });
         stats.expected = expected.collect();
         let unseen = [

@@ -126,6 +126,62 @@ fn refusal_by_server(
 /// For a client that sends nothing, a node waits the whole setup time (`net_setuptime`), 7 s by default.
 const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 
+/// The packet which shows that two nodes connected inside TLS, by the order of their encrypted records. Erlang sends each
+/// message of the distribution handshake in a record of its own (`ssl:send/2` in `inet_tls_dist.erl`): `send_name`;
+/// `status` and `challenge`; `challenge_reply`; `challenge_ack`. A node that refuses sends nothing after its last
+/// message. If both sides send records behind the third one of the acceptor, the nodes are connected.
+pub(super) fn link(seen: &Observation) -> Option<PacketRef> {
+    let hello = seen.tls.initiator.hello.as_ref()?;
+    if hello.is_not_by_otp || hello.protocol.is_some() {
+        return None;
+    }
+    let is_tls13 = seen.tls.acceptor.hello.as_ref()?.versions.contains(&TLS_1_3);
+    let lengths = seen.tls.acceptor.lengths;
+    if is_tls13 && lengths.is_none() {
+        return None;
+    }
+    let lengths = lengths.filter(|_| is_tls13);
+    let [client, server] = Role::BOTH.map(|role| after_handshake(&seen.tls[role].sealed, lengths));
+    linked_by(client?, server?, lengths)
+}
+
+/// The records of a side behind its TLS handshake, which ends with a Finished message. TLS 1.2 sends that in a record of
+/// another type.
+fn after_handshake(
+    sealed: &[SealedRecord],
+    lengths: Option<SealedLengths>,
+) -> Option<&[SealedRecord]> {
+    let Some(lengths) = lengths else { return Some(sealed) };
+    let finished = sealed.iter().position(|record| record.length == lengths.finished)?;
+    sealed.get(finished + 1..)
+}
+
+/// The first record that a connected node sends behind the distribution handshake, and that the other one answers.
+fn linked_by(
+    client: &[SealedRecord],
+    server: &[SealedRecord],
+    lengths: Option<SealedLengths>,
+) -> Option<PacketRef> {
+    let is_message = |it: &&SealedRecord| lengths.is_none_or(|known| it.length != known.alert);
+    let (reply, ack) = (client.get(REPLY)?, server.get(ACK)?);
+    if reply.mark.at > ack.mark.at {
+        return None;
+    }
+    let mut later = client.iter().skip(REPLY + 1).filter(is_message);
+    let first = later.find(|it| it.mark.at > ack.mark.at)?;
+    let mut answers = server.iter().skip(ACK + 1).filter(is_message);
+    answers.any(|it| it.mark.at > first.mark.at).then_some(first.mark)
+}
+
+/// TLS 1.3 in the `supported_versions` of a hello (RFC 8446, section 4.2.1).
+const TLS_1_3: u16 = 0x0304;
+
+/// Place of `challenge_reply` among the records of the initiator: it follows `send_name`.
+const REPLY: usize = 1;
+
+/// Place of `challenge_ack` among the records of the acceptor: it follows `status` and `challenge`.
+const ACK: usize = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +233,38 @@ mod tests {
         assert!(!client_refuses([ALERT], [EXTENSIONS, CERTIFICATE]), "gave up in mid-flight");
         assert!(!client_refuses([ALERT], [EXTENSIONS, FINISHED]), "no certificate to refuse");
         assert!(!client_refuses([ALERT], []));
+    }
+
+    /// Records of 100 bytes at these times in milliseconds.
+    fn records_at<const N: usize>(times: [u64; N]) -> Vec<SealedRecord> {
+        times.iter().flat_map(|ms| records(*ms, [100])).collect()
+    }
+
+    #[test]
+    fn records_behind_a_distribution_handshake_show_that_two_nodes_connected() {
+        let is_linked = |client: &[SealedRecord], server: &[SealedRecord]| {
+            linked_by(client, server, Some(LENGTHS)).is_some()
+        };
+        let server = |last: u64| records_at([2, 3, 5, last]);
+        assert!(is_linked(&records_at([1, 4, 6]), &server(8)));
+        assert!(!is_linked(&records_at([1, 4]), &records_at([2, 3])), "refused, or no answer yet");
+        assert!(
+            !is_linked(&records_at([1, 4]), &records_at([2, 3, 5])),
+            "refused by the initiator"
+        );
+        assert!(!is_linked(&records_at([1, 4, 6]), &records_at([2, 3, 5])), "not answered");
+        let with_ticket = records_at([0, 2, 3]);
+        assert!(!is_linked(&records_at([1, 4]), &with_ticket), "a session ticket, and refused");
+        let closes = [records_at([1, 4]), records(6, [ALERT])].concat();
+        assert!(!is_linked(&closes, &server(8)), "an alert that closes");
+    }
+
+    #[test]
+    fn the_handshake_of_tls_13_is_not_that_of_the_nodes() {
+        let flight = records(0, [EXTENSIONS, CERTIFICATE, VERIFY, FINISHED, STATUS]);
+        assert_eq!(after_handshake(&flight, Some(LENGTHS)).map(<[_]>::len), Some(1));
+        assert_eq!(after_handshake(&flight, None).map(<[_]>::len), Some(5));
+        assert!(after_handshake(&records(0, [EXTENSIONS]), Some(LENGTHS)).is_none());
     }
 
     const MUTUAL: [u16; 6] = [EXTENSIONS, REQUEST, CERTIFICATE, VERIFY, FINISHED, ALERT];

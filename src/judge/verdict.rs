@@ -149,6 +149,8 @@ pub struct Verdict {
     pub is_pending: bool,
     /// The alert that ended a TLS connection: the first one in clear, else an encrypted one.
     pub tls_alert: Option<TlsAlert>,
+    /// The packet which shows that the nodes connected inside TLS, if its records show that.
+    pub tls_link: Option<PacketRef>,
     /// The EPMD look-up that led to the connection.
     pub lookup: Option<PriorLookup>,
     /// The host that the initiator most likely dialed, where its name decides something.
@@ -170,6 +172,7 @@ impl Verdict {
             undelivered: None,
             is_pending: false,
             tls_alert: None,
+            tls_link: None,
             lookup: None,
             host: None,
         }
@@ -233,6 +236,7 @@ pub(crate) fn judge_related(seen: &Observation, related: RelatedFacts) -> Verdic
     }
     verdict.undelivered = evaluation.undelivered(verdict.outcome).map(Box::new);
     verdict.tls_alert = evaluation.alert;
+    verdict.tls_link = (verdict.outcome == Outcome::Tls).then(|| tls::link(seen)).flatten();
     evaluation.add_dialed_host(&mut verdict);
     verdict.refuser = match verdict.detected_by {
         Some(Role::Initiator) => Software::of(&seen.handshake, Role::Initiator),

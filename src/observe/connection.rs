@@ -341,8 +341,9 @@ pub struct SealedRecord {
 }
 
 impl SealedRecord {
-    /// Maximum number of records of each side: one more than in the longest handshake with an alert after it.
-    pub const KEPT: usize = 8;
+    /// Maximum number of records of each side: those of the longest handshake of TLS 1.3, of the distribution handshake
+    /// in it, and some more.
+    pub const KEPT: usize = 16;
 }
 
 /// The frames that one side sent after the handshake.

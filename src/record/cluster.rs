@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Hex;
+use super::{Hex, is_false};
 pub use crate::judge::Implementation;
 use crate::judge::world::{AgreedCookies, ClusterFacts, ConnectedPair, FailedDials, NodeFacts};
 pub use crate::judge::world::{Change, Failure};
@@ -89,6 +89,10 @@ pub struct Pair {
     pub since: Timestamp,
     /// True if the connection was closed later, whatever the reason.
     pub closed: bool,
+    /// True if the connection is encrypted with TLS: then the records show that the two connected, and names are known as
+    /// far as EPMD's answer and the TLS hello have them.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls: bool,
 }
 
 /// Two nodes whose last attempt failed.
@@ -118,11 +122,6 @@ pub struct FailedPair {
     /// Identifier of the incident that explains the failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident_id: Option<Arc<str>>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields on by reference")]
-const fn is_false(is: &bool) -> bool {
-    !*is
 }
 
 /// Nodes with the same cookie: each accepted a digest of another one.
@@ -178,8 +177,8 @@ impl From<ClusterFacts> for Cluster {
 }
 
 impl From<ConnectedPair> for Pair {
-    fn from(ConnectedPair { nodes, since, is_closed }: ConnectedPair) -> Self {
-        Self { nodes, since, closed: is_closed }
+    fn from(ConnectedPair { nodes, since, is_closed, is_tls }: ConnectedPair) -> Self {
+        Self { nodes, since, closed: is_closed, tls: is_tls }
     }
 }
 

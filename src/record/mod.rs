@@ -41,6 +41,12 @@ use crate::time::Timestamp;
 /// Version of the output contract; every line has it.
 pub const VERSION: u8 = 1;
 
+/// Leaves a field out that is false.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields on by reference")]
+const fn is_false(is: &bool) -> bool {
+    !*is
+}
+
 /// A consumer of events, such as a renderer.
 pub trait EventSink {
     /// Consumes one event. Events come in the order of the packets that settled them.

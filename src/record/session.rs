@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Confidence, Hex, Messages, Role, frame_number};
+use super::{Confidence, Hex, Messages, Role, frame_number, is_false};
 use crate::judge::world::{HostClue, PriorLookup};
 pub use crate::judge::{IncompleteBecause, Outcome, Protocol};
 use crate::judge::{Software, Verdict};
@@ -106,6 +106,9 @@ pub struct Session {
     pub state: State,
     /// Outcome of the connection or attempt.
     pub outcome: Outcome,
+    /// True if the order of the TLS records shows that the two nodes connected inside TLS; else absent.
+    #[serde(skip_serializing_if = "is_false")]
+    pub connected_inside: bool,
     /// What the capture lacks; only with the outcome `incomplete`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete_because: Option<IncompleteBecause>,
@@ -155,6 +158,7 @@ impl Session {
             protocol: verdict.protocol,
             state: seen.state(),
             outcome: verdict.outcome,
+            connected_inside: verdict.tls_link.is_some(),
             incomplete_because: (verdict.outcome == Outcome::Incomplete)
                 .then(|| IncompleteBecause::of(seen)),
             confidence: verdict.confidence,

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{AnomalyKind, EpmdOutcome, IncidentState, Outcome, Severity};
+pub use crate::judge::world::Undecided;
 use crate::time::Timestamp;
 
 /// The candidate cookies, tested against the digests of all handshakes.
@@ -140,6 +141,9 @@ pub struct ExpectedPair {
     pub nodes: [Arc<str>; 2],
     /// Whether the two are connected at the end of the capture.
     pub connected: bool,
+    /// Why the capture does not show whether they are; absent if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_because: Option<Undecided>,
 }
 
 /// Number of problems, by their state and severity.

@@ -629,6 +629,7 @@ mod samples {
             protocol: Protocol::Distribution,
             state,
             outcome,
+            connected_inside: false,
             incomplete_because: matches!(outcome, Outcome::Incomplete)
                 .then_some(IncompleteBecause::MissingBytes),
             confidence: if failed { Confidence::Likely } else { Confidence::Proven },

@@ -23,7 +23,7 @@ pub use self::guesses::{Burst, Guess, GuessedAttempt, Guesses, Sign};
 pub use self::home::{Cidr, HomeNets};
 pub use self::hosts::{Ground, HostClue};
 pub use self::nodes::{Change, NodeChange, NodeFacts, Sighting};
-pub use self::pairs::{ConnectedPair, FailedDials, Failure};
+pub use self::pairs::{ConnectedPair, FailedDials, Failure, Undecided};
 pub use self::reach::{Accepted, EpmdAnswer, Reach, SeenAt};
 pub use self::registry::{ForwardedLookup, PriorLookup};
 pub use self::relays::{Relays, SeenHeader};
@@ -291,6 +291,12 @@ impl World {
     /// Whether a node that `a` names is connected with one that `b` names.
     pub fn are_connected(&self, a: &str, b: &str) -> bool {
         self.pairs.are_connected(a, b, &self.nodes)
+    }
+
+    /// Why it is not known whether a node that `a` names is connected with one that `b` names. `None` if it is known, or
+    /// the two never tried.
+    pub(crate) fn undecided(&self, a: &str, b: &str) -> Option<Undecided> {
+        self.pairs.undecided(a, b, &self.nodes)
     }
 
     /// Some of the look-ups that EPMD answered with a port, the latest first.

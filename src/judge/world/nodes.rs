@@ -201,6 +201,49 @@ impl Nodes {
             let (settled, node) = (it.settled.clone(), known.node.clone());
             changes.push(NodeChange { settled, kind, node, now, before });
         }
+        changes.extend(self.on_tls(it));
+    }
+
+    /// Records the acceptor of a connection inside TLS: EPMD's answer and the TLS hello have the parts of its name.
+    fn on_tls(&mut self, it: &JudgedConnection) -> Option<NodeChange> {
+        it.verdict.tls_link?;
+        let name = it.dialed_over_tls()?;
+        let (_, hello) = it.seen.tls.acceptor.sign?;
+        let end = it.acceptor_end();
+        let sighting = Sighting {
+            ip: end.ip,
+            creation: None,
+            hello,
+            session_id: Arc::clone(it.session_id()),
+            role: Role::Acceptor,
+        };
+        let mut kind = None;
+        if !self.known.contains_key(&name) {
+            if self.known.len() >= self.capacity {
+                self.evictions += 1;
+                return None;
+            }
+            let identity = Identity { label: Arc::clone(&name), is_tool: false };
+            let known = Known::new(&identity, &name, sighting.clone(), hello.at);
+            self.order.push(Arc::clone(&name));
+            self.known.insert(Arc::clone(&name), known);
+            kind = Some(Change::Seen);
+        }
+        if let Some(alive) = alive_of(&name).filter(|_| self.at.len() < self.capacity) {
+            self.at.entry((end.ip, alive.into())).or_insert_with(|| Arc::clone(&name));
+        }
+        let NodeFacts { ips, dist_ports, .. } = &mut self.known.get_mut(&name)?.node;
+        if !ips.contains(&end.ip) && ips.len() < MAX_PER_NODE {
+            ips.push(end.ip);
+            kind.get_or_insert(Change::Address);
+        }
+        if !dist_ports.contains(&end.port) && dist_ports.len() < MAX_PER_NODE {
+            dist_ports.push(end.port);
+            kind.get_or_insert(Change::Updated);
+        }
+        let node = self.known.get(&name)?.node.clone();
+        let settled = it.settled.clone();
+        Some(NodeChange { settled, kind: kind?, node, now: sighting, before: None })
     }
 
     fn on_side(&mut self, it: &JudgedConnection, role: Role) -> Option<Change> {

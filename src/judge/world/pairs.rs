@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::alive_of;
 use super::nodes::{NodeFacts, Nodes, is_at};
-use crate::judge::{JudgedConnection, Outcome};
+use crate::judge::{JudgedConnection, Outcome, Protocol};
 use crate::limits::Limits;
 use crate::observe::{EpmdObservation, EpmdOutcome, EpmdTag, Role, Settled, State};
 use crate::time::Timestamp;
@@ -29,6 +29,18 @@ pub struct ConnectedPair {
     pub since: Timestamp,
     /// Whether the connection was closed later, whatever the reason.
     pub is_closed: bool,
+    /// Whether the connection is encrypted with TLS.
+    pub is_tls: bool,
+}
+
+/// Why it is not known whether two nodes are connected.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Undecided {
+    /// They use TLS, and its records do not show that the nodes inside connected.
+    Tls,
+    /// The capture lacks the packets that would decide.
+    Incomplete,
 }
 
 /// Two nodes whose last attempt failed.
@@ -72,6 +84,8 @@ pub(super) struct PairTable {
     order: Vec<[PairEnd; 2]>,
     /// Addresses of the two hosts of every connection, also of those without names.
     hosts: HashSet<[IpAddr; 2], RandomState>,
+    /// The host name in the certificate of a TLS client; `None` if there are several.
+    certified: HashMap<IpAddr, Option<Arc<str>>, RandomState>,
     capacity: usize,
     evictions: u64,
 }
@@ -94,7 +108,11 @@ struct PairStatus {
     live: u32,
     /// When the last connection was established, and the index of its initiator in the key.
     connected: Option<(Timestamp, usize)>,
+    /// Whether that connection is encrypted with TLS.
+    is_tls: bool,
     failed: Option<Failed>,
+    /// Why the result of the last attempt is not known, if it is not.
+    undecided: Option<Undecided>,
 }
 
 #[derive(Clone, Debug)]
@@ -113,6 +131,7 @@ impl PairTable {
             known: HashMap::default(),
             order: Vec::new(),
             hosts: HashSet::default(),
+            certified: HashMap::default(),
             capacity: limits.pairs,
             evictions: 0,
         }
@@ -129,11 +148,13 @@ impl PairTable {
         }
         let asked = it.verdict.lookup.as_ref().map(|lookup| Arc::clone(&lookup.asked));
         let initiator = it.label(Role::Initiator).map_or(PairEnd::Host(from), PairEnd::Node);
-        let acceptor = match (it.label(Role::Acceptor), asked) {
+        let over_tls = it.dialed_over_tls().filter(|_| it.verdict.protocol == Protocol::Tls);
+        let acceptor = match (it.label(Role::Acceptor).or(over_tls), asked) {
             (Some(node), _) => PairEnd::Node(node),
             (None, Some(asked)) => PairEnd::LookedUp(asked, to),
             (None, None) => PairEnd::Host(to),
         };
+        self.on_certificate(it);
         let effect = PairEffect::of(it);
         if it.is_repeated && effect != PairEffect::Ended {
             return;
@@ -141,15 +162,28 @@ impl PairTable {
         let Some((state, dialer)) = self.state(initiator, acceptor, [from, to]) else {
             return;
         };
+        state.undecided = match effect {
+            PairEffect::Undecided(why) => Some(why),
+            PairEffect::None => state.undecided,
+            _ => None,
+        };
         match effect {
             PairEffect::Established => {
                 state.live += 1;
                 state.connected = Some((at, dialer));
+                state.is_tls = false;
                 state.failed = None;
             }
             PairEffect::Ended => {
                 state.live = state.live.saturating_sub(1);
                 state.connected.get_or_insert((at, dialer));
+            }
+            PairEffect::Linked { since, is_closed } => {
+                state.live += u32::from(!is_closed);
+                state.connected = Some((since, dialer));
+                state.is_tls = true;
+                // It is known once the connection is closed, and attempts may have failed since it was established.
+                state.failed = state.failed.take().filter(|failed| failed.last > since);
             }
             PairEffect::Failed => {
                 // It was reported as established when its last message was sent, which did not arrive.
@@ -158,7 +192,23 @@ impl PairTable {
                 }
                 state.on_failure(Failure::Session(it.outcome()), at, incident, dialer);
             }
-            PairEffect::None => {}
+            PairEffect::None | PairEffect::Undecided(_) => {}
+        }
+    }
+
+    /// Records the host for which the certificate of a TLS client was issued: the client has no other name.
+    fn on_certificate(&mut self, it: &JudgedConnection) {
+        let Some(certificate) = &it.seen.tls.initiator.certificate else { return };
+        let ip = it.ip(Role::Initiator);
+        if !self.certified.contains_key(&ip) && self.certified.len() >= self.capacity {
+            return;
+        }
+        let is_host = |name: &&Arc<str>| !name.contains('*') && name.parse::<IpAddr>().is_err();
+        let mut hosts = certificate.names.iter().filter(is_host);
+        let only = hosts.next().filter(|_| hosts.next().is_none()).cloned();
+        let known = self.certified.entry(ip).or_insert_with(|| only.clone());
+        if *known != only {
+            *known = None;
         }
     }
 
@@ -233,14 +283,25 @@ impl PairTable {
         let names = NamesByHost::of(nodes);
         let mut lists = PairLists::default();
         let mut connected: HashMap<[Arc<str>; 2], Timestamp, RandomState> = HashMap::default();
+        let mut places: HashMap<[Arc<str>; 2], usize, RandomState> = HashMap::default();
         let states = || self.order.iter().filter_map(|key| Some((key, self.known.get(key)?)));
         for (key, state) in states() {
             let Some((since, dialer)) = state.connected else { continue };
             let nodes = dialed(key, dialer).map(|end| names.of_end(end));
             connected.insert(ordered(nodes.clone()).0, since);
             if state.failed.is_none() || state.live > 0 {
-                let is_closed = state.live == 0;
-                lists.connected.push(ConnectedPair { nodes, since, is_closed });
+                let (is_closed, is_tls) = (state.live == 0, state.is_tls);
+                let pair = ConnectedPair { nodes, since, is_closed, is_tls };
+                let at =
+                    *places.entry(ordered(pair.nodes.clone()).0).or_insert(lists.connected.len());
+                match lists.connected.get_mut(at) {
+                    // The one that is open counts, else the later one.
+                    Some(known) if (!pair.is_closed, since) > (!known.is_closed, known.since) => {
+                        *known = pair;
+                    }
+                    Some(_) => {}
+                    None => lists.connected.push(pair),
+                }
             }
         }
         for (key, state) in states() {
@@ -271,21 +332,49 @@ impl PairTable {
     /// an address.
     pub(super) fn are_connected(&self, a: &str, b: &str, nodes: &Nodes) -> bool {
         let names = NamesByHost::of(nodes);
-        self.known.iter().filter(|(_, state)| state.live > 0).any(|(key, state)| {
-            let fits = |text: &str| {
-                let [one, other] = key;
-                // The hosts are in the order of the dial, which may be the other one.
-                let is_host = |ip: &IpAddr| text.parse() == Ok(*ip);
-                let hosts = state.hosts.as_ref();
-                [one, other].map(|end| {
-                    let name = names.of_end(end);
-                    let is_named = *name == *text || alive_of(&name) == Some(text);
-                    is_named || hosts.is_some_and(|hosts| hosts.iter().any(is_host))
-                })
-            };
-            let ([a_one, a_other], [b_one, b_other]) = (fits(a), fits(b));
-            a_one && b_other || a_other && b_one
-        })
+        let live = self.known.iter().filter(|(_, state)| state.live > 0);
+        live.into_iter().any(|(key, state)| self.is_of(key, state, [a, b], &names))
+    }
+
+    /// Why the result of the last attempt of such a pair is not known.
+    pub(super) fn undecided(&self, a: &str, b: &str, nodes: &Nodes) -> Option<Undecided> {
+        let names = NamesByHost::of(nodes);
+        let mut undecided = self.known.iter().filter(|(_, state)| state.undecided.is_some());
+        let (_, state) = undecided.find(|(key, state)| self.is_of(key, state, [a, b], &names))?;
+        state.undecided
+    }
+
+    /// Whether a pair is that of the two nodes that these texts name.
+    fn is_of(
+        &self,
+        [one, other]: &[PairEnd; 2],
+        state: &PairStatus,
+        [a, b]: [&str; 2],
+        names: &NamesByHost<'_>,
+    ) -> bool {
+        let fits = |text: &str| {
+            // The hosts are in the order of the dial, which may be the other one.
+            let is_host = |ip: &IpAddr| text.parse() == Ok(*ip);
+            let hosts = state.hosts.as_ref();
+            [one, other].map(|end| {
+                let name = names.of_end(end);
+                let is_named = *name == *text || alive_of(&name) == Some(text);
+                is_named
+                    || hosts.is_some_and(|hosts| hosts.iter().any(is_host))
+                    || self.is_on_host(end, &name, text)
+            })
+        };
+        let ([a_one, a_other], [b_one, b_other]) = (fits(a), fits(b));
+        a_one && b_other || a_other && b_one
+    }
+
+    /// Whether an end without a name is on the host of the node that `text` names, by its address or its certificate.
+    fn is_on_host(&self, end: &PairEnd, name: &str, text: &str) -> bool {
+        let (PairEnd::Host(ip), Some((_, host))) = (end, text.split_once('@')) else {
+            return false;
+        };
+        let certified = self.certified.get(ip).and_then(Option::as_deref);
+        name.parse() == Ok(*ip) && (host.parse() == Ok(*ip) || certified == Some(host))
     }
 
     /// Pairs of visible nodes of one mesh without an attempt, where the capture would show one.
@@ -405,6 +494,12 @@ enum PairEffect {
     Established,
     Ended,
     Failed,
+    /// Its TLS records show that it was established.
+    Linked {
+        since: Timestamp,
+        is_closed: bool,
+    },
+    Undecided(Undecided),
     None,
 }
 
@@ -423,7 +518,17 @@ impl PairEffect {
                 | TimedOut | Refused | Unanswered | Aborted,
                 _,
             ) => Self::Failed,
-            (Connected | AlreadyConnected | Superseded | Tls | NotDistribution | Incomplete, _) => {
+            (Tls, state) => match it.verdict.tls_link {
+                // It counts as live from the first observation on that shows it.
+                Some(_) if it.is_repeated && state == State::Closed => Self::Ended,
+                Some(link) => {
+                    let is_closed = state == State::Closed;
+                    Self::Linked { since: link.at, is_closed }
+                }
+                None => Self::Undecided(Undecided::Tls),
+            },
+            (Incomplete, State::Closed | State::Open) => Self::Undecided(Undecided::Incomplete),
+            (Connected | AlreadyConnected | Superseded | NotDistribution | Incomplete, _) => {
                 Self::None
             }
         }
@@ -455,9 +560,9 @@ const MAX_MESH: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::samples::{SampleDial, at, dial};
-    use crate::judge::world::{ClusterFacts, HomeNets, World};
-    use crate::observe::Occasion;
+    use crate::judge::samples::{SampleDial, at, dial, mark};
+    use crate::judge::world::{ClusterFacts, HomeNets, PriorLookup, World};
+    use crate::observe::{CertificateFacts, Occasion, TlsHello, TlsSign};
 
     const A: &str = "a@h1/10.0.0.1/1";
     const B: &str = "b@h2/10.0.0.2/2";
@@ -491,6 +596,114 @@ mod tests {
         }
         assert!(!world.are_connected("a@h1", "b@h2"));
         assert!(world.cluster(at(300)).connected[0].is_closed);
+    }
+
+    /// A connection over TLS from the host of `from`, which looked up `to`. Its records show a connection of nodes at `link`.
+    fn over_tls(
+        from: &str,
+        to: &str,
+        link: Option<u64>,
+        change: impl FnOnce(&mut JudgedConnection),
+    ) -> JudgedConnection {
+        let (alive, host) = alive_and_host_of(to);
+        let mut it = dial(link.unwrap_or(0), from, to).fails(Outcome::Tls).judged();
+        it.forget_names();
+        it.verdict.protocol = Protocol::Tls;
+        it.verdict.tls_link = link.map(mark);
+        let lookup = PriorLookup {
+            session_id: "e".into(),
+            reply: mark(1).frame,
+            asked: alive.into(),
+            port: 9100,
+            highest_version: 6,
+            forwarded: None,
+        };
+        it.verdict.lookup = Some(lookup);
+        let hello = TlsHello { server_name: Some(host.into()), ..TlsHello::default() };
+        it.seen.tls.initiator.hello = Some(hello);
+        it.seen.tls.acceptor.sign = Some((TlsSign::Hello, mark(2)));
+        change(&mut it);
+        it
+    }
+
+    fn alive_and_host_of(text: &str) -> (&str, &str) {
+        text.split('/').next().unwrap().split_once('@').unwrap()
+    }
+
+    fn stays_open(it: &mut JudgedConnection) {
+        it.seen.occasion = Occasion::End;
+        it.seen.tcp.close = None;
+    }
+
+    fn world_of(connections: Vec<JudgedConnection>) -> World {
+        let mut world = World::new(&Limits::default(), HomeNets::default());
+        for judged in connections {
+            world.on_session(&judged, &mut Vec::new(), &mut Vec::new());
+            world.on_session_incident(&judged, None);
+        }
+        world
+    }
+
+    #[test]
+    fn nodes_that_use_tls_are_nodes_and_pairs_as_far_as_they_are_named() {
+        let world = world_of(vec![over_tls(A, B, Some(20), stays_open)]);
+        let all = world.cluster(at(100));
+        let [node] = &all.nodes[..] else { panic!("{:?}", all.nodes) };
+        assert_eq!((&*node.name, &node.dist_ports[..]), ("b@h2", &[9100][..]));
+        let [pair] = &all.connected[..] else { panic!("{:?}", all.connected) };
+        assert_eq!(pair.nodes.each_ref().map(|name| &**name), ["10.0.0.1", "b@h2"]);
+        assert_eq!((pair.is_closed, pair.is_tls, pair.since), (false, true, at(20)));
+        assert!(
+            world.are_connected("10.0.0.1", "b@h2") && world.are_connected("b@h2", "a@10.0.0.1")
+        );
+        assert!(!world.are_connected("a@h1", "b@h2"), "nothing names its host");
+        // Once the other one is dialed too, both have names, and the two are one pair.
+        let world =
+            world_of(vec![over_tls(A, B, Some(20), stays_open), over_tls(B, A, Some(9), |_| {})]);
+        let all = world.cluster(at(100));
+        assert_eq!((all.nodes.len(), all.connected.len()), (2, 1));
+        assert!(!all.connected[0].is_closed && world.are_connected("a@h1", "b@h2"));
+    }
+
+    #[test]
+    fn a_certificate_for_one_host_names_the_host_of_a_tls_client() {
+        let certified = |names: &[&str]| {
+            let certificate = CertificateFacts {
+                mark: mark(3),
+                subject: None,
+                issuer: None,
+                names: names.iter().map(|name| (*name).into()).collect(),
+                not_before: None,
+                not_after: None,
+            };
+            world_of(vec![over_tls(A, B, Some(20), |it| {
+                stays_open(it);
+                it.seen.tls.initiator.certificate = Some(certificate);
+            })])
+        };
+        assert!(certified(&["h1", "10.0.0.1"]).are_connected("a@h1", "b@h2"));
+        assert!(!certified(&["h1"]).are_connected("a@h3", "b@h2"));
+        assert!(!certified(&["h1", "h3"]).are_connected("a@h1", "b@h2"), "it may be that of h3");
+        assert!(!certified(&["*.h1"]).are_connected("a@h1", "b@h2"));
+    }
+
+    #[test]
+    fn tls_that_shows_no_connection_of_nodes_leaves_the_pair_undecided() {
+        let undecided = |world: &World| world.undecided("10.0.0.1", "b@h2");
+        let world = world_of(vec![over_tls(A, B, None, |_| {})]);
+        assert_eq!(
+            (undecided(&world), world.cluster(at(9)).nodes.len()),
+            (Some(Undecided::Tls), 0)
+        );
+        assert!(!world.are_connected("10.0.0.1", "b@h2"));
+        let parted = world_of(vec![over_tls(A, B, Some(20), |_| {})]);
+        assert!(undecided(&parted).is_none() && !parted.are_connected("10.0.0.1", "b@h2"));
+        let refused = over_tls(A, B, None, |it| it.verdict.outcome = Outcome::Aborted);
+        let world = world_of(vec![over_tls(A, B, None, |_| {}), refused.clone()]);
+        assert_eq!(undecided(&world), None, "the last attempt failed");
+        assert_eq!(&*world.cluster(at(9)).failed[0].acceptor, "b@h2");
+        let world = world_of(vec![refused, over_tls(A, B, Some(20), stays_open)]);
+        assert!(world.cluster(at(9)).failed.is_empty(), "it works since");
     }
 
     #[test]

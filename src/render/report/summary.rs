@@ -11,7 +11,7 @@ use super::sentences::incident_state;
 use super::{FrameLabel, Problem, order};
 use crate::record::{
     AnomalyKind, EpmdOutcome, ExpectedPair, Incident, IncidentState, Outcome, Session, Severity,
-    Stats, Unseen, UnseenBecause,
+    Stats, Undecided, Unseen, UnseenBecause,
 };
 use crate::render::MIN_SEVERITY;
 use crate::render::words::{
@@ -139,10 +139,15 @@ pub(super) struct RunSummary {
     nodes: HashSet<Arc<str>>,
     /// True if there are more nodes than `nodes` has.
     has_more_nodes: bool,
+    /// Number of connections over TLS whose records show that the nodes connected.
+    connected_inside: u64,
 }
 
 impl RunSummary {
     pub(super) fn on_session(&mut self, session: &Session) {
+        if session.connected_inside {
+            self.connected_inside += 1;
+        }
         if session.outcome != Outcome::Connected {
             return;
         }
@@ -320,8 +325,10 @@ impl RunSummary {
         let repeated = self.unclaimed(stats, Outcome::AlreadyConnected);
         let crossed = self.unclaimed(stats, Outcome::Superseded);
         let answered = self.unclaimed_requests(stats, EpmdOutcome::Answered);
+        let inside = self.unclaimed(stats, Outcome::Tls).min(self.connected_inside);
         let parts = [
             (connected, format!("{}{nodes}", count(connected, "connection"))),
+            (inside, format!("{} over TLS", count(inside, "connection"))),
             (repeated, format!("{} refused as already connected", count(repeated, "attempt"))),
             (crossed, format!("{} dropped for a simultaneous one", count(crossed, "attempt"))),
             (answered, format!("{} answered", count(answered, "EPMD request"))),
@@ -338,7 +345,7 @@ impl RunSummary {
         ];
         let incomplete = incomplete.into_iter().filter(|(n, _)| *n > 0);
         let incomplete: Vec<_> = incomplete.map(|(n, what)| count(n, what)).collect();
-        let encrypted = self.unclaimed(stats, Outcome::Tls);
+        let encrypted = self.unclaimed(stats, Outcome::Tls).saturating_sub(self.connected_inside);
         let parts = [
             (!incomplete.is_empty()).then(|| {
                 format!("Incomplete, the capture lacks what would decide: {}.", listed(&incomplete))
@@ -397,12 +404,22 @@ fn problem_counts(count_of: &BTreeMap<IncidentState, u64>) -> Option<String> {
 
 /// Whether an expected pair is connected.
 fn expected(pair: &ExpectedPair) -> String {
-    let ExpectedPair { nodes: [a, b], connected } = pair;
-    if *connected {
-        format!("As expected, {a} and {b} are connected.")
-    } else {
-        format!("Not as expected: {a} and {b} are not connected at the end of this capture.")
-    }
+    let ExpectedPair { nodes: [a, b], connected, unknown_because } = pair;
+    let why = match unknown_because {
+        _ if *connected => return format!("As expected, {a} and {b} are connected."),
+        None => {
+            return format!(
+                "Not as expected: {a} and {b} are not connected at the end of this capture."
+            );
+        }
+        Some(Undecided::Tls) => {
+            "they use TLS, and its records do not show that the nodes inside connected"
+        }
+        Some(Undecided::Incomplete) => {
+            "the capture lacks the packets that show what became of their last connection"
+        }
+    };
+    format!("Expected, and not known: whether {a} and {b} are connected; {why}.")
 }
 
 /// The candidate cookies that fit no side of any handshake.

@@ -418,7 +418,8 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
             Pair {
                 nodes: ["n0@h".into(), "n1@h".into()],
                 since: samples::at(0),
-                closed: false
+                closed: false,
+                tls: false
             };
             1234
         ];
