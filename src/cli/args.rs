@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use beamscope::capture::Order;
 use beamscope::detect;
-use beamscope::judge::world::Cidr;
+use beamscope::network::Cidr;
 use beamscope::record::Severity;
 use beamscope::render::Pattern;
 use beamscope::time::Timestamp;
@@ -222,12 +222,12 @@ pub(crate) struct Args {
     pub(super) require_complete: bool,
 }
 
-/// Options about what is told of everything that was analysed.
+/// Options about what is shown of everything that was analysed.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(crate) struct ShownArgs {
-    /// Show only connections, findings and messages of this node: its name, or the part before the @; "*" stands for
-    /// any characters. Repeat it for several
+    /// Show only connections, findings and messages of this node: its name, or the part before the @; "*" matches any
+    /// characters. Repeat it for several
     #[arg(long, value_name = "NAME", help_heading = SHOWN, value_parser = str::parse::<Pattern>)]
     pub(super) node: Vec<Pattern>,
 

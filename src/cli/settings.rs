@@ -475,7 +475,7 @@ fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<Config, Error> {
     })
 }
 
-/// What is told of everything that was analysed.
+/// What is shown of everything that was analysed.
 fn shown(args: &ShownArgs) -> Shown {
     Shown {
         nodes: args.node.clone(),

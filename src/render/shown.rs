@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::str::{Chars, FromStr};
 use std::sync::Arc;
 
-use crate::judge::world::Cidr;
 use crate::limits::BoundedMap;
+use crate::network::Cidr;
 use crate::observe::messages::{FieldKind, MessageEvent, MessageView};
 use crate::record::{Body, Cluster, ConnectionIds, Event, FailedPair, Finding, Session};
 
@@ -22,7 +22,7 @@ pub struct Shown {
     pub hosts: Vec<Cidr>,
     /// Pairs of nodes or addresses, in either order.
     pub pairs: Vec<[Pattern; 2]>,
-    /// Connections by `session_id`.
+    /// Connections, each by its `session_id`.
     pub sessions: Vec<Arc<str>>,
     /// Rules of findings and incidents; they select nothing else.
     pub rules: Vec<&'static str>,
@@ -34,7 +34,7 @@ pub struct Shown {
     pub calls: Vec<[Pattern; 2]>,
 }
 
-/// A name in which `*` stands for any characters and `?` for one. Without `@`, it also fits the part of a node name
+/// A name in which `*` matches any characters and `?` matches one. Without `@`, it also fits the part of a node name
 /// before the `@`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pattern(Arc<str>);
@@ -61,7 +61,7 @@ impl Pattern {
     fn fits_alive(&self, alive: &str, is_there: Option<bool>) -> bool {
         match self.0.split_once('@') {
             None => is_match(&self.0, alive),
-            // All nodes of a host: a name says nothing about the host.
+            // All nodes of a host: a name alone does not show the host.
             Some((any, _)) if any.contains('*') => is_there == Some(true),
             Some((own, _)) => is_match(own, alive) && is_there != Some(false),
         }
@@ -88,7 +88,7 @@ fn is_match(pattern: &str, text: &str) -> bool {
             (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {
                 rest = (pattern, text);
             }
-            // The `*` stands for one character more.
+            // The `*` takes one character more.
             _ => {
                 let Some((pattern, text)) = &mut after_star else { return false };
                 if text.next().is_none() {
@@ -102,14 +102,14 @@ fn is_match(pattern: &str, text: &str) -> bool {
 
 /// What is known of one end of a connection.
 #[derive(Clone, Copy, Default)]
-struct End<'a> {
+struct KnownEnd<'a> {
     name: Option<&'a str>,
     /// The part of its name before the `@`, if no more is known.
     alive: Option<&'a str>,
     ip: Option<IpAddr>,
 }
 
-impl<'a> End<'a> {
+impl<'a> KnownEnd<'a> {
     /// An end as rows of a cluster have it: a name, a name without its host, or an address.
     fn of_text(text: &'a str) -> Self {
         match text.parse() {
@@ -209,7 +209,9 @@ impl EventFilter {
                 is_shown
             }
             body => {
-                let Some(ends) = End::of_event(event) else { return self.shown.has_rules_only() };
+                let Some(ends) = KnownEnd::of_event(event) else {
+                    return self.shown.has_rules_only();
+                };
                 let ids = event.connection.as_deref();
                 let is_shown = self.selects_ends(&ends)
                     && self.selects_session(ids.map(|ids| &*ids.session_id));
@@ -223,7 +225,7 @@ impl EventFilter {
 
     /// Whether `event` is written.
     pub(super) fn admits_message(&self, event: &MessageEvent<'_>) -> bool {
-        let [mut initiator, mut acceptor] = End::of_ips(event.connection);
+        let [mut initiator, mut acceptor] = KnownEnd::of_ips(event.connection);
         if let Some(names) = event.nodes {
             initiator.name = names.initiator.as_deref();
             acceptor.name = names.acceptor.as_deref();
@@ -233,7 +235,7 @@ impl EventFilter {
             && self.shown.selects_message(&event.message)
     }
 
-    fn selects_ends(&self, ends: &[End<'_>]) -> bool {
+    fn selects_ends(&self, ends: &[KnownEnd<'_>]) -> bool {
         let Shown { nodes, hosts, pairs, .. } = &self.shown;
         let fits = |pattern: &Pattern| ends.iter().any(|end| self.fits(pattern, end));
         (nodes.is_empty() || nodes.iter().any(fits))
@@ -248,9 +250,9 @@ impl EventFilter {
 
     fn selects_finding(&self, finding: &Finding, ids: Option<&ConnectionIds>) -> bool {
         let Shown { sessions, rules, .. } = &self.shown;
-        let mut ends: Vec<_> = finding.nodes.iter().map(|name| End::of_name(name)).collect();
+        let mut ends: Vec<_> = finding.nodes.iter().map(|name| KnownEnd::of_name(name)).collect();
         if ends.len() < 2 {
-            ends.extend(ids.map(End::of_ips).into_iter().flatten());
+            ends.extend(ids.map(KnownEnd::of_ips).into_iter().flatten());
         }
         let mut shown_by = finding.evidence.iter().filter_map(|it| it.session_id.as_deref());
         (rules.is_empty() || rules.contains(&finding.rule))
@@ -262,7 +264,7 @@ impl EventFilter {
 
     fn selects_node(&self, name: &str) -> bool {
         let Shown { nodes, hosts, pairs, sessions, .. } = &self.shown;
-        let end = End::of_name(name);
+        let end = KnownEnd::of_name(name);
         let fits = |pattern: &Pattern| self.fits(pattern, &end);
         (nodes.is_empty() || nodes.iter().any(fits))
             && (hosts.is_empty() || self.is_at(hosts, &end))
@@ -272,7 +274,7 @@ impl EventFilter {
 
     fn retain_rows(&self, cluster: &mut Cluster) {
         let pair = |a: &str, b: &str| {
-            self.selects_ends(&[End::of_text(a), End::of_text(b)])
+            self.selects_ends(&[KnownEnd::of_text(a), KnownEnd::of_text(b)])
                 && (self.shown.sessions.is_empty()
                     || [a, b].iter().all(|end| self.ends_of_sessions.contains(*end)))
         };
@@ -284,7 +286,7 @@ impl EventFilter {
         cookies.retain(|group| group.nodes.iter().any(|name| self.selects_node(name)));
     }
 
-    fn keep_ends(&mut self, session: &Session, ends: &[End<'_>]) {
+    fn keep_ends(&mut self, session: &Session, ends: &[KnownEnd<'_>]) {
         if self.shown.sessions.is_empty() {
             return;
         }
@@ -293,7 +295,7 @@ impl EventFilter {
         self.ends_of_sessions.extend(ends.iter().filter_map(|end| Some(end.ip?.to_string())));
     }
 
-    fn fits(&self, pattern: &Pattern, end: &End<'_>) -> bool {
+    fn fits(&self, pattern: &Pattern, end: &KnownEnd<'_>) -> bool {
         if end.ip.is_some_and(|ip| pattern.is(ip)) {
             return true;
         }
@@ -308,12 +310,12 @@ impl EventFilter {
         }
     }
 
-    fn fits_pair(&self, [a, b]: &[Pattern; 2], ends: &[End<'_>]) -> bool {
+    fn fits_pair(&self, [a, b]: &[Pattern; 2], ends: &[KnownEnd<'_>]) -> bool {
         let fit = |pattern| ends.iter().enumerate().filter(move |(_, end)| self.fits(pattern, end));
         fit(a).any(|(first, _)| fit(b).any(|(second, _)| first != second))
     }
 
-    fn is_at(&self, hosts: &[Cidr], end: &End<'_>) -> bool {
+    fn is_at(&self, hosts: &[Cidr], end: &KnownEnd<'_>) -> bool {
         let known = end.name.and_then(|name| self.ips.get(name)).into_iter().flatten();
         end.ip.iter().chain(known).any(|ip| hosts.iter().any(|net| net.contains(*ip)))
     }
@@ -398,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn stars_stand_for_any_characters_and_question_marks_for_one() {
+    fn a_star_matches_any_characters_and_a_question_mark_matches_one() {
         for (pattern, text, is_fit) in [
             ("rabbit@rab1", "rabbit@rab1", true),
             ("rabbit", "rabbit@rab1", true),
@@ -438,7 +440,7 @@ mod tests {
         let has_session = |shown: &Shown| types(shown).contains(&"session");
         assert!(has_session(&pair("one", "two")));
         assert!(has_session(&pair("two@192.168.0.103", "one@*")));
-        assert!(has_session(&pair("192.168.0.100", "two")), "an address stands for a node");
+        assert!(has_session(&pair("192.168.0.100", "two")), "an address of the node");
         assert!(!has_session(&pair("one", "one")));
         assert!(!has_session(&pair("one", "three")));
     }
