@@ -37,7 +37,8 @@ const LOST: RuleDoc = RuleDoc {
     evidence: "An RST without a FIN before it, after frames were exchanged; or retransmissions \
                while not one segment comes from the other side.",
     lookalikes: "A node that exits or is killed with unread bytes in its socket: its kernel \
-                 resets the connection at once, and this is not reported. An RST after a FIN, \
+                 resets the connection at once, and this is not reported, unless the node takes part in a \
+                 later handshake with the same creation. An RST after a FIN, \
                  which only answers late segments and is no fault. A capture that has one \
                  direction only.",
     log_lines: &[],
