@@ -9,7 +9,10 @@ use serde::Serialize;
 
 use super::{Hex, is_false};
 pub use crate::judge::Implementation;
-use crate::judge::world::{AgreedCookies, ClusterFacts, ConnectedPair, FailedDials, NodeFacts};
+use crate::judge::world::{
+    AgreedCookies, ClusterFacts, ConnectedPair, FailedDials, FailedReason, NodeFacts,
+    OtherConnection,
+};
 pub use crate::judge::world::{Change, Failure};
 use crate::time::Timestamp;
 
@@ -69,7 +72,7 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// Pairs whose last attempt succeeded.
     pub connected: Vec<Pair>,
-    /// Pairs whose last attempt failed.
+    /// Pairs whose last attempt failed, also those that are connected all the same.
     pub failed: Vec<FailedPair>,
     /// Pairs of visible nodes of one mesh without an attempt, although the capture would show one.
     pub never_tried: Vec<[Arc<str>; 2]>,
@@ -115,11 +118,31 @@ pub struct FailedPair {
     /// True if each of the two uses the cookie that the other uses elsewhere.
     #[serde(skip_serializing_if = "is_false")]
     pub crossed: bool,
-    /// Number of failed attempts since the two were last connected.
+    /// Number of failed attempts since the two were last connected, for any reason.
     pub count: u64,
+    /// The different outcomes of these attempts, each with its number, in the order in which they were first seen.
+    pub reasons: Vec<FailureReason>,
     /// Time of the last failed attempt.
     pub last: Timestamp,
     /// Identifier of the incident that explains the failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident_id: Option<Arc<str>>,
+    /// In words, how the failures fit with a connection that the two have, or had; absent if they have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
+}
+
+/// One reason for which attempts of a pair failed.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(deny_unknown_fields)]
+pub struct FailureReason {
+    /// The outcome of these attempts.
+    pub outcome: Failure,
+    /// Number of these attempts.
+    pub count: u64,
+    /// Time of the last of them.
+    pub last: Timestamp,
+    /// Identifier of the incident that explains them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident_id: Option<Arc<str>>,
 }
@@ -192,10 +215,28 @@ impl From<FailedDials> for FailedPair {
             acceptor_cookie: dials.acceptor_cookie,
             crossed: dials.are_cookies_crossed,
             count: dials.count,
+            reasons: dials.reasons.into_iter().map(FailureReason::from).collect(),
             last: dials.last,
             incident_id: dials.incident,
+            beside: dials.connection.map(beside),
         }
     }
+}
+
+impl From<FailedReason> for FailureReason {
+    fn from(FailedReason { outcome, count, last, incident }: FailedReason) -> Self {
+        Self { outcome, count, last, incident_id: incident }
+    }
+}
+
+/// How failed attempts fit with another connection of the pair.
+fn beside(connection: OtherConnection) -> String {
+    let words = if connection.is_closed {
+        "they were connected before; that connection was closed, and a later attempt failed"
+    } else {
+        "they are connected all the same: these attempts were made beside that connection"
+    };
+    words.to_owned()
 }
 
 impl From<AgreedCookies> for CookieGroup {

@@ -762,8 +762,15 @@ mod samples {
             acceptor_cookie: None,
             crossed: true,
             count: 3,
+            reasons: vec![FailureReason {
+                outcome: Failure::Session(Outcome::CookieMismatch),
+                count: 3,
+                last: at(80_725),
+                incident_id: Some("9c41000000000000".into()),
+            }],
             last: at(80_725),
             incident_id: Some("9c41000000000000".into()),
+            beside: None,
         };
         Cluster {
             nodes: vec![node(&one, None), node(&two, None)],

@@ -23,7 +23,9 @@ pub use self::guesses::{Burst, Guess, GuessedAttempt, Guesses, Sign};
 pub use self::home::{Cidr, HomeNets};
 pub use self::hosts::{Ground, HostClue};
 pub use self::nodes::{Change, NodeChange, NodeFacts, Sighting};
-pub use self::pairs::{ConnectedPair, FailedDials, Failure, Undecided};
+pub use self::pairs::{
+    ConnectedPair, FailedDials, FailedReason, Failure, OtherConnection, Undecided,
+};
 pub use self::reach::{Accepted, EpmdAnswer, Reach, SeenAt};
 pub use self::registry::{ForwardedLookup, PriorLookup};
 pub use self::relays::{Relays, SeenHeader};

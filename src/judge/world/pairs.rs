@@ -64,6 +64,32 @@ pub struct FailedDials {
     pub last: Timestamp,
     /// Identifier of the incident that explains the failure.
     pub incident: Option<Arc<str>>,
+    /// The different outcomes, in the order in which they were first seen.
+    pub reasons: Vec<FailedReason>,
+    /// The connection that the two have, or had before they failed.
+    pub connection: Option<OtherConnection>,
+}
+
+/// One outcome of the failed attempts of a pair.
+#[derive(Clone, Debug)]
+pub struct FailedReason {
+    /// The outcome of these attempts.
+    pub outcome: Failure,
+    /// Number of attempts with this outcome.
+    pub count: u64,
+    /// Time of the last of them.
+    pub last: Timestamp,
+    /// Identifier of the incident that explains them.
+    pub incident: Option<Arc<str>>,
+}
+
+/// A connection of a pair, beside attempts that failed.
+#[derive(Clone, Copy, Debug)]
+pub struct OtherConnection {
+    /// Time at which it was established, as far as seen.
+    pub since: Timestamp,
+    /// Whether it was closed.
+    pub is_closed: bool,
 }
 
 /// The outcome of a failed attempt.
@@ -117,12 +143,32 @@ struct PairStatus {
 
 #[derive(Clone, Debug)]
 struct Failed {
-    outcome: Failure,
-    count: u64,
+    /// In the order in which they were first seen; never empty.
+    reasons: Vec<FailedReason>,
     last: Timestamp,
-    incident: Option<Arc<str>>,
-    /// Index of the initiator in the key.
+    /// Index of the initiator in the key, in the last attempt.
     dialer: usize,
+}
+
+impl Failed {
+    /// Without the reasons that this refutes. `None` if there is no other.
+    fn without(mut self, is_refuted: impl Fn(&FailedReason) -> bool) -> Option<Self> {
+        self.reasons.retain(|reason| !is_refuted(reason));
+        self.last = self.reasons.iter().map(|reason| reason.last).max()?;
+        Some(self)
+    }
+}
+
+/// Adds attempts with one outcome to those that are known.
+fn add_reason(known: &mut Vec<FailedReason>, new: FailedReason) {
+    match known.iter_mut().find(|reason| reason.outcome == new.outcome) {
+        Some(reason) => {
+            reason.count += new.count;
+            reason.last = reason.last.max(new.last);
+            reason.incident = new.incident.or_else(|| reason.incident.take());
+        }
+        None => known.push(new),
+    }
 }
 
 impl PairTable {
@@ -252,8 +298,8 @@ impl PairTable {
         for acceptor in looked_up.into_iter().chain([PairEnd::Host(to)]) {
             let (key, _) = ordered([PairEnd::Host(from), acceptor]);
             if let Some(state) = self.known.get_mut(&key) {
-                let is_lookup = |failed: &Failed| matches!(failed.outcome, Failure::Lookup(_));
-                state.failed = state.failed.take().filter(|failed| !is_lookup(failed));
+                let is_lookup = |it: &FailedReason| matches!(it.outcome, Failure::Lookup(_));
+                state.failed = state.failed.take().and_then(|failed| failed.without(is_lookup));
             }
         }
     }
@@ -282,13 +328,19 @@ impl PairTable {
     pub(super) fn lists(&self, nodes: &Nodes) -> PairLists {
         let names = NamesByHost::of(nodes);
         let mut lists = PairLists::default();
-        let mut connected: HashMap<[Arc<str>; 2], Timestamp, RandomState> = HashMap::default();
+        let mut connected: HashMap<[Arc<str>; 2], OtherConnection, RandomState> =
+            HashMap::default();
         let mut places: HashMap<[Arc<str>; 2], usize, RandomState> = HashMap::default();
         let states = || self.order.iter().filter_map(|key| Some((key, self.known.get(key)?)));
         for (key, state) in states() {
             let Some((since, dialer)) = state.connected else { continue };
             let nodes = dialed(key, dialer).map(|end| names.of_end(end));
-            connected.insert(ordered(nodes.clone()).0, since);
+            let connection = OtherConnection { since, is_closed: state.live == 0 };
+            let rank = |it: &OtherConnection| (!it.is_closed, it.since);
+            let known = connected.entry(ordered(nodes.clone()).0).or_insert(connection);
+            if rank(&connection) > rank(known) {
+                *known = connection;
+            }
             if state.failed.is_none() || state.live > 0 {
                 let (is_closed, is_tls) = (state.live == 0, state.is_tls);
                 let pair = ConnectedPair { nodes, since, is_closed, is_tls };
@@ -304,26 +356,21 @@ impl PairTable {
                 }
             }
         }
+        let mut places: HashMap<[Arc<str>; 2], usize, RandomState> = HashMap::default();
         for (key, state) in states() {
-            let Some(failed) = state.failed.as_ref().filter(|_| state.live == 0) else {
-                continue;
-            };
+            let Some(failed) = &state.failed else { continue };
             let [initiator, acceptor] = dialed(key, failed.dialer).map(|end| names.of_end(end));
             let pair = ordered([Arc::clone(&initiator), Arc::clone(&acceptor)]).0;
-            if connected.get(&pair).is_some_and(|since| *since > failed.last) {
+            let connection = connected.get(&pair).copied();
+            if connection.is_some_and(|known| known.since > failed.last) {
                 continue;
             }
-            lists.failed.push(FailedDials {
-                initiator,
-                acceptor,
-                outcome: failed.outcome,
-                initiator_cookie: None,
-                acceptor_cookie: None,
-                are_cookies_crossed: false,
-                count: failed.count,
-                last: failed.last,
-                incident: failed.incident.clone(),
-            });
+            let at = *places.entry(pair).or_insert(lists.failed.len());
+            if let Some(known) = lists.failed.get_mut(at) {
+                known.add(failed, [initiator, acceptor]);
+            } else {
+                lists.failed.push(FailedDials::of(failed, [initiator, acceptor], connection));
+            }
         }
         lists
     }
@@ -430,6 +477,49 @@ impl PairTable {
     }
 }
 
+impl FailedDials {
+    fn of(
+        failed: &Failed,
+        [initiator, acceptor]: [Arc<str>; 2],
+        connection: Option<OtherConnection>,
+    ) -> Self {
+        let mut all = Self {
+            initiator,
+            acceptor,
+            outcome: Failure::Session(Outcome::Incomplete),
+            initiator_cookie: None,
+            acceptor_cookie: None,
+            are_cookies_crossed: false,
+            count: 0,
+            last: failed.last,
+            incident: None,
+            reasons: failed.reasons.clone(),
+            connection,
+        };
+        all.sum_up();
+        all
+    }
+
+    /// Adds the attempts of another entry that turned out to be the same pair.
+    fn add(&mut self, failed: &Failed, [initiator, acceptor]: [Arc<str>; 2]) {
+        if failed.last > self.last {
+            (self.initiator, self.acceptor, self.last) = (initiator, acceptor, failed.last);
+        }
+        failed.reasons.iter().for_each(|reason| add_reason(&mut self.reasons, reason.clone()));
+        self.sum_up();
+    }
+
+    /// Sets what all reasons together show: the last outcome, and the number.
+    fn sum_up(&mut self) {
+        self.count = self.reasons.iter().map(|reason| reason.count).sum();
+        let Some(last) = self.reasons.iter().max_by_key(|reason| reason.last) else { return };
+        self.outcome = last.outcome;
+        // A failure without a finding does not clear the incident of the pair.
+        let others = self.reasons.iter().rev().find_map(|reason| reason.incident.clone());
+        self.incident = last.incident.clone().or(others);
+    }
+}
+
 impl PairStatus {
     fn on_failure(
         &mut self,
@@ -438,11 +528,9 @@ impl PairStatus {
         incident: Option<Arc<str>>,
         dialer: usize,
     ) {
-        let before = self.failed.take();
-        let count = before.as_ref().map_or(0, |failed| failed.count) + 1;
-        // A failure without a finding does not clear the incident of the pair.
-        let incident = incident.or_else(|| before.and_then(|failed| failed.incident));
-        self.failed = Some(Failed { outcome, count, last: at, incident, dialer });
+        let mut reasons = self.failed.take().map_or_else(Vec::new, |failed| failed.reasons);
+        add_reason(&mut reasons, FailedReason { outcome, count: 1, last: at, incident });
+        self.failed = Some(Failed { reasons, last: at, dialer });
     }
 }
 
@@ -727,6 +815,43 @@ mod tests {
         let [failed] = all.failed.as_slice() else { panic!("{:?}", all.failed) };
         assert_eq!((&*failed.initiator, &*failed.acceptor, failed.count), ("a@h1", "c@h3", 2));
         assert_eq!(failed.incident.as_deref(), Some("incident"));
+    }
+
+    #[test]
+    fn a_pair_that_fails_for_several_reasons_has_each_with_its_number() {
+        let fails = |ms, from, to, outcome| dial(ms, from, to).fails(outcome);
+        let all = cluster(
+            vec![
+                fails(0, A, B, Outcome::TimedOut),
+                fails(10, A, B, Outcome::CookieMismatch),
+                fails(20, B, A, Outcome::CookieMismatch),
+                fails(30, A, B, Outcome::TimedOut),
+            ],
+            1000,
+        );
+        let [pair] = &all.failed[..] else { panic!("{:?}", all.failed) };
+        let reasons: Vec<_> = pair.reasons.iter().map(|it| (it.outcome, it.count)).collect();
+        let expected = [(Outcome::TimedOut, 2), (Outcome::CookieMismatch, 2)];
+        assert_eq!(reasons, expected.map(|(outcome, count)| (Failure::Session(outcome), count)));
+        assert_eq!((pair.outcome, pair.count), (Failure::Session(Outcome::TimedOut), 4));
+        assert!(pair.connection.is_none());
+    }
+
+    #[test]
+    fn a_pair_that_is_connected_and_fails_is_listed_as_both() {
+        let refused = |ms| dial(ms, A, B).fails(Outcome::CookieMismatch);
+        let all = cluster(vec![refused(0), dial(10, A, B), refused(20)], 1000);
+        assert_eq!((all.connected.len(), all.connected[0].is_closed), (1, false));
+        let [pair] = &all.failed[..] else { panic!("{:?}", all.failed) };
+        assert_eq!((pair.count, pair.connection.unwrap().is_closed), (1, false));
+        let all =
+            cluster(vec![dial(0, A, B), dial(0, A, B).closed(10, [10; 2]), refused(20)], 1000);
+        assert!(all.connected.is_empty());
+        assert!(all.failed[0].connection.unwrap().is_closed);
+        assert!(
+            cluster(vec![refused(0), dial(10, A, B)], 1000).failed.is_empty(),
+            "it works since"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! In: the last cluster record. Out: a heading and a row for each node, each pair that failed, each pair
 //! that never tried, and each set of nodes with one cookie, if they show more than the pairs do.
 
-use crate::record::{Cluster, CookieGroup, FailedPair, Failure, Node};
+use crate::record::{Cluster, CookieGroup, FailedPair, Failure, FailureReason, Node};
 use crate::render::words::{count, epmd_words, grouped, listed, outcome_words, times};
 
 /// The rows of a cluster; a renderer decides how many of each kind it has room for.
@@ -88,12 +88,18 @@ fn facts(node: &Node) -> String {
 }
 
 fn failure(pair: &FailedPair) -> String {
-    let FailedPair { initiator, acceptor, outcome, count, .. } = pair;
-    let words = match outcome {
-        Failure::Session(outcome) => outcome_words(*outcome),
-        Failure::Lookup(outcome) => epmd_words(*outcome),
-    };
-    let mut text = format!("{initiator} -> {acceptor}: {words}, {}", times(*count));
+    let FailedPair { initiator, acceptor, reasons, .. } = pair;
+    let reasons: Vec<_> = reasons
+        .iter()
+        .map(|FailureReason { outcome, count, .. }| {
+            let words = match outcome {
+                Failure::Session(outcome) => outcome_words(*outcome),
+                Failure::Lookup(outcome) => epmd_words(*outcome),
+            };
+            format!("{words}, {}", times(*count))
+        })
+        .collect();
+    let mut text = format!("{initiator} -> {acceptor}: {}", reasons.join("; "));
     match (&pair.initiator_cookie, &pair.acceptor_cookie) {
         (Some(mine), Some(theirs)) => text += &format!(" (cookies {mine} and {theirs})"),
         (Some(mine), None) => text += &format!(" (cookie {mine})"),
@@ -101,6 +107,9 @@ fn failure(pair: &FailedPair) -> String {
     }
     if pair.crossed {
         text += ", cookies swapped";
+    }
+    if let Some(beside) = &pair.beside {
+        text += &format!("; {beside}");
     }
     text
 }
