@@ -260,8 +260,8 @@ impl PartitionCascade {
         let [a, b] = pair.each_ref().map(|label| known_as(label));
         found.ended_by = EndedBy::Any(vec![Ending::connect(a, b)]);
         let aftermath = Aftermath::of(&pair, &fell, world);
-        let told = aftermath.add_to(found.clone(), &pair);
-        Some((told, Some(Cascade { found, pair, fell, aftermath })))
+        let report = aftermath.add_to(found.clone(), &pair);
+        Some((report, Some(Cascade { found, pair, fell, aftermath })))
     }
 
     /// Whether one node, which may have been stopped, is an end of all these connections.
@@ -399,7 +399,7 @@ impl End {
         }
     }
 
-    /// Whether `node` may be one of the two ends. Nodes without a name are told apart by their hosts.
+    /// Whether `node` may be one of the two ends. Nodes without a name differ by their hosts.
     fn may_be_of(&self, node: (&str, IpAddr)) -> bool {
         let is_it = |(label, ip): (&str, IpAddr)| {
             label == node.0 || (!is_name(label) || !is_name(node.0)) && ip == node.1
