@@ -83,6 +83,8 @@ struct PendingReset {
     is_answer: bool,
     /// The reply of EPMD that still lists the node.
     listed: Option<Evidence>,
+    /// Whether a node that was started again would be listed with another port, or not yet.
+    is_same_start: bool,
     found: Detection,
     /// How texts name the two sides, the one that sent the reset first.
     names: [String; 2],
@@ -162,6 +164,10 @@ impl Rule for ConnectionLost {
             return;
         };
         let listens = Endpoint { ip: settled.connection.dest_ip, port };
+        // A node that was started again may be listed as well: with the same port if that is a fixed one.
+        let is_same_start = |pending: &PendingReset| {
+            port >= FIRST_EPHEMERAL || reply.at.since(pending.reset.at) <= REGISTERS
+        };
         let is_listed = |pending: &PendingReset| {
             pending.listens == Some(listens) && reply.at > pending.reset.at.after(LATER)
         };
@@ -169,6 +175,7 @@ impl Rule for ConnectionLost {
         let is_it = |pending: &PendingReset| {
             !pending.is_answer
                 && is_listed(pending)
+                && is_same_start(pending)
                 && !matches!(pending.node, Life::Named(_, Some(_)))
         };
         let shown = Evidence {
@@ -180,13 +187,15 @@ impl Rule for ConnectionLost {
         };
         for pending in self.pending.iter_mut().filter(|pending| is_listed(pending)) {
             pending.listed.get_or_insert_with(|| shown.clone());
+            pending.is_same_start |= is_same_start(pending);
         }
         self.report(is_it, STILL_LISTED, &shown, out);
     }
 
     fn on_end(&mut self, _: &World, out: &mut Vec<Detection>) {
         for mut pending in std::mem::take(&mut self.pending) {
-            if let Some(shown) = pending.listed.take().filter(|_| !pending.is_answer) {
+            let is_it = pending.is_same_start && !pending.is_answer;
+            if let Some(shown) = pending.listed.take().filter(|_| is_it) {
                 out.push(lives_on(pending, STILL_LISTED, &shown));
             }
         }
@@ -235,7 +244,8 @@ impl ConnectionLost {
     /// capture does not show the one before, it begins sooner than a node can start.
     fn on_return(&mut self, session: &JudgedConnection, out: &mut Vec<Detection>) {
         let (opened, seen) = (session.seen.tcp.first.at, &session.seen);
-        if self.pending.is_empty() || seen.tcp.sides.initiator.syn.is_none() {
+        let is_new = seen.tcp.sides.each().any(|(_, side)| side.syn.is_some());
+        if self.pending.is_empty() || !is_new {
             return;
         }
         self.pending.retain(|pending| !pending.was_started_again(session));
@@ -319,6 +329,7 @@ impl ConnectionLost {
             session_id: Arc::clone(session.session_id()),
             is_answer: session.seen.tcp.close.is_some_and(|close| close.is_answer),
             listed: None,
+            is_same_start: false,
             found,
             names: [x.clone(), y.clone()],
         };
@@ -432,7 +443,7 @@ fn lives_on(pending: PendingReset, sign: &str, shown: &Evidence) -> Detection {
     found.title =
         format!("the connection between {x} and {y} was reset (RST from {x}), and {x} lives on");
     found.explanation = format!(
-        "While both were sending, an RST came from the address of {x}, with no FIN before it. {x} did not \
+        "While the connection was in use, an RST came from the address of {x}, with no FIN before it. {x} did not \
          end: {sign}. So a packet filter or a load balancer on the path reset the connection in the name of \
          {x}, somebody on its host cut it off (`ss -K`, \
          `conntrack -D`), or {x} was made to disconnect with unread bytes in its socket."
@@ -550,6 +561,13 @@ const LATER: Duration = Duration::from_millis(100);
 /// A virtual machine takes longer to start, to register and to complete a handshake.
 const STARTS: Duration = Duration::from_millis(200);
 
+/// A virtual machine takes longer to end, to start and to register.
+const REGISTERS: Duration = Duration::from_millis(300);
+
+/// The lowest port that Linux gives to a node which does not ask for one (`net.ipv4.ip_local_port_range`); it gives
+/// another one at each start.
+const FIRST_EPHEMERAL: u16 = 32_768;
+
 /// A kernel delivers what a node wrote before it ended, and retransmits it until it is acknowledged.
 const KERNEL_DELIVERS: Duration = Duration::from_secs(5);
 
@@ -564,7 +582,8 @@ mod tests {
     use crate::detect::tests::Step;
     use crate::judge::LossScope;
     use crate::judge::samples::{at, dial, in_the_void, mark};
-    use crate::observe::SynFacts;
+    use crate::observe::{SealedRecord, SynFacts};
+    use crate::stream::TcpOffset;
 
     fn found(steps: &[Step]) -> Vec<Detection> {
         epmd_common::tests::found::<ConnectionLost>(steps)
@@ -615,6 +634,33 @@ mod tests {
         assert!(titles(&[busy(), opened(60_002, again, B)]).is_empty(), "started again");
     }
 
+    /// The same connection inside TLS, with this number of encrypted records of each side.
+    fn in_tls(mut step: Step, records: u64) -> Step {
+        step.session_mut().forget_names();
+        step.session_mut().verdict.outcome = Outcome::Tls;
+        let record = |n: u64| SealedRecord { length: 30, end: TcpOffset::BASE, mark: mark(n) };
+        for side in [Role::Initiator, Role::Acceptor] {
+            session(&mut step).tls[side].sealed = (0..records).map(record).collect();
+        }
+        step
+    }
+
+    #[test]
+    fn a_reset_inside_tls_is_a_loss_if_the_nodes_connect_again_at_once() {
+        let busy = |records| in_tls(reset(59_950, 60_000, false), records);
+        let title =
+            "the connection between 10.0.0.1 and 10.0.0.2:9100 was reset (RST from 10.0.0.1)";
+        let again = |ms, records| in_tls(opened(ms, A, B), records);
+        assert_eq!(
+            titles(&[busy(16), again(60_020, 16)]),
+            [format!("{title}, and 10.0.0.1 lives on")]
+        );
+        assert!(titles(&[busy(16), again(60_020, 3)]).is_empty(), "no message in the new one");
+        assert!(titles(&[busy(16), again(63_000, 16)]).is_empty(), "started again");
+        assert!(titles(&[busy(3), again(60_020, 16)]).is_empty(), "a handshake that failed");
+        assert_eq!(titles(&[in_tls(reset(1000, 60_000, false), 16)]), [title], "idle");
+    }
+
     #[test]
     fn a_tool_or_a_client_that_only_does_handshakes_is_no_node_that_lives_on() {
         let busy = |change: fn(&mut JudgedConnection)| {
@@ -654,20 +700,6 @@ mod tests {
     }
 
     #[test]
-    fn epmd_that_lists_a_node_again_after_a_start_shows_no_life() {
-        let mut busy = reset(60_000, 60_000, false);
-        busy.session_mut().close(Role::Acceptor, mark(60_000));
-        session(&mut busy).tcp.sides.initiator.last_bytes = Some(at(59_990));
-        let (ends, outcome) = (("10.0.0.1", "10.0.0.2", "e"), EpmdOutcome::Answered);
-        let listed = epmd(ends, (65_000, 65.0), EpmdTag::PORT_PLEASE2_REQ, "b", outcome, |epmd| {
-            epmd.port = Some(9100);
-            epmd.seen.reply = Some(mark(65_000));
-        });
-        let again = opened(65_100, A, "b@h2/10.0.0.2/99");
-        assert!(titles(&[busy, listed, again]).is_empty());
-    }
-
-    #[test]
     fn frames_that_a_kernel_may_still_deliver_show_no_life() {
         let talks = |last: u64| {
             let mut step = Step::from(dial(10, A, C).closed(last, [last; 2]));
@@ -680,19 +712,29 @@ mod tests {
 
     #[test]
     fn epmd_that_still_lists_a_node_shows_that_it_lives() {
-        let mut busy = reset(60_000, 60_000, false);
-        busy.session_mut().close(Role::Acceptor, mark(60_000));
-        session(&mut busy).tcp.sides.initiator.last_bytes = Some(at(59_990));
-        let listed = |port: u16| {
-            let ends = ("10.0.0.1", "10.0.0.2", "e");
-            let outcome = EpmdOutcome::Answered;
-            epmd(ends, (62_000, 62.0), EpmdTag::PORT_PLEASE2_REQ, "b", outcome, |epmd| {
+        let busy = |port: u16| {
+            let mut busy = reset(60_000, 60_000, false);
+            busy.session_mut().close(Role::Acceptor, mark(60_000));
+            let seen = session(&mut busy);
+            seen.ends.acceptor.port = port;
+            seen.tcp.sides.initiator.last_bytes = Some(at(59_990));
+            busy
+        };
+        let listed = |port: u16, ms: u32| {
+            let (ends, outcome) = (("10.0.0.1", "10.0.0.2", "e"), EpmdOutcome::Answered);
+            let at = (u64::from(ms), f64::from(ms) / 1000.0);
+            epmd(ends, at, EpmdTag::PORT_PLEASE2_REQ, "b", outcome, |epmd| {
                 epmd.port = Some(port);
-                epmd.seen.reply = Some(mark(62_000));
+                epmd.seen.reply = Some(mark(ms.into()));
             })
         };
-        assert_eq!(titles(&[busy.clone(), listed(9100)]).len(), 1);
-        assert!(titles(&[busy, listed(9101)]).is_empty(), "another start of the node");
+        assert_eq!(titles(&[busy(41_000), listed(41_000, 65_000)]).len(), 1);
+        assert!(titles(&[busy(41_000), listed(41_001, 65_000)]).is_empty(), "started again");
+        assert_eq!(titles(&[busy(9100), listed(9100, 60_200)]).len(), 1);
+        assert!(titles(&[busy(9100), listed(9100, 65_000)]).is_empty(), "a fixed port");
+        let mut again = opened(65_100, A, "b@h2/10.0.0.2/99");
+        session(&mut again).ends.acceptor.port = 41_000;
+        assert!(titles(&[busy(41_000), listed(41_000, 65_000), again]).is_empty());
     }
 
     #[test]

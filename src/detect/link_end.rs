@@ -102,12 +102,14 @@ pub(super) fn tls_reset(session: &JudgedConnection) -> Option<LinkEnd> {
     Some(LinkEnd::Reset { by, close, is_busy })
 }
 
-/// Whether both sides of a TLS connection sent more encrypted records than a handshake has.
+/// Whether nodes talked inside TLS: the order of the records shows that they connected; or, where the capture does not
+/// have the handshake, both sides sent more encrypted records than one has.
 pub(super) fn tls_has_flowed(session: &JudgedConnection) -> bool {
     let tls = &session.seen.tls;
+    let has_many = || tls.each().all(|(_, side)| side.sealed.len() >= SealedRecord::KEPT);
     session.outcome() == Outcome::Tls
         && session.verdict.tls_alert.is_none_or(|alert| !alert.is_refusal())
-        && tls.each().all(|(_, side)| side.sealed.len() >= SealedRecord::KEPT)
+        && (session.verdict.tls_link.is_some() || has_many())
 }
 
 impl LinkSilence {
@@ -209,6 +211,10 @@ fn may_be_end_of_node(session: &JudgedConnection, closer: Role, close: PacketRef
         last.map_or(Duration::MAX, |last| close.at.since(last))
     };
     if tcp.sides[closer].fin_unseen {
+        return true;
+    }
+    // The capture does not show what the other side had sent.
+    if !tcp.both_seen || tcp.sides[closer.peer()].missing_bytes > 0 {
         return true;
     }
     if tcp.close.is_some_and(|close| close.is_answer) {
@@ -370,6 +376,11 @@ pub(super) mod tests {
         };
         assert_eq!(is_busy(reset(1000, 60_000, false)), Some(false));
         assert_eq!(is_busy(reset(59_000, 60_000, false)), Some(true));
+        let mut one_direction = reset(1000, 60_000, false);
+        session(&mut one_direction).tcp.both_seen = false;
+        let mut gap = reset(1000, 60_000, false);
+        session(&mut gap).tcp.sides.acceptor.missing_bytes = 7;
+        assert_eq!((is_busy(one_direction), is_busy(gap)), (Some(true), Some(true)));
         let answering = |last_sent: u64| {
             let mut step = reset(60_000, 60_000, true);
             session(&mut step).tcp.sides.initiator.last_bytes = Some(at(last_sent));
