@@ -124,6 +124,7 @@ fn run(capture: &[u8]) -> Vec<u8> {
         format: Format::Ndjson,
         only_findings: false,
         min_severity: Severity::Info,
+        shown: beamscope::render::Shown::default(),
         line_buffered: false,
         terms: beamscope::render::TermStyle::Erlang,
     };

@@ -56,6 +56,7 @@ pub mod judge;
 pub mod limits;
 pub mod memory;
 pub mod names;
+pub mod network;
 pub mod observe;
 pub mod packet;
 pub mod protocol;

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beamscope::capture::Order;
-use beamscope::judge::world::Cidr;
+use beamscope::detect;
+use beamscope::network::Cidr;
 use beamscope::record::Severity;
+use beamscope::render::Pattern;
 use beamscope::time::Timestamp;
 pub(super) use clap::ColorChoice;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -164,6 +166,9 @@ pub(crate) struct Args {
     #[arg(long, help_heading = OUTPUT)]
     pub(super) only_findings: bool,
 
+    #[command(flatten)]
+    pub(super) shown: ShownArgs,
+
     /// Hide findings below this severity
     #[arg(
         long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
@@ -215,6 +220,46 @@ pub(crate) struct Args {
     /// Exit with status 2 if the capture lacks packets that would decide what became of a connection
     #[arg(long, help_heading = OUTPUT)]
     pub(super) require_complete: bool,
+}
+
+/// Options about what is shown of everything that was analysed.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct ShownArgs {
+    /// Show only connections, findings and messages of this node: its name, or the part before the @; "*" matches any
+    /// characters. Repeat it for several
+    #[arg(long, value_name = "NAME", help_heading = SHOWN, value_parser = str::parse::<Pattern>)]
+    pub(super) node: Vec<Pattern>,
+
+    /// Show only what this address, or an address of this network, is one end of. Repeat it for several
+    #[arg(long, value_name = "ADDRESS[/BITS]", help_heading = SHOWN, value_parser = str::parse::<Cidr>)]
+    pub(super) host: Vec<Cidr>,
+
+    /// Show only what is between these two: nodes as for --node, or addresses. Repeat it for several pairs
+    #[arg(long, value_name = "A,B", help_heading = SHOWN, value_parser = pair_of_patterns)]
+    pub(super) pair: Vec<[Pattern; 2]>,
+
+    /// Show only the connection with this session_id. Repeat it for several
+    #[arg(long, value_name = "ID", help_heading = SHOWN, value_parser = session_id)]
+    pub(super) session: Vec<Arc<str>>,
+
+    /// Show only the findings of this rule. Repeat it for several
+    #[arg(long, value_name = "RULE", help_heading = SHOWN, value_parser = rule)]
+    pub(super) rule: Vec<&'static str>,
+
+    /// Of messages, show those to this registered name, process or alias; implies --messages. Repeat it for several
+    #[arg(long, value_name = "NAME", help_heading = SHOWN, value_parser = str::parse::<Pattern>)]
+    pub(super) to: Vec<Pattern>,
+
+    /// Of messages, show those of this operation, such as REG_SEND or "MONITOR*"; implies --messages. Repeat it for
+    /// several
+    #[arg(long, value_name = "OPERATION", help_heading = SHOWN, value_parser = str::parse::<Pattern>)]
+    pub(super) op: Vec<Pattern>,
+
+    /// Of messages, show those that call or spawn this function, such as "rabbit_mnesia:*"; implies --messages. Repeat
+    /// it for several
+    #[arg(long, value_name = "MODULE:FUNCTION", help_heading = SHOWN, value_parser = function)]
+    pub(super) call: Vec<[Pattern; 2]>,
 }
 
 /// Options about the network and the cluster that a capture does not show.
@@ -269,6 +314,10 @@ pub(crate) struct OutputArgs {
     /// Write JSON, also on a terminal: the same as --format ndjson
     #[arg(long, help_heading = OUTPUT, conflicts_with = "format")]
     pub(super) json: bool,
+
+    /// Write text, also to a pipe or a file: the same as --format text
+    #[arg(long, help_heading = OUTPUT, conflicts_with_all = ["format", "json"])]
+    pub(super) text: bool,
 
     /// Format of events [default: text on a terminal, otherwise ndjson]
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
@@ -437,6 +486,39 @@ fn pair(text: &str) -> Result<[Arc<str>; 2], String> {
     }
 }
 
+/// Two nodes or addresses, as patterns.
+fn pair_of_patterns(text: &str) -> Result<[Pattern; 2], String> {
+    let [a, b] = pair(text)?;
+    Ok([a.parse()?, b.parse()?])
+}
+
+/// A module and a function, as patterns.
+fn function(text: &str) -> Result<[Pattern; 2], String> {
+    let parts = text.split_once(':').map(|(module, name)| (module.parse(), name.parse()));
+    match parts {
+        Some((Ok(module), Ok(name))) => Ok([module, name]),
+        _ => Err("expected a module and a function, such as erpc:execute_call or rpc:*".to_owned()),
+    }
+}
+
+/// The `session_id` of a connection.
+fn session_id(text: &str) -> Result<Arc<str>, String> {
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if text.len() == 16 && text.bytes().all(is_hex) {
+        Ok(text.into())
+    } else {
+        Err("expected the 16 hex digits of a session_id".to_owned())
+    }
+}
+
+/// The identifier of a rule.
+fn rule(text: &str) -> Result<&'static str, String> {
+    let known = detect::docs().find(|doc| doc.rule == text);
+    known.map(|doc| doc.rule).ok_or_else(|| {
+        format!("no rule has this name; {} explain lists all rules", env!("CARGO_PKG_NAME"))
+    })
+}
+
 /// A port, or a range of ports.
 fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -495,6 +577,7 @@ const INPUT: &str = "Input";
 const PROTOCOL: &str = "Protocol";
 const SECRETS: &str = "Cookies and contents";
 const OUTPUT: &str = "Output";
+const SHOWN: &str = "Looking at less";
 const SAVING: &str = "Saving packets";
 const PRIVILEGES: &str = "Privileges";
 

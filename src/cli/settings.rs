@@ -18,11 +18,12 @@ use beamscope::engine::{Config, EPMD_PORT};
 use beamscope::limits::Limits;
 use beamscope::protocol::MessageDetail;
 use beamscope::record::Severity;
-use beamscope::render::{self, Format, Layout, TermStyle, TextOptions};
+use beamscope::render::{self, Format, Layout, Shown, TermStyle, TextOptions};
 use beamscope::time::Timestamp;
 
 use super::args::{
-    Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs, TermStyleName,
+    Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs, ShownArgs,
+    TermStyleName,
 };
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
@@ -271,13 +272,14 @@ impl RunSettings {
             format: format(&args.output, args.verbose, layout),
             only_findings: args.only_findings,
             min_severity: args.min_severity,
+            shown: shown(&args.shown),
             line_buffered,
             terms: match args.terms {
                 TermStyleName::Erlang => TermStyle::Erlang,
                 TermStyleName::Json => TermStyle::Json,
             },
         };
-        let has_messages = args.messages || args.payloads;
+        let has_messages = config.messages != MessageDetail::None;
         let in_background = has_messages && !line_buffered && threads(args) > NonZeroUsize::MIN;
         let output = OutputSettings::new(&args.output, options, in_background, captures)?;
         let evidence = args.save.evidence.as_ref().map(|directory| EvidenceSettings {
@@ -326,6 +328,7 @@ impl DiffSettings {
             format: format(&args.output, false, Layout::Grouped),
             only_findings: false,
             min_severity: Severity::Info,
+            shown: Shown::default(),
             line_buffered: false,
             terms: TermStyle::Erlang,
         };
@@ -472,9 +475,25 @@ fn config(args: &ProtocolArgs, warnings: Warnings) -> Result<Config, Error> {
     })
 }
 
+/// What is shown of everything that was analysed.
+fn shown(args: &ShownArgs) -> Shown {
+    Shown {
+        nodes: args.node.clone(),
+        hosts: args.host.clone(),
+        pairs: args.pair.clone(),
+        sessions: args.session.clone(),
+        rules: args.rule.clone(),
+        receivers: args.to.clone(),
+        operations: args.op.clone(),
+        calls: args.call.clone(),
+    }
+}
+
 /// How much of the messages after the handshake is printed.
 const fn message_detail(args: &Args) -> MessageDetail {
-    match (args.messages, args.payloads) {
+    let ShownArgs { to, op, call, .. } = &args.shown;
+    let selects = !to.is_empty() || !op.is_empty() || !call.is_empty();
+    match (args.messages || selects, args.payloads) {
         (_, true) => MessageDetail::Payloads,
         (true, false) => MessageDetail::Operations,
         (false, false) => MessageDetail::None,
@@ -506,6 +525,7 @@ fn format(args: &OutputArgs, is_verbose: bool, layout: Layout) -> Format {
     let is_terminal = args.output.is_none() && console::stdout_is_terminal();
     let name = match args.format {
         _ if args.json => FormatName::Ndjson,
+        _ if args.text => FormatName::Text,
         Some(format) => format,
         None if is_terminal => FormatName::Text,
         None => FormatName::Ndjson,

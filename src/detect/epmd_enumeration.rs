@@ -109,7 +109,8 @@ mod tests {
     use super::super::epmd_common::tests::{closed, epmd, evidence, found, found_at};
     use super::*;
     use crate::detect::tests::Step;
-    use crate::judge::world::{Cidr, HomeNets};
+    use crate::judge::world::HomeNets;
+    use crate::network::Cidr;
     use crate::observe::RegisteredName;
 
     fn asks(src: &str, dest: &str) -> Step {

@@ -11,12 +11,14 @@ mod background;
 mod json;
 mod queue;
 mod report;
+mod shown;
 mod text;
 mod words;
 
 pub use background::BackgroundWriter;
 pub use json::{JsonTerm, ReadError, Records, json_line, schema};
 pub use queue::{Backlog, Queue, queue};
+pub use shown::{Pattern, Shown};
 pub use text::{Layout, TextOptions};
 pub use words::{escape, wrapped};
 
@@ -25,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use queue::Rank;
+use shown::EventFilter;
 
 use crate::cursor::LineBuffer;
 use crate::observe::messages::MessageEvent;
@@ -48,6 +51,8 @@ pub struct Options {
     pub only_findings: bool,
     /// Leave out findings and incidents below this severity.
     pub min_severity: Severity,
+    /// Leave out everything else than this.
+    pub shown: Shown,
     /// Write each event at once instead of 64 KiB at a time.
     pub line_buffered: bool,
     /// How lines of JSON show the terms that messages carry.
@@ -92,8 +97,17 @@ impl Options {
     fn renderer(&self, inputs: InputNames) -> Box<dyn Renderer> {
         match &self.format {
             Format::Ndjson => Box::new(json::JsonLines::new(inputs, self.terms)),
-            Format::Text(options) => Box::new(text::TextReport::new(options.clone(), inputs)),
+            Format::Text(options) => {
+                Box::new(text::TextReport::new(options.clone(), inputs, self.hiding()))
+            }
         }
+    }
+
+    /// The options that may hide findings.
+    fn hiding(&self) -> Vec<&'static str> {
+        let mut hiding = self.shown.options();
+        hiding.extend((self.min_severity > Severity::Info).then_some(MIN_SEVERITY));
+        hiding
     }
 }
 
@@ -136,6 +150,7 @@ fn input_of(event: &Event) -> Option<u16> {
 pub struct Output<W: Write> {
     inputs: InputNames,
     options: Options,
+    filter: Option<EventFilter>,
     renderer: Box<dyn Renderer>,
     /// Rendered bytes that are not written to the destination yet.
     block: LineBuffer,
@@ -170,10 +185,12 @@ impl<W: Write> Output<W> {
     fn to(out: Destination<W>, inputs: Vec<Arc<str>>, options: Options) -> Self {
         let inputs = InputNames::new(inputs);
         let renderer = options.renderer(inputs.clone());
+        let filter = EventFilter::new(&options.shown);
         let block = LineBuffer::default();
         Self {
             inputs,
             options,
+            filter,
             renderer,
             block,
             out,
@@ -351,7 +368,8 @@ impl<W: Write> EventSink for Output<W> {
                 }
             }
         }
-        if self.failed() || !self.is_wanted(&event.body) {
+        let is_shown = self.filter.as_mut().is_none_or(|filter| filter.admits(&mut event));
+        if !is_shown || self.failed() || !self.is_wanted(&event.body) {
             return;
         }
         self.seq += 1;
@@ -360,7 +378,8 @@ impl<W: Write> EventSink for Output<W> {
     }
 
     fn message(&mut self, event: &MessageEvent<'_>) {
-        if self.failed() || self.options.only_findings {
+        let is_shown = self.filter.as_ref().is_none_or(|filter| filter.admits_message(event));
+        if !is_shown || self.failed() || self.options.only_findings {
             return;
         }
         self.seq += 1;
@@ -368,6 +387,9 @@ impl<W: Write> EventSink for Output<W> {
         self.hand_on(Rank::Message, written);
     }
 }
+
+/// The option that hides findings below a severity.
+const MIN_SEVERITY: &str = "--min-severity";
 
 /// Bytes of one write: enough to make system calls rare, and little memory.
 const BLOCK: usize = 64 << 10;
@@ -385,6 +407,7 @@ mod tests {
             format: Format::Ndjson,
             only_findings: false,
             min_severity: Severity::Info,
+            shown: Shown::default(),
             line_buffered: false,
             terms: TermStyle::Erlang,
         }

@@ -51,7 +51,7 @@ fn run(name: &str, home: &[&str], cookies: CandidateCookies) -> RunOutput {
         cookies,
         home_nets: home
             .iter()
-            .map(|net| net.parse::<beamscope::judge::world::Cidr>().unwrap())
+            .map(|net| net.parse::<beamscope::network::Cidr>().unwrap())
             .collect::<HomeNets>(),
         ..Config::default()
     };

@@ -10,6 +10,7 @@ use crate::support::{SEED, TestDir, beamscope, captures, lines_of};
 use serde_json::Value;
 
 const GOOD: &str = "captures/seed-lan-same-cookie.pcap";
+const REMOTE: &str = "captures/remote-execution.pcap";
 const UNSOLVED: &str = "captures/refused-in-a-loop.pcap";
 
 /// Status, standard output, standard error.
@@ -203,6 +204,55 @@ fn min_severity_leaves_out_what_is_below() {
         let events = events(&lines_of(&["--min-severity", severity, SEED]));
         assert_eq!(of_type(&events, "finding").len(), findings, "{severity}");
     }
+}
+
+#[test]
+fn one_pair_of_many_is_shown_and_the_rest_is_counted() {
+    let several =
+        ["captures/cookie-mismatch-both-directions.pcap", "captures/dist-port-refused.pcap"];
+    let show = |options: &[&str]| run(&[options, &several].concat());
+    let sessions = |options: &[&str]| {
+        let events = events(&show(options).1);
+        of_type(&events, "session").len()
+    };
+    let all = sessions(&[]);
+    let pair = sessions(&["--pair", "beta,alpha@192.168.0.11"]);
+    let address = sessions(&["--host", "192.168.0.183"]);
+    assert!(pair > 0 && address > 0 && pair + address == all, "{pair} and {address} of {all}");
+    assert_eq!(sessions(&["--pair", "alpha,192.168.0.184"]), 0);
+    assert_eq!(sessions(&["--node", "al?ha", "--host", "192.168.0.183"]), 0, "both must fit");
+
+    let text = show(&["--text", "--pair", "alpha,beta"]).1;
+    assert!(text.contains("hidden by --pair."), "{text}");
+    assert!(text.contains("have different cookies") && !text.contains("192.168.0.183"), "{text}");
+    let text = show(&["--text", "--node", "nobody"]).1;
+    assert!(text.starts_with("No problem among what is shown. "), "{text}");
+
+    for wrong in [["--rule", "cookies"], ["--session", "7"], ["--pair", "a"], ["--call", "rpc"]] {
+        let (status, _, error) = show(&wrong);
+        assert_eq!(status, Some(2), "{wrong:?}");
+        assert!(error.contains(wrong[0]), "{error}");
+    }
+}
+
+#[test]
+fn messages_of_one_receiver_operation_or_function_are_shown() {
+    let messages = |options: &[&str]| {
+        let (status, out, error) = run(&[options, &[REMOTE]].concat());
+        assert_eq!((status, &*error), (Some(0), ""));
+        let events = events(&out);
+        of_type(&events, "message").into_iter().cloned().collect::<Vec<_>>()
+    };
+    let all = messages(&["--messages"]);
+    let to = messages(&["--to", "rex"]);
+    assert!(!to.is_empty() && to.len() < all.len());
+    assert!(to.iter().all(|event| event["message"]["to_name"] == "rex"), "{to:?}");
+    let operation = messages(&["--op", "SPAWN*"]);
+    assert!(operation.len() < all.len());
+    let calls = messages(&["--call", "os:*"]);
+    assert!(!calls.is_empty() && calls.len() < all.len());
+    assert!(calls.iter().all(|event| event["message"]["call"]["module"] == "os"), "{calls:?}");
+    assert!(messages(&["--call", "os:nothing"]).is_empty());
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub use self::addresses::{Addresses, NamedAddress};
 pub use self::cookies::{AgreedCookies, CookieUse, Peer};
 pub use self::dials::{Dial, Dials};
 pub use self::guesses::{Burst, Guess, GuessedAttempt, Guesses, Sign};
-pub use self::home::{Cidr, HomeNets};
+pub use self::home::HomeNets;
 pub use self::hosts::{Ground, HostClue};
 pub use self::nodes::{Change, NodeChange, NodeFacts, Sighting};
 pub use self::pairs::{

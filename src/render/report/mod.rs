@@ -33,6 +33,8 @@ use crate::time::Timestamp;
 /// Collects the records of a run.
 pub(super) struct Report {
     inputs: InputNames,
+    /// The options that may hide findings.
+    hiding: Vec<&'static str>,
     /// The last session record: a finding about its connection names its nodes.
     last_connection: Option<Arc<LastConnection>>,
     /// The last request to EPMD: its connection and its outcome.
@@ -101,10 +103,11 @@ impl fmt::Display for FrameLabel {
 }
 
 impl Report {
-    /// A report on a run over these inputs.
-    pub(super) fn new(inputs: InputNames) -> Self {
+    /// A report on a run over these inputs; `hiding` are the options that may hide findings.
+    pub(super) fn new(inputs: InputNames, hiding: Vec<&'static str>) -> Self {
         Self {
             inputs,
+            hiding,
             last_connection: None,
             last_request: None,
             held: Vec::new(),
@@ -207,7 +210,7 @@ impl Report {
 
     /// The end of the report.
     pub(super) fn summary(&self, stats: &Stats) -> Summary {
-        self.run.summary(stats)
+        self.run.summary(stats, &self.hiding)
     }
 
     /// The line of an event in the time line, if it has one.

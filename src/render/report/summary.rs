@@ -13,6 +13,7 @@ use crate::record::{
     AnomalyKind, EpmdOutcome, ExpectedPair, Incident, IncidentState, Outcome, Session, Severity,
     Stats, Undecided, Unseen, UnseenBecause,
 };
+use crate::render::MIN_SEVERITY;
 use crate::render::words::{
     bytes, count, duration, epmd_words, grouped, listed, outcome_words, span, time, times,
 };
@@ -90,6 +91,10 @@ impl KnownProblem {
         let often = match incident {
             Some(Incident { count, first, last, .. }) if *count > 1 => {
                 format!("{}, {}", times(*count), span(*first, *last))
+            }
+            // What ended it may have been captured before the packet that the finding is about.
+            Some(Incident { first, settled_at: Some(settled), .. }) if settled < at => {
+                format!("at {}", time(*first))
             }
             _ => {
                 let frame = frame.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
@@ -215,7 +220,7 @@ impl RunSummary {
         self.problems.get(incident).map(|known| known.title.as_str())
     }
 
-    pub(super) fn summary(&self, stats: &Stats) -> Summary {
+    pub(super) fn summary(&self, stats: &Stats, hiding: &[&'static str]) -> Summary {
         let problems = self.problems.values().filter(|known| known.severity() > Severity::Info);
         let all: Vec<_> = problems.map(KnownProblem::listed).collect();
         let mut count_of: BTreeMap<IncidentState, u64> = BTreeMap::new();
@@ -225,12 +230,13 @@ impl RunSummary {
         if self.more > 0 {
             *count_of.entry(IncidentState::Open).or_default() += self.more;
         }
+        let hiding_options = listed(hiding);
         let listed = merged(all);
         let seen = self.problems.len() as u64 + self.more;
         let hidden = stats.findings.values().sum::<u64>().saturating_sub(seen);
         let mut hidden = (hidden > 0).then(|| {
             let are = if hidden == 1 { "is" } else { "are" };
-            format!("{} {are} hidden by --min-severity.", count(hidden, "finding"))
+            format!("{} {are} hidden by {}.", count(hidden, "finding"), hiding_options)
         });
         let failed = failed(stats);
         let is_wrong = !count_of.is_empty() || hidden.is_some() || failed.is_some();
@@ -245,9 +251,18 @@ impl RunSummary {
             losses.push("It lacks packets.".to_owned());
         }
         let undecided = self.undecided(stats);
+        // Statistics count everything, also what filters leave out.
+        let is_filtered = hiding.iter().any(|option| *option != MIN_SEVERITY);
         let head = match (problem_counts(&count_of), &working) {
             (Some(counts), _) => counts,
-            (None, _) if hidden.is_some() => hidden.take().unwrap_or_default(),
+            (None, _) if hidden.is_some() => {
+                let hidden = hidden.take().unwrap_or_default();
+                if is_filtered {
+                    format!("No problem among what is shown. {hidden}")
+                } else {
+                    hidden
+                }
+            }
             (None, _) if is_wrong => String::new(),
             (None, _) if !stats.unseen.is_empty() => String::new(),
             (None, Some(working)) => format!("{NO_PROBLEM}: {working}."),
@@ -258,7 +273,9 @@ impl RunSummary {
         let is_in_head = head.starts_with(NO_PROBLEM);
         let working =
             working.filter(|_| !is_in_head).map(|working| format!("Without a problem: {working}."));
-        let outcome = [hidden, failed, working, undecided, unused_cookies(stats)];
+        let has_counts = failed.is_some() || working.is_some() || undecided.is_some();
+        let whole = (is_filtered && has_counts).then(|| "In the whole capture:".to_owned());
+        let outcome = [hidden, whole, failed, working, undecided, unused_cookies(stats)];
         let looks = if is_complete {
             "; the capture looks complete."
         } else {

@@ -50,9 +50,10 @@ pub(super) struct TextReport {
 }
 
 impl TextReport {
-    /// Frames have the name of their input if there are several inputs.
-    pub(super) fn new(options: TextOptions, inputs: InputNames) -> Self {
-        Self { writer: TextWriter::new(&options), options, report: Report::new(inputs) }
+    /// Frames have the name of their input if there are several inputs; `hiding` are the options that may hide
+    /// findings.
+    pub(super) fn new(options: TextOptions, inputs: InputNames, hiding: Vec<&'static str>) -> Self {
+        Self { writer: TextWriter::new(&options), options, report: Report::new(inputs, hiding) }
     }
 
     const fn is_grouped(&self) -> bool {
@@ -184,7 +185,7 @@ mod tests {
     }
 
     fn written(events: &[Event], options: TextOptions) -> String {
-        let mut text = TextReport::new(options, inputs());
+        let mut text = TextReport::new(options, inputs(), vec!["--min-severity"]);
         let mut out = LineBuffer::default();
         for (seq, event) in (1..).zip(events) {
             text.observe(event);
@@ -325,7 +326,7 @@ to 14:32:25.090 UTC; the capture is not complete.
 
     #[test]
     fn held_problems_have_a_bound_and_later_ones_are_written_at_once() {
-        let mut text = TextReport::new(PLAIN, inputs());
+        let mut text = TextReport::new(PLAIN, inputs(), vec!["--min-severity"]);
         let mut out = LineBuffer::default();
         for event in findings(MAX_HELD + 1) {
             assert_eq!(out.len(), 0);
