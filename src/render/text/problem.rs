@@ -29,7 +29,13 @@ pub(super) fn write(
         if n == 0 {
             writer.heading(out, INDENT, "Seen in the capture:")?;
         }
-        writer.wrapped(out, &format!("{INDENT}  {frame}  "), &text)?;
+        let frame = frame.to_string();
+        if frame.chars().count() <= LONG_LABEL {
+            writer.wrapped(out, &format!("{INDENT}  {frame}  "), &text)?;
+        } else {
+            writer.wrapped(out, &format!("{INDENT}  "), &frame)?;
+            writer.wrapped(out, &format!("{INDENT}    "), &text)?;
+        }
     }
     bullets(writer, out, "What to do:", remedy)?;
     bullets(writer, out, "Not ruled out:", not_excluded)?;
@@ -62,6 +68,9 @@ fn bullets(
     }
     items.iter().try_for_each(|item| writer.wrapped(out, &format!("{INDENT}  - "), item))
 }
+
+/// Columns of a frame with the name of its input, above which the text gets lines of its own.
+const LONG_LABEL: usize = 24;
 
 /// Indent of the lines below the title of a block.
 const INDENT: &str = "      ";
