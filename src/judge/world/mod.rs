@@ -35,6 +35,9 @@ pub use self::unresolved::{FailedName, UnresolvedNames};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use self::hosts::Hosts;
 use self::nodes::Nodes;
 use self::pairs::PairTable;
@@ -301,6 +304,18 @@ impl World {
     /// Whether a node has an established connection whose end was not seen: by its name, or by its host if it has none.
     pub(crate) fn is_connected(&self, name: Option<&str>, ip: IpAddr) -> bool {
         self.pairs.is_connected(name, ip)
+    }
+
+    /// The node of each address at which one was seen; `None` for an address of several. Command-line tools are left out.
+    pub(crate) fn only_nodes(&self) -> HashMap<IpAddr, Option<Arc<str>>, RandomState> {
+        let mut only: HashMap<IpAddr, Option<Arc<str>>, RandomState> = HashMap::default();
+        for node in self.nodes.all().filter(|node| !node.is_tool) {
+            for ip in &node.ips {
+                let is_new = !only.contains_key(ip);
+                only.insert(*ip, is_new.then(|| Arc::clone(&node.name)));
+            }
+        }
+        only
     }
 
     /// Why it is not known whether a node that `a` names is connected with one that `b` names. `None` if it is known, or
