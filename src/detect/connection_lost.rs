@@ -37,7 +37,8 @@ const LOST: RuleDoc = RuleDoc {
     evidence: "An RST without a FIN before it, after frames were exchanged; or retransmissions \
                while not one segment comes from the other side.",
     lookalikes: "A node that exits or is killed with unread bytes in its socket: its kernel \
-                 resets the connection at once, and this is not reported. An RST after a FIN, \
+                 resets the connection at once, and this is not reported, unless the node takes part in a \
+                 later handshake with the same creation. An RST after a FIN, \
                  which only answers late segments and is no fault. A capture that has one \
                  direction only.",
     log_lines: &[],
@@ -81,6 +82,8 @@ struct PendingReset {
     /// Whether the reset answered bytes without an acknowledgement. That also follows a FIN that the capture lacks, so
     /// that it counts only if EPMD still lists the node and its port then refuses a dial.
     is_answer: bool,
+    /// Whether the capture lacks nothing of this connection, as far as it shows.
+    is_whole: bool,
     /// The reply of EPMD that still lists the node.
     listed: Option<Evidence>,
     /// Whether a node that was started again would be listed with another port, or not yet.
@@ -256,7 +259,12 @@ impl ConnectionLost {
                         "it took part in a new connection {} later",
                         lasted(opened.since(pending.reset.at))
                     );
-                    out.push(lives_on(pending.named_by(session), &sign, &shown));
+                    let pending = pending.named_by(session);
+                    out.push(if pending.is_answer {
+                        answered(pending, &sign, shown)
+                    } else {
+                        lives_on(pending, &sign, &shown)
+                    });
                 }
                 None => self.pending.push_back(pending),
             }
@@ -328,6 +336,8 @@ impl ConnectionLost {
             reset,
             session_id: Arc::clone(session.session_id()),
             is_answer: session.seen.tcp.close.is_some_and(|close| close.is_answer),
+            is_whole: session.seen.lost_until.is_none()
+                && session.seen.tcp.sides.each().all(|(_, side)| side.missing_bytes == 0),
             listed: None,
             is_same_start: false,
             found,
@@ -350,7 +360,11 @@ impl ConnectionLost {
 impl PendingReset {
     /// Evidence by a connection opened at `opened`, if it shows that the node lives on.
     fn returns(&self, session: &JudgedConnection, opened: Timestamp) -> Option<Evidence> {
-        if self.is_answer || opened <= self.reset.at || self.session_id == *session.session_id() {
+        if opened <= self.reset.at || self.session_id == *session.session_id() {
+            return None;
+        }
+        let is_known_by_creation = matches!(self.node, Life::Named(_, Some(_)));
+        if self.is_answer && !(self.is_whole && is_known_by_creation) {
             return None;
         }
         let is_soon = opened.since(self.reset.at) <= STARTS;
@@ -459,6 +473,30 @@ fn lives_on(pending: PendingReset, sign: &str, shown: &Evidence) -> Detection {
         ),
     ];
     found.evidence.push(shown.clone());
+    found
+}
+
+/// The detection of a reset that answered bytes, of a node that lives on. The node may have closed the connection, if the
+/// capture lacks that.
+fn answered(pending: PendingReset, sign: &str, shown: Evidence) -> Detection {
+    let PendingReset { mut found, names: [x, y], .. } = pending;
+    found.severity = Severity::Low;
+    found.confidence = Confidence::Possible;
+    found.title = format!(
+        "the connection between {x} and {y} ended with a reset (RST from {x}), and {x} lives on"
+    );
+    found.explanation = format!(
+        "While the connection was in use, bytes from {y} were answered with an RST that has no acknowledgement, from the \
+         address of {x}: its host did not have this connection any more, or a filter on the path answered in its name. \
+         {x} did not end: {sign}."
+    );
+    found.remedy = vec![format!(
+        "Look for what resets connections between {x} and {y}: a firewall that lost its state or rejects with RST, or \
+         somebody on the host of {x} (`ss -K`, `conntrack -D`)."
+    )];
+    found.not_excluded =
+        vec![format!("{x} closed the connection, and its FIN is not in the capture")];
+    found.evidence.push(shown);
     found
 }
 
@@ -749,6 +787,12 @@ mod tests {
             epmd.seen.reply = Some(mark(62_000));
         });
         let refused = Step::from(dial(62_100, A, B).fails(Outcome::Refused));
+        let again = opened(60_005, A, B);
+        let [low] = &found(&[answer.clone(), again.clone()])[..] else { panic!() };
+        assert_eq!((low.severity, low.confidence), (Severity::Low, Confidence::Possible));
+        let mut gap = answer.clone();
+        session(&mut gap).tcp.sides.acceptor.missing_bytes = 1;
+        assert!(titles(&[gap, again]).is_empty(), "packets lack");
         assert!(titles(&[answer.clone(), listed.clone()]).is_empty(), "a FIN may be lacking");
         assert!(titles(&[answer.clone(), dial(62_100, B, C).into()]).is_empty());
         assert!(titles(&[answer.clone(), refused.clone()]).is_empty(), "the node may have ended");

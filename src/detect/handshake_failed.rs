@@ -271,9 +271,10 @@ fn explain_proxy(
             "On {node}, see whether the node listens there: `epmd -names` and `ss -ltnp 'sport = :{port}'`."
         ),
     ];
-    found
-        .not_excluded
-        .push(format!("the connection from {proxy} to the node is not in the capture"));
+    found.not_excluded = vec![
+        format!("the connection from {proxy} to the node is not in the capture"),
+        format!("a program at {proxy} that asked EPMD the same question at that moment"),
+    ];
     found.evidence.extend(looked_up(session));
     found.evidence.push(Evidence {
         frame: behind.reply,

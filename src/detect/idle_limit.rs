@@ -107,10 +107,9 @@ impl Rule for IdleLimit {
                 )
             } else {
                 format!(
-                    "{closer}, which {a} dialed, closed the connection {} times, each time after {lasted} without a \
-                     byte. {b} ran on all the time. Most likely {closer} is a proxy or a load balancer in front of \
-                     {b}, and that time is {limit}.",
-                    alike.len()
+                    "{closer}, which {a} dialed, closed their connection again and again, each time after {lasted} \
+                     without a byte. {b} ran on all the time. Most likely {closer} is a proxy or a load balancer \
+                     in front of {b}, and that time is {limit}."
                 )
             };
             found.remedy = DOC.remedy.iter().map(ToString::to_string).collect();

@@ -57,7 +57,7 @@ def idle_limit(c):
         c.call(c.a, c.b)
         c.wait_parted(c.a, c.b, 30)
     return truth(f"{c.program} closes links after {c.idle} s of silence",
-                 ["connection-lost"], [], [r"idle|silence"])
+                 ["idle-limit", "connection-lost"], [], [r"idle|silence"])
 
 
 @fault("port-not-forwarded", on="haproxy nginx socat")

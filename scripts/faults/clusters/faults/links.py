@@ -5,7 +5,7 @@ import subprocess
 from network import pause
 
 from ..play import fault, truth
-from .path import connected
+from .path import connected, in_capture
 
 
 @fault("busy-link-reset", on="rabbitmq elixir ejabberd tls ipv6", tools=["ss"])
@@ -24,7 +24,7 @@ def busy_link_reset(c):
     c.note(f"on {c.b.host.name}: ss -K ( sport = {port} or dport = {port} )", ran.stdout)
     pause(4)
     return truth(f"The link of {c.a.name} and {c.b.name} is reset on {c.b.host.name} while they talk",
-                 ["connection-lost"], [c.a.name, c.b.name], [r"reset|RST"], never=[r"(ended|stopped|crashed)$"],
+                 ["connection-lost"], [in_capture(c, c.a), in_capture(c, c.b)], [r"reset|RST"], never=[r"(ended|stopped|crashed)$"],
                  allowed=["partition-cascade"], state=None)
 
 

@@ -132,7 +132,7 @@ def large_lost(c):
     pause(1)
     return truth(f"Of what {sender.name} says to {receiver.name} nothing above {limit} octets arrives",
                  ["path-mtu", "path-loss", "connection-lost"],
-                 [sender.name, receiver.name], [LOST, r"MTU|size|octets|large|larger|above"], state=None)
+                 [in_capture(c, sender), in_capture(c, receiver)], [LOST, r"MTU|size|octets|large|larger|above"], state=None)
 
 
 def lose_both(c, sender, receiver, port, limit):
@@ -164,8 +164,13 @@ def lost_after_pause(c):
     again = c.dial(c.a, c.b)
     pause(2)
     return truth(f"The link between {c.a.name} and {c.b.name} is dropped both ways after 3 s of silence, "
-                 f"and new links pass ({again})", ["path-loss", "connection-lost", "tick-timeout"], [c.a.name, c.b.name], [LOST],
-                 allowed=["already-connected"], state=None)
+                 f"and new links pass ({again})", ["path-loss", "connection-lost", "tick-timeout"],
+                 [in_capture(c, c.a), in_capture(c, c.b)], [LOST], allowed=["already-connected"], state=None)
+
+
+def in_capture(c, member):
+    """What a capture shows of a node: inside TLS, of the node that dials, its address alone."""
+    return f"{member.name}|{member.address}" if c.kind.startswith("tls") else member.name
 
 
 def established(c):
