@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{Detection, EndedBy, Ending, RuleDoc};
 use crate::decode::Endpoint;
-use crate::judge::JudgedConnection;
 use crate::judge::world::Sighting;
+use crate::judge::{JudgedConnection, Outcome};
 use crate::observe::{CloseKind, EpmdTag, MessageKind, Role};
 use crate::packet::PacketRef;
 use crate::record::{Evidence, Missing, Shows};
@@ -83,9 +83,21 @@ pub(super) fn finding(doc: &RuleDoc, it: &JudgedConnection, sides: &Sides) -> De
         nodes: sides.nodes.clone(),
         parties: sides.ordered_pair(),
         not_excluded: it.verdict.not_excluded.iter().map(ToString::to_string).collect(),
+        unnamed: unnamed(it, sides),
         ended_by: EndedBy::Any(vec![Ending::connection_of(it)]),
         ..Detection::new(doc)
     }
+}
+
+/// The sides of an established connection whose handshake is not in the capture.
+fn unnamed(it: &JudgedConnection, sides: &Sides) -> Vec<(String, IpAddr)> {
+    if it.outcome() != Outcome::Connected || !sides.nodes.is_empty() {
+        return Vec::new();
+    }
+    vec![
+        (sides.initiator.clone(), it.ip(Role::Initiator)),
+        (sides.acceptor.clone(), it.ip(Role::Acceptor)),
+    ]
 }
 
 /// Address and port, with an IPv6 address in brackets.

@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use super::ending::{Ending, Happened};
 use super::finding::ordinal;
 use super::{Detection, IfKnown};
+use crate::judge::world::World;
 use crate::judge::{JudgedConnection, Outcome};
 use crate::limits::{Limits, remember};
 use crate::observe::{EpmdObservation, Observation, Settled, short_id};
@@ -130,6 +131,8 @@ struct Ongoing {
     written: (IncidentState, u64),
     /// How often its finding was written after the first time.
     revisions: u32,
+    /// Its detection, if its sides have no names yet.
+    unnamed: Option<Box<Detection>>,
 }
 
 /// Detections of one incident that the same events end.
@@ -290,6 +293,7 @@ impl Incidents {
             changes: 0,
             written: (IncidentState::Open, 1),
             revisions: 0,
+            unnamed: unnamed(&finding, context),
         };
         self.known.insert(key.clone(), ongoing);
         let input = only_input(&finding);
@@ -312,6 +316,7 @@ impl Incidents {
             return;
         };
         prepare(&mut finding, context);
+        ongoing.unnamed = unnamed(&finding, context);
         ongoing.revisions += 1;
         ongoing.incident.found_severity = finding.severity;
         ongoing.severity_if_solved =
@@ -510,6 +515,35 @@ impl Incidents {
         self.forget_endings(key);
     }
 
+    /// Writes the findings anew whose sides have names by now.
+    pub(super) fn name_sides(&mut self, now: Timestamp, world: &World, out: &mut Vec<Event>) {
+        if self.known.values().all(|ongoing| ongoing.unnamed.is_none()) {
+            return;
+        }
+        let by_host = world.only_nodes();
+        for (key, number) in self.order.clone() {
+            let ongoing = self.known.get_mut(&key).filter(|ongoing| ongoing.number == number);
+            let Some(mut found) = ongoing.and_then(|ongoing| ongoing.unnamed.take()) else {
+                continue;
+            };
+            if found.name_sides(&by_host) {
+                if let Some(ongoing) = self.known.get_mut(&key) {
+                    ongoing.incident.nodes.clone_from(&found.nodes);
+                }
+                let own = found.settled.take();
+                let own = own.map(|settled| Settled {
+                    at: now,
+                    input: settled.shown_by_input(),
+                    frame: None,
+                    ..settled
+                });
+                let context =
+                    own.as_ref().map_or_else(|| ReportContext::end_of_run(now), ReportContext::of);
+                self.rewrite(&key, *found, &context, out);
+            }
+        }
+    }
+
     /// Ends all incidents at the end of the run.
     pub(super) fn finish(&mut self, now: Timestamp, out: &mut Vec<Event>) {
         let order = std::mem::take(&mut self.order);
@@ -607,6 +641,12 @@ fn prepare(finding: &mut Detection, context: &ReportContext<'_>) {
         let session_id = evidence.session_id.take();
         evidence.session_id = session_id.filter(|id| own != Some(id));
     }
+}
+
+/// The detection and its fact, if its sides have no names yet.
+fn unnamed(finding: &Detection, context: &ReportContext<'_>) -> Option<Box<Detection>> {
+    let is_unnamed = !finding.unnamed.is_empty();
+    is_unnamed.then(|| Box::new(Detection { settled: context.settled.cloned(), ..finding.clone() }))
 }
 
 /// The incident that a detection begins, without its nodes.
@@ -771,6 +811,31 @@ mod tests {
         assert_eq!(changes(&steps, "tls-failure"), [(Unknown, 1, None)], "a cookie may differ");
         let steps = [refused(), tls(90, Outcome::Tls, Some(5))];
         assert_eq!(changes(&steps, "tls-failure"), [], "connected before, and closed later");
+    }
+
+    #[test]
+    fn names_that_come_later_are_in_the_finding_about_a_link_without_them() {
+        let silent = || {
+            let mut step = crate::detect::link_end::tests::closed(A, B, 6000, 10_000);
+            step.session_mut().forget_names();
+            step
+        };
+        let text = |steps: &[Step]| {
+            let mut found = crate::detect::tests::found(steps);
+            found.retain(|it| it.rule == "tick-timeout");
+            let [only] = &found[..] else { panic!("{found:?}") };
+            (only.title.clone(), only.nodes.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let (title, nodes) = text(&[silent()]);
+        assert_eq!(title, "10.0.0.2:9100 fell silent, and 10.0.0.1 closed the connection");
+        assert!(nodes.is_empty());
+        let (title, nodes) = text(&[silent(), dial(12_000, A, B).into()]);
+        assert_eq!(title, "b@h2 fell silent, and a@h1 closed the connection");
+        assert_eq!(nodes, ["b@h2", "a@h1"]);
+        let second = "x@h2/10.0.0.2/1";
+        let (title, _) =
+            text(&[silent(), dial(12_000, A, B).into(), dial(12_500, A, second).into()]);
+        assert!(title.starts_with("10.0.0.2:9100 fell silent, and a@h1"), "{title}");
     }
 
     #[test]

@@ -259,6 +259,7 @@ impl Detector {
             rule.on_end(world, &mut self.detected);
         }
         self.report(&ReportContext::end_of_run(now), out);
+        self.incidents.name_sides(now, world, out);
         self.incidents.finish(now, out);
     }
 

@@ -5,7 +5,7 @@
 //! alert cannot be read. At any other position it is mostly `close_notify`, the normal end of a connection.
 
 use super::finding::{Sides, closed, finding, listed, looked_up, shown};
-use super::{Detection, LogLine, Rule, RuleDoc};
+use super::{Detection, LogLine, Rule, RuleDoc, tls_mismatch};
 use crate::judge::world::World;
 use crate::judge::{AlertContent, JudgedConnection, Outcome, Protocol, TlsAlert};
 use crate::observe::{CertificateFacts, Role};
@@ -141,9 +141,22 @@ impl Rule for TlsFailure {
         found.evidence.extend(shown(Some(alert.mark), Some(alert.from), what));
         found.evidence.extend(closed(session, "in the TLS handshake"));
         found.logged_by = vec![Role::Initiator, Role::Acceptor];
+        if tls_mismatch::is_by_proxy_hello(session) {
+            found.explanation.push_str(
+                " The TLS hello has extensions that no node sends: the sidecar of a service mesh, a proxy or a \
+                 tool such as openssl s_client sent it, and no node.",
+            );
+            found.remedy.insert(0, BY_PROXY.to_owned());
+            found.logged_by = vec![Role::Acceptor];
+        }
         out.push(found);
     }
 }
+
+/// The first step if no node sent the hello.
+const BY_PROXY: &str = "Find out what sent it: ss -tnp on its host. If it is a service mesh or a proxy, compare its \
+                        certificates and its mTLS mode on both hosts, or take port 4369 and the distribution \
+                        ports out of it.";
 
 /// The certificate that was refused, as far as TLS 1.2 shows it.
 struct CertificateReading {
@@ -575,6 +588,17 @@ mod tests {
             panic!()
         };
         assert_eq!(finding.title, "10.0.0.1 refused TLS with 10.0.0.2:9100: certificate_expired");
+    }
+
+    #[test]
+    fn a_hello_that_no_node_sends_is_not_that_of_a_node() {
+        let mut step = ended_by(Outcome::Aborted, Role::Acceptor, 48);
+        let hello = crate::observe::TlsHello { is_not_by_otp: true, ..Default::default() };
+        step.session_mut().seen.tls.initiator.hello = Some(hello);
+        let [finding] = &found(&[step])[..] else { panic!() };
+        assert!(finding.explanation.contains("no node sends"), "{finding:?}");
+        assert!(finding.remedy[0].contains("service mesh"), "{finding:?}");
+        assert_eq!(finding.logged_by, [Role::Acceptor]);
     }
 
     #[test]

@@ -4,13 +4,18 @@
 //! side's release requires is missing, or the hello has a version that it cannot parse. Similar cases are a list of
 //! allowed nodes, and an initiator that dialed another name.
 
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use super::finding::{FindingText, Sides, closed, finding, release, shown};
-use super::{Detection, LogLine, Rule, RuleDoc, known_tool, log_lines};
-use crate::judge::world::World;
+use super::{Detection, IfKnown, LogLine, Rule, RuleDoc, known_tool, log_lines};
+use crate::judge::world::{World, alive_of};
 use crate::judge::{Implementation, JudgedConnection, Outcome, Software};
 use crate::observe::{DistFlags, MessageKind, Role};
 use crate::packet::PacketRef;
-use crate::record::{Severity, Shows};
+use crate::record::{Evidence, Severity, Shows};
 
 /// Documentation of the rule `version-mismatch`.
 const DOC: RuleDoc = RuleDoc {
@@ -77,7 +82,29 @@ const DOC: RuleDoc = RuleDoc {
 };
 
 #[derive(Default)]
-pub(super) struct VersionMismatch;
+pub(super) struct VersionMismatch {
+    /// The directions in which two nodes were refused, by the key of the two; at most [`MOST_PAIRS`].
+    known: HashMap<String, Vec<RefusedWay>, RandomState>,
+}
+
+/// The first refusal of two nodes in one direction.
+#[derive(Clone)]
+struct RefusedWay {
+    /// The alive name of the node that dialed, and its address.
+    dialer: String,
+    /// How its text names the two, the initiator first.
+    sides: [String; 2],
+    /// The side that refused.
+    by: Role,
+    title: String,
+    explanation: String,
+    remedy: Vec<String>,
+    /// Whether the refusing node surely demands what the other lacks.
+    is_sure: bool,
+    /// The words in the log of the node that refused, if it logs the refusal.
+    logs: Option<&'static str>,
+    evidence: Vec<Evidence>,
+}
 
 impl Rule for VersionMismatch {
     fn docs(&self) -> &'static [RuleDoc] {
@@ -127,9 +154,116 @@ impl Rule for VersionMismatch {
         // A release that cannot parse the hello, or closes without a status, logs nothing.
         let logs = (mismatch.status.is_some() || mismatch.is_for_flags()) && mismatch.logs;
         found.logged_by = logs.then_some(by).into_iter().collect();
+        let [from, to] = Role::BOTH.map(|role| key(session, role));
+        found.parties = if from <= to { format!("{from},{to}") } else { format!("{to},{from}") };
+        let direction = RefusedWay {
+            dialer: from,
+            sides: [sides.initiator.clone(), sides.acceptor.clone()],
+            by,
+            title: found.title.clone(),
+            explanation: found.explanation.clone(),
+            remedy: found.remedy.clone(),
+            is_sure: mismatch.is_demanded || mismatch.status.is_none(),
+            logs: logs.then_some(match by {
+                Role::Initiator => "aborted since it cannot handle",
+                Role::Acceptor => "rejected since it cannot handle",
+            }),
+            evidence: found
+                .evidence
+                .iter()
+                .cloned()
+                .map(|shown| Evidence {
+                    session_id: Some(Arc::clone(session.session_id())),
+                    ..shown
+                })
+                .collect(),
+        };
+        if !mismatch.is_no_node()
+            && let Some(first) = self.other_direction(&found.parties, &direction)
+        {
+            both_ways(&mut found, &first, &direction);
+        }
         out.push(found);
     }
 }
+
+impl VersionMismatch {
+    /// Records a refusal. Returns that of the other direction if both are known now, and were not before.
+    fn other_direction(&mut self, parties: &str, new: &RefusedWay) -> Option<RefusedWay> {
+        if !self.known.contains_key(parties) && self.known.len() >= MOST_PAIRS {
+            return None;
+        }
+        let known = self.known.entry(parties.to_owned()).or_default();
+        if known.len() >= 2 || known.iter().any(|it| it.dialer == new.dialer) {
+            return None;
+        }
+        known.push(new.clone());
+        known.first().filter(|first| first.dialer != new.dialer).cloned()
+    }
+}
+
+/// What identifies the node in this role, whichever of the two dials: its alive name and its address.
+fn key(session: &JudgedConnection, role: Role) -> String {
+    let label = session.label(role);
+    let asked = session.verdict.lookup.as_ref().filter(|_| role == Role::Acceptor);
+    let alive = label.as_ref().and_then(|label| alive_of(label));
+    let alive = alive.or_else(|| asked.map(|lookup| &*lookup.asked)).unwrap_or_default();
+    format!("{alive} {}", session.ip(role))
+}
+
+/// Makes one finding of the refusals in both directions: they are one disagreement. The refusal of `second` is that of
+/// `found`.
+fn both_ways(found: &mut Detection, first: &RefusedWay, second: &RefusedWay) {
+    // Each node named itself when it dialed.
+    let [one, other] = [&first.sides[0], &second.sides[0]];
+    let named = |it: &RefusedWay, acceptor: &str, text: &str| text.replace(&it.sides[1], acceptor);
+    let [first_text, second_text] =
+        [named(first, other, &first.explanation), named(second, one, &second.explanation)];
+    let refusing = |it: &RefusedWay, initiator, acceptor| match it.by {
+        Role::Initiator => initiator,
+        Role::Acceptor => acceptor,
+    };
+    let by_first: &String = refusing(first, one, other);
+    let by_second: &String = refusing(second, other, one);
+    let (sure, acceptor) =
+        if first.is_sure || !second.is_sure { (first, other) } else { (second, one) };
+    found.title = if by_first == by_second {
+        named(sure, acceptor, &sure.title)
+    } else {
+        format!("{one} and {other} refuse each other: their OTP releases are too far apart")
+    };
+    let logs = match (first.logs, second.logs) {
+        (Some(a), Some(b)) if by_first == by_second => {
+            format!("The log of {by_first} has both: \"{a}\" and \"{b}\".")
+        }
+        (Some(a), Some(b)) => {
+            format!("Both log it: {by_first} has \"{a}\", and {by_second} has \"{b}\".")
+        }
+        (Some(words), None) => {
+            format!("Of the two refusals, only the log of {by_first} has one: \"{words}\".")
+        }
+        (None, Some(words)) => {
+            format!("Of the two refusals, only the log of {by_second} has one: \"{words}\".")
+        }
+        (None, None) => "Neither of the two logs it.".to_owned(),
+    };
+    found.explanation =
+        format!("When {one} dialed: {first_text} When {other} dialed: {second_text} {logs}");
+    found.remedy = sure.remedy.iter().map(|step| named(sure, acceptor, step)).collect();
+    found.nodes = [one, other].map(|name| Arc::from(name.as_str())).into();
+    found.evidence = first.evidence.iter().chain(&second.evidence).cloned().collect();
+    // The roles are those of the second connection.
+    let logging = [(first.logs, by_first), (second.logs, by_second)];
+    let is_logging = |name: &String| logging.iter().any(|(logs, by)| logs.is_some() && *by == name);
+    found.logged_by = [(Role::Initiator, other), (Role::Acceptor, one)]
+        .into_iter()
+        .filter_map(|(role, name)| is_logging(name).then_some(role))
+        .collect();
+    found.if_known = IfKnown::Rewrites;
+}
+
+/// Maximum of pairs of nodes that are remembered.
+const MOST_PAIRS: usize = 4096;
 
 /// A refusal, and what the capture shows of the two releases.
 struct Mismatch<'a> {
@@ -365,5 +499,57 @@ impl<'a> Mismatch<'a> {
                 "Find out which program sent it as {refused}, and whether it may reach {refusing}."
             )],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::{Step, but, found};
+    use crate::judge::samples::{dial, mark};
+
+    const A: &str = "a@h1/10.0.0.1/1";
+    const B: &str = "b@h2/10.0.0.2/1";
+    const C: &str = "c@h3/10.0.0.3/1";
+
+    /// `from` dials `to`, and the side `by` refuses.
+    fn refused(ms: u64, from: &str, to: &str, by: Role) -> Step {
+        but(dial(ms, from, to).fails(Outcome::VersionMismatch), |it| {
+            it.verdict.detected_by = Some(by);
+            it.verdict.is_demanded = true;
+            it.verdict.missing_flags = DistFlags::V4_NC;
+            match by {
+                Role::Acceptor => it.status(mark(ms), "not_allowed"),
+                Role::Initiator => {}
+            }
+        })
+    }
+
+    #[test]
+    fn the_two_directions_of_one_disagreement_are_one_finding_with_both_logs() {
+        use Role::{Acceptor, Initiator};
+        let steps = [refused(10, A, B, Acceptor), refused(20, B, A, Acceptor)];
+        let apart = "their OTP releases are too far apart";
+        let all = found(&steps);
+        let [both] = &all[..] else { panic!("{all:?}") };
+        assert_eq!(both.title, format!("a@h1 and b@h2 refuse each other: {apart}"));
+        assert!(both.explanation.contains("Both log it: b@h2 has \"rejected"), "{both:?}");
+        assert_eq!(both.logged_by, [Initiator, Acceptor]);
+
+        let steps = [refused(10, A, B, Acceptor), refused(20, B, A, Initiator)];
+        let last = found(&steps).pop().unwrap();
+        assert_eq!(last.title, format!("b@h2 refused a@h1: {apart}"));
+        assert!(last.explanation.contains("The log of b@h2 has both"), "{}", last.explanation);
+        assert_eq!(last.logged_by, [Initiator]);
+    }
+
+    #[test]
+    fn one_direction_again_and_other_pairs_stay_as_they_are() {
+        let again = [refused(10, A, B, Role::Acceptor), refused(20, A, B, Role::Acceptor)];
+        assert_eq!(found(&again).len(), 1);
+        let others = [refused(10, A, B, Role::Acceptor), refused(20, C, A, Role::Acceptor)];
+        let ids: std::collections::HashSet<_> =
+            found(&others).into_iter().map(|it| it.incident_id).collect();
+        assert_eq!(ids.len(), 2);
     }
 }

@@ -35,6 +35,9 @@ pub use self::unresolved::{FailedName, UnresolvedNames};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use self::hosts::Hosts;
 use self::nodes::Nodes;
 use self::pairs::PairTable;
@@ -293,6 +296,18 @@ impl World {
     /// Whether a node that `a` names is connected with one that `b` names.
     pub fn are_connected(&self, a: &str, b: &str) -> bool {
         self.pairs.are_connected(a, b, &self.nodes)
+    }
+
+    /// The node of each address at which one was seen; `None` for an address of several. Command-line tools are left out.
+    pub(crate) fn only_nodes(&self) -> HashMap<IpAddr, Option<Arc<str>>, RandomState> {
+        let mut only: HashMap<IpAddr, Option<Arc<str>>, RandomState> = HashMap::default();
+        for node in self.nodes.all().filter(|node| !node.is_tool) {
+            for ip in &node.ips {
+                let is_new = !only.contains_key(ip);
+                only.insert(*ip, is_new.then(|| Arc::clone(&node.name)));
+            }
+        }
+        only
     }
 
     /// Why it is not known whether a node that `a` names is connected with one that `b` names. `None` if it is known, or

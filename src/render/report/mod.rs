@@ -166,7 +166,12 @@ impl Report {
     pub(super) fn hold(&mut self, problem: Problem) -> Result<(), Box<Problem>> {
         let known = self.incidents.get(&problem.finding.incident_id);
         if let Some(held) = known.and_then(|index| self.held.get_mut(*index)) {
+            // Roles and packets of the text are those of the connection that it was written for.
             held.finding = problem.finding;
+            if problem.connection.is_some() {
+                held.connection = problem.connection;
+                held.last_connection = problem.last_connection;
+            }
             return Ok(());
         }
         if self.held.len() >= MAX_HELD {
