@@ -200,6 +200,10 @@ pub(crate) struct Args {
     #[arg(short, long, help_heading = OUTPUT, conflicts_with = "quiet")]
     pub(super) verbose: bool,
 
+    /// Of the text about captures, write only the summary: how the run ended, and a line for each problem
+    #[arg(long, help_heading = SHOWN, conflicts_with_all = ["json", "verbose"])]
+    pub(super) brief: bool,
+
     /// Exit with status 1 if there is a finding of this severity or above, unless the capture shows that the
     /// problem is over
     #[arg(

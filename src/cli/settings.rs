@@ -269,7 +269,7 @@ impl RunSettings {
         let line_buffered =
             args.line_buffered || is_streamed || !writes_file && console::stdout_is_terminal();
         let options = render::Options {
-            format: format(&args.output, args.verbose, layout),
+            format: format(&args.output, (args.verbose, args.brief), layout),
             only_findings: args.only_findings,
             min_severity: args.min_severity,
             shown: shown(&args.shown),
@@ -325,7 +325,7 @@ impl DiffSettings {
         check_stdin(inputs.iter().map(PathBuf::as_path))?;
         let config = config(&args.protocol, Warnings::new(args.output.quiet))?;
         let options = render::Options {
-            format: format(&args.output, false, Layout::Grouped),
+            format: format(&args.output, (false, false), Layout::Grouped),
             only_findings: false,
             min_severity: Severity::Info,
             shown: Shown::default(),
@@ -521,11 +521,11 @@ fn threads(args: &Args) -> NonZeroUsize {
     args.threads.unwrap_or_else(all)
 }
 
-fn format(args: &OutputArgs, is_verbose: bool, layout: Layout) -> Format {
+fn format(args: &OutputArgs, (verbose, brief): (bool, bool), layout: Layout) -> Format {
     let is_terminal = args.output.is_none() && console::stdout_is_terminal();
     let name = match args.format {
         _ if args.json => FormatName::Ndjson,
-        _ if args.text => FormatName::Text,
+        _ if args.text || brief && args.format.is_none() => FormatName::Text,
         Some(format) => format,
         None if is_terminal => FormatName::Text,
         None => FormatName::Ndjson,
@@ -539,7 +539,7 @@ fn format(args: &OutputArgs, is_verbose: bool, layout: Layout) -> Format {
                 ColorChoice::Auto => args.output.is_none() && console::takes_colour(),
             };
             let width = console::text_width(is_terminal);
-            Format::Text(TextOptions { width, colour, verbose: is_verbose, layout })
+            Format::Text(TextOptions { width, colour, verbose, layout, brief })
         }
     }
 }

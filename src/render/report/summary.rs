@@ -27,9 +27,9 @@ pub(in crate::render) struct Summary {
     pub(in crate::render) expected: Vec<String>,
     /// How many problems there are, how much was read, and whether the capture is complete.
     pub(in crate::render) head: String,
-    /// The problems: those that are open first, then the worst, then the earliest; at most [`MAX_TITLES`].
+    /// The problems: those that are open first, then the worst, then the earliest.
     pub(in crate::render) problems: Vec<ListedProblem>,
-    /// How many problems there are beside those.
+    /// How many findings there are beside those, which nothing is kept of.
     pub(in crate::render) more: u64,
     /// Sentences about what failed, what works, and what is incomplete.
     pub(in crate::render) outcome: Vec<String>,
@@ -290,8 +290,8 @@ impl RunSummary {
             unseen: stats.unseen.clone(),
             expected: stats.expected.iter().map(expected).collect(),
             head,
-            more: self.more + listed.iter().skip(MAX_TITLES).map(|it| it.problems).sum::<u64>(),
-            problems: listed.into_iter().take(MAX_TITLES).collect(),
+            more: self.more,
+            problems: listed,
             outcome: outcome.into_iter().flatten().collect(),
             unusual: unusual(stats),
             losses,
@@ -570,9 +570,6 @@ fn tally<'a, K: 'a>(
 }
 
 const NO_PROBLEM: &str = "No problem found in this capture";
-
-/// How many problems the list has: few enough to be read, and to fit on one screen.
-const MAX_TITLES: usize = 10;
 
 /// How many sentences about damages of the inputs are kept: more do not help.
 const MAX_DAMAGES: usize = 20;

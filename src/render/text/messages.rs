@@ -47,8 +47,13 @@ mod tests {
     #[test]
     fn totals_are_tables_and_latencies_are_sentences() {
         let event = samples::session(State::Closed, Outcome::Connected);
-        let options =
-            TextOptions { width: 80, colour: false, verbose: true, layout: Layout::Grouped };
+        let options = TextOptions {
+            width: 80,
+            colour: false,
+            verbose: true,
+            layout: Layout::Grouped,
+            brief: false,
+        };
         let mut out = Vec::new();
         write(&mut TextWriter::new(&options), &mut out, &Report::totals(&event)).unwrap();
         let expected = "

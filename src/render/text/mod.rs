@@ -31,6 +31,8 @@ pub struct TextOptions {
     pub verbose: bool,
     /// The order in which problems are written.
     pub layout: Layout,
+    /// True to write of a [grouped](Layout::Grouped) report the summary only.
+    pub brief: bool,
 }
 
 /// The order in which problems are written.
@@ -92,7 +94,11 @@ impl TextReport {
         if self.is_grouped() {
             self.writer.blank_line(out)?;
             summary::write_head(&mut self.writer, out, &summary)?;
-            self.sections(out)?;
+            if self.options.brief {
+                self.report.take_sections();
+            } else {
+                self.sections(out)?;
+            }
         } else {
             self.sections(out)?;
             self.writer.blank_line(out)?;
@@ -194,8 +200,13 @@ mod tests {
         str::from_utf8(out.bytes()).unwrap().to_owned()
     }
 
-    const PLAIN: TextOptions =
-        TextOptions { width: 80, colour: false, verbose: false, layout: Layout::Grouped };
+    const PLAIN: TextOptions = TextOptions {
+        width: 80,
+        colour: false,
+        verbose: false,
+        layout: Layout::Grouped,
+        brief: false,
+    };
 
     const LIVE: TextOptions = TextOptions { layout: Layout::Streaming, ..PLAIN };
 
@@ -446,7 +457,7 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
     }
 
     #[test]
-    fn the_summary_repeats_the_worst_titles_and_counts_the_others() {
+    fn the_summary_has_a_line_for_each_problem_and_more_about_the_worst() {
         let mut events = findings(15);
         finding_of(&mut events[1]).title = "title 0".into();
         finding_of(&mut events[14]).severity = Severity::Critical;
@@ -457,8 +468,13 @@ fixed    a@h1 and b@h2: timed out during the handshake (3 failed), now connected
         let twice = "  OPEN  HIGH      title 0\n                  at 14:32:25.080 (frame 21); and 1 other \
                      problem of this kind\n";
         assert!(text.contains(twice), "{text}");
-        assert!(text.contains("  OPEN  HIGH      title 9\n"), "{text}");
-        assert!(text.contains("\n  and 4 more\n"), "{text}");
+        assert!(text.contains("  OPEN  HIGH      title 9\n                  at 14:"), "{text}");
+        let titles_alone = "  OPEN  HIGH      title 12\n  OPEN  HIGH      title 13\n\n";
+        assert!(text.contains(titles_alone), "{text}");
+
+        let brief = written(&events, TextOptions { brief: true, ..PLAIN });
+        assert!(text.starts_with(&brief[..brief.find(titles_alone).unwrap()]), "{brief}");
+        assert!(text.contains("Seen in the capture:") && !brief.contains("Seen in the capture:"));
     }
 
     #[test]

@@ -26,7 +26,9 @@ pub(super) fn write_head(
     let state = summary.problems.iter().map(|it| word(it.state).len()).max().unwrap_or(0);
     let severity = summary.problems.iter().map(|it| it.severity.name().len()).max().unwrap_or(0);
     let columns = Columns { state, severity };
-    summary.problems.iter().try_for_each(|it| columns.write(writer, out, it))?;
+    for (n, problem) in summary.problems.iter().enumerate() {
+        columns.write(writer, out, problem, n < DETAILED)?;
+    }
     writer.more(out, LEAD, summary.more)
 }
 
@@ -61,6 +63,7 @@ impl Columns {
         writer: &mut TextWriter,
         out: &mut impl Write,
         problem: &ListedProblem,
+        is_detailed: bool,
     ) -> io::Result<()> {
         let ListedProblem { state, severity, title, when, remedy, .. } = problem;
         let styles = writer.styles;
@@ -73,6 +76,9 @@ impl Columns {
             (styles.severity(*severity), format!("{:1$}", name(*severity), self.severity)),
         ];
         writer.columns(out, LEAD, &marks, title)?;
+        if !is_detailed {
+            return Ok(());
+        }
         let indent = " ".repeat(LEAD.len() + self.state + 2 + self.severity + 2);
         writer.wrapped(out, &indent, when)?;
         let fix = remedy.as_ref();
@@ -91,6 +97,9 @@ const fn word(state: IncidentState) -> &'static str {
         IncidentState::Unknown => "UNKNOWN",
     }
 }
+
+/// Problems of the list that have their time and their remedy, so that the first of a long list fill one screen.
+const DETAILED: usize = 10;
 
 const LEAD: &str = "  ";
 const BULLET: &str = "  - ";
