@@ -74,8 +74,11 @@ pub(super) struct Incidents {
     known: HashMap<Key, Ongoing, RandomState>,
     /// Keys and numbers of incidents in the order in which they began; may contain forgotten ones.
     order: VecDeque<(Key, u64)>,
-    /// Keys and numbers of incidents in the order in which they were solved; may contain reopened and forgotten ones.
+    /// Keys of incidents in the order in which they were solved, each with [`Ongoing::solution`]; may contain reopened
+    /// and forgotten ones.
     solved: VecDeque<(Key, u64)>,
+    /// How often an incident was solved.
+    solutions: u64,
     /// Keys and numbers of open incidents by the events that may end them.
     by_ending: HashMap<Ending, Vec<(Key, u64)>, RandomState>,
     /// What happened last and when that was known, for problems that are detected later than they were over.
@@ -125,6 +128,9 @@ struct Ongoing {
     has_more: bool,
     /// Severity once it is solved.
     severity_if_solved: Severity,
+    /// Sequence number of the time when it was last solved: distinguishes that from the times before, after which it
+    /// was reopened.
+    solution: u64,
     /// Number of records about changes of its state.
     changes: u32,
     /// State and count in the last record.
@@ -178,6 +184,11 @@ impl Ongoing {
         last.filter(|_| self.waits.is_empty() && !self.has_more).cloned()
     }
 
+    /// Whether it is solved, and was by the solution of this number.
+    fn is_solved_by(&self, solution: u64) -> bool {
+        self.solution == solution && self.incident.state == IncidentState::Solved
+    }
+
     /// The body of a record about its state, which changed.
     fn changed(&mut self) -> Option<Body> {
         self.changes += 1;
@@ -206,6 +217,7 @@ impl Incidents {
             known: HashMap::default(),
             order: VecDeque::new(),
             solved: VecDeque::new(),
+            solutions: 0,
             by_ending: HashMap::default(),
             happened: VecDeque::new(),
             titles: HashMap::default(),
@@ -290,6 +302,7 @@ impl Incidents {
             endings: Vec::new(),
             has_more: false,
             severity_if_solved,
+            solution: 0,
             changes: 0,
             written: (IncidentState::Open, 1),
             revisions: 0,
@@ -501,15 +514,16 @@ impl Incidents {
         out: &mut Vec<Event>,
     ) {
         let Some(ongoing) = self.known.get_mut(key) else { return };
-        let (number, severity) = (ongoing.number, ongoing.severity_if_solved);
+        let severity = ongoing.severity_if_solved;
         ongoing.incident.solve(at, frame, ending.settled_by(), severity);
         out.extend(ongoing.changed().map(event));
-        self.solved.push_back((key.clone(), number));
+        self.solutions += 1;
+        ongoing.solution = self.solutions;
+        self.solved.push_back((key.clone(), self.solutions));
         if self.solved.len() > self.longest_order() {
             let known = &self.known;
-            self.solved.retain(|(key, number)| {
-                let ongoing = known.get(key).filter(|ongoing| ongoing.number == *number);
-                ongoing.is_some_and(|ongoing| ongoing.incident.state == IncidentState::Solved)
+            self.solved.retain(|(key, solution)| {
+                known.get(key).is_some_and(|ongoing| ongoing.is_solved_by(*solution))
             });
         }
         self.forget_endings(key);
@@ -580,9 +594,8 @@ impl Incidents {
 
     /// Forgets an incident: one that is solved, if there is one, else the oldest.
     fn evict(&mut self, now: Timestamp, out: &mut Vec<Event>) {
-        while let Some((key, number)) = self.solved.pop_front() {
-            let ongoing = self.known.get(&key).filter(|ongoing| ongoing.number == number);
-            if ongoing.is_some_and(|ongoing| ongoing.incident.state == IncidentState::Solved) {
+        while let Some((key, solution)) = self.solved.pop_front() {
+            if self.known.get(&key).is_some_and(|ongoing| ongoing.is_solved_by(solution)) {
                 return self.forget(&key);
             }
         }
@@ -912,5 +925,26 @@ mod tests {
         incidents.on_session(&dial(20, B, A).judged(), &mut out);
         assert_eq!(incidents.problems().solved.keys().collect::<Vec<_>>(), [&Severity::Low]);
         assert_eq!(incidents.problems().worst(), None);
+    }
+
+    #[test]
+    fn a_problem_that_is_solved_and_back_without_end_is_kept_once() {
+        let mut incidents = Incidents::new(&Limits::default());
+        let doc = crate::detect::docs().next().unwrap();
+        let mut out = Vec::new();
+        let rounds = MIN_ORDER as u64 * 2;
+        for ms in (0..rounds).map(|round| round * 20) {
+            let step = refused(ms + 10, A, B);
+            let it = step.session();
+            let mut found = Detection::new(doc);
+            found.ended_by = crate::detect::EndedBy::Any(vec![Ending::connection_of(it)]);
+            found.severity = Severity::High;
+            incidents.on_detection(found, &ReportContext::of_session(it), &mut out);
+            incidents.on_session(&dial(ms + 20, B, A).judged(), &mut out);
+            out.clear();
+        }
+        assert_eq!((incidents.known.len(), incidents.solutions), (1, rounds));
+        assert!(incidents.solved.len() <= MIN_ORDER, "{}", incidents.solved.len());
+        assert_eq!(incidents.problems().solved.values().sum::<u64>(), 1);
     }
 }
