@@ -517,8 +517,7 @@ fn session_id(text: &str) -> Result<Arc<str>, String> {
 
 /// The identifier of a rule.
 fn rule(text: &str) -> Result<&'static str, String> {
-    let known = detect::docs().find(|doc| doc.rule == text);
-    known.map(|doc| doc.rule).ok_or_else(|| {
+    detect::doc(text).map(|doc| doc.rule).ok_or_else(|| {
         format!("no rule has this name; {} explain lists all rules", env!("CARGO_PKG_NAME"))
     })
 }

@@ -255,11 +255,9 @@ impl Incidents {
         out: &mut Vec<Event>,
     ) -> Option<Arc<str>> {
         // No packet settles what is reported later than its fact.
-        let own_fact = finding.settled.take().map(|settled| Settled {
-            at: settled.at.max(context.at),
-            input: settled.shown_by_input(),
-            frame: None,
-            ..settled
+        let own_fact = finding.settled.take().map(|settled| {
+            let at = settled.at.max(context.at);
+            settled.without_packet(at)
         });
         let own_context = own_fact.as_ref().map(ReportContext::of);
         let context = own_context.as_ref().unwrap_or(context);
@@ -544,13 +542,7 @@ impl Incidents {
                 if let Some(ongoing) = self.known.get_mut(&key) {
                     ongoing.incident.nodes.clone_from(&found.nodes);
                 }
-                let own = found.settled.take();
-                let own = own.map(|settled| Settled {
-                    at: now,
-                    input: settled.shown_by_input(),
-                    frame: None,
-                    ..settled
-                });
+                let own = found.settled.take().map(|settled| settled.without_packet(now));
                 let context =
                     own.as_ref().map_or_else(|| ReportContext::end_of_run(now), ReportContext::of);
                 self.rewrite(&key, *found, &context, out);

@@ -160,6 +160,11 @@ pub fn docs() -> impl Iterator<Item = &'static RuleDoc> {
     RULES.iter().flat_map(|rule| rule().docs())
 }
 
+/// Documentation of the rule with this identifier.
+pub fn doc(rule: &str) -> Option<&'static RuleDoc> {
+    docs().find(|doc| doc.rule == rule)
+}
+
 /// Runs all rules over the facts of a capture.
 pub struct Detector {
     rules: Vec<Box<dyn Rule>>,

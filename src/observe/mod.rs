@@ -139,6 +139,11 @@ impl Settled {
     pub fn shown_by_input(&self) -> Option<u16> {
         self.frame.map(|frame| frame.input).or(self.input)
     }
+
+    /// The same connection and input at another time, at which no packet settles anything.
+    pub fn without_packet(self, at: Timestamp) -> Self {
+        Self { at, input: self.shown_by_input(), frame: None, ..self }
+    }
 }
 
 /// First bytes of another protocol.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::limits::BoundedMap;
 use crate::network::Cidr;
 use crate::observe::messages::{FieldKind, MessageEvent, MessageView};
-use crate::record::{Body, Cluster, ConnectionIds, Event, FailedPair, Finding, Session};
+use crate::record::{Body, Cluster, ConnectionIds, Event, FailedPair, Finding};
 
 /// What is written. Each list that is not empty must have an entry that fits.
 #[derive(Clone, Debug, Default)]
@@ -215,8 +215,8 @@ impl EventFilter {
                 let ids = event.connection.as_deref();
                 let is_shown = self.selects_ends(&ends)
                     && self.selects_session(ids.map(|ids| &*ids.session_id));
-                if is_shown && let Body::Session { session } = body {
-                    self.keep_ends(session, &ends);
+                if is_shown && matches!(body, Body::Session { .. }) {
+                    self.keep_ends(&ends);
                 }
                 is_shown
             }
@@ -286,13 +286,14 @@ impl EventFilter {
         cookies.retain(|group| group.nodes.iter().any(|name| self.selects_node(name)));
     }
 
-    fn keep_ends(&mut self, session: &Session, ends: &[KnownEnd<'_>]) {
+    fn keep_ends(&mut self, ends: &[KnownEnd<'_>]) {
         if self.shown.sessions.is_empty() {
             return;
         }
-        let names = [&session.initiator.node, &session.acceptor.node].into_iter().flatten();
-        self.ends_of_sessions.extend(names.map(|name| name.to_string()));
-        self.ends_of_sessions.extend(ends.iter().filter_map(|end| Some(end.ip?.to_string())));
+        for end in ends {
+            self.ends_of_sessions.extend(end.name.map(ToOwned::to_owned));
+            self.ends_of_sessions.extend(end.ip.map(|ip| ip.to_string()));
+        }
     }
 
     fn fits(&self, pattern: &Pattern, end: &KnownEnd<'_>) -> bool {

@@ -27,8 +27,7 @@ pub(in crate::cli) fn run(
     let mut text = PageText::new();
     let pages: Vec<&RuleDoc> = match (rule, log) {
         (Some(name), _) => {
-            let page = detect::docs().find(|page| page.rule == name);
-            let page = page
+            let page = detect::doc(name)
                 .ok_or_else(|| Error::NoRule { name: name.to_owned(), nearest: nearest(name) })?;
             text.page(page);
             vec![page]

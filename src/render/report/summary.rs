@@ -92,14 +92,13 @@ impl KnownProblem {
             Some(Incident { count, first, last, .. }) if *count > 1 => {
                 format!("{}, {}", times(*count), span(*first, *last))
             }
-            // What ended it may have been captured before the packet that the finding is about.
-            Some(Incident { first, settled_at: Some(settled), .. }) if settled < at => {
-                format!("at {}", time(*first))
-            }
             _ => {
-                let frame = frame.as_ref().map_or_else(String::new, |it| format!(" ({it})"));
-                let at = incident.as_ref().map_or(*at, |incident| incident.first);
-                format!("at {}{frame}", time(at))
+                let first = incident.as_ref().map_or(*at, |incident| incident.first);
+                // What ended it may have been captured before the packet that the finding is about.
+                let settled = incident.as_ref().and_then(|incident| incident.settled_at);
+                let frame = frame.as_ref().filter(|_| settled.is_none_or(|settled| settled >= *at));
+                let frame = frame.map_or_else(String::new, |it| format!(" ({it})"));
+                format!("at {}{frame}", time(first))
             }
         };
         let when = match incident {
