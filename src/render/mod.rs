@@ -525,7 +525,7 @@ mod samples {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::observe::{HandshakeObservation, MessageKind};
+    use crate::observe::{DistFlags, HandshakeObservation, MessageKind};
     use crate::packet::FrameRef;
     use crate::record::*;
     use crate::time::Timestamp;
@@ -591,7 +591,7 @@ mod samples {
             version: Some(6),
             name: Some("one@192.168.0.100".into()),
             flags: Some(Hex(0xd_07df_7fbd)),
-            flag_names: Some(vec!["PUBLISHED".into()]),
+            flag_names: Some(DistFlags::PUBLISHED),
             creation: Some(1_795_361_392),
             ..Handshake::of(&HandshakeObservation::new(MessageKind::SendName, Role::Initiator))
         };
