@@ -457,15 +457,16 @@ fn run(command: &str) -> String {
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
     let command = command.replace("trace.pcapng", SEED);
-    // `explain` always prints text.
+    // `explain` and `ladder` always print text.
     let is_text = command.starts_with("beamscope ")
-        && !command.starts_with("beamscope explain")
+        && !["beamscope explain", "beamscope ladder"].iter().any(|it| command.starts_with(it))
         && !command.contains(['|', '>']);
     let command = if is_text { command.replacen(' ', " --format text ", 1) } else { command };
     let output = Command::new("sh")
         .args(["-c", &command])
         .current_dir(root())
         .env("PATH", path)
+        .env("LC_ALL", "C")
         .output()
         .unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
