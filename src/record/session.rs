@@ -147,6 +147,12 @@ pub struct Session {
     /// Totals of the messages after the handshake; absent if there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<Box<Messages>>,
+    /// The packet with the first FIN or RST, for a comment on it.
+    #[serde(skip)]
+    pub close_frame: Option<FrameRef>,
+    /// The last packet of the connection so far, for a comment on it.
+    #[serde(skip)]
+    pub last_frame: Option<FrameRef>,
 }
 
 impl Session {
@@ -176,6 +182,8 @@ impl Session {
             duration_us: micros(seen.duration()),
             traffic: Traffic { initiator: sent(Role::Initiator), acceptor: sent(Role::Acceptor) },
             messages: Messages::of(&seen.messages).map(Box::new),
+            close_frame: seen.tcp.close.map(|close| close.mark.frame),
+            last_frame: Some(seen.tcp.last.frame),
         }
     }
 

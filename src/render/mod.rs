@@ -18,6 +18,7 @@ mod words;
 pub use background::BackgroundWriter;
 pub use json::{JsonTerm, ReadError, Records, json_line, schema};
 pub use queue::{Backlog, Queue, queue};
+pub use report::{CommentCollector, Comments};
 pub use shown::{Pattern, Shown};
 pub use text::{Layout, TextOptions};
 pub use words::{escape, wrapped};
@@ -652,6 +653,8 @@ mod samples {
             duration_us: 80_213,
             traffic: Traffic::default(),
             messages: Some(Box::new(messages())),
+            close_frame: None,
+            last_frame: None,
         };
         event(21, 80_725, Body::Session { session: Box::new(session) })
     }
