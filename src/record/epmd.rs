@@ -5,9 +5,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::Step;
 use crate::observe::{EpmdNodeType, EpmdObservation, EpmdTag};
 pub use crate::observe::{EpmdOutcome, RegisteredName};
-use crate::packet::{FrameRef, PacketRef};
 
 /// One request to EPMD and its outcome.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize)]
@@ -62,22 +62,9 @@ pub struct Epmd {
     /// Duration of the registration; only with `unregistered`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime_us: Option<u64>,
-    /// The packets of the request, for comments on them.
-    #[serde(skip)]
-    pub frames: EpmdFrames,
-}
-
-/// The packets of a request to EPMD.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct EpmdFrames {
-    /// The first SYN of its connection.
-    pub syn: Option<FrameRef>,
-    /// The packet with the end of the request.
-    pub request: Option<FrameRef>,
-    /// The packet with the end of the reply.
-    pub reply: Option<FrameRef>,
-    /// The RST or ICMP packet that ended the connection, or the first FIN.
-    pub close: Option<FrameRef>,
+    /// The packets of the request and of its reply, and those that opened and closed the connection, in order of time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
 }
 
 /// The node type in an EPMD registration.
@@ -95,7 +82,6 @@ impl Epmd {
     pub fn of(seen: &EpmdObservation) -> Self {
         let node_type =
             |it: EpmdNodeType| it.name().map_or(NodeType::Number(it.0), NodeType::Named);
-        let frame = |packet: Option<PacketRef>| packet.map(|packet| packet.frame);
         Self {
             request: seen.request.and_then(EpmdTag::name),
             name: seen.name.clone(),
@@ -114,12 +100,7 @@ impl Epmd {
             reply: seen.reply.clone(),
             response_time_us: seen.response_time_us,
             lifetime_us: seen.lifetime_us,
-            frames: EpmdFrames {
-                syn: frame(seen.seen.syn),
-                request: frame(seen.seen.request),
-                reply: frame(seen.seen.reply),
-                close: frame(seen.seen.close),
-            },
+            steps: Step::of_request(seen),
         }
     }
 }

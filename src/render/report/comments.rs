@@ -21,10 +21,10 @@ use crate::packet::FrameRef;
 use crate::record::{
     Body, CloseKind, Confidence, ConnectionIds, Epmd, EpmdOutcome, Event, EventSink, Evidence,
     Finding, Handshake, Incident, IncidentState, Node, Outcome, Role, Session, SettledBy, Severity,
-    Shows, State,
+    Shows, State, Step, StepKind,
 };
 use crate::render::shown::{EventFilter, Shown};
-use crate::render::words::{confidence, count, duration, escape, listed};
+use crate::render::words::{confidence, count, duration, escape, listed, times};
 
 /// Collects comments from the events of a run.
 pub struct CommentCollector {
@@ -32,8 +32,8 @@ pub struct CommentCollector {
     comments: Vec<PlacedComment>,
     /// Findings with the packets that they rest on; a later one of the same incident replaces the earlier.
     findings: BoundedMap<Arc<str>, KnownFinding>,
-    /// The two sides of recent connections, for the evidence of findings.
-    sides: BoundedMap<Arc<str>, [String; 2]>,
+    /// Recent connections; a later record of one replaces the earlier.
+    sessions: BoundedMap<Arc<str>, KnownSession>,
     /// The names of the nodes at each address.
     nodes: BoundedMap<IpAddr, Vec<NodeName>>,
     /// Bytes that may still be kept.
@@ -64,6 +64,7 @@ struct PlacedComment {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum CommentPlace {
     Message,
+    Step,
     Close,
     Missing,
     Evidence,
@@ -83,6 +84,13 @@ struct KnownFinding {
     order: u64,
 }
 
+/// A connection, and the comments about it that are not settled.
+#[derive(Default)]
+struct KnownSession {
+    names: [String; 2],
+    comments: Vec<(FrameRef, CommentPlace, String)>,
+}
+
 struct NodeName {
     name: Arc<str>,
     /// Whether it is a node that people start, and not one for a single command.
@@ -96,7 +104,7 @@ impl CommentCollector {
             filter: EventFilter::new(shown),
             comments: Vec::new(),
             findings: BoundedMap::new(limits.incidents),
-            sides: BoundedMap::new(limits.lookups),
+            sessions: BoundedMap::new(limits.lookups),
             nodes: BoundedMap::new(limits.nodes),
             left: limits.comments,
             left_out: 0,
@@ -105,31 +113,23 @@ impl CommentCollector {
 
     /// The comments on everything that came.
     pub fn finish(mut self) -> Comments {
+        for session in self.sessions.drain().map(|(_, session)| session).collect::<Vec<_>>() {
+            self.add_all(session.comments);
+        }
         let mut findings: Vec<_> = self.findings.drain().map(|(_, known)| known).collect();
         findings.sort_by_key(|known| known.order);
         let mut capture = String::new();
         for known in findings.iter_mut().filter(|known| !known.comments.is_empty()) {
             // Writing to a `String` cannot fail.
             let _ = writeln!(capture, "{}: {}\n{}", known.severity, known.title, known.about);
-            let comments = std::mem::take(&mut known.comments);
-            for (frame, place, text) in comments {
-                self.add(frame, place, &text);
-            }
+            self.add_all(std::mem::take(&mut known.comments));
             if let Some((frame, text)) = known.solved.take() {
                 self.add(frame, CommentPlace::Solved, &text);
             }
         }
         let Self { mut comments, mut nodes, left_out, .. } = self;
         comments.sort_by_key(|comment| (comment.frame, comment.place));
-        comments.dedup_by(|later, kept| {
-            let is_same = (later.frame, later.place) == (kept.frame, kept.place);
-            // A connection is reported again once more is known of it, and its close is one packet.
-            if is_same && kept.place == CommentPlace::Close {
-                std::mem::swap(later, kept);
-                return true;
-            }
-            is_same && later.text == kept.text
-        });
+        comments.dedup_by(|later, kept| later.frame == kept.frame && later.text == kept.text);
         let packets = comments.into_iter().map(|it| (it.frame, it.text)).collect();
         let mut names: Vec<_> =
             nodes.drain().filter_map(|(ip, nodes)| Some((ip, name_of(&nodes)?))).collect();
@@ -149,8 +149,19 @@ impl CommentCollector {
         self.comments.push(PlacedComment { frame, place, text: text.into() });
     }
 
+    fn add_all(&mut self, comments: Vec<(FrameRef, CommentPlace, String)>) {
+        for (frame, place, text) in comments {
+            self.add(frame, place, &text);
+        }
+    }
+
     fn on_epmd(&mut self, epmd: &Epmd, event: &Event) {
-        let frames = epmd.frames;
+        let frame = |kinds: &[StepKind]| {
+            let step = epmd.steps.iter().find(|step| kinds.contains(&step.what))?;
+            Some(step.frame)
+        };
+        let close = frame(&[StepKind::Close, StepKind::Rst, StepKind::Icmp]);
+        let (request, reply) = (frame(&[StepKind::Request]), frame(&[StepKind::Reply]));
         let Some(ids) = event.connection.as_deref() else { return };
         if epmd.outcome == EpmdOutcome::Unregistered {
             let name = epmd.name.as_deref().unwrap_or("?");
@@ -160,16 +171,16 @@ impl CommentCollector {
                 "\"{name}\" is no longer registered with EPMD: the connection that keeps its \
                  registration is closed{lasted}"
             );
-            if let Some(frame) = frames.close.or(event.frame) {
+            if let Some(frame) = close.or(event.frame) {
                 self.add(frame, CommentPlace::Message, &text);
             }
             return;
         }
-        if let Some(frame) = frames.request {
+        if let Some(frame) = request {
             self.add(frame, CommentPlace::Message, &epmd_request(epmd, ids));
         }
-        let last = frames.reply.or(event.frame).or(frames.close);
-        if let Some(frame) = last.or(frames.request).or(frames.syn) {
+        let last = reply.or(event.frame).or(close);
+        if let Some(frame) = last.or(request).or_else(|| frame(&[StepKind::Syn])) {
             self.add(frame, CommentPlace::Outcome, &epmd_answer(epmd, ids));
         }
     }
@@ -189,19 +200,25 @@ impl CommentCollector {
     fn on_session(&mut self, session: &Session, event: &Event) {
         let connection = event.connection.as_deref();
         let sentences::Ends { names, .. } = sentences::Ends::of(session, connection);
-        if session.state == State::Closed
-            && let Some(frame) = session.close_frame
-        {
-            self.add(frame, CommentPlace::Close, &close_words(session, &names));
+        let result = sentences::attempt(session, connection);
+        if session.state == State::Established {
+            if let Some(frame) = event.frame {
+                self.add(frame, CommentPlace::Outcome, &format!("So far: {result}"));
+            }
         }
+        let mut comments: Vec<_> =
+            session.steps.iter().filter_map(|step| step_words(session, step, &names)).collect();
         // The outcome of a connection that stays open has no packet of its own.
-        if let Some(frame) = event.frame.or(session.last_frame) {
-            let text = sentences::attempt(session, connection);
-            let so_far = if session.state == State::Established { "So far" } else { "Result" };
-            self.add(frame, CommentPlace::Outcome, &format!("{so_far}: {text}"));
+        if let Some(frame) = event.frame.or(session.last_frame)
+            && session.state != State::Established
+        {
+            comments.push((frame, CommentPlace::Outcome, format!("Result: {result}")));
         }
-        if let Some(ids) = connection {
-            *self.sides.entry(&ids.session_id).0 = names;
+        let Some(ids) = connection else { return };
+        let (known, evicted) = self.sessions.entry(&ids.session_id);
+        *known = KnownSession { names, comments };
+        if let Some((_, evicted)) = evicted {
+            self.add_all(evicted.comments);
         }
     }
 
@@ -210,7 +227,7 @@ impl CommentCollector {
         let side = |evidence: &Evidence| {
             let id = evidence.session_id.as_ref().or_else(|| own.map(|ids| &ids.session_id))?;
             let role = evidence.from?;
-            let known = self.sides.get(id).and_then(|names| names.get(role.index()));
+            let known = self.sessions.get(id).and_then(|it| it.names.get(role.index()));
             Some(known.cloned().unwrap_or_else(|| format!("the {role}")))
         };
         let mut comments: Vec<_> = finding
@@ -464,6 +481,48 @@ fn handshake_words(handshake: &Handshake, sides: &[String; 2]) -> String {
     }
 }
 
+/// What a packet of a connection shows beside the messages of the handshake; nothing for one that has no meaning of its
+/// own.
+fn step_words(
+    session: &Session,
+    step: &Step,
+    names: &[String; 2],
+) -> Option<(FrameRef, CommentPlace, String)> {
+    let [initiator, acceptor] = names;
+    let side = |role: Role| if role == Role::Initiator { initiator } else { acceptor };
+    let from = step.from.map_or("one side", |role| side(role));
+    let to = step.from.map_or("the other", |role| side(role.peer()));
+    let detail = step.detail.as_ref().map_or_else(String::new, |detail| format!(" ({detail})"));
+    let often = step.count.map_or_else(String::new, |n| format!(", sent {}", times(n)));
+    let text = match step.what {
+        StepKind::Syn if session.outcome == Outcome::Connected => return None,
+        StepKind::Syn => format!("{from} opens a connection to {to}{often} (SYN)"),
+        StepKind::Icmp => format!("The network reports an error about this connection{detail}"),
+        StepKind::ProxyHeader => {
+            format!("{from} sends a PROXY protocol header before the bytes of the node{detail}")
+        }
+        StepKind::TlsHello => format!("{from} begins the handshake of TLS with {to}{detail}"),
+        StepKind::TlsCertificate => format!("{from} sends its certificate{detail}"),
+        StepKind::TlsAlert => format!("{from} reports a failure of TLS{detail}"),
+        StepKind::OtherProtocol => format!("{from} sends bytes of another protocol{detail}"),
+        StepKind::SentAgain => {
+            format!("{from} sends these bytes again, since no acknowledgement came in time{often}")
+        }
+        StepKind::Unacknowledged => {
+            format!("{from} sends these bytes again, and they are never acknowledged{often}")
+        }
+        StepKind::Fin | StepKind::Rst | StepKind::Close => {
+            return Some((step.frame, CommentPlace::Close, close_words(session, names)));
+        }
+        StepKind::SynAck
+        | StepKind::Request
+        | StepKind::Reply
+        | StepKind::TlsRecords
+        | StepKind::LastMessage => return None,
+    };
+    Some((step.frame, CommentPlace::Step, text))
+}
+
 /// Who closed a connection, and how far it had come.
 fn close_words(session: &Session, [initiator, acceptor]: &[String; 2]) -> String {
     let kind = if session.close == Some(CloseKind::Rst) { "RST" } else { "FIN" };
@@ -573,7 +632,18 @@ mod tests {
         let closed = |number| {
             let mut event = session(State::Closed, Outcome::CookieMismatch);
             if let Body::Session { session } = &mut event.body {
-                session.close_frame = Some(FrameRef { input: 0, number });
+                session.steps.push(Step {
+                    frame: FrameRef { input: 0, number },
+                    input: None,
+                    at: Timestamp(1),
+                    from: Some(Role::Acceptor),
+                    what: StepKind::Fin,
+                    count: None,
+                    until: None,
+                    bytes: None,
+                    messages: Vec::new(),
+                    detail: None,
+                });
             }
             event
         };
