@@ -501,6 +501,9 @@ fn step_words(
         StepKind::ProxyHeader => {
             format!("{from} sends a PROXY protocol header before the bytes of the node{detail}")
         }
+        StepKind::TlsHello if step.from == Some(Role::Acceptor) => {
+            format!("{from} answers the TLS hello of {to}")
+        }
         StepKind::TlsHello => format!("{from} begins the handshake of TLS with {to}{detail}"),
         StepKind::TlsCertificate => format!("{from} sends its certificate{detail}"),
         StepKind::TlsAlert => format!("{from} reports a failure of TLS{detail}"),
