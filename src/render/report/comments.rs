@@ -201,10 +201,10 @@ impl CommentCollector {
         let connection = event.connection.as_deref();
         let sentences::Ends { names, .. } = sentences::Ends::of(session, connection);
         let result = sentences::attempt(session, connection);
-        if session.state == State::Established {
-            if let Some(frame) = event.frame {
-                self.add(frame, CommentPlace::Outcome, &format!("So far: {result}"));
-            }
+        if session.state == State::Established
+            && let Some(frame) = event.frame
+        {
+            self.add(frame, CommentPlace::Outcome, &format!("So far: {result}"));
         }
         let mut comments: Vec<_> =
             session.steps.iter().filter_map(|step| step_words(session, step, &names)).collect();
