@@ -392,6 +392,10 @@ pub(crate) enum CommandArgs {
     #[command(after_help = LADDER_EXAMPLES)]
     Ladder(Box<LadderArgs>),
 
+    /// Write the capture again with comments on its packets, for Wireshark and tshark
+    #[command(after_help = ANNOTATE_EXAMPLES)]
+    Annotate(Box<AnnotateArgs>),
+
     /// Explain a finding: what it means, what proves it, what the nodes log, what to do. Or find the
     /// findings for a line of a log
     #[command(after_help = EXPLAIN_EXAMPLES)]
@@ -513,6 +517,62 @@ pub(crate) enum LadderFormatName {
     Mermaid,
     /// A picture for a web page
     Svg,
+}
+
+/// Arguments of `beamscope annotate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AnnotateArgs {
+    /// Capture files to read, as for the analysis; each is read twice. Several files become one
+    #[arg(value_name = "CAPTURE", required = true)]
+    pub(super) captures: Vec<PathBuf>,
+
+    /// Write the packets and the comments to this pcapng file. "-" writes to standard output
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) output: PathBuf,
+
+    /// Leave out packets before this time
+    #[arg(long, value_name = "TIME", help_heading = INPUT)]
+    pub(super) since: Option<Timestamp>,
+
+    /// Leave out packets after this time
+    #[arg(long, value_name = "TIME", help_heading = INPUT)]
+    pub(super) until: Option<Timestamp>,
+
+    /// Leave out packets that do not match this filter, in the syntax of tcpdump: see pcap-filter(7)
+    #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
+    pub(super) filter: Option<String>,
+
+    /// Read the filter from this file
+    #[arg(short = 'F', long, value_name = "FILE", help_heading = INPUT)]
+    pub(super) filter_file: Option<PathBuf>,
+
+    /// Number of threads that decompress captures [default: one for each processor]
+    #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
+    pub(super) threads: Option<NonZeroUsize>,
+
+    /// Read packets of several captures by time, or file after file as given
+    #[arg(
+        long, value_name = "ORDER", help_heading = INPUT, default_value = "time",
+        value_parser = PossibleValuesParser::new(["time", "given"]).map(order)
+    )]
+    pub(super) order: Order,
+
+    #[command(flatten)]
+    pub(super) protocol: ProtocolArgs,
+
+    #[command(flatten)]
+    pub(super) shown: ShownArgs,
+
+    /// Write no comments about findings below this severity
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
+        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
+    )]
+    pub(super) min_severity: Severity,
+
+    /// Do not print warnings, nor what was written
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(super) quiet: bool,
 }
 
 /// Values of the option `--format`.
@@ -697,6 +757,15 @@ Examples:
   beamscope ladder --format mermaid a.pcap     a diagram for an issue or a wiki
 
 Exit status: 0 it was drawn; 2 wrong usage, there is no such attempt, or an input could not be read.";
+
+const ANNOTATE_EXAMPLES: &str = "\
+Examples:
+  beamscope annotate trace.pcapng -o out.pcapng
+  tshark -r out.pcapng -Y frame.comment -T fields -e frame.number -e frame.comment
+  beamscope annotate --cookie-file cookies trace.pcap -o out.pcapng
+  beamscope annotate trace.pcap -o - | wireshark -k -i -
+
+Exit status: 0 all packets were written; 2 wrong usage, or something could not be read or written.";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -24,8 +25,8 @@ use beamscope::render::{
 use beamscope::time::Timestamp;
 
 use super::args::{
-    Args, ColorChoice, DiffArgs, FormatName, LadderArgs, LadderFormatName, OutputArgs,
-    ProtocolArgs, SaveArgs, ShownArgs, TermStyleName,
+    AnnotateArgs, Args, ColorChoice, DiffArgs, FormatName, LadderArgs, LadderFormatName,
+    OutputArgs, ProtocolArgs, SaveArgs, ShownArgs, TermStyleName,
 };
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
@@ -125,7 +126,30 @@ pub(super) struct LadderSettings {
     pub(super) warnings: Warnings,
 }
 
+/// Settings of `beamscope annotate`.
+pub(super) struct AnnotateSettings {
+    /// Captures to read, at least one; each can be read twice.
+    pub(super) captures: Vec<PathBuf>,
+    /// Order of packets from several captures.
+    pub(super) order: Order,
+    /// Which packets are analysed and written.
+    pub(super) selection: SelectionSettings,
+    /// Number of threads that decompress captures.
+    pub(super) threads: NonZeroUsize,
+    /// Settings of the analysis.
+    pub(super) config: Config,
+    /// Which events become comments.
+    pub(super) shown: Shown,
+    /// Findings below this severity become no comments.
+    pub(super) min_severity: Severity,
+    /// Where packets with comments are written; its comment is still empty.
+    pub(super) save: SaveSettings,
+    /// Where warnings are printed, if at all.
+    pub(super) warnings: Warnings,
+}
+
 /// Which packets of a capture are analysed.
+#[derive(Clone)]
 pub(super) struct SelectionSettings {
     /// Packets before this time are skipped.
     pub(super) since: Timestamp,
@@ -156,6 +180,8 @@ pub(super) struct SaveSettings {
     pub(super) target: SaveTarget,
     /// The format of the file or files.
     pub(super) format: SaveFormat,
+    /// The comment at the start of each file; empty for none.
+    pub(super) comment: String,
     /// Write each packet at once: a reader may wait for it.
     pub(super) is_immediate: bool,
     /// Where warnings are printed, if at all.
@@ -255,7 +281,10 @@ impl LiveSettings {
             buffer: args.buffer_size.map_or(defaults.buffer, |kib| kib.saturating_mul(1024)),
             promisc: !args.no_promisc,
             immediate: args.immediate,
-            filter: filter_text(&args)?,
+            filter: filter_text(
+                (args.filter.clone(), args.filter_file.clone(), &args.protocol.dist_port),
+                Warnings::new(args.output.quiet),
+            )?,
             ..defaults
         };
         let run = RunSettings::new(&args, &[], false)?;
@@ -398,22 +427,84 @@ impl LadderSettings {
     }
 }
 
+impl AnnotateSettings {
+    /// Checks the arguments of `beamscope annotate`.
+    ///
+    /// # Errors
+    ///
+    /// They contradict each other, an input cannot be read twice or is the output, the output cannot hold comments, or
+    /// a file of cookies or the filter cannot be read.
+    pub(super) fn new(args: AnnotateArgs) -> Result<Self, Error> {
+        for capture in &args.captures {
+            let name = || capture.display().to_string();
+            if is_stdin(capture) {
+                return Err(Error::ReadTwice { name: console::STDIN.to_owned() });
+            }
+            // What does not exist is reported when it is opened.
+            if fs::metadata(capture).is_ok_and(|it| !it.is_file() && !it.is_dir()) {
+                return Err(Error::ReadTwice { name: name() });
+            }
+            if is_same_file(capture, &args.output) {
+                return Err(Error::OwnInput { name: name() });
+            }
+        }
+        if args.output.extension().is_some_and(|it| it.eq_ignore_ascii_case("pcap")) {
+            return Err(Error::NoComments { name: args.output.display().to_string() });
+        }
+        let target = match is_stdin(&args.output) {
+            true if console::stdout_is_terminal() => return Err(Error::StdoutTerminal),
+            true => SaveTarget::Stdout,
+            false => SaveTarget::File(args.output),
+        };
+        let warnings = Warnings::new(args.quiet);
+        let range = (args.since, args.until);
+        let filter = (args.filter, args.filter_file, &*args.protocol.dist_port);
+        Ok(Self {
+            captures: args.captures,
+            order: args.order,
+            selection: SelectionSettings::of(range, filter, warnings)?,
+            threads: args.threads.unwrap_or_else(all_threads),
+            config: config(&args.protocol, warnings)?,
+            shown: shown(&args.shown),
+            min_severity: args.min_severity,
+            save: SaveSettings {
+                target,
+                format: SaveFormat::Pcapng,
+                comment: String::new(),
+                is_immediate: false,
+                warnings,
+            },
+            warnings,
+        })
+    }
+}
+
 impl SelectionSettings {
     fn new(args: &Args) -> Result<Self, Error> {
-        let since = args.since.unwrap_or(Timestamp(0));
-        let until = args.until.unwrap_or(Timestamp(u64::MAX));
+        let filter = (args.filter.clone(), args.filter_file.clone(), &*args.protocol.dist_port);
+        Self::of((args.since, args.until), filter, Warnings::new(args.output.quiet))
+    }
+
+    /// Packets of this range, with this filter or that in the file.
+    fn of(
+        (since, until): (Option<Timestamp>, Option<Timestamp>),
+        filter: (Option<String>, Option<PathBuf>, &[RangeInclusive<u16>]),
+        warnings: Warnings,
+    ) -> Result<Self, Error> {
+        let since = since.unwrap_or(Timestamp(0));
+        let until = until.unwrap_or(Timestamp(u64::MAX));
         if until < since {
             return Err(Error::EmptyWindow { since, until });
         }
         #[cfg(not(feature = "live"))]
-        if args.filter.is_some() || args.filter_file.is_some() {
+        if filter.0.is_some() || filter.1.is_some() {
             return Err(Error::NoFilter);
         }
         Ok(Self {
             since,
             until,
             #[cfg(feature = "live")]
-            filter: filter_text(args)?,
+            filter: filter_text(filter, warnings)?,
         })
     }
 }
@@ -486,6 +577,7 @@ impl SaveSettings {
         Ok(Some(Self {
             target,
             format: if is_pcap { SaveFormat::Pcap } else { SaveFormat::Pcapng },
+            comment: String::new(),
             is_immediate: is_streamed,
             warnings: Warnings::new(args.output.quiet),
         }))
@@ -562,23 +654,29 @@ const fn message_detail(args: &Args) -> MessageDetail {
 
 /// The filter of the arguments, with a warning if it looks too narrow.
 #[cfg(feature = "live")]
-fn filter_text(args: &Args) -> Result<Option<String>, Error> {
-    let text = match &args.filter_file {
+fn filter_text(
+    (text, file, dist_ports): (Option<String>, Option<PathBuf>, &[RangeInclusive<u16>]),
+    warnings: Warnings,
+) -> Result<Option<String>, Error> {
+    let text = match &file {
         Some(path) => Some(filter::read(path)?),
-        None => args.filter.clone(),
+        None => text,
     };
-    let warning =
-        text.as_deref().and_then(|text| filter::hidden_ports(text, &args.protocol.dist_port));
+    let warning = text.as_deref().and_then(|text| filter::hidden_ports(text, dist_ports));
     if let Some(warning) = warning {
-        Warnings::new(args.output.quiet).warn(&warning);
+        warnings.warn(&warning);
     }
     Ok(text)
 }
 
 /// As many threads as asked for, or as can run at the same time.
 fn threads(args: &Args) -> NonZeroUsize {
-    let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    args.threads.unwrap_or_else(all)
+    args.threads.unwrap_or_else(all_threads)
+}
+
+/// As many threads as can run at the same time.
+fn all_threads() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 fn format(args: &OutputArgs, (verbose, brief): (bool, bool), layout: Layout) -> Format {

@@ -20,6 +20,7 @@ pub use background::BackgroundWriter;
 pub use json::{JsonTerm, ReadError, Records, json_line, schema};
 pub use ladder::{LadderChoice, LadderFormat, LadderRun, NoLadder};
 pub use queue::{Backlog, Queue, queue};
+pub use report::{CommentCollector, Comments};
 pub use shown::{Pattern, Shown};
 pub use text::{Layout, TextOptions};
 pub use words::{escape, wrapped};
@@ -667,6 +668,7 @@ mod samples {
             traffic: Traffic::default(),
             steps: Vec::new(),
             messages: Some(Box::new(messages())),
+            last_frame: None,
         };
         event(21, 80_725, Body::Session { session: Box::new(session) })
     }

@@ -5,6 +5,7 @@
 //! and takes no decision of its own. Text from the wire is not escaped here.
 
 mod cluster;
+mod comments;
 mod ladder;
 mod messages;
 mod problem;
@@ -17,6 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(super) use cluster::ClusterTable;
+pub use comments::{CommentCollector, Comments};
 pub(super) use ladder::{Arrow, Ladder, LadderStore, Lifeline, Row};
 pub(super) use messages::SideTotals;
 pub(super) use problem::Problem;
