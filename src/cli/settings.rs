@@ -19,7 +19,7 @@ use beamscope::limits::Limits;
 use beamscope::protocol::MessageDetail;
 use beamscope::record::Severity;
 use beamscope::render::{self, Format, Layout, Shown, TermStyle, TextOptions};
-use beamscope::time::Timestamp;
+use beamscope::time::{TimePoint, Zone};
 
 use super::args::{
     Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs, ShownArgs,
@@ -110,9 +110,11 @@ pub(super) struct DiffSettings {
 /// Which packets of a capture are analysed.
 pub(super) struct SelectionSettings {
     /// Packets before this time are skipped.
-    pub(super) since: Timestamp,
+    pub(super) since: Option<TimePoint>,
     /// Packets after this time are skipped.
-    pub(super) until: Timestamp,
+    pub(super) until: Option<TimePoint>,
+    /// The zone of these times, where they have none.
+    pub(super) zone: Zone,
     /// Packets that do not match are skipped, in the syntax of pcap-filter(7).
     #[cfg(feature = "live")]
     pub(super) filter: Option<String>,
@@ -340,18 +342,14 @@ impl DiffSettings {
 
 impl SelectionSettings {
     fn new(args: &Args) -> Result<Self, Error> {
-        let since = args.since.unwrap_or(Timestamp(0));
-        let until = args.until.unwrap_or(Timestamp(u64::MAX));
-        if until < since {
-            return Err(Error::EmptyWindow { since, until });
-        }
         #[cfg(not(feature = "live"))]
         if args.filter.is_some() || args.filter_file.is_some() {
             return Err(Error::NoFilter);
         }
         Ok(Self {
-            since,
-            until,
+            since: args.since,
+            until: args.until,
+            zone: zone(&args.output),
             #[cfg(feature = "live")]
             filter: filter_text(args)?,
         })
@@ -539,9 +537,19 @@ fn format(args: &OutputArgs, (verbose, brief): (bool, bool), layout: Layout) -> 
                 ColorChoice::Auto => args.output.is_none() && console::takes_colour(),
             };
             let width = console::text_width(is_terminal);
-            Format::Text(TextOptions { width, colour, verbose, layout, brief })
+            let ascii = !console::takes_unicode();
+            let zone = zone(args);
+            Format::Text(TextOptions { width, colour, verbose, layout, brief, ascii, zone })
         }
     }
+}
+
+/// The zone of times in text, and of times in arguments that have none of their own: at a terminal that of the machine,
+/// elsewhere UTC.
+fn zone(args: &OutputArgs) -> Zone {
+    let is_at_terminal = args.output.is_none() && console::stdout_is_terminal();
+    let default = || if is_at_terminal { Zone::local() } else { Zone::UTC };
+    args.tz.clone().unwrap_or_else(default)
 }
 
 /// Whether two paths lead to the same regular file.

@@ -435,7 +435,7 @@ mod tests {
     #[test]
     fn text_names_the_nodes_of_a_session_that_is_not_written() {
         let layout = Layout::Grouped;
-        let text = TextOptions { width: 80, colour: false, verbose: false, layout, brief: false };
+        let text = TextOptions { width: 80, layout, ..TextOptions::default() };
         let options = Options { format: Format::Text(text), only_findings: true, ..options() };
         let text = run(options, samples::all());
         assert!(text.contains("frame 19 of a.pcap  one@192.168.0.100 answered"), "{text}");
@@ -444,7 +444,7 @@ mod tests {
     #[test]
     fn a_run_that_ends_early_still_reports_its_findings() {
         let layout = Layout::Grouped;
-        let text = TextOptions { width: 80, colour: false, verbose: false, layout, brief: false };
+        let text = TextOptions { width: 80, layout, ..TextOptions::default() };
         let options = Options { format: Format::Text(text), ..options() };
         let text = run(options, vec![samples::finding()]);
         assert!(text.starts_with("1.    two@192.168.0.103 refused"), "{text}");
