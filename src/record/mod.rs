@@ -13,6 +13,7 @@ mod finding;
 mod message;
 mod session;
 mod stats;
+mod step;
 
 pub use cluster::*;
 pub use comparison::*;
@@ -22,6 +23,7 @@ pub use finding::*;
 pub use message::*;
 pub use session::*;
 pub use stats::*;
+pub use step::*;
 
 pub use crate::judge::Confidence;
 pub use crate::observe::{Anomaly, AnomalyKind, ConnectionIds, Role};

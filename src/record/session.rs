@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use super::{Confidence, Hex, Messages, Role, frame_number, is_false};
+use super::{Confidence, Hex, Messages, Role, Step, frame_number, is_false};
 use crate::judge::world::{HostClue, PriorLookup};
 pub use crate::judge::{IncompleteBecause, Outcome, Protocol};
 use crate::judge::{Software, Verdict};
@@ -149,6 +149,10 @@ pub struct Session {
     pub duration_us: u64,
     /// Bytes and messages of each side.
     pub traffic: Traffic,
+    /// The packets that opened and closed the connection, TLS records, and bytes that were sent again, in order of
+    /// time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
     /// Totals of the messages after the handshake; absent if there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<Box<Messages>>,
@@ -180,6 +184,7 @@ impl Session {
             handshake_us: seen.handshake_us(),
             duration_us: micros(seen.duration()),
             traffic: Traffic { initiator: sent(Role::Initiator), acceptor: sent(Role::Acceptor) },
+            steps: Step::of_connection(ids, seen),
             messages: Messages::of(&seen.messages).map(Box::new),
         }
     }
