@@ -55,7 +55,8 @@ pub(super) fn last_packet(captures: &[PathBuf]) -> Result<Option<Timestamp>, Err
     if let Some(stream) =
         captures.iter().find(|path| path.exists() && !path.is_file() || is_stdin(path))
     {
-        return Err(Error::NoLastPacket { name: stream.display().to_string() });
+        let name = if is_stdin(stream) { "standard input" } else { &stream.to_string_lossy() };
+        return Err(Error::NoLastPacket { name: name.to_owned() });
     }
     let mut inputs = Inputs::new(captures.iter().map(|path| input(path)).collect(), Order::Given)?;
     let mut last = LastPacket(None);

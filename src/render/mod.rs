@@ -235,6 +235,11 @@ impl<W: Write> Output<W> {
         }
     }
 
+    /// Which options nothing of the capture fits, as a sentence without a full stop. For the end of a run.
+    pub fn nothing_fits(&mut self) -> Option<String> {
+        self.filter.as_mut()?.nothing_fits()
+    }
+
     /// The severity of the worst finding so far, written or left out.
     pub const fn worst(&self) -> Option<Severity> {
         self.worst
@@ -390,7 +395,7 @@ impl<W: Write> EventSink for Output<W> {
     }
 
     fn message(&mut self, event: &MessageEvent<'_>) {
-        let is_shown = self.filter.as_ref().is_none_or(|filter| filter.admits_message(event));
+        let is_shown = self.filter.as_mut().is_none_or(|filter| filter.admits_message(event));
         if !is_shown || self.failed() || self.options.only_findings {
             return;
         }

@@ -8,3 +8,4 @@ mod explain;
 mod program;
 mod reading;
 mod save;
+mod text;

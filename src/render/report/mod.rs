@@ -52,43 +52,12 @@ pub(super) struct Report {
 
 /// What is held until the end of a run.
 pub(super) struct Sections {
-    /// Findings above [`Severity::Info`]: those that are open first, then the worst, then the earliest; but those of
-    /// one cause together, at the place of the first.
-    pub(super) groups: Vec<ProblemGroup>,
+    /// Findings above [`Severity::Info`], in groups of one state and one rule; the group of the first problem first.
+    /// What is open precedes, then the worst, then the earliest; also inside a group.
+    pub(super) groups: Vec<Vec<Problem>>,
     /// Findings for information only, the earliest first.
     pub(super) notes: Vec<Problem>,
     pub(super) cluster: Option<ClusterTable>,
-}
-
-/// Problems of one state and one cause.
-pub(super) struct ProblemGroup {
-    /// At least one.
-    pub(super) problems: Vec<Problem>,
-    /// What to do about each of several; the problems have the rest.
-    pub(super) remedy: Vec<String>,
-}
-
-impl ProblemGroup {
-    /// The rule that found them.
-    pub(super) fn rule(&self) -> &'static str {
-        self.problems.first().map_or("", |problem| problem.finding.rule)
-    }
-
-    /// Moves what several problems have as their remedy to the group, so that it is read once.
-    fn of(mut problems: Vec<Problem>) -> Self {
-        if problems.len() == 1 {
-            return Self { problems, remedy: Vec::new() };
-        }
-        let first = problems.first().map(|problem| problem.finding.remedy.clone());
-        let mut remedy = first.unwrap_or_default();
-        for problem in &problems {
-            remedy.retain(|line| problem.finding.remedy.contains(line));
-        }
-        for problem in &mut problems {
-            problem.finding.remedy.retain(|line| !remedy.contains(line));
-        }
-        Self { problems, remedy }
-    }
 }
 
 /// One line of the time line.
@@ -250,7 +219,6 @@ impl Report {
                 None => groups.push(vec![problem]),
             }
         }
-        let groups = groups.into_iter().map(ProblemGroup::of).collect();
         let cluster = self.cluster.take().as_ref().and_then(ClusterTable::of);
         Sections { groups, notes, cluster }
     }

@@ -84,7 +84,7 @@ impl TextReport {
         let mut number = 1;
         for group in &groups {
             problem::write_group(writer, out, group, number, self.options.verbose)?;
-            number += group.problems.len();
+            number += group.len();
         }
         if !notes.is_empty() {
             writer.blank_line(out)?;
@@ -244,12 +244,12 @@ mod tests {
 to 14:32:25.090 UTC; the capture is not complete.
 
   OPEN  HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
-              3 times, from 2014-05-25 14:32:25.080 to 14:32:25.090 UTC
+              3 times, from 2014-05-25 14:32:25.080 to 14:32:25.090
               Fix: Give both nodes the same cookie.
 
 1.    two@192.168.0.103 refused the cookie of one@192.168.0.100
       Between one@192.168.0.100 and two@192.168.0.103: 3 times from 2014-05-25
-      14:32:25.080 to 14:32:25.090 UTC (cookie-mismatch, likely).
+      14:32:25.080 to 14:32:25.090 (cookie-mismatch, likely).
       one@192.168.0.100 answered the challenge with the cookie cookies.txt:1;
       two@192.168.0.103 closed the connection without an acknowledgement.
       Seen in the capture:
@@ -298,7 +298,7 @@ HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
       More about it: beamscope explain cookie-mismatch
 
 14:32:25.090  open: two@192.168.0.103 refused the cookie of one@192.168.0.100 (3 times from \
-2014-05-25 14:32:25.080 to 14:32:25.090 UTC)
+2014-05-25 14:32:25.080 to 14:32:25.090)
 14:32:25.090  a.pcap: The input ends in the middle of a record: ends inside a packet record, \
 byte 4711
 
@@ -311,7 +311,7 @@ Summary
 to 14:32:25.090 UTC; the capture is not complete.
 
   OPEN  HIGH  two@192.168.0.103 refused the cookie of one@192.168.0.100
-              3 times, from 2014-05-25 14:32:25.080 to 14:32:25.090 UTC
+              3 times, from 2014-05-25 14:32:25.080 to 14:32:25.090
               Fix: Give both nodes the same cookie.
 ";
         assert!(text.contains(expected), "{text}");
@@ -342,6 +342,23 @@ to 14:32:25.090 UTC; the capture is not complete.
         .map(|part| text.find(part).unwrap_or_else(|| panic!("{part}: {text}")))
         .into();
         assert!(places.is_sorted(), "{text}");
+    }
+
+    #[test]
+    fn of_many_problems_of_one_cause_the_first_are_written_in_full() {
+        let of = |n: usize, options| {
+            let text = written(&[findings(n), vec![samples::stats()]].concat(), options);
+            let remedies = text.matches("        - Give both nodes the same cookie.").count();
+            assert_eq!(remedies, 1, "{text}");
+            (text.matches("Seen in the capture:").count(), text)
+        };
+        assert_eq!(of(5, plain()).0, 5);
+        let (in_full, text) = of(7, plain());
+        assert_eq!(in_full, 3);
+        let rest = "\n7.    title 6\n";
+        assert!(text.contains(rest), "{text}");
+        assert!(text.contains("The packets of 4 to 7: --verbose, or --pair"), "{text}");
+        assert_eq!(of(7, verbose()).0, 7);
     }
 
     #[test]

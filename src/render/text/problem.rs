@@ -1,46 +1,74 @@
 //! One problem as a block of lines, or as one line.
 
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
 
 use anstyle::Style;
 
 use super::writer::TextWriter;
 use crate::record::Finding;
-use crate::render::report::{Problem, ProblemGroup};
+use crate::render::report::Problem;
+use crate::render::words::listed;
 
-/// Writes the problems of one cause, from number `first` on, and what to do about them once. If they are many and not
-/// `all` are wanted, a line each stands for the later ones.
+/// Writes the problems of one cause, from number `first` on, and each remedy once. If they are many and not `all` are
+/// wanted, a few lines stand for each of the later ones.
 pub(super) fn write_group(
     writer: &mut TextWriter,
     out: &mut impl Write,
-    group: &ProblemGroup,
+    group: &[Problem],
     first: usize,
     all: bool,
 ) -> io::Result<()> {
-    let ProblemGroup { problems, remedy } = group;
-    let detailed = if all || problems.len() <= MANY { problems.len() } else { DETAILED };
-    for (number, problem) in (first..).zip(problems.iter().take(detailed)) {
-        write_details(writer, out, problem, Some(number))?;
+    let detailed = if all || group.len() <= MANY { group.len() } else { DETAILED };
+    let mut known = HashMap::new();
+    for (number, problem) in (first..).zip(group) {
+        if number < first + detailed {
+            write_details(writer, out, problem, Some(number), &mut known)?;
+        } else {
+            writer.blank_line(out)?;
+            writer.columns(out, "", &[number_column(writer, number)], &problem.finding.title)?;
+            writer.wrapped(out, INDENT, &problem.circumstances(true))?;
+            let has_own = problem.finding.remedy.iter().any(|it| !known.contains_key(it.as_str()));
+            if has_own {
+                remedies(writer, out, problem, number, &mut known)?;
+            }
+        }
     }
-    for (number, problem) in (first + detailed..).zip(problems.iter().skip(detailed)) {
+    if detailed < group.len() {
         writer.blank_line(out)?;
-        writer.columns(out, "", &[number_column(writer, number)], &problem.finding.title)?;
-        writer.wrapped(out, INDENT, &problem.circumstances(true))?;
+        let (next, last) = (first + detailed, first + group.len() - 1);
+        let options = "--verbose, or --pair, --node, --host for one of them";
+        writer.wrapped(out, INDENT, &format!("The packets of {next} to {last}: {options}."))?;
     }
-    let rule = group.rule();
-    if detailed < problems.len() {
-        let last = first + problems.len() - 1;
-        let text = format!(
-            "More about {} to {last}: --verbose, or --pair, --node, --host for one of them.",
-            first + detailed
-        );
-        writer.blank_line(out)?;
-        writer.wrapped(out, INDENT, &text)?;
+    let rule = group.first().map_or("", |problem| problem.finding.rule);
+    write_explain(writer, out, rule, group.len())
+}
+
+/// Writes what to do about a problem, as far as an earlier one does not have it. `known` has the number of the problem
+/// that had each remedy.
+fn remedies<'a>(
+    writer: &mut TextWriter,
+    out: &mut impl Write,
+    problem: &'a Problem,
+    number: usize,
+    known: &mut HashMap<&'a str, usize>,
+) -> io::Result<()> {
+    let mut own = Vec::new();
+    let mut earlier = BTreeSet::new();
+    for remedy in &problem.finding.remedy {
+        match *known.entry(remedy).or_insert(number) {
+            first if first == number => own.push(remedy.as_str()),
+            first => _ = earlier.insert(first.to_string()),
+        }
     }
-    let heading = format!("What to do about {first} to {}:", first + problems.len() - 1);
-    bullets(writer, out, &heading, remedy)?;
-    writer.wrapped(out, INDENT, &explain(rule))?;
-    writer.blank_line(out)
+    let earlier: Vec<_> = earlier.into_iter().collect();
+    let as_earlier = format!("as for {}", listed(&earlier));
+    match (own.is_empty(), earlier.is_empty()) {
+        (true, false) => return writer.wrapped(out, INDENT, &format!("What to do: {as_earlier}.")),
+        (false, false) => own.push(&as_earlier),
+        (_, true) => {}
+    }
+    bullets(writer, out, "What to do:", &own)
 }
 
 /// Writes the whole block of a problem that repeats may follow.
@@ -49,27 +77,35 @@ pub(super) fn write(
     out: &mut impl Write,
     problem: &Problem,
 ) -> io::Result<()> {
-    write_details(writer, out, problem, None)?;
-    writer.wrapped(out, INDENT, &explain(problem.finding.rule))?;
-    writer.blank_line(out)
+    write_details(writer, out, problem, None, &mut HashMap::new())?;
+    write_explain(writer, out, problem.finding.rule, 1)
 }
 
-fn explain(rule: &str) -> String {
-    format!("More about it: beamscope explain {rule}")
+fn write_explain(
+    writer: &mut TextWriter,
+    out: &mut impl Write,
+    rule: &str,
+    problems: usize,
+) -> io::Result<()> {
+    let it = if problems == 1 { "it" } else { "these" };
+    writer.wrapped(out, INDENT, &format!("More about {it}: beamscope explain {rule}"))?;
+    writer.blank_line(out)
 }
 
 fn number_column(writer: &TextWriter, number: usize) -> (Style, String) {
     (writer.styles.bold, format!("{:4}", format!("{number}.")))
 }
 
-/// Writes what is known of one problem. It has its number in the report, if no repeat of it can follow.
-fn write_details(
+/// Writes what is known of one problem. It has its number in the report, if no repeat of it can follow. `known` are the
+/// remedies that earlier problems have.
+fn write_details<'a>(
     writer: &mut TextWriter,
     out: &mut impl Write,
-    problem: &Problem,
+    problem: &'a Problem,
     number: Option<usize>,
+    known: &mut HashMap<&'a str, usize>,
 ) -> io::Result<()> {
-    let Finding { severity, title, explanation, remedy, not_excluded, .. } = &problem.finding;
+    let Finding { severity, title, explanation, not_excluded, .. } = &problem.finding;
     let bold = writer.styles.bold;
     let is_final = number.is_some();
     writer.blank_line(out)?;
@@ -91,7 +127,7 @@ fn write_details(
             writer.wrapped(out, &format!("{INDENT}    "), &text)?;
         }
     }
-    bullets(writer, out, "What to do:", remedy)?;
+    remedies(writer, out, problem, number.unwrap_or(0), known)?;
     bullets(writer, out, "Not ruled out:", not_excluded)?;
     writer.wrapped(out, INDENT, &problem.logs())?;
     if let Some(file) = &problem.finding.evidence_file {
@@ -114,15 +150,15 @@ fn bullets(
     writer: &mut TextWriter,
     out: &mut impl Write,
     heading: &str,
-    items: &[String],
+    items: &[impl AsRef<str>],
 ) -> io::Result<()> {
     if !items.is_empty() {
         writer.heading(out, INDENT, heading)?;
     }
-    items.iter().try_for_each(|item| writer.wrapped(out, &format!("{INDENT}  - "), item))
+    items.iter().try_for_each(|item| writer.wrapped(out, &format!("{INDENT}  - "), item.as_ref()))
 }
 
-/// How many problems of one cause are written in full, if there are more than [`MANY`].
+/// How many problems of one cause are written with their packets, if there are more than [`MANY`].
 const DETAILED: usize = 3;
 const MANY: usize = 5;
 
