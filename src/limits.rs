@@ -86,6 +86,9 @@ pub struct Limits {
     pub fragments: DefragLimits,
     /// Bounds of the packets kept for evidence files.
     pub evidence: EvidenceLimits,
+    /// Bytes of the comments that `annotate` keeps until it writes them, bookkeeping included: those of some 40,000
+    /// connections. The capture is read a second time to place them, so they wait until its end.
+    pub comments: usize,
 }
 
 impl Default for Limits {
@@ -122,6 +125,7 @@ impl Default for Limits {
             unread: 16 << 20,
             fragments: DefragLimits::default(),
             evidence: EvidenceLimits::default(),
+            comments: 64 << 20,
         }
     }
 }

@@ -393,6 +393,10 @@ pub(crate) enum CommandArgs {
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Box<DiffArgs>),
 
+    /// Write the capture again with comments on its packets, for Wireshark and tshark
+    #[command(after_help = ANNOTATE_EXAMPLES)]
+    Annotate(Box<AnnotateArgs>),
+
     /// Explain a finding: what it means, what proves it, what the nodes log, what to do. Or find the
     /// findings for a line of a log
     #[command(after_help = EXPLAIN_EXAMPLES)]
@@ -447,6 +451,68 @@ pub(crate) struct DiffArgs {
 
     #[command(flatten)]
     pub(super) output: OutputArgs,
+}
+
+/// Arguments of `beamscope annotate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AnnotateArgs {
+    /// Capture files to read, as for the analysis; each is read twice. Several files become one
+    #[arg(value_name = "CAPTURE", required = true)]
+    pub(super) captures: Vec<PathBuf>,
+
+    /// Write the packets and the comments to this pcapng file. "-" writes to standard output
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) output: PathBuf,
+
+    /// Leave out packets before this time: 15:30 (on the day of the last packet), "10m ago" (before the last packet),
+    /// "2014-05-25 14:32", 2014-05-25T14:32:25Z, or seconds since 1970. Without an offset, the zone is that of --tz
+    #[arg(long, value_name = "TIME", help_heading = INPUT)]
+    pub(super) since: Option<TimePoint>,
+
+    /// Leave out packets after this time
+    #[arg(long, value_name = "TIME", help_heading = INPUT)]
+    pub(super) until: Option<TimePoint>,
+
+    /// Time zone of these times: local, UTC, or a name such as Europe/Berlin [default: local at a terminal, otherwise
+    /// UTC]
+    #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = str::parse::<Zone>)]
+    pub(super) tz: Option<Zone>,
+
+    /// Leave out packets that do not match this filter, in the syntax of tcpdump: see pcap-filter(7)
+    #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
+    pub(super) filter: Option<String>,
+
+    /// Read the filter from this file
+    #[arg(short = 'F', long, value_name = "FILE", help_heading = INPUT)]
+    pub(super) filter_file: Option<PathBuf>,
+
+    /// Number of threads that decompress captures [default: one for each processor]
+    #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
+    pub(super) threads: Option<NonZeroUsize>,
+
+    /// Read packets of several captures by time, or file after file as given
+    #[arg(
+        long, value_name = "ORDER", help_heading = INPUT, default_value = "time",
+        value_parser = PossibleValuesParser::new(["time", "given"]).map(order)
+    )]
+    pub(super) order: Order,
+
+    #[command(flatten)]
+    pub(super) protocol: ProtocolArgs,
+
+    #[command(flatten)]
+    pub(super) shown: ShownArgs,
+
+    /// Write no comments about findings below this severity
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
+        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
+    )]
+    pub(super) min_severity: Severity,
+
+    /// Do not print warnings, nor what was written
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(super) quiet: bool,
 }
 
 /// Values of the option `--format`.
@@ -619,6 +685,15 @@ Examples:
 
 Exit status: 0 both were compared; 1 a pair changed, with --exit-code; 2 wrong usage, or one of
 the two could not be read.";
+
+const ANNOTATE_EXAMPLES: &str = "\
+Examples:
+  beamscope annotate trace.pcapng -o out.pcapng
+  tshark -r out.pcapng -Y frame.comment -T fields -e frame.number -e frame.comment
+  beamscope annotate --cookie-file cookies trace.pcap -o out.pcapng
+  beamscope annotate trace.pcap -o - | wireshark -k -i -
+
+Exit status: 0 all packets were written; 2 wrong usage, or something could not be read or written.";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:

@@ -116,5 +116,8 @@ fn terminal_width() -> Option<usize> {
     None
 }
 
+/// What messages call standard input.
+pub(super) const STDIN: &str = "standard input";
+
 /// What messages call standard output.
 pub(super) const STDOUT: &str = "standard output";

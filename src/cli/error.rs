@@ -58,6 +58,18 @@ pub(crate) enum Error {
         /// The file as the user named it.
         name: String,
     },
+    /// An input of `annotate` that can be read once only.
+    #[error("{name} can be read once only, and annotate reads a capture twice")]
+    ReadTwice {
+        /// The input as the user named it.
+        name: String,
+    },
+    /// An output of `annotate` in a format without comments.
+    #[error("{name}: a pcap file holds no comments")]
+    NoComments {
+        /// The file as the user named it.
+        name: String,
+    },
     /// `-w -` without `-o FILE`: events go to standard output already.
     #[error("standard output already carries the events; packets cannot go there as well")]
     StdoutTwice,
@@ -209,6 +221,8 @@ impl Error {
             }
             Self::StdinTerminal => "pipe a capture into it: tcpdump -U -w - | beamscope -",
             Self::OwnInput { .. } => "write to another file",
+            Self::ReadTwice { .. } => "save it to a file first, and give that file",
+            Self::NoComments { .. } => "give it a name that ends in .pcapng",
             Self::StdoutTwice => "send the events to a file: --output FILE --write -",
             Self::StdoutTerminal => {
                 "pipe it into a program: beamscope -i eth0 -o events.ndjson -w - | tshark -r -"

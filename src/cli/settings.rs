@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -22,8 +23,8 @@ use beamscope::render::{self, Format, Layout, Shown, TermStyle, TextOptions};
 use beamscope::time::{TimePoint, Zone};
 
 use super::args::{
-    Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs, ShownArgs,
-    TermStyleName,
+    AnnotateArgs, Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs,
+    ShownArgs, TermStyleName,
 };
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
@@ -107,7 +108,30 @@ pub(super) struct DiffSettings {
     pub(super) exit_code: bool,
 }
 
+/// Settings of `beamscope annotate`.
+pub(super) struct AnnotateSettings {
+    /// Captures to read, at least one; each can be read twice.
+    pub(super) captures: Vec<PathBuf>,
+    /// Order of packets from several captures.
+    pub(super) order: Order,
+    /// Which packets are analysed and written.
+    pub(super) selection: SelectionSettings,
+    /// Number of threads that decompress captures.
+    pub(super) threads: NonZeroUsize,
+    /// Settings of the analysis.
+    pub(super) config: Config,
+    /// Which events become comments.
+    pub(super) shown: Shown,
+    /// Findings below this severity become no comments.
+    pub(super) min_severity: Severity,
+    /// Where packets with comments are written; its comment is still empty.
+    pub(super) save: SaveSettings,
+    /// Where warnings are printed, if at all.
+    pub(super) warnings: Warnings,
+}
+
 /// Which packets of a capture are analysed.
+#[derive(Clone)]
 pub(super) struct SelectionSettings {
     /// Packets before this time are skipped.
     pub(super) since: Option<TimePoint>,
@@ -140,6 +164,8 @@ pub(super) struct SaveSettings {
     pub(super) target: SaveTarget,
     /// The format of the file or files.
     pub(super) format: SaveFormat,
+    /// The comment at the start of each file; empty for none.
+    pub(super) comment: String,
     /// Write each packet at once: a reader may wait for it.
     pub(super) is_immediate: bool,
     /// Where warnings are printed, if at all.
@@ -239,7 +265,10 @@ impl LiveSettings {
             buffer: args.buffer_size.map_or(defaults.buffer, |kib| kib.saturating_mul(1024)),
             promisc: !args.no_promisc,
             immediate: args.immediate,
-            filter: filter_text(&args)?,
+            filter: filter_text(
+                (args.filter.clone(), args.filter_file.clone(), &args.protocol.dist_port),
+                Warnings::new(args.output.quiet),
+            )?,
             ..defaults
         };
         let run = RunSettings::new(&args, &[], false)?;
@@ -340,18 +369,82 @@ impl DiffSettings {
     }
 }
 
+impl AnnotateSettings {
+    /// Checks the arguments of `beamscope annotate`.
+    ///
+    /// # Errors
+    ///
+    /// They contradict each other, an input cannot be read twice or is the output, the output cannot hold comments, or
+    /// a file of cookies or the filter cannot be read.
+    pub(super) fn new(args: AnnotateArgs) -> Result<Self, Error> {
+        for capture in &args.captures {
+            let name = || capture.display().to_string();
+            if is_stdin(capture) {
+                return Err(Error::ReadTwice { name: console::STDIN.to_owned() });
+            }
+            // What does not exist is reported when it is opened.
+            if fs::metadata(capture).is_ok_and(|it| !it.is_file() && !it.is_dir()) {
+                return Err(Error::ReadTwice { name: name() });
+            }
+            if is_same_file(capture, &args.output) {
+                return Err(Error::OwnInput { name: name() });
+            }
+        }
+        if args.output.extension().is_some_and(|it| it.eq_ignore_ascii_case("pcap")) {
+            return Err(Error::NoComments { name: args.output.display().to_string() });
+        }
+        let target = match is_stdin(&args.output) {
+            true if console::stdout_is_terminal() => return Err(Error::StdoutTerminal),
+            true => SaveTarget::Stdout,
+            false => SaveTarget::File(args.output),
+        };
+        let warnings = Warnings::new(args.quiet);
+        let is_at_terminal = console::stdout_is_terminal();
+        let range = (args.since, args.until, zone(args.tz, is_at_terminal));
+        let filter = (args.filter, args.filter_file, &*args.protocol.dist_port);
+        Ok(Self {
+            captures: args.captures,
+            order: args.order,
+            selection: SelectionSettings::of(range, filter, warnings)?,
+            threads: args.threads.unwrap_or_else(all_threads),
+            config: config(&args.protocol, warnings)?,
+            shown: shown(&args.shown),
+            min_severity: args.min_severity,
+            save: SaveSettings {
+                target,
+                format: SaveFormat::Pcapng,
+                comment: String::new(),
+                is_immediate: false,
+                warnings,
+            },
+            warnings,
+        })
+    }
+}
+
 impl SelectionSettings {
     fn new(args: &Args) -> Result<Self, Error> {
+        let filter = (args.filter.clone(), args.filter_file.clone(), &*args.protocol.dist_port);
+        let range = (args.since, args.until, output_zone(&args.output));
+        Self::of(range, filter, Warnings::new(args.output.quiet))
+    }
+
+    /// Packets of this range, with this filter or that in the file.
+    fn of(
+        (since, until, zone): (Option<TimePoint>, Option<TimePoint>, Zone),
+        filter: (Option<String>, Option<PathBuf>, &[RangeInclusive<u16>]),
+        warnings: Warnings,
+    ) -> Result<Self, Error> {
         #[cfg(not(feature = "live"))]
-        if args.filter.is_some() || args.filter_file.is_some() {
+        if filter.0.is_some() || filter.1.is_some() {
             return Err(Error::NoFilter);
         }
         Ok(Self {
-            since: args.since,
-            until: args.until,
-            zone: zone(&args.output),
+            since,
+            until,
+            zone,
             #[cfg(feature = "live")]
-            filter: filter_text(args)?,
+            filter: filter_text(filter, warnings)?,
         })
     }
 }
@@ -424,6 +517,7 @@ impl SaveSettings {
         Ok(Some(Self {
             target,
             format: if is_pcap { SaveFormat::Pcap } else { SaveFormat::Pcapng },
+            comment: String::new(),
             is_immediate: is_streamed,
             warnings: Warnings::new(args.output.quiet),
         }))
@@ -500,23 +594,29 @@ const fn message_detail(args: &Args) -> MessageDetail {
 
 /// The filter of the arguments, with a warning if it looks too narrow.
 #[cfg(feature = "live")]
-fn filter_text(args: &Args) -> Result<Option<String>, Error> {
-    let text = match &args.filter_file {
+fn filter_text(
+    (text, file, dist_ports): (Option<String>, Option<PathBuf>, &[RangeInclusive<u16>]),
+    warnings: Warnings,
+) -> Result<Option<String>, Error> {
+    let text = match &file {
         Some(path) => Some(filter::read(path)?),
-        None => args.filter.clone(),
+        None => text,
     };
-    let warning =
-        text.as_deref().and_then(|text| filter::hidden_ports(text, &args.protocol.dist_port));
+    let warning = text.as_deref().and_then(|text| filter::hidden_ports(text, dist_ports));
     if let Some(warning) = warning {
-        Warnings::new(args.output.quiet).warn(&warning);
+        warnings.warn(&warning);
     }
     Ok(text)
 }
 
 /// As many threads as asked for, or as can run at the same time.
 fn threads(args: &Args) -> NonZeroUsize {
-    let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    args.threads.unwrap_or_else(all)
+    args.threads.unwrap_or_else(all_threads)
+}
+
+/// As many threads as can run at the same time.
+fn all_threads() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 fn format(args: &OutputArgs, (verbose, brief): (bool, bool), layout: Layout) -> Format {
@@ -538,18 +638,20 @@ fn format(args: &OutputArgs, (verbose, brief): (bool, bool), layout: Layout) -> 
             };
             let width = console::text_width(is_terminal);
             let ascii = !console::takes_unicode();
-            let zone = zone(args);
+            let zone = output_zone(args);
             Format::Text(TextOptions { width, colour, verbose, layout, brief, ascii, zone })
         }
     }
 }
 
-/// The zone of times in text, and of times in arguments that have none of their own: at a terminal that of the machine,
-/// elsewhere UTC.
-fn zone(args: &OutputArgs) -> Zone {
-    let is_at_terminal = args.output.is_none() && console::stdout_is_terminal();
-    let default = || if is_at_terminal { Zone::local() } else { Zone::UTC };
-    args.tz.clone().unwrap_or_else(default)
+fn output_zone(args: &OutputArgs) -> Zone {
+    zone(args.tz.clone(), args.output.is_none() && console::stdout_is_terminal())
+}
+
+/// The zone of times in text, and of times in arguments that have none of their own: by default, that of the machine at
+/// a terminal and UTC elsewhere.
+fn zone(given: Option<Zone>, is_at_terminal: bool) -> Zone {
+    given.unwrap_or_else(|| if is_at_terminal { Zone::local() } else { Zone::UTC })
 }
 
 /// Whether two paths lead to the same regular file.

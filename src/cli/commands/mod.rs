@@ -2,6 +2,7 @@
 //! capture.
 
 pub(super) mod analyze;
+pub(super) mod annotate;
 pub(super) mod diff;
 pub(super) mod explain;
 #[cfg(feature = "live")]

@@ -5,6 +5,7 @@
 //! and takes no decision of its own. Text from the wire is not escaped here.
 
 mod cluster;
+mod comments;
 mod messages;
 mod problem;
 mod sentences;
@@ -16,6 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(super) use cluster::ClusterTable;
+pub use comments::{CommentCollector, Comments};
 pub(super) use messages::SideTotals;
 pub(super) use problem::Problem;
 pub(super) use summary::{ListedProblem, Summary};
