@@ -430,6 +430,10 @@ impl SelectionSettings {
     }
 
     /// Packets of this range, with this filter or that in the file.
+    #[cfg_attr(
+        not(feature = "live"),
+        expect(unused_variables, reason = "warnings are about filters")
+    )]
     fn of(
         (since, until, zone): (Option<TimePoint>, Option<TimePoint>, Zone),
         filter: (Option<String>, Option<PathBuf>, &[RangeInclusive<u16>]),

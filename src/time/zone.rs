@@ -13,7 +13,7 @@ use super::Timestamp;
 pub struct Zone(pub(super) TimeZone);
 
 impl Zone {
-    /// Coordinated Universal Time.
+    /// Coordinated Universal Time, the zone of JSON.
     pub const UTC: Self = Self(TimeZone::UTC);
 
     /// The zone of this machine: that of the variable `TZ`, or of `/etc/localtime`; UTC if neither is there.

@@ -171,7 +171,7 @@ fn a_time_may_count_from_the_last_packet() {
 }
 
 #[test]
-fn a_range_without_packets_says_what_the_capture_spans() {
+fn a_range_without_packets_is_an_error_that_names_what_the_capture_spans() {
     let run = run(&["--since", "15:30", SEED]);
     assert_eq!(run.status, 2);
     let expected = "hint: the capture has packets from 2026-11-22 15:29:51.691 to 2026-11-22 \

@@ -110,7 +110,7 @@ const WALLS: &[Wall] = &[
             "protocol/",
             "observe/",
             "limits.rs",
-            "time.rs",
+            "time/",
         ],
         never: &["crate::judge", "crate::detect", "crate::render", "crate::engine"],
         why: "a stage never imports a later one: one connection knows no other, and no verdict",

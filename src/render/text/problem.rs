@@ -11,7 +11,7 @@ use crate::render::report::Problem;
 use crate::render::words::listed;
 
 /// Writes the problems of one cause, from number `first` on, and each remedy once. If they are many and not `all` are
-/// wanted, a few lines stand for each of the later ones.
+/// wanted, each of the later ones has a few lines.
 pub(super) fn write_group(
     writer: &mut TextWriter,
     out: &mut impl Write,
