@@ -10,3 +10,4 @@ mod ladder;
 mod program;
 mod reading;
 mod save;
+mod text;

@@ -17,6 +17,7 @@ use super::text::Styles;
 use super::words::wrapped;
 use super::{InputNames, escape};
 use crate::record::{Body, Event, EventSink, Outcome};
+use crate::time::Zone;
 
 /// Which attempt is drawn.
 #[derive(Clone, Debug)]
@@ -145,7 +146,7 @@ impl LadderRun {
         Self {
             choice,
             store: LadderStore::new(inputs.clone(), wanted),
-            report: Report::new(inputs, Vec::new()),
+            report: Report::new(inputs, Vec::new(), Zone::UTC),
             filter: EventFilter::new(&Shown { pairs, ..Shown::default() }),
             first: None,
             failed: None,
@@ -159,7 +160,8 @@ impl LadderRun {
     ///
     /// The captures have nothing of what was asked for.
     pub fn draw(mut self, format: LadderFormat) -> Result<String, NoLadder> {
-        let Sections { problems, .. } = self.report.take_sections();
+        let Sections { groups, .. } = self.report.take_sections();
+        let problems: Vec<_> = groups.into_iter().flatten().collect();
         let (ladder, more) = self.chosen(&problems)?;
         Ok(match format {
             LadderFormat::Mermaid => mermaid::mermaid(&ladder),
