@@ -10,7 +10,7 @@
 //! - `sources`, `sinks`, `selection`, `evidence_dir`, `save/`, `stop`, `confine/`: what commands open;
 //! - `settings`: the arguments as they are meant, validated once;
 //! - `args`: the arguments as typed, the only file beside `commands/shell.rs` that knows clap;
-//! - `filter`, `console`, `error`, `cookies`.
+//! - `filter`, `console`, `error`, `cookies`, `spelling`.
 
 mod args;
 mod commands;
@@ -27,6 +27,7 @@ mod selection;
 mod settings;
 mod sinks;
 mod sources;
+mod spelling;
 mod stop;
 
 pub(crate) use args::Args;
