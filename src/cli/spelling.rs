@@ -1,4 +1,4 @@
-//! How much two words differ, to find what somebody meant to type.
+//! How much two words differ, to find the word that was meant.
 
 /// Number of letters to insert, delete or replace to turn one into the other (Levenshtein distance).
 pub(super) fn distance(from: &str, to: &str) -> usize {
