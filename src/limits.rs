@@ -130,6 +130,16 @@ impl Default for Limits {
     }
 }
 
+/// Connections of which ladders keep the messages: so many of the last ones, and so many that findings name. Each takes a few
+/// KiB, and a person looks at a few.
+pub const LADDER_SESSIONS: usize = 1024;
+
+/// Handshake messages that a ladder keeps of a connection. The longest handshake has seven.
+pub const LADDER_MESSAGES: usize = 16;
+
+/// Nodes of which ladders keep the release.
+pub const LADDER_NODES: usize = 4096;
+
 /// Appends `item` to `queue`, which keeps its last `most` items.
 pub(crate) fn remember<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
     queue.push_back(item);

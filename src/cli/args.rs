@@ -445,6 +445,10 @@ pub(crate) enum CommandArgs {
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Box<DiffArgs>),
 
+    /// Draw one attempt to connect as a ladder: a row a message, with what is missing
+    #[command(after_help = LADDER_EXAMPLES)]
+    Ladder(Box<LadderArgs>),
+
     /// Write the capture again with comments on its packets, for Wireshark and tshark
     #[command(after_help = ANNOTATE_EXAMPLES)]
     Annotate(Box<AnnotateArgs>),
@@ -501,6 +505,73 @@ pub(crate) struct DiffArgs {
 
     #[command(flatten)]
     pub(super) output: OutputArgs,
+}
+
+/// Arguments of `beamscope ladder`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LadderArgs {
+    /// Capture files to read, as one timeline. "-" reads standard input
+    #[arg(value_name = "CAPTURE", required = true)]
+    pub(super) captures: Vec<PathBuf>,
+
+    /// Draw the attempt that explains the problem of these two: nodes, parts of names before the @, or addresses
+    #[arg(
+        long, value_name = "A,B", help_heading = WHICH, value_parser = pair_of_patterns,
+        conflicts_with_all = ["session", "finding"]
+    )]
+    pub(super) pair: Option<[Pattern; 2]>,
+
+    /// Draw the connection with this session_id
+    #[arg(
+        long, value_name = "ID", help_heading = WHICH, value_parser = session_id,
+        conflicts_with = "finding"
+    )]
+    pub(super) session: Option<Arc<str>>,
+
+    /// Draw the attempt of the problem with this number in the text about the capture
+    #[arg(
+        long, value_name = "N", help_heading = WHICH,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..)
+    )]
+    pub(super) finding: Option<usize>,
+
+    /// Write the drawing to this file instead of standard output
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) output: Option<PathBuf>,
+
+    /// Format of the drawing [default: text; svg for a FILE that ends in .svg, mermaid for .mmd]
+    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
+    pub(super) format: Option<LadderFormatName>,
+
+    /// Columns of text [default: those of the terminal, otherwise 80]. From 150 on, a connection that was
+    /// established is drawn beside it
+    #[arg(
+        long, value_name = "COLUMNS", help_heading = OUTPUT,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(40..=500)
+    )]
+    pub(super) width: Option<usize>,
+
+    /// When to colour text
+    #[arg(long, value_name = "WHEN", help_heading = OUTPUT, default_value = "auto", value_enum)]
+    pub(super) color: ColorChoice,
+
+    /// Do not print warnings
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(super) quiet: bool,
+
+    #[command(flatten)]
+    pub(super) protocol: ProtocolArgs,
+}
+
+/// Formats of `beamscope ladder`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LadderFormatName {
+    /// Lines for a terminal
+    Text,
+    /// A sequence diagram for Markdown
+    Mermaid,
+    /// A picture for a web page
+    Svg,
 }
 
 /// Arguments of `beamscope annotate`.
@@ -703,6 +774,7 @@ const SECRETS: &str = "Cookies and contents";
 const OUTPUT: &str = "Output";
 const SHOWN: &str = "Looking at less";
 const SAVING: &str = "Saving packets";
+const WHICH: &str = "Which attempt";
 const PRIVILEGES: &str = "Privileges";
 
 /// The options that `-h` lists; `--help` lists all.
@@ -747,6 +819,7 @@ Examples:
   beamscope --fail-on high trace.pcap          exit status 1 on a serious finding
   beamscope --expect one@h1,two@h2 trace.pcap  exit status 1 unless they are connected
   beamscope diff before.pcap after.pcap        which pairs broke, which recovered
+  beamscope ladder trace.pcap                  the first problem, message by message
   beamscope explain cookie-mismatch            what a finding means, and what to do
   beamscope explain --log 'LINE OF A LOG'      what causes this log line
 
@@ -762,6 +835,16 @@ Examples:
 
 Exit status: 0 both were compared; 1 a pair changed, with --exit-code; 2 wrong usage, or one of
 the two could not be read.";
+
+const LADDER_EXAMPLES: &str = "\
+Examples:
+  beamscope ladder trace.pcap                  the first open problem, else the first connection
+  beamscope ladder --finding 2 trace.pcap      problem 2 of the text about the capture
+  beamscope ladder --pair one,two trace.pcap   the last failure between these two
+  beamscope ladder -o ladder.svg trace.pcap    a picture
+  beamscope ladder --format mermaid a.pcap     a diagram for an issue or a wiki
+
+Exit status: 0 it was drawn; 2 wrong usage, there is no such attempt, or an input could not be read.";
 
 const ANNOTATE_EXAMPLES: &str = "\
 Examples:

@@ -205,6 +205,12 @@ pub(super) fn text_width(is_terminal: bool) -> usize {
     width.unwrap_or(80).clamp(40, 100)
 }
 
+/// Columns of a drawing: those of the terminal within 40 to 500, or 80 where it goes elsewhere.
+pub(super) fn drawing_width(is_terminal: bool) -> usize {
+    let width = if is_terminal { terminal_width() } else { None };
+    width.unwrap_or(80).clamp(40, 500)
+}
+
 #[cfg(unix)]
 fn terminal_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;

@@ -7,7 +7,7 @@ use std::io;
 use std::process::ExitCode;
 
 use beamscope::capture;
-use beamscope::render::ReadError;
+use beamscope::render::{NoLadder, ReadError};
 use beamscope::time::Timestamp;
 
 use super::cookies;
@@ -187,6 +187,9 @@ pub(crate) enum Error {
     #[cfg(unix)]
     #[error("cannot wait for packets: {0}")]
     Wait(#[source] io::Error),
+    /// `ladder` has nothing to draw of what was asked for.
+    #[error(transparent)]
+    Ladder(#[from] NoLadder),
     /// A candidate cookie cannot be used.
     #[error(transparent)]
     Cookie(#[from] cookies::CookieError),
@@ -276,6 +279,7 @@ impl Error {
                 "only root can switch to another user; leave out -Z otherwise"
             }
             Self::Cookie(error) => return error.hint().map(str::to_owned),
+            Self::Ladder(error) => return error.hint(),
             Self::Capture(error) => return error.hint(),
             _ => return None,
         };

@@ -19,12 +19,14 @@ use beamscope::engine::{Config, EPMD_PORT};
 use beamscope::limits::Limits;
 use beamscope::protocol::MessageDetail;
 use beamscope::record::Severity;
-use beamscope::render::{self, Format, Layout, Shown, TermStyle, TextOptions};
+use beamscope::render::{
+    self, Format, LadderChoice, LadderFormat, Layout, Shown, TermStyle, TextOptions,
+};
 use beamscope::time::{TimePoint, Zone};
 
 use super::args::{
-    AnnotateArgs, Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, SaveArgs,
-    ShownArgs, TermStyleName,
+    AnnotateArgs, Args, ColorChoice, DiffArgs, FormatName, LadderArgs, LadderFormatName,
+    OutputArgs, ProtocolArgs, SaveArgs, ShownArgs, TermStyleName,
 };
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
@@ -106,6 +108,22 @@ pub(super) struct DiffSettings {
     pub(super) output: OutputSettings,
     /// Exit with status 1 if a pair changed.
     pub(super) exit_code: bool,
+}
+
+/// Settings of `beamscope ladder`.
+pub(super) struct LadderSettings {
+    /// Captures to read, at least one; [`is_stdin`] for standard input.
+    pub(super) captures: Vec<PathBuf>,
+    /// The attempt that is drawn.
+    pub(super) choice: LadderChoice,
+    /// How it is drawn.
+    pub(super) format: LadderFormat,
+    /// Settings of the analysis.
+    pub(super) config: Config,
+    /// The file; `None` for standard output.
+    pub(super) output: Option<PathBuf>,
+    /// Where warnings are printed, if at all.
+    pub(super) warnings: Warnings,
 }
 
 /// Settings of `beamscope annotate`.
@@ -372,6 +390,48 @@ impl DiffSettings {
         let output = OutputSettings::new(&args.output, options, false, &inputs)?;
         let [before, after] = inputs;
         Ok(Self { before, after, config, output, exit_code: args.exit_code })
+    }
+}
+
+impl LadderSettings {
+    /// Checks the arguments of `beamscope ladder`.
+    ///
+    /// # Errors
+    ///
+    /// They contradict each other, or a file of cookies cannot be read.
+    pub(super) fn new(args: LadderArgs) -> Result<Self, Error> {
+        check_stdin(args.captures.iter().map(PathBuf::as_path))?;
+        if let Some(path) = &args.output
+            && args.captures.iter().any(|input| is_same_file(input, path))
+        {
+            return Err(Error::OwnInput { name: path.display().to_string() });
+        }
+        let warnings = Warnings::new(args.quiet);
+        let config = config(&args.protocol, warnings)?;
+        let choice = match (args.pair, args.session, args.finding) {
+            (Some(pair), ..) => LadderChoice::Pair(pair),
+            (_, Some(id), _) => LadderChoice::Session(id),
+            (.., Some(number)) => LadderChoice::Finding(number),
+            (None, None, None) => LadderChoice::First,
+        };
+        let ending = args.output.as_ref().and_then(|path| path.extension());
+        let by_ending = match ending.map(|it| it.to_string_lossy().to_ascii_lowercase()).as_deref()
+        {
+            Some("svg") => LadderFormatName::Svg,
+            Some("mmd") => LadderFormatName::Mermaid,
+            _ => LadderFormatName::Text,
+        };
+        let format = match args.format.unwrap_or(by_ending) {
+            LadderFormatName::Svg => LadderFormat::Svg,
+            LadderFormatName::Mermaid => LadderFormat::Mermaid,
+            LadderFormatName::Text => {
+                let is_terminal = args.output.is_none() && console::stdout_is_terminal();
+                let width = args.width.unwrap_or_else(|| console::drawing_width(is_terminal));
+                let colour = takes_colour(args.color, args.output.is_none());
+                LadderFormat::Text { width, colour, ascii: !console::takes_unicode() }
+            }
+        };
+        Ok(Self { captures: args.captures, choice, format, config, output: args.output, warnings })
     }
 }
 
@@ -674,16 +734,21 @@ fn format(args: &OutputArgs, (verbose, brief): (bool, bool), layout: Layout) -> 
     match name {
         FormatName::Ndjson => Format::Ndjson,
         FormatName::Text => {
-            let colour = match args.color {
-                ColorChoice::Always => true,
-                ColorChoice::Never => false,
-                ColorChoice::Auto => args.output.is_none() && console::takes_colour(),
-            };
+            let colour = takes_colour(args.color, args.output.is_none());
             let width = console::text_width(is_terminal);
             let ascii = !console::takes_unicode();
             let zone = output_zone(args);
             Format::Text(TextOptions { width, colour, verbose, layout, brief, ascii, zone })
         }
+    }
+}
+
+/// Whether text has colours.
+fn takes_colour(choice: ColorChoice, is_stdout: bool) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => is_stdout && console::takes_colour(),
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod background;
 mod json;
+mod ladder;
 mod queue;
 mod report;
 mod shown;
@@ -17,6 +18,7 @@ mod words;
 
 pub use background::BackgroundWriter;
 pub use json::{JsonTerm, ReadError, Records, json_line, schema};
+pub use ladder::{LadderChoice, LadderFormat, LadderRun, NoLadder};
 pub use queue::{Backlog, Queue, queue};
 pub use report::{CommentCollector, Comments};
 pub use shown::{Pattern, Shown};

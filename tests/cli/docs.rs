@@ -457,9 +457,10 @@ fn run(command: &str) -> String {
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
     let command = command.replace("trace.pcapng", SEED);
-    // `explain` always prints text, and `annotate` writes a file.
-    let has_format =
-        ["explain", "annotate"].iter().all(|it| !command.starts_with(&format!("beamscope {it}")));
+    // `explain` and `ladder` always print text, and `annotate` writes a file.
+    let has_format = ["explain", "ladder", "annotate"]
+        .iter()
+        .all(|it| !command.starts_with(&format!("beamscope {it}")));
     let is_text = command.starts_with("beamscope ") && has_format && !command.contains(['|', '>']);
     let command = if is_text { command.replacen(' ', " --format text ", 1) } else { command };
     let output = Command::new("sh")

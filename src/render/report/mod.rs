@@ -6,6 +6,7 @@
 
 mod cluster;
 mod comments;
+mod ladder;
 mod messages;
 mod problem;
 mod sentences;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub(super) use cluster::ClusterTable;
 pub use comments::{CommentCollector, Comments};
+pub(super) use ladder::{Arrow, Ladder, LadderStore, Lifeline, Row};
 pub(super) use messages::SideTotals;
 pub(super) use problem::Problem;
 pub(super) use summary::{ListedProblem, Summary};
@@ -71,7 +73,7 @@ pub(super) struct TimelineEntry {
 }
 
 /// How a line is to be taken; a renderer chooses colours or marks for it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Tone {
     Plain,
     /// Detail that matters to few readers.
@@ -94,7 +96,7 @@ pub(super) enum TimelineDetail {
 }
 
 /// The name of a packet: its frame number, and its input if the run has several.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct FrameLabel {
     pub(super) frame: u64,
     pub(super) input: Option<Arc<str>>,

@@ -13,6 +13,7 @@ mod writer;
 
 use std::io::{self, Write};
 
+pub(super) use self::writer::Styles;
 use self::writer::TextWriter;
 use super::report::{Report, Sections, TimelineDetail};
 use super::{InputNames, Renderer};

@@ -159,18 +159,18 @@ impl TextWriter {
 
 /// Styles by meaning. By default, all are plain.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Styles {
-    pub(super) plain: Style,
-    pub(super) bold: Style,
-    pub(super) dim: Style,
-    pub(super) good: Style,
-    pub(super) notable: Style,
-    pub(super) bad: Style,
+pub(in crate::render) struct Styles {
+    pub(in crate::render) plain: Style,
+    pub(in crate::render) bold: Style,
+    pub(in crate::render) dim: Style,
+    pub(in crate::render) good: Style,
+    pub(in crate::render) notable: Style,
+    pub(in crate::render) bad: Style,
     severe: Style,
 }
 
 impl Styles {
-    const COLOURED: Self = Self {
+    pub(in crate::render) const COLOURED: Self = Self {
         plain: Style::new(),
         bold: Style::new().bold(),
         dim: Style::new().dimmed(),
@@ -180,7 +180,7 @@ impl Styles {
         severe: AnsiColor::Red.on_default().bold(),
     };
 
-    pub(super) const fn severity(&self, severity: Severity) -> Style {
+    pub(in crate::render) const fn severity(&self, severity: Severity) -> Style {
         match severity {
             Severity::Info => self.bold,
             Severity::Low | Severity::Medium => self.notable,
@@ -188,7 +188,7 @@ impl Styles {
         }
     }
 
-    pub(super) const fn tone(&self, tone: Tone) -> Style {
+    pub(in crate::render) const fn tone(&self, tone: Tone) -> Style {
         match tone {
             Tone::Plain => self.plain,
             Tone::Faint => self.dim,
