@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use beamscope::capture::save::InterfaceInfo;
-use beamscope::capture::{self, Frame, Inputs, Item};
+use beamscope::capture::{self, Frame, Inputs, Item, ReadCounter};
 use beamscope::drive::{self, Control};
 use beamscope::engine::Engine;
 use beamscope::record::{Anomaly, AnomalyKind, UnseenBecause};
@@ -19,6 +19,7 @@ use super::{finish_run, finish_saving, report_problem};
 use crate::cli::console::report_error;
 use crate::cli::error::{Error, RunOutcome};
 use crate::cli::evidence_dir::EvidenceDir;
+use crate::cli::progress::FileProgress;
 use crate::cli::save::Saver;
 use crate::cli::selection::Selection;
 use crate::cli::settings::AnalyzeSettings;
@@ -38,7 +39,9 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
     let AnalyzeSettings { captures, order, selection, threads, run, .. } = settings;
     let selection = Selection::new(selection, || sources::last_packet(&captures))?;
     let names: Vec<Arc<str>> = captures.iter().map(|path| path.to_string_lossy().into()).collect();
-    let mut inputs = Inputs::new(inputs, order)?.with_threads(threads);
+    let read = ReadCounter::default();
+    let inputs = Inputs::new(inputs, order)?.with_threads(threads);
+    let mut inputs = inputs.with_counter(read.clone());
     let evidence_failed = Arc::<AtomicBool>::default();
     let limits = run.config.limits.evidence;
     let open_evidence = |it| EvidenceDir::open(it, &names, limits, &evidence_failed);
@@ -60,7 +63,13 @@ pub(in crate::cli) fn run(settings: AnalyzeSettings) -> Result<RunOutcome, Error
         is_incomplete: false,
         has_skipped: false,
     };
+    // A run without an end of its own answers the signal with reports.
+    let progress = control.stop.is_none().then(|| {
+        let counts = engine.sink_mut().counts();
+        FileProgress::start(&captures, read, counts, run.output.warnings)
+    });
     drive::run(&mut inputs, &mut engine, &mut control)?;
+    drop(progress);
     let AnalyzeControl { selection, saver, is_incomplete, has_skipped, .. } = control;
     let spans = selection.spans();
     selection.warnings().iter().for_each(|warning| run.output.warnings.warn(warning));
