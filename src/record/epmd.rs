@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::kept::{self, ContractName};
 use crate::observe::{EpmdNodeType, EpmdObservation, EpmdTag};
 pub use crate::observe::{EpmdOutcome, RegisteredName};
 
 /// One request to EPMD and its outcome.
-#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Epmd {
     /// Name of the request in the specification; `null` if the request was not seen.
-    pub request: Option<&'static str>,
+    #[serde(deserialize_with = "kept::maybe_name")]
+    pub request: Option<ContractName>,
     /// Alive name that is looked up, registered or stopped: the part of a node name before the `@`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
@@ -23,8 +25,8 @@ pub struct Epmd {
     /// Outcome of the request.
     pub outcome: EpmdOutcome,
     /// Name of the reply in the specification.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "kept::maybe_name")]
+    pub response: Option<ContractName>,
     /// Result code of the reply, 0 for success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<u8>,
@@ -64,11 +66,11 @@ pub struct Epmd {
 }
 
 /// The node type in an EPMD registration.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(untagged)]
 pub enum NodeType {
     /// `normal` (77) or `hidden` (72).
-    Named(&'static str),
+    Named(#[serde(deserialize_with = "kept::name")] ContractName),
     /// Any other value on the wire.
     Number(u8),
 }

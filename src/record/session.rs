@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Confidence, Hex, Messages, Role, frame_number, is_false};
+use super::{Confidence, Hex, Messages, Role, frame_number, is_false, kept, kept::ContractName};
 use crate::judge::world::{HostClue, PriorLookup};
 pub use crate::judge::{IncompleteBecause, Outcome, Protocol};
 use crate::judge::{Software, Verdict};
@@ -19,11 +19,12 @@ use crate::packet::FrameRef;
 use crate::time::micros;
 
 /// One message of a distribution handshake.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Handshake {
     /// `send_name`, `status`, `challenge`, `complement`, `challenge_reply` or `challenge_ack`.
-    pub message: &'static str,
+    #[serde(deserialize_with = "kept::name")]
+    pub message: ContractName,
     /// The side that sent the message.
     pub from: Role,
     /// Name of the initiator, from this message or one before it.
@@ -97,7 +98,7 @@ impl Handshake {
 
 /// One distribution connection, or an attempt at one. The last record of a `session_id` replaces the
 /// earlier ones.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Session {
     /// Protocol of the connection.
@@ -107,7 +108,7 @@ pub struct Session {
     /// Outcome of the connection or attempt.
     pub outcome: Outcome,
     /// True if the order of the TLS records shows that the two nodes connected inside TLS; else absent.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false", default)]
     pub connected_inside: bool,
     /// What the capture lacks; only with the outcome `incomplete`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,7 +127,8 @@ pub struct Session {
     /// The node that was dialed.
     pub acceptor: Party,
     /// The last message of the handshake that was seen completely; `null` if none was.
-    pub reached: Option<&'static str>,
+    #[serde(deserialize_with = "kept::maybe_name")]
+    pub reached: Option<ContractName>,
     /// The node that the initiator wanted to reach, as far as the capture shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Wanted>,
@@ -189,7 +191,7 @@ impl Session {
 }
 
 /// One side of a session.
-#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Party {
     /// Node name, as this side sent it; `null` if not seen.
@@ -247,7 +249,7 @@ impl Party {
 }
 
 /// The node that an initiator wanted to reach.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Wanted {
     /// Part of the node name before the `@`, from the look-up.
@@ -257,7 +259,8 @@ pub struct Wanted {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Arc<str>>,
     /// Sources of the name: `epmd`, `dns`, `other_session`, `capture_names`, `tls`.
-    pub rests_on: Vec<&'static str>,
+    #[serde(deserialize_with = "kept::names")]
+    pub rests_on: Vec<ContractName>,
 }
 
 impl Wanted {
@@ -273,13 +276,13 @@ impl Wanted {
 }
 
 /// The EPMD look-up that led to a connection.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Lookup {
     /// Connection of the look-up.
     pub session_id: Arc<str>,
     /// Frame of the reply.
-    #[serde(serialize_with = "frame_number", rename = "frame")]
+    #[serde(with = "frame_number", rename = "frame")]
     #[schemars(with = "u64")]
     pub reply: FrameRef,
     /// Alive name that was looked up.
@@ -297,7 +300,7 @@ impl Lookup {
 }
 
 /// Bytes and messages of a connection, by sender.
-#[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct Traffic {
     /// Data from the initiator to the acceptor.
@@ -317,7 +320,7 @@ impl Traffic {
 }
 
 /// Bytes and messages of one direction.
-#[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]
 pub struct DirectionTraffic {
     /// Length of the TCP stream in bytes, as far as seen, without retransmissions.

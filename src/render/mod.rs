@@ -16,7 +16,7 @@ mod text;
 mod words;
 
 pub use background::BackgroundWriter;
-pub use json::{JsonTerm, ReadError, Records, json_line, schema};
+pub use json::{JsonTerm, KeptEvents, ReadError, Records, input_names, json_line, schema};
 pub use queue::{Backlog, Queue, queue};
 pub use shown::{Pattern, Shown};
 pub use text::{Layout, TextOptions};

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::FrameLabel;
+use crate::packet::FrameRef;
 use super::sentences::{Ends, destination, incident_state, source};
 use crate::record::{
     ConnectionIds, Evidence, Finding, Incident, IncidentState, Outcome, Role, Severity,
@@ -32,6 +33,12 @@ pub(super) struct LastConnection {
     pub(super) session_id: Arc<str>,
     pub(super) ends: Ends,
     pub(super) outcome: Outcome,
+}
+
+/// The packet of a piece of evidence, with the name that the text has for it.
+pub(in crate::render) struct Place {
+    pub(in crate::render) frame: FrameRef,
+    pub(in crate::render) label: FrameLabel,
 }
 
 impl Problem {
@@ -81,6 +88,31 @@ impl Problem {
     /// Each packet of its evidence, with what it shows.
     pub(in crate::render) fn evidence(&self) -> impl Iterator<Item = (FrameLabel, String)> + '_ {
         self.finding.evidence.iter().map(|evidence| self.shown_by(evidence))
+    }
+
+    /// The packets of its evidence, each once, in their order.
+    pub(in crate::render) fn places(&self) -> Vec<Place> {
+        let mut places: Vec<Place> = Vec::new();
+        for (evidence, (label, _)) in self.finding.evidence.iter().zip(self.evidence()) {
+            let is_other = |place: &Place| place.frame != evidence.frame;
+            if evidence.frame.number > 0 && places.iter().all(is_other) {
+                places.push(Place { frame: evidence.frame, label });
+            }
+        }
+        places.sort_by_key(|place| place.frame);
+        places
+    }
+
+    /// All frames that sentences about it may name.
+    pub(in crate::render) fn frame_numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        let evidence = self.finding.evidence.iter().map(|evidence| evidence.frame.number);
+        let settled = self.incident.iter().filter_map(|incident| incident.settled_frame);
+        evidence.chain(self.frame.iter().map(|label| label.frame)).chain(settled)
+    }
+
+    /// The connection that it is about.
+    pub(in crate::render) fn session_id(&self) -> Option<&Arc<str>> {
+        self.connection.as_ref().map(|ids| &ids.session_id)
     }
 
     /// Which side's log has a line about it.
