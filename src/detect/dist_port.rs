@@ -115,15 +115,15 @@ impl Rule for DistPort {
     }
 
     fn on_session(&mut self, session: &JudgedConnection, world: &World, out: &mut Vec<Detection>) {
-        if !session.is_settled() {
+        let has_failed = matches!(session.outcome(), Outcome::Refused | Outcome::Unanswered);
+        if !has_failed || !session.is_settled() {
             return;
         }
         let dial = FailedDial::of(session, world);
         let mut found = match (session.outcome(), session.seen.tcp.icmp) {
             (Outcome::Refused, None) => self.refused(&dial),
             (Outcome::Refused, Some(icmp)) => dial.rejected(icmp),
-            (Outcome::Unanswered, _) => dial.unanswered(),
-            _ => return,
+            _ => dial.unanswered(),
         };
         // A port that accepts no connection is one cause, however many nodes dial it.
         found.parties = format!("{},{}", dial.port, dial.node);

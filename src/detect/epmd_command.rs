@@ -78,22 +78,22 @@ impl Rule for EpmdCommand {
         out: &mut Vec<Detection>,
     ) {
         let ids = &*settled.connection;
-        let name = epmd.name.as_deref().unwrap_or("?");
-        let server = epmd_common::server_address(ids);
-        let asker = if epmd_common::is_local(ids) {
-            "a process on the same host".to_owned()
-        } else {
-            ids.src_ip.to_string()
-        };
         let (keyword, command, purpose) = match epmd.request {
             Some(tag @ EpmdTag::KILL_REQ) => ("KILL", Shows::epmd(tag, ""), "to exit".to_owned()),
             Some(tag @ EpmdTag::STOP_REQ) => {
+                let name = epmd.name.as_deref().unwrap_or("?");
                 ("STOP", Shows::epmd(tag, format!("\"{name}\"")), format!("to drop \"{name}\""))
             }
             Some(tag @ EpmdTag::DUMP_REQ) => {
                 ("DUMP", Shows::epmd(tag, ""), "for all names that it has and had".to_owned())
             }
             _ => return,
+        };
+        let server = epmd_common::server_address(ids);
+        let asker = if epmd_common::is_local(ids) {
+            "a process on the same host".to_owned()
+        } else {
+            ids.src_ip.to_string()
         };
         let CommandResult { kind, summary, meaning, what } = command_result(ids, epmd);
         let seen = &epmd.seen;

@@ -163,15 +163,20 @@ impl Rule for EpmdSilent {
 fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
     let seen = &epmd.seen;
     let asker = ids.src_ip;
-    let check_epmd = format!(
-        "On {}, run `epmd -names`. If it hangs, check the state and the load of the epmd process, and \
+    // Most requests have their answer in time, and need no sentence.
+    let check_epmd = || {
+        format!(
+            "On {}, run `epmd -names`. If it hangs, check the state and the load of the epmd process, and \
          restart it.",
-        ids.dest_ip
-    );
-    let check_listener = format!(
-        "On {}, see what listens on port {} (`ss -ltnp`), and run `epmd -names`.",
-        ids.dest_ip, ids.dest_port
-    );
+            ids.dest_ip
+        )
+    };
+    let check_listener = || {
+        format!(
+            "On {}, see what listens on port {} (`ss -ltnp`), and run `epmd -names`.",
+            ids.dest_ip, ids.dest_port
+        )
+    };
     if epmd.outcome == EpmdOutcome::Incomplete {
         return closed_before_request(ids, epmd);
     }
@@ -204,7 +209,7 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
                 "The answer to {asker} came {took} after the request{gave_up}. A dialing node gives up after \
                  7 s by default and does not connect. EPMD hangs at times, or its host is overloaded."
             ),
-            remedy: check_epmd,
+            remedy: check_epmd(),
             end: shown(
                 seen.reply,
                 Some(Role::Acceptor),
@@ -232,7 +237,7 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
                  {waited}; then {asker} gave up. EPMD hangs, is stopped by a signal, or gets no CPU time.",
                 ids.dest_ip
             ),
-            remedy: check_epmd,
+            remedy: check_epmd(),
             end: end(Shows::Closed(format!("gave up after {waited}").into())),
             not_excluded: Some("what listens there is not EPMD, and it waits for more data"),
         });
@@ -294,8 +299,9 @@ fn silence(ids: &ConnectionIds, epmd: &EpmdObservation) -> Option<Silence> {
             epmd_common::server_address(ids)
         ),
         remedy: format!(
-            "{check_listener} If EPMD is well there, look for what takes connections to that port in front of \
-             it: a sidecar or a port redirect (`iptables -t nat -S`, `nft list ruleset`), or a load balancer."
+            "{} If EPMD is well there, look for what takes connections to that port in front of \
+             it: a sidecar or a port redirect (`iptables -t nat -S`, `nft list ruleset`), or a load balancer.",
+            check_listener()
         ),
         end: end(no_reply),
         not_excluded: Some("EPMD exited at that moment"),

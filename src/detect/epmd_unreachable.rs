@@ -108,7 +108,6 @@ impl Rule for EpmdUnreachable {
             self.asked_to_exit = Some(server_host);
         }
         self.starting.release(settled.at, out);
-        let server = address(ids.dest_ip, ids.dest_port);
         let mut found = match (epmd.outcome, seen.icmp) {
             (EpmdOutcome::ConnectionRefused, Some(icmp)) => rejected(ids, icmp),
             (EpmdOutcome::ConnectionRefused, None) => refused(ids, world),
@@ -122,6 +121,7 @@ impl Rule for EpmdUnreachable {
         // EPMD that cannot be reached is one cause, however many clients try. ICMP and silence share one
         // key, because senders of ICMP limit its rate and a rejecting filter does not answer each SYN.
         let is_closed = epmd.outcome == EpmdOutcome::ConnectionRefused && seen.icmp.is_none();
+        let server = address(ids.dest_ip, ids.dest_port);
         found.parties = format!("{server},{}", if is_closed { "closed" } else { "blocked" });
         let client = KnownAs::AnyOf(Host::of(ids.src_ip, settled));
         found.ended_by = EndedBy::Any(vec![

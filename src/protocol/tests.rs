@@ -14,8 +14,12 @@ use crate::judge::{
     Confidence, IncompleteBecause, LossScope, Outcome, PeerSigns, Undelivered, Verdict,
     judge_related,
 };
-use crate::observe::{EpmdOutcome, EpmdPackets, MessageKind, Observation, Occasion, Role, State};
+use crate::observe::{
+    ConnectionIds, EpmdOutcome, EpmdPackets, MessageKind, Observation, Occasion, Role, State,
+    TransportProtocol,
+};
 use crate::packet::FrameRef;
+use crate::record::{Session, StepKind};
 
 const A: Endpoint = end([10, 0, 0, 1], 40_000);
 const B: Endpoint = end([10, 0, 0, 2], 9_100);
@@ -1301,4 +1305,64 @@ fn an_epmd_reply_in_the_void_is_lost_after_the_answer() {
     conn.resends(Acceptor, b"w\x01", 5);
     let outcomes = [EpmdOutcome::NotRegistered, EpmdOutcome::Unacknowledged];
     assert_eq!(epmd_outcomes(&mut conn), outcomes);
+}
+
+/// The steps in the record of a connection: frame, sender, kind, and how often it was sent.
+fn steps(seen: &Observation, verdict: &Verdict) -> Vec<(u64, Option<Role>, StepKind, u64)> {
+    let ids = ConnectionIds {
+        session_id: "0123456789abcdef".into(),
+        community_id: "1:".into(),
+        src_ip: A.ip,
+        src_port: A.port,
+        dest_ip: B.ip,
+        dest_port: B.port,
+        proto: TransportProtocol::Tcp,
+        encap: Vec::new(),
+    };
+    let session = Session::of(&ids, seen, verdict);
+    assert!(session.steps.is_sorted_by_key(|step| step.at), "{:?}", session.steps);
+    let steps = session.steps.iter();
+    steps.map(|it| (it.frame.number, it.from, it.what, it.count.unwrap_or(1))).collect()
+}
+
+#[test]
+fn the_steps_of_a_record_are_the_packets_beside_the_messages() {
+    let mut conn = TestConnection::new();
+    conn.up_to_reply().fin(Acceptor);
+    let (seen, verdict) = conn.verdict();
+    let opening =
+        [(1, Some(Initiator), StepKind::Syn, 1), (2, Some(Acceptor), StepKind::SynAck, 1)];
+    let close = [(8, Some(Acceptor), StepKind::Fin, 1)];
+    assert_eq!(steps(&seen, &verdict), [&opening[..], &close].concat());
+
+    let mut conn = TestConnection::new();
+    conn.segment(Initiator, 0x02, b"").waits(1000).dials_again();
+    let (seen, verdict) = conn.verdict();
+    assert_eq!(steps(&seen, &verdict), [(1, Some(Initiator), StepKind::Syn, 2)]);
+
+    let mut conn = TestConnection::new();
+    conn.segment(Initiator, 0x02, b"").segment(Acceptor, 0x14, b"");
+    let (seen, verdict) = conn.verdict();
+    let reset = (2, Some(Acceptor), StepKind::Rst, 1);
+    assert_eq!(steps(&seen, &verdict), [(1, Some(Initiator), StepKind::Syn, 1), reset]);
+}
+
+#[test]
+fn a_step_names_the_messages_that_were_sent_again_and_whether_they_arrived() {
+    let mut conn = TestConnection::new();
+    conn.open().sends(Initiator, &send_name("a@one")).sends(Acceptor, b"sok");
+    let message = framed(&challenge("b@two"));
+    conn.sends_in_vain(Acceptor, &message).resends(Acceptor, &message, 4).fin(Initiator);
+    let (seen, verdict) = conn.verdict();
+    let found = steps(&seen, &verdict);
+    assert!(found.contains(&(7, Some(Acceptor), StepKind::Unacknowledged, 5)), "{found:?}");
+
+    let mut conn = TestConnection::new();
+    conn.open().sends(Initiator, &send_name("a@one")).sends(Acceptor, b"sok");
+    conn.sends_in_vain(Acceptor, &message).resends(Acceptor, &message, 1);
+    conn.arrived[1] = conn.seq[1];
+    conn.sends(Initiator, &reply()).fin(Acceptor);
+    let (seen, verdict) = conn.verdict();
+    let found = steps(&seen, &verdict);
+    assert!(found.contains(&(7, Some(Acceptor), StepKind::SentAgain, 2)), "{found:?}");
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Step;
 use super::kept::{self, ContractName};
 use crate::observe::{EpmdNodeType, EpmdObservation, EpmdTag};
 pub use crate::observe::{EpmdOutcome, RegisteredName};
@@ -63,6 +64,9 @@ pub struct Epmd {
     /// Duration of the registration; only with `unregistered`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime_us: Option<u64>,
+    /// The packets of the request and of its reply, and those that opened and closed the connection, in order of time.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub steps: Vec<Step>,
 }
 
 /// The node type in an EPMD registration.
@@ -98,6 +102,7 @@ impl Epmd {
             reply: seen.reply.clone(),
             response_time_us: seen.response_time_us,
             lifetime_us: seen.lifetime_us,
+            steps: Step::of_request(seen),
         }
     }
 }

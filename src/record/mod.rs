@@ -14,6 +14,7 @@ mod kept;
 mod message;
 mod session;
 mod stats;
+mod step;
 
 pub use cluster::*;
 pub use comparison::*;
@@ -23,6 +24,7 @@ pub use finding::*;
 pub use message::*;
 pub use session::*;
 pub use stats::*;
+pub use step::*;
 
 pub use crate::judge::Confidence;
 pub use crate::observe::{Anomaly, AnomalyKind, ConnectionIds, Role};

@@ -1,19 +1,20 @@
 //! `handshake` and `session`: one handshake message; one distribution connection, or an attempt at one.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Confidence, Hex, Messages, Role, frame_number, is_false, kept, kept::ContractName};
+use super::kept::{self, ContractName};
+use super::{Confidence, Hex, Messages, Role, Step, frame_number, is_false};
 use crate::judge::world::{HostClue, PriorLookup};
 pub use crate::judge::{IncompleteBecause, Outcome, Protocol};
 use crate::judge::{Software, Verdict};
 pub use crate::observe::{CloseKind, Orientation, State};
 use crate::observe::{
-    ConnectionIds, FrameTraffic, HandshakeObservation, MessageKind, Observation, PerRole, TcpSide,
+    ConnectionIds, DistFlags, FrameTraffic, HandshakeObservation, MessageKind, Observation,
+    PerRole, TcpSide,
 };
 use crate::packet::FrameRef;
 use crate::time::micros;
@@ -46,8 +47,13 @@ pub struct Handshake {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flags: Option<Hex>,
     /// Names of the flags without `DFLAG_`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub flag_names: Option<Vec<String>>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "flag_names",
+        skip_deserializing
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub flag_names: Option<DistFlags>,
     /// Creation of the node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation: Option<u32>,
@@ -74,7 +80,6 @@ pub struct Handshake {
 impl Handshake {
     /// The record of an observed message.
     pub fn of(message: &HandshakeObservation) -> Self {
-        let flag_names = message.flags.map(|flags| flags.names().map(Cow::into_owned).collect());
         Self {
             message: message.message.name(),
             from: message.from,
@@ -84,7 +89,7 @@ impl Handshake {
             name: message.name.clone(),
             name_hex: message.name_hex.clone(),
             flags: message.flags.map(|flags| Hex(flags.0)),
-            flag_names,
+            flag_names: message.flags,
             creation: message.creation,
             status: message.status.clone(),
             assigned_name: message.assigned_name.clone(),
@@ -94,6 +99,11 @@ impl Handshake {
             digest: message.digest.clone(),
         }
     }
+}
+
+/// Writes the names of flags straight into the output: a vector of them took as long as the rest of the line.
+fn flag_names<S: Serializer>(flags: &Option<DistFlags>, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_seq(flags.iter().flat_map(|flags| flags.names()))
 }
 
 /// One distribution connection, or an attempt at one. The last record of a `session_id` replaces the
@@ -146,6 +156,10 @@ pub struct Session {
     pub duration_us: u64,
     /// Bytes and messages of each side.
     pub traffic: Traffic,
+    /// The packets that opened and closed the connection, TLS records, and bytes that were sent again, in order of
+    /// time.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub steps: Vec<Step>,
     /// Totals of the messages after the handshake; absent if there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<Box<Messages>>,
@@ -177,6 +191,7 @@ impl Session {
             handshake_us: seen.handshake_us(),
             duration_us: micros(seen.duration()),
             traffic: Traffic { initiator: sent(Role::Initiator), acceptor: sent(Role::Acceptor) },
+            steps: Step::of_connection(ids, seen),
             messages: Messages::of(&seen.messages).map(Box::new),
         }
     }

@@ -362,9 +362,21 @@ impl<W: Write> EventSink for Output<W> {
             self.final_stats = Some(stats.clone());
         }
         if let Body::Session { session } = &mut event.body {
+            for step in &mut session.steps {
+                if Some(step.frame.input) != input {
+                    step.input = self.inputs.get(step.frame.input).cloned();
+                }
+            }
             for link in session.messages.iter_mut().flat_map(|messages| messages.packet_links()) {
                 if Some(link.frame.input) != input {
                     link.input = self.inputs.get(link.frame.input).cloned();
+                }
+            }
+        }
+        if let Body::Epmd { epmd } = &mut event.body {
+            for step in &mut epmd.steps {
+                if Some(step.frame.input) != input {
+                    step.input = self.inputs.get(step.frame.input).cloned();
                 }
             }
         }
@@ -513,7 +525,7 @@ mod samples {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::observe::{HandshakeObservation, MessageKind};
+    use crate::observe::{DistFlags, HandshakeObservation, MessageKind};
     use crate::packet::FrameRef;
     use crate::record::*;
     use crate::time::Timestamp;
@@ -579,7 +591,7 @@ mod samples {
             version: Some(6),
             name: Some("one@192.168.0.100".into()),
             flags: Some(Hex(0xd_07df_7fbd)),
-            flag_names: Some(vec!["PUBLISHED".into()]),
+            flag_names: Some(DistFlags::PUBLISHED),
             creation: Some(1_795_361_392),
             ..Handshake::of(&HandshakeObservation::new(MessageKind::SendName, Role::Initiator))
         };
@@ -651,6 +663,7 @@ mod samples {
             handshake_us: (!failed).then_some(412),
             duration_us: 80_213,
             traffic: Traffic::default(),
+            steps: Vec::new(),
             messages: Some(Box::new(messages())),
         };
         event(21, 80_725, Body::Session { session: Box::new(session) })

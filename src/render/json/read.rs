@@ -13,9 +13,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::compare::PairAttempt;
-use crate::observe::TransportProtocol;
+use crate::observe::{DistFlags, TransportProtocol};
 use crate::packet::FrameRef;
-use crate::record::{self, Body, ConnectionIds, Event, Outcome, State, VERSION};
+use crate::record::{self, Body, ConnectionIds, Event, Hex, Outcome, State, VERSION};
 use crate::render::words::escape;
 use crate::time::Timestamp;
 
@@ -197,7 +197,11 @@ impl<R: BufRead> KeptEvents<R> {
     fn body(&self, event_type: &str) -> Result<Option<Body>, ReadError> {
         Ok(Some(match event_type {
             "epmd" => Body::Epmd { epmd: self.part(|it: EpmdPart| it.epmd)? },
-            "handshake" => Body::Handshake { handshake: self.part(|it: HandshakePart| it.handshake)? },
+            "handshake" => {
+                let mut handshake = self.part(|it: HandshakePart| it.handshake)?;
+                handshake.flag_names = handshake.flags.map(|Hex(flags)| DistFlags(flags));
+                Body::Handshake { handshake }
+            }
             "session" => Body::Session { session: self.part(|it: SessionPart| it.session)? },
             "finding" => Body::Finding { finding: self.part(|it: FindingPart| it.finding)? },
             "incident" => {
@@ -222,6 +226,12 @@ impl<R: BufRead> KeptEvents<R> {
         let place = |frame: &mut FrameRef, name: Option<&Arc<str>>| {
             frame.input = name.map_or(own.unwrap_or(NO_INPUT), |name| self.index(name));
         };
+        let steps = match body {
+            Body::Epmd { epmd } => epmd.steps.as_mut_slice(),
+            Body::Session { session } => session.steps.as_mut_slice(),
+            _ => &mut [],
+        };
+        steps.iter_mut().for_each(|step| place(&mut step.frame, step.input.as_ref()));
         match body {
             Body::Finding { finding } => {
                 for evidence in &mut finding.evidence {
