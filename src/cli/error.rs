@@ -93,6 +93,9 @@ pub(crate) enum Error {
         /// The error of libpcap.
         source: capture::Error,
     },
+    /// `report` without a file for a page.
+    #[error("a page needs a file to be written to")]
+    NoReportFile,
     /// `--until` is before `--since`.
     #[error("--until {until} is before --since {since}")]
     EmptyWindow {
@@ -200,6 +203,10 @@ impl Error {
             Self::NoInput => {
                 "read a file with: beamscope FILE; read standard input with: beamscope -; capture \
                  with: beamscope -i eth0; see beamscope --help for more"
+            }
+            Self::NoReportFile => {
+                "give one with -o report.html; -o - writes the page to standard output, and --format \
+                 markdown prints the short form"
             }
             Self::StdinTerminal => "pipe a capture into it: tcpdump -U -w - | beamscope -",
             Self::OwnInput { .. } => "write to another file",

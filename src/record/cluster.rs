@@ -1,6 +1,7 @@
 //! `node` and `cluster`: the nodes at the ends of the connections, and the state of each pair.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -243,6 +244,47 @@ impl FailedPair {
     /// Whether the two are connected although attempts beside that connection failed.
     pub fn is_beside_open_connection(&self) -> bool {
         self.beside.as_deref() == Some(BESIDE_OPEN)
+    }
+}
+
+impl Cluster {
+    /// Joins the nodes and pairs of other inputs. Of a node or a pair that both have, the later state counts.
+    pub fn join(&mut self, other: &Self) {
+        let mut nodes: BTreeMap<Arc<str>, Node> = BTreeMap::new();
+        for node in self.nodes.drain(..).chain(other.nodes.iter().cloned()) {
+            nodes.insert(Arc::clone(&node.node), node);
+        }
+        self.nodes = nodes.into_values().collect();
+        let mut connected: BTreeMap<[Arc<str>; 2], Pair> = BTreeMap::new();
+        for pair in self.connected.drain(..).chain(other.connected.iter().cloned()) {
+            let known = connected.entry(pair.nodes.clone()).or_insert_with(|| pair.clone());
+            if known.since <= pair.since {
+                *known = pair;
+            }
+        }
+        let mut failed: BTreeMap<[Arc<str>; 2], FailedPair> = BTreeMap::new();
+        for pair in self.failed.drain(..).chain(other.failed.iter().cloned()) {
+            let key = [Arc::clone(&pair.initiator), Arc::clone(&pair.acceptor)];
+            let known = failed.entry(key).or_insert_with(|| pair.clone());
+            if known.last <= pair.last {
+                *known = pair;
+            }
+        }
+        failed.retain(|key, pair| connected.get(key).is_none_or(|it| it.since <= pair.last));
+        connected.retain(|key, pair| failed.get(key).is_none_or(|it| it.last < pair.since));
+        let has_tried = |[a, b]: &[Arc<str>; 2]| {
+            [[a, b], [b, a]].into_iter().any(|[a, b]| {
+                let key = [Arc::clone(a), Arc::clone(b)];
+                connected.contains_key(&key) || failed.contains_key(&key)
+            })
+        };
+        let never: BTreeSet<_> =
+            self.never_tried.drain(..).chain(other.never_tried.iter().cloned()).collect();
+        self.never_tried = never.into_iter().filter(|pair| !has_tried(pair)).collect();
+        self.connected = connected.into_values().collect();
+        self.failed = failed.into_values().collect();
+        self.cookies.extend(other.cookies.iter().cloned());
+        self.left_out = self.left_out.saturating_add(other.left_out);
     }
 }
 

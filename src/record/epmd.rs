@@ -26,7 +26,11 @@ pub struct Epmd {
     /// Outcome of the request.
     pub outcome: EpmdOutcome,
     /// Name of the reply in the specification.
-    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "kept::maybe_name")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "kept::maybe_name"
+    )]
     pub response: Option<ContractName>,
     /// Result code of the reply, 0 for success.
     #[serde(skip_serializing_if = "Option::is_none")]

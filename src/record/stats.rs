@@ -102,6 +102,56 @@ impl Stats {
     }
 }
 
+impl Stats {
+    /// Adds the statistics of other inputs.
+    pub fn join(&mut self, other: &Self) {
+        fn add<K: Clone + Ord>(sums: &mut BTreeMap<K, u64>, counts: &BTreeMap<K, u64>) {
+            for (key, n) in counts {
+                let sum = sums.entry(key.clone()).or_default();
+                *sum = sum.saturating_add(*n);
+            }
+        }
+        let known = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
+            (a, b) => a.or(b),
+        };
+        self.is_final &= other.is_final;
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.first = self.first.into_iter().chain(other.first).min();
+        self.last = self.last.max(other.last);
+        add(&mut self.sessions, &other.sessions);
+        add(&mut self.epmd, &other.epmd);
+        add(&mut self.findings, &other.findings);
+        add(&mut self.problems.open, &other.problems.open);
+        add(&mut self.problems.solved, &other.problems.solved);
+        add(&mut self.problems.unknown, &other.problems.unknown);
+        add(&mut self.anomalies, &other.anomalies);
+        self.cookies = self.cookies.take().or_else(|| other.cookies.clone());
+        for (sum, n) in [
+            (&mut self.gaps, other.gaps),
+            (&mut self.missing_bytes, other.missing_bytes),
+            (&mut self.cut_packets, other.cut_packets),
+            (&mut self.one_sided, other.one_sided),
+            (&mut self.lost_fragments, other.lost_fragments),
+            (&mut self.clock_steps, other.clock_steps),
+            (&mut self.evictions, other.evictions),
+        ] {
+            *sum = sum.saturating_add(n);
+        }
+        self.kernel_drops = known(self.kernel_drops, other.kernel_drops);
+        self.interface_drops = known(self.interface_drops, other.interface_drops);
+        self.left_out = known(self.left_out, other.left_out);
+        self.complete &= other.complete;
+        for unseen in &other.unseen {
+            if !self.unseen.iter().any(|it| it.detail == unseen.detail) {
+                self.unseen.push(unseen.clone());
+            }
+        }
+        self.expected.extend(other.expected.iter().cloned());
+    }
+}
+
 /// Something that a capture cannot show, and how to capture it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(deny_unknown_fields)]

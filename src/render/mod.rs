@@ -8,7 +8,9 @@
 //! The crate uses `serde_json` nowhere else.
 
 mod background;
+mod html;
 mod json;
+mod markdown;
 mod queue;
 mod report;
 mod shown;
@@ -16,6 +18,7 @@ mod text;
 mod words;
 
 pub use background::BackgroundWriter;
+pub use html::ReportForm;
 pub use json::{JsonTerm, KeptEvents, ReadError, Records, input_names, json_line, schema};
 pub use queue::{Backlog, Queue, queue};
 pub use shown::{Pattern, Shown};
@@ -40,6 +43,8 @@ pub enum Format {
     Ndjson,
     /// Sentences for a terminal.
     Text(TextOptions),
+    /// One file at the end of the run.
+    Report(ReportForm),
 }
 
 /// Which events are written, and how.
@@ -96,6 +101,7 @@ impl Options {
     /// The table of all forms.
     fn renderer(&self, inputs: InputNames) -> Box<dyn Renderer> {
         match &self.format {
+            Format::Report(form) => Box::new(html::FileReport::new(*form, inputs, self.hiding())),
             Format::Ndjson => Box::new(json::JsonLines::new(inputs, self.terms)),
             Format::Text(options) => {
                 Box::new(text::TextReport::new(options.clone(), inputs, self.hiding()))
@@ -118,6 +124,10 @@ struct InputNames(Arc<[Arc<str>]>);
 impl InputNames {
     fn new(names: Vec<Arc<str>>) -> Self {
         Self(names.into())
+    }
+
+    fn iter(&self) -> std::slice::Iter<'_, Arc<str>> {
+        self.0.iter()
     }
 
     fn get(&self, input: u16) -> Option<&Arc<str>> {

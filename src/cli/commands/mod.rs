@@ -6,6 +6,7 @@ pub(super) mod diff;
 pub(super) mod explain;
 #[cfg(feature = "live")]
 pub(super) mod live;
+pub(super) mod report;
 pub(super) mod schema;
 pub(super) mod shell;
 

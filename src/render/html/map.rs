@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use minijinja::Value;
 use serde::Serialize;
 
-use super::pieces::{shortened, svg_text};
+use super::pieces::{markup, shortened, svg_text};
 use crate::record::{Cluster, FailedPair};
 use crate::render::report::{failed_last, failure_reasons};
 use crate::render::words::{count, grouped, moment};
@@ -20,7 +21,7 @@ use crate::render::words::{count, grouped, moment};
 #[derive(Default, Serialize)]
 pub(super) struct MapView {
     /// The drawing; empty if there is nothing to draw.
-    pub(super) svg: String,
+    pub(super) svg: Value,
     /// A row for each line of the drawing, by its number.
     pub(super) rows: Vec<MapRow>,
     /// The kinds of lines in the drawing, for its legend.
@@ -137,7 +138,8 @@ fn by_host(nodes: &NodePlaces, pairs: &Lines) -> MapView {
         }
     }
     for line in hosts.values_mut() {
-        let kinds = LineKind::ALL.into_iter().filter_map(|kind| Some((kind, line.kinds.get(&kind)?)));
+        let kinds =
+            LineKind::ALL.into_iter().filter_map(|kind| Some((kind, line.kinds.get(&kind)?)));
         let counts: Vec<_> =
             kinds.map(|(kind, n)| format!("{} {}", grouped(*n), short_words(kind))).collect();
         line.short = counts.join(", ");
@@ -177,9 +179,8 @@ fn by_host(nodes: &NodePlaces, pairs: &Lines) -> MapView {
     let mut drawn: Vec<_> = drawn.into_iter().collect();
     drawn.sort_by(|a, b| natural(a, b));
     let groups: Vec<_> = drawn.into_iter().map(|host| (None, vec![host])).collect();
-    let mut view = draw(&groups, &hosts, |host| {
-        format!("{} ({})", host_words(host), grouped(members(host)))
-    });
+    let mut view =
+        draw(&groups, &hosts, |host| format!("{} ({})", host_words(host), grouped(members(host))));
     notes.append(&mut view.notes);
     view.notes = notes;
     view
@@ -276,27 +277,28 @@ fn pair_lines(cluster: &Cluster) -> Lines {
     for [a, b] in &cluster.never_tried {
         states.entry(key(a, b)).or_default();
     }
-    let line = |(ends, (connected, mut detail, mut failed)): (_, (_, Vec<String>, Vec<&FailedPair>))| {
-        detail.sort();
-        failed.sort_by(|a, b| (&a.initiator, &a.acceptor).cmp(&(&b.initiator, &b.acceptor)));
-        let is_beside = failed.iter().any(|pair| pair.is_beside_open_connection());
-        let kind = match (connected, failed.first()) {
-            (None, None) => LineKind::NeverTried,
-            (Some(kind), None) => kind,
-            (None, Some(_)) if !is_beside => LineKind::Failed,
-            (Some(LineKind::Closed), Some(_)) if !is_beside => LineKind::Failed,
-            (_, Some(_)) => LineKind::Mixed,
+    let line =
+        |(ends, (connected, mut detail, mut failed)): (_, (_, Vec<String>, Vec<&FailedPair>))| {
+            detail.sort();
+            failed.sort_by(|a, b| (&a.initiator, &a.acceptor).cmp(&(&b.initiator, &b.acceptor)));
+            let is_beside = failed.iter().any(|pair| pair.is_beside_open_connection());
+            let kind = match (connected, failed.first()) {
+                (None, None) => LineKind::NeverTried,
+                (Some(kind), None) => kind,
+                (None, Some(_)) if !is_beside => LineKind::Failed,
+                (Some(LineKind::Closed), Some(_)) if !is_beside => LineKind::Failed,
+                (_, Some(_)) => LineKind::Mixed,
+            };
+            let short = match failed.first() {
+                Some(pair) if kind == LineKind::Failed => failed_last(pair).to_owned(),
+                _ => short_words(kind).to_owned(),
+            };
+            let reasons = failed.iter().map(|pair| {
+                format!("{} -> {}: {}", pair.initiator, pair.acceptor, failure_reasons(pair))
+            });
+            detail.extend(reasons);
+            (ends, PairLine { kinds: [(kind, 1)].into(), short, detail })
         };
-        let short = match failed.first() {
-            Some(pair) if kind == LineKind::Failed => failed_last(pair).to_owned(),
-            _ => short_words(kind).to_owned(),
-        };
-        let reasons = failed.iter().map(|pair| {
-            format!("{} -> {}: {}", pair.initiator, pair.acceptor, failure_reasons(pair))
-        });
-        detail.extend(reasons);
-        (ends, PairLine { kinds: [(kind, 1)].into(), short, detail })
-    };
     states.into_iter().map(line).collect()
 }
 
@@ -396,9 +398,11 @@ fn draw(groups: &[HostGroup], lines: &Lines, name: impl Fn(&str) -> String) -> M
     }
     let half = middle(&ends);
     let (left, right) = ends.split_at(half);
-    let height = [left, right].map(|side| column_height(side, groups)).into_iter().fold(0.0, f64::max);
+    let height =
+        [left, right].map(|side| column_height(side, groups)).into_iter().fold(0.0, f64::max);
     let height = height.max(LEAST_HEIGHT) + 2.0 * MARGIN;
-    let mut drawing = Drawing { points: HashMap::new(), taken: Vec::new(), height, nodes: String::new() };
+    let mut drawing =
+        Drawing { points: HashMap::new(), taken: Vec::new(), height, nodes: String::new() };
     drawing.column(left, groups, true, &name);
     drawing.column(right, groups, false, &name);
     let mut numbered: Vec<_> = lines.iter().collect();
@@ -431,7 +435,7 @@ fn draw(groups: &[HostGroup], lines: &Lines, name: impl Fn(&str) -> String) -> M
         rows: rows.collect(),
         kinds: legend.map(|kind| KindLabel { class: kind.class(), words: kind.words() }).collect(),
         notes: unlabelled.into_iter().collect(),
-        svg,
+        svg: markup(svg),
     }
 }
 
@@ -485,7 +489,10 @@ impl Drawing {
             let (x, middle) = (self.bent(y - ROW / 2.0), y - ROW / 2.0);
             self.label(x, middle + 4.0, is_left, "node", &name(end));
             let x = if is_left { x } else { WIDTH - x };
-            let _ = write!(self.nodes, "<circle class=\"node\" cx=\"{x:.1}\" cy=\"{middle:.1}\" r=\"5\"/>");
+            let _ = write!(
+                self.nodes,
+                "<circle class=\"node\" cx=\"{x:.1}\" cy=\"{middle:.1}\" r=\"5\"/>"
+            );
             self.taken.push(Area { x: x - 8.0, y: middle - 8.0, width: 16.0, height: 16.0 });
             self.points.insert((*end).clone(), Point { x, y: middle, is_left });
         }
@@ -542,7 +549,9 @@ impl Drawing {
             let texts = [has_words.then_some(worded), Some(number.to_string())];
             let place = texts.into_iter().flatten().find_map(|text| {
                 let areas = places.iter().map(|(x, y)| (Area::around(*x, *y, &text), *x, *y));
-                let free = areas.filter(|(area, ..)| self.is_free(area)).map(|(area, x, y)| (area, x, y, text.clone()));
+                let free = areas
+                    .filter(|(area, ..)| self.is_free(area))
+                    .map(|(area, x, y)| (area, x, y, text.clone()));
                 free.into_iter().next()
             });
             let Some((area, x, y, text)) = place else {
@@ -589,7 +598,8 @@ const MOST_WORDED: usize = 16;
 
 /// Where on a line its label may be, the best place first.
 const PLACES: [f64; 17] = [
-    0.5, 0.44, 0.56, 0.38, 0.62, 0.32, 0.68, 0.26, 0.74, 0.2, 0.8, 0.47, 0.53, 0.41, 0.59, 0.14, 0.86,
+    0.5, 0.44, 0.56, 0.38, 0.62, 0.32, 0.68, 0.26, 0.74, 0.2, 0.8, 0.47, 0.53, 0.41, 0.59, 0.14,
+    0.86,
 ];
 
 /// Characters of a name in a drawing; the table has it whole.

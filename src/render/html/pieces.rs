@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use minijinja::Value;
 use serde::Serialize;
 
 use crate::render::report::FrameLabel;
@@ -54,7 +55,10 @@ impl KnownFrames {
             };
             let behind = after.get(digits..).unwrap_or_default();
             let input = behind.strip_prefix(" of ").and_then(|name| {
-                self.inputs.iter().filter(|input| name.starts_with(&***input)).max_by_key(|it| it.len())
+                self.inputs
+                    .iter()
+                    .filter(|input| name.starts_with(&***input))
+                    .max_by_key(|it| it.len())
             });
             let named = digits + input.map_or(0, |input| " of ".len() + input.len());
             let begin = plain.len() - after.len() - FRAME.len();
@@ -75,6 +79,11 @@ impl KnownFrames {
 }
 
 const FRAME: &str = "frame ";
+
+/// A drawing, as a value that the page takes as it is: its texts are escaped already.
+pub(super) fn markup(svg: String) -> Value {
+    Value::from_safe_string(svg)
+}
 
 /// Text of SVG: without anything that controls a terminal or the direction of text, and without markup.
 pub(super) fn svg_text(text: &str) -> String {
@@ -145,7 +154,10 @@ mod tests {
 
     #[test]
     fn text_of_a_drawing_is_no_markup() {
-        assert_eq!(svg_text("<img src='x'>&\"\u{202e}\x07"), "&lt;img src=&#39;x&#39;&gt;&amp;&quot;\\u{202e}\\x07");
+        assert_eq!(
+            svg_text("<img src='x'>&\"\u{202e}\x07"),
+            "&lt;img src=&#39;x&#39;&gt;&amp;&quot;\\u{202e}\\x07"
+        );
         assert_eq!(shortened("abcdef", 4), "abc…");
         assert_eq!(shortened("abcd", 4), "abcd");
     }

@@ -9,9 +9,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use minijinja::Value;
 use serde::Serialize;
 
-use super::pieces::Piece;
+use super::pieces::{Piece, markup};
 use crate::limits::ReportLimits;
 use crate::record::{Event, Outcome, PacketLink, Session, State};
 use crate::render::report::{FrameLabel, lane_ends, lane_of_request};
@@ -103,7 +104,8 @@ impl Counts {
             self.double();
         }
         let part = usize::try_from(since / self.width).unwrap_or(0);
-        let counts = self.parts.get_mut(part).and_then(|part| part.get_mut(attempt.result as usize));
+        let counts =
+            self.parts.get_mut(part).and_then(|part| part.get_mut(attempt.result as usize));
         if let Some(count) = counts {
             *count = count.saturating_add(1);
         }
@@ -113,7 +115,8 @@ impl Counts {
         let mut parts = [[0_u32; 3]; PARTS];
         for (from, to) in self.parts.chunks(2).zip(&mut parts) {
             for (n, sum) in to.iter_mut().enumerate() {
-                *sum = from.iter().filter_map(|it| it.get(n)).fold(0, |sum, n| sum.saturating_add(*n));
+                *sum =
+                    from.iter().filter_map(|it| it.get(n)).fold(0, |sum, n| sum.saturating_add(*n));
             }
         }
         (self.parts, self.width) = (parts, self.width.saturating_mul(2));
@@ -193,7 +196,7 @@ pub(super) struct TimelineView {
 #[derive(Serialize)]
 pub(super) struct LaneView {
     pub(super) name: String,
-    pub(super) svg: String,
+    pub(super) svg: Value,
     pub(super) words: Vec<Piece>,
     pub(super) has_failed: bool,
 }
@@ -248,11 +251,15 @@ impl Timeline {
             return;
         }
         let begun = id.and_then(|id| self.begun.remove(id));
+        // The packet that opened it, else its first message; else the record shows only how long it lasted.
+        let opened = session.steps.first().map(|step| step.at);
+        let begun_at = opened.into_iter().chain(begun.map(|begun| begun.at)).min();
         let lasted = Duration::from_micros(session.duration_us);
         let attempt = Attempt {
-            begin: begun.map_or_else(|| event.at.before(lasted), |begun| begun.at),
+            begin: begun_at.unwrap_or_else(|| event.at.before(lasted)),
             established: begun.and_then(|begun| begun.established),
-            end: event.at,
+            // A timer may settle it long after its last packet.
+            end: begun_at.map_or(event.at, |begin| begin.after(lasted).min(event.at)),
             result: AttemptResult::of(session.outcome),
         };
         self.saw(attempt.begin);
@@ -378,7 +385,7 @@ impl Lane {
         }
         svg += "</svg>";
         let has_failed = self.failed > 0;
-        LaneView { name, svg, words: self.words(), has_failed }
+        LaneView { name, svg: markup(svg), words: self.words(), has_failed }
     }
 
     fn words(self) -> Vec<Piece> {

@@ -7,9 +7,10 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt::Write;
 
+use minijinja::Value;
 use serde::Serialize;
 
-use super::pieces::Piece;
+use super::pieces::{Piece, markup};
 use crate::limits::ReportLimits;
 use crate::record::{Account, Calls, Event, PacketLink, Session, Share, State};
 use crate::render::report::{FrameLabel, connection_names};
@@ -50,7 +51,9 @@ impl NameTotals {
 
     fn table(&self, title: &'static str, note: &'static str) -> Option<NameTable> {
         let mut rows: Vec<_> = self.by_name.iter().collect();
-        rows.sort_by_key(|(name, (messages, bytes))| (Reverse((*messages, *bytes)), (*name).clone()));
+        rows.sort_by_key(|(name, (messages, bytes))| {
+            (Reverse((*messages, *bytes)), (*name).clone())
+        });
         let most = rows.first().map(|(_, (messages, _))| *messages)?;
         let share = |n: u64| n as f64 / most.max(1) as f64 * 100.0;
         let more = rows.len().saturating_sub(BUSIEST) as u64;
@@ -58,11 +61,13 @@ impl NameTotals {
             name: name.to_string(),
             messages: grouped(*messages),
             bytes: bytes(*size),
-            bar: bar(share(*messages)),
+            bar: markup(bar(share(*messages))),
         });
         let rows = rows.collect();
-        let and_more = if self.has_more { "and more, which are not counted one by one" } else { "" };
-        let more = if more > 0 { format!("and {} more", grouped(more)) } else { and_more.to_owned() };
+        let and_more =
+            if self.has_more { "and more, which are not counted one by one" } else { "" };
+        let more =
+            if more > 0 { format!("and {} more", grouped(more)) } else { and_more.to_owned() };
         Some(NameTable { title, note, rows, more })
     }
 }
@@ -103,7 +108,7 @@ pub(super) struct NameRow {
     pub(super) name: String,
     pub(super) messages: String,
     pub(super) bytes: String,
-    pub(super) bar: String,
+    pub(super) bar: Value,
 }
 
 #[derive(Serialize)]
@@ -117,7 +122,7 @@ pub(super) struct CallRow {
     pub(super) p99: String,
     pub(super) slowest: String,
     pub(super) frames: Vec<Piece>,
-    pub(super) plot: String,
+    pub(super) plot: Value,
 }
 
 impl TrafficTotals {
@@ -167,7 +172,12 @@ impl TrafficTotals {
         self.functions.add(&account.functions, most);
     }
 
-    fn on_calls(&mut self, calls: &Calls, callee: &str, label: &impl Fn(&PacketLink) -> FrameLabel) {
+    fn on_calls(
+        &mut self,
+        calls: &Calls,
+        callee: &str,
+        label: &impl Fn(&PacketLink) -> FrameLabel,
+    ) {
         let key = (callee.to_owned(), calls.kind.to_string());
         if self.callees.len() >= self.limits.names && !self.callees.contains_key(&key) {
             self.more_callees = true;
@@ -233,7 +243,9 @@ impl CalleeTotals {
         let several = self.connections > 1;
         let time = |us: Option<u64>| us.map_or_else(|| "–".to_owned(), duration);
         let median = match self.median {
-            Some((least, most)) if least < most => format!("{} to {}", duration(least), duration(most)),
+            Some((least, most)) if least < most => {
+                format!("{} to {}", duration(least), duration(most))
+            }
             Some((median, _)) => duration(median),
             None => time(None),
         };
@@ -260,7 +272,7 @@ impl CalleeTotals {
             p99,
             slowest,
             frames: self.slowest.map(|(_, frames)| frames.into()).unwrap_or_default(),
-            plot,
+            plot: markup(plot),
         }
     }
 }
@@ -295,7 +307,11 @@ fn plot((least, most): (u64, u64), p99: Option<u64>, slowest: Option<u64>, longe
         (to - from).max(3.0)
     );
     if let Some(slowest) = slowest {
-        let _ = write!(svg, "<rect class=\"slow\" x=\"{:.1}\" y=\"3\" width=\"3\" height=\"6\"/>", place(slowest));
+        let _ = write!(
+            svg,
+            "<rect class=\"slow\" x=\"{:.1}\" y=\"3\" width=\"3\" height=\"6\"/>",
+            place(slowest)
+        );
     }
     svg += "</svg>";
     svg

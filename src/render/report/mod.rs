@@ -5,6 +5,7 @@
 //! and takes no decision of its own. Text from the wire is not escaped here.
 
 mod cluster;
+mod groups;
 mod messages;
 mod problem;
 mod sentences;
@@ -16,8 +17,9 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(super) use cluster::{ClusterTable, failed_last, failure_reasons, few, release};
+pub(super) use groups::{ProblemGroup, grouped_by_cause};
 pub(super) use messages::SideTotals;
-pub(super) use problem::{Place, Problem};
+pub(super) use problem::Problem;
 pub(super) use sentences::{connection_names, lane_ends, lane_of_request};
 pub(super) use summary::{ListedProblem, Summary};
 

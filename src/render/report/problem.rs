@@ -2,11 +2,12 @@
 //!
 //! In: a finding with the session record before it. Out: the sentences that a block about it consists of.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::FrameLabel;
-use crate::packet::FrameRef;
 use super::sentences::{Ends, destination, incident_state, source};
+use crate::packet::FrameRef;
 use crate::record::{
     ConnectionIds, Evidence, Finding, Incident, IncidentState, Outcome, Role, Severity,
 };
@@ -33,12 +34,6 @@ pub(super) struct LastConnection {
     pub(super) session_id: Arc<str>,
     pub(super) ends: Ends,
     pub(super) outcome: Outcome,
-}
-
-/// The packet of a piece of evidence, with the name that the text has for it.
-pub(in crate::render) struct Place {
-    pub(in crate::render) frame: FrameRef,
-    pub(in crate::render) label: FrameLabel,
 }
 
 impl Problem {
@@ -91,16 +86,8 @@ impl Problem {
     }
 
     /// The packets of its evidence, each once, in their order.
-    pub(in crate::render) fn places(&self) -> Vec<Place> {
-        let mut places: Vec<Place> = Vec::new();
-        for (evidence, (label, _)) in self.finding.evidence.iter().zip(self.evidence()) {
-            let is_other = |place: &Place| place.frame != evidence.frame;
-            if evidence.frame.number > 0 && places.iter().all(is_other) {
-                places.push(Place { frame: evidence.frame, label });
-            }
-        }
-        places.sort_by_key(|place| place.frame);
-        places
+    pub(in crate::render) fn frames(&self) -> BTreeSet<FrameRef> {
+        self.finding.evidence.iter().map(|evidence| evidence.frame).collect()
     }
 
     /// All frames that sentences about it may name.

@@ -450,8 +450,7 @@ fn unused_cookies(stats: &Stats) -> Option<String> {
 fn failed(stats: &Stats) -> Option<String> {
     let sessions: Vec<_> =
         stats.sessions.iter().filter(|(outcome, _)| outcome.is_failure()).collect();
-    let requests: Vec<_> =
-        stats.epmd.iter().filter(|(outcome, _)| outcome.is_failure()).collect();
+    let requests: Vec<_> = stats.epmd.iter().filter(|(outcome, _)| outcome.is_failure()).collect();
     let total = |counts: u64, what| count(counts, what);
     let parts = [
         (
