@@ -31,6 +31,9 @@ pub(super) const fn outcome_words(outcome: Outcome) -> &'static str {
     }
 }
 
+/// The outcome of a connection over TLS whose records show that the two nodes connected.
+pub(super) const CONNECTED_INSIDE: &str = "connected inside TLS";
+
 pub(super) const fn epmd_words(outcome: EpmdOutcome) -> &'static str {
     match outcome {
         EpmdOutcome::Answered => "answered",

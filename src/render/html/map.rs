@@ -213,7 +213,7 @@ impl NodePlaces {
         let names = names.chain(cluster.never_tried.iter().flatten());
         let place = |name: &str| {
             let host = host_part(name);
-            let ip = name.parse::<IpAddr>().ok();
+            let ip = host.parse::<IpAddr>().ok();
             ip.and_then(|ip| hosts_of_ips.get(&ip).cloned()).unwrap_or(host)
         };
         let names: BTreeSet<&str> = names.map(|name| &**name).collect();
@@ -236,13 +236,18 @@ impl NodePlaces {
 }
 
 fn host_part(name: &str) -> String {
-    match name.split_once('@') {
-        Some((_, host)) => host.to_owned(),
+    let is_ip = |text: &str| text.parse::<IpAddr>().is_ok();
+    match (name.split_once('@'), name.rsplit_once(AT)) {
+        (Some((_, host)), _) => host.to_owned(),
+        (None, Some((_, ip))) if is_ip(ip) => ip.to_owned(),
         // An address is a host; a name without one has none that is known.
-        None if name.parse::<IpAddr>().is_ok() => name.to_owned(),
-        None => String::new(),
+        (None, _) if is_ip(name) => name.to_owned(),
+        (None, _) => String::new(),
     }
 }
+
+/// What is between the name that was looked up and the address, of a node that did not give its name.
+const AT: &str = " at ";
 
 fn host_words(host: &str) -> String {
     if host.is_empty() { "host not known".to_owned() } else { host.to_owned() }
@@ -250,7 +255,8 @@ fn host_words(host: &str) -> String {
 
 /// The part of a name before the `@`; a name without one as it is.
 fn alive(name: &str) -> &str {
-    name.split_once('@').map(|(alive, _)| alive).filter(|it| !it.is_empty()).unwrap_or(name)
+    let parts = name.split_once('@').or_else(|| name.rsplit_once(AT));
+    parts.map(|(alive, _)| alive).filter(|it| !it.is_empty()).unwrap_or(name)
 }
 
 /// Every pair of the record, with the worst that is known of it.
@@ -398,11 +404,13 @@ fn draw(groups: &[HostGroup], lines: &Lines, name: impl Fn(&str) -> String) -> M
     }
     let half = middle(&ends);
     let (left, right) = ends.split_at(half);
-    let height =
-        [left, right].map(|side| column_height(side, groups)).into_iter().fold(0.0, f64::max);
-    let height = height.max(LEAST_HEIGHT) + 2.0 * MARGIN;
-    let mut drawing =
-        Drawing { points: HashMap::new(), taken: Vec::new(), height, nodes: String::new() };
+    // A few ends have more room, so that the labels of their lines are apart.
+    let rows = left.len().max(right.len()) as f64;
+    let row = (ROOMY / rows).clamp(ROW, WIDEST_ROW);
+    let height = [left, right].map(|side| column_height(side, groups, row)).into_iter();
+    let height = height.fold(LEAST_HEIGHT, f64::max) + 2.0 * MARGIN;
+    let (points, taken, nodes) = (HashMap::new(), Vec::new(), String::new());
+    let mut drawing = Drawing { row, points, taken, height, nodes };
     drawing.column(left, groups, true, &name);
     drawing.column(right, groups, false, &name);
     let mut numbered: Vec<_> = lines.iter().collect();
@@ -451,8 +459,8 @@ fn middle(ends: &[(usize, &String)]) -> usize {
     near.into_iter().find(|at| *at > 0 && *at <= ends.len() && is_border(*at)).unwrap_or(half)
 }
 
-fn column_height(side: &[(usize, &String)], groups: &[HostGroup]) -> f64 {
-    let rows = side.len() as f64 * ROW;
+fn column_height(side: &[(usize, &String)], groups: &[HostGroup], row: f64) -> f64 {
+    let rows = side.len() as f64 * row;
     let hosts: BTreeSet<usize> = side.iter().map(|(group, _)| *group).collect();
     let captions = hosts.iter().filter(|it| groups.get(**it).is_some_and(|it| it.0.is_some()));
     rows + captions.count() as f64 * CAPTION
@@ -460,6 +468,8 @@ fn column_height(side: &[(usize, &String)], groups: &[HostGroup]) -> f64 {
 
 /// What is drawn so far.
 struct Drawing {
+    /// Height of a row.
+    row: f64,
     points: HashMap<String, Point>,
     taken: Vec<Area>,
     height: f64,
@@ -475,18 +485,20 @@ impl Drawing {
         is_left: bool,
         name: &impl Fn(&str) -> String,
     ) {
-        let mut y = (self.height - column_height(side, groups)) / 2.0;
+        let mut y = (self.height - column_height(side, groups, self.row)) / 2.0;
         let mut last = None;
         for (group, end) in side {
             let caption = groups.get(*group).and_then(|(host, _)| host.as_ref());
-            if let Some(host) = caption.filter(|_| last != Some(*group)) {
+            let is_own_name = |host: &&String| *host == *end;
+            if let Some(host) = caption.filter(|it| last != Some(*group) && !is_own_name(it)) {
                 y += CAPTION;
                 let x = self.bent(y);
                 self.label(x, y - 5.0, is_left, "host", host);
             }
             last = Some(*group);
-            y += ROW;
-            let (x, middle) = (self.bent(y - ROW / 2.0), y - ROW / 2.0);
+            y += self.row;
+            let middle = y - self.row + ROW / 2.0;
+            let x = self.bent(middle);
             self.label(x, middle + 4.0, is_left, "node", &name(end));
             let x = if is_left { x } else { WIDTH - x };
             let _ = write!(
@@ -611,6 +623,8 @@ const WIDTH: f64 = 800.0;
 const LABEL: f64 = 205.0;
 const BEND: f64 = 70.0;
 const ROW: f64 = 30.0;
+const WIDEST_ROW: f64 = 80.0;
+const ROOMY: f64 = 400.0;
 const CAPTION: f64 = 24.0;
 const MARGIN: f64 = 12.0;
 const LEAST_HEIGHT: f64 = 90.0;

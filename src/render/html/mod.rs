@@ -47,6 +47,8 @@ pub(super) struct FileReport {
     stats: Option<Stats>,
     /// What statistics would have, for events that were cut before theirs.
     counted: Stats,
+    /// Connections over TLS whose records show that the nodes connected.
+    connected_inside: u64,
 }
 
 impl FileReport {
@@ -62,6 +64,7 @@ impl FileReport {
             cluster: None,
             stats: None,
             counted: Stats::default(),
+            connected_inside: 0,
         }
     }
 
@@ -88,6 +91,7 @@ impl FileReport {
         }
         match &event.body {
             Body::Session { session } if session.state != State::Established => {
+                self.connected_inside += u64::from(session.connected_inside);
                 *counted.sessions.entry(session.outcome).or_default() += 1;
             }
             Body::Epmd { epmd } => *counted.epmd.entry(epmd.outcome).or_default() += 1,
@@ -164,6 +168,7 @@ impl Renderer for FileReport {
             limits: self.limits,
             summary: &summary,
             stats: &stats,
+            connected_inside: self.connected_inside,
             known: known_frames(&sections, &self.inputs),
             sections: &sections,
             cluster: self.cluster.as_ref(),

@@ -14,13 +14,15 @@ use super::pieces::{KnownFrames, Piece, svg_text};
 use super::timeline::TimelineView;
 use super::traffic::TrafficView;
 use crate::limits::ReportLimits;
-use crate::record::{Cluster, Node, Stats};
+use crate::record::{Cluster, Node, Outcome, Stats};
 use crate::render::InputNames;
 use crate::render::report::{
     ClusterTable, ListedProblem, Problem, ProblemGroup, Sections, Summary, few, grouped_by_cause,
     release,
 };
-use crate::render::words::{count, grouped, outcome_words, shell_word, state_word};
+use crate::render::words::{
+    CONNECTED_INSIDE, count, grouped, outcome_words, shell_word, state_word,
+};
 
 /// Everything that a page is made of.
 pub(super) struct PageParts<'a> {
@@ -28,6 +30,7 @@ pub(super) struct PageParts<'a> {
     pub(super) limits: ReportLimits,
     pub(super) summary: &'a Summary,
     pub(super) stats: &'a Stats,
+    pub(super) connected_inside: u64,
     pub(super) known: KnownFrames,
     pub(super) sections: &'a Sections,
     pub(super) cluster: Option<&'a Cluster>,
@@ -137,7 +140,10 @@ pub(super) fn html(parts: PageParts<'_>) -> Result<String, minijinja::Error> {
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_formatter(escaped);
     environment.add_template("report.html", include_str!("report.html"))?;
-    environment.get_template("report.html")?.render(Value::from(Serde(&view(parts))))
+    environment
+        .get_template("report.html")?
+        .render(Value::from(Serde(&view(parts))))
+        .map(|page| page + "\n")
 }
 
 /// Writes a value: markup as it is, any other text escaped.
@@ -155,8 +161,18 @@ fn escaped(
 }
 
 fn view(parts: PageParts<'_>) -> PageView {
-    let PageParts { inputs, limits, summary, stats, known, sections, cluster, timeline, traffic } =
-        parts;
+    let PageParts {
+        inputs,
+        limits,
+        summary,
+        stats,
+        connected_inside,
+        known,
+        sections,
+        cluster,
+        timeline,
+        traffic,
+    } = parts;
     let names: Vec<_> = inputs.iter().cloned().collect();
     let Sections { problems, notes, .. } = sections;
     let drawn = problems.get(..limits.blocks.min(problems.len())).unwrap_or_default();
@@ -185,7 +201,7 @@ fn view(parts: PageParts<'_>) -> PageView {
         expected: summary.expected.clone(),
         lacks: lacks.cloned().collect(),
         outcome: summary.outcome.iter().chain(&summary.unusual).cloned().collect(),
-        sessions: session_tiles(stats),
+        sessions: session_tiles(stats, connected_inside),
         problems: problem_tiles(stats),
         list: list.collect(),
         more_listed: more(more_listed),
@@ -200,19 +216,27 @@ fn view(parts: PageParts<'_>) -> PageView {
     }
 }
 
-fn session_tiles(stats: &Stats) -> Vec<Tile> {
-    let mut sessions: Vec<_> = stats.sessions.iter().filter(|(_, n)| **n > 0).collect();
-    sessions.sort_by_key(|(outcome, n)| (Reverse(**n), **outcome));
-    let tile = |(outcome, n): (&crate::record::Outcome, &u64)| Tile {
-        number: grouped(*n),
-        words: outcome_words(*outcome).to_owned(),
-        class: match outcome {
-            crate::record::Outcome::Connected => "ok",
+fn session_tiles(stats: &Stats, connected_inside: u64) -> Vec<Tile> {
+    let tile =
+        |words: &str, n: u64, class| Tile { number: grouped(n), words: words.to_owned(), class };
+    let mut sessions: Vec<_> = stats.sessions.iter().map(|(outcome, n)| (*outcome, *n)).collect();
+    // The statistics count them among those that use TLS.
+    let inside = connected_inside.min(stats.sessions.get(&Outcome::Tls).copied().unwrap_or(0));
+    for (_, n) in sessions.iter_mut().filter(|(outcome, _)| *outcome == Outcome::Tls) {
+        *n -= inside;
+    }
+    sessions.retain(|(_, n)| *n > 0);
+    sessions.sort_by_key(|(outcome, n)| (Reverse(*n), *outcome));
+    let tiles = sessions.into_iter().map(|(outcome, n)| {
+        let class = match outcome {
+            Outcome::Connected => "ok",
             outcome if outcome.is_failure() => "bad",
             _ => "open",
-        },
-    };
-    sessions.into_iter().map(tile).collect()
+        };
+        tile(outcome_words(outcome), n, class)
+    });
+    let inside = (inside > 0).then(|| tile(CONNECTED_INSIDE, inside, "ok"));
+    tiles.chain(inside).collect()
 }
 
 fn problem_tiles(stats: &Stats) -> Vec<Tile> {

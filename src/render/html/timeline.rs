@@ -16,7 +16,9 @@ use super::pieces::{Piece, markup};
 use crate::limits::ReportLimits;
 use crate::record::{Event, Outcome, PacketLink, Session, State};
 use crate::render::report::{FrameLabel, lane_ends, lane_of_request};
-use crate::render::words::{count, duration, epmd_words, grouped, outcome_words, stamp};
+use crate::render::words::{
+    CONNECTED_INSIDE, count, duration, epmd_words, grouped, outcome_words, stamp,
+};
 use crate::time::{Timestamp, micros};
 
 /// The timeline, before it is drawn.
@@ -48,7 +50,10 @@ struct Lane {
     failed: u64,
     first: Timestamp,
     silence: Option<(u64, Option<Piece>)>,
+    /// The longest duration of a connection that was closed.
     lasted_us: u64,
+    /// Number of connections that were not closed.
+    left_open: u64,
 }
 
 /// One attempt, or a connection.
@@ -57,6 +62,8 @@ struct Attempt {
     begin: Timestamp,
     established: Option<Timestamp>,
     end: Timestamp,
+    /// The end of the time without packets of a connection that was not closed.
+    quiet_until: Option<Timestamp>,
     result: AttemptResult,
 }
 
@@ -68,9 +75,10 @@ enum AttemptResult {
 }
 
 impl AttemptResult {
-    const fn of(outcome: Outcome) -> Self {
-        match outcome {
+    const fn of(session: &Session) -> Self {
+        match session.outcome {
             Outcome::Connected => Self::Connected,
+            Outcome::Tls if session.connected_inside => Self::Connected,
             outcome if outcome.is_failure() => Self::Failed,
             _ => Self::Undecided,
         }
@@ -260,13 +268,23 @@ impl Timeline {
             established: begun.and_then(|begun| begun.established),
             // A timer may settle it long after its last packet.
             end: begun_at.map_or(event.at, |begin| begin.after(lasted).min(event.at)),
-            result: AttemptResult::of(session.outcome),
+            quiet_until: (session.state == State::Open).then_some(event.at),
+            result: AttemptResult::of(session),
         };
         self.saw(attempt.begin);
         let most = self.limits.attempts;
         let lane = self.lane(lane_ends(session, event.connection.as_deref()));
-        lane.add(attempt, outcome_words(session.outcome), most);
-        lane.lasted_us = lane.lasted_us.max(session.duration_us);
+        let words = if session.connected_inside {
+            CONNECTED_INSIDE
+        } else {
+            outcome_words(session.outcome)
+        };
+        lane.add(attempt, words, most);
+        if session.state == State::Open {
+            lane.left_open += u64::from(attempt.result == AttemptResult::Connected);
+        } else {
+            lane.lasted_us = lane.lasted_us.max(session.duration_us);
+        }
         let sides = session.messages.iter().flat_map(|it| [&it.initiator, &it.acceptor]);
         for pause in sides.flatten().filter_map(|side| side.longest_silence.as_ref()) {
             if lane.silence.as_ref().is_none_or(|(longest, _)| *longest < pause.lasted_us) {
@@ -284,7 +302,13 @@ impl Timeline {
         }
         let Some(ids) = event.connection.as_deref() else { return };
         let result = AttemptResult::Failed;
-        let attempt = Attempt { begin: event.at, established: None, end: event.at, result };
+        let attempt = Attempt {
+            begin: event.at,
+            established: None,
+            end: event.at,
+            quiet_until: None,
+            result,
+        };
         let most = self.limits.attempts;
         self.lane(lane_of_request(ids)).add(attempt, epmd_words(outcome), most);
     }
@@ -407,6 +431,12 @@ impl Lane {
             let longest = if self.total > 1 { "the longest lasted" } else { "lasted" };
             text += &format!("; {longest} {}", duration(self.lasted_us));
         }
+        if self.left_open > 0 && self.by_time.is_none() {
+            text += &match (self.left_open, self.total) {
+                (1, 1) => "; not closed".to_owned(),
+                (n, _) => format!("; {} not closed", grouped(n)),
+            };
+        }
         let mut pieces = Vec::new();
         let plain = |text| Piece { text, frame: None, input: None };
         if let Some((lasted, from)) = self.silence {
@@ -428,6 +458,13 @@ impl Attempt {
         let width = (end - begin).max(LEAST);
         let begin = begin.min(WIDTH - LEAST);
         let class = self.result.class();
+        if let Some(until) = self.quiet_until {
+            let width = scale.place(until) - begin;
+            let _ = write!(
+                svg,
+                "<rect class=\"at quiet\" x=\"{begin:.1}\" y=\"9\" width=\"{width:.1}\" height=\"2\"/>"
+            );
+        }
         let (y, height) = match self.result {
             AttemptResult::Failed => (1.0, 18.0),
             AttemptResult::Undecided => (5.0, 10.0),

@@ -74,7 +74,8 @@ pub(in crate::render) fn lane_ends(
     let asked = session.lookup.as_ref().map(|lookup| &lookup.asked);
     let to = match (&session.acceptor.node, asked, connection) {
         (None, Some(asked), Some(ids)) => {
-            format!("{asked}@{}", session.acceptor.ip.unwrap_or(ids.dest_ip))
+            // As the record of the cluster has it.
+            format!("{asked} at {}", session.acceptor.ip.unwrap_or(ids.dest_ip))
         }
         _ => to,
     };
