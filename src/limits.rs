@@ -86,6 +86,9 @@ pub struct Limits {
     pub fragments: DefragLimits,
     /// Bounds of the packets kept for evidence files.
     pub evidence: EvidenceLimits,
+    /// Bytes of the comments that `annotate` keeps until it writes them, bookkeeping included: those of some 40,000
+    /// connections. The capture is read a second time to place them, so they wait until its end.
+    pub comments: usize,
 }
 
 impl Default for Limits {
@@ -122,9 +125,20 @@ impl Default for Limits {
             unread: 16 << 20,
             fragments: DefragLimits::default(),
             evidence: EvidenceLimits::default(),
+            comments: 64 << 20,
         }
     }
 }
+
+/// Connections of which ladders keep the messages: so many of the last ones, and so many that findings name. Each takes a few
+/// KiB, and a person looks at a few.
+pub const LADDER_SESSIONS: usize = 1024;
+
+/// Handshake messages that a ladder keeps of a connection. The longest handshake has seven.
+pub const LADDER_MESSAGES: usize = 16;
+
+/// Nodes of which ladders keep the release.
+pub const LADDER_NODES: usize = 4096;
 
 /// Appends `item` to `queue`, which keeps its last `most` items.
 pub(crate) fn remember<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
@@ -272,6 +286,8 @@ pub struct ReportLimits {
     pub problems: usize,
     /// Problems written with their evidence; further ones have a line in the list.
     pub blocks: usize,
+    /// Problems with a drawing of their connection, some 8 KiB each.
+    pub ladders: usize,
     /// Lines of the list of problems, and rows of each table: a person reads no more, and a file stays small.
     pub rows: usize,
     /// Pairs of nodes kept with a lane of the timeline, at most 3 KiB each; further ones share one.
@@ -295,6 +311,7 @@ impl Default for ReportLimits {
         Self {
             problems: 4096,
             blocks: 200,
+            ladders: 20,
             rows: 1000,
             lanes: 2048,
             drawn_lanes: 60,

@@ -89,10 +89,10 @@ async function check(name, report, events) {
   await context.close();
 }
 
-// What names a frame, as `input:number`; a report on one input does not repeat it.
+// What names a frame: its number, behind the input if the report has several.
 function named() {
   return [...document.querySelectorAll("[data-frame]")].map((element) => ({
-    frame: `${element.dataset.input ?? ""}:${element.dataset.frame}`,
+    frame: element.dataset.frame,
     text: element.textContent,
     where: element.closest(".evidence") ? "evidence" : "",
   }));
@@ -103,13 +103,13 @@ function frames(found, path) {
   const findings = new Map();
   const lines = readFileSync(path, "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line));
   const inputs = new Set(lines.map((line) => line.input).filter(Boolean));
-  const of = (input) => (inputs.size > 1 ? input ?? "" : "");
+  const of = (input) => (inputs.size > 1 && input !== undefined ? `${input}:` : "");
   const collect = (value, input) => {
     if (Array.isArray(value)) value.forEach((part) => collect(part, input));
     if (value === null || typeof value !== "object" || Array.isArray(value)) return;
     const own = value.input ?? input;
     for (const key of ["frame", "settled_frame"]) {
-      if (typeof value[key] === "number") all.add(`${of(own)}:${value[key]}`);
+      if (typeof value[key] === "number") all.add(`${of(own)}${value[key]}`);
     }
     for (const part of Object.values(value)) collect(part, own);
   };
@@ -120,7 +120,7 @@ function frames(found, path) {
     // The last revision of a finding counts, and the last record of its incident.
     if (body.severity === "info") findings.delete(body.incident_id);
     else if (body.evidence) {
-      findings.set(body.incident_id, body.evidence.map((it) => `${of(it.input ?? line.input)}:${it.frame}`));
+      findings.set(body.incident_id, body.evidence.map((it) => `${of(it.input ?? line.input)}${it.frame}`));
     }
   }
   const offences = [];
@@ -144,8 +144,8 @@ function layout() {
   const boxes = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-    if (!node.textContent.trim()) continue;
     const parent = node.parentElement;
+    if (!node.textContent.trim() || parent.closest("title, style")) continue;
     const range = document.createRange();
     range.selectNodeContents(node);
     const svg = parent.closest("svg");

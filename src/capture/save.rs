@@ -8,6 +8,7 @@
 //! interface 1      length   link type, 0   snaplen                 name, resolution
 //! packet    6      length   interface  time (2)  captured  wire    frame, padding, comments
 //! names     4      length   records of an address and its name
+//! secrets   10     length   type   bytes                           secrets, padding
 //! counters  5      length   interface  time (2)                    received, drops
 //! ```
 //!
@@ -19,7 +20,7 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::{Frame, Interface, LinkType};
+use super::{Frame, Interface, LinkType, Secrets};
 use crate::time::Timestamp;
 
 /// Formats of saved captures, both with nanoseconds in little-endian order.
@@ -146,6 +147,17 @@ impl Encoder {
             option(kind, &record, out);
         }
         option(END_OF_OPTIONS, b"", out);
+        block.end(out);
+    }
+
+    /// Writes secrets that decrypt packets after them, as the original capture contained them.
+    pub fn secrets(&self, secrets: &Secrets<'_>, out: &mut Vec<u8>) {
+        if self.format == SaveFormat::Pcap {
+            return;
+        }
+        let block = Block::begin(DECRYPTION_SECRETS, out);
+        words(out, &[secrets.kind.0, length(secrets.expose())]);
+        padded(secrets.expose(), out);
         block.end(out);
     }
 
@@ -297,6 +309,7 @@ const INTERFACE_DESCRIPTION: u32 = 1;
 const NAME_RESOLUTION: u32 = 4;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
+const DECRYPTION_SECRETS: u32 = 10;
 
 const END_OF_OPTIONS: u16 = 0;
 const OPT_COMMENT: u16 = 1;

@@ -15,7 +15,7 @@ use beamscope::detect;
 use beamscope::network::Cidr;
 use beamscope::record::Severity;
 use beamscope::render::Pattern;
-use beamscope::time::Timestamp;
+use beamscope::time::{TimePoint, Zone};
 pub(super) use clap::ColorChoice;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
@@ -71,14 +71,14 @@ pub(crate) struct Args {
     )]
     pub(super) count: Option<u64>,
 
-    /// Skip packets before this time: 2014-05-25T14:32:25Z, "2014-05-25 14:32" in UTC, or seconds
-    /// since 1970
+    /// Skip packets before this time: 15:30 (on the day of the last packet), "10m ago" (before the last packet),
+    /// "2014-05-25 14:32", 2014-05-25T14:32:25Z, or seconds since 1970. Without an offset, the zone is that of --tz
     #[arg(long, value_name = "TIME", help_heading = INPUT, conflicts_with = "interface")]
-    pub(super) since: Option<Timestamp>,
+    pub(super) since: Option<TimePoint>,
 
     /// Skip packets after this time
     #[arg(long, value_name = "TIME", help_heading = INPUT, conflicts_with = "interface")]
-    pub(super) until: Option<Timestamp>,
+    pub(super) until: Option<TimePoint>,
 
     /// Analyse only packets that match this filter, in the syntax of tcpdump: see pcap-filter(7)
     #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
@@ -331,6 +331,11 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_name = "WHEN", help_heading = OUTPUT, default_value = "auto", value_enum)]
     pub(super) color: ColorChoice,
 
+    /// Time zone of text and of times in arguments: local, UTC, or a name such as Europe/Berlin [default: local at a
+    /// terminal, otherwise UTC]. JSON is always in UTC
+    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = str::parse::<Zone>)]
+    pub(super) tz: Option<Zone>,
+
     /// Do not print warnings
     #[arg(short, long, help_heading = OUTPUT)]
     pub(super) quiet: bool,
@@ -391,6 +396,14 @@ pub(crate) enum CommandArgs {
     /// Make a report as one file: problems, a map of the cluster, a timeline, traffic
     #[command(after_help = REPORT_EXAMPLES)]
     Report(Box<ReportArgs>),
+
+    /// Draw one attempt to connect as a ladder: a row a message, with what is missing
+    #[command(after_help = LADDER_EXAMPLES)]
+    Ladder(Box<LadderArgs>),
+
+    /// Write the capture again with comments on its packets, for Wireshark and tshark
+    #[command(after_help = ANNOTATE_EXAMPLES)]
+    Annotate(Box<AnnotateArgs>),
 
     /// Explain a finding: what it means, what proves it, what the nodes log, what to do. Or find the
     /// findings for a line of a log
@@ -463,18 +476,27 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
     pub(super) format: Option<ReportFormName>,
 
-    /// Skip packets before this time: 2014-05-25T14:32:25Z, "2014-05-25 14:32" in UTC, or seconds
-    /// since 1970. Events are read whole
+    /// Skip packets of captures before this time: 15:30 (on the day of the last packet), "10m ago" (before the last
+    /// packet), "2014-05-25 14:32", 2014-05-25T14:32:25Z, or seconds since 1970. Without an offset, the zone is that of
+    /// --tz
     #[arg(long, value_name = "TIME", help_heading = INPUT)]
-    pub(super) since: Option<Timestamp>,
+    pub(super) since: Option<TimePoint>,
 
     /// Skip packets after this time
     #[arg(long, value_name = "TIME", help_heading = INPUT)]
-    pub(super) until: Option<Timestamp>,
+    pub(super) until: Option<TimePoint>,
+
+    /// Time zone of the report and of these times: local, UTC, or a name such as Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE", help_heading = OUTPUT, value_parser = str::parse::<Zone>)]
+    pub(super) tz: Option<Zone>,
 
     /// Analyse only packets that match this filter, in the syntax of tcpdump: see pcap-filter(7)
-    #[arg(short, long, value_name = "BPF", help_heading = INPUT)]
+    #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
     pub(super) filter: Option<String>,
+
+    /// Read the filter from this file
+    #[arg(short = 'F', long, value_name = "FILE", help_heading = INPUT)]
+    pub(super) filter_file: Option<PathBuf>,
 
     /// Number of threads that decompress captures [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
@@ -512,6 +534,135 @@ pub(crate) enum ReportFormName {
     Html,
     /// The short form for a ticket or a pull request
     Markdown,
+}
+
+/// Arguments of `beamscope ladder`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LadderArgs {
+    /// Capture files to read, as one timeline. "-" reads standard input
+    #[arg(value_name = "CAPTURE", required = true)]
+    pub(super) captures: Vec<PathBuf>,
+
+    /// Draw the attempt that explains the problem of these two: nodes, parts of names before the @, or addresses
+    #[arg(
+        long, value_name = "A,B", help_heading = WHICH, value_parser = pair_of_patterns,
+        conflicts_with_all = ["session", "finding"]
+    )]
+    pub(super) pair: Option<[Pattern; 2]>,
+
+    /// Draw the connection with this session_id
+    #[arg(
+        long, value_name = "ID", help_heading = WHICH, value_parser = session_id,
+        conflicts_with = "finding"
+    )]
+    pub(super) session: Option<Arc<str>>,
+
+    /// Draw the attempt of the problem with this number in the text about the capture
+    #[arg(
+        long, value_name = "N", help_heading = WHICH,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..)
+    )]
+    pub(super) finding: Option<usize>,
+
+    /// Write the drawing to this file instead of standard output
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) output: Option<PathBuf>,
+
+    /// Format of the drawing [default: text; svg for a FILE that ends in .svg, mermaid for .mmd]
+    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum)]
+    pub(super) format: Option<LadderFormatName>,
+
+    /// Columns of text [default: those of the terminal, otherwise 80]. From 150 on, a connection that was
+    /// established is drawn beside it
+    #[arg(
+        long, value_name = "COLUMNS", help_heading = OUTPUT,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(40..=500)
+    )]
+    pub(super) width: Option<usize>,
+
+    /// When to colour text
+    #[arg(long, value_name = "WHEN", help_heading = OUTPUT, default_value = "auto", value_enum)]
+    pub(super) color: ColorChoice,
+
+    /// Do not print warnings
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(super) quiet: bool,
+
+    #[command(flatten)]
+    pub(super) protocol: ProtocolArgs,
+}
+
+/// Formats of `beamscope ladder`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LadderFormatName {
+    /// Lines for a terminal
+    Text,
+    /// A sequence diagram for Markdown
+    Mermaid,
+    /// A picture for a web page
+    Svg,
+}
+
+/// Arguments of `beamscope annotate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AnnotateArgs {
+    /// Capture files to read, as for the analysis; each is read twice. Several files become one
+    #[arg(value_name = "CAPTURE", required = true)]
+    pub(super) captures: Vec<PathBuf>,
+
+    /// Write the packets and the comments to this pcapng file. "-" writes to standard output
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(super) output: PathBuf,
+
+    /// Leave out packets before this time: 15:30 (on the day of the last packet), "10m ago" (before the last packet),
+    /// "2014-05-25 14:32", 2014-05-25T14:32:25Z, or seconds since 1970. Without an offset, the zone is that of --tz
+    #[arg(long, value_name = "TIME", help_heading = INPUT)]
+    pub(super) since: Option<TimePoint>,
+
+    /// Leave out packets after this time
+    #[arg(long, value_name = "TIME", help_heading = INPUT)]
+    pub(super) until: Option<TimePoint>,
+
+    /// Time zone of these times: local, UTC, or a name such as Europe/Berlin [default: local at a terminal, otherwise
+    /// UTC]
+    #[arg(long, value_name = "ZONE", help_heading = INPUT, value_parser = str::parse::<Zone>)]
+    pub(super) tz: Option<Zone>,
+
+    /// Leave out packets that do not match this filter, in the syntax of tcpdump: see pcap-filter(7)
+    #[arg(short, long, value_name = "BPF", help_heading = INPUT, conflicts_with = "filter_file")]
+    pub(super) filter: Option<String>,
+
+    /// Read the filter from this file
+    #[arg(short = 'F', long, value_name = "FILE", help_heading = INPUT)]
+    pub(super) filter_file: Option<PathBuf>,
+
+    /// Number of threads that decompress captures [default: one for each processor]
+    #[arg(short = 'j', long, value_name = "N", help_heading = INPUT)]
+    pub(super) threads: Option<NonZeroUsize>,
+
+    /// Read packets of several captures by time, or file after file as given
+    #[arg(
+        long, value_name = "ORDER", help_heading = INPUT, default_value = "time",
+        value_parser = PossibleValuesParser::new(["time", "given"]).map(order)
+    )]
+    pub(super) order: Order,
+
+    #[command(flatten)]
+    pub(super) protocol: ProtocolArgs,
+
+    #[command(flatten)]
+    pub(super) shown: ShownArgs,
+
+    /// Write no comments about findings below this severity
+    #[arg(
+        long, value_name = "SEVERITY", help_heading = OUTPUT, default_value = "info",
+        value_parser = severity(&[]).map(|name| severity_of(&name).unwrap_or(Severity::Info))
+    )]
+    pub(super) min_severity: Severity,
+
+    /// Do not print warnings, nor what was written
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(super) quiet: bool,
 }
 
 /// Values of the option `--format`.
@@ -652,6 +803,7 @@ const SECRETS: &str = "Cookies and contents";
 const OUTPUT: &str = "Output";
 const SHOWN: &str = "Looking at less";
 const SAVING: &str = "Saving packets";
+const WHICH: &str = "Which attempt";
 const PRIVILEGES: &str = "Privileges";
 
 const EXAMPLES: &str = "\
@@ -670,6 +822,7 @@ Examples:
   beamscope --expect one@h1,two@h2 trace.pcap  exit status 1 unless they are connected
   beamscope diff before.pcap after.pcap        which pairs broke, which recovered
   beamscope report trace.pcap -o report.html   all of it as one page, to send to others
+  beamscope ladder trace.pcap                  the first problem, message by message
   beamscope explain cookie-mismatch            what a finding means, and what to do
   beamscope explain --log 'LINE OF A LOG'      what causes this log line
 
@@ -695,6 +848,25 @@ Examples:
 
 Exit status: 0 the report was written; 2 wrong usage, an input could not be read to its end (the report has
 what was before), or no packet was read.";
+
+const LADDER_EXAMPLES: &str = "\
+Examples:
+  beamscope ladder trace.pcap                  the first open problem, else the first connection
+  beamscope ladder --finding 2 trace.pcap      problem 2 of the text about the capture
+  beamscope ladder --pair one,two trace.pcap   the last failure between these two
+  beamscope ladder -o ladder.svg trace.pcap    a picture
+  beamscope ladder --format mermaid a.pcap     a diagram for an issue or a wiki
+
+Exit status: 0 it was drawn; 2 wrong usage, there is no such attempt, or an input could not be read.";
+
+const ANNOTATE_EXAMPLES: &str = "\
+Examples:
+  beamscope annotate trace.pcapng -o out.pcapng
+  tshark -r out.pcapng -Y frame.comment -T fields -e frame.number -e frame.comment
+  beamscope annotate --cookie-file cookies trace.pcap -o out.pcapng
+  beamscope annotate trace.pcap -o - | wireshark -k -i -
+
+Exit status: 0 all packets were written; 2 wrong usage, or something could not be read or written.";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:

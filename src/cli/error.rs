@@ -7,7 +7,7 @@ use std::io;
 use std::process::ExitCode;
 
 use beamscope::capture;
-use beamscope::render::ReadError;
+use beamscope::render::{NoLadder, ReadError};
 use beamscope::time::Timestamp;
 
 use super::cookies;
@@ -58,6 +58,18 @@ pub(crate) enum Error {
         /// The file as the user named it.
         name: String,
     },
+    /// An input of `annotate` that can be read once only.
+    #[error("{name} can be read once only, and annotate reads a capture twice")]
+    ReadTwice {
+        /// The input as the user named it.
+        name: String,
+    },
+    /// An output of `annotate` in a format without comments.
+    #[error("{name}: a pcap file holds no comments")]
+    NoComments {
+        /// The file as the user named it.
+        name: String,
+    },
     /// `-w -` without `-o FILE`: events go to standard output already.
     #[error("standard output already carries the events; packets cannot go there as well")]
     StdoutTwice,
@@ -103,6 +115,12 @@ pub(crate) enum Error {
         since: Timestamp,
         /// End of the range, as the user gave it.
         until: Timestamp,
+    },
+    /// A time that counts from the last packet, for an input that can be read only once.
+    #[error("{name} can be read only once, so its last packet is not known beforehand")]
+    NoLastPacket {
+        /// The input as the user named it.
+        name: String,
     },
     /// `--duration` for captures that end by themselves.
     #[error("--duration needs -i or --follow; these captures end by themselves")]
@@ -162,6 +180,9 @@ pub(crate) enum Error {
     #[cfg(unix)]
     #[error("cannot wait for packets: {0}")]
     Wait(#[source] io::Error),
+    /// `ladder` has nothing to draw of what was asked for.
+    #[error(transparent)]
+    Ladder(#[from] NoLadder),
     /// A candidate cookie cannot be used.
     #[error(transparent)]
     Cookie(#[from] cookies::CookieError),
@@ -210,6 +231,8 @@ impl Error {
             }
             Self::StdinTerminal => "pipe a capture into it: tcpdump -U -w - | beamscope -",
             Self::OwnInput { .. } => "write to another file",
+            Self::ReadTwice { .. } => "save it to a file first, and give that file",
+            Self::NoComments { .. } => "give it a name that ends in .pcapng",
             Self::StdoutTwice => "send the events to a file: --output FILE --write -",
             Self::StdoutTerminal => {
                 "pipe it into a program: beamscope -i eth0 -o events.ndjson -w - | tshark -r -"
@@ -229,6 +252,9 @@ impl Error {
                 "some filter terms, such as vlan or ifindex, exist for some link types only; read \
                  captures of one link type at a time, with a filter that fits it"
             }
+            Self::NoLastPacket { .. } => {
+                "give --since and --until with a date, such as \"2014-05-25 15:30\", or save the capture to a file"
+            }
             Self::EmptyWindow { .. } => "give --since the earlier of the two times",
             Self::Interval { .. } => {
                 "the state of the cluster and the statistics are printed at the end in any case"
@@ -245,6 +271,7 @@ impl Error {
                 "only root can switch to another user; leave out -Z otherwise"
             }
             Self::Cookie(error) => return error.hint().map(str::to_owned),
+            Self::Ladder(error) => return error.hint(),
             Self::Capture(error) => return error.hint(),
             _ => return None,
         };

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -18,12 +19,14 @@ use beamscope::engine::{Config, EPMD_PORT};
 use beamscope::limits::Limits;
 use beamscope::protocol::MessageDetail;
 use beamscope::record::Severity;
-use beamscope::render::{self, Format, Layout, ReportForm, Shown, TermStyle, TextOptions};
-use beamscope::time::Timestamp;
+use beamscope::render::{
+    self, Format, LadderChoice, LadderFormat, Layout, ReportForm, Shown, TermStyle, TextOptions,
+};
+use beamscope::time::{TimePoint, Zone};
 
 use super::args::{
-    Args, ColorChoice, DiffArgs, FormatName, OutputArgs, ProtocolArgs, ReportArgs, ReportFormName,
-    SaveArgs, ShownArgs, TermStyleName,
+    AnnotateArgs, Args, ColorChoice, DiffArgs, FormatName, LadderArgs, LadderFormatName,
+    OutputArgs, ProtocolArgs, ReportArgs, ReportFormName, SaveArgs, ShownArgs, TermStyleName,
 };
 use super::console::{self, Warnings};
 use super::cookies::{self, CookieSources};
@@ -115,12 +118,53 @@ pub(super) struct ReportSettings {
     pub(super) inputs: Vec<PathBuf>,
 }
 
+/// Settings of `beamscope ladder`.
+pub(super) struct LadderSettings {
+    /// Captures to read, at least one; [`is_stdin`] for standard input.
+    pub(super) captures: Vec<PathBuf>,
+    /// The attempt that is drawn.
+    pub(super) choice: LadderChoice,
+    /// How it is drawn.
+    pub(super) format: LadderFormat,
+    /// Settings of the analysis.
+    pub(super) config: Config,
+    /// The file; `None` for standard output.
+    pub(super) output: Option<PathBuf>,
+    /// Where warnings are printed, if at all.
+    pub(super) warnings: Warnings,
+}
+
+/// Settings of `beamscope annotate`.
+pub(super) struct AnnotateSettings {
+    /// Captures to read, at least one; each can be read twice.
+    pub(super) captures: Vec<PathBuf>,
+    /// Order of packets from several captures.
+    pub(super) order: Order,
+    /// Which packets are analysed and written.
+    pub(super) selection: SelectionSettings,
+    /// Number of threads that decompress captures.
+    pub(super) threads: NonZeroUsize,
+    /// Settings of the analysis.
+    pub(super) config: Config,
+    /// Which events become comments.
+    pub(super) shown: Shown,
+    /// Findings below this severity become no comments.
+    pub(super) min_severity: Severity,
+    /// Where packets with comments are written; its comment is still empty.
+    pub(super) save: SaveSettings,
+    /// Where warnings are printed, if at all.
+    pub(super) warnings: Warnings,
+}
+
 /// Which packets of a capture are analysed.
+#[derive(Clone)]
 pub(super) struct SelectionSettings {
     /// Packets before this time are skipped.
-    pub(super) since: Timestamp,
+    pub(super) since: Option<TimePoint>,
     /// Packets after this time are skipped.
-    pub(super) until: Timestamp,
+    pub(super) until: Option<TimePoint>,
+    /// The zone of these times, where they have none.
+    pub(super) zone: Zone,
     /// Packets that do not match are skipped, in the syntax of pcap-filter(7).
     #[cfg(feature = "live")]
     pub(super) filter: Option<String>,
@@ -147,6 +191,8 @@ pub(super) struct SaveSettings {
     pub(super) target: SaveTarget,
     /// The format of the file or files.
     pub(super) format: SaveFormat,
+    /// The comment at the start of each file; empty for none.
+    pub(super) comment: String,
     /// Write each packet at once: a reader may wait for it.
     pub(super) is_immediate: bool,
     /// Where warnings are printed, if at all.
@@ -246,7 +292,10 @@ impl LiveSettings {
             buffer: args.buffer_size.map_or(defaults.buffer, |kib| kib.saturating_mul(1024)),
             promisc: !args.no_promisc,
             immediate: args.immediate,
-            filter: filter_text(&args)?,
+            filter: filter_text(
+                (args.filter.clone(), args.filter_file.clone(), &args.protocol.dist_port),
+                Warnings::new(args.output.quiet),
+            )?,
             ..defaults
         };
         let run = RunSettings::new(&args, &[], false)?;
@@ -370,18 +419,14 @@ impl ReportSettings {
         if form == ReportForm::Html && file.is_none() && !is_to_stdout {
             return Err(Error::NoReportFile);
         }
-        let (since, until) = (since.unwrap_or(Timestamp(0)), until.unwrap_or(Timestamp(u64::MAX)));
-        if until < since {
-            return Err(Error::EmptyWindow { since, until });
-        }
-        #[cfg(not(feature = "live"))]
-        if args.filter.is_some() {
-            return Err(Error::NoFilter);
-        }
+        let zone = zone(args.tz, false);
+        let range = (since, until, zone.clone());
+        let filter = (args.filter, args.filter_file, &*args.protocol.dist_port);
+        let selection = SelectionSettings::of(range, filter, warnings)?;
         let output = OutputSettings {
             append: false,
             options: render::Options {
-                format: Format::Report(form),
+                format: Format::Report(form, zone),
                 only_findings: false,
                 min_severity: args.min_severity,
                 shown: shown(&args.shown),
@@ -408,12 +453,6 @@ impl ReportSettings {
             packet_limit: u64::MAX,
             fail_on: FailSettings { least: None, on_solved: false, require_complete: false },
         };
-        let selection = SelectionSettings {
-            since,
-            until,
-            #[cfg(feature = "live")]
-            filter: args.filter,
-        };
         let threads = args.threads.unwrap_or_else(all_threads);
         let analyze =
             AnalyzeSettings { captures: Vec::new(), order, follow: false, selection, threads, run };
@@ -421,22 +460,128 @@ impl ReportSettings {
     }
 }
 
+impl LadderSettings {
+    /// Checks the arguments of `beamscope ladder`.
+    ///
+    /// # Errors
+    ///
+    /// They contradict each other, or a file of cookies cannot be read.
+    pub(super) fn new(args: LadderArgs) -> Result<Self, Error> {
+        check_stdin(args.captures.iter().map(PathBuf::as_path))?;
+        if let Some(path) = &args.output
+            && args.captures.iter().any(|input| is_same_file(input, path))
+        {
+            return Err(Error::OwnInput { name: path.display().to_string() });
+        }
+        let warnings = Warnings::new(args.quiet);
+        let config = config(&args.protocol, warnings)?;
+        let choice = match (args.pair, args.session, args.finding) {
+            (Some(pair), ..) => LadderChoice::Pair(pair),
+            (_, Some(id), _) => LadderChoice::Session(id),
+            (.., Some(number)) => LadderChoice::Finding(number),
+            (None, None, None) => LadderChoice::First,
+        };
+        let ending = args.output.as_ref().and_then(|path| path.extension());
+        let by_ending = match ending.map(|it| it.to_string_lossy().to_ascii_lowercase()).as_deref()
+        {
+            Some("svg") => LadderFormatName::Svg,
+            Some("mmd") => LadderFormatName::Mermaid,
+            _ => LadderFormatName::Text,
+        };
+        let format = match args.format.unwrap_or(by_ending) {
+            LadderFormatName::Svg => LadderFormat::Svg,
+            LadderFormatName::Mermaid => LadderFormat::Mermaid,
+            LadderFormatName::Text => {
+                let is_terminal = args.output.is_none() && console::stdout_is_terminal();
+                let width = args.width.unwrap_or_else(|| console::drawing_width(is_terminal));
+                let colour = takes_colour(args.color, args.output.is_none());
+                LadderFormat::Text { width, colour, ascii: !console::takes_unicode() }
+            }
+        };
+        Ok(Self { captures: args.captures, choice, format, config, output: args.output, warnings })
+    }
+}
+
+impl AnnotateSettings {
+    /// Checks the arguments of `beamscope annotate`.
+    ///
+    /// # Errors
+    ///
+    /// They contradict each other, an input cannot be read twice or is the output, the output cannot hold comments, or
+    /// a file of cookies or the filter cannot be read.
+    pub(super) fn new(args: AnnotateArgs) -> Result<Self, Error> {
+        for capture in &args.captures {
+            let name = || capture.display().to_string();
+            if is_stdin(capture) {
+                return Err(Error::ReadTwice { name: console::STDIN.to_owned() });
+            }
+            // What does not exist is reported when it is opened.
+            if fs::metadata(capture).is_ok_and(|it| !it.is_file() && !it.is_dir()) {
+                return Err(Error::ReadTwice { name: name() });
+            }
+            if is_same_file(capture, &args.output) {
+                return Err(Error::OwnInput { name: name() });
+            }
+        }
+        if args.output.extension().is_some_and(|it| it.eq_ignore_ascii_case("pcap")) {
+            return Err(Error::NoComments { name: args.output.display().to_string() });
+        }
+        let target = match is_stdin(&args.output) {
+            true if console::stdout_is_terminal() => return Err(Error::StdoutTerminal),
+            true => SaveTarget::Stdout,
+            false => SaveTarget::File(args.output),
+        };
+        let warnings = Warnings::new(args.quiet);
+        let is_at_terminal = console::stdout_is_terminal();
+        let range = (args.since, args.until, zone(args.tz, is_at_terminal));
+        let filter = (args.filter, args.filter_file, &*args.protocol.dist_port);
+        Ok(Self {
+            captures: args.captures,
+            order: args.order,
+            selection: SelectionSettings::of(range, filter, warnings)?,
+            threads: args.threads.unwrap_or_else(all_threads),
+            config: config(&args.protocol, warnings)?,
+            shown: shown(&args.shown),
+            min_severity: args.min_severity,
+            save: SaveSettings {
+                target,
+                format: SaveFormat::Pcapng,
+                comment: String::new(),
+                is_immediate: false,
+                warnings,
+            },
+            warnings,
+        })
+    }
+}
+
 impl SelectionSettings {
     fn new(args: &Args) -> Result<Self, Error> {
-        let since = args.since.unwrap_or(Timestamp(0));
-        let until = args.until.unwrap_or(Timestamp(u64::MAX));
-        if until < since {
-            return Err(Error::EmptyWindow { since, until });
-        }
+        let filter = (args.filter.clone(), args.filter_file.clone(), &*args.protocol.dist_port);
+        let range = (args.since, args.until, output_zone(&args.output));
+        Self::of(range, filter, Warnings::new(args.output.quiet))
+    }
+
+    /// Packets of this range, with this filter or that in the file.
+    #[cfg_attr(
+        not(feature = "live"),
+        expect(unused_variables, reason = "warnings are about filters")
+    )]
+    fn of(
+        (since, until, zone): (Option<TimePoint>, Option<TimePoint>, Zone),
+        filter: (Option<String>, Option<PathBuf>, &[RangeInclusive<u16>]),
+        warnings: Warnings,
+    ) -> Result<Self, Error> {
         #[cfg(not(feature = "live"))]
-        if args.filter.is_some() || args.filter_file.is_some() {
+        if filter.0.is_some() || filter.1.is_some() {
             return Err(Error::NoFilter);
         }
         Ok(Self {
             since,
             until,
+            zone,
             #[cfg(feature = "live")]
-            filter: filter_text(args)?,
+            filter: filter_text(filter, warnings)?,
         })
     }
 }
@@ -515,6 +660,7 @@ impl SaveSettings {
         Ok(Some(Self {
             target,
             format: if is_pcap { SaveFormat::Pcap } else { SaveFormat::Pcapng },
+            comment: String::new(),
             is_immediate: is_streamed,
             warnings: Warnings::new(args.output.quiet),
         }))
@@ -591,15 +737,17 @@ const fn message_detail(args: &Args) -> MessageDetail {
 
 /// The filter of the arguments, with a warning if it looks too narrow.
 #[cfg(feature = "live")]
-fn filter_text(args: &Args) -> Result<Option<String>, Error> {
-    let text = match &args.filter_file {
+fn filter_text(
+    (text, file, dist_ports): (Option<String>, Option<PathBuf>, &[RangeInclusive<u16>]),
+    warnings: Warnings,
+) -> Result<Option<String>, Error> {
+    let text = match &file {
         Some(path) => Some(filter::read(path)?),
-        None => args.filter.clone(),
+        None => text,
     };
-    let warning =
-        text.as_deref().and_then(|text| filter::hidden_ports(text, &args.protocol.dist_port));
+    let warning = text.as_deref().and_then(|text| filter::hidden_ports(text, dist_ports));
     if let Some(warning) = warning {
-        Warnings::new(args.output.quiet).warn(&warning);
+        warnings.warn(&warning);
     }
     Ok(text)
 }
@@ -609,6 +757,7 @@ fn threads(args: &Args) -> NonZeroUsize {
     args.threads.unwrap_or_else(all_threads)
 }
 
+/// As many threads as can run at the same time.
 fn all_threads() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
@@ -625,15 +774,32 @@ fn format(args: &OutputArgs, (verbose, brief): (bool, bool), layout: Layout) -> 
     match name {
         FormatName::Ndjson => Format::Ndjson,
         FormatName::Text => {
-            let colour = match args.color {
-                ColorChoice::Always => true,
-                ColorChoice::Never => false,
-                ColorChoice::Auto => args.output.is_none() && console::takes_colour(),
-            };
+            let colour = takes_colour(args.color, args.output.is_none());
             let width = console::text_width(is_terminal);
-            Format::Text(TextOptions { width, colour, verbose, layout, brief })
+            let ascii = !console::takes_unicode();
+            let zone = output_zone(args);
+            Format::Text(TextOptions { width, colour, verbose, layout, brief, ascii, zone })
         }
     }
+}
+
+/// Whether text has colours.
+fn takes_colour(choice: ColorChoice, is_stdout: bool) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => is_stdout && console::takes_colour(),
+    }
+}
+
+fn output_zone(args: &OutputArgs) -> Zone {
+    zone(args.tz.clone(), args.output.is_none() && console::stdout_is_terminal())
+}
+
+/// The zone of times in text, and of times in arguments that have none of their own: by default, that of the machine at
+/// a terminal and UTC elsewhere.
+fn zone(given: Option<Zone>, is_at_terminal: bool) -> Zone {
+    given.unwrap_or_else(|| if is_at_terminal { Zone::local() } else { Zone::UTC })
 }
 
 /// Whether two paths lead to the same regular file.

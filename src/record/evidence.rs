@@ -188,6 +188,15 @@ impl Shows {
             ("window of zero", _) => Self::ZeroWindow,
             ("retransmission", _) => Self::Retransmission,
             ("last packet", _) => Self::LastPacket,
+            (_, "DNS" | "mDNS") => Self::Dns(text),
+            (_, _) if text.contains("TLS alert") || text.starts_with("TLS in place of") => {
+                Self::TlsAlert(text.into())
+            }
+            ("lost_connection to global", _) => Self::Message(text),
+            (_, operation) if is_operation(operation) && rest.starts_with("of ") => {
+                Self::Message(text)
+            }
+            (_, "malformed") => Self::Malformed { field: rest.to_owned().into() },
             (_, "FIN" | "RST") => {
                 let is_reset = word == "RST";
                 let missing = rest.strip_prefix("without ").and_then(Missing::of_text);
@@ -204,6 +213,11 @@ impl Shows {
 
 fn is_end_of_name(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with([' ', ':'])
+}
+
+/// Whether a word looks like the name of an operation: `SPAWN_REQUEST`.
+fn is_operation(word: &str) -> bool {
+    word.len() > 3 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
 impl Missing {
@@ -231,6 +245,10 @@ mod tests {
             Shows::FIN,
             Shows::Close { is_reset: true, missing, detail: "" },
             Shows::Close { is_reset: false, missing: None, detail: "after the silence" },
+            Shows::Malformed { field: "atom".into() },
+            Shows::Dns("DNS answer: a.lan is at 10.0.0.1".to_owned()),
+            Shows::TlsAlert("fatal TLS alert bad_certificate".into()),
+            Shows::Message("SPAWN_REQUEST of os:cmd/1".to_owned()),
             Shows::Note("SYN without an answer".into()),
             Shows::Note("FIN ".repeat(40).into()),
         ] {

@@ -163,6 +163,9 @@ pub struct Session {
     /// Totals of the messages after the handshake; absent if there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<Box<Messages>>,
+    /// The last packet of the connection so far, for a comment on it.
+    #[serde(skip)]
+    pub last_frame: Option<FrameRef>,
 }
 
 impl Session {
@@ -193,6 +196,7 @@ impl Session {
             traffic: Traffic { initiator: sent(Role::Initiator), acceptor: sent(Role::Acceptor) },
             steps: Step::of_connection(ids, seen),
             messages: Messages::of(&seen.messages).map(Box::new),
+            last_frame: Some(seen.tcp.last.frame),
         }
     }
 

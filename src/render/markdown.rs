@@ -2,11 +2,12 @@
 //!
 //! In: summary, problems and cluster. Out: Markdown in which text from the wire is no markup.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use crate::record::Cluster;
-use crate::render::report::{ClusterTable, Sections, Summary, grouped_by_cause};
-use crate::render::words::{count, escape, grouped, state_word};
+use crate::render::report::{ClusterTable, Problem, Sections, Summary};
+use crate::render::words::{count, escape, grouped, listed, state_word};
 
 /// Writes the short form.
 pub(super) fn write(
@@ -32,31 +33,19 @@ pub(super) fn write(
     if more > 0 {
         writeln!(out, "\nand {} more", grouped(more))?;
     }
-    let problems =
-        sections.problems.get(..DETAILED.min(sections.problems.len())).unwrap_or_default();
-    for group in grouped_by_cause(problems) {
-        writeln!(out, "\n### {}", plain(&group.heading))?;
-        for problem in &group.problems {
-            if group.problems.len() > 1 {
-                writeln!(out, "\n#### {}", plain(&problem.finding.title))?;
-            }
-            writeln!(
-                out,
-                "\n{} {}",
-                plain(&problem.circumstances(true)),
-                plain(&problem.finding.explanation)
-            )?;
-            writeln!(out)?;
-            for (frame, text) in problem.evidence() {
-                writeln!(out, "- {}: {}", plain(&frame.to_string()), plain(&text))?;
-            }
-            list(out, "Not ruled out:", &problem.finding.not_excluded)?;
-            writeln!(out, "\n{}", plain(&problem.logs()))?;
+    let mut number = 0;
+    for group in &sections.groups {
+        let mut remedies = HashMap::new();
+        let room = DETAILED.saturating_sub(number);
+        for problem in group.iter().take(room) {
+            number += 1;
+            write_problem(out, problem, number, &mut remedies)?;
         }
-        list(out, "**What to do:**", group.remedy)?;
-        writeln!(out, "\nMore about it: `beamscope explain {}`", group.rule)?;
+        if let Some(first) = group.first().filter(|_| room > 0) {
+            writeln!(out, "\nMore about it: `beamscope explain {}`", first.finding.rule)?;
+        }
     }
-    let left = sections.problems.len() - problems.len();
+    let left = sections.groups.iter().map(Vec::len).sum::<usize>() - number;
     if left > 0 {
         writeln!(out, "\nDetails of {} are left out.", count(left as u64, "other problem"))?;
     }
@@ -75,15 +64,37 @@ pub(super) fn write(
     paragraphs(out, summary.advice.as_slice())
 }
 
+fn write_problem<'a>(
+    out: &mut impl Write,
+    problem: &'a Problem,
+    number: usize,
+    remedies: &mut HashMap<&'a str, usize>,
+) -> io::Result<()> {
+    let finding = &problem.finding;
+    writeln!(out, "\n### {number}. {}", plain(&finding.title))?;
+    let (when, why) = (problem.circumstances(true), &finding.explanation);
+    writeln!(out, "\n{} {}\n", plain(&when), plain(why))?;
+    for (frame, text) in problem.evidence() {
+        writeln!(out, "- {}: {}", plain(&frame.to_string()), plain(&text))?;
+    }
+    let (remedy, earlier) = problem.own_remedies(number, remedies);
+    list(out, "**What to do:**", &remedy)?;
+    if !earlier.is_empty() {
+        writeln!(out, "\nWhat to do: as for {}.", listed(&earlier))?;
+    }
+    list(out, "Not ruled out:", &finding.not_excluded)?;
+    writeln!(out, "\n{}", plain(&problem.logs()))
+}
+
 fn paragraphs(out: &mut impl Write, texts: &[String]) -> io::Result<()> {
     texts.iter().try_for_each(|text| writeln!(out, "\n{}", plain(text)))
 }
 
-fn list(out: &mut impl Write, heading: &str, items: &[String]) -> io::Result<()> {
+fn list(out: &mut impl Write, heading: &str, items: &[impl AsRef<str>]) -> io::Result<()> {
     if !items.is_empty() {
         writeln!(out, "\n{heading}\n")?;
     }
-    items.iter().try_for_each(|item| writeln!(out, "- {}", plain(item)))
+    items.iter().try_for_each(|item| writeln!(out, "- {}", plain(item.as_ref())))
 }
 
 /// The text without markup: each character that Markdown or HTML may take for some has a backslash, and those of HTML

@@ -10,6 +10,7 @@
 mod background;
 mod html;
 mod json;
+mod ladder;
 mod markdown;
 mod queue;
 mod report;
@@ -20,7 +21,9 @@ mod words;
 pub use background::BackgroundWriter;
 pub use html::ReportForm;
 pub use json::{JsonTerm, KeptEvents, ReadError, Records, input_names, json_line, schema};
+pub use ladder::{LadderChoice, LadderFormat, LadderRun, NoLadder};
 pub use queue::{Backlog, Queue, queue};
+pub use report::{CommentCollector, Comments};
 pub use shown::{Pattern, Shown};
 pub use text::{Layout, TextOptions};
 pub use words::{escape, wrapped};
@@ -35,6 +38,7 @@ use shown::EventFilter;
 use crate::cursor::LineBuffer;
 use crate::observe::messages::MessageEvent;
 use crate::record::{AnomalyKind, Body, Event, EventSink, Severity, Stats};
+use crate::time::Zone;
 
 /// The form of the output.
 #[derive(Clone, Debug)]
@@ -43,8 +47,8 @@ pub enum Format {
     Ndjson,
     /// Sentences for a terminal.
     Text(TextOptions),
-    /// One file at the end of the run.
-    Report(ReportForm),
+    /// One file at the end of the run, with times in this zone.
+    Report(ReportForm, Zone),
 }
 
 /// Which events are written, and how.
@@ -101,7 +105,9 @@ impl Options {
     /// The table of all forms.
     fn renderer(&self, inputs: InputNames) -> Box<dyn Renderer> {
         match &self.format {
-            Format::Report(form) => Box::new(html::FileReport::new(*form, inputs, self.hiding())),
+            Format::Report(form, zone) => {
+                Box::new(html::FileReport::new(*form, inputs, self.hiding(), zone.clone()))
+            }
             Format::Ndjson => Box::new(json::JsonLines::new(inputs, self.terms)),
             Format::Text(options) => {
                 Box::new(text::TextReport::new(options.clone(), inputs, self.hiding()))
@@ -243,6 +249,11 @@ impl<W: Write> Output<W> {
             Destination::Direct(old) => *old = out,
             Destination::Queued(queue) => queue.replace(out),
         }
+    }
+
+    /// Which options nothing of the capture fits, as a sentence without a full stop. For the end of a run.
+    pub fn nothing_fits(&mut self) -> Option<String> {
+        self.filter.as_mut()?.nothing_fits()
     }
 
     /// The severity of the worst finding so far, written or left out.
@@ -400,7 +411,7 @@ impl<W: Write> EventSink for Output<W> {
     }
 
     fn message(&mut self, event: &MessageEvent<'_>) {
-        let is_shown = self.filter.as_ref().is_none_or(|filter| filter.admits_message(event));
+        let is_shown = self.filter.as_mut().is_none_or(|filter| filter.admits_message(event));
         if !is_shown || self.failed() || self.options.only_findings {
             return;
         }
@@ -457,7 +468,7 @@ mod tests {
     #[test]
     fn text_names_the_nodes_of_a_session_that_is_not_written() {
         let layout = Layout::Grouped;
-        let text = TextOptions { width: 80, colour: false, verbose: false, layout, brief: false };
+        let text = TextOptions { width: 80, layout, ..TextOptions::default() };
         let options = Options { format: Format::Text(text), only_findings: true, ..options() };
         let text = run(options, samples::all());
         assert!(text.contains("frame 19 of a.pcap  one@192.168.0.100 answered"), "{text}");
@@ -466,7 +477,7 @@ mod tests {
     #[test]
     fn a_run_that_ends_early_still_reports_its_findings() {
         let layout = Layout::Grouped;
-        let text = TextOptions { width: 80, colour: false, verbose: false, layout, brief: false };
+        let text = TextOptions { width: 80, layout, ..TextOptions::default() };
         let options = Options { format: Format::Text(text), ..options() };
         let text = run(options, vec![samples::finding()]);
         assert!(text.starts_with("1.    two@192.168.0.103 refused"), "{text}");
@@ -675,6 +686,7 @@ mod samples {
             traffic: Traffic::default(),
             steps: Vec::new(),
             messages: Some(Box::new(messages())),
+            last_frame: None,
         };
         event(21, 80_725, Body::Session { session: Box::new(session) })
     }

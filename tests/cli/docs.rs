@@ -42,7 +42,7 @@ fn every_example_prints_what_the_page_shows() {
 
 #[test]
 fn commands_that_are_not_run_have_options_that_exist() {
-    let help = ["", "diff", "explain"].map(|command| {
+    let help = ["", "annotate", "diff", "explain"].map(|command| {
         lines_of(&[command, "--help"].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>())
     });
     let known: BTreeSet<String> = help.iter().flat_map(|text| options(text)).collect();
@@ -457,15 +457,17 @@ fn run(command: &str) -> String {
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
     let command = command.replace("trace.pcapng", SEED);
-    // `explain` always prints text.
-    let is_text = command.starts_with("beamscope ")
-        && !command.starts_with("beamscope explain")
-        && !command.contains(['|', '>']);
+    // `explain` and `ladder` always print text, and `annotate` writes a file.
+    let has_format = ["explain", "ladder", "annotate"]
+        .iter()
+        .all(|it| !command.starts_with(&format!("beamscope {it}")));
+    let is_text = command.starts_with("beamscope ") && has_format && !command.contains(['|', '>']);
     let command = if is_text { command.replacen(' ', " --format text ", 1) } else { command };
     let output = Command::new("sh")
         .args(["-c", &command])
         .current_dir(root())
         .env("PATH", path)
+        .env("LC_ALL", "C.UTF-8")
         .output()
         .unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));

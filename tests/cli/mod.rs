@@ -1,10 +1,13 @@
 //! The program itself: arguments, output, files, exit status, the pages of README.md and docs/.
 
+mod annotate;
 mod diff;
 mod docs;
 mod evidence;
 mod examples;
 mod explain;
+mod ladder;
 mod program;
 mod reading;
 mod save;
+mod text;

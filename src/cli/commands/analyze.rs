@@ -55,8 +55,8 @@ pub(super) fn read(
     names: Vec<Arc<str>>,
     output: Output<EventStream>,
 ) -> Result<(Output<EventStream>, bool), Error> {
-    let AnalyzeSettings { order, selection, threads, run, .. } = settings;
-    let selection = Selection::new(selection)?;
+    let AnalyzeSettings { captures, order, selection, threads, run, .. } = settings;
+    let selection = Selection::new(selection, || sources::last_packet(&captures))?;
     let mut inputs = Inputs::new(inputs, order)?.with_threads(threads);
     let evidence_failed = Arc::<AtomicBool>::default();
     let limits = run.config.limits.evidence;
@@ -81,20 +81,26 @@ pub(super) fn read(
     };
     drive::run(&mut inputs, &mut engine, &mut control)?;
     let AnalyzeControl { selection, saver, is_incomplete, has_skipped, .. } = control;
+    let spans = selection.spans();
     selection.warnings().iter().for_each(|warning| run.output.warnings.warn(warning));
     let is_saved = finish_saving(saver.map(|it| it.saver), &mut engine);
     let output = engine.finish();
-    let is_read = is_incomplete || is_anything_read(&output, &names, has_skipped);
+    let is_read = is_incomplete || is_anything_read(&output, &names, has_skipped, spans);
     let is_complete =
         !is_incomplete && is_read && is_saved && !evidence_failed.load(Ordering::Relaxed);
     Ok((output, is_complete))
 }
 
 /// Reports an error if no packet was read, or none could be.
-fn is_anything_read(output: &Output<EventStream>, names: &[Arc<str>], is_selected: bool) -> bool {
+fn is_anything_read(
+    output: &Output<EventStream>,
+    names: &[Arc<str>],
+    is_selected: bool,
+    spans: Option<String>,
+) -> bool {
     let Some(stats) = output.final_stats() else { return true };
     if stats.packets == 0 {
-        report_error(&Error::NoPackets { name: names.join(", "), is_selected }, None);
+        report_error(&Error::NoPackets { name: names.join(", "), is_selected }, spans);
         return false;
     }
     let unread = stats.unseen.iter().find(|it| it.because == UnseenBecause::LinkType);

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use beamscope::capture::save::{Encoder, InterfaceInfo, SaveFormat};
-use beamscope::capture::{Frame, Interface};
+use beamscope::capture::{Frame, Interface, Secrets};
 use beamscope::time::Timestamp;
 
 #[cfg(feature = "live")]
@@ -31,6 +31,8 @@ use super::settings::{SaveSettings, SaveTarget};
 pub(super) struct Saver {
     target: OpenTarget,
     format: SaveFormat,
+    /// The comment at the start of each file.
+    comment: String,
     encoder: Encoder,
     /// What packets go to; `None` before the first file of a sequence, and after a failed write.
     open: Option<OpenSink>,
@@ -68,7 +70,7 @@ impl Saver {
     ///
     /// The file cannot be created, or the directory of a sequence does not exist.
     pub(super) fn open(settings: SaveSettings) -> Result<Self, Error> {
-        let SaveSettings { target, format, is_immediate, warnings } = settings;
+        let SaveSettings { target, format, comment, is_immediate, warnings } = settings;
         let (target, sink) = match target {
             SaveTarget::Stdout => (OpenTarget::Stdout, Some(PacketSink::Stdout(io::stdout()))),
             SaveTarget::File(path) => {
@@ -87,6 +89,7 @@ impl Saver {
         let mut saver = Self {
             target,
             format,
+            comment,
             encoder: Encoder::new(format),
             open: None,
             buffer: Vec::new(),
@@ -159,6 +162,13 @@ impl Saver {
         }
     }
 
+    /// Saves secrets that decrypt later packets, as the input contained them.
+    pub(super) fn secrets(&mut self, secrets: &Secrets<'_>) {
+        if self.open.is_some() {
+            self.encoder.secrets(secrets, &mut self.buffer);
+        }
+    }
+
     /// Sets the number of packets that an interface has received and dropped so far.
     pub(super) fn count(&mut self, input: u16, interface: Option<u32>, counts: Interface) {
         self.counts.insert((input, interface), counts);
@@ -195,7 +205,7 @@ impl Saver {
         if self.format == SaveFormat::Pcapng {
             // The dropped blocks may have described interfaces; a new section describes them again.
             self.encoder = Encoder::new(self.format);
-            self.encoder.begin("", &mut self.buffer);
+            self.encoder.begin(&self.comment, &mut self.buffer);
         }
     }
 
@@ -276,7 +286,7 @@ impl Saver {
         self.encoder = Encoder::new(self.format);
         self.buffer.clear();
         self.ends.clear();
-        self.encoder.begin("", &mut self.buffer);
+        self.encoder.begin(&self.comment, &mut self.buffer);
         self.open = Some(OpenSink::new(sink, name));
     }
 

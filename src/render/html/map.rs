@@ -16,6 +16,7 @@ use super::pieces::{markup, shortened, svg_text};
 use crate::record::{Cluster, FailedPair};
 use crate::render::report::{failed_last, failure_reasons};
 use crate::render::words::{count, grouped, moment};
+use crate::time::Zone;
 
 /// The drawing, and the same as text.
 #[derive(Default, Serialize)]
@@ -106,9 +107,9 @@ impl PairLine {
 type Lines = BTreeMap<[String; 2], PairLine>;
 
 /// Draws a cluster; nothing if it has no two ends of a pair.
-pub(super) fn view(cluster: &Cluster) -> MapView {
+pub(super) fn view(zone: &Zone, cluster: &Cluster) -> MapView {
     let nodes = NodePlaces::of(cluster);
-    let pairs = pair_lines(cluster);
+    let pairs = pair_lines(zone, cluster);
     let is_small = nodes.host_of.len() <= MOST_ENDS && pairs.len() <= MOST_LINES;
     let mut view = if is_small {
         let groups = nodes.groups();
@@ -260,7 +261,7 @@ fn alive(name: &str) -> &str {
 }
 
 /// Every pair of the record, with the worst that is known of it.
-fn pair_lines(cluster: &Cluster) -> Lines {
+fn pair_lines(zone: &Zone, cluster: &Cluster) -> Lines {
     let mut states: BTreeMap<[String; 2], (Option<LineKind>, Vec<String>, Vec<&FailedPair>)> =
         BTreeMap::new();
     let key = |a: &str, b: &str| {
@@ -275,7 +276,9 @@ fn pair_lines(cluster: &Cluster) -> Lines {
         state.0 = state.0.max(Some(kind));
         let inside = if pair.tls { " inside TLS" } else { "" };
         let until = if pair.closed { "; closed later" } else { "" };
-        state.1.push(format!("{a} -> {b}: connected{inside} at {}{until}", moment(pair.since)));
+        state
+            .1
+            .push(format!("{a} -> {b}: connected{inside} at {}{until}", moment(zone, pair.since)));
     }
     for pair in &cluster.failed {
         states.entry(key(&pair.initiator, &pair.acceptor)).or_default().2.push(pair);

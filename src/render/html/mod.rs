@@ -18,12 +18,13 @@ use self::page::PageParts;
 use self::pieces::KnownFrames;
 use self::timeline::Timeline;
 use self::traffic::TrafficTotals;
-use super::report::{FrameLabel, Report, Sections};
+use super::report::{FrameLabel, LadderStore, Report, Sections};
 use super::{InputNames, Renderer, input_of, markdown};
 use crate::cursor::LineBuffer;
 use crate::limits::ReportLimits;
 use crate::observe::messages::MessageEvent;
 use crate::record::{Body, Cluster, Event, PacketLink, State, Stats};
+use crate::time::Zone;
 
 /// The form of a report file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +41,8 @@ pub(super) struct FileReport {
     inputs: InputNames,
     report: Report,
     limits: ReportLimits,
+    zone: Zone,
+    ladders: LadderStore,
     timeline: Timeline,
     traffic: TrafficTotals,
     cluster: Option<Cluster>,
@@ -52,11 +55,19 @@ pub(super) struct FileReport {
 }
 
 impl FileReport {
-    pub(super) fn new(form: ReportForm, inputs: InputNames, hiding: Vec<&'static str>) -> Self {
+    pub(super) fn new(
+        form: ReportForm,
+        inputs: InputNames,
+        hiding: Vec<&'static str>,
+        zone: Zone,
+    ) -> Self {
         let limits = ReportLimits::default();
         Self {
             form,
-            report: Report::new(inputs.clone(), hiding).holding_at_most(limits.problems),
+            report: Report::new(inputs.clone(), hiding, zone.clone())
+                .holding_at_most(limits.problems),
+            ladders: LadderStore::new(inputs.clone(), None),
+            zone,
             inputs,
             limits,
             timeline: Timeline::new(limits),
@@ -74,7 +85,7 @@ impl FileReport {
             return stats;
         }
         let mut stats = std::mem::take(&mut self.counted);
-        for problem in &sections.problems {
+        for problem in sections.groups.iter().flatten() {
             *stats.findings.entry(problem.finding.rule).or_default() += 1;
             let by_severity = stats.problems.of_mut(problem.state());
             *by_severity.entry(problem.severity()).or_default() += 1;
@@ -108,6 +119,7 @@ impl Renderer for FileReport {
     }
 
     fn record(&mut self, _seq: u64, event: &Event, _out: &mut LineBuffer) -> io::Result<()> {
+        self.ladders.observe(event);
         let (inputs, own) = (&self.inputs, input_of(event));
         let label = |link: &PacketLink| {
             let own = inputs.get(link.frame.input).or_else(|| inputs.get(own?));
@@ -172,7 +184,9 @@ impl Renderer for FileReport {
             known: known_frames(&sections, &self.inputs),
             sections: &sections,
             cluster: self.cluster.as_ref(),
-            timeline: self.timeline.view(span),
+            zone: &self.zone,
+            ladders: &self.ladders,
+            timeline: self.timeline.view(&self.zone, span),
             traffic: self.traffic.view(),
         };
         out.write_all(page::html(parts).map_err(io::Error::other)?.as_bytes())
@@ -181,7 +195,7 @@ impl Renderer for FileReport {
 
 /// The frames that sentences about problems may name.
 fn known_frames(sections: &Sections, inputs: &InputNames) -> KnownFrames {
-    let problems = sections.problems.iter().chain(&sections.notes);
+    let problems = sections.groups.iter().flatten().chain(&sections.notes);
     let numbers: BTreeSet<u64> = problems.flat_map(|problem| problem.frame_numbers()).collect();
     let inputs: Vec<Arc<str>> = inputs.iter().cloned().collect();
     KnownFrames { numbers, inputs }

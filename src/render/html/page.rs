@@ -3,26 +3,27 @@
 //! In: the parts of a report. Out: HTML, in which every text is escaped.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use minijinja::value::{Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Output, State, Value};
 use serde::Serialize;
 
 use super::map::{self, MapView};
-use super::pieces::{KnownFrames, Piece, svg_text};
+use super::pieces::{KnownFrames, Piece, markup, svg_text};
 use super::timeline::TimelineView;
 use super::traffic::TrafficView;
 use crate::limits::ReportLimits;
 use crate::record::{Cluster, Node, Outcome, Stats};
 use crate::render::InputNames;
+use crate::render::ladder::svg::svg;
 use crate::render::report::{
-    ClusterTable, ListedProblem, Problem, ProblemGroup, Sections, Summary, few, grouped_by_cause,
-    release,
+    ClusterTable, LadderStore, ListedProblem, Problem, Sections, Summary, few, release,
 };
 use crate::render::words::{
-    CONNECTED_INSIDE, count, grouped, outcome_words, shell_word, state_word,
+    CONNECTED_INSIDE, count, grouped, listed, outcome_words, shell_word, state_word,
 };
+use crate::time::Zone;
 
 /// Everything that a page is made of.
 pub(super) struct PageParts<'a> {
@@ -34,6 +35,8 @@ pub(super) struct PageParts<'a> {
     pub(super) known: KnownFrames,
     pub(super) sections: &'a Sections,
     pub(super) cluster: Option<&'a Cluster>,
+    pub(super) zone: &'a Zone,
+    pub(super) ladders: &'a LadderStore,
     pub(super) timeline: TimelineView,
     pub(super) traffic: TrafficView,
 }
@@ -43,6 +46,7 @@ pub(super) struct PageParts<'a> {
 struct PageView {
     css: Value,
     inputs: String,
+    zone: String,
     version: &'static str,
     verdict: String,
     unseen: Vec<[String; 2]>,
@@ -54,7 +58,7 @@ struct PageView {
     list: Vec<ListView>,
     more_listed: String,
     groups: Vec<GroupView>,
-    more_blocks: String,
+    more_blocks: Vec<String>,
     notes: Vec<Vec<Piece>>,
     more_notes: String,
     map: MapView,
@@ -78,15 +82,13 @@ struct ListView {
     title: String,
     when: Vec<Piece>,
     remedy: String,
-    details: bool,
 }
 
 /// Problems of one cause.
 #[derive(Serialize)]
 struct GroupView {
-    heading: String,
+    explain: String,
     several: bool,
-    remedy: Vec<String>,
     problems: Vec<BlockView>,
 }
 
@@ -98,7 +100,11 @@ struct BlockView {
     title: Vec<Piece>,
     circumstances: Vec<Piece>,
     explanation: Vec<Piece>,
+    ladder: Value,
+    ladder_notes: Vec<Vec<Piece>>,
     evidence: Vec<EvidenceView>,
+    remedy: Vec<String>,
+    earlier: String,
     not_excluded: Vec<String>,
     logs: String,
     file: Option<String>,
@@ -170,31 +176,34 @@ fn view(parts: PageParts<'_>) -> PageView {
         known,
         sections,
         cluster,
+        zone,
+        ladders,
         timeline,
         traffic,
     } = parts;
     let names: Vec<_> = inputs.iter().cloned().collect();
-    let Sections { problems, notes, .. } = sections;
-    let drawn = problems.get(..limits.blocks.min(problems.len())).unwrap_or_default();
-    let groups = grouped_by_cause(drawn);
-    let mut number = 0;
-    let groups = groups.iter().map(|group| group_view(group, &mut number, &known, inputs));
-    let groups: Vec<_> = groups.collect();
-    let hidden = problems.len() - drawn.len();
+    let Sections { groups, notes, .. } = sections;
+    let mut blocks = Blocks { limits, known: &known, inputs, ladders, number: 0 };
+    let groups: Vec<_> = groups.iter().filter_map(|group| blocks.group(group)).collect();
+    let hidden = sections.groups.iter().map(Vec::len).sum::<usize>() - blocks.number;
     let more_blocks = (hidden > 0).then(|| {
+        let others = count(hidden as u64, "other problem");
+        format!("Details of {others} are left out; the list above has them.")
+    });
+    let undrawn = (blocks.number > limits.ladders).then(|| {
+        let drawn = grouped(limits.ladders as u64);
         format!(
-            "Details of {} are left out; the list above has them.",
-            count(hidden as u64, "other problem")
+            "The first {drawn} problems have drawings; beamscope ladder makes those of the others."
         )
     });
-    let listed = &summary.problems;
-    let list = listed.iter().take(limits.rows).map(|it| list_view(it, &known));
-    let more_listed = listed.len().saturating_sub(limits.rows) as u64 + summary.more;
+    let list = summary.problems.iter().take(limits.rows).map(|it| list_view(it, &known));
+    let more_listed = summary.problems.len().saturating_sub(limits.rows) as u64 + summary.more;
     let more = |n: u64| if n == 0 { String::new() } else { format!("and {} more", grouped(n)) };
     let lacks = summary.losses.iter().chain(&summary.advice);
     PageView {
         css: Value::from_safe_string(include_str!("report.css").to_owned()),
         inputs: few(&names),
+        zone: zone.abbreviation(stats.last.unwrap_or_default()),
         version: env!("CARGO_PKG_VERSION"),
         verdict: summary.head.clone(),
         unseen: summary.unseen.iter().map(|it| [it.detail.clone(), it.remedy.clone()]).collect(),
@@ -206,10 +215,10 @@ fn view(parts: PageParts<'_>) -> PageView {
         list: list.collect(),
         more_listed: more(more_listed),
         groups,
-        more_blocks: more_blocks.unwrap_or_default(),
+        more_blocks: more_blocks.into_iter().chain(undrawn).collect(),
         notes: notes.iter().take(NOTES).map(|note| known.marked(&note.one_line())).collect(),
         more_notes: more(notes.len().saturating_sub(NOTES) as u64),
-        map: cluster.map(map::view).unwrap_or_default(),
+        map: cluster.map(|cluster| map::view(zone, cluster)).unwrap_or_default(),
         cluster: cluster.map(|cluster| cluster_view(cluster, limits.rows)).unwrap_or_default(),
         timeline,
         traffic,
@@ -263,49 +272,71 @@ fn list_view(problem: &ListedProblem, known: &KnownFrames) -> ListView {
         title: title.clone(),
         when: known.marked(when),
         remedy: remedy.clone().unwrap_or_default(),
-        details: false,
     }
 }
 
-fn group_view(
-    group: &ProblemGroup<'_>,
-    number: &mut usize,
-    known: &KnownFrames,
-    inputs: &InputNames,
-) -> GroupView {
-    let block = |problem: &&Problem| {
-        *number += 1;
-        block_view(problem, *number, known, inputs)
-    };
-    GroupView {
-        heading: group.heading.clone(),
-        several: group.problems.len() > 1,
-        remedy: group.remedy.to_vec(),
-        problems: group.problems.iter().map(block).collect(),
-    }
-}
-
-fn block_view(
-    problem: &Problem,
+/// Makes the blocks of problems, in their order.
+struct Blocks<'a> {
+    limits: ReportLimits,
+    known: &'a KnownFrames,
+    inputs: &'a InputNames,
+    ladders: &'a LadderStore,
+    /// Number of the last block.
     number: usize,
-    known: &KnownFrames,
-    inputs: &InputNames,
-) -> BlockView {
-    let finding = &problem.finding;
-    let evidence =
-        problem.evidence().map(|(frame, text)| EvidenceView { frame: Piece::of(&frame), text });
-    BlockView {
-        number,
-        state: state_word(problem.state()),
-        severity: problem.severity().name(),
-        title: known.marked(&finding.title),
-        circumstances: known.marked(&problem.circumstances(true)),
-        explanation: known.marked(&finding.explanation),
-        evidence: evidence.collect(),
-        not_excluded: finding.not_excluded.clone(),
-        logs: problem.logs(),
-        file: finding.evidence_file.as_ref().map(|file| file.to_string()),
-        commands: commands(problem, inputs),
+}
+
+impl Blocks<'_> {
+    /// The blocks of a group, as far as there is room for more of them.
+    fn group(&mut self, group: &[Problem]) -> Option<GroupView> {
+        let room = self.limits.blocks.saturating_sub(self.number);
+        let mut remedies = HashMap::new();
+        let blocks = group.iter().take(room).map(|problem| self.block(problem, &mut remedies));
+        let problems: Vec<_> = blocks.collect();
+        let rule = group.first().filter(|_| !problems.is_empty())?.finding.rule;
+        Some(GroupView {
+            explain: format!("beamscope explain {rule}"),
+            several: problems.len() > 1,
+            problems,
+        })
+    }
+
+    fn block<'a>(
+        &mut self,
+        problem: &'a Problem,
+        remedies: &mut HashMap<&'a str, usize>,
+    ) -> BlockView {
+        self.number += 1;
+        let (known, finding) = (self.known, &problem.finding);
+        let evidence = problem.evidence();
+        let evidence =
+            evidence.map(|(frame, text)| EvidenceView { frame: Piece::of(&frame), text });
+        let (remedy, earlier) = problem.own_remedies(self.number, remedies);
+        let earlier = match (remedy.is_empty(), listed(&earlier)) {
+            (_, earlier) if earlier.is_empty() => String::new(),
+            (true, earlier) => format!("What to do: as for {earlier}."),
+            (false, earlier) => format!("Also as for {earlier}."),
+        };
+        let ladder = (self.number <= self.limits.ladders)
+            .then(|| self.ladders.of_finding(&finding.incident_id))
+            .flatten();
+        let notes = ladder.iter().flat_map(|ladder| &ladder.notes);
+        BlockView {
+            number: self.number,
+            state: state_word(problem.state()),
+            severity: problem.severity().name(),
+            title: known.marked(&finding.title),
+            circumstances: known.marked(&problem.circumstances(true)),
+            explanation: known.marked(&finding.explanation),
+            ladder_notes: notes.map(|note| known.marked(note)).collect(),
+            ladder: ladder.map(|ladder| markup(svg(&ladder))).unwrap_or_default(),
+            evidence: evidence.collect(),
+            remedy: remedy.into_iter().map(ToOwned::to_owned).collect(),
+            earlier,
+            not_excluded: finding.not_excluded.clone(),
+            logs: problem.logs(),
+            file: finding.evidence_file.as_ref().map(|file| file.to_string()),
+            commands: commands(problem, self.inputs),
+        }
     }
 }
 
@@ -337,11 +368,9 @@ fn commands(problem: &Problem, inputs: &InputNames) -> Vec<CommandView> {
             few if few.len() <= SHOWN_INPUTS => few.join(" "),
             _ => "CAPTURE...".to_owned(),
         };
-        let line = format!("beamscope --text -v --session {session} {captures}");
-        lines.push(CommandView { purpose: "The connection, message by message", line });
+        let line = format!("beamscope ladder --session {session} {captures}");
+        lines.push(CommandView { purpose: "Its connection, message by message", line });
     }
-    let line = format!("beamscope explain {}", problem.finding.rule);
-    lines.push(CommandView { purpose: "More about it", line });
     lines
 }
 

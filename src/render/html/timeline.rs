@@ -17,9 +17,9 @@ use crate::limits::ReportLimits;
 use crate::record::{Event, Outcome, PacketLink, Session, State};
 use crate::render::report::{FrameLabel, lane_ends, lane_of_request};
 use crate::render::words::{
-    CONNECTED_INSIDE, count, duration, epmd_words, grouped, outcome_words, stamp,
+    CONNECTED_INSIDE, count, duration, epmd_words, grouped, moment, outcome_words,
 };
-use crate::time::{Timestamp, micros};
+use crate::time::{Timestamp, Zone, micros};
 
 /// The timeline, before it is drawn.
 pub(super) struct Timeline {
@@ -325,7 +325,11 @@ impl Timeline {
     }
 
     /// Draws the lanes; `span` is the time of the capture, as far as its statistics have it.
-    pub(super) fn view(&mut self, span: Option<(Timestamp, Timestamp)>) -> TimelineView {
+    pub(super) fn view(
+        &mut self,
+        zone: &Zone,
+        span: Option<(Timestamp, Timestamp)>,
+    ) -> TimelineView {
         let (first, last) = match (span, self.first) {
             (Some((from, to)), Some(first)) => (from.min(first), to.max(self.last)),
             (Some(span), None) => span,
@@ -369,8 +373,8 @@ impl Timeline {
         }
         TimelineView {
             lanes: views,
-            from: stamp(first),
-            to: stamp(last),
+            from: moment(zone, first),
+            to: moment(zone, last),
             lasted: duration(micros(last.since(first))),
             notes,
         }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::compare::PairAttempt;
 use crate::observe::{DistFlags, TransportProtocol};
 use crate::packet::FrameRef;
-use crate::record::{self, Body, ConnectionIds, Event, Hex, Outcome, State, VERSION};
+use crate::record::{self, Body, ConnectionIds, Event, Hex, Outcome, Shows, State, VERSION};
 use crate::render::words::escape;
 use crate::time::Timestamp;
 
@@ -185,6 +185,16 @@ impl<R: BufRead> KeptEvents<R> {
         let frame = head.frame.map(|number| FrameRef { input: input.unwrap_or(0), number });
         let Some(mut body) = self.body(&head.event_type)? else { return Ok(None) };
         self.place_frames(&mut body, input);
+        if let Body::Finding { finding } = &mut body
+            && head.src_ip.is_none()
+        {
+            // Packets of no TCP connection, and of no side of one, are those of name servers and of ARP.
+            for evidence in finding.evidence.iter_mut().filter(|it| it.from.is_none()) {
+                if let Shows::Note(text) = &evidence.what {
+                    evidence.what = Shows::Dns(text.clone().into_owned());
+                }
+            }
+        }
         Ok(Some(Event {
             at: head.timestamp,
             frame,
@@ -395,7 +405,7 @@ mod tests {
     use super::*;
     use crate::render::samples;
 
-    fn line(event: &crate::record::Event) -> String {
+    fn line(event: &Event) -> String {
         let mut line = Vec::new();
         ndjson::write(&mut line, 1, Some("a.pcap"), event).unwrap();
         String::from_utf8(line).unwrap()
@@ -429,9 +439,13 @@ mod tests {
         let names = input_names(lines.as_bytes(), 9);
         assert_eq!(names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a.pcap"]);
         let mut kept = KeptEvents::new(lines.as_bytes(), names, 0);
-        for event in &events {
+        for mut event in events {
+            if let Body::Handshake { handshake } = &mut event.body {
+                // A line has the flags, and the names are made from them.
+                handshake.flag_names = handshake.flags.map(|Hex(flags)| DistFlags(flags));
+            }
             let read = kept.next_event().unwrap().unwrap();
-            assert_eq!(line(&read), line(event));
+            assert_eq!(line(&read), line(&event));
             assert_eq!(read.frame, event.frame);
         }
         assert!(kept.next_event().unwrap().is_none());

@@ -2,7 +2,7 @@
 //!
 //! In: a finding with the session record before it. Out: the sentences that a block about it consists of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::FrameLabel;
@@ -12,7 +12,7 @@ use crate::record::{
     ConnectionIds, Evidence, Finding, Incident, IncidentState, Outcome, Role, Severity,
 };
 use crate::render::words::{action, confidence, grouped, listed, moment, span, time};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, Zone};
 
 /// A finding, with what the report knows of it besides.
 pub(in crate::render) struct Problem {
@@ -27,6 +27,8 @@ pub(in crate::render) struct Problem {
     pub(super) last_connection: Option<Arc<LastConnection>>,
     /// The end of its incident, if it came more than once.
     pub(super) incident: Option<Incident>,
+    /// The zone of its times.
+    pub(super) zone: Zone,
 }
 
 /// A connection between nodes, from its last session record.
@@ -102,6 +104,24 @@ impl Problem {
         self.connection.as_ref().map(|ids| &ids.session_id)
     }
 
+    /// What to do about it, as far as an earlier problem does not have it, and the numbers of those that have the rest.
+    /// `known` has the number of the problem that had each remedy.
+    pub(in crate::render) fn own_remedies<'a>(
+        &'a self,
+        number: usize,
+        known: &mut HashMap<&'a str, usize>,
+    ) -> (Vec<&'a str>, Vec<String>) {
+        let mut own = Vec::new();
+        let mut earlier = BTreeSet::new();
+        for remedy in &self.finding.remedy {
+            match *known.entry(remedy).or_insert(number) {
+                first if first == number => own.push(remedy.as_str()),
+                first => _ = earlier.insert(first),
+            }
+        }
+        (own, earlier.iter().map(ToString::to_string).collect())
+    }
+
     /// Which side's log has a line about it.
     pub(in crate::render) fn logs(&self) -> String {
         let own = self.connection.as_ref().map(|ids| &ids.session_id);
@@ -143,20 +163,21 @@ impl Problem {
     }
 
     fn when(&self, is_final: bool) -> String {
+        let zone = &self.zone;
         match &self.incident {
             Some(incident) => {
                 let Incident { count, first, last, .. } = incident;
                 let often = match count {
-                    1 => format!("once at {}", moment(*first)),
-                    count => format!("{} times {}", grouped(*count), span(*first, *last)),
+                    1 => format!("once at {}", moment(zone, *first)),
+                    count => format!("{} times {}", grouped(*count), span(zone, *first, *last)),
                 };
                 match incident.state {
                     IncidentState::Open => often,
-                    _ => format!("{often}; {}", incident_state(incident)),
+                    _ => format!("{often}; {}", incident_state(zone, incident)),
                 }
             }
-            None if is_final => format!("once at {}", moment(self.at)),
-            None => format!("first at {}", time(self.at)),
+            None if is_final => format!("once at {}", moment(zone, self.at)),
+            None => format!("first at {}", time(zone, self.at)),
         }
     }
 

@@ -1,0 +1,259 @@
+//! `beamscope annotate`: the packets of captures again, with comments on those that matter.
+//!
+//! In: [`AnnotateSettings`]. Out: a pcapng file. The captures are read twice: the analysis gives the comments, and the
+//! second pass writes packets and comments. What the captures hold beside packets (names, secrets, comments, names of
+//! interfaces, counters) is written as well.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use beamscope::capture::save::InterfaceInfo;
+use beamscope::capture::{self, Frame, Input, Inputs, Item, Progress, Receiver, Source};
+use beamscope::drive::{self, Control};
+use beamscope::engine::Engine;
+use beamscope::packet::FrameRef;
+use beamscope::record::{Body, Event, EventSink, Severity};
+use beamscope::render::{CommentCollector, Comments};
+
+use crate::cli::console::{Warnings, report_error};
+use crate::cli::error::{Error, RunOutcome};
+use crate::cli::save::Saver;
+use crate::cli::selection::Selection;
+use crate::cli::settings::{AnnotateSettings, SaveSettings, SaveTarget};
+use crate::cli::sources;
+
+/// Writes the captures again with comments.
+///
+/// # Errors
+///
+/// An option does not fit the captures, no packet was read, or the output cannot be written. A capture that cannot be
+/// read to its end is reported, and the outcome is then `Incomplete`.
+pub(in crate::cli) fn run(settings: AnnotateSettings) -> Result<RunOutcome, Error> {
+    let AnnotateSettings { captures, order, selection, threads, config, .. } = settings;
+    let warnings = settings.warnings;
+    let last = || sources::last_packet(&captures);
+    let inputs = || {
+        let inputs = captures.iter().cloned().map(Input::Path).collect();
+        Inputs::new(inputs, order).map(|inputs| inputs.with_threads(threads))
+    };
+    let comments = CommentCollector::new(&config.limits, &settings.shown);
+    let sink =
+        AnalysisSink { comments, min_severity: settings.min_severity, warnings, findings: 0 };
+    let mut engine = Engine::new(config, sink);
+    let mut analysis = AnalysisControl {
+        selection: Selection::new(selection.clone(), last)?,
+        frames: 0,
+        has_skipped: false,
+        is_incomplete: false,
+    };
+    drive::run(&mut inputs()?, &mut engine, &mut analysis)?;
+    let AnalysisSink { comments, findings, .. } = engine.finish();
+    let comments = comments.finish();
+    let names = names(&captures);
+    if analysis.frames == 0 {
+        let name = names.join(", ");
+        return Err(Error::NoPackets { name, is_selected: analysis.has_skipped });
+    }
+    analysis.selection.warnings().iter().for_each(|warning| warnings.warn(warning));
+    if comments.left_out > 0 {
+        warnings.warn(&format_args!(
+            "{} comments are left out: there are more than can be kept in memory",
+            comments.left_out
+        ));
+    }
+    let save = SaveSettings { comment: section_comment(&comments), ..settings.save };
+    let output = match &save.target {
+        SaveTarget::File(path) => path.display().to_string(),
+        SaveTarget::Stdout | SaveTarget::Rotating { .. } => "-".to_owned(),
+    };
+    let mut copy = Copy {
+        selection: Selection::new(selection, last)?,
+        left: analysis.frames,
+        saver: Saver::open(save)?,
+        captures: names,
+        interfaces: HashMap::new(),
+        cursors: Cursors::new(&comments.packets),
+        commented: 0,
+    };
+    let known: Vec<_> =
+        comments.names.iter().map(|(ip, name)| (*ip, name.as_bytes().into())).collect();
+    copy.saver.names(&known);
+    let mut inputs = inputs()?;
+    while copy.left > 0 && inputs.pump(&mut copy)? != Progress::End {}
+    inputs.close(&mut copy);
+    let is_saved = copy.saver.finish();
+    if let Some(problem) = copy.saver.take_problem() {
+        report_error(&problem, None);
+    }
+    if is_saved {
+        warnings.notice(&format_args!(
+            "{output}: {} packets, {} of them with comments; {findings} findings",
+            analysis.frames - copy.left,
+            copy.commented,
+        ));
+    }
+    let is_complete = is_saved && !analysis.is_incomplete;
+    Ok(if is_complete { RunOutcome::Done } else { RunOutcome::Incomplete })
+}
+
+fn names(captures: &[PathBuf]) -> Vec<Arc<str>> {
+    captures.iter().map(|path| path.to_string_lossy().into()).collect()
+}
+
+/// The comment of the file: what was found.
+fn section_comment(comments: &Comments) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let found = if comments.capture.is_empty() { "no findings\n" } else { &comments.capture };
+    format!("Annotated by beamscope {version}\n{}", found.trim_end())
+}
+
+/// Takes the events of the analysis.
+struct AnalysisSink {
+    comments: CommentCollector,
+    min_severity: Severity,
+    warnings: Warnings,
+    findings: u64,
+}
+
+impl EventSink for AnalysisSink {
+    fn event(&mut self, event: Event) {
+        match &event.body {
+            Body::Finding { finding } => {
+                if finding.severity < self.min_severity {
+                    return;
+                }
+                self.findings += u64::from(finding.revision.is_none());
+            }
+            Body::Anomaly { anomaly } if anomaly.kind.is_about_input() => {
+                self.warnings.warn(&anomaly.detail);
+            }
+            _ => {}
+        }
+        self.comments.event(event);
+    }
+}
+
+/// Selects the frames of the analysis and counts them.
+struct AnalysisControl {
+    selection: Selection,
+    frames: u64,
+    has_skipped: bool,
+    is_incomplete: bool,
+}
+
+impl Control<AnalysisSink> for AnalysisControl {
+    #[inline(always)]
+    fn selects(&mut self, frame: &Frame<'_>, _: &mut Engine<AnalysisSink>) -> bool {
+        let is_selected = self.selection.admits(frame);
+        if is_selected {
+            self.frames += 1;
+        } else {
+            self.has_skipped = true;
+            if let Some(error) = self.selection.take_error() {
+                self.is_incomplete = true;
+                report_error(&error, error.hint());
+            }
+        }
+        is_selected
+    }
+
+    fn on_failure(
+        &mut self,
+        _: u16,
+        error: capture::Error,
+        _: &mut Engine<AnalysisSink>,
+    ) -> ControlFlow<()> {
+        self.is_incomplete = true;
+        report_error(&error, error.hint());
+        ControlFlow::Continue(())
+    }
+}
+
+/// Writes the frames of the second pass.
+struct Copy<'a> {
+    selection: Selection,
+    /// Frames that the analysis had and that are not written yet: a capture may have grown since.
+    left: u64,
+    saver: Saver,
+    captures: Vec<Arc<str>>,
+    /// Names of interfaces, by input and index.
+    interfaces: HashMap<(u16, u32), String>,
+    cursors: Cursors<'a>,
+    /// Frames with comments of the analysis.
+    commented: u64,
+}
+
+impl Receiver for Copy<'_> {
+    fn on_frame(&mut self, frame: &Frame<'_>) -> ControlFlow<()> {
+        if !self.selection.admits(frame) {
+            // The analysis has reported it.
+            let _ = self.selection.take_error();
+            return ControlFlow::Continue(());
+        }
+        let own = self.cursors.next(frame.id);
+        self.commented += u64::from(!own.is_empty());
+        let is_own = |comment: &[u8]| own.iter().any(|(_, text)| text.as_bytes() == comment);
+        // A capture that was annotated before has some of these comments already.
+        let theirs = frame.comments.iter().map(|it| &**it).filter(|it| !is_own(it));
+        let comments = theirs.chain(own.iter().map(|(_, text)| text.as_bytes()));
+        let Self { captures, interfaces, .. } = self;
+        self.saver.save(frame, comments, || {
+            let input = frame.id.input;
+            let known = frame.interface.and_then(|index| interfaces.get(&(input, index)).cloned());
+            let name = || captures.get(usize::from(input)).map(|name| name.to_string());
+            InterfaceInfo { name: known.or_else(name), snaplen: 0 }
+        });
+        self.left -= 1;
+        if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn on_item(&mut self, item: Item<'_>) -> ControlFlow<()> {
+        match item {
+            Item::Frame(frame) => return self.on_frame(&frame),
+            Item::Names { names, .. } => self.saver.names(names),
+            Item::KeyLog { secrets, .. } => self.saver.secrets(&secrets),
+            Item::Interface { input, index, interface } => {
+                if let (Some(index), Some(name)) = (index, &interface.name) {
+                    self.interfaces.insert((input, index), name.clone());
+                }
+                self.saver.count(input, index, interface.clone());
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The comments of each input that are not written yet.
+struct Cursors<'a> {
+    inputs: Vec<&'a [(FrameRef, Box<str>)]>,
+}
+
+impl<'a> Cursors<'a> {
+    /// `comments` are in the order of their frames.
+    fn new(comments: &'a [(FrameRef, Box<str>)]) -> Self {
+        let inputs = comments.chunk_by(|(a, _), (b, _)| a.input == b.input);
+        let mut all = Vec::new();
+        for input in inputs {
+            let index = input.first().map_or(0, |(frame, _)| usize::from(frame.input));
+            all.resize(index, &[][..]);
+            all.push(input);
+        }
+        Self { inputs: all }
+    }
+
+    /// The comments on a frame; frames of an input come in their order.
+    fn next(&mut self, frame: FrameRef) -> &'a [(FrameRef, Box<str>)] {
+        let Some(rest) = self.inputs.get_mut(usize::from(frame.input)) else { return &[] };
+        if rest.first().is_none_or(|(next, _)| next.number > frame.number) {
+            return &[];
+        }
+        let start = rest.partition_point(|(it, _)| it.number < frame.number);
+        let end = rest.partition_point(|(it, _)| it.number <= frame.number);
+        let own = rest.get(start..end).unwrap_or_default();
+        *rest = rest.get(end..).unwrap_or_default();
+        own
+    }
+}
